@@ -1,0 +1,1 @@
+"""Pre-trains BERT-style encoders from raw text; the public names, in the order of the walk from text to model."""

@@ -1,0 +1,98 @@
+"""Reads settings: a recipe file, then the flags of the call, into one strict tree of typed sections.
+
+A section is a frozen pydantic model that lives beside its owner (`model/config.py`, `train/optim.py` ...). This module
+only composes: later layers win, unknown keys fail with the nearest known one, and the resolved tree is saved as TOML.
+"""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import tomli_w
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from bertwright.errors import ConfigError
+from bertwright.files import write_text
+
+
+class Section(BaseModel):
+    """Base of every settings section: frozen, strict about unknown keys; each field carries its own description."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+S = TypeVar("S", bound=Section)
+
+
+def compose(kind: type[S], *layers: Mapping[str, Any]) -> S:
+    """Return a `kind` from nested mappings, later ones winning; raises ConfigError naming every misfit.
+
+    >>> compose(PretrainConfig, {"optimizer": {"name": "adamw"}}, {"optimizer": {"name": "muon"}}).optimizer.name
+    'muon'
+    """
+    merged: dict[str, Any] = {}
+    for layer in layers:
+        merged = merge(merged, layer)
+    try:
+        return kind.model_validate(merged)
+    except ValidationError as error:
+        raise ConfigError("; ".join(_explain(kind, dict(problem)) for problem in error.errors())) from error
+
+
+def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """Return `base` with `over` laid on top, mappings merged key by key, everything else replaced."""
+    merged = dict(base)
+    for key, value in over.items():
+        old = merged.get(key)
+        merged[key] = merge(old, value) if isinstance(old, Mapping) and isinstance(value, Mapping) else value
+    return merged
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """Return a TOML file as nested dictionaries; raises ConfigError with file and place where it cannot be read."""
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"cannot read the settings file {path}: {error}") from error
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{path} is not valid TOML: {error}") from error
+
+
+def write_toml(path: Path, section: Section) -> None:
+    """Write a resolved settings tree as TOML (fields that are None are left out)."""
+    write_text(path, tomli_w.dumps(section.model_dump(mode="json", exclude_none=True)))
+
+
+def override(dotted: str, value: str) -> dict[str, Any]:
+    """Return the nested mapping of one ``--section.field value`` flag; the value is read as TOML, else as text."""
+    try:
+        parsed: Any = tomllib.loads(f"value = {value}")["value"]
+    except tomllib.TOMLDecodeError:
+        parsed = value
+    for name in reversed(dotted.replace("-", "_").split(".")):
+        parsed = {name: parsed}
+    return dict(parsed)
+
+
+def _explain(kind: type[BaseModel], problem: dict[str, Any]) -> str:
+    path = [str(part) for part in problem["loc"]]
+    name = ".".join(path)
+    if problem["type"] != "extra_forbidden":
+        return f"{name or 'settings'}: {problem['msg']} (given: {problem['input']!r})"
+    known = _fields_at(kind, path[:-1])
+    near = difflib.get_close_matches(path[-1], known, n=1, cutoff=0.5)
+    hint = f"did you mean {'.'.join([*path[:-1], near[0]])}?" if near else f"known here: {', '.join(known)}"
+    return f"unknown setting {name}; {hint}"
+
+
+def _fields_at(kind: type[BaseModel], path: list[str]) -> list[str]:
+    for name in path:
+        field = kind.model_fields.get(name)
+        annotation = field.annotation if field else None
+        if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+            kind = annotation
+    return list(kind.model_fields)

@@ -1,0 +1,196 @@
+"""Writes token shards and reads them back as zero-copy views: the one format between preparation and training.
+
+A DATA folder holds `manifest.json`, `tokenizer/tokenizer.json` and, for each split, `train-00000.arrow` and so on. A
+shard is an Arrow IPC file of one record batch, a row a document, readable by any Arrow tool:
+
+    tokens         list<uint16>   token ids without special tokens (uint32 where the vocabulary is above 65,536)
+    sentence_ends  list<uint32>   end of each sentence in tokens from the start of the document; the last is its length
+    word_starts    list<bool>     True at the first token of each word (one bit a token)
+
+Reading maps the files into memory: nothing is loaded until it is touched, and nothing is copied.
+
+    >>> shards = Shards.open(Path("data"), "train")
+    >>> shards.tokens(12)[:5]            # the first five token ids of document 12
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from bertwright.errors import DataError
+from bertwright.files import read_json, written_aside
+
+FORMAT_VERSION = 1
+
+
+@dataclass(frozen=True)
+class DocumentBlock:
+    """Some encoded documents on their way to a shard, flat.
+
+    tokens           [T] uint16 or uint32
+    token_counts     [D] int64   tokens of each document, none zero
+    sentence_ends    [N] uint32  counted from the start of the document
+    sentence_counts  [D] int64
+    word_starts      [T] bool
+    """
+
+    tokens: np.ndarray
+    token_counts: np.ndarray
+    sentence_ends: np.ndarray
+    sentence_counts: np.ndarray
+    word_starts: np.ndarray
+
+
+def join_blocks(blocks: list[DocumentBlock]) -> DocumentBlock:
+    """Return several blocks as one, in order."""
+    return DocumentBlock(
+        *(
+            np.concatenate([getattr(block, name) for block in blocks])
+            for name in ("tokens", "token_counts", "sentence_ends", "sentence_counts", "word_starts")
+        )
+    )
+
+
+def token_dtype(vocab_size: int) -> type[np.uint16] | type[np.uint32]:
+    """Return the narrowest type that holds every id of a vocabulary."""
+    return np.uint16 if vocab_size <= 65_536 else np.uint32
+
+
+def write_shard(path: Path, block: DocumentBlock) -> None:
+    """Write one shard, whole or not at all; at most 2^31 - 1 tokens."""
+    columns = {
+        "tokens": _list_array(block.token_counts, pa.array(block.tokens)),
+        "sentence_ends": _list_array(block.sentence_counts, pa.array(block.sentence_ends)),
+        "word_starts": _list_array(block.token_counts, pa.array(block.word_starts)),
+    }
+    batch = pa.RecordBatch.from_pydict(columns)
+    with written_aside(path) as aside, pa.OSFile(str(aside), "wb") as sink, pa.ipc.new_file(sink, batch.schema) as out:
+        out.write_batch(batch)
+
+
+def _list_array(counts: np.ndarray, values: pa.Array) -> pa.Array:
+    offsets = np.zeros(len(counts) + 1, dtype=np.int32)
+    np.cumsum(counts, out=offsets[1:])
+    return pa.ListArray.from_arrays(pa.array(offsets), values)
+
+
+@dataclass(frozen=True)
+class Shard:
+    """Zero-copy views over one memory-mapped shard of D documents, N sentences and T tokens.
+
+    tokens [T], token_offsets [D + 1], sentence_ends [N] (from the document's start), sentence_offsets [D + 1],
+    word_start_bits [ceil(T / 8)] uint8, least significant bit first.
+    """
+
+    tokens: np.ndarray
+    token_offsets: np.ndarray
+    sentence_ends: np.ndarray
+    sentence_offsets: np.ndarray
+    word_start_bits: np.ndarray
+
+    @classmethod
+    def open(cls, path: Path) -> Shard:
+        """Map one shard; a file that is not a whole shard raises DataError."""
+        try:
+            batch = pa.ipc.open_file(pa.memory_map(str(path))).get_batch(0)
+            tokens, ends, starts = (batch.column(name) for name in ("tokens", "sentence_ends", "word_starts"))
+        except (OSError, pa.ArrowInvalid, KeyError, IndexError) as error:
+            raise DataError(f"{path} is not a whole shard ({error}); prepare the data again") from error
+        bits = np.frombuffer(starts.values.buffers()[1], dtype=np.uint8)
+        return cls(
+            tokens=tokens.values.to_numpy(zero_copy_only=True),
+            token_offsets=tokens.offsets.to_numpy(),
+            sentence_ends=ends.values.to_numpy(zero_copy_only=True),
+            sentence_offsets=ends.offsets.to_numpy(),
+            word_start_bits=bits,
+        )
+
+
+class Shards:
+    """All shards of one split as a single run of documents, numbered from 0."""
+
+    def __init__(self, shards: list[Shard], *, fingerprint: str) -> None:
+        """Join opened shards; `fingerprint` names the data in random streams and checkpoints."""
+        self.shards = shards
+        self.fingerprint = fingerprint
+        self.first_document = np.cumsum([0] + [len(s.token_offsets) - 1 for s in shards])
+
+    @classmethod
+    def open(cls, folder: Path, split: str) -> Shards:
+        """Open the `split` ("train" or "valid") of a DATA folder; raises DataError with the reason if it cannot."""
+        manifest = read_manifest(folder)
+        if split not in manifest["splits"]:
+            raise DataError(f"{folder} holds no {split} split; its splits are {', '.join(manifest['splits'])}")
+        entries = manifest["splits"][split]["shards"]
+        shards = [Shard.open(folder / entry["file"]) for entry in entries]
+        for shard, entry in zip(shards, entries, strict=True):
+            if len(shard.tokens) != entry["tokens"] or len(shard.token_offsets) - 1 != entry["documents"]:
+                raise DataError(f"{folder / entry['file']} does not match manifest.json; prepare the data again")
+        return cls(shards, fingerprint=manifest["fingerprint"])
+
+    @property
+    def document_count(self) -> int:
+        """Number of documents."""
+        return int(self.first_document[-1])
+
+    @cached_property
+    def token_count(self) -> int:
+        """Number of tokens, special tokens not counted."""
+        return sum(len(shard.tokens) for shard in self.shards)
+
+    @cached_property
+    def sentence_count(self) -> int:
+        """Number of sentences."""
+        return sum(len(shard.sentence_ends) for shard in self.shards)
+
+    def locate(self, document: int) -> tuple[Shard, int]:
+        """Return the shard of a document and its row there."""
+        index = int(np.searchsorted(self.first_document, document, side="right")) - 1
+        return self.shards[index], document - int(self.first_document[index])
+
+    def tokens(self, document: int, start: int = 0, stop: int | None = None) -> np.ndarray:
+        """Return token ids [start:stop] of a document, a view."""
+        shard, row = self.locate(document)
+        first, last = int(shard.token_offsets[row]), int(shard.token_offsets[row + 1])
+        return shard.tokens[first + start : last if stop is None else min(first + stop, last)]
+
+    def sentence_ends(self, document: int) -> np.ndarray:
+        """Return the end of each sentence of a document, in tokens from its start, a view."""
+        shard, row = self.locate(document)
+        return shard.sentence_ends[shard.sentence_offsets[row] : shard.sentence_offsets[row + 1]]
+
+    def word_starts(self, document: int, start: int = 0, stop: int | None = None) -> np.ndarray:
+        """Return a bool for each token [start:stop] of a document: does a word start here?"""
+        shard, row = self.locate(document)
+        base = int(shard.token_offsets[row])
+        length = int(shard.token_offsets[row + 1]) - base
+        first, last = base + start, base + (length if stop is None else min(stop, length))
+        bits = np.unpackbits(shard.word_start_bits[first // 8 : (last + 7) // 8], bitorder="little")
+        return bits[first % 8 : first % 8 + last - first].astype(bool)
+
+    def token_counts(self) -> Iterator[np.ndarray]:
+        """Yield, shard by shard, the number of tokens of each document."""
+        for shard in self.shards:
+            yield np.diff(shard.token_offsets)
+
+
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """Return the manifest of a DATA folder; raises DataError where it is missing, damaged or of another version."""
+    path = folder / "manifest.json"
+    if not path.is_file():
+        raise DataError(f"{folder} is not a prepared DATA folder (no manifest.json); make one with: bertwright prepare")
+    try:
+        manifest: dict[str, Any] = read_json(path)
+        version = manifest["format"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise DataError(f"{path} is damaged ({error}); prepare the data again") from error
+    if version != FORMAT_VERSION:
+        raise DataError(f"{folder} has data format {version}, this bertwright reads {FORMAT_VERSION}; prepare it again")
+    return manifest

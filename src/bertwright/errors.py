@@ -1,0 +1,73 @@
+"""The tree of errors: everything bertwright raises on purpose, and the exit code each one ends a command with.
+
+    BertwrightError            1   the work failed; the message is one sentence a person can act on
+    ├── UsageError             2   the words of the call are off
+    │   └── ConfigError        2   a recipe file or a --SECTION.FIELD that does not fit its section
+    ├── InputError             1   something handed to us cannot be used
+    │   ├── CorpusError            raw text: missing, empty, broken, of a wrong column
+    │   ├── TokenizerError         a tokenizer that cannot be read or does not fit
+    │   ├── DataError              a DATA folder that is damaged, of another version, or too poor for the objective
+    │   └── ModelError             a MODEL or RUN folder that cannot be read or does not fit the data
+    ├── OutputExistsError      1   the place to write to is taken
+    ├── DiskSpaceError         1   the disk cannot hold what the work will write (told before it starts)
+    ├── TrainingError          1   the loss is no longer a number
+    └── Interrupted          130   stopped by Ctrl-C; what was done is saved
+
+A message says what was wrong, what was expected, and what to do next.
+"""
+
+from __future__ import annotations
+
+
+class BertwrightError(Exception):
+    """The work failed; `str(error)` is the whole story for a person."""
+
+    exit_code = 1
+
+
+class UsageError(BertwrightError):
+    """The words of the call are off."""
+
+    exit_code = 2
+
+
+class ConfigError(UsageError):
+    """A recipe file or an override does not fit its section."""
+
+
+class InputError(BertwrightError):
+    """Something handed to us cannot be used."""
+
+
+class CorpusError(InputError):
+    """Raw text that is missing, empty, broken, or of a wrong column."""
+
+
+class TokenizerError(InputError):
+    """A tokenizer that cannot be read or does not fit the data or the model."""
+
+
+class DataError(InputError):
+    """A DATA folder that is damaged, of another version, or too poor for the objective."""
+
+
+class ModelError(InputError):
+    """A MODEL or RUN folder that cannot be read or does not fit the data."""
+
+
+class OutputExistsError(BertwrightError):
+    """The place to write to is taken."""
+
+
+class DiskSpaceError(BertwrightError):
+    """The disk cannot hold what the work will write."""
+
+
+class TrainingError(BertwrightError):
+    """The loss is no longer a number."""
+
+
+class Interrupted(BertwrightError):
+    """Stopped by Ctrl-C; what was done is saved."""
+
+    exit_code = 130

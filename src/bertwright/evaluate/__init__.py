@@ -1,0 +1,1 @@
+"""Turns a trained model into figures and predictions that people can judge."""

@@ -1,0 +1,1 @@
+"""Turns our models into folders that other tools read, and theirs into ours."""

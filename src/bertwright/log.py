@@ -1,0 +1,61 @@
+"""Talks to the person at the terminal: notes, tables and progress to stderr, results to stdout."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+
+
+def talk() -> Console:
+    """Return a console on stderr, where progress, notes and warnings go (made anew: stderr may be redirected)."""
+    return Console(file=sys.stderr, highlight=False)
+
+
+def results() -> Console:
+    """Return a console on stdout, where results go; at least 100 columns when it is not a terminal."""
+    console = Console(highlight=False)
+    return console if console.is_terminal else Console(highlight=False, width=max(100, console.width))
+
+
+def note(message: str) -> None:
+    """Print one plain line to stderr."""
+    talk().print(message, markup=False, soft_wrap=True)
+
+
+def print_facts(title: str, facts: Mapping[str, str]) -> None:
+    """Print a two-column table of named figures to stdout."""
+    table = Table(title=title, title_justify="left", show_header=False)
+    table.add_column(style="bold")
+    table.add_column(justify="right")
+    for name, value in facts.items():
+        table.add_row(name, value)
+    results().print(table)
+
+
+def print_table(title: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print a table with a header to stdout; the first column is text, the others are figures."""
+    table = Table(title=title, title_justify="left")
+    for index, name in enumerate(header):
+        table.add_column(name, justify="left" if index == 0 else "right")
+    for row in rows:
+        table.add_row(*row)
+    results().print(table)
+
+
+def progress_bar(*figures: str) -> Progress:
+    """Return a rich progress bar on stderr with time left; `figures` are names of task fields shown at its end."""
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TaskProgressColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        *(TextColumn(f"{{task.fields[{name}]}}") for name in figures),
+        console=talk(),
+        transient=True,
+        disable=not sys.stderr.isatty(),
+    )

@@ -1,0 +1,1 @@
+"""Turns token ids into hidden states and scores: BERT as plain modules."""

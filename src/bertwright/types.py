@@ -1,0 +1,83 @@
+"""The parcels handed from room to room after the shard: Batch, Example, Scores.
+
+    Shard -> Batch -> Example -> Scores -> Loss
+           data/    objectives/  model/   objectives/
+
+B rows a batch, S tokens a row, M masked positions a row, V words of the vocabulary.
+The raw-text side has its own parcels in `corpus`, which never needs torch; the tensors here are only named.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, replace
+from typing import TYPE_CHECKING, Any, Self
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+
+class _OnDevice:
+    """A frozen dataclass of tensors that can be moved as one."""
+
+    def to(self, device: torch.device) -> Self:
+        """Return the same parcel with every tensor on `device`."""
+        moved: dict[str, Any] = {}
+        for field in fields(self):  # type: ignore[arg-type]
+            value = getattr(self, field.name)
+            moved[field.name] = None if value is None else value.to(device, non_blocking=True)
+        return replace(self, **moved)  # type: ignore[type-var]
+
+
+@dataclass(frozen=True)
+class Batch(_OnDevice):
+    """Rows of clean text, before anything is hidden.
+
+    input_ids       [B, S] int64  token ids, [CLS] A [SEP] or [CLS] A [SEP] B [SEP], then padding
+    token_type_ids  [B, S] int64  0 for [CLS] A [SEP], 1 for B [SEP], 0 for padding
+    attention_mask  [B, S] bool   True where a token stands
+    maskable        [B, S] bool   True where the token came from text: neither special nor padding
+    word_starts     [B, S] bool   True at the first token of a word, and at the first token of each segment
+    next_label      [B] int64     0: B continues A; 1: B comes from another document. None for single segments
+    """
+
+    input_ids: Tensor
+    token_type_ids: Tensor
+    attention_mask: Tensor
+    maskable: Tensor
+    word_starts: Tensor
+    next_label: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class Example(_OnDevice):
+    """What the model sees and what it is asked: a batch after corruption.
+
+    input_ids         [B, S] int64    with tokens hidden
+    token_type_ids    [B, S] int64
+    attention_mask    [B, S] bool
+    masked_positions  [B, M] int64    positions in the row that are asked about; unused slots hold 0
+    masked_labels     [B, M] int64    the true tokens there; unused slots hold 0
+    masked_weights    [B, M] float32  1 where a slot is used, 0 where not
+    next_label        [B] int64 or None
+    """
+
+    input_ids: Tensor
+    token_type_ids: Tensor
+    attention_mask: Tensor
+    masked_positions: Tensor
+    masked_labels: Tensor
+    masked_weights: Tensor
+    next_label: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class Scores(_OnDevice):
+    """What the model answers.
+
+    mlm  [B, M, V]  logits of the vocabulary at the masked positions
+    nsp  [B, 2]     logits of (B continues A, B comes from another document)
+    """
+
+    mlm: Tensor
+    nsp: Tensor
