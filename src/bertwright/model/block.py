@@ -1,0 +1,30 @@
+"""One Transformer block as in 2018: attention, then an inner layer, each added to its input and normalised after."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+from torch.nn import functional
+
+from bertwright.model.attention import Attention
+from bertwright.model.config import ModelConfig
+from bertwright.model.dropout import Dropout
+
+
+class Block(nn.Module):
+    """Post-LayerNorm Transformer block (Vaswani 2017) with an exact GELU (Hendrycks and Gimpel 2016)."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.attention = Attention(config)
+        self.attention_norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
+        self.inner = nn.Linear(config.hidden_size, config.intermediate_size)
+        self.outer = nn.Linear(config.intermediate_size, config.hidden_size)
+        self.norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
+        self.dropout = Dropout(config.dropout)
+
+    def forward(self, hidden: Tensor, bias: Tensor) -> Tensor:
+        """Return hidden states [B, S, H] from hidden states [B, S, H] and an attention bias [B, 1, 1, S]."""
+        attended = self.attention_norm(hidden + self.dropout(self.attention(hidden, bias)))
+        expanded = functional.gelu(self.inner(attended))
+        normalised: Tensor = self.norm(attended + self.dropout(self.outer(expanded)))
+        return normalised

@@ -1,0 +1,34 @@
+"""Turns token ids into vectors: the sum of a word, a position and a segment embedding, normalised (Devlin 2018, §3)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from bertwright.model.config import ModelConfig
+from bertwright.model.dropout import Dropout
+
+
+class Embeddings(nn.Module):
+    """Word, position and token-type embeddings."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.words = nn.Embedding(config.vocab_size, config.hidden_size)
+        self.positions = nn.Embedding(config.max_positions, config.hidden_size)
+        self.types = nn.Embedding(config.type_vocab_size, config.hidden_size)
+        self.norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
+        self.dropout = Dropout(config.dropout)
+
+    def forward(self, input_ids: Tensor, token_type_ids: Tensor) -> Tensor:
+        """Return hidden states [B, S, H] of token ids and token types [B, S]; S is at most max_positions."""
+        summed = self.words(input_ids) + self._types(token_type_ids) + self.positions.weight[: input_ids.shape[1]]
+        hidden: Tensor = self.norm(summed)
+        return self.dropout(hidden)
+
+    def _types(self, token_type_ids: Tensor) -> Tensor:
+        """Pick by comparison, not by index: the gradient is then a sum, not 8,192 atomic additions to the same row."""
+        vectors: Tensor = self.types.weight[0]
+        for kind in range(1, self.types.num_embeddings):
+            vectors = torch.where((token_type_ids == kind).unsqueeze(-1), self.types.weight[kind], vectors)
+        return vectors

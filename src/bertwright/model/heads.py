@@ -1,0 +1,49 @@
+"""Turns hidden states into scores: which word was hidden here, and does the second segment follow the first."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from bertwright.model.config import ModelConfig
+
+
+class Pooler(nn.Module):
+    """Turns the hidden state of [CLS] into a vector of the row: a dense layer and tanh."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.dense = nn.Linear(config.hidden_size, config.hidden_size)
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        """Return [B, H] from hidden states [B, S, H]."""
+        return torch.tanh(self.dense(hidden[:, 0]))
+
+
+class MaskedTokenHead(nn.Module):
+    """Scores every word of the vocabulary: dense, GELU, LayerNorm, then the word embeddings themselves, and a bias."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.dense = nn.Linear(config.hidden_size, config.hidden_size)
+        self.norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
+        self.bias = nn.Parameter(torch.zeros(config.vocab_size))
+
+    def forward(self, hidden: Tensor, words: Tensor) -> Tensor:
+        """Return logits [..., V] from hidden states [..., H] and the word embeddings [V, H]."""
+        transformed = self.norm(functional.gelu(self.dense(hidden)))
+        return functional.linear(transformed, words, self.bias)
+
+
+class NextSentenceHead(nn.Module):
+    """Scores (B continues A, B comes from another document) from the vector of the row."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.dense = nn.Linear(config.hidden_size, 2)
+
+    def forward(self, pooled: Tensor) -> Tensor:
+        """Return logits [B, 2] from pooled vectors [B, H]."""
+        logits: Tensor = self.dense(pooled)
+        return logits
