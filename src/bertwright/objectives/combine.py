@@ -1,0 +1,119 @@
+"""Turns settings into the objective of a run: masking alone, or masking and next sentence prediction together.
+
+The total is the mean loss of the masked tokens plus the mean loss of the pairs (Devlin et al. 2018, appendix A.2).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from pydantic import Field, model_validator
+from torch import Tensor
+
+from bertwright.config import Section
+from bertwright.errors import DataError
+from bertwright.objectives.mlm import MaskedLanguageModel
+from bertwright.objectives.nsp import next_sentence_sums
+from bertwright.types import Batch, Example, Scores
+
+
+class ObjectiveConfig(Section):
+    """What a run is trained on."""
+
+    mask_rate: float = Field(default=0.15, gt=0.0, lt=1.0)
+    """Share of a row's tokens that are asked about."""
+    whole_word: bool = False
+    """Ask about whole words instead of single tokens."""
+    next_sentence: bool = True
+    """Train on sentence pairs with next sentence prediction beside masking."""
+    mask_share: float = Field(default=0.8, ge=0.0, le=1.0)
+    """Of the tokens asked about, the share replaced by [MASK]."""
+    random_share: float = Field(default=0.1, ge=0.0, le=1.0)
+    """Of the tokens asked about, the share replaced by a random token; the rest is left as it is."""
+
+    @model_validator(mode="after")
+    def _shares_fit(self) -> ObjectiveConfig:
+        if self.mask_share + self.random_share > 1.0 + 1e-9:
+            raise ValueError("mask_share and random_share add up to more than 1; give shares of at most 1 together")
+        return self
+
+
+@dataclass(frozen=True)
+class LossParts:
+    """The loss of a batch and what it is made of; scalars, float32, `total` differentiable.
+
+    total        mean loss of the masked tokens, plus mean loss of the pairs where they are trained on, in nats
+    mlm_sum      summed loss of the masked tokens;  masked: their number;  mlm_correct: guessed right
+    nsp_sum      summed loss of the pairs;  rows: number of rows;  nsp_correct: guessed right (0 without pairs)
+    """
+
+    total: Tensor
+    mlm_sum: Tensor
+    masked: Tensor
+    mlm_correct: Tensor
+    nsp_sum: Tensor
+    nsp_correct: Tensor
+    rows: Tensor
+
+
+class Objective(Protocol):
+    """What the training loop needs of an objective; both methods are pure, and neither knows the model."""
+
+    @property
+    def pairs(self) -> bool:
+        """Whether batches must be of sentence pairs."""
+
+    def masked_slots(self, length: int) -> int:
+        """Return M, the slots of a row of `length` tokens."""
+
+    def corrupt(self, batch: Batch, generator: torch.Generator) -> Example:
+        """Return what the model sees and what it is asked, from `generator` alone."""
+
+    def loss(self, scores: Scores, example: Example) -> LossParts:
+        """Return the loss; it can be compiled as one graph with the model."""
+
+
+@dataclass(frozen=True)
+class PretrainingObjective:
+    """Masking, and next sentence prediction where `pairs`."""
+
+    mlm: MaskedLanguageModel
+    pairs: bool
+
+    def masked_slots(self, length: int) -> int:
+        """Return M, the slots of a row of `length` tokens."""
+        return self.mlm.masked_slots(length)
+
+    def corrupt(self, batch: Batch, generator: torch.Generator) -> Example:
+        """Return the batch with tokens hidden; raises DataError where pairs are needed and it has none."""
+        if self.pairs and batch.next_label is None:
+            raise DataError("next sentence prediction was given rows of one segment; draw them with pairs=True")
+        return self.mlm.corrupt(batch, generator)
+
+    def loss(self, scores: Scores, example: Example) -> LossParts:
+        """Return the mean loss of the masked tokens, plus the mean loss of the pairs, and the sums behind them."""
+        masked = self.mlm.loss(scores.mlm, example)
+        rows = torch.full_like(masked.count, example.input_ids.shape[0])
+        total = masked.loss / masked.count.clamp(min=1.0)
+        if not self.pairs or example.next_label is None:
+            zero = torch.zeros_like(masked.count)
+            return LossParts(total, masked.loss, masked.count, masked.correct, zero, zero, rows)
+        pairs = next_sentence_sums(scores.nsp, example.next_label)
+        return LossParts(
+            total + pairs.loss / rows, masked.loss, masked.count, masked.correct, pairs.loss, pairs.correct, rows
+        )
+
+
+def build_objective(config: ObjectiveConfig, *, vocab_size: int, mask_id: int) -> Objective:
+    """Return the objective that `config` describes, for a vocabulary and its [MASK]."""
+    mlm = MaskedLanguageModel(
+        vocab_size=vocab_size,
+        mask_id=mask_id,
+        rate=config.mask_rate,
+        whole_word=config.whole_word,
+        mask_share=config.mask_share,
+        random_share=config.random_share,
+    )
+    return PretrainingObjective(mlm=mlm, pairs=config.next_sentence)

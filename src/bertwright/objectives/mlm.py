@@ -1,0 +1,71 @@
+"""The masked language model: hides tokens of a batch, and marks the guesses at what they were.
+
+Source: Devlin et al. 2018, section 3.1, task 1.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from bertwright.objectives.masking import corrupt_tokens, masked_slots, select_tokens
+from bertwright.types import Batch, Example
+
+
+@dataclass(frozen=True)
+class MaskedSums:
+    """Sums over the masked tokens of a batch, float32 scalars: negative log-likelihood (nats), count, right guesses."""
+
+    loss: Tensor
+    count: Tensor
+    correct: Tensor
+
+
+@dataclass(frozen=True)
+class MaskedLanguageModel:
+    """What to hide and how; every random number comes from the generator handed in."""
+
+    vocab_size: int
+    mask_id: int
+    rate: float = 0.15
+    whole_word: bool = False
+    mask_share: float = 0.8
+    random_share: float = 0.1
+
+    def masked_slots(self, length: int) -> int:
+        """Return M, the slots of a row of `length` tokens."""
+        return masked_slots(length, self.rate)
+
+    def corrupt(self, batch: Batch, generator: torch.Generator) -> Example:
+        """Return the batch with tokens hidden and what is asked about them."""
+        positions, weights = select_tokens(batch, rate=self.rate, whole_word=self.whole_word, generator=generator)
+        input_ids = corrupt_tokens(
+            batch.input_ids,
+            positions,
+            weights,
+            mask_id=self.mask_id,
+            vocab_size=self.vocab_size,
+            mask_share=self.mask_share,
+            random_share=self.random_share,
+            generator=generator,
+        )
+        return Example(
+            input_ids=input_ids,
+            token_type_ids=batch.token_type_ids,
+            attention_mask=batch.attention_mask,
+            masked_positions=positions,
+            masked_labels=batch.input_ids.gather(1, positions) * weights.long(),
+            masked_weights=weights,
+            next_label=batch.next_label,
+        )
+
+    def loss(self, logits: Tensor, example: Example) -> MaskedSums:
+        """Return the sums for `logits` [B, M, V], in float32 whatever their type."""
+        scores = logits.float().flatten(0, 1)
+        labels, weights = example.masked_labels.flatten(), example.masked_weights.flatten()
+        losses = F.cross_entropy(scores, labels, reduction="none")
+        correct = (scores.argmax(-1) == labels).float()
+        return MaskedSums(loss=(losses * weights).sum(), count=weights.sum(), correct=(correct * weights).sum())
