@@ -1,0 +1,134 @@
+"""Turns any Hugging Face tokenizer.json into a Tokenizer: its ids, its special tokens and its true size in one place.
+
+Every room that needs a vocabulary asks for it here, so that a tokenizer trained by bertwright, one downloaded with a
+model and one copied beside the data are read by the same rules.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import tokenizers
+
+from bertwright.errors import TokenizerError
+from bertwright.files import read_json
+
+FILE = "tokenizer.json"
+
+SPECIAL_NAMES: dict[str, tuple[str, ...]] = {
+    "pad": ("[PAD]", "<pad>"),
+    "unk": ("[UNK]", "<unk>"),
+    "cls": ("[CLS]", "<cls>", "<s>"),
+    "sep": ("[SEP]", "<sep>", "</s>"),
+    "mask": ("[MASK]", "<mask>"),
+}
+"""The names each special token is known by, tried in this order after tokenizer_config.json."""
+
+
+@dataclass(frozen=True)
+class SpecialIds:
+    """Ids of the five tokens every BERT needs."""
+
+    pad: int
+    unk: int
+    cls: int
+    sep: int
+    mask: int
+
+
+class Tokenizer:
+    """A vocabulary ready to use.
+
+    path        the tokenizer.json it was read from
+    backend     the `tokenizers.Tokenizer`, with truncation and padding switched off
+    vocab_size  largest id + 1, which is the number of rows an embedding needs
+    special     ids of the special tokens
+    """
+
+    def __init__(self, path: Path, backend: tokenizers.Tokenizer, special: SpecialIds) -> None:
+        """Hold what `load_tokenizer` has read."""
+        self.path = path
+        self.backend = backend
+        self.special = special
+        self.vocab_size = max(backend.get_vocab(with_added_tokens=True).values()) + 1
+
+    @cached_property
+    def tokens(self) -> list[str]:
+        """The string of each id; an id that no token uses has the empty string."""
+        names = [""] * self.vocab_size
+        for token, index in self.backend.get_vocab(with_added_tokens=True).items():
+            names[index] = token
+        return names
+
+    @cached_property
+    def reserved(self) -> list[str]:
+        """The added tokens a tokenizer recognises inside running text, such as [MASK]."""
+        return sorted(token.content for token in self.backend.get_added_tokens_decoder().values() if token.special)
+
+    def encode(self, text: str) -> list[int]:
+        """Return the token ids of `text`, without special tokens around it."""
+        ids: list[int] = self.backend.encode(text, add_special_tokens=False).ids
+        return ids
+
+    def decode(self, ids: list[int]) -> str:
+        """Return the text of token ids, special tokens left out."""
+        text: str = self.backend.decode(ids, skip_special_tokens=True)
+        return text
+
+
+def load_tokenizer(path: Path) -> Tokenizer:
+    """Read a tokenizer.json, or the one in a folder (a model folder, a DATA folder or its tokenizer/).
+
+    Raises TokenizerError where there is none, it cannot be read, or a special token is missing.
+    """
+    file = _find(path)
+    try:
+        backend = tokenizers.Tokenizer.from_file(str(file))
+    except Exception as error:  # tokenizers raises plain Exception for whatever it cannot parse
+        raise TokenizerError(
+            f"{file} is not a tokenizer that Hugging Face tokenizers can read ({error}); "
+            "give a tokenizer.json saved by tokenizers or transformers"
+        ) from error
+    backend.no_truncation()
+    backend.no_padding()
+    return Tokenizer(file, backend, _special_ids(file, backend.get_vocab(with_added_tokens=True)))
+
+
+def _find(path: Path) -> Path:
+    for file in (path, path / FILE, path / "tokenizer" / FILE):
+        if file.is_file():
+            return file
+    if path.exists():
+        raise TokenizerError(f"the folder {path} holds no {FILE}; give the file or a folder that has one")
+    raise TokenizerError(f"{path} does not exist; give a {FILE} or a folder that has one")
+
+
+def _special_ids(file: Path, vocab: Mapping[str, int]) -> SpecialIds:
+    configured = _configured_names(file.with_name("tokenizer_config.json"))
+    ids: dict[str, int] = {}
+    for kind, usual in SPECIAL_NAMES.items():
+        names = [*([configured[kind]] if kind in configured else []), *usual]
+        found = next((vocab[name] for name in names if name in vocab), None)
+        if found is None:
+            raise TokenizerError(
+                f"{file} has no {kind} token (looked for {', '.join(names)}); "
+                "give a tokenizer that has pad, unk, cls, sep and mask tokens, or name it in tokenizer_config.json"
+            )
+        ids[kind] = found
+    return SpecialIds(**ids)
+
+
+def _configured_names(config: Path) -> dict[str, str]:
+    if not config.is_file():
+        return {}
+    try:
+        values: Any = read_json(config)
+        named = {kind: values.get(f"{kind}_token") for kind in SPECIAL_NAMES}
+    except (OSError, ValueError, AttributeError) as error:
+        raise TokenizerError(f"{config} is damaged ({error}); mend or remove it") from error
+    contents = {kind: name.get("content") if isinstance(name, dict) else name for kind, name in named.items()}
+    return {kind: name for kind, name in contents.items() if isinstance(name, str)}
