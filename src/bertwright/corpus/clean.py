@@ -1,0 +1,81 @@
+"""Turns documents as they were found into clean ones: mended Unicode in NFC, no control characters, single blanks.
+
+Every step first screens whole arrays with a regular expression of the RE2 engine (650 to 1,400 MB/s) and then touches
+only the documents that need it: mending every document with ftfy would run at 4 MB/s, normalising every one at 110.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+import ftfy
+import pyarrow as pa
+import pyarrow.compute as pc
+
+_CONTINUATION = "\u0080-\u00bf€‚ƒ„…†‡ˆ‰Š‹ŒŽ‘’“”•–—˜™š›œžŸ"
+MOJIBAKE = (
+    f"[\u0080-\u009f]|[Â-ß][{_CONTINUATION}]|[à-ï][{_CONTINUATION}][{_CONTINUATION}]"
+    f"|ð[{_CONTINUATION}][{_CONTINUATION}][{_CONTINUATION}]"
+)
+"""UTF-8 read as Latin-1 or Windows-1252 shows a lead byte and then continuation bytes, such as Ã©, â€œ or ä½ ."""
+
+MAYBE_NOT_NFC = (
+    r"[\p{M}\x{0374}\x{037E}\x{0387}\x{1100}-\x{11FF}\x{1F71}-\x{1FFD}\x{2000}\x{2001}\x{2126}\x{212A}\x{212B}"
+    r"\x{2329}\x{232A}\x{F900}-\x{FAD9}\x{FB1D}-\x{FB4E}\x{110BA}\x{11300}-\x{11FFF}\x{16D60}-\x{16D6F}"
+    r"\x{1D15E}-\x{1D1C0}\x{2F800}-\x{2FA1D}]"
+)
+"""Every character that NFC can change, alone or after another (a test goes through all of Unicode)."""
+
+_BLANK = "\t \u00a0\u1680\u2000-\u200a\u202f\u205f\u3000"
+_LINE_END = "\r\u000b\u000c\u0085\u2028\u2029"
+_DROPPED = "\u0000-\u0008\u000e-\u001f\u007f-\u0084\u0086-\u009f\u00ad\u200b\u2060\ufeff\ufffe\uffff"
+UNTIDY = f"[{_LINE_END}{_DROPPED}\t\u00a0\u1680\u2000-\u200a\u202f\u205f\u3000]|  | \n|\n |\n\n\n"
+
+_TIDYING = (
+    (re.compile(f"\r\n|[{_LINE_END}]"), "\n"),
+    (re.compile(f"[{_DROPPED}]+"), ""),
+    (re.compile(f"[{_BLANK}]+"), " "),
+    (re.compile(" ?\n ?"), "\n"),
+    (re.compile("\n{3,}"), "\n\n"),
+)
+
+
+def clean(texts: pa.StringArray) -> pa.StringArray:
+    """Return the documents cleaned, in order; one that held nothing but blanks comes out empty.
+
+    Mis-decoded characters are mended (ftfy.fix_encoding), characters composed (NFC), line ends made newlines, control
+    and invisible characters removed, runs of blanks made one space, of blank lines one blank line; ends are trimmed.
+    Cleaning twice changes nothing more.
+    """
+    if not _is_ascii(texts):
+        texts = _mend(texts, MOJIBAKE, ftfy.fix_encoding)
+        texts = _normalise(texts)
+    return pc.utf8_trim_whitespace(_mend(texts, UNTIDY, tidy))
+
+
+def tidy(text: str) -> str:
+    """Return one text with unified line ends, without control characters, with single blanks and blank lines."""
+    for pattern, replacement in _TIDYING:
+        text = pattern.sub(replacement, text)
+    return text
+
+
+def _is_ascii(texts: pa.StringArray) -> bool:
+    return bool(pc.all(pc.string_is_ascii(texts)).as_py())
+
+
+def _mend(texts: pa.StringArray, suspicious: str, mend: Callable[[str], str]) -> pa.StringArray:
+    """Apply `mend` to the documents that match `suspicious`."""
+    suspects = pc.match_substring_regex(texts, suspicious)
+    if not pc.any(suspects).as_py():
+        return texts
+    mended = pa.array([mend(text) for text in texts.filter(suspects).to_pylist()], pa.string())
+    return pc.replace_with_mask(texts, suspects, mended)
+
+
+def _normalise(texts: pa.StringArray) -> pa.StringArray:
+    suspects = pc.match_substring_regex(texts, MAYBE_NOT_NFC)
+    if not pc.any(suspects).as_py():
+        return texts
+    return pc.replace_with_mask(texts, suspects, pc.utf8_normalize(texts.filter(suspects), "NFC"))

@@ -1,0 +1,145 @@
+"""Turns text files of any format into a stream of batches of documents, that can be taken up again at any batch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import chain
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from bertwright.corpus.inputs import Format, Layout, ReadOptions, format_of
+from bertwright.corpus.layouts import Piece, read_text_file
+from bertwright.corpus.tables import read_delimited, read_json_lines, read_parquet
+from bertwright.errors import CorpusError
+
+BATCH_BYTES = 4 << 20
+MOST_HELD = 1 << 10
+"""Small files gathered before they are copied into one array: an array object costs more than a short text."""
+
+_READERS: dict[Format, Callable[[Path, ReadOptions, Layout], Iterator[Piece]]] = {
+    "txt": lambda path, options, layout: read_text_file(path, options, layout=layout),
+    "md": lambda path, options, layout: read_text_file(path, options, layout="file"),
+    "json": lambda path, options, layout: read_json_lines(path, options),
+    "csv": lambda path, options, layout: read_delimited(path, options, delimiter=","),
+    "tsv": lambda path, options, layout: read_delimited(path, options, delimiter="\t"),
+    "parquet": lambda path, options, layout: read_parquet(path, options),
+}
+
+
+@dataclass(frozen=True)
+class TextBatch:
+    """About 4 MB of documents in the order of the files; a single longer document is a batch of its own.
+
+    texts              [D] the documents, none null
+    file, stop         the place reached: `stop` documents of file number `file` (files counted from 0) are read;
+                       a finished file counts as (file + 1, 0). Reading with skip=(file, stop) goes on from here
+    broken             lines or files left out since the batch before (with `skip_broken`)
+    source_bytes_done  bytes of the (compressed) files read so far, against `source_bytes(paths)`
+    """
+
+    texts: pa.StringArray
+    file: int
+    stop: int
+    broken: int
+    source_bytes_done: int
+
+
+def source_bytes(paths: Sequence[Path]) -> int:
+    """Return the bytes of the files on disk, as they are (compressed)."""
+    return sum(path.stat().st_size for path in paths)
+
+
+def read_documents(
+    paths: Sequence[Path], options: ReadOptions, *, layout: Layout | None, skip: tuple[int, int] = (0, 0)
+) -> Iterator[TextBatch]:
+    """Yield the documents of `paths` in order, starting after document `skip[1]` of file `skip[0]`.
+
+    `layout` says where documents end in .txt files (`describe_layout` tells it; None where there are none). Memory
+    stays bounded: files are streamed. The batches after a skip to a batch's place are those of an unbroken reading.
+    """
+    held: list[TextBatch] = []
+    for step in _steps(paths, options, layout=layout, skip=skip):
+        if held and sum(batch.texts.nbytes for batch in held) + step.texts.nbytes > BATCH_BYTES:
+            yield _joined(held)
+            held = []
+        held.append(step)
+        if len(held) == MOST_HELD:
+            held = [_joined(held)]
+    if held:
+        yield _joined(held)
+
+
+def _joined(batches: list[TextBatch]) -> TextBatch:
+    """Return several batches in a row as one."""
+    texts = pa.concat_arrays([batch.texts for batch in batches])
+    return replace(batches[-1], texts=texts, broken=sum(batch.broken for batch in batches))
+
+
+def _steps(
+    paths: Sequence[Path], options: ReadOptions, *, layout: Layout | None, skip: tuple[int, int]
+) -> Iterator[TextBatch]:
+    """Yield documents in steps of at most BATCH_BYTES, each within one file; the last step of a file ends it."""
+    done = source_bytes(paths[: skip[0]])
+    for file in range(skip[0], len(paths)):
+        already = skip[1] if file == skip[0] else 0
+        last = None
+        for piece, stop in _pieces_after(already, _read_file(paths[file], options, layout=layout)):
+            if last is not None:
+                yield last
+            last = TextBatch(piece.texts, file, stop, piece.broken, done + piece.position)
+        done += paths[file].stat().st_size
+        if last is not None:
+            yield replace(last, file=file + 1, stop=0, source_bytes_done=done)
+
+
+def _read_file(path: Path, options: ReadOptions, *, layout: Layout | None) -> Iterator[Piece]:
+    kind = format_of(path)
+    if kind is None:
+        raise CorpusError(f"{path} is of no format that can be read; expected a text file")
+    return _READERS[kind](path, options, layout or "file")
+
+
+def _pieces_after(already: int, pieces: Iterator[Piece]) -> Iterator[tuple[Piece, int]]:
+    """Yield pieces of at most BATCH_BYTES that hold documents, and the documents read up to their end.
+
+    The first `already` documents are passed over. What was left out between two pieces counts with the earlier one,
+    so that a place between pieces says all of what was left out before it.
+    """
+    stop = 0
+    last: Piece | None = None
+    for piece in chain.from_iterable(map(_sliced, pieces)):
+        if last is None or not len(piece.texts):
+            last = piece if last is None else replace(last, broken=last.broken + piece.broken)
+            continue
+        if not len(last.texts):
+            last = replace(piece, broken=last.broken + piece.broken)
+            continue
+        stop += len(last.texts)
+        if stop > already:
+            yield _tail(last, stop - already), stop
+        last = piece
+    if last is not None and (stop + len(last.texts) > already or already == 0):
+        stop += len(last.texts)
+        yield _tail(last, stop - already), stop
+
+
+def _sliced(piece: Piece) -> Iterator[Piece]:
+    """Yield a piece in slices of at most BATCH_BYTES, or of one longer document."""
+    ends = np.cumsum(pc.binary_length(piece.texts).to_numpy(zero_copy_only=False), dtype=np.int64)
+    start = 0
+    while start < len(ends) or start == 0:
+        before = ends[start - 1] if start else 0
+        stop = max(start + 1, int(np.searchsorted(ends, before + BATCH_BYTES, side="right")))
+        yield Piece(piece.texts[start:stop], piece.broken if start == 0 else 0, piece.position)
+        start = stop
+
+
+def _tail(piece: Piece, documents: int) -> Piece:
+    """Return the last `documents` of a piece; what it left out was counted with the others before."""
+    if documents >= len(piece.texts):
+        return piece
+    return replace(piece, texts=piece.texts[len(piece.texts) - documents :], broken=0)
