@@ -80,7 +80,7 @@ class BatchSource:
         self.pairs = pairs
         self._plan_text: Planner = plan_pairs if pairs else plan_singles
         self._blocks = Blocks(shards, block_tokens=block_tokens, stretch_tokens=stretch_tokens)
-        self._window_count = max(1, min(len(self._blocks), round(shards.token_count / window_tokens)))
+        self.window_count = max(1, min(len(self._blocks), round(shards.token_count / window_tokens)))
         self.rows_per_epoch, self.tokens_per_epoch = self._measure(window_tokens // 4)
         self._layout = lru_cache(maxsize=2)(self._make_layout)
         self._plan = lru_cache(maxsize=2)(self._make_plan)
@@ -128,9 +128,7 @@ class BatchSource:
             next_label=torch.from_numpy(rows.labels.astype(np.int64)) if self.pairs else None,
         )
 
-    def _copy(
-        self, starts: np.ndarray, lengths: np.ndarray, places: np.ndarray, into: tuple[np.ndarray, ...]
-    ) -> None:
+    def _copy(self, starts: np.ndarray, lengths: np.ndarray, places: np.ndarray, into: tuple[np.ndarray, ...]) -> None:
         """Copy the segments that begin at `starts` to `places` of flat (ids, word starts, maskable)."""
         ids, words, maskable = into
         bases = self._blocks.shard_positions
@@ -160,7 +158,7 @@ class BatchSource:
     def _make_layout(self, epoch: int) -> tuple[list[np.ndarray], np.ndarray]:
         """Return the blocks of each window of an epoch, and the first row of each window, `rows_per_epoch` last."""
         rng = stream("order", self.shards.fingerprint, self.seed, epoch, self.length)
-        windows = np.array_split(rng.permutation(len(self._blocks)), self._window_count)
+        windows = np.array_split(rng.permutation(len(self._blocks)), self.window_count)
         tokens = np.cumsum([0] + [int(self._blocks.token_counts[window].sum()) for window in windows])
         return windows, tokens * self.rows_per_epoch // tokens[-1]
 

@@ -19,22 +19,19 @@ def masked_slots(length: int, rate: float) -> int:
     return max(1, math.ceil(rate * length - 1e-9))
 
 
-def select_tokens(
-    batch: Batch, *, rate: float, whole_word: bool, generator: torch.Generator
-) -> tuple[Tensor, Tensor]:
+def select_tokens(batch: Batch, *, rate: float, whole_word: bool, generator: torch.Generator) -> tuple[Tensor, Tensor]:
     """Return (positions [B, M] int64, weights [B, M] float32) of the tokens to ask about, in order of position.
 
     A row is asked about max(1, round(rate * its tokens, special ones counted)) of its maskable tokens, as in 2018.
     With `whole_word` these are whole words (see `_choose_words`), so a row may hold a few fewer. Unused slots have
     weight 0 and position 0.
     """
-    count, length = batch.input_ids.shape
+    length = batch.input_ids.shape[1]
     slots = masked_slots(length, rate)
     budget = (batch.attention_mask.sum(1) * rate).round().long().clamp(1, slots)
     choose = _choose_words if whole_word else _choose_tokens
     chosen = choose(batch, budget, generator)
-    order = torch.arange(length).masked_fill(~chosen, length) if count else chosen.long()
-    positions = order.sort(1).values[:, :slots]
+    positions = torch.arange(length).masked_fill(~chosen, length).sort(1).values[:, :slots]
     used = positions < length
     return positions.masked_fill(~used, 0), used.float()
 

@@ -1,0 +1,120 @@
+"""Losses: equal to the definitions written out, float32 whatever the logits are, one graph with whatever feeds them."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from bertwright.config import compose
+from bertwright.errors import ConfigError, DataError
+from bertwright.objectives.combine import ObjectiveConfig, build_objective
+from bertwright.objectives.mlm import MaskedLanguageModel
+from bertwright.objectives.nsp import next_sentence_sums
+from bertwright.types import Batch, Example, Scores
+
+ROWS, SLOTS, VOCAB = 6, 5, 50
+
+
+@pytest.fixture
+def example() -> Example:
+    generator = torch.Generator().manual_seed(0)
+    weights = (torch.arange(SLOTS) < torch.tensor([5, 4, 1, 2, 5, 3])[:, None]).float()
+    return Example(
+        input_ids=torch.zeros((ROWS, 16), dtype=torch.long),
+        token_type_ids=torch.zeros((ROWS, 16), dtype=torch.long),
+        attention_mask=torch.ones((ROWS, 16), dtype=torch.bool),
+        masked_positions=torch.randint(1, 16, (ROWS, SLOTS), generator=generator),
+        masked_labels=torch.randint(VOCAB, (ROWS, SLOTS), generator=generator) * weights.long(),
+        masked_weights=weights,
+        next_label=torch.tensor([0, 1, 1, 0, 1, 0]),
+    )
+
+
+@pytest.fixture
+def scores() -> Scores:
+    generator = torch.Generator().manual_seed(1)
+    return Scores(
+        mlm=torch.randn((ROWS, SLOTS, VOCAB), generator=generator, requires_grad=True),
+        nsp=torch.randn((ROWS, 2), generator=generator, requires_grad=True),
+    )
+
+
+def test_parts_equal_the_definitions(scores: Scores, example: Example) -> None:
+    parts = build_objective(ObjectiveConfig(), vocab_size=VOCAB, mask_id=4).loss(scores, example)
+    mlm, right, nsp, pairs_right = 0.0, 0, 0.0, 0
+    assert example.next_label is not None
+    for row in range(ROWS):
+        for slot in range(SLOTS):
+            if example.masked_weights[row, slot]:
+                logits, label = scores.mlm[row, slot].tolist(), int(example.masked_labels[row, slot])
+                mlm += math.log(sum(map(math.exp, logits))) - logits[label]
+                right += max(logits) == logits[label]
+        pair, label = scores.nsp[row].tolist(), int(example.next_label[row])
+        nsp += math.log(sum(map(math.exp, pair))) - pair[label]
+        pairs_right += max(pair) == pair[label]
+    assert parts.masked == 20
+    assert parts.rows == ROWS
+    assert parts.mlm_sum.item() == pytest.approx(mlm, rel=1e-5)
+    assert parts.nsp_sum.item() == pytest.approx(nsp, rel=1e-5)
+    assert parts.mlm_correct == right
+    assert parts.nsp_correct == pairs_right
+    assert parts.total.item() == pytest.approx(mlm / 20 + nsp / ROWS, rel=1e-5)
+
+
+def test_unused_slots_have_no_gradient(scores: Scores, example: Example) -> None:
+    build_objective(ObjectiveConfig(), vocab_size=VOCAB, mask_id=4).loss(scores, example).total.backward()
+    assert scores.mlm.grad is not None
+    assert scores.nsp.grad is not None
+    used = example.masked_weights > 0
+    assert (scores.mlm.grad[~used] == 0).all()
+    assert (scores.mlm.grad[used].abs().sum(-1) > 0).all()
+    assert (scores.nsp.grad != 0).all()
+
+
+def test_masking_alone_leaves_pairs_out(scores: Scores, example: Example) -> None:
+    objective = build_objective(ObjectiveConfig(next_sentence=False), vocab_size=VOCAB, mask_id=4)
+    parts = objective.loss(scores, example)
+    assert not objective.pairs
+    assert parts.total == parts.mlm_sum / parts.masked
+    assert parts.nsp_sum == 0
+
+
+def test_bfloat16_logits_are_judged_in_float32_and_ties_share(example: Example) -> None:
+    model = MaskedLanguageModel(vocab_size=VOCAB, mask_id=4)
+    flat = model.loss(torch.zeros((ROWS, SLOTS, VOCAB), dtype=torch.bfloat16), example)
+    assert flat.loss.dtype == torch.float32
+    assert flat.loss.item() == pytest.approx(20 * math.log(VOCAB), rel=1e-6)
+    assert flat.correct.item() == pytest.approx(20 / VOCAB, rel=1e-5)
+    pairs = next_sentence_sums(torch.tensor([[0.0, 1.0], [3.0, 1.0]], dtype=torch.bfloat16), torch.tensor([1, 1]))
+    assert pairs.correct == 1
+    assert pairs.loss.dtype == torch.float32
+
+
+def test_the_loss_traces_into_one_graph(scores: Scores, example: Example) -> None:
+    objective = build_objective(ObjectiveConfig(), vocab_size=VOCAB, mask_id=4)
+    traced = torch.compile(objective.loss, backend="eager", fullgraph=True)
+    assert torch.equal(traced(scores, example).total, objective.loss(scores, example).total)
+
+
+def test_pairs_are_asked_for_where_they_are_missing() -> None:
+    ids = torch.zeros((2, 8), dtype=torch.long)
+    flags = torch.ones((2, 8), dtype=torch.bool)
+    batch = Batch(ids, ids, flags, flags, flags)
+    with pytest.raises(DataError, match="pairs=True"):
+        build_objective(ObjectiveConfig(), vocab_size=VOCAB, mask_id=4).corrupt(batch, torch.Generator())
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"mask_share": 0.95, "random_share": 0.1}, "add up to more than 1"),
+        ({"mask_rate": 0.0}, "mask_rate"),
+        ({"mask_rate": 1.5}, "mask_rate"),
+        ({"whole_words": True}, "did you mean whole_word"),
+    ],
+)
+def test_settings_that_do_not_fit_are_refused(settings: dict[str, object], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        compose(ObjectiveConfig, settings)
