@@ -8,6 +8,7 @@ from torch.nn import functional
 from bertwright.model.attention import Attention
 from bertwright.model.config import ModelConfig
 from bertwright.model.dropout import Dropout
+from bertwright.model.linear import Linear
 
 
 class Block(nn.Module):
@@ -17,8 +18,8 @@ class Block(nn.Module):
         super().__init__()
         self.attention = Attention(config)
         self.attention_norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
-        self.inner = nn.Linear(config.hidden_size, config.intermediate_size)
-        self.outer = nn.Linear(config.intermediate_size, config.hidden_size)
+        self.inner = Linear(config.hidden_size, config.intermediate_size)
+        self.outer = Linear(config.intermediate_size, config.hidden_size)
         self.norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
         self.dropout = Dropout(config.dropout)
 

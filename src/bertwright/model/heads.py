@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from bertwright.model.config import ModelConfig
+from bertwright.model.linear import Linear, linear
 
 
 class Pooler(nn.Module):
@@ -14,7 +15,7 @@ class Pooler(nn.Module):
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        self.dense = nn.Linear(config.hidden_size, config.hidden_size)
+        self.dense = Linear(config.hidden_size, config.hidden_size)
 
     def forward(self, hidden: Tensor) -> Tensor:
         """Return [B, H] from hidden states [B, S, H]."""
@@ -26,14 +27,14 @@ class MaskedTokenHead(nn.Module):
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        self.dense = nn.Linear(config.hidden_size, config.hidden_size)
+        self.dense = Linear(config.hidden_size, config.hidden_size)
         self.norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
         self.bias = nn.Parameter(torch.zeros(config.vocab_size))
 
     def forward(self, hidden: Tensor, words: Tensor) -> Tensor:
         """Return logits [..., V] from hidden states [..., H] and the word embeddings [V, H]."""
         transformed = self.norm(functional.gelu(self.dense(hidden)))
-        return functional.linear(transformed, words, self.bias)
+        return linear(transformed, words, self.bias)
 
 
 class NextSentenceHead(nn.Module):
@@ -41,7 +42,7 @@ class NextSentenceHead(nn.Module):
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        self.dense = nn.Linear(config.hidden_size, 2)
+        self.dense = Linear(config.hidden_size, 2)
 
     def forward(self, pooled: Tensor) -> Tensor:
         """Return logits [B, 2] from pooled vectors [B, H]."""
