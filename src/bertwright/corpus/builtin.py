@@ -1,0 +1,121 @@
+"""Makes the corpus `builtin:python-docs` from the documentation of the Python installation it runs in.
+
+Its documents are the topics of Python's own help and, for each module of the standard library and of some packages
+that bertwright depends on, the docstrings of the module, its classes and functions in the order of the source.
+The sources are parsed, never imported; the same installation gives the same text.
+"""
+
+from __future__ import annotations
+
+import ast
+import importlib.util
+import json
+import os
+import re
+import sysconfig
+import warnings
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import zstandard
+
+from bertwright.corpus.prose import prose_of
+from bertwright.files import written_aside
+
+PYTHON_DOCS = "builtin:python-docs"
+PACKAGES = ("torch", "numpy", "matplotlib", "pyarrow", "pydantic", "cyclopts", "rich", "networkx")
+"""The packages with the most documentation among those installed with bertwright; one that is absent is passed over."""
+SHORTEST_DOCUMENT = 200
+"""Characters under which a module's docstrings are too few for a pair of segments."""
+
+_PASSED_OVER = re.compile(
+    r"tests?$|.*_tests?$|testing$|__pycache__$|site-packages$|dist-packages$|idlelib$|lib2to3$|turtledemo$|_inductor$|"
+    r"_vendor$|encodings$|pydoc_data$|ensurepip$|_internal$|f2py$|_pyrepl$"
+)
+_TRIPLE_QUOTED = re.compile(r'("""|\'\'\')(.*?)(?<!\\)\1', re.DOTALL)
+
+
+def write_python_docs(folder: Path) -> Path:
+    """Write the corpus as one .jsonl.zst file in `folder`, whole or not at all, and return its path.
+
+    A line is {"id": the module or topic, "text": its prose, a paragraph a line}. About 8 MB in 10 s on one core.
+    """
+    path = folder / "python-docs.jsonl.zst"
+    with written_aside(path) as aside, zstandard.open(aside, "wt", encoding="utf-8") as file:
+        for name, text in python_docs():
+            file.write(json.dumps({"id": name, "text": text}, ensure_ascii=False) + "\n")
+    return path
+
+
+def python_docs(packages: Iterable[str] = PACKAGES) -> Iterator[tuple[str, str]]:
+    """Yield the name and prose of every topic and module; a paragraph that occurred before is left out."""
+    standard = Path(sysconfig.get_path("stdlib"))
+    seen: set[int] = set()
+    for name, docstrings in _documents(standard, packages):
+        paragraphs = [
+            paragraph
+            for docstring in docstrings
+            for paragraph in prose_of(docstring)
+            if hash(paragraph) not in seen and not seen.add(hash(paragraph))
+        ]
+        text = "\n".join(paragraphs)
+        if len(text) >= SHORTEST_DOCUMENT:
+            yield name, text
+
+
+def _documents(standard: Path, packages: Iterable[str]) -> Iterator[tuple[str, Iterable[str]]]:
+    yield from topics(standard / "pydoc_data" / "topics.py")
+    roots = [standard, *(root for package in packages if (root := _package_folder(package)) is not None)]
+    for root in roots:
+        for source in _sources(root):
+            name = source.relative_to(root if root is standard else root.parent).with_suffix("")
+            yield ".".join(name.parts), docstrings_of(source)
+
+
+def _package_folder(package: str) -> Path | None:
+    """Return the folder of an installed package; finding the spec of a top-level package runs nothing of it."""
+    spec = importlib.util.find_spec(package)
+    places = spec.submodule_search_locations if spec is not None else None
+    return Path(next(iter(places))) if places else None
+
+
+def _sources(root: Path) -> Iterator[Path]:
+    for folder, folders, names in os.walk(root):
+        folders[:] = sorted(name for name in folders if not _PASSED_OVER.match(name))
+        yield from (Path(folder, name) for name in sorted(names) if name.endswith(".py") and "test" not in name)
+
+
+def topics(path: Path) -> Iterator[tuple[str, list[str]]]:
+    """Yield the topics of Python's help, (name, [text]), from the source of `pydoc_data.topics`."""
+    if not path.is_file():
+        return
+    for node in ast.parse(path.read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Dict):
+            found: dict[str, str] = ast.literal_eval(node.value)
+            yield from ((f"help.{name}", [text]) for name, text in sorted(found.items()))
+
+
+def docstrings_of(path: Path) -> Iterator[str]:
+    """Yield the docstrings of one source file in order: the triple-quoted strings that begin a line.
+
+    They are scanned for, as parsing whole files takes 10 s for what this finds in 1; so texts handed to a call, such
+    as `add_docstr(torch.abs, ...)` for functions written in C, are found too. A file that is not UTF-8 has none.
+    """
+    try:
+        source = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError:
+        return
+    for match in _TRIPLE_QUOTED.finditer(source):
+        before = source[source.rfind("\n", 0, match.start()) + 1 : match.start()].strip().lower()
+        if before in ("", "u", "r"):
+            raw = before == "r" or "\\" not in match[2]
+            yield match[2] if raw else _evaluated(match[0])
+
+
+def _evaluated(literal: str) -> str:
+    """Return the text that a string literal stands for, or "" where it is none."""
+    try:
+        with warnings.catch_warnings(action="ignore"):
+            return str(ast.literal_eval(literal))
+    except (SyntaxError, ValueError):
+        return ""

@@ -1,0 +1,159 @@
+"""Turns a docstring into plain prose: sentences without markup, code, tables and signatures."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Iterator
+
+SHORTEST_DOCSTRING = 40
+"""Characters under which a docstring says nothing ("Initialize self.")."""
+
+_CODE_DIRECTIVES = (
+    r"code|code-block|codeblock|sourcecode|math|plot|doctest|testcode|testoutput|testsetup|autosummary|automodule|"
+    r"autofunction|autoclass|table|list-table|csv-table|figure|image|literalinclude|include|toctree|ipython|highlight|"
+    r"only|raw|index|currentmodule|module|function|method|class|data|attribute|seealso|versionadded|versionchanged"
+)
+_DIRECTIVE = re.compile(r"\s*\.\. (?:([\w-]+)::|\[|_|\|)")
+_CODE_DIRECTIVE = re.compile(rf"(?:{_CODE_DIRECTIVES})$")
+_DROPPED_SECTION = re.compile(r"\s*(?:Examples?|References?|See [Aa]lso|Shapes?|Inputs?|Outputs?|Usage)\s*:{0,2}$")
+_RULE = re.compile(r"\s*([-=~^*+#\"'`.])\1{2,}\s*$|\s*[+|].*[+|]\s*$|\s*=+(?:\s+=+)+\s*$")
+_SECTION_TITLE = re.compile(r"\s*[A-Z][\w ]{0,40}:{0,2}$")
+_MARKER = re.compile(r"^\s*(?:[-*•+]|\(?\d{1,2}[.)]|#\.)\s+")
+_FIELD = re.compile(r"^\s*[:@](?:param|type|returns?|rtype|raises?|keyword|ivar|var|cvar|yields?)\b[^:]*:\s*")
+_ARGUMENT = re.compile(r"^\s*\*{0,2}[\w.*`]+(?: \([^)]*\))?: +")
+_TYPED_NAME = re.compile(r"^\s*[\w.*`, ]+ : .*[^.]$|^\s*\*{0,2}[\w.`]+(?: \([^)]*\))?:?$")
+_FENCE = re.compile(r"\s*(?:```|~~~)")
+
+_MARKUP = (
+    (re.compile(r":(?:[\w+-]+:)*(?:math):`[^`]*`"), "\\\\"),
+    (re.compile(r":(?:[\w+-]+:)+`~(?:[^`<]*\.)?([^`<.]*)`"), r"\1"),
+    (re.compile(r":(?:[\w+-]+:)+`!?([^`<]*?)\s*(?:<[^`>]*>)?`"), r"\1"),
+    (re.compile(r"``([^`]*)``"), r"\1"),
+    (re.compile(r"`([^`<]*?)\s*<[^`>]*>`_{0,2}"), r"\1"),
+    (re.compile(r"`([^`]*)`_{0,2}"), r"\1"),
+    (re.compile(r"\[([^\]]*)\]\((?:https?:)[^)]*\)"), r"\1"),
+    (re.compile(r"\s*\[[\w#*]+\]_"), ""),
+    (re.compile(r"(?<![\w*])\*{1,2}([^\s*](?:[^*]*[^\s*])?)\*{1,2}(?![\w*])"), r"\1"),
+    (re.compile(r"\|(\w+)\|_?"), r"\1"),
+)
+_MARKUP_SIGN = re.compile(r"[`*|\[]")
+_SPACE_BEFORE_MARK = re.compile(r" +([.,;:!?])(?= |$)")
+_SENTENCE_END = re.compile(r"(?<=[.!?:])[\"')]?\s+(?=[\"'(]?[A-Z])")
+_NO_LETTER = re.compile(r"[^A-Za-z ,'-]")
+_CODE = re.compile(r"[\\{}|=<>$^~]|\w\[|\w\([^)]|->|--|https?:|\.\.|: :|\w:\w| : |(?:^|\s)[_#@%&*+/]")
+_CODE_SIGN = re.compile(r"[@~^_#%&*/+\[\]]|\w\(|\.\w")
+_FUNCTION_WORD = re.compile(
+    r"\b(?:the|an?|of|to|in|is|are|be|if|for|and|or|with|this|that|from|by|on|as|it|not|no|all|any|at|than|which)\b"
+)
+_LEFT_OPEN = re.compile(
+    r"\b(?:the|an?|of|to|in|is|are|be|if|for|and|or|with|from|by|on|as|at|than|which|where|when|that|e\.g|i\.e)[.:]?$"
+)
+
+
+def prose_of(docstring: str) -> list[str]:
+    """Return the paragraphs of prose in a docstring, each on one line; a docstring of code alone has none."""
+    if len(docstring) < SHORTEST_DOCSTRING:
+        return []
+    paragraphs = (_kept_sentences(_without_markup(block)) for block in _blocks(inspect.cleandoc(docstring)))
+    return [paragraph for paragraph in paragraphs if paragraph]
+
+
+def _blocks(text: str) -> Iterator[str]:
+    """Yield the paragraphs and list items of a docstring, each on one line, without code, tables and headings."""
+    block: list[str] = []
+    for line in _prose_lines(text):
+        starts_item = _MARKER.match(line) or _FIELD.match(line)
+        if block and (not line or starts_item):
+            yield " ".join(block)
+            block = []
+        if line:
+            block.append(_FIELD.sub("", _MARKER.sub("", line)).strip())
+    if block:
+        yield " ".join(block)
+
+
+def _prose_lines(text: str) -> Iterator[str]:
+    """Yield the lines outside of code and tables; an empty line ends a paragraph."""
+    code_indent: int | None = None
+    in_doctest = in_fence = False
+    lines = text.split("\n")
+    for line, following in zip(lines, [*lines[1:], ""], strict=True):
+        indent = _indent(line)
+        if _FENCE.match(line):
+            in_fence = not in_fence
+        blank = not line.strip()
+        if code_indent is not None and not blank and indent <= code_indent:
+            code_indent = None
+        in_doctest = (in_doctest and not blank) or line.lstrip().startswith((">>>", "... ", "$ ", "In ["))
+        if in_fence or in_doctest or code_indent is not None or blank or _FENCE.match(line) or _RULE.match(line):
+            yield ""
+        elif _is_heading(line, following):
+            code_indent = _heading_hides(line, following, indent)
+            yield ""
+        elif line.rstrip().endswith("::"):
+            code_indent = indent
+            yield line.rstrip()[:-1]
+        elif _TYPED_NAME.match(line) and _indent(following) > indent:
+            yield ""
+        elif (argument := _ARGUMENT.match(line)) is not None:
+            yield ""
+            yield line[argument.end() :]
+        else:
+            yield line
+
+
+def _indent(line: str) -> int:
+    return len(line) - len(line.lstrip())
+
+
+def _is_heading(line: str, following: str) -> bool:
+    underlined = _RULE.match(following) is not None and len(following.strip()) >= 3
+    return (
+        underlined
+        or _DIRECTIVE.match(line) is not None
+        or _SECTION_TITLE.fullmatch(line.rstrip()) is not None
+        and (line.rstrip().endswith(":") or _DROPPED_SECTION.fullmatch(line) is not None)
+    )
+
+
+def _heading_hides(line: str, following: str, indent: int) -> int | None:
+    """Return the indent beyond which lines under a heading are no prose, or None where they are."""
+    directive = _DIRECTIVE.match(line)
+    if directive is not None:
+        name = directive.group(1)
+        return indent if name is None or _CODE_DIRECTIVE.match(name) else None
+    return indent if _DROPPED_SECTION.fullmatch(line) else None
+
+
+def _without_markup(text: str) -> str:
+    """Return a paragraph with its rst and Markdown markup reduced to the words it marks."""
+    if _MARKUP_SIGN.search(text):
+        for pattern, replacement in _MARKUP:
+            text = pattern.sub(replacement, text)
+    return _SPACE_BEFORE_MARK.sub(r"\1", " ".join(text.split()))
+
+
+def _kept_sentences(paragraph: str) -> str:
+    """Return the paragraph with only its sentences of prose; it begins with a capital, a phrase gets its full stop."""
+    first = paragraph.split(" ", 1)[0]
+    if first.isalpha() and first.islower():
+        paragraph = first.capitalize() + paragraph[len(first) :]
+    if paragraph and (paragraph[-1].isalnum() or paragraph[-1] == ")"):
+        paragraph += "."
+    return " ".join(sentence for sentence in _SENTENCE_END.split(paragraph) if _is_prose(sentence))
+
+
+def _is_prose(sentence: str) -> bool:
+    """Tell whether a sentence reads as English: a capital, an end, words that only sentences have, few signs."""
+    words = sentence.count(" ") + 1
+    return (
+        3 <= words <= 80
+        and sentence[0].isupper()
+        and sentence[-1] in ".!?:"
+        and len(_NO_LETTER.findall(sentence)) <= 0.1 * len(sentence)
+        and _CODE.search(sentence) is None
+        and len(_CODE_SIGN.findall(sentence)) <= 1 + words // 10
+        and _FUNCTION_WORD.search(sentence) is not None
+        and _LEFT_OPEN.search(sentence) is None
+    )
