@@ -42,7 +42,7 @@ _SPACE_BEFORE_MARK = re.compile(r" +([.,;:!?])(?= |$)")
 _SENTENCE_END = re.compile(r"(?<=[.!?:])[\"')]?\s+(?=[\"'(]?[A-Z])")
 _NO_LETTER = re.compile(r"[^A-Za-z ,'-]")
 _CODE = re.compile(r"[\\{}|=<>$^~]|\w\[|\w\([^)]|->|--|https?:|\.\.|: :|\w:\w| : |(?:^|\s)[_#@%&*+/]")
-_CODE_SIGN = re.compile(r"[@~^_#%&*/+\[\]]|\w\(|\.\w")
+_CODE_SIGN = re.compile(r"_+|[@~^#%&*/+\[\]]|\w\(|\.\w")
 _FUNCTION_WORD = re.compile(
     r"\b(?:the|an?|of|to|in|is|are|be|if|for|and|or|with|this|that|from|by|on|as|it|not|no|all|any|at|than|which)\b"
 )
@@ -77,7 +77,7 @@ def _prose_lines(text: str) -> Iterator[str]:
     """Yield the lines outside of code and tables; an empty line ends a paragraph."""
     code_indent: int | None = None
     in_doctest = in_fence = False
-    lines = text.split("\n")
+    lines = [line.rstrip() for line in text.split("\n")]
     for line, following in zip(lines, [*lines[1:], ""], strict=True):
         indent = _indent(line)
         if _FENCE.match(line):
@@ -91,9 +91,9 @@ def _prose_lines(text: str) -> Iterator[str]:
         elif _is_heading(line, following):
             code_indent = _heading_hides(line, following, indent)
             yield ""
-        elif line.rstrip().endswith("::"):
+        elif line.endswith("::"):
             code_indent = indent
-            yield line.rstrip()[:-1]
+            yield line[:-1]
         elif _TYPED_NAME.match(line) and _indent(following) > indent:
             yield ""
         elif (argument := _ARGUMENT.match(line)) is not None:
@@ -108,13 +108,10 @@ def _indent(line: str) -> int:
 
 
 def _is_heading(line: str, following: str) -> bool:
-    underlined = _RULE.match(following) is not None and len(following.strip()) >= 3
-    return (
-        underlined
-        or _DIRECTIVE.match(line) is not None
-        or _SECTION_TITLE.fullmatch(line.rstrip()) is not None
-        and (line.rstrip().endswith(":") or _DROPPED_SECTION.fullmatch(line) is not None)
-    )
+    """Tell whether a line is a directive, a title above a rule, or a section's name such as "Args:" or "Examples"."""
+    if _DIRECTIVE.match(line) or (_RULE.match(following) and len(following.strip()) >= 3):
+        return True
+    return bool(_DROPPED_SECTION.fullmatch(line) or (_SECTION_TITLE.fullmatch(line) and line.endswith(":")))
 
 
 def _heading_hides(line: str, following: str, indent: int) -> int | None:
@@ -137,7 +134,7 @@ def _without_markup(text: str) -> str:
 def _kept_sentences(paragraph: str) -> str:
     """Return the paragraph with only its sentences of prose; it begins with a capital, a phrase gets its full stop."""
     first = paragraph.split(" ", 1)[0]
-    if first.isalpha() and first.islower():
+    if first.isalpha() and first.islower() and not paragraph.endswith(":"):
         paragraph = first.capitalize() + paragraph[len(first) :]
     if paragraph and (paragraph[-1].isalnum() or paragraph[-1] == ")"):
         paragraph += "."
@@ -149,7 +146,7 @@ def _is_prose(sentence: str) -> bool:
     words = sentence.count(" ") + 1
     return (
         3 <= words <= 80
-        and sentence[0].isupper()
+        and (sentence[0].isupper() or sentence[0] == '"')
         and sentence[-1] in ".!?:"
         and len(_NO_LETTER.findall(sentence)) <= 0.1 * len(sentence)
         and _CODE.search(sentence) is None
