@@ -1,0 +1,185 @@
+"""Show: what is printed of documents, batches, runs and models, without a terminal, and what is refused."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from rich.console import Console
+from safetensors.numpy import save_file
+from tokenizers import Tokenizer, models
+
+from bertwright.cli.main import main
+from bertwright.corpus.shards import DocumentBlock, write_shard
+from bertwright.data.batches import BatchSource
+from bertwright.files import write_json
+from bertwright.objectives.combine import ObjectiveConfig, build_objective
+from bertwright.recipes.marked_text import legend, row_text
+from bertwright.types import Batch, Example
+
+TOKENS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "the", "cat", "dog", "play", "##ing", "##s", "北", "京"]
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    """Return a DATA folder of 30 documents of 8 sentences "the cat playing" and "北京 the dog plays"."""
+    folder = tmp_path / "data"
+    (folder / "tokenizer").mkdir(parents=True)
+    vocab = {token: index for index, token in enumerate(TOKENS)}
+    backend = Tokenizer(models.WordPiece(vocab, unk_token="[UNK]"))
+    backend.save(str(folder / "tokenizer" / "tokenizer.json"))
+    one, other = [5, 6, 8, 9], [11, 12, 5, 7, 8, 10]
+    starts = [1, 1, 1, 0, 1, 0, 1, 1, 1, 0]
+    ends = np.cumsum([4, 6] * 4)
+    block = DocumentBlock(
+        tokens=np.array((one + other) * 120, dtype=np.uint16),
+        token_counts=np.full(30, 40),
+        sentence_ends=np.tile(ends, 30).astype(np.uint32),
+        sentence_counts=np.full(30, 8),
+        word_starts=np.array(starts * 120, dtype=bool),
+    )
+    write_shard(folder / "train-00000.arrow", block)
+    counts = {"documents": 30, "sentences": 240, "tokens": 1200}
+    shard = {"file": "train-00000.arrow", "bytes": 2400, "sha256": "", **counts}
+    manifest = {
+        "format": 1,
+        "fingerprint": "abc",
+        "language": "en",
+        "tokenizer": {"file": "tokenizer/tokenizer.json", "kind": "wordpiece", "vocab_size": 64, "sha256": ""},
+        "splits": {"train": {**counts, "words": 840, "shards": [shard]}},
+    }
+    write_json(folder / "manifest.json", manifest)
+    return folder
+
+
+def shown(capsys: pytest.CaptureFixture[str], *words: str, code: int = 0) -> str:
+    """Return what `bertwright show WORDS` prints: results where it is done, the reason where it fails."""
+    assert main(["show", *words]) == code
+    captured = capsys.readouterr()
+    return captured.err if code else captured.out
+
+
+def test_documents_show_sentences_and_words(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    text = shown(capsys, str(data))
+    assert "wordpiece of 64 tokens" in text
+    assert "1,200" in text
+    assert "document 2: 8 sentences, 28 words, 40 tokens" in text
+    assert "    0  the cat play##ing\n    1  北京 the dog play##s\n" in text
+    assert "2 more; all of it: --document 0" in text
+
+
+def test_one_document_is_shown_whole_also_from_its_shard(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for thing in (data, data / "train-00000.arrow"):
+        text = shown(capsys, str(thing), "--document", "29")
+        assert text.count("the cat play##ing") == 4
+        assert "more" not in text
+
+
+def test_a_batch_is_shown_as_a_run_sees_it(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    text = shown(capsys, str(data), "--batch", "5", "--length", "32", "--rows", "8", "--seed", "3", "--whole-word")
+    assert "[MASK]→" in text
+    assert "label 1: B comes from another document" in text
+    assert "label 0: B continues A" in text
+    assert text.count("[CLS]") == 8
+    assert text == shown(
+        capsys, str(data), "--batch", "5", "--length", "32", "--rows", "8", "--seed", "3", "--whole-word"
+    )
+    assert text != shown(capsys, str(data), "--batch", "6", "--length", "32", "--rows", "8", "--seed", "3")
+
+
+def test_single_segments_have_no_label(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    text = shown(capsys, str(data), "--batch", "0", "--no-next-sentence")
+    assert "label" not in text
+    assert "of padding" in text
+
+
+def test_colours_tell_masked_random_and_kept_apart() -> None:
+    ids = np.array([[2, 5, 6, 7, 3, 0]])
+    import torch
+
+    true = torch.from_numpy(ids)
+    text = (true > 4) & (true > 0)
+    batch = Batch(true, torch.zeros_like(true), true > 0, text, text)
+    seen = torch.tensor([[2, 4, 8, 7, 3, 0]])
+    example = Example(
+        seen, batch.token_type_ids, batch.attention_mask, torch.tensor([[1, 2, 3]]), true[:, 1:4], torch.ones((1, 3))
+    )
+    line = row_text(batch, example, 0, tokens=TOKENS, mask_id=4)
+    assert line.plain == "[CLS] [MASK]→the play→cat dog→dog [SEP] (and 1 of padding)"
+    styles = {line.plain[span.start : span.end]: str(span.style) for span in line.spans}
+    assert len({styles["[MASK]→the"], styles["play→cat"], styles["dog→dog"], styles["[CLS]"]}) == 4
+    console = Console(force_terminal=True, color_system="standard", width=100)
+    with console.capture() as capture:
+        console.print(line)
+        console.print(legend("[MASK]"))
+    assert "\x1b[1;37;41m[MASK]→the" in capture.get()
+
+
+def test_the_batch_is_the_one_that_is_trained_on(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    import torch
+
+    from bertwright.corpus.shards import Shards
+    from bertwright.rng import key_of
+    from bertwright.tokenizer.load import load_tokenizer
+
+    special = load_tokenizer(data).special
+    source = BatchSource(Shards.open(data, "train"), special=special, length=32, rows=4, pairs=True, seed=9)
+    objective = build_objective(ObjectiveConfig(), vocab_size=64, mask_id=4)
+    example = objective.corrupt(source.draw(7), torch.Generator().manual_seed(key_of("mask", 9, 7, 0)))
+    text = shown(capsys, str(data), "--batch", "7", "--length", "32", "--seed", "9")
+    hidden = int((example.input_ids == 4).sum())
+    assert text.count("[MASK]→") == hidden + 1
+
+
+def test_a_run_shows_its_figures_and_course(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / "config.toml").write_text('size = "mini"\n')
+    assert "no metrics yet" in shown(capsys, str(run), code=1)
+    lines = [
+        {"step": 10 * n, "tokens": 80 * n, "seconds": 6.0 * n, "loss": 7.5 - n / 10, "mlm_loss": 6.8, "nsp_loss": 0.7,
+         "learning_rate": 1e-3, "tokens_per_second": 9000.0, "mfu": 0.4,
+         **({"valid": {"mlm_loss": 6.25, "nsp_accuracy": 0.61}} if n % 2 else {})}
+        for n in range(1, 40)
+    ]  # fmt: skip
+    (run / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    text = shown(capsys, str(run))
+    assert "390" in text
+    assert "6.250" in text
+    assert "61.0%" in text
+    (run / "result.json").write_text("{}")
+    assert "is damaged" in shown(capsys, str(run), code=1)
+
+
+def test_a_model_shows_its_weights_by_part(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    model = tmp_path / "model"
+    model.mkdir()
+    write_json(model / "config.json", {"model_type": "bert", "hidden_size": 8, "num_hidden_layers": 2})
+    assert "holds no .safetensors" in shown(capsys, str(model), code=1)
+    names = ["bert.embeddings.word_embeddings.weight", "bert.encoder.layer.0.a", "bert.encoder.layer.1.a"]
+    save_file({name: np.zeros((50, 30), dtype=np.float32) for name in names}, model / "model.safetensors")
+    text = shown(capsys, str(model))
+    assert "encoder layer 1" in text
+    assert "4,500" in text
+    (model / "model.safetensors").write_bytes(b"torn")
+    assert "is not a whole model folder" in shown(capsys, str(model), code=1)
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "message"),
+    [
+        (["{tmp}/nowhere"], 1, "does not exist"),
+        (["{tmp}"], 1, "holds nothing bertwright makes"),
+        (["{tmp}/data", "--document", "30"], 2, "documents 0 to 29"),
+        (["{tmp}/data", "--split", "valid"], 1, "its splits are train"),
+        (["{tmp}/data", "--batch", "-1"], 2, "counts from 0"),
+        (["{tmp}/data/train-00000.arrow", "--batch", "1"], 2, "--batch looks into a DATA folder"),
+        (["{tmp}/data", "--batches", "1"], 2, "--batches"),
+    ],
+)
+def test_calls_that_do_not_fit_are_refused(
+    data: Path, capsys: pytest.CaptureFixture[str], words: list[str], code: int, message: str
+) -> None:
+    assert message in shown(capsys, *(word.format(tmp=data.parent) for word in words), code=code)
