@@ -46,7 +46,7 @@ class LossParts:
 
     total        mean loss of the masked tokens, plus mean loss of the pairs where they are trained on, in nats
     mlm_sum      summed loss of the masked tokens;  masked: their number;  mlm_correct: guessed right
-    nsp_sum      summed loss of the pairs;  rows: number of rows;  nsp_correct: guessed right (0 without pairs)
+    nsp_sum      summed loss of the pairs;  rows: number of pairs;  nsp_correct: guessed right (0 without pairs)
     """
 
     total: Tensor
@@ -56,6 +56,17 @@ class LossParts:
     nsp_sum: Tensor
     nsp_correct: Tensor
     rows: Tensor
+
+    def sums(self) -> dict[str, Tensor]:
+        """Return the sums by part, as "part_sum", "part_count" and "part_correct"; they add up over batches."""
+        return {
+            "mlm_sum": self.mlm_sum.detach(),
+            "mlm_count": self.masked,
+            "mlm_correct": self.mlm_correct,
+            "nsp_sum": self.nsp_sum.detach(),
+            "nsp_count": self.rows,
+            "nsp_correct": self.nsp_correct,
+        }
 
 
 class Objective(Protocol):
@@ -99,7 +110,7 @@ class PretrainingObjective:
         total = masked.loss / masked.count.clamp(min=1.0)
         if not self.pairs or example.next_label is None:
             zero = torch.zeros_like(masked.count)
-            return LossParts(total, masked.loss, masked.count, masked.correct, zero, zero, rows)
+            return LossParts(total, masked.loss, masked.count, masked.correct, zero, zero, zero)
         pairs = next_sentence_sums(scores.nsp, example.next_label)
         return LossParts(
             total + pairs.loss / rows, masked.loss, masked.count, masked.correct, pairs.loss, pairs.correct, rows

@@ -1,0 +1,85 @@
+"""The verb `pretrain`: turns flags into settings and calls the recipe."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+from cyclopts import Parameter
+
+from bertwright.config import merge, override
+from bertwright.errors import UsageError
+
+
+def pretrain_command(
+    *overrides: Annotated[str, Parameter(show=False, allow_leading_hyphen=True)],
+    data: Path,
+    out: Path,
+    recipe: str = "classic",
+    size: str | None = None,
+    minutes: float | None = None,
+    steps: int | None = None,
+    tokens: float | None = None,
+    epochs: float | None = None,
+    seed: int | None = None,
+    resume: bool = False,
+) -> None:
+    """Pre-train a BERT on prepared data.
+
+    Example:
+        bertwright pretrain --data data/en --out runs/en --recipe classic-muon --size mini --minutes 20
+
+    Every setting of the recipe can be given as --SECTION.FIELD VALUE, for instance --optimizer.learning-rate 5e-4,
+    --objective.whole-word true or --engine.precision fp32; a wrong name is answered with the nearest right one.
+
+    Parameters
+    ----------
+    data
+        Folder that `bertwright prepare` made.
+    out
+        Folder of the run: settings, metrics, checkpoints, report.html, and the model in OUT/model.
+    recipe
+        classic, classic-muon, or a TOML file of your own.
+    size
+        tiny 2/128, mini 4/256, small 4/512, medium 8/512, base 12/768, large 24/1024 (layers/width).
+    minutes
+        Train for this many minutes; the learning rate is annealed to zero at their end.
+    steps
+        Train for this many optimizer steps.
+    tokens
+        Train on this many tokens.
+    epochs
+        Train for this many passes over the data.
+    seed
+        Seed of everything random.
+    resume
+        Go on with the run in OUT from its last checkpoint.
+    """
+    from bertwright.recipes.pretrain import pretrain
+
+    dials: dict[str, Any] = {"size": size, "seed": seed}
+    settings = {name: value for name, value in dials.items() if value is not None}
+    durations = {"minutes": minutes, "steps": steps, "tokens": tokens, "epochs": epochs}
+    given = {name: value for name, value in durations.items() if value is not None}
+    if len(given) > 1:
+        raise UsageError(f"give one of --minutes, --steps, --tokens and --epochs, not {len(given)} of them")
+    if given:
+        settings["schedule"] = given
+    pretrain(data, out, recipe=recipe, resume=resume, settings=merge(settings, parse_overrides(overrides)))
+
+
+def parse_overrides(words: tuple[str, ...]) -> dict[str, Any]:
+    """Return the nested settings of words such as --optimizer.learning-rate 5e-4 or --objective.whole-word=true."""
+    settings: dict[str, Any] = {}
+    queue = list(words)
+    while queue:
+        name = queue.pop(0)
+        if not name.startswith("--") or "." not in name:
+            raise UsageError(f"{name!r} is no flag of pretrain; settings are given as --SECTION.FIELD VALUE")
+        name, joined, value = name[2:].partition("=")
+        if not joined:
+            if not queue:
+                raise UsageError(f"--{name} needs a value")
+            value = queue.pop(0)
+        settings = merge(settings, override(name, value))
+    return settings

@@ -1,0 +1,23 @@
+"""The verb `quickstart`: the whole walk on the embedded corpus, in minutes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+def quickstart_command(*, out: Path = Path("quickstart"), minutes: float = 3.0) -> None:
+    """Train a small BERT on the documentation of your own Python, offline, in about four minutes.
+
+    Example:
+        bertwright quickstart --out quickstart
+
+    Parameters
+    ----------
+    out
+        Folder for the prepared data (OUT/data) and the run (OUT/run).
+    minutes
+        Minutes of training; preparation and evaluation come on top.
+    """
+    from bertwright.recipes.quickstart import quickstart
+
+    quickstart(out, minutes=minutes)

@@ -1,0 +1,55 @@
+"""Turns held-out batches into a loss: the same rows and the same masks at every evaluation of every run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import torch
+from torch import nn
+
+from bertwright.objectives.combine import Objective
+from bertwright.rng import key_of
+from bertwright.types import Batch, Example
+
+MASK_SEED = 2018
+"""Held-out masks never depend on the seed of a run, so that runs can be compared."""
+
+
+def hold_out(batches: Iterable[Batch], objective: Objective) -> list[Example]:
+    """Return the batches corrupted with fixed masks, ready to be scored again and again."""
+    return [
+        objective.corrupt(batch, torch.Generator().manual_seed(key_of("held-out mask", MASK_SEED, index)))
+        for index, batch in enumerate(batches)
+    ]
+
+
+def held_out_figures(
+    model: nn.Module,
+    objective: Objective,
+    examples: Iterable[Example],
+    *,
+    device: torch.device,
+    cast: Callable[[], AbstractContextManager[Any]] = nullcontext,
+) -> dict[str, float]:
+    """Return mean losses (nats) and accuracies over all examples, e.g. mlm_loss, mlm_accuracy, nsp_loss, nsp_accuracy.
+
+    Means are over everything asked in all examples together, not over batches. The model is left in the mode it was in.
+    """
+    totals: dict[str, float] = {}
+    training = model.training
+    model.eval()
+    with torch.inference_mode():
+        for example in examples:
+            on_device = example.to(device)
+            with cast():
+                scores = model(on_device)
+            for name, value in objective.loss(scores, on_device).sums().items():
+                totals[name] = totals.get(name, 0.0) + float(value)
+    model.train(training)
+    figures: dict[str, float] = {}
+    for part in [name.removesuffix("_count") for name in totals if name.endswith("_count") and totals[name] > 0]:
+        figures[f"{part}_loss"] = round(totals[f"{part}_sum"] / totals[f"{part}_count"], 6)
+        figures[f"{part}_accuracy"] = round(totals[f"{part}_correct"] / totals[f"{part}_count"], 6)
+    return figures

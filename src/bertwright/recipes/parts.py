@@ -1,0 +1,168 @@
+"""Turns resolved settings and a DATA folder into the parts of a run: model, objective, batches, optimizers, step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+
+from bertwright.corpus.shards import Shards, read_manifest
+from bertwright.data.batches import BatchSource
+from bertwright.data.pairs import why_no_pairs
+from bertwright.errors import DataError
+from bertwright.evaluate.held_out import hold_out
+from bertwright.files import sha256_of
+from bertwright.log import note
+from bertwright.model.config import ModelConfig, named_size, training_flops
+from bertwright.model.encoder import BertForPreTraining
+from bertwright.objectives.combine import Objective, build_objective
+from bertwright.recipes.settings import PretrainConfig
+from bertwright.rng import key_of
+from bertwright.tokenizer.load import Tokenizer, load_tokenizer
+from bertwright.train.loop import PhaseSource
+from bertwright.train.optim import build_optimizers
+from bertwright.train.precision import autocast, matmul_rate, pick_device, resolve_precision, try_compiled
+from bertwright.train.schedule import Phase
+from bertwright.train.step import TrainStep, forward_loss_of
+from bertwright.types import Example
+
+EVALUATION_SEED = 2018
+"""Held-out rows never depend on the seed of a run, so that runs can be compared."""
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What a run is built from, on its device, not yet compiled."""
+
+    config: PretrainConfig
+    manifest: dict[str, Any]
+    tokenizer: Tokenizer
+    shape: ModelConfig
+    model: BertForPreTraining
+    optimizers: list[torch.optim.Optimizer]
+    objective: Objective
+    sources: list[PhaseSource]
+    device: torch.device
+    precision: Literal["bf16", "fp32"]
+
+    def cast(self) -> AbstractContextManager[Any]:
+        """Return the context forward passes run in."""
+        return autocast(self.precision, self.device)
+
+
+def build(data: Path, config: PretrainConfig) -> Parts:
+    """Build every part of a run; raises DataError or ConfigError with the reason where they do not fit together."""
+    manifest, tokenizer = open_data(data)
+    shape = named_size(
+        config.size,
+        vocab_size=manifest["tokenizer"]["vocab_size"],
+        pad_token_id=tokenizer.special.pad,
+        **config.model.model_dump(),
+    )
+    objective = build_objective(config.objective, vocab_size=shape.vocab_size, mask_id=tokenizer.special.mask)
+    shards = Shards.open(data, "train")
+    sources = [phase_source(shards, phase, tokenizer, objective, shape, config) for phase in config.schedule.phases]
+    device = pick_device()
+    torch.manual_seed(key_of("initialise", config.seed))
+    model = BertForPreTraining(shape).to(device)
+    return Parts(
+        config=config,
+        manifest=manifest,
+        tokenizer=tokenizer,
+        shape=shape,
+        model=model,
+        optimizers=build_optimizers(model, config.optimizer),
+        objective=objective,
+        sources=sources,
+        device=device,
+        precision=resolve_precision(config.engine.precision, device),
+    )
+
+
+def open_data(data: Path) -> tuple[dict[str, Any], Tokenizer]:
+    """Return the manifest and tokenizer of a DATA folder; raises DataError where they are not those of each other."""
+    manifest = read_manifest(data)
+    file = data / manifest["tokenizer"]["file"]
+    if not file.is_file() or sha256_of(file) != manifest["tokenizer"]["sha256"]:
+        raise DataError(f"{file} is not the tokenizer {data} was prepared with; restore it, or prepare the data again")
+    return manifest, load_tokenizer(file)
+
+
+def phase_source(
+    shards: Shards, phase: Phase, tokenizer: Tokenizer, objective: Objective, shape: ModelConfig, config: PretrainConfig
+) -> PhaseSource:
+    """Return the batches of one phase, in micro-batches."""
+    rows = phase.rows // config.engine.accumulation
+    source = BatchSource(
+        shards, special=tokenizer.special, length=phase.length, rows=rows, pairs=objective.pairs, seed=config.seed
+    )
+    masked = objective.masked_slots(phase.length)
+    flops = training_flops(shape, rows=rows, length=phase.length, masked=masked)
+    return PhaseSource(draw=source.draw, rows_per_epoch=source.rows_per_epoch, step_flops=flops)
+
+
+def held_out_examples(
+    data: Path, tokenizer: Tokenizer, objective: Objective, *, length: int, rows: int
+) -> list[Example]:
+    """Return the fixed held-out set: up to `rows` rows (at most one pass), with fixed masks; empty if there is none.
+
+    A split too poor for pairs (one document, single sentences) gives none, and says so.
+    """
+    manifest = read_manifest(data)
+    if not manifest["splits"].get("valid", {}).get("documents"):
+        note("no held-out split in the data: nothing is evaluated while training (prepare --held-out 0.01 makes one)")
+        return []
+    shards = Shards.open(data, "valid")
+    if objective.pairs and (reason := why_no_pairs(shards)):
+        note(f"the held-out split is not evaluated: {reason}")
+        return []
+    width = 32
+    source = BatchSource(
+        shards, special=tokenizer.special, length=length, rows=width, pairs=objective.pairs, seed=EVALUATION_SEED
+    )
+    count = max(1, min(rows, source.rows_per_epoch) // width)
+    return hold_out((source.draw(t) for t in range(count)), objective)
+
+
+def compiled_step(parts: Parts) -> TrainStep:
+    """Return the training step, compiled for the shapes of every phase where that works; says so where it does not."""
+    forward_loss = forward_loss_of(parts.model, parts.objective, parts.cast)
+    make = partial(_step, parts)
+    if parts.config.engine.compile:
+        forward_loss, reason = try_compiled(forward_loss, lambda compiled: _run_each_phase(parts, make(compiled)))
+        if reason:
+            note(f"running uncompiled, slower: the compiler did not work here ({reason})")
+    return make(forward_loss)
+
+
+def _step(parts: Parts, forward_loss: Callable[[Example], Any]) -> TrainStep:
+    return TrainStep(
+        model=parts.model,
+        objective=parts.objective,
+        optimizers=parts.optimizers,
+        forward_loss=forward_loss,
+        clip_norm=parts.config.optimizer.clip_norm,
+        seed=parts.config.seed,
+        device=parts.device,
+    )
+
+
+def _run_each_phase(parts: Parts, step: TrainStep) -> None:
+    """Run forward and backward once for the shape of each phase, changing nothing but gradients, which are dropped."""
+    for source in parts.sources:
+        step.forward_loss(step.example(0, 0, source.draw(0))).total.backward()  # type: ignore[no-untyped-call]
+    parts.model.zero_grad(set_to_none=True)
+
+
+def peak_flops(parts: Parts) -> float:
+    """Return the measured rate of this machine on the model's own largest block product, the yardstick of MFU."""
+    phase = parts.config.schedule.phases[0]
+    rows = phase.rows // parts.config.engine.accumulation * phase.length
+    return matmul_rate(
+        rows, parts.shape.hidden_size, parts.shape.intermediate_size, precision=parts.precision, device=parts.device
+    )

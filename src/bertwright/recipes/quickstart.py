@@ -1,0 +1,76 @@
+"""The whole walk on the embedded corpus: from the documentation of this very Python to a BERT that completes it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from bertwright.evaluate.fill_mask import fill_mask
+from bertwright.export.huggingface import load_model
+from bertwright.files import refuse_existing
+from bertwright.log import note, print_facts, print_table, results
+from bertwright.recipes.prepare import prepare
+from bertwright.recipes.pretrain import facts, pretrain
+from bertwright.tokenizer.load import load_tokenizer
+
+VOCAB_SIZE = 4096
+"""Small, because the corpus is: every word piece should be seen often in minutes of training."""
+
+QUESTIONS = (
+    "Return True if the [MASK] is empty.",
+    "Raises a ValueError if the [MASK] is not valid.",
+    "Return a [MASK] of the object.",
+    "If the file does not [MASK], an exception is raised.",
+    "Compute the sum of the [MASK] of the input tensor.",
+    "The default [MASK] is None.",
+)
+
+SETTINGS: dict[str, Any] = {
+    "size": "mini",
+    "schedule": {"phases": [{"length": 128, "rows": 32, "share": 1.0}]},
+    "engine": {"evaluations": 8, "evaluation_rows": 512},
+}
+"""One phase: a second one at length 512 would cost a second compilation, a quarter of the time there is."""
+
+
+def quickstart(out: Path, *, minutes: float = 3.0) -> dict[str, Any]:
+    """Prepare `builtin:python-docs`, pre-train on it for `minutes`, and show what was learned; return the figures.
+
+    Writes OUT/data and OUT/run. Raises OutputExistsError where OUT holds something already.
+    """
+    refuse_existing(out, instead="give another --out, or delete it")
+    note("1/3 preparing the documentation of this Python and its packages (builtin:python-docs)")
+    prepare(["builtin:python-docs"], out / "data", vocab_size=VOCAB_SIZE)
+    note(f"2/3 pre-training with masked words and next sentences for {minutes:g} minutes")
+    settings = {**SETTINGS, "schedule": {**SETTINGS["schedule"], "minutes": minutes}}
+    figures = pretrain(out / "data", out / "run", recipe="classic-muon", settings=settings)
+    note("3/3 asking it to fill in words")
+    print_predictions(out / "run" / "model")
+    print_next_steps(out, figures)
+    return figures
+
+
+def print_predictions(model: Path) -> None:
+    """Print the model's best guesses for QUESTIONS as a table."""
+    answers = fill_mask(load_model(model), load_tokenizer(model), list(QUESTIONS), top_k=4)
+    rows = [
+        [question, *(f"{word} {share:.0%}" for word, share in answer)]
+        for question, answer in zip(QUESTIONS, answers, strict=True)
+    ]
+    print_table("what it says for [MASK]", ["sentence", "1st", "2nd", "3rd", "4th"], rows)
+
+
+def print_next_steps(out: Path, figures: Mapping[str, Any]) -> None:
+    """Print the figures again, where everything lies, and what to type next."""
+    print_facts("quickstart", facts(figures))
+    run = out / "run"
+    lines = [
+        f"model folder   {run / 'model'}   (loads in transformers: BertForPreTraining.from_pretrained)",
+        f"report         {run / 'report.html'}   (curves and predictions; open it in a browser)",
+        f'next           bertwright predict --model {run / "model"} "Return the [MASK] of the list."',
+        f"               bertwright show {out / 'data'} --batch 0",
+        "               bertwright prepare YOUR_TEXT --out data && bertwright pretrain --data data --out run",
+    ]
+    for line in lines:
+        results().print(line, markup=False, soft_wrap=True)

@@ -1,0 +1,31 @@
+"""Settings of the engine itself: what does not change what is learned, only how the run is carried out and watched."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from bertwright.config import Section
+from bertwright.train.precision import Precision
+
+
+class EngineConfig(Section):
+    """How a run is carried out and watched."""
+
+    precision: Precision = "auto"
+    """auto (bf16 where the hardware multiplies it), bf16 or fp32."""
+    compile: bool = True
+    """Compile the step; where that fails the run goes on uncompiled and says so."""
+    accumulation: int = Field(default=1, ge=1)
+    """Micro-batches a step; each phase's rows must divide by it."""
+    log_every: int = Field(default=10, ge=1)
+    """Steps between two lines of metrics.jsonl."""
+    evaluations: int = Field(default=20, ge=1)
+    """Held-out evaluations, spread evenly over the run; the last one is at its end."""
+    evaluation_rows: int = Field(default=1024, ge=1)
+    """Rows of the fixed held-out set, at the length of the first phase."""
+    checkpoint_minutes: float = Field(default=5.0, gt=0)
+    """Minutes between two checkpoints."""
+    checkpoint_steps: int | None = Field(default=None, ge=1)
+    """Steps between two checkpoints, on top of the minutes."""
+    keep: int = Field(default=2, ge=1)
+    """Newest checkpoints kept."""

@@ -1,0 +1,51 @@
+"""Turns reports into a progress bar on a terminal, and into plain lines elsewhere."""
+
+from __future__ import annotations
+
+import sys
+import time
+from dataclasses import dataclass, field
+
+from rich.progress import Progress, TaskID
+
+from bertwright.log import note, progress_bar
+from bertwright.train.loop import StepReport
+
+PLAIN_EVERY = 30.0
+"""Seconds between two plain lines where there is no terminal."""
+
+
+@dataclass
+class ConsoleListener:
+    """Shows time left, loss, tokens/s and MFU; hears of them from the last line of metrics in the notes."""
+
+    bar: Progress = field(default_factory=lambda: progress_bar("figures"))
+    task: TaskID | None = None
+    figures: str = ""
+    plain_at: float = field(default_factory=time.perf_counter)
+
+    def __call__(self, report: StepReport) -> None:
+        """Show one report."""
+        if line := report.notes.get("line"):
+            self.figures = (
+                f"step {line['step']:,}  loss {line['loss']:.3f}  "
+                f"{line['tokens_per_second']:,.0f} tokens/s  MFU {line['mfu']:.0%}"
+            )
+        if sys.stderr.isatty():
+            if self.task is None:
+                self.bar.start()
+                self.task = self.bar.add_task("training", total=1.0, figures="")
+            self.bar.update(self.task, completed=report.progress, figures=self.figures)
+        elif time.perf_counter() - self.plain_at > PLAIN_EVERY or report.last:
+            self.plain_at = time.perf_counter()
+            left = report.position.seconds * (1 - report.progress) / max(report.progress, 1e-9)
+            note(f"{report.progress:4.0%}  {self.figures}  {left / 60:.1f} min left")
+        if valid := report.notes.get("valid"):
+            shown = "  ".join(f"{name} {value:.3f}" for name, value in valid.items())
+            (self.bar.console.print if self.task is not None else note)(
+                f"held out at step {report.position.step:,}: {shown}"
+            )
+
+    def close(self) -> None:
+        """Take the bar off the terminal."""
+        self.bar.stop()

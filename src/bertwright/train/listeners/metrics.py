@@ -1,0 +1,75 @@
+"""Turns reports into lines of metrics.jsonl: one JSON object every few steps, averaged over them."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bertwright.train.loop import Position, StepReport
+
+
+@dataclass
+class MetricsListener:
+    """Appends to RUN/metrics.jsonl every `every` steps, and whenever an evaluation left figures.
+
+    A line holds step, tokens, epochs, seconds, loss and its parts (means over the steps since the last line),
+    learning_rate, tokens_per_second, mfu (useful floating-point operations over the measured rate `peak_flops` of
+    matrix products), length, and, after an evaluation, valid and samples.
+    """
+
+    path: Path
+    every: int
+    lengths: list[int]
+    peak_learning_rate: float
+    peak_flops: float
+
+    def begin(self, position: Position) -> None:
+        """Start the file; a run that goes on from a checkpoint drops the lines after it, and will write them again."""
+        kept = [line for line in read_metrics(self.path) if line["step"] <= position.step]
+        text = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in kept)
+        self.path.write_text(text, encoding="utf-8")
+
+    def __call__(self, report: StepReport) -> None:
+        """Write a line if one is due."""
+        position, window = report.position, report.position.window
+        if position.step % self.every and not report.notes and not report.last:
+            return
+        line: dict[str, Any] = {
+            "step": position.step,
+            "tokens": position.tokens,
+            "epochs": round(position.epochs, 5),
+            "seconds": round(position.seconds, 3),
+            **means(window),
+            "learning_rate": self.peak_learning_rate * report.learning_rate_factor,
+            "tokens_per_second": round(window["tokens"] / window["seconds"], 1),
+            "mfu": round(window["flops"] / window["seconds"] / self.peak_flops, 4),
+            "length": self.lengths[report.phase],
+            **report.notes,
+        }
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(line, ensure_ascii=False) + "\n")
+        report.notes["line"] = line
+        position.window.clear()
+
+
+def means(window: dict[str, float]) -> dict[str, float]:
+    """Return means of the loss parts from their sums: losses a step, objective parts each over its own count.
+
+    A part named "x_sum" or "x_correct" is divided by "x_count" and becomes "x_loss" or "x_accuracy".
+    """
+    steps = window["steps"]
+    figures = {"loss": window["loss"] / steps, "gradient_norm": window["gradient_norm"] / steps}
+    for name, count in window.items():
+        if name.endswith("_count") and count > 0:
+            part = name.removesuffix("_count")
+            figures[f"{part}_loss"] = window[f"{part}_sum"] / count
+            figures[f"{part}_accuracy"] = window[f"{part}_correct"] / count
+    return {name: round(value, 6) for name, value in figures.items()}
+
+
+def read_metrics(path: Path) -> list[dict[str, Any]]:
+    """Return the whole lines of a metrics file; a last line torn by a kill is left out."""
+    lines = path.read_text(encoding="utf-8").splitlines(keepends=True) if path.exists() else []
+    return [json.loads(line) for line in lines if line.endswith("\n")]

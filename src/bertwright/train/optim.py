@@ -1,0 +1,109 @@
+"""Turns a model into optimizers: AdamW for everything, or Muon for the hidden matrices and AdamW for the rest."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from bertwright.config import Section
+from bertwright.errors import ConfigError
+
+
+class OptimizerConfig(Section):
+    """Which optimizer, and its settings; the defaults are those of Devlin et al. (2018) but for the learning rate."""
+
+    name: str = "adamw"
+    """adamw, or muon (Muon for hidden matrices, AdamW for embeddings, norms, biases and the small heads)."""
+    learning_rate: float = Field(default=1e-3, gt=0)
+    """Peak learning rate of AdamW."""
+    beta1: float = Field(default=0.9, ge=0, lt=1)
+    """Decay of AdamW's first moment."""
+    beta2: float = Field(default=0.999, ge=0, lt=1)
+    """Decay of AdamW's second moment."""
+    eps: float = Field(default=1e-6, gt=0)
+    """Added to the root of AdamW's second moment."""
+    weight_decay: float = Field(default=0.01, ge=0)
+    """Decoupled weight decay; never on biases and LayerNorms."""
+    muon_learning_rate: float = Field(default=0.02, gt=0)
+    """Peak learning rate of Muon; each matrix gets it times sqrt(max(1, rows / columns))."""
+    muon_momentum: float = Field(default=0.95, ge=0, lt=1)
+    """Momentum of Muon (Nesterov)."""
+    muon_weight_decay: float = Field(default=0.01, ge=0)
+    """Decoupled weight decay of Muon's matrices."""
+    clip_norm: float = Field(default=1.0, gt=0)
+    """Largest norm of the whole gradient."""
+
+
+def build_optimizers(model: nn.Module, config: OptimizerConfig) -> list[torch.optim.Optimizer]:
+    """Return the optimizers that together hold every parameter of `model` once; raises ConfigError on a wrong name."""
+    if config.name not in OPTIMIZERS:
+        raise ConfigError(f"optimizer.name: no optimizer is called {config.name!r}; known: {', '.join(OPTIMIZERS)}")
+    optimizers = OPTIMIZERS[config.name](model, config)
+    for optimizer in optimizers:
+        for group in optimizer.param_groups:
+            group["peak_lr"] = group["lr"]
+    return optimizers
+
+
+def set_learning_rate(optimizers: list[torch.optim.Optimizer], factor: float) -> None:
+    """Set every group to `factor` times its peak learning rate."""
+    for optimizer in optimizers:
+        for group in optimizer.param_groups:
+            group["lr"] = group["peak_lr"] * factor
+
+
+def decay_groups(parameters: list[nn.Parameter], weight_decay: float) -> list[dict[str, Any]]:
+    """Return AdamW's groups: decay on matrices, none on vectors (every bias and LayerNorm is a vector)."""
+    groups = [
+        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": weight_decay},
+        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
+    ]
+    return [group for group in groups if group["params"]]
+
+
+def hidden_matrices(model: nn.Module) -> list[Tensor]:
+    """Return the weights Muon is meant for: those of nn.Linear with both sides 16 or more, not tied to an embedding.
+
+    A head with two outputs is no hidden matrix: orthogonalising it would force both classes to equal size.
+    """
+    embedded = {id(m.weight) for m in model.modules() if isinstance(m, nn.Embedding)}
+    weights = [m.weight for m in model.modules() if isinstance(m, nn.Linear)]
+    return [w for w in weights if min(w.shape) >= 16 and id(w) not in embedded]
+
+
+def _adamw(parameters: list[nn.Parameter], config: OptimizerConfig) -> torch.optim.Optimizer:
+    return torch.optim.AdamW(
+        decay_groups(parameters, config.weight_decay),
+        lr=config.learning_rate,
+        betas=(config.beta1, config.beta2),
+        eps=config.eps,
+        fused=True,
+    )
+
+
+def _build_adamw(model: nn.Module, config: OptimizerConfig) -> list[torch.optim.Optimizer]:
+    return [_adamw(list(model.parameters()), config)]
+
+
+def _build_muon(model: nn.Module, config: OptimizerConfig) -> list[torch.optim.Optimizer]:
+    """Muon (Jordan et al., 2024): momentum, orthogonalised by five Newton-Schulz iterations."""
+    matrices = hidden_matrices(model)
+    taken = {id(matrix) for matrix in matrices}
+    muon = torch.optim.Muon(
+        matrices,
+        lr=config.muon_learning_rate,
+        momentum=config.muon_momentum,
+        weight_decay=config.muon_weight_decay,
+        adjust_lr_fn="original",
+    )
+    return [muon, _adamw([p for p in model.parameters() if id(p) not in taken], config)]
+
+
+OPTIMIZERS: dict[str, Callable[[nn.Module, OptimizerConfig], list[torch.optim.Optimizer]]] = {
+    "adamw": _build_adamw,
+    "muon": _build_muon,
+}

@@ -1,0 +1,72 @@
+"""Decides what the arithmetic runs in: device, bfloat16 where the hardware has it, compiled code where it works."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, Literal, TypeVar, cast
+
+import torch
+
+Precision = Literal["auto", "bf16", "fp32"]
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def pick_device() -> torch.device:
+    """Return the CUDA device if there is one, else the CPU."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def has_bfloat16(device: torch.device) -> bool:
+    """Say whether `device` multiplies bfloat16 matrices natively.
+
+    On CPUs without such instructions bfloat16 products are many times slower than float32, so this asks for the
+    instructions, not for the type.
+    """
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
+
+
+def resolve_precision(wanted: Precision, device: torch.device) -> Literal["bf16", "fp32"]:
+    """Return the precision to use on `device`."""
+    if wanted == "auto":
+        return "bf16" if has_bfloat16(device) else "fp32"
+    return wanted
+
+
+def autocast(precision: Literal["bf16", "fp32"], device: torch.device) -> AbstractContextManager[Any]:
+    """Return the context in which forward passes run."""
+    return torch.autocast(device.type, torch.bfloat16) if precision == "bf16" else nullcontext()
+
+
+def try_compiled(function: F, attempt: Callable[[F], None]) -> tuple[F, str | None]:
+    """Return `function` compiled, if `attempt(compiled)` runs; else the function itself and the reason in one line."""
+    compiled = cast(F, torch.compile(function, dynamic=False))
+    try:
+        attempt(compiled)
+    except Exception as error:
+        torch.compiler.reset()
+        reason = (str(error).strip().splitlines() or ["no message"])[0][:160]
+        return function, f"{type(error).__name__}: {reason}"
+    return compiled, None
+
+
+def matmul_rate(
+    rows: int, inner: int, outer: int, *, precision: Literal["bf16", "fp32"], device: torch.device
+) -> float:
+    """Measure floating-point operations a second of [rows, inner] x [inner, outer] products, over about 0.3 seconds."""
+    dtype = torch.bfloat16 if precision == "bf16" else torch.float32
+    left = torch.randn(rows, inner, device=device).to(dtype)
+    right = torch.randn(outer, inner, device=device).to(dtype)
+    count, started = 0, 0.0
+    while True:
+        torch.nn.functional.linear(left, right)
+        if device.type == "cuda":
+            torch.cuda.synchronize()
+        count += 1
+        if count == 3:
+            started = time.perf_counter()
+        elif count > 3 and (elapsed := time.perf_counter() - started) > 0.3:
+            return 2 * rows * inner * outer * (count - 3) / elapsed

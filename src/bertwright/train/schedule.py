@@ -1,0 +1,109 @@
+"""Turns how far a run has come into a learning-rate factor and a sequence-length phase.
+
+Progress runs from 0 to 1 in whichever unit the run is measured in: steps, tokens, epochs, or minutes of wall clock. A
+run measured in minutes ends annealed at that minute on any machine (the budgeted schedule of Izsak et al., 2021,
+"How to Train BERT with an Academic Budget").
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from bertwright.config import Section
+
+Unit = Literal["minutes", "steps", "tokens", "epochs"]
+UNITS: tuple[Unit, ...] = ("minutes", "steps", "tokens", "epochs")
+
+
+class Phase(Section):
+    """One stretch of a run at one sequence length."""
+
+    length: int = Field(ge=8)
+    """Tokens a row, special tokens included."""
+    rows: int = Field(ge=1)
+    """Rows a step (all micro-batches of a step together)."""
+    share: float = Field(gt=0, le=1)
+    """Share of the run, in the unit the run is measured in."""
+
+
+class ScheduleConfig(Section):
+    """How long the run is, how the learning rate moves, and which sequence lengths it passes through.
+
+    Exactly one of minutes, steps, tokens and epochs says how long. The published phases are 90% at 128 and 10% at 512.
+    """
+
+    minutes: float | None = Field(default=None, gt=0)
+    """Wall-clock minutes of the whole training, compilation and evaluation included."""
+    steps: int | None = Field(default=None, ge=1)
+    """Optimizer steps."""
+    tokens: float | None = Field(default=None, gt=0)
+    """Tokens seen, padding not counted."""
+    epochs: float | None = Field(default=None, gt=0)
+    """Passes over the training split."""
+    warmup: float = Field(default=0.1, ge=0, lt=1)
+    """Share of the run in which the learning rate rises linearly from zero."""
+    phases: tuple[Phase, ...] = (Phase(length=128, rows=64, share=0.9), Phase(length=512, rows=16, share=0.1))
+    """Sequence-length phases in order; their shares sum to 1."""
+
+    @model_validator(mode="after")
+    def _check(self) -> ScheduleConfig:
+        given = [unit for unit in UNITS if getattr(self, unit) is not None]
+        if len(given) != 1:
+            raise ValueError(f"give exactly one of {', '.join(UNITS)} (given: {', '.join(given) or 'none'})")
+        if abs(sum(phase.share for phase in self.phases) - 1) > 1e-6:
+            raise ValueError("the shares of the phases must sum to 1")
+        return self
+
+    @property
+    def unit(self) -> Unit:
+        """The unit the run is measured in."""
+        return next(unit for unit in UNITS if getattr(self, unit) is not None)
+
+    @property
+    def amount(self) -> float:
+        """How many of the unit the run lasts."""
+        return float(getattr(self, self.unit))
+
+    def phase_at(self, progress: float) -> int:
+        """Return the index of the phase at `progress` in [0, 1)."""
+        end = 0.0
+        for index, phase in enumerate(self.phases):
+            end += phase.share
+            if progress < end - 1e-9:
+                return index
+        return len(self.phases) - 1
+
+
+def linear_factor(progress: float, *, warmup: float) -> float:
+    """Return the learning-rate factor in [0, 1]: linear rise over `warmup`, then linear fall to zero at progress 1.
+
+    As published (Devlin et al., 2018, appendix A.2): warm-up, then linear decay.
+
+    >>> [linear_factor(p, warmup=0.1) for p in (0.0, 0.05, 0.1, 0.55, 1.0)]
+    [0.0, 0.5, 1.0, 0.5, 0.0]
+    """
+    if progress < warmup:
+        return progress / warmup
+    return max(0.0, (1 - progress) / (1 - warmup))
+
+
+@dataclass(frozen=True)
+class Spent:
+    """What a run has used so far, in every unit."""
+
+    steps: int
+    tokens: int
+    epochs: float
+    seconds: float
+    setup_seconds: float
+    """Part of `seconds` that passed before the first step (compilation): inside the minutes, outside the schedule."""
+
+    def progress(self, schedule: ScheduleConfig) -> float:
+        """Return how much of the run is done, at most 1."""
+        if schedule.unit == "minutes":
+            budget = schedule.amount * 60 - self.setup_seconds
+            return min(1.0, (self.seconds - self.setup_seconds) / budget) if budget > 0 else 1.0
+        return min(1.0, float(getattr(self, schedule.unit)) / schedule.amount)

@@ -1,0 +1,106 @@
+"""Turns batches into one optimizer step: hide, predict, mark, backpropagate, clip, update."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from bertwright.errors import TrainingError
+from bertwright.rng import key_of
+from bertwright.train.optim import set_learning_rate
+from bertwright.types import Batch, Example, Scores
+
+
+class LossParts(Protocol):
+    """What an objective returns: the total to minimise, and named sums to report."""
+
+    @property
+    def total(self) -> Tensor:
+        """Scalar float32, differentiable: the mean over what was asked."""
+        ...
+
+    def sums(self) -> dict[str, Tensor]:
+        """Named scalar sums that add up over batches, e.g. the loss summed over masked positions and their count."""
+        ...
+
+
+class Objective(Protocol):
+    """What the loop asks of an objective; it never learns which one it is."""
+
+    def corrupt(self, batch: Batch, generator: torch.Generator) -> Example:
+        """Hide what is to be predicted."""
+        ...
+
+    def loss(self, scores: Scores, example: Example) -> LossParts:
+        """Mark the answers."""
+        ...
+
+
+@dataclass
+class TrainStep:
+    """One optimizer step over the micro-batches of a step.
+
+    `forward_loss(example)` runs model and loss (compiled where that works) and returns LossParts.
+    """
+
+    model: nn.Module
+    objective: Objective
+    optimizers: list[torch.optim.Optimizer]
+    forward_loss: Callable[[Example], LossParts]
+    clip_norm: float
+    seed: int
+    device: torch.device
+
+    def __call__(self, step: int, batches: Sequence[Batch], *, rate_factor: float) -> dict[str, float]:
+        """Train on the micro-batches of `step`; return the sums of the loss parts.
+
+        Raises TrainingError, with the parameters as they were, where the loss or the gradient is not finite.
+        """
+        totals: dict[str, Tensor] = {}
+        for index, batch in enumerate(batches):
+            parts = self.forward_loss(self.example(step, index, batch))
+            torch.autograd.backward(parts.total / len(batches))
+            for name, value in {"loss": parts.total.detach() / len(batches), **parts.sums()}.items():
+                totals[name] = totals[name] + value if name in totals else value
+        norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.clip_norm)
+        figures = dict(
+            zip([*totals, "gradient_norm"], torch.stack([*totals.values(), norm]).float().tolist(), strict=True)
+        )
+        if not (math.isfinite(figures["loss"]) and math.isfinite(figures["gradient_norm"])):
+            self._clear()
+            raise TrainingError(
+                f"at step {step} the loss is {figures['loss']} and the gradient norm {figures['gradient_norm']}; "
+                "lower --optimizer.learning-rate or lengthen --schedule.warmup"
+            )
+        set_learning_rate(self.optimizers, rate_factor)
+        for optimizer in self.optimizers:
+            optimizer.step()
+        self._clear()
+        return figures
+
+    def example(self, step: int, index: int, batch: Batch) -> Example:
+        """Return micro-batch `index` of `step` corrupted, with torch's random state set for its dropout."""
+        generator = torch.Generator().manual_seed(key_of("mask", self.seed, step, index))
+        example = self.objective.corrupt(batch, generator).to(self.device)
+        torch.manual_seed(key_of("dropout", self.seed, step, index))
+        return example
+
+    def _clear(self) -> None:
+        for optimizer in self.optimizers:
+            optimizer.zero_grad(set_to_none=True)
+
+
+def forward_loss_of(model: nn.Module, objective: Objective, cast: Callable[[], Any]) -> Callable[[Example], LossParts]:
+    """Return the function to compile: model and loss in one, the forward pass inside `cast()`."""
+
+    def forward_loss(example: Example) -> LossParts:
+        with cast():
+            scores = model(example)
+        return objective.loss(scores, example)
+
+    return forward_loss

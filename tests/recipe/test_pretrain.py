@@ -1,0 +1,248 @@
+"""Short real runs: the loss falls, a resumed run equals an uninterrupted one bit for bit, bad calls say what is wrong."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from bertwright.cli.main import main
+from bertwright.errors import ConfigError, DataError, DiskSpaceError, ModelError, OutputExistsError, TrainingError
+from bertwright.recipes.prepare import prepare
+from bertwright.recipes.pretrain import pretrain
+
+SMALL: dict[str, Any] = {
+    "size": "tiny",
+    "schedule": {
+        "steps": 12,
+        "phases": [{"length": 32, "rows": 8, "share": 0.75}, {"length": 64, "rows": 4, "share": 0.25}],
+    },
+    "engine": {"compile": False, "precision": "fp32", "log_every": 5, "evaluations": 2, "evaluation_rows": 32},
+}
+
+
+def laid_over(settings: dict[str, Any], **sections: Any) -> dict[str, Any]:
+    return {**settings, **{name: {**settings.get(name, {}), **value} for name, value in sections.items()}}
+
+
+@pytest.fixture(scope="session")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small corpus with structure to learn: each document speaks of one animal in fixed phrases."""
+    folder = tmp_path_factory.mktemp("corpus")
+    animals = ["cat", "dog", "horse", "owl", "crow", "fox", "bear", "wolf", "goat", "hen"]
+    documents = []
+    for index in range(240):
+        animal, other = animals[index % 10], animals[(index // 10 + index) % 10]
+        documents.append(
+            " ".join(
+                f"The {animal} number {index} sees the {other} near river {line}. "
+                f"Then the {animal} runs to house {index + line} and eats."
+                for line in range(6)
+            )
+        )
+    (folder / "animals.txt").write_text("\n\n".join(documents), encoding="utf-8")
+    prepare([str(folder / "animals.txt")], folder / "data", vocab_size=512, held_out=0.1)
+    return folder / "data"
+
+
+def weights(run: Path) -> dict[str, torch.Tensor]:
+    return load_file(run / "model" / "model.safetensors")
+
+
+def metrics(run: Path) -> list[dict[str, Any]]:
+    timed = {"seconds", "tokens_per_second", "mfu"}
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    return [{name: value for name, value in line.items() if name not in timed} for line in lines]
+
+
+@pytest.mark.parametrize("recipe", ["classic", "classic-muon"])
+def test_the_loss_falls_and_the_run_folder_is_whole(data: Path, tmp_path: Path, recipe: str) -> None:
+    settings = laid_over(SMALL, schedule={**SMALL["schedule"], "steps": 60})
+    figures = pretrain(data, tmp_path / "run", recipe=recipe, settings=settings)
+    lines = metrics(tmp_path / "run")
+    assert figures["valid"]["mlm_loss"] < 0.8 * lines[0]["mlm_loss"]
+    assert lines[-1]["learning_rate"] < 0.1 * max(line["learning_rate"] for line in lines)
+    assert {"length"} <= lines[0].keys()
+    assert [line["length"] for line in lines] == sorted(line["length"] for line in lines)
+    for name in (
+        "config.toml",
+        "manifest.json",
+        "result.json",
+        "report.html",
+        "model/config.json",
+        "model/tokenizer.json",
+    ):
+        assert (tmp_path / "run" / name).is_file(), name
+    assert "<svg" in (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("recipe", ["classic", "classic-muon"])
+def test_a_resumed_run_equals_one_never_stopped(data: Path, tmp_path: Path, recipe: str) -> None:
+    """Dropout, two phases, accumulation and a checkpoint between two metrics lines: everything that could drift."""
+    model = {"dropout": 0.1, "attention_dropout": 0.1}
+    settings = laid_over(SMALL, model=model, engine={**SMALL["engine"], "accumulation": 2, "checkpoint_steps": 7})
+    whole = pretrain(data, tmp_path / "whole", recipe=recipe, settings=settings)
+    stopped = tmp_path / "stopped"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("bertwright.train.listeners.checkpoint.CheckpointListener.__call__", stop_at(8))
+        with pytest.raises(KeyboardInterrupt):
+            pretrain(data, stopped, recipe=recipe, settings=settings)
+    assert [p.name for p in (stopped / "checkpoints").iterdir()] == ["step-7"]
+    resumed = pretrain(data, stopped, recipe=recipe, settings=settings, resume=True)
+    for name, tensor in weights(tmp_path / "whole").items():
+        assert torch.equal(tensor, weights(stopped)[name]), name
+    assert metrics(tmp_path / "whole") == metrics(stopped)
+    assert {n: v for n, v in whole.items() if n in ("steps", "tokens", "loss", "valid")} == {
+        n: v for n, v in resumed.items() if n in ("steps", "tokens", "loss", "valid")
+    }
+
+
+def stop_at(step: int) -> Any:
+    """Return a checkpoint listener that saves as usual and dies after `step`, as a kill would."""
+    from bertwright.train.listeners.checkpoint import CheckpointListener
+
+    usual = CheckpointListener.__call__
+
+    def listener(self: CheckpointListener, report: Any) -> None:
+        usual(self, report)
+        if report.position.step == step:
+            raise KeyboardInterrupt
+
+    return listener
+
+
+def test_the_same_seed_gives_the_same_weights_and_another_does_not(data: Path, tmp_path: Path) -> None:
+    for name, seed in (("a", 0), ("b", 0), ("c", 1)):
+        pretrain(
+            data,
+            tmp_path / name,
+            settings={**laid_over(SMALL, schedule={**SMALL["schedule"], "steps": 4}), "seed": seed},
+        )
+    a, b, c = (weights(tmp_path / name) for name in "abc")
+    assert all(torch.equal(a[name], b[name]) for name in a)
+    assert not all(torch.equal(a[name], c[name]) for name in a)
+
+
+def test_accumulation_trains_on_the_same_number_of_rows(data: Path, tmp_path: Path) -> None:
+    for count in (1, 2):
+        pretrain(
+            data, tmp_path / str(count), settings=laid_over(SMALL, engine={**SMALL["engine"], "accumulation": count})
+        )
+    one, two = (json.loads((tmp_path / str(count) / "result.json").read_text()) for count in (1, 2))
+    assert one["epochs"] == two["epochs"]
+    assert one["steps"] == two["steps"] == 12
+
+
+def test_control_c_saves_and_says_how_to_go_on(data: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    code = "import sys; from bertwright.cli.main import main; sys.exit(main())"
+    words = [
+        "pretrain",
+        "--data",
+        str(data),
+        "--out",
+        str(run),
+        "--size",
+        "tiny",
+        "--steps",
+        "100000",
+        "--engine.compile",
+        "false",
+        "--engine.log-every",
+        "1",
+    ]
+    process = subprocess.Popen([sys.executable, "-c", code, *words], stderr=subprocess.PIPE, text=True, env=os.environ)
+    assert process.stderr is not None
+    while not (run / "metrics.jsonl").exists() or not (run / "metrics.jsonl").read_text():
+        assert process.poll() is None, process.stderr.read()
+    process.send_signal(signal.SIGINT)
+    _, told = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "--resume" in told
+    assert "Traceback" not in told
+    assert list((run / "checkpoints").glob("step-*/weights.safetensors"))
+
+
+def test_a_loss_that_is_no_number_stops_with_a_saved_checkpoint(data: Path, tmp_path: Path) -> None:
+    settings = laid_over(SMALL, optimizer={"learning_rate": 1e30, "clip_norm": 1e30})
+    with pytest.raises(TrainingError, match=r"lower --optimizer\.learning-rate.*saved in"):
+        pretrain(data, tmp_path / "run", settings=settings)
+    (checkpoint,) = (tmp_path / "run" / "checkpoints").iterdir()
+    assert (checkpoint / "position.json").is_file()
+
+
+def test_old_checkpoints_are_deleted(data: Path, tmp_path: Path) -> None:
+    pretrain(
+        data, tmp_path / "run", settings=laid_over(SMALL, engine={**SMALL["engine"], "checkpoint_steps": 3, "keep": 2})
+    )
+    assert {p.name for p in (tmp_path / "run" / "checkpoints").iterdir()} == {"step-9", "step-12"}
+
+
+@pytest.mark.parametrize(
+    ("settings", "error", "message"),
+    [
+        ({"optimizer": {"learning_rat": 1}}, ConfigError, "did you mean optimizer.learning_rate"),
+        ({"optimiser": {"name": "adamw"}}, ConfigError, "did you mean optimizer"),
+        ({"size": "huge"}, ConfigError, "known: tiny, mini"),
+        (
+            {"schedule": {"steps": 3, "phases": [{"length": 1024, "rows": 4, "share": 1.0}]}},
+            ConfigError,
+            "512 positions",
+        ),
+        ({"schedule": {"steps": "many"}}, ConfigError, "schedule.steps"),
+        ({"engine": {"accumulation": 3}}, ConfigError, "micro-batches"),
+    ],
+)
+def test_settings_that_do_not_fit(
+    data: Path, tmp_path: Path, settings: dict[str, Any], error: type[Exception], message: str
+) -> None:
+    with pytest.raises(error, match=message):
+        pretrain(data, tmp_path / "run", settings=settings)
+    assert not (tmp_path / "run").exists()
+
+
+def test_folders_that_do_not_fit(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(DataError, match="bertwright prepare"):
+        pretrain(tmp_path, tmp_path / "run", settings=SMALL)
+    (tmp_path / "taken").mkdir()
+    (tmp_path / "taken" / "something").touch()
+    with pytest.raises(OutputExistsError, match="--resume"):
+        pretrain(data, tmp_path / "taken", settings=SMALL)
+    with pytest.raises(ModelError, match="no run to resume"):
+        pretrain(data, tmp_path / "nothing", settings=SMALL, resume=True)
+    monkeypatch.setattr("shutil.disk_usage", lambda _: type("Usage", (), {"free": 1000})())
+    with pytest.raises(DiskSpaceError, match="free some space"):
+        pretrain(data, tmp_path / "full", settings=SMALL)
+    assert not (tmp_path / "full").exists()
+
+
+def test_a_checkpoint_of_other_settings_is_refused(data: Path, tmp_path: Path) -> None:
+    pretrain(data, tmp_path / "run", settings=SMALL)
+    with pytest.raises(ModelError, match="optimizer"):
+        pretrain(data, tmp_path / "run", settings={"optimizer": {"learning_rate": 5e-4}}, resume=True)
+
+
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [
+        (["pretrain", "--data", "x", "--out", "y", "--steps", "1", "--minutes", "1"], 2),
+        (["pretrain", "--data", "x"], 2),
+        (["pretrain", "--data", "x", "--out", "y", "--nonsense", "1"], 2),
+        (["pretrain", "--data", "x", "--out", "y", "--optimizer.learning-rat", "1"], 2),
+        (["pretrain", "--data", "x", "--out", "y", "--recipe", "clasic"], 2),
+        (["pretrain", "--data", "not-there", "--out", "y"], 1),
+    ],
+)
+def test_exit_codes(words: list[str], code: int, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(words) == code
+    told = capsys.readouterr().err
+    assert told.count("\n") <= 2
+    assert told.startswith("bertwright: ")
