@@ -111,7 +111,10 @@ def _byte_level_bpe(texts: Texts, size: int, lowercase: bool) -> tokenizers.Toke
 
 
 def _unigram(texts: Texts, size: int, lowercase: bool) -> tokenizers.Tokenizer:
-    """Unigram language model (Kudo 2018). Its sums run over a randomly seeded hash map: two runs may differ slightly."""
+    """Unigram language model (Kudo 2018).
+
+    Its sums run over a randomly seeded hash map, so two runs on the same text may differ in a few pieces.
+    """
     trained = tokenizers.Tokenizer(models.Unigram())
     trained.normalizer = normalizers.Sequence([normalizers.NFKC(), *([normalizers.Lowercase()] if lowercase else [])])
     trained.pre_tokenizer = pre_tokenizers.Metaspace()

@@ -1,0 +1,64 @@
+"""Turns the words after `bertwright prepare` into a call of the recipe."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from cyclopts import Parameter
+
+
+def prepare_command(
+    *inputs: str,
+    out: Path,
+    valid: Annotated[list[str] | None, Parameter(consume_multiple=True)] = None,
+    tokenizer: Path | None = None,
+    vocab_size: int | None = None,
+    language: str = "en",
+    kind: Literal["wordpiece", "bpe", "unigram"] = "wordpiece",
+    cased: Annotated[bool, Parameter(negative="")] = False,
+    column: str | None = None,
+    documents: Literal["auto", "blank", "file", "line"] = "auto",
+    skip_broken: Annotated[bool, Parameter(negative="")] = False,
+    held_out: float = 0.01,
+) -> None:
+    """Turn raw text into data to pre-train on: vocabulary, token ids, sentence and word boundaries.
+
+    Reads .txt, .md, .jsonl, .csv, .tsv and .parquet, plain or .gz or .zst. Interrupted, the same command goes on
+    where it stopped.
+
+    Example: bertwright prepare books/ news.jsonl.zst --out data --vocab-size 8192
+
+    Parameters
+    ----------
+    inputs
+        Files, folders, globs, or builtin:python-docs.
+    out
+        Folder to write: manifest.json, tokenizer/, train-*.arrow, valid-*.arrow, report.json.
+    valid
+        Files, folders or globs held out for evaluation, instead of a share of the inputs.
+    tokenizer
+        A tokenizer.json, or a folder that has one, instead of training a vocabulary.
+    vocab_size
+        Tokens of the vocabulary to train, rounded up to a multiple of 64; chosen by the amount of text by default.
+    language
+        Code of the language, such as en, zh or de: decides how sentences (and Chinese words) are told.
+    kind
+        Kind of vocabulary to train.
+    cased
+        Keep capitals and accents.
+    column
+        Name of the text column of .jsonl, .csv, .tsv and .parquet files.
+    documents
+        Where a document ends in .txt files: at a blank line, the end of the file, or of the line.
+    skip_broken
+        Leave out lines that cannot be read, and count them, instead of stopping.
+    held_out
+        Share of the documents held out for evaluation when --valid is not given; 0 for none.
+    """
+    from bertwright.recipes.prepare import prepare
+
+    prepare(
+        inputs, out, valid=valid or (), tokenizer=tokenizer, vocab_size=vocab_size, kind=kind, lowercase=not cased,
+        language=language, column=column, documents=documents, skip_broken=skip_broken, held_out=held_out,
+    )  # fmt: skip

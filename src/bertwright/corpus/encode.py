@@ -1,0 +1,147 @@
+"""Turns clean documents into a DocumentBlock: sentences, token ids and word starts, ready for a shard."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from time import perf_counter
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from bertwright.corpus.sentences import Newlines, split_sentences
+from bertwright.corpus.shards import DocumentBlock, token_dtype
+from bertwright.corpus.words import cut_words
+from bertwright.tokenizer.bulk import BulkEncoder, Encoded
+from bertwright.tokenizer.load import Tokenizer
+from bertwright.tokenizer.words import starts_of_words, wants_leading_blank, word_rule
+
+SEGMENTED = frozenset({"zh", "zh-hans", "zh-hant", "zh-cn", "zh-tw"})
+"""Languages whose words are found by a dictionary, not by blanks."""
+UNSPACED = SEGMENTED | {"ja", "th", "lo", "km", "my", "bo"}
+PROOF_SENTENCES = 20_000
+
+
+class DocumentEncoder:
+    """Encodes documents of one language with one tokenizer.
+
+    statement        which encoder is used, and on what grounds
+    word_statement   how word starts are told
+    seconds          time spent so far in "sentences" and "encoding"
+
+    >>> encoder = DocumentEncoder(tokenizer, language="en", newline="paragraph", sample=texts)
+    >>> encoder.encode(pa.array(["One. Two."])).sentence_counts
+    array([2])
+    """
+
+    def __init__(self, tokenizer: Tokenizer, *, language: str, newline: Newlines, sample: Sequence[str]) -> None:
+        """Choose encoder and word rule by proving them on the sentences of some sample documents."""
+        self.seconds = {"sentences": 0.0, "encoding": 0.0}
+        self._language = language
+        self._newline = newline
+        self._dtype = token_dtype(tokenizer.vocab_size)
+        self._reserved = tokenizer.reserved
+        self._rule = word_rule(tokenizer)
+        self._blank = language not in UNSPACED and wants_leading_blank(tokenizer)
+        self._bulk = BulkEncoder(tokenizer)
+        sentences = choose_sentences(split_sentences(sample, language, newline=newline)[0])
+        self._bulk.prove(sentences)
+        self.statement = self._bulk.statement
+        self._by_words = False
+        self.word_statement = "from the tokens"
+        if language in SEGMENTED:
+            self.word_statement = self._prove_words(sentences)
+
+    def encode(self, texts: pa.StringArray) -> DocumentBlock:
+        """Return the documents that have any token; sentences without one are left out."""
+        began = perf_counter()
+        texts = spelt_out(texts, self._reserved)
+        sentences, sentence_counts = split_sentences(texts, self._language, newline=self._newline)
+        split = perf_counter()
+        if self._by_words:
+            ids, counts, starts = self._encode_words(sentences)
+        else:
+            ids, counts = self._bulk.encode(self._with_blanks(sentences, sentence_counts))
+            starts = self._rule.starts(ids, counts)
+        block = block_of(ids.astype(self._dtype), counts, sentence_counts, starts)
+        self.seconds["sentences"] += split - began
+        self.seconds["encoding"] += perf_counter() - split
+        return block
+
+    def _encode_words(self, sentences: list[str]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        words, words_of_sentence = cut_words(sentences)
+        ids, word_counts = self._encode_repeated(words)
+        ends = np.concatenate([[0], np.cumsum(word_counts)])[np.cumsum(words_of_sentence)]
+        return ids, np.diff(ends, prepend=0), starts_of_words(word_counts)
+
+    def _encode_repeated(self, words: list[str]) -> Encoded:
+        """Encode each different word once: of a batch of Chinese, nine words in ten are repetitions."""
+        numbers = {word: number for number, word in enumerate(dict.fromkeys(words))}
+        ids, counts = self._bulk.encode(list(numbers))
+        places = np.fromiter(map(numbers.__getitem__, words), dtype=np.int64, count=len(words))
+        all_counts = counts[places]
+        begins = (np.cumsum(counts) - counts)[places]
+        steps = np.arange(int(all_counts.sum())) - np.repeat(np.cumsum(all_counts) - all_counts, all_counts)
+        return ids[np.repeat(begins, all_counts) + steps], all_counts
+
+    def _with_blanks(self, sentences: list[str], sentence_counts: np.ndarray) -> list[str]:
+        """Give every sentence but the first of a document the blank it had in running text, where tokens tell it."""
+        if not self._blank:
+            return sentences
+        spaced = [f" {sentence}" for sentence in sentences]
+        for first in (np.cumsum(sentence_counts) - sentence_counts)[sentence_counts > 0].tolist():
+            spaced[first] = sentences[first]
+        return spaced
+
+    def _prove_words(self, sentences: list[str]) -> str:
+        """Encode by words from now on if that gives the ids of whole sentences; say what was decided."""
+        ids, counts, _ = self._encode_words(sentences)
+        true_ids, true_counts = self._bulk.encode(sentences)
+        self._by_words = np.array_equal(counts, true_counts) and np.array_equal(ids, true_ids)
+        if self._by_words:
+            return "words of rjieba"
+        place = int(np.flatnonzero(counts != true_counts)[0]) if (counts != true_counts).any() else 0
+        return f"every character a word: rjieba's words do not fit this tokenizer, as in {sentences[place][:40]!r}"
+
+
+def choose_sentences(sentences: list[str]) -> list[str]:
+    """Return up to 20,000 sentences for a proof, half of them with characters beyond ASCII if there are so many."""
+    odd = [sentence for sentence in sentences if not sentence.isascii()]
+    plain = [sentence for sentence in sentences if sentence.isascii()]
+    few_odd = _spread(odd, max(PROOF_SENTENCES // 2, PROOF_SENTENCES - len(plain)))
+    return few_odd + _spread(plain, PROOF_SENTENCES - len(few_odd))
+
+
+def spelt_out(texts: pa.StringArray, reserved: Sequence[str]) -> pa.StringArray:
+    """Put a blank into special tokens that stand in the text itself, such as "[MASK]", so that they stay text."""
+    for token in reserved:
+        if pc.any(pc.match_substring(texts, token)).as_py():
+            texts = pc.replace_substring(texts, token, f"{token[0]} {token[1:]}")
+    return texts
+
+
+def block_of(ids: np.ndarray, counts: np.ndarray, sentence_counts: np.ndarray, starts: np.ndarray) -> DocumentBlock:
+    """Return a block of the documents that have tokens.
+
+    ids [T], counts [N] tokens of each sentence, sentence_counts [D] sentences of each document, starts [T] bool.
+    """
+    document_of = np.repeat(np.arange(len(sentence_counts)), sentence_counts)
+    full = counts > 0
+    document_of, ends = document_of[full], np.cumsum(counts)[full]
+    sentence_counts = np.bincount(document_of, minlength=len(sentence_counts))
+    kept = sentence_counts > 0
+    last_sentences = np.cumsum(sentence_counts[kept]) - 1
+    token_counts = np.diff(ends[last_sentences], prepend=0)
+    begins = np.cumsum(token_counts) - token_counts
+    return DocumentBlock(
+        tokens=ids,
+        token_counts=token_counts,
+        sentence_ends=(ends - np.repeat(begins, sentence_counts[kept])).astype(np.uint32),
+        sentence_counts=sentence_counts[kept].astype(np.int64),
+        word_starts=starts,
+    )
+
+
+def _spread(sentences: list[str], most: int) -> list[str]:
+    stride = -(-len(sentences) // most) if most > 0 else 0
+    return sentences[::stride][:most] if stride else []

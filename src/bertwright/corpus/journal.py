@@ -1,0 +1,89 @@
+"""Keeps on disk how far a preparation has come, so that the same command, started again, goes on from there.
+
+The journal is written after the shards it names, and before the hashes of the documents in them are committed. So at
+any moment the shards it names are whole, and the hashes are those of the journal or of the one before it.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from bertwright.errors import DataError, OutputExistsError
+from bertwright.files import read_json, refuse_existing, write_json
+
+JOURNAL = ".progress.json"
+SPLITS = ("train", "valid")
+Position = tuple[int, int, int]
+
+
+@dataclass
+class Journal:
+    """What is done of one preparation.
+
+    settings     what was asked for; a journal is only taken up with the same settings
+    tokenizer    what is known of the finished tokenizer, empty before
+    position     (source, file, documents of that file) read up to the last shards
+    before       the position one set of shards earlier
+    distinct     different documents up to `position`
+    shards       the finished shards of each split, as the manifest lists them
+    counts       documents dropped by reason, bytes of text
+    frequencies  how often each token id occurs in the train split
+    seconds      time spent by stage
+    """
+
+    settings: dict[str, Any]
+    tokenizer: dict[str, Any] = field(default_factory=dict)
+    position: Position = (0, 0, 0)
+    before: Position = (0, 0, 0)
+    distinct: int = 0
+    shards: dict[str, list[dict[str, Any]]] = field(default_factory=lambda: {split: [] for split in SPLITS})
+    counts: Counter[str] = field(default_factory=Counter)
+    frequencies: list[int] = field(default_factory=list)
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    def save(self, out: Path) -> None:
+        """Write the journal to the DATA folder `out`."""
+        write_json(out / JOURNAL, vars(self))
+
+    def spent(self, stage: str, seconds: float) -> None:
+        """Add to the time spent on a stage."""
+        self.seconds[stage] = self.seconds.get(stage, 0.0) + seconds
+
+    def total(self, split: str, what: str) -> int:
+        """Return the sum of a figure over the shards of a split."""
+        return sum(shard[what] for shard in self.shards[split])
+
+
+def open_journal(out: Path, settings: dict[str, Any]) -> Journal:
+    """Return the journal of an unfinished preparation in `out`, or a new one where `out` is empty or absent.
+
+    Raises OutputExistsError where `out` holds a finished one, one with other settings, or anything else.
+    """
+    if (out / "manifest.json").exists():
+        raise OutputExistsError(f"{out} already holds prepared data; give another --out, or delete it first")
+    if not (out / JOURNAL).exists():
+        refuse_existing(out, instead="give another --out, or delete it first")
+        return Journal(settings)
+    try:
+        saved = read_json(out / JOURNAL)
+        journal = Journal(**saved)
+        journal.position, journal.before = _position(saved["position"]), _position(saved["before"])
+        journal.counts = Counter(saved["counts"])
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise DataError(f"{out / JOURNAL} is damaged ({error}); delete {out} and prepare the data again") from error
+    changed = [name for name in settings if journal.settings.get(name) != settings[name]]
+    if changed:
+        was = "; ".join(f"{name} was {journal.settings.get(name)!r}, now {settings[name]!r}" for name in changed)
+        raise OutputExistsError(
+            f"{out} holds an unfinished preparation with other settings ({was}); "
+            "give the same settings to continue it, another --out, or delete it"
+        )
+    return journal
+
+
+def _position(saved: list[int]) -> Position:
+    source, file, documents = saved
+    return source, file, documents

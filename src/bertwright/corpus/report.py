@@ -1,0 +1,105 @@
+"""Turns what a preparation counted into manifest.json, report.json and a table for people."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from importlib.metadata import version
+from typing import Any
+
+import numpy as np
+
+from bertwright.corpus.journal import SPLITS, Journal
+from bertwright.corpus.shards import FORMAT_VERSION
+from bertwright.files import human_bytes
+
+COUNTED = ("documents", "sentences", "words", "tokens")
+DROPPED = {"empty": "empty", "duplicate": "exactly duplicate", "broken": "broken lines"}
+
+
+def manifest_of(journal: Journal, *, inputs: list[str], options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the manifest of a finished preparation.
+
+    The fingerprint names what training sees: the tokenizer and the bytes of the shards, not where the text came from.
+    """
+    splits = {
+        split: {**{what: journal.total(split, what) for what in COUNTED}, "shards": journal.shards[split]}
+        for split in SPLITS
+        if journal.shards[split] or split == "train"
+    }
+    digests = {split: [shard["sha256"] for shard in journal.shards[split]] for split in SPLITS}
+    named = json.dumps([FORMAT_VERSION, journal.tokenizer["sha256"], digests])
+    return {
+        "format": FORMAT_VERSION,
+        "bertwright": version("bertwright"),
+        "fingerprint": hashlib.sha256(named.encode()).hexdigest()[:32],
+        "language": options["language"],
+        "tokenizer": journal.tokenizer,
+        "unigram_entropy": entropy(np.array(journal.frequencies)),
+        "splits": splits,
+        "inputs": inputs,
+        "options": dict(options),
+        "dropped": {reason: journal.counts[reason] for reason in DROPPED},
+        "text_bytes": journal.counts["text_bytes"],
+    }
+
+
+def entropy(frequencies: np.ndarray) -> float:
+    """Return the entropy of a token distribution in nats: the loss of a model that knows only how frequent tokens are.
+
+    `frequencies` is [V]; all zero gives 0.
+    """
+    used = frequencies[frequencies > 0] / max(int(frequencies.sum()), 1)
+    return float(-(used * np.log(used)).sum())
+
+
+def report_of(
+    journal: Journal, manifest: Mapping[str, Any], *, encoder: str, word_starts: str, seconds: float
+) -> dict[str, Any]:
+    """Return the figures of a finished preparation; `seconds` is the wall time of this run."""
+    frequencies = np.array(journal.frequencies)
+    tokens = {split: journal.total(split, "tokens") for split in SPLITS}
+    words = journal.total("train", "words")
+    disk = sum(journal.total(split, "bytes") for split in SPLITS)
+    text = manifest["text_bytes"]
+    return {
+        **{what: {split: journal.total(split, what) for split in manifest["splits"]} for what in COUNTED},
+        "tokens_per_word": tokens["train"] / max(words, 1),
+        "unknown_rate": float(frequencies[manifest["tokenizer"]["special_ids"]["unk"]]) / max(tokens["train"], 1),
+        "unigram_entropy": manifest["unigram_entropy"],
+        "vocab_size": manifest["tokenizer"]["vocab_size"],
+        "text_bytes": text,
+        "shard_bytes": disk,
+        "shard_bytes_per_text_byte": disk / max(text, 1),
+        "dropped": manifest["dropped"],
+        "megabytes_per_second": text / 1e6 / max(journal.seconds["shards"], 1e-9),
+        "seconds": {**{stage: round(spent, 3) for stage, spent in journal.seconds.items()}, "this run": seconds},
+        "encoder": encoder,
+        "word_starts": word_starts,
+        "fingerprint": manifest["fingerprint"],
+    }
+
+
+def facts_of(report: Mapping[str, Any]) -> dict[str, str]:
+    """Return the report as the lines of a table."""
+    counts = {
+        what: "  +  ".join(f"{count:,} {split}" for split, count in report[what].items()) for what in COUNTED
+    }
+    dropped = [f"{report['dropped'][reason]:,} {name}" for reason, name in DROPPED.items()]
+    stages = [f"{name} {spent:.1f}" for name, spent in report["seconds"].items() if name not in ("shards", "this run")]
+    disk = f"{human_bytes(report['shard_bytes'])} ({report['shard_bytes_per_text_byte']:.2f} bytes a byte of text)"
+    return {
+        **counts,
+        "tokens per word": f"{report['tokens_per_word']:.3f}",
+        "unknown tokens": f"{report['unknown_rate']:.4%}",
+        "unigram entropy": f"{report['unigram_entropy']:.3f} nats a token",
+        "vocabulary": f"{report['vocab_size']:,}",
+        "text": human_bytes(report["text_bytes"]),
+        "on disk": disk,
+        "dropped": ", ".join(dropped),
+        "encoder": report["encoder"],
+        "word starts": report["word_starts"],
+        "speed": f"{report['megabytes_per_second']:.1f} MB/s of text",
+        "seconds": f"{report['seconds']['this run']:.1f} ({', '.join(stages)})",
+    }

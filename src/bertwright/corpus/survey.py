@@ -1,0 +1,94 @@
+"""Turns the start of a corpus into what must be known before the work: how much text, what newlines mean, a sample."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from bertwright.corpus.clean import clean
+from bertwright.corpus.dedup import hash_documents, held_out
+from bertwright.corpus.inputs import Layout, ReadOptions
+from bertwright.corpus.read import TextBatch, read_documents, source_bytes
+from bertwright.corpus.sentences import Newlines, tell_newlines
+from bertwright.errors import CorpusError
+
+SAMPLE_FILES = 16
+SAMPLE_BATCHES = 16
+SAMPLE_BYTES = 8 << 20
+"""About 60,000 sentences of English: three times what the proofs look at."""
+TRAINING_BYTES = 1 << 30
+"""Text a vocabulary is trained on at most: the trainer holds a count of every different word in it."""
+
+
+@dataclass(frozen=True)
+class Survey:
+    """What a look at a corpus told.
+
+    text_bytes  estimate of the bytes of text in all files
+    newline     whether a newline ends a paragraph or was put in to wrap a line
+    sample      clean documents from the start, or from the starts of up to 16 files, for the proofs
+    """
+
+    text_bytes: int
+    newline: Newlines
+    sample: list[str]
+
+
+def survey(paths: list[Path], options: ReadOptions, *, layout: Layout | None) -> Survey:
+    """Look at up to 16 batches spread over the files; raises CorpusError where there is no text in them."""
+    texts: list[str] = []
+    seen_text = seen_source = 0
+    for picked in np.array_split(np.arange(len(paths)), min(len(paths), SAMPLE_FILES)):
+        path = paths[int(picked[0])]
+        batches = SAMPLE_BATCHES // min(len(paths), SAMPLE_BATCHES)
+        read = path.stat().st_size
+        for batch in islice(read_documents([path], options, layout=layout), batches):
+            seen_text += batch.texts.nbytes
+            texts += _some(clean(batch.texts), SAMPLE_BYTES // SAMPLE_BATCHES)
+            read = batch.source_bytes_done
+        seen_source += read
+    if not texts:
+        raise CorpusError(f"there is no text in {paths[0]} and the other inputs; give files with words in them")
+    ratio = seen_text / max(seen_source, 1)
+    return Survey(int(ratio * source_bytes(paths)), tell_newlines(texts[:1000]), texts)
+
+
+def _some(texts: pa.StringArray, most: int) -> list[str]:
+    """Return documents spread over a batch, `most` bytes of text together, the last one cut short."""
+    picked: list[str] = []
+    stride = max(1, texts.nbytes // most)
+    for text in texts[::stride].to_pylist() if stride < len(texts) else texts.to_pylist():
+        if text:
+            picked.append(text[:most])
+            most -= len(picked[-1])
+        if most <= 0:
+            break
+    return picked
+
+
+class TrainingTexts:
+    """The clean documents a vocabulary is trained on, batch by batch, anew each time it is gone through.
+
+    Held-out documents, a `share` of all, are left out. Of more than a gigabyte of text, every k-th batch is taken.
+    """
+
+    def __init__(
+        self, paths: list[Path], options: ReadOptions, *, layout: Layout | None, text_bytes: int, share: float
+    ) -> None:
+        """Name what to read; nothing is read before it is gone through."""
+        self.stride = -(-max(text_bytes, 1) // TRAINING_BYTES)
+        self._share = share
+        self._read = lambda: read_documents(paths, options, layout=layout)
+
+    def __iter__(self) -> Iterator[list[str]]:
+        """Yield lists of documents."""
+        batches: Iterator[TextBatch] = islice(self._read(), 0, None, self.stride)
+        for batch in batches:
+            texts = clean(batch.texts)
+            training = ~held_out(hash_documents(texts), self._share)
+            yield texts.filter(pa.array(training)).to_pylist()

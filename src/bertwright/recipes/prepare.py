@@ -1,0 +1,220 @@
+"""Turns raw text into a DATA folder: finds the files, makes or takes a tokenizer, writes the shards, tells the figures.
+
+    bertwright prepare TEXT... --out DATA
+
+DATA is complete as soon as it holds manifest.json, which is written last. Interrupted before, the same command goes
+on where it stopped and ends with the same bytes.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from time import perf_counter
+from typing import Any, Literal
+
+from bertwright.corpus.builtin import write_python_docs
+from bertwright.corpus.encode import DocumentEncoder
+from bertwright.corpus.inputs import ReadOptions, find_inputs
+from bertwright.corpus.journal import JOURNAL, Journal, open_journal
+from bertwright.corpus.layouts import LAYOUTS, describe_layout
+from bertwright.corpus.pipeline import SEEN_FOLDER, SHARD_TOKENS, ShardPipeline, Source
+from bertwright.corpus.read import source_bytes
+from bertwright.corpus.report import facts_of, manifest_of, report_of
+from bertwright.corpus.survey import Survey, TrainingTexts, survey
+from bertwright.errors import CorpusError, Interrupted, UsageError
+from bertwright.files import human_bytes, remove, require_space, sha256_of, write_json
+from bertwright.log import note, print_facts, progress_bar
+from bertwright.tokenizer.load import Tokenizer, load_tokenizer
+from bertwright.tokenizer.train import KINDS, MULTIPLE, SMALLEST, train_tokenizer
+
+BUILTINS = {"builtin:python-docs": write_python_docs}
+BUILTIN_FOLDER = ".builtin"
+TOKENIZER_FILES = ("tokenizer_config.json", "special_tokens_map.json", "vocab.txt")
+SHARD_BYTES_PER_TEXT_BYTE = 0.7
+VOCABULARY_BY_TEXT = ((500_000_000, 8_192), (2_000_000_000, 16_384))
+LARGEST_VOCABULARY = 30_528
+"""The 30,522 of BERT rounded up to a multiple of 64."""
+
+
+@dataclass(frozen=True)
+class PrepareOptions:
+    """What decides the bytes of a DATA folder, besides the text."""
+
+    language: str
+    kind: str
+    vocab_size: int | None
+    lowercase: bool
+    tokenizer: str | None
+    column: str | None
+    documents: Literal["auto", "blank", "file", "line"]
+    skip_broken: bool
+    held_out: float
+    shard_tokens: int
+
+
+def prepare(
+    inputs: Sequence[str | Path], out: Path, *, valid: Sequence[str | Path] = (), tokenizer: Path | None = None,
+    vocab_size: int | None = None, kind: str = "wordpiece", lowercase: bool = True, language: str = "en",
+    column: str | None = None, documents: Literal["auto", "blank", "file", "line"] = "auto",
+    skip_broken: bool = False, held_out: float = 0.01, shard_tokens: int = SHARD_TOKENS,
+) -> dict[str, Any]:  # fmt: skip
+    """Prepare text for pre-training in the folder `out`; return the report, which is also saved there and printed.
+
+    inputs       files, folders, globs, or "builtin:python-docs"
+    valid        the same for the held-out split; without it, a share `held_out` of the documents is taken by the hash
+                 of their text (at least one document; 0 for none)
+    tokenizer    a tokenizer.json or its folder; without it a vocabulary is trained: `kind` "wordpiece", "bpe" or
+                 "unigram", of `vocab_size` tokens (by default 8,192 for up to 500 MB of text, 16,384 for up to 2 GB,
+                 30,528 above), with or without capitals
+    documents    where documents end in .txt files; "auto" tells it from a sample
+
+    Raises CorpusError, TokenizerError, OutputExistsError or DiskSpaceError, each saying what to do.
+
+    >>> prepare(["books/"], Path("data"), vocab_size=8192)["tokens"]
+    {'train': 30116725, 'valid': 298117}
+    """
+    started = perf_counter()
+    options = PrepareOptions(
+        language, kind, vocab_size, lowercase, str(tokenizer) if tokenizer else None, column, documents, skip_broken,
+        held_out, shard_tokens,
+    )  # fmt: skip
+    _check(options)
+    named, named_valid = [str(name) for name in inputs], [str(name) for name in valid]
+    journal = open_journal(out, {"inputs": named, "valid": named_valid, **asdict(options)})
+    try:
+        report = _prepare(named, named_valid, out, options, journal, started)
+    except KeyboardInterrupt:
+        raise Interrupted(f"stopped; the same command goes on from the last whole shard in {out}") from None
+    print_facts(f"prepared {out}", facts_of(report))
+    return report
+
+
+def _prepare(
+    inputs: list[str], valid: list[str], out: Path, options: PrepareOptions, journal: Journal, started: float
+) -> dict[str, Any]:
+    """Walk from the names of files to the manifest."""
+    reading = ReadOptions(options.column, options.documents, options.skip_broken)
+    sources = _find_sources(inputs, valid, out, options, reading)
+    train = sources[-1]
+    look = survey(train.paths, reading, layout=train.layout)
+    _announce(train, look, out)
+    vocabulary = _tokenizer_for(out, train, look, options, reading, journal)
+    began = perf_counter()
+    encoder = DocumentEncoder(vocabulary, language=options.language, newline=look.newline, sample=look.sample)
+    pipeline = ShardPipeline(
+        out, journal, sources, reading, encoder=encoder, vocab_size=vocabulary.vocab_size,
+        shard_tokens=options.shard_tokens,
+    )  # fmt: skip
+    _run(pipeline, sources)
+    journal.spent("shards", perf_counter() - began)
+    if not journal.total("train", "tokens"):
+        raise CorpusError(f"no text to train on is left in {', '.join(inputs)}; give files with words in them")
+    shown = {**asdict(options), "newline": look.newline, "layout": train.layout, "valid": valid}
+    manifest = manifest_of(journal, inputs=inputs, options=shown)
+    report = report_of(
+        journal, manifest, encoder=encoder.statement, word_starts=encoder.word_statement,
+        seconds=perf_counter() - started,
+    )  # fmt: skip
+    _finish(out, manifest, report)
+    return report
+
+
+def _check(options: PrepareOptions) -> None:
+    if options.kind not in KINDS:
+        raise UsageError(f"--kind {options.kind} is not known; choose one of {', '.join(KINDS)}")
+    if not 0 <= options.held_out < 1:
+        raise UsageError(f"--held-out {options.held_out} is no share of the documents; give a number from 0 to below 1")
+    if options.tokenizer and options.vocab_size:
+        raise UsageError("--tokenizer and --vocab-size cannot both be given; leave one out")
+    if options.vocab_size is not None and options.vocab_size < SMALLEST:
+        raise UsageError(f"--vocab-size {options.vocab_size} is too small; give {SMALLEST} or more")
+
+
+def _find_sources(
+    inputs: list[str], valid: list[str], out: Path, options: PrepareOptions, reading: ReadOptions
+) -> list[Source]:
+    """Return what to read, in order; given held-out files come first, so that copies of them never reach training."""
+    named = [(valid, 1.0), (inputs, 0.0)] if valid else [(inputs, options.held_out)]
+    sources = []
+    for names, share in named:
+        outside = [name for name in names if name not in BUILTINS]
+        paths = find_inputs(outside) if outside or not names else []
+        paths += [BUILTINS[name](out / BUILTIN_FOLDER) for name in names if name in BUILTINS]
+        sources.append(Source(paths, describe_layout(paths, reading), share))
+    return sources
+
+
+def _announce(train: Source, look: Survey, out: Path) -> None:
+    """Say what was found, and stop now if the disk cannot hold what will be written."""
+    layout = f", {LAYOUTS[train.layout]}" if train.layout else ""
+    wrapped = ", lines taken as wrapped" if look.newline == "wrapped" else ""
+    note(f"{len(train.paths):,} files, about {human_bytes(look.text_bytes)} of text{layout}{wrapped}")
+    needed = int(look.text_bytes * SHARD_BYTES_PER_TEXT_BYTE)
+    require_space(out, needed, what="preparing this text")
+    note(f"the shards will take about {human_bytes(needed)}")
+
+
+def _tokenizer_for(
+    out: Path, train: Source, look: Survey, options: PrepareOptions, reading: ReadOptions, journal: Journal
+) -> Tokenizer:
+    """Return the tokenizer of DATA: the one already there, the given one, or one trained now."""
+    folder = out / "tokenizer"
+    if journal.tokenizer:
+        return load_tokenizer(folder)
+    given = load_tokenizer(Path(options.tokenizer)) if options.tokenizer else None
+    journal.save(out)
+    if given is not None:
+        _copy_tokenizer(given, folder)
+        tokenizer, kind = load_tokenizer(folder), "given"
+    else:
+        began = perf_counter()
+        size = options.vocab_size or vocabulary_for(look.text_bytes)
+        note(f"training a {options.kind} vocabulary of {-(-size // MULTIPLE) * MULTIPLE:,} tokens")
+        texts = TrainingTexts(
+            train.paths, reading, layout=train.layout, text_bytes=look.text_bytes, share=train.held_out
+        )
+        tokenizer = train_tokenizer(
+            texts, folder=folder, vocab_size=size, kind=options.kind, lowercase=options.lowercase
+        )
+        kind = options.kind
+        journal.spent("vocabulary", perf_counter() - began)
+    journal.tokenizer = {
+        "file": "tokenizer/tokenizer.json",
+        "sha256": sha256_of(tokenizer.path),
+        "kind": kind,
+        "vocab_size": tokenizer.vocab_size,
+        "special_ids": asdict(tokenizer.special),
+    }
+    journal.save(out)
+    return tokenizer
+
+
+def vocabulary_for(text_bytes: int) -> int:
+    """Return the vocabulary size that suits an amount of text."""
+    return next((size for most, size in VOCABULARY_BY_TEXT if text_bytes <= most), LARGEST_VOCABULARY)
+
+
+def _copy_tokenizer(given: Tokenizer, folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(given.path, folder / "tokenizer.json")
+    for name in TOKENIZER_FILES:
+        if given.path.with_name(name).is_file():
+            shutil.copyfile(given.path.with_name(name), folder / name)
+
+
+def _run(pipeline: ShardPipeline, sources: list[Source]) -> None:
+    sizes = [source_bytes(source.paths) for source in sources]
+    with progress_bar() as bar:
+        task = bar.add_task("preparing", total=sum(sizes))
+        pipeline.run(lambda source, done: bar.update(task, completed=sum(sizes[:source]) + done))
+
+
+def _finish(out: Path, manifest: dict[str, Any], report: dict[str, Any]) -> None:
+    """Write report and manifest, then remove what only the work needed."""
+    write_json(out / "report.json", report)
+    write_json(out / "manifest.json", manifest)
+    for name in (JOURNAL, SEEN_FOLDER, BUILTIN_FOLDER):
+        remove(out / name)
