@@ -21,9 +21,10 @@ MOJIBAKE = (
 """UTF-8 read as Latin-1 or Windows-1252 shows a lead byte and then continuation bytes, such as Ã©, â€œ or ä½ ."""
 
 MAYBE_NOT_NFC = (
-    r"[\p{M}\x{0374}\x{037E}\x{0387}\x{1100}-\x{11FF}\x{1F71}-\x{1FFD}\x{2000}\x{2001}\x{2126}\x{212A}\x{212B}"
-    r"\x{2329}\x{232A}\x{F900}-\x{FAD9}\x{FB1D}-\x{FB4E}\x{110BA}\x{11300}-\x{11FFF}\x{16D60}-\x{16D6F}"
-    r"\x{1D15E}-\x{1D1C0}\x{2F800}-\x{2FA1D}]"
+    r"[\p{M}\x{0374}\x{037E}\x{0387}\x{0958}-\x{095F}\x{09DC}-\x{09DF}\x{0A33}-\x{0A5E}\x{0B5C}\x{0B5D}\x{0F43}-\x{0F69}"
+    r"\x{1100}-\x{11FF}\x{1F71}-\x{1FFD}\x{2000}\x{2001}\x{2126}\x{212A}\x{212B}\x{2329}\x{232A}\x{2ADC}"
+    r"\x{F900}-\x{FAD9}\x{FB1D}-\x{FB4E}\x{110BA}\x{11300}-\x{11FFF}\x{16D60}-\x{16D6F}\x{1D15E}-\x{1D1C0}"
+    r"\x{2F800}-\x{2FA1D}]"
 )
 """Every character that NFC can change, alone or after another (a test goes through all of Unicode)."""
 
@@ -46,12 +47,12 @@ def clean(texts: pa.StringArray) -> pa.StringArray:
 
     Mis-decoded characters are mended (ftfy.fix_encoding), characters composed (NFC), line ends made newlines, control
     and invisible characters removed, runs of blanks made one space, of blank lines one blank line; ends are trimmed.
-    Cleaning twice changes nothing more.
+    Cleaning twice changes nothing more, but for text mis-decoded several times over.
     """
-    if not _is_ascii(texts):
-        texts = _mend(texts, MOJIBAKE, ftfy.fix_encoding)
-        texts = _normalise(texts)
-    return pc.utf8_trim_whitespace(_mend(texts, UNTIDY, tidy))
+    if _is_ascii(texts):
+        return pc.utf8_trim_whitespace(_mend(texts, UNTIDY, tidy))
+    texts = _mend(_mend(texts, MOJIBAKE, ftfy.fix_encoding), UNTIDY, tidy)
+    return pc.utf8_trim_whitespace(_normalise(texts))
 
 
 def tidy(text: str) -> str:

@@ -143,6 +143,7 @@ def read_delimited(path: Path, options: ReadOptions, *, delimiter: str) -> Itera
 
     parse = pa.csv.ParseOptions(delimiter=delimiter, newlines_in_values=True, invalid_row_handler=leave_out)
     column = choose_column(_delimited_columns(path, parse), options, path=path)
+    left_out.clear()
     convert = pa.csv.ConvertOptions(include_columns=[column], column_types={column: pa.binary()})
     try:
         with open_text(path) as opened:
