@@ -12,8 +12,10 @@ import pyarrow.compute as pc
 from bertwright.corpus.sentences import Newlines, split_sentences
 from bertwright.corpus.shards import DocumentBlock, token_dtype
 from bertwright.corpus.words import cut_words
-from bertwright.tokenizer.bulk import BulkEncoder, Encoded
+from bertwright.tokenizer.alphabet import code_points, standing_alone
+from bertwright.tokenizer.bulk import BulkEncoder
 from bertwright.tokenizer.load import Tokenizer
+from bertwright.tokenizer.rows import Rows, replace_rows, rows_equal, take_rows
 from bertwright.tokenizer.words import starts_of_words, wants_leading_blank, word_rule
 
 SEGMENTED = frozenset({"zh", "zh-hans", "zh-hant", "zh-cn", "zh-tw"})
@@ -69,20 +71,26 @@ class DocumentEncoder:
         return block
 
     def _encode_words(self, sentences: list[str]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Encode word by word; a sentence whose words do not add up to its own encoding is encoded as a whole."""
         words, words_of_sentence = cut_words(sentences)
         ids, word_counts = self._encode_repeated(words)
         ends = np.concatenate([[0], np.cumsum(word_counts)])[np.cumsum(words_of_sentence)]
-        return ids, np.diff(ends, prepend=0), starts_of_words(word_counts)
+        counts = np.diff(ends, prepend=0)
+        starts = starts_of_words(word_counts)
+        doubtful = with_joining_characters(sentences)
+        whole = self._bulk.encode([sentences[index] for index in doubtful.tolist()])
+        wrong = ~rows_equal(take_rows((ids, counts), doubtful), whole)
+        if wrong.any():
+            whole = take_rows(whole, np.flatnonzero(wrong))
+            starts, _ = replace_rows((starts, counts), doubtful[wrong], (self._rule.starts(*whole), whole[1]))
+            ids, counts = replace_rows((ids, counts), doubtful[wrong], whole)
+        return ids, counts, starts
 
-    def _encode_repeated(self, words: list[str]) -> Encoded:
+    def _encode_repeated(self, words: list[str]) -> Rows:
         """Encode each different word once: of a batch of Chinese, nine words in ten are repetitions."""
         numbers = {word: number for number, word in enumerate(dict.fromkeys(words))}
-        ids, counts = self._bulk.encode(list(numbers))
         places = np.fromiter(map(numbers.__getitem__, words), dtype=np.int64, count=len(words))
-        all_counts = counts[places]
-        begins = (np.cumsum(counts) - counts)[places]
-        steps = np.arange(int(all_counts.sum())) - np.repeat(np.cumsum(all_counts) - all_counts, all_counts)
-        return ids[np.repeat(begins, all_counts) + steps], all_counts
+        return take_rows(self._bulk.encode(list(numbers)), places)
 
     def _with_blanks(self, sentences: list[str], sentence_counts: np.ndarray) -> list[str]:
         """Give every sentence but the first of a document the blank it had in running text, where tokens tell it."""
@@ -96,12 +104,12 @@ class DocumentEncoder:
     def _prove_words(self, sentences: list[str]) -> str:
         """Encode by words from now on if that gives the ids of whole sentences; say what was decided."""
         ids, counts, _ = self._encode_words(sentences)
-        true_ids, true_counts = self._bulk.encode(sentences)
-        self._by_words = np.array_equal(counts, true_counts) and np.array_equal(ids, true_ids)
+        differing = np.flatnonzero(~rows_equal((ids, counts), self._bulk.encode(sentences)))
+        self._by_words = not len(differing)
         if self._by_words:
             return "words of rjieba"
-        place = int(np.flatnonzero(counts != true_counts)[0]) if (counts != true_counts).any() else 0
-        return f"every character a word: rjieba's words do not fit this tokenizer, as in {sentences[place][:40]!r}"
+        example = sentences[int(differing[0])][:40]
+        return f"every character a word: rjieba's words do not fit this tokenizer, as in {example!r}"
 
 
 def choose_sentences(sentences: list[str]) -> list[str]:
@@ -110,6 +118,17 @@ def choose_sentences(sentences: list[str]) -> list[str]:
     plain = [sentence for sentence in sentences if sentence.isascii()]
     few_odd = _spread(odd, max(PROOF_SENTENCES // 2, PROOF_SENTENCES - len(plain)))
     return few_odd + _spread(plain, PROOF_SENTENCES - len(few_odd))
+
+
+def with_joining_characters(sentences: list[str]) -> np.ndarray:
+    """Return the indices of the sentences with characters that a BERT tokenizer may join with their neighbours.
+
+    Those are neither ASCII nor CJK nor marks: full-width digits, Latin letters with accents, symbols such as □. Where
+    they meet, the dictionary may cut what the tokenizer keeps together.
+    """
+    places = np.flatnonzero(~standing_alone()[code_points("".join(sentences))])
+    ends = np.cumsum(np.fromiter(map(len, sentences), dtype=np.int64, count=len(sentences)))
+    return np.unique(np.searchsorted(ends, places, side="right"))
 
 
 def spelt_out(texts: pa.StringArray, reserved: Sequence[str]) -> pa.StringArray:

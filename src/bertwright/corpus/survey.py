@@ -91,4 +91,5 @@ class TrainingTexts:
         for batch in batches:
             texts = clean(batch.texts)
             training = ~held_out(hash_documents(texts), self._share)
-            yield texts.filter(pa.array(training)).to_pylist()
+            documents: list[str] = texts.filter(pa.array(training)).to_pylist()
+            yield documents

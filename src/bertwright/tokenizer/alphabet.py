@@ -10,6 +10,7 @@ import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 
@@ -36,6 +37,20 @@ def is_cjk(character: str) -> bool:
     """Return True for a character that BERT's pre-tokenizer makes a word of its own."""
     point = ord(character)
     return any(first <= point <= last for first, last in CJK_RANGES)
+
+
+@cache
+def standing_alone() -> np.ndarray:
+    """Return for each code point whether it is ASCII, a blank, a mark or a CJK character, bool [1114112].
+
+    Words made of these are cut alike by a dictionary and by BERT's pre-tokenizer; all marks lie below U+20000.
+    """
+    alone = np.zeros(CODE_POINTS, dtype=bool)
+    alone[:128] = True
+    alone[128:0x20000] = [unicodedata.category(chr(point))[0] in "PZ" for point in range(128, 0x20000)]
+    for first, last in CJK_RANGES:
+        alone[first : last + 1] = True
+    return alone
 
 
 def code_points(text: str) -> np.ndarray:

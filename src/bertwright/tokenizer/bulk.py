@@ -16,13 +16,12 @@ import tokie
 
 from bertwright.tokenizer.alphabet import CODE_POINTS, code_points
 from bertwright.tokenizer.load import Tokenizer
+from bertwright.tokenizer.rows import Rows, replace_rows, rows_equal
 
 UNTRIED, EQUAL, DIFFERENT = 0, 1, 2
 CONTEXTS = ("{0}", "ab{0}cd", "a {0} b", "{0}{0}", "中{0}中")
 MOST_DIFFERENT = 0.05
 LONG_WORDS = ("", " ", "  a  b ", *("a" * length for length in (99, 100, 101, 300)), "a-" * 200, "9" * 150 + " end")
-
-Encoded = tuple[np.ndarray, np.ndarray]
 
 
 class BulkEncoder:
@@ -57,47 +56,26 @@ class BulkEncoder:
             self.statement = f"tokenizers: {reason}"
         return reason
 
-    def encode(self, sentences: list[str]) -> Encoded:
+    def encode(self, sentences: list[str]) -> Rows:
         """Return (ids [T] uint32, token counts [N] int64) of N sentences."""
         if self._fast is None:
             return self._reference(sentences)
         odd = self._with_different_characters(sentences)
-        if not len(odd):
-            return self._quick(sentences)
-        return self._mixed(sentences, odd)
+        quick = self._quick(sentences)
+        return replace_rows(quick, odd, self._reference([sentences[i] for i in odd.tolist()])) if len(odd) else quick
 
     def _difference(self, sample: list[str]) -> str | None:
         odd = self._with_different_characters(sample)
         if len(odd) > MOST_DIFFERENT * len(sample):
             return f"tokie treats common characters differently, as in {sample[int(odd[0])][:60]!r}"
-        ids, counts = self.encode(sample)
-        true_ids, true_counts = self._reference(sample)
-        if np.array_equal(counts, true_counts) and np.array_equal(ids, true_ids):
-            return None
-        ends, true_ends = np.cumsum(counts), np.cumsum(true_counts)
-        for index, sentence in enumerate(sample):
-            mine = ids[ends[index] - counts[index] : ends[index]]
-            if not np.array_equal(mine, true_ids[true_ends[index] - true_counts[index] : true_ends[index]]):
-                return f"tokie differs at {sentence[:60]!r}"
-        return "tokie differs"
+        differing = np.flatnonzero(~rows_equal(self.encode(sample), self._reference(sample)))
+        return f"tokie differs at {sample[int(differing[0])][:60]!r}" if len(differing) else None
 
-    def _mixed(self, sentences: list[str], odd: np.ndarray) -> Encoded:
-        is_odd = np.zeros(len(sentences), dtype=bool)
-        is_odd[odd] = True
-        quick_ids, quick_counts = self._quick([s for s, o in zip(sentences, is_odd.tolist(), strict=True) if not o])
-        odd_ids, odd_counts = self._reference([sentences[index] for index in odd.tolist()])
-        counts = np.empty(len(sentences), dtype=np.int64)
-        counts[~is_odd], counts[is_odd] = quick_counts, odd_counts
-        from_odd = np.repeat(is_odd, counts)
-        ids = np.empty(len(from_odd), dtype=np.uint32)
-        ids[~from_odd], ids[from_odd] = quick_ids, odd_ids
-        return ids, counts
-
-    def _quick(self, sentences: list[str]) -> Encoded:
+    def _quick(self, sentences: list[str]) -> Rows:
         ids, counts = self._fast.encode_batch_flat(sentences, False)
         return ids, counts.astype(np.int64)
 
-    def _reference(self, sentences: list[str]) -> Encoded:
+    def _reference(self, sentences: list[str]) -> Rows:
         encoded = [e.ids for e in self._backend.encode_batch_fast(sentences, add_special_tokens=False)]
         counts = np.fromiter(map(len, encoded), dtype=np.int64, count=len(encoded))
         ids = np.fromiter((i for row in encoded for i in row), dtype=np.uint32, count=int(counts.sum()))
@@ -121,7 +99,7 @@ class BulkEncoder:
         new = np.unique(points[states == UNTRIED])
         probes = [context.format(chr(point)) for point in new.tolist() for context in CONTEXTS]
         quick, reference = self._quick(probes), self._reference(probes)
-        same = _rows_equal(quick, reference).reshape(len(new), len(CONTEXTS)).all(axis=1)
+        same = rows_equal(quick, reference).reshape(len(new), len(CONTEXTS)).all(axis=1)
         self._tried[new] = np.where(same, EQUAL, DIFFERENT)
 
 
@@ -133,14 +111,3 @@ def _load(path: Any) -> tuple[Any, str | None]:
     fast.no_truncation()
     fast.no_padding()
     return fast, None
-
-
-def _rows_equal(first: Encoded, second: Encoded) -> np.ndarray:
-    """Return for each row of two flat encodings whether it is the same in both, bool [N]."""
-    (ids, counts), (true_ids, true_counts) = first, second
-    same = counts == true_counts
-    kept = ids[np.repeat(same, counts)]
-    true_kept = true_ids[np.repeat(same, true_counts)]
-    rows = np.repeat(np.flatnonzero(same), counts[same])
-    same[rows[kept != true_kept]] = False
-    return np.asarray(same)
