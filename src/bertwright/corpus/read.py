@@ -62,11 +62,13 @@ def read_documents(
     stays bounded: files are streamed. The batches after a skip to a batch's place are those of an unbroken reading.
     """
     held: list[TextBatch] = []
+    size = 0
     for step in _steps(paths, options, layout=layout, skip=skip):
-        if held and sum(batch.texts.nbytes for batch in held) + step.texts.nbytes > BATCH_BYTES:
+        if held and size + step.texts.nbytes > BATCH_BYTES:
             yield _joined(held)
-            held = []
+            held, size = [], 0
         held.append(step)
+        size += step.texts.nbytes
         if len(held) == MOST_HELD:
             held = [_joined(held)]
     if held:
