@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Literal
 
 import numpy as np
 
@@ -124,7 +125,7 @@ class Blocks:
 
 def _edge(shard: Shard, at: int, stretch_tokens: int) -> tuple[int, int]:
     """Return (sentence, token) of the first place at or after token `at` where a block may begin."""
-    document = int(np.searchsorted(shard.token_offsets, at, side="right")) - 1
+    document = _search(shard.token_offsets, at, side="right") - 1
     low, high = int(shard.token_offsets[document]), int(shard.token_offsets[document + 1])
     if low == at:
         return int(shard.sentence_offsets[document]), low
@@ -132,15 +133,20 @@ def _edge(shard: Shard, at: int, stretch_tokens: int) -> tuple[int, int]:
         return int(shard.sentence_offsets[document + 1]), high
     first = int(shard.sentence_offsets[document])
     ends = shard.sentence_ends[first : int(shard.sentence_offsets[document + 1])]
-    sentence = int(np.searchsorted(ends, at - low))
+    sentence = _search(ends, at - low)
     return first + sentence + 1, low + int(ends[sentence])
 
 
 def _documents_between(shard: Shard, first: int, stop: int) -> tuple[np.ndarray, np.ndarray]:
     """Return the documents of sentences [first:stop] of a shard, and the first of these sentences in each."""
-    low = int(np.searchsorted(shard.sentence_offsets, first, side="right")) - 1
-    high = int(np.searchsorted(shard.sentence_offsets, stop))
+    low = _search(shard.sentence_offsets, first, side="right") - 1
+    high = _search(shard.sentence_offsets, stop)
     return np.arange(low, high), np.maximum(shard.sentence_offsets[low:high].astype(np.int64), first)
+
+
+def _search(ordered: np.ndarray, value: int, *, side: Literal["left", "right"] = "left") -> int:
+    """Return where `value` falls in a mapped array; asked in the array's own type, as another would copy it whole."""
+    return int(np.searchsorted(ordered, ordered.dtype.type(value), side=side))
 
 
 def _cut_long(starts: np.ndarray, cumulative: np.ndarray, stretch_tokens: int) -> tuple[np.ndarray, np.ndarray]:

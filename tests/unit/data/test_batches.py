@@ -108,6 +108,14 @@ def test_seed_epoch_and_fingerprint_each_change_the_draw(
     )
 
 
+def test_each_window_of_an_epoch_is_drawn_from_its_own_stream(make_shards: MakeShards, special: object) -> None:
+    drawn = source(make_shards([[9] * 12] * 400), special, block_tokens=10_800, window_tokens=21_600)
+    assert drawn.window_count == 2
+    first, second = (drawn.plan(0, window).a_lengths for window in range(2))
+    assert len(first) == len(second)
+    assert (first == second).mean() < 0.5
+
+
 def test_batches_run_on_over_windows_and_epochs(
     make_shards: MakeShards, special: object, documents: list[list[int]]
 ) -> None:

@@ -48,10 +48,10 @@ def draw(batch: Batch, times: int, *, whole_word: bool, rate: float = 0.15) -> t
 
 @pytest.mark.parametrize("whole_word", [False, True])
 def test_counts_are_those_of_2018(whole_word: bool) -> None:
-    batch = make_batch([(60, 65), (50, 20), (100, 0), (3, 2), (1, 1)], width=128)
+    batch = make_batch([(60, 65), (50, 20), (100, 0), (3, 2), (1, 1), (1, 0)], width=128)
     _seen, counts = draw(batch, 20, whole_word=whole_word)
-    expected = [round(0.15 * tokens) for tokens in (128, 73, 102, 8, 5)]
-    assert expected == [19, 11, 15, 1, 1]
+    expected = [round(0.15 * tokens) for tokens in (128, 73, 102, 8, 5)] + [1]
+    assert expected == [19, 11, 15, 1, 1, 1]
     assert (counts == torch.tensor(expected)).all()
 
 
