@@ -2,7 +2,7 @@
 
 Its documents are the topics of Python's own help and, for each module of the standard library and of some packages
 that bertwright depends on, the docstrings of the module, its classes and functions in the order of the source.
-The sources are parsed, never imported; the same installation gives the same text.
+The sources are read as text, never imported; the same installation gives the same text.
 """
 
 from __future__ import annotations
