@@ -84,12 +84,15 @@ class BulkEncoder:
     def _with_different_characters(self, sentences: list[str]) -> np.ndarray:
         """Return the indices of the sentences that hold a character which tokie treats differently."""
         odd_ascii = [chr(point) for point in np.flatnonzero(self._tried[:128] == DIFFERENT).tolist()]
-        candidates = [i for i, s in enumerate(sentences) if not s.isascii() or any(c in s for c in odd_ascii)]
+        candidates = [index for index, sentence in enumerate(sentences) if not sentence.isascii()]
+        for character in odd_ascii:
+            candidates += [index for index, s in enumerate(sentences) if character in s and s.isascii()]
         points = code_points("".join([sentences[index] for index in candidates]))
         self._try_new(points)
         places = np.flatnonzero(self._tried[points] == DIFFERENT)
         ends = np.cumsum(np.fromiter((len(sentences[i]) for i in candidates), dtype=np.int64, count=len(candidates)))
-        return np.asarray(candidates, dtype=np.int64)[np.unique(np.searchsorted(ends, places, side="right"))]
+        found = np.unique(np.searchsorted(ends, places, side="right"))
+        return np.unique(np.asarray(candidates, dtype=np.int64)[found])
 
     def _try_new(self, points: np.ndarray) -> None:
         """Encode characters not seen before by both encoders, in several contexts, and remember which differ."""
