@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
+from rich.text import Text
 
 
 def talk() -> Console:
@@ -28,21 +29,24 @@ def note(message: str) -> None:
 
 def print_facts(title: str, facts: Mapping[str, str]) -> None:
     """Print a two-column table of named figures to stdout."""
-    table = Table(title=title, title_justify="left", show_header=False)
+    table = Table(title=Text(title), title_justify="left", show_header=False)
     table.add_column(style="bold")
     table.add_column(justify="right")
     for name, value in facts.items():
-        table.add_row(name, value)
+        table.add_row(Text(name), Text(value))
     results().print(table)
 
 
 def print_table(title: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Print a table with a header to stdout; the first column is text, the others are figures."""
-    table = Table(title=title, title_justify="left")
+    """Print a table with a header to stdout; the first column is text, the others are figures.
+
+    Cells are shown as they are: brackets in them, as in [unused3], are not markup.
+    """
+    table = Table(title=Text(title), title_justify="left")
     for index, name in enumerate(header):
         table.add_column(name, justify="left" if index == 0 else "right")
     for row in rows:
-        table.add_row(*row)
+        table.add_row(*(Text(cell) for cell in row))
     results().print(table)
 
 

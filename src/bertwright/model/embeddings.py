@@ -28,7 +28,8 @@ class Embeddings(nn.Module):
 
     def _types(self, token_type_ids: Tensor) -> Tensor:
         """Pick by comparison, not by index: the gradient is then a sum, not 8,192 atomic additions to the same row."""
-        vectors: Tensor = self.types.weight[0]
+        weight: Tensor = self.types.weight
+        vectors: Tensor = weight[0]
         for kind in range(1, self.types.num_embeddings):
-            vectors = torch.where((token_type_ids == kind).unsqueeze(-1), self.types.weight[kind], vectors)
+            vectors = torch.where((token_type_ids == kind).unsqueeze(-1), weight[kind], vectors)
         return vectors

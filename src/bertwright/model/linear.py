@@ -24,7 +24,7 @@ class Linear(nn.Linear):
 
 def linear(values: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     """Return values [..., I] times the transpose of weight [O, I], plus bias [O]."""
-    added: Tensor = _AddBias.apply(functional.linear(values, weight), bias)
+    added: Tensor = _AddBias.apply(functional.linear(values, weight), bias)  # type: ignore[no-untyped-call]
     return added
 
 

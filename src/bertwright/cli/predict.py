@@ -1,0 +1,42 @@
+"""Turns the words after `bertwright predict` into a call of the recipe."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+
+def predict_command(
+    *texts: str,
+    model: Path,
+    pair: Annotated[bool, Parameter(negative="")] = False,
+    input: Annotated[Path | None, Parameter(allow_leading_hyphen=True)] = None,
+    output: Path | None = None,
+    top_k: int = 5,
+) -> None:
+    """Ask a model for the word behind [MASK], or whether one text follows another.
+
+    Example: bertwright predict --model run/model "Return the [MASK] of the list."
+
+    Two texts without [MASK] are a pair: bertwright predict --model run/model "It was late." "She went home."
+
+    Parameters
+    ----------
+    texts
+        Texts with [MASK] in place of the word to guess, or two texts without.
+    model
+        Hugging Face BERT folder.
+    pair
+        Ask whether the second of two texts follows the first, even where they have [MASK].
+    input
+        File of questions, one a line, a tab between the texts of a pair; - for stdin.
+    output
+        Write the answers there as JSON lines instead of printing a table.
+    top_k
+        Words to show for each [MASK].
+    """
+    from bertwright.recipes.predict import predict
+
+    predict(model, texts, pair=pair, input=input, output=output, top_k=top_k)

@@ -1,0 +1,76 @@
+"""Turns the figures of a run into a model card: the README.md that says what a model is and how to use it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+USE = """\
+```python
+from transformers import pipeline
+
+fill = pipeline("fill-mask", model="path/to/this/folder")
+```
+
+It is a plain `BertForPreTraining` of Hugging Face transformers: `AutoModel`, `AutoModelForMaskedLM` and the
+fine-tuning classes load it as they load any BERT."""
+
+
+def model_card(name: str, figures: Mapping[str, Any]) -> str:
+    """Return a model card in Markdown from the figures of a result.json; what is not known is left out."""
+    language = figures.get("language")
+    head = ["---", *([f"language: {language}"] if language else []), "library_name: transformers"]
+    head += ["pipeline_tag: fill-mask", "tags: [bert, fill-mask]", "---"]
+    sections = [
+        "\n".join(head),
+        f"# {name}",
+        "A BERT encoder (Devlin et al. 2018) pre-trained from raw text with bertwright.",
+        _table(figures),
+        "## Use",
+        USE,
+        *_samples(figures.get("samples", [])),
+        "## Limits",
+        "It knows what its training text said and nothing else: expect its gaps and its prejudices. It was judged on "
+        "held-out text of the same kind; measure it on your own before you rely on it.",
+    ]
+    return "\n\n".join(section for section in sections if section) + "\n"
+
+
+def _table(figures: Mapping[str, Any]) -> str:
+    valid = figures.get("valid") or {}
+    shown = {
+        "size": figures.get("size"),
+        "parameters": _number(figures.get("parameters")),
+        "trained on": _tokens(figures),
+        "held-out MLM loss": _number(valid.get("mlm_loss"), ".3f", " nats"),
+        "unigram entropy of the training text": _number(figures.get("unigram_entropy"), ".3f", " nats"),
+        "held-out masked accuracy": _number(valid.get("mlm_accuracy"), ".1%"),
+        "held-out next-sentence accuracy (chance: 50%)": _number(valid.get("nsp_accuracy"), ".1%"),
+    }
+    lines = [f"| {name} | {value} |" for name, value in shown.items() if value]
+    return "\n".join(["| | |", "|---|---|", *lines]) if lines else ""
+
+
+def _tokens(figures: Mapping[str, Any]) -> str | None:
+    if "tokens" not in figures:
+        return None
+    minutes = f" in {figures['seconds'] / 60:.1f} minutes" if "seconds" in figures else ""
+    return f"{figures['tokens']:,} tokens{minutes}"
+
+
+def _number(value: float | None, form: str = ",", unit: str = "") -> str | None:
+    return None if value is None else f"{value:{form}}{unit}"
+
+
+def _samples(samples: list[Mapping[str, Any]]) -> list[str]:
+    if not samples:
+        return []
+    lines = ["| held-out sentence | the word | first guesses |", "|---|---|---|"]
+    for sample in samples:
+        guesses = ", ".join(f"{word} ({share:.0%})" for word, share in sample["predictions"][:3])
+        lines.append("| " + " | ".join(_cell(text) for text in (sample["text"], sample["truth"], guesses)) + " |")
+    return ["## What it says", "\n".join(lines)]
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|")
