@@ -1,7 +1,7 @@
 """Turns token ids into text a person can check: words apart, pieces of a word together, masks marked and in colour.
 
 Colours only add to what the characters say, so that a file or a pipe shows the same: [MASK]→cat is a hidden "cat",
-dog→cat one replaced at random, cat→cat one left as it is.
+dog→cat one replaced at random, cat→cat one left as it is, and + joins the pieces of a word around such a place.
 """
 
 from __future__ import annotations
@@ -65,6 +65,8 @@ def row_text(batch: Batch, example: Example, row: int, *, tokens: Sequence[str],
         special = not bool(batch.maskable[row, place])
         if place and (special or bool(batch.word_starts[row, place])):
             line.append(" ")
+        elif place in asked or place - 1 in asked:
+            line.append("+", "dim")
         style = SPECIAL_STYLE if special else SEGMENT_STYLES[int(batch.token_type_ids[row, place])]
         if place not in asked:
             line.append(tokens[true[place]], style)

@@ -46,6 +46,7 @@ def show_batch(
         f"batch {number} of {data} ({split}), seed {seed}: {rows} rows of {length} tokens, {filled:.0%} filled; "
         f"an epoch has {source.rows_per_epoch:,} rows",
         markup=False,
+        soft_wrap=True,
     )
     print_rows(batch, objective.corrupt(batch, generator), tokenizer)
 

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from rich.console import Console
 from safetensors.numpy import save_file
 from tokenizers import Tokenizer, models
 
 from bertwright.cli.main import main
-from bertwright.corpus.shards import DocumentBlock, write_shard
+from bertwright.corpus.shards import DocumentBlock, Shards, write_shard
 from bertwright.data.batches import BatchSource
 from bertwright.files import write_json
 from bertwright.objectives.combine import ObjectiveConfig, build_objective
 from bertwright.recipes.marked_text import legend, row_text
+from bertwright.rng import key_of
+from bertwright.tokenizer.load import load_tokenizer
 from bertwright.types import Batch, Example
 
 TOKENS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "the", "cat", "dog", "play", "##ing", "##s", "北", "京"]
@@ -96,11 +100,8 @@ def test_single_segments_have_no_label(data: Path, capsys: pytest.CaptureFixture
 
 
 def test_colours_tell_masked_random_and_kept_apart() -> None:
-    ids = np.array([[2, 5, 6, 7, 3, 0]])
-    import torch
-
-    true = torch.from_numpy(ids)
-    text = (true > 4) & (true > 0)
+    true = torch.tensor([[2, 5, 6, 7, 3, 0]])
+    text = true > 4
     batch = Batch(true, torch.zeros_like(true), true > 0, text, text)
     seen = torch.tensor([[2, 4, 8, 7, 3, 0]])
     example = Example(
@@ -110,6 +111,9 @@ def test_colours_tell_masked_random_and_kept_apart() -> None:
     assert line.plain == "[CLS] [MASK]→the play→cat dog→dog [SEP] (and 1 of padding)"
     styles = {line.plain[span.start : span.end]: str(span.style) for span in line.spans}
     assert len({styles["[MASK]→the"], styles["play→cat"], styles["dog→dog"], styles["[CLS]"]}) == 4
+    words = torch.tensor([[1, 1, 0, 1, 1, 0]], dtype=torch.bool)
+    joined = row_text(replace(batch, word_starts=words), example, 0, tokens=TOKENS, mask_id=4)
+    assert joined.plain == "[CLS] [MASK]→the+play→cat dog→dog [SEP] (and 1 of padding)"
     console = Console(force_terminal=True, color_system="standard", width=100)
     with console.capture() as capture:
         console.print(line)
@@ -118,12 +122,6 @@ def test_colours_tell_masked_random_and_kept_apart() -> None:
 
 
 def test_the_batch_is_the_one_that_is_trained_on(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    import torch
-
-    from bertwright.corpus.shards import Shards
-    from bertwright.rng import key_of
-    from bertwright.tokenizer.load import load_tokenizer
-
     special = load_tokenizer(data).special
     source = BatchSource(Shards.open(data, "train"), special=special, length=32, rows=4, pairs=True, seed=9)
     objective = build_objective(ObjectiveConfig(), vocab_size=64, mask_id=4)
