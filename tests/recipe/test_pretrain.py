@@ -1,4 +1,4 @@
-"""Short real runs: the loss falls, a resumed run equals an uninterrupted one bit for bit, bad calls say what is wrong."""
+"""Short real runs: the loss falls, a resumed run equals one never stopped bit for bit, bad calls say what is wrong."""
 
 from __future__ import annotations
 

@@ -2,60 +2,70 @@
 
 from __future__ import annotations
 
+import difflib
 import sys
 import traceback
 from collections.abc import Sequence
 
 from cyclopts import App, CycloptsError
 
-from bertwright.errors import BertwrightError
-from bertwright.log import note, talk
+from bertwright.errors import BertwrightError, Interrupted, UsageError
+from bertwright.log import note
 
 VERBS = {
-    "quickstart": "bertwright.cli.quickstart:quickstart_command",
-    "prepare": "bertwright.cli.prepare:prepare_command",
-    "pretrain": "bertwright.cli.pretrain:pretrain_command",
-    "evaluate": "bertwright.cli.evaluate:evaluate_command",
-    "predict": "bertwright.cli.predict:predict_command",
-    "show": "bertwright.cli.show:show_command",
+    "quickstart": "The whole walk on the documentation of your own Python, offline, in about four minutes.",
+    "prepare": "Turn raw text into data: vocabulary, token ids, sentence and word boundaries.",
+    "pretrain": "Train a BERT on prepared data.",
+    "evaluate": "Judge a trained model on held-out data.",
+    "predict": "Fill in masked words, or say whether one sentence follows another.",
+    "show": "Look inside data, a batch, a run or a model.",
 }
+"""Each verb lives in the module of its name, as VERB_command."""
 
 
-def build_app() -> App:
-    """Return the command-line application; each verb is imported only when it is called."""
+def build_app(*, overview: bool) -> App:
+    """Return the command-line application; each verb is imported only when it is called.
+
+    The overview gives each verb one line of help; a verb's own --help is the docstring of its command.
+    """
     app = App(
         name="bertwright",
         help="From raw text to your own BERT: prepare, pretrain, evaluate, predict.",
         help_format="plaintext",
-        error_console=talk(),
         result_action="return_value",
     )
-    for verb, target in VERBS.items():
-        app.command(target, name=verb)
+    for verb, line in VERBS.items():
+        app.command(f"bertwright.cli.{verb}:{verb}_command", name=verb, help=line if overview else None)
     return app
 
 
 def main(tokens: Sequence[str] | None = None) -> int:
     """Run one command; return 0 (done), 1 (it failed), 2 (the words of the call are off) or 130 (interrupted)."""
-    words = list(sys.argv[1:] if tokens is None else tokens)
-    debug = "--debug" in words
-    words = [word for word in words if word != "--debug"]
+    words = [word for word in (sys.argv[1:] if tokens is None else tokens) if word != "--debug"]
     try:
-        build_app()(words, exit_on_error=False, print_error=False)
-    except CycloptsError as error:
-        note(f"bertwright: {error} Try: bertwright {words[0] if words else ''} --help")
-        return 2
+        run(words)
     except BertwrightError as error:
-        if debug:
-            traceback.print_exc()
-        note(f"bertwright: {error}")
-        return error.exit_code
+        code, message = error.exit_code, str(error)
     except KeyboardInterrupt:
-        note("bertwright: stopped")
-        return 130
+        code, message = Interrupted.exit_code, "stopped"
     except (OSError, MemoryError) as error:
-        if debug:
-            traceback.print_exc()
-        note(f"bertwright: {error or type(error).__name__}")
-        return 1
-    return 0
+        code, message = 1, f"{type(error).__name__}: {error}"
+    else:
+        return 0
+    if "--debug" in (sys.argv if tokens is None else tokens):
+        traceback.print_exc()
+    note(f"bertwright: {message}")
+    return code
+
+
+def run(words: list[str]) -> None:
+    """Find the verb and call it; raises UsageError where the words of the call are off."""
+    overview = not words or words[0].startswith("-")
+    if not overview and words[0] not in VERBS:
+        near = difflib.get_close_matches(words[0], VERBS, n=1)
+        hint = f"did you mean {near[0]}?" if near else f"the verbs are {', '.join(VERBS)}"
+        raise UsageError(f"there is no verb {words[0]!r}; {hint}")
+    try:
+        build_app(overview=overview)(words, exit_on_error=False, print_error=False)
+    except CycloptsError as error:
+        raise UsageError(f"{error} Try: bertwright {words[0]} --help") from error

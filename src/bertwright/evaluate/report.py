@@ -1,4 +1,4 @@
-"""Turns the metrics of a run into report.html: curves, throughput, and what it predicted along the way; opens offline."""
+"""Turns the metrics of a run into report.html, which opens offline: curves, throughput, predictions along the way."""
 
 from __future__ import annotations
 
@@ -135,7 +135,8 @@ def _samples(lines: list[dict[str, Any]]) -> list[str]:
 
 def _guesses(sample: dict[str, Any]) -> str:
     return "".join(
-        f'<td class="{"right" if word == sample["truth"] else ""}">{html.escape(word)} <span class=p>{share:.0%}</span></td>'
+        f'<td class="{"right" if word == sample["truth"] else ""}">'
+        f"{html.escape(word)} <span class=p>{share:.0%}</span></td>"
         for word, share in sample["predictions"]
     )
 

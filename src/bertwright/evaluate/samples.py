@@ -1,4 +1,4 @@
-"""Turns held-out sentences into fixed questions with one word masked, and a model's answers, to look at as it learns."""
+"""Turns held-out sentences into fixed questions with one word masked, and a model's answers, to watch it learn."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
 
 from bertwright.corpus.shards import Shards
 from bertwright.evaluate.fill_mask import fill_mask
+from bertwright.evaluate.text_rows import MASK
+from bertwright.model.encoder import BertForPreTraining
 from bertwright.rng import stream
 from bertwright.tokenizer.load import Tokenizer
 
@@ -56,13 +57,12 @@ def _mask_one(shards: Shards, document: int, start: int, end: int, tokenizer: To
     if tokenizer.special.unk in ids or not whole:
         return None
     place = max(whole, key=lambda i: len(tokenizer.tokens[ids[i]]))
-    mask = tokenizer.tokens[tokenizer.special.mask]
-    text = f"{tokenizer.decode(ids[:place])} {mask} {tokenizer.decode(ids[place + 1 :])}"
+    text = f"{tokenizer.decode(ids[:place])} {MASK} {tokenizer.decode(ids[place + 1 :])}"
     return MaskedSample(text=text, truth=tokenizer.tokens[ids[place]])
 
 
 def predict_samples(
-    model: nn.Module, tokenizer: Tokenizer, samples: list[MaskedSample], *, top_k: int = 5
+    model: BertForPreTraining, tokenizer: Tokenizer, samples: list[MaskedSample], *, top_k: int = 5
 ) -> list[dict[str, Any]]:
     """Return for each sample its text, truth and the model's `top_k` guesses as [token, probability] pairs."""
     training = model.training

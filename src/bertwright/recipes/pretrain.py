@@ -175,7 +175,7 @@ def processor_name(device: torch.device) -> str:
 
 
 def result(out: Path, parts: Parts, *, peak: float, position: Position) -> dict[str, Any]:
-    """Return the final figures of a run, as result.json holds them; means of speed are over the whole of metrics.jsonl."""
+    """Return the final figures of a run, as result.json holds them; speeds are medians over metrics.jsonl."""
     lines = read_metrics(out / "metrics.jsonl")
     valid: dict[str, float] = next((line["valid"] for line in reversed(lines) if line.get("valid")), {})
     return {

@@ -72,9 +72,9 @@ def load_checkpoint(
             f"the checkpoint {folder} is damaged ({error}); delete it to go on from the one before"
         ) from error
     for name, value in identity.items():
-        if state["identity"].get(name) != value:
+        if (then := state["identity"].get(name)) != value:
             raise ModelError(
-                f"the checkpoint {folder} was made with {name} = {state['identity'].get(name)!r}, this run has {value!r}; "
+                f"the checkpoint {folder} was made with {name} = {then!r}, this run has {value!r}; "
                 "resume with the same data and settings, or start anew in another --out"
             )
     with torch.no_grad():
