@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -12,7 +12,7 @@ DEPTH = 2
 """Items made ahead: more would only take memory, some 30 MB each."""
 
 
-def read_ahead(items: Iterator[T]) -> Iterator[T]:
+def read_ahead(items: Iterator[T]) -> Generator[T, None, None]:
     """Yield the items of an iterator, in order; what it raises is raised here. Leaving early ends the thread."""
     ready: queue.Queue[tuple[str, object]] = queue.Queue(maxsize=DEPTH)
     stopped = threading.Event()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from time import perf_counter
 
 import numpy as np
@@ -24,6 +25,14 @@ UNSPACED = SEGMENTED | {"ja", "th", "lo", "km", "my", "bo"}
 PROOF_SENTENCES = 20_000
 
 
+@dataclass(frozen=True)
+class Sentences:
+    """The sentences of D documents in order, and how many each document has, [D] int64."""
+
+    sentences: list[str]
+    counts: np.ndarray
+
+
 class DocumentEncoder:
     """Encodes documents of one language with one tokenizer.
 
@@ -32,7 +41,7 @@ class DocumentEncoder:
     seconds          time spent so far in "sentences" and "encoding"
 
     >>> encoder = DocumentEncoder(tokenizer, language="en", newline="paragraph", sample=texts)
-    >>> encoder.encode(pa.array(["One. Two."])).sentence_counts
+    >>> encoder.encode(encoder.split(pa.array(["One. Two."]))).sentence_counts
     array([2])
     """
 
@@ -54,20 +63,28 @@ class DocumentEncoder:
         if language in SEGMENTED:
             self.word_statement = self._prove_words(sentences)
 
-    def encode(self, texts: pa.StringArray) -> DocumentBlock:
-        """Return the documents that have any token; sentences without one are left out."""
+    def split(self, texts: pa.StringArray) -> Sentences:
+        """Return the sentences of some documents."""
         began = perf_counter()
         texts = spelt_out(texts, self._reserved)
-        sentences, sentence_counts = split_sentences(texts, self._language, newline=self._newline)
-        split = perf_counter()
+        sentences, counts = split_sentences(texts, self._language, newline=self._newline)
+        self.seconds["sentences"] += perf_counter() - began
+        return Sentences(sentences, counts)
+
+    def encode(self, split: Sentences) -> DocumentBlock:
+        """Return the documents that have any token; sentences without one are left out.
+
+        tokie works outside Python's lock, so this may run in a thread while another splits.
+        """
+        began = perf_counter()
+        sentences, sentence_counts = split.sentences, split.counts
         if self._by_words:
             ids, counts, starts = self._encode_words(sentences)
         else:
             ids, counts = self._bulk.encode(self._with_blanks(sentences, sentence_counts))
             starts = self._rule.starts(ids, counts)
         block = block_of(ids.astype(self._dtype), counts, sentence_counts, starts)
-        self.seconds["sentences"] += split - began
-        self.seconds["encoding"] += perf_counter() - split
+        self.seconds["encoding"] += perf_counter() - began
         return block
 
     def _encode_words(self, sentences: list[str]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -1,7 +1,9 @@
 """Turns text files into the shards of a DATA folder, batch by batch: the loop of `bertwright prepare`.
 
-    read -> clean -> hash   |   drop empty and duplicate -> split -> sentences -> ids -> buffer -> shards, journal
-          (one thread)                                  (the calling thread)
+    read -> clean -> hash  |  drop empty and duplicate -> split -> sentences  |  ids, word starts -> block
+          one thread                   the calling thread                          another thread
+
+and, when 64 MB of text have come together, all blocks into shards, and the journal.
 
 Buffers are emptied into shards between batches, at places that depend on the text alone. So a preparation that was
 interrupted, and goes on from its journal, writes the very bytes of one that was not.
@@ -9,8 +11,10 @@ interrupted, and goes on from its journal, writes the very bytes of one that was
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
@@ -30,7 +34,8 @@ from bertwright.corpus.shards import DocumentBlock, join_blocks, write_shard
 from bertwright.errors import CorpusError
 from bertwright.files import sha256_of
 
-SHARD_TOKENS = 1 << 24
+SHARD_TEXT = 1 << 26
+"""Bytes of text a shard holds: some 15 million tokens of English, 20 million of Chinese."""
 SEEN_FOLDER = ".seen"
 
 
@@ -76,15 +81,16 @@ class ShardPipeline:
 
     def __init__(
         self, out: Path, journal: Journal, sources: list[Source], options: ReadOptions, *, encoder: DocumentEncoder,
-        vocab_size: int, shard_tokens: int = SHARD_TOKENS,
+        vocab_size: int, shard_text: int = SHARD_TEXT,
     ) -> None:  # fmt: skip
         """Take up the journal; nothing is read before `run`."""
         self._out, self._journal, self._sources, self._options = out, journal, sources, options
         self._encoder = encoder
-        self._shard_tokens = shard_tokens
+        self._shard_text = shard_text
         self._seen = SeenDocuments(out / SEEN_FOLDER)
         self._frequencies = np.array(journal.frequencies or np.zeros(vocab_size), dtype=np.int64)
-        self._buffers: dict[str, list[DocumentBlock]] = {split: [] for split in SPLITS}
+        self._blocks: dict[str, list[DocumentBlock]] = {split: [] for split in SPLITS}
+        self._encoding: deque[tuple[str, int, Future[DocumentBlock]]] = deque()
         self._counts: Counter[str] = Counter()
         self._position = journal.position
 
@@ -94,12 +100,14 @@ class ShardPipeline:
         Raises CorpusError where documents should be held out and there is only one.
         """
         self._catch_up()
-        for batch in read_ahead(clean_batches(self._sources, self._options, after=self._position)):
-            if self._buffered("train") + self._buffered("valid") >= self._shard_tokens:
-                self._close_shards()
-            self._add(batch)
-            self._journal.spent("reading and cleaning", batch.seconds)
-            advanced(batch.position[0], batch.source_bytes_done)
+        batches = read_ahead(clean_batches(self._sources, self._options, after=self._position))
+        with ThreadPoolExecutor(1, "encoding") as encoding, closing(batches):
+            for batch in batches:
+                if self._counts["text_bytes"] >= self._shard_text:
+                    self._close_shards()
+                self._add(batch, encoding)
+                advanced(batch.position[0], batch.source_bytes_done)
+            self._collect(leave=0)
         if any(source.held_out for source in self._sources):
             self._hold_out_one()
         self._position = (len(self._sources), 0, 0)
@@ -118,7 +126,7 @@ class ShardPipeline:
             self._seen.first_seen(batch.hashes[self._not_empty(batch.texts)])
         self._seen.commit()
 
-    def _add(self, batch: CleanBatch) -> None:
+    def _add(self, batch: CleanBatch, encoding: ThreadPoolExecutor) -> None:
         kept = self._not_empty(batch.texts)
         self._counts["empty"] += len(kept) - int(kept.sum())
         new = self._seen.first_seen(batch.hashes[kept])
@@ -127,22 +135,30 @@ class ShardPipeline:
         held = held_out(batch.hashes, self._sources[batch.position[0]].held_out)
         for split, chosen in (("train", kept & ~held), ("valid", kept & held)):
             if chosen.any():
-                self._encode(split, batch.texts.filter(pa.array(chosen)))
+                texts = batch.texts.filter(pa.array(chosen))
+                self._counts["text_bytes"] += int(pc.sum(pc.binary_length(texts)).as_py())
+                block = encoding.submit(self._encoder.encode, self._encoder.split(texts))
+                self._encoding.append((split, len(texts), block))
+        self._collect(leave=2)
         self._counts["broken"] += batch.broken
         self._position = batch.position
+        self._journal.spent("reading and cleaning", batch.seconds)
 
-    def _encode(self, split: str, texts: pa.StringArray) -> None:
-        block = self._encoder.encode(texts)
-        self._counts["empty"] += len(texts) - len(block.token_counts)
-        self._counts["text_bytes"] += int(pc.sum(pc.binary_length(texts)).as_py())
-        if len(block.token_counts):
-            self._buffers[split].append(block)
+    def _collect(self, *, leave: int) -> None:
+        """Take the blocks that are encoded, in order, waiting until no more than `leave` are not."""
+        while len(self._encoding) > leave:
+            split, documents, encoded = self._encoding.popleft()
+            block = encoded.result()
+            self._counts["empty"] += documents - len(block.token_counts)
+            if len(block.token_counts):
+                self._blocks[split].append(block)
 
     def _close_shards(self) -> None:
         """Write what is buffered of each split as a shard, then the journal, then the hashes."""
+        self._collect(leave=0)
         began = perf_counter()
         journal = self._journal
-        for split, blocks in self._buffers.items():
+        for split, blocks in self._blocks.items():
             if blocks:
                 block = join_blocks(blocks)
                 blocks.clear()
@@ -176,8 +192,8 @@ class ShardPipeline:
 
     def _hold_out_one(self) -> None:
         """Hold out the last document of a corpus so small that its share of documents came to none."""
-        train = self._buffers["train"]
-        if self._journal.shards["valid"] or self._buffers["valid"] or not (train or self._journal.shards["train"]):
+        train = self._blocks["train"]
+        if self._journal.shards["valid"] or self._blocks["valid"] or not (train or self._journal.shards["train"]):
             return
         block = join_blocks(train) if train else None
         if block is None or (len(block.token_counts) == 1 and not self._journal.shards["train"]):
@@ -186,11 +202,8 @@ class ShardPipeline:
                 "give --valid FILES, --held-out 0 to do without, or --documents blank or line if it holds several"
             )
         rest, last = cut_last_document(block)
-        self._buffers["train"] = [rest] if len(rest.token_counts) else []
-        self._buffers["valid"] = [last]
-
-    def _buffered(self, split: str) -> int:
-        return sum(len(block.tokens) for block in self._buffers[split])
+        self._blocks["train"] = [rest] if len(rest.token_counts) else []
+        self._blocks["valid"] = [last]
 
     @staticmethod
     def _not_empty(texts: pa.StringArray) -> np.ndarray:

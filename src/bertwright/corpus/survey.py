@@ -13,14 +13,14 @@ import pyarrow as pa
 from bertwright.corpus.clean import clean
 from bertwright.corpus.dedup import hash_documents, held_out
 from bertwright.corpus.inputs import Layout, ReadOptions
-from bertwright.corpus.read import TextBatch, read_documents, source_bytes
+from bertwright.corpus.read import read_documents, source_bytes
 from bertwright.corpus.sentences import Newlines, tell_newlines
 from bertwright.errors import CorpusError
 
-SAMPLE_FILES = 16
-SAMPLE_BATCHES = 16
-SAMPLE_BYTES = 8 << 20
-"""About 60,000 sentences of English: three times what the proofs look at."""
+SAMPLE_FILES = 8
+SAMPLE_BATCHES = 4
+SAMPLE_BYTES = 6 << 20
+"""About 45,000 sentences of English: twice what the proofs look at."""
 TRAINING_BYTES = 1 << 30
 """Text a vocabulary is trained on at most: the trainer holds a count of every different word in it."""
 
@@ -31,7 +31,7 @@ class Survey:
 
     text_bytes  estimate of the bytes of text in all files
     newline     whether a newline ends a paragraph or was put in to wrap a line
-    sample      clean documents from the start, or from the starts of up to 16 files, for the proofs
+    sample      clean documents from the start, or from the starts of up to 8 files, for the proofs
     """
 
     text_bytes: int
@@ -40,16 +40,19 @@ class Survey:
 
 
 def survey(paths: list[Path], options: ReadOptions, *, layout: Layout | None) -> Survey:
-    """Look at up to 16 batches spread over the files; raises CorpusError where there is no text in them."""
+    """Look at four batches of a single file, or one or two of each of up to eight files.
+
+    Raises CorpusError where there is no text in them.
+    """
     texts: list[str] = []
     seen_text = seen_source = 0
     for picked in np.array_split(np.arange(len(paths)), min(len(paths), SAMPLE_FILES)):
         path = paths[int(picked[0])]
-        batches = SAMPLE_BATCHES // min(len(paths), SAMPLE_BATCHES)
+        batches = -(-SAMPLE_BATCHES // len(paths))
         read = path.stat().st_size
         for batch in islice(read_documents([path], options, layout=layout), batches):
             seen_text += batch.texts.nbytes
-            texts += _some(clean(batch.texts), SAMPLE_BYTES // SAMPLE_BATCHES)
+            texts += _some(batch.texts, SAMPLE_BYTES // SAMPLE_BATCHES)
             read = batch.source_bytes_done
         seen_source += read
     if not texts:
@@ -59,16 +62,10 @@ def survey(paths: list[Path], options: ReadOptions, *, layout: Layout | None) ->
 
 
 def _some(texts: pa.StringArray, most: int) -> list[str]:
-    """Return documents spread over a batch, `most` bytes of text together, the last one cut short."""
-    picked: list[str] = []
-    stride = max(1, texts.nbytes // most)
-    for text in texts[::stride].to_pylist() if stride < len(texts) else texts.to_pylist():
-        if text:
-            picked.append(text[:most])
-            most -= len(picked[-1])
-        if most <= 0:
-            break
-    return picked
+    """Return clean documents spread over a batch, about `most` bytes of text together, long ones cut short."""
+    stride = max(1, min(texts.nbytes // most, len(texts)))
+    picked = [text[:most] for text in texts.take(pa.array(range(0, len(texts), stride))).to_pylist()]
+    return [text for text in clean(pa.array(picked, pa.string())).to_pylist() if text]
 
 
 class TrainingTexts:
@@ -83,12 +80,12 @@ class TrainingTexts:
         """Name what to read; nothing is read before it is gone through."""
         self.stride = -(-max(text_bytes, 1) // TRAINING_BYTES)
         self._share = share
-        self._read = lambda: read_documents(paths, options, layout=layout)
+        self._paths, self._options, self._layout = paths, options, layout
 
     def __iter__(self) -> Iterator[list[str]]:
         """Yield lists of documents."""
-        batches: Iterator[TextBatch] = islice(self._read(), 0, None, self.stride)
-        for batch in batches:
+        batches = read_documents(self._paths, self._options, layout=self._layout)
+        for batch in islice(batches, 0, None, self.stride):
             texts = clean(batch.texts)
             training = ~held_out(hash_documents(texts), self._share)
             documents: list[str] = texts.filter(pa.array(training)).to_pylist()

@@ -20,7 +20,7 @@ from bertwright.corpus.encode import DocumentEncoder
 from bertwright.corpus.inputs import ReadOptions, find_inputs
 from bertwright.corpus.journal import JOURNAL, Journal, open_journal
 from bertwright.corpus.layouts import LAYOUTS, describe_layout
-from bertwright.corpus.pipeline import SEEN_FOLDER, SHARD_TOKENS, ShardPipeline, Source
+from bertwright.corpus.pipeline import SEEN_FOLDER, SHARD_TEXT, ShardPipeline, Source
 from bertwright.corpus.read import source_bytes
 from bertwright.corpus.report import facts_of, manifest_of, report_of
 from bertwright.corpus.survey import Survey, TrainingTexts, survey
@@ -53,14 +53,14 @@ class PrepareOptions:
     documents: Literal["auto", "blank", "file", "line"]
     skip_broken: bool
     held_out: float
-    shard_tokens: int
+    shard_text: int
 
 
 def prepare(
     inputs: Sequence[str | Path], out: Path, *, valid: Sequence[str | Path] = (), tokenizer: Path | None = None,
     vocab_size: int | None = None, kind: str = "wordpiece", lowercase: bool = True, language: str = "en",
     column: str | None = None, documents: Literal["auto", "blank", "file", "line"] = "auto",
-    skip_broken: bool = False, held_out: float = 0.01, shard_tokens: int = SHARD_TOKENS,
+    skip_broken: bool = False, held_out: float = 0.01, shard_text: int = SHARD_TEXT,
 ) -> dict[str, Any]:  # fmt: skip
     """Prepare text for pre-training in the folder `out`; return the report, which is also saved there and printed.
 
@@ -80,7 +80,7 @@ def prepare(
     started = perf_counter()
     options = PrepareOptions(
         language, kind, vocab_size, lowercase, str(tokenizer) if tokenizer else None, column, documents, skip_broken,
-        held_out, shard_tokens,
+        held_out, shard_text,
     )  # fmt: skip
     _check(options)
     named, named_valid = [str(name) for name in inputs], [str(name) for name in valid]
@@ -107,7 +107,7 @@ def _prepare(
     encoder = DocumentEncoder(vocabulary, language=options.language, newline=look.newline, sample=look.sample)
     pipeline = ShardPipeline(
         out, journal, sources, reading, encoder=encoder, vocab_size=vocabulary.vocab_size,
-        shard_tokens=options.shard_tokens,
+        shard_text=options.shard_text,
     )  # fmt: skip
     _run(pipeline, sources)
     journal.spent("shards", perf_counter() - began)

@@ -149,6 +149,7 @@ def _save(trained: tokenizers.Tokenizer, folder: Path, *, kind: str, lowercase: 
     config: dict[str, Any] = {
         "tokenizer_class": "BertTokenizer" if kind == "wordpiece" else "PreTrainedTokenizerFast",
         "model_max_length": 512,
+        "model_input_names": ["input_ids", "token_type_ids", "attention_mask"],
         **{f"{token.strip('[]').lower()}_token": token for token in SPECIAL_TOKENS},
     }
     if kind == "wordpiece":

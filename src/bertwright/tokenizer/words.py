@@ -19,7 +19,7 @@ import tokenizers
 from bertwright.tokenizer.alphabet import is_cjk
 from bertwright.tokenizer.load import Tokenizer
 
-INSIDE, LETTER, DIGIT, OTHER, CJK, ENDED = range(6)
+INSIDE, LETTER, DIGIT, OTHER, CJK, BLANK, ENDED = range(7)
 METASPACE = "▁"
 
 
@@ -28,8 +28,8 @@ class WordRule:
     """Tables over a vocabulary of V tokens.
 
     opens  [V] bool   a word starts at this token whatever comes before it
-    first  [V] uint8  class of its first character; INSIDE where it cannot start a word by itself
-    last   [V] uint8  class of its last character; INSIDE where what follows belongs to it
+    first  [V] uint8  class of its first character; INSIDE for a later byte of a character
+    last   [V] uint8  class of its last character; INSIDE where the token before decides, BLANK for a blank alone
     """
 
     opens: np.ndarray
@@ -39,9 +39,10 @@ class WordRule:
     def starts(self, ids: np.ndarray, counts: np.ndarray) -> np.ndarray:
         """Return bool [T]: does a word start at each of the T tokens of sentences of `counts` [N] tokens?"""
         starts: np.ndarray = self.opens[ids]
-        if self.first.any():
-            first, last = self.first[ids[1:]], self.last[ids[:-1]]
-            starts[1:] |= (first != last) & (first != INSIDE) & (last != INSIDE)
+        if self.first.any() and len(ids):
+            first, last = self.first[ids[1:]], _carried(self.last[ids[:-1]])
+            meets = (first != last) | (first == CJK)
+            starts[1:] |= meets & (first != INSIDE) & (last != BLANK)
         beginnings = np.cumsum(counts) - counts
         starts[beginnings[counts > 0]] = True
         return starts
@@ -78,6 +79,13 @@ def wants_leading_blank(tokenizer: Tokenizer) -> bool:
     return any(step.get("type") == "ByteLevel" and not step.get("add_prefix_space") for step in steps)
 
 
+def _carried(last: np.ndarray) -> np.ndarray:
+    """Give each INSIDE the class of the token before it, so that the later bytes of a character count as the first."""
+    places = np.where(last == INSIDE, 0, np.arange(len(last)))
+    carried: np.ndarray = last[np.maximum.accumulate(places)]
+    return carried
+
+
 def _ends_of(token: str, *, suffix: str, to_bytes: dict[str, int] | None) -> tuple[bool, int, int]:
     """Return (opens, first, last) of one token."""
     closed = bool(suffix) and token.endswith(suffix)
@@ -85,9 +93,8 @@ def _ends_of(token: str, *, suffix: str, to_bytes: dict[str, int] | None) -> tup
     bare = text.lstrip()
     blank = len(bare) < len(text)
     if not bare:
-        return blank, INSIDE, ENDED if closed else INSIDE
-    first, last = _class_of(bare[0]), _class_of(bare[-1])
-    return blank or first == CJK, first, ENDED if closed else last
+        return blank, INSIDE, ENDED if closed else BLANK if blank else INSIDE
+    return blank, _class_of(bare[0]), ENDED if closed else _class_of(bare[-1])
 
 
 def _surface(token: str, to_bytes: dict[str, int] | None) -> str:

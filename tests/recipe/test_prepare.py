@@ -1,0 +1,207 @@
+"""From text to DATA: counts are right, a killed run continues to the same bytes, bad input ends in one sentence."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+
+from bertwright.cli.prepare import prepare_command
+from bertwright.corpus.shards import Shards
+from bertwright.errors import CorpusError, DiskSpaceError, OutputExistsError, TokenizerError, UsageError
+from bertwright.recipes.prepare import prepare, vocabulary_for
+from bertwright.rng import stream
+from bertwright.tokenizer.load import load_tokenizer
+
+
+def _document(number: int) -> str:
+    random = stream("test document", number)
+    words = [f"{chr(97 + i % 26)}{chr(97 + i // 26 % 26)}word{i % 7}" for i in range(400)]
+    sentences = [" ".join(random.choice(words, size=8)).capitalize() + "." for _ in range(random.integers(2, 9))]
+    return " ".join(sentences)
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """600 documents, 40 of them copies of earlier ones and 10 empty."""
+    path = tmp_path_factory.mktemp("corpus") / "text.jsonl"
+    texts = [_document(i) for i in range(600)]
+    for i in range(40):
+        texts[550 + i] = texts[i * 3] + " "
+    texts[590:] = [" \n "] * 10
+    path.write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
+    return path
+
+
+def _files(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+def test_counts_and_contents(corpus: Path, tmp_path: Path) -> None:
+    report = prepare([corpus], tmp_path / "data", vocab_size=512, held_out=0.1)
+    assert report["dropped"] == {"empty": 10, "duplicate": 40, "broken": 0}
+    assert sum(report["documents"].values()) == 550
+    assert 25 < report["documents"]["valid"] < 90  # 55 expected, 5 sigma = 35
+    train = Shards.open(tmp_path / "data", "train")
+    tokenizer = load_tokenizer(tmp_path / "data")
+    assert train.token_count == report["tokens"]["train"]
+    held = Shards.open(tmp_path / "data", "valid")
+    decoded = {tokenizer.decode(s.tokens(i).tolist()) for s in (train, held) for i in range(s.document_count)}
+    assert decoded == {_document(i).lower() for i in range(550)}
+    tokens = np.concatenate([train.tokens(i) for i in range(train.document_count)])
+    shares = np.bincount(tokens) / len(tokens)
+    entropy = -(shares[shares > 0] * np.log(shares[shares > 0])).sum()
+    assert report["unigram_entropy"] == pytest.approx(entropy, rel=1e-9)
+    assert not list((tmp_path / "data").glob(".*"))
+    assert json.loads((tmp_path / "data" / "report.json").read_text())["fingerprint"] == train.fingerprint
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from bertwright.corpus import read, pipeline, dedup
+from bertwright.recipes.prepare import prepare
+read.BATCH_BYTES = 20_000
+where, calls = sys.argv[3], 0
+def killing(function, when):
+    def wrapped(*args):
+        global calls
+        calls += 1
+        if calls == 5 and when == "before": os.kill(os.getpid(), signal.SIGKILL)
+        result = function(*args)
+        if calls == 5: os.kill(os.getpid(), signal.SIGKILL)
+        return result
+    return wrapped
+if where == "commit": dedup.SeenDocuments.commit = killing(dedup.SeenDocuments.commit, "before")
+if where == "shard": pipeline.write_shard = killing(pipeline.write_shard, "after")
+prepare([sys.argv[1]], Path(sys.argv[2]), vocab_size=512, held_out=0.1, shard_text=30_000)
+"""
+
+
+def _run(corpus: Path, out: Path, kill: str) -> int:
+    environment = {**os.environ, "PYTHONWARNINGS": "error"}
+    words = [sys.executable, "-c", KILLED, str(corpus), str(out), kill]
+    return subprocess.run(words, env=environment, check=False, capture_output=True).returncode
+
+
+@pytest.mark.parametrize("kill", ["commit", "shard"])
+def test_a_killed_run_continues_to_the_same_bytes(corpus: Path, tmp_path: Path, kill: str) -> None:
+    assert _run(corpus, tmp_path / "whole", "never") == 0
+    assert _run(corpus, tmp_path / "killed", kill) == -signal.SIGKILL
+    vocabulary = tmp_path / "killed" / "tokenizer" / "tokenizer.json"
+    made = vocabulary.stat().st_mtime_ns
+    assert not (tmp_path / "killed" / "manifest.json").exists()
+    assert list((tmp_path / "killed").glob("train-*.arrow"))
+    assert _run(corpus, tmp_path / "killed", "never") == 0
+    whole, killed = _files(tmp_path / "whole"), _files(tmp_path / "killed")
+    assert len(list((tmp_path / "whole").glob("train-*.arrow"))) >= 5
+    whole.pop("report.json")  # holds seconds
+    killed.pop("report.json")
+    assert whole == killed
+    assert vocabulary.stat().st_mtime_ns == made
+
+
+def test_given_held_out_documents_never_reach_training(corpus: Path, tmp_path: Path) -> None:
+    valid = tmp_path / "valid.txt"
+    valid.write_text(_document(3) + "\n\n" + _document(5000))
+    report = prepare([corpus], tmp_path / "data", valid=[valid], vocab_size=512, documents="blank")
+    assert report["documents"] == {"train": 549, "valid": 2}
+    assert report["dropped"]["duplicate"] == 41
+
+
+def test_tiny_corpora(tmp_path: Path) -> None:
+    file = tmp_path / "two.txt"
+    file.write_text("One document. It has sentences.\n\nAnother one. It has them too.\n")
+    report = prepare([file], tmp_path / "two", vocab_size=512)
+    assert report["documents"] == {"train": 1, "valid": 1}
+    file.write_text("One document. It has sentences.")
+    with pytest.raises(CorpusError, match="--held-out 0"):
+        prepare([file], tmp_path / "one", vocab_size=512, documents="file")
+    report = prepare([file], tmp_path / "none", vocab_size=512, documents="file", held_out=0)
+    assert report["documents"] == {"train": 1}
+
+
+def test_a_given_tokenizer_is_taken_along(corpus: Path, tmp_path: Path) -> None:
+    prepare([corpus], tmp_path / "first", vocab_size=512)
+    report = prepare([corpus], tmp_path / "second", tokenizer=tmp_path / "first")
+    first, second = (json.loads((tmp_path / name / "manifest.json").read_text()) for name in ("first", "second"))
+    assert second["tokenizer"]["kind"] == "given"
+    assert report["encoder"].startswith("tokie, proved equal")
+    assert first["fingerprint"] == second["fingerprint"]
+    shutil.rmtree(tmp_path / "first")
+    assert load_tokenizer(tmp_path / "second").vocab_size == 512
+
+
+def test_chinese_words(tmp_path: Path) -> None:
+    file = tmp_path / "zh.txt"
+    file.write_text("他来到北京大学。我们在学习语言模型。\n\n今天的天气很好。二〇〇一年的café。\n" * 3)
+    report = prepare([file], tmp_path / "data", vocab_size=512, language="zh")
+    assert report["word_starts"] == "words of rjieba"
+    assert report["tokens_per_word"] > 1.2
+
+
+class _Disk(NamedTuple):
+    total: int
+    used: int
+    free: int
+
+
+def test_a_full_disk_is_told_before_anything_is_written(
+    corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: _Disk(10**9, 10**9 - 1000, 1000))
+    with pytest.raises(DiskSpaceError, match="free some space"):
+        prepare([corpus], tmp_path / "data")
+    assert not (tmp_path / "data").exists()
+
+
+def test_taken_places_are_refused(corpus: Path, tmp_path: Path) -> None:
+    prepare([corpus], tmp_path / "data", vocab_size=512)
+    with pytest.raises(OutputExistsError, match="already holds prepared data"):
+        prepare([corpus], tmp_path / "data", vocab_size=512)
+
+
+def test_a_tokenizer_without_special_tokens_is_refused(corpus: Path, tmp_path: Path) -> None:
+    (tmp_path / "tokenizer.json").write_text(
+        '{"version": "1.0", "added_tokens": [], '
+        '"model": {"type": "WordLevel", "vocab": {"[UNK]": 0, "[PAD]": 1}, "unk_token": "[UNK]"}}'
+    )
+    with pytest.raises(TokenizerError, match="no cls token"):
+        prepare([corpus], tmp_path / "data", tokenizer=tmp_path)
+    assert not (tmp_path / "data").exists()
+
+
+WRONG: list[tuple[dict[str, Any], str]] = [
+    ({"held_out": 1.0}, "--held-out"),
+    ({"kind": "sentence"}, "choose one of wordpiece"),
+    ({"vocab_size": 10}, "too small"),
+    ({"vocab_size": 512, "tokenizer": Path("x")}, "cannot both"),
+]
+
+
+@pytest.mark.parametrize(("wrong", "message"), WRONG)
+def test_wrong_words(corpus: Path, tmp_path: Path, wrong: dict[str, Any], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        prepare([corpus], tmp_path / "data", **wrong)
+
+
+def test_the_command(corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from bertwright.cli.main import main
+
+    words: Sequence[str] = ["prepare", str(corpus), "--out", str(tmp_path / "data"), "--vocab-size", "512", "--cased"]
+    assert main(list(words)) == 0
+    out = capsys.readouterr().out
+    assert "exactly duplicate" in out
+    assert "MB/s" in out
+    assert prepare_command.__doc__
+
+
+def test_vocabulary_by_amount_of_text() -> None:
+    assert [vocabulary_for(size) for size in (10**8, 10**9, 10**10)] == [8192, 16384, 30528]
