@@ -205,3 +205,10 @@ def test_the_command(corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture
 
 def test_vocabulary_by_amount_of_text() -> None:
     assert [vocabulary_for(size) for size in (10**8, 10**9, 10**10)] == [8192, 16384, 30528]
+
+
+def test_text_without_words_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "blank.txt").write_text(" \n \n ")
+    with pytest.raises(CorpusError, match="there is no text"):
+        prepare([tmp_path / "blank.txt"], tmp_path / "data")
+    assert not (tmp_path / "data").exists()

@@ -100,6 +100,6 @@ def facts_of(report: Mapping[str, Any]) -> dict[str, str]:
         "dropped": ", ".join(dropped),
         "encoder": report["encoder"],
         "word starts": report["word_starts"],
-        "speed": f"{report['megabytes_per_second']:.1f} MB/s of text",
+        "speed": f"{report['megabytes_per_second']:.1f} MB/s of text, from reading to shards",
         "seconds": f"{report['seconds']['this run']:.1f} ({', '.join(stages)})",
     }

@@ -58,13 +58,13 @@ def survey(paths: list[Path], options: ReadOptions, *, layout: Layout | None) ->
     if not texts:
         raise CorpusError(f"there is no text in {paths[0]} and the other inputs; give files with words in them")
     ratio = seen_text / max(seen_source, 1)
-    return Survey(int(ratio * source_bytes(paths)), tell_newlines(texts[:1000]), texts)
+    return Survey(int(ratio * source_bytes(paths)), tell_newlines([text[:4000] for text in texts[:: -(-len(texts) // 250)]]), texts)
 
 
 def _some(texts: pa.StringArray, most: int) -> list[str]:
     """Return clean documents spread over a batch, about `most` bytes of text together, long ones cut short."""
     stride = max(1, min(texts.nbytes // most, len(texts)))
-    picked = [text[:most] for text in texts.take(pa.array(range(0, len(texts), stride))).to_pylist()]
+    picked = [text[:most] for text in texts.take(np.arange(0, len(texts), stride)).to_pylist()]
     return [text for text in clean(pa.array(picked, pa.string())).to_pylist() if text]
 
 

@@ -100,15 +100,16 @@ def _prepare(
     reading = ReadOptions(options.column, options.documents, options.skip_broken)
     sources = _find_sources(inputs, valid, out, options, reading)
     train = sources[-1]
+    given = load_tokenizer(Path(options.tokenizer)) if options.tokenizer else None
     look = survey(train.paths, reading, layout=train.layout)
     _announce(train, look, out)
-    vocabulary = _tokenizer_for(out, train, look, options, reading, journal)
-    began = perf_counter()
+    vocabulary = _tokenizer_for(out, given, train, look, options, reading, journal)
     encoder = DocumentEncoder(vocabulary, language=options.language, newline=look.newline, sample=look.sample)
     pipeline = ShardPipeline(
         out, journal, sources, reading, encoder=encoder, vocab_size=vocabulary.vocab_size,
         shard_text=options.shard_text,
     )  # fmt: skip
+    began = perf_counter()
     _run(pipeline, sources)
     journal.spent("shards", perf_counter() - began)
     if not journal.total("train", "tokens"):
@@ -159,13 +160,13 @@ def _announce(train: Source, look: Survey, out: Path) -> None:
 
 
 def _tokenizer_for(
-    out: Path, train: Source, look: Survey, options: PrepareOptions, reading: ReadOptions, journal: Journal
-) -> Tokenizer:
+    out: Path, given: Tokenizer | None, train: Source, look: Survey, options: PrepareOptions, reading: ReadOptions,
+    journal: Journal,
+) -> Tokenizer:  # fmt: skip
     """Return the tokenizer of DATA: the one already there, the given one, or one trained now."""
     folder = out / "tokenizer"
     if journal.tokenizer:
         return load_tokenizer(folder)
-    given = load_tokenizer(Path(options.tokenizer)) if options.tokenizer else None
     journal.save(out)
     if given is not None:
         _copy_tokenizer(given, folder)
