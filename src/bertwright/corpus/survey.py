@@ -58,7 +58,8 @@ def survey(paths: list[Path], options: ReadOptions, *, layout: Layout | None) ->
     if not texts:
         raise CorpusError(f"there is no text in {paths[0]} and the other inputs; give files with words in them")
     ratio = seen_text / max(seen_source, 1)
-    return Survey(int(ratio * source_bytes(paths)), tell_newlines([text[:4000] for text in texts[:: -(-len(texts) // 250)]]), texts)
+    starts = [text[:4000] for text in texts[:: -(-len(texts) // 250)]]
+    return Survey(int(ratio * source_bytes(paths)), tell_newlines(starts), texts)
 
 
 def _some(texts: pa.StringArray, most: int) -> list[str]:
