@@ -23,8 +23,8 @@ class Embeddings(nn.Module):
     def forward(self, input_ids: Tensor, token_type_ids: Tensor) -> Tensor:
         """Return hidden states [B, S, H] of token ids and token types [B, S]; S is at most max_positions."""
         summed = self.words(input_ids) + self._types(token_type_ids) + self.positions.weight[: input_ids.shape[1]]
-        hidden: Tensor = self.norm(summed)
-        return self.dropout(hidden)
+        hidden: Tensor = self.dropout(self.norm(summed))
+        return hidden
 
     def _types(self, token_type_ids: Tensor) -> Tensor:
         """Pick by comparison, not by index: the gradient is then a sum, not 8,192 atomic additions to the same row."""

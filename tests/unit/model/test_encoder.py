@@ -1,0 +1,123 @@
+"""The model by itself: gathered positions, padding, initial weights, linear layers, and a compiled step."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional
+
+from bertwright.model.config import ModelConfig, named_size
+from bertwright.model.encoder import BertForPreTraining
+from bertwright.model.linear import Linear
+from bertwright.types import Example, Scores
+
+
+def small(**over: float) -> ModelConfig:
+    return named_size("tiny", vocab_size=131, layers=2, hidden_size=32, heads=2, intermediate_size=64, **over)
+
+
+def example(rows: int = 4, length: int = 16, masked: int = 3) -> Example:
+    torch.manual_seed(5)
+    mask = torch.arange(length)[None] < torch.randint(6, length + 1, (rows, 1))
+    positions = torch.randint(6, (rows, masked))
+    return Example(
+        input_ids=torch.randint(131, (rows, length)),
+        token_type_ids=torch.randint(2, (rows, length)),
+        attention_mask=mask,
+        masked_positions=positions,
+        masked_labels=torch.randint(131, (rows, masked)),
+        masked_weights=torch.ones(rows, masked),
+        next_label=torch.randint(2, (rows,)),
+    )
+
+
+def loss_of(scores: Scores, asked: Example) -> torch.Tensor:
+    assert asked.next_label is not None
+    words = functional.cross_entropy(scores.mlm.flatten(0, 1), asked.masked_labels.flatten())
+    return words + functional.cross_entropy(scores.nsp, asked.next_label)
+
+
+def test_gathered_logits_are_those_of_all_positions() -> None:
+    model, asked = BertForPreTraining(small()).eval(), example()
+    with torch.inference_mode():
+        everywhere = model.all_logits(asked.input_ids, asked.token_type_ids, asked.attention_mask)
+        gathered = model(asked).mlm
+    rows = torch.arange(4)[:, None]
+    torch.testing.assert_close(gathered, everywhere[rows, asked.masked_positions], atol=1e-6, rtol=0)
+
+
+def test_padding_changes_nothing() -> None:
+    """Whatever ids stand under the padding, and however wide it is, real tokens look the same."""
+    model, asked = BertForPreTraining(small()).eval(), example()
+    mask = asked.attention_mask
+    other = torch.where(mask, asked.input_ids, torch.randint(131, mask.shape))
+    wide = [functional.pad(t, (0, 7)) for t in (other, asked.token_type_ids, mask)]
+    with torch.inference_mode():
+        first = model.encode(asked.input_ids, asked.token_type_ids, mask)
+        second = model.encode(*wide)[:, : mask.shape[1]]
+    torch.testing.assert_close(first[mask], second[mask], atol=1e-5, rtol=0)
+
+
+def test_first_weights_are_published_ones() -> None:
+    """Truncated at 2 sigma of 0.02, standard deviation 0.0176; 10^6 draws, so the sample deviation is within 1%."""
+    torch.manual_seed(0)
+    model = BertForPreTraining(named_size("tiny", vocab_size=8192))
+    words = model.embeddings.words.weight.detach()
+    assert words.numel() > 1e6
+    assert float(words.abs().max()) <= 0.04
+    assert float(words.std()) == pytest.approx(0.02 * 0.8796, rel=0.01)
+    for name, parameter in model.named_parameters():
+        if name.endswith("bias"):
+            assert not parameter.any(), name
+        elif "norm" in name:
+            assert (parameter == 1).all(), name
+        else:
+            assert 0 < float(parameter.detach().std()) < 0.02, name
+
+
+def test_linear_is_that_of_torch() -> None:
+    torch.manual_seed(0)
+    ours, theirs, values = Linear(24, 40), nn.Linear(24, 40), torch.randn(6, 7, 24, requires_grad=True)
+    theirs.load_state_dict(ours.state_dict())
+    torch.testing.assert_close(ours(values), theirs(values))
+    weights = torch.randn(6, 7, 40)
+    inputs = [torch.autograd.grad((layer(values) * weights).sum(), values)[0] for layer in (ours, theirs)]
+    (ours(values) * weights).sum().backward()
+    (theirs(values) * weights).sum().backward()
+    torch.testing.assert_close(*inputs)
+    torch.testing.assert_close(ours.weight.grad, theirs.weight.grad)
+    torch.testing.assert_close(ours.bias.grad, theirs.bias.grad)
+
+
+@pytest.mark.parametrize("dropout", [0.0, 0.1])
+def test_step_is_a_function_of_the_seed(dropout: float) -> None:
+    model, asked = BertForPreTraining(small(dropout=dropout, attention_dropout=dropout)).train(), example()
+    losses = []
+    for seed in (7, 7, 8):
+        torch.manual_seed(seed)
+        losses.append(loss_of(model(asked), asked).item())
+    assert losses[0] == losses[1]
+    assert (losses[0] == losses[2]) == (dropout == 0.0)
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit.script_method` is deprecated:DeprecationWarning")  # torch's compiler
+def test_compiles_as_one_graph() -> None:
+    """Without breaks, from Example to loss, in bfloat16, with dropout; the loss is that of the plain model nearby."""
+    model, asked = BertForPreTraining(small()).train(), example()
+
+    @torch.compile(fullgraph=True, dynamic=False)
+    def step(asked: Example) -> torch.Tensor:
+        with torch.autocast("cpu", torch.bfloat16):
+            scores = model(asked)
+        return loss_of(Scores(mlm=scores.mlm.float(), nsp=scores.nsp.float()), asked)
+
+    losses = []
+    for _ in range(2):
+        torch.manual_seed(3)
+        loss = step(asked)
+        loss.backward()
+        losses.append(loss.item())
+    assert losses[0] == losses[1]
+    assert losses[0] == pytest.approx(loss_of(model.eval()(asked), asked).item(), abs=0.1)
+    assert all(parameter.grad is not None and parameter.grad.isfinite().all() for parameter in model.parameters())

@@ -1,0 +1,100 @@
+"""The verb `predict`: telling questions apart, reading them from files, and answering without the wrong head."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+
+import pytest
+import tokenizers
+import torch
+from safetensors.torch import load_file, save_file
+
+from bertwright.cli.main import main
+from bertwright.errors import CorpusError, ModelError, UsageError
+from bertwright.export.huggingface import save_model
+from bertwright.model.config import named_size
+from bertwright.model.encoder import BertForPreTraining
+from bertwright.recipes.predict import predict, questions_of, read_questions
+
+NAMES = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "[unused0]", "a", "b", "c"]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    torch.manual_seed(0)
+    vocab = {name: i for i, name in enumerate(NAMES)}
+    backend = tokenizers.Tokenizer(tokenizers.models.WordLevel(vocab, unk_token="[UNK]"))
+    backend.pre_tokenizer = tokenizers.pre_tokenizers.Whitespace()
+    backend.save(str(tmp_path / "tokenizer.json"))
+    shape = named_size("tiny", vocab_size=len(NAMES), hidden_size=8, heads=2, max_positions=16)
+    save_model(BertForPreTraining(shape), tmp_path / "tokenizer.json", tmp_path / "model")
+    return tmp_path / "model"
+
+
+def test_texts_of_a_call() -> None:
+    assert questions_of(["a [MASK]"], pair=False) == ["a [MASK]"]
+    assert questions_of(["a [MASK]", "b [MASK]"], pair=False) == ["a [MASK]", "b [MASK]"]
+    assert questions_of(["a", "b"], pair=False) == [("a", "b")]
+    assert questions_of(["a [MASK]", "b"], pair=True) == [("a [MASK]", "b")]
+    with pytest.raises(UsageError, match=r'"b" has no \[MASK\].*or give two texts'):
+        questions_of(["a [MASK]", "b"], pair=False)
+    with pytest.raises(UsageError, match="--pair takes two texts, not 3"):
+        questions_of(["a", "b", "c"], pair=True)
+
+
+def test_lines_of_a_file(tmp_path: Path) -> None:
+    file = tmp_path / "questions.txt"
+    file.write_text("a [MASK]\n\nb\tc\n", encoding="utf-8")
+    assert read_questions(file, pair=False) == ["a [MASK]", ("b", "c")]
+    with pytest.raises(UsageError, match="line 1 should hold two texts with one tab between"):
+        read_questions(file, pair=True)
+    file.write_text("a [MASK]\nb\tc\td\n", encoding="utf-8")
+    with pytest.raises(UsageError, match="line 2 should hold a text with"):
+        read_questions(file, pair=False)
+    file.write_bytes(b"\xff\xfe\xfa")
+    with pytest.raises(CorpusError, match="as UTF-8 text"):
+        read_questions(file, pair=False)
+
+
+def test_answers_in_order_to_a_file(folder: Path, tmp_path: Path) -> None:
+    questions = tmp_path / "questions.txt"
+    questions.write_text("b\tc\na [MASK] [MASK]\n", encoding="utf-8")
+    answers = predict(folder, ["c [MASK]"], input=questions, output=tmp_path / "answers.jsonl", top_k=2)
+    lines = [json.loads(line) for line in (tmp_path / "answers.jsonl").read_text().splitlines()]
+    assert lines == json.loads(json.dumps(answers))
+    assert [line.get("text", line.get("first")) for line in lines] == ["c [MASK]", "b", "a [MASK] [MASK]"]
+    assert [len(mask) for mask in lines[2]["predictions"]] == [2, 2]
+    assert 0 < lines[1]["next"] < 1
+
+
+def test_missing_heads_are_refused(folder: Path) -> None:
+    file = folder / "model.safetensors"
+    tensors = {name: tensor.clone() for name, tensor in load_file(file).items()}
+    save_file({name: t for name, t in tensors.items() if not name.startswith("cls.seq_relationship")}, file)
+    assert predict(folder, ["[MASK]"])
+    with pytest.raises(ModelError, match="has no next-sentence head"):
+        predict(folder, ["a", "b"])
+
+
+def test_at_the_terminal(folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    model = str(folder)
+    assert main(["predict", "--model", model, "a [MASK]", "--top-k", "9"]) == 0
+    shown = capsys.readouterr()
+    assert "[unused0]" in shown.out
+    assert shown.err == ""
+    assert main(["predict", "--model", model, "a", "b"]) == 0
+    assert "does the second text follow the first?" in capsys.readouterr().out
+    monkeypatch.setattr("sys.stdin", io.StringIO("a [MASK]\nb [MASK] [MASK]\n"))
+    assert main(["predict", "--model", model, "--input", "-"]) == 0
+    assert "(mask 1" in capsys.readouterr().out
+    for words, code, message in (
+        (["a"], 2, "has no [MASK]"),
+        ([], 2, "nothing to answer"),
+        (["a [MASK]", "--top-k", "0"], 2, "--top-k 0"),
+        (["a " * 20 + "[MASK]"], 1, "23 tokens long but the model reads 16"),
+    ):
+        assert main(["predict", "--model", model, *words]) == code
+        assert message in capsys.readouterr().err
+    assert main(["predict", "--model", str(folder.parent / "nowhere"), "a [MASK]"]) == 1
