@@ -13,7 +13,7 @@ from bertwright.errors import BertwrightError, Interrupted, UsageError
 from bertwright.log import note
 
 VERBS = {
-    "quickstart": "The whole walk on the documentation of your own Python, offline, in about four minutes.",
+    "quickstart": "The whole walk on the documentation of your own Python, offline, in under five minutes.",
     "prepare": "Turn raw text into data: vocabulary, token ids, sentence and word boundaries.",
     "pretrain": "Train a BERT on prepared data.",
     "evaluate": "Judge a trained model on held-out data.",

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 
-def quickstart_command(*, out: Path = Path("quickstart"), minutes: float = 3.0) -> None:
-    """Train a small BERT on the documentation of your own Python, offline, in about four minutes.
+def quickstart_command(*, out: Path = Path("quickstart"), minutes: float = 4.0) -> None:
+    """Train a small BERT on the documentation of your own Python, offline, in under five minutes.
 
     Example:
         bertwright quickstart --out quickstart

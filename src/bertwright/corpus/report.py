@@ -83,9 +83,7 @@ def report_of(
 
 def facts_of(report: Mapping[str, Any]) -> dict[str, str]:
     """Return the report as the lines of a table."""
-    counts = {
-        what: "  +  ".join(f"{count:,} {split}" for split, count in report[what].items()) for what in COUNTED
-    }
+    counts = {what: "  +  ".join(f"{count:,} {split}" for split, count in report[what].items()) for what in COUNTED}
     dropped = [f"{report['dropped'][reason]:,} {name}" for reason, name in DROPPED.items()]
     stages = [f"{name} {spent:.1f}" for name, spent in report["seconds"].items() if name not in ("shards", "this run")]
     disk = f"{human_bytes(report['shard_bytes'])} ({report['shard_bytes_per_text_byte']:.2f} bytes a byte of text)"

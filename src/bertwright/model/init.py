@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 
 def initialise(module: nn.Module, *, std: float) -> None:
@@ -22,3 +24,13 @@ def initialise(module: nn.Module, *, std: float) -> None:
         if name.endswith("bias"):
             with torch.no_grad():
                 parameter.zero_()
+
+
+def sinusoids(count: int, width: int, *, rms: float) -> Tensor:
+    """Return [count, width] position vectors: sines and cosines of geometric frequencies (Vaswani 2017, section 3.5).
+
+    Scaled to a root mean square of `rms`. A fixed rotation takes the vector of one position to that of the next, so
+    attention to neighbours can be learned as one matrix, for all positions at once.
+    """
+    angles = torch.arange(count)[:, None] * torch.exp(torch.arange(0, width, 2) * (-math.log(10_000.0) / width))
+    return torch.stack([angles.sin(), angles.cos()], dim=-1).reshape(count, width) * (rms * math.sqrt(2))

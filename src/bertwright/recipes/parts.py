@@ -20,6 +20,7 @@ from bertwright.files import sha256_of
 from bertwright.log import note
 from bertwright.model.config import ModelConfig, named_size, training_flops
 from bertwright.model.encoder import BertForPreTraining
+from bertwright.model.init import sinusoids
 from bertwright.objectives.combine import Objective, build_objective
 from bertwright.recipes.settings import PretrainConfig
 from bertwright.rng import key_of
@@ -33,6 +34,11 @@ from bertwright.types import Example
 
 EVALUATION_SEED = 2018
 """Held-out rows never depend on the seed of a run, so that runs can be compared."""
+
+
+POSITION_RMS = 0.1
+"""Of sinusoidal positions: words start at 0.02 and grow under a fast learning rate. On the embedded corpus, size tiny,
+600 steps: 5.64 nats at 0.02, 5.53 at 0.06, 5.56 and falling faster at 0.15 (5.63 with noise)."""
 
 
 @dataclass(frozen=True)
@@ -62,14 +68,18 @@ def build(data: Path, config: PretrainConfig) -> Parts:
         config.size,
         vocab_size=manifest["tokenizer"]["vocab_size"],
         pad_token_id=tokenizer.special.pad,
-        **config.model.model_dump(),
+        **config.model.model_dump(exclude={"sinusoidal_start"}),
     )
     objective = build_objective(config.objective, vocab_size=shape.vocab_size, mask_id=tokenizer.special.mask)
     shards = Shards.open(data, "train")
     sources = [phase_source(shards, phase, tokenizer, objective, shape, config) for phase in config.schedule.phases]
     device = pick_device()
     torch.manual_seed(key_of("initialise", config.seed))
-    model = BertForPreTraining(shape).to(device)
+    model = BertForPreTraining(shape)
+    if config.model.sinusoidal_start:
+        with torch.no_grad():
+            model.embeddings.positions.weight.copy_(sinusoids(shape.max_positions, shape.hidden_size, rms=POSITION_RMS))
+    model.to(device)
     return Parts(
         config=config,
         manifest=manifest,

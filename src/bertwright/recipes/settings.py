@@ -28,6 +28,8 @@ class EncoderConfig(Section):
     """Dropout on attention probabilities."""
     max_positions: int = Field(default=512, ge=8)
     """Longest sequence the model will ever read."""
+    sinusoidal_start: bool = False
+    """Start the learned position embeddings as sinusoids instead of noise: neighbours are found much sooner."""
 
 
 class PretrainConfig(Section):

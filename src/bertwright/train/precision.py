@@ -56,17 +56,20 @@ def try_compiled(function: F, attempt: Callable[[F], None]) -> tuple[F, str | No
 def matmul_rate(
     rows: int, inner: int, outer: int, *, precision: Literal["bf16", "fp32"], device: torch.device
 ) -> float:
-    """Measure floating-point operations a second of [rows, inner] x [inner, outer] products, over about 0.3 seconds."""
+    """Measure floating-point operations a second of [rows, inner] x [inner, outer] products.
+
+    The best of six stretches of 0.1 seconds: what the machine can do, not what its other guests left over.
+    """
     dtype = torch.bfloat16 if precision == "bf16" else torch.float32
     left = torch.randn(rows, inner, device=device).to(dtype)
     right = torch.randn(outer, inner, device=device).to(dtype)
-    count, started = 0, 0.0
-    while True:
-        torch.nn.functional.linear(left, right)
-        if device.type == "cuda":
-            torch.cuda.synchronize()
-        count += 1
-        if count == 3:
-            started = time.perf_counter()
-        elif count > 3 and (elapsed := time.perf_counter() - started) > 0.3:
-            return 2 * rows * inner * outer * (count - 3) / elapsed
+    best = 0.0
+    for _ in range(6):
+        count, began = 0, time.perf_counter()
+        while (elapsed := time.perf_counter() - began) < 0.1 or not count:
+            torch.nn.functional.linear(left, right)
+            if device.type == "cuda":
+                torch.cuda.synchronize()
+            count += 1
+        best = max(best, 2 * rows * inner * outer * count / elapsed)
+    return best

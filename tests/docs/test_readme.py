@@ -1,0 +1,47 @@
+"""The commands of the README run as they stand there, on a small corpus and for a few steps; 中文 says the same."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from bertwright.cli.main import VERBS, main
+
+ROOT = Path(__file__).parents[2]
+SHORTER = {"--minutes 20": "--steps 4 --engine.compile false", "--size mini": "--size tiny", "8192": "512"}
+
+
+def commands(readme: str) -> list[str]:
+    """Return the bertwright commands of a README's code blocks, without their comments."""
+    blocks = re.findall(r"^```\n(.*?)^```", (ROOT / readme).read_text(encoding="utf-8"), flags=re.M | re.S)
+    lines = [line for block in blocks for line in block.splitlines() if line.startswith("bertwright ")]
+    return [line.split("#")[0].strip() for line in lines]
+
+
+def test_both_readmes_give_the_same_commands() -> None:
+    assert commands("README.md") == commands("README.zh.md")
+
+
+def test_the_commands_of_the_readme_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "my-texts").mkdir()
+    for index in range(120):
+        sentences = [f"Town {index} has {line} rivers. It rains there in month {line}." for line in range(12)]
+        (tmp_path / "my-texts" / f"{index}.txt").write_text("\n".join(sentences), encoding="utf-8")
+    ran = commands("README.md")
+    assert {shlex.split(line)[1] for line in ran} == {"prepare", "pretrain", "evaluate", "predict", "show"}
+    for line in ran:
+        for long, short in SHORTER.items():
+            line = line.replace(long, short)
+        assert main(shlex.split(line)[1:]) == 0, line
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_verb_has_help_with_an_example(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([verb, "--help"]) == 0
+    told = capsys.readouterr().out
+    assert "Example" in told
+    assert f"bertwright {verb}" in told
