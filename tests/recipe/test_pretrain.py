@@ -15,7 +15,17 @@ import torch
 from safetensors.torch import load_file
 
 from bertwright.cli.main import main
-from bertwright.errors import ConfigError, DataError, DiskSpaceError, ModelError, OutputExistsError, TrainingError
+from bertwright.errors import (
+    ConfigError,
+    DataError,
+    DiskSpaceError,
+    ModelError,
+    OutputExistsError,
+    TrainingError,
+    UsageError,
+)
+from bertwright.export.huggingface import load_model
+from bertwright.recipes.evaluate import evaluate
 from bertwright.recipes.prepare import prepare
 from bertwright.recipes.pretrain import pretrain
 
@@ -228,6 +238,56 @@ def test_a_checkpoint_of_other_settings_is_refused(data: Path, tmp_path: Path) -
     pretrain(data, tmp_path / "run", settings=SMALL)
     with pytest.raises(ModelError, match="optimizer"):
         pretrain(data, tmp_path / "run", settings={"optimizer": {"learning_rate": 5e-4}}, resume=True)
+
+
+def test_a_trained_model_gives_the_same_logits_in_transformers(data: Path, tmp_path: Path) -> None:
+    """What was trained is what others load: our logits and transformers' within 1e-5 after a run, both heads."""
+    transformers = pytest.importorskip("transformers")
+    pretrain(data, tmp_path / "run", recipe="classic-muon", settings=SMALL)
+    folder = tmp_path / "run" / "model"
+    theirs = transformers.BertForPreTraining.from_pretrained(folder, attn_implementation="eager").eval()
+    ours = load_model(folder).eval()
+    ids = torch.randint(5, 512, (4, 48), generator=torch.Generator().manual_seed(0))
+    types = torch.zeros_like(ids).index_fill(1, torch.arange(24, 48), 1)
+    mask = torch.ones_like(ids)
+    mask[1, 40:] = 0
+    with torch.inference_mode():
+        expected = theirs(input_ids=ids, token_type_ids=types, attention_mask=mask)
+        hidden = ours.encode(ids, types, mask.bool())
+        logits = ours.all_logits(ids, types, mask.bool())
+        sentence = ours.nsp_head(ours.pooler(hidden))
+    real = mask.bool()
+    torch.testing.assert_close(logits[real], expected.prediction_logits[real], atol=1e-5, rtol=0)
+    torch.testing.assert_close(sentence, expected.seq_relationship_logits, atol=1e-5, rtol=0)
+
+
+def test_evaluate_repeats_the_last_evaluation_of_the_run(data: Path, tmp_path: Path) -> None:
+    """The saved model, judged from its folder on the same fixed rows and masks, has the figures the run ended with."""
+    figures = pretrain(data, tmp_path / "run", settings=SMALL)
+    again = evaluate("nsp", tmp_path / "run" / "model", data, length=32, rows=32)
+    assert again == pytest.approx(figures["valid"], abs=2e-5)
+    single = evaluate("mlm", tmp_path / "run" / "model", data, length=32, rows=32)
+    assert set(single) == {"mlm_loss", "mlm_accuracy"}
+    with pytest.raises(UsageError, match="known: mlm, nsp"):
+        evaluate("glue", tmp_path / "run" / "model", data)
+    with pytest.raises(UsageError, match="past the model's 512 positions"):
+        evaluate("mlm", tmp_path / "run" / "model", data, length=1024)
+
+
+def test_a_machine_without_a_working_compiler_goes_on_and_says_so(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def broken(function: Any, **_: Any) -> Any:
+        def fail(*_: Any) -> None:
+            raise RuntimeError("no C++ compiler found")
+
+        return fail
+
+    monkeypatch.setattr(torch, "compile", broken)
+    settings = laid_over(SMALL, engine={**SMALL["engine"], "compile": True})
+    figures = pretrain(data, tmp_path / "run", settings=settings)
+    assert figures["steps"] == 12
+    assert "running uncompiled" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

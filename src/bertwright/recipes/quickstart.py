@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from bertwright.evaluate.fill_mask import fill_mask
 from bertwright.export.huggingface import load_model
 from bertwright.files import refuse_existing
-from bertwright.log import note, print_facts, print_table, results
+from bertwright.log import note, print_table, results
 from bertwright.recipes.prepare import prepare
-from bertwright.recipes.pretrain import facts, pretrain
+from bertwright.recipes.pretrain import pretrain
 from bertwright.tokenizer.load import load_tokenizer
 
 VOCAB_SIZE = 4096
@@ -19,11 +18,10 @@ VOCAB_SIZE = 4096
 
 QUESTIONS = (
     "Return True if the [MASK] is empty.",
-    "Raises a ValueError if the [MASK] is not valid.",
     "Return a [MASK] of the object.",
-    "If the file does not [MASK], an exception is raised.",
-    "Compute the sum of the [MASK] of the input tensor.",
+    "The file does not [MASK].",
     "The default [MASK] is None.",
+    "Compute the [MASK] of the tensor.",
 )
 
 SETTINGS: dict[str, Any] = {
@@ -49,7 +47,7 @@ def quickstart(out: Path, *, minutes: float = 4.0) -> dict[str, Any]:
     figures = pretrain(out / "data", out / "run", recipe="classic-muon", settings=settings)
     note("3/3 asking it to fill in words")
     print_predictions(out / "run" / "model")
-    print_next_steps(out, figures)
+    print_next_steps(out)
     return figures
 
 
@@ -63,9 +61,8 @@ def print_predictions(model: Path) -> None:
     print_table("what it says for [MASK]", ["sentence", "1st", "2nd", "3rd", "4th"], rows)
 
 
-def print_next_steps(out: Path, figures: Mapping[str, Any]) -> None:
-    """Print the figures again, where everything lies, and what to type next."""
-    print_facts("quickstart", facts(figures))
+def print_next_steps(out: Path) -> None:
+    """Print where everything lies and what to type next."""
     run = out / "run"
     lines = [
         f"model folder   {run / 'model'}   (loads in transformers: BertForPreTraining.from_pretrained)",

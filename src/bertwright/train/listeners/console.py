@@ -36,10 +36,9 @@ class ConsoleListener:
                 self.bar.start()
                 self.task = self.bar.add_task("training", total=1.0, figures="")
             self.bar.update(self.task, completed=report.progress, figures=self.figures)
-        elif time.perf_counter() - self.plain_at > PLAIN_EVERY or report.last:
+        elif self.figures and (time.perf_counter() - self.plain_at > PLAIN_EVERY or report.last):
             self.plain_at = time.perf_counter()
-            left = report.position.seconds * (1 - report.progress) / max(report.progress, 1e-9)
-            note(f"{report.progress:4.0%}  {self.figures}  {left / 60:.1f} min left")
+            note(f"{report.progress:4.0%}  {self.figures}  {minutes_left(report):.1f} min left")
         if valid := report.notes.get("valid"):
             shown = "  ".join(f"{name} {value:.3f}" for name, value in valid.items())
             (self.bar.console.print if self.task is not None else note)(
@@ -49,3 +48,9 @@ class ConsoleListener:
     def close(self) -> None:
         """Take the bar off the terminal."""
         self.bar.stop()
+
+
+def minutes_left(report: StepReport) -> float:
+    """Return about how many minutes are left, at the speed since the first step."""
+    spent = report.position.seconds - report.position.setup_seconds
+    return spent * (1 - report.progress) / max(report.progress, 1e-9) / 60

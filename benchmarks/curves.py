@@ -1,0 +1,38 @@
+"""Draws the held-out curves of several runs in one picture: masked-word loss and next-sentence accuracy over minutes.
+
+    python benchmarks/curves.py results/en.png runs/en-classic runs/en-classic-muon
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from matplotlib.figure import Figure
+
+from bertwright.evaluate.report import held_out
+from bertwright.files import read_json
+from bertwright.train.listeners.metrics import read_metrics
+
+
+def main(out: Path, runs: list[Path]) -> None:
+    """Draw every run that has a metrics.jsonl, named by its folder, against the unigram entropy of their corpus."""
+    figure = Figure(figsize=(11, 4), layout="constrained")
+    losses, pairs = figure.subplots(1, 2)
+    for run in runs:
+        lines = read_metrics(run / "metrics.jsonl")
+        losses.plot(*held_out(lines, "mlm_loss"), "o-", ms=3, label=run.name)
+        pairs.plot(*held_out(lines, "nsp_accuracy"), "o-", ms=3, label=run.name)
+    entropy = read_json(runs[0] / "manifest.json")["unigram_entropy"]
+    losses.axhline(entropy, color="#999", ls="--", lw=1, label="unigram entropy")
+    pairs.axhline(0.5, color="#999", ls="--", lw=1, label="chance")
+    losses.set(xlabel="minutes", ylabel="held-out MLM loss (nats)")
+    pairs.set(xlabel="minutes", ylabel="held-out next-sentence accuracy", ylim=(0.4, 1))
+    for axes in (losses, pairs):
+        axes.legend(frameon=False)
+        axes.grid(alpha=0.3)
+    figure.savefig(out, dpi=110)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), [Path(name) for name in sys.argv[2:]])
