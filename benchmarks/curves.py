@@ -1,6 +1,6 @@
 """Draws the held-out curves of several runs in one picture: masked-word loss and next-sentence accuracy over minutes.
 
-    python benchmarks/curves.py results/en.png runs/en-classic runs/en-classic-muon
+python benchmarks/curves.py results/en.png runs/en-classic runs/en-classic-muon
 """
 
 from __future__ import annotations

@@ -36,9 +36,9 @@ EVALUATION_SEED = 2018
 """Held-out rows never depend on the seed of a run, so that runs can be compared."""
 
 
-POSITION_RMS = 0.1
-"""Of sinusoidal positions: words start at 0.02 and grow under a fast learning rate. On the embedded corpus, size tiny,
-600 steps: 5.64 nats at 0.02, 5.53 at 0.06, 5.56 and falling faster at 0.15 (5.63 with noise)."""
+POSITION_RMS = 0.05
+"""Of sinusoidal positions. Words start at 0.02 and grow; after 3 minutes of size mini on English (111 MB), held out
+loss is 6.39 nats at 0.05, 6.42 at 0.1 and 6.69 at 0.3."""
 
 
 @dataclass(frozen=True)
