@@ -39,6 +39,18 @@ def test_the_commands_of_the_readme_run(tmp_path: Path, monkeypatch: pytest.Monk
         assert main(shlex.split(line)[1:]) == 0, line
 
 
+def test_the_python_lines_of_the_readme_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "my-texts").mkdir()
+    for index in range(120):
+        text = " ".join(f"Town {index} has {line} rivers. It rains there in month {line}." for line in range(12))
+        (tmp_path / "my-texts" / f"{index}.txt").write_text(text, encoding="utf-8")
+    (block,) = re.findall(r"^```python\n(.*?)^```", (ROOT / "README.md").read_text(encoding="utf-8"), flags=re.M | re.S)
+    short = '{"size": "tiny", "engine": {"compile": False}, "schedule": {"steps": 4}}'
+    exec(block.replace("8192", "512").replace('{"schedule": {"minutes": 20}}', short), {})
+    assert (tmp_path / "run" / "model" / "config.json").is_file()
+
+
 @pytest.mark.parametrize("verb", VERBS)
 def test_every_verb_has_help_with_an_example(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([verb, "--help"]) == 0

@@ -236,8 +236,10 @@ def test_folders_that_do_not_fit(data: Path, tmp_path: Path, monkeypatch: pytest
 
 def test_a_checkpoint_of_other_settings_is_refused(data: Path, tmp_path: Path) -> None:
     pretrain(data, tmp_path / "run", settings=SMALL)
+    before = {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()}
     with pytest.raises(ModelError, match="optimizer"):
         pretrain(data, tmp_path / "run", settings={"optimizer": {"learning_rate": 5e-4}}, resume=True)
+    assert {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()} == before
 
 
 def test_a_trained_model_gives_the_same_logits_in_transformers(data: Path, tmp_path: Path) -> None:

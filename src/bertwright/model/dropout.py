@@ -1,6 +1,6 @@
 """Drops units at random, cheaply: the mask is a hash of the unit's index, computed in the pass that uses it.
 
-torch's own dropout costs a third of a training step on a CPU: the compiler draws one Philox number a unit, without
+torch's own dropout costs over a third of a training step on a CPU: the compiler draws one Philox number a unit, without
 vector instructions, and its eager kernel writes the mask to memory. Here each call takes 64 bits from torch's default
 generator and hashes (bits, index) in 32-bit integer arithmetic, which the compiler fuses into its neighbours as vector
 instructions and repeats in the backward pass. A step thus stays a pure function of `torch.manual_seed`.

@@ -4,28 +4,24 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import torch
-
 from bertwright.corpus.shards import Shards, read_manifest
-from bertwright.data.batches import BatchSource
 from bertwright.errors import DataError, UsageError
-from bertwright.evaluate.held_out import held_out_figures, hold_out
+from bertwright.evaluate.held_out import held_out_figures
 from bertwright.export.huggingface import load_model
 from bertwright.files import sha256_of
 from bertwright.log import print_facts
 from bertwright.objectives.combine import ObjectiveConfig, build_objective
-from bertwright.recipes.parts import EVALUATION_SEED
+from bertwright.recipes.parts import EVALUATION_ROWS, fixed_examples
 from bertwright.tokenizer.load import load_tokenizer
 from bertwright.train.precision import pick_device
 
 KINDS = ("mlm", "nsp")
-ROWS = 32
 
 
 def evaluate(
     kind: str,
-    model: Path,
-    data: Path,
+    model: Path | str,
+    data: Path | str,
     *,
     split: str = "valid",
     length: int = 128,
@@ -40,6 +36,7 @@ def evaluate(
     """
     if kind not in KINDS:
         raise UsageError(f"nothing called {kind!r} can be evaluated; known: {', '.join(KINDS)}")
+    model, data = Path(model), Path(data)
     tokenizer, manifest = load_tokenizer(model), read_manifest(data)
     if sha256_of(tokenizer.path) != manifest["tokenizer"]["sha256"]:
         raise DataError(
@@ -49,20 +46,16 @@ def evaluate(
     network = load_model(model).to(device)
     if length > network.config.max_positions:
         raise UsageError(f"--length {length} is past the model's {network.config.max_positions} positions")
-    pairs = kind == "nsp"
     objective = build_objective(
-        ObjectiveConfig(next_sentence=pairs, whole_word=whole_word),
+        ObjectiveConfig(next_sentence=kind == "nsp", whole_word=whole_word),
         vocab_size=network.config.vocab_size,
         mask_id=tokenizer.special.mask,
     )
-    source = BatchSource(
-        Shards.open(data, split), special=tokenizer.special, length=length, rows=ROWS, pairs=pairs, seed=EVALUATION_SEED
-    )
-    count = max(1, min(rows, source.rows_per_epoch) // ROWS)
-    examples = hold_out((source.draw(t) for t in range(count)), objective)
-    with torch.inference_mode():
-        figures = held_out_figures(network, objective, examples, device=device)
+    examples = fixed_examples(Shards.open(data, split), tokenizer, objective, length=length, rows=rows)
+    figures = held_out_figures(network, objective, examples, device=device)
     shown = {name.replace("_", " "): f"{value:.4f}" for name, value in figures.items()}
     entropy = {"unigram entropy of the training corpus": f"{manifest['unigram_entropy']:.4f}"}
-    print_facts(f"{model} on {data} ({split}, {count * ROWS:,} rows of {length})", {**shown, **entropy})
+    print_facts(
+        f"{model} on {data} ({split}, {len(examples) * EVALUATION_ROWS:,} rows of {length})", {**shown, **entropy}
+    )
     return figures

@@ -57,8 +57,8 @@ class PrepareOptions:
 
 
 def prepare(
-    inputs: Sequence[str | Path], out: Path, *, valid: Sequence[str | Path] = (), tokenizer: Path | None = None,
-    vocab_size: int | None = None, kind: str = "wordpiece", lowercase: bool = True, language: str = "en",
+    inputs: Sequence[str | Path], out: Path | str, *, valid: Sequence[str | Path] = (),
+    tokenizer: Path | str | None = None, vocab_size: int | None = None, kind: str = "wordpiece", lowercase: bool = True, language: str = "en",
     column: str | None = None, documents: Literal["auto", "blank", "file", "line"] = "auto",
     skip_broken: bool = False, held_out: float = 0.01, shard_text: int = SHARD_TEXT,
 ) -> dict[str, Any]:  # fmt: skip
@@ -77,7 +77,7 @@ def prepare(
     >>> prepare(["books/"], Path("data"), vocab_size=8192)["tokens"]
     {'train': 30116725, 'valid': 298117}
     """
-    started = perf_counter()
+    started, out = perf_counter(), Path(out)
     options = PrepareOptions(
         language, kind, vocab_size, lowercase, str(tokenizer) if tokenizer else None, column, documents, skip_broken,
         held_out, shard_text,

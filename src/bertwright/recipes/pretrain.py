@@ -35,7 +35,12 @@ from bertwright.train.loop import Position, train
 
 
 def pretrain(
-    data: Path, out: Path, *, recipe: str = "classic", resume: bool = False, settings: Mapping[str, Any] | None = None
+    data: Path | str,
+    out: Path | str,
+    *,
+    recipe: str = "classic",
+    resume: bool = False,
+    settings: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Pre-train on a DATA folder and write a RUN folder; return what result.json holds.
 
@@ -44,14 +49,16 @@ def pretrain(
     TrainingError on NaN and Interrupted on Ctrl-C, both after a checkpoint is saved.
     """
     began = time.perf_counter()
+    data, out = Path(data), Path(out)
     config = resume_settings(out, settings or {}) if resume else resolve(recipe, settings or {})
     if not resume:
         refuse_existing(out, instead="give another --out, or --resume to go on with the run in it")
     parts = build(data, config)
+    position = resumed(out, parts) if resume else Position(drawn=[0] * len(config.schedule.phases))
     require_space(out, disk_needed(parts), what="this run")
     write_toml(out / "config.toml", config)
     write_json(out / "manifest.json", run_manifest(data, parts))
-    peak, position = run(data, out, parts, resume=resume, began=began)
+    peak = run(data, out, parts, position=position, began=began)
     figures = result(out, parts, peak=peak, position=position)
     save_model(parts.model, parts.tokenizer.path.parent, out / "model", card=model_card(out.name, figures))
     write_json(out / "result.json", figures)
@@ -60,24 +67,26 @@ def pretrain(
     return figures
 
 
-def run(data: Path, out: Path, parts: Parts, *, resume: bool, began: float) -> tuple[float, Position]:
-    """Train to the end of the schedule, every listener in place; return the peak rate of the machine and the end."""
-    engine, schedule = parts.config.engine, parts.config.schedule
-    position = Position(drawn=[0] * len(schedule.phases))
-    if resume and not checkpoints(out):
+def resumed(out: Path, parts: Parts) -> Position:
+    """Load the last checkpoint of a run into its parts and return where it stood, or raise ModelError."""
+    saved = checkpoints(out)
+    if not saved:
         raise ModelError(f"{out} holds no checkpoint to resume from; delete it and start anew without --resume")
-    identity = run_identity(parts)
-    load = partial(load_checkpoint, model=parts.model, optimizers=parts.optimizers, identity=identity)
-    if resume:
-        position = load(checkpoints(out)[-1])
-        note(f"going on from step {position.step:,} ({checkpoints(out)[-1]})")
+    position = load_checkpoint(saved[-1], model=parts.model, optimizers=parts.optimizers, identity=run_identity(parts))
+    note(f"going on from step {position.step:,} ({saved[-1]})")
+    return position
+
+
+def run(data: Path, out: Path, parts: Parts, *, position: Position, began: float) -> float:
+    """Train from `position` to the end of the schedule, listeners in place; return the peak rate of the machine."""
+    engine, schedule = parts.config.engine, parts.config.schedule
     save = partial(
         save_checkpoint,
         out,
         model=parts.model,
         optimizers=parts.optimizers,
         position=position,
-        identity=identity,
+        identity=run_identity(parts),
         keep=engine.keep,
     )
     peak = peak_flops(parts)
@@ -111,7 +120,7 @@ def run(data: Path, out: Path, parts: Parts, *, resume: bool, began: float) -> t
         raise
     finally:
         console.close()
-    return peak, position
+    return peak
 
 
 def evaluation(data: Path, parts: Parts, position: Position) -> EvaluateListener:

@@ -34,11 +34,12 @@ SETTINGS: dict[str, Any] = {
 twice the published mask rate asks twice as much of each token, and one length costs one compilation."""
 
 
-def quickstart(out: Path, *, minutes: float = 4.0) -> dict[str, Any]:
+def quickstart(out: Path | str, *, minutes: float = 4.0) -> dict[str, Any]:
     """Prepare `builtin:python-docs`, pre-train on it for `minutes`, and show what was learned; return the figures.
 
     Writes OUT/data and OUT/run. Raises OutputExistsError where OUT holds something already.
     """
+    out = Path(out)
     refuse_existing(out, instead="give another --out, or delete it")
     note("1/3 preparing the documentation of this Python and its packages (builtin:python-docs)")
     prepare(["builtin:python-docs"], out / "data", vocab_size=VOCAB_SIZE, held_out=0.03)
