@@ -58,8 +58,8 @@ class PrepareOptions:
 
 def prepare(
     inputs: Sequence[str | Path], out: Path | str, *, valid: Sequence[str | Path] = (),
-    tokenizer: Path | str | None = None, vocab_size: int | None = None, kind: str = "wordpiece", lowercase: bool = True, language: str = "en",
-    column: str | None = None, documents: Literal["auto", "blank", "file", "line"] = "auto",
+    tokenizer: Path | str | None = None, vocab_size: int | None = None, kind: str = "wordpiece", lowercase: bool = True,
+    language: str = "en", column: str | None = None, documents: Literal["auto", "blank", "file", "line"] = "auto",
     skip_broken: bool = False, held_out: float = 0.01, shard_text: int = SHARD_TEXT,
 ) -> dict[str, Any]:  # fmt: skip
     """Prepare text for pre-training in the folder `out`; return the report, which is also saved there and printed.
