@@ -1,4 +1,4 @@
-"""Draws the held-out curves of several runs in one picture: masked-word loss and next-sentence accuracy over minutes.
+"""Draws the held-out curves of several runs in one picture, peers' too: loss and next-sentence accuracy over minutes.
 
 python benchmarks/curves.py results/en.png runs/en-classic runs/en-classic-muon
 """
@@ -21,10 +21,13 @@ def main(out: Path, runs: list[Path]) -> None:
     losses, pairs = figure.subplots(1, 2)
     for run in runs:
         lines = read_metrics(run / "metrics.jsonl")
-        losses.plot(*held_out(lines, "mlm_loss"), "o-", ms=3, label=run.name)
-        pairs.plot(*held_out(lines, "nsp_accuracy"), "o-", ms=3, label=run.name)
-    entropy = read_json(runs[0] / "manifest.json")["unigram_entropy"]
-    losses.axhline(entropy, color="#999", ls="--", lw=1, label="unigram entropy")
+        for axes, name in ((losses, "mlm_loss"), (pairs, "nsp_accuracy")):
+            minutes, values = held_out(lines, name)
+            if values:
+                axes.plot(minutes, values, "o-", ms=3, label=run.name)
+    manifests = [read_json(run / "manifest.json") for run in runs if (run / "manifest.json").is_file()]
+    if manifests:
+        losses.axhline(manifests[0]["unigram_entropy"], color="#999", ls="--", lw=1, label="unigram entropy")
     pairs.axhline(0.5, color="#999", ls="--", lw=1, label="chance")
     losses.set(xlabel="minutes", ylabel="held-out MLM loss (nats)")
     pairs.set(xlabel="minutes", ylabel="held-out next-sentence accuracy", ylim=(0.4, 1))

@@ -76,8 +76,8 @@ class Scores(_OnDevice):
     """What the model answers.
 
     mlm  [B, M, V]  logits of the vocabulary at the masked positions
-    nsp  [B, 2]     logits of (B continues A, B comes from another document)
+    nsp  [B, 2]     logits of (B continues A, B comes from another document), or None from a model without that head
     """
 
     mlm: Tensor
-    nsp: Tensor
+    nsp: Tensor | None

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from bertwright.cli.main import VERBS, main
+from bertwright.recipes.settings import PretrainConfig, resolve
 
 ROOT = Path(__file__).parents[2]
 SHORTER = {"--minutes 20": "--steps 4 --engine.compile false", "--size mini": "--size tiny", "8192": "512"}
@@ -57,3 +58,21 @@ def test_every_verb_has_help_with_an_example(verb: str, capsys: pytest.CaptureFi
     told = capsys.readouterr().out
     assert "Example" in told
     assert f"bertwright {verb}" in told
+
+
+def test_the_recipe_of_the_docs_is_one(tmp_path: Path) -> None:
+    (block,) = re.findall(r"^```toml\n(.*?)^```", (ROOT / "docs/recipes.md").read_text(encoding="utf-8"), re.M | re.S)
+    (tmp_path / "own.toml").write_text(block, encoding="utf-8")
+    config = resolve(str(tmp_path / "own.toml"), {})
+    assert config.schedule.phases[1].rate == 1.4
+
+
+def test_settings_named_in_the_docs_exist() -> None:
+    """Every section is there, and every name written behind it is a setting of it."""
+    text = (ROOT / "docs/recipes.md").read_text(encoding="utf-8")
+    for section in ("model", "data", "objective", "optimizer", "schedule", "average", "engine"):
+        fields = PretrainConfig.model_fields[section].annotation
+        assert fields is not None
+        named = re.findall(rf"`{section}\.(\w+)", text)
+        assert named, section
+        assert set(named) <= set(fields.model_fields), section

@@ -13,19 +13,19 @@ from torch import Tensor
 from torch.nn import functional
 
 from bertwright.export.huggingface import read_model, save_model
-from bertwright.model.config import ModelConfig
-from bertwright.model.encoder import BertForPreTraining
+from bertwright.model.bert import BertForPreTraining
+from bertwright.model.config import BertConfig
 from bertwright.types import Example
 
 TOLERANCE = 1e-5
 VOCAB = 97
 
 CONFIGS = {
-    "plain": ModelConfig(vocab_size=VOCAB, hidden_size=32, layers=2, heads=4, intermediate_size=64, max_positions=40),
-    "wide heads": ModelConfig(
+    "plain": BertConfig(vocab_size=VOCAB, hidden_size=32, layers=2, heads=4, intermediate_size=64, max_positions=40),
+    "wide heads": BertConfig(
         vocab_size=VOCAB, hidden_size=48, layers=3, heads=2, intermediate_size=112, layer_norm_eps=1e-7
     ),
-    "one of each": ModelConfig(
+    "one of each": BertConfig(
         vocab_size=VOCAB, hidden_size=64, layers=1, heads=1, intermediate_size=256, type_vocab_size=3, pad_token_id=2
     ),
 }
@@ -46,7 +46,7 @@ def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return file
 
 
-def random_model(config: ModelConfig, seed: int = 0) -> BertForPreTraining:
+def random_model(config: BertConfig, seed: int = 0) -> BertForPreTraining:
     """Weights far from their first values, so that biases and LayerNorms are seen to be in their places."""
     torch.manual_seed(seed)
     model = BertForPreTraining(config).eval()
@@ -56,7 +56,7 @@ def random_model(config: ModelConfig, seed: int = 0) -> BertForPreTraining:
     return model
 
 
-def padded_rows(config: ModelConfig, rows: int = 5, length: int = 29) -> tuple[Tensor, Tensor, Tensor]:
+def padded_rows(config: BertConfig, rows: int = 5, length: int = 29) -> tuple[Tensor, Tensor, Tensor]:
     """Ids, token types and a mask of rows of unlike lengths, one of them full."""
     torch.manual_seed(1)
     lengths = torch.tensor([length, 2, *torch.randint(3, length, (rows - 2,)).tolist()])
@@ -101,7 +101,7 @@ def test_their_folder_in_ours(name: str, tmp_path: Path) -> None:
         assert furthest(read.all_logits(ids, types, mask)[mask], expected.prediction_logits[mask]) < TOLERANCE
 
 
-def their_model(config: ModelConfig) -> transformers.BertForPreTraining:
+def their_model(config: BertConfig) -> transformers.BertForPreTraining:
     """Return transformers' model of the same shape, its weights moved away from their first values."""
     torch.manual_seed(3)
     model = transformers.BertForPreTraining(

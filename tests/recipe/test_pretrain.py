@@ -73,7 +73,7 @@ def metrics(run: Path) -> list[dict[str, Any]]:
     return [{name: value for name, value in line.items() if name not in timed} for line in lines]
 
 
-@pytest.mark.parametrize("recipe", ["classic", "classic-muon"])
+@pytest.mark.parametrize("recipe", ["classic", "classic-muon", "fast"])
 def test_the_loss_falls_and_the_run_folder_is_whole(data: Path, tmp_path: Path, recipe: str) -> None:
     settings = laid_over(SMALL, schedule={**SMALL["schedule"], "steps": 60})
     figures = pretrain(data, tmp_path / "run", recipe=recipe, settings=settings)
@@ -94,11 +94,30 @@ def test_the_loss_falls_and_the_run_folder_is_whole(data: Path, tmp_path: Path, 
     assert "<svg" in (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("recipe", ["classic", "classic-muon"])
-def test_a_resumed_run_equals_one_never_stopped(data: Path, tmp_path: Path, recipe: str) -> None:
-    """Dropout, two phases, accumulation and a checkpoint between two metrics lines: everything that could drift."""
-    model = {"dropout": 0.1, "attention_dropout": 0.1}
-    settings = laid_over(SMALL, model=model, engine={**SMALL["engine"], "accumulation": 2, "checkpoint_steps": 7})
+@pytest.mark.parametrize(
+    ("recipe", "optimizer", "average"),
+    [
+        ("classic", "adamw", "none"),
+        ("classic-muon", "muon", "ema"),
+        ("fast", "muon", "tail"),
+        ("classic", "lamb", "ema"),
+        ("fast", "stable-adamw", "tail"),
+    ],
+)
+def test_a_resumed_run_equals_one_never_stopped(
+    data: Path, tmp_path: Path, recipe: str, optimizer: str, average: str
+) -> None:
+    """Dropout, two phases, accumulation and a checkpoint between two metrics lines: everything that could drift.
+
+    Also averaged weights, and weight decay that moves.
+    """
+    settings = laid_over(
+        SMALL,
+        model={"dropout": 0.1, "attention_dropout": 0.1},
+        optimizer={"name": optimizer, "final_weight_decay": 0.1, "final_muon_weight_decay": 0.1},
+        average={"name": average, "share": 0.6},
+        engine={"accumulation": 2, "checkpoint_steps": 7},
+    )
     whole = pretrain(data, tmp_path / "whole", recipe=recipe, settings=settings)
     stopped = tmp_path / "stopped"
     with pytest.MonkeyPatch.context() as patch:
@@ -149,6 +168,38 @@ def test_accumulation_trains_on_the_same_number_of_rows(data: Path, tmp_path: Pa
     one, two = (json.loads((tmp_path / str(count) / "result.json").read_text()) for count in (1, 2))
     assert one["epochs"] == two["epochs"]
     assert one["steps"] == two["steps"] == 12
+
+
+@pytest.mark.parametrize("recipe", ["classic", "fast"])
+@pytest.mark.parametrize("optimizer", ["lamb", "stable-adamw"])
+def test_the_loss_falls_with_every_optimizer(data: Path, tmp_path: Path, recipe: str, optimizer: str) -> None:
+    """Also with what a recipe may choose besides: a mask rate that moves, masks alone, a held peak."""
+    settings = laid_over(
+        SMALL,
+        objective={"mask_rate": 0.3, "final_mask_rate": 0.15, "mask_share": 1.0, "random_share": 0.0},
+        optimizer={"name": optimizer, "learning_rate": 0.01},
+        schedule={"steps": 60, "decay": "one-minus-sqrt", "decay_share": 0.5, "final_rate": 0.1},
+    )
+    figures = pretrain(data, tmp_path / "run", recipe=recipe, settings=settings)
+    lines = metrics(tmp_path / "run")
+    assert figures["valid"]["mlm_loss"] < 0.9 * lines[0]["mlm_loss"]
+    assert lines[-1]["learning_rate"] == pytest.approx(0.1 * 0.01, rel=0.5)
+
+
+def test_the_better_of_mean_and_last_weights_is_exported(data: Path, tmp_path: Path) -> None:
+    """At a rate held high to the end the mean of the last half is better; both are judged, and the folder has it."""
+    settings = laid_over(
+        SMALL,
+        optimizer={"learning_rate": 0.02},
+        schedule={"steps": 60, "final_rate": 1.0},
+        average={"name": "tail", "share": 0.5},
+    )
+    figures = pretrain(data, tmp_path / "run", settings=settings)
+    judged = metrics(tmp_path / "run")[-1]["valid"]
+    assert figures["weights"] == "average"
+    assert figures["valid"]["mlm_loss"] == judged["average_mlm_loss"] < judged["mlm_loss"]
+    again = evaluate("nsp", tmp_path / "run" / "model", data, length=32, rows=32)
+    assert again == pytest.approx(figures["valid"], abs=2e-5)
 
 
 def test_control_c_saves_and_says_how_to_go_on(data: Path, tmp_path: Path) -> None:
@@ -209,6 +260,10 @@ def test_old_checkpoints_are_deleted(data: Path, tmp_path: Path) -> None:
         ),
         ({"schedule": {"steps": "many"}}, ConfigError, "schedule.steps"),
         ({"engine": {"accumulation": 3}}, ConfigError, "micro-batches"),
+        ({"model": {"architecture": "modern"}}, ConfigError, "no next-sentence head; give --objective.next-sentence"),
+        ({"model": {"architecture": "mod"}}, ConfigError, "model.architecture"),
+        ({"model": {"global_every": 3}}, ConfigError, "belongs to architecture 'modern'"),
+        ({"data": {"fill_rows": True}}, ConfigError, "sentence pairs end where"),
     ],
 )
 def test_settings_that_do_not_fit(
@@ -237,8 +292,13 @@ def test_folders_that_do_not_fit(data: Path, tmp_path: Path, monkeypatch: pytest
 def test_a_checkpoint_of_other_settings_is_refused(data: Path, tmp_path: Path) -> None:
     pretrain(data, tmp_path / "run", settings=SMALL)
     before = {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()}
-    with pytest.raises(ModelError, match="optimizer"):
-        pretrain(data, tmp_path / "run", settings={"optimizer": {"learning_rate": 5e-4}}, resume=True)
+    for change, named in (
+        ({"optimizer": {"learning_rate": 5e-4}}, "optimizer"),
+        ({"average": {"name": "ema"}}, "average"),
+        ({"engine": {"precision": "bf16"}}, "precision"),
+    ):
+        with pytest.raises(ModelError, match=f"was made with {named}"):
+            pretrain(data, tmp_path / "run", settings=change, resume=True)
     assert {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()} == before
 
 
@@ -257,10 +317,25 @@ def test_a_trained_model_gives_the_same_logits_in_transformers(data: Path, tmp_p
         expected = theirs(input_ids=ids, token_type_ids=types, attention_mask=mask)
         hidden = ours.encode(ids, types, mask.bool())
         logits = ours.all_logits(ids, types, mask.bool())
-        sentence = ours.nsp_head(ours.pooler(hidden))
+        sentence = ours.nsp_logits(hidden)
     real = mask.bool()
     torch.testing.assert_close(logits[real], expected.prediction_logits[real], atol=1e-5, rtol=0)
     torch.testing.assert_close(sentence, expected.seq_relationship_logits, atol=1e-5, rtol=0)
+
+
+def test_a_trained_modern_model_gives_the_same_logits_in_transformers(data: Path, tmp_path: Path) -> None:
+    transformers = pytest.importorskip("transformers")
+    settings = laid_over(SMALL, model={"global_every": 2})
+    pretrain(data, tmp_path / "run", recipe="fast", settings=settings)
+    folder = tmp_path / "run" / "model"
+    theirs = transformers.ModernBertForMaskedLM.from_pretrained(folder, attn_implementation="eager").eval()
+    ids = torch.randint(5, 512, (4, 200), generator=torch.Generator().manual_seed(0))
+    mask = torch.ones_like(ids)
+    mask[1, 150:] = 0
+    with torch.inference_mode():
+        expected = theirs(input_ids=ids, attention_mask=mask).logits
+        logits = load_model(folder).all_logits(ids, ids * 0, mask.bool())
+    torch.testing.assert_close(logits[mask.bool()], expected[mask.bool()], atol=1e-4, rtol=0)
 
 
 def test_evaluate_repeats_the_last_evaluation_of_the_run(data: Path, tmp_path: Path) -> None:
@@ -270,7 +345,7 @@ def test_evaluate_repeats_the_last_evaluation_of_the_run(data: Path, tmp_path: P
     assert again == pytest.approx(figures["valid"], abs=2e-5)
     single = evaluate("mlm", tmp_path / "run" / "model", data, length=32, rows=32)
     assert set(single) == {"mlm_loss", "mlm_accuracy"}
-    with pytest.raises(UsageError, match="known: mlm, nsp"):
+    with pytest.raises(UsageError, match="known: mlm, nsp, minimal-pairs"):
         evaluate("glue", tmp_path / "run" / "model", data)
     with pytest.raises(UsageError, match="past the model's 512 positions"):
         evaluate("mlm", tmp_path / "run" / "model", data, length=1024)

@@ -15,19 +15,21 @@ def evaluate_command(
     rows: int = 4096,
     whole_word: bool = False,
 ) -> None:
-    """Judge a pre-trained model on held-out data.
+    """Judge a pre-trained model.
 
     Example:
         bertwright evaluate mlm --model runs/en/model --data data/en
+        bertwright evaluate minimal-pairs --model runs/en/model --data blimp.jsonl.zst
 
     Parameters
     ----------
     kind
         mlm: loss (nats) and accuracy at masked tokens. nsp: does the second segment follow the first?
+        minimal-pairs: how often is the good sentence of a pair likelier than the bad one?
     model
-        Hugging Face BERT folder.
+        Hugging Face BERT or ModernBERT folder.
     data
-        DATA folder prepared with the same tokenizer.
+        DATA folder prepared with the same tokenizer; for minimal-pairs a .jsonl file of "good" and "bad".
     split
         valid or train.
     length

@@ -19,6 +19,7 @@ VERBS = {
     "evaluate": "Judge a trained model on held-out data.",
     "predict": "Fill in masked words, or say whether one sentence follows another.",
     "show": "Look inside data, a batch, a run or a model.",
+    "bench": "Measure how fast this machine does a stage.",
 }
 """Each verb lives in the module of its name, as VERB_command."""
 

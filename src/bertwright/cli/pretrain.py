@@ -39,9 +39,10 @@ def pretrain_command(
     out
         Folder of the run: settings, metrics, checkpoints, report.html, and the model in OUT/model.
     recipe
-        classic, classic-muon, or a TOML file of your own.
+        classic, classic-muon, fast, or a TOML file of your own.
     size
-        tiny 2/128, mini 4/256, small 4/512, medium 8/512, base 12/768, large 24/1024 (layers/width).
+        tiny 2/128, mini 4/256, small 4/512, medium 8/512, base 12/768, large 24/1024 (layers/width); for the
+        architecture of fast, base is 22/768 and large 28/1024.
     minutes
         Train for this many minutes; the learning rate is annealed to zero at their end.
     steps

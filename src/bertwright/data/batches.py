@@ -18,7 +18,7 @@ the text at 128 and 1.3 times at 512.
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Protocol
 
 import numpy as np
@@ -70,11 +70,15 @@ class BatchSource:
         rows: int,
         pairs: bool,
         seed: int,
+        fill: bool = False,
         block_tokens: int = BLOCK_TOKENS,
         window_tokens: int = WINDOW_TOKENS,
         stretch_tokens: int = STRETCH_TOKENS,
     ) -> None:
-        """Measure the split; raises DataError where it has no text or, with `pairs`, cannot make pairs."""
+        """Measure the split; raises DataError where it has no text or, with `pairs`, cannot make pairs.
+
+        `fill` cuts sentences so that rows of one segment are full; see `plan_singles`.
+        """
         if length < SHORTEST_ROW:
             raise DataError(f"a row of {length} tokens leaves no room for text; give {SHORTEST_ROW} or more")
         reason = why_no_pairs(shards) if pairs else None
@@ -82,7 +86,7 @@ class BatchSource:
             raise DataError(reason)
         self.shards, self.special, self.length, self.rows, self.seed = shards, special, length, rows, seed
         self.pairs = pairs
-        self._plan_text: Planner = plan_pairs if pairs else plan_singles
+        self._plan_text: Planner = plan_pairs if pairs else partial(plan_singles, fill=fill)
         self._blocks = Blocks(shards, block_tokens=block_tokens, stretch_tokens=stretch_tokens)
         self.window_count = max(1, min(len(self._blocks), round(shards.token_count / window_tokens)))
         self.rows_per_epoch, self.tokens_per_epoch = self._measure(window_tokens // 4)

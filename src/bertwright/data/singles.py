@@ -11,21 +11,31 @@ from bertwright.data.rows import Rows
 from bertwright.data.windows import Text
 
 
-def plan_singles(text: Text, length: int, rng: np.random.Generator) -> Rows:
+def plan_singles(text: Text, length: int, rng: np.random.Generator, *, fill: bool = False) -> Rows:
     """Return the rows of at most `length` - 2 tokens that a window gives, in document order.
 
-    A row takes whole sentences while they fit; a sentence longer than a row is cut. Every token of the window is in
-    exactly one row. The cut is the same each time (`rng` is not used): what differs by epoch is order and masks.
+    A row takes whole sentences while they fit; a sentence longer than a row is cut. With `fill` every sentence is cut
+    that does not fit, so that rows are full but for the first and last of a document. Every token of the window is in
+    exactly one row. Without `fill` the cut is the same each time; with it, the first row of a document that needs more
+    than one is cut short at random, so that the cuts of another epoch fall elsewhere.
     """
     room = length - 2
     ends = text.cumulative[text.firsts[1:]]
     at = text.cumulative[text.firsts[:-1]]
     active = np.arange(text.walked)
-    stretches, starts, stops = [], [], []
+    stretches: list[np.ndarray] = []
+    starts: list[np.ndarray] = []
+    stops: list[np.ndarray] = []
     while active.size:
         start = at[active]
-        whole = text.cumulative[np.searchsorted(text.cumulative, start + room, side="right") - 1]
-        stop = np.minimum(np.where(whole > start, whole, start + room), ends[active])
+        if fill:
+            stop = np.minimum(start + room, ends[active])
+            if not starts:
+                early = start + rng.integers(room // 2, room, size=active.size, endpoint=True)
+                stop = np.where(ends[active] - start > room, early, stop)
+        else:
+            whole = text.cumulative[np.searchsorted(text.cumulative, start + room, side="right") - 1]
+            stop = np.minimum(np.where(whole > start, whole, start + room), ends[active])
         stretches.append(active)
         starts.append(start)
         stops.append(stop)

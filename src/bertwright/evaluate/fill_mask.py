@@ -5,20 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor
 
 from bertwright.errors import UsageError
 from bertwright.evaluate.text_rows import MASK, TextBatch, batches_of, frame
-from bertwright.model.encoder import BertForPreTraining
+from bertwright.model.encoder import Encoder
 from bertwright.tokenizer.load import Tokenizer
 
 Guess = tuple[str, float]
 """A token and its probability."""
 
 
-def fill_mask(
-    model: BertForPreTraining, tokenizer: Tokenizer, texts: Sequence[str], *, top_k: int = 5
-) -> list[list[Guess]]:
+def fill_mask(model: Encoder, tokenizer: Tokenizer, texts: Sequence[str], *, top_k: int = 5) -> list[list[Guess]]:
     """Return for each text, which has one [MASK], the `top_k` likeliest tokens there, likeliest first.
 
     Raises UsageError where a text has no [MASK] or several, and InputError where it is longer than the model reads.
@@ -34,7 +31,7 @@ def fill_mask(
 
 @torch.inference_mode()
 def fill_masks(
-    model: BertForPreTraining, tokenizer: Tokenizer, texts: Sequence[str], *, top_k: int = 5
+    model: Encoder, tokenizer: Tokenizer, texts: Sequence[str], *, top_k: int = 5
 ) -> list[list[list[Guess]]]:
     """Return for each text, and each [MASK] in it, the `top_k` likeliest tokens there, likeliest first.
 
@@ -52,12 +49,10 @@ def fill_masks(
     return answers
 
 
-def _guess(
-    model: BertForPreTraining, tokenizer: Tokenizer, batch: TextBatch, *, top_k: int
-) -> list[tuple[int, list[Guess]]]:
+def _guess(model: Encoder, tokenizer: Tokenizer, batch: TextBatch, *, top_k: int) -> list[tuple[int, list[Guess]]]:
     hidden = model.encode(batch.input_ids, batch.token_type_ids, batch.attention_mask)
     rows, columns = torch.nonzero(batch.input_ids == tokenizer.special.mask, as_tuple=True)
-    logits: Tensor = model.mlm_head(hidden[rows, columns], model.embeddings.words.weight)
+    logits = model.mlm_logits(hidden[rows, columns])
     shares = torch.softmax(logits.float(), dim=-1)[:, : tokenizer.vocab_size]  # rows past it are padding, not tokens
     best = shares.topk(min(top_k, shares.shape[-1]))
     return [

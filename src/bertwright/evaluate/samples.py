@@ -12,7 +12,7 @@ import torch
 from bertwright.corpus.shards import Shards
 from bertwright.evaluate.fill_mask import fill_mask
 from bertwright.evaluate.text_rows import MASK
-from bertwright.model.encoder import BertForPreTraining
+from bertwright.model.encoder import Encoder
 from bertwright.rng import stream
 from bertwright.tokenizer.load import Tokenizer
 
@@ -62,7 +62,7 @@ def _mask_one(shards: Shards, document: int, start: int, end: int, tokenizer: To
 
 
 def predict_samples(
-    model: BertForPreTraining, tokenizer: Tokenizer, samples: list[MaskedSample], *, top_k: int = 5
+    model: Encoder, tokenizer: Tokenizer, samples: list[MaskedSample], *, top_k: int = 5
 ) -> list[dict[str, Any]]:
     """Return for each sample its text, truth and the model's `top_k` guesses as [token, probability] pairs."""
     training = model.training

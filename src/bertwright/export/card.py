@@ -12,22 +12,29 @@ from transformers import pipeline
 fill = pipeline("fill-mask", model="path/to/this/folder")
 ```
 
-It is a plain `BertForPreTraining` of Hugging Face transformers: `AutoModel`, `AutoModelForMaskedLM` and the
-fine-tuning classes load it as they load any BERT."""
+It is a plain `{kind}` of Hugging Face transformers: `AutoModel`, `AutoModelForMaskedLM` and the
+fine-tuning classes load it as they load any other."""
+
+ARCHITECTURES = {
+    "bert": ("A BERT encoder (Devlin et al. 2018)", "BertForPreTraining"),
+    "modern": ("A ModernBERT encoder (Warner et al. 2024)", "ModernBertForMaskedLM"),
+}
+"""What a card says of each architecture, and its class in transformers."""
 
 
 def model_card(name: str, figures: Mapping[str, Any]) -> str:
     """Return a model card in Markdown from the figures of a result.json; what is not known is left out."""
     language = figures.get("language")
+    what, kind = ARCHITECTURES[figures.get("architecture", "bert")]
     head = ["---", *([f"language: {language}"] if language else []), "library_name: transformers"]
     head += ["pipeline_tag: fill-mask", "tags: [bert, fill-mask]", "---"]
     sections = [
         "\n".join(head),
         f"# {name}",
-        "A BERT encoder (Devlin et al. 2018) pre-trained from raw text with bertwright.",
+        f"{what} pre-trained from raw text with bertwright.",
         _table(figures),
         "## Use",
-        USE,
+        USE.format(kind=kind),
         *_samples(figures.get("samples", [])),
         "## Limits",
         "It knows what its training text said and nothing else: expect its gaps and its prejudices. It was judged on "

@@ -1,7 +1,7 @@
-"""Turns a model into a Hugging Face BERT folder and back: the only format models are kept in.
+"""Turns a model into a Hugging Face folder and back: the only format models are kept in.
 
-What is written loads in stock transformers as BertForPreTraining, BertForMaskedLM, AutoModel and so on; what is read
-may be any BERT folder, whatever heads it has.
+What is written loads in stock transformers as BertForPreTraining or ModernBertForMaskedLM, AutoModel and so on; what is
+read may be any BERT or ModernBERT folder, whatever heads it has.
 """
 
 from __future__ import annotations
@@ -19,40 +19,19 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from bertwright.errors import ModelError
-from bertwright.export.names import to_ours, to_theirs
+from bertwright.export.bert import BERT
+from bertwright.export.dialect import Dialect
+from bertwright.export.modern import MODERN
 from bertwright.export.weights import WEIGHTS, read_object, read_tensors
 from bertwright.files import written_aside
 from bertwright.log import note
+from bertwright.model.build import build_encoder
 from bertwright.model.config import ModelConfig
-from bertwright.model.encoder import BertForPreTraining
+from bertwright.model.encoder import Encoder
 from bertwright.tokenizer.load import Tokenizer, load_tokenizer
 
-FIELDS: dict[str, str] = {
-    "vocab_size": "vocab_size",
-    "hidden_size": "hidden_size",
-    "num_hidden_layers": "layers",
-    "num_attention_heads": "heads",
-    "intermediate_size": "intermediate_size",
-    "max_position_embeddings": "max_positions",
-    "type_vocab_size": "type_vocab_size",
-    "hidden_dropout_prob": "dropout",
-    "attention_probs_dropout_prob": "attention_dropout",
-    "layer_norm_eps": "layer_norm_eps",
-    "initializer_range": "initializer_range",
-    "pad_token_id": "pad_token_id",
-}
-"""Hugging Face's name of each setting, and ours."""
-
-MUST_BE: dict[str, object] = {
-    "hidden_act": "gelu",
-    "position_embedding_type": "absolute",
-    "is_decoder": False,
-    "add_cross_attention": False,
-}
-"""Settings of a config.json with one supported value, which is also what their absence means."""
-
-HEADS = ("pooler.", "mlm_head.", "nsp_head.")
-"""What a folder may lack: encoders fine-tuned or saved alone do not keep the pre-training heads."""
+DIALECTS: dict[str, Dialect] = {dialect.model_type: dialect for dialect in (BERT, MODERN)}
+"""What can be read and written, by the model_type of config.json."""
 
 BESIDE = ("vocab.txt", "special_tokens_map.json", "tokenizer_config.json")
 """Files of a tokenizer folder that travel with its tokenizer.json."""
@@ -70,8 +49,8 @@ class LoadReport:
     unused: tuple[str, ...]
 
 
-def save_model(model: BertForPreTraining, tokenizer: Path, out: Path, *, card: str | None = None) -> None:
-    """Write `model` to the folder `out` as Hugging Face's BertForPreTraining, whole or not at all.
+def save_model(model: Encoder, tokenizer: Path, out: Path, *, card: str | None = None) -> None:
+    """Write `model` to the folder `out` as its Hugging Face class, whole or not at all.
 
     `tokenizer` is a tokenizer.json or a folder that has one; it is copied byte for byte. `card` becomes README.md.
     The tied decoder is left out, as transformers does. Raises ModelError where the tokenizer has more tokens than the
@@ -79,18 +58,18 @@ def save_model(model: BertForPreTraining, tokenizer: Path, out: Path, *, card: s
     """
     words = load_tokenizer(tokenizer)
     _check_vocabulary(words, model.config, place=str(words.path))
+    dialect = next(dialect for dialect in DIALECTS.values() if isinstance(model.config, dialect.config))
     with written_aside(out) as folder:
         folder.mkdir()
-        tensors = {to_theirs(name): tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
-        save_file(tensors, folder / WEIGHTS, metadata={"format": "pt"})
-        _write_json(folder / "config.json", _their_config(model.config))
-        _write_tokenizer(words, model.config, folder)
+        save_file(_their_tensors(model, dialect), folder / WEIGHTS, metadata={"format": "pt"})
+        _write_json(folder / "config.json", _their_config(model.config, dialect, words))
+        _write_tokenizer(words, model.config, dialect, folder)
         if card is not None:
             (folder / "README.md").write_text(card, encoding="utf-8")
 
 
-def load_model(folder: Path) -> BertForPreTraining:
-    """Return the model of a Hugging Face BERT folder, in evaluation mode, on the CPU, in float32.
+def load_model(folder: Path) -> Encoder:
+    """Return the model of a Hugging Face BERT or ModernBERT folder, in evaluation mode, on the CPU, in float32.
 
     Weights of missing heads are drawn at random, and a note says so. Raises ModelError as `read_model` does.
 
@@ -104,106 +83,119 @@ def load_model(folder: Path) -> BertForPreTraining:
     return model
 
 
-def read_model(folder: Path) -> tuple[BertForPreTraining, LoadReport]:
-    """Return the model of a Hugging Face BERT folder, in evaluation mode, and what did not match.
+def read_model(folder: Path) -> tuple[Encoder, LoadReport]:
+    """Return the model of a Hugging Face BERT or ModernBERT folder, in evaluation mode, and what did not match.
 
-    Raises ModelError where the folder is not a whole BERT of the kind supported (absolute positions, GELU), its weights
-    do not fit its config.json, or its tokenizer has more tokens than the model.
+    Raises ModelError where the folder is not a whole model of the kinds supported (see the dialects' `must_be`), its
+    weights do not fit its config.json, or its tokenizer has more tokens than the model.
     """
     if not folder.is_dir():
         raise ModelError(f"{folder} is not a folder; give a Hugging Face BERT folder")
-    config = _our_config(folder)
+    dialect, config = _our_config(folder)
     if (folder / "tokenizer.json").is_file():
         _check_vocabulary(load_tokenizer(folder), config, place=str(folder))
-    model = BertForPreTraining(config)
+    model = build_encoder(config)
     theirs = read_tensors(folder)
-    _refuse_untied(theirs, folder)
-    report = _fill(model, theirs, folder)
+    _refuse_untied(theirs, dialect, folder)
+    report = _fill(model, theirs, dialect, folder)
     return model.eval(), report
 
 
-def _fill(model: BertForPreTraining, theirs: dict[str, Tensor], folder: Path) -> LoadReport:
+def _fill(model: Encoder, theirs: dict[str, Tensor], dialect: Dialect, folder: Path) -> LoadReport:
     wanted = model.state_dict()
     found: dict[str, Tensor] = {}
     unused: list[str] = []
     for name, tensor in theirs.items():
-        ours = to_ours(name)
-        if ours is not None and ours.startswith("blocks.") and ours not in wanted:
+        ours = dialect.to_ours(name)
+        strange = [part for part in ours if part not in wanted]
+        if any(part.startswith("blocks.") for part in strange):
             raise ModelError(
                 f"{folder} holds {name}, which its config.json ({model.config.layers} layers) has no place for; "
                 "mend the config or the weights"
             )
-        if ours is None or ours not in wanted:
+        if not ours or strange:
             unused.append(name)
             continue
-        if tensor.shape != wanted[ours].shape:
+        shape = list(wanted[ours[0]].shape)
+        shape[0] *= len(ours)
+        if list(tensor.shape) != shape:
             raise ModelError(
-                f"{name} in {folder} has shape {list(tensor.shape)} but its config.json asks for "
-                f"{list(wanted[ours].shape)}; mend the config or the weights"
+                f"{name} in {folder} has shape {list(tensor.shape)} but its config.json asks for {shape}; "
+                "mend the config or the weights"
             )
-        found[ours] = tensor.to(torch.float32)
+        found.update(zip(ours, tensor.to(torch.float32).chunk(len(ours)), strict=True))
     missing = [name for name in wanted if name not in found]
-    lost = [name for name in missing if not name.startswith(HEADS)]
+    lost = [name for name in missing if not name.startswith(dialect.heads)]
     if lost:
         raise ModelError(
-            f"{folder} lacks {len(lost)} weights of the encoder, such as {to_theirs(lost[0])}; "
-            "give a whole Hugging Face BERT folder"
+            f"{folder} lacks {len(lost)} weights of the encoder, such as {dialect.to_theirs(lost[0])}; "
+            "give a whole Hugging Face folder"
         )
     model.load_state_dict(found, strict=False)
     return LoadReport(initialised=tuple(missing), unused=tuple(unused))
 
 
-def _refuse_untied(theirs: dict[str, Tensor], folder: Path) -> None:
-    decoder = theirs.pop("cls.predictions.decoder.weight", None)
-    words = theirs.get("bert.embeddings.word_embeddings.weight")
+def _their_tensors(model: Encoder, dialect: Dialect) -> dict[str, Tensor]:
+    """Return the weights under their names; several of ours that stand in one of theirs are stacked in our order."""
+    stacks: dict[str, list[Tensor]] = {}
+    for name, tensor in model.state_dict().items():
+        stacks.setdefault(dialect.to_theirs(name), []).append(tensor.detach().cpu())
+    return {name: torch.cat(parts) if len(parts) > 1 else parts[0].contiguous() for name, parts in stacks.items()}
+
+
+def _refuse_untied(theirs: dict[str, Tensor], dialect: Dialect, folder: Path) -> None:
+    decoder, words = theirs.pop(dialect.decoder, None), theirs.get(dialect.words)
     if decoder is not None and words is not None and not torch.equal(decoder, words):
         raise ModelError(
             f"the output matrix of {folder} differs from its word embeddings; only tied models are supported"
         )
 
 
-def _our_config(folder: Path) -> ModelConfig:
+def _our_config(folder: Path) -> tuple[Dialect, ModelConfig]:
     values = read_object(folder / "config.json")
     kind = values.get("model_type")
-    if kind != "bert":
-        raise ModelError(f"{folder} holds a model of type {kind!r}; only 'bert' is supported")
-    for name, supported in MUST_BE.items():
+    if kind not in DIALECTS:
+        known = " and ".join(repr(name) for name in DIALECTS)
+        raise ModelError(f"{folder} holds a model of type {kind!r}; only {known} are supported")
+    dialect = DIALECTS[kind]
+    for name, supported in dialect.must_be.items():
         if values.get(name, supported) != supported:
             raise ModelError(f"{folder}/config.json has {name} {values[name]!r}; only {supported!r} is supported")
-    given = {ours: values[theirs] for theirs, ours in FIELDS.items() if values.get(theirs) is not None}
+    values = {**dialect.absent, **values}
+    given = {ours: values[theirs] for theirs, ours in dialect.fields.items() if values.get(theirs) is not None}
     try:
-        return ModelConfig.model_validate(given)
+        return dialect, dialect.config.model_validate(given | dialect.read_extra(values))
     except ValidationError as error:
         problem = error.errors()[0]
         place = ".".join(str(part) for part in problem["loc"])
-        theirs = next((theirs for theirs, ours in FIELDS.items() if ours == place), place)
+        theirs = next((theirs for theirs, ours in dialect.fields.items() if ours == place), place)
         raise ModelError(f"{folder}/config.json: {theirs} {problem['msg']}; mend it".replace("  ", " ")) from error
 
 
-def _their_config(config: ModelConfig) -> dict[str, Any]:
+def _their_config(config: ModelConfig, dialect: Dialect, tokenizer: Tokenizer) -> dict[str, Any]:
     fixed: dict[str, Any] = {
-        "architectures": ["BertForPreTraining"],
-        "model_type": "bert",
-        **MUST_BE,
+        "architectures": [dialect.written_as],
+        "model_type": dialect.model_type,
+        **dialect.must_be,
         "tie_word_embeddings": True,
-        "use_cache": True,
         "dtype": "float32",
     }
-    return fixed | {theirs: getattr(config, ours) for theirs, ours in FIELDS.items()}
+    named = {theirs: getattr(config, ours) for theirs, ours in dialect.fields.items()}
+    return fixed | named | dialect.write_extra(config, tokenizer.special)
 
 
-def _write_tokenizer(tokenizer: Tokenizer, config: ModelConfig, folder: Path) -> None:
+def _write_tokenizer(tokenizer: Tokenizer, config: ModelConfig, dialect: Dialect, folder: Path) -> None:
+    """Copy the tokenizer, and say in its config which of its outputs the model reads."""
     shutil.copyfile(tokenizer.path, folder / "tokenizer.json")
     for name in _present(tokenizer.path.parent, BESIDE):
         shutil.copyfile(tokenizer.path.parent / name, folder / name)
-    if not (folder / "tokenizer_config.json").is_file():
-        special = {
-            f"{kind}_token": tokenizer.tokens[getattr(tokenizer.special, kind)]
-            for kind in ("pad", "unk", "cls", "sep", "mask")
-        }
-        fixed = {"tokenizer_class": "PreTrainedTokenizerFast", "model_max_length": config.max_positions}
-        inputs = {"model_input_names": ["input_ids", "token_type_ids", "attention_mask"]}
-        _write_json(folder / "tokenizer_config.json", fixed | inputs | special)
+    special = {
+        f"{kind}_token": tokenizer.tokens[getattr(tokenizer.special, kind)]
+        for kind in ("pad", "unk", "cls", "sep", "mask")
+    }
+    file = folder / "tokenizer_config.json"
+    kept = read_object(file) if file.is_file() else {"tokenizer_class": "PreTrainedTokenizerFast", **special}
+    _write_json(file, kept | {"model_max_length": config.max_positions, "model_input_names": list(dialect.inputs)})
 
 
 def _present(folder: Path, names: Iterable[str]) -> list[str]:

@@ -1,1 +1,1 @@
-"""Turns token ids into hidden states and scores: BERT (Devlin 2018) as plain modules."""
+"""Turns token ids into hidden states and scores: BERT (Devlin 2018) and ModernBERT (Warner 2024) as plain modules."""

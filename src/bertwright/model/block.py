@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from bertwright.model.attention import Attention
-from bertwright.model.config import ModelConfig
+from bertwright.model.config import BertConfig
 from bertwright.model.dropout import Dropout
 from bertwright.model.linear import Linear
 
@@ -14,9 +14,9 @@ from bertwright.model.linear import Linear
 class Block(nn.Module):
     """Post-LayerNorm Transformer block (Vaswani 2017) with an exact GELU (Hendrycks and Gimpel 2016)."""
 
-    def __init__(self, config: ModelConfig) -> None:
+    def __init__(self, config: BertConfig) -> None:
         super().__init__()
-        self.attention = Attention(config)
+        self.attention = Attention(config, bias=True)
         self.attention_norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
         self.inner = Linear(config.hidden_size, config.intermediate_size)
         self.outer = Linear(config.intermediate_size, config.hidden_size)

@@ -1,30 +1,28 @@
-"""Says how large a model is: the settings, the named sizes, and what a step of a given size costs to compute.
+"""Says how large a model is: the settings of both architectures, the named sizes, and what a step of one costs.
 
-Sizes are those of Devlin et al. (2018) and Turc et al. (2019): heads of 64 units, an inner layer four times as wide.
+BERT's sizes are those of Devlin et al. (2018) and Turc et al. (2019): heads of 64 units, an inner layer four times as
+wide. The large sizes of `modern` are those of ModernBERT (Warner et al., 2024); its small ones have BERT's depth and a
+gated inner layer twice as wide, which makes a block a sixth cheaper than BERT's.
 """
 
 from __future__ import annotations
 
-from typing import Any, Self
+from typing import Any, ClassVar, Self, overload
 
 from pydantic import Field, model_validator
 
 from bertwright.config import Section
 from bertwright.errors import ConfigError
 
-SIZES: dict[str, tuple[int, int, int, int]] = {
-    # name: (layers, hidden_size, heads, intermediate_size)
-    "tiny": (2, 128, 2, 512),
-    "mini": (4, 256, 4, 1024),
-    "small": (4, 512, 8, 2048),
-    "medium": (8, 512, 8, 2048),
-    "base": (12, 768, 12, 3072),
-    "large": (24, 1024, 16, 4096),
-}
+Size = tuple[int, int, int, int]
+"""(layers, hidden_size, heads, intermediate_size)."""
 
 
 class ModelConfig(Section):
-    """The shape of a BERT model; the defaults are those published in 2018."""
+    """The shape of an encoder: what both architectures have."""
+
+    sizes: ClassVar[dict[str, Size]]
+    """The named sizes of the architecture."""
 
     vocab_size: int = Field(ge=1)
     """Words of the vocabulary, unused ones included."""
@@ -38,13 +36,11 @@ class ModelConfig(Section):
     """Width of the inner layer of a block."""
     max_positions: int = Field(default=512, ge=1)
     """Longest row of tokens the model can read."""
-    type_vocab_size: int = Field(default=2, ge=1)
-    """Kinds of segments (A and B)."""
-    dropout: float = Field(default=0.1, ge=0, lt=1)
-    """Share of hidden units dropped after the embeddings and at the end of both halves of a block."""
-    attention_dropout: float = Field(default=0.1, ge=0, lt=1)
-    """Share of attention probabilities dropped."""
-    layer_norm_eps: float = Field(default=1e-12, gt=0)
+    dropout: float = Field(default=0.0, ge=0, lt=1)
+    """Share of hidden units dropped while training."""
+    attention_dropout: float = Field(default=0.0, ge=0, lt=1)
+    """Share of attention probabilities dropped while training."""
+    layer_norm_eps: float = Field(default=1e-5, gt=0)
     """What keeps a LayerNorm from dividing by zero."""
     initializer_range: float = Field(default=0.02, gt=0)
     """Standard deviation of the truncated normal that matrices and embeddings are drawn from."""
@@ -57,52 +53,150 @@ class ModelConfig(Section):
             raise ValueError(f"hidden_size {self.hidden_size} is not a multiple of heads {self.heads}")
         return self
 
+    @property
+    def block_weights(self) -> int:
+        """Weights of a block that every token is multiplied by."""
+        raise NotImplementedError
 
-def named_size(name: str, *, vocab_size: int, **over: Any) -> ModelConfig:
-    """Return the settings of one of SIZES, with other fields laid over; raises ConfigError for an unknown name.
+    @property
+    def row_weights(self) -> int:
+        """Weights outside the blocks that one token a row is multiplied by."""
+        return 0
+
+    @property
+    def widest_product(self) -> int:
+        """Columns of the widest product of a block with the hidden states: query, key and value, or the inner layer."""
+        raise NotImplementedError
+
+
+class BertConfig(ModelConfig):
+    """The shape of a BERT model; the defaults are those published in 2018."""
+
+    sizes: ClassVar[dict[str, Size]] = {
+        "tiny": (2, 128, 2, 512),
+        "mini": (4, 256, 4, 1024),
+        "small": (4, 512, 8, 2048),
+        "medium": (8, 512, 8, 2048),
+        "base": (12, 768, 12, 3072),
+        "large": (24, 1024, 16, 4096),
+    }
+
+    type_vocab_size: int = Field(default=2, ge=1)
+    """Kinds of segments (A and B)."""
+    dropout: float = Field(default=0.1, ge=0, lt=1)
+    """Share of hidden units dropped after the embeddings and at the end of both halves of a block."""
+    attention_dropout: float = Field(default=0.1, ge=0, lt=1)
+    """Share of attention probabilities dropped."""
+    layer_norm_eps: float = Field(default=1e-12, gt=0)
+    """What keeps a LayerNorm from dividing by zero."""
+
+    @property
+    def block_weights(self) -> int:
+        """q, k, v, out; into the inner layer and out of it."""
+        return 4 * self.hidden_size**2 + 2 * self.hidden_size * self.intermediate_size
+
+    @property
+    def row_weights(self) -> int:
+        """Pooler and next-sentence head."""
+        return self.hidden_size**2 + 2 * self.hidden_size
+
+    @property
+    def widest_product(self) -> int:
+        """Query, key and value together, or the inner layer."""
+        return max(3 * self.hidden_size, self.intermediate_size)
+
+
+class ModernConfig(ModelConfig):
+    """The shape of a ModernBERT model: rotary positions, gated inner layer, no biases."""
+
+    sizes: ClassVar[dict[str, Size]] = {
+        "tiny": (2, 128, 2, 256),
+        "mini": (4, 256, 4, 512),
+        "small": (4, 512, 8, 1024),
+        "medium": (8, 512, 8, 1024),
+        "base": (22, 768, 12, 1152),
+        "large": (28, 1024, 16, 2624),
+    }
+
+    global_every: int = Field(default=1, ge=1)
+    """Every which block looks at the whole row, counted from the first; the others look around themselves."""
+    local_window: int = Field(default=128, ge=2)
+    """Tokens a local block sees, half of them on either side."""
+    global_theta: float = Field(default=10_000.0, gt=0)
+    """Base of the rotary frequencies of global blocks."""
+    local_theta: float = Field(default=10_000.0, gt=0)
+    """Base of the rotary frequencies of local blocks."""
+
+    @model_validator(mode="after")
+    def _heads_are_even(self) -> Self:
+        if self.hidden_size // self.heads % 2:
+            raise ValueError(
+                f"heads of {self.hidden_size // self.heads} units cannot be rotated in pairs; make it even"
+            )
+        return self
+
+    def is_global(self, block: int) -> bool:
+        """Say whether `block` (from 0) looks at the whole row."""
+        return block % self.global_every == 0
+
+    @property
+    def block_weights(self) -> int:
+        """q, k, v, out; into the inner layer and its gate, and out of it."""
+        return 4 * self.hidden_size**2 + 3 * self.hidden_size * self.intermediate_size
+
+    @property
+    def widest_product(self) -> int:
+        """Query, key and value together, or the inner layer and its gate."""
+        return max(3 * self.hidden_size, 2 * self.intermediate_size)
+
+
+CONFIGS: dict[str, type[ModelConfig]] = {"bert": BertConfig, "modern": ModernConfig}
+"""The settings of each architecture, by name."""
+
+
+@overload
+def named_size(name: str, *, vocab_size: int, architecture: str, **over: Any) -> ModelConfig: ...
+
+
+@overload
+def named_size(name: str, *, vocab_size: int, **over: Any) -> BertConfig: ...
+
+
+def named_size(name: str, *, vocab_size: int, architecture: str = "bert", **over: Any) -> ModelConfig:
+    """Return the settings of a named size of an architecture, with other fields laid over; raises ConfigError.
 
     >>> named_size("mini", vocab_size=8192).hidden_size
     256
     """
-    if name not in SIZES:
-        raise ConfigError(f"unknown size {name!r}; the sizes are {', '.join(SIZES)}")
-    layers, hidden_size, heads, intermediate_size = SIZES[name]
+    if architecture not in CONFIGS:
+        raise ConfigError(f"unknown architecture {architecture!r}; known: {', '.join(CONFIGS)}")
+    kind = CONFIGS[architecture]
+    if name not in kind.sizes:
+        raise ConfigError(f"unknown size {name!r}; the sizes are {', '.join(kind.sizes)}")
+    layers, hidden_size, heads, intermediate_size = kind.sizes[name]
     fields = {
         "layers": layers,
         "hidden_size": hidden_size,
         "heads": heads,
         "intermediate_size": intermediate_size,
     }
-    return ModelConfig(vocab_size=vocab_size, **(fields | over))
-
-
-def parameter_count(config: ModelConfig) -> int:
-    """Return the number of weights of a BertForPreTraining of this shape, the tied ones counted once."""
-    width, inner = config.hidden_size, config.intermediate_size
-    norm = 2 * width
-    embeddings = (config.vocab_size + config.max_positions + config.type_vocab_size) * width + norm
-    attention = 4 * (width * width + width) + norm
-    mlp = (width * inner + inner) + (inner * width + width) + norm
-    pooler = width * width + width
-    mlm_head = (width * width + width) + norm + config.vocab_size
-    nsp_head = 2 * width + 2
-    return embeddings + config.layers * (attention + mlp) + pooler + mlm_head + nsp_head
+    return kind(vocab_size=vocab_size, **(fields | over))
 
 
 def training_flops(config: ModelConfig, *, rows: int, length: int, masked: int) -> int:
     """Return the useful floating-point operations of one step (forward and backward) over a batch.
 
-    With T = rows x length tokens, width H, inner width I, vocabulary V and `masked` slots a row, the forward pass is
+    With T = rows x length tokens, width H, vocabulary V and `masked` slots a row, the forward pass is
 
-        layers x (8 T H^2  +  4 T H I  +  4 T length H)      q, k, v, out; the inner layer; scores and values
-        + 2 rows H^2 + 4 rows H                              pooler and next-sentence head
+        layers x (2 T block_weights  +  4 T length H)        the matrices of a block; scores and values
+        + 2 rows row_weights                                 pooler and next-sentence head (BERT)
         + 2 rows masked (H^2 + H V)                          MLM transform and vocabulary, at masked positions alone
 
     counting two operations for a multiply and add, matrix products only; the backward pass costs twice that. Padding
-    counts as computed, since it is; recomputation would not count, since it is no use to anyone.
+    counts as computed, since it is; recomputation would not count, since it is no use to anyone. Local attention counts
+    as it is computed, over the whole row.
     """
-    width, inner, tokens = config.hidden_size, config.intermediate_size, rows * length
-    block = 8 * tokens * width * width + 4 * tokens * width * inner + 4 * tokens * length * width
-    sentence = 2 * rows * width * width + 4 * rows * width
+    width, tokens = config.hidden_size, rows * length
+    block = 2 * tokens * config.block_weights + 4 * tokens * length * width
     vocabulary = 2 * rows * masked * width * (width + config.vocab_size)
-    return 3 * (config.layers * block + sentence + vocabulary)
+    return 3 * (config.layers * block + 2 * rows * config.row_weights + vocabulary)

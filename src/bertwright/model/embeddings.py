@@ -5,14 +5,14 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from bertwright.model.config import ModelConfig
+from bertwright.model.config import BertConfig
 from bertwright.model.dropout import Dropout
 
 
 class Embeddings(nn.Module):
     """Word, position and token-type embeddings."""
 
-    def __init__(self, config: ModelConfig) -> None:
+    def __init__(self, config: BertConfig) -> None:
         super().__init__()
         self.words = nn.Embedding(config.vocab_size, config.hidden_size)
         self.positions = nn.Embedding(config.max_positions, config.hidden_size)

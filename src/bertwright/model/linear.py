@@ -12,16 +12,18 @@ from torch.nn import functional
 
 
 class Linear(nn.Linear):
-    """`torch.nn.Linear` with a bias, computed as a product and an addition."""
+    """`torch.nn.Linear`, computed as a product and an addition."""
 
     def forward(self, input: Tensor) -> Tensor:
         """Return [..., out_features] from [..., in_features]."""
         return linear(input, self.weight, self.bias)
 
 
-def linear(values: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """Return values [..., I] times the transpose of weight [O, I], plus bias [O]."""
+def linear(values: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """Return values [..., I] times the transpose of weight [O, I], plus bias [O] where there is one."""
     products = functional.linear(values, weight)
+    if bias is None:
+        return products
     bias = bias.to(products.dtype)
     if products.ndim == 3:  # one bias a row, so that autograd sums in two stages
         bias = bias.expand(products.shape[0], 1, -1)

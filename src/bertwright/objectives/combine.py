@@ -13,7 +13,7 @@ from pydantic import Field, model_validator
 from torch import Tensor
 
 from bertwright.config import Section
-from bertwright.errors import DataError
+from bertwright.errors import DataError, ModelError
 from bertwright.objectives.mlm import MaskedLanguageModel
 from bertwright.objectives.nsp import next_sentence_sums
 from bertwright.types import Batch, Example, Scores
@@ -24,6 +24,9 @@ class ObjectiveConfig(Section):
 
     mask_rate: float = Field(default=0.15, gt=0.0, lt=1.0)
     """Share of a row's tokens that are asked about."""
+    final_mask_rate: float | None = Field(default=None, gt=0.0, lt=1.0)
+    """That share at the end of the run, reached linearly; the same throughout where not given. Held-out text is always
+    asked about at this one."""
     whole_word: bool = False
     """Ask about whole words instead of single tokens."""
     next_sentence: bool = True
@@ -76,11 +79,15 @@ class Objective(Protocol):
     def pairs(self) -> bool:
         """Whether batches must be of sentence pairs."""
 
-    def masked_slots(self, length: int) -> int:
-        """Return M, the slots of a row of `length` tokens."""
+    @property
+    def changing(self) -> bool:
+        """Whether M changes along a run."""
 
-    def corrupt(self, batch: Batch, generator: torch.Generator) -> Example:
-        """Return what the model sees and what it is asked, from `generator` alone."""
+    def masked_slots(self, length: int, progress: float = 1.0) -> int:
+        """Return M, the slots of a row of `length` tokens at `progress` in [0, 1] of a run."""
+
+    def corrupt(self, batch: Batch, generator: torch.Generator, progress: float = 1.0) -> Example:
+        """Return what the model sees and what it is asked at `progress` of a run, drawn from `generator` alone."""
 
     def loss(self, scores: Scores, example: Example) -> LossParts:
         """Return the loss; it can be compiled as one graph with the model."""
@@ -93,15 +100,20 @@ class PretrainingObjective:
     mlm: MaskedLanguageModel
     pairs: bool
 
-    def masked_slots(self, length: int) -> int:
-        """Return M, the slots of a row of `length` tokens."""
-        return self.mlm.masked_slots(length)
+    @property
+    def changing(self) -> bool:
+        """Whether M changes along a run."""
+        return self.mlm.final_rate is not None
 
-    def corrupt(self, batch: Batch, generator: torch.Generator) -> Example:
+    def masked_slots(self, length: int, progress: float = 1.0) -> int:
+        """Return M, the slots of a row of `length` tokens at `progress` in [0, 1] of a run."""
+        return self.mlm.masked_slots(length, progress)
+
+    def corrupt(self, batch: Batch, generator: torch.Generator, progress: float = 1.0) -> Example:
         """Return the batch with tokens hidden; raises DataError where pairs are needed and it has none."""
         if self.pairs and batch.next_label is None:
             raise DataError("next sentence prediction was given rows of one segment; draw them with pairs=True")
-        return self.mlm.corrupt(batch, generator)
+        return self.mlm.corrupt(batch, generator, progress)
 
     def loss(self, scores: Scores, example: Example) -> LossParts:
         """Return the mean loss of the masked tokens, plus the mean loss of the pairs, and the sums behind them."""
@@ -111,6 +123,8 @@ class PretrainingObjective:
         if not self.pairs or example.next_label is None:
             zero = torch.zeros_like(masked.count)
             return LossParts(total, masked.loss, masked.count, masked.correct, zero, zero, zero)
+        if scores.nsp is None:
+            raise ModelError("next sentence prediction needs a model with a next-sentence head; train masking alone")
         pairs = next_sentence_sums(scores.nsp, example.next_label)
         return LossParts(
             total + pairs.loss / rows, masked.loss, masked.count, masked.correct, pairs.loss, pairs.correct, rows
@@ -123,6 +137,7 @@ def build_objective(config: ObjectiveConfig, *, vocab_size: int, mask_id: int) -
         vocab_size=vocab_size,
         mask_id=mask_id,
         rate=config.mask_rate,
+        final_rate=config.final_mask_rate,
         whole_word=config.whole_word,
         mask_share=config.mask_share,
         random_share=config.random_share,

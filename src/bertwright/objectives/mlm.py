@@ -31,17 +31,26 @@ class MaskedLanguageModel:
     vocab_size: int
     mask_id: int
     rate: float = 0.15
+    final_rate: float | None = None
     whole_word: bool = False
     mask_share: float = 0.8
     random_share: float = 0.1
 
-    def masked_slots(self, length: int) -> int:
-        """Return M, the slots of a row of `length` tokens."""
-        return masked_slots(length, self.rate)
+    def rate_at(self, progress: float) -> float:
+        """Return the share of tokens asked about at `progress` in [0, 1] of a run: a straight line to `final_rate`.
 
-    def corrupt(self, batch: Batch, generator: torch.Generator) -> Example:
+        Ankner et al. (2024), "Dynamic Masking Rate Schedules for MLM Pretraining".
+        """
+        return self.rate if self.final_rate is None else self.rate + progress * (self.final_rate - self.rate)
+
+    def masked_slots(self, length: int, progress: float) -> int:
+        """Return M, the slots of a row of `length` tokens."""
+        return masked_slots(length, self.rate_at(progress))
+
+    def corrupt(self, batch: Batch, generator: torch.Generator, progress: float) -> Example:
         """Return the batch with tokens hidden and what is asked about them."""
-        positions, weights = select_tokens(batch, rate=self.rate, whole_word=self.whole_word, generator=generator)
+        rate = self.rate_at(progress)
+        positions, weights = select_tokens(batch, rate=rate, whole_word=self.whole_word, generator=generator)
         input_ids = corrupt_tokens(
             batch.input_ids,
             positions,

@@ -1,12 +1,17 @@
-"""Judges a pre-trained model on text it has not seen: held-out MLM loss and accuracy, or next-sentence accuracy."""
+"""Judges a pre-trained model: held-out masked words, next sentences, or which of two sentences it finds likelier."""
 
 from __future__ import annotations
 
+import json
+from collections import defaultdict
 from pathlib import Path
+from statistics import mean
 
+from bertwright.corpus.inputs import read_blocks
 from bertwright.corpus.shards import Shards, read_manifest
-from bertwright.errors import DataError, UsageError
+from bertwright.errors import CorpusError, DataError, UsageError
 from bertwright.evaluate.held_out import held_out_figures
+from bertwright.evaluate.minimal_pairs import prefers_first
 from bertwright.export.huggingface import load_model
 from bertwright.files import sha256_of
 from bertwright.log import print_facts
@@ -15,7 +20,7 @@ from bertwright.recipes.parts import EVALUATION_ROWS, fixed_examples
 from bertwright.tokenizer.load import load_tokenizer
 from bertwright.train.precision import pick_device
 
-KINDS = ("mlm", "nsp")
+KINDS = ("mlm", "nsp", "minimal-pairs")
 
 
 def evaluate(
@@ -31,12 +36,23 @@ def evaluate(
     """Return the figures of a MODEL folder on a split of a DATA folder, with fixed rows and masks, in float32.
 
     `kind` "mlm" packs full sentences of one document into rows of `length`; "nsp" makes sentence pairs and also gives
-    the MLM figures on them. Up to `rows` rows, at most one pass. Raises UsageError for another kind and DataError where
-    model and data have different tokenizers.
+    the MLM figures on them. Up to `rows` rows, at most one pass. For "minimal-pairs" `data` is a .jsonl file of "good"
+    and "bad" sentences (see `evaluate_pairs`). Raises UsageError for another kind and DataError where model and data
+    have different tokenizers.
     """
     if kind not in KINDS:
         raise UsageError(f"nothing called {kind!r} can be evaluated; known: {', '.join(KINDS)}")
     model, data = Path(model), Path(data)
+    if kind == "minimal-pairs":
+        return evaluate_pairs(model, data)
+    config = ObjectiveConfig(next_sentence=kind == "nsp", whole_word=whole_word)
+    return evaluate_held_out(model, data, config, split=split, length=length, rows=rows)
+
+
+def evaluate_held_out(
+    model: Path, data: Path, config: ObjectiveConfig, *, split: str, length: int, rows: int
+) -> dict[str, float]:
+    """Return the figures of an objective on a split, as `evaluate` does for "mlm" and "nsp"."""
     tokenizer, manifest = load_tokenizer(model), read_manifest(data)
     if sha256_of(tokenizer.path) != manifest["tokenizer"]["sha256"]:
         raise DataError(
@@ -46,11 +62,7 @@ def evaluate(
     network = load_model(model).to(device)
     if length > network.config.max_positions:
         raise UsageError(f"--length {length} is past the model's {network.config.max_positions} positions")
-    objective = build_objective(
-        ObjectiveConfig(next_sentence=kind == "nsp", whole_word=whole_word),
-        vocab_size=network.config.vocab_size,
-        mask_id=tokenizer.special.mask,
-    )
+    objective = build_objective(config, vocab_size=network.config.vocab_size, mask_id=tokenizer.special.mask)
     examples = fixed_examples(Shards.open(data, split), tokenizer, objective, length=length, rows=rows)
     figures = held_out_figures(network, objective, examples, device=device)
     shown = {name.replace("_", " "): f"{value:.4f}" for name, value in figures.items()}
@@ -59,3 +71,40 @@ def evaluate(
         f"{model} on {data} ({split}, {len(examples) * EVALUATION_ROWS:,} rows of {length})", {**shown, **entropy}
     )
     return figures
+
+
+def evaluate_pairs(model: Path, file: Path) -> dict[str, float]:
+    """Return how often a model finds the good sentence likelier than the bad one: over all pairs, and by field.
+
+    `file` is JSON lines (also .gz or .zst) with "good" and "bad", and "field" or "paradigm" where there are several,
+    as BLiMP is distributed. The whole is the mean over paradigms, as BLiMP reports it. Raises CorpusError.
+    """
+    pairs = read_pairs(file)
+    network, tokenizer = load_model(model).to(pick_device()), load_tokenizer(model)
+    right = prefers_first(network, tokenizer, [(pair["good"], pair["bad"]) for pair in pairs])
+    by_paradigm, by_field = defaultdict(list), defaultdict(list)
+    for pair, good in zip(pairs, right.tolist(), strict=True):
+        by_paradigm[pair.get("paradigm", "")].append(good)
+        by_field[pair.get("field", "")].append(good)
+    overall = mean(mean(part) for part in by_paradigm.values())
+    figures = {"accuracy": overall, **{name: mean(part) for name, part in sorted(by_field.items()) if name}}
+    shown = {name.replace("_", " "): f"{value:.1%}" for name, value in figures.items()}
+    print_facts(f"{model} on {file}: {len(pairs):,} pairs, {len(by_paradigm)} paradigms (chance: 50%)", shown)
+    return figures
+
+
+def read_pairs(file: Path) -> list[dict[str, str]]:
+    """Return the objects of a JSON-lines file of pairs; raises CorpusError naming the line that is none."""
+    lines = (line for block in read_blocks(file) for line in block.data.splitlines())
+    pairs: list[dict[str, str]] = []
+    for number, line in enumerate(lines, start=1):
+        try:
+            pair = json.loads(line)
+            pairs.append(pair | {"good": str(pair["good"]), "bad": str(pair["bad"])})
+        except (ValueError, TypeError, KeyError) as error:
+            raise CorpusError(
+                f'{file} line {number} should be an object with "good" and "bad" sentences ({error})'
+            ) from error
+    if not pairs:
+        raise CorpusError(f'{file} is empty; give JSON lines with "good" and "bad" sentences')
+    return pairs

@@ -12,19 +12,23 @@ from typing import Any, Literal
 import torch
 
 from bertwright.corpus.shards import Shards, read_manifest
+from bertwright.data.ahead import DrawnAhead
 from bertwright.data.batches import BatchSource
 from bertwright.data.pairs import why_no_pairs
 from bertwright.errors import DataError
 from bertwright.evaluate.held_out import hold_out
 from bertwright.files import sha256_of
 from bertwright.log import note
-from bertwright.model.config import ModelConfig, named_size, training_flops
-from bertwright.model.encoder import BertForPreTraining
+from bertwright.model.bert import BertForPreTraining
+from bertwright.model.build import build_encoder
+from bertwright.model.config import ModelConfig, training_flops
+from bertwright.model.encoder import Encoder
 from bertwright.model.init import sinusoids
 from bertwright.objectives.combine import Objective, build_objective
 from bertwright.recipes.settings import PretrainConfig
 from bertwright.rng import key_of
 from bertwright.tokenizer.load import Tokenizer, load_tokenizer
+from bertwright.train.average import Average
 from bertwright.train.loop import PhaseSource
 from bertwright.train.optim import build_optimizers
 from bertwright.train.precision import autocast, matmul_rate, pick_device, resolve_precision, try_compiled
@@ -49,8 +53,9 @@ class Parts:
     manifest: dict[str, Any]
     tokenizer: Tokenizer
     shape: ModelConfig
-    model: BertForPreTraining
+    model: Encoder
     optimizers: list[torch.optim.Optimizer]
+    average: Average | None
     objective: Objective
     sources: list[PhaseSource]
     device: torch.device
@@ -64,19 +69,18 @@ class Parts:
 def build(data: Path, config: PretrainConfig) -> Parts:
     """Build every part of a run; raises DataError or ConfigError with the reason where they do not fit together."""
     manifest, tokenizer = open_data(data)
-    shape = named_size(
-        config.size,
-        vocab_size=manifest["tokenizer"]["vocab_size"],
-        pad_token_id=tokenizer.special.pad,
-        **config.model.model_dump(exclude={"sinusoidal_start"}),
+    shape = config.model.shape(
+        config.size, vocab_size=manifest["tokenizer"]["vocab_size"], pad_token_id=tokenizer.special.pad
     )
     objective = build_objective(config.objective, vocab_size=shape.vocab_size, mask_id=tokenizer.special.mask)
     shards = Shards.open(data, "train")
     sources = [phase_source(shards, phase, tokenizer, objective, shape, config) for phase in config.schedule.phases]
     device = pick_device()
+    precision = resolve_precision(config.engine.precision, device)
+    dtype = torch.bfloat16 if precision == "bf16" else torch.float32
     torch.manual_seed(key_of("initialise", config.seed))
-    model = BertForPreTraining(shape)
-    if config.model.sinusoidal_start:
+    model = build_encoder(shape)
+    if config.model.sinusoidal_start and isinstance(model, BertForPreTraining):
         with torch.no_grad():
             model.embeddings.positions.weight.copy_(sinusoids(shape.max_positions, shape.hidden_size, rms=POSITION_RMS))
     model.to(device)
@@ -86,11 +90,12 @@ def build(data: Path, config: PretrainConfig) -> Parts:
         tokenizer=tokenizer,
         shape=shape,
         model=model,
-        optimizers=build_optimizers(model, config.optimizer),
+        optimizers=build_optimizers(model, config.optimizer, dtype=dtype),
+        average=None if config.average.name == "none" else Average(model, config.average),
         objective=objective,
         sources=sources,
         device=device,
-        precision=resolve_precision(config.engine.precision, device),
+        precision=precision,
     )
 
 
@@ -109,11 +114,21 @@ def phase_source(
     """Return the batches of one phase, in micro-batches."""
     rows = phase.rows // config.engine.accumulation
     source = BatchSource(
-        shards, special=tokenizer.special, length=phase.length, rows=rows, pairs=objective.pairs, seed=config.seed
+        shards,
+        special=tokenizer.special,
+        length=phase.length,
+        rows=rows,
+        pairs=objective.pairs,
+        fill=config.data.fill_rows,
+        seed=config.seed,
     )
-    masked = objective.masked_slots(phase.length)
-    flops = training_flops(shape, rows=rows, length=phase.length, masked=masked)
-    return PhaseSource(draw=source.draw, rows_per_epoch=source.rows_per_epoch, step_flops=flops)
+
+    def flops(progress: float) -> int:
+        masked = objective.masked_slots(phase.length, progress)
+        return training_flops(shape, rows=rows, length=phase.length, masked=masked)
+
+    draw = DrawnAhead(source.draw) if pick_device().type == "cuda" else source.draw
+    return PhaseSource(draw=draw, rows_per_epoch=source.rows_per_epoch, step_flops=flops)
 
 
 def held_out_examples(
@@ -167,6 +182,7 @@ def _step(parts: Parts, forward_loss: Callable[[Example], Any]) -> TrainStep:
         objective=parts.objective,
         optimizers=parts.optimizers,
         forward_loss=forward_loss,
+        average=parts.average,
         clip_norm=parts.config.optimizer.clip_norm,
         seed=parts.config.seed,
         device=parts.device,
@@ -176,7 +192,7 @@ def _step(parts: Parts, forward_loss: Callable[[Example], Any]) -> TrainStep:
 def _run_each_phase(parts: Parts, step: TrainStep) -> None:
     """Run forward and backward once for the shape of each phase, changing nothing but gradients, which are dropped."""
     for source in parts.sources:
-        step.forward_loss(step.example(0, 0, source.draw(0))).total.backward()  # type: ignore[no-untyped-call]
+        step.forward_loss(step.example(0, 0, source.draw(0), progress=0.0)).total.backward()  # type: ignore[no-untyped-call]
     parts.model.zero_grad(set_to_none=True)
 
 
@@ -185,5 +201,5 @@ def peak_flops(parts: Parts) -> float:
     phase = parts.config.schedule.phases[0]
     rows = phase.rows // parts.config.engine.accumulation * phase.length
     return matmul_rate(
-        rows, parts.shape.hidden_size, parts.shape.intermediate_size, precision=parts.precision, device=parts.device
+        rows, parts.shape.hidden_size, parts.shape.widest_product, precision=parts.precision, device=parts.device
     )

@@ -16,7 +16,7 @@ from bertwright.evaluate.text_rows import MASK
 from bertwright.export.huggingface import LoadReport, read_model
 from bertwright.files import write_text
 from bertwright.log import note, print_table
-from bertwright.model.encoder import BertForPreTraining
+from bertwright.model.encoder import Encoder
 from bertwright.tokenizer.load import Tokenizer, load_tokenizer
 from bertwright.train.precision import pick_device
 
@@ -31,7 +31,7 @@ class Oracle:
     """A model, its tokenizer, and what of it was read from the folder."""
 
     folder: Path
-    model: BertForPreTraining
+    model: Encoder
     tokenizer: Tokenizer
     report: LoadReport
 
@@ -45,7 +45,7 @@ def predict(
     output: Path | None = None,
     top_k: int = 5,
 ) -> list[dict[str, Any]]:
-    """Answer questions with the model of a Hugging Face BERT folder; print them as a table, or write JSON lines.
+    """Answer questions with the model of a Hugging Face folder; print them as a table, or write JSON lines.
 
     A text with [MASK] gives {"text", "predictions": for each [MASK] a list of [token, probability]}; a pair (two texts
     without [MASK], two texts with `pair`, or a line of `input` with a tab) gives {"first", "second", "next": the

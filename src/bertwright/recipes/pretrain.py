@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import platform
 import time
 from collections.abc import Mapping
 from functools import partial
-from importlib.metadata import version
 from pathlib import Path
 from statistics import median
 from typing import Any
-
-import torch
 
 from bertwright.config import write_toml
 from bertwright.errors import Interrupted, ModelError, TrainingError
@@ -22,7 +18,8 @@ from bertwright.export.card import model_card
 from bertwright.export.huggingface import save_model
 from bertwright.files import refuse_existing, require_space, write_json
 from bertwright.log import note, print_facts
-from bertwright.model.config import parameter_count
+from bertwright.model.encoder import parameter_count
+from bertwright.recipes.machine import machine, versions
 from bertwright.recipes.parts import Parts, build, compiled_step, held_out_examples, peak_flops
 from bertwright.recipes.settings import resolve, resume_settings
 from bertwright.train.checkpoint import checkpoints, load_checkpoint, save_checkpoint
@@ -32,6 +29,9 @@ from bertwright.train.listeners.console import ConsoleListener
 from bertwright.train.listeners.evaluate import EvaluateListener
 from bertwright.train.listeners.metrics import MetricsListener, read_metrics
 from bertwright.train.loop import Position, train
+
+AVERAGE = "average_"
+"""Begins the names of held-out figures of the averaged weights."""
 
 
 def pretrain(
@@ -60,6 +60,10 @@ def pretrain(
     write_json(out / "manifest.json", run_manifest(data, parts))
     peak = run(data, out, parts, position=position, began=began)
     figures = result(out, parts, peak=peak, position=position)
+    if figures["weights"] == "average" and parts.average is not None:
+        parts.average.swap()
+        if figures["samples"]:
+            figures["samples"] = predict_samples(parts.model, parts.tokenizer, choose_samples(data, parts.tokenizer))
     save_model(parts.model, parts.tokenizer.path.parent, out / "model", card=model_card(out.name, figures))
     write_json(out / "result.json", figures)
     write_report(out)
@@ -72,7 +76,13 @@ def resumed(out: Path, parts: Parts) -> Position:
     saved = checkpoints(out)
     if not saved:
         raise ModelError(f"{out} holds no checkpoint to resume from; delete it and start anew without --resume")
-    position = load_checkpoint(saved[-1], model=parts.model, optimizers=parts.optimizers, identity=run_identity(parts))
+    position = load_checkpoint(
+        saved[-1],
+        model=parts.model,
+        optimizers=parts.optimizers,
+        average=parts.average,
+        identity=run_identity(parts),
+    )
     note(f"going on from step {position.step:,} ({saved[-1]})")
     return position
 
@@ -85,6 +95,7 @@ def run(data: Path, out: Path, parts: Parts, *, position: Position, began: float
         out,
         model=parts.model,
         optimizers=parts.optimizers,
+        average=parts.average,
         position=position,
         identity=run_identity(parts),
         keep=engine.keep,
@@ -102,7 +113,7 @@ def run(data: Path, out: Path, parts: Parts, *, position: Position, began: float
     console = ConsoleListener()
     listeners: list[Listener] = [evaluation(data, parts, position), metrics, console, checkpoint]
     note(
-        f"{parts.config.size}: {parameter_count(parts.shape):,} parameters, {parts.precision} on {parts.device.type}, "
+        f"{parts.config.size}: {parameter_count(parts.model):,} parameters, {parts.precision} on {parts.device.type}, "
         f"{schedule.amount:g} {schedule.unit}; compiling"
     )
     step = compiled_step(parts)
@@ -131,7 +142,15 @@ def evaluation(data: Path, parts: Parts, position: Position) -> EvaluateListener
         data, parts.tokenizer, parts.objective, length=length, rows=config.engine.evaluation_rows
     )
     samples = choose_samples(data, parts.tokenizer) if examples else []
-    figures = partial(held_out_figures, parts.model, parts.objective, examples, device=parts.device, cast=parts.cast)
+    judge = partial(held_out_figures, parts.model, parts.objective, examples, device=parts.device, cast=parts.cast)
+
+    def figures() -> dict[str, float]:
+        raw = judge()
+        if parts.average is None:
+            return raw
+        with parts.average.in_place():
+            return raw | {f"{AVERAGE}{name}": value for name, value in judge().items()}
+
     done = int(position.spent().progress(config.schedule) * config.engine.evaluations + 1e-9)
     return EvaluateListener(
         held_out=figures,
@@ -142,9 +161,10 @@ def evaluation(data: Path, parts: Parts, position: Position) -> EvaluateListener
 
 
 def disk_needed(parts: Parts) -> int:
-    """Return about how many bytes a run writes: its checkpoints (weights and two moments), its model, its metrics."""
-    weights = 4 * parameter_count(parts.shape)
-    return weights * (3 * (parts.config.engine.keep + 1) + 1) + 20_000_000
+    """Return about how many bytes a run writes: checkpoints (weights, two moments, average), its model, its metrics."""
+    weights = 4 * parameter_count(parts.model)
+    copies = 3 if parts.average is None else 4
+    return weights * (copies * (parts.config.engine.keep + 1) + 1) + 20_000_000
 
 
 def run_identity(parts: Parts) -> dict[str, Any]:
@@ -154,6 +174,8 @@ def run_identity(parts: Parts) -> dict[str, Any]:
         "data fingerprint": parts.manifest["fingerprint"],
         **settings,
         "engine.accumulation": parts.config.engine.accumulation,
+        "engine.compile": parts.config.engine.compile,
+        "precision": parts.precision,
     }
 
 
@@ -164,29 +186,20 @@ def run_manifest(data: Path, parts: Parts) -> dict[str, Any]:
         "fingerprint": parts.manifest["fingerprint"],
         "language": parts.manifest["language"],
         "unigram_entropy": parts.manifest["unigram_entropy"],
-        "parameters": parameter_count(parts.shape),
+        "parameters": parameter_count(parts.model),
         "precision": parts.precision,
-        "machine": {
-            "device": parts.device.type,
-            "threads": torch.get_num_threads(),
-            "system": platform.platform(),
-            "processor": processor_name(parts.device),
-        },
-        "versions": {name: version(name) for name in ("bertwright", "torch", "tokenizers")},
+        "machine": machine(parts.device),
+        "versions": versions(),
     }
-
-
-def processor_name(device: torch.device) -> str:
-    """Return the name of the GPU, or of the CPU as the system gives it."""
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    return f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()}"
 
 
 def result(out: Path, parts: Parts, *, peak: float, position: Position) -> dict[str, Any]:
     """Return the final figures of a run, as result.json holds them; speeds are medians over metrics.jsonl."""
     lines = read_metrics(out / "metrics.jsonl")
-    valid: dict[str, float] = next((line["valid"] for line in reversed(lines) if line.get("valid")), {})
+    judged: dict[str, float] = next((line["valid"] for line in reversed(lines) if line.get("valid")), {})
+    raw = {name: value for name, value in judged.items() if not name.startswith(AVERAGE)}
+    mean = {name.removeprefix(AVERAGE): value for name, value in judged.items() if name.startswith(AVERAGE)}
+    better = parts.average is not None and (not mean or mean["mlm_loss"] < raw["mlm_loss"])
     return {
         "steps": position.step,
         "tokens": position.tokens,
@@ -194,13 +207,15 @@ def result(out: Path, parts: Parts, *, peak: float, position: Position) -> dict[
         "seconds": round(position.seconds, 1),
         "setup_seconds": round(position.setup_seconds, 1),
         "loss": lines[-1]["loss"],
-        "valid": valid,
+        "valid": mean if better else raw,
+        "weights": "average" if better else "last",
         "unigram_entropy": parts.manifest["unigram_entropy"],
         "tokens_per_second": median([line["tokens_per_second"] for line in lines]),
         "mfu": median([line["mfu"] for line in lines]),
         "peak_flops": peak,
-        "parameters": parameter_count(parts.shape),
+        "parameters": parameter_count(parts.model),
         "size": parts.config.size,
+        "architecture": parts.config.model.architecture,
         "language": parts.manifest["language"],
         "samples": lines[-1].get("samples", []),
     }

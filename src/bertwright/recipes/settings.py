@@ -4,45 +4,75 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from bertwright.config import Section, compose, merge, read_toml
 from bertwright.errors import ConfigError, ModelError
-from bertwright.model.config import SIZES
+from bertwright.model.config import CONFIGS, ModelConfig, named_size
 from bertwright.objectives.combine import ObjectiveConfig
+from bertwright.train.average import AverageConfig
 from bertwright.train.config import EngineConfig
 from bertwright.train.optim import OptimizerConfig
 from bertwright.train.schedule import UNITS, ScheduleConfig
 
-RECIPES = {name: Path(__file__).with_name(f"{name}.toml") for name in ("classic", "classic-muon")}
+RECIPES = {name: Path(__file__).with_name(f"{name}.toml") for name in ("classic", "classic-muon", "fast")}
 
 
 class EncoderConfig(Section):
     """What of the model a run may set; its size and the vocabulary say the rest."""
 
-    dropout: float = Field(default=0.1, ge=0, lt=1)
-    """Dropout on embeddings and sublayer outputs."""
-    attention_dropout: float = Field(default=0.1, ge=0, lt=1)
-    """Dropout on attention probabilities."""
+    architecture: Literal["bert", "modern"] = "bert"
+    """bert (as published in 2018) or modern (ModernBERT: LayerNorm first, rotary positions, gated inner layer)."""
+    dropout: float | None = Field(default=None, ge=0, lt=1)
+    """Dropout on hidden units; as published where not given (bert 0.1, modern 0)."""
+    attention_dropout: float | None = Field(default=None, ge=0, lt=1)
+    """Dropout on attention probabilities; as published where not given (bert 0.1, modern 0)."""
     max_positions: int = Field(default=512, ge=8)
     """Longest sequence the model will ever read."""
     sinusoidal_start: bool = False
-    """Start the learned position embeddings as sinusoids instead of noise: neighbours are found much sooner."""
+    """Start bert's learned position embeddings as sinusoids instead of noise: neighbours are found much sooner."""
+    global_every: int | None = Field(default=None, ge=1)
+    """Every which block of modern looks at the whole row, the others at 128 tokens around; 1 (all) where not given."""
+
+    @model_validator(mode="after")
+    def _fits_architecture(self) -> EncoderConfig:
+        if self.architecture == "bert" and self.global_every is not None:
+            raise ValueError("global_every belongs to architecture 'modern'; bert's blocks all look at the whole row")
+        if self.architecture == "modern" and self.sinusoidal_start:
+            raise ValueError("sinusoidal_start belongs to architecture 'bert'; modern has rotary positions")
+        return self
+
+    def shape(self, size: str, *, vocab_size: int, pad_token_id: int) -> ModelConfig:
+        """Return the shape of a model of a named size with these settings."""
+        given = self.model_dump(exclude={"architecture", "sinusoidal_start"}, exclude_none=True)
+        return named_size(
+            size, architecture=self.architecture, vocab_size=vocab_size, pad_token_id=pad_token_id, **given
+        )
+
+
+class DataConfig(Section):
+    """How rows are cut from the corpus."""
+
+    fill_rows: bool = False
+    """Fill rows to their last token, cutting the sentence that stands there, but for the first and last row of a
+    document; without sentence pairs alone."""
 
 
 class PretrainConfig(Section):
     """Everything a pre-training run is made of, resolved."""
 
     size: str = "mini"
-    """One of the published sizes: tiny, mini, small, medium, base, large."""
+    """tiny, mini, small, medium, base or large."""
     seed: int = Field(default=0, ge=0)
     """Seed of initialisation, data order, pairs, masks and dropout."""
     model: EncoderConfig = EncoderConfig()
+    data: DataConfig = DataConfig()
     objective: ObjectiveConfig = ObjectiveConfig()
     optimizer: OptimizerConfig = OptimizerConfig()
     schedule: ScheduleConfig
+    average: AverageConfig = AverageConfig()
     engine: EngineConfig = EngineConfig()
 
 
@@ -69,8 +99,19 @@ def _checked(base: Mapping[str, Any], settings: Mapping[str, Any]) -> PretrainCo
         schedule = {name: value for name, value in base.get("schedule", {}).items() if name not in UNITS}
         base = {**base, "schedule": schedule}
     config = compose(PretrainConfig, merge(base, settings))
-    if config.size not in SIZES:
-        raise ConfigError(f"size: no size is called {config.size!r}; known: {', '.join(SIZES)}")
+    sizes = CONFIGS[config.model.architecture].sizes
+    if config.size not in sizes:
+        raise ConfigError(f"size: no size is called {config.size!r}; known: {', '.join(sizes)}")
+    if config.model.architecture == "modern" and config.objective.next_sentence:
+        raise ConfigError(
+            "objective.next_sentence: ModernBERT has no next-sentence head; give --objective.next-sentence false, "
+            "or --model.architecture bert"
+        )
+    if config.data.fill_rows and config.objective.next_sentence:
+        raise ConfigError(
+            "data.fill_rows: sentence pairs end where their sentences end; give --objective.next-sentence false, "
+            "or --data.fill-rows false"
+        )
     for phase in config.schedule.phases:
         if phase.length > config.model.max_positions:
             raise ConfigError(

@@ -1,6 +1,6 @@
 """Turns a run into a folder it can go on from, and back: whole or absent, safetensors and JSON only.
 
-RUN/checkpoints/step-1200/   weights.safetensors  optimizer.safetensors  position.json
+RUN/checkpoints/step-1200/   weights.safetensors  optimizer.safetensors  position.json  (average.safetensors)
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from bertwright.errors import ModelError
 from bertwright.files import read_json, remove, written_aside
+from bertwright.train.average import Average
 from bertwright.train.loop import Position
 
 PREFIX = "step-"
@@ -27,6 +28,7 @@ def save_checkpoint(
     *,
     model: nn.Module,
     optimizers: list[torch.optim.Optimizer],
+    average: Average | None,
     position: Position,
     identity: dict[str, Any],
     keep: int,
@@ -43,6 +45,9 @@ def save_checkpoint(
         )
         save_file(optimizer_tensors(model, optimizers), aside / "optimizer.safetensors")
         state = {"position": asdict(position), "identity": identity}
+        if average is not None:
+            save_file(average.weights, aside / "average.safetensors")
+            state["average"] = {"progress": average.progress, "count": average.count}
         (aside / "position.json").write_text(json.dumps(state, indent=2) + "\n", encoding="utf-8")
     for old in checkpoints(run)[:-keep]:
         remove(old)
@@ -56,32 +61,46 @@ def checkpoints(run: Path) -> list[Path]:
 
 
 def load_checkpoint(
-    folder: Path, *, model: nn.Module, optimizers: list[torch.optim.Optimizer], identity: dict[str, Any]
+    folder: Path,
+    *,
+    model: nn.Module,
+    optimizers: list[torch.optim.Optimizer],
+    average: Average | None,
+    identity: dict[str, Any],
 ) -> Position:
-    """Load a checkpoint into `model` and `optimizers`; return where the run stood.
+    """Load a checkpoint into `model`, `optimizers` and `average`; return where the run stood.
 
     Raises ModelError where the checkpoint is damaged or belongs to another run (the first difference is named).
     """
     try:
         state = read_json(folder / "position.json")
+        _compare(folder, state["identity"], identity)
         weights = load_file(folder / "weights.safetensors")
         moments = load_file(folder / "optimizer.safetensors")
+        means = load_file(folder / "average.safetensors") if average is not None else {}
         position = Position(**state["position"])
-    except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
+        with torch.no_grad():
+            for name, parameter in model.named_parameters():
+                parameter.copy_(weights[name])
+            for name, mean in average.weights.items() if average is not None else ():
+                mean.copy_(means[name])
+        restore_optimizers(model, optimizers, moments)
+        if average is not None:
+            average.progress, average.count = state["average"]["progress"], state["average"]["count"]
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
         raise ModelError(
             f"the checkpoint {folder} is damaged ({error}); delete it to go on from the one before"
         ) from error
-    for name, value in identity.items():
-        if (then := state["identity"].get(name)) != value:
+    return position
+
+
+def _compare(folder: Path, then: dict[str, Any], now: dict[str, Any]) -> None:
+    for name, value in now.items():
+        if then.get(name) != value:
             raise ModelError(
-                f"the checkpoint {folder} was made with {name} = {then!r}, this run has {value!r}; "
+                f"the checkpoint {folder} was made with {name} = {then.get(name)!r}, this run has {value!r}; "
                 "resume with the same data and settings, or start anew in another --out"
             )
-    with torch.no_grad():
-        for name, parameter in model.named_parameters():
-            parameter.copy_(weights[name])
-    restore_optimizers(model, optimizers, moments)
-    return position
 
 
 def optimizer_tensors(model: nn.Module, optimizers: list[torch.optim.Optimizer]) -> dict[str, Tensor]:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from bertwright.train.schedule import ScheduleConfig, Spent, linear_factor
+from bertwright.train.schedule import ScheduleConfig, Spent, rate_factor
 from bertwright.train.step import TrainStep
 from bertwright.types import Batch
 
@@ -45,8 +45,8 @@ class PhaseSource:
 
     draw: Callable[[int], Batch]
     rows_per_epoch: int
-    step_flops: int
-    """Useful floating-point operations of one micro-batch, forward and backward."""
+    step_flops: Callable[[float], int]
+    """Useful floating-point operations of one micro-batch, forward and backward, at a progress in [0, 1]."""
 
 
 @dataclass(frozen=True)
@@ -81,8 +81,8 @@ def train(
         phase = schedule.phase_at(progress)
         source, first = sources[phase], position.drawn[phase]
         batches = [source.draw(first + index) for index in range(accumulation)]
-        factor = linear_factor(progress, warmup=schedule.warmup)
-        sums = step(position.step, batches, rate_factor=factor)
+        factor = rate_factor(progress, schedule) * schedule.phases[phase].rate
+        sums = step(position.step, batches, rate_factor=factor, progress=progress)
         tokens = sum(int(batch.attention_mask.sum()) for batch in batches)
         position.step += 1
         position.tokens += tokens
@@ -92,10 +92,12 @@ def train(
         work = {
             "steps": 1.0,
             "tokens": tokens,
-            "flops": source.step_flops * accumulation,
+            "flops": source.step_flops(progress) * accumulation,
             "seconds": clock() - step_began,
         }
         for name, value in {**sums, **work}.items():
             position.window[name] = position.window.get(name, 0.0) + value
         progress = position.spent().progress(schedule)
+        if step.average is not None:
+            step.average.update(progress)
         yield StepReport(position, progress, phase, factor, last=progress >= 1)

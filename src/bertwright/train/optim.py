@@ -1,4 +1,4 @@
-"""Turns a model into optimizers: AdamW for everything, or Muon for the hidden matrices and AdamW for the rest."""
+"""Turns a model into optimizers: one for everything, or Muon for the hidden matrices and AdamW for the rest."""
 
 from __future__ import annotations
 
@@ -11,56 +11,74 @@ from torch import Tensor, nn
 
 from bertwright.config import Section
 from bertwright.errors import ConfigError
+from bertwright.train.lamb import Lamb
+from bertwright.train.muon import Muon
+from bertwright.train.stable_adamw import StableAdamW
 
 
 class OptimizerConfig(Section):
     """Which optimizer, and its settings; the defaults are those of Devlin et al. (2018) but for the learning rate."""
 
     name: str = "adamw"
-    """adamw, or muon (Muon for hidden matrices, AdamW for embeddings, norms, biases and the small heads)."""
+    """adamw, stable-adamw, lamb (very large batches), or muon (Muon for hidden matrices, AdamW for embeddings, norms,
+    biases and the small heads)."""
     learning_rate: float = Field(default=1e-3, gt=0)
-    """Peak learning rate of AdamW."""
+    """Peak learning rate of the Adam family."""
     beta1: float = Field(default=0.9, ge=0, lt=1)
-    """Decay of AdamW's first moment."""
+    """Decay of Adam's first moment."""
     beta2: float = Field(default=0.999, ge=0, lt=1)
-    """Decay of AdamW's second moment."""
+    """Decay of Adam's second moment."""
     eps: float = Field(default=1e-6, gt=0)
-    """Added to the root of AdamW's second moment."""
+    """Added to the root of Adam's second moment."""
     weight_decay: float = Field(default=0.01, ge=0)
     """Decoupled weight decay; never on biases and LayerNorms."""
+    final_weight_decay: float | None = Field(default=None, ge=0)
+    """Weight decay at the end of the run, reached linearly; the same throughout where not given."""
     muon_learning_rate: float = Field(default=0.02, gt=0)
     """Peak learning rate of Muon; each matrix gets it times sqrt(max(1, rows / columns))."""
     muon_momentum: float = Field(default=0.95, ge=0, lt=1)
     """Momentum of Muon (Nesterov)."""
     muon_weight_decay: float = Field(default=0.01, ge=0)
     """Decoupled weight decay of Muon's matrices."""
-    clip_norm: float = Field(default=1.0, gt=0)
-    """Largest norm of the whole gradient."""
+    final_muon_weight_decay: float | None = Field(default=None, ge=0)
+    """Weight decay of Muon's matrices at the end of the run, reached linearly; the same where not given."""
+    muon_iterations: int = Field(default=4, ge=1, le=5)
+    """Iterations of Muon's orthogonalisation."""
+    clip_norm: float = Field(default=1.0, ge=0)
+    """Largest norm of the whole gradient; 0 clips nothing."""
 
 
-def build_optimizers(model: nn.Module, config: OptimizerConfig) -> list[torch.optim.Optimizer]:
-    """Return the optimizers that together hold every parameter of `model` once; raises ConfigError on a wrong name."""
+def build_optimizers(
+    model: nn.Module, config: OptimizerConfig, *, dtype: torch.dtype = torch.bfloat16
+) -> list[torch.optim.Optimizer]:
+    """Return the optimizers that together hold every parameter of `model` once; raises ConfigError on a wrong name.
+
+    `dtype` is what Muon's products run in. Every group remembers its peaks: "peak_lr", "peak_decay", "final_decay".
+    """
     if config.name not in OPTIMIZERS:
         raise ConfigError(f"optimizer.name: no optimizer is called {config.name!r}; known: {', '.join(OPTIMIZERS)}")
-    optimizers = OPTIMIZERS[config.name](model, config)
+    optimizers = OPTIMIZERS[config.name](model, config, dtype)
     for optimizer in optimizers:
         for group in optimizer.param_groups:
-            group["peak_lr"] = group["lr"]
+            final = config.final_muon_weight_decay if isinstance(optimizer, Muon) else config.final_weight_decay
+            group["peak_lr"], group["peak_decay"] = group["lr"], group["weight_decay"]
+            group["final_decay"] = group["peak_decay"] if final is None or not group.get("decays", True) else final
     return optimizers
 
 
-def set_learning_rate(optimizers: list[torch.optim.Optimizer], factor: float) -> None:
-    """Set every group to `factor` times its peak learning rate."""
+def set_rates(optimizers: list[torch.optim.Optimizer], *, factor: float, progress: float) -> None:
+    """Set every group to `factor` times its peak learning rate, and its weight decay to what belongs to `progress`."""
     for optimizer in optimizers:
         for group in optimizer.param_groups:
             group["lr"] = group["peak_lr"] * factor
+            group["weight_decay"] = group["peak_decay"] + progress * (group["final_decay"] - group["peak_decay"])
 
 
 def decay_groups(parameters: list[nn.Parameter], weight_decay: float) -> list[dict[str, Any]]:
     """Return AdamW's groups: decay on matrices, none on vectors (every bias and LayerNorm is a vector)."""
     groups = [
-        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": weight_decay},
-        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
+        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": weight_decay, "decays": True},
+        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0, "decays": False},
     ]
     return [group for group in groups if group["params"]]
 
@@ -85,25 +103,37 @@ def _adamw(parameters: list[nn.Parameter], config: OptimizerConfig) -> torch.opt
     )
 
 
-def _build_adamw(model: nn.Module, config: OptimizerConfig) -> list[torch.optim.Optimizer]:
+def _build_adamw(model: nn.Module, config: OptimizerConfig, _: torch.dtype) -> list[torch.optim.Optimizer]:
     return [_adamw(list(model.parameters()), config)]
 
 
-def _build_muon(model: nn.Module, config: OptimizerConfig) -> list[torch.optim.Optimizer]:
-    """Muon (Jordan et al., 2024): momentum, orthogonalised by five Newton-Schulz iterations."""
+def _build_stable_adamw(model: nn.Module, config: OptimizerConfig, _: torch.dtype) -> list[torch.optim.Optimizer]:
+    groups = decay_groups(list(model.parameters()), config.weight_decay)
+    return [StableAdamW(groups, lr=config.learning_rate, betas=(config.beta1, config.beta2), eps=config.eps)]
+
+
+def _build_lamb(model: nn.Module, config: OptimizerConfig, _: torch.dtype) -> list[torch.optim.Optimizer]:
+    groups = decay_groups(list(model.parameters()), config.weight_decay)
+    return [Lamb(groups, lr=config.learning_rate, betas=(config.beta1, config.beta2), eps=config.eps)]
+
+
+def _build_muon(model: nn.Module, config: OptimizerConfig, dtype: torch.dtype) -> list[torch.optim.Optimizer]:
     matrices = hidden_matrices(model)
     taken = {id(matrix) for matrix in matrices}
-    muon = torch.optim.Muon(
+    muon = Muon(
         matrices,
         lr=config.muon_learning_rate,
         momentum=config.muon_momentum,
         weight_decay=config.muon_weight_decay,
-        adjust_lr_fn="original",
+        iterations=config.muon_iterations,
+        dtype=dtype,
     )
     return [muon, _adamw([p for p in model.parameters() if id(p) not in taken], config)]
 
 
-OPTIMIZERS: dict[str, Callable[[nn.Module, OptimizerConfig], list[torch.optim.Optimizer]]] = {
+OPTIMIZERS: dict[str, Callable[[nn.Module, OptimizerConfig, torch.dtype], list[torch.optim.Optimizer]]] = {
     "adamw": _build_adamw,
+    "stable-adamw": _build_stable_adamw,
+    "lamb": _build_lamb,
     "muon": _build_muon,
 }

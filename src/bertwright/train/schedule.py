@@ -7,6 +7,8 @@ run measured in minutes ends annealed at that minute on any machine (the budgete
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -27,6 +29,8 @@ class Phase(Section):
     """Rows a step (all micro-batches of a step together)."""
     share: float = Field(gt=0, le=1)
     """Share of the run, in the unit the run is measured in."""
+    rate: float = Field(default=1.0, gt=0)
+    """Factor on the learning rate, for phases of more rows than others."""
 
 
 class ScheduleConfig(Section):
@@ -45,6 +49,12 @@ class ScheduleConfig(Section):
     """Passes over the training split."""
     warmup: float = Field(default=0.1, ge=0, lt=1)
     """Share of the run in which the learning rate rises linearly from zero."""
+    decay: Literal["linear", "cosine", "one-minus-sqrt"] = "linear"
+    """How the learning rate falls."""
+    decay_share: float | None = Field(default=None, gt=0, le=1)
+    """Share of the run in which it falls; before, it is held at its peak. All after the warm-up where not given."""
+    final_rate: float = Field(default=0.0, ge=0, le=1)
+    """Where it falls to, as a share of its peak."""
     phases: tuple[Phase, ...] = (Phase(length=128, rows=64, share=0.9), Phase(length=512, rows=16, share=0.1))
     """Sequence-length phases in order; their shares sum to 1."""
 
@@ -55,6 +65,8 @@ class ScheduleConfig(Section):
             raise ValueError(f"give exactly one of {', '.join(UNITS)} (given: {', '.join(given) or 'none'})")
         if abs(sum(phase.share for phase in self.phases) - 1) > 1e-6:
             raise ValueError("the shares of the phases must sum to 1")
+        if self.warmup + (self.decay_share or 0) > 1 + 1e-9:
+            raise ValueError("warmup and decay_share are more than the run together; give shares of at most 1")
         return self
 
     @property
@@ -77,17 +89,27 @@ class ScheduleConfig(Section):
         return len(self.phases) - 1
 
 
-def linear_factor(progress: float, *, warmup: float) -> float:
-    """Return the learning-rate factor in [0, 1]: linear rise over `warmup`, then linear fall to zero at progress 1.
+DECAYS: dict[str, Callable[[float], float]] = {
+    "linear": lambda x: 1 - x,
+    "cosine": lambda x: (1 + math.cos(math.pi * x)) / 2,
+    "one-minus-sqrt": lambda x: 1 - math.sqrt(x),
+}
+"""Falls from 1 to 0 over x in [0, 1]: as published in 2018; Loshchilov and Hutter (2017); Hägele et al. (2024)."""
 
-    As published (Devlin et al., 2018, appendix A.2): warm-up, then linear decay.
 
-    >>> [linear_factor(p, warmup=0.1) for p in (0.0, 0.05, 0.1, 0.55, 1.0)]
+def rate_factor(progress: float, schedule: ScheduleConfig) -> float:
+    """Return the learning-rate factor in [0, 1]: a linear rise over the warm-up, the peak held, then the decay.
+
+    With the defaults that is the schedule published in 2018 (appendix A.2): warm-up, then linear decay to zero.
+
+    >>> [rate_factor(p, ScheduleConfig(steps=1, warmup=0.5)) for p in (0.0, 0.25, 0.5, 0.75, 1.0)]
     [0.0, 0.5, 1.0, 0.5, 0.0]
     """
-    if progress < warmup:
-        return progress / warmup
-    return max(0.0, (1 - progress) / (1 - warmup))
+    if progress < schedule.warmup:
+        return progress / schedule.warmup
+    span = 1 - schedule.warmup if schedule.decay_share is None else schedule.decay_share
+    fallen = min(1.0, max(0.0, (progress - (1 - span)) / span))
+    return schedule.final_rate + (1 - schedule.final_rate) * DECAYS[schedule.decay](fallen)
 
 
 @dataclass(frozen=True)

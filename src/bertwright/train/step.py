@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 from bertwright.errors import TrainingError
 from bertwright.rng import key_of
-from bertwright.train.optim import set_learning_rate
+from bertwright.train.average import Average
+from bertwright.train.optim import set_rates
 from bertwright.types import Batch, Example, Scores
 
 
@@ -32,7 +33,12 @@ class LossParts(Protocol):
 class Objective(Protocol):
     """What the loop asks of an objective; it never learns which one it is."""
 
-    def corrupt(self, batch: Batch, generator: torch.Generator) -> Example:
+    @property
+    def changing(self) -> bool:
+        """Whether the number of slots of an example changes along a run."""
+        ...
+
+    def corrupt(self, batch: Batch, generator: torch.Generator, progress: float) -> Example:
         """Hide what is to be predicted."""
         ...
 
@@ -52,22 +58,23 @@ class TrainStep:
     objective: Objective
     optimizers: list[torch.optim.Optimizer]
     forward_loss: Callable[[Example], LossParts]
+    average: Average | None
     clip_norm: float
     seed: int
     device: torch.device
 
-    def __call__(self, step: int, batches: Sequence[Batch], *, rate_factor: float) -> dict[str, float]:
-        """Train on the micro-batches of `step`; return the sums of the loss parts.
+    def __call__(self, step: int, batches: Sequence[Batch], *, rate_factor: float, progress: float) -> dict[str, float]:
+        """Train on the micro-batches of `step`, at `progress` in [0, 1] of the run; return the sums of the loss parts.
 
         Raises TrainingError, with the parameters as they were, where the loss or the gradient is not finite.
         """
         totals: dict[str, Tensor] = {}
         for index, batch in enumerate(batches):
-            parts = self.forward_loss(self.example(step, index, batch))
+            parts = self.forward_loss(self.example(step, index, batch, progress))
             torch.autograd.backward(parts.total / len(batches))
             for name, value in {"loss": parts.total.detach() / len(batches), **parts.sums()}.items():
                 totals[name] = totals[name] + value if name in totals else value
-        norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.clip_norm)
+        norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.clip_norm or math.inf)
         figures = dict(
             zip([*totals, "gradient_norm"], torch.stack([*totals.values(), norm]).float().tolist(), strict=True)
         )
@@ -77,16 +84,22 @@ class TrainStep:
                 f"at step {step} the loss is {figures['loss']} and the gradient norm {figures['gradient_norm']}; "
                 "lower --optimizer.learning-rate or lengthen --schedule.warmup"
             )
-        set_learning_rate(self.optimizers, rate_factor)
+        set_rates(self.optimizers, factor=rate_factor, progress=progress)
         for optimizer in self.optimizers:
             optimizer.step()
         self._clear()
         return figures
 
-    def example(self, step: int, index: int, batch: Batch) -> Example:
-        """Return micro-batch `index` of `step` corrupted, with torch's random state set for its dropout."""
+    def example(self, step: int, index: int, batch: Batch, progress: float) -> Example:
+        """Return micro-batch `index` of `step` corrupted, with torch's random state set for its dropout.
+
+        Where the number of slots changes along the run, the compiler is told so: one graph serves all of them.
+        """
         generator = torch.Generator().manual_seed(key_of("mask", self.seed, step, index))
-        example = self.objective.corrupt(batch, generator).to(self.device)
+        example = self.objective.corrupt(batch, generator, progress).to(self.device)
+        if self.objective.changing:
+            for slots in (example.masked_positions, example.masked_labels, example.masked_weights):
+                torch._dynamo.mark_dynamic(slots, 1)
         torch.manual_seed(key_of("dropout", self.seed, step, index))
         return example
 

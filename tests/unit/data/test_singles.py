@@ -1,4 +1,4 @@
-"""Single segments: every token once, whole sentences while they fit."""
+"""Single segments: every token once, whole sentences while they fit, or rows filled to the last token."""
 
 from __future__ import annotations
 
@@ -38,3 +38,35 @@ def test_rows_equal_those_of_plain_loops(make_shards: MakeShards, documents: lis
     rows = plan_singles(text, length, np.random.default_rng(0))
     assert sorted(zip(rows.a_starts, rows.a_lengths, strict=True)) == reference_rows(documents, length - 2)
     assert rows.tokens == sum(map(sum, documents))
+
+
+@pytest.mark.parametrize("length", [16, 128])
+def test_filled_rows_waste_nothing(make_shards: MakeShards, documents: list[list[int]], length: int) -> None:
+    """Every token once; only the first and last row of a document are short; another epoch cuts elsewhere."""
+    text = Blocks(make_shards(documents), block_tokens=10**6, stretch_tokens=10**6).window(np.arange(1))
+    cuts = []
+    for seed in (0, 1):
+        rows = plan_singles(text, length, np.random.default_rng(seed), fill=True)
+        order = np.argsort(rows.a_starts)
+        starts, lengths = rows.a_starts[order], rows.a_lengths[order].astype(np.int64)
+        ends = starts + lengths
+        assert starts[0] == 0
+        assert (starts[1:] == ends[:-1]).all()
+        edges = np.cumsum([sum(document) for document in documents])
+        assert set(edges) <= set(ends)
+        between = ~np.isin(ends, edges) & ~np.isin(starts, [0, *edges])
+        assert (lengths[between] == length - 2).all()
+        assert between.sum() > 0.3 * len(rows)
+        assert lengths.min() >= 1
+        cuts.append(set(starts))
+    assert len(cuts[0] & cuts[1]) < 0.6 * len(cuts[0])
+
+
+def test_filling_never_cuts_what_fits(make_shards: MakeShards) -> None:
+    """Documents no longer than a row stay whole, one a row."""
+    lengths = [[20, 30], [62], [1], [40, 22], [63]]
+    text = Blocks(make_shards(lengths), block_tokens=10**6, stretch_tokens=10**6).window(np.arange(1))
+    rows = plan_singles(text, 64, np.random.default_rng(0), fill=True)
+    sizes = dict(zip(rows.a_starts.tolist(), rows.a_lengths.tolist(), strict=True))
+    assert [sizes[start] for start in (0, 50, 112, 113)] == [50, 62, 1, 62]
+    assert len(rows) == 6

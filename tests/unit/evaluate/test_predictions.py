@@ -12,8 +12,8 @@ from bertwright.errors import InputError, UsageError
 from bertwright.evaluate.fill_mask import fill_mask, fill_masks
 from bertwright.evaluate.sentence_pairs import next_sentence
 from bertwright.evaluate.text_rows import ROWS
+from bertwright.model.bert import BertForPreTraining
 from bertwright.model.config import named_size
-from bertwright.model.encoder import BertForPreTraining
 from bertwright.tokenizer.load import Tokenizer, load_tokenizer
 from bertwright.types import Example
 

@@ -15,8 +15,8 @@ from safetensors.torch import load_file, save_file
 from bertwright.errors import ModelError
 from bertwright.export.card import model_card
 from bertwright.export.huggingface import load_model, read_model, save_model
+from bertwright.model.bert import BertForPreTraining
 from bertwright.model.config import named_size
-from bertwright.model.encoder import BertForPreTraining
 
 NAMES = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "b", "c"]
 

@@ -8,35 +8,46 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from bertwright.config import compose
 from bertwright.errors import ConfigError
-from bertwright.model.config import SIZES, ModelConfig, named_size, parameter_count, training_flops
-from bertwright.model.encoder import BertForPreTraining
+from bertwright.model.build import build_encoder
+from bertwright.model.config import BertConfig, ModelConfig, ModernConfig, named_size, training_flops
+from bertwright.model.encoder import parameter_count
 from bertwright.types import Example
 
 
-def test_sizes_are_published_ones() -> None:
-    for layers, hidden, heads, inner in SIZES.values():
+@pytest.mark.parametrize("kind", [BertConfig, ModernConfig])
+def test_sizes_have_published_heads(kind: type[ModelConfig]) -> None:
+    for layers, hidden, heads, _ in kind.sizes.values():
         assert heads * 64 == hidden
-        assert inner == 4 * hidden
         assert layers >= 2
-    # Devlin et al. 2018: base has 110M parameters, large 340M; with V 30,522 and both heads exactly:
-    assert parameter_count(named_size("base", vocab_size=30522)) == 110_106_428
-    assert parameter_count(named_size("large", vocab_size=30522)) == 336_226_108
 
 
-@pytest.mark.parametrize("name", ["tiny", "mini"])
-def test_count_is_that_of_the_model(name: str) -> None:
-    config = named_size(name, vocab_size=211)
-    assert parameter_count(config) == sum(p.numel() for p in BertForPreTraining(config).parameters())
+@pytest.mark.parametrize(
+    ("architecture", "name", "vocabulary", "count"),
+    [
+        # Devlin et al. 2018: base has 110M parameters, large 340M; with V 30,522 and both heads exactly:
+        ("bert", "base", 30522, 110_106_428),
+        ("bert", "large", 30522, 336_226_108),
+        # Warner et al. 2024: base has 149M parameters, large 395M, with V 50,368
+        ("modern", "base", 50368, 149_655_232),
+        ("modern", "large", 50368, 395_881_664),
+    ],
+)
+def test_published_sizes(architecture: str, name: str, vocabulary: int, count: int) -> None:
+    with torch.device("meta"):
+        assert (
+            parameter_count(build_encoder(named_size(name, architecture=architecture, vocab_size=vocabulary))) == count
+        )
 
 
-def test_flops_are_those_torch_counts() -> None:
+@pytest.mark.parametrize("architecture", ["bert", "modern"])
+def test_flops_are_those_torch_counts(architecture: str) -> None:
     """Every product of the forward pass; torch counts the batched ones of attention too. Bias gradients aside."""
-    config = named_size("tiny", vocab_size=211)
+    config = named_size("tiny", architecture=architecture, vocab_size=211)
     rows, length, masked = 3, 24, 5
     ids, slots = torch.randint(211, (rows, length)), torch.zeros(rows, masked).long()
     example = Example(ids, ids * 0, ids >= 0, slots, slots, torch.ones(rows, masked))
     with FlopCounterMode(display=False) as counter, torch.no_grad():
-        BertForPreTraining(config)(example)
+        build_encoder(config)(example)
     assert training_flops(config, rows=rows, length=length, masked=masked) == 3 * counter.get_total_flops()
 
 
@@ -47,4 +58,4 @@ def test_unknown_size() -> None:
 
 def test_heads_must_divide_the_width() -> None:
     with pytest.raises(ConfigError, match="hidden_size 30 is not a multiple of heads 4"):
-        compose(ModelConfig, {"vocab_size": 8, "hidden_size": 30, "layers": 1, "heads": 4, "intermediate_size": 8})
+        compose(BertConfig, {"vocab_size": 8, "hidden_size": 30, "layers": 1, "heads": 4, "intermediate_size": 8})

@@ -5,15 +5,18 @@ from __future__ import annotations
 import pytest
 import torch
 from torch import nn
+from torch._dynamo.testing import CompileCounterWithBackend
 from torch.nn import functional
 
-from bertwright.model.config import ModelConfig, named_size
-from bertwright.model.encoder import BertForPreTraining
+from bertwright.model.attention import UNSEEN, attention_bias, window_bias
+from bertwright.model.bert import BertForPreTraining
+from bertwright.model.build import build_encoder
+from bertwright.model.config import BertConfig, named_size
 from bertwright.model.linear import Linear
 from bertwright.types import Example, Scores
 
 
-def small(**over: float) -> ModelConfig:
+def small(**over: float) -> BertConfig:
     return named_size("tiny", vocab_size=131, layers=2, hidden_size=32, heads=2, intermediate_size=64, **over)
 
 
@@ -57,6 +60,20 @@ def test_padding_changes_nothing() -> None:
         first = model.encode(asked.input_ids, asked.token_type_ids, mask)
         second = model.encode(*wide)[:, : mask.shape[1]]
     torch.testing.assert_close(first[mask], second[mask], atol=1e-5, rtol=0)
+
+
+def test_a_local_block_sees_its_window_alone_and_padding_stays_finite() -> None:
+    """Padding further than the window from any token sees nothing; its rows must not turn into NaN, in bfloat16 too."""
+    shape = named_size("tiny", architecture="modern", vocab_size=131, layers=2, global_every=2, local_window=8)
+    model = build_encoder(shape).eval()
+    ids, mask = torch.randint(131, (1, 64)), torch.arange(64)[None] < 20
+    bias = window_bias(attention_bias(mask), 8)
+    seen = bias[0, 0] > UNSEEN / 2
+    assert seen[10].nonzero()[:, 0].tolist() == list(range(6, 15))
+    assert not seen[40].any()
+    with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
+        assert model.encode(ids, ids * 0, mask).isfinite().all()
+    assert bias.bfloat16().isfinite().all()
 
 
 def test_first_weights_are_published_ones() -> None:
@@ -120,4 +137,32 @@ def test_compiles_as_one_graph() -> None:
         losses.append(loss.item())
     assert losses[0] == losses[1]
     assert losses[0] == pytest.approx(loss_of(model.eval()(asked), asked).item(), abs=0.1)
+    assert all(parameter.grad is not None and parameter.grad.isfinite().all() for parameter in model.parameters())
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit.script_method` is deprecated:DeprecationWarning")  # torch's compiler
+def test_modern_compiles_once_for_every_number_of_masks() -> None:
+    """One graph without breaks serves 3, 5 and 4 masked slots, in bfloat16."""
+    shape = named_size(
+        "tiny", architecture="modern", vocab_size=131, hidden_size=32, heads=2, intermediate_size=48, global_every=2
+    )
+    model = build_encoder(shape).train()
+    counter = CompileCounterWithBackend("inductor")
+
+    def forward(asked: Example) -> torch.Tensor:
+        with torch.autocast("cpu", torch.bfloat16):
+            words = model(asked).mlm.float()
+        return functional.cross_entropy(words.flatten(0, 1), asked.masked_labels.flatten())
+
+    compiled = torch.compile(forward, fullgraph=True, dynamic=False, backend=counter)
+    for count in (3, 5, 4):
+        asked = example(masked=count)
+        for slots in (asked.masked_positions, asked.masked_labels, asked.masked_weights):
+            torch._dynamo.mark_dynamic(slots, 1)
+        loss = compiled(asked)
+        loss.backward()
+        with torch.inference_mode():
+            plain = functional.cross_entropy(model(asked).mlm.flatten(0, 1), asked.masked_labels.flatten())
+        assert loss.item() == pytest.approx(plain.item(), abs=0.1)
+    assert counter.frame_count == 1
     assert all(parameter.grad is not None and parameter.grad.isfinite().all() for parameter in model.parameters())

@@ -119,7 +119,7 @@ def corrupted(times: int, **options: float) -> list[tuple[Batch, Example]]:
     batch = make_batch([(60, 65)] * 64, width=128)
     model = MaskedLanguageModel(vocab_size=VOCAB, mask_id=MASK, **options)
     generator = torch.Generator().manual_seed(5)
-    return [(batch, model.corrupt(batch, generator)) for _ in range(times)]
+    return [(batch, model.corrupt(batch, generator, 0.0)) for _ in range(times)]
 
 
 def test_eight_in_ten_masked_one_random_one_kept() -> None:
@@ -168,3 +168,15 @@ def test_chinese_words_are_whole() -> None:
     for _ in range(200):
         positions, weights = select_tokens(batch, rate=0.4, whole_word=True, generator=generator)
         assert positions[0][weights[0] > 0].tolist() in ([1, 2, 7, 8], [3, 4, 5, 6])
+
+
+def test_the_rate_moves_along_the_run() -> None:
+    """A straight line from one rate to the other; every slot of a full row is used at each point of it."""
+    batch = make_batch([(60, 65)] * 4, width=128)
+    model = MaskedLanguageModel(vocab_size=VOCAB, mask_id=MASK, rate=0.3, final_rate=0.15)
+    generator = torch.Generator().manual_seed(8)
+    for progress, slots in ((0.0, 39), (0.5, 29), (1.0, 20)):
+        example = model.corrupt(batch, generator, progress)
+        assert example.masked_positions.shape == (4, slots) == (4, model.masked_slots(128, progress))
+        assert (example.masked_weights.sum(1) >= slots - 1).all()  # slots are rounded up, what is asked is rounded
+    assert MaskedLanguageModel(vocab_size=VOCAB, mask_id=MASK).rate_at(0.7) == 0.15

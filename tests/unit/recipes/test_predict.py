@@ -14,8 +14,8 @@ from safetensors.torch import load_file, save_file
 from bertwright.cli.main import main
 from bertwright.errors import CorpusError, ModelError, UsageError
 from bertwright.export.huggingface import save_model
+from bertwright.model.bert import BertForPreTraining
 from bertwright.model.config import named_size
-from bertwright.model.encoder import BertForPreTraining
 from bertwright.recipes.predict import predict, questions_of, read_questions
 
 NAMES = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "[unused0]", "a", "b", "c"]

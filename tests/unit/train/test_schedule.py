@@ -7,7 +7,7 @@ from itertools import pairwise
 import pytest
 from pydantic import ValidationError
 
-from bertwright.train.schedule import Phase, ScheduleConfig, Spent, linear_factor
+from bertwright.train.schedule import Phase, ScheduleConfig, Spent, rate_factor
 
 SPENT = Spent(steps=50, tokens=4_000, epochs=0.5, seconds=90.0, setup_seconds=30.0)
 
@@ -50,11 +50,35 @@ def test_shares_of_phases_sum_to_one() -> None:
         ScheduleConfig(steps=1, phases=(Phase(length=128, rows=4, share=0.5),))
 
 
-def test_linear_factor_rises_and_falls() -> None:
-    factors = [linear_factor(step / 100, warmup=0.1) for step in range(101)]
+def factors_of(**settings: object) -> list[float]:
+    schedule = ScheduleConfig(steps=1, **settings)  # type: ignore[arg-type]
+    return [rate_factor(step / 100, schedule) for step in range(101)]
+
+
+def test_published_schedule_rises_and_falls() -> None:
+    factors = factors_of(warmup=0.1)
     assert factors[0] == 0.0
     assert max(factors) == factors[10] == 1.0
     assert factors[100] == 0.0
     assert all(a < b for a, b in pairwise(factors[:11]))
     assert all(a > b for a, b in pairwise(factors[10:]))
-    assert linear_factor(0.0, warmup=0.0) == 1.0
+    assert factors_of(warmup=0.0)[0] == 1.0
+
+
+@pytest.mark.parametrize(("decay", "halfway"), [("linear", 0.5), ("cosine", 0.5), ("one-minus-sqrt", 1 - 0.5**0.5)])
+def test_peak_is_held_until_the_decay(decay: str, halfway: float) -> None:
+    factors = factors_of(warmup=0.1, decay=decay, decay_share=0.4, final_rate=0.2)
+    assert set(factors[10:61]) == {1.0}
+    assert factors[80] == pytest.approx(0.2 + 0.8 * halfway)
+    assert factors[100] == pytest.approx(0.2)
+    assert all(a > b for a, b in pairwise(factors[60:]))
+
+
+def test_cosine_is_steepest_in_the_middle() -> None:
+    factors = factors_of(warmup=0.0, decay="cosine")
+    assert factors[25] == pytest.approx(0.5 + 0.5**1.5)
+
+
+def test_warmup_and_decay_must_fit() -> None:
+    with pytest.raises(ValidationError, match="more than the run together"):
+        ScheduleConfig(steps=1, warmup=0.5, decay_share=0.6)

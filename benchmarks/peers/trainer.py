@@ -1,0 +1,211 @@
+"""The peer: Hugging Face Trainer with BertForMaskedLM or ModernBertForMaskedLM, at its best flags, on a DATA folder.
+
+    python benchmarks/peers/trainer.py --data DATA --architecture modernbert --size mini --minutes 30 --out peer
+    python benchmarks/peers/trainer.py --data DATA --architecture bert --size mini --steps 30        # speed alone
+
+bf16, rows packed full as its own example does (documents joined with their special tokens, cut every 128 tokens, no
+padding), fused AdamW, its own collator for the masks, linear decay. With --minutes the number of steps is measured
+first, so that the rate is annealed just when the time is over, and held-out loss is judged along the way, the clock
+stopped. Prints JSON; --out also keeps the model and metrics.jsonl, which `curves.py` draws beside ours.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import statistics
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from judge import judge, judged_rows
+from transformers import (
+    BertConfig,
+    BertForMaskedLM,
+    DataCollatorForLanguageModeling,
+    ModernBertConfig,
+    ModernBertForMaskedLM,
+    PreTrainedModel,
+    PreTrainedTokenizerFast,
+    Trainer,
+    TrainerCallback,
+    TrainingArguments,
+)
+
+from bertwright.corpus.shards import Shards
+from bertwright.model.config import CONFIGS
+from bertwright.tokenizer.load import Tokenizer, load_tokenizer
+from bertwright.types import Example
+
+SKIPPED, PROBED = 10, 40
+"""Steps left out of a speed, and steps by which the speed is measured before a run of minutes."""
+
+
+class Rows(torch.utils.data.Dataset[dict[str, torch.Tensor]]):
+    """Documents joined with their special tokens and cut every `length` tokens."""
+
+    def __init__(self, data: Path, tokenizer: Tokenizer, length: int) -> None:
+        """Read the whole training split into memory, four bytes a token."""
+        parts = []
+        for shard in Shards.open(data, "train").shards:
+            tokens, offsets = shard.tokens, shard.token_offsets.astype(np.int64)
+            starts = np.zeros(len(tokens) + 2 * (len(offsets) - 1), dtype=np.int32)
+            shift = 2 * np.repeat(np.arange(len(offsets) - 1), np.diff(offsets)) + 1
+            starts[np.arange(len(tokens)) + shift] = tokens
+            places = 2 * np.arange(len(offsets) - 1)
+            starts[offsets[:-1] + places] = tokenizer.special.cls
+            starts[offsets[1:] + places + 1] = tokenizer.special.sep
+            parts.append(starts)
+        stream = np.concatenate(parts)
+        self.rows = torch.from_numpy(stream[: len(stream) // length * length].reshape(-1, length))
+
+    def __len__(self) -> int:
+        """Number of rows."""
+        return len(self.rows)
+
+    def __getitem__(self, index: int) -> dict[str, torch.Tensor]:
+        """Return one row."""
+        return {"input_ids": self.rows[index].long()}
+
+
+def build_model(architecture: str, size: str, tokenizer: Tokenizer) -> PreTrainedModel:
+    """Return a fresh model of one of our sizes, as its own config class draws it; ModernBERT all-global at 128."""
+    sizes = CONFIGS["bert" if architecture == "bert" else "modern"].sizes
+    layers, hidden, heads, inner = sizes[size]
+    shape: dict[str, Any] = {
+        "vocab_size": tokenizer.vocab_size,
+        "hidden_size": hidden,
+        "num_hidden_layers": layers,
+        "num_attention_heads": heads,
+        "intermediate_size": inner,
+        "pad_token_id": tokenizer.special.pad,
+    }
+    if architecture == "bert":
+        return BertForMaskedLM(BertConfig(**shape))
+    ends = {"cls_token_id": tokenizer.special.cls, "sep_token_id": tokenizer.special.sep}
+    ends |= {"bos_token_id": tokenizer.special.cls, "eos_token_id": tokenizer.special.sep}
+    config = ModernBertConfig(**shape, **ends, global_attn_every_n_layers=1, max_position_embeddings=512)
+    return ModernBertForMaskedLM(config)
+
+
+class Clock(TrainerCallback):  # type: ignore[misc]
+    """Notes when each step ended, judges the model now and then, and stops the run when its time is over."""
+
+    def __init__(self, seconds: float | None, examples: list[Example], evaluations: int) -> None:
+        """Count from the end of the first step on: compilation is not held against the peer."""
+        self.seconds, self.examples, self.evaluations = seconds, examples, evaluations
+        self.marks: list[float] = []
+        self.lines: list[dict[str, Any]] = []
+        self.began = time.perf_counter()
+
+    def on_step_end(self, args: Any, state: Any, control: Any, model: Any = None, **_: Any) -> None:
+        """Take the time."""
+        self.marks.append(time.perf_counter())
+        if len(self.marks) == 1:
+            self.began = self.marks[0]
+        if self.seconds is None:
+            return
+        spent = self.marks[-1] - self.began
+        if spent >= self.seconds * (len(self.lines) + 1) / self.evaluations:
+            figures = judge(model.eval(), self.examples)
+            model.train()
+            self.lines.append({"step": len(self.marks), "seconds": round(spent, 2), "valid": figures})
+            self.began += time.perf_counter() - self.marks[-1]
+        if spent > self.seconds:
+            control.should_training_stop = True
+
+    def step_seconds(self) -> float:
+        """Return the median step after the first ones."""
+        times = np.diff(self.marks[SKIPPED - 1 :])
+        return float(statistics.median(times))
+
+
+def train(options: argparse.Namespace, rows: Rows, *, steps: int, seconds: float | None) -> tuple[Trainer, Clock]:
+    """Train a fresh model for so many steps, or until the time is over."""
+    examples = [] if seconds is None else judged_rows(options.data, rows=1024, length=options.length, whole_word=False)
+    torch.manual_seed(options.seed)
+    tokenizer = load_tokenizer(options.data / "tokenizer")
+    model = build_model(options.architecture, options.size, tokenizer)
+    names = {
+        f"{name}_token": tokenizer.tokens[getattr(tokenizer.special, name)]
+        for name in ("pad", "unk", "cls", "sep", "mask")
+    }
+    words = PreTrainedTokenizerFast(tokenizer_file=str(tokenizer.path), **names)
+    with tempfile.TemporaryDirectory() as scratch:
+        arguments = TrainingArguments(
+            output_dir=scratch,
+            per_device_train_batch_size=options.rows,
+            max_steps=steps,
+            bf16=True,
+            learning_rate=options.learning_rate,
+            warmup_steps=max(1, steps // 20),
+            weight_decay=0.01,
+            optim="adamw_torch_fused",
+            torch_compile=options.compile,
+            logging_strategy="no",
+            save_strategy="no",
+            report_to=[],
+            use_cpu=not torch.cuda.is_available(),
+            disable_tqdm=True,
+            seed=options.seed,
+        )
+        clock = Clock(seconds, examples, options.evaluations)
+        trainer = Trainer(
+            model=model,
+            args=arguments,
+            train_dataset=rows,
+            callbacks=[clock],
+            data_collator=DataCollatorForLanguageModeling(words, mlm_probability=options.mask_rate),
+        )
+        trainer.train()
+    return trainer, clock
+
+
+def main() -> None:
+    """Train as the flags say and print what came of it."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--architecture", choices=["bert", "modernbert"], default="bert")
+    parser.add_argument("--size", default="mini")
+    parser.add_argument("--rows", type=int, default=32)
+    parser.add_argument("--length", type=int, default=128)
+    parser.add_argument("--learning-rate", type=float, default=1e-3)
+    parser.add_argument("--mask-rate", type=float, default=0.15)
+    parser.add_argument("--compile", action="store_true")
+    parser.add_argument("--seed", type=int, default=0)
+    duration = parser.add_mutually_exclusive_group(required=True)
+    duration.add_argument("--steps", type=int)
+    duration.add_argument("--minutes", type=float)
+    parser.add_argument("--evaluations", type=int, default=6)
+    parser.add_argument("--out", type=Path)
+    options = parser.parse_args()
+    rows = Rows(options.data, load_tokenizer(options.data / "tokenizer"), options.length)
+    steps, seconds = options.steps, None
+    if options.minutes:
+        seconds = options.minutes * 60
+        _, probe = train(options, rows, steps=SKIPPED + PROBED, seconds=None)
+        steps = int(seconds / probe.step_seconds())
+    began = time.perf_counter()
+    trainer, clock = train(options, rows, steps=steps + (0 if options.minutes else SKIPPED), seconds=seconds)
+    figures = {
+        **{name: str(value) if isinstance(value, Path) else value for name, value in vars(options).items()},
+        "steps": len(clock.marks),
+        "seconds": round(time.perf_counter() - began, 1),
+        "tokens_per_second": round(options.rows * options.length / clock.step_seconds(), 1),
+        "parameters": sum(parameter.numel() for parameter in trainer.model.parameters()),
+    }
+    if options.out:
+        trainer.save_model(str(options.out / "model"))
+        shutil.copyfile(options.data / "tokenizer" / "tokenizer.json", options.out / "model" / "tokenizer.json")
+        lines = "".join(json.dumps(line) + "\n" for line in clock.lines)
+        (options.out / "metrics.jsonl").write_text(lines, encoding="utf-8")
+        (options.out / "result.json").write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
+    print(json.dumps(figures))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,30 @@
+"""Makes the next batch while the device works on this one: for GPUs, whose steps leave the CPU idle.
+
+A batch is a pure function of its number, so what was made ahead is either the one asked for next or thrown away.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+
+from bertwright.types import Batch
+
+
+class DrawnAhead:
+    """Calls `draw(t)`, and then makes batch t + 1 in a thread."""
+
+    def __init__(self, draw: Callable[[int], Batch]) -> None:
+        """Start with nothing made ahead."""
+        self._draw = draw
+        self._thread = ThreadPoolExecutor(1, "drawing ahead")
+        self._next: tuple[int, Future[Batch]] | None = None
+
+    def __call__(self, t: int) -> Batch:
+        """Return batch `t`; raises what `draw` raises."""
+        if self._next is not None and self._next[0] == t:
+            batch = self._next[1].result()
+        else:
+            batch = self._thread.submit(self._draw, t).result()
+        self._next = (t + 1, self._thread.submit(self._draw, t + 1))
+        return batch

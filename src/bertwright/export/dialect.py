@@ -1,0 +1,46 @@
+"""Says how Hugging Face writes down an architecture: the names of its settings and weights, and ours."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from bertwright.model.config import ModelConfig
+from bertwright.tokenizer.load import SpecialIds
+
+
+@dataclass(frozen=True)
+class Dialect:
+    """Everything `huggingface.py` must know of one model_type of Hugging Face.
+
+    model_type    as in config.json
+    written_as    the transformers class our folders name
+    config        our settings of the architecture
+    fields        Hugging Face's name of each setting, and ours
+    absent        what settings of `fields` mean where config.json does not name them, where our default differs
+    must_be       settings with one supported value, which is also what their absence means
+    heads         beginnings of our names of weights that a folder may lack: an encoder saved alone has no heads
+    decoder       their name of the output matrix, tied to `words`
+    words         their name of the word embeddings
+    inputs        what the model reads of a tokenizer
+    to_ours       their name of a weight -> our names; several are stacked in theirs; none has no place in pre-training
+    to_theirs     our name of a weight -> their name
+    read_extra    config.json -> settings of ours that `fields` cannot say; raises ModelError
+    write_extra   our settings and special tokens -> config.json entries that `fields` cannot say
+    """
+
+    model_type: str
+    written_as: str
+    config: type[ModelConfig]
+    fields: Mapping[str, str]
+    absent: Mapping[str, Any]
+    must_be: Mapping[str, Any]
+    heads: tuple[str, ...]
+    decoder: str
+    words: str
+    inputs: tuple[str, ...]
+    to_ours: Callable[[str], tuple[str, ...]]
+    to_theirs: Callable[[str], str]
+    read_extra: Callable[[Mapping[str, Any]], dict[str, Any]]
+    write_extra: Callable[[ModelConfig, SpecialIds], dict[str, Any]]

@@ -1,0 +1,47 @@
+"""BERT: embeddings, blocks, and the two heads of its pre-training (Devlin 2018)."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from bertwright.model.attention import attention_bias
+from bertwright.model.block import Block
+from bertwright.model.config import BertConfig
+from bertwright.model.embeddings import Embeddings
+from bertwright.model.encoder import Encoder
+from bertwright.model.heads import MaskedTokenHead, NextSentenceHead, Pooler
+from bertwright.model.init import initialise
+
+
+class BertForPreTraining(Encoder):
+    """BERT with its masked-token and next-sentence heads."""
+
+    config: BertConfig
+
+    def __init__(self, config: BertConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.embeddings = Embeddings(config)
+        self.blocks = nn.ModuleList(Block(config) for _ in range(config.layers))
+        self.pooler = Pooler(config)
+        self.mlm_head = MaskedTokenHead(config)
+        self.nsp_head = NextSentenceHead(config)
+        initialise(self, std=config.initializer_range)
+
+    def encode(self, input_ids: Tensor, token_type_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        """Return the last hidden states [B, S, H] of ids [B, S], token types [B, S] and a mask [B, S] bool."""
+        bias = attention_bias(attention_mask)
+        hidden: Tensor = self.embeddings(input_ids, token_type_ids)
+        for block in self.blocks:
+            hidden = block(hidden, bias)
+        return hidden
+
+    def mlm_logits(self, hidden: Tensor) -> Tensor:
+        """Return logits [..., V] of the vocabulary from hidden states [..., H]."""
+        logits: Tensor = self.mlm_head(hidden, self.embeddings.words.weight)
+        return logits
+
+    def nsp_logits(self, hidden: Tensor) -> Tensor:
+        """Return logits [B, 2] of (B continues A, B comes from another document) from hidden states [B, S, H]."""
+        logits: Tensor = self.nsp_head(self.pooler(hidden))
+        return logits

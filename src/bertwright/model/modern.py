@@ -1,0 +1,120 @@
+"""ModernBERT (Warner 2024): LayerNorm before each half of a block, rotary positions, gated inner layer, no biases.
+
+Trains with much higher rates than BERT, since the residual path is never normalised (Xiong et al., 2020, "On Layer
+Normalization in the Transformer Architecture"). It has no next-sentence head and no token types.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from bertwright.model.attention import Attention, attention_bias, window_bias
+from bertwright.model.config import ModernConfig
+from bertwright.model.dropout import Dropout
+from bertwright.model.encoder import Encoder
+from bertwright.model.heads import MaskedTokenHead
+from bertwright.model.init import initialise
+from bertwright.model.linear import Linear, linear
+from bertwright.model.rotary import rotary_angles
+
+
+class ModernEmbeddings(nn.Module):
+    """Word embeddings, normalised; positions come in as rotations."""
+
+    def __init__(self, config: ModernConfig) -> None:
+        super().__init__()
+        self.words = nn.Embedding(config.vocab_size, config.hidden_size)
+        self.norm = layer_norm(config)
+        self.dropout = Dropout(config.dropout)
+
+    def forward(self, input_ids: Tensor) -> Tensor:
+        """Return hidden states [B, S, H] of token ids [B, S]."""
+        hidden: Tensor = self.dropout(self.norm(self.words(input_ids)))
+        return hidden
+
+
+class GatedInner(nn.Module):
+    """The inner layer of a block: GELU of one projection times another (GeGLU, Shazeer 2020)."""
+
+    def __init__(self, config: ModernConfig) -> None:
+        super().__init__()
+        self.inner = Linear(config.hidden_size, config.intermediate_size, bias=False)
+        self.gate = Linear(config.hidden_size, config.intermediate_size, bias=False)
+        self.outer = Linear(config.intermediate_size, config.hidden_size, bias=False)
+        self.dropout = Dropout(config.dropout)
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        """Return [B, S, H] from [B, S, H]; both projections are one product."""
+        inner, gate = linear(hidden, torch.cat([self.inner.weight, self.gate.weight]), None).chunk(2, dim=-1)
+        projected: Tensor = self.outer(self.dropout(functional.gelu(inner) * gate))
+        return projected
+
+
+class ModernBlock(nn.Module):
+    """Pre-LayerNorm Transformer block; the first has no norm before attention, since the embeddings have one."""
+
+    def __init__(self, config: ModernConfig, *, first: bool) -> None:
+        super().__init__()
+        self.attention_norm = nn.Identity() if first else layer_norm(config)
+        self.attention = Attention(config, bias=False)
+        self.dropout = Dropout(config.attention_dropout)
+        self.mlp_norm = layer_norm(config)
+        self.mlp = GatedInner(config)
+
+    def forward(self, hidden: Tensor, bias: Tensor, rotation: Tensor) -> Tensor:
+        """Return hidden states [B, S, H] from hidden states, an attention bias [B, 1, 1 or S, S] and rotary angles."""
+        hidden = hidden + self.dropout(self.attention(self.attention_norm(hidden), bias, rotation))
+        mixed: Tensor = hidden + self.mlp(self.mlp_norm(hidden))
+        return mixed
+
+
+class ModernForMaskedLM(Encoder):
+    """ModernBERT with its masked-token head."""
+
+    config: ModernConfig
+
+    def __init__(self, config: ModernConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.embeddings = ModernEmbeddings(config)
+        self.blocks = nn.ModuleList(ModernBlock(config, first=block == 0) for block in range(config.layers))
+        self.norm = layer_norm(config)
+        self.mlm_head = MaskedTokenHead(config, bias=False)
+        width = config.hidden_size // config.heads
+        for kind, theta in (("global", config.global_theta), ("local", config.local_theta)):
+            angles = rotary_angles(config.max_positions, width, theta=theta)
+            self.register_buffer(f"{kind}_rotation", angles, persistent=False)
+        initialise(self, std=config.initializer_range)
+        self._initialise_outputs()
+
+    def encode(self, input_ids: Tensor, token_type_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        """Return the last hidden states [B, S, H] of ids [B, S] and a mask [B, S] bool; token types are ignored."""
+        length, bias = input_ids.shape[1], attention_bias(attention_mask)
+        whole = (bias, self.get_buffer("global_rotation")[:, :length])
+        around = (window_bias(bias, self.config.local_window), self.get_buffer("local_rotation")[:, :length])
+        hidden: Tensor = self.embeddings(input_ids)
+        for index, block in enumerate(self.blocks):
+            hidden = block(hidden, *(whole if self.config.is_global(index) else around))
+        normalised: Tensor = self.norm(hidden)
+        return normalised
+
+    def mlm_logits(self, hidden: Tensor) -> Tensor:
+        """Return logits [..., V] of the vocabulary from hidden states [..., H]."""
+        logits: Tensor = self.mlm_head(hidden, self.embeddings.words.weight)
+        return logits
+
+    def _initialise_outputs(self) -> None:
+        """Shrink what is added to the residual path by sqrt(2 layers), so that it does not grow with depth (GPT-2)."""
+        with torch.no_grad():
+            for name, parameter in self.named_parameters():
+                if name.endswith(("attention.output.weight", "mlp.outer.weight")):
+                    parameter.div_(math.sqrt(2 * self.config.layers))
+
+
+def layer_norm(config: ModernConfig) -> nn.LayerNorm:
+    """Return a LayerNorm without bias."""
+    return nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps, bias=False)

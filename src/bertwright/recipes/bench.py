@@ -1,0 +1,223 @@
+"""Measures how fast this machine does each stage: figures as a table, and as JSON with machine and versions.
+
+Speeds are medians over whole steps or best of several turns, stated with each figure; nothing here is a test.
+"""
+
+from __future__ import annotations
+
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import torch
+
+from bertwright.errors import CorpusError
+from bertwright.evaluate.fill_mask import fill_masks
+from bertwright.export.huggingface import load_model
+from bertwright.files import read_json, write_json
+from bertwright.log import note, print_facts
+from bertwright.model.encoder import parameter_count
+from bertwright.recipes.evaluate import evaluate
+from bertwright.recipes.machine import machine, versions
+from bertwright.recipes.parts import Parts, build, compiled_step, peak_flops
+from bertwright.recipes.pretrain import pretrain
+from bertwright.recipes.settings import resolve
+from bertwright.tokenizer.load import load_tokenizer
+from bertwright.train.loop import Position, train
+from bertwright.train.precision import pick_device
+from bertwright.train.step import TrainStep
+
+SKIPPED = 5
+"""First steps left out of every figure: caches fill, and the machine finds its pace."""
+
+
+def bench_step(
+    data: Path | str,
+    *,
+    recipe: str = "fast",
+    steps: int = 40,
+    settings: Mapping[str, Any] | None = None,
+    out: Path | None = None,
+) -> dict[str, Any]:
+    """Measure training steps of a recipe's first phase on a DATA folder: tokens/s, MFU, and where the time goes.
+
+    Tokens are real ones, padding not counted. MFU is useful floating-point operations (the MLM head at masked positions
+    alone) over the matrix-product rate measured here with this model's largest block product.
+    """
+    over = dict(settings or {})
+    first = resolve(recipe, over).schedule.phases[0]
+    phases = [{"length": first.length, "rows": first.rows, "share": 1.0}]
+    parts = build(Path(data), resolve(recipe, {**over, "schedule": {"steps": steps + SKIPPED, "phases": phases}}))
+    config = parts.config
+    note(f"{config.size}, {first.rows} rows of {first.length}, {parts.precision}; compiling")
+    began = time.perf_counter()
+    step = compiled_step(parts)
+    compiling = time.perf_counter() - began
+    (speed, work), peak, seconds = _timed_steps(parts, step), peak_flops(parts), _time_by_part(parts, step)
+    figures = {
+        "what": f"{recipe}, {config.model.architecture} {config.size}, {first.rows} rows of {first.length}",
+        "parameters": parameter_count(parts.model),
+        "tokens_per_second": round(speed, 1),
+        "mfu": round(work / peak, 4),
+        "peak_flops": peak,
+        "compile_seconds": round(compiling, 1),
+        "milliseconds": {name: round(1000 * value, 2) for name, value in seconds.items()},
+    }
+    shown = {
+        "speed": f"{speed:,.0f} tokens/s",
+        "MFU": f"{figures['mfu']:.0%} of {peak / 1e9:,.0f} GFLOP/s",
+        "compilation": f"{compiling:.0f} s",
+        **{f"a step: {name}": f"{1000 * value:.1f} ms" for name, value in seconds.items()},
+    }
+    return _told(f"training step: {figures['what']}", figures, shown, parts.device, out)
+
+
+def _timed_steps(parts: Parts, step: TrainStep) -> tuple[float, float]:
+    """Return tokens and useful floating-point operations a second, from the median step."""
+    marks: list[tuple[float, int]] = []
+    flops: list[float] = []
+    position = Position(drawn=[0])
+    schedule = parts.config.schedule
+    accumulation = parts.config.engine.accumulation
+    for report in train(step, parts.sources, schedule, position=position, accumulation=accumulation):
+        marks.append((time.perf_counter(), position.tokens))
+        flops.append(parts.sources[0].step_flops(report.progress) * accumulation)
+    times = [after[0] - before[0] for before, after in zip(marks[SKIPPED - 1 :], marks[SKIPPED:], strict=False)]
+    tokens = (marks[-1][1] - marks[SKIPPED - 1][1]) / len(times)
+    return tokens / median(times), median(flops) / median(times)
+
+
+def _time_by_part(parts: Parts, step: TrainStep, turns: int = 10) -> dict[str, float]:
+    """Return median seconds of each part of a step of one micro-batch."""
+    parts_of: dict[str, list[float]] = {}
+
+    def timed(name: str, work: Callable[..., Any], *arguments: Any) -> Any:
+        began = time.perf_counter()
+        value = work(*arguments)
+        if parts.device.type == "cuda":
+            torch.cuda.synchronize()
+        parts_of.setdefault(name, []).append(time.perf_counter() - began)
+        return value
+
+    for turn in range(turns):
+        batch = timed("draw", parts.sources[0].draw, turn)
+        example = timed("mask", step.example, turn, 0, batch, 0.5)
+        loss = timed("forward", step.forward_loss, example).total
+        timed("backward", torch.autograd.backward, loss)
+        timed("clip", torch.nn.utils.clip_grad_norm_, parts.model.parameters(), step.clip_norm)
+        for optimizer in parts.optimizers:
+            timed(type(optimizer).__name__, optimizer.step)
+        parts.model.zero_grad(set_to_none=True)
+    return {name: median(values) for name, values in parts_of.items()}
+
+
+def bench_prepare(
+    inputs: Sequence[str | Path], *, tokenizer: Path | str, language: str = "en", out: Path | None = None
+) -> dict[str, Any]:
+    """Measure the command `prepare` with a given tokenizer, into a folder that is deleted: MB/s, peak memory, disk.
+
+    Whole command, in a process of its own: imports, survey, proof of the encoder and report included.
+    """
+    with tempfile.TemporaryDirectory() as scratch:
+        data = Path(scratch) / "data"
+        words = [*(str(name) for name in inputs), "--tokenizer", str(tokenizer), "--language", language]
+        began = time.perf_counter()
+        told = subprocess.run(
+            [sys.executable, "-m", "bertwright", "prepare", *words, "--out", str(data)], capture_output=True, text=True
+        )
+        seconds = time.perf_counter() - began
+        if told.returncode:
+            lines = told.stderr.strip().splitlines() or [f"prepare ended with exit code {told.returncode}"]
+            raise CorpusError(lines[-1].removeprefix("bertwright: "))
+        report = read_json(data / "report.json")
+    text, disk = report["text_bytes"], report["shard_bytes"]
+    memory = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024
+    figures = {
+        "what": f"prepare {' '.join(str(name) for name in inputs)}",
+        "text_bytes": text,
+        "seconds": round(seconds, 2),
+        "megabytes_per_second": round(text / seconds / 1e6, 2),
+        "megabytes_per_second_from_reading_to_shards": round(report["megabytes_per_second"], 2),
+        "peak_memory_bytes": memory,
+        "disk_bytes": disk,
+    }
+    shown = {
+        "text": f"{text / 1e6:,.1f} MB",
+        "speed": f"{figures['megabytes_per_second']:.1f} MB/s, the whole command",
+        "peak memory": f"{memory / 1e9:.2f} GB",
+        "on disk": f"{disk / 1e6:,.1f} MB ({disk / text:.2f} bytes a byte of text)",
+    }
+    return _told("preparation", figures, shown, torch.device("cpu"), out)
+
+
+def bench_predict(model: Path | str, *, sentences: int = 1000, out: Path | None = None) -> dict[str, Any]:
+    """Measure fill-mask with the model of a MODEL folder over sentences of 4 to 60 of its own tokens: sentences/s."""
+    folder = Path(model)
+    network, tokenizer = load_model(folder).to(pick_device()), load_tokenizer(folder)
+    generator = torch.Generator().manual_seed(0)
+    lengths = torch.randint(4, 61, (sentences,), generator=generator).tolist()
+    words = [token for token in tokenizer.tokens if token.isalpha()] or tokenizer.tokens
+    texts = []
+    for length in lengths:
+        chosen = torch.randint(len(words), (length,), generator=generator).tolist()
+        texts.append(" ".join(["[MASK]", *(words[index] for index in chosen)]))
+    seconds = []
+    for _ in range(3):
+        began = time.perf_counter()
+        fill_masks(network, tokenizer, texts)
+        seconds.append(time.perf_counter() - began)
+    figures = {
+        "what": f"fill-mask with {folder}, {sentences:,} sentences of 4 to 60 words",
+        "sentences_per_second": round(sentences / median(seconds), 1),
+    }
+    shown = {"speed": f"{figures['sentences_per_second']:,.0f} sentences/s (median of 3 turns)"}
+    return _told(str(figures["what"]), figures, shown, pick_device(), out)
+
+
+def bench_pretrain(
+    data: Path | str,
+    *,
+    peer: Path | str,
+    run: Path | str,
+    recipe: str = "fast",
+    settings: Mapping[str, Any] | None = None,
+    out: Path | None = None,
+) -> dict[str, Any]:
+    """Pre-train in the folder `run`, and judge it beside the MODEL folder of a peer on the same held-out text.
+
+    Both are judged by `evaluate mlm` on whole masked words (15%, 80/10/10), whatever they were trained on. The figures
+    tell whether the budget of the run was enough to reach the peer.
+    """
+    theirs = evaluate("mlm", peer, data, rows=1024, whole_word=True)
+    trained = pretrain(data, run, recipe=recipe, settings=settings)
+    ours = evaluate("mlm", Path(run) / "model", data, rows=1024, whole_word=True)
+    figures = {
+        "what": f"{recipe} for {trained['seconds'] / 60:.1f} minutes beside {peer}",
+        "minutes": round(trained["seconds"] / 60, 2),
+        "ours": ours,
+        "peer": theirs,
+        "reached": ours["mlm_loss"] <= theirs["mlm_loss"],
+    }
+    shown = {
+        "ours": f"{ours['mlm_loss']:.3f} nats, {ours['mlm_accuracy']:.1%}",
+        "peer": f"{theirs['mlm_loss']:.3f} nats, {theirs['mlm_accuracy']:.1%}",
+        "the peer is reached": "yes" if figures["reached"] else "no",
+    }
+    return _told(str(figures["what"]), figures, shown, pick_device(), out)
+
+
+def _told(
+    title: str, figures: dict[str, Any], shown: Mapping[str, str], device: torch.device, out: Path | None
+) -> dict[str, Any]:
+    """Print figures as a table, write them where asked, and return them."""
+    print_facts(title, shown)
+    whole = {**figures, "machine": machine(device), "versions": versions()}
+    if out is not None:
+        write_json(Path(out), whole)
+    return whole
