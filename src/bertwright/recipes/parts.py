@@ -170,7 +170,11 @@ def compiled_step(parts: Parts) -> TrainStep:
     forward_loss = forward_loss_of(parts.model, parts.objective, parts.cast)
     make = partial(_step, parts)
     if parts.config.engine.compile:
-        forward_loss, reason = try_compiled(forward_loss, lambda compiled: _run_each_phase(parts, make(compiled)))
+        forward_loss, reason = try_compiled(
+            forward_loss,
+            lambda compiled: _run_each_phase(parts, make(compiled)),
+            drops=parts.shape.dropout > 0 or parts.shape.attention_dropout > 0,
+        )
         if reason:
             note(f"running uncompiled, slower: the compiler did not work here ({reason})")
     return make(forward_loss)
