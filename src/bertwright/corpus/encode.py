@@ -22,7 +22,8 @@ from bertwright.tokenizer.words import starts_of_words, wants_leading_blank, wor
 SEGMENTED = frozenset({"zh", "zh-hans", "zh-hant", "zh-cn", "zh-tw"})
 """Languages whose words are found by a dictionary, not by blanks."""
 UNSPACED = SEGMENTED | {"ja", "th", "lo", "km", "my", "bo"}
-PROOF_SENTENCES = 20_000
+PROOF_SENTENCES = 10_000
+"""Each also proves its characters one by one in several contexts, and every new one is tried before its first use."""
 
 
 @dataclass(frozen=True)
@@ -130,7 +131,7 @@ class DocumentEncoder:
 
 
 def choose_sentences(sentences: list[str]) -> list[str]:
-    """Return up to 20,000 sentences for a proof, half of them with characters beyond ASCII if there are so many."""
+    """Return up to 10,000 sentences for a proof, half of them with characters beyond ASCII if there are so many."""
     odd = [sentence for sentence in sentences if not sentence.isascii()]
     plain = [sentence for sentence in sentences if sentence.isascii()]
     few_odd = _spread(odd, max(PROOF_SENTENCES // 2, PROOF_SENTENCES - len(plain)))

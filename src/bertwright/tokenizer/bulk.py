@@ -83,16 +83,19 @@ class BulkEncoder:
 
     def _with_different_characters(self, sentences: list[str]) -> np.ndarray:
         """Return the indices of the sentences that hold a character which tokie treats differently."""
+        suspect = ~np.fromiter(map(str.isascii, sentences), dtype=bool, count=len(sentences))
         odd_ascii = [chr(point) for point in np.flatnonzero(self._tried[:128] == DIFFERENT).tolist()]
-        candidates = [index for index, sentence in enumerate(sentences) if not sentence.isascii()]
+        everything = "".join(sentences) if odd_ascii else ""
         for character in odd_ascii:
-            candidates += [index for index, s in enumerate(sentences) if character in s and s.isascii()]
-        points = code_points("".join([sentences[index] for index in candidates]))
+            if character in everything:
+                suspect |= np.fromiter((character in s for s in sentences), dtype=bool, count=len(sentences))
+        candidates = np.flatnonzero(suspect)
+        chosen = [sentences[index] for index in candidates.tolist()]
+        points = code_points("".join(chosen))
         self._try_new(points)
         places = np.flatnonzero(self._tried[points] == DIFFERENT)
-        ends = np.cumsum(np.fromiter((len(sentences[i]) for i in candidates), dtype=np.int64, count=len(candidates)))
-        found = np.unique(np.searchsorted(ends, places, side="right"))
-        return np.unique(np.asarray(candidates, dtype=np.int64)[found])
+        ends = np.cumsum(np.fromiter(map(len, chosen), dtype=np.int64, count=len(chosen)))
+        return candidates[np.unique(np.searchsorted(ends, places, side="right"))]
 
     def _try_new(self, points: np.ndarray) -> None:
         """Encode characters not seen before by both encoders, in several contexts, and remember which differ."""
