@@ -2,7 +2,7 @@
 
 torch.optim.Muon does the same one matrix at a time, by five iterations of one polynomial. Here matrices of a shape go
 through batched products together, and each iteration has a polynomial of its own (Amsel et al., 2025, "The Polar
-Express"): four bring singular values of 0.003 to 1 within a fifth of one.
+Express"): three bring singular values of 0.01 to 1 within three tenths of one, four those of 0.003 within a fifth.
 """
 
 from __future__ import annotations
