@@ -42,8 +42,8 @@ class OptimizerConfig(Section):
     """Decoupled weight decay of Muon's matrices."""
     final_muon_weight_decay: float | None = Field(default=None, ge=0)
     """Weight decay of Muon's matrices at the end of the run, reached linearly; the same where not given."""
-    muon_iterations: int = Field(default=3, ge=1, le=5)
-    """Iterations of Muon's orthogonalisation."""
+    muon_iterations: int = Field(default=5, ge=1, le=5)
+    """Iterations of Muon's orthogonalisation: fewer are cheaper, and leave small singular values small."""
     clip_norm: float = Field(default=1.0, ge=0)
     """Largest norm of the whole gradient; 0 clips nothing."""
 
