@@ -114,7 +114,7 @@ def run(data: Path, out: Path, parts: Parts, *, position: Position, began: float
     listeners: list[Listener] = [evaluation(data, parts, position), metrics, console, checkpoint]
     note(
         f"{parts.config.size}: {parameter_count(parts.model):,} parameters, {parts.precision} on {parts.device.type}, "
-        f"{schedule.amount:g} {schedule.unit}; compiling"
+        f"{schedule.amount:g} {schedule.unit}{'; compiling' if engine.compile else ''}"
     )
     step = compiled_step(parts)
     if not position.step:
