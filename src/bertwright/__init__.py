@@ -8,6 +8,8 @@
 from __future__ import annotations
 
 import importlib
+import sys
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
     from bertwright.recipes.prepare import prepare as prepare
     from bertwright.recipes.pretrain import pretrain as pretrain
     from bertwright.recipes.quickstart import quickstart as quickstart
+    from bertwright.recipes.show import show as show
     from bertwright.tokenizer.load import load_tokenizer as load_tokenizer
 
 __version__ = "0.1.0"
@@ -31,6 +34,7 @@ _HOMES = {
     "load_model": "bertwright.export.huggingface",
     "evaluate": "bertwright.recipes.evaluate",
     "predict": "bertwright.recipes.predict",
+    "show": "bertwright.recipes.show",
 }
 
 __all__ = [*_HOMES]
@@ -41,3 +45,14 @@ def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module 'bertwright' has no attribute {name!r}")
     return getattr(importlib.import_module(_HOMES[name]), name)
+
+
+class _FrontDoor(ModuleType):
+    """A module whose public names stay functions when a room of the same name, such as `evaluate`, is imported."""
+
+    def __setattr__(self, name: str, value: object) -> None:
+        if not (name in _HOMES and isinstance(value, ModuleType)):
+            super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _FrontDoor

@@ -56,6 +56,8 @@ def read_toml(path: Path) -> dict[str, Any]:
     """Return a TOML file as nested dictionaries; raises ConfigError with file and place where it cannot be read."""
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise ConfigError(f"there is no settings file {path}; give a TOML file that exists") from error
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"cannot read the settings file {path}: {error}") from error
     except tomllib.TOMLDecodeError as error:

@@ -27,7 +27,7 @@ def predict_command(
     texts
         Texts with [MASK] in place of the word to guess, or two texts without.
     model
-        Hugging Face BERT folder.
+        Hugging Face BERT or ModernBERT folder.
     pair
         Ask whether the second of two texts follows the first, even where they have [MASK].
     input

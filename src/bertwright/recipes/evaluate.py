@@ -9,7 +9,7 @@ from statistics import mean
 
 from bertwright.corpus.inputs import read_blocks
 from bertwright.corpus.shards import Shards, read_manifest
-from bertwright.errors import CorpusError, DataError, UsageError
+from bertwright.errors import CorpusError, DataError, ModelError, UsageError
 from bertwright.evaluate.held_out import held_out_figures
 from bertwright.evaluate.minimal_pairs import prefers_first
 from bertwright.export.huggingface import load_model
@@ -43,6 +43,8 @@ def evaluate(
     if kind not in KINDS:
         raise UsageError(f"nothing called {kind!r} can be evaluated; known: {', '.join(KINDS)}")
     model, data = Path(model), Path(data)
+    if not model.is_dir():
+        raise ModelError(f"there is no model folder {model}; give the folder `pretrain` wrote as RUN/model")
     if kind == "minimal-pairs":
         return evaluate_pairs(model, data)
     config = ObjectiveConfig(next_sentence=kind == "nsp", whole_word=whole_word)

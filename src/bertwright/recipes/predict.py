@@ -86,6 +86,8 @@ def read_questions(file: Path, *, pair: bool) -> list[Question]:
     """Return the questions of a file, one a line, a tab between the texts of a pair; empty lines are passed over."""
     try:
         text = sys.stdin.read() if file == STDIN else file.read_text(encoding="utf-8-sig")
+    except FileNotFoundError as error:
+        raise CorpusError(f"there is no file {file}; give one that exists, or - for stdin") from error
     except (OSError, UnicodeDecodeError) as error:
         raise CorpusError(f"cannot read {file} as UTF-8 text: {error}") from error
     questions: list[Question] = []

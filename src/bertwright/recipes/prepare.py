@@ -153,7 +153,8 @@ def _announce(train: Source, look: Survey, out: Path) -> None:
     """Say what was found, and stop now if the disk cannot hold what will be written."""
     layout = f", {LAYOUTS[train.layout]}" if train.layout else ""
     wrapped = ", lines taken as wrapped" if look.newline == "wrapped" else ""
-    note(f"{len(train.paths):,} files, about {human_bytes(look.text_bytes)} of text{layout}{wrapped}")
+    files = "1 file" if len(train.paths) == 1 else f"{len(train.paths):,} files"
+    note(f"{files}, about {human_bytes(look.text_bytes)} of text{layout}{wrapped}")
     needed = int(look.text_bytes * SHARD_BYTES_PER_TEXT_BYTE)
     require_space(out, needed, what="preparing this text")
     note(f"the shards will take about {human_bytes(needed)}")

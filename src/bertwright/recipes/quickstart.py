@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ from bertwright.files import refuse_existing
 from bertwright.log import note, print_table, results
 from bertwright.recipes.prepare import prepare
 from bertwright.recipes.pretrain import pretrain
+from bertwright.recipes.settings import resolve
 from bertwright.tokenizer.load import load_tokenizer
 
 VOCAB_SIZE = 4096
@@ -24,6 +27,7 @@ QUESTIONS = (
     "Compute the [MASK] of the tensor.",
 )
 
+RECIPE = "classic-muon"
 SETTINGS: dict[str, Any] = {
     "size": "tiny",
     "objective": {"mask_rate": 0.3},
@@ -37,15 +41,17 @@ twice the published mask rate asks twice as much of each token, and one length c
 def quickstart(out: Path | str, *, minutes: float = 4.0) -> dict[str, Any]:
     """Prepare `builtin:python-docs`, pre-train on it for `minutes`, and show what was learned; return the figures.
 
-    Writes OUT/data and OUT/run. Raises OutputExistsError where OUT holds something already.
+    Writes OUT/data and OUT/run. Raises OutputExistsError where OUT holds something already, and ConfigError for
+    minutes that are none, both before anything is written.
     """
     out = Path(out)
     refuse_existing(out, instead="give another --out, or delete it")
+    settings = {**SETTINGS, "schedule": {**SETTINGS["schedule"], "minutes": minutes}}
+    resolve(RECIPE, settings)
     note("1/3 preparing the documentation of this Python and its packages (builtin:python-docs)")
     prepare(["builtin:python-docs"], out / "data", vocab_size=VOCAB_SIZE, held_out=0.03)
     note(f"2/3 pre-training with masked words and next sentences for {minutes:g} minutes")
-    settings = {**SETTINGS, "schedule": {**SETTINGS["schedule"], "minutes": minutes}}
-    figures = pretrain(out / "data", out / "run", recipe="classic-muon", settings=settings)
+    figures = pretrain(out / "data", out / "run", recipe=RECIPE, settings=settings)
     note("3/3 asking it to fill in words")
     print_predictions(out / "run" / "model")
     print_next_steps(out)
@@ -65,12 +71,13 @@ def print_predictions(model: Path) -> None:
 def print_next_steps(out: Path) -> None:
     """Print where everything lies and what to type next."""
     run = out / "run"
+    command = "bertwright" if shutil.which("bertwright") else sys.argv[0]
     lines = [
         f"model folder   {run / 'model'}   (loads in transformers: BertForPreTraining.from_pretrained)",
         f"report         {run / 'report.html'}   (curves and predictions; open it in a browser)",
-        f'next           bertwright predict --model {run / "model"} "Return the [MASK] of the list."',
-        f"               bertwright show {out / 'data'} --batch 0",
-        "               bertwright prepare YOUR_TEXT --out data && bertwright pretrain --data data --out run",
+        f'next           {command} predict --model {run / "model"} "Return the [MASK] of the list."',
+        f"               {command} show {out / 'data'} --batch 0",
+        f"               {command} prepare YOUR_TEXT --out data && {command} pretrain --data data --out run",
     ]
     for line in lines:
         results().print(line, markup=False, soft_wrap=True)
