@@ -22,16 +22,24 @@ svg { max-width: 100%; height: auto } h2 { margin-top: 2rem } code { background:
 """
 
 
-def write_report(run: Path) -> Path:
-    """Write RUN/report.html from what is in RUN now (also for a run that was stopped); return its path."""
+def write_report(run: Path, *, peer: Path | None = None) -> Path:
+    """Write RUN/report.html from what is in RUN now (also for a run that was stopped); return its path.
+
+    `peer` is a folder with the metrics.jsonl of another run, whose held-out loss is drawn on the same axis.
+    """
     lines = read_metrics(run / "metrics.jsonl")
+    beside = (peer.name, read_metrics(peer / "metrics.jsonl")) if peer else None
     manifest = read_json(run / "manifest.json")
     result = read_json(run / "result.json") if (run / "result.json").is_file() else None
     settings = (run / "config.toml").read_text(encoding="utf-8")
     body = [f"<h1>bertwright run: {html.escape(run.name)}</h1>"]
     if lines:
         facts = result_rows(result, manifest) if result else [("stopped at step", f"{lines[-1]['step']:,}")]
-        body += [_table(facts), "<h2>Loss and accuracy</h2>", draw([_draw_loss(manifest), _draw_accuracy], lines)]
+        body += [
+            _table(facts),
+            "<h2>Loss and accuracy</h2>",
+            draw([_draw_loss(manifest, beside), _draw_accuracy], lines),
+        ]
         body += ["<h2>Speed and learning rate</h2>", draw([_draw_speed, _draw_rate], lines)]
         body += ["<h2>What it predicted along the way</h2>", *_samples(lines)]
     body += ["<h2>Settings</h2>", f"<pre>{html.escape(settings)}</pre>"]
@@ -84,10 +92,14 @@ def held_out(lines: list[dict[str, Any]], name: str) -> tuple[list[float], list[
     return minutes(having), [line["valid"][name] for line in having]
 
 
-def _draw_loss(manifest: dict[str, Any]) -> Callable[[Axes, list[dict[str, Any]]], None]:
+def _draw_loss(
+    manifest: dict[str, Any], beside: tuple[str, list[dict[str, Any]]] | None
+) -> Callable[[Axes, list[dict[str, Any]]], None]:
     def drawer(axes: Axes, lines: list[dict[str, Any]]) -> None:
         axes.plot(minutes(lines), [line["mlm_loss"] for line in lines], color="#9bb8d9", lw=1, label="training")
         axes.plot(*held_out(lines, "mlm_loss"), "o-", color="#1f4e8c", ms=3, label="held out")
+        if beside:
+            axes.plot(*held_out(beside[1], "mlm_loss"), "s-", color="#c0562b", ms=3, label=f"{beside[0]}, held out")
         axes.axhline(manifest["unigram_entropy"], color="#999", ls="--", lw=1, label="unigram entropy")
         axes.set(xlabel="minutes", ylabel="MLM loss (nats)")
         axes.legend(frameon=False)

@@ -19,6 +19,7 @@ import torch
 
 from bertwright.errors import CorpusError
 from bertwright.evaluate.fill_mask import fill_masks
+from bertwright.evaluate.report import write_report
 from bertwright.export.huggingface import load_model
 from bertwright.files import read_json, write_json
 from bertwright.log import note, print_facts
@@ -193,10 +194,12 @@ def bench_pretrain(
     """Pre-train in the folder `run`, and judge it beside the MODEL folder of a peer on the same held-out text.
 
     Both are judged by `evaluate mlm` on whole masked words (15%, 80/10/10), whatever they were trained on. The figures
-    tell whether the budget of the run was enough to reach the peer.
+    tell whether the budget of the run was enough to reach the peer. Where metrics.jsonl stands beside the peer's folder,
+    the report of the run draws both curves.
     """
     theirs = evaluate("mlm", peer, data, rows=1024, whole_word=True)
     trained = pretrain(data, run, recipe=recipe, settings=settings)
+    write_report(Path(run), peer=Path(peer).parent)
     ours = evaluate("mlm", Path(run) / "model", data, rows=1024, whole_word=True)
     figures = {
         "what": f"{recipe} for {trained['seconds'] / 60:.1f} minutes beside {peer}",

@@ -1,0 +1,85 @@
+"""The verb bench: each stage gives its figures as JSON with machine and versions; a run is judged beside a peer."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bertwright.cli.main import main
+from bertwright.recipes.prepare import prepare
+
+SHORT = ["--size", "tiny", "--engine.compile", "false", "--engine.precision", "fp32"]
+
+
+@pytest.fixture(scope="module")
+def texts(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("texts")
+    for index in range(60):
+        lines = [f"Town {index} has {line} rivers. It rains there in month {line}." for line in range(20)]
+        (folder / f"{index}.txt").write_text("\n".join(lines), encoding="utf-8")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def data(texts: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("bench") / "data"
+    prepare([texts], out, vocab_size=512, held_out=0.1)
+    return out
+
+
+def measured(words: list[str], out: Path) -> dict[str, Any]:
+    assert main(["bench", *words, "--out", str(out)]) == 0
+    figures: dict[str, Any] = json.loads(out.read_text(encoding="utf-8"))
+    assert {"what", "machine", "versions"} <= figures.keys()
+    return figures
+
+
+def test_step(data: Path, tmp_path: Path) -> None:
+    figures = measured(["step", "--data", str(data), "--steps", "6", *SHORT], tmp_path / "step.json")
+    assert figures["tokens_per_second"] > 0
+    assert 0 < figures["mfu"] < 1.5
+    assert {"draw", "mask", "forward", "backward", "clip", "Muon", "AdamW"} == set(figures["milliseconds"])
+
+
+def test_prepare(texts: Path, data: Path, tmp_path: Path) -> None:
+    words = ["prepare", str(texts), "--tokenizer", str(data / "tokenizer")]
+    figures = measured(words, tmp_path / "prepare.json")
+    assert figures["text_bytes"] == sum(len(p.read_bytes()) for p in texts.iterdir())
+    assert figures["disk_bytes"] > 0
+    assert figures["peak_memory_bytes"] > 10_000_000
+
+
+def test_prepare_says_what_failed(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["bench", "prepare", str(tmp_path / "none"), "--tokenizer", str(data / "tokenizer")]) == 1
+    assert "none" in capsys.readouterr().err
+
+
+def test_pretrain_and_predict(data: Path, tmp_path: Path) -> None:
+    """A run beside itself: the second, longer one reaches the first, and its report shows both curves."""
+    words = ["--recipe", "fast", *SHORT, "--engine.evaluations", "2"]
+    peer = ["pretrain", "--data", str(data), "--out", str(tmp_path / "peer"), "--steps", "4", *words]
+    assert main(peer) == 0
+    words += ["--schedule.steps", "60", "--data", str(data), "--peer", str(tmp_path / "peer" / "model")]
+    figures = measured(["pretrain", *words, "--run", str(tmp_path / "run")], tmp_path / "pretrain.json")
+    assert figures["reached"] is (figures["ours"]["mlm_loss"] <= figures["peer"]["mlm_loss"]) is True
+    assert "peer, held out" in (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
+    model = str(tmp_path / "run" / "model")
+    figures = measured(["predict", "--model", model, "--sentences", "40"], tmp_path / "predict.json")
+    assert figures["sentences_per_second"] > 0
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["step"], "this needs --data DATA"),
+        (["prepare"], "needs an INPUT"),
+        (["predict"], "this needs --model DIR"),
+        (["nothing"], "nothing"),
+    ],
+)
+def test_missing_words(words: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["bench", *words]) == 2
+    assert message in capsys.readouterr().err
