@@ -194,8 +194,8 @@ def bench_pretrain(
     """Pre-train in the folder `run`, and judge it beside the MODEL folder of a peer on the same held-out text.
 
     Both are judged by `evaluate mlm` on whole masked words (15%, 80/10/10), whatever they were trained on. The figures
-    tell whether the budget of the run was enough to reach the peer. Where metrics.jsonl stands beside the peer's folder,
-    the report of the run draws both curves.
+    tell whether the budget of the run was enough to reach the peer. Where the peer's folder has a metrics.jsonl beside
+    it, the report of the run draws both curves.
     """
     theirs = evaluate("mlm", peer, data, rows=1024, whole_word=True)
     trained = pretrain(data, run, recipe=recipe, settings=settings)
