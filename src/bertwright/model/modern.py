@@ -95,7 +95,9 @@ class ModernForMaskedLM(Encoder):
         """Return the last hidden states [B, S, H] of ids [B, S] and a mask [B, S] bool; token types are ignored."""
         length, bias = input_ids.shape[1], attention_bias(attention_mask)
         whole = (bias, self.get_buffer("global_rotation")[:, :length])
-        around = (window_bias(bias, self.config.local_window), self.get_buffer("local_rotation")[:, :length])
+        around = whole
+        if self.config.global_every > 1:
+            around = (window_bias(bias, self.config.local_window), self.get_buffer("local_rotation")[:, :length])
         hidden: Tensor = self.embeddings(input_ids)
         for index, block in enumerate(self.blocks):
             hidden = block(hidden, *(whole if self.config.is_global(index) else around))

@@ -6,39 +6,19 @@ update clipping of AdaFactor, which can take the place of clipping the norm of t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
 from typing import Any
 
-import torch
 from torch import Tensor
 
-from bertwright.train.lamb import adam_directions
+from bertwright.train.adam import AdamMoments
 
 
-class StableAdamW(torch.optim.Optimizer):
+class StableAdamW(AdamMoments):
     """AdamW with the learning rate of each parameter divided by max(1, RMS of gradient / sqrt(second moment))."""
 
-    def __init__(
-        self,
-        params: Iterable[dict[str, Any]],
-        *,
-        lr: float,
-        betas: tuple[float, float],
-        eps: float,
-    ) -> None:
-        """Take parameter groups, each with its weight_decay."""
-        super().__init__(params, {"lr": lr, "betas": betas, "eps": eps, "weight_decay": 0.0})
-
-    @torch.no_grad()
-    def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
-        """Update every parameter that has a gradient; `closure` is not used."""
-        for group in self.param_groups:
-            parameters = [p for p in group["params"] if p.grad is not None]
-            if parameters:
-                self._update(parameters, group)
-
-    def _update(self, parameters: list[Tensor], group: dict[str, Any]) -> None:
-        directions = adam_directions(self, parameters, group)
+    def update(self, parameters: list[Tensor], group: dict[str, Any]) -> None:
+        """Move the parameters of a group."""
+        directions = self.directions(parameters, group)
         count = float(self.state[parameters[0]]["step"])
         floor = group["eps"] ** 2
         for parameter, direction in zip(parameters, directions, strict=True):
