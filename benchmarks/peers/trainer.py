@@ -4,9 +4,10 @@
     python benchmarks/peers/trainer.py --data DATA --architecture bert --size mini --steps 30        # speed alone
 
 bf16, rows packed full as its own example does (documents joined with their special tokens, cut every 128 tokens, no
-padding), fused AdamW, its own collator for the masks, linear decay. With --minutes the number of steps is measured
-first, so that the rate is annealed just when the time is over, and held-out loss is judged along the way, the clock
-stopped. Prints JSON; --out also keeps the model and metrics.jsonl, which `curves.py` draws beside ours.
+padding), fused AdamW, its own collator for the masks, linear decay. With --minutes the time of a step is measured
+first, on a quiet machine, and the run is of the steps that fit: every step then counts as what was measured, so that
+whatever else the machine does later is not held against the peer, nor are compilation and judging. Prints JSON; --out
+also keeps the model and metrics.jsonl (held-out loss along the way), which `curves.py` draws beside ours.
 """
 
 from __future__ import annotations
@@ -93,40 +94,34 @@ def build_model(architecture: str, size: str, tokenizer: Tokenizer) -> PreTraine
 
 
 class Clock(TrainerCallback):  # type: ignore[misc]
-    """Notes when each step ended, judges the model now and then, and stops the run when its time is over."""
+    """Notes when each step ended and, where a step's seconds are known, judges the model now and then."""
 
-    def __init__(self, seconds: float | None, examples: list[Example], evaluations: int) -> None:
-        """Count from the end of the first step on: compilation is not held against the peer."""
-        self.seconds, self.examples, self.evaluations = seconds, examples, evaluations
+    def __init__(self, steps: int, step_seconds: float | None, examples: list[Example], evaluations: int) -> None:
+        """Judge after so many equal parts of the steps."""
+        self.due = {steps * (part + 1) // evaluations for part in range(evaluations)}
+        self.step_seconds, self.examples = step_seconds, examples
         self.marks: list[float] = []
         self.lines: list[dict[str, Any]] = []
-        self.began = time.perf_counter()
 
     def on_step_end(self, args: Any, state: Any, control: Any, model: Any = None, **_: Any) -> None:
         """Take the time."""
         self.marks.append(time.perf_counter())
-        if len(self.marks) == 1:
-            self.began = self.marks[0]
-        if self.seconds is None:
-            return
-        spent = self.marks[-1] - self.began
-        if spent >= self.seconds * (len(self.lines) + 1) / self.evaluations:
+        done = len(self.marks)
+        if self.step_seconds is not None and done in self.due:
             figures = judge(model.eval(), self.examples)
             model.train()
-            self.lines.append({"step": len(self.marks), "seconds": round(spent, 2), "valid": figures})
-            self.began += time.perf_counter() - self.marks[-1]
-        if spent > self.seconds:
-            control.should_training_stop = True
+            self.lines.append({"step": done, "seconds": round(done * self.step_seconds, 2), "valid": figures})
 
-    def step_seconds(self) -> float:
-        """Return the median step after the first ones."""
-        times = np.diff(self.marks[SKIPPED - 1 :])
-        return float(statistics.median(times))
+    def median_step(self) -> float:
+        """Return the median seconds of a step after the first ones."""
+        return float(statistics.median(np.diff(self.marks[SKIPPED - 1 :])))
 
 
-def train(options: argparse.Namespace, rows: Rows, *, steps: int, seconds: float | None) -> tuple[Trainer, Clock]:
-    """Train a fresh model for so many steps, or until the time is over."""
-    examples = [] if seconds is None else judged_rows(options.data, rows=1024, length=options.length, whole_word=False)
+def train(options: argparse.Namespace, rows: Rows, *, steps: int, step_seconds: float | None) -> tuple[Trainer, Clock]:
+    """Train a fresh model for so many steps; judge it along the way where the seconds of a step are given."""
+    examples: list[Example] = []
+    if step_seconds is not None:
+        examples = judged_rows(options.data, rows=1024, length=options.length, whole_word=False)
     torch.manual_seed(options.seed)
     tokenizer = load_tokenizer(options.data / "tokenizer")
     model = build_model(options.architecture, options.size, tokenizer)
@@ -153,7 +148,7 @@ def train(options: argparse.Namespace, rows: Rows, *, steps: int, seconds: float
             disable_tqdm=True,
             seed=options.seed,
         )
-        clock = Clock(seconds, examples, options.evaluations)
+        clock = Clock(steps, step_seconds, examples, options.evaluations)
         trainer = Trainer(
             model=model,
             args=arguments,
@@ -180,22 +175,24 @@ def main() -> None:
     duration = parser.add_mutually_exclusive_group(required=True)
     duration.add_argument("--steps", type=int)
     duration.add_argument("--minutes", type=float)
-    parser.add_argument("--evaluations", type=int, default=6)
+    parser.add_argument("--tokens-per-second", type=float, help="measured before; else --minutes measures it first")
+    parser.add_argument("--evaluations", type=int, default=10)
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
     rows = Rows(options.data, load_tokenizer(options.data / "tokenizer"), options.length)
-    steps, seconds = options.steps, None
-    if options.minutes:
-        seconds = options.minutes * 60
-        _, probe = train(options, rows, steps=SKIPPED + PROBED, seconds=None)
-        steps = int(seconds / probe.step_seconds())
-    began = time.perf_counter()
-    trainer, clock = train(options, rows, steps=steps + (0 if options.minutes else SKIPPED), seconds=seconds)
+    step_tokens, speed = options.rows * options.length, options.tokens_per_second
+    if options.minutes and speed is None:
+        _, probe = train(options, rows, steps=SKIPPED + PROBED, step_seconds=None)
+        speed = step_tokens / probe.median_step()
+    seconds = step_tokens / speed if options.minutes else None
+    steps = int(options.minutes * 60 / seconds) if seconds else options.steps + SKIPPED
+    trainer, clock = train(options, rows, steps=steps, step_seconds=seconds)
+    if not options.minutes:
+        speed = step_tokens / clock.median_step()
     figures = {
         **{name: str(value) if isinstance(value, Path) else value for name, value in vars(options).items()},
         "steps": len(clock.marks),
-        "seconds": round(time.perf_counter() - began, 1),
-        "tokens_per_second": round(options.rows * options.length / clock.step_seconds(), 1),
+        "tokens_per_second": round(speed, 1),
         "parameters": sum(parameter.numel() for parameter in trainer.model.parameters()),
     }
     if options.out:

@@ -40,37 +40,62 @@ class Attention(nn.Module):
         self.output = Linear(config.hidden_size, config.hidden_size, bias=bias)
         self.dropout = Dropout(config.attention_dropout)
 
-    def forward(self, hidden: Tensor, bias: Tensor, rotation: Tensor | None = None) -> Tensor:
-        """Return [B, S, H] from hidden states [B, S, H], an additive bias [B, 1, 1 or S, S] and rotary angles."""
-        rows, length, width = hidden.shape
-        query, key, value = self._project(hidden)
+    def forward(
+        self, hidden: Tensor, bias: Tensor, rotation: Tensor | None = None, at: Tensor | None = None
+    ) -> Tensor:
+        """Return [B, S, H] from hidden states [B, S, H], an additive bias [B, 1, 1 or S, S] and rotary angles.
+
+        With `at` [B, M] only the tokens at these positions look around, at all tokens of the row: [B, M, H].
+        """
+        query, key, value = self._project(hidden, at)
         if rotation is not None:
-            query, key = rotate(query, rotation), rotate(key, rotation)
+            query = rotate(query, rotation if at is None else rotation[:, at].unsqueeze(2))
+            key = rotate(key, rotation)
+        if at is not None and bias.shape[2] > 1:
+            bias = tokens_at(bias[:, 0], at)[:, None]
         mixed = self._on_cuda(query, key, value, bias) if hidden.is_cuda else self._on_cpu(query, key, value, bias)
-        projected: Tensor = self.output(mixed.transpose(1, 2).reshape(rows, length, width))
+        projected: Tensor = self.output(mixed.transpose(1, 2).flatten(2))
         return projected
 
-    def _project(self, hidden: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return q, k, v [B, A, S, H/A] by one matrix product over the three weights side by side.
-
-        The parameters stay three, so that an optimiser that works on matrices sees the matrices of the paper.
-        """
-        rows, length, width = hidden.shape
-        parts = (self.query, self.key, self.value)
-        weight = torch.cat([part.weight for part in parts])
-        bias = None if self.query.bias is None else torch.cat([part.bias for part in parts])
-        fused = linear(hidden, weight, bias)
-        query, key, value = fused.view(rows, length, 3, self.heads, width // self.heads).transpose(1, 3).unbind(2)
+    def _project(self, hidden: Tensor, at: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+        """Return q [B, A, S or M, H/A] and k, v [B, A, S, H/A]."""
+        if at is None:
+            query, key, value = self._side_by_side(hidden, [self.query, self.key, self.value])
+        else:
+            (query,) = self._side_by_side(tokens_at(hidden, at), [self.query])
+            key, value = self._side_by_side(hidden, [self.key, self.value])
         return query, key, value
 
+    def _side_by_side(self, hidden: Tensor, parts: list[Linear]) -> tuple[Tensor, ...]:
+        """Return [B, A, S, H/A] for each part, by one matrix product over their weights side by side.
+
+        The parameters stay apart, so that an optimiser that works on matrices sees the matrices of the paper.
+        """
+        rows, length, width = hidden.shape
+        weight = torch.cat([part.weight for part in parts])
+        bias = None if parts[0].bias is None else torch.cat([part.bias for part in parts])
+        fused = linear(hidden, weight, bias)
+        return fused.view(rows, length, len(parts), self.heads, width // self.heads).transpose(1, 3).unbind(2)
+
     def _on_cpu(self, query: Tensor, key: Tensor, value: Tensor, bias: Tensor) -> Tensor:
-        """Batched products: the compiler fuses scale, bias and softmax between them, torch's flash kernel is slower."""
-        scores = query @ key.transpose(-1, -2) * query.shape[-1] ** -0.5
-        shares: Tensor = self.dropout(torch.softmax(scores + bias, dim=-1))
-        return shares.to(value.dtype) @ value
+        """Batched products: the compiler fuses scale, bias and exponential between them.
+
+        Shares are divided by their total after they are used, [.., S, H/A] numbers instead of [.., S, S] (as in Dao et
+        al., 2022, FlashAttention); subtracting the largest score changes nothing but the range, so it has no gradient.
+        """
+        scores = query @ key.transpose(-1, -2) * query.shape[-1] ** -0.5 + bias
+        shares = torch.exp(scores - scores.detach().amax(-1, keepdim=True))
+        total = shares.sum(-1, keepdim=True)
+        mixed: Tensor = (self.dropout(shares).to(value.dtype) @ value / total).to(value.dtype)
+        return mixed
 
     def _on_cuda(self, query: Tensor, key: Tensor, value: Tensor, bias: Tensor) -> Tensor:
         share = self.dropout.share if self.training else 0.0
         return functional.scaled_dot_product_attention(
             query, key, value, attn_mask=bias.to(query.dtype), dropout_p=share
         )
+
+
+def tokens_at(hidden: Tensor, at: Tensor) -> Tensor:
+    """Return [B, M, H]: of hidden states [B, S, H], those at positions [B, M]."""
+    return hidden.gather(1, at.unsqueeze(-1).expand(-1, -1, hidden.shape[-1]))

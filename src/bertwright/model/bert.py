@@ -17,6 +17,7 @@ class BertForPreTraining(Encoder):
     """BERT with its masked-token and next-sentence heads."""
 
     config: BertConfig
+    judges_pairs = True
 
     def __init__(self, config: BertConfig) -> None:
         super().__init__()
@@ -28,13 +29,16 @@ class BertForPreTraining(Encoder):
         self.nsp_head = NextSentenceHead(config)
         initialise(self, std=config.initializer_range)
 
-    def encode(self, input_ids: Tensor, token_type_ids: Tensor, attention_mask: Tensor) -> Tensor:
-        """Return the last hidden states [B, S, H] of ids [B, S], token types [B, S] and a mask [B, S] bool."""
+    def encode(
+        self, input_ids: Tensor, token_type_ids: Tensor, attention_mask: Tensor, at: Tensor | None = None
+    ) -> Tensor:
+        """Return the last hidden states [B, S, H] of ids, token types and a mask, each [B, S]; [B, M, H] with `at`."""
         bias = attention_bias(attention_mask)
         hidden: Tensor = self.embeddings(input_ids, token_type_ids)
-        for block in self.blocks:
+        for block in self.blocks[:-1]:
             hidden = block(hidden, bias)
-        return hidden
+        last: Tensor = self.blocks[-1](hidden, bias, at)
+        return last
 
     def mlm_logits(self, hidden: Tensor) -> Tensor:
         """Return logits [..., V] of the vocabulary from hidden states [..., H]."""
@@ -42,6 +46,6 @@ class BertForPreTraining(Encoder):
         return logits
 
     def nsp_logits(self, hidden: Tensor) -> Tensor:
-        """Return logits [B, 2] of (B continues A, B comes from another document) from hidden states [B, S, H]."""
+        """Return logits [B, 2] of (B continues A, B comes from another document) from hidden states, [CLS] first."""
         logits: Tensor = self.nsp_head(self.pooler(hidden))
         return logits

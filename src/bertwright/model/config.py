@@ -186,9 +186,12 @@ def named_size(name: str, *, vocab_size: int, architecture: str = "bert", **over
 def training_flops(config: ModelConfig, *, rows: int, length: int, masked: int) -> int:
     """Return the useful floating-point operations of one step (forward and backward) over a batch.
 
-    With T = rows x length tokens, width H, vocabulary V and `masked` slots a row, the forward pass is
+    With T = rows x length tokens, width H, vocabulary V and `masked` slots a row, of which A = rows x masked tokens
+    (and [CLS] where there is a next-sentence head) are asked about, the forward pass is
 
-        layers x (2 T block_weights  +  4 T length H)        the matrices of a block; scores and values
+        (layers - 1) x (2 T block_weights  +  4 T length H)  the matrices of a block; scores and values
+        + 4 T H^2                                            keys and values of the last block
+        + 2 A (block_weights - 2 H^2)  +  4 A length H       the rest of it, at the asked positions alone
         + 2 rows row_weights                                 pooler and next-sentence head (BERT)
         + 2 rows masked (H^2 + H V)                          MLM transform and vocabulary, at masked positions alone
 
@@ -197,6 +200,8 @@ def training_flops(config: ModelConfig, *, rows: int, length: int, masked: int) 
     as it is computed, over the whole row.
     """
     width, tokens = config.hidden_size, rows * length
+    asked = rows * (masked + (config.row_weights > 0))
     block = 2 * tokens * config.block_weights + 4 * tokens * length * width
+    last = 4 * tokens * width**2 + 2 * asked * (config.block_weights - 2 * width**2) + 4 * asked * length * width
     vocabulary = 2 * rows * masked * width * (width + config.vocab_size)
-    return 3 * (config.layers * block + 2 * rows * config.row_weights + vocabulary)
+    return 3 * ((config.layers - 1) * block + last + 2 * rows * config.row_weights + vocabulary)

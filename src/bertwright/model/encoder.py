@@ -1,6 +1,6 @@
 """What every architecture is to the rest of the walk: an example in, scores out; the modules are its own.
 
-example -> encode -> hidden states -> gather the masked positions -> mlm_logits -> Scores
+example -> encode, asked about the masked positions -> hidden states there -> mlm_logits -> Scores
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 
 from torch import Tensor, nn
+from torch.nn import functional
 
 from bertwright.model.config import ModelConfig
 from bertwright.types import Example, Scores
@@ -21,28 +22,36 @@ class Encoder(nn.Module, ABC):
     """
 
     config: ModelConfig
+    judges_pairs = False
+    """Whether there is a next-sentence head; it reads the first token of a row."""
 
     @abstractmethod
-    def encode(self, input_ids: Tensor, token_type_ids: Tensor, attention_mask: Tensor) -> Tensor:
-        """Return the last hidden states [B, S, H] of ids [B, S], token types [B, S] and a mask [B, S] bool."""
+    def encode(
+        self, input_ids: Tensor, token_type_ids: Tensor, attention_mask: Tensor, at: Tensor | None = None
+    ) -> Tensor:
+        """Return the last hidden states [B, S, H] of ids [B, S], token types [B, S] and a mask [B, S] bool.
+
+        With `at` [B, M], those at these positions alone, [B, M, H]: the last block computes no others.
+        """
 
     @abstractmethod
     def mlm_logits(self, hidden: Tensor) -> Tensor:
         """Return logits [..., V] of the vocabulary from hidden states [..., H]."""
 
     def nsp_logits(self, hidden: Tensor) -> Tensor | None:
-        """Return logits [B, 2] (B continues A, B comes from elsewhere) from hidden states [B, S, H], or None."""
+        """Return logits [B, 2] (B continues A, B comes from elsewhere) from hidden states, [CLS] first, or None."""
         return None
 
     def forward(self, example: Example) -> Scores:
         """Return the scores of an example: the vocabulary at its masked positions, and next sentence where known.
 
-        Masked positions are gathered before the MLM head: the vocabulary is the largest product of a small model, and
-        only 15% to 30% of the tokens ask for it.
+        Only the 15% to 30% of tokens that are asked about go through the last block, where they still see all others,
+        and through the MLM head, whose vocabulary is the largest product of a small model.
         """
-        hidden = self.encode(example.input_ids, example.token_type_ids, example.attention_mask)
-        index = example.masked_positions.unsqueeze(-1).expand(-1, -1, hidden.shape[-1])
-        return Scores(mlm=self.mlm_logits(hidden.gather(1, index)), nsp=self.nsp_logits(hidden))
+        asked = example.masked_positions
+        at = functional.pad(asked, (1, 0)) if self.judges_pairs else asked
+        hidden = self.encode(example.input_ids, example.token_type_ids, example.attention_mask, at)
+        return Scores(mlm=self.mlm_logits(hidden[:, at.shape[1] - asked.shape[1] :]), nsp=self.nsp_logits(hidden))
 
     def all_logits(self, input_ids: Tensor, token_type_ids: Tensor, attention_mask: Tensor) -> Tensor:
         """Return the MLM logits [B, S, V] at every position."""

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from bertwright.model.attention import Attention, attention_bias, window_bias
+from bertwright.model.attention import Attention, attention_bias, tokens_at, window_bias
 from bertwright.model.config import ModernConfig
 from bertwright.model.dropout import Dropout
 from bertwright.model.encoder import Encoder
@@ -65,10 +65,14 @@ class ModernBlock(nn.Module):
         self.mlp_norm = layer_norm(config)
         self.mlp = GatedInner(config)
 
-    def forward(self, hidden: Tensor, bias: Tensor, rotation: Tensor) -> Tensor:
-        """Return hidden states [B, S, H] from hidden states, an attention bias [B, 1, 1 or S, S] and rotary angles."""
-        hidden = hidden + self.dropout(self.attention(self.attention_norm(hidden), bias, rotation))
-        mixed: Tensor = hidden + self.mlp(self.mlp_norm(hidden))
+    def forward(self, hidden: Tensor, bias: Tensor, rotation: Tensor, at: Tensor | None = None) -> Tensor:
+        """Return hidden states [B, S, H] from hidden states, an attention bias [B, 1, 1 or S, S] and rotary angles.
+
+        With `at` [B, M] those at these positions alone, [B, M, H].
+        """
+        asked = hidden if at is None else tokens_at(hidden, at)
+        asked = asked + self.dropout(self.attention(self.attention_norm(hidden), bias, rotation, at))
+        mixed: Tensor = asked + self.mlp(self.mlp_norm(asked))
         return mixed
 
 
@@ -91,16 +95,20 @@ class ModernForMaskedLM(Encoder):
         initialise(self, std=config.initializer_range)
         self._initialise_outputs()
 
-    def encode(self, input_ids: Tensor, token_type_ids: Tensor, attention_mask: Tensor) -> Tensor:
-        """Return the last hidden states [B, S, H] of ids [B, S] and a mask [B, S] bool; token types are ignored."""
+    def encode(
+        self, input_ids: Tensor, token_type_ids: Tensor, attention_mask: Tensor, at: Tensor | None = None
+    ) -> Tensor:
+        """Return the last hidden states [B, S, H] of ids and a mask, each [B, S]; [B, M, H] with `at`."""
         length, bias = input_ids.shape[1], attention_bias(attention_mask)
         whole = (bias, self.get_buffer("global_rotation")[:, :length])
         around = whole
         if self.config.global_every > 1:
             around = (window_bias(bias, self.config.local_window), self.get_buffer("local_rotation")[:, :length])
         hidden: Tensor = self.embeddings(input_ids)
-        for index, block in enumerate(self.blocks):
-            hidden = block(hidden, *(whole if self.config.is_global(index) else around))
+        views = [whole if self.config.is_global(index) else around for index in range(self.config.layers)]
+        for block, view in zip(self.blocks[:-1], views[:-1], strict=True):
+            hidden = block(hidden, *view)
+        hidden = self.blocks[-1](hidden, *views[-1], at)
         normalised: Tensor = self.norm(hidden)
         return normalised
 

@@ -30,6 +30,7 @@ from bertwright.rng import key_of
 from bertwright.tokenizer.load import Tokenizer, load_tokenizer
 from bertwright.train.average import Average
 from bertwright.train.loop import PhaseSource
+from bertwright.train.memory import keep_freed_memory
 from bertwright.train.optim import build_optimizers
 from bertwright.train.precision import autocast, matmul_rate, pick_device, resolve_precision, try_compiled
 from bertwright.train.schedule import Phase
@@ -167,6 +168,7 @@ def fixed_examples(
 
 def compiled_step(parts: Parts) -> TrainStep:
     """Return the training step, compiled for the shapes of every phase where that works; says so where it does not."""
+    keep_freed_memory()
     forward_loss = forward_loss_of(parts.model, parts.objective, parts.cast)
     make = partial(_step, parts)
     if parts.config.engine.compile:

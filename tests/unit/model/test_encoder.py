@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from torch import nn
@@ -41,13 +43,24 @@ def loss_of(scores: Scores, asked: Example) -> torch.Tensor:
     return words + functional.cross_entropy(scores.nsp, asked.next_label)
 
 
-def test_gathered_logits_are_those_of_all_positions() -> None:
-    model, asked = BertForPreTraining(small()).eval(), example()
-    with torch.inference_mode():
-        everywhere = model.all_logits(asked.input_ids, asked.token_type_ids, asked.attention_mask)
-        gathered = model(asked).mlm
-    rows = torch.arange(4)[:, None]
-    torch.testing.assert_close(gathered, everywhere[rows, asked.masked_positions], atol=1e-6, rtol=0)
+@pytest.mark.parametrize("over", [{}, {"architecture": "modern", "global_every": 2, "local_window": 8, "layers": 2}])
+def test_what_is_asked_does_not_change_the_answer(over: dict[str, Any]) -> None:
+    """The last block computes asked positions alone; the logits, and every gradient, are those of all positions."""
+    model, asked = build_encoder(named_size("tiny", vocab_size=131, **over)).eval(), example()
+    everywhere = model.all_logits(asked.input_ids, asked.token_type_ids, asked.attention_mask)
+    expected = everywhere[torch.arange(4)[:, None], asked.masked_positions]
+    scores = model(asked)
+    torch.testing.assert_close(scores.mlm, expected, atol=1e-5, rtol=0)
+    if scores.nsp is not None:
+        whole = model.encode(asked.input_ids, asked.token_type_ids, asked.attention_mask)
+        torch.testing.assert_close(scores.nsp, model.nsp_logits(whole), atol=1e-5, rtol=0)
+    weights = dict(model.named_parameters())
+    loss = scores.mlm.square().sum(), expected.square().sum()
+    few, all_ = (torch.autograd.grad(x, list(weights.values()), allow_unused=True) for x in loss)
+    for name, one, other in zip(weights, few, all_, strict=True):
+        assert (one is None) == (other is None), name
+        if one is not None and other is not None:
+            torch.testing.assert_close(one, other, atol=1e-4, rtol=1e-4)
 
 
 def test_padding_changes_nothing() -> None:
