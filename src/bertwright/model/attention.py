@@ -40,9 +40,7 @@ class Attention(nn.Module):
         self.output = Linear(config.hidden_size, config.hidden_size, bias=bias)
         self.dropout = Dropout(config.attention_dropout)
 
-    def forward(
-        self, hidden: Tensor, bias: Tensor, rotation: Tensor | None = None, at: Tensor | None = None
-    ) -> Tensor:
+    def forward(self, hidden: Tensor, bias: Tensor, rotation: Tensor | None = None, at: Tensor | None = None) -> Tensor:
         """Return [B, S, H] from hidden states [B, S, H], an additive bias [B, 1, 1 or S, S] and rotary angles.
 
         With `at` [B, M] only the tokens at these positions look around, at all tokens of the row: [B, M, H].
