@@ -3,13 +3,31 @@
 from __future__ import annotations
 
 import queue
+import sys
 import threading
 from collections.abc import Generator, Iterator
+from contextlib import contextmanager
 from typing import TypeVar
 
 T = TypeVar("T")
+TURN_SECONDS = 0.0002
 DEPTH = 2
 """Items made ahead: more would only take memory, some 30 MB each."""
+
+
+@contextmanager
+def short_turns() -> Iterator[None]:
+    """Let threads take Python's lock from one another after 0.2 ms instead of 5.
+
+    A thread that comes back from reading or encoding otherwise waits for the one that finds sentences, a whole turn at
+    each step it does in Python: preparing 111 MB of English takes 3.6 s instead of 3.2.
+    """
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(TURN_SECONDS)
+    try:
+        yield
+    finally:
+        sys.setswitchinterval(before)
 
 
 def read_ahead(items: Iterator[T]) -> Generator[T, None, None]:

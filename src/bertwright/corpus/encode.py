@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from time import perf_counter
@@ -152,9 +153,9 @@ def with_joining_characters(sentences: list[str]) -> np.ndarray:
 def spelt_out(texts: pa.StringArray, reserved: Sequence[str]) -> pa.StringArray:
     """Put a blank into special tokens that stand in the text itself, such as "[MASK]", so that they stay text."""
     data = texts.buffers()[2]
-    everything = data.to_pybytes() if data else b""
-    for token in reserved:
-        if token.encode() in everything:
+    anywhere = re.compile(b"|".join(re.escape(token.encode()) for token in reserved))
+    if data and reserved and anywhere.search(data):
+        for token in reserved:
             texts = pc.replace_substring(texts, token, f"{token[0]} {token[1:]}")
     return texts
 

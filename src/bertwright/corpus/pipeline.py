@@ -23,7 +23,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from bertwright.corpus.ahead import read_ahead
+from bertwright.corpus.ahead import read_ahead, short_turns
 from bertwright.corpus.clean import clean
 from bertwright.corpus.dedup import SeenDocuments, hash_documents, held_out
 from bertwright.corpus.encode import DocumentEncoder
@@ -101,7 +101,7 @@ class ShardPipeline:
         """
         self._catch_up()
         batches = read_ahead(clean_batches(self._sources, self._options, after=self._position))
-        with ThreadPoolExecutor(1, "encoding") as encoding, closing(batches):
+        with short_turns(), ThreadPoolExecutor(1, "encoding") as encoding, closing(batches):
             for batch in batches:
                 if self._counts["text_bytes"] >= self._shard_text:
                     self._close_shards()

@@ -15,6 +15,7 @@ Newlines = Literal["paragraph", "wrapped"]
 _WIDE = "\u2e80-\u9fff\uf900-\ufaff\uff00-\uffef"
 _WIDE_BREAK = re.compile(f"(?<=[{_WIDE}])\n(?=[{_WIDE}])")
 _SINGLE_BREAK = re.compile(r"(?<!\n)\n(?!\n)")
+_FOLLOWED = re.compile(r"^[^\n]+(?=\n[^\n])", re.MULTILINE)
 _CLOSED = re.compile(r"[.!?:;。！？：；…][\"'”’»)\]」』*_]*\s*$")
 
 
@@ -57,7 +58,7 @@ def tell_newlines(sample: Sequence[str]) -> Newlines:
     Wrapped: of the lines that another line follows, at least half end in the middle of a sentence, half are longer
     than 40 columns, and nine in ten shorter than 100. So a sentence a line is no wrapping, nor is verse.
     """
-    lines = [line.rstrip() for text in sample for line in re.findall(r"[^\n]+(?=\n[^\n])", text)]
+    lines = [line.rstrip() for text in sample for line in _FOLLOWED.findall(text)]
     if len(lines) < 4:
         return "paragraph"
     columns = np.array([len(line) + len(re.findall(f"[{_WIDE}]", line)) for line in lines])

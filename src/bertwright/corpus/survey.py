@@ -18,7 +18,7 @@ from bertwright.corpus.sentences import Newlines, tell_newlines
 from bertwright.errors import CorpusError
 
 SAMPLE_FILES = 8
-SAMPLE_BATCHES = 4
+SAMPLE_BATCHES = 2
 SAMPLE_BYTES = 3 << 20
 """About 22,000 sentences of English: twice what the proofs look at."""
 TRAINING_BYTES = 1 << 30
@@ -40,7 +40,7 @@ class Survey:
 
 
 def survey(paths: list[Path], options: ReadOptions, *, layout: Layout | None) -> Survey:
-    """Look at four batches of a single file, or one or two of each of up to eight files.
+    """Look at two batches of a single file, or one of each of up to eight files.
 
     Raises CorpusError where there is no text in them.
     """
