@@ -35,7 +35,7 @@ def evaluate_command(
     length
         Tokens a row.
     rows
-        Rows to judge on, at most one pass over the split.
+        Rows to judge on, at most one pass over the split; for minimal-pairs, pairs, evenly spread over the file.
     whole_word
         Mask whole words instead of single tokens.
     """

@@ -42,8 +42,8 @@ def pseudo_log_likelihoods(model: Encoder, tokenizer: Tokenizer, texts: Sequence
         every = torch.arange(len(rows))
         truth = rows[every, masked]
         rows[every, masked] = tokenizer.special.mask
-        hidden = model.encode(*(part.to(device) for part in (rows, rows * 0, rows >= 0)))
-        logits = model.mlm_logits(hidden[every.to(device), masked.to(device)]).float()
+        hidden = model.encode(*(part.to(device) for part in (rows, rows * 0, rows >= 0, masked[:, None])))
+        logits = model.mlm_logits(hidden[:, 0]).float()
         chances = torch.log_softmax(logits, -1).gather(1, truth.to(device)[:, None])
         sums[places] = chances.view(count, inner).sum(1).cpu().numpy()
     return sums

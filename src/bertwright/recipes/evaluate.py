@@ -7,6 +7,8 @@ from collections import defaultdict
 from pathlib import Path
 from statistics import mean
 
+import numpy as np
+
 from bertwright.corpus.inputs import read_blocks
 from bertwright.corpus.shards import Shards, read_manifest
 from bertwright.errors import CorpusError, DataError, ModelError, UsageError
@@ -37,8 +39,8 @@ def evaluate(
 
     `kind` "mlm" packs full sentences of one document into rows of `length`; "nsp" makes sentence pairs and also gives
     the MLM figures on them. Up to `rows` rows, at most one pass. For "minimal-pairs" `data` is a .jsonl file of "good"
-    and "bad" sentences (see `evaluate_pairs`). Raises UsageError for another kind and DataError where model and data
-    have different tokenizers.
+    and "bad" sentences (see `evaluate_pairs`), of which up to `rows` pairs are taken, evenly spread. Raises UsageError
+    for another kind and DataError where model and data have different tokenizers.
     """
     if kind not in KINDS:
         raise UsageError(f"nothing called {kind!r} can be evaluated; known: {', '.join(KINDS)}")
@@ -46,7 +48,7 @@ def evaluate(
     if not model.is_dir():
         raise ModelError(f"there is no model folder {model}; give the folder `pretrain` wrote as RUN/model")
     if kind == "minimal-pairs":
-        return evaluate_pairs(model, data)
+        return evaluate_pairs(model, data, most=rows)
     config = ObjectiveConfig(next_sentence=kind == "nsp", whole_word=whole_word)
     return evaluate_held_out(model, data, config, split=split, length=length, rows=rows)
 
@@ -75,13 +77,14 @@ def evaluate_held_out(
     return figures
 
 
-def evaluate_pairs(model: Path, file: Path) -> dict[str, float]:
-    """Return how often a model finds the good sentence likelier than the bad one: over all pairs, and by field.
+def evaluate_pairs(model: Path, file: Path, *, most: int) -> dict[str, float]:
+    """Return how often a model finds the good sentence likelier than the bad one: over up to `most` pairs, and by field.
 
     `file` is JSON lines (also .gz or .zst) with "good" and "bad", and "field" or "paradigm" where there are several,
     as BLiMP is distributed. The whole is the mean over paradigms, as BLiMP reports it. Raises CorpusError.
     """
-    pairs = read_pairs(file)
+    every = read_pairs(file)
+    pairs = [every[index] for index in np.unique(np.linspace(0, len(every) - 1, most).round().astype(int))]
     network, tokenizer = load_model(model).to(pick_device()), load_tokenizer(model)
     right = prefers_first(network, tokenizer, [(pair["good"], pair["bad"]) for pair in pairs])
     by_paradigm, by_field = defaultdict(list), defaultdict(list)
@@ -91,7 +94,8 @@ def evaluate_pairs(model: Path, file: Path) -> dict[str, float]:
     overall = mean(mean(part) for part in by_paradigm.values())
     figures = {"accuracy": overall, **{name: mean(part) for name, part in sorted(by_field.items()) if name}}
     shown = {name.replace("_", " "): f"{value:.1%}" for name, value in figures.items()}
-    print_facts(f"{model} on {file}: {len(pairs):,} pairs, {len(by_paradigm)} paradigms (chance: 50%)", shown)
+    counts = f"{len(pairs):,} of {len(every):,} pairs, {len(by_paradigm)} paradigms"
+    print_facts(f"{model} on {file}: {counts} (chance: 50%)", shown)
     return figures
 
 
