@@ -78,7 +78,7 @@ def evaluate_held_out(
 
 
 def evaluate_pairs(model: Path, file: Path, *, most: int) -> dict[str, float]:
-    """Return how often a model finds the good sentence likelier than the bad one: over up to `most` pairs, and by field.
+    """Return how often the good sentence is likelier than the bad one: of up to `most` pairs, and by field.
 
     `file` is JSON lines (also .gz or .zst) with "good" and "bad", and "field" or "paradigm" where there are several,
     as BLiMP is distributed. The whole is the mean over paradigms, as BLiMP reports it. Raises CorpusError.
