@@ -3,7 +3,8 @@
     python benchmarks/step_beside_peers.py --data DATA --recipe classic --turns 3 --out results/step-classic-mini.json
 
 Peers are run by `peers/trainer.py`, in the environment of --peer-python where it is given; ours is `bertwright bench
-step` on the recipe as it is, with its own padding, of which only real tokens are counted. Every run is a process of its
+step` on the recipe, with the settings that follow ours (`-- --objective.mask-rate 0.15`) and with its own padding, of
+which only real tokens are counted. Every run is a process of its
 own; first steps (warm-up, compilation) are left out on both sides; all sides have the same rows and length. The sides
 take turns, and ratios are of medians.
 """
@@ -36,6 +37,7 @@ def our_speed(options: argparse.Namespace) -> tuple[float, float]:
     with tempfile.TemporaryDirectory() as scratch:
         file = Path(scratch) / "step.json"
         words = ["--data", options.data, "--size", options.size, "--steps", options.steps, "--recipe", options.recipe]
+        words += options.settings
         phases = f"[{{ length = 128, rows = {options.rows}, share = 1.0 }}]"
         _run([sys.executable, "-m", "bertwright", "bench", "step", *words, "--out", file, "--schedule.phases", phases])
         figures = json.loads(file.read_text(encoding="utf-8"))
@@ -62,6 +64,7 @@ def main() -> None:
     parser.add_argument("--peers", nargs="+", default=["bert"], help="bert, modernbert, bert-compiled, ...")
     parser.add_argument("--peer-python", default=sys.executable)
     parser.add_argument("--out", type=Path)
+    parser.add_argument("settings", nargs="*", help="after --: settings of our run")
     options = parser.parse_args()
     speeds: dict[str, list[float]] = {name: [] for name in (*options.peers, "ours")}
     used: list[float] = []
@@ -76,7 +79,9 @@ def main() -> None:
             print(f"{name}: {speed:,.0f} tokens/s", file=sys.stderr, flush=True)
     medians = {name: statistics.median(values) for name, values in speeds.items()}
     report = {
-        "what": f"recipe {options.recipe}, size {options.size}, {options.rows} rows of 128",
+        "what": " ".join(
+            [f"recipe {options.recipe}, size {options.size}, {options.rows} rows of 128", *options.settings]
+        ),
         "cores": os.cpu_count(),
         "tokens_per_second": speeds,
         "mfu": used,
