@@ -1,6 +1,7 @@
 """Makes the next batch while the device works on this one: for GPUs, whose steps leave the CPU idle.
 
-A batch is a pure function of its number, so what was made ahead is either the one asked for next or thrown away.
+Batches come in pinned memory: the copy of one overlaps with the making of the next and the work on the one before. A
+batch is a pure function of its number, so what was made ahead is either the one asked for next or thrown away.
 """
 
 from __future__ import annotations

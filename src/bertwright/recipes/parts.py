@@ -128,7 +128,7 @@ def phase_source(
         masked = objective.masked_slots(phase.length, progress)
         return training_flops(shape, rows=rows, length=phase.length, masked=masked)
 
-    draw = DrawnAhead(source.draw) if pick_device().type == "cuda" else source.draw
+    draw = DrawnAhead(lambda t: source.draw(t).pinned()) if pick_device().type == "cuda" else source.draw
     return PhaseSource(draw=draw, rows_per_epoch=source.rows_per_epoch, step_flops=flops)
 
 
@@ -176,6 +176,7 @@ def compiled_step(parts: Parts) -> TrainStep:
             forward_loss,
             lambda compiled: _run_each_phase(parts, make(compiled)),
             drops=parts.shape.dropout > 0 or parts.shape.attention_dropout > 0,
+            autotune=parts.config.engine.autotune,
         )
         if reason:
             note(f"running uncompiled, slower: the compiler did not work here ({reason})")

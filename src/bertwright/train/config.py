@@ -15,6 +15,9 @@ class EngineConfig(Section):
     """auto (bf16 where the hardware multiplies it), bf16 or fp32."""
     compile: bool = True
     """Compile the step; where that fails the run goes on uncompiled and says so."""
+    autotune: bool = False
+    """Let the compiler time several kernels for each product and keep the fastest: minutes more to compile, for GPUs
+    and long runs."""
     accumulation: int = Field(default=1, ge=1)
     """Micro-batches a step; each phase's rows must divide by it."""
     log_every: int = Field(default=10, ge=1)

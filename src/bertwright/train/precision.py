@@ -42,7 +42,9 @@ def autocast(precision: Literal["bf16", "fp32"], device: torch.device) -> Abstra
     return torch.autocast(device.type, torch.bfloat16) if precision == "bf16" else nullcontext()
 
 
-def try_compiled(function: F, attempt: Callable[[F], None], *, drops: bool) -> tuple[F, str | None]:
+def try_compiled(
+    function: F, attempt: Callable[[F], None], *, drops: bool, autotune: bool = False
+) -> tuple[F, str | None]:
     """Return `function` compiled, if `attempt(compiled)` runs; else the function itself and the reason in one line.
 
     Random numbers come from torch's own kernels, compiled or not: the compiler would draw the seeds of a dropout mask
@@ -50,7 +52,8 @@ def try_compiled(function: F, attempt: Callable[[F], None], *, drops: bool) -> t
     backward pass makes everything cheap again instead of reading it back: storing dropout masks as bytes is slow
     (classic, size mini, 32 rows of 128: forward 115 ms instead of 167, backward 225 instead of 222).
     """
-    compiled = cast(F, torch.compile(function, dynamic=False, options={"fallback_random": True}))
+    options: dict[str, Any] = {"fallback_random": True, "max_autotune": autotune}
+    compiled = cast(F, torch.compile(function, dynamic=False, options=options))
     try:
         with torch._functorch.config.patch(aggressive_recomputation=drops):
             attempt(compiled)

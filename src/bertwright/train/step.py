@@ -95,8 +95,8 @@ class TrainStep:
 
         Where the number of slots changes along the run, the compiler is told so: one graph serves all of them.
         """
-        generator = torch.Generator().manual_seed(key_of("mask", self.seed, step, index))
-        example = self.objective.corrupt(batch, generator, progress).to(self.device)
+        generator = torch.Generator(self.device).manual_seed(key_of("mask", self.seed, step, index))
+        example = self.objective.corrupt(batch.to(self.device), generator, progress)
         if self.objective.changing:
             for slots in (example.masked_positions, example.masked_labels, example.masked_weights):
                 torch._dynamo.mark_dynamic(slots, 1)
