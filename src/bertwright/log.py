@@ -6,6 +6,7 @@ import sys
 from collections.abc import Mapping, Sequence
 
 from rich.console import Console
+from rich.padding import Padding
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
@@ -48,6 +49,16 @@ def print_table(title: str, header: Sequence[str], rows: Sequence[Sequence[str]]
     for row in rows:
         table.add_row(*(Text(cell) for cell in row))
     results().print(table)
+
+
+def print_settings(title: str, rows: Sequence[tuple[str, str, str]]) -> None:
+    """Print settings to stdout, one after the other: name and value on a line, the meaning below it."""
+    console = results()
+    console.print(Text(title, style="bold"))
+    for name, value, meaning in rows:
+        console.print(Text.assemble((name, "bold"), " = ", value))
+        if meaning:
+            console.print(Padding(Text(meaning), (0, 0, 0, 4)))
 
 
 def progress_bar(*figures: str) -> Progress:

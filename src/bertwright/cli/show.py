@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from bertwright.recipes.names import RECIPES
+
 
 def show_command(
     thing: Path,
@@ -18,15 +20,16 @@ def show_command(
     whole_word: bool = False,
     next_sentence: bool = True,
 ) -> None:
-    """Look inside what bertwright makes: documents, batches with their masks in colour, runs, models.
+    """Look inside what bertwright makes: documents, batches with their masks in colour, runs, models; or a recipe.
 
     Example:
         bertwright show data/en --batch 1000 --whole-word
+        bertwright show classic                    # every setting, the recipe's value, what it means
 
     Parameters
     ----------
     thing
-        A DATA folder, a shard (.arrow), a RUN folder or a MODEL folder.
+        A DATA folder, a shard (.arrow), a RUN folder, a MODEL folder, or a recipe (its name, or a .toml file).
     split
         Of a DATA folder: train or valid.
     document
@@ -44,7 +47,11 @@ def show_command(
     next_sentence
         Pairs for next sentence prediction; rows of one segment without it.
     """
-    if batch is None:
+    if thing.suffix == ".toml" or (str(thing) in RECIPES and not thing.exists()):
+        from bertwright.recipes.show_settings import show_settings
+
+        show_settings(str(thing))
+    elif batch is None:
         from bertwright.recipes.show import show
 
         show(thing, split=split, document=document)

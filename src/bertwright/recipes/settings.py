@@ -12,12 +12,11 @@ from bertwright.config import Section, compose, merge, read_toml
 from bertwright.errors import ConfigError, ModelError
 from bertwright.model.config import CONFIGS, ModelConfig, named_size
 from bertwright.objectives.combine import ObjectiveConfig
+from bertwright.recipes.names import RECIPES
 from bertwright.train.average import AverageConfig
 from bertwright.train.config import EngineConfig
 from bertwright.train.optim import OptimizerConfig
 from bertwright.train.schedule import UNITS, ScheduleConfig
-
-RECIPES = {name: Path(__file__).with_name(f"{name}.toml") for name in ("classic", "classic-muon", "fast")}
 
 
 class EncoderConfig(Section):

@@ -19,6 +19,8 @@ from bertwright.data.batches import BatchSource
 from bertwright.files import write_json
 from bertwright.objectives.combine import ObjectiveConfig, build_objective
 from bertwright.recipes.marked_text import legend, row_text
+from bertwright.recipes.settings import resolve
+from bertwright.recipes.show_settings import settings_of, show_settings
 from bertwright.rng import key_of
 from bertwright.tokenizer.load import load_tokenizer
 from bertwright.types import Batch, Example
@@ -181,3 +183,13 @@ def test_calls_that_do_not_fit_are_refused(
     data: Path, capsys: pytest.CaptureFixture[str], words: list[str], code: int, message: str
 ) -> None:
     assert message in shown(capsys, *(word.format(tmp=data.parent) for word in words), code=code)
+
+
+def test_a_recipe_shows_every_setting_with_its_meaning(capsys: pytest.CaptureFixture[str]) -> None:
+    show_settings("fast")
+    told = capsys.readouterr().out
+    assert "optimizer.muon_iterations = 3" in told
+    assert "Iterations of Muon's orthogonalisation" in told
+    leaves = list(settings_of(resolve("fast", {})))
+    assert {name for name, _, _ in leaves} >= {"size", "model.architecture", "data.fill_rows", "schedule.phases"}
+    assert all(meaning for _, _, meaning in leaves), "a setting without a description"
