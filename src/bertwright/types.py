@@ -38,12 +38,15 @@ class _OnDevice:
 class Batch(_OnDevice):
     """Rows of clean text, before anything is hidden.
 
-    input_ids       [B, S] int64  token ids, [CLS] A [SEP] or [CLS] A [SEP] B [SEP], then padding
+    input_ids       [B, S] int64  token ids, [CLS] A [SEP], [CLS] A [SEP] B [SEP], or packed [CLS] A [SEP] [CLS] B [SEP]
+                                  ..., then padding
     token_type_ids  [B, S] int64  0 for [CLS] A [SEP], 1 for B [SEP], 0 for padding
     attention_mask  [B, S] bool   True where a token stands
     maskable        [B, S] bool   True where the token came from text: neither special nor padding
     word_starts     [B, S] bool   True at the first token of a word, and at the first token of each segment
     next_label      [B] int64     0: B continues A; 1: B comes from another document. None for single segments
+    documents       [B, S] int64  k for the k-th document of a packed row, from 1, 0 for padding; tokens see their own
+                                  document alone. None where a row is one document, or a pair
     """
 
     input_ids: Tensor
@@ -52,6 +55,7 @@ class Batch(_OnDevice):
     maskable: Tensor
     word_starts: Tensor
     next_label: Tensor | None = None
+    documents: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -65,6 +69,7 @@ class Example(_OnDevice):
     masked_labels     [B, M] int64    the true tokens there; unused slots hold 0
     masked_weights    [B, M] float32  1 where a slot is used, 0 where not
     next_label        [B] int64 or None
+    documents         [B, S] int64 or None
     """
 
     input_ids: Tensor
@@ -74,6 +79,7 @@ class Example(_OnDevice):
     masked_labels: Tensor
     masked_weights: Tensor
     next_label: Tensor | None = None
+    documents: Tensor | None = None
 
 
 @dataclass(frozen=True)

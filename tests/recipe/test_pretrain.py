@@ -95,21 +95,23 @@ def test_the_loss_falls_and_the_run_folder_is_whole(data: Path, tmp_path: Path, 
 
 
 @pytest.mark.parametrize(
-    ("recipe", "optimizer", "average"),
+    ("recipe", "optimizer", "average", "over"),
     [
-        ("classic", "adamw", "none"),
-        ("classic-muon", "muon", "ema"),
-        ("fast", "muon", "tail"),
-        ("classic", "lamb", "ema"),
-        ("fast", "stable-adamw", "tail"),
+        ("classic", "adamw", "none", {}),
+        ("classic-muon", "muon", "ema", {}),
+        ("fast", "muon", "tail", {}),
+        ("classic", "lamb", "ema", {}),
+        ("fast", "stable-adamw", "tail", {}),
+        ("fast", "muon", "none", {"data": {"pack": True}}),
+        ("classic", "adamw", "none", {"data": {"pack": True}, "objective": {"next_sentence": False}}),
     ],
 )
 def test_a_resumed_run_equals_one_never_stopped(
-    data: Path, tmp_path: Path, recipe: str, optimizer: str, average: str
+    data: Path, tmp_path: Path, recipe: str, optimizer: str, average: str, over: dict[str, Any]
 ) -> None:
     """Dropout, two phases, accumulation and a checkpoint between two metrics lines: everything that could drift.
 
-    Also averaged weights, and weight decay that moves.
+    Also averaged weights, weight decay that moves, and packed rows.
     """
     settings = laid_over(
         SMALL,
@@ -117,6 +119,7 @@ def test_a_resumed_run_equals_one_never_stopped(
         optimizer={"name": optimizer, "final_weight_decay": 0.1, "final_muon_weight_decay": 0.1},
         average={"name": average, "share": 0.6},
         engine={"accumulation": 2, "checkpoint_steps": 7},
+        **over,
     )
     whole = pretrain(data, tmp_path / "whole", recipe=recipe, settings=settings)
     stopped = tmp_path / "stopped"
@@ -132,6 +135,23 @@ def test_a_resumed_run_equals_one_never_stopped(
     assert {n: v for n, v in whole.items() if n in ("steps", "tokens", "loss", "valid")} == {
         n: v for n, v in resumed.items() if n in ("steps", "tokens", "loss", "valid")
     }
+
+
+@pytest.mark.parametrize("architecture", ["bert", "modern"])
+def test_packed_rows_hold_more_tokens_and_are_learned_from(data: Path, tmp_path: Path, architecture: str) -> None:
+    """Rows of 256 hold several of these documents; held-out rows stay single, so that figures can be compared."""
+    runs = {}
+    for pack in (False, True):
+        settings = laid_over(
+            SMALL,
+            model={"architecture": architecture},
+            data={"pack": pack},
+            schedule={"steps": 30, "phases": [{"length": 256, "rows": 4, "share": 1.0}]},
+        )
+        runs[pack] = pretrain(data, tmp_path / str(pack), recipe="fast", settings=settings)
+    assert 0.98 * 30 * 4 * 256 < runs[True]["tokens"] <= 30 * 4 * 256
+    assert runs[False]["tokens"] < 0.8 * runs[True]["tokens"]
+    assert runs[True]["valid"]["mlm_loss"] < 0.9 * metrics(tmp_path / "True")[0]["mlm_loss"]
 
 
 def stop_at(step: int) -> Any:
@@ -264,6 +284,7 @@ def test_old_checkpoints_are_deleted(data: Path, tmp_path: Path) -> None:
         ({"model": {"architecture": "mod"}}, ConfigError, "model.architecture"),
         ({"model": {"global_every": 3}}, ConfigError, "belongs to architecture 'modern'"),
         ({"data": {"fill_rows": True}}, ConfigError, "sentence pairs end where"),
+        ({"data": {"pack": True}}, ConfigError, "a sentence pair is a row of its own; give --objective.next-sentence"),
     ],
 )
 def test_settings_that_do_not_fit(

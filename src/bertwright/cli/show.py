@@ -19,6 +19,7 @@ def show_command(
     seed: int = 0,
     whole_word: bool = False,
     next_sentence: bool = True,
+    pack: bool = False,
 ) -> None:
     """Look inside what bertwright makes: documents, batches with their masks in colour, runs, models; or a recipe.
 
@@ -46,6 +47,8 @@ def show_command(
         Hide whole words.
     next_sentence
         Pairs for next sentence prediction; rows of one segment without it.
+    pack
+        Rows of several documents, each on a line of its own; together with --no-next-sentence.
     """
     if thing.suffix == ".toml" or (str(thing) in RECIPES and not thing.exists()):
         from bertwright.recipes.show_settings import show_settings
@@ -67,4 +70,5 @@ def show_command(
             seed=seed,
             whole_word=whole_word,
             next_sentence=next_sentence,
+            pack=pack,
         )

@@ -25,6 +25,7 @@ import numpy as np
 import torch
 
 from bertwright.corpus.shards import Shards
+from bertwright.data.packed import plan_packed
 from bertwright.data.pairs import plan_pairs, why_no_pairs
 from bertwright.data.rows import Rows, join_rows
 from bertwright.data.singles import plan_singles
@@ -71,13 +72,15 @@ class BatchSource:
         pairs: bool,
         seed: int,
         fill: bool = False,
+        pack: bool = False,
         block_tokens: int = BLOCK_TOKENS,
         window_tokens: int = WINDOW_TOKENS,
         stretch_tokens: int = STRETCH_TOKENS,
     ) -> None:
         """Measure the split; raises DataError where it has no text or, with `pairs`, cannot make pairs.
 
-        `fill` cuts sentences so that rows of one segment are full; see `plan_singles`.
+        Without `pairs`, `fill` cuts sentences so that rows are full (see `plan_singles`), and `pack` puts several
+        documents into a row (see `plan_packed`).
         """
         if length < SHORTEST_ROW:
             raise DataError(f"a row of {length} tokens leaves no room for text; give {SHORTEST_ROW} or more")
@@ -85,8 +88,8 @@ class BatchSource:
         if reason is not None:
             raise DataError(reason)
         self.shards, self.special, self.length, self.rows, self.seed = shards, special, length, rows, seed
-        self.pairs = pairs
-        self._plan_text: Planner = plan_pairs if pairs else partial(plan_singles, fill=fill)
+        self.pairs, self.pack = pairs, pack
+        self._plan_text: Planner = plan_pairs if pairs else partial(plan_packed if pack else plan_singles, fill=fill)
         self._blocks = Blocks(shards, block_tokens=block_tokens, stretch_tokens=stretch_tokens)
         self.window_count = max(1, min(len(self._blocks), round(shards.token_count / window_tokens)))
         self.rows_per_epoch, self.tokens_per_epoch = self._measure(window_tokens // 4)
@@ -112,29 +115,35 @@ class BatchSource:
 
     def read(self, rows: Rows) -> Batch:
         """Return planned rows as a batch, their tokens read from the shards."""
-        count, length = len(rows), self.length
-        a_lengths, b_lengths = rows.a_lengths.astype(np.int64), rows.b_lengths.astype(np.int64)
-        line = np.arange(count) * length
-        used = a_lengths + 2 + (b_lengths + 1 if self.pairs else 0)
+        count, length, pieces = len(rows), self.length, np.diff(rows.firsts)
+        lengths, opens = rows.lengths.astype(np.int64), self._opens(rows)
+        sizes = lengths + 1 + opens
+        before = np.cumsum(sizes) - sizes
+        at = before + np.repeat(np.arange(count) * length - before[rows.firsts[:-1]], pieces)
         ids = np.full(count * length, self.special.pad, dtype=np.int64)
         words = np.zeros(count * length, dtype=bool)
         maskable = np.zeros(count * length, dtype=bool)
-        ids[line] = self.special.cls
-        ids[line + 1 + a_lengths] = self.special.sep
-        ids[line + used - 1] = self.special.sep
-        self._copy(rows.a_starts, a_lengths, line + 1, (ids, words, maskable))
-        if self.pairs:
-            self._copy(rows.b_starts, b_lengths, line + 2 + a_lengths, (ids, words, maskable))
-        column = np.arange(length)
-        attention = column < used[:, None]
+        ids[at[opens]] = self.special.cls
+        ids[at + sizes - 1] = self.special.sep
+        self._copy(rows.starts, lengths, at + opens, (ids, words, maskable))
+        attention = np.arange(length) < np.add.reduceat(sizes, rows.firsts[:-1])[:, None]
+        segment = np.zeros((count, length), dtype=np.int64)
+        segment[attention] = np.repeat(np.arange(1, len(sizes) + 1) - np.repeat(rows.firsts[:-1], pieces), sizes)
         return Batch(
             input_ids=torch.from_numpy(ids.reshape(count, length)),
-            token_type_ids=torch.from_numpy((attention & (column >= (a_lengths + 2)[:, None])).astype(np.int64)),
+            token_type_ids=torch.from_numpy(((segment == 2) & self.pairs).astype(np.int64)),
             attention_mask=torch.from_numpy(attention),
             maskable=torch.from_numpy(maskable.reshape(count, length)),
             word_starts=torch.from_numpy(words.reshape(count, length)),
             next_label=torch.from_numpy(rows.labels.astype(np.int64)) if self.pairs else None,
+            documents=torch.from_numpy(segment) if self.pack else None,
         )
+
+    def _opens(self, rows: Rows) -> np.ndarray:
+        """Return [N] bool: which segments begin with [CLS], the first of a row and, but for pairs, every one."""
+        opens = np.full(len(rows.starts), not self.pairs)
+        opens[rows.firsts[:-1]] = True
+        return opens
 
     def _copy(self, starts: np.ndarray, lengths: np.ndarray, places: np.ndarray, into: tuple[np.ndarray, ...]) -> None:
         """Copy the segments that begin at `starts` to `places` of flat (ids, word starts, maskable)."""
@@ -178,5 +187,5 @@ class BatchSource:
         rng = stream("measure", self.shards.fingerprint, self.length)
         rows = self._plan_text(blocks.window(sample), self.length, rng)
         scale = total / int(blocks.token_counts[sample].sum())
-        special = 3 if self.pairs else 2
-        return max(1, round(len(rows) * scale)), round((rows.tokens + special * len(rows)) * scale)
+        special = len(rows.starts) + int(self._opens(rows).sum())
+        return max(1, round(len(rows) * scale)), round((rows.tokens + special) * scale)

@@ -24,7 +24,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from bertwright.corpus.shards import Shards
-from bertwright.data.rows import Rows
+from bertwright.data.rows import Rows, equal_rows
 from bertwright.data.windows import Text
 
 SHORT_SHARE = 0.1
@@ -75,12 +75,13 @@ def plan_pairs(text: Text, length: int, rng: np.random.Generator) -> Rows:
     wanted = chunks.targets[which] - a_lengths[which]
     b_stretches[which], b_tokens[which], b_lengths[which] = _draw_elsewhere(text, chunks.stretches[which], wanted, rng)
     a_drop, b_drop = truncation(a_lengths, b_lengths, length - 3)
-    return Rows(
-        a_starts=text.places(chunks.stretches, a_tokens + rng.binomial(a_drop, 0.5)),
-        a_lengths=(a_lengths - a_drop).astype(np.int32),
-        b_starts=text.places(b_stretches, b_tokens + rng.binomial(b_drop, 0.5)),
-        b_lengths=(b_lengths - b_drop).astype(np.int32),
-        labels=chunks.random.astype(np.int8),
+    a_starts = text.places(chunks.stretches, a_tokens + rng.binomial(a_drop, 0.5))
+    b_starts = text.places(b_stretches, b_tokens + rng.binomial(b_drop, 0.5))
+    return equal_rows(
+        np.stack([a_starts, b_starts], 1).ravel(),
+        np.stack([a_lengths - a_drop, b_lengths - b_drop], 1).ravel(),
+        each=2,
+        labels=chunks.random,
     )
 
 

@@ -1,4 +1,4 @@
-"""Holds planned rows: where the one or two segments of each row of a batch stand in the corpus, before any is read."""
+"""Holds planned rows: where the segments of each row of a batch stand in the corpus, before any of them is read."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Rows:
-    """R rows to be read, 25 bytes each. A segment is a run of tokens, placed among all tokens of the split.
+    """R rows of N segments in all, 12 bytes a segment and 9 a row. A row has one segment or more.
 
-    a_starts   [R] int64
-    a_lengths  [R] int32
-    b_starts   [R] int64  0 where the row is a single segment
-    b_lengths  [R] int32  0 where the row is a single segment
-    labels     [R] int8   0: B continues A (or there is no B); 1: B comes from another document
+    A segment is a run of tokens of one document, placed among all tokens of the split.
+
+    starts   [N] int64      first token of each segment
+    lengths  [N] int32      its tokens
+    firsts   [R + 1] int64  first segment of each row; the last entry is N
+    labels   [R] int8       of a pair: 0: B continues A, 1: B comes from another document; else 0
     """
 
-    a_starts: np.ndarray
-    a_lengths: np.ndarray
-    b_starts: np.ndarray
-    b_lengths: np.ndarray
+    starts: np.ndarray
+    lengths: np.ndarray
+    firsts: np.ndarray
     labels: np.ndarray
 
     def __len__(self) -> int:
@@ -30,22 +30,36 @@ class Rows:
 
     def take(self, which: np.ndarray | slice) -> Rows:
         """Return the rows named by an index array or a slice."""
-        return Rows(*(column[which] for column in self._columns()))
+        rows = np.arange(*which.indices(len(self))) if isinstance(which, slice) else which
+        counts = self.firsts[rows + 1] - self.firsts[rows]
+        firsts = np.append(0, np.cumsum(counts))
+        segments = np.arange(firsts[-1]) + np.repeat(self.firsts[rows] - firsts[:-1], counts)
+        return Rows(self.starts[segments], self.lengths[segments], firsts, self.labels[rows])
 
     @property
     def tokens(self) -> int:
         """Tokens of text in all rows, special tokens not counted."""
-        return int(self.a_lengths.sum(dtype=np.int64) + self.b_lengths.sum(dtype=np.int64))
+        return int(self.lengths.sum(dtype=np.int64))
 
-    @property
-    def nbytes(self) -> int:
-        """Bytes this plan holds in memory."""
-        return sum(column.nbytes for column in self._columns())
 
-    def _columns(self) -> tuple[np.ndarray, ...]:
-        return self.a_starts, self.a_lengths, self.b_starts, self.b_lengths, self.labels
+def equal_rows(starts: np.ndarray, lengths: np.ndarray, *, each: int = 1, labels: np.ndarray | None = None) -> Rows:
+    """Return rows of `each` consecutive segments, starts and lengths [N]; labels [N / each] are 0 where not given."""
+    count = len(starts) // each
+    return Rows(
+        starts=starts,
+        lengths=lengths.astype(np.int32),
+        firsts=np.arange(count + 1) * each,
+        labels=np.zeros(count, dtype=np.int8) if labels is None else labels.astype(np.int8),
+    )
 
 
 def join_rows(parts: list[Rows]) -> Rows:
     """Return several plans as one, in order."""
-    return Rows(*(np.concatenate(columns) for columns in zip(*(part._columns() for part in parts), strict=True)))
+    bases = np.cumsum([0] + [len(part.starts) for part in parts])
+    firsts = [part.firsts[:-1] + base for part, base in zip(parts, bases, strict=False)]
+    return Rows(
+        starts=np.concatenate([part.starts for part in parts]),
+        lengths=np.concatenate([part.lengths for part in parts]),
+        firsts=np.concatenate([*firsts, bases[-1:]]),
+        labels=np.concatenate([part.labels for part in parts]),
+    )

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from bertwright.data.rows import Rows
+from bertwright.data.rows import Rows, equal_rows
 from bertwright.data.windows import Text
 
 
@@ -42,11 +42,4 @@ def plan_singles(text: Text, length: int, rng: np.random.Generator, *, fill: boo
         at[active] = stop
         active = active[stop < ends[active]]
     first = np.concatenate(starts)
-    count = len(first)
-    return Rows(
-        a_starts=text.places(np.concatenate(stretches), first),
-        a_lengths=(np.concatenate(stops) - first).astype(np.int32),
-        b_starts=np.zeros(count, dtype=np.int64),
-        b_lengths=np.zeros(count, dtype=np.int32),
-        labels=np.zeros(count, dtype=np.int8),
-    )
+    return equal_rows(text.places(np.concatenate(stretches), first), np.concatenate(stops) - first)

@@ -1,31 +1,17 @@
-"""Lets every token of a row look at every other: multi-head self-attention (Vaswani 2017, §3.2)."""
+"""Lets every token of a row look at the others of its document: multi-head self-attention (Vaswani 2017, §3.2)."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.nn.attention.flex_attention import BlockMask, flex_attention
 
 from bertwright.model.config import ModelConfig
 from bertwright.model.dropout import Dropout
 from bertwright.model.linear import Linear, linear
 from bertwright.model.rotary import rotate
-
-UNSEEN = -1e30
-"""Added to the score of what must not be looked at: its share comes out as zero, in bfloat16 too, and a row of padding
-that sees nothing stays finite, which minus infinity would not."""
-
-
-def attention_bias(attention_mask: Tensor) -> Tensor:
-    """Return [B, 1, 1, S] float32: 0 where a token stands, UNSEEN for padding; made once a forward."""
-    return torch.where(attention_mask, 0.0, UNSEEN)[:, None, None, :]
-
-
-def window_bias(bias: Tensor, window: int) -> Tensor:
-    """Return [B, 1, S, S]: `bias` [B, 1, 1, S], and UNSEEN where keys are over window // 2 tokens away."""
-    place = torch.arange(bias.shape[-1], device=bias.device)
-    far = (place[:, None] - place[None, :]).abs() > window // 2
-    return bias.masked_fill(far, UNSEEN)
+from bertwright.model.sight import Sight
 
 
 class Attention(nn.Module):
@@ -40,18 +26,22 @@ class Attention(nn.Module):
         self.output = Linear(config.hidden_size, config.hidden_size, bias=bias)
         self.dropout = Dropout(config.attention_dropout)
 
-    def forward(self, hidden: Tensor, bias: Tensor, rotation: Tensor | None = None, at: Tensor | None = None) -> Tensor:
-        """Return [B, S, H] from hidden states [B, S, H], an additive bias [B, 1, 1 or S, S] and rotary angles.
+    def forward(self, hidden: Tensor, sight: Sight, rotation: Tensor | None = None, at: Tensor | None = None) -> Tensor:
+        """Return [B, S, H] from hidden states [B, S, H], what they look at, and rotary angles.
 
-        With `at` [B, M] only the tokens at these positions look around, at all tokens of the row: [B, M, H].
+        With `at` [B, M] only the tokens at these positions look around, at all that they may look at: [B, M, H].
         """
         query, key, value = self._project(hidden, at)
         if rotation is not None:
             query = rotate(query, rotation if at is None else rotation[:, at].unsqueeze(2))
             key = rotate(key, rotation)
+        bias = sight.bias
         if at is not None and bias.shape[2] > 1:
             bias = tokens_at(bias[:, 0], at)[:, None]
-        mixed = self._on_cuda(query, key, value, bias) if hidden.is_cuda else self._on_cpu(query, key, value, bias)
+        if at is None and sight.blocks is not None:
+            mixed = self._by_blocks(query, key, value, sight.blocks)
+        else:
+            mixed = self._on_cuda(query, key, value, bias) if hidden.is_cuda else self._on_cpu(query, key, value, bias)
         projected: Tensor = self.output(mixed.transpose(1, 2).flatten(2))
         return projected
 
@@ -92,6 +82,12 @@ class Attention(nn.Module):
         return functional.scaled_dot_product_attention(
             query, key, value, attn_mask=bias.to(query.dtype), dropout_p=share
         )
+
+    def _by_blocks(self, query: Tensor, key: Tensor, value: Tensor, blocks: BlockMask) -> Tensor:
+        """Skips blocks of tokens that look at nothing of each other; it knows no dropout (see `Encoder.sight`)."""
+        mixed = flex_attention(query, key, value, block_mask=blocks)
+        assert isinstance(mixed, Tensor)
+        return mixed
 
 
 def tokens_at(hidden: Tensor, at: Tensor) -> Tensor:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from bertwright.model.attention import attention_bias
 from bertwright.model.block import Block
 from bertwright.model.config import BertConfig
 from bertwright.model.embeddings import Embeddings
@@ -30,14 +29,19 @@ class BertForPreTraining(Encoder):
         initialise(self, std=config.initializer_range)
 
     def encode(
-        self, input_ids: Tensor, token_type_ids: Tensor, attention_mask: Tensor, at: Tensor | None = None
+        self,
+        input_ids: Tensor,
+        token_type_ids: Tensor,
+        attention_mask: Tensor,
+        at: Tensor | None = None,
+        documents: Tensor | None = None,
     ) -> Tensor:
         """Return the last hidden states [B, S, H] of ids, token types and a mask, each [B, S]; [B, M, H] with `at`."""
-        bias = attention_bias(attention_mask)
-        hidden: Tensor = self.embeddings(input_ids, token_type_ids)
+        sight = self.sight(attention_mask, documents)
+        hidden: Tensor = self.embeddings(input_ids, token_type_ids, documents)
         for block in self.blocks[:-1]:
-            hidden = block(hidden, bias)
-        last: Tensor = self.blocks[-1](hidden, bias, at)
+            hidden = block(hidden, sight)
+        last: Tensor = self.blocks[-1](hidden, sight, at)
         return last
 
     def mlm_logits(self, hidden: Tensor) -> Tensor:

@@ -9,6 +9,7 @@ from bertwright.model.attention import Attention, tokens_at
 from bertwright.model.config import BertConfig
 from bertwright.model.dropout import Dropout
 from bertwright.model.linear import Linear
+from bertwright.model.sight import Sight
 
 
 class Block(nn.Module):
@@ -23,10 +24,10 @@ class Block(nn.Module):
         self.norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
         self.dropout = Dropout(config.dropout)
 
-    def forward(self, hidden: Tensor, bias: Tensor, at: Tensor | None = None) -> Tensor:
-        """Return hidden states [B, S, H] from hidden states and an attention bias [B, 1, 1, S]; [B, M, H] with `at`."""
+    def forward(self, hidden: Tensor, sight: Sight, at: Tensor | None = None) -> Tensor:
+        """Return hidden states [B, S, H] from hidden states and what they look at; [B, M, H] with `at`."""
         asked = hidden if at is None else tokens_at(hidden, at)
-        attended = self.attention_norm(asked + self.dropout(self.attention(hidden, bias, at=at)))
+        attended = self.attention_norm(asked + self.dropout(self.attention(hidden, sight, at=at)))
         expanded = functional.gelu(self.inner(attended))
         normalised: Tensor = self.norm(attended + self.dropout(self.outer(expanded)))
         return normalised

@@ -196,8 +196,8 @@ def training_flops(config: ModelConfig, *, rows: int, length: int, masked: int) 
         + 2 rows masked (H^2 + H V)                          MLM transform and vocabulary, at masked positions alone
 
     counting two operations for a multiply and add, matrix products only; the backward pass costs twice that. Padding
-    counts as computed, since it is; recomputation would not count, since it is no use to anyone. Local attention counts
-    as it is computed, over the whole row.
+    counts as computed, since it is; recomputation would not count, since it is no use to anyone. Local attention, and
+    that within the documents of a packed row, count over the whole row.
     """
     width, tokens = config.hidden_size, rows * length
     asked = rows * (masked + (config.row_weights > 0))

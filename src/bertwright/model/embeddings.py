@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from bertwright.model.config import BertConfig
 from bertwright.model.dropout import Dropout
@@ -20,9 +21,14 @@ class Embeddings(nn.Module):
         self.norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
         self.dropout = Dropout(config.dropout)
 
-    def forward(self, input_ids: Tensor, token_type_ids: Tensor) -> Tensor:
-        """Return hidden states [B, S, H] of token ids and token types [B, S]; S is at most max_positions."""
-        summed = self.words(input_ids) + self._types(token_type_ids) + self.positions.weight[: input_ids.shape[1]]
+    def forward(self, input_ids: Tensor, token_type_ids: Tensor, documents: Tensor | None = None) -> Tensor:
+        """Return hidden states [B, S, H] of token ids and token types [B, S]; S is at most max_positions.
+
+        Where there are `documents` [B, S], the positions of each start at 0.
+        """
+        length = input_ids.shape[1]
+        where = self.positions.weight[:length] if documents is None else self.positions(positions_in(documents))
+        summed = self.words(input_ids) + self._types(token_type_ids) + where
         hidden: Tensor = self.dropout(self.norm(summed))
         return hidden
 
@@ -33,3 +39,10 @@ class Embeddings(nn.Module):
         for kind in range(1, self.types.num_embeddings):
             vectors = torch.where((token_type_ids == kind).unsqueeze(-1), weight[kind], vectors)
         return vectors
+
+
+def positions_in(documents: Tensor) -> Tensor:
+    """Return [B, S] int64: the place of each token in its document, from `documents` [B, S] (see `Batch`)."""
+    place = torch.arange(documents.shape[1], device=documents.device).expand_as(documents)
+    first = functional.pad(documents[:, 1:] != documents[:, :-1], (1, 0), value=True)
+    return place - place.where(first, 0).cummax(1).values

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from bertwright.model.config import ModelConfig
+from bertwright.model.sight import Sight, sight_of
 from bertwright.types import Example, Scores
 
 
@@ -27,11 +29,17 @@ class Encoder(nn.Module, ABC):
 
     @abstractmethod
     def encode(
-        self, input_ids: Tensor, token_type_ids: Tensor, attention_mask: Tensor, at: Tensor | None = None
+        self,
+        input_ids: Tensor,
+        token_type_ids: Tensor,
+        attention_mask: Tensor,
+        at: Tensor | None = None,
+        documents: Tensor | None = None,
     ) -> Tensor:
         """Return the last hidden states [B, S, H] of ids [B, S], token types [B, S] and a mask [B, S] bool.
 
-        With `at` [B, M], those at these positions alone, [B, M, H]: the last block computes no others.
+        With `at` [B, M], those at these positions alone, [B, M, H]: the last block computes no others. With `documents`
+        [B, S] (see `Batch`) they are what each document of a packed row would have in a row of its own.
         """
 
     @abstractmethod
@@ -50,12 +58,23 @@ class Encoder(nn.Module, ABC):
         """
         asked = example.masked_positions
         at = functional.pad(asked, (1, 0)) if self.judges_pairs else asked
-        hidden = self.encode(example.input_ids, example.token_type_ids, example.attention_mask, at)
+        hidden = self.encode(
+            example.input_ids, example.token_type_ids, example.attention_mask, at, documents=example.documents
+        )
         return Scores(mlm=self.mlm_logits(hidden[:, at.shape[1] - asked.shape[1] :]), nsp=self.nsp_logits(hidden))
 
     def all_logits(self, input_ids: Tensor, token_type_ids: Tensor, attention_mask: Tensor) -> Tensor:
         """Return the MLM logits [B, S, V] at every position."""
         return self.mlm_logits(self.encode(input_ids, token_type_ids, attention_mask))
+
+    def sight(self, attention_mask: Tensor, documents: Tensor | None, *, window: int | None = None) -> Sight:
+        """Return what the tokens of rows [B, S] look at; by blocks in compiled code on CUDA, where no share is dropped.
+
+        Uncompiled, a mask of blocks would be computed as a bias is, only slower.
+        """
+        drops = self.training and self.config.attention_dropout > 0
+        blocks = attention_mask.is_cuda and torch.compiler.is_compiling() and not drops
+        return sight_of(attention_mask, documents, window=window, blocks=blocks)
 
 
 def parameter_count(model: nn.Module) -> int:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from bertwright.model.attention import Attention, attention_bias, tokens_at, window_bias
+from bertwright.model.attention import Attention, tokens_at
 from bertwright.model.config import ModernConfig
 from bertwright.model.dropout import Dropout
 from bertwright.model.encoder import Encoder
@@ -20,6 +20,7 @@ from bertwright.model.heads import MaskedTokenHead
 from bertwright.model.init import initialise
 from bertwright.model.linear import Linear, linear
 from bertwright.model.rotary import rotary_angles
+from bertwright.model.sight import Sight
 
 
 class ModernEmbeddings(nn.Module):
@@ -65,13 +66,13 @@ class ModernBlock(nn.Module):
         self.mlp_norm = layer_norm(config)
         self.mlp = GatedInner(config)
 
-    def forward(self, hidden: Tensor, bias: Tensor, rotation: Tensor, at: Tensor | None = None) -> Tensor:
-        """Return hidden states [B, S, H] from hidden states, an attention bias [B, 1, 1 or S, S] and rotary angles.
+    def forward(self, hidden: Tensor, sight: Sight, rotation: Tensor, at: Tensor | None = None) -> Tensor:
+        """Return hidden states [B, S, H] from hidden states, what they look at, and rotary angles.
 
         With `at` [B, M] those at these positions alone, [B, M, H].
         """
         asked = hidden if at is None else tokens_at(hidden, at)
-        asked = asked + self.dropout(self.attention(self.attention_norm(hidden), bias, rotation, at))
+        asked = asked + self.dropout(self.attention(self.attention_norm(hidden), sight, rotation, at))
         mixed: Tensor = asked + self.mlp(self.mlp_norm(asked))
         return mixed
 
@@ -96,14 +97,19 @@ class ModernForMaskedLM(Encoder):
         self._initialise_outputs()
 
     def encode(
-        self, input_ids: Tensor, token_type_ids: Tensor, attention_mask: Tensor, at: Tensor | None = None
+        self,
+        input_ids: Tensor,
+        token_type_ids: Tensor,
+        attention_mask: Tensor,
+        at: Tensor | None = None,
+        documents: Tensor | None = None,
     ) -> Tensor:
         """Return the last hidden states [B, S, H] of ids and a mask, each [B, S]; [B, M, H] with `at`."""
-        length, bias = input_ids.shape[1], attention_bias(attention_mask)
-        whole = (bias, self.get_buffer("global_rotation")[:, :length])
-        around = whole
+        length = input_ids.shape[1]
+        whole = around = (self.sight(attention_mask, documents), self.get_buffer("global_rotation")[:, :length])
         if self.config.global_every > 1:
-            around = (window_bias(bias, self.config.local_window), self.get_buffer("local_rotation")[:, :length])
+            near = self.sight(attention_mask, documents, window=self.config.local_window)
+            around = (near, self.get_buffer("local_rotation")[:, :length])
         hidden: Tensor = self.embeddings(input_ids)
         views = [whole if self.config.is_global(index) else around for index in range(self.config.layers)]
         for block, view in zip(self.blocks[:-1], views[:-1], strict=True):

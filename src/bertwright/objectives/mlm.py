@@ -69,6 +69,7 @@ class MaskedLanguageModel:
             masked_labels=batch.input_ids.gather(1, positions) * weights.long(),
             masked_weights=weights,
             next_label=batch.next_label,
+            documents=batch.documents,
         )
 
     def loss(self, logits: Tensor, example: Example) -> MaskedSums:

@@ -44,9 +44,10 @@ def legend(mask: str) -> Text:
 
 def row_title(batch: Batch, example: Example, row: int) -> str:
     """Return the figures of one row in a line."""
+    packed = "" if batch.documents is None else f" of {int(batch.documents[row].max())} documents"
     parts = [
         f"row {row}",
-        f"{int(batch.attention_mask[row].sum())} tokens",
+        f"{int(batch.attention_mask[row].sum())} tokens{packed}",
         f"{int(example.masked_weights[row].sum())} asked about",
     ]
     if batch.next_label is not None:
@@ -56,14 +57,19 @@ def row_title(batch: Batch, example: Example, row: int) -> str:
 
 
 def row_text(batch: Batch, example: Example, row: int, *, tokens: Sequence[str], mask_id: int) -> Text:
-    """Return one row of a batch as the model sees it, with the true token beside each place it is asked about."""
+    """Return one row of a batch as the model sees it, with the true token beside each place it is asked about.
+
+    The documents of a packed row stand on lines of their own.
+    """
     line = Text()
     used = int(batch.attention_mask[row].sum())
     asked = example.masked_positions[row][example.masked_weights[row] > 0].tolist()
     true, seen = batch.input_ids[row].tolist(), example.input_ids[row].tolist()
     for place in range(used):
         special = not bool(batch.maskable[row, place])
-        if place and (special or bool(batch.word_starts[row, place])):
+        if place and batch.documents is not None and batch.documents[row, place] != batch.documents[row, place - 1]:
+            line.append("\n")
+        elif place and (special or bool(batch.word_starts[row, place])):
             line.append(" ")
         elif place in asked or place - 1 in asked:
             line.append("+", "dim")

@@ -121,6 +121,7 @@ def phase_source(
         rows=rows,
         pairs=objective.pairs,
         fill=config.data.fill_rows,
+        pack=config.data.pack,
         seed=config.seed,
     )
 

@@ -57,6 +57,10 @@ class DataConfig(Section):
     fill_rows: bool = False
     """Fill rows to their last token, cutting the sentence that stands there, but for the first and last row of a
     document; without sentence pairs alone."""
+    pack: bool = False
+    """Put several documents into a row, each with its own [CLS] and [SEP] and seen by its own tokens alone, so that
+    short ones leave next to no padding; without sentence pairs alone. A sentence that fits a row is never cut, unless
+    fill_rows is set too: then documents are cut where rows would stay short otherwise."""
 
 
 class PretrainConfig(Section):
@@ -105,6 +109,10 @@ def _checked(base: Mapping[str, Any], settings: Mapping[str, Any]) -> PretrainCo
         raise ConfigError(
             "objective.next_sentence: ModernBERT has no next-sentence head; give --objective.next-sentence false, "
             "or --model.architecture bert"
+        )
+    if config.data.pack and config.objective.next_sentence:
+        raise ConfigError(
+            "data.pack: a sentence pair is a row of its own; give --objective.next-sentence false, or --data.pack false"
         )
     if config.data.fill_rows and config.objective.next_sentence:
         raise ConfigError(

@@ -28,17 +28,28 @@ def show_batch(
     seed: int = 0,
     whole_word: bool = False,
     next_sentence: bool = True,
+    pack: bool = False,
 ) -> None:
     """Print batch `number` of a DATA folder as a run with these settings sees it in its first phase, masks marked."""
     if kind_of(data) != "data":
         raise UsageError(f"--batch looks into a DATA folder, and {data} is none")
     if number < 0 or rows < 1:
         raise UsageError("--batch counts from 0 and --rows from 1")
+    if pack and next_sentence:
+        raise UsageError("--pack shows rows of several documents, not pairs; give --no-next-sentence too")
     tokenizer, vocab_size = load_tokenizer(data), read_manifest(data)["tokenizer"]["vocab_size"]
     config = ObjectiveConfig(whole_word=whole_word, next_sentence=next_sentence)
     objective = build_objective(config, vocab_size=vocab_size, mask_id=tokenizer.special.mask)
     shards = Shards.open(data, split)
-    source = BatchSource(shards, special=tokenizer.special, length=length, rows=rows, pairs=objective.pairs, seed=seed)
+    source = BatchSource(
+        shards,
+        special=tokenizer.special,
+        length=length,
+        rows=rows,
+        pairs=objective.pairs,
+        pack=pack,
+        seed=seed,
+    )
     batch = source.draw(number)
     generator = torch.Generator().manual_seed(key_of("mask", seed, number, 0))
     filled = float(batch.attention_mask.float().mean())

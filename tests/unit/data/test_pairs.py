@@ -82,7 +82,7 @@ def same_distribution(one: np.ndarray, other: np.ndarray) -> float:
 def test_lengths_and_labels_follow_the_reference(pairs: Rows, documents: list[list[int]]) -> None:
     rng = random.Random(3)
     expected = np.array([pair for _ in range(PASSES) for pair in reference_pairs(documents, rng)])
-    ours = np.stack([pairs.a_lengths, pairs.b_lengths, pairs.labels], 1).astype(int)
+    ours = np.column_stack([pairs.lengths.reshape(-1, 2), pairs.labels]).astype(int)
     assert len(ours) == pytest.approx(len(expected), rel=0.01)
     for label in (0, 1):
         one, other = ours[ours[:, 2] == label], expected[expected[:, 2] == label]
@@ -118,7 +118,7 @@ def test_random_segments_come_from_every_other_document_alike(make_shards: MakeS
     rows = join_rows([plan_pairs(text, LENGTH, rng) for _ in range(1500)])
     assert len(rows) >= 1e5
     owner = np.repeat(np.arange(50), [sum(document) for document in lengths])
-    a, b = owner[rows.a_starts], owner[rows.b_starts]
+    a, b = owner[rows.starts.reshape(-1, 2)].T
     assert ((a != b) == (rows.labels == 1)).all()
     for own in range(50):
         others = Counter(b[(a == own) & (rows.labels == 1)].tolist())
@@ -141,8 +141,8 @@ def test_truncation_takes_from_front_and_back_alike(make_shards: MakeShards) -> 
     text = Blocks(make_shards([[100, 100]] * 1000), block_tokens=10**7, stretch_tokens=10**7).window(np.arange(1))
     rng = np.random.default_rng(7)
     rows = join_rows([plan_pairs(text, LENGTH, rng) for _ in range(3)])
-    fronts = int((rows.a_starts % 100).sum())
-    dropped = int((100 - rows.a_lengths).sum())
+    fronts = int((rows.starts[::2] % 100).sum())
+    dropped = int((100 - rows.lengths[::2]).sum())
     assert dropped >= 1e5
     assert within(fronts, dropped, 0.5)
 

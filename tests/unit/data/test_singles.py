@@ -36,7 +36,7 @@ def reference_rows(documents: list[list[int]], room: int) -> list[tuple[int, int
 def test_rows_equal_those_of_plain_loops(make_shards: MakeShards, documents: list[list[int]], length: int) -> None:
     text = Blocks(make_shards(documents), block_tokens=10**6, stretch_tokens=10**6).window(np.arange(1))
     rows = plan_singles(text, length, np.random.default_rng(0))
-    assert sorted(zip(rows.a_starts, rows.a_lengths, strict=True)) == reference_rows(documents, length - 2)
+    assert sorted(zip(rows.starts, rows.lengths, strict=True)) == reference_rows(documents, length - 2)
     assert rows.tokens == sum(map(sum, documents))
 
 
@@ -47,8 +47,8 @@ def test_filled_rows_waste_nothing(make_shards: MakeShards, documents: list[list
     cuts = []
     for seed in (0, 1):
         rows = plan_singles(text, length, np.random.default_rng(seed), fill=True)
-        order = np.argsort(rows.a_starts)
-        starts, lengths = rows.a_starts[order], rows.a_lengths[order].astype(np.int64)
+        order = np.argsort(rows.starts)
+        starts, lengths = rows.starts[order], rows.lengths[order].astype(np.int64)
         ends = starts + lengths
         assert starts[0] == 0
         assert (starts[1:] == ends[:-1]).all()
@@ -67,6 +67,6 @@ def test_filling_never_cuts_what_fits(make_shards: MakeShards) -> None:
     lengths = [[20, 30], [62], [1], [40, 22], [63]]
     text = Blocks(make_shards(lengths), block_tokens=10**6, stretch_tokens=10**6).window(np.arange(1))
     rows = plan_singles(text, 64, np.random.default_rng(0), fill=True)
-    sizes = dict(zip(rows.a_starts.tolist(), rows.a_lengths.tolist(), strict=True))
+    sizes = dict(zip(rows.starts.tolist(), rows.lengths.tolist(), strict=True))
     assert [sizes[start] for start in (0, 50, 112, 113)] == [50, 62, 1, 62]
     assert len(rows) == 6

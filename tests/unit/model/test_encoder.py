@@ -10,11 +10,11 @@ from torch import nn
 from torch._dynamo.testing import CompileCounterWithBackend
 from torch.nn import functional
 
-from bertwright.model.attention import UNSEEN, attention_bias, window_bias
 from bertwright.model.bert import BertForPreTraining
 from bertwright.model.build import build_encoder
 from bertwright.model.config import BertConfig, named_size
 from bertwright.model.linear import Linear
+from bertwright.model.sight import UNSEEN, attention_bias, window_bias
 from bertwright.types import Example, Scores
 
 

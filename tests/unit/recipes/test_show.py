@@ -101,6 +101,12 @@ def test_single_segments_have_no_label(data: Path, capsys: pytest.CaptureFixture
     assert "of padding" in text
 
 
+def test_packed_documents_stand_on_lines_of_their_own(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    text = shown(capsys, str(data), "--batch", "0", "--no-next-sentence", "--pack")
+    assert text.count("126 tokens of 3 documents") == 4
+    assert len([line for line in text.splitlines() if line.startswith("[CLS]")]) == 12
+
+
 def test_colours_tell_masked_random_and_kept_apart() -> None:
     true = torch.tensor([[2, 5, 6, 7, 3, 0]])
     text = true > 4
@@ -175,6 +181,7 @@ def test_a_model_shows_its_weights_by_part(tmp_path: Path, capsys: pytest.Captur
         (["{tmp}/data", "--document", "30"], 2, "documents 0 to 29"),
         (["{tmp}/data", "--split", "valid"], 1, "its splits are train"),
         (["{tmp}/data", "--batch", "-1"], 2, "counts from 0"),
+        (["{tmp}/data", "--batch", "1", "--pack"], 2, "give --no-next-sentence too"),
         (["{tmp}/data/train-00000.arrow", "--batch", "1"], 2, "--batch looks into a DATA folder"),
         (["{tmp}/data", "--batches", "1"], 2, "--batches"),
     ],
