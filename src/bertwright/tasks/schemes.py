@@ -14,12 +14,15 @@ from typing import Literal
 import numpy as np
 
 from bertwright.errors import CorpusError
+from bertwright.log import note
 from bertwright.tasks.conll import TaggedWords
 
 Scheme = Literal["iob", "bioes", "plain"]
 """What the tags are written as for the model: IOB2, BIOES, or as they are."""
 OUTSIDE = "O"
 MARK = re.compile(r"([BIESLU])-(.+)")
+MOST_STRAYS = 0.05
+"""Share of entities that may be opened in the manner of another scheme."""
 LIKE = {"L": "E", "U": "S"}
 """BILOU's letters as BIOES writes them."""
 
@@ -49,16 +52,33 @@ def tell_scheme(words: TaggedWords) -> tuple[str, Scheme]:
         )
     if letters & {"E", "S"}:
         return ("BILOU" if any(name[0] in "LU" for name in words.names) else "BIOES"), "bioes"
-    opens, needless = _openings(words)
-    if not opens.any():
-        return "IOB2", "iob"
-    if not needless.any():
-        return ("IO" if "B" not in letters else "IOB1"), "iob"
-    first, other = int(np.flatnonzero(opens)[0]), int(np.flatnonzero(needless)[0])
-    raise CorpusError(
-        f"{words.path} mixes IOB1 and IOB2: line {words.lines[first]:,} opens an entity with "
-        f"{words.names[words.tags[first]]}, line {words.lines[other]:,} with {words.names[words.tags[other]]}; mend one"
-    )
+    return _by_openings(words), "iob"
+
+
+def _by_openings(words: TaggedWords) -> str:
+    """Return IO, IOB1 or IOB2, whichever most entities are opened in; real files have a stray tag here and there.
+
+    Strays are told of, and read as conlleval reads them; where they are many, CorpusError names two that disagree.
+    """
+    opens, begins = _openings(words)
+    if not any(name.startswith("B-") for name in words.names):
+        return "IO"
+    name, strays = ("IOB2", opens) if begins.sum() >= opens.sum() else ("IOB1", begins)
+    count = int(strays.sum())
+    if count > MOST_STRAYS * (opens.sum() + begins.sum()):
+        first, other = int(np.flatnonzero(opens)[0]), int(np.flatnonzero(begins)[0])
+        raise CorpusError(
+            f"{words.path} mixes IOB1 and IOB2: line {words.lines[first]:,} opens an entity with "
+            f"{words.names[words.tags[first]]}, line {words.lines[other]:,} with {words.names[words.tags[other]]}; "
+            "mend one"
+        )
+    if count:
+        first = int(np.flatnonzero(strays)[0])
+        note(
+            f"{words.path}: {count:,} tags are not {name}, the first of them on line {words.lines[first]:,}; they are "
+            "read as the start of an entity"
+        )
+    return name
 
 
 def _where(words: TaggedWords, name: int) -> str:

@@ -38,6 +38,15 @@ def test_schemes_are_told_apart_and_written_alike(tmp_path: Path, name: str) -> 
     assert [labels[tag] for tag in in_scheme(words, scheme, labels)] == expected.split() * 2
 
 
+def test_a_stray_tag_is_told_of(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = read_conll(conll(tmp_path / "a.conll", *["B-A I-A O B-A"] * 20, "O I-A I-A"))
+    called, scheme = tell_scheme(words)
+    labels = tag_names(words, scheme)
+    assert called == "IOB2"
+    assert [labels[tag] for tag in in_scheme(words, scheme, labels)][-3:] == ["O", "B-A", "I-A"]
+    assert "1 tags are not IOB2, the first of them on line 102" in capsys.readouterr().err
+
+
 def test_a_sentence_never_goes_on_in_the_next(tmp_path: Path) -> None:
     words = read_conll(conll(tmp_path / "a.conll", "I-A", "I-A I-A B-A"))
     called, scheme = tell_scheme(words)
