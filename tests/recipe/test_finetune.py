@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from bertwright.errors import ConfigError, CorpusError, OutputExistsError, Usage
 from bertwright.export.huggingface import save_model
 from bertwright.model.build import build_encoder
 from bertwright.model.config import named_size
+from bertwright.recipes.evaluate import evaluate
 from bertwright.recipes.finetune import finetune
 from bertwright.recipes.predict import predict
 from bertwright.tokenizer.load import load_tokenizer
@@ -119,6 +121,9 @@ def test_classify_learns_and_its_folder_is_whole(model: Path, tmp_path: Path) ->
         lines[0]
     )
     assert len([line for line in lines if "valid" in line]) == 6
+    assert evaluate("classify", tmp_path / "run" / "model", tmp_path / "test.tsv") == figures["test"]
+    with pytest.raises(UsageError, match="was trained to classify, not to tag"):
+        evaluate("tag", tmp_path / "run" / "model", tmp_path / "test.tsv")
     report = (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
     assert "true class (rows) and answer (columns)" in report
     texts = [text for text, _, _ in sentences(60, 1)]
@@ -245,7 +250,9 @@ def test_calls_that_do_not_fit(model: Path, tmp_path: Path) -> None:
         finetune("classify", model, **files, out=tmp_path / "taken")
 
 
-def test_at_the_terminal(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_at_the_terminal(
+    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     files = classes(tmp_path, 40)
     words = ["finetune", "classify", "--model", str(model), "--train", str(files["train"]), "--dev", str(files["dev"])]
     call = [*words, "--out", str(tmp_path / "run"), "--epochs", "1", "--optimizer.weight-decay", "0.1"]
@@ -253,6 +260,18 @@ def test_at_the_terminal(model: Path, tmp_path: Path, capsys: pytest.CaptureFixt
     assert "accuracy" in capsys.readouterr().out
     assert main(["predict", "--model", str(tmp_path / "run" / "model"), "the film was fine", "a poor book"]) == 0
     assert "label" in capsys.readouterr().out
+    monkeypatch.setattr("sys.stdin", io.StringIO("the film was fine\n\na poor book\n"))
+    asked = [
+        "predict",
+        "--model",
+        str(tmp_path / "run" / "model"),
+        "--input",
+        "-",
+        "--output",
+        str(tmp_path / "a.jsonl"),
+    ]
+    assert main(asked) == 0
+    assert len((tmp_path / "a.jsonl").read_text().splitlines()) == 2
     assert main(call) == 1
     assert "already exists" in capsys.readouterr().err
     assert main(["predict", "--model", str(tmp_path / "run" / "model")]) == 2

@@ -9,8 +9,9 @@ from typing import Any
 from bertwright.errors import UsageError
 from bertwright.evaluate.scoring import score_rows
 from bertwright.export.fine_tuned import FineTunedFolder, read_fine_tuned
-from bertwright.log import print_table
+from bertwright.log import print_facts, print_table
 from bertwright.tasks.classify import Classify
+from bertwright.tasks.columns import ColumnsConfig
 from bertwright.tasks.contract import Task
 from bertwright.tasks.encode import TextEncoder
 from bertwright.tasks.regress import Regress
@@ -45,6 +46,26 @@ def answer_task(folder: Path, questions: Sequence[tuple[str, ...]]) -> list[dict
     encoder = TextEncoder(load_tokenizer(folder), max_length=opened.model.encoder.config.max_positions)
     logits = score_rows(opened.model.to(device), task.encode(examples, encoder), device=device)
     return task.answers(logits, examples)
+
+
+def evaluate_task(kind: str, folder: Path, file: Path, columns: ColumnsConfig) -> dict[str, float]:
+    """Return the figures of a fine-tuned model on a labelled file, in float32, and print them.
+
+    Raises UsageError where the model was trained for another task than `kind`, and InputError as `finetune` does.
+    """
+    opened, device = read_fine_tuned(folder), pick_device()
+    task = task_of(opened)
+    if task.name != kind:
+        raise UsageError(f"{folder} was trained to {task.name}, not to {kind}; evaluate {task.name} instead")
+    task = task.looking_at(file, columns)
+    examples = task.read(file)
+    encoder = TextEncoder(load_tokenizer(folder), max_length=opened.model.encoder.config.max_positions)
+    logits = score_rows(opened.model.to(device), task.encode(examples, encoder), device=device)
+    judged = task.judge(logits, examples)
+    print_facts(f"{folder} on {file}", {name.replace("_", " "): f"{v:.4f}" for name, v in judged.figures.items()})
+    if judged.grid is not None:
+        print_table(judged.grid.title, judged.grid.header, judged.grid.rows)
+    return judged.figures
 
 
 def print_task_answers(answers: Sequence[dict[str, Any]]) -> None:

@@ -61,6 +61,10 @@ class Classify(Task[Texts]):
         """Return the task of a trained model."""
         return cls(labels)
 
+    def looking_at(self, path: Path, columns: ColumnsConfig) -> Self:
+        """Return the task with the columns of a table."""
+        return type(self)(self.labels, open_texts(path, columns, targets=LABELS)[1])
+
     def read(self, path: Path) -> Texts:
         """Return the examples of another table; raises CorpusError where one has a label the training file lacks."""
         assert self.columns is not None

@@ -69,6 +69,10 @@ class Task(ABC, Generic[E]):
         """Return the task of a trained model, whose head has outputs of these names."""
 
     @abstractmethod
+    def looking_at(self, path: Path, columns: ColumnsConfig) -> Self:
+        """Return the task of a trained model with the columns of a labelled file; raises InputError or UsageError."""
+
+    @abstractmethod
     def read(self, path: Path) -> E:
         """Return the examples of another file, labelled as the training file is; raises InputError."""
 

@@ -50,6 +50,10 @@ class Regress(Task[Texts]):
         """Return the task of a trained model."""
         return cls(labels[0])
 
+    def looking_at(self, path: Path, columns: ColumnsConfig) -> Self:
+        """Return the task with the columns of a table."""
+        return type(self)(self.labels[0], open_texts(path, columns, targets=SCORES)[1])
+
     def read(self, path: Path) -> Texts:
         """Return the examples of another table."""
         assert self.columns is not None

@@ -85,6 +85,10 @@ class Tag(Task[Sentences]):
         """Return the task of a trained model."""
         return cls(labels)
 
+    def looking_at(self, path: Path, columns: ColumnsConfig) -> Self:
+        """Return the task with the columns told."""
+        return type(self)(self.labels, columns)
+
     def read(self, path: Path) -> Sentences:
         """Return the examples of another file."""
         found = read_conll(path, word_column=self.columns.text, tag_column=self.columns.label)
