@@ -27,10 +27,10 @@ GOOD, BAD = ["fine", "great", "lovely"], ["poor", "dull", "awful"]
 THINGS = ["film", "song", "book", "play", "meal", "walk"]
 NAMES, PLACES = ["Anna", "Bert", "Carl Dorn", "Emma"], ["Rome", "Oslo", "New Delhi", "Paris"]
 QUICK: dict[str, Any] = {
-    "epochs": 6,
-    "learning_rate": 2e-3,
     "precision": "fp32",
-    "rows": 16,
+    "schedule": {"epochs": 6},
+    "optimizer": {"learning_rate": 2e-3},
+    "batches": {"rows": 16},
     "transfer": {"dropout": 0.0},
 }
 
@@ -159,7 +159,7 @@ def test_regress_learns(model: Path, tmp_path: Path) -> None:
         )
         for seed, (split, size) in enumerate({"train": 300, "dev": 60}.items())
     }
-    figures = finetune("regress", model, **files, out=tmp_path / "run", settings={**QUICK, "epochs": 8})
+    figures = finetune("regress", model, **files, out=tmp_path / "run", settings={**QUICK, "schedule": {"epochs": 8}})
     assert figures["dev"]["correlation"] > 0.9
     theirs = transformers.AutoModelForSequenceClassification.from_pretrained(tmp_path / "run" / "model")
     words = transformers.AutoTokenizer.from_pretrained(tmp_path / "run" / "model")
@@ -186,7 +186,7 @@ def test_tag_learns(model: Path, tmp_path: Path) -> None:
 
 
 def test_the_same_seed_gives_the_same_model_and_seeds_have_a_spread(model: Path, tmp_path: Path) -> None:
-    files, settings = classes(tmp_path, 64), {**QUICK, "epochs": 1, "learning_rate": 2e-4}
+    files, settings = classes(tmp_path, 64), {**QUICK, "schedule": {"epochs": 1}, "optimizer": {"learning_rate": 2e-4}}
     once = finetune("classify", model, **files, out=tmp_path / "one", settings=settings)
     both = finetune("classify", model, **files, out=tmp_path / "two", seeds=2, settings=settings)
     assert both["seeds"][0]["dev"] == once["dev"]
@@ -197,7 +197,8 @@ def test_the_same_seed_gives_the_same_model_and_seeds_have_a_spread(model: Path,
 
 
 def test_frozen_blocks_stay_and_patience_ends(model: Path, tmp_path: Path) -> None:
-    settings = {**QUICK, "epochs": 30, "watch": {"patience": 2}, "transfer": {"freeze": 1, "layer_decay": 0.5}}
+    settings = {**QUICK, "schedule": {"epochs": 30}, "watch": {"patience": 2}}
+    settings["transfer"] = {"freeze": 1, "layer_decay": 0.5}
     figures = finetune("classify", model, **classes(tmp_path, 100), out=tmp_path / "run", settings=settings)
     assert figures["epochs"] < 30
     before = transformers.AutoModel.from_pretrained(model).state_dict()
@@ -240,8 +241,8 @@ def test_calls_that_do_not_fit(model: Path, tmp_path: Path) -> None:
         finetune("sort", model, **files, out=tmp_path / "run")
     with pytest.raises(ConfigError, match=r"watch.metric: classify has no figure 'pearson'"):
         finetune("classify", model, **files, out=tmp_path / "run", settings={"watch": {"metric": "pearson"}})
-    with pytest.raises(ConfigError, match="did you mean epochs"):
-        finetune("classify", model, **files, out=tmp_path / "run", settings={"epoch": 1})
+    with pytest.raises(ConfigError, match=r"did you mean schedule\.epochs"):
+        finetune("classify", model, **files, out=tmp_path / "run", settings={"schedule": {"epoch": 1}})
     with pytest.raises(ConfigError, match="has 2 blocks, not 3 to freeze"):
         finetune("classify", model, **files, out=tmp_path / "run", settings={"transfer": {"freeze": 3}})
     (tmp_path / "taken").mkdir()

@@ -89,10 +89,9 @@ def finetune_command(
 
     dials: dict[str, Any] = {
         "seed": seed,
-        "epochs": epochs,
-        "learning_rate": learning_rate,
-        "rows": rows,
-        "max_length": max_length,
+        "schedule": _given(epochs=epochs),
+        "optimizer": _given(learning_rate=learning_rate),
+        "batches": _given(rows=rows, max_length=max_length),
         "columns": _given(text=text_column, pair=pair_column, label=label_column),
         "watch": _given(metric=metric, patience=patience),
         "transfer": _given(layer_decay=layer_decay, freeze=freeze, dropout=dropout),

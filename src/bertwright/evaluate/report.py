@@ -154,5 +154,6 @@ def _guesses(sample: dict[str, Any]) -> str:
 
 
 def table_of(rows: list[tuple[str, str]]) -> str:
+    """Return (name, value) rows as a table."""
     cells = "".join(f"<tr><td>{html.escape(name)}</td><td>{html.escape(value)}</td></tr>" for name, value in rows)
     return f"<table>{cells}</table>"

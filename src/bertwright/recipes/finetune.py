@@ -15,6 +15,7 @@ from bertwright.export.fine_tuned import save_fine_tuned
 from bertwright.export.task_card import task_card
 from bertwright.files import refuse_existing, write_json
 from bertwright.log import note
+from bertwright.model.fine_tuned import FineTuned
 from bertwright.recipes.finetune_parts import (
     TuneParts,
     build_finetune,
@@ -40,6 +41,7 @@ from bertwright.train.listeners.evaluate import EvaluateListener
 from bertwright.train.listeners.metrics import MetricsListener
 from bertwright.train.loop import Position, train
 from bertwright.train.memory import keep_freed_memory
+from bertwright.train.schedule import ScheduleConfig
 
 
 def finetune(
@@ -56,7 +58,7 @@ def finetune(
     """Fine-tune the encoder of a MODEL folder on a task and write a RUN folder; return what result.json holds.
 
     With several `seeds` each is trained, mean and spread are told, and the best on dev is kept. `settings` are nested
-    as in RUN/config.toml, e.g. {"epochs": 4, "transfer": {"layer_decay": 0.9}}. Raises UsageError for wrong words,
+    as in RUN/config.toml, e.g. {"schedule": {"epochs": 4}}. Raises UsageError for wrong words,
     InputError for files or models that do not fit, and OutputExistsError, all before anything is written.
 
     >>> finetune("classify", "runs/en/model", "train.tsv", "dev.tsv", "runs/sst2")["dev"]["accuracy"]
@@ -111,26 +113,13 @@ def train_seeds(parts: TuneParts, out: Path, seeds: int) -> tuple[Tuned, list[di
 def train_one(parts: TuneParts, folder: Path, *, seed: int, peak: float) -> Tuned:
     """Train one seed to the end of its schedule or of its patience, and judge it at its best evaluation."""
     began = time.perf_counter()
-    config, position = parts.config, Position(drawn=[0])
+    position = Position(drawn=[0])
     model = fresh_model(parts, seed)
     step, (source, schedule) = tune_step(parts, model, seed), tune_batches(parts, seed)
-    metric = metric_of(parts)
-    best = BestListener(model, metric, sign=sign_of(metric), patience=config.watch.patience)
-    metrics = MetricsListener(
-        folder / "metrics.jsonl",
-        every=config.watch.log_every,
-        lengths=[phase.length for phase in schedule.phases],
-        peak_learning_rate=config.optimizer.learning_rate,
-        peak_flops=peak,
-    )
+    best, console = keeper(parts, model), ConsoleListener()
+    metrics = metrics_file(parts, folder, schedule, peak=peak)
     metrics.begin(position)
-    console = ConsoleListener()
-    evaluate = EvaluateListener(
-        held_out=lambda: parts.judge(model, "dev").figures,
-        samples=list,
-        times=max(1, round(config.epochs * config.watch.evaluations)),
-    )
-    listeners: list[Listener] = [evaluate, best, metrics, console]
+    listeners: list[Listener] = [evaluation(parts, model), best, metrics, console]
     keep_freed_memory()
     model.train()
     position.seconds = position.setup_seconds = time.perf_counter() - began
@@ -139,13 +128,33 @@ def train_one(parts: TuneParts, folder: Path, *, seed: int, peak: float) -> Tune
             for listener in listeners:
                 listener(report)
             if best.exhausted:
-                note(f"stopped at step {position.step:,}: {best.waited} evaluations without a better {metric}")
+                note(f"stopped at step {position.step:,}: {best.waited} evaluations without a better {best.metric}")
                 break
     finally:
         console.close()
     best.restore()
-    model.eval()
-    judged = {
-        split: parts.judge(model, split, mistakes=config.watch.mistakes) for split in parts.splits if split != "train"
-    }
-    return Tuned(seed, model, best.step, position, judged)
+    judged = {split: parts.judge(model, split) for split in parts.splits if split != "train"}
+    return Tuned(seed, model.eval(), best.step, position, judged)
+
+
+def evaluation(parts: TuneParts, model: FineTuned) -> EvaluateListener:
+    """Return the listener that judges the model on dev along the run."""
+    times = max(1, round(parts.config.schedule.epochs * parts.config.watch.evaluations))
+    return EvaluateListener(held_out=lambda: parts.judge_along(model), samples=list, times=times)
+
+
+def keeper(parts: TuneParts, model: FineTuned) -> BestListener:
+    """Return the listener that keeps the best weights."""
+    metric = metric_of(parts)
+    return BestListener(model, metric, sign=sign_of(metric), patience=parts.config.watch.patience)
+
+
+def metrics_file(parts: TuneParts, folder: Path, schedule: ScheduleConfig, *, peak: float) -> MetricsListener:
+    """Return the listener that writes metrics.jsonl."""
+    return MetricsListener(
+        folder / "metrics.jsonl",
+        every=parts.config.watch.log_every,
+        lengths=[phase.length for phase in schedule.phases],
+        peak_learning_rate=parts.config.optimizer.learning_rate,
+        peak_flops=peak,
+    )

@@ -60,11 +60,16 @@ class TuneParts:
         """Return the context forward passes run in."""
         return autocast(self.precision, self.device)
 
-    def judge(self, model: FineTuned, split: str, *, mistakes: int = 0) -> Judgement:
-        """Judge a model on a split."""
+    def judge_along(self, model: FineTuned) -> dict[str, float]:
+        """Return the figures of a model on dev while it trains, in the precision it trains in."""
+        dev = self.splits["dev"]
+        return self.task.judge(score_rows(model, dev.rows, device=self.device, cast=self.cast), dev.examples).figures
+
+    def judge(self, model: FineTuned, split: str) -> Judgement:
+        """Judge a finished model on a split in float32, as whoever loads it will find it, with its worst mistakes."""
         chosen = self.splits[split]
-        logits = score_rows(model, chosen.rows, device=self.device, cast=self.cast)
-        return self.task.judge(logits, chosen.examples, mistakes=mistakes)
+        logits = score_rows(model, chosen.rows, device=self.device)
+        return self.task.judge(logits, chosen.examples, mistakes=self.config.watch.mistakes)
 
 
 def build_finetune(config: FinetuneConfig, folder: Path, files: dict[str, Path]) -> TuneParts:
@@ -78,12 +83,12 @@ def build_finetune(config: FinetuneConfig, folder: Path, files: dict[str, Path])
         )
     task, examples = kind.begin(files["train"], config.columns)
     others = {name: task.read(path) for name, path in files.items() if name != "train"}
-    length = min(config.max_length, shape.max_positions)
-    encoder = TextEncoder(tokenizer, max_length=length)
+    config = config.fitted(width=shape.hidden_size, positions=shape.max_positions)
+    encoder = TextEncoder(tokenizer, max_length=config.batches.max_length)
     splits = {name: Split(part, task.encode(part, encoder)) for name, part in {"train": examples, **others}.items()}
     device = pick_device()
     return TuneParts(
-        config=config.for_width(shape.hidden_size).model_copy(update={"max_length": length}),
+        config=config,
         folder=folder,
         shape=shape,
         tokenizer=tokenizer,
@@ -133,7 +138,7 @@ def tune_step(parts: TuneParts, model: FineTuned, seed: int) -> TrainStep:
 def tune_batches(parts: TuneParts, seed: int) -> tuple[PhaseSource, ScheduleConfig]:
     """Return the batches of a seed, and the schedule that is as many steps as they make."""
     config, rows = parts.config, parts.splits["train"].rows
-    source = LabelledSource(rows, batch_rows=config.rows, tokens=config.tokens, seed=seed)
+    source = LabelledSource(rows, batch_rows=config.batches.rows, tokens=config.batches.tokens, seed=seed)
     outputs = len(parts.task.labels)
     asked = max(1, round(float(np.mean(rows.asked_counts))))
 
@@ -143,9 +148,9 @@ def tune_batches(parts: TuneParts, seed: int) -> tuple[PhaseSource, ScheduleConf
 
     longest = max(8, int(rows.lengths.max()))
     schedule = ScheduleConfig(
-        steps=source.steps(config.epochs),
-        warmup=config.warmup,
-        phases=(Phase(length=longest, rows=config.rows, share=1.0),),
+        steps=source.steps(config.schedule.epochs),
+        warmup=config.schedule.warmup,
+        phases=(Phase(length=longest, rows=config.batches.rows, share=1.0),),
     )
     draw = DrawnAhead(source.draw) if parts.device.type == "cuda" else source.draw
     return PhaseSource(draw=draw, rows_per_epoch=len(rows), flops=flops), schedule
@@ -154,6 +159,6 @@ def tune_batches(parts: TuneParts, seed: int) -> tuple[PhaseSource, ScheduleConf
 def tune_peak_flops(parts: TuneParts) -> float:
     """Return the measured rate of this machine on the largest block product of a typical step."""
     rows = parts.splits["train"].rows
-    tokens = round(float(np.mean(rows.lengths)) * min(parts.config.rows, len(rows)))
+    tokens = round(float(np.mean(rows.lengths)) * min(parts.config.batches.rows, len(rows)))
     width, widest = parts.shape.hidden_size, parts.shape.widest_product
     return matmul_rate(tokens, width, widest, precision=parts.precision, device=parts.device)

@@ -92,7 +92,7 @@ def tune_result(parts: TuneParts, best: Tuned, seen: list[dict[str, Any]]) -> di
         "examples_per_second": round(position.epochs * len(parts.splits["train"].rows) / trained, 1),
         "tokens_per_second": round(position.tokens / trained, 1),
         "learning_rate": parts.config.optimizer.learning_rate,
-        "rows": parts.config.rows,
+        "rows": parts.config.batches.rows,
         "parameters": parameter_count(best.model),
         "examples": {name: len(split.rows) for name, split in parts.splits.items()},
     }

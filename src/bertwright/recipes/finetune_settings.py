@@ -49,6 +49,26 @@ class WatchConfig(Section):
     """Worst errors shown in report.html."""
 
 
+class BatchConfig(Section):
+    """How examples make a step."""
+
+    rows: int = Field(default=32, ge=1)
+    """Examples a step."""
+    tokens: int = Field(default=8192, ge=16)
+    """Tokens a step at most, padding included: steps of long texts have fewer examples."""
+    max_length: int = Field(default=512, ge=8)
+    """Longest row in tokens, [CLS] and [SEP] included; at most the model's positions."""
+
+
+class SpanConfig(Section):
+    """How long the run is, and how the learning rate moves: up from zero, then linearly down to it."""
+
+    epochs: float = Field(default=3.0, gt=0)
+    """Passes over the training file."""
+    warmup: float = Field(default=0.1, ge=0, lt=1)
+    """Share of the run in which the learning rate rises."""
+
+
 class FinetuneConfig(Section):
     """Everything a fine-tuning run is made of, resolved."""
 
@@ -56,31 +76,25 @@ class FinetuneConfig(Section):
     """The task, as `bertwright finetune` calls it."""
     seed: int = Field(default=0, ge=0)
     """Seed of the head, the order of the examples and dropout; further seeds count up from it."""
-    epochs: float = Field(default=3.0, gt=0)
-    """Passes over the training file."""
-    rows: int = Field(default=32, ge=1)
-    """Examples a step."""
-    tokens: int = Field(default=8192, ge=16)
-    """Tokens a step at most, padding included: steps of long texts have fewer examples."""
-    max_length: int = Field(default=512, ge=8)
-    """Longest row in tokens, [CLS] and [SEP] included; at most the model's positions."""
-    warmup: float = Field(default=0.1, ge=0, lt=1)
-    """Share of the run in which the learning rate rises from zero; it falls linearly to zero after."""
-    learning_rate: float | None = Field(default=None, gt=0)
-    """Peak learning rate; 3e-5 x 768 / width where not given."""
     precision: Precision = "auto"
-    """auto (bf16 where the hardware multiplies it), bf16 or fp32."""
+    """auto (bf16 where the hardware multiplies it), bf16 or fp32; a finished model is always judged in fp32."""
     columns: ColumnsConfig = ColumnsConfig()
+    batches: BatchConfig = BatchConfig()
+    schedule: SpanConfig = SpanConfig()
     optimizer: OptimizerConfig = OptimizerConfig()
     transfer: TransferConfig = TransferConfig()
     watch: WatchConfig = WatchConfig()
 
-    def for_width(self, width: int) -> FinetuneConfig:
-        """Return the settings with the learning rate of a model of `width` units, for the run and its optimizer."""
-        told = self.optimizer.learning_rate if "learning_rate" in self.optimizer.model_fields_set else None
-        rate = self.learning_rate or told or PUBLISHED_RATE * PUBLISHED_WIDTH / width
-        optimizer = self.optimizer.model_copy(update={"learning_rate": rate})
-        return self.model_copy(update={"learning_rate": rate, "optimizer": optimizer})
+    def fitted(self, *, width: int, positions: int) -> FinetuneConfig:
+        """Return the settings for a model of `width` units and so many positions.
+
+        The learning rate is the published one for that width where none was given.
+        """
+        optimizer = self.optimizer
+        if "learning_rate" not in optimizer.model_fields_set:
+            optimizer = optimizer.model_copy(update={"learning_rate": PUBLISHED_RATE * PUBLISHED_WIDTH / width})
+        batches = self.batches.model_copy(update={"max_length": min(self.batches.max_length, positions)})
+        return self.model_copy(update={"optimizer": optimizer, "batches": batches})
 
 
 def resolve_finetune(task: str, settings: Mapping[str, Any]) -> FinetuneConfig:
