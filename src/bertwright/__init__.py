@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from bertwright.corpus.shards import Shards as Shards
     from bertwright.export.huggingface import load_model as load_model
     from bertwright.recipes.evaluate import evaluate as evaluate
+    from bertwright.recipes.finetune import finetune as finetune
     from bertwright.recipes.predict import predict as predict
     from bertwright.recipes.prepare import prepare as prepare
     from bertwright.recipes.pretrain import pretrain as pretrain
@@ -33,6 +34,7 @@ _HOMES = {
     "pretrain": "bertwright.recipes.pretrain",
     "load_model": "bertwright.export.huggingface",
     "evaluate": "bertwright.recipes.evaluate",
+    "finetune": "bertwright.recipes.finetune",
     "predict": "bertwright.recipes.predict",
     "show": "bertwright.recipes.show",
 }

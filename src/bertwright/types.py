@@ -1,9 +1,12 @@
-"""The parcels handed from room to room after the shard: Batch, Example, Scores.
+"""The parcels handed from room to room after the shard: Batch, Example, Scores; LabelledBatch for tasks.
 
     Shard -> Batch -> Example -> Scores -> Loss
            data/    objectives/  model/   objectives/
 
-B rows a batch, S tokens a row, M masked positions a row, V words of the vocabulary.
+    labelled rows -> LabelledBatch -> logits -> Loss
+                  data/            model/    tasks/
+
+B rows a batch, S tokens a row, M positions of a row that are asked about, V words of the vocabulary.
 The raw-text side has its own parcels in `corpus`, which never needs torch; the tensors here are only named.
 """
 
@@ -35,13 +38,24 @@ class _OnDevice:
 
 
 @dataclass(frozen=True)
-class Batch(_OnDevice):
-    """Rows of clean text, before anything is hidden.
+class TokenRows(_OnDevice):
+    """What every batch has, whatever it is for: all that the training loop looks at.
 
     input_ids       [B, S] int64  token ids, [CLS] A [SEP], [CLS] A [SEP] B [SEP], or packed [CLS] A [SEP] [CLS] B [SEP]
                                   ..., then padding
     token_type_ids  [B, S] int64  0 for [CLS] A [SEP], 1 for B [SEP], 0 for padding
     attention_mask  [B, S] bool   True where a token stands
+    """
+
+    input_ids: Tensor
+    token_type_ids: Tensor
+    attention_mask: Tensor
+
+
+@dataclass(frozen=True)
+class Batch(TokenRows):
+    """Rows of clean text, before anything is hidden.
+
     maskable        [B, S] bool   True where the token came from text: neither special nor padding
     word_starts     [B, S] bool   True at the first token of a word, and at the first token of each segment
     next_label      [B] int64     0: B continues A; 1: B comes from another document. None for single segments
@@ -49,9 +63,6 @@ class Batch(_OnDevice):
                                   document alone. None where a row is one document, or a pair
     """
 
-    input_ids: Tensor
-    token_type_ids: Tensor
-    attention_mask: Tensor
     maskable: Tensor
     word_starts: Tensor
     next_label: Tensor | None = None
@@ -59,12 +70,9 @@ class Batch(_OnDevice):
 
 
 @dataclass(frozen=True)
-class Example(_OnDevice):
-    """What the model sees and what it is asked: a batch after corruption.
+class Example(TokenRows):
+    """What the model sees and what it is asked: a batch after corruption, with tokens of input_ids hidden.
 
-    input_ids         [B, S] int64    with tokens hidden
-    token_type_ids    [B, S] int64
-    attention_mask    [B, S] bool
     masked_positions  [B, M] int64    positions in the row that are asked about; unused slots hold 0
     masked_labels     [B, M] int64    the true tokens there; unused slots hold 0
     masked_weights    [B, M] float32  1 where a slot is used, 0 where not
@@ -72,14 +80,27 @@ class Example(_OnDevice):
     documents         [B, S] int64 or None
     """
 
-    input_ids: Tensor
-    token_type_ids: Tensor
-    attention_mask: Tensor
     masked_positions: Tensor
     masked_labels: Tensor
     masked_weights: Tensor
     next_label: Tensor | None = None
     documents: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class LabelledBatch(TokenRows):
+    """Rows of text with the answers a task asks for.
+
+    asked    [B, M] int64  positions that are asked about: [CLS] for tasks about rows; unused slots hold 0
+    targets  [B, M]        int64 the true class, or float32 the true score; unused slots hold UNASKED
+    """
+
+    asked: Tensor
+    targets: Tensor
+
+
+UNASKED = -100
+"""The target of a slot of a LabelledBatch that nothing is asked in."""
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from bertwright.cli.main import VERBS, main
+from bertwright.recipes.finetune_settings import FinetuneConfig
 from bertwright.recipes.settings import PretrainConfig, resolve
 
 ROOT = Path(__file__).parents[2]
@@ -76,3 +77,17 @@ def test_settings_named_in_the_docs_exist() -> None:
         named = re.findall(rf"`{section}\.(\w+)", text)
         assert named, section
         assert set(named) <= set(fields.model_fields), section
+
+
+def test_flags_and_settings_named_in_the_docs_of_tasks_exist(capsys: pytest.CaptureFixture[str]) -> None:
+    text = (ROOT / "docs/tasks.md").read_text(encoding="utf-8")
+    assert main(["finetune", "--help"]) == 0
+    told = capsys.readouterr().out
+    for flag in re.findall(r"`(--[\w.-]+)`", text):
+        section, dot, name = flag[2:].replace("-", "_").partition(".")
+        if dot:
+            fields = FinetuneConfig.model_fields[section].annotation
+            assert fields is not None
+            assert name in fields.model_fields, flag
+        else:
+            assert flag in told, flag

@@ -17,8 +17,9 @@ ALLOWED = {
     "model": set(),
     "train": set(),
     "evaluate": {"tokenizer", "corpus", "data", "objectives", "model", "train"},
+    "tasks": {"tokenizer", "corpus", "data", "model", "evaluate"},
     "export": {"tokenizer", "model"},
-    "recipes": {"tokenizer", "corpus", "data", "objectives", "model", "train", "evaluate", "export"},
+    "recipes": {"tokenizer", "corpus", "data", "objectives", "model", "train", "evaluate", "tasks", "export"},
     "cli": {"recipes"},
 }
 FRONT_DOORS = {"__init__.py", "__main__.py"}

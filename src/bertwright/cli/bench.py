@@ -69,14 +69,14 @@ def bench_command(
     out
         JSON file to write the figures to.
     """
-    from bertwright.cli.pretrain import parse_overrides
+    from bertwright.cli.overrides import parse_overrides
     from bertwright.recipes.bench import bench_predict, bench_prepare, bench_pretrain, bench_step
 
     if what == "step":
-        settings = parse_overrides(words) | ({"size": size} if size else {})
+        settings = parse_overrides(words, verb="bench") | ({"size": size} if size else {})
         bench_step(_needed(data, "--data DATA"), recipe=recipe, steps=steps, settings=settings, out=out)
     elif what == "pretrain":
-        settings = parse_overrides(words) | ({"size": size} if size else {})
+        settings = parse_overrides(words, verb="bench") | ({"size": size} if size else {})
         bench_pretrain(
             _needed(data, "--data DATA"),
             peer=_needed(peer, "--peer DIR"),

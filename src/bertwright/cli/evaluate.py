@@ -14,22 +14,28 @@ def evaluate_command(
     length: int = 128,
     rows: int = 4096,
     whole_word: bool = False,
+    text_column: str | None = None,
+    pair_column: str | None = None,
+    label_column: str | None = None,
 ) -> None:
-    """Judge a pre-trained model.
+    """Judge a model, pre-trained or fine-tuned.
 
     Example:
         bertwright evaluate mlm --model runs/en/model --data data/en
         bertwright evaluate minimal-pairs --model runs/en/model --data blimp.jsonl.zst
+        bertwright evaluate classify --model runs/sentiment/model --data test.tsv
 
     Parameters
     ----------
     kind
         mlm: loss (nats) and accuracy at masked tokens. nsp: does the second segment follow the first?
-        minimal-pairs: how often is the good sentence of a pair likelier than the bad one?
+        minimal-pairs: how often is the good sentence of a pair likelier than the bad one? classify, regress, tag: the
+        figures of a fine-tuned model.
     model
         Hugging Face BERT or ModernBERT folder.
     data
-        DATA folder prepared with the same tokenizer; for minimal-pairs a .jsonl file of "good" and "bad".
+        DATA folder prepared with the same tokenizer; for minimal-pairs a .jsonl file of "good" and "bad";
+        for tasks a labelled file.
     split
         valid or train.
     length
@@ -38,7 +44,15 @@ def evaluate_command(
         Rows to judge on, at most one pass over the split; for minimal-pairs, pairs, evenly spread over the file.
     whole_word
         Mask whole words instead of single tokens.
+    text_column
+        For tasks: column of the text, or of the first text of a pair; told by its name where not given.
+    pair_column
+        For tasks: column of the second text of a pair.
+    label_column
+        For tasks: column of the label, score or tag.
     """
     from bertwright.recipes.evaluate import evaluate
 
-    evaluate(kind, model, data, split=split, length=length, rows=rows, whole_word=whole_word)
+    told = {"text": text_column, "pair": pair_column, "label": label_column}
+    columns = {name: column for name, column in told.items() if column is not None}
+    evaluate(kind, model, data, split=split, length=length, rows=rows, whole_word=whole_word, columns=columns)

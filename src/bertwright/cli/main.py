@@ -17,7 +17,8 @@ VERBS = {
     "prepare": "Turn raw text into data: vocabulary, token ids, sentence and word boundaries.",
     "pretrain": "Train a BERT on prepared data.",
     "evaluate": "Judge a trained model on held-out data.",
-    "predict": "Fill in masked words, or say whether one sentence follows another.",
+    "finetune": "Train a pre-trained model for a task, and judge it.",
+    "predict": "Ask a model: masked words, next sentences, or what it was fine-tuned for.",
     "show": "Look inside data, a batch, a run or a model.",
     "bench": "Measure how fast this machine does a stage.",
 }

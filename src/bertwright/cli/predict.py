@@ -16,20 +16,22 @@ def predict_command(
     output: Path | None = None,
     top_k: int = 5,
 ) -> None:
-    """Ask a model for the word behind [MASK], or whether one text follows another.
+    """Ask a model what its head is for: the word behind [MASK], whether one text follows another, or its task.
 
     Example: bertwright predict --model run/model "Return the [MASK] of the list."
+
+    A fine-tuned model: bertwright predict --model runs/sentiment/model --input reviews.txt --output answers.jsonl
 
     Two texts without [MASK] are a pair: bertwright predict --model run/model "It was late." "She went home."
 
     Parameters
     ----------
     texts
-        Texts with [MASK] in place of the word to guess, or two texts without.
+        Texts with [MASK] in place of the word to guess, or two texts without; for a fine-tuned model, any texts.
     model
         Hugging Face BERT or ModernBERT folder.
     pair
-        Ask whether the second of two texts follows the first, even where they have [MASK].
+        The two texts are one pair: for next sentence even where they have [MASK], and for fine-tuned models of pairs.
     input
         File of questions, one a line, a tab between the texts of a pair; - for stdin.
     output

@@ -7,7 +7,8 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter
 
-from bertwright.config import merge, override
+from bertwright.cli.overrides import parse_overrides
+from bertwright.config import merge
 from bertwright.errors import UsageError
 
 
@@ -66,21 +67,6 @@ def pretrain_command(
         raise UsageError(f"give one of --minutes, --steps, --tokens and --epochs, not {len(given)} of them")
     if given:
         settings["schedule"] = given
-    pretrain(data, out, recipe=recipe, resume=resume, settings=merge(settings, parse_overrides(overrides)))
-
-
-def parse_overrides(words: tuple[str, ...]) -> dict[str, Any]:
-    """Return the nested settings of words such as --optimizer.learning-rate 5e-4 or --objective.whole-word=true."""
-    settings: dict[str, Any] = {}
-    queue = list(words)
-    while queue:
-        name = queue.pop(0)
-        if not name.startswith("--") or "." not in name:
-            raise UsageError(f"{name!r} is no flag of pretrain; settings are given as --SECTION.FIELD VALUE")
-        name, joined, value = name[2:].partition("=")
-        if not joined:
-            if not queue:
-                raise UsageError(f"--{name} needs a value")
-            value = queue.pop(0)
-        settings = merge(settings, override(name, value))
-    return settings
+    pretrain(
+        data, out, recipe=recipe, resume=resume, settings=merge(settings, parse_overrides(overrides, verb="pretrain"))
+    )

@@ -8,20 +8,23 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Generic, TypeVar
 
-from bertwright.types import Batch
+from bertwright.types import TokenRows
+
+T = TypeVar("T", bound=TokenRows)
 
 
-class DrawnAhead:
+class DrawnAhead(Generic[T]):
     """Calls `draw(t)`, and then makes batch t + 1 in a thread."""
 
-    def __init__(self, draw: Callable[[int], Batch]) -> None:
+    def __init__(self, draw: Callable[[int], T]) -> None:
         """Start with nothing made ahead."""
         self._draw = draw
         self._thread = ThreadPoolExecutor(1, "drawing ahead")
-        self._next: tuple[int, Future[Batch]] | None = None
+        self._next: tuple[int, Future[T]] | None = None
 
-    def __call__(self, t: int) -> Batch:
+    def __call__(self, t: int) -> T:
         """Return batch `t`; raises what `draw` raises."""
         if self._next is not None and self._next[0] == t:
             batch = self._next[1].result()

@@ -36,7 +36,7 @@ def write_report(run: Path, *, peer: Path | None = None) -> Path:
     if lines:
         facts = result_rows(result, manifest) if result else [("stopped at step", f"{lines[-1]['step']:,}")]
         body += [
-            _table(facts),
+            table_of(facts),
             "<h2>Loss and accuracy</h2>",
             draw([_draw_loss(manifest, beside), _draw_accuracy], lines),
         ]
@@ -153,6 +153,7 @@ def _guesses(sample: dict[str, Any]) -> str:
     )
 
 
-def _table(rows: list[tuple[str, str]]) -> str:
+def table_of(rows: list[tuple[str, str]]) -> str:
+    """Return (name, value) rows as a table."""
     cells = "".join(f"<tr><td>{html.escape(name)}</td><td>{html.escape(value)}</td></tr>" for name, value in rows)
     return f"<table>{cells}</table>"

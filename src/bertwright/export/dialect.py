@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from bertwright.model.config import ModelConfig
+from bertwright.model.encoder import Part
 from bertwright.tokenizer.load import SpecialIds
 
 
@@ -15,7 +16,8 @@ class Dialect:
     """Everything `huggingface.py` must know of one model_type of Hugging Face.
 
     model_type    as in config.json
-    written_as    the transformers class our folders name
+    written_as    the transformers class our pre-trained folders name
+    fine_tuned_as the transformers class of a model with a head over rows, and over tokens
     config        our settings of the architecture
     fields        Hugging Face's name of each setting, and ours
     absent        what settings of `fields` mean where config.json does not name them, where our default differs
@@ -32,6 +34,7 @@ class Dialect:
 
     model_type: str
     written_as: str
+    fine_tuned_as: Mapping[Part, str]
     config: type[ModelConfig]
     fields: Mapping[str, str]
     absent: Mapping[str, Any]

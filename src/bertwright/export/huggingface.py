@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -56,14 +56,36 @@ def save_model(model: Encoder, tokenizer: Path, out: Path, *, card: str | None =
     The tied decoder is left out, as transformers does. Raises ModelError where the tokenizer has more tokens than the
     model.
     """
+    dialect = dialect_of(model.config)
+    write_folder(out, model.config, tokenizer, tensors=their_tensors(model, dialect), card=card)
+
+
+def dialect_of(config: ModelConfig) -> Dialect:
+    """Return how Hugging Face writes down the architecture of `config`."""
+    return next(dialect for dialect in DIALECTS.values() if isinstance(config, dialect.config))
+
+
+def write_folder(
+    out: Path,
+    config: ModelConfig,
+    tokenizer: Path,
+    *,
+    tensors: dict[str, Tensor],
+    settings: Mapping[str, Any] | None = None,
+    card: str | None = None,
+) -> None:
+    """Write a Hugging Face folder of weights under their names, whole or not at all, as `save_model` does.
+
+    `settings` are laid over config.json: what a fine-tuned model says of its head.
+    """
     words = load_tokenizer(tokenizer)
-    _check_vocabulary(words, model.config, place=str(words.path))
-    dialect = next(dialect for dialect in DIALECTS.values() if isinstance(model.config, dialect.config))
+    _check_vocabulary(words, config, place=str(words.path))
+    dialect = dialect_of(config)
     with written_aside(out) as folder:
         folder.mkdir()
-        save_file(_their_tensors(model, dialect), folder / WEIGHTS, metadata={"format": "pt"})
-        _write_json(folder / "config.json", _their_config(model.config, dialect, words))
-        _write_tokenizer(words, model.config, dialect, folder)
+        save_file(tensors, folder / WEIGHTS, metadata={"format": "pt"})
+        _write_json(folder / "config.json", _their_config(config, dialect, words) | dict(settings or {}))
+        _write_tokenizer(words, config, dialect, folder)
         if card is not None:
             (folder / "README.md").write_text(card, encoding="utf-8")
 
@@ -135,7 +157,7 @@ def _fill(model: Encoder, theirs: dict[str, Tensor], dialect: Dialect, folder: P
     return LoadReport(initialised=tuple(missing), unused=tuple(unused))
 
 
-def _their_tensors(model: Encoder, dialect: Dialect) -> dict[str, Tensor]:
+def their_tensors(model: Encoder, dialect: Dialect) -> dict[str, Tensor]:
     """Return the weights under their names; several of ours that stand in one of theirs are stacked in our order."""
     stacks: dict[str, list[Tensor]] = {}
     for name, tensor in model.state_dict().items():

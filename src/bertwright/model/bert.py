@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from bertwright.model.block import Block
 from bertwright.model.config import BertConfig
 from bertwright.model.embeddings import Embeddings
-from bertwright.model.encoder import Encoder
+from bertwright.model.encoder import Encoder, Part
 from bertwright.model.heads import MaskedTokenHead, NextSentenceHead, Pooler
 from bertwright.model.init import initialise
 
@@ -53,3 +53,13 @@ class BertForPreTraining(Encoder):
         """Return logits [B, 2] of (B continues A, B comes from another document) from hidden states, [CLS] first."""
         logits: Tensor = self.nsp_head(self.pooler(hidden))
         return logits
+
+    def keep_for(self, part: Part) -> None:
+        """Let go of the pre-training heads; tasks about rows go on from the pooler."""
+        del self.mlm_head, self.nsp_head
+        if part == "token":
+            del self.pooler
+
+    def vectors(self, hidden: Tensor, part: Part) -> Tensor:
+        """Return the pooled vector of each row [B, 1, H], or the hidden states of tokens as they are."""
+        return self.pooler(hidden).unsqueeze(1) if part == "row" else hidden

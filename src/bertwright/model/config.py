@@ -183,7 +183,7 @@ def named_size(name: str, *, vocab_size: int, architecture: str = "bert", **over
     return kind(vocab_size=vocab_size, **(fields | over))
 
 
-def training_flops(config: ModelConfig, *, rows: int, length: int, masked: int) -> int:
+def training_flops(config: ModelConfig, *, rows: int, length: int, masked: int, outputs: int | None = None) -> int:
     """Return the useful floating-point operations of one step (forward and backward) over a batch.
 
     With T = rows x length tokens, width H, vocabulary V and `masked` slots a row, of which A = rows x masked tokens
@@ -197,11 +197,12 @@ def training_flops(config: ModelConfig, *, rows: int, length: int, masked: int) 
 
     counting two operations for a multiply and add, matrix products only; the backward pass costs twice that. Padding
     counts as computed, since it is; recomputation would not count, since it is no use to anyone. Local attention, and
-    that within the documents of a packed row, count over the whole row.
+    that within the documents of a packed row, count over the whole row. A fine-tuned model scores `outputs` classes
+    instead of the vocabulary; what its heads do otherwise than this is under a thousandth.
     """
     width, tokens = config.hidden_size, rows * length
     asked = rows * (masked + (config.row_weights > 0))
     block = 2 * tokens * config.block_weights + 4 * tokens * length * width
     last = 4 * tokens * width**2 + 2 * asked * (config.block_weights - 2 * width**2) + 4 * asked * length * width
-    vocabulary = 2 * rows * masked * width * (width + config.vocab_size)
+    vocabulary = 2 * rows * masked * width * (width + (config.vocab_size if outputs is None else outputs))
     return 3 * ((config.layers - 1) * block + last + 2 * rows * config.row_weights + vocabulary)

@@ -6,6 +6,7 @@ example -> encode, asked about the masked positions -> hidden states there -> ml
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +15,9 @@ from torch.nn import functional
 from bertwright.model.config import ModelConfig
 from bertwright.model.sight import Sight, sight_of
 from bertwright.types import Example, Scores
+
+Part = Literal["row", "token"]
+"""What a task is about: a whole row, or tokens of it."""
 
 
 class Encoder(nn.Module, ABC):
@@ -49,6 +53,14 @@ class Encoder(nn.Module, ABC):
     def nsp_logits(self, hidden: Tensor) -> Tensor | None:
         """Return logits [B, 2] (B continues A, B comes from elsewhere) from hidden states, [CLS] first, or None."""
         return None
+
+    @abstractmethod
+    def keep_for(self, part: Part) -> None:
+        """Let go of the pre-training heads, but for what a task about `part` goes on from; there is no way back."""
+
+    @abstractmethod
+    def vectors(self, hidden: Tensor, part: Part) -> Tensor:
+        """Return what a task's head reads, [B, M, H], from hidden states [B, M, H]; those of [CLS] for "row"."""
 
     def forward(self, example: Example) -> Scores:
         """Return the scores of an example: the vocabulary at its masked positions, and next sentence where known.

@@ -33,8 +33,12 @@ class MaskedTokenHead(nn.Module):
 
     def forward(self, hidden: Tensor, words: Tensor) -> Tensor:
         """Return logits [..., V] from hidden states [..., H] and the word embeddings [V, H]."""
-        transformed = self.norm(functional.gelu(self.dense(hidden)))
-        return linear(transformed, words, self.bias)
+        return linear(self.transform(hidden), words, self.bias)
+
+    def transform(self, hidden: Tensor) -> Tensor:
+        """Return [..., H] from hidden states [..., H]: all but the vocabulary, which ModernBERT's tasks go on from."""
+        transformed: Tensor = self.norm(functional.gelu(self.dense(hidden)))
+        return transformed
 
 
 class NextSentenceHead(nn.Module):

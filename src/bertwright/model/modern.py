@@ -15,7 +15,7 @@ from torch.nn import functional
 from bertwright.model.attention import Attention, tokens_at
 from bertwright.model.config import ModernConfig
 from bertwright.model.dropout import Dropout
-from bertwright.model.encoder import Encoder
+from bertwright.model.encoder import Encoder, Part
 from bertwright.model.heads import MaskedTokenHead
 from bertwright.model.init import initialise
 from bertwright.model.linear import Linear, linear
@@ -122,6 +122,14 @@ class ModernForMaskedLM(Encoder):
         """Return logits [..., V] of the vocabulary from hidden states [..., H]."""
         logits: Tensor = self.mlm_head(hidden, self.embeddings.words.weight)
         return logits
+
+    def keep_for(self, part: Part) -> None:
+        """Let go of the vocabulary's bias; tasks go on from the rest of the masked-token head (Warner et al., 2024)."""
+        del self.mlm_head.bias
+
+    def vectors(self, hidden: Tensor, part: Part) -> Tensor:
+        """Return the hidden states after the dense layer and norm of the masked-token head."""
+        return self.mlm_head.transform(hidden)
 
     def _initialise_outputs(self) -> None:
         """Shrink what is added to the residual path by sqrt(2 layers), so that it does not grow with depth (GPT-2)."""

@@ -86,9 +86,9 @@ def _timed_steps(parts: Parts, step: TrainStep) -> tuple[float, float]:
     position = Position(drawn=[0])
     schedule = parts.config.schedule
     accumulation = parts.config.engine.accumulation
-    for report in train(step, parts.sources, schedule, position=position, accumulation=accumulation):
+    for _ in train(step, parts.sources, schedule, position=position, accumulation=accumulation):
         marks.append((time.perf_counter(), position.tokens))
-        flops.append(parts.sources[0].step_flops(report.progress) * accumulation)
+        flops.append(position.window.pop("flops"))
     times = [after[0] - before[0] for before, after in zip(marks[SKIPPED - 1 :], marks[SKIPPED:], strict=False)]
     tokens = (marks[-1][1] - marks[SKIPPED - 1][1]) / len(times)
     return tokens / median(times), median(flops) / median(times)

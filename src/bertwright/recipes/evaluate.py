@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
+from collections.abc import Mapping
 from pathlib import Path
 from statistics import mean
 
 import numpy as np
 
+from bertwright.config import compose
 from bertwright.corpus.inputs import read_blocks
 from bertwright.corpus.shards import Shards, read_manifest
 from bertwright.errors import CorpusError, DataError, ModelError, UsageError
@@ -19,6 +21,9 @@ from bertwright.files import sha256_of
 from bertwright.log import print_facts
 from bertwright.objectives.combine import ObjectiveConfig, build_objective
 from bertwright.recipes.parts import EVALUATION_ROWS, fixed_examples
+from bertwright.recipes.predict_task import evaluate_task
+from bertwright.tasks.build import TASKS
+from bertwright.tasks.columns import ColumnsConfig
 from bertwright.tokenizer.load import load_tokenizer
 from bertwright.train.precision import pick_device
 
@@ -34,19 +39,23 @@ def evaluate(
     length: int = 128,
     rows: int = 4096,
     whole_word: bool = False,
+    columns: Mapping[str, str] | None = None,
 ) -> dict[str, float]:
     """Return the figures of a MODEL folder on a split of a DATA folder, with fixed rows and masks, in float32.
 
     `kind` "mlm" packs full sentences of one document into rows of `length`; "nsp" makes sentence pairs and also gives
     the MLM figures on them. Up to `rows` rows, at most one pass. For "minimal-pairs" `data` is a .jsonl file of "good"
-    and "bad" sentences (see `evaluate_pairs`), of which up to `rows` pairs are taken, evenly spread. Raises UsageError
+    and "bad" sentences (see `evaluate_pairs`), of which up to `rows` pairs are taken, evenly spread. For a task such as
+    "classify" it is a labelled file, all of it; `columns` are told as "text", "pair" and "label". Raises UsageError
     for another kind and DataError where model and data have different tokenizers.
     """
-    if kind not in KINDS:
-        raise UsageError(f"nothing called {kind!r} can be evaluated; known: {', '.join(KINDS)}")
+    if kind not in KINDS and kind not in TASKS:
+        raise UsageError(f"nothing called {kind!r} can be evaluated; known: {', '.join((*KINDS, *TASKS))}")
     model, data = Path(model), Path(data)
     if not model.is_dir():
         raise ModelError(f"there is no model folder {model}; give the folder `pretrain` wrote as RUN/model")
+    if kind in TASKS:
+        return evaluate_task(kind, model, data, compose(ColumnsConfig, columns or {}))
     if kind == "minimal-pairs":
         return evaluate_pairs(model, data, most=rows)
     config = ObjectiveConfig(next_sentence=kind == "nsp", whole_word=whole_word)

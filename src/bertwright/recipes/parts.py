@@ -35,7 +35,7 @@ from bertwright.train.optim import build_optimizers
 from bertwright.train.precision import autocast, matmul_rate, pick_device, resolve_precision, try_compiled
 from bertwright.train.schedule import Phase
 from bertwright.train.step import TrainStep, forward_loss_of
-from bertwright.types import Example
+from bertwright.types import Example, TokenRows
 
 EVALUATION_SEED = 2018
 """Held-out rows never depend on the seed of a run, so that runs can be compared."""
@@ -125,12 +125,12 @@ def phase_source(
         seed=config.seed,
     )
 
-    def flops(progress: float) -> int:
+    def flops(_: TokenRows, progress: float) -> int:
         masked = objective.masked_slots(phase.length, progress)
         return training_flops(shape, rows=rows, length=phase.length, masked=masked)
 
     draw = DrawnAhead(lambda t: source.draw(t).pinned()) if pick_device().type == "cuda" else source.draw
-    return PhaseSource(draw=draw, rows_per_epoch=source.rows_per_epoch, step_flops=flops)
+    return PhaseSource(draw=draw, rows_per_epoch=source.rows_per_epoch, flops=flops)
 
 
 def held_out_examples(

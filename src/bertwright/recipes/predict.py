@@ -1,4 +1,4 @@
-"""Asks a pre-trained model what its heads are for: the word behind a [MASK], or whether one text follows another."""
+"""Asks a model what its head is for: the word behind a [MASK], whether one text follows another, or its task."""
 
 from __future__ import annotations
 
@@ -13,10 +13,12 @@ from bertwright.errors import CorpusError, ModelError, UsageError
 from bertwright.evaluate.fill_mask import fill_masks
 from bertwright.evaluate.sentence_pairs import next_sentence
 from bertwright.evaluate.text_rows import MASK
+from bertwright.export.fine_tuned import fine_tuned_part
 from bertwright.export.huggingface import LoadReport, read_model
 from bertwright.files import write_text
 from bertwright.log import note, print_table
 from bertwright.model.encoder import Encoder
+from bertwright.recipes.predict_task import answer_task, print_task_answers
 from bertwright.tokenizer.load import Tokenizer, load_tokenizer
 from bertwright.train.precision import pick_device
 
@@ -47,6 +49,8 @@ def predict(
 ) -> list[dict[str, Any]]:
     """Answer questions with the model of a Hugging Face folder; print them as a table, or write JSON lines.
 
+    A fine-tuned model does what it was trained for, with texts or, with `pair`, two of them (see `answer_task`).
+
     A text with [MASK] gives {"text", "predictions": for each [MASK] a list of [token, probability]}; a pair (two texts
     without [MASK], two texts with `pair`, or a line of `input` with a tab) gives {"first", "second", "next": the
     probability that the second follows}. `input` is a file of one question a line, or "-" for stdin. Raises UsageError
@@ -54,16 +58,42 @@ def predict(
     """
     if top_k < 1:
         raise UsageError(f"--top-k {top_k} asks for no words; give 1 or more")
-    questions = [*questions_of(texts, pair=pair), *(read_questions(Path(input), pair=pair) if input else [])]
-    if not questions:
-        raise UsageError(f'nothing to answer: give a TEXT such as "Paris is the {MASK} of France.", or --input FILE')
-    answers = answer(open_oracle(Path(model)), questions, top_k=top_k)
+    model = Path(model)
+    fine_tuned = model.is_dir() and fine_tuned_part(model) is not None
+    if fine_tuned:
+        asked = task_questions(texts, pair=pair, input=input)
+        answers = answer_task(model, asked)
+    else:
+        questions = [*questions_of(texts, pair=pair), *(read_questions(Path(input), pair=pair) if input else [])]
+        if not questions:
+            raise UsageError(
+                f'nothing to answer: give a TEXT such as "Paris is the {MASK} of France.", or --input FILE'
+            )
+        answers = answer(open_oracle(model), questions, top_k=top_k)
     if output is not None:
         write_text(Path(output), "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in answers))
         note(f"{len(answers):,} answers in {output}")
     else:
-        print_answers(answers)
+        (print_task_answers if fine_tuned else print_answers)(answers)
     return answers
+
+
+def task_questions(texts: Sequence[str], *, pair: bool, input: Path | None) -> list[tuple[str, ...]]:
+    """Return what a fine-tuned model is asked: texts, or with `pair` two of them, and the lines of a file.
+
+    A line with a tab is a pair. Raises UsageError where there is nothing, and CorpusError where a file cannot be read.
+    """
+    if pair and texts and len(texts) != 2:
+        raise UsageError(f"--pair takes two texts, not {len(texts)}; put more pairs in a file (--input), tab between")
+    asked: list[tuple[str, ...]] = [tuple(texts)] if pair and texts else [(text,) for text in texts]
+    for number, line in numbered_lines(Path(input)) if input else []:
+        parts = tuple(line.split("\t"))
+        if len(parts) > 2 or (pair and len(parts) != 2):
+            raise UsageError(f"{input}, line {number} should hold two texts with one tab between: {line[:60]!r}")
+        asked.append(parts)
+    if not asked:
+        raise UsageError("nothing to answer: give a TEXT, or --input FILE with one a line")
+    return asked
 
 
 def questions_of(texts: Sequence[str], *, pair: bool) -> list[Question]:
@@ -84,16 +114,8 @@ def questions_of(texts: Sequence[str], *, pair: bool) -> list[Question]:
 
 def read_questions(file: Path, *, pair: bool) -> list[Question]:
     """Return the questions of a file, one a line, a tab between the texts of a pair; empty lines are passed over."""
-    try:
-        text = sys.stdin.read() if file == STDIN else file.read_text(encoding="utf-8-sig")
-    except FileNotFoundError as error:
-        raise CorpusError(f"there is no file {file}; give one that exists, or - for stdin") from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise CorpusError(f"cannot read {file} as UTF-8 text: {error}") from error
     questions: list[Question] = []
-    for number, line in enumerate(text.splitlines(), start=1):
-        if not line.strip():
-            continue
+    for number, line in numbered_lines(file):
         parts = line.split("\t")
         if len(parts) == 2:
             questions.append((parts[0], parts[1]))
@@ -103,6 +125,17 @@ def read_questions(file: Path, *, pair: bool) -> list[Question]:
             wanted = "two texts with one tab between" if pair else f"a text with {MASK}, or two texts and a tab"
             raise UsageError(f"{file}, line {number} should hold {wanted}: {line[:60]!r}")
     return questions
+
+
+def numbered_lines(file: Path) -> list[tuple[int, str]]:
+    """Return the lines of a UTF-8 file, or of stdin, that hold something, with their numbers from 1; CorpusError."""
+    try:
+        text = sys.stdin.read() if file == STDIN else file.read_text(encoding="utf-8-sig")
+    except FileNotFoundError as error:
+        raise CorpusError(f"there is no file {file}; give one that exists, or - for stdin") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise CorpusError(f"cannot read {file} as UTF-8 text: {error}") from error
+    return [(number, line) for number, line in enumerate(text.splitlines(), start=1) if line.strip()]
 
 
 def open_oracle(folder: Path) -> Oracle:

@@ -12,7 +12,7 @@ from typing import Any
 
 from bertwright.train.schedule import ScheduleConfig, Spent, rate_factor
 from bertwright.train.step import TrainStep
-from bertwright.types import Batch
+from bertwright.types import TokenRows
 
 
 @dataclass
@@ -43,10 +43,10 @@ class Position:
 class PhaseSource:
     """The batches of one sequence-length phase, with what the loop must know of them."""
 
-    draw: Callable[[int], Batch]
+    draw: Callable[[int], TokenRows]
     rows_per_epoch: int
-    step_flops: Callable[[float], int]
-    """Useful floating-point operations of one micro-batch, forward and backward, at a progress in [0, 1]."""
+    flops: Callable[[TokenRows, float], int]
+    """Useful floating-point operations of a micro-batch, forward and backward, at a progress in [0, 1]."""
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,7 @@ def train(
         work = {
             "steps": 1.0,
             "tokens": tokens,
-            "flops": source.step_flops(progress) * accumulation,
+            "flops": sum(source.flops(batch, progress) for batch in batches),
             "seconds": clock() - step_began,
         }
         for name, value in {**sums, **work}.items():

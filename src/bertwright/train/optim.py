@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -49,21 +49,42 @@ class OptimizerConfig(Section):
 
 
 def build_optimizers(
-    model: nn.Module, config: OptimizerConfig, *, dtype: torch.dtype = torch.bfloat16
+    model: nn.Module,
+    config: OptimizerConfig,
+    *,
+    dtype: torch.dtype = torch.bfloat16,
+    rates: Mapping[str, float] | None = None,
 ) -> list[torch.optim.Optimizer]:
-    """Return the optimizers that together hold every parameter of `model` once; raises ConfigError on a wrong name.
+    """Return the optimizers that together hold every trained parameter of `model` once; ConfigError on a wrong name.
 
-    `dtype` is what Muon's products run in. Every group remembers its peaks: "peak_lr", "peak_decay", "final_decay".
+    `dtype` is what Muon's products run in. `rates` are factors on the learning rate by name of parameter, 1 for those
+    it does not name. Every group remembers its peaks: "peak_lr", "peak_decay", "final_decay".
     """
     if config.name not in OPTIMIZERS:
         raise ConfigError(f"optimizer.name: no optimizer is called {config.name!r}; known: {', '.join(OPTIMIZERS)}")
     optimizers = OPTIMIZERS[config.name](model, config, dtype)
     for optimizer in optimizers:
+        if rates:
+            _split_by_rate(optimizer, {id(p): rates.get(name, 1.0) for name, p in model.named_parameters()})
         for group in optimizer.param_groups:
             final = config.final_muon_weight_decay if isinstance(optimizer, Muon) else config.final_weight_decay
             group["peak_lr"], group["peak_decay"] = group["lr"], group["weight_decay"]
             group["final_decay"] = group["peak_decay"] if final is None or not group.get("decays", True) else final
     return optimizers
+
+
+def _split_by_rate(optimizer: torch.optim.Optimizer, rates: Mapping[int, float]) -> None:
+    """Split the groups of an optimizer so that each has parameters of one factor, by id, and its rate times that."""
+    whole, optimizer.param_groups = optimizer.param_groups, []
+    for group in whole:
+        for rate in sorted({rates[id(parameter)] for parameter in group["params"]}):
+            chosen = [parameter for parameter in group["params"] if rates[id(parameter)] == rate]
+            optimizer.param_groups.append({**group, "params": chosen, "lr": group["lr"] * rate})
+
+
+def trained(model: nn.Module) -> list[nn.Parameter]:
+    """Return the parameters of `model` that are not frozen."""
+    return [parameter for parameter in model.parameters() if parameter.requires_grad]
 
 
 def set_rates(optimizers: list[torch.optim.Optimizer], *, factor: float, progress: float) -> None:
@@ -89,7 +110,7 @@ def hidden_matrices(model: nn.Module) -> list[Tensor]:
     A head with two outputs is no hidden matrix: orthogonalising it would force both classes to equal size.
     """
     embedded = {id(m.weight) for m in model.modules() if isinstance(m, nn.Embedding)}
-    weights = [m.weight for m in model.modules() if isinstance(m, nn.Linear)]
+    weights = [m.weight for m in model.modules() if isinstance(m, nn.Linear) and m.weight.requires_grad]
     return [w for w in weights if min(w.shape) >= 16 and id(w) not in embedded]
 
 
@@ -104,16 +125,16 @@ def _adamw(parameters: list[nn.Parameter], config: OptimizerConfig) -> torch.opt
 
 
 def _build_adamw(model: nn.Module, config: OptimizerConfig, _: torch.dtype) -> list[torch.optim.Optimizer]:
-    return [_adamw(list(model.parameters()), config)]
+    return [_adamw(trained(model), config)]
 
 
 def _build_stable_adamw(model: nn.Module, config: OptimizerConfig, _: torch.dtype) -> list[torch.optim.Optimizer]:
-    groups = decay_groups(list(model.parameters()), config.weight_decay)
+    groups = decay_groups(trained(model), config.weight_decay)
     return [StableAdamW(groups, lr=config.learning_rate, betas=(config.beta1, config.beta2), eps=config.eps)]
 
 
 def _build_lamb(model: nn.Module, config: OptimizerConfig, _: torch.dtype) -> list[torch.optim.Optimizer]:
-    groups = decay_groups(list(model.parameters()), config.weight_decay)
+    groups = decay_groups(trained(model), config.weight_decay)
     return [Lamb(groups, lr=config.learning_rate, betas=(config.beta1, config.beta2), eps=config.eps)]
 
 
@@ -128,7 +149,7 @@ def _build_muon(model: nn.Module, config: OptimizerConfig, dtype: torch.dtype) -
         iterations=config.muon_iterations,
         dtype=dtype,
     )
-    return [muon, _adamw([p for p in model.parameters() if id(p) not in taken], config)]
+    return [muon, _adamw([p for p in trained(model) if id(p) not in taken], config)]
 
 
 OPTIMIZERS: dict[str, Callable[[nn.Module, OptimizerConfig, torch.dtype], list[torch.optim.Optimizer]]] = {

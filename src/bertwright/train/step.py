@@ -14,7 +14,7 @@ from bertwright.errors import TrainingError
 from bertwright.rng import key_of
 from bertwright.train.average import Average
 from bertwright.train.optim import set_rates
-from bertwright.types import Batch, Example, Scores
+from bertwright.types import TokenRows
 
 
 class LossParts(Protocol):
@@ -31,18 +31,21 @@ class LossParts(Protocol):
 
 
 class Objective(Protocol):
-    """What the loop asks of an objective; it never learns which one it is."""
+    """What the loop asks of an objective or a task; it never learns which one it is.
+
+    Each has its own kind of batch, of example and of scores, which pass through here unseen.
+    """
 
     @property
     def changing(self) -> bool:
         """Whether the number of slots of an example changes along a run."""
         ...
 
-    def corrupt(self, batch: Batch, generator: torch.Generator, progress: float) -> Example:
+    def corrupt(self, batch: Any, generator: torch.Generator, progress: float) -> Any:
         """Hide what is to be predicted."""
         ...
 
-    def loss(self, scores: Scores, example: Example) -> LossParts:
+    def loss(self, scores: Any, example: Any) -> LossParts:
         """Mark the answers."""
         ...
 
@@ -57,13 +60,15 @@ class TrainStep:
     model: nn.Module
     objective: Objective
     optimizers: list[torch.optim.Optimizer]
-    forward_loss: Callable[[Example], LossParts]
+    forward_loss: Callable[[Any], LossParts]
     average: Average | None
     clip_norm: float
     seed: int
     device: torch.device
 
-    def __call__(self, step: int, batches: Sequence[Batch], *, rate_factor: float, progress: float) -> dict[str, float]:
+    def __call__(
+        self, step: int, batches: Sequence[TokenRows], *, rate_factor: float, progress: float
+    ) -> dict[str, float]:
         """Train on the micro-batches of `step`, at `progress` in [0, 1] of the run; return the sums of the loss parts.
 
         Raises TrainingError, with the parameters as they were, where the loss or the gradient is not finite.
@@ -90,7 +95,7 @@ class TrainStep:
         self._clear()
         return figures
 
-    def example(self, step: int, index: int, batch: Batch, progress: float) -> Example:
+    def example(self, step: int, index: int, batch: TokenRows, progress: float) -> Any:
         """Return micro-batch `index` of `step` corrupted, with torch's random state set for its dropout.
 
         Where the number of slots changes along the run, the compiler is told so: one graph serves all of them.
@@ -108,10 +113,10 @@ class TrainStep:
             optimizer.zero_grad(set_to_none=True)
 
 
-def forward_loss_of(model: nn.Module, objective: Objective, cast: Callable[[], Any]) -> Callable[[Example], LossParts]:
+def forward_loss_of(model: nn.Module, objective: Objective, cast: Callable[[], Any]) -> Callable[[Any], LossParts]:
     """Return the function to compile: model and loss in one, the forward pass inside `cast()`."""
 
-    def forward_loss(example: Example) -> LossParts:
+    def forward_loss(example: Any) -> LossParts:
         with cast():
             scores = model(example)
         return objective.loss(scores, example)

@@ -6,6 +6,7 @@ import math
 
 import pytest
 import torch
+from torch import nn
 
 from bertwright.errors import ConfigError
 from bertwright.model.bert import BertForPreTraining
@@ -185,3 +186,19 @@ def test_muon_is_torchs_with_other_coefficients() -> None:
     moved = (first_layer().weight - theirs.weight).detach()
     apart = (ours.weight - theirs.weight).detach()
     assert float(apart.norm() / moved.norm()) < 0.03  # bfloat16 keeps 8 bits
+
+
+@pytest.mark.parametrize("name", ["adamw", "stable-adamw", "lamb", "muon"])
+def test_rates_by_parameter(name: str) -> None:
+    model = nn.Sequential(nn.Linear(32, 32), nn.Linear(32, 32))
+    model[1].bias.requires_grad_(False)
+    optimizers = build_optimizers(model, OptimizerConfig(name=name), rates={"0.weight": 0.5, "0.bias": 0.5})
+    peaks = {id(p): g["peak_lr"] for o in optimizers for g in o.param_groups for p in g["params"]}
+    assert set(peaks) == {id(p) for p in model.parameters() if p.requires_grad}
+    assert peaks[id(model[0].weight)] == 0.5 * peaks[id(model[1].weight)]
+    set_rates(optimizers, factor=0.1, progress=0.0)
+    assert {g["lr"] for o in optimizers for g in o.param_groups} == {peak * 0.1 for peak in peaks.values()}
+    for parameter in model.parameters():
+        parameter.grad = torch.ones_like(parameter) if parameter.requires_grad else None
+    for optimizer in optimizers:
+        optimizer.step()

@@ -65,7 +65,8 @@ def means(window: dict[str, float]) -> dict[str, float]:
         if name.endswith("_count") and count > 0:
             part = name.removesuffix("_count")
             figures[f"{part}_loss"] = window[f"{part}_sum"] / count
-            figures[f"{part}_accuracy"] = window[f"{part}_correct"] / count
+            if f"{part}_correct" in window:
+                figures[f"{part}_accuracy"] = window[f"{part}_correct"] / count
     return {name: round(value, 6) for name, value in figures.items()}
 
 

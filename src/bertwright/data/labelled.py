@@ -1,0 +1,144 @@
+"""Turns labelled rows into batches of like length under a token budget, so that next to nothing of them is padding.
+
+Batch t is a pure function of (rows, seed, t), as everywhere. Rows of an epoch are shuffled, sorted by length within
+pools of some batches, cut into batches, and the batches shuffled: neighbours in length meet, but never the same ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from bertwright.rng import stream
+from bertwright.types import UNASKED, LabelledBatch
+
+POOL = 64
+"""Batches sorted by length together."""
+
+
+@dataclass(frozen=True)
+class LabelledRows:
+    """Encoded rows of a task, flat: N rows of T tokens in all, of which Q are asked about.
+
+    ids            [T] uint32  token ids, [CLS] A [SEP] or [CLS] A [SEP] B [SEP], row after row
+    lengths        [N] int64   tokens of each row
+    first_lengths  [N] int64   of which up to the first [SEP], that included
+    asked          [Q] int64   positions in their row that are asked about
+    asked_counts   [N] int64   how many of them each row has
+    targets        [Q]         int64 the true class, or float32 the true score
+    pad            id of the padding token
+    """
+
+    ids: np.ndarray
+    lengths: np.ndarray
+    first_lengths: np.ndarray
+    asked: np.ndarray
+    asked_counts: np.ndarray
+    targets: np.ndarray
+    pad: int
+
+    def __len__(self) -> int:
+        """Return N."""
+        return len(self.lengths)
+
+    def batch(self, places: np.ndarray) -> LabelledBatch:
+        """Return the rows at `places` [B], padded to the longest of them."""
+        lengths, first_lengths = self.lengths[places], self.first_lengths[places]
+        columns = np.arange(int(lengths.max()))[None, :]
+        here = columns < lengths[:, None]
+        counts = self.asked_counts[places]
+        slots = np.arange(int(counts.max()))[None, :] < counts[:, None]
+        asked_at = _flat_places(self.asked_counts, places)
+        return LabelledBatch(
+            input_ids=_padded(self.ids[_flat_places(self.lengths, places)].astype(np.int64), here, fill=self.pad),
+            token_type_ids=torch.from_numpy(((columns >= first_lengths[:, None]) & here).astype(np.int64)),
+            attention_mask=torch.from_numpy(here),
+            asked=_padded(self.asked[asked_at], slots, fill=0),
+            targets=_padded(self.targets[asked_at], slots, fill=UNASKED),
+        )
+
+
+def _flat_places(counts: np.ndarray, places: np.ndarray) -> np.ndarray:
+    """Return where the values of the rows at `places` stand in a flat array of rows of `counts` values."""
+    taken = counts[places]
+    begins = (np.cumsum(counts) - counts)[places]
+    within = np.arange(int(taken.sum())) - np.repeat(np.cumsum(taken) - taken, taken)
+    flat: np.ndarray = np.repeat(begins, taken) + within
+    return flat
+
+
+def _padded(values: np.ndarray, here: np.ndarray, *, fill: int) -> Tensor:
+    """Return `values`, row after row, where `here` [B, S] is true, and `fill` elsewhere."""
+    padded = np.full(here.shape, fill, dtype=values.dtype)
+    padded[here] = values
+    return torch.from_numpy(padded)
+
+
+def cut_batches(places: np.ndarray, lengths: np.ndarray, *, rows: int, tokens: int) -> list[np.ndarray]:
+    """Cut rows, sorted by ascending length, into batches of at most `rows` rows and `tokens` tokens with padding.
+
+    `lengths` are those of all rows. A row longer than the budget is a batch of its own. Longest batches come first.
+    """
+    batches, end = [], len(places)
+    while end > 0:
+        count = min(rows, max(1, tokens // int(lengths[places[end - 1]])))
+        batches.append(places[max(0, end - count) : end])
+        end -= count
+    return batches
+
+
+def in_order_of_length(
+    rows: LabelledRows, *, batch_rows: int, tokens: int
+) -> Iterator[tuple[np.ndarray, LabelledBatch]]:
+    """Yield every row once as (places [B], batch), longest first: if memory does not do, that shows at once."""
+    order = np.argsort(rows.lengths, kind="stable")
+    for places in cut_batches(order, rows.lengths, rows=batch_rows, tokens=tokens):
+        yield places, rows.batch(places)
+
+
+class LabelledSource:
+    """Numbers the batches of a run over labelled rows: batch t belongs to the epoch it falls in."""
+
+    def __init__(self, rows: LabelledRows, *, batch_rows: int, tokens: int, seed: int) -> None:
+        """Cut `rows` into batches of at most `batch_rows` rows and `tokens` tokens; drawn anew each epoch."""
+        self.rows, self._batch_rows, self._tokens, self._seed = rows, batch_rows, tokens, seed
+        self._begins = [0]
+        self._plan: tuple[int, list[np.ndarray]] = (-1, [])
+
+    def steps(self, epochs: float) -> int:
+        """Return the batches of so many epochs, at least one."""
+        whole = int(epochs)
+        steps = self._begin_of(whole) + round((epochs - whole) * len(self.plan(whole)))
+        return max(1, steps)
+
+    def draw(self, t: int) -> LabelledBatch:
+        """Return batch `t`, counted from the start of the run."""
+        epoch = 0
+        while self._begin_of(epoch + 1) <= t:
+            epoch += 1
+        return self.rows.batch(self.plan(epoch)[t - self._begin_of(epoch)])
+
+    def plan(self, epoch: int) -> list[np.ndarray]:
+        """Return the rows of each batch of an epoch."""
+        if self._plan[0] != epoch:
+            self._plan = (epoch, self._planned(epoch))
+        return self._plan[1]
+
+    def _planned(self, epoch: int) -> list[np.ndarray]:
+        random, lengths = stream("labelled rows", self._seed, epoch), self.rows.lengths
+        order = random.permutation(len(lengths))
+        batches: list[np.ndarray] = []
+        for begin in range(0, len(order), POOL * self._batch_rows):
+            pool = order[begin : begin + POOL * self._batch_rows]
+            by_length = pool[np.argsort(lengths[pool], kind="stable")]
+            batches += cut_batches(by_length, lengths, rows=self._batch_rows, tokens=self._tokens)
+        return [batches[place] for place in random.permutation(len(batches)).tolist()]
+
+    def _begin_of(self, epoch: int) -> int:
+        while len(self._begins) <= epoch:
+            self._begins.append(self._begins[-1] + len(self.plan(len(self._begins) - 1)))
+        return self._begins[epoch]

@@ -1,0 +1,73 @@
+"""Turns true and given answers into the figures a task is judged by, computed by scikit-learn and scipy.
+
+Those libraries are imported when a figure is asked for: pre-training never waits for them.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+
+def softmax(logits: np.ndarray) -> np.ndarray:
+    """Return probabilities [N, K] of logits [N, K]."""
+    from scipy.special import softmax as shares
+
+    probabilities: np.ndarray = shares(logits.astype(np.float64), axis=-1)
+    return probabilities
+
+
+def log_shares(logits: np.ndarray) -> np.ndarray:
+    """Return logarithms of the probabilities [N, K] of logits [N, K]."""
+    from scipy.special import log_softmax
+
+    logarithms: np.ndarray = log_softmax(logits.astype(np.float64), axis=-1)
+    return logarithms
+
+
+def confusion(truth: np.ndarray, said: np.ndarray, *, classes: int) -> np.ndarray:
+    """Return counts [K, K] of classes [N] against answers [N]: rows are true classes."""
+    from sklearn.metrics import confusion_matrix
+
+    counts: np.ndarray = confusion_matrix(truth, said, labels=np.arange(classes))
+    return counts
+
+
+def classification_figures(
+    truth: np.ndarray, said: np.ndarray, logits: np.ndarray, *, classes: int
+) -> dict[str, float]:
+    """Return accuracy, f1, f1_macro, matthews (Matthews 1975) and loss (nats) of classes [N] and answers [N].
+
+    `f1` is that of the second of two classes, as in GLUE, and the mean over classes where there are more. A class that
+    is never given counts as zero, and so does a correlation where all is one class.
+    """
+    from sklearn.metrics import accuracy_score, f1_score, matthews_corrcoef
+
+    macro = float(f1_score(truth, said, labels=np.arange(classes), average="macro", zero_division=0.0))
+    binary = classes == 2
+    nats = -log_shares(logits)[np.arange(len(truth)), truth]
+    return {
+        "accuracy": float(accuracy_score(truth, said)),
+        "f1": float(f1_score(truth, said, pos_label=1, zero_division=0.0)) if binary else macro,
+        "f1_macro": macro,
+        "matthews": float(matthews_corrcoef(truth, said)) if len(np.unique([truth, said])) > 1 else 0.0,
+        "loss": float(nats.mean()),
+    }
+
+
+def regression_figures(truth: np.ndarray, said: np.ndarray) -> dict[str, float]:
+    """Return pearson and spearman correlations, their mean (as GLUE reports STS-B) and the mean squared error.
+
+    A correlation with answers that are all the same counts as zero.
+    """
+    from scipy.stats import pearsonr, spearmanr
+
+    truth, said = truth.astype(np.float64), said.astype(np.float64)
+    constant = bool(np.ptp(truth) == 0 or np.ptp(said) == 0)
+    pearson = 0.0 if constant else float(pearsonr(truth, said).statistic)
+    spearman = 0.0 if constant else float(spearmanr(truth, said).statistic)
+    return {
+        "pearson": pearson,
+        "spearman": spearman,
+        "correlation": (pearson + spearman) / 2,
+        "mean_squared_error": float(np.square(truth - said).mean()),
+    }

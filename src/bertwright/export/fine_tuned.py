@@ -1,0 +1,105 @@
+"""Turns a fine-tuned model into the Hugging Face folder of its class, labels named, and back.
+
+What is written loads in stock transformers as BertForSequenceClassification, BertForTokenClassification or
+ModernBERT's classes of those names; what is read may have been saved by transformers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from bertwright.errors import ModelError
+from bertwright.export.huggingface import DIALECTS, dialect_of, read_model, their_tensors, write_folder
+from bertwright.export.weights import read_object, read_tensors
+from bertwright.model.encoder import Part
+from bertwright.model.fine_tuned import FineTuned
+
+HEAD = ("classifier.weight", "classifier.bias")
+"""The weights of a task's head, which both architectures call the same."""
+
+Problem = Literal["regression", "single_label_classification"]
+
+
+@dataclass(frozen=True)
+class FineTunedFolder:
+    """What a folder of a fine-tuned model holds: the model, in evaluation mode, and the names of its outputs."""
+
+    model: FineTuned
+    labels: tuple[str, ...]
+    problem: Problem
+
+
+def save_fine_tuned(
+    model: FineTuned, tokenizer: Path, out: Path, *, labels: Sequence[str], problem: Problem, card: str | None = None
+) -> None:
+    """Write `model` to the folder `out`, whole or not at all; `labels` name its outputs in config.json.
+
+    `tokenizer` is a tokenizer.json or a folder that has one. Raises ModelError as `save_model` does.
+    """
+    dialect = dialect_of(model.encoder.config)
+    head = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items() if name in HEAD}
+    settings: dict[str, Any] = {
+        "architectures": [dialect.fine_tuned_as[model.part]],
+        "id2label": {str(index): label for index, label in enumerate(labels)},
+        "label2id": {label: index for index, label in enumerate(labels)},
+        "problem_type": problem,
+        "classifier_dropout": model.dropout.share,
+    }
+    tensors = their_tensors(model.encoder, dialect) | head
+    write_folder(out, model.encoder.config, tokenizer, tensors=tensors, settings=settings, card=card)
+
+
+def fine_tuned_part(folder: Path) -> Part | None:
+    """Return what the head of a folder is about, or None where it holds a pre-trained model."""
+    values = read_object(folder / "config.json")
+    names = values.get("architectures") or []
+    dialect = DIALECTS.get(str(values.get("model_type")))
+    parts: dict[str, Part] = {} if dialect is None else {name: part for part, name in dialect.fine_tuned_as.items()}
+    return next((parts[name] for name in names if name in parts), None)
+
+
+def read_fine_tuned(folder: Path) -> FineTunedFolder:
+    """Return the fine-tuned model of a folder; raises ModelError where it is none, or not whole.
+
+    >>> read_fine_tuned(Path("runs/sst2/model")).labels
+    ('negative', 'positive')
+    """
+    encoder, report = read_model(folder)
+    part, values, tensors = fine_tuned_part(folder), read_object(folder / "config.json"), read_tensors(folder)
+    if part is None or not all(name in tensors for name in HEAD):
+        raise ModelError(f"{folder} has no head of a task; give a folder that `bertwright finetune` wrote as RUN/model")
+    if values.get("classifier_pooling", "cls") != "cls" and part == "row":
+        pooling = values["classifier_pooling"]
+        raise ModelError(f"{folder} pools by {pooling!r}; only the first token ('cls') is supported")
+    head = {name.removeprefix("classifier."): tensors[name].to(torch.float32) for name in HEAD}
+    outputs = len(head["weight"])
+    model = FineTuned(encoder, part=part, outputs=outputs, dropout=float(values.get("classifier_dropout") or 0.0))
+    lost = [name for name in report.initialised if name in model.encoder.state_dict()]
+    if lost:
+        raise ModelError(f"{folder} lacks weights of its head ({', '.join(lost)}); copy or download it again")
+    _fill_head(model, head, folder)
+    problem: Problem = "regression" if values.get("problem_type") == "regression" else "single_label_classification"
+    return FineTunedFolder(model.eval(), _labels(values, outputs, folder), problem)
+
+
+def _fill_head(model: FineTuned, head: dict[str, Tensor], folder: Path) -> None:
+    try:
+        model.classifier.load_state_dict(head)
+    except RuntimeError as error:
+        raise ModelError(f"the head in {folder} does not fit its encoder; mend the config or the weights") from error
+
+
+def _labels(values: dict[str, Any], outputs: int, folder: Path) -> tuple[str, ...]:
+    names = values.get("id2label") or {str(index): f"LABEL_{index}" for index in range(outputs)}
+    try:
+        return tuple(str(names[str(index)]) for index in range(outputs))
+    except KeyError as error:
+        raise ModelError(
+            f"{folder}/config.json names {len(names)} labels in id2label but its head has {outputs}; mend it"
+        ) from error

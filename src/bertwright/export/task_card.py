@@ -1,0 +1,60 @@
+"""Turns the figures of a fine-tuning run into its model card: what the model answers, how well, and how it was made."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import PurePath
+from typing import Any
+
+PIPELINES = {"classify": "text-classification", "regress": "text-classification", "tag": "token-classification"}
+"""What transformers calls the pipeline of a task."""
+
+USE = """\
+```python
+from transformers import pipeline
+
+ask = pipeline("{pipeline}", model="path/to/this/folder")
+```"""
+
+
+def task_card(name: str, figures: Mapping[str, Any]) -> str:
+    """Return a model card in Markdown from the figures of a fine-tuning run's result.json."""
+    task, pipeline = figures["task"], PIPELINES[figures["task"]]
+    splits = [split for split in ("dev", "test") if split in figures]
+    labels = ", ".join(f"`{label}`" for label in figures["labels"])
+    head = ["---", "library_name: transformers", f"pipeline_tag: {pipeline}", f"tags: [bert, {pipeline}]", "---"]
+    started = PurePath(figures["model"]).name
+    made = (
+        f"{figures['epochs']:g} epochs of {figures['examples']['train']:,} examples, {figures['rows']} a step, AdamW, "
+        f"learning rate {figures['learning_rate']:.2g} with warm-up and linear decay, seed {figures['seed']}; the step "
+        f"with the best {figures['metric']} on dev was kept. Made with bertwright."
+    )
+    sections = [
+        "\n".join(head),
+        f"# {name}",
+        f"`{task}`, fine-tuned from `{started}`. Its outputs: {labels}.",
+        "## How well",
+        _scores(figures, splits),
+        "## How it was made",
+        made,
+        "## Use",
+        USE.format(pipeline=pipeline),
+        "## Limits",
+        "It was judged on text like that it was trained on; measure it on your own before you rely on it.",
+    ]
+    return "\n\n".join(sections) + "\n"
+
+
+def _scores(figures: Mapping[str, Any], splits: list[str]) -> str:
+    lines = ["| | " + " | ".join(splits) + " |", "|---" * (len(splits) + 1) + "|"]
+    for name in figures[splits[0]]:
+        cells = [f"{figures[split][name]:.4f}{_spread(figures, split, name)}" for split in splits]
+        lines.append(f"| {name.replace('_', ' ')} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def _spread(figures: Mapping[str, Any], split: str, name: str) -> str:
+    if not figures["spread"]:
+        return ""
+    mean, spread = figures["mean"][split][name], figures["spread"][split][name]
+    return f" ({len(figures['seeds'])} seeds: {mean:.4f} ± {spread:.4f})"

@@ -1,0 +1,55 @@
+"""Turns a pre-trained encoder into the model of a task: a linear layer over rows or over tokens.
+
+They are the classes Hugging Face calls ForSequenceClassification and ForTokenClassification, weight for weight.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from bertwright.model.dropout import Dropout
+from bertwright.model.encoder import Encoder, Part
+from bertwright.model.init import initialise
+from bertwright.model.linear import Linear
+from bertwright.types import LabelledBatch
+
+
+class FineTuned(nn.Module):
+    """An encoder with the head of a task (Devlin 2018, section 4.1 for rows and 5.3 for tokens).
+
+    >>> model = FineTuned(load_model(Path("runs/en/model")), part="row", outputs=2, dropout=0.1)
+    >>> logits = model(batch)                           # [B, 1, 2]
+    """
+
+    def __init__(self, encoder: Encoder, *, part: Part, outputs: int, dropout: float) -> None:
+        """Take over `encoder`, without its pre-training heads; the new head is drawn from torch's default generator."""
+        super().__init__()
+        encoder.keep_for(part)
+        self.encoder, self.part = encoder, part
+        self.dropout = Dropout(dropout)
+        self.classifier = Linear(encoder.config.hidden_size, outputs)
+        initialise(self.classifier, std=encoder.config.initializer_range)
+
+    def forward(self, batch: LabelledBatch) -> Tensor:
+        """Return logits [B, M, outputs] at the positions asked about; the last block computes no others."""
+        hidden = self.encoder.encode(batch.input_ids, batch.token_type_ids, batch.attention_mask, batch.asked)
+        logits: Tensor = self.classifier(self.dropout(self.encoder.vectors(hidden, self.part)))
+        return logits
+
+
+def depths(model: FineTuned) -> dict[str, int]:
+    """Return how deep each parameter lies: 0 for embeddings, n for block n (from 1), and one more for what follows."""
+    top = model.encoder.config.layers + 1
+    found: dict[str, int] = {}
+    for name, _ in model.named_parameters():
+        part = name.removeprefix("encoder.").split(".")
+        found[name] = 0 if part[0] == "embeddings" else int(part[1]) + 1 if part[0] == "blocks" else top
+    return found
+
+
+def freeze(model: FineTuned, blocks: int) -> None:
+    """Keep the embeddings and the first `blocks` blocks as they are from now on; 0 freezes nothing."""
+    if blocks:
+        deep = depths(model)
+        for name, parameter in model.named_parameters():
+            parameter.requires_grad_(deep[name] > blocks)

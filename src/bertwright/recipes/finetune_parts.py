@@ -1,0 +1,164 @@
+"""Turns settings, a MODEL folder and labelled files into the parts of a fine-tuning run: rows, model, step, batches."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+
+from bertwright.data.ahead import DrawnAhead
+from bertwright.data.labelled import LabelledRows, LabelledSource
+from bertwright.errors import ConfigError
+from bertwright.evaluate.judgement import Judgement
+from bertwright.evaluate.scoring import score_rows
+from bertwright.export.huggingface import read_model
+from bertwright.log import note
+from bertwright.model.config import ModelConfig, training_flops
+from bertwright.model.dropout import Dropout
+from bertwright.model.fine_tuned import FineTuned, depths, freeze
+from bertwright.recipes.finetune_settings import FinetuneConfig
+from bertwright.rng import key_of
+from bertwright.tasks.build import task_named
+from bertwright.tasks.contract import Task
+from bertwright.tasks.encode import TextEncoder
+from bertwright.tokenizer.load import Tokenizer, load_tokenizer
+from bertwright.train.loop import PhaseSource
+from bertwright.train.optim import build_optimizers
+from bertwright.train.precision import autocast, matmul_rate, pick_device, resolve_precision
+from bertwright.train.schedule import Phase, ScheduleConfig
+from bertwright.train.step import TrainStep, forward_loss_of
+from bertwright.types import TokenRows
+
+
+@dataclass(frozen=True)
+class Split:
+    """The examples of a file, and their rows."""
+
+    examples: Any
+    rows: LabelledRows
+
+
+@dataclass(frozen=True)
+class TuneParts:
+    """What all seeds of a fine-tuning run share."""
+
+    config: FinetuneConfig
+    folder: Path
+    shape: ModelConfig
+    tokenizer: Tokenizer
+    task: Task[Any]
+    splits: dict[str, Split]
+    """By name: train, dev, and test where there is one."""
+    device: torch.device
+    precision: Literal["bf16", "fp32"]
+
+    def cast(self) -> AbstractContextManager[Any]:
+        """Return the context forward passes run in."""
+        return autocast(self.precision, self.device)
+
+    def judge_along(self, model: FineTuned) -> dict[str, float]:
+        """Return the figures of a model on dev while it trains, in the precision it trains in."""
+        dev = self.splits["dev"]
+        return self.task.judge(score_rows(model, dev.rows, device=self.device, cast=self.cast), dev.examples).figures
+
+    def judge(self, model: FineTuned, split: str) -> Judgement:
+        """Judge a finished model on a split in float32, as whoever loads it will find it, with its worst mistakes."""
+        chosen = self.splits[split]
+        logits = score_rows(model, chosen.rows, device=self.device)
+        return self.task.judge(logits, chosen.examples, mistakes=self.config.watch.mistakes)
+
+
+def build_finetune(config: FinetuneConfig, folder: Path, files: dict[str, Path]) -> TuneParts:
+    """Read and encode the files of each split, "train" first; raises InputError with the reason where one is unfit."""
+    kind = task_named(config.task)
+    tokenizer = load_tokenizer(folder)
+    shape = read_model(folder)[0].config
+    if config.transfer.freeze > shape.layers:
+        raise ConfigError(
+            f"transfer.freeze: {folder} has {shape.layers} blocks, not {config.transfer.freeze} to freeze"
+        )
+    task, examples = kind.begin(files["train"], config.columns)
+    others = {name: task.read(path) for name, path in files.items() if name != "train"}
+    config = config.fitted(width=shape.hidden_size, positions=shape.max_positions)
+    encoder = TextEncoder(tokenizer, max_length=config.batches.max_length)
+    splits = {name: Split(part, task.encode(part, encoder)) for name, part in {"train": examples, **others}.items()}
+    device = pick_device()
+    return TuneParts(
+        config=config,
+        folder=folder,
+        shape=shape,
+        tokenizer=tokenizer,
+        task=task,
+        splits=splits,
+        device=device,
+        precision=resolve_precision(config.precision, device),
+    )
+
+
+def fresh_model(parts: TuneParts, seed: int) -> FineTuned:
+    """Return the pre-trained encoder with a new head drawn from `seed`, as the settings say to treat it."""
+    torch.manual_seed(key_of("head", seed))
+    encoder, report = read_model(parts.folder)
+    transfer = parts.config.transfer
+    outputs = len(parts.task.labels)
+    model = FineTuned(encoder, part=parts.task.part, outputs=outputs, dropout=transfer.head_dropout)
+    parts.task.start_head(model.classifier)
+    drawn = sorted({name.split(".")[0] for name in report.initialised if name in encoder.state_dict()})
+    if drawn:
+        note(f"{parts.folder} has no weights for {', '.join(drawn)}: drawn at random, and trained with the head")
+    freeze(model, transfer.freeze)
+    if transfer.dropout is not None:
+        for module in encoder.modules():
+            if isinstance(module, Dropout):
+                module.share = transfer.dropout
+    return model.to(parts.device)
+
+
+def tune_step(parts: TuneParts, model: FineTuned, seed: int) -> TrainStep:
+    """Return the training step of a model on a task."""
+    config = parts.config
+    decay, deep = config.transfer.layer_decay, depths(model)
+    rates = {name: decay ** (parts.shape.layers + 1 - depth) for name, depth in deep.items()}
+    return TrainStep(
+        model=model,
+        objective=parts.task,
+        optimizers=build_optimizers(model, config.optimizer, rates=rates if decay < 1 else None),
+        forward_loss=forward_loss_of(model, parts.task, parts.cast),
+        average=None,
+        clip_norm=config.optimizer.clip_norm,
+        seed=seed,
+        device=parts.device,
+    )
+
+
+def tune_batches(parts: TuneParts, seed: int) -> tuple[PhaseSource, ScheduleConfig]:
+    """Return the batches of a seed, and the schedule that is as many steps as they make."""
+    config, rows = parts.config, parts.splits["train"].rows
+    source = LabelledSource(rows, batch_rows=config.batches.rows, tokens=config.batches.tokens, seed=seed)
+    outputs = len(parts.task.labels)
+    asked = max(1, round(float(np.mean(rows.asked_counts))))
+
+    def flops(batch: TokenRows, _: float) -> int:
+        count, length = batch.input_ids.shape
+        return training_flops(parts.shape, rows=count, length=length, masked=asked, outputs=outputs)
+
+    longest = max(8, int(rows.lengths.max()))
+    schedule = ScheduleConfig(
+        steps=source.steps(config.schedule.epochs),
+        warmup=config.schedule.warmup,
+        phases=(Phase(length=longest, rows=config.batches.rows, share=1.0),),
+    )
+    draw = DrawnAhead(source.draw) if parts.device.type == "cuda" else source.draw
+    return PhaseSource(draw=draw, rows_per_epoch=len(rows), flops=flops), schedule
+
+
+def tune_peak_flops(parts: TuneParts) -> float:
+    """Return the measured rate of this machine on the largest block product of a typical step."""
+    rows = parts.splits["train"].rows
+    tokens = round(float(np.mean(rows.lengths)) * min(parts.config.batches.rows, len(rows)))
+    width, widest = parts.shape.hidden_size, parts.shape.widest_product
+    return matmul_rate(tokens, width, widest, precision=parts.precision, device=parts.device)

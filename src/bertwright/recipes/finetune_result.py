@@ -1,0 +1,121 @@
+"""Turns what a fine-tuning run has seen into its manifest, its result.json and the tables people read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import mean, stdev
+from typing import Any
+
+from bertwright.errors import ConfigError
+from bertwright.evaluate.judgement import Judgement
+from bertwright.files import sha256_of
+from bertwright.log import note, print_table
+from bertwright.model.config import CONFIGS
+from bertwright.model.encoder import parameter_count
+from bertwright.model.fine_tuned import FineTuned
+from bertwright.recipes.finetune_parts import TuneParts
+from bertwright.recipes.machine import machine, versions
+from bertwright.train.loop import Position
+
+SMALLER_IS_BETTER = ("loss", "mean_squared_error")
+MOST_COLUMNS = 12
+"""Wider tables stand in report.html alone."""
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """A model after training, at its best evaluation, and how it was found to be."""
+
+    seed: int
+    model: FineTuned
+    best_step: int
+    position: Position
+    judged: dict[str, Judgement]
+    """By split: dev, and test where there is one."""
+
+
+def metric_of(parts: TuneParts) -> str:
+    """Return the figure the best checkpoint is chosen by; raises ConfigError where the task has none of that name."""
+    metric = parts.config.watch.metric or parts.task.metric
+    if metric not in parts.task.metrics:
+        raise ConfigError(
+            f"watch.metric: {parts.task.name} has no figure {metric!r}; known: {', '.join(parts.task.metrics)}"
+        )
+    return metric
+
+
+def sign_of(metric: str) -> int:
+    """Return 1 where a larger figure is better, else -1."""
+    return -1 if metric in SMALLER_IS_BETTER else 1
+
+
+def better(metric: str, figures: Mapping[str, float], than: Mapping[str, float]) -> bool:
+    """Say whether figures are better than others."""
+    return sign_of(metric) * figures[metric] > sign_of(metric) * than[metric]
+
+
+def tune_manifest(parts: TuneParts, files: Mapping[str, Path]) -> dict[str, Any]:
+    """Return what the run was made from and where: files, model, machine, versions."""
+    return {
+        "model": str(parts.folder),
+        "files": {name: {"path": str(path), "sha256": sha256_of(path)} for name, path in files.items()},
+        "examples": {name: len(split.rows) for name, split in parts.splits.items()},
+        "labels": list(parts.task.labels),
+        "precision": parts.precision,
+        "machine": machine(parts.device),
+        "versions": versions(),
+    }
+
+
+def tune_result(parts: TuneParts, best: Tuned, seen: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return the final figures of a run, as result.json holds them: those of the best seed, and of all of them."""
+    position, trained = best.position, best.position.seconds - best.position.setup_seconds
+    splits = list(best.judged)
+    return {
+        "task": parts.task.name,
+        "model": str(parts.folder),
+        "architecture": next(name for name, kind in CONFIGS.items() if isinstance(parts.shape, kind)),
+        "labels": list(parts.task.labels),
+        "metric": metric_of(parts),
+        **{split: best.judged[split].figures for split in splits},
+        "mean": {split: summary([one[split] for one in seen], mean) for split in splits},
+        "spread": {split: summary([one[split] for one in seen], stdev) for split in splits} if len(seen) > 1 else {},
+        "seed": best.seed,
+        "seeds": seen,
+        "best_step": best.best_step,
+        "steps": position.step,
+        "epochs": round(position.epochs, 4),
+        "tokens": position.tokens,
+        "seconds": round(position.seconds, 1),
+        "examples_per_second": round(position.epochs * len(parts.splits["train"].rows) / trained, 1),
+        "tokens_per_second": round(position.tokens / trained, 1),
+        "learning_rate": parts.config.optimizer.learning_rate,
+        "rows": parts.config.batches.rows,
+        "parameters": parameter_count(best.model),
+        "examples": {name: len(split.rows) for name, split in parts.splits.items()},
+    }
+
+
+def summary(figures: list[Mapping[str, float]], of: Any) -> dict[str, float]:
+    """Return the mean or the standard deviation of each figure over seeds."""
+    return {name: round(float(of([one[name] for one in figures])), 6) for name in figures[0]}
+
+
+def print_figures(figures: Mapping[str, Any], judged: Mapping[str, Judgement]) -> None:
+    """Print a table of the figures on each split, with their spread over seeds, and the task's own table on dev."""
+    splits, several = list(judged), f"{len(figures['seeds'])} seeds"
+    rows = []
+    for name in figures[splits[0]]:
+        cells = [f"{figures[split][name]:.4f}" for split in splits]
+        if figures["spread"]:
+            cells += [f"{figures['mean'][split][name]:.4f} ± {figures['spread'][split][name]:.4f}" for split in splits]
+        rows.append([name.replace("_", " "), *cells])
+    header = ["figure", *splits, *(f"{split}, {several}" for split in splits if figures["spread"])]
+    speed = f"{figures['examples_per_second']:,.0f} examples/s"
+    note(f"{figures['epochs']:g} epochs in {figures['seconds']:.0f} s, {speed}; step {figures['best_step']:,} was best")
+    print_table(figures["task"], header, rows)
+    grid = judged["dev"].grid
+    if grid is not None and len(grid.header) <= MOST_COLUMNS:
+        print_table(f"dev: {grid.title}", grid.header, grid.rows)

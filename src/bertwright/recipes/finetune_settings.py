@@ -1,0 +1,102 @@
+"""Turns the flags of `bertwright finetune` into one resolved tree of settings; the defaults are the published ones.
+
+AdamW, 10% warm-up and a linear fall to zero, dropout 0.1, 3 epochs of batches of 32: Devlin et al. (2018, appendix
+A.3). Their learning rates, 2e-5 to 5e-5, are those of 768 and 1,024 units; smaller models want larger ones (Turc et
+al., 2019, use 3e-5 to 3e-4 for 128 to 512 units), so the default is 3e-5 x 768 / width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import Field
+
+from bertwright.config import Section, compose
+from bertwright.tasks.columns import ColumnsConfig
+from bertwright.train.optim import OptimizerConfig
+from bertwright.train.precision import Precision
+
+PUBLISHED_RATE, PUBLISHED_WIDTH = 3e-5, 768
+
+
+class TransferConfig(Section):
+    """How the pre-trained weights are treated."""
+
+    layer_decay: float = Field(default=1.0, gt=0, le=1)
+    """Factor on the learning rate from each block to the one below it (Howard and Ruder, 2018; 0.65 to 0.95 for large
+    models); 1 treats all alike."""
+    freeze: int = Field(default=0, ge=0)
+    """Blocks, from the first, that stay as they are, and the embeddings with them."""
+    dropout: float | None = Field(default=None, ge=0, lt=1)
+    """Dropout inside the encoder; as its config.json says where not given."""
+    head_dropout: float = Field(default=0.1, ge=0, lt=1)
+    """Dropout before the head."""
+
+
+class WatchConfig(Section):
+    """How a run is judged on dev while it goes on."""
+
+    metric: str | None = None
+    """Figure the best checkpoint is chosen by; that of the task where not given."""
+    evaluations: int = Field(default=1, ge=1)
+    """Evaluations on dev an epoch."""
+    patience: int | None = Field(default=None, ge=1)
+    """Stop after so many evaluations in a row without a better one; never where not given."""
+    log_every: int = Field(default=10, ge=1)
+    """Steps between two lines of metrics.jsonl."""
+    mistakes: int = Field(default=20, ge=0)
+    """Worst errors shown in report.html."""
+
+
+class BatchConfig(Section):
+    """How examples make a step."""
+
+    rows: int = Field(default=32, ge=1)
+    """Examples a step."""
+    tokens: int = Field(default=8192, ge=16)
+    """Tokens a step at most, padding included: steps of long texts have fewer examples."""
+    max_length: int = Field(default=512, ge=8)
+    """Longest row in tokens, [CLS] and [SEP] included; at most the model's positions."""
+
+
+class SpanConfig(Section):
+    """How long the run is, and how the learning rate moves: up from zero, then linearly down to it."""
+
+    epochs: float = Field(default=3.0, gt=0)
+    """Passes over the training file."""
+    warmup: float = Field(default=0.1, ge=0, lt=1)
+    """Share of the run in which the learning rate rises."""
+
+
+class FinetuneConfig(Section):
+    """Everything a fine-tuning run is made of, resolved."""
+
+    task: str
+    """The task, as `bertwright finetune` calls it."""
+    seed: int = Field(default=0, ge=0)
+    """Seed of the head, the order of the examples and dropout; further seeds count up from it."""
+    precision: Precision = "auto"
+    """auto (bf16 where the hardware multiplies it), bf16 or fp32; a finished model is always judged in fp32."""
+    columns: ColumnsConfig = ColumnsConfig()
+    batches: BatchConfig = BatchConfig()
+    schedule: SpanConfig = SpanConfig()
+    optimizer: OptimizerConfig = OptimizerConfig()
+    transfer: TransferConfig = TransferConfig()
+    watch: WatchConfig = WatchConfig()
+
+    def fitted(self, *, width: int, positions: int) -> FinetuneConfig:
+        """Return the settings for a model of `width` units and so many positions.
+
+        The learning rate is the published one for that width where none was given.
+        """
+        optimizer = self.optimizer
+        if "learning_rate" not in optimizer.model_fields_set:
+            optimizer = optimizer.model_copy(update={"learning_rate": PUBLISHED_RATE * PUBLISHED_WIDTH / width})
+        batches = self.batches.model_copy(update={"max_length": min(self.batches.max_length, positions)})
+        return self.model_copy(update={"optimizer": optimizer, "batches": batches})
+
+
+def resolve_finetune(task: str, settings: Mapping[str, Any]) -> FinetuneConfig:
+    """Return the defaults with `settings` laid over them; raises ConfigError."""
+    return compose(FinetuneConfig, {"task": task, **settings})

@@ -1,0 +1,100 @@
+"""Asks a fine-tuned model what its head is for: the class of a text, its score, or the entities in it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from bertwright.errors import UsageError
+from bertwright.evaluate.scoring import score_rows
+from bertwright.export.fine_tuned import FineTunedFolder, read_fine_tuned
+from bertwright.log import print_facts, print_table
+from bertwright.tasks.classify import Classify
+from bertwright.tasks.columns import ColumnsConfig
+from bertwright.tasks.contract import Task
+from bertwright.tasks.encode import TextEncoder
+from bertwright.tasks.regress import Regress
+from bertwright.tasks.tag import Tag
+from bertwright.tokenizer.load import load_tokenizer
+from bertwright.train.precision import pick_device
+
+LONGEST_CELL = 80
+"""Characters of a text shown in a table."""
+
+
+def task_of(folder: FineTunedFolder) -> Task[Any]:
+    """Return the task a fine-tuned model was trained for."""
+    if folder.model.part == "token":
+        return Tag.of_labels(folder.labels)
+    if folder.problem == "regression":
+        return Regress.of_labels(folder.labels)
+    return Classify.of_labels(folder.labels)
+
+
+def answer_task(folder: Path, questions: Sequence[tuple[str, ...]]) -> list[dict[str, Any]]:
+    """Return an answer to each text or pair, in order, in float32; raises ModelError where the folder is not whole.
+
+    Classify gives label, probability and probabilities; regress a score; tag entities with type, text, the characters
+    they stand at and probability. Texts past the model's positions are cut (split, for tag), and a note says so.
+    """
+    if len({len(question) for question in questions}) > 1:
+        raise UsageError("some lines are single texts and some are pairs; ask one kind at a time")
+    opened, device = read_fine_tuned(folder), pick_device()
+    task = task_of(opened)
+    examples = task.ask(questions)
+    encoder = TextEncoder(load_tokenizer(folder), max_length=opened.model.encoder.config.max_positions)
+    logits = score_rows(opened.model.to(device), task.encode(examples, encoder), device=device)
+    return task.answers(logits, examples)
+
+
+def evaluate_task(kind: str, folder: Path, file: Path, columns: ColumnsConfig) -> dict[str, float]:
+    """Return the figures of a fine-tuned model on a labelled file, in float32, and print them.
+
+    Raises UsageError where the model was trained for another task than `kind`, and InputError as `finetune` does.
+    """
+    opened, device = read_fine_tuned(folder), pick_device()
+    task = task_of(opened)
+    if task.name != kind:
+        raise UsageError(f"{folder} was trained to {task.name}, not to {kind}; evaluate {task.name} instead")
+    task = task.looking_at(file, columns)
+    examples = task.read(file)
+    encoder = TextEncoder(load_tokenizer(folder), max_length=opened.model.encoder.config.max_positions)
+    logits = score_rows(opened.model.to(device), task.encode(examples, encoder), device=device)
+    judged = task.judge(logits, examples)
+    print_facts(f"{folder} on {file}", {name.replace("_", " "): f"{v:.4f}" for name, v in judged.figures.items()})
+    if judged.grid is not None:
+        print_table(judged.grid.title, judged.grid.header, judged.grid.rows)
+    return judged.figures
+
+
+def print_task_answers(answers: Sequence[dict[str, Any]]) -> None:
+    """Print answers as a table: a row a text, or for tag a row an entity or word."""
+    header, rows = ["text"], [[_text(line)] for line in answers]
+    if "label" in answers[0]:
+        header += ["label", "probability"]
+        rows = [[_text(line), line["label"], f"{line['probability']:.1%}"] for line in answers]
+    elif "score" in answers[0]:
+        header.append("score")
+        rows = [[_text(line), f"{line['score']:.3f}"] for line in answers]
+    elif "entities" in answers[0]:
+        header += ["entity", "type", "characters", "probability"]
+        rows = [row for line in answers for row in _entity_rows(line)]
+    elif "tags" in answers[0]:
+        header = ["word", "tag", "probability"]
+        rows = [[one["word"], one["tag"], f"{one['probability']:.1%}"] for line in answers for one in line["tags"]]
+    print_table("answers", header, rows)
+
+
+def _entity_rows(line: dict[str, Any]) -> list[list[str]]:
+    if not line["entities"]:
+        return [[_text(line), "none", "", "", ""]]
+    return [
+        [_text(line), one["text"], one["type"], f"{one['start']}-{one['end']}", f"{one['probability']:.1%}"]
+        for one in line["entities"]
+    ]
+
+
+def _text(line: dict[str, Any]) -> str:
+    text = line["text"] if "text" in line else f"{line['first']} | {line['second']}"
+    return text if len(text) <= LONGEST_CELL else f"{text[: LONGEST_CELL - 3]}..."

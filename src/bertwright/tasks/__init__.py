@@ -1,0 +1,1 @@
+"""Turns labelled files into rows, logits into figures: what each task knows, and no loop."""

@@ -1,0 +1,141 @@
+"""Says which of some classes a text, or a pair of texts, belongs to."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, ClassVar, Literal, Self
+
+import numpy as np
+from torch import Tensor
+
+from bertwright.data.labelled import LabelledRows
+from bertwright.errors import CorpusError
+from bertwright.evaluate.judgement import Grid, Judgement, Mistake
+from bertwright.evaluate.metrics import classification_figures, confusion, softmax
+from bertwright.model.encoder import Part
+from bertwright.tasks.columns import LABELS, Columns, ColumnsConfig
+from bertwright.tasks.contract import Task, TaskLoss
+from bertwright.tasks.encode import TextEncoder
+from bertwright.tasks.marks import class_loss
+from bertwright.tasks.texts import Texts, another_table, asked_texts, looks_swapped, open_texts, texts_of
+from bertwright.types import LabelledBatch
+
+MOST_LABELS = 10_000
+FEWEST = 50
+"""So many labels are never too many, however few the rows."""
+
+
+class Classify(Task[Texts]):
+    """One class a row, by the softmax of its logits."""
+
+    name: ClassVar[str] = "classify"
+    part: ClassVar[Part] = "row"
+    metric: ClassVar[str] = "accuracy"
+    metrics: ClassVar[tuple[str, ...]] = ("accuracy", "f1", "f1_macro", "matthews", "loss")
+    problem: ClassVar[Literal["regression", "single_label_classification"]] = "single_label_classification"
+
+    def __init__(self, labels: Sequence[str], columns: Columns | None = None) -> None:
+        """Hold the names of the classes, in the order of the head's outputs, and where to find them in a table."""
+        self.labels, self.columns = tuple(labels), columns
+        self.index = {label: place for place, label in enumerate(self.labels)}
+
+    @classmethod
+    def begin(cls, path: Path, columns: ColumnsConfig) -> tuple[Self, Texts]:
+        """Return the task of a training table: its labels in order, numbers by size."""
+        table, found = open_texts(path, columns, targets=LABELS)
+        first, second, written = texts_of(table, found)
+        labels = sorted(set(written), key=_natural)
+        if looks_swapped(first, written) or len(labels) > min(MOST_LABELS, max(FEWEST, len(written) // 2)):
+            raise CorpusError(
+                f"the column {found.target} of {path} has {len(labels):,} different values in {len(written):,} rows; "
+                "are text and label columns swapped (--text-column, --label-column), or is this a task for `regress`?"
+            )
+        if len(labels) < 2:
+            raise CorpusError(f"every row of {path} has the label {labels[0]!r}; give examples of two classes or more")
+        task = cls(labels, found)
+        return task, Texts(path, first, second, task.classes(path, written))
+
+    @classmethod
+    def of_labels(cls, labels: Sequence[str]) -> Self:
+        """Return the task of a trained model."""
+        return cls(labels)
+
+    def looking_at(self, path: Path, columns: ColumnsConfig) -> Self:
+        """Return the task with the columns of a table."""
+        return type(self)(self.labels, open_texts(path, columns, targets=LABELS)[1])
+
+    def read(self, path: Path) -> Texts:
+        """Return the examples of another table; raises CorpusError where one has a label the training file lacks."""
+        assert self.columns is not None
+        first, second, written = texts_of(another_table(path, self.columns), self.columns)
+        return Texts(path, first, second, self.classes(path, written))
+
+    def classes(self, path: Path, written: Sequence[str]) -> np.ndarray:
+        """Return the class of each label as written, int64 [N]."""
+        unknown = next((row for row, label in enumerate(written) if label not in self.index), None)
+        if unknown is not None:
+            known = ", ".join(self.labels[:20])
+            raise CorpusError(
+                f"{path} row {unknown + 1:,} (without the header) has the label {written[unknown][:60]!r}, which no "
+                f"training example has; known: {known}"
+            )
+        return np.fromiter((self.index[label] for label in written), dtype=np.int64, count=len(written))
+
+    def ask(self, questions: Sequence[tuple[str, ...]]) -> Texts:
+        """Return texts or pairs without labels."""
+        return asked_texts(questions, np.int64)
+
+    def encode(self, examples: Texts, encoder: TextEncoder) -> LabelledRows:
+        """Return a row for each text or pair."""
+        return encoder.rows(examples.first, examples.second, examples.targets)
+
+    def loss(self, scores: Tensor, example: LabelledBatch) -> TaskLoss:
+        """Return the mean cross-entropy, in nats."""
+        return class_loss(scores, example.targets, name=self.name)
+
+    def judge(self, logits: np.ndarray, examples: Texts, *, mistakes: int = 0) -> Judgement:
+        """Return accuracy, F1 and Matthews correlation, the confusion matrix, and the surest wrong answers."""
+        said, shares = logits.argmax(-1), softmax(logits)
+        matrix = confusion(examples.targets, said, classes=len(self.labels))
+        rows = [
+            [label, *(f"{count:,}" for count in row)] for label, row in zip(self.labels, matrix.tolist(), strict=True)
+        ]
+        wrong = np.flatnonzero(said != examples.targets)
+        truth = shares[wrong, examples.targets[wrong]]
+        worst = wrong[np.argsort(truth, kind="stable")][:mistakes].tolist()
+        return Judgement(
+            figures=classification_figures(examples.targets, said, logits, classes=len(self.labels)),
+            grid=Grid("true class (rows) and answer (columns)", ["", *self.labels], rows),
+            mistakes=[
+                Mistake(
+                    text=examples.shown(place),
+                    truth=self.labels[examples.targets[place]],
+                    said=f"{self.labels[said[place]]} ({shares[place, said[place]]:.1%})",
+                    badness=1 - float(shares[place, examples.targets[place]]),
+                )
+                for place in worst
+            ],
+        )
+
+    def answers(self, logits: np.ndarray, examples: Texts) -> list[dict[str, Any]]:
+        """Return the likeliest label of each example, its probability, and the probability of every label."""
+        shares = softmax(logits)
+        best = shares.argmax(-1)
+        return [
+            {
+                **examples.asked(place),
+                "label": self.labels[best[place]],
+                "probability": float(shares[place, best[place]]),
+                "probabilities": dict(zip(self.labels, shares[place].tolist(), strict=True)),
+            }
+            for place in range(len(examples))
+        ]
+
+
+def _natural(label: str) -> tuple[int, float, str]:
+    """Sort numbers by size, before everything else."""
+    try:
+        return 0, float(label), label
+    except ValueError:
+        return 1, 0.0, label

@@ -1,0 +1,89 @@
+"""Turns a CoNLL file (a word a line, its tag last, a blank line between sentences) into words and tags."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from bertwright.corpus.inputs import read_blocks
+from bertwright.corpus.layouts import fault_in
+from bertwright.errors import CorpusError, UsageError
+
+DOCUMENT = "-DOCSTART-"
+"""The word of a line that stands between documents (CoNLL-2003)."""
+
+
+@dataclass(frozen=True)
+class TaggedWords:
+    """W words of N sentences of a file.
+
+    words   [W] strings    names  the different tags    tags  [W] int64 into names
+    counts  [N] int64 words of each sentence            lines [W] int64 line numbers, from 1
+    """
+
+    path: Path
+    words: list[str]
+    names: list[str]
+    tags: np.ndarray
+    counts: np.ndarray
+    lines: np.ndarray
+
+
+def read_conll(path: Path, *, word_column: str | None = None, tag_column: str | None = None) -> TaggedWords:
+    """Return the words of a CoNLL file, columns cut at tabs or else at blanks, parsed at once.
+
+    Columns are numbers from 1; without them the first holds the words and the last the tags. Raises CorpusError where
+    the file is missing, empty or ragged, naming the line, and UsageError where there is no such column.
+    """
+    lines, numbers, sentence_of = _word_lines(path)
+    separator = "\t" if "\t" in lines[0].as_py() else r"[ \t]+"
+    cells = pc.split_pattern_regex(pc.utf8_rtrim_whitespace(lines), separator)
+    widths = pc.list_value_length(cells).to_numpy()
+    odd = np.flatnonzero(widths != widths[0])
+    if widths[0] < 2 or len(odd):
+        place = int(odd[0]) if widths[0] > 1 else 0
+        expected = f"{widths[0]} as before" if widths[0] > 1 else "a word and its tag"
+        raise CorpusError(
+            f"{path} line {numbers[place]:,} has {widths[place]} columns where {expected} were expected: "
+            f"{lines[place].as_py()[:60]!r}; mend that line"
+        )
+    width = int(widths[0])
+    words = pc.list_element(cells, _column(word_column, width, path=path, usual=0))
+    tags = pc.list_element(cells, _column(tag_column, width, path=path, usual=width - 1)).dictionary_encode()
+    return TaggedWords(
+        path=path,
+        words=words.to_pylist(),
+        names=tags.dictionary.to_pylist(),
+        tags=tags.indices.to_numpy().astype(np.int64),
+        counts=np.unique(sentence_of, return_counts=True)[1].astype(np.int64),
+        lines=numbers,
+    )
+
+
+def _word_lines(path: Path) -> tuple[pa.StringArray, np.ndarray, np.ndarray]:
+    """Return the lines that hold a word, their numbers from 1, and the number of the sentence each is in."""
+    if not path.is_file():
+        raise CorpusError(f"there is no file {path}; give a CoNLL file that exists")
+    data = b"".join(block.data for block in read_blocks(path))
+    fault = fault_in(data)
+    if fault is not None:
+        raise CorpusError(f"{path} is not UTF-8 text at byte {fault:,}; convert it to UTF-8")
+    every = pc.split_pattern(pa.array([data.decode()]), "\n").flatten()
+    between = pc.or_(pc.equal(pc.utf8_trim_whitespace(every), ""), pc.starts_with(every, DOCUMENT))
+    breaks = between.to_numpy(zero_copy_only=False)
+    held = np.flatnonzero(~breaks)
+    if not len(held):
+        raise CorpusError(f"{path} holds no words; give a CoNLL file: a word and its tag a line")
+    return every.take(pa.array(held)), held + 1, np.cumsum(breaks)[held]
+
+
+def _column(told: str | None, width: int, *, path: Path, usual: int) -> int:
+    if told is None:
+        return usual
+    if not told.isdigit() or not 1 <= int(told) <= width:
+        raise UsageError(f"{path} has columns 1 to {width}, and none called {told!r}; give a number")
+    return int(told) - 1

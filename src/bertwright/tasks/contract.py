@@ -1,0 +1,105 @@
+"""What a task is: examples, encode, head, score. Four answers for each task, and everything else is the engine's.
+
+    file -> examples -> LabelledRows -> logits -> Judgement
+         read        encode          (a head)  judge
+
+A task also marks the answers of a batch (`loss`), which is all the training loop asks of it.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Generic, Literal, Self, TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from bertwright.data.labelled import LabelledRows
+from bertwright.evaluate.judgement import Judgement
+from bertwright.model.encoder import Part
+from bertwright.tasks.columns import ColumnsConfig
+from bertwright.tasks.encode import TextEncoder
+from bertwright.types import LabelledBatch
+
+E = TypeVar("E")
+"""What the examples of a task are."""
+
+
+@dataclass(frozen=True)
+class TaskLoss:
+    """The loss of a batch: `total` is the mean over what was asked, the others are sums by name (see LossParts)."""
+
+    total: Tensor
+    parts: dict[str, Tensor]
+
+    def sums(self) -> dict[str, Tensor]:
+        """Return the sums; they add up over batches."""
+        return self.parts
+
+
+class Task(ABC, Generic[E]):
+    """A task with all it has learned from its training file, but for the weights."""
+
+    name: ClassVar[str]
+    part: ClassVar[Part]
+    """What the head is about."""
+    metric: ClassVar[str]
+    """The figure the best checkpoint is chosen by, where no other is asked for."""
+    metrics: ClassVar[tuple[str, ...]]
+    """Every figure `judge` gives."""
+    problem: ClassVar[Literal["regression", "single_label_classification"]]
+    """What Hugging Face calls the kind of its loss."""
+    labels: tuple[str, ...]
+    """Names of the head's outputs."""
+    changing = False
+    """No task grows its batches along a run (see train/step.py)."""
+
+    @classmethod
+    @abstractmethod
+    def begin(cls, path: Path, columns: ColumnsConfig) -> tuple[Self, E]:
+        """Return the task of a training file, and its examples; raises InputError with the reason."""
+
+    @classmethod
+    @abstractmethod
+    def of_labels(cls, labels: Sequence[str]) -> Self:
+        """Return the task of a trained model, whose head has outputs of these names."""
+
+    @abstractmethod
+    def looking_at(self, path: Path, columns: ColumnsConfig) -> Self:
+        """Return the task of a trained model with the columns of a labelled file; raises InputError or UsageError."""
+
+    @abstractmethod
+    def read(self, path: Path) -> E:
+        """Return the examples of another file, labelled as the training file is; raises InputError."""
+
+    @abstractmethod
+    def ask(self, questions: Sequence[tuple[str, ...]]) -> E:
+        """Return texts, or pairs of texts, as examples whose targets nobody knows."""
+
+    @abstractmethod
+    def encode(self, examples: E, encoder: TextEncoder) -> LabelledRows:
+        """Return the examples as rows."""
+
+    @abstractmethod
+    def loss(self, scores: Tensor, example: LabelledBatch) -> TaskLoss:
+        """Mark logits [B, M, outputs] against the targets [B, M] of a batch."""
+
+    @abstractmethod
+    def judge(self, logits: np.ndarray, examples: E, *, mistakes: int = 0) -> Judgement:
+        """Judge logits [Q, outputs] of everything asked, in the order of the examples, with the worst mistakes."""
+
+    @abstractmethod
+    def answers(self, logits: np.ndarray, examples: E) -> list[dict[str, Any]]:
+        """Return what the logits [Q, outputs] say of each example, as `predict` shows it."""
+
+    def start_head(self, head: nn.Linear) -> None:
+        """Set what of a new head is known beforehand; nothing, as a rule."""
+        return
+
+    def corrupt(self, batch: LabelledBatch, generator: torch.Generator, progress: float = 1.0) -> LabelledBatch:
+        """Hide nothing: the text of a task is read as it is."""
+        return batch

@@ -1,0 +1,113 @@
+"""Says how much of something a text, or a pair of texts, has: one score, such as how alike two sentences are."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, ClassVar, Literal, Self
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from bertwright.data.labelled import LabelledRows
+from bertwright.errors import CorpusError
+from bertwright.evaluate.judgement import Judgement, Mistake
+from bertwright.evaluate.metrics import regression_figures
+from bertwright.model.encoder import Part
+from bertwright.tasks.columns import SCORES, Columns, ColumnsConfig
+from bertwright.tasks.contract import Task, TaskLoss
+from bertwright.tasks.encode import TextEncoder
+from bertwright.tasks.texts import Texts, another_table, asked_texts, open_texts, texts_of
+from bertwright.types import LabelledBatch
+
+
+class Regress(Task[Texts]):
+    """One score a row: the only output of the head, trained on the squared error."""
+
+    name: ClassVar[str] = "regress"
+    part: ClassVar[Part] = "row"
+    metric: ClassVar[str] = "correlation"
+    metrics: ClassVar[tuple[str, ...]] = ("pearson", "spearman", "correlation", "mean_squared_error")
+    problem: ClassVar[Literal["regression", "single_label_classification"]] = "regression"
+
+    def __init__(self, label: str, columns: Columns | None = None, *, middle: float = 0.0) -> None:
+        """Hold the name of the score, where to find it in a table, and its mean over the training examples."""
+        self.labels, self.columns, self.middle = (label,), columns, middle
+
+    @classmethod
+    def begin(cls, path: Path, columns: ColumnsConfig) -> tuple[Self, Texts]:
+        """Return the task of a training table."""
+        table, found = open_texts(path, columns, targets=SCORES)
+        first, second, written = texts_of(table, found)
+        scores = _scores(path, written, column=found.target)
+        if np.ptp(scores) == 0:
+            raise CorpusError(f"every row of {path} has the score {written[0]}; give examples of different scores")
+        return cls(found.target, found, middle=float(scores.mean())), Texts(path, first, second, scores)
+
+    @classmethod
+    def of_labels(cls, labels: Sequence[str]) -> Self:
+        """Return the task of a trained model."""
+        return cls(labels[0])
+
+    def looking_at(self, path: Path, columns: ColumnsConfig) -> Self:
+        """Return the task with the columns of a table."""
+        return type(self)(self.labels[0], open_texts(path, columns, targets=SCORES)[1])
+
+    def read(self, path: Path) -> Texts:
+        """Return the examples of another table."""
+        assert self.columns is not None
+        first, second, written = texts_of(another_table(path, self.columns), self.columns)
+        return Texts(path, first, second, _scores(path, written, column=self.columns.target))
+
+    def ask(self, questions: Sequence[tuple[str, ...]]) -> Texts:
+        """Return texts or pairs without scores."""
+        return asked_texts(questions, np.float32)
+
+    def encode(self, examples: Texts, encoder: TextEncoder) -> LabelledRows:
+        """Return a row for each text or pair."""
+        return encoder.rows(examples.first, examples.second, examples.targets)
+
+    @torch.no_grad()
+    def start_head(self, head: nn.Linear) -> None:
+        """Start from the mean score, which a head that learns at 1e-5 a step would take the whole run to find."""
+        head.bias.fill_(self.middle)
+
+    def loss(self, scores: Tensor, example: LabelledBatch) -> TaskLoss:
+        """Return the mean squared error."""
+        errors = (scores.float().squeeze(-1) - example.targets).square()
+        count = torch.full((), errors.numel(), device=errors.device)
+        return TaskLoss(errors.mean(), {f"{self.name}_sum": errors.detach().sum(), f"{self.name}_count": count})
+
+    def judge(self, logits: np.ndarray, examples: Texts, *, mistakes: int = 0) -> Judgement:
+        """Return the correlations, the mean squared error, and the answers that are furthest off."""
+        said, truth = logits[:, 0], examples.targets
+        off = np.abs(said - truth)
+        return Judgement(
+            figures=regression_figures(truth, said),
+            mistakes=[
+                Mistake(examples.shown(place), f"{truth[place]:.2f}", f"{said[place]:.2f}", float(off[place]))
+                for place in np.argsort(-off, kind="stable")[:mistakes].tolist()
+            ],
+        )
+
+    def answers(self, logits: np.ndarray, examples: Texts) -> list[dict[str, Any]]:
+        """Return the score of each example."""
+        return [{**examples.asked(place), "score": score} for place, score in enumerate(logits[:, 0].tolist())]
+
+
+def _scores(path: Path, written: Sequence[str], *, column: str) -> np.ndarray:
+    """Return the scores as numbers, float32 [N]; raises CorpusError naming the first that is none."""
+    scores = np.empty(len(written), dtype=np.float32)
+    for row, cell in enumerate(written):
+        try:
+            scores[row] = float(cell)
+        except ValueError:
+            scores[row] = np.nan
+    wrong = np.flatnonzero(~np.isfinite(scores))
+    if len(wrong):
+        raise CorpusError(
+            f"{path} row {wrong[0] + 1:,} (without the header) has {written[wrong[0]][:60]!r} for {column}, which is "
+            "no number; are text and score columns swapped (--text-column, --label-column)?"
+        )
+    return scores

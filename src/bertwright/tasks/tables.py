@@ -1,0 +1,197 @@
+"""Turns a .tsv, .csv, .jsonl or .parquet file into columns of text; separator and header are told from the content."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv
+import pyarrow.json
+import pyarrow.parquet
+
+from bertwright.corpus.inputs import format_of, open_text, read_blocks
+from bertwright.corpus.layouts import fault_in
+from bertwright.errors import CorpusError
+
+SEPARATORS = {"\t": "tab", ",": "comma", ";": "semicolon", "|": "bar"}
+SAMPLE_LINES = 200
+FEW_VALUES = 20
+"""A column of so few different values in the sample holds labels, not texts."""
+
+
+@dataclass(frozen=True)
+class Table:
+    """The columns of a labelled file, all as text; a column of a file without a header is called by its number."""
+
+    path: Path
+    columns: dict[str, list[str]]
+
+    def __len__(self) -> int:
+        """Return the number of rows."""
+        return len(next(iter(self.columns.values()), []))
+
+
+def read_table(path: Path, *, names: Collection[str]) -> Table:
+    """Return the columns of a file of a known suffix (also with .gz or .zst); empty cells are empty texts.
+
+    `names` are column names that give a header away. In tab-separated files a quotation mark is itself, as in GLUE; in
+    others it encloses cells. Raises CorpusError where the file is missing, no table, empty or ragged.
+    """
+    if not path.is_file():
+        raise CorpusError(f"there is no file {path}; give a .tsv, .csv, .jsonl or .parquet file that exists")
+    kind = format_of(path)
+    if kind is None:
+        raise CorpusError(f"{path} is of no format that can be read; expected .tsv, .csv, .jsonl or .parquet")
+    reader = READERS.get(kind, _read_delimited)
+    table = reader(path, names)
+    columns = {str(name): _texts(table.column(place)) for place, name in enumerate(table.column_names)}
+    if not table.num_rows:
+        raise CorpusError(f"{path} holds no rows; give a file with labelled examples")
+    return Table(path, columns)
+
+
+def _texts(column: pa.ChunkedArray) -> list[str]:
+    """Return a column as text; numbers as they are written in JSON, null as the empty text."""
+    kind = column.type
+    if pa.types.is_boolean(kind) or pa.types.is_integer(kind) or pa.types.is_floating(kind):
+        column = column.cast(pa.string())
+    elif not (pa.types.is_string(kind) or pa.types.is_large_string(kind)):
+        try:
+            column = column.cast(pa.string())
+        except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
+            return ["" for _ in range(len(column))]
+    texts: list[str] = pc.fill_null(column, "").to_pylist()
+    return texts
+
+
+def _whole(path: Path) -> bytes:
+    """Return a text file in UTF-8; raises CorpusError where it is none."""
+    data = b"".join(block.data for block in read_blocks(path))
+    fault = fault_in(data)
+    if fault is not None:
+        raise CorpusError(f"{path} is not UTF-8 text at byte {fault:,}; convert it to UTF-8")
+    if not data.strip():
+        raise CorpusError(f"{path} is empty; give a file with labelled examples")
+    return data
+
+
+def _read_delimited(path: Path, names: Collection[str]) -> pa.Table:
+    data = _whole(path)
+    sample = list(islice((line for line in data[: 1 << 20].decode(errors="ignore").splitlines() if line), SAMPLE_LINES))
+    separator = tell_separator(sample, path=path)
+    rows = _cells(sample, separator)
+    header = tell_header(rows, names)
+    titles = rows[0] if header else [str(place + 1) for place in range(len(rows[0]))]
+    ragged: list[Any] = []
+
+    def remember(row: Any) -> str:
+        ragged.append(row)
+        return "error"
+
+    try:
+        return pa.csv.read_csv(
+            pa.BufferReader(data),
+            read_options=pa.csv.ReadOptions(column_names=titles, skip_rows=int(header), use_threads=False),
+            parse_options=pa.csv.ParseOptions(
+                delimiter=separator,
+                quote_char=False if separator == "\t" else '"',
+                newlines_in_values=separator != "\t",
+                invalid_row_handler=remember,
+            ),
+            convert_options=pa.csv.ConvertOptions(
+                column_types=dict.fromkeys(titles, pa.string()), strings_can_be_null=False
+            ),
+        )
+    except pa.ArrowInvalid as error:
+        raise CorpusError(_why_not(path, ragged, error, separator=SEPARATORS[separator])) from error
+
+
+def _why_not(path: Path, ragged: list[Any], error: Exception, *, separator: str) -> str:
+    if not ragged:
+        return f"{path} cannot be read as a table ({error}); mend it"
+    row = ragged[0]
+    return (
+        f"{path} line {row.number} has {row.actual_columns} cells where {row.expected_columns} were expected "
+        f"(separator: {separator}): {row.text[:60]!r}; mend that line"
+    )
+
+
+def tell_separator(lines: list[str], *, path: Path) -> str:
+    """Return what separates cells: the separator that cuts the first line and most others into as many cells.
+
+    Raises CorpusError where none does. A .tsv file is cut at tabs if its first line has one.
+    """
+    if path.name.removesuffix(".gz").removesuffix(".zst").lower().endswith(".tsv") and "\t" in lines[0]:
+        return "\t"
+    best, most = "", 0.0
+    for separator in SEPARATORS:
+        widths = [len(cells) for cells in _cells(lines, separator)]
+        alike = sum(width == widths[0] for width in widths) / len(widths) if widths[0] > 1 else 0.0
+        if alike > most + 1e-9:
+            best, most = separator, alike
+    if not best:
+        raise CorpusError(
+            f"{path} has one column only (no tab, comma, semicolon or bar in {lines[0][:60]!r}); "
+            "give texts and labels in columns"
+        )
+    return best
+
+
+def tell_header(rows: list[list[str]], names: Collection[str]) -> bool:
+    """Say whether the first row names the columns.
+
+    It does where a cell is one of `names`, or stands above nothing but numbers, or above a column of few values none of
+    which it is.
+    """
+    first, others = rows[0], [row for row in rows[1:] if len(row) == len(rows[0])]
+    if any(cell.strip().lower() in names or cell in names for cell in first):
+        return True
+    for place, cell in enumerate(first):
+        values = {row[place] for row in others}
+        numbers = all(_is_number(value) for value in values)
+        few = len(values) <= FEW_VALUES and len(others) > 2 * len(values)
+        if values and (not _is_number(cell) if numbers else few and cell not in values):
+            return True
+    return False
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _cells(lines: list[str], separator: str) -> list[list[str]]:
+    if separator == "\t":
+        return [line.split("\t") for line in lines]
+    return list(csv.reader(lines, delimiter=separator))
+
+
+def _read_json(path: Path, _: Collection[str]) -> pa.Table:
+    data = _whole(path)
+    try:
+        return pa.json.read_json(
+            pa.BufferReader(data), read_options=pa.json.ReadOptions(use_threads=False, block_size=len(data) + 1)
+        )
+    except pa.ArrowInvalid as error:
+        raise CorpusError(f"{path} is not one JSON object a line with the same keys ({error}); mend it") from error
+
+
+def _read_parquet(path: Path, _: Collection[str]) -> pa.Table:
+    try:
+        with open_text(path) as opened:
+            return pa.parquet.read_table(pa.BufferReader(opened.stream.read()))
+    except pa.ArrowInvalid as error:
+        raise CorpusError(f"{path} is not a whole Parquet file ({error}); fetch it again") from error
+
+
+READERS: dict[str, Callable[[Path, Collection[str]], pa.Table]] = {"json": _read_json, "parquet": _read_parquet}
+"""By format; the others are cut at a separator."""

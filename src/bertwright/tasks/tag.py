@@ -1,0 +1,211 @@
+"""Says what each word of a sentence is: part of an entity of some type, or a tag of its own."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Literal, Self
+
+import numpy as np
+from torch import Tensor
+
+from bertwright.data.labelled import LabelledRows
+from bertwright.errors import CorpusError, UsageError
+from bertwright.evaluate.entities import Entities, compare, entities_of, tag_set
+from bertwright.evaluate.judgement import Grid, Judgement, Mistake
+from bertwright.evaluate.metrics import log_shares
+from bertwright.log import note
+from bertwright.model.encoder import Part
+from bertwright.tasks.columns import ColumnsConfig
+from bertwright.tasks.conll import read_conll
+from bertwright.tasks.contract import Task, TaskLoss
+from bertwright.tasks.encode import TextEncoder
+from bertwright.tasks.marks import class_loss
+from bertwright.tasks.schemes import OUTSIDE, Scheme, in_scheme, split_tag, tag_names, tell_scheme
+from bertwright.types import LabelledBatch
+
+WORD = re.compile(r"[\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff]|[^\W_]+|\S")
+"""A word of running text: a Chinese character, letters and digits, or a sign, as CoNLL files are cut."""
+
+
+@dataclass(frozen=True)
+class Sentences:
+    """W words of N sentences, and their tags.
+
+    words [W] strings    counts [N] words of each sentence    targets [W] int64
+    texts, spans  the running text of each sentence and the characters [W, 2] of each word in it, where they are known
+    """
+
+    path: Path
+    words: list[str]
+    counts: np.ndarray
+    targets: np.ndarray
+    texts: list[str] | None = None
+    spans: np.ndarray | None = None
+
+
+class Tag(Task[Sentences]):
+    """A tag a word, by the softmax of the logits at its first piece (Devlin 2018, section 5.3)."""
+
+    name: ClassVar[str] = "tag"
+    part: ClassVar[Part] = "token"
+    metric: ClassVar[str] = "f1"
+    metrics: ClassVar[tuple[str, ...]] = ("f1", "precision", "recall", "accuracy", "loss")
+    problem: ClassVar[Literal["regression", "single_label_classification"]] = "single_label_classification"
+
+    def __init__(self, labels: Sequence[str], columns: ColumnsConfig | None = None) -> None:
+        """Hold the tags, in the order of the head's outputs, and which columns of a file hold words and tags."""
+        self.labels, self.columns = tuple(labels), columns or ColumnsConfig()
+        letters = {split_tag(label)[0] for label in labels}
+        self.scheme: Scheme = "plain" if "" in letters else "bioes" if letters & {"E", "S"} else "iob"
+        self.set = tag_set(labels if self.scheme != "plain" else [OUTSIDE])
+
+    @classmethod
+    def begin(cls, path: Path, columns: ColumnsConfig) -> tuple[Self, Sentences]:
+        """Return the task of a training file: its scheme and its types."""
+        if columns.pair is not None:
+            raise UsageError("--pair-column has no place in tagging; give a CoNLL file of words and tags")
+        found = read_conll(path, word_column=columns.text, tag_column=columns.label)
+        called, scheme = tell_scheme(found)
+        labels = tag_names(found, scheme)
+        if len(labels) < 2:
+            raise CorpusError(f"every word of {path} has the tag {labels[0]!r}; give a file with two tags or more")
+        kinds = len(tag_set(labels).types) if scheme != "plain" else len(labels)
+        note(
+            f"{path}: {len(found.counts):,} sentences, {len(found.words):,} words; {called}, {kinds} "
+            f"{'tags' if scheme == 'plain' else 'types of entities'}"
+        )
+        task = cls(labels, columns)
+        return task, Sentences(path, found.words, found.counts, in_scheme(found, scheme, task.labels))
+
+    @classmethod
+    def of_labels(cls, labels: Sequence[str]) -> Self:
+        """Return the task of a trained model."""
+        return cls(labels)
+
+    def looking_at(self, path: Path, columns: ColumnsConfig) -> Self:
+        """Return the task with the columns told."""
+        return type(self)(self.labels, columns)
+
+    def read(self, path: Path) -> Sentences:
+        """Return the examples of another file."""
+        found = read_conll(path, word_column=self.columns.text, tag_column=self.columns.label)
+        return Sentences(path, found.words, found.counts, in_scheme(found, self.scheme, self.labels))
+
+    def ask(self, questions: Sequence[tuple[str, ...]]) -> Sentences:
+        """Return running texts cut into words; raises UsageError where one is a pair."""
+        if any(len(question) > 1 for question in questions):
+            raise UsageError("this model tags the words of single texts; it has no use for pairs")
+        texts = [question[0] for question in questions]
+        found = [[match.span() for match in WORD.finditer(text)] or [(0, len(text))] for text in texts]
+        words = [text[begin:end] for text, spans in zip(texts, found, strict=True) for begin, end in spans]
+        counts = np.array([len(spans) for spans in found], dtype=np.int64)
+        spans = np.array([span for spans in found for span in spans], dtype=np.int64).reshape(-1, 2)
+        return Sentences(Path("questions"), words, counts, np.zeros(len(words), dtype=np.int64), texts, spans)
+
+    def encode(self, examples: Sentences, encoder: TextEncoder) -> LabelledRows:
+        """Return a row for each sentence, or several where it is too long for one."""
+        return encoder.word_rows(examples.words, examples.counts, examples.targets)
+
+    def loss(self, scores: Tensor, example: LabelledBatch) -> TaskLoss:
+        """Return the mean cross-entropy of the words, in nats."""
+        return class_loss(scores, example.targets, name=self.name)
+
+    def judge(self, logits: np.ndarray, examples: Sentences, *, mistakes: int = 0) -> Judgement:
+        """Return F1, precision and recall of entities (of single words, for plain tags), and figures by type."""
+        truth, said = examples.targets, logits.argmax(-1)
+        logs = log_shares(logits)[np.arange(len(truth)), truth]
+        figures = {"accuracy": float((said == truth).mean()), "loss": float(-logs.mean())}
+        if self.scheme == "plain":
+            figures = {
+                "f1": figures["accuracy"],
+                "precision": figures["accuracy"],
+                "recall": figures["accuracy"],
+            } | figures
+            grid = None
+        else:
+            types = self.set.types
+            true, given = (entities_of(tags, examples.counts, self.set) for tags in (truth, said))
+            whole, *each = compare(true, given, words=len(truth), types=len(types))
+            figures = {"f1": whole.f1, "precision": whole.precision, "recall": whole.recall} | figures
+            rows = [
+                [kind, f"{f.precision:.4f}", f"{f.recall:.4f}", f"{f.f1:.4f}", f"{f.true:,}", f"{f.said:,}"]
+                for kind, f in zip((*types, "all"), (*each, whole), strict=True)
+            ]
+            grid = Grid("entities by type", ["type", "precision", "recall", "f1", "true", "said"], rows)
+        return Judgement(figures, grid, self._worst(truth, said, logs, examples, most=mistakes))
+
+    def _worst(
+        self, truth: np.ndarray, said: np.ndarray, logs: np.ndarray, examples: Sentences, *, most: int
+    ) -> list[Mistake]:
+        """Return the sentences whose wrong words were thought least likely, all together."""
+        ends = np.cumsum(examples.counts)
+        begins = ends - examples.counts
+        badness = np.add.reduceat(np.where(said != truth, -logs, 0.0), begins)
+        worst = [place for place in np.argsort(-badness, kind="stable")[:most].tolist() if badness[place] > 0]
+        return [
+            Mistake(
+                text=" ".join(examples.words[begins[place] : ends[place]]),
+                truth=self._told(truth[begins[place] : ends[place]], examples.words[begins[place] : ends[place]]),
+                said=self._told(said[begins[place] : ends[place]], examples.words[begins[place] : ends[place]]),
+                badness=float(badness[place]),
+            )
+            for place in worst
+        ]
+
+    def _told(self, tags: np.ndarray, words: list[str]) -> str:
+        """Return the entities of one sentence in words, or its tags."""
+        if self.scheme == "plain":
+            return " ".join(self.labels[tag] for tag in tags)
+        found = entities_of(tags, np.array([len(tags)]), self.set)
+        places = zip(found.first.tolist(), found.last.tolist(), found.kind.tolist(), strict=True)
+        told = [f"{self.set.types[kind]}: {' '.join(words[first : last + 1])}" for first, last, kind in places]
+        return "; ".join(told) or "nothing"
+
+    def answers(self, logits: np.ndarray, examples: Sentences) -> list[dict[str, Any]]:
+        """Return for each text its entities, with type, text, characters from and to, and the mean probability.
+
+        For plain tags, its words with their tags and probabilities instead.
+        """
+        assert examples.texts is not None
+        assert examples.spans is not None
+        said = logits.argmax(-1)
+        shares = np.exp(log_shares(logits)[np.arange(len(said)), said])
+        if self.scheme == "plain":
+            return self._tagged_words(said, shares, examples)
+        found = entities_of(said, examples.counts, self.set)
+        answers: list[dict[str, Any]] = [{"text": text, "entities": []} for text in examples.texts]
+        owners = np.searchsorted(np.cumsum(examples.counts), found.first, side="right")
+        for place, owner in enumerate(owners.tolist()):
+            answers[owner]["entities"].append(self._entity(found, place, shares, examples, owner))
+        return answers
+
+    def _entity(
+        self, found: Entities, place: int, shares: np.ndarray, examples: Sentences, owner: int
+    ) -> dict[str, Any]:
+        assert examples.texts is not None
+        assert examples.spans is not None
+        first, last = int(found.first[place]), int(found.last[place])
+        begin, end = int(examples.spans[first, 0]), int(examples.spans[last, 1])
+        return {
+            "type": self.set.types[found.kind[place]],
+            "text": examples.texts[owner][begin:end],
+            "start": begin,
+            "end": end,
+            "probability": float(shares[first : last + 1].mean()),
+        }
+
+    def _tagged_words(self, said: np.ndarray, shares: np.ndarray, examples: Sentences) -> list[dict[str, Any]]:
+        assert examples.texts is not None
+        tagged = [
+            {"word": word, "tag": self.labels[tag], "probability": share}
+            for word, tag, share in zip(examples.words, said.tolist(), shares.tolist(), strict=True)
+        ]
+        ends = np.cumsum(examples.counts).tolist()
+        begins = [0, *ends[:-1]]
+        return [
+            {"text": text, "tags": tagged[begin:end]}
+            for text, begin, end in zip(examples.texts, begins, ends, strict=True)
+        ]

@@ -1,0 +1,86 @@
+"""Turns a labelled table into texts, or pairs of texts, each with what is true of it; for tasks about whole rows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from bertwright.errors import CorpusError
+from bertwright.log import note
+from bertwright.tasks.columns import KNOWN, Columns, ColumnsConfig, find_columns
+from bertwright.tasks.tables import Table, read_table
+
+
+@dataclass(frozen=True)
+class Texts:
+    """N texts or pairs of a file, and their targets [N]: int64 classes, or float32 scores."""
+
+    path: Path
+    first: list[str]
+    second: list[str] | None
+    targets: np.ndarray
+
+    def __len__(self) -> int:
+        """Return N."""
+        return len(self.first)
+
+    def asked(self, place: int) -> dict[str, str]:
+        """Return a text or pair as `predict` writes it down."""
+        if self.second is None:
+            return {"text": self.first[place]}
+        return {"first": self.first[place], "second": self.second[place]}
+
+    def shown(self, place: int) -> str:
+        """Return a text, or a pair with a bar between, as people read it."""
+        return self.first[place] if self.second is None else f"{self.first[place]} | {self.second[place]}"
+
+
+def asked_texts(questions: Sequence[tuple[str, ...]], dtype: type[np.generic]) -> Texts:
+    """Return texts, or pairs, whose targets nobody knows: zeros. All are single, or all are pairs."""
+    second = [question[1] for question in questions] if questions and len(questions[0]) > 1 else None
+    return Texts(Path("questions"), [question[0] for question in questions], second, np.zeros(len(questions), dtype))
+
+
+def open_texts(path: Path, told: ColumnsConfig, *, targets: tuple[str, ...]) -> tuple[Table, Columns]:
+    """Return a training table and its columns, and say which they are; `targets` are names of the label column."""
+    table = read_table(path, names=KNOWN | told.names())
+    columns = find_columns(table, told, targets=targets)
+    texts = columns.first if columns.second is None else f"{columns.first} and {columns.second}"
+    note(
+        f"{path}: {len(table):,} rows; text from {texts}, {'label' if 'label' in targets[0] else 'score'} from "
+        f"{columns.target}"
+    )
+    return table, columns
+
+
+def texts_of(table: Table, columns: Columns) -> tuple[list[str], list[str] | None, list[str]]:
+    """Return first texts, second texts and targets as written; raises CorpusError where one is missing or empty."""
+    wanted = [name for name in (columns.first, columns.second, columns.target) if name is not None]
+    for name in wanted:
+        if name not in table.columns:
+            raise CorpusError(
+                f"{table.path} has no column {name!r}, which the training file has; its columns are "
+                f"{', '.join(table.columns)}"
+            )
+        empty = [row for row, cell in enumerate(table.columns[name]) if not cell.strip()]
+        if empty:
+            raise CorpusError(
+                f"{table.path} has {len(empty):,} rows where {name} is empty, the first of them row {empty[0] + 1:,} "
+                "(without the header); fill them or take them out"
+            )
+    second = None if columns.second is None else table.columns[columns.second]
+    return table.columns[columns.first], second, table.columns[columns.target]
+
+
+def another_table(path: Path, columns: Columns) -> Table:
+    """Return a table that has the columns of the training file."""
+    names = {name for name in (columns.first, columns.second, columns.target) if name is not None}
+    return read_table(path, names=KNOWN | names)
+
+
+def looks_swapped(texts: list[str], targets: list[str]) -> bool:
+    """Say whether the targets vary and run on as texts do, and the texts as labels do."""
+    return len(set(targets)) > len(set(texts)) and sum(map(len, targets)) > sum(map(len, texts))

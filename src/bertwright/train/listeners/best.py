@@ -1,0 +1,54 @@
+"""Keeps the weights of the best evaluation so far, and says when to stop waiting for a better one."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+from bertwright.train.loop import StepReport
+
+
+@dataclass
+class BestListener:
+    """Copies the trained weights whenever the held-out figure `metric` is better than ever; stands after evaluation.
+
+    `sign` is 1 where larger is better and -1 where smaller is; `patience` is how many evaluations in a row may be no
+    better before the run is `exhausted`, None for no end of it.
+    """
+
+    model: nn.Module
+    metric: str
+    sign: int = 1
+    patience: int | None = None
+    figures: dict[str, float] = field(default_factory=dict)
+    """The held-out figures of the best evaluation."""
+    step: int = 0
+    waited: int = 0
+    _weights: dict[str, Tensor] = field(default_factory=dict)
+
+    def __call__(self, report: StepReport) -> None:
+        """Compare, if there was an evaluation."""
+        valid: dict[str, float] | None = report.notes.get("valid")
+        if valid is None:
+            return
+        before = self.sign * self.figures[self.metric] if self.figures else -math.inf
+        if self.sign * valid[self.metric] > before:
+            self.figures, self.step, self.waited = valid, report.position.step, 0
+            self._weights = {name: p.detach().clone() for name, p in self.model.named_parameters() if p.requires_grad}
+        else:
+            self.waited += 1
+
+    @property
+    def exhausted(self) -> bool:
+        """Whether the patience is at an end."""
+        return self.patience is not None and self.waited >= self.patience
+
+    @torch.no_grad()
+    def restore(self) -> None:
+        """Put the best weights back into the model."""
+        parameters = dict(self.model.named_parameters())
+        for name, weights in self._weights.items():
+            parameters[name].copy_(weights)

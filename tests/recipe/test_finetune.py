@@ -1,0 +1,280 @@
+"""Short real fine-tuning runs: each task learns, its folder is whole and loads elsewhere, bad input is one sentence."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tokenizers
+import torch
+import transformers
+
+from bertwright.cli.main import main
+from bertwright.errors import ConfigError, CorpusError, OutputExistsError, UsageError
+from bertwright.export.huggingface import save_model
+from bertwright.model.build import build_encoder
+from bertwright.model.config import named_size
+from bertwright.recipes.evaluate import evaluate
+from bertwright.recipes.finetune import finetune
+from bertwright.recipes.predict import predict
+from bertwright.tokenizer.load import load_tokenizer
+
+GOOD, BAD = ["fine", "great", "lovely"], ["poor", "dull", "awful"]
+THINGS = ["film", "song", "book", "play", "meal", "walk"]
+NAMES, PLACES = ["Anna", "Bert", "Carl Dorn", "Emma"], ["Rome", "Oslo", "New Delhi", "Paris"]
+QUICK: dict[str, Any] = {
+    "precision": "fp32",
+    "schedule": {"epochs": 6},
+    "optimizer": {"learning_rate": 2e-3},
+    "batches": {"rows": 16},
+    "transfer": {"dropout": 0.0},
+}
+
+
+def sentences(count: int, seed: int) -> list[tuple[str, str, int]]:
+    random = np.random.default_rng(seed)
+    rows = []
+    for _ in range(count):
+        good = int(random.integers(2))
+        word, thing = random.choice(GOOD if good else BAD), random.choice(THINGS)
+        rows.append((f"the {thing} was {word}" + " indeed" * int(random.integers(6)), str(thing), good))
+    return rows
+
+
+def tagged(count: int, seed: int) -> str:
+    random = np.random.default_rng(seed)
+    lines = []
+    for _ in range(count):
+        name, place = str(random.choice(NAMES)).split(), str(random.choice(PLACES)).split()
+        words = [(w, f"{'B' if not i else 'I'}-PER") for i, w in enumerate(name)]
+        words += [("lives", "O"), ("in", "O")] + [(w, f"{'B' if not i else 'I'}-LOC") for i, w in enumerate(place)]
+        lines.append("\n".join(f"{word} {tag}" for word, tag in [*words, (".", "O")]))
+    return "\n\n".join(lines) + "\n"
+
+
+def write_tokenizer(folder: Path, words: list[str]) -> None:
+    names = [*dict.fromkeys(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *words, *"abcdefghijklmnopqrstuvwxyz"])]
+    vocab = {name: i for i, name in enumerate(names)} | {f"##{c}": len(names) + i for i, c in enumerate("aeiounsrt")}
+    backend = tokenizers.Tokenizer(tokenizers.models.WordPiece(vocab, unk_token="[UNK]"))
+    backend.normalizer = tokenizers.normalizers.BertNormalizer()
+    backend.pre_tokenizer = tokenizers.pre_tokenizers.BertPreTokenizer()
+    backend.decoder = tokenizers.decoders.WordPiece()
+    backend.post_processor = tokenizers.processors.BertProcessing(("[SEP]", 3), ("[CLS]", 2))
+    backend.add_special_tokens(names[:5])
+    backend.save(str(folder / "tokenizer.json"))
+
+
+@pytest.fixture(scope="module", params=["bert", "modern"])
+def model(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An untrained encoder of two blocks: what it learns, it learns here."""
+    folder = tmp_path_factory.mktemp("model")
+    texts = [row[0] for row in sentences(200, 0)] + tagged(100, 0).split("\n")
+    write_tokenizer(folder, sorted({word.lower() for text in texts for word in text.split()}))
+    torch.manual_seed(0)
+    tokens = load_tokenizer(folder).vocab_size
+    shape = named_size("tiny", architecture=request.param, vocab_size=tokens, hidden_size=32, heads=2, max_positions=64)
+    save_model(build_encoder(shape), folder / "tokenizer.json", folder / "model")
+    return folder / "model"
+
+
+def write_table(path: Path, header: str, lines: list[str]) -> Path:
+    path.write_text("\n".join([header, *lines]) + "\n", encoding="utf-8")
+    return path
+
+
+def classes(folder: Path, count: int = 300) -> dict[str, Path]:
+    return {
+        split: write_table(
+            folder / f"{split}.tsv",
+            "sentence\tlabel",
+            [f"{text}\t{('bad', 'good')[label]}" for text, _, label in sentences(size, seed)],
+        )
+        for seed, (split, size) in enumerate({"train": count, "dev": 60, "test": 60}.items())
+    }
+
+
+def metrics(run: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+
+
+def test_classify_learns_and_its_folder_is_whole(model: Path, tmp_path: Path) -> None:
+    figures = finetune("classify", model, **classes(tmp_path), out=tmp_path / "run", settings=QUICK)
+    assert figures["dev"]["accuracy"] > 0.95
+    assert figures["test"]["accuracy"] > 0.9
+    assert figures["labels"] == ["bad", "good"]
+    for name in (
+        "config.toml",
+        "manifest.json",
+        "result.json",
+        "report.html",
+        "model/README.md",
+        "model/tokenizer.json",
+    ):
+        assert (tmp_path / "run" / name).is_file(), name
+    assert json.loads((tmp_path / "run" / "result.json").read_text()) == figures
+    lines = metrics(tmp_path / "run")
+    assert {"step", "tokens", "seconds", "loss", "classify_loss", "learning_rate", "tokens_per_second", "mfu"} <= set(
+        lines[0]
+    )
+    assert len([line for line in lines if "valid" in line]) == 6
+    assert evaluate("classify", tmp_path / "run" / "model", tmp_path / "test.tsv") == figures["test"]
+    with pytest.raises(UsageError, match="was trained to classify, not to tag"):
+        evaluate("tag", tmp_path / "run" / "model", tmp_path / "test.tsv")
+    report = (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
+    assert "true class (rows) and answer (columns)" in report
+    texts = [text for text, _, _ in sentences(60, 1)]
+    answers = predict(tmp_path / "run" / "model", texts, output=tmp_path / "answers.jsonl")
+    ask = transformers.pipeline("text-classification", model=str(tmp_path / "run" / "model"), device="cpu")
+    for ours, theirs in zip(answers, ask(texts), strict=True):
+        assert ours["label"] == theirs["label"]
+        assert ours["probability"] == pytest.approx(theirs["score"], abs=1e-5)
+
+
+def test_pairs_need_both_texts(model: Path, tmp_path: Path) -> None:
+    """The second text alone says which class it is."""
+    lines = {}
+    for seed, (split, size) in enumerate({"train": 400, "dev": 60}.items()):
+        lines[split] = write_table(
+            tmp_path / f"{split}.csv",
+            "sentence1,sentence2,label",
+            [f"the {thing},{text},{label}" for text, thing, label in sentences(size, seed)],
+        )
+    figures = finetune("classify", model, **lines, out=tmp_path / "run", settings=QUICK)
+    assert figures["dev"]["accuracy"] > 0.9
+    (tmp_path / "pairs.txt").write_text("the film was fine\tthe film was fine\n")
+    answers = predict(tmp_path / "run" / "model", input=tmp_path / "pairs.txt", output=tmp_path / "answers.jsonl")
+    assert set(answers[0]) == {"first", "second", "label", "probability", "probabilities"}
+
+
+def test_regress_learns(model: Path, tmp_path: Path) -> None:
+    files = {
+        split: write_table(
+            tmp_path / f"{split}.tsv",
+            "sentence\tscore",
+            [f"{text}\t{2 + label + text.count('indeed') / 5}" for text, _, label in sentences(size, seed)],
+        )
+        for seed, (split, size) in enumerate({"train": 300, "dev": 60}.items())
+    }
+    figures = finetune("regress", model, **files, out=tmp_path / "run", settings={**QUICK, "schedule": {"epochs": 8}})
+    assert figures["dev"]["correlation"] > 0.9
+    theirs = transformers.AutoModelForSequenceClassification.from_pretrained(tmp_path / "run" / "model")
+    words = transformers.AutoTokenizer.from_pretrained(tmp_path / "run" / "model")
+    answer = predict(tmp_path / "run" / "model", ["the film was fine"], output=tmp_path / "a.jsonl")[0]
+    with torch.inference_mode():
+        expected = float(theirs(**words("the film was fine", return_tensors="pt")).logits)
+    assert answer["score"] == pytest.approx(expected, abs=1e-5)
+    assert theirs.config.problem_type == "regression"
+
+
+def test_tag_learns(model: Path, tmp_path: Path) -> None:
+    files = {}
+    for seed, (split, size) in enumerate({"train": 300, "dev": 50}.items()):
+        files[split] = tmp_path / f"{split}.conll"
+        files[split].write_text(tagged(size, seed), encoding="utf-8")
+    figures = finetune("tag", model, **files, out=tmp_path / "run", settings=QUICK)
+    assert figures["dev"]["f1"] > 0.95
+    assert figures["labels"] == ["O", "B-LOC", "I-LOC", "B-PER", "I-PER"]
+    text = "Carl Dorn lives in New Delhi."
+    answers = predict(tmp_path / "run" / "model", [text, ""], output=tmp_path / "answers.jsonl")
+    found = [(one["type"], text[one["start"] : one["end"]], one["text"]) for one in answers[0]["entities"]]
+    assert found == [("PER", "Carl Dorn", "Carl Dorn"), ("LOC", "New Delhi", "New Delhi")]
+    assert "entities by type" in (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
+
+
+def test_the_same_seed_gives_the_same_model_and_seeds_have_a_spread(model: Path, tmp_path: Path) -> None:
+    files, settings = classes(tmp_path, 64), {**QUICK, "schedule": {"epochs": 1}, "optimizer": {"learning_rate": 2e-4}}
+    once = finetune("classify", model, **files, out=tmp_path / "one", settings=settings)
+    both = finetune("classify", model, **files, out=tmp_path / "two", seeds=2, settings=settings)
+    assert both["seeds"][0]["dev"] == once["dev"]
+    assert both["seeds"][0]["dev"]["loss"] != both["seeds"][1]["dev"]["loss"]
+    assert both["spread"]["dev"]["loss"] > 0
+    assert (tmp_path / "two" / "seeds" / "1" / "metrics.jsonl").is_file()
+    assert metrics(tmp_path / "two") == metrics(tmp_path / "two" / "seeds" / str(both["seed"]))
+
+
+def test_frozen_blocks_stay_and_patience_ends(model: Path, tmp_path: Path) -> None:
+    settings = {**QUICK, "schedule": {"epochs": 30}, "watch": {"patience": 2}}
+    settings["transfer"] = {"freeze": 1, "layer_decay": 0.5}
+    figures = finetune("classify", model, **classes(tmp_path, 100), out=tmp_path / "run", settings=settings)
+    assert figures["epochs"] < 30
+    before = transformers.AutoModel.from_pretrained(model).state_dict()
+    after = transformers.AutoModel.from_pretrained(tmp_path / "run" / "model").state_dict()
+    changed = {name for name, weights in before.items() if name in after and not torch.equal(weights, after[name])}
+    first, second = (
+        ("layer.0.", "layer.1.") if "encoder.layer.0.output.dense.weight" in before else ("layers.0.", "layers.1.")
+    )
+    assert not any(first in name or "embeddings" in name for name in changed)
+    assert any(second in name for name in changed)
+
+
+@pytest.mark.parametrize(
+    ("split", "text", "message"),
+    [
+        ("dev", "sentence\tlabel\nfine\tgreat\n", r"dev.tsv row 1 .* has the label 'great', which no training example"),
+        ("train", "sentence\tlabel\nfine\tgood\n\t bad\nx\tbad\n", "has 1 rows where sentence is empty"),
+        ("dev", "text\tlabel\nfine\tgood\n", "has no column 'sentence', which the training file has"),
+        ("train", "sentence\tlabel\nfine\tgood\npoor\tgood\n", "every row of .* has the label 'good'"),
+        ("train", "label\tsentence\na long text\tgood\nanother text\tgood\nthird one\tbad\n", "columns swapped"),
+    ],
+)
+def test_bad_tables_are_one_sentence(model: Path, tmp_path: Path, split: str, text: str, message: str) -> None:
+    files = classes(tmp_path, 20)
+    files[split].write_text(text, encoding="utf-8")
+    with pytest.raises(CorpusError, match=message):
+        finetune("classify", model, **files, out=tmp_path / "run", settings=QUICK)
+    assert not (tmp_path / "run").exists()
+
+
+def test_scores_that_are_no_numbers(model: Path, tmp_path: Path) -> None:
+    file = write_table(tmp_path / "a.tsv", "score\tsentence", ["fine\t1.0", "poor\t2.0"])
+    with pytest.raises(CorpusError, match=r"row 1 .* has 'fine' for score, which is no number; are text and score"):
+        finetune("regress", model, file, file, tmp_path / "run", settings=QUICK)
+
+
+def test_calls_that_do_not_fit(model: Path, tmp_path: Path) -> None:
+    files = classes(tmp_path, 20)
+    with pytest.raises(UsageError, match="there is no task 'sort'; the tasks are classify"):
+        finetune("sort", model, **files, out=tmp_path / "run")
+    with pytest.raises(ConfigError, match=r"watch.metric: classify has no figure 'pearson'"):
+        finetune("classify", model, **files, out=tmp_path / "run", settings={"watch": {"metric": "pearson"}})
+    with pytest.raises(ConfigError, match=r"did you mean schedule\.epochs"):
+        finetune("classify", model, **files, out=tmp_path / "run", settings={"schedule": {"epoch": 1}})
+    with pytest.raises(ConfigError, match="has 2 blocks, not 3 to freeze"):
+        finetune("classify", model, **files, out=tmp_path / "run", settings={"transfer": {"freeze": 3}})
+    (tmp_path / "taken").mkdir()
+    (tmp_path / "taken" / "file").write_text("")
+    with pytest.raises(OutputExistsError):
+        finetune("classify", model, **files, out=tmp_path / "taken")
+
+
+def test_at_the_terminal(
+    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = classes(tmp_path, 40)
+    words = ["finetune", "classify", "--model", str(model), "--train", str(files["train"]), "--dev", str(files["dev"])]
+    call = [*words, "--out", str(tmp_path / "run"), "--epochs", "1", "--optimizer.weight-decay", "0.1"]
+    assert main(call) == 0
+    assert "accuracy" in capsys.readouterr().out
+    assert main(["predict", "--model", str(tmp_path / "run" / "model"), "the film was fine", "a poor book"]) == 0
+    assert "label" in capsys.readouterr().out
+    monkeypatch.setattr("sys.stdin", io.StringIO("the film was fine\n\na poor book\n"))
+    asked = [
+        "predict",
+        "--model",
+        str(tmp_path / "run" / "model"),
+        "--input",
+        "-",
+        "--output",
+        str(tmp_path / "a.jsonl"),
+    ]
+    assert main(asked) == 0
+    assert len((tmp_path / "a.jsonl").read_text().splitlines()) == 2
+    assert main(call) == 1
+    assert "already exists" in capsys.readouterr().err
+    assert main(["predict", "--model", str(tmp_path / "run" / "model")]) == 2
+    assert main(["finetune", "--help"]) == 0
+    assert "bertwright finetune classify --model" in capsys.readouterr().out

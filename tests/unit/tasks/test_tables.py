@@ -1,0 +1,112 @@
+"""Reading labelled tables: separators, headers, formats and columns told apart, and one clear sentence where not."""
+
+from __future__ import annotations
+
+import gzip
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet
+import pytest
+
+from bertwright.errors import CorpusError, UsageError
+from bertwright.tasks.columns import KNOWN, LABELS, SCORES, Columns, ColumnsConfig, find_columns
+from bertwright.tasks.tables import Table, read_table
+
+ROWS = [("a good film", "1"), ("a bad, long film", "0"), ("fine", "1"), ("poor", "0"), ("great", "1")]
+
+
+def written(path: Path, text: str) -> Path:
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def read(path: Path) -> dict[str, list[str]]:
+    return read_table(path, names=KNOWN).columns
+
+
+def test_a_quotation_mark_is_itself_between_tabs_and_encloses_between_commas(tmp_path: Path) -> None:
+    tabs = written(tmp_path / "a.tsv", 'sentence\tlabel\n"so\t1\nhe said "no" twice\t0\n')
+    assert read(tabs) == {"sentence": ['"so', 'he said "no" twice'], "label": ["1", "0"]}
+    commas = written(tmp_path / "a.csv", 'text,label\n"one, two\nthree",1\n"he said ""no""",0\n')
+    assert read(commas) == {"text": ["one, two\nthree", 'he said "no"'], "label": ["1", "0"]}
+
+
+@pytest.mark.parametrize("separator", ["\t", ";", "|"])
+def test_the_separator_is_told_whatever_the_suffix(tmp_path: Path, separator: str) -> None:
+    lines = "".join(f"{text}{separator}{label}\n" for text, label in [("sentence", "label"), *ROWS])
+    assert read(written(tmp_path / "a.csv", lines))["label"] == ["1", "0", "1", "0", "1"]
+
+
+@pytest.mark.parametrize(
+    ("first", "header"),
+    [("sentence\tlabel", True), ("whatever\tgood or bad", True), ("a film again\t1", False), ("satz\t2", False)],
+)
+def test_the_header_is_told_by_names_or_by_what_stands_below(tmp_path: Path, first: str, header: bool) -> None:
+    lines = first + "\n" + "".join(f"{text}\t{label}\n" for text, label in ROWS)
+    columns = read(written(tmp_path / "a.tsv", lines))
+    assert len(columns) == 2
+    assert list(columns) == (first.split("\t") if header else ["1", "2"])
+
+
+def test_every_format_gives_the_same_columns(tmp_path: Path) -> None:
+    expected = {"text": [text for text, _ in ROWS], "label": [label for _, label in ROWS]}
+    lines = "".join(f'{{"text": "{text}", "label": {label}}}\n' for text, label in ROWS)
+    assert read(written(tmp_path / "a.jsonl", lines)) == expected
+    (tmp_path / "b.jsonl.gz").write_bytes(gzip.compress(lines.encode()))
+    assert read(tmp_path / "b.jsonl.gz") == expected
+    pa.parquet.write_table(pa.table({"text": expected["text"], "label": [1, 0, 1, 0, 1]}), tmp_path / "a.parquet")
+    assert read(tmp_path / "a.parquet") == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("a.tsv", "sentence\tlabel\na\t1\nb\t0\tc\n", r"line 3 has 3 cells where 2 were expected \(separator: tab\)"),
+        ("a.tsv", "sentence\nonly texts\n", "has one column only"),
+        ("a.tsv", "", "is empty"),
+        ("a.tsv", "sentence\tlabel\n", "holds no rows"),
+        ("a.jsonl", '{"text": "a"\n', "not one JSON object a line"),
+        ("a.parquet", "no", "not a whole Parquet file"),
+        ("a.docx", "no", "of no format that can be read"),
+    ],
+)
+def test_what_is_no_table_is_said(tmp_path: Path, name: str, text: str, message: str) -> None:
+    with pytest.raises(CorpusError, match=message):
+        read(written(tmp_path / name, text))
+    with pytest.raises(CorpusError, match="there is no file"):
+        read(tmp_path / "nowhere.tsv")
+
+
+def table(*names: str, rows: int = 6) -> Table:
+    return Table(
+        Path("t.tsv"), {name: [f"{name} {row % 2 if 'l' in name else row}" for row in range(rows)] for name in names}
+    )
+
+
+@pytest.mark.parametrize(
+    ("names", "told", "targets", "expected"),
+    [
+        (("sentence", "label"), {}, LABELS, ("sentence", None, "label")),
+        (("id", "premise", "hypothesis", "label", "task"), {}, LABELS, ("premise", "hypothesis", "label")),
+        (("label", "title", "text"), {}, LABELS, ("text", None, "label")),
+        (("question", "label", "fine_label"), {}, LABELS, ("question", None, "label")),
+        (("question", "label", "fine_label"), {"label": "fine_label"}, LABELS, ("question", None, "fine_label")),
+        (("label", "title", "text"), {"text": "title", "pair": "text"}, LABELS, ("title", "text", "label")),
+        (("Sentence1", "Sentence2", "Score"), {}, SCORES, ("Sentence1", "Sentence2", "Score")),
+        (("what was written", "el"), {}, LABELS, ("what was written", None, "el")),
+    ],
+)
+def test_columns_are_found(
+    names: tuple[str, ...], told: dict[str, str], targets: tuple[str, ...], expected: tuple[str, str | None, str]
+) -> None:
+    assert find_columns(table(*names), ColumnsConfig(**told), targets=targets) == Columns(*expected)
+
+
+def test_columns_that_are_not_there_or_the_same_are_refused() -> None:
+    with pytest.raises(UsageError, match=r"has no column 'review'; its columns are sentence, label"):
+        find_columns(table("sentence", "label"), ColumnsConfig(text="review"), targets=LABELS)
+    with pytest.raises(UsageError, match="must be different columns"):
+        find_columns(table("sentence", "label"), ColumnsConfig(text="label", label="label"), targets=LABELS)
+    with pytest.raises(CorpusError, match="cannot tell which column"):
+        find_columns(table("one", "two"), ColumnsConfig(), targets=LABELS)

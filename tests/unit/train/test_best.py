@@ -1,0 +1,34 @@
+"""The best evaluation is kept, and waiting for a better one ends."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from bertwright.train.listeners.best import BestListener
+from bertwright.train.loop import Position, StepReport
+
+
+def evaluated(step: int, **valid: float) -> StepReport:
+    notes = {"valid": valid} if valid else {}
+    return StepReport(Position(step=step), 0.5, 0, 1.0, last=False, notes=notes)
+
+
+def test_the_weights_of_the_best_evaluation_come_back() -> None:
+    model = nn.Linear(2, 1)
+    listener = BestListener(model, "f1", patience=2)
+    for step, value in enumerate((0.1, 0.7, 0.7, None, 0.2), start=1):
+        nn.init.constant_(model.weight, float(step))
+        listener(evaluated(step) if value is None else evaluated(step, f1=value, loss=1.0))
+        assert listener.exhausted == (step == 5)
+    assert (listener.step, listener.figures["f1"]) == (2, 0.7)
+    listener.restore()
+    assert torch.equal(model.weight, torch.full((1, 2), 2.0))
+
+
+def test_smaller_can_be_better() -> None:
+    listener = BestListener(nn.Linear(1, 1), "loss", sign=-1)
+    for step, value in enumerate((2.0, 1.0, 3.0)):
+        listener(evaluated(step, loss=value))
+    assert listener.step == 1
+    assert not listener.exhausted
