@@ -44,6 +44,11 @@ class BertForPreTraining(Encoder):
         last: Tensor = self.blocks[-1](hidden, sight, at)
         return last
 
+    @property
+    def word_embeddings(self) -> nn.Embedding:
+        """The embeddings of the vocabulary."""
+        return self.embeddings.words
+
     def mlm_logits(self, hidden: Tensor) -> Tensor:
         """Return logits [..., V] of the vocabulary from hidden states [..., H]."""
         logits: Tensor = self.mlm_head(hidden, self.embeddings.words.weight)

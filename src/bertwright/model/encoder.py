@@ -31,6 +31,11 @@ class Encoder(nn.Module, ABC):
     judges_pairs = False
     """Whether there is a next-sentence head; it reads the first token of a row."""
 
+    @property
+    @abstractmethod
+    def word_embeddings(self) -> nn.Embedding:
+        """The embeddings of the vocabulary, which the MLM head scores with."""
+
     @abstractmethod
     def encode(
         self,

@@ -118,6 +118,11 @@ class ModernForMaskedLM(Encoder):
         normalised: Tensor = self.norm(hidden)
         return normalised
 
+    @property
+    def word_embeddings(self) -> nn.Embedding:
+        """The embeddings of the vocabulary."""
+        return self.embeddings.words
+
     def mlm_logits(self, hidden: Tensor) -> Tensor:
         """Return logits [..., V] of the vocabulary from hidden states [..., H]."""
         logits: Tensor = self.mlm_head(hidden, self.embeddings.words.weight)

@@ -53,7 +53,7 @@ def pretrain(
     config = resume_settings(out, settings or {}) if resume else resolve(recipe, settings or {})
     if not resume:
         refuse_existing(out, instead="give another --out, or --resume to go on with the run in it")
-    parts = build(data, config)
+    parts = build(data, config, fresh=not resume)
     position = resumed(out, parts) if resume else Position(drawn=[0] * len(config.schedule.phases))
     require_space(out, disk_needed(parts), what="this run")
     write_toml(out / "config.toml", config)
