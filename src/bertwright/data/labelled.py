@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -45,6 +46,14 @@ class LabelledRows:
         """Return N."""
         return len(self.lengths)
 
+    @cached_property
+    def _begins(self) -> np.ndarray:
+        return np.asarray(np.cumsum(self.lengths) - self.lengths)
+
+    @cached_property
+    def _asked_begins(self) -> np.ndarray:
+        return np.asarray(np.cumsum(self.asked_counts) - self.asked_counts)
+
     def batch(self, places: np.ndarray) -> LabelledBatch:
         """Return the rows at `places` [B], padded to the longest of them."""
         lengths, first_lengths = self.lengths[places], self.first_lengths[places]
@@ -52,9 +61,10 @@ class LabelledRows:
         here = columns < lengths[:, None]
         counts = self.asked_counts[places]
         slots = np.arange(int(counts.max()))[None, :] < counts[:, None]
-        asked_at = _flat_places(self.asked_counts, places)
+        tokens_at = _flat_places(self._begins, lengths, places)
+        asked_at = _flat_places(self._asked_begins, counts, places)
         return LabelledBatch(
-            input_ids=_padded(self.ids[_flat_places(self.lengths, places)].astype(np.int64), here, fill=self.pad),
+            input_ids=_padded(self.ids[tokens_at].astype(np.int64), here, fill=self.pad),
             token_type_ids=torch.from_numpy(((columns >= first_lengths[:, None]) & here).astype(np.int64)),
             attention_mask=torch.from_numpy(here),
             asked=_padded(self.asked[asked_at], slots, fill=0),
@@ -62,12 +72,10 @@ class LabelledRows:
         )
 
 
-def _flat_places(counts: np.ndarray, places: np.ndarray) -> np.ndarray:
-    """Return where the values of the rows at `places` stand in a flat array of rows of `counts` values."""
-    taken = counts[places]
-    begins = (np.cumsum(counts) - counts)[places]
+def _flat_places(begins: np.ndarray, taken: np.ndarray, places: np.ndarray) -> np.ndarray:
+    """Return where the values of the rows at `places` stand in a flat array: `taken` [B] of them, from `begins` [N]."""
     within = np.arange(int(taken.sum())) - np.repeat(np.cumsum(taken) - taken, taken)
-    flat: np.ndarray = np.repeat(begins, taken) + within
+    flat: np.ndarray = np.repeat(begins[places], taken) + within
     return flat
 
 

@@ -54,7 +54,8 @@ def bench_step(
     over = dict(settings or {})
     first = resolve(recipe, over).schedule.phases[0]
     phases = [{"length": first.length, "rows": first.rows, "share": 1.0}]
-    parts = build(Path(data), resolve(recipe, {**over, "schedule": {"steps": steps + SKIPPED, "phases": phases}}))
+    timed = resolve(recipe, {**over, "schedule": {"steps": steps + SKIPPED, "phases": phases}})
+    parts = build(Path(data), timed, fresh=False)
     config = parts.config
     note(f"{config.size}, {first.rows} rows of {first.length}, {parts.precision}; compiling")
     began = time.perf_counter()

@@ -152,7 +152,7 @@ def tune_batches(parts: TuneParts, seed: int) -> tuple[PhaseSource, ScheduleConf
         warmup=config.schedule.warmup,
         phases=(Phase(length=longest, rows=config.batches.rows, share=1.0),),
     )
-    draw = DrawnAhead(source.draw) if parts.device.type == "cuda" else source.draw
+    draw = DrawnAhead(lambda t: source.draw(t).pinned()) if parts.device.type == "cuda" else source.draw
     return PhaseSource(draw=draw, rows_per_epoch=len(rows), flops=flops), schedule
 
 

@@ -75,7 +75,7 @@ class Parts:
 def build(data: Path, config: PretrainConfig, *, fresh: bool = True) -> Parts:
     """Build every part of a run; raises DataError or ConfigError with the reason where they do not fit together.
 
-    Weights that will be loaded need no start: not `fresh`, the corpus is not read for one.
+    Weights that will be loaded, or only timed, need no start: not `fresh`, the corpus is not read for one.
     """
     manifest, tokenizer = open_data(data)
     shape = config.model.shape(

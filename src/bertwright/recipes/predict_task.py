@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from bertwright.errors import UsageError
 from bertwright.evaluate.scoring import score_rows
 from bertwright.export.fine_tuned import FineTunedFolder, read_fine_tuned
@@ -40,12 +42,10 @@ def answer_task(folder: Path, questions: Sequence[tuple[str, ...]]) -> list[dict
     """
     if len({len(question) for question in questions}) > 1:
         raise UsageError("some lines are single texts and some are pairs; ask one kind at a time")
-    opened, device = read_fine_tuned(folder), pick_device()
+    opened = read_fine_tuned(folder)
     task = task_of(opened)
     examples = task.ask(questions)
-    encoder = TextEncoder(load_tokenizer(folder), max_length=opened.model.encoder.config.max_positions)
-    logits = score_rows(opened.model.to(device), task.encode(examples, encoder), device=device)
-    return task.answers(logits, examples)
+    return task.answers(_logits(folder, opened, task, examples), examples)
 
 
 def evaluate_task(kind: str, folder: Path, file: Path, columns: ColumnsConfig) -> dict[str, float]:
@@ -53,19 +53,24 @@ def evaluate_task(kind: str, folder: Path, file: Path, columns: ColumnsConfig) -
 
     Raises UsageError where the model was trained for another task than `kind`, and InputError as `finetune` does.
     """
-    opened, device = read_fine_tuned(folder), pick_device()
+    opened = read_fine_tuned(folder)
     task = task_of(opened)
     if task.name != kind:
         raise UsageError(f"{folder} was trained to {task.name}, not to {kind}; evaluate {task.name} instead")
     task = task.looking_at(file, columns)
     examples = task.read(file)
-    encoder = TextEncoder(load_tokenizer(folder), max_length=opened.model.encoder.config.max_positions)
-    logits = score_rows(opened.model.to(device), task.encode(examples, encoder), device=device)
-    judged = task.judge(logits, examples)
+    judged = task.judge(_logits(folder, opened, task, examples), examples)
     print_facts(f"{folder} on {file}", {name.replace("_", " "): f"{v:.4f}" for name, v in judged.figures.items()})
     if judged.grid is not None:
         print_table(judged.grid.title, judged.grid.header, judged.grid.rows)
     return judged.figures
+
+
+def _logits(folder: Path, opened: FineTunedFolder, task: Task[Any], examples: Any) -> np.ndarray:
+    """Return the logits [Q, outputs] of everything that is asked in `examples`, in float32."""
+    device = pick_device()
+    encoder = TextEncoder(load_tokenizer(folder), max_length=opened.model.encoder.config.max_positions)
+    return score_rows(opened.model.to(device), task.encode(examples, encoder), device=device)
 
 
 def print_task_answers(answers: Sequence[dict[str, Any]]) -> None:
