@@ -69,6 +69,13 @@ class SpanConfig(Section):
     """Share of the run in which the learning rate rises."""
 
 
+class EngineConfig(Section):
+    """How steps are computed."""
+
+    compile: bool | None = None
+    """Whether steps run compiled; where not given, if the run is long enough to win back the time that takes."""
+
+
 class FinetuneConfig(Section):
     """Everything a fine-tuning run is made of, resolved."""
 
@@ -80,6 +87,7 @@ class FinetuneConfig(Section):
     """auto (bf16 where the hardware multiplies it), bf16 or fp32; a finished model is always judged in fp32."""
     columns: ColumnsConfig = ColumnsConfig()
     batches: BatchConfig = BatchConfig()
+    engine: EngineConfig = EngineConfig()
     schedule: SpanConfig = SpanConfig()
     optimizer: OptimizerConfig = OptimizerConfig()
     transfer: TransferConfig = TransferConfig()
