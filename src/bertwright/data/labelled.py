@@ -120,9 +120,7 @@ def cut_batches(places: np.ndarray, lengths: np.ndarray, *, rows: int, tokens: i
     return batches
 
 
-def in_order_of_length(
-    rows: EncodedRows[B_co], *, batch_rows: int, tokens: int
-) -> Iterator[tuple[np.ndarray, B_co]]:
+def in_order_of_length(rows: EncodedRows[B_co], *, batch_rows: int, tokens: int) -> Iterator[tuple[np.ndarray, B_co]]:
     """Yield every row once as (places [B], batch), longest first: if memory does not do, that shows at once."""
     order = np.argsort(rows.lengths, kind="stable")
     for places in cut_batches(order, rows.lengths, rows=batch_rows, tokens=tokens):

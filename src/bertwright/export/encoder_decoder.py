@@ -51,7 +51,7 @@ LOST = "it may be cut short: copy or download it again"
 
 @dataclass(frozen=True)
 class TranslationFolder:
-    """What a folder of an encoder-decoder holds: the model, in evaluation mode, its tokenizer and its way of writing."""
+    """What a folder of an encoder-decoder holds: the model in evaluation mode, its tokenizer, how it writes."""
 
     model: EncoderDecoder
     tokenizer: Tokenizer

@@ -110,13 +110,14 @@ class Decoder(nn.Module):
         hidden = self.embeddings(ids, torch.zeros_like(ids))
         for block, keys, values in zip(self._blocks(), memory.keys, memory.values, strict=True):
             hidden = block(hidden, block.attention(hidden, sight), keys, values, memory.bias)
-        return hidden
+        last: Tensor = hidden
+        return last
 
     def next_logits(self, ids: Tensor, place: int, past: list[Past], memory: Memory) -> Tensor:
         """Return logits [N, K, V] of what follows `ids` [N, K], which stand at `place` in K texts about each source.
 
-        `past` holds what was written before, a row for each of the N x K texts, and is carried on; pass an empty list at
-        the beginning. All K texts about a source look at one memory of it.
+        `past` holds what was written before, a row for each of the N x K texts, and is carried on; pass an empty list
+        at the beginning. All K texts about a source look at one memory of it.
         """
         sources, texts = ids.shape
         flat = ids.reshape(-1, 1)

@@ -81,6 +81,13 @@ def start_from(decoder: Decoder, model: Encoder) -> None:
             block.load_state_dict(model.blocks[source].state_dict(), strict=False)
 
 
+def freeze_encoder(model: EncoderDecoder, blocks: int) -> None:
+    """Keep the embeddings and the first `blocks` blocks of the encoder as they are; 0 freezes nothing."""
+    parts = [model.encoder.get_submodule("embeddings")] if blocks else []
+    for part in [*parts, *(model.encoder.get_submodule(f"blocks.{index}") for index in range(blocks))]:
+        part.requires_grad_(False)
+
+
 def evenly_spaced(whole: int, chosen: int) -> list[int]:
     """Return `chosen` of `whole` blocks, evenly spaced, the last among them; more than there are begin anew.
 

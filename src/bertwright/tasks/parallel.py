@@ -53,7 +53,7 @@ def read_parallel(given: Path, sides: SidesConfig) -> Parallel:
     lines, and UsageError where nothing says which side is which.
     """
     files = parallel_files(given, sides)
-    first, second = _columns(files[0], sides) if len(files) == 1 else (_lines(files[0]), _lines(files[1]))
+    first, second = _columns(files[0], sides) if len(files) == 1 else (read_lines(files[0]), read_lines(files[1]))
     if len(first) != len(second):
         raise CorpusError(
             f"{files[0]} has {len(first):,} lines and {files[1]} {len(second):,}: line n of one should be the "
@@ -69,7 +69,7 @@ def read_parallel(given: Path, sides: SidesConfig) -> Parallel:
 
 
 def parallel_files(given: Path, sides: SidesConfig) -> list[Path]:
-    """Return the source and the target file of what a call names, or the one table; raises UsageError or CorpusError."""
+    """Return the source and the target file of what a call names, or one table; raises UsageError or CorpusError."""
     names = str(given).split(BETWEEN)
     if given.is_file():
         if format_of(given) not in TABLES:
@@ -98,7 +98,7 @@ def _which(given: Path) -> str:
     )
 
 
-def _lines(file: Path) -> list[str]:
+def read_lines(file: Path) -> list[str]:
     """Return the lines of a text file (also .gz or .zst); only a line feed ends one, whatever else Unicode has."""
     data = b"".join(block.data for block in read_blocks(file))
     fault = fault_in(data)

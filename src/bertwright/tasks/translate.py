@@ -43,7 +43,7 @@ class Translate:
     changing: ClassVar[bool] = False
 
     tokenizer: Tokenizer
-    sides: SidesConfig = SidesConfig()
+    sides: SidesConfig
     smoothing: float = 0.1
 
     @property
@@ -95,11 +95,14 @@ class Translate:
         written = [ids.tolist()[1:-1] for ids in np.split(rows.target_ids, ends[:-1])]
         return score_texts(self.texts(written), examples.second, lowercase=self.lowercase).bleu
 
-    def judge(self, said: Sequence[str], examples: Parallel, *, loss: float, mistakes: int = 0) -> Judgement:
-        """Return BLEU and chrF of translations (percent), scores by length, and the worst by chrF of the sentence."""
+    def judge(self, said: Sequence[str], examples: Parallel, *, loss: float, mistakes: int | None = None) -> Judgement:
+        """Return BLEU and chrF of translations, in percent, and the loss.
+
+        With a number of `mistakes` also the scores by length of the source, and the worst by chrF of the sentence.
+        """
         scores = score_texts(said, examples.second, lowercase=self.lowercase)
         figures = {"bleu": scores.bleu, "chrf": scores.chrf, "loss": loss}
-        if not mistakes:
+        if mistakes is None:
             return Judgement(figures)
         each = chrf_of_each(said, examples.second, lowercase=self.lowercase)
         return Judgement(
