@@ -56,13 +56,24 @@ class EmbedConfig(Section):
 
 @dataclass(frozen=True)
 class Embed:
-    """The objective: marks the vectors of a batch."""
+    """What the vectors of a batch are marked by, and what models are judged by.
+
+    kind      what the training file holds
+    metrics   the figures of the dev file, which may hold something else
+    """
 
     name: ClassVar[str] = "embed"
+    labels: ClassVar[tuple[str, ...]] = ()
     changing: ClassVar[bool] = False
     kind: Kind
+    metrics: tuple[str, ...]
     temperature: float
     symmetric: bool
+
+    @property
+    def metric(self) -> str:
+        """The figure the best checkpoint is chosen by, where no other is asked for."""
+        return self.metrics[0]
 
     def corrupt(self, batch: SentenceBatch, generator: torch.Generator, progress: float = 1.0) -> SentenceBatch:
         """Hide nothing."""
