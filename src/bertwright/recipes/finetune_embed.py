@@ -14,7 +14,9 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
+from pydantic import Field
 
+from bertwright.config import compose
 from bertwright.data.ahead import DrawnAhead
 from bertwright.data.labelled import LabelledSource
 from bertwright.data.sentences import SentenceRows
@@ -28,9 +30,9 @@ from bertwright.model.config import ModelConfig, training_flops
 from bertwright.model.dropout import Dropout
 from bertwright.model.fine_tuned import depths, freeze
 from bertwright.model.sentence import SentenceEncoder
-from bertwright.recipes.finetune_settings import FinetuneConfig
+from bertwright.recipes.finetune_settings import BatchConfig, FinetuneConfig
 from bertwright.tasks.columns import ColumnsConfig
-from bertwright.tasks.embed import FIGURES, Embed, judge_sentences
+from bertwright.tasks.embed import FIGURES, Embed, EmbedConfig, judge_sentences
 from bertwright.tasks.encode import TextEncoder
 from bertwright.tasks.sentences import Kind, Sentences, read_sentences
 from bertwright.tokenizer.load import Tokenizer, load_tokenizer
@@ -41,11 +43,28 @@ from bertwright.train.schedule import Phase, ScheduleConfig
 from bertwright.train.step import TrainStep, forward_loss_of
 from bertwright.types import TokenRows
 
-ROWS = 64
-"""Examples a step where not given: each is told from all others of it (Gao et al., 2021, use 64 for SimCSE)."""
 SIMCSE_DROPOUT = 0.1
 """Dropout of an encoder that has none, where it alone tells the two readings of a text apart (Gao et al., 2021)."""
 DEV_FILES = "pairs (two columns of texts that belong together) or pairs with a score"
+
+
+class SentenceBatchConfig(BatchConfig):
+    """How examples make a step."""
+
+    rows: int = Field(default=64, ge=1)
+    """Examples a step: each is told from all others of it (Gao et al., 2021, use 64 for SimCSE)."""
+
+
+class EmbedTuneConfig(FinetuneConfig):
+    """Everything a run that trains sentence vectors is made of, resolved."""
+
+    batches: SentenceBatchConfig = SentenceBatchConfig()
+    embed: EmbedConfig = EmbedConfig()
+
+
+def resolve_embed(settings: Mapping[str, Any]) -> EmbedTuneConfig:
+    """Return the defaults with `settings` laid over them; raises ConfigError."""
+    return compose(EmbedTuneConfig, {"task": Embed.name, **settings})
 
 
 @dataclass(frozen=True)
@@ -60,7 +79,7 @@ class SentenceSplit:
 class EmbedParts:
     """What all seeds of a run share."""
 
-    config: FinetuneConfig
+    config: EmbedTuneConfig
     folder: Path
     shape: ModelConfig
     reading: Reading
@@ -155,7 +174,7 @@ class EmbedParts:
         save_sentence_model(model, self.tokenizer.path.parent, out, max_length=length, card=card)
 
 
-def build_embed(config: FinetuneConfig, folder: Path, files: Mapping[str, Path]) -> EmbedParts:
+def build_embed(config: EmbedTuneConfig, folder: Path, files: Mapping[str, Path]) -> EmbedParts:
     """Read and encode the files of each split, "train" first; raises InputError with the reason where one is unfit."""
     tokenizer = load_tokenizer(folder)
     encoder, said = read_sentence_folder(folder)
@@ -164,8 +183,6 @@ def build_embed(config: FinetuneConfig, folder: Path, files: Mapping[str, Path])
     if own.normalize is not None:
         reading = replace(reading, normalize=own.normalize)
     examples = read_splits(config, files)
-    if "rows" not in config.batches.model_fields_set:
-        config = config.model_copy(update={"batches": config.batches.model_copy(update={"rows": ROWS})})
     config = config.fitted(width=shape.hidden_size, positions=said.max_length)
     texts = TextEncoder(tokenizer, max_length=config.batches.max_length)
     device = pick_device()
@@ -182,7 +199,7 @@ def build_embed(config: FinetuneConfig, folder: Path, files: Mapping[str, Path])
     )
 
 
-def read_splits(config: FinetuneConfig, files: Mapping[str, Path]) -> dict[str, Sentences]:
+def read_splits(config: EmbedTuneConfig, files: Mapping[str, Path]) -> dict[str, Sentences]:
     """Return the examples of each file: train as the objective says, dev and test as their own columns tell."""
     own, told = config.embed, config.columns
     wanted: Kind | None = None if own.objective == "auto" else own.objective

@@ -20,6 +20,7 @@ from bertwright.corpus.inputs import BLOCK_BYTES, Block, format_of, open_text, r
 from bertwright.corpus.layouts import fault_in
 from bertwright.errors import CorpusError, UsageError
 from bertwright.tasks.columns import SINGLES
+from bertwright.tasks.sentences import NAMES
 from bertwright.tasks.tables import tell_layout
 
 STDIN = Path("-")
@@ -120,7 +121,7 @@ def _delimited(path: Path, told: str | None) -> Iterator[list[str]]:
     start = next(read_blocks(path), None)
     if start is None:
         raise CorpusError(f"{path} is empty; give a file with texts")
-    separator, titles, header = tell_layout(start.data, {*SINGLES, told or ""}, path=path, one_column=True)
+    separator, titles, header = tell_layout(start.data, NAMES | {told or ""}, path=path, one_column=True)
     column = choose_column(dict.fromkeys(titles, True), told, path=path)
     try:
         with open_text(path) as opened:
