@@ -21,9 +21,11 @@ from bertwright.files import sha256_of
 from bertwright.log import print_facts
 from bertwright.objectives.combine import ObjectiveConfig, build_objective
 from bertwright.recipes.parts import EVALUATION_ROWS, fixed_examples
+from bertwright.recipes.predict_embed import evaluate_sentences
 from bertwright.recipes.predict_task import evaluate_task
-from bertwright.tasks.build import TASKS
+from bertwright.tasks.build import TASK_NAMES, TASKS
 from bertwright.tasks.columns import ColumnsConfig
+from bertwright.tasks.embed import Embed
 from bertwright.tokenizer.load import load_tokenizer
 from bertwright.train.precision import pick_device
 
@@ -49,11 +51,13 @@ def evaluate(
     "classify" it is a labelled file, all of it; `columns` are told as "text", "pair" and "label". Raises UsageError
     for another kind and DataError where model and data have different tokenizers.
     """
-    if kind not in KINDS and kind not in TASKS:
-        raise UsageError(f"nothing called {kind!r} can be evaluated; known: {', '.join((*KINDS, *TASKS))}")
+    if kind not in KINDS and kind not in TASK_NAMES:
+        raise UsageError(f"nothing called {kind!r} can be evaluated; known: {', '.join((*KINDS, *TASK_NAMES))}")
     model, data = Path(model), Path(data)
     if not model.is_dir():
         raise ModelError(f"there is no model folder {model}; give the folder `pretrain` wrote as RUN/model")
+    if kind == Embed.name:
+        return evaluate_sentences(model, data, compose(ColumnsConfig, columns or {}))
     if kind in TASKS:
         return evaluate_task(kind, model, data, compose(ColumnsConfig, columns or {}))
     if kind == "minimal-pairs":

@@ -6,39 +6,37 @@ that what the dev file holds, pairs or scores, says how a model is judged.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
-import torch
 from pydantic import Field
 
 from bertwright.config import compose
 from bertwright.data.ahead import DrawnAhead
 from bertwright.data.labelled import LabelledSource
-from bertwright.data.sentences import SentenceRows
-from bertwright.errors import CorpusError
+from bertwright.errors import ConfigError, CorpusError
 from bertwright.evaluate.judgement import Judgement
 from bertwright.evaluate.vectors import row_vectors
-from bertwright.export.sentence import Reading, read_sentence_folder, save_sentence_model
+from bertwright.export.sentence import Reading, is_sentence_folder, read_sentence_folder, save_sentence_model
 from bertwright.export.sentence_card import sentence_card
 from bertwright.log import note
-from bertwright.model.config import ModelConfig, training_flops
+from bertwright.model.config import training_flops
 from bertwright.model.dropout import Dropout
 from bertwright.model.fine_tuned import depths, freeze
 from bertwright.model.sentence import SentenceEncoder
 from bertwright.recipes.finetune_settings import BatchConfig, FinetuneConfig
+from bertwright.recipes.tuning import Split, Tuning
 from bertwright.tasks.columns import ColumnsConfig
 from bertwright.tasks.embed import FIGURES, Embed, EmbedConfig, judge_sentences
 from bertwright.tasks.encode import TextEncoder
 from bertwright.tasks.sentences import Kind, Sentences, read_sentences
-from bertwright.tokenizer.load import Tokenizer, load_tokenizer
+from bertwright.tokenizer.load import load_tokenizer
 from bertwright.train.loop import PhaseSource
 from bertwright.train.optim import build_optimizers
-from bertwright.train.precision import autocast, matmul_rate, pick_device, resolve_precision
+from bertwright.train.precision import matmul_rate, pick_device, resolve_precision
 from bertwright.train.schedule import Phase, ScheduleConfig
 from bertwright.train.step import TrainStep, forward_loss_of
 from bertwright.types import TokenRows
@@ -68,30 +66,17 @@ def resolve_embed(settings: Mapping[str, Any]) -> EmbedTuneConfig:
 
 
 @dataclass(frozen=True)
-class SentenceSplit:
-    """The examples of a file, and their rows."""
-
-    examples: Sentences
-    rows: SentenceRows
-
-
-@dataclass(frozen=True)
-class EmbedParts:
-    """What all seeds of a run share."""
+class EmbedParts(Tuning):
+    """The parts of a run for an encoder without a head."""
 
     config: EmbedTuneConfig
-    folder: Path
-    shape: ModelConfig
-    reading: Reading
-    tokenizer: Tokenizer
     task: Embed
-    splits: dict[str, SentenceSplit]
-    device: torch.device
-    precision: Literal["bf16", "fp32"]
+    reading: Reading
+    """How vectors are made of hidden states."""
 
-    def cast(self) -> AbstractContextManager[Any]:
-        """Return the context forward passes run in."""
-        return autocast(self.precision, self.device)
+    def facts(self) -> dict[str, Any]:
+        """Return what result.json says of sentence vectors alone."""
+        return {"objective": self.task.kind, "pooling": self.reading.pooling, "normalize": self.reading.normalize}
 
     def judge_along(self, model: SentenceEncoder) -> dict[str, float]:
         """Return the figures of a model on dev while it trains, in the precision it trains in."""
@@ -107,20 +92,20 @@ class EmbedParts:
 
     def fresh_model(self, seed: int) -> SentenceEncoder:
         """Return the encoder of the folder, as the settings say to treat it; nothing of it is drawn from `seed`."""
-        encoder, reading = read_sentence_folder(self.folder)
-        model = SentenceEncoder(encoder, pooling=reading.pooling, normalize=reading.normalize)
-        model.pooling, model.normalize = self.reading.pooling, self.reading.normalize
+        encoder, _ = read_sentence_folder(self.folder)
+        model = SentenceEncoder(encoder, pooling=self.reading.pooling, normalize=self.reading.normalize)
         freeze(model, self.config.transfer.freeze)
-        share = self.config.transfer.dropout
-        parts = [module for module in encoder.modules() if isinstance(module, Dropout)]
-        if share is None and self.task.kind == "texts" and not any(part.share for part in parts):
-            note(
-                f"{self.folder} has no dropout, which tells the two readings of a text apart: {SIMCSE_DROPOUT} is used"
-            )
-            share = SIMCSE_DROPOUT
-        for part in parts if share is not None else []:
-            part.share = share
+        self.set_dropout([part for part in encoder.modules() if isinstance(part, Dropout)])
         return model.to(self.device)
+
+    def set_dropout(self, parts: Sequence[Dropout]) -> None:
+        """Set the dropout asked for; where it alone tells two readings of a text apart, there must be some."""
+        share = self.config.transfer.dropout
+        if share is None and self.task.kind == "texts" and not any(part.share for part in parts):
+            note(f"{self.folder} has no dropout, which tells two readings of a text apart: {SIMCSE_DROPOUT} is used")
+            share = SIMCSE_DROPOUT
+        for part in parts:
+            part.share = part.share if share is None else share
 
     def step(self, model: SentenceEncoder, seed: int) -> TrainStep:
         """Return the training step of a model."""
@@ -179,9 +164,10 @@ def build_embed(config: EmbedTuneConfig, folder: Path, files: Mapping[str, Path]
     tokenizer = load_tokenizer(folder)
     encoder, said = read_sentence_folder(folder)
     shape, own = encoder.config, config.embed
-    reading = replace(said, pooling=own.pooling or said.pooling)
-    if own.normalize is not None:
-        reading = replace(reading, normalize=own.normalize)
+    if config.transfer.freeze >= shape.layers:
+        raise ConfigError(f"transfer.freeze: {folder} has {shape.layers} blocks, of which one must learn; freeze fewer")
+    usual = said.normalize if is_sentence_folder(folder) else True
+    normalize = usual if own.normalize is None else own.normalize
     examples = read_splits(config, files)
     config = config.fitted(width=shape.hidden_size, positions=said.max_length)
     texts = TextEncoder(tokenizer, max_length=config.batches.max_length)
@@ -190,10 +176,10 @@ def build_embed(config: EmbedTuneConfig, folder: Path, files: Mapping[str, Path]
         config=config,
         folder=folder,
         shape=shape,
-        reading=reading,
+        reading=replace(said, pooling=own.pooling or said.pooling, normalize=normalize),
         tokenizer=tokenizer,
         task=Embed(examples["train"].kind, FIGURES[examples["dev"].kind], own.temperature, own.symmetric),
-        splits={name: SentenceSplit(part, part.encode(texts)) for name, part in examples.items()},
+        splits={name: Split(part, part.encode(texts)) for name, part in examples.items()},
         device=device,
         precision=resolve_precision(config.precision, device),
     )

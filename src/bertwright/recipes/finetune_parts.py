@@ -2,63 +2,73 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
 
 from bertwright.data.ahead import DrawnAhead
-from bertwright.data.labelled import LabelledRows, LabelledSource
+from bertwright.data.labelled import LabelledSource
 from bertwright.errors import ConfigError
 from bertwright.evaluate.judgement import Judgement
 from bertwright.evaluate.scoring import score_rows
+from bertwright.export.fine_tuned import save_fine_tuned
 from bertwright.export.huggingface import read_model
+from bertwright.export.task_card import task_card
 from bertwright.log import note
-from bertwright.model.config import ModelConfig, training_flops
+from bertwright.model.config import training_flops
 from bertwright.model.dropout import Dropout
 from bertwright.model.fine_tuned import FineTuned, depths, freeze
 from bertwright.recipes.finetune_settings import FinetuneConfig
+from bertwright.recipes.tuning import Split, Tuning
 from bertwright.rng import key_of
 from bertwright.tasks.build import task_named
 from bertwright.tasks.contract import Task
 from bertwright.tasks.encode import TextEncoder
-from bertwright.tokenizer.load import Tokenizer, load_tokenizer
+from bertwright.tokenizer.load import load_tokenizer
 from bertwright.train.loop import PhaseSource
 from bertwright.train.optim import build_optimizers
-from bertwright.train.precision import autocast, matmul_rate, pick_device, resolve_precision
+from bertwright.train.precision import matmul_rate, pick_device, resolve_precision
 from bertwright.train.schedule import Phase, ScheduleConfig
 from bertwright.train.step import TrainStep, forward_loss_of
 from bertwright.types import TokenRows
 
 
 @dataclass(frozen=True)
-class Split:
-    """The examples of a file, and their rows."""
+class TuneParts(Tuning):
+    """The parts of a run for a head over the encoder."""
 
-    examples: Any
-    rows: LabelledRows
-
-
-@dataclass(frozen=True)
-class TuneParts:
-    """What all seeds of a fine-tuning run share."""
-
-    config: FinetuneConfig
-    folder: Path
-    shape: ModelConfig
-    tokenizer: Tokenizer
     task: Task[Any]
-    splits: dict[str, Split]
-    """By name: train, dev, and test where there is one."""
-    device: torch.device
-    precision: Literal["bf16", "fp32"]
 
-    def cast(self) -> AbstractContextManager[Any]:
-        """Return the context forward passes run in."""
-        return autocast(self.precision, self.device)
+    def fresh_model(self, seed: int) -> FineTuned:
+        """Return the pre-trained encoder with a new head."""
+        return fresh_model(self, seed)
+
+    def step(self, model: FineTuned, seed: int) -> TrainStep:
+        """Return the training step of a model."""
+        return tune_step(self, model, seed)
+
+    def batches(self, seed: int) -> tuple[PhaseSource, ScheduleConfig]:
+        """Return the batches of a seed, and their schedule."""
+        return tune_batches(self, seed)
+
+    def peak_flops(self) -> float:
+        """Return the measured rate of this machine."""
+        return tune_peak_flops(self)
+
+    def save(self, model: FineTuned, out: Path, *, name: str, figures: Mapping[str, Any]) -> None:
+        """Write the folder of the class Hugging Face has for such a head."""
+        save_fine_tuned(
+            model,
+            self.tokenizer.path.parent,
+            out,
+            labels=self.task.labels,
+            problem=self.task.problem,
+            card=task_card(name, figures),
+        )
 
     def judge_along(self, model: FineTuned) -> dict[str, float]:
         """Return the figures of a model on dev while it trains, in the precision it trains in."""
