@@ -1,9 +1,9 @@
-"""The parcels handed from room to room after the shard: Batch, Example, Scores; LabelledBatch, SentenceBatch for tasks.
+"""The parcels handed from room to room after the shard: Batch, Example, Scores; others for tasks.
 
     Shard -> Batch -> Example -> Scores -> Loss
            data/    objectives/  model/   objectives/
 
-    labelled rows -> LabelledBatch -> logits -> Loss
+    labelled rows -> LabelledBatch -> logits -> Loss        paired rows -> PairBatch -> logits -> Loss
     sentence rows -> SentenceBatch -> vectors -> Loss
                   data/            model/     tasks/
 
@@ -113,7 +113,19 @@ class SentenceBatch(TokenRows):
 
 
 UNASKED = -100
-"""The target of a slot of a LabelledBatch that nothing is asked in."""
+"""The target of a slot of a LabelledBatch or PairBatch that nothing is asked in."""
+
+
+@dataclass(frozen=True)
+class PairBatch(TokenRows):
+    """Rows of a source text, [CLS] A [SEP], and what is to be written about each, of T tokens.
+
+    decoder_ids  [B, T] int64  [CLS] and the target text, then padding: what the decoder reads
+    labels       [B, T] int64  the target text and [SEP], then UNASKED: what it is to write after each
+    """
+
+    decoder_ids: Tensor
+    labels: Tensor
 
 
 @dataclass(frozen=True)

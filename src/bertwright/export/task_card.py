@@ -46,7 +46,7 @@ def task_card(name: str, figures: Mapping[str, Any]) -> str:
 
 
 def scores_table(figures: Mapping[str, Any], splits: list[str]) -> str:
-    """Return a Markdown table of the figures on each split, with their spread over seeds."""
+    """Return the figures of a result.json on each split, with their spread over seeds, as a Markdown table."""
     lines = ["| | " + " | ".join(splits) + " |", "|---" * (len(splits) + 1) + "|"]
     for name in figures[splits[0]]:
         cells = [f"{figures[split][name]:.4f}{_spread(figures, split, name)}" for split in splits]

@@ -72,7 +72,10 @@ class Encoder(nn.Module, ABC):
 
     @abstractmethod
     def keep_states(self) -> None:
-        """Let go of every head but what Hugging Face's model without heads has; there is no way back."""
+        """Let go of all that is not needed for hidden states; there is no way back.
+
+        BERT keeps its pooler, unused and untrained, since transformers' BertModel has one.
+        """
 
     @abstractmethod
     def vectors(self, hidden: Tensor, part: Part) -> Tensor:

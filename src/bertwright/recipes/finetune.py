@@ -27,8 +27,11 @@ from bertwright.recipes.finetune_result import (
     tune_result,
 )
 from bertwright.recipes.finetune_settings import resolve_finetune
+from bertwright.recipes.translate_parts import build_translation
+from bertwright.recipes.translate_settings import resolve_translation
 from bertwright.recipes.tuning import Tuning
 from bertwright.tasks.embed import Embed
+from bertwright.tasks.translate import Translate
 from bertwright.train.listeners import Listener
 from bertwright.train.listeners.best import BestListener
 from bertwright.train.listeners.console import ConsoleListener
@@ -78,7 +81,9 @@ def finetune(
 
 
 def build_parts(task: str, settings: Mapping[str, Any], folder: Path, files: dict[str, Path]) -> Tuning:
-    """Return the parts of a run of `task`: no head for embed, a head over the encoder for every other."""
+    """Return the parts of a run of `task`: a decoder for translate, no head for embed, a head for every other."""
+    if task == Translate.name:
+        return build_translation(resolve_translation(settings), folder, files)
     if task == Embed.name:
         return build_embed(resolve_embed(settings), folder, files)
     return build_finetune(resolve_finetune(task, settings), folder, files)

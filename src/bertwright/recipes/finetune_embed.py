@@ -43,6 +43,7 @@ from bertwright.types import TokenRows
 
 SIMCSE_DROPOUT = 0.1
 """Dropout of an encoder that has none, where it alone tells the two readings of a text apart (Gao et al., 2021)."""
+KNOWN_TRANSFER = {"freeze", "dropout", "layer_decay"}
 DEV_FILES = "pairs (two columns of texts that belong together) or pairs with a score"
 
 
@@ -61,8 +62,12 @@ class EmbedTuneConfig(FinetuneConfig):
 
 
 def resolve_embed(settings: Mapping[str, Any]) -> EmbedTuneConfig:
-    """Return the defaults with `settings` laid over them; raises ConfigError."""
-    return compose(EmbedTuneConfig, {"task": Embed.name, **settings})
+    """Return the defaults with `settings` laid over them; raises ConfigError, also for what other tasks alone know."""
+    config = compose(EmbedTuneConfig, {"task": Embed.name, **settings})
+    strange = sorted(config.transfer.model_fields_set - KNOWN_TRANSFER)
+    if strange:
+        raise ConfigError(f"transfer.{strange[0]}: embed knows {', '.join(sorted(KNOWN_TRANSFER))} alone")
+    return config
 
 
 @dataclass(frozen=True)
