@@ -19,6 +19,9 @@ from bertwright.model.build import build_encoder
 from bertwright.model.config import named_size
 from bertwright.model.sentence import Pooling, SentenceEncoder
 from bertwright.recipes.embed import embed, open_embedder
+from bertwright.tasks.embed import Embed, judge_sentences
+from bertwright.tasks.sentences import gathered
+from bertwright.types import SentenceBatch
 
 sentence_transformers = pytest.importorskip("sentence_transformers")
 
@@ -121,10 +124,6 @@ def test_a_real_model(minilm: Path) -> None:
     ours = embed(minilm, texts)
     np.testing.assert_allclose(ours, theirs.encode(texts), atol=TOLERANCE, rtol=0)
     np.testing.assert_allclose(np.linalg.norm(ours, axis=1), 1, atol=TOLERANCE)
-    layers, mask = their_layers(minilm, texts, length=256)
-    for layer in (0, 3):
-        vectors = embed(minilm, texts, layer=layer, pooling="max", normalize=False)
-        np.testing.assert_allclose(vectors, pooled(layers[layer], mask, "max"), atol=TOLERANCE, rtol=0)
 
 
 def test_folders_that_are_not_supported(tokenizer: Path, tmp_path: Path) -> None:
@@ -138,3 +137,54 @@ def test_folders_that_are_not_supported(tokenizer: Path, tmp_path: Path) -> None
     modules.write_text(modules.read_text().replace("Normalize", "Dense"))
     with pytest.raises(ModelError, match="is made of Transformer, Pooling, Dense; only"):
         embed(tmp_path / "m", ["a"])
+
+
+@pytest.mark.parametrize("columns", [2, 3])
+def test_the_losses_are_theirs(columns: int) -> None:
+    from sentence_transformers.sentence_transformer import losses
+
+    torch.manual_seed(0)
+    vectors, texts = torch.randn(columns * 6, 16), torch.arange(columns * 6).view(columns, 6)
+    parts = list(vectors.chunk(columns))
+    model = torch.nn.Identity()
+    batch = SentenceBatch(*(torch.zeros(1) for _ in range(3)), texts=texts, scores=torch.rand(6))
+    theirs = losses.MultipleNegativesRankingLoss(model, scale=20.0)
+    ours = Embed("pairs", (), temperature=0.05, symmetric=False).loss(vectors, batch).total
+    torch.testing.assert_close(ours, theirs.compute_loss_from_embeddings(parts, None))
+    if columns == 2:
+        theirs = losses.MultipleNegativesRankingLoss(
+            model, scale=20.0, directions=("query_to_doc", "doc_to_query"), partition_mode="per_direction"
+        )
+        ours = Embed("pairs", (), temperature=0.05, symmetric=True).loss(vectors, batch).total
+        torch.testing.assert_close(ours, theirs.compute_loss_from_embeddings(parts, None))
+        theirs = losses.CosineSimilarityLoss(model)
+        ours = Embed("scores", (), temperature=0.05, symmetric=False).loss(vectors, batch).total
+        torch.testing.assert_close(ours, theirs.compute_loss_from_embeddings(parts, batch.scores))
+
+
+def test_the_figures_are_theirs(minilm: Path) -> None:
+    from sentence_transformers.sentence_transformer.evaluation import (
+        EmbeddingSimilarityEvaluator,
+        InformationRetrievalEvaluator,
+    )
+
+    random = np.random.default_rng(0)
+    questions = [f"Where is {name}?" for name in "abcdefgh"]
+    answers = [f"{name} is {place}" for name, place in zip("abcdhgfe", random.permutation(8).tolist(), strict=True)]
+    theirs = sentence_transformers.SentenceTransformer(str(minilm), device="cpu")
+    pairs = gathered(Path("f"), [questions, answers], None)
+    ours = judge_sentences(embed(minilm, pairs.texts), pairs).figures
+    told = InformationRetrievalEvaluator(
+        dict(zip("abcdefgh", questions, strict=True)),
+        dict(zip("abcdefgh", answers, strict=True)),
+        {name: {name} for name in "abcdefgh"},
+    )(theirs)
+    assert ours["mrr_at_10"] == pytest.approx(told["cosine_mrr@10"])
+    assert ours["accuracy"] == pytest.approx(told["cosine_accuracy@1"])
+    assert 0 < ours["accuracy"] < 1
+    scores = random.random(8)
+    scored = gathered(Path("f"), [questions, answers], scores.astype(np.float32))
+    ours = judge_sentences(embed(minilm, scored.texts), scored).figures
+    told = EmbeddingSimilarityEvaluator(questions, answers, scores.tolist())(theirs)
+    assert ours["spearman"] == pytest.approx(told["spearman_cosine"])
+    assert ours["pearson"] == pytest.approx(told["pearson_cosine"], abs=1e-5)
