@@ -1,4 +1,4 @@
-"""A short real translation run: a made-up language is learned, its folder loads elsewhere, bad input is one sentence."""
+"""A short real translation run: a made-up language is learned, its folder loads elsewhere, bad input is told."""
 
 from __future__ import annotations
 
@@ -139,8 +139,9 @@ def test_other_ways_to_give_pairs(model: Path, tmp_path: Path, capsys: pytest.Ca
     (tmp_path / "dev.tsv").write_text("".join(f"{a}\t{b}\n" for a, b in [("en", "de"), *rows]), encoding="utf-8")
     call = ["finetune", "translate", "--model", str(model), "--train", str(tmp_path / "train"), "--source", "en"]
     call += ["--target", "de", "--dev", str(tmp_path / "dev.tsv"), "--out", str(tmp_path / "run"), "--epochs", "1"]
-    assert main(call) == 0
+    assert main([*call, "--schedule.minutes", "0.02"]) == 0
     assert "30 pairs; 1 with an empty side left out" in capsys.readouterr().err
+    assert json.loads((tmp_path / "run" / "result.json").read_text())["epochs"] > 1, "minutes, not passes"
 
 
 def test_what_does_not_fit_is_one_sentence(model: Path, tmp_path: Path) -> None:

@@ -30,7 +30,12 @@ class EncodedRows(Protocol[B_co]):
 
     @property
     def lengths(self) -> np.ndarray:
-        """Tokens of each row, int64 [N]."""
+        """Tokens each row takes up in a batch of its own kind, int64 [N]."""
+        ...
+
+    @property
+    def order(self) -> np.ndarray:
+        """What neighbours in a batch should be alike in, int64 [N]; rises with the lengths."""
         ...
 
     def __len__(self) -> int:
@@ -66,6 +71,11 @@ class LabelledRows:
     def __len__(self) -> int:
         """Return N."""
         return len(self.lengths)
+
+    @property
+    def order(self) -> np.ndarray:
+        """The lengths: rows of like length make a batch."""
+        return self.lengths
 
     @cached_property
     def _begins(self) -> np.ndarray:
@@ -122,7 +132,7 @@ def cut_batches(places: np.ndarray, lengths: np.ndarray, *, rows: int, tokens: i
 
 def in_order_of_length(rows: EncodedRows[B_co], *, batch_rows: int, tokens: int) -> Iterator[tuple[np.ndarray, B_co]]:
     """Yield every row once as (places [B], batch), longest first: if memory does not do, that shows at once."""
-    order = np.argsort(rows.lengths, kind="stable")
+    order = np.argsort(rows.order, kind="stable")
     for places in cut_batches(order, rows.lengths, rows=batch_rows, tokens=tokens):
         yield places, rows.batch(places)
 
@@ -161,7 +171,7 @@ class LabelledSource(Generic[B_co]):
         batches: list[np.ndarray] = []
         for begin in range(0, len(order), POOL * self._batch_rows):
             pool = order[begin : begin + POOL * self._batch_rows]
-            by_length = pool[np.argsort(lengths[pool], kind="stable")]
+            by_length = pool[np.argsort(self.rows.order[pool], kind="stable")]
             batches += cut_batches(by_length, lengths, rows=self._batch_rows, tokens=self._tokens)
         return [batches[place] for place in random.permutation(len(batches)).tolist()]
 

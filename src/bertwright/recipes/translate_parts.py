@@ -120,9 +120,11 @@ class TranslateParts(Tuning):
             read = batch.input_ids.shape[1]
             return translation_flops(shape, decoder, rows=count, source=read, target=length, asked=asked)
 
+        span = self.config.schedule
         schedule = ScheduleConfig(
-            steps=source.steps(self.config.schedule.epochs),
-            warmup=self.config.schedule.warmup,
+            minutes=span.minutes,
+            steps=None if span.minutes else source.steps(span.epochs),
+            warmup=span.warmup,
             phases=(Phase(length=max(8, int(rows.source_lengths.max())), rows=batches.rows, share=1.0),),
         )
         draw = DrawnAhead(lambda t: source.draw(t).pinned()) if self.device.type == "cuda" else source.draw

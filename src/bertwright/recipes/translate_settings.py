@@ -34,7 +34,9 @@ class PairSpanConfig(SpanConfig):
     """How long the run is, and how the learning rate moves: up from zero, then linearly down to it."""
 
     epochs: float = Field(default=10.0, gt=0)
-    """Passes over the training pairs."""
+    """Passes over the training pairs; with `minutes`, the evaluations on dev alone are spread as over so many."""
+    minutes: float | None = Field(default=None, gt=0)
+    """Wall-clock minutes of training, evaluation along the way included, instead of a number of passes."""
 
 
 class WritingConfig(SidesConfig):

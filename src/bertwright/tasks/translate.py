@@ -77,9 +77,8 @@ class Translate:
     def loss(self, scores: Tensor, example: PairBatch) -> TaskLoss:
         """Mark logits [R, V] of the R real tokens of the targets: smoothed cross-entropy, and the plain one's sum."""
         logits, asked = scores.float(), example.labels[example.labels != UNASKED]
-        whole = logits.logsumexp(-1)
-        nats = whole - logits.gather(1, asked[:, None])[:, 0]
-        spread = whole - logits.mean(-1)
+        shares = logits.log_softmax(-1)
+        nats, spread = -shares.gather(1, asked[:, None])[:, 0], -shares.mean(-1)
         total = ((1 - self.smoothing) * nats + self.smoothing * spread).mean()
         count = torch.tensor(float(len(asked)), device=logits.device)
         return TaskLoss(total, {f"{self.name}_sum": nats.detach().sum(), f"{self.name}_count": count})
