@@ -34,9 +34,14 @@ class SentenceRows:
 
     @cached_property
     def lengths(self) -> np.ndarray:
-        """Tokens [N] of the longest text of each example."""
-        longest: np.ndarray = self.texts.lengths[self.members].max(axis=1)
-        return longest
+        """Tokens [N] each example takes up in a batch of its own kind: its texts, padded to the longest."""
+        taken: np.ndarray = self.texts.lengths[self.members].max(axis=1) * self.members.shape[1]
+        return taken
+
+    @property
+    def order(self) -> np.ndarray:
+        """The lengths: examples of like length make a batch."""
+        return self.lengths
 
     def batch(self, places: np.ndarray) -> SentenceBatch:
         """Return the examples at `places` [B], their rows padded to the longest of them."""

@@ -132,10 +132,7 @@ class EmbedParts(Tuning):
     def batches(self, seed: int) -> tuple[PhaseSource, ScheduleConfig]:
         """Return the batches of a seed, and the schedule that is as many steps as they make."""
         config, rows = self.config, self.splits["train"].rows
-        members = rows.members.shape[1]
-        source = LabelledSource(
-            rows, batch_rows=config.batches.rows, tokens=config.batches.tokens // members, seed=seed
-        )
+        source = LabelledSource(rows, batch_rows=config.batches.rows, tokens=config.batches.tokens, seed=seed)
 
         def flops(batch: TokenRows, _: float) -> int:
             count, length = batch.input_ids.shape
@@ -144,10 +141,10 @@ class EmbedParts(Tuning):
         schedule = ScheduleConfig(
             steps=source.steps(config.schedule.epochs),
             warmup=config.schedule.warmup,
-            phases=(Phase(length=max(8, int(rows.lengths.max())), rows=config.batches.rows, share=1.0),),
+            phases=(Phase(length=max(8, int(rows.texts.lengths.max())), rows=config.batches.rows, share=1.0),),
         )
         draw = DrawnAhead(lambda t: source.draw(t).pinned()) if self.device.type == "cuda" else source.draw
-        return PhaseSource(draw=draw, rows_per_epoch=len(rows) * members, flops=flops), schedule
+        return PhaseSource(draw=draw, rows_per_epoch=rows.members.size, flops=flops), schedule
 
     def peak_flops(self) -> float:
         """Return the measured rate of this machine on the largest block product of a typical step."""
