@@ -8,7 +8,7 @@ al., 2019, use 3e-5 to 3e-4 for 128 to 512 units), so the default is 3e-5 x 768 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Self
 
 from pydantic import Field
 
@@ -93,7 +93,7 @@ class FinetuneConfig(Section):
     transfer: TransferConfig = TransferConfig()
     watch: WatchConfig = WatchConfig()
 
-    def fitted(self, *, width: int, positions: int) -> FinetuneConfig:
+    def fitted(self, *, width: int, positions: int) -> Self:
         """Return the settings for a model of `width` units and so many positions.
 
         The learning rate is the published one for that width where none was given.

@@ -7,7 +7,7 @@ pairs a step were found on Multi30k with encoders of 256 units (see docs/transla
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 from pydantic import Field
 
@@ -63,10 +63,9 @@ class TranslateConfig(FinetuneConfig):
     schedule: PairSpanConfig = PairSpanConfig()
     translate: WritingConfig = WritingConfig()
 
-    def fitted(self, *, width: int, positions: int) -> TranslateConfig:
+    def fitted(self, *, width: int, positions: int) -> Self:
         """Return the settings for a model of `width` units and so many positions."""
         fitted = super().fitted(width=width, positions=positions)
-        assert isinstance(fitted, TranslateConfig)
         if "learning_rate" in self.optimizer.model_fields_set:
             return fitted
         optimizer = self.optimizer.model_copy(update={"learning_rate": RATE * WIDTH / width})
