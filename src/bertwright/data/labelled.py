@@ -28,19 +28,23 @@ class LabelledRows:
     ids            [T] uint32  token ids, [CLS] A [SEP] or [CLS] A [SEP] B [SEP], row after row
     lengths        [N] int64   tokens of each row
     first_lengths  [N] int64   of which up to the first [SEP], that included
-    asked          [Q] int64   positions in their row that are asked about
+    asked          [Q] int64   positions in their row that are asked about; None where that is every token, and Q is T
     asked_counts   [N] int64   how many of them each row has
-    targets        [Q]         int64 the true class, or float32 the true score
+    targets        [Q]         int64 the true class, or float32 the true score; [N, ...] int64 what is true of each row,
+                               where every token is asked about
     pad            id of the padding token
+    together       [G] int64   where rows are answers to one question, among which one is chosen: how many each of the
+                               G questions has. A batch of training holds all of a question's rows. None elsewhere
     """
 
     ids: np.ndarray
     lengths: np.ndarray
     first_lengths: np.ndarray
-    asked: np.ndarray
+    asked: np.ndarray | None
     asked_counts: np.ndarray
     targets: np.ndarray
     pad: int
+    together: np.ndarray | None = None
 
     def __len__(self) -> int:
         """Return N."""
@@ -59,17 +63,24 @@ class LabelledRows:
         lengths, first_lengths = self.lengths[places], self.first_lengths[places]
         columns = np.arange(int(lengths.max()))[None, :]
         here = columns < lengths[:, None]
-        counts = self.asked_counts[places]
-        slots = np.arange(int(counts.max()))[None, :] < counts[:, None]
         tokens_at = _flat_places(self._begins, lengths, places)
-        asked_at = _flat_places(self._asked_begins, counts, places)
+        asked, targets = self._asked(places)
         return LabelledBatch(
             input_ids=_padded(self.ids[tokens_at].astype(np.int64), here, fill=self.pad),
             token_type_ids=torch.from_numpy(((columns >= first_lengths[:, None]) & here).astype(np.int64)),
             attention_mask=torch.from_numpy(here),
-            asked=_padded(self.asked[asked_at], slots, fill=0),
-            targets=_padded(self.targets[asked_at], slots, fill=UNASKED),
+            asked=asked,
+            targets=targets,
         )
+
+    def _asked(self, places: np.ndarray) -> tuple[Tensor | None, Tensor]:
+        """Return what is asked of the rows at `places` [B], and what is true."""
+        if self.asked is None:
+            return None, torch.from_numpy(self.targets[places])
+        counts = self.asked_counts[places]
+        slots = np.arange(int(counts.max()))[None, :] < counts[:, None]
+        asked_at = _flat_places(self._asked_begins, counts, places)
+        return _padded(self.asked[asked_at], slots, fill=0), _padded(self.targets[asked_at], slots, fill=UNASKED)
 
 
 def _flat_places(begins: np.ndarray, taken: np.ndarray, places: np.ndarray) -> np.ndarray:
@@ -112,7 +123,10 @@ class LabelledSource:
     """Numbers the batches of a run over labelled rows: batch t belongs to the epoch it falls in."""
 
     def __init__(self, rows: LabelledRows, *, batch_rows: int, tokens: int, seed: int) -> None:
-        """Cut `rows` into batches of at most `batch_rows` rows and `tokens` tokens; drawn anew each epoch."""
+        """Cut `rows` into batches of at most `batch_rows` rows and `tokens` tokens; drawn anew each epoch.
+
+        Where rows stay together, `batch_rows` counts questions.
+        """
         self.rows, self._batch_rows, self._tokens, self._seed = rows, batch_rows, tokens, seed
         self._begins = [0]
         self._plan: tuple[int, list[np.ndarray]] = (-1, [])
@@ -137,14 +151,27 @@ class LabelledSource:
         return self._plan[1]
 
     def _planned(self, epoch: int) -> list[np.ndarray]:
-        random, lengths = stream("labelled rows", self._seed, epoch), self.rows.lengths
+        random, lengths = stream("labelled rows", self._seed, epoch), self._lengths
         order = random.permutation(len(lengths))
         batches: list[np.ndarray] = []
         for begin in range(0, len(order), POOL * self._batch_rows):
             pool = order[begin : begin + POOL * self._batch_rows]
             by_length = pool[np.argsort(lengths[pool], kind="stable")]
             batches += cut_batches(by_length, lengths, rows=self._batch_rows, tokens=self._tokens)
-        return [batches[place] for place in random.permutation(len(batches)).tolist()]
+        return [self._rows_of(batches[place]) for place in random.permutation(len(batches)).tolist()]
+
+    @cached_property
+    def _lengths(self) -> np.ndarray:
+        """Tokens of what is drawn as one, padding included: of a row, or of all rows of a question."""
+        counts = self.rows.together
+        if counts is None:
+            return self.rows.lengths
+        return np.asarray(np.maximum.reduceat(self.rows.lengths, np.cumsum(counts) - counts) * counts)
+
+    def _rows_of(self, drawn: np.ndarray) -> np.ndarray:
+        """Return the rows of what is drawn: themselves, or all those of some questions."""
+        counts = self.rows.together
+        return drawn if counts is None else _flat_places(np.cumsum(counts) - counts, counts[drawn], drawn)
 
     def _begin_of(self, epoch: int) -> int:
         while len(self._begins) <= epoch:

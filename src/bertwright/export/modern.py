@@ -122,7 +122,13 @@ def _pattern(kinds: list[str], layers: int) -> int:
 MODERN = Dialect(
     model_type="modernbert",
     written_as="ModernBertForMaskedLM",
-    fine_tuned_as={"row": "ModernBertForSequenceClassification", "token": "ModernBertForTokenClassification"},
+    fine_tuned_as={
+        "row": "ModernBertForSequenceClassification",
+        "choice": "ModernBertForMultipleChoice",
+        "token": "ModernBertForTokenClassification",
+        "span": "ModernBertForQuestionAnswering",
+    },
+    head_called=dict.fromkeys(("row", "choice", "token", "span"), "classifier"),
     config=ModernConfig,
     fields={
         "vocab_size": "vocab_size",

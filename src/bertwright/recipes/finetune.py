@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -81,6 +82,7 @@ def finetune(
         out / "model",
         labels=parts.task.labels,
         problem=parts.task.problem,
+        own=best.own,
         card=task_card(out.name, figures),
     )
     write_json(out / "result.json", figures)
@@ -133,8 +135,10 @@ def train_one(parts: TuneParts, folder: Path, *, seed: int, peak: float) -> Tune
     finally:
         console.close()
     best.restore()
-    judged = {split: parts.judge(model, split) for split in parts.splits if split != "train"}
-    return Tuned(seed, model.eval(), best.step, position, judged)
+    judged = {"dev": parts.judge(model, "dev")}
+    settled = replace(parts, task=parts.task.settled(judged["dev"]))
+    judged |= {split: settled.judge(model, split) for split in parts.splits if split not in ("train", "dev")}
+    return Tuned(seed, model.eval(), best.step, position, judged, settled.task.own)
 
 
 def evaluation(parts: TuneParts, model: FineTuned) -> EvaluateListener:

@@ -82,6 +82,7 @@ def build_finetune(config: FinetuneConfig, folder: Path, files: dict[str, Path])
             f"transfer.freeze: {folder} has {shape.layers} blocks, not {config.transfer.freeze} to freeze"
         )
     task, examples = kind.begin(files["train"], config.columns)
+    task = task.recalling(config.own(task.name))
     others = {name: task.read(path) for name, path in files.items() if name != "train"}
     config = config.fitted(width=shape.hidden_size, positions=shape.max_positions)
     encoder = TextEncoder(tokenizer, max_length=config.batches.max_length)

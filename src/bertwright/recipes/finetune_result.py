@@ -34,6 +34,8 @@ class Tuned:
     position: Position
     judged: dict[str, Judgement]
     """By split: dev, and test where there is one."""
+    own: dict[str, Any]
+    """What the task keeps of its own, set on dev."""
 
 
 def metric_of(parts: TuneParts) -> str:

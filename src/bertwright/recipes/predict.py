@@ -17,8 +17,8 @@ from bertwright.export.fine_tuned import fine_tuned_part
 from bertwright.export.huggingface import LoadReport, read_model
 from bertwright.files import write_text
 from bertwright.log import note, print_table
-from bertwright.model.encoder import Encoder
-from bertwright.recipes.predict_task import answer_task, print_task_answers
+from bertwright.model.encoder import Encoder, Part
+from bertwright.recipes.predict_task import answer_task, print_task_answers, questions_in
 from bertwright.tokenizer.load import Tokenizer, load_tokenizer
 from bertwright.train.precision import pick_device
 
@@ -59,9 +59,9 @@ def predict(
     if top_k < 1:
         raise UsageError(f"--top-k {top_k} asks for no words; give 1 or more")
     model = Path(model)
-    fine_tuned = model.is_dir() and fine_tuned_part(model) is not None
-    if fine_tuned:
-        asked = task_questions(texts, pair=pair, input=input)
+    part = fine_tuned_part(model) if model.is_dir() else None
+    if part is not None:
+        asked = task_questions(texts, pair=pair, input=input, part=part)
         answers = answer_task(model, asked)
     else:
         questions = [*questions_of(texts, pair=pair), *(read_questions(Path(input), pair=pair) if input else [])]
@@ -74,21 +74,26 @@ def predict(
         write_text(Path(output), "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in answers))
         note(f"{len(answers):,} answers in {output}")
     else:
-        (print_task_answers if fine_tuned else print_answers)(answers)
+        (print_answers if part is None else print_task_answers)(answers)
     return answers
 
 
-def task_questions(texts: Sequence[str], *, pair: bool, input: Path | None) -> list[tuple[str, ...]]:
-    """Return what a fine-tuned model is asked: texts, or with `pair` two of them, and the lines of a file.
+def task_questions(texts: Sequence[str], *, pair: bool, input: Path | None, part: Part) -> list[tuple[str, ...]]:
+    """Return what a fine-tuned model is asked: texts, or with `pair` two of them, and what a file asks.
 
-    A line with a tab is a pair. Raises UsageError where there is nothing, and CorpusError where a file cannot be read.
+    A line with a tab is a pair. The texts of a model of spans are a question and its context, those of a model of
+    choices a context and its choices. Raises UsageError where there is nothing, and CorpusError where a file cannot be
+    read.
     """
     if pair and texts and len(texts) != 2:
         raise UsageError(f"--pair takes two texts, not {len(texts)}; put more pairs in a file (--input), tab between")
-    asked: list[tuple[str, ...]] = [tuple(texts)] if pair and texts else [(text,) for text in texts]
-    for number, line in numbered_lines(Path(input)) if input else []:
+    together = pair or part in ("span", "choice")
+    asked: list[tuple[str, ...]] = [tuple(texts)] if together and texts else [(text,) for text in texts]
+    whole = questions_in(part, Path(input)) if input else None
+    asked += whole or []
+    for number, line in numbered_lines(Path(input)) if input and whole is None else []:
         parts = tuple(line.split("\t"))
-        if len(parts) > 2 or (pair and len(parts) != 2):
+        if (len(parts) > 2 and part != "choice") or (pair and len(parts) != 2):
             raise UsageError(f"{input}, line {number} should hold two texts with one tab between: {line[:60]!r}")
         asked.append(parts)
     if not asked:

@@ -5,12 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 from bertwright.errors import UsageError
+from bertwright.tasks.answer import Answer
+from bertwright.tasks.choose import Choose
 from bertwright.tasks.classify import Classify
 from bertwright.tasks.contract import Task
 from bertwright.tasks.regress import Regress
 from bertwright.tasks.tag import Tag
 
-TASKS: dict[str, type[Task[Any]]] = {task.name: task for task in (Classify, Regress, Tag)}
+TASKS: dict[str, type[Task[Any]]] = {task.name: task for task in (Classify, Regress, Tag, Answer, Choose)}
 """By the word that follows `bertwright finetune`."""
 
 

@@ -43,6 +43,13 @@ def read_table(path: Path, *, names: Collection[str]) -> Table:
     `names` are column names that give a header away. In tab-separated files a quotation mark is itself, as in GLUE; in
     others it encloses cells. Raises CorpusError where the file is missing, no table, empty or ragged.
     """
+    table = open_table(path, names=names)
+    columns = {str(name): as_texts(table.column(place)) for place, name in enumerate(table.column_names)}
+    return Table(path, columns)
+
+
+def open_table(path: Path, *, names: Collection[str]) -> pa.Table:
+    """Return a file as `read_table` does, with the types its columns have in it; raises CorpusError."""
     if not path.is_file():
         raise CorpusError(f"there is no file {path}; give a .tsv, .csv, .jsonl or .parquet file that exists")
     kind = format_of(path)
@@ -50,13 +57,12 @@ def read_table(path: Path, *, names: Collection[str]) -> Table:
         raise CorpusError(f"{path} is of no format that can be read; expected .tsv, .csv, .jsonl or .parquet")
     reader = READERS.get(kind, _read_delimited)
     table = reader(path, names)
-    columns = {str(name): _texts(table.column(place)) for place, name in enumerate(table.column_names)}
     if not table.num_rows:
         raise CorpusError(f"{path} holds no rows; give a file with labelled examples")
-    return Table(path, columns)
+    return table
 
 
-def _texts(column: pa.ChunkedArray) -> list[str]:
+def as_texts(column: pa.ChunkedArray) -> list[str]:
     """Return a column as text; numbers as they are written in JSON, null as the empty text."""
     kind = column.type
     if pa.types.is_boolean(kind) or pa.types.is_integer(kind) or pa.types.is_floating(kind):

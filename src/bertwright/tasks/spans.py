@@ -1,0 +1,111 @@
+"""Turns the start and end logits of windows into the best spans of each question, and how likely they are.
+
+A span is worth the logit of its first token as a start plus that of its last as an end; no answer is worth both logits
+of [CLS] (Devlin et al., 2018, sections 4.2 and 4.3). Every span of at most so many tokens is looked at, in every window
+of a question: one pass over all tokens for each length a span may have.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from bertwright.tasks.windows import Windows
+
+
+@dataclass(frozen=True)
+class Spans:
+    """A span of each of N questions.
+
+    characters  [N, 2] int64    from and to, in the context; both 0 where the context has no tokens
+    scores      [N] float64     start logit plus end logit; -inf where the context has no tokens
+    """
+
+    characters: np.ndarray
+    scores: np.ndarray
+
+
+@dataclass(frozen=True)
+class Reading:
+    """The best span that begins at each of the T tokens of some windows.
+
+    scores  [T] float64   -inf where none may begin
+    sizes   [T] int64     its tokens
+    begins  [N] int64     where the tokens of each question's windows begin
+    nothing [N] float64   what no answer is worth: the least of the question's windows, any of which may hold one
+    """
+
+    windows: Windows
+    scores: np.ndarray
+    sizes: np.ndarray
+    begins: np.ndarray
+    nothing: np.ndarray
+
+    def best(self, most: int) -> list[Spans]:
+        """Return the best span of each question, then the best that begins outside of it, and so on, `most` in all."""
+        scores, found = self.scores.copy(), []
+        for _ in range(most):
+            first = _place_of_most(scores, self.begins)
+            last = first + np.maximum(self.sizes[first], 1) - 1
+            places, passages = self.windows.places, self.windows.passages
+            known = np.isfinite(scores[first])
+            if known.any():
+                edges = np.stack([passages.begins[places[first]], passages.ends[places[last]]], axis=1)
+                found.append(Spans(np.where(known[:, None], edges, 0), scores[first]))
+            else:
+                found.append(Spans(np.zeros((len(first), 2), dtype=np.int64), scores[first]))
+            taken = np.zeros(len(scores) + 1, dtype=np.int64)
+            np.add.at(taken, first, 1)
+            np.add.at(taken, last + 1, -1)
+            scores[np.cumsum(taken)[:-1] > 0] = -np.inf
+        return found
+
+
+def read_spans(logits: np.ndarray, windows: Windows, *, longest: int) -> Reading:
+    """Return the best span from each token, of at most `longest` tokens; `logits` [T, 2] are starts and ends."""
+    scores, sizes = np.full(len(logits), -np.inf), np.ones(len(logits), dtype=np.int64)
+    for size, worth in _spans_of(logits, windows, longest=longest):
+        better = worth > scores[: len(worth)]
+        np.copyto(scores[: len(worth)], worth, where=better)
+        sizes[: len(worth)][better] = size
+    first_rows = np.flatnonzero(np.diff(windows.question, prepend=-1))
+    nothing = np.minimum.reduceat(logits[windows.begins].astype(np.float64).sum(-1), first_rows)
+    return Reading(windows, scores, sizes, windows.begins[first_rows], nothing)
+
+
+def span_mass(logits: np.ndarray, reading: Reading, *, longest: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return (highest [N], mass [N]) of each question: the best score, and the sum of exp(score - best) of all spans.
+
+    A span's probability is exp(its score - highest) / mass, plus what no answer adds to the mass where that is one.
+    """
+    highest = np.maximum.reduceat(reading.scores, reading.begins)
+    highest = np.where(np.isfinite(highest), highest, reading.nothing)
+    counts = np.diff(reading.begins, append=len(logits))
+    shift = np.repeat(highest, counts)
+    mass = np.zeros(len(logits))
+    for _, worth in _spans_of(logits, reading.windows, longest=longest):
+        mass[: len(worth)] += np.exp(worth - shift[: len(worth)])
+    return highest, np.add.reduceat(mass, reading.begins)
+
+
+def _spans_of(logits: np.ndarray, windows: Windows, *, longest: int) -> Iterator[tuple[int, np.ndarray]]:
+    """Yield each size and what the spans of so many tokens are worth, from each token [T - size + 1], -inf if none."""
+    start = np.where(windows.counted, logits[:, 0].astype(np.float64), -np.inf)
+    end = logits[:, 1].astype(np.float64)
+    ends = windows.begins + windows.lengths - 1
+    room = np.repeat(ends, windows.lengths) - np.arange(len(logits))
+    for size in range(1, min(longest, len(logits)) + 1):
+        begun = len(logits) - size + 1
+        yield size, np.where(room[:begun] >= size, start[:begun] + end[size - 1 :], -np.inf)
+
+
+def _place_of_most(values: np.ndarray, begins: np.ndarray) -> np.ndarray:
+    """Return where the first of the largest of each stretch of `values` stands, the stretches beginning at `begins`."""
+    most = np.maximum.reduceat(values, begins)
+    stretch = np.repeat(np.arange(len(begins)), np.diff(begins, append=len(values)))
+    at = np.flatnonzero(values == most[stretch])
+    _, firsts = np.unique(stretch[at], return_index=True)
+    found: np.ndarray = at[firsts]
+    return found
