@@ -100,7 +100,8 @@ def best_threshold(scores: np.ndarray, doubts: np.ndarray, answerable: np.ndarra
     """Return the threshold of the best mean score (Rajpurkar et al., 2018).
 
     `scores` [N] are those of the best span of each question; `doubts` [N] are no-answer score minus span score, and
-    above the threshold nothing is answered: that is right, a score of 1, where `answerable` [N] is false.
+    above the threshold nothing is answered: that is right, a score of 1, where `answerable` [N] is false. The threshold
+    lies halfway between the doubts it parts, which serves questions not yet seen better than either of them.
     """
     order = np.argsort(doubts, kind="stable")
     gains = np.where(answerable, scores, -1.0)[order]
@@ -108,8 +109,8 @@ def best_threshold(scores: np.ndarray, doubts: np.ndarray, answerable: np.ndarra
     sorted_doubts = doubts[order]
     possible = np.concatenate([[True], np.append(sorted_doubts[1:] > sorted_doubts[:-1], True)])
     best = int(np.argmax(np.where(possible, totals, -np.inf)))
-    value = sorted_doubts[best - 1] if best else sorted_doubts[0] - 1.0
-    return Threshold(float(value), float(totals[best] / len(scores)))
+    around = np.concatenate([[sorted_doubts[0] - 2.0], sorted_doubts, [sorted_doubts[-1] + 2.0]])
+    return Threshold(float(around[best : best + 2].mean()), float(totals[best] / len(scores)))
 
 
 def _f1(shared: int, ours: int, theirs: int) -> float:

@@ -62,7 +62,7 @@ def save_fine_tuned(
         "architectures": [dialect.fine_tuned_as[model.part]],
         "id2label": {str(index): label for index, label in enumerate(labels)},
         "label2id": {label: index for index, label in enumerate(labels)},
-        "problem_type": problem,
+        **({} if model.part in ("choice", "span") else {"problem_type": problem}),
         "classifier_dropout": model.dropout.share,
         **({OWN: dict(own)} if own else {}),
     }

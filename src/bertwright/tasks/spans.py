@@ -44,23 +44,24 @@ class Reading:
     nothing: np.ndarray
 
     def best(self, most: int) -> list[Spans]:
-        """Return the best span of each question, then the best that begins outside of it, and so on, `most` in all."""
+        """Return the best span of each question, then the best that has no token with it in common, `most` in all."""
         scores, found = self.scores.copy(), []
+        question = np.repeat(np.arange(len(self.begins)), np.diff(self.begins, append=len(scores)))
+        first_places, last_places = self.windows.places, self.windows.places + self.sizes - 1
         for _ in range(most):
             first = _place_of_most(scores, self.begins)
-            last = first + np.maximum(self.sizes[first], 1) - 1
-            places, passages = self.windows.places, self.windows.passages
-            known = np.isfinite(scores[first])
-            if known.any():
-                edges = np.stack([passages.begins[places[first]], passages.ends[places[last]]], axis=1)
-                found.append(Spans(np.where(known[:, None], edges, 0), scores[first]))
-            else:
-                found.append(Spans(np.zeros((len(first), 2), dtype=np.int64), scores[first]))
-            taken = np.zeros(len(scores) + 1, dtype=np.int64)
-            np.add.at(taken, first, 1)
-            np.add.at(taken, last + 1, -1)
-            scores[np.cumsum(taken)[:-1] > 0] = -np.inf
+            found.append(Spans(self._characters(first, known=np.isfinite(scores[first])), scores[first]))
+            meets = (first_places <= last_places[first][question]) & (last_places >= first_places[first][question])
+            scores[meets] = -np.inf
         return found
+
+    def _characters(self, first: np.ndarray, *, known: np.ndarray) -> np.ndarray:
+        """Return from and to [N, 2] of the best spans from tokens `first` [N]; 0 where none is known."""
+        characters = np.zeros((len(first), 2), dtype=np.int64)
+        begin, passages = first[known], self.windows.passages
+        characters[known, 0] = passages.begins[self.windows.places[begin]]
+        characters[known, 1] = passages.ends[self.windows.places[begin] + self.sizes[begin] - 1]
+        return characters
 
 
 def read_spans(logits: np.ndarray, windows: Windows, *, longest: int) -> Reading:
