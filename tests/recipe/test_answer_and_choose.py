@@ -57,7 +57,7 @@ def squad(path: Path, count: int, seed: int) -> Path:
     paragraphs = []
     for number in range(count):
         name, other, place = str(random.choice(NAMES)), str(random.choice(THINGS)), str(random.choice(PLACES))
-        before = "the very old " * int(random.integers(0, 25 if number % 8 == 0 else 3))
+        before = "the very old " * int(random.integers(0, 35 if number % 5 == 0 else 3))
         lacks = number % 4 == 0
         context = f"{before}{other}. {name} lives in {'the ' + other if lacks else place}. {name} likes the {other}."
         answers = [] if lacks else [{"text": place, "answer_start": context.index(place)}]
@@ -90,7 +90,7 @@ def test_answers_are_found(model: Path, tmp_path: Path, capsys: pytest.CaptureFi
     assert "answers by kind of question" in (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
     assert "AutoModelForQuestionAnswering" in (saved / "README.md").read_text(encoding="utf-8")
 
-    context = "the very old " * 30 + "cat. Emma lives in Lima. Emma likes the cat."
+    context = "the very old " * 28 + "cat. Emma lives in Lima. Emma likes the cat."
     asked = [f"Where does Emma live?\t{text}\n" for text in (context, context.replace("Lima", "the cat"))]
     (tmp_path / "asked.txt").write_text("".join(asked))
     found, nothing = predict(saved, input=tmp_path / "asked.txt", output=tmp_path / "answers.jsonl")
