@@ -29,8 +29,8 @@ def evaluate_command(
     ----------
     kind
         mlm: loss (nats) and accuracy at masked tokens. nsp: does the second segment follow the first?
-        minimal-pairs: how often is the good sentence of a pair likelier than the bad one? classify, regress, tag: the
-        figures of a fine-tuned model.
+        minimal-pairs: how often is the good sentence of a pair likelier than the bad one? classify, regress, tag,
+        answer, choose: the figures of a fine-tuned model.
     model
         Hugging Face BERT or ModernBERT folder.
     data

@@ -45,11 +45,12 @@ def finetune_command(
     ----------
     task
         classify: which class is a text, or a pair of texts, of? regress: what score does it have? tag: which words of
-        a sentence are entities, of which type (or what is each word)?
+        a sentence are entities, of which type (or what is each word)? answer: where in a context does the answer to a
+        question stand? choose: which of several choices goes with a context?
     model
         Hugging Face BERT or ModernBERT folder to start from, pre-trained or already fine-tuned for something else.
     train
-        Labelled examples: .tsv, .csv, .jsonl or .parquet; for tag a CoNLL file, a word a line.
+        Labelled examples: .tsv, .csv, .jsonl or .parquet; for tag a CoNLL file, a word a line; for answer SQuAD .json.
     dev
         Examples the best checkpoint is chosen on.
     test

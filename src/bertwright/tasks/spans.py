@@ -14,6 +14,9 @@ import numpy as np
 
 from bertwright.tasks.windows import Windows
 
+STRETCH = 16_384
+"""Tokens looked at together: 128 kB of float64, of which a processor's second-level cache holds several."""
+
 
 @dataclass(frozen=True)
 class Spans:
@@ -67,10 +70,12 @@ class Reading:
 def read_spans(logits: np.ndarray, windows: Windows, *, longest: int) -> Reading:
     """Return the best span from each token, of at most `longest` tokens; `logits` [T, 2] are starts and ends."""
     scores, sizes = np.full(len(logits), -np.inf), np.ones(len(logits), dtype=np.int64)
-    for size, worth in _spans_of(logits, windows, longest=longest):
-        better = worth > scores[: len(worth)]
-        np.copyto(scores[: len(worth)], worth, where=better)
-        sizes[: len(worth)][better] = size
+    for here in _stretches(windows):
+        best, size_of = scores[here], sizes[here]
+        for size, worth in _spans_of(logits, windows, here, longest=longest):
+            better = worth > best[: len(worth)]
+            np.copyto(best[: len(worth)], worth, where=better)
+            size_of[: len(worth)][better] = size
     first_rows = np.flatnonzero(np.diff(windows.question, prepend=-1))
     nothing = np.minimum.reduceat(logits[windows.begins].astype(np.float64).sum(-1), first_rows)
     return Reading(windows, scores, sizes, windows.begins[first_rows], nothing)
@@ -83,23 +88,37 @@ def span_mass(logits: np.ndarray, reading: Reading, *, longest: int) -> tuple[np
     """
     highest = np.maximum.reduceat(reading.scores, reading.begins)
     highest = np.where(np.isfinite(highest), highest, reading.nothing)
-    counts = np.diff(reading.begins, append=len(logits))
-    shift = np.repeat(highest, counts)
+    shift = np.repeat(highest, np.diff(reading.begins, append=len(logits)))
     mass = np.zeros(len(logits))
-    for _, worth in _spans_of(logits, reading.windows, longest=longest):
-        mass[: len(worth)] += np.exp(worth - shift[: len(worth)])
+    for here in _stretches(reading.windows):
+        held, base = mass[here], shift[here]
+        for _, worth in _spans_of(logits, reading.windows, here, longest=longest):
+            held[: len(worth)] += np.exp(worth - base[: len(worth)])
     return highest, np.add.reduceat(mass, reading.begins)
 
 
-def _spans_of(logits: np.ndarray, windows: Windows, *, longest: int) -> Iterator[tuple[int, np.ndarray]]:
-    """Yield each size and what the spans of so many tokens are worth, from each token [T - size + 1], -inf if none."""
-    start = np.where(windows.counted, logits[:, 0].astype(np.float64), -np.inf)
-    end = logits[:, 1].astype(np.float64)
-    ends = windows.begins + windows.lengths - 1
-    room = np.repeat(ends, windows.lengths) - np.arange(len(logits))
-    for size in range(1, min(longest, len(logits)) + 1):
-        begun = len(logits) - size + 1
-        yield size, np.where(room[:begun] >= size, start[:begun] + end[size - 1 :], -np.inf)
+def _stretches(windows: Windows) -> Iterator[slice]:
+    """Yield the tokens of some rows at a time, few enough that what is computed of them stays in the cache."""
+    ends = windows.begins + windows.lengths
+    begin = 0
+    while begin < ends[-1]:
+        end = int(ends[max(np.searchsorted(ends, begin + STRETCH, side="right") - 1, np.searchsorted(ends, begin + 1))])
+        yield slice(begin, end)
+        begin = end
+
+
+def _spans_of(logits: np.ndarray, windows: Windows, here: slice, *, longest: int) -> Iterator[tuple[int, np.ndarray]]:
+    """Yield each size and what the spans of so many of the tokens `here` are worth, from each of them, -inf if none."""
+    pieces = logits[here].astype(np.float64)
+    start, end = np.where(windows.counted[here], pieces[:, 0], -np.inf), pieces[:, 1].copy()
+    stops = np.where(windows.places[here] < 0, np.arange(len(pieces)), len(pieces))
+    room = np.minimum.accumulate(stops[::-1])[::-1] - np.arange(len(pieces))
+    longest = min(longest, int(room.max(initial=0)))
+    for size in range(1, longest + 1):
+        begun = len(pieces) - size + 1
+        worth = start[:begun] + end[size - 1 :]
+        worth[room[:begun] < size] = -np.inf
+        yield size, worth
 
 
 def _place_of_most(values: np.ndarray, begins: np.ndarray) -> np.ndarray:
