@@ -59,7 +59,6 @@ class Windows:
 
     question    [R] int64  which question each row asks, ascending
     lengths     [R] int64  tokens of each row
-    contexts    [R] int64  position in the row where its piece of the context begins; it ends before the last [SEP]
     places      [T] int64  which token of `passages` each is, -1 for those of the question and special ones
     counted     [T] bool   whether an answer may begin here: each token of a context in the window that shows the most
                            around it (as in the reference code of Devlin et al., 2018)
@@ -68,7 +67,6 @@ class Windows:
 
     question: np.ndarray
     lengths: np.ndarray
-    contexts: np.ndarray
     places: np.ndarray
     counted: np.ndarray
     targets: np.ndarray
@@ -149,7 +147,7 @@ def window_rows(
         targets=targets,
         pad=encoder.tokenizer.special.pad,
     )
-    return rows, Windows(row, lengths, first_lengths, places, counted, targets, passages)
+    return rows, Windows(row, lengths, places, counted, targets, passages)
 
 
 def _framed(

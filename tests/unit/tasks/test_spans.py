@@ -29,7 +29,6 @@ def some_windows(random: np.random.Generator, contexts: list[int], *, length: in
     return Windows(
         question=question,
         lengths=lengths,
-        contexts=np.full(len(lengths), QUESTION + 2),
         places=np.concatenate(places),
         counted=np.concatenate(counted),
         targets=np.zeros((len(lengths), 2), dtype=np.int64),
