@@ -51,14 +51,15 @@ def finetune_command(
     ----------
     task
         classify: which class is a text, or a pair of texts, of? regress: what score does it have? tag: which words of
-        a sentence are entities, of which type (or what is each word)? translate: what does it say in another language?
-        embed: which texts are alike? (vectors; from pairs, texts alone, or pairs with a score)
+        a sentence are entities, of which type (or what is each word)? answer: where in a context does the answer to a
+        question stand? choose: which of several choices goes with a context? translate: what does it say in another
+        language? embed: which texts are alike? (vectors; from pairs, texts alone, or pairs with a score)
     model
         Hugging Face BERT or ModernBERT folder to start from, pre-trained or already fine-tuned for something else.
     train
-        Labelled examples: .tsv, .csv, .jsonl or .parquet; for tag a CoNLL file, a word a line; for translate two files
-        of like many lines, SOURCE,TARGET, or PREFIX with --source and --target, or a table of two columns;
-        for embed also a .txt file, a text a line.
+        Labelled examples: .tsv, .csv, .jsonl or .parquet; for tag a CoNLL file, a word a line; for answer SQuAD .json;
+        for translate two files of like many lines, SOURCE,TARGET, or PREFIX with --source and --target, or a table of
+        two columns; for embed also a .txt file, a text a line.
     dev
         Examples the best checkpoint is chosen on.
     test

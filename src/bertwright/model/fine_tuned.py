@@ -1,6 +1,7 @@
 """Turns a pre-trained encoder into the model of a task: a linear layer over rows or over tokens.
 
-They are the classes Hugging Face calls ForSequenceClassification and ForTokenClassification, weight for weight.
+They are the classes Hugging Face calls ForSequenceClassification, ForMultipleChoice, ForTokenClassification and
+ForQuestionAnswering, weight for weight.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ class FineTuned(nn.Module):
         initialise(self.classifier, std=encoder.config.initializer_range)
 
     def forward(self, batch: LabelledBatch) -> Tensor:
-        """Return logits [B, M, outputs] at the positions asked about; the last block computes no others."""
+        """Return logits [B, M, outputs] at the positions asked about, or at all; the last block computes no others."""
         hidden = self.encoder.encode(batch.input_ids, batch.token_type_ids, batch.attention_mask, batch.asked)
         logits: Tensor = self.classifier(self.dropout(self.encoder.vectors(hidden, self.part)))
         return logits

@@ -20,6 +20,7 @@ from bertwright.recipes.finetune_parts import build_finetune
 from bertwright.recipes.finetune_result import (
     Tuned,
     better,
+    judge_tuned,
     metric_of,
     print_figures,
     sign_of,
@@ -73,7 +74,7 @@ def finetune(
     write_json(out / "manifest.json", tune_manifest(parts, files))
     best, seen = train_seeds(parts, out, seeds)
     figures = tune_result(parts, best, seen)
-    parts.save(best.model, out / "model", name=out.name, figures=figures)
+    best.parts.save(best.model, out / "model", name=out.name, figures=figures)
     write_json(out / "result.json", figures)
     write_task_report(out, best.judged)
     print_figures(figures, best.judged)
@@ -133,8 +134,7 @@ def train_one(parts: Tuning, folder: Path, *, seed: int, peak: float) -> Tuned:
     finally:
         console.close()
     best.restore()
-    judged = {split: parts.judge(model, split) for split in parts.splits if split != "train"}
-    return Tuned(seed, model.eval(), best.step, position, judged)
+    return judge_tuned(parts, model, seed=seed, best_step=best.step, position=position)
 
 
 def evaluation(parts: Tuning, model: nn.Module) -> EvaluateListener:

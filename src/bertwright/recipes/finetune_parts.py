@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -34,7 +34,7 @@ from bertwright.train.optim import build_optimizers
 from bertwright.train.precision import matmul_rate, pick_device, resolve_precision, try_compiled_blocks
 from bertwright.train.schedule import Phase, ScheduleConfig
 from bertwright.train.step import TrainStep, forward_loss_of
-from bertwright.types import TokenRows
+from bertwright.types import LabelledBatch, TokenRows
 
 WORTH_COMPILING = {"cpu": 2e13, "cuda": 2e15}
 """Floating-point operations of a run above which compiling its steps takes less time than it saves: some 30 s on two
@@ -63,6 +63,10 @@ class TuneParts(Tuning):
         """Return the measured rate of this machine."""
         return tune_peak_flops(self)
 
+    def settled(self, dev: Judgement) -> Self:
+        """Return the parts with what the task sets by looking at the judgement on dev."""
+        return replace(self, task=self.task.settled(dev))
+
     def save(self, model: FineTuned, out: Path, *, name: str, figures: Mapping[str, Any]) -> None:
         """Write the folder of the class Hugging Face has for such a head."""
         save_fine_tuned(
@@ -71,6 +75,7 @@ class TuneParts(Tuning):
             out,
             labels=self.task.labels,
             problem=self.task.problem,
+            own=self.task.own,
             card=task_card(name, figures),
         )
 
@@ -97,6 +102,7 @@ def build_finetune(config: FinetuneConfig, folder: Path, files: dict[str, Path])
             f"transfer.freeze: {folder} has {shape.layers} blocks, not {config.transfer.freeze} to freeze"
         )
     task, examples = kind.begin(files["train"], config.columns)
+    task = task.recalling(config.own(task.name))
     others = {name: task.read(path) for name, path in files.items() if name != "train"}
     config = config.fitted(width=shape.hidden_size, positions=shape.max_positions)
     encoder = TextEncoder(tokenizer, max_length=config.batches.max_length)
@@ -158,17 +164,15 @@ def worth_compiling(parts: TuneParts) -> bool:
     if parts.config.engine.compile is not None:
         return parts.config.engine.compile
     rows = parts.splits["train"].rows
-    length = round(float(np.mean(rows.lengths)))
-    row = training_flops(parts.shape, rows=1, length=length, masked=1, outputs=len(parts.task.labels))
+    row = tune_flops(parts, rows=1, length=round(float(np.mean(rows.lengths))))
     return row * len(rows) * parts.config.schedule.epochs > WORTH_COMPILING[parts.device.type]
 
 
 def compile_blocks(parts: TuneParts, model: FineTuned, step: TrainStep) -> None:
     """Compile the blocks of the model, leaving nothing behind but that; says so where it does not work."""
-    rows = parts.splits["train"].rows
 
     def attempt() -> None:
-        batch = rows.batch(np.arange(min(parts.config.batches.rows, len(rows))))
+        batch = tune_source(parts, step.seed).draw(0)
         model.train()
         step.forward_loss(step.example(0, 0, batch, progress=0.0)).total.backward()  # type: ignore[no-untyped-call]
 
@@ -179,16 +183,26 @@ def compile_blocks(parts: TuneParts, model: FineTuned, step: TrainStep) -> None:
         note(f"running uncompiled, slower: the compiler did not work here ({reason})")
 
 
+def tune_source(parts: TuneParts, seed: int) -> LabelledSource[LabelledBatch]:
+    """Return the batches of a seed by their number."""
+    config, rows = parts.config.batches, parts.splits["train"].rows
+    return LabelledSource(rows.drawn(), batch_rows=config.rows, tokens=config.tokens, seed=seed)
+
+
+def tune_flops(parts: TuneParts, *, rows: int, length: int) -> int:
+    """Return the floating-point operations of a step over rows of like length that ask as much as rows of train do."""
+    train = parts.splits["train"].rows
+    asked = length if train.asked is None else train.usual_asked
+    return training_flops(parts.shape, rows=rows, length=length, masked=asked, outputs=len(parts.task.labels))
+
+
 def tune_batches(parts: TuneParts, seed: int) -> tuple[PhaseSource, ScheduleConfig]:
     """Return the batches of a seed, and the schedule that is as many steps as they make."""
-    config, rows = parts.config, parts.splits["train"].rows
-    source = LabelledSource(rows, batch_rows=config.batches.rows, tokens=config.batches.tokens, seed=seed)
-    outputs = len(parts.task.labels)
-    asked = max(1, round(float(np.mean(rows.asked_counts))))
+    config, rows, source = parts.config, parts.splits["train"].rows, tune_source(parts, seed)
 
     def flops(batch: TokenRows, _: float) -> int:
         count, length = batch.input_ids.shape
-        return training_flops(parts.shape, rows=count, length=length, masked=asked, outputs=outputs)
+        return tune_flops(parts, rows=count, length=length)
 
     longest = max(8, int(rows.lengths.max()))
     schedule = ScheduleConfig(
@@ -202,7 +216,7 @@ def tune_batches(parts: TuneParts, seed: int) -> tuple[PhaseSource, ScheduleConf
 
 def tune_peak_flops(parts: TuneParts) -> float:
     """Return the measured rate of this machine on the largest block product of a typical step."""
-    rows = parts.splits["train"].rows
-    tokens = round(float(np.mean(rows.lengths)) * min(parts.config.batches.rows, len(rows)))
+    drawn = parts.splits["train"].rows.drawn()
+    tokens = round(float(np.mean(drawn.lengths)) * min(parts.config.batches.rows, len(drawn)))
     width, widest = parts.shape.hidden_size, parts.shape.widest_product
     return matmul_rate(tokens, width, widest, precision=parts.precision, device=parts.device)

@@ -13,6 +13,7 @@ from typing import Any, Self
 from pydantic import Field
 
 from bertwright.config import Section, compose
+from bertwright.tasks.answer import AnswerConfig
 from bertwright.tasks.columns import ColumnsConfig
 from bertwright.train.optim import OptimizerConfig
 from bertwright.train.precision import Precision
@@ -92,6 +93,12 @@ class FinetuneConfig(Section):
     optimizer: OptimizerConfig = OptimizerConfig()
     transfer: TransferConfig = TransferConfig()
     watch: WatchConfig = WatchConfig()
+    answer: AnswerConfig = AnswerConfig()
+
+    def own(self, task: str) -> dict[str, Any]:
+        """Return the settings that are those of one task alone, by its name; none for most."""
+        section = getattr(self, task, None)
+        return section.model_dump() if isinstance(section, Section) else {}
 
     def fitted(self, *, width: int, positions: int) -> Self:
         """Return the settings for a model of `width` units and so many positions.

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import torch
 
@@ -80,6 +80,10 @@ class Tuning(ABC):
     @abstractmethod
     def judge(self, model: Any, split: str) -> Judgement:
         """Judge a finished model on a split in float32, as whoever loads it will find it, with its worst mistakes."""
+
+    def settled(self, dev: Judgement) -> Self:
+        """Return the parts with what is set by looking at the judgement on dev; nothing, as a rule."""
+        return self
 
     @abstractmethod
     def save(self, model: Any, out: Path, *, name: str, figures: Mapping[str, Any]) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from bertwright.errors import UsageError
+from bertwright.tasks.answer import Answer
+from bertwright.tasks.choose import Choose
 from bertwright.tasks.classify import Classify
 from bertwright.tasks.contract import Task
 from bertwright.tasks.embed import Embed
@@ -12,7 +14,7 @@ from bertwright.tasks.regress import Regress
 from bertwright.tasks.tag import Tag
 from bertwright.tasks.translate import Translate
 
-TASKS: dict[str, type[Task[Any]]] = {task.name: task for task in (Classify, Regress, Tag)}
+TASKS: dict[str, type[Task[Any]]] = {task.name: task for task in (Classify, Regress, Tag, Answer, Choose)}
 """By the word that follows `bertwright finetune`."""
 
 TASK_NAMES = (*TASKS, Translate.name, Embed.name)

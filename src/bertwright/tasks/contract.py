@@ -9,7 +9,7 @@ A task also marks the answers of a batch (`loss`), which is all the training loo
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Generic, Literal, Self, TypeVar
@@ -95,6 +95,19 @@ class Task(ABC, Generic[E]):
     @abstractmethod
     def answers(self, logits: np.ndarray, examples: E) -> list[dict[str, Any]]:
         """Return what the logits [Q, outputs] say of each example, as `predict` shows it."""
+
+    def recalling(self, own: Mapping[str, Any]) -> Self:
+        """Return the task with settings of its own, from its section of a run or from the folder of a trained model."""
+        return self
+
+    @property
+    def own(self) -> dict[str, Any]:
+        """The settings of its own that a folder keeps for `recalling`; none, as a rule."""
+        return {}
+
+    def settled(self, judged: Judgement) -> Self:
+        """Return the task with what is set by looking at a judgement on dev; nothing, as a rule."""
+        return self
 
     def start_head(self, head: nn.Linear) -> None:
         """Set what of a new head is known beforehand; nothing, as a rule."""

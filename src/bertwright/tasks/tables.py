@@ -51,19 +51,25 @@ def read_table(path: Path, *, names: Collection[str], one_column: bool = False) 
     quotation mark is itself, as in GLUE; in others it encloses cells. Raises CorpusError where the file is missing, no
     table, empty or ragged.
     """
+    table = open_table(path, names=names, one_column=one_column)
+    columns = {str(name): as_texts(table.column(place)) for place, name in enumerate(table.column_names)}
+    return Table(path, columns)
+
+
+def open_table(path: Path, *, names: Collection[str], one_column: bool = False) -> pa.Table:
+    """Return a file as `read_table` does, with the types its columns have in it; raises CorpusError."""
     if not path.is_file():
         raise CorpusError(f"there is no file {path}; give a .tsv, .csv, .jsonl or .parquet file that exists")
     kind = format_of(path)
     if kind is None:
         raise CorpusError(f"{path} is of no format that can be read; expected .tsv, .csv, .jsonl or .parquet")
     table = READERS[kind](path) if kind in READERS else _read_delimited(path, names, one_column=one_column)
-    columns = {str(name): _texts(table.column(place)) for place, name in enumerate(table.column_names)}
     if not table.num_rows:
         raise CorpusError(f"{path} holds no rows; give a file with labelled examples")
-    return Table(path, columns)
+    return table
 
 
-def _texts(column: pa.ChunkedArray) -> list[str]:
+def as_texts(column: pa.ChunkedArray) -> list[str]:
     """Return a column as text; numbers as they are written in JSON, null as the empty text."""
     kind = column.type
     if pa.types.is_boolean(kind) or pa.types.is_integer(kind) or pa.types.is_floating(kind):
