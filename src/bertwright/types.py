@@ -93,6 +93,7 @@ class LabelledBatch(TokenRows):
 
     asked    [B, M] int64  positions that are asked about: [CLS] for tasks about rows; unused slots hold 0
     targets  [B, M]        int64 the true class, or float32 the true score; unused slots hold UNASKED
+             [B, M, K]     float32, where each of K labels is true (1) or not (0)
     """
 
     asked: Tensor

@@ -17,6 +17,7 @@ def evaluate_command(
     text_column: str | None = None,
     pair_column: str | None = None,
     label_column: str | None = None,
+    label_separator: str | None = None,
 ) -> None:
     """Judge a model, pre-trained or fine-tuned.
 
@@ -50,9 +51,11 @@ def evaluate_command(
         For tasks: column of the second text of a pair.
     label_column
         For tasks: column of the label, score or tag.
+    label_separator
+        For classify with several labels a text: what stands between them in one column; | where not given.
     """
     from bertwright.recipes.evaluate import evaluate
 
-    told = {"text": text_column, "pair": pair_column, "label": label_column}
+    told = {"text": text_column, "pair": pair_column, "label": label_column, "label_separator": label_separator}
     columns = {name: column for name, column in told.items() if column is not None}
     evaluate(kind, model, data, split=split, length=length, rows=rows, whole_word=whole_word, columns=columns)

@@ -30,7 +30,7 @@ class LabelledRows:
     first_lengths  [N] int64   of which up to the first [SEP], that included
     asked          [Q] int64   positions in their row that are asked about
     asked_counts   [N] int64   how many of them each row has
-    targets        [Q]         int64 the true class, or float32 the true score
+    targets        [Q]         int64 the true class, or float32 the true score; [Q, K] float32 for several labels
     pad            id of the padding token
     """
 
@@ -80,8 +80,8 @@ def _flat_places(begins: np.ndarray, taken: np.ndarray, places: np.ndarray) -> n
 
 
 def _padded(values: np.ndarray, here: np.ndarray, *, fill: int) -> Tensor:
-    """Return `values`, row after row, where `here` [B, S] is true, and `fill` elsewhere."""
-    padded = np.full(here.shape, fill, dtype=values.dtype)
+    """Return `values` [n, ...], row after row, where `here` [B, S] is true, and `fill` elsewhere."""
+    padded = np.full((*here.shape, *values.shape[1:]), fill, dtype=values.dtype)
     padded[here] = values
     return torch.from_numpy(padded)
 

@@ -72,18 +72,21 @@ def write_folder(
     *,
     tensors: dict[str, Tensor],
     settings: Mapping[str, Any] | None = None,
+    beside: Mapping[str, dict[str, Tensor]] | None = None,
     card: str | None = None,
 ) -> None:
     """Write a Hugging Face folder of weights under their names, whole or not at all, as `save_model` does.
 
-    `settings` are laid over config.json: what a fine-tuned model says of its head.
+    `settings` are laid over config.json: what a fine-tuned model says of its head. `beside` are further safetensors
+    files by name, which transformers passes over.
     """
     words = load_tokenizer(tokenizer)
     _check_vocabulary(words, config, place=str(words.path))
     dialect = dialect_of(config)
     with written_aside(out) as folder:
         folder.mkdir()
-        save_file(tensors, folder / WEIGHTS, metadata={"format": "pt"})
+        for name, held in {WEIGHTS: tensors, **(beside or {})}.items():
+            save_file(held, folder / name, metadata={"format": "pt"})
         _write_json(folder / "config.json", _their_config(config, dialect, words) | dict(settings or {}))
         _write_tokenizer(words, config, dialect, folder)
         if card is not None:

@@ -12,17 +12,16 @@ import torch
 
 from bertwright.data.ahead import DrawnAhead
 from bertwright.data.labelled import LabelledRows, LabelledSource
-from bertwright.errors import ConfigError
 from bertwright.evaluate.judgement import Judgement
 from bertwright.evaluate.scoring import score_rows
 from bertwright.export.huggingface import read_model
 from bertwright.log import note
 from bertwright.model.config import ModelConfig, training_flops
-from bertwright.model.dropout import Dropout
-from bertwright.model.fine_tuned import FineTuned, depths, freeze
+from bertwright.model.fine_tuned import FineTuned
 from bertwright.recipes.finetune_settings import FinetuneConfig
+from bertwright.recipes.transfer import check_transfer, learning_rates, objective_of, treat
 from bertwright.rng import key_of
-from bertwright.tasks.build import task_named
+from bertwright.tasks.build import begin_task, task_named
 from bertwright.tasks.contract import Task
 from bertwright.tasks.encode import TextEncoder
 from bertwright.tokenizer.load import Tokenizer, load_tokenizer
@@ -63,27 +62,25 @@ class TuneParts:
     def judge_along(self, model: FineTuned) -> dict[str, float]:
         """Return the figures of a model on dev while it trains, in the precision it trains in."""
         dev = self.splits["dev"]
-        return self.task.judge(score_rows(model, dev.rows, device=self.device, cast=self.cast), dev.examples).figures
+        logits = score_rows(model, dev.rows, device=self.device, cast=self.cast)
+        return self.task.knowing(model).judge(logits, dev.examples).figures
 
     def judge(self, model: FineTuned, split: str) -> Judgement:
         """Judge a finished model on a split in float32, as whoever loads it will find it, with its worst mistakes."""
         chosen = self.splits[split]
         logits = score_rows(model, chosen.rows, device=self.device)
-        return self.task.judge(logits, chosen.examples, mistakes=self.config.watch.mistakes)
+        return self.task.knowing(model).judge(logits, chosen.examples, mistakes=self.config.watch.mistakes)
 
 
 def build_finetune(config: FinetuneConfig, folder: Path, files: dict[str, Path]) -> TuneParts:
     """Read and encode the files of each split, "train" first; raises InputError with the reason where one is unfit."""
-    kind = task_named(config.task)
+    task_named(config.task)
     tokenizer = load_tokenizer(folder)
     shape = read_model(folder)[0].config
-    if config.transfer.freeze > shape.layers:
-        raise ConfigError(
-            f"transfer.freeze: {folder} has {shape.layers} blocks, not {config.transfer.freeze} to freeze"
-        )
-    task, examples = kind.begin(files["train"], config.columns)
+    check_transfer(config, layers=shape.layers, folder=folder)
+    task, examples = begin_task(config.task, config.head, files["train"], config.columns)
     others = {name: task.read(path) for name, path in files.items() if name != "train"}
-    config = config.fitted(width=shape.hidden_size, positions=shape.max_positions)
+    config = config.fitted(width=shape.hidden_size, positions=shape.max_positions, layers=shape.layers)
     encoder = TextEncoder(tokenizer, max_length=config.batches.max_length)
     splits = {name: Split(part, task.encode(part, encoder)) for name, part in {"train": examples, **others}.items()}
     device = pick_device()
@@ -105,29 +102,25 @@ def fresh_model(parts: TuneParts, seed: int) -> FineTuned:
     encoder, report = read_model(parts.folder)
     transfer = parts.config.transfer
     outputs = len(parts.task.labels)
-    model = FineTuned(encoder, part=parts.task.part, outputs=outputs, dropout=transfer.head_dropout)
+    crf = parts.task.new_crf()
+    model = FineTuned(encoder, part=parts.task.part, outputs=outputs, dropout=transfer.head_dropout, crf=crf)
     parts.task.start_head(model.classifier)
     drawn = sorted({name.split(".")[0] for name in report.initialised if name in encoder.state_dict()})
     if drawn:
         note(f"{parts.folder} has no weights for {', '.join(drawn)}: drawn at random, and trained with the head")
-    freeze(model, transfer.freeze)
-    if transfer.dropout is not None:
-        for module in encoder.modules():
-            if isinstance(module, Dropout):
-                module.share = transfer.dropout
+    treat(model, transfer)
     return model.to(parts.device)
 
 
 def tune_step(parts: TuneParts, model: FineTuned, seed: int) -> TrainStep:
     """Return the training step of a model on a task."""
     config = parts.config
-    decay, deep = config.transfer.layer_decay, depths(model)
-    rates = {name: decay ** (parts.shape.layers + 1 - depth) for name, depth in deep.items()}
+    objective = objective_of(parts.task, model, config.transfer)
     return TrainStep(
         model=model,
-        objective=parts.task,
-        optimizers=build_optimizers(model, config.optimizer, rates=rates if decay < 1 else None),
-        forward_loss=forward_loss_of(model, parts.task, parts.cast),
+        objective=objective,
+        optimizers=build_optimizers(model, config.optimizer, rates=learning_rates(model, config.transfer)),
+        forward_loss=forward_loss_of(model, objective, parts.cast),
         average=None,
         clip_norm=config.optimizer.clip_norm,
         seed=seed,

@@ -12,15 +12,19 @@ from bertwright.errors import UsageError
 from bertwright.evaluate.scoring import score_rows
 from bertwright.export.fine_tuned import FineTunedFolder, read_fine_tuned
 from bertwright.log import print_facts, print_table
+from bertwright.model.fine_tuned import Problem
 from bertwright.tasks.classify import Classify
 from bertwright.tasks.columns import ColumnsConfig
 from bertwright.tasks.contract import Task
 from bertwright.tasks.encode import TextEncoder
+from bertwright.tasks.multi_label import MultiLabel
 from bertwright.tasks.regress import Regress
 from bertwright.tasks.tag import Tag
 from bertwright.tokenizer.load import load_tokenizer
 from bertwright.train.precision import pick_device
 
+BY_PROBLEM: dict[Problem, type[Task[Any]]] = {task.problem: task for task in (Classify, MultiLabel, Regress)}
+"""The tasks about rows, by what Hugging Face calls the kind of their loss."""
 LONGEST_CELL = 80
 """Characters of a text shown in a table."""
 
@@ -28,17 +32,16 @@ LONGEST_CELL = 80
 def task_of(folder: FineTunedFolder) -> Task[Any]:
     """Return the task a fine-tuned model was trained for."""
     if folder.model.part == "token":
-        return Tag.of_labels(folder.labels)
-    if folder.problem == "regression":
-        return Regress.of_labels(folder.labels)
-    return Classify.of_labels(folder.labels)
+        return Tag.of_labels(folder.labels).knowing(folder.model)
+    return BY_PROBLEM[folder.problem].of_labels(folder.labels)
 
 
 def answer_task(folder: Path, questions: Sequence[tuple[str, ...]]) -> list[dict[str, Any]]:
     """Return an answer to each text or pair, in order, in float32; raises ModelError where the folder is not whole.
 
-    Classify gives label, probability and probabilities; regress a score; tag entities with type, text, the characters
-    they stand at and probability. Texts past the model's positions are cut (split, for tag), and a note says so.
+    Classify gives label, probability and probabilities (labels and probabilities, where a text may have several);
+    regress a score; tag entities with type, text, the characters they stand at and probability. Texts past the model's
+    positions are cut (split, for tag), and a note says so.
     """
     if len({len(question) for question in questions}) > 1:
         raise UsageError("some lines are single texts and some are pairs; ask one kind at a time")
@@ -79,6 +82,9 @@ def print_task_answers(answers: Sequence[dict[str, Any]]) -> None:
     if "label" in answers[0]:
         header += ["label", "probability"]
         rows = [[_text(line), line["label"], f"{line['probability']:.1%}"] for line in answers]
+    elif "labels" in answers[0]:
+        header += ["labels", "probabilities"]
+        rows = [[_text(line), *_labels(line)] for line in answers]
     elif "score" in answers[0]:
         header.append("score")
         rows = [[_text(line), f"{line['score']:.3f}"] for line in answers]
@@ -89,6 +95,11 @@ def print_task_answers(answers: Sequence[dict[str, Any]]) -> None:
         header = ["word", "tag", "probability"]
         rows = [[one["word"], one["tag"], f"{one['probability']:.1%}"] for line in answers for one in line["tags"]]
     print_table("answers", header, rows)
+
+
+def _labels(line: dict[str, Any]) -> tuple[str, str]:
+    given = line["labels"]
+    return ", ".join(given) or "none", ", ".join(f"{line['probabilities'][label]:.1%}" for label in given)
 
 
 def _entity_rows(line: dict[str, Any]) -> list[list[str]]:

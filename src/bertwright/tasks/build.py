@@ -2,16 +2,30 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from bertwright.errors import UsageError
 from bertwright.tasks.classify import Classify
+from bertwright.tasks.columns import ColumnsConfig
 from bertwright.tasks.contract import Task
+from bertwright.tasks.head import HeadConfig
+from bertwright.tasks.multi_label import MultiLabel
 from bertwright.tasks.regress import Regress
 from bertwright.tasks.tag import Tag
 
 TASKS: dict[str, type[Task[Any]]] = {task.name: task for task in (Classify, Regress, Tag)}
 """By the word that follows `bertwright finetune`."""
+
+
+def begin_task(name: str, head: HeadConfig, path: Path, columns: ColumnsConfig) -> tuple[Task[Any], Any]:
+    """Return the task of a training file with the head asked for, and its examples; raises UsageError or InputError."""
+    kind = task_named(name)
+    if head.multi_label and kind is Classify:
+        kind = MultiLabel
+        head = head.model_copy(update={"multi_label": False})
+    task, examples = kind.begin(path, columns)
+    return task.with_head(head, examples), examples
 
 
 def task_named(name: str) -> type[Task[Any]]:

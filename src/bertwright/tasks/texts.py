@@ -56,8 +56,13 @@ def open_texts(path: Path, told: ColumnsConfig, *, targets: tuple[str, ...]) -> 
     return table, columns
 
 
-def texts_of(table: Table, columns: Columns) -> tuple[list[str], list[str] | None, list[str]]:
-    """Return first texts, second texts and targets as written; raises CorpusError where one is missing or empty."""
+def texts_of(
+    table: Table, columns: Columns, *, may_lack_target: bool = False
+) -> tuple[list[str], list[str] | None, list[str]]:
+    """Return first texts, second texts and targets as written; raises CorpusError where one is missing or empty.
+
+    With `may_lack_target` a target may be empty: a text that has none of the labels.
+    """
     wanted = [name for name in (columns.first, columns.second, columns.target) if name is not None]
     for name in wanted:
         if name not in table.columns:
@@ -66,7 +71,7 @@ def texts_of(table: Table, columns: Columns) -> tuple[list[str], list[str] | Non
                 f"{', '.join(table.columns)}"
             )
         empty = [row for row, cell in enumerate(table.columns[name]) if not cell.strip()]
-        if empty:
+        if empty and not (may_lack_target and name == columns.target):
             raise CorpusError(
                 f"{table.path} has {len(empty):,} rows where {name} is empty, the first of them row {empty[0] + 1:,} "
                 "(without the header); fill them or take them out"
