@@ -19,12 +19,12 @@ from bertwright.evaluate.judgement import Grid, Judgement, Mistake
 from bertwright.evaluate.metrics import figures_by_label, multi_label_figures, sigmoid
 from bertwright.model.encoder import Part
 from bertwright.model.fine_tuned import Problem
-from bertwright.tasks.classify import MOST_LABELS, natural
+from bertwright.tasks.classify import FEWEST, MOST_LABELS, natural
 from bertwright.tasks.columns import LABELS, Columns, ColumnsConfig
 from bertwright.tasks.contract import Task, TaskLoss
 from bertwright.tasks.encode import TextEncoder
 from bertwright.tasks.head import HeadConfig
-from bertwright.tasks.texts import Texts, another_table, asked_texts, open_texts, texts_of
+from bertwright.tasks.texts import Texts, another_table, asked_texts, looks_swapped, open_texts, texts_of
 from bertwright.types import LabelledBatch
 
 SHARES, COUNTS = ("precision", "recall", "f1"), ("true", "said")
@@ -79,7 +79,7 @@ class MultiLabel(Task[Texts]):
         if len(labels) < 2:
             only = f"only the label {labels[0]!r}" if labels else "no label"
             raise CorpusError(f"the column {found.target} of {path} has {only}; give examples of two labels or more")
-        if len(labels) > min(MOST_LABELS, len(written)):
+        if looks_swapped(first, written) or len(labels) > min(MOST_LABELS, max(FEWEST, len(written))):
             raise CorpusError(
                 f"the column {found.target} of {path} has {len(labels):,} different labels in {len(written):,} rows; "
                 "are text and label columns swapped (--text-column, --label-column), or is --label-separator "
