@@ -376,6 +376,24 @@ def test_bad_label_lists_are_one_sentence(
         finetune("classify", model, tmp_path / "train.tsv", tmp_path / "dev.tsv", tmp_path / "run", settings=settings)
 
 
+def test_pairs_of_which_one_is_missing(model: Path, learned: Path, tmp_path: Path) -> None:
+    for split in ("train", "dev"):
+        rows = ["sentence1\tsentence2\tlabel", "a song\ta band\t1", "a meal\t\t0", "a goal\tthe race\t1"]
+        (tmp_path / f"{split}.tsv").write_text("\n".join(rows) + "\n")
+    with pytest.raises(CorpusError, match=r"has 1 rows where sentence2 is empty, the first of them row 2"):
+        finetune("classify", model, tmp_path / "train.tsv", tmp_path / "dev.tsv", tmp_path / "run")
+    (tmp_path / "asked.txt").write_text("a song\ta band\na meal\n")
+    with pytest.raises(UsageError, match="some lines are single texts and some are pairs"):
+        predict(learned, input=tmp_path / "asked.txt", output=tmp_path / "answers.jsonl")
+
+
+def test_texts_past_the_positions_are_cut_and_told(
+    learned: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    predict(learned, ["a song " * 40, "a meal"], output=tmp_path / "answers.jsonl")
+    assert "1 of 2 texts are longer than 32 tokens and were cut" in capsys.readouterr().err
+
+
 def test_lists_without_the_flag_say_which(model: Path, tmp_path: Path) -> None:
     for split in ("train", "dev"):
         rows = [{"text": "a song", "labels": ["music"]}, {"text": "a meal", "labels": ["food", "sport"]}]
