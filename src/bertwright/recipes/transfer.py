@@ -48,9 +48,10 @@ def treat(model: FineTuned, transfer: TransferConfig) -> None:
                 module.share = dropout
     if transfer.r_drop and not any(isinstance(part, Dropout) and part.share for part in model.encoder.modules()):
         note("R-Drop compares two draws of dropout, and this encoder has none but before its head; give --dropout 0.1")
+    _tell_weights(model)
 
 
-def told_weights(model: FineTuned) -> None:
+def _tell_weights(model: FineTuned) -> None:
     """Say how many of a model's weights are trained, where not all of them are."""
     trained = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
     every = parameter_count(model)
