@@ -3,8 +3,8 @@
     Shard -> Batch -> Example -> Scores -> Loss
            data/    objectives/  model/   objectives/
 
-    labelled rows -> LabelledBatch -> logits -> Loss
-                  data/            model/    tasks/
+    labelled rows -> LabelledBatch -> logits -> Loss        paired rows -> PairBatch -> logits -> Loss
+                  data/            model/    tasks/                     data/        model/    tasks/
 
 B rows a batch, S tokens a row, M positions of a row that are asked about, V words of the vocabulary.
 The raw-text side has its own parcels in `corpus`, which never needs torch; the tensors here are only named.
@@ -101,7 +101,19 @@ class LabelledBatch(TokenRows):
 
 
 UNASKED = -100
-"""The target of a slot of a LabelledBatch that nothing is asked in."""
+"""The target of a slot of a LabelledBatch or PairBatch that nothing is asked in."""
+
+
+@dataclass(frozen=True)
+class PairBatch(TokenRows):
+    """Rows of a source text, [CLS] A [SEP], and what is to be written about each, of T tokens.
+
+    decoder_ids  [B, T] int64  [CLS] and the target text, then padding: what the decoder reads
+    labels       [B, T] int64  the target text and [SEP], then UNASKED: what it is to write after each
+    """
+
+    decoder_ids: Tensor
+    labels: Tensor
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,8 @@ def evaluate_command(
     pair_column: str | None = None,
     label_column: str | None = None,
     label_separator: str | None = None,
+    source: str | None = None,
+    target: str | None = None,
 ) -> None:
     """Judge a model, pre-trained or fine-tuned.
 
@@ -30,13 +32,13 @@ def evaluate_command(
     ----------
     kind
         mlm: loss (nats) and accuracy at masked tokens. nsp: does the second segment follow the first?
-        minimal-pairs: how often is the good sentence of a pair likelier than the bad one? classify, regress, tag: the
-        figures of a fine-tuned model.
+        minimal-pairs: how often is the good sentence of a pair likelier than the bad one? classify, regress, tag,
+        translate: the figures of a fine-tuned model.
     model
         Hugging Face BERT or ModernBERT folder.
     data
         DATA folder prepared with the same tokenizer; for minimal-pairs a .jsonl file of "good" and "bad";
-        for tasks a labelled file.
+        for tasks a labelled file; for translate SOURCE,TARGET files, a prefix or a table.
     split
         valid or train.
     length
@@ -53,9 +55,20 @@ def evaluate_command(
         For tasks: column of the label, score or tag.
     label_separator
         For classify with several labels a text: what stands between them in one column; | where not given.
+    source
+        For translate: suffix of the source file (PREFIX.en: en), or column of the source text.
+    target
+        For translate: suffix of the target file, or column of the target text.
     """
     from bertwright.recipes.evaluate import evaluate
 
-    told = {"text": text_column, "pair": pair_column, "label": label_column, "label_separator": label_separator}
+    told = {
+        "text": text_column,
+        "pair": pair_column,
+        "label": label_column,
+        "label_separator": label_separator,
+        "source": source,
+        "target": target,
+    }
     columns = {name: column for name, column in told.items() if column is not None}
     evaluate(kind, model, data, split=split, length=length, rows=rows, whole_word=whole_word, columns=columns)

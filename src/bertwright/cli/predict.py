@@ -22,6 +22,8 @@ def predict_command(
 
     A fine-tuned model: bertwright predict --model runs/sentiment/model --input reviews.txt --output answers.jsonl
 
+    A translation a line: bertwright predict --model runs/en-de/model --input news.en > news.de
+
     Two texts without [MASK] are a pair: bertwright predict --model run/model "It was late." "She went home."
 
     Parameters

@@ -65,6 +65,11 @@ class BertForPreTraining(Encoder):
         if part == "token":
             del self.pooler
 
+    def keep_for_decoder(self) -> None:
+        """Let go of the pre-training heads; the pooler stays as it is."""
+        del self.mlm_head, self.nsp_head
+        self.pooler.requires_grad_(False)
+
     def vectors(self, hidden: Tensor, part: Part) -> Tensor:
         """Return the pooled vector of each row [B, 1, H], or the hidden states of tokens as they are."""
         return self.pooler(hidden).unsqueeze(1) if part == "row" else hidden

@@ -64,6 +64,13 @@ class Encoder(nn.Module, ABC):
         """Let go of the pre-training heads, but for what a task about `part` goes on from; there is no way back."""
 
     @abstractmethod
+    def keep_for_decoder(self) -> None:
+        """Let go of all that a decoder, which reads hidden states, does not need; there is no way back.
+
+        BERT keeps its pooler, unused and untrained, since transformers' BertModel has one.
+        """
+
+    @abstractmethod
     def vectors(self, hidden: Tensor, part: Part) -> Tensor:
         """Return what a task's head reads, [B, M, H], from hidden states [B, M, H]; those of [CLS] for "row"."""
 

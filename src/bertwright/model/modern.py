@@ -132,6 +132,10 @@ class ModernForMaskedLM(Encoder):
         """Let go of the vocabulary's bias; tasks go on from the rest of the masked-token head (Warner et al., 2024)."""
         del self.mlm_head.bias
 
+    def keep_for_decoder(self) -> None:
+        """Let go of the masked-token head."""
+        del self.mlm_head
+
     def vectors(self, hidden: Tensor, part: Part) -> Tensor:
         """Return the hidden states after the dense layer and norm of the masked-token head."""
         return self.mlm_head.transform(hidden)

@@ -8,23 +8,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from torch import nn
+
 from bertwright.config import write_toml
 from bertwright.errors import UsageError
 from bertwright.evaluate.task_report import write_task_report
-from bertwright.export.fine_tuned import save_fine_tuned
-from bertwright.export.task_card import task_card
 from bertwright.files import refuse_existing, write_json
 from bertwright.log import note
-from bertwright.model.fine_tuned import FineTuned
 from bertwright.model.lora import merge
-from bertwright.recipes.finetune_parts import (
-    TuneParts,
-    build_finetune,
-    fresh_model,
-    tune_batches,
-    tune_peak_flops,
-    tune_step,
-)
+from bertwright.recipes.finetune_parts import build_finetune
 from bertwright.recipes.finetune_result import (
     Tuned,
     better,
@@ -45,7 +37,10 @@ from bertwright.recipes.finetune_resume import (
     tune_identity,
 )
 from bertwright.recipes.finetune_settings import resolve_finetune
-from bertwright.recipes.transfer import unfreezing
+from bertwright.recipes.translate_parts import build_translation
+from bertwright.recipes.translate_settings import resolve_translation
+from bertwright.recipes.tuning import Tuning
+from bertwright.tasks.translate import Translate
 from bertwright.train.listeners import Listener
 from bertwright.train.listeners.best import BestListener
 from bertwright.train.listeners.console import ConsoleListener
@@ -83,9 +78,9 @@ def finetune(
     out = Path(out)
     if not resume:
         refuse_existing(out, instead="give another --out, or --resume to go on with an interrupted run in it")
-    config = resumed_settings(out, task, settings or {}) if resume else resolve_finetune(task, settings or {})
+    given = resumed_settings(out, task, settings or {}) if resume else settings or {}
     files = {"train": Path(train), "dev": Path(dev)} | ({"test": Path(test)} if test else {})
-    parts = build_finetune(config, Path(model), files)
+    parts = build_parts(task, given, Path(model), files)
     metric_of(parts)
     identity = tune_identity(parts, files)
     finished = read_finished(out, parts, identity) if resume else Finished()
@@ -93,14 +88,7 @@ def finetune(
     write_json(out / "manifest.json", tune_manifest(parts, files))
     best = train_seeds(parts, out, seeds, finished=finished, identity=identity)
     figures = tune_result(parts, best, finished.seen)
-    save_fine_tuned(
-        best.model,
-        parts.tokenizer.path.parent,
-        out / "model",
-        labels=parts.task.labels,
-        problem=parts.task.problem,
-        card=task_card(out.name, figures),
-    )
+    parts.save(best.model, out / "model", name=out.name, figures=figures)
     write_json(out / "result.json", figures)
     write_task_report(out, best.judged)
     forget_checkpoints(out)
@@ -108,12 +96,19 @@ def finetune(
     return figures
 
 
-def train_seeds(parts: TuneParts, out: Path, seeds: int, *, finished: Finished, identity: Mapping[str, Any]) -> Tuned:
+def build_parts(task: str, settings: Mapping[str, Any], folder: Path, files: dict[str, Path]) -> Tuning:
+    """Return the parts of a run of `task`: a decoder for translate, a head over the encoder for every other."""
+    if task == Translate.name:
+        return build_translation(resolve_translation(settings), folder, files)
+    return build_finetune(resolve_finetune(task, settings), folder, files)
+
+
+def train_seeds(parts: Tuning, out: Path, seeds: int, *, finished: Finished, identity: Mapping[str, Any]) -> Tuned:
     """Train each seed that is not `finished`, and put it there; return the best one on dev.
 
     Its metrics become RUN/metrics.jsonl.
     """
-    peak = tune_peak_flops(parts)
+    peak = parts.peak_flops()
     metric = metric_of(parts)
     for seed in range(parts.config.seed, parts.config.seed + seeds):
         if seed in finished.seeds:
@@ -134,25 +129,22 @@ def train_seeds(parts: TuneParts, out: Path, seeds: int, *, finished: Finished, 
     return finished.best
 
 
-def train_one(parts: TuneParts, folder: Path, *, seed: int, peak: float, identity: Mapping[str, Any]) -> Tuned:
+def train_one(parts: Tuning, folder: Path, *, seed: int, peak: float, identity: Mapping[str, Any]) -> Tuned:
     """Train one seed to the end of its schedule or of its patience, and judge it at its best evaluation.
 
     It starts where a checkpoint in `folder` says that it stands, if there is one.
     """
     began = time.perf_counter()
-    model = fresh_model(parts, seed)
-    step, (source, schedule) = tune_step(parts, model, seed), tune_batches(parts, seed)
+    model = parts.fresh_model(seed)
+    step, (source, schedule) = parts.step(model, seed), parts.batches(seed)
     best, console = keeper(parts, model), ConsoleListener()
     position = position_of(folder, step, best, identity)
     metrics = metrics_file(parts, folder, schedule, peak=peak)
     metrics.begin(position)
-    thaw = unfreezing(model, parts.config.transfer)
     checkpoint = checkpointing(parts, folder, step, best, position=position, identity=identity)
     progress = position.spent().progress(schedule)
     listeners: list[Listener] = [evaluation(parts, model, progress), best, metrics, console]
-    listeners += [checkpoint] if thaw is None else [thaw, checkpoint]
-    if thaw is not None:
-        thaw.thaw(progress)
+    listeners += [*parts.listeners(model, progress), checkpoint]
     keep_freed_memory()
     model.train()
     if not position.step:
@@ -174,20 +166,20 @@ def train_one(parts: TuneParts, folder: Path, *, seed: int, peak: float, identit
     return Tuned(seed, model.eval(), best.step, position, judged)
 
 
-def evaluation(parts: TuneParts, model: FineTuned, progress: float) -> EvaluateListener:
+def evaluation(parts: Tuning, model: nn.Module, progress: float) -> EvaluateListener:
     """Return the listener that judges the model on dev along the run, from `progress` in [0, 1] of it on."""
     times = max(1, round(parts.config.schedule.epochs * parts.config.watch.evaluations))
     done = int(progress * times + 1e-9)
     return EvaluateListener(held_out=lambda: parts.judge_along(model), samples=list, times=times, done=done)
 
 
-def keeper(parts: TuneParts, model: FineTuned) -> BestListener:
+def keeper(parts: Tuning, model: nn.Module) -> BestListener:
     """Return the listener that keeps the best weights."""
     metric = metric_of(parts)
     return BestListener(model, metric, sign=sign_of(metric), patience=parts.config.watch.patience)
 
 
-def metrics_file(parts: TuneParts, folder: Path, schedule: ScheduleConfig, *, peak: float) -> MetricsListener:
+def metrics_file(parts: Tuning, folder: Path, schedule: ScheduleConfig, *, peak: float) -> MetricsListener:
     """Return the listener that writes metrics.jsonl."""
     return MetricsListener(
         folder / "metrics.jsonl",

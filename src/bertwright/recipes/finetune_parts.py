@@ -2,62 +2,81 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
 
 from bertwright.data.ahead import DrawnAhead
-from bertwright.data.labelled import LabelledRows, LabelledSource
+from bertwright.data.labelled import LabelledSource
 from bertwright.evaluate.judgement import Judgement
 from bertwright.evaluate.scoring import score_rows
+from bertwright.export.fine_tuned import save_fine_tuned
 from bertwright.export.huggingface import read_model
+from bertwright.export.task_card import task_card
 from bertwright.log import note
-from bertwright.model.config import ModelConfig, training_flops
+from bertwright.model.config import training_flops
 from bertwright.model.fine_tuned import FineTuned
 from bertwright.recipes.finetune_settings import FinetuneConfig
-from bertwright.recipes.transfer import check_transfer, learning_rates, objective_of, treat
+from bertwright.recipes.transfer import check_transfer, learning_rates, objective_of, treat, unfreezing
+from bertwright.recipes.tuning import Split, Tuning
 from bertwright.rng import key_of
 from bertwright.tasks.build import begin_task, task_named
 from bertwright.tasks.contract import Task
 from bertwright.tasks.encode import TextEncoder
-from bertwright.tokenizer.load import Tokenizer, load_tokenizer
+from bertwright.tokenizer.load import load_tokenizer
+from bertwright.train.listeners import Listener
 from bertwright.train.loop import PhaseSource
 from bertwright.train.optim import build_optimizers
-from bertwright.train.precision import autocast, matmul_rate, pick_device, resolve_precision
+from bertwright.train.precision import matmul_rate, pick_device, resolve_precision
 from bertwright.train.schedule import Phase, ScheduleConfig
 from bertwright.train.step import TrainStep, forward_loss_of
 from bertwright.types import TokenRows
 
 
 @dataclass(frozen=True)
-class Split:
-    """The examples of a file, and their rows."""
+class TuneParts(Tuning):
+    """The parts of a run for a head over the encoder."""
 
-    examples: Any
-    rows: LabelledRows
-
-
-@dataclass(frozen=True)
-class TuneParts:
-    """What all seeds of a fine-tuning run share."""
-
-    config: FinetuneConfig
-    folder: Path
-    shape: ModelConfig
-    tokenizer: Tokenizer
     task: Task[Any]
-    splits: dict[str, Split]
-    """By name: train, dev, and test where there is one."""
-    device: torch.device
-    precision: Literal["bf16", "fp32"]
 
-    def cast(self) -> AbstractContextManager[Any]:
-        """Return the context forward passes run in."""
-        return autocast(self.precision, self.device)
+    def fresh_model(self, seed: int) -> FineTuned:
+        """Return the pre-trained encoder with a new head."""
+        return fresh_model(self, seed)
+
+    def step(self, model: FineTuned, seed: int) -> TrainStep:
+        """Return the training step of a model."""
+        return tune_step(self, model, seed)
+
+    def batches(self, seed: int) -> tuple[PhaseSource, ScheduleConfig]:
+        """Return the batches of a seed, and their schedule."""
+        return tune_batches(self, seed)
+
+    def listeners(self, model: FineTuned, progress: float) -> list[Listener]:
+        """Return what thaws the model, set to `progress`, where it is to thaw."""
+        thaw = unfreezing(model, self.config.transfer)
+        if thaw is None:
+            return []
+        thaw.thaw(progress)
+        return [thaw]
+
+    def peak_flops(self) -> float:
+        """Return the measured rate of this machine."""
+        return tune_peak_flops(self)
+
+    def save(self, model: FineTuned, out: Path, *, name: str, figures: Mapping[str, Any]) -> None:
+        """Write the folder of the class Hugging Face has for such a head."""
+        save_fine_tuned(
+            model,
+            self.tokenizer.path.parent,
+            out,
+            labels=self.task.labels,
+            problem=self.task.problem,
+            card=task_card(name, figures),
+        )
 
     def judge_along(self, model: FineTuned) -> dict[str, float]:
         """Return the figures of a model on dev while it trains, in the precision it trains in."""
@@ -80,7 +99,9 @@ def build_finetune(config: FinetuneConfig, folder: Path, files: dict[str, Path])
     check_transfer(config, layers=shape.layers, folder=folder)
     task, examples = begin_task(config.task, config.head, files["train"], config.columns)
     others = {name: task.read(path) for name, path in files.items() if name != "train"}
-    config = config.fitted(width=shape.hidden_size, positions=shape.max_positions, layers=shape.layers)
+    config = config.fitted(
+        width=shape.hidden_size, positions=shape.max_positions, faster=config.transfer.faster(shape.layers)
+    )
     encoder = TextEncoder(tokenizer, max_length=config.batches.max_length)
     splits = {name: Split(part, task.encode(part, encoder)) for name, part in {"train": examples, **others}.items()}
     device = pick_device()

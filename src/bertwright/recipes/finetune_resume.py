@@ -18,14 +18,13 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from bertwright.config import read_toml
+from bertwright.config import merge, read_toml
 from bertwright.errors import ModelError, OutputExistsError
 from bertwright.files import read_json, remove, sha256_of, write_json, written_aside
 from bertwright.log import note
-from bertwright.model.lora import merge
-from bertwright.recipes.finetune_parts import TuneParts, fresh_model
+from bertwright.model.lora import merge as merge_adapters
 from bertwright.recipes.finetune_result import Tuned
-from bertwright.recipes.finetune_settings import FinetuneConfig, resolve_finetune
+from bertwright.recipes.tuning import Tuning
 from bertwright.train.checkpoint import checkpoints, load_checkpoint, save_checkpoint
 from bertwright.train.listeners.best import BestListener
 from bertwright.train.listeners.checkpoint import CheckpointListener
@@ -49,8 +48,8 @@ class Finished:
         return {one["seed"] for one in self.seen}
 
 
-def resumed_settings(out: Path, task: str, settings: Mapping[str, Any]) -> FinetuneConfig:
-    """Return the settings in RUN/config.toml with `settings` laid over them.
+def resumed_settings(out: Path, task: str, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings in RUN/config.toml with `settings` laid over them, but for the task.
 
     Raises ModelError where there is no run to go on with, and OutputExistsError where it is done.
     """
@@ -61,14 +60,14 @@ def resumed_settings(out: Path, task: str, settings: Mapping[str, Any]) -> Finet
     kept = read_toml(out / "config.toml")
     if kept.pop("task", task) != task:
         raise ModelError(f"the run in {out} is of another task than {task}; resume it with its own")
-    return resolve_finetune(task, kept, settings)
+    return merge(kept, settings)
 
 
-def tune_identity(parts: TuneParts, files: Mapping[str, Path]) -> dict[str, Any]:
+def tune_identity(parts: Tuning, files: Mapping[str, Path]) -> dict[str, Any]:
     """Return what must be the same for a run to be gone on with: files, model and settings."""
     weights = sorted([parts.folder / "config.json", *parts.folder.glob("*.safetensors")])
     return {
-        **{f"the {name} file": sha256_of(path) for name, path in files.items()},
+        **{f"the {name} file": sha256_of(path) for name, path in parts.files_read(files).items()},
         "the model": {path.name: sha256_of(path) for path in weights},
         "precision": parts.precision,
         **parts.config.model_dump(mode="json", exclude=WATCHED),
@@ -93,7 +92,7 @@ def position_of(folder: Path, step: TrainStep, best: BestListener, identity: Map
 
 
 def checkpointing(
-    parts: TuneParts,
+    parts: Tuning,
     folder: Path,
     step: TrainStep,
     best: BestListener,
@@ -129,7 +128,7 @@ def keep_finished(out: Path, finished: Finished, identity: Mapping[str, Any]) ->
         write_json(aside / "seeds.json", {"identity": identity, "seen": finished.seen, "best": told})
 
 
-def read_finished(out: Path, parts: TuneParts, identity: Mapping[str, Any]) -> Finished:
+def read_finished(out: Path, parts: Tuning, identity: Mapping[str, Any]) -> Finished:
     """Return the seeds that are done, the best of them judged again; none where nothing was written down."""
     folder = out / "checkpoints" / "finished"
     if not folder.is_dir():
@@ -145,8 +144,8 @@ def read_finished(out: Path, parts: TuneParts, identity: Mapping[str, Any]) -> F
             f"seeds of {out} were trained with another value of {odd}; resume with the same, or start anew"
         )
     told = state["best"]
-    model = fresh_model(parts, told["seed"])
-    merge(model)
+    model = parts.fresh_model(told["seed"])
+    merge_adapters(model)
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             parameter.copy_(weights[name])

@@ -52,7 +52,7 @@ class TransferConfig(Section):
         """Return how many of `layers` blocks are frozen."""
         return layers if self.freeze == "all" else self.freeze
 
-    def rate(self, layers: int) -> float:
+    def faster(self, layers: int) -> float:
         """Return the factor on the default learning rate: few new weights want a larger one than many known ones."""
         return HEAD_RATE if self.frozen(layers) == layers else LORA_RATE if self.lora_rank else 1.0
 
@@ -113,19 +113,19 @@ class FinetuneConfig(Section):
     transfer: TransferConfig = TransferConfig()
     watch: WatchConfig = WatchConfig()
 
-    def fitted(self, *, width: int, positions: int, layers: int) -> FinetuneConfig:
-        """Return the settings for a model of `layers` blocks of `width` units and so many positions.
+    def fitted(self, *, width: int, positions: int, faster: float = 1.0) -> FinetuneConfig:
+        """Return the settings for a model of `width` units and so many positions.
 
-        The learning rate is the published one for that width, times what is trained asks for, where none was given.
+        The learning rate is the published one for that width, so many times `faster`, where none was given.
         """
         optimizer = self.optimizer
         if "learning_rate" not in optimizer.model_fields_set:
-            rate = PUBLISHED_RATE * PUBLISHED_WIDTH / width * self.transfer.rate(layers)
+            rate = PUBLISHED_RATE * PUBLISHED_WIDTH / width * faster
             optimizer = optimizer.model_copy(update={"learning_rate": rate})
         batches = self.batches.model_copy(update={"max_length": min(self.batches.max_length, positions)})
         return self.model_copy(update={"optimizer": optimizer, "batches": batches})
 
 
-def resolve_finetune(task: str, *settings: Mapping[str, Any]) -> FinetuneConfig:
-    """Return the defaults with each of `settings` laid over them, later ones winning; raises ConfigError."""
-    return compose(FinetuneConfig, {"task": task}, *settings)
+def resolve_finetune(task: str, settings: Mapping[str, Any]) -> FinetuneConfig:
+    """Return the defaults with `settings` laid over them; raises ConfigError."""
+    return compose(FinetuneConfig, {"task": task, **settings})

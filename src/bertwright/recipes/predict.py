@@ -13,12 +13,14 @@ from bertwright.errors import CorpusError, ModelError, UsageError
 from bertwright.evaluate.fill_mask import fill_masks
 from bertwright.evaluate.sentence_pairs import next_sentence
 from bertwright.evaluate.text_rows import MASK
+from bertwright.export.encoder_decoder import is_encoder_decoder
 from bertwright.export.fine_tuned import fine_tuned_part
 from bertwright.export.huggingface import LoadReport, read_model
 from bertwright.files import write_text
 from bertwright.log import note, print_table
 from bertwright.model.encoder import Encoder
 from bertwright.recipes.predict_task import answer_task, print_task_answers
+from bertwright.recipes.predict_translation import predict_translations
 from bertwright.tokenizer.load import Tokenizer, load_tokenizer
 from bertwright.train.precision import pick_device
 
@@ -49,7 +51,8 @@ def predict(
 ) -> list[dict[str, Any]]:
     """Answer questions with the model of a Hugging Face folder; print them as a table, or write JSON lines.
 
-    A fine-tuned model does what it was trained for, with texts or, with `pair`, two of them (see `answer_task`).
+    A fine-tuned model does what it was trained for, with texts or, with `pair`, two of them (see `answer_task`), or
+    translates (see `predict_translations`).
 
     A text with [MASK] gives {"text", "predictions": for each [MASK] a list of [token, probability]}; a pair (two texts
     without [MASK], two texts with `pair`, or a line of `input` with a tab) gives {"first", "second", "next": the
@@ -59,6 +62,8 @@ def predict(
     if top_k < 1:
         raise UsageError(f"--top-k {top_k} asks for no words; give 1 or more")
     model = Path(model)
+    if is_encoder_decoder(model):
+        return predict_translations(model, texts, input=input, output=output)
     fine_tuned = model.is_dir() and fine_tuned_part(model) is not None
     if fine_tuned:
         asked = task_questions(texts, pair=pair, input=input)

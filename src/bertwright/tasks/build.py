@@ -13,9 +13,12 @@ from bertwright.tasks.head import HeadConfig
 from bertwright.tasks.multi_label import MultiLabel
 from bertwright.tasks.regress import Regress
 from bertwright.tasks.tag import Tag
+from bertwright.tasks.translate import Translate
 
 TASKS: dict[str, type[Task[Any]]] = {task.name: task for task in (Classify, Regress, Tag)}
 """By the word that follows `bertwright finetune`."""
+TASK_NAMES = (*TASKS, Translate.name)
+"""Everything that may follow it: translate writes texts instead of choosing among the outputs of a head."""
 
 
 def begin_task(name: str, head: HeadConfig, path: Path, columns: ColumnsConfig) -> tuple[Task[Any], Any]:
@@ -31,5 +34,5 @@ def begin_task(name: str, head: HeadConfig, path: Path, columns: ColumnsConfig) 
 def task_named(name: str) -> type[Task[Any]]:
     """Return a task by its name; raises UsageError where there is none."""
     if name not in TASKS:
-        raise UsageError(f"there is no task {name!r}; the tasks are {', '.join(TASKS)}")
+        raise UsageError(f"there is no task {name!r}; the tasks are {', '.join(TASK_NAMES)}")
     return TASKS[name]
