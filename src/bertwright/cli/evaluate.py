@@ -17,6 +17,7 @@ def evaluate_command(
     text_column: str | None = None,
     pair_column: str | None = None,
     label_column: str | None = None,
+    label_separator: str | None = None,
     source: str | None = None,
     target: str | None = None,
 ) -> None:
@@ -52,6 +53,8 @@ def evaluate_command(
         For tasks: column of the second text of a pair.
     label_column
         For tasks: column of the label, score or tag.
+    label_separator
+        For classify with several labels a text: what stands between them in one column; | where not given.
     source
         For translate: suffix of the source file (PREFIX.en: en), or column of the source text.
     target
@@ -59,6 +62,13 @@ def evaluate_command(
     """
     from bertwright.recipes.evaluate import evaluate
 
-    told = {"text": text_column, "pair": pair_column, "label": label_column, "source": source, "target": target}
+    told = {
+        "text": text_column,
+        "pair": pair_column,
+        "label": label_column,
+        "label_separator": label_separator,
+        "source": source,
+        "target": target,
+    }
     columns = {name: column for name, column in told.items() if column is not None}
     evaluate(kind, model, data, split=split, length=length, rows=rows, whole_word=whole_word, columns=columns)

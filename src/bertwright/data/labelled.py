@@ -56,8 +56,8 @@ class LabelledRows:
     first_lengths  [N] int64   of which up to the first [SEP], that included
     asked          [Q] int64   positions in their row that are asked about; None where that is every token, and Q is T
     asked_counts   [N] int64   how many of them each row has
-    targets        [Q]         int64 the true class, or float32 the true score; [N, ...] int64 what is true of each row,
-                               where every token is asked about
+    targets        [Q]         int64 the true class, or float32 the true score; [Q, K] float32 for several labels.
+                               [N, ...] int64 what is true of each row, where every token is asked about
     pad            id of the padding token
     together       [G] int64   where rows are answers to one question, among which one is chosen: how many each of the
                                G questions has. A batch of training holds all of a question's rows. None elsewhere
@@ -161,8 +161,8 @@ def flat_places(begins: np.ndarray, taken: np.ndarray, places: np.ndarray) -> np
 
 
 def padded(values: np.ndarray, here: np.ndarray, *, fill: int) -> Tensor:
-    """Return `values`, row after row, where `here` [B, S] is true, and `fill` elsewhere."""
-    table = np.full(here.shape, fill, dtype=values.dtype)
+    """Return `values` [n, ...], row after row, where `here` [B, S] is true, and `fill` elsewhere."""
+    table = np.full((*here.shape, *values.shape[1:]), fill, dtype=values.dtype)
     table[here] = values
     return torch.from_numpy(table)
 

@@ -10,23 +10,22 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, get_args
 
 import torch
 from torch import Tensor
 
 from bertwright.errors import ModelError
+from bertwright.export.crf import CRF, crf_tensors, read_crf
 from bertwright.export.huggingface import DIALECTS, dialect_of, read_model, their_tensors, write_folder
 from bertwright.export.weights import read_object, read_tensors
 from bertwright.model.encoder import OF_ROWS, Part
-from bertwright.model.fine_tuned import FineTuned
+from bertwright.model.fine_tuned import FineTuned, Problem
 
 HEAD = ("weight", "bias")
 """The weights of a task's head."""
 OWN = "bertwright"
 """The key of config.json under which a task keeps settings of its own; transformers passes it over."""
-
-Problem = Literal["regression", "single_label_classification"]
 
 
 @dataclass(frozen=True)
@@ -67,7 +66,8 @@ def save_fine_tuned(
         **({OWN: dict(own)} if own else {}),
     }
     tensors = their_tensors(model.encoder, dialect) | head
-    write_folder(out, model.encoder.config, tokenizer, tensors=tensors, settings=settings, card=card)
+    beside = {} if model.crf is None else {CRF: crf_tensors(model.crf)}
+    write_folder(out, model.encoder.config, tokenizer, tensors=tensors, settings=settings, beside=beside, card=card)
 
 
 def fine_tuned_part(folder: Path) -> Part | None:
@@ -96,11 +96,13 @@ def read_fine_tuned(folder: Path) -> FineTunedFolder:
     head = {name: tensors[f"{called[part]}.{name}"].to(torch.float32) for name in HEAD}
     outputs = len(head["weight"])
     model = FineTuned(encoder, part=part, outputs=outputs, dropout=float(values.get("classifier_dropout") or 0.0))
+    model.crf = read_crf(folder, tags=outputs) if part == "token" else None
     lost = [name for name in report.initialised if name in model.encoder.state_dict()]
     if lost:
         raise ModelError(f"{folder} lacks weights of its head ({', '.join(lost)}); copy or download it again")
     _fill_head(model, head, folder)
-    problem: Problem = "regression" if values.get("problem_type") == "regression" else "single_label_classification"
+    told: Problem = values.get("problem_type") or "single_label_classification"
+    problem: Problem = told if told in get_args(Problem) else "single_label_classification"
     return FineTunedFolder(model.eval(), _labels(values, outputs, folder), problem, dict(values.get(OWN) or {}))
 
 

@@ -12,7 +12,6 @@ import torch
 
 from bertwright.data.ahead import DrawnAhead
 from bertwright.data.labelled import LabelledSource
-from bertwright.errors import ConfigError
 from bertwright.evaluate.judgement import Judgement
 from bertwright.evaluate.scoring import score_rows
 from bertwright.export.fine_tuned import save_fine_tuned
@@ -21,14 +20,16 @@ from bertwright.export.task_card import task_card
 from bertwright.log import note
 from bertwright.model.config import training_flops
 from bertwright.model.dropout import Dropout
-from bertwright.model.fine_tuned import FineTuned, depths, freeze
+from bertwright.model.fine_tuned import FineTuned
 from bertwright.recipes.finetune_settings import FinetuneConfig
+from bertwright.recipes.transfer import check_transfer, learning_rates, objective_of, treat, unfreezing
 from bertwright.recipes.tuning import Split, Tuning
 from bertwright.rng import key_of
-from bertwright.tasks.build import task_named
+from bertwright.tasks.build import begin_task, task_named
 from bertwright.tasks.contract import Task
 from bertwright.tasks.encode import TextEncoder
 from bertwright.tokenizer.load import load_tokenizer
+from bertwright.train.listeners import Listener
 from bertwright.train.loop import PhaseSource
 from bertwright.train.optim import build_optimizers
 from bertwright.train.precision import matmul_rate, pick_device, resolve_precision, try_compiled_blocks
@@ -59,6 +60,14 @@ class TuneParts(Tuning):
         """Return the batches of a seed, and their schedule."""
         return tune_batches(self, seed)
 
+    def listeners(self, model: FineTuned, progress: float) -> list[Listener]:
+        """Return what thaws the model, set to `progress`, where it is to thaw."""
+        thaw = unfreezing(model, self.config.transfer)
+        if thaw is None:
+            return []
+        thaw.thaw(progress)
+        return [thaw]
+
     def peak_flops(self) -> float:
         """Return the measured rate of this machine."""
         return tune_peak_flops(self)
@@ -83,28 +92,27 @@ class TuneParts(Tuning):
         """Return the figures of a model on dev while it trains, in the precision it trains in."""
         dev = self.splits["dev"]
         logits = score_rows(model, dev.rows, device=self.device, cast=self.cast)
-        return self.task.judge(logits, dev.examples).figures
+        return self.task.knowing(model).judge(logits, dev.examples).figures
 
     def judge(self, model: FineTuned, split: str) -> Judgement:
         """Judge a finished model on a split in float32, as whoever loads it will find it, with its worst mistakes."""
         chosen = self.splits[split]
         logits = score_rows(model, chosen.rows, device=self.device)
-        return self.task.judge(logits, chosen.examples, mistakes=self.config.watch.mistakes)
+        return self.task.knowing(model).judge(logits, chosen.examples, mistakes=self.config.watch.mistakes)
 
 
 def build_finetune(config: FinetuneConfig, folder: Path, files: dict[str, Path]) -> TuneParts:
     """Read and encode the files of each split, "train" first; raises InputError with the reason where one is unfit."""
-    kind = task_named(config.task)
+    task_named(config.task)
     tokenizer = load_tokenizer(folder)
     shape = read_model(folder)[0].config
-    if config.transfer.freeze > shape.layers:
-        raise ConfigError(
-            f"transfer.freeze: {folder} has {shape.layers} blocks, not {config.transfer.freeze} to freeze"
-        )
-    task, examples = kind.begin(files["train"], config.columns)
+    check_transfer(config, layers=shape.layers, folder=folder)
+    task, examples = begin_task(config.task, config.head, files["train"], config.columns)
     task = task.recalling(config.own(task.name))
     others = {name: task.read(path) for name, path in files.items() if name != "train"}
-    config = config.fitted(width=shape.hidden_size, positions=shape.max_positions)
+    config = config.fitted(
+        width=shape.hidden_size, positions=shape.max_positions, faster=config.transfer.faster(shape.layers)
+    )
     encoder = TextEncoder(tokenizer, max_length=config.batches.max_length)
     splits = {name: Split(part, task.encode(part, encoder)) for name, part in {"train": examples, **others}.items()}
     device = pick_device()
@@ -126,29 +134,25 @@ def fresh_model(parts: TuneParts, seed: int) -> FineTuned:
     encoder, report = read_model(parts.folder)
     transfer = parts.config.transfer
     outputs = len(parts.task.labels)
-    model = FineTuned(encoder, part=parts.task.part, outputs=outputs, dropout=transfer.head_dropout)
+    crf = parts.task.new_crf()
+    model = FineTuned(encoder, part=parts.task.part, outputs=outputs, dropout=transfer.head_dropout, crf=crf)
     parts.task.start_head(model.classifier)
     drawn = sorted({name.split(".")[0] for name in report.initialised if name in encoder.state_dict()})
     if drawn:
         note(f"{parts.folder} has no weights for {', '.join(drawn)}: drawn at random, and trained with the head")
-    freeze(model, transfer.freeze)
-    if transfer.dropout is not None:
-        for module in encoder.modules():
-            if isinstance(module, Dropout):
-                module.share = transfer.dropout
+    treat(model, transfer)
     return model.to(parts.device)
 
 
 def tune_step(parts: TuneParts, model: FineTuned, seed: int) -> TrainStep:
     """Return the training step of a model on a task."""
     config = parts.config
-    decay, deep = config.transfer.layer_decay, depths(model)
-    rates = {name: decay ** (parts.shape.layers + 1 - depth) for name, depth in deep.items()}
+    objective = objective_of(parts.task, model, config.transfer)
     step = TrainStep(
         model=model,
-        objective=parts.task,
-        optimizers=build_optimizers(model, config.optimizer, rates=rates if decay < 1 else None),
-        forward_loss=forward_loss_of(model, parts.task, parts.cast),
+        objective=objective,
+        optimizers=build_optimizers(model, config.optimizer, rates=learning_rates(model, config.transfer)),
+        forward_loss=forward_loss_of(model, objective, parts.cast),
         average=None,
         clip_norm=config.optimizer.clip_norm,
         seed=seed,
@@ -160,7 +164,12 @@ def tune_step(parts: TuneParts, model: FineTuned, seed: int) -> TrainStep:
 
 
 def worth_compiling(parts: TuneParts) -> bool:
-    """Say whether steps are to run compiled: as the settings say, or by the work of the whole run."""
+    """Say whether steps are to run compiled: as the settings say, or by the work of the whole run.
+
+    Where blocks thaw along the run they never are: each would have to be compiled anew.
+    """
+    if parts.config.transfer.unfreeze:
+        return False
     if parts.config.engine.compile is not None:
         return parts.config.engine.compile
     rows = parts.splits["train"].rows

@@ -14,6 +14,7 @@ from bertwright.evaluate.scoring import score_rows
 from bertwright.export.fine_tuned import FineTunedFolder, read_fine_tuned
 from bertwright.log import print_facts, print_table
 from bertwright.model.encoder import Part
+from bertwright.model.fine_tuned import Problem
 from bertwright.tasks.answer import Answer
 from bertwright.tasks.choices import read_choices
 from bertwright.tasks.choose import Choose
@@ -21,27 +22,26 @@ from bertwright.tasks.classify import Classify
 from bertwright.tasks.columns import ColumnsConfig
 from bertwright.tasks.contract import Task
 from bertwright.tasks.encode import TextEncoder
+from bertwright.tasks.multi_label import MultiLabel
 from bertwright.tasks.regress import Regress
 from bertwright.tasks.squad import squad_questions
 from bertwright.tasks.tag import Tag
 from bertwright.tokenizer.load import load_tokenizer
 from bertwright.train.precision import pick_device
 
-OF_PARTS: dict[Part, type[Task[Any]]] = {"span": Answer, "choice": Choose}
+OF_PARTS: dict[Part, type[Task[Any]]] = {"token": Tag, "span": Answer, "choice": Choose}
 """The tasks that are told by what their head is about."""
+BY_PROBLEM: dict[Problem, type[Task[Any]]] = {task.problem: task for task in (Classify, MultiLabel, Regress)}
+"""The tasks about rows, by what Hugging Face calls the kind of their loss."""
 LONGEST_CELL = 80
 """Characters of a text shown in a table."""
 
 
 def task_of(folder: FineTunedFolder) -> Task[Any]:
     """Return the task a fine-tuned model was trained for."""
-    if folder.model.part in OF_PARTS:
-        return OF_PARTS[folder.model.part].of_labels(folder.labels).recalling(folder.own)
-    if folder.model.part == "token":
-        return Tag.of_labels(folder.labels)
-    if folder.problem == "regression":
-        return Regress.of_labels(folder.labels)
-    return Classify.of_labels(folder.labels)
+    part = folder.model.part
+    kind = BY_PROBLEM[folder.problem] if part == "row" else OF_PARTS[part]
+    return kind.of_labels(folder.labels).recalling(folder.own).knowing(folder.model)
 
 
 def questions_in(part: Part | None, file: Path) -> list[tuple[str, ...]] | None:
@@ -59,9 +59,10 @@ def questions_in(part: Part | None, file: Path) -> list[tuple[str, ...]] | None:
 def answer_task(folder: Path, questions: Sequence[tuple[str, ...]]) -> list[dict[str, Any]]:
     """Return an answer to each text or pair, in order, in float32; raises ModelError where the folder is not whole.
 
-    Classify gives label, probability and probabilities; regress a score; tag entities with type, text, the characters
-    they stand at and probability; answer the same of a span of the context; choose the likeliest choice. Texts past the
-    model's positions are cut (split, for tag and answer), and a note says so.
+    Classify gives label, probability and probabilities (labels and probabilities, where a text may have several);
+    regress a score; tag entities with type, text, the characters they stand at and probability; answer the same of a
+    span of the context; choose the likeliest choice. Texts past the model's positions are cut (split, for tag and
+    answer), and a note says so.
     """
     opened = read_fine_tuned(folder)
     if opened.model.part != "choice" and len({len(question) for question in questions}) > 1:
@@ -108,6 +109,9 @@ def print_task_answers(answers: Sequence[dict[str, Any]]) -> None:
     elif "label" in answers[0]:
         header += ["label", "probability"]
         rows = [[_text(line), line["label"], f"{line['probability']:.1%}"] for line in answers]
+    elif "labels" in answers[0]:
+        header += ["labels", "probabilities"]
+        rows = [[_text(line), *_labels(line)] for line in answers]
     elif "score" in answers[0]:
         header.append("score")
         rows = [[_text(line), f"{line['score']:.3f}"] for line in answers]
@@ -121,6 +125,11 @@ def print_task_answers(answers: Sequence[dict[str, Any]]) -> None:
         header = ["word", "tag", "probability"]
         rows = [[one["word"], one["tag"], f"{one['probability']:.1%}"] for line in answers for one in line["tags"]]
     print_table("answers", header, rows)
+
+
+def _labels(line: dict[str, Any]) -> tuple[str, str]:
+    given = line["labels"]
+    return ", ".join(given) or "none", ", ".join(f"{line['probabilities'][label]:.1%}" for label in given)
 
 
 def _entity_rows(line: dict[str, Any]) -> list[list[str]]:

@@ -15,6 +15,7 @@ from bertwright.evaluate.judgement import Judgement
 from bertwright.model.config import ModelConfig
 from bertwright.recipes.finetune_settings import FinetuneConfig
 from bertwright.tokenizer.load import Tokenizer
+from bertwright.train.listeners import Listener
 from bertwright.train.loop import PhaseSource
 from bertwright.train.precision import autocast
 from bertwright.train.schedule import ScheduleConfig
@@ -68,6 +69,10 @@ class Tuning(ABC):
     @abstractmethod
     def batches(self, seed: int) -> tuple[PhaseSource, ScheduleConfig]:
         """Return the batches of a seed, and the schedule that is as many steps as they make."""
+
+    def listeners(self, model: Any, progress: float) -> list[Listener]:
+        """Return what else listens to a run from `progress` in [0, 1] of it on."""
+        return []
 
     @abstractmethod
     def peak_flops(self) -> float:
