@@ -1,10 +1,11 @@
-"""The parcels handed from room to room after the shard: Batch, Example, Scores; LabelledBatch for tasks.
+"""The parcels handed from room to room after the shard: Batch, Example, Scores; others for tasks.
 
     Shard -> Batch -> Example -> Scores -> Loss
            data/    objectives/  model/   objectives/
 
     labelled rows -> LabelledBatch -> logits -> Loss        paired rows -> PairBatch -> logits -> Loss
-                  data/            model/    tasks/                     data/        model/    tasks/
+    sentence rows -> SentenceBatch -> vectors -> Loss
+                  data/            model/     tasks/
 
 B rows a batch, S tokens a row, M positions of a row that are asked about, V words of the vocabulary.
 The raw-text side has its own parcels in `corpus`, which never needs torch; the tensors here are only named.
@@ -97,6 +98,18 @@ class LabelledBatch(TokenRows):
 
     asked: Tensor
     targets: Tensor
+
+
+@dataclass(frozen=True)
+class SentenceBatch(TokenRows):
+    """B examples of K texts that belong together, each text a row: B K rows, all first texts, then all second ones ...
+
+    texts   [K, B] int64    which text stands in each row: the same number is the same text
+    scores  [B] float32     how alike the two texts of an example are, 0 to 1; None where nothing says
+    """
+
+    texts: Tensor
+    scores: Tensor | None = None
 
 
 UNASKED = -100

@@ -32,7 +32,7 @@ def evaluate_command(
     kind
         mlm: loss (nats) and accuracy at masked tokens. nsp: does the second segment follow the first?
         minimal-pairs: how often is the good sentence of a pair likelier than the bad one? classify, regress, tag,
-        translate: the figures of a fine-tuned model.
+        translate, embed: the figures of a fine-tuned model.
     model
         Hugging Face BERT or ModernBERT folder.
     data

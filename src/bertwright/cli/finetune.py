@@ -43,6 +43,7 @@ def finetune_command(
     Example:
         bertwright finetune classify --model runs/en/model --train train.tsv --dev dev.tsv --out runs/sentiment
         bertwright finetune translate --model runs/both/model --train a.en,a.de --dev b.en,b.de --out runs/en-de
+        bertwright finetune embed --model runs/en/model --train pairs.tsv --dev dev.tsv --out runs/sentences
 
     Settings are also given as --SECTION.FIELD VALUE, such as --optimizer.weight-decay 0.1 or --watch.evaluations 4.
 
@@ -51,11 +52,13 @@ def finetune_command(
     task
         classify: which class is a text, or a pair of texts, of? regress: what score does it have? tag: which words of
         a sentence are entities, of which type (or what is each word)? translate: what does it say in another language?
+        embed: which texts are alike? (vectors; from pairs, texts alone, or pairs with a score)
     model
         Hugging Face BERT or ModernBERT folder to start from, pre-trained or already fine-tuned for something else.
     train
         Labelled examples: .tsv, .csv, .jsonl or .parquet; for tag a CoNLL file, a word a line; for translate two files
-        of like many lines, SOURCE,TARGET, or PREFIX with --source and --target, or a table of two columns.
+        of like many lines, SOURCE,TARGET, or PREFIX with --source and --target, or a table of two columns;
+        for embed also a .txt file, a text a line.
     dev
         Examples the best checkpoint is chosen on.
     test

@@ -26,13 +26,16 @@ def score_rows(
     device: torch.device,
     cast: Callable[[], AbstractContextManager[Any]] = nullcontext,
 ) -> np.ndarray:
-    """Return logits [Q, outputs] float32 of everything asked, row after row; the model stays in the mode it was in."""
+    """Return logits [Q, outputs] float32 of everything asked, row after row; the model stays in the mode it was in.
+
+    A model whose training steps are compiled runs uncompiled here: graphs for scoring would take longer than they save.
+    """
     training = model.training
     model.eval()
     begins = np.cumsum(rows.asked_counts) - rows.asked_counts
     logits = np.empty((int(rows.asked_counts.sum()), model.classifier.out_features), dtype=np.float32)
     for places, batch in in_order_of_length(rows, batch_rows=ROWS, tokens=TOKENS):
-        with cast():
+        with cast(), torch.compiler.set_stance("force_eager"):
             scores = model(batch.to(device)).float().cpu().numpy()
         slots = np.arange(scores.shape[1])[None, :]
         used = slots < rows.asked_counts[places][:, None]

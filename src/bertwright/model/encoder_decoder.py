@@ -28,7 +28,7 @@ class EncoderDecoder(nn.Module):
 
     def __init__(self, encoder: Encoder, decoder: Decoder) -> None:
         super().__init__()
-        encoder.keep_for_decoder()
+        encoder.keep_states()
         self.encoder, self.decoder = encoder, decoder
 
     def read(self, input_ids: Tensor, token_type_ids: Tensor, attention_mask: Tensor) -> Memory:

@@ -21,10 +21,12 @@ from bertwright.files import sha256_of
 from bertwright.log import print_facts
 from bertwright.objectives.combine import ObjectiveConfig, build_objective
 from bertwright.recipes.parts import EVALUATION_ROWS, fixed_examples
+from bertwright.recipes.predict_embed import evaluate_sentences
 from bertwright.recipes.predict_task import evaluate_task
 from bertwright.recipes.predict_translation import evaluate_translation
 from bertwright.tasks.build import TASK_NAMES, TASKS
 from bertwright.tasks.columns import ColumnsConfig
+from bertwright.tasks.embed import Embed
 from bertwright.tasks.parallel import SidesConfig
 from bertwright.tasks.translate import Translate
 from bertwright.tokenizer.load import load_tokenizer
@@ -58,6 +60,8 @@ def evaluate(
     model, data = Path(model), Path(data)
     if not model.is_dir():
         raise ModelError(f"there is no model folder {model}; give the folder `pretrain` wrote as RUN/model")
+    if kind == Embed.name:
+        return evaluate_sentences(model, data, compose(ColumnsConfig, columns or {}))
     if kind == Translate.name:
         return evaluate_translation(model, data, compose(SidesConfig, columns or {}))
     if kind in TASKS:

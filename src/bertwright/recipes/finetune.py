@@ -15,6 +15,7 @@ from bertwright.errors import UsageError
 from bertwright.evaluate.task_report import write_task_report
 from bertwright.files import refuse_existing, write_json
 from bertwright.log import note
+from bertwright.recipes.finetune_embed import build_embed, resolve_embed
 from bertwright.recipes.finetune_parts import build_finetune
 from bertwright.recipes.finetune_result import (
     Tuned,
@@ -29,6 +30,7 @@ from bertwright.recipes.finetune_settings import resolve_finetune
 from bertwright.recipes.translate_parts import build_translation
 from bertwright.recipes.translate_settings import resolve_translation
 from bertwright.recipes.tuning import Tuning
+from bertwright.tasks.embed import Embed
 from bertwright.tasks.translate import Translate
 from bertwright.train.listeners import Listener
 from bertwright.train.listeners.best import BestListener
@@ -79,9 +81,11 @@ def finetune(
 
 
 def build_parts(task: str, settings: Mapping[str, Any], folder: Path, files: dict[str, Path]) -> Tuning:
-    """Return the parts of a run of `task`: a decoder for translate, a head over the encoder for every other."""
+    """Return the parts of a run of `task`: a decoder for translate, no head for embed, a head for every other."""
     if task == Translate.name:
         return build_translation(resolve_translation(settings), folder, files)
+    if task == Embed.name:
+        return build_embed(resolve_embed(settings), folder, files)
     return build_finetune(resolve_finetune(task, settings), folder, files)
 
 

@@ -16,9 +16,11 @@ from bertwright.evaluate.text_rows import MASK
 from bertwright.export.encoder_decoder import is_encoder_decoder
 from bertwright.export.fine_tuned import fine_tuned_part
 from bertwright.export.huggingface import LoadReport, read_model
+from bertwright.export.sentence import is_sentence_folder
 from bertwright.files import write_text
 from bertwright.log import note, print_table
 from bertwright.model.encoder import Encoder
+from bertwright.recipes.predict_embed import similarities
 from bertwright.recipes.predict_task import answer_task, print_task_answers
 from bertwright.recipes.predict_translation import predict_translations
 from bertwright.tokenizer.load import Tokenizer, load_tokenizer
@@ -51,8 +53,8 @@ def predict(
 ) -> list[dict[str, Any]]:
     """Answer questions with the model of a Hugging Face folder; print them as a table, or write JSON lines.
 
-    A fine-tuned model does what it was trained for, with texts or, with `pair`, two of them (see `answer_task`), or
-    translates (see `predict_translations`).
+    A fine-tuned model does what it was trained for, with texts or, with `pair`, two of them (see `answer_task`),
+    translates (see `predict_translations`), or says how alike two texts are (see `similarities`).
 
     A text with [MASK] gives {"text", "predictions": for each [MASK] a list of [token, probability]}; a pair (two texts
     without [MASK], two texts with `pair`, or a line of `input` with a tab) gives {"first", "second", "next": the
@@ -64,10 +66,11 @@ def predict(
     model = Path(model)
     if is_encoder_decoder(model):
         return predict_translations(model, texts, input=input, output=output)
-    fine_tuned = model.is_dir() and fine_tuned_part(model) is not None
+    of_sentences = is_sentence_folder(model)
+    fine_tuned = of_sentences or (model.is_dir() and fine_tuned_part(model) is not None)
     if fine_tuned:
-        asked = task_questions(texts, pair=pair, input=input)
-        answers = answer_task(model, asked)
+        asked = task_questions(texts, pair=pair or (of_sentences and len(texts) == 2), input=input)
+        answers = (similarities if of_sentences else answer_task)(model, asked)
     else:
         questions = [*questions_of(texts, pair=pair), *(read_questions(Path(input), pair=pair) if input else [])]
         if not questions:

@@ -8,7 +8,7 @@ of the best of three short runs on Multi30k at 128 units (150 steps of random we
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 from pydantic import Field
 
@@ -64,10 +64,9 @@ class TranslateConfig(FinetuneConfig):
     schedule: PairSpanConfig = PairSpanConfig()
     translate: WritingConfig = WritingConfig()
 
-    def fitted(self, *, width: int, positions: int) -> TranslateConfig:
+    def fitted(self, *, width: int, positions: int) -> Self:
         """Return the settings for a model of `width` units and so many positions."""
         fitted = super().fitted(width=width, positions=positions)
-        assert isinstance(fitted, TranslateConfig)
         if "learning_rate" in self.optimizer.model_fields_set:
             return fitted
         optimizer = self.optimizer.model_copy(update={"learning_rate": RATE * (WIDTH / width) ** 2})

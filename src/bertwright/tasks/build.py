@@ -7,6 +7,7 @@ from typing import Any
 from bertwright.errors import UsageError
 from bertwright.tasks.classify import Classify
 from bertwright.tasks.contract import Task
+from bertwright.tasks.embed import Embed
 from bertwright.tasks.regress import Regress
 from bertwright.tasks.tag import Tag
 from bertwright.tasks.translate import Translate
@@ -14,9 +15,8 @@ from bertwright.tasks.translate import Translate
 TASKS: dict[str, type[Task[Any]]] = {task.name: task for task in (Classify, Regress, Tag)}
 """By the word that follows `bertwright finetune`."""
 
-
-TASK_NAMES = (*TASKS, Translate.name)
-"""Everything that may follow it: translate writes texts instead of choosing among the outputs of a head."""
+TASK_NAMES = (*TASKS, Translate.name, Embed.name)
+"""Everything that may follow it: translate writes texts and embed gives vectors, where the others have a head."""
 
 
 def task_named(name: str) -> type[Task[Any]]:
