@@ -79,6 +79,8 @@ def resolve_translation(settings: Mapping[str, Any]) -> TranslateConfig:
     strange = sorted(config.transfer.model_fields_set - KNOWN_TRANSFER)
     if strange:
         raise ConfigError(f"transfer.{strange[0]}: translate knows {' and '.join(sorted(KNOWN_TRANSFER))} alone")
+    if config.engine.compile:
+        raise ConfigError("engine.compile: steps of translate do not run compiled; leave it out")
     if config.columns.names():
         raise ConfigError("columns: translate calls its two columns --source and --target")
     return config
