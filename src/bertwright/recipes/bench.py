@@ -214,9 +214,7 @@ def bench_finetune(
         if len(marks) == steps + SKIPPED:
             break
     if len(marks) < SKIPPED + 2:
-        raise UsageError(
-            f"{file} makes {len(marks)} steps, too few to measure; give more or --schedule.epochs"
-        )
+        raise UsageError(f"{file} makes {len(marks)} steps, too few to measure; give more or --schedule.epochs")
     seconds, rows, flops = (last - first for first, last in zip(marks[SKIPPED - 1], marks[-1], strict=True))
     peak = parts.peak_flops()
     figures = {
