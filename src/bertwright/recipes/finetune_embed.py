@@ -27,6 +27,7 @@ from bertwright.model.config import training_flops
 from bertwright.model.dropout import Dropout
 from bertwright.model.fine_tuned import depths, freeze
 from bertwright.model.sentence import SentenceEncoder
+from bertwright.recipes.finetune_parts import compile_blocks, worth_compiling
 from bertwright.recipes.finetune_settings import BatchConfig, FinetuneConfig
 from bertwright.recipes.tuning import Split, Tuning
 from bertwright.tasks.columns import ColumnsConfig
@@ -118,7 +119,7 @@ class EmbedParts(Tuning):
         rates = {
             name: decay ** (self.shape.layers - min(depth, self.shape.layers)) for name, depth in depths(model).items()
         }
-        return TrainStep(
+        step = TrainStep(
             model=model,
             objective=self.task,
             optimizers=build_optimizers(model, self.config.optimizer, rates=rates if decay < 1 else None),
@@ -128,6 +129,9 @@ class EmbedParts(Tuning):
             seed=seed,
             device=self.device,
         )
+        if worth_compiling(self):
+            compile_blocks(self, model, step)
+        return step
 
     def batches(self, seed: int) -> tuple[PhaseSource, ScheduleConfig]:
         """Return the batches of a seed, and the schedule that is as many steps as they make."""

@@ -22,6 +22,7 @@ from bertwright.log import note
 from bertwright.model.config import training_flops
 from bertwright.model.dropout import Dropout
 from bertwright.model.fine_tuned import FineTuned, depths, freeze
+from bertwright.model.sentence import SentenceEncoder
 from bertwright.recipes.finetune_settings import FinetuneConfig
 from bertwright.recipes.tuning import Split, Tuning
 from bertwright.rng import key_of
@@ -153,7 +154,7 @@ def tune_step(parts: TuneParts, model: FineTuned, seed: int) -> TrainStep:
     return step
 
 
-def worth_compiling(parts: TuneParts) -> bool:
+def worth_compiling(parts: Tuning) -> bool:
     """Say whether steps are to run compiled: as the settings say, or by the work of the whole run."""
     if parts.config.engine.compile is not None:
         return parts.config.engine.compile
@@ -163,7 +164,7 @@ def worth_compiling(parts: TuneParts) -> bool:
     return row * len(rows) * parts.config.schedule.epochs > WORTH_COMPILING[parts.device.type]
 
 
-def compile_blocks(parts: TuneParts, model: FineTuned, step: TrainStep) -> None:
+def compile_blocks(parts: Tuning, model: FineTuned | SentenceEncoder, step: TrainStep) -> None:
     """Compile the blocks of the model, leaving nothing behind but that; says so where it does not work."""
     rows = parts.splits["train"].rows
 
