@@ -65,9 +65,8 @@ class EmbedTuneConfig(FinetuneConfig):
 def resolve_embed(settings: Mapping[str, Any]) -> EmbedTuneConfig:
     """Return the defaults with `settings` laid over them; raises ConfigError, also for what other tasks alone know."""
     config = compose(EmbedTuneConfig, {"task": Embed.name, **settings})
-    strange = sorted(config.transfer.model_fields_set - KNOWN_TRANSFER)
-    if strange:
-        raise ConfigError(f"transfer.{strange[0]}: embed knows {', '.join(sorted(KNOWN_TRANSFER))} alone")
+    config.transfer.refuse_all_but(KNOWN_TRANSFER, task=Embed.name)
+    config.head.refuse("multi_label", "class_weights", "crf", task=Embed.name)
     return config
 
 
@@ -100,7 +99,7 @@ class EmbedParts(Tuning):
         """Return the encoder of the folder, as the settings say to treat it; nothing of it is drawn from `seed`."""
         encoder, _ = read_sentence_folder(self.folder)
         model = SentenceEncoder(encoder, pooling=self.reading.pooling, normalize=self.reading.normalize)
-        freeze(model, self.config.transfer.freeze)
+        freeze(model, self.config.transfer.frozen(self.shape.layers))
         self.set_dropout([part for part in encoder.modules() if isinstance(part, Dropout)])
         return model.to(self.device)
 
@@ -129,8 +128,10 @@ class EmbedParts(Tuning):
             seed=seed,
             device=self.device,
         )
-        if worth_compiling(self):
-            compile_blocks(self, model, step)
+        rows = self.splits["train"].rows
+        work = rows.members.size * self.flops(1, round(float(np.mean(rows.texts.lengths))))
+        if worth_compiling(self, work):
+            compile_blocks(model, step, self.batches(seed)[0].draw(0))
         return step
 
     def batches(self, seed: int) -> tuple[PhaseSource, ScheduleConfig]:
@@ -139,8 +140,7 @@ class EmbedParts(Tuning):
         source = LabelledSource(rows, batch_rows=config.batches.rows, tokens=config.batches.tokens, seed=seed)
 
         def flops(batch: TokenRows, _: float) -> int:
-            count, length = batch.input_ids.shape
-            return training_flops(self.shape, rows=count, length=length, masked=length, outputs=0)
+            return self.flops(*batch.input_ids.shape)
 
         schedule = ScheduleConfig(
             steps=source.steps(config.schedule.epochs),
@@ -149,6 +149,10 @@ class EmbedParts(Tuning):
         )
         draw = DrawnAhead(lambda t: source.draw(t).pinned()) if self.device.type == "cuda" else source.draw
         return PhaseSource(draw=draw, rows_per_epoch=rows.members.size, flops=flops), schedule
+
+    def flops(self, rows: int, length: int) -> int:
+        """Return the floating-point operations of training on so many texts of so many tokens."""
+        return training_flops(self.shape, rows=rows, length=length, masked=length, outputs=0)
 
     def peak_flops(self) -> float:
         """Return the measured rate of this machine on the largest block product of a typical step."""
@@ -170,7 +174,7 @@ def build_embed(config: EmbedTuneConfig, folder: Path, files: Mapping[str, Path]
     tokenizer = load_tokenizer(folder)
     encoder, said = read_sentence_folder(folder)
     shape, own = encoder.config, config.embed
-    if config.transfer.freeze >= shape.layers:
+    if config.transfer.frozen(shape.layers) >= shape.layers:
         raise ConfigError(f"transfer.freeze: {folder} has {shape.layers} blocks, of which one must learn; freeze fewer")
     usual = said.normalize if is_sentence_folder(folder) else True
     normalize = usual if own.normalize is None else own.normalize

@@ -19,9 +19,9 @@ from bertwright.export.huggingface import LoadReport, read_model
 from bertwright.export.sentence import is_sentence_folder
 from bertwright.files import write_text
 from bertwright.log import note, print_table
-from bertwright.model.encoder import Encoder
+from bertwright.model.encoder import Encoder, Part
 from bertwright.recipes.predict_embed import similarities
-from bertwright.recipes.predict_task import answer_task, print_task_answers
+from bertwright.recipes.predict_task import answer_task, print_task_answers, questions_in
 from bertwright.recipes.predict_translation import predict_translations
 from bertwright.tokenizer.load import Tokenizer, load_tokenizer
 from bertwright.train.precision import pick_device
@@ -67,9 +67,10 @@ def predict(
     if is_encoder_decoder(model):
         return predict_translations(model, texts, input=input, output=output)
     of_sentences = is_sentence_folder(model)
-    fine_tuned = of_sentences or (model.is_dir() and fine_tuned_part(model) is not None)
-    if fine_tuned:
-        asked = task_questions(texts, pair=pair or (of_sentences and len(texts) == 2), input=input)
+    part = fine_tuned_part(model) if model.is_dir() else None
+    has_task = of_sentences or part is not None
+    if has_task:
+        asked = task_questions(texts, pair=pair or (of_sentences and len(texts) == 2), input=input, part=part)
         answers = (similarities if of_sentences else answer_task)(model, asked)
     else:
         questions = [*questions_of(texts, pair=pair), *(read_questions(Path(input), pair=pair) if input else [])]
@@ -82,21 +83,26 @@ def predict(
         write_text(Path(output), "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in answers))
         note(f"{len(answers):,} answers in {output}")
     else:
-        (print_task_answers if fine_tuned else print_answers)(answers)
+        (print_task_answers if has_task else print_answers)(answers)
     return answers
 
 
-def task_questions(texts: Sequence[str], *, pair: bool, input: Path | None) -> list[tuple[str, ...]]:
-    """Return what a fine-tuned model is asked: texts, or with `pair` two of them, and the lines of a file.
+def task_questions(texts: Sequence[str], *, pair: bool, input: Path | None, part: Part | None) -> list[tuple[str, ...]]:
+    """Return what a fine-tuned model is asked: texts, or with `pair` two of them, and what a file asks.
 
-    A line with a tab is a pair. Raises UsageError where there is nothing, and CorpusError where a file cannot be read.
+    A line with a tab is a pair. The texts of a model of spans are a question and its context, those of a model of
+    choices a context and its choices. Raises UsageError where there is nothing, and CorpusError where a file cannot be
+    read.
     """
     if pair and texts and len(texts) != 2:
         raise UsageError(f"--pair takes two texts, not {len(texts)}; put more pairs in a file (--input), tab between")
-    asked: list[tuple[str, ...]] = [tuple(texts)] if pair and texts else [(text,) for text in texts]
-    for number, line in numbered_lines(Path(input)) if input else []:
+    together = pair or part in ("span", "choice")
+    asked: list[tuple[str, ...]] = [tuple(texts)] if together and texts else [(text,) for text in texts]
+    whole = questions_in(part, Path(input)) if input else None
+    asked += whole or []
+    for number, line in numbered_lines(Path(input)) if input and whole is None else []:
         parts = tuple(line.split("\t"))
-        if len(parts) > 2 or (pair and len(parts) != 2):
+        if (len(parts) > 2 and part != "choice") or (pair and len(parts) != 2):
             raise UsageError(f"{input}, line {number} should hold two texts with one tab between: {line[:60]!r}")
         asked.append(parts)
     if not asked:

@@ -8,41 +8,65 @@ from typing import Any
 
 import numpy as np
 
+from bertwright.corpus.inputs import format_of
 from bertwright.errors import UsageError
 from bertwright.evaluate.scoring import score_rows
 from bertwright.export.fine_tuned import FineTunedFolder, read_fine_tuned
 from bertwright.log import print_facts, print_table
+from bertwright.model.encoder import Part
+from bertwright.model.fine_tuned import Problem
+from bertwright.tasks.answer import Answer
+from bertwright.tasks.choices import read_choices
+from bertwright.tasks.choose import Choose
 from bertwright.tasks.classify import Classify
 from bertwright.tasks.columns import ColumnsConfig
 from bertwright.tasks.contract import Task
 from bertwright.tasks.encode import TextEncoder
+from bertwright.tasks.multi_label import MultiLabel
 from bertwright.tasks.regress import Regress
+from bertwright.tasks.squad import squad_questions
 from bertwright.tasks.tag import Tag
 from bertwright.tokenizer.load import load_tokenizer
 from bertwright.train.precision import pick_device
 
+OF_PARTS: dict[Part, type[Task[Any]]] = {"token": Tag, "span": Answer, "choice": Choose}
+"""The tasks that are told by what their head is about."""
+BY_PROBLEM: dict[Problem, type[Task[Any]]] = {task.problem: task for task in (Classify, MultiLabel, Regress)}
+"""The tasks about rows, by what Hugging Face calls the kind of their loss."""
 LONGEST_CELL = 80
 """Characters of a text shown in a table."""
 
 
 def task_of(folder: FineTunedFolder) -> Task[Any]:
     """Return the task a fine-tuned model was trained for."""
-    if folder.model.part == "token":
-        return Tag.of_labels(folder.labels)
-    if folder.problem == "regression":
-        return Regress.of_labels(folder.labels)
-    return Classify.of_labels(folder.labels)
+    part = folder.model.part
+    kind = BY_PROBLEM[folder.problem] if part == "row" else OF_PARTS[part]
+    return kind.of_labels(folder.labels).recalling(folder.own).knowing(folder.model)
+
+
+def questions_in(part: Part | None, file: Path) -> list[tuple[str, ...]] | None:
+    """Return what a file asks of a model whose head is about `part`, where it is of a format of that task, else None.
+
+    That is SQuAD json for answers, and a table for choices, which need not say the right one.
+    """
+    if part == "span" and ".json" in file.suffixes:
+        return squad_questions(file)
+    if part == "choice" and format_of(file) in ("json", "csv", "tsv", "parquet"):
+        return read_choices(file, ColumnsConfig(), labelled=False).questions()
+    return None
 
 
 def answer_task(folder: Path, questions: Sequence[tuple[str, ...]]) -> list[dict[str, Any]]:
     """Return an answer to each text or pair, in order, in float32; raises ModelError where the folder is not whole.
 
-    Classify gives label, probability and probabilities; regress a score; tag entities with type, text, the characters
-    they stand at and probability. Texts past the model's positions are cut (split, for tag), and a note says so.
+    Classify gives label, probability and probabilities (labels and probabilities, where a text may have several);
+    regress a score; tag entities with type, text, the characters they stand at and probability; answer the same of a
+    span of the context; choose the likeliest choice. Texts past the model's positions are cut (split, for tag and
+    answer), and a note says so.
     """
-    if len({len(question) for question in questions}) > 1:
-        raise UsageError("some lines are single texts and some are pairs; ask one kind at a time")
     opened = read_fine_tuned(folder)
+    if opened.model.part != "choice" and len({len(question) for question in questions}) > 1:
+        raise UsageError("some lines are single texts and some are pairs; ask one kind at a time")
     task = task_of(opened)
     examples = task.ask(questions)
     return task.answers(_logits(folder, opened, task, examples), examples)
@@ -76,9 +100,18 @@ def _logits(folder: Path, opened: FineTunedFolder, task: Task[Any], examples: An
 def print_task_answers(answers: Sequence[dict[str, Any]]) -> None:
     """Print answers as a table: a row a text, or for tag a row an entity or word."""
     header, rows = ["text"], [[_text(line)] for line in answers]
-    if "label" in answers[0]:
+    if "answer" in answers[0]:
+        header = ["question", "answer", "characters", "probability"]
+        rows = [_answer_row(line) for line in answers]
+    elif "choice" in answers[0]:
+        header += ["choice", "probability"]
+        rows = [[_text(line), _short(line["choice"]), f"{line['probability']:.1%}"] for line in answers]
+    elif "label" in answers[0]:
         header += ["label", "probability"]
         rows = [[_text(line), line["label"], f"{line['probability']:.1%}"] for line in answers]
+    elif "labels" in answers[0]:
+        header += ["labels", "probabilities"]
+        rows = [[_text(line), *_labels(line)] for line in answers]
     elif "score" in answers[0]:
         header.append("score")
         rows = [[_text(line), f"{line['score']:.3f}"] for line in answers]
@@ -94,6 +127,11 @@ def print_task_answers(answers: Sequence[dict[str, Any]]) -> None:
     print_table("answers", header, rows)
 
 
+def _labels(line: dict[str, Any]) -> tuple[str, str]:
+    given = line["labels"]
+    return ", ".join(given) or "none", ", ".join(f"{line['probabilities'][label]:.1%}" for label in given)
+
+
 def _entity_rows(line: dict[str, Any]) -> list[list[str]]:
     if not line["entities"]:
         return [[_text(line), "none", "", "", ""]]
@@ -103,6 +141,15 @@ def _entity_rows(line: dict[str, Any]) -> list[list[str]]:
     ]
 
 
+def _answer_row(line: dict[str, Any]) -> list[str]:
+    where = f"{line['start']}-{line['end']}" if line["answer"] else ""
+    return [_text(line), _short(line["answer"]) or "none", where, f"{line['probability']:.1%}"]
+
+
 def _text(line: dict[str, Any]) -> str:
-    text = line["text"] if "text" in line else f"{line['first']} | {line['second']}"
+    alone = next((line[name] for name in ("text", "question", "context") if name in line), None)
+    return _short(f"{line['first']} | {line['second']}" if alone is None else alone)
+
+
+def _short(text: str) -> str:
     return text if len(text) <= LONGEST_CELL else f"{text[: LONGEST_CELL - 3]}..."

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
@@ -15,6 +15,7 @@ from bertwright.errors import CorpusError
 from bertwright.evaluate.judgement import Judgement, Mistake
 from bertwright.evaluate.metrics import regression_figures
 from bertwright.model.encoder import Part
+from bertwright.model.fine_tuned import Problem
 from bertwright.tasks.columns import SCORES, Columns, ColumnsConfig
 from bertwright.tasks.contract import Task, TaskLoss
 from bertwright.tasks.encode import TextEncoder
@@ -29,7 +30,7 @@ class Regress(Task[Texts]):
     part: ClassVar[Part] = "row"
     metric: ClassVar[str] = "correlation"
     metrics: ClassVar[tuple[str, ...]] = ("pearson", "spearman", "correlation", "mean_squared_error")
-    problem: ClassVar[Literal["regression", "single_label_classification"]] = "regression"
+    problem: ClassVar[Problem] = "regression"
 
     def __init__(self, label: str, columns: Columns | None = None, *, middle: float = 0.0) -> None:
         """Hold the name of the score, where to find it in a table, and its mean over the training examples."""
