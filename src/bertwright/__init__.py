@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from bertwright.corpus.shards import Shards as Shards
     from bertwright.export.huggingface import load_model as load_model
     from bertwright.recipes.evaluate import evaluate as evaluate
+    from bertwright.recipes.export import export as export
     from bertwright.recipes.finetune import finetune as finetune
     from bertwright.recipes.predict import predict as predict
     from bertwright.recipes.prepare import prepare as prepare
@@ -36,6 +37,7 @@ _HOMES = {
     "evaluate": "bertwright.recipes.evaluate",
     "finetune": "bertwright.recipes.finetune",
     "predict": "bertwright.recipes.predict",
+    "export": "bertwright.recipes.export",
     "show": "bertwright.recipes.show",
 }
 

@@ -11,8 +11,6 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from bertwright.rng import stream
 from bertwright.types import UNASKED, LabelledBatch
@@ -56,6 +54,12 @@ class LabelledRows:
 
     def batch(self, places: np.ndarray) -> LabelledBatch:
         """Return the rows at `places` [B], padded to the longest of them."""
+        import torch  # here: a model that runs without torch reads rows too
+
+        return LabelledBatch(**{name: torch.from_numpy(array) for name, array in self.arrays(places).items()})
+
+    def arrays(self, places: np.ndarray) -> dict[str, np.ndarray]:
+        """Return what `batch` holds, by name, as arrays."""
         lengths, first_lengths = self.lengths[places], self.first_lengths[places]
         columns = np.arange(int(lengths.max()))[None, :]
         here = columns < lengths[:, None]
@@ -63,13 +67,13 @@ class LabelledRows:
         slots = np.arange(int(counts.max()))[None, :] < counts[:, None]
         tokens_at = _flat_places(self._begins, lengths, places)
         asked_at = _flat_places(self._asked_begins, counts, places)
-        return LabelledBatch(
-            input_ids=_padded(self.ids[tokens_at].astype(np.int64), here, fill=self.pad),
-            token_type_ids=torch.from_numpy(((columns >= first_lengths[:, None]) & here).astype(np.int64)),
-            attention_mask=torch.from_numpy(here),
-            asked=_padded(self.asked[asked_at], slots, fill=0),
-            targets=_padded(self.targets[asked_at], slots, fill=UNASKED),
-        )
+        return {
+            "input_ids": _padded(self.ids[tokens_at].astype(np.int64), here, fill=self.pad),
+            "token_type_ids": ((columns >= first_lengths[:, None]) & here).astype(np.int64),
+            "attention_mask": here,
+            "asked": _padded(self.asked[asked_at], slots, fill=0),
+            "targets": _padded(self.targets[asked_at], slots, fill=UNASKED),
+        }
 
 
 def _flat_places(begins: np.ndarray, taken: np.ndarray, places: np.ndarray) -> np.ndarray:
@@ -79,11 +83,11 @@ def _flat_places(begins: np.ndarray, taken: np.ndarray, places: np.ndarray) -> n
     return flat
 
 
-def _padded(values: np.ndarray, here: np.ndarray, *, fill: int) -> Tensor:
+def _padded(values: np.ndarray, here: np.ndarray, *, fill: int) -> np.ndarray:
     """Return `values`, row after row, where `here` [B, S] is true, and `fill` elsewhere."""
     padded = np.full(here.shape, fill, dtype=values.dtype)
     padded[here] = values
-    return torch.from_numpy(padded)
+    return padded
 
 
 def cut_batches(places: np.ndarray, lengths: np.ndarray, *, rows: int, tokens: int) -> list[np.ndarray]:

@@ -1,25 +1,28 @@
-"""Asks a fine-tuned model what its head is for: the class of a text, its score, or the entities in it."""
+"""Asks a fine-tuned model what its head is for: the class of a text, its score, or the entities in it.
+
+torch is imported by what opens a model, so that answers of an exported one are printed without it.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from bertwright.errors import UsageError
-from bertwright.evaluate.scoring import score_rows
-from bertwright.export.fine_tuned import FineTunedFolder, read_fine_tuned
 from bertwright.log import print_facts, print_table
-from bertwright.tasks.classify import Classify
+from bertwright.tasks.build import task_of_head
 from bertwright.tasks.columns import ColumnsConfig
 from bertwright.tasks.contract import Task
 from bertwright.tasks.encode import TextEncoder
-from bertwright.tasks.regress import Regress
-from bertwright.tasks.tag import Tag
 from bertwright.tokenizer.load import load_tokenizer
-from bertwright.train.precision import pick_device
+
+if TYPE_CHECKING:
+    from bertwright.evaluate.half_precision import Lead
+    from bertwright.export.fine_tuned import FineTunedFolder
+    from bertwright.train.precision import Precision
 
 LONGEST_CELL = 80
 """Characters of a text shown in a table."""
@@ -27,25 +30,40 @@ LONGEST_CELL = 80
 
 def task_of(folder: FineTunedFolder) -> Task[Any]:
     """Return the task a fine-tuned model was trained for."""
-    if folder.model.part == "token":
-        return Tag.of_labels(folder.labels)
-    if folder.problem == "regression":
-        return Regress.of_labels(folder.labels)
-    return Classify.of_labels(folder.labels)
+    return task_of_head(folder.model.part, folder.problem, folder.labels)
 
 
-def answer_task(folder: Path, questions: Sequence[tuple[str, ...]]) -> list[dict[str, Any]]:
-    """Return an answer to each text or pair, in order, in float32; raises ModelError where the folder is not whole.
+def open_task(
+    folder: Path, *, precision: Precision = "auto"
+) -> Callable[[Sequence[tuple[str, ...]]], list[dict[str, Any]]]:
+    """Return the function that answers texts or pairs, in order; raises ModelError where the folder is not whole.
 
     Classify gives label, probability and probabilities; regress a score; tag entities with type, text, the characters
     they stand at and probability. Texts past the model's positions are cut (split, for tag), and a note says so.
     """
-    if len({len(question) for question in questions}) > 1:
-        raise UsageError("some lines are single texts and some are pairs; ask one kind at a time")
+    from bertwright.evaluate.half_precision import QuickScorer
+    from bertwright.export.fine_tuned import read_fine_tuned
+    from bertwright.train.precision import pick_device
+
     opened = read_fine_tuned(folder)
     task = task_of(opened)
-    examples = task.ask(questions)
-    return task.answers(_logits(folder, opened, task, examples), examples)
+    encoder = TextEncoder(load_tokenizer(folder), max_length=opened.model.encoder.config.max_positions)
+    score = QuickScorer(opened.model, device=pick_device(), lead=lead_of(opened), precision=precision)
+
+    def answer(questions: Sequence[tuple[str, ...]]) -> list[dict[str, Any]]:
+        if len({len(question) for question in questions}) > 1:
+            raise UsageError("some lines are single texts and some are pairs; ask one kind at a time")
+        examples = task.ask(questions)
+        return task.answers(score(task.encode(examples, encoder)), examples)
+
+    return answer
+
+
+def lead_of(folder: FineTunedFolder) -> Lead | None:
+    """Return how far an answer of a model is from being another one; None where it is a number, not a choice."""
+    from bertwright.evaluate.half_precision import lead_of_class
+
+    return lead_of_class if folder.problem == "single_label_classification" else None
 
 
 def evaluate_task(kind: str, folder: Path, file: Path, columns: ColumnsConfig) -> dict[str, float]:
@@ -53,6 +71,8 @@ def evaluate_task(kind: str, folder: Path, file: Path, columns: ColumnsConfig) -
 
     Raises UsageError where the model was trained for another task than `kind`, and InputError as `finetune` does.
     """
+    from bertwright.export.fine_tuned import read_fine_tuned
+
     opened = read_fine_tuned(folder)
     task = task_of(opened)
     if task.name != kind:
@@ -68,6 +88,9 @@ def evaluate_task(kind: str, folder: Path, file: Path, columns: ColumnsConfig) -
 
 def _logits(folder: Path, opened: FineTunedFolder, task: Task[Any], examples: Any) -> np.ndarray:
     """Return the logits [Q, outputs] of everything that is asked in `examples`, in float32."""
+    from bertwright.evaluate.scoring import score_rows
+    from bertwright.train.precision import pick_device
+
     device = pick_device()
     encoder = TextEncoder(load_tokenizer(folder), max_length=opened.model.encoder.config.max_positions)
     return score_rows(opened.model.to(device), task.encode(examples, encoder), device=device)

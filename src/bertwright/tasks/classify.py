@@ -4,22 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 import numpy as np
-from torch import Tensor
 
 from bertwright.data.labelled import LabelledRows
 from bertwright.errors import CorpusError
 from bertwright.evaluate.judgement import Grid, Judgement, Mistake
 from bertwright.evaluate.metrics import classification_figures, confusion, softmax
-from bertwright.model.encoder import Part
 from bertwright.tasks.columns import LABELS, Columns, ColumnsConfig
 from bertwright.tasks.contract import Task, TaskLoss
 from bertwright.tasks.encode import TextEncoder
-from bertwright.tasks.marks import class_loss
 from bertwright.tasks.texts import Texts, another_table, asked_texts, looks_swapped, open_texts, texts_of
 from bertwright.types import LabelledBatch
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from bertwright.model.encoder import Part
 
 MOST_LABELS = 10_000
 FEWEST = 50
@@ -92,6 +94,8 @@ class Classify(Task[Texts]):
 
     def loss(self, scores: Tensor, example: LabelledBatch) -> TaskLoss:
         """Return the mean cross-entropy, in nats."""
+        from bertwright.tasks.marks import class_loss
+
         return class_loss(scores, example.targets, name=self.name)
 
     def judge(self, logits: np.ndarray, examples: Texts, *, mistakes: int = 0) -> Judgement:

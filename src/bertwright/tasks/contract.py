@@ -12,18 +12,21 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Generic, Literal, Self, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, Self, TypeVar
 
 import numpy as np
-import torch
-from torch import Tensor, nn
 
 from bertwright.data.labelled import LabelledRows
 from bertwright.evaluate.judgement import Judgement
-from bertwright.model.encoder import Part
 from bertwright.tasks.columns import ColumnsConfig
 from bertwright.tasks.encode import TextEncoder
 from bertwright.types import LabelledBatch
+
+if TYPE_CHECKING:  # tasks name tensors in training alone: an exported model is asked without torch
+    import torch
+    from torch import Tensor, nn
+
+    from bertwright.model.encoder import Part
 
 E = TypeVar("E")
 """What the examples of a task are."""

@@ -6,10 +6,9 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 import numpy as np
-from torch import Tensor
 
 from bertwright.data.labelled import LabelledRows
 from bertwright.errors import CorpusError, UsageError
@@ -17,14 +16,17 @@ from bertwright.evaluate.entities import Entities, compare, entities_of, tag_set
 from bertwright.evaluate.judgement import Grid, Judgement, Mistake
 from bertwright.evaluate.metrics import log_shares
 from bertwright.log import note
-from bertwright.model.encoder import Part
 from bertwright.tasks.columns import ColumnsConfig
 from bertwright.tasks.conll import read_conll
 from bertwright.tasks.contract import Task, TaskLoss
 from bertwright.tasks.encode import TextEncoder
-from bertwright.tasks.marks import class_loss
 from bertwright.tasks.schemes import OUTSIDE, Scheme, in_scheme, split_tag, tag_names, tell_scheme
 from bertwright.types import LabelledBatch
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from bertwright.model.encoder import Part
 
 WORD = re.compile(r"[\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff]|[^\W_]+|\S")
 """A word of running text: a Chinese character, letters and digits, or a sign, as CoNLL files are cut."""
@@ -111,6 +113,8 @@ class Tag(Task[Sentences]):
 
     def loss(self, scores: Tensor, example: LabelledBatch) -> TaskLoss:
         """Return the mean cross-entropy of the words, in nats."""
+        from bertwright.tasks.marks import class_loss
+
         return class_loss(scores, example.targets, name=self.name)
 
     def judge(self, logits: np.ndarray, examples: Sentences, *, mistakes: int = 0) -> Judgement:
