@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from bertwright.corpus.shards import Shards as Shards
     from bertwright.export.huggingface import load_model as load_model
+    from bertwright.recipes.embed import embed as embed
     from bertwright.recipes.evaluate import evaluate as evaluate
     from bertwright.recipes.export import export as export
     from bertwright.recipes.finetune import finetune as finetune
@@ -37,6 +38,7 @@ _HOMES = {
     "evaluate": "bertwright.recipes.evaluate",
     "finetune": "bertwright.recipes.finetune",
     "predict": "bertwright.recipes.predict",
+    "embed": "bertwright.recipes.embed",
     "export": "bertwright.recipes.export",
     "show": "bertwright.recipes.show",
 }

@@ -1,10 +1,11 @@
-"""The parcels handed from room to room after the shard: Batch, Example, Scores; LabelledBatch for tasks.
+"""The parcels handed from room to room after the shard: Batch, Example, Scores; others for tasks.
 
     Shard -> Batch -> Example -> Scores -> Loss
            data/    objectives/  model/   objectives/
 
-    labelled rows -> LabelledBatch -> logits -> Loss
-                  data/            model/    tasks/
+    labelled rows -> LabelledBatch -> logits -> Loss        paired rows -> PairBatch -> logits -> Loss
+    sentence rows -> SentenceBatch -> vectors -> Loss
+                  data/            model/     tasks/
 
 B rows a batch, S tokens a row, M positions of a row that are asked about, V words of the vocabulary.
 The raw-text side has its own parcels in `corpus`, which never needs torch; the tensors here are only named.
@@ -99,8 +100,32 @@ class LabelledBatch(TokenRows):
     targets: Tensor
 
 
+@dataclass(frozen=True)
+class SentenceBatch(TokenRows):
+    """B examples of K texts that belong together, each text a row: B K rows, all first texts, then all second ones ...
+
+    texts   [K, B] int64    which text stands in each row: the same number is the same text
+    scores  [B] float32     how alike the two texts of an example are, 0 to 1; None where nothing says
+    """
+
+    texts: Tensor
+    scores: Tensor | None = None
+
+
 UNASKED = -100
-"""The target of a slot of a LabelledBatch that nothing is asked in."""
+"""The target of a slot of a LabelledBatch or PairBatch that nothing is asked in."""
+
+
+@dataclass(frozen=True)
+class PairBatch(TokenRows):
+    """Rows of a source text, [CLS] A [SEP], and what is to be written about each, of T tokens.
+
+    decoder_ids  [B, T] int64  [CLS] and the target text, then padding: what the decoder reads
+    labels       [B, T] int64  the target text and [SEP], then UNASKED: what it is to write after each
+    """
+
+    decoder_ids: Tensor
+    labels: Tensor
 
 
 @dataclass(frozen=True)

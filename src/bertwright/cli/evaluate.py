@@ -17,6 +17,8 @@ def evaluate_command(
     text_column: str | None = None,
     pair_column: str | None = None,
     label_column: str | None = None,
+    source: str | None = None,
+    target: str | None = None,
 ) -> None:
     """Judge a model, pre-trained or fine-tuned.
 
@@ -29,13 +31,13 @@ def evaluate_command(
     ----------
     kind
         mlm: loss (nats) and accuracy at masked tokens. nsp: does the second segment follow the first?
-        minimal-pairs: how often is the good sentence of a pair likelier than the bad one? classify, regress, tag: the
-        figures of a fine-tuned model.
+        minimal-pairs: how often is the good sentence of a pair likelier than the bad one? classify, regress, tag,
+        translate, embed: the figures of a fine-tuned model.
     model
         Hugging Face BERT or ModernBERT folder.
     data
         DATA folder prepared with the same tokenizer; for minimal-pairs a .jsonl file of "good" and "bad";
-        for tasks a labelled file.
+        for tasks a labelled file; for translate SOURCE,TARGET files, a prefix or a table.
     split
         valid or train.
     length
@@ -50,9 +52,13 @@ def evaluate_command(
         For tasks: column of the second text of a pair.
     label_column
         For tasks: column of the label, score or tag.
+    source
+        For translate: suffix of the source file (PREFIX.en: en), or column of the source text.
+    target
+        For translate: suffix of the target file, or column of the target text.
     """
     from bertwright.recipes.evaluate import evaluate
 
-    told = {"text": text_column, "pair": pair_column, "label": label_column}
+    told = {"text": text_column, "pair": pair_column, "label": label_column, "source": source, "target": target}
     columns = {name: column for name, column in told.items() if column is not None}
     evaluate(kind, model, data, split=split, length=length, rows=rows, whole_word=whole_word, columns=columns)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from cyclopts import Parameter
 
@@ -33,11 +33,17 @@ def finetune_command(
     layer_decay: float | None = None,
     freeze: int | None = None,
     dropout: float | None = None,
+    source: str | None = None,
+    target: str | None = None,
+    start: Literal["both", "encoder", "neither"] | None = None,
+    decoder_layers: int | None = None,
 ) -> None:
     """Train a pre-trained model for a task, and judge it.
 
     Example:
         bertwright finetune classify --model runs/en/model --train train.tsv --dev dev.tsv --out runs/sentiment
+        bertwright finetune translate --model runs/both/model --train a.en,a.de --dev b.en,b.de --out runs/en-de
+        bertwright finetune embed --model runs/en/model --train pairs.tsv --dev dev.tsv --out runs/sentences
 
     Settings are also given as --SECTION.FIELD VALUE, such as --optimizer.weight-decay 0.1 or --watch.evaluations 4.
 
@@ -45,11 +51,14 @@ def finetune_command(
     ----------
     task
         classify: which class is a text, or a pair of texts, of? regress: what score does it have? tag: which words of
-        a sentence are entities, of which type (or what is each word)?
+        a sentence are entities, of which type (or what is each word)? translate: what does it say in another language?
+        embed: which texts are alike? (vectors; from pairs, texts alone, or pairs with a score)
     model
         Hugging Face BERT or ModernBERT folder to start from, pre-trained or already fine-tuned for something else.
     train
-        Labelled examples: .tsv, .csv, .jsonl or .parquet; for tag a CoNLL file, a word a line.
+        Labelled examples: .tsv, .csv, .jsonl or .parquet; for tag a CoNLL file, a word a line; for translate two files
+        of like many lines, SOURCE,TARGET, or PREFIX with --source and --target, or a table of two columns;
+        for embed also a .txt file, a text a line.
     dev
         Examples the best checkpoint is chosen on.
     test
@@ -84,6 +93,14 @@ def finetune_command(
         Keep the embeddings and so many blocks, from the first, as they are.
     dropout
         Dropout inside the encoder; as its config.json says where not given.
+    source
+        For translate: suffix of the source files (PREFIX.en: en), or column of the source text in a table.
+    target
+        For translate: suffix of the target files, or column of the target text.
+    start
+        For translate: what starts from the weights of --model: both encoder and decoder, the encoder, or neither.
+    decoder_layers
+        For translate: blocks of the decoder; as many as the model has where not given.
     """
     from bertwright.recipes.finetune import finetune
 
@@ -96,6 +113,8 @@ def finetune_command(
         "watch": _given(metric=metric, patience=patience),
         "transfer": _given(layer_decay=layer_decay, freeze=freeze, dropout=dropout),
     }
+    if task == "translate":
+        dials["translate"] = _given(source=source, target=target, start=start, decoder_layers=decoder_layers)
     settings = merge(_given(**dials), parse_overrides(overrides, verb="finetune"))
     finetune(task, model, train, dev, out, test=test, seeds=seeds, settings=settings)
 

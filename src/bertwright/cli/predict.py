@@ -23,6 +23,10 @@ def predict_command(
 
     A fine-tuned model: bertwright predict --model runs/sentiment/model --input reviews.txt --output answers.jsonl
 
+    A translation a line: bertwright predict --model runs/en-de/model --input news.en > news.de
+
+    A model of sentence vectors says how alike two texts are.
+
     Two texts without [MASK] are a pair: bertwright predict --model run/model "It was late." "She went home."
 
     Parameters

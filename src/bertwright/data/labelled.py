@@ -9,14 +9,40 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Generic, Protocol, TypeVar
 
 import numpy as np
 
 from bertwright.rng import stream
-from bertwright.types import UNASKED, LabelledBatch
+from bertwright.types import UNASKED, LabelledBatch, TokenRows
 
 POOL = 64
 """Batches sorted by length together."""
+
+
+B_co = TypeVar("B_co", bound=TokenRows, covariant=True)
+
+
+class EncodedRows(Protocol[B_co]):
+    """Rows of any kind that batches can be made of."""
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """Tokens each row takes up in a batch of its own kind, int64 [N]."""
+        ...
+
+    @property
+    def order(self) -> np.ndarray:
+        """What neighbours in a batch should be alike in, int64 [N]; rises with the lengths."""
+        ...
+
+    def __len__(self) -> int:
+        """Return N."""
+        ...
+
+    def batch(self, places: np.ndarray) -> B_co:
+        """Return the rows at `places` [B] as a batch."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -44,6 +70,11 @@ class LabelledRows:
         """Return N."""
         return len(self.lengths)
 
+    @property
+    def order(self) -> np.ndarray:
+        """The lengths: rows of like length make a batch."""
+        return self.lengths
+
     @cached_property
     def _begins(self) -> np.ndarray:
         return np.asarray(np.cumsum(self.lengths) - self.lengths)
@@ -65,29 +96,29 @@ class LabelledRows:
         here = columns < lengths[:, None]
         counts = self.asked_counts[places]
         slots = np.arange(int(counts.max()))[None, :] < counts[:, None]
-        tokens_at = _flat_places(self._begins, lengths, places)
-        asked_at = _flat_places(self._asked_begins, counts, places)
+        tokens_at = flat_places(self._begins, lengths, places)
+        asked_at = flat_places(self._asked_begins, counts, places)
         return {
-            "input_ids": _padded(self.ids[tokens_at].astype(np.int64), here, fill=self.pad),
+            "input_ids": padded(self.ids[tokens_at].astype(np.int64), here, fill=self.pad),
             "token_type_ids": ((columns >= first_lengths[:, None]) & here).astype(np.int64),
             "attention_mask": here,
-            "asked": _padded(self.asked[asked_at], slots, fill=0),
-            "targets": _padded(self.targets[asked_at], slots, fill=UNASKED),
+            "asked": padded(self.asked[asked_at], slots, fill=0),
+            "targets": padded(self.targets[asked_at], slots, fill=UNASKED),
         }
 
 
-def _flat_places(begins: np.ndarray, taken: np.ndarray, places: np.ndarray) -> np.ndarray:
+def flat_places(begins: np.ndarray, taken: np.ndarray, places: np.ndarray) -> np.ndarray:
     """Return where the values of the rows at `places` stand in a flat array: `taken` [B] of them, from `begins` [N]."""
     within = np.arange(int(taken.sum())) - np.repeat(np.cumsum(taken) - taken, taken)
     flat: np.ndarray = np.repeat(begins[places], taken) + within
     return flat
 
 
-def _padded(values: np.ndarray, here: np.ndarray, *, fill: int) -> np.ndarray:
+def padded(values: np.ndarray, here: np.ndarray, *, fill: int) -> np.ndarray:
     """Return `values`, row after row, where `here` [B, S] is true, and `fill` elsewhere."""
-    padded = np.full(here.shape, fill, dtype=values.dtype)
-    padded[here] = values
-    return padded
+    table = np.full(here.shape, fill, dtype=values.dtype)
+    table[here] = values
+    return table
 
 
 def cut_batches(places: np.ndarray, lengths: np.ndarray, *, rows: int, tokens: int) -> list[np.ndarray]:
@@ -103,19 +134,17 @@ def cut_batches(places: np.ndarray, lengths: np.ndarray, *, rows: int, tokens: i
     return batches
 
 
-def in_order_of_length(
-    rows: LabelledRows, *, batch_rows: int, tokens: int
-) -> Iterator[tuple[np.ndarray, LabelledBatch]]:
+def in_order_of_length(rows: EncodedRows[B_co], *, batch_rows: int, tokens: int) -> Iterator[tuple[np.ndarray, B_co]]:
     """Yield every row once as (places [B], batch), longest first: if memory does not do, that shows at once."""
-    order = np.argsort(rows.lengths, kind="stable")
+    order = np.argsort(rows.order, kind="stable")
     for places in cut_batches(order, rows.lengths, rows=batch_rows, tokens=tokens):
         yield places, rows.batch(places)
 
 
-class LabelledSource:
+class LabelledSource(Generic[B_co]):
     """Numbers the batches of a run over labelled rows: batch t belongs to the epoch it falls in."""
 
-    def __init__(self, rows: LabelledRows, *, batch_rows: int, tokens: int, seed: int) -> None:
+    def __init__(self, rows: EncodedRows[B_co], *, batch_rows: int, tokens: int, seed: int) -> None:
         """Cut `rows` into batches of at most `batch_rows` rows and `tokens` tokens; drawn anew each epoch."""
         self.rows, self._batch_rows, self._tokens, self._seed = rows, batch_rows, tokens, seed
         self._begins = [0]
@@ -127,7 +156,7 @@ class LabelledSource:
         steps = self._begin_of(whole) + round((epochs - whole) * len(self.plan(whole)))
         return max(1, steps)
 
-    def draw(self, t: int) -> LabelledBatch:
+    def draw(self, t: int) -> B_co:
         """Return batch `t`, counted from the start of the run."""
         epoch = 0
         while self._begin_of(epoch + 1) <= t:
@@ -146,7 +175,7 @@ class LabelledSource:
         batches: list[np.ndarray] = []
         for begin in range(0, len(order), POOL * self._batch_rows):
             pool = order[begin : begin + POOL * self._batch_rows]
-            by_length = pool[np.argsort(lengths[pool], kind="stable")]
+            by_length = pool[np.argsort(self.rows.order[pool], kind="stable")]
             batches += cut_batches(by_length, lengths, rows=self._batch_rows, tokens=self._tokens)
         return [batches[place] for place in random.permutation(len(batches)).tolist()]
 

@@ -23,7 +23,10 @@ def score_rows(
     cast: Callable[[], AbstractContextManager[Any]] = nullcontext,
     pace: Pace | None = None,
 ) -> np.ndarray:
-    """Return logits [Q, outputs] float32 of everything asked, row after row; the model stays in the mode it was in."""
+    """Return logits [Q, outputs] float32 of everything asked, row after row; the model stays in the mode it was in.
+
+    A model whose training steps are compiled runs uncompiled here: graphs for scoring would take longer than they save.
+    """
     training = model.training
     model.eval()
     logits = logits_of(ask_model(model, device=device, cast=cast), rows, pace=pace or Pace())
@@ -38,7 +41,7 @@ def ask_model(
 
     def ask(arrays: dict[str, np.ndarray]) -> np.ndarray:
         batch = LabelledBatch(**{name: torch.from_numpy(array) for name, array in arrays.items()})
-        with torch.inference_mode(), cast():
+        with torch.inference_mode(), cast(), torch.compiler.set_stance("force_eager"):
             logits: np.ndarray = model(batch.to(device)).float().cpu().numpy()
         return logits
 

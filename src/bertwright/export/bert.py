@@ -76,6 +76,7 @@ def to_theirs(name: str) -> str:
 BERT = Dialect(
     model_type="bert",
     written_as="BertForPreTraining",
+    bare="BertModel",
     fine_tuned_as={"row": "BertForSequenceClassification", "token": "BertForTokenClassification"},
     config=BertConfig,
     fields={

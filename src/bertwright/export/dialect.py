@@ -17,6 +17,7 @@ class Dialect:
 
     model_type    as in config.json
     written_as    the transformers class our pre-trained folders name
+    bare          the transformers class without any head
     fine_tuned_as the transformers class of a model with a head over rows, and over tokens
     config        our settings of the architecture
     fields        Hugging Face's name of each setting, and ours
@@ -34,6 +35,7 @@ class Dialect:
 
     model_type: str
     written_as: str
+    bare: str
     fine_tuned_as: Mapping[Part, str]
     config: type[ModelConfig]
     fields: Mapping[str, str]

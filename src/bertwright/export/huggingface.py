@@ -79,13 +79,30 @@ def write_folder(
     `settings` are laid over config.json: what a fine-tuned model says of its head.
     """
     words = load_tokenizer(tokenizer)
+    values = their_config(config, dialect_of(config), words) | dict(settings or {})
+    write_files(out, words, config, tensors=tensors, files={"config.json": values}, card=card)
+
+
+def write_files(
+    out: Path,
+    words: Tokenizer,
+    config: ModelConfig,
+    *,
+    tensors: dict[str, Tensor],
+    files: Mapping[str, dict[str, Any]],
+    card: str | None,
+) -> None:
+    """Write weights, JSON files by name, and the tokenizer of an encoder of `config`, whole or not at all.
+
+    Raises ModelError where the tokenizer has more tokens than the model.
+    """
     _check_vocabulary(words, config, place=str(words.path))
-    dialect = dialect_of(config)
     with written_aside(out) as folder:
         folder.mkdir()
         save_file(tensors, folder / WEIGHTS, metadata={"format": "pt"})
-        _write_json(folder / "config.json", _their_config(config, dialect, words) | dict(settings or {}))
-        _write_tokenizer(words, config, dialect, folder)
+        for name, values in files.items():
+            _write_json(folder / name, values)
+        _write_tokenizer(words, config, dialect_of(config), folder)
         if card is not None:
             (folder / "README.md").write_text(card, encoding="utf-8")
 
@@ -113,17 +130,21 @@ def read_model(folder: Path) -> tuple[Encoder, LoadReport]:
     """
     if not folder.is_dir():
         raise ModelError(f"{folder} is not a folder; give a Hugging Face BERT folder")
-    dialect, config = _our_config(folder)
+    dialect, config = config_of(read_object(folder / "config.json"), folder)
     if (folder / "tokenizer.json").is_file():
         _check_vocabulary(load_tokenizer(folder), config, place=str(folder))
     model = build_encoder(config)
     theirs = read_tensors(folder)
     _refuse_untied(theirs, dialect, folder)
-    report = _fill(model, theirs, dialect, folder)
+    report = load_weights(model, theirs, dialect, folder)
     return model.eval(), report
 
 
-def _fill(model: Encoder, theirs: dict[str, Tensor], dialect: Dialect, folder: Path) -> LoadReport:
+def load_weights(model: Encoder, theirs: dict[str, Tensor], dialect: Dialect, folder: Path) -> LoadReport:
+    """Put the weights of a folder, by their names, into `model`; return what did not match.
+
+    Raises ModelError where one has another shape than the model, or is missing and no head's.
+    """
     wanted = model.state_dict()
     found: dict[str, Tensor] = {}
     unused: list[str] = []
@@ -173,8 +194,8 @@ def _refuse_untied(theirs: dict[str, Tensor], dialect: Dialect, folder: Path) ->
         )
 
 
-def _our_config(folder: Path) -> tuple[Dialect, ModelConfig]:
-    values = read_object(folder / "config.json")
+def config_of(values: Mapping[str, Any], folder: Path) -> tuple[Dialect, ModelConfig]:
+    """Return what the config.json of `folder` holds, or a part of it, as our settings; raises ModelError."""
     kind = values.get("model_type")
     if kind not in DIALECTS:
         known = " and ".join(repr(name) for name in DIALECTS)
@@ -194,7 +215,8 @@ def _our_config(folder: Path) -> tuple[Dialect, ModelConfig]:
         raise ModelError(f"{folder}/config.json: {theirs} {problem['msg']}; mend it".replace("  ", " ")) from error
 
 
-def _their_config(config: ModelConfig, dialect: Dialect, tokenizer: Tokenizer) -> dict[str, Any]:
+def their_config(config: ModelConfig, dialect: Dialect, tokenizer: Tokenizer) -> dict[str, Any]:
+    """Return our settings as config.json holds them."""
     fixed: dict[str, Any] = {
         "architectures": [dialect.written_as],
         "model_type": dialect.model_type,

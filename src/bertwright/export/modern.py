@@ -122,6 +122,7 @@ def _pattern(kinds: list[str], layers: int) -> int:
 MODERN = Dialect(
     model_type="modernbert",
     written_as="ModernBertForMaskedLM",
+    bare="ModernBertModel",
     fine_tuned_as={"row": "ModernBertForSequenceClassification", "token": "ModernBertForTokenClassification"},
     config=ModernConfig,
     fields={

@@ -34,7 +34,7 @@ def task_card(name: str, figures: Mapping[str, Any]) -> str:
         f"# {name}",
         f"`{task}`, fine-tuned from `{started}`. Its outputs: {labels}.",
         "## How well",
-        _scores(figures, splits),
+        scores_table(figures, splits),
         "## How it was made",
         made,
         "## Use",
@@ -45,7 +45,8 @@ def task_card(name: str, figures: Mapping[str, Any]) -> str:
     return "\n\n".join(sections) + "\n"
 
 
-def _scores(figures: Mapping[str, Any], splits: list[str]) -> str:
+def scores_table(figures: Mapping[str, Any], splits: list[str]) -> str:
+    """Return the figures of a result.json on each split, with their spread over seeds, as a Markdown table."""
     lines = ["| | " + " | ".join(splits) + " |", "|---" * (len(splits) + 1) + "|"]
     for name in figures[splits[0]]:
         cells = [f"{figures[split][name]:.4f}{_spread(figures, split, name)}" for split in splits]

@@ -39,9 +39,27 @@ class Attention(nn.Module):
         if at is not None and bias.shape[2] > 1:
             bias = tokens_at(bias[:, 0], at)[:, None]
         if at is None and sight.blocks is not None:
-            mixed = self._by_blocks(query, key, value, sight.blocks)
-        else:
-            mixed = self._on_cuda(query, key, value, bias) if hidden.is_cuda else self._on_cpu(query, key, value, bias)
+            return self._joined(self._by_blocks(query, key, value, sight.blocks))
+        return self._joined(self._mixed(query, key, value, bias))
+
+    def keys_and_values(self, hidden: Tensor) -> tuple[Tensor, Tensor]:
+        """Return keys and values [B, A, S, H/A] of hidden states [B, S, H], for `look_at`."""
+        keys, values = self._side_by_side(hidden, [self.key, self.value])
+        return keys, values
+
+    def look_at(self, keys: Tensor, values: Tensor, hidden: Tensor, bias: Tensor) -> Tensor:
+        """Return [B, M, H]: what hidden states [B, M, H] find among keys and values [B, A, S, H/A] of any other text.
+
+        `bias` [B or 1, 1, M or 1, S] is added to the scores, as in `Sight`.
+        """
+        (query,) = self._side_by_side(hidden, [self.query])
+        return self._joined(self._mixed(query, keys, values, bias))
+
+    def _mixed(self, query: Tensor, key: Tensor, value: Tensor, bias: Tensor) -> Tensor:
+        return self._on_cuda(query, key, value, bias) if query.is_cuda else self._on_cpu(query, key, value, bias)
+
+    def _joined(self, mixed: Tensor) -> Tensor:
+        """Return [B, M, H] from what each head found, [B, A, M, H/A]."""
         projected: Tensor = self.output(mixed.transpose(1, 2).flatten(2))
         return projected
 

@@ -44,6 +44,14 @@ class BertForPreTraining(Encoder):
         last: Tensor = self.blocks[-1](hidden, sight, at)
         return last
 
+    def states(self, input_ids: Tensor, token_type_ids: Tensor, attention_mask: Tensor, *, layer: int) -> Tensor:
+        """Return the hidden states [B, S, H] after `layer` blocks."""
+        sight = self.sight(attention_mask, None)
+        hidden: Tensor = self.embeddings(input_ids, token_type_ids)
+        for block in self.blocks[:layer]:
+            hidden = block(hidden, sight)
+        return hidden
+
     @property
     def word_embeddings(self) -> nn.Embedding:
         """The embeddings of the vocabulary."""
@@ -64,6 +72,11 @@ class BertForPreTraining(Encoder):
         del self.mlm_head, self.nsp_head
         if part == "token":
             del self.pooler
+
+    def keep_states(self) -> None:
+        """Let go of both pre-training heads; the pooler stays, which nothing trains: it is part of BertModel."""
+        del self.mlm_head, self.nsp_head
+        self.pooler.requires_grad_(False)
 
     def vectors(self, hidden: Tensor, part: Part) -> Tensor:
         """Return the pooled vector of each row [B, 1, H], or the hidden states of tokens as they are."""

@@ -21,13 +21,15 @@ class Embeddings(nn.Module):
         self.norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
         self.dropout = Dropout(config.dropout)
 
-    def forward(self, input_ids: Tensor, token_type_ids: Tensor, documents: Tensor | None = None) -> Tensor:
-        """Return hidden states [B, S, H] of token ids and token types [B, S]; S is at most max_positions.
+    def forward(
+        self, input_ids: Tensor, token_type_ids: Tensor, documents: Tensor | None = None, *, first: int = 0
+    ) -> Tensor:
+        """Return hidden states [B, S, H] of token ids and token types [B, S] from position `first` on.
 
         Where there are `documents` [B, S], the positions of each start at 0.
         """
-        length = input_ids.shape[1]
-        where = self.positions.weight[:length] if documents is None else self.positions(positions_in(documents))
+        end = first + input_ids.shape[1]
+        where = self.positions.weight[first:end] if documents is None else self.positions(positions_in(documents))
         summed = self.words(input_ids) + self._types(token_type_ids) + where
         hidden: Tensor = self.dropout(self.norm(summed))
         return hidden

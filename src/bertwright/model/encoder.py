@@ -52,6 +52,13 @@ class Encoder(nn.Module, ABC):
         """
 
     @abstractmethod
+    def states(self, input_ids: Tensor, token_type_ids: Tensor, attention_mask: Tensor, *, layer: int) -> Tensor:
+        """Return the hidden states [B, S, H] after `layer` blocks: 0 is the embeddings, all of them what `encode` has.
+
+        They are `hidden_states` of transformers; blocks past `layer` are not computed.
+        """
+
+    @abstractmethod
     def mlm_logits(self, hidden: Tensor) -> Tensor:
         """Return logits [..., V] of the vocabulary from hidden states [..., H]."""
 
@@ -62,6 +69,13 @@ class Encoder(nn.Module, ABC):
     @abstractmethod
     def keep_for(self, part: Part) -> None:
         """Let go of the pre-training heads, but for what a task about `part` goes on from; there is no way back."""
+
+    @abstractmethod
+    def keep_states(self) -> None:
+        """Let go of all that is not needed for hidden states; there is no way back.
+
+        BERT keeps its pooler, unused and untrained, since transformers' BertModel has one.
+        """
 
     @abstractmethod
     def vectors(self, hidden: Tensor, part: Part) -> Tensor:

@@ -11,6 +11,7 @@ from bertwright.model.dropout import Dropout
 from bertwright.model.encoder import Encoder, Part
 from bertwright.model.init import initialise
 from bertwright.model.linear import Linear
+from bertwright.model.sentence import SentenceEncoder
 from bertwright.types import LabelledBatch
 
 
@@ -37,7 +38,7 @@ class FineTuned(nn.Module):
         return logits
 
 
-def depths(model: FineTuned) -> dict[str, int]:
+def depths(model: FineTuned | SentenceEncoder) -> dict[str, int]:
     """Return how deep each parameter lies: 0 for embeddings, n for block n (from 1), and one more for what follows."""
     top = model.encoder.config.layers + 1
     found: dict[str, int] = {}
@@ -47,7 +48,7 @@ def depths(model: FineTuned) -> dict[str, int]:
     return found
 
 
-def freeze(model: FineTuned, blocks: int) -> None:
+def freeze(model: FineTuned | SentenceEncoder, blocks: int) -> None:
     """Keep the embeddings and the first `blocks` blocks as they are from now on; 0 freezes nothing."""
     if blocks:
         deep = depths(model)

@@ -105,18 +105,31 @@ class ModernForMaskedLM(Encoder):
         documents: Tensor | None = None,
     ) -> Tensor:
         """Return the last hidden states [B, S, H] of ids and a mask, each [B, S]; [B, M, H] with `at`."""
-        length = input_ids.shape[1]
-        whole = around = (self.sight(attention_mask, documents), self.get_buffer("global_rotation")[:, :length])
-        if self.config.global_every > 1:
-            near = self.sight(attention_mask, documents, window=self.config.local_window)
-            around = (near, self.get_buffer("local_rotation")[:, :length])
+        views = self._views(attention_mask, documents)
         hidden: Tensor = self.embeddings(input_ids)
-        views = [whole if self.config.is_global(index) else around for index in range(self.config.layers)]
         for block, view in zip(self.blocks[:-1], views[:-1], strict=True):
             hidden = block(hidden, *view)
         hidden = self.blocks[-1](hidden, *views[-1], at)
         normalised: Tensor = self.norm(hidden)
         return normalised
+
+    def states(self, input_ids: Tensor, token_type_ids: Tensor, attention_mask: Tensor, *, layer: int) -> Tensor:
+        """Return the hidden states [B, S, H] after `layer` blocks; the last ones alone are normalised."""
+        views = self._views(attention_mask, None)
+        hidden: Tensor = self.embeddings(input_ids)
+        for block, view in zip(self.blocks[:layer], views[:layer], strict=True):
+            hidden = block(hidden, *view)
+        normalised: Tensor = self.norm(hidden) if layer == self.config.layers else hidden
+        return normalised
+
+    def _views(self, attention_mask: Tensor, documents: Tensor | None) -> list[tuple[Sight, Tensor]]:
+        """Return what the tokens of rows [B, S] look at in each block, and its rotary angles."""
+        length = attention_mask.shape[1]
+        whole = around = (self.sight(attention_mask, documents), self.get_buffer("global_rotation")[:, :length])
+        if self.config.global_every > 1:
+            near = self.sight(attention_mask, documents, window=self.config.local_window)
+            around = (near, self.get_buffer("local_rotation")[:, :length])
+        return [whole if self.config.is_global(index) else around for index in range(self.config.layers)]
 
     @property
     def word_embeddings(self) -> nn.Embedding:
@@ -131,6 +144,10 @@ class ModernForMaskedLM(Encoder):
     def keep_for(self, part: Part) -> None:
         """Let go of the vocabulary's bias; tasks go on from the rest of the masked-token head (Warner et al., 2024)."""
         del self.mlm_head.bias
+
+    def keep_states(self) -> None:
+        """Let go of the masked-token head."""
+        del self.mlm_head
 
     def vectors(self, hidden: Tensor, part: Part) -> Tensor:
         """Return the hidden states after the dense layer and norm of the masked-token head."""

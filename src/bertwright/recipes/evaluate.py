@@ -21,9 +21,14 @@ from bertwright.files import sha256_of
 from bertwright.log import print_facts
 from bertwright.objectives.combine import ObjectiveConfig, build_objective
 from bertwright.recipes.parts import EVALUATION_ROWS, fixed_examples
+from bertwright.recipes.predict_embed import evaluate_sentences
 from bertwright.recipes.predict_task import evaluate_task
-from bertwright.tasks.build import TASKS
+from bertwright.recipes.predict_translation import evaluate_translation
+from bertwright.tasks.build import TASK_NAMES, TASKS
 from bertwright.tasks.columns import ColumnsConfig
+from bertwright.tasks.embed import Embed
+from bertwright.tasks.parallel import SidesConfig
+from bertwright.tasks.translate import Translate
 from bertwright.tokenizer.load import load_tokenizer
 from bertwright.train.precision import pick_device
 
@@ -46,14 +51,19 @@ def evaluate(
     `kind` "mlm" packs full sentences of one document into rows of `length`; "nsp" makes sentence pairs and also gives
     the MLM figures on them. Up to `rows` rows, at most one pass. For "minimal-pairs" `data` is a .jsonl file of "good"
     and "bad" sentences (see `evaluate_pairs`), of which up to `rows` pairs are taken, evenly spread. For a task such as
-    "classify" it is a labelled file, all of it; `columns` are told as "text", "pair" and "label". Raises UsageError
+    "classify" it is a labelled file, all of it; `columns` are told as "text", "pair" and "label", for
+    "translate" as "source" and "target". Raises UsageError
     for another kind and DataError where model and data have different tokenizers.
     """
-    if kind not in KINDS and kind not in TASKS:
-        raise UsageError(f"nothing called {kind!r} can be evaluated; known: {', '.join((*KINDS, *TASKS))}")
+    if kind not in KINDS and kind not in TASK_NAMES:
+        raise UsageError(f"nothing called {kind!r} can be evaluated; known: {', '.join((*KINDS, *TASK_NAMES))}")
     model, data = Path(model), Path(data)
     if not model.is_dir():
         raise ModelError(f"there is no model folder {model}; give the folder `pretrain` wrote as RUN/model")
+    if kind == Embed.name:
+        return evaluate_sentences(model, data, compose(ColumnsConfig, columns or {}))
+    if kind == Translate.name:
+        return evaluate_translation(model, data, compose(SidesConfig, columns or {}))
     if kind in TASKS:
         return evaluate_task(kind, model, data, compose(ColumnsConfig, columns or {}))
     if kind == "minimal-pairs":

@@ -8,22 +8,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from torch import nn
+
 from bertwright.config import write_toml
 from bertwright.errors import UsageError
 from bertwright.evaluate.task_report import write_task_report
-from bertwright.export.fine_tuned import save_fine_tuned
-from bertwright.export.task_card import task_card
 from bertwright.files import refuse_existing, write_json
 from bertwright.log import note
-from bertwright.model.fine_tuned import FineTuned
-from bertwright.recipes.finetune_parts import (
-    TuneParts,
-    build_finetune,
-    fresh_model,
-    tune_batches,
-    tune_peak_flops,
-    tune_step,
-)
+from bertwright.recipes.finetune_embed import build_embed, resolve_embed
+from bertwright.recipes.finetune_parts import build_finetune
 from bertwright.recipes.finetune_result import (
     Tuned,
     better,
@@ -34,6 +27,11 @@ from bertwright.recipes.finetune_result import (
     tune_result,
 )
 from bertwright.recipes.finetune_settings import resolve_finetune
+from bertwright.recipes.translate_parts import build_translation
+from bertwright.recipes.translate_settings import resolve_translation
+from bertwright.recipes.tuning import Tuning
+from bertwright.tasks.embed import Embed
+from bertwright.tasks.translate import Translate
 from bertwright.train.listeners import Listener
 from bertwright.train.listeners.best import BestListener
 from bertwright.train.listeners.console import ConsoleListener
@@ -69,29 +67,31 @@ def finetune(
     out = Path(out)
     refuse_existing(out, instead="give another --out")
     files = {"train": Path(train), "dev": Path(dev)} | ({"test": Path(test)} if test else {})
-    parts = build_finetune(resolve_finetune(task, settings or {}), Path(model), files)
+    parts = build_parts(task, settings or {}, Path(model), files)
     metric_of(parts)
     write_toml(out / "config.toml", parts.config)
     write_json(out / "manifest.json", tune_manifest(parts, files))
     best, seen = train_seeds(parts, out, seeds)
     figures = tune_result(parts, best, seen)
-    save_fine_tuned(
-        best.model,
-        parts.tokenizer.path.parent,
-        out / "model",
-        labels=parts.task.labels,
-        problem=parts.task.problem,
-        card=task_card(out.name, figures),
-    )
+    parts.save(best.model, out / "model", name=out.name, figures=figures)
     write_json(out / "result.json", figures)
     write_task_report(out, best.judged)
     print_figures(figures, best.judged)
     return figures
 
 
-def train_seeds(parts: TuneParts, out: Path, seeds: int) -> tuple[Tuned, list[dict[str, Any]]]:
+def build_parts(task: str, settings: Mapping[str, Any], folder: Path, files: dict[str, Path]) -> Tuning:
+    """Return the parts of a run of `task`: a decoder for translate, no head for embed, a head for every other."""
+    if task == Translate.name:
+        return build_translation(resolve_translation(settings), folder, files)
+    if task == Embed.name:
+        return build_embed(resolve_embed(settings), folder, files)
+    return build_finetune(resolve_finetune(task, settings), folder, files)
+
+
+def train_seeds(parts: Tuning, out: Path, seeds: int) -> tuple[Tuned, list[dict[str, Any]]]:
     """Train each seed; return the best one on dev, whose metrics become RUN/metrics.jsonl, and the figures of all."""
-    peak = tune_peak_flops(parts)
+    peak = parts.peak_flops()
     metric = metric_of(parts)
     best: Tuned | None = None
     seen: list[dict[str, Any]] = []
@@ -110,12 +110,12 @@ def train_seeds(parts: TuneParts, out: Path, seeds: int) -> tuple[Tuned, list[di
     return best, seen
 
 
-def train_one(parts: TuneParts, folder: Path, *, seed: int, peak: float) -> Tuned:
+def train_one(parts: Tuning, folder: Path, *, seed: int, peak: float) -> Tuned:
     """Train one seed to the end of its schedule or of its patience, and judge it at its best evaluation."""
     began = time.perf_counter()
     position = Position(drawn=[0])
-    model = fresh_model(parts, seed)
-    step, (source, schedule) = tune_step(parts, model, seed), tune_batches(parts, seed)
+    model = parts.fresh_model(seed)
+    step, (source, schedule) = parts.step(model, seed), parts.batches(seed)
     best, console = keeper(parts, model), ConsoleListener()
     metrics = metrics_file(parts, folder, schedule, peak=peak)
     metrics.begin(position)
@@ -137,19 +137,19 @@ def train_one(parts: TuneParts, folder: Path, *, seed: int, peak: float) -> Tune
     return Tuned(seed, model.eval(), best.step, position, judged)
 
 
-def evaluation(parts: TuneParts, model: FineTuned) -> EvaluateListener:
+def evaluation(parts: Tuning, model: nn.Module) -> EvaluateListener:
     """Return the listener that judges the model on dev along the run."""
     times = max(1, round(parts.config.schedule.epochs * parts.config.watch.evaluations))
     return EvaluateListener(held_out=lambda: parts.judge_along(model), samples=list, times=times)
 
 
-def keeper(parts: TuneParts, model: FineTuned) -> BestListener:
+def keeper(parts: Tuning, model: nn.Module) -> BestListener:
     """Return the listener that keeps the best weights."""
     metric = metric_of(parts)
     return BestListener(model, metric, sign=sign_of(metric), patience=parts.config.watch.patience)
 
 
-def metrics_file(parts: TuneParts, folder: Path, schedule: ScheduleConfig, *, peak: float) -> MetricsListener:
+def metrics_file(parts: Tuning, folder: Path, schedule: ScheduleConfig, *, peak: float) -> MetricsListener:
     """Return the listener that writes metrics.jsonl."""
     return MetricsListener(
         folder / "metrics.jsonl",

@@ -14,9 +14,8 @@ from bertwright.files import sha256_of
 from bertwright.log import note, print_table
 from bertwright.model.config import CONFIGS
 from bertwright.model.encoder import parameter_count
-from bertwright.model.fine_tuned import FineTuned
-from bertwright.recipes.finetune_parts import TuneParts
 from bertwright.recipes.machine import machine, versions
+from bertwright.recipes.tuning import Tuning
 from bertwright.train.loop import Position
 
 SMALLER_IS_BETTER = ("loss", "mean_squared_error")
@@ -29,16 +28,16 @@ class Tuned:
     """A model after training, at its best evaluation, and how it was found to be."""
 
     seed: int
-    model: FineTuned
+    model: Any
     best_step: int
     position: Position
     judged: dict[str, Judgement]
     """By split: dev, and test where there is one."""
 
 
-def metric_of(parts: TuneParts) -> str:
+def metric_of(parts: Tuning) -> str:
     """Return the figure the best checkpoint is chosen by; raises ConfigError where the task has none of that name."""
-    metric = parts.config.watch.metric or parts.task.metric
+    metric: str = parts.config.watch.metric or parts.task.metric
     if metric not in parts.task.metrics:
         raise ConfigError(
             f"watch.metric: {parts.task.name} has no figure {metric!r}; known: {', '.join(parts.task.metrics)}"
@@ -56,11 +55,13 @@ def better(metric: str, figures: Mapping[str, float], than: Mapping[str, float])
     return sign_of(metric) * figures[metric] > sign_of(metric) * than[metric]
 
 
-def tune_manifest(parts: TuneParts, files: Mapping[str, Path]) -> dict[str, Any]:
+def tune_manifest(parts: Tuning, files: Mapping[str, Path]) -> dict[str, Any]:
     """Return what the run was made from and where: files, model, machine, versions."""
     return {
         "model": str(parts.folder),
-        "files": {name: {"path": str(path), "sha256": sha256_of(path)} for name, path in files.items()},
+        "files": {
+            name: {"path": str(path), "sha256": sha256_of(path)} for name, path in parts.files_read(files).items()
+        },
         "examples": {name: len(split.rows) for name, split in parts.splits.items()},
         "labels": list(parts.task.labels),
         "precision": parts.precision,
@@ -69,7 +70,7 @@ def tune_manifest(parts: TuneParts, files: Mapping[str, Path]) -> dict[str, Any]
     }
 
 
-def tune_result(parts: TuneParts, best: Tuned, seen: list[dict[str, Any]]) -> dict[str, Any]:
+def tune_result(parts: Tuning, best: Tuned, seen: list[dict[str, Any]]) -> dict[str, Any]:
     """Return the final figures of a run, as result.json holds them: those of the best seed, and of all of them."""
     position, trained = best.position, best.position.seconds - best.position.setup_seconds
     splits = list(best.judged)
@@ -95,6 +96,7 @@ def tune_result(parts: TuneParts, best: Tuned, seen: list[dict[str, Any]]) -> di
         "rows": parts.config.batches.rows,
         "parameters": parameter_count(best.model),
         "examples": {name: len(split.rows) for name, split in parts.splits.items()},
+        **parts.facts(),
     }
 
 

@@ -8,7 +8,7 @@ al., 2019, use 3e-5 to 3e-4 for 128 to 512 units), so the default is 3e-5 x 768 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Self
 
 from pydantic import Field
 
@@ -69,6 +69,13 @@ class SpanConfig(Section):
     """Share of the run in which the learning rate rises."""
 
 
+class EngineConfig(Section):
+    """How steps are computed."""
+
+    compile: bool | None = None
+    """Whether steps run compiled; where not given, if the run is long enough to win back the time that takes."""
+
+
 class FinetuneConfig(Section):
     """Everything a fine-tuning run is made of, resolved."""
 
@@ -80,12 +87,13 @@ class FinetuneConfig(Section):
     """auto (bf16 where the hardware multiplies it), bf16 or fp32; a finished model is always judged in fp32."""
     columns: ColumnsConfig = ColumnsConfig()
     batches: BatchConfig = BatchConfig()
+    engine: EngineConfig = EngineConfig()
     schedule: SpanConfig = SpanConfig()
     optimizer: OptimizerConfig = OptimizerConfig()
     transfer: TransferConfig = TransferConfig()
     watch: WatchConfig = WatchConfig()
 
-    def fitted(self, *, width: int, positions: int) -> FinetuneConfig:
+    def fitted(self, *, width: int, positions: int) -> Self:
         """Return the settings for a model of `width` units and so many positions.
 
         The learning rate is the published one for that width where none was given.

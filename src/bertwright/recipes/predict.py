@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -47,6 +48,15 @@ class Oracle:
     report: LoadReport
 
 
+@dataclass(frozen=True)
+class Answerer:
+    """A model that is ready to be asked: for its task (of pairs alone, maybe), or for masked words and next sentences."""
+
+    fine_tuned: bool
+    answer: Callable[[Sequence[Any]], Answers]
+    of_pairs: bool = False
+
+
 def predict(
     model: Path,
     texts: Sequence[str] = (),
@@ -59,7 +69,8 @@ def predict(
 ) -> Answers:
     """Answer questions with the model of a Hugging Face or ONNX folder; print them as a table, or write JSON lines.
 
-    A fine-tuned model does what it was trained for, with texts or, with `pair`, two of them (see `open_task`).
+    A fine-tuned model does what it was trained for, with texts or, with `pair`, two of them (see `open_task`),
+    translates (see `predict_translations`), or says how alike two texts are (see `similarities`).
 
     A text with [MASK] gives {"text", "predictions": for each [MASK] a list of [token, probability]}; a pair (two texts
     without [MASK], two texts with `pair`, or a line of `input` with a tab) gives {"first", "second", "next": the
@@ -69,6 +80,9 @@ def predict(
     `precision` "auto" gives the labels of float32, most of them by bfloat16 where the processor has it, and
     probabilities within 0.02. All answers are returned; `predict_to_file` is for more than memory holds.
     """
+    translate = translator_of(Path(model))
+    if translate is not None:
+        return translate(texts, input=input, output=output)
     chunks, lines = ask(model, texts, pair=pair, input=input, top_k=top_k, precision=precision)
     answers: Answers = []
     if output is not None:
@@ -93,6 +107,9 @@ def predict_to_file(
 
     The file is there whole or not at all; returns how many there are.
     """
+    translate = translator_of(Path(model))
+    if translate is not None:
+        return len(translate(texts, input=input, output=output))
     chunks, lines = ask(model, texts, pair=pair, input=input, top_k=top_k, precision=precision)
     return write_answers(chunks, Path(output), lines=lines)
 
@@ -103,26 +120,44 @@ def ask(
     """Return the answers to what `predict` is asked, chunk after chunk, and the lines they are read from."""
     if top_k < 1:
         raise UsageError(f"--top-k {top_k} asks for no words; give 1 or more")
-    fine_tuned, answer = open_answers(Path(model), top_k=top_k, precision=precision)
+    opened = open_answers(Path(model), top_k=top_k, precision=precision)
     lines = Lines(Path(input)) if input else None
-    questions = (task_questions if fine_tuned else masked_questions)(texts, pair=pair, lines=lines)
+    pair = pair or (opened.of_pairs and len(texts) == 2)
+    questions = (task_questions if opened.fine_tuned else masked_questions)(texts, pair=pair, lines=lines)
     first = next(questions, None)
     if first is None:
-        example = "a TEXT" if fine_tuned else f'a TEXT such as "Paris is the {MASK} of France."'
+        example = "a TEXT" if opened.fine_tuned else f'a TEXT such as "Paris is the {MASK} of France."'
         raise UsageError(f"nothing to answer: give {example}, or --input FILE with one a line")
-    return map(answer, _chunks(first, questions)), lines
+    return map(opened.answer, _chunks(first, questions)), lines
 
 
-def open_answers(folder: Path, *, top_k: int, precision: Precision) -> tuple[bool, Callable[[Sequence[Any]], Answers]]:
-    """Return whether a folder holds a fine-tuned model, and the function that answers questions with it."""
+def translator_of(folder: Path) -> Callable[..., Answers] | None:
+    """Return the function that translates with the model of a folder, or None where it is of another kind."""
     if is_onnx_folder(folder):
-        return open_exported(folder, top_k=top_k)
-    from bertwright.export.fine_tuned import fine_tuned_part
+        return None
+    from bertwright.export.encoder_decoder import is_encoder_decoder
 
+    if not is_encoder_decoder(folder):
+        return None
+    from bertwright.recipes.predict_translation import predict_translations
+
+    return partial(predict_translations, folder)
+
+
+def open_answers(folder: Path, *, top_k: int, precision: Precision) -> Answerer:
+    """Return the model of a folder, ready to answer questions; raises ModelError where it cannot be."""
+    if is_onnx_folder(folder):
+        fine_tuned, answer = open_exported(folder, top_k=top_k)
+        return Answerer(fine_tuned, answer)
+    from bertwright.export.fine_tuned import fine_tuned_part
+    from bertwright.export.sentence import is_sentence_folder
+    from bertwright.recipes.predict_embed import similarities
+
+    if is_sentence_folder(folder):
+        return Answerer(True, partial(similarities, folder), of_pairs=True)
     if folder.is_dir() and fine_tuned_part(folder) is not None:
-        return True, open_task(folder, precision=precision)
-    oracle = open_oracle(folder)
-    return False, lambda questions: answer(oracle, questions, top_k=top_k)
+        return Answerer(True, open_task(folder, precision=precision))
+    return Answerer(False, partial(answer_masked, open_oracle(folder), top_k=top_k))
 
 
 def _chunks(first: Question, others: Iterator[Question]) -> Iterator[list[Question]]:
@@ -166,7 +201,7 @@ def open_oracle(folder: Path) -> Oracle:
     return Oracle(folder, model.to(pick_device()), load_tokenizer(folder), report)
 
 
-def answer(oracle: Oracle, questions: Sequence[Question], *, top_k: int) -> Answers:
+def answer_masked(oracle: Oracle, questions: Sequence[Question], *, top_k: int) -> Answers:
     """Return an answer to each question, in order."""
     from bertwright.evaluate.fill_mask import fill_masks
     from bertwright.evaluate.sentence_pairs import next_sentence

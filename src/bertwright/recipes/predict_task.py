@@ -105,6 +105,9 @@ def print_task_answers(answers: Sequence[dict[str, Any]]) -> None:
     elif "score" in answers[0]:
         header.append("score")
         rows = [[_text(line), f"{line['score']:.3f}"] for line in answers]
+    elif "similarity" in answers[0]:
+        header.append("cosine")
+        rows = [[_text(line), f"{line['similarity']:.3f}"] for line in answers]
     elif "entities" in answers[0]:
         header += ["entity", "type", "characters", "probability"]
         rows = [row for line in answers for row in _entity_rows(line)]

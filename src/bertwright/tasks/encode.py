@@ -25,6 +25,8 @@ class TextEncoder:
     def __init__(self, tokenizer: Tokenizer, *, max_length: int) -> None:
         """Start with the reference encoder; the first texts prove the fast one."""
         self.tokenizer, self.max_length = tokenizer, max_length
+        self.cut = 0
+        """Texts and pairs cut so far."""
         self._bulk = BulkEncoder(tokenizer)
         self._proved = False
 
@@ -45,6 +47,7 @@ class TextEncoder:
         left = self.encode(first)
         right = None if second is None else self.encode(second)
         ids, lengths, first_lengths, cut = self.frame(left, right)
+        self.cut += cut
         if cut and not quiet:
             kind = "texts" if second is None else "pairs"
             note(f"{cut:,} of {len(first):,} {kind} are longer than {self.max_length} tokens and were cut")

@@ -15,7 +15,7 @@ from bertwright.evaluate.metrics import regression_figures
 from bertwright.tasks.columns import SCORES, Columns, ColumnsConfig
 from bertwright.tasks.contract import Task, TaskLoss
 from bertwright.tasks.encode import TextEncoder
-from bertwright.tasks.texts import Texts, another_table, asked_texts, open_texts, texts_of
+from bertwright.tasks.texts import Texts, another_table, asked_texts, numbers_of, open_texts, texts_of
 from bertwright.types import LabelledBatch
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ class Regress(Task[Texts]):
         """Return the task of a training table."""
         table, found = open_texts(path, columns, targets=SCORES)
         first, second, written = texts_of(table, found)
-        scores = _scores(path, written, column=found.target)
+        scores = numbers_of(path, written, column=found.target)
         if np.ptp(scores) == 0:
             raise CorpusError(f"every row of {path} has the score {written[0]}; give examples of different scores")
         return cls(found.target, found, middle=float(scores.mean())), Texts(path, first, second, scores)
@@ -60,7 +60,7 @@ class Regress(Task[Texts]):
         """Return the examples of another table."""
         assert self.columns is not None
         first, second, written = texts_of(another_table(path, self.columns), self.columns)
-        return Texts(path, first, second, _scores(path, written, column=self.columns.target))
+        return Texts(path, first, second, numbers_of(path, written, column=self.columns.target))
 
     def ask(self, questions: Sequence[tuple[str, ...]]) -> Texts:
         """Return texts or pairs without scores."""
@@ -95,20 +95,3 @@ class Regress(Task[Texts]):
     def answers(self, logits: np.ndarray, examples: Texts) -> list[dict[str, Any]]:
         """Return the score of each example."""
         return [{**examples.asked(place), "score": score} for place, score in enumerate(logits[:, 0].tolist())]
-
-
-def _scores(path: Path, written: Sequence[str], *, column: str) -> np.ndarray:
-    """Return the scores as numbers, float32 [N]; raises CorpusError naming the first that is none."""
-    scores = np.empty(len(written), dtype=np.float32)
-    for row, cell in enumerate(written):
-        try:
-            scores[row] = float(cell)
-        except ValueError:
-            scores[row] = np.nan
-    wrong = np.flatnonzero(~np.isfinite(scores))
-    if len(wrong):
-        raise CorpusError(
-            f"{path} row {wrong[0] + 1:,} (without the header) has {written[wrong[0]][:60]!r} for {column}, which is "
-            "no number; are text and score columns swapped (--text-column, --label-column)?"
-        )
-    return scores

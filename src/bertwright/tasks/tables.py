@@ -37,19 +37,26 @@ class Table:
         return len(next(iter(self.columns.values()), []))
 
 
-def read_table(path: Path, *, names: Collection[str]) -> Table:
+def read_lines(path: Path) -> list[str]:
+    """Return the lines of a text file that hold something; raises CorpusError where it is missing or no text."""
+    if not path.is_file():
+        raise CorpusError(f"there is no file {path}; give a text file that exists")
+    return [line.removesuffix("\r") for line in _whole(path).decode().split("\n") if line.strip()]
+
+
+def read_table(path: Path, *, names: Collection[str], one_column: bool = False) -> Table:
     """Return the columns of a file of a known suffix (also with .gz or .zst); empty cells are empty texts.
 
-    `names` are column names that give a header away. In tab-separated files a quotation mark is itself, as in GLUE; in
-    others it encloses cells. Raises CorpusError where the file is missing, no table, empty or ragged.
+    `names` are column names that give a header away; `one_column` allows a file of one column. In tab-separated files a
+    quotation mark is itself, as in GLUE; in others it encloses cells. Raises CorpusError where the file is missing, no
+    table, empty or ragged.
     """
     if not path.is_file():
         raise CorpusError(f"there is no file {path}; give a .tsv, .csv, .jsonl or .parquet file that exists")
     kind = format_of(path)
     if kind is None:
         raise CorpusError(f"{path} is of no format that can be read; expected .tsv, .csv, .jsonl or .parquet")
-    reader = READERS.get(kind, _read_delimited)
-    table = reader(path, names)
+    table = READERS[kind](path) if kind in READERS else _read_delimited(path, names, one_column=one_column)
     columns = {str(name): _texts(table.column(place)) for place, name in enumerate(table.column_names)}
     if not table.num_rows:
         raise CorpusError(f"{path} holds no rows; give a file with labelled examples")
@@ -81,13 +88,9 @@ def _whole(path: Path) -> bytes:
     return data
 
 
-def _read_delimited(path: Path, names: Collection[str]) -> pa.Table:
+def _read_delimited(path: Path, names: Collection[str], *, one_column: bool) -> pa.Table:
     data = _whole(path)
-    sample = list(islice((line for line in data[: 1 << 20].decode(errors="ignore").splitlines() if line), SAMPLE_LINES))
-    separator = tell_separator(sample, path=path)
-    rows = _cells(sample, separator)
-    header = tell_header(rows, names)
-    titles = rows[0] if header else [str(place + 1) for place in range(len(rows[0]))]
+    separator, titles, header = tell_layout(data, names, path=path, one_column=one_column)
     ragged: list[Any] = []
 
     def remember(row: Any) -> str:
@@ -122,12 +125,26 @@ def _why_not(path: Path, ragged: list[Any], error: Exception, *, separator: str)
     )
 
 
-def tell_separator(lines: list[str], *, path: Path) -> str:
+def tell_layout(data: bytes, names: Collection[str], *, path: Path, one_column: bool) -> tuple[str, list[str], bool]:
+    """Return the separator of a table, the names of its columns, and whether they are its first line, from its start.
+
+    Raises CorpusError as `tell_separator` does.
+    """
+    sample = list(islice((line for line in data[: 1 << 20].decode(errors="ignore").splitlines() if line), SAMPLE_LINES))
+    separator = tell_separator(sample, path=path, one_column=one_column)
+    rows = _cells(sample, separator)
+    header = tell_header(rows, names)
+    return separator, rows[0] if header else [str(place + 1) for place in range(len(rows[0]))], header
+
+
+def tell_separator(lines: list[str], *, path: Path, one_column: bool = False) -> str:
     """Return what separates cells: the separator that cuts the first line and most others into as many cells.
 
-    Raises CorpusError where none does. A .tsv file is cut at tabs if its first line has one.
+    Raises CorpusError where none does, unless it may be `one_column`. A .tsv file is cut at tabs if its first line has
+    one.
     """
-    if path.name.removesuffix(".gz").removesuffix(".zst").lower().endswith(".tsv") and "\t" in lines[0]:
+    tabs = path.name.removesuffix(".gz").removesuffix(".zst").lower().endswith(".tsv")
+    if tabs and (one_column or "\t" in lines[0]):
         return "\t"
     best, most = "", 0.0
     for separator in SEPARATORS:
@@ -135,6 +152,8 @@ def tell_separator(lines: list[str], *, path: Path) -> str:
         alike = sum(width == widths[0] for width in widths) / len(widths) if widths[0] > 1 else 0.0
         if alike > most + 1e-9:
             best, most = separator, alike
+    if not best and one_column:
+        return ","
     if not best:
         raise CorpusError(
             f"{path} has one column only (no tab, comma, semicolon or bar in {lines[0][:60]!r}); "
@@ -175,7 +194,7 @@ def _cells(lines: list[str], separator: str) -> list[list[str]]:
     return list(csv.reader(lines, delimiter=separator))
 
 
-def _read_json(path: Path, _: Collection[str]) -> pa.Table:
+def _read_json(path: Path) -> pa.Table:
     data = _whole(path)
     try:
         return pa.json.read_json(
@@ -185,7 +204,7 @@ def _read_json(path: Path, _: Collection[str]) -> pa.Table:
         raise CorpusError(f"{path} is not one JSON object a line with the same keys ({error}); mend it") from error
 
 
-def _read_parquet(path: Path, _: Collection[str]) -> pa.Table:
+def _read_parquet(path: Path) -> pa.Table:
     try:
         with open_text(path) as opened:
             return pa.parquet.read_table(pa.BufferReader(opened.stream.read()))
@@ -193,5 +212,5 @@ def _read_parquet(path: Path, _: Collection[str]) -> pa.Table:
         raise CorpusError(f"{path} is not a whole Parquet file ({error}); fetch it again") from error
 
 
-READERS: dict[str, Callable[[Path, Collection[str]], pa.Table]] = {"json": _read_json, "parquet": _read_parquet}
+READERS: dict[str, Callable[[Path], pa.Table]] = {"json": _read_json, "parquet": _read_parquet}
 """By format; the others are cut at a separator."""

@@ -65,14 +65,36 @@ def texts_of(table: Table, columns: Columns) -> tuple[list[str], list[str] | Non
                 f"{table.path} has no column {name!r}, which the training file has; its columns are "
                 f"{', '.join(table.columns)}"
             )
-        empty = [row for row, cell in enumerate(table.columns[name]) if not cell.strip()]
-        if empty:
-            raise CorpusError(
-                f"{table.path} has {len(empty):,} rows where {name} is empty, the first of them row {empty[0] + 1:,} "
-                "(without the header); fill them or take them out"
-            )
+        refuse_empty(table, name)
     second = None if columns.second is None else table.columns[columns.second]
     return table.columns[columns.first], second, table.columns[columns.target]
+
+
+def refuse_empty(table: Table, name: str) -> None:
+    """Raise CorpusError where a cell of a column is empty."""
+    empty = [row for row, cell in enumerate(table.columns[name]) if not cell.strip()]
+    if empty:
+        raise CorpusError(
+            f"{table.path} has {len(empty):,} rows where {name} is empty, the first of them row {empty[0] + 1:,} "
+            "(without the header); fill them or take them out"
+        )
+
+
+def numbers_of(path: Path, written: Sequence[str], *, column: str) -> np.ndarray:
+    """Return a column of scores as numbers, float32 [N]; raises CorpusError naming the first that is none."""
+    scores = np.empty(len(written), dtype=np.float32)
+    for row, cell in enumerate(written):
+        try:
+            scores[row] = float(cell)
+        except ValueError:
+            scores[row] = np.nan
+    wrong = np.flatnonzero(~np.isfinite(scores))
+    if len(wrong):
+        raise CorpusError(
+            f"{path} row {wrong[0] + 1:,} (without the header) has {written[wrong[0]][:60]!r} for {column}, which is "
+            "no number; are text and score columns swapped (--text-column, --label-column)?"
+        )
+    return scores
 
 
 def another_table(path: Path, columns: Columns) -> Table:

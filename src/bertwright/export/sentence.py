@@ -1,0 +1,148 @@
+"""Turns a sentence encoder into a sentence-transformers folder and back: the encoder, how it is pooled, its length.
+
+What is written loads in stock sentence-transformers, and its encoder in transformers' AutoModel. What is read may be
+such a folder, or any other BERT or ModernBERT folder, which says nothing of pooling.
+
+    config.json  model.safetensors  tokenizer.json      the encoder, as BertModel or ModernBertModel
+    modules.json                                        Transformer, Pooling, and Normalize where it is used
+    sentence_bert_config.json                           the longest row
+    1_Pooling/config.json                               mean, cls or max
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bertwright.errors import ModelError
+from bertwright.export.huggingface import dialect_of, read_model, their_tensors, write_folder
+from bertwright.export.weights import read_object
+from bertwright.files import read_json, write_json, written_aside
+from bertwright.model.encoder import Encoder
+from bertwright.model.sentence import POOLINGS, Pooling, SentenceEncoder
+
+MODULES = "modules.json"
+LENGTH = "sentence_bert_config.json"
+KINDS = ("Transformer", "Pooling", "Normalize")
+"""The modules of sentence-transformers that are known, by the last part of their type."""
+FLAGS: dict[str, str] = {
+    "pooling_mode_cls_token": "cls",
+    "pooling_mode_mean_tokens": "mean",
+    "pooling_mode_max_tokens": "max",
+    "pooling_mode_mean_sqrt_len_tokens": "mean_sqrt_len_tokens",
+    "pooling_mode_weightedmean_tokens": "weightedmean",
+    "pooling_mode_lasttoken": "lasttoken",
+}
+"""How folders say the pooling that were written before sentence-transformers 6, and what they mean."""
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How a folder says that its encoder is read: pooling, unit length, and the longest row in tokens."""
+
+    pooling: Pooling
+    normalize: bool
+    max_length: int
+
+
+def is_sentence_folder(folder: Path) -> bool:
+    """Say whether a folder has a sentence-transformers model."""
+    return (folder / MODULES).is_file()
+
+
+def read_sentence_folder(folder: Path) -> tuple[Encoder, Reading]:
+    """Return the encoder of a folder and how it is read: mean and not normalised where the folder does not say.
+
+    Raises ModelError as `read_model` does, and where a sentence-transformers folder has a module or a pooling that is
+    not supported.
+    """
+    encoder, _ = read_model(folder)
+    positions = encoder.config.max_positions
+    if not is_sentence_folder(folder):
+        return encoder, Reading("mean", normalize=False, max_length=positions)
+    modules = _modules(folder)
+    length = _longest(folder)
+    return encoder, Reading(
+        pooling=_pooling(folder / modules["Pooling"] / "config.json"),
+        normalize="Normalize" in modules,
+        max_length=positions if length is None else min(positions, length),
+    )
+
+
+def save_sentence_model(
+    model: SentenceEncoder, tokenizer: Path, out: Path, *, max_length: int, card: str | None = None
+) -> None:
+    """Write `model` to the folder `out`, whole or not at all; rows are cut at `max_length` tokens.
+
+    `tokenizer` is a tokenizer.json or a folder that has one. Raises ModelError as `save_model` does.
+    """
+    dialect = dialect_of(model.encoder.config)
+    prefix = dialect.words.partition(".")[0] + "."
+    tensors = {name.removeprefix(prefix): one for name, one in their_tensors(model.encoder, dialect).items()}
+    settings = {"architectures": [dialect.bare]}
+    with written_aside(out) as aside:
+        write_folder(aside, model.encoder.config, tokenizer, tensors=tensors, settings=settings, card=card)
+        names = KINDS if model.normalize else KINDS[:2]
+        write_json(aside / MODULES, [_module(place, name) for place, name in enumerate(names)])
+        write_json(aside / LENGTH, {"max_seq_length": max_length, "do_lower_case": False})
+        write_json(aside / "config_sentence_transformers.json", {"prompts": {}, "similarity_fn_name": "cosine"})
+        write_json(aside / _path(1, "Pooling") / "config.json", _written_pooling(model))
+        if model.normalize:
+            write_json(aside / _path(2, "Normalize") / "config.json", {})
+
+
+def _written_pooling(model: SentenceEncoder) -> dict[str, Any]:
+    known = {flag: mode == model.pooling for flag, mode in FLAGS.items() if mode in POOLINGS}
+    return {"word_embedding_dimension": model.encoder.config.hidden_size, **known}
+
+
+def _module(place: int, name: str) -> dict[str, Any]:
+    path = "" if place == 0 else _path(place, name)
+    return {"idx": place, "name": str(place), "path": path, "type": f"sentence_transformers.models.{name}"}
+
+
+def _path(place: int, name: str) -> str:
+    return f"{place}_{name}"
+
+
+def _modules(folder: Path) -> dict[str, str]:
+    """Return the path of each module by its kind."""
+    try:
+        modules = {
+            str(module["type"]).rpartition(".")[2]: str(module["path"]) for module in read_json(folder / MODULES)
+        }
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ModelError(f"{folder / MODULES} is damaged ({error}); copy or download the folder again") from error
+    strange = [name for name in modules if name not in KINDS]
+    if strange or "Pooling" not in modules or modules.get("Transformer", "") != "":
+        raise ModelError(
+            f"{folder} is made of {', '.join(modules)}; only a Transformer in the folder itself, Pooling and Normalize "
+            "are supported"
+        )
+    return modules
+
+
+def _pooling(file: Path) -> Pooling:
+    values = read_object(file)
+    told = values.get("pooling_mode")
+    modes = [mode for flag, mode in FLAGS.items() if values.get(flag)] or ["mean"]
+    if told is not None:
+        modes = [told] if isinstance(told, str) else list(told)
+    known = next((name for name in POOLINGS if modes == [name]), None)
+    if known is None:
+        raise ModelError(f"{file} pools by {' and '.join(modes)}; only one of {', '.join(POOLINGS)} is supported")
+    return known
+
+
+def _longest(folder: Path) -> int | None:
+    """Return the longest row a sentence-transformers folder tells, if it does; since version 6 its tokenizer does."""
+    values: Mapping[str, Any] = read_object(folder / LENGTH) if (folder / LENGTH).is_file() else {}
+    if values.get("do_lower_case"):
+        raise ModelError(f"{folder / LENGTH} asks for lower case; let its tokenizer do it, and set do_lower_case false")
+    if values.get("max_seq_length"):
+        return int(values["max_seq_length"])
+    file = folder / "tokenizer_config.json"
+    length = read_object(file).get("model_max_length") if file.is_file() else None
+    return None if length is None else int(length)

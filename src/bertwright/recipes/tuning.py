@@ -1,0 +1,86 @@
+"""Says what the recipe `finetune` asks of the parts of a run: the same of a head over an encoder and of a decoder."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+
+from bertwright.evaluate.judgement import Judgement
+from bertwright.model.config import ModelConfig
+from bertwright.recipes.finetune_settings import FinetuneConfig
+from bertwright.tokenizer.load import Tokenizer
+from bertwright.train.loop import PhaseSource
+from bertwright.train.precision import autocast
+from bertwright.train.schedule import ScheduleConfig
+from bertwright.train.step import TrainStep
+
+
+@dataclass(frozen=True)
+class Split:
+    """The examples of a file, and their rows, as the task has them."""
+
+    examples: Any
+    rows: Any
+
+
+@dataclass(frozen=True)
+class Tuning(ABC):
+    """What all seeds of a fine-tuning run share, and how a seed becomes a trained and judged model."""
+
+    config: FinetuneConfig
+    folder: Path
+    shape: ModelConfig
+    """Of the pre-trained model."""
+    tokenizer: Tokenizer
+    task: Any
+    """Has a name, a metric that chooses the checkpoint, all its metrics, and the labels of its head, if any."""
+    splits: dict[str, Split]
+    """By name: train, dev, and test where there is one."""
+    device: torch.device
+    precision: Literal["bf16", "fp32"]
+
+    def cast(self) -> AbstractContextManager[Any]:
+        """Return the context forward passes run in."""
+        return autocast(self.precision, self.device)
+
+    def files_read(self, files: Mapping[str, Path]) -> Mapping[str, Path]:
+        """Return by name every file that what a call names stands for."""
+        return files
+
+    def facts(self) -> dict[str, Any]:
+        """Return what result.json says of runs of this kind alone."""
+        return {}
+
+    @abstractmethod
+    def fresh_model(self, seed: int) -> Any:
+        """Return the pre-trained model with what the task adds to it drawn from `seed`."""
+
+    @abstractmethod
+    def step(self, model: Any, seed: int) -> TrainStep:
+        """Return the training step of a model."""
+
+    @abstractmethod
+    def batches(self, seed: int) -> tuple[PhaseSource, ScheduleConfig]:
+        """Return the batches of a seed, and the schedule that is as many steps as they make."""
+
+    @abstractmethod
+    def peak_flops(self) -> float:
+        """Return the measured rate of this machine on the largest block product of a typical step."""
+
+    @abstractmethod
+    def judge_along(self, model: Any) -> dict[str, float]:
+        """Return the figures of a model on dev while it trains, in the precision it trains in."""
+
+    @abstractmethod
+    def judge(self, model: Any, split: str) -> Judgement:
+        """Judge a finished model on a split in float32, as whoever loads it will find it, with its worst mistakes."""
+
+    @abstractmethod
+    def save(self, model: Any, out: Path, *, name: str, figures: Mapping[str, Any]) -> None:
+        """Write the model folder `out` of a run called `name`, its card made from the figures of result.json."""

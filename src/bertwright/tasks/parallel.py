@@ -1,0 +1,132 @@
+"""Turns parallel text into pairs: two files of like many lines, a prefix of two such files, or a table of two columns.
+
+Where a line is empty on either side the pair is left out, and how many were is told.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from bertwright.config import Section
+from bertwright.corpus.inputs import format_of, read_blocks
+from bertwright.corpus.layouts import fault_in
+from bertwright.errors import CorpusError, UsageError
+from bertwright.log import note
+from bertwright.tasks.tables import Table, read_table
+
+BETWEEN = ","
+"""Between the names of a source file and its target file."""
+TABLES = ("csv", "tsv", "json", "parquet")
+SOURCES = ("source", "src", "input", "text")
+TARGETS = ("target", "tgt", "translation", "output", "reference")
+"""Names of the columns of a table, in the order they are looked for."""
+
+
+class SidesConfig(Section):
+    """Which side is which, where the names of the files do not say it."""
+
+    source: str | None = None
+    """Suffix of the source files (PREFIX.en: en), or column of the source text in a table."""
+    target: str | None = None
+    """Suffix of the target files, or column of the target text."""
+
+
+@dataclass(frozen=True)
+class Parallel:
+    """N pairs of texts: `second[n]` says what `first[n]` says."""
+
+    path: Path
+    first: list[str]
+    second: list[str]
+
+    def __len__(self) -> int:
+        """Return N."""
+        return len(self.first)
+
+
+def read_parallel(given: Path, sides: SidesConfig) -> Parallel:
+    """Return the pairs of what a call names, neither side of which is empty, and say how many there are.
+
+    `given` is "train.en,train.de", the source first; a prefix "train" where `sides` has the suffixes of both; or a
+    .tsv, .csv, .jsonl or .parquet file. Raises CorpusError where files are missing, no UTF-8, or of unequal numbers of
+    lines, and UsageError where nothing says which side is which.
+    """
+    files = parallel_files(given, sides)
+    first, second = _columns(files[0], sides) if len(files) == 1 else (read_lines(files[0]), read_lines(files[1]))
+    if len(first) != len(second):
+        raise CorpusError(
+            f"{files[0]} has {len(first):,} lines and {files[1]} {len(second):,}: line n of one should be the "
+            "translation of line n of the other; make them equal"
+        )
+    kept = [place for place in range(len(first)) if first[place].strip() and second[place].strip()]
+    if not kept:
+        raise CorpusError(f"{given} holds no pair of texts; give lines with text on both sides")
+    left_out = len(first) - len(kept)
+    more = f"; {left_out:,} with an empty side left out" if left_out else ""
+    note(f"{given}: {len(kept):,} pairs{more}")
+    return Parallel(given, [first[place] for place in kept], [second[place] for place in kept])
+
+
+def parallel_files(given: Path, sides: SidesConfig) -> list[Path]:
+    """Return the source and the target file of what a call names, or one table; raises UsageError or CorpusError."""
+    names = str(given).split(BETWEEN)
+    if given.is_file():
+        if format_of(given) not in TABLES:
+            raise UsageError(f"{given} is one side alone; give both as {given}{BETWEEN}TARGET_FILE, or a table")
+        return [given]
+    if len(names) == 2:
+        files = [Path(name.strip()) for name in names]
+    elif sides.source and sides.target:
+        files = [Path(f"{given}.{side.removeprefix('.')}") for side in (sides.source, sides.target)]
+    else:
+        raise UsageError(_which(given))
+    for file in files:
+        if not file.is_file():
+            raise CorpusError(f"there is no file {file}; give SOURCE{BETWEEN}TARGET files that exist")
+    return files
+
+
+def _which(given: Path) -> str:
+    found = sorted(file.name for file in given.parent.glob(f"{given.name}.*")) if given.parent.is_dir() else []
+    if len(found) < 2:
+        return f"there is no file {given}; give parallel text as SOURCE_FILE{BETWEEN}TARGET_FILE, or a table"
+    suffixes = [name.removeprefix(f"{given.name}.") for name in found[:2]]
+    return (
+        f"which of {', '.join(found)} is the source? give --source {suffixes[0]} --target {suffixes[1]}, "
+        f"or --source {suffixes[1]} --target {suffixes[0]}"
+    )
+
+
+def read_lines(file: Path) -> list[str]:
+    """Return the lines of a text file (also .gz or .zst); only a line feed ends one, whatever else Unicode has."""
+    data = b"".join(block.data for block in read_blocks(file))
+    fault = fault_in(data)
+    if fault is not None:
+        raise CorpusError(f"{file} is not UTF-8 text at byte {fault:,}; convert it to UTF-8")
+    lines = data.decode("utf-8-sig").split("\n")
+    if not lines[-1]:
+        lines.pop()
+    return [line.strip() for line in lines]
+
+
+def _columns(file: Path, sides: SidesConfig) -> tuple[list[str], list[str]]:
+    table = read_table(file, names={*SOURCES, *TARGETS, *(name for name in (sides.source, sides.target) if name)})
+    source, target = _told(table, sides.source, SOURCES), _told(table, sides.target, TARGETS)
+    if (source is None or target is None) and len(table.columns) == 2:
+        one, other = table.columns
+        source = source or (one if target != one else other)
+        target = target or (other if source != other else one)
+    if source is None or target is None or source == target:
+        raise UsageError(
+            f"which columns of {file} are source and target? it has {', '.join(table.columns)}; "
+            "name them with --source and --target"
+        )
+    return [cell.strip() for cell in table.columns[source]], [cell.strip() for cell in table.columns[target]]
+
+
+def _told(table: Table, told: str | None, usual: tuple[str, ...]) -> str | None:
+    if told is not None and told not in table.columns:
+        raise UsageError(f"{table.path} has no column {told!r}; its columns are {', '.join(table.columns)}")
+    lower = {name.strip().lower(): name for name in reversed(table.columns)}
+    return told or next((lower[name] for name in usual if name in lower), None)

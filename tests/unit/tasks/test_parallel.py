@@ -1,0 +1,72 @@
+"""Parallel text by two names, a prefix or a table; unequal or one-sided files are refused in a sentence."""
+
+from __future__ import annotations
+
+import gzip
+from pathlib import Path
+
+import pytest
+
+from bertwright.errors import CorpusError, UsageError
+from bertwright.tasks.parallel import SidesConfig, parallel_files, read_lines, read_parallel
+
+NONE = SidesConfig()
+BOTH = SidesConfig(source="en", target="de")
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "a.en").write_text("one\n\ntwo \u2028 lines\r\nthree\n", encoding="utf-8")
+    (tmp_path / "a.de").write_text("eins\nnichts\nzwei\n \n", encoding="utf-8")
+    return tmp_path
+
+
+def test_two_names_and_a_prefix_are_the_same(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    named = read_parallel(Path(f"{folder}/a.en,{folder}/a.de"), NONE)
+    assert (named.first, named.second) == (["one", "two \u2028 lines"], ["eins", "zwei"])
+    assert "2 pairs; 2 with an empty side left out" in capsys.readouterr().err
+    prefixed = read_parallel(folder / "a", BOTH)
+    assert (prefixed.first, prefixed.second) == (named.first, named.second)
+    assert read_parallel(folder / "a", SidesConfig(source="de", target="en")).first == named.second
+
+
+def test_compressed_files(folder: Path) -> None:
+    (folder / "b.en.gz").write_bytes(gzip.compress("ä\n".encode()))
+    assert read_lines(folder / "b.en.gz") == ["ä"]
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "sides"),
+    [
+        ("t.tsv", "source\ttarget\none\teins\n", NONE),
+        ("t.tsv", "target\tid\tsource\neins\t1\tone\n", NONE),
+        ("t.csv", "de,en\neins,one\n", BOTH),
+        ("t.jsonl", '{"src": "one", "tgt": "eins"}\n', NONE),
+        ("t.tsv", "one\teins\n", NONE),
+    ],
+)
+def test_tables(tmp_path: Path, name: str, text: str, sides: SidesConfig) -> None:
+    (tmp_path / name).write_text(text, encoding="utf-8")
+    pairs = read_parallel(tmp_path / name, sides)
+    assert (pairs.first, pairs.second) == (["one"], ["eins"])
+
+
+def test_what_cannot_be_told(folder: Path) -> None:
+    with pytest.raises(UsageError, match=r"which of a\.de, a\.en is the source\? give --source de --target en, or"):
+        parallel_files(folder / "a", NONE)
+    with pytest.raises(UsageError, match=r"there is no file .*b; give parallel text as SOURCE_FILE,TARGET_FILE"):
+        parallel_files(folder / "b", NONE)
+    (folder / "t.tsv").write_text("a\tb\tc\nx\ty\tz\n")
+    with pytest.raises(UsageError, match=r"which columns of .*t\.tsv are source and target\?"):
+        read_parallel(folder / "t.tsv", NONE)
+    with pytest.raises(UsageError, match="has no column 'en'"):
+        read_parallel(folder / "t.tsv", BOTH)
+
+
+def test_unequal_files(folder: Path) -> None:
+    (folder / "a.de").write_text("eins\n")
+    with pytest.raises(CorpusError, match=r"a\.en has 4 lines and .*a\.de 1: line n of one should be the translation"):
+        read_parallel(folder / "a", BOTH)
+    (folder / "a.de").write_bytes(b"\xff\n")
+    with pytest.raises(CorpusError, match=r"a\.de is not UTF-8 text at byte 0"):
+        read_parallel(folder / "a", BOTH)

@@ -1,0 +1,107 @@
+"""Files of texts: what they hold is told from their columns, equal texts are known, and unfit ones are refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet
+import pytest
+
+from bertwright.errors import CorpusError, UsageError
+from bertwright.tasks.columns import ColumnsConfig
+from bertwright.tasks.sentences import Kind, Sentences, read_sentences, scaled
+
+
+def read(
+    path: Path, text: str, told: ColumnsConfig | None = None, *, negative: str | None = None, kind: Kind | None = None
+) -> Sentences:
+    path.write_text(text, encoding="utf-8")
+    return read_sentences(path, told or ColumnsConfig(), negative=negative, kind=kind)
+
+
+def columns(found: Sentences) -> list[list[str]]:
+    return [[found.texts[text] for text in column] for column in found.members.T.tolist()]
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "kind", "expected"),
+    [
+        ("a.txt", "one\n\ntwo, three\r\none\n", "texts", [["one", "two, three", "one"]]),
+        ("a.tsv", "anchor\tpositive\nx\ty\n", "pairs", [["x"], ["y"]]),
+        ("a.csv", "query,positive,negative\nx,y,z\n", "pairs", [["x"], ["y"], ["z"]]),
+        ("a.tsv", "id\tsentence1\tsentence2\n1\tx\ty\n2\tv\tw\n", "pairs", [["x", "v"], ["y", "w"]]),
+        ("a.tsv", "sentence1\tsentence2\tscore\nx\ty\t0.5\nv\tw\t4\n", "scores", [["x", "v"], ["y", "w"]]),
+        ("a.tsv", "one text\tits other\t0.5\nv v\tw w\t4\n", "scores", [["one text", "v v"], ["its other", "w w"]]),
+        ("a.tsv", "a dog\tein Hund\na cat\teine Katze\n", "pairs", [["a dog", "a cat"], ["ein Hund", "eine Katze"]]),
+        ("a.jsonl", '{"en": "x", "de": "y"}\n{"en": "v", "de": "w"}\n', "pairs", [["x", "v"], ["y", "w"]]),
+        ("a.csv", 'text\nx\n"y, z"\n', "texts", [["x", "y, z"]]),
+        ("a.jsonl", '{"text": "x", "label": 1}\n{"text": "y", "label": 0}\n', "texts", [["x", "y"]]),
+    ],
+)
+def test_what_a_file_holds(tmp_path: Path, name: str, text: str, kind: str, expected: list[list[str]]) -> None:
+    found = read(tmp_path / name, text)
+    assert found.kind == kind
+    assert columns(found) == expected
+
+
+def test_columns_and_kind_may_be_told(tmp_path: Path) -> None:
+    table = "q\ta\tbad\tsim\nx\ty\tz\t1\nv\tw\tu\t2\n"
+    told = ColumnsConfig(text="q", pair="a")
+    assert columns(read(tmp_path / "a.tsv", table, told, negative="bad")) == [["x", "v"], ["y", "w"], ["z", "u"]]
+    told = ColumnsConfig(text="q", pair="a", label="sim")
+    found = read(tmp_path / "a.tsv", table, told)
+    assert found.scores is not None
+    assert found.scores.tolist() == [1, 2]
+    labelled = "sentence1\tsentence2\tlabel\nx\ty\tno\nv\tw\tyes\n"
+    assert read(tmp_path / "b.tsv", labelled, kind="pairs").kind == "pairs"
+    assert columns(read(tmp_path / "b.tsv", labelled, kind="texts")) == [["x", "v"]]
+    table = pa.table({"question": ["x"], "answer": ["y"]})
+    pa.parquet.write_table(table, tmp_path / "a.parquet")
+    assert read_sentences(tmp_path / "a.parquet", ColumnsConfig(), kind=None).kind == "pairs"
+
+
+def test_equal_texts_have_one_number(tmp_path: Path) -> None:
+    found = read(tmp_path / "a.tsv", "anchor\tpositive\nx\ty\ny\tx\nx\tx\n")
+    assert sorted(found.texts) == ["x", "y"]
+    x, y = found.texts.index("x"), found.texts.index("y")
+    assert found.members.tolist() == [[x, y], [y, x], [x, x]]
+    assert found.shown(0) == "x | y"
+
+
+def test_scores_are_laid_out_from_0_to_1(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    found = read(tmp_path / "a.tsv", "sentence1\tsentence2\tscore\nx\ty\t-1\nv\tw\t3\nv\tx\t1\n")
+    assert "score from -1 to 3 becomes 0 to 1" in capsys.readouterr().err
+    assert found.scores is not None
+    np.testing.assert_array_equal(scaled(found.scores), np.array([0, 1, 0.5], dtype=np.float32))
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "told", "message"),
+    [
+        ("a.tsv", "sentence1\tsentence2\tlabel\nx\ty\tno\nv\tw\tyes\n", {}, "pairs with a label that is no number"),
+        ("a.tsv", "sentence1\tsentence2\tscore\nx\ty\t1\nv\tw\t1\n", {}, "every row of .* has the score 1"),
+        ("a.tsv", "sentence1\tsentence2\nx\t\nv\tw\n", {}, "has 1 rows where sentence2 is empty"),
+        ("a.tsv", "a\tb\tc\td\nw w\tx x\ty y\tz z\n", {}, "cannot tell which columns of .* are the texts"),
+        (
+            "a.tsv",
+            "a\tb\tc\nx\ty\t1\nx\ty\tbig\n",
+            {"text": "a", "pair": "b", "label": "c"},
+            r"row 2 .* has 'big' for c",
+        ),
+        ("a.txt", "\n \n", {}, "is empty"),
+    ],
+)
+def test_unfit_files_are_one_sentence(tmp_path: Path, name: str, text: str, told: dict[str, str], message: str) -> None:
+    with pytest.raises(CorpusError, match=message):
+        read(tmp_path / name, text, ColumnsConfig(**told))
+
+
+def test_calls_that_do_not_fit(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"has no column 'c'; its columns are anchor, positive"):
+        read(tmp_path / "a.tsv", "anchor\tpositive\nx\ty\n", ColumnsConfig(text="c"))
+    with pytest.raises(CorpusError, match="holds pairs, not scores"):
+        read(tmp_path / "a.tsv", "anchor\tpositive\nx\ty\n", kind="scores")
+    with pytest.raises(UsageError, match="holds a text a line, not pairs"):
+        read(tmp_path / "a.txt", "x\n", kind="pairs")

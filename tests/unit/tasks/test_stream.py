@@ -1,0 +1,104 @@
+"""Texts come in the order of their rows, empty ones included, from every format and from stdin."""
+
+from __future__ import annotations
+
+import gzip
+import io
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet
+import pytest
+import zstandard
+
+from bertwright.errors import CorpusError, UsageError
+from bertwright.tasks import stream
+from bertwright.tasks.stream import STDIN, stream_texts
+
+LINES = ["one", "", "two \u2028 still two", "  three\t", 'a "quoted" one']
+
+
+def every(path: Path, column: str | None = None) -> list[str]:
+    return [text for piece in stream_texts(path, column) for text in piece]
+
+
+@pytest.mark.parametrize("ending", ["\n", "\r\n"])
+def test_a_line_a_text(tmp_path: Path, ending: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = ending.join([*LINES, ""]).encode()
+    (tmp_path / "a.txt").write_bytes(data)
+    (tmp_path / "a.txt.gz").write_bytes(gzip.compress(data))
+    (tmp_path / "a.txt.zst").write_bytes(zstandard.compress(data))
+    for name in ("a.txt", "a.txt.gz", "a.txt.zst"):
+        assert every(tmp_path / name) == LINES
+    (tmp_path / "b.txt").write_bytes(data.removesuffix(ending.encode()))
+    assert every(tmp_path / "b.txt") == LINES
+    for size in (5, 1000):
+        monkeypatch.setattr(stream, "BLOCK_BYTES", size)
+        monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(data)))
+        assert every(STDIN) == LINES
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "column", "expected"),
+    [
+        ("a.tsv", 'id\ttext\n1\tsay "hm"\n2\t\n3\tc\n', None, ['say "hm"', "", "c"]),
+        ("a.csv", 'label,sentence\n1,"a, b"\n0,\n1,"two\nlines"\n', None, ["a, b", "", "two\nlines"]),
+        ("a.csv", "left,right\nx,y\nv,w\n", "right", ["y", "w"]),
+        ("a.csv", "text\nx\n\ny\n", None, ["x", "", "y"]),
+        (
+            "a.jsonl",
+            '{"text": "x", "n": 1}\n{"n": 2}\n{"text": null, "n": 3}\n{"text": "y"}\n',
+            None,
+            ["x", "", "", "y"],
+        ),
+        ("a.jsonl", '{"a": "x", "b": 1}\n{"a": "2026-01-01", "b": 1}\n', None, ["x", "2026-01-01"]),
+    ],
+)
+def test_a_row_a_text(tmp_path: Path, name: str, text: str, column: str | None, expected: list[str]) -> None:
+    (tmp_path / name).write_text(text, encoding="utf-8")
+    assert every(tmp_path / name, column) == expected
+    (tmp_path / f"{name}.gz").write_bytes(gzip.compress(text.encode()))
+    assert every(tmp_path / f"{name}.gz", column) == expected
+
+
+def test_parquet(tmp_path: Path) -> None:
+    pa.parquet.write_table(pa.table({"n": [1, 2, 3], "text": ["x", None, "y"]}), tmp_path / "a.parquet")
+    assert every(tmp_path / "a.parquet") == ["x", "", "y"]
+    with pytest.raises(UsageError, match=r"the column 'n' of .* holds no text"):
+        every(tmp_path / "a.parquet", "n")
+    (tmp_path / "b.parquet").write_bytes((tmp_path / "a.parquet").read_bytes()[:-20])
+    with pytest.raises(CorpusError, match="is not a whole Parquet file"):
+        every(tmp_path / "b.parquet")
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "column", "error", "message"),
+    [
+        (
+            "a.tsv",
+            "sentence1\tsentence2\nx\ty\n",
+            None,
+            CorpusError,
+            r"cannot tell which column .* \(sentence1, sentence2\)",
+        ),
+        ("a.tsv", "a\ttext\nx\ty\n", "b", UsageError, "has no column 'b'; its columns are a, text"),
+        ("a.txt", "x\n", "text", UsageError, "has no columns; leave --text-column out"),
+        ("a.pdf", "x\n", None, CorpusError, "is of no format that can be read"),
+        ("a.jsonl", '{"text": "x"}\n{"text": \n', None, CorpusError, "not one JSON object with texts a line"),
+        ("a.csv", "a,text\n1,x\n2\n", None, CorpusError, "cannot be read as a table"),
+    ],
+)
+def test_unfit_input_is_one_sentence(
+    tmp_path: Path, name: str, text: str, column: str | None, error: type[Exception], message: str
+) -> None:
+    (tmp_path / name).write_text(text, encoding="utf-8")
+    with pytest.raises(error, match=message):
+        every(tmp_path / name, column)
+    with pytest.raises(CorpusError, match="there is no file"):
+        every(tmp_path / f"no{name}")
+
+
+def test_what_is_no_text(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_bytes(b"fine\n\xff\xfe\x00bad\n")
+    with pytest.raises(CorpusError, match="is not UTF-8 text at byte 5"):
+        every(tmp_path / "a.txt")

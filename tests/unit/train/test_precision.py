@@ -1,0 +1,85 @@
+"""Compiled code computes what uncompiled code does, dropout masks and their gradients included."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from bertwright.model.block import Block
+from bertwright.model.config import named_size
+from bertwright.model.sight import sight_of
+from bertwright.train.precision import try_compiled, try_compiled_blocks
+
+pytestmark = [  # what torch's compiler warns of in its own code
+    pytest.mark.filterwarnings("ignore:`torch.jit.script_method` is deprecated:DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf:UserWarning"),
+]
+SHAPE = named_size("tiny", vocab_size=64, hidden_size=16, heads=2, intermediate_size=32, dropout=0.3)
+
+
+def two_blocks() -> nn.ModuleList:
+    """Return two blocks that drop units, always the same ones."""
+    torch.manual_seed(0)
+    return nn.ModuleList(Block(SHAPE) for _ in range(2)).train()
+
+
+def loss_of(blocks: nn.ModuleList) -> Callable[[Tensor], Tensor]:
+    """Return a function of hidden states [B, S, 16]; the last block computes two positions alone."""
+
+    def loss(hidden: Tensor) -> Tensor:
+        sight = sight_of(torch.ones(hidden.shape[:2], dtype=torch.bool), None)
+        first = blocks[0](hidden, sight)
+        asked = torch.tensor([[0, 3]]).expand(len(hidden), -1)
+        return (blocks[1](first, sight, asked) ** 3).sum()
+
+    return loss
+
+
+def gradients(blocks: nn.ModuleList, loss: Callable[[Tensor], Tensor], *, length: int) -> list[Tensor]:
+    """Return the loss and the gradient of every weight for rows of a length, and drop the gradients."""
+    torch.manual_seed(length)
+    value = loss(torch.randn(3, length, 16))
+    value.backward()  # type: ignore[no-untyped-call]
+    found = [
+        value.detach(),
+        *(parameter.grad.clone() for parameter in blocks.parameters() if parameter.grad is not None),
+    ]
+    blocks.zero_grad()
+    return found
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_dropout_is_the_same_forward_and_backward(whole: bool) -> None:
+    """Loss and gradients of compiled code equal the uncompiled ones, whole or by blocks, for rows of two lengths."""
+    blocks = two_blocks()
+    loss = loss_of(blocks)
+    lengths = (8,) if whole else (8, 13)
+    plain = [gradients(blocks, loss, length=length) for length in lengths]
+    if whole:
+        loss, reason = try_compiled(loss, lambda one: one(torch.randn(3, 8, 16)).backward(), drops=True)
+    else:
+        reason = try_compiled_blocks(blocks, lambda: loss(torch.randn(3, 8, 16)).backward(), drops=True)
+    assert reason is None
+    blocks.zero_grad()
+    for length, expected in zip(lengths, plain, strict=True):
+        found = gradients(blocks, loss, length=length)
+        assert len(found) == len(expected) > 30
+        for one, other in zip(found, expected, strict=True):
+            torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-4)
+
+
+def test_blocks_that_do_not_compile_run_as_they_are() -> None:
+    """The reason is told, and the model still computes."""
+    blocks = two_blocks()
+    loss = loss_of(blocks)
+    plain = gradients(blocks, loss, length=8)
+
+    def attempt() -> None:
+        raise RuntimeError("no compiler\nhere")
+
+    assert try_compiled_blocks(blocks, attempt, drops=True) == "RuntimeError: no compiler"
+    for one, other in zip(gradients(blocks, loss, length=8), plain, strict=True):
+        assert torch.equal(one, other)
