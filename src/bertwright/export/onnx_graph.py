@@ -47,7 +47,7 @@ class Graph:
         """Add a tensor, integers as int64, and return its name."""
         array = np.asarray(value, dtype=np.int64) if isinstance(value, Sequence) else np.asarray(value)
         name = name or f"constant_{len(self.tensors)}"
-        self.tensors[name] = onnx.numpy_helper.from_array(np.ascontiguousarray(array), name)
+        self.tensors[name] = onnx.numpy_helper.from_array(np.asarray(array, order="C"), name)
         return name
 
     def weight(self, name: str, tensor: Tensor, *, transposed: bool = False) -> str:

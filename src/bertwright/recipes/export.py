@@ -27,10 +27,10 @@ from bertwright.model.encoder import Encoder
 from bertwright.model.fine_tuned import FineTuned
 from bertwright.recipes.machine import versions
 from bertwright.rng import stream
-from bertwright.tasks.build import task_of_head
 from bertwright.tasks.columns import ColumnsConfig
 from bertwright.tasks.contract import Task
 from bertwright.tasks.encode import TextEncoder
+from bertwright.tasks.trained import task_of_head
 from bertwright.tokenizer.load import Tokenizer, load_tokenizer
 from bertwright.train.precision import pick_device
 
@@ -117,6 +117,7 @@ def _probe(opened: Opened, data: Path | None, columns: ColumnsConfig) -> tuple[T
         examples = task.read(data)
         return task, examples, task.encode(examples, encoder)
     texts = _sentences(opened.tokenizer)
+    texts.append(" ".join(texts))  # as long as the model reads
     rows = encoder.rows(texts, texts[::-1], np.zeros(len(texts), dtype=np.int64), quiet=True)
     return None, None, rows if opened.about["part"] == "row" else _asked_within(rows, opened)
 

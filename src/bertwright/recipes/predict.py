@@ -50,7 +50,7 @@ class Oracle:
 
 @dataclass(frozen=True)
 class Answerer:
-    """A model that is ready to be asked: for its task (of pairs alone, maybe), or for masked words and next sentences."""
+    """A model ready to be asked: for its task (of pairs alone, maybe), or for masked words and next sentences."""
 
     fine_tuned: bool
     answer: Callable[[Sequence[Any]], Answers]

@@ -14,8 +14,8 @@ from bertwright.evaluate.masked_words import Guess, guess_words
 from bertwright.evaluate.sentence_pairs import shares_of_pairs
 from bertwright.export.onnx_folder import OnnxFolder, open_onnx
 from bertwright.recipes.questions import answers_of
-from bertwright.tasks.build import task_of_head
 from bertwright.tasks.encode import TextEncoder
+from bertwright.tasks.trained import task_of_head
 from bertwright.tokenizer.load import load_tokenizer
 
 

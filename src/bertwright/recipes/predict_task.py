@@ -13,10 +13,10 @@ import numpy as np
 
 from bertwright.errors import UsageError
 from bertwright.log import print_facts, print_table
-from bertwright.tasks.build import task_of_head
 from bertwright.tasks.columns import ColumnsConfig
 from bertwright.tasks.contract import Task
 from bertwright.tasks.encode import TextEncoder
+from bertwright.tasks.trained import task_of_head
 from bertwright.tokenizer.load import load_tokenizer
 
 if TYPE_CHECKING:

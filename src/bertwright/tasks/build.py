@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 from bertwright.errors import UsageError
@@ -25,10 +24,3 @@ def task_named(name: str) -> type[Task[Any]]:
     if name not in TASKS:
         raise UsageError(f"there is no task {name!r}; the tasks are {', '.join(TASK_NAMES)}")
     return TASKS[name]
-
-
-def task_of_head(part: str, problem: str, labels: Sequence[str]) -> Task[Any]:
-    """Return the task of a trained model: what its head is about, the kind of its loss, and its outputs by name."""
-    if part == "token":
-        return Tag.of_labels(labels)
-    return (Regress if problem == "regression" else Classify).of_labels(labels)
