@@ -22,6 +22,7 @@ from bertwright.model.config import BertConfig, ModelConfig, ModernConfig
 from bertwright.model.encoder import Encoder, Part
 from bertwright.model.fine_tuned import FineTuned
 from bertwright.model.modern import ModernForMaskedLM
+from bertwright.tasks.tag import crf_of
 from bertwright.types import LabelledBatch
 
 TOLERANCE = 1e-5
@@ -127,6 +128,35 @@ def test_their_folder_in_ours(name: str, part: Part, tokenizer: Path, tmp_path: 
     np.testing.assert_allclose(
         score_rows(opened.model, rows, device=torch.device("cpu")), expected, atol=TOLERANCE, rtol=0
     )
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_transformers_passes_over_a_crf_without_a_word(
+    name: str, tokenizer: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    ours, labels = random_model(name, "token"), ("O", "B-X", "I-X")
+    ours.crf = crf_of(labels)
+    with torch.no_grad():
+        for parameter in ours.crf.parameters():
+            parameter.copy_(torch.randn_like(parameter))
+    save_fine_tuned(ours, tokenizer, tmp_path / "model", labels=labels, problem="single_label_classification")
+    transformers.utils.logging.enable_propagation()
+    theirs, told = CLASSES["token"].from_pretrained(tmp_path / "model", output_loading_info=True)
+    transformers.utils.logging.disable_propagation()
+    assert not any(told.values()), told
+    assert not caplog.records
+    rows = some_rows("token")
+    expected = their_logits(theirs.eval(), rows.batch(np.arange(4)), "token", types=name == "bert")
+    back = read_fine_tuned(tmp_path / "model").model
+    np.testing.assert_allclose(score_rows(back, rows, device=torch.device("cpu")), expected, atol=TOLERANCE, rtol=0)
+    assert back.crf is not None
+    for mine, read in zip(ours.crf.state_dict().values(), back.crf.state_dict().values(), strict=True):
+        assert torch.equal(mine, read)
+    assert torch.equal(ours.crf.next_forbidden, back.crf.next_forbidden)
+    file = tmp_path / "model" / "crf.safetensors"
+    file.write_bytes(file.read_bytes()[:-5])
+    with pytest.raises(ModelError, match=r"crf.safetensors is damaged"):
+        read_fine_tuned(tmp_path / "model")
 
 
 def test_folders_without_a_whole_head_are_refused(tokenizer: Path, tmp_path: Path) -> None:

@@ -157,7 +157,7 @@ def test_what_does_not_fit_is_one_sentence(model: Path, tmp_path: Path) -> None:
     with pytest.raises(CorpusError, match=r"there is no file .*gone\.de"):
         finetune("translate", model, Path(f"{tmp_path}/train.en,{tmp_path}/gone.de"), given["dev"], tmp_path / "run")
     for settings, message in (
-        ({"transfer": {"layer_decay": 0.9}}, r"transfer\.layer_decay: translate knows dropout and freeze alone"),
+        ({"transfer": {"layer_decay": 0.9}}, r"transfer\.layer_decay: translate knows dropout, freeze alone"),
         ({"transfer": {"freeze": 3}}, "has 2 blocks, not 3 to freeze"),
         ({"watch": {"metric": "accuracy"}}, r"translate has no figure 'accuracy'; known: bleu, chrf, loss"),
         ({"columns": {"text": "a"}}, "calls its two columns --source and --target"),

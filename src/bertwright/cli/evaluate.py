@@ -17,6 +17,7 @@ def evaluate_command(
     text_column: str | None = None,
     pair_column: str | None = None,
     label_column: str | None = None,
+    label_separator: str | None = None,
     source: str | None = None,
     target: str | None = None,
 ) -> None:
@@ -32,7 +33,7 @@ def evaluate_command(
     kind
         mlm: loss (nats) and accuracy at masked tokens. nsp: does the second segment follow the first?
         minimal-pairs: how often is the good sentence of a pair likelier than the bad one? classify, regress, tag,
-        translate, embed: the figures of a fine-tuned model.
+        answer, choose, translate, embed: the figures of a fine-tuned model.
     model
         Hugging Face BERT or ModernBERT folder.
     data
@@ -52,6 +53,8 @@ def evaluate_command(
         For tasks: column of the second text of a pair.
     label_column
         For tasks: column of the label, score or tag.
+    label_separator
+        For classify with several labels a text: what stands between them in one column; | where not given.
     source
         For translate: suffix of the source file (PREFIX.en: en), or column of the source text.
     target
@@ -59,6 +62,13 @@ def evaluate_command(
     """
     from bertwright.recipes.evaluate import evaluate
 
-    told = {"text": text_column, "pair": pair_column, "label": label_column, "source": source, "target": target}
+    told = {
+        "text": text_column,
+        "pair": pair_column,
+        "label": label_column,
+        "label_separator": label_separator,
+        "source": source,
+        "target": target,
+    }
     columns = {name: column for name, column in told.items() if column is not None}
     evaluate(kind, model, data, split=split, length=length, rows=rows, whole_word=whole_word, columns=columns)

@@ -9,6 +9,7 @@ from cyclopts import Parameter
 
 from bertwright.cli.overrides import parse_overrides
 from bertwright.config import merge
+from bertwright.errors import UsageError
 
 
 def finetune_command(
@@ -19,6 +20,7 @@ def finetune_command(
     dev: Path,
     test: Path | None = None,
     out: Path,
+    resume: Annotated[bool, Parameter(negative="")] = False,
     seeds: int = 1,
     seed: int | None = None,
     epochs: float | None = None,
@@ -28,10 +30,19 @@ def finetune_command(
     text_column: str | None = None,
     pair_column: str | None = None,
     label_column: str | None = None,
+    multi_label: Annotated[bool | None, Parameter(negative="")] = None,
+    label_separator: str | None = None,
+    class_weights: str | None = None,
+    crf: Annotated[bool | None, Parameter(negative="")] = None,
     metric: str | None = None,
     patience: int | None = None,
     layer_decay: float | None = None,
-    freeze: int | None = None,
+    freeze: str | None = None,
+    unfreeze: float | None = None,
+    lora_rank: int | None = None,
+    lora_alpha: float | None = None,
+    lora_matrices: str | None = None,
+    r_drop: float | None = None,
     dropout: float | None = None,
     source: str | None = None,
     target: str | None = None,
@@ -51,20 +62,23 @@ def finetune_command(
     ----------
     task
         classify: which class is a text, or a pair of texts, of? regress: what score does it have? tag: which words of
-        a sentence are entities, of which type (or what is each word)? translate: what does it say in another language?
-        embed: which texts are alike? (vectors; from pairs, texts alone, or pairs with a score)
+        a sentence are entities, of which type (or what is each word)? answer: where in a context does the answer to a
+        question stand? choose: which of several choices goes with a context? translate: what does it say in another
+        language? embed: which texts are alike? (vectors; from pairs, texts alone, or pairs with a score)
     model
         Hugging Face BERT or ModernBERT folder to start from, pre-trained or already fine-tuned for something else.
     train
-        Labelled examples: .tsv, .csv, .jsonl or .parquet; for tag a CoNLL file, a word a line; for translate two files
-        of like many lines, SOURCE,TARGET, or PREFIX with --source and --target, or a table of two columns;
-        for embed also a .txt file, a text a line.
+        Labelled examples: .tsv, .csv, .jsonl or .parquet; for tag a CoNLL file, a word a line; for answer SQuAD .json;
+        for translate two files of like many lines, SOURCE,TARGET, or PREFIX with --source and --target, or a table of
+        two columns; for embed also a .txt file, a text a line.
     dev
         Examples the best checkpoint is chosen on.
     test
         Examples that are looked at once, at the end.
     out
         Folder of the run: settings, metrics, report.html, and the model in OUT/model.
+    resume
+        Go on with an interrupted run in OUT, as if nothing had been: give the same words, and this.
     seeds
         Train so many times and tell mean and spread; the best on dev is kept.
     seed
@@ -83,6 +97,14 @@ def finetune_command(
         Column of the second text of a pair.
     label_column
         Column of the label, score or tag; for tag the last where not given.
+    multi_label
+        classify: a text may have several labels, as a list in JSON or with a mark between them in one column, or none.
+    label_separator
+        That mark; | where not given.
+    class_weights
+        classify, tag: balanced (the rarer a class, the more it counts), or weights by name, such as good=1,bad=2.5.
+    crf
+        tag: put a conditional random field above the tags, so that they follow one another as their scheme allows.
     metric
         Figure on dev that the best checkpoint is chosen by, such as accuracy, f1 or matthews.
     patience
@@ -90,7 +112,17 @@ def finetune_command(
     layer_decay
         Factor on the learning rate from each block to the one below it.
     freeze
-        Keep the embeddings and so many blocks, from the first, as they are.
+        Keep the embeddings and so many blocks, from the first, as they are; all leaves the head to learn alone.
+    unfreeze
+        Thaw block after block, from the last to the first, over this share of the run, such as 0.5.
+    lora_rank
+        Train low-rank adapters of this rank, such as 8, instead of the encoder; they are merged into what is written.
+    lora_alpha
+        What they are multiplied by, times 1 / rank; 16 where not given.
+    lora_matrices
+        Matrices of each block that have them: of query, key, value, output, inner; query,value where not given.
+    r_drop
+        Weight of R-Drop, such as 1: every batch is seen twice, and its two draws of dropout should agree.
     dropout
         Dropout inside the encoder; as its config.json says where not given.
     source
@@ -109,15 +141,35 @@ def finetune_command(
         "schedule": _given(epochs=epochs),
         "optimizer": _given(learning_rate=learning_rate),
         "batches": _given(rows=rows, max_length=max_length),
-        "columns": _given(text=text_column, pair=pair_column, label=label_column),
+        "columns": _given(text=text_column, pair=pair_column, label=label_column, label_separator=label_separator),
+        "head": _given(multi_label=multi_label, class_weights=_weights(class_weights), crf=crf),
         "watch": _given(metric=metric, patience=patience),
-        "transfer": _given(layer_decay=layer_decay, freeze=freeze, dropout=dropout),
+        "transfer": _given(
+            layer_decay=layer_decay,
+            freeze=int(freeze) if freeze is not None and freeze.isdigit() else freeze,
+            unfreeze=unfreeze,
+            lora_rank=lora_rank,
+            lora_alpha=lora_alpha,
+            lora_matrices=None if lora_matrices is None else lora_matrices.split(","),
+            r_drop=r_drop,
+            dropout=dropout,
+        ),
     }
     if task == "translate":
         dials["translate"] = _given(source=source, target=target, start=start, decoder_layers=decoder_layers)
     settings = merge(_given(**dials), parse_overrides(overrides, verb="finetune"))
-    finetune(task, model, train, dev, out, test=test, seeds=seeds, settings=settings)
+    finetune(task, model, train, dev, out, test=test, seeds=seeds, resume=resume, settings=settings)
 
 
 def _given(**dials: Any) -> dict[str, Any]:
     return {name: value for name, value in dials.items() if value is not None}
+
+
+def _weights(told: str | None) -> str | dict[str, str] | None:
+    """Return "balanced", or weights by name from NAME=WEIGHT,NAME=WEIGHT; raises UsageError."""
+    if told is None or told == "balanced":
+        return told
+    parts = [part.rpartition("=") for part in told.split(",")]
+    if not all(name and weight for name, _, weight in parts):
+        raise UsageError(f"--class-weights {told} is neither balanced nor NAME=WEIGHT,NAME=WEIGHT; mend it")
+    return {name: weight for name, _, weight in parts}

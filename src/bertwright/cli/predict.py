@@ -32,13 +32,15 @@ def predict_command(
     Parameters
     ----------
     texts
-        Texts with [MASK] in place of the word to guess, or two texts without; for a fine-tuned model, any texts.
+        Texts with [MASK] in place of the word to guess, or two texts without; for a fine-tuned model, any texts: for
+        answer a question and its context, for choose a context and its choices.
     model
         Hugging Face BERT or ModernBERT folder, or an ONNX folder of `bertwright export`, which needs no torch.
     pair
         The two texts are one pair: for next sentence even where they have [MASK], and for fine-tuned models of pairs.
     input
-        File of questions, one a line, a tab between the texts of a pair; - for stdin.
+        File of questions, one a line, a tab between the texts of a pair; - for stdin. For answer also SQuAD .json, for
+        choose also a table.
     output
         Write the answers there as JSON lines instead of printing a table.
     top_k

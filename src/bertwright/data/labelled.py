@@ -52,19 +52,23 @@ class LabelledRows:
     ids            [T] uint32  token ids, [CLS] A [SEP] or [CLS] A [SEP] B [SEP], row after row
     lengths        [N] int64   tokens of each row
     first_lengths  [N] int64   of which up to the first [SEP], that included
-    asked          [Q] int64   positions in their row that are asked about
+    asked          [Q] int64   positions in their row that are asked about; None where that is every token, and Q is T
     asked_counts   [N] int64   how many of them each row has
-    targets        [Q]         int64 the true class, or float32 the true score
+    targets        [Q]         int64 the true class, or float32 the true score; [Q, K] float32 for several labels.
+                               [N, ...] int64 what is true of each row, where every token is asked about
     pad            id of the padding token
+    together       [G] int64   where rows are answers to one question, among which one is chosen: how many each of the
+                               G questions has. A batch of training holds all of a question's rows. None elsewhere
     """
 
     ids: np.ndarray
     lengths: np.ndarray
     first_lengths: np.ndarray
-    asked: np.ndarray
+    asked: np.ndarray | None
     asked_counts: np.ndarray
     targets: np.ndarray
     pad: int
+    together: np.ndarray | None = None
 
     def __len__(self) -> int:
         """Return N."""
@@ -87,24 +91,72 @@ class LabelledRows:
         """Return the rows at `places` [B], padded to the longest of them."""
         import torch  # here: a model that runs without torch reads rows too
 
-        return LabelledBatch(**{name: torch.from_numpy(array) for name, array in self.arrays(places).items()})
+        tensors = {name: torch.from_numpy(array) for name, array in self.arrays(places).items()}
+        return LabelledBatch(asked=tensors.pop("asked", None), **tensors)
 
     def arrays(self, places: np.ndarray) -> dict[str, np.ndarray]:
-        """Return what `batch` holds, by name, as arrays."""
+        """Return what `batch` holds, by name, as arrays; without `asked` where every token is asked about."""
         lengths, first_lengths = self.lengths[places], self.first_lengths[places]
         columns = np.arange(int(lengths.max()))[None, :]
         here = columns < lengths[:, None]
-        counts = self.asked_counts[places]
-        slots = np.arange(int(counts.max()))[None, :] < counts[:, None]
         tokens_at = flat_places(self._begins, lengths, places)
-        asked_at = flat_places(self._asked_begins, counts, places)
         return {
             "input_ids": padded(self.ids[tokens_at].astype(np.int64), here, fill=self.pad),
             "token_type_ids": ((columns >= first_lengths[:, None]) & here).astype(np.int64),
             "attention_mask": here,
+            **self._asked(places),
+        }
+
+    def _asked(self, places: np.ndarray) -> dict[str, np.ndarray]:
+        """Return what is asked of the rows at `places` [B], and what is true."""
+        if self.asked is None:
+            return {"targets": self.targets[places]}
+        counts = self.asked_counts[places]
+        slots = np.arange(int(counts.max()))[None, :] < counts[:, None]
+        asked_at = flat_places(self._asked_begins, counts, places)
+        return {
             "asked": padded(self.asked[asked_at], slots, fill=0),
             "targets": padded(self.targets[asked_at], slots, fill=UNASKED),
         }
+
+    @cached_property
+    def usual_asked(self) -> int:
+        """Positions of a row that are asked about, the mean of all rows, at least one."""
+        return max(1, round(float(np.mean(self.asked_counts))))
+
+    def drawn(self) -> EncodedRows[LabelledBatch]:
+        """Return what training draws as one: each row, or all rows of a question."""
+        return self if self.together is None else Questions(self, self.together)
+
+
+@dataclass(frozen=True)
+class Questions:
+    """Rows of which `counts` [G] at a time are answers to one question, and stand in a batch together."""
+
+    rows: LabelledRows
+    counts: np.ndarray
+
+    def __len__(self) -> int:
+        """Return G."""
+        return len(self.counts)
+
+    @cached_property
+    def _begins(self) -> np.ndarray:
+        return np.asarray(np.cumsum(self.counts) - self.counts)
+
+    @cached_property
+    def lengths(self) -> np.ndarray:
+        """Tokens [G] of all rows of a question, each padded to the longest."""
+        return np.asarray(np.maximum.reduceat(self.rows.lengths, self._begins) * self.counts)
+
+    @property
+    def order(self) -> np.ndarray:
+        """The lengths: questions of like length make a batch."""
+        return self.lengths
+
+    def batch(self, places: np.ndarray) -> LabelledBatch:
+        """Return all rows of the questions at `places` [B], question after question."""
+        return self.rows.batch(flat_places(self._begins, self.counts[places], places))
 
 
 def flat_places(begins: np.ndarray, taken: np.ndarray, places: np.ndarray) -> np.ndarray:
@@ -115,8 +167,8 @@ def flat_places(begins: np.ndarray, taken: np.ndarray, places: np.ndarray) -> np
 
 
 def padded(values: np.ndarray, here: np.ndarray, *, fill: int) -> np.ndarray:
-    """Return `values`, row after row, where `here` [B, S] is true, and `fill` elsewhere."""
-    table = np.full(here.shape, fill, dtype=values.dtype)
+    """Return `values` [n, ...], row after row, where `here` [B, S] is true, and `fill` elsewhere."""
+    table = np.full((*here.shape, *values.shape[1:]), fill, dtype=values.dtype)
     table[here] = values
     return table
 
@@ -164,7 +216,7 @@ class LabelledSource(Generic[B_co]):
         return self.rows.batch(self.plan(epoch)[t - self._begin_of(epoch)])
 
     def plan(self, epoch: int) -> list[np.ndarray]:
-        """Return the rows of each batch of an epoch."""
+        """Return the places in `rows` that make each batch of an epoch."""
         if self._plan[0] != epoch:
             self._plan = (epoch, self._planned(epoch))
         return self._plan[1]

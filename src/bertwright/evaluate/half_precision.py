@@ -39,6 +39,12 @@ def lead_of_class(logits: np.ndarray) -> np.ndarray:
     return lead
 
 
+def lead_of_labels(logits: np.ndarray) -> np.ndarray:
+    """Return how far the logit nearest to zero, where a label is given or not, is from it: [Q] of [Q, K]."""
+    lead: np.ndarray = np.abs(logits).min(axis=-1)
+    return lead
+
+
 class QuickScorer:
     """Scores rows of one model, chunk after chunk; what it measured on the first chunk holds for the others."""
 
@@ -90,7 +96,8 @@ class QuickScorer:
             ask = ask_model(model, device=self.device)
             both.append(logits_of(ask, rows, pace=self.pace, into=logits, places=np.flatnonzero(asked))[of_sample])
         change = both[1] - both[0]
-        self._margin = SAFETY * float(np.ptp(change, axis=-1).max())
+        of_leads = np.maximum(np.ptp(change, axis=-1), np.abs(change).max(axis=-1))
+        self._margin = SAFETY * float(of_leads.max())
         owners = np.repeat(np.arange(len(rows)), rows.asked_counts)[of_sample]
         in_doubt = len(np.unique(owners[self.lead(both[1]) < self._margin]))
         if in_doubt < TOO_MANY * SAMPLE:

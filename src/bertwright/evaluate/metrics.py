@@ -54,6 +54,40 @@ def classification_figures(
     }
 
 
+def sigmoid(logits: np.ndarray) -> np.ndarray:
+    """Return the probability of each label by itself, of logits of any shape."""
+    from scipy.special import expit
+
+    probabilities: np.ndarray = expit(logits.astype(np.float64))
+    return probabilities
+
+
+def multi_label_figures(truth: np.ndarray, said: np.ndarray, logits: np.ndarray) -> dict[str, float]:
+    """Return f1_micro, f1_macro, subset_accuracy and loss (nats a label) of labels bool [N, K] and answers bool [N, K].
+
+    `f1_micro` counts labels of all rows together, `f1_macro` is the mean over labels, `subset_accuracy` the share of
+    rows all of whose labels are right. A label that is never given, nor true, counts as zero.
+    """
+    from sklearn.metrics import accuracy_score, f1_score
+
+    nats = np.logaddexp(0.0, np.where(truth, -1.0, 1.0) * logits.astype(np.float64))
+    return {
+        "f1_micro": float(f1_score(truth, said, average="micro", zero_division=0.0)),
+        "f1_macro": float(f1_score(truth, said, average="macro", zero_division=0.0)),
+        "subset_accuracy": float(accuracy_score(truth, said)),
+        "loss": float(nats.mean()),
+    }
+
+
+def figures_by_label(truth: np.ndarray, said: np.ndarray) -> list[dict[str, float]]:
+    """Return precision, recall, f1, and how often it is true and said, of each of K labels, bool [N, K] twice."""
+    from sklearn.metrics import precision_recall_fscore_support
+
+    parts = precision_recall_fscore_support(truth, said, average=None, zero_division=0.0)
+    names = ("precision", "recall", "f1", "true", "said")
+    return [dict(zip(names, map(float, one), strict=True)) for one in zip(*parts, said.sum(0), strict=True)]
+
+
 def regression_figures(truth: np.ndarray, said: np.ndarray) -> dict[str, float]:
     """Return pearson and spearman correlations, their mean (as GLUE reports STS-B) and the mean squared error.
 

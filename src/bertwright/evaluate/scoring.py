@@ -40,7 +40,8 @@ def ask_model(
     """Return the function that asks a model, in evaluation mode, about a batch of arrays."""
 
     def ask(arrays: dict[str, np.ndarray]) -> np.ndarray:
-        batch = LabelledBatch(**{name: torch.from_numpy(array) for name, array in arrays.items()})
+        tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
+        batch = LabelledBatch(asked=tensors.pop("asked", None), **tensors)
         with torch.inference_mode(), cast(), torch.compiler.set_stance("force_eager"):
             logits: np.ndarray = model(batch.to(device)).float().cpu().numpy()
         return logits

@@ -77,7 +77,13 @@ BERT = Dialect(
     model_type="bert",
     written_as="BertForPreTraining",
     bare="BertModel",
-    fine_tuned_as={"row": "BertForSequenceClassification", "token": "BertForTokenClassification"},
+    fine_tuned_as={
+        "row": "BertForSequenceClassification",
+        "choice": "BertForMultipleChoice",
+        "token": "BertForTokenClassification",
+        "span": "BertForQuestionAnswering",
+    },
+    head_called={"row": "classifier", "choice": "classifier", "token": "classifier", "span": "qa_outputs"},
     config=BertConfig,
     fields={
         "vocab_size": "vocab_size",

@@ -18,7 +18,8 @@ class Dialect:
     model_type    as in config.json
     written_as    the transformers class our pre-trained folders name
     bare          the transformers class without any head
-    fine_tuned_as the transformers class of a model with a head over rows, and over tokens
+    fine_tuned_as the transformers class of a model with a head, by what it is about
+    head_called   their name of that head
     config        our settings of the architecture
     fields        Hugging Face's name of each setting, and ours
     absent        what settings of `fields` mean where config.json does not name them, where our default differs
@@ -37,6 +38,7 @@ class Dialect:
     written_as: str
     bare: str
     fine_tuned_as: Mapping[Part, str]
+    head_called: Mapping[Part, str]
     config: type[ModelConfig]
     fields: Mapping[str, str]
     absent: Mapping[str, Any]

@@ -24,7 +24,7 @@ from bertwright.export.huggingface import (
     their_tensors,
     write_files,
 )
-from bertwright.export.weights import read_object, read_tensors
+from bertwright.export.weights import WEIGHTS, read_object, read_tensors
 from bertwright.model.build import build_encoder
 from bertwright.model.config import BertConfig
 from bertwright.model.decoder import Decoder
@@ -105,7 +105,7 @@ def save_encoder_decoder(
         "early_stopping": False,
     }
     files = {"config.json": settings, "generation_config.json": writing}
-    write_files(out, words, model.encoder.config, tensors=encoder | decoder, files=files, card=card)
+    write_files(out, words, model.encoder.config, tensors={WEIGHTS: encoder | decoder}, files=files, card=card)
 
 
 def decoder_name(ours: str) -> str:

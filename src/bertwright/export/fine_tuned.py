@@ -1,29 +1,31 @@
 """Turns a fine-tuned model into the Hugging Face folder of its class, labels named, and back.
 
-What is written loads in stock transformers as BertForSequenceClassification, BertForTokenClassification or
-ModernBERT's classes of those names; what is read may have been saved by transformers.
+What is written loads in stock transformers as BertForSequenceClassification, BertForMultipleChoice,
+BertForTokenClassification, BertForQuestionAnswering or ModernBERT's classes of those names; what is read may have been
+saved by transformers.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, get_args
 
 import torch
 from torch import Tensor
 
 from bertwright.errors import ModelError
+from bertwright.export.crf import CRF, crf_tensors, read_crf
 from bertwright.export.huggingface import DIALECTS, dialect_of, read_model, their_tensors, write_folder
 from bertwright.export.weights import read_object, read_tensors
-from bertwright.model.encoder import Part
-from bertwright.model.fine_tuned import FineTuned
+from bertwright.model.encoder import OF_ROWS, Part
+from bertwright.model.fine_tuned import FineTuned, Problem
 
-HEAD = ("classifier.weight", "classifier.bias")
-"""The weights of a task's head, which both architectures call the same."""
-
-Problem = Literal["regression", "single_label_classification"]
+HEAD = ("weight", "bias")
+"""The weights of a task's head."""
+OWN = "bertwright"
+"""The key of config.json under which a task keeps settings of its own; transformers passes it over."""
 
 
 @dataclass(frozen=True)
@@ -33,26 +35,39 @@ class FineTunedFolder:
     model: FineTuned
     labels: tuple[str, ...]
     problem: Problem
+    own: dict[str, Any]
+    """What the task keeps of its own."""
 
 
 def save_fine_tuned(
-    model: FineTuned, tokenizer: Path, out: Path, *, labels: Sequence[str], problem: Problem, card: str | None = None
+    model: FineTuned,
+    tokenizer: Path,
+    out: Path,
+    *,
+    labels: Sequence[str],
+    problem: Problem,
+    own: Mapping[str, Any] | None = None,
+    card: str | None = None,
 ) -> None:
     """Write `model` to the folder `out`, whole or not at all; `labels` name its outputs in config.json.
 
+    `own` are settings that the task keeps there too.
     `tokenizer` is a tokenizer.json or a folder that has one. Raises ModelError as `save_model` does.
     """
     dialect = dialect_of(model.encoder.config)
-    head = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items() if name in HEAD}
+    called, weights = dialect.head_called[model.part], model.classifier.state_dict()
+    head = {f"{called}.{name}": weights[name].detach().cpu().contiguous() for name in HEAD}
     settings: dict[str, Any] = {
         "architectures": [dialect.fine_tuned_as[model.part]],
         "id2label": {str(index): label for index, label in enumerate(labels)},
         "label2id": {label: index for index, label in enumerate(labels)},
-        "problem_type": problem,
+        **({} if model.part in ("choice", "span") else {"problem_type": problem}),
         "classifier_dropout": model.dropout.share,
+        **({OWN: dict(own)} if own else {}),
     }
     tensors = their_tensors(model.encoder, dialect) | head
-    write_folder(out, model.encoder.config, tokenizer, tensors=tensors, settings=settings, card=card)
+    beside = {} if model.crf is None else {CRF: crf_tensors(model.crf)}
+    write_folder(out, model.encoder.config, tokenizer, tensors=tensors, settings=settings, beside=beside, card=card)
 
 
 def fine_tuned_part(folder: Path) -> Part | None:
@@ -72,20 +87,23 @@ def read_fine_tuned(folder: Path) -> FineTunedFolder:
     """
     encoder, report = read_model(folder)
     part, values, tensors = fine_tuned_part(folder), read_object(folder / "config.json"), read_tensors(folder)
-    if part is None or not all(name in tensors for name in HEAD):
+    called = dialect_of(encoder.config).head_called
+    if part is None or not all(f"{called[part]}.{name}" in tensors for name in HEAD):
         raise ModelError(f"{folder} has no head of a task; give a folder that `bertwright finetune` wrote as RUN/model")
-    if values.get("classifier_pooling", "cls") != "cls" and part == "row":
+    if values.get("classifier_pooling", "cls") != "cls" and part in OF_ROWS:
         pooling = values["classifier_pooling"]
         raise ModelError(f"{folder} pools by {pooling!r}; only the first token ('cls') is supported")
-    head = {name.removeprefix("classifier."): tensors[name].to(torch.float32) for name in HEAD}
+    head = {name: tensors[f"{called[part]}.{name}"].to(torch.float32) for name in HEAD}
     outputs = len(head["weight"])
     model = FineTuned(encoder, part=part, outputs=outputs, dropout=float(values.get("classifier_dropout") or 0.0))
+    model.crf = read_crf(folder, tags=outputs) if part == "token" else None
     lost = [name for name in report.initialised if name in model.encoder.state_dict()]
     if lost:
         raise ModelError(f"{folder} lacks weights of its head ({', '.join(lost)}); copy or download it again")
     _fill_head(model, head, folder)
-    problem: Problem = "regression" if values.get("problem_type") == "regression" else "single_label_classification"
-    return FineTunedFolder(model.eval(), _labels(values, outputs, folder), problem)
+    told: Problem = values.get("problem_type") or "single_label_classification"
+    problem: Problem = told if told in get_args(Problem) else "single_label_classification"
+    return FineTunedFolder(model.eval(), _labels(values, outputs, folder), problem, dict(values.get(OWN) or {}))
 
 
 def _fill_head(model: FineTuned, head: dict[str, Tensor], folder: Path) -> None:

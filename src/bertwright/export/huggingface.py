@@ -72,15 +72,18 @@ def write_folder(
     *,
     tensors: dict[str, Tensor],
     settings: Mapping[str, Any] | None = None,
+    beside: Mapping[str, dict[str, Tensor]] | None = None,
     card: str | None = None,
 ) -> None:
     """Write a Hugging Face folder of weights under their names, whole or not at all, as `save_model` does.
 
-    `settings` are laid over config.json: what a fine-tuned model says of its head.
+    `settings` are laid over config.json: what a fine-tuned model says of its head. `beside` are further safetensors
+    files by name, which transformers passes over.
     """
     words = load_tokenizer(tokenizer)
     values = their_config(config, dialect_of(config), words) | dict(settings or {})
-    write_files(out, words, config, tensors=tensors, files={"config.json": values}, card=card)
+    weights = {WEIGHTS: tensors, **(beside or {})}
+    write_files(out, words, config, tensors=weights, files={"config.json": values}, card=card)
 
 
 def write_files(
@@ -88,18 +91,19 @@ def write_files(
     words: Tokenizer,
     config: ModelConfig,
     *,
-    tensors: dict[str, Tensor],
+    tensors: Mapping[str, dict[str, Tensor]],
     files: Mapping[str, dict[str, Any]],
     card: str | None,
 ) -> None:
-    """Write weights, JSON files by name, and the tokenizer of an encoder of `config`, whole or not at all.
+    """Write safetensors files and JSON files by name, and the tokenizer of an encoder of `config`, whole or not at all.
 
     Raises ModelError where the tokenizer has more tokens than the model.
     """
     _check_vocabulary(words, config, place=str(words.path))
     with written_aside(out) as folder:
         folder.mkdir()
-        save_file(tensors, folder / WEIGHTS, metadata={"format": "pt"})
+        for name, held in tensors.items():
+            save_file(held, folder / name, metadata={"format": "pt"})
         for name, values in files.items():
             _write_json(folder / name, values)
         _write_tokenizer(words, config, dialect_of(config), folder)

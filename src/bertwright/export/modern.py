@@ -123,7 +123,13 @@ MODERN = Dialect(
     model_type="modernbert",
     written_as="ModernBertForMaskedLM",
     bare="ModernBertModel",
-    fine_tuned_as={"row": "ModernBertForSequenceClassification", "token": "ModernBertForTokenClassification"},
+    fine_tuned_as={
+        "row": "ModernBertForSequenceClassification",
+        "choice": "ModernBertForMultipleChoice",
+        "token": "ModernBertForTokenClassification",
+        "span": "ModernBertForQuestionAnswering",
+    },
+    head_called=dict.fromkeys(("row", "choice", "token", "span"), "classifier"),
     config=ModernConfig,
     fields={
         "vocab_size": "vocab_size",

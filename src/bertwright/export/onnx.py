@@ -19,9 +19,10 @@ from bertwright.errors import ModelError
 from bertwright.export.onnx_encoders import FIRST, INPUTS, Asked, write_encoder, write_transform
 from bertwright.export.onnx_graph import Graph
 from bertwright.model.bert import BertForPreTraining
-from bertwright.model.encoder import Encoder, Part
+from bertwright.model.encoder import OF_ROWS, Encoder, Part
 from bertwright.model.fine_tuned import FineTuned
 from bertwright.model.modern import ModernForMaskedLM
+from bertwright.types import LabelledBatch
 
 TOLERANCE = 1e-4
 """Largest difference from torch, for logits up to 1; larger logits may differ as much more (float32 keeps 7 digits)."""
@@ -70,16 +71,15 @@ def reference(model: FineTuned | Encoder, arrays: Mapping[str, np.ndarray]) -> l
     Those of a head about tokens are of the positions asked about.
     """
     tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
-    ids, types, mask, asked = (tensors[name] for name in (*INPUTS, "asked"))
-    encoder = model.encoder if isinstance(model, FineTuned) else model
+    batch = LabelledBatch(asked=tensors.pop("asked", None), **tensors)
     with torch.inference_mode():
         if isinstance(model, FineTuned):
-            logits = model.classifier(encoder.vectors(encoder.encode(ids, types, mask, asked), model.part))
-            return [logits.numpy()]
-        at = torch.nn.functional.pad(asked, (1, 0))
-        hidden = encoder.encode(ids, types, mask, at)
-        following = encoder.nsp_logits(hidden)
-        return [encoder.mlm_logits(hidden[:, 1:]).numpy(), *([] if following is None else [following.numpy()])]
+            return [model(batch).numpy()]
+        assert batch.asked is not None
+        at = torch.nn.functional.pad(batch.asked, (1, 0))
+        hidden = model.encode(batch.input_ids, batch.token_type_ids, batch.attention_mask, at)
+        following = model.nsp_logits(hidden)
+        return [model.mlm_logits(hidden[:, 1:]).numpy(), *([] if following is None else [following.numpy()])]
 
 
 def difference(ours: np.ndarray, theirs: np.ndarray) -> tuple[float, bool]:
@@ -93,7 +93,7 @@ def _vectors(graph: Graph, model: FineTuned, hidden: str) -> str:
     encoder = model.encoder
     if isinstance(encoder, ModernForMaskedLM):
         return write_transform(graph, encoder.mlm_head, hidden)
-    if isinstance(encoder, BertForPreTraining) and model.part != "token":
+    if isinstance(encoder, BertForPreTraining) and model.part in OF_ROWS:
         dense = encoder.pooler.dense
         return graph("Tanh", graph.linear(hidden, "pooler", dense.weight, dense.bias))
     return hidden
@@ -136,6 +136,8 @@ def _part(graph: Graph, values: str, begin: int, end: int) -> str:
 
 HEADS: dict[Part, OnnxHead] = {
     "row": OnnxHead(Asked(FIRST), _over_rows),
+    "choice": OnnxHead(Asked(FIRST), _over_rows),
     "token": OnnxHead(Asked(None), _over_tokens),
+    "span": OnnxHead(Asked(None), _over_tokens),
 }
 """How the head of a task is written, by what it is about."""

@@ -7,12 +7,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from bertwright.errors import ModelError, UsageError
 from bertwright.files import read_json
+
+if TYPE_CHECKING:
+    from bertwright.model.encoder import Part
+    from bertwright.model.fine_tuned import Problem
 
 MODEL, ABOUT = "model.onnx", "onnx.json"
 SLOW_FUSIONS = ["SkipLayerNormFusion"]
@@ -23,10 +27,7 @@ SLOW_FUSIONS = ["SkipLayerNormFusion"]
 class OnnxFolder:
     """An exported model, ready to be asked.
 
-    part     what its head is about ("row", "token"), or None for a pre-trained model
-    problem  what Hugging Face calls the kind of its loss
-    labels   the names of its outputs
-    about    all that onnx.json says
+    about holds all that onnx.json says.
     """
 
     folder: Path
@@ -34,14 +35,21 @@ class OnnxFolder:
     about: dict[str, Any]
 
     @property
-    def part(self) -> str | None:
+    def part(self) -> Part | None:
         """What its head is about, or None for a pre-trained model."""
-        return None if self.about["part"] is None else str(self.about["part"])
+        part: Part | None = self.about["part"]
+        return part
 
     @property
-    def problem(self) -> str:
+    def problem(self) -> Problem:
         """What Hugging Face calls the kind of its loss."""
-        return str(self.about["problem"])
+        problem: Problem = self.about["problem"]
+        return problem
+
+    @property
+    def own(self) -> dict[str, Any]:
+        """The settings that its task keeps."""
+        return dict(self.about.get("own") or {})
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -56,7 +64,7 @@ class OnnxFolder:
     def ask(self, arrays: dict[str, np.ndarray]) -> np.ndarray:
         """Return logits [B, M, outputs] at the positions asked about, from the arrays of `LabelledRows.arrays`."""
         logits = self.run(arrays)[0]
-        if self.part == "token":
+        if logits.ndim == 3 and "asked" in arrays and "asked" not in self.about["inputs"]:
             return np.take_along_axis(logits, arrays["asked"][:, :, None], axis=1)
         return logits[:, None] if logits.ndim == 2 else logits
 

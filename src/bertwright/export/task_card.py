@@ -6,8 +6,16 @@ from collections.abc import Mapping
 from pathlib import PurePath
 from typing import Any
 
-PIPELINES = {"classify": "text-classification", "regress": "text-classification", "tag": "token-classification"}
-"""What transformers calls the pipeline of a task."""
+PIPELINES = {
+    "classify": "text-classification",
+    "regress": "text-classification",
+    "tag": "token-classification",
+    "answer": "question-answering",
+    "choose": "multiple-choice",
+}
+"""What Hugging Face calls the pipeline of a task."""
+CLASSES = {"answer": "AutoModelForQuestionAnswering", "choose": "AutoModelForMultipleChoice"}
+"""The class to load for tasks that transformers has no pipeline for."""
 
 USE = """\
 ```python
@@ -15,6 +23,15 @@ from transformers import pipeline
 
 ask = pipeline("{pipeline}", model="path/to/this/folder")
 ```"""
+USE_CLASS = """\
+```python
+from transformers import AutoTokenizer, {name}
+
+model = {name}.from_pretrained("path/to/this/folder")
+words = AutoTokenizer.from_pretrained("path/to/this/folder")
+```
+
+`bertwright predict --model path/to/this/folder --input questions` gives the answers themselves."""
 
 
 def task_card(name: str, figures: Mapping[str, Any]) -> str:
@@ -38,7 +55,7 @@ def task_card(name: str, figures: Mapping[str, Any]) -> str:
         "## How it was made",
         made,
         "## Use",
-        USE.format(pipeline=pipeline),
+        USE_CLASS.format(name=CLASSES[task]) if task in CLASSES else USE.format(pipeline=pipeline),
         "## Limits",
         "It was judged on text like that it was trained on; measure it on your own before you rely on it.",
     ]

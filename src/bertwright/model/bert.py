@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from bertwright.model.block import Block
 from bertwright.model.config import BertConfig
 from bertwright.model.embeddings import Embeddings
-from bertwright.model.encoder import Encoder, Part
+from bertwright.model.encoder import OF_ROWS, Encoder, Part
 from bertwright.model.heads import MaskedTokenHead, NextSentenceHead, Pooler
 from bertwright.model.init import initialise
 
@@ -70,7 +70,7 @@ class BertForPreTraining(Encoder):
     def keep_for(self, part: Part) -> None:
         """Let go of the pre-training heads; tasks about rows go on from the pooler."""
         del self.mlm_head, self.nsp_head
-        if part == "token":
+        if part not in OF_ROWS:
             del self.pooler
 
     def keep_states(self) -> None:
@@ -80,4 +80,4 @@ class BertForPreTraining(Encoder):
 
     def vectors(self, hidden: Tensor, part: Part) -> Tensor:
         """Return the pooled vector of each row [B, 1, H], or the hidden states of tokens as they are."""
-        return self.pooler(hidden).unsqueeze(1) if part == "row" else hidden
+        return self.pooler(hidden).unsqueeze(1) if part in OF_ROWS else hidden

@@ -1,18 +1,25 @@
 """Turns a pre-trained encoder into the model of a task: a linear layer over rows or over tokens.
 
-They are the classes Hugging Face calls ForSequenceClassification and ForTokenClassification, weight for weight.
+They are the classes Hugging Face calls ForSequenceClassification, ForMultipleChoice, ForTokenClassification and
+ForQuestionAnswering, weight for weight.
 """
 
 from __future__ import annotations
 
+from typing import Literal
+
 from torch import Tensor, nn
 
+from bertwright.model.crf import Crf
 from bertwright.model.dropout import Dropout
 from bertwright.model.encoder import Encoder, Part
 from bertwright.model.init import initialise
 from bertwright.model.linear import Linear
 from bertwright.model.sentence import SentenceEncoder
 from bertwright.types import LabelledBatch
+
+Problem = Literal["regression", "single_label_classification", "multi_label_classification"]
+"""What Hugging Face calls the kind of loss a head is trained on."""
 
 
 class FineTuned(nn.Module):
@@ -22,17 +29,21 @@ class FineTuned(nn.Module):
     >>> logits = model(batch)                           # [B, 1, 2]
     """
 
-    def __init__(self, encoder: Encoder, *, part: Part, outputs: int, dropout: float) -> None:
-        """Take over `encoder`, without its pre-training heads; the new head is drawn from torch's default generator."""
+    def __init__(self, encoder: Encoder, *, part: Part, outputs: int, dropout: float, crf: Crf | None = None) -> None:
+        """Take over `encoder`, without its pre-training heads; the new head is drawn from torch's default generator.
+
+        A `crf` goes along with the model: the task decides by it (see `Task.knowing`), not the forward pass.
+        """
         super().__init__()
         encoder.keep_for(part)
         self.encoder, self.part = encoder, part
         self.dropout = Dropout(dropout)
         self.classifier = Linear(encoder.config.hidden_size, outputs)
         initialise(self.classifier, std=encoder.config.initializer_range)
+        self.crf = crf
 
     def forward(self, batch: LabelledBatch) -> Tensor:
-        """Return logits [B, M, outputs] at the positions asked about; the last block computes no others."""
+        """Return logits [B, M, outputs] at the positions asked about, or at all; the last block computes no others."""
         hidden = self.encoder.encode(batch.input_ids, batch.token_type_ids, batch.attention_mask, batch.asked)
         logits: Tensor = self.classifier(self.dropout(self.encoder.vectors(hidden, self.part)))
         return logits

@@ -67,10 +67,10 @@ def _sides(folder: Path, scratch: Path) -> tuple[dict[str, Side], bool]:
     """Return what is asked, the first being what the others are compared with, and whether it is fine-tuned."""
     if is_onnx_folder(folder):
         opened = open_answers(folder, top_k=5, precision="auto")
-        return {"ONNX": opened.answer}, opened.fine_tuned
+        return {"ONNX": opened.answer}, opened.part is not None
     if not folder.is_dir() or fine_tuned_part(folder) is None:
         opened = open_answers(folder, top_k=5, precision="auto")
-        return {"predict": opened.answer}, opened.fine_tuned
+        return {"predict": opened.answer}, opened.part is not None
     sides = {"float32": open_answers(folder, top_k=5, precision="fp32").answer}
     if has_bfloat16(pick_device()):
         sides["predict"] = open_answers(folder, top_k=5, precision="auto").answer
@@ -117,7 +117,7 @@ def _timed(
 def _agreement(answers: dict[str, Answers]) -> dict[str, dict[str, float]]:
     """Return for each side but the first the share of labels like its, and the largest change of a probability."""
     first, *others = answers
-    if "label" not in answers[first][0]:
+    if "label" not in answers[first][0] or not others:
         return {}
     return {
         name: {

@@ -23,7 +23,7 @@ from bertwright.export.huggingface import BESIDE, read_model
 from bertwright.export.onnx_folder import ABOUT, MODEL, OnnxFolder, open_onnx, require
 from bertwright.files import human_bytes, read_json, refuse_existing, write_json, written_aside
 from bertwright.log import note, print_table
-from bertwright.model.encoder import Encoder
+from bertwright.model.encoder import OF_ROWS, Encoder
 from bertwright.model.fine_tuned import FineTuned
 from bertwright.recipes.machine import versions
 from bertwright.rng import stream
@@ -94,7 +94,14 @@ def _open(folder: Path) -> Opened:
     if folder.is_dir() and fine_tuned_part(folder) is not None:
         found = read_fine_tuned(folder)
         network: FineTuned | Encoder = found.model
-        head = {"part": found.model.part, "problem": found.problem, "labels": list(found.labels)}
+        if found.model.crf is not None:
+            raise ModelError(f"{folder} decides by a CRF, which no ONNX graph of ours has; train without --head.crf")
+        head = {
+            "part": found.model.part,
+            "problem": found.problem,
+            "labels": list(found.labels),
+            "own": found.own,
+        }
     else:
         network, report = read_model(folder)
         missing = {name.split(".")[0] for name in report.initialised}
@@ -112,14 +119,14 @@ def _probe(opened: Opened, data: Path | None, columns: ColumnsConfig) -> tuple[T
     if data is not None:
         if not isinstance(opened.model, FineTuned):
             raise UsageError(f"{opened.folder} is no fine-tuned model, so --data has no labels it could be judged by")
-        task = task_of_head(opened.about["part"], opened.about["problem"], opened.about["labels"])
+        task = task_of_head(*(opened.about[name] for name in ("part", "problem", "labels", "own")))
         task = task.looking_at(data, columns)
         examples = task.read(data)
         return task, examples, task.encode(examples, encoder)
     texts = _sentences(opened.tokenizer)
     texts.append(" ".join(texts))  # as long as the model reads
     rows = encoder.rows(texts, texts[::-1], np.zeros(len(texts), dtype=np.int64), quiet=True)
-    return None, None, rows if opened.about["part"] == "row" else _asked_within(rows, opened)
+    return None, None, rows if opened.about["part"] in OF_ROWS else _asked_within(rows, opened)
 
 
 def _sentences(tokenizer: Tokenizer) -> list[str]:
@@ -249,9 +256,11 @@ def _score_lost(
         found["figures"] = {
             name: task.judge(logits, examples).figures for name, logits in (("float32", old), ("int8", new))
         }
-    if before.problem == "regression":
-        return found | {"largest_change": float(np.abs(old - new).max())}
-    return found | {"agreement": float((old.argmax(-1) == new.argmax(-1)).mean())}
+    if before.part == "row" and before.problem == "multi_label_classification":
+        return found | {"agreement": float(((old > 0) == (new > 0)).all(-1).mean())}
+    if before.part == "token" or (before.part == "row" and before.problem != "regression"):
+        return found | {"agreement": float((old.argmax(-1) == new.argmax(-1)).mean())}
+    return found | {"largest_change": float(np.abs(old - new).max())}
 
 
 def _likeliest(ask: Ask[np.ndarray]) -> Ask[np.ndarray]:
@@ -270,7 +279,7 @@ def _print_cost(speeds: dict[str, float], losses: dict[str, Any], sizes: Sequenc
     if "agreement" in losses:
         rows.append(["answers that agree", "", f"{losses['agreement']:.2%}"])
     if "largest_change" in losses:
-        rows.append(["largest change of a score", "", f"{losses['largest_change']:.3f}"])
+        rows.append(["largest change of a logit", "", f"{losses['largest_change']:.3f}"])
     rows.append(["rows a second", f"{speeds['ONNX float32']:,.0f}", f"{speeds['ONNX int8']:,.0f}"])
     if "torch float32" in speeds:
         times = [speeds[f"ONNX {kind}"] / speeds["torch float32"] for kind in ("float32", "int8")]

@@ -15,16 +15,28 @@ from bertwright.errors import UsageError
 from bertwright.evaluate.task_report import write_task_report
 from bertwright.files import refuse_existing, write_json
 from bertwright.log import note
+from bertwright.model.lora import merge
 from bertwright.recipes.finetune_embed import build_embed, resolve_embed
 from bertwright.recipes.finetune_parts import build_finetune
 from bertwright.recipes.finetune_result import (
     Tuned,
     better,
+    judge_tuned,
     metric_of,
     print_figures,
     sign_of,
     tune_manifest,
     tune_result,
+)
+from bertwright.recipes.finetune_resume import (
+    Finished,
+    checkpointing,
+    forget_checkpoints,
+    keep_finished,
+    position_of,
+    read_finished,
+    resumed_settings,
+    tune_identity,
 )
 from bertwright.recipes.finetune_settings import resolve_finetune
 from bertwright.recipes.translate_parts import build_translation
@@ -37,7 +49,7 @@ from bertwright.train.listeners.best import BestListener
 from bertwright.train.listeners.console import ConsoleListener
 from bertwright.train.listeners.evaluate import EvaluateListener
 from bertwright.train.listeners.metrics import MetricsListener
-from bertwright.train.loop import Position, train
+from bertwright.train.loop import train
 from bertwright.train.memory import keep_freed_memory
 from bertwright.train.schedule import ScheduleConfig
 
@@ -51,13 +63,15 @@ def finetune(
     *,
     test: Path | str | None = None,
     seeds: int = 1,
+    resume: bool = False,
     settings: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Fine-tune the encoder of a MODEL folder on a task and write a RUN folder; return what result.json holds.
 
     With several `seeds` each is trained, mean and spread are told, and the best on dev is kept. `settings` are nested
-    as in RUN/config.toml, e.g. {"schedule": {"epochs": 4}}. Raises UsageError for wrong words,
-    InputError for files or models that do not fit, and OutputExistsError, all before anything is written.
+    as in RUN/config.toml, e.g. {"schedule": {"epochs": 4}}. With `resume` an interrupted run in `out` goes on as if
+    nothing had been. Raises UsageError for wrong words, InputError for files or models that do not fit, and
+    OutputExistsError, all before anything is written; Interrupted on Ctrl-C, after a checkpoint is saved.
 
     >>> finetune("classify", "runs/en/model", "train.tsv", "dev.tsv", "runs/sst2")["dev"]["accuracy"]
     0.91
@@ -65,17 +79,22 @@ def finetune(
     if seeds < 1:
         raise UsageError(f"--seeds {seeds} trains nothing; give 1 or more")
     out = Path(out)
-    refuse_existing(out, instead="give another --out")
+    if not resume:
+        refuse_existing(out, instead="give another --out, or --resume to go on with an interrupted run in it")
+    given = resumed_settings(out, task, settings or {}) if resume else settings or {}
     files = {"train": Path(train), "dev": Path(dev)} | ({"test": Path(test)} if test else {})
-    parts = build_parts(task, settings or {}, Path(model), files)
+    parts = build_parts(task, given, Path(model), files)
     metric_of(parts)
+    identity = tune_identity(parts, files)
+    finished = read_finished(out, parts, identity) if resume else Finished()
     write_toml(out / "config.toml", parts.config)
     write_json(out / "manifest.json", tune_manifest(parts, files))
-    best, seen = train_seeds(parts, out, seeds)
-    figures = tune_result(parts, best, seen)
-    parts.save(best.model, out / "model", name=out.name, figures=figures)
+    best = train_seeds(parts, out, seeds, finished=finished, identity=identity)
+    figures = tune_result(parts, best, finished.seen)
+    best.parts.save(best.model, out / "model", name=out.name, figures=figures)
     write_json(out / "result.json", figures)
     write_task_report(out, best.judged)
+    forget_checkpoints(out)
     print_figures(figures, best.judged)
     return figures
 
@@ -89,58 +108,73 @@ def build_parts(task: str, settings: Mapping[str, Any], folder: Path, files: dic
     return build_finetune(resolve_finetune(task, settings), folder, files)
 
 
-def train_seeds(parts: Tuning, out: Path, seeds: int) -> tuple[Tuned, list[dict[str, Any]]]:
-    """Train each seed; return the best one on dev, whose metrics become RUN/metrics.jsonl, and the figures of all."""
+def train_seeds(parts: Tuning, out: Path, seeds: int, *, finished: Finished, identity: Mapping[str, Any]) -> Tuned:
+    """Train each seed that is not `finished`, and put it there; return the best one on dev.
+
+    Its metrics become RUN/metrics.jsonl.
+    """
     peak = parts.peak_flops()
     metric = metric_of(parts)
-    best: Tuned | None = None
-    seen: list[dict[str, Any]] = []
     for seed in range(parts.config.seed, parts.config.seed + seeds):
+        if seed in finished.seeds:
+            continue
         folder = out if seeds == 1 else out / "seeds" / str(seed)
         folder.mkdir(parents=True, exist_ok=True)
-        tuned = train_one(parts, folder, seed=seed, peak=peak)
-        seen.append({"seed": seed, **{split: judged.figures for split, judged in tuned.judged.items()}})
-        if best is None or better(metric, tuned.judged["dev"].figures, best.judged["dev"].figures):
-            best = tuned
+        tuned = train_one(parts, folder, seed=seed, peak=peak, identity=identity)
+        finished.seen.append({"seed": seed, **{split: judged.figures for split, judged in tuned.judged.items()}})
+        if finished.best is None or better(metric, tuned.judged["dev"].figures, finished.best.judged["dev"].figures):
+            finished.best = tuned
         if seeds > 1:
             note(f"seed {seed}: {metric} on dev {tuned.judged['dev'].figures[metric]:.4f}")
-    assert best is not None
+            keep_finished(out, finished, identity)
+            forget_checkpoints(folder)
+    assert finished.best is not None
     if seeds > 1:
-        shutil.copyfile(out / "seeds" / str(best.seed) / "metrics.jsonl", out / "metrics.jsonl")
-    return best, seen
+        shutil.copyfile(out / "seeds" / str(finished.best.seed) / "metrics.jsonl", out / "metrics.jsonl")
+    return finished.best
 
 
-def train_one(parts: Tuning, folder: Path, *, seed: int, peak: float) -> Tuned:
-    """Train one seed to the end of its schedule or of its patience, and judge it at its best evaluation."""
+def train_one(parts: Tuning, folder: Path, *, seed: int, peak: float, identity: Mapping[str, Any]) -> Tuned:
+    """Train one seed to the end of its schedule or of its patience, and judge it at its best evaluation.
+
+    It starts where a checkpoint in `folder` says that it stands, if there is one.
+    """
     began = time.perf_counter()
-    position = Position(drawn=[0])
     model = parts.fresh_model(seed)
     step, (source, schedule) = parts.step(model, seed), parts.batches(seed)
     best, console = keeper(parts, model), ConsoleListener()
+    position = position_of(folder, step, best, identity)
     metrics = metrics_file(parts, folder, schedule, peak=peak)
     metrics.begin(position)
-    listeners: list[Listener] = [evaluation(parts, model), best, metrics, console]
+    checkpoint = checkpointing(parts, folder, step, best, position=position, identity=identity)
+    progress = position.spent().progress(schedule)
+    listeners: list[Listener] = [evaluation(parts, model, progress), best, metrics, console]
+    listeners += [*parts.listeners(model, progress), checkpoint]
     keep_freed_memory()
     model.train()
-    position.seconds = position.setup_seconds = time.perf_counter() - began
+    if not position.step:
+        position.seconds = position.setup_seconds = time.perf_counter() - began
     try:
-        for report in train(step, [source], schedule, position=position, accumulation=1):
-            for listener in listeners:
-                listener(report)
-            if best.exhausted:
-                note(f"stopped at step {position.step:,}: {best.waited} evaluations without a better {best.metric}")
-                break
+        with checkpoint.listening_for_signals():
+            reports = train(step, [source], schedule, position=position, accumulation=1)
+            for report in () if best.exhausted else reports:
+                for listener in listeners:
+                    listener(report)
+                if best.exhausted:
+                    note(f"stopped at step {position.step:,}: {best.waited} evaluations without a better {best.metric}")
+                    break
     finally:
         console.close()
     best.restore()
-    judged = {split: parts.judge(model, split) for split in parts.splits if split != "train"}
-    return Tuned(seed, model.eval(), best.step, position, judged)
+    merge(model)
+    return judge_tuned(parts, model, seed=seed, best_step=best.step, position=position)
 
 
-def evaluation(parts: Tuning, model: nn.Module) -> EvaluateListener:
-    """Return the listener that judges the model on dev along the run."""
+def evaluation(parts: Tuning, model: nn.Module, progress: float) -> EvaluateListener:
+    """Return the listener that judges the model on dev along the run, from `progress` in [0, 1] of it on."""
     times = max(1, round(parts.config.schedule.epochs * parts.config.watch.evaluations))
-    return EvaluateListener(held_out=lambda: parts.judge_along(model), samples=list, times=times)
+    done = int(progress * times + 1e-9)
+    return EvaluateListener(held_out=lambda: parts.judge_along(model), samples=list, times=times, done=done)
 
 
 def keeper(parts: Tuning, model: nn.Module) -> BestListener:

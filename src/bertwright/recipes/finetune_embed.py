@@ -64,9 +64,8 @@ class EmbedTuneConfig(FinetuneConfig):
 def resolve_embed(settings: Mapping[str, Any]) -> EmbedTuneConfig:
     """Return the defaults with `settings` laid over them; raises ConfigError, also for what other tasks alone know."""
     config = compose(EmbedTuneConfig, {"task": Embed.name, **settings})
-    strange = sorted(config.transfer.model_fields_set - KNOWN_TRANSFER)
-    if strange:
-        raise ConfigError(f"transfer.{strange[0]}: embed knows {', '.join(sorted(KNOWN_TRANSFER))} alone")
+    config.transfer.refuse_all_but(KNOWN_TRANSFER, task=Embed.name)
+    config.head.refuse("multi_label", "class_weights", "crf", task=Embed.name)
     return config
 
 
@@ -99,7 +98,7 @@ class EmbedParts(Tuning):
         """Return the encoder of the folder, as the settings say to treat it; nothing of it is drawn from `seed`."""
         encoder, _ = read_sentence_folder(self.folder)
         model = SentenceEncoder(encoder, pooling=self.reading.pooling, normalize=self.reading.normalize)
-        freeze(model, self.config.transfer.freeze)
+        freeze(model, self.config.transfer.frozen(self.shape.layers))
         self.set_dropout([part for part in encoder.modules() if isinstance(part, Dropout)])
         return model.to(self.device)
 
@@ -166,7 +165,7 @@ def build_embed(config: EmbedTuneConfig, folder: Path, files: Mapping[str, Path]
     tokenizer = load_tokenizer(folder)
     encoder, said = read_sentence_folder(folder)
     shape, own = encoder.config, config.embed
-    if config.transfer.freeze >= shape.layers:
+    if config.transfer.frozen(shape.layers) >= shape.layers:
         raise ConfigError(f"transfer.freeze: {folder} has {shape.layers} blocks, of which one must learn; freeze fewer")
     usual = said.normalize if is_sentence_folder(folder) else True
     normalize = usual if own.normalize is None else own.normalize

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
 
 from bertwright.data.ahead import DrawnAhead
 from bertwright.data.labelled import LabelledSource
-from bertwright.errors import ConfigError
 from bertwright.evaluate.judgement import Judgement
 from bertwright.evaluate.scoring import score_rows
 from bertwright.export.fine_tuned import save_fine_tuned
@@ -21,20 +20,22 @@ from bertwright.export.task_card import task_card
 from bertwright.log import note
 from bertwright.model.config import training_flops
 from bertwright.model.dropout import Dropout
-from bertwright.model.fine_tuned import FineTuned, depths, freeze
+from bertwright.model.fine_tuned import FineTuned
 from bertwright.recipes.finetune_settings import FinetuneConfig
+from bertwright.recipes.transfer import check_transfer, learning_rates, objective_of, treat, unfreezing
 from bertwright.recipes.tuning import Split, Tuning
 from bertwright.rng import key_of
-from bertwright.tasks.build import task_named
+from bertwright.tasks.build import begin_task, task_named
 from bertwright.tasks.contract import Task
 from bertwright.tasks.encode import TextEncoder
 from bertwright.tokenizer.load import load_tokenizer
+from bertwright.train.listeners import Listener
 from bertwright.train.loop import PhaseSource
 from bertwright.train.optim import build_optimizers
 from bertwright.train.precision import matmul_rate, pick_device, resolve_precision, try_compiled_blocks
 from bertwright.train.schedule import Phase, ScheduleConfig
 from bertwright.train.step import TrainStep, forward_loss_of
-from bertwright.types import TokenRows
+from bertwright.types import LabelledBatch, TokenRows
 
 WORTH_COMPILING = {"cpu": 2e13, "cuda": 2e15}
 """Floating-point operations of a run above which compiling its steps takes less time than it saves: some 30 s on two
@@ -59,9 +60,21 @@ class TuneParts(Tuning):
         """Return the batches of a seed, and their schedule."""
         return tune_batches(self, seed)
 
+    def listeners(self, model: FineTuned, progress: float) -> list[Listener]:
+        """Return what thaws the model, set to `progress`, where it is to thaw."""
+        thaw = unfreezing(model, self.config.transfer)
+        if thaw is None:
+            return []
+        thaw.thaw(progress)
+        return [thaw]
+
     def peak_flops(self) -> float:
         """Return the measured rate of this machine."""
         return tune_peak_flops(self)
+
+    def settled(self, dev: Judgement) -> Self:
+        """Return the parts with what the task sets by looking at the judgement on dev."""
+        return replace(self, task=self.task.settled(dev))
 
     def save(self, model: FineTuned, out: Path, *, name: str, figures: Mapping[str, Any]) -> None:
         """Write the folder of the class Hugging Face has for such a head."""
@@ -71,6 +84,7 @@ class TuneParts(Tuning):
             out,
             labels=self.task.labels,
             problem=self.task.problem,
+            own=self.task.own,
             card=task_card(name, figures),
         )
 
@@ -78,27 +92,27 @@ class TuneParts(Tuning):
         """Return the figures of a model on dev while it trains, in the precision it trains in."""
         dev = self.splits["dev"]
         logits = score_rows(model, dev.rows, device=self.device, cast=self.cast)
-        return self.task.judge(logits, dev.examples).figures
+        return self.task.knowing(model).judge(logits, dev.examples).figures
 
     def judge(self, model: FineTuned, split: str) -> Judgement:
         """Judge a finished model on a split in float32, as whoever loads it will find it, with its worst mistakes."""
         chosen = self.splits[split]
         logits = score_rows(model, chosen.rows, device=self.device)
-        return self.task.judge(logits, chosen.examples, mistakes=self.config.watch.mistakes)
+        return self.task.knowing(model).judge(logits, chosen.examples, mistakes=self.config.watch.mistakes)
 
 
 def build_finetune(config: FinetuneConfig, folder: Path, files: dict[str, Path]) -> TuneParts:
     """Read and encode the files of each split, "train" first; raises InputError with the reason where one is unfit."""
-    kind = task_named(config.task)
+    task_named(config.task)
     tokenizer = load_tokenizer(folder)
     shape = read_model(folder)[0].config
-    if config.transfer.freeze > shape.layers:
-        raise ConfigError(
-            f"transfer.freeze: {folder} has {shape.layers} blocks, not {config.transfer.freeze} to freeze"
-        )
-    task, examples = kind.begin(files["train"], config.columns)
+    check_transfer(config, layers=shape.layers, folder=folder)
+    task, examples = begin_task(config.task, config.head, files["train"], config.columns)
+    task = task.recalling(config.own(task.name))
     others = {name: task.read(path) for name, path in files.items() if name != "train"}
-    config = config.fitted(width=shape.hidden_size, positions=shape.max_positions)
+    config = config.fitted(
+        width=shape.hidden_size, positions=shape.max_positions, faster=config.transfer.faster(shape.layers)
+    )
     encoder = TextEncoder(tokenizer, max_length=config.batches.max_length)
     splits = {name: Split(part, task.encode(part, encoder)) for name, part in {"train": examples, **others}.items()}
     device = pick_device()
@@ -120,29 +134,25 @@ def fresh_model(parts: TuneParts, seed: int) -> FineTuned:
     encoder, report = read_model(parts.folder)
     transfer = parts.config.transfer
     outputs = len(parts.task.labels)
-    model = FineTuned(encoder, part=parts.task.part, outputs=outputs, dropout=transfer.head_dropout)
+    crf = parts.task.new_crf()
+    model = FineTuned(encoder, part=parts.task.part, outputs=outputs, dropout=transfer.head_dropout, crf=crf)
     parts.task.start_head(model.classifier)
     drawn = sorted({name.split(".")[0] for name in report.initialised if name in encoder.state_dict()})
     if drawn:
         note(f"{parts.folder} has no weights for {', '.join(drawn)}: drawn at random, and trained with the head")
-    freeze(model, transfer.freeze)
-    if transfer.dropout is not None:
-        for module in encoder.modules():
-            if isinstance(module, Dropout):
-                module.share = transfer.dropout
+    treat(model, transfer)
     return model.to(parts.device)
 
 
 def tune_step(parts: TuneParts, model: FineTuned, seed: int) -> TrainStep:
     """Return the training step of a model on a task."""
     config = parts.config
-    decay, deep = config.transfer.layer_decay, depths(model)
-    rates = {name: decay ** (parts.shape.layers + 1 - depth) for name, depth in deep.items()}
+    objective = objective_of(parts.task, model, config.transfer)
     step = TrainStep(
         model=model,
-        objective=parts.task,
-        optimizers=build_optimizers(model, config.optimizer, rates=rates if decay < 1 else None),
-        forward_loss=forward_loss_of(model, parts.task, parts.cast),
+        objective=objective,
+        optimizers=build_optimizers(model, config.optimizer, rates=learning_rates(model, config.transfer)),
+        forward_loss=forward_loss_of(model, objective, parts.cast),
         average=None,
         clip_norm=config.optimizer.clip_norm,
         seed=seed,
@@ -154,21 +164,24 @@ def tune_step(parts: TuneParts, model: FineTuned, seed: int) -> TrainStep:
 
 
 def worth_compiling(parts: TuneParts) -> bool:
-    """Say whether steps are to run compiled: as the settings say, or by the work of the whole run."""
+    """Say whether steps are to run compiled: as the settings say, or by the work of the whole run.
+
+    Where blocks thaw along the run they never are: each would have to be compiled anew.
+    """
+    if parts.config.transfer.unfreeze:
+        return False
     if parts.config.engine.compile is not None:
         return parts.config.engine.compile
     rows = parts.splits["train"].rows
-    length = round(float(np.mean(rows.lengths)))
-    row = training_flops(parts.shape, rows=1, length=length, masked=1, outputs=len(parts.task.labels))
+    row = tune_flops(parts, rows=1, length=round(float(np.mean(rows.lengths))))
     return row * len(rows) * parts.config.schedule.epochs > WORTH_COMPILING[parts.device.type]
 
 
 def compile_blocks(parts: TuneParts, model: FineTuned, step: TrainStep) -> None:
     """Compile the blocks of the model, leaving nothing behind but that; says so where it does not work."""
-    rows = parts.splits["train"].rows
 
     def attempt() -> None:
-        batch = rows.batch(np.arange(min(parts.config.batches.rows, len(rows))))
+        batch = tune_source(parts, step.seed).draw(0)
         model.train()
         step.forward_loss(step.example(0, 0, batch, progress=0.0)).total.backward()  # type: ignore[no-untyped-call]
 
@@ -179,16 +192,26 @@ def compile_blocks(parts: TuneParts, model: FineTuned, step: TrainStep) -> None:
         note(f"running uncompiled, slower: the compiler did not work here ({reason})")
 
 
+def tune_source(parts: TuneParts, seed: int) -> LabelledSource[LabelledBatch]:
+    """Return the batches of a seed by their number."""
+    config, rows = parts.config.batches, parts.splits["train"].rows
+    return LabelledSource(rows.drawn(), batch_rows=config.rows, tokens=config.tokens, seed=seed)
+
+
+def tune_flops(parts: TuneParts, *, rows: int, length: int) -> int:
+    """Return the floating-point operations of a step over rows of like length that ask as much as rows of train do."""
+    train = parts.splits["train"].rows
+    asked = length if train.asked is None else train.usual_asked
+    return training_flops(parts.shape, rows=rows, length=length, masked=asked, outputs=len(parts.task.labels))
+
+
 def tune_batches(parts: TuneParts, seed: int) -> tuple[PhaseSource, ScheduleConfig]:
     """Return the batches of a seed, and the schedule that is as many steps as they make."""
-    config, rows = parts.config, parts.splits["train"].rows
-    source = LabelledSource(rows, batch_rows=config.batches.rows, tokens=config.batches.tokens, seed=seed)
-    outputs = len(parts.task.labels)
-    asked = max(1, round(float(np.mean(rows.asked_counts))))
+    config, rows, source = parts.config, parts.splits["train"].rows, tune_source(parts, seed)
 
     def flops(batch: TokenRows, _: float) -> int:
         count, length = batch.input_ids.shape
-        return training_flops(parts.shape, rows=count, length=length, masked=asked, outputs=outputs)
+        return tune_flops(parts, rows=count, length=length)
 
     longest = max(8, int(rows.lengths.max()))
     schedule = ScheduleConfig(
@@ -202,7 +225,7 @@ def tune_batches(parts: TuneParts, seed: int) -> tuple[PhaseSource, ScheduleConf
 
 def tune_peak_flops(parts: TuneParts) -> float:
     """Return the measured rate of this machine on the largest block product of a typical step."""
-    rows = parts.splits["train"].rows
-    tokens = round(float(np.mean(rows.lengths)) * min(parts.config.batches.rows, len(rows)))
+    drawn = parts.splits["train"].rows.drawn()
+    tokens = round(float(np.mean(drawn.lengths)) * min(parts.config.batches.rows, len(drawn)))
     width, widest = parts.shape.hidden_size, parts.shape.widest_product
     return matmul_rate(tokens, width, widest, precision=parts.precision, device=parts.device)

@@ -27,12 +27,22 @@ MOST_COLUMNS = 12
 class Tuned:
     """A model after training, at its best evaluation, and how it was found to be."""
 
+    parts: Tuning
+    """As the judgement on dev settled them."""
     seed: int
     model: Any
     best_step: int
     position: Position
     judged: dict[str, Judgement]
     """By split: dev, and test where there is one."""
+
+
+def judge_tuned(parts: Tuning, model: Any, *, seed: int, best_step: int, position: Position) -> Tuned:
+    """Return a finished model judged on every split but train: on dev first, by which the rest of it is settled."""
+    dev = parts.judge(model, "dev")
+    settled = parts.settled(dev)
+    others = {split: settled.judge(model, split) for split in parts.splits if split not in ("train", "dev")}
+    return Tuned(settled, seed, model.eval(), best_step, position, {"dev": dev, **others})
 
 
 def metric_of(parts: Tuning) -> str:

@@ -7,17 +7,23 @@ al., 2019, use 3e-5 to 3e-4 for 128 to 512 units), so the default is 3e-5 x 768 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Self
+from collections.abc import Collection, Mapping
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field
 
 from bertwright.config import Section, compose
+from bertwright.errors import ConfigError
+from bertwright.model.lora import Matrix
+from bertwright.tasks.answer import AnswerConfig
 from bertwright.tasks.columns import ColumnsConfig
+from bertwright.tasks.head import HeadConfig
 from bertwright.train.optim import OptimizerConfig
 from bertwright.train.precision import Precision
 
 PUBLISHED_RATE, PUBLISHED_WIDTH = 3e-5, 768
+LORA_RATE, HEAD_RATE = 10.0, 30.0
+"""Factors on that rate where adapters (Hu et al., 2021, table 9: 2e-4 to 5e-4), or the head alone, are trained."""
 
 
 class TransferConfig(Section):
@@ -26,12 +32,39 @@ class TransferConfig(Section):
     layer_decay: float = Field(default=1.0, gt=0, le=1)
     """Factor on the learning rate from each block to the one below it (Howard and Ruder, 2018; 0.65 to 0.95 for large
     models); 1 treats all alike."""
-    freeze: int = Field(default=0, ge=0)
-    """Blocks, from the first, that stay as they are, and the embeddings with them."""
+    freeze: Annotated[int, Field(ge=0)] | Literal["all"] = 0
+    """Blocks, from the first, that stay as they are, and the embeddings with them; all of them leaves the head."""
+    unfreeze: float = Field(default=0, ge=0, le=1)
+    """Share of the run over which blocks thaw one by one, from the last to the first, and then the embeddings; the head
+    learns alone at first (Howard and Ruder, 2018). 0: all are trained from the start."""
+    lora_rank: int = Field(default=0, ge=0)
+    """Rank of low-rank adapters beside matrices that stay as they are (Hu et al., 2021); 0 for none."""
+    lora_alpha: float = Field(default=16.0, gt=0)
+    """What adapters are multiplied by, times 1 / rank."""
+    lora_matrices: tuple[Matrix, ...] = Field(default=("query", "value"), min_length=1)
+    """Matrices of a block that have adapters: query, key, value, output, and inner for all of the inner layer."""
+    r_drop: float = Field(default=0, ge=0)
+    """Weight of the distance between two draws of dropout in the loss (Liang et al., 2021); 0 for one draw."""
     dropout: float | None = Field(default=None, ge=0, lt=1)
     """Dropout inside the encoder; as its config.json says where not given."""
     head_dropout: float = Field(default=0.1, ge=0, lt=1)
     """Dropout before the head."""
+
+    def refuse_all_but(self, known: Collection[str], *, task: str) -> None:
+        """Raise ConfigError where something else than the settings `known` is asked for: `task` has no use for it."""
+        usual = TransferConfig()
+        strange = [name for name in type(self).model_fields if getattr(self, name) != getattr(usual, name)]
+        odd = next((name for name in sorted(strange) if name not in known), None)
+        if odd is not None:
+            raise ConfigError(f"transfer.{odd}: {task} knows {', '.join(sorted(known))} alone")
+
+    def frozen(self, layers: int) -> int:
+        """Return how many of `layers` blocks are frozen."""
+        return layers if self.freeze == "all" else self.freeze
+
+    def faster(self, layers: int) -> float:
+        """Return the factor on the default learning rate: few new weights want a larger one than many known ones."""
+        return HEAD_RATE if self.frozen(layers) == layers else LORA_RATE if self.lora_rank else 1.0
 
 
 class WatchConfig(Section):
@@ -47,6 +80,10 @@ class WatchConfig(Section):
     """Steps between two lines of metrics.jsonl."""
     mistakes: int = Field(default=20, ge=0)
     """Worst errors shown in report.html."""
+    checkpoint_minutes: float = Field(default=5.0, gt=0)
+    """Minutes between two checkpoints to resume from; they are deleted when the run is done."""
+    checkpoint_steps: int | None = Field(default=None, ge=1)
+    """Steps between two of them as well; where not given, minutes alone count."""
 
 
 class BatchConfig(Section):
@@ -86,21 +123,29 @@ class FinetuneConfig(Section):
     precision: Precision = "auto"
     """auto (bf16 where the hardware multiplies it), bf16 or fp32; a finished model is always judged in fp32."""
     columns: ColumnsConfig = ColumnsConfig()
+    head: HeadConfig = HeadConfig()
     batches: BatchConfig = BatchConfig()
     engine: EngineConfig = EngineConfig()
     schedule: SpanConfig = SpanConfig()
     optimizer: OptimizerConfig = OptimizerConfig()
     transfer: TransferConfig = TransferConfig()
     watch: WatchConfig = WatchConfig()
+    answer: AnswerConfig = AnswerConfig()
 
-    def fitted(self, *, width: int, positions: int) -> Self:
+    def own(self, task: str) -> dict[str, Any]:
+        """Return the settings that are those of one task alone, by its name; none for most."""
+        section = getattr(self, task, None)
+        return section.model_dump() if isinstance(section, Section) else {}
+
+    def fitted(self, *, width: int, positions: int, faster: float = 1.0) -> Self:
         """Return the settings for a model of `width` units and so many positions.
 
-        The learning rate is the published one for that width where none was given.
+        The learning rate is the published one for that width, so many times `faster`, where none was given.
         """
         optimizer = self.optimizer
         if "learning_rate" not in optimizer.model_fields_set:
-            optimizer = optimizer.model_copy(update={"learning_rate": PUBLISHED_RATE * PUBLISHED_WIDTH / width})
+            rate = PUBLISHED_RATE * PUBLISHED_WIDTH / width * faster
+            optimizer = optimizer.model_copy(update={"learning_rate": rate})
         batches = self.batches.model_copy(update={"max_length": min(self.batches.max_length, positions)})
         return self.model_copy(update={"optimizer": optimizer, "batches": batches})
 

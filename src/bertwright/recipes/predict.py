@@ -21,7 +21,7 @@ from bertwright.export.onnx_folder import is_onnx_folder
 from bertwright.files import written_aside
 from bertwright.log import note, print_table, progress_bar
 from bertwright.recipes.predict_onnx import open_exported
-from bertwright.recipes.predict_task import open_task, print_task_answers
+from bertwright.recipes.predict_task import open_task, print_task_answers, questions_in
 from bertwright.recipes.questions import Lines, Question, answers_of, masked_questions, task_questions
 from bertwright.tokenizer.load import Tokenizer, load_tokenizer
 
@@ -50,11 +50,18 @@ class Oracle:
 
 @dataclass(frozen=True)
 class Answerer:
-    """A model ready to be asked: for its task (of pairs alone, maybe), or for masked words and next sentences."""
+    """A model ready to be asked: what its head is about, or None where it fills masks and judges pairs."""
 
-    fine_tuned: bool
+    part: str | None
     answer: Callable[[Sequence[Any]], Answers]
-    of_pairs: bool = False
+
+    def questions(self, texts: Sequence[str], *, pair: bool, lines: Lines | None) -> Iterator[Question]:
+        """Yield what the texts of a call and the lines of a file ask it."""
+        if self.part is None:
+            return masked_questions(texts, pair=pair, lines=lines)
+        pair = pair or (self.part == "vector" and len(texts) == 2)
+        whole = None if lines is None else questions_in(self.part, lines.file)
+        return task_questions(texts, pair=pair, lines=lines if whole is None else None, part=self.part, whole=whole)
 
 
 def predict(
@@ -122,11 +129,10 @@ def ask(
         raise UsageError(f"--top-k {top_k} asks for no words; give 1 or more")
     opened = open_answers(Path(model), top_k=top_k, precision=precision)
     lines = Lines(Path(input)) if input else None
-    pair = pair or (opened.of_pairs and len(texts) == 2)
-    questions = (task_questions if opened.fine_tuned else masked_questions)(texts, pair=pair, lines=lines)
+    questions = opened.questions(texts, pair=pair, lines=lines)
     first = next(questions, None)
     if first is None:
-        example = "a TEXT" if opened.fine_tuned else f'a TEXT such as "Paris is the {MASK} of France."'
+        example = "a TEXT" if opened.part else f'a TEXT such as "Paris is the {MASK} of France."'
         raise UsageError(f"nothing to answer: give {example}, or --input FILE with one a line")
     return map(opened.answer, _chunks(first, questions)), lines
 
@@ -147,17 +153,17 @@ def translator_of(folder: Path) -> Callable[..., Answers] | None:
 def open_answers(folder: Path, *, top_k: int, precision: Precision) -> Answerer:
     """Return the model of a folder, ready to answer questions; raises ModelError where it cannot be."""
     if is_onnx_folder(folder):
-        fine_tuned, answer = open_exported(folder, top_k=top_k)
-        return Answerer(fine_tuned, answer)
+        return Answerer(*open_exported(folder, top_k=top_k))
     from bertwright.export.fine_tuned import fine_tuned_part
     from bertwright.export.sentence import is_sentence_folder
     from bertwright.recipes.predict_embed import similarities
 
     if is_sentence_folder(folder):
-        return Answerer(True, partial(similarities, folder), of_pairs=True)
-    if folder.is_dir() and fine_tuned_part(folder) is not None:
-        return Answerer(True, open_task(folder, precision=precision))
-    return Answerer(False, partial(answer_masked, open_oracle(folder), top_k=top_k))
+        return Answerer("vector", partial(similarities, folder))
+    part = fine_tuned_part(folder) if folder.is_dir() else None
+    if part is not None:
+        return Answerer(part, open_task(folder, precision=precision))
+    return Answerer(None, partial(answer_masked, open_oracle(folder), top_k=top_k))
 
 
 def _chunks(first: Question, others: Iterator[Question]) -> Iterator[list[Question]]:

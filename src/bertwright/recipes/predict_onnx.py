@@ -3,43 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from bertwright.errors import ModelError, UsageError
+from bertwright.errors import ModelError
 from bertwright.evaluate.asking import logits_of, many_small
 from bertwright.evaluate.masked_words import Guess, guess_words
 from bertwright.evaluate.sentence_pairs import shares_of_pairs
 from bertwright.export.onnx_folder import OnnxFolder, open_onnx
+from bertwright.recipes.predict_task import answers_with
 from bertwright.recipes.questions import answers_of
 from bertwright.tasks.encode import TextEncoder
 from bertwright.tasks.trained import task_of_head
 from bertwright.tokenizer.load import load_tokenizer
 
 
-def open_exported(folder: Path, *, top_k: int) -> tuple[bool, Callable[[Sequence[Any]], list[dict[str, Any]]]]:
-    """Return whether a folder holds a fine-tuned model, and the function that answers questions with it.
+def open_exported(folder: Path, *, top_k: int) -> tuple[str | None, Callable[[Sequence[Any]], list[dict[str, Any]]]]:
+    """Return what the head of an exported model is about, and the function that answers questions with it.
 
     Raises ModelError where the folder is damaged, and UsageError where onnxruntime is not installed.
     """
     opened = open_onnx(folder)
-    return (True, _task_answers(opened)) if opened.part is not None else (False, _word_answers(opened, top_k=top_k))
-
-
-def _task_answers(opened: OnnxFolder) -> Callable[[Sequence[Any]], list[dict[str, Any]]]:
-    assert opened.part is not None
-    task = task_of_head(opened.part, opened.problem, opened.labels)
-    encoder = TextEncoder(load_tokenizer(opened.folder), max_length=opened.max_length)
-
-    def answer(questions: Sequence[tuple[str, ...]]) -> list[dict[str, Any]]:
-        if len({len(question) for question in questions}) > 1:
-            raise UsageError("some lines are single texts and some are pairs; ask one kind at a time")
-        examples = task.ask(questions)
-        return task.answers(logits_of(opened.ask, task.encode(examples, encoder), pace=many_small()), examples)
-
-    return answer
+    if opened.part is None:
+        return None, _word_answers(opened, top_k=top_k)
+    task = task_of_head(opened.part, opened.problem, opened.labels, opened.own)
+    encoder = TextEncoder(load_tokenizer(folder), max_length=opened.max_length)
+    return opened.part, answers_with(task, encoder, partial(logits_of, opened.ask, pace=many_small()))
 
 
 def _word_answers(opened: OnnxFolder, *, top_k: int) -> Callable[[Sequence[Any]], list[dict[str, Any]]]:

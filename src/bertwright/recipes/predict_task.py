@@ -11,11 +11,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from bertwright.corpus.inputs import format_of
+from bertwright.data.labelled import LabelledRows
 from bertwright.errors import UsageError
 from bertwright.log import print_facts, print_table
+from bertwright.tasks.choices import read_choices
 from bertwright.tasks.columns import ColumnsConfig
 from bertwright.tasks.contract import Task
 from bertwright.tasks.encode import TextEncoder
+from bertwright.tasks.squad import squad_questions
 from bertwright.tasks.trained import task_of_head
 from bertwright.tokenizer.load import load_tokenizer
 
@@ -30,28 +34,48 @@ LONGEST_CELL = 80
 
 def task_of(folder: FineTunedFolder) -> Task[Any]:
     """Return the task a fine-tuned model was trained for."""
-    return task_of_head(folder.model.part, folder.problem, folder.labels)
+    return task_of_head(folder.model.part, folder.problem, folder.labels, folder.own).knowing(folder.model)
+
+
+def questions_in(part: str, file: Path) -> list[tuple[str, ...]] | None:
+    """Return what a file asks of a model whose head is about `part`, where it is of a format of that task, else None.
+
+    That is SQuAD json for answers, and a table for choices, which need not say the right one.
+    """
+    if part == "span" and ".json" in file.suffixes:
+        return squad_questions(file)
+    if part == "choice" and format_of(file) in ("json", "csv", "tsv", "parquet"):
+        return read_choices(file, ColumnsConfig(), labelled=False).questions()
+    return None
 
 
 def open_task(
     folder: Path, *, precision: Precision = "auto"
 ) -> Callable[[Sequence[tuple[str, ...]]], list[dict[str, Any]]]:
-    """Return the function that answers texts or pairs, in order; raises ModelError where the folder is not whole.
+    """Return the function that answers questions, in order; raises ModelError where the folder is not whole.
 
-    Classify gives label, probability and probabilities; regress a score; tag entities with type, text, the characters
-    they stand at and probability. Texts past the model's positions are cut (split, for tag), and a note says so.
+    Classify gives label, probability and probabilities (labels and probabilities, where a text may have several);
+    regress a score; tag entities with type, text, the characters they stand at and probability; answer the same of a
+    span of the context; choose the likeliest choice. Texts past the model's positions are cut (split, for tag and
+    answer), and a note says so.
     """
     from bertwright.evaluate.half_precision import QuickScorer
     from bertwright.export.fine_tuned import read_fine_tuned
     from bertwright.train.precision import pick_device
 
     opened = read_fine_tuned(folder)
-    task = task_of(opened)
-    encoder = TextEncoder(load_tokenizer(folder), max_length=opened.model.encoder.config.max_positions)
     score = QuickScorer(opened.model, device=pick_device(), lead=lead_of(opened), precision=precision)
+    encoder = TextEncoder(load_tokenizer(folder), max_length=opened.model.encoder.config.max_positions)
+    return answers_with(task_of(opened), encoder, score)
+
+
+def answers_with(
+    task: Task[Any], encoder: TextEncoder, score: Callable[[LabelledRows], np.ndarray]
+) -> Callable[[Sequence[tuple[str, ...]]], list[dict[str, Any]]]:
+    """Return the function that answers questions of a task by the logits that `score` gives of rows."""
 
     def answer(questions: Sequence[tuple[str, ...]]) -> list[dict[str, Any]]:
-        if len({len(question) for question in questions}) > 1:
+        if task.part != "choice" and len({len(question) for question in questions}) > 1:
             raise UsageError("some lines are single texts and some are pairs; ask one kind at a time")
         examples = task.ask(questions)
         return task.answers(score(task.encode(examples, encoder)), examples)
@@ -60,10 +84,16 @@ def open_task(
 
 
 def lead_of(folder: FineTunedFolder) -> Lead | None:
-    """Return how far an answer of a model is from being another one; None where it is a number, not a choice."""
-    from bertwright.evaluate.half_precision import lead_of_class
+    """Return how far an answer of a model is from another one; None where that is no matter of single logits."""
+    from bertwright.evaluate.half_precision import lead_of_class, lead_of_labels
 
-    return lead_of_class if folder.problem == "single_label_classification" else None
+    if folder.model.part in ("choice", "span") or folder.model.crf is not None:
+        return None
+    leads: dict[str, Lead] = {
+        "single_label_classification": lead_of_class,
+        "multi_label_classification": lead_of_labels,
+    }
+    return leads.get(folder.problem)
 
 
 def evaluate_task(kind: str, folder: Path, file: Path, columns: ColumnsConfig) -> dict[str, float]:
@@ -99,9 +129,18 @@ def _logits(folder: Path, opened: FineTunedFolder, task: Task[Any], examples: An
 def print_task_answers(answers: Sequence[dict[str, Any]]) -> None:
     """Print answers as a table: a row a text, or for tag a row an entity or word."""
     header, rows = ["text"], [[_text(line)] for line in answers]
-    if "label" in answers[0]:
+    if "answer" in answers[0]:
+        header = ["question", "answer", "characters", "probability"]
+        rows = [_answer_row(line) for line in answers]
+    elif "choice" in answers[0]:
+        header += ["choice", "probability"]
+        rows = [[_text(line), _short(line["choice"]), f"{line['probability']:.1%}"] for line in answers]
+    elif "label" in answers[0]:
         header += ["label", "probability"]
         rows = [[_text(line), line["label"], f"{line['probability']:.1%}"] for line in answers]
+    elif "labels" in answers[0]:
+        header += ["labels", "probabilities"]
+        rows = [[_text(line), *_labels(line)] for line in answers]
     elif "score" in answers[0]:
         header.append("score")
         rows = [[_text(line), f"{line['score']:.3f}"] for line in answers]
@@ -117,6 +156,11 @@ def print_task_answers(answers: Sequence[dict[str, Any]]) -> None:
     print_table("answers", header, rows)
 
 
+def _labels(line: dict[str, Any]) -> tuple[str, str]:
+    given = line["labels"]
+    return ", ".join(given) or "none", ", ".join(f"{line['probabilities'][label]:.1%}" for label in given)
+
+
 def _entity_rows(line: dict[str, Any]) -> list[list[str]]:
     if not line["entities"]:
         return [[_text(line), "none", "", "", ""]]
@@ -126,6 +170,15 @@ def _entity_rows(line: dict[str, Any]) -> list[list[str]]:
     ]
 
 
+def _answer_row(line: dict[str, Any]) -> list[str]:
+    where = f"{line['start']}-{line['end']}" if line["answer"] else ""
+    return [_text(line), _short(line["answer"]) or "none", where, f"{line['probability']:.1%}"]
+
+
 def _text(line: dict[str, Any]) -> str:
-    text = line["text"] if "text" in line else f"{line['first']} | {line['second']}"
+    alone = next((line[name] for name in ("text", "question", "context") if name in line), None)
+    return _short(f"{line['first']} | {line['second']}" if alone is None else alone)
+
+
+def _short(text: str) -> str:
     return text if len(text) <= LONGEST_CELL else f"{text[: LONGEST_CELL - 3]}..."

@@ -53,16 +53,29 @@ def _filled(lines: Iterator[str]) -> Iterator[tuple[int, str]]:
             yield number, line.rstrip("\r\n")
 
 
-def task_questions(texts: Sequence[str], *, pair: bool, lines: Lines | None) -> Iterator[Question]:
-    """Yield what a fine-tuned model is asked: texts, or with `pair` two of them, and the lines of a file.
+def task_questions(
+    texts: Sequence[str],
+    *,
+    pair: bool,
+    lines: Lines | None,
+    part: str = "row",
+    whole: Sequence[tuple[str, ...]] | None = None,
+) -> Iterator[Question]:
+    """Yield what a fine-tuned model is asked: texts, or with `pair` two of them, what a file asks, and lines.
 
-    A line with a tab is a pair. Raises UsageError for what is neither, and CorpusError where a file cannot be read.
+    A line with a tab is a pair. The texts of a model of spans are a question and its context, those of a model of
+    choices a context and its choices. Raises UsageError for what is none of this, and CorpusError where a file cannot
+    be read.
     """
     _check_pair(texts, pair=pair)
-    yield from [tuple(texts)] if pair and texts else [(text,) for text in texts]
-    for number, line in lines or ():
+    together = pair or part in ("span", "choice")
+    yield from [tuple(texts)] if together and texts else [(text,) for text in texts]
+    yield from whole or ()
+    if lines is None:
+        return
+    for number, line in lines:
         parts = tuple(line.split("\t"))
-        if lines is not None and (len(parts) > 2 or (pair and len(parts) != 2)):
+        if (len(parts) > 2 and part != "choice") or (pair and len(parts) != 2):
             raise UsageError(f"{lines.file}, line {number} should hold two texts with one tab between: {line[:60]!r}")
         yield parts
 

@@ -87,7 +87,7 @@ class TranslateParts(Tuning):
         if config.start == "both":
             start_from(decoder, encoder)
         model = EncoderDecoder(encoder, decoder)
-        freeze_encoder(model, transfer.freeze)
+        freeze_encoder(model, transfer.frozen(self.shape.layers))
         if transfer.dropout is not None:
             for module in model.modules():
                 if isinstance(module, Dropout):
@@ -161,7 +161,7 @@ class TranslateParts(Tuning):
 def build_translation(config: TranslateConfig, folder: Path, files: dict[str, Path]) -> TranslateParts:
     """Read and encode the pairs of each split; raises InputError with the reason where a file or model is unfit."""
     tokenizer, shape = load_tokenizer(folder), read_model(folder)[0].config
-    if config.transfer.freeze > shape.layers:
+    if config.transfer.frozen(shape.layers) > shape.layers:
         raise ConfigError(
             f"transfer.freeze: {folder} has {shape.layers} blocks, not {config.transfer.freeze} to freeze"
         )

@@ -63,21 +63,20 @@ class TranslateConfig(FinetuneConfig):
     schedule: PairSpanConfig = PairSpanConfig()
     translate: WritingConfig = WritingConfig()
 
-    def fitted(self, *, width: int, positions: int) -> Self:
+    def fitted(self, *, width: int, positions: int, faster: float = 1.0) -> Self:
         """Return the settings for a model of `width` units and so many positions."""
-        fitted = super().fitted(width=width, positions=positions)
+        fitted = super().fitted(width=width, positions=positions, faster=faster)
         if "learning_rate" in self.optimizer.model_fields_set:
             return fitted
-        optimizer = self.optimizer.model_copy(update={"learning_rate": RATE * WIDTH / width})
+        optimizer = self.optimizer.model_copy(update={"learning_rate": RATE * WIDTH / width * faster})
         return fitted.model_copy(update={"optimizer": optimizer})
 
 
 def resolve_translation(settings: Mapping[str, Any]) -> TranslateConfig:
     """Return the defaults with `settings` laid over them; raises ConfigError, also for what other tasks alone know."""
     config = compose(TranslateConfig, {"task": "translate", **settings})
-    strange = sorted(config.transfer.model_fields_set - KNOWN_TRANSFER)
-    if strange:
-        raise ConfigError(f"transfer.{strange[0]}: translate knows {' and '.join(sorted(KNOWN_TRANSFER))} alone")
+    config.transfer.refuse_all_but(KNOWN_TRANSFER, task="translate")
+    config.head.refuse("multi_label", "class_weights", "crf", task="translate")
     if config.columns.names():
         raise ConfigError("columns: translate calls its two columns --source and --target")
     return config

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import torch
 
@@ -15,6 +15,7 @@ from bertwright.evaluate.judgement import Judgement
 from bertwright.model.config import ModelConfig
 from bertwright.recipes.finetune_settings import FinetuneConfig
 from bertwright.tokenizer.load import Tokenizer
+from bertwright.train.listeners import Listener
 from bertwright.train.loop import PhaseSource
 from bertwright.train.precision import autocast
 from bertwright.train.schedule import ScheduleConfig
@@ -69,6 +70,10 @@ class Tuning(ABC):
     def batches(self, seed: int) -> tuple[PhaseSource, ScheduleConfig]:
         """Return the batches of a seed, and the schedule that is as many steps as they make."""
 
+    def listeners(self, model: Any, progress: float) -> list[Listener]:
+        """Return what else listens to a run from `progress` in [0, 1] of it on."""
+        return []
+
     @abstractmethod
     def peak_flops(self) -> float:
         """Return the measured rate of this machine on the largest block product of a typical step."""
@@ -80,6 +85,10 @@ class Tuning(ABC):
     @abstractmethod
     def judge(self, model: Any, split: str) -> Judgement:
         """Judge a finished model on a split in float32, as whoever loads it will find it, with its worst mistakes."""
+
+    def settled(self, dev: Judgement) -> Self:
+        """Return the parts with what is set by looking at the judgement on dev; nothing, as a rule."""
+        return self
 
     @abstractmethod
     def save(self, model: Any, out: Path, *, name: str, figures: Mapping[str, Any]) -> None:

@@ -2,21 +2,37 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from bertwright.errors import UsageError
+from bertwright.tasks.answer import Answer
+from bertwright.tasks.choose import Choose
 from bertwright.tasks.classify import Classify
+from bertwright.tasks.columns import ColumnsConfig
 from bertwright.tasks.contract import Task
 from bertwright.tasks.embed import Embed
+from bertwright.tasks.head import HeadConfig
+from bertwright.tasks.multi_label import MultiLabel
 from bertwright.tasks.regress import Regress
 from bertwright.tasks.tag import Tag
 from bertwright.tasks.translate import Translate
 
-TASKS: dict[str, type[Task[Any]]] = {task.name: task for task in (Classify, Regress, Tag)}
+TASKS: dict[str, type[Task[Any]]] = {task.name: task for task in (Classify, Regress, Tag, Answer, Choose)}
 """By the word that follows `bertwright finetune`."""
 
 TASK_NAMES = (*TASKS, Translate.name, Embed.name)
 """Everything that may follow it: translate writes texts and embed gives vectors, where the others have a head."""
+
+
+def begin_task(name: str, head: HeadConfig, path: Path, columns: ColumnsConfig) -> tuple[Task[Any], Any]:
+    """Return the task of a training file with the head asked for, and its examples; raises UsageError or InputError."""
+    kind = task_named(name)
+    if head.multi_label and kind is Classify:
+        kind = MultiLabel
+        head = head.model_copy(update={"multi_label": False})
+    task, examples = kind.begin(path, columns)
+    return task.with_head(head, examples), examples
 
 
 def task_named(name: str) -> type[Task[Any]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 
@@ -15,6 +15,7 @@ from bertwright.evaluate.metrics import classification_figures, confusion, softm
 from bertwright.tasks.columns import LABELS, Columns, ColumnsConfig
 from bertwright.tasks.contract import Task, TaskLoss
 from bertwright.tasks.encode import TextEncoder
+from bertwright.tasks.head import HeadConfig, class_weights
 from bertwright.tasks.texts import Texts, another_table, asked_texts, looks_swapped, open_texts, texts_of
 from bertwright.types import LabelledBatch
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from bertwright.model.encoder import Part
+    from bertwright.model.fine_tuned import Problem
 
 MOST_LABELS = 10_000
 FEWEST = 50
@@ -35,11 +37,16 @@ class Classify(Task[Texts]):
     part: ClassVar[Part] = "row"
     metric: ClassVar[str] = "accuracy"
     metrics: ClassVar[tuple[str, ...]] = ("accuracy", "f1", "f1_macro", "matthews", "loss")
-    problem: ClassVar[Literal["regression", "single_label_classification"]] = "single_label_classification"
+    problem: ClassVar[Problem] = "single_label_classification"
 
-    def __init__(self, labels: Sequence[str], columns: Columns | None = None) -> None:
-        """Hold the names of the classes, in the order of the head's outputs, and where to find them in a table."""
-        self.labels, self.columns = tuple(labels), columns
+    def __init__(
+        self, labels: Sequence[str], columns: Columns | None = None, *, weights: np.ndarray | None = None
+    ) -> None:
+        """Hold the names of the classes, in the order of the head's outputs, and where to find them in a table.
+
+        `weights` [K] say how much each class counts in the loss; all alike where there are none.
+        """
+        self.labels, self.columns, self.weights = tuple(labels), columns, weights
         self.index = {label: place for place, label in enumerate(self.labels)}
 
     @classmethod
@@ -47,7 +54,9 @@ class Classify(Task[Texts]):
         """Return the task of a training table: its labels in order, numbers by size."""
         table, found = open_texts(path, columns, targets=LABELS)
         first, second, written = texts_of(table, found)
-        labels = sorted(set(written), key=_natural)
+        labels = sorted(set(written), key=natural)
+        if all(cell.startswith("[") and cell.endswith("]") for cell in labels):
+            raise CorpusError(f"the labels of {path} are lists, such as {labels[0][:60]!r}; give --multi-label")
         if looks_swapped(first, written) or len(labels) > min(MOST_LABELS, max(FEWEST, len(written) // 2)):
             raise CorpusError(
                 f"the column {found.target} of {path} has {len(labels):,} different values in {len(written):,} rows; "
@@ -66,6 +75,14 @@ class Classify(Task[Texts]):
     def looking_at(self, path: Path, columns: ColumnsConfig) -> Self:
         """Return the task with the columns of a table."""
         return type(self)(self.labels, open_texts(path, columns, targets=LABELS)[1])
+
+    def with_head(self, head: HeadConfig, examples: Texts) -> Self:
+        """Return the task with the class weights asked for."""
+        head.refuse("crf", task=self.name)
+        if head.class_weights is None:
+            return self
+        weights = class_weights(head.class_weights, examples.targets, self.labels)
+        return type(self)(self.labels, self.columns, weights=weights)
 
     def read(self, path: Path) -> Texts:
         """Return the examples of another table; raises CorpusError where one has a label the training file lacks."""
@@ -93,10 +110,10 @@ class Classify(Task[Texts]):
         return encoder.rows(examples.first, examples.second, examples.targets)
 
     def loss(self, scores: Tensor, example: LabelledBatch) -> TaskLoss:
-        """Return the mean cross-entropy, in nats."""
+        """Return the mean cross-entropy, in nats, weighted where classes have weights."""
         from bertwright.tasks.marks import class_loss
 
-        return class_loss(scores, example.targets, name=self.name)
+        return class_loss(scores, example.targets, name=self.name, weights=self.weights)
 
     def judge(self, logits: np.ndarray, examples: Texts, *, mistakes: int = 0) -> Judgement:
         """Return accuracy, F1 and Matthews correlation, the confusion matrix, and the surest wrong answers."""
@@ -137,7 +154,7 @@ class Classify(Task[Texts]):
         ]
 
 
-def _natural(label: str) -> tuple[int, float, str]:
+def natural(label: str) -> tuple[int, float, str]:
     """Sort numbers by size, before everything else."""
     try:
         return 0, float(label), label

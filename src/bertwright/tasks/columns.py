@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from pydantic import Field
+
 from bertwright.config import Section
 from bertwright.errors import CorpusError, UsageError
 from bertwright.tasks.tables import Table
@@ -35,6 +37,8 @@ class ColumnsConfig(Section):
     """Column of the second text of a pair; none where `text` is given alone."""
     label: str | None = None
     """Column of the label or score."""
+    label_separator: str = Field(default="|", min_length=1)
+    """What stands between the labels of a cell, where a text may have several."""
 
     def names(self) -> set[str]:
         """Return the names told."""

@@ -41,7 +41,9 @@ def read_conll(path: Path, *, word_column: str | None = None, tag_column: str | 
     """
     lines, numbers, sentence_of = _word_lines(path)
     separator = "\t" if "\t" in lines[0].as_py() else r"[ \t]+"
-    cells = pc.split_pattern_regex(pc.utf8_rtrim_whitespace(lines), separator)
+    # Only what ASCII calls blank: a word may be a no-break space.
+    trimmed = pc.ascii_rtrim_whitespace(lines) if separator == "\t" else pc.ascii_trim_whitespace(lines)
+    cells = pc.split_pattern_regex(trimmed, separator)
     widths = pc.list_value_length(cells).to_numpy()
     odd = np.flatnonzero(widths != widths[0])
     if widths[0] < 2 or len(odd):

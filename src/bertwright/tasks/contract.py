@@ -9,10 +9,10 @@ A task also marks the answers of a batch (`loss`), which is all the training loo
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, Self, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Self, TypeVar
 
 import numpy as np
 
@@ -20,13 +20,16 @@ from bertwright.data.labelled import LabelledRows
 from bertwright.evaluate.judgement import Judgement
 from bertwright.tasks.columns import ColumnsConfig
 from bertwright.tasks.encode import TextEncoder
+from bertwright.tasks.head import HeadConfig
 from bertwright.types import LabelledBatch
 
 if TYPE_CHECKING:  # tasks name tensors in training alone: an exported model is asked without torch
     import torch
     from torch import Tensor, nn
 
+    from bertwright.model.crf import Crf
     from bertwright.model.encoder import Part
+    from bertwright.model.fine_tuned import FineTuned, Problem
 
 E = TypeVar("E")
 """What the examples of a task are."""
@@ -54,7 +57,7 @@ class Task(ABC, Generic[E]):
     """The figure the best checkpoint is chosen by, where no other is asked for."""
     metrics: ClassVar[tuple[str, ...]]
     """Every figure `judge` gives."""
-    problem: ClassVar[Literal["regression", "single_label_classification"]]
+    problem: ClassVar[Problem]
     """What Hugging Face calls the kind of its loss."""
     labels: tuple[str, ...]
     """Names of the head's outputs."""
@@ -98,6 +101,32 @@ class Task(ABC, Generic[E]):
     @abstractmethod
     def answers(self, logits: np.ndarray, examples: E) -> list[dict[str, Any]]:
         """Return what the logits [Q, outputs] say of each example, as `predict` shows it."""
+
+    def recalling(self, own: Mapping[str, Any]) -> Self:
+        """Return the task with settings of its own, from its section of a run or from the folder of a trained model."""
+        return self
+
+    @property
+    def own(self) -> dict[str, Any]:
+        """The settings of its own that a folder keeps for `recalling`; none, as a rule."""
+        return {}
+
+    def settled(self, judged: Judgement) -> Self:
+        """Return the task with what is set by looking at a judgement on dev; nothing, as a rule."""
+        return self
+
+    def with_head(self, head: HeadConfig, examples: E) -> Self:
+        """Return the task with the head asked for; `examples` are those of training. Raises ConfigError if unfit."""
+        head.refuse("multi_label", "class_weights", "crf", task=self.name)
+        return self
+
+    def new_crf(self) -> Crf | None:
+        """Return what a new model has above its logits, where the task decides over whole rows; nothing, as a rule."""
+        return None
+
+    def knowing(self, model: FineTuned) -> Self:
+        """Return the task with what a model knows beside its logits; nothing, as a rule."""
+        return self
 
     def start_head(self, head: nn.Linear) -> None:
         """Set what of a new head is known beforehand; nothing, as a rule."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+import torch
 from torch import Tensor
 from torch.nn import functional
 
@@ -9,10 +11,14 @@ from bertwright.tasks.contract import TaskLoss
 from bertwright.types import UNASKED
 
 
-def class_loss(scores: Tensor, targets: Tensor, *, name: str) -> TaskLoss:
-    """Return the mean cross-entropy (nats) of logits [B, M, K] where `targets` [B, M] ask, and sums called `name`_*."""
+def class_loss(scores: Tensor, targets: Tensor, *, name: str, weights: np.ndarray | None = None) -> TaskLoss:
+    """Return the mean cross-entropy (nats) of logits [B, M, K] where `targets` [B, M] ask, and sums called `name`_*.
+
+    With `weights` [K] the mean is weighted by those of the true classes, as torch's is.
+    """
     logits, flat = scores.float().flatten(0, 1), targets.flatten()
-    total = functional.cross_entropy(logits, flat, ignore_index=UNASKED)
+    counts = None if weights is None else torch.from_numpy(weights).to(logits.device)
+    total = functional.cross_entropy(logits, flat, weight=counts, ignore_index=UNASKED)
     asked = flat != UNASKED
     count = asked.sum()
     correct = ((logits.argmax(-1) == flat) & asked).sum()

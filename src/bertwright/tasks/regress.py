@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from bertwright.model.encoder import Part
+    from bertwright.model.fine_tuned import Problem
 
 
 class Regress(Task[Texts]):
@@ -31,7 +32,7 @@ class Regress(Task[Texts]):
     part: ClassVar[Part] = "row"
     metric: ClassVar[str] = "correlation"
     metrics: ClassVar[tuple[str, ...]] = ("pearson", "spearman", "correlation", "mean_squared_error")
-    problem: ClassVar[Literal["regression", "single_label_classification"]] = "regression"
+    problem: ClassVar[Problem] = "regression"
 
     def __init__(self, label: str, columns: Columns | None = None, *, middle: float = 0.0) -> None:
         """Hold the name of the score, where to find it in a table, and its mean over the training examples."""

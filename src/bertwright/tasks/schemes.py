@@ -104,6 +104,23 @@ def tag_names(words: TaggedWords, scheme: Scheme) -> list[str]:
     return [OUTSIDE, *(f"{letter}-{kind}" for kind in types for letter in letters)]
 
 
+def lawful_steps(labels: Sequence[str]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return which tags may open a sentence [K], follow one another [K, K] (from, to), and end it [K], bool.
+
+    In IOB2 an I- goes on with an entity of its type; in BIOES an entity of several words is closed by its E- as well;
+    plain tags follow one another as they like.
+    """
+    letters, types = (np.array(part) for part in zip(*map(split_tag, labels), strict=True))
+    goes_on, is_open = np.isin(letters, ("I", "E")), np.isin(letters, ("B", "I"))
+    same = types[:, None] == types[None, :]
+    following = ~goes_on[None, :] | (is_open[:, None] & same)
+    last = np.ones(len(labels), dtype=bool)
+    if {"E", "S"} & set(letters.tolist()):
+        following &= ~is_open[:, None] | (goes_on[None, :] & same)
+        last = ~is_open
+    return ~goes_on, following, last
+
+
 def in_scheme(words: TaggedWords, scheme: Scheme, labels: Sequence[str]) -> np.ndarray:
     """Return the tags as places in `labels`, int64 [W]: IOB1 and IO become IOB2, BILOU becomes BIOES.
 

@@ -119,7 +119,7 @@ def _whole(block: Block) -> pa.json.ReadOptions:
 
 def _delimited(path: Path, told: str | None) -> Iterator[list[str]]:
     start = next(read_blocks(path), None)
-    if start is None:
+    if start is None or not start.data.strip():
         raise CorpusError(f"{path} is empty; give a file with texts")
     separator, titles, header = tell_layout(start.data, NAMES | {told or ""}, path=path, one_column=True)
     column = choose_column(dict.fromkeys(titles, True), told, path=path)

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import csv
+import io
+import json
+import re
+from collections import Counter
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from itertools import islice
@@ -20,7 +24,13 @@ from bertwright.corpus.layouts import fault_in
 from bertwright.errors import CorpusError
 
 SEPARATORS = {"\t": "tab", ",": "comma", ";": "semicolon", "|": "bar"}
-SAMPLE_LINES = 200
+SAMPLE_ROWS = 200
+SAMPLE_BYTES = 1 << 17
+"""As much as Python's csv module takes for one cell."""
+NEWLINE = re.compile(r"\r\n|\r|\n")
+"""What ends a line of a table; Python's splitlines knows more, such as U+2028, which stand within texts."""
+LONGEST_BLOCK = (1 << 31) - 1
+"""Bytes that Arrow parses at once, so that a cell may be as long as the file."""
 FEW_VALUES = 20
 """A column of so few different values in the sample holds labels, not texts."""
 
@@ -51,21 +61,32 @@ def read_table(path: Path, *, names: Collection[str], one_column: bool = False) 
     quotation mark is itself, as in GLUE; in others it encloses cells. Raises CorpusError where the file is missing, no
     table, empty or ragged.
     """
+    table = open_table(path, names=names, one_column=one_column)
+    columns = {str(name): as_texts(table.column(place)) for place, name in enumerate(table.column_names)}
+    return Table(path, columns)
+
+
+def open_table(path: Path, *, names: Collection[str], one_column: bool = False) -> pa.Table:
+    """Return a file as `read_table` does, with the types its columns have in it; raises CorpusError."""
     if not path.is_file():
         raise CorpusError(f"there is no file {path}; give a .tsv, .csv, .jsonl or .parquet file that exists")
     kind = format_of(path)
     if kind is None:
         raise CorpusError(f"{path} is of no format that can be read; expected .tsv, .csv, .jsonl or .parquet")
     table = READERS[kind](path) if kind in READERS else _read_delimited(path, names, one_column=one_column)
-    columns = {str(name): _texts(table.column(place)) for place, name in enumerate(table.column_names)}
+    twice = next((name for name, count in Counter(table.column_names).items() if count > 1), None)
+    if twice is not None:
+        raise CorpusError(f"{path} has two columns called {twice!r}; rename one")
     if not table.num_rows:
         raise CorpusError(f"{path} holds no rows; give a file with labelled examples")
-    return Table(path, columns)
+    return table
 
 
-def _texts(column: pa.ChunkedArray) -> list[str]:
-    """Return a column as text; numbers as they are written in JSON, null as the empty text."""
+def as_texts(column: pa.ChunkedArray) -> list[str]:
+    """Return a column as text; numbers as short as they can be written, lists as JSON, null as the empty text."""
     kind = column.type
+    if pa.types.is_list(kind) or pa.types.is_large_list(kind):
+        return [json.dumps(cell, ensure_ascii=False) if cell else "" for cell in column.to_pylist()]
     if pa.types.is_boolean(kind) or pa.types.is_integer(kind) or pa.types.is_floating(kind):
         column = column.cast(pa.string())
     elif not (pa.types.is_string(kind) or pa.types.is_large_string(kind)):
@@ -89,7 +110,7 @@ def _whole(path: Path) -> bytes:
 
 
 def _read_delimited(path: Path, names: Collection[str], *, one_column: bool) -> pa.Table:
-    data = _whole(path)
+    data = _whole(path).lstrip(b"\r\n") + b"\n"
     separator, titles, header = tell_layout(data, names, path=path, one_column=one_column)
     ragged: list[Any] = []
 
@@ -100,7 +121,12 @@ def _read_delimited(path: Path, names: Collection[str], *, one_column: bool) -> 
     try:
         return pa.csv.read_csv(
             pa.BufferReader(data),
-            read_options=pa.csv.ReadOptions(column_names=titles, skip_rows=int(header), use_threads=False),
+            read_options=pa.csv.ReadOptions(
+                column_names=titles,
+                skip_rows_after_names=int(header),
+                use_threads=False,
+                block_size=min(len(data) + 1, LONGEST_BLOCK),
+            ),
             parse_options=pa.csv.ParseOptions(
                 delimiter=separator,
                 quote_char=False if separator == "\t" else '"',
@@ -119,36 +145,37 @@ def _why_not(path: Path, ragged: list[Any], error: Exception, *, separator: str)
     if not ragged:
         return f"{path} cannot be read as a table ({error}); mend it"
     row = ragged[0]
+    number = 1 + (b"\n" + _whole(path)).partition(b"\n" + row.text.encode())[0].count(b"\n")
     return (
-        f"{path} line {row.number} has {row.actual_columns} cells where {row.expected_columns} were expected "
+        f"{path} line {number:,} has {row.actual_columns} cells where {row.expected_columns} were expected "
         f"(separator: {separator}): {row.text[:60]!r}; mend that line"
     )
 
 
 def tell_layout(data: bytes, names: Collection[str], *, path: Path, one_column: bool) -> tuple[str, list[str], bool]:
-    """Return the separator of a table, the names of its columns, and whether they are its first line, from its start.
+    """Return the separator of a table, the names of its columns, and whether they are its first row, from its start.
 
     Raises CorpusError as `tell_separator` does.
     """
-    sample = list(islice((line for line in data[: 1 << 20].decode(errors="ignore").splitlines() if line), SAMPLE_LINES))
-    separator = tell_separator(sample, path=path, one_column=one_column)
-    rows = _cells(sample, separator)
-    header = tell_header(rows, names)
+    separator = tell_separator(data, path=path, one_column=one_column)
+    rows = _sample(data, separator)
+    header = tell_header(rows, {name for name in names if not name.isdigit()})
     return separator, rows[0] if header else [str(place + 1) for place in range(len(rows[0]))], header
 
 
-def tell_separator(lines: list[str], *, path: Path, one_column: bool = False) -> str:
-    """Return what separates cells: the separator that cuts the first line and most others into as many cells.
+def tell_separator(data: bytes, *, path: Path, one_column: bool = False) -> str:
+    """Return what separates cells: the separator that cuts the first row and most others into as many cells.
 
     Raises CorpusError where none does, unless it may be `one_column`. A .tsv file is cut at tabs if its first line has
     one.
     """
+    first = NEWLINE.split(data[:SAMPLE_BYTES].decode(errors="ignore"), maxsplit=1)[0]
     tabs = path.name.removesuffix(".gz").removesuffix(".zst").lower().endswith(".tsv")
-    if tabs and (one_column or "\t" in lines[0]):
+    if tabs and (one_column or "\t" in first):
         return "\t"
     best, most = "", 0.0
     for separator in SEPARATORS:
-        widths = [len(cells) for cells in _cells(lines, separator)]
+        widths = [len(cells) for cells in _sample(data, separator)]
         alike = sum(width == widths[0] for width in widths) / len(widths) if widths[0] > 1 else 0.0
         if alike > most + 1e-9:
             best, most = separator, alike
@@ -156,7 +183,7 @@ def tell_separator(lines: list[str], *, path: Path, one_column: bool = False) ->
         return ","
     if not best:
         raise CorpusError(
-            f"{path} has one column only (no tab, comma, semicolon or bar in {lines[0][:60]!r}); "
+            f"{path} has one column only (no tab, comma, semicolon or bar in {first[:60]!r}); "
             "give texts and labels in columns"
         )
     return best
@@ -188,20 +215,35 @@ def _is_number(text: str) -> bool:
     return True
 
 
-def _cells(lines: list[str], separator: str) -> list[list[str]]:
-    if separator == "\t":
-        return [line.split("\t") for line in lines]
-    return list(csv.reader(lines, delimiter=separator))
+def _sample(data: bytes, separator: str) -> list[list[str]]:
+    """Return the cells of the first rows of a table, blank lines and a last row that is cut off left out."""
+    text = data[:SAMPLE_BYTES].decode(errors="ignore")
+    every = (
+        (line.split("\t") for line in NEWLINE.split(text) if line)
+        if separator == "\t"
+        else (cells for cells in csv.reader(io.StringIO(text, newline=""), delimiter=separator) if cells)
+    )
+    rows = list(islice(every, SAMPLE_ROWS))
+    return rows[:-1] if 1 < len(rows) < SAMPLE_ROWS and len(data) > SAMPLE_BYTES else rows
 
 
 def _read_json(path: Path) -> pa.Table:
     data = _whole(path)
     try:
-        return pa.json.read_json(
-            pa.BufferReader(data), read_options=pa.json.ReadOptions(use_threads=False, block_size=len(data) + 1)
-        )
+        table = _json_table(data, {})
+        # What looks like a date is taken for one; it is text like any other.
+        dates = {field.name: pa.string() for field in table.schema if pa.types.is_timestamp(field.type)}
+        return _json_table(data, dates) if dates else table
     except pa.ArrowInvalid as error:
         raise CorpusError(f"{path} is not one JSON object a line with the same keys ({error}); mend it") from error
+
+
+def _json_table(data: bytes, types: dict[str, pa.DataType]) -> pa.Table:
+    return pa.json.read_json(
+        pa.BufferReader(data),
+        read_options=pa.json.ReadOptions(use_threads=False, block_size=min(len(data) + 1, LONGEST_BLOCK)),
+        parse_options=pa.json.ParseOptions(explicit_schema=pa.schema(list(types.items()))),
+    )
 
 
 def _read_parquet(path: Path) -> pa.Table:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 
@@ -20,13 +20,17 @@ from bertwright.tasks.columns import ColumnsConfig
 from bertwright.tasks.conll import read_conll
 from bertwright.tasks.contract import Task, TaskLoss
 from bertwright.tasks.encode import TextEncoder
-from bertwright.tasks.schemes import OUTSIDE, Scheme, in_scheme, split_tag, tag_names, tell_scheme
-from bertwright.types import LabelledBatch
+from bertwright.tasks.head import HeadConfig, class_weights
+from bertwright.tasks.schemes import OUTSIDE, Scheme, in_scheme, lawful_steps, split_tag, tag_names, tell_scheme
+from bertwright.tasks.sequences import Reading, read_sentences
+from bertwright.types import UNASKED, LabelledBatch
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from bertwright.model.crf import Crf
     from bertwright.model.encoder import Part
+    from bertwright.model.fine_tuned import FineTuned, Problem
 
 WORD = re.compile(r"[\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff]|[^\W_]+|\S")
 """A word of running text: a Chinese character, letters and digits, or a sign, as CoNLL files are cut."""
@@ -48,18 +52,32 @@ class Sentences:
     spans: np.ndarray | None = None
 
 
+@dataclass(frozen=True)
+class TagHead:
+    """What stands above the logits of a tagger: weights [K] of the tags in the loss, or a CRF (the model's own)."""
+
+    weights: np.ndarray | None = None
+    wants_crf: bool = False
+    crf: Crf | None = None
+
+
 class Tag(Task[Sentences]):
-    """A tag a word, by the softmax of the logits at its first piece (Devlin 2018, section 5.3)."""
+    """A tag a word, from the logits at its first piece (Devlin 2018, section 5.3): by softmax, or by a CRF."""
 
     name: ClassVar[str] = "tag"
     part: ClassVar[Part] = "token"
     metric: ClassVar[str] = "f1"
     metrics: ClassVar[tuple[str, ...]] = ("f1", "precision", "recall", "accuracy", "loss")
-    problem: ClassVar[Literal["regression", "single_label_classification"]] = "single_label_classification"
+    problem: ClassVar[Problem] = "single_label_classification"
 
-    def __init__(self, labels: Sequence[str], columns: ColumnsConfig | None = None) -> None:
-        """Hold the tags, in the order of the head's outputs, and which columns of a file hold words and tags."""
-        self.labels, self.columns = tuple(labels), columns or ColumnsConfig()
+    def __init__(
+        self, labels: Sequence[str], columns: ColumnsConfig | None = None, *, head: TagHead | None = None
+    ) -> None:
+        """Hold the tags, in the order of the head's outputs, and which columns of a file hold words and tags.
+
+        `head` says what stands above the logits.
+        """
+        self.labels, self.columns, self.head = tuple(labels), columns or ColumnsConfig(), head or TagHead()
         letters = {split_tag(label)[0] for label in labels}
         self.scheme: Scheme = "plain" if "" in letters else "bioes" if letters & {"E", "S"} else "iob"
         self.set = tag_set(labels if self.scheme != "plain" else [OUTSIDE])
@@ -89,7 +107,25 @@ class Tag(Task[Sentences]):
 
     def looking_at(self, path: Path, columns: ColumnsConfig) -> Self:
         """Return the task with the columns told."""
-        return type(self)(self.labels, columns)
+        return type(self)(self.labels, columns, head=self.head)
+
+    def with_head(self, head: HeadConfig, examples: Sentences) -> Self:
+        """Return the task with the class weights or the CRF asked for."""
+        head.refuse("multi_label", task=self.name)
+        if head.crf:
+            head.refuse("class_weights", task="tag with a CRF")
+        weights = None
+        if head.class_weights is not None:
+            weights = class_weights(head.class_weights, examples.targets, self.labels)
+        return type(self)(self.labels, self.columns, head=TagHead(weights, wants_crf=head.crf))
+
+    def new_crf(self) -> Crf | None:
+        """Return a CRF over the tags, if there is to be one; steps their scheme forbids never happen."""
+        return crf_of(self.labels) if self.head.wants_crf else None
+
+    def knowing(self, model: FineTuned) -> Self:
+        """Return the task with the transitions of a model that has a CRF."""
+        return type(self)(self.labels, self.columns, head=replace(self.head, crf=model.crf))
 
     def read(self, path: Path) -> Sentences:
         """Return the examples of another file."""
@@ -112,16 +148,28 @@ class Tag(Task[Sentences]):
         return encoder.word_rows(examples.words, examples.counts, examples.targets)
 
     def loss(self, scores: Tensor, example: LabelledBatch) -> TaskLoss:
-        """Return the mean cross-entropy of the words, in nats."""
-        from bertwright.tasks.marks import class_loss
+        """Return the mean cross-entropy of the words, in nats; with a CRF, the surprise of the sentences a word."""
+        if self.head.crf is None:
+            from bertwright.tasks.marks import class_loss
 
-        return class_loss(scores, example.targets, name=self.name)
+            return class_loss(scores, example.targets, name=self.name, weights=self.head.weights)
+        here = example.targets != UNASKED
+        nats = self.head.crf.negative_log_likelihood(scores.float(), example.targets, here).sum()
+        return TaskLoss(nats / here.sum(), {f"{self.name}_sum": nats.detach(), f"{self.name}_count": here.sum()})
+
+    def read_tags(self, logits: np.ndarray, examples: Sentences) -> Reading:
+        """Return the tags that logits [W, K] stand for, all probabilities, and the surprise of the true tags."""
+        if self.head.crf is not None:
+            return read_sentences(self.head.crf, logits, examples.counts, examples.targets)
+        logs = log_shares(logits)
+        nats = -logs[np.arange(len(logs)), examples.targets].sum()
+        return Reading(logits.argmax(-1), logs, float(nats))
 
     def judge(self, logits: np.ndarray, examples: Sentences, *, mistakes: int = 0) -> Judgement:
         """Return F1, precision and recall of entities (of single words, for plain tags), and figures by type."""
-        truth, said = examples.targets, logits.argmax(-1)
-        logs = log_shares(logits)[np.arange(len(truth)), truth]
-        figures = {"accuracy": float((said == truth).mean()), "loss": float(-logs.mean())}
+        read = self.read_tags(logits, examples)
+        truth, said, logs = examples.targets, read.tags, read.log_shares[np.arange(len(logits)), examples.targets]
+        figures = {"accuracy": float((said == truth).mean()), "loss": read.nats / len(truth)}
         if self.scheme == "plain":
             figures = {
                 "f1": figures["accuracy"],
@@ -175,8 +223,9 @@ class Tag(Task[Sentences]):
         """
         assert examples.texts is not None
         assert examples.spans is not None
-        said = logits.argmax(-1)
-        shares = np.exp(log_shares(logits)[np.arange(len(said)), said])
+        read = self.read_tags(logits, examples)
+        said = read.tags
+        shares = np.exp(read.log_shares[np.arange(len(said)), said])
         if self.scheme == "plain":
             return self._tagged_words(said, shares, examples)
         found = entities_of(said, examples.counts, self.set)
@@ -213,3 +262,12 @@ class Tag(Task[Sentences]):
             {"text": text, "tags": tagged[begin:end]}
             for text, begin, end in zip(examples.texts, begins, ends, strict=True)
         ]
+
+
+def crf_of(labels: Sequence[str]) -> Crf:
+    """Return a new CRF over tags of these names; steps their scheme forbids never happen."""
+    import torch
+
+    from bertwright.model.crf import Crf, Steps
+
+    return Crf(Steps(*map(torch.from_numpy, lawful_steps(labels))))

@@ -56,8 +56,13 @@ def open_texts(path: Path, told: ColumnsConfig, *, targets: tuple[str, ...]) -> 
     return table, columns
 
 
-def texts_of(table: Table, columns: Columns) -> tuple[list[str], list[str] | None, list[str]]:
-    """Return first texts, second texts and targets as written; raises CorpusError where one is missing or empty."""
+def texts_of(
+    table: Table, columns: Columns, *, may_lack_target: bool = False
+) -> tuple[list[str], list[str] | None, list[str]]:
+    """Return first texts, second texts and targets as written; raises CorpusError where one is missing or empty.
+
+    With `may_lack_target` a target may be empty: a text that has none of the labels.
+    """
     wanted = [name for name in (columns.first, columns.second, columns.target) if name is not None]
     for name in wanted:
         if name not in table.columns:
@@ -65,7 +70,8 @@ def texts_of(table: Table, columns: Columns) -> tuple[list[str], list[str] | Non
                 f"{table.path} has no column {name!r}, which the training file has; its columns are "
                 f"{', '.join(table.columns)}"
             )
-        refuse_empty(table, name)
+        if not (may_lack_target and name == columns.target):
+            refuse_empty(table, name)
     second = None if columns.second is None else table.columns[columns.second]
     return table.columns[columns.first], second, table.columns[columns.target]
 

@@ -1,6 +1,7 @@
 """Turns a run into a folder it can go on from, and back: whole or absent, safetensors and JSON only.
 
-RUN/checkpoints/step-1200/   weights.safetensors  optimizer.safetensors  position.json  (average.safetensors)
+RUN/checkpoints/step-1200/   weights.safetensors  optimizer.safetensors  position.json
+                             (average.safetensors, best.safetensors: where the run keeps such weights)
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from torch import Tensor, nn
 from bertwright.errors import ModelError
 from bertwright.files import read_json, remove, written_aside
 from bertwright.train.average import Average
+from bertwright.train.listeners.best import BestListener
 from bertwright.train.loop import Position
 
 PREFIX = "step-"
@@ -32,6 +34,7 @@ def save_checkpoint(
     position: Position,
     identity: dict[str, Any],
     keep: int,
+    best: BestListener | None = None,
 ) -> Path:
     """Write RUN/checkpoints/step-N and delete all but the newest `keep`; return its path.
 
@@ -48,6 +51,9 @@ def save_checkpoint(
         if average is not None:
             save_file(average.weights, aside / "average.safetensors")
             state["average"] = {"progress": average.progress, "count": average.count}
+        if best is not None:
+            save_file(best.weights, aside / "best.safetensors")
+            state["best"] = {"figures": best.figures, "step": best.step, "waited": best.waited}
         (aside / "position.json").write_text(json.dumps(state, indent=2) + "\n", encoding="utf-8")
     for old in checkpoints(run)[:-keep]:
         remove(old)
@@ -67,8 +73,9 @@ def load_checkpoint(
     optimizers: list[torch.optim.Optimizer],
     average: Average | None,
     identity: dict[str, Any],
+    best: BestListener | None = None,
 ) -> Position:
-    """Load a checkpoint into `model`, `optimizers` and `average`; return where the run stood.
+    """Load a checkpoint into `model`, `optimizers`, `average` and `best`; return where the run stood.
 
     Raises ModelError where the checkpoint is damaged or belongs to another run (the first difference is named).
     """
@@ -87,6 +94,11 @@ def load_checkpoint(
         restore_optimizers(model, optimizers, moments)
         if average is not None:
             average.progress, average.count = state["average"]["progress"], state["average"]["count"]
+        if best is not None:
+            places = {name: parameter.device for name, parameter in model.named_parameters()}
+            kept = load_file(folder / "best.safetensors")
+            best.weights = {name: weights.to(places[name]) for name, weights in kept.items()}
+            best.figures, best.step, best.waited = (state["best"][name] for name in ("figures", "step", "waited"))
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
         raise ModelError(
             f"the checkpoint {folder} is damaged ({error}); delete it to go on from the one before"

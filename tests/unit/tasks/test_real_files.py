@@ -4,10 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from bertwright.tasks.answer import Answer, AnswerConfig
 from bertwright.tasks.build import task_named
 from bertwright.tasks.columns import ColumnsConfig
+from bertwright.tasks.encode import TextEncoder
+from bertwright.tokenizer.load import load_tokenizer
+from bertwright.tokenizer.train import train_tokenizer
 
 TASKS = Path(__file__).parents[4] / "shared" / "data" / "tasks"
 FILES = {
@@ -24,6 +29,10 @@ FILES = {
     "wnut17/train.conll": ("tag", 3394, 13),
     "wikiann_en/dev.conll": ("tag", 10_000, 7),
     "msra_ner/dev.conll": ("tag", 3000, 7),
+    "squad1_subset/train.json": ("answer", 2015, 2),
+    "squad2_subset/train.json": ("answer", 4282, 2),
+    "xquad/en.json": ("answer", 1190, 2),
+    "cmrc2018/dev.json": ("answer", 3219, 2),
 }
 
 
@@ -35,3 +44,24 @@ def test_every_example_is_read(name: str) -> None:
     task, examples = task_named(kind).begin(TASKS / name, ColumnsConfig())
     assert len(examples.counts if kind == "tag" else examples) == count
     assert len(task.labels) == labels
+
+
+@pytest.mark.parametrize("kind", ["wordpiece", "bpe", "unigram"])
+def test_true_answers_come_back_from_their_tokens(kind: str, tmp_path: Path) -> None:
+    """Logits that say the truth give it back, from characters to tokens of windows to characters, for any tokenizer."""
+    file = TASKS / "squad1_subset" / "dev.json"
+    if not file.is_file():
+        pytest.skip("the files of real tasks are not here")
+    task = Answer(AnswerConfig(window=160, stride=80, max_answer=80))
+    examples = task.read(file)
+    tokenizer = train_tokenizer(examples.contexts, folder=tmp_path, vocab_size=1024, kind=kind, lowercase=False)
+    task.encode(examples, TextEncoder(load_tokenizer(tokenizer.path), max_length=512))
+    windows = examples.windows
+    assert windows is not None
+    logits = np.zeros((len(windows.places), 2), dtype=np.float32)
+    for edge in (0, 1):
+        logits[windows.begins + windows.targets[:, edge], edge] = np.where(windows.targets[:, 0] > 0, 60.0, 20.0)
+    said = [one["answer"] for one in task.answers(logits, examples)]
+    # a token may hold the full stop behind an answer
+    assert np.mean([ours.startswith(true[0]) for ours, true in zip(said, examples.answers, strict=True)]) > 0.97
+    assert task.judge(logits, examples).figures["f1"] > 0.97

@@ -55,6 +55,23 @@ def test_a_sentence_never_goes_on_in_the_next(tmp_path: Path) -> None:
     assert [labels[tag] for tag in in_scheme(words, scheme, labels)] == ["B-A", "B-A", "I-A", "B-A"]
 
 
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("\ufeffa O\r\nb B-X\r\n\r\nc O", ["a", "b", "c"]),
+        ("\n\n a O\n  b  B-X \n\n\nc O\n\n\n", ["a", "b", "c"]),
+        ("a b\tO\n\u00a0\tB-X\n\u3000\tO\n", ["a b", "\u00a0", "\u3000"]),
+        ("\u00a0 O\nb B-X\nc\u2028d O\n", ["\u00a0", "b", "c\u2028d"]),
+    ],
+    ids=["mark and crlf", "blanks", "tabs", "no-break space"],
+)
+def test_odd_files_are_read_whole(tmp_path: Path, text: str, words: list[str]) -> None:
+    (tmp_path / "a.conll").write_bytes(text.encode())
+    found = read_conll(tmp_path / "a.conll")
+    assert found.words == words
+    assert [found.names[tag] for tag in found.tags] == ["O", "B-X", "O"]
+
+
 def test_lines_of_conll_2003(tmp_path: Path) -> None:
     file = tmp_path / "a.conll"
     file.write_text("-DOCSTART- -X- -X- O\n\nEU NNP B-NP I-ORG\r\nrejects VBZ B-VP O\r\n\n\n \nPeter NNP B-NP I-PER\n")

@@ -32,6 +32,31 @@ def test_a_quotation_mark_is_itself_between_tabs_and_encloses_between_commas(tmp
     assert read(commas) == {"text": ["one, two\nthree", 'he said "no"'], "label": ["1", "0"]}
 
 
+@pytest.mark.parametrize(
+    ("name", "text", "expected"),
+    [
+        ("a.tsv", "\ufeffsentence\tlabel\r\na\t1\r\nb\t0\r\n", {"sentence": ["a", "b"], "label": ["1", "0"]}),
+        ("a.tsv", "\n\nsentence\tlabel\na\t1\n\nb\t0\n\n\n", {"sentence": ["a", "b"], "label": ["1", "0"]}),
+        ("a.tsv", "sentence\tlabel\ra\t1\rb\t0\r", {"sentence": ["a", "b"], "label": ["1", "0"]}),
+        ("a.csv", '"the\ntext",label\n"a\n\nb",1\nc,0', {"the\ntext": ["a\n\nb", "c"], "label": ["1", "0"]}),
+        ("a.csv", "a\u2028b,1\nc\x0cd,0\ne,0\n", {"1": ["a\u2028b", "c\x0cd", "e"], "2": ["1", "0", "0"]}),
+        ("a.csv", f'text,label\n"{"x" * 2_000_000}",1\nb,0\n', {"text": ["x" * 2_000_000, "b"], "label": ["1", "0"]}),
+        ("a.tsv", f"text\tlabel\n{'x' * 2_000_000}\t1\nb\t0\n", {"text": ["x" * 2_000_000, "b"], "label": ["1", "0"]}),
+        ("a.jsonl", '{"text": "2020-01-01", "label": true}\n\n', {"text": ["2020-01-01"], "label": ["true"]}),
+        ("a.jsonl", '{"text": "a", "label": ["x", "é"]}\n{"text": "b", "label": []}\n', None),
+    ],
+    ids=["mark and crlf", "blank lines", "cr", "quoted header", "strange lines", "long", "long tsv", "date", "list"],
+)
+def test_odd_files_are_read_whole(tmp_path: Path, name: str, text: str, expected: dict[str, list[str]] | None) -> None:
+    (tmp_path / name).write_bytes(text.encode())
+    assert read(tmp_path / name) == (expected or {"text": ["a", "b"], "label": ['["x", "é"]', ""]})
+
+
+def test_columns_told_by_number_are_no_header(tmp_path: Path) -> None:
+    table = read_table(written(tmp_path / "a.tsv", "one text\t1\nanother\t0\nthird\t2\n"), names={"1", "2", *KNOWN})
+    assert table.columns == {"1": ["one text", "another", "third"], "2": ["1", "0", "2"]}
+
+
 @pytest.mark.parametrize("separator", ["\t", ";", "|"])
 def test_the_separator_is_told_whatever_the_suffix(tmp_path: Path, separator: str) -> None:
     lines = "".join(f"{text}{separator}{label}\n" for text, label in [("sentence", "label"), *ROWS])
@@ -63,6 +88,10 @@ def test_every_format_gives_the_same_columns(tmp_path: Path) -> None:
     ("name", "text", "message"),
     [
         ("a.tsv", "sentence\tlabel\na\t1\nb\t0\tc\n", r"line 3 has 3 cells where 2 were expected \(separator: tab\)"),
+        ("a.tsv", "\nsentence\tlabel\n\na\t1\nb\n", "line 5 has 1 cells where 2 were expected"),
+        ("a.csv", 'text,label\n"a\nb",1\nc\n', r"line 4 has 1 cells where 2 were expected \(separator: comma\)"),
+        ("a.csv", "label,label,text\n1,0,a\n", "has two columns called 'label'; rename one"),
+        ("a.csv", "text,label", "holds no rows"),
         ("a.tsv", "sentence\nonly texts\n", "has one column only"),
         ("a.tsv", "", "is empty"),
         ("a.tsv", "sentence\tlabel\n", "holds no rows"),

@@ -15,8 +15,8 @@ from bertwright.train.loop import StepReport
 class BestListener:
     """Copies the trained weights whenever the held-out figure `metric` is better than ever; stands after evaluation.
 
-    `sign` is 1 where larger is better and -1 where smaller is; `patience` is how many evaluations in a row may be no
-    better before the run is `exhausted`, None for no end of it.
+    They are those that are trained when it is made. `sign` is 1 where larger is better and -1 where smaller is;
+    `patience` is how many evaluations in a row may be no better before the run is `exhausted`, None for no end of it.
     """
 
     model: nn.Module
@@ -27,7 +27,11 @@ class BestListener:
     """The held-out figures of the best evaluation."""
     step: int = 0
     waited: int = 0
-    _weights: dict[str, Tensor] = field(default_factory=dict)
+    weights: dict[str, Tensor] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Remember what is trained: gradual unfreezing may hold some of it back for a while."""
+        self._trained = [name for name, parameter in self.model.named_parameters() if parameter.requires_grad]
 
     def __call__(self, report: StepReport) -> None:
         """Compare, if there was an evaluation."""
@@ -37,7 +41,8 @@ class BestListener:
         before = self.sign * self.figures[self.metric] if self.figures else -math.inf
         if self.sign * valid[self.metric] > before:
             self.figures, self.step, self.waited = valid, report.position.step, 0
-            self._weights = {name: p.detach().clone() for name, p in self.model.named_parameters() if p.requires_grad}
+            parameters = dict(self.model.named_parameters())
+            self.weights = {name: parameters[name].detach().clone() for name in self._trained}
         else:
             self.waited += 1
 
@@ -50,5 +55,5 @@ class BestListener:
     def restore(self) -> None:
         """Put the best weights back into the model."""
         parameters = dict(self.model.named_parameters())
-        for name, weights in self._weights.items():
+        for name, weights in self.weights.items():
             parameters[name].copy_(weights)

@@ -16,11 +16,12 @@ from bertwright.train.loop import StepReport
 
 @dataclass
 class CheckpointListener:
-    """Calls `save()` every `minutes` (and every `steps`, where given), at the end, and before stopping on a signal."""
+    """Calls `save()` every `minutes` (and every `steps`, where given), before stopping on a signal, and `at_end`."""
 
     save: Callable[[], Path]
     minutes: float
     steps: int | None = None
+    at_end: bool = True
     asked_to_stop: bool = field(default=False)
     saved_at: float = field(default_factory=time.perf_counter)
 
@@ -28,7 +29,7 @@ class CheckpointListener:
         """Save if it is time; raise Interrupted after saving if someone asked to stop."""
         due = time.perf_counter() - self.saved_at >= self.minutes * 60
         due = due or (self.steps is not None and report.position.step % self.steps == 0)
-        if due or report.last or self.asked_to_stop:
+        if due or (report.last and self.at_end) or self.asked_to_stop:
             folder = self.save()
             self.saved_at = time.perf_counter()
             if self.asked_to_stop and not report.last:

@@ -1,0 +1,130 @@
+"""Turns answers and true answers into exact match and F1, as the scripts of SQuAD and of CMRC 2018 count them.
+
+SQuAD (Rajpurkar et al., 2016 and 2018): words, without case, punctuation and articles; CMRC 2018 (Cui et al., 2019):
+single Chinese characters, and F1 from the longest run of them that both have. Of several true answers the best counts.
+"""
+
+from __future__ import annotations
+
+import re
+import string
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+ARTICLES = re.compile(r"\b(a|an|the)\b")
+NO_PUNCTUATION = str.maketrans("", "", string.punctuation)
+CHINESE = re.compile(r"[\u4e00-\u9fa5]")
+CHINESE_SIGNS = frozenset("-:_*^/\\~`+=，。：？！“”；’《》·、「」（）－～『』")
+"""What CMRC 2018 takes for punctuation."""
+PIECE = re.compile(r"[\u4e00-\u9fa5]|[^\W\u4e00-\u9fa5]+|\S")
+"""A Chinese character, a run of other letters and digits, or a sign."""
+
+
+def normalised(answer: str) -> str:
+    """Return an answer in lower case without punctuation, articles and needless blanks.
+
+    >>> normalised("The  Eiffel-Tower.")
+    'eiffeltower'
+    """
+    return " ".join(ARTICLES.sub(" ", answer.lower().translate(NO_PUNCTUATION)).split())
+
+
+def word_exact(said: str, true: str) -> float:
+    """Return 1 where two answers are the same once normalised, else 0."""
+    return float(normalised(said) == normalised(true))
+
+
+def word_f1(said: str, true: str) -> float:
+    """Return the F1 of the words two answers share; where one of them has none, 1 if neither has, else 0."""
+    ours, theirs = normalised(said).split(), normalised(true).split()
+    if not ours or not theirs:
+        return float(ours == theirs)
+    return _f1((Counter(ours) & Counter(theirs)).total(), len(ours), len(theirs))
+
+
+def characters(answer: str) -> list[str]:
+    """Return the Chinese characters of an answer, and what is between them as words, without Chinese punctuation.
+
+    >>> characters("《任天堂》Wii 版")
+    ['任', '天', '堂', 'wii', '版']
+    """
+    return PIECE.findall(_without_signs(answer))
+
+
+def character_exact(said: str, true: str) -> float:
+    """Return 1 where two answers are the same without case and Chinese punctuation, else 0."""
+    return float(_without_signs(said) == _without_signs(true))
+
+
+def character_f1(said: str, true: str) -> float:
+    """Return the F1 of the longest run of characters two answers share; 1 where neither has any."""
+    ours, theirs = characters(said), characters(true)
+    if not ours or not theirs:
+        return float(ours == theirs)
+    return _f1(_longest_run(ours, theirs), len(ours), len(theirs))
+
+
+def is_chinese(answers: Sequence[str]) -> bool:
+    """Say whether most letters of some answers are Chinese characters, and they are scored as such."""
+    text = "".join(answers)
+    return 2 * len(CHINESE.findall(text)) > sum(map(str.isalpha, text))
+
+
+def score_answers(said: Sequence[str], true: Sequence[Sequence[str]]) -> tuple[np.ndarray, np.ndarray]:
+    """Return exact match [N] and F1 [N] of answers against the true answers of each question, the best one counting.
+
+    No answer is the empty text, and a question without one has no true answers.
+    """
+    chinese = is_chinese([answer for answers in true for answer in answers])
+    exact, f1 = (character_exact, character_f1) if chinese else (word_exact, word_f1)
+    whole, partial = np.zeros(len(said)), np.zeros(len(said))
+    for place, (ours, answers) in enumerate(zip(said, true, strict=True)):
+        worthy = [answer for answer in answers if chinese or normalised(answer)] or [""]
+        whole[place] = max(exact(ours, answer) for answer in worthy)
+        partial[place] = max(f1(ours, answer) for answer in worthy)
+    return whole, partial
+
+
+@dataclass(frozen=True)
+class Threshold:
+    """Where to say that there is no answer: above `value`; and the mean score over all questions that this gives."""
+
+    value: float
+    score: float
+
+
+def best_threshold(scores: np.ndarray, doubts: np.ndarray, answerable: np.ndarray) -> Threshold:
+    """Return the threshold of the best mean score (Rajpurkar et al., 2018).
+
+    `scores` [N] are those of the best span of each question; `doubts` [N] are no-answer score minus span score, and
+    above the threshold nothing is answered: that is right, a score of 1, where `answerable` [N] is false. The threshold
+    lies halfway between the doubts it parts, which serves questions not yet seen better than either of them.
+    """
+    order = np.argsort(doubts, kind="stable")
+    gains = np.where(answerable, scores, -1.0)[order]
+    totals = np.count_nonzero(~answerable) + np.concatenate([[0.0], np.cumsum(gains)])
+    sorted_doubts = doubts[order]
+    possible = np.concatenate([[True], np.append(sorted_doubts[1:] > sorted_doubts[:-1], True)])
+    best = int(np.argmax(np.where(possible, totals, -np.inf)))
+    around = np.concatenate([[sorted_doubts[0] - 2.0], sorted_doubts, [sorted_doubts[-1] + 2.0]])
+    return Threshold(float(around[best : best + 2].mean()), float(totals[best] / len(scores)))
+
+
+def _f1(shared: int, ours: int, theirs: int) -> float:
+    return 2 * shared / (ours + theirs)
+
+
+def _without_signs(answer: str) -> str:
+    return "".join(character for character in answer.lower().strip() if character not in CHINESE_SIGNS)
+
+
+def _longest_run(first: Sequence[str], second: Sequence[str]) -> int:
+    """Return the length of the longest run of pieces that stands in both."""
+    best, before = 0, [0] * (len(second) + 1)
+    for piece in first:
+        now = [0, *(before[place] + 1 if other == piece else 0 for place, other in enumerate(second))]
+        best, before = max(best, *now), now
+    return best

@@ -1,0 +1,116 @@
+"""Turns the logits of the words of a sentence into one choice of tags for all of them: a linear-chain CRF.
+
+A path scores the sum of its logits and of what each tag adds after the one before; its probability is the softmax over
+all paths (Lafferty et al., 2001; above an encoder: Lample et al., 2016). Everything runs over whole batches, one word
+of every sentence at a time.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+NEVER = -1e4
+"""What a forbidden step adds to a path: its share of the whole is zero in float32, and its gradient a number."""
+
+
+@dataclass(frozen=True)
+class Steps:
+    """Which tags may open a sentence [K], follow one another [K, K] (from, to), and end it [K]; bool."""
+
+    first: Tensor
+    next: Tensor
+    last: Tensor
+
+
+class Crf(nn.Module):
+    """What each of K tags adds to a path: first in a sentence [K], after another [K, K] (from, to), and last [K].
+
+    >>> crf = Crf(steps)
+    >>> crf.negative_log_likelihood(logits, tags, here).sum()        # [B, M, K], [B, M], [B, M] -> scalar
+    """
+
+    first_forbidden: Tensor
+    next_forbidden: Tensor
+    last_forbidden: Tensor
+
+    def __init__(self, steps: Steps) -> None:
+        """Start from nothing: every step that may be taken adds zero."""
+        super().__init__()
+        tags = len(steps.first)
+        self.first, self.last = nn.Parameter(torch.zeros(tags)), nn.Parameter(torch.zeros(tags))
+        self.next = nn.Parameter(torch.zeros(tags, tags))
+        for name, allowed in (("first", steps.first), ("next", steps.next), ("last", steps.last)):
+            self.register_buffer(f"{name}_forbidden", NEVER * (~allowed).float(), persistent=False)
+
+    # The words of a sentence are a loop, which the compiler would write out for each length.
+    @torch.compiler.disable  # type: ignore[untyped-decorator]
+    def negative_log_likelihood(self, logits: Tensor, tags: Tensor, here: Tensor) -> Tensor:
+        """Return the surprise [B], in nats, of tags [B, M] under logits [B, M, K].
+
+        `here` [B, M] says where words are: from the left, at least one a sentence. A sentence whose own tags take a
+        forbidden step (one that goes on in the middle of an entity, since it was split) is marked as if none were.
+        """
+        tags = torch.where(here, tags, 0)
+        forbidden = self._path(torch.zeros_like(logits), tags, here, forbidden=True) < 0
+        lawful = (~forbidden).float()
+        first, following, last = self._steps(lawful)
+        own = self._path(logits, tags, here)
+        forward = first + logits[:, 0]
+        for word in range(1, logits.shape[1]):
+            on = torch.logsumexp(forward[:, :, None] + following, dim=1) + logits[:, word]
+            forward = torch.where(here[:, word, None], on, forward)
+        return torch.logsumexp(forward + last, dim=1) - own
+
+    def _steps(self, lawful: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return what steps add, [B, K], [B, K, K] and [B, K]: with the forbidden ones where `lawful` [B] is 1."""
+        return (
+            self.first + lawful[:, None] * self.first_forbidden,
+            self.next + lawful[:, None, None] * self.next_forbidden,
+            self.last + lawful[:, None] * self.last_forbidden,
+        )
+
+    def _path(self, logits: Tensor, tags: Tensor, here: Tensor, *, forbidden: bool = False) -> Tensor:
+        """Return the score [B] of one path each; of `forbidden` steps alone, if so."""
+        first, following, last = (
+            (self.first_forbidden, self.next_forbidden, self.last_forbidden)
+            if forbidden
+            else (self.first, self.next, self.last)
+        )
+        chosen = logits.gather(2, tags[:, :, None]).squeeze(2)
+        steps = torch.cat([first[tags[:, :1]], following[tags[:, :-1], tags[:, 1:]]], dim=1)
+        end = tags.gather(1, here.sum(1, keepdim=True) - 1).squeeze(1)
+        return ((chosen + steps) * here).sum(1) + last[end]
+
+    @torch.no_grad()
+    def decode(self, logits: Tensor, here: Tensor) -> Tensor:
+        """Return the best path [B, M] under logits [B, M, K] (Viterbi, 1967); 0 where `here` [B, M] says no word is."""
+        first, following, last = self._steps(torch.ones(1, device=logits.device))
+        best, origins = first + logits[:, 0], []
+        for word in range(1, logits.shape[1]):
+            on, origin = (best[:, :, None] + following).max(dim=1)
+            stays = torch.arange(best.shape[1], device=logits.device).expand_as(origin)
+            origins.append(torch.where(here[:, word, None], origin, stays))
+            best = torch.where(here[:, word, None], on + logits[:, word], best)
+        path = [(best + last).argmax(dim=1)]
+        for origin in reversed(origins):
+            path.append(origin.gather(1, path[-1][:, None]).squeeze(1))
+        return torch.stack(path[::-1], dim=1) * here
+
+    @torch.no_grad()
+    def log_marginals(self, logits: Tensor, here: Tensor) -> Tensor:
+        """Return the logarithm of the probability [B, M, K] of each tag of each word, over all paths."""
+        first, following, last = self._steps(torch.ones(1, device=logits.device))
+        count = logits.shape[1]
+        forward = [first + logits[:, 0]]
+        for word in range(1, count):
+            forward.append(torch.logsumexp(forward[-1][:, :, None] + following, dim=1) + logits[:, word])
+        # Beyond the last word everything is as it is at its end.
+        backward = [last.expand_as(logits[:, 0])]
+        for word in range(count - 1, 0, -1):
+            before = torch.logsumexp(following + (logits[:, word] + backward[-1])[:, None, :], dim=2)
+            backward.append(torch.where(here[:, word, None], before, last))
+        both = torch.stack(forward, dim=1) + torch.stack(backward[::-1], dim=1)
+        return torch.log_softmax(both, dim=-1)

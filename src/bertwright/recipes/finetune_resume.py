@@ -1,0 +1,160 @@
+"""Keeps what an interrupted fine-tuning run needs to go on: its settings, its checkpoint, and its finished seeds.
+
+RUN/checkpoints/step-N/            where the seed in training stood (RUN/seeds/K/checkpoints/ with several seeds)
+RUN/checkpoints/finished/          figures of the seeds that are done, and the weights of the best of them
+
+All of it is deleted when the run is done.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from bertwright.config import merge, read_toml
+from bertwright.errors import ModelError, OutputExistsError
+from bertwright.files import read_json, remove, sha256_of, write_json, written_aside
+from bertwright.log import note
+from bertwright.model.lora import merge as merge_adapters
+from bertwright.recipes.finetune_result import Tuned, judge_tuned
+from bertwright.recipes.tuning import Tuning
+from bertwright.train.checkpoint import checkpoints, load_checkpoint, save_checkpoint
+from bertwright.train.listeners.best import BestListener
+from bertwright.train.listeners.checkpoint import CheckpointListener
+from bertwright.train.loop import Position
+from bertwright.train.step import TrainStep
+
+WATCHED: dict[str, Any] = {"watch": {"log_every", "mistakes", "checkpoint_minutes", "checkpoint_steps"}, "seed": True}
+"""Settings that may change while a run is interrupted; each seed has an identity of its own."""
+
+
+@dataclass
+class Finished:
+    """The seeds of a run that are trained to the end: figures of each, and the best of them."""
+
+    seen: list[dict[str, Any]] = field(default_factory=list)
+    best: Tuned | None = None
+
+    @property
+    def seeds(self) -> set[int]:
+        """Their numbers."""
+        return {one["seed"] for one in self.seen}
+
+
+def resumed_settings(out: Path, task: str, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings in RUN/config.toml with `settings` laid over them, but for the task.
+
+    Raises ModelError where there is no run to go on with, and OutputExistsError where it is done.
+    """
+    if not (out / "config.toml").is_file():
+        raise ModelError(f"there is no run to resume in {out} (no config.toml); start it without --resume")
+    if (out / "report.html").is_file():
+        raise OutputExistsError(f"the run in {out} is done, so there is nothing to resume; give another --out")
+    kept = read_toml(out / "config.toml")
+    if kept.pop("task", task) != task:
+        raise ModelError(f"the run in {out} is of another task than {task}; resume it with its own")
+    return merge(kept, settings)
+
+
+def tune_identity(parts: Tuning, files: Mapping[str, Path]) -> dict[str, Any]:
+    """Return what must be the same for a run to be gone on with: files, model and settings."""
+    weights = sorted([parts.folder / "config.json", *parts.folder.glob("*.safetensors")])
+    return {
+        **{f"the {name} file": sha256_of(path) for name, path in parts.files_read(files).items()},
+        "the model": {path.name: sha256_of(path) for path in weights},
+        "precision": parts.precision,
+        **parts.config.model_dump(mode="json", exclude=WATCHED),
+    }
+
+
+def position_of(folder: Path, step: TrainStep, best: BestListener, identity: Mapping[str, Any]) -> Position:
+    """Return where the seed in `folder` stands: at 0, or at its last checkpoint, loaded into `step` and `best`."""
+    saved = checkpoints(folder)
+    if not saved:
+        return Position(drawn=[0])
+    position = load_checkpoint(
+        saved[-1],
+        model=step.model,
+        optimizers=step.optimizers,
+        average=None,
+        best=best,
+        identity={**identity, "seed": step.seed},
+    )
+    note(f"seed {step.seed}: going on from step {position.step:,}")
+    return position
+
+
+def checkpointing(
+    parts: Tuning,
+    folder: Path,
+    step: TrainStep,
+    best: BestListener,
+    *,
+    position: Position,
+    identity: Mapping[str, Any],
+) -> CheckpointListener:
+    """Return the listener that writes checkpoints of a seed into its folder."""
+    save = partial(
+        save_checkpoint,
+        folder,
+        model=step.model,
+        optimizers=step.optimizers,
+        average=None,
+        best=best,
+        position=position,
+        identity={**identity, "seed": step.seed},
+        keep=1,
+    )
+    watch = parts.config.watch
+    return CheckpointListener(save, minutes=watch.checkpoint_minutes, steps=watch.checkpoint_steps, at_end=False)
+
+
+def keep_finished(out: Path, finished: Finished, identity: Mapping[str, Any]) -> None:
+    """Write down the seeds that are done, with the weights of the best."""
+    best = finished.best
+    assert best is not None
+    with written_aside(out / "checkpoints" / "finished") as aside:
+        aside.mkdir()
+        weights = {name: p.detach().contiguous() for name, p in best.model.named_parameters()}
+        save_file(weights, aside / "weights.safetensors")
+        told = {"seed": best.seed, "best_step": best.best_step, "position": asdict(best.position)}
+        write_json(aside / "seeds.json", {"identity": identity, "seen": finished.seen, "best": told})
+
+
+def read_finished(out: Path, parts: Tuning, identity: Mapping[str, Any]) -> Finished:
+    """Return the seeds that are done, the best of them judged again; none where nothing was written down."""
+    folder = out / "checkpoints" / "finished"
+    if not folder.is_dir():
+        return Finished()
+    try:
+        state = read_json(folder / "seeds.json")
+        weights = load_file(folder / "weights.safetensors")
+    except (OSError, ValueError, SafetensorError) as error:
+        raise ModelError(f"{folder} is damaged ({error}); delete it to train its seeds again") from error
+    odd = next((name for name, value in identity.items() if state["identity"].get(name) != value), None)
+    if odd is not None:
+        raise ModelError(
+            f"seeds of {out} were trained with another value of {odd}; resume with the same, or start anew"
+        )
+    told = state["best"]
+    model = parts.fresh_model(told["seed"])
+    merge_adapters(model)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            parameter.copy_(weights[name])
+    position = Position(**told["position"])
+    best = judge_tuned(parts, model, seed=told["seed"], best_step=told["best_step"], position=position)
+    note(f"seeds {', '.join(str(one['seed']) for one in state['seen'])} are done")
+    return Finished(state["seen"], best)
+
+
+def forget_checkpoints(folder: Path) -> None:
+    """Delete the checkpoints of a run or a seed that is done."""
+    remove(folder / "checkpoints")

@@ -1,0 +1,65 @@
+"""Says what the head of a task answers, one class or several, and how much each of its answers counts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Literal
+
+import numpy as np
+from pydantic import Field
+
+from bertwright.config import Section
+from bertwright.errors import ConfigError
+
+Weights = Literal["balanced"] | Mapping[str, float]
+"""A weight for each class by its name, or "balanced": the rarer a class, the more it counts."""
+
+USES = {
+    "multi_label": "for classify: several labels a text",
+    "class_weights": "for classify, one label a text, and for tag without a CRF",
+    "crf": "for tag",
+}
+
+
+class HeadConfig(Section):
+    """What the head of a task answers, where it is not one class of a few, all alike."""
+
+    multi_label: bool = False
+    """classify: a text may have several labels at once, or none; sigmoids and binary cross-entropy."""
+    class_weights: Literal["balanced"] | dict[str, float] | None = Field(default=None)
+    """classify, tag: how much examples of each class count in the loss, by name, 1 where not named; or "balanced"."""
+    crf: bool = False
+    """tag: a conditional random field over the tags of a sentence, so that they follow one another as they may."""
+
+    def refuse(self, *settings: str, task: str) -> None:
+        """Raise ConfigError where one of `settings` is asked for: `task` has no use for it."""
+        asked = next((name for name in settings if getattr(self, name)), None)
+        if asked is not None:
+            raise ConfigError(f"head.{asked}: {task} has no use for it; {asked.replace('_', ' ')} is {USES[asked]}")
+
+
+def class_weights(wanted: Weights, targets: np.ndarray, labels: Sequence[str]) -> np.ndarray:
+    """Return the weight of each class, float32 [K]; `targets` [Q] are the classes of the training examples.
+
+    "balanced" is Q / (classes that occur x examples of this one), as in scikit-learn (King and Zeng, 2001). Raises
+    ConfigError where a name is none of `labels` or a weight is negative.
+
+    >>> class_weights("balanced", np.array([0, 0, 0, 1]), ["no", "yes"])
+    array([0.6666667, 2.       ], dtype=float32)
+    """
+    weights = np.ones(len(labels), dtype=np.float32)
+    if wanted == "balanced":
+        counts = np.bincount(targets, minlength=len(labels))
+        there = counts > 0
+        weights[there] = len(targets) / (np.count_nonzero(there) * counts[there])
+        return weights
+    assert not isinstance(wanted, str)
+    for name, weight in wanted.items():
+        if name not in labels:
+            raise ConfigError(f"head.class_weights: there is no class {name!r}; known: {', '.join(labels[:20])}")
+        if not 0 <= weight < np.inf:
+            raise ConfigError(f"head.class_weights: {name!r} weighs {weight:g}; give 0 or more")
+        weights[labels.index(name)] = weight
+    if not weights.any():
+        raise ConfigError("head.class_weights: every class weighs 0, so there is nothing to learn; give one a weight")
+    return weights

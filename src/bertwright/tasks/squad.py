@@ -1,0 +1,159 @@
+"""Turns question files into questions, contexts and answers by character; SQuAD json, which CMRC 2018 and XQuAD share.
+
+SQuAD 2.0 is told by a question marked `is_impossible`. An answer that does not stand in its context where the file says
+so is left out, and told.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bertwright.corpus.inputs import read_blocks
+from bertwright.errors import CorpusError, UsageError
+from bertwright.log import note
+from bertwright.tasks.windows import Windows
+
+NAMED = 5
+"""So many broken answers are named."""
+
+
+@dataclass
+class Questions:
+    """N questions about P contexts.
+
+    contexts [P], questions [N], ids [N]  texts
+    context_of  [N] int64     which context a question is about
+    answers     [N]           the true answers of each; none where there is none, or where nobody knows
+    spans       [N, 2] int64  characters from and to of the first of them in the context, -1 where there is none
+    impossible  whether some are known to have no answer, as in SQuAD 2.0
+    windows     where the tokens of its rows stand, once they are encoded: what judging them needs
+    """
+
+    path: Path
+    contexts: list[str]
+    questions: list[str]
+    ids: list[str]
+    context_of: np.ndarray
+    answers: list[list[str]]
+    spans: np.ndarray
+    impossible: bool = False
+    windows: Windows | None = field(default=None, repr=False)
+
+    def __len__(self) -> int:
+        """Return N."""
+        return len(self.questions)
+
+
+def read_squad(path: Path) -> Questions:
+    """Return the questions of a labelled file, those left out that have no answer in their context.
+
+    Raises CorpusError where it is no such file.
+    """
+    contexts: list[str] = []
+    kept: list[tuple[int, dict[str, Any], list[tuple[str, int]]]] = []
+    broken: list[str] = []
+    without = 0
+    for context, asked in _paragraphs(path):
+        for one in asked:
+            given = [(answer["text"], answer["answer_start"]) for answer in one.get("answers", ())]
+            right = [(text, begin) for text, begin in given if text and begin >= 0 and context.startswith(text, begin)]
+            impossible = bool(one.get("is_impossible", False))
+            broken += [str(one["id"])] * (0 if impossible else len(given) - len(right))
+            if right or impossible:
+                kept.append((len(contexts), one, [] if impossible else right))
+            else:
+                without += 1
+        contexts.append(context)
+    _tell(path, broken, without)
+    if not kept:
+        raise CorpusError(f"{path} holds no question with an answer in its context; give SQuAD json")
+    firsts = [answers[0] if answers else ("", -1) for _, _, answers in kept]
+    return Questions(
+        path=path,
+        contexts=contexts,
+        questions=[one["question"] for _, one, _ in kept],
+        ids=[str(one["id"]) for _, one, _ in kept],
+        context_of=np.array([place for place, _, _ in kept], dtype=np.int64),
+        answers=[[text for text, _ in answers] for _, _, answers in kept],
+        spans=np.array([(begin, begin + len(text)) if text else (-1, -1) for text, begin in firsts], dtype=np.int64),
+        impossible=any(not answers for _, _, answers in kept),
+    )
+
+
+def squad_questions(path: Path) -> list[tuple[str, ...]]:
+    """Return (question, context, id) of everything a SQuAD json file asks, answered or not; raises CorpusError."""
+    return [(one["question"], context, str(one["id"])) for context, asked in _paragraphs(path) for one in asked]
+
+
+def asked_questions(questions: Sequence[tuple[str, ...]]) -> Questions:
+    """Return (question, context) or (question, context, id) as questions whose answers nobody knows.
+
+    Raises UsageError where one is no such thing. Equal contexts are one.
+    """
+    if any(len(question) not in (2, 3) for question in questions):
+        raise UsageError(
+            "this model answers questions about a context: give two texts with --pair, lines `question TAB context` "
+            "with --input, or a SQuAD .json file"
+        )
+    contexts = list(dict.fromkeys(question[1] for question in questions))
+    places = {context: place for place, context in enumerate(contexts)}
+    return Questions(
+        path=Path("questions"),
+        contexts=contexts,
+        questions=[question[0] for question in questions],
+        ids=[question[2] if len(question) > 2 else "" for question in questions],
+        context_of=np.array([places[question[1]] for question in questions], dtype=np.int64),
+        answers=[[] for _ in questions],
+        spans=np.full((len(questions), 2), -1, dtype=np.int64),
+    )
+
+
+def _paragraphs(path: Path) -> Iterator[tuple[str, list[dict[str, Any]]]]:
+    """Yield each context and what is asked about it, checked for what must be there."""
+    if not path.is_file():
+        raise CorpusError(f"there is no file {path}; give a SQuAD .json file that exists")
+    try:
+        articles = json.loads(b"".join(block.data for block in read_blocks(path)))["data"]
+        paragraphs = [paragraph for article in articles for paragraph in article["paragraphs"]]
+    except (ValueError, TypeError, KeyError) as error:
+        raise CorpusError(
+            f'{path} is not SQuAD json ({type(error).__name__}: {error}); expected {{"data": [{{"paragraphs": '
+            '[{"context", "qas"}]}]}'
+        ) from error
+    for number, paragraph in enumerate(paragraphs, start=1):
+        try:
+            context, asked = paragraph["context"], paragraph["qas"]
+            ready = isinstance(context, str) and all(_is_whole(one) for one in asked)
+        except (TypeError, KeyError):
+            ready = False
+        if not ready:
+            raise CorpusError(
+                f'{path}, paragraph {number:,}, should hold "context" and "qas" of "id", "question" and "answers" of '
+                '"text" and "answer_start"; mend it'
+            )
+        yield context, asked
+
+
+def _is_whole(one: dict[str, Any]) -> bool:
+    """Say whether a question has text, id and well-formed answers, if any."""
+    answers = one.get("answers", [])
+    whole = all(isinstance(answer["text"], str) and isinstance(answer["answer_start"], int) for answer in answers)
+    return whole and isinstance(one["question"], str) and "id" in one
+
+
+def _tell(path: Path, broken: list[str], without: int) -> None:
+    if broken:
+        named = list(dict.fromkeys(broken))
+        more = ", ..." if len(named) > NAMED else ""
+        note(
+            f"{path}: {len(broken):,} answers do not stand in their context at their answer_start and were left out "
+            f"(questions {', '.join(named[:NAMED])}{more})"
+        )
+    if without:
+        note(f"{path}: {without:,} questions have no answer left and were left out")

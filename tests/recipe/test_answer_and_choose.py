@@ -1,0 +1,146 @@
+"""Short real runs of two tasks, from file to folder to predict: spans that answer, and one of several choices."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tokenizers
+import torch
+
+from bertwright.cli.main import main
+from bertwright.errors import UsageError
+from bertwright.export.huggingface import save_model
+from bertwright.model.build import build_encoder
+from bertwright.model.config import named_size
+from bertwright.recipes.evaluate import evaluate
+from bertwright.recipes.finetune import finetune
+from bertwright.recipes.predict import predict
+from bertwright.tokenizer.load import load_tokenizer
+
+NAMES = ["Anna", "Bert", "Carla", "Dorn", "Emma", "Fritz"]
+PLACES = ["Rome", "Oslo", "Paris", "Delhi", "Lima", "Bonn"]
+THINGS = ["cat", "dog", "tree", "boat", "song", "book"]
+WORDS = ["where", "who", "does", "live", "lives", "in", "and", "likes", "the", "?", ".", "old", "very"]
+QUICK: dict[str, Any] = {
+    "precision": "fp32",
+    "optimizer": {"learning_rate": 3e-3},
+    "batches": {"rows": 16},
+    "transfer": {"dropout": 0.0, "head_dropout": 0.0},
+}
+
+
+@pytest.fixture(scope="module", params=["bert", "modern"])
+def model(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An untrained encoder of two blocks that reads rows of up to 64 tokens."""
+    folder = tmp_path_factory.mktemp("model")
+    words = [word.lower() for word in (*NAMES, *PLACES, *THINGS, *WORDS)]
+    names = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *words]
+    backend = tokenizers.Tokenizer(tokenizers.models.WordPiece({n: i for i, n in enumerate(names)}, unk_token="[UNK]"))
+    backend.normalizer = tokenizers.normalizers.BertNormalizer()
+    backend.pre_tokenizer = tokenizers.pre_tokenizers.BertPreTokenizer()
+    backend.add_special_tokens(names[:5])
+    backend.save(str(folder / "tokenizer.json"))
+    torch.manual_seed(0)
+    size = {"vocab_size": load_tokenizer(folder).vocab_size, "hidden_size": 32, "heads": 2, "max_positions": 64}
+    shape = named_size("tiny", architecture=request.param, **size)
+    save_model(build_encoder(shape), folder / "tokenizer.json", folder / "model")
+    return folder / "model"
+
+
+def squad(path: Path, count: int, seed: int) -> Path:
+    """Write questions for the one place in a context, some longer than a row; in a fourth there is none."""
+    random = np.random.default_rng(seed)
+    paragraphs = []
+    for number in range(count):
+        name, other, place = str(random.choice(NAMES)), str(random.choice(THINGS)), str(random.choice(PLACES))
+        before = "the very old " * int(random.integers(0, 35 if number % 5 == 0 else 3))
+        lacks = number % 4 == 0
+        context = f"{before}{other}. {name} lives in {'the ' + other if lacks else place}. {name} likes the {other}."
+        answers = [] if lacks else [{"text": place, "answer_start": context.index(place)}]
+        question = {
+            "id": str(number),
+            "question": f"Where does {name} live?",
+            "is_impossible": lacks,
+            "answers": answers,
+        }
+        paragraphs.append({"context": context, "qas": [question]})
+    path.write_text(json.dumps({"version": "v2.0", "data": [{"paragraphs": paragraphs}]}), encoding="utf-8")
+    return path
+
+
+def test_answers_are_found(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    files = {
+        split: squad(tmp_path / f"{split}.json", n, n) for split, n in {"train": 240, "dev": 48, "test": 40}.items()
+    }
+    settings = {**QUICK, "schedule": {"epochs": 4}, "answer": {"stride": 16, "max_answer": 3}}
+    settings["watch"] = {"metric": "loss"}
+    figures = finetune("answer", model, **files, out=tmp_path / "run", settings=settings)
+    assert figures["test"]["has_answer_exact"] > 0.9
+    assert figures["test"]["no_answer_accuracy"] > 0.9
+    assert figures["dev"]["f1"] == figures["dev"]["best_f1"]
+    saved = tmp_path / "run" / "model"
+    own = json.loads((saved / "config.json").read_text())["bertwright"]
+    assert own["no_answer_threshold"] == figures["dev"]["no_answer_threshold"]
+    assert own["max_answer"] == 3
+    assert evaluate("answer", saved, files["test"]) == figures["test"]
+    assert "answers by kind of question" in (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
+    assert "AutoModelForQuestionAnswering" in (saved / "README.md").read_text(encoding="utf-8")
+
+    context = "the very old " * 28 + "cat. Emma lives in Lima. Emma likes the cat."
+    asked = [f"Where does Emma live?\t{text}\n" for text in (context, context.replace("Lima", "the cat"))]
+    (tmp_path / "asked.txt").write_text("".join(asked))
+    found, nothing = predict(saved, input=tmp_path / "asked.txt", output=tmp_path / "answers.jsonl")
+    assert context[found["start"] : found["end"]] == found["answer"] == "Lima"
+    assert 0.5 < found["probability"] <= 1
+    assert all(context[one["start"] : one["end"]] == one["answer"] for one in found["others"])
+    assert (nothing["answer"], nothing["start"]) == ("", None)
+    by_id = predict(saved, input=files["test"], output=tmp_path / "more.jsonl")
+    assert [one["id"] for one in by_id] == [str(number) for number in range(40)]
+    capsys.readouterr()
+    assert main(["predict", "--model", str(saved), "Where does Emma live?", context[-50:]]) == 0
+    assert "Lima" in capsys.readouterr().out
+    with pytest.raises(UsageError, match="answers questions about a context"):
+        predict(saved, ["Where does Emma live?"])
+
+
+def choices(path: Path, count: int, seed: int) -> Path:
+    """Write questions whose right choice, of two to four, is the one that likes something; the others are in it."""
+    random = np.random.default_rng(seed)
+    with path.open("w", encoding="utf-8") as file:
+        for _ in range(count):
+            several = int(random.integers(2, 5))
+            names, right = random.permutation(NAMES)[:several].tolist(), int(random.integers(several))
+            line = {
+                "context": f"{names[right]} lives in {random.choice(PLACES)}.",
+                "choices": [
+                    f"{name} {'likes' if place == right else 'lives in'} the {random.choice(THINGS)}."
+                    for place, name in enumerate(names)
+                ],
+                "label": right,
+            }
+            file.write(json.dumps(line) + "\n")
+    return path
+
+
+def test_the_right_choice_is_found(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    files = {split: choices(tmp_path / f"{split}.jsonl", n, n) for split, n in {"train": 300, "dev": 60}.items()}
+    settings = {**QUICK, "schedule": {"epochs": 3}}
+    figures = finetune("choose", model, **files, out=tmp_path / "run", settings=settings)
+    assert figures["dev"]["accuracy"] > 0.9
+    saved = tmp_path / "run" / "model"
+    assert evaluate("choose", saved, files["dev"]) == figures["dev"]
+    answers = predict(saved, input=files["dev"], output=tmp_path / "answers.jsonl")
+    right = [json.loads(line)["label"] for line in files["dev"].read_text().splitlines()]
+    assert np.mean([one["place"] == true for one, true in zip(answers, right, strict=True)]) > 0.9
+    assert sum(answers[0]["probabilities"]) == pytest.approx(1)
+    asked = ["Anna lives in Rome.", "Bert lives in the cat.", "Anna likes the dog.", "Emma lives in the dog."]
+    (tmp_path / "asked.txt").write_text("\t".join(asked) + "\n" + "\t".join(asked[:3]) + "\n")
+    told = predict(saved, input=tmp_path / "asked.txt", output=tmp_path / "more.jsonl")
+    assert [one["choice"] for one in told] == [asked[2], asked[2]]
+    capsys.readouterr()
+    assert main(["predict", "--model", str(saved), *asked]) == 0
+    assert asked[2] in capsys.readouterr().out

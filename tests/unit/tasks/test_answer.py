@@ -1,0 +1,127 @@
+"""Judging answers: the loss of training, the threshold that dev sets and later files keep, and what `predict` tells."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tokenizers
+import torch
+
+from bertwright.data.labelled import LabelledRows
+from bertwright.errors import ConfigError, UsageError
+from bertwright.tasks.answer import Answer
+from bertwright.tasks.columns import ColumnsConfig
+from bertwright.tasks.encode import TextEncoder
+from bertwright.tasks.squad import Questions
+from bertwright.tokenizer.load import load_tokenizer
+
+CONTEXT = "anna lives in rome . bert lives in oslo . " * 6
+NAMES = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *sorted(set(CONTEXT.split())), "where", "?"]
+
+
+@pytest.fixture
+def encoder(tmp_path: Path) -> TextEncoder:
+    backend = tokenizers.Tokenizer(tokenizers.models.WordLevel({n: i for i, n in enumerate(NAMES)}, unk_token="[UNK]"))
+    backend.pre_tokenizer = tokenizers.pre_tokenizers.WhitespaceSplit()
+    backend.save(str(tmp_path / "tokenizer.json"))
+    return TextEncoder(load_tokenizer(tmp_path), max_length=24)
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    """Four questions, the last two of which have no answer."""
+    asked: list[dict[str, Any]] = [
+        {"answers": [{"text": "rome", "answer_start": CONTEXT.index("rome")}]},
+        {"answers": [{"text": "oslo .", "answer_start": CONTEXT.rindex("oslo")}]},
+        {"answers": [], "is_impossible": True},
+        {"answers": [], "is_impossible": True},
+    ]
+    questions = [{"id": str(n), "question": "where ?"} | one for n, one in enumerate(asked)]
+    path = tmp_path / "a.json"
+    path.write_text(json.dumps({"data": [{"paragraphs": [{"context": CONTEXT, "qas": questions}]}]}))
+    return path
+
+
+def some_logits(examples: Questions, seed: int = 0) -> np.ndarray:
+    assert examples.windows is not None
+    random = np.random.default_rng(seed)
+    return random.normal(size=(len(examples.windows.places), 2)).astype(np.float32)
+
+
+def encoded(task: Answer, file: Path, encoder: TextEncoder) -> tuple[Questions, LabelledRows]:
+    examples = task.read(file)
+    return examples, task.encode(examples, encoder)
+
+
+def test_the_figure_called_loss_is_that_of_training(file: Path, encoder: TextEncoder) -> None:
+    task = Answer()
+    examples, rows = encoded(task, file, encoder)
+    assert len(rows) > 8
+    logits = some_logits(examples)
+    batch = rows.batch(np.arange(len(rows)))
+    scores = torch.full((*batch.input_ids.shape, 2), 9.0)
+    scores[batch.attention_mask] = torch.from_numpy(logits)
+    trained = task.loss(scores, batch)
+    assert task.judge(logits, examples).figures["loss"] == pytest.approx(float(trained.total), abs=1e-6)
+    assert int(trained.parts["answer_count"]) == len(rows)
+
+
+def test_dev_sets_the_threshold_and_others_keep_it(file: Path, encoder: TextEncoder) -> None:
+    task = Answer()
+    examples, _ = encoded(task, file, encoder)
+    windows = examples.windows
+    assert windows is not None
+    logits = np.zeros((len(windows.places), 2), dtype=np.float32)
+    for row in range(len(windows.lengths)):
+        sure = 4.0 if windows.question[row] < 2 else 1.0
+        for edge in (0, 1):
+            logits[windows.begins[row] + windows.targets[row, edge], edge] = sure
+    judged = task.judge(logits, examples, mistakes=3)
+    assert judged.figures["f1"] == judged.figures["best_f1"] == 1.0
+    assert judged.mistakes == []
+    settled = task.settled(judged)
+    assert settled.own["no_answer_threshold"] == judged.figures["no_answer_threshold"]
+    assert settled.settled(judged) is settled
+    assert Answer().recalling(settled.own).own == settled.own
+    logits[windows.begins[windows.question == 2]] -= 20
+    worse = settled.judge(logits, examples, mistakes=3)
+    assert worse.figures["no_answer_accuracy"] == 0.5
+    assert worse.figures["has_answer_f1"] == 1.0
+    (mistake,) = worse.mistakes
+    assert mistake.truth == "no answer"
+    said = settled.answers(logits, examples)
+    assert [one["answer"] for one in said[:2]] == ["rome", "oslo ."]
+    assert said[2]["answer"]
+    assert (said[3]["answer"], said[3]["start"]) == ("", None)
+    assert 0 < said[3]["probability"] < 1
+
+
+def test_a_model_without_threshold_always_answers(file: Path, encoder: TextEncoder) -> None:
+    task = Answer()
+    examples, _ = encoded(task, file, encoder)
+    logits = some_logits(examples)
+    assert examples.windows is not None
+    logits[examples.windows.begins] += 50
+    for one in task.answers(logits, examples):
+        assert CONTEXT[one["start"] : one["end"]] == one["answer"] != ""
+        assert one["probability"] > 0
+
+
+def test_an_empty_context_has_no_answer(encoder: TextEncoder) -> None:
+    task = Answer()
+    examples = task.ask([("where ?", " "), ("where ?", CONTEXT)])
+    task.encode(examples, encoder)
+    nothing, something = task.answers(some_logits(examples), examples)
+    assert (nothing["answer"], nothing["probability"], nothing["others"]) == ("", 1.0, [])
+    assert something["answer"]
+
+
+def test_settings_that_do_not_fit(file: Path) -> None:
+    with pytest.raises(ConfigError, match="max_answer"):
+        Answer().recalling({"max_answer": 0})
+    with pytest.raises(UsageError, match="which has no columns"):
+        Answer.begin(file, ColumnsConfig(text="question"))

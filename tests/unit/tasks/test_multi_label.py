@@ -1,0 +1,63 @@
+"""Several labels a text: lists and marked cells say the same, a text may have none, and what is odd is one sentence."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bertwright.errors import CorpusError
+from bertwright.tasks.columns import ColumnsConfig
+from bertwright.tasks.multi_label import MultiLabel
+
+ROWS = [("a song", ["music"]), ("a meal", []), ("both", ["food", "music"]), ("three", ["10", "food", "9"])]
+
+
+def test_lists_and_marked_cells_are_the_same(tmp_path: Path) -> None:
+    lines = {
+        "a.jsonl": [json.dumps({"text": text, "labels": labels}) for text, labels in ROWS],
+        "b.tsv": ["text\tlabels", *(f"{text}\t{' ; '.join(labels)}" for text, labels in ROWS)],
+        "c.tsv": ["text\tlabels", *(f"{text}\t{json.dumps(labels)}" for text, labels in ROWS)],
+    }
+    for name, written in lines.items():
+        (tmp_path / name).write_text("\n".join(written) + "\n")
+        task, examples = MultiLabel.begin(tmp_path / name, ColumnsConfig(label_separator=";"))
+        assert task.labels == ("9", "10", "food", "music")
+        assert examples.targets.tolist() == [[0, 0, 0, 1], [0, 0, 0, 0], [0, 0, 1, 1], [1, 1, 1, 0]]
+        assert task.read(tmp_path / name).targets.tolist() == examples.targets.tolist()
+
+
+def test_answers_are_the_labels_above_one_half() -> None:
+    task = MultiLabel.of_labels(["a", "b"])
+    answers = task.answers(np.array([[0.1, 2.0], [-0.1, -3.0]]), task.ask([("x",), ("y",)]))
+    assert [answer["labels"] for answer in answers] == [["a", "b"], []]
+    assert answers[0]["probabilities"]["b"] == pytest.approx(1 / (1 + np.exp(-2.0)))
+
+
+def test_the_worst_errors_come_first() -> None:
+    task = MultiLabel.of_labels(["a", "b"])
+    examples = task.ask([("right",), ("bad",), ("worst",)])
+    marked = type(examples)(examples.path, examples.first, None, np.array([[1, 0], [1, 0], [1, 0]], dtype=np.float32))
+    judged = task.judge(np.array([[3.0, -3.0], [-1.0, -3.0], [-4.0, 4.0]]), marked, mistakes=5)
+    assert [(mistake.text, mistake.truth, mistake.said) for mistake in judged.mistakes] == [
+        ("worst", "a", "b"),
+        ("bad", "a", "nothing"),
+    ]
+    assert judged.grid is not None
+    assert judged.grid.rows[0] == ["a", "1.0000", "0.3333", "0.5000", "3", "1"]
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        (["a song\t", "a meal\t"], "the column labels of .* has no label; give examples of two labels or more"),
+        (["a song\tmusic", "a meal\t"], "has only the label 'music'; give examples of two labels"),
+        (['a song\t["music"', "a meal\tfood"], "row 1 .* has labels that begin as a list but are none"),
+    ],
+)
+def test_what_is_odd_is_said(tmp_path: Path, lines: list[str], message: str) -> None:
+    (tmp_path / "a.tsv").write_text("\n".join(["text\tlabels", *lines]) + "\n")
+    with pytest.raises(CorpusError, match=message):
+        MultiLabel.begin(tmp_path / "a.tsv", ColumnsConfig())

@@ -1,0 +1,77 @@
+"""Question files: SQuAD 1.1 and 2.0 told apart, answers that are not where the file says named, bad files refused."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bertwright.errors import CorpusError, UsageError
+from bertwright.tasks.squad import asked_questions, read_squad, squad_questions
+
+CONTEXT = "Anna lives in Rome. Bert lives in Oslo."
+
+
+def squad(path: Path, *questions: dict[str, Any]) -> Path:
+    asked = [{"id": f"q{n}", "question": "Where?", "answers": []} | one for n, one in enumerate(questions)]
+    path.write_text(json.dumps({"data": [{"paragraphs": [{"context": CONTEXT, "qas": asked}]}]}))
+    return path
+
+
+def at(text: str, begin: int) -> dict[str, Any]:
+    return {"text": text, "answer_start": begin}
+
+
+def test_answers_are_checked_against_their_context(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = squad(
+        tmp_path / "a.json",
+        {"answers": [at("Rome", 14), at("in Rome", 11)]},
+        {"answers": [at("Oslo", 33), at("Oslo", 34)]},
+        {"answers": [at("Paris", 3)]},
+        {"answers": [at("Rome", -25)]},
+    )
+    found = read_squad(file)
+    assert found.ids == ["q0", "q1"]
+    assert found.answers == [["Rome", "in Rome"], ["Oslo"]]
+    assert found.spans.tolist() == [[14, 18], [34, 38]]
+    assert not found.impossible
+    told = " ".join(capsys.readouterr().err.split())
+    assert "3 answers do not stand in their context" in told
+    assert "q1, q2, q3" in told
+    assert "2 questions have no answer left" in told
+    assert len(squad_questions(file)) == 4
+
+
+def test_version_2_has_questions_without_an_answer(tmp_path: Path) -> None:
+    impossible = {"is_impossible": True, "plausible_answers": [at("Rome", 14)]}
+    found = read_squad(squad(tmp_path / "a.json", {"answers": [at("Rome", 14)], "is_impossible": False}, impossible))
+    assert found.impossible
+    assert found.answers == [["Rome"], []]
+    assert found.spans.tolist() == [[14, 18], [-1, -1]]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[]", "is not SQuAD json"),
+        ("no json", "is not SQuAD json"),
+        ('{"data": [{"paragraphs": [{"qas": []}]}]}', "paragraph 1, should hold"),
+        ('{"data": [{"paragraphs": [{"context": "x", "qas": [{"question": "y"}]}]}]}', "paragraph 1, should hold"),
+        ('{"data": []}', "holds no question"),
+    ],
+)
+def test_bad_files_are_one_sentence(tmp_path: Path, text: str, message: str) -> None:
+    (tmp_path / "a.json").write_text(text)
+    with pytest.raises(CorpusError, match=message):
+        read_squad(tmp_path / "a.json")
+
+
+def test_equal_contexts_are_one() -> None:
+    asked = asked_questions([("a?", "same"), ("b?", "other"), ("c?", "same", "id7")])
+    assert asked.contexts == ["same", "other"]
+    assert asked.context_of.tolist() == [0, 1, 0]
+    assert asked.ids == ["", "", "id7"]
+    with pytest.raises(UsageError, match="answers questions about a context"):
+        asked_questions([("a?",)])
