@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from bertwright.export.huggingface import load_model as load_model
     from bertwright.recipes.embed import embed as embed
     from bertwright.recipes.evaluate import evaluate as evaluate
+    from bertwright.recipes.export import export as export
     from bertwright.recipes.finetune import finetune as finetune
     from bertwright.recipes.predict import predict as predict
     from bertwright.recipes.prepare import prepare as prepare
@@ -38,6 +39,7 @@ _HOMES = {
     "finetune": "bertwright.recipes.finetune",
     "predict": "bertwright.recipes.predict",
     "embed": "bertwright.recipes.embed",
+    "export": "bertwright.recipes.export",
     "show": "bertwright.recipes.show",
 }
 

@@ -21,7 +21,9 @@ def bench_command(
     tokenizer: Path | None = None,
     language: str = "en",
     model: Path | None = None,
+    input: Path | None = None,
     sentences: int = 1000,
+    turns: int = 3,
     minutes: float | None = None,
     peer: Path | None = None,
     run: Path | None = None,
@@ -35,7 +37,7 @@ def bench_command(
         bertwright bench prepare my-texts/ --tokenizer data/en/tokenizer
         bertwright bench pretrain --data data/en --minutes 5 --run runs/fast --peer peer/model
         bertwright bench finetune classify --model runs/en/model --train train.tsv
-        bertwright bench predict --model runs/en/model --out predict.json
+        bertwright bench predict --model runs/sentiment/model --input reviews.txt --out predict.json
 
     Nothing else should run on the machine meanwhile. Settings of a recipe can be given as --SECTION.FIELD VALUE.
 
@@ -43,8 +45,8 @@ def bench_command(
     ----------
     what
         step: training steps, tokens/s, utilisation, where the time goes. prepare: MB/s, peak memory, disk.
-        pretrain: a whole run, judged beside a peer's model. finetune: steps of a task, examples/s.
-        predict: fill-mask, sentences/s.
+        pretrain: a whole run, judged beside a peer's model. finetune: steps of a task, examples/s. predict: sentences/s
+        in float32, as `predict` does and exported, side by side; of a pre-trained model, fill-mask.
     words
         For prepare: the INPUT files, folders or globs. For finetune: the task. Settings, but for prepare and predict.
     data
@@ -60,9 +62,13 @@ def bench_command(
     language
         For prepare: language of the text.
     model
-        For finetune and predict: a MODEL folder.
+        For finetune and predict: a MODEL folder; for predict also an ONNX folder.
+    input
+        For predict: file of questions, one a line.
     sentences
-        For predict: how many sentences.
+        For predict without --input: how many sentences of the model's own words.
+    turns
+        For predict: times each side is measured; the median counts.
     minutes
         For pretrain: length of the run; the recipe's own where not given.
     peer
@@ -75,7 +81,8 @@ def bench_command(
         JSON file to write the figures to.
     """
     from bertwright.cli.overrides import parse_overrides
-    from bertwright.recipes.bench import bench_finetune, bench_predict, bench_prepare, bench_pretrain, bench_step
+    from bertwright.recipes.bench import bench_finetune, bench_prepare, bench_pretrain, bench_step
+    from bertwright.recipes.bench_predict import bench_predict
 
     if what == "step":
         settings = parse_overrides(words, verb="bench") | ({"size": size} if size else {})
@@ -106,7 +113,7 @@ def bench_command(
             raise UsageError("bench prepare needs an INPUT: a file, a folder or a glob")
         bench_prepare(words, tokenizer=_needed(tokenizer, "--tokenizer DIR"), language=language, out=out)
     else:
-        bench_predict(_needed(model, "--model DIR"), sentences=sentences, out=out)
+        bench_predict(_needed(model, "--model DIR"), input=input, sentences=sentences, turns=turns, out=out)
 
 
 def _needed(path: Path | None, flag: str) -> Path:

@@ -20,6 +20,7 @@ VERBS = {
     "finetune": "Train a pre-trained model for a task, and judge it.",
     "predict": "Ask a model: masked words, next sentences, or what it was fine-tuned for.",
     "embed": "Turn texts into vectors, of any layer and pooling.",
+    "export": "Write a model in a form that other programs run: ONNX, also in 8-bit integers.",
     "show": "Look inside data, a batch, a run or a model.",
     "bench": "Measure how fast this machine does a stage.",
 }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
@@ -15,6 +15,7 @@ def predict_command(
     input: Annotated[Path | None, Parameter(allow_leading_hyphen=True)] = None,
     output: Path | None = None,
     top_k: int = 5,
+    precision: Literal["auto", "bf16", "fp32"] = "auto",
 ) -> None:
     """Ask a model what its head is for: the word behind [MASK], whether one text follows another, or its task.
 
@@ -34,7 +35,7 @@ def predict_command(
         Texts with [MASK] in place of the word to guess, or two texts without; for a fine-tuned model, any texts: for
         answer a question and its context, for choose a context and its choices.
     model
-        Hugging Face BERT or ModernBERT folder.
+        Hugging Face BERT or ModernBERT folder, or an ONNX folder of `bertwright export`, which needs no torch.
     pair
         The two texts are one pair: for next sentence even where they have [MASK], and for fine-tuned models of pairs.
     input
@@ -44,7 +45,13 @@ def predict_command(
         Write the answers there as JSON lines instead of printing a table.
     top_k
         Words to show for each [MASK].
+    precision
+        For fine-tuned models. fp32: float32 throughout. bf16: bfloat16 throughout. auto: the labels of float32, most
+        of them found by bfloat16 where the processor has it.
     """
-    from bertwright.recipes.predict import predict
+    from bertwright.recipes.predict import predict, predict_to_file
 
-    predict(model, texts, pair=pair, input=input, output=output, top_k=top_k)
+    if output is None:
+        predict(model, texts, pair=pair, input=input, top_k=top_k, precision=precision)
+    else:
+        predict_to_file(model, texts, output=output, pair=pair, input=input, top_k=top_k, precision=precision)

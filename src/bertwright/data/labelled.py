@@ -12,8 +12,6 @@ from functools import cached_property
 from typing import Generic, Protocol, TypeVar
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from bertwright.rng import stream
 from bertwright.types import UNASKED, LabelledBatch, TokenRows
@@ -91,27 +89,35 @@ class LabelledRows:
 
     def batch(self, places: np.ndarray) -> LabelledBatch:
         """Return the rows at `places` [B], padded to the longest of them."""
+        import torch  # here: a model that runs without torch reads rows too
+
+        tensors = {name: torch.from_numpy(array) for name, array in self.arrays(places).items()}
+        return LabelledBatch(asked=tensors.pop("asked", None), **tensors)
+
+    def arrays(self, places: np.ndarray) -> dict[str, np.ndarray]:
+        """Return what `batch` holds, by name, as arrays; without `asked` where every token is asked about."""
         lengths, first_lengths = self.lengths[places], self.first_lengths[places]
         columns = np.arange(int(lengths.max()))[None, :]
         here = columns < lengths[:, None]
         tokens_at = runs(self._begins[places], lengths)
-        asked, targets = self._asked(places)
-        return LabelledBatch(
-            input_ids=padded(self.ids[tokens_at].astype(np.int64), here, fill=self.pad),
-            token_type_ids=torch.from_numpy(((columns >= first_lengths[:, None]) & here).astype(np.int64)),
-            attention_mask=torch.from_numpy(here),
-            asked=asked,
-            targets=targets,
-        )
+        return {
+            "input_ids": padded(self.ids[tokens_at].astype(np.int64), here, fill=self.pad),
+            "token_type_ids": ((columns >= first_lengths[:, None]) & here).astype(np.int64),
+            "attention_mask": here,
+            **self._asked(places),
+        }
 
-    def _asked(self, places: np.ndarray) -> tuple[Tensor | None, Tensor]:
+    def _asked(self, places: np.ndarray) -> dict[str, np.ndarray]:
         """Return what is asked of the rows at `places` [B], and what is true."""
         if self.asked is None:
-            return None, torch.from_numpy(self.targets[places])
+            return {"targets": self.targets[places]}
         counts = self.asked_counts[places]
         slots = np.arange(int(counts.max()))[None, :] < counts[:, None]
         asked_at = runs(self._asked_begins[places], counts)
-        return padded(self.asked[asked_at], slots, fill=0), padded(self.targets[asked_at], slots, fill=UNASKED)
+        return {
+            "asked": padded(self.asked[asked_at], slots, fill=0),
+            "targets": padded(self.targets[asked_at], slots, fill=UNASKED),
+        }
 
     @cached_property
     def usual_asked(self) -> int:
@@ -166,11 +172,11 @@ def runs(begins: np.ndarray, counts: np.ndarray) -> np.ndarray:
     return places
 
 
-def padded(values: np.ndarray, here: np.ndarray, *, fill: int) -> Tensor:
+def padded(values: np.ndarray, here: np.ndarray, *, fill: int) -> np.ndarray:
     """Return `values` [n, ...], row after row, where `here` [B, S] is true, and `fill` elsewhere."""
     table = np.full((*here.shape, *values.shape[1:]), fill, dtype=values.dtype)
     table[here] = values
-    return torch.from_numpy(table)
+    return table
 
 
 def cut_batches(places: np.ndarray, lengths: np.ndarray, *, rows: int, tokens: int) -> list[np.ndarray]:

@@ -63,9 +63,9 @@ class PairedRows:
         source = self.source_ids[runs(self._source_begins[places], read)].astype(np.int64)
         given = runs(self._target_begins[places], written)
         return PairBatch(
-            input_ids=padded(source, here, fill=self.pad),
+            input_ids=torch.from_numpy(padded(source, here, fill=self.pad)),
             token_type_ids=torch.zeros(here.shape, dtype=torch.int64),
             attention_mask=torch.from_numpy(here),
-            decoder_ids=padded(self.target_ids[given].astype(np.int64), there, fill=self.pad),
-            labels=padded(self.target_ids[given + 1].astype(np.int64), there, fill=UNASKED),
+            decoder_ids=torch.from_numpy(padded(self.target_ids[given].astype(np.int64), there, fill=self.pad)),
+            labels=torch.from_numpy(padded(self.target_ids[given + 1].astype(np.int64), there, fill=UNASKED)),
         )

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 
 from bertwright.errors import UsageError
-from bertwright.evaluate.text_rows import MASK, TextBatch, batches_of, frame
+from bertwright.evaluate.asking import Ask, Pace
+from bertwright.evaluate.masked_words import Guess, guess_words
+from bertwright.evaluate.text_rows import MASK
 from bertwright.model.encoder import Encoder
 from bertwright.tokenizer.load import Tokenizer
 
-Guess = tuple[str, float]
-"""A token and its probability."""
+PACE = Pace(rows=32, tokens=2048)
+"""Logits of a vocabulary are many: so few rows at a time."""
 
 
 def fill_mask(model: Encoder, tokenizer: Tokenizer, texts: Sequence[str], *, top_k: int = 5) -> list[list[Guess]]:
@@ -29,7 +32,6 @@ def fill_mask(model: Encoder, tokenizer: Tokenizer, texts: Sequence[str], *, top
     return [places[0] for places in fill_masks(model, tokenizer, texts, top_k=top_k)]
 
 
-@torch.inference_mode()
 def fill_masks(
     model: Encoder, tokenizer: Tokenizer, texts: Sequence[str], *, top_k: int = 5
 ) -> list[list[list[Guess]]]:
@@ -37,31 +39,19 @@ def fill_masks(
 
     The model must be in evaluation mode. Probabilities are over the whole vocabulary; each [MASK] is filled on its own.
     """
-    rows = []
-    for place, text in enumerate(texts):
-        if MASK not in text:
-            raise UsageError(f'"{text}" has no {MASK}; write {MASK} in place of the word to guess')
-        rows.append(frame(place, [text], tokenizer=tokenizer, positions=model.config.max_positions))
-    answers: list[list[list[Guess]]] = [[] for _ in texts]
-    for batch in batches_of(rows, model, pad=tokenizer.special.pad):
-        for place, guesses in _guess(model, tokenizer, batch, top_k=top_k):
-            answers[place].append(guesses)
-    return answers
+    ask = ask_words(model)
+    return guess_words(ask, tokenizer, texts, top_k=top_k, positions=model.config.max_positions, pace=PACE)
 
 
-def _guess(model: Encoder, tokenizer: Tokenizer, batch: TextBatch, *, top_k: int) -> list[tuple[int, list[Guess]]]:
-    hidden = model.encode(batch.input_ids, batch.token_type_ids, batch.attention_mask)
-    rows, columns = torch.nonzero(batch.input_ids == tokenizer.special.mask, as_tuple=True)
-    logits = model.mlm_logits(hidden[rows, columns])
-    shares = torch.softmax(logits.float(), dim=-1)[:, : tokenizer.vocab_size]  # rows past it are padding, not tokens
-    best = shares.topk(min(top_k, shares.shape[-1]))
-    return [
-        (batch.places[row], [(_readable(tokenizer, i), p) for i, p in zip(ids, chances, strict=True)])
-        for row, ids, chances in zip(rows.tolist(), best.indices.tolist(), best.values.tolist(), strict=True)
-    ]
+def ask_words(model: Encoder) -> Ask[np.ndarray]:
+    """Return the function that gives a model's logits [B, M, V] of the vocabulary at the positions asked about."""
+    device = next(model.parameters()).device
 
+    def ask(arrays: dict[str, np.ndarray]) -> np.ndarray:
+        names = ("input_ids", "token_type_ids", "attention_mask", "asked")
+        with torch.inference_mode():
+            hidden = model.encode(*(torch.from_numpy(arrays[name]).to(device) for name in names))
+            logits: np.ndarray = model.mlm_logits(hidden).float().cpu().numpy()
+        return logits
 
-def _readable(tokenizer: Tokenizer, index: int) -> str:
-    """Return a token as a person reads it: WordPiece's ## kept, byte-level tokens decoded."""
-    token = tokenizer.tokens[index]
-    return token if token.startswith("##") else tokenizer.decode([index]).strip() or token
+    return ask

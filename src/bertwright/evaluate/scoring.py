@@ -9,22 +9,19 @@ from typing import Any
 import numpy as np
 import torch
 
-from bertwright.data.labelled import LabelledRows, in_order_of_length
+from bertwright.data.labelled import LabelledRows
+from bertwright.evaluate.asking import Ask, Pace, logits_of
 from bertwright.model.fine_tuned import FineTuned
-
-ROWS = 64
-"""Rows of a batch at most."""
-TOKENS = 8192
-"""Tokens of a batch at most, padding included."""
+from bertwright.types import LabelledBatch
 
 
-@torch.inference_mode()
 def score_rows(
     model: FineTuned,
     rows: LabelledRows,
     *,
     device: torch.device,
     cast: Callable[[], AbstractContextManager[Any]] = nullcontext,
+    pace: Pace | None = None,
 ) -> np.ndarray:
     """Return logits [Q, outputs] float32 of everything asked, row after row; the model stays in the mode it was in.
 
@@ -32,13 +29,21 @@ def score_rows(
     """
     training = model.training
     model.eval()
-    begins = np.cumsum(rows.asked_counts) - rows.asked_counts
-    logits = np.empty((int(rows.asked_counts.sum()), model.classifier.out_features), dtype=np.float32)
-    for places, batch in in_order_of_length(rows, batch_rows=ROWS, tokens=TOKENS):
-        with cast(), torch.compiler.set_stance("force_eager"):
-            scores = model(batch.to(device)).float().cpu().numpy()
-        slots = np.arange(scores.shape[1])[None, :]
-        used = slots < rows.asked_counts[places][:, None]
-        logits[(begins[places][:, None] + slots)[used]] = scores[used]
+    logits = logits_of(ask_model(model, device=device, cast=cast), rows, pace=pace or Pace())
     model.train(training)
     return logits
+
+
+def ask_model(
+    model: FineTuned, *, device: torch.device, cast: Callable[[], AbstractContextManager[Any]] = nullcontext
+) -> Ask[np.ndarray]:
+    """Return the function that asks a model, in evaluation mode, about a batch of arrays."""
+
+    def ask(arrays: dict[str, np.ndarray]) -> np.ndarray:
+        tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
+        batch = LabelledBatch(asked=tensors.pop("asked", None), **tensors)
+        with torch.inference_mode(), cast(), torch.compiler.set_stance("force_eager"):
+            logits: np.ndarray = model(batch.to(device)).float().cpu().numpy()
+        return logits
+
+    return ask

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-import torch
+import numpy as np
 
 from bertwright.errors import ModelError
-from bertwright.evaluate.text_rows import batches_of, frame
-from bertwright.model.encoder import Encoder
+from bertwright.evaluate.asking import Ask, Pace, logits_of
+from bertwright.evaluate.metrics import softmax
+from bertwright.evaluate.text_rows import frame, labelled
 from bertwright.tokenizer.load import Tokenizer
 
+if TYPE_CHECKING:
+    from bertwright.model.encoder import Encoder
 
-@torch.inference_mode()
+
 def next_sentence(model: Encoder, tokenizer: Tokenizer, pairs: Sequence[tuple[str, str]]) -> list[float]:
     """Return for each pair the probability that the second text continues the first.
 
@@ -22,15 +26,33 @@ def next_sentence(model: Encoder, tokenizer: Tokenizer, pairs: Sequence[tuple[st
     >>> next_sentence(model, tokenizer, [("He sat down.", "Then he ate.")])
     [0.93]
     """
-    positions = model.config.max_positions
-    rows = [frame(place, pair, tokenizer=tokenizer, positions=positions) for place, pair in enumerate(pairs)]
-    answers = [0.0] * len(rows)
-    for batch in batches_of(rows, model, pad=tokenizer.special.pad):
-        hidden = model.encode(batch.input_ids, batch.token_type_ids, batch.attention_mask)
-        logits = model.nsp_logits(hidden)
+    return shares_of_pairs(_ask_pairs(model), tokenizer, pairs, positions=model.config.max_positions, pace=Pace())
+
+
+def shares_of_pairs(
+    ask: Ask[np.ndarray], tokenizer: Tokenizer, pairs: Sequence[tuple[str, str]], *, positions: int, pace: Pace
+) -> list[float]:
+    """Return for each pair the probability that the second continues the first; `ask` gives logits [B, 1, 2]."""
+    framed = [frame(place, pair, tokenizer=tokenizer, positions=positions) for place, pair in enumerate(pairs)]
+    if not framed:
+        return []
+    rows = labelled(framed, tokenizer=tokenizer, mask=False)
+    shares: list[float] = softmax(logits_of(ask, rows, pace=pace))[:, 0].tolist()
+    return shares
+
+
+def _ask_pairs(model: Encoder) -> Ask[np.ndarray]:
+    import torch  # here: an exported model is asked without it
+
+    device = next(model.parameters()).device
+
+    def ask(arrays: dict[str, np.ndarray]) -> np.ndarray:
+        names = ("input_ids", "token_type_ids", "attention_mask", "asked")
+        with torch.inference_mode():
+            logits = model.nsp_logits(model.encode(*(torch.from_numpy(arrays[name]).to(device) for name in names)))
         if logits is None:
             raise ModelError("this architecture has no next-sentence head; give a BERT pre-trained with one")
-        shares = torch.softmax(logits.float(), dim=-1)[:, 0]
-        for place, share in zip(batch.places, shares.tolist(), strict=True):
-            answers[place] = share
-    return answers
+        pairs: np.ndarray = logits.float().cpu().numpy()[:, None]
+        return pairs
+
+    return ask

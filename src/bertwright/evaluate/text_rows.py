@@ -1,22 +1,18 @@
-"""Turns texts given by a person into batches of padded rows, texts of like length together, each remembering its place.
+"""Turns texts given by a person into rows of token ids, [MASK] in them masked.
 
 These are the rows of prediction: nothing is cut, since an answer about half a text is no answer.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-import torch
-from torch import Tensor, nn
+import numpy as np
 
+from bertwright.data.labelled import LabelledRows
 from bertwright.errors import InputError
 from bertwright.tokenizer.load import Tokenizer
-
-ROWS = 32
-"""Rows a batch: enough to fill the matrix units of a CPU, few enough for long rows in little memory."""
-
 
 MASK = "[MASK]"
 """What a person writes, whatever the tokenizer calls its mask token."""
@@ -26,19 +22,8 @@ MASK = "[MASK]"
 class TextRow:
     """One text, or one pair, as the model reads it: [CLS] A [SEP] or [CLS] A [SEP] B [SEP]."""
 
-    place: int
     input_ids: list[int]
     token_type_ids: list[int]
-
-
-@dataclass(frozen=True)
-class TextBatch:
-    """Rows padded to the longest of them: tensors [B, S] on the model's device, and where each row came from."""
-
-    places: list[int]
-    input_ids: Tensor
-    token_type_ids: Tensor
-    attention_mask: Tensor
 
 
 def frame(place: int, segments: Sequence[str], *, tokenizer: Tokenizer, positions: int) -> TextRow:
@@ -54,7 +39,7 @@ def frame(place: int, segments: Sequence[str], *, tokenizer: Tokenizer, position
             f'text {place + 1} ("{segments[0][:40]}...") is {len(ids):,} tokens long but the model reads {positions}; '
             "split or shorten it"
         )
-    return TextRow(place=place, input_ids=ids, token_type_ids=types)
+    return TextRow(input_ids=ids, token_type_ids=types)
 
 
 def _with_masks(text: str, tokenizer: Tokenizer) -> list[int]:
@@ -66,19 +51,18 @@ def _with_masks(text: str, tokenizer: Tokenizer) -> list[int]:
     return ids
 
 
-def batches_of(rows: Sequence[TextRow], model: nn.Module, *, pad: int) -> Iterator[TextBatch]:
-    """Yield `rows` in batches of like length, shortest first, on the device of `model`."""
-    device = next(model.parameters()).device
-    ordered = sorted(rows, key=lambda row: len(row.input_ids))
-    for start in range(0, len(ordered), ROWS):
-        chosen = ordered[start : start + ROWS]
-        longest = len(chosen[-1].input_ids)
-        ids = [row.input_ids + [pad] * (longest - len(row.input_ids)) for row in chosen]
-        types = [row.token_type_ids + [0] * (longest - len(row.token_type_ids)) for row in chosen]
-        lengths = torch.tensor([len(row.input_ids) for row in chosen])
-        yield TextBatch(
-            places=[row.place for row in chosen],
-            input_ids=torch.tensor(ids, device=device),
-            token_type_ids=torch.tensor(types, device=device),
-            attention_mask=(torch.arange(longest)[None] < lengths[:, None]).to(device),
-        )
+def labelled(rows: Sequence[TextRow], *, tokenizer: Tokenizer, mask: bool) -> LabelledRows:
+    """Return rows as batches are cut from, asked about at every mask token, or with `mask` false at [CLS]."""
+    special = tokenizer.special
+    asked = [[at for at, index in enumerate(row.input_ids) if index == special.mask] if mask else [0] for row in rows]
+    firsts = [row.token_type_ids.index(1) if 1 in row.token_type_ids else len(row.input_ids) for row in rows]
+    counts = np.array([len(places) for places in asked], dtype=np.int64)
+    return LabelledRows(
+        ids=np.array([index for row in rows for index in row.input_ids], dtype=np.uint32),
+        lengths=np.array([len(row.input_ids) for row in rows], dtype=np.int64),
+        first_lengths=np.array(firsts, dtype=np.int64),
+        asked=np.array([place for places in asked for place in places], dtype=np.int64),
+        asked_counts=counts,
+        targets=np.zeros(int(counts.sum()), dtype=np.int64),
+        pad=special.pad,
+    )

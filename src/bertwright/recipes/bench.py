@@ -18,9 +18,7 @@ from typing import Any
 import torch
 
 from bertwright.errors import CorpusError, UsageError
-from bertwright.evaluate.fill_mask import fill_masks
 from bertwright.evaluate.report import write_report
-from bertwright.export.huggingface import load_model
 from bertwright.files import read_json, write_json
 from bertwright.log import note, print_facts
 from bertwright.model.encoder import parameter_count
@@ -30,7 +28,6 @@ from bertwright.recipes.machine import machine, versions
 from bertwright.recipes.parts import Parts, build, compiled_step, peak_flops
 from bertwright.recipes.pretrain import pretrain
 from bertwright.recipes.settings import resolve
-from bertwright.tokenizer.load import load_tokenizer
 from bertwright.train.loop import Position, train
 from bertwright.train.memory import keep_freed_memory
 from bertwright.train.precision import pick_device
@@ -159,30 +156,6 @@ def bench_prepare(
         "on disk": f"{disk / 1e6:,.1f} MB ({disk / text:.2f} bytes a byte of text)",
     }
     return _told("preparation", figures, shown, torch.device("cpu"), out)
-
-
-def bench_predict(model: Path | str, *, sentences: int = 1000, out: Path | None = None) -> dict[str, Any]:
-    """Measure fill-mask with the model of a MODEL folder over sentences of 4 to 60 of its own tokens: sentences/s."""
-    folder = Path(model)
-    network, tokenizer = load_model(folder).to(pick_device()), load_tokenizer(folder)
-    generator = torch.Generator().manual_seed(0)
-    lengths = torch.randint(4, 61, (sentences,), generator=generator).tolist()
-    words = [token for token in tokenizer.tokens if token.isalpha()] or tokenizer.tokens
-    texts = []
-    for length in lengths:
-        chosen = torch.randint(len(words), (length,), generator=generator).tolist()
-        texts.append(" ".join(["[MASK]", *(words[index] for index in chosen)]))
-    seconds = []
-    for _ in range(3):
-        began = time.perf_counter()
-        fill_masks(network, tokenizer, texts)
-        seconds.append(time.perf_counter() - began)
-    figures = {
-        "what": f"fill-mask with {folder}, {sentences:,} sentences of 4 to 60 words",
-        "sentences_per_second": round(sentences / median(seconds), 1),
-    }
-    shown = {"speed": f"{figures['sentences_per_second']:,.0f} sentences/s (median of 3 turns)"}
-    return _told(str(figures["what"]), figures, shown, pick_device(), out)
 
 
 def bench_finetune(

@@ -1,35 +1,41 @@
-"""Asks a model what its head is for: the word behind a [MASK], whether one text follows another, or its task."""
+"""Asks a model what its head is for: the word behind a [MASK], whether one text follows another, or its task.
+
+Nothing here imports torch before a model needs it: an exported one does not.
+"""
 
 from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable, Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
+from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from bertwright.errors import CorpusError, ModelError, UsageError
-from bertwright.evaluate.fill_mask import fill_masks
-from bertwright.evaluate.sentence_pairs import next_sentence
+from bertwright.errors import ModelError, UsageError
 from bertwright.evaluate.text_rows import MASK
-from bertwright.export.encoder_decoder import is_encoder_decoder
-from bertwright.export.fine_tuned import fine_tuned_part
-from bertwright.export.huggingface import LoadReport, read_model
-from bertwright.export.sentence import is_sentence_folder
-from bertwright.files import write_text
-from bertwright.log import note, print_table
-from bertwright.model.encoder import Encoder, Part
-from bertwright.recipes.predict_embed import similarities
-from bertwright.recipes.predict_task import answer_task, print_task_answers, questions_in
-from bertwright.recipes.predict_translation import predict_translations
+from bertwright.export.onnx_folder import is_onnx_folder
+from bertwright.files import written_aside
+from bertwright.log import note, print_table, progress_bar
+from bertwright.recipes.predict_onnx import open_exported
+from bertwright.recipes.predict_task import open_task, print_task_answers, questions_in
+from bertwright.recipes.questions import Lines, Question, answers_of, masked_questions, task_questions
 from bertwright.tokenizer.load import Tokenizer, load_tokenizer
-from bertwright.train.precision import pick_device
 
-STDIN = Path("-")
+if TYPE_CHECKING:
+    from bertwright.export.huggingface import LoadReport
+    from bertwright.model.encoder import Encoder
+    from bertwright.train.precision import Precision
 
-Question = str | tuple[str, str]
-"""A text with [MASK] in it, or a pair."""
+CHUNK = 4096
+"""Questions answered together: enough to find texts of like length, few enough for any memory."""
+NOTED = 10.0
+"""Seconds between notes of progress where there is no terminal."""
+
+Answers = list[dict[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -42,6 +48,22 @@ class Oracle:
     report: LoadReport
 
 
+@dataclass(frozen=True)
+class Answerer:
+    """A model ready to be asked: what its head is about, or None where it fills masks and judges pairs."""
+
+    part: str | None
+    answer: Callable[[Sequence[Any]], Answers]
+
+    def questions(self, texts: Sequence[str], *, pair: bool, lines: Lines | None) -> Iterator[Question]:
+        """Yield what the texts of a call and the lines of a file ask it."""
+        if self.part is None:
+            return masked_questions(texts, pair=pair, lines=lines)
+        pair = pair or (self.part == "vector" and len(texts) == 2)
+        whole = None if lines is None else questions_in(self.part, lines.file)
+        return task_questions(texts, pair=pair, lines=lines if whole is None else None, part=self.part, whole=whole)
+
+
 def predict(
     model: Path,
     texts: Sequence[str] = (),
@@ -50,130 +72,155 @@ def predict(
     input: Path | None = None,
     output: Path | None = None,
     top_k: int = 5,
-) -> list[dict[str, Any]]:
-    """Answer questions with the model of a Hugging Face folder; print them as a table, or write JSON lines.
+    precision: Precision = "auto",
+) -> Answers:
+    """Answer questions with the model of a Hugging Face or ONNX folder; print them as a table, or write JSON lines.
 
-    A fine-tuned model does what it was trained for, with texts or, with `pair`, two of them (see `answer_task`),
+    A fine-tuned model does what it was trained for, with texts or, with `pair`, two of them (see `open_task`),
     translates (see `predict_translations`), or says how alike two texts are (see `similarities`).
 
     A text with [MASK] gives {"text", "predictions": for each [MASK] a list of [token, probability]}; a pair (two texts
     without [MASK], two texts with `pair`, or a line of `input` with a tab) gives {"first", "second", "next": the
     probability that the second follows}. `input` is a file of one question a line, or "-" for stdin. Raises UsageError
     where a text is neither, and ModelError where the model lacks the head asked for.
+
+    `precision` "auto" gives the labels of float32, most of them by bfloat16 where the processor has it, and
+    probabilities within 0.02. All answers are returned; `predict_to_file` is for more than memory holds.
     """
-    if top_k < 1:
-        raise UsageError(f"--top-k {top_k} asks for no words; give 1 or more")
-    model = Path(model)
-    if is_encoder_decoder(model):
-        return predict_translations(model, texts, input=input, output=output)
-    of_sentences = is_sentence_folder(model)
-    part = fine_tuned_part(model) if model.is_dir() else None
-    has_task = of_sentences or part is not None
-    if has_task:
-        asked = task_questions(texts, pair=pair or (of_sentences and len(texts) == 2), input=input, part=part)
-        answers = (similarities if of_sentences else answer_task)(model, asked)
-    else:
-        questions = [*questions_of(texts, pair=pair), *(read_questions(Path(input), pair=pair) if input else [])]
-        if not questions:
-            raise UsageError(
-                f'nothing to answer: give a TEXT such as "Paris is the {MASK} of France.", or --input FILE'
-            )
-        answers = answer(open_oracle(model), questions, top_k=top_k)
+    translate = translator_of(Path(model))
+    if translate is not None:
+        return translate(texts, input=input, output=output)
+    chunks, lines = ask(model, texts, pair=pair, input=input, top_k=top_k, precision=precision)
+    answers: Answers = []
     if output is not None:
-        write_text(Path(output), "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in answers))
-        note(f"{len(answers):,} answers in {output}")
-    else:
-        (print_task_answers if has_task else print_answers)(answers)
+        write_answers(_kept(chunks, answers), Path(output), lines=lines)
+        return answers
+    answers.extend(line for chunk in chunks for line in chunk)
+    (print_answers if "predictions" in answers[0] or "next" in answers[0] else print_task_answers)(answers)
     return answers
 
 
-def task_questions(texts: Sequence[str], *, pair: bool, input: Path | None, part: Part | None) -> list[tuple[str, ...]]:
-    """Return what a fine-tuned model is asked: texts, or with `pair` two of them, and what a file asks.
+def predict_to_file(
+    model: Path,
+    texts: Sequence[str] = (),
+    *,
+    output: Path,
+    pair: bool = False,
+    input: Path | None = None,
+    top_k: int = 5,
+    precision: Precision = "auto",
+) -> int:
+    """Write the answers of `predict` as they come, in the order of the questions and in bounded memory.
 
-    A line with a tab is a pair. The texts of a model of spans are a question and its context, those of a model of
-    choices a context and its choices. Raises UsageError where there is nothing, and CorpusError where a file cannot be
-    read.
+    The file is there whole or not at all; returns how many there are.
     """
-    if pair and texts and len(texts) != 2:
-        raise UsageError(f"--pair takes two texts, not {len(texts)}; put more pairs in a file (--input), tab between")
-    together = pair or part in ("span", "choice")
-    asked: list[tuple[str, ...]] = [tuple(texts)] if together and texts else [(text,) for text in texts]
-    whole = questions_in(part, Path(input)) if input else None
-    asked += whole or []
-    for number, line in numbered_lines(Path(input)) if input and whole is None else []:
-        parts = tuple(line.split("\t"))
-        if (len(parts) > 2 and part != "choice") or (pair and len(parts) != 2):
-            raise UsageError(f"{input}, line {number} should hold two texts with one tab between: {line[:60]!r}")
-        asked.append(parts)
-    if not asked:
-        raise UsageError("nothing to answer: give a TEXT, or --input FILE with one a line")
-    return asked
+    translate = translator_of(Path(model))
+    if translate is not None:
+        return len(translate(texts, input=input, output=output))
+    chunks, lines = ask(model, texts, pair=pair, input=input, top_k=top_k, precision=precision)
+    return write_answers(chunks, Path(output), lines=lines)
 
 
-def questions_of(texts: Sequence[str], *, pair: bool) -> list[Question]:
-    """Return what the texts of a call ask: one pair, or a [MASK] each."""
-    masked = [MASK in text for text in texts]
-    if pair and texts and len(texts) != 2:
-        raise UsageError(f"--pair takes two texts, not {len(texts)}; put more pairs in a file (--input), tab between")
-    if len(texts) == 2 and (pair or not any(masked)):
-        return [(texts[0], texts[1])]
-    for text, has_mask in zip(texts, masked, strict=True):
-        if not has_mask:
-            raise UsageError(
-                f'"{text}" has no {MASK}: write {MASK} in place of the word to guess, '
-                "or give two texts to ask whether the second follows the first"
-            )
-    return list(texts)
+def ask(
+    model: Path, texts: Sequence[str], *, pair: bool, input: Path | None, top_k: int, precision: Precision
+) -> tuple[Iterator[Answers], Lines | None]:
+    """Return the answers to what `predict` is asked, chunk after chunk, and the lines they are read from."""
+    if top_k < 1:
+        raise UsageError(f"--top-k {top_k} asks for no words; give 1 or more")
+    opened = open_answers(Path(model), top_k=top_k, precision=precision)
+    lines = Lines(Path(input)) if input else None
+    questions = opened.questions(texts, pair=pair, lines=lines)
+    first = next(questions, None)
+    if first is None:
+        example = "a TEXT" if opened.part else f'a TEXT such as "Paris is the {MASK} of France."'
+        raise UsageError(f"nothing to answer: give {example}, or --input FILE with one a line")
+    return map(opened.answer, _chunks(first, questions)), lines
 
 
-def read_questions(file: Path, *, pair: bool) -> list[Question]:
-    """Return the questions of a file, one a line, a tab between the texts of a pair; empty lines are passed over."""
-    questions: list[Question] = []
-    for number, line in numbered_lines(file):
-        parts = line.split("\t")
-        if len(parts) == 2:
-            questions.append((parts[0], parts[1]))
-        elif len(parts) == 1 and not pair and MASK in line:
-            questions.append(line)
-        else:
-            wanted = "two texts with one tab between" if pair else f"a text with {MASK}, or two texts and a tab"
-            raise UsageError(f"{file}, line {number} should hold {wanted}: {line[:60]!r}")
-    return questions
+def translator_of(folder: Path) -> Callable[..., Answers] | None:
+    """Return the function that translates with the model of a folder, or None where it is of another kind."""
+    if is_onnx_folder(folder):
+        return None
+    from bertwright.export.encoder_decoder import is_encoder_decoder
+
+    if not is_encoder_decoder(folder):
+        return None
+    from bertwright.recipes.predict_translation import predict_translations
+
+    return partial(predict_translations, folder)
 
 
-def numbered_lines(file: Path) -> list[tuple[int, str]]:
-    """Return the lines of a UTF-8 file, or of stdin, that hold something, with their numbers from 1; CorpusError."""
-    try:
-        text = sys.stdin.read() if file == STDIN else file.read_text(encoding="utf-8-sig")
-    except FileNotFoundError as error:
-        raise CorpusError(f"there is no file {file}; give one that exists, or - for stdin") from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise CorpusError(f"cannot read {file} as UTF-8 text: {error}") from error
-    return [(number, line) for number, line in enumerate(text.splitlines(), start=1) if line.strip()]
+def open_answers(folder: Path, *, top_k: int, precision: Precision) -> Answerer:
+    """Return the model of a folder, ready to answer questions; raises ModelError where it cannot be."""
+    if is_onnx_folder(folder):
+        return Answerer(*open_exported(folder, top_k=top_k))
+    from bertwright.export.fine_tuned import fine_tuned_part
+    from bertwright.export.sentence import is_sentence_folder
+    from bertwright.recipes.predict_embed import similarities
+
+    if is_sentence_folder(folder):
+        return Answerer("vector", partial(similarities, folder))
+    part = fine_tuned_part(folder) if folder.is_dir() else None
+    if part is not None:
+        return Answerer(part, open_task(folder, precision=precision))
+    return Answerer(None, partial(answer_masked, open_oracle(folder), top_k=top_k))
+
+
+def _chunks(first: Question, others: Iterator[Question]) -> Iterator[list[Question]]:
+    chunk = [first, *islice(others, CHUNK - 1)]
+    while chunk:
+        yield chunk
+        chunk = list(islice(others, CHUNK))
+
+
+def _kept(chunks: Iterable[Answers], kept: Answers) -> Iterator[Answers]:
+    for chunk in chunks:
+        kept += chunk
+        yield chunk
+
+
+def write_answers(chunks: Iterable[Answers], output: Path, *, lines: Lines | None) -> int:
+    """Write answers as JSON lines, whole or not at all, with progress by what has been read of `lines`."""
+    count, began, noted = 0, time.monotonic(), time.monotonic()
+    with written_aside(output) as aside, aside.open("w", encoding="utf-8") as file, progress_bar("speed") as bar:
+        task = bar.add_task("answers", total=None, speed="")
+        for answers in chunks:
+            file.writelines(json.dumps(line, ensure_ascii=False) + "\n" for line in answers)
+            count += len(answers)
+            now, done = time.monotonic(), None if lines is None else lines.share
+            speed = f"{count / max(1e-9, now - began):,.0f} a second"
+            bar.update(task, completed=done or 0.0, total=None if done is None else 1.0, speed=speed)
+            if now - noted > NOTED and not sys.stderr.isatty():
+                left = f", {(now - began) * (1 / done - 1) / 60:.1f} min left" if done else ""
+                note(f"{count:,} answers, {speed}{left}")
+                noted = now
+    note(f"{count:,} answers in {output}")
+    return count
 
 
 def open_oracle(folder: Path) -> Oracle:
     """Read a model folder onto the fastest device; raises ModelError or TokenizerError where it cannot be used."""
+    from bertwright.export.huggingface import read_model
+    from bertwright.train.precision import pick_device
+
     model, report = read_model(folder)
     return Oracle(folder, model.to(pick_device()), load_tokenizer(folder), report)
 
 
-def answer(oracle: Oracle, questions: Sequence[Question], *, top_k: int) -> list[dict[str, Any]]:
+def answer_masked(oracle: Oracle, questions: Sequence[Question], *, top_k: int) -> Answers:
     """Return an answer to each question, in order."""
-    answers: list[dict[str, Any]] = [{} for _ in questions]
-    masked = [(place, text) for place, text in enumerate(questions) if isinstance(text, str)]
-    pairs = [(place, pair) for place, pair in enumerate(questions) if isinstance(pair, tuple)]
-    if masked:
+    from bertwright.evaluate.fill_mask import fill_masks
+    from bertwright.evaluate.sentence_pairs import next_sentence
+
+    def words(texts: list[str]) -> list[list[list[tuple[str, float]]]]:
         require_head(oracle, "mlm_head", "masked-token")
-        guesses = fill_masks(oracle.model, oracle.tokenizer, [text for _, text in masked], top_k=top_k)
-        for (place, text), words in zip(masked, guesses, strict=True):
-            answers[place] = {"text": text, "predictions": words}
-    if pairs:
+        return fill_masks(oracle.model, oracle.tokenizer, texts, top_k=top_k)
+
+    def shares(pairs: list[tuple[str, str]]) -> list[float]:
         require_head(oracle, "nsp_head", "next-sentence")
-        shares = next_sentence(oracle.model, oracle.tokenizer, [pair for _, pair in pairs])
-        for (place, (first, second)), share in zip(pairs, shares, strict=True):
-            answers[place] = {"first": first, "second": second, "next": share}
-    return answers
+        return next_sentence(oracle.model, oracle.tokenizer, pairs)
+
+    return answers_of(questions, words=words, shares=shares)
 
 
 def require_head(oracle: Oracle, part: str, name: str) -> None:

@@ -1,50 +1,43 @@
-"""Asks a fine-tuned model what its head is for: the class of a text, its score, or the entities in it."""
+"""Asks a fine-tuned model what its head is for: the class of a text, its score, or the entities in it.
+
+torch is imported by what opens a model, so that answers of an exported one are printed without it.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from bertwright.corpus.inputs import format_of
+from bertwright.data.labelled import LabelledRows
 from bertwright.errors import UsageError
-from bertwright.evaluate.scoring import score_rows
-from bertwright.export.fine_tuned import FineTunedFolder, read_fine_tuned
 from bertwright.log import print_facts, print_table
-from bertwright.model.encoder import Part
-from bertwright.model.fine_tuned import Problem
-from bertwright.tasks.answer import Answer
 from bertwright.tasks.choices import read_choices
-from bertwright.tasks.choose import Choose
-from bertwright.tasks.classify import Classify
 from bertwright.tasks.columns import ColumnsConfig
 from bertwright.tasks.contract import Task
 from bertwright.tasks.encode import TextEncoder
-from bertwright.tasks.multi_label import MultiLabel
-from bertwright.tasks.regress import Regress
 from bertwright.tasks.squad import squad_questions
-from bertwright.tasks.tag import Tag
+from bertwright.tasks.trained import task_of_head
 from bertwright.tokenizer.load import load_tokenizer
-from bertwright.train.precision import pick_device
 
-OF_PARTS: dict[Part, type[Task[Any]]] = {"token": Tag, "span": Answer, "choice": Choose}
-"""The tasks that are told by what their head is about."""
-BY_PROBLEM: dict[Problem, type[Task[Any]]] = {task.problem: task for task in (Classify, MultiLabel, Regress)}
-"""The tasks about rows, by what Hugging Face calls the kind of their loss."""
+if TYPE_CHECKING:
+    from bertwright.evaluate.half_precision import Lead
+    from bertwright.export.fine_tuned import FineTunedFolder
+    from bertwright.train.precision import Precision
+
 LONGEST_CELL = 80
 """Characters of a text shown in a table."""
 
 
 def task_of(folder: FineTunedFolder) -> Task[Any]:
     """Return the task a fine-tuned model was trained for."""
-    part = folder.model.part
-    kind = BY_PROBLEM[folder.problem] if part == "row" else OF_PARTS[part]
-    return kind.of_labels(folder.labels).recalling(folder.own).knowing(folder.model)
+    return task_of_head(folder.model.part, folder.problem, folder.labels, folder.own).knowing(folder.model)
 
 
-def questions_in(part: Part | None, file: Path) -> list[tuple[str, ...]] | None:
+def questions_in(part: str, file: Path) -> list[tuple[str, ...]] | None:
     """Return what a file asks of a model whose head is about `part`, where it is of a format of that task, else None.
 
     That is SQuAD json for answers, and a table for choices, which need not say the right one.
@@ -56,20 +49,51 @@ def questions_in(part: Part | None, file: Path) -> list[tuple[str, ...]] | None:
     return None
 
 
-def answer_task(folder: Path, questions: Sequence[tuple[str, ...]]) -> list[dict[str, Any]]:
-    """Return an answer to each text or pair, in order, in float32; raises ModelError where the folder is not whole.
+def open_task(
+    folder: Path, *, precision: Precision = "auto"
+) -> Callable[[Sequence[tuple[str, ...]]], list[dict[str, Any]]]:
+    """Return the function that answers questions, in order; raises ModelError where the folder is not whole.
 
     Classify gives label, probability and probabilities (labels and probabilities, where a text may have several);
     regress a score; tag entities with type, text, the characters they stand at and probability; answer the same of a
     span of the context; choose the likeliest choice. Texts past the model's positions are cut (split, for tag and
     answer), and a note says so.
     """
+    from bertwright.evaluate.half_precision import QuickScorer
+    from bertwright.export.fine_tuned import read_fine_tuned
+    from bertwright.train.precision import pick_device
+
     opened = read_fine_tuned(folder)
-    if opened.model.part != "choice" and len({len(question) for question in questions}) > 1:
-        raise UsageError("some lines are single texts and some are pairs; ask one kind at a time")
-    task = task_of(opened)
-    examples = task.ask(questions)
-    return task.answers(_logits(folder, opened, task, examples), examples)
+    score = QuickScorer(opened.model, device=pick_device(), lead=lead_of(opened), precision=precision)
+    encoder = TextEncoder(load_tokenizer(folder), max_length=opened.model.encoder.config.max_positions)
+    return answers_with(task_of(opened), encoder, score)
+
+
+def answers_with(
+    task: Task[Any], encoder: TextEncoder, score: Callable[[LabelledRows], np.ndarray]
+) -> Callable[[Sequence[tuple[str, ...]]], list[dict[str, Any]]]:
+    """Return the function that answers questions of a task by the logits that `score` gives of rows."""
+
+    def answer(questions: Sequence[tuple[str, ...]]) -> list[dict[str, Any]]:
+        if task.part != "choice" and len({len(question) for question in questions}) > 1:
+            raise UsageError("some lines are single texts and some are pairs; ask one kind at a time")
+        examples = task.ask(questions)
+        return task.answers(score(task.encode(examples, encoder)), examples)
+
+    return answer
+
+
+def lead_of(folder: FineTunedFolder) -> Lead | None:
+    """Return how far an answer of a model is from another one; None where that is no matter of single logits."""
+    from bertwright.evaluate.half_precision import lead_of_class, lead_of_labels
+
+    if folder.model.part in ("choice", "span") or folder.model.crf is not None:
+        return None
+    leads: dict[str, Lead] = {
+        "single_label_classification": lead_of_class,
+        "multi_label_classification": lead_of_labels,
+    }
+    return leads.get(folder.problem)
 
 
 def evaluate_task(kind: str, folder: Path, file: Path, columns: ColumnsConfig) -> dict[str, float]:
@@ -77,6 +101,8 @@ def evaluate_task(kind: str, folder: Path, file: Path, columns: ColumnsConfig) -
 
     Raises UsageError where the model was trained for another task than `kind`, and InputError as `finetune` does.
     """
+    from bertwright.export.fine_tuned import read_fine_tuned
+
     opened = read_fine_tuned(folder)
     task = task_of(opened)
     if task.name != kind:
@@ -92,6 +118,9 @@ def evaluate_task(kind: str, folder: Path, file: Path, columns: ColumnsConfig) -
 
 def _logits(folder: Path, opened: FineTunedFolder, task: Task[Any], examples: Any) -> np.ndarray:
     """Return the logits [Q, outputs] of everything that is asked in `examples`, in float32."""
+    from bertwright.evaluate.scoring import score_rows
+    from bertwright.train.precision import pick_device
+
     device = pick_device()
     encoder = TextEncoder(load_tokenizer(folder), max_length=opened.model.encoder.config.max_positions)
     return score_rows(opened.model.to(device), task.encode(examples, encoder), device=device)

@@ -5,12 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 import numpy as np
 from pydantic import Field
-from torch import Tensor
-from torch.nn import functional
 
 from bertwright.config import Section, compose
 from bertwright.data.labelled import LabelledRows
@@ -18,7 +16,6 @@ from bertwright.errors import UsageError
 from bertwright.evaluate.answers import best_threshold, score_answers
 from bertwright.evaluate.judgement import Grid, Judgement, Mistake
 from bertwright.log import note
-from bertwright.model.encoder import Part
 from bertwright.tasks.columns import ColumnsConfig
 from bertwright.tasks.contract import Task, TaskLoss
 from bertwright.tasks.encode import TextEncoder
@@ -26,6 +23,11 @@ from bertwright.tasks.spans import Reading, Spans, read_spans, span_mass
 from bertwright.tasks.squad import Questions, asked_questions, read_squad
 from bertwright.tasks.windows import window_rows
 from bertwright.types import LabelledBatch
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from bertwright.model.encoder import Part
 
 KINDS: dict[str, str] = {
     "who": r"\bwho|whose|whom\b|谁",
@@ -134,6 +136,8 @@ class Answer(Task[Questions]):
 
     def loss(self, scores: Tensor, example: LabelledBatch) -> TaskLoss:
         """Return the mean of the cross-entropies of starts and ends, in nats: logits [B, S, 2], targets [B, 2]."""
+        from torch.nn import functional
+
         logits = scores.float().masked_fill(~example.attention_mask.unsqueeze(-1), -1e9)
         total = functional.cross_entropy(logits, example.targets)
         correct = (logits.argmax(1) == example.targets).all(-1).sum()

@@ -8,21 +8,23 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from bertwright.data.labelled import LabelledRows
 from bertwright.evaluate.judgement import Grid, Judgement, Mistake
 from bertwright.log import note
-from bertwright.model.encoder import Part
 from bertwright.tasks.choices import Choices, asked_choices, read_choices
 from bertwright.tasks.columns import ColumnsConfig
 from bertwright.tasks.contract import Task, TaskLoss
 from bertwright.tasks.encode import TextEncoder
 from bertwright.types import LabelledBatch
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from bertwright.model.encoder import Part
 
 RIGHT, FIRST = 1, 2
 """The target of a row: RIGHT where its choice is, plus FIRST where it is the first of its question."""
@@ -82,8 +84,8 @@ class Choose(Task[Choices]):
         question = (targets >= FIRST).cumsum(0) - 1
         right = targets % FIRST == RIGHT
         count = right.sum()
-        most = logits.new_full((len(logits),), -torch.inf).scatter_reduce(0, question, logits.detach(), "amax")
-        masses = torch.zeros_like(logits).index_add(0, question, (logits - most[question]).exp())
+        most = logits.new_full((len(logits),), -np.inf).scatter_reduce(0, question, logits.detach(), "amax")
+        masses = logits.new_zeros(len(logits)).index_add(0, question, (logits - most[question]).exp())
         nats = (masses[question].log() + most[question] - logits) * right
         sums = {"sum": nats.detach().sum(), "count": count, "correct": (right & (logits == most[question])).sum()}
         return TaskLoss(nats.sum() / count, {f"choose_{part}": value for part, value in sums.items()})

@@ -4,24 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
-from torch import Tensor
 
 from bertwright.data.labelled import LabelledRows
 from bertwright.errors import CorpusError
 from bertwright.evaluate.judgement import Grid, Judgement, Mistake
 from bertwright.evaluate.metrics import classification_figures, confusion, softmax
-from bertwright.model.encoder import Part
-from bertwright.model.fine_tuned import Problem
 from bertwright.tasks.columns import LABELS, Columns, ColumnsConfig
 from bertwright.tasks.contract import Task, TaskLoss
 from bertwright.tasks.encode import TextEncoder
 from bertwright.tasks.head import HeadConfig, class_weights
-from bertwright.tasks.marks import class_loss
 from bertwright.tasks.texts import Texts, another_table, asked_texts, looks_swapped, open_texts, texts_of
 from bertwright.types import LabelledBatch
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from bertwright.model.encoder import Part
+    from bertwright.model.fine_tuned import Problem
 
 MOST_LABELS = 10_000
 FEWEST = 50
@@ -109,6 +111,8 @@ class Classify(Task[Texts]):
 
     def loss(self, scores: Tensor, example: LabelledBatch) -> TaskLoss:
         """Return the mean cross-entropy, in nats, weighted where classes have weights."""
+        from bertwright.tasks.marks import class_loss
+
         return class_loss(scores, example.targets, name=self.name, weights=self.weights)
 
     def judge(self, logits: np.ndarray, examples: Texts, *, mistakes: int = 0) -> Judgement:

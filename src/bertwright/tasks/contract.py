@@ -12,21 +12,24 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Generic, Self, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Self, TypeVar
 
 import numpy as np
-import torch
-from torch import Tensor, nn
 
 from bertwright.data.labelled import LabelledRows
 from bertwright.evaluate.judgement import Judgement
-from bertwright.model.crf import Crf
-from bertwright.model.encoder import Part
-from bertwright.model.fine_tuned import FineTuned, Problem
 from bertwright.tasks.columns import ColumnsConfig
 from bertwright.tasks.encode import TextEncoder
 from bertwright.tasks.head import HeadConfig
 from bertwright.types import LabelledBatch
+
+if TYPE_CHECKING:  # tasks name tensors in training alone: an exported model is asked without torch
+    import torch
+    from torch import Tensor, nn
+
+    from bertwright.model.crf import Crf
+    from bertwright.model.encoder import Part
+    from bertwright.model.fine_tuned import FineTuned, Problem
 
 E = TypeVar("E")
 """What the examples of a task are."""

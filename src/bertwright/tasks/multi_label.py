@@ -6,19 +6,14 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
-import torch
-from torch import Tensor
-from torch.nn import functional
 
 from bertwright.data.labelled import LabelledRows
 from bertwright.errors import CorpusError
 from bertwright.evaluate.judgement import Grid, Judgement, Mistake
 from bertwright.evaluate.metrics import figures_by_label, multi_label_figures, sigmoid
-from bertwright.model.encoder import Part
-from bertwright.model.fine_tuned import Problem
 from bertwright.tasks.classify import FEWEST, MOST_LABELS, natural
 from bertwright.tasks.columns import LABELS, Columns, ColumnsConfig
 from bertwright.tasks.contract import Task, TaskLoss
@@ -26,6 +21,12 @@ from bertwright.tasks.encode import TextEncoder
 from bertwright.tasks.head import HeadConfig
 from bertwright.tasks.texts import Texts, another_table, asked_texts, looks_swapped, open_texts, texts_of
 from bertwright.types import LabelledBatch
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from bertwright.model.encoder import Part
+    from bertwright.model.fine_tuned import Problem
 
 SHARES, COUNTS = ("precision", "recall", "f1"), ("true", "said")
 """Columns of the table by label."""
@@ -137,8 +138,10 @@ class MultiLabel(Task[Texts]):
     def loss(self, scores: Tensor, example: LabelledBatch) -> TaskLoss:
         """Return the binary cross-entropy (nats) of logits [B, 1, K], its mean over rows and labels."""
         logits, targets = scores.float(), example.targets
+        from torch.nn import functional
+
         total = functional.binary_cross_entropy_with_logits(logits, targets)
-        count = torch.full((), targets.numel(), device=logits.device)
+        count = logits.new_full((), targets.numel())
         right = ((logits > 0) == (targets > 0)).sum()
         sums = {"sum": total.detach() * count, "count": count, "correct": right}
         return TaskLoss(total, {f"{self.name}_{part}": value for part, value in sums.items()})

@@ -4,23 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
-import torch
-from torch import Tensor, nn
 
 from bertwright.data.labelled import LabelledRows
 from bertwright.errors import CorpusError
 from bertwright.evaluate.judgement import Judgement, Mistake
 from bertwright.evaluate.metrics import regression_figures
-from bertwright.model.encoder import Part
-from bertwright.model.fine_tuned import Problem
 from bertwright.tasks.columns import SCORES, Columns, ColumnsConfig
 from bertwright.tasks.contract import Task, TaskLoss
 from bertwright.tasks.encode import TextEncoder
 from bertwright.tasks.texts import Texts, another_table, asked_texts, numbers_of, open_texts, texts_of
 from bertwright.types import LabelledBatch
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from bertwright.model.encoder import Part
+    from bertwright.model.fine_tuned import Problem
 
 
 class Regress(Task[Texts]):
@@ -69,15 +71,14 @@ class Regress(Task[Texts]):
         """Return a row for each text or pair."""
         return encoder.rows(examples.first, examples.second, examples.targets)
 
-    @torch.no_grad()
     def start_head(self, head: nn.Linear) -> None:
         """Start from the mean score, which a head that learns at 1e-5 a step would take the whole run to find."""
-        head.bias.fill_(self.middle)
+        head.bias.detach().fill_(self.middle)
 
     def loss(self, scores: Tensor, example: LabelledBatch) -> TaskLoss:
         """Return the mean squared error."""
         errors = (scores.float().squeeze(-1) - example.targets).square()
-        count = torch.full((), errors.numel(), device=errors.device)
+        count = errors.new_full((), errors.numel())
         return TaskLoss(errors.mean(), {f"{self.name}_sum": errors.detach().sum(), f"{self.name}_count": count})
 
     def judge(self, logits: np.ndarray, examples: Texts, *, mistakes: int = 0) -> Judgement:

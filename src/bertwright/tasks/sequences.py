@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
-from torch import Tensor
 
-from bertwright.model.crf import Crf
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from bertwright.model.crf import Crf
+
 
 SENTENCES = 256
 """Sentences decoded together, of like length."""
@@ -26,6 +29,8 @@ class Reading:
 
 def read_sentences(crf: Crf, logits: np.ndarray, counts: np.ndarray, targets: np.ndarray) -> Reading:
     """Return the reading of logits [W, K] of sentences of `counts` [N] words, and how surprising `targets` [W] are."""
+    import torch  # here: a tagger without a CRF is read without it
+
     device = crf.first.device
     tags, shares = np.empty(len(logits), dtype=np.int64), np.empty(logits.shape, dtype=np.float64)
     nats = 0.0

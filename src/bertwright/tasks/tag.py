@@ -6,11 +6,9 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from bertwright.data.labelled import LabelledRows
 from bertwright.errors import CorpusError, UsageError
@@ -18,18 +16,21 @@ from bertwright.evaluate.entities import Entities, compare, entities_of, tag_set
 from bertwright.evaluate.judgement import Grid, Judgement, Mistake
 from bertwright.evaluate.metrics import log_shares
 from bertwright.log import note
-from bertwright.model.crf import Crf, Steps
-from bertwright.model.encoder import Part
-from bertwright.model.fine_tuned import FineTuned, Problem
 from bertwright.tasks.columns import ColumnsConfig
 from bertwright.tasks.conll import read_conll
 from bertwright.tasks.contract import Task, TaskLoss
 from bertwright.tasks.encode import TextEncoder
 from bertwright.tasks.head import HeadConfig, class_weights
-from bertwright.tasks.marks import class_loss
 from bertwright.tasks.schemes import OUTSIDE, Scheme, in_scheme, lawful_steps, split_tag, tag_names, tell_scheme
 from bertwright.tasks.sequences import Reading, read_sentences
 from bertwright.types import UNASKED, LabelledBatch
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from bertwright.model.crf import Crf
+    from bertwright.model.encoder import Part
+    from bertwright.model.fine_tuned import FineTuned, Problem
 
 WORD = re.compile(r"[\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff]|[^\W_]+|\S")
 """A word of running text: a Chinese character, letters and digits, or a sign, as CoNLL files are cut."""
@@ -149,6 +150,8 @@ class Tag(Task[Sentences]):
     def loss(self, scores: Tensor, example: LabelledBatch) -> TaskLoss:
         """Return the mean cross-entropy of the words, in nats; with a CRF, the surprise of the sentences a word."""
         if self.head.crf is None:
+            from bertwright.tasks.marks import class_loss
+
             return class_loss(scores, example.targets, name=self.name, weights=self.head.weights)
         here = example.targets != UNASKED
         nats = self.head.crf.negative_log_likelihood(scores.float(), example.targets, here).sum()
@@ -263,4 +266,8 @@ class Tag(Task[Sentences]):
 
 def crf_of(labels: Sequence[str]) -> Crf:
     """Return a new CRF over tags of these names; steps their scheme forbids never happen."""
+    import torch
+
+    from bertwright.model.crf import Crf, Steps
+
     return Crf(Steps(*map(torch.from_numpy, lawful_steps(labels))))

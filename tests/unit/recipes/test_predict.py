@@ -16,7 +16,8 @@ from bertwright.errors import CorpusError, ModelError, UsageError
 from bertwright.export.huggingface import save_model
 from bertwright.model.bert import BertForPreTraining
 from bertwright.model.config import named_size
-from bertwright.recipes.predict import predict, questions_of, read_questions
+from bertwright.recipes.predict import predict
+from bertwright.recipes.questions import Lines, questions_of, read_questions
 
 NAMES = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "[unused0]", "a", "b", "c"]
 
@@ -47,15 +48,15 @@ def test_texts_of_a_call() -> None:
 def test_lines_of_a_file(tmp_path: Path) -> None:
     file = tmp_path / "questions.txt"
     file.write_text("a [MASK]\n\nb\tc\n", encoding="utf-8")
-    assert read_questions(file, pair=False) == ["a [MASK]", ("b", "c")]
+    assert list(read_questions(Lines(file), pair=False)) == ["a [MASK]", ("b", "c")]
     with pytest.raises(UsageError, match="line 1 should hold two texts with one tab between"):
-        read_questions(file, pair=True)
+        list(read_questions(Lines(file), pair=True))
     file.write_text("a [MASK]\nb\tc\td\n", encoding="utf-8")
     with pytest.raises(UsageError, match="line 2 should hold a text with"):
-        read_questions(file, pair=False)
+        list(read_questions(Lines(file), pair=False))
     file.write_bytes(b"\xff\xfe\xfa")
     with pytest.raises(CorpusError, match="as UTF-8 text"):
-        read_questions(file, pair=False)
+        list(read_questions(Lines(file), pair=False))
 
 
 def test_answers_in_order_to_a_file(folder: Path, tmp_path: Path) -> None:

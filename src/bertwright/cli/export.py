@@ -1,0 +1,50 @@
+"""Turns the words after `bertwright export` into a call of the recipe."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+
+def export_command(
+    *,
+    model: Path,
+    to: Literal["onnx"] = "onnx",
+    out: Path,
+    quantize: Literal["int8"] | None = None,
+    data: Path | None = None,
+    text_column: str | None = None,
+    pair_column: str | None = None,
+    label_column: str | None = None,
+) -> None:
+    """Write a model in a form that other programs run, checked against torch before it is called done.
+
+    Example:
+        bertwright export --model runs/sentiment/model --to onnx --out sentiment-onnx
+        bertwright export --model runs/sentiment/model --to onnx --out sentiment-int8 --quantize int8 --data dev.tsv
+        bertwright predict --model sentiment-int8 --input reviews.txt --output answers.jsonl
+
+    Parameters
+    ----------
+    model
+        Hugging Face BERT or ModernBERT folder, pre-trained or fine-tuned.
+    to
+        onnx: a graph for onnxruntime and others; `predict` asks it without torch.
+    out
+        Folder to write: model.onnx, onnx.json (inputs, outputs, labels), tokenizer.json, config.json.
+    quantize
+        int8: multiply 8-bit integers; the score lost and the speed won are printed.
+    data
+        Labelled file to check and judge by, such as the dev file; sentences of ours where not given.
+    text_column
+        Column of the text in the labelled file; told by its name where not given.
+    pair_column
+        Column of the second text of a pair.
+    label_column
+        Column of the label, score or tag.
+    """
+    from bertwright.recipes.export import export
+
+    told = {"text": text_column, "pair": pair_column, "label": label_column}
+    columns = {name: column for name, column in told.items() if column is not None}
+    export(model, out, to=to, quantize=quantize, data=data, columns=columns)

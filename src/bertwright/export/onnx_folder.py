@@ -1,0 +1,119 @@
+"""Opens a folder of an exported model and asks it, by onnxruntime alone: nothing here imports torch.
+
+DIR/  model.onnx  onnx.json (inputs, outputs, labels, how it was checked)  tokenizer.json  config.json
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from bertwright.errors import ModelError, UsageError
+from bertwright.files import read_json
+
+if TYPE_CHECKING:
+    from bertwright.model.encoder import Part
+    from bertwright.model.fine_tuned import Problem
+
+MODEL, ABOUT = "model.onnx", "onnx.json"
+SLOW_FUSIONS = ["SkipLayerNormFusion"]
+"""Optimisations of onnxruntime not wanted: its sum with LayerNorm takes ten times what the two take singly (1.32)."""
+
+
+@dataclass(frozen=True)
+class OnnxFolder:
+    """An exported model, ready to be asked.
+
+    about holds all that onnx.json says.
+    """
+
+    folder: Path
+    session: Any
+    about: dict[str, Any]
+
+    @property
+    def part(self) -> Part | None:
+        """What its head is about, or None for a pre-trained model."""
+        part: Part | None = self.about["part"]
+        return part
+
+    @property
+    def problem(self) -> Problem:
+        """What Hugging Face calls the kind of its loss."""
+        problem: Problem = self.about["problem"]
+        return problem
+
+    @property
+    def own(self) -> dict[str, Any]:
+        """The settings that its task keeps."""
+        return dict(self.about.get("own") or {})
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The names of its outputs."""
+        return tuple(self.about["labels"])
+
+    @property
+    def max_length(self) -> int:
+        """Tokens of the longest row it reads."""
+        return int(self.about["max_length"])
+
+    def ask(self, arrays: dict[str, np.ndarray]) -> np.ndarray:
+        """Return logits [B, M, outputs] at the positions asked about, from the arrays of `LabelledRows.arrays`."""
+        logits = self.run(arrays)[0]
+        if logits.ndim == 3 and "asked" in arrays and "asked" not in self.about["inputs"]:
+            return np.take_along_axis(logits, arrays["asked"][:, :, None], axis=1)
+        return logits[:, None] if logits.ndim == 2 else logits
+
+    def run(self, arrays: dict[str, np.ndarray]) -> list[np.ndarray]:
+        """Return every output of the graph, in the order of onnx.json."""
+        wanted = {name: arrays[name].astype(np.int64, copy=False) for name in self.about["inputs"]}
+        outputs: list[np.ndarray] = self.session.run(None, wanted)
+        return outputs
+
+
+def is_onnx_folder(folder: Path) -> bool:
+    """Say whether `folder` is one that `bertwright export` wrote."""
+    return (folder / ABOUT).is_file()
+
+
+def open_onnx(folder: Path, *, threads: int = 1) -> OnnxFolder:
+    """Return the exported model of a folder; each call of its session runs on so many threads.
+
+    Raises ModelError where the folder is damaged, and UsageError where onnxruntime is not installed.
+
+    >>> open_onnx(Path("sentiment.onnx")).labels
+    ('negative', 'positive')
+    """
+    try:
+        about = read_json(folder / ABOUT)
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{folder / ABOUT} cannot be read ({error}); export the model again") from error
+    return OnnxFolder(folder, open_session(folder / MODEL, threads=threads), about)
+
+
+def open_session(file: Path, *, threads: int = 1) -> Any:
+    """Return an onnxruntime session on the CPU; raises as `open_onnx` does."""
+    onnxruntime = require("onnxruntime")
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.log_severity_level = 3  # its warnings are about graphs of other makers
+    try:
+        return onnxruntime.InferenceSession(
+            str(file), options, providers=["CPUExecutionProvider"], disabled_optimizers=SLOW_FUSIONS
+        )
+    except Exception as error:  # onnxruntime raises a class of its own for each kind of damage
+        raise ModelError(f"onnxruntime cannot open {file} ({error}); export the model again") from error
+
+
+def require(package: str) -> Any:
+    """Import a package of the extra `export`, or raise UsageError saying how to install it."""
+    import importlib
+
+    try:
+        return importlib.import_module(package)
+    except ImportError as error:
+        raise UsageError(f"this needs {package}: pip install 'bertwright[export]'") from error

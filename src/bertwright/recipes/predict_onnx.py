@@ -1,0 +1,51 @@
+"""Asks a model that `bertwright export` wrote, by onnxruntime: torch is not imported."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bertwright.errors import ModelError
+from bertwright.evaluate.asking import logits_of, many_small
+from bertwright.evaluate.masked_words import Guess, guess_words
+from bertwright.evaluate.sentence_pairs import shares_of_pairs
+from bertwright.export.onnx_folder import OnnxFolder, open_onnx
+from bertwright.recipes.predict_task import answers_with
+from bertwright.recipes.questions import answers_of
+from bertwright.tasks.encode import TextEncoder
+from bertwright.tasks.trained import task_of_head
+from bertwright.tokenizer.load import load_tokenizer
+
+
+def open_exported(folder: Path, *, top_k: int) -> tuple[str | None, Callable[[Sequence[Any]], list[dict[str, Any]]]]:
+    """Return what the head of an exported model is about, and the function that answers questions with it.
+
+    Raises ModelError where the folder is damaged, and UsageError where onnxruntime is not installed.
+    """
+    opened = open_onnx(folder)
+    if opened.part is None:
+        return None, _word_answers(opened, top_k=top_k)
+    task = task_of_head(opened.part, opened.problem, opened.labels, opened.own)
+    encoder = TextEncoder(load_tokenizer(folder), max_length=opened.max_length)
+    return opened.part, answers_with(task, encoder, partial(logits_of, opened.ask, pace=many_small()))
+
+
+def _word_answers(opened: OnnxFolder, *, top_k: int) -> Callable[[Sequence[Any]], list[dict[str, Any]]]:
+    tokenizer, positions, pace = load_tokenizer(opened.folder), opened.max_length, many_small()
+
+    def words(texts: list[str]) -> list[list[list[Guess]]]:
+        return guess_words(opened.ask, tokenizer, texts, top_k=top_k, positions=positions, pace=pace)
+
+    def following(arrays: dict[str, np.ndarray]) -> np.ndarray:
+        if "nsp_logits" not in opened.about["outputs"]:
+            raise ModelError(f"{opened.folder} has no next-sentence head; export a folder pre-trained with one")
+        return opened.run(arrays)[1][:, None]
+
+    def shares(pairs: list[tuple[str, str]]) -> list[float]:
+        return shares_of_pairs(following, tokenizer, pairs, positions=positions, pace=pace)
+
+    return lambda questions: answers_of(questions, words=words, shares=shares)

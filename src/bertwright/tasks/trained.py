@@ -1,0 +1,32 @@
+"""Tells the task of a trained model from its head; imports no torch, so that an exported model is asked without it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from bertwright.tasks.answer import Answer
+from bertwright.tasks.choose import Choose
+from bertwright.tasks.classify import Classify
+from bertwright.tasks.contract import Task
+from bertwright.tasks.multi_label import MultiLabel
+from bertwright.tasks.regress import Regress
+from bertwright.tasks.tag import Tag
+
+if TYPE_CHECKING:
+    from bertwright.model.encoder import Part
+    from bertwright.model.fine_tuned import Problem
+
+OF_PARTS: dict[Part, type[Task[Any]]] = {"token": Tag, "span": Answer, "choice": Choose}
+"""The tasks that are told by what their head is about."""
+BY_PROBLEM: dict[Problem, type[Task[Any]]] = {task.problem: task for task in (Classify, MultiLabel, Regress)}
+"""The tasks about rows, by what Hugging Face calls the kind of their loss."""
+
+
+def task_of_head(part: Part, problem: Problem, labels: Sequence[str], own: Mapping[str, Any]) -> Task[Any]:
+    """Return the task of a trained model: what its head is about, the kind of its loss, its outputs by name.
+
+    `own` are the settings that the task keeps in the model's folder.
+    """
+    kind = BY_PROBLEM[problem] if part == "row" else OF_PARTS[part]
+    return kind.of_labels(labels).recalling(own)

@@ -1,0 +1,119 @@
+"""Exported graphs in onnxruntime give what torch gives: both architectures, every head, all batch sizes, padding."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+import torch
+
+from bertwright.data.labelled import LabelledRows
+from bertwright.errors import ModelError
+from bertwright.export.onnx import reference, write_model
+from bertwright.export.onnx_folder import OnnxFolder, open_session
+from bertwright.export.onnx_int8 import quantize_int8
+from bertwright.model.build import build_encoder
+from bertwright.model.config import BertConfig, ModelConfig, ModernConfig
+from bertwright.model.encoder import Encoder
+from bertwright.model.fine_tuned import FineTuned
+
+TOLERANCE = 1e-5
+VOCAB = 97
+SHAPE: dict[str, Any] = {"vocab_size": VOCAB, "hidden_size": 32, "layers": 3, "heads": 4, "intermediate_size": 48}
+ARCHITECTURES: dict[str, ModelConfig] = {
+    "bert": BertConfig(**SHAPE, max_positions=40),
+    "modern": ModernConfig(**SHAPE, global_every=3, local_window=8, max_positions=40),
+    "modern, last block global": ModernConfig(**SHAPE, global_every=2, local_window=6, max_positions=40),
+}
+HEADS = ("row", "token", None)
+
+
+def random_model(name: str, part: Any) -> FineTuned | Encoder:
+    torch.manual_seed(0)
+    encoder = build_encoder(ARCHITECTURES[name]).eval()
+    model = encoder if part is None else FineTuned(encoder, part=part, outputs=3, dropout=0.1).eval()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(0.1 * torch.randn_like(parameter))
+    return model
+
+
+def some_rows(part: str | None, lengths: list[int]) -> LabelledRows:
+    random = np.random.default_rng(0)
+    asked = [np.array([0]) if part == "row" else np.arange(1, length - 1, 2) for length in lengths]
+    return LabelledRows(
+        ids=random.integers(5, VOCAB, size=sum(lengths)).astype(np.uint32),
+        lengths=np.array(lengths),
+        first_lengths=np.array(lengths) // 2 + 1,
+        asked=np.concatenate(asked),
+        asked_counts=np.array([len(positions) for positions in asked]),
+        targets=np.zeros(sum(map(len, asked)), dtype=np.int64),
+        pad=0,
+    )
+
+
+def opened(model: FineTuned | Encoder, part: str | None, file: Path) -> OnnxFolder:
+    axes = write_model(model, file)
+    onnx.checker.check_model(str(file), full_check=True)
+    return OnnxFolder(file.parent, open_session(file), {"part": part, "problem": "", "labels": [], **axes})
+
+
+@pytest.mark.parametrize("part", HEADS)
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_same_outputs(name: str, part: str | None, tmp_path: Path) -> None:
+    model = random_model(name, part)
+    exported = opened(model, part, tmp_path / "model.onnx")
+    for lengths in ([3], [40], [17, 5, 11, 3, 40], [9] * 8):
+        arrays = some_rows(part, lengths).arrays(np.arange(len(lengths)))
+        expected = reference(model, arrays)
+        said = [exported.ask(arrays), *exported.run(arrays)[1:]]
+        assert len(said) == len(expected)
+        assert len(expected) == (2 if part is None and name == "bert" else 1)
+        for ours, theirs in zip(said, expected, strict=True):
+            assert ours.shape == theirs.shape
+            np.testing.assert_allclose(ours, theirs, atol=TOLERANCE, rtol=TOLERANCE)
+
+
+def test_padding_and_company_change_nothing(tmp_path: Path) -> None:
+    exported = opened(random_model("modern", "token"), "token", tmp_path / "model.onnx")
+    rows = some_rows("token", [17, 5, 33])
+    together = exported.ask(rows.arrays(np.arange(3)))
+    for place in range(3):
+        alone = exported.ask(rows.arrays(np.array([place])))
+        count = int(rows.asked_counts[place])
+        np.testing.assert_allclose(together[place, :count], alone[0, :count], atol=TOLERANCE)
+
+
+def test_pairs_may_be_left_out(tmp_path: Path) -> None:
+    model = random_model("bert", None)
+    assert list(write_model(model, tmp_path / "model.onnx", pairs=False)["outputs"]) == ["mlm_logits"]
+    arrays = some_rows(None, [17, 5]).arrays(np.arange(2))
+    names = ("input_ids", "token_type_ids", "attention_mask", "asked")
+    feed = {name: arrays[name].astype(np.int64) for name in names}
+    said = open_session(tmp_path / "model.onnx").run(None, feed)
+    np.testing.assert_allclose(said[0], reference(model, arrays)[0], atol=TOLERANCE, rtol=TOLERANCE)
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_int8_is_near_and_products_are_of_integers(name: str, tmp_path: Path) -> None:
+    model = random_model(name, "row")
+    exported = opened(model, "row", tmp_path / "model.onnx")
+    quantize_int8(tmp_path / "model.onnx", tmp_path / "int8.onnx")
+    kinds = [node.op_type for node in onnx.load(tmp_path / "int8.onnx").graph.node]
+    assert kinds.count("MatMul") == 2 * SHAPE["layers"]  # of attention, whose two sides are both computed
+    assert kinds.count("MatMulInteger") >= 4 * SHAPE["layers"]
+    rows = some_rows("row", [17, 5, 11, 3, 40])
+    arrays = rows.arrays(np.arange(len(rows)))
+    smaller = OnnxFolder(tmp_path, open_session(tmp_path / "int8.onnx"), exported.about)
+    exact, near = exported.ask(arrays), smaller.ask(arrays)
+    assert not np.array_equal(exact, near)
+    assert np.abs(exact - near).max() < 0.3 * np.abs(exact).max()
+
+
+def test_damaged_graphs_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "model.onnx").write_bytes(b"no graph")
+    with pytest.raises(ModelError, match=r"onnxruntime cannot open .*export the model again"):
+        open_session(tmp_path / "model.onnx")

@@ -1,0 +1,88 @@
+"""Scoring in bfloat16 first: the labels of float32, by asking again where two answers are near."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from bertwright.data.labelled import LabelledRows
+from bertwright.evaluate import half_precision
+from bertwright.evaluate.half_precision import FEWEST, QuickScorer, lead_of_class
+from bertwright.evaluate.scoring import score_rows
+from bertwright.model.bert import BertForPreTraining
+from bertwright.model.config import BertConfig
+from bertwright.model.encoder import Part
+from bertwright.model.fine_tuned import FineTuned
+from bertwright.train.precision import Precision
+
+VOCAB, CPU = 97, torch.device("cpu")
+
+
+@pytest.fixture(autouse=True)
+def _bfloat16_everywhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(half_precision, "has_bfloat16", lambda _: True)
+
+
+def random_model(part: Part) -> FineTuned:
+    torch.manual_seed(0)
+    shape = BertConfig(vocab_size=VOCAB, hidden_size=32, layers=2, heads=4, intermediate_size=64, max_positions=40)
+    model = FineTuned(BertForPreTraining(shape), part=part, outputs=3, dropout=0.1).eval()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(0.1 * torch.randn_like(parameter))
+    return model
+
+
+def some_rows(part: Part, count: int = FEWEST + 100) -> LabelledRows:
+    random = np.random.default_rng(0)
+    lengths = random.integers(3, 30, size=count)
+    asked = [np.array([0]) if part == "row" else np.arange(1, length - 1) for length in lengths]
+    return LabelledRows(
+        ids=random.integers(5, VOCAB, size=int(lengths.sum())).astype(np.uint32),
+        lengths=lengths,
+        first_lengths=lengths,
+        asked=np.concatenate(asked),
+        asked_counts=np.array([len(places) for places in asked]),
+        targets=np.zeros(sum(map(len, asked)), dtype=np.int64),
+        pad=0,
+    )
+
+
+def scored(part: Part, precision: Precision) -> np.ndarray:
+    score = QuickScorer(random_model(part), device=CPU, lead=lead_of_class, precision=precision)
+    return score(some_rows(part))
+
+
+@pytest.mark.parametrize("part", ["row", "token"])
+def test_the_labels_of_float32(part: Part, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(half_precision, "TOO_MANY", 1.1)
+    exact = score_rows(random_model(part), some_rows(part), device=CPU)
+    auto, half = scored(part, "auto"), scored(part, "bf16")
+    assert (half.argmax(-1) != exact.argmax(-1)).any(), "bfloat16 alone changes no label here: nothing is tested"
+    np.testing.assert_array_equal(auto.argmax(-1), exact.argmax(-1))
+    assert not np.allclose(auto, exact, atol=1e-5)
+    np.testing.assert_allclose(scored(part, "fp32"), exact, atol=1e-5)
+
+
+def test_where_most_is_in_doubt_nothing_is_asked_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(half_precision, "TOO_MANY", 0.0)
+    exact = score_rows(random_model("row"), some_rows("row"), device=CPU)
+    np.testing.assert_allclose(scored("row", "auto"), exact, atol=1e-5)
+
+
+def test_few_rows_and_numbers_stay_in_float32() -> None:
+    for lead, count in ((lead_of_class, FEWEST - 1), (None, FEWEST)):
+        rows = some_rows("row", count)
+        score = QuickScorer(random_model("row"), device=CPU, lead=lead, precision="auto")
+        np.testing.assert_allclose(score(rows), score_rows(random_model("row"), rows, device=CPU), atol=1e-5)
+
+
+def test_threads_are_as_before() -> None:
+    before = torch.get_num_threads()
+    scored("row", "auto")
+    assert torch.get_num_threads() == before
+
+
+def test_the_lead_is_between_the_two_largest() -> None:
+    np.testing.assert_allclose(lead_of_class(np.array([[1.0, 4.0, 2.5], [0.0, 0.0, -9.0]])), [1.5, 0.0])
