@@ -29,7 +29,8 @@ def score_rows(
     """
     training = model.training
     model.eval()
-    logits = logits_of(ask_model(model, device=device, cast=cast), rows, pace=pace or Pace())
+    with torch.compiler.set_stance("force_eager"):  # here, not in a thread: threads would restore each other's stance
+        logits = logits_of(ask_model(model, device=device, cast=cast), rows, pace=pace or Pace())
     model.train(training)
     return logits
 
@@ -42,7 +43,7 @@ def ask_model(
     def ask(arrays: dict[str, np.ndarray]) -> np.ndarray:
         tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
         batch = LabelledBatch(asked=tensors.pop("asked", None), **tensors)
-        with torch.inference_mode(), cast(), torch.compiler.set_stance("force_eager"):
+        with torch.inference_mode(), cast():
             logits: np.ndarray = model(batch.to(device)).float().cpu().numpy()
         return logits
 

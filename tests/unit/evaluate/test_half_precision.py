@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from torch._dynamo.testing import CompileCounter
 
 from bertwright.data.labelled import LabelledRows
 from bertwright.evaluate import half_precision
@@ -86,3 +87,11 @@ def test_threads_are_as_before() -> None:
 
 def test_the_lead_is_between_the_two_largest() -> None:
     np.testing.assert_allclose(lead_of_class(np.array([[1.0, 4.0, 2.5], [0.0, 0.0, -9.0]])), [1.5, 0.0])
+
+
+def test_the_compiler_works_after_threads_have_asked() -> None:
+    """Scoring from several threads leaves the compiler as it was."""
+    scored("row", "auto")
+    counter = CompileCounter()
+    torch.compile(lambda values: values + 1, backend=counter)(torch.ones(2))
+    assert counter.frame_count == 1
