@@ -64,7 +64,7 @@ class DiskSpaceError(BertwrightError):
 
 
 class TrainingError(BertwrightError):
-    """The loss is no longer a number."""
+    """The loss is no longer a number, or there was no time for a single step."""
 
 
 class Interrupted(BertwrightError):

@@ -81,7 +81,8 @@ def test_settings_named_in_the_docs_exist() -> None:
 
 def test_flags_and_settings_named_in_the_docs_of_tasks_exist(capsys: pytest.CaptureFixture[str]) -> None:
     text = (ROOT / "docs/tasks.md").read_text(encoding="utf-8")
-    assert main(["finetune", "--help"]) == 0
+    for verb in ("finetune", "predict", "export"):
+        assert main([verb, "--help"]) == 0
     told = capsys.readouterr().out
     for flag in re.findall(r"`(--[\w.-]+)`", text):
         section, dot, name = flag[2:].replace("-", "_").partition(".")

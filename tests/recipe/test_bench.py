@@ -57,7 +57,7 @@ def test_prepare_says_what_failed(data: Path, tmp_path: Path, capsys: pytest.Cap
     assert "none" in capsys.readouterr().err
 
 
-def test_pretrain_and_predict(data: Path, tmp_path: Path) -> None:
+def test_pretrain_finetune_and_predict(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A run beside itself: the second, longer one reaches the first, and its report shows both curves."""
     words = ["--recipe", "fast", *SHORT, "--engine.evaluations", "2"]
     peer = ["pretrain", "--data", str(data), "--out", str(tmp_path / "peer"), "--steps", "4", *words]
@@ -69,6 +69,15 @@ def test_pretrain_and_predict(data: Path, tmp_path: Path) -> None:
     model = str(tmp_path / "run" / "model")
     figures = measured(["predict", "--model", model, "--sentences", "40"], tmp_path / "predict.json")
     assert figures["sentences_per_second"] > 0
+    labelled = tmp_path / "labelled.tsv"
+    lines = [f"It rains in town {index}.\t{index % 2}\n" for index in range(100)]
+    labelled.write_text("text\tlabel\n" + "".join(lines), encoding="utf-8")
+    words = ["finetune", "classify", "--model", model, "--train", str(labelled)]
+    figures = measured([*words, "--steps", "3", "--batches.rows", "20"], tmp_path / "finetune.json")
+    assert figures["examples_per_second"] > 0
+    assert 0 < figures["mfu"] < 1.5
+    assert main(["bench", *words, "--schedule.epochs", "1"]) == 2
+    assert "makes 4 steps, too few to measure" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -77,6 +86,8 @@ def test_pretrain_and_predict(data: Path, tmp_path: Path) -> None:
         (["step"], "this needs --data DATA"),
         (["prepare"], "needs an INPUT"),
         (["predict"], "this needs --model DIR"),
+        (["finetune"], "needs a task"),
+        (["finetune", "classify", "--model", "m"], "this needs --train FILE"),
         (["nothing"], "nothing"),
     ],
 )

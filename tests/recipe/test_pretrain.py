@@ -260,6 +260,14 @@ def test_a_loss_that_is_no_number_stops_with_a_saved_checkpoint(data: Path, tmp_
     assert (checkpoint / "position.json").is_file()
 
 
+def test_minutes_that_setup_uses_up(data: Path, tmp_path: Path) -> None:
+    """A run without time for a step says so instead of writing a model nobody trained."""
+    settings = {**SMALL, "schedule": {"minutes": 1e-5, "phases": SMALL["schedule"]["phases"]}}
+    with pytest.raises(TrainingError, match=r"no step was made; delete .*run and give more --minutes"):
+        pretrain(data, tmp_path / "run", settings=settings)
+    assert not (tmp_path / "run" / "model").exists()
+
+
 def test_old_checkpoints_are_deleted(data: Path, tmp_path: Path) -> None:
     pretrain(
         data, tmp_path / "run", settings=laid_over(SMALL, engine={**SMALL["engine"], "checkpoint_steps": 3, "keep": 2})

@@ -322,13 +322,20 @@ def test_runs_that_cannot_be_resumed(model: Path, tmp_path: Path) -> None:
         ("classify", {"transfer": {"freeze": 9}}, "has 2 blocks, not 9 to freeze"),
         ("classify", {"transfer": {"freeze": "all", "lora_rank": 2}}, "every block is frozen, so there is nothing to"),
         ("classify", {"transfer": {"unfreeze": 0.5, "lora_rank": 2}}, "transfer.unfreeze: there is nothing to thaw"),
+        (
+            "classify",
+            {"transfer": {"unfreeze": 0.5}, "engine": {"compile": True}},
+            "blocks that thaw along the run are",
+        ),
         ("classify", {"transfer": {"lora_rank": 2, "lora_matrices": ["keys"]}}, "transfer.lora_matrices"),
+        ("embed", {"transfer": {"lora_rank": 2}}, "transfer.lora_rank: embed knows dropout, freeze, layer_decay alone"),
+        ("embed", {"head": {"crf": True}}, "head.crf: embed has no use for it"),
     ],
 )
 def test_heads_and_strategies_that_do_not_fit(
     model: Path, tmp_path: Path, task: str, settings: dict[str, Any], message: str
 ) -> None:
-    files = one_topic(tmp_path) if task == "classify" else tagged(tmp_path, {"train": 4, "dev": 4})
+    files = tagged(tmp_path, {"train": 4, "dev": 4}) if task == "tag" else one_topic(tmp_path)
     with pytest.raises(ConfigError, match=message):
         finetune(task, model, **files, out=tmp_path / "run", settings=settings)
     assert not (tmp_path / "run").exists()

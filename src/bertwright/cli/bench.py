@@ -12,7 +12,7 @@ from bertwright.errors import UsageError
 
 
 def bench_command(
-    what: Literal["step", "prepare", "pretrain", "predict"],
+    what: Literal["step", "prepare", "pretrain", "finetune", "predict"],
     *words: Annotated[str, Parameter(allow_leading_hyphen=True)],
     data: Path | None = None,
     recipe: str = "fast",
@@ -27,6 +27,7 @@ def bench_command(
     minutes: float | None = None,
     peer: Path | None = None,
     run: Path | None = None,
+    train: Path | None = None,
     out: Path | None = None,
 ) -> None:
     """Measure how fast this machine does a stage; print a table, and write JSON with machine and versions.
@@ -35,6 +36,7 @@ def bench_command(
         bertwright bench step --data data/en --recipe fast --size mini
         bertwright bench prepare my-texts/ --tokenizer data/en/tokenizer
         bertwright bench pretrain --data data/en --minutes 5 --run runs/fast --peer peer/model
+        bertwright bench finetune classify --model runs/en/model --train train.tsv
         bertwright bench predict --model runs/sentiment/model --input reviews.txt --out predict.json
 
     Nothing else should run on the machine meanwhile. Settings of a recipe can be given as --SECTION.FIELD VALUE.
@@ -43,10 +45,10 @@ def bench_command(
     ----------
     what
         step: training steps, tokens/s, utilisation, where the time goes. prepare: MB/s, peak memory, disk.
-        pretrain: a whole run, judged beside a peer's model. predict: sentences/s in float32, as
-        `predict` does and exported, side by side; of a pre-trained model, fill-mask.
+        pretrain: a whole run, judged beside a peer's model. finetune: steps of a task, examples/s. predict: sentences/s
+        in float32, as `predict` does and exported, side by side; of a pre-trained model, fill-mask.
     words
-        For prepare: the INPUT files, folders or globs. For step and pretrain: settings of the recipe.
+        For prepare: the INPUT files, folders or globs. For finetune: the task. Settings, but for prepare and predict.
     data
         For step and pretrain: folder that `bertwright prepare` made.
     recipe
@@ -54,13 +56,13 @@ def bench_command(
     size
         For step and pretrain: size of the model; the recipe's own where not given.
     steps
-        For step: optimizer steps to time, after the first few.
+        For step and finetune: optimizer steps to time, after the first few.
     tokenizer
         For prepare: a tokenizer.json or its folder.
     language
         For prepare: language of the text.
     model
-        For predict: a MODEL folder, or an ONNX folder.
+        For finetune and predict: a MODEL folder; for predict also an ONNX folder.
     input
         For predict: file of questions, one a line.
     sentences
@@ -73,11 +75,13 @@ def bench_command(
         For pretrain: a MODEL folder to reach, such as benchmarks/peers/trainer.py writes.
     run
         For pretrain: folder of the run.
+    train
+        For finetune: a file of labelled examples.
     out
         JSON file to write the figures to.
     """
     from bertwright.cli.overrides import parse_overrides
-    from bertwright.recipes.bench import bench_prepare, bench_pretrain, bench_step
+    from bertwright.recipes.bench import bench_finetune, bench_prepare, bench_pretrain, bench_step
     from bertwright.recipes.bench_predict import bench_predict
 
     if what == "step":
@@ -91,6 +95,17 @@ def bench_command(
             run=_needed(run, "--run RUN"),
             recipe=recipe,
             settings=merge(settings, {"schedule": {"minutes": minutes}} if minutes else {}),
+            out=out,
+        )
+    elif what == "finetune":
+        if not words or words[0].startswith("-"):
+            raise UsageError("bench finetune needs a task, such as: bertwright bench finetune classify ...")
+        bench_finetune(
+            words[0],
+            model=_needed(model, "--model DIR"),
+            examples=_needed(train, "--train FILE"),
+            steps=steps,
+            settings=parse_overrides(words[1:], verb="bench"),
             out=out,
         )
     elif what == "prepare":

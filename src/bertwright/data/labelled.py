@@ -99,7 +99,7 @@ class LabelledRows:
         lengths, first_lengths = self.lengths[places], self.first_lengths[places]
         columns = np.arange(int(lengths.max()))[None, :]
         here = columns < lengths[:, None]
-        tokens_at = flat_places(self._begins, lengths, places)
+        tokens_at = runs(self._begins[places], lengths)
         return {
             "input_ids": padded(self.ids[tokens_at].astype(np.int64), here, fill=self.pad),
             "token_type_ids": ((columns >= first_lengths[:, None]) & here).astype(np.int64),
@@ -113,7 +113,7 @@ class LabelledRows:
             return {"targets": self.targets[places]}
         counts = self.asked_counts[places]
         slots = np.arange(int(counts.max()))[None, :] < counts[:, None]
-        asked_at = flat_places(self._asked_begins, counts, places)
+        asked_at = runs(self._asked_begins[places], counts)
         return {
             "asked": padded(self.asked[asked_at], slots, fill=0),
             "targets": padded(self.targets[asked_at], slots, fill=UNASKED),
@@ -126,11 +126,11 @@ class LabelledRows:
 
     def drawn(self) -> EncodedRows[LabelledBatch]:
         """Return what training draws as one: each row, or all rows of a question."""
-        return self if self.together is None else Questions(self, self.together)
+        return self if self.together is None else QuestionRows(self, self.together)
 
 
 @dataclass(frozen=True)
-class Questions:
+class QuestionRows:
     """Rows of which `counts` [G] at a time are answers to one question, and stand in a batch together."""
 
     rows: LabelledRows
@@ -156,14 +156,20 @@ class Questions:
 
     def batch(self, places: np.ndarray) -> LabelledBatch:
         """Return all rows of the questions at `places` [B], question after question."""
-        return self.rows.batch(flat_places(self._begins, self.counts[places], places))
+        return self.rows.batch(runs(self._begins[places], self.counts[places]))
 
 
-def flat_places(begins: np.ndarray, taken: np.ndarray, places: np.ndarray) -> np.ndarray:
-    """Return where the values of the rows at `places` stand in a flat array: `taken` [B] of them, from `begins` [N]."""
-    within = np.arange(int(taken.sum())) - np.repeat(np.cumsum(taken) - taken, taken)
-    flat: np.ndarray = np.repeat(begins[places], taken) + within
-    return flat
+def runs(begins: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """Return begins[0], begins[0] + 1, ... of counts[0] places, then those of the next, and so on, int64.
+
+    So the values of some rows stand in a flat array.
+
+    >>> runs(np.array([5, 0]), np.array([2, 3]))
+    array([5, 6, 0, 1, 2])
+    """
+    within = np.arange(int(counts.sum())) - np.repeat(np.cumsum(counts) - counts, counts)
+    places: np.ndarray = np.repeat(begins, counts) + within
+    return places
 
 
 def padded(values: np.ndarray, here: np.ndarray, *, fill: int) -> np.ndarray:

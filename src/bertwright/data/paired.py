@@ -8,7 +8,7 @@ from functools import cached_property
 import numpy as np
 import torch
 
-from bertwright.data.labelled import flat_places, padded
+from bertwright.data.labelled import padded, runs
 from bertwright.types import UNASKED, PairBatch
 
 
@@ -60,8 +60,8 @@ class PairedRows:
         read, written = self.source_lengths[places], self.target_lengths[places] - 1
         here = np.arange(int(read.max()))[None, :] < read[:, None]
         there = np.arange(int(written.max()))[None, :] < written[:, None]
-        source = self.source_ids[flat_places(self._source_begins, read, places)].astype(np.int64)
-        given = flat_places(self._target_begins, written, places)
+        source = self.source_ids[runs(self._source_begins[places], read)].astype(np.int64)
+        given = runs(self._target_begins[places], written)
         return PairBatch(
             input_ids=torch.from_numpy(padded(source, here, fill=self.pad)),
             token_type_ids=torch.zeros(here.shape, dtype=torch.int64),

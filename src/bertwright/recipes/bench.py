@@ -17,17 +17,19 @@ from typing import Any
 
 import torch
 
-from bertwright.errors import CorpusError
+from bertwright.errors import CorpusError, UsageError
 from bertwright.evaluate.report import write_report
 from bertwright.files import read_json, write_json
 from bertwright.log import note, print_facts
 from bertwright.model.encoder import parameter_count
 from bertwright.recipes.evaluate import evaluate
+from bertwright.recipes.finetune import build_parts
 from bertwright.recipes.machine import machine, versions
 from bertwright.recipes.parts import Parts, build, compiled_step, peak_flops
 from bertwright.recipes.pretrain import pretrain
 from bertwright.recipes.settings import resolve
 from bertwright.train.loop import Position, train
+from bertwright.train.memory import keep_freed_memory
 from bertwright.train.precision import pick_device
 from bertwright.train.step import TrainStep
 
@@ -154,6 +156,52 @@ def bench_prepare(
         "on disk": f"{disk / 1e6:,.1f} MB ({disk / text:.2f} bytes a byte of text)",
     }
     return _told("preparation", figures, shown, torch.device("cpu"), out)
+
+
+def bench_finetune(
+    task: str,
+    *,
+    model: Path | str,
+    examples: Path | str,
+    steps: int = 40,
+    settings: Mapping[str, Any] | None = None,
+    out: Path | None = None,
+) -> dict[str, Any]:
+    """Measure fine-tuning steps of a task on the `examples` of a file, from a MODEL folder: examples/s and MFU.
+
+    The first steps of a run as `finetune` would make it with these settings, whose lengths differ: the figure is of all
+    of them together, the time of compiling not counted. Nothing is judged.
+    """
+    file = Path(examples)
+    parts = build_parts(task, settings or {}, Path(model), {"train": file, "dev": file})
+    network = parts.fresh_model(parts.config.seed)
+    keep_freed_memory()
+    began = time.perf_counter()
+    step = parts.step(network, parts.config.seed)
+    compiling = time.perf_counter() - began
+    source, schedule = parts.batches(parts.config.seed)
+    position, marks = Position(drawn=[0]), []
+    network.train()
+    for _ in train(step, [source], schedule, position=position, accumulation=1):
+        marks.append((time.perf_counter(), position.epochs * source.rows_per_epoch, position.window["flops"]))
+        if len(marks) == steps + SKIPPED:
+            break
+    if len(marks) < SKIPPED + 2:
+        raise UsageError(f"{file} makes {len(marks)} steps, too few to measure; give more or --schedule.epochs")
+    seconds, rows, flops = (last - first for first, last in zip(marks[SKIPPED - 1], marks[-1], strict=True))
+    peak = parts.peak_flops()
+    figures = {
+        "what": f"finetune {task} from {model}, {parts.config.batches.rows} examples a step, {parts.precision}",
+        "examples_per_second": round(rows / seconds, 1),
+        "mfu": round(flops / seconds / peak, 4),
+        "setup_seconds": round(compiling, 1),
+    }
+    shown = {
+        "speed": f"{figures['examples_per_second']:,.1f} examples/s",
+        "MFU": f"{figures['mfu']:.0%} of {peak / 1e9:,.0f} GFLOP/s",
+        "setup, compilation if any": f"{compiling:.0f} s",
+    }
+    return _told(str(figures["what"]), figures, shown, parts.device, out)
 
 
 def bench_pretrain(

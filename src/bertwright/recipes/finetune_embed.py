@@ -27,6 +27,7 @@ from bertwright.model.config import training_flops
 from bertwright.model.dropout import Dropout
 from bertwright.model.fine_tuned import depths, freeze
 from bertwright.model.sentence import SentenceEncoder
+from bertwright.recipes.finetune_parts import compile_blocks, worth_compiling
 from bertwright.recipes.finetune_settings import BatchConfig, FinetuneConfig
 from bertwright.recipes.tuning import Split, Tuning
 from bertwright.tasks.columns import ColumnsConfig
@@ -117,7 +118,7 @@ class EmbedParts(Tuning):
         rates = {
             name: decay ** (self.shape.layers - min(depth, self.shape.layers)) for name, depth in depths(model).items()
         }
-        return TrainStep(
+        step = TrainStep(
             model=model,
             objective=self.task,
             optimizers=build_optimizers(model, self.config.optimizer, rates=rates if decay < 1 else None),
@@ -127,6 +128,11 @@ class EmbedParts(Tuning):
             seed=seed,
             device=self.device,
         )
+        rows = self.splits["train"].rows
+        work = rows.members.size * self.flops(1, round(float(np.mean(rows.texts.lengths))))
+        if worth_compiling(self, work):
+            compile_blocks(model, step, self.batches(seed)[0].draw(0))
+        return step
 
     def batches(self, seed: int) -> tuple[PhaseSource, ScheduleConfig]:
         """Return the batches of a seed, and the schedule that is as many steps as they make."""
@@ -134,8 +140,7 @@ class EmbedParts(Tuning):
         source = LabelledSource(rows, batch_rows=config.batches.rows, tokens=config.batches.tokens, seed=seed)
 
         def flops(batch: TokenRows, _: float) -> int:
-            count, length = batch.input_ids.shape
-            return training_flops(self.shape, rows=count, length=length, masked=length, outputs=0)
+            return self.flops(*batch.input_ids.shape)
 
         schedule = ScheduleConfig(
             steps=source.steps(config.schedule.epochs),
@@ -144,6 +149,10 @@ class EmbedParts(Tuning):
         )
         draw = DrawnAhead(lambda t: source.draw(t).pinned()) if self.device.type == "cuda" else source.draw
         return PhaseSource(draw=draw, rows_per_epoch=rows.members.size, flops=flops), schedule
+
+    def flops(self, rows: int, length: int) -> int:
+        """Return the floating-point operations of training on so many texts of so many tokens."""
+        return training_flops(self.shape, rows=rows, length=length, masked=length, outputs=0)
 
     def peak_flops(self) -> float:
         """Return the measured rate of this machine on the largest block product of a typical step."""

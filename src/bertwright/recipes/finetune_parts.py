@@ -21,6 +21,7 @@ from bertwright.log import note
 from bertwright.model.config import training_flops
 from bertwright.model.dropout import Dropout
 from bertwright.model.fine_tuned import FineTuned
+from bertwright.model.sentence import SentenceEncoder
 from bertwright.recipes.finetune_settings import FinetuneConfig
 from bertwright.recipes.transfer import check_transfer, learning_rates, objective_of, treat, unfreezing
 from bertwright.recipes.tuning import Split, Tuning
@@ -158,13 +159,15 @@ def tune_step(parts: TuneParts, model: FineTuned, seed: int) -> TrainStep:
         seed=seed,
         device=parts.device,
     )
-    if worth_compiling(parts):
-        compile_blocks(parts, model, step)
+    rows = parts.splits["train"].rows
+    work = len(rows) * tune_flops(parts, rows=1, length=round(float(np.mean(rows.lengths))))
+    if worth_compiling(parts, work):
+        compile_blocks(model, step, tune_source(parts, seed).draw(0))
     return step
 
 
-def worth_compiling(parts: TuneParts) -> bool:
-    """Say whether steps are to run compiled: as the settings say, or by the work of the whole run.
+def worth_compiling(parts: Tuning, work: int) -> bool:
+    """Say whether steps are to run compiled: as the settings say, or by the `work` of an epoch, in operations.
 
     Where blocks thaw along the run they never are: each would have to be compiled anew.
     """
@@ -172,16 +175,13 @@ def worth_compiling(parts: TuneParts) -> bool:
         return False
     if parts.config.engine.compile is not None:
         return parts.config.engine.compile
-    rows = parts.splits["train"].rows
-    row = tune_flops(parts, rows=1, length=round(float(np.mean(rows.lengths))))
-    return row * len(rows) * parts.config.schedule.epochs > WORTH_COMPILING[parts.device.type]
+    return work * parts.config.schedule.epochs > WORTH_COMPILING[parts.device.type]
 
 
-def compile_blocks(parts: TuneParts, model: FineTuned, step: TrainStep) -> None:
-    """Compile the blocks of the model, leaving nothing behind but that; says so where it does not work."""
+def compile_blocks(model: FineTuned | SentenceEncoder, step: TrainStep, batch: TokenRows) -> None:
+    """Compile the blocks of the model, with a batch to try; leaves nothing behind but that, and says so if it fails."""
 
     def attempt() -> None:
-        batch = tune_source(parts, step.seed).draw(0)
         model.train()
         step.forward_loss(step.example(0, 0, batch, progress=0.0)).total.backward()  # type: ignore[no-untyped-call]
 

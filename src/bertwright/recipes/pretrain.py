@@ -119,6 +119,11 @@ def run(data: Path, out: Path, parts: Parts, *, position: Position, began: float
     step = compiled_step(parts)
     if not position.step:
         position.seconds = position.setup_seconds = time.perf_counter() - began
+        if position.spent().progress(schedule) >= 1:
+            raise TrainingError(
+                f"reading and compiling took {position.seconds:.0f} s, and {schedule.minutes:g} minutes were all there "
+                f"was: no step was made; delete {out} and give more --minutes, or --engine.compile false"
+            )
     try:
         with checkpoint.listening_for_signals():
             for report in train(step, parts.sources, schedule, position=position, accumulation=engine.accumulation):

@@ -12,10 +12,10 @@ from functools import cached_property
 
 import numpy as np
 
-from bertwright.data.labelled import LabelledRows
+from bertwright.data.labelled import LabelledRows, runs
 from bertwright.tasks.encode import TextEncoder
 from bertwright.tokenizer.load import Tokenizer
-from bertwright.tokenizer.rows import Rows, runs
+from bertwright.tokenizer.rows import Rows
 
 CONTEXTS = 512
 """Contexts encoded at once: the objects that hold their offsets are large."""

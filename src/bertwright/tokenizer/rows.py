@@ -41,14 +41,3 @@ def rows_equal(first: Rows, second: Rows) -> np.ndarray:
     row_of = np.repeat(np.flatnonzero(same), first[1][same])
     same[row_of[values != others]] = False
     return same
-
-
-def runs(begins: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    """Return begins[0], begins[0] + 1, ... of counts[0] places, then those of the next, and so on, int64.
-
-    >>> runs(np.array([5, 0]), np.array([2, 3]))
-    array([5, 6, 0, 1, 2])
-    """
-    within = np.arange(int(counts.sum())) - np.repeat(np.cumsum(counts) - counts, counts)
-    places: np.ndarray = np.repeat(begins, counts) + within
-    return places
