@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ ARCHITECTURES: dict[str, ModelConfig] = {
     "modern": ModernConfig(**SHAPE, global_every=3, local_window=8, max_positions=40),
     "modern, last block global": ModernConfig(**SHAPE, global_every=2, local_window=6, max_positions=40),
 }
-HEADS = ("row", "token", None)
+HEADS = ("row", "choice", "token", "span", None)
 
 
 def random_model(name: str, part: Any) -> FineTuned | Encoder:
@@ -67,7 +68,10 @@ def test_same_outputs(name: str, part: str | None, tmp_path: Path) -> None:
     model = random_model(name, part)
     exported = opened(model, part, tmp_path / "model.onnx")
     for lengths in ([3], [40], [17, 5, 11, 3, 40], [9] * 8):
-        arrays = some_rows(part, lengths).arrays(np.arange(len(lengths)))
+        rows = some_rows("row" if part == "choice" else part, lengths)
+        if part == "span":  # which is asked about every token
+            rows = replace(rows, asked=None, asked_counts=rows.lengths, targets=np.zeros((len(lengths), 2), np.int64))
+        arrays = rows.arrays(np.arange(len(lengths)))
         expected = reference(model, arrays)
         said = [exported.ask(arrays), *exported.run(arrays)[1:]]
         assert len(said) == len(expected)

@@ -29,6 +29,9 @@ WORDS = [f"word{first}{second}" for first in "abcdefghi" for second in "abcdefgh
 NAMES = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *WORDS]
 KINDS: dict[str, tuple[Part | None, Problem, tuple[str, ...]]] = {
     "classify": ("row", "single_label_classification", ("no", "yes")),
+    "labels": ("row", "multi_label_classification", ("one", "two", "three")),
+    "choose": ("choice", "single_label_classification", ("choice",)),
+    "answer": ("span", "single_label_classification", ("start", "end")),
     "regress": ("row", "regression", ("score",)),
     "tag": ("token", "single_label_classification", ("O", "B-X", "I-X")),
     "words": (None, "single_label_classification", ()),
@@ -62,6 +65,8 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def questions(kind: str) -> list[str]:
     texts = ["wordaa wordbc wordca", "wordha", "worddd wordgg wordaa wordbb wordcc nothing"]
+    if kind == "answer":
+        return ["wordaa wordbc", "wordca wordha wordaa worddd wordgg " * 9]
     return [f"{text} [MASK] wordab" for text in texts] if kind == "words" else texts
 
 
