@@ -13,11 +13,12 @@ import argparse
 import json
 import os
 import statistics
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
 from typing import Any
+
+from commands import run
 
 PEERS = Path(__file__).parent / "peers" / "finetune.py"
 
@@ -25,7 +26,7 @@ PEERS = Path(__file__).parent / "peers" / "finetune.py"
 def peer_speed(options: argparse.Namespace, task: str, file: str, *, plain: bool) -> float:
     """Return examples a second of the Trainer."""
     words = ["--model", options.model, "--train", file, "--dev", file, "--steps", options.steps]
-    told = _run([options.peer_python, PEERS, task, *words, *(["--plain"] if plain else [])])
+    told = run([options.peer_python, PEERS, task, *words, *(["--plain"] if plain else [])])
     return float(json.loads(told.splitlines()[-1])["examples_per_second"])
 
 
@@ -34,16 +35,8 @@ def our_speed(options: argparse.Namespace, task: str, file: str) -> float:
     with tempfile.TemporaryDirectory() as scratch:
         out = Path(scratch) / "finetune.json"
         words = ["--model", options.model, "--train", file, "--steps", options.steps, "--out", out]
-        _run([sys.executable, "-m", "bertwright", "bench", "finetune", task, *words])
+        run([sys.executable, "-m", "bertwright", "bench", "finetune", task, *words])
         return float(json.loads(out.read_text(encoding="utf-8"))["examples_per_second"])
-
-
-def _run(words: list[Any]) -> str:
-    environment = {**os.environ, "HF_HUB_OFFLINE": "1"}
-    told = subprocess.run([str(word) for word in words], capture_output=True, text=True, env=environment)
-    if told.returncode:
-        raise SystemExit(told.stderr)
-    return told.stdout
 
 
 def main() -> None:

@@ -11,13 +11,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
 from statistics import median
 from typing import Any
+
+from commands import run
 
 PEER = Path(__file__).parent / "peers" / "pipeline.py"
 
@@ -26,7 +26,7 @@ def peer(options: argparse.Namespace, best: dict[str, Any] | None) -> dict[str, 
     """Return the figures of the pipeline, at what was best where that is known."""
     words = ["--model", options.model, "--input", options.input]
     words += [] if best is None else ["--batch", best["batch"], "--dtype", best["dtype"]]
-    figures: dict[str, Any] = json.loads(_run([options.peer_python, PEER, *words]).splitlines()[-1])
+    figures: dict[str, Any] = json.loads(run([options.peer_python, PEER, *words]).splitlines()[-1])
     return figures
 
 
@@ -35,7 +35,7 @@ def ours(options: argparse.Namespace) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as scratch:
         file = Path(scratch) / "predict.json"
         words = ["--model", options.model, "--input", options.input, "--turns", 1, "--out", file]
-        _run([sys.executable, "-m", "bertwright", "bench", "predict", *words])
+        run([sys.executable, "-m", "bertwright", "bench", "predict", *words])
         figures: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
     return figures
 
@@ -45,16 +45,8 @@ def labels_of(options: argparse.Namespace) -> list[str]:
     with tempfile.TemporaryDirectory() as scratch:
         file = Path(scratch) / "answers.jsonl"
         words = ["--model", options.model, "--input", options.input, "--output", file]
-        _run([sys.executable, "-m", "bertwright", "predict", *words])
+        run([sys.executable, "-m", "bertwright", "predict", *words])
         return [json.loads(line)["label"] for line in file.read_text(encoding="utf-8").splitlines()]
-
-
-def _run(words: list[Any]) -> str:
-    environment = {**os.environ, "HF_HUB_OFFLINE": "1"}
-    told = subprocess.run([str(word) for word in words], capture_output=True, text=True, env=environment)
-    if told.returncode:
-        raise SystemExit(told.stderr)
-    return told.stdout
 
 
 def main() -> None:

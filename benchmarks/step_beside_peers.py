@@ -15,11 +15,11 @@ import argparse
 import json
 import os
 import statistics
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
-from typing import Any
+
+from commands import run
 
 PEERS = Path(__file__).parent / "peers" / "trainer.py"
 
@@ -28,7 +28,7 @@ def peer_speed(options: argparse.Namespace, architecture: str, *, compiled: bool
     """Return tokens a second of the Trainer."""
     words = ["--data", options.data, "--size", options.size, "--steps", options.steps, "--rows", options.rows]
     words += ["--architecture", architecture, *(["--compile"] if compiled else [])]
-    told = _run([options.peer_python, PEERS, *words])
+    told = run([options.peer_python, PEERS, *words])
     return float(json.loads(told.splitlines()[-1])["tokens_per_second"])
 
 
@@ -39,17 +39,9 @@ def our_speed(options: argparse.Namespace) -> tuple[float, float]:
         words = ["--data", options.data, "--size", options.size, "--steps", options.steps, "--recipe", options.recipe]
         words += options.settings
         phases = f"[{{ length = 128, rows = {options.rows}, share = 1.0 }}]"
-        _run([sys.executable, "-m", "bertwright", "bench", "step", *words, "--out", file, "--schedule.phases", phases])
+        run([sys.executable, "-m", "bertwright", "bench", "step", *words, "--out", file, "--schedule.phases", phases])
         figures = json.loads(file.read_text(encoding="utf-8"))
     return figures["tokens_per_second"], figures["mfu"]
-
-
-def _run(words: list[Any]) -> str:
-    environment = {**os.environ, "HF_HUB_OFFLINE": "1"}
-    told = subprocess.run([str(word) for word in words], capture_output=True, text=True, env=environment)
-    if told.returncode:
-        raise SystemExit(told.stderr)
-    return told.stdout
 
 
 def main() -> None:

@@ -39,10 +39,10 @@ from bertwright.recipes.finetune_settings import PUBLISHED_RATE, PUBLISHED_WIDTH
 from bertwright.tasks.build import task_named
 from bertwright.tasks.columns import ColumnsConfig
 from bertwright.tasks.contract import Task
+from bertwright.types import UNASKED
 
 SKIPPED = 10
 """First steps left out of a speed."""
-UNASKED = -100
 
 
 class Clock(TrainerCallback):  # type: ignore[misc]

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from bertwright.data.labelled import LabelledRows
+from bertwright.data.labelled import LabelledRows, runs
 from bertwright.log import note
 from bertwright.tokenizer.bulk import BulkEncoder
 from bertwright.tokenizer.load import Tokenizer
@@ -160,5 +160,4 @@ def longest_first(a: np.ndarray, b: np.ndarray, *, room: int) -> tuple[np.ndarra
 def _put(ids: np.ndarray, begins: np.ndarray, rows: Rows, kept: np.ndarray) -> None:
     """Write the first `kept` [N] tokens of each row into `ids` from `begins` [N] on."""
     values, counts = rows
-    within = np.arange(int(kept.sum())) - np.repeat(np.cumsum(kept) - kept, kept)
-    ids[np.repeat(begins, kept) + within] = values[np.repeat(np.cumsum(counts) - counts, kept) + within]
+    ids[runs(begins, kept)] = values[runs(np.cumsum(counts) - counts, kept)]

@@ -1,0 +1,16 @@
+"""Runs one side of a benchmark in a process of its own, without a network; ends the benchmark where that fails."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from typing import Any
+
+
+def run(words: list[Any]) -> str:
+    """Return what a command prints; raises SystemExit with what it says of its failure."""
+    environment = {**os.environ, "HF_HUB_OFFLINE": "1"}
+    told = subprocess.run([str(word) for word in words], capture_output=True, text=True, env=environment)
+    if told.returncode:
+        raise SystemExit(told.stderr)
+    return told.stdout
