@@ -66,7 +66,7 @@ def test_counts_and_contents(corpus: Path, tmp_path: Path) -> None:
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from bertwright.corpus import read, pipeline, dedup
+from bertwright.corpus import read, pipeline, dedup, journal
 from bertwright.recipes.prepare import prepare
 read.BATCH_BYTES = 20_000
 where, calls = sys.argv[3], 0
@@ -79,7 +79,8 @@ def killing(function, when):
         if calls == 5: os.kill(os.getpid(), signal.SIGKILL)
         return result
     return wrapped
-if where == "commit": dedup.SeenDocuments.commit = killing(dedup.SeenDocuments.commit, "before")
+if where == "journal": journal.Journal.save = killing(journal.Journal.save, "before")
+if where == "settle": dedup.SeenDocuments.settle = killing(dedup.SeenDocuments.settle, "before")
 if where == "shard": pipeline.write_shard = killing(pipeline.write_shard, "after")
 prepare([sys.argv[1]], Path(sys.argv[2]), vocab_size=512, held_out=0.1, shard_text=30_000)
 """
@@ -91,7 +92,7 @@ def _run(corpus: Path, out: Path, kill: str) -> int:
     return subprocess.run(words, env=environment, check=False, capture_output=True).returncode
 
 
-@pytest.mark.parametrize("kill", ["commit", "shard"])
+@pytest.mark.parametrize("kill", ["journal", "settle", "shard"])
 def test_a_killed_run_continues_to_the_same_bytes(corpus: Path, tmp_path: Path, kill: str) -> None:
     assert _run(corpus, tmp_path / "whole", "never") == 0
     assert _run(corpus, tmp_path / "killed", kill) == -signal.SIGKILL

@@ -87,7 +87,7 @@ class ShardPipeline:
         self._out, self._journal, self._sources, self._options = out, journal, sources, options
         self._encoder = encoder
         self._shard_text = shard_text
-        self._seen = SeenDocuments(out / SEEN_FOLDER)
+        self._seen = SeenDocuments(out / SEEN_FOLDER / "documents", journal.memory.get("documents", {}))
         self._frequencies = np.array(journal.frequencies or np.zeros(vocab_size), dtype=np.int64)
         self._blocks: dict[str, list[DocumentBlock]] = {split: [] for split in SPLITS}
         self._encoding: deque[tuple[str, int, Future[DocumentBlock]]] = deque()
@@ -99,7 +99,6 @@ class ShardPipeline:
 
         Raises CorpusError where documents should be held out and there is only one.
         """
-        self._catch_up()
         batches = read_ahead(clean_batches(self._sources, self._options, after=self._position))
         with short_turns(), ThreadPoolExecutor(1, "encoding") as encoding, closing(batches):
             for batch in batches:
@@ -112,19 +111,6 @@ class ShardPipeline:
             self._hold_out_one()
         self._position = (len(self._sources), 0, 0)
         self._close_shards()
-
-    def _catch_up(self) -> None:
-        """Bring the hashes to the journal's position: after a kill between the two, they are one set of shards behind.
-
-        Shards that were written but not yet in the journal are written again.
-        """
-        if len(self._seen) == self._journal.distinct:
-            return
-        for batch in clean_batches(self._sources, self._options, after=self._journal.before):
-            if batch.position > self._journal.position:
-                break
-            self._seen.first_seen(batch.hashes[self._not_empty(batch.texts)])
-        self._seen.commit()
 
     def _add(self, batch: CleanBatch, encoding: ThreadPoolExecutor) -> None:
         kept = self._not_empty(batch.texts)
@@ -154,7 +140,7 @@ class ShardPipeline:
                 self._blocks[split].append(block)
 
     def _close_shards(self) -> None:
-        """Write what is buffered of each split as a shard, then the journal, then the hashes."""
+        """Write what is buffered of each split as a shard, then the hashes, then the journal that names them all."""
         self._collect(leave=0)
         began = perf_counter()
         journal = self._journal
@@ -168,14 +154,14 @@ class ShardPipeline:
         journal.counts += self._counts
         self._counts.clear()
         journal.frequencies = self._frequencies.tolist()
-        journal.before, journal.position = journal.position, self._position
-        journal.distinct = len(self._seen)
+        journal.position = self._position
+        journal.memory["documents"] = self._seen.save()
         for stage, seconds in self._encoder.seconds.items():
             journal.spent(stage, seconds)
         self._encoder.seconds = dict.fromkeys(self._encoder.seconds, 0.0)
         journal.spent("writing", perf_counter() - began)
         journal.save(self._out)
-        self._seen.commit()
+        self._seen.settle()
 
     def _write(self, split: str, block: DocumentBlock) -> dict[str, object]:
         file = f"{split}-{len(self._journal.shards[split]):05d}.arrow"
