@@ -109,6 +109,55 @@ def test_a_killed_run_continues_to_the_same_bytes(corpus: Path, tmp_path: Path, 
     assert vocabulary.stat().st_mtime_ns == made
 
 
+def test_the_same_bytes_whoever_works(corpus: Path, tmp_path: Path) -> None:
+    settings: dict[str, Any] = {"vocab_size": 512, "held_out": 0.1, "shard_text": 30_000, "near_duplicates": 0.8}
+    for name, workers in (("threads", 1), ("processes", 2)):
+        prepare([corpus], tmp_path / name, workers=workers, **settings)
+        (tmp_path / name / "report.json").unlink()
+    assert _files(tmp_path / "threads") == _files(tmp_path / "processes")
+
+
+DYING = """
+import os, signal, sys
+from pathlib import Path
+from bertwright.corpus import engine
+from bertwright.recipes.prepare import prepare
+if __name__ == "__main__":
+    in_order = engine.in_order
+    def killing(items, start, *, ahead):
+        import multiprocessing
+        for number, pair in enumerate(in_order(items, start, ahead=ahead)):
+            if number == 3: os.kill(multiprocessing.active_children()[0].pid, signal.SIGKILL)
+            yield pair
+    from bertwright.corpus import pipeline, read
+    pipeline.in_order = killing
+    read.BATCH_BYTES = 5_000
+    from bertwright.cli.main import main
+    sys.exit(main(["prepare", sys.argv[1], "--out", sys.argv[2], "--vocab-size", "512", "--workers", "2"]))
+"""
+
+
+def test_a_worker_that_dies_is_told_in_a_sentence(corpus: Path, tmp_path: Path) -> None:
+    program = tmp_path / "dying.py"
+    program.write_text(DYING)
+    words = [sys.executable, str(program), str(corpus), str(tmp_path / "data")]
+    told = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert told.returncode == 1
+    assert "a worker process was ended from outside" in told.stderr
+    assert "Traceback" not in told.stderr
+    prepare([corpus], tmp_path / "data", vocab_size=512)
+
+
+def test_near_copies_are_left_out(tmp_path: Path) -> None:
+    texts = [_document(number) for number in range(60)]
+    copies = [text.replace(text.split()[9], "instead", 1) for text in texts[:20] if len(text.split()) > 40]
+    (tmp_path / "text.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in [*texts, *copies]))
+    report = prepare([tmp_path / "text.jsonl"], tmp_path / "data", vocab_size=512, near_duplicates=0.6)
+    assert report["dropped"]["near_duplicate"] == len(copies) > 5
+    assert sum(report["documents"].values()) == 60
+    assert report["dropped_examples"]["near_duplicate"] == copies[0][:200]
+
+
 def test_given_held_out_documents_never_reach_training(corpus: Path, tmp_path: Path) -> None:
     valid = tmp_path / "valid.txt"
     valid.write_text(_document(3) + "\n\n" + _document(5000))
@@ -183,6 +232,8 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"held_out": 1.0}, "--held-out"),
     ({"kind": "sentence"}, "choose one of wordpiece"),
     ({"vocab_size": 10}, "too small"),
+    ({"near_duplicates": 1.0}, "--near-duplicates"),
+    ({"workers": 0}, "nobody to work"),
     ({"vocab_size": 512, "tokenizer": Path("x")}, "cannot both"),
 ]
 

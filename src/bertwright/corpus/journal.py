@@ -28,7 +28,8 @@ class Journal:
     position     (source, file, documents of that file) read up to the last shards
     memory       what is remembered of the documents up to `position`, by what it is for: names of files and counts
     shards       the finished shards of each split, as the manifest lists them
-    counts       documents dropped by reason, bytes of text
+    counts       documents and lines dropped by reason, bytes of text
+    examples     how the first document or line dropped for a reason begins
     frequencies  how often each token id occurs in the train split
     seconds      time spent by stage
     """
@@ -39,6 +40,7 @@ class Journal:
     memory: dict[str, Any] = field(default_factory=dict)
     shards: dict[str, list[dict[str, Any]]] = field(default_factory=lambda: {split: [] for split in SPLITS})
     counts: Counter[str] = field(default_factory=Counter)
+    examples: dict[str, str] = field(default_factory=dict)
     frequencies: list[int] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=dict)
 
