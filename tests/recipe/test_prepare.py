@@ -158,6 +158,21 @@ def test_near_copies_are_left_out(tmp_path: Path) -> None:
     assert report["dropped_examples"]["near_duplicate"] == copies[0][:200]
 
 
+def test_repeated_paragraphs_are_left_out(tmp_path: Path) -> None:
+    texts = [f"{_document(number)}\n\nAll rights reserved by the publisher." for number in range(30)]
+    texts.append("All rights reserved by the publisher.")
+    (tmp_path / "text.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
+    report = prepare([tmp_path / "text.jsonl"], tmp_path / "data", vocab_size=512, repeated_paragraphs=4, held_out=0)
+    assert report["dropped"]["repeated_paragraph"] == 27
+    assert report["dropped"]["repeated"] == 1
+    assert sum(report["documents"].values()) == 30
+    shards, tokenizer = Shards.open(tmp_path / "data", "train"), load_tokenizer(tmp_path / "data")
+    ends = [
+        tokenizer.decode(shards.tokens(i).tolist()).endswith("the publisher.") for i in range(shards.document_count)
+    ]
+    assert ends == [True] * 4 + [False] * (len(ends) - 4)
+
+
 def test_given_held_out_documents_never_reach_training(corpus: Path, tmp_path: Path) -> None:
     valid = tmp_path / "valid.txt"
     valid.write_text(_document(3) + "\n\n" + _document(5000))
@@ -233,6 +248,7 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"kind": "sentence"}, "choose one of wordpiece"),
     ({"vocab_size": 10}, "too small"),
     ({"near_duplicates": 1.0}, "--near-duplicates"),
+    ({"repeated_paragraphs": 0}, "--repeated-paragraphs"),
     ({"workers": 0}, "nobody to work"),
     ({"vocab_size": 512, "tokenizer": Path("x")}, "cannot both"),
 ]

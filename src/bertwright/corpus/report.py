@@ -19,6 +19,8 @@ DROPPED = {
     "empty": "empty",
     "duplicate": "exactly duplicate",
     "near_duplicate": "nearly duplicate",
+    "repeated": "of repeated paragraphs alone",
+    "repeated_paragraph": "repeated paragraphs",
     "broken": "broken lines",
 }
 ALWAYS_TOLD = ("empty", "duplicate", "broken")

@@ -56,6 +56,7 @@ class PrepareOptions:
     skip_broken: bool
     held_out: float
     near_duplicates: float | None
+    repeated_paragraphs: int | None
     shard_text: int
 
 
@@ -64,7 +65,7 @@ def prepare(
     tokenizer: Path | str | None = None, vocab_size: int | None = None, kind: str = "wordpiece", lowercase: bool = True,
     language: str = "en", column: str | None = None, documents: Literal["auto", "blank", "file", "line"] = "auto",
     skip_broken: bool = False, held_out: float = 0.01, near_duplicates: float | None = None,
-    workers: int = 1, shard_text: int = SHARD_TEXT,
+    repeated_paragraphs: int | None = None, workers: int = 1, shard_text: int = SHARD_TEXT,
 ) -> dict[str, Any]:  # fmt: skip
     """Prepare text for pre-training in the folder `out`; return the report, which is also saved there and printed.
 
@@ -78,6 +79,8 @@ def prepare(
     near_duplicates
                  leave out documents that share this much of their five-word sequences with an earlier one (Jaccard,
                  0.5 to below 1)
+    repeated_paragraphs
+                 leave out paragraphs after they stood so many times in documents before
     workers      processes that clean and encode; 1 works in threads of this one. The bytes of DATA are the same
 
     Raises CorpusError, TokenizerError, OutputExistsError or DiskSpaceError, each saying what to do.
@@ -88,7 +91,7 @@ def prepare(
     started, out = perf_counter(), Path(out)
     options = PrepareOptions(
         language, kind, vocab_size, lowercase, str(tokenizer) if tokenizer else None, column, documents, skip_broken,
-        held_out, near_duplicates, shard_text,
+        held_out, near_duplicates, repeated_paragraphs, shard_text,
     )  # fmt: skip
     _check(options)
     if workers < 1:
@@ -119,7 +122,10 @@ def _prepare(
     work = TextWork(plan)
     pipeline = ShardPipeline(
         out, journal, sources, reading, vocab_size=vocabulary.vocab_size, shard_text=options.shard_text,
-        memory=Memory(out, journal.memory, near_duplicates=options.near_duplicates),
+        memory=Memory(
+            out, journal.memory, near_duplicates=options.near_duplicates,
+            repeated_paragraphs=options.repeated_paragraphs, newline=look.newline,
+        ),
     )  # fmt: skip
     began = perf_counter()
     with threads(work) if workers == 1 else processes(plan, workers) as engine:
@@ -148,6 +154,8 @@ def _check(options: PrepareOptions) -> None:
         raise UsageError(
             f"--near-duplicates {options.near_duplicates} is no similarity to look for; give one from 0.5 to below 1"
         )
+    if options.repeated_paragraphs is not None and options.repeated_paragraphs < 1:
+        raise UsageError(f"--repeated-paragraphs {options.repeated_paragraphs} would leave nothing; give 1 or more")
     if options.vocab_size is not None and options.vocab_size < SMALLEST:
         raise UsageError(f"--vocab-size {options.vocab_size} is too small; give {SMALLEST} or more")
 
