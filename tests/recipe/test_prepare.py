@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -173,6 +174,22 @@ def test_repeated_paragraphs_are_left_out(tmp_path: Path) -> None:
     assert ends == [True] * 4 + [False] * (len(ends) - 4)
 
 
+def test_filters_tell_their_reasons(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from bertwright.cli.main import main
+
+    texts = ["The house stands on the hill above the river. " + _document(number) for number in range(20)]
+    texts += ["Too short.", "| 1 | 2 |\n" + _document(50), " ".join([_document(51)] * 3)]
+    (tmp_path / "text.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
+    words = ["prepare", str(tmp_path / "text.jsonl"), "--out", str(tmp_path / "data"), "--vocab-size", "512"]
+    assert main([*words, "--filter", "web", "words=8:", "digits=:0.5"]) == 0
+    assert "of repeated sequences" in " ".join(re.sub("[│ \n]+", " ", capsys.readouterr().out).split())
+    report = json.loads((tmp_path / "data" / "report.json").read_text())
+    expected = {"words": 1, "line-letters": 1, "repeated-sequences": 1}
+    assert {reason: count for reason, count in report["dropped"].items() if count} == expected
+    assert report["dropped_examples"]["words"] == "Too short."
+    assert sum(report["documents"].values()) == 21
+
+
 def test_given_held_out_documents_never_reach_training(corpus: Path, tmp_path: Path) -> None:
     valid = tmp_path / "valid.txt"
     valid.write_text(_document(3) + "\n\n" + _document(5000))
@@ -249,6 +266,7 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"vocab_size": 10}, "too small"),
     ({"near_duplicates": 1.0}, "--near-duplicates"),
     ({"repeated_paragraphs": 0}, "--repeated-paragraphs"),
+    ({"filter": ["net"]}, "choose one of web"),
     ({"workers": 0}, "nobody to work"),
     ({"vocab_size": 512, "tokenizer": Path("x")}, "cannot both"),
 ]

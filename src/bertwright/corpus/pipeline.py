@@ -111,6 +111,7 @@ class ShardPipeline:
     def _add(self, batch: RawBatch, clean: CleanTexts, workers: Workers) -> None:
         """Have the documents encoded that stay."""
         began = perf_counter()
+        self._told.update(clean.told)
         texts, kept = self._memory.new(clean, self._told)
         self._journal.spent("repetitions", perf_counter() - began)
         held = held_out(clean.hashes, self._sources[batch.position[0]].held_out)

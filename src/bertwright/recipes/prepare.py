@@ -15,8 +15,12 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any, Literal
 
+import pyarrow as pa
+
 from bertwright.corpus.builtin import write_python_docs
+from bertwright.corpus.encode import UNSPACED
 from bertwright.corpus.engine import Workers, processes, threads
+from bertwright.corpus.filters import Screen, rules_of
 from bertwright.corpus.inputs import ReadOptions, find_inputs
 from bertwright.corpus.journal import JOURNAL, Journal, open_journal
 from bertwright.corpus.layouts import LAYOUTS, describe_layout
@@ -25,6 +29,7 @@ from bertwright.corpus.pipeline import SHARD_TEXT, ShardPipeline, Source
 from bertwright.corpus.read import source_bytes
 from bertwright.corpus.report import facts_of, manifest_of, report_of
 from bertwright.corpus.survey import Survey, TrainingTexts, survey
+from bertwright.corpus.told import Told
 from bertwright.corpus.work import Plan, TextWork
 from bertwright.errors import CorpusError, Interrupted, UsageError
 from bertwright.files import human_bytes, remove, require_space, sha256_of, write_json
@@ -57,6 +62,8 @@ class PrepareOptions:
     held_out: float
     near_duplicates: float | None
     repeated_paragraphs: int | None
+    filter: list[str]
+    only_language: str | None
     shard_text: int
 
 
@@ -65,7 +72,8 @@ def prepare(
     tokenizer: Path | str | None = None, vocab_size: int | None = None, kind: str = "wordpiece", lowercase: bool = True,
     language: str = "en", column: str | None = None, documents: Literal["auto", "blank", "file", "line"] = "auto",
     skip_broken: bool = False, held_out: float = 0.01, near_duplicates: float | None = None,
-    repeated_paragraphs: int | None = None, workers: int = 1, shard_text: int = SHARD_TEXT,
+    repeated_paragraphs: int | None = None, filter: Sequence[str] = (), only_language: str | None = None,
+    workers: int = 1, shard_text: int = SHARD_TEXT,
 ) -> dict[str, Any]:  # fmt: skip
     """Prepare text for pre-training in the folder `out`; return the report, which is also saved there and printed.
 
@@ -81,6 +89,10 @@ def prepare(
                  0.5 to below 1)
     repeated_paragraphs
                  leave out paragraphs after they stood so many times in documents before
+    filter       leave out poor lines and documents by the rules of "web", with limits of one's own after it, such as
+                 ["web", "words=20:", "digits=:0.4"]
+    only_language
+                 leave out documents in other languages than this one
     workers      processes that clean and encode; 1 works in threads of this one. The bytes of DATA are the same
 
     Raises CorpusError, TokenizerError, OutputExistsError or DiskSpaceError, each saying what to do.
@@ -91,9 +103,10 @@ def prepare(
     started, out = perf_counter(), Path(out)
     options = PrepareOptions(
         language, kind, vocab_size, lowercase, str(tokenizer) if tokenizer else None, column, documents, skip_broken,
-        held_out, near_duplicates, repeated_paragraphs, shard_text,
+        held_out, near_duplicates, repeated_paragraphs, list(filter), only_language, shard_text,
     )  # fmt: skip
     _check(options)
+    _screen(options)
     if workers < 1:
         raise UsageError(f"--workers {workers} leaves nobody to work; give 1 or more")
     named, named_valid = [str(name) for name in inputs], [str(name) for name in valid]
@@ -117,8 +130,9 @@ def _prepare(
     given = load_tokenizer(Path(options.tokenizer)) if options.tokenizer else None
     look = survey(train.paths, reading, layout=train.layout)
     _announce(train, look, out)
-    vocabulary = _tokenizer_for(out, given, train, look, options, reading, journal)
-    plan = Plan(out / "tokenizer", options.language, look.newline, look.sample, options.near_duplicates)
+    screen = _screen(options)
+    vocabulary = _tokenizer_for(out, given, train, look, options, reading, journal, screen)
+    plan = Plan(out / "tokenizer", options.language, look.newline, look.sample, options.near_duplicates, screen)
     work = TextWork(plan)
     pipeline = ShardPipeline(
         out, journal, sources, reading, vocab_size=vocabulary.vocab_size, shard_text=options.shard_text,
@@ -160,6 +174,16 @@ def _check(options: PrepareOptions) -> None:
         raise UsageError(f"--vocab-size {options.vocab_size} is too small; give {SMALLEST} or more")
 
 
+def _screen(options: PrepareOptions) -> Screen | None:
+    """Return what documents must be to stay; raises UsageError for rules that are not known."""
+    if not options.filter and options.only_language is None:
+        return None
+    rules = rules_of(options.filter) if options.filter else {}
+    screen = Screen(rules, options.only_language, spaced=options.language not in UNSPACED)
+    screen.screen(pa.array(["a document"]), Told())  # tells now that a package is missing
+    return screen
+
+
 def _find_sources(
     inputs: list[str], valid: list[str], out: Path, options: PrepareOptions, reading: ReadOptions
 ) -> list[Source]:
@@ -187,7 +211,7 @@ def _announce(train: Source, look: Survey, out: Path) -> None:
 
 def _tokenizer_for(
     out: Path, given: Tokenizer | None, train: Source, look: Survey, options: PrepareOptions, reading: ReadOptions,
-    journal: Journal,
+    journal: Journal, screen: Screen | None,
 ) -> Tokenizer:  # fmt: skip
     """Return the tokenizer of DATA: the one already there, the given one, or one trained now."""
     folder = out / "tokenizer"
@@ -202,7 +226,7 @@ def _tokenizer_for(
         size = options.vocab_size or vocabulary_for(look.text_bytes)
         note(f"training a {options.kind} vocabulary of {-(-size // MULTIPLE) * MULTIPLE:,} tokens")
         texts = TrainingTexts(
-            train.paths, reading, layout=train.layout, text_bytes=look.text_bytes, share=train.held_out
+            train.paths, reading, layout=train.layout, text_bytes=look.text_bytes, share=train.held_out, screen=screen
         )
         tokenizer = train_tokenizer(
             texts, folder=folder, vocab_size=size, kind=options.kind, lowercase=options.lowercase
