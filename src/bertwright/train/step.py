@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from bertwright.errors import TrainingError
+from bertwright.errors import NotFiniteError
 from bertwright.rng import key_of
 from bertwright.train.average import Average
 from bertwright.train.optim import set_rates
@@ -71,7 +71,7 @@ class TrainStep:
     ) -> dict[str, float]:
         """Train on the micro-batches of `step`, at `progress` in [0, 1] of the run; return the sums of the loss parts.
 
-        Raises TrainingError, with the parameters as they were, where the loss or the gradient is not finite.
+        Raises NotFiniteError, with the parameters as they were, where the loss or the gradient is not finite.
         """
         totals: dict[str, Tensor] = {}
         for index, batch in enumerate(batches):
@@ -85,9 +85,8 @@ class TrainStep:
         )
         if not (math.isfinite(figures["loss"]) and math.isfinite(figures["gradient_norm"])):
             self._clear()
-            raise TrainingError(
-                f"at step {step} the loss is {figures['loss']} and the gradient norm {figures['gradient_norm']}; "
-                "lower --optimizer.learning-rate or lengthen --schedule.warmup"
+            raise NotFiniteError(
+                f"at step {step} the loss is {figures['loss']} and the gradient norm {figures['gradient_norm']}"
             )
         set_rates(self.optimizers, factor=rate_factor, progress=progress)
         for optimizer in self.optimizers:
