@@ -33,6 +33,7 @@ def prepare_command(
     where it stopped.
 
     Example: bertwright prepare books/ news.jsonl.zst --out data --vocab-size 8192
+    Example: bertwright prepare crawl/ --out data --filter web --only-language en --near-duplicates 0.8
 
     Parameters
     ----------
