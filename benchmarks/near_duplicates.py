@@ -88,7 +88,7 @@ def plant(originals: list[str], copies: int, draw: np.random.Generator) -> tuple
 
 
 def edited(text: str, share: float, draw: np.random.Generator) -> str:
-    """Return a text with a share of its words replaced, dropped or followed by another; of its characters without blanks."""
+    """Return a text with a share of its words (characters, without blanks) replaced, dropped or followed by another."""
     blank = " " if text.count(" ") > len(text) / 20 else ""
     words = text.split(blank) if blank else list(text)
     changed = draw.choice(len(words), size=min(len(words), int(np.ceil(share * len(words)))), replace=False)

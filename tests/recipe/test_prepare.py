@@ -271,6 +271,7 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"near_duplicates": 1.0}, "--near-duplicates"),
     ({"repeated_paragraphs": 0}, "--repeated-paragraphs"),
     ({"filter": ["net"]}, "choose one of web"),
+    ({"engine": "dask"}, "choose local or ray"),
     ({"workers": 0}, "nobody to work"),
     ({"vocab_size": 512, "tokenizer": Path("x")}, "cannot both"),
 ]
