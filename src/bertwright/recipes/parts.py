@@ -11,14 +11,12 @@ from typing import Any, Literal
 
 import torch
 
-from bertwright.corpus.shards import Shards, read_manifest
+from bertwright.corpus.shards import Shards, check_tokenizer, read_manifest
 from bertwright.data.ahead import DrawnAhead
 from bertwright.data.batches import BatchSource
 from bertwright.data.neighbours import neighbour_vectors
 from bertwright.data.pairs import why_no_pairs
-from bertwright.errors import DataError
 from bertwright.evaluate.held_out import hold_out
-from bertwright.files import sha256_of
 from bertwright.log import note
 from bertwright.model.bert import BertForPreTraining
 from bertwright.model.build import build_encoder
@@ -120,11 +118,7 @@ def start_weights(model: Encoder, config: PretrainConfig, shards: Shards) -> Non
 
 def open_data(data: Path) -> tuple[dict[str, Any], Tokenizer]:
     """Return the manifest and tokenizer of a DATA folder; raises DataError where they are not those of each other."""
-    manifest = read_manifest(data)
-    file = data / manifest["tokenizer"]["file"]
-    if not file.is_file() or sha256_of(file) != manifest["tokenizer"]["sha256"]:
-        raise DataError(f"{file} is not the tokenizer {data} was prepared with; restore it, or prepare the data again")
-    return manifest, load_tokenizer(file)
+    return read_manifest(data), load_tokenizer(check_tokenizer(data))
 
 
 def phase_source(
