@@ -11,6 +11,7 @@
     ├── OutputExistsError      1   the place to write to is taken
     ├── DiskSpaceError         1   the disk cannot hold what the work will write (told before it starts)
     ├── TrainingError          1   the loss is no longer a number
+    ├── WorkerLostError        1   another process of the run is gone
     └── Interrupted          130   stopped by Ctrl-C; what was done is saved
 
 A message says what was wrong, what was expected, and what to do next.
@@ -65,6 +66,10 @@ class DiskSpaceError(BertwrightError):
 
 class TrainingError(BertwrightError):
     """The loss is no longer a number, or there was no time for a single step."""
+
+
+class WorkerLostError(BertwrightError):
+    """Another process of the run is gone, or gives no answer."""
 
 
 class Interrupted(BertwrightError):

@@ -10,19 +10,21 @@ from statistics import median
 from typing import Any
 
 from bertwright.config import write_toml
-from bertwright.errors import Interrupted, ModelError, TrainingError
+from bertwright.errors import Interrupted, TrainingError
 from bertwright.evaluate.held_out import held_out_figures
 from bertwright.evaluate.report import write_report
 from bertwright.evaluate.samples import choose_samples, predict_samples
 from bertwright.export.card import model_card
 from bertwright.export.huggingface import save_model
-from bertwright.files import refuse_existing, require_space, write_json
-from bertwright.log import note, print_facts
+from bertwright.files import read_json, refuse_existing, require_space, write_json
+from bertwright.log import note, print_facts, silent
 from bertwright.model.encoder import parameter_count
 from bertwright.recipes.machine import machine, versions
 from bertwright.recipes.parts import Parts, build, compiled_step, held_out_examples, peak_flops
+from bertwright.recipes.pretrain_state import launched_before, resumed, saver, whole_model
 from bertwright.recipes.settings import resolve, resume_settings
-from bertwright.train.checkpoint import checkpoints, load_checkpoint, save_checkpoint
+from bertwright.train.checkpoint import checkpoints
+from bertwright.train.distributed import joined, launch_name
 from bertwright.train.listeners import Listener
 from bertwright.train.listeners.checkpoint import CheckpointListener
 from bertwright.train.listeners.console import ConsoleListener
@@ -50,57 +52,47 @@ def pretrain(
     """
     began = time.perf_counter()
     data, out = Path(data), Path(out)
-    config = resume_settings(out, settings or {}) if resume else resolve(recipe, settings or {})
-    if not resume:
+    restarted = (out / "manifest.json").is_file() and launched_before(read_json(out / "manifest.json"))
+    config = resume_settings(out, settings or {}) if resume or restarted else resolve(recipe, settings or {})
+    if not (resume or restarted):
         refuse_existing(out, instead="give another --out, or --resume to go on with the run in it")
-    parts = build(data, config, fresh=not resume)
-    position = resumed(out, parts) if resume else Position(drawn=[0] * len(config.schedule.phases))
-    require_space(out, disk_needed(parts), what="this run")
-    write_toml(out / "config.toml", config)
-    write_json(out / "manifest.json", run_manifest(data, parts))
-    peak = run(data, out, parts, position=position, began=began)
-    figures = result(out, parts, peak=peak, position=position)
-    if figures["weights"] == "average" and parts.average is not None:
+    resume = resume or (restarted and bool(checkpoints(out)))
+    with joined(timeout=config.engine.timeout) as group, silent(not group.first):
+        parts = build(data, config, fresh=not resume, group=group)
+        position = resumed(out, parts) if resume else Position(drawn=[0] * len(config.schedule.phases))
+        if group.first:
+            require_space(out, disk_needed(parts), what="this run")
+            write_toml(out / "config.toml", config)
+            write_json(out / "manifest.json", run_manifest(data, parts))
+        peak = run(data, out, parts, position=position, began=began)
+        figures = finish(data, out, parts, peak=peak, position=position)
+        group.wait()
+    return figures or dict(read_json(out / "result.json"))
+
+
+def finish(data: Path, out: Path, parts: Parts, *, peak: float, position: Position) -> dict[str, Any]:
+    """Write what a run ends with, its model, figures and report, from the first process; return the figures there."""
+    group = parts.group
+    figures = result(out, parts, peak=peak, position=position) if group.first else {}
+    if group.any(figures.get("weights") == "average") and parts.average is not None:
         parts.average.swap()
-        if figures["samples"]:
-            figures["samples"] = predict_samples(parts.model, parts.tokenizer, choose_samples(data, parts.tokenizer))
-    save_model(parts.model, parts.tokenizer.path.parent, out / "model", card=model_card(out.name, figures))
+    model = whole_model(parts)
+    if not group.first:
+        return figures
+    if figures["weights"] == "average" and figures["samples"]:
+        figures["samples"] = predict_samples(model, parts.tokenizer, choose_samples(data, parts.tokenizer))
+    save_model(model, parts.tokenizer.path.parent, out / "model", card=model_card(out.name, figures))
     write_json(out / "result.json", figures)
     write_report(out)
     print_facts(f"pre-trained: {out / 'model'}", facts(figures))
     return figures
 
 
-def resumed(out: Path, parts: Parts) -> Position:
-    """Load the last checkpoint of a run into its parts and return where it stood, or raise ModelError."""
-    saved = checkpoints(out)
-    if not saved:
-        raise ModelError(f"{out} holds no checkpoint to resume from; delete it and start anew without --resume")
-    position = load_checkpoint(
-        saved[-1],
-        model=parts.model,
-        optimizers=parts.optimizers,
-        average=parts.average,
-        identity=run_identity(parts),
-    )
-    note(f"going on from step {position.step:,} ({saved[-1]})")
-    return position
-
-
 def run(data: Path, out: Path, parts: Parts, *, position: Position, began: float) -> float:
     """Train from `position` to the end of the schedule, listeners in place; return the peak rate of the machine."""
     engine, schedule = parts.config.engine, parts.config.schedule
-    save = partial(
-        save_checkpoint,
-        out,
-        model=parts.model,
-        optimizers=parts.optimizers,
-        average=parts.average,
-        position=position,
-        identity=run_identity(parts),
-        keep=engine.keep,
-    )
-    peak = peak_flops(parts)
+    group, save = parts.group, saver(out, parts, position)
+    peak = group.total({"peak": peak_flops(parts)})["peak"]
     metrics = MetricsListener(
         out / "metrics.jsonl",
         every=engine.log_every,
@@ -108,17 +100,20 @@ def run(data: Path, out: Path, parts: Parts, *, position: Position, began: float
         peak_learning_rate=parts.config.optimizer.learning_rate,
         peak_flops=peak,
     )
-    metrics.begin(position)
-    checkpoint = CheckpointListener(save, minutes=engine.checkpoint_minutes, steps=engine.checkpoint_steps)
+    checkpoint = CheckpointListener(save, minutes=engine.checkpoint_minutes, steps=engine.checkpoint_steps, group=group)
     console = ConsoleListener()
-    listeners: list[Listener] = [evaluation(data, parts, position), metrics, console, checkpoint]
+    listeners: list[Listener] = [evaluation(data, parts, position), checkpoint]
+    if group.first:
+        metrics.begin(position)
+        listeners[1:1] = [metrics, console]
     note(
         f"{parts.config.size}: {parameter_count(parts.model):,} parameters, {parts.precision} on {parts.device.type}, "
-        f"{schedule.amount:g} {schedule.unit}{'; compiling' if engine.compile else ''}"
+        f"{schedule.amount:g} {schedule.unit}{f', {group.size} processes' if group.size > 1 else ''}"
+        f"{'; compiling' if engine.compile else ''}"
     )
     step = compiled_step(parts)
     if not position.step:
-        position.seconds = position.setup_seconds = time.perf_counter() - began
+        position.seconds = position.setup_seconds = group.of_first(time.perf_counter() - began)
         if position.spent().progress(schedule) >= 1:
             raise TrainingError(
                 f"reading and compiling took {position.seconds:.0f} s, and {schedule.minutes:g} minutes were all there "
@@ -132,7 +127,8 @@ def run(data: Path, out: Path, parts: Parts, *, position: Position, began: float
     except TrainingError as error:
         raise TrainingError(f"{error}; the state before it is saved in {save()}") from error
     except Interrupted:
-        write_report(out)
+        if group.first:
+            write_report(out)
         raise
     finally:
         console.close()
@@ -147,7 +143,15 @@ def evaluation(data: Path, parts: Parts, position: Position) -> EvaluateListener
         data, parts.tokenizer, parts.objective, length=length, rows=config.engine.evaluation_rows
     )
     samples = choose_samples(data, parts.tokenizer) if examples else []
-    judge = partial(held_out_figures, parts.model, parts.objective, examples, device=parts.device, cast=parts.cast)
+    judge = partial(
+        held_out_figures,
+        parts.model,
+        parts.objective,
+        examples,
+        device=parts.device,
+        cast=parts.cast,
+        group=parts.group,
+    )
 
     def figures() -> dict[str, float]:
         raw = judge()
@@ -172,18 +176,6 @@ def disk_needed(parts: Parts) -> int:
     return weights * (copies * (parts.config.engine.keep + 1) + 1) + 20_000_000
 
 
-def run_identity(parts: Parts) -> dict[str, Any]:
-    """Return what must be the same for a checkpoint to be gone on with; how it is watched may change."""
-    settings = parts.config.model_dump(mode="json", exclude={"engine"})
-    return {
-        "data fingerprint": parts.manifest["fingerprint"],
-        **settings,
-        "engine.accumulation": parts.config.engine.accumulation,
-        "engine.compile": parts.config.engine.compile,
-        "precision": parts.precision,
-    }
-
-
 def run_manifest(data: Path, parts: Parts) -> dict[str, Any]:
     """Return what the run was made from and where: data, machine, versions."""
     return {
@@ -193,8 +185,10 @@ def run_manifest(data: Path, parts: Parts) -> dict[str, Any]:
         "unigram_entropy": parts.manifest["unigram_entropy"],
         "parameters": parameter_count(parts.model),
         "precision": parts.precision,
+        "processes": parts.group.size,
         "machine": machine(parts.device),
         "versions": versions(),
+        **({"launch": launch} if (launch := launch_name()) else {}),
     }
 
 

@@ -81,7 +81,7 @@ def load_checkpoint(
     """
     try:
         state = read_json(folder / "position.json")
-        _compare(folder, state["identity"], identity)
+        compare_identity(folder, state["identity"], identity)
         weights = load_file(folder / "weights.safetensors")
         moments = load_file(folder / "optimizer.safetensors")
         means = load_file(folder / "average.safetensors") if average is not None else {}
@@ -106,7 +106,8 @@ def load_checkpoint(
     return position
 
 
-def _compare(folder: Path, then: dict[str, Any], now: dict[str, Any]) -> None:
+def compare_identity(folder: Path, then: dict[str, Any], now: dict[str, Any]) -> None:
+    """Raise ModelError where the run that made a checkpoint is not the one that goes on; the difference is named."""
     for name, value in now.items():
         if then.get(name) != value:
             raise ModelError(

@@ -11,6 +11,7 @@ from pathlib import Path
 from types import FrameType
 
 from bertwright.errors import Interrupted
+from bertwright.train.distributed import ALONE, Group
 from bertwright.train.loop import StepReport
 
 
@@ -22,6 +23,8 @@ class CheckpointListener:
     minutes: float
     steps: int | None = None
     at_end: bool = True
+    group: Group = ALONE
+    """The processes of the run: all save at the same step, whichever was asked to stop."""
     asked_to_stop: bool = field(default=False)
     saved_at: float = field(default_factory=time.perf_counter)
 
@@ -29,10 +32,11 @@ class CheckpointListener:
         """Save if it is time; raise Interrupted after saving if someone asked to stop."""
         due = time.perf_counter() - self.saved_at >= self.minutes * 60
         due = due or (self.steps is not None and report.position.step % self.steps == 0)
-        if due or (report.last and self.at_end) or self.asked_to_stop:
+        asked = self.group.total({"due": due, "stop": self.asked_to_stop})
+        if asked["due"] or (report.last and self.at_end) or asked["stop"]:
             folder = self.save()
             self.saved_at = time.perf_counter()
-            if self.asked_to_stop and not report.last:
+            if asked["stop"] and not report.last:
                 raise Interrupted(
                     f"stopped at step {report.position.step}; everything is saved in {folder}; "
                     "the same command with --resume goes on from there"
