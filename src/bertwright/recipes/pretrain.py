@@ -21,7 +21,7 @@ from bertwright.log import note, print_facts, silent
 from bertwright.model.encoder import parameter_count
 from bertwright.recipes.machine import machine, versions
 from bertwright.recipes.parts import Parts, build, compiled_step, held_out_examples, peak_flops
-from bertwright.recipes.pretrain_state import launched_before, resumed, saver, whole_model
+from bertwright.recipes.pretrain_state import launched_before, resumed, saver, whole_for_methods, whole_model
 from bertwright.recipes.settings import resolve, resume_settings
 from bertwright.train.checkpoint import checkpoints
 from bertwright.train.distributed import joined, launch_name
@@ -160,10 +160,14 @@ def evaluation(data: Path, parts: Parts, position: Position) -> EvaluateListener
         with parts.average.in_place():
             return raw | {f"{AVERAGE}{name}": value for name, value in judge().items()}
 
+    def predictions() -> list[dict[str, Any]]:
+        with whole_for_methods(parts):
+            return predict_samples(parts.model, parts.tokenizer, samples)
+
     done = int(position.spent().progress(config.schedule) * config.engine.evaluations + 1e-9)
     return EvaluateListener(
         held_out=figures,
-        samples=lambda: predict_samples(parts.model, parts.tokenizer, samples),
+        samples=predictions,
         times=config.engine.evaluations if examples else 0,
         done=done,
     )

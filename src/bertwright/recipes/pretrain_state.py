@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -95,3 +96,12 @@ def whole_model(parts: Parts) -> Encoder:
     for name, parameter in parts.model.named_parameters():
         targets[name].copy_(whole(parameter))
     return model
+
+
+def whole_for_methods(parts: Parts) -> AbstractContextManager[None]:
+    """Return a context in which any method of the model can be called; where weights are sharded, by all processes."""
+    if not parts.sharded:
+        return nullcontext()
+    from bertwright.train.parallel import outside_blocks_whole
+
+    return outside_blocks_whole(parts.model)

@@ -54,7 +54,8 @@ def shard(model: nn.Module) -> None:
     for blocks in [module for module in model.modules() if isinstance(module, nn.ModuleList)]:
         for block in blocks:
             fully_shard(block)
-    fully_shard(model)
+    # Without this the weights outside blocks would stay whole after a forward pass without a backward one.
+    fully_shard(model, reshard_after_forward=True)
 
 
 @contextmanager
@@ -66,6 +67,17 @@ def unsent(model: nn.Module) -> Iterator[None]:
         yield
     finally:
         model.set_requires_gradient_sync(True)
+
+
+@contextmanager
+def outside_blocks_whole(model: nn.Module) -> Iterator[None]:
+    """Gather the weights outside blocks for a while: for methods of the model other than its forward pass."""
+    assert isinstance(model, FSDPModule)
+    model.unshard()
+    try:
+        yield
+    finally:
+        model.reshard()
 
 
 @torch.no_grad()
