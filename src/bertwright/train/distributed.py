@@ -17,15 +17,19 @@ from __future__ import annotations
 
 import os
 import socket
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
+from uuid import uuid4
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.distributed.distributed_c10d import PrefixStore, Store
+from torch.distributed.rendezvous import rendezvous
 
 from bertwright.errors import WorkerLostError
 
@@ -148,8 +152,10 @@ def joined(*, timeout: float) -> Iterator[Group]:
     # Figures and clocks are agreed on the CPU, by gloo, so that they never wait for a GPU.
     backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
     try:
-        dist.init_process_group(backend, timeout=timedelta(seconds=timeout))
-        yield Group(dist.get_rank(), dist.get_world_size())
+        store, rank, size = next(rendezvous("env://", timeout=timedelta(seconds=timeout)))
+        store = _unused(store, rank, size, timeout=timeout)
+        dist.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=timedelta(seconds=timeout))
+        yield Group(rank, size)
     except RuntimeError as error:
         if isinstance(error, dist.DistError) or "gloo" in str(error):
             raise WorkerLostError(_lost(error)) from error
@@ -157,6 +163,32 @@ def joined(*, timeout: float) -> Iterator[Group]:
     finally:
         if dist.is_initialized():
             dist.destroy_process_group()
+
+
+def _unused(store: Store, rank: int, size: int, *, timeout: float) -> Store:
+    """Return the part of torchrun's store that no earlier start of these processes has left addresses in.
+
+    torchrun keeps one store over all restarts: processes that find the address of a dead one there wait for it forever.
+    So each asks the first under a name of its own, and has seen what the first answers before any goes on.
+    """
+    if rank:
+        name = uuid4().hex
+        store.set(f"asks/{rank}", name)
+        start = store.get(f"answer/{name}").decode()
+        store.set(f"seen/{start}/{rank}", "")
+        return PrefixStore(start, store)
+    start, waiting, deadline = uuid4().hex, set(range(1, size)), time.monotonic() + timeout
+    while waiting:
+        for other in sorted(waiting):
+            if store.check([f"asks/{other}"]):
+                store.set(f"answer/{store.get(f'asks/{other}').decode()}", start)
+        waiting = {other for other in waiting if not store.check([f"seen/{start}/{other}"])}
+        if waiting and time.monotonic() > deadline:
+            raise WorkerLostError(
+                f"process {min(waiting)} of {size} did not come within {timeout:g} s; see its messages"
+            )
+        time.sleep(0.02)
+    return PrefixStore(start, store)
 
 
 def _lost(error: RuntimeError) -> str:
