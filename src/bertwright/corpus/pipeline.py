@@ -28,9 +28,9 @@ from bertwright.corpus.clean import clean
 from bertwright.corpus.dedup import SeenDocuments, hash_documents, held_out
 from bertwright.corpus.encode import DocumentEncoder
 from bertwright.corpus.inputs import Layout, ReadOptions
-from bertwright.corpus.journal import SPLITS, Journal, Position
+from bertwright.corpus.journal import Journal, Position
 from bertwright.corpus.read import read_documents
-from bertwright.corpus.shards import DocumentBlock, join_blocks, write_shard
+from bertwright.corpus.shards import SPLITS, DocumentBlock, join_blocks, write_shard
 from bertwright.errors import CorpusError
 from bertwright.files import sha256_of
 

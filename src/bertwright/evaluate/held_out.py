@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -29,7 +29,7 @@ def hold_out(batches: Iterable[Batch], objective: Objective) -> list[Example]:
 def held_out_figures(
     model: nn.Module,
     objective: Objective,
-    examples: Sequence[Example],
+    examples: Iterable[Example],
     *,
     device: torch.device,
     cast: Callable[[], AbstractContextManager[Any]] = nullcontext,
@@ -45,10 +45,8 @@ def held_out_figures(
     training = model.training
     model.eval()
     with torch.inference_mode():
-        for first in range(0, len(examples), group.size):
-            place = first + group.rank
-            counts = float(place < len(examples))
-            on_device = examples[place if counts else 0].to(device)
+        for example, counts in _shared(examples, group):
+            on_device = example.to(device)
             with cast():
                 scores = model(on_device)
             for name, value in objective.loss(scores, on_device).sums().items():
@@ -60,3 +58,14 @@ def held_out_figures(
         figures[f"{part}_loss"] = round(totals[f"{part}_sum"] / totals[f"{part}_count"], 6)
         figures[f"{part}_accuracy"] = round(totals[f"{part}_correct"] / totals[f"{part}_count"], 6)
     return figures
+
+
+def _shared(examples: Iterable[Example], group: Group) -> Iterator[tuple[Example, float]]:
+    """Yield the examples of one process of `group` and 1, then perhaps a surplus one and 0."""
+    if group.size == 1:
+        yield from ((example, 1.0) for example in examples)
+        return
+    held = list(examples)
+    turns = -(-len(held) // group.size)
+    for place in range(group.rank, turns * group.size, group.size):
+        yield (held[place], 1.0) if place < len(held) else (held[0], 0.0)

@@ -2,70 +2,77 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from bertwright.errors import ModelError
 from bertwright.log import note
 from bertwright.model.build import build_encoder
 from bertwright.model.encoder import Encoder
 from bertwright.recipes.parts import Parts
-from bertwright.train.checkpoint import checkpoints, load_checkpoint, save_checkpoint
-from bertwright.train.distributed import launch_name, whole
-from bertwright.train.loop import Position
+from bertwright.train.checkpoint import (
+    PREFIX,
+    Retention,
+    damaged,
+    newest_whole,
+    read_checkpoint,
+    step_of,
+    write_checkpoint,
+)
+from bertwright.train.distributed import Group, launch_name, whole
+from bertwright.train.guard import Guard
+from bertwright.train.saver import Saver
+from bertwright.train.state import Moving, State, put_back
 
 
-def saver(out: Path, parts: Parts, position: Position) -> Callable[[], Path]:
-    """Return what writes a checkpoint of the run as it stands; several processes write their shares of it."""
-    settings: dict[str, Any] = {
-        "model": parts.model,
-        "optimizers": parts.optimizers,
-        "average": parts.average,
-        "position": position,
-        "identity": run_identity(parts),
-        "keep": parts.config.engine.keep,
-    }
-    if parts.group.size == 1:
-        return partial(save_checkpoint, out, **settings)
-    # Imported here: torch.distributed.checkpoint takes a second, which a run of one process need not wait for.
-    from bertwright.train.sharded_checkpoint import save_sharded
+def saving(out: Path, parts: Parts, moving: Moving, guard: Guard, *, beside: Path) -> Saver:
+    """Return what writes checkpoints of the run; several processes write their shares of them."""
+    engine, group = parts.config.engine, parts.group
+    write: Callable[..., Path] = write_checkpoint
+    if group.size > 1:
+        # Imported here: torch.distributed.checkpoint takes a second, which a run of one process need not wait for.
+        from bertwright.train.sharded_checkpoint import ShardedWriter
 
-    return partial(save_sharded, out, group=parts.group, **settings)
+        write = ShardedWriter(group, group.channel(timeout=engine.timeout))
+    return Saver(
+        out,
+        moving,
+        identity=run_identity(parts),
+        retention=Retention(engine.keep, best=engine.keep_best, hours=engine.keep_hours),
+        good=lambda: guard.good,
+        beside=[beside],
+        write=write,
+        first=group.first,
+    )
 
 
-def resumed(out: Path, parts: Parts) -> Position:
-    """Load the last checkpoint of a run into its parts and return where it stood, or raise ModelError.
+def last_checkpoint(out: Path, group: Group) -> Path | None:
+    """Return the newest checkpoint that is whole, as the first process finds it, or None; see `newest_whole`."""
+    found = newest_whole(out) if group.first else None
+    step = int(group.of_first(-1 if found is None else step_of(found)))
+    return None if step < 0 else out / "checkpoints" / f"{PREFIX}{step}"
+
+
+def resumed(checkpoint: Path, moving: Moving, identity: Mapping[str, Any], *, group: Group) -> State:
+    """Load a checkpoint into what moves; return the state to go back to, or raise ModelError where it does not fit.
 
     It may have been written by any number of processes.
     """
-    saved = checkpoints(out)
-    if not saved:
-        raise ModelError(f"{out} holds no checkpoint to resume from; delete it and start anew without --resume")
-    folder: Path = saved[-1]
-    load: Callable[..., Position] = load_checkpoint
-    if parts.group.size > 1 or any(folder.glob("shard-*")):
-        from bertwright.train.sharded_checkpoint import load_sharded, newest_whole
+    if group.size == 1 and not any(checkpoint.glob("shard-*")):
+        state, good = read_checkpoint(checkpoint, identity=identity)
+    else:
+        from bertwright.train.sharded_checkpoint import read_any
 
-        found = newest_whole(out, parts.group)
-        if found is None:
-            raise ModelError(f"all checkpoints of {out} are damaged; delete it and start anew without --resume")
-        if found != folder:
-            note(f"{folder} is damaged; the checkpoint before it is taken")
-        folder, load = found, partial(load_sharded, group=parts.group)
-    position = load(
-        folder,
-        model=parts.model,
-        optimizers=parts.optimizers,
-        average=parts.average,
-        identity=run_identity(parts),
-    )
-    note(f"going on from step {position.step:,} ({folder})")
-    return position
+        state, good = read_any(checkpoint, moving, identity=identity, group=group)
+    try:
+        put_back(moving, state)
+    except (KeyError, TypeError, RuntimeError) as error:
+        raise damaged(checkpoint, error) from error
+    note(f"going on from step {moving.position.step:,} ({checkpoint})")
+    return good or state
 
 
 def run_identity(parts: Parts) -> dict[str, Any]:
@@ -80,7 +87,7 @@ def run_identity(parts: Parts) -> dict[str, Any]:
     }
 
 
-def launched_before(manifest: dict[str, Any]) -> bool:
+def launched_before(manifest: Mapping[str, Any]) -> bool:
     """Say whether a run was begun by the same call of torchrun, which has since started its processes anew."""
     launch = launch_name()
     return launch is not None and manifest.get("launch") == launch

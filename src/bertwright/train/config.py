@@ -38,3 +38,7 @@ class EngineConfig(Section):
     """Steps between two checkpoints, on top of the minutes."""
     keep: int = Field(default=2, ge=1)
     """Newest checkpoints kept."""
+    keep_best: bool = False
+    """Keep the checkpoint with the lowest held-out loss too, and make one whenever an evaluation finds it lower."""
+    keep_hours: float | None = Field(default=None, gt=0)
+    """Keep the first checkpoint in every so many hours of training too."""

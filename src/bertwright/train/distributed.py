@@ -101,19 +101,24 @@ class Group:
         """Return what the first process has, such as the time: clocks differ, and all must end at the same step."""
         return value if self.size == 1 else self.total({"first": value if self.first else 0.0})["first"]
 
-    def gathered(self, data: bytes) -> list[bytes]:
-        """Return the bytes of every process in order; all give the same number of them."""
+    def gathered(self, data: bytes, channel: dist.ProcessGroup | None = None) -> list[bytes]:
+        """Return the bytes of every process in order, sent over `channel`; all give the same number of them."""
         if self.size == 1:
             return [data]
         mine = torch.frombuffer(bytearray(data), dtype=torch.uint8)
         found = [torch.empty_like(mine) for _ in range(self.size)]
-        dist.all_gather(found, mine)
+        dist.all_gather(found, mine, channel)
         return [bytes(each.numpy()) for each in found]
 
     def wait(self) -> None:
         """Wait until every process is here."""
         if self.size > 1:
             dist.barrier()
+
+    def channel(self, *, timeout: float) -> dist.ProcessGroup:
+        """Return a way of its own for the messages of another thread than the one that trains."""
+        group: dist.ProcessGroup = dist.new_group(backend="gloo", timeout=timedelta(seconds=timeout))
+        return group
 
     @torch.no_grad()
     def same_weights(self, model: nn.Module) -> None:

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from bertwright.errors import TrainingError
+from bertwright.errors import NotFiniteError
 from bertwright.rng import key_of
 from bertwright.train.average import Average
 from bertwright.train.distributed import ALONE, Group, Piece, whole
@@ -86,7 +86,7 @@ class TrainStep:
         """Train on `step`, at `progress` in [0, 1] of the run; return the sums of the loss parts over all processes.
 
         `work` is what this process does of the `micro_batches` of the step, with the whole micro-batch of each piece.
-        Raises TrainingError, with the parameters as they were, where the loss or the gradient is not finite.
+        Raises NotFiniteError, with the parameters as they were, where the loss or the gradient is not finite.
         """
         totals: dict[str, Tensor] = {}
         for done, (piece, batch) in enumerate(work, 1):
@@ -101,9 +101,8 @@ class TrainStep:
         figures = dict(zip([*totals, "gradient_norm"], self.group.summed(mine).tolist(), strict=True))
         if not (math.isfinite(figures["loss"]) and math.isfinite(figures["gradient_norm"])):
             self._clear()
-            raise TrainingError(
-                f"at step {step} the loss is {figures['loss']} and the gradient norm {figures['gradient_norm']}; "
-                "lower --optimizer.learning-rate or lengthen --schedule.warmup"
+            raise NotFiniteError(
+                f"at step {step} the loss is {figures['loss']} and the gradient norm {figures['gradient_norm']}"
             )
         set_rates(self.optimizers, factor=rate_factor, progress=progress)
         for optimizer in self.optimizers:
