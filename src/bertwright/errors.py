@@ -12,6 +12,7 @@
     ├── BusyError              1   another process works in the same folder
     ├── DiskSpaceError         1   the disk cannot hold what the work will write, or what it writes
     ├── ReadOnlyError          1   the place to write to cannot be written
+    ├── WorkerError            1   a process that works for this one died
     ├── TrainingError          1   training cannot go on
     │   └── NotFiniteError         a loss or a gradient is no number
     ├── WorkerLostError        1   another process of the run is gone
@@ -74,6 +75,10 @@ class DiskSpaceError(BertwrightError):
 
 class ReadOnlyError(BertwrightError):
     """The place to write to cannot be written."""
+
+
+class WorkerError(BertwrightError):
+    """A process that works for this one died."""
 
 
 class TrainingError(BertwrightError):

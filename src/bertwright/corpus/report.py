@@ -13,7 +13,15 @@ from bertwright.corpus.shards import FORMAT_VERSION, SPLITS, fingerprint_of
 from bertwright.files import human_bytes
 
 COUNTED = ("documents", "sentences", "words", "tokens")
-DROPPED = {"empty": "empty", "duplicate": "exactly duplicate", "broken": "broken lines"}
+DROPPED = {
+    "empty": "empty",
+    "duplicate": "exactly duplicate",
+    "near_duplicate": "nearly duplicate",
+    "repeated": "of repeated paragraphs alone",
+    "repeated_paragraph": "repeated paragraphs",
+    "broken": "broken lines",
+}
+ALWAYS_TOLD = ("empty", "duplicate", "broken")
 
 
 def manifest_of(journal: Journal, *, inputs: list[str], options: Mapping[str, Any]) -> dict[str, Any]:
@@ -37,7 +45,9 @@ def manifest_of(journal: Journal, *, inputs: list[str], options: Mapping[str, An
         "splits": splits,
         "inputs": inputs,
         "options": dict(options),
-        "dropped": {reason: journal.counts[reason] for reason in DROPPED},
+        "dropped": {
+            reason: journal.counts[reason] for reason in DROPPED if reason in ALWAYS_TOLD or journal.counts[reason]
+        },
         "text_bytes": journal.counts["text_bytes"],
     }
 
@@ -70,6 +80,7 @@ def report_of(
         "shard_bytes": disk,
         "shard_bytes_per_text_byte": disk / max(text, 1),
         "dropped": manifest["dropped"],
+        "dropped_examples": journal.examples,
         "megabytes_per_second": text / 1e6 / max(journal.seconds["shards"], 1e-9),
         "seconds": {**{stage: round(spent, 3) for stage, spent in journal.seconds.items()}, "this run": seconds},
         "encoder": encoder,
@@ -81,7 +92,9 @@ def report_of(
 def facts_of(report: Mapping[str, Any]) -> dict[str, str]:
     """Return the report as the lines of a table."""
     counts = {what: "  +  ".join(f"{count:,} {split}" for split, count in report[what].items()) for what in COUNTED}
-    dropped = [f"{report['dropped'][reason]:,} {name}" for reason, name in DROPPED.items()]
+    dropped = [
+        f"{report['dropped'][reason]:,} {name}" for reason, name in DROPPED.items() if reason in report["dropped"]
+    ]
     stages = [f"{name} {spent:.1f}" for name, spent in report["seconds"].items() if name not in ("shards", "this run")]
     disk = f"{human_bytes(report['shard_bytes'])} ({report['shard_bytes_per_text_byte']:.2f} bytes a byte of text)"
     return {
