@@ -15,6 +15,7 @@
     ├── WorkerError            1   a process that works for this one died
     ├── TrainingError          1   training cannot go on
     │   └── NotFiniteError         a loss or a gradient is no number
+    ├── WorkerLostError        1   another process of the run is gone
     └── Interrupted          130   stopped by Ctrl-C; what was done is saved
         └── Terminated       143   stopped by SIGTERM; what was done is saved
 
@@ -91,6 +92,10 @@ class NotFiniteError(TrainingError):
         """Add what to do about it."""
         super().__init__(f"{happened}; lower --optimizer.learning-rate or lengthen --schedule.warmup")
         self.happened = happened
+
+
+class WorkerLostError(BertwrightError):
+    """Another process of the run is gone, or gives no answer."""
 
 
 class Interrupted(BertwrightError):

@@ -207,6 +207,17 @@ def fingerprint_of(tokenizer: str, digests: Mapping[str, Sequence[str]]) -> str:
     return hashlib.sha256(named.encode()).hexdigest()[:32]
 
 
+def check_tokenizer(folder: Path) -> Path:
+    """Return the tokenizer.json of a DATA folder; raises DataError where it is not the one the data was made with."""
+    told = read_manifest(folder)["tokenizer"]
+    file: Path = folder / told["file"]
+    if not file.is_file() or sha256_of(file) != told["sha256"]:
+        raise DataError(
+            f"{file} is not the tokenizer {folder} was prepared with; restore it, or prepare the data again"
+        )
+    return file
+
+
 def check_shards(folder: Path) -> int:
     """Read every shard of a DATA folder and compare it with its checksum; return the bytes read.
 

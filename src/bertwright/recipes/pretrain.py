@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,13 +18,23 @@ from bertwright.evaluate.report import write_report
 from bertwright.evaluate.samples import choose_samples, predict_samples
 from bertwright.export.card import model_card
 from bertwright.export.huggingface import save_model
-from bertwright.files import explained, human_bytes, locked, refuse_existing, require_space, write_json
-from bertwright.log import note, print_facts
+from bertwright.files import explained, human_bytes, locked, read_json, refuse_existing, require_space, write_json
+from bertwright.log import note, print_facts, silent
 from bertwright.model.encoder import parameter_count
 from bertwright.recipes.parts import Parts, build, compiled_step, held_out_examples, peak_flops
 from bertwright.recipes.pretrain_result import AVERAGE, facts, result, run_manifest
+from bertwright.recipes.pretrain_state import (
+    last_checkpoint,
+    launched_before,
+    resumed,
+    run_identity,
+    saving,
+    whole_for_methods,
+    whole_model,
+)
 from bertwright.recipes.settings import resolve, resume_settings
-from bertwright.train.checkpoint import Retention, damaged, lowest_held_out, newest_whole, read_checkpoint
+from bertwright.train.checkpoint import lowest_held_out
+from bertwright.train.distributed import Group, joined
 from bertwright.train.guard import Guard
 from bertwright.train.listeners import Listener
 from bertwright.train.listeners.checkpoint import CheckpointListener, StopAskedError
@@ -33,7 +44,7 @@ from bertwright.train.listeners.metrics import MetricsListener
 from bertwright.train.loop import Position, StepReport, train
 from bertwright.train.saver import Saver
 from bertwright.train.schedule import ScheduleConfig
-from bertwright.train.state import Moving, State, put_back
+from bertwright.train.state import Moving, State
 from bertwright.types import Example
 
 WORTH_SAYING = 5.0
@@ -57,23 +68,39 @@ def pretrain(
     """
     began = time.perf_counter()
     data, out = Path(data), Path(out)
+    restarted = (out / "manifest.json").is_file() and launched_before(read_json(out / "manifest.json"))
+    resume = resume or restarted
     config = resume_settings(out, settings or {}) if resume else resolve(recipe, settings or {})
-    with locked(out), explained(out, saved=", then go on with --resume: the last whole checkpoint is untouched"):
-        if not resume:
+    with joined(timeout=config.engine.timeout) as group, silent(not group.first), held(out, group):
+        if not resume and group.first:
             refuse_existing(out, instead="give another --out, or --resume to go on with the run in it")
-        checked(data)
-        checkpoint = newest_whole(out) if resume else None
-        parts = build(data, config, fresh=checkpoint is None)
+        if group.first:
+            checked(data)
+        checkpoint = last_checkpoint(out, group) if resume else None
+        parts = build(data, config, fresh=checkpoint is None, group=group)
         position = Position(drawn=[0] * len(config.schedule.phases))
         moving = Moving(parts.model, parts.optimizers, position, parts.average)
-        good = resumed(checkpoint, moving, run_identity(parts)) if checkpoint else None
-        require_space(out, disk_needed(parts), what="this run")
-        write_toml(out / "config.toml", config)
-        write_json(out / "manifest.json", run_manifest(data, parts))
+        good = resumed(checkpoint, moving, run_identity(parts), group=group) if checkpoint else None
+        if group.first:
+            require_space(out, disk_needed(parts), what="this run")
+            write_toml(out / "config.toml", config)
+            write_json(out / "manifest.json", run_manifest(data, parts))
         if resume and checkpoint is None:
             note(f"{out} holds no checkpoint yet: its run starts again from the beginning")
         peak = run(data, out, parts, moving, good=good, began=began)
-        return finish(data, out, parts, peak=peak, position=position)
+        figures = finish(data, out, parts, peak=peak, position=position)
+        group.wait()
+        return figures or dict(read_json(out / "result.json"))
+
+
+@contextmanager
+def held(out: Path, group: Group) -> Iterator[None]:
+    """Hold the folder of a run, by its first process, and say in a sentence what cannot be written there."""
+    with (
+        locked(out) if group.first else nullcontext(),
+        explained(out, saved=", then go on with --resume: the last whole checkpoint is untouched"),
+    ):
+        yield
 
 
 def checked(data: Path) -> None:
@@ -85,47 +112,33 @@ def checked(data: Path) -> None:
         note(f"checked {human_bytes(count)} of shards in {seconds:.0f} s ({human_bytes(count / seconds)}/s)")
 
 
-def resumed(checkpoint: Path, moving: Moving, identity: Mapping[str, Any]) -> State:
-    """Load a checkpoint into what moves; return the state to go back to, or raise ModelError where it does not fit."""
-    state, good = read_checkpoint(checkpoint, identity=identity)
-    try:
-        put_back(moving, state)
-    except (KeyError, TypeError, RuntimeError) as error:
-        raise damaged(checkpoint, error) from error
-    note(f"going on from step {moving.position.step:,} ({checkpoint})")
-    return good or state
-
-
 def run(data: Path, out: Path, parts: Parts, moving: Moving, *, good: State | None, began: float) -> float:
     """Train from where `moving` stands to the end of the schedule, listeners in place.
 
     `good` is the state to go back to, where that is known already. Returns the peak rate of the machine.
     """
     engine, schedule, position = parts.config.engine, parts.config.schedule, moving.position
-    peak = peak_flops(parts)
+    group = parts.group
+    peak = group.total({"peak": peak_flops(parts)})["peak"]
     metrics = metrics_file(out, parts, peak=peak)
-    metrics.begin(position)
+    if group.first:
+        metrics.begin(position)
     console = ConsoleListener()
     note(
         f"{parts.config.size}: {parameter_count(parts.model):,} parameters, {parts.precision} on {parts.device.type}, "
-        f"{schedule.amount:g} {schedule.unit}{'; compiling' if engine.compile else ''}"
+        f"{schedule.amount:g} {schedule.unit}{f', {group.size} processes' if group.size > 1 else ''}"
+        f"{'; compiling' if engine.compile else ''}"
     )
     step = compiled_step(parts)
     guard = Guard(parts.config.guard, moving, good=good if parts.config.guard.attempts else None)
-    saver = Saver(
-        out,
-        moving,
-        identity=run_identity(parts),
-        retention=Retention(engine.keep, best=engine.keep_best, hours=engine.keep_hours),
-        good=lambda: guard.good,
-        beside=[metrics.path],
-    )
+    saver = saving(out, parts, moving, guard, beside=metrics.path)
     checkpoint = checkpointing(out, parts, saver)
     judge = evaluation(data, parts, position, until=checkpoint.until_asked)
-    guard.went_back = partial(retell, metrics, judge, moving, schedule)
-    listeners: list[Listener] = [judge, metrics, console, guard, checkpoint]
+    guard.went_back = partial(retell, metrics if group.first else None, judge, moving, schedule)
+    told: list[Listener] = [metrics, console] if group.first else []
+    listeners = [judge, *told, guard, checkpoint]
     if not position.step:
-        position.seconds = position.setup_seconds = time.perf_counter() - began
+        position.seconds = position.setup_seconds = group.of_first(time.perf_counter() - began)
         if position.spent().progress(schedule) >= 1:
             raise TrainingError(
                 f"reading and compiling took {position.seconds:.0f} s, and {schedule.minutes:g} minutes were all there "
@@ -141,7 +154,8 @@ def run(data: Path, out: Path, parts: Parts, moving: Moving, *, good: State | No
         saver.save()
         raise TrainingError(f"{error}; the state before it is saved in {saver.wait()}") from error
     except Interrupted:
-        write_report(out)
+        if group.first:
+            write_report(out)
         raise
     finally:
         console.close()
@@ -177,14 +191,16 @@ def checkpointing(out: Path, parts: Parts, saver: Saver) -> CheckpointListener:
         saver,
         minutes=engine.checkpoint_minutes,
         steps=engine.checkpoint_steps,
+        group=parts.group,
         held_out=lambda valid: min(loss for name, loss in valid.items() if name.endswith("mlm_loss")),
         best=math.inf if engine.keep_best and lowest is None else lowest,
     )
 
 
-def retell(metrics: MetricsListener, judge: EvaluateListener, moving: Moving, schedule: ScheduleConfig) -> None:
+def retell(metrics: MetricsListener | None, judge: EvaluateListener, moving: Moving, schedule: ScheduleConfig) -> None:
     """Untell what was said of steps that were undone: the lines of metrics.jsonl, and the evaluations made."""
-    metrics.begin(moving.position)
+    if metrics is not None:
+        metrics.begin(moving.position)
     judge.rewind(moving.position.spent().progress(schedule))
 
 
@@ -203,8 +219,11 @@ def evaluation(
     samples = choose_samples(data, parts.tokenizer) if examples else []
 
     def judge() -> dict[str, float]:
-        rows = until(examples)
-        return held_out_figures(parts.model, parts.objective, rows, device=parts.device, cast=parts.cast)
+        # Several processes stop after the step: one that left half-way would leave the others waiting.
+        rows = until(examples) if parts.group.size == 1 else examples
+        return held_out_figures(
+            parts.model, parts.objective, rows, device=parts.device, cast=parts.cast, group=parts.group
+        )
 
     def figures() -> dict[str, float]:
         raw = judge()
@@ -213,9 +232,13 @@ def evaluation(
         with parts.average.in_place():
             return raw | {f"{AVERAGE}{name}": value for name, value in judge().items()}
 
+    def predictions() -> list[dict[str, Any]]:
+        with whole_for_methods(parts):
+            return predict_samples(parts.model, parts.tokenizer, samples)
+
     listener = EvaluateListener(
         held_out=figures,
-        samples=lambda: predict_samples(parts.model, parts.tokenizer, samples),
+        samples=predictions,
         times=config.engine.evaluations if examples else 0,
     )
     if position.heard:
@@ -226,13 +249,20 @@ def evaluation(
 
 
 def finish(data: Path, out: Path, parts: Parts, *, peak: float, position: Position) -> dict[str, Any]:
-    """Write the model folder of a run that is done, its result.json and its report; return the figures."""
-    figures = result(out, parts, peak=peak, position=position)
-    if figures["weights"] == "average" and parts.average is not None:
+    """Write the model folder of a run that is done, its result.json and its report; return the figures.
+
+    The first process writes, and alone has the figures.
+    """
+    group = parts.group
+    figures = result(out, parts, peak=peak, position=position) if group.first else {}
+    if group.any(figures.get("weights") == "average") and parts.average is not None:
         parts.average.swap()
-        if figures["samples"]:
-            figures["samples"] = predict_samples(parts.model, parts.tokenizer, choose_samples(data, parts.tokenizer))
-    save_model(parts.model, parts.tokenizer.path.parent, out / "model", card=model_card(out.name, figures))
+    model = whole_model(parts)
+    if not group.first:
+        return figures
+    if figures["weights"] == "average" and figures["samples"]:
+        figures["samples"] = predict_samples(model, parts.tokenizer, choose_samples(data, parts.tokenizer))
+    save_model(model, parts.tokenizer.path.parent, out / "model", card=model_card(out.name, figures))
     write_json(out / "result.json", figures)
     write_report(out)
     print_facts(f"pre-trained: {out / 'model'}", facts(figures))
@@ -247,15 +277,3 @@ def disk_needed(parts: Parts) -> int:
     weights = 4 * parameter_count(parts.model)
     copies = (3 if parts.average is None else 4) * (2 if parts.config.guard.attempts else 1)
     return weights * (copies * (parts.config.engine.keep + 1) + 1) + 20_000_000
-
-
-def run_identity(parts: Parts) -> dict[str, Any]:
-    """Return what must be the same for a checkpoint to be gone on with; how it is watched may change."""
-    settings = parts.config.model_dump(mode="json", exclude={"engine"})
-    return {
-        "data fingerprint": parts.manifest["fingerprint"],
-        **settings,
-        "engine.accumulation": parts.config.engine.accumulation,
-        "engine.compile": parts.config.engine.compile,
-        "precision": parts.precision,
-    }

@@ -10,6 +10,7 @@ from typing import Any
 from bertwright.model.encoder import parameter_count
 from bertwright.recipes.machine import machine, versions
 from bertwright.recipes.parts import Parts
+from bertwright.train.distributed import launch_name
 from bertwright.train.listeners.metrics import read_metrics
 from bertwright.train.loop import Position
 
@@ -30,8 +31,10 @@ def run_manifest(data: Path, parts: Parts) -> dict[str, Any]:
         "unigram_entropy": parts.manifest["unigram_entropy"],
         "parameters": parameter_count(parts.model),
         "precision": parts.precision,
+        "processes": parts.group.size,
         "machine": machine(parts.device),
         "versions": versions(),
+        **({"launch": launch} if (launch := launch_name()) else {}),
     }
 
 

@@ -152,13 +152,13 @@ def read_checkpoint(folder: Path, *, identity: Mapping[str, Any]) -> tuple[State
     """
     try:
         state = _read_state(folder)
-        _compare(folder, state.told["identity"], identity)
+        compare_identity(folder, state.told["identity"], identity)
         return state, _read_state(folder / GOOD) if (folder / GOOD).is_dir() else None
     except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
         raise damaged(folder, error) from error
 
 
-def damaged(folder: Path, error: Exception) -> ModelError:
+def damaged(folder: Path, error: BaseException) -> ModelError:
     """Return what to raise where a checkpoint cannot be used."""
     return ModelError(f"the checkpoint {folder} is damaged ({error}); delete it to go on from the one before")
 
@@ -168,7 +168,8 @@ def _read_state(folder: Path) -> State:
     return State({file.stem: load_file(file) for file in files}, read_json(folder / "position.json"))
 
 
-def _compare(folder: Path, then: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+def compare_identity(folder: Path, then: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    """Raise ModelError where the run that made a checkpoint is not the one that goes on; the difference is named."""
     for name, value in now.items():
         if then.get(name) != value:
             raise ModelError(

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any, Protocol
 
 from bertwright.errors import NotFiniteError
+from bertwright.train.distributed import Piece
 from bertwright.train.schedule import ScheduleConfig, Spent, rate_factor
 from bertwright.train.step import TrainStep
 from bertwright.types import TokenRows
@@ -138,28 +139,23 @@ def train(
         step_began = clock()
         phase = schedule.phase_at(progress)
         source, first = sources[phase], position.drawn[phase]
-        batches = [source.draw(first + index) for index in range(accumulation)]
+        work = [(piece, source.draw(first + piece.index)) for piece in step.group.pieces(accumulation)]
         factor = rate_factor(progress, schedule) * schedule.phases[phase].rate
         try:
-            sums = step(position.step, batches, rate_factor=factor, progress=progress)
+            sums = step(position.step, work, micro_batches=accumulation, rate_factor=factor, progress=progress)
         except NotFiniteError as error:
             if guard is None:
                 raise
             position.drawn[phase] += accumulation
-            position.seconds = clock() - began
+            position.seconds = step.group.of_first(clock() - began)
             guard.failed(error)
             continue
         position.phase, position.rate_factor = phase, factor
-        tokens = sum(int(batch.attention_mask.sum()) for batch in batches)
-        position.advance(tokens, sum(len(batch.input_ids) for batch in batches) / source.rows_per_epoch, accumulation)
-        position.seconds = clock() - began
-        work = {
-            "steps": 1.0,
-            "tokens": tokens,
-            "flops": sum(source.flops(batch, progress) for batch in batches),
-            "seconds": clock() - step_began,
-        }
-        for name, value in {**sums, **work}.items():
+        done = step.group.total(_counted(work, source, progress))
+        position.advance(int(done["tokens"]), done["rows"] / source.rows_per_epoch, accumulation)
+        position.seconds = step.group.of_first(clock() - began)
+        spent = {"steps": 1.0, "tokens": done["tokens"], "flops": done["flops"], "seconds": clock() - step_began}
+        for name, value in {**sums, **spent}.items():
             position.window[name] = position.window.get(name, 0.0) + value
         if step.average is not None:
             step.average.update(position.spent().progress(schedule))
@@ -171,3 +167,13 @@ def last_report(position: Position, schedule: ScheduleConfig) -> StepReport:
     """Return the report of the step a position stands after."""
     progress = position.spent().progress(schedule)
     return StepReport(position, progress, position.phase, position.rate_factor, last=progress >= 1)
+
+
+def _counted(work: Sequence[tuple[Piece, TokenRows]], source: PhaseSource, progress: float) -> dict[str, float]:
+    """Return the rows, tokens (padding not counted) and useful operations of what one process does in a step."""
+    mine = [piece.rows(len(batch.input_ids)) for piece, batch in work]
+    return {
+        "rows": sum(rows.stop - rows.start for rows in mine),
+        "tokens": sum(int(batch.attention_mask[rows].sum()) for rows, (_, batch) in zip(mine, work, strict=True)),
+        "flops": sum(source.flops(batch, progress) * piece.share for piece, batch in work),
+    }

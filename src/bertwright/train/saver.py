@@ -37,6 +37,10 @@ class Saver:
     retention: Retention
     good: Callable[[], State | None] = field(default=lambda: None)
     beside: Sequence[Path] = ()
+    write: Callable[..., Path] = write_checkpoint
+    """Writes a state to a checkpoint; see `sharded_checkpoint` for that of several processes ..."""
+    first: bool = True
+    """... of which the first deletes older ones."""
     _thread: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, "checkpoint"), init=False)
     _writing: Future[Path] | None = field(default=None, init=False)
 
@@ -59,10 +63,10 @@ class Saver:
         """Whether a checkpoint is being written."""
         return self._writing is not None and not self._writing.done()
 
-    def check(self) -> None:
-        """Raise what went wrong with the checkpoint that was written last, if it is done."""
-        if self._writing is not None and self._writing.done():
-            self.wait()
+    @property
+    def failed(self) -> bool:
+        """Whether the checkpoint that was written last could not be: `wait` raises why."""
+        return self._writing is not None and self._writing.done() and self._writing.exception() is not None
 
     def wait(self) -> Path | None:
         """Wait until the checkpoint being written is whole; return its path, or raise what went wrong."""
@@ -79,8 +83,9 @@ class Saver:
         for path in self.beside:
             flush(path)
         with ready:
-            folder = write_checkpoint(self.run, state, identity=self.identity, good=good, held_out=held_out)
-        retain(self.run, folder, self.retention)
+            folder = self.write(self.run, state, identity=self.identity, good=good, held_out=held_out)
+        if self.first:
+            retain(self.run, folder, self.retention)
         return folder
 
 

@@ -11,6 +11,7 @@ from types import FrameType
 from typing import NoReturn, TypeVar
 
 from bertwright.errors import Interrupted, Terminated
+from bertwright.train.distributed import ALONE, Group
 from bertwright.train.loop import StepReport
 from bertwright.train.saver import Saver
 
@@ -33,6 +34,8 @@ class CheckpointListener:
     minutes: float
     steps: int | None = None
     at_end: bool = True
+    group: Group = ALONE
+    """The processes of the run: all save at the same step, whichever was asked to stop."""
     held_out: Callable[[Mapping[str, float]], float] | None = None
     best: float | None = None
     signal: int | None = field(default=None, init=False)
@@ -41,18 +44,26 @@ class CheckpointListener:
 
     def __call__(self, report: StepReport) -> None:
         """Save if it is time; raise Interrupted after saving if someone asked to stop."""
-        self.saver.check()
         step, valid = report.position.step, report.notes.get("valid")
         loss = self.held_out(valid) if valid and self.held_out is not None else None
         due = time.perf_counter() - self.saved_at >= self.minutes * 60 and not self.saver.busy
         due = due or (self.steps is not None and step % self.steps == 0)
         due = due or (self.best is not None and loss is not None and loss < self.best)
+        due, self.signal = self._agreed(due)
         if due or (report.last and self.at_end) or self.signal is not None:
             self.best = loss if self.best is not None and loss is not None and loss < self.best else self.best
             self.saver.save(held_out=loss)
             self.saved_at = time.perf_counter()
         if self.signal is not None and not report.last:
             self._leave(step)
+
+    def _agreed(self, due: bool) -> tuple[bool, int | None]:
+        """Return whether any process finds a checkpoint due, and the signal any was sent; all get what went wrong."""
+        asked = {number: float(self.signal == number) for number in (signal.SIGTERM, signal.SIGINT)}
+        told = self.group.total({"due": due, "failed": self.saver.failed} | {str(int(n)): x for n, x in asked.items()})
+        if told["failed"]:
+            self.saver.wait()
+        return told["due"] > 0, next((int(number) for number in asked if told[str(int(number))]), None)
 
     def stop_unheard(self, report: StepReport) -> NoReturn:
         """Save a step whose evaluation was left half done, to be made on resuming, and raise Interrupted."""
