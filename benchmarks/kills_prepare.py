@@ -90,7 +90,7 @@ def killed_often(program: Path, folder: Path, *, kills: int, seed: int) -> dict[
     subprocess.run([sys.executable, str(program), str(folder / "whole")], check=True, capture_output=True)
     whole, draw, done = time.perf_counter() - began, np.random.default_rng(seed), 0
     count = len(list((folder / "whole").glob("train-*.arrow")))
-    targets, found = np.sort(draw.integers(0, count, size=kills)).tolist(), list[int]()
+    targets, found = np.sort(draw.integers(0, max(1, count - 3), size=kills)).tolist(), list[int]()
     for target in targets:
         process = subprocess.Popen(
             [sys.executable, str(program), str(folder / "killed")],
