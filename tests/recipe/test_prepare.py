@@ -68,23 +68,25 @@ KILLED = """
 import os, signal, sys
 from pathlib import Path
 from bertwright.corpus import read, pipeline, dedup, journal, near
-from bertwright.recipes.prepare import prepare
+from bertwright.recipes import prepare as recipe
 read.BATCH_BYTES = 20_000
 where, calls = sys.argv[3], 0
+last = 1 if where == "finish" else 5
 def killing(function, when):
     def wrapped(*args):
         global calls
         calls += 1
-        if calls == 5 and when == "before": os.kill(os.getpid(), signal.SIGKILL)
+        if calls == last and when == "before": os.kill(os.getpid(), signal.SIGKILL)
         result = function(*args)
-        if calls == 5: os.kill(os.getpid(), signal.SIGKILL)
+        if calls == last: os.kill(os.getpid(), signal.SIGKILL)
         return result
     return wrapped
 if where == "journal": journal.Journal.save = killing(journal.Journal.save, "before")
 if where == "settle": dedup.SeenDocuments.settle = killing(dedup.SeenDocuments.settle, "before")
 if where == "shard": pipeline.write_shard = killing(pipeline.write_shard, "after")
 if where == "append": near.GrowingArray.append = killing(near.GrowingArray.append, "after")
-prepare(
+if where == "finish": recipe.remove = killing(recipe.remove, "after")
+recipe.prepare(
     [sys.argv[1]], Path(sys.argv[2]), vocab_size=512, held_out=0.1, shard_text=30_000, near_duplicates=0.6,
     repeated_paragraphs=3, filter=["web", "words=2:", "digits=:0.5"],
 )
@@ -97,7 +99,7 @@ def _run(corpus: Path, out: Path, kill: str) -> int:
     return subprocess.run(words, env=environment, check=False, capture_output=True).returncode
 
 
-@pytest.mark.parametrize("kill", ["journal", "settle", "shard", "append"])
+@pytest.mark.parametrize("kill", ["journal", "settle", "shard", "append", "finish"])
 def test_a_killed_run_continues_to_the_same_bytes(corpus: Path, tmp_path: Path, kill: str) -> None:
     assert _run(corpus, tmp_path / "whole", "never") == 0
     assert _run(corpus, tmp_path / "killed", kill) == -signal.SIGKILL

@@ -158,7 +158,7 @@ def _prepare(
         journal, manifest, encoder=work.encoder.statement, word_starts=work.encoder.word_statement,
         seconds=perf_counter() - started,
     )  # fmt: skip
-    _finish(out, manifest, report)
+    _finish(out, journal, manifest, report)
     return report
 
 
@@ -276,9 +276,15 @@ def _run(pipeline: ShardPipeline, workers: Workers, sources: list[Source]) -> No
         pipeline.run(workers, lambda source, done: bar.update(task, completed=sum(sizes[:source]) + done))
 
 
-def _finish(out: Path, manifest: dict[str, Any], report: dict[str, Any]) -> None:
-    """Write report and manifest, then remove what only the work needed."""
+def _finish(out: Path, journal: Journal, manifest: dict[str, Any], report: dict[str, Any]) -> None:
+    """Write the report, remove what only the work needed, and write the manifest, which makes DATA whole.
+
+    In this order a kill at any moment leaves either a preparation to go on with, or nothing but its journal too much.
+    """
     write_json(out / "report.json", report)
-    write_json(out / "manifest.json", manifest)
-    for name in (JOURNAL, SEEN_FOLDER, BUILTIN_FOLDER):
+    journal.memory = {}
+    journal.save(out)
+    for name in (SEEN_FOLDER, BUILTIN_FOLDER):
         remove(out / name)
+    write_json(out / "manifest.json", manifest)
+    remove(out / JOURNAL)
