@@ -30,6 +30,7 @@ from bertwright.corpus.encode import DocumentEncoder
 from bertwright.corpus.inputs import Layout, ReadOptions
 from bertwright.corpus.journal import SPLITS, Journal, Position
 from bertwright.corpus.read import read_documents
+from bertwright.corpus.remote import TextFile
 from bertwright.corpus.shards import DocumentBlock, join_blocks, write_shard
 from bertwright.errors import CorpusError
 from bertwright.files import sha256_of
@@ -43,7 +44,7 @@ SEEN_FOLDER = ".seen"
 class Source:
     """Files that are read in one go: `held_out` is the share of their documents that goes to the valid split."""
 
-    paths: list[Path]
+    paths: list[TextFile]
     layout: Layout | None
     held_out: float
 
@@ -58,6 +59,7 @@ class CleanBatch:
     position: Position
     source_bytes_done: int
     seconds: float
+    passed_over: int = 0
 
 
 def clean_batches(sources: list[Source], options: ReadOptions, *, after: Position) -> Iterator[CleanBatch]:
@@ -71,8 +73,9 @@ def clean_batches(sources: list[Source], options: ReadOptions, *, after: Positio
             hashes = hash_documents(texts)
             position = (number, batch.file, batch.stop)
             yield CleanBatch(
-                texts, hashes, batch.broken, position, batch.source_bytes_done, seconds=perf_counter() - began
-            )
+                texts, hashes, batch.broken, position, batch.source_bytes_done, seconds=perf_counter() - began,
+                passed_over=batch.passed_over,
+            )  # fmt: skip
             began = perf_counter()
 
 
@@ -141,6 +144,7 @@ class ShardPipeline:
                 self._encoding.append((split, len(texts), block))
         self._collect(leave=2)
         self._counts["broken"] += batch.broken
+        self._counts["passed over"] += batch.passed_over
         self._position = batch.position
         self._journal.spent("reading and cleaning", batch.seconds)
 

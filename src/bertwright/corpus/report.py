@@ -16,6 +16,8 @@ from bertwright.files import human_bytes
 
 COUNTED = ("documents", "sentences", "words", "tokens")
 DROPPED = {"empty": "empty", "duplicate": "exactly duplicate", "broken": "broken lines"}
+"""What of every corpus is dropped, and how many; a Wikipedia dump also has pages that are no articles."""
+NO_ARTICLES = "passed over"
 
 
 def manifest_of(journal: Journal, *, inputs: list[str], options: Mapping[str, Any]) -> dict[str, Any]:
@@ -28,6 +30,7 @@ def manifest_of(journal: Journal, *, inputs: list[str], options: Mapping[str, An
         for split in SPLITS
         if journal.shards[split] or split == "train"
     }
+    passed_over = {NO_ARTICLES: journal.counts[NO_ARTICLES]} if journal.counts[NO_ARTICLES] else {}
     digests = {split: [shard["sha256"] for shard in journal.shards[split]] for split in SPLITS}
     named = json.dumps([FORMAT_VERSION, journal.tokenizer["sha256"], digests])
     return {
@@ -40,7 +43,7 @@ def manifest_of(journal: Journal, *, inputs: list[str], options: Mapping[str, An
         "splits": splits,
         "inputs": inputs,
         "options": dict(options),
-        "dropped": {reason: journal.counts[reason] for reason in DROPPED},
+        "dropped": {reason: journal.counts[reason] for reason in DROPPED} | passed_over,
         "text_bytes": journal.counts["text_bytes"],
     }
 
@@ -85,6 +88,8 @@ def facts_of(report: Mapping[str, Any]) -> dict[str, str]:
     """Return the report as the lines of a table."""
     counts = {what: "  +  ".join(f"{count:,} {split}" for split, count in report[what].items()) for what in COUNTED}
     dropped = [f"{report['dropped'][reason]:,} {name}" for reason, name in DROPPED.items()]
+    if NO_ARTICLES in report["dropped"]:
+        dropped.append(f"{report['dropped'][NO_ARTICLES]:,} redirects and other pages that are no articles")
     stages = [f"{name} {spent:.1f}" for name, spent in report["seconds"].items() if name not in ("shards", "this run")]
     disk = f"{human_bytes(report['shard_bytes'])} ({report['shard_bytes_per_text_byte']:.2f} bytes a byte of text)"
     return {
