@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Any
 
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from bertwright.evaluate.report import held_out
@@ -17,24 +19,31 @@ from bertwright.train.listeners.metrics import read_metrics
 
 def main(out: Path, runs: list[Path]) -> None:
     """Draw every run that has a metrics.jsonl, named by its folder, against the unigram entropy of their corpus."""
-    figure = Figure(figsize=(11, 4), layout="constrained")
-    losses, pairs = figure.subplots(1, 2)
-    for run in runs:
-        lines = read_metrics(run / "metrics.jsonl")
-        for axes, name in ((losses, "mlm_loss"), (pairs, "nsp_accuracy")):
-            minutes, values = held_out(lines, name)
-            if values:
-                axes.plot(minutes, values, "o-", ms=3, label=run.name)
+    told = {run.name: read_metrics(run / "metrics.jsonl") for run in runs}
+    pairs = any(held_out(lines, "nsp_accuracy")[1] for lines in told.values())
+    figure = Figure(figsize=(11 if pairs else 6.5, 4), layout="constrained")
+    panels = figure.subplots(1, 2 if pairs else 1, squeeze=False)[0]
+    draw(panels[0], told, "mlm_loss")
+    panels[0].set(xlabel="minutes", ylabel="held-out MLM loss (nats)")
     manifests = [read_json(run / "manifest.json") for run in runs if (run / "manifest.json").is_file()]
     if manifests:
-        losses.axhline(manifests[0]["unigram_entropy"], color="#999", ls="--", lw=1, label="unigram entropy")
-    pairs.axhline(0.5, color="#999", ls="--", lw=1, label="chance")
-    losses.set(xlabel="minutes", ylabel="held-out MLM loss (nats)")
-    pairs.set(xlabel="minutes", ylabel="held-out next-sentence accuracy", ylim=(0.4, 1))
-    for axes in (losses, pairs):
+        panels[0].axhline(manifests[0]["unigram_entropy"], color="#999", ls="--", lw=1, label="unigram entropy")
+    if pairs:
+        draw(panels[1], told, "nsp_accuracy")
+        panels[1].axhline(0.5, color="#999", ls="--", lw=1, label="chance")
+        panels[1].set(xlabel="minutes", ylabel="held-out next-sentence accuracy", ylim=(0.4, 1))
+    for axes in panels:
         axes.legend(frameon=False)
         axes.grid(alpha=0.3)
     figure.savefig(out, dpi=110)
+
+
+def draw(axes: Axes, told: dict[str, list[dict[str, Any]]], name: str) -> None:
+    """Draw the held-out figure `name` of each run that has it over minutes."""
+    for run, lines in told.items():
+        minutes, values = held_out(lines, name)
+        if values:
+            axes.plot(minutes, values, "o-", ms=3, label=run)
 
 
 if __name__ == "__main__":

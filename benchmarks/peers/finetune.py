@@ -180,19 +180,25 @@ def main() -> None:
     parser.add_argument("--plain", action="store_true", help="float32, rows at random")
     parser.add_argument("--compile", action="store_true")
     parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument("--seed", type=int, default=0, help="the first of them")
     parser.add_argument("--steps", type=int, help="measure the speed of so many steps, and judge nothing")
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
-    seeds = [run(options, seed) for seed in range(options.seeds)]
-    report: dict[str, Any] = {"task": options.task, "seeds": seeds}
+    seeds = [run(options, seed) for seed in range(options.seed, options.seed + options.seeds)]
+    summarise(options.task, seeds, options.out)
+
+
+def summarise(task: str, seeds: list[dict[str, Any]], out: Path | None) -> None:
+    """Print what every seed gave, mean and spread of each figure, and write it to `out`."""
+    report: dict[str, Any] = {"task": task, "seeds": seeds}
     for split in ("dev", "test"):
         if split in seeds[0]:
             report[split] = {name: _mean_spread([one[split][name] for one in seeds]) for name in seeds[0][split]}
     report["examples_per_second"] = statistics.median(one["examples_per_second"] for one in seeds)
     print(json.dumps(report))
-    if options.out:
-        options.out.parent.mkdir(parents=True, exist_ok=True)
-        options.out.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+    if out:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        out.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
 
 
 def _mean_spread(values: list[float]) -> dict[str, float]:

@@ -3,26 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import copy
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 
-from bertwright.data.labelled import LabelledRows
 from bertwright.errors import CorpusError
 from bertwright.evaluate.judgement import Grid, Judgement, Mistake
 from bertwright.evaluate.metrics import classification_figures, confusion, softmax
 from bertwright.tasks.columns import LABELS, Columns, ColumnsConfig
-from bertwright.tasks.contract import Task, TaskLoss
-from bertwright.tasks.encode import TextEncoder
+from bertwright.tasks.contract import TaskLoss
 from bertwright.tasks.head import HeadConfig, class_weights
-from bertwright.tasks.texts import Texts, another_table, asked_texts, looks_swapped, open_texts, texts_of
+from bertwright.tasks.texts import Texts, another_table, looks_swapped, open_texts, texts_of
+from bertwright.tasks.whole_texts import WholeTexts
 from bertwright.types import LabelledBatch
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from bertwright.model.encoder import Part
     from bertwright.model.fine_tuned import Problem
 
 MOST_LABELS = 10_000
@@ -30,23 +29,21 @@ FEWEST = 50
 """So many labels are never too many, however few the rows."""
 
 
-class Classify(Task[Texts]):
+class Classify(WholeTexts):
     """One class a row, by the softmax of its logits."""
 
     name: ClassVar[str] = "classify"
-    part: ClassVar[Part] = "row"
     metric: ClassVar[str] = "accuracy"
     metrics: ClassVar[tuple[str, ...]] = ("accuracy", "f1", "f1_macro", "matthews", "loss")
     problem: ClassVar[Problem] = "single_label_classification"
+    numbers = np.int64
 
-    def __init__(
-        self, labels: Sequence[str], columns: Columns | None = None, *, weights: np.ndarray | None = None
-    ) -> None:
-        """Hold the names of the classes, in the order of the head's outputs, and where to find them in a table.
+    weights: np.ndarray | None = None
+    """How much each class counts in the loss, [K]; all alike where there are none."""
 
-        `weights` [K] say how much each class counts in the loss; all alike where there are none.
-        """
-        self.labels, self.columns, self.weights = tuple(labels), columns, weights
+    def __init__(self, labels: Sequence[str], columns: Columns | None = None) -> None:
+        """Hold the names of the classes, in the order of the head's outputs, and where to find them in a table."""
+        self.labels, self.columns = tuple(labels), columns
         self.index = {label: place for place, label in enumerate(self.labels)}
 
     @classmethod
@@ -65,6 +62,7 @@ class Classify(Task[Texts]):
         if len(labels) < 2:
             raise CorpusError(f"every row of {path} has the label {labels[0]!r}; give examples of two classes or more")
         task = cls(labels, found)
+        task.pairs = second is not None
         return task, Texts(path, first, second, task.classes(path, written))
 
     @classmethod
@@ -74,15 +72,18 @@ class Classify(Task[Texts]):
 
     def looking_at(self, path: Path, columns: ColumnsConfig) -> Self:
         """Return the task with the columns of a table."""
-        return type(self)(self.labels, open_texts(path, columns, targets=LABELS)[1])
+        task = copy(self)
+        task.columns = open_texts(path, columns, targets=LABELS)[1]
+        return task
 
     def with_head(self, head: HeadConfig, examples: Texts) -> Self:
         """Return the task with the class weights asked for."""
         head.refuse("crf", task=self.name)
         if head.class_weights is None:
             return self
-        weights = class_weights(head.class_weights, examples.targets, self.labels)
-        return type(self)(self.labels, self.columns, weights=weights)
+        task = copy(self)
+        task.weights = class_weights(head.class_weights, examples.targets, self.labels)
+        return task
 
     def read(self, path: Path) -> Texts:
         """Return the examples of another table; raises CorpusError where one has a label the training file lacks."""
@@ -100,14 +101,6 @@ class Classify(Task[Texts]):
                 f"training example has; known: {known}"
             )
         return np.fromiter((self.index[label] for label in written), dtype=np.int64, count=len(written))
-
-    def ask(self, questions: Sequence[tuple[str, ...]]) -> Texts:
-        """Return texts or pairs without labels."""
-        return asked_texts(questions, np.int64)
-
-    def encode(self, examples: Texts, encoder: TextEncoder) -> LabelledRows:
-        """Return a row for each text or pair."""
-        return encoder.rows(examples.first, examples.second, examples.targets)
 
     def loss(self, scores: Tensor, example: LabelledBatch) -> TaskLoss:
         """Return the mean cross-entropy, in nats, weighted where classes have weights."""

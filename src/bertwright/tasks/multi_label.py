@@ -4,28 +4,27 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from copy import copy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 
-from bertwright.data.labelled import LabelledRows
 from bertwright.errors import CorpusError
 from bertwright.evaluate.judgement import Grid, Judgement, Mistake
 from bertwright.evaluate.metrics import figures_by_label, multi_label_figures, sigmoid
 from bertwright.tasks.classify import FEWEST, MOST_LABELS, natural
 from bertwright.tasks.columns import LABELS, Columns, ColumnsConfig
-from bertwright.tasks.contract import Task, TaskLoss
-from bertwright.tasks.encode import TextEncoder
+from bertwright.tasks.contract import TaskLoss
 from bertwright.tasks.head import HeadConfig
-from bertwright.tasks.texts import Texts, another_table, asked_texts, looks_swapped, open_texts, texts_of
+from bertwright.tasks.texts import Texts, another_table, looks_swapped, open_texts, texts_of
+from bertwright.tasks.whole_texts import WholeTexts
 from bertwright.types import LabelledBatch
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from bertwright.model.encoder import Part
     from bertwright.model.fine_tuned import Problem
 
 SHARES, COUNTS = ("precision", "recall", "f1"), ("true", "said")
@@ -55,14 +54,14 @@ class LabelColumn:
             ) from error
 
 
-class MultiLabel(Task[Texts]):
+class MultiLabel(WholeTexts):
     """Any number of labels a row: one sigmoid for each, and those above one half are given."""
 
     name: ClassVar[str] = "classify"
-    part: ClassVar[Part] = "row"
     metric: ClassVar[str] = "f1_micro"
     metrics: ClassVar[tuple[str, ...]] = ("f1_micro", "f1_macro", "subset_accuracy", "loss")
     problem: ClassVar[Problem] = "multi_label_classification"
+    numbers = np.float32
 
     def __init__(self, labels: Sequence[str], column: LabelColumn | None = None) -> None:
         """Hold the names of the labels, in the order of the head's outputs, and where to find them in a table."""
@@ -87,6 +86,7 @@ class MultiLabel(Task[Texts]):
                 f"not {columns.label_separator!r}?"
             )
         task = cls(labels, column)
+        task.pairs = second is not None
         return task, Texts(path, first, second, task.marked(path, cut))
 
     @classmethod
@@ -97,7 +97,9 @@ class MultiLabel(Task[Texts]):
     def looking_at(self, path: Path, columns: ColumnsConfig) -> Self:
         """Return the task with the columns of a table."""
         found = open_texts(path, columns, targets=LABELS)[1]
-        return type(self)(self.labels, LabelColumn(found, columns.label_separator))
+        task = copy(self)
+        task.column = LabelColumn(found, columns.label_separator)
+        return task
 
     def with_head(self, head: HeadConfig, examples: Texts) -> Self:
         """Return the task: several labels a row is all its head can be asked for."""
@@ -126,14 +128,6 @@ class MultiLabel(Task[Texts]):
         rows, columns = np.array(places, dtype=np.int64).reshape(-1, 2).T
         targets[rows, columns] = 1
         return targets
-
-    def ask(self, questions: Sequence[tuple[str, ...]]) -> Texts:
-        """Return texts or pairs without labels."""
-        return asked_texts(questions, np.float32)
-
-    def encode(self, examples: Texts, encoder: TextEncoder) -> LabelledRows:
-        """Return a row for each text or pair."""
-        return encoder.rows(examples.first, examples.second, examples.targets)
 
     def loss(self, scores: Tensor, example: LabelledBatch) -> TaskLoss:
         """Return the binary cross-entropy (nats) of logits [B, 1, K], its mean over rows and labels."""

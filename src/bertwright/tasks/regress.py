@@ -3,36 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import copy
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 
-from bertwright.data.labelled import LabelledRows
 from bertwright.errors import CorpusError
 from bertwright.evaluate.judgement import Judgement, Mistake
 from bertwright.evaluate.metrics import regression_figures
 from bertwright.tasks.columns import SCORES, Columns, ColumnsConfig
-from bertwright.tasks.contract import Task, TaskLoss
-from bertwright.tasks.encode import TextEncoder
-from bertwright.tasks.texts import Texts, another_table, asked_texts, numbers_of, open_texts, texts_of
+from bertwright.tasks.contract import TaskLoss
+from bertwright.tasks.texts import Texts, another_table, numbers_of, open_texts, texts_of
+from bertwright.tasks.whole_texts import WholeTexts
 from bertwright.types import LabelledBatch
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from bertwright.model.encoder import Part
     from bertwright.model.fine_tuned import Problem
 
 
-class Regress(Task[Texts]):
+class Regress(WholeTexts):
     """One score a row: the only output of the head, trained on the squared error."""
 
     name: ClassVar[str] = "regress"
-    part: ClassVar[Part] = "row"
     metric: ClassVar[str] = "correlation"
     metrics: ClassVar[tuple[str, ...]] = ("pearson", "spearman", "correlation", "mean_squared_error")
     problem: ClassVar[Problem] = "regression"
+    numbers = np.float32
 
     def __init__(self, label: str, columns: Columns | None = None, *, middle: float = 0.0) -> None:
         """Hold the name of the score, where to find it in a table, and its mean over the training examples."""
@@ -46,7 +45,9 @@ class Regress(Task[Texts]):
         scores = numbers_of(path, written, column=found.target)
         if np.ptp(scores) == 0:
             raise CorpusError(f"every row of {path} has the score {written[0]}; give examples of different scores")
-        return cls(found.target, found, middle=float(scores.mean())), Texts(path, first, second, scores)
+        task = cls(found.target, found, middle=float(scores.mean()))
+        task.pairs = second is not None
+        return task, Texts(path, first, second, scores)
 
     @classmethod
     def of_labels(cls, labels: Sequence[str]) -> Self:
@@ -55,21 +56,15 @@ class Regress(Task[Texts]):
 
     def looking_at(self, path: Path, columns: ColumnsConfig) -> Self:
         """Return the task with the columns of a table."""
-        return type(self)(self.labels[0], open_texts(path, columns, targets=SCORES)[1])
+        task = copy(self)
+        task.columns = open_texts(path, columns, targets=SCORES)[1]
+        return task
 
     def read(self, path: Path) -> Texts:
         """Return the examples of another table."""
         assert self.columns is not None
         first, second, written = texts_of(another_table(path, self.columns), self.columns)
         return Texts(path, first, second, numbers_of(path, written, column=self.columns.target))
-
-    def ask(self, questions: Sequence[tuple[str, ...]]) -> Texts:
-        """Return texts or pairs without scores."""
-        return asked_texts(questions, np.float32)
-
-    def encode(self, examples: Texts, encoder: TextEncoder) -> LabelledRows:
-        """Return a row for each text or pair."""
-        return encoder.rows(examples.first, examples.second, examples.targets)
 
     def start_head(self, head: nn.Linear) -> None:
         """Start from the mean score, which a head that learns at 1e-5 a step would take the whole run to find."""

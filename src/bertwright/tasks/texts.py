@@ -38,12 +38,6 @@ class Texts:
         return self.first[place] if self.second is None else f"{self.first[place]} | {self.second[place]}"
 
 
-def asked_texts(questions: Sequence[tuple[str, ...]], dtype: type[np.generic]) -> Texts:
-    """Return texts, or pairs, whose targets nobody knows: zeros. All are single, or all are pairs."""
-    second = [question[1] for question in questions] if questions and len(questions[0]) > 1 else None
-    return Texts(Path("questions"), [question[0] for question in questions], second, np.zeros(len(questions), dtype))
-
-
 def open_texts(path: Path, told: ColumnsConfig, *, targets: tuple[str, ...]) -> tuple[Table, Columns]:
     """Return a training table and its columns, and say which they are; `targets` are names of the label column."""
     table = read_table(path, names=KNOWN | told.names())
