@@ -26,6 +26,7 @@ from bertwright.model.config import ModelConfig, training_flops
 from bertwright.model.encoder import Encoder
 from bertwright.model.init import sinusoids
 from bertwright.objectives.combine import Objective, build_objective
+from bertwright.recipes.mixture import mix, mixed_manifest, open_train, shares_of, shuffled_together
 from bertwright.recipes.settings import PretrainConfig
 from bertwright.rng import key_of
 from bertwright.tokenizer.load import Tokenizer, load_tokenizer
@@ -77,20 +78,22 @@ def build(data: Path, config: PretrainConfig, *, fresh: bool = True) -> Parts:
 
     Weights that will be loaded, or only timed, need no start: not `fresh`, the corpus is not read for one.
     """
-    manifest, tokenizer = open_data(data)
+    manifest, tokenizer = mixed_manifest(data, config), open_data(data)[1]
     shape = config.model.shape(
         config.size, vocab_size=manifest["tokenizer"]["vocab_size"], pad_token_id=tokenizer.special.pad
     )
     objective = build_objective(config.objective, vocab_size=shape.vocab_size, mask_id=tokenizer.special.mask)
-    shards = Shards.open(data, "train")
-    sources = [phase_source(shards, phase, tokenizer, objective, shape, config) for phase in config.schedule.phases]
+    splits, shares = open_train(data, config), shares_of(data, config)
+    sources = [
+        phase_source(splits, shares, phase, tokenizer, objective, shape, config) for phase in config.schedule.phases
+    ]
     device = pick_device()
     precision = resolve_precision(config.engine.precision, device)
     dtype = torch.bfloat16 if precision == "bf16" else torch.float32
     torch.manual_seed(key_of("initialise", config.seed))
     model = build_encoder(shape)
     if fresh:
-        start_weights(model, config, shards)
+        start_weights(model, config, shuffled_together(splits))
     model.to(device)
     return Parts(
         config=config,
@@ -128,20 +131,25 @@ def open_data(data: Path) -> tuple[dict[str, Any], Tokenizer]:
 
 
 def phase_source(
-    shards: Shards, phase: Phase, tokenizer: Tokenizer, objective: Objective, shape: ModelConfig, config: PretrainConfig
-) -> PhaseSource:
+    splits: list[Shards], shares: list[float], phase: Phase, tokenizer: Tokenizer, objective: Objective,
+    shape: ModelConfig, config: PretrainConfig,
+) -> PhaseSource:  # fmt: skip
     """Return the batches of one phase, in micro-batches."""
     rows = phase.rows // config.engine.accumulation
-    source = BatchSource(
-        shards,
-        special=tokenizer.special,
-        length=phase.length,
-        rows=rows,
-        pairs=objective.pairs,
-        fill=config.data.fill_rows,
-        pack=config.data.pack,
-        seed=config.seed,
-    )
+    of_each = [
+        BatchSource(
+            shards,
+            special=tokenizer.special,
+            length=phase.length,
+            rows=rows,
+            pairs=objective.pairs,
+            fill=config.data.fill_rows,
+            pack=config.data.pack,
+            seed=config.seed,
+        )
+        for shards in splits
+    ]
+    source = mix(of_each, shares, rows=rows, seed=config.seed)
 
     def flops(_: TokenRows, progress: float) -> int:
         masked = objective.masked_slots(phase.length, progress)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from statistics import median
@@ -20,6 +20,7 @@ from bertwright.files import refuse_existing, require_space, write_json
 from bertwright.log import note, print_facts
 from bertwright.model.encoder import parameter_count
 from bertwright.recipes.machine import machine, versions
+from bertwright.recipes.mixture import folders_of, mixed_figures, names_of, shares_of, with_mixture
 from bertwright.recipes.parts import Parts, build, compiled_step, held_out_examples, peak_flops
 from bertwright.recipes.settings import resolve, resume_settings
 from bertwright.train.checkpoint import checkpoints, load_checkpoint, save_checkpoint
@@ -35,21 +36,25 @@ AVERAGE = "average_"
 
 
 def pretrain(
-    data: Path | str,
+    data: Path | str | Sequence[Path | str],
     out: Path | str,
     *,
+    mixture: Sequence[float] | None = None,
     recipe: str = "classic",
     resume: bool = False,
     settings: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Pre-train on a DATA folder and write a RUN folder; return what result.json holds.
 
-    `settings` are laid over the recipe, nested as in its TOML, e.g. {"size": "tiny", "schedule": {"steps": 100}}.
+    `data` may be several folders made with the same tokenizer; `mixture` gives the share of the rows from each (by
+    default, that of their tokens). `settings` are laid over the recipe, nested as in its TOML, e.g. {"size": "tiny",
+    "schedule": {"steps": 100}}.
     Raises UsageError for wrong words, and DataError, ModelError or DiskSpaceError before anything is written;
     TrainingError on NaN and Interrupted on Ctrl-C, both after a checkpoint is saved.
     """
     began = time.perf_counter()
-    data, out = Path(data), Path(out)
+    data, settings = with_mixture(data, mixture, settings)
+    out = Path(out)
     config = resume_settings(out, settings or {}) if resume else resolve(recipe, settings or {})
     if not resume:
         refuse_existing(out, instead="give another --out, or --resume to go on with the run in it")
@@ -143,11 +148,16 @@ def evaluation(data: Path, parts: Parts, position: Position) -> EvaluateListener
     """Return the listener that judges the model on held-out rows and shows what it predicts for masked sentences."""
     config = parts.config
     length = config.schedule.phases[0].length
-    examples = held_out_examples(
-        data, parts.tokenizer, parts.objective, length=length, rows=config.engine.evaluation_rows
-    )
-    samples = choose_samples(data, parts.tokenizer) if examples else []
-    judge = partial(held_out_figures, parts.model, parts.objective, examples, device=parts.device, cast=parts.cast)
+    folders, rows = folders_of(data, config), config.engine.evaluation_rows
+    examples = [
+        held_out_examples(folder, parts.tokenizer, parts.objective, length=length, rows=rows) for folder in folders
+    ]
+    samples = choose_samples(data, parts.tokenizer) if examples[0] else []
+    of_folder = partial(held_out_figures, parts.model, parts.objective, device=parts.device, cast=parts.cast)
+
+    def judge() -> dict[str, float]:
+        figures = {name: of_folder(rows) for name, rows in zip(names_of(folders), examples, strict=True)}
+        return mixed_figures(figures, shares_of(data, config))
 
     def figures() -> dict[str, float]:
         raw = judge()
@@ -160,7 +170,7 @@ def evaluation(data: Path, parts: Parts, position: Position) -> EvaluateListener
     return EvaluateListener(
         held_out=figures,
         samples=lambda: predict_samples(parts.model, parts.tokenizer, samples),
-        times=config.engine.evaluations if examples else 0,
+        times=config.engine.evaluations if any(examples) else 0,
         done=done,
     )
 
@@ -174,7 +184,7 @@ def disk_needed(parts: Parts) -> int:
 
 def run_identity(parts: Parts) -> dict[str, Any]:
     """Return what must be the same for a checkpoint to be gone on with; how it is watched may change."""
-    settings = parts.config.model_dump(mode="json", exclude={"engine"})
+    settings = parts.config.model_dump(mode="json", exclude={"engine": True, "data": {"others"}})
     return {
         "data fingerprint": parts.manifest["fingerprint"],
         **settings,
@@ -191,6 +201,7 @@ def run_manifest(data: Path, parts: Parts) -> dict[str, Any]:
         "fingerprint": parts.manifest["fingerprint"],
         "language": parts.manifest["language"],
         "unigram_entropy": parts.manifest["unigram_entropy"],
+        **({"mixture": parts.manifest["mixture"]} if "mixture" in parts.manifest else {}),
         "parameters": parameter_count(parts.model),
         "precision": parts.precision,
         "machine": machine(parts.device),
