@@ -10,6 +10,7 @@
     │   └── ModelError             a MODEL or RUN folder that cannot be read or does not fit the data
     ├── OutputExistsError      1   the place to write to is taken
     ├── DiskSpaceError         1   the disk cannot hold what the work will write (told before it starts)
+    ├── WorkerError            1   a process that works for this one died
     ├── TrainingError          1   the loss is no longer a number
     └── Interrupted          130   stopped by Ctrl-C; what was done is saved
 
@@ -61,6 +62,10 @@ class OutputExistsError(BertwrightError):
 
 class DiskSpaceError(BertwrightError):
     """The disk cannot hold what the work will write."""
+
+
+class WorkerError(BertwrightError):
+    """A process that works for this one died."""
 
 
 class TrainingError(BertwrightError):

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -66,7 +67,7 @@ def test_counts_and_contents(corpus: Path, tmp_path: Path) -> None:
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from bertwright.corpus import read, pipeline, dedup
+from bertwright.corpus import read, pipeline, dedup, journal
 from bertwright.recipes.prepare import prepare
 read.BATCH_BYTES = 20_000
 where, calls = sys.argv[3], 0
@@ -79,7 +80,8 @@ def killing(function, when):
         if calls == 5: os.kill(os.getpid(), signal.SIGKILL)
         return result
     return wrapped
-if where == "commit": dedup.SeenDocuments.commit = killing(dedup.SeenDocuments.commit, "before")
+if where == "journal": journal.Journal.save = killing(journal.Journal.save, "before")
+if where == "settle": dedup.SeenDocuments.settle = killing(dedup.SeenDocuments.settle, "before")
 if where == "shard": pipeline.write_shard = killing(pipeline.write_shard, "after")
 prepare([sys.argv[1]], Path(sys.argv[2]), vocab_size=512, held_out=0.1, shard_text=30_000)
 """
@@ -91,7 +93,7 @@ def _run(corpus: Path, out: Path, kill: str) -> int:
     return subprocess.run(words, env=environment, check=False, capture_output=True).returncode
 
 
-@pytest.mark.parametrize("kill", ["commit", "shard"])
+@pytest.mark.parametrize("kill", ["journal", "settle", "shard"])
 def test_a_killed_run_continues_to_the_same_bytes(corpus: Path, tmp_path: Path, kill: str) -> None:
     assert _run(corpus, tmp_path / "whole", "never") == 0
     assert _run(corpus, tmp_path / "killed", kill) == -signal.SIGKILL
@@ -106,6 +108,86 @@ def test_a_killed_run_continues_to_the_same_bytes(corpus: Path, tmp_path: Path, 
     killed.pop("report.json")
     assert whole == killed
     assert vocabulary.stat().st_mtime_ns == made
+
+
+def test_the_same_bytes_whoever_works(corpus: Path, tmp_path: Path) -> None:
+    settings: dict[str, Any] = {"vocab_size": 512, "held_out": 0.1, "shard_text": 30_000, "near_duplicates": 0.8}
+    for name, workers in (("threads", 1), ("processes", 2)):
+        prepare([corpus], tmp_path / name, workers=workers, **settings)
+        (tmp_path / name / "report.json").unlink()
+    assert _files(tmp_path / "threads") == _files(tmp_path / "processes")
+
+
+DYING = """
+import os, signal, sys
+from pathlib import Path
+from bertwright.corpus import engine
+from bertwright.recipes.prepare import prepare
+if __name__ == "__main__":
+    in_order = engine.in_order
+    def killing(items, start, *, ahead):
+        import multiprocessing
+        for number, pair in enumerate(in_order(items, start, ahead=ahead)):
+            if number == 3: os.kill(multiprocessing.active_children()[0].pid, signal.SIGKILL)
+            yield pair
+    from bertwright.corpus import pipeline, read
+    pipeline.in_order = killing
+    read.BATCH_BYTES = 5_000
+    from bertwright.cli.main import main
+    sys.exit(main(["prepare", sys.argv[1], "--out", sys.argv[2], "--vocab-size", "512", "--workers", "2"]))
+"""
+
+
+def test_a_worker_that_dies_is_told_in_a_sentence(corpus: Path, tmp_path: Path) -> None:
+    program = tmp_path / "dying.py"
+    program.write_text(DYING)
+    words = [sys.executable, str(program), str(corpus), str(tmp_path / "data")]
+    told = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert told.returncode == 1
+    assert "a worker process was ended from outside" in told.stderr
+    assert "Traceback" not in told.stderr
+    prepare([corpus], tmp_path / "data", vocab_size=512)
+
+
+def test_near_copies_are_left_out(tmp_path: Path) -> None:
+    texts = [_document(number) for number in range(60)]
+    copies = [text.replace(text.split()[9], "instead", 1) for text in texts[:20] if len(text.split()) > 40]
+    (tmp_path / "text.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in [*texts, *copies]))
+    report = prepare([tmp_path / "text.jsonl"], tmp_path / "data", vocab_size=512, near_duplicates=0.6)
+    assert report["dropped"]["near_duplicate"] == len(copies) > 5
+    assert sum(report["documents"].values()) == 60
+    assert report["dropped_examples"]["near_duplicate"] == copies[0][:200]
+
+
+def test_repeated_paragraphs_are_left_out(tmp_path: Path) -> None:
+    texts = [f"{_document(number)}\n\nAll rights reserved by the publisher." for number in range(30)]
+    texts.append("All rights reserved by the publisher.")
+    (tmp_path / "text.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
+    report = prepare([tmp_path / "text.jsonl"], tmp_path / "data", vocab_size=512, repeated_paragraphs=4, held_out=0)
+    assert report["dropped"]["repeated_paragraph"] == 27
+    assert report["dropped"]["repeated"] == 1
+    assert sum(report["documents"].values()) == 30
+    shards, tokenizer = Shards.open(tmp_path / "data", "train"), load_tokenizer(tmp_path / "data")
+    ends = [
+        tokenizer.decode(shards.tokens(i).tolist()).endswith("the publisher.") for i in range(shards.document_count)
+    ]
+    assert ends == [True] * 4 + [False] * (len(ends) - 4)
+
+
+def test_filters_tell_their_reasons(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from bertwright.cli.main import main
+
+    texts = ["The house stands on the hill above the river. " + _document(number) for number in range(20)]
+    texts += ["Too short.", "| 1 | 2 |\n" + _document(50), " ".join([_document(51)] * 3)]
+    (tmp_path / "text.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
+    words = ["prepare", str(tmp_path / "text.jsonl"), "--out", str(tmp_path / "data"), "--vocab-size", "512"]
+    assert main([*words, "--filter", "web", "words=8:", "digits=:0.5"]) == 0
+    assert "of repeated sequences" in " ".join(re.sub("[│ \n]+", " ", capsys.readouterr().out).split())
+    report = json.loads((tmp_path / "data" / "report.json").read_text())
+    expected = {"words": 1, "line-letters": 1, "repeated-sequences": 1}
+    assert {reason: count for reason, count in report["dropped"].items() if count} == expected
+    assert report["dropped_examples"]["words"] == "Too short."
+    assert sum(report["documents"].values()) == 21
 
 
 def test_given_held_out_documents_never_reach_training(corpus: Path, tmp_path: Path) -> None:
@@ -182,6 +264,10 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"held_out": 1.0}, "--held-out"),
     ({"kind": "sentence"}, "choose one of wordpiece"),
     ({"vocab_size": 10}, "too small"),
+    ({"near_duplicates": 1.0}, "--near-duplicates"),
+    ({"repeated_paragraphs": 0}, "--repeated-paragraphs"),
+    ({"filter": ["net"]}, "choose one of web"),
+    ({"workers": 0}, "nobody to work"),
     ({"vocab_size": 512, "tokenizer": Path("x")}, "cannot both"),
 ]
 

@@ -21,6 +21,11 @@ def prepare_command(
     documents: Literal["auto", "blank", "file", "line"] = "auto",
     skip_broken: Annotated[bool, Parameter(negative="")] = False,
     held_out: float = 0.01,
+    near_duplicates: float | None = None,
+    repeated_paragraphs: int | None = None,
+    filter: Annotated[list[str] | None, Parameter(consume_multiple=True)] = None,
+    only_language: str | None = None,
+    workers: int = 1,
 ) -> None:
     """Turn raw text into data to pre-train on: vocabulary, token ids, sentence and word boundaries.
 
@@ -55,10 +60,22 @@ def prepare_command(
         Leave out lines that cannot be read, and count them, instead of stopping.
     held_out
         Share of the documents held out for evaluation when --valid is not given; 0 for none.
+    near_duplicates
+        Leave out documents that share this much of their five-word sequences with an earlier one, such as 0.8.
+    repeated_paragraphs
+        Leave out paragraphs after they stood so many times, such as 10: licences, menus, running heads.
+    filter
+        Leave out poor lines and documents by the rules of "web"; limits may follow: web words=20: digits=:0.4
+    only_language
+        Leave out documents in other languages than this one, such as en; needs bertwright[language].
+    workers
+        Processes that clean and encode; 1 works in threads of one process.
     """
     from bertwright.recipes.prepare import prepare
 
     prepare(
         inputs, out, valid=valid or (), tokenizer=tokenizer, vocab_size=vocab_size, kind=kind, lowercase=not cased,
         language=language, column=column, documents=documents, skip_broken=skip_broken, held_out=held_out,
+        near_duplicates=near_duplicates, repeated_paragraphs=repeated_paragraphs,
+        filter=filter or (), only_language=only_language, workers=workers,
     )  # fmt: skip

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from time import perf_counter
 
 import numpy as np
 import pyarrow as pa
@@ -40,7 +39,6 @@ class DocumentEncoder:
 
     statement        which encoder is used, and on what grounds
     word_statement   how word starts are told
-    seconds          time spent so far in "sentences" and "encoding"
 
     >>> encoder = DocumentEncoder(tokenizer, language="en", newline="paragraph", sample=texts)
     >>> encoder.encode(encoder.split(pa.array(["One. Two."]))).sentence_counts
@@ -49,7 +47,6 @@ class DocumentEncoder:
 
     def __init__(self, tokenizer: Tokenizer, *, language: str, newline: Newlines, sample: Sequence[str]) -> None:
         """Choose encoder and word rule by proving them on the sentences of some sample documents."""
-        self.seconds = {"sentences": 0.0, "encoding": 0.0}
         self._language = language
         self._newline = newline
         self._dtype = token_dtype(tokenizer.vocab_size)
@@ -67,10 +64,8 @@ class DocumentEncoder:
 
     def split(self, texts: pa.StringArray) -> Sentences:
         """Return the sentences of some documents."""
-        began = perf_counter()
         texts = spelt_out(texts, self._reserved)
         sentences, counts = split_sentences(texts, self._language, newline=self._newline)
-        self.seconds["sentences"] += perf_counter() - began
         return Sentences(sentences, counts)
 
     def encode(self, split: Sentences) -> DocumentBlock:
@@ -78,16 +73,13 @@ class DocumentEncoder:
 
         tokie works outside Python's lock, so this may run in a thread while another splits.
         """
-        began = perf_counter()
         sentences, sentence_counts = split.sentences, split.counts
         if self._by_words:
             ids, counts, starts = self._encode_words(sentences)
         else:
             ids, counts = self._bulk.encode(self._with_blanks(sentences, sentence_counts))
             starts = self._rule.starts(ids, counts)
-        block = block_of(ids.astype(self._dtype), counts, sentence_counts, starts)
-        self.seconds["encoding"] += perf_counter() - began
-        return block
+        return block_of(ids.astype(self._dtype), counts, sentence_counts, starts)
 
     def _encode_words(self, sentences: list[str]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Encode word by word; a sentence whose words do not add up to its own encoding is encoded as a whole."""

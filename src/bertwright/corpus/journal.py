@@ -1,7 +1,7 @@
 """Keeps on disk how far a preparation has come, so that the same command, started again, goes on from there.
 
-The journal is written after the shards it names, and before the hashes of the documents in them are committed. So at
-any moment the shards it names are whole, and the hashes are those of the journal or of the one before it.
+The journal is written after the shards and the files of hashes that it names, and those of the journal before are
+removed after it. So whenever the process ends, the journal and all it names are whole and of one moment.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ class Journal:
     settings     what was asked for; a journal is only taken up with the same settings
     tokenizer    what is known of the finished tokenizer, empty before
     position     (source, file, documents of that file) read up to the last shards
-    before       the position one set of shards earlier
-    distinct     different documents up to `position`
+    memory       what is remembered of the documents up to `position`, by what it is for: names of files and counts
     shards       the finished shards of each split, as the manifest lists them
-    counts       documents dropped by reason, bytes of text
+    counts       documents and lines dropped by reason, bytes of text
+    examples     how the first document or line dropped for a reason begins
     frequencies  how often each token id occurs in the train split
     seconds      time spent by stage
     """
@@ -37,10 +37,10 @@ class Journal:
     settings: dict[str, Any]
     tokenizer: dict[str, Any] = field(default_factory=dict)
     position: Position = (0, 0, 0)
-    before: Position = (0, 0, 0)
-    distinct: int = 0
+    memory: dict[str, Any] = field(default_factory=dict)
     shards: dict[str, list[dict[str, Any]]] = field(default_factory=lambda: {split: [] for split in SPLITS})
     counts: Counter[str] = field(default_factory=Counter)
+    examples: dict[str, str] = field(default_factory=dict)
     frequencies: list[int] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=dict)
 
@@ -70,7 +70,7 @@ def open_journal(out: Path, settings: dict[str, Any]) -> Journal:
     try:
         saved = read_json(out / JOURNAL)
         journal = Journal(**saved)
-        journal.position, journal.before = _position(saved["position"]), _position(saved["before"])
+        journal.position = _position(saved["position"])
         journal.counts = Counter(saved["counts"])
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise DataError(f"{out / JOURNAL} is damaged ({error}); delete {out} and prepare the data again") from error

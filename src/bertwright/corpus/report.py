@@ -10,14 +10,37 @@ from typing import Any
 
 import numpy as np
 
+from bertwright.corpus.filters import LINE_RULE
 from bertwright.corpus.journal import SPLITS, Journal
 from bertwright.corpus.shards import FORMAT_VERSION
 from bertwright.files import human_bytes
 
 COUNTED = ("documents", "sentences", "words", "tokens")
-DROPPED = {"empty": "empty", "duplicate": "exactly duplicate", "broken": "broken lines"}
-"""What of every corpus is dropped, and how many; a Wikipedia dump also has pages that are no articles."""
-NO_ARTICLES = "passed over"
+DROPPED = {
+    "empty": "empty",
+    "duplicate": "exactly duplicate",
+    "near_duplicate": "nearly duplicate",
+    "repeated": "of repeated paragraphs alone",
+    "repeated_paragraph": "repeated paragraphs",
+    "broken": "broken lines",
+    "passed over": "redirects and other pages that are no articles",
+}
+FILTERED = {
+    LINE_RULE: "lines of few letters",
+    "words": "too short or long",
+    "word-length": "of odd words",
+    "symbols": "of symbols",
+    "digits": "of digits",
+    "hashes": "of signs #",
+    "bullet-lines": "of bullets",
+    "ellipsis-lines": "of cut-off lines",
+    "repeated-lines": "of repeated lines",
+    "repeated-line-characters": "of long repeated lines",
+    "repeated-sequences": "of repeated sequences",
+    "language": "of another language",
+}
+DROPPED |= FILTERED
+ALWAYS_TOLD = ("empty", "duplicate", "broken")
 
 
 def manifest_of(journal: Journal, *, inputs: list[str], options: Mapping[str, Any]) -> dict[str, Any]:
@@ -30,7 +53,6 @@ def manifest_of(journal: Journal, *, inputs: list[str], options: Mapping[str, An
         for split in SPLITS
         if journal.shards[split] or split == "train"
     }
-    passed_over = {NO_ARTICLES: journal.counts[NO_ARTICLES]} if journal.counts[NO_ARTICLES] else {}
     digests = {split: [shard["sha256"] for shard in journal.shards[split]] for split in SPLITS}
     named = json.dumps([FORMAT_VERSION, journal.tokenizer["sha256"], digests])
     return {
@@ -43,7 +65,9 @@ def manifest_of(journal: Journal, *, inputs: list[str], options: Mapping[str, An
         "splits": splits,
         "inputs": inputs,
         "options": dict(options),
-        "dropped": {reason: journal.counts[reason] for reason in DROPPED} | passed_over,
+        "dropped": {
+            reason: journal.counts[reason] for reason in DROPPED if reason in ALWAYS_TOLD or journal.counts[reason]
+        },
         "text_bytes": journal.counts["text_bytes"],
     }
 
@@ -76,6 +100,7 @@ def report_of(
         "shard_bytes": disk,
         "shard_bytes_per_text_byte": disk / max(text, 1),
         "dropped": manifest["dropped"],
+        "dropped_examples": journal.examples,
         "megabytes_per_second": text / 1e6 / max(journal.seconds["shards"], 1e-9),
         "seconds": {**{stage: round(spent, 3) for stage, spent in journal.seconds.items()}, "this run": seconds},
         "encoder": encoder,
@@ -87,9 +112,9 @@ def report_of(
 def facts_of(report: Mapping[str, Any]) -> dict[str, str]:
     """Return the report as the lines of a table."""
     counts = {what: "  +  ".join(f"{count:,} {split}" for split, count in report[what].items()) for what in COUNTED}
-    dropped = [f"{report['dropped'][reason]:,} {name}" for reason, name in DROPPED.items()]
-    if NO_ARTICLES in report["dropped"]:
-        dropped.append(f"{report['dropped'][NO_ARTICLES]:,} redirects and other pages that are no articles")
+    dropped = [
+        f"{report['dropped'][reason]:,} {name}" for reason, name in DROPPED.items() if reason in report["dropped"]
+    ]
     stages = [f"{name} {spent:.1f}" for name, spent in report["seconds"].items() if name not in ("shards", "this run")]
     disk = f"{human_bytes(report['shard_bytes'])} ({report['shard_bytes_per_text_byte']:.2f} bytes a byte of text)"
     return {

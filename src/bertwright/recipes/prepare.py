@@ -15,15 +15,22 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any, Literal
 
+import pyarrow as pa
+
 from bertwright.corpus.builtin import write_python_docs
-from bertwright.corpus.encode import DocumentEncoder
+from bertwright.corpus.encode import UNSPACED
+from bertwright.corpus.engine import Workers, processes, threads
+from bertwright.corpus.filters import Screen, rules_of
 from bertwright.corpus.inputs import ReadOptions, find_inputs
 from bertwright.corpus.journal import JOURNAL, Journal, open_journal
 from bertwright.corpus.layouts import LAYOUTS, describe_layout
-from bertwright.corpus.pipeline import SEEN_FOLDER, SHARD_TEXT, ShardPipeline, Source
+from bertwright.corpus.memory import SEEN_FOLDER, Memory
+from bertwright.corpus.pipeline import SHARD_TEXT, ShardPipeline, Source
 from bertwright.corpus.read import source_bytes
 from bertwright.corpus.report import facts_of, manifest_of, report_of
 from bertwright.corpus.survey import Survey, TrainingTexts, survey
+from bertwright.corpus.told import Told
+from bertwright.corpus.work import Plan, TextWork
 from bertwright.errors import CorpusError, Interrupted, UsageError
 from bertwright.files import human_bytes, remove, require_space, sha256_of, write_json
 from bertwright.log import note, print_facts, progress_bar
@@ -53,6 +60,10 @@ class PrepareOptions:
     documents: Literal["auto", "blank", "file", "line"]
     skip_broken: bool
     held_out: float
+    near_duplicates: float | None
+    repeated_paragraphs: int | None
+    filter: list[str]
+    only_language: str | None
     shard_text: int
 
 
@@ -60,7 +71,9 @@ def prepare(
     inputs: Sequence[str | Path], out: Path | str, *, valid: Sequence[str | Path] = (),
     tokenizer: Path | str | None = None, vocab_size: int | None = None, kind: str = "wordpiece", lowercase: bool = True,
     language: str = "en", column: str | None = None, documents: Literal["auto", "blank", "file", "line"] = "auto",
-    skip_broken: bool = False, held_out: float = 0.01, shard_text: int = SHARD_TEXT,
+    skip_broken: bool = False, held_out: float = 0.01, near_duplicates: float | None = None,
+    repeated_paragraphs: int | None = None, filter: Sequence[str] = (), only_language: str | None = None,
+    workers: int = 1, shard_text: int = SHARD_TEXT,
 ) -> dict[str, Any]:  # fmt: skip
     """Prepare text for pre-training in the folder `out`; return the report, which is also saved there and printed.
 
@@ -71,6 +84,16 @@ def prepare(
                  "unigram", of `vocab_size` tokens (by default 8,192 for up to 500 MB of text, 16,384 for up to 2 GB,
                  30,528 above), with or without capitals
     documents    where documents end in .txt files; "auto" tells it from a sample
+    near_duplicates
+                 leave out documents that share this much of their five-word sequences with an earlier one (Jaccard,
+                 0.5 to below 1)
+    repeated_paragraphs
+                 leave out paragraphs after they stood so many times in documents before
+    filter       leave out poor lines and documents by the rules of "web", with limits of one's own after it, such as
+                 ["web", "words=20:", "digits=:0.4"]
+    only_language
+                 leave out documents in other languages than this one
+    workers      processes that clean and encode; 1 works in threads of this one. The bytes of DATA are the same
 
     Raises CorpusError, TokenizerError, OutputExistsError or DiskSpaceError, each saying what to do.
 
@@ -80,13 +103,16 @@ def prepare(
     started, out = perf_counter(), Path(out)
     options = PrepareOptions(
         language, kind, vocab_size, lowercase, str(tokenizer) if tokenizer else None, column, documents, skip_broken,
-        held_out, shard_text,
+        held_out, near_duplicates, repeated_paragraphs, list(filter), only_language, shard_text,
     )  # fmt: skip
     _check(options)
+    _screen(options)
+    if workers < 1:
+        raise UsageError(f"--workers {workers} leaves nobody to work; give 1 or more")
     named, named_valid = [str(name) for name in inputs], [str(name) for name in valid]
     journal = open_journal(out, {"inputs": named, "valid": named_valid, **asdict(options)})
     try:
-        report = _prepare(named, named_valid, out, options, journal, started)
+        report = _prepare(named, named_valid, out, options, journal, started, workers)
     except KeyboardInterrupt:
         raise Interrupted(f"stopped; the same command goes on from the last whole shard in {out}") from None
     print_facts(f"prepared {out}", facts_of(report))
@@ -94,8 +120,9 @@ def prepare(
 
 
 def _prepare(
-    inputs: list[str], valid: list[str], out: Path, options: PrepareOptions, journal: Journal, started: float
-) -> dict[str, Any]:
+    inputs: list[str], valid: list[str], out: Path, options: PrepareOptions, journal: Journal, started: float,
+    workers: int,
+) -> dict[str, Any]:  # fmt: skip
     """Walk from the names of files to the manifest."""
     reading = ReadOptions(options.column, options.documents, options.skip_broken)
     sources = _find_sources(inputs, valid, out, options, reading)
@@ -103,21 +130,27 @@ def _prepare(
     given = load_tokenizer(Path(options.tokenizer)) if options.tokenizer else None
     look = survey(train.paths, reading, layout=train.layout)
     _announce(train, look, out)
-    vocabulary = _tokenizer_for(out, given, train, look, options, reading, journal)
-    encoder = DocumentEncoder(vocabulary, language=options.language, newline=look.newline, sample=look.sample)
+    screen = _screen(options)
+    vocabulary = _tokenizer_for(out, given, train, look, options, reading, journal, screen)
+    plan = Plan(out / "tokenizer", options.language, look.newline, look.sample, options.near_duplicates, screen)
+    work = TextWork(plan)
     pipeline = ShardPipeline(
-        out, journal, sources, reading, encoder=encoder, vocab_size=vocabulary.vocab_size,
-        shard_text=options.shard_text,
+        out, journal, sources, reading, vocab_size=vocabulary.vocab_size, shard_text=options.shard_text,
+        memory=Memory(
+            out, journal.memory, near_duplicates=options.near_duplicates,
+            repeated_paragraphs=options.repeated_paragraphs, newline=look.newline,
+        ),
     )  # fmt: skip
     began = perf_counter()
-    _run(pipeline, sources)
+    with threads(work) if workers == 1 else processes(plan, workers) as engine:
+        _run(pipeline, engine, sources)
     journal.spent("shards", perf_counter() - began)
     if not journal.total("train", "tokens"):
         raise CorpusError(f"no text to train on is left in {', '.join(inputs)}; give files with words in them")
     shown = {**asdict(options), "newline": look.newline, "layout": train.layout, "valid": valid}
     manifest = manifest_of(journal, inputs=inputs, options=shown)
     report = report_of(
-        journal, manifest, encoder=encoder.statement, word_starts=encoder.word_statement,
+        journal, manifest, encoder=work.encoder.statement, word_starts=work.encoder.word_statement,
         seconds=perf_counter() - started,
     )  # fmt: skip
     _finish(out, manifest, report)
@@ -131,8 +164,24 @@ def _check(options: PrepareOptions) -> None:
         raise UsageError(f"--held-out {options.held_out} is no share of the documents; give a number from 0 to below 1")
     if options.tokenizer and options.vocab_size:
         raise UsageError("--tokenizer and --vocab-size cannot both be given; leave one out")
+    if options.near_duplicates is not None and not 0.5 <= options.near_duplicates < 1:
+        raise UsageError(
+            f"--near-duplicates {options.near_duplicates} is no similarity to look for; give one from 0.5 to below 1"
+        )
+    if options.repeated_paragraphs is not None and options.repeated_paragraphs < 1:
+        raise UsageError(f"--repeated-paragraphs {options.repeated_paragraphs} would leave nothing; give 1 or more")
     if options.vocab_size is not None and options.vocab_size < SMALLEST:
         raise UsageError(f"--vocab-size {options.vocab_size} is too small; give {SMALLEST} or more")
+
+
+def _screen(options: PrepareOptions) -> Screen | None:
+    """Return what documents must be to stay; raises UsageError for rules that are not known."""
+    if not options.filter and options.only_language is None:
+        return None
+    rules = rules_of(options.filter) if options.filter else {}
+    screen = Screen(rules, options.only_language, spaced=options.language not in UNSPACED)
+    screen.screen(pa.array(["a document"]), Told())  # tells now that a package is missing
+    return screen
 
 
 def _find_sources(
@@ -162,7 +211,7 @@ def _announce(train: Source, look: Survey, out: Path) -> None:
 
 def _tokenizer_for(
     out: Path, given: Tokenizer | None, train: Source, look: Survey, options: PrepareOptions, reading: ReadOptions,
-    journal: Journal,
+    journal: Journal, screen: Screen | None,
 ) -> Tokenizer:  # fmt: skip
     """Return the tokenizer of DATA: the one already there, the given one, or one trained now."""
     folder = out / "tokenizer"
@@ -177,7 +226,7 @@ def _tokenizer_for(
         size = options.vocab_size or vocabulary_for(look.text_bytes)
         note(f"training a {options.kind} vocabulary of {-(-size // MULTIPLE) * MULTIPLE:,} tokens")
         texts = TrainingTexts(
-            train.paths, reading, layout=train.layout, text_bytes=look.text_bytes, share=train.held_out
+            train.paths, reading, layout=train.layout, text_bytes=look.text_bytes, share=train.held_out, screen=screen
         )
         tokenizer = train_tokenizer(
             texts, folder=folder, vocab_size=size, kind=options.kind, lowercase=options.lowercase
@@ -208,11 +257,11 @@ def _copy_tokenizer(given: Tokenizer, folder: Path) -> None:
             shutil.copyfile(given.path.with_name(name), folder / name)
 
 
-def _run(pipeline: ShardPipeline, sources: list[Source]) -> None:
+def _run(pipeline: ShardPipeline, workers: Workers, sources: list[Source]) -> None:
     sizes = [source_bytes(source.paths) for source in sources]
     with progress_bar() as bar:
         task = bar.add_task("preparing", total=sum(sizes))
-        pipeline.run(lambda source, done: bar.update(task, completed=sum(sizes[:source]) + done))
+        pipeline.run(workers, lambda source, done: bar.update(task, completed=sum(sizes[:source]) + done))
 
 
 def _finish(out: Path, manifest: dict[str, Any], report: dict[str, Any]) -> None:
