@@ -231,6 +231,27 @@ def read_arrow(path: TextFile, options: ReadOptions) -> Iterator[Piece]:
         raise CorpusError(f"{path} is not a whole Arrow file ({_first_line(error)}); fetch it again") from error
 
 
+def text_columns(path: TextFile) -> Iterator[str]:
+    """Yield every text of every column of text of a Parquet or Arrow file; raises CorpusError where it is damaged."""
+    read = read_arrow if path.name.split(".")[-1].lower() == "arrow" else read_parquet
+    for name in _columns_of_text(path):
+        for piece in read(path, ReadOptions(column=name)):
+            yield from piece.texts.to_pylist()
+
+
+def _columns_of_text(path: TextFile) -> list[str]:
+    try:
+        if path.suffix.lower() == ".parquet":
+            with open_bytes(path) as file:
+                schema = pa.parquet.ParquetFile(file).schema_arrow
+        else:
+            with _mapped(path) as opened:
+                schema = next((batch.schema for batch, _ in _record_batches(opened)), pa.schema([]))
+    except _UNREADABLE as error:
+        raise CorpusError(f"{path} is not a whole table ({_first_line(error)}); fetch it again") from error
+    return [field.name for field in schema if _is_text(field.type)]
+
+
 @contextmanager
 def _mapped(path: TextFile) -> Iterator[OpenedText]:
     """Open a file: mapped into memory where that can be, so that no length it claims is ever allocated."""
