@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from bertwright.recipes.pretrain import pretrain as pretrain
     from bertwright.recipes.quickstart import quickstart as quickstart
     from bertwright.recipes.show import show as show
+    from bertwright.recipes.verify import verify as verify
     from bertwright.tokenizer.load import load_tokenizer as load_tokenizer
 
 __version__ = "0.1.0"
@@ -43,6 +44,7 @@ _HOMES = {
     "embed": "bertwright.recipes.embed",
     "export": "bertwright.recipes.export",
     "show": "bertwright.recipes.show",
+    "verify": "bertwright.recipes.verify",
 }
 
 __all__ = [*_HOMES]

@@ -9,10 +9,15 @@
     │   ├── DataError              a DATA folder that is damaged, of another version, or too poor for the objective
     │   └── ModelError             a MODEL or RUN folder that cannot be read or does not fit the data
     ├── OutputExistsError      1   the place to write to is taken
-    ├── DiskSpaceError         1   the disk cannot hold what the work will write (told before it starts)
+    ├── BusyError              1   another process works in the same folder
+    ├── DiskSpaceError         1   the disk cannot hold what the work will write, or what it writes
+    ├── ReadOnlyError          1   the place to write to cannot be written
     ├── WorkerError            1   a process that works for this one died
-    ├── TrainingError          1   the loss is no longer a number
+    ├── TrainingError          1   training cannot go on
+    │   └── NotFiniteError         a loss or a gradient is no number
+    ├── WorkerLostError        1   another process of the run is gone
     └── Interrupted          130   stopped by Ctrl-C; what was done is saved
+        └── Terminated       143   stopped by SIGTERM; what was done is saved
 
 A message says what was wrong, what was expected, and what to do next.
 """
@@ -60,8 +65,16 @@ class OutputExistsError(BertwrightError):
     """The place to write to is taken."""
 
 
+class BusyError(BertwrightError):
+    """Another process works in the same folder."""
+
+
 class DiskSpaceError(BertwrightError):
-    """The disk cannot hold what the work will write."""
+    """The disk cannot hold what the work will write, or what it is writing."""
+
+
+class ReadOnlyError(BertwrightError):
+    """The place to write to cannot be written."""
 
 
 class WorkerError(BertwrightError):
@@ -69,10 +82,29 @@ class WorkerError(BertwrightError):
 
 
 class TrainingError(BertwrightError):
-    """The loss is no longer a number, or there was no time for a single step."""
+    """The loss is no longer a number, or climbs and climbs, or there was no time for a single step."""
+
+
+class NotFiniteError(TrainingError):
+    """The loss or the gradient of a step is not finite; `happened` says so without advice."""
+
+    def __init__(self, happened: str) -> None:
+        """Add what to do about it."""
+        super().__init__(f"{happened}; lower --optimizer.learning-rate or lengthen --schedule.warmup")
+        self.happened = happened
+
+
+class WorkerLostError(BertwrightError):
+    """Another process of the run is gone, or gives no answer."""
 
 
 class Interrupted(BertwrightError):
     """Stopped by Ctrl-C; what was done is saved."""
 
     exit_code = 130
+
+
+class Terminated(Interrupted):
+    """Stopped by SIGTERM; what was done is saved."""
+
+    exit_code = 143

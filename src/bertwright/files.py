@@ -1,20 +1,28 @@
-"""Writes files whole or not at all, names what they hold by a digest, and says beforehand whether they will fit.
+"""Writes files whole or not at all, holds a folder for one process, and says whether what is written will fit.
 
 Everything bertwright writes for keeps goes through here: it is written beside its place, flushed to disk, and renamed.
+Names and folders are flushed too: after a power cut a file is there whole, or its place is as it was before.
 """
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
 import shutil
+import socket
+import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from bertwright.errors import DiskSpaceError, InputError, OutputExistsError
+from bertwright.errors import BusyError, DiskSpaceError, InputError, OutputExistsError, ReadOnlyError
+
+LOCK = ".lock"
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+SHUT = (errno.EROFS, errno.EACCES, errno.EPERM)
 
 
 @contextmanager
@@ -30,8 +38,95 @@ def written_aside(path: Path) -> Iterator[Path]:
         raise
     _flush(aside)
     if path.is_dir():
-        shutil.rmtree(path)
-    os.replace(aside, path)
+        replaced = _replaced(path)
+        remove(replaced)
+        os.replace(path, replaced)
+        os.replace(aside, path)
+        remove(replaced)
+    else:
+        os.replace(aside, path)
+    _flush_entry(path.parent)
+
+
+def clear_leftovers(folder: Path) -> None:
+    """Delete what a killed process was writing in `folder`, and put back a folder it was just about to replace."""
+    for path in [*folder.glob(".*.partial"), *folder.glob(".*.replaced")] if folder.is_dir() else []:
+        place = path.with_name(path.name[1:].removesuffix(".replaced"))
+        if path.suffix == ".replaced" and not place.exists():
+            os.replace(path, place)
+        else:
+            remove(path)
+
+
+def _replaced(path: Path) -> Path:
+    return path.with_name(f".{path.name}.replaced")
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Hold `folder` for this process, making it where it is not there; the lock dies with the process, however it ends.
+
+    Raises BusyError where another process holds it. A folder made here that is still empty is deleted again.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise OutputExistsError(f"{folder} is a file; give another --out")
+    made = not folder.exists()
+    with explained(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        handle = _lock(folder / LOCK)
+    try:
+        yield
+    finally:
+        with suppress(OSError):
+            (folder / LOCK).unlink()
+        if handle is not None:
+            os.close(handle)
+        if made:
+            with suppress(OSError):
+                folder.rmdir()
+
+
+def _lock(path: Path) -> int | None:
+    """Lock a file and write down whose it is; None on Windows, which has no such locks."""
+    if sys.platform == "win32":
+        return None
+    import fcntl
+
+    while True:
+        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            owner = os.pread(handle, 200, 0).decode(errors="replace") or "another process"
+            os.close(handle)
+            raise BusyError(
+                f"{path.parent} is in use by {owner}; wait for it to end, stop it, or give another --out"
+            ) from None
+        if path.exists() and os.fstat(handle).st_ino == path.stat().st_ino:
+            break
+        os.close(handle)  # its owner ended and deleted it between the two calls
+    os.ftruncate(handle, 0)
+    os.pwrite(handle, f"process {os.getpid()} on {socket.gethostname()}".encode(), 0)
+    return handle
+
+
+@contextmanager
+def explained(folder: Path, *, saved: str = "") -> Iterator[None]:
+    """Turn the system's word that something cannot be written in `folder` into DiskSpaceError or ReadOnlyError.
+
+    `saved` is put behind it: what is not lost, and how to go on.
+    """
+    try:
+        yield
+    except OSError as error:
+        place = error.filename or folder
+        if error.errno in FULL:
+            raise DiskSpaceError(f"{place} could not be written, its disk is full; free some space{saved}") from error
+        if error.errno in SHUT:
+            raise ReadOnlyError(
+                f"{place} cannot be written ({error.strerror}); change its permissions or give another --out"
+            ) from error
+        raise
 
 
 def write_text(path: Path, text: str) -> None:
@@ -76,8 +171,11 @@ def remove(path: Path) -> None:
 
 
 def refuse_existing(path: Path, *, instead: str) -> None:
-    """Raise OutputExistsError where `path` is a file or a folder that holds something; `instead` says what to do."""
-    if path.is_file() or (path.is_dir() and any(path.iterdir())):
+    """Raise OutputExistsError where `path` is a file or a folder that holds something; `instead` says what to do.
+
+    A lock, or what a killed process had not finished writing, is nothing.
+    """
+    if path.is_file() or (path.is_dir() and any(not _is_left(entry) for entry in path.iterdir())):
         raise OutputExistsError(f"{path} already exists and is not empty; {instead}")
 
 
@@ -101,7 +199,28 @@ def human_bytes(count: float) -> str:
     return f"{count:.1f} TB"
 
 
+def _is_left(path: Path) -> bool:
+    return path.name == LOCK or (path.name.startswith(".") and path.suffix == ".partial")
+
+
 def _flush(path: Path) -> None:
-    for file in [path] if path.is_file() else [p for p in path.rglob("*") if p.is_file()]:
-        with file.open("rb") as handle:
-            os.fsync(handle.fileno())
+    """Wait until a file, or a folder with everything in it, is on the disk."""
+    for place in [path, *path.rglob("*")] if path.is_dir() else [path]:
+        _flush_entry(place)
+
+
+def _flush_entry(path: Path) -> None:
+    """Wait until the bytes of a file, or the names in a folder, are on the disk."""
+    if path.is_dir() and sys.platform == "win32":
+        return
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def flush(path: Path) -> None:
+    """Wait until what was written to a file is on the disk; a file that is not there is passed over."""
+    if path.exists():
+        _flush_entry(path)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 
 from rich.console import Console
 from rich.padding import Padding
@@ -11,16 +13,29 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
+_speaks: ContextVar[bool] = ContextVar("speaks", default=True)
+
+
+@contextmanager
+def silent(wanted: bool) -> Iterator[None]:
+    """Say nothing for a while, if `wanted`: of several processes of a run, one speaks."""
+    before = _speaks.set(not wanted)
+    try:
+        yield
+    finally:
+        _speaks.reset(before)
+
 
 def talk() -> Console:
     """Return a console on stderr, where progress, notes and warnings go (made anew: stderr may be redirected)."""
-    return Console(file=sys.stderr, highlight=False)
+    return Console(file=sys.stderr, highlight=False, quiet=not _speaks.get())
 
 
 def results() -> Console:
     """Return a console on stdout, where results go; at least 100 columns when it is not a terminal."""
     console = Console(highlight=False)
-    return console if console.is_terminal else Console(highlight=False, width=max(100, console.width))
+    width = console.width if console.is_terminal else max(100, console.width)
+    return Console(highlight=False, width=width, quiet=not _speaks.get())
 
 
 def note(message: str) -> None:

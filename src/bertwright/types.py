@@ -79,6 +79,8 @@ class Example(TokenRows):
     masked_weights    [B, M] float32  1 where a slot is used, 0 where not
     next_label        [B] int64 or None
     documents         [B, S] int64 or None
+    asked_in_all      [2] float32  used slots and rows of the micro-batch of which these are some rows: what its losses
+                                   are divided by. None where these are all its rows
     """
 
     masked_positions: Tensor
@@ -86,6 +88,15 @@ class Example(TokenRows):
     masked_weights: Tensor
     next_label: Tensor | None = None
     documents: Tensor | None = None
+    asked_in_all: Tensor | None = None
+
+    def cut(self, rows: slice) -> Example:
+        """Return some of the rows, whose loss is their share of the loss of all."""
+        held = {field.name: getattr(self, field.name) for field in fields(self)}
+        taken = {name: value[rows] for name, value in held.items() if value is not None}
+        counts = self.masked_weights.new_full((2,), len(self.input_ids))
+        counts[0] = self.masked_weights.sum()
+        return replace(self, **taken, asked_in_all=counts)
 
 
 @dataclass(frozen=True)

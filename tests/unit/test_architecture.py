@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).parents[2] / "src" / "bertwright"
-FOUNDATION = {"types", "config", "errors", "files", "rng", "log"}
+FOUNDATION = {"types", "config", "errors", "files", "checksums", "rng", "log"}
 ALLOWED = {
     "tokenizer": set(),
     "corpus": {"tokenizer"},

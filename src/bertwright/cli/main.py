@@ -23,6 +23,7 @@ VERBS = {
     "embed": "Turn texts into vectors, of any layer and pooling.",
     "export": "Write a model in a form that other programs run: ONNX, also in 8-bit integers.",
     "show": "Look inside data, a batch, a run or a model.",
+    "verify": "Check that data, a run or a model is whole, and says what it said.",
     "bench": "Measure how fast this machine does a stage.",
 }
 """Each verb lives in the module of its name, as VERB_command."""
@@ -45,7 +46,7 @@ def build_app(*, overview: bool) -> App:
 
 
 def main(tokens: Sequence[str] | None = None) -> int:
-    """Run one command; return 0 (done), 1 (it failed), 2 (the words of the call are off) or 130 (interrupted)."""
+    """Run one command; return 0 (done), 1 (it failed), 2 (the words of the call are off), 130 or 143 (told to stop)."""
     words = [word for word in (sys.argv[1:] if tokens is None else tokens) if word != "--debug"]
     try:
         run(words)

@@ -11,11 +11,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from bertwright.corpus.shards import SPLITS
 from bertwright.errors import DataError, OutputExistsError
 from bertwright.files import read_json, refuse_existing, write_json
 
 JOURNAL = ".progress.json"
-SPLITS = ("train", "valid")
 Position = tuple[int, int, int]
 
 

@@ -26,11 +26,11 @@ from bertwright.corpus.ahead import read_ahead
 from bertwright.corpus.dedup import held_out
 from bertwright.corpus.engine import Workers, in_order
 from bertwright.corpus.inputs import Layout, ReadOptions
-from bertwright.corpus.journal import SPLITS, Journal, Position
+from bertwright.corpus.journal import Journal, Position
 from bertwright.corpus.memory import Memory
 from bertwright.corpus.read import read_documents
 from bertwright.corpus.remote import TextFile
-from bertwright.corpus.shards import DocumentBlock, join_blocks, write_shard
+from bertwright.corpus.shards import SPLITS, DocumentBlock, join_blocks, write_shard
 from bertwright.corpus.told import Told
 from bertwright.corpus.work import CleanTexts, EncodedTexts
 from bertwright.errors import CorpusError

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Mapping
 from importlib.metadata import version
 from typing import Any
@@ -11,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from bertwright.corpus.filters import LINE_RULE
-from bertwright.corpus.journal import SPLITS, Journal
-from bertwright.corpus.shards import FORMAT_VERSION
+from bertwright.corpus.journal import Journal
+from bertwright.corpus.shards import FORMAT_VERSION, SPLITS, fingerprint_of
 from bertwright.files import human_bytes
 
 COUNTED = ("documents", "sentences", "words", "tokens")
@@ -54,11 +52,10 @@ def manifest_of(journal: Journal, *, inputs: list[str], options: Mapping[str, An
         if journal.shards[split] or split == "train"
     }
     digests = {split: [shard["sha256"] for shard in journal.shards[split]] for split in SPLITS}
-    named = json.dumps([FORMAT_VERSION, journal.tokenizer["sha256"], digests])
     return {
         "format": FORMAT_VERSION,
         "bertwright": version("bertwright"),
-        "fingerprint": hashlib.sha256(named.encode()).hexdigest()[:32],
+        "fingerprint": fingerprint_of(journal.tokenizer["sha256"], digests),
         "language": options["language"],
         "tokenizer": journal.tokenizer,
         "unigram_entropy": entropy(np.array(journal.frequencies)),

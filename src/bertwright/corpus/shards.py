@@ -15,7 +15,11 @@ Reading maps the files into memory: nothing is loaded until it is touched, and n
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -25,9 +29,10 @@ import numpy as np
 import pyarrow as pa
 
 from bertwright.errors import DataError
-from bertwright.files import read_json, written_aside
+from bertwright.files import read_json, sha256_of, written_aside
 
 FORMAT_VERSION = 1
+SPLITS = ("train", "valid")
 
 
 @dataclass(frozen=True)
@@ -194,3 +199,47 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     if version != FORMAT_VERSION:
         raise DataError(f"{folder} has data format {version}, this bertwright reads {FORMAT_VERSION}; prepare it again")
     return manifest
+
+
+def fingerprint_of(tokenizer: str, digests: Mapping[str, Sequence[str]]) -> str:
+    """Return the name of what training sees: the SHA-256 of the tokenizer, and those of the shards of each split."""
+    named = json.dumps([FORMAT_VERSION, tokenizer, {split: list(digests.get(split, ())) for split in SPLITS}])
+    return hashlib.sha256(named.encode()).hexdigest()[:32]
+
+
+def check_tokenizer(folder: Path) -> Path:
+    """Return the tokenizer.json of a DATA folder; raises DataError where it is not the one the data was made with."""
+    told = read_manifest(folder)["tokenizer"]
+    file: Path = folder / told["file"]
+    if not file.is_file() or sha256_of(file) != told["sha256"]:
+        raise DataError(
+            f"{file} is not the tokenizer {folder} was prepared with; restore it, or prepare the data again"
+        )
+    return file
+
+
+def check_shards(folder: Path) -> int:
+    """Read every shard of a DATA folder and compare it with its checksum; return the bytes read.
+
+    Several at a time. Raises DataError with the first that is not as it was written, and where the manifest has been
+    edited: its fingerprint names the checksums it lists.
+    """
+    manifest = read_manifest(folder)
+    digests = {name: [entry["sha256"] for entry in split["shards"]] for name, split in manifest["splits"].items()}
+    if manifest["fingerprint"] != fingerprint_of(manifest["tokenizer"]["sha256"], digests):
+        raise DataError(
+            f"{folder / 'manifest.json'} lists other files than it was written with; prepare the data again"
+        )
+    entries = [entry for split in manifest["splits"].values() for entry in split["shards"]]
+
+    def check(entry: Mapping[str, Any]) -> int:
+        path = folder / entry["file"]
+        if not path.is_file() or sha256_of(path) != entry["sha256"]:
+            raise DataError(
+                f"{path} is missing or not as it was written (its SHA-256 is another); restore it from a copy, or "
+                "prepare the data again"
+            )
+        return int(entry["bytes"])
+
+    with ThreadPoolExecutor(min(8, os.cpu_count() or 1), "checking") as threads:
+        return sum(threads.map(check, entries))

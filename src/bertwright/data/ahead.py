@@ -16,11 +16,11 @@ T = TypeVar("T", bound=TokenRows)
 
 
 class DrawnAhead(Generic[T]):
-    """Calls `draw(t)`, and then makes batch t + 1 in a thread."""
+    """Calls `draw(t)`, and then makes batch `after(t)`, the one most likely asked for next, in a thread."""
 
-    def __init__(self, draw: Callable[[int], T]) -> None:
+    def __init__(self, draw: Callable[[int], T], after: Callable[[int], int] = lambda t: t + 1) -> None:
         """Start with nothing made ahead."""
-        self._draw = draw
+        self._draw, self._after = draw, after
         self._thread = ThreadPoolExecutor(1, "drawing ahead")
         self._next: tuple[int, Future[T]] | None = None
 
@@ -30,5 +30,6 @@ class DrawnAhead(Generic[T]):
             batch = self._next[1].result()
         else:
             batch = self._thread.submit(self._draw, t).result()
-        self._next = (t + 1, self._thread.submit(self._draw, t + 1))
+        following = self._after(t)
+        self._next = (following, self._thread.submit(self._draw, following))
         return batch

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -11,6 +11,7 @@ from torch import nn
 
 from bertwright.objectives.combine import Objective
 from bertwright.rng import key_of
+from bertwright.train.distributed import ALONE, Group
 from bertwright.types import Batch, Example
 
 MASK_SEED = 2018
@@ -32,24 +33,39 @@ def held_out_figures(
     *,
     device: torch.device,
     cast: Callable[[], AbstractContextManager[Any]] = nullcontext,
+    group: Group = ALONE,
 ) -> dict[str, float]:
     """Return mean losses (nats) and accuracies over all examples, e.g. mlm_loss, mlm_accuracy, nsp_loss, nsp_accuracy.
 
     Means are over everything asked in all examples together, not over batches. The model is left in the mode it was in.
+    The processes of `group` share the examples and have the same figures; each makes as many forward passes, since
+    sharded weights are gathered in each, but a surplus one counts nothing.
     """
     totals: dict[str, float] = {}
     training = model.training
     model.eval()
     with torch.inference_mode():
-        for example in examples:
+        for example, counts in _shared(examples, group):
             on_device = example.to(device)
             with cast():
                 scores = model(on_device)
             for name, value in objective.loss(scores, on_device).sums().items():
-                totals[name] = totals.get(name, 0.0) + float(value)
+                totals[name] = totals.get(name, 0.0) + counts * float(value)
     model.train(training)
+    totals = dict(group.total(totals))
     figures: dict[str, float] = {}
     for part in [name.removesuffix("_count") for name in totals if name.endswith("_count") and totals[name] > 0]:
         figures[f"{part}_loss"] = round(totals[f"{part}_sum"] / totals[f"{part}_count"], 6)
         figures[f"{part}_accuracy"] = round(totals[f"{part}_correct"] / totals[f"{part}_count"], 6)
     return figures
+
+
+def _shared(examples: Iterable[Example], group: Group) -> Iterator[tuple[Example, float]]:
+    """Yield the examples of one process of `group` and 1, then perhaps a surplus one and 0."""
+    if group.size == 1:
+        yield from ((example, 1.0) for example in examples)
+        return
+    held = list(examples)
+    turns = -(-len(held) // group.size)
+    for place in range(group.rank, turns * group.size, group.size):
+        yield (held[place], 1.0) if place < len(held) else (held[0], 0.0)

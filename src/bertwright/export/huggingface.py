@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from bertwright.errors import ModelError
 from bertwright.export.bert import BERT
 from bertwright.export.dialect import Dialect
 from bertwright.export.modern import MODERN
+from bertwright.export.probe import seal_model
 from bertwright.export.weights import WEIGHTS, read_object, read_tensors
 from bertwright.files import written_aside
 from bertwright.log import note
@@ -94,9 +95,11 @@ def write_files(
     tensors: Mapping[str, dict[str, Tensor]],
     files: Mapping[str, dict[str, Any]],
     card: str | None,
+    read: Callable[[Path], tuple[Encoder, bool]] | None = None,
 ) -> None:
     """Write safetensors files and JSON files by name, and the tokenizer of an encoder of `config`, whole or not at all.
 
+    The folder is sealed with what the encoder that `read(folder)` finds in it says; `read_encoder` where not given.
     Raises ModelError where the tokenizer has more tokens than the model.
     """
     _check_vocabulary(words, config, place=str(words.path))
@@ -109,6 +112,13 @@ def write_files(
         _write_tokenizer(words, config, dialect_of(config), folder)
         if card is not None:
             (folder / "README.md").write_text(card, encoding="utf-8")
+        seal_model(folder, read or read_encoder)
+
+
+def read_encoder(folder: Path) -> tuple[Encoder, bool]:
+    """Return the encoder of a folder, and whether it has a masked-word head."""
+    model, report = read_model(folder)
+    return model, not any(name.startswith("mlm_head") for name in report.initialised)
 
 
 def load_model(folder: Path) -> Encoder:

@@ -18,12 +18,13 @@ class Dropout(nn.Module):
     def __init__(self, share: float) -> None:
         super().__init__()
         self.share = share
+        self.first_row = 0
 
     def forward(self, values: Tensor) -> Tensor:
         """Return `values` (any shape) with units dropped; unchanged in evaluation mode or with a share of zero."""
         if not self.training or self.share == 0.0:
             return values
-        kept = keep_mask(values.shape, self.share, device=values.device)
+        kept = keep_mask(values.shape, self.share, device=values.device, first_row=self.first_row)
         return torch.where(kept, values * (1.0 / (1.0 - self.share)), 0.0)
 
     def extra_repr(self) -> str:
@@ -31,8 +32,21 @@ class Dropout(nn.Module):
         return f"share={self.share}"
 
 
-def keep_mask(shape: torch.Size, share: float, *, device: torch.device) -> Tensor:
+def begin_at_row(model: nn.Module, row: int) -> None:
+    """Let every Dropout of `model` drop what it would in rows from `row` on of a batch of more rows.
+
+    The first dimension of what they are given must be the rows. Processes that share a batch thus drop the units that
+    one process would.
+    """
+    for module in model.modules():
+        if isinstance(module, Dropout):
+            module.first_row = row
+
+
+def keep_mask(shape: torch.Size, share: float, *, device: torch.device, first_row: int = 0) -> Tensor:
     """Return a boolean tensor of `shape`, each unit False with probability `share`, independently.
+
+    With `first_row` it is the mask of the rows from there on of a larger tensor.
 
     The hash is the two-round multiply and xor-shift of Wellons ("hash prospector", 2018), with a second seed word
     between the rounds: without it two masks whose first words lie close would be shifted copies of one another.
@@ -41,7 +55,8 @@ def keep_mask(shape: torch.Size, share: float, *, device: torch.device) -> Tenso
     """
     drawn = torch.rand_like(torch.empty(2, dtype=torch.float64, device=device))
     seed = (drawn * 2.0**32 - 2.0**31).to(torch.int32)
-    bits = torch.arange(shape.numel(), dtype=torch.int32, device=device).view(shape) + seed[0]
+    first = first_row * (shape.numel() // shape[0]) if first_row else 0
+    bits = torch.arange(first, first + shape.numel(), dtype=torch.int32, device=device).view(shape) + seed[0]
     bits = bits ^ ((bits >> 16) & 0xFFFF)
     bits = bits * 0x7FEB352D + seed[1]
     bits = bits ^ ((bits >> 15) & 0x1FFFF)

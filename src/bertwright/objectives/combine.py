@@ -47,7 +47,8 @@ class ObjectiveConfig(Section):
 class LossParts:
     """The loss of a batch and what it is made of; scalars, float32, `total` differentiable.
 
-    total        mean loss of the masked tokens, plus mean loss of the pairs where they are trained on, in nats
+    total        mean loss of the masked tokens, plus mean loss of the pairs where they are trained on, in nats; for
+                 some rows of a micro-batch, their share of that of all its rows
     mlm_sum      summed loss of the masked tokens;  masked: their number;  mlm_correct: guessed right
     nsp_sum      summed loss of the pairs;  rows: number of pairs;  nsp_correct: guessed right (0 without pairs)
     """
@@ -119,7 +120,8 @@ class PretrainingObjective:
         """Return the mean loss of the masked tokens, plus the mean loss of the pairs, and the sums behind them."""
         masked = self.mlm.loss(scores.mlm, example)
         rows = torch.full_like(masked.count, example.input_ids.shape[0])
-        total = masked.loss / masked.count.clamp(min=1.0)
+        asked, asked_rows = (masked.count, rows) if example.asked_in_all is None else example.asked_in_all.unbind()
+        total = masked.loss / asked.clamp(min=1.0)
         if not self.pairs or example.next_label is None:
             zero = torch.zeros_like(masked.count)
             return LossParts(total, masked.loss, masked.count, masked.correct, zero, zero, zero)
@@ -127,7 +129,7 @@ class PretrainingObjective:
             raise ModelError("next sentence prediction needs a model with a next-sentence head; train masking alone")
         pairs = next_sentence_sums(scores.nsp, example.next_label)
         return LossParts(
-            total + pairs.loss / rows, masked.loss, masked.count, masked.correct, pairs.loss, pairs.correct, rows
+            total + pairs.loss / asked_rows, masked.loss, masked.count, masked.correct, pairs.loss, pairs.correct, rows
         )
 
 

@@ -13,7 +13,7 @@ from torch import nn
 from bertwright.config import write_toml
 from bertwright.errors import UsageError
 from bertwright.evaluate.task_report import write_task_report
-from bertwright.files import refuse_existing, write_json
+from bertwright.files import explained, locked, refuse_existing, write_json
 from bertwright.log import note
 from bertwright.model.lora import merge
 from bertwright.recipes.finetune_embed import build_embed, resolve_embed
@@ -33,9 +33,9 @@ from bertwright.recipes.finetune_resume import (
     checkpointing,
     forget_checkpoints,
     keep_finished,
-    position_of,
     read_finished,
     resumed_settings,
+    start_of,
     tune_identity,
 )
 from bertwright.recipes.finetune_settings import resolve_finetune
@@ -71,7 +71,7 @@ def finetune(
     With several `seeds` each is trained, mean and spread are told, and the best on dev is kept. `settings` are nested
     as in RUN/config.toml, e.g. {"schedule": {"epochs": 4}}. With `resume` an interrupted run in `out` goes on as if
     nothing had been. Raises UsageError for wrong words, InputError for files or models that do not fit, and
-    OutputExistsError, all before anything is written; Interrupted on Ctrl-C, after a checkpoint is saved.
+    OutputExistsError or BusyError, all before anything is written; Interrupted on Ctrl-C, after a checkpoint is saved.
 
     >>> finetune("classify", "runs/en/model", "train.tsv", "dev.tsv", "runs/sst2")["dev"]["accuracy"]
     0.91
@@ -79,24 +79,25 @@ def finetune(
     if seeds < 1:
         raise UsageError(f"--seeds {seeds} trains nothing; give 1 or more")
     out = Path(out)
-    if not resume:
-        refuse_existing(out, instead="give another --out, or --resume to go on with an interrupted run in it")
     given = resumed_settings(out, task, settings or {}) if resume else settings or {}
-    files = {"train": Path(train), "dev": Path(dev)} | ({"test": Path(test)} if test else {})
-    parts = build_parts(task, given, Path(model), files)
-    metric_of(parts)
-    identity = tune_identity(parts, files)
-    finished = read_finished(out, parts, identity) if resume else Finished()
-    write_toml(out / "config.toml", parts.config)
-    write_json(out / "manifest.json", tune_manifest(parts, files))
-    best = train_seeds(parts, out, seeds, finished=finished, identity=identity)
-    figures = tune_result(parts, best, finished.seen)
-    best.parts.save(best.model, out / "model", name=out.name, figures=figures)
-    write_json(out / "result.json", figures)
-    write_task_report(out, best.judged)
-    forget_checkpoints(out)
-    print_figures(figures, best.judged)
-    return figures
+    with locked(out), explained(out, saved=", then go on with --resume: the last whole checkpoint is untouched"):
+        if not resume:
+            refuse_existing(out, instead="give another --out, or --resume to go on with an interrupted run in it")
+        files = {"train": Path(train), "dev": Path(dev)} | ({"test": Path(test)} if test else {})
+        parts = build_parts(task, given, Path(model), files)
+        metric_of(parts)
+        identity = tune_identity(parts, files)
+        finished = read_finished(out, parts, identity) if resume else Finished()
+        write_toml(out / "config.toml", parts.config)
+        write_json(out / "manifest.json", tune_manifest(parts, files))
+        best = train_seeds(parts, out, seeds, finished=finished, identity=identity)
+        figures = tune_result(parts, best, finished.seen)
+        best.parts.save(best.model, out / "model", name=out.name, figures=figures)
+        write_json(out / "result.json", figures)
+        write_task_report(out, best.judged)
+        forget_checkpoints(out)
+        print_figures(figures, best.judged)
+        return figures
 
 
 def build_parts(task: str, settings: Mapping[str, Any], folder: Path, files: dict[str, Path]) -> Tuning:
@@ -143,10 +144,11 @@ def train_one(parts: Tuning, folder: Path, *, seed: int, peak: float, identity: 
     model = parts.fresh_model(seed)
     step, (source, schedule) = parts.step(model, seed), parts.batches(seed)
     best, console = keeper(parts, model), ConsoleListener()
-    position = position_of(folder, step, best, identity)
+    moving = start_of(folder, step, best, identity)
+    position = moving.position
     metrics = metrics_file(parts, folder, schedule, peak=peak)
     metrics.begin(position)
-    checkpoint = checkpointing(parts, folder, step, best, position=position, identity=identity)
+    checkpoint = checkpointing(parts, folder, moving, identity=identity, seed=seed)
     progress = position.spent().progress(schedule)
     listeners: list[Listener] = [evaluation(parts, model, progress), best, metrics, console]
     listeners += [*parts.listeners(model, progress), checkpoint]
@@ -163,8 +165,10 @@ def train_one(parts: Tuning, folder: Path, *, seed: int, peak: float, identity: 
                 if best.exhausted:
                     note(f"stopped at step {position.step:,}: {best.waited} evaluations without a better {best.metric}")
                     break
+            checkpoint.saver.wait()
     finally:
         console.close()
+        checkpoint.saver.close()
     best.restore()
     merge(model)
     return judge_tuned(parts, model, seed=seed, best_step=best.step, position=position)

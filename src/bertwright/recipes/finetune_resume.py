@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,10 +24,12 @@ from bertwright.log import note
 from bertwright.model.lora import merge as merge_adapters
 from bertwright.recipes.finetune_result import Tuned, judge_tuned
 from bertwright.recipes.tuning import Tuning
-from bertwright.train.checkpoint import checkpoints, load_checkpoint, save_checkpoint
+from bertwright.train.checkpoint import Retention, damaged, newest_whole, read_checkpoint
 from bertwright.train.listeners.best import BestListener
 from bertwright.train.listeners.checkpoint import CheckpointListener
 from bertwright.train.loop import Position
+from bertwright.train.saver import Saver
+from bertwright.train.state import Moving, put_back
 from bertwright.train.step import TrainStep
 
 WATCHED: dict[str, Any] = {"watch": {"log_every", "mistakes", "checkpoint_minutes", "checkpoint_steps"}, "seed": True}
@@ -74,46 +75,33 @@ def tune_identity(parts: Tuning, files: Mapping[str, Path]) -> dict[str, Any]:
     }
 
 
-def position_of(folder: Path, step: TrainStep, best: BestListener, identity: Mapping[str, Any]) -> Position:
-    """Return where the seed in `folder` stands: at 0, or at its last checkpoint, loaded into `step` and `best`."""
-    saved = checkpoints(folder)
-    if not saved:
-        return Position(drawn=[0])
-    position = load_checkpoint(
-        saved[-1],
-        model=step.model,
-        optimizers=step.optimizers,
-        average=None,
-        best=best,
-        identity={**identity, "seed": step.seed},
-    )
-    note(f"seed {step.seed}: going on from step {position.step:,}")
-    return position
+def start_of(folder: Path, step: TrainStep, best: BestListener, identity: Mapping[str, Any]) -> Moving:
+    """Return what of a seed moves: at its beginning, or as the last whole checkpoint in `folder` has it."""
+    moving = Moving(step.model, step.optimizers, Position(drawn=[0]), best=best)
+    checkpoint = newest_whole(folder)
+    if checkpoint is not None:
+        state, _ = read_checkpoint(checkpoint, identity={**identity, "seed": step.seed})
+        try:
+            put_back(moving, state)
+        except (KeyError, TypeError, RuntimeError) as error:
+            raise damaged(checkpoint, error) from error
+        note(f"seed {step.seed}: going on from step {moving.position.step:,}")
+    return moving
 
 
 def checkpointing(
-    parts: Tuning,
-    folder: Path,
-    step: TrainStep,
-    best: BestListener,
-    *,
-    position: Position,
-    identity: Mapping[str, Any],
+    parts: Tuning, folder: Path, moving: Moving, *, identity: Mapping[str, Any], seed: int
 ) -> CheckpointListener:
-    """Return the listener that writes checkpoints of a seed into its folder."""
-    save = partial(
-        save_checkpoint,
+    """Return the listener that has checkpoints of a seed written into its folder."""
+    saver = Saver(
         folder,
-        model=step.model,
-        optimizers=step.optimizers,
-        average=None,
-        best=best,
-        position=position,
-        identity={**identity, "seed": step.seed},
-        keep=1,
+        moving,
+        identity={**identity, "seed": seed},
+        retention=Retention(newest=1),
+        beside=[folder / "metrics.jsonl"],
     )
     watch = parts.config.watch
-    return CheckpointListener(save, minutes=watch.checkpoint_minutes, steps=watch.checkpoint_steps, at_end=False)
+    return CheckpointListener(saver, minutes=watch.checkpoint_minutes, steps=watch.checkpoint_steps, at_end=False)
 
 
 def keep_finished(out: Path, finished: Finished, identity: Mapping[str, Any]) -> None:

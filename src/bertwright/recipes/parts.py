@@ -4,25 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 
-from bertwright.corpus.shards import Shards, read_manifest
+from bertwright.corpus.shards import Shards, check_tokenizer, read_manifest
 from bertwright.data.ahead import DrawnAhead
 from bertwright.data.batches import BatchSource
 from bertwright.data.neighbours import neighbour_vectors
 from bertwright.data.pairs import why_no_pairs
-from bertwright.errors import DataError
+from bertwright.errors import ConfigError
 from bertwright.evaluate.held_out import hold_out
-from bertwright.files import sha256_of
 from bertwright.log import note
 from bertwright.model.bert import BertForPreTraining
 from bertwright.model.build import build_encoder
 from bertwright.model.config import ModelConfig, training_flops
+from bertwright.model.dropout import begin_at_row
 from bertwright.model.encoder import Encoder
 from bertwright.model.init import sinusoids
 from bertwright.objectives.combine import Objective, build_objective
@@ -31,9 +31,11 @@ from bertwright.recipes.settings import PretrainConfig
 from bertwright.rng import key_of
 from bertwright.tokenizer.load import Tokenizer, load_tokenizer
 from bertwright.train.average import Average
+from bertwright.train.distributed import ALONE, Group
 from bertwright.train.loop import PhaseSource
 from bertwright.train.memory import keep_freed_memory
-from bertwright.train.optim import build_optimizers
+from bertwright.train.muon import Muon
+from bertwright.train.optim import MakeMuon, build_optimizers
 from bertwright.train.precision import autocast, matmul_rate, pick_device, resolve_precision, try_compiled
 from bertwright.train.schedule import Phase
 from bertwright.train.step import TrainStep, forward_loss_of
@@ -67,17 +69,25 @@ class Parts:
     sources: list[PhaseSource]
     device: torch.device
     precision: Literal["bf16", "fp32"]
+    group: Group = ALONE
+
+    @property
+    def sharded(self) -> bool:
+        """Whether each process holds a share of the weights alone."""
+        return self.group.size > 1 and self.config.engine.parallel == "fsdp"
 
     def cast(self) -> AbstractContextManager[Any]:
         """Return the context forward passes run in."""
         return autocast(self.precision, self.device)
 
 
-def build(data: Path, config: PretrainConfig, *, fresh: bool = True) -> Parts:
+def build(data: Path, config: PretrainConfig, *, fresh: bool = True, group: Group = ALONE) -> Parts:
     """Build every part of a run; raises DataError or ConfigError with the reason where they do not fit together.
 
-    Weights that will be loaded, or only timed, need no start: not `fresh`, the corpus is not read for one.
+    Weights that will be loaded, or only timed, need no start: not `fresh`, the corpus is not read for one. `group` is
+    the processes of the run.
     """
+    require_rows(config, group)
     manifest, tokenizer = mixed_manifest(data, config), open_data(data)[1]
     shape = config.model.shape(
         config.size, vocab_size=manifest["tokenizer"]["vocab_size"], pad_token_id=tokenizer.special.pad
@@ -85,29 +95,63 @@ def build(data: Path, config: PretrainConfig, *, fresh: bool = True) -> Parts:
     objective = build_objective(config.objective, vocab_size=shape.vocab_size, mask_id=tokenizer.special.mask)
     splits, shares = open_train(data, config), shares_of(data, config)
     sources = [
-        phase_source(splits, shares, phase, tokenizer, objective, shape, config) for phase in config.schedule.phases
+        phase_source(splits, shares, phase, tokenizer, objective, shape, config, group=group)
+        for phase in config.schedule.phases
     ]
     device = pick_device()
     precision = resolve_precision(config.engine.precision, device)
     dtype = torch.bfloat16 if precision == "bf16" else torch.float32
     torch.manual_seed(key_of("initialise", config.seed))
     model = build_encoder(shape)
-    if fresh:
+    if fresh and group.first:
         start_weights(model, config, shuffled_together(splits))
     model.to(device)
+    group.same_weights(model)
+    muon = muon_of(model, config, group)
     return Parts(
         config=config,
         manifest=manifest,
         tokenizer=tokenizer,
         shape=shape,
         model=model,
-        optimizers=build_optimizers(model, config.optimizer, dtype=dtype),
+        optimizers=build_optimizers(model, config.optimizer, dtype=dtype, muon=muon),
         average=None if config.average.name == "none" else Average(model, config.average),
         objective=objective,
         sources=sources,
         device=device,
         precision=precision,
+        group=group,
     )
+
+
+def require_rows(config: PretrainConfig, group: Group) -> None:
+    """Raise ConfigError where a process of `group` would have no rows of a step, or another number of pieces."""
+    pieces, size = config.engine.accumulation, group.size
+    fewest = min(phase.rows // pieces for phase in config.schedule.phases)
+    if pieces % size and fewest < size:
+        raise ConfigError(
+            f"schedule.phases: micro-batches of {fewest} rows cannot be shared out among {size} processes; start fewer "
+            "processes, or give a phase more rows"
+        )
+    if config.engine.parallel == "fsdp" and pieces % size and size % pieces:
+        raise ConfigError(
+            f"engine.parallel fsdp: {size} processes must have as many pieces of a step each, and it has {pieces} "
+            f"micro-batches; give --engine.accumulation 1, or a number that divides {size} or that {size} divides"
+        )
+
+
+def muon_of(model: Encoder, config: PretrainConfig, group: Group) -> MakeMuon:
+    """Return what makes Muon for the processes of `group`; cuts the weights up among them first, if they are to be."""
+    if group.size == 1:
+        return Muon
+    # Imported here: sharded tensors take a second, which a run of one process need not wait for.
+    from bertwright.train.muon_shared import ShardedMuon, SharedMuon
+    from bertwright.train.parallel import shard
+
+    if config.engine.parallel == "ddp":
+        return partial(SharedMuon, group=group)
+    shard(model)
+    return partial(ShardedMuon, group=group)
 
 
 @torch.no_grad()
@@ -123,18 +167,21 @@ def start_weights(model: Encoder, config: PretrainConfig, shards: Shards) -> Non
 
 def open_data(data: Path) -> tuple[dict[str, Any], Tokenizer]:
     """Return the manifest and tokenizer of a DATA folder; raises DataError where they are not those of each other."""
-    manifest = read_manifest(data)
-    file = data / manifest["tokenizer"]["file"]
-    if not file.is_file() or sha256_of(file) != manifest["tokenizer"]["sha256"]:
-        raise DataError(f"{file} is not the tokenizer {data} was prepared with; restore it, or prepare the data again")
-    return manifest, load_tokenizer(file)
+    return read_manifest(data), load_tokenizer(check_tokenizer(data))
 
 
 def phase_source(
-    splits: list[Shards], shares: list[float], phase: Phase, tokenizer: Tokenizer, objective: Objective,
-    shape: ModelConfig, config: PretrainConfig,
-) -> PhaseSource:  # fmt: skip
-    """Return the batches of one phase, in micro-batches."""
+    splits: list[Shards],
+    shares: list[float],
+    phase: Phase,
+    tokenizer: Tokenizer,
+    objective: Objective,
+    shape: ModelConfig,
+    config: PretrainConfig,
+    *,
+    group: Group,
+) -> PhaseSource:
+    """Return the batches of one phase, in micro-batches; on a GPU, the next one of this process is made ahead."""
     rows = phase.rows // config.engine.accumulation
     of_each = [
         BatchSource(
@@ -155,7 +202,13 @@ def phase_source(
         masked = objective.masked_slots(phase.length, progress)
         return training_flops(shape, rows=rows, length=phase.length, masked=masked)
 
-    draw = DrawnAhead(lambda t: source.draw(t).pinned()) if pick_device().type == "cuda" else source.draw
+    mine = [piece.index for piece in group.pieces(config.engine.accumulation)]
+
+    def after(t: int) -> int:
+        place = mine.index(t % config.engine.accumulation) + 1
+        return t + 1 if place < len(mine) else t - mine[-1] + config.engine.accumulation + mine[0]
+
+    draw = DrawnAhead(lambda t: source.draw(t).pinned(), after) if pick_device().type == "cuda" else source.draw
     return PhaseSource(draw=draw, rows_per_epoch=source.rows_per_epoch, flops=flops)
 
 
@@ -198,7 +251,7 @@ def compiled_step(parts: Parts) -> TrainStep:
     keep_freed_memory()
     forward_loss = forward_loss_of(parts.model, parts.objective, parts.cast)
     make = partial(_step, parts)
-    if parts.config.engine.compile:
+    if parts.config.engine.compile and not parts.sharded:
         forward_loss, reason = try_compiled(
             forward_loss,
             lambda compiled: _run_each_phase(parts, make(compiled)),
@@ -207,7 +260,7 @@ def compiled_step(parts: Parts) -> TrainStep:
         )
         if reason:
             note(f"running uncompiled, slower: the compiler did not work here ({reason})")
-    return make(forward_loss)
+    return make(forward_loss) if parts.group.size == 1 else _parallel_step(parts, make(forward_loss))
 
 
 def _step(parts: Parts, forward_loss: Callable[[Example], Any]) -> TrainStep:
@@ -220,13 +273,30 @@ def _step(parts: Parts, forward_loss: Callable[[Example], Any]) -> TrainStep:
         clip_norm=parts.config.optimizer.clip_norm,
         seed=parts.config.seed,
         device=parts.device,
+        group=parts.group,
+        begin_at_row=begin_at_row if parts.group.size > 1 else None,
     )
 
 
+def _parallel_step(parts: Parts, step: TrainStep) -> TrainStep:
+    """Return the step whose gradients are those of all processes."""
+    from bertwright.train.parallel import replicated, unsent
+
+    if parts.sharded:
+        return replace(step, unsent=partial(unsent, parts.model))
+    all_used = parts.objective.pairs or not parts.model.judges_pairs
+    forward_loss, alone = replicated(parts.model, step.forward_loss, all_used=all_used)
+    return replace(step, forward_loss=forward_loss, unsent=alone)
+
+
 def _run_each_phase(parts: Parts, step: TrainStep) -> None:
-    """Run forward and backward once for the shape of each phase, changing nothing but gradients, which are dropped."""
+    """Run forward and backward once for each shape of each phase, changing nothing but gradients, which are dropped."""
     for source in parts.sources:
-        step.forward_loss(step.example(0, 0, source.draw(0), progress=0.0)).total.backward()  # type: ignore[no-untyped-call]
+        for piece in parts.group.pieces(parts.config.engine.accumulation):
+            example = step.cut(step.example(0, piece.index, source.draw(piece.index), progress=0.0), piece)
+            step.forward_loss(example).total.backward()  # type: ignore[no-untyped-call]
+            if piece.whole:
+                break
     parts.model.zero_grad(set_to_none=True)
 
 

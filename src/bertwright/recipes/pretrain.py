@@ -2,37 +2,54 @@
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 from bertwright.config import write_toml
-from bertwright.errors import Interrupted, ModelError, TrainingError
+from bertwright.corpus.shards import check_shards
+from bertwright.errors import Interrupted, TrainingError
 from bertwright.evaluate.held_out import held_out_figures
 from bertwright.evaluate.report import write_report
 from bertwright.evaluate.samples import choose_samples, predict_samples
 from bertwright.export.card import model_card
 from bertwright.export.huggingface import save_model
-from bertwright.files import refuse_existing, require_space, write_json
-from bertwright.log import note, print_facts
+from bertwright.files import explained, human_bytes, locked, read_json, refuse_existing, require_space, write_json
+from bertwright.log import note, print_facts, silent
 from bertwright.model.encoder import parameter_count
-from bertwright.recipes.machine import machine, versions
 from bertwright.recipes.mixture import folders_of, mixed_figures, names_of, shares_of, with_mixture
 from bertwright.recipes.parts import Parts, build, compiled_step, held_out_examples, peak_flops
+from bertwright.recipes.pretrain_result import AVERAGE, facts, result, run_manifest
+from bertwright.recipes.pretrain_state import (
+    last_checkpoint,
+    launched_before,
+    resumed,
+    run_identity,
+    saving,
+    whole_for_methods,
+    whole_model,
+)
 from bertwright.recipes.settings import resolve, resume_settings
-from bertwright.train.checkpoint import checkpoints, load_checkpoint, save_checkpoint
+from bertwright.train.checkpoint import lowest_held_out
+from bertwright.train.distributed import Group, joined
+from bertwright.train.guard import Guard
 from bertwright.train.listeners import Listener
-from bertwright.train.listeners.checkpoint import CheckpointListener
+from bertwright.train.listeners.checkpoint import CheckpointListener, StopAskedError
 from bertwright.train.listeners.console import ConsoleListener
 from bertwright.train.listeners.evaluate import EvaluateListener
-from bertwright.train.listeners.metrics import MetricsListener, read_metrics
-from bertwright.train.loop import Position, train
+from bertwright.train.listeners.metrics import MetricsListener
+from bertwright.train.loop import Position, StepReport, train
+from bertwright.train.saver import Saver
+from bertwright.train.schedule import ScheduleConfig
+from bertwright.train.state import Moving, State
+from bertwright.types import Example
 
-AVERAGE = "average_"
-"""Begins the names of held-out figures of the averaged weights."""
+WORTH_SAYING = 5.0
+"""Seconds of checking shards that are told of."""
 
 
 def pretrain(
@@ -49,103 +66,157 @@ def pretrain(
     `data` may be several folders made with the same tokenizer; `mixture` gives the share of the rows from each (by
     default, that of their tokens). `settings` are laid over the recipe, nested as in its TOML, e.g. {"size": "tiny",
     "schedule": {"steps": 100}}.
-    Raises UsageError for wrong words, and DataError, ModelError or DiskSpaceError before anything is written;
-    TrainingError on NaN and Interrupted on Ctrl-C, both after a checkpoint is saved.
+    Raises UsageError for wrong words, BusyError where another process works in `out`, and DataError, ModelError or
+    DiskSpaceError before anything is written; later DiskSpaceError where the disk fills up, TrainingError where going
+    back to an earlier state did not help, and Interrupted on Ctrl-C or SIGTERM, both after a checkpoint is saved.
     """
     began = time.perf_counter()
     data, settings = with_mixture(data, mixture, settings)
     out = Path(out)
+    restarted = (out / "manifest.json").is_file() and launched_before(read_json(out / "manifest.json"))
+    resume = resume or restarted
     config = resume_settings(out, settings or {}) if resume else resolve(recipe, settings or {})
-    if not resume:
-        refuse_existing(out, instead="give another --out, or --resume to go on with the run in it")
-    parts = build(data, config, fresh=not resume)
-    position = resumed(out, parts) if resume else Position(drawn=[0] * len(config.schedule.phases))
-    require_space(out, disk_needed(parts), what="this run")
-    write_toml(out / "config.toml", config)
-    write_json(out / "manifest.json", run_manifest(data, parts))
-    peak = run(data, out, parts, position=position, began=began)
-    figures = result(out, parts, peak=peak, position=position)
-    if figures["weights"] == "average" and parts.average is not None:
-        parts.average.swap()
-        if figures["samples"]:
-            figures["samples"] = predict_samples(parts.model, parts.tokenizer, choose_samples(data, parts.tokenizer))
-    save_model(parts.model, parts.tokenizer.path.parent, out / "model", card=model_card(out.name, figures))
-    write_json(out / "result.json", figures)
-    write_report(out)
-    print_facts(f"pre-trained: {out / 'model'}", facts(figures))
-    return figures
+    with joined(timeout=config.engine.timeout) as group, silent(not group.first), held(out, group):
+        if not resume and group.first:
+            refuse_existing(out, instead="give another --out, or --resume to go on with the run in it")
+        if group.first:
+            for folder in folders_of(data, config):
+                checked(folder)
+        checkpoint = last_checkpoint(out, group) if resume else None
+        parts = build(data, config, fresh=checkpoint is None, group=group)
+        position = Position(drawn=[0] * len(config.schedule.phases))
+        moving = Moving(parts.model, parts.optimizers, position, parts.average)
+        good = resumed(checkpoint, moving, run_identity(parts), group=group) if checkpoint else None
+        if group.first:
+            require_space(out, disk_needed(parts), what="this run")
+            write_toml(out / "config.toml", config)
+            write_json(out / "manifest.json", run_manifest(data, parts))
+        if resume and checkpoint is None:
+            note(f"{out} holds no checkpoint yet: its run starts again from the beginning")
+        peak = run(data, out, parts, moving, good=good, began=began)
+        figures = finish(data, out, parts, peak=peak, position=position)
+        group.wait()
+        return figures or dict(read_json(out / "result.json"))
 
 
-def resumed(out: Path, parts: Parts) -> Position:
-    """Load the last checkpoint of a run into its parts and return where it stood, or raise ModelError."""
-    saved = checkpoints(out)
-    if not saved:
-        raise ModelError(f"{out} holds no checkpoint to resume from; delete it and start anew without --resume")
-    position = load_checkpoint(
-        saved[-1],
-        model=parts.model,
-        optimizers=parts.optimizers,
-        average=parts.average,
-        identity=run_identity(parts),
-    )
-    note(f"going on from step {position.step:,} ({saved[-1]})")
-    return position
+@contextmanager
+def held(out: Path, group: Group) -> Iterator[None]:
+    """Hold the folder of a run, by its first process, and say in a sentence what cannot be written there."""
+    with (
+        locked(out) if group.first else nullcontext(),
+        explained(out, saved=", then go on with --resume: the last whole checkpoint is untouched"),
+    ):
+        yield
 
 
-def run(data: Path, out: Path, parts: Parts, *, position: Position, began: float) -> float:
-    """Train from `position` to the end of the schedule, listeners in place; return the peak rate of the machine."""
-    engine, schedule = parts.config.engine, parts.config.schedule
-    save = partial(
-        save_checkpoint,
-        out,
-        model=parts.model,
-        optimizers=parts.optimizers,
-        average=parts.average,
-        position=position,
-        identity=run_identity(parts),
-        keep=engine.keep,
-    )
-    peak = peak_flops(parts)
-    metrics = MetricsListener(
-        out / "metrics.jsonl",
-        every=engine.log_every,
-        lengths=[p.length for p in schedule.phases],
-        peak_learning_rate=parts.config.optimizer.learning_rate,
-        peak_flops=peak,
-    )
-    metrics.begin(position)
-    checkpoint = CheckpointListener(save, minutes=engine.checkpoint_minutes, steps=engine.checkpoint_steps)
+def checked(data: Path) -> None:
+    """Compare the shards of a DATA folder with their checksums, or raise DataError; say so where it took a while."""
+    began = time.perf_counter()
+    count = check_shards(data)
+    seconds = time.perf_counter() - began
+    if seconds > WORTH_SAYING:
+        note(f"checked {human_bytes(count)} of shards in {seconds:.0f} s ({human_bytes(count / seconds)}/s)")
+
+
+def run(data: Path, out: Path, parts: Parts, moving: Moving, *, good: State | None, began: float) -> float:
+    """Train from where `moving` stands to the end of the schedule, listeners in place.
+
+    `good` is the state to go back to, where that is known already. Returns the peak rate of the machine.
+    """
+    engine, schedule, position = parts.config.engine, parts.config.schedule, moving.position
+    group = parts.group
+    peak = group.total({"peak": peak_flops(parts)})["peak"]
+    metrics = metrics_file(out, parts, peak=peak)
+    if group.first:
+        metrics.begin(position)
     console = ConsoleListener()
-    listeners: list[Listener] = [evaluation(data, parts, position), metrics, console, checkpoint]
     note(
         f"{parts.config.size}: {parameter_count(parts.model):,} parameters, {parts.precision} on {parts.device.type}, "
-        f"{schedule.amount:g} {schedule.unit}{'; compiling' if engine.compile else ''}"
+        f"{schedule.amount:g} {schedule.unit}{f', {group.size} processes' if group.size > 1 else ''}"
+        f"{'; compiling' if engine.compile else ''}"
     )
     step = compiled_step(parts)
+    guard = Guard(parts.config.guard, moving, good=good if parts.config.guard.attempts else None)
+    saver = saving(out, parts, moving, guard, beside=metrics.path)
+    checkpoint = checkpointing(out, parts, saver)
+    judge = evaluation(data, parts, position, until=checkpoint.until_asked)
+    guard.went_back = partial(retell, metrics if group.first else None, judge, moving, schedule)
+    told: list[Listener] = [metrics, console] if group.first else []
+    listeners = [judge, *told, guard, checkpoint]
     if not position.step:
-        position.seconds = position.setup_seconds = time.perf_counter() - began
+        position.seconds = position.setup_seconds = group.of_first(time.perf_counter() - began)
         if position.spent().progress(schedule) >= 1:
             raise TrainingError(
                 f"reading and compiling took {position.seconds:.0f} s, and {schedule.minutes:g} minutes were all there "
                 f"was: no step was made; delete {out} and give more --minutes, or --engine.compile false"
             )
+    reports = train(step, parts.sources, schedule, position=position, accumulation=engine.accumulation, guard=guard)
     try:
         with checkpoint.listening_for_signals():
-            for report in train(step, parts.sources, schedule, position=position, accumulation=engine.accumulation):
-                for listener in listeners:
-                    listener(report)
+            for report in reports:
+                hear(report, listeners, checkpoint)
+            saver.wait()
     except TrainingError as error:
-        raise TrainingError(f"{error}; the state before it is saved in {save()}") from error
+        saver.save()
+        raise TrainingError(f"{error}; the state before it is saved in {saver.wait()}") from error
     except Interrupted:
-        write_report(out)
+        if group.first:
+            write_report(out)
         raise
     finally:
         console.close()
+        saver.close()
     return peak
 
 
-def evaluation(data: Path, parts: Parts, position: Position) -> EvaluateListener:
-    """Return the listener that judges the model on held-out rows and shows what it predicts for masked sentences."""
+def hear(report: StepReport, listeners: Sequence[Listener], checkpoint: CheckpointListener) -> None:
+    """Tell the listeners of a step, and stop where one of them was asked to while it evaluated."""
+    try:
+        for listener in listeners:
+            listener(report)
+    except StopAskedError:
+        checkpoint.stop_unheard(report)
+
+
+def metrics_file(out: Path, parts: Parts, *, peak: float) -> MetricsListener:
+    """Return the listener that writes metrics.jsonl."""
+    return MetricsListener(
+        out / "metrics.jsonl",
+        every=parts.config.engine.log_every,
+        lengths=[phase.length for phase in parts.config.schedule.phases],
+        peak_learning_rate=parts.config.optimizer.learning_rate,
+        peak_flops=peak,
+    )
+
+
+def checkpointing(out: Path, parts: Parts, saver: Saver) -> CheckpointListener:
+    """Return the listener that has checkpoints written when it is time."""
+    engine = parts.config.engine
+    lowest = lowest_held_out(out) if engine.keep_best else None
+    return CheckpointListener(
+        saver,
+        minutes=engine.checkpoint_minutes,
+        steps=engine.checkpoint_steps,
+        group=parts.group,
+        held_out=lambda valid: min(loss for name, loss in valid.items() if name in ("mlm_loss", f"{AVERAGE}mlm_loss")),
+        best=math.inf if engine.keep_best and lowest is None else lowest,
+    )
+
+
+def retell(metrics: MetricsListener | None, judge: EvaluateListener, moving: Moving, schedule: ScheduleConfig) -> None:
+    """Untell what was said of steps that were undone: the lines of metrics.jsonl, and the evaluations made."""
+    if metrics is not None:
+        metrics.begin(moving.position)
+    judge.rewind(moving.position.spent().progress(schedule))
+
+
+def evaluation(
+    data: Path, parts: Parts, position: Position, *, until: Callable[[Iterable[Example]], Iterator[Example]]
+) -> EvaluateListener:
+    """Return the listener that judges the model on held-out rows and shows what it predicts for masked sentences.
+
+    `until(examples)` yields the examples, or ends the evaluation by an exception.
+    """
     config = parts.config
     length = config.schedule.phases[0].length
     folders, rows = folders_of(data, config), config.engine.evaluation_rows
@@ -153,11 +224,15 @@ def evaluation(data: Path, parts: Parts, position: Position) -> EvaluateListener
         held_out_examples(folder, parts.tokenizer, parts.objective, length=length, rows=rows) for folder in folders
     ]
     samples = choose_samples(data, parts.tokenizer) if examples[0] else []
-    of_folder = partial(held_out_figures, parts.model, parts.objective, device=parts.device, cast=parts.cast)
+    of_folder = partial(
+        held_out_figures, parts.model, parts.objective, device=parts.device, cast=parts.cast, group=parts.group
+    )
 
     def judge() -> dict[str, float]:
-        figures = {name: of_folder(rows) for name, rows in zip(names_of(folders), examples, strict=True)}
-        return mixed_figures(figures, shares_of(data, config))
+        # Several processes stop after the step: one that left half-way would leave the others waiting.
+        ours = [until(rows) if parts.group.size == 1 else rows for rows in examples]
+        judged = {name: of_folder(rows) for name, rows in zip(names_of(folders), ours, strict=True)}
+        return mixed_figures(judged, shares_of(data, config))
 
     def figures() -> dict[str, float]:
         raw = judge()
@@ -166,89 +241,48 @@ def evaluation(data: Path, parts: Parts, position: Position) -> EvaluateListener
         with parts.average.in_place():
             return raw | {f"{AVERAGE}{name}": value for name, value in judge().items()}
 
-    done = int(position.spent().progress(config.schedule) * config.engine.evaluations + 1e-9)
-    return EvaluateListener(
+    def predictions() -> list[dict[str, Any]]:
+        with whole_for_methods(parts):
+            return predict_samples(parts.model, parts.tokenizer, samples)
+
+    listener = EvaluateListener(
         held_out=figures,
-        samples=lambda: predict_samples(parts.model, parts.tokenizer, samples),
+        samples=predictions,
         times=config.engine.evaluations if any(examples) else 0,
-        done=done,
     )
+    if position.heard:
+        listener.rewind(position.spent().progress(config.schedule))
+    else:
+        listener.rewind(position.spent().progress(config.schedule), behind=1)
+    return listener
+
+
+def finish(data: Path, out: Path, parts: Parts, *, peak: float, position: Position) -> dict[str, Any]:
+    """Write the model folder of a run that is done, its result.json and its report; return the figures.
+
+    The first process writes, and alone has the figures.
+    """
+    group = parts.group
+    figures = result(out, parts, peak=peak, position=position) if group.first else {}
+    if group.any(figures.get("weights") == "average") and parts.average is not None:
+        parts.average.swap()
+    model = whole_model(parts)
+    if not group.first:
+        return figures
+    if figures["weights"] == "average" and figures["samples"]:
+        figures["samples"] = predict_samples(model, parts.tokenizer, choose_samples(data, parts.tokenizer))
+    save_model(model, parts.tokenizer.path.parent, out / "model", card=model_card(out.name, figures))
+    write_json(out / "result.json", figures)
+    write_report(out)
+    print_facts(f"pre-trained: {out / 'model'}", facts(figures))
+    return figures
 
 
 def disk_needed(parts: Parts) -> int:
-    """Return about how many bytes a run writes: checkpoints (weights, two moments, average), its model, its metrics."""
+    """Return about how many bytes a run writes: checkpoints (weights, two moments, average), its model, its metrics.
+
+    A checkpoint also holds the state to go back to, unless none is kept.
+    """
     weights = 4 * parameter_count(parts.model)
-    copies = 3 if parts.average is None else 4
+    copies = (3 if parts.average is None else 4) * (2 if parts.config.guard.attempts else 1)
     return weights * (copies * (parts.config.engine.keep + 1) + 1) + 20_000_000
-
-
-def run_identity(parts: Parts) -> dict[str, Any]:
-    """Return what must be the same for a checkpoint to be gone on with; how it is watched may change."""
-    settings = parts.config.model_dump(mode="json", exclude={"engine": True, "data": {"others"}})
-    return {
-        "data fingerprint": parts.manifest["fingerprint"],
-        **settings,
-        "engine.accumulation": parts.config.engine.accumulation,
-        "engine.compile": parts.config.engine.compile,
-        "precision": parts.precision,
-    }
-
-
-def run_manifest(data: Path, parts: Parts) -> dict[str, Any]:
-    """Return what the run was made from and where: data, machine, versions."""
-    return {
-        "data": str(data),
-        "fingerprint": parts.manifest["fingerprint"],
-        "language": parts.manifest["language"],
-        "unigram_entropy": parts.manifest["unigram_entropy"],
-        **({"mixture": parts.manifest["mixture"]} if "mixture" in parts.manifest else {}),
-        "parameters": parameter_count(parts.model),
-        "precision": parts.precision,
-        "machine": machine(parts.device),
-        "versions": versions(),
-    }
-
-
-def result(out: Path, parts: Parts, *, peak: float, position: Position) -> dict[str, Any]:
-    """Return the final figures of a run, as result.json holds them; speeds are medians over metrics.jsonl."""
-    lines = read_metrics(out / "metrics.jsonl")
-    judged: dict[str, float] = next((line["valid"] for line in reversed(lines) if line.get("valid")), {})
-    raw = {name: value for name, value in judged.items() if not name.startswith(AVERAGE)}
-    mean = {name.removeprefix(AVERAGE): value for name, value in judged.items() if name.startswith(AVERAGE)}
-    better = parts.average is not None and (not mean or mean["mlm_loss"] < raw["mlm_loss"])
-    return {
-        "steps": position.step,
-        "tokens": position.tokens,
-        "epochs": round(position.epochs, 4),
-        "seconds": round(position.seconds, 1),
-        "setup_seconds": round(position.setup_seconds, 1),
-        "loss": lines[-1]["loss"],
-        "valid": mean if better else raw,
-        "weights": "average" if better else "last",
-        "unigram_entropy": parts.manifest["unigram_entropy"],
-        "tokens_per_second": median([line["tokens_per_second"] for line in lines]),
-        "mfu": median([line["mfu"] for line in lines]),
-        "peak_flops": peak,
-        "parameters": parameter_count(parts.model),
-        "size": parts.config.size,
-        "architecture": parts.config.model.architecture,
-        "language": parts.manifest["language"],
-        "samples": lines[-1].get("samples", []),
-    }
-
-
-def facts(figures: Mapping[str, Any]) -> dict[str, str]:
-    """Return the figures of a result as lines of a table for people."""
-    valid = figures["valid"]
-    shown = {
-        "held-out MLM loss": f"{valid['mlm_loss']:.3f} nats (unigram entropy of the corpus: "
-        f"{figures['unigram_entropy']:.3f})"
-        if valid
-        else "no held-out split",
-        "held-out masked accuracy": f"{valid['mlm_accuracy']:.1%}" if valid else "",
-        "held-out NSP accuracy": f"{valid['nsp_accuracy']:.1%} (chance: 50%)" if "nsp_accuracy" in valid else "",
-        "speed": f"{figures['tokens_per_second']:,.0f} tokens/s, MFU {figures['mfu']:.0%}",
-        "trained": f"{figures['steps']:,} steps, {figures['tokens']:,} tokens ({figures['epochs']:.2f} epochs), "
-        f"{figures['seconds'] / 60:.1f} minutes",
-    }
-    return {name: value for name, value in shown.items() if value}

@@ -15,6 +15,7 @@ from bertwright.objectives.combine import ObjectiveConfig
 from bertwright.recipes.names import RECIPES
 from bertwright.train.average import AverageConfig
 from bertwright.train.config import EngineConfig
+from bertwright.train.guard import GuardConfig
 from bertwright.train.optim import OptimizerConfig
 from bertwright.train.schedule import UNITS, ScheduleConfig
 
@@ -83,6 +84,7 @@ class PretrainConfig(Section):
     optimizer: OptimizerConfig = OptimizerConfig()
     schedule: ScheduleConfig
     average: AverageConfig = AverageConfig()
+    guard: GuardConfig = GuardConfig()
     engine: EngineConfig = EngineConfig()
 
 

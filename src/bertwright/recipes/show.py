@@ -116,7 +116,7 @@ def show_document(shards: Shards, tokenizer: Tokenizer, number: int, *, most: in
 
 def show_run(run: Path) -> None:
     """Print the figures of a run and the course of its loss; a run that is not done shows the course alone."""
-    from bertwright.recipes.pretrain import facts
+    from bertwright.recipes.pretrain_result import facts
     from bertwright.train.listeners.metrics import read_metrics
 
     try:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import Field
 
 from bertwright.config import Section
@@ -19,7 +21,11 @@ class EngineConfig(Section):
     """Let the compiler time several kernels for each product and keep the fastest: minutes more to compile, for GPUs
     and long runs."""
     accumulation: int = Field(default=1, ge=1)
-    """Micro-batches a step; each phase's rows must divide by it."""
+    """Micro-batches a step; each phase's rows must divide by it. Several processes share them out."""
+    parallel: Literal["ddp", "fsdp"] = "ddp"
+    """Of several processes (torchrun): ddp, each holds all weights, or fsdp, each holds a share of them."""
+    timeout: float = Field(default=600.0, gt=0)
+    """Seconds without an answer after which another process is taken for lost, and the run ends or is restarted."""
     log_every: int = Field(default=10, ge=1)
     """Steps between two lines of metrics.jsonl."""
     evaluations: int = Field(default=20, ge=1)
@@ -32,3 +38,7 @@ class EngineConfig(Section):
     """Steps between two checkpoints, on top of the minutes."""
     keep: int = Field(default=2, ge=1)
     """Newest checkpoints kept."""
+    keep_best: bool = False
+    """Keep the checkpoint with the lowest held-out loss too, and make one whenever an evaluation finds it lower."""
+    keep_hours: float | None = Field(default=None, gt=0)
+    """Keep the first checkpoint in every so many hours of training too."""

@@ -6,10 +6,13 @@ Everything else (progress, metrics, evaluation, checkpoints) listens to the repo
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from copy import deepcopy
+from dataclasses import dataclass, field, fields
+from typing import Any, Protocol
 
+from bertwright.errors import NotFiniteError
+from bertwright.train.distributed import Piece
 from bertwright.train.schedule import ScheduleConfig, Spent, rate_factor
 from bertwright.train.step import TrainStep
 from bertwright.types import TokenRows
@@ -33,6 +36,45 @@ class Position:
     """Micro-batches drawn in each phase."""
     window: dict[str, float] = field(default_factory=dict)
     """Sums since the last line of metrics.jsonl: the loss parts, and the steps, tokens, flops and seconds they took."""
+    phase: int = 0
+    """Phase of the last step."""
+    rate_factor: float = 0.0
+    """Learning-rate factor of the last step."""
+    heard: bool = True
+    """Whether the listeners heard of the last step; not where a stop was asked for while they evaluated."""
+    skipped: int = 0
+    """Steps whose batches were left out: they failed, or were undone. What is next to draw is in `drawn`."""
+    failed: int = 0
+    """Batches in a row that failed. This and all below is what a guard knows and goes by; see guard.py."""
+    judged_phase: int = 0
+    """The phase the losses judged are of."""
+    judged: int = 0
+    """Losses of it that the running mean holds."""
+    mean_loss: float = 0.0
+    """The running mean of the loss."""
+    above: int = 0
+    """Losses in a row far above it."""
+    attempts: int = 0
+    """Times the run has gone back to the state it would go back to now."""
+    stalled: float = 0.0
+    """Seconds that steps waited for copies of the state, over all sessions of the run."""
+    saved: int = 0
+    """Checkpoints begun, over all sessions of the run."""
+
+    def become(self, other: Mapping[str, Any]) -> None:
+        """Take over what `other` says, in place; raises TypeError where it says what a position does not know."""
+        known = {one.name for one in fields(self)}
+        for name, value in other.items():
+            if name not in known:
+                raise TypeError(f"a position has no {name}")
+            setattr(self, name, deepcopy(value))
+
+    def advance(self, tokens: int, rows_share: float, drawn: int) -> None:
+        """Count a step over `tokens` tokens, a share of an epoch's rows, in so many micro-batches."""
+        self.step += 1
+        self.tokens += tokens
+        self.drawn[self.phase] += drawn
+        self.epochs += rows_share
 
     def spent(self) -> Spent:
         """Return what the schedule measures progress by."""
@@ -61,6 +103,18 @@ class StepReport:
     notes: dict[str, Any] = field(default_factory=dict)
 
 
+class Watch(Protocol):
+    """What is told how steps went, and may set the run back."""
+
+    def failed(self, error: NotFiniteError) -> None:
+        """Hear of a step that changed nothing; raise to end the run."""
+        ...
+
+    def passed(self, loss: float, *, phase: int) -> bool:
+        """Hear the loss of a step; return whether it stands, or the position is an earlier one now."""
+        ...
+
+
 def train(
     step: TrainStep,
     sources: Sequence[PhaseSource],
@@ -68,36 +122,58 @@ def train(
     *,
     position: Position,
     accumulation: int,
+    guard: Watch | None = None,
     clock: Callable[[], float] = time.perf_counter,
 ) -> Iterator[StepReport]:
     """Train until `schedule` is used up, yielding a report after each step; `position` is moved along in place.
 
     Step t of a phase draws its micro-batches by number, so a run that starts from a saved `position` goes on exactly.
+    The clock is one that cannot be set. Raises NotFiniteError where a loss or gradient is not finite and no `guard` is
+    given.
     """
     began = clock() - position.seconds
-    progress = position.spent().progress(schedule)
-    while progress < 1:
+    if not position.heard:
+        position.heard = True
+        yield last_report(position, schedule)
+    while (progress := position.spent().progress(schedule)) < 1:
         step_began = clock()
         phase = schedule.phase_at(progress)
         source, first = sources[phase], position.drawn[phase]
-        batches = [source.draw(first + index) for index in range(accumulation)]
+        work = [(piece, source.draw(first + piece.index)) for piece in step.group.pieces(accumulation)]
         factor = rate_factor(progress, schedule) * schedule.phases[phase].rate
-        sums = step(position.step, batches, rate_factor=factor, progress=progress)
-        tokens = sum(int(batch.attention_mask.sum()) for batch in batches)
-        position.step += 1
-        position.tokens += tokens
-        position.drawn[phase] += accumulation
-        position.epochs += sum(len(batch.input_ids) for batch in batches) / source.rows_per_epoch
-        position.seconds = clock() - began
-        work = {
-            "steps": 1.0,
-            "tokens": tokens,
-            "flops": sum(source.flops(batch, progress) for batch in batches),
-            "seconds": clock() - step_began,
-        }
-        for name, value in {**sums, **work}.items():
+        try:
+            sums = step(position.step, work, micro_batches=accumulation, rate_factor=factor, progress=progress)
+        except NotFiniteError as error:
+            if guard is None:
+                raise
+            position.drawn[phase] += accumulation
+            position.seconds = step.group.of_first(clock() - began)
+            guard.failed(error)
+            continue
+        position.phase, position.rate_factor = phase, factor
+        done = step.group.total(_counted(work, source, progress))
+        position.advance(int(done["tokens"]), done["rows"] / source.rows_per_epoch, accumulation)
+        position.seconds = step.group.of_first(clock() - began)
+        spent = {"steps": 1.0, "tokens": done["tokens"], "flops": done["flops"], "seconds": clock() - step_began}
+        for name, value in {**sums, **spent}.items():
             position.window[name] = position.window.get(name, 0.0) + value
-        progress = position.spent().progress(schedule)
         if step.average is not None:
-            step.average.update(progress)
-        yield StepReport(position, progress, phase, factor, last=progress >= 1)
+            step.average.update(position.spent().progress(schedule))
+        if guard is None or guard.passed(sums["loss"], phase=phase):
+            yield last_report(position, schedule)
+
+
+def last_report(position: Position, schedule: ScheduleConfig) -> StepReport:
+    """Return the report of the step a position stands after."""
+    progress = position.spent().progress(schedule)
+    return StepReport(position, progress, position.phase, position.rate_factor, last=progress >= 1)
+
+
+def _counted(work: Sequence[tuple[Piece, TokenRows]], source: PhaseSource, progress: float) -> dict[str, float]:
+    """Return the rows, tokens (padding not counted) and useful operations of what one process does in a step."""
+    mine = [piece.rows(len(batch.input_ids)) for piece, batch in work]
+    return {
+        "rows": sum(rows.stop - rows.start for rows in mine),
+        "tokens": sum(int(batch.attention_mask[rows].sum()) for rows, (_, batch) in zip(mine, work, strict=True)),
+        "flops": sum(source.flops(batch, progress) * piece.share for piece, batch in work),
+    }

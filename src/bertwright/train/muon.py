@@ -52,19 +52,32 @@ class Muon(torch.optim.Optimizer):
             for parameters in shapes.values():
                 self._update(parameters, group)
 
+    def keeps(self, parameter: Tensor) -> bool:
+        """Say whether this process keeps the momentum of a matrix; in a run of one it keeps all."""
+        return True
+
     def _update(self, parameters: list[Tensor], group: dict[str, Any]) -> None:
-        momentum, rate = group["momentum"], group["lr"]
+        ahead = torch.stack(self._ahead(parameters, group["momentum"]))
+        update = orthogonalised(ahead.to(self.dtype), self.polynomials).to(ahead.dtype)
+        self._move(parameters, list(update), group, shape=parameters[0].shape)
+
+    def _ahead(self, parameters: list[Tensor], momentum: float) -> list[Tensor]:
+        """Move the momentum of matrices along, and return what is to be orthogonalised of each (Nesterov)."""
         gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
         for parameter in parameters:
             if "momentum_buffer" not in self.state[parameter]:
                 self.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
         buffers = [self.state[parameter]["momentum_buffer"] for parameter in parameters]
         torch._foreach_lerp_(buffers, gradients, 1 - momentum)
-        ahead = torch.stack(torch._foreach_lerp(gradients, buffers, momentum))
-        update = orthogonalised(ahead.to(self.dtype), self.polynomials).to(ahead.dtype)
-        rows, columns = parameters[0].shape
-        torch._foreach_mul_(parameters, 1 - rate * group["weight_decay"])
-        torch._foreach_add_(parameters, list(update), alpha=-rate * math.sqrt(max(1, rows / columns)))
+        return list(torch._foreach_lerp(gradients, buffers, momentum))
+
+    def _move(
+        self, parameters: list[Tensor], update: list[Tensor], group: dict[str, Any], *, shape: torch.Size
+    ) -> None:
+        """Move matrices, or rows of matrices, of `shape` by their update, at the rate and decay of their group."""
+        rows, columns = shape
+        torch._foreach_mul_(parameters, 1 - group["lr"] * group["weight_decay"])
+        torch._foreach_add_(parameters, update, alpha=-group["lr"] * math.sqrt(max(1, rows / columns)))
 
 
 def orthogonalised(matrices: Tensor, polynomials: tuple[Polynomial, ...]) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import torch
@@ -14,6 +15,8 @@ from bertwright.errors import ConfigError
 from bertwright.train.lamb import Lamb
 from bertwright.train.muon import Muon
 from bertwright.train.stable_adamw import StableAdamW
+
+MakeMuon = Callable[..., Muon]
 
 
 class OptimizerConfig(Section):
@@ -54,15 +57,17 @@ def build_optimizers(
     *,
     dtype: torch.dtype = torch.bfloat16,
     rates: Mapping[str, float] | None = None,
+    muon: MakeMuon = Muon,
 ) -> list[torch.optim.Optimizer]:
     """Return the optimizers that together hold every trained parameter of `model` once; ConfigError on a wrong name.
 
-    `dtype` is what Muon's products run in. `rates` are factors on the learning rate by name of parameter, 1 for those
-    it does not name. Every group remembers its peaks: "peak_lr", "peak_decay", "final_decay".
+    `dtype` is what Muon's products run in, and `muon` makes it (see `muon_shared` for several processes). `rates` are
+    factors on the learning rate by name of parameter, 1 for those it does not name. Every group remembers its peaks:
+    "peak_lr", "peak_decay", "final_decay".
     """
     if config.name not in OPTIMIZERS:
         raise ConfigError(f"optimizer.name: no optimizer is called {config.name!r}; known: {', '.join(OPTIMIZERS)}")
-    optimizers = OPTIMIZERS[config.name](model, config, dtype)
+    optimizers = OPTIMIZERS[config.name](model, config, partial(muon, dtype=dtype))
     for optimizer in optimizers:
         if rates:
             _split_by_rate(optimizer, {id(p): rates.get(name, 1.0) for name, p in model.named_parameters()})
@@ -124,35 +129,34 @@ def _adamw(parameters: list[nn.Parameter], config: OptimizerConfig) -> torch.opt
     )
 
 
-def _build_adamw(model: nn.Module, config: OptimizerConfig, _: torch.dtype) -> list[torch.optim.Optimizer]:
+def _build_adamw(model: nn.Module, config: OptimizerConfig, _: MakeMuon) -> list[torch.optim.Optimizer]:
     return [_adamw(trained(model), config)]
 
 
-def _build_stable_adamw(model: nn.Module, config: OptimizerConfig, _: torch.dtype) -> list[torch.optim.Optimizer]:
+def _build_stable_adamw(model: nn.Module, config: OptimizerConfig, _: MakeMuon) -> list[torch.optim.Optimizer]:
     groups = decay_groups(trained(model), config.weight_decay)
     return [StableAdamW(groups, lr=config.learning_rate, betas=(config.beta1, config.beta2), eps=config.eps)]
 
 
-def _build_lamb(model: nn.Module, config: OptimizerConfig, _: torch.dtype) -> list[torch.optim.Optimizer]:
+def _build_lamb(model: nn.Module, config: OptimizerConfig, _: MakeMuon) -> list[torch.optim.Optimizer]:
     groups = decay_groups(trained(model), config.weight_decay)
     return [Lamb(groups, lr=config.learning_rate, betas=(config.beta1, config.beta2), eps=config.eps)]
 
 
-def _build_muon(model: nn.Module, config: OptimizerConfig, dtype: torch.dtype) -> list[torch.optim.Optimizer]:
+def _build_muon(model: nn.Module, config: OptimizerConfig, make: MakeMuon) -> list[torch.optim.Optimizer]:
     matrices = hidden_matrices(model)
     taken = {id(matrix) for matrix in matrices}
-    muon = Muon(
+    muon = make(
         matrices,
         lr=config.muon_learning_rate,
         momentum=config.muon_momentum,
         weight_decay=config.muon_weight_decay,
         iterations=config.muon_iterations,
-        dtype=dtype,
     )
     return [muon, _adamw([p for p in trained(model) if id(p) not in taken], config)]
 
 
-OPTIMIZERS: dict[str, Callable[[nn.Module, OptimizerConfig, torch.dtype], list[torch.optim.Optimizer]]] = {
+OPTIMIZERS: dict[str, Callable[[nn.Module, OptimizerConfig, MakeMuon], list[torch.optim.Optimizer]]] = {
     "adamw": _build_adamw,
     "stable-adamw": _build_stable_adamw,
     "lamb": _build_lamb,

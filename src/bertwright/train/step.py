@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 
-from bertwright.errors import TrainingError
+from bertwright.errors import NotFiniteError
 from bertwright.rng import key_of
 from bertwright.train.average import Average
+from bertwright.train.distributed import ALONE, Group, Piece, whole
 from bertwright.train.optim import set_rates
 from bertwright.types import TokenRows
 
@@ -65,29 +67,42 @@ class TrainStep:
     clip_norm: float
     seed: int
     device: torch.device
+    group: Group = ALONE
+    """The processes that share the rows of a step; `forward_loss` means their gradients, but for what is ..."""
+    unsent: Callable[[], AbstractContextManager[Any]] = nullcontext
+    """... done in this context: gradients are sent once a step."""
+    begin_at_row: Callable[[nn.Module, int], None] | None = None
+    """Tells the model at which row of a micro-batch its dropout begins, where processes share one."""
 
     def __call__(
-        self, step: int, batches: Sequence[TokenRows], *, rate_factor: float, progress: float
+        self,
+        step: int,
+        work: Sequence[tuple[Piece, TokenRows]],
+        *,
+        micro_batches: int,
+        rate_factor: float,
+        progress: float,
     ) -> dict[str, float]:
-        """Train on the micro-batches of `step`, at `progress` in [0, 1] of the run; return the sums of the loss parts.
+        """Train on `step`, at `progress` in [0, 1] of the run; return the sums of the loss parts over all processes.
 
-        Raises TrainingError, with the parameters as they were, where the loss or the gradient is not finite.
+        `work` is what this process does of the `micro_batches` of the step, with the whole micro-batch of each piece.
+        Raises NotFiniteError, with the parameters as they were, where the loss or the gradient is not finite.
         """
         totals: dict[str, Tensor] = {}
-        for index, batch in enumerate(batches):
-            parts = self.forward_loss(self.example(step, index, batch, progress))
-            torch.autograd.backward(parts.total / len(batches))
-            for name, value in {"loss": parts.total.detach() / len(batches), **parts.sums()}.items():
+        for done, (piece, batch) in enumerate(work, 1):
+            example = self.cut(self.example(step, piece.index, batch, progress), piece)
+            with self.unsent() if done < len(work) else nullcontext():
+                parts = self.forward_loss(example)
+                torch.autograd.backward(parts.total / (micro_batches / self.group.size))
+            for name, value in {"loss": parts.total.detach() / micro_batches, **parts.sums()}.items():
                 totals[name] = totals[name] + value if name in totals else value
-        norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.clip_norm or math.inf)
-        figures = dict(
-            zip([*totals, "gradient_norm"], torch.stack([*totals.values(), norm]).float().tolist(), strict=True)
-        )
+        norm = whole(nn.utils.clip_grad_norm_(self.model.parameters(), self.clip_norm or math.inf))
+        mine = torch.stack([*totals.values(), norm / self.group.size]).float()
+        figures = dict(zip([*totals, "gradient_norm"], self.group.summed(mine).tolist(), strict=True))
         if not (math.isfinite(figures["loss"]) and math.isfinite(figures["gradient_norm"])):
             self._clear()
-            raise TrainingError(
-                f"at step {step} the loss is {figures['loss']} and the gradient norm {figures['gradient_norm']}; "
-                "lower --optimizer.learning-rate or lengthen --schedule.warmup"
+            raise NotFiniteError(
+                f"at step {step} the loss is {figures['loss']} and the gradient norm {figures['gradient_norm']}"
             )
         set_rates(self.optimizers, factor=rate_factor, progress=progress)
         for optimizer in self.optimizers:
@@ -107,6 +122,14 @@ class TrainStep:
                 torch._dynamo.mark_dynamic(slots, 1)
         torch.manual_seed(key_of("dropout", self.seed, step, index))
         return example
+
+    def cut(self, example: Any, piece: Piece) -> Any:
+        """Return the rows of an example that are meant by `piece`."""
+        if self.begin_at_row is None:
+            return example
+        rows = piece.rows(len(example.input_ids))
+        self.begin_at_row(self.model, rows.start)
+        return example if piece.whole else example.cut(rows)
 
     def _clear(self) -> None:
         for optimizer in self.optimizers:

@@ -4,47 +4,98 @@ from __future__ import annotations
 
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 from types import FrameType
+from typing import NoReturn, TypeVar
 
-from bertwright.errors import Interrupted
+from bertwright.errors import Interrupted, Terminated
+from bertwright.train.distributed import ALONE, Group
 from bertwright.train.loop import StepReport
+from bertwright.train.saver import Saver
+
+T = TypeVar("T")
+
+
+class StopAskedError(Exception):
+    """Leaves an evaluation half done, because someone asked to stop; never seen outside a run."""
 
 
 @dataclass
 class CheckpointListener:
-    """Calls `save()` every `minutes` (and every `steps`, where given), before stopping on a signal, and `at_end`."""
+    """Saves every `minutes` (and every `steps`, where given), before stopping on a signal, and `at_end`.
 
-    save: Callable[[], Path]
+    Where `best` is given, it also saves whenever the figure that `held_out` takes from an evaluation is lower than
+    ever, `best` being the lowest so far. Stands last: a checkpoint holds what the other listeners made of the step.
+    """
+
+    saver: Saver
     minutes: float
     steps: int | None = None
     at_end: bool = True
-    asked_to_stop: bool = field(default=False)
-    saved_at: float = field(default_factory=time.perf_counter)
+    group: Group = ALONE
+    """The processes of the run: all save at the same step, whichever was asked to stop."""
+    held_out: Callable[[Mapping[str, float]], float] | None = None
+    best: float | None = None
+    signal: int | None = field(default=None, init=False)
+    """The signal that asked to stop."""
+    saved_at: float = field(default_factory=time.perf_counter, init=False)
 
     def __call__(self, report: StepReport) -> None:
         """Save if it is time; raise Interrupted after saving if someone asked to stop."""
-        due = time.perf_counter() - self.saved_at >= self.minutes * 60
-        due = due or (self.steps is not None and report.position.step % self.steps == 0)
-        if due or (report.last and self.at_end) or self.asked_to_stop:
-            folder = self.save()
+        step, valid = report.position.step, report.notes.get("valid")
+        loss = self.held_out(valid) if valid and self.held_out is not None else None
+        due = time.perf_counter() - self.saved_at >= self.minutes * 60 and not self.saver.busy
+        due = due or (self.steps is not None and step % self.steps == 0)
+        due = due or (self.best is not None and loss is not None and loss < self.best)
+        due, self.signal = self._agreed(due)
+        if due or (report.last and self.at_end) or self.signal is not None:
+            self.best = loss if self.best is not None and loss is not None and loss < self.best else self.best
+            self.saver.save(held_out=loss)
             self.saved_at = time.perf_counter()
-            if self.asked_to_stop and not report.last:
-                raise Interrupted(
-                    f"stopped at step {report.position.step}; everything is saved in {folder}; "
-                    "the same command with --resume goes on from there"
-                )
+        if self.signal is not None and not report.last:
+            self._leave(step)
+
+    def _agreed(self, due: bool) -> tuple[bool, int | None]:
+        """Return whether any process finds a checkpoint due, and the signal any was sent; all get what went wrong."""
+        asked = {number: float(self.signal == number) for number in (signal.SIGTERM, signal.SIGINT)}
+        told = self.group.total({"due": due, "failed": self.saver.failed} | {str(int(n)): x for n, x in asked.items()})
+        if told["failed"]:
+            self.saver.wait()
+        return told["due"] > 0, next((int(number) for number in asked if told[str(int(number))]), None)
+
+    def stop_unheard(self, report: StepReport) -> NoReturn:
+        """Save a step whose evaluation was left half done, to be made on resuming, and raise Interrupted."""
+        report.position.heard = False
+        self.saver.save()
+        self._leave(report.position.step)
+
+    def until_asked(self, values: Iterable[T]) -> Iterator[T]:
+        """Yield `values`, and raise StopAskedError instead of the next one when someone asked to stop."""
+        for value in values:
+            if self.signal is not None:
+                raise StopAskedError
+            yield value
+
+    def _leave(self, step: int) -> NoReturn:
+        kind = Terminated if self.signal == signal.SIGTERM else Interrupted
+        raise kind(
+            f"stopped at step {step}; everything is saved in {self.saver.wait()}; "
+            "the same command with --resume goes on from there"
+        )
 
     @contextmanager
     def listening_for_signals(self) -> Iterator[None]:
-        """Turn the first Ctrl-C or SIGTERM into a stop after the current step; a second Ctrl-C stops at once."""
+        """Turn the first Ctrl-C or SIGTERM into a stop after the current step; a second one ends the process at once.
+
+        The system itself then ends it, whatever the process is busy with.
+        """
 
         def ask(number: int, frame: FrameType | None) -> None:
-            self.asked_to_stop = True
-            signal.signal(signal.SIGINT, before[signal.SIGINT])
+            self.signal = number
+            for one in before:
+                signal.signal(one, signal.SIG_DFL)
 
         before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
         for number in before:

@@ -20,6 +20,11 @@ class EvaluateListener:
     samples: Callable[[], list[dict[str, Any]]]
     times: int
     done: int = field(default=0)
+    """Marks passed."""
+
+    def rewind(self, progress: float, *, behind: int = 0) -> None:
+        """Take the marks up to `progress` as passed, all but the last `behind` of them."""
+        self.done = int(progress * self.times + 1e-9) - behind
 
     def __call__(self, report: StepReport) -> None:
         """Evaluate if the run has passed the next mark."""

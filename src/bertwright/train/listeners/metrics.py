@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from bertwright.files import write_text
 from bertwright.train.loop import Position, StepReport
 
 
@@ -26,10 +28,15 @@ class MetricsListener:
     peak_flops: float
 
     def begin(self, position: Position) -> None:
-        """Start the file; a run that goes on from a checkpoint drops the lines after it, and will write them again."""
-        kept = [line for line in read_metrics(self.path) if line["step"] <= position.step]
-        text = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in kept)
-        self.path.write_text(text, encoding="utf-8")
+        """Start the file; a run that goes on from an earlier step drops the lines after it, and writes them again.
+
+        So it drops a last line that a kill tore, and what a power cut left behind the lines of the checkpoint.
+        """
+        kept = []
+        for line, figures in _whole_lines(self.path, forgiving=True):
+            if figures["step"] <= position.step:
+                kept.append(line)
+        write_text(self.path, "".join(kept))
 
     def __call__(self, report: StepReport) -> None:
         """Write a line if one is due."""
@@ -71,6 +78,21 @@ def means(window: dict[str, float]) -> dict[str, float]:
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
-    """Return the whole lines of a metrics file; a last line torn by a kill is left out."""
-    lines = path.read_text(encoding="utf-8").splitlines(keepends=True) if path.exists() else []
-    return [json.loads(line) for line in lines if line.endswith("\n")]
+    """Return the whole lines of a metrics file; a last line torn by a kill is left out.
+
+    Raises ValueError where another one is no JSON.
+    """
+    return [figures for _, figures in _whole_lines(path)]
+
+
+def _whole_lines(path: Path, *, forgiving: bool = False) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield the lines of a metrics file and what they hold; if `forgiving`, up to the first that cannot be read."""
+    lines = path.read_text(encoding="utf-8", errors="replace").split("\n") if path.exists() else [""]
+    for line in lines[:-1]:
+        try:
+            figures = json.loads(line)
+        except ValueError:
+            if forgiving:
+                return
+            raise
+        yield f"{line}\n", figures

@@ -1,0 +1,92 @@
+"""Turns a model and its loss into those of several processes: all of the weights in each, or a share of them.
+
+ddp    every process holds all weights; gradients are summed while the backward pass goes on
+       (Li et al., 2020, "PyTorch Distributed: Experiences on Accelerating Data Parallel Training")
+fsdp   every process holds its share of each weight, gradient and moment, and gathers a block's weights while it
+       works on them (Zhao et al., 2023, "PyTorch FSDP: Experiences on Scaling Fully Sharded Data Parallel")
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.distributed.fsdp import FSDPModule, fully_shard
+from torch.distributed.tensor import DTensor
+from torch.nn.parallel import DistributedDataParallel
+
+from bertwright.train.step import LossParts
+
+Parallel = Literal["ddp", "fsdp"]
+ForwardLoss = Callable[[Any], LossParts]
+
+
+class _Replica(nn.Module):
+    """A model and its loss as one module: DDP must see the forward pass it is to follow."""
+
+    def __init__(self, model: nn.Module, forward_loss: ForwardLoss) -> None:
+        super().__init__()
+        self.model = model
+        self.forward_loss = forward_loss
+
+    def forward(self, example: Any) -> LossParts:
+        return self.forward_loss(example)
+
+
+def replicated(
+    model: nn.Module, forward_loss: ForwardLoss, *, all_used: bool
+) -> tuple[ForwardLoss, Callable[[], AbstractContextManager[Any]]]:
+    """Return `forward_loss` whose backward pass means gradients over the processes, and a context in which it does not.
+
+    `all_used` says that every weight gets a gradient in every step; where not, DDP looks for those that do not.
+    """
+    ddp = DistributedDataParallel(
+        _Replica(model, forward_loss), find_unused_parameters=not all_used, gradient_as_bucket_view=True
+    )
+    return ddp, ddp.no_sync
+
+
+def shard(model: nn.Module) -> None:
+    """Cut the weights of `model` up among the processes, in place: each block on its own, then what is left."""
+    for blocks in [module for module in model.modules() if isinstance(module, nn.ModuleList)]:
+        for block in blocks:
+            fully_shard(block)
+    # Without this the weights outside blocks would stay whole after a forward pass without a backward one.
+    fully_shard(model, reshard_after_forward=True)
+
+
+@contextmanager
+def unsent(model: nn.Module) -> Iterator[None]:
+    """Keep gradients of a sharded model in the process for a while."""
+    assert isinstance(model, FSDPModule)
+    model.set_requires_gradient_sync(False)
+    try:
+        yield
+    finally:
+        model.set_requires_gradient_sync(True)
+
+
+@contextmanager
+def outside_blocks_whole(model: nn.Module) -> Iterator[None]:
+    """Gather the weights outside blocks for a while: for methods of the model other than its forward pass."""
+    assert isinstance(model, FSDPModule)
+    model.unshard()
+    try:
+        yield
+    finally:
+        model.reshard()
+
+
+@torch.no_grad()
+def put(target: Tensor, values: Tensor) -> None:
+    """Copy all of a tensor into `target`, of which this process may hold a share."""
+    if not isinstance(target, DTensor):
+        target.copy_(values)
+        return
+    local = target.to_local()
+    rows = -(-target.shape[0] // target.device_mesh.size())
+    first = rows * target.device_mesh.get_local_rank()
+    local.copy_(values[first : first + local.shape[0]])
