@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from bertwright.corpus.shards import Shards as Shards
     from bertwright.export.huggingface import load_model as load_model
+    from bertwright.recipes.doctor import doctor as doctor
     from bertwright.recipes.embed import embed as embed
     from bertwright.recipes.evaluate import evaluate as evaluate
     from bertwright.recipes.export import export as export
@@ -32,6 +33,7 @@ __version__ = "0.1.0"
 _HOMES = {
     "quickstart": "bertwright.recipes.quickstart",
     "prepare": "bertwright.recipes.prepare",
+    "doctor": "bertwright.recipes.doctor",
     "Shards": "bertwright.corpus.shards",
     "load_tokenizer": "bertwright.tokenizer.load",
     "pretrain": "bertwright.recipes.pretrain",

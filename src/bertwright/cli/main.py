@@ -15,6 +15,7 @@ from bertwright.log import note
 VERBS = {
     "quickstart": "The whole walk on the documentation of your own Python, offline, in under five minutes.",
     "prepare": "Turn raw text into data: vocabulary, token ids, sentence and word boundaries.",
+    "doctor": "Examine text or data before training: what will hurt, and the flag that mends it.",
     "pretrain": "Train a BERT on prepared data.",
     "evaluate": "Judge a trained model on held-out data.",
     "finetune": "Train a pre-trained model for a task, and judge it.",

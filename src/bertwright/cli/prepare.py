@@ -30,8 +30,8 @@ def prepare_command(
 ) -> None:
     """Turn raw text into data to pre-train on: vocabulary, token ids, sentence and word boundaries.
 
-    Reads .txt, .md, .jsonl, .csv, .tsv and .parquet, plain or .gz or .zst. Interrupted, the same command goes on
-    where it stopped.
+    Reads .txt, .md, .jsonl, .csv, .tsv, .parquet and .arrow, Wikipedia dumps (.xml) and saved Hugging Face datasets,
+    plain or .gz, .zst or .bz2. Interrupted, the same command goes on where it stopped.
 
     Example: bertwright prepare books/ news.jsonl.zst --out data --vocab-size 8192
     Example: bertwright prepare crawl/ --out data --filter web --only-language en --near-duplicates 0.8
@@ -39,7 +39,7 @@ def prepare_command(
     Parameters
     ----------
     inputs
-        Files, folders, globs, or builtin:python-docs.
+        Files, folders, globs, addresses such as s3://bucket/texts, or builtin:python-docs.
     out
         Folder to write: manifest.json, tokenizer/, train-*.arrow, valid-*.arrow, report.json.
     valid
@@ -55,7 +55,7 @@ def prepare_command(
     cased
         Keep capitals and accents.
     column
-        Name of the text column of .jsonl, .csv, .tsv and .parquet files.
+        Name of the text column of .jsonl, .csv, .tsv, .parquet and .arrow files.
     documents
         Where a document ends in .txt files: at a blank line, the end of the file, or of the line.
     skip_broken

@@ -21,6 +21,7 @@ DROPPED = {
     "repeated": "of repeated paragraphs alone",
     "repeated_paragraph": "repeated paragraphs",
     "broken": "broken lines",
+    "passed over": "redirects and other pages that are no articles",
 }
 FILTERED = {
     LINE_RULE: "lines of few letters",

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -15,6 +14,7 @@ from bertwright.corpus.dedup import hash_documents, held_out
 from bertwright.corpus.filters import Screen
 from bertwright.corpus.inputs import Layout, ReadOptions
 from bertwright.corpus.read import read_documents, source_bytes
+from bertwright.corpus.remote import TextFile, size_of
 from bertwright.corpus.sentences import Newlines, tell_newlines
 from bertwright.corpus.told import Told
 from bertwright.errors import CorpusError
@@ -41,7 +41,7 @@ class Survey:
     sample: list[str]
 
 
-def survey(paths: list[Path], options: ReadOptions, *, layout: Layout | None) -> Survey:
+def survey(paths: list[TextFile], options: ReadOptions, *, layout: Layout | None) -> Survey:
     """Look at two batches of a single file, or one of each of up to eight files.
 
     Raises CorpusError where there is no text in them.
@@ -51,7 +51,7 @@ def survey(paths: list[Path], options: ReadOptions, *, layout: Layout | None) ->
     for picked in np.array_split(np.arange(len(paths)), min(len(paths), SAMPLE_FILES)):
         path = paths[int(picked[0])]
         batches = -(-SAMPLE_BATCHES // len(paths))
-        read = path.stat().st_size
+        read = size_of(path)
         for batch in islice(read_documents([path], options, layout=layout), batches):
             seen_text += batch.texts.nbytes
             texts += _some(batch.texts, SAMPLE_BYTES // SAMPLE_BATCHES)
@@ -79,7 +79,7 @@ class TrainingTexts:
     """
 
     def __init__(
-        self, paths: list[Path], options: ReadOptions, *, layout: Layout | None, text_bytes: int, share: float,
+        self, paths: list[TextFile], options: ReadOptions, *, layout: Layout | None, text_bytes: int, share: float,
         screen: Screen | None = None,
     ) -> None:  # fmt: skip
         """Name what to read; nothing is read before it is gone through."""

@@ -26,6 +26,7 @@ from bertwright.model.dropout import begin_at_row
 from bertwright.model.encoder import Encoder
 from bertwright.model.init import sinusoids
 from bertwright.objectives.combine import Objective, build_objective
+from bertwright.recipes.mixture import mix, mixed_manifest, open_train, shares_of, shuffled_together
 from bertwright.recipes.settings import PretrainConfig
 from bertwright.rng import key_of
 from bertwright.tokenizer.load import Tokenizer, load_tokenizer
@@ -87,14 +88,14 @@ def build(data: Path, config: PretrainConfig, *, fresh: bool = True, group: Grou
     the processes of the run.
     """
     require_rows(config, group)
-    manifest, tokenizer = open_data(data)
+    manifest, tokenizer = mixed_manifest(data, config), open_data(data)[1]
     shape = config.model.shape(
         config.size, vocab_size=manifest["tokenizer"]["vocab_size"], pad_token_id=tokenizer.special.pad
     )
     objective = build_objective(config.objective, vocab_size=shape.vocab_size, mask_id=tokenizer.special.mask)
-    shards = Shards.open(data, "train")
+    splits, shares = open_train(data, config), shares_of(data, config)
     sources = [
-        phase_source(shards, phase, tokenizer, objective, shape, config, group=group)
+        phase_source(splits, shares, phase, tokenizer, objective, shape, config, group=group)
         for phase in config.schedule.phases
     ]
     device = pick_device()
@@ -103,7 +104,7 @@ def build(data: Path, config: PretrainConfig, *, fresh: bool = True, group: Grou
     torch.manual_seed(key_of("initialise", config.seed))
     model = build_encoder(shape)
     if fresh and group.first:
-        start_weights(model, config, shards)
+        start_weights(model, config, shuffled_together(splits))
     model.to(device)
     group.same_weights(model)
     muon = muon_of(model, config, group)
@@ -170,7 +171,8 @@ def open_data(data: Path) -> tuple[dict[str, Any], Tokenizer]:
 
 
 def phase_source(
-    shards: Shards,
+    splits: list[Shards],
+    shares: list[float],
     phase: Phase,
     tokenizer: Tokenizer,
     objective: Objective,
@@ -181,16 +183,20 @@ def phase_source(
 ) -> PhaseSource:
     """Return the batches of one phase, in micro-batches; on a GPU, the next one of this process is made ahead."""
     rows = phase.rows // config.engine.accumulation
-    source = BatchSource(
-        shards,
-        special=tokenizer.special,
-        length=phase.length,
-        rows=rows,
-        pairs=objective.pairs,
-        fill=config.data.fill_rows,
-        pack=config.data.pack,
-        seed=config.seed,
-    )
+    of_each = [
+        BatchSource(
+            shards,
+            special=tokenizer.special,
+            length=phase.length,
+            rows=rows,
+            pairs=objective.pairs,
+            fill=config.data.fill_rows,
+            pack=config.data.pack,
+            seed=config.seed,
+        )
+        for shards in splits
+    ]
+    source = mix(of_each, shares, rows=rows, seed=config.seed)
 
     def flops(_: TokenRows, progress: float) -> int:
         masked = objective.masked_slots(phase.length, progress)

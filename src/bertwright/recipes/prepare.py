@@ -79,7 +79,7 @@ def prepare(
 ) -> dict[str, Any]:  # fmt: skip
     """Prepare text for pre-training in the folder `out`; return the report, which is also saved there and printed.
 
-    inputs       files, folders, globs, or "builtin:python-docs"
+    inputs       files, folders, globs, addresses such as "s3://bucket/texts", or "builtin:python-docs"
     valid        the same for the held-out split; without it, a share `held_out` of the documents is taken by the hash
                  of their text (at least one document; 0 for none)
     tokenizer    a tokenizer.json or its folder; without it a vocabulary is trained: `kind` "wordpiece", "bpe" or
