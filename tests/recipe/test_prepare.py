@@ -67,7 +67,7 @@ def test_counts_and_contents(corpus: Path, tmp_path: Path) -> None:
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from bertwright.corpus import read, pipeline, dedup, journal
+from bertwright.corpus import read, pipeline, dedup, journal, near
 from bertwright.recipes.prepare import prepare
 read.BATCH_BYTES = 20_000
 where, calls = sys.argv[3], 0
@@ -83,7 +83,11 @@ def killing(function, when):
 if where == "journal": journal.Journal.save = killing(journal.Journal.save, "before")
 if where == "settle": dedup.SeenDocuments.settle = killing(dedup.SeenDocuments.settle, "before")
 if where == "shard": pipeline.write_shard = killing(pipeline.write_shard, "after")
-prepare([sys.argv[1]], Path(sys.argv[2]), vocab_size=512, held_out=0.1, shard_text=30_000)
+if where == "append": near.GrowingArray.append = killing(near.GrowingArray.append, "after")
+prepare(
+    [sys.argv[1]], Path(sys.argv[2]), vocab_size=512, held_out=0.1, shard_text=30_000, near_duplicates=0.6,
+    repeated_paragraphs=3, filter=["web", "words=2:", "digits=:0.5"],
+)
 """
 
 
@@ -93,14 +97,14 @@ def _run(corpus: Path, out: Path, kill: str) -> int:
     return subprocess.run(words, env=environment, check=False, capture_output=True).returncode
 
 
-@pytest.mark.parametrize("kill", ["journal", "settle", "shard"])
+@pytest.mark.parametrize("kill", ["journal", "settle", "shard", "append"])
 def test_a_killed_run_continues_to_the_same_bytes(corpus: Path, tmp_path: Path, kill: str) -> None:
     assert _run(corpus, tmp_path / "whole", "never") == 0
     assert _run(corpus, tmp_path / "killed", kill) == -signal.SIGKILL
     vocabulary = tmp_path / "killed" / "tokenizer" / "tokenizer.json"
     made = vocabulary.stat().st_mtime_ns
     assert not (tmp_path / "killed" / "manifest.json").exists()
-    assert list((tmp_path / "killed").glob("train-*.arrow"))
+    assert kill == "append" or list((tmp_path / "killed").glob("train-*.arrow"))
     assert _run(corpus, tmp_path / "killed", "never") == 0
     whole, killed = _files(tmp_path / "whole"), _files(tmp_path / "killed")
     assert len(list((tmp_path / "whole").glob("train-*.arrow"))) >= 5
@@ -267,6 +271,7 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"near_duplicates": 1.0}, "--near-duplicates"),
     ({"repeated_paragraphs": 0}, "--repeated-paragraphs"),
     ({"filter": ["net"]}, "choose one of web"),
+    ({"engine": "dask"}, "choose local or ray"),
     ({"workers": 0}, "nobody to work"),
     ({"vocab_size": 512, "tokenizer": Path("x")}, "cannot both"),
 ]

@@ -26,6 +26,7 @@ def prepare_command(
     filter: Annotated[list[str] | None, Parameter(consume_multiple=True)] = None,
     only_language: str | None = None,
     workers: int = 1,
+    engine: Literal["local", "ray"] = "local",
 ) -> None:
     """Turn raw text into data to pre-train on: vocabulary, token ids, sentence and word boundaries.
 
@@ -33,6 +34,7 @@ def prepare_command(
     plain or .gz, .zst or .bz2. Interrupted, the same command goes on where it stopped.
 
     Example: bertwright prepare books/ news.jsonl.zst --out data --vocab-size 8192
+    Example: bertwright prepare crawl/ --out data --filter web --only-language en --near-duplicates 0.8
 
     Parameters
     ----------
@@ -70,6 +72,8 @@ def prepare_command(
         Leave out documents in other languages than this one, such as en; needs bertwright[language].
     workers
         Processes that clean and encode; 1 works in threads of one process.
+    engine
+        "ray" works on the cluster that RAY_ADDRESS names, or on one of this machine; needs bertwright[cluster].
     """
     from bertwright.recipes.prepare import prepare
 
@@ -77,5 +81,5 @@ def prepare_command(
         inputs, out, valid=valid or (), tokenizer=tokenizer, vocab_size=vocab_size, kind=kind, lowercase=not cased,
         language=language, column=column, documents=documents, skip_broken=skip_broken, held_out=held_out,
         near_duplicates=near_duplicates, repeated_paragraphs=repeated_paragraphs,
-        filter=filter or (), only_language=only_language, workers=workers,
+        filter=filter or (), only_language=only_language, workers=workers, engine=engine,
     )  # fmt: skip

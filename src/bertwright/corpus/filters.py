@@ -41,7 +41,7 @@ class Limits:
 Rules = dict[str, Limits]
 FILTERS: dict[str, Rules] = {
     "web": {
-        LINE_RULE: Limits(least=0.5),
+        LINE_RULE: Limits(least=0.3),
         "words": Limits(50, 100_000),
         "word-length": Limits(3, 10),
         "symbols": Limits(most=0.2),
@@ -86,7 +86,7 @@ class Screen:
     """What lines and documents must be to stay.
 
     rules          limits by rule; {} for none
-    only_language  the language documents must be in, or None for any
+    only_language  the language of documents, or None for any; those whose language is not sure stay
     spaced         whether words stand between blanks in this language
     """
 
@@ -107,7 +107,8 @@ class Screen:
         if self.only_language is not None:
             places = np.flatnonzero(kept & ~blank)
             right = np.ones(len(texts), dtype=bool)
-            right[places] = [code == self.only_language for code in languages_of(texts.take(pa.array(places)))]
+            codes = languages_of(texts.take(pa.array(places)))
+            right[places] = [code in (self.only_language, "") for code in codes]
             self._leave_out(kept, right, "language", texts, told)
         return texts.filter(pa.array(kept))
 

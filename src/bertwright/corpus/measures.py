@@ -105,8 +105,11 @@ class Measures:
     def repeated_sequences(self) -> np.ndarray:
         """Return the share of five-word sequences that stand earlier in the same document, [D]."""
         hashes, counts = shingles_of(*self._words)
-        owners = np.repeat(np.arange(len(counts)), counts)
-        return _share(np.bincount(owners, weights=_repeated(owners, hashes), minlength=len(counts)), counts)
+        owners = np.repeat(np.arange(len(counts), dtype=np.uint64), counts)
+        owned = (owners << np.uint64(32)) | (hashes >> np.uint64(32))
+        owned.sort()
+        again = owned[1:][owned[1:] == owned[:-1]] >> np.uint64(32)
+        return _share(np.bincount(again.astype(np.int64), minlength=len(counts)), counts)
 
     def _share_of_lines(self, chosen: pa.BooleanArray | np.ndarray) -> np.ndarray:
         count = len(self._texts)

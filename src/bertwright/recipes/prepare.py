@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from time import perf_counter
@@ -20,6 +21,7 @@ import pyarrow as pa
 from bertwright.corpus.builtin import write_python_docs
 from bertwright.corpus.encode import UNSPACED
 from bertwright.corpus.engine import Workers, processes, threads
+from bertwright.corpus.engine_ray import ray_cluster
 from bertwright.corpus.filters import Screen, rules_of
 from bertwright.corpus.inputs import ReadOptions, find_inputs
 from bertwright.corpus.journal import JOURNAL, Journal, open_journal
@@ -73,7 +75,7 @@ def prepare(
     language: str = "en", column: str | None = None, documents: Literal["auto", "blank", "file", "line"] = "auto",
     skip_broken: bool = False, held_out: float = 0.01, near_duplicates: float | None = None,
     repeated_paragraphs: int | None = None, filter: Sequence[str] = (), only_language: str | None = None,
-    workers: int = 1, shard_text: int = SHARD_TEXT,
+    workers: int = 1, engine: Literal["local", "ray"] = "local", shard_text: int = SHARD_TEXT,
 ) -> dict[str, Any]:  # fmt: skip
     """Prepare text for pre-training in the folder `out`; return the report, which is also saved there and printed.
 
@@ -94,6 +96,7 @@ def prepare(
     only_language
                  leave out documents in other languages than this one
     workers      processes that clean and encode; 1 works in threads of this one. The bytes of DATA are the same
+    engine       "ray" works on the cluster that RAY_ADDRESS names, or one of this machine; again the same bytes
 
     Raises CorpusError, TokenizerError, OutputExistsError or DiskSpaceError, each saying what to do.
 
@@ -107,12 +110,14 @@ def prepare(
     )  # fmt: skip
     _check(options)
     _screen(options)
+    if engine not in ("local", "ray"):
+        raise UsageError(f"--engine {engine} is not known; choose local or ray")
     if workers < 1:
         raise UsageError(f"--workers {workers} leaves nobody to work; give 1 or more")
     named, named_valid = [str(name) for name in inputs], [str(name) for name in valid]
     journal = open_journal(out, {"inputs": named, "valid": named_valid, **asdict(options)})
     try:
-        report = _prepare(named, named_valid, out, options, journal, started, workers)
+        report = _prepare(named, named_valid, out, options, journal, started, workers, engine)
     except KeyboardInterrupt:
         raise Interrupted(f"stopped; the same command goes on from the last whole shard in {out}") from None
     print_facts(f"prepared {out}", facts_of(report))
@@ -121,7 +126,7 @@ def prepare(
 
 def _prepare(
     inputs: list[str], valid: list[str], out: Path, options: PrepareOptions, journal: Journal, started: float,
-    workers: int,
+    workers: int, engine: str,
 ) -> dict[str, Any]:  # fmt: skip
     """Walk from the names of files to the manifest."""
     reading = ReadOptions(options.column, options.documents, options.skip_broken)
@@ -142,8 +147,8 @@ def _prepare(
         ),
     )  # fmt: skip
     began = perf_counter()
-    with threads(work) if workers == 1 else processes(plan, workers) as engine:
-        _run(pipeline, engine, sources)
+    with _workers(work, workers, engine) as crew:
+        _run(pipeline, crew, sources)
     journal.spent("shards", perf_counter() - began)
     if not journal.total("train", "tokens"):
         raise CorpusError(f"no text to train on is left in {', '.join(inputs)}; give files with words in them")
@@ -155,6 +160,13 @@ def _prepare(
     )  # fmt: skip
     _finish(out, manifest, report)
     return report
+
+
+def _workers(work: TextWork, count: int, engine: str) -> AbstractContextManager[Workers]:
+    """Return whoever works."""
+    if engine == "ray":
+        return ray_cluster(work.plan)
+    return threads(work) if count == 1 else processes(work.plan, count)
 
 
 def _check(options: PrepareOptions) -> None:
