@@ -141,8 +141,11 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """Return what the JSON file `path` holds; OSError and ValueError pass through."""
-    return json.loads(path.read_text(encoding="utf-8"))
+    """Return what the JSON file `path` holds; OSError and ValueError pass through, one for values nested too deeply."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except RecursionError as error:
+        raise ValueError("its values are nested too deeply") from error
 
 
 def inside(folder: Path, name: object) -> Path:

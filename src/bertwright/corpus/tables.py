@@ -26,7 +26,7 @@ PIECE_BYTES = 4 << 20
 ROWS_TOLD_FROM = 100
 FILE_MARK = b"ARROW1"
 """Begins a file in the Arrow file format; the stream format has no mark."""
-_UNREADABLE = (pa.ArrowException, OSError, MemoryError, ValueError, KeyError, IndexError, OverflowError)
+UNREADABLE = (pa.ArrowException, OSError, MemoryError, ValueError, KeyError, IndexError, OverflowError)
 """What pyarrow raises over bytes that are no file of its formats."""
 
 
@@ -94,6 +94,7 @@ def _json_texts(
                 explicit_schema=pa.schema({column: pa.string()}), unexpected_field_behavior="ignore"
             ),
         )
+        table.validate(full=True)
         return _filled(table[column]), 0
     except pa.ArrowInvalid:
         return _json_line_by_line(block.data, column, options, path=path, line=line)
@@ -205,8 +206,9 @@ def read_parquet(path: TextFile, options: ReadOptions) -> Iterator[Piece]:
             size, rows, done = size_of(path), max(1, table.metadata.num_rows), 0
             for batch in table.iter_batches(batch_size=_rows_a_piece(table.metadata, column), columns=[column]):
                 done += len(batch)
+                batch.validate(full=True)
                 yield Piece(_filled(batch.column(0).cast(pa.string())), 0, size * done // rows)
-    except _UNREADABLE as error:
+    except UNREADABLE as error:
         raise CorpusError(f"{path} is not a whole Parquet file ({_first_line(error)}); fetch it again") from error
 
 
@@ -227,7 +229,7 @@ def read_arrow(path: TextFile, options: ReadOptions) -> Iterator[Piece]:
                 step = max(1, PIECE_BYTES * len(texts) // max(1, texts.nbytes))
                 for start in range(0, len(texts), step):
                     yield Piece(_filled(texts[start : start + step].cast(pa.string())), 0, position)
-    except _UNREADABLE as error:
+    except UNREADABLE as error:
         raise CorpusError(f"{path} is not a whole Arrow file ({_first_line(error)}); fetch it again") from error
 
 
@@ -247,7 +249,7 @@ def _columns_of_text(path: TextFile) -> list[str]:
         else:
             with _mapped(path) as opened:
                 schema = next((batch.schema for batch, _ in _record_batches(opened)), pa.schema([]))
-    except _UNREADABLE as error:
+    except UNREADABLE as error:
         raise CorpusError(f"{path} is not a whole table ({_first_line(error)}); fetch it again") from error
     return [field.name for field in schema if _is_text(field.type)]
 

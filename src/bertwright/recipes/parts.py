@@ -16,7 +16,7 @@ from bertwright.data.ahead import DrawnAhead
 from bertwright.data.batches import BatchSource
 from bertwright.data.neighbours import neighbour_vectors
 from bertwright.data.pairs import why_no_pairs
-from bertwright.errors import ConfigError
+from bertwright.errors import ConfigError, DataError
 from bertwright.evaluate.held_out import hold_out
 from bertwright.log import note
 from bertwright.model.bert import BertForPreTraining
@@ -167,7 +167,14 @@ def start_weights(model: Encoder, config: PretrainConfig, shards: Shards) -> Non
 
 def open_data(data: Path) -> tuple[dict[str, Any], Tokenizer]:
     """Return the manifest and tokenizer of a DATA folder; raises DataError where they are not those of each other."""
-    return read_manifest(data), load_tokenizer(check_tokenizer(data))
+    manifest, tokenizer = read_manifest(data), load_tokenizer(check_tokenizer(data))
+    told = manifest["tokenizer"]["vocab_size"]
+    if told != tokenizer.vocab_size:
+        raise DataError(
+            f"{data / 'manifest.json'} tells of {told:,} tokens and its tokenizer has {tokenizer.vocab_size:,}; "
+            "prepare the data again"
+        )
+    return manifest, tokenizer
 
 
 def phase_source(
