@@ -68,7 +68,9 @@ def test_balanced_weights_are_those_of_scikit_learn_and_weigh_as_torch_weighs() 
     np.testing.assert_allclose(weights, theirs, rtol=1e-6)
     logits, targets = torch.randn(40, 1, 4), torch.from_numpy(truth[:40])[:, None]
     expected = functional.cross_entropy(logits[:, 0], targets[:, 0], weight=torch.from_numpy(weights))
-    ours = Classify(["a", "b", "c", "d"], weights=weights).loss(logits, batch(targets)).total
+    task = Classify(["a", "b", "c", "d"])
+    task.weights = weights
+    ours = task.loss(logits, batch(targets)).total
     torch.testing.assert_close(ours, expected)
     words = targets.reshape(10, 4).clone()
     words[:, 3] = UNASKED

@@ -8,7 +8,7 @@ from pathlib import Path
 def verify_command(thing: Path, /) -> None:
     """Check that a DATA, RUN or MODEL folder is whole: checksums, reloading, and a model's answers to a probe.
 
-    Example:
+    Example of its use:
         bertwright verify runs/en
 
     Prints a table of what was checked; ends with 1, and a sentence saying what is wrong, where anything is. Nothing is
