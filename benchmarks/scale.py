@@ -142,13 +142,14 @@ def table(model: Model, *, sharded: bool) -> str:
 def page(size: str) -> str:
     """Return the whole page."""
     model = model_of(size)
+    parameters, hidden = (f"{count / 1e6:,.0f}" for count in (model.parameters, model.hidden))
     return f"""# What a run would cost on 1 to 1,024 GPUs
 
 Made by `benchmarks/scale.py`: a model of the cost, not a measurement. No GPU was at hand; measured are bytes, and speed
 on CPUs.
 
-`{size}` of recipe fast: {model.parameters / 1e6:,.0f} million parameters, {model.hidden / 1e6:,.0f} million of them in Muon's
-matrices; {model.flops / 1e15:,.1f} PFLOP a step and {model.muon_flops / 1e15:,.3f} for Muon. Gradients are
+`{size}` of recipe fast: {parameters} million parameters, {hidden} million of them in Muon's matrices;
+{model.flops / 1e15:,.1f} PFLOP a step and {model.muon_flops / 1e15:,.3f} for Muon. Gradients are
 {4 * model.parameters / 1e6:,.0f} MB, a checkpoint {SAVED * model.parameters / 1e9:.1f} GB at most.
 
 ## Assumptions
