@@ -32,6 +32,8 @@ from bertwright.files import write_json
 from bertwright.recipes.machine import machine
 
 Shingle = tuple[str, ...]
+ALONE = "\u3040-\u9fff\uac00-\ud7ff\uf900-\ufaff"
+"""Characters that are words of their own."""
 
 
 def main() -> None:
@@ -46,7 +48,7 @@ def main() -> None:
     asked = words.parse_args()
     originals = read(asked.text, asked.megabytes * 1e6)
     texts, planted = plant(originals, asked.copies, np.random.default_rng(asked.seed))
-    kept, seconds, disk = remove(texts, asked.threshold)
+    kept, seconds, busy, disk = remove(texts, asked.threshold)
     truth = similarities(texts)
     figures = {
         "what": f"near-duplicates at {asked.threshold} in {' '.join(asked.text)}",
@@ -55,6 +57,7 @@ def main() -> None:
         "planted": len(planted),
         **judged(truth, kept, planted, asked.threshold),
         "megabytes_per_second": round(sum(len(text.encode()) for text in texts) / seconds / 1e6, 1),
+        "megabytes_per_processor_second": round(sum(len(text.encode()) for text in texts) / busy / 1e6, 1),
         "disk_bytes_per_document": round(disk / len(texts), 1),
         "machine": machine(torch.device("cpu")),
     }
@@ -85,27 +88,28 @@ def plant(originals: list[str], copies: int, draw: np.random.Generator) -> tuple
 
 
 def edited(text: str, share: float, draw: np.random.Generator) -> str:
-    """Return a text with a share of its words replaced, dropped, or followed by another."""
-    words = text.split(" ")
+    """Return a text with a share of its words (characters, without blanks) replaced, dropped or followed by another."""
+    blank = " " if text.count(" ") > len(text) / 20 else ""
+    words = text.split(blank) if blank else list(text)
     changed = draw.choice(len(words), size=min(len(words), int(np.ceil(share * len(words)))), replace=False)
     for place, kind, other in zip(changed, draw.integers(3, size=len(changed)), changed[::-1], strict=True):
-        words[place] = (words[other], "", f"{words[place]} {words[other]}")[kind]
-    return " ".join(words)
+        words[place] = (words[other], "", f"{words[place]}{blank}{words[other]}")[kind]
+    return blank.join(words)
 
 
-def remove(texts: list[str], threshold: float) -> tuple[np.ndarray, float, int]:
-    """Return which documents stay, the seconds that took (one thread), and the bytes left on disk."""
+def remove(texts: list[str], threshold: float) -> tuple[np.ndarray, float, float, int]:
+    """Return which documents stay, seconds of wall and of processor time that took, and the bytes left on disk."""
     kept = []
     with tempfile.TemporaryDirectory() as scratch:
         near = NearDuplicates(Path(scratch) / "seen" / "near", {}, threshold)
         batches = [pa.array(texts[start : start + 500]) for start in range(0, len(texts), 500)]
-        began = time.perf_counter()
+        began, busy = time.perf_counter(), time.process_time()
         for batch in batches:
             kept.append(near.first_seen(signatures(batch, threshold)))
         near.save()
-        seconds = time.perf_counter() - began
+        seconds, busy = time.perf_counter() - began, time.process_time() - busy
         disk = sum(file.stat().st_size for file in Path(scratch).rglob("*") if file.is_file())
-    return np.concatenate(kept), seconds, disk
+    return np.concatenate(kept), seconds, busy, disk
 
 
 def similarities(texts: list[str]) -> np.ndarray:
@@ -124,7 +128,7 @@ def similarities(texts: list[str]) -> np.ndarray:
 
 def plain_shingles(text: str) -> set[Shingle]:
     """Return the five-word sequences of a text, told by a regular expression."""
-    words = re.findall(r"[^\W_]+", text.lower())
+    words = re.findall(f"[{ALONE}]|[^\\W_{ALONE}]+", text.lower())
     return {tuple(words[i : i + WORDS]) for i in range(max(len(words) - WORDS + 1, min(len(words), 1)))}
 
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from bertwright.corpus.shards import Shards as Shards
     from bertwright.export.huggingface import load_model as load_model
+    from bertwright.recipes.doctor import doctor as doctor
     from bertwright.recipes.embed import embed as embed
     from bertwright.recipes.evaluate import evaluate as evaluate
     from bertwright.recipes.export import export as export
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from bertwright.recipes.pretrain import pretrain as pretrain
     from bertwright.recipes.quickstart import quickstart as quickstart
     from bertwright.recipes.show import show as show
+    from bertwright.recipes.verify import verify as verify
     from bertwright.tokenizer.load import load_tokenizer as load_tokenizer
 
 __version__ = "0.1.0"
@@ -31,6 +33,7 @@ __version__ = "0.1.0"
 _HOMES = {
     "quickstart": "bertwright.recipes.quickstart",
     "prepare": "bertwright.recipes.prepare",
+    "doctor": "bertwright.recipes.doctor",
     "Shards": "bertwright.corpus.shards",
     "load_tokenizer": "bertwright.tokenizer.load",
     "pretrain": "bertwright.recipes.pretrain",
@@ -41,6 +44,7 @@ _HOMES = {
     "embed": "bertwright.recipes.embed",
     "export": "bertwright.recipes.export",
     "show": "bertwright.recipes.show",
+    "verify": "bertwright.recipes.verify",
 }
 
 __all__ = [*_HOMES]

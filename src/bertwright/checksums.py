@@ -7,7 +7,7 @@ SHA-256 (1.6 and 0.11 GB/s on one busy core of the machine of results/), and pro
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,14 +29,17 @@ def digest_of(path: Path) -> str:
     return digest.hexdigest()
 
 
-def seal(folder: Path, name: str, *, known: Mapping[str, str] | None = None, **told: Any) -> None:
-    """Write `folder`/`name`: the size and digest of every other file in the folder, and whatever is `told` besides.
+def seal(
+    folder: Path, name: str, *, known: Mapping[str, str] | None = None, besides: Sequence[str] = (), **told: Any
+) -> None:
+    """Write `folder`/`name`: the size and digest of every other file but those `besides`, and whatever is `told`.
 
     `known` are digests that are known already, by path in the folder.
     """
     files = {
         place: {"bytes": path.stat().st_size, DIGEST: (known or {}).get(place) or digest_of(path)}
         for place, path in _files(folder, name).items()
+        if place not in besides
     }
     write_json(folder / name, {"files": files, **told})
 

@@ -18,7 +18,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from bertwright.errors import BusyError, DiskSpaceError, OutputExistsError, ReadOnlyError
+from bertwright.errors import BusyError, DiskSpaceError, InputError, OutputExistsError, ReadOnlyError
 
 LOCK = ".lock"
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -141,8 +141,22 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """Return what the JSON file `path` holds; OSError and ValueError pass through."""
-    return json.loads(path.read_text(encoding="utf-8"))
+    """Return what the JSON file `path` holds; OSError and ValueError pass through, one for values nested too deeply."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except RecursionError as error:
+        raise ValueError("its values are nested too deeply") from error
+
+
+def inside(folder: Path, name: object) -> Path:
+    """Return the path of a member of `folder` that a manifest there names; raises InputError where it leads out of it.
+
+    A name from a file of someone else may be absolute, climb with "..", or be a link to elsewhere.
+    """
+    path = folder / name if isinstance(name, str) and name and "\0" not in name else None
+    if path is None or not path.resolve().is_relative_to(folder.resolve()):
+        raise InputError(f"{folder} names the file {name!r}, which does not lie in it; it is not read")
+    return path
 
 
 def sha256_of(path: Path) -> str:

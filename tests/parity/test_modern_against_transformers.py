@@ -130,7 +130,7 @@ def test_gradients_are_theirs(tokenizer: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"layer_types": ["sliding_attention", "full_attention", "full_attention"]}, "one global block in every so"),
+        ({"layer_types": ["sliding_attention", "full_attention", "full_attention"]}, "one pattern supported"),
         ({"rope_parameters": {"full_attention": {"rope_type": "yarn"}}}, "of type 'yarn' are not supported"),
         ({"norm_bias": True}, "norm_bias True; only False is supported"),
         ({"num_attention_heads": 32}, "heads of 1 units cannot be rotated"),

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -66,23 +67,29 @@ def test_counts_and_contents(corpus: Path, tmp_path: Path) -> None:
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from bertwright.corpus import read, pipeline, dedup, journal
-from bertwright.recipes.prepare import prepare
+from bertwright.corpus import read, pipeline, dedup, journal, near
+from bertwright.recipes import prepare as recipe
 read.BATCH_BYTES = 20_000
 where, calls = sys.argv[3], 0
+last = 1 if where == "finish" else 5
 def killing(function, when):
     def wrapped(*args):
         global calls
         calls += 1
-        if calls == 5 and when == "before": os.kill(os.getpid(), signal.SIGKILL)
+        if calls == last and when == "before": os.kill(os.getpid(), signal.SIGKILL)
         result = function(*args)
-        if calls == 5: os.kill(os.getpid(), signal.SIGKILL)
+        if calls == last: os.kill(os.getpid(), signal.SIGKILL)
         return result
     return wrapped
 if where == "journal": journal.Journal.save = killing(journal.Journal.save, "before")
 if where == "settle": dedup.SeenDocuments.settle = killing(dedup.SeenDocuments.settle, "before")
 if where == "shard": pipeline.write_shard = killing(pipeline.write_shard, "after")
-prepare([sys.argv[1]], Path(sys.argv[2]), vocab_size=512, held_out=0.1, shard_text=30_000)
+if where == "append": near.GrowingArray.append = killing(near.GrowingArray.append, "after")
+if where == "finish": recipe.remove = killing(recipe.remove, "after")
+recipe.prepare(
+    [sys.argv[1]], Path(sys.argv[2]), vocab_size=512, held_out=0.1, shard_text=30_000, near_duplicates=0.6,
+    repeated_paragraphs=3, filter=["web", "words=2:", "digits=:0.5"],
+)
 """
 
 
@@ -92,14 +99,14 @@ def _run(corpus: Path, out: Path, kill: str) -> int:
     return subprocess.run(words, env=environment, check=False, capture_output=True).returncode
 
 
-@pytest.mark.parametrize("kill", ["journal", "settle", "shard"])
+@pytest.mark.parametrize("kill", ["journal", "settle", "shard", "append", "finish"])
 def test_a_killed_run_continues_to_the_same_bytes(corpus: Path, tmp_path: Path, kill: str) -> None:
     assert _run(corpus, tmp_path / "whole", "never") == 0
     assert _run(corpus, tmp_path / "killed", kill) == -signal.SIGKILL
     vocabulary = tmp_path / "killed" / "tokenizer" / "tokenizer.json"
     made = vocabulary.stat().st_mtime_ns
     assert not (tmp_path / "killed" / "manifest.json").exists()
-    assert list((tmp_path / "killed").glob("train-*.arrow"))
+    assert kill == "append" or list((tmp_path / "killed").glob("train-*.arrow"))
     assert _run(corpus, tmp_path / "killed", "never") == 0
     whole, killed = _files(tmp_path / "whole"), _files(tmp_path / "killed")
     assert len(list((tmp_path / "whole").glob("train-*.arrow"))) >= 5
@@ -171,6 +178,22 @@ def test_repeated_paragraphs_are_left_out(tmp_path: Path) -> None:
         tokenizer.decode(shards.tokens(i).tolist()).endswith("the publisher.") for i in range(shards.document_count)
     ]
     assert ends == [True] * 4 + [False] * (len(ends) - 4)
+
+
+def test_filters_tell_their_reasons(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from bertwright.cli.main import main
+
+    texts = ["The house stands on the hill above the river. " + _document(number) for number in range(20)]
+    texts += ["Too short.", "| 1 | 2 |\n" + _document(50), " ".join([_document(51)] * 3)]
+    (tmp_path / "text.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
+    words = ["prepare", str(tmp_path / "text.jsonl"), "--out", str(tmp_path / "data"), "--vocab-size", "512"]
+    assert main([*words, "--filter", "web", "words=8:", "digits=:0.5"]) == 0
+    assert "of repeated sequences" in " ".join(re.sub("[│ \n]+", " ", capsys.readouterr().out).split())
+    report = json.loads((tmp_path / "data" / "report.json").read_text())
+    expected = {"words": 1, "line-letters": 1, "repeated-sequences": 1}
+    assert {reason: count for reason, count in report["dropped"].items() if count} == expected
+    assert report["dropped_examples"]["words"] == "Too short."
+    assert sum(report["documents"].values()) == 21
 
 
 def test_given_held_out_documents_never_reach_training(corpus: Path, tmp_path: Path) -> None:
@@ -249,6 +272,8 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"vocab_size": 10}, "too small"),
     ({"near_duplicates": 1.0}, "--near-duplicates"),
     ({"repeated_paragraphs": 0}, "--repeated-paragraphs"),
+    ({"filter": ["net"]}, "choose one of web"),
+    ({"engine": "dask"}, "choose local or ray"),
     ({"workers": 0}, "nobody to work"),
     ({"vocab_size": 512, "tokenizer": Path("x")}, "cannot both"),
 ]

@@ -15,6 +15,7 @@ from bertwright.log import note
 VERBS = {
     "quickstart": "The whole walk on the documentation of your own Python, offline, in under five minutes.",
     "prepare": "Turn raw text into data: vocabulary, token ids, sentence and word boundaries.",
+    "doctor": "Examine text or data before training: what will hurt, and the flag that mends it.",
     "pretrain": "Train a BERT on prepared data.",
     "evaluate": "Judge a trained model on held-out data.",
     "finetune": "Train a pre-trained model for a task, and judge it.",
@@ -22,6 +23,7 @@ VERBS = {
     "embed": "Turn texts into vectors, of any layer and pooling.",
     "export": "Write a model in a form that other programs run: ONNX, also in 8-bit integers.",
     "show": "Look inside data, a batch, a run or a model.",
+    "verify": "Check that data, a run or a model is whole, and says what it said.",
     "bench": "Measure how fast this machine does a stage.",
 }
 """Each verb lives in the module of its name, as VERB_command."""
@@ -44,7 +46,7 @@ def build_app(*, overview: bool) -> App:
 
 
 def main(tokens: Sequence[str] | None = None) -> int:
-    """Run one command; return 0 (done), 1 (it failed), 2 (the words of the call are off) or 130 (interrupted)."""
+    """Run one command; return 0 (done), 1 (it failed), 2 (the words of the call are off), 130 or 143 (told to stop)."""
     words = [word for word in (sys.argv[1:] if tokens is None else tokens) if word != "--debug"]
     try:
         run(words)

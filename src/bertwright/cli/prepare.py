@@ -23,19 +23,23 @@ def prepare_command(
     held_out: float = 0.01,
     near_duplicates: float | None = None,
     repeated_paragraphs: int | None = None,
+    filter: Annotated[list[str] | None, Parameter(consume_multiple=True)] = None,
+    only_language: str | None = None,
     workers: int = 1,
+    engine: Literal["local", "ray"] = "local",
 ) -> None:
     """Turn raw text into data to pre-train on: vocabulary, token ids, sentence and word boundaries.
 
-    Reads .txt, .md, .jsonl, .csv, .tsv and .parquet, plain or .gz or .zst. Interrupted, the same command goes on
-    where it stopped.
+    Reads .txt, .md, .jsonl, .csv, .tsv, .parquet and .arrow, Wikipedia dumps (.xml) and saved Hugging Face datasets,
+    plain or .gz, .zst or .bz2. Interrupted, the same command goes on where it stopped.
 
     Example: bertwright prepare books/ news.jsonl.zst --out data --vocab-size 8192
+    Example: bertwright prepare crawl/ --out data --filter web --only-language en --near-duplicates 0.8
 
     Parameters
     ----------
     inputs
-        Files, folders, globs, or builtin:python-docs.
+        Files, folders, globs, addresses such as s3://bucket/texts, or builtin:python-docs.
     out
         Folder to write: manifest.json, tokenizer/, train-*.arrow, valid-*.arrow, report.json.
     valid
@@ -51,7 +55,7 @@ def prepare_command(
     cased
         Keep capitals and accents.
     column
-        Name of the text column of .jsonl, .csv, .tsv and .parquet files.
+        Name of the text column of .jsonl, .csv, .tsv, .parquet and .arrow files.
     documents
         Where a document ends in .txt files: at a blank line, the end of the file, or of the line.
     skip_broken
@@ -62,8 +66,14 @@ def prepare_command(
         Leave out documents that share this much of their five-word sequences with an earlier one, such as 0.8.
     repeated_paragraphs
         Leave out paragraphs after they stood so many times, such as 10: licences, menus, running heads.
+    filter
+        Leave out poor lines and documents by the rules of "web"; limits may follow: web words=20: digits=:0.4
+    only_language
+        Leave out documents in other languages than this one, such as en; needs bertwright[language].
     workers
         Processes that clean and encode; 1 works in threads of one process.
+    engine
+        "ray" works on the cluster that RAY_ADDRESS names, or on one of this machine; needs bertwright[cluster].
     """
     from bertwright.recipes.prepare import prepare
 
@@ -71,5 +81,5 @@ def prepare_command(
         inputs, out, valid=valid or (), tokenizer=tokenizer, vocab_size=vocab_size, kind=kind, lowercase=not cased,
         language=language, column=column, documents=documents, skip_broken=skip_broken, held_out=held_out,
         near_duplicates=near_duplicates, repeated_paragraphs=repeated_paragraphs,
-        workers=workers,
+        filter=filter or (), only_language=only_language, workers=workers, engine=engine,
     )  # fmt: skip

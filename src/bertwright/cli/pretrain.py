@@ -14,8 +14,9 @@ from bertwright.errors import UsageError
 
 def pretrain_command(
     *overrides: Annotated[str, Parameter(show=False, allow_leading_hyphen=True)],
-    data: Path,
+    data: list[Path],
     out: Path,
+    mixture: str | None = None,
     recipe: str = "classic",
     size: str | None = None,
     minutes: float | None = None,
@@ -36,9 +37,12 @@ def pretrain_command(
     Parameters
     ----------
     data
-        Folder that `bertwright prepare` made.
+        Folder that `bertwright prepare` made. Given several times, rows of all are mixed; they must have been made with
+        the same tokenizer (prepare --tokenizer).
     out
         Folder of the run: settings, metrics, checkpoints, report.html, and the model in OUT/model.
+    mixture
+        Share of the rows from each --data, in their order, such as 0.7,0.3; by their tokens where not given.
     recipe
         classic, classic-muon, fast, or a TOML file of your own.
     size
@@ -68,5 +72,14 @@ def pretrain_command(
     if given:
         settings["schedule"] = given
     pretrain(
-        data, out, recipe=recipe, resume=resume, settings=merge(settings, parse_overrides(overrides, verb="pretrain"))
-    )
+        data, out, mixture=_shares(mixture), recipe=recipe, resume=resume,
+        settings=merge(settings, parse_overrides(overrides, verb="pretrain")),
+    )  # fmt: skip
+
+
+def _shares(mixture: str | None) -> list[float] | None:
+    """Return the numbers of a list such as 0.7,0.3."""
+    try:
+        return None if mixture is None else [float(share) for share in mixture.split(",")]
+    except ValueError as error:
+        raise UsageError(f"--mixture {mixture} is no list of numbers; give one such as 0.7,0.3") from error

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from functools import partial
 
 import ftfy
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -50,6 +51,18 @@ def clean(texts: pa.StringArray) -> pa.StringArray:
     Cleaning twice changes nothing more, but for text mis-decoded several times over.
     """
     return _where(texts, f"{UNTIDY}|{MOJIBAKE}|{MAYBE_NOT_NFC}", _clean_all)
+
+
+def without(lists: pa.ListArray, removed: np.ndarray, *, end: str, texts: pa.StringArray) -> pa.StringArray:
+    """Return clean documents without some of their parts.
+
+    `lists` are the parts of `texts`, cut at `end`; `removed` tells which of all P parts go, [P] bool.
+    """
+    left = np.concatenate([[0], np.cumsum(~removed)])
+    offsets = left[lists.offsets.to_numpy() - lists.offsets[0].as_py()].astype(np.int32)
+    parts = pa.ListArray.from_arrays(pa.array(offsets), lists.flatten().filter(pa.array(~removed)))
+    changed = pa.array(np.diff(offsets) < pc.list_value_length(lists).to_numpy(zero_copy_only=False))
+    return pc.replace_with_mask(texts, changed, clean(pc.binary_join(parts, end).filter(changed)))
 
 
 def _clean_all(texts: pa.StringArray) -> pa.StringArray:

@@ -1,6 +1,7 @@
 """Turns what was typed as INPUT (files, folders, globs) into text files, and reads those as byte blocks.
 
-The format is told by the suffix (.txt .md .jsonl .ndjson .json .csv .tsv .parquet) before an optional .gz or .zst.
+The format is told by the suffix (.txt .md .jsonl .ndjson .json .csv .tsv .parquet .arrow .xml) before an optional .gz,
+.zst or .bz2; an .xml is a Wikipedia dump. An address such as s3://bucket/texts names files elsewhere (`corpus.remote`).
 """
 
 from __future__ import annotations
@@ -17,10 +18,12 @@ from typing import Literal
 
 import pyarrow as pa
 
+from bertwright.corpus.dataset_folders import dataset_files
+from bertwright.corpus.remote import TextFile, is_address, open_bytes, remote_files, size_of
 from bertwright.errors import CorpusError
 
 Layout = Literal["blank", "file", "line"]
-Format = Literal["txt", "md", "json", "csv", "tsv", "parquet"]
+Format = Literal["txt", "md", "json", "csv", "tsv", "parquet", "arrow", "wikipedia"]
 
 FORMATS: dict[str, Format] = {
     ".txt": "txt",
@@ -31,8 +34,10 @@ FORMATS: dict[str, Format] = {
     ".csv": "csv",
     ".tsv": "tsv",
     ".parquet": "parquet",
+    ".arrow": "arrow",
+    ".xml": "wikipedia",
 }
-COMPRESSIONS = {".gz": "gzip", ".zst": "zstd"}
+COMPRESSIONS = {".gz": "gzip", ".zst": "zstd", ".bz2": "bz2"}
 UTF16_MARKS = {codecs.BOM_UTF16_LE: "utf-16-le", codecs.BOM_UTF16_BE: "utf-16-be"}
 BLOCK_BYTES = 8 << 20
 """Bytes handed on at a time: parsing JSON costs a fixed 0.2 ms a block, memory grows by some ten blocks."""
@@ -44,7 +49,7 @@ LONGEST_DOCUMENT = 128 << 20
 class ReadOptions:
     """How to read text files.
 
-    column       name of the text column of JSON, CSV, TSV and Parquet; None takes "text", else the only text column
+    column       name of the text column of JSON, CSV, TSV, Parquet and Arrow; None takes "text", else the only one
     documents    where a document ends in .txt files; "auto" tells it from a sample
     skip_broken  leave out, and count, lines that cannot be read, instead of stopping
     """
@@ -54,29 +59,36 @@ class ReadOptions:
     skip_broken: bool = False
 
 
-def format_of(path: Path) -> Format | None:
+def format_of(path: TextFile) -> Format | None:
     """Return the format a file's name tells, or None where it is no text file we know."""
     plain = path.with_suffix("") if path.suffix.lower() in COMPRESSIONS else path
     return FORMATS.get(plain.suffix.lower())
 
 
-def find_inputs(inputs: Sequence[str]) -> list[Path]:
-    """Return the text files named by `inputs`: files, folders (searched whole) and globs, each file once.
+def find_inputs(inputs: Sequence[str]) -> list[TextFile]:
+    """Return the text files named by `inputs`: files, folders (searched whole), globs and addresses, each file once.
 
     Inside a folder, hidden files and files of other formats are passed over, and files come in the order of their
-    names. Raises CorpusError where an input is missing, of no known format, empty, or a folder without text files.
+    names; a folder that Hugging Face `datasets` saved gives the files it names. Raises CorpusError where an input is
+    missing, of no known format, empty, or a folder without text files.
     """
-    found: dict[Path, None] = {}
+    found: dict[TextFile, None] = {}
     for name in inputs:
         found.update(dict.fromkeys(_files_of(name)))
     if not found:
         raise CorpusError("no input was given; name at least one text file, folder or glob")
-    if all(path.stat().st_size == 0 for path in found):
+    if all(isinstance(path, Path) and size_of(path) == 0 for path in found):
         raise CorpusError(f"{', '.join(inputs)} holds no text: every file is empty (0 bytes); give files with text")
     return list(found)
 
 
-def _files_of(name: str) -> list[Path]:
+def _files_of(name: str) -> Sequence[TextFile]:
+    if is_address(name) and not name.startswith("file://"):
+        remote = remote_files(name, lambda file: format_of(file) is not None)
+        if not remote:
+            raise CorpusError(f"{name} names no text files; expected {_known_suffixes()}")
+        return remote
+    name = name.removeprefix("file://")
     path = Path(name)
     if path.is_dir():
         files = _files_under(path)
@@ -100,16 +112,28 @@ def _files_of(name: str) -> list[Path]:
 
 def _files_under(folder: Path) -> list[Path]:
     """Return the text files below a folder, hidden files and folders passed over, in the order of their names."""
+    named = dataset_files(folder)
+    if named is not None:
+        return named
     files: list[Path] = []
     for root, folders, names in os.walk(folder):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         shown = sorted(name for name in names if not name.startswith("."))
-        files.extend(Path(root, name) for name in shown if format_of(Path(name)))
+        files.extend(path for path in (Path(root, name) for name in shown) if _is_text_file(path))
     return files
 
 
+def _is_text_file(path: Path) -> bool:
+    """Return whether a file found in a folder holds text; of .xml files, only Wikipedia dumps do."""
+    kind = format_of(path)
+    if kind != "wikipedia":
+        return kind is not None
+    with open_text(path) as opened:
+        return b"<mediawiki" in opened.stream.read(1 << 10)
+
+
 def _known_suffixes() -> str:
-    return f"{', '.join(FORMATS)}, each plain, .gz or .zst"
+    return f"{', '.join(FORMATS)}, each plain, .gz, .zst or .bz2"
 
 
 @dataclass(frozen=True)
@@ -131,15 +155,15 @@ class OpenedText:
     """A file opened for reading: `stream` gives decompressed bytes, `file.tell()` the bytes taken from the disk."""
 
     stream: pa.NativeFile
-    file: pa.OSFile
+    file: pa.NativeFile
 
 
 @contextmanager
-def open_text(path: Path) -> Iterator[OpenedText]:
-    """Open a plain, .gz or .zst file; a file that is damaged or cut short raises CorpusError at some read."""
+def open_text(path: TextFile) -> Iterator[OpenedText]:
+    """Open a plain, .gz, .zst or .bz2 file; a file that is damaged or cut short raises CorpusError at some read."""
     codec = COMPRESSIONS.get(path.suffix.lower())
     try:
-        with pa.OSFile(str(path)) as file:
+        with open_bytes(path) as file:
             yield OpenedText(pa.CompressedInputStream(file, codec) if codec else file, file)
     except OSError as error:
         whole = f"a whole {path.suffix} file" if codec else "a file that can be read"
@@ -147,7 +171,7 @@ def open_text(path: Path) -> Iterator[OpenedText]:
         raise CorpusError(f"{path} is damaged or cut short ({reason}); expected {whole}, so fetch it again") from error
 
 
-def read_blocks(path: Path) -> Iterator[Block]:
+def read_blocks(path: TextFile) -> Iterator[Block]:
     """Yield the file as blocks of whole lines, about BLOCK_BYTES each; UTF-16 with a byte-order mark becomes UTF-8.
 
     Raises CorpusError where the file is damaged or a line is longer than LONGEST_DOCUMENT.
@@ -168,7 +192,7 @@ def read_blocks(path: Path) -> Iterator[Block]:
             yield Block(rest, offset, opened.file.tell())
 
 
-def too_long(path: Path) -> str:
+def too_long(path: TextFile) -> str:
     """Return the sentence for a document that does not fit in memory."""
     return (
         f"{path} has a document of more than {LONGEST_DOCUMENT >> 20} MiB; "
@@ -176,7 +200,7 @@ def too_long(path: Path) -> str:
     )
 
 
-def _utf8(stream: pa.NativeFile, path: Path) -> Iterator[bytes]:
+def _utf8(stream: pa.NativeFile, path: TextFile) -> Iterator[bytes]:
     """Yield a stream's blocks in UTF-8, without the byte-order mark."""
     first = stream.read(BLOCK_BYTES)
     encoding = UTF16_MARKS.get(first[:2])

@@ -13,7 +13,7 @@ from typing import Any
 
 from bertwright.corpus.shards import SPLITS
 from bertwright.errors import DataError, OutputExistsError
-from bertwright.files import read_json, refuse_existing, write_json
+from bertwright.files import read_json, refuse_existing, remove, write_json
 
 JOURNAL = ".progress.json"
 Position = tuple[int, int, int]
@@ -63,6 +63,7 @@ def open_journal(out: Path, settings: dict[str, Any]) -> Journal:
     Raises OutputExistsError where `out` holds a finished one, one with other settings, or anything else.
     """
     if (out / "manifest.json").exists():
+        remove(out / JOURNAL)  # where a preparation was killed after its last write but one
         raise OutputExistsError(f"{out} already holds prepared data; give another --out, or delete it first")
     if not (out / JOURNAL).exists():
         refuse_existing(out, instead="give another --out, or delete it first")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from statistics import median
 
 import pyarrow as pa
@@ -21,6 +20,7 @@ from bertwright.corpus.inputs import (
     read_blocks,
     too_long,
 )
+from bertwright.corpus.remote import TextFile, size_of
 from bertwright.corpus.sentences import tell_newlines
 from bertwright.errors import CorpusError
 
@@ -38,14 +38,20 @@ BLANK_LINES = r"\n(?:[ \t\r]*\n)+"
 
 @dataclass(frozen=True)
 class Piece:
-    """Some documents of one file: their texts, lines or files left out among them, bytes of the file read so far."""
+    """Some documents of one file.
+
+    broken       lines or files left out among them because they cannot be read
+    position     bytes of the file read so far
+    passed_over  pages of a Wikipedia dump left out among them, because they are no articles
+    """
 
     texts: pa.StringArray
     broken: int
     position: int
+    passed_over: int = 0
 
 
-def describe_layout(paths: Sequence[Path], options: ReadOptions) -> Layout | None:
+def describe_layout(paths: Sequence[TextFile], options: ReadOptions) -> Layout | None:
     """Return where documents end in the .txt files of `paths`: "blank", "file" or "line"; None where there are none.
 
     Told from the start of up to 16 files, unless `options.documents` says it. A file is a document where there are
@@ -67,17 +73,17 @@ def describe_layout(paths: Sequence[Path], options: ReadOptions) -> Layout | Non
     return "file" if small and all(tell_newlines([text]) == "wrapped" for text, _ in samples) else "blank"
 
 
-def _sample(path: Path) -> tuple[str, int]:
+def _sample(path: TextFile) -> tuple[str, int]:
     """Return the start of a file and about how many bytes it holds."""
     with open_text(path) as opened:
         start = opened.stream.read(SAMPLE_BYTES)
         ended = len(start) < SAMPLE_BYTES
-        size = len(start) if ended else path.stat().st_size * (1 if opened.stream is opened.file else 3)
+        size = len(start) if ended else size_of(path) * (1 if opened.stream is opened.file else 3)
     text = start.decode("utf-16" if start[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig", errors="replace")
     return text.replace("\r\n", "\n"), size
 
 
-def read_text_file(path: Path, options: ReadOptions, *, layout: Layout) -> Iterator[Piece]:
+def read_text_file(path: TextFile, options: ReadOptions, *, layout: Layout) -> Iterator[Piece]:
     """Yield the documents of one .txt or .md file; blank documents are none.
 
     Bytes that are no UTF-8 text raise CorpusError naming the file and the byte, or, with `skip_broken`, their lines
@@ -112,12 +118,12 @@ def _not_blank(texts: pa.StringArray) -> pa.StringArray:
     return texts.filter(pc.not_equal(pc.utf8_trim_whitespace(texts), ""))
 
 
-def _whole_file(path: Path, options: ReadOptions) -> Iterator[Piece]:
+def _whole_file(path: TextFile, options: ReadOptions) -> Iterator[Piece]:
     parts, size, position = [], 0, 0
     for block in read_blocks(path):
         data, left_out = _readable(block, path, options)
         if left_out:
-            yield Piece(pa.array([], pa.string()), 1, path.stat().st_size)
+            yield Piece(pa.array([], pa.string()), 1, size_of(path))
             return
         parts.append(data)
         size, position = size + len(data), block.position
@@ -126,7 +132,7 @@ def _whole_file(path: Path, options: ReadOptions) -> Iterator[Piece]:
     yield Piece(_not_blank(pa.array([b"".join(parts).decode()])), 0, position)
 
 
-def _readable(block: Block, path: Path, options: ReadOptions) -> tuple[bytes, int]:
+def _readable(block: Block, path: TextFile, options: ReadOptions) -> tuple[bytes, int]:
     """Return the block without its lines that are no text, and how many those were."""
     fault = fault_in(block.data)
     if fault is None:
@@ -149,7 +155,7 @@ def fault_in(data: bytes) -> int | None:
     return None if nul < 0 else nul
 
 
-def first_fault(path: Path) -> int:
+def first_fault(path: TextFile) -> int:
     """Return the first byte of a file where it stops being UTF-8 text, or its length."""
     end = 0
     for block in read_blocks(path):
@@ -168,7 +174,7 @@ def _first_undecodable(data: bytes) -> int:
     return len(data)
 
 
-def broken_bytes(path: Path, offset: int) -> str:
+def broken_bytes(path: TextFile, offset: int) -> str:
     """Return the sentence for a file that is not text."""
     return (
         f"{path} is not UTF-8 text (binary or of another encoding) at byte {offset:,}; "

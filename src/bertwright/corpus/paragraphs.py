@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from bertwright.corpus.clean import clean
+from bertwright.corpus.clean import without
 from bertwright.corpus.dedup import hash_documents
 from bertwright.corpus.runs import SortedRuns
 from bertwright.corpus.sentences import Newlines
@@ -42,11 +42,7 @@ class SeenParagraphs:
             return texts
         first = int(np.argmax(repeated))
         told.add("repeated_paragraph", int(repeated.sum()), paragraphs[first].as_py())
-        kept = np.concatenate([[0], np.cumsum(~repeated)])
-        offsets = kept[lists.offsets.to_numpy() - lists.offsets[0].as_py()].astype(np.int32)
-        left = pa.ListArray.from_arrays(pa.array(offsets), paragraphs.filter(pa.array(~repeated)))
-        changed = pa.array(np.diff(offsets) < pc.list_value_length(lists).to_numpy(zero_copy_only=False))
-        return pc.replace_with_mask(texts, changed, clean(pc.binary_join(left, self._end).filter(changed)))
+        return without(lists, repeated, end=self._end, texts=texts)
 
     def save(self) -> dict[str, int]:
         """Write everything to disk; return what a later process needs to take it up."""

@@ -29,6 +29,7 @@ from bertwright.corpus.inputs import Layout, ReadOptions
 from bertwright.corpus.journal import Journal, Position
 from bertwright.corpus.memory import Memory
 from bertwright.corpus.read import read_documents
+from bertwright.corpus.remote import TextFile
 from bertwright.corpus.shards import SPLITS, DocumentBlock, join_blocks, write_shard
 from bertwright.corpus.told import Told
 from bertwright.corpus.work import CleanTexts, EncodedTexts
@@ -43,7 +44,7 @@ SHARD_TEXT = 1 << 26
 class Source:
     """Files that are read in one go: `held_out` is the share of their documents that goes to the valid split."""
 
-    paths: list[Path]
+    paths: list[TextFile]
     layout: Layout | None
     held_out: float
 
@@ -57,6 +58,7 @@ class RawBatch:
     position: Position
     source_bytes_done: int
     seconds: float
+    passed_over: int = 0
 
 
 def raw_batches(sources: list[Source], options: ReadOptions, *, after: Position) -> Iterator[RawBatch]:
@@ -67,7 +69,9 @@ def raw_batches(sources: list[Source], options: ReadOptions, *, after: Position)
         began = perf_counter()
         for batch in read_documents(source.paths, options, layout=source.layout, skip=skip):
             position = (number, batch.file, batch.stop)
-            yield RawBatch(batch.texts, batch.broken, position, batch.source_bytes_done, perf_counter() - began)
+            yield RawBatch(
+                batch.texts, batch.broken, position, batch.source_bytes_done, perf_counter() - began, batch.passed_over
+            )
             began = perf_counter()
 
 
@@ -111,6 +115,7 @@ class ShardPipeline:
     def _add(self, batch: RawBatch, clean: CleanTexts, workers: Workers) -> None:
         """Have the documents encoded that stay."""
         began = perf_counter()
+        self._told.update(clean.told)
         texts, kept = self._memory.new(clean, self._told)
         self._journal.spent("repetitions", perf_counter() - began)
         held = held_out(clean.hashes, self._sources[batch.position[0]].held_out)
@@ -120,6 +125,7 @@ class ShardPipeline:
                 self._told.counts["text_bytes"] += int(pc.sum(pc.binary_length(some)).as_py())
                 self._encoding.append((split, workers.submit("encode", some)))
         self._told.counts["broken"] += batch.broken
+        self._told.counts["passed over"] += batch.passed_over
         self._position = batch.position
         self._spent({"reading": batch.seconds, **clean.seconds})
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -13,20 +12,24 @@ import pyarrow.compute as pc
 
 from bertwright.corpus.inputs import Format, Layout, ReadOptions, format_of
 from bertwright.corpus.layouts import Piece, read_text_file
-from bertwright.corpus.tables import read_delimited, read_json_lines, read_parquet
+from bertwright.corpus.remote import TextFile, size_of, total_size
+from bertwright.corpus.tables import read_arrow, read_delimited, read_json_lines, read_parquet
+from bertwright.corpus.wikipedia import read_wikipedia
 from bertwright.errors import CorpusError
 
 BATCH_BYTES = 4 << 20
 MOST_HELD = 1 << 10
 """Small files gathered before they are copied into one array: an array object costs more than a short text."""
 
-_READERS: dict[Format, Callable[[Path, ReadOptions, Layout], Iterator[Piece]]] = {
+_READERS: dict[Format, Callable[[TextFile, ReadOptions, Layout], Iterator[Piece]]] = {
     "txt": lambda path, options, layout: read_text_file(path, options, layout=layout),
     "md": lambda path, options, layout: read_text_file(path, options, layout="file"),
     "json": lambda path, options, layout: read_json_lines(path, options),
     "csv": lambda path, options, layout: read_delimited(path, options, delimiter=","),
     "tsv": lambda path, options, layout: read_delimited(path, options, delimiter="\t"),
     "parquet": lambda path, options, layout: read_parquet(path, options),
+    "arrow": lambda path, options, layout: read_arrow(path, options),
+    "wikipedia": lambda path, options, layout: read_wikipedia(path),
 }
 
 
@@ -38,6 +41,7 @@ class TextBatch:
     file, stop         the place reached: `stop` documents of file number `file` (files counted from 0) are read;
                        a finished file counts as (file + 1, 0). Reading with skip=(file, stop) goes on from here
     broken             lines or files left out since the batch before (with `skip_broken`)
+    passed_over        pages of a Wikipedia dump that are no articles, since the batch before
     source_bytes_done  bytes of the (compressed) files read so far, against `source_bytes(paths)`
     """
 
@@ -46,15 +50,16 @@ class TextBatch:
     stop: int
     broken: int
     source_bytes_done: int
+    passed_over: int = 0
 
 
-def source_bytes(paths: Sequence[Path]) -> int:
+def source_bytes(paths: Sequence[TextFile]) -> int:
     """Return the bytes of the files on disk, as they are (compressed)."""
-    return sum(path.stat().st_size for path in paths)
+    return total_size(paths)
 
 
 def read_documents(
-    paths: Sequence[Path], options: ReadOptions, *, layout: Layout | None, skip: tuple[int, int] = (0, 0)
+    paths: Sequence[TextFile], options: ReadOptions, *, layout: Layout | None, skip: tuple[int, int] = (0, 0)
 ) -> Iterator[TextBatch]:
     """Yield the documents of `paths` in order, starting after document `skip[1]` of file `skip[0]`.
 
@@ -78,11 +83,12 @@ def read_documents(
 def _joined(batches: list[TextBatch]) -> TextBatch:
     """Return several batches in a row as one."""
     texts = pa.concat_arrays([batch.texts for batch in batches])
-    return replace(batches[-1], texts=texts, broken=sum(batch.broken for batch in batches))
+    broken, passed_over = sum(batch.broken for batch in batches), sum(batch.passed_over for batch in batches)
+    return replace(batches[-1], texts=texts, broken=broken, passed_over=passed_over)
 
 
 def _steps(
-    paths: Sequence[Path], options: ReadOptions, *, layout: Layout | None, skip: tuple[int, int]
+    paths: Sequence[TextFile], options: ReadOptions, *, layout: Layout | None, skip: tuple[int, int]
 ) -> Iterator[TextBatch]:
     """Yield documents in steps of at most BATCH_BYTES, each within one file; the last step of a file ends it."""
     done = source_bytes(paths[: skip[0]])
@@ -92,13 +98,13 @@ def _steps(
         for piece, stop in _pieces_after(already, _read_file(paths[file], options, layout=layout)):
             if last is not None:
                 yield last
-            last = TextBatch(piece.texts, file, stop, piece.broken, done + piece.position)
-        done += paths[file].stat().st_size
+            last = TextBatch(piece.texts, file, stop, piece.broken, done + piece.position, piece.passed_over)
+        done += size_of(paths[file])
         if last is not None:
             yield replace(last, file=file + 1, stop=0, source_bytes_done=done)
 
 
-def _read_file(path: Path, options: ReadOptions, *, layout: Layout | None) -> Iterator[Piece]:
+def _read_file(path: TextFile, options: ReadOptions, *, layout: Layout | None) -> Iterator[Piece]:
     kind = format_of(path)
     if kind is None:
         raise CorpusError(f"{path} is of no format that can be read; expected a text file")
@@ -115,10 +121,10 @@ def _pieces_after(already: int, pieces: Iterator[Piece]) -> Iterator[tuple[Piece
     last: Piece | None = None
     for piece in chain.from_iterable(map(_sliced, pieces)):
         if last is None or not len(piece.texts):
-            last = piece if last is None else replace(last, broken=last.broken + piece.broken)
+            last = piece if last is None else _with_left_out(last, piece)
             continue
         if not len(last.texts):
-            last = replace(piece, broken=last.broken + piece.broken)
+            last = _with_left_out(piece, last)
             continue
         stop += len(last.texts)
         if stop > already:
@@ -129,6 +135,11 @@ def _pieces_after(already: int, pieces: Iterator[Piece]) -> Iterator[tuple[Piece
         yield _tail(last, stop - already), stop
 
 
+def _with_left_out(piece: Piece, other: Piece) -> Piece:
+    """Return a piece that counts what another left out as well."""
+    return replace(piece, broken=piece.broken + other.broken, passed_over=piece.passed_over + other.passed_over)
+
+
 def _sliced(piece: Piece) -> Iterator[Piece]:
     """Yield a piece in slices of at most BATCH_BYTES, or of one longer document."""
     ends = np.cumsum(pc.binary_length(piece.texts).to_numpy(zero_copy_only=False), dtype=np.int64)
@@ -136,7 +147,8 @@ def _sliced(piece: Piece) -> Iterator[Piece]:
     while start < len(ends) or start == 0:
         before = ends[start - 1] if start else 0
         stop = max(start + 1, int(np.searchsorted(ends, before + BATCH_BYTES, side="right")))
-        yield Piece(piece.texts[start:stop], piece.broken if start == 0 else 0, piece.position)
+        part = replace(piece, texts=piece.texts[start:stop])
+        yield part if start == 0 else replace(part, broken=0, passed_over=0)
         start = stop
 
 
@@ -144,4 +156,4 @@ def _tail(piece: Piece, documents: int) -> Piece:
     """Return the last `documents` of a piece; what it left out was counted with the others before."""
     if documents >= len(piece.texts):
         return piece
-    return replace(piece, texts=piece.texts[len(piece.texts) - documents :], broken=0)
+    return replace(piece, texts=piece.texts[len(piece.texts) - documents :], broken=0, passed_over=0)

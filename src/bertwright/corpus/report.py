@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from bertwright.corpus.filters import LINE_RULE
 from bertwright.corpus.journal import Journal
 from bertwright.corpus.shards import FORMAT_VERSION, SPLITS, fingerprint_of
 from bertwright.files import human_bytes
@@ -20,7 +21,23 @@ DROPPED = {
     "repeated": "of repeated paragraphs alone",
     "repeated_paragraph": "repeated paragraphs",
     "broken": "broken lines",
+    "passed over": "redirects and other pages that are no articles",
 }
+FILTERED = {
+    LINE_RULE: "lines of few letters",
+    "words": "too short or long",
+    "word-length": "of odd words",
+    "symbols": "of symbols",
+    "digits": "of digits",
+    "hashes": "of signs #",
+    "bullet-lines": "of bullets",
+    "ellipsis-lines": "of cut-off lines",
+    "repeated-lines": "of repeated lines",
+    "repeated-line-characters": "of long repeated lines",
+    "repeated-sequences": "of repeated sequences",
+    "language": "of another language",
+}
+DROPPED |= FILTERED
 ALWAYS_TOLD = ("empty", "duplicate", "broken")
 
 

@@ -27,9 +27,10 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from bertwright.errors import DataError
-from bertwright.files import read_json, sha256_of, written_aside
+from bertwright.errors import DataError, InputError
+from bertwright.files import inside, read_json, sha256_of, written_aside
 
 FORMAT_VERSION = 1
 SPLITS = ("train", "valid")
@@ -106,7 +107,8 @@ class Shard:
         try:
             batch = pa.ipc.open_file(pa.memory_map(str(path))).get_batch(0)
             tokens, ends, starts = (batch.column(name) for name in ("tokens", "sentence_ends", "word_starts"))
-        except (OSError, pa.ArrowInvalid, KeyError, IndexError) as error:
+            _check_columns(tokens, ends, starts)
+        except (OSError, pa.ArrowException, KeyError, IndexError, ValueError, TypeError) as error:
             raise DataError(f"{path} is not a whole shard ({error}); prepare the data again") from error
         bits = np.frombuffer(starts.values.buffers()[1], dtype=np.uint8)
         return cls(
@@ -116,6 +118,36 @@ class Shard:
             sentence_offsets=ends.offsets.to_numpy(),
             word_start_bits=bits,
         )
+
+    def check(self, vocab_size: int, *, path: Path) -> None:
+        """Read all of it, and raise DataError where a token is none of the vocabulary or a sentence ends elsewhere."""
+        ends = self.sentence_ends.astype(np.int64)
+        steps = np.diff(ends, prepend=0)
+        firsts = self.sentence_offsets[:-1]
+        steps[firsts] = ends[firsts]
+        whole = ends[self.sentence_offsets[1:] - 1] == np.diff(self.token_offsets)
+        if (len(self.tokens) and int(self.tokens.max()) >= vocab_size) or steps.min(initial=1) < 1 or not whole.all():
+            raise DataError(f"{path} holds what no tokenizer of {vocab_size:,} tokens gave; prepare the data again")
+
+
+def _check_columns(tokens: pa.ListArray, ends: pa.ListArray, starts: pa.ListArray) -> None:
+    """Raise ValueError or ArrowInvalid where the columns of a shard are not those of one, before they are looked at.
+
+    Offsets are read, and the values behind them not: a list that claims more values than its file has is found here.
+    """
+    kinds = [column.type for column in (tokens, ends, starts)]
+    numbers = [pa.list_(pa.uint16()), pa.list_(pa.uint32())]
+    if kinds[0] not in numbers or kinds[1] != numbers[1] or kinds[2] != pa.list_(pa.bool_()):
+        raise ValueError(f"its columns are {', '.join(map(str, kinds))}")
+    for column in (tokens, ends, starts):
+        column.validate(full=True)
+        if column.null_count or column.values.null_count or column.offset or column.values.offset:
+            raise ValueError("its columns have gaps")
+        offsets = column.offsets.to_numpy()
+        if offsets[0] != 0 or offsets[-1] != len(column.values) or (np.diff(offsets) < 1).any():
+            raise ValueError("its documents are not one after another")
+    if not tokens.offsets.equals(starts.offsets):
+        raise ValueError("its word starts are not those of its tokens")
 
 
 class Shards:
@@ -134,7 +166,7 @@ class Shards:
         if split not in manifest["splits"]:
             raise DataError(f"{folder} holds no {split} split; its splits are {', '.join(manifest['splits'])}")
         entries = manifest["splits"][split]["shards"]
-        shards = [Shard.open(folder / entry["file"]) for entry in entries]
+        shards = [Shard.open(member(folder, entry["file"])) for entry in entries]
         for shard, entry in zip(shards, entries, strict=True):
             if len(shard.tokens) != entry["tokens"] or len(shard.token_offsets) - 1 != entry["documents"]:
                 raise DataError(f"{folder / entry['file']} does not match manifest.json; prepare the data again")
@@ -194,17 +226,80 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     try:
         manifest: dict[str, Any] = read_json(path)
         version = manifest["format"]
-    except (ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(f"{path} is damaged ({error}); prepare the data again") from error
     if version != FORMAT_VERSION:
-        raise DataError(f"{folder} has data format {version}, this bertwright reads {FORMAT_VERSION}; prepare it again")
+        told = str(version)[:40]
+        raise DataError(f"{folder} has data format {told}, this bertwright reads {FORMAT_VERSION}; prepare it again")
+    try:
+        _Manifest.model_validate(manifest)
+    except ValidationError as error:
+        problem = error.errors()[0]
+        place = ".".join(str(part) for part in problem["loc"])
+        raise DataError(f"{path} is damaged ({place}: {problem['msg']}); prepare the data again") from error
     return manifest
+
+
+class _Part(BaseModel):
+    """A part of a manifest: what is read of it has a type, and there may be more."""
+
+    model_config = ConfigDict(strict=True)
+
+
+class _Entry(_Part):
+    file: str
+    documents: int = Field(ge=0)
+    tokens: int = Field(ge=0)
+    bytes: int = Field(ge=0)
+    sha256: str
+
+
+class _Split(_Part):
+    documents: int = Field(ge=0)
+    sentences: int = Field(ge=0)
+    words: int = Field(ge=0)
+    tokens: int = Field(ge=0)
+    shards: list[_Entry]
+
+
+class _Words(_Part):
+    file: str
+    sha256: str
+    kind: str
+    vocab_size: int = Field(ge=1, lt=1 << 31)
+
+
+class _Manifest(_Part):
+    fingerprint: str
+    language: str
+    tokenizer: _Words
+    unigram_entropy: float = Field(ge=0, allow_inf_nan=False)
+    splits: dict[str, _Split]
+
+
+def member(folder: Path, name: str) -> Path:
+    """Return the path of a file that the manifest of a DATA folder names; raises DataError where it leads elsewhere."""
+    try:
+        return inside(folder, name)
+    except InputError as error:
+        raise DataError(str(error)) from error
 
 
 def fingerprint_of(tokenizer: str, digests: Mapping[str, Sequence[str]]) -> str:
     """Return the name of what training sees: the SHA-256 of the tokenizer, and those of the shards of each split."""
     named = json.dumps([FORMAT_VERSION, tokenizer, {split: list(digests.get(split, ())) for split in SPLITS}])
     return hashlib.sha256(named.encode()).hexdigest()[:32]
+
+
+def check_tokenizer(folder: Path) -> Path:
+    """Return the tokenizer.json of a DATA folder; raises DataError where it is not the one the data was made with."""
+    told = read_manifest(folder)["tokenizer"]
+    file = member(folder, told["file"])
+    if not file.is_file() or sha256_of(file) != told["sha256"]:
+        raise DataError(
+            f"{file} is not the tokenizer {folder} was prepared with; restore it, or prepare the data again"
+        )
+    return file
 
 
 def check_shards(folder: Path) -> int:
@@ -222,12 +317,13 @@ def check_shards(folder: Path) -> int:
     entries = [entry for split in manifest["splits"].values() for entry in split["shards"]]
 
     def check(entry: Mapping[str, Any]) -> int:
-        path = folder / entry["file"]
+        path = member(folder, entry["file"])
         if not path.is_file() or sha256_of(path) != entry["sha256"]:
             raise DataError(
                 f"{path} is missing or not as it was written (its SHA-256 is another); restore it from a copy, or "
                 "prepare the data again"
             )
+        Shard.open(path).check(manifest["tokenizer"]["vocab_size"], path=path)
         return int(entry["bytes"])
 
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1), "checking") as threads:

@@ -15,7 +15,7 @@ WORDS = 5
 WINDOW = 1 << 18
 """Bytes hashed at a time: 20 bytes of memory each, and the tables of powers stay in the processor's cache."""
 
-_BETWEEN, _LETTER, _ALONE = 0, 1, 2
+BETWEEN, LETTER, ALONE = 0, 1, 2
 _BASE = 0x9E3779B97F4A7C15
 _MIXER = np.uint64(0xFF51AFD7ED558CCD)
 _WEIGHTS = np.array([0xD6E8FEB86659FD93, 0xA0761D6478BD642F, 0xE7037ED1A0B428DB, 0x8EBC6AF09C88C6E3, 1], np.uint64)
@@ -23,9 +23,9 @@ _WEIGHTS = np.array([0xD6E8FEB86659FD93, 0xA0761D6478BD642F, 0xE7037ED1A0B428DB,
 
 def _kinds() -> np.ndarray:
     """Return what each byte says of itself: letters, bytes between them, and leads of characters that stand alone."""
-    kinds = np.full(256, _BETWEEN, dtype=np.uint8)
-    kinds[[*range(48, 58), *range(65, 91), *range(97, 123), *range(0x80, 0x100)]] = _LETTER
-    kinds[0xE3:0xF8] = _ALONE  # U+3000 and above
+    kinds = np.full(256, BETWEEN, dtype=np.uint8)
+    kinds[[*range(48, 58), *range(65, 91), *range(97, 123), *range(0x80, 0x100)]] = LETTER
+    kinds[0xE3:0xF8] = ALONE  # U+3000 and above
     return kinds
 
 
@@ -52,7 +52,11 @@ def shingles(texts: pa.StringArray) -> tuple[np.ndarray, np.ndarray]:
 
     A document of one to four words has one shingle of them all; one without words has none.
     """
-    words, counts = word_hashes(texts)
+    return shingles_of(*word_hashes(texts))
+
+
+def shingles_of(words: np.ndarray, counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the hashes of all shingles, and how many each document has, from what `word_hashes` returned."""
     starts = np.cumsum(counts) - counts
     shingle_counts = np.maximum(counts - WORDS + 1, np.minimum(counts, 1))
     firsts = np.repeat(starts - (np.cumsum(shingle_counts) - shingle_counts), shingle_counts)
@@ -69,13 +73,16 @@ def shingles(texts: pa.StringArray) -> tuple[np.ndarray, np.ndarray]:
     return mixed(hashes), shingle_counts
 
 
+def bytes_of(texts: pa.StringArray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the bytes of documents one after another, [N] uint8, and where each begins and the last ends, [D + 1]."""
+    buffers = texts.buffers()
+    bounds = np.frombuffer(buffers[1], dtype=np.int32)[texts.offset : texts.offset + len(texts) + 1].astype(np.int64)
+    return np.frombuffer(buffers[2] or b"", dtype=np.uint8)[bounds[0] : bounds[-1]], bounds - bounds[0]
+
+
 def word_hashes(texts: pa.StringArray) -> tuple[np.ndarray, np.ndarray]:
     """Return the hash of every word, [W] uint64, and how many words each document has, [D] int64."""
-    lower = pc.utf8_lower(texts)
-    buffers = lower.buffers()
-    bounds = np.frombuffer(buffers[1], dtype=np.int32)[lower.offset : lower.offset + len(lower) + 1].astype(np.int64)
-    data = np.frombuffer(buffers[2] or b"", dtype=np.uint8)[bounds[0] : bounds[-1]]
-    bounds -= bounds[0]
+    data, bounds = bytes_of(pc.utf8_lower(texts))
     hashes, places, begin = [np.zeros(0, np.uint64)], [np.zeros(0, np.int64)], 0
     while begin < len(data):
         end = _cut(data, begin)
@@ -99,8 +106,11 @@ def _cut(data: np.ndarray, begin: int) -> int:
     return end
 
 
-def _window(data: np.ndarray, document_starts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the hashes of the words in some bytes, and where they start."""
+def kinds_of(data: np.ndarray) -> np.ndarray:
+    """Return what each byte of UTF-8 text belongs to, [N] uint8: BETWEEN words, a LETTER or digit, or the lead ALONE.
+
+    ALONE leads a character that is a word of its own, in writing without blanks; bytes after the lead are LETTER.
+    """
     kinds = _KINDS[data]
     following = np.append(data[1:], np.uint8(0))
     _set(kinds, np.flatnonzero(data == 0xC2), 2)  # U+0080 to U+00BF: blanks and marks
@@ -109,11 +119,17 @@ def _window(data: np.ndarray, document_starts: np.ndarray) -> tuple[np.ndarray, 
     third = data[np.minimum(wide + 2, len(data) - 1)]
     _set(kinds, wide[(third <= 0x8F) | ((third >= 0x9A) & (third <= 0xA0))], 3)  # ，！：？ and the like
     thai_lao_tibetan = (data == 0xE0) & (following >= 0xB8)
-    kinds[thai_lao_tibetan | ((data == 0xE1) & np.isin(following, (0x80, 0x81, 0x82, 0x9E, 0x9F)))] = _ALONE
-    letters = kinds != _BETWEEN
+    kinds[thai_lao_tibetan | ((data == 0xE1) & np.isin(following, (0x80, 0x81, 0x82, 0x9E, 0x9F)))] = ALONE
+    return np.asarray(kinds)
+
+
+def _window(data: np.ndarray, document_starts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the hashes of the words in some bytes, and where they start."""
+    kinds = kinds_of(data)
+    letters = kinds != BETWEEN
     starts = letters.copy()
     starts[1:] &= ~letters[:-1]
-    alone = np.flatnonzero(kinds == _ALONE)
+    alone = np.flatnonzero(kinds == ALONE)
     after = alone + np.where(data[alone] >= 0xF0, 4, 3)
     for places in (alone, after[after < len(data)], document_starts):
         starts[places] = letters[places]
@@ -128,4 +144,4 @@ def _set(kinds: np.ndarray, leads: np.ndarray, width: int) -> None:
     """Mark characters of `width` bytes as standing between words."""
     for offset in range(width):
         places = leads + offset
-        kinds[places[places < len(kinds)]] = _BETWEEN
+        kinds[places[places < len(kinds)]] = BETWEEN

@@ -5,16 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 
 from bertwright.corpus.clean import clean
 from bertwright.corpus.dedup import hash_documents, held_out
+from bertwright.corpus.filters import Screen
 from bertwright.corpus.inputs import Layout, ReadOptions
 from bertwright.corpus.read import read_documents, source_bytes
+from bertwright.corpus.remote import TextFile, size_of
 from bertwright.corpus.sentences import Newlines, tell_newlines
+from bertwright.corpus.told import Told
 from bertwright.errors import CorpusError
 
 SAMPLE_FILES = 8
@@ -39,7 +41,7 @@ class Survey:
     sample: list[str]
 
 
-def survey(paths: list[Path], options: ReadOptions, *, layout: Layout | None) -> Survey:
+def survey(paths: list[TextFile], options: ReadOptions, *, layout: Layout | None) -> Survey:
     """Look at two batches of a single file, or one of each of up to eight files.
 
     Raises CorpusError where there is no text in them.
@@ -49,7 +51,7 @@ def survey(paths: list[Path], options: ReadOptions, *, layout: Layout | None) ->
     for picked in np.array_split(np.arange(len(paths)), min(len(paths), SAMPLE_FILES)):
         path = paths[int(picked[0])]
         batches = -(-SAMPLE_BATCHES // len(paths))
-        read = path.stat().st_size
+        read = size_of(path)
         for batch in islice(read_documents([path], options, layout=layout), batches):
             seen_text += batch.texts.nbytes
             texts += _some(batch.texts, SAMPLE_BYTES // SAMPLE_BATCHES)
@@ -72,15 +74,17 @@ def _some(texts: pa.StringArray, most: int) -> list[str]:
 class TrainingTexts:
     """The clean documents a vocabulary is trained on, batch by batch, anew each time it is gone through.
 
-    Held-out documents, a `share` of all, are left out. Of more than a gigabyte of text, every k-th batch is taken.
+    Held-out documents, a `share` of all, are left out, and what does not pass the screen. Of more than a gigabyte of
+    text, every k-th batch is taken.
     """
 
     def __init__(
-        self, paths: list[Path], options: ReadOptions, *, layout: Layout | None, text_bytes: int, share: float
-    ) -> None:
+        self, paths: list[TextFile], options: ReadOptions, *, layout: Layout | None, text_bytes: int, share: float,
+        screen: Screen | None = None,
+    ) -> None:  # fmt: skip
         """Name what to read; nothing is read before it is gone through."""
         self.stride = -(-max(text_bytes, 1) // TRAINING_BYTES)
-        self._share = share
+        self._share, self._screen = share, screen
         self._paths, self._options, self._layout = paths, options, layout
 
     def __iter__(self) -> Iterator[list[str]]:
@@ -88,6 +92,8 @@ class TrainingTexts:
         batches = read_documents(self._paths, self._options, layout=self._layout)
         for batch in islice(batches, 0, None, self.stride):
             texts = clean(batch.texts)
+            if self._screen is not None:
+                texts = self._screen.screen(texts, Told())
             training = ~held_out(hash_documents(texts), self._share)
             documents: list[str] = texts.filter(pa.array(training)).to_pylist()
             yield documents

@@ -1,4 +1,4 @@
-"""Turns the text column of JSON-lines, CSV, TSV and Parquet files into documents: a row is a document."""
+"""Turns the text column of JSON-lines, CSV, TSV, Parquet and Arrow files into documents: a row is a document."""
 
 from __future__ import annotations
 
@@ -17,19 +17,24 @@ import pyarrow.csv
 import pyarrow.json
 import pyarrow.parquet
 
-from bertwright.corpus.inputs import Block, ReadOptions, open_text, read_blocks
+from bertwright.corpus.inputs import Block, OpenedText, ReadOptions, open_text, read_blocks
 from bertwright.corpus.layouts import Piece, broken_bytes, fault_in, first_fault
+from bertwright.corpus.remote import TextFile, open_bytes, size_of
 from bertwright.errors import CorpusError
 
 PIECE_BYTES = 4 << 20
 ROWS_TOLD_FROM = 100
+FILE_MARK = b"ARROW1"
+"""Begins a file in the Arrow file format; the stream format has no mark."""
+UNREADABLE = (pa.ArrowException, OSError, MemoryError, ValueError, KeyError, IndexError, OverflowError)
+"""What pyarrow raises over bytes that are no file of its formats."""
 
 
 class _BrokenLine(Exception):
     """A line that holds no row; its text is the reason."""
 
 
-def choose_column(columns: dict[str, bool], options: ReadOptions, *, path: Path) -> str:
+def choose_column(columns: dict[str, bool], options: ReadOptions, *, path: TextFile) -> str:
     """Return the column of text: the one asked for, else "text", else the only one of text, else CorpusError.
 
     `columns` tells of each column whether it holds text.
@@ -47,7 +52,7 @@ def choose_column(columns: dict[str, bool], options: ReadOptions, *, path: Path)
     raise CorpusError(f'{path} has no column "text"; name its column of text with --column (its columns are {names})')
 
 
-def read_json_lines(path: Path, options: ReadOptions) -> Iterator[Piece]:
+def read_json_lines(path: TextFile, options: ReadOptions) -> Iterator[Piece]:
     """Yield the documents of a file of one JSON object a line; a null or absent text is an empty document.
 
     A line that is no object with a string raises CorpusError naming file and line, or, with `skip_broken`, is left
@@ -78,7 +83,7 @@ def _json_columns(data: bytes) -> dict[str, bool]:
 
 
 def _json_texts(
-    block: Block, column: str, options: ReadOptions, *, path: Path, line: int
+    block: Block, column: str, options: ReadOptions, *, path: TextFile, line: int
 ) -> tuple[pa.StringArray, int]:
     """Parse a block at once; only where that fails, line by line, to say which line it is."""
     try:
@@ -89,13 +94,14 @@ def _json_texts(
                 explicit_schema=pa.schema({column: pa.string()}), unexpected_field_behavior="ignore"
             ),
         )
+        table.validate(full=True)
         return _filled(table[column]), 0
     except pa.ArrowInvalid:
         return _json_line_by_line(block.data, column, options, path=path, line=line)
 
 
 def _json_line_by_line(
-    data: bytes, column: str, options: ReadOptions, *, path: Path, line: int
+    data: bytes, column: str, options: ReadOptions, *, path: TextFile, line: int
 ) -> tuple[pa.StringArray, int]:
     texts, broken = [], 0
     for number, row in enumerate(data.split(b"\n"), start=line):
@@ -129,7 +135,7 @@ def _json_text(line: bytes, column: str) -> str:
     return (text or "").encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
-def read_delimited(path: Path, options: ReadOptions, *, delimiter: str) -> Iterator[Piece]:
+def read_delimited(path: TextFile, options: ReadOptions, *, delimiter: str) -> Iterator[Piece]:
     """Yield the documents of a CSV or TSV file with a header line; quoted texts may hold newlines.
 
     A row of too few or too many fields, or of bytes that are no UTF-8, raises CorpusError, or, with `skip_broken`, is
@@ -160,7 +166,7 @@ def read_delimited(path: Path, options: ReadOptions, *, delimiter: str) -> Itera
         raise CorpusError(_bad_rows(path, error)) from error
 
 
-def _delimited_columns(path: Path, parse: pa.csv.ParseOptions) -> dict[str, bool]:
+def _delimited_columns(path: TextFile, parse: pa.csv.ParseOptions) -> dict[str, bool]:
     """Return the columns of the header, and whether the first rows hold text there."""
     try:
         with open_text(path) as opened:
@@ -170,11 +176,11 @@ def _delimited_columns(path: Path, parse: pa.csv.ParseOptions) -> dict[str, bool
     return {field.name: pa.types.is_string(field.type) or pa.types.is_binary(field.type) for field in schema}
 
 
-def _bad_rows(path: Path, error: pa.ArrowInvalid) -> str:
+def _bad_rows(path: TextFile, error: pa.ArrowInvalid) -> str:
     return f"{path} cannot be read as a table ({error}); mend it, or give --skip-broken to leave such rows out"
 
 
-def _decoded(values: pa.BinaryArray, options: ReadOptions, *, path: Path) -> tuple[pa.StringArray, int]:
+def _decoded(values: pa.BinaryArray, options: ReadOptions, *, path: TextFile) -> tuple[pa.StringArray, int]:
     """Return the values as text, and how many were left out because they are none."""
     try:
         texts = values.cast(pa.string())
@@ -188,7 +194,7 @@ def _decoded(values: pa.BinaryArray, options: ReadOptions, *, path: Path) -> tup
     return _filled(pa.array(good, pa.binary()).cast(pa.string())), len(values) - len(good)
 
 
-def read_parquet(path: Path, options: ReadOptions) -> Iterator[Piece]:
+def read_parquet(path: TextFile, options: ReadOptions) -> Iterator[Piece]:
     """Yield the documents of a Parquet file; a file that is damaged raises CorpusError."""
     try:
         with _seekable(path) as file:
@@ -196,13 +202,89 @@ def read_parquet(path: Path, options: ReadOptions) -> Iterator[Piece]:
             columns = {field.name: _is_text(field.type) for field in table.schema_arrow}
             column = choose_column(columns, options, path=path)
             if not columns[column]:
-                raise CorpusError(f'the column "{column}" of {path} holds no text; name another with --column')
-            size, rows, done = path.stat().st_size, max(1, table.metadata.num_rows), 0
+                raise CorpusError(_no_text(column, path))
+            size, rows, done = size_of(path), max(1, table.metadata.num_rows), 0
             for batch in table.iter_batches(batch_size=_rows_a_piece(table.metadata, column), columns=[column]):
                 done += len(batch)
+                batch.validate(full=True)
                 yield Piece(_filled(batch.column(0).cast(pa.string())), 0, size * done // rows)
-    except (pa.ArrowInvalid, OSError) as error:
-        raise CorpusError(f"{path} is not a whole Parquet file ({error}); fetch it again") from error
+    except UNREADABLE as error:
+        raise CorpusError(f"{path} is not a whole Parquet file ({_first_line(error)}); fetch it again") from error
+
+
+def read_arrow(path: TextFile, options: ReadOptions) -> Iterator[Piece]:
+    """Yield the documents of an Arrow file, of the stream format (that of Hugging Face `datasets`) or the file format.
+
+    A plain file of this machine is mapped into memory; a file that is damaged raises CorpusError.
+    """
+    try:
+        with _mapped(path) as opened:
+            for batch, position in _record_batches(opened):
+                columns = {field.name: _is_text(field.type) for field in batch.schema}
+                column = choose_column(columns, options, path=path)
+                if not columns[column]:
+                    raise CorpusError(_no_text(column, path))
+                texts = batch.column(column)
+                texts.validate(full=True)
+                step = max(1, PIECE_BYTES * len(texts) // max(1, texts.nbytes))
+                for start in range(0, len(texts), step):
+                    yield Piece(_filled(texts[start : start + step].cast(pa.string())), 0, position)
+    except UNREADABLE as error:
+        raise CorpusError(f"{path} is not a whole Arrow file ({_first_line(error)}); fetch it again") from error
+
+
+def text_columns(path: TextFile) -> Iterator[str]:
+    """Yield every text of every column of text of a Parquet or Arrow file; raises CorpusError where it is damaged."""
+    read = read_arrow if path.name.split(".")[-1].lower() == "arrow" else read_parquet
+    for name in _columns_of_text(path):
+        for piece in read(path, ReadOptions(column=name)):
+            yield from piece.texts.to_pylist()
+
+
+def _columns_of_text(path: TextFile) -> list[str]:
+    try:
+        if path.suffix.lower() == ".parquet":
+            with open_bytes(path) as file:
+                schema = pa.parquet.ParquetFile(file).schema_arrow
+        else:
+            with _mapped(path) as opened:
+                schema = next((batch.schema for batch, _ in _record_batches(opened)), pa.schema([]))
+    except UNREADABLE as error:
+        raise CorpusError(f"{path} is not a whole table ({_first_line(error)}); fetch it again") from error
+    return [field.name for field in schema if _is_text(field.type)]
+
+
+@contextmanager
+def _mapped(path: TextFile) -> Iterator[OpenedText]:
+    """Open a file: mapped into memory where that can be, so that no length it claims is ever allocated."""
+    if isinstance(path, Path) and path.suffix.lower() == ".arrow":
+        with pa.memory_map(str(path)) as file:
+            yield OpenedText(file, file)
+        return
+    with open_text(path) as opened:
+        yield opened
+
+
+def _record_batches(opened: OpenedText) -> Iterator[tuple[pa.RecordBatch, int]]:
+    """Yield the record batches of either Arrow format, and the bytes read up to the end of each."""
+    if isinstance(opened.stream, pa.MemoryMappedFile) and opened.stream.read(len(FILE_MARK)) == FILE_MARK:
+        opened.stream.seek(0)
+        reader = pa.ipc.open_file(opened.stream)
+        size, count = opened.stream.size(), reader.num_record_batches
+        yield from ((reader.get_batch(index), size * (index + 1) // count) for index in range(count))
+        return
+    if isinstance(opened.stream, pa.MemoryMappedFile):
+        opened.stream.seek(0)
+    for batch in pa.ipc.open_stream(opened.stream):
+        yield batch, opened.file.tell()
+
+
+def _no_text(column: str, path: TextFile) -> str:
+    return f'the column "{column}" of {path} holds no text; name another with --column'
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).split("\n")[0].rstrip(".")
 
 
 def _is_text(kind: pa.DataType) -> bool:
@@ -220,10 +302,11 @@ def _rows_a_piece(metadata: Any, column: str) -> int:
 
 
 @contextmanager
-def _seekable(path: Path) -> Iterator[Any]:
+def _seekable(path: TextFile) -> Iterator[Any]:
     """Yield the file itself, or a temporary copy of it decompressed: Parquet is read from its end."""
     if path.suffix.lower() == ".parquet":
-        yield str(path)
+        with open_bytes(path) as file:
+            yield file
         return
     with tempfile.TemporaryFile() as copy, open_text(path) as opened:
         shutil.copyfileobj(opened.stream, copy, PIECE_BYTES)

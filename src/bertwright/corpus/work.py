@@ -15,9 +15,11 @@ import pyarrow as pa
 from bertwright.corpus.clean import clean
 from bertwright.corpus.dedup import hash_documents
 from bertwright.corpus.encode import DocumentEncoder
+from bertwright.corpus.filters import Screen
 from bertwright.corpus.near import Signatures, signatures
 from bertwright.corpus.sentences import Newlines
 from bertwright.corpus.shards import DocumentBlock
+from bertwright.corpus.told import Told
 from bertwright.tokenizer.load import load_tokenizer
 
 
@@ -30,6 +32,7 @@ class Plan:
     newline          what a newline means in the text
     sample           documents the encoder is proved on
     near_duplicates  similarity from which documents count as copies; None leaves copies in
+    screen           what documents must be to stay, or None
     """
 
     tokenizer: Path
@@ -37,21 +40,24 @@ class Plan:
     newline: Newlines
     sample: list[str]
     near_duplicates: float | None = None
+    screen: Screen | None = None
 
 
 @dataclass(frozen=True)
 class CleanTexts:
-    """Cleaned documents.
+    """Cleaned documents, those left out that do not pass the screen.
 
     texts       [D]
     hashes      [D] uint64
     signatures  of the D documents, where near-duplicates are looked for
+    told        what was left out
     seconds     time spent
     """
 
     texts: pa.StringArray
     hashes: np.ndarray
     signatures: Signatures | None
+    told: Told
     seconds: dict[str, float]
 
 
@@ -77,15 +83,19 @@ class TextWork:
 
     def clean(self, texts: pa.StringArray) -> CleanTexts:
         """Return raw documents cleaned, with what they are told from others by."""
-        watch = Stopwatch()
+        watch, told = Stopwatch(), Told()
         texts = clean(texts)
+        if self.plan.screen is not None:
+            watch.lap("cleaning")
+            texts = self.plan.screen.screen(texts, told)
+            watch.lap("filters")
         hashes = hash_documents(texts)
         watch.lap("cleaning")
         near = None
         if self.plan.near_duplicates is not None:
             near = signatures(texts, self.plan.near_duplicates)
             watch.lap("near-duplicates")
-        return CleanTexts(texts, hashes, near, watch.seconds)
+        return CleanTexts(texts, hashes, near, told, watch.seconds)
 
     def encode(self, texts: pa.StringArray) -> EncodedTexts:
         """Return the tokens of clean documents."""

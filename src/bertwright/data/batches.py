@@ -98,7 +98,11 @@ class BatchSource:
 
     def draw(self, t: int) -> Batch:
         """Return batch `t` (from 0) on the CPU."""
-        first, wanted, parts = t * self.rows, self.rows, []
+        return self.rows_from(t * self.rows, self.rows)
+
+    def rows_from(self, first: int, count: int) -> Batch:
+        """Return `count` rows on the CPU, from row `first` on, counted over all epochs."""
+        wanted, parts = count, []
         while wanted:
             epoch, row = divmod(first, self.rows_per_epoch)
             _windows, bounds = self._layout(epoch)

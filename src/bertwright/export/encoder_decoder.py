@@ -28,6 +28,7 @@ from bertwright.export.weights import WEIGHTS, read_object, read_tensors
 from bertwright.model.build import build_encoder
 from bertwright.model.config import BertConfig
 from bertwright.model.decoder import Decoder
+from bertwright.model.encoder import Encoder
 from bertwright.model.encoder_decoder import EncoderDecoder
 from bertwright.model.generate import SearchRules
 from bertwright.tokenizer.load import Tokenizer, load_tokenizer
@@ -105,7 +106,13 @@ def save_encoder_decoder(
         "early_stopping": False,
     }
     files = {"config.json": settings, "generation_config.json": writing}
-    write_files(out, words, model.encoder.config, tensors={WEIGHTS: encoder | decoder}, files=files, card=card)
+    tensors = {WEIGHTS: encoder | decoder}
+    write_files(out, words, model.encoder.config, tensors=tensors, files=files, card=card, read=read_its_encoder)
+
+
+def read_its_encoder(folder: Path) -> tuple[Encoder, bool]:
+    """Return the encoder of an encoder-decoder's folder; that it has no masked-word head."""
+    return read_encoder_decoder(folder).model.encoder, False
 
 
 def decoder_name(ours: str) -> str:

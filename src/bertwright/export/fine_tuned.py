@@ -73,7 +73,8 @@ def save_fine_tuned(
 def fine_tuned_part(folder: Path) -> Part | None:
     """Return what the head of a folder is about, or None where it holds a pre-trained model."""
     values = read_object(folder / "config.json")
-    names = values.get("architectures") or []
+    told = values.get("architectures")
+    names = [name for name in told if isinstance(name, str)] if isinstance(told, list) else []
     dialect = DIALECTS.get(str(values.get("model_type")))
     parts: dict[str, Part] = {} if dialect is None else {name: part for part, name in dialect.fine_tuned_as.items()}
     return next((parts[name] for name in names if name in parts), None)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from bertwright.errors import ModelError
 from bertwright.export.bert import BERT
 from bertwright.export.dialect import Dialect
 from bertwright.export.modern import MODERN
+from bertwright.export.probe import seal_model
 from bertwright.export.weights import WEIGHTS, read_object, read_tensors
 from bertwright.files import written_aside
 from bertwright.log import note
@@ -94,9 +95,11 @@ def write_files(
     tensors: Mapping[str, dict[str, Tensor]],
     files: Mapping[str, dict[str, Any]],
     card: str | None,
+    read: Callable[[Path], tuple[Encoder, bool]] | None = None,
 ) -> None:
     """Write safetensors files and JSON files by name, and the tokenizer of an encoder of `config`, whole or not at all.
 
+    The folder is sealed with what the encoder that `read(folder)` finds in it says; `read_encoder` where not given.
     Raises ModelError where the tokenizer has more tokens than the model.
     """
     _check_vocabulary(words, config, place=str(words.path))
@@ -109,6 +112,13 @@ def write_files(
         _write_tokenizer(words, config, dialect_of(config), folder)
         if card is not None:
             (folder / "README.md").write_text(card, encoding="utf-8")
+        seal_model(folder, read or read_encoder)
+
+
+def read_encoder(folder: Path) -> tuple[Encoder, bool]:
+    """Return the encoder of a folder, and whether it has a masked-word head."""
+    model, report = read_model(folder)
+    return model, not any(name.startswith("mlm_head") for name in report.initialised)
 
 
 def load_model(folder: Path) -> Encoder:
@@ -137,8 +147,9 @@ def read_model(folder: Path) -> tuple[Encoder, LoadReport]:
     dialect, config = config_of(read_object(folder / "config.json"), folder)
     if (folder / "tokenizer.json").is_file():
         _check_vocabulary(load_tokenizer(folder), config, place=str(folder))
-    model = build_encoder(config)
     theirs = read_tensors(folder)
+    refuse_oversized(config, theirs, folder)
+    model = build_encoder(config)
     _refuse_untied(theirs, dialect, folder)
     report = load_weights(model, theirs, dialect, folder)
     return model.eval(), report
@@ -190,6 +201,17 @@ def their_tensors(model: Encoder, dialect: Dialect) -> dict[str, Tensor]:
     return {name: torch.cat(parts) if len(parts) > 1 else parts[0].contiguous() for name, parts in stacks.items()}
 
 
+def refuse_oversized(config: ModelConfig, theirs: Mapping[str, Tensor], folder: Path) -> None:
+    """Raise ModelError where config.json asks for more weights than there are, before memory is taken for them."""
+    asked = config.layers * config.block_weights + config.vocab_size * config.hidden_size
+    held = sum(tensor.numel() for tensor in theirs.values())
+    if asked > held:
+        raise ModelError(
+            f"{folder}/config.json asks for an encoder of {asked:,} weights and more, but its files hold {held:,}; "
+            "mend the config or the weights"
+        )
+
+
 def _refuse_untied(theirs: dict[str, Tensor], dialect: Dialect, folder: Path) -> None:
     decoder, words = theirs.pop(dialect.decoder, None), theirs.get(dialect.words)
     if decoder is not None and words is not None and not torch.equal(decoder, words):
@@ -201,7 +223,7 @@ def _refuse_untied(theirs: dict[str, Tensor], dialect: Dialect, folder: Path) ->
 def config_of(values: Mapping[str, Any], folder: Path) -> tuple[Dialect, ModelConfig]:
     """Return what the config.json of `folder` holds, or a part of it, as our settings; raises ModelError."""
     kind = values.get("model_type")
-    if kind not in DIALECTS:
+    if not isinstance(kind, str) or kind not in DIALECTS:
         known = " and ".join(repr(name) for name in DIALECTS)
         raise ModelError(f"{folder} holds a model of type {kind!r}; only {known} are supported")
     dialect = DIALECTS[kind]

@@ -113,10 +113,14 @@ def write_extra(config: ModelConfig, special: SpecialIds) -> dict[str, Any]:
 
 
 def _pattern(kinds: list[str], layers: int) -> int:
-    for every in range(1, layers + 1):
-        if list(kinds) == [SLIDING if block % every else FULL for block in range(layers)]:
+    if isinstance(kinds, list) and len(kinds) == layers:
+        seen = [block for block, kind in enumerate(kinds) if kind == FULL]
+        every = seen[1] if len(seen) > 1 else layers
+        if kinds == [SLIDING if block % every else FULL for block in range(layers)]:
             return every
-    raise ModelError(f"layer_types {kinds} is not one global block in every so many; only that pattern is supported")
+    raise ModelError(
+        f"layer_types {str(kinds)[:200]} is not one global block in every so many; only that pattern is supported"
+    )
 
 
 MODERN = Dialect(

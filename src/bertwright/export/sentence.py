@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from bertwright.errors import ModelError
-from bertwright.export.huggingface import dialect_of, read_model, their_tensors, write_folder
+from bertwright.export.huggingface import dialect_of, read_encoder, read_model, their_tensors, write_folder
+from bertwright.export.probe import seal_model
 from bertwright.export.weights import read_object
 from bertwright.files import read_json, write_json, written_aside
 from bertwright.model.encoder import Encoder
@@ -91,6 +92,7 @@ def save_sentence_model(
         write_json(aside / _path(1, "Pooling") / "config.json", _written_pooling(model))
         if model.normalize:
             write_json(aside / _path(2, "Normalize") / "config.json", {})
+        seal_model(aside, read_encoder)
 
 
 def _written_pooling(model: SentenceEncoder) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,8 @@ from bertwright.files import read_json
 
 WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"
+FILE_NAME = re.compile(r"[\w-][\w.-]{0,199}")
+"""What an index may call a file: one of the folder itself. Links out of it are fine, as hubs keep their files so."""
 
 
 def read_tensors(folder: Path) -> dict[str, Tensor]:
@@ -49,7 +52,9 @@ def _files(folder: Path) -> list[Path]:
         places = read_object(folder / INDEX).get("weight_map")
         if not isinstance(places, dict) or not places:
             raise ModelError(f"{folder / INDEX} names no weights; copy or download the folder again")
-        files = [folder / Path(str(name)).name for name in sorted(set(places.values()))]
+        if not all(isinstance(name, str) and FILE_NAME.fullmatch(name) for name in places.values()):
+            raise ModelError(f"{folder / INDEX} names what is no file of the folder; copy or download it again")
+        files = [folder / name for name in sorted(set(places.values()))]
         missing = [file.name for file in files if not file.is_file()]
         if missing:
             raise ModelError(f"{folder} lacks {', '.join(missing)}, named in {INDEX}; copy or download it again")

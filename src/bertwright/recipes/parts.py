@@ -11,14 +11,13 @@ from typing import Any, Literal
 
 import torch
 
-from bertwright.corpus.shards import Shards, read_manifest
+from bertwright.corpus.shards import Shards, check_tokenizer, read_manifest
 from bertwright.data.ahead import DrawnAhead
 from bertwright.data.batches import BatchSource
 from bertwright.data.neighbours import neighbour_vectors
 from bertwright.data.pairs import why_no_pairs
 from bertwright.errors import ConfigError, DataError
 from bertwright.evaluate.held_out import hold_out
-from bertwright.files import sha256_of
 from bertwright.log import note
 from bertwright.model.bert import BertForPreTraining
 from bertwright.model.build import build_encoder
@@ -27,6 +26,7 @@ from bertwright.model.dropout import begin_at_row
 from bertwright.model.encoder import Encoder
 from bertwright.model.init import sinusoids
 from bertwright.objectives.combine import Objective, build_objective
+from bertwright.recipes.mixture import mix, mixed_manifest, open_train, shares_of, shuffled_together
 from bertwright.recipes.settings import PretrainConfig
 from bertwright.rng import key_of
 from bertwright.tokenizer.load import Tokenizer, load_tokenizer
@@ -88,14 +88,14 @@ def build(data: Path, config: PretrainConfig, *, fresh: bool = True, group: Grou
     the processes of the run.
     """
     require_rows(config, group)
-    manifest, tokenizer = open_data(data)
+    manifest, tokenizer = mixed_manifest(data, config), open_data(data)[1]
     shape = config.model.shape(
         config.size, vocab_size=manifest["tokenizer"]["vocab_size"], pad_token_id=tokenizer.special.pad
     )
     objective = build_objective(config.objective, vocab_size=shape.vocab_size, mask_id=tokenizer.special.mask)
-    shards = Shards.open(data, "train")
+    splits, shares = open_train(data, config), shares_of(data, config)
     sources = [
-        phase_source(shards, phase, tokenizer, objective, shape, config, group=group)
+        phase_source(splits, shares, phase, tokenizer, objective, shape, config, group=group)
         for phase in config.schedule.phases
     ]
     device = pick_device()
@@ -104,7 +104,7 @@ def build(data: Path, config: PretrainConfig, *, fresh: bool = True, group: Grou
     torch.manual_seed(key_of("initialise", config.seed))
     model = build_encoder(shape)
     if fresh and group.first:
-        start_weights(model, config, shards)
+        start_weights(model, config, shuffled_together(splits))
     model.to(device)
     group.same_weights(model)
     muon = muon_of(model, config, group)
@@ -167,15 +167,19 @@ def start_weights(model: Encoder, config: PretrainConfig, shards: Shards) -> Non
 
 def open_data(data: Path) -> tuple[dict[str, Any], Tokenizer]:
     """Return the manifest and tokenizer of a DATA folder; raises DataError where they are not those of each other."""
-    manifest = read_manifest(data)
-    file = data / manifest["tokenizer"]["file"]
-    if not file.is_file() or sha256_of(file) != manifest["tokenizer"]["sha256"]:
-        raise DataError(f"{file} is not the tokenizer {data} was prepared with; restore it, or prepare the data again")
-    return manifest, load_tokenizer(file)
+    manifest, tokenizer = read_manifest(data), load_tokenizer(check_tokenizer(data))
+    told = manifest["tokenizer"]["vocab_size"]
+    if told != tokenizer.vocab_size:
+        raise DataError(
+            f"{data / 'manifest.json'} tells of {told:,} tokens and its tokenizer has {tokenizer.vocab_size:,}; "
+            "prepare the data again"
+        )
+    return manifest, tokenizer
 
 
 def phase_source(
-    shards: Shards,
+    splits: list[Shards],
+    shares: list[float],
     phase: Phase,
     tokenizer: Tokenizer,
     objective: Objective,
@@ -186,16 +190,20 @@ def phase_source(
 ) -> PhaseSource:
     """Return the batches of one phase, in micro-batches; on a GPU, the next one of this process is made ahead."""
     rows = phase.rows // config.engine.accumulation
-    source = BatchSource(
-        shards,
-        special=tokenizer.special,
-        length=phase.length,
-        rows=rows,
-        pairs=objective.pairs,
-        fill=config.data.fill_rows,
-        pack=config.data.pack,
-        seed=config.seed,
-    )
+    of_each = [
+        BatchSource(
+            shards,
+            special=tokenizer.special,
+            length=phase.length,
+            rows=rows,
+            pairs=objective.pairs,
+            fill=config.data.fill_rows,
+            pack=config.data.pack,
+            seed=config.seed,
+        )
+        for shards in splits
+    ]
+    source = mix(of_each, shares, rows=rows, seed=config.seed)
 
     def flops(_: TokenRows, progress: float) -> int:
         masked = objective.masked_slots(phase.length, progress)

@@ -10,13 +10,19 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from time import perf_counter
 from typing import Any, Literal
 
+import pyarrow as pa
+
 from bertwright.corpus.builtin import write_python_docs
+from bertwright.corpus.encode import UNSPACED
 from bertwright.corpus.engine import Workers, processes, threads
+from bertwright.corpus.engine_ray import ray_cluster
+from bertwright.corpus.filters import Screen, rules_of
 from bertwright.corpus.inputs import ReadOptions, find_inputs
 from bertwright.corpus.journal import JOURNAL, Journal, open_journal
 from bertwright.corpus.layouts import LAYOUTS, describe_layout
@@ -25,6 +31,7 @@ from bertwright.corpus.pipeline import SHARD_TEXT, ShardPipeline, Source
 from bertwright.corpus.read import source_bytes
 from bertwright.corpus.report import facts_of, manifest_of, report_of
 from bertwright.corpus.survey import Survey, TrainingTexts, survey
+from bertwright.corpus.told import Told
 from bertwright.corpus.work import Plan, TextWork
 from bertwright.errors import CorpusError, Interrupted, UsageError
 from bertwright.files import human_bytes, remove, require_space, sha256_of, write_json
@@ -57,6 +64,8 @@ class PrepareOptions:
     held_out: float
     near_duplicates: float | None
     repeated_paragraphs: int | None
+    filter: list[str]
+    only_language: str | None
     shard_text: int
 
 
@@ -65,11 +74,12 @@ def prepare(
     tokenizer: Path | str | None = None, vocab_size: int | None = None, kind: str = "wordpiece", lowercase: bool = True,
     language: str = "en", column: str | None = None, documents: Literal["auto", "blank", "file", "line"] = "auto",
     skip_broken: bool = False, held_out: float = 0.01, near_duplicates: float | None = None,
-    repeated_paragraphs: int | None = None, workers: int = 1, shard_text: int = SHARD_TEXT,
+    repeated_paragraphs: int | None = None, filter: Sequence[str] = (), only_language: str | None = None,
+    workers: int = 1, engine: Literal["local", "ray"] = "local", shard_text: int = SHARD_TEXT,
 ) -> dict[str, Any]:  # fmt: skip
     """Prepare text for pre-training in the folder `out`; return the report, which is also saved there and printed.
 
-    inputs       files, folders, globs, or "builtin:python-docs"
+    inputs       files, folders, globs, addresses such as "s3://bucket/texts", or "builtin:python-docs"
     valid        the same for the held-out split; without it, a share `held_out` of the documents is taken by the hash
                  of their text (at least one document; 0 for none)
     tokenizer    a tokenizer.json or its folder; without it a vocabulary is trained: `kind` "wordpiece", "bpe" or
@@ -81,7 +91,12 @@ def prepare(
                  0.5 to below 1)
     repeated_paragraphs
                  leave out paragraphs after they stood so many times in documents before
+    filter       leave out poor lines and documents by the rules of "web", with limits of one's own after it, such as
+                 ["web", "words=20:", "digits=:0.4"]
+    only_language
+                 leave out documents in other languages than this one
     workers      processes that clean and encode; 1 works in threads of this one. The bytes of DATA are the same
+    engine       "ray" works on the cluster that RAY_ADDRESS names, or one of this machine; again the same bytes
 
     Raises CorpusError, TokenizerError, OutputExistsError or DiskSpaceError, each saying what to do.
 
@@ -91,15 +106,18 @@ def prepare(
     started, out = perf_counter(), Path(out)
     options = PrepareOptions(
         language, kind, vocab_size, lowercase, str(tokenizer) if tokenizer else None, column, documents, skip_broken,
-        held_out, near_duplicates, repeated_paragraphs, shard_text,
+        held_out, near_duplicates, repeated_paragraphs, list(filter), only_language, shard_text,
     )  # fmt: skip
     _check(options)
+    _screen(options)
+    if engine not in ("local", "ray"):
+        raise UsageError(f"--engine {engine} is not known; choose local or ray")
     if workers < 1:
         raise UsageError(f"--workers {workers} leaves nobody to work; give 1 or more")
     named, named_valid = [str(name) for name in inputs], [str(name) for name in valid]
     journal = open_journal(out, {"inputs": named, "valid": named_valid, **asdict(options)})
     try:
-        report = _prepare(named, named_valid, out, options, journal, started, workers)
+        report = _prepare(named, named_valid, out, options, journal, started, workers, engine)
     except KeyboardInterrupt:
         raise Interrupted(f"stopped; the same command goes on from the last whole shard in {out}") from None
     print_facts(f"prepared {out}", facts_of(report))
@@ -108,7 +126,7 @@ def prepare(
 
 def _prepare(
     inputs: list[str], valid: list[str], out: Path, options: PrepareOptions, journal: Journal, started: float,
-    workers: int,
+    workers: int, engine: str,
 ) -> dict[str, Any]:  # fmt: skip
     """Walk from the names of files to the manifest."""
     reading = ReadOptions(options.column, options.documents, options.skip_broken)
@@ -117,8 +135,9 @@ def _prepare(
     given = load_tokenizer(Path(options.tokenizer)) if options.tokenizer else None
     look = survey(train.paths, reading, layout=train.layout)
     _announce(train, look, out)
-    vocabulary = _tokenizer_for(out, given, train, look, options, reading, journal)
-    plan = Plan(out / "tokenizer", options.language, look.newline, look.sample, options.near_duplicates)
+    screen = _screen(options)
+    vocabulary = _tokenizer_for(out, given, train, look, options, reading, journal, screen)
+    plan = Plan(out / "tokenizer", options.language, look.newline, look.sample, options.near_duplicates, screen)
     work = TextWork(plan)
     pipeline = ShardPipeline(
         out, journal, sources, reading, vocab_size=vocabulary.vocab_size, shard_text=options.shard_text,
@@ -128,8 +147,8 @@ def _prepare(
         ),
     )  # fmt: skip
     began = perf_counter()
-    with threads(work) if workers == 1 else processes(plan, workers) as engine:
-        _run(pipeline, engine, sources)
+    with _workers(work, workers, engine) as crew:
+        _run(pipeline, crew, sources)
     journal.spent("shards", perf_counter() - began)
     if not journal.total("train", "tokens"):
         raise CorpusError(f"no text to train on is left in {', '.join(inputs)}; give files with words in them")
@@ -139,8 +158,15 @@ def _prepare(
         journal, manifest, encoder=work.encoder.statement, word_starts=work.encoder.word_statement,
         seconds=perf_counter() - started,
     )  # fmt: skip
-    _finish(out, manifest, report)
+    _finish(out, journal, manifest, report)
     return report
+
+
+def _workers(work: TextWork, count: int, engine: str) -> AbstractContextManager[Workers]:
+    """Return whoever works."""
+    if engine == "ray":
+        return ray_cluster(work.plan)
+    return threads(work) if count == 1 else processes(work.plan, count)
 
 
 def _check(options: PrepareOptions) -> None:
@@ -158,6 +184,16 @@ def _check(options: PrepareOptions) -> None:
         raise UsageError(f"--repeated-paragraphs {options.repeated_paragraphs} would leave nothing; give 1 or more")
     if options.vocab_size is not None and options.vocab_size < SMALLEST:
         raise UsageError(f"--vocab-size {options.vocab_size} is too small; give {SMALLEST} or more")
+
+
+def _screen(options: PrepareOptions) -> Screen | None:
+    """Return what documents must be to stay; raises UsageError for rules that are not known."""
+    if not options.filter and options.only_language is None:
+        return None
+    rules = rules_of(options.filter) if options.filter else {}
+    screen = Screen(rules, options.only_language, spaced=options.language not in UNSPACED)
+    screen.screen(pa.array(["a document"]), Told())  # tells now that a package is missing
+    return screen
 
 
 def _find_sources(
@@ -187,7 +223,7 @@ def _announce(train: Source, look: Survey, out: Path) -> None:
 
 def _tokenizer_for(
     out: Path, given: Tokenizer | None, train: Source, look: Survey, options: PrepareOptions, reading: ReadOptions,
-    journal: Journal,
+    journal: Journal, screen: Screen | None,
 ) -> Tokenizer:  # fmt: skip
     """Return the tokenizer of DATA: the one already there, the given one, or one trained now."""
     folder = out / "tokenizer"
@@ -202,7 +238,7 @@ def _tokenizer_for(
         size = options.vocab_size or vocabulary_for(look.text_bytes)
         note(f"training a {options.kind} vocabulary of {-(-size // MULTIPLE) * MULTIPLE:,} tokens")
         texts = TrainingTexts(
-            train.paths, reading, layout=train.layout, text_bytes=look.text_bytes, share=train.held_out
+            train.paths, reading, layout=train.layout, text_bytes=look.text_bytes, share=train.held_out, screen=screen
         )
         tokenizer = train_tokenizer(
             texts, folder=folder, vocab_size=size, kind=options.kind, lowercase=options.lowercase
@@ -240,9 +276,15 @@ def _run(pipeline: ShardPipeline, workers: Workers, sources: list[Source]) -> No
         pipeline.run(workers, lambda source, done: bar.update(task, completed=sum(sizes[:source]) + done))
 
 
-def _finish(out: Path, manifest: dict[str, Any], report: dict[str, Any]) -> None:
-    """Write report and manifest, then remove what only the work needed."""
+def _finish(out: Path, journal: Journal, manifest: dict[str, Any], report: dict[str, Any]) -> None:
+    """Write the report, remove what only the work needed, and write the manifest, which makes DATA whole.
+
+    In this order a kill at any moment leaves either a preparation to go on with, or nothing but its journal too much.
+    """
     write_json(out / "report.json", report)
-    write_json(out / "manifest.json", manifest)
-    for name in (JOURNAL, SEEN_FOLDER, BUILTIN_FOLDER):
+    journal.memory = {}
+    journal.save(out)
+    for name in (SEEN_FOLDER, BUILTIN_FOLDER):
         remove(out / name)
+    write_json(out / "manifest.json", manifest)
+    remove(out / JOURNAL)

@@ -21,6 +21,7 @@ from bertwright.export.huggingface import save_model
 from bertwright.files import explained, human_bytes, locked, read_json, refuse_existing, require_space, write_json
 from bertwright.log import note, print_facts, silent
 from bertwright.model.encoder import parameter_count
+from bertwright.recipes.mixture import folders_of, mixed_figures, names_of, shares_of, with_mixture
 from bertwright.recipes.parts import Parts, build, compiled_step, held_out_examples, peak_flops
 from bertwright.recipes.pretrain_result import AVERAGE, facts, result, run_manifest
 from bertwright.recipes.pretrain_state import (
@@ -52,22 +53,26 @@ WORTH_SAYING = 5.0
 
 
 def pretrain(
-    data: Path | str,
+    data: Path | str | Sequence[Path | str],
     out: Path | str,
     *,
+    mixture: Sequence[float] | None = None,
     recipe: str = "classic",
     resume: bool = False,
     settings: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Pre-train on a DATA folder and write a RUN folder; return what result.json holds.
 
-    `settings` are laid over the recipe, nested as in its TOML, e.g. {"size": "tiny", "schedule": {"steps": 100}}.
+    `data` may be several folders made with the same tokenizer; `mixture` gives the share of the rows from each (by
+    default, that of their tokens). `settings` are laid over the recipe, nested as in its TOML, e.g. {"size": "tiny",
+    "schedule": {"steps": 100}}.
     Raises UsageError for wrong words, BusyError where another process works in `out`, and DataError, ModelError or
     DiskSpaceError before anything is written; later DiskSpaceError where the disk fills up, TrainingError where going
     back to an earlier state did not help, and Interrupted on Ctrl-C or SIGTERM, both after a checkpoint is saved.
     """
     began = time.perf_counter()
-    data, out = Path(data), Path(out)
+    data, settings = with_mixture(data, mixture, settings)
+    out = Path(out)
     restarted = (out / "manifest.json").is_file() and launched_before(read_json(out / "manifest.json"))
     resume = resume or restarted
     config = resume_settings(out, settings or {}) if resume else resolve(recipe, settings or {})
@@ -75,7 +80,8 @@ def pretrain(
         if not resume and group.first:
             refuse_existing(out, instead="give another --out, or --resume to go on with the run in it")
         if group.first:
-            checked(data)
+            for folder in folders_of(data, config):
+                checked(folder)
         checkpoint = last_checkpoint(out, group) if resume else None
         parts = build(data, config, fresh=checkpoint is None, group=group)
         position = Position(drawn=[0] * len(config.schedule.phases))
@@ -193,7 +199,7 @@ def checkpointing(out: Path, parts: Parts, saver: Saver) -> CheckpointListener:
         minutes=engine.checkpoint_minutes,
         steps=engine.checkpoint_steps,
         group=parts.group,
-        held_out=lambda valid: min(loss for name, loss in valid.items() if name.endswith("mlm_loss")),
+        held_out=lambda valid: min(loss for name, loss in valid.items() if name in ("mlm_loss", f"{AVERAGE}mlm_loss")),
         best=math.inf if engine.keep_best and lowest is None else lowest,
     )
 
@@ -214,17 +220,20 @@ def evaluation(
     """
     config = parts.config
     length = config.schedule.phases[0].length
-    examples = held_out_examples(
-        data, parts.tokenizer, parts.objective, length=length, rows=config.engine.evaluation_rows
+    folders, rows = folders_of(data, config), config.engine.evaluation_rows
+    examples = [
+        held_out_examples(folder, parts.tokenizer, parts.objective, length=length, rows=rows) for folder in folders
+    ]
+    samples = choose_samples(data, parts.tokenizer) if examples[0] else []
+    of_folder = partial(
+        held_out_figures, parts.model, parts.objective, device=parts.device, cast=parts.cast, group=parts.group
     )
-    samples = choose_samples(data, parts.tokenizer) if examples else []
 
     def judge() -> dict[str, float]:
         # Several processes stop after the step: one that left half-way would leave the others waiting.
-        rows = until(examples) if parts.group.size == 1 else examples
-        return held_out_figures(
-            parts.model, parts.objective, rows, device=parts.device, cast=parts.cast, group=parts.group
-        )
+        ours = [until(rows) if parts.group.size == 1 else rows for rows in examples]
+        judged = {name: of_folder(rows) for name, rows in zip(names_of(folders), ours, strict=True)}
+        return mixed_figures(judged, shares_of(data, config))
 
     def figures() -> dict[str, float]:
         raw = judge()
@@ -240,7 +249,7 @@ def evaluation(
     listener = EvaluateListener(
         held_out=figures,
         samples=predictions,
-        times=config.engine.evaluations if examples else 0,
+        times=config.engine.evaluations if any(examples) else 0,
     )
     if position.heard:
         listener.rewind(position.spent().progress(config.schedule))

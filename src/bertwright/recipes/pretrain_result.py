@@ -29,6 +29,7 @@ def run_manifest(data: Path, parts: Parts) -> dict[str, Any]:
         "fingerprint": parts.manifest["fingerprint"],
         "language": parts.manifest["language"],
         "unigram_entropy": parts.manifest["unigram_entropy"],
+        **({"mixture": parts.manifest["mixture"]} if "mixture" in parts.manifest else {}),
         "parameters": parameter_count(parts.model),
         "precision": parts.precision,
         "processes": parts.group.size,

@@ -65,6 +65,10 @@ class DataConfig(Section):
     """Put several documents into a row, each with its own [CLS] and [SEP] and seen by its own tokens alone, so that
     short ones leave next to no padding; without sentence pairs alone. A sentence that fits a row is never cut, unless
     fill_rows is set too: then documents are cut where rows would stay short otherwise."""
+    others: tuple[str, ...] = ()
+    """Further DATA folders whose rows are mixed in, made with the same tokenizer; --data given again is the same."""
+    mixture: tuple[float, ...] = ()
+    """Share of the rows from each folder, the one of --data first; by their tokens where not given."""
 
 
 class PretrainConfig(Section):
@@ -123,6 +127,11 @@ def _checked(base: Mapping[str, Any], settings: Mapping[str, Any]) -> PretrainCo
         raise ConfigError(
             "data.fill_rows: sentence pairs end where their sentences end; give --objective.next-sentence false, "
             "or --data.fill-rows false"
+        )
+    if config.data.mixture and len(config.data.mixture) != 1 + len(config.data.others):
+        raise ConfigError(
+            f"data.mixture: {len(config.data.mixture)} shares for {1 + len(config.data.others)} DATA folders; "
+            "give one of each, in their order"
         )
     for phase in config.schedule.phases:
         if phase.length > config.model.max_positions:

@@ -21,6 +21,7 @@ import pyarrow.parquet
 
 from bertwright.corpus.inputs import format_of, open_text, read_blocks
 from bertwright.corpus.layouts import fault_in
+from bertwright.corpus.tables import UNREADABLE
 from bertwright.errors import CorpusError
 
 SEPARATORS = {"\t": "tab", ",": "comma", ";": "semicolon", "|": "bar"}
@@ -249,8 +250,10 @@ def _json_table(data: bytes, types: dict[str, pa.DataType]) -> pa.Table:
 def _read_parquet(path: Path) -> pa.Table:
     try:
         with open_text(path) as opened:
-            return pa.parquet.read_table(pa.BufferReader(opened.stream.read()))
-    except pa.ArrowInvalid as error:
+            table = pa.parquet.read_table(pa.BufferReader(opened.stream.read()))
+            table.validate(full=True)
+            return table
+    except UNREADABLE as error:
         raise CorpusError(f"{path} is not a whole Parquet file ({error}); fetch it again") from error
 
 

@@ -154,7 +154,7 @@ def read_checkpoint(folder: Path, *, identity: Mapping[str, Any]) -> tuple[State
         state = _read_state(folder)
         compare_identity(folder, state.told["identity"], identity)
         return state, _read_state(folder / GOOD) if (folder / GOOD).is_dir() else None
-    except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, SafetensorError) as error:
         raise damaged(folder, error) from error
 
 

@@ -85,7 +85,7 @@ class Guard:
         if position.failed < self.config.failures:
             note(f"{error.happened}: its batch is left out")
         else:
-            self._go_back(f"{error.happened}, the {position.failed}th time in a row")
+            self._go_back(f"{error.happened}, {position.failed} batches in a row")
 
     def passed(self, loss: float, *, phase: int) -> bool:
         """Hear the loss of a step just made in a phase; return whether the step stands, or was undone."""

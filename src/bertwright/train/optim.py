@@ -42,7 +42,8 @@ class OptimizerConfig(Section):
     muon_momentum: float = Field(default=0.95, ge=0, lt=1)
     """Momentum of Muon (Nesterov)."""
     muon_weight_decay: float = Field(default=0.01, ge=0)
-    """Decoupled weight decay of Muon's matrices."""
+    """Decoupled weight decay of Muon's matrices. Without much of it they grow, and a fine-tuning rate that suits other
+    models hardly moves them: see results/README.md."""
     final_muon_weight_decay: float | None = Field(default=None, ge=0)
     """Weight decay of Muon's matrices at the end of the run, reached linearly; the same where not given."""
     muon_iterations: int = Field(default=5, ge=1, le=5)

@@ -1,0 +1,156 @@
+"""Draws mutated files with hypothesis, has each read in another process, and counts how the readings end.
+
+    python benchmarks/fuzz.py --count 2800 [--only "shard"] [--keep FOLDER]
+
+prints a table: kind, inputs, refused with a clear error, read right, findings. What is found is kept in FOLDER.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import select
+import signal
+import struct
+import sys
+import time
+import traceback
+from collections import Counter
+from contextlib import suppress
+from pathlib import Path
+
+from hypothesis import HealthCheck, given, settings
+from hypothesis import seed as seeded
+from hypothesis import strategies as st
+
+KINDS_OF_FILES = Path(__file__).parents[1] / "tests" / "fuzz"
+sys.path.insert(0, str(KINDS_OF_FILES))
+
+from child import send, serve  # noqa: E402
+from kinds import KINDS, Kind  # noqa: E402
+from mutations import mutated  # noqa: E402
+
+HANG = 20.0
+"""Seconds after which a reading counts as a hang; the slowest honest one takes 0.05."""
+NUMBER = st.integers(0, 2**32)
+MUTATIONS = st.lists(st.tuples(NUMBER, NUMBER, NUMBER), min_size=1, max_size=4)
+
+
+class Reader:
+    """A process, forked from this one, that reads files of one kind; started anew after a crash or a hang."""
+
+    def __init__(self, kind: Kind) -> None:
+        """Start it; `whole` is the file that mutations begin with."""
+        self._kind = kind
+        self.whole = self._start()
+
+    def _start(self) -> bytes:
+        asked, ask = os.pipe()
+        answers, answer = os.pipe()
+        self._process = os.fork()
+        if not self._process:
+            os.close(ask)
+            os.close(answers)
+            try:
+                serve(self._kind, os.fdopen(asked, "rb"), os.fdopen(answer, "wb"))
+            except Exception:
+                traceback.print_exc()
+            finally:
+                os._exit(0)
+        os.close(asked)
+        os.close(answer)
+        self._ask, self._answers = os.fdopen(ask, "wb"), os.fdopen(answers, "rb")
+        whole = self._answer(120.0)
+        if whole is None:
+            raise SystemExit("a reader did not read the file it made")
+        return whole
+
+    def __call__(self, data: bytes) -> str:
+        """Return "read", "refused: ...", "raised: ...", "crashed: ..." or "hung: ..."."""
+        try:
+            send(self._ask, data)
+            answer = self._answer(HANG)
+        except BrokenPipeError:
+            answer = None
+        if answer is not None:
+            return answer.decode("utf-8", "replace")
+        done, status = os.waitpid(self._process, os.WNOHANG)
+        if done:
+            self._process = 0
+        told = f"crashed: signal {os.waitstatus_to_exitcode(status)}" if done else f"hung: {HANG:.0f} s"
+        self.close()
+        self._start()
+        return told
+
+    def _answer(self, seconds: float) -> bytes | None:
+        """Return the next answer, or None where the process ended or did not answer in time."""
+        if not select.select([self._answers], [], [], seconds)[0]:
+            return None
+        header = self._answers.read(4)
+        return self._answers.read(int(struct.unpack("<I", header)[0])) if len(header) == 4 else self._ended()
+
+    def _ended(self) -> None:
+        time.sleep(0.2)
+
+    def close(self) -> None:
+        """End the process."""
+        if self._process:
+            os.kill(self._process, signal.SIGKILL)
+            os.waitpid(self._process, 0)
+        for stream in (self._ask, self._answers):
+            with suppress(BrokenPipeError):
+                stream.close()
+
+
+def fuzz(kind: Kind, count: int, *, seed: int) -> tuple[Counter[str], dict[str, bytes]]:
+    """Return how many readings of a kind ended how, and one input of each finding by what was told."""
+    reader, ends, found = Reader(kind), Counter[str](), {}
+
+    @seeded(seed)
+    @settings(max_examples=count, database=None, deadline=None, suppress_health_check=list(HealthCheck))
+    @given(MUTATIONS)
+    def one(mutations: list[tuple[int, int, int]]) -> None:
+        data = mutated(reader.whole, mutations, is_json=kind.is_json)
+        told = reader(data)
+        end = told.split(":")[0]
+        ends[end] += 1
+        if end not in ("read", "refused"):
+            found.setdefault("\n".join(told.strip().splitlines()[-3:]), data)
+
+    try:
+        one()
+    finally:
+        reader.close()
+    return ends, found
+
+
+def main() -> int:
+    """Fuzz every kind, print the table; return 1 where something was found."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--count", type=int, default=100, help="mutated inputs of each kind")
+    parser.add_argument("--only", help="kinds whose name holds this")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--keep", type=Path, help="folder for the inputs of findings")
+    given_words = parser.parse_args()
+    total, everything, began = Counter[str](), 0, time.perf_counter()
+    print("| kind | inputs | refused with a clear error | read right | findings |\n|---|---|---|---|---|")
+    for name, kind in KINDS.items():
+        if given_words.only and given_words.only not in name:
+            continue
+        ends, found = fuzz(kind, given_words.count, seed=given_words.seed)
+        bad = sum(ends.values()) - ends["read"] - ends["refused"]
+        everything += bad
+        total.update(ends)
+        print(f"| {name} | {sum(ends.values()):,} | {ends['refused']:,} | {ends['read']:,} | {bad:,} |", flush=True)
+        for number, (told, data) in enumerate(found.items()):
+            print(f"finding in {name}: {told}\n", file=sys.stderr, flush=True)
+            if given_words.keep:
+                given_words.keep.mkdir(parents=True, exist_ok=True)
+                (given_words.keep / f"{name.replace(' ', '-').replace('/', '-')}-{number}").write_bytes(data)
+    print(f"| **all** | {sum(total.values()):,} | {total['refused']:,} | {total['read']:,} | {everything:,} |")
+    print(f"{time.perf_counter() - began:.0f} s", file=sys.stderr)
+    return 1 if everything else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

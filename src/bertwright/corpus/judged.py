@@ -1,0 +1,88 @@
+"""Turns files that a model will be judged on, of any task, into the texts in them, to look for these in a corpus.
+
+Whatever the task, its texts are the strings of the file: the cells of .tsv and .csv, the strings of .json and .jsonl at
+any depth, the text columns of .parquet and .arrow, the lines of anything else, and the sentences of CoNLL files.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet
+
+from bertwright.corpus.inputs import COMPRESSIONS, format_of, read_blocks
+from bertwright.corpus.tables import text_columns
+from bertwright.errors import CorpusError
+
+SAMPLE_LINES = 1000
+
+
+def judged_texts(path: Path) -> pa.StringArray:
+    """Return the texts of a test file, each once; raises CorpusError where it cannot be read or holds none."""
+    if not path.is_file():
+        raise CorpusError(f"there is no test file {path}; give one that exists")
+    kind = format_of(path)
+    texts = text_columns(path) if kind in ("parquet", "arrow") else _texts_of_lines(path, kind)
+    distinct = pa.array(dict.fromkeys(text for text in texts if text), pa.string())
+    if not len(distinct):
+        raise CorpusError(f"the test file {path} holds no text")
+    return distinct
+
+
+def _texts_of_lines(path: Path, kind: str | None) -> Iterator[str]:
+    plain = path.with_suffix("") if path.suffix.lower() in COMPRESSIONS else path
+    try:
+        text = b"".join(block.data for block in read_blocks(path)).decode()
+    except UnicodeDecodeError as error:
+        raise CorpusError(f"the test file {path} is not UTF-8 text (byte {error.start:,}); convert it") from error
+    lines = text.replace("\r\n", "\n").split("\n")
+    if kind == "json":
+        return _strings_of_json(text, lines, path)
+    if kind == "csv":
+        return (cell for row in csv.reader(lines) for cell in row)
+    if kind == "tsv":
+        return (cell for line in lines for cell in line.split("\t"))
+    tokens = plain.suffix.lower() in (".conll", ".bio", ".iob", ".iob2") or _one_token_a_line(lines)
+    return _sentences_of_tokens(lines) if tokens else iter(lines)
+
+
+def _strings_of_json(text: str, lines: list[str], path: Path) -> Iterator[str]:
+    """Yield the strings of one JSON value, or of one a line."""
+    try:
+        values = [json.loads(text)]
+    except (ValueError, RecursionError):
+        try:
+            values = [json.loads(line) for line in lines if line.strip()]
+        except (ValueError, RecursionError) as error:
+            raise CorpusError(f"the test file {path} is neither JSON nor JSON lines ({error})") from error
+    waiting: list[Any] = values
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, str):
+            yield value
+        elif isinstance(value, dict):
+            waiting.extend(value.values())
+        elif isinstance(value, list):
+            waiting.extend(value)
+
+
+def _one_token_a_line(lines: list[str]) -> bool:
+    """Return whether lines are those of a CoNLL file: a token and its columns each, sentences ended by blank lines."""
+    seen = [line for line in lines[:SAMPLE_LINES] if line.strip()]
+    columns = {len(line.split()) for line in seen if not line.startswith("-DOCSTART-")}
+    return len(seen) < len(lines[:SAMPLE_LINES]) - 1 and len(columns) == 1 and 2 <= min(columns) <= 12
+
+
+def _sentences_of_tokens(lines: list[str]) -> Iterator[str]:
+    sentence: list[str] = []
+    for line in [*lines, ""]:
+        if line.strip():
+            sentence.append(line.split()[0])
+        elif sentence:
+            yield " ".join(sentence)
+            sentence = []

@@ -1,0 +1,133 @@
+"""The doctor finds what was planted, says which flag mends it, and the flag mends it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bertwright.cli.main import main
+from bertwright.recipes.doctor import doctor
+from bertwright.recipes.prepare import prepare
+from bertwright.rng import stream
+
+WORDS = [
+    "river",
+    "house",
+    "people",
+    "winter",
+    "market",
+    "green",
+    "walked",
+    "under",
+    "slowly",
+    "morning",
+    "children",
+] * 40
+WORDS = [word + ("s" * (i // 11 % 3)) + ("ed" * (i // 33 % 2)) for i, word in enumerate(WORDS)]
+
+
+def document(number: int, sentences: int = 8) -> str:
+    random = stream("doctor", number)
+    return " ".join(
+        f"The {' '.join(random.choice(WORDS, 9))} in year {random.integers(1900)}." for _ in range(sentences)
+    )
+
+
+def found(report: dict[str, Any], name: str) -> dict[str, Any]:
+    (finding,) = [value for key, value in report["findings"].items() if name in key]
+    return dict(finding)
+
+
+@pytest.fixture(scope="module")
+def sick(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """400 documents with known faults."""
+    texts = [document(i) for i in range(400)]
+    texts[:20] = texts[20:40]
+    for i in range(40, 60):
+        texts[i] = texts[i + 20].replace("The", "A", 1)
+    texts[80:180] = [document(1000 + i, sentences=1) for i in range(100)]
+    for i in range(180, 190):
+        texts[i] = texts[i].replace("The", "Thé", 1).encode().decode("latin-1")
+    texts[190] = texts[190].replace("The", "Th\ufffd", 1)
+    texts[191] = texts[191].replace("The", "Th\x07e", 1)
+    texts[192] = "x" * 20_000
+    german = "Die Häuser in der kleinen Stadt sind seit vielen Jahren alt und die Menschen gehen langsam über den Markt"
+    texts[200:240] = [f"{german}, Nummer {i}. {document(i, 1)[4:40]} und dann regnet es wieder." for i in range(40)]
+    path = tmp_path_factory.mktemp("sick") / "sick.jsonl"
+    path.write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
+    return path
+
+
+@pytest.fixture(scope="module")
+def test_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Ten sentences of the corpus, and ten of none."""
+    path = tmp_path_factory.mktemp("test") / "dev.tsv"
+    inside = [document(300 + i).split(".")[2] for i in range(10)]
+    lines = [f"{text}\t1" for text in [*inside, *(document(5000 + i, 1) for i in range(10))]]
+    path.write_text("\n".join(["sentence\tlabel", *lines]) + "\n")
+    return path
+
+
+def test_every_planted_fault_is_found(sick: Path, test_file: Path) -> None:
+    report = doctor(sick, test=[test_file])
+    assert found(report, "exact copies")["value"] == pytest.approx(20 / 400)
+    assert found(report, "near-copies")["value"] == pytest.approx(20 / 400)
+    assert found(report, "one sentence")["value"] == pytest.approx(101 / 380, abs=0.01)
+    assert found(report, "wrong encoding")["value"] == 10 / 400
+    assert found(report, "U+FFFD")["value"] == 1 / 400
+    assert found(report, "control")["value"] == 1 / 400
+    assert found(report, "lines of over")["figure"].startswith("1 documents")
+    assert found(report, "dev.tsv")["value"] == 0.5
+    assert 0.05 < found(report, "language")["value"] < 0.2
+    assert "all of it" in report["looked_at"]
+    hurts = {name: finding["hurts"] for name, finding in report["findings"].items() if finding["hurts"]}
+    assert hurts["documents of one sentence"] == "NSP"
+    assert {"near-copies (Jaccard 0.8 or more)", "language", "documents with lost characters (U+FFFD)"} <= set(hurts)
+
+
+def test_the_flags_it_names_mend_it(sick: Path, tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    prepare(
+        [sick], data, vocab_size=512, held_out=0.1, near_duplicates=0.8, only_language="en", filter=["web", "words=5:"]
+    )
+    report = doctor(data)
+    for name in ("exact copies", "near-copies", "language", "held-out"):
+        assert found(report, name)["hurts"] == "", name
+    assert found(report, "unknown tokens")["value"] == 0
+
+
+def test_held_out_copies_are_found(tmp_path: Path) -> None:
+    lines = [document(i) for i in range(100)]
+    for name, texts in (
+        ("train", lines),
+        ("valid", [text + " And one more." for text in lines[:25]] + [document(900)]),
+    ):
+        (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
+    prepare([tmp_path / "train.jsonl"], tmp_path / "data", valid=[tmp_path / "valid.jsonl"], vocab_size=512)
+    finding = found(doctor(tmp_path / "data"), "held-out")
+    assert finding["value"] == pytest.approx(25 / 26)
+    assert finding["hurts"] == "judging"
+
+
+def test_json_and_table_say_the_same_and_a_sample_is_told(sick: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["doctor", str(sick), "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert main(["doctor", str(sick)]) == 0
+    table = capsys.readouterr().out
+    assert f"{found(report, 'near-copies')['value']:.2%}" in table
+    assert main(["doctor", "builtin:python-docs", "--sample-mb", "1"]) == 0
+    assert "about" in capsys.readouterr().out
+    assert main(["doctor", str(sick), "--sample-mb", "0"]) == 2
+    assert main(["doctor", "nowhere/"]) == 1
+
+
+def test_unknown_tokens_of_a_vocabulary_from_elsewhere(tmp_path: Path) -> None:
+    (tmp_path / "en.txt").write_text("\n\n".join(document(i) for i in range(60)))
+    prepare([tmp_path / "en.txt"], tmp_path / "data", vocab_size=512)
+    (tmp_path / "zh.txt").write_text("\n\n".join("今天天气很好，我们去公园散步。" * 3 for _ in range(40)))
+    finding = found(doctor(tmp_path / "zh.txt", tokenizer=tmp_path / "data"), "unknown")
+    assert finding["value"] > 0.5
+    assert "--tokenizer" in finding["remedy"]

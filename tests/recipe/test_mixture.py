@@ -1,0 +1,72 @@
+"""Pre-training on several DATA folders: held-out figures of each, resuming from the settings, calls that do not fit."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from safetensors.torch import load_file
+
+from bertwright.cli.main import main
+from bertwright.errors import DataError, UsageError
+from bertwright.recipes.prepare import prepare
+from bertwright.recipes.pretrain import pretrain
+
+SMALL: dict[str, Any] = {
+    "size": "tiny",
+    "schedule": {"steps": 6, "phases": [{"length": 32, "rows": 8, "share": 1.0}]},
+    "engine": {"compile": False, "precision": "fp32", "log_every": 3, "evaluations": 1, "evaluation_rows": 32},
+}
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """Two corpora prepared with the tokenizer of the first."""
+    root = tmp_path_factory.mktemp("mixture")
+    made = []
+    for name, word in (("towns", "town"), ("ships", "ship")):
+        texts = [
+            " ".join(f"The {word} {i} has {line} gates and {i + line} men." for line in range(8)) for i in range(150)
+        ]
+        (root / f"{name}.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
+        tokenizer = made[0] / "tokenizer" if made else None
+        size = None if made else 512
+        made.append(root / name)
+        prepare([root / f"{name}.jsonl"], made[-1], vocab_size=size, tokenizer=tokenizer, held_out=0.2)
+    return made[0], made[1]
+
+
+def test_a_mixture_trains_and_is_judged_folder_by_folder(folders: tuple[Path, Path], tmp_path: Path) -> None:
+    whole, stopped = tmp_path / "whole", tmp_path / "stopped"
+    figures = pretrain(folders, whole, mixture=[0.25, 0.75], settings=SMALL)
+    valid = figures["valid"]
+    assert valid["mlm_loss"] == pytest.approx(0.25 * valid["towns/mlm_loss"] + 0.75 * valid["ships/mlm_loss"], abs=2e-6)
+    manifest = json.loads((whole / "manifest.json").read_text())
+    assert [part["share"] for part in manifest["mixture"].values()] == [0.25, 0.75]
+    engine = {**SMALL["engine"], "checkpoint_steps": 3}
+    pretrain(folders, stopped, mixture=[0.25, 0.75], settings={**SMALL, "engine": engine})
+    last = max((stopped / "checkpoints").iterdir(), key=lambda path: int(path.name.split("-")[1]))
+    assert last.is_dir()
+    one, other = (load_file(run / "model" / "model.safetensors") for run in (whole, stopped))
+    assert all((one[name] == other[name]).all() for name in one)
+    resumed = pretrain(folders[0], stopped, resume=True, settings={"schedule": {"steps": 6}})
+    assert resumed["valid"] == valid
+
+
+def test_mixtures_that_do_not_fit_are_refused(
+    folders: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    towns, ships = folders
+    for shares in ([0.5], [0.5, 0.3, 0.2], [1, 0], [-1, 2], [1, float("nan")]):
+        with pytest.raises(UsageError, match="--mixture"):
+            pretrain(folders, tmp_path / "run", mixture=shares, settings=SMALL)
+    with pytest.raises(UsageError, match="twice"):
+        pretrain([towns, towns], tmp_path / "run", settings=SMALL)
+    other = tmp_path / "other"
+    prepare([towns.with_suffix(".jsonl")], other, vocab_size=640, held_out=0)
+    with pytest.raises(DataError, match="another tokenizer"):
+        pretrain([towns, other], tmp_path / "run", settings=SMALL)
+    assert main(["pretrain", "--data", str(towns), "--data", str(ships), "--mixture", "a,b", "--out", "x"]) == 2
+    assert "no list of numbers" in capsys.readouterr().err

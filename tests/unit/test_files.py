@@ -1,0 +1,91 @@
+"""Folders are held by one process, replaced whole, and what the system says of a disk becomes one sentence."""
+
+from __future__ import annotations
+
+import errno
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from bertwright.errors import BusyError, DiskSpaceError, OutputExistsError, ReadOnlyError
+from bertwright.files import LOCK, clear_leftovers, explained, locked, refuse_existing, written_aside
+
+
+def test_a_held_folder_is_refused_and_its_holder_named(tmp_path: Path) -> None:
+    with (
+        locked(tmp_path),
+        pytest.raises(BusyError, match=rf"in use by process {os.getpid()} on .*--out"),
+        locked(tmp_path),
+    ):
+        pass
+    assert not any(tmp_path.iterdir())
+    with locked(tmp_path):
+        assert (tmp_path / LOCK).is_file()
+
+
+def test_a_lock_dies_with_its_process(tmp_path: Path) -> None:
+    code = (
+        "import sys, time, pathlib; from bertwright.files import locked\n"
+        "with locked(pathlib.Path(sys.argv[1])):\n    print('held', flush=True)\n    time.sleep(60)"
+    )
+    holder = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE, text=True)
+    assert holder.stdout is not None
+    assert holder.stdout.readline() == "held\n"
+    with pytest.raises(BusyError, match=f"process {holder.pid} "), locked(tmp_path):
+        pass
+    holder.kill()
+    holder.communicate()
+    assert (tmp_path / LOCK).is_file()
+    with locked(tmp_path):
+        pass
+
+
+def test_a_folder_made_for_nothing_is_deleted_again(tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError), locked(tmp_path / "run"):
+        raise RuntimeError
+    assert not (tmp_path / "run").exists()
+    (tmp_path / "file").touch()
+    with pytest.raises(OutputExistsError, match="is a file"), locked(tmp_path / "file"):
+        pass
+
+
+def test_what_a_killed_process_left_is_nothing_and_is_cleared(tmp_path: Path) -> None:
+    """A folder about to be replaced comes back, one that was replaced goes, and so does what was unfinished."""
+    (tmp_path / LOCK).touch()
+    (tmp_path / ".config.toml.partial").touch()
+    refuse_existing(tmp_path, instead="")
+    for name in (".a.partial", ".b.replaced", ".c.replaced", "c"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "told").write_text(name)
+    clear_leftovers(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [LOCK, "b", "c"]
+    assert (tmp_path / "c" / "told").read_text() == "c"
+
+
+def test_a_folder_is_replaced_whole(tmp_path: Path) -> None:
+    for text in ("first", "second"):
+        with written_aside(tmp_path / "folder") as aside:
+            aside.mkdir()
+            (aside / text).write_text(text)
+    assert [path.name for path in tmp_path.rglob("*")] == ["folder", "second"]
+    with pytest.raises(OSError, match="full"), written_aside(tmp_path / "folder"):
+        raise OSError(errno.ENOSPC, "full")
+    assert [path.name for path in tmp_path.rglob("*")] == ["folder", "second"]
+
+
+@pytest.mark.parametrize(
+    ("number", "error", "message"),
+    [
+        (errno.ENOSPC, DiskSpaceError, "its disk is full; free some space, then again"),
+        (errno.EFBIG, DiskSpaceError, "its disk is full"),
+        (errno.EROFS, ReadOnlyError, "cannot be written .Read-only file system.; change its permissions"),
+        (errno.EACCES, ReadOnlyError, "cannot be written"),
+        (errno.EIO, OSError, "Input/output"),
+    ],
+)
+def test_words_of_the_system(tmp_path: Path, number: int, error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=message), explained(tmp_path, saved=", then again"):
+        raise OSError(number, os.strerror(number))
