@@ -162,6 +162,7 @@ def run(data: Path, out: Path, parts: Parts, moving: Moving, *, good: State | No
     except Interrupted:
         if group.first:
             write_report(out)
+        group.wait()  # torchrun ends all processes when the first of them has ended
         raise
     finally:
         console.close()

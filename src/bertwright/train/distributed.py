@@ -204,9 +204,9 @@ def _lost(error: RuntimeError) -> str:
 
 
 def _share_threads() -> None:
-    """Give each process of this machine its share of the CPU cores, where torchrun gave it but one."""
-    if os.environ.get("OMP_NUM_THREADS", "1") == "1":
-        here = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    """Give each process of this machine its share of the CPU cores, where torchrun gave each of several but one."""
+    here = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    if here > 1 and os.environ.get("OMP_NUM_THREADS", "1") == "1":
         torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // here))
 
 

@@ -151,9 +151,10 @@ def train(
             guard.failed(error)
             continue
         position.phase, position.rate_factor = phase, factor
-        done = step.group.total(_counted(work, source, progress))
+        since = clock() - began if step.group.first else 0.0
+        done = step.group.total({**_counted(work, source, progress), "seconds": since})
         position.advance(int(done["tokens"]), done["rows"] / source.rows_per_epoch, accumulation)
-        position.seconds = step.group.of_first(clock() - began)
+        position.seconds = done["seconds"]
         spent = {"steps": 1.0, "tokens": done["tokens"], "flops": done["flops"], "seconds": clock() - step_began}
         for name, value in {**sums, **spent}.items():
             position.window[name] = position.window.get(name, 0.0) + value

@@ -11,6 +11,7 @@ each file says where in a tensor its rows belong. The folder of a run must be on
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -142,7 +143,9 @@ def _read(folder: Path, moving: Moving, told: dict[str, Any], group: Group) -> S
     reader = HuggingFaceStorageReader(str(folder))
     entries = reader.read_metadata().state_dict_metadata.items()
     targets = _targets({n: e.size for n, e in entries if isinstance(e, TensorStorageMetadata)}, moving)
-    load(dict(targets), storage_reader=reader, no_dist=group.size == 1)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="torch.distributed is disabled")  # meant: a run of one process
+        load(dict(targets), storage_reader=reader, no_dist=group.size == 1)
     return State(_by_file(targets), told)
 
 
