@@ -21,7 +21,7 @@ SEAL = "checksums.json"
 EDITED = ("README.md",)
 """Not sealed: people write their own model cards."""
 SHAPE = (2, 16)
-"""Rows and tokens of the probe."""
+"""Rows and tokens of the probe; fewer tokens where the model reads fewer."""
 KEPT = 64
 """Figures kept of each token, evenly spread over the width and the vocabulary."""
 TOLERANCE = 1e-3
@@ -40,8 +40,8 @@ def probed(folder: Path, read: Callable[[Path], tuple[Encoder, bool]]) -> Answer
     """Return what the model of a folder says: its hidden states and, where it has a head, its logits."""
     with torch.random.fork_rng(devices=[]):
         model, head = read(folder)
-    count = SHAPE[0] * SHAPE[1]
-    ids = (torch.arange(count) * 7919 % model.config.vocab_size).reshape(SHAPE)
+    rows, tokens = SHAPE[0], min(SHAPE[1], model.config.max_positions)
+    ids = (torch.arange(rows * tokens) * 7919 % model.config.vocab_size).reshape(rows, tokens)
     types = torch.zeros_like(ids)
     mask = torch.ones_like(ids, dtype=torch.bool)
     answers = {"hidden": _spread(model.encode(ids, types, mask))}

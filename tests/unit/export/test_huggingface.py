@@ -76,8 +76,14 @@ DAMAGE: dict[str, tuple[Callable[[Path], object], str]] = {
     "decoder": (lambda f: set_config(f, is_decoder=True), "is_decoder True; only False"),
     "no size": (lambda f: set_config(f, hidden_size=None), "config.json: hidden_size Field required"),
     "odd heads": (lambda f: set_config(f, num_attention_heads=3), "hidden_size 8 is not a multiple of heads 3"),
-    "wider": (lambda f: set_config(f, hidden_size=16), r"has shape \[.*8\] but its config.json asks for \[.*16\]"),
-    "deeper": (lambda f: set_config(f, num_hidden_layers=3), "lacks 16 weights of the encoder, such as bert.encoder"),
+    "wider": (
+        lambda f: set_config(f, hidden_size=16),
+        r"asks for an encoder of 3,200 weights and more, but its files hold 1,578",
+    ),
+    "deeper": (
+        lambda f: set_config(f, num_hidden_layers=3),
+        "asks for an encoder of 1,600 weights and more, but its files hold 1,578",
+    ),
     "shallower": (
         lambda f: set_config(f, num_hidden_layers=1),
         r"holds bert.encoder.layer.1.*\(1 layers\) has no place",
@@ -148,6 +154,7 @@ def test_tokenizer_must_fit_when_writing(folder: Path, tmp_path: Path) -> None:
 def test_folder_is_complete(folder: Path) -> None:
     assert sorted(file.name for file in folder.iterdir()) == [
         "README.md",
+        "checksums.json",
         "config.json",
         "model.safetensors",
         "tokenizer.json",

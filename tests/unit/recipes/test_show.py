@@ -53,6 +53,7 @@ def data(tmp_path: Path) -> Path:
         "format": 1,
         "fingerprint": "abc",
         "language": "en",
+        "unigram_entropy": 2.0,
         "tokenizer": {"file": "tokenizer/tokenizer.json", "kind": "wordpiece", "vocab_size": 64, "sha256": ""},
         "splits": {"train": {**counts, "words": 840, "shards": [shard]}},
     }

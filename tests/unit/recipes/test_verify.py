@@ -28,7 +28,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("made")
     lines = [f"Town {n} has {n % 7} rivers. It rains there in month {n % 12}." for n in range(400)]
     (folder / "text.txt").write_text("\n\n".join("\n".join(lines[n : n + 8]) for n in range(0, 400, 8)))
-    prepare([folder / "text.txt"], folder / "data", vocab_size=256, held_out=0.1)
+    prepare([folder / "text.txt"], folder / "data", vocab_size=512, held_out=0.1)
     settings: dict[str, Any] = {
         "size": "tiny",
         "schedule": {"steps": 4, "phases": [{"length": 32, "rows": 4, "share": 1.0}]},
@@ -105,7 +105,7 @@ def test_a_model_that_says_something_else_is_found(made: Path, tmp_path: Path) -
 @pytest.mark.parametrize("architecture", ["bert", "modern"])
 def test_a_probe_is_repeatable(made: Path, tmp_path: Path, architecture: str) -> None:
     """It is the same when asked again, and asking leaves the random numbers of the process alone."""
-    shape = named_size("tiny", architecture=architecture, vocab_size=256, pad_token_id=0)
+    shape = named_size("tiny", architecture=architecture, vocab_size=512, pad_token_id=0)
     model = build_encoder(shape).eval()
     save_model(model, made / "data" / "tokenizer", tmp_path / "model")
     state = torch.random.get_rng_state()
