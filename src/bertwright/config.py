@@ -60,7 +60,7 @@ def read_toml(path: Path) -> dict[str, Any]:
         raise ConfigError(f"there is no settings file {path}; give a TOML file that exists") from error
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"cannot read the settings file {path}: {error}") from error
-    except tomllib.TOMLDecodeError as error:
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise ConfigError(f"{path} is not valid TOML: {error}") from error
 
 
@@ -73,7 +73,7 @@ def override(dotted: str, value: str) -> dict[str, Any]:
     """Return the nested mapping of one ``--section.field value`` flag; the value is read as TOML, else as text."""
     try:
         parsed: Any = tomllib.loads(f"value = {value}")["value"]
-    except tomllib.TOMLDecodeError:
+    except (tomllib.TOMLDecodeError, RecursionError):
         parsed = value
     for name in reversed(dotted.replace("-", "_").split(".")):
         parsed = {name: parsed}

@@ -22,6 +22,7 @@ import torch
 import zstandard
 from safetensors.torch import save_file
 
+from bertwright.corpus import inputs
 from bertwright.corpus.inputs import ReadOptions, find_inputs
 from bertwright.corpus.judged import judged_texts
 from bertwright.corpus.layouts import describe_layout
@@ -48,6 +49,8 @@ from bertwright.train.checkpoint import newest_whole, read_checkpoint, write_che
 from bertwright.train.state import State
 
 TEXTS = ["The cat sat on the mat. It was warm.", "A dog ran to the house. It ate.", "“Größe” 你好, world. Yes."]
+inputs.BLOCK_BYTES = 1 << 16
+"""pyarrow does not give back what a read that failed was to fill, 8 MB otherwise: 100 readings would use up ROOM."""
 SENTENCES = ["The dog sat.", "It ran to the warm house!", "你好"]
 
 
@@ -192,6 +195,7 @@ def _read_data(folder: Path) -> None:
     manifest, tokenizer = open_data(folder / "data")
     shards = Shards.open(folder / "data", "train")
     vocabulary = int(manifest["tokenizer"]["vocab_size"])
+    shards.check(vocabulary)
     for document in range(min(shards.document_count, 100)):
         tokens = shards.tokens(document)
         assert len(tokens) == len(shards.word_starts(document))

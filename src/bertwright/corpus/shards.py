@@ -119,7 +119,7 @@ class Shard:
             word_start_bits=bits,
         )
 
-    def check(self, vocab_size: int, *, path: Path) -> None:
+    def check(self, vocab_size: int, *, name: str) -> None:
         """Read all of it, and raise DataError where a token is none of the vocabulary or a sentence ends elsewhere."""
         ends = self.sentence_ends.astype(np.int64)
         steps = np.diff(ends, prepend=0)
@@ -127,7 +127,7 @@ class Shard:
         steps[firsts] = ends[firsts]
         whole = ends[self.sentence_offsets[1:] - 1] == np.diff(self.token_offsets)
         if (len(self.tokens) and int(self.tokens.max()) >= vocab_size) or steps.min(initial=1) < 1 or not whole.all():
-            raise DataError(f"{path} holds what no tokenizer of {vocab_size:,} tokens gave; prepare the data again")
+            raise DataError(f"{name} holds what no tokenizer of {vocab_size:,} tokens gave; prepare the data again")
 
 
 def _check_columns(tokens: pa.ListArray, ends: pa.ListArray, starts: pa.ListArray) -> None:
@@ -171,6 +171,11 @@ class Shards:
             if len(shard.tokens) != entry["tokens"] or len(shard.token_offsets) - 1 != entry["documents"]:
                 raise DataError(f"{folder / entry['file']} does not match manifest.json; prepare the data again")
         return cls(shards, fingerprint=manifest["fingerprint"])
+
+    def check(self, vocab_size: int) -> None:
+        """Read all of it, and raise DataError as `Shard.check` does; for splits whose checksums were not compared."""
+        for number, shard in enumerate(self.shards):
+            shard.check(vocab_size, name=f"shard {number} of the data")
 
     @property
     def document_count(self) -> int:
@@ -323,7 +328,7 @@ def check_shards(folder: Path) -> int:
                 f"{path} is missing or not as it was written (its SHA-256 is another); restore it from a copy, or "
                 "prepare the data again"
             )
-        Shard.open(path).check(manifest["tokenizer"]["vocab_size"], path=path)
+        Shard.open(path).check(manifest["tokenizer"]["vocab_size"], name=str(path))
         return int(entry["bytes"])
 
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1), "checking") as threads:

@@ -171,8 +171,13 @@ def _delimited_columns(path: TextFile, parse: pa.csv.ParseOptions) -> dict[str, 
     try:
         with open_text(path) as opened:
             schema = pa.csv.open_csv(opened.stream, parse_options=parse).schema
+            names = schema.names
+    except UnicodeDecodeError as error:
+        raise CorpusError(broken_bytes(path, first_fault(path))) from error
     except pa.ArrowInvalid as error:
         raise CorpusError(_bad_rows(path, error)) from error
+    if len(set(names)) < len(names):
+        raise CorpusError(f"{path} has two columns of one name ({', '.join(names)}); rename one")
     return {field.name: pa.types.is_string(field.type) or pa.types.is_binary(field.type) for field in schema}
 
 

@@ -96,7 +96,7 @@ def read_fine_tuned(folder: Path) -> FineTunedFolder:
         raise ModelError(f"{folder} pools by {pooling!r}; only the first token ('cls') is supported")
     head = {name: tensors[f"{called[part]}.{name}"].to(torch.float32) for name in HEAD}
     outputs = len(head["weight"])
-    model = FineTuned(encoder, part=part, outputs=outputs, dropout=float(values.get("classifier_dropout") or 0.0))
+    model = FineTuned(encoder, part=part, outputs=outputs, dropout=_dropout(values, folder))
     model.crf = read_crf(folder, tags=outputs) if part == "token" else None
     lost = [name for name in report.initialised if name in model.encoder.state_dict()]
     if lost:
@@ -104,7 +104,7 @@ def read_fine_tuned(folder: Path) -> FineTunedFolder:
     _fill_head(model, head, folder)
     told: Problem = values.get("problem_type") or "single_label_classification"
     problem: Problem = told if told in get_args(Problem) else "single_label_classification"
-    return FineTunedFolder(model.eval(), _labels(values, outputs, folder), problem, dict(values.get(OWN) or {}))
+    return FineTunedFolder(model.eval(), _labels(values, outputs, folder), problem, _own(values, folder))
 
 
 def _fill_head(model: FineTuned, head: dict[str, Tensor], folder: Path) -> None:
@@ -116,9 +116,21 @@ def _fill_head(model: FineTuned, head: dict[str, Tensor], folder: Path) -> None:
 
 def _labels(values: dict[str, Any], outputs: int, folder: Path) -> tuple[str, ...]:
     names = values.get("id2label") or {str(index): f"LABEL_{index}" for index in range(outputs)}
-    try:
-        return tuple(str(names[str(index)]) for index in range(outputs))
-    except KeyError as error:
-        raise ModelError(
-            f"{folder}/config.json names {len(names)} labels in id2label but its head has {outputs}; mend it"
-        ) from error
+    if not isinstance(names, dict) or any(str(index) not in names for index in range(outputs)):
+        count = f"{len(names)} labels" if isinstance(names, dict) else "no labels"
+        raise ModelError(f"{folder}/config.json names {count} in id2label but its head has {outputs}; mend it")
+    return tuple(str(names[str(index)]) for index in range(outputs))
+
+
+def _own(values: dict[str, Any], folder: Path) -> dict[str, Any]:
+    own = values.get(OWN) or {}
+    if not isinstance(own, dict):
+        raise ModelError(f"{folder}/config.json: {OWN} should be an object; mend it")
+    return dict(own)
+
+
+def _dropout(values: dict[str, Any], folder: Path) -> float:
+    share = values.get("classifier_dropout") or 0.0
+    if not isinstance(share, (int, float)) or not 0 <= share < 1:
+        raise ModelError(f"{folder}/config.json: classifier_dropout should be from 0 to below 1; mend it")
+    return float(share)

@@ -83,8 +83,9 @@ def read_extra(values: Mapping[str, Any]) -> dict[str, Any]:
     if values.get("embedding_dropout", 0.0) != values.get("mlp_dropout", 0.0):
         raise ModelError("embedding_dropout and mlp_dropout differ; only one rate for both is supported")
     rope = values.get("rope_parameters") or {}
-    if not isinstance(rope, Mapping) or not set(rope) <= {FULL, SLIDING}:
-        raise ModelError(f"rope_parameters should hold {FULL!r} and {SLIDING!r}, not {rope!r}")
+    shaped = isinstance(rope, Mapping) and all(isinstance(angles, Mapping) for angles in rope.values() if angles)
+    if not shaped or not set(rope) <= {FULL, SLIDING}:
+        raise ModelError(f"rope_parameters should hold {FULL!r} and {SLIDING!r}, not {str(rope)[:200]}")
     thetas = {}
     for kind, old in ((FULL, "global_rope_theta"), (SLIDING, "local_rope_theta")):
         angles = rope.get(kind) or {}

@@ -150,6 +150,7 @@ def _of_data(data: Path, scratch: Path, overlaps: dict[str, Overlap], budget: in
     """Examine a DATA folder: single sentences and unknown tokens in all of it, the rest in documents spread over it."""
     manifest, tokenizer = read_manifest(data), load_tokenizer(data)
     train = Shards.open(data, "train")
+    train.check(tokenizer.vocab_size)
     examination = Examination(_folder(scratch), language=manifest["language"], newline="paragraph")
     valid = Shards.open(data, "valid") if manifest["splits"].get("valid", {}).get("documents") else None
     held_out = Overlap(_texts(valid, tokenizer, HELD_OUT_BYTES)) if valid else None

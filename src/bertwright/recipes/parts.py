@@ -241,6 +241,7 @@ def fixed_examples(
     shards: Shards, tokenizer: Tokenizer, objective: Objective, *, length: int, rows: int
 ) -> list[Example]:
     """Return up to `rows` rows of a split (at most one pass), in batches of 32: always the same rows and masks."""
+    shards.check(tokenizer.vocab_size)
     source = BatchSource(
         shards,
         special=tokenizer.special,

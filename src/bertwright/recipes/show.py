@@ -49,8 +49,9 @@ def show(thing: Path, *, split: str = "train", document: int | None = None) -> N
     elif kind == "model":
         show_model(thing)
     elif kind == "shard":
-        shards = Shards([Shard.open(thing)], fingerprint="")
-        show_documents(shards, load_tokenizer(thing.parent), title=str(thing), document=document)
+        shards, words = Shards([Shard.open(thing)], fingerprint=""), load_tokenizer(thing.parent)
+        shards.check(words.vocab_size)
+        show_documents(shards, words, title=str(thing), document=document)
     else:
         show_counts(thing)
         shards = Shards.open(thing, split)

@@ -41,6 +41,7 @@ def show_batch(
     config = ObjectiveConfig(whole_word=whole_word, next_sentence=next_sentence)
     objective = build_objective(config, vocab_size=vocab_size, mask_id=tokenizer.special.mask)
     shards = Shards.open(data, split)
+    shards.check(vocab_size)
     source = BatchSource(
         shards,
         special=tokenizer.special,

@@ -121,7 +121,7 @@ def _paragraphs(path: Path) -> Iterator[tuple[str, list[dict[str, Any]]]]:
     try:
         articles = json.loads(b"".join(block.data for block in read_blocks(path)))["data"]
         paragraphs = [paragraph for article in articles for paragraph in article["paragraphs"]]
-    except (ValueError, TypeError, KeyError) as error:
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
         raise CorpusError(
             f'{path} is not SQuAD json ({type(error).__name__}: {error}); expected {{"data": [{{"paragraphs": '
             '[{"context", "qas"}]}]}'
@@ -130,7 +130,7 @@ def _paragraphs(path: Path) -> Iterator[tuple[str, list[dict[str, Any]]]]:
         try:
             context, asked = paragraph["context"], paragraph["qas"]
             ready = isinstance(context, str) and all(_is_whole(one) for one in asked)
-        except (TypeError, KeyError):
+        except (TypeError, KeyError, AttributeError):
             ready = False
         if not ready:
             raise CorpusError(
