@@ -54,13 +54,25 @@ class Case:
     make: Callable[[], object] = lambda: None
 
 
-def edit(path: str, change: Callable[[dict[str, object]], object]) -> Callable[[], None]:
-    """Return what changes a JSON file in place."""
+def config(name: str, value: object) -> Callable[[], None]:
+    """Return what changes a setting of the model's config.json."""
 
     def apply() -> None:
-        values = json.loads(Path(path).read_text())
-        change(values)
-        Path(path).write_text(json.dumps(values))
+        path = Path("model/config.json")
+        path.write_text(json.dumps(json.loads(path.read_text()) | {name: value}))
+
+    return apply
+
+
+def tell(name: str, value: object) -> Callable[[], None]:
+    """Return what changes a name of the manifest of the data, at its top or of its tokenizer."""
+
+    def apply() -> None:
+        path = Path("data/manifest.json")
+        manifest = json.loads(path.read_text())
+        parts = (manifest, manifest["tokenizer"])
+        next(part for part in parts if name in part)[name] = value
+        path.write_text(json.dumps(manifest))
 
     return apply
 
@@ -97,6 +109,18 @@ def parquet(path: str, **columns: list[object]) -> Callable[[], None]:
     return lambda: pq.write_table(pa.table(columns), path)
 
 
+def elsewhere() -> None:
+    """Have the manifest of the data name a file outside of it."""
+    path = Path("data/manifest.json")
+    path.write_text(path.read_text().replace('"train-00000.arrow"', '"../../etc/passwd"'))
+
+
+def torn_parquet() -> None:
+    """Write half a Parquet file."""
+    parquet("a.parquet", text=["a"])()
+    cut("a.parquet")()
+
+
 def dataset(name: str) -> Callable[[], None]:
     """Return what writes a saved dataset that names a file."""
 
@@ -107,6 +131,9 @@ def dataset(name: str) -> Callable[[], None]:
     return apply
 
 
+DEEP = '{"text":' + "[" * 50_000 + "\n"
+SENTENCE = "A sentence. " * 50
+PREDICT = 'predict --model model "A [MASK]."'
 PREPARE, PRETRAIN = "prepare {} --out new", "pretrain --data data --out new --size tiny --steps 2"
 FINETUNE = "finetune classify --model model --train {} --dev good.tsv --out new"
 BOMB = '<!DOCTYPE m [<!ENTITY a "aaaa">]><mediawiki><page><ns>0</ns><text>&a;</text></page></mediawiki>'
@@ -125,10 +152,10 @@ CASES = [
     Case("JSON lines, one broken", PREPARE.format("a.jsonl"), write("a.jsonl", '{"text": "a"}\n{"text": \n')),
     Case("JSON lines without text", PREPARE.format("a.jsonl"), write("a.jsonl", '{"n": 1}\n{"n": 2}\n')),
     Case("JSON lines of a number for text", PREPARE.format("a.jsonl"), write("a.jsonl", '{"text": 3}\n')),
-    Case("JSON lines nested 50,000 deep", PREPARE.format("a.jsonl"), write("a.jsonl", '{"text":' + "[" * 50_000 + "\n")),
+    Case("JSON lines nested 50,000 deep", PREPARE.format("a.jsonl"), write("a.jsonl", DEEP)),
     Case("a column that is absent", PREPARE.format("a.jsonl") + " --column body", write("a.jsonl", '{"text": "a"}\n')),
     Case("a table with a ragged row", PREPARE.format("a.csv"), write("a.csv", "text,n\na,1\nb\n")),
-    Case("a Parquet file cut short", PREPARE.format("a.parquet"), lambda: (parquet("a.parquet", text=["a"])(), cut("a.parquet")())),
+    Case("a Parquet file cut short", PREPARE.format("a.parquet"), torn_parquet),
     Case("a Parquet file of numbers", PREPARE.format("a.parquet"), parquet("a.parquet", text=[1, 2])),
     Case("an Arrow file of other bytes", PREPARE.format("a.arrow"), write("a.arrow", b"\xff" * 100)),
     Case("a .gz file cut short", PREPARE.format("a.txt.gz"), write("a.txt.gz", gzip.compress(os.urandom(9000))[:400])),
@@ -140,7 +167,7 @@ CASES = [
     Case("a dataset that lacks a file", PREPARE.format("set"), dataset("data-0.arrow")),
     Case("an address of no protocol", PREPARE.format("nonsense://host/a.txt")),
     Case("an address without a file", PREPARE.format("memory://nowhere/a.txt")),
-    Case("one document, nothing to hold out", PREPARE.format("one.txt") + " --vocab-size 512", write("one.txt", "A sentence. " * 50)),
+    Case("one document, none to hold out", PREPARE.format("one.txt") + " --vocab-size 512", write("one.txt", SENTENCE)),
     Case("a vocabulary too small", PREPARE.format("texts") + " --vocab-size 10"),
     Case("a share that is none", PREPARE.format("texts") + " --held-out 2"),
     Case("a tokenizer and a vocabulary size", PREPARE.format("texts") + " --tokenizer data --vocab-size 512"),
@@ -151,12 +178,12 @@ CASES = [
     Case("an --out that is taken", "prepare texts --out data"),
     Case("no DATA folder", "pretrain --data texts --out new"),
     Case("a manifest that is no JSON", PRETRAIN, write("data/manifest.json", "{")),
-    Case("a manifest of another version", PRETRAIN, edit("data/manifest.json", lambda m: m.update(format=99))),
-    Case("a manifest that claims 2^60 tokens", PRETRAIN, edit("data/manifest.json", lambda m: m["tokenizer"].update(vocab_size=2**60))),  # type: ignore[attr-defined]
+    Case("a manifest of another version", PRETRAIN, tell("format", 99)),
+    Case("a manifest that claims 2^60 tokens", PRETRAIN, tell("vocab_size", 2**60)),
     Case(
         "a manifest that names a file elsewhere",
         "show data",
-        edit("data/manifest.json", lambda m: m["splits"]["train"]["shards"][0].update(file="../../etc/passwd")),  # type: ignore[index]
+        elsewhere,
     ),
     Case("a shard cut short", PRETRAIN, cut("data/train-00000.arrow")),
     Case("a shard with one bit flipped", PRETRAIN, lambda: flip("data/train-00000.arrow")),
@@ -178,7 +205,7 @@ CASES = [
     Case("a training file that is absent", FINETUNE.format("absent.tsv")),
     Case("a training file of one column", FINETUNE.format("a.tsv"), write("a.tsv", "text\nA cat.\n")),
     Case("a training file with empty texts", FINETUNE.format("a.tsv"), write("a.tsv", "text\tlabel\nA cat.\t1\n\t0\n")),
-    Case("a training file of one label", FINETUNE.format("a.tsv"), write("a.tsv", "text\tlabel\nA cat.\t1\nA dog.\t1\n")),
+    Case("a training file of one label", FINETUNE.format("a.tsv"), write("a.tsv", "text\tlabel\nCats\t1\nDogs\t1\n")),
     Case(
         "scores that are no numbers",
         "finetune regress --model model --train a.tsv --dev a.tsv --out new",
@@ -196,17 +223,17 @@ CASES = [
     ),
     Case("a model that is absent", 'predict --model absent "A [MASK]."'),
     Case("a folder that is no model", 'predict --model texts "A [MASK]."'),
-    Case("a config.json that is no JSON", 'predict --model model "A [MASK]."', write("model/config.json", "{")),
-    Case("a config.json of another architecture", 'predict --model model "A [MASK]."', edit("model/config.json", lambda c: c.update(model_type="gpt2"))),
-    Case("a config.json that claims 2^60 layers", 'predict --model model "A [MASK]."', edit("model/config.json", lambda c: c.update(num_hidden_layers=2**60))),
-    Case("weights cut short", 'predict --model model "A [MASK]."', cut("model/model.safetensors")),
-    Case("weights of another width", 'predict --model model "A [MASK]."', edit("model/config.json", lambda c: c.update(hidden_size=4))),
+    Case("a config.json that is no JSON", PREDICT, write("model/config.json", "{")),
+    Case("a config.json of another architecture", PREDICT, config("model_type", "gpt2")),
+    Case("a config.json that claims 2^60 layers", PREDICT, config("num_hidden_layers", 2**60)),
+    Case("weights cut short", PREDICT, cut("model/model.safetensors")),
+    Case("weights of another width", PREDICT, config("hidden_size", 4)),
     Case(
         "weights in a pickle",
-        'predict --model model "A [MASK]."',
+        PREDICT,
         lambda: (Path("model/model.safetensors").unlink(), torch.save({}, "model/pytorch_model.bin")),
     ),
-    Case("a model without a tokenizer", 'predict --model model "A [MASK]."', lambda: Path("model/tokenizer.json").unlink()),
+    Case("a model without a tokenizer", PREDICT, lambda: Path("model/tokenizer.json").unlink()),
     Case("a file of texts that is absent", "predict --model model --input absent.txt"),
     Case("vectors of an unknown form", "embed --model model --input good.tsv --out new.xyz"),
     Case("vectors of an absent layer", "embed --model model --input good.tsv --out new.npy --layer 9"),

@@ -75,7 +75,7 @@ def _json_columns(data: bytes) -> dict[str, bool]:
     for line in islice((line for line in data.splitlines() if line.strip()), ROWS_TOLD_FROM):
         try:
             row = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             continue
         for name, value in row.items() if isinstance(row, dict) else ():
             columns[name] = columns.get(name, False) or isinstance(value, str)
@@ -125,8 +125,10 @@ def _json_text(line: bytes, column: str) -> str:
         row = json.loads(line.decode())
     except UnicodeDecodeError as error:
         raise _BrokenLine(f"not UTF-8 at byte {error.start} of the line") from error
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise _BrokenLine(str(error)) from error
+    except RecursionError as error:
+        raise _BrokenLine("its values are nested too deeply") from error
     if not isinstance(row, dict):
         raise _BrokenLine(f"expected an object, found {type(row).__name__}")
     text = row.get(column)

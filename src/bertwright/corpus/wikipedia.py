@@ -74,7 +74,7 @@ class _Pages:
 
     def _start(self, name: str, attributes: dict[str, str]) -> None:
         if not self._depth and name != "mediawiki":
-            raise CorpusError(f"{self._path} is XML but no Wikipedia dump (it starts with <{name[:40]}>)")
+            raise CorpusError(f"{self._path} is XML but no Wikipedia dump (it starts with <{name[:40]}>); leave it out")
         self._depth += 1
         if self._depth > DEEPEST:
             raise CorpusError(f"{self._path} has elements inside elements {DEEPEST} deep; it is no Wikipedia dump")

@@ -203,7 +203,7 @@ def their_tensors(model: Encoder, dialect: Dialect) -> dict[str, Tensor]:
 
 def refuse_oversized(config: ModelConfig, theirs: Mapping[str, Tensor], folder: Path) -> None:
     """Raise ModelError where config.json asks for more weights than there are, before memory is taken for them."""
-    asked = config.layers * config.block_weights + config.vocab_size * config.hidden_size
+    asked = config.layers * config.block_weights + config.embedding_rows * config.hidden_size
     held = sum(tensor.numel() for tensor in theirs.values())
     if asked > held:
         raise ModelError(

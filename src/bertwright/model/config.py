@@ -34,7 +34,7 @@ class ModelConfig(Section):
     """Attention heads of a block; must divide hidden_size."""
     intermediate_size: int = Field(ge=1)
     """Width of the inner layer of a block."""
-    max_positions: int = Field(default=512, ge=1)
+    max_positions: int = Field(default=512, ge=1, le=1 << 20)
     """Longest row of tokens the model can read."""
     dropout: float = Field(default=0.0, ge=0, lt=1)
     """Share of hidden units dropped while training."""
@@ -57,6 +57,11 @@ class ModelConfig(Section):
     def block_weights(self) -> int:
         """Weights of a block that every token is multiplied by."""
         raise NotImplementedError
+
+    @property
+    def embedding_rows(self) -> int:
+        """Rows of all embedding matrices together."""
+        return self.vocab_size
 
     @property
     def row_weights(self) -> int:
@@ -94,6 +99,11 @@ class BertConfig(ModelConfig):
     def block_weights(self) -> int:
         """q, k, v, out; into the inner layer and out of it."""
         return 4 * self.hidden_size**2 + 2 * self.hidden_size * self.intermediate_size
+
+    @property
+    def embedding_rows(self) -> int:
+        """Words, positions and kinds of segments."""
+        return self.vocab_size + self.max_positions + self.type_vocab_size
 
     @property
     def row_weights(self) -> int:

@@ -126,7 +126,7 @@ def read_pairs(file: Path) -> list[dict[str, str]]:
         try:
             pair = json.loads(line)
             pairs.append(pair | {"good": str(pair["good"]), "bad": str(pair["bad"])})
-        except (ValueError, TypeError, KeyError) as error:
+        except (ValueError, TypeError, KeyError, RecursionError) as error:
             raise CorpusError(
                 f'{file} line {number} should be an object with "good" and "bad" sentences ({error})'
             ) from error

@@ -47,7 +47,7 @@ class LabelColumn:
             return [label.strip() for label in cell.split(self.separator) if label.strip()]
         try:
             return [str(label) for label in json.loads(cell)]
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise CorpusError(
                 f"{path} row {row:,} (without the header) has labels that begin as a list but are none: "
                 f"{cell[:60]!r}; mend it"

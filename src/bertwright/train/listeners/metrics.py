@@ -91,7 +91,7 @@ def _whole_lines(path: Path, *, forgiving: bool = False) -> Iterator[tuple[str, 
     for line in lines[:-1]:
         try:
             figures = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             if forgiving:
                 return
             raise
