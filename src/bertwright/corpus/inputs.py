@@ -9,7 +9,7 @@ from __future__ import annotations
 import codecs
 import glob
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain, islice
@@ -41,6 +41,8 @@ COMPRESSIONS = {".gz": "gzip", ".zst": "zstd", ".bz2": "bz2"}
 UTF16_MARKS = {codecs.BOM_UTF16_LE: "utf-16-le", codecs.BOM_UTF16_BE: "utf-16-be"}
 BLOCK_BYTES = 8 << 20
 """Bytes handed on at a time: parsing JSON costs a fixed 0.2 ms a block, memory grows by some ten blocks."""
+LARGEST_WHOLE = 4 << 30
+"""Bytes of a file that is read whole: a small one that unpacks without end is noticed there."""
 LONGEST_DOCUMENT = 128 << 20
 """Bytes of the longest document taken: cleaning and splitting hold about six copies of it."""
 
@@ -190,6 +192,24 @@ def read_blocks(path: TextFile) -> Iterator[Block]:
             rest, offset = data[cut:], offset + len(lines)
         if rest:
             yield Block(rest, offset, opened.file.tell())
+
+
+def read_whole(path: TextFile) -> bytes:
+    """Return a labelled file whole, in UTF-8; raises CorpusError where it is past LARGEST_WHOLE, decompressed."""
+    return joined((block.data for block in read_blocks(path)), path)
+
+
+def joined(parts: Iterable[bytes], path: TextFile) -> bytes:
+    """Return the parts of a file as one; raises CorpusError as soon as they are past LARGEST_WHOLE."""
+    held, size = [], 0
+    for part in parts:
+        held.append(part)
+        size += len(part)
+        if size > LARGEST_WHOLE:
+            raise CorpusError(
+                f"{path} holds more than {LARGEST_WHOLE >> 30} GiB, and a labelled file is read whole; split it"
+            )
+    return b"".join(held)
 
 
 def too_long(path: TextFile) -> str:

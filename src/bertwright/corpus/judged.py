@@ -15,7 +15,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet
 
-from bertwright.corpus.inputs import COMPRESSIONS, format_of, read_blocks
+from bertwright.corpus.inputs import COMPRESSIONS, format_of, read_whole
 from bertwright.corpus.tables import text_columns
 from bertwright.errors import CorpusError
 
@@ -37,7 +37,7 @@ def judged_texts(path: Path) -> pa.StringArray:
 def _texts_of_lines(path: Path, kind: str | None) -> Iterator[str]:
     plain = path.with_suffix("") if path.suffix.lower() in COMPRESSIONS else path
     try:
-        text = b"".join(block.data for block in read_blocks(path)).decode()
+        text = read_whole(path).decode()
     except UnicodeDecodeError as error:
         raise CorpusError(f"the test file {path} is not UTF-8 text (byte {error.start:,}); convert it") from error
     lines = text.replace("\r\n", "\n").split("\n")

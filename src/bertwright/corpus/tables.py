@@ -17,7 +17,7 @@ import pyarrow.csv
 import pyarrow.json
 import pyarrow.parquet
 
-from bertwright.corpus.inputs import Block, OpenedText, ReadOptions, open_text, read_blocks
+from bertwright.corpus.inputs import Block, OpenedText, ReadOptions, format_of, open_text, read_blocks
 from bertwright.corpus.layouts import Piece, broken_bytes, fault_in, first_fault
 from bertwright.corpus.remote import TextFile, open_bytes, size_of
 from bertwright.errors import CorpusError
@@ -242,7 +242,7 @@ def read_arrow(path: TextFile, options: ReadOptions) -> Iterator[Piece]:
 
 def text_columns(path: TextFile) -> Iterator[str]:
     """Yield every text of every column of text of a Parquet or Arrow file; raises CorpusError where it is damaged."""
-    read = read_arrow if path.name.split(".")[-1].lower() == "arrow" else read_parquet
+    read = read_arrow if format_of(path) == "arrow" else read_parquet
     for name in _columns_of_text(path):
         for piece in read(path, ReadOptions(column=name)):
             yield from piece.texts.to_pylist()
@@ -250,8 +250,8 @@ def text_columns(path: TextFile) -> Iterator[str]:
 
 def _columns_of_text(path: TextFile) -> list[str]:
     try:
-        if path.suffix.lower() == ".parquet":
-            with open_bytes(path) as file:
+        if format_of(path) == "parquet":
+            with _seekable(path) as file:
                 schema = pa.parquet.ParquetFile(file).schema_arrow
         else:
             with _mapped(path) as opened:

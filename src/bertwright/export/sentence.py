@@ -16,11 +16,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bertwright.errors import ModelError
+from bertwright.errors import InputError, ModelError
 from bertwright.export.huggingface import dialect_of, read_encoder, read_model, their_tensors, write_folder
 from bertwright.export.probe import seal_model
 from bertwright.export.weights import read_object
-from bertwright.files import read_json, write_json, written_aside
+from bertwright.files import inside, read_json, write_json, written_aside
 from bertwright.model.encoder import Encoder
 from bertwright.model.sentence import POOLINGS, Pooling, SentenceEncoder
 
@@ -66,7 +66,7 @@ def read_sentence_folder(folder: Path) -> tuple[Encoder, Reading]:
     modules = _modules(folder)
     length = _longest(folder)
     return encoder, Reading(
-        pooling=_pooling(folder / modules["Pooling"] / "config.json"),
+        pooling=_pooling(_module_folder(folder, modules["Pooling"]) / "config.json"),
         normalize="Normalize" in modules,
         max_length=positions if length is None else min(positions, length),
     )
@@ -124,6 +124,13 @@ def _modules(folder: Path) -> dict[str, str]:
             "are supported"
         )
     return modules
+
+
+def _module_folder(folder: Path, name: str) -> Path:
+    try:
+        return inside(folder, name)
+    except InputError as error:
+        raise ModelError(str(error)) from error
 
 
 def _pooling(file: Path) -> Pooling:

@@ -40,9 +40,9 @@ class ModelConfig(Section):
     """Share of hidden units dropped while training."""
     attention_dropout: float = Field(default=0.0, ge=0, lt=1)
     """Share of attention probabilities dropped while training."""
-    layer_norm_eps: float = Field(default=1e-5, gt=0)
+    layer_norm_eps: float = Field(default=1e-5, gt=0, le=1)
     """What keeps a LayerNorm from dividing by zero."""
-    initializer_range: float = Field(default=0.02, gt=0)
+    initializer_range: float = Field(default=0.02, gt=0, le=100)
     """Standard deviation of the truncated normal that matrices and embeddings are drawn from."""
     pad_token_id: int = Field(default=0, ge=0)
     """Id of the padding token."""
@@ -92,7 +92,7 @@ class BertConfig(ModelConfig):
     """Share of hidden units dropped after the embeddings and at the end of both halves of a block."""
     attention_dropout: float = Field(default=0.1, ge=0, lt=1)
     """Share of attention probabilities dropped."""
-    layer_norm_eps: float = Field(default=1e-12, gt=0)
+    layer_norm_eps: float = Field(default=1e-12, gt=0, le=1)
     """What keeps a LayerNorm from dividing by zero."""
 
     @property

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from bertwright.corpus.inputs import read_blocks
+from bertwright.corpus.inputs import read_whole
 from bertwright.corpus.layouts import fault_in
 from bertwright.errors import CorpusError, UsageError
 
@@ -70,7 +70,7 @@ def _word_lines(path: Path) -> tuple[pa.StringArray, np.ndarray, np.ndarray]:
     """Return the lines that hold a word, their numbers from 1, and the number of the sentence each is in."""
     if not path.is_file():
         raise CorpusError(f"there is no file {path}; give a CoNLL file that exists")
-    data = b"".join(block.data for block in read_blocks(path))
+    data = read_whole(path)
     fault = fault_in(data)
     if fault is not None:
         raise CorpusError(f"{path} is not UTF-8 text at byte {fault:,}; convert it to UTF-8")

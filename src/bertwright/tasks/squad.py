@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from bertwright.corpus.inputs import read_blocks
+from bertwright.corpus.inputs import read_whole
 from bertwright.errors import CorpusError, UsageError
 from bertwright.log import note
 from bertwright.tasks.windows import Windows
@@ -119,7 +119,7 @@ def _paragraphs(path: Path) -> Iterator[tuple[str, list[dict[str, Any]]]]:
     if not path.is_file():
         raise CorpusError(f"there is no file {path}; give a SQuAD .json file that exists")
     try:
-        articles = json.loads(b"".join(block.data for block in read_blocks(path)))["data"]
+        articles = json.loads(read_whole(path))["data"]
         paragraphs = [paragraph for article in articles for paragraph in article["paragraphs"]]
     except (ValueError, TypeError, KeyError, RecursionError) as error:
         raise CorpusError(

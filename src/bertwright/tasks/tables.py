@@ -19,7 +19,7 @@ import pyarrow.csv
 import pyarrow.json
 import pyarrow.parquet
 
-from bertwright.corpus.inputs import format_of, open_text, read_blocks
+from bertwright.corpus.inputs import BLOCK_BYTES, format_of, joined, open_text, read_whole
 from bertwright.corpus.layouts import fault_in
 from bertwright.corpus.tables import UNREADABLE
 from bertwright.errors import CorpusError
@@ -101,7 +101,7 @@ def as_texts(column: pa.ChunkedArray) -> list[str]:
 
 def _whole(path: Path) -> bytes:
     """Return a text file in UTF-8; raises CorpusError where it is none."""
-    data = b"".join(block.data for block in read_blocks(path))
+    data = read_whole(path)
     fault = fault_in(data)
     if fault is not None:
         raise CorpusError(f"{path} is not UTF-8 text at byte {fault:,}; convert it to UTF-8")
@@ -250,7 +250,8 @@ def _json_table(data: bytes, types: dict[str, pa.DataType]) -> pa.Table:
 def _read_parquet(path: Path) -> pa.Table:
     try:
         with open_text(path) as opened:
-            table = pa.parquet.read_table(pa.BufferReader(opened.stream.read()))
+            data = joined(iter(lambda: opened.stream.read(BLOCK_BYTES), b""), path)
+            table = pa.parquet.read_table(pa.BufferReader(data))
             table.validate(full=True)
             return table
     except UNREADABLE as error:

@@ -28,6 +28,11 @@ SPECIAL_NAMES: dict[str, tuple[str, ...]] = {
 }
 """The names each special token is known by, tried in this order after tokenizer_config.json."""
 
+UNHEARD_OF = "\ue000 a\U0010fffd."
+"""A text of characters that no vocabulary has: a tokenizer that cannot say "unknown" is found out when it is read."""
+WIDEST = 8
+"""Ids a token that a tokenizer may use up, and 1,000 more: published ones leave gaps of some hundreds at most."""
+
 
 @dataclass(frozen=True)
 class SpecialIds:
@@ -88,6 +93,7 @@ def load_tokenizer(path: Path) -> Tokenizer:
     file = _find(path)
     try:
         backend = tokenizers.Tokenizer.from_file(str(file))
+        backend.encode(UNHEARD_OF)
     except Exception as error:  # tokenizers raises plain Exception for whatever it cannot parse
         raise TokenizerError(
             f"{file} is not a tokenizer that Hugging Face tokenizers can read ({error}); "
@@ -95,7 +101,14 @@ def load_tokenizer(path: Path) -> Tokenizer:
         ) from error
     backend.no_truncation()
     backend.no_padding()
-    return Tokenizer(file, backend, _special_ids(file, backend.get_vocab(with_added_tokens=True)))
+    vocab = backend.get_vocab(with_added_tokens=True)
+    largest = max(vocab.values(), default=0)
+    if largest >= WIDEST * len(vocab) + 1000:
+        raise TokenizerError(
+            f"{file} has {len(vocab):,} tokens and one of id {largest:,}: an embedding would need as many "
+            "rows; give a tokenizer whose ids follow one another"
+        )
+    return Tokenizer(file, backend, _special_ids(file, vocab))
 
 
 def _find(path: Path) -> Path:
