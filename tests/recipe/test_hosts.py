@@ -20,7 +20,7 @@ from bertwright.recipes.pretrain import pretrain
 
 NAMES = [f"bertwright-{os.getpid()}-{host}" for host in "ab"]
 ADDRESSES = ["10.213.77.1", "10.213.77.2"]
-STEPS = 18
+STEPS = 12
 
 
 def ip(*words: str) -> None:
@@ -83,7 +83,7 @@ def test_a_host_cut_off_is_done_without(tmp_path: Path, hosts: list[str]) -> Non
     text = "\n\n".join(" ".join(f"Line {line} of text {n} is plain." for line in range(20)) for n in range(90))
     (tmp_path / "text.txt").write_text(text, encoding="utf-8")
     prepare([str(tmp_path / "text.txt")], tmp_path / "data", vocab_size=512, held_out=0.1)
-    settings = {"size": "tiny", "schedule": {"steps": STEPS, "phases": [{"length": 128, "rows": 48, "share": 1.0}]}}
+    settings = {"size": "tiny", "schedule": {"steps": STEPS, "phases": [{"length": 128, "rows": 32, "share": 1.0}]}}
     engine = {"compile": False, "precision": "fp32", "log_every": 1, "evaluations": 1, "timeout": 4}
     # Words started from their neighbours would differ: in so plain a text, rounding decides between equal directions.
     settings |= {"model": {"neighbour_start": False}, "engine": engine | {"evaluation_rows": 32, "checkpoint_steps": 3}}

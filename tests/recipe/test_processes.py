@@ -136,7 +136,7 @@ def worker(launcher: subprocess.Popen[str], rank: int) -> int:
 @pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="finds the worker in /proc")
 def test_a_killed_worker_is_started_again_and_the_run_goes_on_from_its_checkpoint(data: Path, tmp_path: Path) -> None:
     """Sentence pairs, dropout and AdamW in two whole copies of the weights; kill -9 of the second one at step 4."""
-    phases = [{"length": 128, "rows": 48, "share": 0.9}, {"length": 160, "rows": 16, "share": 0.1}]
+    phases = [{"length": 128, "rows": 32, "share": 0.9}, {"length": 160, "rows": 16, "share": 0.1}]
     settings = {**SETTINGS, "schedule": {**SETTINGS["schedule"], "phases": phases}}
     pretrain(data, tmp_path / "one", recipe="classic", settings=settings)
     (tmp_path / "classic.toml").write_text((tmp_path / "one" / "config.toml").read_text(encoding="utf-8"))

@@ -27,6 +27,7 @@ from bertwright.recipes.pretrain_result import AVERAGE, facts, result, run_manif
 from bertwright.recipes.pretrain_state import (
     last_checkpoint,
     launched_before,
+    require_same,
     resumed,
     run_identity,
     saving,
@@ -73,24 +74,25 @@ def pretrain(
     began = time.perf_counter()
     data, settings = with_mixture(data, mixture, settings)
     out = Path(out)
-    restarted = (out / "manifest.json").is_file() and launched_before(read_json(out / "manifest.json"))
-    resume = resume or restarted
+    restarted = launched_before(out)
+    resume = resume or (restarted and (out / "config.toml").is_file())
     config = resume_settings(out, settings or {}) if resume else resolve(recipe, settings or {})
     with joined(timeout=config.engine.timeout) as group, silent(not group.first), held(out, group):
-        if not resume and group.first:
+        if not (resume or restarted) and group.first:
             refuse_existing(out, instead="give another --out, or --resume to go on with the run in it")
         if group.first:
             for folder in folders_of(data, config):
                 checked(folder)
         checkpoint = last_checkpoint(out, group) if resume else None
         parts = build(data, config, fresh=checkpoint is None, group=group)
+        require_same(parts)
         position = Position(drawn=[0] * len(config.schedule.phases))
         moving = Moving(parts.model, parts.optimizers, position, parts.average)
         good = resumed(checkpoint, moving, run_identity(parts), group=group) if checkpoint else None
         if group.first:
             require_space(out, disk_needed(parts), what="this run")
-            write_toml(out / "config.toml", config)
             write_json(out / "manifest.json", run_manifest(data, parts))
+            write_toml(out / "config.toml", config)
         if resume and checkpoint is None:
             note(f"{out} holds no checkpoint yet: its run starts again from the beginning")
         peak = run(data, out, parts, moving, good=good, began=began)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
@@ -9,6 +11,8 @@ from typing import Any
 
 import torch
 
+from bertwright.errors import DataError
+from bertwright.files import read_json
 from bertwright.log import note
 from bertwright.model.build import build_encoder
 from bertwright.model.encoder import Encoder
@@ -87,10 +91,21 @@ def run_identity(parts: Parts) -> dict[str, Any]:
     }
 
 
-def launched_before(manifest: Mapping[str, Any]) -> bool:
-    """Say whether a run was begun by the same call of torchrun, which has since started its processes anew."""
-    launch = launch_name()
-    return launch is not None and manifest.get("launch") == launch
+def require_same(parts: Parts) -> None:
+    """Raise DataError where another process has other data or settings than this one: each would go its own way."""
+    mine = hashlib.sha256(json.dumps(run_identity(parts), sort_keys=True).encode()).digest()
+    others = [rank for rank, digest in enumerate(parts.group.gathered(mine)) if digest != mine]
+    if others:
+        raise DataError(
+            f"process {others[0]} has other data or settings than process {parts.group.rank}; give every machine the "
+            "same DATA, recipe and flags"
+        )
+
+
+def launched_before(out: Path) -> bool:
+    """Say whether the run in a folder was begun by the same call of torchrun, which has since started anew."""
+    launch, manifest = launch_name(), out / "manifest.json"
+    return launch is not None and manifest.is_file() and bool(read_json(manifest).get("launch") == launch)
 
 
 @torch.no_grad()

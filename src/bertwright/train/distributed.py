@@ -31,7 +31,7 @@ from torch import Tensor, nn
 from torch.distributed.distributed_c10d import PrefixStore, Store
 from torch.distributed.rendezvous import rendezvous
 
-from bertwright.errors import WorkerLostError
+from bertwright.errors import Interrupted, WorkerLostError
 
 
 @dataclass(frozen=True)
@@ -165,9 +165,10 @@ def joined(*, timeout: float) -> Iterator[Group]:
         if isinstance(error, dist.DistError) or "gloo" in str(error):
             raise WorkerLostError(_lost(error)) from error
         raise
-    finally:
-        if dist.is_initialized():
-            dist.destroy_process_group()
+    except Interrupted:
+        dist.destroy_process_group()
+        raise
+    dist.destroy_process_group()
 
 
 def _unused(store: Store, rank: int, size: int, *, timeout: float) -> Store:
