@@ -5,6 +5,9 @@ SharedMuon    every process holds all weights (ddp): a matrix and its momentum b
 ShardedMuon   every process holds some rows of each matrix, of its gradient and of its momentum (fsdp): the rows of a
               matrix come together in the process it belongs to, and its update goes back to where the rows are.
 
+Two processes of a thread each, over gloo, both at work on a busy machine: 95 ms a step instead of 166 where each does
+all (size mini, bfloat16), 615 instead of 1,114 (small).
+
 Source of the second: Liu et al. (2025), "Muon is Scalable for LLM Training", which gathers matrices likewise.
 """
 
