@@ -11,6 +11,7 @@ import pytest
 from bertwright.cli.main import VERBS, main
 from bertwright.recipes.finetune_settings import FinetuneConfig
 from bertwright.recipes.settings import PretrainConfig, resolve
+from bertwright.train.guard import GuardConfig
 
 ROOT = Path(__file__).parents[2]
 SHORTER = {"--minutes 20": "--steps 4 --engine.compile false", "--size mini": "--size tiny", "8192": "512"}
@@ -92,3 +93,14 @@ def test_flags_and_settings_named_in_the_docs_of_tasks_exist(capsys: pytest.Capt
             assert name in fields.model_fields, flag
         else:
             assert flag in told, flag
+
+
+def test_settings_named_in_the_docs_of_runs_have_the_defaults_they_say() -> None:
+    text = (ROOT / "docs/runs.md").read_text(encoding="utf-8")
+    named = re.findall(r"^\| `(engine|guard)\.(\w+)` \| (\S+) \|", text, re.M)
+    assert {section for section, _, _ in named} == {"engine", "guard"}
+    config = resolve("classic", {})
+    for section, name, told in named:
+        default = getattr(getattr(config, section), name)
+        assert (default in (None, False) and told in ("none", "false")) or float(told) == default, name
+    assert {name for section, name, _ in named if section == "guard"} == set(GuardConfig.model_fields)

@@ -316,9 +316,7 @@ def check_shards(folder: Path) -> int:
     manifest = read_manifest(folder)
     digests = {name: [entry["sha256"] for entry in split["shards"]] for name, split in manifest["splits"].items()}
     if manifest["fingerprint"] != fingerprint_of(manifest["tokenizer"]["sha256"], digests):
-        raise DataError(
-            f"{folder / 'manifest.json'} lists other files than it was written with; prepare the data again"
-        )
+        raise DataError(f"{folder / 'manifest.json'} was edited (its fingerprint is another); prepare the data again")
     entries = [entry for split in manifest["splits"].values() for entry in split["shards"]]
 
     def check(entry: Mapping[str, Any]) -> int:

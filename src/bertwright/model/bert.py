@@ -18,7 +18,7 @@ class BertForPreTraining(Encoder):
     config: BertConfig
     judges_pairs = True
 
-    def __init__(self, config: BertConfig) -> None:
+    def __init__(self, config: BertConfig, *, drawn: bool = True) -> None:
         super().__init__()
         self.config = config
         self.embeddings = Embeddings(config)
@@ -26,7 +26,8 @@ class BertForPreTraining(Encoder):
         self.pooler = Pooler(config)
         self.mlm_head = MaskedTokenHead(config)
         self.nsp_head = NextSentenceHead(config)
-        initialise(self, std=config.initializer_range)
+        if drawn:
+            initialise(self, std=config.initializer_range)
 
     def encode(
         self,

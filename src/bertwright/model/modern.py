@@ -82,7 +82,7 @@ class ModernForMaskedLM(Encoder):
 
     config: ModernConfig
 
-    def __init__(self, config: ModernConfig) -> None:
+    def __init__(self, config: ModernConfig, *, drawn: bool = True) -> None:
         super().__init__()
         self.config = config
         self.embeddings = ModernEmbeddings(config)
@@ -93,8 +93,9 @@ class ModernForMaskedLM(Encoder):
         for kind, theta in (("global", config.global_theta), ("local", config.local_theta)):
             angles = rotary_angles(config.max_positions, width, theta=theta)
             self.register_buffer(f"{kind}_rotation", angles, persistent=False)
-        initialise(self, std=config.initializer_range)
-        self._initialise_outputs()
+        if drawn:
+            initialise(self, std=config.initializer_range)
+            self._initialise_outputs()
 
     def encode(
         self,

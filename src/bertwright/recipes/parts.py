@@ -102,7 +102,7 @@ def build(data: Path, config: PretrainConfig, *, fresh: bool = True, group: Grou
     precision = resolve_precision(config.engine.precision, device)
     dtype = torch.bfloat16 if precision == "bf16" else torch.float32
     torch.manual_seed(key_of("initialise", config.seed))
-    model = build_encoder(shape)
+    model = build_encoder(shape, drawn=fresh)
     if fresh and group.first:
         start_weights(model, config, shuffled_together(splits))
     model.to(device)
