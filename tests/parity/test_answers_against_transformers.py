@@ -49,7 +49,9 @@ def random_model(name: str, part: Part) -> FineTuned:
     encoder: Encoder = (
         BertForPreTraining(BertConfig(**SHAPE))
         if name == "bert"
-        else ModernForMaskedLM(ModernConfig(**SHAPE, global_every=2, local_window=8))
+        else ModernForMaskedLM(
+            ModernConfig(**SHAPE, global_every=2, local_window=8, pooling="mean" if name == "averaged" else "cls")
+        )
     )
     model = FineTuned(encoder, part=part, outputs=2 if part == "span" else 1, dropout=0.1).eval()
     with torch.no_grad():
@@ -102,7 +104,7 @@ def their_output(model: nn.Module, rows: LabelledRows, part: Part, *, types: boo
 
 
 @pytest.mark.parametrize("part", ["span", "choice"])
-@pytest.mark.parametrize("name", ["bert", "modern"])
+@pytest.mark.parametrize("name", ["bert", "modern", "averaged"])
 def test_our_folder_in_transformers(name: str, part: Part, tokenizer: Path, tmp_path: Path) -> None:
     ours, rows = random_model(name, part), some_rows(part)
     task = Answer() if part == "span" else Choose()

@@ -32,6 +32,7 @@ SHAPE: dict[str, Any] = {"vocab_size": VOCAB, "hidden_size": 32, "layers": 3, "h
 ARCHITECTURES: dict[str, ModelConfig] = {
     "bert": BertConfig(**SHAPE),
     "modern": ModernConfig(**SHAPE, global_every=2, local_window=8),
+    "modern, averaged": ModernConfig(**SHAPE, global_every=2, local_window=8, pooling="mean"),
 }
 CLASSES = {
     "row": transformers.AutoModelForSequenceClassification,
@@ -117,7 +118,9 @@ def test_their_folder_in_ours(name: str, part: Part, tokenizer: Path, tmp_path: 
         "pad_token_id": 0,
         "num_labels": 3,
     }
-    special = {"cls_token_id": 2, "sep_token_id": 3, "bos_token_id": 2, "eos_token_id": 3}
+    special: dict[str, Any] = {"cls_token_id": 2, "sep_token_id": 3, "bos_token_id": 2, "eos_token_id": 3}
+    if name == "modern, averaged":
+        special["classifier_pooling"] = "mean"
     config = transformers.BertConfig(**shape) if name == "bert" else transformers.ModernBertConfig(**shape, **special)
     theirs = CLASSES[part].from_config(config, attn_implementation="eager").eval()
     theirs.save_pretrained(tmp_path / "theirs")

@@ -28,6 +28,7 @@ ARCHITECTURES: dict[str, ModelConfig] = {
     "bert": BertConfig(**SHAPE, max_positions=40),
     "modern": ModernConfig(**SHAPE, global_every=3, local_window=8, max_positions=40),
     "modern, last block global": ModernConfig(**SHAPE, global_every=2, local_window=6, max_positions=40),
+    "modern, averaged": ModernConfig(**SHAPE, global_every=3, local_window=8, max_positions=40, pooling="mean"),
 }
 HEADS = ("row", "choice", "token", "span", None)
 

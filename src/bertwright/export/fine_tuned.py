@@ -19,7 +19,7 @@ from bertwright.errors import ModelError
 from bertwright.export.crf import CRF, crf_tensors, read_crf
 from bertwright.export.huggingface import DIALECTS, dialect_of, read_model, their_tensors, write_folder
 from bertwright.export.weights import read_object, read_tensors
-from bertwright.model.encoder import OF_ROWS, Part
+from bertwright.model.encoder import Part
 from bertwright.model.fine_tuned import FineTuned, Problem
 
 HEAD = ("weight", "bias")
@@ -91,9 +91,6 @@ def read_fine_tuned(folder: Path) -> FineTunedFolder:
     called = dialect_of(encoder.config).head_called
     if part is None or not all(f"{called[part]}.{name}" in tensors for name in HEAD):
         raise ModelError(f"{folder} has no head of a task; give a folder that `bertwright finetune` wrote as RUN/model")
-    if values.get("classifier_pooling", "cls") != "cls" and part in OF_ROWS:
-        pooling = values["classifier_pooling"]
-        raise ModelError(f"{folder} pools by {pooling!r}; only the first token ('cls') is supported")
     head = {name: tensors[f"{called[part]}.{name}"].to(torch.float32) for name in HEAD}
     outputs = len(head["weight"])
     model = FineTuned(encoder, part=part, outputs=outputs, dropout=_dropout(values, folder))

@@ -149,6 +149,7 @@ MODERN = Dialect(
         "norm_eps": "layer_norm_eps",
         "initializer_range": "initializer_range",
         "pad_token_id": "pad_token_id",
+        "classifier_pooling": "pooling",
     },
     absent={"max_position_embeddings": 8192},
     must_be={

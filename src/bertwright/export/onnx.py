@@ -53,7 +53,8 @@ def write_model(
         if model.part not in HEADS:
             raise ModelError(f"a head about {model.part!r} cannot be exported; those about {', '.join(HEADS)} can")
         head = HEADS[model.part]
-        outputs = head.write(graph, model, write_encoder(graph, model.encoder, head.asked))
+        hidden = write_encoder(graph, model.encoder, Asked(None) if model.averages else head.asked)
+        outputs = head.write(graph, model, _mean(graph, hidden) if model.averages else hidden)
         encoder = model.encoder
     else:
         encoder = model
@@ -86,6 +87,13 @@ def difference(ours: np.ndarray, theirs: np.ndarray) -> tuple[float, bool]:
     """Return the largest difference of two arrays of logits, and whether that is within tolerance."""
     largest = float(np.abs(ours - theirs).max())
     return largest, largest <= TOLERANCE * max(1.0, float(np.abs(ours).max()))
+
+
+def _mean(graph: Graph, hidden: str) -> str:
+    """Return the mean [B, 1, H] of hidden states [B, S, H] where there is a token."""
+    mask = graph("Cast", graph("Unsqueeze", "attention_mask", graph.constant([2])), to=1)  # 1 is float32
+    summed, count = (graph("ReduceSum", one, graph.constant([1])) for one in (graph("Mul", hidden, mask), mask))
+    return graph("Div", summed, count)
 
 
 def _vectors(graph: Graph, model: FineTuned, hidden: str) -> str:

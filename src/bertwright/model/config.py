@@ -7,7 +7,7 @@ gated inner layer twice as wide, which makes a block a sixth cheaper than BERT's
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Self, overload
+from typing import Any, ClassVar, Literal, Self, overload
 
 from pydantic import Field, model_validator
 
@@ -62,6 +62,11 @@ class ModelConfig(Section):
     def embedding_rows(self) -> int:
         """Rows of all embedding matrices together."""
         return self.vocab_size
+
+    @property
+    def averages_rows(self) -> bool:
+        """Whether the head of a task about rows reads the mean of their tokens, instead of [CLS]."""
+        return False
 
     @property
     def row_weights(self) -> int:
@@ -136,6 +141,8 @@ class ModernConfig(ModelConfig):
     """Base of the rotary frequencies of global blocks."""
     local_theta: float = Field(default=10_000.0, gt=0)
     """Base of the rotary frequencies of local blocks."""
+    pooling: Literal["cls", "mean"] = "cls"
+    """What the head of a task about rows reads: [CLS], or the mean of all tokens but padding."""
 
     @model_validator(mode="after")
     def _heads_are_even(self) -> Self:
@@ -148,6 +155,11 @@ class ModernConfig(ModelConfig):
     def is_global(self, block: int) -> bool:
         """Say whether `block` (from 0) looks at the whole row."""
         return block % self.global_every == 0
+
+    @property
+    def averages_rows(self) -> bool:
+        """As the settings say."""
+        return self.pooling == "mean"
 
     @property
     def block_weights(self) -> int:
@@ -193,7 +205,9 @@ def named_size(name: str, *, vocab_size: int, architecture: str = "bert", **over
     return kind(vocab_size=vocab_size, **(fields | over))
 
 
-def training_flops(config: ModelConfig, *, rows: int, length: int, masked: int, outputs: int | None = None) -> int:
+def training_flops(
+    config: ModelConfig, *, rows: int, length: int, masked: int, outputs: int | None = None, averaged: bool = False
+) -> int:
     """Return the useful floating-point operations of one step (forward and backward) over a batch.
 
     With T = rows x length tokens, width H, vocabulary V and `masked` slots a row, of which A = rows x masked tokens
@@ -208,10 +222,11 @@ def training_flops(config: ModelConfig, *, rows: int, length: int, masked: int, 
     counting two operations for a multiply and add, matrix products only; the backward pass costs twice that. Padding
     counts as computed, since it is; recomputation would not count, since it is no use to anyone. Local attention, and
     that within the documents of a packed row, count over the whole row. A fine-tuned model scores `outputs` classes
-    instead of the vocabulary; what its heads do otherwise than this is under a thousandth.
+    instead of the vocabulary, and has A = T where tokens are `averaged`; what its heads do otherwise than this is under
+    a thousandth.
     """
     width, tokens = config.hidden_size, rows * length
-    asked = rows * (masked + (config.row_weights > 0))
+    asked = tokens if averaged else rows * (masked + (config.row_weights > 0))
     block = 2 * tokens * config.block_weights + 4 * tokens * length * width
     last = 4 * tokens * width**2 + 2 * asked * (config.block_weights - 2 * width**2) + 4 * asked * length * width
     vocabulary = 2 * rows * masked * width * (width + (config.vocab_size if outputs is None else outputs))

@@ -19,7 +19,7 @@ from bertwright.types import Example, Scores
 Part = Literal["row", "choice", "token", "span"]
 """What a task is about: a whole row, or one among several rows; tokens of a row, or a span of them."""
 OF_ROWS: tuple[Part, ...] = ("row", "choice")
-"""Those whose head reads one vector of a row, that of [CLS]; the others' read those of tokens."""
+"""Those whose head reads one vector of a row, that of [CLS] or a mean; the others' read those of tokens."""
 
 
 class Encoder(nn.Module, ABC):
@@ -81,7 +81,7 @@ class Encoder(nn.Module, ABC):
 
     @abstractmethod
     def vectors(self, hidden: Tensor, part: Part) -> Tensor:
-        """Return what a task's head reads, [B, M, H], from hidden states [B, M, H]; those of [CLS] for rows."""
+        """Return what a task's head reads, [B, M, H], from hidden states [B, M, H]: for rows of [CLS], or a mean."""
 
     def forward(self, example: Example) -> Scores:
         """Return the scores of an example: the vocabulary at its masked positions, and next sentence where known.

@@ -12,10 +12,10 @@ from torch import Tensor, nn
 
 from bertwright.model.crf import Crf
 from bertwright.model.dropout import Dropout
-from bertwright.model.encoder import Encoder, Part
+from bertwright.model.encoder import OF_ROWS, Encoder, Part
 from bertwright.model.init import initialise
 from bertwright.model.linear import Linear
-from bertwright.model.sentence import SentenceEncoder
+from bertwright.model.sentence import SentenceEncoder, mean_of
 from bertwright.types import LabelledBatch
 
 Problem = Literal["regression", "single_label_classification", "multi_label_classification"]
@@ -43,10 +43,21 @@ class FineTuned(nn.Module):
         self.crf = crf
 
     def forward(self, batch: LabelledBatch) -> Tensor:
-        """Return logits [B, M, outputs] at the positions asked about, or at all; the last block computes no others."""
-        hidden = self.encoder.encode(batch.input_ids, batch.token_type_ids, batch.attention_mask, batch.asked)
+        """Return logits [B, M, outputs] at the positions asked about, or at all; the last block computes no others.
+
+        Where rows are averaged it computes all, and M is 1.
+        """
+        mask, asked = batch.attention_mask, None if self.averages else batch.asked
+        hidden = self.encoder.encode(batch.input_ids, batch.token_type_ids, mask, asked)
+        if self.averages:
+            hidden = mean_of(hidden.float(), mask.unsqueeze(-1)).unsqueeze(1)
         logits: Tensor = self.classifier(self.dropout(self.encoder.vectors(hidden, self.part)))
         return logits
+
+    @property
+    def averages(self) -> bool:
+        """Whether the head reads the mean of a row's tokens, padding not counted."""
+        return self.part in OF_ROWS and self.encoder.config.averages_rows
 
 
 def depths(model: FineTuned | SentenceEncoder) -> dict[str, int]:

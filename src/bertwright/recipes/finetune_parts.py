@@ -20,6 +20,7 @@ from bertwright.export.task_card import task_card
 from bertwright.log import note
 from bertwright.model.config import training_flops
 from bertwright.model.dropout import Dropout
+from bertwright.model.encoder import OF_ROWS
 from bertwright.model.fine_tuned import FineTuned
 from bertwright.model.sentence import SentenceEncoder
 from bertwright.recipes.finetune_settings import FinetuneConfig
@@ -202,7 +203,9 @@ def tune_flops(parts: TuneParts, *, rows: int, length: int) -> int:
     """Return the floating-point operations of a step over rows of like length that ask as much as rows of train do."""
     train = parts.splits["train"].rows
     asked = length if train.asked is None else train.usual_asked
-    return training_flops(parts.shape, rows=rows, length=length, masked=asked, outputs=len(parts.task.labels))
+    averaged = parts.task.part in OF_ROWS and parts.shape.averages_rows
+    outputs = len(parts.task.labels)
+    return training_flops(parts.shape, rows=rows, length=length, masked=asked, outputs=outputs, averaged=averaged)
 
 
 def tune_batches(parts: TuneParts, seed: int) -> tuple[PhaseSource, ScheduleConfig]:
