@@ -33,16 +33,18 @@ def word_frequencies(shards: Shards, vocab_size: int) -> np.ndarray:
     return counts
 
 
-def neighbour_vectors(shards: Shards, vocab_size: int, *, width: int) -> tuple[Tensor, Tensor]:
+def neighbour_vectors(
+    shards: Shards, vocab_size: int, *, width: int, generator: torch.Generator
+) -> tuple[Tensor, Tensor]:
     """Return the ids [W] of the most frequent tokens and their vectors [W, width], float32, each of mean square one.
 
-    W is at most 8,192 and at least `width`; tokens that never occur are left out.
+    W is at most 8,192 and at least `width`; tokens that never occur are left out. Draws from `generator` alone.
     """
     frequencies = word_frequencies(shards, vocab_size)
     common = np.argsort(-frequencies, kind="stable")[:MOST_WORDS]
     words = np.sort(common[frequencies[common] > 0])
     table = neighbour_counts(shards, words, vocab_size)
-    return torch.from_numpy(words), _factors(table.float(), width)
+    return torch.from_numpy(words), _factors(table.float(), width, generator)
 
 
 def neighbour_counts(shards: Shards, words: np.ndarray, vocab_size: int) -> Tensor:
@@ -73,12 +75,26 @@ def _count(tokens: np.ndarray, document: np.ndarray, table: Tensor) -> None:
         table.scatter_add_(0, pairs, torch.full_like(pairs, weight, dtype=torch.int32))
 
 
-def _factors(near: Tensor, width: int) -> Tensor:
+def _factors(near: Tensor, width: int, generator: torch.Generator) -> Tensor:
     """Return [W, width]: factors of the positive pointwise mutual information of symmetric counts [W, W]."""
     own, others = near.sum(1), near.sum(0).pow(SMOOTHING)
     expected = own[:, None] * (others / others.sum())
     information = near.div_(expected.clamp_(min=1e-6)).log_().clamp_(min=0.0)
-    left, strengths, _ = torch.svd_lowrank(information, q=min(width + 32, len(near)), niter=2)
+    left, strengths = leading(information, min(width + 32, len(near)), generator)
     vectors = torch.zeros(len(near), width)
     vectors[:, : left.shape[1]] = (left * strengths.sqrt())[:, :width]
     return vectors / vectors.square().mean(1, keepdim=True).sqrt().clamp(min=1e-6)
+
+
+def leading(matrix: Tensor, count: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Return nearly the first left singular vectors [W, count] and singular values [count] of a matrix [W, W].
+
+    Two rounds from drawn vectors (Halko, Martinsson and Tropp, 2011, "Finding Structure with Randomness", algorithms
+    4.4 and 5.1): `torch.svd_lowrank`, to the bit, which knows no generator but the default one.
+    """
+    basis = torch.linalg.qr(matrix @ torch.randn(len(matrix), count, generator=generator)).Q
+    for _ in range(2):
+        basis = torch.linalg.qr(matrix.T @ basis).Q
+        basis = torch.linalg.qr(matrix @ basis).Q
+    left, strengths, _ = torch.linalg.svd(basis.T @ matrix, full_matrices=False)
+    return basis @ left, strengths

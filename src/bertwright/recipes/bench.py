@@ -58,6 +58,7 @@ def bench_step(
     config = parts.config
     note(f"{config.size}, {first.rows} rows of {first.length}, {parts.precision}; compiling")
     began = time.perf_counter()
+    keep_freed_memory()
     step = compiled_step(parts)
     compiling = time.perf_counter() - began
     (speed, work), peak, seconds = _timed_steps(parts, step), peak_flops(parts), _time_by_part(parts, step)

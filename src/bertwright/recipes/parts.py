@@ -14,26 +14,23 @@ import torch
 from bertwright.corpus.shards import Shards, check_tokenizer, read_manifest
 from bertwright.data.ahead import DrawnAhead
 from bertwright.data.batches import BatchSource
-from bertwright.data.neighbours import neighbour_vectors
 from bertwright.data.pairs import why_no_pairs
 from bertwright.errors import ConfigError, DataError
 from bertwright.evaluate.held_out import hold_out
 from bertwright.log import note
-from bertwright.model.bert import BertForPreTraining
 from bertwright.model.build import build_encoder
 from bertwright.model.config import ModelConfig, training_flops
 from bertwright.model.dropout import begin_at_row
 from bertwright.model.encoder import Encoder
-from bertwright.model.init import sinusoids
 from bertwright.objectives.combine import Objective, build_objective
 from bertwright.recipes.mixture import mix, mixed_manifest, open_train, shares_of, shuffled_together
 from bertwright.recipes.settings import PretrainConfig
+from bertwright.recipes.start import as_they_are, begin_weights
 from bertwright.rng import key_of
 from bertwright.tokenizer.load import Tokenizer, load_tokenizer
 from bertwright.train.average import Average
 from bertwright.train.distributed import ALONE, Group
 from bertwright.train.loop import PhaseSource
-from bertwright.train.memory import keep_freed_memory
 from bertwright.train.muon import Muon
 from bertwright.train.optim import MakeMuon, build_optimizers
 from bertwright.train.precision import autocast, matmul_rate, pick_device, resolve_precision, try_compiled
@@ -45,13 +42,6 @@ EVALUATION_SEED = 2018
 """Held-out rows never depend on the seed of a run, so that runs can be compared."""
 EVALUATION_ROWS = 32
 """Rows of a held-out batch; part of which rows are drawn."""
-POSITION_RMS = 0.05
-"""Of sinusoidal positions. Words start at 0.02 and grow; after 3 minutes of size mini on English (111 MB), held out
-loss is 6.39 nats at 0.05, 6.42 at 0.1 and 6.69 at 0.3."""
-
-WORD_RMS = 0.2
-"""Of words started from their neighbours. 300 steps of `fast` (size mini, English, 32 rows): 5.24 nats with noise, 4.80
-at 0.02, 4.56 at 0.05, 4.39 at 0.1, 4.32 at 0.2."""
 
 
 @dataclass(frozen=True)
@@ -70,6 +60,8 @@ class Parts:
     device: torch.device
     precision: Literal["bf16", "fp32"]
     group: Group = ALONE
+    start: Callable[[], None] = as_they_are
+    """Puts first weights in place that are still being made; called once, after the step is compiled."""
 
     @property
     def sharded(self) -> bool:
@@ -84,8 +76,8 @@ class Parts:
 def build(data: Path, config: PretrainConfig, *, fresh: bool = True, group: Group = ALONE) -> Parts:
     """Build every part of a run; raises DataError or ConfigError with the reason where they do not fit together.
 
-    Weights that will be loaded, or only timed, need no start: not `fresh`, the corpus is not read for one. `group` is
-    the processes of the run.
+    Weights that will be loaded, or only timed, need no start: not `fresh`, the corpus is not read for one. Otherwise
+    they are whole after `Parts.start`. `group` is the processes of the run.
     """
     require_rows(config, group)
     manifest, tokenizer = mixed_manifest(data, config), open_data(data)[1]
@@ -102,10 +94,11 @@ def build(data: Path, config: PretrainConfig, *, fresh: bool = True, group: Grou
     precision = resolve_precision(config.engine.precision, device)
     dtype = torch.bfloat16 if precision == "bf16" else torch.float32
     torch.manual_seed(key_of("initialise", config.seed))
-    model = build_encoder(shape, drawn=fresh)
-    if fresh and group.first:
-        start_weights(model, config, shuffled_together(splits))
-    model.to(device)
+    model = build_encoder(shape, drawn=fresh).to(device)
+    start = begin_weights(model, config.model, shuffled_together(splits)) if fresh and group.first else as_they_are
+    if group.size > 1 or config.average.name != "none":  # what takes copies of the weights cannot wait for them
+        start()
+        start = as_they_are
     group.same_weights(model)
     muon = muon_of(model, config, group)
     return Parts(
@@ -121,6 +114,7 @@ def build(data: Path, config: PretrainConfig, *, fresh: bool = True, group: Grou
         device=device,
         precision=precision,
         group=group,
+        start=start,
     )
 
 
@@ -152,17 +146,6 @@ def muon_of(model: Encoder, config: PretrainConfig, group: Group) -> MakeMuon:
         return partial(SharedMuon, group=group)
     shard(model)
     return partial(ShardedMuon, group=group)
-
-
-@torch.no_grad()
-def start_weights(model: Encoder, config: PretrainConfig, shards: Shards) -> None:
-    """Start positions as sinusoids, and words from their neighbours in the corpus, where the settings say so."""
-    shape = model.config
-    if config.model.sinusoidal_start and isinstance(model, BertForPreTraining):
-        model.embeddings.positions.weight.copy_(sinusoids(shape.max_positions, shape.hidden_size, rms=POSITION_RMS))
-    if config.model.neighbour_start:
-        words, vectors = neighbour_vectors(shards, shape.vocab_size, width=shape.hidden_size)
-        model.word_embeddings.weight[words] = vectors * WORD_RMS
 
 
 def open_data(data: Path) -> tuple[dict[str, Any], Tokenizer]:
@@ -256,7 +239,6 @@ def fixed_examples(
 
 def compiled_step(parts: Parts) -> TrainStep:
     """Return the training step, compiled for the shapes of every phase where that works; says so where it does not."""
-    keep_freed_memory()
     forward_loss = forward_loss_of(parts.model, parts.objective, parts.cast)
     make = partial(_step, parts)
     if parts.config.engine.compile and not parts.sharded:

@@ -44,6 +44,7 @@ from bertwright.train.listeners.console import ConsoleListener
 from bertwright.train.listeners.evaluate import EvaluateListener
 from bertwright.train.listeners.metrics import MetricsListener
 from bertwright.train.loop import Position, StepReport, train
+from bertwright.train.memory import keep_freed_memory
 from bertwright.train.saver import Saver
 from bertwright.train.schedule import ScheduleConfig
 from bertwright.train.state import Moving, State
@@ -127,17 +128,19 @@ def run(data: Path, out: Path, parts: Parts, moving: Moving, *, good: State | No
     """
     engine, schedule, position = parts.config.engine, parts.config.schedule, moving.position
     group = parts.group
-    peak = group.total({"peak": peak_flops(parts)})["peak"]
-    metrics = metrics_file(out, parts, peak=peak)
-    if group.first:
-        metrics.begin(position)
-    console = ConsoleListener()
     note(
         f"{parts.config.size}: {parameter_count(parts.model):,} parameters, {parts.precision} on {parts.device.type}, "
         f"{schedule.amount:g} {schedule.unit}{f', {group.size} processes' if group.size > 1 else ''}"
         f"{'; compiling' if engine.compile else ''}"
     )
     step = compiled_step(parts)
+    parts.start()
+    keep_freed_memory()  # not that of counting words, a gigabyte
+    peak = group.total({"peak": peak_flops(parts)})["peak"]
+    metrics = metrics_file(out, parts, peak=peak)
+    if group.first:
+        metrics.begin(position)
+    console = ConsoleListener()
     guard = Guard(parts.config.guard, moving, good=good if parts.config.guard.attempts else None)
     saver = saving(out, parts, moving, guard, beside=metrics.path)
     checkpoint = checkpointing(out, parts, saver)

@@ -10,7 +10,7 @@ import torch
 
 from bertwright.corpus.shards import DocumentBlock, Shard, Shards, write_shard
 from bertwright.data import neighbours
-from bertwright.data.neighbours import CLOSENESS, neighbour_counts, neighbour_vectors
+from bertwright.data.neighbours import CLOSENESS, leading, neighbour_counts, neighbour_vectors
 
 VOCAB = 40
 
@@ -59,10 +59,22 @@ def test_words_that_keep_the_same_company_are_close(tmp_path: Path) -> None:
     kinds = rng.integers(0, 9, 4000)
     sentences = np.stack([2 * kinds, 2 * kinds + 1], axis=1) + 20 * rng.integers(0, 2, (4000, 2))
     documents = np.array_split(sentences.reshape(-1), 400)
-    words, vectors = neighbour_vectors(shards_of(tmp_path, documents), VOCAB, width=16)
+    words, vectors = neighbour_vectors(shards_of(tmp_path, documents), VOCAB, width=16, generator=torch.Generator())
     assert words.tolist() == [*range(18), *range(20, 38)]
     torch.testing.assert_close(vectors.square().mean(1), torch.ones(len(words)))
     close = torch.nn.functional.cosine_similarity(vectors[:, None], vectors[None], dim=-1)
     twins = close.diagonal(offset=18)
     others = close[:18, 18:][~torch.eye(18, dtype=torch.bool)]
     assert twins.min() > others.max()
+
+
+def test_leading_vectors_are_those_of_torch_to_the_bit() -> None:
+    """From the same state of a generator, which is left where torch leaves its own."""
+    matrix = torch.rand(300, 300, generator=torch.Generator().manual_seed(1)).log().neg()
+    state = torch.Generator().manual_seed(2)
+    torch.manual_seed(2)
+    theirs, strengths, _ = torch.svd_lowrank(matrix, q=40, niter=2)
+    ours, ours_strengths = leading(matrix, 40, state)
+    assert torch.equal(ours, theirs)
+    assert torch.equal(ours_strengths, strengths)
+    assert torch.equal(state.get_state(), torch.get_rng_state())
