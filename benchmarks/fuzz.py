@@ -1,20 +1,26 @@
 """Draws mutated files with hypothesis, has each read in another process, and counts how the readings end.
 
-    python benchmarks/fuzz.py --count 2800 [--only "shard"] [--keep FOLDER]
+    python benchmarks/fuzz.py --count 2000 [--only "shard"] [--keep FOLDER]
+    python benchmarks/fuzz.py --again
 
-prints a table: kind, inputs, refused with a clear error, read right, findings. What is found is kept in FOLDER.
+The first prints a table: kind, inputs, refused with a clear error, read right, findings. What is found is kept in
+FOLDER, as tests/fuzz/findings/ holds what was found before; the second reads all of that again.
 """
 
 from __future__ import annotations
 
 import argparse
+import base64
+import json
 import os
+import re
 import select
 import signal
 import struct
 import sys
 import time
 import traceback
+import zlib
 from collections import Counter
 from contextlib import suppress
 from pathlib import Path
@@ -24,10 +30,13 @@ from hypothesis import seed as seeded
 from hypothesis import strategies as st
 
 KINDS_OF_FILES = Path(__file__).parents[1] / "tests" / "fuzz"
+FINDINGS = KINDS_OF_FILES / "findings"
+"""JSON files of what once broke something: its kind, what happened ("was"), and the input, as text or packed."""
 sys.path.insert(0, str(KINDS_OF_FILES))
 
 from child import send, serve  # noqa: E402
-from kinds import KINDS, Kind  # noqa: E402
+from kind import Kind  # noqa: E402
+from kinds import KINDS  # noqa: E402
 from mutations import mutated  # noqa: E402
 
 HANG = 20.0
@@ -124,14 +133,52 @@ def fuzz(kind: Kind, count: int, *, seed: int) -> tuple[Counter[str], dict[str, 
     return ends, found
 
 
+def keep(folder: Path, name: str, *, kind: str, was: str, data: bytes) -> None:
+    """Write down a finding; what is no short text is packed: zlib, in base64."""
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        held = {"text": data.decode()} if len(data) < 1500 else {"packed": packed(data)}
+    except UnicodeDecodeError:
+        held = {"packed": packed(data)}
+    told = json.dumps({"kind": kind, "was": was, **held}, indent=2, ensure_ascii=False)
+    (folder / f"{name}.json").write_text(told + "\n", encoding="utf-8")
+
+
+def packed(data: bytes) -> str:
+    """Return bytes as a text of letters and digits."""
+    return base64.b64encode(zlib.compress(data, 9)).decode()
+
+
+def again() -> int:
+    """Read every finding again, print how each ends; return 1 where one is still none of "read" and "refused"."""
+    by_kind: dict[str, list[Path]] = {}
+    for file in sorted(FINDINGS.glob("*.json")):
+        by_kind.setdefault(json.loads(file.read_text(encoding="utf-8"))["kind"], []).append(file)
+    bad = 0
+    for name, files in by_kind.items():
+        reader = Reader(KINDS[name])
+        for file in files:
+            held = json.loads(file.read_text(encoding="utf-8"))
+            told = reader(
+                held["text"].encode() if "text" in held else zlib.decompress(base64.b64decode(held["packed"]))
+            )
+            bad += told.split(":")[0] not in ("read", "refused")
+            print(f"{file.stem}: {told}"[:1000])
+        reader.close()
+    return 1 if bad else 0
+
+
 def main() -> int:
     """Fuzz every kind, print the table; return 1 where something was found."""
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--again", action="store_true", help="read what was found before, and nothing else")
     parser.add_argument("--count", type=int, default=100, help="mutated inputs of each kind")
     parser.add_argument("--only", help="kinds whose name holds this")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--keep", type=Path, help="folder for the inputs of findings")
     given_words = parser.parse_args()
+    if given_words.again:
+        return again()
     total, everything, began = Counter[str](), 0, time.perf_counter()
     print("| kind | inputs | refused with a clear error | read right | findings |\n|---|---|---|---|---|")
     for name, kind in KINDS.items():
@@ -145,8 +192,8 @@ def main() -> int:
         for number, (told, data) in enumerate(found.items()):
             print(f"finding in {name}: {told}\n", file=sys.stderr, flush=True)
             if given_words.keep:
-                given_words.keep.mkdir(parents=True, exist_ok=True)
-                (given_words.keep / f"{name.replace(' ', '-').replace('/', '-')}-{number}").write_bytes(data)
+                place = f"{re.sub(r'[^a-z0-9]+', '-', name.lower()).strip('-')}-{number}"
+                keep(given_words.keep, place, kind=name, was=told.splitlines()[-1][:200], data=data)
     print(f"| **all** | {sum(total.values()):,} | {total['refused']:,} | {total['read']:,} | {everything:,} |")
     print(f"{time.perf_counter() - began:.0f} s", file=sys.stderr)
     return 1 if everything else 0
