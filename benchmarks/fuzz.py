@@ -22,6 +22,7 @@ import time
 import traceback
 import zlib
 from collections import Counter
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -41,6 +42,8 @@ from mutations import mutated  # noqa: E402
 
 HANG = 20.0
 """Seconds after which a reading counts as a hang; the slowest honest one takes 0.05."""
+AHEAD = 20
+"""Inputs handed over before their answers are read: neither process waits for the other at each."""
 NUMBER = st.integers(0, 2**32)
 MUTATIONS = st.lists(st.tuples(NUMBER, NUMBER, NUMBER), min_size=1, max_size=4)
 
@@ -68,21 +71,49 @@ class Reader:
                 os._exit(0)
         os.close(asked)
         os.close(answer)
-        self._ask, self._answers = os.fdopen(ask, "wb"), os.fdopen(answers, "rb")
+        self._ask, self._answers = os.fdopen(ask, "wb"), os.fdopen(answers, "rb", buffering=0)
         whole = self._answer(120.0)
         if whole is None:
             raise SystemExit("a reader did not read the file it made")
         return whole
 
-    def __call__(self, data: bytes) -> str:
-        """Return "read", "refused: ...", "raised: ...", "crashed: ..." or "hung: ..."."""
-        try:
-            send(self._ask, data)
+    def __call__(self, inputs: Sequence[bytes]) -> list[str]:
+        """Return "read", "refused: ...", "raised: ...", "crashed: ..." or "hung: ..." for each."""
+        told: list[str] = []
+        while len(told) < len(inputs):
+            told += self._some(inputs[len(told) : len(told) + AHEAD])
+        return told
+
+    def _some(self, inputs: Sequence[bytes]) -> list[str]:
+        """Return what is told of some inputs, up to the first that the process does not outlive."""
+        with suppress(BrokenPipeError):
+            for data in inputs:
+                send(self._ask, data)
+        told: list[str] = []
+        for _ in inputs:
             answer = self._answer(HANG)
-        except BrokenPipeError:
-            answer = None
-        if answer is not None:
-            return answer.decode("utf-8", "replace")
+            if answer is None:
+                return [*told, self._ended()]
+            told.append(answer.decode("utf-8", "replace"))
+        return told
+
+    def _answer(self, seconds: float) -> bytes | None:
+        """Return the next answer, or None where the process ended or did not answer in time."""
+        if not select.select([self._answers], [], [], seconds)[0]:
+            return None
+        header = self._exactly(4)
+        return self._exactly(int(struct.unpack("<I", header)[0])) if len(header) == 4 else None
+
+    def _exactly(self, size: int) -> bytes:
+        """Return so many bytes, or fewer where the process ended."""
+        data = b""
+        while len(data) < size and (more := self._answers.read(size - len(data))):
+            data += more
+        return data
+
+    def _ended(self) -> str:
+        """Say how the process ended, or that it hangs, and start another."""
+        time.sleep(0.2)
         done, status = os.waitpid(self._process, os.WNOHANG)
         if done:
             self._process = 0
@@ -90,16 +121,6 @@ class Reader:
         self.close()
         self._start()
         return told
-
-    def _answer(self, seconds: float) -> bytes | None:
-        """Return the next answer, or None where the process ended or did not answer in time."""
-        if not select.select([self._answers], [], [], seconds)[0]:
-            return None
-        header = self._answers.read(4)
-        return self._answers.read(int(struct.unpack("<I", header)[0])) if len(header) == 4 else self._ended()
-
-    def _ended(self) -> None:
-        time.sleep(0.2)
 
     def close(self) -> None:
         """End the process."""
@@ -114,20 +135,21 @@ class Reader:
 def fuzz(kind: Kind, count: int, *, seed: int) -> tuple[Counter[str], dict[str, bytes]]:
     """Return how many readings of a kind ended how, and one input of each finding by what was told."""
     reader, ends, found = Reader(kind), Counter[str](), {}
+    inputs: list[bytes] = []
 
     @seeded(seed)
     @settings(max_examples=count, database=None, deadline=None, suppress_health_check=list(HealthCheck))
     @given(MUTATIONS)
     def one(mutations: list[tuple[int, int, int]]) -> None:
-        data = mutated(reader.whole, mutations, is_json=kind.is_json)
-        told = reader(data)
-        end = told.split(":")[0]
-        ends[end] += 1
-        if end not in ("read", "refused"):
-            found.setdefault("\n".join(told.strip().splitlines()[-3:]), data)
+        inputs.append(mutated(reader.whole, mutations, is_json=kind.is_json))
 
     try:
         one()
+        for data, told in zip(inputs, reader(inputs), strict=True):
+            end = told.split(":")[0]
+            ends[end] += 1
+            if end not in ("read", "refused"):
+                found.setdefault("\n".join(told.strip().splitlines()[-3:]), data)
     finally:
         reader.close()
     return ends, found
@@ -157,15 +179,16 @@ def again() -> int:
     bad = 0
     for name, files in by_kind.items():
         reader = Reader(KINDS[name])
-        for file in files:
-            held = json.loads(file.read_text(encoding="utf-8"))
-            told = reader(
-                held["text"].encode() if "text" in held else zlib.decompress(base64.b64decode(held["packed"]))
-            )
+        for file, told in zip(files, reader([_held(file) for file in files]), strict=True):
             bad += told.split(":")[0] not in ("read", "refused")
             print(f"{file.stem}: {told}"[:1000])
         reader.close()
     return 1 if bad else 0
+
+
+def _held(file: Path) -> bytes:
+    held = json.loads(file.read_text(encoding="utf-8"))
+    return held["text"].encode() if "text" in held else zlib.decompress(base64.b64decode(held["packed"]))
 
 
 def main() -> int:

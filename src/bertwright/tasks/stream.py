@@ -18,6 +18,7 @@ import pyarrow.parquet
 
 from bertwright.corpus.inputs import BLOCK_BYTES, Block, format_of, open_text, read_blocks
 from bertwright.corpus.layouts import fault_in
+from bertwright.corpus.nesting import refuse_nested
 from bertwright.corpus.tables import UNREADABLE
 from bertwright.errors import CorpusError, UsageError
 from bertwright.tasks.columns import SINGLES
@@ -102,6 +103,7 @@ def _json(path: Path, told: str | None) -> Iterator[list[str]]:
             continue
         try:
             if column is None:
+                refuse_nested(block.data, path)
                 first = pa.json.read_json(pa.BufferReader(block.data), read_options=_whole(block)).schema
                 column = choose_column({field.name: _is_text(field.type) for field in first}, told, path=path)
             options = pa.json.ParseOptions(
