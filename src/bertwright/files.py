@@ -151,11 +151,18 @@ def read_json(path: Path) -> Any:
 def inside(folder: Path, name: object) -> Path:
     """Return the path of a member of `folder` that a manifest there names; raises InputError where it leads out of it.
 
-    A name from a file of someone else may be absolute, climb with "..", or be a link to elsewhere.
+    A name from a file of someone else may be absolute, climb with "..", be a link to elsewhere, or no name at all: of
+    5,000 letters, or of half a character.
     """
     path = folder / name if isinstance(name, str) and name and "\0" not in name else None
-    if path is None or not path.resolve().is_relative_to(folder.resolve()):
-        raise InputError(f"{folder} names the file {name!r}, which does not lie in it; it is not read")
+    try:
+        lies_in_it = path is not None and path.resolve().is_relative_to(folder.resolve())
+        if path is not None:
+            path.is_file()  # for what it raises: no system has files of such names
+    except (OSError, ValueError, RuntimeError):
+        lies_in_it = False
+    if path is None or not lies_in_it:
+        raise InputError(f"{folder} names the file {str(name)[:200]!r}, which does not lie in it; it is not read")
     return path
 
 

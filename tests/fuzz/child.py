@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from kinds import Kind
+from kind import Kind
 
 from bertwright.errors import BertwrightError
 
@@ -33,9 +33,9 @@ def serve(kind: Kind, asked: BinaryIO, answers: BinaryIO) -> None:
         folder = Path(scratch)
         path = kind.make(folder)
         whole = path.read_bytes()
-        kind.read(folder)
         quiet = os.open(os.devnull, os.O_RDWR)
         os.dup2(quiet, 1)
+        kind.read(folder)
         os.dup2(quiet, 2)
         send(answers, whole)
         _limit()

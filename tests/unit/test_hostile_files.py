@@ -1,11 +1,7 @@
-"""Files of strangers: mutated ones are refused in a sentence or read right, and nothing of them is unpickled or run.
-
-`benchmarks/fuzz.py` reads a hundred thousand; here it reads some, and every kind of finding it made is read again.
-"""
+"""Files of strangers that lie: what they claim is refused in a sentence before memory is taken, or is harmless."""
 
 from __future__ import annotations
 
-import ast
 import bz2
 import gzip
 import json
@@ -41,48 +37,6 @@ from bertwright.tasks.squad import read_squad
 from bertwright.tasks.tables import read_table
 from bertwright.tokenizer.load import load_tokenizer
 from bertwright.tokenizer.train import train_tokenizer
-
-ROOT = Path(__file__).parents[2]
-FORBIDDEN = {
-    "pickle", "cPickle", "dill", "cloudpickle", "marshal", "shelve", "joblib", "yaml", "torch.load", "numpy.load",
-    "np.load", "pd.read_pickle", "eval", "exec", "compile", "__import__",
-}  # fmt: skip
-
-
-def test_mutated_files_end_in_a_sentence_or_are_read_right() -> None:
-    """Some thirty of each kind; the full count takes ten minutes."""
-    words = [sys.executable, str(ROOT / "benchmarks" / "fuzz.py"), "--count", "30", "--seed", "7"]
-    told = subprocess.run(words, capture_output=True, text=True)
-    assert told.returncode == 0, told.stdout + told.stderr
-    assert told.stdout.count("\n") > 35
-
-
-def names_used(tree: ast.AST) -> set[str]:
-    """Return what a file imports and calls, as written."""
-    used: set[str] = set()
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            used |= {alias.name.split(".")[0] for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            used |= {node.module.split(".")[0], *(f"{node.module}.{alias.name}" for alias in node.names)}
-        elif isinstance(node, ast.Call):
-            used.add(ast.unparse(node.func))
-    return used
-
-
-def test_nothing_in_the_package_unpickles_or_runs_what_it_reads() -> None:
-    sources = sorted((ROOT / "src").rglob("*.py"))
-    assert len(sources) > 200
-    for path in sources:
-        tree = ast.parse(path.read_text(encoding="utf-8"))
-        assert not names_used(tree) & FORBIDDEN, path
-        for call in (node for node in ast.walk(tree) if isinstance(node, ast.Call)):
-            assert not any(word.arg in ("allow_pickle", "trust_remote_code") for word in call.keywords), path
-
-
-def test_the_syntax_tree_test_sees_what_is_forbidden() -> None:
-    for line in ("import pickle", "from torch import load", "torch.load(x)", "eval('1')", "np.load(x)"):
-        assert names_used(ast.parse(line)) & (FORBIDDEN | {"torch.load"}), line
 
 
 @pytest.mark.parametrize("name", ["../x", "/etc/passwd", "a/../../x", "link", "folder/x", "", None, 3, "a\0b"])

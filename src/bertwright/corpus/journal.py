@@ -73,9 +73,9 @@ def open_journal(out: Path, settings: dict[str, Any]) -> Journal:
         journal = Journal(**saved)
         journal.position = _position(saved["position"])
         journal.counts = Counter(saved["counts"])
-    except (OSError, ValueError, TypeError, KeyError) as error:
+        changed = [name for name in settings if journal.settings.get(name) != settings[name]]
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise DataError(f"{out / JOURNAL} is damaged ({error}); delete {out} and prepare the data again") from error
-    changed = [name for name in settings if journal.settings.get(name) != settings[name]]
     if changed:
         was = "; ".join(f"{name} was {journal.settings.get(name)!r}, now {settings[name]!r}" for name in changed)
         raise OutputExistsError(
@@ -86,5 +86,5 @@ def open_journal(out: Path, settings: dict[str, Any]) -> Journal:
 
 
 def _position(saved: list[int]) -> Position:
-    source, file, documents = saved
+    source, file, documents = (int(place) for place in saved)
     return source, file, documents

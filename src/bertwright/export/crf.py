@@ -34,12 +34,15 @@ def read_crf(folder: Path, *, tags: int) -> Crf | None:
         return None
     try:
         found = load_file(file)
-        crf = Crf(Steps(*(found[f"allowed_{name}"] for name in PARTS)))
+        allowed = [found[f"allowed_{name}"] for name in PARTS]
+        if [tuple(steps.shape) for steps in allowed] != [(tags,), (tags, tags), (tags,)]:
+            raise ValueError(f"it is about {' and '.join(str(tuple(steps.shape)) for steps in allowed)} steps of tags")
+        crf = Crf(Steps(*allowed))
         with torch.no_grad():
             for name in PARTS:
                 getattr(crf, name).copy_(found[name])
-    except (OSError, KeyError, RuntimeError, SafetensorError) as error:
-        raise ModelError(f"{file} is damaged ({error}); copy or download the folder again") from error
-    if len(crf.first) != tags:
-        raise ModelError(f"{file} is about {len(crf.first)} tags but the head has {tags}; copy the folder again")
+    except (OSError, ValueError, TypeError, KeyError, RuntimeError, SafetensorError) as error:
+        raise ModelError(
+            f"{file} does not fit a head of {tags} tags ({error}); copy or download the folder again"
+        ) from error
     return crf

@@ -17,9 +17,11 @@ from torch import Tensor
 from bertwright.errors import ModelError
 from bertwright.export.bert import BERT
 from bertwright.export.huggingface import (
+    check_vocabulary,
     config_of,
     dialect_of,
     load_weights,
+    refuse_oversized,
     their_config,
     their_tensors,
     write_files,
@@ -48,6 +50,8 @@ CROSS_PARTS: tuple[tuple[str, str], ...] = (
 """(theirs, ours) of what a block of a decoder has more than one of an encoder."""
 THEIR_CROSS = {ours: theirs for theirs, ours in CROSS_PARTS}
 LOST = "it may be cut short: copy or download it again"
+MOST_BEAMS, MOST_PENALTY = 256, 100
+"""Of a folder that says how to write: memory and time grow with beams; people use 4 to 10, and penalties below 3."""
 
 
 @dataclass(frozen=True)
@@ -137,19 +141,29 @@ def read_encoder_decoder(folder: Path) -> TranslationFolder:
     values, tensors = read_object(folder / "config.json"), read_tensors(folder)
     if values.get("model_type") != MODEL_TYPE:
         raise ModelError(f"{folder} is no encoder-decoder; give a folder that `finetune translate` wrote as RUN/model")
-    dialect, shape = config_of(values.get("encoder") or {}, folder)
-    decoder_values = values.get("decoder") or {}
+    encoder_values, decoder_values = (_side(values, name, folder) for name in ("encoder", "decoder"))
+    dialect, shape = config_of(encoder_values, folder)
     if any(decoder_values.get(name) is not True for name in IS_DECODER):
         raise ModelError(f"the decoder of {folder} does not look at its encoder; only such decoders are supported")
     _, written = config_of({**decoder_values, **dict.fromkeys(IS_DECODER, False)}, folder)
     if not isinstance(written, BertConfig) or written.hidden_size != shape.hidden_size:
         raise ModelError(f"the decoder of {folder} is not a BERT as wide as its encoder; only such are supported")
-    encoder, sides = build_encoder(shape), _split(tensors)
+    sides, tokenizer = _split(tensors), load_tokenizer(folder)
+    for config, side in ((shape, "encoder"), (written, "decoder")):
+        refuse_oversized(config, sides[side], folder)
+        check_vocabulary(tokenizer, config, place=str(folder))
+    encoder, decoder = build_encoder(shape), Decoder(written)
     load_weights(encoder, sides["encoder"], dialect, folder)
-    decoder = Decoder(written)
     _fill_decoder(decoder, sides["decoder"], folder)
-    tokenizer = load_tokenizer(folder)
     return TranslationFolder(EncoderDecoder(encoder, decoder).eval(), tokenizer, _rules(folder, values, written))
+
+
+def _side(values: dict[str, Any], name: str, folder: Path) -> dict[str, Any]:
+    """Return the settings of the encoder or the decoder; raises ModelError where there are none."""
+    settings = values.get(name)
+    if not isinstance(settings, dict):
+        raise ModelError(f"{folder}/config.json has no settings of its {name}; copy or download it again")
+    return settings
 
 
 def _bare(name: str) -> str:
@@ -183,14 +197,15 @@ def _rules(folder: Path, values: dict[str, Any], decoder: BertConfig) -> SearchR
     """Return how the folder says to write; where it does not, as transformers would, but for the longest length."""
     file = folder / "generation_config.json"
     writing = {**values, **(read_object(file) if file.is_file() else {})}
-    begin, end = writing.get("decoder_start_token_id"), writing.get("eos_token_id")
-    if not isinstance(begin, int) or not isinstance(end, int):
+    begin, end = (writing.get(name, -1) for name in ("decoder_start_token_id", "eos_token_id"))
+    if not all(type(token) is int and 0 <= token < decoder.vocab_size for token in (begin, end)):
         raise ModelError(f"{folder} does not say which token a text begins or ends with; name them in {file.name}")
-    longest = int(writing.get("max_length") or decoder.max_positions)
-    return SearchRules(
-        begin,
-        end,
-        min(longest, decoder.max_positions),
-        beams=int(writing.get("num_beams") or 1),
-        length_penalty=float(writing.get("length_penalty") or 1.0),
-    )
+    longest, beams = writing.get("max_length") or decoder.max_positions, writing.get("num_beams") or 1
+    penalty = writing.get("length_penalty") or 1.0
+    counted = type(longest) is int and longest > 1 and type(beams) is int and 1 <= beams <= MOST_BEAMS
+    if not counted or not isinstance(penalty, (int, float)) or not abs(penalty) <= MOST_PENALTY:
+        raise ModelError(
+            f"{folder} writes texts of {longest!r} tokens by {beams!r} beams with a length penalty of {penalty!r}; "
+            f"set max_length to 2 or more, num_beams to 1 to {MOST_BEAMS}, and length_penalty to at most {MOST_PENALTY}"
+        )
+    return SearchRules(begin, end, min(longest, decoder.max_positions), beams=beams, length_penalty=float(penalty))

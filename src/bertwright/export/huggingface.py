@@ -102,7 +102,7 @@ def write_files(
     The folder is sealed with what the encoder that `read(folder)` finds in it says; `read_encoder` where not given.
     Raises ModelError where the tokenizer has more tokens than the model.
     """
-    _check_vocabulary(words, config, place=str(words.path))
+    check_vocabulary(words, config, place=str(words.path))
     with written_aside(out) as folder:
         folder.mkdir()
         for name, held in tensors.items():
@@ -146,7 +146,7 @@ def read_model(folder: Path) -> tuple[Encoder, LoadReport]:
         raise ModelError(f"{folder} is not a folder; give a Hugging Face BERT folder")
     dialect, config = config_of(read_object(folder / "config.json"), folder)
     if (folder / "tokenizer.json").is_file():
-        _check_vocabulary(load_tokenizer(folder), config, place=str(folder))
+        check_vocabulary(load_tokenizer(folder), config, place=str(folder))
     theirs = read_tensors(folder)
     refuse_oversized(config, theirs, folder)
     model = build_encoder(config)
@@ -272,7 +272,8 @@ def _present(folder: Path, names: Iterable[str]) -> list[str]:
     return [name for name in names if (folder / name).is_file()]
 
 
-def _check_vocabulary(tokenizer: Tokenizer, config: ModelConfig, *, place: str) -> None:
+def check_vocabulary(tokenizer: Tokenizer, config: ModelConfig, *, place: str) -> None:
+    """Raise ModelError where the tokenizer of `place` has more tokens than the model has rows."""
     if tokenizer.vocab_size > config.vocab_size:
         raise ModelError(
             f"the tokenizer of {place} has {tokenizer.vocab_size:,} tokens but the model has room for "

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from bertwright.model.fine_tuned import Problem
 
 MODEL, ABOUT = "model.onnx", "onnx.json"
+INPUTS = {"input_ids", "token_type_ids", "attention_mask", "asked"}
+"""What graphs of bertwright may ask for."""
+LONGEST_ROW = 1 << 20
 SLOW_FUSIONS = ["SkipLayerNormFusion"]
 """Optimisations of onnxruntime not wanted: its sum with LayerNorm takes ten times what the two take singly (1.32)."""
 
@@ -71,7 +74,10 @@ class OnnxFolder:
     def run(self, arrays: dict[str, np.ndarray]) -> list[np.ndarray]:
         """Return every output of the graph, in the order of onnx.json."""
         wanted = {name: arrays[name].astype(np.int64, copy=False) for name in self.about["inputs"]}
-        outputs: list[np.ndarray] = self.session.run(None, wanted)
+        try:
+            outputs: list[np.ndarray] = self.session.run(None, wanted)
+        except Exception as error:  # as in `open_session`
+            raise ModelError(f"the graph of {self.folder} cannot be run ({error}); export the model again") from error
         return outputs
 
 
@@ -92,7 +98,35 @@ def open_onnx(folder: Path, *, threads: int = 1) -> OnnxFolder:
         about = read_json(folder / ABOUT)
     except (OSError, ValueError) as error:
         raise ModelError(f"{folder / ABOUT} cannot be read ({error}); export the model again") from error
-    return OnnxFolder(folder, open_session(folder / MODEL, threads=threads), about)
+    session = open_session(folder / MODEL, threads=threads)
+    if not _is_about(about, session):
+        raise ModelError(f"{folder / ABOUT} is not about the graph in {MODEL}; export the model again")
+    return OnnxFolder(folder, session, about)
+
+
+def _is_about(about: Any, session: Any) -> bool:
+    """Say whether onnx.json holds what is asked of it, and names the inputs and outputs that the graph has."""
+    if not isinstance(about, dict) or not {"part", "problem", "inputs", "outputs", "labels", "max_length"} <= set(
+        about
+    ):
+        return False
+    objects = (about["inputs"], about["outputs"], about.get("own") or {})
+    inputs, outputs, labels, longest = (about[name] for name in ("inputs", "outputs", "labels", "max_length"))
+    if not all(isinstance(one, dict) for one in objects) or not _are_names(labels):
+        return False
+    if not isinstance(longest, int) or not 0 < longest <= LONGEST_ROW:
+        return False
+    width = session.get_outputs()[0].shape[-1]
+    return (
+        set(inputs) == {one.name for one in session.get_inputs()}
+        and list(outputs) == [one.name for one in session.get_outputs()]
+        and set(inputs) <= INPUTS
+        and (about["part"] in (None, "choice", "span") or not isinstance(width, int) or len(labels) == width)
+    )
+
+
+def _are_names(values: Any) -> bool:
+    return isinstance(values, list) and all(isinstance(value, str) for value in values)
 
 
 def open_session(file: Path, *, threads: int = 1) -> Any:

@@ -58,9 +58,9 @@ def difference(folder: Path, read: Callable[[Path], tuple[Encoder, bool]]) -> fl
     try:
         then: dict[str, Any] = read_json(folder / SEAL)["probe"]
         now = probed(folder, read)
-        pairs = [(torch.tensor(then[name]), torch.tensor(values)) for name, values in now.items()]
-        return max(float((old - new).abs().max()) for old, new in pairs)
-    except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
+        apart = [(torch.tensor(then[name]) - torch.tensor(values)).abs().max() for name, values in now.items()]
+        return float(torch.stack(apart).max())
+    except (OSError, ValueError, KeyError, TypeError, OverflowError, RuntimeError) as error:
         raise ModelError(f"{folder / SEAL} does not tell what the model said when it was written ({error})") from error
 
 

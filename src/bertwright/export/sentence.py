@@ -11,6 +11,7 @@ such a folder, or any other BERT or ModernBERT folder, which says nothing of poo
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -138,7 +139,7 @@ def _pooling(file: Path) -> Pooling:
     told = values.get("pooling_mode")
     modes = [mode for flag, mode in FLAGS.items() if values.get(flag)] or ["mean"]
     if told is not None:
-        modes = [told] if isinstance(told, str) else list(told)
+        modes = list(map(str, told)) if isinstance(told, list) else [str(told)]
     known = next((name for name in POOLINGS if modes == [name]), None)
     if known is None:
         raise ModelError(f"{file} pools by {' and '.join(modes)}; only one of {', '.join(POOLINGS)} is supported")
@@ -150,8 +151,10 @@ def _longest(folder: Path) -> int | None:
     values: Mapping[str, Any] = read_object(folder / LENGTH) if (folder / LENGTH).is_file() else {}
     if values.get("do_lower_case"):
         raise ModelError(f"{folder / LENGTH} asks for lower case; let its tokenizer do it, and set do_lower_case false")
-    if values.get("max_seq_length"):
-        return int(values["max_seq_length"])
-    file = folder / "tokenizer_config.json"
-    length = read_object(file).get("model_max_length") if file.is_file() else None
+    file, length = folder / LENGTH, values.get("max_seq_length")
+    if not length:
+        file = folder / "tokenizer_config.json"
+        length = read_object(file).get("model_max_length") if file.is_file() else None
+    if length is not None and not (isinstance(length, (int, float)) and 1 <= length < math.inf):
+        raise ModelError(f"{file} says that rows have at most {str(length)[:50]} tokens; give a number from 1")
     return None if length is None else int(length)

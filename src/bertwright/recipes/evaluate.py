@@ -11,7 +11,7 @@ from statistics import mean
 import numpy as np
 
 from bertwright.config import compose
-from bertwright.corpus.inputs import read_blocks
+from bertwright.corpus.inputs import read_whole
 from bertwright.corpus.shards import Shards, read_manifest
 from bertwright.errors import CorpusError, DataError, ModelError, UsageError
 from bertwright.evaluate.held_out import held_out_figures
@@ -120,12 +120,12 @@ def evaluate_pairs(model: Path, file: Path, *, most: int) -> dict[str, float]:
 
 def read_pairs(file: Path) -> list[dict[str, str]]:
     """Return the objects of a JSON-lines file of pairs; raises CorpusError naming the line that is none."""
-    lines = (line for block in read_blocks(file) for line in block.data.splitlines())
     pairs: list[dict[str, str]] = []
-    for number, line in enumerate(lines, start=1):
+    for number, line in enumerate(read_whole(file).splitlines(), start=1):
         try:
             pair = json.loads(line)
-            pairs.append(pair | {"good": str(pair["good"]), "bad": str(pair["bad"])})
+            fields = {name: str(pair[name]) for name in ("paradigm", "field") if name in pair}
+            pairs.append({"good": str(pair["good"]), "bad": str(pair["bad"]), **fields})
         except (ValueError, TypeError, KeyError, RecursionError) as error:
             raise CorpusError(
                 f'{file} line {number} should be an object with "good" and "bad" sentences ({error})'

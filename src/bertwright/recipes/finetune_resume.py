@@ -29,7 +29,7 @@ from bertwright.train.listeners.best import BestListener
 from bertwright.train.listeners.checkpoint import CheckpointListener
 from bertwright.train.loop import Position
 from bertwright.train.saver import Saver
-from bertwright.train.state import Moving, put_back
+from bertwright.train.state import MISFITS, Moving, put_back
 from bertwright.train.step import TrainStep
 
 WATCHED: dict[str, Any] = {"watch": {"log_every", "mistakes", "checkpoint_minutes", "checkpoint_steps"}, "seed": True}
@@ -83,7 +83,7 @@ def start_of(folder: Path, step: TrainStep, best: BestListener, identity: Mappin
         state, _ = read_checkpoint(checkpoint, identity={**identity, "seed": step.seed})
         try:
             put_back(moving, state)
-        except (KeyError, TypeError, RuntimeError) as error:
+        except MISFITS as error:
             raise damaged(checkpoint, error) from error
         note(f"seed {step.seed}: going on from step {moving.position.step:,}")
     return moving
@@ -124,20 +124,20 @@ def read_finished(out: Path, parts: Tuning, identity: Mapping[str, Any]) -> Fini
     try:
         state = read_json(folder / "seeds.json")
         weights = load_file(folder / "weights.safetensors")
-    except (OSError, ValueError, SafetensorError) as error:
+        odd = next((name for name, value in identity.items() if state["identity"].get(name) != value), None)
+        if odd is not None:
+            raise ModelError(
+                f"seeds of {out} were trained with another value of {odd}; resume with the same, or start anew"
+            )
+        told, position = state["best"], Position()
+        position.become(told["position"])
+        model = parts.fresh_model(int(told["seed"]))
+        merge_adapters(model)
+        with torch.no_grad():
+            for name, parameter in model.named_parameters():
+                parameter.copy_(weights[name])
+    except (OSError, SafetensorError, *MISFITS) as error:
         raise ModelError(f"{folder} is damaged ({error}); delete it to train its seeds again") from error
-    odd = next((name for name, value in identity.items() if state["identity"].get(name) != value), None)
-    if odd is not None:
-        raise ModelError(
-            f"seeds of {out} were trained with another value of {odd}; resume with the same, or start anew"
-        )
-    told = state["best"]
-    model = parts.fresh_model(told["seed"])
-    merge_adapters(model)
-    with torch.no_grad():
-        for name, parameter in model.named_parameters():
-            parameter.copy_(weights[name])
-    position = Position(**told["position"])
     best = judge_tuned(parts, model, seed=told["seed"], best_step=told["best_step"], position=position)
     note(f"seeds {', '.join(str(one['seed']) for one in state['seen'])} are done")
     return Finished(state["seen"], best)

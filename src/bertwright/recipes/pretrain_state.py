@@ -29,7 +29,7 @@ from bertwright.train.checkpoint import (
 from bertwright.train.distributed import Group, launch_name, whole
 from bertwright.train.guard import Guard
 from bertwright.train.saver import Saver
-from bertwright.train.state import Moving, State, put_back
+from bertwright.train.state import MISFITS, Moving, State, put_back
 
 
 def saving(out: Path, parts: Parts, moving: Moving, guard: Guard, *, beside: Path) -> Saver:
@@ -72,8 +72,9 @@ def resumed(checkpoint: Path, moving: Moving, identity: Mapping[str, Any], *, gr
 
         state, good = read_any(checkpoint, moving, identity=identity, group=group)
     try:
-        put_back(moving, state)
-    except (KeyError, TypeError, RuntimeError) as error:
+        for one in (good, state) if good is not None else (state,):  # the first to see that it could be gone back to
+            put_back(moving, one)
+    except MISFITS as error:
         raise damaged(checkpoint, error) from error
     note(f"going on from step {moving.position.step:,} ({checkpoint})")
     return good or state

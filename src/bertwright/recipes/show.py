@@ -125,7 +125,7 @@ def show_run(run: Path) -> None:
         if (run / "result.json").is_file():
             print_facts(str(run), facts(read_json(run / "result.json")))
         course = metric_rows(lines)
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError) as error:
         raise ModelError(f"{run} is damaged ({error!r}); its config.toml says how to run it again") from error
     if not lines:
         raise ModelError(f"{run} has no metrics yet; look again once it has made some steps")
@@ -150,11 +150,12 @@ def show_model(model: Path) -> None:
     """Print the settings of a MODEL folder and its weights by part; sizes are read from the files' headers alone."""
     try:
         config = read_json(model / "config.json")
+        called = config.get("architectures") or [config.get("model_type")]
         sizes = weight_sizes(model)
-    except (OSError, ValueError, SafetensorError) as error:
+    except (OSError, ValueError, AttributeError, SafetensorError) as error:
         raise ModelError(f"{model} is not a whole model folder ({error}); export or download it again") from error
     names = {
-        "architecture": ", ".join(config.get("architectures") or [str(config.get("model_type"))]),
+        "architecture": ", ".join(map(str, called)) if isinstance(called, list) else str(called),
         "layers": config.get("num_hidden_layers"),
         "width": config.get("hidden_size"),
         "heads": config.get("num_attention_heads"),

@@ -92,8 +92,8 @@ def _lines_of(run: Path) -> str:
     from bertwright.train.listeners.metrics import read_metrics
 
     try:
-        steps = [line["step"] for line in read_metrics(run / "metrics.jsonl")]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        steps = [int(line["step"]) for line in read_metrics(run / "metrics.jsonl")]
+    except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
         raise ModelError(
             f"{run / 'metrics.jsonl'} is damaged ({error}); --resume writes its last lines again"
         ) from error

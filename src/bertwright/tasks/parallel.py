@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bertwright.config import Section
-from bertwright.corpus.inputs import format_of, read_blocks
+from bertwright.corpus.inputs import format_of, read_whole
 from bertwright.corpus.layouts import fault_in
 from bertwright.errors import CorpusError, UsageError
 from bertwright.log import note
@@ -100,7 +100,7 @@ def _which(given: Path) -> str:
 
 def read_lines(file: Path) -> list[str]:
     """Return the lines of a text file (also .gz or .zst); only a line feed ends one, whatever else Unicode has."""
-    data = b"".join(block.data for block in read_blocks(file))
+    data = read_whole(file)
     fault = fault_in(data)
     if fault is not None:
         raise CorpusError(f"{file} is not UTF-8 text at byte {fault:,}; convert it to UTF-8")

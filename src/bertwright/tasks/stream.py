@@ -18,6 +18,8 @@ import pyarrow.parquet
 
 from bertwright.corpus.inputs import BLOCK_BYTES, Block, format_of, open_text, read_blocks
 from bertwright.corpus.layouts import fault_in
+from bertwright.corpus.nesting import refuse_nested
+from bertwright.corpus.tables import UNREADABLE
 from bertwright.errors import CorpusError, UsageError
 from bertwright.tasks.columns import SINGLES
 from bertwright.tasks.sentences import NAMES
@@ -101,12 +103,14 @@ def _json(path: Path, told: str | None) -> Iterator[list[str]]:
             continue
         try:
             if column is None:
+                refuse_nested(block.data, path)
                 first = pa.json.read_json(pa.BufferReader(block.data), read_options=_whole(block)).schema
                 column = choose_column({field.name: _is_text(field.type) for field in first}, told, path=path)
             options = pa.json.ParseOptions(
                 explicit_schema=pa.schema({column: pa.string()}), unexpected_field_behavior="ignore"
             )
             table = pa.json.read_json(pa.BufferReader(block.data), read_options=_whole(block), parse_options=options)
+            table.validate(full=True)
         except pa.ArrowInvalid as error:
             raise CorpusError(f"{path}, after row {rows:,}: not one JSON object with texts a line ({error})") from error
         rows += len(table)
@@ -156,8 +160,9 @@ def _parquet(path: Path, told: str | None) -> Iterator[list[str]]:
             if not columns[column]:
                 raise UsageError(f"the column {column!r} of {path} holds no text; name another with --text-column")
             for batch in table.iter_batches(batch_size=ROWS, columns=[column]):
+                batch.validate(full=True)
                 yield _filled(batch.column(0).cast(pa.string()))
-    except (pa.ArrowInvalid, OSError) as error:
+    except UNREADABLE as error:
         raise CorpusError(f"{path} is not a whole Parquet file ({error}); fetch it again") from error
 
 

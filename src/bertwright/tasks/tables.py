@@ -21,6 +21,7 @@ import pyarrow.parquet
 
 from bertwright.corpus.inputs import BLOCK_BYTES, format_of, joined, open_text, read_whole
 from bertwright.corpus.layouts import fault_in
+from bertwright.corpus.nesting import refuse_nested
 from bertwright.corpus.tables import UNREADABLE
 from bertwright.errors import CorpusError
 
@@ -230,6 +231,7 @@ def _sample(data: bytes, separator: str) -> list[list[str]]:
 
 def _read_json(path: Path) -> pa.Table:
     data = _whole(path)
+    refuse_nested(data, path)
     try:
         table = _json_table(data, {})
         # What looks like a date is taken for one; it is text like any other.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from bertwright.errors import ModelError
 from bertwright.tasks.answer import Answer
 from bertwright.tasks.choose import Choose
 from bertwright.tasks.classify import Classify
@@ -26,7 +27,12 @@ BY_PROBLEM: dict[Problem, type[Task[Any]]] = {task.problem: task for task in (Cl
 def task_of_head(part: Part, problem: Problem, labels: Sequence[str], own: Mapping[str, Any]) -> Task[Any]:
     """Return the task of a trained model: what its head is about, the kind of its loss, its outputs by name.
 
-    `own` are the settings that the task keeps in the model's folder.
+    `own` are the settings that the task keeps in the model's folder. Raises ModelError where no task has such a head.
     """
-    kind = BY_PROBLEM[problem] if part == "row" else OF_PARTS[part]
+    of_rows = BY_PROBLEM.get(problem) if isinstance(problem, str) else None
+    kind = of_rows if part == "row" else OF_PARTS.get(part) if isinstance(part, str) else None
+    if kind is None:
+        raise ModelError(
+            f"no task has a head about {part!r} of the kind {problem!r}; export or fine-tune the model again"
+        )
     return kind.of_labels(labels).recalling(own)

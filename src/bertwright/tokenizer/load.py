@@ -28,8 +28,10 @@ SPECIAL_NAMES: dict[str, tuple[str, ...]] = {
 }
 """The names each special token is known by, tried in this order after tokenizer_config.json."""
 
-UNHEARD_OF = "\ue000 a\U0010fffd."
-"""A text of characters that no vocabulary has: a tokenizer that cannot say "unknown" is found out when it is read."""
+UNHEARD_OF = "\ue000 a\U0010fffd. \U00012031\U0001f6d8"
+"""A text of characters that no vocabulary has: a tokenizer that cannot say "unknown" is found out when it is read.
+
+Those of no meaning are left out by BERT's normalizer; a cuneiform sign and a late pictograph are not."""
 WIDEST = 8
 """Ids a token that a tokenizer may use up, and 1,000 more: published ones leave gaps of some hundreds at most."""
 

@@ -63,10 +63,13 @@ class Position:
 
     def become(self, other: Mapping[str, Any]) -> None:
         """Take over what `other` says, in place; raises TypeError where it says what a position does not know."""
-        known = {one.name for one in fields(self)}
+        fresh = Position()
+        known = {one.name: type(getattr(fresh, one.name)) for one in fields(self)}
         for name, value in other.items():
             if name not in known:
                 raise TypeError(f"a position has no {name}")
+            if not fits(value, known[name]):
+                raise TypeError(f"the {name} of a position cannot be {str(value)[:50]!r}")
             setattr(self, name, deepcopy(value))
 
     def advance(self, tokens: int, rows_share: float, drawn: int) -> None:
@@ -79,6 +82,17 @@ class Position:
     def spent(self) -> Spent:
         """Return what the schedule measures progress by."""
         return Spent(self.step, self.tokens, self.epochs, self.seconds, self.setup_seconds)
+
+
+def fits(value: object, kind: type) -> bool:
+    """Say whether a value of JSON can stand for a count (int), a figure (float), a list of counts, or named figures."""
+    if kind is list:
+        return isinstance(value, list) and all(fits(one, int) for one in value)
+    if kind is dict:
+        return isinstance(value, dict) and all(fits(one, float) for one in value.values())
+    if kind is float:
+        return isinstance(value, (int, float))
+    return isinstance(value, kind) and (kind is not int or 0 <= value < 2**63)  # type: ignore[operator]
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,10 @@ from torch import Tensor, nn
 
 from bertwright.train.average import Average
 from bertwright.train.listeners.best import BestListener
-from bertwright.train.loop import Position
+from bertwright.train.loop import Position, fits
+
+MISFITS = (KeyError, TypeError, ValueError, AttributeError, RuntimeError)
+"""What `put_back` raises where a state is not one of what moves."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +71,7 @@ def copy_state(moving: Moving) -> State:
 
 @torch.no_grad()
 def put_back(moving: Moving, state: State) -> None:
-    """Put a copy back into what moves; the copy stays apart. Raises KeyError or RuntimeError where they do not fit."""
+    """Put a copy back into what moves; the copy stays apart. Raises one of MISFITS where they do not fit."""
     weights, places = state.tensors["weights"], {}
     for name, parameter in moving.model.named_parameters():
         parameter.copy_(weights[name])
@@ -77,10 +80,16 @@ def put_back(moving: Moving, state: State) -> None:
     if (average := moving.average) is not None:
         for name, mean in average.weights.items():
             mean.copy_(state.tensors["average"][name])
-        average.progress, average.count = state.told["average"]["progress"], state.told["average"]["count"]
+        told = state.told["average"]
+        if not fits(told["progress"], float) or not fits(told["count"], int):
+            raise TypeError("the average has come no known way")
+        average.progress, average.count = told["progress"], told["count"]
     if (best := moving.best) is not None:
         best.weights = {name: kept.to(places[name], copy=True) for name, kept in state.tensors["best"].items()}
-        best.figures, best.step, best.waited = (state.told["best"][name] for name in ("figures", "step", "waited"))
+        told = state.told["best"]
+        if not all(fits(told[name], kind) for name, kind in (("figures", dict), ("step", int), ("waited", int))):
+            raise TypeError("the best evaluation has no known figures")
+        best.figures, best.step, best.waited = told["figures"], told["step"], told["waited"]
     moving.position.become(state.told["position"])
 
 
@@ -104,5 +113,7 @@ def restore_optimizers(model: nn.Module, optimizers: list[torch.optim.Optimizer]
     for key, value in tensors.items():
         moment, name = key.split("/", 1)
         parameter = parameters[name]
+        if value.numel() != 1 and value.shape != parameter.shape:
+            raise ValueError(f"{key} is of shape {tuple(value.shape)}, not {tuple(parameter.shape)}")
         # AdamW's step counter lives on the CPU unless fused on CUDA; moments live beside their parameter.
         owners[id(parameter)].state[parameter][moment] = value.to(parameter.device, copy=True)

@@ -1,0 +1,166 @@
+"""Models and tokenizers of strangers: a small whole file of each kind, and how it is read until the model answers."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from kind import Kind, model_in, tokenizer_in
+from safetensors.torch import load_file, save_file
+
+from bertwright.export.crf import crf_tensors
+from bertwright.export.encoder_decoder import save_encoder_decoder
+from bertwright.export.huggingface import read_model
+from bertwright.files import write_json
+from bertwright.model.config import BertConfig
+from bertwright.model.crf import Crf, Steps
+from bertwright.model.decoder import Decoder
+from bertwright.model.encoder_decoder import EncoderDecoder, decoder_config
+from bertwright.model.generate import SearchRules
+from bertwright.recipes.export import export
+from bertwright.recipes.predict import predict
+from bertwright.recipes.predict_embed import similarities
+from bertwright.recipes.predict_translation import translate_texts
+from bertwright.recipes.show import show_model
+from bertwright.recipes.verify import verify
+from bertwright.tokenizer.bulk import BulkEncoder
+from bertwright.tokenizer.load import load_tokenizer
+
+SENTENCES = ["The dog sat.", "It ran to the warm house!", "你好"]
+
+
+def _of_model(kind: str, file: str) -> Callable[[Path], Path]:
+    def make(folder: Path) -> Path:
+        model_in(folder, kind)
+        return folder / "model" / file
+
+    return make
+
+
+def _fine_tuned(part: str, file: str) -> Callable[[Path], Path]:
+    """Return what makes a model with a head of two outputs, about rows or about tokens, the latter with a CRF."""
+
+    def make(folder: Path) -> Path:
+        model_in(folder, "bert")
+        model = folder / "model"
+        config = json.loads((model / "config.json").read_text())
+        labels = {"0": "O", "1": "I-PER"}
+        write_json(model / "config.json", config | {"architectures": [f"BertFor{part}"], "id2label": labels})
+        head = {"classifier.weight": torch.zeros(2, 8), "classifier.bias": torch.zeros(2)}
+        save_file(load_file(model / "model.safetensors") | head, model / "model.safetensors")
+        if part == "TokenClassification":
+            may = torch.tensor([True, True])
+            save_file(
+                crf_tensors(Crf(Steps(may, torch.ones(2, 2, dtype=torch.bool), may.clone()))), model / "crf.safetensors"
+            )
+        return model / file
+
+    return make
+
+
+def _sharded_index(folder: Path) -> Path:
+    model_in(folder, "bert")
+    (folder / "model" / "model.safetensors").rename(folder / "model" / "model-00001-of-00001.safetensors")
+    names = ["bert.pooler.dense.weight", "bert.pooler.dense.bias"]
+    index = {"metadata": {}, "weight_map": dict.fromkeys(names, "model-00001-of-00001.safetensors")}
+    write_json(folder / "model" / "model.safetensors.index.json", index)
+    return folder / "model" / "model.safetensors.index.json"
+
+
+def _sentence_model(file: str) -> Callable[[Path], Path]:
+    def make(folder: Path) -> Path:
+        model_in(folder, "bert")
+        model, kinds = folder / "model", ("Transformer", "Pooling")
+        paths = {"Transformer": "", "Pooling": "1_Pooling"}
+        modules = [
+            {"idx": n, "path": paths[name], "type": f"sentence_transformers.models.{name}"}
+            for n, name in enumerate(kinds)
+        ]
+        write_json(model / "modules.json", modules)
+        (model / "1_Pooling").mkdir()
+        pooling = {"word_embedding_dimension": 8, "pooling_mode_mean_tokens": True, "pooling_mode_max_tokens": False}
+        write_json(model / "1_Pooling" / "config.json", pooling)
+        write_json(model / "sentence_bert_config.json", {"max_seq_length": 12, "do_lower_case": False})
+        return model / file
+
+    return make
+
+
+def _translator(file: str) -> Callable[[Path], Path]:
+    def make(folder: Path) -> Path:
+        model_in(folder, "bert")
+        encoder, _ = read_model(folder / "model")
+        assert isinstance(encoder.config, BertConfig)
+        decoder = Decoder(decoder_config(encoder.config, layers=1))
+        rules = SearchRules(2, 3, max_length=6, beams=2)
+        save_encoder_decoder(EncoderDecoder(encoder, decoder), folder / "words", folder / "translator", rules=rules)
+        return folder / "translator" / file
+
+    return make
+
+
+def _exported(folder: Path) -> Path:
+    _fine_tuned("SequenceClassification", "config.json")(folder)
+    export(folder / "model", folder / "onnx")
+    return folder / "onnx" / "onnx.json"
+
+
+def _read_model(folder: Path) -> None:
+    show_model(folder / "model")
+    predict(folder / "model", ["The [MASK] sat."], precision="fp32")
+
+
+def _read_tokenizer(folder: Path) -> None:
+    tokenizer = load_tokenizer(folder)
+    assert len(tokenizer.tokens) == tokenizer.vocab_size
+    encoder = BulkEncoder(tokenizer)
+    encoder.prove(SENTENCES)
+    ids, counts = encoder.encode(SENTENCES)
+    assert len(ids) == counts.sum()
+    tokenizer.decode(ids.tolist())
+
+
+def _asked(name: str) -> Callable[[Path], None]:
+    return lambda folder: forget(predict(folder / name, ["The cat sat.", "It ran"], precision="fp32"))
+
+
+def _alike(folder: Path) -> None:
+    similarities(folder / "model", [("The cat sat.", "A dog ran.")])
+
+
+def _translated(folder: Path) -> None:
+    translate_texts(folder / "translator", ["The cat sat.", ""])
+
+
+def forget(_: object) -> None:
+    """Forget a result."""
+
+
+ROWS, TOKENS = "SequenceClassification", "TokenClassification"
+MODELS: dict[str, Kind] = {
+    "BERT config.json": Kind(_of_model("bert", "config.json"), _read_model, is_json=True),
+    "ModernBERT config.json": Kind(_of_model("modern", "config.json"), _read_model, is_json=True),
+    "BERT weights": Kind(_of_model("bert", "model.safetensors"), _read_model),
+    "ModernBERT weights": Kind(_of_model("modern", "model.safetensors"), _read_model),
+    "index of weights": Kind(_sharded_index, _read_model, is_json=True),
+    "checksums.json": Kind(
+        _of_model("modern", "checksums.json"), lambda folder: forget(verify(folder / "model")), is_json=True
+    ),
+    "fine-tuned config.json": Kind(_fine_tuned(ROWS, "config.json"), _asked("model"), is_json=True),
+    "fine-tuned weights": Kind(_fine_tuned(ROWS, "model.safetensors"), _asked("model")),
+    "tagger's config.json": Kind(_fine_tuned(TOKENS, "config.json"), _asked("model"), is_json=True),
+    "tagger's crf.safetensors": Kind(_fine_tuned(TOKENS, "crf.safetensors"), _asked("model")),
+    "modules.json of vectors": Kind(_sentence_model("modules.json"), _alike, is_json=True),
+    "pooling of vectors": Kind(_sentence_model("1_Pooling/config.json"), _alike, is_json=True),
+    "length of vectors": Kind(_sentence_model("sentence_bert_config.json"), _alike, is_json=True),
+    "translator's config.json": Kind(_translator("config.json"), _translated, is_json=True),
+    "translator's generation_config.json": Kind(_translator("generation_config.json"), _translated, is_json=True),
+    "translator's weights": Kind(_translator("model.safetensors"), _translated),
+    "onnx.json": Kind(_exported, _asked("onnx"), is_json=True),
+    "tokenizer.json": Kind(tokenizer_in, _read_tokenizer, is_json=True),
+    "tokenizer_config.json": Kind(
+        lambda folder: tokenizer_in(folder).with_name("tokenizer_config.json"), _read_tokenizer, is_json=True
+    ),
+}

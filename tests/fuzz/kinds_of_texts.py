@@ -1,0 +1,192 @@
+"""Corpora and labelled files: a small whole one of each format, and how it is read to its end."""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import zstandard
+from kind import TEXTS, Kind, a_file, only_file
+
+from bertwright.corpus import inputs
+from bertwright.corpus.inputs import ReadOptions, find_inputs
+from bertwright.corpus.judged import judged_texts
+from bertwright.corpus.layouts import describe_layout
+from bertwright.corpus.read import read_documents
+from bertwright.files import write_json
+from bertwright.recipes.evaluate import read_pairs
+from bertwright.recipes.questions import Lines
+from bertwright.tasks import stream
+from bertwright.tasks.choices import read_choices
+from bertwright.tasks.columns import Columns, ColumnsConfig
+from bertwright.tasks.conll import read_conll
+from bertwright.tasks.multi_label import LabelColumn
+from bertwright.tasks.parallel import SidesConfig, read_parallel
+from bertwright.tasks.sentences import read_sentences
+from bertwright.tasks.squad import read_squad
+from bertwright.tasks.stream import stream_texts
+from bertwright.tasks.tables import read_table
+
+inputs.BLOCK_BYTES = stream.BLOCK_BYTES = 1 << 16
+"""pyarrow does not give back what a read that failed was to fill, 8 MB otherwise: 100 readings would use up ROOM."""
+
+
+def _read_corpus(folder: Path) -> None:
+    for skip_broken in (False, True):
+        options = ReadOptions(skip_broken=skip_broken)
+        paths = find_inputs([str(path) for path in folder.iterdir() if not path.name.startswith(".")])
+        for batch in read_documents(paths, options, layout=describe_layout(paths, options)):
+            batch.texts.validate(full=True)
+
+
+def _parquet() -> bytes:
+    sink = pa.BufferOutputStream()
+    pq.write_table(pa.table({"text": TEXTS, "n": [1, 2, 3]}), sink, row_group_size=2)
+    return bytes(sink.getvalue())
+
+
+def _arrow(file_format: bool) -> Callable[[], bytes]:
+    def data() -> bytes:
+        table = pa.table({"text": TEXTS, "n": [1, 2, 3]})
+        sink = pa.BufferOutputStream()
+        with (pa.ipc.new_file if file_format else pa.ipc.new_stream)(sink, table.schema) as out:
+            out.write_table(table)
+        return bytes(sink.getvalue())
+
+    return data
+
+
+def _json_lines() -> bytes:
+    return "".join(json.dumps({"text": text, "n": n}) + "\n" for n, text in enumerate(TEXTS)).encode()
+
+
+def _wikipedia() -> bytes:
+    site = '<siteinfo><namespaces><namespace key="6">File</namespace></namespaces></siteinfo>'
+    markup = "'''Ulm''' is [[a|b]]. {{c|d}} [[File:x|y]]&lt;ref&gt;z&lt;/ref&gt;"
+    markup += "\n{| \n|a\n|}\n[http://x y] -{zh-hans:a;zh-hant:b}-"
+    page = f"<page><title>T</title><ns>0</ns><revision><text>{markup}</text></revision></page>"
+    return f'<mediawiki xmlns="http://m.org/">{site}{page * 2}</mediawiki>'.encode()
+
+
+def _state(folder: Path) -> Path:
+    (folder / "set").mkdir()
+    (folder / "set" / "a.arrow").write_bytes(_arrow(False)())
+    write_json(folder / "set" / "dataset_info.json", {})
+    write_json(folder / "set" / "state.json", {"_data_files": [{"filename": "a.arrow"}], "_fingerprint": "x"})
+    return folder / "set" / "state.json"
+
+
+def _splits(folder: Path) -> Path:
+    _state(folder)
+    (folder / "set").rename(folder / "train")
+    write_json(folder / "dataset_dict.json", {"splits": ["train"]})
+    return folder / "dataset_dict.json"
+
+
+def _read_splits(folder: Path) -> None:
+    find_inputs([str(folder)])
+
+
+def _tsv() -> bytes:
+    return ("text\tlabel\n" + "".join(f"{text}\t{n % 2}\n" for n, text in enumerate(TEXTS * 3))).encode()
+
+
+def _csv() -> bytes:
+    return ("text,label\n" + "".join(f'"{text}",{n % 2}\n' for n, text in enumerate(TEXTS * 3))).encode()
+
+
+def _conll() -> bytes:
+    return b"-DOCSTART- O\n\nThe O\ncat B-PER\nsat I-PER\n\nIt O\nran O\n\n"
+
+
+def _squad() -> bytes:
+    answers = [{"text": "cat", "answer_start": 4}]
+    asked = [{"id": "1", "question": "Who sat?", "answers": answers, "is_impossible": False}]
+    return json.dumps(
+        {"version": "1", "data": [{"title": "t", "paragraphs": [{"context": TEXTS[0], "qas": asked}]}]}
+    ).encode()
+
+
+def _read_labelled(file: Path) -> None:
+    read_table(file, names={"text", "label"})
+
+
+def _multi_label() -> bytes:
+    return "".join(
+        json.dumps({"text": text, "labels": f'["a", "{n}"]'}) + "\n" for n, text in enumerate(TEXTS)
+    ).encode()
+
+
+def _read_multi_label(file: Path) -> None:
+    columns = Columns("text", None, "labels")
+    table = read_table(file, names={"text", "labels"})
+    if "labels" in table.columns:
+        LabelColumn(columns, "|").cut(file, table.columns["labels"])
+
+
+def _choices() -> bytes:
+    rows = [{"context": text, "choices": TEXTS[:2], "label": n % 2} for n, text in enumerate(TEXTS)]
+    return "".join(json.dumps(row) + "\n" for row in rows).encode()
+
+
+def _pairs() -> bytes:
+    rows = [{"good": text, "bad": text[::-1], "paradigm": "p", "field": "f"} for text in TEXTS]
+    return "".join(json.dumps(row) + "\n" for row in rows).encode()
+
+
+def _streamed(file: Path) -> None:
+    for texts in stream_texts(file):
+        assert all(isinstance(text, str) for text in texts)
+
+
+def _read_lines(file: Path) -> None:
+    for _, line in Lines(file):
+        assert line
+
+
+CORPORA: dict[str, Kind] = {
+    "corpus .txt": Kind(a_file("a.txt", lambda: "\n\n".join(TEXTS).encode()), _read_corpus),
+    "corpus .jsonl": Kind(a_file("a.jsonl", _json_lines), _read_corpus),
+    "corpus .csv": Kind(a_file("a.csv", _csv), _read_corpus),
+    "corpus .tsv": Kind(a_file("a.tsv", _tsv), _read_corpus),
+    "corpus .parquet": Kind(a_file("a.parquet", _parquet), _read_corpus),
+    "corpus .arrow, stream": Kind(a_file("a.arrow", _arrow(False)), _read_corpus),
+    "corpus .arrow, file": Kind(a_file("a.arrow", _arrow(True)), _read_corpus),
+    "corpus .jsonl.gz": Kind(a_file("a.jsonl.gz", lambda: gzip.compress(_json_lines())), _read_corpus),
+    "corpus .jsonl.zst": Kind(a_file("a.jsonl.zst", lambda: zstandard.compress(_json_lines())), _read_corpus),
+    "corpus .txt.bz2": Kind(a_file("a.txt.bz2", lambda: bz2.compress("\n".join(TEXTS).encode())), _read_corpus),
+    "corpus .arrow.zst": Kind(a_file("a.arrow.zst", lambda: zstandard.compress(_arrow(False)())), _read_corpus),
+    "Wikipedia dump": Kind(a_file("a.xml", _wikipedia), _read_corpus),
+    "state.json of a dataset": Kind(_state, _read_corpus, is_json=True),
+    "dataset_dict.json": Kind(_splits, _read_splits, is_json=True),
+}
+LABELLED: dict[str, Kind] = {
+    "labelled .tsv": Kind(a_file("a.tsv", _tsv), only_file(_read_labelled)),
+    "labelled .csv": Kind(a_file("a.csv", _csv), only_file(_read_labelled)),
+    "labelled .jsonl": Kind(a_file("a.jsonl", _json_lines), only_file(_read_labelled)),
+    "labelled .parquet": Kind(a_file("a.parquet", _parquet), only_file(_read_labelled)),
+    "several labels .jsonl": Kind(a_file("a.jsonl", _multi_label), only_file(_read_multi_label)),
+    "choices .jsonl": Kind(a_file("a.jsonl", _choices), only_file(lambda p: read_choices(p, ColumnsConfig()))),
+    "scored pairs .tsv": Kind(
+        a_file("a.tsv", lambda: b"sentence1\tsentence2\tscore\na\tb\t1\nc\td\t2.5\n"),
+        only_file(lambda path: read_sentences(path, ColumnsConfig(), kind=None)),
+    ),
+    "parallel .tsv": Kind(
+        a_file("a.tsv", lambda: b"source\ttarget\na b\tc d\ne\tf\n"),
+        only_file(lambda path: read_parallel(path, SidesConfig())),
+    ),
+    "CoNLL": Kind(a_file("a.conll", _conll), only_file(read_conll)),
+    "SQuAD": Kind(a_file("a.json", _squad), only_file(read_squad), is_json=True),
+    "minimal pairs": Kind(a_file("a.jsonl", _pairs), only_file(read_pairs)),
+    "test file .jsonl": Kind(a_file("a.jsonl", _json_lines), only_file(judged_texts)),
+    "test file .parquet": Kind(a_file("a.parquet", _parquet), only_file(judged_texts)),
+    "texts to embed .csv": Kind(a_file("a.csv", _csv), only_file(_streamed)),
+    "texts to embed .jsonl": Kind(a_file("a.jsonl", _json_lines), only_file(_streamed)),
+    "texts to embed .parquet": Kind(a_file("a.parquet", _parquet), only_file(_streamed)),
+    "lines to predict": Kind(a_file("a.txt", lambda: "\n".join(TEXTS).encode()), only_file(_read_lines)),
+}

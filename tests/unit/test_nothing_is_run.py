@@ -1,0 +1,102 @@
+"""Nothing under src unpickles what it reads, runs it, or hands it to a shell: each syntax tree is gone through."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parents[2] / "src" / "bertwright"
+FILES = sorted(PACKAGE.rglob("*.py"))
+MODULES = {
+    "pickle", "_pickle", "cPickle", "pickletools", "dill", "cloudpickle", "marshal", "shelve", "joblib", "yaml",
+    "ruamel", "jsonpickle", "code", "codeop", "runpy", "pty", "torch.package", "torch.hub", "torch.serialization",
+    "torch.distributed.checkpoint.filesystem", "torch.utils.cpp_extension",
+}  # fmt: skip
+"""What only unpickles or runs what it is given."""
+CALLS = {
+    "torch.load", "torch.jit.load", "torch.export.load", "torch.classes.load_library", "torch.ops.load_library",
+    "torch.distributed.checkpoint.FileSystemReader", "torch.distributed.checkpoint.load",
+    "torch.distributed.all_gather_object", "torch.distributed.broadcast_object_list",
+    "torch.distributed.gather_object", "torch.distributed.scatter_object_list",
+    "torch.distributed.recv_object_list", "numpy.load", "pandas.read_pickle", "pyarrow.deserialize",
+    "pyarrow.PyExtensionType", "os.system", "os.popen", "subprocess.getoutput", "subprocess.getstatusoutput",
+    "importlib.import_module", "ctypes.CDLL", "ctypes.cdll",
+}  # fmt: skip
+"""What may do so, by its full name."""
+BUILTINS = {"eval", "exec", "compile", "__import__", "breakpoint"}
+WORDS = {"shell", "allow_pickle", "trust_remote_code", "weights_only"}
+"""Arguments that ask for it; weights_only belongs to torch.load, which safetensors make needless."""
+KNOWN = {
+    ("__init__.py", "importlib.import_module"),  # one of the package's own modules, from a table in that file
+    ("export/onnx_folder.py", "importlib.import_module"),  # "onnx" or "onnxruntime"
+    ("train/memory.py", "ctypes.CDLL"),  # the C library of this process
+}
+
+
+def forbidden(source: str) -> set[str]:
+    """Return what a file imports, names or passes that is forbidden, under its full name whatever it calls it."""
+    tree = ast.parse(source)
+    full = dict(_imported(tree))
+    used = set(full.values())
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute | ast.Name) and isinstance(node.ctx, ast.Load):
+            first, _, rest = ast.unparse(node).partition(".")
+            if first in full:
+                used.add(f"{full[first]}.{rest}".rstrip("."))
+            elif not rest and first in BUILTINS:
+                used.add(first)
+        elif isinstance(node, ast.Call):
+            used |= {word.arg for word in node.keywords if word.arg in WORDS}
+    modules = {name for name in used if any(name == one or name.startswith(f"{one}.") for one in MODULES)}
+    return modules | (used & (CALLS | BUILTINS | WORDS))
+
+
+def _imported(tree: ast.AST) -> list[tuple[str, str]]:
+    """Return (what a file calls it, its full name) of everything imported."""
+    names: list[tuple[str, str]] = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names += [(one.asname, one.name) if one.asname else (one.name.split(".")[0],) * 2 for one in node.names]
+            names += [(f"import {one.name}", one.name) for one in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names += [(one.asname or one.name, f"{node.module}.{one.name}") for one in node.names]
+    return names
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_a_file_runs_nothing_it_reads(path: Path) -> None:
+    place = path.relative_to(PACKAGE).as_posix()
+    found = {(place, name) for name in forbidden(path.read_text(encoding="utf-8"))}
+    assert found - KNOWN == set()
+
+
+def test_what_is_known_is_still_there() -> None:
+    for place, name in KNOWN:
+        assert name in forbidden((PACKAGE / place).read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "import pickle", "from pickle import loads", "import torch as t; t.load(x)", "from torch import load as get",
+        "eval(x)", "map(exec, x)", "import numpy as np; np.load(x)", "from numpy import load", "f(allow_pickle=True)",
+        "import subprocess; subprocess.run(x, shell=True)", "import os; os.system(x)", "from yaml import safe_load",
+        "import torch.hub", "from torch import hub", "import torch; torch.serialization.load(x)",
+        "import torch.distributed as dist; dist.broadcast_object_list(x)", "from importlib import import_module",
+    ],
+)  # fmt: skip
+def test_what_is_forbidden_is_seen(line: str) -> None:
+    assert forbidden(line)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "model.eval()", "import torch; torch.compile(x)", "re.compile(x)", "import json; json.loads(x)", "import torch",
+        "from safetensors.torch import load_file", "import subprocess; subprocess.run([x])", "self.load(x)",
+    ],
+)  # fmt: skip
+def test_what_is_harmless_is_not(line: str) -> None:
+    assert not forbidden(line)
