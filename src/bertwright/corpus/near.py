@@ -4,7 +4,8 @@
 
 Documents that agree in all of a few minima of random orders of their shingles are candidates (MinHash, Broder 1997;
 banding, Indyk and Motwani 1998). Whether a candidate is a copy, the 512 smallest hashes of both tell: exactly for
-documents of up to 512 different shingles, within 0.018 (one standard deviation at 0.8) beyond (Bar-Yossef et al. 2002).
+documents of up to 512 different shingles, within 0.018 (one standard deviation at 0.8) beyond (Bar-Yossef et al. 2002),
+where half of that is asked for on top: text that is lost is worse than a copy that stays.
 
 A document is compared with all earlier ones, removed ones too, so that copies of copies form one group, of which the
 first is kept, and the answer depends on the order of documents alone. On disk a document takes 12 bytes a band it is
@@ -30,6 +31,9 @@ from bertwright.errors import CorpusError
 BANDS = 16
 SKETCH = 512
 """Smallest hashes kept of a document. At 256 a copy of true similarity 0.83 would be missed one time in nine."""
+DOUBT = 0.5
+"""Standard deviations that an estimate must be above the threshold. On planted copies of similarities spread from 0.5
+to 1: precision 0.986 with none."""
 FOUND = 0.985
 """Share of copies at the threshold itself that are candidates at least: 0.992 for a threshold of 0.8, with 6 rows."""
 SEED = 42
@@ -126,13 +130,13 @@ class NearDuplicates:
         self._ends.append((self._ends.last() + np.cumsum(new.counts)).astype(np.uint64))
         self._firsts.add(bands[~known], (holders[~known] + 1).astype(np.uint32))
         answer = np.zeros(len(new.counts), dtype=bool)
-        copies = [part[self._similarity(own[part[:, 0]], part[:, 1]) >= self._threshold] for part in _parts(pairs)]
+        copies = [part[self._similar(own[part[:, 0]], part[:, 1])] for part in _parts(pairs)]
         for part in copies:
             answer[part[:, 0]] = True
         return answer
 
-    def _similarity(self, left: np.ndarray, right: np.ndarray) -> np.ndarray:
-        """Return the estimated share of common shingles (Jaccard) of pairs of documents by number, [P] float64."""
+    def _similar(self, left: np.ndarray, right: np.ndarray) -> np.ndarray:
+        """Return which pairs of documents, by number, share enough of their shingles (Jaccard), [P] bool."""
         ends = self._ends.all()
         owners, values, whole = [], [], np.ones(len(left), dtype=bool)
         for numbers in (left, right):
@@ -149,7 +153,9 @@ class NearDuplicates:
         owner = (both[fresh] >> np.uint64(32)).astype(np.int64)
         counted = whole[owner] | (_rank(owner) < SKETCH)
         total = np.bincount(owner[counted], minlength=len(left))
-        return np.asarray(np.bincount(owner[counted & common], minlength=len(left)) / total)
+        shares = np.bincount(owner[counted & common], minlength=len(left)) / total
+        deviation = np.sqrt(self._threshold * (1 - self._threshold) / SKETCH)
+        return np.asarray(shares >= self._threshold + DOUBT * deviation * ~whole)
 
 
 class GrowingArray:

@@ -58,7 +58,8 @@ def try_compiled(
     """
     add_gradients_in_order()
     options: dict[str, Any] = {"fallback_random": True, "max_autotune": autotune}
-    options["unsafe_marked_cacheable_functions"] = dict.fromkeys(AUTOCAST, f"{torch.__version__}, in order")
+    kept_under = f"{torch.__version__}, in order"  # part of a kept graph's key: others did not add in order
+    options["unsafe_marked_cacheable_functions"] = dict.fromkeys(AUTOCAST, kept_under)
     compiled = cast(F, torch.compile(function, dynamic=False, options=options))
     try:
         with torch._functorch.config.patch(aggressive_recomputation=drops):
@@ -79,7 +80,7 @@ def add_gradients_in_order() -> None:
 
     operator = torch.ops.aten.embedding_dense_backward
     if decomposition.decompositions.pop(operator.default, None) is not None:
-        lowering.make_fallback(operator, warn=False)
+        lowering.make_fallback(operator, warn=False)  # type: ignore[no-untyped-call]
 
 
 def try_compiled_blocks(blocks: Iterable[nn.Module], attempt: Callable[[], None], *, drops: bool) -> str | None:
