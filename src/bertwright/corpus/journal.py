@@ -74,7 +74,7 @@ def open_journal(out: Path, settings: dict[str, Any]) -> Journal:
         journal.position = _position(saved["position"])
         journal.counts = Counter(saved["counts"])
         changed = [name for name in settings if journal.settings.get(name) != settings[name]]
-    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+    except (OSError, ValueError, OverflowError, TypeError, KeyError, AttributeError) as error:
         raise DataError(f"{out / JOURNAL} is damaged ({error}); delete {out} and prepare the data again") from error
     if changed:
         was = "; ".join(f"{name} was {journal.settings.get(name)!r}, now {settings[name]!r}" for name in changed)

@@ -168,8 +168,8 @@ def _flat(state: State) -> dict[str, Tensor]:
 
 
 def _by_file(flat: Mapping[str, Tensor]) -> dict[str, dict[str, Tensor]]:
-    """Return tensors by file and name: the reverse of `_flat`."""
-    files: dict[str, dict[str, Tensor]] = {}
+    """Return tensors by file and name: the reverse of `_flat`. Before the first step there are moments of nothing."""
+    files: dict[str, dict[str, Tensor]] = {"optimizer": {}}
     for key, value in flat.items():
         file, name = key.split("/", 1)
         files.setdefault(file, {})[name] = value.view(()) if name.startswith("step/") else value
