@@ -172,7 +172,8 @@ def _delimited_columns(path: TextFile, parse: pa.csv.ParseOptions) -> dict[str, 
     """Return the columns of the header, and whether the first rows hold text there."""
     try:
         with open_text(path) as opened:
-            schema = pa.csv.open_csv(opened.stream, parse_options=parse).schema
+            alone = pa.csv.ReadOptions(use_threads=False)  # several threads do not know the number of a ragged row
+            schema = pa.csv.open_csv(opened.stream, read_options=alone, parse_options=parse).schema
             names = schema.names
     except UnicodeDecodeError as error:
         raise CorpusError(broken_bytes(path, first_fault(path))) from error
