@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -32,7 +33,12 @@ def talk() -> Console:
 
 
 def results() -> Console:
-    """Return a console on stdout, where results go; at least 100 columns when it is not a terminal."""
+    """Return a console on stdout, where results go; at least 100 columns when it is not a terminal.
+
+    Characters that it cannot show, half ones among them, come out as escapes, as they do on stderr.
+    """
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
     console = Console(highlight=False)
     width = console.width if console.is_terminal else max(100, console.width)
     return Console(highlight=False, width=width, quiet=not _speaks.get())

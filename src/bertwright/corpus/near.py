@@ -3,13 +3,13 @@
     shingles -> MinHash of 16 bands -> earlier document that is first with a band -> share of common shingles
 
 Documents that agree in all of a few minima of random orders of their shingles are candidates (MinHash, Broder 1997;
-banding, Indyk and Motwani 1998). Whether a candidate is a copy, the 512 smallest hashes of both tell: exactly for
-documents of up to 512 different shingles, within 0.018 (one standard deviation at 0.8) beyond (Bar-Yossef et al. 2002),
-where half of that is asked for on top: text that is lost is worse than a copy that stays.
+banding, Indyk and Motwani 1998). Whether a candidate is a copy, the 1,024 smallest hashes of both tell: exactly
+for documents of up to 1,024 different shingles, within 0.0125 (one standard deviation at 0.8) beyond (Bar-Yossef et al.
+2002), where a third of that is asked for on top: text that is lost is worse than a copy that stays.
 
 A document is compared with all earlier ones, removed ones too, so that copies of copies form one group, of which the
 first is kept, and the answer depends on the order of documents alone. On disk a document takes 12 bytes a band it is
-the first with, 8 for its place, and 4 a shingle, at most 2,248 bytes; in memory nothing.
+the first with, 8 for its place, and 4 a shingle, at most 4,296 bytes; in memory nothing.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ from bertwright.corpus.shingles import mixed, shingles
 from bertwright.errors import CorpusError
 
 BANDS = 16
-SKETCH = 512
-"""Smallest hashes kept of a document. At 256 a copy of true similarity 0.83 would be missed one time in nine."""
-DOUBT = 0.5
-"""Standard deviations that an estimate must be above the threshold. On planted copies of similarities spread from 0.5
-to 1: precision 0.986 with none."""
+SKETCH = 1024
+"""Smallest hashes kept of a document. Of Chinese documents of 14 kB and planted copies of similarities spread from 0.5
+to 1: recall 0.974, precision 0.993; with 512 and half a deviation of doubt 0.943 and 0.988."""
+DOUBT = 0.35
+"""Standard deviations that an estimate must be above the threshold."""
 FOUND = 0.985
 """Share of copies at the threshold itself that are candidates at least: 0.992 for a threshold of 0.8, with 6 rows."""
 SEED = 42
@@ -57,7 +57,7 @@ class Signatures:
     """What documents are compared by.
 
     bands     [D, 16] uint64
-    hashes    [N] uint32  the smallest different hashes of each document, ascending; at most 512 a document
+    hashes    [N] uint32  the smallest different hashes of each document, ascending; at most 1,024 a document
     counts    [D] int64   how many those are; 0 for a document without words, which is equal to no other
     """
 

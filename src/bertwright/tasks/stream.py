@@ -111,7 +111,7 @@ def _json(path: Path, told: str | None) -> Iterator[list[str]]:
             )
             table = pa.json.read_json(pa.BufferReader(block.data), read_options=_whole(block), parse_options=options)
             table.validate(full=True)
-        except pa.ArrowInvalid as error:
+        except (pa.ArrowInvalid, UnicodeDecodeError) as error:
             raise CorpusError(f"{path}, after row {rows:,}: not one JSON object with texts a line ({error})") from error
         rows += len(table)
         yield _filled(table[column])
