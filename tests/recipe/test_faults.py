@@ -32,6 +32,7 @@ from bertwright.files import locked
 from bertwright.recipes.pretrain import pretrain
 from bertwright.recipes.pretrain_result import TIMED, TIMED_IN_LINES
 from bertwright.train.checkpoint import MANIFEST, checkpoints, newest_whole
+from bertwright.train.listeners.checkpoint import CheckpointListener
 from bertwright.train.step import TrainStep
 
 ROOT = Path(__file__).parents[2]
@@ -110,6 +111,24 @@ def test_a_signal_saves_and_stops(
     assert (tmp_path / "run" / "checkpoints" / "step-10" / "good" / "weights.safetensors").is_file()
     pretrain(data, tmp_path / "run", settings=SMALL, resume=True)
     assert told(tmp_path / "run") == told(alone)
+
+
+def test_a_signal_that_comes_while_the_processes_agree_is_heard_after_the_next_step(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Too late for this step's question, not lost for the next one's."""
+    usual, asked = CheckpointListener._agreed, 0
+
+    def agreed(self: CheckpointListener, due: bool) -> tuple[bool, int | None]:
+        nonlocal asked
+        answer, asked = usual(self, due), asked + 1
+        if asked == 9:
+            os.kill(os.getpid(), signal.SIGINT)
+        return answer
+
+    monkeypatch.setattr(CheckpointListener, "_agreed", agreed)
+    with pytest.raises(Interrupted, match="stopped at step 10"):
+        pretrain(data, tmp_path / "run", settings=SMALL)
 
 
 def test_a_signal_in_an_evaluation_does_not_wait_for_it(

@@ -224,7 +224,11 @@ def test_control_c_saves_and_says_how_to_go_on(data: Path, tmp_path: Path) -> No
     while not (run / "metrics.jsonl").exists() or not (run / "metrics.jsonl").read_text():
         assert process.poll() is None, process.stderr.read()
     process.send_signal(signal.SIGINT)
-    _, told = process.communicate(timeout=60)
+    try:
+        _, told = process.communicate(timeout=60)
+    finally:
+        process.kill()
+        process.wait()
     assert process.returncode == 130
     assert "--resume" in told
     assert "Traceback" not in told

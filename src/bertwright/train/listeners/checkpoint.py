@@ -39,7 +39,7 @@ class CheckpointListener:
     held_out: Callable[[Mapping[str, float]], float] | None = None
     best: float | None = None
     signal: int | None = field(default=None, init=False)
-    """The signal that asked to stop."""
+    """The signal that asked this process to stop. Only a signal sets it: one may come at any instant."""
     saved_at: float = field(default_factory=time.perf_counter, init=False)
 
     def __call__(self, report: StepReport) -> None:
@@ -49,13 +49,13 @@ class CheckpointListener:
         due = time.perf_counter() - self.saved_at >= self.minutes * 60 and not self.saver.busy
         due = due or (self.steps is not None and step % self.steps == 0)
         due = due or (self.best is not None and loss is not None and loss < self.best)
-        due, self.signal = self._agreed(due)
-        if due or (report.last and self.at_end) or self.signal is not None:
+        due, stop = self._agreed(due)
+        if due or (report.last and self.at_end) or stop is not None:
             self.best = loss if self.best is not None and loss is not None and loss < self.best else self.best
             self.saver.save(held_out=loss)
             self.saved_at = time.perf_counter()
-        if self.signal is not None and not report.last:
-            self._leave(step)
+        if stop is not None and not report.last:
+            self._leave(step, stop)
 
     def _agreed(self, due: bool) -> tuple[bool, int | None]:
         """Return whether any process finds a checkpoint due, and the signal any was sent; all get what went wrong."""
@@ -69,7 +69,7 @@ class CheckpointListener:
         """Save a step whose evaluation was left half done, to be made on resuming, and raise Interrupted."""
         report.position.heard = False
         self.saver.save()
-        self._leave(report.position.step)
+        self._leave(report.position.step, self.signal)
 
     def until_asked(self, values: Iterable[T]) -> Iterator[T]:
         """Yield `values`, and raise StopAskedError instead of the next one when someone asked to stop."""
@@ -78,8 +78,8 @@ class CheckpointListener:
                 raise StopAskedError
             yield value
 
-    def _leave(self, step: int) -> NoReturn:
-        kind = Terminated if self.signal == signal.SIGTERM else Interrupted
+    def _leave(self, step: int, number: int | None) -> NoReturn:
+        kind = Terminated if number == signal.SIGTERM else Interrupted
         raise kind(
             f"stopped at step {step}; everything is saved in {self.saver.wait()}; "
             "the same command with --resume goes on from there"
