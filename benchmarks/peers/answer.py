@@ -150,6 +150,7 @@ def run(options: argparse.Namespace, seed: int) -> dict[str, Any]:
             callbacks=[clock],
         )
         began = time.perf_counter()
+        trainer._get_eval_sampler = torch.utils.data.SequentialSampler  # it would group dev by length, too
         trainer.train()
         seconds = time.perf_counter() - began
         judged = figures(trainer.predict(dev_windows.rows))

@@ -153,7 +153,9 @@ def run(options: argparse.Namespace, seed: int) -> dict[str, Any]:
             data_collator=pads,
             callbacks=[clock],
         )
+        trainer._get_eval_sampler = torch.utils.data.SequentialSampler  # it would group dev by length, too
         trainer.train()
+        trainer.compute_metrics = None  # it knows the examples of dev alone
         judged: dict[str, Any] = {}
         for name, split in read.items() if keeps else ():
             judged[name] = figures(trainer.predict(encode(task, split, words, longest)), split)

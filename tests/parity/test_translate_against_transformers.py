@@ -149,12 +149,18 @@ def test_their_folder_in_ours(name: str, tokenizer: Path, tmp_path: Path) -> Non
     config = transformers.EncoderDecoderConfig.from_encoder_decoder_configs(encoder, decoder)
     theirs = transformers.EncoderDecoderModel(config).eval()
     theirs.generation_config = transformers.GenerationConfig(
-        decoder_start_token_id=2, eos_token_id=3, pad_token_id=0, bos_token_id=2, max_length=9, num_beams=3
+        decoder_start_token_id=2,
+        eos_token_id=3,
+        pad_token_id=0,
+        bos_token_id=2,
+        max_length=9,
+        num_beams=3,
+        length_penalty=0.0,
     )
     theirs.save_pretrained(tmp_path / "theirs")
     (tmp_path / "theirs" / "tokenizer.json").write_bytes(tokenizer.read_bytes())
     opened, rows = read_encoder_decoder(tmp_path / "theirs"), some_rows()
-    assert opened.rules == SearchRules(begin=2, end=3, max_length=9, beams=3, length_penalty=1.0)
+    assert opened.rules == SearchRules(begin=2, end=3, max_length=9, beams=3, length_penalty=0.0)
     batch = rows.batch(np.arange(24))
     with torch.inference_mode():
         expected = theirs(

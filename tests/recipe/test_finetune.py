@@ -133,6 +133,10 @@ def test_classify_learns_and_its_folder_is_whole(model: Path, tmp_path: Path) ->
     for ours, theirs in zip(answers, ask(texts), strict=True):
         assert ours["label"] == theirs["label"]
         assert ours["probability"] == pytest.approx(theirs["score"], abs=1e-5)
+    (tmp_path / "asked.jsonl").write_text("".join(json.dumps({"text": text, "id": 7}) + "\n" for text in texts))
+    read = predict(tmp_path / "run" / "model", input=tmp_path / "asked.jsonl", output=tmp_path / "answers.jsonl")
+    assert [one["text"] for one in read] == texts
+    assert [one["label"] for one in read] == [one["label"] for one in answers]
 
 
 def test_pairs_need_both_texts(model: Path, tmp_path: Path) -> None:

@@ -306,6 +306,10 @@ def test_runs_that_cannot_be_resumed(model: Path, tmp_path: Path) -> None:
     (tmp_path / "run" / "config.toml").write_text('task = "tag"\n')
     with pytest.raises(ModelError, match="is of another task than classify"):
         finetune("classify", model, **files, out=tmp_path / "run", resume=True)
+    (tmp_path / "run" / "config.toml").write_text('task = "classify"\n')
+    (tmp_path / "run" / "manifest.json").write_text('{"seeds": 3}')
+    with pytest.raises(ModelError, match=r"is one of --seeds 3, not 1; resume it with --seeds 3"):
+        finetune("classify", model, **files, out=tmp_path / "run", resume=True)
 
 
 @pytest.mark.parametrize(
@@ -328,6 +332,7 @@ def test_runs_that_cannot_be_resumed(model: Path, tmp_path: Path) -> None:
             "blocks that thaw along the run are",
         ),
         ("classify", {"transfer": {"lora_rank": 2, "lora_matrices": ["keys"]}}, "transfer.lora_matrices"),
+        ("answer", {"transfer": {"r_drop": 1.0}}, "transfer.r_drop: answer has no use for it"),
         ("embed", {"transfer": {"lora_rank": 2}}, "transfer.lora_rank: embed knows dropout, freeze, layer_decay alone"),
         ("embed", {"head": {"crf": True}}, "head.crf: embed has no use for it"),
     ],

@@ -16,11 +16,12 @@ from bertwright.data.labelled import LabelledRows
 from bertwright.evaluate.asking import Pace, logits_of, many_small
 from bertwright.evaluate.scoring import ask_model
 from bertwright.model.fine_tuned import FineTuned
+from bertwright.model.packed_block import can_pack, pack
 from bertwright.train.memory import keep_freed_memory
 from bertwright.train.precision import Precision, has_bfloat16
 
 FEWEST = 512
-"""Rows below which nothing is worth measuring: they are scored in float32."""
+"""Rows below which nothing is worth measuring or laying out: they are scored in float32, unless told otherwise."""
 SAMPLE = 128
 """Rows scored both ways."""
 SAFETY = 3.0
@@ -61,6 +62,7 @@ class QuickScorer:
         self._measures = precision == "auto" and lead is not None and has_bfloat16(device)
         self._half = copy.deepcopy(model).to(torch.bfloat16) if precision == "bf16" else None
         self._margin = 0.0
+        self._ready = False
 
     def __call__(self, rows: LabelledRows) -> np.ndarray:
         """Return logits [Q, outputs] float32 of everything asked, row after row."""
@@ -71,9 +73,9 @@ class QuickScorer:
             torch.set_num_threads(threads)
 
     def _score(self, rows: LabelledRows) -> np.ndarray:
-        if self._measures and len(rows) >= FEWEST:
-            self._measure(rows)
-            self._measures = False
+        if not self._ready and len(rows) >= FEWEST:
+            self._prepare(rows)
+            self._ready = True
         exact = ask_model(self.model, device=self.device)
         if self._half is None:
             return logits_of(exact, rows, pace=self.pace)
@@ -82,10 +84,18 @@ class QuickScorer:
             return logits
         return logits_of(exact, rows, pace=self.pace, into=logits, places=self._doubtful(rows, logits))
 
-    def _measure(self, rows: LabelledRows) -> None:
-        """Score some rows both ways; keep the model in bfloat16 where few of its answers are in doubt."""
+    def _prepare(self, rows: LabelledRows) -> None:
+        """Do once what pays for many rows."""
+        half = copy.deepcopy(self.model).to(torch.bfloat16) if self._measures else self._half
+        if can_pack(self.device):
+            for model in filter(None, (self.model, half)):
+                pack(model)
+        if self._half is None and half is not None and self._few_in_doubt(half, rows):
+            self._half = half
+
+    def _few_in_doubt(self, half: FineTuned, rows: LabelledRows) -> bool:
+        """Score some rows both ways; set the margin of doubt, and return whether few answers are within it."""
         assert self.lead is not None
-        half = copy.deepcopy(self.model).to(torch.bfloat16)
         places = np.linspace(0, len(rows) - 1, SAMPLE).astype(np.int64)
         asked = np.zeros(len(rows), dtype=bool)
         asked[places] = True
@@ -100,8 +110,7 @@ class QuickScorer:
         self._margin = SAFETY * float(of_leads.max())
         owners = np.repeat(np.arange(len(rows)), rows.asked_counts)[of_sample]
         in_doubt = len(np.unique(owners[self.lead(both[1]) < self._margin]))
-        if in_doubt < TOO_MANY * SAMPLE:
-            self._half = half
+        return in_doubt < TOO_MANY * SAMPLE
 
     def _doubtful(self, rows: LabelledRows, logits: np.ndarray) -> np.ndarray:
         """Return the rows that hold a question whose answer is in doubt."""

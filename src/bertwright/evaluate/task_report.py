@@ -54,11 +54,23 @@ def _figures(result: Mapping[str, Any], splits: Sequence[str]) -> str:
     header = ["", *splits, *(f"{split}, {seeds} seeds" for split in splits if seeds > 1)]
     rows = []
     for name in result[splits[0]]:
-        cells = [f"{result[split][name]:.4f}" for split in splits]
-        if seeds > 1:
-            cells += [f"{result['mean'][split][name]:.4f} ± {result['spread'][split][name]:.4f}" for split in splits]
-        rows.append([name.replace("_", " "), *cells])
+        rows.append([name.replace("_", " "), *figure_cells(result, splits, name)])
     return _grid(Grid("figures", header, rows))
+
+
+def figure_cells(result: Mapping[str, Any], splits: Sequence[str], name: str) -> list[str]:
+    """Return a figure on each split, then its mean and spread where there are several seeds.
+
+    Empty on a split that has no such figure, as one whose questions all have answers has none of the others.
+    """
+    has = [name in result[split] for split in splits]
+    cells = [f"{result[split][name]:.4f}" if known else "" for split, known in zip(splits, has, strict=True)]
+    if result["spread"]:
+        cells += [
+            f"{result['mean'][split][name]:.4f} ± {result['spread'][split][name]:.4f}" if known else ""
+            for split, known in zip(splits, has, strict=True)
+        ]
+    return cells
 
 
 def _grid(grid: Grid) -> str:

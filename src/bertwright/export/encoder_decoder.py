@@ -201,7 +201,7 @@ def _rules(folder: Path, values: dict[str, Any], decoder: BertConfig) -> SearchR
     if not all(type(token) is int and 0 <= token < decoder.vocab_size for token in (begin, end)):
         raise ModelError(f"{folder} does not say which token a text begins or ends with; name them in {file.name}")
     longest, beams = writing.get("max_length") or decoder.max_positions, writing.get("num_beams") or 1
-    penalty = writing.get("length_penalty") or 1.0
+    penalty = 1.0 if writing.get("length_penalty") is None else writing["length_penalty"]
     counted = type(longest) is int and longest > 1 and type(beams) is int and 1 <= beams <= MOST_BEAMS
     if not counted or not isinstance(penalty, (int, float)) or not abs(penalty) <= MOST_PENALTY:
         raise ModelError(

@@ -66,13 +66,14 @@ def scores_table(figures: Mapping[str, Any], splits: list[str]) -> str:
     """Return the figures of a result.json on each split, with their spread over seeds, as a Markdown table."""
     lines = ["| | " + " | ".join(splits) + " |", "|---" * (len(splits) + 1) + "|"]
     for name in figures[splits[0]]:
-        cells = [f"{figures[split][name]:.4f}{_spread(figures, split, name)}" for split in splits]
+        cells = [_cell(figures, split, name) if name in figures[split] else "" for split in splits]
         lines.append(f"| {name.replace('_', ' ')} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
-def _spread(figures: Mapping[str, Any], split: str, name: str) -> str:
+def _cell(figures: Mapping[str, Any], split: str, name: str) -> str:
+    cell = f"{figures[split][name]:.4f}"
     if not figures["spread"]:
-        return ""
+        return cell
     mean, spread = figures["mean"][split][name], figures["spread"][split][name]
-    return f" ({len(figures['seeds'])} seeds: {mean:.4f} ± {spread:.4f})"
+    return f"{cell} ({len(figures['seeds'])} seeds: {mean:.4f} ± {spread:.4f})"

@@ -55,6 +55,11 @@ class Attention(nn.Module):
         (query,) = self._side_by_side(hidden, [self.query])
         return self._joined(self._mixed(query, keys, values, bias))
 
+    def mixed(self, sides: Tensor, bias: Tensor) -> Tensor:
+        """Return [B, S, H], what each head found, from queries, keys and values side by side: [B, S, 3 H]."""
+        query, key, value = self._apart(sides, 3)
+        return self._mixed(query, key, value, bias).transpose(1, 2).flatten(2)
+
     def _mixed(self, query: Tensor, key: Tensor, value: Tensor, bias: Tensor) -> Tensor:
         return self._on_cuda(query, key, value, bias) if query.is_cuda else self._on_cpu(query, key, value, bias)
 
@@ -77,11 +82,13 @@ class Attention(nn.Module):
 
         The parameters stay apart, so that an optimiser that works on matrices sees the matrices of the paper.
         """
-        rows, length, width = hidden.shape
         weight = torch.cat([part.weight for part in parts])
         bias = None if parts[0].bias is None else torch.cat([part.bias for part in parts])
-        fused = linear(hidden, weight, bias)
-        return fused.view(rows, length, len(parts), self.heads, width // self.heads).transpose(1, 3).unbind(2)
+        return self._apart(linear(hidden, weight, bias), len(parts))
+
+    def _apart(self, sides: Tensor, count: int) -> tuple[Tensor, ...]:
+        rows, length, width = sides.shape
+        return sides.view(rows, length, count, self.heads, width // count // self.heads).transpose(1, 3).unbind(2)
 
     def _on_cpu(self, query: Tensor, key: Tensor, value: Tensor, bias: Tensor) -> Tensor:
         """Batched products: the compiler fuses scale, bias and exponential between them.

@@ -79,7 +79,7 @@ def finetune(
     if seeds < 1:
         raise UsageError(f"--seeds {seeds} trains nothing; give 1 or more")
     out = Path(out)
-    given = resumed_settings(out, task, settings or {}) if resume else settings or {}
+    given = resumed_settings(out, task, settings or {}, seeds=seeds) if resume else settings or {}
     with locked(out), explained(out, saved=", then go on with --resume: the last whole checkpoint is untouched"):
         if not resume:
             refuse_existing(out, instead="give another --out, or --resume to go on with an interrupted run in it")
@@ -89,7 +89,7 @@ def finetune(
         identity = tune_identity(parts, files)
         finished = read_finished(out, parts, identity) if resume else Finished()
         write_toml(out / "config.toml", parts.config)
-        write_json(out / "manifest.json", tune_manifest(parts, files))
+        write_json(out / "manifest.json", tune_manifest(parts, files, seeds=seeds))
         best = train_seeds(parts, out, seeds, finished=finished, identity=identity)
         figures = tune_result(parts, best, finished.seen)
         best.parts.save(best.model, out / "model", name=out.name, figures=figures)

@@ -10,6 +10,7 @@ from typing import Any
 
 from bertwright.errors import ConfigError
 from bertwright.evaluate.judgement import Judgement
+from bertwright.evaluate.task_report import figure_cells
 from bertwright.files import sha256_of
 from bertwright.log import note, print_table
 from bertwright.model.config import CONFIGS
@@ -65,10 +66,11 @@ def better(metric: str, figures: Mapping[str, float], than: Mapping[str, float])
     return sign_of(metric) * figures[metric] > sign_of(metric) * than[metric]
 
 
-def tune_manifest(parts: Tuning, files: Mapping[str, Path]) -> dict[str, Any]:
-    """Return what the run was made from and where: files, model, machine, versions."""
+def tune_manifest(parts: Tuning, files: Mapping[str, Path], *, seeds: int) -> dict[str, Any]:
+    """Return what the run was made from and where: files, model, seeds, machine, versions."""
     return {
         "model": str(parts.folder),
+        "seeds": seeds,
         "files": {
             name: {"path": str(path), "sha256": sha256_of(path)} for name, path in parts.files_read(files).items()
         },
@@ -120,10 +122,7 @@ def print_figures(figures: Mapping[str, Any], judged: Mapping[str, Judgement]) -
     splits, several = list(judged), f"{len(figures['seeds'])} seeds"
     rows = []
     for name in figures[splits[0]]:
-        cells = [f"{figures[split][name]:.4f}" for split in splits]
-        if figures["spread"]:
-            cells += [f"{figures['mean'][split][name]:.4f} ± {figures['spread'][split][name]:.4f}" for split in splits]
-        rows.append([name.replace("_", " "), *cells])
+        rows.append([name.replace("_", " "), *figure_cells(figures, splits, name)])
     header = ["figure", *splits, *(f"{split}, {several}" for split in splits if figures["spread"])]
     speed = f"{figures['examples_per_second']:,.0f} examples/s"
     note(f"{figures['epochs']:g} epochs in {figures['seconds']:.0f} s, {speed}; step {figures['best_step']:,} was best")

@@ -49,10 +49,11 @@ class Finished:
         return {one["seed"] for one in self.seen}
 
 
-def resumed_settings(out: Path, task: str, settings: Mapping[str, Any]) -> dict[str, Any]:
+def resumed_settings(out: Path, task: str, settings: Mapping[str, Any], *, seeds: int) -> dict[str, Any]:
     """Return the settings in RUN/config.toml with `settings` laid over them, but for the task.
 
-    Raises ModelError where there is no run to go on with, and OutputExistsError where it is done.
+    Raises ModelError where there is no run of this task and so many seeds to go on with, and OutputExistsError where it
+    is done.
     """
     if not (out / "config.toml").is_file():
         raise ModelError(f"there is no run to resume in {out} (no config.toml); start it without --resume")
@@ -61,6 +62,9 @@ def resumed_settings(out: Path, task: str, settings: Mapping[str, Any]) -> dict[
     kept = read_toml(out / "config.toml")
     if kept.pop("task", task) != task:
         raise ModelError(f"the run in {out} is of another task than {task}; resume it with its own")
+    begun = read_json(out / "manifest.json").get("seeds") if (out / "manifest.json").is_file() else None
+    if begun not in (None, seeds):
+        raise ModelError(f"the run in {out} is one of --seeds {begun}, not {seeds}; resume it with --seeds {begun}")
     return merge(kept, settings)
 
 

@@ -5,7 +5,7 @@ torch is imported by what opens a model, so that answers of an exported one are 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +20,7 @@ from bertwright.tasks.columns import ColumnsConfig
 from bertwright.tasks.contract import Task
 from bertwright.tasks.encode import TextEncoder
 from bertwright.tasks.squad import squad_questions
+from bertwright.tasks.stream import stream_texts
 from bertwright.tasks.trained import task_of_head
 from bertwright.tokenizer.load import load_tokenizer
 
@@ -37,15 +38,18 @@ def task_of(folder: FineTunedFolder) -> Task[Any]:
     return task_of_head(folder.model.part, folder.problem, folder.labels, folder.own).knowing(folder.model)
 
 
-def questions_in(part: str, file: Path) -> list[tuple[str, ...]] | None:
+def questions_in(part: str, file: Path) -> Iterable[tuple[str, ...]] | None:
     """Return what a file asks of a model whose head is about `part`, where it is of a format of that task, else None.
 
-    That is SQuAD json for answers, and a table for choices, which need not say the right one.
+    That is SQuAD json for answers, a table for choices, which need not say the right one, and for labels and tags a
+    table that is no lines of texts: its column of texts, read as it is asked.
     """
     if part == "span" and ".json" in file.suffixes:
         return squad_questions(file)
     if part == "choice" and format_of(file) in ("json", "csv", "tsv", "parquet"):
         return read_choices(file, ColumnsConfig(), labelled=False).questions()
+    if part in ("row", "token") and format_of(file) in ("json", "csv", "parquet"):
+        return ((text,) for texts in stream_texts(file) for text in texts)
     return None
 
 

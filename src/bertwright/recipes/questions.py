@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -59,7 +59,7 @@ def task_questions(
     pair: bool,
     lines: Lines | None,
     part: str = "row",
-    whole: Sequence[tuple[str, ...]] | None = None,
+    whole: Iterable[tuple[str, ...]] | None = None,
 ) -> Iterator[Question]:
     """Yield what a fine-tuned model is asked: texts, or with `pair` two of them, what a file asks, and lines.
 

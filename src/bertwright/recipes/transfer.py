@@ -12,7 +12,7 @@ from bertwright.model.fine_tuned import FineTuned, depths, freeze
 from bertwright.model.lora import adapt
 from bertwright.recipes.finetune_settings import FinetuneConfig, TransferConfig
 from bertwright.tasks.contract import Task
-from bertwright.tasks.r_drop import RDrop
+from bertwright.tasks.r_drop import ABLE, RDrop
 from bertwright.train.listeners.unfreeze import UnfreezeListener
 
 CRF_RATE = 100.0
@@ -23,6 +23,8 @@ sentences of CoNLL-2003, against 0.616 at 1 and at 10."""
 def check_transfer(config: FinetuneConfig, *, layers: int, folder: Any) -> None:
     """Raise ConfigError where the strategies asked for do not fit the model, or one another."""
     transfer = config.transfer
+    if transfer.r_drop and config.task not in ABLE:
+        raise ConfigError(f"transfer.r_drop: {config.task} has no use for it; it is for {', '.join(ABLE)}")
     if transfer.frozen(layers) > layers:
         raise ConfigError(f"transfer.freeze: {folder} has {layers} blocks, not {transfer.freeze} to freeze")
     everything = transfer.frozen(layers) == layers

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from bertwright.model.encoder import Part
 
 KINDS: dict[str, str] = {
-    "who": r"\bwho|whose|whom\b|谁",
+    "who": r"\b(?:who|whose|whom)\b|谁",
     "when": r"\bwhen\b|何时|时候|什么时间|哪[一]?[年天月日]|几[年月日]",
     "where": r"\bwhere\b|哪里|哪儿|何[处地]|什么地方",
     "why": r"\bwhy\b|为什么|为何|原因",

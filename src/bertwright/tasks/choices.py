@@ -58,9 +58,12 @@ class Choices:
         return [self.contexts[one] for one in owner], [f"{self.starts[one]} {text}".strip() for one, text in seconds]
 
     def questions(self) -> list[tuple[str, ...]]:
-        """Return the context of each question, its start included, and its choices."""
-        begun = (f"{context} {start}".strip() for context, start in zip(self.contexts, self.starts, strict=True))
-        return [(context, *self.of(place)) for place, context in enumerate(begun)]
+        """Return the context of each question and its choices, what stands before each of them included."""
+        begun = zip(self.contexts, self.starts, strict=True)
+        return [
+            (context, *(f"{start} {text}".strip() for text in self.of(place)))
+            for place, (context, start) in enumerate(begun)
+        ]
 
     def of(self, place: int) -> list[str]:
         """Return the choices of one question."""
@@ -162,13 +165,18 @@ def _without_empty_end(row: Sequence[str]) -> list[str]:
 
 
 def _right(written: list[str], choices: list[list[str]], numbers: list[str], path: Path) -> np.ndarray:
-    """Return which choice is right, told by the number or letter of its column, its place from 0, or its text."""
+    """Return which choice is right, told by the number or letter of its column, its place from 0, or its text.
+
+    By text only where not every row is told by a place: choices may be numbers themselves.
+    """
     by_column = {number.lower(): place for place, number in enumerate(numbers)}
     if not all(label.strip().lower() in by_column for label in written):
         by_column = {chr(ord("a") + place): place for place in range(26)} | {str(n): n for n in range(1000)}
+    places = [by_column.get(label.strip().lower(), -1) for label in written]
+    by_text = not all(0 <= place < len(texts) for place, texts in zip(places, choices, strict=True))
     right = np.zeros(len(written), dtype=np.int64)
-    for row, (label, texts) in enumerate(zip(written, choices, strict=True)):
-        found = texts.index(label) if label in texts else by_column.get(label.strip().lower(), -1)
+    for row, (label, texts, place) in enumerate(zip(written, choices, places, strict=True)):
+        found = texts.index(label) if by_text and label in texts else place
         if not 0 <= found < len(texts):
             raise CorpusError(
                 f"{path} row {row + 1:,} (without the header) says {label[:60]!r} is right, which is none of its "

@@ -66,6 +66,8 @@ def find_columns(table: Table, told: ColumnsConfig, *, targets: tuple[str, ...])
     lower = {name.strip().lower(): name for name in reversed(table.columns)}
     target = told.label or next((lower[name] for name in targets if name in lower), None)
     texts = (told.text, told.pair) if told.text else _texts_by_name(lower, target)
+    if told.pair:
+        texts = (texts[0], told.pair)
     if texts[0] is None:
         texts = (_longest(table, taken={target}), told.pair)
     if target is None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,6 +20,7 @@ from bertwright.tasks.conll import read_conll
 from bertwright.tasks.contract import Task, TaskLoss
 from bertwright.tasks.encode import TextEncoder
 from bertwright.tasks.head import HeadConfig, class_weights
+from bertwright.tasks.running_words import word_spans
 from bertwright.tasks.schemes import OUTSIDE, Scheme, in_scheme, lawful_steps, split_tag, tag_names, tell_scheme
 from bertwright.tasks.sequences import Reading, read_sentences
 from bertwright.types import UNASKED, LabelledBatch
@@ -31,9 +31,6 @@ if TYPE_CHECKING:
     from bertwright.model.crf import Crf
     from bertwright.model.encoder import Part
     from bertwright.model.fine_tuned import FineTuned, Problem
-
-WORD = re.compile(r"[\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff]|[^\W_]+|\S")
-"""A word of running text: a Chinese character, letters and digits, or a sign, as CoNLL files are cut."""
 
 
 @dataclass(frozen=True)
@@ -137,7 +134,7 @@ class Tag(Task[Sentences]):
         if any(len(question) > 1 for question in questions):
             raise UsageError("this model tags the words of single texts; it has no use for pairs")
         texts = [question[0] for question in questions]
-        found = [[match.span() for match in WORD.finditer(text)] or [(0, len(text))] for text in texts]
+        found = [word_spans(text) for text in texts]
         words = [text[begin:end] for text, spans in zip(texts, found, strict=True) for begin, end in spans]
         counts = np.array([len(spans) for spans in found], dtype=np.int64)
         spans = np.array([span for spans in found for span in spans], dtype=np.int64).reshape(-1, 2)

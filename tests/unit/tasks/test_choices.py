@@ -49,7 +49,7 @@ def test_lists_of_different_lengths(tmp_path: Path) -> None:
     assert found.right.tolist() == [2, 0]
     assert found.pairs()[1] == ["Who? x", "Who? y", "Who? z", "What? u", "What? v"]
     assert found.of(1) == ["u", "v"]
-    assert found.questions()[1] == ("Today. What?", "u", "v")
+    assert found.questions()[1] == ("Today.", "What? u", "What? v")
 
 
 @pytest.mark.parametrize(
@@ -60,6 +60,11 @@ def test_right_choices(tmp_path: Path, labels: list[str], right: list[int]) -> N
     """Numbers are those of the columns where all are, and count from 0 otherwise."""
     rows = [{"premise": "p", "choice1": "first one", "choice2": "second one", "label": label} for label in labels]
     assert read_choices(lines(tmp_path / "a.jsonl", *rows), NOTHING).right.tolist() == right
+
+
+def test_a_place_is_no_text_where_choices_are_numbers(tmp_path: Path) -> None:
+    rows = [{"context": "x", "choices": choices, "answer": 1} for choices in (["0", "2", "1"], ["1", "3", "2"])]
+    assert read_choices(lines(tmp_path / "a.jsonl", *rows), NOTHING).right.tolist() == [1, 1]
 
 
 def test_empty_last_columns_are_no_choices(tmp_path: Path) -> None:

@@ -122,6 +122,7 @@ def table(*names: str, rows: int = 6) -> Table:
         (("question", "label", "fine_label"), {}, LABELS, ("question", None, "label")),
         (("question", "label", "fine_label"), {"label": "fine_label"}, LABELS, ("question", None, "fine_label")),
         (("label", "title", "text"), {"text": "title", "pair": "text"}, LABELS, ("title", "text", "label")),
+        (("text", "other", "label"), {"pair": "other"}, LABELS, ("text", "other", "label")),
         (("Sentence1", "Sentence2", "Score"), {}, SCORES, ("Sentence1", "Sentence2", "Score")),
         (("what was written", "el"), {}, LABELS, ("what was written", None, "el")),
     ],

@@ -1,0 +1,46 @@
+"""A block with its weights laid out beforehand answers as the block it was made of."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from bertwright.model.bert import BertForPreTraining
+from bertwright.model.config import BertConfig
+from bertwright.model.packed_block import PackedBlock, can_pack, pack
+
+CPU = torch.device("cpu")
+pytestmark = pytest.mark.skipif(not can_pack(CPU), reason="this torch has no products of oneDNN")
+
+
+def model() -> BertForPreTraining:
+    torch.manual_seed(0)
+    shape = BertConfig(vocab_size=97, hidden_size=32, layers=3, heads=4, intermediate_size=64, max_positions=40)
+    drawn = BertForPreTraining(shape).eval()
+    with torch.no_grad():
+        for parameter in drawn.parameters():
+            parameter.add_(0.1 * torch.randn_like(parameter))
+    return drawn
+
+
+@pytest.mark.parametrize("at", [None, torch.tensor([[0, 4], [2, 2], [1, 3]])])
+@torch.inference_mode()
+def test_the_same_states(at: torch.Tensor | None) -> None:
+    plain, packed = model(), model()
+    pack(packed)
+    assert all(isinstance(block, PackedBlock) for block in packed.blocks)
+    ids = torch.randint(5, 97, (3, 11))
+    mask = torch.arange(11) < torch.tensor([[11], [7], [5]])
+    states = [one.encode(ids, torch.zeros_like(ids), mask, at) for one in (plain, packed)]
+    real = mask if at is None else torch.ones_like(at, dtype=torch.bool)
+    torch.testing.assert_close(states[1][real], states[0][real], atol=1e-5, rtol=1e-5)
+
+
+@torch.inference_mode()
+def test_bfloat16_is_no_further_from_float32_than_unpacked() -> None:
+    ids = torch.randint(5, 97, (64, 11))
+    mask = torch.ones_like(ids, dtype=torch.bool)
+    exact, half, packed = model(), model().to(torch.bfloat16), model().to(torch.bfloat16)
+    pack(packed)
+    off = [(one.encode(ids, 0 * ids, mask).float() - exact.encode(ids, 0 * ids, mask)).norm() for one in (half, packed)]
+    assert 0 < off[1] < 1.1 * off[0]
