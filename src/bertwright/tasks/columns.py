@@ -26,6 +26,21 @@ SINGLES = ("sentence", "text", "question", "review", "content", "document", "bod
 LABELS = ("label", "labels", "class", "category", "sentiment", "target", "gold_label", "intent", "polarity", "tag")
 SCORES = ("score", "similarity", "relatedness_score", "rating", "label", "target", "value")
 KNOWN = frozenset([name for pair in PAIRS for name in pair] + [*SINGLES, *LABELS, *SCORES])
+TOGETHER = (
+    ("anchor", "positive"),
+    ("query", "positive"),
+    ("query", "passage"),
+    ("query", "document"),
+    ("question", "answer"),
+    ("title", "text"),
+    ("source", "target"),
+    *PAIRS,
+)
+"""Names of two texts that belong together, in the order they are looked for."""
+UNLIKE = ("negative", "hard_negative")
+"""Names of a third text, unlike the first."""
+SENTENCES = KNOWN | {name for pair in TOGETHER for name in pair} | set(UNLIKE)
+"""All of these names: what a file of texts alone may have."""
 
 
 class ColumnsConfig(Section):

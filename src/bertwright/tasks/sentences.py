@@ -15,28 +15,13 @@ from bertwright.corpus.inputs import format_of
 from bertwright.data.sentences import SentenceRows
 from bertwright.errors import CorpusError, UsageError
 from bertwright.log import note
-from bertwright.tasks.columns import KNOWN, PAIRS, SCORES, SINGLES, ColumnsConfig
+from bertwright.tasks.columns import SCORES, SENTENCES, SINGLES, TOGETHER, UNLIKE, ColumnsConfig
 from bertwright.tasks.encode import TextEncoder
 from bertwright.tasks.tables import Table, read_lines, read_table
 from bertwright.tasks.texts import numbers_of, refuse_empty
 
 Kind = Literal["pairs", "texts", "scores"]
 """What a file holds: texts that belong together, texts alone, or pairs with a score."""
-
-TOGETHER = (
-    ("anchor", "positive"),
-    ("query", "positive"),
-    ("query", "passage"),
-    ("query", "document"),
-    ("question", "answer"),
-    ("title", "text"),
-    ("source", "target"),
-    *PAIRS,
-)
-"""Names of two texts that belong together, in the order they are looked for."""
-UNLIKE = ("negative", "hard_negative")
-"""Names of a third text, unlike the first."""
-NAMES = KNOWN | {name for pair in TOGETHER for name in pair} | set(UNLIKE)
 
 
 @dataclass(frozen=True)
@@ -102,7 +87,7 @@ def read_sentences(path: Path, told: ColumnsConfig, *, negative: str | None = No
             raise UsageError(f"{path} holds a text a line, not {kind}; give a .tsv, .csv, .jsonl or .parquet file")
         note(f"{path}: texts, one a line")
         return gathered(path, [read_lines(path)], None)
-    table = read_table(path, names=NAMES | told.names() | {negative or ""}, one_column=True)
+    table = read_table(path, names=SENTENCES | told.names() | {negative or ""}, one_column=True)
     columns = find_sentences(table, told, negative=negative, kind=kind)
     for name in columns.texts:
         refuse_empty(table, name)

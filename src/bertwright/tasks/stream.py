@@ -21,8 +21,7 @@ from bertwright.corpus.layouts import fault_in
 from bertwright.corpus.nesting import refuse_nested
 from bertwright.corpus.tables import UNREADABLE
 from bertwright.errors import CorpusError, UsageError
-from bertwright.tasks.columns import SINGLES
-from bertwright.tasks.sentences import NAMES
+from bertwright.tasks.columns import SENTENCES, SINGLES
 from bertwright.tasks.tables import tell_layout
 
 STDIN = Path("-")
@@ -125,7 +124,7 @@ def _delimited(path: Path, told: str | None) -> Iterator[list[str]]:
     start = next(read_blocks(path), None)
     if start is None or not start.data.strip():
         raise CorpusError(f"{path} is empty; give a file with texts")
-    separator, titles, header = tell_layout(start.data, NAMES | {told or ""}, path=path, one_column=True)
+    separator, titles, header = tell_layout(start.data, SENTENCES | {told or ""}, path=path, one_column=True)
     column = choose_column(dict.fromkeys(titles, True), told, path=path)
     try:
         with open_text(path) as opened:
