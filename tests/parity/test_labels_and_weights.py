@@ -80,6 +80,15 @@ def test_balanced_weights_are_those_of_scikit_learn_and_weigh_as_torch_weighs() 
     torch.testing.assert_close(tagger.loss(logits.reshape(10, 4, 4), batch(words)).total, expected)
 
 
+def test_a_batch_of_classes_that_weigh_nothing_teaches_nothing() -> None:
+    task = Classify(["a", "b"])
+    task.weights = np.array([0.0, 1.0], dtype=np.float32)
+    logits = torch.randn(3, 1, 2, requires_grad=True)
+    task.loss(logits, batch(torch.zeros(3, 1, dtype=torch.int64))).total.backward()
+    assert logits.grad is not None
+    assert torch.equal(logits.grad, torch.zeros_like(logits))
+
+
 def test_weights_by_name() -> None:
     truth = np.array([0, 1, 1])
     assert class_weights({"yes": 2.5}, truth, ["no", "yes"]).tolist() == [1.0, 2.5]
@@ -118,7 +127,7 @@ def test_r_drop_of_labels_and_of_scores() -> None:
     plain = functional.binary_cross_entropy_with_logits(logits, torch.cat([targets, targets]))
     example = several.corrupt(batch(targets), torch.Generator())
     torch.testing.assert_close(several.loss(logits, example).total, plain + both.mean() / 2)
-    scores, truth = logits[:, :, :1], torch.rand(3, 1)
+    scores, truth = logits[:, :, :1], torch.tensor([[0.5], [float(UNASKED)], [0.2]])
     one = RDrop(Regress.of_labels(["score"]), alpha=2.0)
     example = one.corrupt(batch(truth), torch.Generator())
     expected = (scores[:, :, 0] - torch.cat([truth, truth])).square().mean()

@@ -150,9 +150,26 @@ def test_pairs_need_both_texts(model: Path, tmp_path: Path) -> None:
         )
     figures = finetune("classify", model, **lines, out=tmp_path / "run", settings=QUICK)
     assert figures["dev"]["accuracy"] > 0.9
+    card = (tmp_path / "run" / "model" / "README.md").read_text(encoding="utf-8")
+    assert "Data: train `train.csv` (400 examples), dev `dev.csv` (60 examples)" in card
+    assert "adamw" in card
+    assert "dropout 0.0" in card
+    single = write_table(tmp_path / "single.csv", "sentence,label", ["the film was fine,1", "the film was dull,0"])
+    with pytest.raises(UsageError, match=r"learned from pairs of texts and .*single.csv was read as single texts"):
+        evaluate("classify", tmp_path / "run" / "model", single)
     (tmp_path / "pairs.txt").write_text("the film was fine\tthe film was fine\n")
     answers = predict(tmp_path / "run" / "model", input=tmp_path / "pairs.txt", output=tmp_path / "answers.jsonl")
     assert set(answers[0]) == {"first", "second", "label", "probability", "probabilities"}
+
+
+def test_a_folder_reads_rows_as_long_as_in_training(model: Path, tmp_path: Path) -> None:
+    """What decides stands past the eighth token: who reads on judges otherwise than result.json says."""
+    rows = sentences(60, seed=3)
+    file = write_table(tmp_path / "a.tsv", "text\tlabel", [f"{'the ' * 7}{text}\t{label}" for text, _, label in rows])
+    settings = {**QUICK, "batches": {"rows": 16, "max_length": 9}, "schedule": {"epochs": 1}}
+    figures = finetune("classify", model, file, file, out=tmp_path / "run", settings=settings)
+    again = evaluate("classify", tmp_path / "run" / "model", file)
+    assert again["loss"] == pytest.approx(figures["dev"]["loss"], abs=1e-6)
 
 
 def test_regress_learns_by_the_mean_of_a_row_where_the_folder_says_so(model: Path, tmp_path: Path) -> None:

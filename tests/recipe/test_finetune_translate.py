@@ -99,7 +99,7 @@ def test_translate_learns_and_its_folder_is_whole(
     answers = predict(run / "model", texts, output=tmp_path / "answers.jsonl")
     assert [line["translation"] for line in answers] == words.batch_decode(written, skip_special_tokens=True)
     capsys.readouterr()
-    monkeypatch.setattr("sys.stdin", io.StringIO("red dog\n\nblue cat runs\n"))
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"red dog\n\nblue cat runs\n")))
     assert main(["predict", "--model", str(run / "model"), "--input", "-"]) == 0
     assert capsys.readouterr().out.split("\n")[1] == "", "line n of the output belongs to line n of the input"
 

@@ -103,6 +103,8 @@ def best_threshold(scores: np.ndarray, doubts: np.ndarray, answerable: np.ndarra
     above the threshold nothing is answered: that is right, a score of 1, where `answerable` [N] is false. The threshold
     lies halfway between the doubts it parts, which serves questions not yet seen better than either of them.
     """
+    finite = doubts[np.isfinite(doubts)]
+    doubts = np.minimum(doubts, finite.max() + 2.0 if len(finite) else 0.0)  # no span at all is the largest doubt
     order = np.argsort(doubts, kind="stable")
     gains = np.where(answerable, scores, -1.0)[order]
     totals = np.count_nonzero(~answerable) + np.concatenate([[0.0], np.cumsum(gains)])

@@ -26,6 +26,8 @@ HEAD = ("weight", "bias")
 """The weights of a task's head."""
 OWN = "bertwright"
 """The key of config.json under which a task keeps settings of its own; transformers passes it over."""
+LENGTH = "max_length"
+"""The setting there of the longest row."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,8 @@ class FineTunedFolder:
     problem: Problem
     own: dict[str, Any]
     """What the task keeps of its own."""
+    max_length: int
+    """Tokens of the longest row: as it was trained, or all the positions it has."""
 
 
 def save_fine_tuned(
@@ -47,23 +51,28 @@ def save_fine_tuned(
     labels: Sequence[str],
     problem: Problem,
     own: Mapping[str, Any] | None = None,
+    max_length: int | None = None,
     card: str | None = None,
 ) -> None:
     """Write `model` to the folder `out`, whole or not at all; `labels` name its outputs in config.json.
 
-    `own` are settings that the task keeps there too.
-    `tokenizer` is a tokenizer.json or a folder that has one. Raises ModelError as `save_model` does.
+    `own` are settings that the task keeps there too, and so is `max_length`, the longest row in tokens, where that is
+    not every position. `tokenizer` is a tokenizer.json or a folder that has one. Raises ModelError as `save_model`
+    does.
     """
     dialect = dialect_of(model.encoder.config)
     called, weights = dialect.head_called[model.part], model.classifier.state_dict()
     head = {f"{called}.{name}": weights[name].detach().cpu().contiguous() for name in HEAD}
+    kept = dict(own or {})
+    if max_length not in (None, model.encoder.config.max_positions):
+        kept[LENGTH] = max_length
     settings: dict[str, Any] = {
         "architectures": [dialect.fine_tuned_as[model.part]],
         "id2label": {str(index): label for index, label in enumerate(labels)},
         "label2id": {label: index for index, label in enumerate(labels)},
         **({} if model.part in ("choice", "span") else {"problem_type": problem}),
         "classifier_dropout": model.dropout.share,
-        **({OWN: dict(own)} if own else {}),
+        **({OWN: kept} if kept else {}),
     }
     tensors = their_tensors(model.encoder, dialect) | head
     beside = {} if model.crf is None else {CRF: crf_tensors(model.crf)}
@@ -101,7 +110,11 @@ def read_fine_tuned(folder: Path) -> FineTunedFolder:
     _fill_head(model, head, folder)
     told: Problem = values.get("problem_type") or "single_label_classification"
     problem: Problem = told if told in get_args(Problem) else "single_label_classification"
-    return FineTunedFolder(model.eval(), _labels(values, outputs, folder), problem, _own(values, folder))
+    own, positions = _own(values, folder), encoder.config.max_positions
+    longest = own.pop(LENGTH, positions)
+    if not isinstance(longest, int) or not 8 <= longest <= positions:
+        raise ModelError(f"{folder}/config.json: {LENGTH} should be from 8 to {positions}; mend it")
+    return FineTunedFolder(model.eval(), _labels(values, outputs, folder), problem, own, longest)
 
 
 def _fill_head(model: FineTuned, head: dict[str, Tensor], folder: Path) -> None:

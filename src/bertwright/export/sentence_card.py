@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import PurePath
 from typing import Any
 
-from bertwright.export.task_card import scores_table
+from bertwright.export.task_card import how_made, scores_table
 
 USE = """\
 ```python
@@ -27,11 +27,6 @@ def sentence_card(name: str, figures: Mapping[str, Any], *, pooling: str, normal
     head = ["---", "library_name: sentence-transformers", "pipeline_tag: sentence-similarity", f"tags: {tags}", "---"]
     started = PurePath(figures["model"]).name
     vectors = f"pooled by {pooling}, of unit length" if normalize else f"pooled by {pooling}"
-    made = (
-        f"{figures['epochs']:g} epochs of {figures['examples']['train']:,} examples, {figures['rows']} a step, AdamW, "
-        f"learning rate {figures['learning_rate']:.2g} with warm-up and linear decay, seed {figures['seed']}; the step "
-        f"with the best {figures['metric']} on dev was kept. Made with bertwright."
-    )
     sections = [
         "\n".join(head),
         f"# {name}",
@@ -39,7 +34,7 @@ def sentence_card(name: str, figures: Mapping[str, Any], *, pooling: str, normal
         "## How well",
         scores_table(figures, splits),
         "## How it was made",
-        made,
+        how_made(figures),
         "## Use",
         USE,
         "## Limits",

@@ -41,11 +41,6 @@ def task_card(name: str, figures: Mapping[str, Any]) -> str:
     labels = ", ".join(f"`{label}`" for label in figures["labels"])
     head = ["---", "library_name: transformers", f"pipeline_tag: {pipeline}", f"tags: [bert, {pipeline}]", "---"]
     started = PurePath(figures["model"]).name
-    made = (
-        f"{figures['epochs']:g} epochs of {figures['examples']['train']:,} examples, {figures['rows']} a step, AdamW, "
-        f"learning rate {figures['learning_rate']:.2g} with warm-up and linear decay, seed {figures['seed']}; the step "
-        f"with the best {figures['metric']} on dev was kept. Made with bertwright."
-    )
     sections = [
         "\n".join(head),
         f"# {name}",
@@ -53,13 +48,28 @@ def task_card(name: str, figures: Mapping[str, Any]) -> str:
         "## How well",
         scores_table(figures, splits),
         "## How it was made",
-        made,
+        how_made(figures),
         "## Use",
         USE_CLASS.format(name=CLASSES[task]) if task in CLASSES else USE.format(pipeline=pipeline),
         "## Limits",
         "It was judged on text like that it was trained on; measure it on your own before you rely on it.",
     ]
     return "\n\n".join(sections) + "\n"
+
+
+def how_made(figures: Mapping[str, Any], *, examples: str = "examples", also: str = "") -> str:
+    """Return by what data and recipe a model was made, in a paragraph; `also` is what else its kind of task has."""
+    read = ", ".join(
+        f"{name} `{file}` ({figures['examples'][name]:,} {examples})" for name, file in figures["files"].items()
+    )
+    chosen = ", ".join(f"{name} {value}" for name, value in figures["strategies"].items())
+    also += f"settings besides the usual ones: {chosen}, " if chosen else ""
+    return (
+        f"Data: {read}. {figures['epochs']:g} epochs, {figures['rows']} {examples} a step, {figures['optimizer']}, "
+        f"learning rate {figures['learning_rate']:.2g}, reached after {figures['warmup']:.0%} of the run and then "
+        f"falling linearly to zero, {also}seed {figures['seed']}; the step with the best {figures['metric']} on dev "
+        "was kept. Made with bertwright."
+    )
 
 
 def scores_table(figures: Mapping[str, Any], splits: list[str]) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import PurePath
 from typing import Any
 
-from bertwright.export.task_card import scores_table
+from bertwright.export.task_card import how_made, scores_table
 
 USE = """\
 ```python
@@ -27,12 +27,7 @@ def translation_card(name: str, figures: Mapping[str, Any]) -> str:
     splits = [split for split in ("dev", "test") if split in figures]
     started = {"both": "", "encoder": ", the decoder at random", "neither": ", its shape alone: all weights at random"}
     head = ["---", "library_name: transformers", "pipeline_tag: translation", "tags: [bert, translation]", "---"]
-    made = (
-        f"Started from `{PurePath(figures['model']).name}`{started[figures['start']]}. {figures['epochs']:g} epochs of "
-        f"{figures['examples']['train']:,} pairs, {figures['rows']} a step, AdamW, learning rate "
-        f"{figures['learning_rate']:.2g} with warm-up and linear decay, label smoothing {figures['smoothing']:g}, seed "
-        f"{figures['seed']}; the step with the best {figures['metric']} on dev was kept. Made with bertwright."
-    )
+    recipe = how_made(figures, examples="pairs", also=f"label smoothing {figures['smoothing']:g}, ")
     scores = f"Of texts written with {figures['beams']} beams, counted by sacrebleu:"
     sections = [
         "\n".join(head),
@@ -43,7 +38,7 @@ def translation_card(name: str, figures: Mapping[str, Any]) -> str:
         scores_table(figures, splits),
         "\n".join(f"- {kind}: `{signature}`" for kind, signature in figures["signatures"].items()),
         "## How it was made",
-        made,
+        f"Started from `{PurePath(figures['model']).name}`{started[figures['start']]}. {recipe}",
         "## Use",
         USE,
         "## Limits",

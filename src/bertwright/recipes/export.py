@@ -19,9 +19,11 @@ from bertwright.data.labelled import LabelledRows
 from bertwright.errors import ModelError, UsageError
 from bertwright.evaluate.asking import Ask, in_batches, logits_of, many_small
 from bertwright.evaluate.scoring import ask_model
+from bertwright.export.encoder_decoder import is_encoder_decoder
 from bertwright.export.fine_tuned import fine_tuned_part, read_fine_tuned
 from bertwright.export.huggingface import BESIDE, read_model
 from bertwright.export.onnx_folder import ABOUT, MODEL, OnnxFolder, open_onnx, require
+from bertwright.export.sentence import is_sentence_folder
 from bertwright.files import human_bytes, read_json, refuse_existing, write_json, written_aside
 from bertwright.log import note, print_table
 from bertwright.model.encoder import OF_ROWS, Encoder
@@ -90,6 +92,9 @@ def export(
 
 
 def _open(folder: Path) -> Opened:
+    if is_encoder_decoder(folder) or is_sentence_folder(folder):
+        kind = "translates" if is_encoder_decoder(folder) else "makes sentence vectors"
+        raise UsageError(f"{folder} {kind}, which is not exported to ONNX; give a pre-trained model or one with a head")
     head: dict[str, Any] = {"part": None, "problem": "masked_words", "labels": []}
     if folder.is_dir() and fine_tuned_part(folder) is not None:
         found = read_fine_tuned(folder)
@@ -101,6 +106,7 @@ def _open(folder: Path) -> Opened:
             "problem": found.problem,
             "labels": list(found.labels),
             "own": found.own,
+            "max_length": found.max_length,
         }
     else:
         network, report = read_model(folder)
@@ -109,13 +115,13 @@ def _open(folder: Path) -> Opened:
             raise ModelError(f"{folder} has no masked-token head; give a folder pre-trained or fine-tuned with a head")
         head["pairs"] = network.judges_pairs and not missing
     opened = Opened(folder, network, load_tokenizer(folder), head)
-    head["max_length"] = opened.encoder.config.max_positions
+    head.setdefault("max_length", opened.encoder.config.max_positions)
     return opened
 
 
 def _probe(opened: Opened, data: Path | None, columns: ColumnsConfig) -> tuple[Task[Any] | None, Any, LabelledRows]:
     """Return the rows to check by: those of a labelled file with its task and examples, or pairs of sentences."""
-    encoder = TextEncoder(opened.tokenizer, max_length=opened.encoder.config.max_positions)
+    encoder = TextEncoder(opened.tokenizer, max_length=opened.about["max_length"])
     if data is not None:
         if not isinstance(opened.model, FineTuned):
             raise UsageError(f"{opened.folder} is no fine-tuned model, so --data has no labels it could be judged by")

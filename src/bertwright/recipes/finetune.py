@@ -91,7 +91,7 @@ def finetune(
         write_toml(out / "config.toml", parts.config)
         write_json(out / "manifest.json", tune_manifest(parts, files, seeds=seeds))
         best = train_seeds(parts, out, seeds, finished=finished, identity=identity)
-        figures = tune_result(parts, best, finished.seen)
+        figures = tune_result(parts, files, best, finished.seen)
         best.parts.save(best.model, out / "model", name=out.name, figures=figures)
         write_json(out / "result.json", figures)
         write_task_report(out, best.judged)

@@ -87,6 +87,7 @@ class TuneParts(Tuning):
             labels=self.task.labels,
             problem=self.task.problem,
             own=self.task.own,
+            max_length=self.config.batches.max_length,
             card=task_card(name, figures),
         )
 

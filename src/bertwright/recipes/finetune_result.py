@@ -15,6 +15,7 @@ from bertwright.files import sha256_of
 from bertwright.log import note, print_table
 from bertwright.model.config import CONFIGS
 from bertwright.model.encoder import parameter_count
+from bertwright.recipes.finetune_settings import FinetuneConfig
 from bertwright.recipes.machine import machine, versions
 from bertwright.recipes.tuning import Tuning
 from bertwright.train.loop import Position
@@ -74,7 +75,7 @@ def tune_manifest(parts: Tuning, files: Mapping[str, Path], *, seeds: int) -> di
         "files": {
             name: {"path": str(path), "sha256": sha256_of(path)} for name, path in parts.files_read(files).items()
         },
-        "examples": {name: len(split.rows) for name, split in parts.splits.items()},
+        "examples": {name: len(split.examples) for name, split in parts.splits.items()},
         "labels": list(parts.task.labels),
         "precision": parts.precision,
         "machine": machine(parts.device),
@@ -82,7 +83,7 @@ def tune_manifest(parts: Tuning, files: Mapping[str, Path], *, seeds: int) -> di
     }
 
 
-def tune_result(parts: Tuning, best: Tuned, seen: list[dict[str, Any]]) -> dict[str, Any]:
+def tune_result(parts: Tuning, files: Mapping[str, Path], best: Tuned, seen: list[dict[str, Any]]) -> dict[str, Any]:
     """Return the final figures of a run, as result.json holds them: those of the best seed, and of all of them."""
     position, trained = best.position, best.position.seconds - best.position.setup_seconds
     splits = list(best.judged)
@@ -102,14 +103,24 @@ def tune_result(parts: Tuning, best: Tuned, seen: list[dict[str, Any]]) -> dict[
         "epochs": round(position.epochs, 4),
         "tokens": position.tokens,
         "seconds": round(position.seconds, 1),
-        "examples_per_second": round(position.epochs * len(parts.splits["train"].rows) / trained, 1),
+        "examples_per_second": round(position.epochs * len(parts.splits["train"].examples) / trained, 1),
         "tokens_per_second": round(position.tokens / trained, 1),
+        "optimizer": parts.config.optimizer.name,
         "learning_rate": parts.config.optimizer.learning_rate,
+        "warmup": parts.config.schedule.warmup,
         "rows": parts.config.batches.rows,
         "parameters": parameter_count(best.model),
-        "examples": {name: len(split.rows) for name, split in parts.splits.items()},
+        "examples": {name: len(split.examples) for name, split in parts.splits.items()},
+        "files": {name: path.name for name, path in files.items()},
+        "strategies": strategies(parts.config),
         **parts.facts(),
     }
+
+
+def strategies(config: FinetuneConfig) -> dict[str, Any]:
+    """Return the settings of transfer and of the head that are not the usual ones."""
+    chosen = config.transfer.model_dump(mode="json", exclude_defaults=True)
+    return chosen | config.head.model_dump(mode="json", exclude_defaults=True)
 
 
 def summary(figures: list[Mapping[str, float]], of: Any) -> dict[str, float]:

@@ -19,7 +19,7 @@ from safetensors.torch import load_file, save_file
 
 from bertwright.config import merge, read_toml
 from bertwright.errors import ModelError, OutputExistsError
-from bertwright.files import read_json, remove, sha256_of, write_json, written_aside
+from bertwright.files import clear_leftovers, read_json, remove, sha256_of, write_json, written_aside
 from bertwright.log import note
 from bertwright.model.lora import merge as merge_adapters
 from bertwright.recipes.finetune_result import Tuned, judge_tuned
@@ -123,6 +123,7 @@ def keep_finished(out: Path, finished: Finished, identity: Mapping[str, Any]) ->
 def read_finished(out: Path, parts: Tuning, identity: Mapping[str, Any]) -> Finished:
     """Return the seeds that are done, the best of them judged again; none where nothing was written down."""
     folder = out / "checkpoints" / "finished"
+    clear_leftovers(folder.parent)
     if not folder.is_dir():
         return Finished()
     try:

@@ -28,6 +28,7 @@ from bertwright.tokenizer.load import Tokenizer, load_tokenizer
 if TYPE_CHECKING:
     from bertwright.export.huggingface import LoadReport
     from bertwright.model.encoder import Encoder
+    from bertwright.tasks.stream import LineStream
     from bertwright.train.precision import Precision
 
 CHUNK = 4096
@@ -77,7 +78,7 @@ def predict(
     """Answer questions with the model of a Hugging Face or ONNX folder; print them as a table, or write JSON lines.
 
     A fine-tuned model does what it was trained for, with texts or, with `pair`, two of them (see `open_task`),
-    translates (see `predict_translations`), or says how alike two texts are (see `similarities`).
+    translates (see `open_translations`), or says how alike two texts are (see `similarities`).
 
     A text with [MASK] gives {"text", "predictions": for each [MASK] a list of [token, probability]}; a pair (two texts
     without [MASK], two texts with `pair`, or a line of `input` with a tab) gives {"first", "second", "next": the
@@ -87,15 +88,17 @@ def predict(
     `precision` "auto" gives the labels of float32, most of them by bfloat16 where the processor has it, and
     probabilities within 0.02. All answers are returned; `predict_to_file` is for more than memory holds.
     """
-    translate = translator_of(Path(model))
-    if translate is not None:
-        return translate(texts, input=input, output=output)
     chunks, lines = ask(model, texts, pair=pair, input=input, top_k=top_k, precision=precision)
     answers: Answers = []
     if output is not None:
         write_answers(_kept(chunks, answers), Path(output), lines=lines)
         return answers
-    answers.extend(line for chunk in chunks for line in chunk)
+    for chunk in chunks:
+        answers += chunk
+        if "translation" in chunk[0]:
+            print_translations(chunk)
+    if not answers or "translation" in answers[0]:
+        return answers
     (print_answers if "predictions" in answers[0] or "next" in answers[0] else print_task_answers)(answers)
     return answers
 
@@ -114,19 +117,20 @@ def predict_to_file(
 
     The file is there whole or not at all; returns how many there are.
     """
-    translate = translator_of(Path(model))
-    if translate is not None:
-        return len(translate(texts, input=input, output=output))
     chunks, lines = ask(model, texts, pair=pair, input=input, top_k=top_k, precision=precision)
     return write_answers(chunks, Path(output), lines=lines)
 
 
 def ask(
     model: Path, texts: Sequence[str], *, pair: bool, input: Path | None, top_k: int, precision: Precision
-) -> tuple[Iterator[Answers], Lines | None]:
+) -> tuple[Iterator[Answers], Lines | LineStream | None]:
     """Return the answers to what `predict` is asked, chunk after chunk, and the lines they are read from."""
     if top_k < 1:
         raise UsageError(f"--top-k {top_k} asks for no words; give 1 or more")
+    if translates(Path(model)):
+        from bertwright.recipes.predict_translation import open_translations
+
+        return open_translations(Path(model), texts, input=Path(input) if input else None)
     opened = open_answers(Path(model), top_k=top_k, precision=precision)
     lines = Lines(Path(input)) if input else None
     questions = opened.questions(texts, pair=pair, lines=lines)
@@ -137,17 +141,13 @@ def ask(
     return map(opened.answer, _chunks(first, questions)), lines
 
 
-def translator_of(folder: Path) -> Callable[..., Answers] | None:
-    """Return the function that translates with the model of a folder, or None where it is of another kind."""
+def translates(folder: Path) -> bool:
+    """Say whether the model of a folder translates."""
     if is_onnx_folder(folder):
-        return None
+        return False
     from bertwright.export.encoder_decoder import is_encoder_decoder
 
-    if not is_encoder_decoder(folder):
-        return None
-    from bertwright.recipes.predict_translation import predict_translations
-
-    return partial(predict_translations, folder)
+    return is_encoder_decoder(folder)
 
 
 def open_answers(folder: Path, *, top_k: int, precision: Precision) -> Answerer:
@@ -179,7 +179,7 @@ def _kept(chunks: Iterable[Answers], kept: Answers) -> Iterator[Answers]:
         yield chunk
 
 
-def write_answers(chunks: Iterable[Answers], output: Path, *, lines: Lines | None) -> int:
+def write_answers(chunks: Iterable[Answers], output: Path, *, lines: Lines | LineStream | None) -> int:
     """Write answers as JSON lines, whole or not at all, with progress by what has been read of `lines`."""
     count, began, noted = 0, time.monotonic(), time.monotonic()
     with written_aside(output) as aside, aside.open("w", encoding="utf-8") as file, progress_bar("speed") as bar:
@@ -227,6 +227,11 @@ def require_head(oracle: Oracle, part: str, name: str) -> None:
     """Raise ModelError where the head was not in the folder: its answers would be noise."""
     if any(missing.startswith(part) for missing in oracle.report.initialised):
         raise ModelError(f"{oracle.folder} has no {name} head; give a folder pre-trained with one")
+
+
+def print_translations(answers: Answers) -> None:
+    """Print a translation a line."""
+    sys.stdout.write("".join(f"{line['translation']}\n" for line in answers))
 
 
 def print_answers(answers: Iterable[dict[str, Any]]) -> None:

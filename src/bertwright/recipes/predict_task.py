@@ -69,7 +69,7 @@ def open_task(
 
     opened = read_fine_tuned(folder)
     score = QuickScorer(opened.model, device=pick_device(), lead=lead_of(opened), precision=precision)
-    encoder = TextEncoder(load_tokenizer(folder), max_length=opened.model.encoder.config.max_positions)
+    encoder = TextEncoder(load_tokenizer(folder), max_length=opened.max_length)
     return answers_with(task_of(opened), encoder, score)
 
 
@@ -126,7 +126,7 @@ def _logits(folder: Path, opened: FineTunedFolder, task: Task[Any], examples: An
     from bertwright.train.precision import pick_device
 
     device = pick_device()
-    encoder = TextEncoder(load_tokenizer(folder), max_length=opened.model.encoder.config.max_positions)
+    encoder = TextEncoder(load_tokenizer(folder), max_length=opened.max_length)
     return score_rows(opened.model.to(device), task.encode(examples, encoder), device=device)
 
 

@@ -2,60 +2,56 @@
 
 from __future__ import annotations
 
-import json
-import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from bertwright.data.paired import PairedRows
-from bertwright.errors import CorpusError, UsageError
+from bertwright.errors import UsageError
 from bertwright.evaluate.translating import translate_rows, translation_loss
 from bertwright.evaluate.translations import score_texts
 from bertwright.export.encoder_decoder import TranslationFolder, is_encoder_decoder, read_encoder_decoder
-from bertwright.files import write_text
-from bertwright.log import note, print_facts, print_table
+from bertwright.log import print_facts, print_table
 from bertwright.tasks.encode import TextEncoder
-from bertwright.tasks.parallel import Parallel, SidesConfig, read_lines
+from bertwright.tasks.parallel import Parallel, SidesConfig
+from bertwright.tasks.stream import STDIN, LineStream
 from bertwright.tasks.translate import Translate
 from bertwright.train.precision import pick_device
 
-STDIN = Path("-")
+CHUNK = 1024
+"""Lines translated together: enough to find texts of like length."""
 
 
-def predict_translations(
-    folder: Path, texts: Sequence[str], *, input: Path | None, output: Path | None
-) -> list[dict[str, Any]]:
-    """Translate texts and the lines of a file, or of stdin ("-"); return {"text", "translation"} of each, in order.
+def open_translations(
+    folder: Path, texts: Sequence[str], *, input: Path | None
+) -> tuple[Iterator[list[dict[str, Any]]], LineStream | None]:
+    """Return {"text", "translation"} of texts and of the lines of a file or stdin ("-"), in order, some at a time.
 
-    Prints a translation a line, line n for line n, an empty one for an empty text; with `output` writes JSON lines.
+    Line n answers line n: an empty text has an empty translation. With them come the lines, which say how many have
+    been read. Raises UsageError where nothing is asked, and ModelError where the folder is not whole.
     """
-    asked = [*texts, *(_lines_of(Path(input)) if input else [])]
-    if not any(text.strip() for text in asked):
+    if input is None and not any(text.strip() for text in texts):
         raise UsageError("nothing to translate: give a TEXT, or --input FILE with one a line")
-    answers = [
-        {"text": text, "translation": said} for text, said in zip(asked, translate_texts(folder, asked), strict=True)
-    ]
-    if output is not None:
-        write_text(Path(output), "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in answers))
-        note(f"{len(answers):,} translations in {output}")
-    else:
-        sys.stdout.write("".join(f"{line['translation']}\n" for line in answers))
-    return answers
+    lines = None if input is None else LineStream(input, most=CHUNK)
+    opened = read_encoder_decoder(folder)
+    asked = chain([list(texts)] if texts else [], lines or ())
+    return (_answers(opened, chunk) for chunk in asked), lines
 
 
 def translate_texts(folder: Path, texts: Sequence[str]) -> list[str]:
     """Return what each text says in the other language, in float32; raises ModelError where the folder is not whole."""
-    opened = read_encoder_decoder(folder)
-    place_of = [place for place, text in enumerate(texts) if text.strip()]
-    asked = [texts[place] for place in place_of]
-    task, rows = _encoded(opened, Parallel(folder, asked, [""] * len(asked)))
-    said = [""] * len(texts)
-    for place, text in zip(place_of, _written(opened, task, rows), strict=True):
-        said[place] = text
-    return said
+    return [line["translation"] for line in _answers(read_encoder_decoder(folder), texts)]
+
+
+def _answers(opened: TranslationFolder, texts: Sequence[str]) -> list[dict[str, Any]]:
+    texts = [text.strip() for text in texts]
+    asked = [text for text in texts if text]
+    task, rows = _encoded(opened, Parallel(STDIN, asked, [""] * len(asked)))
+    said = iter(_written(opened, task, rows) if asked else ())
+    return [{"text": text, "translation": next(said) if text else ""} for text in texts]
 
 
 def evaluate_translation(folder: Path, given: Path, sides: SidesConfig) -> dict[str, float]:
@@ -88,13 +84,3 @@ def _encoded(opened: TranslationFolder, examples: Parallel) -> tuple[Translate, 
 def _written(opened: TranslationFolder, task: Translate, rows: PairedRows) -> list[str]:
     device: torch.device = pick_device()
     return task.texts(translate_rows(opened.model.to(device), rows, opened.rules, device=device))
-
-
-def _lines_of(file: Path) -> list[str]:
-    """Return every line of a file, or of stdin, empty ones too: line n of what is printed belongs to line n."""
-    if file != STDIN:
-        if not file.is_file():
-            raise CorpusError(f"there is no file {file}; give one that exists, or - for stdin")
-        return read_lines(file)
-    lines = sys.stdin.read().split("\n")
-    return lines[:-1] if not lines[-1] else lines

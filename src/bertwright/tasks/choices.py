@@ -93,9 +93,16 @@ def read_choices(path: Path, told: ColumnsConfig, *, labelled: bool = True) -> C
         )
     start = told.pair or next((lower[name] for name in STARTS if lower.get(name, context) != context), None)
     counts = np.array([len(row) for row in choices], dtype=np.int64)
+    contexts = as_texts(columns[context])
+    empty = [row for row, text in enumerate(contexts, start=1) if not text.strip()]
+    if empty:
+        raise CorpusError(
+            f"{path} has {len(empty):,} rows where {context} is empty, the first of them row {empty[0]:,} (without the "
+            "header); fill them or take them out"
+        )
     return Choices(
         path=path,
-        contexts=as_texts(columns[context]),
+        contexts=contexts,
         starts=[""] * len(choices) if start is None else as_texts(columns[start]),
         choices=[text for row in choices for text in row],
         counts=counts,

@@ -73,7 +73,7 @@ class Classify(WholeTexts):
     def looking_at(self, path: Path, columns: ColumnsConfig) -> Self:
         """Return the task with the columns of a table."""
         task = copy(self)
-        task.columns = open_texts(path, columns, targets=LABELS)[1]
+        task.columns = self.fitting(path, open_texts(path, columns, targets=LABELS)[1])
         return task
 
     def with_head(self, head: HeadConfig, examples: Texts) -> Self:

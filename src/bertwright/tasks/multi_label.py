@@ -96,7 +96,7 @@ class MultiLabel(WholeTexts):
 
     def looking_at(self, path: Path, columns: ColumnsConfig) -> Self:
         """Return the task with the columns of a table."""
-        found = open_texts(path, columns, targets=LABELS)[1]
+        found = self.fitting(path, open_texts(path, columns, targets=LABELS)[1])
         task = copy(self)
         task.column = LabelColumn(found, columns.label_separator)
         return task

@@ -65,7 +65,8 @@ class RDrop:
         first, second = scores.float().chunk(2)
         apart = APART[self.task.problem](first, second)
         targets = example.targets[: len(first)]
-        asked = targets != UNASKED if targets.ndim == apart.ndim else torch.ones_like(apart, dtype=torch.bool)
+        one_by_one = not targets.is_floating_point() and targets.ndim == apart.ndim
+        asked = targets != UNASKED if one_by_one else torch.ones_like(apart, dtype=torch.bool)
         mean = (apart * asked).sum() / asked.sum()
         sums = {"r_drop_sum": mean.detach() * asked.sum(), "r_drop_count": asked.sum()}
         return TaskLoss(parts.total + self.alpha * mean, parts.sums() | sums)

@@ -57,7 +57,7 @@ class Regress(WholeTexts):
     def looking_at(self, path: Path, columns: ColumnsConfig) -> Self:
         """Return the task with the columns of a table."""
         task = copy(self)
-        task.columns = open_texts(path, columns, targets=SCORES)[1]
+        task.columns = self.fitting(path, open_texts(path, columns, targets=SCORES)[1])
         return task
 
     def read(self, path: Path) -> Texts:

@@ -147,24 +147,27 @@ def find_sentences(table: Table, told: ColumnsConfig, *, negative: str | None, k
 
 def _texts(table: Table, told: ColumnsConfig, negative: str | None) -> tuple[str, ...]:
     """Return the columns of texts: told, by name, or every column that holds no numbers, up to three."""
-    lower = {name.strip().lower(): name for name in reversed(table.columns)}
+    free = [name for name in table.columns if name not in (told.pair, negative, told.label)]
+    lower = {name.strip().lower(): name for name in reversed(free)}
+    pair = next(((lower[a], lower[b]) for a, b in TOGETHER if a in lower and b in lower), (None, None))
+    singles = SINGLES if told.pair is None else (*(name for name, _ in TOGETHER), *SINGLES)
+    first = told.text or pair[0] or next((lower[name] for name in singles if name in lower), None)
+    second = told.pair or (None if told.text else pair[1])
     unlike = negative or next((lower[name] for name in UNLIKE if name in lower), None)
-    if told.text:
-        found = tuple(name for name in (told.text, told.pair) if name)
-        return (*found, negative) if negative and told.pair else found
-    pair = next(((lower[a], lower[b]) for a, b in TOGETHER if a in lower and b in lower), None)
-    if pair is not None:
-        return (*pair, unlike) if unlike else pair
-    single = next((lower[name] for name in SINGLES if name in lower), None)
-    if single is not None:
-        return (single,)
-    texts = tuple(name for name in table.columns if name != told.label and not _numeric(table, name))
-    if not 1 <= len(texts) <= 3:
+    if told.text and negative and not second:
+        raise UsageError(f"{negative!r} is unlike the first text of a pair; name the second with --pair-column")
+    if first and second:
+        return (first, second, unlike) if unlike else (first, second)
+    if first and not negative:
+        return (first,)
+    texts = [name for name in free if not _numeric(table, name)]
+    fewest, most = (1, 1) if told.pair else (2, 2) if negative else (1, 3)
+    if not fewest <= len(texts) <= most:
         raise CorpusError(
             f"cannot tell which columns of {table.path} are the texts (its columns are {', '.join(table.columns)}); "
             "name them with --text-column and --pair-column"
         )
-    return texts
+    return (*texts, *(name for name in (told.pair, negative) if name))
 
 
 def _score(table: Table, told: ColumnsConfig) -> str | None:

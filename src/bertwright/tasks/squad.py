@@ -70,6 +70,7 @@ def read_squad(path: Path) -> Questions:
             else:
                 without += 1
         contexts.append(context)
+    _refuse_empty(path, [(contexts[place], one) for place, one, _ in kept])
     _tell(path, broken, without)
     if not kept:
         raise CorpusError(f"{path} holds no question with an answer in its context; give SQuAD json")
@@ -145,6 +146,15 @@ def _is_whole(one: dict[str, Any]) -> bool:
     answers = one.get("answers", [])
     whole = all(isinstance(answer["text"], str) and isinstance(answer["answer_start"], int) for answer in answers)
     return whole and isinstance(one["question"], str) and "id" in one
+
+
+def _refuse_empty(path: Path, asked: list[tuple[str, dict[str, Any]]]) -> None:
+    empty = [str(one["id"]) for context, one in asked if not context.strip() or not one["question"].strip()]
+    if empty:
+        raise CorpusError(
+            f"{path} has {len(empty):,} questions that are empty or stand under an empty context, the first of them "
+            f"{empty[0]}; fill them or take them out"
+        )
 
 
 def _tell(path: Path, broken: list[str], without: int) -> None:

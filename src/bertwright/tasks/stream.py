@@ -36,15 +36,14 @@ def stream_texts(path: Path, column: str | None = None) -> Iterator[list[str]]:
     CorpusError where the file is missing, of no known format or damaged, and UsageError where it has no such column.
     """
     if path == STDIN:
-        yield from _lines(_stdin(), path)
+        yield from LineStream(path)
         return
-    if not path.is_file():
-        raise CorpusError(f"there is no file {path}; give a text file or table that exists, or - for stdin")
+    refuse_missing(path)
     kind = format_of(path)
     if kind in ("txt", "md"):
         if column is not None:
             raise UsageError(f"{path} holds a text a line and has no columns; leave --text-column out")
-        yield from _lines(read_blocks(path), path)
+        yield from LineStream(path)
     elif kind == "json":
         yield from _json(path, column)
     elif kind == "parquet":
@@ -53,6 +52,47 @@ def stream_texts(path: Path, column: str | None = None) -> Iterator[list[str]]:
         yield from _delimited(path, column)
     else:
         raise CorpusError(f"{path} is of no format that can be read; expected .txt, .tsv, .csv, .jsonl or .parquet")
+
+
+def refuse_missing(path: Path) -> None:
+    """Raise CorpusError where there is no such file."""
+    if not path.is_file():
+        raise CorpusError(f"there is no file {path}; give a text file or table that exists, or - for stdin")
+
+
+class LineStream:
+    """The lines of a file or of stdin ("-"), empty ones too, at most `most` at a time.
+
+    >>> list(LineStream(Path("news.txt"), most=2))
+    [['One.', ''], ['Three.']]
+    """
+
+    def __init__(self, path: Path, *, most: int | None = None) -> None:
+        """Open nothing yet."""
+        self.path, self.most = path, most
+        self.share: float | None = None
+        """How much of the file has been given out, 0 to 1; None where nobody knows its size."""
+
+    def __iter__(self) -> Iterator[list[str]]:
+        """Yield lines without their ends; raises CorpusError where the file is missing or no UTF-8 text."""
+        if self.path != STDIN:
+            refuse_missing(self.path)
+        size, before = 0 if self.path == STDIN else self.path.stat().st_size, 0
+        for block in _stdin() if self.path == STDIN else read_blocks(self.path):
+            lines = self._cut(block)
+            step = self.most or len(lines)
+            for begin in range(0, len(lines), step):
+                done = min(1.0, (begin + step) / len(lines))
+                self.share = (before + (block.position - before) * done) / size if size else None
+                yield lines[begin : begin + step]
+            before = block.position
+
+    def _cut(self, block: Block) -> list[str]:
+        fault = fault_in(block.data)
+        if fault is not None:
+            raise CorpusError(f"{self.path} is not UTF-8 text at byte {block.offset + fault:,}; convert it to UTF-8")
+        lines = block.data.decode().removesuffix("\n").split("\n")
+        return [line.removesuffix("\r") for line in lines]
 
 
 def choose_column(columns: dict[str, bool], told: str | None, *, path: Path) -> str:
@@ -86,15 +126,6 @@ def _stdin() -> Iterator[Block]:
         yield Block(rest, offset, 0)
 
 
-def _lines(blocks: Iterator[Block], path: Path) -> Iterator[list[str]]:
-    for block in blocks:
-        fault = fault_in(block.data)
-        if fault is not None:
-            raise CorpusError(f"{path} is not UTF-8 text at byte {block.offset + fault:,}; convert it to UTF-8")
-        lines = block.data.decode().removesuffix("\n").split("\n")
-        yield [line.removesuffix("\r") for line in lines]
-
-
 def _json(path: Path, told: str | None) -> Iterator[list[str]]:
     column, rows = None, 0
     for block in read_blocks(path):
@@ -126,12 +157,16 @@ def _delimited(path: Path, told: str | None) -> Iterator[list[str]]:
         raise CorpusError(f"{path} is empty; give a file with texts")
     separator, titles, header = tell_layout(start.data, SENTENCES | {told or ""}, path=path, one_column=True)
     column = choose_column(dict.fromkeys(titles, True), told, path=path)
+    blank = len(start.data) - len(start.data.lstrip(b"\r\n"))
     try:
         with open_text(path) as opened:
             reader = pa.csv.open_csv(
                 opened.stream,
                 read_options=pa.csv.ReadOptions(
-                    column_names=titles, skip_rows=int(header), use_threads=False, block_size=BLOCK_BYTES
+                    column_names=titles,
+                    skip_rows=start.data.count(b"\n", 0, blank) + 1 if header else 0,
+                    use_threads=False,
+                    block_size=BLOCK_BYTES,
                 ),
                 parse_options=pa.csv.ParseOptions(
                     delimiter=separator,

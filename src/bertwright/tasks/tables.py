@@ -24,6 +24,7 @@ from bertwright.corpus.layouts import fault_in
 from bertwright.corpus.nesting import refuse_nested
 from bertwright.corpus.tables import UNREADABLE
 from bertwright.errors import CorpusError
+from bertwright.log import note
 
 SEPARATORS = {"\t": "tab", ",": "comma", ";": "semicolon", "|": "bar"}
 SAMPLE_ROWS = 200
@@ -33,6 +34,9 @@ NEWLINE = re.compile(r"\r\n|\r|\n")
 """What ends a line of a table; Python's splitlines knows more, such as U+2028, which stand within texts."""
 LONGEST_BLOCK = (1 << 31) - 1
 """Bytes that Arrow parses at once, so that a cell may be as long as the file."""
+LONGEST_NAME = 40
+ENDS_OF_TEXT = (".", "!", "?", "。", "！", "？")
+"""What names of columns do not end in."""
 FEW_VALUES = 20
 """A column of so few different values in the sample holds labels, not texts."""
 
@@ -146,8 +150,9 @@ def _read_delimited(path: Path, names: Collection[str], *, one_column: bool) -> 
 def _why_not(path: Path, ragged: list[Any], error: Exception, *, separator: str) -> str:
     if not ragged:
         return f"{path} cannot be read as a table ({error}); mend it"
-    row = ragged[0]
-    number = 1 + (b"\n" + _whole(path)).partition(b"\n" + row.text.encode())[0].count(b"\n")
+    row, text = ragged[0], _whole(path).decode()
+    found = re.search(rf"(?:^|\r|\n)({re.escape(row.text)})(?=\r|\n|$)", text)
+    number = 1 + len(NEWLINE.findall(text, 0, found.start(1) if found else 0))
     return (
         f"{path} line {number:,} has {row.actual_columns} cells where {row.expected_columns} were expected "
         f"(separator: {separator}): {row.text[:60]!r}; mend that line"
@@ -157,11 +162,14 @@ def _why_not(path: Path, ragged: list[Any], error: Exception, *, separator: str)
 def tell_layout(data: bytes, names: Collection[str], *, path: Path, one_column: bool) -> tuple[str, list[str], bool]:
     """Return the separator of a table, the names of its columns, and whether they are its first row, from its start.
 
-    Raises CorpusError as `tell_separator` does.
+    It is said where the first row is taken for names nobody knows. Raises CorpusError as `tell_separator` does.
     """
     separator = tell_separator(data, path=path, one_column=one_column)
     rows = _sample(data, separator)
-    header = tell_header(rows, {name for name in names if not name.isdigit()})
+    header = names_columns(rows, {name for name in names if not name.isdigit()})
+    if not header and looks_like_names(rows):
+        header = True
+        note(f"{path}: its first row ({', '.join(rows[0])[:60]}) is taken for the names of its columns")
     return separator, rows[0] if header else [str(place + 1) for place in range(len(rows[0]))], header
 
 
@@ -191,15 +199,22 @@ def tell_separator(data: bytes, *, path: Path, one_column: bool = False) -> str:
     return best
 
 
-def tell_header(rows: list[list[str]], names: Collection[str]) -> bool:
-    """Say whether the first row names the columns.
+def names_columns(rows: list[list[str]], names: Collection[str]) -> bool:
+    """Say whether a cell of the first row is one of `names`, and none of the values below it."""
+    first, others = rows[0], _below(rows)
+    known = (place for place, cell in enumerate(first) if cell.strip().lower() in names or cell in names)
+    return any(all(first[place] != row[place] for row in others) for place in known)
 
-    It does where a cell is one of `names`, or stands above nothing but numbers, or above a column of few values none of
-    which it is.
+
+def looks_like_names(rows: list[list[str]]) -> bool:
+    """Say whether the first row seems to name the columns.
+
+    It does where its cells may be names, and one stands above nothing but numbers, or above a column of few values none
+    of which it is.
     """
-    first, others = rows[0], [row for row in rows[1:] if len(row) == len(rows[0])]
-    if any(cell.strip().lower() in names or cell in names for cell in first):
-        return True
+    first, others = rows[0], _below(rows)
+    if any(len(cell) > LONGEST_NAME or cell.rstrip().endswith(ENDS_OF_TEXT) for cell in first):
+        return False
     for place, cell in enumerate(first):
         values = {row[place] for row in others}
         numbers = all(_is_number(value) for value in values)
@@ -207,6 +222,10 @@ def tell_header(rows: list[list[str]], names: Collection[str]) -> bool:
         if values and (not _is_number(cell) if numbers else few and cell not in values):
             return True
     return False
+
+
+def _below(rows: list[list[str]]) -> list[list[str]]:
+    return [row for row in rows[1:] if len(row) == len(rows[0])]
 
 
 def _is_number(text: str) -> bool:

@@ -48,6 +48,10 @@ class Sentences:
     texts: list[str] | None = None
     spans: np.ndarray | None = None
 
+    def __len__(self) -> int:
+        """Return N."""
+        return len(self.counts)
+
 
 @dataclass(frozen=True)
 class TagHead:

@@ -11,6 +11,7 @@ import numpy as np
 
 from bertwright.data.labelled import LabelledRows
 from bertwright.errors import UsageError
+from bertwright.tasks.columns import Columns
 from bertwright.tasks.contract import Task
 from bertwright.tasks.encode import TextEncoder
 from bertwright.tasks.texts import Texts
@@ -52,6 +53,14 @@ class WholeTexts(Task[Texts]):
             mend = "give --pair, or lines `text TAB text` with --input" if self.pairs else "give each text alone"
             raise UsageError(f"this model has learned from {knows} and was asked about {got}; {mend}")
         return asked_texts(questions, self.numbers)
+
+    def fitting(self, path: Path, columns: Columns) -> Columns:
+        """Return the columns found in a table; raises UsageError where they are a text and the model knows pairs."""
+        if self.pairs is not None and self.pairs != (columns.second is not None):
+            knows, got = ("pairs of texts", "single texts") if self.pairs else ("single texts", "pairs")
+            mend = "--text-column and --pair-column" if self.pairs else "the one column of texts with --text-column"
+            raise UsageError(f"this model has learned from {knows} and {path} was read as {got}; name {mend}")
+        return columns
 
     def encode(self, examples: Texts, encoder: TextEncoder) -> LabelledRows:
         """Return a row for each text or pair."""

@@ -13,6 +13,7 @@ from functools import cached_property
 import numpy as np
 
 from bertwright.data.labelled import LabelledRows, runs
+from bertwright.log import note
 from bertwright.tasks.encode import TextEncoder
 from bertwright.tokenizer.load import Tokenizer
 from bertwright.tokenizer.rows import Rows
@@ -130,6 +131,7 @@ def window_rows(
     asked = encoder.encode([question.strip() for question in questions])
     kept = np.minimum(asked[1], int(question_share * length))
     row, begin, size = cut_windows(passages.counts[context_of], kept, length=length, stride=stride)
+    tell_cut(asked[1], kept, row, length=length)
     window_begins = passages.firsts[context_of[row]] + begin
     ids, lengths, places = _framed(asked, kept[row], row, passages, window_begins, size, encoder.tokenizer)
     first_lengths = kept[row] + 2
@@ -148,6 +150,15 @@ def window_rows(
         pad=encoder.tokenizer.special.pad,
     )
     return rows, Windows(row, lengths, places, counted, targets, passages)
+
+
+def tell_cut(asked: np.ndarray, kept: np.ndarray, row: np.ndarray, *, length: int) -> None:
+    """Say how many of N questions were cut from `asked` [N] to `kept` [N] tokens, and how many have several rows."""
+    cut, several = np.count_nonzero(kept < asked), np.count_nonzero(np.bincount(row) > 1)
+    if cut:
+        note(f"{cut:,} of {len(asked):,} questions are longer than {kept.max():,} tokens and were cut")
+    if several:
+        note(f"{several:,} of {len(asked):,} contexts are longer than a row of {length:,} tokens: read in windows")
 
 
 def _framed(

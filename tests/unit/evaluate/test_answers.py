@@ -96,6 +96,14 @@ def test_the_threshold_is_the_best_there_is(seed: int) -> None:
     assert np.where(said_nothing, ~answerable, scores * answerable).mean() == pytest.approx(found.score)
 
 
+def test_the_threshold_is_a_number_where_a_question_has_no_span() -> None:
+    answerable = np.array([True, True, False])
+    found = best_threshold(np.array([1.0, 0.0, 0.0]), np.array([-1.0, np.inf, np.inf]), answerable)
+    assert found.score == pytest.approx(2 / 3)
+    assert -1.0 < found.value < np.inf
+    assert np.isfinite(best_threshold(np.zeros(1), np.array([np.inf]), np.array([False])).value)
+
+
 def test_where_nothing_should_be_answered() -> None:
     found = best_threshold(np.zeros(3), np.array([2.0, -1.0, 0.0]), np.zeros(3, dtype=bool))
     assert found.score == 1.0

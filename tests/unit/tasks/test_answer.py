@@ -57,6 +57,18 @@ def encoded(task: Answer, file: Path, encoder: TextEncoder) -> tuple[Questions, 
     return examples, task.encode(examples, encoder)
 
 
+def test_what_is_cut_or_read_in_windows_is_said(
+    file: Path, encoder: TextEncoder, capsys: pytest.CaptureFixture[str]
+) -> None:
+    encoded(Answer(), file, encoder)
+    told = " ".join(capsys.readouterr().err.split())
+    assert "4 of 4 contexts are longer than a row of 24 tokens: read in windows" in told
+    assert "cut" not in told
+    Answer().encode(Answer().ask([("where ? " * 9, "rome"), ("where ?", "rome")]), encoder)
+    told = " ".join(capsys.readouterr().err.split())
+    assert "1 of 2 questions are longer than 12 tokens and were cut" in told
+
+
 def test_the_figure_called_loss_is_that_of_training(file: Path, encoder: TextEncoder) -> None:
     task = Answer()
     examples, rows = encoded(task, file, encoder)

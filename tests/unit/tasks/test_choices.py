@@ -76,6 +76,7 @@ def test_empty_last_columns_are_no_choices(tmp_path: Path) -> None:
     ("row", "message"),
     [
         ({"context": "x", "choices": ["a", "b"], "label": 2}, "row 1 .* says '2' is right, which is none of its 2"),
+        ({"context": " ", "choices": ["a", "b"], "label": 0}, "has 1 rows where context is empty, .* row 1"),
         ({"context": "x", "choices": ["a"], "label": 0}, "row 1 of .* has fewer than two choices"),
         ({"context": "x", "body": "a", "label": 0}, "expected columns such as ending0"),
         ({"context": "x", "choices": ["a", "b"]}, "cannot tell which column"),

@@ -62,6 +62,28 @@ def test_columns_and_kind_may_be_told(tmp_path: Path) -> None:
     assert read_sentences(tmp_path / "a.parquet", ColumnsConfig(), kind=None).kind == "pairs"
 
 
+@pytest.mark.parametrize(
+    ("header", "told", "negative", "expected"),
+    [
+        ("question\tother", {"pair": "other"}, None, ["question", "other"]),
+        ("text\tother", {"pair": "other"}, None, ["text", "other"]),
+        ("a\tb", {"pair": "a"}, None, ["b", "a"]),
+        ("question\tanswer\tother", {"pair": "other"}, None, ["question", "other"]),
+        ("question\tanswer\tbad", {}, "bad", ["question", "answer", "bad"]),
+        ("a\tb\tc", {}, "a", ["b", "c", "a"]),
+        ("text\tb\tc", {}, "c", ["text", "b", "c"]),
+        ("a\tb\tnegative", {"text": "a", "pair": "b"}, None, ["a", "b", "negative"]),
+    ],
+)
+def test_one_of_the_columns_may_be_told(
+    tmp_path: Path, header: str, told: dict[str, str], negative: str | None, expected: list[str]
+) -> None:
+    names = header.split("\t")
+    row = "\t".join(f"in {name}" for name in names)
+    found = read(tmp_path / "a.tsv", f"{header}\n{row}\n{row} too\n", ColumnsConfig(**told), negative=negative)
+    assert [column[0] for column in columns(found)] == [f"in {name}" for name in expected]
+
+
 def test_equal_texts_have_one_number(tmp_path: Path) -> None:
     found = read(tmp_path / "a.tsv", "anchor\tpositive\nx\ty\ny\tx\nx\tx\n")
     assert sorted(found.texts) == ["x", "y"]
@@ -101,6 +123,8 @@ def test_unfit_files_are_one_sentence(tmp_path: Path, name: str, text: str, told
 def test_calls_that_do_not_fit(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"has no column 'c'; its columns are anchor, positive"):
         read(tmp_path / "a.tsv", "anchor\tpositive\nx\ty\n", ColumnsConfig(text="c"))
+    with pytest.raises(UsageError, match="'c' is unlike the first text of a pair; name the second with --pair-column"):
+        read(tmp_path / "a.tsv", "a\tb\tc\nx\ty\tz\n", ColumnsConfig(text="a"), negative="c")
     with pytest.raises(CorpusError, match="holds pairs, not scores"):
         read(tmp_path / "a.tsv", "anchor\tpositive\nx\ty\n", kind="scores")
     with pytest.raises(UsageError, match="holds a text a line, not pairs"):

@@ -44,6 +44,15 @@ def test_answers_are_checked_against_their_context(tmp_path: Path, capsys: pytes
     assert len(squad_questions(file)) == 4
 
 
+@pytest.mark.parametrize(("question", "context"), [(" ", CONTEXT), ("Where?", " \n")])
+def test_nothing_is_asked_of_nothing(tmp_path: Path, question: str, context: str) -> None:
+    asked = {"id": "q7", "question": question, "answers": [], "is_impossible": True}
+    file = tmp_path / "a.json"
+    file.write_text(json.dumps({"data": [{"paragraphs": [{"context": context, "qas": [asked]}]}]}))
+    with pytest.raises(CorpusError, match=r"has 1 questions that are empty or stand under an empty context, .* q7"):
+        read_squad(file)
+
+
 def test_version_2_has_questions_without_an_answer(tmp_path: Path) -> None:
     impossible = {"is_impossible": True, "plausible_answers": [at("Rome", 14)]}
     found = read_squad(squad(tmp_path / "a.json", {"answers": [at("Rome", 14)], "is_impossible": False}, impossible))

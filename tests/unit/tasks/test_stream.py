@@ -13,7 +13,7 @@ import zstandard
 
 from bertwright.errors import CorpusError, UsageError
 from bertwright.tasks import stream
-from bertwright.tasks.stream import STDIN, stream_texts
+from bertwright.tasks.stream import STDIN, LineStream, stream_texts
 
 LINES = ["one", "", "two \u2028 still two", "  three\t", 'a "quoted" one']
 
@@ -38,6 +38,17 @@ def test_a_line_a_text(tmp_path: Path, ending: str, monkeypatch: pytest.MonkeyPa
         assert every(STDIN) == LINES
 
 
+def test_lines_some_at_a_time_say_how_much_of_the_file_they_are(tmp_path: Path) -> None:
+    file = tmp_path / "a.de"
+    file.write_text("\n".join(LINES) + "\n", encoding="utf-8")
+    lines = LineStream(file, most=2)
+    assert lines.share is None
+    seen = [(part, lines.share) for part in lines]
+    assert [len(part) for part, _ in seen] == [2, 2, 1]
+    assert [line for part, _ in seen for line in part] == LINES
+    assert [share for _, share in seen] == pytest.approx([0.4, 0.8, 1.0])
+
+
 @pytest.mark.parametrize(
     ("name", "text", "column", "expected"),
     [
@@ -45,6 +56,8 @@ def test_a_line_a_text(tmp_path: Path, ending: str, monkeypatch: pytest.MonkeyPa
         ("a.csv", 'label,sentence\n1,"a, b"\n0,\n1,"two\nlines"\n', None, ["a, b", "", "two\nlines"]),
         ("a.csv", "left,right\nx,y\nv,w\n", "right", ["y", "w"]),
         ("a.csv", "text\nx\n\ny\n", None, ["x", "", "y"]),
+        ("a.csv", "\n\r\ntext\nx\n\ny\n", None, ["x", "", "y"]),
+        ("a.tsv", "\nid\ttext\n1\tx\n", None, ["x"]),
         (
             "a.jsonl",
             '{"text": "x", "n": 1}\n{"n": 2}\n{"text": null, "n": 3}\n{"text": "y"}\n',

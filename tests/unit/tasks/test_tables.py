@@ -74,6 +74,22 @@ def test_the_header_is_told_by_names_or_by_what_stands_below(tmp_path: Path, fir
     assert list(columns) == (first.split("\t") if header else ["1", "2"])
 
 
+@pytest.mark.parametrize(
+    "first", ["what a film this was, and how long .\trare", f"{'long ' * 9}\trare", "is it a film?\trare", "label\t1"]
+)
+def test_an_example_is_not_eaten_as_a_header(tmp_path: Path, first: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Its label is the only one of its kind in the file, or its text is what a column may be called and comes again."""
+    lines = first + "\n" + "".join(f"{text}\t{label}\n" for text, label in [*ROWS, ("label", "0")])
+    assert list(read(written(tmp_path / "a.tsv", lines))) == ["1", "2"]
+    assert capsys.readouterr().err == ""
+
+
+def test_a_header_nobody_knows_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    read(written(tmp_path / "a.tsv", "satz\turteil\n" + "".join(f"{text}\t{label}\n" for text, label in ROWS)))
+    told = " ".join(capsys.readouterr().err.split())
+    assert "its first row (satz, urteil) is taken for the names of its columns" in told
+
+
 def test_every_format_gives_the_same_columns(tmp_path: Path) -> None:
     expected = {"text": [text for text, _ in ROWS], "label": [label for _, label in ROWS]}
     lines = "".join(f'{{"text": "{text}", "label": {label}}}\n' for text, label in ROWS)
@@ -90,6 +106,9 @@ def test_every_format_gives_the_same_columns(tmp_path: Path) -> None:
         ("a.tsv", "sentence\tlabel\na\t1\nb\t0\tc\n", r"line 3 has 3 cells where 2 were expected \(separator: tab\)"),
         ("a.tsv", "\nsentence\tlabel\n\na\t1\nb\n", "line 5 has 1 cells where 2 were expected"),
         ("a.csv", 'text,label\n"a\nb",1\nc\n', r"line 4 has 1 cells where 2 were expected \(separator: comma\)"),
+        ("a.csv", "text,label\na,1,x\na,1\nb,1\n", "line 2 has 3 cells where 2 were expected"),
+        ("a.tsv", "text\tlabel\na b\t1\nb\t0\nb\n", "line 4 has 1 cells where 2 were expected"),
+        ("a.tsv", "text\tlabel\ra\t1\rb\r", "line 3 has 1 cells where 2 were expected"),
         ("a.csv", "label,label,text\n1,0,a\n", "has two columns called 'label'; rename one"),
         ("a.csv", "text,label", "holds no rows"),
         ("a.tsv", "sentence\nonly texts\n", "has one column only"),
