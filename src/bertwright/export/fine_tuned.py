@@ -16,9 +16,10 @@ import torch
 from torch import Tensor
 
 from bertwright.errors import ModelError
-from bertwright.export.crf import CRF, crf_tensors, read_crf
+from bertwright.export.crf import CRF, chain_arrays, read_chain
 from bertwright.export.huggingface import DIALECTS, dialect_of, read_model, their_tensors, write_folder
 from bertwright.export.weights import read_object, read_tensors
+from bertwright.model.crf import Crf
 from bertwright.model.encoder import Part
 from bertwright.model.fine_tuned import FineTuned, Problem
 
@@ -75,7 +76,8 @@ def save_fine_tuned(
         **({OWN: kept} if kept else {}),
     }
     tensors = their_tensors(model.encoder, dialect) | head
-    beside = {} if model.crf is None else {CRF: crf_tensors(model.crf)}
+    arrays = {} if model.crf is None else chain_arrays(model.crf.chain())
+    beside = {CRF: {name: torch.from_numpy(array) for name, array in arrays.items()}} if arrays else {}
     write_folder(out, model.encoder.config, tokenizer, tensors=tensors, settings=settings, beside=beside, card=card)
 
 
@@ -103,7 +105,8 @@ def read_fine_tuned(folder: Path) -> FineTunedFolder:
     head = {name: tensors[f"{called[part]}.{name}"].to(torch.float32) for name in HEAD}
     outputs = len(head["weight"])
     model = FineTuned(encoder, part=part, outputs=outputs, dropout=_dropout(values, folder))
-    model.crf = read_crf(folder, tags=outputs) if part == "token" else None
+    chain = read_chain(folder, tags=outputs) if part == "token" else None
+    model.crf = None if chain is None else Crf.of(chain)
     lost = [name for name in report.initialised if name in model.encoder.state_dict()]
     if lost:
         raise ModelError(f"{folder} lacks weights of its head ({', '.join(lost)}); copy or download it again")

@@ -2,18 +2,20 @@
 
 A path scores the sum of its logits and of what each tag adds after the one before; its probability is the softmax over
 all paths (Lafferty et al., 2001; above an encoder: Lample et al., 2016). Everything runs over whole batches, one word
-of every sentence at a time.
+of every sentence at a time. Tags are read off by `chain.Chain`.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Self
 
 import torch
 from torch import Tensor, nn
 
-NEVER = -1e4
-"""What a forbidden step adds to a path: its share of the whole is zero in float32, and its gradient a number."""
+from bertwright.model.chain import NEVER, Chain
+
+PARTS = ("first", "next", "last")
 
 
 @dataclass(frozen=True)
@@ -84,33 +86,19 @@ class Crf(nn.Module):
         end = tags.gather(1, here.sum(1, keepdim=True) - 1).squeeze(1)
         return ((chosen + steps) * here).sum(1) + last[end]
 
-    @torch.no_grad()
-    def decode(self, logits: Tensor, here: Tensor) -> Tensor:
-        """Return the best path [B, M] under logits [B, M, K] (Viterbi, 1967); 0 where `here` [B, M] says no word is."""
-        first, following, last = self._steps(torch.ones(1, device=logits.device))
-        best, origins = first + logits[:, 0], []
-        for word in range(1, logits.shape[1]):
-            on, origin = (best[:, :, None] + following).max(dim=1)
-            stays = torch.arange(best.shape[1], device=logits.device).expand_as(origin)
-            origins.append(torch.where(here[:, word, None], origin, stays))
-            best = torch.where(here[:, word, None], on + logits[:, word], best)
-        path = [(best + last).argmax(dim=1)]
-        for origin in reversed(origins):
-            path.append(origin.gather(1, path[-1][:, None]).squeeze(1))
-        return torch.stack(path[::-1], dim=1) * here
+    @classmethod
+    def of(cls, chain: Chain) -> Self:
+        """Return the CRF of steps that are known."""
+        crf = cls(Steps(*map(torch.from_numpy, chain.allowed)))
+        with torch.no_grad():
+            for name, added in zip(PARTS, chain.added, strict=True):
+                getattr(crf, name).copy_(torch.from_numpy(added))
+        return crf
 
-    @torch.no_grad()
-    def log_marginals(self, logits: Tensor, here: Tensor) -> Tensor:
-        """Return the logarithm of the probability [B, M, K] of each tag of each word, over all paths."""
-        first, following, last = self._steps(torch.ones(1, device=logits.device))
-        count = logits.shape[1]
-        forward = [first + logits[:, 0]]
-        for word in range(1, count):
-            forward.append(torch.logsumexp(forward[-1][:, :, None] + following, dim=1) + logits[:, word])
-        # Beyond the last word everything is as it is at its end.
-        backward = [last.expand_as(logits[:, 0])]
-        for word in range(count - 1, 0, -1):
-            before = torch.logsumexp(following + (logits[:, word] + backward[-1])[:, None, :], dim=2)
-            backward.append(torch.where(here[:, word, None], before, last))
-        both = torch.stack(forward, dim=1) + torch.stack(backward[::-1], dim=1)
-        return torch.log_softmax(both, dim=-1)
+    def chain(self) -> Chain:
+        """Return the steps as they are now, to read tags by."""
+        added, forbidden = (
+            [getattr(self, f"{name}{kind}").detach().cpu().double().numpy() for name in PARTS]
+            for kind in ("", "_forbidden")
+        )
+        return Chain((added[0], added[1], added[2]), (forbidden[0] == 0, forbidden[1] == 0, forbidden[2] == 0))

@@ -4,15 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from bertwright.model.crf import Crf
-
+from bertwright.model.chain import Chain
 
 SENTENCES = 256
 """Sentences decoded together, of like length."""
@@ -27,22 +22,15 @@ class Reading:
     nats: float
 
 
-def read_sentences(crf: Crf, logits: np.ndarray, counts: np.ndarray, targets: np.ndarray) -> Reading:
+def read_sentences(chain: Chain, logits: np.ndarray, counts: np.ndarray, targets: np.ndarray) -> Reading:
     """Return the reading of logits [W, K] of sentences of `counts` [N] words, and how surprising `targets` [W] are."""
-    import torch  # here: a tagger without a CRF is read without it
-
-    device = crf.first.device
     tags, shares = np.empty(len(logits), dtype=np.int64), np.empty(logits.shape, dtype=np.float64)
     nats = 0.0
     for places, here in _batches(counts):
-        scores = torch.from_numpy(logits[places]).float().to(device)
-        mask = torch.from_numpy(here).to(device)
-        truth = torch.from_numpy(targets[places]).to(device)
-        flat = places[here]
-        tags[flat] = _flat(crf.decode(scores, mask), here)
-        shares[flat] = _flat(crf.log_marginals(scores, mask), here)
-        with torch.no_grad():
-            nats += float(crf.negative_log_likelihood(scores, truth, mask).sum())
+        scores, flat = logits[places].astype(np.float64), places[here]
+        tags[flat] = chain.decode(scores, here)[here]
+        shares[flat] = chain.log_marginals(scores, here)[here]
+        nats += float(chain.surprise(scores, targets[places], here).sum())
     return Reading(tags, shares, nats)
 
 
@@ -56,8 +44,3 @@ def _batches(counts: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         columns = np.arange(int(counts[some].max()))[None, :]
         here = columns < counts[some][:, None]
         yield np.where(here, begins[some][:, None] + columns, begins[some][:, None]), here
-
-
-def _flat(values: Tensor, here: np.ndarray) -> np.ndarray:
-    flat: np.ndarray = values.cpu().numpy()[here]
-    return flat

@@ -15,6 +15,7 @@ from bertwright.evaluate.entities import Entities, compare, entities_of, tag_set
 from bertwright.evaluate.judgement import Grid, Judgement, Mistake
 from bertwright.evaluate.metrics import log_shares
 from bertwright.log import note
+from bertwright.model.chain import Chain
 from bertwright.tasks.columns import ColumnsConfig
 from bertwright.tasks.conll import read_conll
 from bertwright.tasks.contract import Task, TaskLoss
@@ -55,11 +56,20 @@ class Sentences:
 
 @dataclass(frozen=True)
 class TagHead:
-    """What stands above the logits of a tagger: weights [K] of the tags in the loss, or a CRF (the model's own)."""
+    """What stands above the logits of a tagger: weights [K] of the tags in the loss, or a CRF (the model's own).
+
+    `known` are the steps of a CRF that learns no more.
+    """
 
     weights: np.ndarray | None = None
     wants_crf: bool = False
     crf: Crf | None = None
+    known: Chain | None = None
+
+    @property
+    def chain(self) -> Chain | None:
+        """The steps to read tags by, as they are now; None without a CRF."""
+        return self.known if self.crf is None else self.crf.chain()
 
 
 class Tag(Task[Sentences]):
@@ -128,6 +138,10 @@ class Tag(Task[Sentences]):
         """Return the task with the transitions of a model that has a CRF."""
         return type(self)(self.labels, self.columns, head=replace(self.head, crf=model.crf))
 
+    def reading_by(self, chain: Chain | None) -> Self:
+        """Return the task with the steps of an exported model that has a CRF."""
+        return type(self)(self.labels, self.columns, head=replace(self.head, known=chain))
+
     def read(self, path: Path) -> Sentences:
         """Return the examples of another file."""
         found = read_conll(path, word_column=self.columns.text, tag_column=self.columns.label)
@@ -160,8 +174,9 @@ class Tag(Task[Sentences]):
 
     def read_tags(self, logits: np.ndarray, examples: Sentences) -> Reading:
         """Return the tags that logits [W, K] stand for, all probabilities, and the surprise of the true tags."""
-        if self.head.crf is not None:
-            return read_sentences(self.head.crf, logits, examples.counts, examples.targets)
+        chain = self.head.chain
+        if chain is not None:
+            return read_sentences(chain, logits, examples.counts, examples.targets)
         logs = log_shares(logits)
         nats = -logs[np.arange(len(logs)), examples.targets].sum()
         return Reading(logits.argmax(-1), logs, float(nats))
