@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -24,6 +25,7 @@ from bertwright.model.fine_tuned import FineTuned
 from bertwright.recipes import predict as predict_recipe
 from bertwright.recipes.export import export
 from bertwright.recipes.predict import predict, predict_to_file
+from bertwright.tasks.tag import crf_of
 
 WORDS = [f"word{first}{second}" for first in "abcdefghi" for second in "abcdefghi"]
 NAMES = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *WORDS]
@@ -34,6 +36,7 @@ KINDS: dict[str, tuple[Part | None, Problem, tuple[str, ...]]] = {
     "answer": ("span", "single_label_classification", ("start", "end")),
     "regress": ("row", "regression", ("score",)),
     "tag": ("token", "single_label_classification", ("O", "B-X", "I-X")),
+    "tag by a chain": ("token", "single_label_classification", ("O", "B-X", "I-X")),
     "words": (None, "single_label_classification", ()),
 }
 
@@ -57,7 +60,10 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> Path:
         if part is None:
             save_model(encoder, folder / "tokenizer.json", folder / kind)
         else:
-            model = FineTuned(encoder, part=part, outputs=len(labels), dropout=0.0)
+            crf = crf_of(labels) if kind == "tag by a chain" else None
+            model = FineTuned(encoder, part=part, outputs=len(labels), dropout=0.0, crf=crf)
+            for parameter in crf.parameters() if crf else ():
+                torch.nn.init.normal_(parameter, std=3.0)
             save_fine_tuned(model, folder / "tokenizer.json", folder / kind, labels=labels, problem=problem)
         export(folder / kind, folder / f"{kind}-onnx")
     return folder
@@ -74,6 +80,17 @@ def questions(kind: str) -> list[str]:
 def test_exported_answers_are_those_of_torch(kind: str, folders: Path) -> None:
     ours, theirs = (predict(folders / name, questions(kind)) for name in (kind, f"{kind}-onnx"))
     assert json.dumps(rounded(ours)) == json.dumps(rounded(theirs))
+
+
+def test_a_chain_travels_with_the_graph(folders: Path, tmp_path: Path) -> None:
+    chain, alone = (folders / "tag by a chain-onnx", tmp_path / "alone")
+    shutil.copytree(chain, alone)
+    (alone / "crf.safetensors").unlink()
+    texts = questions("tag")
+    assert predict(chain, texts) != predict(alone, texts), "the chain changes nothing here, so nothing is shown"
+    (alone / "crf.safetensors").write_bytes(b"no")
+    with pytest.raises(ModelError, match="does not fit a head of 3 tags"):
+        predict(alone, texts)
 
 
 def rounded(value: object) -> object:

@@ -19,6 +19,7 @@ from bertwright.data.labelled import LabelledRows
 from bertwright.errors import ModelError, UsageError
 from bertwright.evaluate.asking import Ask, in_batches, logits_of, many_small
 from bertwright.evaluate.scoring import ask_model
+from bertwright.export.crf import CRF
 from bertwright.export.encoder_decoder import is_encoder_decoder
 from bertwright.export.fine_tuned import fine_tuned_part, read_fine_tuned
 from bertwright.export.huggingface import BESIDE, read_model
@@ -99,8 +100,6 @@ def _open(folder: Path) -> Opened:
     if folder.is_dir() and fine_tuned_part(folder) is not None:
         found = read_fine_tuned(folder)
         network: FineTuned | Encoder = found.model
-        if found.model.crf is not None:
-            raise ModelError(f"{folder} decides by a CRF, which no ONNX graph of ours has; train without --head.crf")
         head = {
             "part": found.model.part,
             "problem": found.problem,
@@ -126,7 +125,7 @@ def _probe(opened: Opened, data: Path | None, columns: ColumnsConfig) -> tuple[T
         if not isinstance(opened.model, FineTuned):
             raise UsageError(f"{opened.folder} is no fine-tuned model, so --data has no labels it could be judged by")
         task = task_of_head(*(opened.about[name] for name in ("part", "problem", "labels", "own")))
-        task = task.looking_at(data, columns)
+        task = task.knowing(opened.model).looking_at(data, columns)
         examples = task.read(data)
         return task, examples, task.encode(examples, encoder)
     texts = _sentences(opened.tokenizer)
@@ -175,7 +174,7 @@ def _write_checked(opened: Opened, rows: LabelledRows, folder: Path) -> dict[str
 
     axes = write_model(opened.model, folder / MODEL, pairs=opened.about.get("pairs", False))
     shutil.copyfile(opened.tokenizer.path, folder / "tokenizer.json")
-    for name in ("config.json", *BESIDE):
+    for name in ("config.json", CRF, *BESIDE):
         if (opened.folder / name).is_file():
             shutil.copyfile(opened.folder / name, folder / name)
     about = {**opened.about, **axes, "quantized": None, "made_with": _versions()}

@@ -13,10 +13,12 @@ from bertwright.errors import ModelError
 from bertwright.evaluate.asking import logits_of, many_small
 from bertwright.evaluate.masked_words import Guess, guess_words
 from bertwright.evaluate.sentence_pairs import shares_of_pairs
+from bertwright.export.crf import read_chain
 from bertwright.export.onnx_folder import OnnxFolder, open_onnx
 from bertwright.recipes.predict_task import answers_with
 from bertwright.recipes.questions import answers_of
 from bertwright.tasks.encode import TextEncoder
+from bertwright.tasks.tag import Tag
 from bertwright.tasks.trained import task_of_head
 from bertwright.tokenizer.load import load_tokenizer
 
@@ -30,6 +32,8 @@ def open_exported(folder: Path, *, top_k: int) -> tuple[str | None, Callable[[Se
     if opened.part is None:
         return None, _word_answers(opened, top_k=top_k)
     task = task_of_head(opened.part, opened.problem, opened.labels, opened.own)
+    if isinstance(task, Tag):
+        task = task.reading_by(read_chain(folder, tags=len(opened.labels)))
     encoder = TextEncoder(load_tokenizer(folder), max_length=opened.max_length)
     return opened.part, answers_with(task, encoder, partial(logits_of, opened.ask, pace=many_small()))
 
