@@ -19,9 +19,10 @@ from bertwright.model.crf import Crf, Steps
 from bertwright.model.decoder import Decoder
 from bertwright.model.encoder_decoder import EncoderDecoder, decoder_config
 from bertwright.model.generate import SearchRules
+from bertwright.recipes.embedder import open_embedder
 from bertwright.recipes.export import export
 from bertwright.recipes.predict import predict
-from bertwright.recipes.predict_embed import similarities
+from bertwright.recipes.predict_embed import similarities_with
 from bertwright.recipes.predict_translation import translate_texts
 from bertwright.recipes.show import show_model
 from bertwright.recipes.verify import verify
@@ -127,7 +128,7 @@ def _asked(name: str) -> Callable[[Path], None]:
 
 
 def _alike(folder: Path) -> None:
-    similarities(folder / "model", [("The cat sat.", "A dog ran.")])
+    similarities_with(open_embedder(folder / "model"))([("The cat sat.", "A dog ran.")])
 
 
 def _translated(folder: Path) -> None:

@@ -13,6 +13,7 @@ import torch
 
 from bertwright.data.labelled import LabelledRows
 from bertwright.errors import ModelError
+from bertwright.evaluate.similarity import cosines
 from bertwright.export.onnx import reference, write_model
 from bertwright.export.onnx_folder import OnnxFolder, open_session
 from bertwright.export.onnx_int8 import quantize_int8
@@ -20,6 +21,7 @@ from bertwright.model.build import build_encoder
 from bertwright.model.config import BertConfig, ModelConfig, ModernConfig
 from bertwright.model.encoder import Encoder
 from bertwright.model.fine_tuned import FineTuned
+from bertwright.model.sentence import Pooling, SentenceEncoder
 
 TOLERANCE = 1e-5
 VOCAB = 97
@@ -43,6 +45,12 @@ def random_model(name: str, part: Any) -> FineTuned | Encoder:
     return model
 
 
+def random_vectors(name: str, pooling: Pooling, *, normalize: bool) -> SentenceEncoder:
+    encoder = random_model(name, None)
+    assert isinstance(encoder, Encoder)
+    return SentenceEncoder(encoder, pooling=pooling, normalize=normalize)
+
+
 def some_rows(part: str | None, lengths: list[int]) -> LabelledRows:
     random = np.random.default_rng(0)
     asked = [np.array([0]) if part == "row" else np.arange(1, length - 1, 2) for length in lengths]
@@ -57,7 +65,7 @@ def some_rows(part: str | None, lengths: list[int]) -> LabelledRows:
     )
 
 
-def opened(model: FineTuned | Encoder, part: str | None, file: Path) -> OnnxFolder:
+def opened(model: FineTuned | SentenceEncoder | Encoder, part: str | None, file: Path) -> OnnxFolder:
     axes = write_model(model, file)
     onnx.checker.check_model(str(file), full_check=True)
     return OnnxFolder(file.parent, open_session(file), {"part": part, "problem": "", "labels": [], **axes})
@@ -90,6 +98,38 @@ def test_padding_and_company_change_nothing(tmp_path: Path) -> None:
         alone = exported.ask(rows.arrays(np.array([place])))
         count = int(rows.asked_counts[place])
         np.testing.assert_allclose(together[place, :count], alone[0, :count], atol=TOLERANCE)
+
+
+@pytest.mark.parametrize("normalize", [True, False])
+@pytest.mark.parametrize("pooling", ["mean", "cls", "max"])
+@pytest.mark.parametrize("name", ["bert", "modern", "modern, last block global"])
+def test_same_vectors(name: str, pooling: Pooling, normalize: bool, tmp_path: Path) -> None:
+    model = random_vectors(name, pooling, normalize=normalize)
+    exported = opened(model, "vector", tmp_path / "model.onnx")
+    assert list(exported.about["outputs"].items()) == [("vectors", ("batch", SHAPE["hidden_size"]))]
+    assert ("token_type_ids" in exported.about["inputs"]) == (name == "bert")
+    for lengths in ([2], [40], [17, 5, 11, 2, 40], [9] * 8):
+        rows = some_rows("row", lengths)
+        vectors = exported.ask(rows.arrays(np.arange(len(rows))))
+        [theirs] = reference(model, rows.arrays(np.arange(len(rows))))
+        assert vectors.shape == (len(rows), 1, exported.width)
+        np.testing.assert_allclose(vectors, theirs, atol=TOLERANCE, rtol=TOLERANCE)
+        assert np.allclose(np.linalg.norm(vectors, axis=-1), 1, atol=1e-6) == normalize
+        for place in range(len(rows)):  # padding counts in no pooling
+            alone = exported.ask(rows.arrays(np.array([place])))
+            np.testing.assert_allclose(vectors[place], alone[0], atol=TOLERANCE, rtol=TOLERANCE)
+
+
+@pytest.mark.parametrize("pooling", ["mean", "cls", "max"])
+@pytest.mark.parametrize("name", ["bert", "modern"])
+def test_vectors_of_int8_are_near(name: str, pooling: Pooling, tmp_path: Path) -> None:
+    exported = opened(random_vectors(name, pooling, normalize=True), "vector", tmp_path / "model.onnx")
+    quantize_int8(tmp_path / "model.onnx", tmp_path / "int8.onnx")
+    smaller = OnnxFolder(tmp_path, open_session(tmp_path / "int8.onnx"), exported.about)
+    arrays = some_rows("row", [17, 5, 11, 3, 40]).arrays(np.arange(5))
+    exact, near = exported.ask(arrays)[:, 0], smaller.ask(arrays)[:, 0]
+    assert not np.array_equal(exact, near)
+    assert cosines(exact, near).min() > 0.99
 
 
 def test_pairs_may_be_left_out(tmp_path: Path) -> None:

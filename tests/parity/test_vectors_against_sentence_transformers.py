@@ -18,7 +18,8 @@ from bertwright.export.sentence import save_sentence_model
 from bertwright.model.build import build_encoder
 from bertwright.model.config import named_size
 from bertwright.model.sentence import Pooling, SentenceEncoder
-from bertwright.recipes.embed import embed, open_embedder
+from bertwright.recipes.embed import embed
+from bertwright.recipes.embedder import open_embedder
 from bertwright.tasks.embed import Embed, judge_sentences
 from bertwright.tasks.sentences import gathered
 from bertwright.types import SentenceBatch

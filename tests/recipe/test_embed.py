@@ -21,6 +21,7 @@ from bertwright.model.build import build_encoder
 from bertwright.model.config import named_size
 from bertwright.recipes import embed as recipe
 from bertwright.recipes.embed import embed
+from bertwright.recipes.embedder import Embedder
 
 WORDS = ["red", "green", "blue", "cat", "dog", "runs", "sleeps", "far", "away"]
 HIGHEST = 1e-6
@@ -114,7 +115,7 @@ def test_what_is_interrupted_leaves_nothing(
     name: str, model: Path, file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(recipe, "CHUNK_TEXTS", 64)
-    before = recipe.row_vectors
+    before = Embedder.vectors
     calls: list[int] = []
 
     def stopped(*args: object, **kwargs: object) -> np.ndarray:
@@ -123,7 +124,7 @@ def test_what_is_interrupted_leaves_nothing(
             raise KeyboardInterrupt
         return before(*args, **kwargs)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(recipe, "row_vectors", stopped)
+    monkeypatch.setattr(Embedder, "vectors", stopped)
     (tmp_path / "out").mkdir()
     with pytest.raises(KeyboardInterrupt):
         embed(model, file, tmp_path / "out" / name)

@@ -27,15 +27,16 @@ def export_command(
     Parameters
     ----------
     model
-        Hugging Face BERT or ModernBERT folder, pre-trained or fine-tuned.
+        Hugging Face BERT or ModernBERT folder: pre-trained, fine-tuned, or of sentence vectors.
     to
-        onnx: a graph for onnxruntime and others; `predict` asks it without torch.
+        onnx: a graph for onnxruntime and others; `predict` and `embed` ask it without torch.
     out
         Folder to write: model.onnx, onnx.json (inputs, outputs, labels), tokenizer.json, config.json.
     quantize
         int8: multiply 8-bit integers; the score lost and the speed won are printed.
     data
-        Labelled file to check and judge by, such as the dev file; sentences of ours where not given.
+        Labelled file to check and judge by, such as the dev file, for sentence vectors pairs or scored pairs; sentences
+        of ours where not given.
     text_column
         Column of the text in the labelled file; told by its name where not given.
     pair_column

@@ -12,6 +12,7 @@ import torch
 from bertwright.data.labelled import LabelledRows
 from bertwright.evaluate.asking import Ask, Pace, logits_of
 from bertwright.model.fine_tuned import FineTuned
+from bertwright.model.sentence import SentenceEncoder
 from bertwright.types import LabelledBatch
 
 
@@ -36,9 +37,12 @@ def score_rows(
 
 
 def ask_model(
-    model: FineTuned, *, device: torch.device, cast: Callable[[], AbstractContextManager[Any]] = nullcontext
+    model: FineTuned | SentenceEncoder,
+    *,
+    device: torch.device,
+    cast: Callable[[], AbstractContextManager[Any]] = nullcontext,
 ) -> Ask[np.ndarray]:
-    """Return the function that asks a model, in evaluation mode, about a batch of arrays."""
+    """Return the function that asks a model, in evaluation mode, about a batch of arrays: logits, or vectors [B, H]."""
 
     def ask(arrays: dict[str, np.ndarray]) -> np.ndarray:
         tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}

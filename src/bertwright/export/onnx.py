@@ -2,6 +2,7 @@
 
 row       input_ids, token_type_ids, attention_mask [B, S]     -> logits [B, outputs]
 token     the same                                             -> logits [B, S, outputs]
+vector    the same                                             -> vectors [B, H], pooled, of unit length where asked
 masked    the same and asked [B, M], the positions of [MASK]   -> mlm_logits [B, M, V], and nsp_logits [B, 2] of BERT
 """
 
@@ -22,6 +23,7 @@ from bertwright.model.bert import BertForPreTraining
 from bertwright.model.encoder import OF_ROWS, Encoder, Part
 from bertwright.model.fine_tuned import FineTuned
 from bertwright.model.modern import ModernForMaskedLM
+from bertwright.model.sentence import Pooling, SentenceEncoder
 from bertwright.types import LabelledBatch
 
 TOLERANCE = 1e-4
@@ -40,7 +42,7 @@ class OnnxHead:
 
 
 def write_model(
-    model: FineTuned | Encoder, file: Path, *, pairs: bool = True
+    model: FineTuned | SentenceEncoder | Encoder, file: Path, *, pairs: bool = True
 ) -> dict[str, dict[str, Sequence[int | str]]]:
     """Write the graph of a model to `file`; return the axes of its inputs and outputs by name.
 
@@ -49,7 +51,9 @@ def write_model(
     """
     graph = Graph()
     inputs: dict[str, Sequence[int | str]] = dict.fromkeys(INPUTS, ("batch", "length"))
-    if isinstance(model, FineTuned):
+    if isinstance(model, SentenceEncoder):
+        encoder, outputs = model.encoder, _pooled(graph, model)
+    elif isinstance(model, FineTuned):
         if model.part not in HEADS:
             raise ModelError(f"a head about {model.part!r} cannot be exported; those about {', '.join(HEADS)} can")
         head = HEADS[model.part]
@@ -66,16 +70,18 @@ def write_model(
     return {"inputs": inputs, "outputs": {name: axes for name, (_, axes) in outputs.items()}}
 
 
-def reference(model: FineTuned | Encoder, arrays: Mapping[str, np.ndarray]) -> list[np.ndarray]:
+def reference(model: FineTuned | SentenceEncoder | Encoder, arrays: Mapping[str, np.ndarray]) -> list[np.ndarray]:
     """Return what torch computes for a batch of arrays, in float32: the outputs of the graph, in their order.
 
-    Those of a head about tokens are of the positions asked about.
+    The first is as `OnnxFolder.ask` gives it: of the positions asked about, [B, 1, H] for vectors.
     """
     tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
     batch = LabelledBatch(asked=tensors.pop("asked", None), **tensors)
     with torch.inference_mode():
         if isinstance(model, FineTuned):
             return [model(batch).numpy()]
+        if isinstance(model, SentenceEncoder):
+            return [model(batch).unsqueeze(1).numpy()]
         assert batch.asked is not None
         at = torch.nn.functional.pad(batch.asked, (1, 0))
         hidden = model.encode(batch.input_ids, batch.token_type_ids, batch.attention_mask, at)
@@ -84,9 +90,31 @@ def reference(model: FineTuned | Encoder, arrays: Mapping[str, np.ndarray]) -> l
 
 
 def difference(ours: np.ndarray, theirs: np.ndarray) -> tuple[float, bool]:
-    """Return the largest difference of two arrays of logits, and whether that is within tolerance."""
+    """Return the largest difference of two arrays of logits or vectors, and whether that is within tolerance."""
     largest = float(np.abs(ours - theirs).max())
     return largest, largest <= TOLERANCE * max(1.0, float(np.abs(ours).max()))
+
+
+def _pooled(graph: Graph, model: SentenceEncoder) -> Values:
+    """Write an encoder of sentence vectors, as `SentenceEncoder.forward` reads its last block."""
+    asked, pool = POOLINGS[model.pooling]
+    vectors = graph("Squeeze", pool(graph, write_encoder(graph, model.encoder, asked)), graph.constant([1]))
+    if model.normalize:
+        length = graph("ReduceL2", vectors, graph.constant([-1]))
+        vectors = graph("Div", vectors, graph("Max", length, graph.constant(np.float32(1e-12))))
+    return {"vectors": (vectors, ("batch", model.encoder.config.hidden_size))}
+
+
+def _first(graph: Graph, hidden: str) -> str:
+    """Return hidden states [B, 1, H] as they are: they are of the first token alone."""
+    return hidden
+
+
+def _largest(graph: Graph, hidden: str) -> str:
+    """Return the largest value [B, 1, H] of each unit of hidden states [B, S, H] where there is a token."""
+    here = graph("Cast", graph("Unsqueeze", "attention_mask", graph.constant([2])), to=9)  # 9 is bool
+    least = graph.constant(np.finfo(np.float32).min)
+    return graph("ReduceMax", graph("Where", here, hidden, least), graph.constant([1]))
 
 
 def _mean(graph: Graph, hidden: str) -> str:
@@ -149,3 +177,9 @@ HEADS: dict[Part, OnnxHead] = {
     "span": OnnxHead(Asked(None), _over_tokens),
 }
 """How the head of a task is written, by what it is about."""
+POOLINGS: dict[Pooling, tuple[Asked, Callable[[Graph, str], str]]] = {
+    "mean": (Asked(None), _mean),
+    "cls": (Asked(FIRST), _first),
+    "max": (Asked(None), _largest),
+}
+"""How sentence vectors are written: which tokens of the last block they read, and what becomes of these."""

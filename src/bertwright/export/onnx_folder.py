@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -38,9 +38,9 @@ class OnnxFolder:
     about: dict[str, Any]
 
     @property
-    def part(self) -> Part | None:
-        """What its head is about, or None for a pre-trained model."""
-        part: Part | None = self.about["part"]
+    def part(self) -> Part | Literal["vector"] | None:
+        """What its head is about, "vector" for sentence vectors, or None for a pre-trained model."""
+        part: Part | Literal["vector"] | None = self.about["part"]
         return part
 
     @property
@@ -64,8 +64,16 @@ class OnnxFolder:
         """Tokens of the longest row it reads."""
         return int(self.about["max_length"])
 
+    @property
+    def width(self) -> int:
+        """Numbers of a sentence vector."""
+        return int(self.session.get_outputs()[0].shape[-1])
+
     def ask(self, arrays: dict[str, np.ndarray]) -> np.ndarray:
-        """Return logits [B, M, outputs] at the positions asked about, from the arrays of `LabelledRows.arrays`."""
+        """Return logits [B, M, outputs] at the positions asked about, from the arrays of `LabelledRows.arrays`.
+
+        Sentence vectors are [B, 1, width].
+        """
         logits = self.run(arrays)[0]
         if logits.ndim == 3 and "asked" in arrays and "asked" not in self.about["inputs"]:
             return np.take_along_axis(logits, arrays["asked"][:, :, None], axis=1)
@@ -121,8 +129,15 @@ def _is_about(about: Any, session: Any) -> bool:
         set(inputs) == {one.name for one in session.get_inputs()}
         and list(outputs) == [one.name for one in session.get_outputs()]
         and set(inputs) <= INPUTS
-        and (about["part"] in (None, "choice", "span") or not isinstance(width, int) or len(labels) == width)
+        and (about["part"] != "vector" or _says_pooling(about, width))
+        and (about["part"] in (None, "choice", "span", "vector") or not isinstance(width, int) or len(labels) == width)
     )
+
+
+def _says_pooling(about: dict[str, Any], width: Any) -> bool:
+    """Say whether onnx.json tells how sentence vectors are made, and the graph how wide they are."""
+    told = (about.get(name) for name in ("pooling", "normalize", "layer"))
+    return isinstance(width, int) and [type(one) for one in told] == [str, bool, int]
 
 
 def _are_names(values: Any) -> bool:

@@ -1,6 +1,6 @@
 """Turns texts into vectors with the model of any folder, a chunk at a time: memory does not grow with the input.
 
-texts -> chunk -> rows -> batches by length -> hidden states of a layer -> pooled -> in order into the file
+texts -> chunk -> vectors of a model, torch's or exported -> in order into the file
 """
 
 from __future__ import annotations
@@ -9,24 +9,20 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, overload
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 import numpy as np
-import torch
 
-from bertwright.errors import CorpusError, ModelError, UsageError
-from bertwright.evaluate.vectors import row_vectors
-from bertwright.export.sentence import read_sentence_folder
+from bertwright.errors import CorpusError, UsageError
 from bertwright.export.vectors import Number, bytes_needed, writer_of
 from bertwright.files import human_bytes, refuse_existing, require_space
 from bertwright.log import note, print_facts, progress_bar
-from bertwright.model.sentence import POOLINGS, Pooling, SentenceEncoder
-from bertwright.tasks.encode import TextEncoder
+from bertwright.recipes.embedder import Done, Embedder, open_embedder
 from bertwright.tasks.stream import STDIN, stream_texts
-from bertwright.tokenizer.load import load_tokenizer
-from bertwright.train.precision import autocast, pick_device
+
+if TYPE_CHECKING:
+    from bertwright.model.sentence import Pooling
 
 CHUNK_TEXTS = 8192
 """Texts sorted by length together, and rows of a Parquet row group."""
@@ -34,70 +30,6 @@ CHUNK_CHARACTERS = 16 << 20
 """Characters after which a chunk of long texts is full."""
 PLAIN_EVERY = 30.0
 """Seconds between two lines of progress where there is no terminal."""
-
-Done = Callable[[int], None]
-"""Hears of texts that are embedded."""
-
-
-@dataclass(frozen=True)
-class Embedder:
-    """A model that turns texts into vectors, with its tokenizer.
-
-    >>> open_embedder(Path("runs/en/model")).vectors(["A text.", "Another one."]).shape
-    (2, 256)
-    """
-
-    model: SentenceEncoder
-    encoder: TextEncoder
-    device: torch.device
-    precision: Literal["bf16", "fp32"]
-
-    @property
-    def width(self) -> int:
-        """Return the length of a vector."""
-        return self.model.encoder.config.hidden_size
-
-    def vectors(self, texts: Sequence[str], done: Done = lambda _: None) -> np.ndarray:
-        """Return vectors [N, H] float32 of N texts; those past the longest row are cut, and counted by the encoder."""
-        if not texts:
-            return np.empty((0, self.width), dtype=np.float32)
-        rows = self.encoder.rows(texts, None, np.zeros(len(texts), dtype=np.int64), quiet=True)
-        return row_vectors(
-            self.model, rows, device=self.device, cast=lambda: autocast(self.precision, self.device), done=done
-        )
-
-
-def open_embedder(
-    folder: Path,
-    *,
-    layer: int | None = None,
-    pooling: Pooling | None = None,
-    normalize: bool | None = None,
-    precision: Literal["bf16", "fp32"] = "fp32",
-) -> Embedder:
-    """Read a model folder onto the fastest device; what is not told is as the folder says, see `embed`.
-
-    Raises UsageError for a layer or pooling there is none of, ModelError or TokenizerError for a folder that is unfit.
-    """
-    if not folder.is_dir():
-        raise ModelError(f"there is no model folder {folder}; give a Hugging Face BERT or ModernBERT folder")
-    if pooling is not None and pooling not in POOLINGS:
-        raise UsageError(f"--pooling {pooling} is none of {', '.join(POOLINGS)}")
-    encoder, reading = read_sentence_folder(folder)
-    layers = encoder.config.layers
-    if layer is not None and not -layers - 1 <= layer <= layers:
-        raise UsageError(
-            f"--layer {layer}: {folder} has layers 0 (the embeddings) to {layers}, or -1 (the last) to {-layers - 1}"
-        )
-    device = pick_device()
-    model = SentenceEncoder(
-        encoder,
-        pooling=pooling or reading.pooling,
-        normalize=reading.normalize if normalize is None else normalize,
-        layer=None if layer is None else layer % (layers + 1),
-    )
-    texts = TextEncoder(load_tokenizer(folder), max_length=reading.max_length)
-    return Embedder(model.eval().to(device), texts, device, precision)
 
 
 @overload
@@ -146,9 +78,10 @@ def embed(
 
     `input` is a file (see `stream_texts`), "-" for stdin, or a list of texts. `layer` counts blocks: 0 is the
     embeddings, -1 or None the last. `pooling` and `normalize` are those of a sentence-transformers folder where not
-    given, mean and as they come elsewhere. `out` ends in .parquet (text and vector) or .npy. `float16` rounds what is
-    written; `precision` "bf16" computes faster where the hardware has it, and less exactly. Raises UsageError,
-    InputError, OutputExistsError and DiskSpaceError, all before the first text is embedded.
+    given, mean and as they come elsewhere; an exported model has those alone that it was exported with. `out` ends in
+    .parquet (text and vector) or .npy. `float16` rounds what is written; `precision` "bf16" computes faster where the
+    hardware has it, and less exactly. Raises UsageError, InputError, OutputExistsError and DiskSpaceError, all before
+    the first text is embedded.
 
     >>> embed("runs/en/model", ["A text.", "Another one."], pooling="mean").shape
     (2, 256)
@@ -228,9 +161,9 @@ def write_vectors(
         "texts": total,
         "width": opened.width,
         "number": number,
-        "layer": opened.model.layer,
-        "pooling": opened.model.pooling,
-        "normalize": opened.model.normalize,
+        "layer": opened.layer,
+        "pooling": opened.pooling,
+        "normalize": opened.normalize,
         "cut": opened.encoder.cut,
         "bytes": out.stat().st_size,
         "seconds": round(seconds, 2),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -18,21 +18,25 @@ from bertwright.corpus.builtin import python_docs
 from bertwright.data.labelled import LabelledRows
 from bertwright.errors import ModelError, UsageError
 from bertwright.evaluate.asking import Ask, in_batches, logits_of, many_small
+from bertwright.evaluate.judgement import Judgement
 from bertwright.evaluate.scoring import ask_model
+from bertwright.evaluate.similarity import cosines
 from bertwright.export.crf import CRF
 from bertwright.export.encoder_decoder import is_encoder_decoder
 from bertwright.export.fine_tuned import fine_tuned_part, read_fine_tuned
 from bertwright.export.huggingface import BESIDE, read_model
 from bertwright.export.onnx_folder import ABOUT, MODEL, OnnxFolder, open_onnx, require
-from bertwright.export.sentence import is_sentence_folder
+from bertwright.export.sentence import is_sentence_folder, read_sentence_folder
 from bertwright.files import human_bytes, read_json, refuse_existing, write_json, written_aside
 from bertwright.log import note, print_table
 from bertwright.model.encoder import OF_ROWS, Encoder
 from bertwright.model.fine_tuned import FineTuned
+from bertwright.model.sentence import SentenceEncoder
 from bertwright.recipes.machine import versions
+from bertwright.recipes.predict_embed import read_judged
 from bertwright.rng import stream
 from bertwright.tasks.columns import ColumnsConfig
-from bertwright.tasks.contract import Task
+from bertwright.tasks.embed import judge_sentences
 from bertwright.tasks.encode import TextEncoder
 from bertwright.tasks.trained import task_of_head
 from bertwright.tokenizer.load import Tokenizer, load_tokenizer
@@ -44,20 +48,23 @@ TIMED = 512
 GROUPS = (1, 2, 5, 24)
 """Rows of the batches by which the graph is checked against torch."""
 
+Judge = Callable[[np.ndarray], Judgement]
+"""Judges the answers to all rows of a labelled file: logits [Q, outputs], or vectors [N, H]."""
+
 
 @dataclass(frozen=True)
 class Opened:
     """A model to export: the network in float32, and what onnx.json will say of its head."""
 
     folder: Path
-    model: FineTuned | Encoder
+    model: FineTuned | SentenceEncoder | Encoder
     tokenizer: Tokenizer
     about: dict[str, Any]
 
     @property
     def encoder(self) -> Encoder:
         """The encoder of the model."""
-        return self.model.encoder if isinstance(self.model, FineTuned) else self.model
+        return self.model if isinstance(self.model, Encoder) else self.model.encoder
 
 
 def export(
@@ -72,9 +79,9 @@ def export(
     """Write the model of a Hugging Face folder as ONNX to the folder `out`, whole or not at all; return the figures.
 
     The graph must give what torch gives, on real rows in batches of several sizes and lengths. With `quantize` it
-    multiplies 8-bit integers; a table then says what that costs: in the task's figures on `data`, a labelled file, or
-    without it in answers that change. Raises ModelError where the graph differs, OutputExistsError, and UsageError
-    where onnx is not installed.
+    multiplies 8-bit integers; a table then says what that costs: in the task's figures on `data`, a labelled file (for
+    sentence vectors pairs or scored pairs), and in answers that change. Raises ModelError where the graph differs,
+    OutputExistsError, and UsageError where onnx is not installed.
     """
     if to != "onnx":
         raise UsageError(f"there is no way to export to {to!r}; give --to onnx")
@@ -82,20 +89,21 @@ def export(
     model, out = Path(model), Path(out)
     refuse_existing(out, instead="give another --out")
     opened = _open(model)
-    task, examples, rows = _probe(opened, Path(data) if data else None, ColumnsConfig.model_validate(columns or {}))
+    rows, judge = _probe(opened, Path(data) if data else None, ColumnsConfig.model_validate(columns or {}))
     with written_aside(out) as folder:
         folder.mkdir()
         figures = _write_checked(opened, rows, folder)
         if quantize:
-            figures |= _quantized(opened, folder, rows, task, examples)
+            figures |= _quantized(opened, folder, rows, judge)
     note(f"{out}: {human_bytes((out / MODEL).stat().st_size)}, {', '.join(figures['outputs'])}; runs without torch")
     return figures
 
 
 def _open(folder: Path) -> Opened:
-    if is_encoder_decoder(folder) or is_sentence_folder(folder):
-        kind = "translates" if is_encoder_decoder(folder) else "makes sentence vectors"
-        raise UsageError(f"{folder} {kind}, which is not exported to ONNX; give a pre-trained model or one with a head")
+    if is_encoder_decoder(folder):
+        raise UsageError(f"{folder} translates, which is not exported to ONNX; give an encoder")
+    if is_sentence_folder(folder):
+        return _open_sentence(folder)
     head: dict[str, Any] = {"part": None, "problem": "masked_words", "labels": []}
     if folder.is_dir() and fine_tuned_part(folder) is not None:
         found = read_fine_tuned(folder)
@@ -118,20 +126,40 @@ def _open(folder: Path) -> Opened:
     return opened
 
 
-def _probe(opened: Opened, data: Path | None, columns: ColumnsConfig) -> tuple[Task[Any] | None, Any, LabelledRows]:
-    """Return the rows to check by: those of a labelled file with its task and examples, or pairs of sentences."""
+def _open_sentence(folder: Path) -> Opened:
+    encoder, reading = read_sentence_folder(folder)
+    model = SentenceEncoder(encoder, pooling=reading.pooling, normalize=reading.normalize).eval()
+    head = {
+        "part": "vector",
+        "problem": "sentence_vectors",
+        "labels": [],
+        "layer": model.layer,
+        "pooling": reading.pooling,
+        "normalize": reading.normalize,
+        "max_length": reading.max_length,
+    }
+    return Opened(folder, model, load_tokenizer(folder), head)
+
+
+def _probe(opened: Opened, data: Path | None, columns: ColumnsConfig) -> tuple[LabelledRows, Judge | None]:
+    """Return the rows to check by: those of a labelled file with what judges them, or sentences, for heads in pairs."""
     encoder = TextEncoder(opened.tokenizer, max_length=opened.about["max_length"])
+    if data is not None and isinstance(opened.model, SentenceEncoder):
+        pairs = read_judged(data, columns)
+        rows = encoder.rows(pairs.texts, None, np.zeros(len(pairs.texts), dtype=np.int64))
+        return rows, lambda vectors: judge_sentences(vectors, pairs)
     if data is not None:
         if not isinstance(opened.model, FineTuned):
             raise UsageError(f"{opened.folder} is no fine-tuned model, so --data has no labels it could be judged by")
         task = task_of_head(*(opened.about[name] for name in ("part", "problem", "labels", "own")))
         task = task.knowing(opened.model).looking_at(data, columns)
         examples = task.read(data)
-        return task, examples, task.encode(examples, encoder)
+        return task.encode(examples, encoder), lambda logits: task.judge(logits, examples)
     texts = _sentences(opened.tokenizer)
     texts.append(" ".join(texts))  # as long as the model reads
-    rows = encoder.rows(texts, texts[::-1], np.zeros(len(texts), dtype=np.int64), quiet=True)
-    return None, None, rows if opened.about["part"] in OF_ROWS else _asked_within(rows, opened)
+    second = None if isinstance(opened.model, SentenceEncoder) else texts[::-1]
+    rows = encoder.rows(texts, second, np.zeros(len(texts), dtype=np.int64), quiet=True)
+    return rows if opened.about["part"] in (*OF_ROWS, "vector") else _asked_within(rows, opened), None
 
 
 def _sentences(tokenizer: Tokenizer) -> list[str]:
@@ -211,9 +239,7 @@ def _largest_difference(opened: Opened, exported: OnnxFolder, rows: LabelledRows
     return largest, batches
 
 
-def _quantized(
-    opened: Opened, folder: Path, rows: LabelledRows, task: Task[Any] | None, examples: Any
-) -> dict[str, Any]:
+def _quantized(opened: Opened, folder: Path, rows: LabelledRows, judge: Judge | None) -> dict[str, Any]:
     """Put 8-bit integers in the place of the float graph, and print what that costs and brings."""
     from bertwright.export.onnx_int8 import quantize_int8
 
@@ -224,10 +250,10 @@ def _quantized(
         quantize_int8(kept / MODEL, folder / MODEL)
         before, after = open_onnx(kept), open_onnx(folder)
         sides: dict[str, Ask[np.ndarray]] = {"ONNX float32": before.ask, "ONNX int8": after.ask}
-        if isinstance(opened.model, FineTuned):
+        if not isinstance(opened.model, Encoder):
             sides = {"torch float32": ask_model(opened.model, device=torch.device("cpu")), **sides}
         speeds = sentences_a_second(sides, rows)
-        losses = _score_lost(before, after, rows, task, examples)
+        losses = _score_lost(before, after, rows, judge)
         sizes = [(one / MODEL).stat().st_size for one in (kept, folder)]
     about: dict[str, Any] = read_json(folder / ABOUT)
     about |= {"quantized": "int8", "bytes": sizes, "rows_a_second": speeds, **losses}
@@ -249,18 +275,16 @@ def sentences_a_second(sides: dict[str, Ask[Any]], rows: LabelledRows, *, turns:
     return {name: round(value, 1) for name, value in best.items()}
 
 
-def _score_lost(
-    before: OnnxFolder, after: OnnxFolder, rows: LabelledRows, task: Task[Any] | None, examples: Any
-) -> dict[str, Any]:
-    """Return the figures on labelled examples before and after, or how many answers are still the same."""
+def _score_lost(before: OnnxFolder, after: OnnxFolder, rows: LabelledRows, judge: Judge | None) -> dict[str, Any]:
+    """Return the figures on labelled examples before and after, and how far the answers are still the same."""
     if before.part is None:
         return {"agreement": _agreement(_likeliest(before.ask), _likeliest(after.ask), rows)}
     old, new = (logits_of(one.ask, rows, pace=many_small()) for one in (before, after))
     found: dict[str, Any] = {}
-    if task is not None:
-        found["figures"] = {
-            name: task.judge(logits, examples).figures for name, logits in (("float32", old), ("int8", new))
-        }
+    if judge is not None:
+        found["figures"] = {name: judge(logits).figures for name, logits in (("float32", old), ("int8", new))}
+    if before.part == "vector":
+        return found | {"mean_cosine": float(cosines(old, new).mean())}
     if before.part == "row" and before.problem == "multi_label_classification":
         return found | {"agreement": float(((old > 0) == (new > 0)).all(-1).mean())}
     if before.part == "token" or (before.part == "row" and before.problem != "regression"):
@@ -283,6 +307,8 @@ def _print_cost(speeds: dict[str, float], losses: dict[str, Any], sizes: Sequenc
     rows = [[name, f"{of['float32']:.4f}", f"{of['int8']:.4f}"] for name, of in _by_name(losses.get("figures", {}))]
     if "agreement" in losses:
         rows.append(["answers that agree", "", f"{losses['agreement']:.2%}"])
+    if "mean_cosine" in losses:
+        rows.append(["mean cosine with float32", "", f"{losses['mean_cosine']:.4f}"])
     if "largest_change" in losses:
         rows.append(["largest change of a logit", "", f"{losses['largest_change']:.3f}"])
     rows.append(["rows a second", f"{speeds['ONNX float32']:,.0f}", f"{speeds['ONNX int8']:,.0f}"])

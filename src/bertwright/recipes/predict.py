@@ -20,6 +20,8 @@ from bertwright.evaluate.text_rows import MASK
 from bertwright.export.onnx_folder import is_onnx_folder
 from bertwright.files import written_aside
 from bertwright.log import note, print_table, progress_bar
+from bertwright.recipes.embedder import open_embedder
+from bertwright.recipes.predict_embed import similarities_with
 from bertwright.recipes.predict_onnx import open_exported
 from bertwright.recipes.predict_task import open_task, print_task_answers, questions_in
 from bertwright.recipes.questions import Lines, Question, answers_of, masked_questions, task_questions
@@ -78,7 +80,7 @@ def predict(
     """Answer questions with the model of a Hugging Face or ONNX folder; print them as a table, or write JSON lines.
 
     A fine-tuned model does what it was trained for, with texts or, with `pair`, two of them (see `open_task`),
-    translates (see `open_translations`), or says how alike two texts are (see `similarities`).
+    translates (see `open_translations`), or says how alike two texts are (see `similarities_with`).
 
     A text with [MASK] gives {"text", "predictions": for each [MASK] a list of [token, probability]}; a pair (two texts
     without [MASK], two texts with `pair`, or a line of `input` with a tab) gives {"first", "second", "next": the
@@ -156,10 +158,9 @@ def open_answers(folder: Path, *, top_k: int, precision: Precision) -> Answerer:
         return Answerer(*open_exported(folder, top_k=top_k))
     from bertwright.export.fine_tuned import fine_tuned_part
     from bertwright.export.sentence import is_sentence_folder
-    from bertwright.recipes.predict_embed import similarities
 
     if is_sentence_folder(folder):
-        return Answerer("vector", partial(similarities, folder))
+        return Answerer("vector", similarities_with(open_embedder(folder)))
     part = fine_tuned_part(folder) if folder.is_dir() else None
     if part is not None:
         return Answerer(part, open_task(folder, precision=precision))

@@ -1,39 +1,45 @@
-"""Asks a model of sentence vectors how alike texts are, and judges it on pairs or scores."""
+"""Asks a model of sentence vectors how alike texts are, and judges it on pairs or scores.
+
+torch is imported by what judges, so that an exported model is asked without it.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bertwright.errors import CorpusError, ModelError, UsageError
 from bertwright.evaluate.similarity import cosines
-from bertwright.export.sentence import is_sentence_folder
 from bertwright.log import print_facts, print_table
-from bertwright.recipes.embed import open_embedder
-from bertwright.tasks.columns import ColumnsConfig
-from bertwright.tasks.embed import judge_sentences
-from bertwright.tasks.sentences import read_sentences
+from bertwright.recipes.embedder import Embedder, open_embedder
+
+if TYPE_CHECKING:
+    from bertwright.tasks.columns import ColumnsConfig
+    from bertwright.tasks.sentences import Sentences
 
 
-def similarities(folder: Path, pairs: Sequence[tuple[str, ...]]) -> list[dict[str, Any]]:
-    """Return the cosine of the vectors of each pair of texts: {"first", "second", "similarity"}, in order.
+def similarities_with(opened: Embedder) -> Callable[[Sequence[tuple[str, ...]]], list[dict[str, Any]]]:
+    """Return what gives the cosine of the vectors of each pair of texts: {"first", "second", "similarity"}, in order.
 
-    Raises UsageError where one is a text alone.
+    It raises UsageError where one is a text alone.
     """
-    if any(len(pair) != 2 for pair in pairs):
-        raise UsageError(
-            f"{folder} says how alike two texts are: give pairs (a tab between the texts of a line), or ask "
-            "`bertwright embed` for vectors"
-        )
-    opened = open_embedder(folder)
-    number = {text: place for place, text in enumerate(dict.fromkeys(text for pair in pairs for text in pair))}
-    vectors = opened.vectors(list(number))
-    near = cosines(vectors[[number[a] for a, _ in pairs]], vectors[[number[b] for _, b in pairs]])
-    return [
-        {"first": first, "second": second, "similarity": value}
-        for (first, second), value in zip(pairs, near.tolist(), strict=True)
-    ]
+
+    def answer(pairs: Sequence[tuple[str, ...]]) -> list[dict[str, Any]]:
+        if any(len(pair) != 2 for pair in pairs):
+            raise UsageError(
+                f"{opened.folder} says how alike two texts are: give pairs (a tab between the texts of a line), or ask "
+                "`bertwright embed` for vectors"
+            )
+        number = {text: place for place, text in enumerate(dict.fromkeys(text for pair in pairs for text in pair))}
+        vectors = opened.vectors(list(number))
+        near = cosines(vectors[[number[a] for a, _ in pairs]], vectors[[number[b] for _, b in pairs]])
+        return [
+            {"first": first, "second": second, "similarity": value}
+            for (first, second), value in zip(pairs, near.tolist(), strict=True)
+        ]
+
+    return answer
 
 
 def evaluate_sentences(folder: Path, file: Path, columns: ColumnsConfig) -> dict[str, float]:
@@ -41,15 +47,26 @@ def evaluate_sentences(folder: Path, file: Path, columns: ColumnsConfig) -> dict
 
     Raises ModelError where the folder says nothing of how its vectors are made, and InputError as `finetune` does.
     """
+    from bertwright.export.sentence import is_sentence_folder
+    from bertwright.tasks.embed import judge_sentences
+
     if not is_sentence_folder(folder):
         raise ModelError(f"{folder} is no model of sentence vectors; give what `bertwright finetune embed` wrote")
-    examples = read_sentences(file, columns, kind=None)
-    if examples.kind == "texts":
-        raise CorpusError(
-            f"{file} holds texts alone, by which nothing can be judged; give pairs, or pairs with a score"
-        )
+    examples = read_judged(file, columns)
     judged = judge_sentences(open_embedder(folder).vectors(examples.texts), examples)
     print_facts(f"{folder} on {file}", {name.replace("_", " "): f"{v:.4f}" for name, v in judged.figures.items()})
     if judged.grid is not None:
         print_table(judged.grid.title, judged.grid.header, judged.grid.rows)
     return judged.figures
+
+
+def read_judged(file: Path, columns: ColumnsConfig) -> Sentences:
+    """Return the examples of a file that vectors can be judged by; raises CorpusError where it holds texts alone."""
+    from bertwright.tasks.sentences import read_sentences
+
+    examples = read_sentences(file, columns, kind=None)
+    if examples.kind == "texts":
+        raise CorpusError(
+            f"{file} holds texts alone, by which nothing can be judged; give pairs, or pairs with a score"
+        )
+    return examples

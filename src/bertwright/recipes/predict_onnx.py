@@ -15,6 +15,8 @@ from bertwright.evaluate.masked_words import Guess, guess_words
 from bertwright.evaluate.sentence_pairs import shares_of_pairs
 from bertwright.export.crf import read_chain
 from bertwright.export.onnx_folder import OnnxFolder, open_onnx
+from bertwright.recipes.embedder import exported_embedder
+from bertwright.recipes.predict_embed import similarities_with
 from bertwright.recipes.predict_task import answers_with
 from bertwright.recipes.questions import answers_of
 from bertwright.tasks.encode import TextEncoder
@@ -31,6 +33,8 @@ def open_exported(folder: Path, *, top_k: int) -> tuple[str | None, Callable[[Se
     opened = open_onnx(folder)
     if opened.part is None:
         return None, _word_answers(opened, top_k=top_k)
+    if opened.part == "vector":
+        return opened.part, similarities_with(exported_embedder(opened))
     task = task_of_head(opened.part, opened.problem, opened.labels, opened.own)
     if isinstance(task, Tag):
         task = task.reading_by(read_chain(folder, tags=len(opened.labels)))
