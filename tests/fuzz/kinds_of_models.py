@@ -6,16 +6,18 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import torch
 from kind import Kind, model_in, tokenizer_in
+from safetensors.numpy import save_file as save_arrays
 from safetensors.torch import load_file, save_file
 
-from bertwright.export.crf import crf_tensors
+from bertwright.export.crf import chain_arrays
 from bertwright.export.encoder_decoder import save_encoder_decoder
 from bertwright.export.huggingface import read_model
 from bertwright.files import write_json
+from bertwright.model.chain import Chain
 from bertwright.model.config import BertConfig
-from bertwright.model.crf import Crf, Steps
 from bertwright.model.decoder import Decoder
 from bertwright.model.encoder_decoder import EncoderDecoder, decoder_config
 from bertwright.model.generate import SearchRules
@@ -52,10 +54,9 @@ def _fine_tuned(part: str, file: str) -> Callable[[Path], Path]:
         head = {"classifier.weight": torch.zeros(2, 8), "classifier.bias": torch.zeros(2)}
         save_file(load_file(model / "model.safetensors") | head, model / "model.safetensors")
         if part == "TokenClassification":
-            may = torch.tensor([True, True])
-            save_file(
-                crf_tensors(Crf(Steps(may, torch.ones(2, 2, dtype=torch.bool), may.clone()))), model / "crf.safetensors"
-            )
+            none, may = np.zeros(2), np.ones(2, dtype=bool)
+            chain = Chain((none, np.zeros((2, 2)), none), (may, np.ones((2, 2), dtype=bool), may))
+            save_arrays(chain_arrays(chain), model / "crf.safetensors")
         return model / file
 
     return make
