@@ -4,8 +4,9 @@
 
 Prepared and read out as its own example does it: windows of 384 tokens that overlap by 128, the answer pointed at in
 those that hold it and [CLS] in the others, the 20 best starts and ends of each window, answers of at most 30 tokens.
-Fused AdamW, 10% warm-up, linear fall, batches grouped by length, bf16 autocast, the best epoch on dev kept. Files are
-read and answers scored by bertwright, whose rules are tested against the official ones. Prints JSON.
+Fused AdamW, 10% warm-up, linear fall, batches grouped by length, bf16 autocast where the hardware multiplies it, the
+best epoch on dev kept. Files are read and answers scored by bertwright, whose rules are tested against the official
+ones. Prints JSON.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ from transformers import (
 from bertwright.evaluate.answers import best_threshold, score_answers
 from bertwright.recipes.finetune_settings import PUBLISHED_RATE, PUBLISHED_WIDTH, resolve_finetune
 from bertwright.tasks.squad import Questions, read_squad
+from bertwright.train.precision import has_bfloat16, pick_device
 
 CANDIDATES = 20
 """Best starts, and best ends, of a window that are looked at together."""
@@ -112,7 +114,7 @@ def run(options: argparse.Namespace, seed: int) -> dict[str, Any]:
     dev = read_squad(options.dev)
     train_windows, dev_windows = windows_of(read_squad(options.train), words), windows_of(dev, words)
     ours = resolve_finetune("answer", {})
-    clock = Clock()
+    clock, device = Clock(), pick_device()
 
     def figures(predicted: Any) -> dict[str, float]:
         return read_out(*predicted.predictions[:2], dev_windows, dev)
@@ -127,7 +129,7 @@ def run(options: argparse.Namespace, seed: int) -> dict[str, Any]:
             warmup_steps=ours.schedule.warmup,
             weight_decay=ours.optimizer.weight_decay,
             optim="adamw_torch_fused",
-            bf16=True,
+            bf16=has_bfloat16(device),
             train_sampling_strategy="group_by_length",
             eval_strategy="epoch",
             save_strategy="epoch",
@@ -136,7 +138,7 @@ def run(options: argparse.Namespace, seed: int) -> dict[str, Any]:
             metric_for_best_model="f1",
             logging_strategy="no",
             report_to=[],
-            use_cpu=not torch.cuda.is_available(),
+            use_cpu=device.type == "cpu",
             disable_tqdm=True,
             seed=seed,
         )

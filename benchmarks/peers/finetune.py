@@ -3,11 +3,11 @@
     python benchmarks/peers/finetune.py classify --model DIR --train F --dev F --test F --seeds 3 --out peer.json
     python benchmarks/peers/finetune.py tag --model DIR --train F --dev F --steps 40          # speed alone
 
-Its own tokenizer, collator (rows padded to the longest of their batch), fused AdamW, 10% warm-up, linear fall, batches
-grouped by length, bf16 autocast; --plain leaves those two at its own defaults: float32, and rows at random. Files are
-read and figures computed by bertwright, so that both sides are judged alike; each figure of ours is tested against
-scikit-learn, scipy or seqeval. The best epoch on dev is kept, by the task's figure. Prints JSON; examples a second are
-of the training steps alone, first ones left out.
+Its own tokenizer, collator (rows padded to the longest of their batch), fused AdamW, 10% warm-up, linear fall,
+batches grouped by length, bf16 autocast where the hardware multiplies it; --plain leaves those two at its defaults:
+float32, and rows at random. Files are read and figures computed by bertwright, so that both sides are judged alike;
+each figure of ours is tested against scikit-learn, scipy or seqeval. The best epoch on dev is kept, by the task's
+figure. Prints JSON; examples a second are of the training steps alone, first ones left out.
 """
 
 from __future__ import annotations
@@ -39,6 +39,7 @@ from bertwright.recipes.finetune_settings import PUBLISHED_RATE, PUBLISHED_WIDTH
 from bertwright.tasks.build import task_named
 from bertwright.tasks.columns import ColumnsConfig
 from bertwright.tasks.contract import Task
+from bertwright.train.precision import has_bfloat16, pick_device
 from bertwright.types import UNASKED
 
 SKIPPED = 10
@@ -113,7 +114,7 @@ def run(options: argparse.Namespace, seed: int) -> dict[str, Any]:
     ours = resolve_finetune(options.task, {})
     rate = options.learning_rate or PUBLISHED_RATE * PUBLISHED_WIDTH / model.config.hidden_size
     pads = DataCollatorForTokenClassification(words) if task.part == "token" else DataCollatorWithPadding(words)
-    clock = Clock()
+    clock, device = Clock(), pick_device()
 
     def figures(predicted: Any, of: Any) -> dict[str, float]:
         return task.judge(flat_logits(predicted.predictions, predicted.label_ids, task), of).figures
@@ -130,7 +131,7 @@ def run(options: argparse.Namespace, seed: int) -> dict[str, Any]:
             warmup_steps=ours.schedule.warmup,
             weight_decay=ours.optimizer.weight_decay,
             optim="adamw_torch_fused",
-            bf16=not options.plain,
+            bf16=not options.plain and has_bfloat16(device),
             torch_compile=options.compile,
             train_sampling_strategy="random" if options.plain else "group_by_length",
             eval_strategy="epoch" if keeps else "no",
@@ -140,7 +141,7 @@ def run(options: argparse.Namespace, seed: int) -> dict[str, Any]:
             metric_for_best_model=task.metric,
             logging_strategy="no",
             report_to=[],
-            use_cpu=not torch.cuda.is_available(),
+            use_cpu=device.type == "cpu",
             disable_tqdm=True,
             seed=seed,
         )

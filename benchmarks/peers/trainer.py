@@ -3,11 +3,12 @@
     python benchmarks/peers/trainer.py --data DATA --architecture modernbert --size mini --minutes 30 --out peer
     python benchmarks/peers/trainer.py --data DATA --architecture bert --size mini --steps 30        # speed alone
 
-bf16, rows packed full as its own example does (documents joined with their special tokens, cut every 128 tokens, no
-padding), fused AdamW, its own collator for the masks, linear decay. With --minutes the time of a step is measured
-first, on a quiet machine, and the run is of the steps that fit: every step then counts as what was measured, so that
-whatever else the machine does later is not held against the peer, nor are compilation and judging. Prints JSON; --out
-also keeps the model and metrics.jsonl (held-out loss along the way), which `curves.py` draws beside ours.
+bf16 where the hardware multiplies it, rows packed full as its own example does (documents joined with their special
+tokens, cut every 128 tokens, no padding), fused AdamW, its own collator for the masks, linear decay. With --minutes the
+time of a step is measured first, on a quiet machine, and the run is of the steps that fit: every step then counts as
+what was measured, so that whatever else the machine does later is not held against the peer, nor are compilation and
+judging. Prints JSON; --out also keeps the model and metrics.jsonl (held-out loss along the way), which `curves.py`
+draws beside ours.
 """
 
 from __future__ import annotations
@@ -40,6 +41,7 @@ from transformers import (
 from bertwright.corpus.shards import Shards
 from bertwright.model.config import CONFIGS
 from bertwright.tokenizer.load import Tokenizer, load_tokenizer
+from bertwright.train.precision import has_bfloat16, pick_device
 from bertwright.types import Example
 
 SKIPPED, PROBED = 10, 40
@@ -123,6 +125,7 @@ def train(options: argparse.Namespace, rows: Rows, *, steps: int, step_seconds: 
     if step_seconds is not None:
         examples = judged_rows(options.data, rows=1024, length=options.length, whole_word=False)
     torch.manual_seed(options.seed)
+    device = pick_device()
     tokenizer = load_tokenizer(options.data / "tokenizer")
     model = build_model(options.architecture, options.size, tokenizer)
     names = {
@@ -135,7 +138,7 @@ def train(options: argparse.Namespace, rows: Rows, *, steps: int, step_seconds: 
             output_dir=scratch,
             per_device_train_batch_size=options.rows,
             max_steps=steps,
-            bf16=True,
+            bf16=has_bfloat16(device),
             learning_rate=options.learning_rate,
             warmup_steps=max(1, steps // 20),
             weight_decay=0.01,
@@ -144,7 +147,7 @@ def train(options: argparse.Namespace, rows: Rows, *, steps: int, step_seconds: 
             logging_strategy="no",
             save_strategy="no",
             report_to=[],
-            use_cpu=not torch.cuda.is_available(),
+            use_cpu=device.type == "cpu",
             disable_tqdm=True,
             seed=options.seed,
         )
