@@ -87,8 +87,8 @@ class QuickScorer:
     def _prepare(self, rows: LabelledRows) -> None:
         """Do once what pays for many rows."""
         half = copy.deepcopy(self.model).to(torch.bfloat16) if self._measures else self._half
-        if can_pack(self.device):
-            for model in filter(None, (self.model, half)):
+        for model in filter(None, (self.model, half)):
+            if can_pack(self.device, next(model.parameters()).dtype):
                 pack(model)
         if self._half is None and half is not None and self._few_in_doubt(half, rows):
             self._half = half

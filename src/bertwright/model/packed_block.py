@@ -16,11 +16,16 @@ from bertwright.model.linear import Linear
 from bertwright.model.sight import Sight
 
 
-def can_pack(device: torch.device) -> bool:
-    """Say whether weights can be laid out beforehand on a device: a CPU's, where torch has oneDNN's products."""
+def can_pack(device: torch.device, dtype: torch.dtype) -> bool:
+    """Say whether weights of a type can be laid out beforehand on a device: a CPU's, where torch has oneDNN's products.
+
+    Those of bfloat16 need instructions that not every processor has.
+    """
     has_onednn = bool(torch.backends.mkldnn.is_available())  # type: ignore[no-untyped-call]
     has_products = has_onednn and hasattr(torch.ops.mkldnn, "_linear_pointwise")
-    return device.type == "cpu" and has_products
+    if device.type != "cpu" or not has_products:
+        return False
+    return dtype != torch.bfloat16 or bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
 def pack(model: nn.Module) -> None:

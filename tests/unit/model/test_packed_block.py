@@ -10,7 +10,7 @@ from bertwright.model.config import BertConfig
 from bertwright.model.packed_block import PackedBlock, can_pack, pack
 
 CPU = torch.device("cpu")
-pytestmark = pytest.mark.skipif(not can_pack(CPU), reason="this torch has no products of oneDNN")
+pytestmark = pytest.mark.skipif(not can_pack(CPU, torch.float32), reason="this torch has no products of oneDNN")
 
 
 def model() -> BertForPreTraining:
@@ -36,6 +36,7 @@ def test_the_same_states(at: torch.Tensor | None) -> None:
     torch.testing.assert_close(states[1][real], states[0][real], atol=1e-5, rtol=1e-5)
 
 
+@pytest.mark.skipif(not can_pack(CPU, torch.bfloat16), reason="this processor has no products of bfloat16")
 @torch.inference_mode()
 def test_bfloat16_is_no_further_from_float32_than_unpacked() -> None:
     ids = torch.randint(5, 97, (64, 11))
@@ -44,3 +45,9 @@ def test_bfloat16_is_no_further_from_float32_than_unpacked() -> None:
     pack(packed)
     off = [(one.encode(ids, 0 * ids, mask).float() - exact.encode(ids, 0 * ids, mask)).norm() for one in (half, packed)]
     assert 0 < off[1] < 1.1 * off[0]
+
+
+def test_bfloat16_is_left_as_it_is_where_the_processor_has_no_products_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: False)
+    assert can_pack(CPU, torch.float32)
+    assert not can_pack(CPU, torch.bfloat16)
