@@ -2,19 +2,19 @@
 
     python benchmarks/quality_beside_peers.py --model DIR --tasks ../shared/data/tasks --seeds 3 --out quality
 
-Each task, side and seed is a process of its own, and its figures a file in OUT, so that a comparison that was stopped
-goes on where it was. Judged on test where there is one, else on dev, on which both sides chose their best epoch. In the
-end there is OUT/quality.json, and a table: mean and standard deviation over seeds, and whether ours is worse by more
-than the larger of the two deviations.
+Each task, side and seed is a process of its own, and its figure is written into OUT/TASK.json at once, so that a
+comparison that was stopped goes on where it was, and one of few seeds can have more. Judged on test where there is one,
+else on dev, on which both sides chose their best epoch. Prints a table of the seeds that both sides have: mean and
+standard deviation, and whether ours is worse by more than the larger of the two deviations.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import shutil
 import statistics
 import sys
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,8 @@ from typing import Any
 from commands import run
 
 PEERS = Path(__file__).parent / "peers"
+Figures = dict[str, dict[str, float]]
+"""The figure of a task for each side and seed."""
 
 
 @dataclass(frozen=True)
@@ -55,22 +57,21 @@ def files_of(folder: Path, task: Compared) -> list[Any]:
     return [*words, *(["--test", test] if test.exists() else [])]
 
 
-def ours(options: argparse.Namespace, name: str, seed: int, file: Path) -> None:
-    """Fine-tune with bertwright and leave result.json at `file`."""
-    task, scratch = TASKS[name], file.with_suffix(".run")
-    shutil.rmtree(scratch, ignore_errors=True)
-    words = ["--model", options.model, *files_of(options.tasks / name, task), "--epochs", task.epochs, "--seed", seed]
-    run([sys.executable, "-m", "bertwright", "finetune", task.kind, *words, "--out", scratch])
-    shutil.copyfile(scratch / "result.json", file)
-    shutil.rmtree(scratch)
-
-
-def peer(options: argparse.Namespace, name: str, seed: int, file: Path) -> None:
-    """Fine-tune with the Trainer and leave its figures at `file`."""
+def ours(options: argparse.Namespace, name: str, seed: int, scratch: Path) -> Path:
+    """Fine-tune with bertwright; return the file of its figures."""
     task = TASKS[name]
+    words = ["--model", options.model, *files_of(options.tasks / name, task), "--epochs", task.epochs, "--seed", seed]
+    run([sys.executable, "-m", "bertwright", "finetune", task.kind, *words, "--out", scratch / "ours"])
+    return scratch / "ours" / "result.json"
+
+
+def peer(options: argparse.Namespace, name: str, seed: int, scratch: Path) -> Path:
+    """Fine-tune with the Trainer; return the file of its figures."""
+    task, file = TASKS[name], scratch / "peer.json"
     words = ["--model", options.model, *files_of(options.tasks / name, task), "--epochs", task.epochs, "--seed", seed]
     script = ["answer.py"] if task.kind == "answer" else ["finetune.py", task.kind]
     run([options.peer_python, PEERS / script[0], *script[1:], *words, "--out", file])
+    return file
 
 
 def figure_of(file: Path, task: Compared) -> float:
@@ -79,23 +80,24 @@ def figure_of(file: Path, task: Compared) -> float:
     return float(seen.get("test", seen["dev"])[task.figure])
 
 
-def compared(out: Path, name: str, seeds: int) -> dict[str, Any]:
-    """Return mean and deviation of both sides of a task, and their difference."""
-    task = TASKS[name]
-    told: dict[str, Any] = {"figure": task.figure, "epochs": task.epochs, "seeds": seeds}
-    for side in ("ours", "peer"):
-        files = [out / f"{name}-{side}-{seed}.json" for seed in range(seeds)]
-        values = [figure_of(file, task) for file in files]
-        speeds = [json.loads(file.read_text(encoding="utf-8"))["examples_per_second"] for file in files]
-        told[side] = {
-            "mean": round(statistics.fmean(values), 4),
-            "spread": round(statistics.stdev(values), 4) if seeds > 1 else 0.0,
-            "values": [round(value, 4) for value in values],
-            "examples_per_second": statistics.median(speeds),
-        }
-    told["difference"] = round(told["ours"]["mean"] - told["peer"]["mean"], 4)
-    told["worse"] = -told["difference"] > max(told["ours"]["spread"], told["peer"]["spread"])
-    return told
+def figures_in(out: Path, name: str) -> Figures:
+    """Return what is known of a task."""
+    file = out / f"{name}.json"
+    figures: Figures = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {"ours": {}, "peer": {}}
+    return figures
+
+
+def row_of(name: str, figures: Figures) -> str:
+    """Return the row of a task in the table: both sides over the seeds that both have."""
+    seeds = sorted(figures["ours"].keys() & figures["peer"].keys())
+    if not seeds:
+        return f"| {name} | {TASKS[name].figure} | 0 | | | |"
+    ours, peer = ([figures[side][seed] for seed in seeds] for side in ("ours", "peer"))
+    spreads = [statistics.stdev(values) if len(seeds) > 1 else 0.0 for values in (ours, peer)]
+    means = [statistics.fmean(values) for values in (ours, peer)]
+    sides = " | ".join(f"{mean:.4f} ± {spread:.4f}" for mean, spread in zip(means, spreads, strict=True))
+    worse = " (worse)" if means[1] - means[0] > max(spreads) else ""
+    return f"| {name} | {TASKS[name].figure} | {len(seeds)} | {sides} | {means[0] - means[1]:+.4f}{worse} |"
 
 
 def main() -> None:
@@ -104,26 +106,24 @@ def main() -> None:
     parser.add_argument("--model", type=Path, required=True)
     parser.add_argument("--tasks", type=Path, required=True, help="folder with a folder for each task")
     parser.add_argument("--only", nargs="+", choices=sorted(TASKS), default=list(TASKS))
-    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--seeds", type=int, default=3, help="0 tells what is there")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--peer-python", default=sys.executable)
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
     for seed in range(options.seeds):
         for name in options.only:
+            figures = figures_in(options.out, name)
             for side, train in (("ours", ours), ("peer", peer)):
-                file = options.out / f"{name}-{side}-{seed}.json"
-                if not file.exists():
-                    train(options, name, seed, file)
-                told = figure_of(file, TASKS[name])
-                print(f"{name}, seed {seed}, {side}: {told:.4f}", file=sys.stderr, flush=True)
-    report = {name: compared(options.out, name, options.seeds) for name in options.only}
-    (options.out / "quality.json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
-    print("| task | figure | ours | Trainer | difference |\n|---|---|---|---|---|")
-    for name, told in report.items():
-        sides = " | ".join(f"{told[side]['mean']:.4f} ± {told[side]['spread']:.4f}" for side in ("ours", "peer"))
-        worse = " (worse)" if told["worse"] else ""
-        print(f"| {name} | {told['figure']} | {sides} | {told['difference']:+.4f}{worse} |")
+                if str(seed) not in figures[side]:
+                    with tempfile.TemporaryDirectory() as scratch:
+                        file = train(options, name, seed, Path(scratch))
+                        figures[side][str(seed)] = round(figure_of(file, TASKS[name]), 5)
+                    (options.out / f"{name}.json").write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
+                print(f"{name}, seed {seed}, {side}: {figures[side][str(seed)]:.4f}", file=sys.stderr, flush=True)
+    print("| task | figure | seeds | ours | Trainer | difference |\n|---|---|---|---|---|---|")
+    for name in options.only:
+        print(row_of(name, figures_in(options.out, name)))
 
 
 if __name__ == "__main__":
