@@ -1,7 +1,7 @@
 """Turns question files into questions, contexts and answers by character; SQuAD json, which CMRC 2018 and XQuAD share.
 
 SQuAD 2.0 is told by a question marked `is_impossible`. An answer that does not stand in its context where the file says
-so is left out, and told.
+so is left out, and told; so is a question without words, or about nothing.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from bertwright.log import note
 from bertwright.tasks.windows import Windows
 
 NAMED = 5
-"""So many broken answers are named."""
+"""So many of those left out are named."""
 
 
 @dataclass
@@ -51,16 +51,20 @@ class Questions:
 
 
 def read_squad(path: Path) -> Questions:
-    """Return the questions of a labelled file, those left out that have no answer in their context.
+    """Return the questions of a labelled file, those left out that are empty or have no answer in their context.
 
     Raises CorpusError where it is no such file.
     """
     contexts: list[str] = []
     kept: list[tuple[int, dict[str, Any], list[tuple[str, int]]]] = []
     broken: list[str] = []
+    empty: list[str] = []
     without = 0
     for context, asked in _paragraphs(path):
         for one in asked:
+            if not context.strip() or not one["question"].strip():
+                empty.append(str(one["id"]))
+                continue
             given = [(answer["text"], answer["answer_start"]) for answer in one.get("answers", ())]
             right = [(text, begin) for text, begin in given if text and begin >= 0 and context.startswith(text, begin)]
             impossible = bool(one.get("is_impossible", False))
@@ -70,8 +74,7 @@ def read_squad(path: Path) -> Questions:
             else:
                 without += 1
         contexts.append(context)
-    _refuse_empty(path, [(contexts[place], one) for place, one, _ in kept])
-    _tell(path, broken, without)
+    _tell(path, broken, empty, without)
     if not kept:
         raise CorpusError(f"{path} holds no question with an answer in its context; give SQuAD json")
     firsts = [answers[0] if answers else ("", -1) for _, _, answers in kept]
@@ -148,22 +151,20 @@ def _is_whole(one: dict[str, Any]) -> bool:
     return whole and isinstance(one["question"], str) and "id" in one
 
 
-def _refuse_empty(path: Path, asked: list[tuple[str, dict[str, Any]]]) -> None:
-    empty = [str(one["id"]) for context, one in asked if not context.strip() or not one["question"].strip()]
-    if empty:
-        raise CorpusError(
-            f"{path} has {len(empty):,} questions that are empty or stand under an empty context, the first of them "
-            f"{empty[0]}; fill them or take them out"
-        )
-
-
-def _tell(path: Path, broken: list[str], without: int) -> None:
+def _tell(path: Path, broken: list[str], empty: list[str], without: int) -> None:
     if broken:
-        named = list(dict.fromkeys(broken))
-        more = ", ..." if len(named) > NAMED else ""
         note(
             f"{path}: {len(broken):,} answers do not stand in their context at their answer_start and were left out "
-            f"(questions {', '.join(named[:NAMED])}{more})"
+            f"(questions {_first(broken)})"
+        )
+    if empty:
+        note(
+            f"{path}: {len(empty):,} questions are empty or about an empty context and were left out ({_first(empty)})"
         )
     if without:
         note(f"{path}: {without:,} questions have no answer left and were left out")
+
+
+def _first(ids: list[str]) -> str:
+    named = list(dict.fromkeys(ids))
+    return ", ".join(named[:NAMED]) + (", ..." if len(named) > NAMED else "")

@@ -45,12 +45,19 @@ def test_answers_are_checked_against_their_context(tmp_path: Path, capsys: pytes
 
 
 @pytest.mark.parametrize(("question", "context"), [(" ", CONTEXT), ("Where?", " \n")])
-def test_nothing_is_asked_of_nothing(tmp_path: Path, question: str, context: str) -> None:
-    asked = {"id": "q7", "question": question, "answers": [], "is_impossible": True}
+def test_nothing_is_asked_of_nothing(
+    tmp_path: Path, question: str, context: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    nothing = {"id": "q7", "question": question, "answers": [], "is_impossible": True}
+    asked = {"id": "q8", "question": "Where?", "answers": [at("Rome", 14)]}
+    paragraphs = [{"context": context, "qas": [nothing]}, {"context": CONTEXT, "qas": [asked]}]
     file = tmp_path / "a.json"
-    file.write_text(json.dumps({"data": [{"paragraphs": [{"context": context, "qas": [asked]}]}]}))
-    with pytest.raises(CorpusError, match=r"has 1 questions that are empty or stand under an empty context, .* q7"):
-        read_squad(file)
+    file.write_text(json.dumps({"data": [{"paragraphs": paragraphs}]}))
+    found = read_squad(file)
+    assert found.ids == ["q8"]
+    assert found.contexts[found.context_of[0]] == CONTEXT
+    told = " ".join(capsys.readouterr().err.split())
+    assert "1 questions are empty or about an empty context and were left out (q7)" in told
 
 
 def test_version_2_has_questions_without_an_answer(tmp_path: Path) -> None:
