@@ -67,7 +67,8 @@ def encode(task: Task[Any], examples: Any, words: PreTrainedTokenizerBase, longe
     if task.part == "token":
         ends = np.cumsum(examples.counts)
         cuts = list(zip((ends - examples.counts).tolist(), ends.tolist(), strict=True))
-        sentences = [examples.words[begin:end] for begin, end in cuts]
+        said = [word if words.tokenize(word) else words.unk_token for word in examples.words]  # a label for every word
+        sentences = [said[begin:end] for begin, end in cuts]
         encoded = words(sentences, is_split_into_words=True, truncation=True, max_length=longest)
         rows = []
         for place, (begin, _) in enumerate(cuts):
