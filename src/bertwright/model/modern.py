@@ -124,12 +124,16 @@ class ModernForMaskedLM(Encoder):
         return normalised
 
     def _views(self, attention_mask: Tensor, documents: Tensor | None) -> list[tuple[Sight, Tensor]]:
-        """Return what the tokens of rows [B, S] look at in each block, and its rotary angles."""
+        """Return what the tokens of rows [B, S] look at in each block, and its rotary angles.
+
+        The angles are copied, so that they look alike to the compiler in rows of every length, the longest too.
+        """
         length = attention_mask.shape[1]
-        whole = around = (self.sight(attention_mask, documents), self.get_buffer("global_rotation")[:, :length])
+        angles = {kind: torch.cat([self.get_buffer(f"{kind}_rotation")[:, :length]]) for kind in ("global", "local")}
+        whole = around = (self.sight(attention_mask, documents), angles["global"])
         if self.config.global_every > 1:
             near = self.sight(attention_mask, documents, window=self.config.local_window)
-            around = (near, self.get_buffer("local_rotation")[:, :length])
+            around = (near, angles["local"])
         return [whole if self.config.is_global(index) else around for index in range(self.config.layers)]
 
     @property

@@ -7,8 +7,10 @@ from collections.abc import Callable
 import pytest
 import torch
 from torch import Tensor, nn
+from torch._dynamo.testing import CompileCounterWithBackend
 
 from bertwright.model.block import Block
+from bertwright.model.build import build_encoder
 from bertwright.model.config import named_size
 from bertwright.model.sight import sight_of
 from bertwright.train.precision import try_compiled, try_compiled_blocks
@@ -69,6 +71,23 @@ def test_dropout_is_the_same_forward_and_backward(whole: bool) -> None:
         assert len(found) == len(expected) > 30
         for one, other in zip(found, expected, strict=True):
             torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("architecture", ["bert", "modern"])
+def test_blocks_are_compiled_once_for_rows_of_every_length(architecture: str) -> None:
+    """Up to the longest there are, where rotary angles are not a part of theirs but all of them."""
+    config = named_size("tiny", architecture=architecture, vocab_size=64, hidden_size=16, heads=2, max_positions=32)
+    model = build_encoder(config).train()
+    counter = CompileCounterWithBackend("aot_eager")
+    for block in model.blocks:
+        block.compile(dynamic=True, backend=counter)
+    counts = []
+    for rows, length in ((6, 9), (5, 11), (3, 32), (7, 31)):
+        ids = torch.randint(5, 64, (rows, length))
+        model.encode(ids, 0 * ids, ids > 0, torch.zeros(rows, 1, dtype=torch.long)).sum().backward()
+        counts.append(counter.frame_count)
+    assert counts[0] > 0
+    assert counts == counts[:1] * 4
 
 
 def test_blocks_that_do_not_compile_run_as_they_are() -> None:
