@@ -81,12 +81,15 @@ class OnnxFolder:
 
     def run(self, arrays: dict[str, np.ndarray]) -> list[np.ndarray]:
         """Return every output of the graph, in the order of onnx.json."""
-        wanted = {name: arrays[name].astype(np.int64, copy=False) for name in self.about["inputs"]}
         try:
-            outputs: list[np.ndarray] = self.session.run(None, wanted)
+            outputs: list[np.ndarray] = self.session.run(None, self.inputs(arrays))
         except Exception as error:  # as in `open_session`
             raise ModelError(f"the graph of {self.folder} cannot be run ({error}); export the model again") from error
         return outputs
+
+    def inputs(self, arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Return what the graph reads of a batch, by name."""
+        return {name: arrays[name].astype(np.int64, copy=False) for name in self.about["inputs"]}
 
 
 def is_onnx_folder(folder: Path) -> bool:

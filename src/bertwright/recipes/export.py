@@ -43,6 +43,8 @@ from bertwright.tokenizer.load import Tokenizer, load_tokenizer
 
 PROBED = 256
 """Texts the export is checked on where no file is given."""
+SHOWN = 64
+"""Rows on which the values to be rounded are looked at."""
 TIMED = 512
 """Rows the speed is measured on, best of three turns."""
 GROUPS = (1, 2, 5, 24)
@@ -247,8 +249,10 @@ def _quantized(opened: Opened, folder: Path, rows: LabelledRows, judge: Judge | 
         kept = Path(scratch)
         for name in (MODEL, ABOUT):
             shutil.copyfile(folder / name, kept / name)
-        quantize_int8(kept / MODEL, folder / MODEL)
-        before, after = open_onnx(kept), open_onnx(folder)
+        before = open_onnx(kept)
+        shown = np.linspace(0, len(rows) - 1, min(SHOWN, len(rows))).astype(np.int64)
+        quantize_int8(kept / MODEL, folder / MODEL, [before.inputs(rows.arrays(shown))])
+        after = open_onnx(folder)
         sides: dict[str, Ask[np.ndarray]] = {"ONNX float32": before.ask, "ONNX int8": after.ask}
         if not isinstance(opened.model, Encoder):
             sides = {"torch float32": ask_model(opened.model, device=torch.device("cpu")), **sides}
