@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import difflib
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from types import NoneType, UnionType
+from typing import Any, TypeVar, Union, get_args, get_origin
 
 import tomli_w
 from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic_core import ErrorDetails
 
 from bertwright.errors import ConfigError
 from bertwright.files import write_text
@@ -40,7 +42,7 @@ def compose(kind: type[S], *layers: Mapping[str, Any]) -> S:
     try:
         return kind.model_validate(merged)
     except ValidationError as error:
-        raise ConfigError("; ".join(_explain(kind, dict(problem)) for problem in error.errors())) from error
+        raise ConfigError("; ".join(_explain(kind, *one) for one in _by_setting(kind, error))) from error
 
 
 def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
@@ -80,21 +82,40 @@ def override(dotted: str, value: str) -> dict[str, Any]:
     return dict(parsed)
 
 
-def _explain(kind: type[BaseModel], problem: dict[str, Any]) -> str:
-    path = [str(part) for part in problem["loc"]]
-    name = ".".join(path)
-    if problem["type"] != "extra_forbidden":
-        return f"{name or 'settings'}: {problem['msg']} (given: {problem['input']!r})"
-    known = _fields_at(kind, path[:-1])
+def _by_setting(kind: type[BaseModel], error: ValidationError) -> list[tuple[list[str], list[ErrorDetails]]]:
+    """Return path and problems of each setting: one that may be of several kinds has a problem with each of them."""
+    found: dict[tuple[str, ...], list[ErrorDetails]] = {}
+    for problem in error.errors():
+        path = tuple(str(part) for part in problem["loc"])
+        leaf = next((at for at in range(1, len(path)) if _has_kinds(kind, path[:at])), len(path))
+        found.setdefault(path[:leaf], []).append(problem)
+    return [(list(path), problems) for path, problems in found.items()]
+
+
+def _has_kinds(kind: type[BaseModel], path: Sequence[str]) -> bool:
+    """Say whether the setting at `path` may be of several kinds, None not counted."""
+    field = _section_at(kind, path[:-1]).model_fields.get(path[-1])
+    if field is None or get_origin(field.annotation) not in (Union, UnionType):
+        return False
+    return len(set(get_args(field.annotation)) - {NoneType}) > 1
+
+
+def _explain(kind: type[BaseModel], path: list[str], problems: list[ErrorDetails]) -> str:
+    name, first = ".".join(path), problems[0]
+    if first["type"] != "extra_forbidden":
+        wanted = ", or: ".join(problem["msg"] for problem in problems)
+        return f"{name or 'settings'}: {wanted} (given: {first['input']!r})"
+    known = list(_section_at(kind, path[:-1]).model_fields)
     near = difflib.get_close_matches(path[-1], known, n=1, cutoff=0.5)
     hint = f"did you mean {'.'.join([*path[:-1], near[0]])}?" if near else f"known here: {', '.join(known)}"
     return f"unknown setting {name}; {hint}"
 
 
-def _fields_at(kind: type[BaseModel], path: list[str]) -> list[str]:
+def _section_at(kind: type[BaseModel], path: Sequence[str]) -> type[BaseModel]:
+    """Return the section that `path` leads to, or the last one on the way."""
     for name in path:
         field = kind.model_fields.get(name)
         annotation = field.annotation if field else None
         if isinstance(annotation, type) and issubclass(annotation, BaseModel):
             kind = annotation
-    return list(kind.model_fields)
+    return kind

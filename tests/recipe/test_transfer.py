@@ -264,6 +264,10 @@ def test_a_resumed_run_is_the_uninterrupted_one(
     with pytest.raises(Killed):
         finetune("classify", model, **files, out=out, settings=settings)
     assert [path.name for path in (out / "checkpoints").iterdir()] == ["step-8"]
+    before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+    with pytest.raises(ModelError, match=r"begun with another value of watch\.patience \(3, now 5\)"):
+        finetune("classify", model, **files, out=out, resume=True, settings={"watch": {"patience": 5}})
+    assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before
     stopping(7, lambda: signal.raise_signal(signal.SIGTERM))
     with pytest.raises(Interrupted, match="stopped at step 15; everything is saved"):
         finetune("classify", model, **files, out=out, resume=True)
@@ -333,6 +337,8 @@ def test_runs_that_cannot_be_resumed(model: Path, tmp_path: Path) -> None:
             "blocks that thaw along the run are",
         ),
         ("classify", {"transfer": {"lora_rank": 2, "lora_matrices": ["keys"]}}, "transfer.lora_matrices"),
+        ("classify", {"transfer": {"lora_alpha": 4.0}}, "transfer.lora_rank: 0 means no adapters"),
+        ("classify", {"transfer": {"freeze": "some"}}, r"^transfer\.freeze: .* integer.*, or: .*'all' \(given: 'some'\)$"),
         ("answer", {"transfer": {"r_drop": 1.0}}, "transfer.r_drop: answer has no use for it"),
         ("embed", {"transfer": {"lora_rank": 2}}, "transfer.lora_rank: embed knows dropout, freeze, layer_decay alone"),
         ("embed", {"head": {"crf": True}}, "head.crf: embed has no use for it"),
@@ -423,6 +429,8 @@ def test_the_flags_at_the_terminal(model: Path, tmp_path: Path, capsys: pytest.C
     told = ["--class-weights", "food=1,music=2.5", "--lora-rank", "2", "--lora-matrices", "query,inner"]
     assert main([*words, "--class-weights", "food"]) == 2
     assert "neither balanced nor NAME=WEIGHT" in capsys.readouterr().err
+    assert main([*words, "--decoder-layers", "2"]) == 2
+    assert "--decoder-layers is for translate; classify has no use for it" in capsys.readouterr().err
     assert main([*words, *told]) == 0
     settings = (tmp_path / "run" / "config.toml").read_text()
     assert 'lora_matrices = [\n    "query",\n    "inner",\n]' in settings

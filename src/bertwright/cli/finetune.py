@@ -155,8 +155,12 @@ def finetune_command(
             dropout=dropout,
         ),
     }
-    if task == "translate":
-        dials["translate"] = _given(source=source, target=target, start=start, decoder_layers=decoder_layers)
+    own = _given(source=source, target=target, start=start, decoder_layers=decoder_layers)
+    if task != "translate" and own:
+        odd = next(iter(own)).replace("_", "-")
+        raise UsageError(f"--{odd} is for translate; {task} has no use for it, so leave it out")
+    if own:
+        dials["translate"] = own
     settings = merge(_given(**dials), parse_overrides(overrides, verb="finetune"))
     finetune(task, model, train, dev, out, test=test, seeds=seeds, resume=resume, settings=settings)
 

@@ -34,6 +34,7 @@ from bertwright.recipes.finetune_resume import (
     forget_checkpoints,
     keep_finished,
     read_finished,
+    require_same_run,
     resumed_settings,
     start_of,
     tune_identity,
@@ -87,9 +88,11 @@ def finetune(
         parts = build_parts(task, given, Path(model), files)
         metric_of(parts)
         identity = tune_identity(parts, files)
-        finished = read_finished(out, parts, identity) if resume else Finished()
+        if resume:
+            require_same_run(out, identity)
+        finished = read_finished(out, parts) if resume else Finished()
         write_toml(out / "config.toml", parts.config)
-        write_json(out / "manifest.json", tune_manifest(parts, files, seeds=seeds))
+        write_json(out / "manifest.json", {**tune_manifest(parts, files, seeds=seeds), "identity": identity})
         best = train_seeds(parts, out, seeds, finished=finished, identity=identity)
         figures = tune_result(parts, files, best, finished.seen)
         best.parts.save(best.model, out / "model", name=out.name, figures=figures)
@@ -127,7 +130,7 @@ def train_seeds(parts: Tuning, out: Path, seeds: int, *, finished: Finished, ide
             finished.best = tuned
         if seeds > 1:
             note(f"seed {seed}: {metric} on dev {tuned.judged['dev'].figures[metric]:.4f}")
-            keep_finished(out, finished, identity)
+            keep_finished(out, finished)
             forget_checkpoints(folder)
     assert finished.best is not None
     if seeds > 1:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
@@ -92,9 +93,13 @@ class TuneParts(Tuning):
         )
 
     def judge_along(self, model: FineTuned) -> dict[str, float]:
-        """Return the figures of a model on dev while it trains, in the precision it trains in."""
+        """Return the figures of a model on dev while it trains, in the precision it trains in.
+
+        Scores are float32: between 2 and 4 bfloat16 knows steps of 0.016 alone, and what is equal has no order.
+        """
         dev = self.splits["dev"]
-        logits = score_rows(model, dev.rows, device=self.device, cast=self.cast)
+        cast = nullcontext if self.task.problem == "regression" else self.cast
+        logits = score_rows(model, dev.rows, device=self.device, cast=cast)
         return self.task.knowing(model).judge(logits, dev.examples).figures
 
     def judge(self, model: FineTuned, split: str) -> Judgement:

@@ -24,7 +24,7 @@ from bertwright.log import note
 from bertwright.model.lora import merge as merge_adapters
 from bertwright.recipes.finetune_result import Tuned, judge_tuned
 from bertwright.recipes.tuning import Tuning
-from bertwright.train.checkpoint import Retention, damaged, newest_whole, read_checkpoint
+from bertwright.train.checkpoint import Retention, damaged, first_difference, newest_whole, read_checkpoint
 from bertwright.train.listeners.best import BestListener
 from bertwright.train.listeners.checkpoint import CheckpointListener
 from bertwright.train.loop import Position
@@ -79,6 +79,18 @@ def tune_identity(parts: Tuning, files: Mapping[str, Path]) -> dict[str, Any]:
     }
 
 
+def require_same_run(out: Path, identity: Mapping[str, Any]) -> None:
+    """Raise ModelError where the run in `out`, if it came to write its manifest, was begun with something else."""
+    file = out / "manifest.json"
+    other = first_difference(read_json(file).get("identity", {}), identity) if file.is_file() else None
+    if other is not None:
+        name, before, value = other
+        raise ModelError(
+            f"the run in {out} was begun with another value of {name} ({before!r}, now {value!r}); "
+            "resume with the same, or start anew in another --out"
+        )
+
+
 def start_of(folder: Path, step: TrainStep, best: BestListener, identity: Mapping[str, Any]) -> Moving:
     """Return what of a seed moves: at its beginning, or as the last whole checkpoint in `folder` has it."""
     moving = Moving(step.model, step.optimizers, Position(drawn=[0]), best=best)
@@ -108,7 +120,7 @@ def checkpointing(
     return CheckpointListener(saver, minutes=watch.checkpoint_minutes, steps=watch.checkpoint_steps, at_end=False)
 
 
-def keep_finished(out: Path, finished: Finished, identity: Mapping[str, Any]) -> None:
+def keep_finished(out: Path, finished: Finished) -> None:
     """Write down the seeds that are done, with the weights of the best."""
     best = finished.best
     assert best is not None
@@ -117,10 +129,10 @@ def keep_finished(out: Path, finished: Finished, identity: Mapping[str, Any]) ->
         weights = {name: p.detach().contiguous() for name, p in best.model.named_parameters()}
         save_file(weights, aside / "weights.safetensors")
         told = {"seed": best.seed, "best_step": best.best_step, "position": asdict(best.position)}
-        write_json(aside / "seeds.json", {"identity": identity, "seen": finished.seen, "best": told})
+        write_json(aside / "seeds.json", {"seen": finished.seen, "best": told})
 
 
-def read_finished(out: Path, parts: Tuning, identity: Mapping[str, Any]) -> Finished:
+def read_finished(out: Path, parts: Tuning) -> Finished:
     """Return the seeds that are done, the best of them judged again; none where nothing was written down."""
     folder = out / "checkpoints" / "finished"
     clear_leftovers(folder.parent)
@@ -129,11 +141,6 @@ def read_finished(out: Path, parts: Tuning, identity: Mapping[str, Any]) -> Fini
     try:
         state = read_json(folder / "seeds.json")
         weights = load_file(folder / "weights.safetensors")
-        odd = next((name for name, value in identity.items() if state["identity"].get(name) != value), None)
-        if odd is not None:
-            raise ModelError(
-                f"seeds of {out} were trained with another value of {odd}; resume with the same, or start anew"
-            )
         told, position = state["best"], Position()
         position.become(told["position"])
         model = parts.fresh_model(int(told["seed"]))

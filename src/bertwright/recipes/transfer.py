@@ -28,6 +28,12 @@ def check_transfer(config: FinetuneConfig, *, layers: int, folder: Any) -> None:
     if transfer.frozen(layers) > layers:
         raise ConfigError(f"transfer.freeze: {folder} has {layers} blocks, not {transfer.freeze} to freeze")
     everything = transfer.frozen(layers) == layers
+    usual = TransferConfig()
+    if not transfer.lora_rank and (transfer.lora_alpha, transfer.lora_matrices) != (
+        usual.lora_alpha,
+        usual.lora_matrices,
+    ):
+        raise ConfigError("transfer.lora_rank: 0 means no adapters, which the other settings of LoRA are about; give 8")
     if transfer.lora_rank and everything:
         raise ConfigError("transfer.lora_rank: every block is frozen, so there is nothing to adapt; freeze fewer")
     if transfer.lora_rank and config.optimizer.name == "muon":

@@ -31,6 +31,8 @@ SAMPLE_ROWS = 200
 SAMPLE_BYTES = 1 << 17
 """As much as Python's csv module takes for one cell."""
 NEWLINE = re.compile(r"\r\n|\r|\n")
+ROW = re.compile(r"\brow (\d+)")
+"""Where pyarrow says a JSON line is wrong."""
 """What ends a line of a table; Python's splitlines knows more, such as U+2028, which stand within texts."""
 LONGEST_BLOCK = (1 << 31) - 1
 """Bytes that Arrow parses at once, so that a cell may be as long as the file."""
@@ -257,7 +259,8 @@ def _read_json(path: Path) -> pa.Table:
         dates = {field.name: pa.string() for field in table.schema if pa.types.is_timestamp(field.type)}
         return _json_table(data, dates) if dates else table
     except pa.ArrowInvalid as error:
-        raise CorpusError(f"{path} is not one JSON object a line with the same keys ({error}); mend it") from error
+        told = ROW.sub(lambda found: f"row {int(found[1]) + 1}", str(error))  # pyarrow counts from 0
+        raise CorpusError(f"{path} is not one JSON object a line with the same keys ({told}); mend it") from error
 
 
 def _json_table(data: bytes, types: dict[str, pa.DataType]) -> pa.Table:

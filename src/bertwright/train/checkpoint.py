@@ -170,9 +170,27 @@ def _read_state(folder: Path) -> State:
 
 def compare_identity(folder: Path, then: Mapping[str, Any], now: Mapping[str, Any]) -> None:
     """Raise ModelError where the run that made a checkpoint is not the one that goes on; the difference is named."""
+    other = first_difference(then, now)
+    if other is not None:
+        name, before, value = other
+        raise ModelError(
+            f"the checkpoint {folder} was made with {name} = {before!r}, this run has {value!r}; "
+            "resume with the same data and settings, or start anew in another --out"
+        )
+
+
+def first_difference(then: Mapping[str, Any], now: Mapping[str, Any]) -> tuple[str, Any, Any] | None:
+    """Return name, old and new value of the first entry of `now` that `then` has otherwise, sections looked into.
+
+    >>> first_difference({"watch": {"patience": None}}, {"watch": {"patience": 3}})
+    ('watch.patience', None, 3)
+    """
     for name, value in now.items():
-        if then.get(name) != value:
-            raise ModelError(
-                f"the checkpoint {folder} was made with {name} = {then.get(name)!r}, this run has {value!r}; "
-                "resume with the same data and settings, or start anew in another --out"
-            )
+        before = then.get(name)
+        if isinstance(before, Mapping) and isinstance(value, Mapping):
+            inner = first_difference(before, value)
+            if inner is not None:
+                return f"{name}.{inner[0]}", *inner[1:]
+        elif before != value:
+            return name, before, value
+    return None

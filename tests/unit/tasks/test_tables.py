@@ -115,6 +115,7 @@ def test_every_format_gives_the_same_columns(tmp_path: Path) -> None:
         ("a.tsv", "", "is empty"),
         ("a.tsv", "sentence\tlabel\n", "holds no rows"),
         ("a.jsonl", '{"text": "a"\n', "not one JSON object a line"),
+        ("a.jsonl", '{"text": "a"}\n{"text": "b"\n', r"not one JSON object a line .*row 2"),
         ("a.parquet", "no", "not a whole Parquet file"),
         ("a.docx", "no", "of no format that can be read"),
     ],

@@ -26,6 +26,13 @@ def test_the_weights_of_the_best_evaluation_come_back() -> None:
     assert torch.equal(model.weight, torch.full((1, 2), 2.0))
 
 
+def test_of_equal_figures_the_lower_loss_is_better() -> None:
+    listener = BestListener(nn.Linear(1, 1), "f1")
+    for step, loss in enumerate((0.9, 0.5, 0.7)):
+        listener(evaluated(step, f1=0.0, loss=loss))
+    assert (listener.step, listener.waited) == (1, 1)
+
+
 def test_smaller_can_be_better() -> None:
     listener = BestListener(nn.Linear(1, 1), "loss", sign=-1)
     for step, value in enumerate((2.0, 1.0, 3.0)):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field
 
 import torch
@@ -14,6 +13,8 @@ from bertwright.train.loop import StepReport
 @dataclass
 class BestListener:
     """Copies the trained weights whenever the held-out figure `metric` is better than ever; stands after evaluation.
+
+    Where it is as good as before, as F1 of zero is at first, a lower loss is better.
 
     They are those that are trained when it is made. `sign` is 1 where larger is better and -1 where smaller is;
     `patience` is how many evaluations in a row may be no better before the run is `exhausted`, None for no end of it.
@@ -38,13 +39,16 @@ class BestListener:
         valid: dict[str, float] | None = report.notes.get("valid")
         if valid is None:
             return
-        before = self.sign * self.figures[self.metric] if self.figures else -math.inf
-        if self.sign * valid[self.metric] > before:
+        if not self.figures or self._rank(valid) > self._rank(self.figures):
             self.figures, self.step, self.waited = valid, report.position.step, 0
             parameters = dict(self.model.named_parameters())
             self.weights = {name: parameters[name].detach().clone() for name in self._trained}
         else:
             self.waited += 1
+
+    def _rank(self, figures: dict[str, float]) -> tuple[float, float]:
+        """Return what is larger where figures are better: of equal ones, those with the lower loss."""
+        return self.sign * figures[self.metric], -figures.get("loss", 0.0)
 
     @property
     def exhausted(self) -> bool:
