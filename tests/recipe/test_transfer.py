@@ -113,7 +113,7 @@ def tagged(folder: Path, sizes: dict[str, int]) -> dict[str, Path]:
 def learned(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model that tells the three topics."""
     folder = tmp_path_factory.mktemp("learned")
-    settings = {**QUICK, "schedule": {"epochs": 8}}
+    settings = {**QUICK, "schedule": {"epochs": 4}}
     figures = finetune("classify", model, **one_topic(folder, train=240), out=folder / "run", settings=settings)
     assert figures["dev"]["accuracy"] > 0.95
     return folder / "run" / "model"
