@@ -165,7 +165,8 @@ def choose_column(start: Start, told: str | None) -> str:
 def _stdin() -> Iterator[Block]:
     """Yield stdin as blocks of whole lines."""
     rest, offset = b"", 0
-    while data := sys.stdin.buffer.read(BLOCK_BYTES):
+    stdin = getattr(sys.stdin, "buffer", None) or io.BytesIO(sys.stdin.read().encode())  # a notebook's has no bytes
+    while data := stdin.read(BLOCK_BYTES):
         whole, mark, rest = (rest + data).rpartition(b"\n")
         if mark:
             yield Block(whole + mark, offset, 0)

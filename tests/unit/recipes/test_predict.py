@@ -97,7 +97,7 @@ def test_at_the_terminal(folder: Path, capsys: pytest.CaptureFixture[str], monke
     assert shown.err == ""
     assert main(["predict", "--model", model, "a", "b"]) == 0
     assert "does the second text follow the first?" in capsys.readouterr().out
-    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"a [MASK]\nb [MASK] [MASK]\n")))
+    monkeypatch.setattr("sys.stdin", io.StringIO("a [MASK]\nb [MASK] [MASK]\n"))
     assert main(["predict", "--model", model, "--input", "-"]) == 0
     assert "(mask 1" in capsys.readouterr().out
     for words, code, message in (
