@@ -100,12 +100,11 @@ def predict(
     that of the n-th line or row. Raises UsageError where a text is neither, CorpusError where a file cannot be read,
     and ModelError where the model lacks the head asked for.
 
-    `precision` "auto" gives the labels of float32, most of them by bfloat16 where the processor has it, and
-    probabilities within 0.02. All answers are returned; `predict_to_file` is for more than memory holds.
+    `precision` "auto" gives the labels of float32, and probabilities within 0.02, most of them by bfloat16 where the
+    processor has it. `predict_to_file` is for more answers than memory holds.
     """
-    columns = ColumnsConfig(text=text_column, pair=pair_column)
+    columns, answers = ColumnsConfig(text=text_column, pair=pair_column), Answers()
     chunks, read = ask(model, texts, pair=pair, input=input, columns=columns, top_k=top_k, precision=precision)
-    answers: Answers = []
     if output is not None:
         write_answers(_kept(chunks, answers), Path(output), read=read)
         return answers
@@ -156,9 +155,9 @@ def ask(
     if translates(Path(model)):
         from bertwright.recipes.predict_translation import open_translations
 
-        if columns.names():
-            raise UsageError("a model that translates reads a text a line; leave --text-column and --pair-column out")
-        return open_translations(Path(model), texts, input=Path(input) if input else None)
+        if columns.pair:
+            raise UsageError("a model that translates takes single texts; leave --pair-column out")
+        return open_translations(Path(model), texts, input=Path(input) if input else None, column=columns.text)
     if columns.names() and input is None:
         raise UsageError("--text-column and --pair-column name columns of a table; give one with --input FILE")
     opened = open_answers(Path(model), top_k=top_k, precision=precision)
