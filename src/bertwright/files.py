@@ -27,10 +27,12 @@ SHUT = (errno.EROFS, errno.EACCES, errno.EPERM)
 
 @contextmanager
 def written_aside(path: Path) -> Iterator[Path]:
-    """Yield a path beside `path` to write a file or folder to; on success it takes the place of `path`."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Yield a path beside `path` to write a file or folder to; on success it takes the place of `path`.
+
+    Raises ReadOnlyError or DiskSpaceError where nothing can be written there.
+    """
     aside = path.with_name(f".{path.name}.partial")
-    remove(aside)
+    _require_place(aside)
     try:
         yield aside
     except BaseException:
@@ -46,6 +48,27 @@ def written_aside(path: Path) -> Iterator[Path]:
     else:
         os.replace(aside, path)
     _flush_entry(path.parent)
+
+
+def _require_place(path: Path) -> None:
+    """Make the folder of `path`, try that a file can be written there, and leave none."""
+    make_folder(path.parent)
+    try:
+        with explained(path.parent):
+            remove(path)
+            path.touch()
+            path.unlink()
+    except OSError as error:
+        raise ReadOnlyError(f"nothing can be written in {path.parent} ({error.strerror}); write elsewhere") from error
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder and those it lies in, where they are not there; raises ReadOnlyError where that cannot be."""
+    try:
+        with explained(path):
+            path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ReadOnlyError(f"the folder {path} cannot be made ({error.strerror}); write elsewhere") from error
 
 
 def clear_leftovers(folder: Path) -> None:
@@ -71,8 +94,8 @@ def locked(folder: Path) -> Iterator[None]:
     if folder.exists() and not folder.is_dir():
         raise OutputExistsError(f"{folder} is a file; give another --out")
     made = not folder.exists()
+    make_folder(folder)
     with explained(folder):
-        folder.mkdir(parents=True, exist_ok=True)
         handle = _lock(folder / LOCK)
     try:
         yield

@@ -146,7 +146,7 @@ def _streamed(file: Path) -> None:
 
 def _read_lines(file: Path) -> None:
     for _, line in Lines(file):
-        assert line
+        assert isinstance(line, str)
 
 
 CORPORA: dict[str, Kind] = {

@@ -140,7 +140,7 @@ def test_calls_that_do_not_fit(
     with pytest.raises(UsageError, match="--pooling first is none of mean, cls, max"):
         embed(model, file, pooling="first")  # type: ignore[call-overload]
     (tmp_path / "empty.jsonl").write_text("\n")
-    with pytest.raises(CorpusError, match="holds no texts"):
+    with pytest.raises(CorpusError, match=r"empty\.jsonl is empty; give a file with texts"):
         embed(model, tmp_path / "empty.jsonl", tmp_path / "a.npy")
     (tmp_path / "taken.npy").write_text("x")
     with pytest.raises(OutputExistsError):

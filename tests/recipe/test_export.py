@@ -185,6 +185,6 @@ def test_a_file_longer_than_a_chunk(
 def test_a_bad_line_leaves_no_file(folders: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(predict_recipe, "CHUNK", 2)
     (tmp_path / "texts.txt").write_text("wordaa\nwordab\nwordac\nworda\twordb\twordc\n", encoding="utf-8")
-    with pytest.raises(UsageError, match="line 4 should hold two texts"):
+    with pytest.raises(UsageError, match="line 4 is 3 texts, tabs between, and"):
         predict_to_file(folders / "classify", input=tmp_path / "texts.txt", output=tmp_path / "answers.jsonl")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["texts.txt"]

@@ -160,6 +160,15 @@ def test_pairs_need_both_texts(model: Path, tmp_path: Path) -> None:
     (tmp_path / "pairs.txt").write_text("the film was fine\tthe film was fine\n")
     answers = predict(tmp_path / "run" / "model", input=tmp_path / "pairs.txt", output=tmp_path / "answers.jsonl")
     assert set(answers[0]) == {"first", "second", "label", "probability", "probabilities"}
+    saved, out = tmp_path / "run" / "model", tmp_path / "answers.jsonl"
+    labelled = predict(saved, input=lines["dev"], output=out)
+    assert [one["second"] for one in labelled] == [text for text, _, _ in sentences(60, 1)]
+    assert sum(one["label"] == str(row[2]) for one, row in zip(labelled, sentences(60, 1), strict=True)) > 54
+    told = predict(saved, input=lines["dev"], output=out, text_column="sentence2", pair_column="sentence1")
+    assert told[0]["second"] == labelled[0]["first"]
+    assert predict(saved, ["the film was fine"] * 2, output=out) == answers
+    with pytest.raises(UsageError, match="learned from pairs of texts and was asked about single texts; give two"):
+        predict(saved, ["the film was fine"], output=out)
 
 
 def test_a_folder_reads_rows_as_long_as_in_training(model: Path, tmp_path: Path) -> None:
@@ -210,6 +219,11 @@ def test_tag_learns(model: Path, tmp_path: Path) -> None:
     answers = predict(tmp_path / "run" / "model", [text, ""], output=tmp_path / "answers.jsonl")
     found = [(one["type"], text[one["start"] : one["end"]], one["text"]) for one in answers[0]["entities"]]
     assert found == [("PER", "Carl Dorn", "Carl Dorn"), ("LOC", "New Delhi", "New Delhi")]
+    assert answers[1] == {"text": "", "entities": []}
+    read = predict(tmp_path / "run" / "model", input=files["dev"], output=tmp_path / "answers.jsonl")
+    assert [one["text"] for one in read] == [
+        " ".join(line.split()[0] for line in sentence.splitlines()) for sentence in tagged(50, 1).split("\n\n")
+    ]
     assert "entities by type" in (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
 
 
@@ -300,7 +314,7 @@ def test_at_the_terminal(
         str(tmp_path / "a.jsonl"),
     ]
     assert main(asked) == 0
-    assert len((tmp_path / "a.jsonl").read_text().splitlines()) == 2
+    assert len((tmp_path / "a.jsonl").read_text().splitlines()) == 3
     assert main(call) == 1
     assert "already exists" in capsys.readouterr().err
     assert main(["predict", "--model", str(tmp_path / "run" / "model")]) == 2

@@ -100,6 +100,11 @@ def test_translate_learns_and_its_folder_is_whole(
     assert [line["translation"] for line in answers] == words.batch_decode(written, skip_special_tokens=True)
     capsys.readouterr()
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"red dog\n\nblue cat runs\n")))
+    (tmp_path / "asked.jsonl").write_text("".join(json.dumps({"target": "x", "source": text}) + "\n" for text in texts))
+    read = predict(run / "model", input=tmp_path / "asked.jsonl", output=tmp_path / "answers.jsonl")
+    assert [one["translation"] for one in read] == [one["translation"] for one in answers]
+    with pytest.raises(UsageError, match="has no column 'en'; its columns are target, source"):
+        predict(run / "model", input=tmp_path / "asked.jsonl", text_column="en", output=tmp_path / "answers.jsonl")
     assert main(["predict", "--model", str(run / "model"), "--input", "-"]) == 0
     assert capsys.readouterr().out.split("\n")[1] == "", "line n of the output belongs to line n of the input"
 

@@ -403,7 +403,7 @@ def test_pairs_of_which_one_is_missing(model: Path, learned: Path, tmp_path: Pat
     with pytest.raises(CorpusError, match=r"has 1 rows where sentence2 is empty, the first of them row 2"):
         finetune("classify", model, tmp_path / "train.tsv", tmp_path / "dev.tsv", tmp_path / "run")
     (tmp_path / "asked.txt").write_text("a song\ta band\na meal\n")
-    with pytest.raises(UsageError, match="some lines are single texts and some are pairs"):
+    with pytest.raises(UsageError, match=r"asked.txt, line 1 is a pair .* has learned from single texts"):
         predict(learned, input=tmp_path / "asked.txt", output=tmp_path / "answers.jsonl")
 
 

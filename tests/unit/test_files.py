@@ -52,6 +52,19 @@ def test_a_folder_made_for_nothing_is_deleted_again(tmp_path: Path) -> None:
         pass
 
 
+def test_a_place_that_cannot_be_written_is_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("kept")
+    for place in (tmp_path / "file" / "x", tmp_path / "file" / "deep" / "x", tmp_path / ("a" * 300) / "x"):
+        with pytest.raises(ReadOnlyError, match=r"^the folder .* cannot be made \("), written_aside(place):
+            raise AssertionError
+    with pytest.raises(ReadOnlyError, match="nothing can be written in"), written_aside(tmp_path / ("a" * 250)):
+        raise AssertionError
+    with pytest.raises(ReadOnlyError, match="cannot be made"), locked(tmp_path / "file" / "run"):
+        raise AssertionError
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+    assert (tmp_path / "file").read_text() == "kept"
+
+
 def test_what_a_killed_process_left_is_nothing_and_is_cleared(tmp_path: Path) -> None:
     """A folder about to be replaced comes back, one that was replaced goes, and so does what was unfinished."""
     (tmp_path / LOCK).touch()

@@ -14,6 +14,8 @@ def predict_command(
     pair: Annotated[bool, Parameter(negative="")] = False,
     input: Annotated[Path | None, Parameter(allow_leading_hyphen=True)] = None,
     output: Path | None = None,
+    text_column: str | None = None,
+    pair_column: str | None = None,
     top_k: int = 5,
     precision: Literal["auto", "bf16", "fp32"] = "auto",
 ) -> None:
@@ -37,12 +39,17 @@ def predict_command(
     model
         Hugging Face BERT or ModernBERT folder, or an ONNX folder of `bertwright export`, which needs no torch.
     pair
-        The two texts are one pair: for next sentence even where they have [MASK], and for fine-tuned models of pairs.
+        The two texts are one pair, even where they have [MASK]; models that have learned from pairs need not be told.
     input
-        File of questions, one a line, a tab between the texts of a pair; - for stdin. For answer also SQuAD .json, for
-        choose also a table.
+        File of questions, one a line, a tab between the texts of a pair; - for stdin. Or a table, .tsv .csv .jsonl
+        .parquet, one a row; for answer also SQuAD .json, for tag also .conll. The n-th answer is of the n-th line.
     output
         Write the answers there as JSON lines instead of printing a table.
+    text_column
+        Column of the text in a table, or of the first text of a pair; told by its name where not given. In .conll the
+        number of the column of words.
+    pair_column
+        Column of the second text of a pair.
     top_k
         Words to show for each [MASK].
     precision
@@ -52,6 +59,25 @@ def predict_command(
     from bertwright.recipes.predict import predict, predict_to_file
 
     if output is None:
-        predict(model, texts, pair=pair, input=input, top_k=top_k, precision=precision)
+        predict(
+            model,
+            texts,
+            pair=pair,
+            input=input,
+            text_column=text_column,
+            pair_column=pair_column,
+            top_k=top_k,
+            precision=precision,
+        )
     else:
-        predict_to_file(model, texts, output=output, pair=pair, input=input, top_k=top_k, precision=precision)
+        predict_to_file(
+            model,
+            texts,
+            output=output,
+            pair=pair,
+            input=input,
+            text_column=text_column,
+            pair_column=pair_column,
+            top_k=top_k,
+            precision=precision,
+        )

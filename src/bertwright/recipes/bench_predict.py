@@ -19,9 +19,10 @@ from bertwright.files import write_json
 from bertwright.log import note, print_table
 from bertwright.recipes.export import export
 from bertwright.recipes.machine import machine, versions
-from bertwright.recipes.predict import CHUNK, Answers, open_answers
-from bertwright.recipes.questions import Lines, Question, masked_questions, task_questions
+from bertwright.recipes.predict import CHUNK, Answerer, Answers, open_answers
+from bertwright.recipes.questions import Question
 from bertwright.rng import stream
+from bertwright.tasks.columns import ColumnsConfig
 from bertwright.tokenizer.load import Tokenizer, load_tokenizer
 from bertwright.train.precision import has_bfloat16, pick_device
 
@@ -43,8 +44,8 @@ def bench_predict(
     """
     folder = Path(model)
     with tempfile.TemporaryDirectory() as scratch:
-        sides, fine_tuned = _sides(folder, Path(scratch))
-        questions = _questions(folder, input, sentences, fine_tuned=fine_tuned)
+        sides, opened = _sides(folder, Path(scratch))
+        questions = _questions(folder, input, sentences, opened=opened)
         note(f"{len(questions):,} questions, {', '.join(sides)}; {turns} turns")
         speeds, answers = _timed(sides, questions, turns)
     medians = {name: round(median(of), 1) for name, of in speeds.items()}
@@ -63,15 +64,16 @@ def bench_predict(
     return figures
 
 
-def _sides(folder: Path, scratch: Path) -> tuple[dict[str, Side], bool]:
-    """Return what is asked, the first being what the others are compared with, and whether it is fine-tuned."""
+def _sides(folder: Path, scratch: Path) -> tuple[dict[str, Side], Answerer]:
+    """Return what is asked, the first being what the others are compared with, and that one's model."""
     if is_onnx_folder(folder):
         opened = open_answers(folder, top_k=5, precision="auto")
-        return {"ONNX": opened.answer}, opened.part is not None
+        return {"ONNX": opened.answer}, opened
     if not folder.is_dir() or fine_tuned_part(folder) is None:
         opened = open_answers(folder, top_k=5, precision="auto")
-        return {"predict": opened.answer}, opened.part is not None
-    sides = {"float32": open_answers(folder, top_k=5, precision="fp32").answer}
+        return {"predict": opened.answer}, opened
+    opened = open_answers(folder, top_k=5, precision="fp32")
+    sides = {"float32": opened.answer}
     if has_bfloat16(pick_device()):
         sides["predict"] = open_answers(folder, top_k=5, precision="auto").answer
         sides["bfloat16"] = open_answers(folder, top_k=5, precision="bf16").answer
@@ -80,14 +82,14 @@ def _sides(folder: Path, scratch: Path) -> tuple[dict[str, Side], bool]:
         export(folder, scratch / "int8", quantize="int8")
         for name in ("float32", "int8"):
             sides[f"ONNX {name}"] = open_answers(scratch / name, top_k=5, precision="auto").answer
-    return sides, True
+    return sides, opened
 
 
-def _questions(folder: Path, input: Path | None, sentences: int, *, fine_tuned: bool) -> list[Question]:
+def _questions(folder: Path, input: Path | None, sentences: int, *, opened: Answerer) -> list[Question]:
     if input is not None:
-        return list((task_questions if fine_tuned else masked_questions)((), pair=False, lines=Lines(Path(input))))
+        return list(opened.questions((), pair=False, asked=opened.asked(Path(input), ColumnsConfig())))
     texts = own_words(load_tokenizer(folder), sentences)
-    return [(text,) for text in texts] if fine_tuned else [f"[MASK] {text}" for text in texts]
+    return [(text,) for text in texts] if opened.part else [f"[MASK] {text}" for text in texts]
 
 
 def own_words(tokenizer: Tokenizer, sentences: int) -> list[str]:

@@ -16,7 +16,7 @@ import numpy as np
 
 from bertwright.errors import CorpusError, UsageError
 from bertwright.export.vectors import Number, bytes_needed, writer_of
-from bertwright.files import human_bytes, refuse_existing, require_space
+from bertwright.files import explained, human_bytes, refuse_existing, require_space
 from bertwright.log import note, print_facts, progress_bar
 from bertwright.recipes.embedder import Done, Embedder, open_embedder
 from bertwright.tasks.stream import STDIN, stream_texts
@@ -96,8 +96,10 @@ def embed(
         parts = [opened.vectors(chunk).astype(number) for chunk in chunks(read())]
         _say_cut(opened)
         return np.concatenate(parts) if parts else np.empty((0, opened.width), dtype=number)
-    count = None if input in ("-", STDIN) else announced(read(), Path(out), opened.width, number)
-    facts = write_vectors(opened, read(), Path(out), number, count=count)
+    name = str(input) if isinstance(input, (str, Path)) else "the list given"
+    count = None if input in ("-", STDIN) else announced(read(), Path(out), opened.width, number, name=name)
+    with explained(Path(out).parent):
+        facts = write_vectors(opened, read(), Path(out), number, count=count)
     print_facts(f"vectors in {out}", {name.replace("_", " "): _shown(value) for name, value in facts.items()})
     return facts
 
@@ -127,8 +129,8 @@ def chunks(pieces: Iterable[Sequence[str]]) -> Iterator[list[str]]:
         yield held
 
 
-def announced(pieces: Iterable[Sequence[str]], out: Path, width: int, number: Number) -> int:
-    """Read the input through once: return how many texts it has, and say how much disk their vectors take.
+def announced(pieces: Iterable[Sequence[str]], out: Path, width: int, number: Number, *, name: str) -> int:
+    """Read the input called `name` through once: return how many texts it has, and say what disk their vectors take.
 
     Raises CorpusError where there are none, and DiskSpaceError where the disk is too full.
     """
@@ -137,7 +139,7 @@ def announced(pieces: Iterable[Sequence[str]], out: Path, width: int, number: Nu
         count += len(piece)
         size += len("".join(piece).encode())
     if not count:
-        raise CorpusError("the input holds no texts; give a file that has some")
+        raise CorpusError(f"{name} holds no texts; give a file that has some")
     needed = bytes_needed(out, count=count, width=width, number=number, text_bytes=size)
     note(f"{count:,} texts, a vector of {width} {number} each: {human_bytes(needed)} in {out}")
     require_space(out.parent, needed, what="the vectors")
@@ -154,7 +156,7 @@ def write_vectors(
             put(chunk, opened.vectors(chunk, done))
             total += len(chunk)
         if not total:
-            raise CorpusError("the input holds no texts; give some")
+            raise CorpusError("stdin holds no texts; give some")
     seconds = time.perf_counter() - began
     _say_cut(opened)
     return {

@@ -27,7 +27,7 @@ from bertwright.export.fine_tuned import fine_tuned_part, read_fine_tuned
 from bertwright.export.huggingface import BESIDE, read_model
 from bertwright.export.onnx_folder import ABOUT, MODEL, OnnxFolder, open_onnx, require
 from bertwright.export.sentence import is_sentence_folder, read_sentence_folder
-from bertwright.files import human_bytes, read_json, refuse_existing, write_json, written_aside
+from bertwright.files import explained, human_bytes, read_json, refuse_existing, write_json, written_aside
 from bertwright.log import note, print_table
 from bertwright.model.encoder import OF_ROWS, Encoder
 from bertwright.model.fine_tuned import FineTuned
@@ -92,7 +92,7 @@ def export(
     refuse_existing(out, instead="give another --out")
     opened = _open(model)
     rows, judge = _probe(opened, Path(data) if data else None, ColumnsConfig.model_validate(columns or {}))
-    with written_aside(out) as folder:
+    with explained(out.parent), written_aside(out) as folder:
         folder.mkdir()
         figures = _write_checked(opened, rows, folder)
         if quantize:

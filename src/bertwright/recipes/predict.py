@@ -15,22 +15,23 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bertwright.errors import ModelError, UsageError
+from bertwright.errors import ModelError, OutputExistsError, UsageError
 from bertwright.evaluate.text_rows import MASK
 from bertwright.export.onnx_folder import is_onnx_folder
-from bertwright.files import written_aside
+from bertwright.files import explained, written_aside
 from bertwright.log import note, print_table, progress_bar
 from bertwright.recipes.embedder import open_embedder
 from bertwright.recipes.predict_embed import similarities_with
 from bertwright.recipes.predict_onnx import open_exported
-from bertwright.recipes.predict_task import open_task, print_task_answers, questions_in
-from bertwright.recipes.questions import Lines, Question, answers_of, masked_questions, task_questions
+from bertwright.recipes.predict_task import open_task, print_task_answers
+from bertwright.recipes.question_files import Asked, Progress
+from bertwright.recipes.questions import Placed, Question, answers_of, masked_questions, task_questions
+from bertwright.tasks.columns import ColumnsConfig
 from bertwright.tokenizer.load import Tokenizer, load_tokenizer
 
 if TYPE_CHECKING:
     from bertwright.export.huggingface import LoadReport
     from bertwright.model.encoder import Encoder
-    from bertwright.tasks.stream import LineStream
     from bertwright.train.precision import Precision
 
 CHUNK = 4096
@@ -53,18 +54,26 @@ class Oracle:
 
 @dataclass(frozen=True)
 class Answerer:
-    """A model ready to be asked: what its head is about, or None where it fills masks and judges pairs."""
+    """A model ready to be asked.
+
+    part    what its head is about; None where it fills masks and judges pairs
+    answer  what answers questions, in order
+    pairs   whether it has learned from pairs of texts; None where that is not known
+    """
 
     part: str | None
     answer: Callable[[Sequence[Any]], Answers]
+    pairs: bool | None = None
 
-    def questions(self, texts: Sequence[str], *, pair: bool, lines: Lines | None) -> Iterator[Question]:
-        """Yield what the texts of a call and the lines of a file ask it."""
+    def asked(self, file: Path, columns: ColumnsConfig, *, pair: bool = False) -> Asked:
+        """Return what a file asks it."""
+        return Asked(file, part=self.part, pairs=True if pair else self.pairs, told=columns)
+
+    def questions(self, texts: Sequence[str], *, pair: bool, asked: Iterable[Placed] = ()) -> Iterator[Question]:
+        """Yield what the texts of a call and a file ask it, as it wants them."""
         if self.part is None:
-            return masked_questions(texts, pair=pair, lines=lines)
-        pair = pair or (self.part == "vector" and len(texts) == 2)
-        whole = None if lines is None else questions_in(self.part, lines.file)
-        return task_questions(texts, pair=pair, lines=lines if whole is None else None, part=self.part, whole=whole)
+            return masked_questions(texts, pair=pair, asked=asked)
+        return task_questions(texts, pair=pair, asked=asked, part=self.part, pairs=self.pairs)
 
 
 def predict(
@@ -73,6 +82,8 @@ def predict(
     *,
     pair: bool = False,
     input: Path | None = None,
+    text_column: str | None = None,
+    pair_column: str | None = None,
     output: Path | None = None,
     top_k: int = 5,
     precision: Precision = "auto",
@@ -84,16 +95,18 @@ def predict(
 
     A text with [MASK] gives {"text", "predictions": for each [MASK] a list of [token, probability]}; a pair (two texts
     without [MASK], two texts with `pair`, or a line of `input` with a tab) gives {"first", "second", "next": the
-    probability that the second follows}. `input` is a file of one question a line, or "-" for stdin. Raises UsageError
-    where a text is neither, and ModelError where the model lacks the head asked for.
+    probability that the second follows}. `input` is a file of one question a line, a table of one a row (`text_column`
+    and `pair_column` where the names of its columns do not say which they are), or "-" for stdin; the n-th answer is
+    that of the n-th line or row. Raises UsageError where a text is neither, CorpusError where a file cannot be read,
+    and ModelError where the model lacks the head asked for.
 
-    `precision` "auto" gives the labels of float32, most of them by bfloat16 where the processor has it, and
-    probabilities within 0.02. All answers are returned; `predict_to_file` is for more than memory holds.
+    `precision` "auto" gives the labels of float32, and probabilities within 0.02, most of them by bfloat16 where the
+    processor has it. `predict_to_file` is for more answers than memory holds.
     """
-    chunks, lines = ask(model, texts, pair=pair, input=input, top_k=top_k, precision=precision)
-    answers: Answers = []
+    columns, answers = ColumnsConfig(text=text_column, pair=pair_column), Answers()
+    chunks, read = ask(model, texts, pair=pair, input=input, columns=columns, top_k=top_k, precision=precision)
     if output is not None:
-        write_answers(_kept(chunks, answers), Path(output), lines=lines)
+        write_answers(_kept(chunks, answers), Path(output), read=read)
         return answers
     for chunk in chunks:
         answers += chunk
@@ -112,6 +125,8 @@ def predict_to_file(
     output: Path,
     pair: bool = False,
     input: Path | None = None,
+    text_column: str | None = None,
+    pair_column: str | None = None,
     top_k: int = 5,
     precision: Precision = "auto",
 ) -> int:
@@ -119,28 +134,40 @@ def predict_to_file(
 
     The file is there whole or not at all; returns how many there are.
     """
-    chunks, lines = ask(model, texts, pair=pair, input=input, top_k=top_k, precision=precision)
-    return write_answers(chunks, Path(output), lines=lines)
+    columns = ColumnsConfig(text=text_column, pair=pair_column)
+    chunks, read = ask(model, texts, pair=pair, input=input, columns=columns, top_k=top_k, precision=precision)
+    return write_answers(chunks, Path(output), read=read)
 
 
 def ask(
-    model: Path, texts: Sequence[str], *, pair: bool, input: Path | None, top_k: int, precision: Precision
-) -> tuple[Iterator[Answers], Lines | LineStream | None]:
-    """Return the answers to what `predict` is asked, chunk after chunk, and the lines they are read from."""
+    model: Path,
+    texts: Sequence[str],
+    *,
+    pair: bool,
+    input: Path | None,
+    columns: ColumnsConfig,
+    top_k: int,
+    precision: Precision,
+) -> tuple[Iterator[Answers], Progress | None]:
+    """Return the answers to what `predict` is asked, chunk after chunk, and what knows how much has been read."""
     if top_k < 1:
         raise UsageError(f"--top-k {top_k} asks for no words; give 1 or more")
     if translates(Path(model)):
         from bertwright.recipes.predict_translation import open_translations
 
-        return open_translations(Path(model), texts, input=Path(input) if input else None)
+        if columns.pair:
+            raise UsageError("a model that translates takes single texts; leave --pair-column out")
+        return open_translations(Path(model), texts, input=Path(input) if input else None, column=columns.text)
+    if columns.names() and input is None:
+        raise UsageError("--text-column and --pair-column name columns of a table; give one with --input FILE")
     opened = open_answers(Path(model), top_k=top_k, precision=precision)
-    lines = Lines(Path(input)) if input else None
-    questions = opened.questions(texts, pair=pair, lines=lines)
+    asked = opened.asked(Path(input), columns, pair=pair) if input else None
+    questions = opened.questions(texts, pair=pair, asked=asked or ())
     first = next(questions, None)
     if first is None:
         example = "a TEXT" if opened.part else f'a TEXT such as "Paris is the {MASK} of France."'
         raise UsageError(f"nothing to answer: give {example}, or --input FILE with one a line")
-    return map(opened.answer, _chunks(first, questions)), lines
+    return map(opened.answer, _chunks(first, questions)), asked
 
 
 def translates(folder: Path) -> bool:
@@ -160,10 +187,11 @@ def open_answers(folder: Path, *, top_k: int, precision: Precision) -> Answerer:
     from bertwright.export.sentence import is_sentence_folder
 
     if is_sentence_folder(folder):
-        return Answerer("vector", similarities_with(open_embedder(folder)))
+        return Answerer("vector", similarities_with(open_embedder(folder)), pairs=True)
     part = fine_tuned_part(folder) if folder.is_dir() else None
     if part is not None:
-        return Answerer(part, open_task(folder, precision=precision))
+        task, answer = open_task(folder, precision=precision)
+        return Answerer(part, answer, pairs=task.pairs)
     return Answerer(None, partial(answer_masked, open_oracle(folder), top_k=top_k))
 
 
@@ -180,15 +208,22 @@ def _kept(chunks: Iterable[Answers], kept: Answers) -> Iterator[Answers]:
         yield chunk
 
 
-def write_answers(chunks: Iterable[Answers], output: Path, *, lines: Lines | LineStream | None) -> int:
-    """Write answers as JSON lines, whole or not at all, with progress by what has been read of `lines`."""
+def write_answers(chunks: Iterable[Answers], output: Path, *, read: Progress | None) -> int:
+    """Write answers as JSON lines, whole or not at all, with progress by how much of a file has been read."""
     count, began, noted = 0, time.monotonic(), time.monotonic()
-    with written_aside(output) as aside, aside.open("w", encoding="utf-8") as file, progress_bar("speed") as bar:
+    if output.is_dir():
+        raise OutputExistsError(f"{output} is a folder; give --output a file")
+    with (
+        explained(output.parent),
+        written_aside(output) as aside,
+        aside.open("w", encoding="utf-8") as file,
+        progress_bar("speed") as bar,
+    ):
         task = bar.add_task("answers", total=None, speed="")
         for answers in chunks:
             file.writelines(json.dumps(line, ensure_ascii=False) + "\n" for line in answers)
             count += len(answers)
-            now, done = time.monotonic(), None if lines is None else lines.share
+            now, done = time.monotonic(), None if read is None else read.share
             speed = f"{count / max(1e-9, now - began):,.0f} a second"
             bar.update(task, completed=done or 0.0, total=None if done is None else 1.0, speed=speed)
             if now - noted > NOTED and not sys.stderr.isatty():

@@ -25,21 +25,24 @@ from bertwright.tasks.trained import task_of_head
 from bertwright.tokenizer.load import load_tokenizer
 
 
-def open_exported(folder: Path, *, top_k: int) -> tuple[str | None, Callable[[Sequence[Any]], list[dict[str, Any]]]]:
-    """Return what the head of an exported model is about, and the function that answers questions with it.
+def open_exported(
+    folder: Path, *, top_k: int
+) -> tuple[str | None, Callable[[Sequence[Any]], list[dict[str, Any]]], bool | None]:
+    """Return what the head of an exported model is about, what answers questions with it, and whether those are pairs.
 
     Raises ModelError where the folder is damaged, and UsageError where onnxruntime is not installed.
     """
     opened = open_onnx(folder)
     if opened.part is None:
-        return None, _word_answers(opened, top_k=top_k)
+        return None, _word_answers(opened, top_k=top_k), None
     if opened.part == "vector":
-        return opened.part, similarities_with(exported_embedder(opened))
+        return opened.part, similarities_with(exported_embedder(opened)), True
     task = task_of_head(opened.part, opened.problem, opened.labels, opened.own)
     if isinstance(task, Tag):
         task = task.reading_by(read_chain(folder, tags=len(opened.labels)))
     encoder = TextEncoder(load_tokenizer(folder), max_length=opened.max_length)
-    return opened.part, answers_with(task, encoder, partial(logits_of, opened.ask, pace=many_small()))
+    answer = answers_with(task, encoder, partial(logits_of, opened.ask, pace=many_small()))
+    return opened.part, answer, task.pairs
 
 
 def _word_answers(opened: OnnxFolder, *, top_k: int) -> Callable[[Sequence[Any]], list[dict[str, Any]]]:

@@ -5,22 +5,18 @@ torch is imported by what opens a model, so that answers of an exported one are 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bertwright.corpus.inputs import format_of
 from bertwright.data.labelled import LabelledRows
 from bertwright.errors import UsageError
 from bertwright.log import print_facts, print_table
-from bertwright.tasks.choices import read_choices
 from bertwright.tasks.columns import ColumnsConfig
 from bertwright.tasks.contract import Task
 from bertwright.tasks.encode import TextEncoder
-from bertwright.tasks.squad import squad_questions
-from bertwright.tasks.stream import stream_texts
 from bertwright.tasks.trained import task_of_head
 from bertwright.tokenizer.load import load_tokenizer
 
@@ -38,25 +34,10 @@ def task_of(folder: FineTunedFolder) -> Task[Any]:
     return task_of_head(folder.model.part, folder.problem, folder.labels, folder.own).knowing(folder.model)
 
 
-def questions_in(part: str, file: Path) -> Iterable[tuple[str, ...]] | None:
-    """Return what a file asks of a model whose head is about `part`, where it is of a format of that task, else None.
-
-    That is SQuAD json for answers, a table for choices, which need not say the right one, and for labels and tags a
-    table that is no lines of texts: its column of texts, read as it is asked.
-    """
-    if part == "span" and ".json" in file.suffixes:
-        return squad_questions(file)
-    if part == "choice" and format_of(file) in ("json", "csv", "tsv", "parquet"):
-        return read_choices(file, ColumnsConfig(), labelled=False).questions()
-    if part in ("row", "token") and format_of(file) in ("json", "csv", "parquet"):
-        return ((text,) for texts in stream_texts(file) for text in texts)
-    return None
-
-
 def open_task(
     folder: Path, *, precision: Precision = "auto"
-) -> Callable[[Sequence[tuple[str, ...]]], list[dict[str, Any]]]:
-    """Return the function that answers questions, in order; raises ModelError where the folder is not whole.
+) -> tuple[Task[Any], Callable[[Sequence[tuple[str, ...]]], list[dict[str, Any]]]]:
+    """Return the task of a folder and what answers its questions, in order; raises ModelError where it is not whole.
 
     Classify gives label, probability and probabilities (labels and probabilities, where a text may have several);
     regress a score; tag entities with type, text, the characters they stand at and probability; answer the same of a
@@ -70,7 +51,8 @@ def open_task(
     opened = read_fine_tuned(folder)
     score = QuickScorer(opened.model, device=pick_device(), lead=lead_of(opened), precision=precision)
     encoder = TextEncoder(load_tokenizer(folder), max_length=opened.max_length)
-    return answers_with(task_of(opened), encoder, score)
+    task = task_of(opened)
+    return task, answers_with(task, encoder, score)
 
 
 def answers_with(
@@ -79,8 +61,6 @@ def answers_with(
     """Return the function that answers questions of a task by the logits that `score` gives of rows."""
 
     def answer(questions: Sequence[tuple[str, ...]]) -> list[dict[str, Any]]:
-        if task.part != "choice" and len({len(question) for question in questions}) > 1:
-            raise UsageError("some lines are single texts and some are pairs; ask one kind at a time")
         examples = task.ask(questions)
         return task.answers(score(task.encode(examples, encoder)), examples)
 

@@ -16,8 +16,8 @@ from bertwright.evaluate.translations import score_texts
 from bertwright.export.encoder_decoder import TranslationFolder, is_encoder_decoder, read_encoder_decoder
 from bertwright.log import print_facts, print_table
 from bertwright.tasks.encode import TextEncoder
-from bertwright.tasks.parallel import Parallel, SidesConfig
-from bertwright.tasks.stream import STDIN, LineStream
+from bertwright.tasks.parallel import SOURCES, TARGETS, Parallel, SidesConfig
+from bertwright.tasks.stream import STDIN, LineStream, Start, TableStream, choose_column, is_table
 from bertwright.tasks.translate import Translate
 from bertwright.train.precision import pick_device
 
@@ -26,19 +26,32 @@ CHUNK = 1024
 
 
 def open_translations(
-    folder: Path, texts: Sequence[str], *, input: Path | None
-) -> tuple[Iterator[list[dict[str, Any]]], LineStream | None]:
-    """Return {"text", "translation"} of texts and of the lines of a file or stdin ("-"), in order, some at a time.
+    folder: Path, texts: Sequence[str], *, input: Path | None, column: str | None = None
+) -> tuple[Iterator[list[dict[str, Any]]], LineStream | TableStream | None]:
+    """Return {"text", "translation"} of texts, of the lines of a file or stdin ("-") or the rows of a table, in order.
 
-    Line n answers line n: an empty text has an empty translation. With them come the lines, which say how many have
-    been read. Raises UsageError where nothing is asked, and ModelError where the folder is not whole.
+    Line n answers line n: an empty text has an empty translation. `column` names that of a table; without it that is
+    `source`, or the one of text. With them comes what is read, which says how much has been. Raises UsageError where
+    nothing is asked, and ModelError where the folder is not whole.
     """
     if input is None and not any(text.strip() for text in texts):
         raise UsageError("nothing to translate: give a TEXT, or --input FILE with one a line")
-    lines = None if input is None else LineStream(input, most=CHUNK)
+    if input is not None and column is not None and not is_table(input):
+        raise UsageError(f"{input} holds a text a line and has no columns; leave --text-column out")
     opened = read_encoder_decoder(folder)
-    asked = chain([list(texts)] if texts else [], lines or ())
-    return (_answers(opened, chunk) for chunk in asked), lines
+    given: list[list[str]] = [list(texts)] if texts else []
+    if input is not None and is_table(input):
+        table = TableStream(input, lambda start: (_source(start, column),), *SOURCES, *TARGETS, column)
+        pieces = (cells[at : at + CHUNK] for (cells,) in table for at in range(0, len(cells), CHUNK))
+        return (_answers(opened, chunk) for chunk in chain(given, pieces)), table
+    lines = None if input is None else LineStream(input, most=CHUNK)
+    return (_answers(opened, chunk) for chunk in chain(given, lines or ())), lines
+
+
+def _source(start: Start, told: str | None) -> str:
+    """Return the column of what is translated: the one told, else one of a usual name, else the only one of text."""
+    lower = {name.strip().lower(): name for name in reversed(start.table.columns)}
+    return choose_column(start, told or next((lower[name] for name in SOURCES if name in lower), None))
 
 
 def translate_texts(folder: Path, texts: Sequence[str]) -> list[str]:

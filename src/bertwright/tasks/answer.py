@@ -70,6 +70,7 @@ class Answer(Task[Questions]):
     metric: ClassVar[str] = "f1"
     metrics: ClassVar[tuple[str, ...]] = ("f1", "exact", "loss")
     problem: ClassVar[Literal["regression", "single_label_classification"]] = "single_label_classification"
+    pairs = True
     labels = ("start", "end")
 
     def __init__(self, settings: AnswerConfig | None = None) -> None:

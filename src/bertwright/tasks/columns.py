@@ -1,4 +1,4 @@
-"""Tells which columns of a labelled table hold the text, the second text of a pair, and the label or score."""
+"""Tells which columns of a table hold the text, the second text of a pair, and the label or score."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pydantic import Field
 
 from bertwright.config import Section
 from bertwright.errors import CorpusError, UsageError
-from bertwright.tasks.tables import Table
+from bertwright.tasks.tables import Table, is_number
 
 PAIRS = (
     ("sentence1", "sentence2"),
@@ -37,6 +37,8 @@ TOGETHER = (
     *PAIRS,
 )
 """Names of two texts that belong together, in the order they are looked for."""
+QUESTIONS = (("question", "context"), ("question", "passage"), ("query", "context"))
+"""Names of a question and the context its answer stands in."""
 UNLIKE = ("negative", "hard_negative")
 """Names of a third text, unlike the first."""
 SENTENCES = KNOWN | {name for pair in TOGETHER for name in pair} | set(UNLIKE)
@@ -96,6 +98,66 @@ def find_columns(table: Table, told: ColumnsConfig, *, targets: tuple[str, ...])
     if len(set(found)) < len(found):
         raise UsageError(f"text, pair and label of {table.path} must be different columns, not {', '.join(found)}")
     return Columns(texts[0], texts[1], target)
+
+
+def find_texts(
+    table: Table, told: ColumnsConfig, *, pairs: bool | None, names: tuple[tuple[str, str], ...] = PAIRS
+) -> tuple[str, ...]:
+    """Return the column of the text, or the two of a pair, of a table that is asked about, its labels passed over.
+
+    `table` may be its first rows. `pairs` says which of both is wanted, None that either will do; `names` are those of
+    the two of a pair. Raises UsageError where a column told is not there or not wanted, and CorpusError where nothing
+    says which are meant.
+    """
+    _refuse_told(table, told, pairs=pairs)
+    lower = {name.strip().lower(): name for name in reversed(table.columns)}
+    if told.text and (told.pair or not pairs):
+        return (told.text, told.pair) if told.pair else (told.text,)
+    named = next(((lower[one], lower[two]) for one, two in names if one in lower and two in lower), None)
+    if named and not told.names():
+        if pairs is False:
+            raise UsageError(
+                f"this model takes single texts and {table.path} holds pairs ({', '.join(named)}); name the one column "
+                "of texts with --text-column"
+            )
+        return named
+    marks = {name for name in table.columns if name.strip().lower() in (*LABELS, *SCORES)}
+    texts = [name for name in table.columns if name not in marks] or list(table.columns)
+    usual = next((lower[name] for name in SINGLES if lower.get(name) in texts), None)
+    if pairs or told.pair:
+        return _pair_of(table, told, marks)
+    if pairs is None and usual is None and len(_with_words(table, marks)) == 2:
+        return _pair_of(table, told, marks)
+    return (usual or str(_longest(table, taken={name for name in table.columns if name not in texts})),)
+
+
+def _refuse_told(table: Table, told: ColumnsConfig, *, pairs: bool | None) -> None:
+    missing = sorted({name for name in (told.text, told.pair) if name} - set(table.columns))
+    if missing:
+        raise UsageError(f"{table.path} has no column {missing[0]!r}; its columns are {', '.join(table.columns)}")
+    if told.pair and pairs is False:
+        raise UsageError("this model takes single texts; leave --pair-column out")
+    if told.pair and told.pair == told.text:
+        raise UsageError(f"the two texts of a pair must be different columns of {table.path}, not {told.pair} twice")
+
+
+def _pair_of(table: Table, told: ColumnsConfig, marks: set[str]) -> tuple[str, str]:
+    """Return the two columns of a pair where no names say them: what is told, and the only others with words."""
+    given = told.names()
+    left = [name for name in _with_words(table, marks) if name not in given]
+    if len(left) != 2 - len(given):
+        raise CorpusError(
+            f"cannot tell which two columns of {table.path} are the texts of a pair (its columns are "
+            f"{', '.join(table.columns)}); name them with --text-column and --pair-column"
+        )
+    first = told.text or left.pop(0)
+    return first, told.pair or left.pop(0)
+
+
+def _with_words(table: Table, marks: set[str]) -> list[str]:
+    """Return the columns that are neither labels nor all of numbers."""
+    unmarked = ((name, cells) for name, cells in table.columns.items() if name not in marks)
+    return [name for name, cells in unmarked if not cells or not all(map(is_number, cells))]
 
 
 def _texts_by_name(lower: dict[str, str], target: str | None) -> tuple[str | None, str | None]:

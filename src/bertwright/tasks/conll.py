@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,12 +11,17 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from bertwright.corpus.inputs import read_whole
+from bertwright.corpus.inputs import COMPRESSIONS, read_blocks, read_whole
 from bertwright.corpus.layouts import fault_in
 from bertwright.errors import CorpusError, UsageError
+from bertwright.tasks.running_words import GivenWords
+from bertwright.tasks.stream import checked
 
 DOCUMENT = "-DOCSTART-"
 """The word of a line that stands between documents (CoNLL-2003)."""
+SUFFIXES = (".conll", ".iob", ".iob2", ".bio")
+BLANKS = " \t\n\v\f\r"
+"""What stands around words; no-break spaces may be words."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +71,52 @@ def read_conll(path: Path, *, word_column: str | None = None, tag_column: str | 
         counts=np.unique(sentence_of, return_counts=True)[1].astype(np.int64),
         lines=numbers,
     )
+
+
+def is_conll(path: Path) -> bool:
+    """Say whether a file's name tells CoNLL."""
+    plain = path.with_suffix("") if path.suffix.lower() in COMPRESSIONS else path
+    return plain.suffix.lower() in SUFFIXES
+
+
+def stream_sentences(path: Path, word_column: str | None = None) -> Iterator[tuple[int, GivenWords]]:
+    """Yield the line each sentence of a CoNLL file begins on, and its words; there may be no tags.
+
+    The words are in the first column, or that of the number `word_column`. Raises CorpusError where the file is
+    missing, ragged or no text, naming the line, and UsageError where there is no such column.
+    """
+    words: list[str] = []
+    begun = width = 0
+    for number, cells in _cells_of_lines(path):
+        if not cells and words:
+            yield begun, GivenWords(words)
+            words = []
+        if not cells:
+            continue
+        width = width or len(cells)
+        if len(cells) != width:
+            raise CorpusError(
+                f"{path} line {number:,} has {len(cells)} columns where {width} as before were expected; mend that line"
+            )
+        begun = begun if words else number
+        words.append(cells[_column(word_column, width, path=path, usual=0)])
+    if words:
+        yield begun, GivenWords(words)
+
+
+def _cells_of_lines(path: Path) -> Iterator[tuple[int, list[str]]]:
+    """Yield the number of each line and its cells, none for one that stands between sentences."""
+    if not path.is_file():
+        raise CorpusError(f"there is no file {path}; give a CoNLL file that exists")
+    number, tabs = 0, None
+    for block in checked(read_blocks(path), path):
+        for line in block.data.decode().removesuffix("\n").split("\n"):
+            number += 1
+            if not line.strip() or line.startswith(DOCUMENT):
+                yield number, []
+                continue
+            tabs = "\t" in line if tabs is None else tabs
+            yield number, line.rstrip(BLANKS).split("\t") if tabs else re.split(r"[ \t]+", line.strip(BLANKS))
 
 
 def _word_lines(path: Path) -> tuple[pa.StringArray, np.ndarray, np.ndarray]:

@@ -61,6 +61,8 @@ class Task(ABC, Generic[E]):
     """What Hugging Face calls the kind of its loss."""
     labels: tuple[str, ...]
     """Names of the head's outputs."""
+    pairs: bool | None = None
+    """Whether its examples are pairs of texts; None where that is not known, or they are neither."""
     changing = False
     """No task grows its batches along a run (see train/step.py)."""
 

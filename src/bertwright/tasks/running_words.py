@@ -23,6 +23,12 @@ def _pattern() -> re.Pattern[str]:
     return re.compile(rf"[{_CHINESE}]|(?:[^\W\d_]\.)+(?=\s|$)|{joined}|['’][^\W_]+|\S")
 
 
+class GivenWords(tuple[str, ...]):
+    """The words of a sentence that somebody has cut already; they are asked about as they are."""
+
+    __slots__ = ()
+
+
 def word_spans(text: str) -> list[tuple[int, int]]:
     """Return the characters [begin, end) of each word of a text; of a text without any, all of it."""
     return [match.span() for match in _pattern().finditer(text)] or [(0, len(text))]

@@ -167,7 +167,7 @@ def tell_layout(data: bytes, names: Collection[str], *, path: Path, one_column: 
     It is said where the first row is taken for names nobody knows. Raises CorpusError as `tell_separator` does.
     """
     separator = tell_separator(data, path=path, one_column=one_column)
-    rows = _sample(data, separator)
+    rows = sample_rows(data, separator)
     header = names_columns(rows, {name for name in names if not name.isdigit()})
     if not header and looks_like_names(rows):
         header = True
@@ -187,7 +187,7 @@ def tell_separator(data: bytes, *, path: Path, one_column: bool = False) -> str:
         return "\t"
     best, most = "", 0.0
     for separator in SEPARATORS:
-        widths = [len(cells) for cells in _sample(data, separator)]
+        widths = [len(cells) for cells in sample_rows(data, separator)]
         alike = sum(width == widths[0] for width in widths) / len(widths) if widths[0] > 1 else 0.0
         if alike > most + 1e-9:
             best, most = separator, alike
@@ -219,9 +219,9 @@ def looks_like_names(rows: list[list[str]]) -> bool:
         return False
     for place, cell in enumerate(first):
         values = {row[place] for row in others}
-        numbers = all(_is_number(value) for value in values)
+        numbers = all(is_number(value) for value in values)
         few = len(values) <= FEW_VALUES and len(others) > 2 * len(values)
-        if values and (not _is_number(cell) if numbers else few and cell not in values):
+        if values and (not is_number(cell) if numbers else few and cell not in values):
             return True
     return False
 
@@ -230,7 +230,8 @@ def _below(rows: list[list[str]]) -> list[list[str]]:
     return [row for row in rows[1:] if len(row) == len(rows[0])]
 
 
-def _is_number(text: str) -> bool:
+def is_number(text: str) -> bool:
+    """Say whether a cell holds a number."""
     try:
         float(text)
     except ValueError:
@@ -238,7 +239,7 @@ def _is_number(text: str) -> bool:
     return True
 
 
-def _sample(data: bytes, separator: str) -> list[list[str]]:
+def sample_rows(data: bytes, separator: str) -> list[list[str]]:
     """Return the cells of the first rows of a table, blank lines and a last row that is cut off left out."""
     text = data[:SAMPLE_BYTES].decode(errors="ignore")
     every = (

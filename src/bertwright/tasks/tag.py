@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import accumulate
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
@@ -21,7 +22,7 @@ from bertwright.tasks.conll import read_conll
 from bertwright.tasks.contract import Task, TaskLoss
 from bertwright.tasks.encode import TextEncoder
 from bertwright.tasks.head import HeadConfig, class_weights
-from bertwright.tasks.running_words import word_spans
+from bertwright.tasks.running_words import GivenWords, word_spans
 from bertwright.tasks.schemes import OUTSIDE, Scheme, in_scheme, lawful_steps, split_tag, tag_names, tell_scheme
 from bertwright.tasks.sequences import Reading, read_sentences
 from bertwright.types import UNASKED, LabelledBatch
@@ -80,6 +81,7 @@ class Tag(Task[Sentences]):
     metric: ClassVar[str] = "f1"
     metrics: ClassVar[tuple[str, ...]] = ("f1", "precision", "recall", "accuracy", "loss")
     problem: ClassVar[Problem] = "single_label_classification"
+    pairs = False
 
     def __init__(
         self, labels: Sequence[str], columns: ColumnsConfig | None = None, *, head: TagHead | None = None
@@ -148,11 +150,11 @@ class Tag(Task[Sentences]):
         return Sentences(path, found.words, found.counts, in_scheme(found, self.scheme, self.labels))
 
     def ask(self, questions: Sequence[tuple[str, ...]]) -> Sentences:
-        """Return running texts cut into words; raises UsageError where one is a pair."""
-        if any(len(question) > 1 for question in questions):
+        """Return running texts cut into words, or sentences of given ones; raises UsageError where one is a pair."""
+        if any(len(question) > 1 and not isinstance(question, GivenWords) for question in questions):
             raise UsageError("this model tags the words of single texts; it has no use for pairs")
-        texts = [question[0] for question in questions]
-        found = [word_spans(text) for text in texts]
+        texts = [" ".join(question) for question in questions]
+        found = [_spans_of(question) for question in questions]
         words = [text[begin:end] for text, spans in zip(texts, found, strict=True) for begin, end in spans]
         counts = np.array([len(spans) for spans in found], dtype=np.int64)
         spans = np.array([span for spans in found for span in spans], dtype=np.int64).reshape(-1, 2)
@@ -248,6 +250,8 @@ class Tag(Task[Sentences]):
         answers: list[dict[str, Any]] = [{"text": text, "entities": []} for text in examples.texts]
         owners = np.searchsorted(np.cumsum(examples.counts), found.first, side="right")
         for place, owner in enumerate(owners.tolist()):
+            if not examples.texts[owner].strip():
+                continue  # an empty text has one row, but no words
             answers[owner]["entities"].append(self._entity(found, place, shares, examples, owner))
         return answers
 
@@ -275,9 +279,17 @@ class Tag(Task[Sentences]):
         ends = np.cumsum(examples.counts).tolist()
         begins = [0, *ends[:-1]]
         return [
-            {"text": text, "tags": tagged[begin:end]}
+            {"text": text, "tags": tagged[begin:end] if text.strip() else []}
             for text, begin, end in zip(examples.texts, begins, ends, strict=True)
         ]
+
+
+def _spans_of(question: tuple[str, ...]) -> list[tuple[int, int]]:
+    """Return the characters [begin, end) of each word: those of a running text, or given ones a blank apart."""
+    if not isinstance(question, GivenWords):
+        return word_spans(question[0])
+    ends = list(accumulate(len(word) + 1 for word in question))
+    return [(end - 1 - len(word), end - 1) for word, end in zip(question, ends, strict=True)]
 
 
 def crf_of(labels: Sequence[str]) -> Crf:

@@ -50,7 +50,7 @@ class WholeTexts(Task[Texts]):
         given = bool(questions) and len(questions[0]) > 1
         if questions and self.pairs is not None and given != self.pairs:
             knows, got = ("pairs of texts", "single texts") if self.pairs else ("single texts", "pairs")
-            mend = "give --pair, or lines `text TAB text` with --input" if self.pairs else "give each text alone"
+            mend = "give two texts, or lines `text TAB text` with --input" if self.pairs else "give each text alone"
             raise UsageError(f"this model has learned from {knows} and was asked about {got}; {mend}")
         return asked_texts(questions, self.numbers)
 

@@ -158,7 +158,10 @@ def tell_cut(asked: np.ndarray, kept: np.ndarray, row: np.ndarray, *, length: in
     if cut:
         note(f"{cut:,} of {len(asked):,} questions are longer than {kept.max():,} tokens and were cut")
     if several:
-        note(f"{several:,} of {len(asked):,} contexts are longer than a row of {length:,} tokens: read in windows")
+        note(
+            f"{several:,} of {len(asked):,} questions have a context that is longer than a row of {length:,} tokens: "
+            "read in windows"
+        )
 
 
 def _framed(

@@ -17,7 +17,8 @@ from bertwright.export.huggingface import save_model
 from bertwright.model.bert import BertForPreTraining
 from bertwright.model.config import named_size
 from bertwright.recipes.predict import predict
-from bertwright.recipes.questions import Lines, questions_of, read_questions
+from bertwright.recipes.question_files import Asked
+from bertwright.recipes.questions import Question, masked_questions, questions_of
 
 NAMES = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "[unused0]", "a", "b", "c"]
 
@@ -45,28 +46,37 @@ def test_texts_of_a_call() -> None:
         questions_of(["a", "b", "c"], pair=True)
 
 
+def masked(file: Path, *, pair: bool = False) -> list[Question]:
+    return list(masked_questions((), pair=pair, asked=Asked(file, part=None, pairs=True if pair else None)))
+
+
 def test_lines_of_a_file(tmp_path: Path) -> None:
     file = tmp_path / "questions.txt"
     file.write_text("a [MASK]\n\nb\tc\n", encoding="utf-8")
-    assert list(read_questions(Lines(file), pair=False)) == ["a [MASK]", ("b", "c")]
+    assert masked(file) == ["a [MASK]", "", ("b", "c")]
     with pytest.raises(UsageError, match="line 1 should hold two texts with one tab between"):
-        list(read_questions(Lines(file), pair=True))
+        masked(file, pair=True)
+    file.write_text("a\tb\n\n", encoding="utf-8")
+    assert masked(file, pair=True) == [("a", "b"), ("", "")]
     file.write_text("a [MASK]\nb\tc\td\n", encoding="utf-8")
     with pytest.raises(UsageError, match="line 2 should hold a text with"):
-        list(read_questions(Lines(file), pair=False))
-    file.write_bytes(b"\xff\xfe\xfa")
-    with pytest.raises(CorpusError, match="as UTF-8 text"):
-        list(read_questions(Lines(file), pair=False))
+        masked(file)
+    file.write_bytes("a [MASK]\né [MASK]\n".encode("latin-1"))
+    with pytest.raises(CorpusError, match=r"is not UTF-8 text at byte 9 \(line 2\); convert it to UTF-8"):
+        masked(file)
+    file.write_bytes("a [MASK]\n".encode("utf-16"))
+    assert masked(file) == ["a [MASK]"]
 
 
 def test_answers_in_order_to_a_file(folder: Path, tmp_path: Path) -> None:
     questions = tmp_path / "questions.txt"
-    questions.write_text("b\tc\na [MASK] [MASK]\n", encoding="utf-8")
+    questions.write_text("b\tc\n\na [MASK] [MASK]\n", encoding="utf-8")
     answers = predict(folder, ["c [MASK]"], input=questions, output=tmp_path / "answers.jsonl", top_k=2)
     lines = [json.loads(line) for line in (tmp_path / "answers.jsonl").read_text().splitlines()]
     assert lines == json.loads(json.dumps(answers))
-    assert [line.get("text", line.get("first")) for line in lines] == ["c [MASK]", "b", "a [MASK] [MASK]"]
-    assert [len(mask) for mask in lines[2]["predictions"]] == [2, 2]
+    assert [line.get("text", line.get("first")) for line in lines] == ["c [MASK]", "b", "", "a [MASK] [MASK]"]
+    assert lines[2]["predictions"] == []
+    assert [len(mask) for mask in lines[3]["predictions"]] == [2, 2]
     assert 0 < lines[1]["next"] < 1
 
 
@@ -99,3 +109,19 @@ def test_at_the_terminal(folder: Path, capsys: pytest.CaptureFixture[str], monke
         assert main(["predict", "--model", model, *words]) == code
         assert message in capsys.readouterr().err
     assert main(["predict", "--model", str(folder.parent / "nowhere"), "a [MASK]"]) == 1
+
+
+def test_files_and_places_that_do_not_fit(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "empty.txt").touch()
+    (tmp_path / "a.txt").write_text("a [MASK]\n")
+    model, empty, full = str(folder), str(tmp_path / "empty.txt"), str(tmp_path / "a.txt")
+    for words, code, message in (
+        (["--input", empty], 1, "empty.txt is empty; give a file with a text a line"),
+        (["--input", full, "--text-column", "a"], 2, "holds a text a line and has no columns; leave --text-column out"),
+        (["a [MASK]", "--text-column", "a"], 2, "give one with --input FILE"),
+        (["--input", full, "--output", str(tmp_path)], 1, "is a folder; give --output a file"),
+        (["--input", full, "--output", f"{full}/b.jsonl"], 1, "a.txt cannot be made (File exists); write elsewhere"),
+    ):
+        assert main(["predict", "--model", model, *words]) == code
+        assert message in capsys.readouterr().err
+    assert (tmp_path / "a.txt").read_text() == "a [MASK]\n"

@@ -62,7 +62,7 @@ def test_what_is_cut_or_read_in_windows_is_said(
 ) -> None:
     encoded(Answer(), file, encoder)
     told = " ".join(capsys.readouterr().err.split())
-    assert "4 of 4 contexts are longer than a row of 24 tokens: read in windows" in told
+    assert "4 of 4 questions have a context that is longer than a row of 24 tokens: read in windows" in told
     assert "cut" not in told
     Answer().encode(Answer().ask([("where ? " * 9, "rome"), ("where ?", "rome")]), encoder)
     told = " ".join(capsys.readouterr().err.split())
