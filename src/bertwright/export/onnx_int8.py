@@ -1,4 +1,4 @@
-"""Turns an ONNX graph into one that multiplies 8-bit integers: a quarter of the bytes, and two to three times as fast.
+"""Turns an ONNX graph into one that multiplies 8-bit integers: a third of the bytes, and two to three times as fast.
 
 Weights are rounded once, a scale a column; the values they are multiplied with are rounded as they come, a scale a
 batch (dynamic quantisation, as in Zafrir et al., 2019, Q8BERT, without training for it). Sums, norms and attention
