@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from cyclopts import Parameter
 
@@ -58,26 +58,15 @@ def predict_command(
     """
     from bertwright.recipes.predict import predict, predict_to_file
 
+    asked: dict[str, Any] = {
+        "pair": pair,
+        "input": input,
+        "text_column": text_column,
+        "pair_column": pair_column,
+        "top_k": top_k,
+        "precision": precision,
+    }
     if output is None:
-        predict(
-            model,
-            texts,
-            pair=pair,
-            input=input,
-            text_column=text_column,
-            pair_column=pair_column,
-            top_k=top_k,
-            precision=precision,
-        )
+        predict(model, texts, **asked)
     else:
-        predict_to_file(
-            model,
-            texts,
-            output=output,
-            pair=pair,
-            input=input,
-            text_column=text_column,
-            pair_column=pair_column,
-            top_k=top_k,
-            precision=precision,
-        )
+        predict_to_file(model, texts, output=output, **asked)
