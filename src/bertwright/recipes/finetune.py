@@ -88,9 +88,10 @@ def finetune(
         parts = build_parts(task, given, Path(model), files)
         metric_of(parts)
         identity = tune_identity(parts, files)
+        finished = Finished()
         if resume:
             require_same_run(out, identity)
-        finished = read_finished(out, parts) if resume else Finished()
+            finished = read_finished(out, parts)
         write_toml(out / "config.toml", parts.config)
         write_json(out / "manifest.json", {**tune_manifest(parts, files, seeds=seeds), "identity": identity})
         best = train_seeds(parts, out, seeds, finished=finished, identity=identity)

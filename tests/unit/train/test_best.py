@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import nn
 
@@ -31,6 +33,13 @@ def test_of_equal_figures_the_lower_loss_is_better() -> None:
     for step, loss in enumerate((0.9, 0.5, 0.7)):
         listener(evaluated(step, f1=0.0, loss=loss))
     assert (listener.step, listener.waited) == (1, 1)
+
+
+def test_figures_that_are_no_numbers_are_never_the_best() -> None:
+    listener = BestListener(nn.Linear(1, 1), "f1")
+    for step, value in enumerate((math.nan, 0.2, math.nan)):
+        listener(evaluated(step, f1=value, loss=1.0))
+    assert (listener.step, listener.figures["f1"], listener.waited) == (1, 0.2, 1)
 
 
 def test_smaller_can_be_better() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 
 import torch
@@ -39,7 +40,8 @@ class BestListener:
         valid: dict[str, float] | None = report.notes.get("valid")
         if valid is None:
             return
-        if not self.figures or self._rank(valid) > self._rank(self.figures):
+        before = self._rank(self.figures) if self.figures else (-math.inf, -math.inf)
+        if self._rank(valid) > before:  # never so where a figure is not a number
             self.figures, self.step, self.waited = valid, report.position.step, 0
             parameters = dict(self.model.named_parameters())
             self.weights = {name: parameters[name].detach().clone() for name in self._trained}
