@@ -31,9 +31,9 @@ SAMPLE_ROWS = 200
 SAMPLE_BYTES = 1 << 17
 """As much as Python's csv module takes for one cell."""
 NEWLINE = re.compile(r"\r\n|\r|\n")
+"""What ends a line of a table; Python's splitlines knows more, such as U+2028, which stand within texts."""
 ROW = re.compile(r"\brow (\d+)")
 """Where pyarrow says a JSON line is wrong."""
-"""What ends a line of a table; Python's splitlines knows more, such as U+2028, which stand within texts."""
 LONGEST_BLOCK = (1 << 31) - 1
 """Bytes that Arrow parses at once, so that a cell may be as long as the file."""
 LONGEST_NAME = 40
