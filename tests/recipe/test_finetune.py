@@ -277,6 +277,20 @@ def test_scores_that_are_no_numbers(model: Path, tmp_path: Path) -> None:
         finetune("regress", model, file, file, tmp_path / "run", settings=QUICK)
 
 
+def test_a_model_that_always_says_the_same_is_remarked_on(
+    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = QUICK | {"schedule": {"epochs": 2}, "head": {"class_weights": {"bad": 0.0, "good": 1.0}}}
+    finetune("classify", model, **classes(tmp_path), out=tmp_path / "run", settings=settings)
+    told = " ".join(capsys.readouterr().err.split())
+    remark = "every answer is 'good': the model tells nothing apart"
+    assert f"dev: {remark}" in told
+    assert f"test: {remark}" in told
+    assert remark.replace("'", "&#x27;") in (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
+    evaluate("classify", tmp_path / "run" / "model", tmp_path / "dev.tsv")
+    assert remark in " ".join(capsys.readouterr().err.split())
+
+
 def test_calls_that_do_not_fit(model: Path, tmp_path: Path) -> None:
     files = classes(tmp_path, 20)
     with pytest.raises(UsageError, match="there is no task 'sort'; the tasks are classify"):

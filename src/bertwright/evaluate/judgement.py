@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+
+import numpy as np
+
+UNLEARNED = "the model tells nothing apart; train it longer, at a higher learning rate or on more examples"
+UNTELLING = "the figures say little; give a file in which answers differ"
 
 
 @dataclass(frozen=True)
@@ -26,8 +32,24 @@ class Grid:
 
 @dataclass(frozen=True)
 class Judgement:
-    """How good answers are: figures by name, a table of its own where a task has one, and the worst mistakes."""
+    """How good answers are: figures by name, a table of its own where a task has one, and the worst mistakes.
+
+    The remark says why the figures are not what they seem, where all answers are the same.
+    """
 
     figures: dict[str, float]
     grid: Grid | None = None
     mistakes: list[Mistake] = field(default_factory=list)
+    remark: str = ""
+
+
+def remark_on(names: Sequence[str], truth: np.ndarray, said: np.ndarray) -> str:
+    """Return a remark where all true classes or else all answers, int64 [N] into `names`, are one; "" as a rule.
+
+    >>> remark_on(["bad", "good"], np.array([0, 1]), np.array([1, 1]))
+    "every answer is 'good': the model tells nothing apart; train it longer, at a higher learning rate or on more ..."
+    """
+    for classes, of, so in ((truth, "true answer", UNTELLING), (said, "answer", UNLEARNED)):
+        if len(classes) > 1 and (classes == classes[0]).all():
+            return f"every {of} is {names[classes[0]]!r}: {so}"
+    return ""

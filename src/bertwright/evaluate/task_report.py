@@ -25,6 +25,7 @@ def write_task_report(run: Path, judged: Mapping[str, Judgement]) -> Path:
     title = html.escape(f"{result['task']}: {run.name}")
     body = [f"<h1>{title}</h1>", table_of(_facts(result, manifest)), "<h2>Figures</h2>", _figures(result, list(judged))]
     body += ["<h2>Along the way</h2>", draw([_draw_loss, _draw_metric(result["metric"])], lines)]
+    body += [f"<p>{split}: {html.escape(one.remark)}.</p>" for split, one in judged.items() if one.remark]
     for split, judgement in judged.items():
         if judgement.grid is not None:
             body += [f"<h2>{split}: {html.escape(judgement.grid.title)}</h2>", _grid(judgement.grid)]

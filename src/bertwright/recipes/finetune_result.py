@@ -141,3 +141,6 @@ def print_figures(figures: Mapping[str, Any], judged: Mapping[str, Judgement]) -
     grid = judged["dev"].grid
     if grid is not None and len(grid.header) <= MOST_COLUMNS:
         print_table(f"dev: {grid.title}", grid.header, grid.rows)
+    for split, one in judged.items():
+        if one.remark:
+            note(f"{split}: {one.remark}")

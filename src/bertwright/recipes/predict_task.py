@@ -13,7 +13,7 @@ import numpy as np
 
 from bertwright.data.labelled import LabelledRows
 from bertwright.errors import UsageError
-from bertwright.log import print_facts, print_table
+from bertwright.log import note, print_facts, print_table
 from bertwright.tasks.columns import ColumnsConfig
 from bertwright.tasks.contract import Task
 from bertwright.tasks.encode import TextEncoder
@@ -97,6 +97,8 @@ def evaluate_task(kind: str, folder: Path, file: Path, columns: ColumnsConfig) -
     print_facts(f"{folder} on {file}", {name.replace("_", " "): f"{v:.4f}" for name, v in judged.figures.items()})
     if judged.grid is not None:
         print_table(judged.grid.title, judged.grid.header, judged.grid.rows)
+    if judged.remark:
+        note(judged.remark)
     return judged.figures
 
 

@@ -14,7 +14,7 @@ from bertwright.config import Section, compose
 from bertwright.data.labelled import LabelledRows
 from bertwright.errors import UsageError
 from bertwright.evaluate.answers import best_threshold, score_answers
-from bertwright.evaluate.judgement import Grid, Judgement, Mistake
+from bertwright.evaluate.judgement import UNLEARNED, Grid, Judgement, Mistake
 from bertwright.log import note
 from bertwright.tasks.columns import ColumnsConfig
 from bertwright.tasks.contract import Task, TaskLoss
@@ -176,6 +176,7 @@ class Answer(Task[Questions]):
             figures,
             _by_kind(exact, f1, answerable, examples),
             self._worst(said, f1, best, (logits, reading), examples, most=mistakes) if mistakes else [],
+            f"no question is answered: {UNLEARNED}" if answerable.any() and not any(said) else "",
         )
 
     def _read(self, logits: np.ndarray, examples: Questions) -> Reading:

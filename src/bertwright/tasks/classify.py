@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 import numpy as np
 
 from bertwright.errors import CorpusError
-from bertwright.evaluate.judgement import Grid, Judgement, Mistake
+from bertwright.evaluate.judgement import Grid, Judgement, Mistake, remark_on
 from bertwright.evaluate.metrics import classification_figures, confusion, softmax
 from bertwright.tasks.columns import LABELS, Columns, ColumnsConfig
 from bertwright.tasks.contract import TaskLoss
@@ -130,6 +130,7 @@ class Classify(WholeTexts):
                 )
                 for place in worst
             ],
+            remark=remark_on(self.labels, examples.targets, said),
         )
 
     def answers(self, logits: np.ndarray, examples: Texts) -> list[dict[str, Any]]:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 import numpy as np
 
 from bertwright.errors import CorpusError
-from bertwright.evaluate.judgement import Grid, Judgement, Mistake
+from bertwright.evaluate.judgement import UNLEARNED, Grid, Judgement, Mistake
 from bertwright.evaluate.metrics import figures_by_label, multi_label_figures, sigmoid
 from bertwright.tasks.classify import FEWEST, MOST_LABELS, natural
 from bertwright.tasks.columns import LABELS, Columns, ColumnsConfig
@@ -156,6 +156,7 @@ class MultiLabel(WholeTexts):
                 Mistake(examples.shown(place), self._told(truth[place]), self._told(said[place]), float(badness[place]))
                 for place in worst
             ],
+            remark=f"no label is given to any text: {UNLEARNED}" if truth.any() and not said.any() else "",
         )
 
     def _told(self, marked: np.ndarray) -> str:

@@ -13,7 +13,7 @@ import numpy as np
 from bertwright.data.labelled import LabelledRows
 from bertwright.errors import CorpusError, UsageError
 from bertwright.evaluate.entities import Entities, compare, entities_of, tag_set
-from bertwright.evaluate.judgement import Grid, Judgement, Mistake
+from bertwright.evaluate.judgement import UNLEARNED, Grid, Judgement, Mistake, remark_on
 from bertwright.evaluate.metrics import log_shares
 from bertwright.log import note
 from bertwright.model.chain import Chain
@@ -194,7 +194,7 @@ class Tag(Task[Sentences]):
                 "precision": figures["accuracy"],
                 "recall": figures["accuracy"],
             } | figures
-            grid = None
+            grid, remark = None, remark_on(self.labels, truth, said)
         else:
             types = self.set.types
             true, given = (entities_of(tags, examples.counts, self.set) for tags in (truth, said))
@@ -205,7 +205,8 @@ class Tag(Task[Sentences]):
                 for kind, f in zip((*types, "all"), (*each, whole), strict=True)
             ]
             grid = Grid("entities by type", ["type", "precision", "recall", "f1", "true", "said"], rows)
-        return Judgement(figures, grid, self._worst(truth, said, logs, examples, most=mistakes))
+            remark = f"no entity is found: {UNLEARNED}" if whole.true and not whole.said else ""
+        return Judgement(figures, grid, self._worst(truth, said, logs, examples, most=mistakes), remark)
 
     def _worst(
         self, truth: np.ndarray, said: np.ndarray, logs: np.ndarray, examples: Sentences, *, most: int

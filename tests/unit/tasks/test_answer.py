@@ -94,7 +94,9 @@ def test_dev_sets_the_threshold_and_others_keep_it(file: Path, encoder: TextEnco
             logits[windows.begins[row] + windows.targets[row, edge], edge] = sure
     judged = task.judge(logits, examples, mistakes=3)
     assert judged.figures["f1"] == judged.figures["best_f1"] == 1.0
-    assert judged.mistakes == []
+    assert (judged.mistakes, judged.remark) == ([], "")
+    silent = Answer().recalling({"no_answer_threshold": -99.0}).judge(logits, examples)
+    assert silent.remark.startswith("no question is answered: the model tells nothing apart")
     settled = task.settled(judged)
     assert settled.own["no_answer_threshold"] == judged.figures["no_answer_threshold"]
     assert settled.settled(judged) is settled

@@ -1,0 +1,60 @@
+"""Figures that are not what they seem: where all answers are the same, a judgement says so, and otherwise nothing."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bertwright.evaluate.judgement import remark_on
+from bertwright.tasks.classify import Classify
+from bertwright.tasks.columns import ColumnsConfig
+from bertwright.tasks.multi_label import MultiLabel
+from bertwright.tasks.tag import Tag
+
+SURE = 5 * np.eye(3, dtype=np.float32)
+
+
+@pytest.mark.parametrize(
+    ("truth", "said", "remark"),
+    [
+        ([0, 1, 1], [0, 1, 1], ""),
+        ([0, 1, 1], [1, 0, 0], ""),
+        ([0, 1, 1], [1, 1, 1], "every answer is 'good': the model tells nothing apart"),
+        ([1, 1, 1], [0, 1, 1], "every true answer is 'good': the figures say little"),
+        ([1, 1, 1], [1, 1, 1], "every true answer is 'good': the figures say little"),
+        ([1], [0], ""),
+    ],
+)
+def test_one_class_for_all(truth: list[int], said: list[int], remark: str) -> None:
+    found = remark_on(["bad", "good"], np.array(truth), np.array(said))
+    assert found.startswith(remark)
+    assert bool(found) == bool(remark)
+
+
+def test_classes_and_labels() -> None:
+    task = Classify.of_labels(["a", "b", "c"])
+    examples = replace(task.ask([("x",), ("y",), ("z",)]), targets=np.array([0, 1, 2]))
+    assert task.judge(SURE, examples).remark == ""
+    assert task.judge(SURE[[2, 2, 2]], examples).remark.startswith("every answer is 'c'")
+    several = MultiLabel.of_labels(["a", "b", "c"])
+    marked = replace(examples, targets=np.eye(3, dtype=np.float32))
+    assert several.judge(SURE - 1, marked).remark == ""
+    assert several.judge(SURE - 9, marked).remark.startswith("no label is given to any text: the model tells nothing")
+    assert several.judge(SURE - 9, replace(marked, targets=np.zeros((3, 3), dtype=np.float32))).remark == ""
+
+
+def test_entities_and_tags(tmp_path: Path) -> None:
+    file = tmp_path / "a.conll"
+    file.write_text("Anna B-PER\nCarl I-PER\nsings O\n")
+    task, examples = Tag.begin(file, ColumnsConfig())
+    nothing = np.zeros((3, len(task.labels)), dtype=np.float32)
+    nothing[:, task.labels.index("O")] = 5
+    assert task.judge(nothing, examples).remark.startswith("no entity is found: the model tells nothing apart")
+    right = 5 * np.eye(len(task.labels), dtype=np.float32)[examples.targets]
+    assert task.judge(right, examples).remark == ""
+    file.write_text("Anna NOUN\nCarl NOUN\nsings VERB\n")
+    task, examples = Tag.begin(file, ColumnsConfig())
+    assert task.judge(np.array([[5, 0]] * 3, dtype=np.float32), examples).remark.startswith("every answer is 'NOUN'")
