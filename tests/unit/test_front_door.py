@@ -1,11 +1,14 @@
-"""The public names are functions or classes, whatever was imported before, and importing them is cheap."""
+"""The public names are functions or classes, whatever was imported before; importing them, or a verb, is cheap."""
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 
 import pytest
+
+from bertwright.cli.main import SPINS
 
 ORDERS = {
     "first thing": "",
@@ -34,3 +37,20 @@ def test_an_unknown_name_is_an_attribute_error() -> None:
 
     with pytest.raises(AttributeError, match="has no attribute 'pretrian'"):
         bertwright.pretrian  # noqa: B018
+
+
+@pytest.mark.parametrize(
+    ("given", "found"),
+    [({}, SPINS), ({"GOMP_SPINCOUNT": "7"}, "7"), ({"OMP_WAIT_POLICY": "active"}, None)],
+)
+def test_waiting_threads_give_their_cores_away_unless_told_otherwise(given: dict[str, str], found: str | None) -> None:
+    code = f"""
+import os, sys
+import bertwright
+from bertwright.cli.main import main
+assert "torch" not in sys.modules, "torch has read its environment already"
+main(["--help"])
+assert os.environ.get("GOMP_SPINCOUNT") == {found!r}
+"""
+    usual = {name: value for name, value in os.environ.items() if name not in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")}
+    subprocess.run([sys.executable, "-c", code], check=True, env=usual | given)
