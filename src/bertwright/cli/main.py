@@ -30,7 +30,7 @@ VERBS = {
 """Each verb lives in the module of its name, as VERB_command."""
 SPINS = "20000"
 """Turns for which a thread of torch that waits for the others keeps its core before it sleeps (libgomp: 300,000). Where
-other work keeps all cores busy, steps of `fast` at mini on two cores run 3.8 times as fast, and alone no slower."""
+other work keeps all cores busy, steps of `fast` at mini on two cores ran 3.8 times as fast, and alone no slower."""
 
 
 def build_app(*, overview: bool) -> App:
