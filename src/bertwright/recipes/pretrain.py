@@ -21,6 +21,7 @@ from bertwright.export.huggingface import save_model
 from bertwright.files import explained, human_bytes, locked, read_json, refuse_existing, require_space, write_json
 from bertwright.log import note, print_facts, silent
 from bertwright.model.encoder import parameter_count
+from bertwright.objectives.combine import build_objective
 from bertwright.recipes.mixture import folders_of, mixed_figures, names_of, shares_of, with_mixture
 from bertwright.recipes.parts import Parts, build, compiled_step, held_out_examples, peak_flops
 from bertwright.recipes.pretrain_result import AVERAGE, facts, result, run_manifest
@@ -226,12 +227,13 @@ def evaluation(
     config = parts.config
     length = config.schedule.phases[0].length
     folders, rows = folders_of(data, config), config.engine.evaluation_rows
-    examples = [
-        held_out_examples(folder, parts.tokenizer, parts.objective, length=length, rows=rows) for folder in folders
-    ]
+    objective = build_objective(
+        config.objective.for_evaluation(), vocab_size=parts.shape.vocab_size, mask_id=parts.tokenizer.special.mask
+    )
+    examples = [held_out_examples(folder, parts.tokenizer, objective, length=length, rows=rows) for folder in folders]
     samples = choose_samples(data, parts.tokenizer) if examples[0] else []
     of_folder = partial(
-        held_out_figures, parts.model, parts.objective, device=parts.device, cast=parts.cast, group=parts.group
+        held_out_figures, parts.model, objective, device=parts.device, cast=parts.cast, group=parts.group
     )
 
     def judge() -> dict[str, float]:
