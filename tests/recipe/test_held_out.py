@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -146,3 +147,39 @@ def test_a_run_of_an_earlier_version_is_still_shown(run: Path, tmp_path: Path) -
     assert "0.6500" in write_report(tmp_path).read_text(encoding="utf-8")
     assert facts(figures)["held-out NSP accuracy"] == "65.0%"
     assert "65.0%" in model_card("run", figures)
+
+
+def test_the_number_of_evaluations_follows_from_the_work_and_is_kept(data: Path, tmp_path: Path) -> None:
+    engine = {name: value for name, value in SMALL["engine"].items() if name != "evaluations"} | {"evaluation_rows": 32}
+    evaluated = {}
+    for steps in (2, 60):
+        schedule = {"steps": steps, "phases": [{"length": 32, "rows": 16, "share": 1.0}]}
+        settings = {**SMALL, "schedule": schedule, "engine": engine}
+        pretrain(data, tmp_path / str(steps), settings=settings)
+        lines = [json.loads(line) for line in (tmp_path / str(steps) / "metrics.jsonl").read_text().splitlines()]
+        evaluated[steps] = [line["step"] for line in lines if "valid" in line]
+        kept = tomllib.loads((tmp_path / str(steps) / "config.toml").read_text(encoding="utf-8"))
+        assert kept["engine"]["evaluations"] == len(evaluated[steps])
+    assert evaluated[2] == [2]
+    assert evaluated[60] == [20, 40, 60]  # 5% of 60 x 16 rows, forward and backward, are 144 rows forward; one is 38
+
+
+def test_a_run_of_minutes_goes_on_with_the_number_it_began_with(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    schedule = {"minutes": 0.1, "phases": SMALL["schedule"]["phases"]}
+    engine = {**SMALL["engine"], "evaluations": None, "checkpoint_steps": 5}
+
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("bertwright.train.listeners.checkpoint.CheckpointListener.__call__", stop)
+        with pytest.raises(KeyboardInterrupt):
+            pretrain(data, tmp_path / "run", settings={**SMALL, "schedule": schedule, "engine": engine})
+    file = tmp_path / "run" / "config.toml"
+    first = tomllib.loads(file.read_text(encoding="utf-8"))["engine"]["evaluations"]
+    assert 1 <= first <= 20
+    monkeypatch.setattr("bertwright.recipes.pretrain.peak_flops", lambda _: 1.0)  # far too slow for more than one
+    pretrain(data, tmp_path / "run", resume=True)
+    assert tomllib.loads(file.read_text(encoding="utf-8"))["engine"]["evaluations"] == first
