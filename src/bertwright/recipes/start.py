@@ -11,7 +11,7 @@ from bertwright.corpus.shards import Shards
 from bertwright.data.neighbours import neighbour_vectors
 from bertwright.model.bert import BertForPreTraining
 from bertwright.model.encoder import Encoder
-from bertwright.model.init import sinusoids
+from bertwright.model.init.drawn import sinusoids
 from bertwright.recipes.settings import EncoderConfig
 
 POSITION_RMS = 0.05
