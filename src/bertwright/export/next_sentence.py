@@ -85,6 +85,8 @@ def read_next_sentence(folder: Path) -> tuple[Encoder, LoadReport]:
             f"{folder}/config.json: id2label should name {' and '.join(LABELS)}, in this order; copy the folder again"
         )
     _, config = config_of(values, folder)
+    if config.averages_rows:
+        raise ModelError(f"{folder}/config.json: a next-sentence head reads [CLS]; set classifier_pooling to 'cls'")
     return read_weights(folder, config.model_copy(update={"next_sentence": True}), HEAD_ALONE)
 
 

@@ -44,7 +44,8 @@ class MaskedTokenHead(nn.Module):
 class ModernNextSentenceHead(nn.Module):
     """Scores (B continues A, B comes from another document) from the hidden state of [CLS].
 
-    Dense, GELU, LayerNorm, linear: the head of ModernBertForSequenceClassification (Warner et al., 2024), weight for weight.
+    Dense, GELU, LayerNorm, linear: weight for weight the head of ModernBertForSequenceClassification (Warner et al.,
+    2024).
     """
 
     def __init__(self, config: ModelConfig) -> None:
