@@ -154,7 +154,10 @@ def test_an_exported_head_answers_the_same(run: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["model", "model-nsp"])
 def test_finetuning_goes_on_from_either(name: str, run: Path, tmp_path: Path) -> None:
     """What comes out is a classifier like any other, with its own labels."""
-    lines = ["label\tsentence1\tsentence2", *(f"{'yes' if n % 2 else 'no'}\tthe cat {n}\tthe dog {n % 2}" for n in range(40))]
+    lines = [
+        "label\tsentence1\tsentence2",
+        *(f"{'yes' if n % 2 else 'no'}\tthe cat {n}\tthe dog {n % 2}" for n in range(40)),
+    ]
     (tmp_path / "train.tsv").write_text("\n".join(lines))
     settings = {"schedule": {"epochs": 1}, "batches": {"rows": 8}, "engine": {"compile": False}}
     file = tmp_path / "train.tsv"

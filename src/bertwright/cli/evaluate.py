@@ -31,7 +31,8 @@ def evaluate_command(
     Parameters
     ----------
     kind
-        mlm: loss (nats) and accuracy at masked tokens. nsp: does the second segment follow the first?
+        mlm: loss (nats) and accuracy at masked tokens. nsp: does the second segment follow the first? Of a ModernBERT
+        pre-trained with next sentences, mlm is asked of RUN/model and nsp of RUN/model-nsp.
         minimal-pairs: how often is the good sentence of a pair likelier than the bad one? classify, regress, tag,
         answer, choose, translate, embed: the figures of a fine-tuned model.
     model
