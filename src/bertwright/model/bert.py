@@ -16,7 +16,7 @@ class BertForPreTraining(Encoder):
     """BERT with its masked-token and next-sentence heads."""
 
     config: BertConfig
-    judges_pairs = True
+    has_nsp_head = True
 
     def __init__(self, config: BertConfig, *, drawn: bool = True) -> None:
         super().__init__()
