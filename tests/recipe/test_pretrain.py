@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -70,27 +71,35 @@ def test_the_loss_falls_and_the_run_folder_is_whole(data: Path, tmp_path: Path, 
         "model/tokenizer.json",
     ):
         assert (tmp_path / "run" / name).is_file(), name
+
+
+@pytest.mark.usefixtures("whole")
+def test_the_report_has_pictures_and_the_rate_is_that_of_the_machine(data: Path, tmp_path: Path) -> None:
+    figures = pretrain(data, tmp_path / "run", settings=SMALL)
     assert "<svg" in (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
+    assert figures["peak_flops"] > 1e8
+    assert 0 < figures["mfu"] < 1.5
 
 
 @pytest.mark.parametrize(
-    ("recipe", "optimizer", "average", "over"),
+    ("recipe", "optimizer", "average", "over", "stopped_by"),
     [
-        ("classic", "adamw", "none", {}),
-        ("classic-muon", "muon", "ema", {}),
-        ("fast", "muon", "tail", {}),
-        ("classic", "lamb", "ema", {}),
-        ("fast", "stable-adamw", "tail", {}),
-        ("fast", "muon", "none", {"data": {"pack": True}}),
-        ("classic", "adamw", "none", {"data": {"pack": True}, "objective": {"next_sentence": False}}),
+        ("classic", "adamw", "none", {}, "a kill"),
+        ("classic-muon", "muon", "ema", {}, "a kill"),
+        ("fast", "muon", "tail", {}, "a copy"),
+        ("classic", "lamb", "ema", {}, "a copy"),
+        ("fast", "stable-adamw", "tail", {}, "a copy"),
+        ("fast", "muon", "none", {"data": {"pack": True}}, "a kill"),
+        ("classic", "adamw", "none", {"data": {"pack": True}, "objective": {"next_sentence": False}}, "a copy"),
     ],
 )
 def test_a_resumed_run_equals_one_never_stopped(
-    data: Path, tmp_path: Path, recipe: str, optimizer: str, average: str, over: dict[str, Any]
+    data: Path, tmp_path: Path, recipe: str, optimizer: str, average: str, over: dict[str, Any], stopped_by: str
 ) -> None:
     """Dropout, two phases, accumulation and a checkpoint between two metrics lines: everything that could drift.
 
-    Also averaged weights, weight decay that moves, and packed rows.
+    Also averaged weights, weight decay that moves, and packed rows. Some runs are killed after step 8; the others go on
+    in a copy of the whole run that has its checkpoint of step 7 alone, which is the same without the first 8 steps.
     """
     settings = laid_over(
         SMALL,
@@ -102,10 +111,14 @@ def test_a_resumed_run_equals_one_never_stopped(
     )
     whole = pretrain(data, tmp_path / "whole", recipe=recipe, settings=settings)
     stopped = tmp_path / "stopped"
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("bertwright.train.listeners.checkpoint.CheckpointListener.__call__", stop_at(8))
-        with pytest.raises(KeyboardInterrupt):
-            pretrain(data, stopped, recipe=recipe, settings=settings)
+    if stopped_by == "a kill":
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("bertwright.train.listeners.checkpoint.CheckpointListener.__call__", stop_at(8))
+            with pytest.raises(KeyboardInterrupt):
+                pretrain(data, stopped, recipe=recipe, settings=settings)
+    else:
+        later = shutil.ignore_patterns("step-12", "model", "result.json", "report.html", ".lock")
+        shutil.copytree(tmp_path / "whole", stopped, ignore=later)
     assert [p.name for p in (stopped / "checkpoints").iterdir()] == ["step-7"]
     resumed = pretrain(data, stopped, recipe=recipe, settings=settings, resume=True)
     for name, tensor in weights(tmp_path / "whole").items():
