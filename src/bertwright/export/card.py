@@ -52,7 +52,9 @@ def _table(figures: Mapping[str, Any]) -> str:
         "held-out MLM loss": _number(valid.get("mlm_loss"), ".3f", " nats"),
         "unigram entropy of the training text": _number(figures.get("unigram_entropy"), ".3f", " nats"),
         "held-out masked accuracy": _number(valid.get("mlm_accuracy"), ".1%"),
-        "held-out next-sentence accuracy (chance: 50%)": _number(valid.get("nsp_accuracy"), ".1%"),
+        "held-out NSP accuracy": _number(valid.get("nsp_accuracy"), ".1%"),
+        "held-out NSP accuracy of always answering the commoner class": _number(valid.get("nsp_majority"), ".1%"),
+        "held-out NSP balanced accuracy (a constant answer: 50%)": _number(valid.get("nsp_balanced_accuracy"), ".1%"),
     }
     lines = [f"| {name} | {value} |" for name, value in shown.items() if value]
     return "\n".join(["| | |", "|---|---|", *lines]) if lines else ""

@@ -32,6 +32,7 @@ METRICS: dict[str, tuple[str, str]] = {
     "tokens/s": ("tokens_per_second", ",.0f"),
     "held-out MLM": ("mlm_loss", ".3f"),
     "held-out NSP": ("nsp_accuracy", ".1%"),
+    "held-out NSP, balanced": ("nsp_balanced_accuracy", ".1%"),
 }
 """Columns of the table of a run: where each comes from in a line of metrics.jsonl, and how it is written."""
 
