@@ -9,7 +9,7 @@ from bertwright.model.config import BertConfig
 from bertwright.model.embeddings import Embeddings
 from bertwright.model.encoder import OF_ROWS, Encoder, Part
 from bertwright.model.heads import MaskedTokenHead, NextSentenceHead, Pooler
-from bertwright.model.init import initialise
+from bertwright.model.init.drawn import initialise
 
 
 class BertForPreTraining(Encoder):
@@ -28,6 +28,12 @@ class BertForPreTraining(Encoder):
         self.nsp_head = NextSentenceHead(config)
         if drawn:
             initialise(self, std=config.initializer_range)
+
+    def block(self, number: int) -> Block:
+        """Return block `number`, from 0."""
+        block = self.blocks[number]
+        assert isinstance(block, Block)
+        return block
 
     def encode(
         self,

@@ -18,7 +18,7 @@ from bertwright.model.config import ModernConfig
 from bertwright.model.dropout import Dropout
 from bertwright.model.encoder import Encoder, Part
 from bertwright.model.heads import MaskedTokenHead, ModernNextSentenceHead
-from bertwright.model.init import initialise
+from bertwright.model.init.drawn import initialise
 from bertwright.model.linear import Linear, linear
 from bertwright.model.rotary import rotary_angles
 from bertwright.model.sight import Sight

@@ -25,7 +25,7 @@ from bertwright.export.crf import CRF
 from bertwright.export.encoder_decoder import is_encoder_decoder
 from bertwright.export.fine_tuned import fine_tuned_part, read_fine_tuned
 from bertwright.export.huggingface import BESIDE, read_model
-from bertwright.export.onnx_folder import ABOUT, MODEL, OnnxFolder, open_onnx, require
+from bertwright.export.onnx_folder import ABOUT, MODEL, SAME_EVERYWHERE, OnnxFolder, open_onnx, require
 from bertwright.export.sentence import is_sentence_folder, read_sentence_folder
 from bertwright.files import explained, human_bytes, read_json, refuse_existing, write_json, written_aside
 from bertwright.log import note, print_table
@@ -260,7 +260,7 @@ def _quantized(opened: Opened, folder: Path, rows: LabelledRows, judge: Judge | 
         losses = _score_lost(before, after, rows, judge)
         sizes = [(one / MODEL).stat().st_size for one in (kept, folder)]
     about: dict[str, Any] = read_json(folder / ABOUT)
-    about |= {"quantized": "int8", "bytes": sizes, "rows_a_second": speeds, **losses}
+    about |= {"quantized": "int8", SAME_EVERYWHERE: True, "bytes": sizes, "rows_a_second": speeds, **losses}
     write_json(folder / ABOUT, about)
     _print_cost(speeds, losses, sizes)
     return about

@@ -23,7 +23,7 @@ from bertwright.model.config import ModelConfig, training_flops
 from bertwright.model.dropout import begin_at_row
 from bertwright.model.encoder import Encoder
 from bertwright.objectives.combine import Objective, build_objective
-from bertwright.recipes.mixture import mix, mixed_manifest, open_train, shares_of, shuffled_together
+from bertwright.recipes.mixture import mix, mixed_manifest, neighbours_of, open_train, shares_of
 from bertwright.recipes.settings import PretrainConfig
 from bertwright.recipes.start import as_they_are, begin_weights
 from bertwright.rng import key_of
@@ -98,7 +98,8 @@ def build(data: Path, config: PretrainConfig, *, fresh: bool = True, group: Grou
     dtype = torch.bfloat16 if precision == "bf16" else torch.float32
     torch.manual_seed(key_of("initialise", config.seed))
     model = build_encoder(shape, drawn=fresh).to(device)
-    start = begin_weights(model, config.model, shuffled_together(splits)) if fresh and group.first else as_they_are
+    counts = partial(neighbours_of, data, config, splits)
+    start = begin_weights(model, config.model, counts) if fresh and group.first else as_they_are
     if group.size > 1 or config.average.name != "none":  # what takes copies of the weights cannot wait for them
         start()
         start = as_they_are

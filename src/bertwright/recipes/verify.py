@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from bertwright.checksums import damage, sealed_files
+from bertwright.corpus.cooccurrence import NEIGHBOURS, read_neighbours
 from bertwright.corpus.shards import Shards, check_shards, check_tokenizer, read_manifest
 from bertwright.errors import BertwrightError, DataError, InputError, ModelError
 from bertwright.files import human_bytes
@@ -48,19 +49,35 @@ def verify(thing: Path | str) -> list[Check]:
 
 
 def verify_data(data: Path) -> list[Check]:
-    """Compare tokenizer and shards with their checksums, the manifest with its fingerprint, and open every shard."""
-    splits = read_manifest(data)["splits"]
+    """Compare tokenizer, shards and neighbour counts with their checksums, and open every shard.
+
+    Counts that a run kept in an older folder are checked, too, by the checksum in their own file.
+    """
+    manifest = read_manifest(data)
+    splits = manifest["splits"]
 
     def opened() -> str:
         shards = [Shards.open(data, split) for split in splits]
         documents, tokens = sum(one.document_count for one in shards), sum(one.token_count for one in shards)
         return f"{documents:,} documents, {tokens:,} tokens"
 
-    return [
+    def counted() -> str:
+        counts = read_neighbours(
+            data,
+            fingerprint=manifest["fingerprint"],
+            vocab_size=manifest["tokenizer"]["vocab_size"],
+            digest=manifest.get("neighbours", {}).get("xxh3_128"),
+        )
+        return f"XXH3 of {human_bytes((data / NEIGHBOURS).stat().st_size)}, {len(counts.words):,} words"
+
+    checks = [
         _checked("tokenizer", lambda: f"SHA-256 of {check_tokenizer(data).name}"),
         _checked("shards", lambda: f"SHA-256 of {human_bytes(check_shards(data))}, fingerprint"),
         _checked("contents", opened),
     ]
+    if "neighbours" in manifest or (data / NEIGHBOURS).exists():
+        checks.append(_checked("neighbour counts", counted))
+    return checks
 
 
 def verify_run(run: Path) -> list[Check]:
