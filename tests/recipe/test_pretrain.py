@@ -289,7 +289,6 @@ def test_old_checkpoints_are_deleted(data: Path, tmp_path: Path) -> None:
         ),
         ({"schedule": {"steps": "many"}}, ConfigError, "schedule.steps"),
         ({"engine": {"accumulation": 3}}, ConfigError, "micro-batches"),
-        ({"model": {"architecture": "modern"}}, ConfigError, "no next-sentence head; give --objective.next-sentence"),
         ({"model": {"architecture": "mod"}}, ConfigError, "model.architecture"),
         ({"model": {"global_every": 3}}, ConfigError, "belongs to architecture 'modern'"),
         ({"data": {"fill_rows": True}}, ConfigError, "sentence pairs end where"),

@@ -33,6 +33,7 @@ def evaluate_command(
     kind
         mlm: loss (nats) and accuracy at masked tokens, 15% of all. nsp: does the second segment follow the first?
         accuracy, balanced accuracy (a constant answer: 50%) and the share of the commoner class.
+        Of a ModernBERT pre-trained with next sentences, mlm is asked of RUN/model and nsp of RUN/model-nsp.
         minimal-pairs: how often is the good sentence of a pair likelier than the bad one? classify, regress, tag,
         answer, choose, translate, embed: the figures of a fine-tuned model.
     model

@@ -25,6 +25,8 @@ INPUTS = {"input_ids", "token_type_ids", "attention_mask", "asked"}
 SAME_EVERYWHERE = "same_on_every_cpu"
 """What onnx.json says of graphs of 8-bit integers whose sums no CPU cuts off; those of earlier versions lack it."""
 LONGEST_ROW = 1 << 20
+NEXT_SENTENCE = "next_sentence"
+"""The setting of its own by which a next-sentence head is told from any other classifier of two labels."""
 SLOW_FUSIONS = ["SkipLayerNormFusion"]
 """Optimisations of onnxruntime not wanted: its sum with LayerNorm takes ten times what the two take singly (1.32)."""
 
@@ -56,6 +58,11 @@ class OnnxFolder:
     def own(self) -> dict[str, Any]:
         """The settings that its task keeps."""
         return dict(self.about.get("own") or {})
+
+    @property
+    def has_nsp_head(self) -> bool:
+        """Whether it is a classifier that says whether a text follows another."""
+        return self.part == "row" and self.own.get(NEXT_SENTENCE) is True
 
     @property
     def labels(self) -> tuple[str, ...]:

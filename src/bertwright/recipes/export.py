@@ -122,7 +122,7 @@ def _open(folder: Path) -> Opened:
         missing = {name.split(".")[0] for name in report.initialised}
         if "mlm_head" in missing:
             raise ModelError(f"{folder} has no masked-token head; give a folder pre-trained or fine-tuned with a head")
-        head["pairs"] = network.judges_pairs and not missing
+        head["pairs"] = network.has_nsp_head and not missing
     opened = Opened(folder, network, load_tokenizer(folder), head)
     head.setdefault("max_length", opened.encoder.config.max_positions)
     return opened

@@ -16,8 +16,9 @@ from bertwright.errors import Interrupted, TrainingError
 from bertwright.evaluate.held_out import held_out_figures
 from bertwright.evaluate.report import write_report
 from bertwright.evaluate.samples import choose_samples, predict_samples
-from bertwright.export.card import model_card
+from bertwright.export.card import model_card, next_sentence_card
 from bertwright.export.huggingface import save_model
+from bertwright.export.next_sentence import FOLDER, has_own_folder, save_next_sentence
 from bertwright.files import explained, human_bytes, locked, read_json, refuse_existing, require_space, write_json
 from bertwright.log import note, print_facts, silent
 from bertwright.model.encoder import parameter_count
@@ -36,7 +37,7 @@ from bertwright.recipes.pretrain_state import (
     whole_for_methods,
     whole_model,
 )
-from bertwright.recipes.settings import resolve, resume_settings
+from bertwright.recipes.settings import resolve, resume_settings, switched_off
 from bertwright.train.checkpoint import lowest_held_out
 from bertwright.train.distributed import Group, joined
 from bertwright.train.guard import Guard
@@ -96,6 +97,8 @@ def pretrain(
             require_space(out, disk_needed(parts), what="this run")
             write_json(out / "manifest.json", run_manifest(data, parts))
             write_toml(out / "config.toml", config)
+        if not resume and (off := switched_off(recipe, settings or {})):
+            note(off)
         if resume and checkpoint is None:
             note(f"{out} holds no checkpoint yet: its run starts again from the beginning")
         peak = run(data, out, parts, moving, good=good, began=began)
@@ -289,7 +292,11 @@ def finish(data: Path, out: Path, parts: Parts, *, peak: float, position: Positi
         return figures
     if figures["weights"] == "average" and figures["samples"]:
         figures["samples"] = predict_samples(model, parts.tokenizer, choose_samples(data, parts.tokenizer))
-    save_model(model, parts.tokenizer.path.parent, out / "model", card=model_card(out.name, figures))
+    words = parts.tokenizer.path.parent
+    if has_own_folder(model):
+        figures["next_sentence_model"] = FOLDER
+        save_next_sentence(model, words, out / FOLDER, card=next_sentence_card(out.name, figures))
+    save_model(model, words, out / "model", card=model_card(out.name, figures))
     write_json(out / "result.json", figures)
     write_report(out)
     print_facts(f"pre-trained: {out / 'model'}", facts(figures))
@@ -303,4 +310,5 @@ def disk_needed(parts: Parts) -> int:
     """
     weights = 4 * parameter_count(parts.model)
     copies = (3 if parts.average is None else 4) * (2 if parts.config.guard.attempts else 1)
-    return weights * (copies * (parts.config.engine.keep + 1) + 1) + 20_000_000
+    models = 2 if has_own_folder(parts.model) else 1
+    return weights * (copies * (parts.config.engine.keep + 1) + models) + 20_000_000

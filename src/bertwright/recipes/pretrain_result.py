@@ -90,6 +90,7 @@ def facts(figures: Mapping[str, Any]) -> dict[str, str]:
         f"{figures['seconds'] / 60:.1f} minutes",
         "left out": f"{figures['skipped']:,} steps whose loss burst" if figures.get("skipped") else "",
         "checkpoints": stall_told(figures),
+        "next-sentence head": figures.get("next_sentence_model", ""),
     }
     return {name: value for name, value in shown.items() if value}
 
