@@ -24,6 +24,10 @@ from bertwright.types import Example
 
 OFFSETS = (-1, 1, -2, 2, -3, 3, -4, 4)
 """Places of the neighbours that heads look at, nearest first; counts go no further."""
+SHARPNESS = 9.0
+"""Size of the scores of heads that look at a neighbour."""
+APART = 4.0
+"""How strongly [CLS] looks at itself where others look at neighbours."""
 LINEAR = 3.0
 """Bias of the masked-token head: around it GELU is nearly a straight line, and LayerNorm takes the bias out again."""
 GAINS = 14
@@ -68,8 +72,11 @@ def start_from_corpus(
         first = 2 if pairs and number == 0 else 0
         for head, offset in enumerate(offsets, start=first):
             look_at_offset(model.block(number).attention, head, offset, layout)
+            if first:
+                _spare_first_token(model.block(number).attention, head, layout)
             _copy_through(model.block(number).attention, head, *maps[offset])
     _start_token_head(model.mlm_head, corpus.frequencies)
+    model.mlm_head.dense.weight[layout.filler, layout.filler] -= 1.0
     if pairs:
         compare_segments(model, layout, examples)
     _sharpen(model, examples)
@@ -77,8 +84,8 @@ def start_from_corpus(
 
 
 def can_compare(config: ModelConfig) -> bool:
-    """Say whether the first block has heads to spare for next sentences, and units for them."""
-    return config.heads > 1 and config.hidden_size // config.heads >= 8
+    """Say whether two heads can be spared for next sentences, of a size that holds an average of words."""
+    return config.heads > 1 and config.heads * min(config.layers, 2) >= 4 and config.hidden_size // config.heads >= 8
 
 
 def rank_of(config: ModelConfig) -> int:
@@ -93,6 +100,7 @@ def _silence(model: BertForPreTraining) -> None:
         block.attention.output.weight.zero_()
 
 
+@torch.no_grad()
 def look_at_offset(attention: Attention, head: int, offset: int, layout: Layout) -> None:
     """Have a head look `offset` places further, on top of what was drawn.
 
@@ -100,8 +108,8 @@ def look_at_offset(attention: Attention, head: int, offset: int, layout: Layout)
     cos(w (p + offset - q)), which is largest where q = p + offset.
     """
     size = attention.query.out_features // attention.heads
-    pairs = min(size, layout.positions) // 2
-    sharp = math.sqrt(4 * math.sqrt(size) / pairs)  # so that scores are the same for heads of every size
+    pairs = min(size - 2, layout.positions) // 2
+    sharp = math.sqrt(SHARPNESS * math.sqrt(size) / pairs)  # so that scores are the same for heads of every size
     angles = speeds(layout.positions // 2)[:pairs] * offset
     sine, cosine = 2 * torch.arange(pairs), 2 * torch.arange(pairs) + 1
     turned, plain = torch.zeros(2 * pairs, layout.positions), torch.zeros(2 * pairs, layout.positions)
@@ -111,6 +119,15 @@ def look_at_offset(attention: Attention, head: int, offset: int, layout: Layout)
     rows, device = slice(head * size, head * size + 2 * pairs), attention.query.weight.device
     attention.query.weight[rows, layout.where] += turned.to(device) * sharp
     attention.key.weight[rows, layout.where] += plain.to(device) * sharp
+
+
+def _spare_first_token(attention: Attention, head: int, layout: Layout) -> None:
+    """Have [CLS] look at itself in a head that others look at neighbours with: it gathers segments, not neighbours."""
+    size = attention.query.out_features // attention.heads
+    unit = (head + 1) * size - 1
+    for part in (attention.query, attention.key):
+        part.weight[unit] = 0
+        part.weight[unit, layout.marker] = APART * (size / 64) ** 0.25
 
 
 def _copy_through(attention: Attention, head: int, back: Tensor, into: Tensor) -> None:

@@ -4,10 +4,12 @@ A 2018 BERT drawn from noise stays for thousands of steps at the unigram entropy
 by its neighbours at once, and [CLS] knows how alike both segments are. No weight is frozen and no layer is changed: the
 model is a stock BERT, and training goes on from a better place. The width H is shared out as
 
-    words      W = H - P - 3   what a word means: factors of mutual information (see data/neighbours)
+    words      W = H - P - 4   what a word means: factors of mutual information (see data/neighbours)
     segment    1               + in segment A, - in segment B
     marker     1               of [CLS]; after the first block it holds how alike A and B are
     rarity     1               of a word, standardised negative log frequency
+    filler     1               of special tokens, which mean nothing, so that after LayerNorm their positions are as
+                               large as those of words; the masked-token head does not pass it on
     positions  P               sines and cosines of geometric frequencies, alone
 
 First block, and the second where it has too few heads: a head a neighbour. Its query is its position turned by the
@@ -38,7 +40,7 @@ POSITION_RMS = 0.3
 """Root mean square of positions, were they a quarter of the width."""
 FREQUENCIES = (1.5, 0.015)
 """Radians a position of the fastest and (nearly) the slowest sine."""
-SEGMENT, MARKER, RARITY = 0.3, 0.5, 0.1
+SEGMENT, MARKER, RARITY = 0.3, 0.75, 0.1
 """Sizes of the three single dimensions; rarity is a standard deviation."""
 RARE = 1e-4
 """Share of the tokens below which words count as equally rare."""
@@ -70,7 +72,7 @@ class Layout:
     @property
     def words(self) -> int:
         """Dimensions of words: 0 to W - 1."""
-        return self.width - self.positions - 3
+        return self.width - self.positions - 4
 
     @property
     def segment(self) -> int:
@@ -88,20 +90,26 @@ class Layout:
         return self.words + 2
 
     @property
+    def filler(self) -> int:
+        """The dimension that makes special tokens as long as words."""
+        return self.words + 3
+
+    @property
     def where(self) -> slice:
         """The dimensions of positions."""
-        return slice(self.words + 3, self.width)
+        return slice(self.words + 4, self.width)
 
 
 def layout_of(config: ModelConfig) -> Layout:
     """Return how the width of a model is shared out: 64 dimensions for positions, or a quarter of a narrow model.
 
     >>> layout_of(named_size("mini", vocab_size=8192)).words
-    189
+    188
     """
     return Layout(config.hidden_size, positions=min(64, config.hidden_size // 8 * 2))
 
 
+@torch.no_grad()
 def start_embeddings(
     model: BertForPreTraining, corpus: CorpusStatistics, layout: Layout, special_ids: Sequence[int]
 ) -> None:
@@ -114,6 +122,7 @@ def start_embeddings(
     words[:, layout.rarity] = (rarity * RARITY).to(device)
     marked = torch.tensor(special_ids, device=device)
     words[marked] = 0
+    words[marked, layout.filler] = WORD_RMS * math.sqrt(count)
     words[marked, layout.rarity] = 2 * RARITY * float(rarity.min())
     positions.zero_()
     rms = POSITION_RMS * math.sqrt(layout.width / 4 / layout.positions)
