@@ -153,7 +153,7 @@ def count_neighbours(shards: Shards, vocab_size: int, *, frequencies: np.ndarray
 
 
 def _counted_tokens(shards: Shards, place: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the first tokens of a split as i of their word or -1, [T] int16, and the stretch each stands in, [T] int32.
+    """Return the first tokens of a split as i of their word or -1, [T] int16, and the stretch each is in, [T] int32.
 
     A stretch is what lies in one document and one chunk; pairs are counted within one. `place` [V] is the i of a token.
     """
