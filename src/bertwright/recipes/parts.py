@@ -82,7 +82,10 @@ def build(data: Path, config: PretrainConfig, *, fresh: bool = True, group: Grou
     require_rows(config, group)
     manifest, tokenizer = mixed_manifest(data, config), open_data(data)[1]
     shape = config.model.shape(
-        config.size, vocab_size=manifest["tokenizer"]["vocab_size"], pad_token_id=tokenizer.special.pad
+        config.size,
+        vocab_size=manifest["tokenizer"]["vocab_size"],
+        pad_token_id=tokenizer.special.pad,
+        next_sentence=config.objective.next_sentence,
     )
     objective = build_objective(config.objective, vocab_size=shape.vocab_size, mask_id=tokenizer.special.mask)
     splits, shares = open_train(data, config), shares_of(data, config)
@@ -275,7 +278,7 @@ def _parallel_step(parts: Parts, step: TrainStep) -> TrainStep:
 
     if parts.sharded:
         return replace(step, unsent=partial(unsent, parts.model))
-    all_used = parts.objective.pairs or not parts.model.judges_pairs
+    all_used = parts.objective.pairs or not parts.model.has_nsp_head
     forward_loss, alone = replicated(parts.model, step.forward_loss, all_used=all_used)
     return replace(step, forward_loss=forward_loss, unsent=alone)
 

@@ -10,7 +10,7 @@ import torch
 from bertwright.data.neighbours import NeighbourCounts, neighbour_vectors
 from bertwright.model.bert import BertForPreTraining
 from bertwright.model.encoder import Encoder
-from bertwright.model.init import sinusoids
+from bertwright.model.init.drawn import sinusoids
 from bertwright.recipes.settings import EncoderConfig
 
 POSITION_RMS = 0.05

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from bertwright.checksums import damage, sealed_files
@@ -99,8 +99,9 @@ def verify_run(run: Path) -> list[Check]:
         checks.append(_checked(f"checkpoint {folder.relative_to(run).name}", read))
     if (run / "metrics.jsonl").is_file():
         checks.append(_checked("metrics.jsonl", lambda: _lines_of(run)))
-    if (run / "model").is_dir():
-        checks += verify_model(run / "model")
+    for name in ("model", "model-nsp"):
+        if (run / name).is_dir():
+            checks += [replace(check, what=check.what.replace("model", name, 1)) for check in verify_model(run / name)]
     return checks or [Check("run", "nothing yet", ModelError(f"{run} holds no checkpoint and no model yet"))]
 
 
@@ -123,10 +124,12 @@ def verify_model(model: Path) -> list[Check]:
     """Compare the files of a model with their checksums, reload it, and compare what it says with what it said."""
     from bertwright.export.encoder_decoder import is_encoder_decoder, read_its_encoder
     from bertwright.export.huggingface import read_encoder
+    from bertwright.export.next_sentence import is_next_sentence_folder, read_its_head
     from bertwright.export.probe import SEAL, TOLERANCE, difference
 
     def says() -> str:
-        apart = difference(model, read_its_encoder if is_encoder_decoder(model) else read_encoder)
+        other = read_its_head if is_next_sentence_folder(model) else read_encoder
+        apart = difference(model, read_its_encoder if is_encoder_decoder(model) else other)
         if not apart <= TOLERANCE:
             raise ModelError(
                 f"the model in {model} no longer says what it said when it was written (its answers to a probe are off "
