@@ -16,7 +16,8 @@ def quickstart_command(*, out: Path = Path("quickstart"), minutes: float = 4.0) 
     out
         Folder for the prepared data (OUT/data) and the run (OUT/run).
     minutes
-        Minutes of training; preparation and evaluation come on top.
+        Minutes of training; preparation and evaluation come on top. Half a minute is enough for a first look; under
+        two minutes nothing is compiled.
     """
     from bertwright.recipes.quickstart import quickstart
 

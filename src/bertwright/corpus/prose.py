@@ -6,6 +6,8 @@ import inspect
 import re
 from collections.abc import Iterator
 
+LONGEST_OPEN_END = 12
+"""Characters at the end of a sentence that tell whether it was cut off."""
 SHORTEST_DOCSTRING = 40
 """Characters under which a docstring says nothing ("Initialize self.")."""
 
@@ -20,29 +22,35 @@ _DROPPED_SECTION = re.compile(r"\s*(?:Examples?|References?|See [Aa]lso|Shapes?|
 _RULE = re.compile(r"\s*([-=~^*+#\"'`.])\1{2,}\s*$|\s*[+|].*[+|]\s*$|\s*=+(?:\s+=+)+\s*$")
 _SECTION_TITLE = re.compile(r"\s*[A-Z][\w ]{0,40}:{0,2}$")
 _MARKER = re.compile(r"^\s*(?:[-*•+]|\(?\d{1,2}[.)]|#\.)\s+")
+_MARKER_SIGNS = frozenset("-*•+(#")
+_FIELD_SIGNS = frozenset(":@")
 _FIELD = re.compile(r"^\s*[:@](?:param|type|returns?|rtype|raises?|keyword|ivar|var|cvar|yields?)\b[^:]*:\s*")
 _ARGUMENT = re.compile(r"^\s*\*{0,2}[\w.*`]+(?: \([^)]*\))?: +")
 _TYPED_NAME = re.compile(r"^\s*[\w.*`, ]+ : .*[^.]$|^\s*\*{0,2}[\w.`]+(?: \([^)]*\))?:?$")
-_FENCE = re.compile(r"\s*(?:```|~~~)")
+_FENCES = ("```", "~~~")
+_RULE_SIGNS = frozenset("-=~^*+#\"'`.|")
+"""What a rule, or the row of a table, begins with."""
 
 _MARKUP = (
-    (re.compile(r":(?:[\w+-]+:)*(?:math):`[^`]*`"), "\\\\"),
-    (re.compile(r":(?:[\w+-]+:)+`~(?:[^`<]*\.)?([^`<.]*)`"), r"\1"),
-    (re.compile(r":(?:[\w+-]+:)+`!?([^`<]*?)\s*(?:<[^`>]*>)?`"), r"\1"),
-    (re.compile(r"``([^`]*)``"), r"\1"),
-    (re.compile(r"`([^`<]*?)\s*<[^`>]*>`_{0,2}"), r"\1"),
-    (re.compile(r"`([^`]*)`_{0,2}"), r"\1"),
-    (re.compile(r"\[([^\]]*)\]\((?:https?:)[^)]*\)"), r"\1"),
-    (re.compile(r"\s*\[[\w#*]+\]_"), ""),
-    (re.compile(r"(?<![\w*])\*{1,2}([^\s*](?:[^*]*[^\s*])?)\*{1,2}(?![\w*])"), r"\1"),
-    (re.compile(r"\|(\w+)\|_?"), r"\1"),
+    (":`", re.compile(r":(?:[\w+-]+:)*(?:math):`[^`]*`"), "\\\\"),
+    (":`", re.compile(r":(?:[\w+-]+:)+`~(?:[^`<]*\.)?([^`<.]*)`"), r"\1"),
+    (":`", re.compile(r":(?:[\w+-]+:)+`!?([^`<]*?)\s*(?:<[^`>]*>)?`"), r"\1"),
+    ("``", re.compile(r"``([^`]*)``"), r"\1"),
+    ("<", re.compile(r"`([^`<]*?)\s*<[^`>]*>`_{0,2}"), r"\1"),
+    ("`", re.compile(r"`([^`]*)`_{0,2}"), r"\1"),
+    ("](", re.compile(r"\[([^\]]*)\]\((?:https?:)[^)]*\)"), r"\1"),
+    ("]_", re.compile(r"\s*\[[\w#*]+\]_"), ""),
+    ("*", re.compile(r"(?<![\w*])\*{1,2}([^\s*](?:[^*]*[^\s*])?)\*{1,2}(?![\w*])"), r"\1"),
+    ("|", re.compile(r"\|(\w+)\|_?"), r"\1"),
 )
+"""What each is found by at a glance, its pattern, and what takes its place."""
 _MARKUP_SIGN = re.compile(r"[`*|\[]")
 _SPACE_BEFORE_MARK = re.compile(r" +([.,;:!?])(?= |$)")
 _SENTENCE_END = re.compile(r"(?<=[.!?:])[\"')]?\s+(?=[\"'(]?[A-Z])")
 _NO_LETTER = re.compile(r"[^A-Za-z ,'-]")
 _CODE = re.compile(r"[\\{}|=<>$^~]|\w\[|\w\([^)]|->|--|https?:|\.\.|: :|\w:\w| : |(?:^|\s)[_#@%&*+/]")
 _CODE_SIGN = re.compile(r"_+|[@~^#%&*/+\[\]]|\w\(|\.\w")
+_SIGNS_OF_CODE = frozenset("\\{}|=<>$^~[](:_#@%&*+/")
 _FUNCTION_WORD = re.compile(
     r"\b(?:the|an?|of|to|in|is|are|be|if|for|and|or|with|this|that|from|by|on|as|it|not|no|all|any|at|than|which)\b"
 )
@@ -63,14 +71,27 @@ def _blocks(text: str) -> Iterator[str]:
     """Yield the paragraphs and list items of a docstring, each on one line, without code, tables and headings."""
     block: list[str] = []
     for line in _prose_lines(text):
-        starts_item = _MARKER.match(line) or _FIELD.match(line)
+        starts_item, words = _item(line) if line else (False, "")
         if block and (not line or starts_item):
             yield " ".join(block)
             block = []
         if line:
-            block.append(_FIELD.sub("", _MARKER.sub("", line)).strip())
+            block.append(words)
     if block:
         yield " ".join(block)
+
+
+def _item(line: str) -> tuple[bool, str]:
+    """Tell whether a line begins a list item or a field, and return it without its marker or the field's name."""
+    words = line.strip()
+    first = words[:1]
+    marker = _MARKER.match(line) if first in _MARKER_SIGNS or first.isdigit() else None
+    starts_item = marker is not None or (first in _FIELD_SIGNS and _FIELD.match(line) is not None)
+    if marker is not None:
+        words = line[marker.end() :].strip()
+    if words[:1] in _FIELD_SIGNS:
+        words = _FIELD.sub("", words).strip()
+    return starts_item, words
 
 
 def _prose_lines(text: str) -> Iterator[str]:
@@ -79,14 +100,19 @@ def _prose_lines(text: str) -> Iterator[str]:
     in_doctest = in_fence = False
     lines = [line.rstrip() for line in text.split("\n")]
     for line, following in zip(lines, [*lines[1:], ""], strict=True):
-        indent = _indent(line)
-        if _FENCE.match(line):
+        if not line:  # in two lines of five; the same as below, at once
+            in_doctest = False
+            yield ""
+            continue
+        text_of_line = line.lstrip()
+        indent = len(line) - len(text_of_line)
+        fence = text_of_line.startswith(_FENCES)
+        if fence:
             in_fence = not in_fence
-        blank = not line.strip()
-        if code_indent is not None and not blank and indent <= code_indent:
+        if code_indent is not None and indent <= code_indent:
             code_indent = None
-        in_doctest = (in_doctest and not blank) or line.lstrip().startswith((">>>", "... ", "$ ", "In ["))
-        if in_fence or in_doctest or code_indent is not None or blank or _FENCE.match(line) or _RULE.match(line):
+        in_doctest = in_doctest or text_of_line.startswith((">>>", "... ", "$ ", "In ["))
+        if in_fence or in_doctest or code_indent is not None or fence or _is_rule(line):
             yield ""
         elif _is_heading(line, following):
             code_indent = _heading_hides(line, following, indent)
@@ -94,9 +120,9 @@ def _prose_lines(text: str) -> Iterator[str]:
         elif line.endswith("::"):
             code_indent = indent
             yield line[:-1]
-        elif _TYPED_NAME.match(line) and _indent(following) > indent:
+        elif _indent(following) > indent and _TYPED_NAME.match(line):
             yield ""
-        elif (argument := _ARGUMENT.match(line)) is not None:
+        elif ": " in line and (argument := _ARGUMENT.match(line)) is not None:
             yield ""
             yield line[argument.end() :]
         else:
@@ -107,11 +133,21 @@ def _indent(line: str) -> int:
     return len(line) - len(line.lstrip())
 
 
+def _is_rule(line: str) -> bool:
+    """Tell whether a line is a rule or the edge of a table; most lines begin with a letter, and are not."""
+    text = line.lstrip()
+    return bool(text) and text[0] in _RULE_SIGNS and _RULE.match(line) is not None
+
+
 def _is_heading(line: str, following: str) -> bool:
     """Tell whether a line is a directive, a title above a rule, or a section's name such as "Args:" or "Examples"."""
-    if _DIRECTIVE.match(line) or (_RULE.match(following) and len(following.strip()) >= 3):
+    if ".. " in line and _DIRECTIVE.match(line):
         return True
-    return bool(_DROPPED_SECTION.fullmatch(line) or (_SECTION_TITLE.fullmatch(line) and line.endswith(":")))
+    if _is_rule(following) and len(following.strip()) >= 3:
+        return True
+    if not line.lstrip()[:1].isupper():
+        return False
+    return bool(_DROPPED_SECTION.fullmatch(line) or (line.endswith(":") and _SECTION_TITLE.fullmatch(line)))
 
 
 def _heading_hides(line: str, following: str, indent: int) -> int | None:
@@ -126,8 +162,9 @@ def _heading_hides(line: str, following: str, indent: int) -> int | None:
 def _without_markup(text: str) -> str:
     """Return a paragraph with its rst and Markdown markup reduced to the words it marks."""
     if _MARKUP_SIGN.search(text):
-        for pattern, replacement in _MARKUP:
-            text = pattern.sub(replacement, text)
+        for sign, pattern, replacement in _MARKUP:
+            if sign in text:
+                text = pattern.sub(replacement, text)
     return _SPACE_BEFORE_MARK.sub(r"\1", " ".join(text.split()))
 
 
@@ -148,9 +185,17 @@ def _is_prose(sentence: str) -> bool:
         3 <= words <= 80
         and (sentence[0].isupper() or sentence[0] == '"')
         and sentence[-1] in ".!?:"
-        and len(_NO_LETTER.findall(sentence)) <= 0.1 * len(sentence)
-        and _CODE.search(sentence) is None
-        and len(_CODE_SIGN.findall(sentence)) <= 1 + words // 10
-        and _FUNCTION_WORD.search(sentence) is not None
-        and _LEFT_OPEN.search(sentence) is None
+        and (" the " in sentence or _FUNCTION_WORD.search(sentence) is not None)
+        and len(signs := _NO_LETTER.findall(sentence)) <= 0.1 * len(sentence)
+        and (_is_plain(sentence, signs) or _has_little_code(sentence, words))
+        and _LEFT_OPEN.search(sentence, max(0, len(sentence) - LONGEST_OPEN_END)) is None
     )
+
+
+def _is_plain(sentence: str, signs: list[str]) -> bool:
+    """Tell whether a sentence has nothing that `_CODE` or `_CODE_SIGN` could find; `signs` are its signs and digits."""
+    return _SIGNS_OF_CODE.isdisjoint(signs) and "--" not in sentence and "." not in sentence[:-1]
+
+
+def _has_little_code(sentence: str, words: int) -> bool:
+    return _CODE.search(sentence) is None and len(_CODE_SIGN.findall(sentence)) <= 1 + words // 10

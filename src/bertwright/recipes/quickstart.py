@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import shutil
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from bertwright.corpus.cooccurrence import load_or_count
+from bertwright.corpus.shards import Shards
 from bertwright.evaluate.fill_mask import fill_mask
 from bertwright.export.huggingface import load_model
 from bertwright.files import refuse_existing
 from bertwright.log import note, print_table, results
 from bertwright.recipes.prepare import prepare
 from bertwright.recipes.pretrain import pretrain
+from bertwright.recipes.quickstart_report import learned_rows, machine_sentence, outlook
 from bertwright.recipes.settings import resolve
 from bertwright.tokenizer.load import load_tokenizer
+from bertwright.train.listeners.metrics import read_metrics
 
 VOCAB_SIZE = 4096
 """Small, because the corpus is: every word piece should be seen often in minutes of training."""
@@ -37,6 +42,9 @@ SETTINGS: dict[str, Any] = {
 """What makes sensible predictions in minutes: a small model sees the corpus five times where a larger one sees it once,
 twice the published mask rate asks twice as much of each token, and one length costs one compilation."""
 
+COMPILED_FROM = 2.0
+"""Minutes from which compiling pays: it takes up to one of them, and a third of a step's time away."""
+
 
 def quickstart(out: Path | str, *, minutes: float = 4.0) -> dict[str, Any]:
     """Prepare `builtin:python-docs`, pre-train on it for `minutes`, and show what was learned; return the figures.
@@ -47,6 +55,8 @@ def quickstart(out: Path | str, *, minutes: float = 4.0) -> dict[str, Any]:
     out = Path(out)
     refuse_existing(out, instead="give another --out, or delete it")
     settings = {**SETTINGS, "schedule": {**SETTINGS["schedule"], "minutes": minutes}}
+    if minutes < COMPILED_FROM:
+        settings["engine"] = {**SETTINGS["engine"], "compile": False}
     resolve(RECIPE, settings)
     note("1/3 preparing the documentation of this Python and its packages (builtin:python-docs)")
     prepare(["builtin:python-docs"], out / "data", vocab_size=VOCAB_SIZE, held_out=0.03)
@@ -54,6 +64,7 @@ def quickstart(out: Path | str, *, minutes: float = 4.0) -> dict[str, Any]:
     figures = pretrain(out / "data", out / "run", recipe=RECIPE, settings=settings)
     note("3/3 asking it to fill in words")
     print_predictions(out / "run" / "model")
+    print_learned(out, figures)
     print_next_steps(out)
     return figures
 
@@ -66,6 +77,17 @@ def print_predictions(model: Path) -> None:
         for question, answer in zip(QUESTIONS, answers, strict=True)
     ]
     print_table("what it says for [MASK]", ["sentence", "1st", "2nd", "3rd", "4th"], rows)
+
+
+def print_learned(out: Path, figures: Mapping[str, Any]) -> None:
+    """Print what the held-out figures mean, what this machine did, and what more minutes would bring."""
+    data = out / "data"
+    frequencies = load_or_count(data, Shards.open(data, "train"), VOCAB_SIZE).frequencies
+    rows = learned_rows(figures, commonest=float(frequencies.max() / frequencies.sum()))
+    print_table("what it learned, on text it was not trained on", ["figure", "this model", "without learning"], rows)
+    lines = read_metrics(out / "run" / "metrics.jsonl")
+    for sentence in (machine_sentence(figures), outlook(lines)):
+        results().print(sentence, markup=False, soft_wrap=True)
 
 
 def print_next_steps(out: Path) -> None:

@@ -4,13 +4,22 @@ from __future__ import annotations
 
 import email
 import json
+import os
+import shutil
+import sys
 from pathlib import Path
 
 import pytest
 import zstandard
 
 from bertwright.corpus import builtin
-from bertwright.corpus.builtin import docstrings_of, python_docs, write_python_docs
+from bertwright.corpus.builtin import (
+    docstrings_of,
+    paragraphs_of,
+    paragraphs_of_all,
+    python_docs,
+    write_python_docs,
+)
 from bertwright.corpus.prose import prose_of
 
 DOCSTRING = """all(input, dim=None) -> Tensor
@@ -89,3 +98,21 @@ def test_the_prose_of_numpy_has_sentences_and_no_code() -> None:
     assert len(set(paragraphs)) == len(paragraphs)
     assert sum(">>>" in p or "\\" in p or "``" in p or " = " in p for p in paragraphs) == 0
     assert any("Return" in p and "True if" in p for p in paragraphs)
+
+
+def test_a_helper_changes_nothing_but_the_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process that reads every other file, one that cannot be started, and one that fails: the same paragraphs."""
+    for number in range(7):
+        (tmp_path / f"m{number}.py").write_text(f'"""The module of number {number} is one that does a thing."""\n')
+    sources = sorted(tmp_path.glob("*.py"))
+    alone = [paragraphs_of(source) for source in sources]
+    assert all(len(paragraphs) == 1 for paragraphs in alone)
+    monkeypatch.setattr(builtin, "WORTH_A_HELPER", 2)
+    monkeypatch.setattr(os, "cpu_count", lambda: 2)
+    with builtin._helper(sources) as answer:
+        assert answer() == alone
+    assert paragraphs_of_all(sources) == alone
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "nothing"))
+    assert paragraphs_of_all(sources) == alone
+    monkeypatch.setattr(sys, "executable", shutil.which("false"))
+    assert paragraphs_of_all(sources) == alone

@@ -91,6 +91,14 @@ def test_counts_are_directed_and_those_counted_by_hand(tmp_path: Path) -> None:
     assert max(counts.distances[1].counts) > 255  # so that the list of large counts is used below
 
 
+def test_few_pairs_are_sorted_to_the_same_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shards = shards_of(tmp_path, some_documents())
+    monkeypatch.setattr(cooccurrence, "FEW", 1e9)
+    in_a_table = count_neighbours(shards, VOCAB)
+    monkeypatch.setattr(cooccurrence, "FEW", 0)
+    assert same(count_neighbours(shards, VOCAB), in_a_table)
+
+
 def test_rare_words_are_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cooccurrence, "MOST_WORDS", 10)
     documents = some_documents()

@@ -15,8 +15,10 @@ from bertwright.model.config import named_size
 from bertwright.model.encoder import Encoder
 from bertwright.recipes.settings import EncoderConfig
 from bertwright.recipes.start import begin_weights
+from bertwright.tokenizer.load import SpecialIds
 
 VOCAB = 60
+SPECIAL = SpecialIds(55, 56, 57, 58, 59)
 
 
 def some_shards(folder: Path) -> Shards:
@@ -42,7 +44,12 @@ def drawn(seed: int) -> Encoder:
 def words_of(shards: Shards, *, seed: int, meanwhile: int) -> torch.Tensor:
     model = drawn(seed)
     start = begin_weights(
-        model, EncoderConfig(architecture="modern", neighbour_start=True), lambda: count_neighbours(shards, VOCAB)
+        model,
+        EncoderConfig(architecture="modern", neighbour_start=True),
+        lambda: count_neighbours(shards, VOCAB),
+        special=SPECIAL,
+        next_sentence=False,
+        examples=lambda: [],
     )
     torch.manual_seed(meanwhile)
     before = model.word_embeddings.weight.detach().clone()
@@ -63,5 +70,13 @@ def test_words_depend_on_the_seed_alone(tmp_path: Path) -> None:
 def test_nothing_is_counted_where_nothing_is_asked_for() -> None:
     model = drawn(1)
     before = model.word_embeddings.weight.detach().clone()
-    begin_weights(model, EncoderConfig(architecture="modern"), lambda: pytest.fail("counted"))()
+    start = begin_weights(
+        model,
+        EncoderConfig(architecture="modern"),
+        lambda: pytest.fail("counted"),
+        special=SPECIAL,
+        next_sentence=False,
+        examples=lambda: [],
+    )
+    start()
     assert torch.equal(model.word_embeddings.weight, before)

@@ -1,0 +1,44 @@
+"""The whole walk of `quickstart` on a small corpus: its figures explain themselves, and it says what to do next."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bertwright.recipes import quickstart as recipe
+from bertwright.recipes.prepare import prepare
+from bertwright.recipes.pretrain import pretrain
+
+
+def test_it_ends_with_figures_explained(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Half a minute is replaced by four steps; so short a run is not compiled."""
+    lines = [f"Town {n} has {n % 7} rivers. It rains there in month {n % 12}." for n in range(400)]
+    (tmp_path / "text.txt").write_text("\n\n".join("\n".join(lines[n : n + 8]) for n in range(0, 400, 8)))
+    given: dict[str, Any] = {}
+
+    def prepare_small(_: list[str], out: Path, **__: Any) -> dict[str, Any]:
+        return prepare([tmp_path / "text.txt"], out, vocab_size=512, held_out=0.1)
+
+    def pretrain_briefly(data: Path, out: Path, *, recipe: str, settings: dict[str, Any]) -> dict[str, Any]:
+        given.update(settings)
+        schedule = {"steps": 4, "phases": [{"length": 32, "rows": 4, "share": 1.0}]}
+        engine = {"compile": False, "precision": "fp32", "evaluations": 1, "evaluation_rows": 32, "log_every": 2}
+        return pretrain(data, out, recipe=recipe, settings={**settings, "schedule": schedule, "engine": engine})
+
+    monkeypatch.setattr(recipe, "VOCAB_SIZE", 512)
+    monkeypatch.setattr(recipe, "prepare", prepare_small)
+    monkeypatch.setattr(recipe, "pretrain", pretrain_briefly)
+    figures = recipe.quickstart(tmp_path / "out", minutes=0.5)
+    said = capsys.readouterr().out
+    assert given["schedule"]["minutes"] == 0.5
+    assert given["engine"]["compile"] is False
+    assert "without learning" in said
+    assert "a constant answer" in said
+    assert "This machine made 4 steps" in said
+    assert "too few steps" in said
+    assert f"{figures['valid']['mlm_accuracy']:.1%}" in said
+    assert "predict --model" in said
