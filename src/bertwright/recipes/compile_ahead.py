@@ -83,11 +83,12 @@ class BackgroundCompiler:
     def stop(self) -> None:
         """End the process and the compilers it has started, where they still work."""
         if self.process.poll() is None:
-            if sys.platform == "win32":
+            _end_all(self.process.pid)
+            try:
+                self.process.wait(timeout=5)
+            except subprocess.TimeoutExpired:
                 self.process.kill()
-            else:
-                os.killpg(self.process.pid, signal.SIGKILL)
-            self.process.wait()
+                self.process.wait()
         if self.process.stdin is not None:
             self.process.stdin.close()
         self.messages.close()
@@ -147,9 +148,15 @@ def main() -> int:
 def _end_with_the_run() -> None:
     """End this process and its compilers when the run has closed its end of the pipe."""
     sys.stdin.read()
+    _end_all(os.getpid())
+
+
+def _end_all(process: int) -> None:
+    """End a process, and on systems that have groups of processes what it has started: g++ then removes half a file."""
     if sys.platform == "win32":
-        os._exit(1)
-    os.killpg(os.getpgid(0), signal.SIGKILL)
+        os.kill(process, signal.SIGTERM)
+    else:
+        os.killpg(process, signal.SIGTERM)
 
 
 if __name__ == "__main__":
