@@ -7,7 +7,7 @@ quickstart: .venv/installed
 	$(BIN)/bertwright quickstart --out quickstart
 
 test: .venv/installed-dev
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 check: .venv/installed-dev
 	$(BIN)/ruff check src tests benchmarks

@@ -20,7 +20,7 @@ from bertwright.train.listeners.metrics import read_metrics
 def main(out: Path, runs: list[Path]) -> None:
     """Draw every run that has a metrics.jsonl, named by its folder, against the unigram entropy of their corpus."""
     told = {run.name: read_metrics(run / "metrics.jsonl") for run in runs}
-    pairs = any(held_out(lines, "nsp_accuracy")[1] for lines in told.values())
+    pairs = [lines for lines in told.values() if held_out(lines, "nsp_accuracy")[1]]
     figure = Figure(figsize=(11 if pairs else 6.5, 4), layout="constrained")
     panels = figure.subplots(1, 2 if pairs else 1, squeeze=False)[0]
     draw(panels[0], told, "mlm_loss")
@@ -29,9 +29,12 @@ def main(out: Path, runs: list[Path]) -> None:
     if manifests:
         panels[0].axhline(manifests[0]["unigram_entropy"], color="#999", ls="--", lw=1, label="unigram entropy")
     if pairs:
-        draw(panels[1], told, "nsp_accuracy")
-        panels[1].axhline(0.5, color="#999", ls="--", lw=1, label="chance")
-        panels[1].set(xlabel="minutes", ylabel="held-out next-sentence accuracy", ylim=(0.4, 1))
+        balanced = all(held_out(lines, "nsp_balanced_accuracy")[1] for lines in pairs)  # not in earlier runs
+        draw(panels[1], told, "nsp_balanced_accuracy" if balanced else "nsp_accuracy")
+        if balanced:
+            panels[1].axhline(0.5, color="#999", ls="--", lw=1, label="a constant answer")
+        name = "balanced accuracy" if balanced else "accuracy"
+        panels[1].set(xlabel="minutes", ylabel=f"held-out NSP {name}", ylim=(0.4, 1))
     for axes in panels:
         axes.legend(frameon=False)
         axes.grid(alpha=0.3)

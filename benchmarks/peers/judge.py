@@ -1,9 +1,14 @@
-"""Judges any Hugging Face masked-language-model folders on the same whole-word-masked held-out text, by transformers.
+"""Turns Hugging Face folders into figures on the same held-out text: masked words, or next sentences, by transformers.
 
-    python benchmarks/peers/judge.py --data DATA runs/ours/model peer/model
+    python benchmarks/peers/judge.py --data DATA RUN/model peer/model                    15% of the tokens, whole words
+    python benchmarks/peers/judge.py --data DATA RUN/model peer/model --single-tokens    15% of the tokens, single ones
+    python benchmarks/peers/judge.py --data DATA RUN/model --nsp                         sentence pairs
 
-Rows, words and corruption (15% of the tokens, whole words, 80/10/10) are fixed by the data alone. The models are loaded
-and run by transformers in float32, ours like the peers'.
+Rows, masks (80/10/10) and pairs are fixed by the data alone; they are those of `bertwright evaluate` (of "nsp" too,
+where 15% of the tokens, single ones, are masked as in training). The models are loaded and run by transformers in
+float32, ours like the peers'. For --nsp a folder is a BERT with its next-sentence head (BertForPreTraining,
+BertForNextSentencePrediction), or a sequence classifier with the labels "is_next" and "random"
+(ModernBertForSequenceClassification).
 """
 
 from __future__ import annotations
@@ -11,22 +16,34 @@ from __future__ import annotations
 import argparse
 import json
 from pathlib import Path
+from typing import Any
 
 import torch
-from transformers import AutoModelForMaskedLM, PreTrainedModel
+from transformers import (
+    AutoConfig,
+    AutoModelForMaskedLM,
+    AutoModelForNextSentencePrediction,
+    AutoModelForSequenceClassification,
+    PretrainedConfig,
+    PreTrainedModel,
+)
 
 from bertwright.corpus.shards import Shards, read_manifest
 from bertwright.objectives.combine import ObjectiveConfig, build_objective
+from bertwright.objectives.nsp import next_sentence_sums, pair_figures
 from bertwright.recipes.parts import fixed_examples
 from bertwright.tokenizer.load import load_tokenizer
 from bertwright.types import Example
 
+LABELS = ("is_next", "random")
+"""Names of labels 0 and 1 of a sentence pair."""
 
-def judged_rows(data: Path, *, rows: int, length: int, whole_word: bool = True) -> list[Example]:
-    """Return the fixed masked rows of the held-out split of a DATA folder."""
+
+def judged_rows(data: Path, *, rows: int, length: int, whole_word: bool = True, pairs: bool = False) -> list[Example]:
+    """Return the fixed masked rows, or sentence pairs, of the held-out split of a DATA folder."""
     tokenizer = load_tokenizer(data / "tokenizer")
     objective = build_objective(
-        ObjectiveConfig(next_sentence=False, whole_word=whole_word),
+        ObjectiveConfig(next_sentence=pairs, whole_word=whole_word),
         vocab_size=read_manifest(data)["tokenizer"]["vocab_size"],
         mask_id=tokenizer.special.mask,
     )
@@ -49,10 +66,61 @@ def judge(model: PreTrainedModel, examples: list[Example]) -> dict[str, float]:
     return {"mlm_loss": round(loss / count, 4), "mlm_accuracy": round(right / count, 4)}
 
 
-def judge_folder(folder: Path, examples: list[Example]) -> dict[str, float]:
+@torch.inference_mode()
+def judge_pairs(model: PreTrainedModel, examples: list[Example]) -> dict[str, float]:
+    """Return nats a pair, accuracy, balanced accuracy and the share of the commoner class."""
+    order = label_order(model.config)
+    totals: dict[str, float] = dict.fromkeys(("sum", "count", "correct", "random", "random_correct"), 0.0)
+    for example in examples:
+        assert example.next_label is not None
+        inputs = {"input_ids": example.input_ids, "attention_mask": example.attention_mask.long()}
+        if getattr(model.config, "type_vocab_size", 1) > 1:
+            inputs["token_type_ids"] = example.token_type_ids
+        sums = next_sentence_sums(model(**inputs).logits[:, order], example.next_label)
+        for name in ("correct", "random", "random_correct"):
+            totals[name] += float(getattr(sums, name))
+        totals["sum"] += float(sums.loss)
+        totals["count"] += len(example.next_label)
+    figures = {
+        "nsp_loss": totals["sum"] / totals["count"],
+        "nsp_accuracy": totals["correct"] / totals["count"],
+        **pair_figures({f"nsp_{name}": value for name, value in totals.items()}),
+    }
+    return {name: round(value, 4) for name, value in figures.items()}
+
+
+def label_order(config: PretrainedConfig) -> list[int]:
+    """Return at which outputs of a model the labels 0 (B continues A) and 1 (random B) stand."""
+    if not is_classifier(config):
+        return [0, 1]
+    places = {name: int(place) for place, name in config.id2label.items()}
+    if set(places) != set(LABELS):
+        raise SystemExit(f"its labels are {', '.join(places)}; a judge of sentence pairs has {' and '.join(LABELS)}")
+    return [places[name] for name in LABELS]
+
+
+def is_classifier(config: PretrainedConfig) -> bool:
+    """Say whether a folder holds a sequence classifier."""
+    return any(name.endswith("ForSequenceClassification") for name in config.architectures or ())
+
+
+def load(kind: Any, folder: Path) -> PreTrainedModel:
+    """Return the model of a folder; ends the script where weights are missing, which would be drawn at random."""
+    model, info = kind.from_pretrained(folder, dtype=torch.float32, output_loading_info=True)
+    if info["missing_keys"]:
+        raise SystemExit(f"{folder} has no weights for {', '.join(sorted(info['missing_keys']))}; give another folder")
+    return model.eval()
+
+
+def judge_folder(folder: Path, examples: list[Example], *, nsp: bool = False) -> dict[str, float]:
     """Return the figures of a model folder and its number of weights."""
-    model = AutoModelForMaskedLM.from_pretrained(folder, dtype=torch.float32).eval()
-    return {**judge(model, examples), "parameters": sum(parameter.numel() for parameter in model.parameters())}
+    kind = AutoModelForMaskedLM
+    if nsp:
+        classifier = is_classifier(AutoConfig.from_pretrained(folder))
+        kind = AutoModelForSequenceClassification if classifier else AutoModelForNextSentencePrediction
+    model = load(kind, folder)
+    figures = judge_pairs(model, examples) if nsp else judge(model, examples)
+    return {**figures, "parameters": sum(parameter.numel() for parameter in model.parameters())}
 
 
 def main() -> None:
@@ -62,9 +130,18 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--rows", type=int, default=1024)
     parser.add_argument("--length", type=int, default=128)
+    what = parser.add_mutually_exclusive_group()
+    what.add_argument("--single-tokens", action="store_true", help="mask single tokens instead of whole words")
+    what.add_argument("--nsp", action="store_true", help="judge next-sentence prediction instead of masked words")
     arguments = parser.parse_args()
-    examples = judged_rows(arguments.data, rows=arguments.rows, length=arguments.length)
-    figures = {str(folder): judge_folder(folder, examples) for folder in arguments.models}
+    examples = judged_rows(
+        arguments.data,
+        rows=arguments.rows,
+        length=arguments.length,
+        whole_word=not (arguments.single_tokens or arguments.nsp),
+        pairs=arguments.nsp,
+    )
+    figures = {str(folder): judge_folder(folder, examples, nsp=arguments.nsp) for folder in arguments.models}
     print(json.dumps(figures, indent=2))
 
 

@@ -156,6 +156,73 @@ def test_int8_is_near_and_products_are_of_integers(name: str, tmp_path: Path) ->
     assert np.abs(exact - near).max() < 0.1 * np.abs(exact).max()
 
 
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_int8_products_are_the_same_on_a_cpu_without_vnni(name: str, tmp_path: Path) -> None:
+    part = "token" if "averaged" in name else "row"
+    exported = opened(random_model(name, part), part, tmp_path / "model.onnx")
+    arrays = some_rows(part, [17, 5, 11, 3, 40]).arrays(np.arange(5))
+    in_int8(exported, arrays, tmp_path)
+    products = factors_of_products(tmp_path / "int8.onnx", exported.inputs(arrays))
+    assert products
+    for values, weights in products:
+        assert weights.dtype == np.int8
+        assert values.max() > 200  # as large as 8 bits allow
+        worst = [np.where(weights.T * sign > 0, 255, 0) for sign in (1, -1)]  # the largest sums of each column
+        for rows in (values, *worst):
+            assert np.array_equal(saturating_product(rows, weights), rows.astype(np.int64) @ weights.astype(np.int64))
+
+
+def test_rounding_each_weight_to_all_of_8_bits_would_differ(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(onnx_int8, "rounded_columns", every_weight_in_8_bits)
+    exported = opened(random_model("modern", "row"), "row", tmp_path / "model.onnx")
+    arrays = some_rows("row", [17, 5, 11, 3, 40]).arrays(np.arange(5))
+    in_int8(exported, arrays, tmp_path)
+    products = factors_of_products(tmp_path / "int8.onnx", exported.inputs(arrays))
+    assert not all(np.array_equal(saturating_product(*pair), pair[0].astype(int) @ pair[1]) for pair in products)
+
+
+def every_weight_in_8_bits(weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    scale = (np.abs(weights).max(0) / 127).astype(np.float32)
+    return np.rint(weights / scale).astype(np.int8), scale
+
+
+def factors_of_products(file: Path, feed: dict[str, np.ndarray]) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Return the values [rows, I] and weights [I, O] of every product of integers in a graph."""
+    graph = onnx.load(str(file))
+    stored = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in graph.graph.initializer}
+    products = [node for node in graph.graph.node if node.op_type == "MatMulInteger"]
+    assert not any(stored[node.input[3]].any() for node in products)  # zero points of the weights
+    names = sorted({node.input[0] for node in products})
+    kind = onnx.TensorProto.UINT8
+    graph.graph.output.extend(onnx.helper.make_tensor_value_info(name, kind, None) for name in names)
+    onnx.save(graph, str(file.with_name("probe.onnx")))
+    values = dict(zip(names, open_session(file.with_name("probe.onnx")).run(names, feed), strict=True))
+    return [(values[node.input[0]].reshape(-1, len(stored[node.input[1]])), stored[node.input[1]]) for node in products]
+
+
+def saturating_product(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Return the product [rows, O] as CPUs without VNNI compute it: two neighbours are added in 16 bits, saturating."""
+    odd = len(weights) % 2
+    left = np.pad(values, ((0, 0), (0, odd))).astype(np.int64).reshape(len(values), -1, 2)
+    right = np.pad(weights, ((0, odd), (0, 0))).astype(np.int64).reshape(-1, 2, weights.shape[1])
+    sums = np.einsum("rpk,pko->rpo", left, right)
+    return np.clip(sums, -(2**15), 2**15 - 1).sum(1)
+
+
+@pytest.mark.parametrize("units", [1, 2, 7, 64])
+def test_weights_are_rounded_to_the_nearest_step_of_their_column(units: int) -> None:
+    weights = np.random.default_rng(0).normal(size=(units, 5)).astype(np.float32)
+    weights[:, 3] = 0
+    rounded, scale = onnx_int8.rounded_columns(weights)
+    assert np.abs(rounded * scale - weights).max() <= 0.5001 * scale.max()
+    assert np.isfinite(scale).all()
+    assert not rounded[:, 3].any()
+    pairs = np.pad(rounded.astype(int), ((0, units % 2), (0, 0))).reshape(-1, 2, 5)
+    largest = np.maximum(np.maximum(pairs, 0).sum(1).max(0), np.maximum(-pairs, 0).sum(1).max(0))
+    assert (largest <= 128).all()
+    assert (largest[[0, 1, 2, 4]] >= 126).all()  # no bit is given away
+
+
 def test_large_units_are_evened_out_before_rounding(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     model = random_model("bert", "token")
     with torch.no_grad():

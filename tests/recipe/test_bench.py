@@ -30,15 +30,16 @@ def data(texts: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
-def measured(words: list[str], out: Path) -> dict[str, Any]:
+def figures_of(words: list[str], out: Path) -> dict[str, Any]:
     assert main(["bench", *words, "--out", str(out)]) == 0
     figures: dict[str, Any] = json.loads(out.read_text(encoding="utf-8"))
     assert {"what", "machine", "versions"} <= figures.keys()
     return figures
 
 
+@pytest.mark.usefixtures("whole")
 def test_step(data: Path, tmp_path: Path) -> None:
-    figures = measured(["step", "--data", str(data), "--steps", "6", *SHORT], tmp_path / "step.json")
+    figures = figures_of(["step", "--data", str(data), "--steps", "6", *SHORT], tmp_path / "step.json")
     assert figures["tokens_per_second"] > 0
     assert 0 < figures["mfu"] < 1.5
     assert {"draw", "mask", "forward", "backward", "clip", "Muon", "AdamW"} == set(figures["milliseconds"])
@@ -46,7 +47,7 @@ def test_step(data: Path, tmp_path: Path) -> None:
 
 def test_prepare(texts: Path, data: Path, tmp_path: Path) -> None:
     words = ["prepare", str(texts), "--tokenizer", str(data / "tokenizer")]
-    figures = measured(words, tmp_path / "prepare.json")
+    figures = figures_of(words, tmp_path / "prepare.json")
     assert figures["text_bytes"] == sum(len(p.read_bytes()) for p in texts.iterdir())
     assert figures["disk_bytes"] > 0
     assert figures["peak_memory_bytes"] > 10_000_000
@@ -57,23 +58,24 @@ def test_prepare_says_what_failed(data: Path, tmp_path: Path, capsys: pytest.Cap
     assert "none" in capsys.readouterr().err
 
 
+@pytest.mark.usefixtures("whole")
 def test_pretrain_finetune_and_predict(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A run beside itself: the second, longer one reaches the first, and its report shows both curves."""
     words = ["--recipe", "fast", *SHORT, "--engine.evaluations", "2"]
     peer = ["pretrain", "--data", str(data), "--out", str(tmp_path / "peer"), "--steps", "4", *words]
     assert main(peer) == 0
     words += ["--schedule.steps", "60", "--data", str(data), "--peer", str(tmp_path / "peer" / "model")]
-    figures = measured(["pretrain", *words, "--run", str(tmp_path / "run")], tmp_path / "pretrain.json")
+    figures = figures_of(["pretrain", *words, "--run", str(tmp_path / "run")], tmp_path / "pretrain.json")
     assert figures["reached"] is (figures["ours"]["mlm_loss"] <= figures["peer"]["mlm_loss"]) is True
     assert "peer, held out" in (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
     model = str(tmp_path / "run" / "model")
-    figures = measured(["predict", "--model", model, "--sentences", "40"], tmp_path / "predict.json")
+    figures = figures_of(["predict", "--model", model, "--sentences", "40"], tmp_path / "predict.json")
     assert figures["sentences_per_second"] > 0
     labelled = tmp_path / "labelled.tsv"
     lines = [f"It rains in town {index}.\t{index % 2}\n" for index in range(100)]
     labelled.write_text("text\tlabel\n" + "".join(lines), encoding="utf-8")
     words = ["finetune", "classify", "--model", model, "--train", str(labelled)]
-    figures = measured([*words, "--steps", "3", "--batches.rows", "20"], tmp_path / "finetune.json")
+    figures = figures_of([*words, "--steps", "3", "--batches.rows", "20"], tmp_path / "finetune.json")
     assert figures["examples_per_second"] > 0
     assert 0 < figures["mfu"] < 1.5
     assert main(["bench", *words, "--schedule.epochs", "1"]) == 2

@@ -139,6 +139,11 @@ def test_int8_says_what_it_costs(folders: Path, tmp_path: Path, capsys: pytest.C
     assert about["figures"]["int8"].keys() == about["figures"]["float32"].keys()
     assert predict(tmp_path / "small", ["wordaa"])[0]["label"] in ("no", "yes")
     assert list(tmp_path.glob(".*")) == []
+    assert "VNNI" not in capsys.readouterr().err
+    del about["same_on_every_cpu"]  # as earlier versions wrote it
+    (tmp_path / "small" / "onnx.json").write_text(json.dumps(about), encoding="utf-8")
+    predict(tmp_path / "small", ["wordaa"])
+    assert "on a CPU without VNNI its answers can be wrong; export the model again" in capsys.readouterr().err
 
 
 def test_nothing_is_left_of_an_export_that_fails(

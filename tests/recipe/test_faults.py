@@ -65,13 +65,6 @@ def told(run: Path) -> tuple[dict[str, Any], list[Any], dict[str, Any]]:
     return held, timeless, {name: value for name, value in result.items() if name not in TIMED}
 
 
-@pytest.fixture(autouse=True)
-def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Leave out what costs a second a run and is tested elsewhere: measuring the machine, drawing the report."""
-    monkeypatch.setattr("bertwright.recipes.pretrain.peak_flops", lambda parts: 1e9)
-    monkeypatch.setattr("bertwright.recipes.pretrain.write_report", lambda run: run)
-
-
 @pytest.fixture(scope="module")
 def alone(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run nothing happens to."""

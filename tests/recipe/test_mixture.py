@@ -7,12 +7,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from safetensors.torch import load_file
 
 from bertwright.cli.main import main
+from bertwright.corpus import cooccurrence
+from bertwright.corpus.cooccurrence import count_neighbours
+from bertwright.data.neighbours import symmetric_counts
 from bertwright.errors import DataError, UsageError
+from bertwright.recipes import mixture
+from bertwright.recipes.mixture import neighbours_of, open_train, shuffled_together
 from bertwright.recipes.prepare import prepare
 from bertwright.recipes.pretrain import pretrain
+from bertwright.recipes.settings import resolve
 
 SMALL: dict[str, Any] = {
     "size": "tiny",
@@ -53,6 +60,20 @@ def test_a_mixture_trains_and_is_judged_folder_by_folder(folders: tuple[Path, Pa
     assert all((one[name] == other[name]).all() for name in one)
     resumed = pretrain(folders[0], stopped, resume=True, settings={"schedule": {"steps": 6}})
     assert resumed["valid"] == valid
+
+
+def test_words_start_from_all_folders(folders: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Added up, they are to the bit what counting all shards in turns gives; nothing is counted for it."""
+    config = resolve("fast", {**SMALL, "data": {"others": [str(folders[1])]}})
+    splits = open_train(folders[0], config)
+    expected = count_neighbours(shuffled_together(splits), 512)
+    monkeypatch.setattr(cooccurrence, "count_neighbours", lambda *_: pytest.fail("counted"))
+    found = neighbours_of(folders[0], config, splits)
+    assert torch.equal(symmetric_counts(found), symmetric_counts(expected))
+    assert found.words.tolist() == expected.words.tolist()
+    monkeypatch.setattr(mixture, "can_merge", lambda *_: False)
+    together = neighbours_of(folders[0], config, splits)
+    assert torch.equal(symmetric_counts(together), symmetric_counts(expected))
 
 
 def test_mixtures_that_do_not_fit_are_refused(

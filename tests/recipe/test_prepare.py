@@ -15,6 +15,8 @@ import numpy as np
 import pytest
 
 from bertwright.cli.prepare import prepare_command
+from bertwright.corpus import cooccurrence
+from bertwright.corpus.cooccurrence import NEIGHBOURS, load_or_count
 from bertwright.corpus.shards import Shards
 from bertwright.errors import CorpusError, DiskSpaceError, OutputExistsError, TokenizerError, UsageError
 from bertwright.recipes.prepare import prepare, vocabulary_for
@@ -71,13 +73,13 @@ from bertwright.corpus import read, pipeline, dedup, journal, near
 from bertwright.recipes import prepare as recipe
 read.BATCH_BYTES = 20_000
 where, calls = sys.argv[3], 0
-last = 1 if where == "finish" else 5
+last = 1 if where in ("finish", "neighbours") else 5
 def killing(function, when):
-    def wrapped(*args):
+    def wrapped(*args, **named):
         global calls
         calls += 1
         if calls == last and when == "before": os.kill(os.getpid(), signal.SIGKILL)
-        result = function(*args)
+        result = function(*args, **named)
         if calls == last: os.kill(os.getpid(), signal.SIGKILL)
         return result
     return wrapped
@@ -85,6 +87,7 @@ if where == "journal": journal.Journal.save = killing(journal.Journal.save, "bef
 if where == "settle": dedup.SeenDocuments.settle = killing(dedup.SeenDocuments.settle, "before")
 if where == "shard": pipeline.write_shard = killing(pipeline.write_shard, "after")
 if where == "append": near.GrowingArray.append = killing(near.GrowingArray.append, "after")
+if where == "neighbours": recipe.count_prepared = killing(recipe.count_prepared, "after")
 if where == "finish": recipe.remove = killing(recipe.remove, "after")
 recipe.prepare(
     [sys.argv[1]], Path(sys.argv[2]), vocab_size=512, held_out=0.1, shard_text=30_000, near_duplicates=0.6,
@@ -99,7 +102,7 @@ def _run(corpus: Path, out: Path, kill: str) -> int:
     return subprocess.run(words, env=environment, check=False, capture_output=True).returncode
 
 
-@pytest.mark.parametrize("kill", ["journal", "settle", "shard", "append", "finish"])
+@pytest.mark.parametrize("kill", ["journal", "settle", "shard", "append", "neighbours", "finish"])
 def test_a_killed_run_continues_to_the_same_bytes(corpus: Path, tmp_path: Path, kill: str) -> None:
     assert _run(corpus, tmp_path / "whole", "never") == 0
     assert _run(corpus, tmp_path / "killed", kill) == -signal.SIGKILL
@@ -114,6 +117,22 @@ def test_a_killed_run_continues_to_the_same_bytes(corpus: Path, tmp_path: Path, 
     killed.pop("report.json")
     assert whole == killed
     assert vocabulary.stat().st_mtime_ns == made
+
+
+def test_neighbours_are_counted_once(corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`prepare` writes the table that a run would count and keep, byte for byte, and the manifest has its checksum."""
+    data = tmp_path / "data"
+    report = prepare([corpus], data, vocab_size=512, held_out=0.1, shard_text=30_000)
+    written = (data / NEIGHBOURS).read_bytes()
+    entry = json.loads((data / "manifest.json").read_text())["neighbours"]
+    assert report["neighbour_bytes"] == entry["bytes"] == len(written)
+    (data / NEIGHBOURS).unlink()
+    train = Shards.open(data, "train")
+    counted = load_or_count(data, train, 512)
+    assert (data / NEIGHBOURS).read_bytes() == written
+    assert counted.frequencies.sum() == train.token_count
+    monkeypatch.setattr(cooccurrence, "count_neighbours", lambda *_: pytest.fail("counted again"))
+    load_or_count(data, train, 512)
 
 
 def test_the_same_bytes_whoever_works(corpus: Path, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -52,6 +53,14 @@ def metrics(run: Path) -> list[dict[str, Any]]:
     return [{name: value for name, value in line.items() if name not in timed} for line in lines]
 
 
+@pytest.fixture(scope="module")
+def done(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run of `classic`, which tests read and leave as it is."""
+    run = tmp_path_factory.mktemp("done") / "run"
+    pretrain(data, run, settings=SMALL)
+    return run
+
+
 @pytest.mark.parametrize("recipe", ["classic", "classic-muon", "fast"])
 def test_the_loss_falls_and_the_run_folder_is_whole(data: Path, tmp_path: Path, recipe: str) -> None:
     settings = laid_over(SMALL, schedule={**SMALL["schedule"], "steps": 60})
@@ -70,27 +79,35 @@ def test_the_loss_falls_and_the_run_folder_is_whole(data: Path, tmp_path: Path, 
         "model/tokenizer.json",
     ):
         assert (tmp_path / "run" / name).is_file(), name
+
+
+@pytest.mark.usefixtures("whole")
+def test_the_report_has_pictures_and_the_rate_is_that_of_the_machine(data: Path, tmp_path: Path) -> None:
+    figures = pretrain(data, tmp_path / "run", settings=SMALL)
     assert "<svg" in (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
+    assert figures["peak_flops"] > 1e8
+    assert 0 < figures["mfu"] < 1.5
 
 
 @pytest.mark.parametrize(
-    ("recipe", "optimizer", "average", "over"),
+    ("recipe", "optimizer", "average", "over", "stopped_by"),
     [
-        ("classic", "adamw", "none", {}),
-        ("classic-muon", "muon", "ema", {}),
-        ("fast", "muon", "tail", {}),
-        ("classic", "lamb", "ema", {}),
-        ("fast", "stable-adamw", "tail", {}),
-        ("fast", "muon", "none", {"data": {"pack": True}}),
-        ("classic", "adamw", "none", {"data": {"pack": True}, "objective": {"next_sentence": False}}),
+        ("classic", "adamw", "none", {}, "a kill"),
+        ("classic-muon", "muon", "ema", {}, "a kill"),
+        ("fast", "muon", "tail", {}, "a copy"),
+        ("classic", "lamb", "ema", {}, "a copy"),
+        ("fast", "stable-adamw", "tail", {}, "a copy"),
+        ("fast", "muon", "none", {"data": {"pack": True}}, "a kill"),
+        ("classic", "adamw", "none", {"data": {"pack": True}, "objective": {"next_sentence": False}}, "a copy"),
     ],
 )
 def test_a_resumed_run_equals_one_never_stopped(
-    data: Path, tmp_path: Path, recipe: str, optimizer: str, average: str, over: dict[str, Any]
+    data: Path, tmp_path: Path, recipe: str, optimizer: str, average: str, over: dict[str, Any], stopped_by: str
 ) -> None:
     """Dropout, two phases, accumulation and a checkpoint between two metrics lines: everything that could drift.
 
-    Also averaged weights, weight decay that moves, and packed rows.
+    Also averaged weights, weight decay that moves, and packed rows. Some runs are killed after step 8; the others go on
+    in a copy of the whole run that has its checkpoint of step 7 alone, which is the same without the first 8 steps.
     """
     settings = laid_over(
         SMALL,
@@ -102,10 +119,14 @@ def test_a_resumed_run_equals_one_never_stopped(
     )
     whole = pretrain(data, tmp_path / "whole", recipe=recipe, settings=settings)
     stopped = tmp_path / "stopped"
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("bertwright.train.listeners.checkpoint.CheckpointListener.__call__", stop_at(8))
-        with pytest.raises(KeyboardInterrupt):
-            pretrain(data, stopped, recipe=recipe, settings=settings)
+    if stopped_by == "a kill":
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("bertwright.train.listeners.checkpoint.CheckpointListener.__call__", stop_at(8))
+            with pytest.raises(KeyboardInterrupt):
+                pretrain(data, stopped, recipe=recipe, settings=settings)
+    else:
+        later = shutil.ignore_patterns("step-12", "model", "result.json", "report.html", ".lock")
+        shutil.copytree(tmp_path / "whole", stopped, ignore=later)
     assert [p.name for p in (stopped / "checkpoints").iterdir()] == ["step-7"]
     resumed = pretrain(data, stopped, recipe=recipe, settings=settings, resume=True)
     for name, tensor in weights(tmp_path / "whole").items():
@@ -159,12 +180,9 @@ def test_the_same_seed_gives_the_same_weights_and_another_does_not(data: Path, t
     assert not all(torch.equal(a[name], c[name]) for name in a)
 
 
-def test_accumulation_trains_on_the_same_number_of_rows(data: Path, tmp_path: Path) -> None:
-    for count in (1, 2):
-        pretrain(
-            data, tmp_path / str(count), settings=laid_over(SMALL, engine={**SMALL["engine"], "accumulation": count})
-        )
-    one, two = (json.loads((tmp_path / str(count) / "result.json").read_text()) for count in (1, 2))
+def test_accumulation_trains_on_the_same_number_of_rows(data: Path, tmp_path: Path, done: Path) -> None:
+    two = pretrain(data, tmp_path / "two", settings=laid_over(SMALL, engine={**SMALL["engine"], "accumulation": 2}))
+    one = json.loads((done / "result.json").read_text())
     assert one["epochs"] == two["epochs"]
     assert one["steps"] == two["steps"] == 12
 
@@ -271,7 +289,6 @@ def test_old_checkpoints_are_deleted(data: Path, tmp_path: Path) -> None:
         ),
         ({"schedule": {"steps": "many"}}, ConfigError, "schedule.steps"),
         ({"engine": {"accumulation": 3}}, ConfigError, "micro-batches"),
-        ({"model": {"architecture": "modern"}}, ConfigError, "no next-sentence head; give --objective.next-sentence"),
         ({"model": {"architecture": "mod"}}, ConfigError, "model.architecture"),
         ({"model": {"global_every": 3}}, ConfigError, "belongs to architecture 'modern'"),
         ({"data": {"fill_rows": True}}, ConfigError, "sentence pairs end where"),
@@ -301,17 +318,16 @@ def test_folders_that_do_not_fit(data: Path, tmp_path: Path, monkeypatch: pytest
     assert not (tmp_path / "full").exists()
 
 
-def test_a_checkpoint_of_other_settings_is_refused(data: Path, tmp_path: Path) -> None:
-    pretrain(data, tmp_path / "run", settings=SMALL)
-    before = {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()}
+def test_a_checkpoint_of_other_settings_is_refused(data: Path, done: Path) -> None:
+    before = {path: path.read_bytes() for path in done.rglob("*") if path.is_file()}
     for change, named in (
         ({"optimizer": {"learning_rate": 5e-4}}, "optimizer"),
         ({"average": {"name": "ema"}}, "average"),
         ({"engine": {"precision": "bf16"}}, "precision"),
     ):
         with pytest.raises(ModelError, match=f"was made with {named}"):
-            pretrain(data, tmp_path / "run", settings=change, resume=True)
-    assert {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()} == before
+            pretrain(data, done, settings=change, resume=True)
+    assert {path: path.read_bytes() for path in done.rglob("*") if path.is_file()} == before
 
 
 def test_a_trained_model_gives_the_same_logits_in_transformers(data: Path, tmp_path: Path) -> None:
@@ -350,17 +366,17 @@ def test_a_trained_modern_model_gives_the_same_logits_in_transformers(data: Path
     torch.testing.assert_close(logits[mask.bool()], expected[mask.bool()], atol=1e-4, rtol=0)
 
 
-def test_evaluate_repeats_the_last_evaluation_of_the_run(data: Path, tmp_path: Path) -> None:
+def test_evaluate_repeats_the_last_evaluation_of_the_run(data: Path, done: Path) -> None:
     """The saved model, judged from its folder on the same fixed rows and masks, has the figures the run ended with."""
-    figures = pretrain(data, tmp_path / "run", settings=SMALL)
-    again = evaluate("nsp", tmp_path / "run" / "model", data, length=32, rows=32)
+    figures = json.loads((done / "result.json").read_text())
+    again = evaluate("nsp", done / "model", data, length=32, rows=32)
     assert again == pytest.approx(figures["valid"], abs=2e-5)
-    single = evaluate("mlm", tmp_path / "run" / "model", data, length=32, rows=32)
+    single = evaluate("mlm", done / "model", data, length=32, rows=32)
     assert set(single) == {"mlm_loss", "mlm_accuracy"}
     with pytest.raises(UsageError, match="known: mlm, nsp, minimal-pairs"):
-        evaluate("glue", tmp_path / "run" / "model", data)
+        evaluate("glue", done / "model", data)
     with pytest.raises(UsageError, match="past the model's 512 positions"):
-        evaluate("mlm", tmp_path / "run" / "model", data, length=1024)
+        evaluate("mlm", done / "model", data, length=1024)
 
 
 def test_a_machine_without_a_working_compiler_goes_on_and_says_so(

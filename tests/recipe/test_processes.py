@@ -86,14 +86,19 @@ def same(run: Path, other: Path) -> None:
     for line, expected in zip(ours, theirs, strict=True):
         assert line.pop("gradient_norm") == pytest.approx(expected.pop("gradient_norm"), rel=1e-4)
         assert line == pytest.approx(expected, rel=1e-5, abs=2e-6)
-    weights = load_file(other / "model" / "model.safetensors")
-    for name, tensor in load_file(run / "model" / "model.safetensors").items():
-        torch.testing.assert_close(tensor, weights[name], atol=1e-5, rtol=1e-3)
+    models = [folder.name for folder in sorted(other.glob("model*"))]
+    assert models == [folder.name for folder in sorted(run.glob("model*"))]
+    for model in models:
+        weights = load_file(other / model / "model.safetensors")
+        for name, tensor in load_file(run / model / "model.safetensors").items():
+            torch.testing.assert_close(tensor, weights[name], atol=1e-5, rtol=1e-3)
 
 
 def cut_back(run: Path, copy: Path, *, step: int) -> Path:
     """Return a copy of a run as it was after a step."""
-    shutil.copytree(run, copy, ignore=shutil.ignore_patterns("model", "result.json", "report.html", ".lock"))
+    shutil.copytree(
+        run, copy, ignore=shutil.ignore_patterns("model", "model-nsp", "result.json", "report.html", ".lock")
+    )
     for folder in (copy / "checkpoints").iterdir():
         if folder.name != f"step-{step}":
             shutil.rmtree(folder)
@@ -101,8 +106,9 @@ def cut_back(run: Path, copy: Path, *, step: int) -> Path:
 
 
 def test_two_sharded_processes_go_on_with_the_run_of_one_and_one_with_theirs(data: Path, tmp_path: Path) -> None:
-    """Muon, a mask rate that moves, averaged weights; sharded weights (fsdp) from step 6, one process from step 9."""
-    settings = {**SETTINGS, "average": {"name": "ema", "share": 0.5}, "engine": {**SETTINGS["engine"], "keep": 9}}
+    """Muon, both heads, a moving mask rate, averaged weights; sharded (fsdp) from step 6, one process from step 9."""
+    average, pairs = {"name": "ema", "share": 0.5}, {"next_sentence": True}
+    settings = {**SETTINGS, "average": average, "objective": pairs, "engine": {**SETTINGS["engine"], "keep": 9}}
     pretrain(data, tmp_path / "one", recipe="fast", settings=settings)
     two = cut_back(tmp_path / "one", tmp_path / "two", step=6)
     process = torchrun("pretrain", "--data", str(data), "--out", str(two), "--resume", "--engine.parallel", "fsdp")

@@ -16,7 +16,6 @@ import torch
 import transformers
 
 import bertwright.recipes.finetune as recipe
-import bertwright.recipes.finetune_parts as finetune_parts
 from bertwright.cli.main import main
 from bertwright.errors import ConfigError, CorpusError, Interrupted, ModelError, OutputExistsError, UsageError
 from bertwright.export.huggingface import save_model
@@ -38,12 +37,6 @@ QUICK: dict[str, Any] = {
     "transfer": {"dropout": 0.0},
 }
 TIMES = {"seconds", "tokens_per_second", "examples_per_second", "mfu"}
-
-
-@pytest.fixture(autouse=True)
-def without_measuring(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The rate of this machine, 0.6 seconds a run, is of no account here."""
-    monkeypatch.setattr(finetune_parts, "tune_peak_flops", lambda parts: 1e9)
 
 
 @pytest.fixture(scope="module")

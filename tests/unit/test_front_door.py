@@ -12,14 +12,10 @@ from bertwright.cli.main import SPINS
 
 ORDERS = {
     "first thing": "",
-    "after pre-training": "bertwright.prepare, bertwright.pretrain;",
-    "after the room of that name": "import bertwright.evaluate.held_out;",
+    "after pre-training": "bertwright.prepare, bertwright.pretrain",
+    "after the room of that name": "import bertwright.evaluate.held_out",
 }
-
-
-@pytest.mark.parametrize("before", ORDERS.values(), ids=ORDERS)
-def test_verbs_are_functions_however_often_they_are_asked_for(before: str) -> None:
-    code = f"""
+NAMES = """
 import bertwright
 {before}
 for turn in range(2):
@@ -29,7 +25,23 @@ from bertwright import evaluate
 assert evaluate.__name__ == "evaluate"
 from bertwright.evaluate.fill_mask import fill_mask
 """
-    subprocess.run([sys.executable, "-c", code], check=True)
+FORKS = """
+import os, sys
+import matplotlib.figure, pyarrow, pydantic, safetensors.torch, sklearn.metrics, tokenizers, torch  # once for all forks
+assert not [name for name in sys.modules if name.startswith("bertwright")]
+for code in {codes!r}:
+    child = os.fork()
+    if not child:
+        exec(code)
+        os._exit(0)
+    assert os.waitpid(child, 0)[1] == 0, code
+"""
+
+
+def test_verbs_are_functions_whatever_was_asked_for_before() -> None:
+    codes = [NAMES.format(before=before) for before in ORDERS.values()]
+    ran = subprocess.run([sys.executable, "-c", FORKS.format(codes=codes)], capture_output=True, text=True)
+    assert ran.returncode == 0, ran.stderr
 
 
 def test_an_unknown_name_is_an_attribute_error() -> None:

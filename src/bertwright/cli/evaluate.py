@@ -31,7 +31,9 @@ def evaluate_command(
     Parameters
     ----------
     kind
-        mlm: loss (nats) and accuracy at masked tokens. nsp: does the second segment follow the first?
+        mlm: loss (nats) and accuracy at masked tokens, 15% of all. nsp: does the second segment follow the first?
+        accuracy, balanced accuracy (a constant answer: 50%) and the share of the commoner class.
+        Of a ModernBERT pre-trained with next sentences, mlm is asked of RUN/model and nsp of RUN/model-nsp.
         minimal-pairs: how often is the good sentence of a pair likelier than the bad one? classify, regress, tag,
         answer, choose, translate, embed: the figures of a fine-tuned model.
     model
@@ -46,7 +48,7 @@ def evaluate_command(
     rows
         Rows to judge on, at most one pass over the split; for minimal-pairs, pairs, evenly spread over the file.
     whole_word
-        Mask whole words instead of single tokens.
+        Mask whole words instead of single tokens, as for runs with objective.whole_word.
     text_column
         For tasks: column of the text, or of the first text of a pair; told by its name where not given.
     pair_column

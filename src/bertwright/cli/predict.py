@@ -30,6 +30,7 @@ def predict_command(
     A model of sentence vectors says how alike two texts are.
 
     Two texts without [MASK] are a pair: bertwright predict --model run/model "It was late." "She went home."
+    (of a ModernBERT pre-trained with next sentences: --model run/model-nsp)
 
     Parameters
     ----------

@@ -43,7 +43,8 @@ def pretrain_command(
         Folder that `bertwright prepare` made. Given several times, rows of all are mixed; they must have been made with
         the same tokenizer (prepare --tokenizer).
     out
-        Folder of the run: settings, metrics, checkpoints, report.html, and the model in OUT/model.
+        Folder of the run: settings, metrics, checkpoints, report.html, and the model in OUT/model; of ModernBERT with
+        --objective.next-sentence true also that head, in OUT/model-nsp.
     mixture
         Share of the rows from each --data, in their order, such as 0.7,0.3; by their tokens where not given.
     recipe

@@ -41,25 +41,28 @@ DROPPED |= FILTERED
 ALWAYS_TOLD = ("empty", "duplicate", "broken")
 
 
-def manifest_of(journal: Journal, *, inputs: list[str], options: Mapping[str, Any]) -> dict[str, Any]:
+def manifest_of(
+    journal: Journal, *, inputs: list[str], options: Mapping[str, Any], neighbours: Mapping[str, Any]
+) -> dict[str, Any]:  # fmt: skip
     """Return the manifest of a finished preparation.
 
     The fingerprint names what training sees: the tokenizer and the bytes of the shards, not where the text came from.
+    `neighbours` is what the manifest says of the table of neighbour counts.
     """
     splits = {
         split: {**{what: journal.total(split, what) for what in COUNTED}, "shards": journal.shards[split]}
         for split in SPLITS
         if journal.shards[split] or split == "train"
     }
-    digests = {split: [shard["sha256"] for shard in journal.shards[split]] for split in SPLITS}
     return {
         "format": FORMAT_VERSION,
         "bertwright": version("bertwright"),
-        "fingerprint": fingerprint_of(journal.tokenizer["sha256"], digests),
+        "fingerprint": fingerprint_in(journal),
         "language": options["language"],
         "tokenizer": journal.tokenizer,
         "unigram_entropy": entropy(np.array(journal.frequencies)),
         "splits": splits,
+        "neighbours": dict(neighbours),
         "inputs": inputs,
         "options": dict(options),
         "dropped": {
@@ -67,6 +70,12 @@ def manifest_of(journal: Journal, *, inputs: list[str], options: Mapping[str, An
         },
         "text_bytes": journal.counts["text_bytes"],
     }
+
+
+def fingerprint_in(journal: Journal) -> str:
+    """Return the fingerprint of what a preparation has written."""
+    digests = {split: [shard["sha256"] for shard in journal.shards[split]] for split in SPLITS}
+    return fingerprint_of(journal.tokenizer["sha256"], digests)
 
 
 def entropy(frequencies: np.ndarray) -> float:
@@ -85,7 +94,7 @@ def report_of(
     frequencies = np.array(journal.frequencies)
     tokens = {split: journal.total(split, "tokens") for split in SPLITS}
     words = journal.total("train", "words")
-    disk = sum(journal.total(split, "bytes") for split in SPLITS)
+    shards = sum(journal.total(split, "bytes") for split in SPLITS)
     text = manifest["text_bytes"]
     return {
         **{what: {split: journal.total(split, what) for split in manifest["splits"]} for what in COUNTED},
@@ -94,8 +103,9 @@ def report_of(
         "unigram_entropy": manifest["unigram_entropy"],
         "vocab_size": manifest["tokenizer"]["vocab_size"],
         "text_bytes": text,
-        "shard_bytes": disk,
-        "shard_bytes_per_text_byte": disk / max(text, 1),
+        "shard_bytes": shards,
+        "shard_bytes_per_text_byte": shards / max(text, 1),
+        "neighbour_bytes": manifest["neighbours"]["bytes"],
         "dropped": manifest["dropped"],
         "dropped_examples": journal.examples,
         "megabytes_per_second": text / 1e6 / max(journal.seconds["shards"], 1e-9),
@@ -113,7 +123,10 @@ def facts_of(report: Mapping[str, Any]) -> dict[str, str]:
         f"{report['dropped'][reason]:,} {name}" for reason, name in DROPPED.items() if reason in report["dropped"]
     ]
     stages = [f"{name} {spent:.1f}" for name, spent in report["seconds"].items() if name not in ("shards", "this run")]
-    disk = f"{human_bytes(report['shard_bytes'])} ({report['shard_bytes_per_text_byte']:.2f} bytes a byte of text)"
+    disk = (
+        f"{human_bytes(report['shard_bytes'])} ({report['shard_bytes_per_text_byte']:.2f} bytes a byte of text)  +  "
+        f"{human_bytes(report['neighbour_bytes'])} counts of neighbours"
+    )
     return {
         **counts,
         "tokens per word": f"{report['tokens_per_word']:.3f}",

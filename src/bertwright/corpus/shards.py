@@ -274,12 +274,19 @@ class _Words(_Part):
     vocab_size: int = Field(ge=1, lt=1 << 31)
 
 
+class _Neighbours(_Part):
+    file: str
+    xxh3_128: str
+
+
 class _Manifest(_Part):
     fingerprint: str
     language: str
     tokenizer: _Words
     unigram_entropy: float = Field(ge=0, allow_inf_nan=False)
     splits: dict[str, _Split]
+    neighbours: _Neighbours | None = None
+    """Counts of neighbours; folders of earlier versions are without."""
 
 
 def member(folder: Path, name: str) -> Path:

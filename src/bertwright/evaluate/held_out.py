@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from bertwright.objectives.combine import Objective
+from bertwright.objectives.nsp import pair_figures
 from bertwright.rng import key_of
 from bertwright.train.distributed import ALONE, Group
 from bertwright.types import Batch, Example
@@ -19,7 +20,10 @@ MASK_SEED = 2018
 
 
 def hold_out(batches: Iterable[Batch], objective: Objective) -> list[Example]:
-    """Return the batches corrupted with fixed masks, ready to be scored again and again."""
+    """Return the batches corrupted with fixed masks, ready to be scored again and again.
+
+    `objective` is one of `ObjectiveConfig.for_evaluation`, so that the masks do not depend on the settings of a run.
+    """
     return [
         objective.corrupt(batch, torch.Generator().manual_seed(key_of("held-out mask", MASK_SEED, index)))
         for index, batch in enumerate(batches)
@@ -37,9 +41,10 @@ def held_out_figures(
 ) -> dict[str, float]:
     """Return mean losses (nats) and accuracies over all examples, e.g. mlm_loss, mlm_accuracy, nsp_loss, nsp_accuracy.
 
-    Means are over everything asked in all examples together, not over batches. The model is left in the mode it was in.
-    The processes of `group` share the examples and have the same figures; each makes as many forward passes, since
-    sharded weights are gathered in each, but a surplus one counts nothing.
+    Of pairs also nsp_balanced_accuracy and nsp_majority (see `pair_figures`). Means are over everything asked in all
+    examples together, not over batches. The model is left in the mode it was in. The processes of `group` share the
+    examples and have the same figures; each makes as many forward passes, since sharded weights are gathered in each,
+    but a surplus one counts nothing.
     """
     totals: dict[str, float] = {}
     training = model.training
@@ -57,7 +62,7 @@ def held_out_figures(
     for part in [name.removesuffix("_count") for name in totals if name.endswith("_count") and totals[name] > 0]:
         figures[f"{part}_loss"] = round(totals[f"{part}_sum"] / totals[f"{part}_count"], 6)
         figures[f"{part}_accuracy"] = round(totals[f"{part}_correct"] / totals[f"{part}_count"], 6)
-    return figures
+    return figures | pair_figures(totals) if totals.get("nsp_count") else figures
 
 
 def _shared(examples: Iterable[Example], group: Group) -> Iterator[tuple[Example, float]]:

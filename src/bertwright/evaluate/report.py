@@ -109,10 +109,13 @@ def _draw_loss(
 
 def _draw_accuracy(axes: Axes, lines: list[dict[str, Any]]) -> None:
     axes.plot(*held_out(lines, "mlm_accuracy"), "o-", color="#1f4e8c", ms=3, label="masked words, held out")
-    times, values = held_out(lines, "nsp_accuracy")
+    times, values = held_out(lines, "nsp_balanced_accuracy")
     if times:
-        axes.plot(times, values, "s-", color="#c0562b", ms=3, label="next sentence, held out")
-        axes.axhline(0.5, color="#c0562b", ls=":", lw=1, label="next sentence by chance")
+        axes.plot(times, values, "s-", color="#c0562b", ms=3, label="NSP balanced accuracy, held out")
+        axes.axhline(0.5, color="#c0562b", ls=":", lw=1, label="NSP, a constant answer")
+    else:  # a run of an earlier version, or without sentence pairs
+        times, values = held_out(lines, "nsp_accuracy")
+        axes.plot(times, values, "s-", color="#c0562b", ms=3, label="NSP accuracy, held out" if times else None)
     axes.set(xlabel="minutes", ylabel="accuracy", ylim=(0, 1))
     axes.legend(frameon=False)
 

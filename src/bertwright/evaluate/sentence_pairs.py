@@ -51,7 +51,7 @@ def _ask_pairs(model: Encoder) -> Ask[np.ndarray]:
         with torch.inference_mode():
             logits = model.nsp_logits(model.encode(*(torch.from_numpy(arrays[name]).to(device) for name in names)))
         if logits is None:
-            raise ModelError("this architecture has no next-sentence head; give a BERT pre-trained with one")
+            raise ModelError("the model has no next-sentence head; give one pre-trained with sentence pairs")
         pairs: np.ndarray = logits.float().cpu().numpy()[:, None]
         return pairs
 

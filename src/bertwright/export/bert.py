@@ -107,6 +107,7 @@ BERT = Dialect(
         "add_cross_attention": False,
     },
     heads=("pooler.", "mlm_head.", "nsp_head."),
+    left_out=(),
     decoder="cls.predictions.decoder.weight",
     words="bert.embeddings.word_embeddings.weight",
     inputs=("input_ids", "token_type_ids", "attention_mask"),

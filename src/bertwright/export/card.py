@@ -15,6 +15,26 @@ fill = pipeline("fill-mask", model="path/to/this/folder")
 It is a plain `{kind}` of Hugging Face transformers: `AutoModel`, `AutoModelForMaskedLM` and the
 fine-tuning classes load it as they load any other."""
 
+USE_PAIRS = """\
+```python
+from transformers import pipeline
+
+ask = pipeline("text-classification", model="path/to/this/folder")
+ask({"text": "It was late.", "text_pair": "She went home."})
+```
+
+It is a plain `ModernBertForSequenceClassification` of Hugging Face transformers. `is_next`: the second text continues
+the first; `random`: it comes from another document."""
+
+LIMITS = (
+    "It knows what its training text said and nothing else: expect its gaps and its prejudices. It was judged on "
+    "held-out text of the same kind; measure it on your own before you rely on it."
+)
+
+BESIDE = (
+    "Its next-sentence head stands in a model of its own, with the same encoder: the folder `{folder}` of the same run."
+)
+
 ARCHITECTURES = {
     "bert": ("A BERT encoder (Devlin et al. 2018)", "BertForPreTraining"),
     "modern": ("A ModernBERT encoder (Warner et al. 2024)", "ModernBertForMaskedLM"),
@@ -35,12 +55,30 @@ def model_card(name: str, figures: Mapping[str, Any]) -> str:
         _table(figures),
         "## Use",
         USE.format(kind=kind),
+        BESIDE.format(folder=figures["next_sentence_model"]) if "next_sentence_model" in figures else "",
         *_samples(figures.get("samples", [])),
         "## Limits",
-        "It knows what its training text said and nothing else: expect its gaps and its prejudices. It was judged on "
-        "held-out text of the same kind; measure it on your own before you rely on it.",
+        LIMITS,
     ]
     return "\n\n".join(section for section in sections if section) + "\n"
+
+
+def next_sentence_card(name: str, figures: Mapping[str, Any]) -> str:
+    """Return the card of a ModernBERT with its next-sentence head, from the figures of the result.json of its run."""
+    language = figures.get("language")
+    head = ["---", *([f"language: {language}"] if language else []), "library_name: transformers"]
+    head += ["pipeline_tag: text-classification", "tags: [bert, next-sentence-prediction]", "---"]
+    sections = [
+        "\n".join(head),
+        f"# {name}: does one text continue another?",
+        f"{ARCHITECTURES['modern'][0]} with its next-sentence head, pre-trained from raw text with bertwright.",
+        _table(figures),
+        "## Use",
+        USE_PAIRS,
+        "## Limits",
+        LIMITS,
+    ]
+    return "\n\n".join(sections) + "\n"
 
 
 def _table(figures: Mapping[str, Any]) -> str:
@@ -52,7 +90,9 @@ def _table(figures: Mapping[str, Any]) -> str:
         "held-out MLM loss": _number(valid.get("mlm_loss"), ".3f", " nats"),
         "unigram entropy of the training text": _number(figures.get("unigram_entropy"), ".3f", " nats"),
         "held-out masked accuracy": _number(valid.get("mlm_accuracy"), ".1%"),
-        "held-out next-sentence accuracy (chance: 50%)": _number(valid.get("nsp_accuracy"), ".1%"),
+        "held-out NSP accuracy": _number(valid.get("nsp_accuracy"), ".1%"),
+        "held-out NSP accuracy of always answering the commoner class": _number(valid.get("nsp_majority"), ".1%"),
+        "held-out NSP balanced accuracy (a constant answer: 50%)": _number(valid.get("nsp_balanced_accuracy"), ".1%"),
     }
     lines = [f"| {name} | {value} |" for name, value in shown.items() if value]
     return "\n".join(["| | |", "|---|---|", *lines]) if lines else ""

@@ -25,6 +25,7 @@ class Dialect:
     absent        what settings of `fields` mean where config.json does not name them, where our default differs
     must_be       settings with one supported value, which is also what their absence means
     heads         beginnings of our names of weights that a folder may lack: an encoder saved alone has no heads
+    left_out      beginnings of our names of weights that the class has no place for: they are kept in another folder
     decoder       their name of the output matrix, tied to `words`
     words         their name of the word embeddings
     inputs        what the model reads of a tokenizer
@@ -44,6 +45,7 @@ class Dialect:
     absent: Mapping[str, Any]
     must_be: Mapping[str, Any]
     heads: tuple[str, ...]
+    left_out: tuple[str, ...]
     decoder: str
     words: str
     inputs: tuple[str, ...]

@@ -26,6 +26,7 @@ from bertwright.export.huggingface import (
     their_tensors,
     write_files,
 )
+from bertwright.export.probe import KnownHead
 from bertwright.export.weights import WEIGHTS, read_object, read_tensors
 from bertwright.model.build import build_encoder
 from bertwright.model.config import BertConfig
@@ -114,9 +115,9 @@ def save_encoder_decoder(
     write_files(out, words, model.encoder.config, tensors=tensors, files=files, card=card, read=read_its_encoder)
 
 
-def read_its_encoder(folder: Path) -> tuple[Encoder, bool]:
-    """Return the encoder of an encoder-decoder's folder; that it has no masked-word head."""
-    return read_encoder_decoder(folder).model.encoder, False
+def read_its_encoder(folder: Path) -> tuple[Encoder, KnownHead]:
+    """Return the encoder of an encoder-decoder's folder; that it has no head."""
+    return read_encoder_decoder(folder).model.encoder, None
 
 
 def decoder_name(ours: str) -> str:

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from bertwright.errors import ModelError
 from bertwright.export.crf import CRF, chain_arrays, read_chain
+from bertwright.export.dialect import Dialect
 from bertwright.export.huggingface import DIALECTS, dialect_of, read_model, their_tensors, write_folder
 from bertwright.export.weights import read_object, read_tensors
 from bertwright.model.crf import Crf
@@ -67,18 +68,27 @@ def save_fine_tuned(
     kept = dict(own or {})
     if max_length not in (None, model.encoder.config.max_positions):
         kept[LENGTH] = max_length
-    settings: dict[str, Any] = {
-        "architectures": [dialect.fine_tuned_as[model.part]],
-        "id2label": {str(index): label for index, label in enumerate(labels)},
-        "label2id": {label: index for index, label in enumerate(labels)},
-        **({} if model.part in ("choice", "span") else {"problem_type": problem}),
-        "classifier_dropout": model.dropout.share,
-        **({OWN: kept} if kept else {}),
-    }
+    settings = classifier_settings(
+        dialect, part=model.part, labels=labels, problem=problem, dropout=model.dropout.share, own=kept
+    )
     tensors = their_tensors(model.encoder, dialect) | head
     arrays = {} if model.crf is None else chain_arrays(model.crf.chain())
     beside = {CRF: {name: torch.from_numpy(array) for name, array in arrays.items()}} if arrays else {}
     write_folder(out, model.encoder.config, tokenizer, tensors=tensors, settings=settings, beside=beside, card=card)
+
+
+def classifier_settings(
+    dialect: Dialect, *, part: Part, labels: Sequence[str], problem: Problem, dropout: float, own: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return what the config.json of a model with the head of a task says of that head."""
+    return {
+        "architectures": [dialect.fine_tuned_as[part]],
+        "id2label": {str(index): label for index, label in enumerate(labels)},
+        "label2id": {label: index for index, label in enumerate(labels)},
+        **({} if part in ("choice", "span") else {"problem_type": problem}),
+        "classifier_dropout": dropout,
+        **({OWN: dict(own)} if own else {}),
+    }
 
 
 def fine_tuned_part(folder: Path) -> Part | None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from bertwright.errors import ModelError
 from bertwright.export.bert import BERT
 from bertwright.export.dialect import Dialect
 from bertwright.export.modern import MODERN
-from bertwright.export.probe import seal_model
+from bertwright.export.probe import KnownHead, ReadEncoder, seal_model
 from bertwright.export.weights import WEIGHTS, read_object, read_tensors
 from bertwright.files import written_aside
 from bertwright.log import note
@@ -75,16 +75,17 @@ def write_folder(
     settings: Mapping[str, Any] | None = None,
     beside: Mapping[str, dict[str, Tensor]] | None = None,
     card: str | None = None,
+    read: ReadEncoder | None = None,
 ) -> None:
     """Write a Hugging Face folder of weights under their names, whole or not at all, as `save_model` does.
 
     `settings` are laid over config.json: what a fine-tuned model says of its head. `beside` are further safetensors
-    files by name, which transformers passes over.
+    files by name, which transformers passes over. `read` is as in `write_files`.
     """
     words = load_tokenizer(tokenizer)
     values = their_config(config, dialect_of(config), words) | dict(settings or {})
     weights = {WEIGHTS: tensors, **(beside or {})}
-    write_files(out, words, config, tensors=weights, files={"config.json": values}, card=card)
+    write_files(out, words, config, tensors=weights, files={"config.json": values}, card=card, read=read)
 
 
 def write_files(
@@ -95,7 +96,7 @@ def write_files(
     tensors: Mapping[str, dict[str, Tensor]],
     files: Mapping[str, dict[str, Any]],
     card: str | None,
-    read: Callable[[Path], tuple[Encoder, bool]] | None = None,
+    read: ReadEncoder | None = None,
 ) -> None:
     """Write safetensors files and JSON files by name, and the tokenizer of an encoder of `config`, whole or not at all.
 
@@ -115,10 +116,10 @@ def write_files(
         seal_model(folder, read or read_encoder)
 
 
-def read_encoder(folder: Path) -> tuple[Encoder, bool]:
-    """Return the encoder of a folder, and whether it has a masked-word head."""
+def read_encoder(folder: Path) -> tuple[Encoder, KnownHead]:
+    """Return the encoder of a folder, and its masked-token head, if it has one."""
     model, report = read_model(folder)
-    return model, not any(name.startswith("mlm_head") for name in report.initialised)
+    return model, None if any(name.startswith("mlm_head") for name in report.initialised) else "mlm"
 
 
 def load_model(folder: Path) -> Encoder:
@@ -145,6 +146,11 @@ def read_model(folder: Path) -> tuple[Encoder, LoadReport]:
     if not folder.is_dir():
         raise ModelError(f"{folder} is not a folder; give a Hugging Face BERT folder")
     dialect, config = config_of(read_object(folder / "config.json"), folder)
+    return read_weights(folder, config, dialect)
+
+
+def read_weights(folder: Path, config: ModelConfig, dialect: Dialect) -> tuple[Encoder, LoadReport]:
+    """Return a model of `config` with the weights of `folder`, read as `dialect` says, as `read_model` does."""
     if (folder / "tokenizer.json").is_file():
         check_vocabulary(load_tokenizer(folder), config, place=str(folder))
     theirs = read_tensors(folder)
@@ -196,7 +202,8 @@ def load_weights(model: Encoder, theirs: dict[str, Tensor], dialect: Dialect, fo
 def their_tensors(model: Encoder, dialect: Dialect) -> dict[str, Tensor]:
     """Return the weights under their names; several of ours that stand in one of theirs are stacked in our order."""
     stacks: dict[str, list[Tensor]] = {}
-    for name, tensor in model.state_dict().items():
+    kept = {name: tensor for name, tensor in model.state_dict().items() if not name.startswith(dialect.left_out)}
+    for name, tensor in kept.items():
         stacks.setdefault(dialect.to_theirs(name), []).append(tensor.detach().cpu())
     return {name: torch.cat(parts) if len(parts) > 1 else parts[0].contiguous() for name, parts in stacks.items()}
 

@@ -162,6 +162,7 @@ MODERN = Dialect(
         "decoder_bias": True,
     },
     heads=("mlm_head.",),
+    left_out=("nsp_head.",),
     decoder="decoder.weight",
     words="model.embeddings.tok_embeddings.weight",
     inputs=("input_ids", "attention_mask"),

@@ -62,7 +62,7 @@ def write_model(
         encoder = model.encoder
     else:
         encoder = model
-        outputs = _masked(graph, encoder, pairs=pairs and encoder.judges_pairs)
+        outputs = _masked(graph, encoder, pairs=pairs and encoder.has_nsp_head)
         inputs["asked"] = ("batch", "asked")
     if isinstance(encoder, ModernForMaskedLM):
         del inputs["token_type_ids"]

@@ -13,6 +13,7 @@ import numpy as np
 
 from bertwright.errors import ModelError, UsageError
 from bertwright.files import read_json
+from bertwright.log import note
 
 if TYPE_CHECKING:
     from bertwright.model.encoder import Part
@@ -21,7 +22,11 @@ if TYPE_CHECKING:
 MODEL, ABOUT = "model.onnx", "onnx.json"
 INPUTS = {"input_ids", "token_type_ids", "attention_mask", "asked"}
 """What graphs of bertwright may ask for."""
+SAME_EVERYWHERE = "same_on_every_cpu"
+"""What onnx.json says of graphs of 8-bit integers whose sums no CPU cuts off; those of earlier versions lack it."""
 LONGEST_ROW = 1 << 20
+NEXT_SENTENCE = "next_sentence"
+"""The setting of its own by which a next-sentence head is told from any other classifier of two labels."""
 SLOW_FUSIONS = ["SkipLayerNormFusion"]
 """Optimisations of onnxruntime not wanted: its sum with LayerNorm takes ten times what the two take singly (1.32)."""
 
@@ -53,6 +58,11 @@ class OnnxFolder:
     def own(self) -> dict[str, Any]:
         """The settings that its task keeps."""
         return dict(self.about.get("own") or {})
+
+    @property
+    def has_nsp_head(self) -> bool:
+        """Whether it is a classifier that says whether a text follows another."""
+        return self.part == "row" and self.own.get(NEXT_SENTENCE) is True
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -112,6 +122,10 @@ def open_onnx(folder: Path, *, threads: int = 1) -> OnnxFolder:
     session = open_session(folder / MODEL, threads=threads)
     if not _is_about(about, session):
         raise ModelError(f"{folder / ABOUT} is not about the graph in {MODEL}; export the model again")
+    if about.get("quantized") == "int8" and about.get(SAME_EVERYWHERE) is not True:
+        note(
+            f"{folder} is of an earlier version: on a CPU without VNNI its answers can be wrong; export the model again"
+        )
     return OnnxFolder(folder, session, about)
 
 

@@ -4,6 +4,10 @@ Weights are rounded once, a scale a column; the values they are multiplied with 
 batch (dynamic quantisation, as in Zafrir et al., 2019, Q8BERT, without training for it). Sums, norms and attention
 stay in float32. Embeddings are rounded too, which makes the file small.
 
+x86 CPUs without VNNI add two neighbouring products in 16 bits, and a sum above 32,767 becomes 32,767 (vpmaddubsw). So
+the scale of a column is chosen such that no two neighbouring weights can reach that sum, whatever they are multiplied
+with: the answer is then the same on every CPU.
+
 A few units of BERT's hidden states are ten times as large as the others, and one scale for all leaves those few bits.
 So units that real rows show to be large are divided, and their weights multiplied, by the same number beforehand
 (Xiao et al., 2023, SmoothQuant).
@@ -25,6 +29,9 @@ from bertwright.export.onnx_folder import open_session
 LARGE = 1.5
 """Units are made as small as so many times the median unit. MiniLM's sentence vectors, 1 - cosine with float32: 0.0026;
 0.0031 at 1, 0.0029 at 3, 0.0048 at 8, 0.0077 left as they are."""
+
+PAIR = 127
+"""The sum of two neighbouring weights of a sign, before rounding. Rounding adds 1 at most, and 255 x 128 is 32,640."""
 
 
 def quantize_int8(model: Path, out: Path, batches: Sequence[Mapping[str, np.ndarray]]) -> None:
@@ -48,8 +55,35 @@ def quantize_int8(model: Path, out: Path, batches: Sequence[Mapping[str, np.ndar
                 per_channel=True,
                 weight_type=QuantType.QInt8,
             )
+            round_weights(even, out)
     finally:
         root.setLevel(level)
+
+
+def round_weights(model: Path, quantized: Path) -> None:
+    """Round the weights of the products in the float32 graph `model` anew, and put them into `quantized`, in place."""
+    exact = {tensor.name: tensor for tensor in onnx.load(str(model)).graph.initializer}
+    graph = onnx.load(str(quantized))
+    stored = {tensor.name: tensor for tensor in graph.graph.initializer}
+    for node in graph.graph.node:
+        if node.op_type == "MatMulInteger":
+            name = node.input[1].removesuffix("_quantized")
+            weights, scale = rounded_columns(numpy_helper.to_array(exact[name]))
+            for part, values in ((node.input[1], weights), (f"{name}_scale", scale)):
+                stored[part].CopyFrom(numpy_helper.from_array(values, part))
+    onnx.save(graph, str(quantized))
+
+
+def rounded_columns(weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return weights [I, O] as 8-bit integers [I, O] and the scale [O] they are multiplied with.
+
+    Weights 2k and 2k + 1 of a column, whose products are added in 16 bits, sum up to -128 to 128 where they have the
+    same sign. (One bit less for every weight would do as well, at twice the rounding error of most columns.)
+    """
+    pairs = np.pad(weights, ((0, len(weights) % 2), (0, 0))).reshape(-1, 2, weights.shape[1])
+    sums = [np.maximum(sign * pairs, 0).sum(1).max(0) for sign in (1, -1)]
+    scale = np.maximum(np.maximum(*sums) / PAIR, np.finfo(np.float32).tiny).astype(np.float32)
+    return np.rint(weights / scale).astype(np.int8), scale
 
 
 def write_evened(model: Path, out: Path, batches: Iterable[Mapping[str, np.ndarray]]) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
@@ -28,15 +28,19 @@ TOLERANCE = 1e-3
 """Largest difference that other kernels and thread counts make, far above the 1e-5 seen and far below any damage."""
 
 Answers = dict[str, list[float]]
+KnownHead = Literal["mlm", "nsp"] | None
+"""Whose answers are kept beside the hidden states: those of the masked-token head, or of the next-sentence head."""
+ReadEncoder = Callable[[Path], tuple[Encoder, KnownHead]]
+"""Reads the encoder of a folder, and says which head it has from there."""
 
 
-def seal_model(folder: Path, read: Callable[[Path], tuple[Encoder, bool]]) -> None:
-    """Write `folder`/checksums.json; `read(folder)` returns its encoder, and whether that has a masked-word head."""
+def seal_model(folder: Path, read: ReadEncoder) -> None:
+    """Write `folder`/checksums.json; `read(folder)` returns its encoder and the head to be kept answers of."""
     seal(folder, SEAL, besides=EDITED, probe=probed(folder, read))
 
 
 @torch.inference_mode()
-def probed(folder: Path, read: Callable[[Path], tuple[Encoder, bool]]) -> Answers:
+def probed(folder: Path, read: ReadEncoder) -> Answers:
     """Return what the model of a folder says: its hidden states and, where it has a head, its logits."""
     with torch.random.fork_rng(devices=[]):
         model, head = read(folder)
@@ -44,13 +48,16 @@ def probed(folder: Path, read: Callable[[Path], tuple[Encoder, bool]]) -> Answer
     ids = (torch.arange(rows * tokens) * 7919 % model.config.vocab_size).reshape(rows, tokens)
     types = torch.zeros_like(ids)
     mask = torch.ones_like(ids, dtype=torch.bool)
-    answers = {"hidden": _spread(model.encode(ids, types, mask))}
-    if head:
-        answers["logits"] = _spread(model.all_logits(ids, types, mask))
+    hidden = model.encode(ids, types, mask)
+    answers = {"hidden": _spread(hidden)}
+    if head == "mlm":
+        answers["logits"] = _spread(model.mlm_logits(hidden))
+    if head == "nsp" and (pairs := model.nsp_logits(hidden)) is not None:
+        answers["next_sentence"] = _spread(pairs)
     return answers
 
 
-def difference(folder: Path, read: Callable[[Path], tuple[Encoder, bool]]) -> float:
+def difference(folder: Path, read: ReadEncoder) -> float:
     """Return how far what the model says now is from what it said when the folder was written, at most.
 
     Raises ModelError where the folder does not tell what it said.

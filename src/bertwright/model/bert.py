@@ -9,14 +9,14 @@ from bertwright.model.config import BertConfig
 from bertwright.model.embeddings import Embeddings
 from bertwright.model.encoder import OF_ROWS, Encoder, Part
 from bertwright.model.heads import MaskedTokenHead, NextSentenceHead, Pooler
-from bertwright.model.init import initialise
+from bertwright.model.init.drawn import initialise
 
 
 class BertForPreTraining(Encoder):
     """BERT with its masked-token and next-sentence heads."""
 
     config: BertConfig
-    judges_pairs = True
+    has_nsp_head = True
 
     def __init__(self, config: BertConfig, *, drawn: bool = True) -> None:
         super().__init__()
@@ -28,6 +28,12 @@ class BertForPreTraining(Encoder):
         self.nsp_head = NextSentenceHead(config)
         if drawn:
             initialise(self, std=config.initializer_range)
+
+    def block(self, number: int) -> Block:
+        """Return block `number`, from 0."""
+        block = self.blocks[number]
+        assert isinstance(block, Block)
+        return block
 
     def encode(
         self,

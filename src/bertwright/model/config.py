@@ -143,6 +143,16 @@ class ModernConfig(ModelConfig):
     """Base of the rotary frequencies of local blocks."""
     pooling: Literal["cls", "mean"] = "cls"
     """What the head of a task about rows reads: [CLS], or the mean of all tokens but padding."""
+    next_sentence: bool = False
+    """Whether a next-sentence head, which reads [CLS], stands beside the masked-token head."""
+
+    @model_validator(mode="after")
+    def _next_sentence_reads_cls(self) -> Self:
+        if self.next_sentence and self.pooling != "cls":
+            raise ValueError(
+                f"the next-sentence head reads [CLS], so pooling cannot be {self.pooling!r}; make it 'cls'"
+            )
+        return self
 
     @model_validator(mode="after")
     def _heads_are_even(self) -> Self:
@@ -160,6 +170,11 @@ class ModernConfig(ModelConfig):
     def averages_rows(self) -> bool:
         """As the settings say."""
         return self.pooling == "mean"
+
+    @property
+    def row_weights(self) -> int:
+        """The next-sentence head, where there is one."""
+        return self.next_sentence * (self.hidden_size**2 + 2 * self.hidden_size)
 
     @property
     def block_weights(self) -> int:
@@ -216,7 +231,7 @@ def training_flops(
         (layers - 1) x (2 T block_weights  +  4 T length H)  the matrices of a block; scores and values
         + 4 T H^2                                            keys and values of the last block
         + 2 A (block_weights - 2 H^2)  +  4 A length H       the rest of it, at the asked positions alone
-        + 2 rows row_weights                                 pooler and next-sentence head (BERT)
+        + 2 rows row_weights                                 pooler and next-sentence head, if any
         + 2 rows masked (H^2 + H V)                          MLM transform and vocabulary, at masked positions alone
 
     counting two operations for a multiply and add, matrix products only; the backward pass costs twice that. Padding

@@ -18,7 +18,7 @@ from bertwright.model.config import BertConfig
 from bertwright.model.dropout import Dropout
 from bertwright.model.embeddings import Embeddings
 from bertwright.model.heads import MaskedTokenHead
-from bertwright.model.init import initialise
+from bertwright.model.init.drawn import initialise
 from bertwright.model.linear import Linear
 from bertwright.model.sight import UNSEEN, Sight
 

@@ -30,7 +30,7 @@ class Encoder(nn.Module, ABC):
     """
 
     config: ModelConfig
-    judges_pairs = False
+    has_nsp_head: bool = False
     """Whether there is a next-sentence head; it reads the first token of a row."""
 
     @property
@@ -90,7 +90,7 @@ class Encoder(nn.Module, ABC):
         and through the MLM head, whose vocabulary is the largest product of a small model.
         """
         asked = example.masked_positions
-        at = functional.pad(asked, (1, 0)) if self.judges_pairs else asked
+        at = functional.pad(asked, (1, 0)) if self.has_nsp_head else asked
         hidden = self.encode(
             example.input_ids, example.token_type_ids, example.attention_mask, at, documents=example.documents
         )

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from bertwright.model.crf import Crf
 from bertwright.model.dropout import Dropout
 from bertwright.model.encoder import OF_ROWS, Encoder, Part
-from bertwright.model.init import initialise
+from bertwright.model.init.drawn import initialise
 from bertwright.model.linear import Linear
 from bertwright.model.sentence import SentenceEncoder, mean_of
 from bertwright.types import LabelledBatch

@@ -41,6 +41,25 @@ class MaskedTokenHead(nn.Module):
         return transformed
 
 
+class ModernNextSentenceHead(nn.Module):
+    """Scores (B continues A, B comes from another document) from the hidden state of [CLS].
+
+    Dense, GELU, LayerNorm, linear: weight for weight the head of ModernBertForSequenceClassification (Warner et al.,
+    2024).
+    """
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.dense = Linear(config.hidden_size, config.hidden_size, bias=False)
+        self.norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps, bias=False)
+        self.classifier = Linear(config.hidden_size, 2)
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        """Return logits [B, 2] from hidden states [B, S, H]."""
+        logits: Tensor = self.classifier(self.norm(functional.gelu(self.dense(hidden[:, 0]))))
+        return logits
+
+
 class NextSentenceHead(nn.Module):
     """Scores (B continues A, B comes from another document) from the vector of the row."""
 

@@ -1,7 +1,8 @@
 """ModernBERT (Warner 2024): LayerNorm before each half of a block, rotary positions, gated inner layer, no biases.
 
 Trains with much higher rates than BERT, since the residual path is never normalised (Xiong et al., 2020, "On Layer
-Normalization in the Transformer Architecture"). It has no next-sentence head and no token types.
+Normalization in the Transformer Architecture"). It has no token types, and a next-sentence head where the settings ask
+for one.
 """
 
 from __future__ import annotations
@@ -16,8 +17,8 @@ from bertwright.model.attention import Attention, tokens_at
 from bertwright.model.config import ModernConfig
 from bertwright.model.dropout import Dropout
 from bertwright.model.encoder import Encoder, Part
-from bertwright.model.heads import MaskedTokenHead
-from bertwright.model.init import initialise
+from bertwright.model.heads import MaskedTokenHead, ModernNextSentenceHead
+from bertwright.model.init.drawn import initialise
 from bertwright.model.linear import Linear, linear
 from bertwright.model.rotary import rotary_angles
 from bertwright.model.sight import Sight
@@ -78,7 +79,7 @@ class ModernBlock(nn.Module):
 
 
 class ModernForMaskedLM(Encoder):
-    """ModernBERT with its masked-token head."""
+    """ModernBERT with its masked-token head and, where the settings say so, a next-sentence head beside it."""
 
     config: ModernConfig
 
@@ -96,6 +97,11 @@ class ModernForMaskedLM(Encoder):
         if drawn:
             initialise(self, std=config.initializer_range)
             self._initialise_outputs()
+        self.has_nsp_head = config.next_sentence
+        if config.next_sentence:  # made and drawn last: the other weights are those of a model without this head
+            self.nsp_head = ModernNextSentenceHead(config)
+            if drawn:
+                initialise(self.nsp_head, std=config.initializer_range)
 
     def encode(
         self,
@@ -146,17 +152,28 @@ class ModernForMaskedLM(Encoder):
         logits: Tensor = self.mlm_head(hidden, self.embeddings.words.weight)
         return logits
 
+    def nsp_logits(self, hidden: Tensor) -> Tensor | None:
+        """Return logits [B, 2] (B continues A, B comes from elsewhere) from hidden states, [CLS] first, or None."""
+        return self.nsp_head(hidden) if self.has_nsp_head else None
+
     def keep_for(self, part: Part) -> None:
         """Let go of the vocabulary's bias; tasks go on from the rest of the masked-token head (Warner et al., 2024)."""
         del self.mlm_head.bias
+        self._drop_nsp_head()
 
     def keep_states(self) -> None:
-        """Let go of the masked-token head."""
+        """Let go of the pre-training heads."""
         del self.mlm_head
+        self._drop_nsp_head()
 
     def vectors(self, hidden: Tensor, part: Part) -> Tensor:
         """Return the hidden states after the dense layer and norm of the masked-token head."""
         return self.mlm_head.transform(hidden)
+
+    def _drop_nsp_head(self) -> None:
+        if self.has_nsp_head:
+            del self.nsp_head
+            self.has_nsp_head = False
 
     def _initialise_outputs(self) -> None:
         """Shrink what is added to the residual path by sqrt(2 layers), so that it does not grow with depth (GPT-2)."""

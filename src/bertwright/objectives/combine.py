@@ -25,8 +25,8 @@ class ObjectiveConfig(Section):
     mask_rate: float = Field(default=0.15, gt=0.0, lt=1.0)
     """Share of a row's tokens that are asked about."""
     final_mask_rate: float | None = Field(default=None, gt=0.0, lt=1.0)
-    """That share at the end of the run, reached linearly; the same throughout where not given. Held-out text is always
-    asked about at this one."""
+    """That share at the end of the run, reached linearly; the same throughout where not given. Held-out text is masked
+    at 15% whatever both are."""
     whole_word: bool = False
     """Ask about whole words instead of single tokens."""
     next_sentence: bool = True
@@ -42,6 +42,13 @@ class ObjectiveConfig(Section):
             raise ValueError("mask_share and random_share add up to more than 1; give shares of at most 1 together")
         return self
 
+    def for_evaluation(self) -> ObjectiveConfig:
+        """Return how held-out text is masked: 15%, 80/10/10, as published, so that all runs are measured alike.
+
+        Only what is predicted stays as in training: single tokens or whole words, sentence pairs or none.
+        """
+        return ObjectiveConfig(whole_word=self.whole_word, next_sentence=self.next_sentence)
+
 
 @dataclass(frozen=True)
 class LossParts:
@@ -51,6 +58,7 @@ class LossParts:
                  some rows of a micro-batch, their share of that of all its rows
     mlm_sum      summed loss of the masked tokens;  masked: their number;  mlm_correct: guessed right
     nsp_sum      summed loss of the pairs;  rows: number of pairs;  nsp_correct: guessed right (0 without pairs)
+    nsp_random   number of pairs with a random B;  nsp_random_correct: those of them guessed right (0 without pairs)
     """
 
     total: Tensor
@@ -59,10 +67,15 @@ class LossParts:
     mlm_correct: Tensor
     nsp_sum: Tensor
     nsp_correct: Tensor
+    nsp_random: Tensor
+    nsp_random_correct: Tensor
     rows: Tensor
 
     def sums(self) -> dict[str, Tensor]:
-        """Return the sums by part, as "part_sum", "part_count" and "part_correct"; they add up over batches."""
+        """Return the sums by part, as "part_sum", "part_count" and "part_correct"; they add up over batches.
+
+        Of the pairs also "nsp_random" and "nsp_random_correct", for `pair_figures`.
+        """
         return {
             "mlm_sum": self.mlm_sum.detach(),
             "mlm_count": self.masked,
@@ -70,6 +83,8 @@ class LossParts:
             "nsp_sum": self.nsp_sum.detach(),
             "nsp_count": self.rows,
             "nsp_correct": self.nsp_correct,
+            "nsp_random": self.nsp_random,
+            "nsp_random_correct": self.nsp_random_correct,
         }
 
 
@@ -124,12 +139,20 @@ class PretrainingObjective:
         total = masked.loss / asked.clamp(min=1.0)
         if not self.pairs or example.next_label is None:
             zero = torch.zeros_like(masked.count)
-            return LossParts(total, masked.loss, masked.count, masked.correct, zero, zero, zero)
+            return LossParts(total, masked.loss, masked.count, masked.correct, zero, zero, zero, zero, zero)
         if scores.nsp is None:
             raise ModelError("next sentence prediction needs a model with a next-sentence head; train masking alone")
         pairs = next_sentence_sums(scores.nsp, example.next_label)
         return LossParts(
-            total + pairs.loss / asked_rows, masked.loss, masked.count, masked.correct, pairs.loss, pairs.correct, rows
+            total=total + pairs.loss / asked_rows,
+            mlm_sum=masked.loss,
+            masked=masked.count,
+            mlm_correct=masked.correct,
+            nsp_sum=pairs.loss,
+            nsp_correct=pairs.correct,
+            nsp_random=pairs.random,
+            nsp_random_correct=pairs.random_correct,
+            rows=rows,
         )
 
 

@@ -16,11 +16,12 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from bertwright.config import write_toml
 from bertwright.log import note, working
 from bertwright.model.config import training_flops
 from bertwright.recipes.compile_ahead import BackgroundCompiler, is_kept, mark_kept
+from bertwright.recipes.evaluation_count import run_work
 from bertwright.recipes.parts import Parts, compiled_loss, plain_step
+from bertwright.recipes.settings import keep_found
 from bertwright.train.loop import StepReport
 from bertwright.train.schedule import Phase
 from bertwright.train.step import TrainStep
@@ -70,7 +71,7 @@ def plan_of(parts: Parts, *, step: int) -> Plan:
         if schedule.amount * 60 > WORTH_READING and is_kept(parts):
             return Plan(step, "steps run compiled: the code of an earlier run is read")
         return Plan(None, "whether to compile is decided by the speed of the first steps", by_speed=True)
-    work, worth = counted_work(parts), worth_compiling(parts)
+    work, worth = run_work(parts, peak=0.0, seconds=0.0), worth_compiling(parts)
     if work <= worth:
         return Plan(
             None, f"steps run uncompiled: compiling pays from {worth:.1e} operations, and this run has {work:.1e}"
@@ -87,20 +88,6 @@ def operations(parts: Parts, phase: Phase, progress: float) -> float:
     """Return the floating-point operations of a step of a phase, at a progress in [0, 1] of the run."""
     masked = parts.objective.masked_slots(phase.length, progress)
     return float(training_flops(parts.shape, rows=phase.rows, length=phase.length, masked=masked))
-
-
-def counted_work(parts: Parts) -> float:
-    """Return about how many operations a run of steps, tokens or epochs has, by settings and data alone.
-
-    Tokens are taken as those of full rows.
-    """
-    schedule, work, before = parts.config.schedule, 0.0, 0.0
-    for phase, source in zip(schedule.phases, parts.sources, strict=True):
-        units = {"steps": 1.0, "tokens": phase.rows * phase.length, "epochs": phase.rows / source.rows_per_epoch}
-        steps = schedule.amount * phase.share / units[schedule.unit]
-        work += steps * operations(parts, phase, before + phase.share / 2)
-        before += phase.share
-    return work
 
 
 def worth_compiling(parts: Parts) -> float:
@@ -178,14 +165,8 @@ class CompileListener:
         if loss is not None:
             self.step.compiled_loss, self.step.compiled_from = loss, from_step
             mark_kept(self.parts)
-            self._keep(from_step)
-
-    def _keep(self, from_step: int) -> None:
-        """Leave the step from which steps run compiled in RUN/config.toml, where the run found it itself."""
-        config = self.parts.config
-        if config.engine.compile == "auto":
-            engine = config.engine.model_copy(update={"compiled_from": from_step})
-            write_toml(self.out / "config.toml", config.model_copy(update={"engine": engine}))
+            if self.parts.config.engine.compile == "auto":
+                keep_found(self.out, compiled_from=from_step)
 
     def _measure(self, report: StepReport) -> None:
         """Start the compiler if, at the speed of the first steps, enough operations are left of the run."""

@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import Mapping
 from pathlib import Path
 from statistics import mean
+from typing import Literal
 
 import numpy as np
 
@@ -17,8 +18,10 @@ from bertwright.errors import CorpusError, DataError, ModelError, UsageError
 from bertwright.evaluate.held_out import held_out_figures
 from bertwright.evaluate.minimal_pairs import prefers_first
 from bertwright.export.huggingface import load_model
+from bertwright.export.next_sentence import is_next_sentence_folder, lacks_head, read_next_sentence
 from bertwright.files import sha256_of
 from bertwright.log import print_facts
+from bertwright.model.encoder import Encoder
 from bertwright.objectives.combine import ObjectiveConfig, build_objective
 from bertwright.recipes.parts import EVALUATION_ROWS, fixed_examples
 from bertwright.recipes.predict_embed import evaluate_sentences
@@ -49,11 +52,11 @@ def evaluate(
     """Return the figures of a MODEL folder on a split of a DATA folder, with fixed rows and masks, in float32.
 
     `kind` "mlm" packs full sentences of one document into rows of `length`; "nsp" makes sentence pairs and also gives
-    the MLM figures on them. Up to `rows` rows, at most one pass. For "minimal-pairs" `data` is a .jsonl file of "good"
-    and "bad" sentences (see `evaluate_pairs`), of which up to `rows` pairs are taken, evenly spread. For a task such as
-    "classify" it is a labelled file, all of it; `columns` are told as "text", "pair" and "label", for
-    "translate" as "source" and "target". Raises UsageError
-    for another kind and DataError where model and data have different tokenizers.
+    the MLM figures on them, where the model has the head for those too. Up to `rows` rows, at most one pass. For
+    "minimal-pairs" `data` is a .jsonl file of "good" and "bad" sentences (see `evaluate_pairs`), of which up to `rows`
+    pairs are taken, evenly spread. For a task such as "classify" it is a labelled file, all of it; `columns` are told
+    as "text", "pair" and "label", for "translate" as "source" and "target". Raises UsageError for another kind,
+    DataError where model and data have different tokenizers, and ModelError where the model lacks the head asked for.
     """
     if kind not in KINDS and kind not in TASK_NAMES:
         raise UsageError(f"nothing called {kind!r} can be evaluated; known: {', '.join((*KINDS, *TASK_NAMES))}")
@@ -82,18 +85,31 @@ def evaluate_held_out(
             f"{data} was prepared with another tokenizer than {model}'s; prepare it with --tokenizer {model}"
         )
     device = pick_device()
-    network = load_model(model).to(device)
+    alone = is_next_sentence_folder(model)
+    network = network_with_head(model, "next-sentence" if config.next_sentence else "masked-token").to(device)
     if length > network.config.max_positions:
         raise UsageError(f"--length {length} is past the model's {network.config.max_positions} positions")
     objective = build_objective(config, vocab_size=network.config.vocab_size, mask_id=tokenizer.special.mask)
     examples = fixed_examples(Shards.open(data, split), tokenizer, objective, length=length, rows=rows)
     figures = held_out_figures(network, objective, examples, device=device)
+    if alone:
+        figures = {name: value for name, value in figures.items() if name.startswith("nsp")}
     shown = {name.replace("_", " "): f"{value:.4f}" for name, value in figures.items()}
     entropy = {"unigram entropy of the training corpus": f"{manifest['unigram_entropy']:.4f}"}
     print_facts(
         f"{model} on {data} ({split}, {len(examples) * EVALUATION_ROWS:,} rows of {length})", {**shown, **entropy}
     )
     return figures
+
+
+def network_with_head(folder: Path, head: Literal["next-sentence", "masked-token"]) -> Encoder:
+    """Return the model of a folder, or raise ModelError where its class has no such head."""
+    if is_next_sentence_folder(folder) and head == "next-sentence":
+        return read_next_sentence(folder)[0]
+    network = None if is_next_sentence_folder(folder) else load_model(folder)
+    if network is None or (head == "next-sentence" and not network.has_nsp_head):
+        raise lacks_head(folder, head)
+    return network
 
 
 def evaluate_pairs(model: Path, file: Path, *, most: int) -> dict[str, float]:
@@ -104,7 +120,7 @@ def evaluate_pairs(model: Path, file: Path, *, most: int) -> dict[str, float]:
     """
     every = read_pairs(file)
     pairs = [every[index] for index in np.unique(np.linspace(0, len(every) - 1, most).round().astype(int))]
-    network, tokenizer = load_model(model).to(pick_device()), load_tokenizer(model)
+    network, tokenizer = network_with_head(model, "masked-token").to(pick_device()), load_tokenizer(model)
     right = prefers_first(network, tokenizer, [(pair["good"], pair["bad"]) for pair in pairs])
     by_paradigm, by_field = defaultdict(list), defaultdict(list)
     for pair, good in zip(pairs, right.tolist(), strict=True):

@@ -25,7 +25,7 @@ from bertwright.export.crf import CRF
 from bertwright.export.encoder_decoder import is_encoder_decoder
 from bertwright.export.fine_tuned import fine_tuned_part, read_fine_tuned
 from bertwright.export.huggingface import BESIDE, read_model
-from bertwright.export.onnx_folder import ABOUT, MODEL, OnnxFolder, open_onnx, require
+from bertwright.export.onnx_folder import ABOUT, MODEL, SAME_EVERYWHERE, OnnxFolder, open_onnx, require
 from bertwright.export.sentence import is_sentence_folder, read_sentence_folder
 from bertwright.files import explained, human_bytes, read_json, refuse_existing, write_json, written_aside
 from bertwright.log import note, print_table
@@ -122,7 +122,7 @@ def _open(folder: Path) -> Opened:
         missing = {name.split(".")[0] for name in report.initialised}
         if "mlm_head" in missing:
             raise ModelError(f"{folder} has no masked-token head; give a folder pre-trained or fine-tuned with a head")
-        head["pairs"] = network.judges_pairs and not missing
+        head["pairs"] = network.has_nsp_head and not missing
     opened = Opened(folder, network, load_tokenizer(folder), head)
     head.setdefault("max_length", opened.encoder.config.max_positions)
     return opened
@@ -260,7 +260,7 @@ def _quantized(opened: Opened, folder: Path, rows: LabelledRows, judge: Judge | 
         losses = _score_lost(before, after, rows, judge)
         sizes = [(one / MODEL).stat().st_size for one in (kept, folder)]
     about: dict[str, Any] = read_json(folder / ABOUT)
-    about |= {"quantized": "int8", "bytes": sizes, "rows_a_second": speeds, **losses}
+    about |= {"quantized": "int8", SAME_EVERYWHERE: True, "bytes": sizes, "rows_a_second": speeds, **losses}
     write_json(folder / ABOUT, about)
     _print_cost(speeds, losses, sizes)
     return about

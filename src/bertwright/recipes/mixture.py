@@ -17,6 +17,13 @@ from typing import Any
 import numpy as np
 
 from bertwright.config import merge
+from bertwright.corpus.cooccurrence import (
+    NeighbourCounts,
+    can_merge,
+    count_neighbours,
+    load_or_count,
+    merge_neighbours,
+)
 from bertwright.corpus.report import entropy
 from bertwright.corpus.shards import Shards, read_manifest
 from bertwright.data.batches import BatchSource
@@ -78,6 +85,20 @@ def shuffled_together(splits: Sequence[Shards]) -> Shards:
         return splits[0]
     in_turns = chain.from_iterable(zip_longest(*(split.shards for split in splits)))
     return Shards([shard for shard in in_turns if shard is not None], fingerprint="")
+
+
+def neighbours_of(data: Path, config: PretrainConfig, splits: Sequence[Shards]) -> NeighbourCounts:
+    """Return the neighbour counts of a run's training splits, from the tables in their DATA folders.
+
+    The tables of several folders are added up if all their words and tokens were counted; larger ones are counted
+    together, their shards in turns.
+    """
+    folders = folders_of(data, config)
+    vocab_size = int(read_manifest(data)["tokenizer"]["vocab_size"])
+    if len(splits) > 1 and not can_merge(splits, vocab_size):
+        return count_neighbours(shuffled_together(splits), vocab_size)
+    counts = [load_or_count(folder, split, vocab_size) for folder, split in zip(folders, splits, strict=True)]
+    return counts[0] if len(counts) == 1 else merge_neighbours(counts)
 
 
 def mix(

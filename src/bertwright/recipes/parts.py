@@ -23,7 +23,7 @@ from bertwright.model.config import ModelConfig, training_flops
 from bertwright.model.dropout import begin_at_row
 from bertwright.model.encoder import Encoder
 from bertwright.objectives.combine import Objective, build_objective
-from bertwright.recipes.mixture import mix, mixed_manifest, open_train, shares_of, shuffled_together
+from bertwright.recipes.mixture import mix, mixed_manifest, neighbours_of, open_train, shares_of
 from bertwright.recipes.settings import PretrainConfig
 from bertwright.recipes.start import as_they_are, begin_weights
 from bertwright.rng import key_of
@@ -82,7 +82,10 @@ def build(data: Path, config: PretrainConfig, *, fresh: bool = True, group: Grou
     require_rows(config, group)
     manifest, tokenizer = mixed_manifest(data, config), open_data(data)[1]
     shape = config.model.shape(
-        config.size, vocab_size=manifest["tokenizer"]["vocab_size"], pad_token_id=tokenizer.special.pad
+        config.size,
+        vocab_size=manifest["tokenizer"]["vocab_size"],
+        pad_token_id=tokenizer.special.pad,
+        next_sentence=config.objective.next_sentence,
     )
     objective = build_objective(config.objective, vocab_size=shape.vocab_size, mask_id=tokenizer.special.mask)
     splits, shares = open_train(data, config), shares_of(data, config)
@@ -95,7 +98,8 @@ def build(data: Path, config: PretrainConfig, *, fresh: bool = True, group: Grou
     dtype = torch.bfloat16 if precision == "bf16" else torch.float32
     torch.manual_seed(key_of("initialise", config.seed))
     model = build_encoder(shape, drawn=fresh).to(device)
-    start = begin_weights(model, config.model, shuffled_together(splits)) if fresh and group.first else as_they_are
+    counts = partial(neighbours_of, data, config, splits)
+    start = begin_weights(model, config.model, counts) if fresh and group.first else as_they_are
     if group.size > 1 or config.average.name != "none":  # what takes copies of the weights cannot wait for them
         start()
         start = as_they_are
@@ -283,7 +287,7 @@ def _parallel_step(parts: Parts, step: TrainStep) -> TrainStep:
 
     if parts.sharded:
         return replace(step, unsent=partial(unsent, parts.model))
-    all_used = parts.objective.pairs or not parts.model.judges_pairs
+    all_used = parts.objective.pairs or not parts.model.has_nsp_head
     forward_loss, alone = replicated(parts.model, step.forward_loss, all_used=all_used)
     return replace(step, forward_loss=forward_loss, unsent=alone)
 

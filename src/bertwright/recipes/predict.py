@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
-from bertwright.errors import ModelError, OutputExistsError, UsageError
+from bertwright.errors import OutputExistsError, UsageError
 from bertwright.evaluate.text_rows import MASK
 from bertwright.export.onnx_folder import is_onnx_folder
 from bertwright.files import explained, written_aside
@@ -184,12 +184,13 @@ def open_answers(folder: Path, *, top_k: int, precision: Precision) -> Answerer:
     if is_onnx_folder(folder):
         return Answerer(*open_exported(folder, top_k=top_k))
     from bertwright.export.fine_tuned import fine_tuned_part
+    from bertwright.export.next_sentence import is_next_sentence_folder
     from bertwright.export.sentence import is_sentence_folder
 
     if is_sentence_folder(folder):
         return Answerer("vector", similarities_with(open_embedder(folder)), pairs=True)
     part = fine_tuned_part(folder) if folder.is_dir() else None
-    if part is not None:
+    if part is not None and not is_next_sentence_folder(folder):
         task, answer = open_task(folder, precision=precision)
         return Answerer(part, answer, pairs=task.pairs)
     return Answerer(None, partial(answer_masked, open_oracle(folder), top_k=top_k))
@@ -237,9 +238,10 @@ def write_answers(chunks: Iterable[Answers], output: Path, *, read: Progress | N
 def open_oracle(folder: Path) -> Oracle:
     """Read a model folder onto the fastest device; raises ModelError or TokenizerError where it cannot be used."""
     from bertwright.export.huggingface import read_model
+    from bertwright.export.next_sentence import is_next_sentence_folder, read_next_sentence
     from bertwright.train.precision import pick_device
 
-    model, report = read_model(folder)
+    model, report = (read_next_sentence if is_next_sentence_folder(folder) else read_model)(folder)
     return Oracle(folder, model.to(pick_device()), load_tokenizer(folder), report)
 
 
@@ -249,20 +251,24 @@ def answer_masked(oracle: Oracle, questions: Sequence[Question], *, top_k: int) 
     from bertwright.evaluate.sentence_pairs import next_sentence
 
     def words(texts: list[str]) -> list[list[list[tuple[str, float]]]]:
-        require_head(oracle, "mlm_head", "masked-token")
+        require_head(oracle, "masked-token")
         return fill_masks(oracle.model, oracle.tokenizer, texts, top_k=top_k)
 
     def shares(pairs: list[tuple[str, str]]) -> list[float]:
-        require_head(oracle, "nsp_head", "next-sentence")
+        require_head(oracle, "next-sentence")
         return next_sentence(oracle.model, oracle.tokenizer, pairs)
 
     return answers_of(questions, words=words, shares=shares)
 
 
-def require_head(oracle: Oracle, part: str, name: str) -> None:
-    """Raise ModelError where the head was not in the folder: its answers would be noise."""
-    if any(missing.startswith(part) for missing in oracle.report.initialised):
-        raise ModelError(f"{oracle.folder} has no {name} head; give a folder pre-trained with one")
+def require_head(oracle: Oracle, head: Literal["next-sentence", "masked-token"]) -> None:
+    """Raise ModelError where the model has no such head, or its folder lacks the weights: answers would be noise."""
+    from bertwright.export.next_sentence import lacks_head
+
+    part = "nsp_head" if head == "next-sentence" else "mlm_head"
+    drawn = any(missing.startswith(part) for missing in oracle.report.initialised)
+    if drawn or (head == "next-sentence" and not oracle.model.has_nsp_head):
+        raise lacks_head(oracle.folder, head)
 
 
 def print_translations(answers: Answers) -> None:

@@ -33,7 +33,7 @@ def open_exported(
     Raises ModelError where the folder is damaged, and UsageError where onnxruntime is not installed.
     """
     opened = open_onnx(folder)
-    if opened.part is None:
+    if opened.part is None or opened.has_nsp_head:
         return None, _word_answers(opened, top_k=top_k), None
     if opened.part == "vector":
         return opened.part, similarities_with(exported_embedder(opened)), True
@@ -49,9 +49,13 @@ def _word_answers(opened: OnnxFolder, *, top_k: int) -> Callable[[Sequence[Any]]
     tokenizer, positions, pace = load_tokenizer(opened.folder), opened.max_length, many_small()
 
     def words(texts: list[str]) -> list[list[list[Guess]]]:
+        if opened.has_nsp_head:
+            raise ModelError(f"{opened.folder} has no masked-token head; export the folder RUN/model of its run")
         return guess_words(opened.ask, tokenizer, texts, top_k=top_k, positions=positions, pace=pace)
 
     def following(arrays: dict[str, np.ndarray]) -> np.ndarray:
+        if opened.has_nsp_head:
+            return opened.ask(arrays)
         if "nsp_logits" not in opened.about["outputs"]:
             raise ModelError(f"{opened.folder} has no next-sentence head; export a folder pre-trained with one")
         return opened.run(arrays)[1][:, None]

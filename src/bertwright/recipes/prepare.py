@@ -16,9 +16,11 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any, Literal
 
+import numpy as np
 import pyarrow as pa
 
 from bertwright.corpus.builtin import write_python_docs
+from bertwright.corpus.cooccurrence import count_prepared, most_bytes
 from bertwright.corpus.encode import UNSPACED
 from bertwright.corpus.engine import Workers, processes, threads
 from bertwright.corpus.engine_ray import ray_cluster
@@ -29,7 +31,7 @@ from bertwright.corpus.layouts import LAYOUTS, describe_layout
 from bertwright.corpus.memory import SEEN_FOLDER, Memory
 from bertwright.corpus.pipeline import SHARD_TEXT, ShardPipeline, Source
 from bertwright.corpus.read import source_bytes
-from bertwright.corpus.report import facts_of, manifest_of, report_of
+from bertwright.corpus.report import facts_of, fingerprint_in, manifest_of, report_of
 from bertwright.corpus.survey import Survey, TrainingTexts, survey
 from bertwright.corpus.told import Told
 from bertwright.corpus.work import Plan, TextWork
@@ -152,8 +154,9 @@ def _prepare(
     journal.spent("shards", perf_counter() - began)
     if not journal.total("train", "tokens"):
         raise CorpusError(f"no text to train on is left in {', '.join(inputs)}; give files with words in them")
+    neighbours = _count_neighbours(out, journal)
     shown = {**asdict(options), "newline": look.newline, "layout": train.layout, "valid": valid}
-    manifest = manifest_of(journal, inputs=inputs, options=shown)
+    manifest = manifest_of(journal, inputs=inputs, options=shown, neighbours=neighbours)
     report = report_of(
         journal, manifest, encoder=work.encoder.statement, word_starts=work.encoder.word_statement,
         seconds=perf_counter() - started,
@@ -216,9 +219,9 @@ def _announce(train: Source, look: Survey, out: Path) -> None:
     wrapped = ", lines taken as wrapped" if look.newline == "wrapped" else ""
     files = "1 file" if len(train.paths) == 1 else f"{len(train.paths):,} files"
     note(f"{files}, about {human_bytes(look.text_bytes)} of text{layout}{wrapped}")
-    needed = int(look.text_bytes * SHARD_BYTES_PER_TEXT_BYTE)
-    require_space(out, needed, what="preparing this text")
-    note(f"the shards will take about {human_bytes(needed)}")
+    shards, counts = int(look.text_bytes * SHARD_BYTES_PER_TEXT_BYTE), most_bytes(look.text_bytes)
+    require_space(out, shards + counts, what="preparing this text")
+    note(f"the shards will take about {human_bytes(shards)}, and counts of neighbours up to {human_bytes(counts)}")
 
 
 def _tokenizer_for(
@@ -274,6 +277,16 @@ def _run(pipeline: ShardPipeline, workers: Workers, sources: list[Source]) -> No
     with progress_bar() as bar:
         task = bar.add_task("preparing", total=sum(sizes))
         pipeline.run(workers, lambda source, done: bar.update(task, completed=sum(sizes[:source]) + done))
+
+
+def _count_neighbours(out: Path, journal: Journal) -> dict[str, Any]:
+    """Write the table of neighbour counts, and return what the manifest says of it."""
+    began = perf_counter()
+    files = [str(shard["file"]) for shard in journal.shards["train"]]
+    frequencies = np.array(journal.frequencies, dtype=np.int64)
+    entry = count_prepared(out, files, frequencies, fingerprint=fingerprint_in(journal))
+    journal.spent("neighbours", perf_counter() - began)
+    return entry
 
 
 def _finish(out: Path, journal: Journal, manifest: dict[str, Any], report: dict[str, Any]) -> None:

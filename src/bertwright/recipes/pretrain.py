@@ -16,12 +16,15 @@ from bertwright.errors import Interrupted, TrainingError
 from bertwright.evaluate.held_out import held_out_figures
 from bertwright.evaluate.report import write_report
 from bertwright.evaluate.samples import choose_samples, predict_samples
-from bertwright.export.card import model_card
+from bertwright.export.card import model_card, next_sentence_card
 from bertwright.export.huggingface import save_model
+from bertwright.export.next_sentence import FOLDER, has_own_folder, save_next_sentence
 from bertwright.files import explained, human_bytes, locked, read_json, refuse_existing, require_space, write_json
 from bertwright.log import note, print_facts, silent
 from bertwright.model.encoder import parameter_count
+from bertwright.objectives.combine import build_objective
 from bertwright.recipes.compiling import CompileListener
+from bertwright.recipes.evaluation_count import evaluation_count, run_work
 from bertwright.recipes.mixture import folders_of, mixed_figures, names_of, shares_of, with_mixture
 from bertwright.recipes.parts import Parts, build, held_out_examples, peak_flops
 from bertwright.recipes.pretrain_result import AVERAGE, facts, result, run_manifest
@@ -35,7 +38,7 @@ from bertwright.recipes.pretrain_state import (
     whole_for_methods,
     whole_model,
 )
-from bertwright.recipes.settings import resolve, resume_settings
+from bertwright.recipes.settings import keep_found, resolve, resume_settings, switched_off
 from bertwright.train.checkpoint import lowest_held_out
 from bertwright.train.distributed import Group, joined
 from bertwright.train.guard import Guard
@@ -95,6 +98,8 @@ def pretrain(
             require_space(out, disk_needed(parts), what="this run")
             write_json(out / "manifest.json", run_manifest(data, parts))
             write_toml(out / "config.toml", config)
+        if not resume and (off := switched_off(recipe, settings or {})):
+            note(off)
         if resume and checkpoint is None:
             note(f"{out} holds no checkpoint yet: its run starts again from the beginning")
         peak = run(data, out, parts, moving, good=good, began=began)
@@ -144,7 +149,11 @@ def run(data: Path, out: Path, parts: Parts, moving: Moving, *, good: State | No
     guard = Guard(parts.config.guard, moving, good=good if parts.config.guard.attempts else None)
     saver = saving(out, parts, moving, guard, beside=metrics.path)
     checkpoint = checkpointing(out, parts, saver)
-    judge = evaluation(data, parts, position, until=checkpoint.until_asked)
+    left = group.of_first(60 * (schedule.minutes or 0) - (time.perf_counter() - began))
+    work = run_work(parts, peak=peak, seconds=left)
+    judge = evaluation(data, parts, position, work=work, until=checkpoint.until_asked)
+    if group.first and judge.times and engine.evaluations is None:  # later starts go by the same number
+        keep_found(out, evaluations=judge.times)
     guard.went_back = partial(retell, metrics if group.first else None, judge, moving, schedule)
     told: list[Listener] = [metrics, console] if group.first else []
     listeners: list[Listener] = [compiling, judge, *told, guard, checkpoint]
@@ -221,21 +230,30 @@ def retell(metrics: MetricsListener | None, judge: EvaluateListener, moving: Mov
 
 
 def evaluation(
-    data: Path, parts: Parts, position: Position, *, until: Callable[[Iterable[Example]], Iterator[Example]]
+    data: Path,
+    parts: Parts,
+    position: Position,
+    *,
+    work: float,
+    until: Callable[[Iterable[Example]], Iterator[Example]],
 ) -> EvaluateListener:
     """Return the listener that judges the model on held-out rows and shows what it predicts for masked sentences.
 
-    `until(examples)` yields the examples, or ends the evaluation by an exception.
+    Where the number of evaluations is not given, it is set from `work`, the operations of the run. `until(examples)`
+    yields the examples, or ends the evaluation by an exception.
     """
     config = parts.config
     length = config.schedule.phases[0].length
     folders, rows = folders_of(data, config), config.engine.evaluation_rows
-    examples = [
-        held_out_examples(folder, parts.tokenizer, parts.objective, length=length, rows=rows) for folder in folders
-    ]
+    objective = build_objective(
+        config.objective.for_evaluation(), vocab_size=parts.shape.vocab_size, mask_id=parts.tokenizer.special.mask
+    )
+    examples = [held_out_examples(folder, parts.tokenizer, objective, length=length, rows=rows) for folder in folders]
+    count = sum(len(example.input_ids) for of_one in examples for example in of_one)
+    times = config.engine.evaluations or evaluation_count(parts, objective, rows=count, work=work)
     samples = choose_samples(data, parts.tokenizer) if examples[0] else []
     of_folder = partial(
-        held_out_figures, parts.model, parts.objective, device=parts.device, cast=parts.cast, group=parts.group
+        held_out_figures, parts.model, objective, device=parts.device, cast=parts.cast, group=parts.group
     )
 
     def judge() -> dict[str, float]:
@@ -255,11 +273,7 @@ def evaluation(
         with whole_for_methods(parts):
             return predict_samples(parts.model, parts.tokenizer, samples)
 
-    listener = EvaluateListener(
-        held_out=figures,
-        samples=predictions,
-        times=config.engine.evaluations if any(examples) else 0,
-    )
+    listener = EvaluateListener(held_out=figures, samples=predictions, times=times if any(examples) else 0)
     if position.heard:
         listener.rewind(position.spent().progress(config.schedule))
     else:
@@ -281,7 +295,11 @@ def finish(data: Path, out: Path, parts: Parts, *, peak: float, position: Positi
         return figures
     if figures["weights"] == "average" and figures["samples"]:
         figures["samples"] = predict_samples(model, parts.tokenizer, choose_samples(data, parts.tokenizer))
-    save_model(model, parts.tokenizer.path.parent, out / "model", card=model_card(out.name, figures))
+    words = parts.tokenizer.path.parent
+    if has_own_folder(model):
+        figures["next_sentence_model"] = FOLDER
+        save_next_sentence(model, words, out / FOLDER, card=next_sentence_card(out.name, figures))
+    save_model(model, words, out / "model", card=model_card(out.name, figures))
     write_json(out / "result.json", figures)
     write_report(out)
     print_facts(f"pre-trained: {out / 'model'}", facts(figures))
@@ -295,4 +313,5 @@ def disk_needed(parts: Parts) -> int:
     """
     weights = 4 * parameter_count(parts.model)
     copies = (3 if parts.average is None else 4) * (2 if parts.config.guard.attempts else 1)
-    return weights * (copies * (parts.config.engine.keep + 1) + 1) + 20_000_000
+    models = 2 if has_own_folder(parts.model) else 1
+    return weights * (copies * (parts.config.engine.keep + 1) + models) + 20_000_000

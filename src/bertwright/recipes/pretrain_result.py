@@ -78,14 +78,26 @@ def facts(figures: Mapping[str, Any]) -> dict[str, str]:
         if valid
         else "no held-out split",
         "held-out masked accuracy": f"{valid['mlm_accuracy']:.1%}" if valid else "",
-        "held-out NSP accuracy": f"{valid['nsp_accuracy']:.1%} (chance: 50%)" if "nsp_accuracy" in valid else "",
+        "held-out NSP accuracy": f"{valid['nsp_accuracy']:.1%}{constant_answer(valid)}"
+        if "nsp_accuracy" in valid
+        else "",
+        "held-out NSP balanced accuracy": f"{valid['nsp_balanced_accuracy']:.1%} (mean over both classes; a constant "
+        "answer: 50%)"
+        if "nsp_balanced_accuracy" in valid
+        else "",
         "speed": f"{figures['tokens_per_second']:,.0f} tokens/s, MFU {figures['mfu']:.0%}",
         "trained": f"{figures['steps']:,} steps, {figures['tokens']:,} tokens ({figures['epochs']:.2f} epochs), "
         f"{figures['seconds'] / 60:.1f} minutes",
         "left out": f"{figures['skipped']:,} steps whose loss burst" if figures.get("skipped") else "",
         "checkpoints": stall_told(figures),
+        "next-sentence head": figures.get("next_sentence_model", ""),
     }
     return {name: value for name, value in shown.items() if value}
+
+
+def constant_answer(valid: Mapping[str, float]) -> str:
+    """Return what always answering with the commoner class would reach, in words; "" in results of earlier versions."""
+    return f" (always the commoner class: {valid['nsp_majority']:.1%})" if "nsp_majority" in valid else ""
 
 
 def stall_told(figures: Mapping[str, Any]) -> str:

@@ -32,7 +32,7 @@ SETTINGS: dict[str, Any] = {
     "size": "tiny",
     "objective": {"mask_rate": 0.3},
     "schedule": {"phases": [{"length": 128, "rows": 32, "share": 1.0}], "warmup": 0.03},
-    "engine": {"evaluations": 8, "evaluation_rows": 512},
+    "engine": {"evaluation_rows": 512},
 }
 """What makes sensible predictions in minutes: a small model sees the corpus five times where a larger one sees it once,
 twice the published mask rate asks twice as much of each token, and one length costs one compilation."""

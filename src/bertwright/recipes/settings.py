@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
-from bertwright.config import Section, compose, merge, read_toml
+from bertwright.config import Section, compose, merge, read_toml, write_toml
 from bertwright.errors import ConfigError, ModelError
 from bertwright.model.config import CONFIGS, ModelConfig, named_size
 from bertwright.objectives.combine import ObjectiveConfig
@@ -47,9 +47,11 @@ class EncoderConfig(Section):
             raise ValueError("sinusoidal_start belongs to architecture 'bert'; modern has rotary positions")
         return self
 
-    def shape(self, size: str, *, vocab_size: int, pad_token_id: int) -> ModelConfig:
-        """Return the shape of a model of a named size with these settings."""
+    def shape(self, size: str, *, vocab_size: int, pad_token_id: int, next_sentence: bool = False) -> ModelConfig:
+        """Return the shape of a model of a named size with these settings; bert has a next-sentence head anyway."""
         given = self.model_dump(exclude={"architecture", "sinusoidal_start", "neighbour_start"}, exclude_none=True)
+        if self.architecture == "modern":
+            given["next_sentence"] = next_sentence
         return named_size(
             size, architecture=self.architecture, vocab_size=vocab_size, pad_token_id=pad_token_id, **given
         )
@@ -93,9 +95,25 @@ def resolve(recipe: str, settings: Mapping[str, Any]) -> PretrainConfig:
 
     A duration among `settings` replaces the recipe's, whatever its unit. Raises ConfigError.
     """
+    return _checked(_read(recipe), settings)
+
+
+def switched_off(recipe: str, settings: Mapping[str, Any]) -> str | None:
+    """Return which of a recipe's settings `resolve` switches off for sentence pairs, as a sentence, or None.
+
+    Pairs that `settings` ask for and rows filled or packed by the recipe alone exclude each other; what was asked for
+    counts.
+    """
+    base = _read(recipe)
+    off = _unfit_for_pairs(_composed(base, settings), settings)
+    names = " and ".join(f"data.{name}" for name in off)
+    return f"{names} {'are' if len(off) > 1 else 'is'} off: a sentence pair is a row of its own" if off else None
+
+
+def _read(recipe: str) -> dict[str, Any]:
     if recipe not in RECIPES and not recipe.endswith(".toml"):
         raise ConfigError(f"no recipe is called {recipe!r}; give {', '.join(RECIPES)} or a file ending in .toml")
-    return _checked(read_toml(RECIPES.get(recipe, Path(recipe))), settings)
+    return read_toml(RECIPES.get(recipe, Path(recipe)))
 
 
 def resume_settings(run: Path, settings: Mapping[str, Any]) -> PretrainConfig:
@@ -105,20 +123,34 @@ def resume_settings(run: Path, settings: Mapping[str, Any]) -> PretrainConfig:
     return _checked(read_toml(run / "config.toml"), settings)
 
 
-def _checked(base: Mapping[str, Any], settings: Mapping[str, Any]) -> PretrainConfig:
+def _composed(base: Mapping[str, Any], settings: Mapping[str, Any]) -> PretrainConfig:
     given = settings.get("schedule", {})
     if isinstance(given, Mapping) and any(unit in given for unit in UNITS):
         schedule = {name: value for name, value in base.get("schedule", {}).items() if name not in UNITS}
         base = {**base, "schedule": schedule}
-    config = compose(PretrainConfig, merge(base, settings))
+    return compose(PretrainConfig, merge(base, settings))
+
+
+def _unfit_for_pairs(config: PretrainConfig, settings: Mapping[str, Any]) -> list[str]:
+    """Return the fields of `data` that the recipe alone sets and that exclude the pairs which `settings` ask for."""
+    if not config.objective.next_sentence or "next_sentence" not in settings.get("objective", {}):
+        return []
+    given = settings.get("data", {})
+    return [name for name in ("fill_rows", "pack") if getattr(config.data, name) and name not in given]
+
+
+def keep_found(run: Path, **engine: Any) -> None:
+    """Write settings of the engine that a run has found itself into its config.toml, for its later starts."""
+    write_toml(run / "config.toml", resume_settings(run, {"engine": engine}))
+
+
+def _checked(base: Mapping[str, Any], settings: Mapping[str, Any]) -> PretrainConfig:
+    config = _composed(base, settings)
+    if off := _unfit_for_pairs(config, settings):
+        config = _composed(base, merge(settings, {"data": dict.fromkeys(off, False)}))
     sizes = CONFIGS[config.model.architecture].sizes
     if config.size not in sizes:
         raise ConfigError(f"size: no size is called {config.size!r}; known: {', '.join(sizes)}")
-    if config.model.architecture == "modern" and config.objective.next_sentence:
-        raise ConfigError(
-            "objective.next_sentence: ModernBERT has no next-sentence head; give --objective.next-sentence false, "
-            "or --model.architecture bert"
-        )
     if config.data.pack and config.objective.next_sentence:
         raise ConfigError(
             "data.pack: a sentence pair is a row of its own; give --objective.next-sentence false, or --data.pack false"

@@ -32,6 +32,7 @@ METRICS: dict[str, tuple[str, str]] = {
     "tokens/s": ("tokens_per_second", ",.0f"),
     "held-out MLM": ("mlm_loss", ".3f"),
     "held-out NSP": ("nsp_accuracy", ".1%"),
+    "held-out NSP, balanced": ("nsp_balanced_accuracy", ".1%"),
 }
 """Columns of the table of a run: where each comes from in a line of metrics.jsonl, and how it is written."""
 
@@ -150,7 +151,7 @@ def show_model(model: Path) -> None:
     """Print the settings of a MODEL folder and its weights by part; sizes are read from the files' headers alone."""
     try:
         config = read_json(model / "config.json")
-        called = config.get("architectures") or [config.get("model_type")]
+        called, labels = config.get("architectures") or [config.get("model_type")], config.get("id2label")
         sizes = weight_sizes(model)
     except (OSError, ValueError, AttributeError, SafetensorError) as error:
         raise ModelError(f"{model} is not a whole model folder ({error}); export or download it again") from error
@@ -162,6 +163,7 @@ def show_model(model: Path) -> None:
         "inner width": config.get("intermediate_size"),
         "vocabulary": config.get("vocab_size"),
         "positions": config.get("max_position_embeddings"),
+        "labels": ", ".join(map(str, labels.values())) if isinstance(labels, dict) else "",
     }
     shown = {name: f"{value:,}" if isinstance(value, int) else str(value) for name, value in names.items() if value}
     print_facts(str(model), shown)

@@ -7,11 +7,10 @@ from concurrent.futures import ThreadPoolExecutor
 
 import torch
 
-from bertwright.corpus.shards import Shards
-from bertwright.data.neighbours import neighbour_vectors
+from bertwright.data.neighbours import NeighbourCounts, neighbour_vectors
 from bertwright.model.bert import BertForPreTraining
 from bertwright.model.encoder import Encoder
-from bertwright.model.init import sinusoids
+from bertwright.model.init.drawn import sinusoids
 from bertwright.recipes.settings import EncoderConfig
 
 POSITION_RMS = 0.05
@@ -27,12 +26,15 @@ def as_they_are() -> None:
 
 
 @torch.no_grad()
-def begin_weights(model: Encoder, config: EncoderConfig, shards: Shards) -> Callable[[], None]:
-    """Start positions as sinusoids; begin to count the neighbours of words, and return what starts words from them.
+def begin_weights(
+    model: Encoder, config: EncoderConfig, counts: Callable[[], NeighbourCounts]
+) -> Callable[[], None]:  # fmt: skip
+    """Start positions as sinusoids; begin to make vectors of words, and return what starts words from them.
 
-    Each where the settings say so. Counting goes on in a thread, beside the compilation of the step, which asks for the
-    shapes of weights alone; what is returned waits for it. The thread draws from a generator of its own, which goes on
-    from where torch's default one stands now: what others draw meanwhile changes nothing.
+    Each where the settings say so; `counts()` reads or counts the neighbours of words. That goes on in a thread, beside
+    the compilation of the step, which asks for the shapes of weights alone; what is returned waits for it. The thread
+    draws from a generator of its own, which goes on from where torch's default one stands now: what others draw
+    meanwhile changes nothing.
     """
     shape = model.config
     if config.sinusoidal_start and isinstance(model, BertForPreTraining):
@@ -41,7 +43,7 @@ def begin_weights(model: Encoder, config: EncoderConfig, shards: Shards) -> Call
         return as_they_are
     generator = torch.Generator().set_state(torch.get_rng_state())
     thread = ThreadPoolExecutor(1, "counting")
-    found = thread.submit(neighbour_vectors, shards, shape.vocab_size, width=shape.hidden_size, generator=generator)
+    found = thread.submit(lambda: neighbour_vectors(counts(), width=shape.hidden_size, generator=generator))
     thread.shutdown(wait=False)
 
     @torch.no_grad()

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from bertwright.checksums import damage, sealed_files
+from bertwright.corpus.cooccurrence import NEIGHBOURS, read_neighbours
 from bertwright.corpus.shards import Shards, check_shards, check_tokenizer, read_manifest
 from bertwright.errors import BertwrightError, DataError, InputError, ModelError
 from bertwright.files import human_bytes
@@ -48,19 +49,35 @@ def verify(thing: Path | str) -> list[Check]:
 
 
 def verify_data(data: Path) -> list[Check]:
-    """Compare tokenizer and shards with their checksums, the manifest with its fingerprint, and open every shard."""
-    splits = read_manifest(data)["splits"]
+    """Compare tokenizer, shards and neighbour counts with their checksums, and open every shard.
+
+    Counts that a run kept in an older folder are checked, too, by the checksum in their own file.
+    """
+    manifest = read_manifest(data)
+    splits = manifest["splits"]
 
     def opened() -> str:
         shards = [Shards.open(data, split) for split in splits]
         documents, tokens = sum(one.document_count for one in shards), sum(one.token_count for one in shards)
         return f"{documents:,} documents, {tokens:,} tokens"
 
-    return [
+    def counted() -> str:
+        counts = read_neighbours(
+            data,
+            fingerprint=manifest["fingerprint"],
+            vocab_size=manifest["tokenizer"]["vocab_size"],
+            digest=manifest.get("neighbours", {}).get("xxh3_128"),
+        )
+        return f"XXH3 of {human_bytes((data / NEIGHBOURS).stat().st_size)}, {len(counts.words):,} words"
+
+    checks = [
         _checked("tokenizer", lambda: f"SHA-256 of {check_tokenizer(data).name}"),
         _checked("shards", lambda: f"SHA-256 of {human_bytes(check_shards(data))}, fingerprint"),
         _checked("contents", opened),
     ]
+    if "neighbours" in manifest or (data / NEIGHBOURS).exists():
+        checks.append(_checked("neighbour counts", counted))
+    return checks
 
 
 def verify_run(run: Path) -> list[Check]:
@@ -82,8 +99,9 @@ def verify_run(run: Path) -> list[Check]:
         checks.append(_checked(f"checkpoint {folder.relative_to(run).name}", read))
     if (run / "metrics.jsonl").is_file():
         checks.append(_checked("metrics.jsonl", lambda: _lines_of(run)))
-    if (run / "model").is_dir():
-        checks += verify_model(run / "model")
+    for name in ("model", "model-nsp"):
+        if (run / name).is_dir():
+            checks += [replace(check, what=check.what.replace("model", name, 1)) for check in verify_model(run / name)]
     return checks or [Check("run", "nothing yet", ModelError(f"{run} holds no checkpoint and no model yet"))]
 
 
@@ -106,10 +124,12 @@ def verify_model(model: Path) -> list[Check]:
     """Compare the files of a model with their checksums, reload it, and compare what it says with what it said."""
     from bertwright.export.encoder_decoder import is_encoder_decoder, read_its_encoder
     from bertwright.export.huggingface import read_encoder
+    from bertwright.export.next_sentence import is_next_sentence_folder, read_its_head
     from bertwright.export.probe import SEAL, TOLERANCE, difference
 
     def says() -> str:
-        apart = difference(model, read_its_encoder if is_encoder_decoder(model) else read_encoder)
+        other = read_its_head if is_next_sentence_folder(model) else read_encoder
+        apart = difference(model, read_its_encoder if is_encoder_decoder(model) else other)
         if not apart <= TOLERANCE:
             raise ModelError(
                 f"the model in {model} no longer says what it said when it was written (its answers to a probe are off "

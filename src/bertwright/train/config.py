@@ -32,8 +32,9 @@ class EngineConfig(Section):
     """Seconds without an answer after which another process is taken for lost, and the run ends or is restarted."""
     log_every: int = Field(default=10, ge=1)
     """Steps between two lines of metrics.jsonl."""
-    evaluations: int = Field(default=20, ge=1)
-    """Held-out evaluations, spread evenly over the run; the last one is at its end."""
+    evaluations: int | None = Field(default=None, ge=1)
+    """Held-out evaluations, spread evenly over the run; the last one is at its end. Where not given, as many as take 5%
+    of the run's work, by counted operations: 1 to 20."""
     evaluation_rows: int = Field(default=1024, ge=1)
     """Rows of the fixed held-out set, at the length of the first phase."""
     checkpoint_minutes: float = Field(default=5.0, gt=0)

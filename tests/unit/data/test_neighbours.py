@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 import torch
 
+from bertwright.corpus import cooccurrence
+from bertwright.corpus.cooccurrence import count_neighbours
 from bertwright.corpus.shards import DocumentBlock, Shard, Shards, write_shard
-from bertwright.data import neighbours
-from bertwright.data.neighbours import CLOSENESS, leading, neighbour_counts, neighbour_vectors
+from bertwright.data.neighbours import CLOSENESS, _factors, dense_counts, leading, neighbour_vectors, symmetric_counts
 
 VOCAB = 40
 
@@ -33,24 +34,49 @@ def shards_of(folder: Path, documents: list[np.ndarray]) -> Shards:
     return Shards(shards, fingerprint="test")
 
 
-def test_counts_are_those_counted_by_hand(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_symmetric_counts_are_those_counted_by_hand(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Within documents alone, over chunks; a pair across the edge of a chunk is the only thing left out."""
     rng = np.random.default_rng(3)
     documents = [rng.integers(0, VOCAB, size) for size in (50, 7, 31, 2, 60)]
-    words = np.arange(0, VOCAB, 2)
-    expected = np.zeros((len(words), len(words)), dtype=np.int64)
+    expected = np.zeros((VOCAB, VOCAB), dtype=np.int64)
     for document in documents:
         for distance, weight in enumerate(CLOSENESS, start=1):
             for one, other in zip(document[:-distance], document[distance:], strict=True):
-                if one % 2 == other % 2 == 0:
-                    expected[one // 2, other // 2] += weight
-                    expected[other // 2, one // 2] += weight
+                expected[one, other] += weight
+                expected[other, one] += weight
     shards = shards_of(tmp_path, documents)
-    assert np.array_equal(neighbour_counts(shards, words, VOCAB).numpy(), expected)
-    monkeypatch.setattr(neighbours, "CHUNK", 20)
-    fewer = neighbour_counts(shards, words, VOCAB).numpy()
+    counts = count_neighbours(shards, VOCAB)
+    expected = expected[np.ix_(counts.words, counts.words)]
+    assert np.array_equal(symmetric_counts(counts).numpy(), expected)
+    monkeypatch.setattr(cooccurrence, "CHUNK", 20)
+    fewer = symmetric_counts(count_neighbours(shards, VOCAB)).numpy()
     assert (fewer <= expected).all()
     assert fewer.sum() > 0.7 * expected.sum()
+
+
+def test_dense_counts_are_the_sparse_ones(tmp_path: Path) -> None:
+    rng = np.random.default_rng(5)
+    counts = count_neighbours(shards_of(tmp_path, [rng.integers(0, VOCAB, size) for size in (90, 40, 70)]), VOCAB)
+    for distance, table in counts.tables.items():
+        assert np.array_equal(dense_counts(counts, distance).numpy(), table.toarray())
+        assert not np.array_equal(table.toarray(), table.toarray().T)
+
+
+def test_vectors_are_to_the_bit_those_of_the_table_that_was_counted_at_each_start(tmp_path: Path) -> None:
+    """The whole way of earlier versions: one symmetric table, counted pair by pair, and its factors."""
+    rng = np.random.default_rng(6)
+    documents = [rng.zipf(1.3, size) % VOCAB for size in (500, 300, 700)]
+    counts = count_neighbours(shards_of(tmp_path, documents), VOCAB)
+    place = {word: index for index, word in enumerate(counts.words.tolist())}
+    table = torch.zeros(len(place), len(place), dtype=torch.int32)
+    for document in documents:
+        for distance, weight in enumerate(CLOSENESS, start=1):
+            for one, other in zip(document[:-distance].tolist(), document[distance:].tolist(), strict=True):
+                table[place[one], place[other]] += weight
+    generators = [torch.Generator().manual_seed(1) for _ in range(2)]
+    words, vectors = neighbour_vectors(counts, width=16, generator=generators[0])
+    assert words.tolist() == list(place)
+    assert torch.equal(vectors, _factors((table + table.T).float(), 16, generators[1]))
 
 
 def test_words_that_keep_the_same_company_are_close(tmp_path: Path) -> None:
@@ -59,7 +85,8 @@ def test_words_that_keep_the_same_company_are_close(tmp_path: Path) -> None:
     kinds = rng.integers(0, 9, 4000)
     sentences = np.stack([2 * kinds, 2 * kinds + 1], axis=1) + 20 * rng.integers(0, 2, (4000, 2))
     documents = np.array_split(sentences.reshape(-1), 400)
-    words, vectors = neighbour_vectors(shards_of(tmp_path, documents), VOCAB, width=16, generator=torch.Generator())
+    counts = count_neighbours(shards_of(tmp_path, documents), VOCAB)
+    words, vectors = neighbour_vectors(counts, width=16, generator=torch.Generator())
     assert words.tolist() == [*range(18), *range(20, 38)]
     torch.testing.assert_close(vectors.square().mean(1), torch.ones(len(words)))
     close = torch.nn.functional.cosine_similarity(vectors[:, None], vectors[None], dim=-1)

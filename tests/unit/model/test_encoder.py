@@ -43,7 +43,10 @@ def loss_of(scores: Scores, asked: Example) -> torch.Tensor:
     return words + functional.cross_entropy(scores.nsp, asked.next_label)
 
 
-@pytest.mark.parametrize("over", [{}, {"architecture": "modern", "global_every": 2, "local_window": 8, "layers": 2}])
+MODERN: dict[str, Any] = {"architecture": "modern", "global_every": 2, "local_window": 8, "layers": 2}
+
+
+@pytest.mark.parametrize("over", [{}, MODERN, {**MODERN, "next_sentence": True}])
 def test_what_is_asked_does_not_change_the_answer(over: dict[str, Any]) -> None:
     """The last block computes asked positions alone; the logits, and every gradient, are those of all positions."""
     model, asked = build_encoder(named_size("tiny", vocab_size=131, **over)).eval(), example()

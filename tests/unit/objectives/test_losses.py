@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 import torch
+from sklearn.metrics import balanced_accuracy_score
 
 from bertwright.config import compose
 from bertwright.errors import ConfigError, DataError
 from bertwright.objectives.combine import ObjectiveConfig, build_objective
 from bertwright.objectives.mlm import MaskedLanguageModel
-from bertwright.objectives.nsp import next_sentence_sums
+from bertwright.objectives.nsp import next_sentence_sums, pair_figures
 from bertwright.types import Batch, Example, Scores
 
 ROWS, SLOTS, VOCAB = 6, 5, 50
@@ -90,6 +92,42 @@ def test_bfloat16_logits_are_judged_in_float32_and_ties_share(example: Example) 
     pairs = next_sentence_sums(torch.tensor([[0.0, 1.0], [3.0, 1.0]], dtype=torch.bfloat16), torch.tensor([1, 1]))
     assert pairs.correct == 1
     assert pairs.loss.dtype == torch.float32
+
+
+@pytest.mark.parametrize("share", [0.0, 0.2, 0.53, 1.0])
+@pytest.mark.filterwarnings("ignore:A single label was found:UserWarning", "ignore:y_pred contains classes:UserWarning")
+def test_pairs_of_several_batches_have_the_balanced_accuracy_of_scikit_learn(share: float) -> None:
+    generator = torch.Generator().manual_seed(3)
+    labels = (torch.arange(200) < 200 * share).long()
+    logits = torch.randn((200, 2), generator=generator) + torch.stack([-labels, labels], 1) * 0.4
+    totals = {"nsp_count": 200.0, "nsp_correct": 0.0, "nsp_random": 0.0, "nsp_random_correct": 0.0}
+    for rows in torch.randperm(200, generator=generator).split(64):
+        sums = next_sentence_sums(logits[rows], labels[rows])
+        for name in ("correct", "random", "random_correct"):
+            totals[f"nsp_{name}"] += float(getattr(sums, name))
+    figures = pair_figures(totals)
+    expected = balanced_accuracy_score(labels.numpy(), logits.argmax(-1).numpy())
+    assert figures["nsp_balanced_accuracy"] == pytest.approx(expected, abs=1e-6)
+    assert figures["nsp_majority"] == pytest.approx(np.bincount(labels.numpy()).max() / 200)
+
+
+def test_a_constant_answer_has_half_the_balanced_accuracy() -> None:
+    sums = next_sentence_sums(torch.tensor([[0.0, 1.0]]).expand(10, 2), torch.tensor([1] * 7 + [0] * 3))
+    figures = pair_figures(
+        {"nsp_count": 10, "nsp_correct": 7, "nsp_random": float(sums.random), "nsp_random_correct": 7}
+    )
+    assert float(sums.correct) == float(sums.random_correct) == 7
+    assert figures == {"nsp_balanced_accuracy": 0.5, "nsp_majority": 0.7}
+
+
+def test_held_out_text_is_masked_as_published_whatever_training_does() -> None:
+    """Of the settings of training, only single tokens or whole words, and pairs or none, are those of the measure."""
+    trained = compose(
+        ObjectiveConfig,
+        {"mask_rate": 0.4, "final_mask_rate": 0.2, "mask_share": 1.0, "random_share": 0.0, "next_sentence": False},
+    )
+    assert trained.for_evaluation() == ObjectiveConfig(next_sentence=False)
+    assert ObjectiveConfig(whole_word=True).for_evaluation() == ObjectiveConfig(whole_word=True)
 
 
 def test_the_loss_traces_into_one_graph(scores: Scores, example: Example) -> None:

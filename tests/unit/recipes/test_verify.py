@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from bertwright.cli.main import main
-from bertwright.errors import InputError, ModelError
+from bertwright.errors import DataError, InputError, ModelError
 from bertwright.export.huggingface import read_encoder, save_model
 from bertwright.export.probe import SEAL, difference
 from bertwright.model.build import build_encoder
@@ -39,7 +39,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_whole_folders(made: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert [check.what for check in verify(made / "data")] == ["tokenizer", "shards", "contents"]
+    assert [check.what for check in verify(made / "data")] == ["tokenizer", "shards", "contents", "neighbour counts"]
     checks = verify(made / "run")
     assert [check.what for check in checks] == ["checkpoint step-4", "metrics.jsonl", "model files", "model answers"]
     assert main(["verify", str(made / "run" / "model")]) == 0
@@ -63,6 +63,8 @@ def double_last_line(path: Path) -> None:
         ("data", lambda f: flip(f / "train-00000.arrow"), "train-00000.arrow is missing or not as it was written"),
         ("data", lambda f: flip(f / "tokenizer" / "tokenizer.json"), "not the tokenizer"),
         ("data", lambda f: (f / "valid-00000.arrow").unlink(), "valid-00000.arrow is missing"),
+        ("data", lambda f: flip(f / "neighbours.safetensors"), "neighbours.safetensors is damaged"),
+        ("data", lambda f: (f / "neighbours.safetensors").unlink(), "neighbours.safetensors is damaged"),
         (
             "run",
             lambda f: flip(f / "checkpoints" / "step-4" / "optimizer.safetensors"),
@@ -89,6 +91,20 @@ def test_each_damage_is_named(
     lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("bertwright: ")]
     assert len(lines) == 1
     assert said in lines[0]
+
+
+def test_counts_that_a_run_kept_in_an_older_folder_are_checked(made: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(made / "data", tmp_path / "older")
+    manifest = json.loads((folder / "manifest.json").read_text())
+    del manifest["neighbours"]
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    kept = folder / "neighbours.safetensors"
+    assert [check.what for check in verify(folder)][-1] == "neighbour counts"
+    flip(kept)
+    with pytest.raises(DataError, match=r"neighbours\.safetensors"):
+        verify(folder)
+    kept.unlink()
+    assert [check.what for check in verify(folder)][-1] == "contents"
 
 
 def test_a_model_that_says_something_else_is_found(made: Path, tmp_path: Path) -> None:

@@ -1,0 +1,1 @@
+"""First weights of a model: drawn as published, or put in place from what a corpus says."""

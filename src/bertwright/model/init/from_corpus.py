@@ -1,0 +1,141 @@
+"""Turns a BERT just drawn into one that predicts masked words and next sentences before its first step.
+
+What is put where is told in layout.py.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from bertwright.model.attention import Attention
+from bertwright.model.bert import BertForPreTraining
+from bertwright.model.config import ModelConfig
+from bertwright.model.heads import MaskedTokenHead
+from bertwright.model.init.layout import MARKER, CorpusStatistics, Layout, layout_of, speeds, start_embeddings
+from bertwright.model.init.neighbour_maps import neighbour_maps
+from bertwright.model.init.segment_averages import compare_segments, states_of
+from bertwright.types import Example
+
+OFFSETS = (-1, 1, -2, 2, -3, 3, -4, 4)
+"""Places of the neighbours that heads look at, nearest first; counts go no further."""
+LINEAR = 3.0
+"""Bias of the masked-token head: around it GELU is nearly a straight line, and LayerNorm takes the bias out again."""
+GAINS = 14
+"""Gains that are tried, from 1 down, each 0.7 times the one before."""
+
+
+def offsets_by_block(config: ModelConfig, *, next_sentence: bool) -> list[list[int]]:
+    """Return the offsets that the heads of the first block look at, and those of the second where any are left.
+
+    With `next_sentence`, the first two heads of the first block are not for offsets.
+    """
+    first = config.heads - (2 if next_sentence and config.heads > 1 else 0)
+    blocks = [list(OFFSETS[:first]), list(OFFSETS[first : first + config.heads])]
+    return blocks[: min(2, config.layers)]
+
+
+@torch.no_grad()
+def start_from_corpus(
+    model: BertForPreTraining,
+    corpus: CorpusStatistics,
+    *,
+    special_ids: Sequence[int],
+    cls: int,
+    next_sentence: bool,
+    examples: Sequence[Example],
+) -> None:
+    """Put the weights of a model just drawn in place; what is not set keeps a part of what was drawn.
+
+    On `examples`, masked rows of the corpus (of pairs with `next_sentence`), three things are measured that depend on
+    it: the mean of an average of words, the spread of the comparison, and how sharp the masked-token head should be.
+    Draws nothing. Source: our own; neighbours as in a log-bilinear model (Mnih and Hinton, 2007), fitted in one step.
+    """
+    layout = layout_of(model.config)
+    pairs = next_sentence and model.config.heads > 1
+    start_embeddings(model, corpus, layout, special_ids)
+    model.embeddings.words.weight[cls, layout.marker] = MARKER
+    _silence(model)
+    blocks = offsets_by_block(model.config, next_sentence=next_sentence)
+    maps = neighbour_maps(corpus, [offset for block in blocks for offset in block], rank=rank_of(model.config))
+    for number, offsets in enumerate(blocks):
+        first = 2 if pairs and number == 0 else 0
+        for head, offset in enumerate(offsets, start=first):
+            look_at_offset(model.block(number).attention, head, offset, layout)
+            _copy_through(model.block(number).attention, head, *maps[offset])
+    _start_token_head(model.mlm_head, corpus.frequencies)
+    if pairs:
+        compare_segments(model, layout, examples)
+    _sharpen(model, examples)
+
+
+def rank_of(config: ModelConfig) -> int:
+    """Return how many directions of a word's vector one head can carry."""
+    return min(config.hidden_size // config.heads, layout_of(config).words)
+
+
+def _silence(model: BertForPreTraining) -> None:
+    """Let no block add anything yet, but keep what was drawn in queries, keys, values and first matrices."""
+    for block in (model.block(number) for number in range(model.config.layers)):
+        block.outer.weight.zero_()
+        block.attention.output.weight.zero_()
+
+
+def look_at_offset(attention: Attention, head: int, offset: int, layout: Layout) -> None:
+    """Have a head look `offset` places further, on top of what was drawn.
+
+    sin and cos of (p + offset) are a rotation of those of p; the score of position q is then the sum over speeds w of
+    cos(w (p + offset - q)), which is largest where q = p + offset.
+    """
+    size = attention.query.out_features // attention.heads
+    pairs = min(size, layout.positions) // 2
+    sharp = math.sqrt(4 * math.sqrt(size) / pairs)  # so that scores are the same for heads of every size
+    angles = speeds(layout.positions // 2)[:pairs] * offset
+    sine, cosine = 2 * torch.arange(pairs), 2 * torch.arange(pairs) + 1
+    turned, plain = torch.zeros(2 * pairs, layout.positions), torch.zeros(2 * pairs, layout.positions)
+    turned[sine, sine] = turned[cosine, cosine] = angles.cos()
+    turned[sine, cosine], turned[cosine, sine] = angles.sin(), -angles.sin()
+    plain[sine, sine] = plain[cosine, cosine] = 1.0
+    rows, device = slice(head * size, head * size + 2 * pairs), attention.query.weight.device
+    attention.query.weight[rows, layout.where] += turned.to(device) * sharp
+    attention.key.weight[rows, layout.where] += plain.to(device) * sharp
+
+
+def _copy_through(attention: Attention, head: int, back: Tensor, into: Tensor) -> None:
+    """Have a head carry what it looks at: `into` [R, W] as its value, `back` [W, R] as its output."""
+    size = attention.query.out_features // attention.heads
+    rank, words = into.shape
+    rows, device = slice(head * size, head * size + rank), attention.value.weight.device
+    attention.value.weight[rows, :words] += into.to(device)
+    attention.output.weight[:words, rows] += back.to(device)
+
+
+def _start_token_head(head: MaskedTokenHead, frequencies: np.ndarray) -> None:
+    """Pass hidden states through to the vocabulary, and begin with how frequent each word is."""
+    head.dense.weight.add_(torch.eye(len(head.dense.weight), device=head.dense.weight.device))
+    head.dense.bias.fill_(LINEAR)
+    share = (frequencies + 0.5) / (frequencies + 0.5).sum()
+    head.bias.copy_(torch.from_numpy(np.log(share)))
+
+
+def _sharpen(model: BertForPreTraining, examples: Sequence[Example]) -> None:
+    """Set the gain of the masked-token head's LayerNorm to the one of a row of values that predicts best."""
+    states, labels = [], []
+    for example in examples[:2]:
+        used = example.masked_weights > 0
+        rows = torch.arange(len(used))[:, None].expand_as(used)[used]
+        states.append(states_of(model, example)[rows, example.masked_positions[used]])
+        labels.append(example.masked_labels[used])
+    hidden, answers = torch.cat(states), torch.cat(labels).to(model.word_embeddings.weight.device)
+    head, best = model.mlm_head, (math.inf, 1.0)
+    for step in range(GAINS):
+        gain = 2.0 ** (-step / 2)
+        head.norm.weight.fill_(gain)
+        loss = float(functional.cross_entropy(model.mlm_logits(hidden).float(), answers))
+        best = min(best, (loss, gain))
+    head.norm.weight.fill_(best[1])

@@ -1,0 +1,72 @@
+"""ModernBERT's next-sentence head by itself: it changes no other weight, and the optimizers treat it as BERT's."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+
+from bertwright.model.build import build_encoder
+from bertwright.model.config import ModelConfig, named_size, training_flops
+from bertwright.model.modern import ModernForMaskedLM
+from bertwright.train.optim import OptimizerConfig, build_optimizers
+
+
+def shape(**over: Any) -> ModelConfig:
+    return named_size("tiny", vocab_size=131, architecture="modern", **over)
+
+
+def drawn(**over: Any) -> ModernForMaskedLM:
+    torch.manual_seed(7)
+    model = build_encoder(shape(**over))
+    assert isinstance(model, ModernForMaskedLM)
+    return model
+
+
+def test_all_other_weights_start_as_without_it() -> None:
+    without, beside = drawn().state_dict(), drawn(next_sentence=True).state_dict()
+    assert list(beside)[: len(without)] == list(without)
+    assert all(torch.equal(beside[name], tensor) for name, tensor in without.items())
+    assert set(beside) - set(without) == {
+        f"nsp_head.{name}" for name in ("dense.weight", "norm.weight", "classifier.weight", "classifier.bias")
+    }
+    dense, bias = beside["nsp_head.dense.weight"], beside["nsp_head.classifier.bias"]
+    assert 0.015 < float(dense.std()) < 0.02
+    assert not bias.any()
+
+
+def test_muon_takes_its_dense_layer_and_adamw_its_outputs() -> None:
+    model = drawn(next_sentence=True)
+    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    muon, adamw = build_optimizers(model, OptimizerConfig(name="muon"))
+    of_muon, of_adamw = (
+        {names[id(one)] for group in optimizer.param_groups for one in group["params"]} for optimizer in (muon, adamw)
+    )
+    assert "nsp_head.dense.weight" in of_muon
+    assert {"nsp_head.classifier.weight", "nsp_head.classifier.bias", "nsp_head.norm.weight"} <= of_adamw
+
+
+@pytest.mark.parametrize("part", ["row", "token", None])
+def test_tasks_go_on_without_it(part: Any) -> None:
+    model = drawn(next_sentence=True)
+    if part is None:
+        model.keep_states()
+    else:
+        model.keep_for(part)
+    assert not model.has_nsp_head
+    assert model.nsp_logits(torch.zeros(1, 1, 128)) is None
+    assert not any("nsp_head" in name for name, _ in model.named_parameters())
+
+
+def test_its_work_is_counted() -> None:
+    """[CLS] through the last block, the dense layer and the two outputs, of each row; forward and twice backward."""
+    without, beside = (training_flops(shape(next_sentence=head), rows=4, length=32, masked=5) for head in (False, True))
+    width, block = 128, shape().block_weights
+    through_block = 2 * (block - 2 * width**2) + 4 * 32 * width
+    assert beside - without == 3 * 4 * (through_block + 2 * (width**2 + 2 * width))
+
+
+def test_it_does_not_go_with_averaged_rows() -> None:
+    with pytest.raises(ValueError, match="reads \\[CLS\\], so pooling cannot be 'mean'"):
+        shape(next_sentence=True, pooling="mean")
