@@ -160,7 +160,7 @@ class CompileListener:
 
     def compile(self, *, from_step: int) -> None:
         """Compile the step in this process, or read its code; it is used from `from_step` on."""
-        with working("compiling the step"):
+        with working("reading the compiled step" if is_kept(self.parts) else "compiling the step"):
             loss = compiled_loss(self.parts)
         if loss is not None:
             self.step.compiled_loss, self.step.compiled_from = loss, from_step
