@@ -63,16 +63,6 @@ def test_a_run_says_what_it_switched_off_and_writes_two_models(
         assert "ModernBert" in (tmp_path / "run" / name / "README.md").read_text()
 
 
-def test_both_heads_learn(data: Path, tmp_path: Path) -> None:
-    schedule = {"steps": 60, "phases": [{"length": 64, "rows": 16, "share": 1.0}]}
-    figures = pretrain(data, tmp_path / "run", recipe="fast", settings={**SHORT, "schedule": schedule})
-    first = json.loads((tmp_path / "run" / "metrics.jsonl").read_text().splitlines()[0])
-    assert figures["valid"]["mlm_loss"] < 0.8 * first["mlm_loss"]
-    head = load_file(tmp_path / "run" / "model-nsp" / "model.safetensors")
-    assert float(head["classifier.bias"].abs().min()) > 0
-    assert figures["valid"]["nsp_loss"] < 0.8
-
-
 def test_stock_transformers_answers_as_predict_does(run: Path) -> None:
     """Texts in, probabilities out: the tokenizer of the folder frames a pair as training did."""
     transformers = pytest.importorskip("transformers")

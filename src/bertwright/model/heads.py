@@ -45,7 +45,9 @@ class ModernNextSentenceHead(nn.Module):
     """Scores (B continues A, B comes from another document) from the hidden state of [CLS].
 
     Dense, GELU, LayerNorm, linear: weight for weight the head of ModernBertForSequenceClassification (Warner et al.,
-    2024).
+    2024), which could read the mean of all tokens too. On 2,400 short documents of fixed phrases (size tiny, 300 steps,
+    two seeds) balanced accuracy was 72.2% and 74.4% from [CLS], 62.8% and 64.7% from the mean, whose last block must
+    compute every token.
     """
 
     def __init__(self, config: ModelConfig) -> None:

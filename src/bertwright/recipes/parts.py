@@ -25,7 +25,7 @@ from bertwright.model.encoder import Encoder
 from bertwright.objectives.combine import Objective, build_objective
 from bertwright.recipes.mixture import mix, mixed_manifest, neighbours_of, open_train, shares_of
 from bertwright.recipes.settings import PretrainConfig
-from bertwright.recipes.start import as_they_are, begin_weights
+from bertwright.recipes.start import MEASURED_ROWS, as_they_are, begin_weights
 from bertwright.rng import key_of
 from bertwright.tokenizer.load import Tokenizer, load_tokenizer
 from bertwright.train.average import Average
@@ -36,7 +36,7 @@ from bertwright.train.optim import MakeMuon, build_optimizers
 from bertwright.train.precision import autocast, matmul_rate, pick_device, resolve_precision, try_compiled
 from bertwright.train.schedule import Phase
 from bertwright.train.step import TrainStep, forward_loss_of
-from bertwright.types import Example, TokenRows
+from bertwright.types import Batch, Example, TokenRows
 
 EVALUATION_SEED = 2018
 """Held-out rows never depend on the seed of a run, so that runs can be compared."""
@@ -99,7 +99,12 @@ def build(data: Path, config: PretrainConfig, *, fresh: bool = True, group: Grou
     torch.manual_seed(key_of("initialise", config.seed))
     model = build_encoder(shape, drawn=fresh).to(device)
     counts = partial(neighbours_of, data, config, splits)
-    start = begin_weights(model, config.model, counts) if fresh and group.first else as_they_are
+    start = as_they_are
+    if fresh and group.first:
+        start = begin_weights(
+            model, config.model, counts, special=tokenizer.special, next_sentence=objective.pairs,
+            examples=partial(measured_examples, sources[0], objective, config),
+        )  # fmt: skip
     if group.size > 1 or config.average.name != "none":  # what takes copies of the weights cannot wait for them
         start()
         start = as_they_are
@@ -204,6 +209,18 @@ def phase_source(
 
     draw = DrawnAhead(lambda t: source.draw(t).pinned(), after) if pick_device().type == "cuda" else source.draw
     return PhaseSource(draw=draw, rows_per_epoch=source.rows_per_epoch, flops=flops)
+
+
+def measured_examples(source: PhaseSource, objective: Objective, config: PretrainConfig) -> list[Example]:
+    """Return the masked rows on which a start from the corpus measures what depends on the text: its first ones."""
+    rows = config.schedule.phases[0].rows // config.engine.accumulation
+    examples = []
+    for t in range(-(-MEASURED_ROWS // rows)):
+        batch = source.draw(t)
+        assert isinstance(batch, Batch)
+        generator = torch.Generator().manual_seed(key_of("start mask", config.seed, t))
+        examples.append(objective.corrupt(batch, generator))
+    return examples
 
 
 def held_out_examples(

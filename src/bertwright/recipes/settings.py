@@ -31,6 +31,9 @@ class EncoderConfig(Section):
     """Dropout on attention probabilities; as published where not given (bert 0.1, modern 0)."""
     max_positions: int = Field(default=512, ge=8)
     """Longest sequence the model will ever read."""
+    init: Literal["noise", "cooccurrence"] = "noise"
+    """noise (drawn, as published), or cooccurrence: all of bert put in place from which words stand near which in the
+    corpus, so that it predicts masked words and next sentences before the first step."""
     sinusoidal_start: bool = False
     """Start bert's learned position embeddings as sinusoids instead of noise: neighbours are found much sooner."""
     neighbour_start: bool = False
@@ -43,13 +46,21 @@ class EncoderConfig(Section):
     def _fits_architecture(self) -> EncoderConfig:
         if self.architecture == "bert" and self.global_every is not None:
             raise ValueError("global_every belongs to architecture 'modern'; bert's blocks all look at the whole row")
+        if self.architecture == "modern" and self.init == "cooccurrence":
+            raise ValueError("init 'cooccurrence' belongs to architecture 'bert'; give modern neighbour_start instead")
+        if self.init == "cooccurrence" and (self.sinusoidal_start or self.neighbour_start):
+            raise ValueError(
+                "init 'cooccurrence' sets positions and words itself; leave out sinusoidal_start and neighbour_start"
+            )
         if self.architecture == "modern" and self.sinusoidal_start:
             raise ValueError("sinusoidal_start belongs to architecture 'bert'; modern has rotary positions")
         return self
 
     def shape(self, size: str, *, vocab_size: int, pad_token_id: int, next_sentence: bool = False) -> ModelConfig:
         """Return the shape of a model of a named size with these settings; bert has a next-sentence head anyway."""
-        given = self.model_dump(exclude={"architecture", "sinusoidal_start", "neighbour_start"}, exclude_none=True)
+        given = self.model_dump(
+            exclude={"architecture", "init", "sinusoidal_start", "neighbour_start"}, exclude_none=True
+        )
         if self.architecture == "modern":
             given["next_sentence"] = next_sentence
         return named_size(

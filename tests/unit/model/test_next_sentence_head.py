@@ -10,7 +10,9 @@ import torch
 from bertwright.model.build import build_encoder
 from bertwright.model.config import ModelConfig, named_size, training_flops
 from bertwright.model.modern import ModernForMaskedLM
+from bertwright.objectives.combine import ObjectiveConfig, build_objective
 from bertwright.train.optim import OptimizerConfig, build_optimizers
+from bertwright.types import Example
 
 
 def shape(**over: Any) -> ModelConfig:
@@ -70,3 +72,31 @@ def test_its_work_is_counted() -> None:
 def test_it_does_not_go_with_averaged_rows() -> None:
     with pytest.raises(ValueError, match="reads \\[CLS\\], so pooling cannot be 'mean'"):
         shape(next_sentence=True, pooling="mean")
+
+
+def test_both_heads_learn_a_batch_by_heart() -> None:
+    torch.manual_seed(0)
+    model = build_encoder(shape(hidden_size=32, heads=2, intermediate_size=48, next_sentence=True)).train()
+    rows, length = 8, 24
+    example = Example(
+        input_ids=torch.randint(5, 131, (rows, length)),
+        token_type_ids=torch.zeros(rows, length, dtype=torch.long),
+        attention_mask=torch.arange(length)[None] < torch.randint(12, length + 1, (rows, 1)),
+        masked_positions=torch.randint(1, 12, (rows, 3)),
+        masked_labels=torch.randint(131, (rows, 3)),
+        masked_weights=torch.ones(rows, 3),
+        next_label=torch.tensor([0, 1] * (rows // 2)),
+    )
+    objective = build_objective(ObjectiveConfig(), vocab_size=131, mask_id=4)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)
+    losses = []
+    for _ in range(40):
+        parts = objective.loss(model(example), example)
+        optimizer.zero_grad()
+        parts.total.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+        losses.append((float(parts.mlm_sum.detach()) / 24, float(parts.nsp_sum.detach()) / rows))
+    assert losses[0][0] > 4
+    assert losses[0][1] == pytest.approx(0.69, abs=0.1)
+    assert losses[-1][0] < 1
+    assert losses[-1][1] < 0.05

@@ -35,7 +35,7 @@ def offsets_by_block(config: ModelConfig, *, next_sentence: bool) -> list[list[i
 
     With `next_sentence`, the first two heads of the first block are not for offsets.
     """
-    first = config.heads - (2 if next_sentence and config.heads > 1 else 0)
+    first = config.heads - (2 if next_sentence and can_compare(config) else 0)
     blocks = [list(OFFSETS[:first]), list(OFFSETS[first : first + config.heads])]
     return blocks[: min(2, config.layers)]
 
@@ -56,8 +56,9 @@ def start_from_corpus(
     it: the mean of an average of words, the spread of the comparison, and how sharp the masked-token head should be.
     Draws nothing. Source: our own; neighbours as in a log-bilinear model (Mnih and Hinton, 2007), fitted in one step.
     """
-    layout = layout_of(model.config)
-    pairs = next_sentence and model.config.heads > 1
+    layout, training = layout_of(model.config), model.training
+    pairs = next_sentence and can_compare(model.config)
+    model.eval()  # what is measured must not depend on dropout
     start_embeddings(model, corpus, layout, special_ids)
     model.embeddings.words.weight[cls, layout.marker] = MARKER
     _silence(model)
@@ -72,6 +73,12 @@ def start_from_corpus(
     if pairs:
         compare_segments(model, layout, examples)
     _sharpen(model, examples)
+    model.train(training)
+
+
+def can_compare(config: ModelConfig) -> bool:
+    """Say whether the first block has heads to spare for next sentences, and units for them."""
+    return config.heads > 1 and config.hidden_size // config.heads >= 8
 
 
 def rank_of(config: ModelConfig) -> int:

@@ -41,7 +41,7 @@ def neighbour_maps(corpus: CorpusStatistics, offsets: Sequence[int], *, rank: in
         return found if step > 0 else np.asarray(found.T)
 
     seen, width = 1 - HIDDEN_SHARE, len(own)
-    ridge = RIDGE * np.trace(own) / width * np.eye(width)
+    ridge = (RIDGE * np.trace(own) / width + 1e-9) * np.eye(width)
     with_word = np.concatenate([seen * covariance(offset) for offset in offsets], axis=1)
     among = np.block(
         [
