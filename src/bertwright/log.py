@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import sys
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -95,3 +96,18 @@ def progress_bar(*figures: str) -> Progress:
         transient=True,
         disable=not sys.stderr.isatty(),
     )
+
+
+@contextmanager
+def working(message: str) -> Iterator[None]:
+    """Show that work goes on: the seconds so far on a terminal, a plain line before and after it elsewhere."""
+    began = time.perf_counter()
+    if sys.stderr.isatty():
+        columns = (TextColumn("{task.description}"), TimeElapsedColumn())
+        with Progress(*columns, console=talk(), transient=True, disable=not _speaks.get()) as bar:
+            bar.add_task(message, total=None)
+            yield
+    else:
+        note(f"{message} ...")
+        yield
+    note(f"{message}: {time.perf_counter() - began:.0f} s")

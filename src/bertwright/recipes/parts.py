@@ -259,19 +259,28 @@ def fixed_examples(
 
 
 def compiled_step(parts: Parts) -> TrainStep:
-    """Return the training step, compiled for the shapes of every phase where that works; says so where it does not."""
-    forward_loss = forward_loss_of(parts.model, parts.objective, parts.cast)
-    make = partial(_step, parts)
-    if parts.config.engine.compile and not parts.sharded:
-        forward_loss, reason = try_compiled(
-            forward_loss,
-            lambda compiled: _run_each_phase(parts, make(compiled)),
-            drops=parts.shape.dropout > 0 or parts.shape.attention_dropout > 0,
-            autotune=parts.config.engine.autotune,
-        )
-        if reason:
-            note(f"running uncompiled, slower: the compiler did not work here ({reason})")
-    return make(forward_loss) if parts.group.size == 1 else _parallel_step(parts, make(forward_loss))
+    """Return the training step, compiled unless the settings forbid it or it does not work, which is said."""
+    wanted = parts.config.engine.compile and not parts.sharded
+    return plain_step(parts, forward_loss=compiled_loss(parts) if wanted else None)
+
+
+def compiled_loss(parts: Parts) -> Callable[[Example], Any] | None:
+    """Return model and loss compiled for the shapes of every phase; None where that does not work, which is said."""
+    loss, reason = try_compiled(
+        forward_loss_of(parts.model, parts.objective, parts.cast),
+        lambda compiled: _run_each_phase(parts, _step(parts, compiled)),
+        drops=parts.shape.dropout > 0 or parts.shape.attention_dropout > 0,
+        autotune=parts.config.engine.autotune,
+    )
+    if reason:
+        note(f"running uncompiled, slower: the compiler did not work here ({reason})")
+    return None if reason else loss
+
+
+def plain_step(parts: Parts, forward_loss: Callable[[Example], Any] | None = None) -> TrainStep:
+    """Return the training step with `forward_loss` (model and loss in one), or uncompiled where none is given."""
+    step = _step(parts, forward_loss or forward_loss_of(parts.model, parts.objective, parts.cast))
+    return step if parts.group.size == 1 else _parallel_step(parts, step)
 
 
 def _step(parts: Parts, forward_loss: Callable[[Example], Any]) -> TrainStep:

@@ -23,9 +23,10 @@ from bertwright.files import explained, human_bytes, locked, read_json, refuse_e
 from bertwright.log import note, print_facts, silent
 from bertwright.model.encoder import parameter_count
 from bertwright.objectives.combine import build_objective
+from bertwright.recipes.compiling import CompileListener
 from bertwright.recipes.evaluation_count import evaluation_count, run_work
 from bertwright.recipes.mixture import folders_of, mixed_figures, names_of, shares_of, with_mixture
-from bertwright.recipes.parts import Parts, build, compiled_step, held_out_examples, peak_flops
+from bertwright.recipes.parts import Parts, build, held_out_examples, peak_flops
 from bertwright.recipes.pretrain_result import AVERAGE, facts, result, run_manifest
 from bertwright.recipes.pretrain_state import (
     last_checkpoint,
@@ -37,7 +38,7 @@ from bertwright.recipes.pretrain_state import (
     whole_for_methods,
     whole_model,
 )
-from bertwright.recipes.settings import resolve, resume_settings, switched_off
+from bertwright.recipes.settings import keep_found, resolve, resume_settings, switched_off
 from bertwright.train.checkpoint import lowest_held_out
 from bertwright.train.distributed import Group, joined
 from bertwright.train.guard import Guard
@@ -136,9 +137,8 @@ def run(data: Path, out: Path, parts: Parts, moving: Moving, *, good: State | No
     note(
         f"{parts.config.size}: {parameter_count(parts.model):,} parameters, {parts.precision} on {parts.device.type}, "
         f"{schedule.amount:g} {schedule.unit}{f', {group.size} processes' if group.size > 1 else ''}"
-        f"{'; compiling' if engine.compile else ''}"
     )
-    step = compiled_step(parts)
+    compiling = CompileListener.begin(data, out, parts, step=position.step)
     parts.start()
     keep_freed_memory()  # not that of counting words, a gigabyte
     peak = group.total({"peak": peak_flops(parts)})["peak"]
@@ -153,11 +153,10 @@ def run(data: Path, out: Path, parts: Parts, moving: Moving, *, good: State | No
     work = run_work(parts, peak=peak, seconds=left)
     judge = evaluation(data, parts, position, work=work, until=checkpoint.until_asked)
     if group.first and judge.times and engine.evaluations is None:  # later starts go by the same number
-        kept = engine.model_copy(update={"evaluations": judge.times})
-        write_toml(out / "config.toml", parts.config.model_copy(update={"engine": kept}))
+        keep_found(out, evaluations=judge.times)
     guard.went_back = partial(retell, metrics if group.first else None, judge, moving, schedule)
     told: list[Listener] = [metrics, console] if group.first else []
-    listeners = [judge, *told, guard, checkpoint]
+    listeners: list[Listener] = [compiling, judge, *told, guard, checkpoint]
     if not position.step:
         position.seconds = position.setup_seconds = group.of_first(time.perf_counter() - began)
         if position.spent().progress(schedule) >= 1:
@@ -165,9 +164,12 @@ def run(data: Path, out: Path, parts: Parts, moving: Moving, *, good: State | No
                 f"reading and compiling took {position.seconds:.0f} s, and {schedule.minutes:g} minutes were all there "
                 f"was: no step was made; delete {out} and give more --minutes, or --engine.compile false"
             )
-    reports = train(step, parts.sources, schedule, position=position, accumulation=engine.accumulation, guard=guard)
+    reports = train(
+        compiling.step, parts.sources, schedule, position=position, accumulation=engine.accumulation, guard=guard
+    )
     try:
         with checkpoint.listening_for_signals():
+            compiling.start(checkpoint.until_asked)
             for report in reports:
                 hear(report, listeners, checkpoint)
             saver.wait()
@@ -180,6 +182,7 @@ def run(data: Path, out: Path, parts: Parts, moving: Moving, *, good: State | No
         group.wait()  # torchrun ends all processes when the first of them has ended
         raise
     finally:
+        compiling.close()
         console.close()
         saver.close()
     return peak

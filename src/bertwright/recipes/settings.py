@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
-from bertwright.config import Section, compose, merge, read_toml
+from bertwright.config import Section, compose, merge, read_toml, write_toml
 from bertwright.errors import ConfigError, ModelError
 from bertwright.model.config import CONFIGS, ModelConfig, named_size
 from bertwright.objectives.combine import ObjectiveConfig
@@ -148,6 +148,11 @@ def _unfit_for_pairs(config: PretrainConfig, settings: Mapping[str, Any]) -> lis
         return []
     given = settings.get("data", {})
     return [name for name in ("fill_rows", "pack") if getattr(config.data, name) and name not in given]
+
+
+def keep_found(run: Path, **engine: Any) -> None:
+    """Write settings of the engine that a run has found itself into its config.toml, for its later starts."""
+    write_toml(run / "config.toml", resume_settings(run, {"engine": engine}))
 
 
 def _checked(base: Mapping[str, Any], settings: Mapping[str, Any]) -> PretrainConfig:

@@ -15,8 +15,12 @@ class EngineConfig(Section):
 
     precision: Precision = "auto"
     """auto (bf16 where the hardware multiplies it), bf16 or fp32."""
-    compile: bool = True
-    """Compile the step; where that fails the run goes on uncompiled and says so."""
+    compile: bool | Literal["auto"] = "auto"
+    """Run compiled steps: auto (where the run is long enough to win back the time of compiling, from a step that the
+    run finds itself), true (from the first step) or false. Where compiling fails the run goes on uncompiled and says
+    so."""
+    compiled_from: int | None = Field(default=None, ge=0)
+    """The step from which steps run compiled where compile is auto; a run finds it, and leaves it in config.toml."""
     autotune: bool = False
     """Let the compiler time several kernels for each product and keep the fastest: minutes more to compile, for GPUs
     and long runs."""

@@ -83,15 +83,38 @@ class Muon(torch.optim.Optimizer):
 def orthogonalised(matrices: Tensor, polynomials: tuple[Polynomial, ...]) -> Tensor:
     """Return [N, R, C] matrices with the singular vectors of `matrices` and singular values near one.
 
-    Each iteration applies an odd polynomial to the singular values by matrix products alone.
+    Each iteration applies an odd polynomial to the singular values by matrix products alone. Long float32 matrices take
+    the shorter way over their Gram matrix.
     """
     tall = matrices.shape[1] > matrices.shape[2]
     values = matrices.mT if tall else matrices
     values = values / (matrices.float().norm(dim=(1, 2), keepdim=True) + 1e-7).to(matrices.dtype)
-    for a, b, c in polynomials:
-        gram = values @ values.mT
-        values = torch.baddbmm(values, torch.baddbmm(gram, gram, gram, beta=b, alpha=c), values, beta=a)
+    if values.dtype == torch.float32 and values.shape[2] >= 2 * values.shape[1]:
+        values = _over_gram(values, polynomials)
+    else:
+        for a, b, c in polynomials:
+            gram = values @ values.mT
+            values = torch.baddbmm(values, torch.baddbmm(gram, gram, gram, beta=b, alpha=c), values, beta=a)
     return values.mT if tall else values
+
+
+def _over_gram(values: Tensor, polynomials: tuple[Polynomial, ...]) -> Tensor:
+    """Return what the iterations make of [N, R, C] float32 `values`, by products of R x R matrices but for two.
+
+    All factors are polynomials of G = X X^T and commute: an iteration multiplies X by P = a + b G + c G^2, and turns G
+    into P G P. At C = 4 R three iterations take 17 products of R^3 instead of 27. Products of half precision would lose
+    the small singular values, which are squared in G.
+    """
+    gram = values @ values.mT
+    factor: Tensor | None = None
+    for index, (a, b, c) in enumerate(polynomials):
+        polynomial = torch.baddbmm(gram, gram, gram, beta=b, alpha=c)
+        polynomial.diagonal(dim1=1, dim2=2).add_(a)
+        factor = polynomial if factor is None else polynomial @ factor
+        if index + 1 < len(polynomials):
+            gram = polynomial @ gram @ polynomial
+    assert factor is not None
+    return factor @ values
 
 
 @lru_cache

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
 from typing import Any, Literal, TypeVar, cast
 
 import torch
@@ -61,13 +63,29 @@ def try_compiled(
     kept_under = f"{torch.__version__}, in order"  # part of a kept graph's key: others did not add in order
     options["unsafe_marked_cacheable_functions"] = dict.fromkeys(AUTOCAST, kept_under)
     compiled = cast(F, torch.compile(function, dynamic=False, options=options))
-    try:
-        with torch._functorch.config.patch(aggressive_recomputation=drops):
-            attempt(compiled)
-    except Exception as error:
-        torch.compiler.reset()
-        return function, _in_one_line(error)
-    return compiled, None
+    while True:
+        try:
+            with torch._functorch.config.patch(aggressive_recomputation=drops):
+                attempt(compiled)
+            return compiled, None
+        except Exception as error:
+            torch.compiler.reset()
+            if not remove_torn(error):
+                return function, _in_one_line(error)
+
+
+def remove_torn(error: Exception) -> bool:
+    """Remove the compiled file of the compiler's store that `error` says cannot be loaded; say whether there was one.
+
+    A compiler that was killed, or a full disk, leaves half a file there, which every later run would stumble over.
+    """
+    from torch._inductor.runtime.cache_dir_utils import cache_dir
+
+    named = [Path(name) for name in re.findall(r"[^\s:'\"]+\.(?:so|pyd|dylib)\b", str(error))]
+    torn = [path for path in named if path.is_relative_to(cache_dir()) and path.is_file()]
+    for path in torn:
+        path.unlink()
+    return bool(torn)
 
 
 def add_gradients_in_order() -> None:

@@ -73,6 +73,9 @@ class TrainStep:
     """... done in this context: gradients are sent once a step."""
     begin_at_row: Callable[[nn.Module, int], None] | None = None
     """Tells the model at which row of a micro-batch its dropout begins, where processes share one."""
+    compiled_loss: Callable[[Any], LossParts] | None = None
+    """`forward_loss` compiled, for steps from `compiled_from` on; None where it is not (yet) compiled."""
+    compiled_from: int = 0
 
     def __call__(
         self,
@@ -89,10 +92,11 @@ class TrainStep:
         Raises NotFiniteError, with the parameters as they were, where the loss or the gradient is not finite.
         """
         totals: dict[str, Tensor] = {}
+        forward_loss = self.forward_loss_at(step)
         for done, (piece, batch) in enumerate(work, 1):
             example = self.cut(self.example(step, piece.index, batch, progress), piece)
             with self.unsent() if done < len(work) else nullcontext():
-                parts = self.forward_loss(example)
+                parts = forward_loss(example)
                 torch.autograd.backward(parts.total / (micro_batches / self.group.size))
             for name, value in {"loss": parts.total.detach() / micro_batches, **parts.sums()}.items():
                 totals[name] = totals[name] + value if name in totals else value
@@ -109,6 +113,12 @@ class TrainStep:
             optimizer.step()
         self._clear()
         return figures
+
+    def forward_loss_at(self, step: int) -> Callable[[Any], LossParts]:
+        """Return what runs model and loss at `step`: by its number alone, so that a step done again is the same."""
+        if self.compiled_loss is None or step < self.compiled_from:
+            return self.forward_loss
+        return self.compiled_loss
 
     def example(self, step: int, index: int, batch: TokenRows, progress: float) -> Any:
         """Return micro-batch `index` of `step` corrupted, with torch's random state set for its dropout.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import torch
@@ -128,3 +129,31 @@ def test_gradients_of_words_are_added_in_one_order() -> None:
         assert all(torch.equal(gradient(compiled), expected) for _ in range(20))
     finally:
         torch.set_num_threads(threads)
+
+
+def test_half_a_file_in_the_store_of_code_is_removed_and_made_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A killed compiler leaves one. Files elsewhere are left alone, and other errors end the attempt."""
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "code"))
+    (tmp_path / "code").mkdir()
+    torn, other = tmp_path / "code" / "kernel.main.so", tmp_path / "other.so"
+    torn.write_bytes(b"")
+    other.write_bytes(b"")
+
+    def attempt(compiled: Callable[[Tensor], Tensor]) -> None:
+        if torn.exists():
+            raise ImportError(f"{torn}: file too short")
+
+    loss, reason = try_compiled(torch.sin, attempt, drops=False)
+    assert reason is None
+    assert loss is not torch.sin
+    assert not torn.exists()
+
+    def fails(compiled: Callable[[Tensor], Tensor]) -> None:
+        raise ImportError(f"{other}: file too short")
+
+    loss, reason = try_compiled(torch.sin, fails, drops=False)
+    assert loss is torch.sin
+    assert reason == f"ImportError: {other}: file too short"[: len("ImportError: ") + 160]
+    assert other.exists()

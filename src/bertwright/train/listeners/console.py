@@ -31,14 +31,15 @@ class ConsoleListener:
                 f"step {line['step']:,}  loss {line['loss']:.3f}  "
                 f"{line['tokens_per_second']:,.0f} tokens/s  MFU {line['mfu']:.0%}"
             )
+        compiling = f"  compiling for {report.notes['compiling']:.0f} s" if "compiling" in report.notes else ""
         if sys.stderr.isatty():
             if self.task is None:
                 self.bar.start()
                 self.task = self.bar.add_task("training", total=1.0, figures="")
-            self.bar.update(self.task, completed=report.progress, figures=self.figures)
+            self.bar.update(self.task, completed=report.progress, figures=self.figures + compiling)
         elif self.figures and (time.perf_counter() - self.plain_at > PLAIN_EVERY or report.last):
             self.plain_at = time.perf_counter()
-            note(f"{report.progress:4.0%}  {self.figures}  {minutes_left(report):.1f} min left")
+            note(f"{report.progress:4.0%}  {self.figures}  {minutes_left(report):.1f} min left{compiling}")
         if valid := report.notes.get("valid"):
             shown = "  ".join(f"{name} {value:.3f}" for name, value in valid.items())
             (self.bar.console.print if self.task is not None else note)(
