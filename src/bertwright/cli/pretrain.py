@@ -17,7 +17,7 @@ def pretrain_command(
     data: list[Path],
     out: Path,
     mixture: str | None = None,
-    recipe: str = "classic",
+    recipe: str = "classic-fast",
     size: str | None = None,
     minutes: float | None = None,
     steps: int | None = None,

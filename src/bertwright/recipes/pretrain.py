@@ -63,7 +63,7 @@ def pretrain(
     out: Path | str,
     *,
     mixture: Sequence[float] | None = None,
-    recipe: str = "classic",
+    recipe: str = "classic-fast",
     resume: bool = False,
     settings: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
