@@ -34,7 +34,7 @@ QUESTIONS = (
 
 RECIPE = "classic-fast"
 SETTINGS: dict[str, Any] = {"size": "tiny", "engine": {"evaluation_rows": 512}}
-"""What makes sensible predictions in minutes: a small model sees the corpus five times where a larger one sees it once."""
+"""What makes sensible predictions in minutes: a small model sees the corpus often where a larger one sees it once."""
 
 
 def quickstart(out: Path | str, *, minutes: float = 4.0) -> dict[str, Any]:

@@ -29,7 +29,7 @@ SHAPES = {  # layers, width, heads, inner layer
     "tiny": (2, 128, 2, 512),
     "mini": (4, 256, 4, 1024),
     "a width that is no multiple of 64": (2, 160, 5, 320),
-    "64 less than it is no multiple of a head": (3, 264, 4, 512),
+    "64 less than it is no multiple of a head": (3, 168, 4, 512),
     "more heads than neighbours": (2, 192, 12, 256),
     "one block": (1, 128, 2, 256),
     "one head": (2, 64, 1, 128),
