@@ -57,11 +57,11 @@ def metrics(run: Path) -> list[dict[str, Any]]:
 def done(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished run of `classic`, which tests read and leave as it is."""
     run = tmp_path_factory.mktemp("done") / "run"
-    pretrain(data, run, settings=SMALL)
+    pretrain(data, run, recipe="classic", settings=SMALL)
     return run
 
 
-@pytest.mark.parametrize("recipe", ["classic", "classic-muon", "fast"])
+@pytest.mark.parametrize("recipe", ["classic", "classic-fast", "classic-muon", "fast"])
 def test_the_loss_falls_and_the_run_folder_is_whole(data: Path, tmp_path: Path, recipe: str) -> None:
     settings = laid_over(SMALL, schedule={**SMALL["schedule"], "steps": 60})
     figures = pretrain(data, tmp_path / "run", recipe=recipe, settings=settings)
@@ -95,6 +95,7 @@ def test_the_report_has_pictures_and_the_rate_is_that_of_the_machine(data: Path,
         ("classic", "adamw", "none", {}, "a kill"),
         ("classic-muon", "muon", "ema", {}, "a kill"),
         ("fast", "muon", "tail", {}, "a copy"),
+        ("classic-fast", "muon", "none", {}, "a copy"),
         ("classic", "lamb", "ema", {}, "a copy"),
         ("fast", "stable-adamw", "tail", {}, "a copy"),
         ("fast", "muon", "none", {"data": {"pack": True}}, "a kill"),

@@ -29,7 +29,7 @@ def pretrain_command(
     """Pre-train a BERT on prepared data.
 
     Example:
-        bertwright pretrain --data data/en --out runs/en --recipe classic-muon --size mini --minutes 20
+        bertwright pretrain --data data/en --out runs/en --size mini --minutes 20
 
     In several processes, on one machine or many (docs/distributed.md):
         torchrun --nproc-per-node 2 -m bertwright pretrain --data data/en --out runs/en
@@ -48,7 +48,8 @@ def pretrain_command(
     mixture
         Share of the rows from each --data, in their order, such as 0.7,0.3; by their tokens where not given.
     recipe
-        classic, classic-muon, fast, or a TOML file of your own.
+        classic-fast (2018's model and objectives, started from the corpus), classic (as published), classic-muon, fast
+        (ModernBERT, masked words alone), or a TOML file of your own.
     size
         tiny 2/128, mini 4/256, small 4/512, medium 8/512, base 12/768, large 24/1024 (layers/width); for the
         architecture of fast, base is 22/768 and large 28/1024.
