@@ -155,7 +155,7 @@ def test_the_number_of_evaluations_follows_from_the_work_and_is_kept(data: Path,
     for steps in (2, 60):
         schedule = {"steps": steps, "phases": [{"length": 32, "rows": 16, "share": 1.0}]}
         settings = {**SMALL, "schedule": schedule, "engine": engine}
-        pretrain(data, tmp_path / str(steps), settings=settings)
+        pretrain(data, tmp_path / str(steps), recipe="classic", settings=settings)
         lines = [json.loads(line) for line in (tmp_path / str(steps) / "metrics.jsonl").read_text().splitlines()]
         evaluated[steps] = [line["step"] for line in lines if "valid" in line]
         kept = tomllib.loads((tmp_path / str(steps) / "config.toml").read_text(encoding="utf-8"))
