@@ -62,7 +62,7 @@ VARIANTS: dict[str, tuple[dict[str, Any], Patches]] = {
     "blocks not silenced": ({}, {f"{FROM_CORPUS}._silence": nothing}),
     "masked-token head and its bias as drawn": (
         {},
-        {f"{FROM_CORPUS}._start_token_head": nothing, f"{FROM_CORPUS}._sharpen": nothing},
+        {f"{FROM_CORPUS}._start_token_head": nothing, f"{FROM_CORPUS}.sharpen": nothing},
     ),
     "special tokens shorter than words": (
         {},

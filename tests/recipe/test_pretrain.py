@@ -331,6 +331,14 @@ def test_a_checkpoint_of_other_settings_is_refused(data: Path, done: Path) -> No
     assert {path: path.read_bytes() for path in done.rglob("*") if path.is_file()} == before
 
 
+def test_checkpoints_of_earlier_versions_do_not_name_the_start(data: Path, tmp_path: Path, done: Path) -> None:
+    """Settings that came later and stand as they always were do not keep a run from going on."""
+    positions = list((done / "checkpoints").glob("*/position.json"))
+    assert positions
+    for position in positions:
+        assert "init" not in json.loads(position.read_text())["identity"]["model"]
+
+
 def test_a_trained_model_gives_the_same_logits_in_transformers(data: Path, tmp_path: Path) -> None:
     """What was trained is what others load: our logits and transformers' within 1e-5 after a run, both heads."""
     transformers = pytest.importorskip("transformers")

@@ -316,13 +316,17 @@ def _check_sizes(file: Any, vocab_size: int) -> None:
 def _checked_counts(tensors: Mapping[str, np.ndarray], vocab_size: int) -> NeighbourCounts:
     """Return the counts that the tensors of a table hold; raises ValueError where their numbers are none."""
     words, frequencies = tensors["words"], tensors["frequencies"]
-    if words[0] < 0 or words[-1] >= vocab_size or (np.diff(words) < 1).any() or frequencies.min() < 0:
+    # Bounds first: the difference of two 64-bit numbers far apart is any number.
+    if words.min() < 0 or words.max() >= vocab_size or (np.diff(words) < 1).any():
         raise ValueError("its words are none of the vocabulary")
+    if frequencies.min() < 0 or frequencies.max() > 2**62 // vocab_size:
+        raise ValueError("its frequencies are none of a text")
     distances = {}
     for distance in DISTANCES:
         row_starts, columns = tensors[f"row_starts.{distance}"], tensors[f"columns.{distance}"]
         counts, large = tensors[f"counts.{distance}"].astype(np.int32), tensors[f"large.{distance}"]
-        if row_starts[0] != 0 or row_starts[-1] != len(columns) or (np.diff(row_starts) < 0).any():
+        within = row_starts.min() >= 0 and row_starts.max() <= len(columns)
+        if not within or row_starts[0] != 0 or row_starts[-1] != len(columns) or (np.diff(row_starts) < 0).any():
             raise ValueError(f"the rows of distance {distance} do not follow one another")
         if np.count_nonzero(counts == LARGE) != len(large) or (len(large) and large.min() < LARGE):
             raise ValueError(f"the large counts of distance {distance} do not fit")

@@ -15,13 +15,13 @@ import sys
 import tempfile
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
 import torch
 
 from bertwright.errors import BertwrightError
-from bertwright.files import write_text
 from bertwright.recipes.machine import versions
 from bertwright.recipes.parts import Parts, build, compiled_loss
 from bertwright.recipes.settings import PretrainConfig
@@ -100,9 +100,9 @@ def is_kept(parts: Parts) -> bool:
 
 
 def mark_kept(parts: Parts) -> None:
-    """Write down that the code of this step is there."""
-    _mark(parts).parent.mkdir(parents=True, exist_ok=True)
-    write_text(_mark(parts), "")
+    """Write down that the code of this step is there; it is a hint, left out where nothing can be written."""
+    with suppress(OSError):
+        _mark(parts).touch()
 
 
 def _mark(parts: Parts) -> Path:
@@ -119,6 +119,7 @@ def _key(parts: Parts) -> str:
     config = parts.config
     told: dict[str, Any] = {
         "versions": versions(),
+        "source": [hashlib.sha256(file.read_bytes()).hexdigest() for file in sorted(_sources())],
         "processor": [torch.backends.cpu.get_cpu_capability(), torch.get_num_threads(), parts.device.type],
         "shape": repr(parts.shape),
         "precision": parts.precision,
@@ -128,6 +129,12 @@ def _key(parts: Parts) -> str:
         "autotune": config.engine.autotune,
     }
     return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:32]
+
+
+def _sources() -> list[Path]:
+    """Return the files of bertwright that the code of a step is made from."""
+    package = Path(__file__).parents[1]
+    return [*package.glob("model/**/*.py"), *package.glob("objectives/*.py"), *package.glob("train/*.py")]
 
 
 def main() -> int:

@@ -135,8 +135,7 @@ class CompileListener:
         """Start the compiler, where the plan says already that it is needed."""
         self.until = until
         if not self.done and not self.plan.by_speed:
-            self.compiler = BackgroundCompiler(self.data, self.parts)
-            note("compiling in another process; steps run uncompiled meanwhile")
+            self._start_compiler("compiling in another process; steps run uncompiled meanwhile")
 
     def __call__(self, report: StepReport) -> None:
         """Hear of a step: measure, wait or change over, as the plan says."""
@@ -145,7 +144,8 @@ class CompileListener:
         if self.compiler is None:
             self._measure(report)
             return
-        if self.plan.start is not None and report.position.step >= self.plan.start:
+        exact = self.parts.config.schedule.unit != "minutes"
+        if exact and self.plan.start is not None and report.position.step >= self.plan.start:
             self._wait(self.compiler)
         if self.compiler.working():
             report.notes["compiling"] = self.compiler.elapsed
@@ -184,11 +184,19 @@ class CompileListener:
             note(f"steps run uncompiled: {work:.1e} operations are left at this speed; compiling pays from {worth:.1e}")
             self.done = True
             return
-        note(
+        self._start_compiler(
             f"compiling in another process while training goes on: {work:.1e} operations are left at this speed; "
             f"compiling pays from {worth:.1e}"
         )
-        self.compiler = BackgroundCompiler(self.data, self.parts)
+
+    def _start_compiler(self, why: str) -> None:
+        """Start the other process, or go on uncompiled where none can be started."""
+        try:
+            self.compiler = BackgroundCompiler(self.data, self.parts)
+            note(why)
+        except OSError as error:
+            self.done = True
+            note(f"running uncompiled, slower: no process for the compiler could be started ({error})")
 
     def _wait(self, compiler: BackgroundCompiler) -> None:
         said = time.perf_counter()
@@ -206,6 +214,9 @@ class CompileListener:
         elif schedule.unit == "minutes" and schedule.amount * 60 - position.seconds < WORTH_READING:
             note("steps stay uncompiled: too little is left of the run to read the code")
         else:
-            note(f"compiled in {compiler.elapsed:.0f} s; steps run compiled from step {position.step:,} on")
-            self.compile(from_step=position.step if self.plan.start is None else self.plan.start)
+            start = position.step if self.plan.start is None else self.plan.start
+            if schedule.unit == "minutes":
+                start = max(start, position.step)
+            note(f"compiled in {compiler.elapsed:.0f} s; steps run compiled from step {start:,} on")
+            self.compile(from_step=start)
         self.close()

@@ -204,6 +204,8 @@ def phase_source(
     mine = [piece.index for piece in group.pieces(config.engine.accumulation)]
 
     def after(t: int) -> int:
+        if t % config.engine.accumulation not in mine:  # asked for out of turn, to measure something
+            return t + 1
         place = mine.index(t % config.engine.accumulation) + 1
         return t + 1 if place < len(mine) else t - mine[-1] + config.engine.accumulation + mine[0]
 

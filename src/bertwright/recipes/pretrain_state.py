@@ -83,6 +83,8 @@ def resumed(checkpoint: Path, moving: Moving, identity: Mapping[str, Any], *, gr
 def run_identity(parts: Parts) -> dict[str, Any]:
     """Return what must be the same for a checkpoint to be gone on with; how it is watched may change."""
     settings = parts.config.model_dump(mode="json", exclude={"engine": True, "data": {"others"}})
+    if settings["model"]["init"] == "noise":
+        del settings["model"]["init"]  # checkpoints of earlier versions do not name it
     return {
         "data fingerprint": parts.manifest["fingerprint"],
         **settings,

@@ -32,8 +32,8 @@ class EncoderConfig(Section):
     max_positions: int = Field(default=512, ge=8)
     """Longest sequence the model will ever read."""
     init: Literal["noise", "cooccurrence"] = "noise"
-    """noise (drawn, as published), or cooccurrence: all of bert put in place from which words stand near which in the
-    corpus, so that it predicts masked words and next sentences before the first step."""
+    """noise (drawn, as published), or cooccurrence: put in place from which words stand near which in the corpus, so
+    that the model predicts masked words (and bert next sentences) before the first step."""
     sinusoidal_start: bool = False
     """Start bert's learned position embeddings as sinusoids instead of noise: neighbours are found much sooner."""
     neighbour_start: bool = False
@@ -46,8 +46,6 @@ class EncoderConfig(Section):
     def _fits_architecture(self) -> EncoderConfig:
         if self.architecture == "bert" and self.global_every is not None:
             raise ValueError("global_every belongs to architecture 'modern'; bert's blocks all look at the whole row")
-        if self.architecture == "modern" and self.init == "cooccurrence":
-            raise ValueError("init 'cooccurrence' belongs to architecture 'bert'; give modern neighbour_start instead")
         if self.init == "cooccurrence" and (self.sinusoidal_start or self.neighbour_start):
             raise ValueError(
                 "init 'cooccurrence' sets positions and words itself; leave out sinusoidal_start and neighbour_start"

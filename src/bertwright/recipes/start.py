@@ -17,6 +17,8 @@ from bertwright.model.encoder import Encoder
 from bertwright.model.init.drawn import sinusoids
 from bertwright.model.init.from_corpus import start_from_corpus
 from bertwright.model.init.layout import CorpusStatistics, layout_of
+from bertwright.model.init.modern_from_corpus import layout_of_modern, start_modern_from_corpus
+from bertwright.model.modern import ModernForMaskedLM
 from bertwright.recipes.settings import EncoderConfig
 from bertwright.tokenizer.load import SpecialIds
 from bertwright.types import Example
@@ -59,13 +61,16 @@ def begin_weights(
     if config.sinusoidal_start and isinstance(model, BertForPreTraining):
         model.embeddings.positions.weight.copy_(sinusoids(shape.max_positions, shape.hidden_size, rms=POSITION_RMS))
     generator = torch.Generator().set_state(torch.get_rng_state())
+    ids = (special.pad, special.unk, special.cls, special.sep, special.mask)
     if config.init == "cooccurrence" and isinstance(model, BertForPreTraining):
         statistics = _in_thread(lambda: _statistics(counts(), layout_of(shape).words, generator))
-        ids = (special.pad, special.unk, special.cls, special.sep, special.mask)
         return lambda: start_from_corpus(
             model, statistics.result(), special_ids=ids, cls=special.cls, next_sentence=next_sentence,
             examples=examples(),
         )  # fmt: skip
+    if config.init == "cooccurrence" and isinstance(model, ModernForMaskedLM):
+        statistics = _in_thread(lambda: _statistics(counts(), layout_of_modern(shape).words, generator))
+        return lambda: start_modern_from_corpus(model, statistics.result(), special_ids=ids, examples=examples())
     if not config.neighbour_start:
         return as_they_are
     found = _in_thread(lambda: neighbour_vectors(counts(), width=shape.hidden_size, generator=generator))

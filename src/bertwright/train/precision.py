@@ -63,6 +63,7 @@ def try_compiled(
     kept_under = f"{torch.__version__}, in order"  # part of a kept graph's key: others did not add in order
     options["unsafe_marked_cacheable_functions"] = dict.fromkeys(AUTOCAST, kept_under)
     compiled = cast(F, torch.compile(function, dynamic=False, options=options))
+    removed: set[Path] = set()
     while True:
         try:
             with torch._functorch.config.patch(aggressive_recomputation=drops):
@@ -70,22 +71,24 @@ def try_compiled(
             return compiled, None
         except Exception as error:
             torch.compiler.reset()
-            if not remove_torn(error):
+            torn = remove_torn(error) - removed  # one that fails again, made anew, is not torn
+            if not torn:
                 return function, _in_one_line(error)
+            removed |= torn
 
 
-def remove_torn(error: Exception) -> bool:
-    """Remove the compiled file of the compiler's store that `error` says cannot be loaded; say whether there was one.
+def remove_torn(error: Exception) -> set[Path]:
+    """Remove the compiled files of the compiler's store that `error` says cannot be loaded; return them.
 
     A compiler that was killed, or a full disk, leaves half a file there, which every later run would stumble over.
     """
     from torch._inductor.runtime.cache_dir_utils import cache_dir
 
     named = [Path(name) for name in re.findall(r"[^\s:'\"]+\.(?:so|pyd|dylib)\b", str(error))]
-    torn = [path for path in named if path.is_relative_to(cache_dir()) and path.is_file()]
+    torn = {path for path in named if path.is_relative_to(cache_dir()) and path.is_file()}
     for path in torn:
-        path.unlink()
-    return bool(torn)
+        path.unlink(missing_ok=True)
+    return torn
 
 
 def add_gradients_in_order() -> None:

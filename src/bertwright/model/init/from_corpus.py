@@ -20,6 +20,7 @@ from bertwright.model.heads import MaskedTokenHead
 from bertwright.model.init.layout import MARKER, CorpusStatistics, Layout, layout_of, speeds, start_embeddings
 from bertwright.model.init.neighbour_maps import neighbour_maps
 from bertwright.model.init.segment_averages import compare_segments, states_of
+from bertwright.model.modern import ModernForMaskedLM
 from bertwright.types import Example
 
 OFFSETS = (-1, 1, -2, 2, -3, 3, -4, 4)
@@ -30,6 +31,8 @@ APART = 4.0
 """How strongly [CLS] looks at itself where others look at neighbours."""
 LINEAR = 3.0
 """Bias of the masked-token head: around it GELU is nearly a straight line, and LayerNorm takes the bias out again."""
+MEASURED = 2048
+"""Masked tokens, at most, that gains are tried on: scores of a whole vocabulary each."""
 GAINS = 14
 """Gains that are tried, from 1 down, each 0.7 times the one before."""
 
@@ -74,12 +77,12 @@ def start_from_corpus(
             look_at_offset(model.block(number).attention, head, offset, layout)
             if first:
                 _spare_first_token(model.block(number).attention, head, layout)
-            _copy_through(model.block(number).attention, head, *maps[offset])
+            copy_through(model.block(number).attention, head, *maps[offset])
     _start_token_head(model.mlm_head, corpus.frequencies)
     model.mlm_head.dense.weight[layout.filler, layout.filler] -= 1.0
     if pairs:
         compare_segments(model, layout, examples)
-    _sharpen(model, examples)
+    sharpen(model, examples)
     model.train(training)
 
 
@@ -130,7 +133,7 @@ def _spare_first_token(attention: Attention, head: int, layout: Layout) -> None:
         part.weight[unit, layout.marker] = APART * (size / 64) ** 0.25
 
 
-def _copy_through(attention: Attention, head: int, back: Tensor, into: Tensor) -> None:
+def copy_through(attention: Attention, head: int, back: Tensor, into: Tensor) -> None:
     """Have a head carry what it looks at: `into` [R, W] as its value, `back` [W, R] as its output."""
     size = attention.query.out_features // attention.heads
     rank, words = into.shape
@@ -143,11 +146,15 @@ def _start_token_head(head: MaskedTokenHead, frequencies: np.ndarray) -> None:
     """Pass hidden states through to the vocabulary, and begin with how frequent each word is."""
     head.dense.weight.add_(torch.eye(len(head.dense.weight), device=head.dense.weight.device))
     head.dense.bias.fill_(LINEAR)
-    share = (frequencies + 0.5) / (frequencies + 0.5).sum()
-    head.bias.copy_(torch.from_numpy(np.log(share)))
+    head.bias.copy_(log_shares(frequencies))
 
 
-def _sharpen(model: BertForPreTraining, examples: Sequence[Example]) -> None:
+def log_shares(frequencies: np.ndarray) -> Tensor:
+    """Return [V]: the log of each token's share of the text, each counted half a time more."""
+    return torch.from_numpy(np.log((frequencies + 0.5) / (frequencies + 0.5).sum()))
+
+
+def sharpen(model: BertForPreTraining | ModernForMaskedLM, examples: Sequence[Example]) -> None:
     """Set the gain of the masked-token head's LayerNorm to the one of a row of values that predicts best."""
     states, labels = [], []
     for example in examples[:2]:
@@ -155,7 +162,7 @@ def _sharpen(model: BertForPreTraining, examples: Sequence[Example]) -> None:
         rows = torch.arange(len(used))[:, None].expand_as(used)[used]
         states.append(states_of(model, example)[rows, example.masked_positions[used]])
         labels.append(example.masked_labels[used])
-    hidden, answers = torch.cat(states), torch.cat(labels).to(model.word_embeddings.weight.device)
+    hidden, answers = torch.cat(states)[:MEASURED], torch.cat(labels)[:MEASURED].to(model.word_embeddings.weight.device)
     head, best = model.mlm_head, (math.inf, 1.0)
     for step in range(GAINS):
         gain = 2.0 ** (-step / 2)

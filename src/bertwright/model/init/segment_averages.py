@@ -16,8 +16,11 @@ from bertwright.model.attention import Attention
 from bertwright.model.bert import BertForPreTraining
 from bertwright.model.block import Block
 from bertwright.model.init.layout import Layout
+from bertwright.model.modern import ModernForMaskedLM
 from bertwright.types import Example
 
+SHUT = 8.0
+"""How far the units that compare are shut for other tokens than [CLS]."""
 GATE, WEIGHING = 4.0, 2.7
 """How strongly [CLS] tells the segments apart, and how strongly it prefers rare words."""
 
@@ -31,7 +34,8 @@ def compare_segments(model: BertForPreTraining, layout: Layout, examples: Sequen
     for head, sign in ((0, 1.0), (1, -1.0)):
         _average_segment(block.attention, head, sign, count, layout, marker=marker)
     _centre_averages(model, count, layout, examples, marker=marker)
-    _compare_averages(block, count, layout)
+    hidden = block.attention_norm(_first_states(model, examples) + _attended(model, examples))
+    _compare_averages(block, count, layout, marker=float(hidden[:, layout.marker].mean()))
     _score_pairs(model, layout, examples)
 
 
@@ -98,10 +102,11 @@ def _attended(model: BertForPreTraining, examples: Sequence[Example]) -> Tensor:
     return torch.cat(found)
 
 
-def _compare_averages(block: Block, count: int, layout: Layout) -> None:
+def _compare_averages(block: Block, count: int, layout: Layout, *, marker: float) -> None:
     """Add to the marker |a + b|^2 - |a - b|^2, four times the product of both averages, by four GELUs a dimension.
 
-    GELU(x) + GELU(-x) = x erf(x / sqrt(2)) is even: near zero it is x^2 times a constant.
+    GELU(x) + GELU(-x) = x erf(x / sqrt(2)) is even: near zero it is x^2 times a constant. A negative bias, which the
+    marker of [CLS] makes up for (`marker` is its level), shuts the units for all other tokens.
     """
     plus, minus = torch.zeros(count, block.inner.in_features), torch.zeros(count, block.inner.in_features)
     place = torch.arange(count)
@@ -109,6 +114,8 @@ def _compare_averages(block: Block, count: int, layout: Layout) -> None:
     minus[place, count + place] = -1.0
     device = block.inner.weight.device
     block.inner.weight[: 4 * count] = torch.cat([plus, -plus, minus, -minus]).to(device)
+    block.inner.bias[: 4 * count] = -SHUT
+    block.inner.weight[: 4 * count, layout.marker] = SHUT / marker
     block.outer.weight[layout.marker, : 2 * count] = 1.0
     block.outer.weight[layout.marker, 2 * count : 4 * count] = -1.0
 
@@ -140,7 +147,7 @@ def _score_pairs(model: BertForPreTraining, layout: Layout, examples: Sequence[E
     head.bias[0], head.bias[1] = -weight * centre / 2, weight * centre / 2
 
 
-def states_of(model: BertForPreTraining, example: Example) -> Tensor:
+def states_of(model: BertForPreTraining | ModernForMaskedLM, example: Example) -> Tensor:
     """Return the last hidden states [B, S, H] of an example."""
     moved = example.to(model.word_embeddings.weight.device)
     return model.encode(moved.input_ids, moved.token_type_ids, moved.attention_mask, documents=moved.documents)

@@ -11,6 +11,9 @@ from typing import Any
 from bertwright.files import write_text
 from bertwright.train.loop import Position, StepReport
 
+UNLOGGED = {"compiling"}
+"""Notes for the console alone."""
+
 
 @dataclass
 class MetricsListener:
@@ -41,7 +44,7 @@ class MetricsListener:
     def __call__(self, report: StepReport) -> None:
         """Write a line if one is due."""
         position, window = report.position, report.position.window
-        if position.step % self.every and not report.notes and not report.last:
+        if position.step % self.every and not report.notes.keys() - UNLOGGED and not report.last:
             return
         line: dict[str, Any] = {
             "step": position.step,
@@ -53,7 +56,7 @@ class MetricsListener:
             "tokens_per_second": round(window["tokens"] / window["seconds"], 1),
             "mfu": round(window["flops"] / window["seconds"] / self.peak_flops, 4),
             "length": self.lengths[report.phase],
-            **report.notes,
+            **{name: note for name, note in report.notes.items() if name not in UNLOGGED},
         }
         with self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(line, ensure_ascii=False) + "\n")
