@@ -66,7 +66,9 @@ def test_the_loss_falls_and_the_run_folder_is_whole(data: Path, tmp_path: Path, 
     settings = laid_over(SMALL, schedule={**SMALL["schedule"], "steps": 60})
     figures = pretrain(data, tmp_path / "run", recipe=recipe, settings=settings)
     lines = metrics(tmp_path / "run")
-    assert figures["valid"]["mlm_loss"] < 0.8 * lines[0]["mlm_loss"]
+    # classic-fast is past the unigram model before its first step
+    first = figures["unigram_entropy"] if recipe == "classic-fast" else lines[0]["mlm_loss"]
+    assert figures["valid"]["mlm_loss"] < min(0.8 * first, lines[0]["mlm_loss"])
     assert lines[-1]["learning_rate"] < 0.1 * max(line["learning_rate"] for line in lines)
     assert {"length"} <= lines[0].keys()
     assert [line["length"] for line in lines] == sorted(line["length"] for line in lines)
