@@ -29,11 +29,12 @@ def has_bfloat16(device: torch.device) -> bool:
     """Say whether `device` multiplies bfloat16 matrices natively.
 
     On CPUs without such instructions bfloat16 products are many times slower than float32, so this asks for the
-    instructions, not for the type.
+    instructions, not for the type; and whether oneDNN uses them, which ONEDNN_MAX_CPU_ISA can forbid.
     """
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
+    instructions = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    return bool(instructions and torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
 def resolve_precision(wanted: Precision, device: torch.device) -> Literal["bf16", "fp32"]:
