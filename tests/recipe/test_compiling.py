@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -179,7 +180,11 @@ def weights(run: Path) -> dict[str, torch.Tensor]:
 def test_a_run_stopped_before_at_or_after_the_change_ends_as_one_never_stopped(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, quick_compiler: list[int], killed_after: int
 ) -> None:
-    """Of 10 steps those from 6 on are compiled, and the run waits for the compiler there; checkpoints at 3, 6 and 9."""
+    """Of 10 steps those from 6 on are compiled, and the run waits for the compiler there; checkpoints at 3, 6 and 9.
+
+    Until then steps run on a thread less.
+    """
+    threads = torch.get_num_threads()
     settings = settings_of(10)
     work = counted_work(build(data, resolve("fast", settings), fresh=False))
     monkeypatch.setattr(compiling, "WORTH", {"cpu": 0.9 * work})
@@ -193,6 +198,7 @@ def test_a_run_stopped_before_at_or_after_the_change_ends_as_one_never_stopped(
         with pytest.raises(KeyboardInterrupt):
             pretrain(data, stopped, recipe="fast", settings=settings)
     pretrain(data, stopped, recipe="fast", settings=settings, resume=True)
+    assert torch.get_num_threads() == threads
     never = settings | {"engine": settings["engine"] | {"compile": False}}
     pretrain(data, tmp_path / "never", recipe="fast", settings=never)
     whole, other = weights(tmp_path / "whole"), weights(stopped)
@@ -233,11 +239,54 @@ def test_a_compiler_that_fails_is_told_of_and_the_run_goes_on(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The real process, with a folder of data that is not there."""
-    usual = compiling.BackgroundCompiler
+    usual, threads = compiling.BackgroundCompiler, torch.get_num_threads()
     monkeypatch.setattr(compiling, "BackgroundCompiler", lambda data, parts: usual(tmp_path / "nothing", parts))
     settings = settings_of(3)
     settings["engine"]["compiled_from"] = 2
     pretrain(data, tmp_path / "run", recipe="fast", settings=settings)
+    assert torch.get_num_threads() == threads
     told = capsys.readouterr().err
     assert "running uncompiled, slower" in told
     assert str(tmp_path / "nothing") in told.replace("\n", "")
+
+
+def test_a_process_that_cannot_be_started_is_told_of_and_the_run_goes_on(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def no_process(data: Path, parts: Parts) -> None:
+        raise OSError("no memory left")
+
+    monkeypatch.setattr(compiling, "BackgroundCompiler", no_process)
+    settings = settings_of(3)
+    settings["engine"]["compiled_from"] = 2
+    pretrain(data, tmp_path / "run", recipe="fast", settings=settings)
+    assert "no process for the compiler could be started (no memory left)" in capsys.readouterr().err
+
+
+def test_a_run_of_minutes_never_waits_for_the_compiler(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, quick_compiler: list[int]
+) -> None:
+    monkeypatch.setattr(compiling, "is_kept", lambda parts: False)
+    monkeypatch.setattr(compiling, "WORTH", {"cpu": 0.0})
+    monkeypatch.setattr(compiling, "MEASURED", 1)
+    monkeypatch.setattr(LateCompiler, "working", lambda self: True)
+    monkeypatch.setattr(compiling.CompileListener, "_wait", lambda self, compiler: pytest.fail("it waited"))
+    settings = settings_of(1)
+    settings["schedule"] = {"minutes": 0.05, "phases": [PHASE]}
+    pretrain(data, tmp_path / "run", recipe="fast", settings=settings)
+    assert not quick_compiler
+
+
+def test_the_compiler_knows_no_module_of_the_current_folder(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file of that name would stand in for the json of Python, and the process would end at once."""
+    (tmp_path / "json.py").write_text("raise SystemExit(7)")
+    monkeypatch.chdir(tmp_path)
+    compiler = compiling.BackgroundCompiler(tmp_path / "nothing", parts_of(data, {"steps": 3}))
+    while compiler.working():
+        time.sleep(0.1)
+    failure = compiler.failure()
+    compiler.stop()
+    assert failure is not None
+    assert "nothing" in failure

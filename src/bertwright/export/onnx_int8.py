@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import logging
 import tempfile
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
@@ -87,10 +88,18 @@ def rounded_columns(weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def write_evened(model: Path, out: Path, batches: Iterable[Mapping[str, np.ndarray]]) -> None:
-    """Write the graph with no unit much larger than others in its products, all else being the same."""
+    """Write the graph with no unit much larger than others in its products, all else being the same.
+
+    A weight that several nodes share stays as it is: what suits one of them would be wrong for the others.
+    """
     graph = onnx.load(str(model))
     weights = {tensor.name: tensor for tensor in graph.graph.initializer}
-    products = [node for node in graph.graph.node if node.op_type == "MatMul" and node.input[1] in weights]
+    uses = Counter(name for node in graph.graph.node for name in node.input)
+    products = [
+        node
+        for node in graph.graph.node
+        if node.op_type == "MatMul" and node.input[1] in weights and uses[node.input[1]] == 1
+    ]
     largest = largest_values(model, sorted({node.input[0] for node in products}), batches)
     for node in products:
         _even_out(graph, node, weights[node.input[1]], largest[node.input[0]])

@@ -40,7 +40,7 @@ class BackgroundCompiler:
         package = str(Path(__file__).parents[2])
         paths = [package, *filter(None, [os.environ.get("PYTHONPATH")])]
         self.process = subprocess.Popen(
-            [sys.executable, "-m", MODULE],
+            [sys.executable, "-P", "-m", MODULE],  # -P: no module of the current folder stands in for one of ours
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             stderr=self.messages,
@@ -117,7 +117,7 @@ def _key(parts: Parts) -> str:
     import hashlib
 
     config = parts.config
-    told: dict[str, Any] = {
+    depends: dict[str, Any] = {
         "versions": versions(),
         "source": [hashlib.sha256(file.read_bytes()).hexdigest() for file in sorted(_sources())],
         "processor": [torch.backends.cpu.get_cpu_capability(), torch.get_num_threads(), parts.device.type],
@@ -128,7 +128,7 @@ def _key(parts: Parts) -> str:
         "packed": config.data.pack,
         "autotune": config.engine.autotune,
     }
-    return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:32]
+    return hashlib.sha256(json.dumps(depends, sort_keys=True).encode()).hexdigest()[:32]
 
 
 def _sources() -> list[Path]:
@@ -139,10 +139,10 @@ def _sources() -> list[Path]:
 
 def main() -> int:
     """Compile the step that a line of standard input describes; return the exit code."""
-    told = json.loads(sys.stdin.readline())
+    asked = json.loads(sys.stdin.readline())
     threading.Thread(target=_end_with_the_run, daemon=True).start()
     try:
-        parts = build(Path(told["data"]), PretrainConfig.model_validate(told["config"]), fresh=False)
+        parts = build(Path(asked["data"]), PretrainConfig.model_validate(asked["config"]), fresh=False)
     except BertwrightError as error:
         print(error, file=sys.stderr)
         return 1

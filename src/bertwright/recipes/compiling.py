@@ -1,7 +1,7 @@
 """Decides from which step on a run is compiled, has the code made beside the run, and changes over at that step.
 
 Compiled steps take some 30% less time than uncompiled ones (`fast`, mini, on a CPU), and compiling takes a minute or
-more of two cores. So a run that is measured in steps, tokens or epochs counts its operations: below WORTH it never
+more of a core. So a run that is measured in steps, tokens or epochs counts its operations: below WORTH it never
 compiles; above, it trains uncompiled for AHEAD operations while another process compiles, and waits there if that is
 late. All of it follows from settings, data and device, so the same command gives the same weights however often it is
 stopped. A run measured in minutes goes by the speed of its first steps, changes over when the code is there, and leaves
@@ -16,6 +16,8 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import torch
+
 from bertwright.log import note, working
 from bertwright.model.config import training_flops
 from bertwright.recipes.compile_ahead import BackgroundCompiler, is_kept, mark_kept
@@ -26,11 +28,12 @@ from bertwright.train.loop import StepReport
 from bertwright.train.schedule import Phase
 from bertwright.train.step import TrainStep
 
-WORTH = {"cpu": 3e13, "cuda": 2e15}
+WORTH = {"cpu": 4e13, "cuda": 2e15}
 """Floating-point operations of a run, for each shape of its batches, above which compiling takes less time than it
-saves. On two cores with AVX512-bf16, `fast` at mini does 0.27e12 a second uncompiled; compiling takes 78 seconds of a
-core, and saves 28% of the time of every step after it."""
-AHEAD = {"cpu": 6e12, "cuda": 0.0}
+saves. On two cores with AVX512-bf16, `fast` at mini does 0.27e12 a second uncompiled; compiling takes 65 seconds of a
+core, and saves 28% of the time of every step after it (4 minutes, 4.5e13 operations: it pays). `classic-fast` at tiny
+saves some 10% (4 minutes, 3.5e13: it does not)."""
+AHEAD = {"cpu": 1e13, "cuda": 0.0}
 """Operations that are trained uncompiled while another process compiles: what two cores do in that time beside it. A
 GPU has no room for a second process, and compiles first."""
 WORTH_READING = 60.0
@@ -115,6 +118,8 @@ class CompileListener:
     """Whether nothing is left to do."""
     first: tuple[int, float] | None = field(default=None, init=False)
     """Steps and seconds where the measuring began."""
+    threads: int = field(default=0, init=False)
+    """Those of the run, while it runs on fewer because a compiler works."""
 
     @classmethod
     def begin(cls, data: Path, out: Path, parts: Parts, *, step: int) -> CompileListener:
@@ -145,10 +150,13 @@ class CompileListener:
             self._measure(report)
             return
         exact = self.parts.config.schedule.unit != "minutes"
-        if exact and self.plan.start is not None and report.position.step >= self.plan.start:
+        early = exact and self.plan.start is not None and report.position.step < self.plan.start
+        if exact and not early:
             self._wait(self.compiler)
         if self.compiler.working():
             report.notes["compiling"] = self.compiler.elapsed
+            return
+        if early:  # code that is there already is read at its step
             return
         self._change_over(self.compiler, report)
 
@@ -157,6 +165,7 @@ class CompileListener:
         if self.compiler is not None:
             self.compiler.stop()
             self.compiler = None
+            torch.set_num_threads(self.threads)
 
     def compile(self, *, from_step: int) -> None:
         """Compile the step in this process, or read its code; it is used from `from_step` on."""
@@ -190,10 +199,16 @@ class CompileListener:
         )
 
     def _start_compiler(self, why: str) -> None:
-        """Start the other process, or go on uncompiled where none can be started."""
+        """Start the other process, or go on uncompiled where none can be started.
+
+        Training leaves it a core: two threads that wait for each other on less than two cores make half the steps of
+        one alone (`fast`, mini, two cores: 2,766 tokens/s, and 6,096 on one thread).
+        """
         try:
             self.compiler = BackgroundCompiler(self.data, self.parts)
             note(why)
+            self.threads = torch.get_num_threads()
+            torch.set_num_threads(max(1, self.threads - 1))
         except OSError as error:
             self.done = True
             note(f"running uncompiled, slower: no process for the compiler could be started ({error})")
@@ -209,7 +224,9 @@ class CompileListener:
     def _change_over(self, compiler: BackgroundCompiler, report: StepReport) -> None:
         position, schedule = report.position, self.parts.config.schedule
         self.done = True
-        if (failure := compiler.failure()) is not None:
+        failure = compiler.failure()
+        self.close()
+        if failure is not None:
             note(f"running uncompiled, slower: the compiler did not work here ({failure})")
         elif schedule.unit == "minutes" and schedule.amount * 60 - position.seconds < WORTH_READING:
             note("steps stay uncompiled: too little is left of the run to read the code")
@@ -219,4 +236,3 @@ class CompileListener:
                 start = max(start, position.step)
             note(f"compiled in {compiler.elapsed:.0f} s; steps run compiled from step {start:,} on")
             self.compile(from_step=start)
-        self.close()

@@ -17,7 +17,7 @@ from bertwright.model.encoder import Encoder
 from bertwright.model.init.drawn import sinusoids
 from bertwright.model.init.from_corpus import start_from_corpus
 from bertwright.model.init.layout import CorpusStatistics, layout_of
-from bertwright.model.init.modern_from_corpus import layout_of_modern, start_modern_from_corpus
+from bertwright.model.init.modern_from_corpus import ModernLayout, start_modern_from_corpus
 from bertwright.model.modern import ModernForMaskedLM
 from bertwright.recipes.settings import EncoderConfig
 from bertwright.tokenizer.load import SpecialIds
@@ -29,8 +29,6 @@ loss is 6.39 nats at 0.05, 6.42 at 0.1 and 6.69 at 0.3."""
 WORD_RMS = 0.2
 """Of words started from their neighbours. 300 steps of `fast` (size mini, English, 32 rows): 5.24 nats with noise, 4.80
 at 0.02, 4.56 at 0.05, 4.39 at 0.1, 4.32 at 0.2."""
-
-
 MEASURED_ROWS = 256
 """Rows on which a start from the corpus measures what depends on the text: two averages, a gain."""
 T = TypeVar("T")
@@ -69,7 +67,7 @@ def begin_weights(
             examples=examples(),
         )  # fmt: skip
     if config.init == "cooccurrence" and isinstance(model, ModernForMaskedLM):
-        statistics = _in_thread(lambda: _statistics(counts(), layout_of_modern(shape).words, generator))
+        statistics = _in_thread(lambda: _statistics(counts(), ModernLayout(shape.hidden_size).words, generator))
         return lambda: start_modern_from_corpus(model, statistics.result(), special_ids=ids, examples=examples())
     if not config.neighbour_start:
         return as_they_are

@@ -20,7 +20,7 @@ from bertwright.model.bert import BertForPreTraining
 from bertwright.model.config import BertConfig, ModernConfig
 from bertwright.model.init.from_corpus import look_at_offset, offsets_by_block, start_from_corpus
 from bertwright.model.init.layout import CorpusStatistics, layout_of, rarities, start_embeddings
-from bertwright.model.init.modern_from_corpus import layout_of_modern, start_modern_from_corpus
+from bertwright.model.init.modern_from_corpus import ModernLayout, start_modern_from_corpus
 from bertwright.model.init.neighbour_maps import neighbour_maps
 from bertwright.model.modern import ModernForMaskedLM
 from bertwright.model.rotary import rotate
@@ -271,7 +271,7 @@ def test_a_modern_model_of_any_shape_predicts_words_before_its_first_step(
         )
     )  # fmt: skip
     before, examples = torch.get_rng_state(), [corpus.example(64, seed=seed) for seed in (1, 2)]
-    statistics = corpus.statistics(layout_of_modern(model.config).words)
+    statistics = corpus.statistics(ModernLayout(model.config.hidden_size).words)
     start_modern_from_corpus(model, statistics, special_ids=corpus.special, examples=examples)
     assert torch.equal(torch.get_rng_state(), before)
     example = corpus.example(200, seed=9)
@@ -287,7 +287,7 @@ def test_heads_of_a_modern_model_look_at_their_neighbour(corpus: Corpus) -> None
         ModernConfig(vocab_size=WORDS + 5, layers=2, hidden_size=256, heads=4, intermediate_size=512)
     )
     examples = [corpus.example(64, seed=1)]
-    statistics = corpus.statistics(layout_of_modern(model.config).words)
+    statistics = corpus.statistics(ModernLayout(model.config.hidden_size).words)
     start_modern_from_corpus(model, statistics, special_ids=corpus.special, examples=examples)
     ids = torch.from_numpy(corpus.rng.choice(corpus.ids, (2, 512)))
     ids[:, ::7] = corpus.special[4]

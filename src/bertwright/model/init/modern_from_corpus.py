@@ -19,7 +19,7 @@ from dataclasses import dataclass
 import torch
 
 from bertwright.model.attention import Attention
-from bertwright.model.config import ModelConfig, ModernConfig
+from bertwright.model.config import ModernConfig
 from bertwright.model.init.from_corpus import LINEAR, OFFSETS, copy_through, log_shares, sharpen
 from bertwright.model.init.layout import WORD_RMS, CorpusStatistics
 from bertwright.model.init.neighbour_maps import neighbour_maps
@@ -90,11 +90,6 @@ def block_of(model: ModernForMaskedLM, number: int) -> ModernBlock:
     block = model.blocks[number]
     assert isinstance(block, ModernBlock)
     return block
-
-
-def layout_of_modern(config: ModelConfig) -> ModernLayout:
-    """Return how the width of a model is shared out."""
-    return ModernLayout(config.hidden_size)
 
 
 def _start_embeddings(
