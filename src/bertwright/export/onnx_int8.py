@@ -116,7 +116,7 @@ def largest_values(
     with tempfile.TemporaryDirectory() as scratch:
         onnx.save(graph, str(Path(scratch) / "probe.onnx"))
         session = open_session(Path(scratch) / "probe.onnx")
-        for batch in batches:
+        for batch in batches if names else ():  # no names would mean every output
             for name, values in zip(names, session.run(list(names), dict(batch)), strict=True):
                 largest = np.abs(values).max(axis=tuple(range(values.ndim - 1)))
                 found[name] = np.maximum(found.get(name, largest), largest)
