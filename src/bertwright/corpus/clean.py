@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
-import ftfy
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -74,6 +73,8 @@ def _clean_all(texts: pa.StringArray) -> pa.StringArray:
 
 
 def _decode_again(texts: pa.StringArray) -> pa.StringArray:
+    import ftfy  # a quarter of a second, which commands that clean nothing need not wait for
+
     return pa.array([ftfy.fix_encoding(text) for text in texts.to_pylist()], pa.string())
 
 

@@ -6,13 +6,14 @@ import html
 import io
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
-
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
+from typing import TYPE_CHECKING, Any
 
 from bertwright.files import read_json, write_text
 from bertwright.train.listeners.metrics import read_metrics
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 62rem; margin: 2rem auto; padding: 0 1rem; color: #222 }
@@ -66,6 +67,8 @@ def result_rows(result: dict[str, Any], manifest: dict[str, Any]) -> list[tuple[
 
 def draw(drawers: Sequence[Callable[[Axes, list[dict[str, Any]]], None]], lines: list[dict[str, Any]]) -> str:
     """Return pictures side by side as one inline SVG; each drawer fills one axes from the metrics lines."""
+    from matplotlib.figure import Figure  # a third of a second, which no run need wait for before its first step
+
     figure = Figure(figsize=(11, 3.8), layout="constrained")
     for axes, drawer in zip(figure.subplots(1, len(drawers), squeeze=False)[0], drawers, strict=True):
         drawer(axes, lines)

@@ -47,8 +47,9 @@ class Crf(nn.Module):
         for name, allowed in (("first", steps.first), ("next", steps.next), ("last", steps.last)):
             self.register_buffer(f"{name}_forbidden", NEVER * (~allowed).float(), persistent=False)
 
-    # The words of a sentence are a loop, which the compiler would write out for each length.
-    @torch.compiler.disable  # type: ignore[untyped-decorator]
+    # The words of a sentence are a loop, which the compiler would write out for each length. (torch.compiler.disable
+    # would import the compiler here and now, a second that commands without one need not wait for.)
+    @torch._disable_dynamo  # type: ignore[attr-defined]
     def negative_log_likelihood(self, logits: Tensor, tags: Tensor, here: Tensor) -> Tensor:
         """Return the surprise [B], in nats, of tags [B, M] under logits [B, M, K].
 

@@ -134,13 +134,13 @@ def matmul_rate(
 ) -> float:
     """Measure floating-point operations a second of [rows, inner] x [inner, outer] products.
 
-    The best of six stretches of 0.1 seconds: what the machine can do, not what its other guests left over.
+    The best of three stretches of 0.1 seconds: what the machine can do, not what its other guests left over.
     """
     dtype = torch.bfloat16 if precision == "bf16" else torch.float32
     left = torch.randn(rows, inner, device=device).to(dtype)
     right = torch.randn(outer, inner, device=device).to(dtype)
     best = 0.0
-    for _ in range(6):
+    for _ in range(3):
         count, began = 0, time.perf_counter()
         while (elapsed := time.perf_counter() - began) < 0.1 or not count:
             torch.nn.functional.linear(left, right)

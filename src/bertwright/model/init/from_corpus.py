@@ -31,10 +31,10 @@ APART = 4.0
 """How strongly [CLS] looks at itself where others look at neighbours."""
 LINEAR = 3.0
 """Bias of the masked-token head: around it GELU is nearly a straight line, and LayerNorm takes the bias out again."""
-MEASURED = 2048
-"""Masked tokens, at most, that gains are tried on: scores of a whole vocabulary each."""
+MEASURED, MOST_SCORES = 2048, 1 << 25
+"""Masked tokens, at most, that gains are tried on, and their scores, one a word of the vocabulary each."""
 GAINS = 14
-"""Gains that are tried, from 1 down, each 0.7 times the one before."""
+"""Gains that are tried at most, from 1 down, each 0.7 times the one before."""
 
 
 def offsets_by_block(config: ModelConfig, *, next_sentence: bool) -> list[list[int]]:
@@ -81,8 +81,8 @@ def start_from_corpus(
     _start_token_head(model.mlm_head, corpus.frequencies)
     model.mlm_head.dense.weight[layout.filler, layout.filler] -= 1.0
     if pairs:
-        compare_segments(model, layout, examples)
-    sharpen(model, examples)
+        compare_segments(model, layout, examples, blocks=len(blocks))
+    sharpen(model, examples, blocks=len(blocks))
     model.train(training)
 
 
@@ -154,19 +154,27 @@ def log_shares(frequencies: np.ndarray) -> Tensor:
     return torch.from_numpy(np.log((frequencies + 0.5) / (frequencies + 0.5).sum()))
 
 
-def sharpen(model: BertForPreTraining | ModernForMaskedLM, examples: Sequence[Example]) -> None:
-    """Set the gain of the masked-token head's LayerNorm to the one of a row of values that predicts best."""
+def sharpen(model: BertForPreTraining | ModernForMaskedLM, examples: Sequence[Example], *, blocks: int) -> None:
+    """Set the gain of the masked-token head's LayerNorm to the one of a row of values that predicts best.
+
+    Scores without the bias of each word are in proportion to the gain, so the vocabulary is computed once. Blocks past
+    the first `blocks` change nothing yet.
+    """
     states, labels = [], []
     for example in examples[:2]:
         used = example.masked_weights > 0
         rows = torch.arange(len(used))[:, None].expand_as(used)[used]
-        states.append(states_of(model, example)[rows, example.masked_positions[used]])
+        states.append(states_of(model, example, blocks=blocks)[rows, example.masked_positions[used]])
         labels.append(example.masked_labels[used])
-    hidden, answers = torch.cat(states)[:MEASURED], torch.cat(labels)[:MEASURED].to(model.word_embeddings.weight.device)
-    head, best = model.mlm_head, (math.inf, 1.0)
-    for step in range(GAINS):
-        gain = 2.0 ** (-step / 2)
-        head.norm.weight.fill_(gain)
-        loss = float(functional.cross_entropy(model.mlm_logits(hidden).float(), answers))
-        best = min(best, (loss, gain))
-    head.norm.weight.fill_(best[1])
+    head, words = model.mlm_head, model.word_embeddings.weight
+    count = min(MEASURED, MOST_SCORES // len(words))
+    hidden, answers = torch.cat(states)[:count], torch.cat(labels)[:count].to(words.device)
+    head.norm.weight.fill_(1.0)
+    scores = functional.linear(head.transform(hidden), words)
+    best, least = 1.0, math.inf
+    for gain in (2.0 ** (-step / 2) for step in range(GAINS)):
+        loss = float(functional.cross_entropy(scores * gain + head.bias, answers))
+        if loss > least:  # the loss is convex in the gain: it only rises from here on
+            break
+        best, least = gain, loss
+    head.norm.weight.fill_(best)

@@ -81,7 +81,7 @@ def start_modern_from_corpus(
             _look_at_offset(attention, head, offset, layout.constant, speeds_of(model.config, number), level=level)
             copy_through(attention, head, *maps[offset])
     _start_token_head(model, corpus, layout, examples)
-    sharpen(model, examples)
+    sharpen(model, examples, blocks=len(blocks))
     model.train(training)
 
 
@@ -142,7 +142,8 @@ def _start_token_head(
     head, example = model.mlm_head, examples[0]
     used = example.masked_weights > 0
     rows = torch.arange(len(used))[:, None].expand_as(used)[used]
-    level = float(states_of(model, example)[rows, example.masked_positions[used]][:, layout.constant].mean())
+    hidden = states_of(model, example, blocks=model.config.layers)[rows, example.masked_positions[used]]
+    level = float(hidden[:, layout.constant].mean())
     straight = torch.eye(len(head.dense.weight))
     straight[layout.constant, layout.constant] = straight[layout.filler, layout.filler] = 0
     straight[:, layout.constant] += LINEAR / level

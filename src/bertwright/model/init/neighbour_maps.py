@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -31,7 +32,9 @@ def neighbour_maps(corpus: CorpusStatistics, offsets: Sequence[int], *, rank: in
     share = counted / max(int(counted.sum()), 1)
     centred = vectors - share @ vectors
     own = (centred * share[:, None]).T @ centred
-    near = {distance: _covariance(table, centred) for distance, table in corpus.tables.items()}
+    with ThreadPoolExecutor() as threads:  # sparse products use one core each
+        covariances = threads.map(lambda table: _covariance(table, centred), corpus.tables.values())
+        near = dict(zip(corpus.tables, covariances, strict=True))
 
     def covariance(step: int) -> np.ndarray:
         """Return that of a word with the one `step` places further."""

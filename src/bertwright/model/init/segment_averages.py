@@ -25,8 +25,11 @@ GATE, WEIGHING = 4.0, 2.7
 """How strongly [CLS] tells the segments apart, and how strongly it prefers rare words."""
 
 
-def compare_segments(model: BertForPreTraining, layout: Layout, examples: Sequence[Example]) -> None:
-    """Have [CLS] average both segments in the first block, compare them, and score next sentences by that."""
+def compare_segments(model: BertForPreTraining, layout: Layout, examples: Sequence[Example], *, blocks: int) -> None:
+    """Have [CLS] average both segments in the first block, compare them, and score next sentences by that.
+
+    Blocks past the first `blocks` change nothing yet.
+    """
     block = model.block(0)
     size = model.config.hidden_size // model.config.heads
     count = min(size - 3, layout.words // 2, model.config.intermediate_size // 4)
@@ -36,7 +39,7 @@ def compare_segments(model: BertForPreTraining, layout: Layout, examples: Sequen
     _centre_averages(model, count, layout, examples, marker=marker)
     hidden = block.attention_norm(_first_states(model, examples) + _attended(model, examples))
     _compare_averages(block, count, layout, marker=float(hidden[:, layout.marker].mean()))
-    _score_pairs(model, layout, examples)
+    _score_pairs(model, layout, examples, blocks=blocks)
 
 
 def _level_of_marker(model: BertForPreTraining, examples: Sequence[Example], layout: Layout) -> float:
@@ -49,7 +52,9 @@ def _first_states(model: BertForPreTraining, examples: Sequence[Example]) -> Ten
     """Return the embeddings [B, H] of the first tokens of all examples."""
     device = model.word_embeddings.weight.device
     moved = [example.to(device) for example in examples]
-    return torch.cat([model.embeddings(example.input_ids, example.token_type_ids)[:, 0] for example in moved])
+    return torch.cat(
+        [model.embeddings(example.input_ids[:, :1], example.token_type_ids[:, :1])[:, 0] for example in moved]
+    )
 
 
 def _average_segment(
@@ -120,7 +125,7 @@ def _compare_averages(block: Block, count: int, layout: Layout, *, marker: float
     block.outer.weight[layout.marker, 2 * count : 4 * count] = -1.0
 
 
-def _score_pairs(model: BertForPreTraining, layout: Layout, examples: Sequence[Example]) -> None:
+def _score_pairs(model: BertForPreTraining, layout: Layout, examples: Sequence[Example], *, blocks: int) -> None:
     """Bring the comparison to a spread of one, and fit the pooler's first unit and the next-sentence head to it."""
     block, device = model.block(0), model.word_embeddings.weight.device
     hidden = block.attention_norm(_first_states(model, examples) + _attended(model, examples))
@@ -128,7 +133,7 @@ def _score_pairs(model: BertForPreTraining, layout: Layout, examples: Sequence[E
     spread = compared.std().clamp(min=1e-6)
     block.outer.weight[layout.marker] /= spread
     block.outer.bias[layout.marker] = -compared.mean() / spread
-    last = torch.cat([states_of(model, example)[:, 0, layout.marker] for example in examples])
+    last = torch.cat([_last_of_first(model, example, blocks)[:, layout.marker] for example in examples])
     labels = torch.cat([example.next_label for example in examples if example.next_label is not None]).to(device)
     follows, random = last[labels == 0], last[labels == 1]
     if not (len(follows) > 1 and len(random) > 1):
@@ -147,7 +152,18 @@ def _score_pairs(model: BertForPreTraining, layout: Layout, examples: Sequence[E
     head.bias[0], head.bias[1] = -weight * centre / 2, weight * centre / 2
 
 
-def states_of(model: BertForPreTraining | ModernForMaskedLM, example: Example) -> Tensor:
-    """Return the last hidden states [B, S, H] of an example."""
+def _last_of_first(model: BertForPreTraining, example: Example, blocks: int) -> Tensor:
+    """Return the last hidden state of the first token of each row, [B, H]."""
     moved = example.to(model.word_embeddings.weight.device)
-    return model.encode(moved.input_ids, moved.token_type_ids, moved.attention_mask, documents=moved.documents)
+    hidden = model.states(moved.input_ids, moved.token_type_ids, moved.attention_mask, layer=blocks - 1)
+    at = torch.zeros(len(hidden), 1, dtype=torch.int64, device=hidden.device)
+    last: Tensor = model.block(blocks - 1)(hidden, model.sight(moved.attention_mask, None), at=at)
+    return last[:, 0]
+
+
+def states_of(model: BertForPreTraining | ModernForMaskedLM, example: Example, *, blocks: int) -> Tensor:
+    """Return the last hidden states [B, S, H] of an example; blocks past the first `blocks` change nothing yet."""
+    moved = example.to(model.word_embeddings.weight.device)
+    if isinstance(model, ModernForMaskedLM):  # its last LayerNorm comes after them
+        return model.encode(moved.input_ids, moved.token_type_ids, moved.attention_mask, documents=moved.documents)
+    return model.states(moved.input_ids, moved.token_type_ids, moved.attention_mask, layer=blocks)
