@@ -60,10 +60,7 @@ def try_compiled(
     (classic, size mini, 32 rows of 128: forward 115 ms instead of 167, backward 225 instead of 222).
     """
     add_gradients_in_order()
-    options: dict[str, Any] = {"fallback_random": True, "max_autotune": autotune}
-    kept_under = f"{torch.__version__}, in order"  # part of a kept graph's key: others did not add in order
-    options["unsafe_marked_cacheable_functions"] = dict.fromkeys(AUTOCAST, kept_under)
-    compiled = cast(F, torch.compile(function, dynamic=False, options=options))
+    compiled = cast(F, torch.compile(function, dynamic=False, options=_options() | {"max_autotune": autotune}))
     removed: set[Path] = set()
     while True:
         try:
@@ -76,6 +73,18 @@ def try_compiled(
             if not torn:
                 return function, _in_one_line(error)
             removed |= torn
+
+
+def _options() -> dict[str, Any]:
+    """Return options of the compiler; all of them are in the key that it keeps a graph under.
+
+    That key lacks two things, and a graph kept without them would be read by mistake: whether gradients are added in
+    order, and the width of the processor's vectors. Code made for 16 numbers at a time, built anew for 8, leaves out
+    every other 8, and the other way round it writes past the end (as where several machines share a home directory).
+    """
+    vectors = f"{torch.backends.cpu.get_cpu_capability()}{' AMX' * torch.cpu._is_amx_tile_supported()}"
+    kept_under = f"{torch.__version__}, in order, {vectors}"
+    return {"fallback_random": True, "unsafe_marked_cacheable_functions": dict.fromkeys(AUTOCAST, kept_under)}
 
 
 def remove_torn(error: Exception) -> set[Path]:
@@ -113,7 +122,7 @@ def try_compiled_blocks(blocks: Iterable[nn.Module], attempt: Callable[[], None]
     """
     blocks = list(blocks)
     for block in blocks:
-        block.compile(dynamic=True, options={"fallback_random": True})
+        block.compile(dynamic=True, options=_options())
     try:
         with torch._functorch.config.patch(aggressive_recomputation=drops):
             attempt()

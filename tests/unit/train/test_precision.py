@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -129,6 +132,38 @@ def test_gradients_of_words_are_added_in_one_order() -> None:
         assert all(torch.equal(gradient(compiled), expected) for _ in range(20))
     finally:
         torch.set_num_threads(threads)
+
+
+SHARED_STORE = """
+import torch
+from bertwright.train.precision import try_compiled
+
+torch.manual_seed(0)
+words, places, scale = torch.nn.Embedding(7, 64), torch.randint(7, (32, 128)), torch.randn(32, 128, 64)
+
+def gradient(loss):
+    words.zero_grad()
+    loss(places).backward()
+    return words.weight.grad.clone()
+
+def loss(ids):
+    return (words(ids) * scale).sum()
+
+compiled, reason = try_compiled(loss, lambda one: one(places).backward(), drops=False)
+assert reason is None, reason
+assert torch.equal(gradient(compiled), gradient(loss))
+"""
+
+
+@pytest.mark.skipif(torch.backends.cpu.get_cpu_capability() != "AVX512", reason="one processor cannot be two kinds")
+def test_machines_of_other_kinds_can_share_the_store_of_code(tmp_path: Path) -> None:
+    """Vectors of 8 numbers, then of 16: kept graphs of the first, built for the second, would write past the end."""
+    for kind in ("avx2", "avx512"):
+        surroundings = {**os.environ, "ATEN_CPU_CAPABILITY": kind, "TORCHINDUCTOR_CACHE_DIR": str(tmp_path)}
+        ended = subprocess.run(
+            [sys.executable, "-c", SHARED_STORE], env=surroundings, capture_output=True, text=True, check=False
+        )
+        assert ended.returncode == 0, ended.stderr[-2000:]
 
 
 def test_half_a_file_in_the_store_of_code_is_removed_and_made_again(
