@@ -45,7 +45,7 @@ def pretrained(words: argparse.Namespace, out: Path) -> Path:
             "phases": [{"length": 128, "rows": 32, "share": 1.0}],
         },
     }
-    pretrain(out / "data", out / "encoder", recipe="classic-muon", settings=settings)
+    pretrain(out / "data", out / "encoder", recipe=words.recipe, settings=settings)
     return out / "encoder" / "model"
 
 
@@ -57,15 +57,17 @@ def main() -> None:
     parser.add_argument("--source", default="en")
     parser.add_argument("--target", default="de")
     parser.add_argument("--size", default="mini")
+    parser.add_argument("--recipe", default="classic-fast", help="of pre-training, without next sentences")
     parser.add_argument("--pretrain-minutes", type=float, default=20)
     parser.add_argument("--minutes", type=float, default=20)
+    parser.add_argument("--starts", nargs="+", default=["both", "neither"], choices=["both", "neither"])
     parser.add_argument("--learning-rate", type=float)
     parser.add_argument("--out", type=Path, required=True)
     words = parser.parse_args()
     words.out.mkdir(parents=True)
     model = pretrained(words, words.out)
     files = {"train": words.pairs / "train", "dev": words.pairs / "val", "test": words.pairs / words.test}
-    for start in ("both", "neither"):
+    for start in words.starts:
         settings: dict[str, Any] = {
             "schedule": {"minutes": words.minutes, "epochs": 5},
             "translate": {"start": start, "source": words.source, "target": words.target},

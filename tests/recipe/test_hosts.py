@@ -86,7 +86,7 @@ def test_a_host_cut_off_is_done_without(tmp_path: Path, hosts: list[str]) -> Non
     settings = {"size": "tiny", "schedule": {"steps": STEPS, "phases": [{"length": 128, "rows": 32, "share": 1.0}]}}
     engine = {"compile": False, "precision": "fp32", "log_every": 1, "evaluations": 1, "timeout": 4}
     # Words started from their neighbours would differ: in so plain a text, rounding decides between equal directions.
-    settings |= {"model": {"neighbour_start": False}, "engine": engine | {"evaluation_rows": 32, "checkpoint_steps": 3}}
+    settings |= {"model": {"init": "noise"}, "engine": engine | {"evaluation_rows": 32, "checkpoint_steps": 3}}
     pretrain(tmp_path / "data", tmp_path / "one", recipe="fast", settings=settings)
     shutil.copy(tmp_path / "one" / "config.toml", tmp_path / "same.toml")
     run = tmp_path / "two"
