@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -25,29 +26,11 @@ from bertwright.corpus.cooccurrence import (
     read_neighbours,
     write_neighbours,
 )
-from bertwright.corpus.shards import DocumentBlock, Shard, Shards, write_shard
+from bertwright.corpus.shards import Shards
 from bertwright.errors import DataError, ReadOnlyError
 
 VOCAB = 40
-
-
-def shards_of(folder: Path, documents: list[np.ndarray], *, fingerprint: str = "test") -> Shards:
-    """Return two shards that hold the documents, in order."""
-    folder.mkdir(exist_ok=True)
-    shards = []
-    for number, part in enumerate((documents[:2], documents[2:])):
-        counts = np.array([len(document) for document in part], dtype=np.int64)
-        tokens = np.concatenate(part).astype(np.uint16)
-        block = DocumentBlock(
-            tokens=tokens,
-            token_counts=counts,
-            sentence_ends=counts.astype(np.uint32),
-            sentence_counts=np.ones(len(part), dtype=np.int64),
-            word_starts=np.ones(len(tokens), dtype=bool),
-        )
-        write_shard(folder / f"train-{number:05d}.arrow", block)
-        shards.append(Shard.open(folder / f"train-{number:05d}.arrow"))
-    return Shards(shards, fingerprint=fingerprint)
+ShardsOf = Callable[..., Shards]
 
 
 def some_documents(*, seed: int = 3, below: int = VOCAB) -> list[np.ndarray]:
@@ -82,7 +65,7 @@ def same(one: NeighbourCounts, other: NeighbourCounts) -> bool:
     return all(np.array_equal(a, b) and a.dtype == b.dtype for a, b in zip(*arrays, strict=True))
 
 
-def test_counts_are_directed_and_those_counted_by_hand(tmp_path: Path) -> None:
+def test_counts_are_directed_and_those_counted_by_hand(tmp_path: Path, shards_of: ShardsOf) -> None:
     documents = some_documents()
     counts = count_neighbours(shards_of(tmp_path, documents), VOCAB)
     assert as_pairs(counts) == by_hand(documents)
@@ -91,7 +74,9 @@ def test_counts_are_directed_and_those_counted_by_hand(tmp_path: Path) -> None:
     assert max(counts.distances[1].counts) > 255  # so that the list of large counts is used below
 
 
-def test_few_pairs_are_sorted_to_the_same_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_few_pairs_are_sorted_to_the_same_counts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shards_of: ShardsOf
+) -> None:
     shards = shards_of(tmp_path, some_documents())
     monkeypatch.setattr(cooccurrence, "FEW", 1e9)
     in_a_table = count_neighbours(shards, VOCAB)
@@ -99,7 +84,7 @@ def test_few_pairs_are_sorted_to_the_same_counts(tmp_path: Path, monkeypatch: py
     assert same(count_neighbours(shards, VOCAB), in_a_table)
 
 
-def test_rare_words_are_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rare_words_are_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shards_of: ShardsOf) -> None:
     monkeypatch.setattr(cooccurrence, "MOST_WORDS", 10)
     documents = some_documents()
     counts = count_neighbours(shards_of(tmp_path, documents), VOCAB)
@@ -110,7 +95,9 @@ def test_rare_words_are_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         assert as_pairs(counts)[distance] == {pair: n for pair, n in expected.items() if words.issuperset(pair)}
 
 
-def test_tokens_beyond_the_most_are_not_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_tokens_beyond_the_most_are_not_counted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shards_of: ShardsOf
+) -> None:
     """The limit falls within the second shard; frequencies are those of the whole split all the same."""
     monkeypatch.setattr(cooccurrence, "MOST_TOKENS", 1000)
     documents = some_documents()
@@ -119,7 +106,9 @@ def test_tokens_beyond_the_most_are_not_counted(tmp_path: Path, monkeypatch: pyt
     assert counts.frequencies.sum() == sum(map(len, documents))
 
 
-def test_pairs_across_chunks_alone_are_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pairs_across_chunks_alone_are_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shards_of: ShardsOf
+) -> None:
     monkeypatch.setattr(cooccurrence, "CHUNK", 100)
     documents = [np.arange(30), np.arange(5), np.tile(np.arange(20), 15)]
     counts = count_neighbours(shards_of(tmp_path, documents), VOCAB)
@@ -127,7 +116,7 @@ def test_pairs_across_chunks_alone_are_left_out(tmp_path: Path, monkeypatch: pyt
     assert as_pairs(counts) == by_hand(cut)
 
 
-def test_the_table_is_kept_and_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_table_is_kept_and_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shards_of: ShardsOf) -> None:
     shards = shards_of(tmp_path, some_documents())
     counted = load_or_count(tmp_path, shards, VOCAB)
     written = (tmp_path / NEIGHBOURS).read_bytes()
@@ -137,7 +126,9 @@ def test_the_table_is_kept_and_read_again(tmp_path: Path, monkeypatch: pytest.Mo
     assert (tmp_path / NEIGHBOURS).read_bytes() == written
 
 
-def test_a_table_of_other_shards_is_replaced(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_table_of_other_shards_is_replaced(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], shards_of: ShardsOf
+) -> None:
     load_or_count(tmp_path, shards_of(tmp_path, some_documents()), VOCAB)
     documents = some_documents(seed=4)
     counts = load_or_count(tmp_path, shards_of(tmp_path, documents, fingerprint="another"), VOCAB)
@@ -147,7 +138,7 @@ def test_a_table_of_other_shards_is_replaced(tmp_path: Path, capsys: pytest.Capt
 
 
 def test_a_folder_that_cannot_be_written_gives_the_same_counts(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], shards_of: ShardsOf
 ) -> None:
     def refuse(*_: object, **__: object) -> None:
         raise ReadOnlyError("nothing can be written there")
@@ -160,7 +151,7 @@ def test_a_folder_that_cannot_be_written_gives_the_same_counts(
     assert "nothing can be written there" in capsys.readouterr().err
 
 
-def test_tables_of_several_folders_add_up(tmp_path: Path) -> None:
+def test_tables_of_several_folders_add_up(tmp_path: Path, shards_of: ShardsOf) -> None:
     """Over words that occur in one of them alone, too: as if all had been one split."""
     first, second = some_documents(below=25), [document + 15 for document in some_documents(seed=5, below=25)]
     splits = [shards_of(tmp_path / name, documents) for name, documents in (("a", first), ("b", second))]
@@ -171,7 +162,9 @@ def test_tables_of_several_folders_add_up(tmp_path: Path) -> None:
     assert not can_merge(splits, cooccurrence.MOST_WORDS + 1)
 
 
-def test_tables_that_left_something_out_are_not_added(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_tables_that_left_something_out_are_not_added(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shards_of: ShardsOf
+) -> None:
     monkeypatch.setattr(cooccurrence, "MOST_TOKENS", 10_000)
     splits = [shards_of(tmp_path / name, some_documents()) for name in ("a", "b")]
     assert not can_merge(splits, VOCAB)
@@ -189,7 +182,7 @@ def rewrite(path: Path, *, head: dict[str, object] | None = None, **changes: np.
 
 
 @pytest.fixture
-def table(tmp_path: Path) -> Path:
+def table(tmp_path: Path, shards_of: ShardsOf) -> Path:
     load_or_count(tmp_path, shards_of(tmp_path, some_documents()), VOCAB)
     return tmp_path / NEIGHBOURS
 

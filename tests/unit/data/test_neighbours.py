@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -10,31 +11,16 @@ import torch
 
 from bertwright.corpus import cooccurrence
 from bertwright.corpus.cooccurrence import count_neighbours
-from bertwright.corpus.shards import DocumentBlock, Shard, Shards, write_shard
+from bertwright.corpus.shards import Shards
 from bertwright.data.neighbours import CLOSENESS, _factors, dense_counts, leading, neighbour_vectors, symmetric_counts
 
 VOCAB = 40
+ShardsOf = Callable[..., Shards]
 
 
-def shards_of(folder: Path, documents: list[np.ndarray]) -> Shards:
-    """Return two shards that hold the documents, in order."""
-    shards = []
-    for number, part in enumerate((documents[:2], documents[2:])):
-        counts = np.array([len(document) for document in part], dtype=np.int64)
-        tokens = np.concatenate(part).astype(np.uint16)
-        block = DocumentBlock(
-            tokens=tokens,
-            token_counts=counts,
-            sentence_ends=counts.astype(np.uint32),
-            sentence_counts=np.ones(len(part), dtype=np.int64),
-            word_starts=np.ones(len(tokens), dtype=bool),
-        )
-        write_shard(folder / f"train-{number:05d}.arrow", block)
-        shards.append(Shard.open(folder / f"train-{number:05d}.arrow"))
-    return Shards(shards, fingerprint="test")
-
-
-def test_symmetric_counts_are_those_counted_by_hand(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_symmetric_counts_are_those_counted_by_hand(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shards_of: ShardsOf
+) -> None:
     """Within documents alone, over chunks; a pair across the edge of a chunk is the only thing left out."""
     rng = np.random.default_rng(3)
     documents = [rng.integers(0, VOCAB, size) for size in (50, 7, 31, 2, 60)]
@@ -54,7 +40,7 @@ def test_symmetric_counts_are_those_counted_by_hand(tmp_path: Path, monkeypatch:
     assert fewer.sum() > 0.7 * expected.sum()
 
 
-def test_dense_counts_are_the_sparse_ones(tmp_path: Path) -> None:
+def test_dense_counts_are_the_sparse_ones(tmp_path: Path, shards_of: ShardsOf) -> None:
     rng = np.random.default_rng(5)
     counts = count_neighbours(shards_of(tmp_path, [rng.integers(0, VOCAB, size) for size in (90, 40, 70)]), VOCAB)
     for distance, table in counts.tables.items():
@@ -62,7 +48,9 @@ def test_dense_counts_are_the_sparse_ones(tmp_path: Path) -> None:
         assert not np.array_equal(table.toarray(), table.toarray().T)
 
 
-def test_vectors_are_to_the_bit_those_of_the_table_that_was_counted_at_each_start(tmp_path: Path) -> None:
+def test_vectors_are_to_the_bit_those_of_the_table_that_was_counted_at_each_start(
+    tmp_path: Path, shards_of: ShardsOf
+) -> None:
     """The whole way of earlier versions: one symmetric table, counted pair by pair, and its factors."""
     rng = np.random.default_rng(6)
     documents = [rng.zipf(1.3, size) % VOCAB for size in (500, 300, 700)]
@@ -79,7 +67,7 @@ def test_vectors_are_to_the_bit_those_of_the_table_that_was_counted_at_each_star
     assert torch.equal(vectors, _factors((table + table.T).float(), 16, generators[1]))
 
 
-def test_words_that_keep_the_same_company_are_close(tmp_path: Path) -> None:
+def test_words_that_keep_the_same_company_are_close(tmp_path: Path, shards_of: ShardsOf) -> None:
     """Tokens k and k + 20 stand in the same places of ten kinds of sentences; token 39 never occurs."""
     rng = np.random.default_rng(4)
     kinds = rng.integers(0, 9, 4000)
