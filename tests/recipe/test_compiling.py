@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import time
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ from bertwright.recipes.settings import resolve
 from bertwright.train.distributed import Group
 from bertwright.train.listeners.checkpoint import CheckpointListener
 from bertwright.train.loop import Position, StepReport
-from bertwright.train.step import forward_loss_of
+from bertwright.train.step import TrainStep, forward_loss_of
 
 PHASE = {"length": 32, "rows": 8, "share": 1.0}
 
@@ -131,9 +132,12 @@ class LateCompiler:
     """Stands in for the process that compiles: it has ended once it was asked so many times."""
 
     elapsed = 1.0
+    asked = 6
+    made = 0
 
     def __init__(self, data: Path, parts: Parts) -> None:
-        self.left = 6
+        self.left = self.asked
+        type(self).made += 1
 
     def working(self) -> bool:
         self.left -= 1
@@ -167,6 +171,22 @@ def quick_compiler(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return ran
 
 
+@pytest.fixture
+def threads(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[tuple[int, int]]]:
+    """Give torch three threads; return a list of (step, threads it runs on) that fills as steps run."""
+    ran: list[tuple[int, int]] = []
+    usual, before = TrainStep.forward_loss_at, torch.get_num_threads()
+
+    def forward_loss_at(self: TrainStep, step: int) -> Any:
+        ran.append((step, torch.get_num_threads()))
+        return usual(self, step)
+
+    monkeypatch.setattr(TrainStep, "forward_loss_at", forward_loss_at)
+    torch.set_num_threads(3)
+    yield ran
+    torch.set_num_threads(before)
+
+
 def settings_of(steps: int) -> dict[str, Any]:
     engine = {"precision": "fp32", "log_every": 2, "evaluations": 1, "evaluation_rows": 32, "checkpoint_steps": 3}
     return {"size": "tiny", "schedule": {"steps": steps, "phases": [PHASE]}, "engine": engine}
@@ -176,15 +196,21 @@ def weights(run: Path) -> dict[str, torch.Tensor]:
     return load_file(run / "model" / "model.safetensors")
 
 
-@pytest.mark.parametrize("killed_after", [4, 6, 8])
+@pytest.mark.parametrize(("killed_after", "asked"), [(4, 6), (6, 20), (8, 2)])
 def test_a_run_stopped_before_at_or_after_the_change_ends_as_one_never_stopped(
-    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, quick_compiler: list[int], killed_after: int
+    data: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    quick_compiler: list[int],
+    threads: list[tuple[int, int]],
+    killed_after: int,
+    asked: int,
 ) -> None:
-    """Of 10 steps those from 6 on are compiled, and the run waits for the compiler there; checkpoints at 3, 6 and 9.
+    """Of 10 steps those from 6 on are compiled, whether the compiler is early or late; checkpoints at 3, 6 and 9.
 
     Until then steps run on a thread less.
     """
-    threads = torch.get_num_threads()
+    monkeypatch.setattr(LateCompiler, "asked", asked)
     settings = settings_of(10)
     work = counted_work(build(data, resolve("fast", settings), fresh=False))
     monkeypatch.setattr(compiling, "WORTH", {"cpu": 0.9 * work})
@@ -198,11 +224,12 @@ def test_a_run_stopped_before_at_or_after_the_change_ends_as_one_never_stopped(
         with pytest.raises(KeyboardInterrupt):
             pretrain(data, stopped, recipe="fast", settings=settings)
     pretrain(data, stopped, recipe="fast", settings=settings, resume=True)
-    assert torch.get_num_threads() == threads
     never = settings | {"engine": settings["engine"] | {"compile": False}}
     pretrain(data, tmp_path / "never", recipe="fast", settings=never)
     whole, other = weights(tmp_path / "whole"), weights(stopped)
     assert all(torch.equal(tensor, other[name]) for name, tensor in whole.items())
+    assert set(threads[:-10]) == {(step, 2 if step < 6 else 3) for step in range(10)}
+    assert threads[-10:] == [(step, 3) for step in range(10)]
     assert not all(torch.equal(tensor, weights(tmp_path / "never")[name]) for name, tensor in whole.items())
 
 
@@ -239,12 +266,11 @@ def test_a_compiler_that_fails_is_told_of_and_the_run_goes_on(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The real process, with a folder of data that is not there."""
-    usual, threads = compiling.BackgroundCompiler, torch.get_num_threads()
+    usual = compiling.BackgroundCompiler
     monkeypatch.setattr(compiling, "BackgroundCompiler", lambda data, parts: usual(tmp_path / "nothing", parts))
     settings = settings_of(3)
     settings["engine"]["compiled_from"] = 2
     pretrain(data, tmp_path / "run", recipe="fast", settings=settings)
-    assert torch.get_num_threads() == threads
     told = capsys.readouterr().err
     assert "running uncompiled, slower" in told
     assert str(tmp_path / "nothing") in told.replace("\n", "")
@@ -264,8 +290,14 @@ def test_a_process_that_cannot_be_started_is_told_of_and_the_run_goes_on(
 
 
 def test_a_run_of_minutes_never_waits_for_the_compiler(
-    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, quick_compiler: list[int]
+    data: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    quick_compiler: list[int],
+    threads: list[tuple[int, int]],
 ) -> None:
+    """The compiler never ends; the steps that measure run on all threads, those beside it on one less."""
+    made = LateCompiler.made
     monkeypatch.setattr(compiling, "is_kept", lambda parts: False)
     monkeypatch.setattr(compiling, "WORTH", {"cpu": 0.0})
     monkeypatch.setattr(compiling, "MEASURED", 1)
@@ -275,6 +307,8 @@ def test_a_run_of_minutes_never_waits_for_the_compiler(
     settings["schedule"] = {"minutes": 0.05, "phases": [PHASE]}
     pretrain(data, tmp_path / "run", recipe="fast", settings=settings)
     assert not quick_compiler
+    assert LateCompiler.made == made + 1
+    assert [ran for _, ran in threads] == [3, 3] + [2] * (len(threads) - 2)
 
 
 def test_the_compiler_knows_no_module_of_the_current_folder(

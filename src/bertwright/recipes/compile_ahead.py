@@ -25,6 +25,7 @@ from bertwright.errors import BertwrightError
 from bertwright.recipes.machine import versions
 from bertwright.recipes.parts import Parts, build, compiled_loss
 from bertwright.recipes.settings import PretrainConfig
+from bertwright.train.precision import kind_of_cpu
 
 MODULE = "bertwright.recipes.compile_ahead"
 
@@ -120,7 +121,7 @@ def _key(parts: Parts) -> str:
     depends: dict[str, Any] = {
         "versions": versions(),
         "source": [hashlib.sha256(file.read_bytes()).hexdigest() for file in sorted(_sources())],
-        "processor": [torch.backends.cpu.get_cpu_capability(), torch.get_num_threads(), parts.device.type],
+        "processor": [kind_of_cpu(), torch.get_num_threads(), parts.device.type],
         "shape": repr(parts.shape),
         "precision": parts.precision,
         "objective": config.objective.model_dump(mode="json"),

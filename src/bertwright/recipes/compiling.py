@@ -1,9 +1,9 @@
 """Decides from which step on a run is compiled, has the code made beside the run, and changes over at that step.
 
-Compiled steps take some 30% less time than uncompiled ones (`fast`, mini, on a CPU), and compiling takes a minute or
-more of a core. So a run that is measured in steps, tokens or epochs counts its operations: below WORTH it never
-compiles; above, it trains uncompiled for AHEAD operations while another process compiles, and waits there if that is
-late. All of it follows from settings, data and device, so the same command gives the same weights however often it is
+Compiled steps take 10 to 25% less time than uncompiled ones on a CPU, and compiling takes a minute of a core. So a run
+that is measured in steps, tokens or epochs counts its operations: below WORTH it never compiles; above, it trains
+uncompiled for AHEAD operations, on one thread less, while another process compiles, and waits there if that is late.
+All of it follows from settings, data and device, so the same command gives the same weights however often it is
 stopped. A run measured in minutes goes by the speed of its first steps, changes over when the code is there, and leaves
 the number of that step in RUN/config.toml for its later starts.
 """
@@ -11,12 +11,11 @@ the number of that step in RUN/config.toml for its later starts.
 from __future__ import annotations
 
 import math
+import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-
-import torch
 
 from bertwright.log import note, working
 from bertwright.model.config import training_flops
@@ -30,9 +29,9 @@ from bertwright.train.step import TrainStep
 
 WORTH = {"cpu": 4e13, "cuda": 2e15}
 """Floating-point operations of a run, for each shape of its batches, above which compiling takes less time than it
-saves. On two cores with AVX512-bf16, `fast` at mini does 0.27e12 a second uncompiled; compiling takes 65 seconds of a
-core, and saves 28% of the time of every step after it (4 minutes, 4.5e13 operations: it pays). `classic-fast` at tiny
-saves some 10% (4 minutes, 3.5e13: it does not)."""
+saves. On two cores with AVX512-bf16, compiling takes 65 seconds of a core. After it, steps of `fast` at mini take a
+fifth less time (4 minutes, 4.5e13 operations: it pays), those of `classic-fast` at tiny a tenth (4 minutes, 3.5e13: it
+does not)."""
 AHEAD = {"cpu": 1e13, "cuda": 0.0}
 """Operations that are trained uncompiled while another process compiles: what two cores do in that time beside it. A
 GPU has no room for a second process, and compiles first."""
@@ -118,8 +117,6 @@ class CompileListener:
     """Whether nothing is left to do."""
     first: tuple[int, float] | None = field(default=None, init=False)
     """Steps and seconds where the measuring began."""
-    threads: int = field(default=0, init=False)
-    """Those of the run, while it runs on fewer because a compiler works."""
 
     @classmethod
     def begin(cls, data: Path, out: Path, parts: Parts, *, step: int) -> CompileListener:
@@ -127,7 +124,9 @@ class CompileListener:
         plan = plan_of(parts, step=step)
         note(plan.why)
         if plan.start is None or plan.start > step:
-            return cls(data, out, parts, plan, plain_step(parts), done=plan.start is None and not plan.by_speed)
+            plain = plain_step(parts)
+            plain.thread_less_before = plan.start or 0
+            return cls(data, out, parts, plan, plain, done=plan.start is None and not plan.by_speed)
         if parts.group.size == 1:
             listener = cls(data, out, parts, plan, plain_step(parts), done=True)
             listener.compile(from_step=plan.start)
@@ -150,13 +149,10 @@ class CompileListener:
             self._measure(report)
             return
         exact = self.parts.config.schedule.unit != "minutes"
-        early = exact and self.plan.start is not None and report.position.step < self.plan.start
-        if exact and not early:
+        if exact and self.plan.start is not None and report.position.step >= self.plan.start:
             self._wait(self.compiler)
         if self.compiler.working():
             report.notes["compiling"] = self.compiler.elapsed
-            return
-        if early:  # code that is there already is read at its step
             return
         self._change_over(self.compiler, report)
 
@@ -165,7 +161,6 @@ class CompileListener:
         if self.compiler is not None:
             self.compiler.stop()
             self.compiler = None
-            torch.set_num_threads(self.threads)
 
     def compile(self, *, from_step: int) -> None:
         """Compile the step in this process, or read its code; it is used from `from_step` on."""
@@ -199,16 +194,12 @@ class CompileListener:
         )
 
     def _start_compiler(self, why: str) -> None:
-        """Start the other process, or go on uncompiled where none can be started.
-
-        Training leaves it a core: two threads that wait for each other on less than two cores make half the steps of
-        one alone (`fast`, mini, two cores: 2,766 tokens/s, and 6,096 on one thread).
-        """
+        """Start the other process, or go on uncompiled where none can be started."""
         try:
             self.compiler = BackgroundCompiler(self.data, self.parts)
+            if self.plan.by_speed:
+                self.step.thread_less_before = sys.maxsize
             note(why)
-            self.threads = torch.get_num_threads()
-            torch.set_num_threads(max(1, self.threads - 1))
         except OSError as error:
             self.done = True
             note(f"running uncompiled, slower: no process for the compiler could be started ({error})")
@@ -224,6 +215,8 @@ class CompileListener:
     def _change_over(self, compiler: BackgroundCompiler, report: StepReport) -> None:
         position, schedule = report.position, self.parts.config.schedule
         self.done = True
+        if self.plan.by_speed:
+            self.step.thread_less_before = 0
         failure = compiler.failure()
         self.close()
         if failure is not None:

@@ -29,7 +29,7 @@ def has_bfloat16(device: torch.device) -> bool:
     """Say whether `device` multiplies bfloat16 matrices natively.
 
     On CPUs without such instructions bfloat16 products are many times slower than float32, so this asks for the
-    instructions, not for the type; and whether oneDNN uses them, which ONEDNN_MAX_CPU_ISA can forbid.
+    instructions, not for the type; and for oneDNN, which ONEDNN_MAX_CPU_ISA can hold to less than AVX512.
     """
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
@@ -82,9 +82,13 @@ def _options() -> dict[str, Any]:
     order, and the width of the processor's vectors. Code made for 16 numbers at a time, built anew for 8, leaves out
     every other 8, and the other way round it writes past the end (as where several machines share a home directory).
     """
-    vectors = f"{torch.backends.cpu.get_cpu_capability()}{' AMX' * torch.cpu._is_amx_tile_supported()}"
-    kept_under = f"{torch.__version__}, in order, {vectors}"
+    kept_under = f"{torch.__version__}, in order, {kind_of_cpu()}"
     return {"fallback_random": True, "unsafe_marked_cacheable_functions": dict.fromkeys(AUTOCAST, kept_under)}
+
+
+def kind_of_cpu() -> str:
+    """Return the instructions that compiled code is made for, as far as it differs by them."""
+    return f"{torch.backends.cpu.get_cpu_capability()}{' AMX' * torch.cpu._is_amx_tile_supported()}"
 
 
 def remove_torn(error: Exception) -> set[Path]:
@@ -143,13 +147,13 @@ def matmul_rate(
 ) -> float:
     """Measure floating-point operations a second of [rows, inner] x [inner, outer] products.
 
-    The best of three stretches of 0.1 seconds: what the machine can do, not what its other guests left over.
+    The best of six stretches of 0.1 seconds: what the machine can do, not what its other guests left over.
     """
     dtype = torch.bfloat16 if precision == "bf16" else torch.float32
     left = torch.randn(rows, inner, device=device).to(dtype)
     right = torch.randn(outer, inner, device=device).to(dtype)
     best = 0.0
-    for _ in range(3):
+    for _ in range(6):
         count, began = 0, time.perf_counter()
         while (elapsed := time.perf_counter() - began) < 0.1 or not count:
             torch.nn.functional.linear(left, right)

@@ -6,6 +6,7 @@ The text is made up: word 2k is followed by 2k + 1 nearly always, and each docum
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,7 @@ from bertwright.model.init.from_corpus import look_at_offset, offsets_by_block, 
 from bertwright.model.init.layout import CorpusStatistics, layout_of, rarities, start_embeddings
 from bertwright.model.init.modern_from_corpus import ModernLayout, start_modern_from_corpus
 from bertwright.model.init.neighbour_maps import neighbour_maps
+from bertwright.model.init.segment_averages import states_of
 from bertwright.model.modern import ModernForMaskedLM
 from bertwright.model.rotary import rotate
 from bertwright.objectives.mlm import MaskedLanguageModel
@@ -183,6 +185,19 @@ def test_later_blocks_change_nothing_yet(corpus: Corpus) -> None:
         second, last = model.states(*rows, layer=2), model.states(*rows, layer=6)
     assert not torch.allclose(model.states(*rows, layer=1), second, atol=0.1)
     torch.testing.assert_close(last, second, atol=2e-3, rtol=1e-3)
+
+
+def test_states_of_packed_rows_are_those_of_their_documents(corpus: Corpus) -> None:
+    """The start measures rows as they are trained on: here the second half is a text of its own."""
+    model, example = started(drawn((4, 64, 4, 128)), corpus).eval(), corpus.example(8, seed=5)
+    packed = replace(example, documents=(1 + (torch.arange(64) >= 32)) * example.attention_mask)
+    with torch.inference_mode():
+        found = states_of(model, packed, blocks=2)
+        own = model.states(
+            example.input_ids[:, 32:], example.token_type_ids[:, 32:], example.attention_mask[:, 32:], layer=2
+        )
+    here = example.attention_mask[:, 32:]
+    torch.testing.assert_close(found[:, 32:][here], own[here], atol=2e-3, rtol=1e-3)
 
 
 def test_special_tokens_may_have_any_ids(tmp_path: Path) -> None:

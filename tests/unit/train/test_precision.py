@@ -134,6 +134,18 @@ def test_gradients_of_words_are_added_in_one_order() -> None:
         torch.set_num_threads(threads)
 
 
+def test_bfloat16_is_not_chosen_where_onednn_is_held_to_less() -> None:
+    """On any machine: with the instructions, or without."""
+    asked = """
+import torch
+from bertwright.train.precision import resolve_precision
+print(resolve_precision("auto", torch.device("cpu")))
+"""
+    surroundings = {**os.environ, "ONEDNN_MAX_CPU_ISA": "AVX2"}
+    ended = subprocess.run([sys.executable, "-c", asked], env=surroundings, capture_output=True, text=True, check=True)
+    assert ended.stdout.strip() == "fp32"
+
+
 SHARED_STORE = """
 import torch
 from bertwright.train.precision import try_compiled

@@ -167,14 +167,14 @@ def sharpen(model: BertForPreTraining | ModernForMaskedLM, examples: Sequence[Ex
         states.append(states_of(model, example, blocks=blocks)[rows, example.masked_positions[used]])
         labels.append(example.masked_labels[used])
     head, words = model.mlm_head, model.word_embeddings.weight
-    count = min(MEASURED, MOST_SCORES // len(words))
+    count = min(MEASURED, max(1, MOST_SCORES // len(words)))
     hidden, answers = torch.cat(states)[:count], torch.cat(labels)[:count].to(words.device)
     head.norm.weight.fill_(1.0)
     scores = functional.linear(head.transform(hidden), words)
     best, least = 1.0, math.inf
     for gain in (2.0 ** (-step / 2) for step in range(GAINS)):
         loss = float(functional.cross_entropy(scores * gain + head.bias, answers))
-        if loss > least:  # the loss is convex in the gain: it only rises from here on
+        if not loss <= least:  # the loss is convex in the gain: it only rises from here on (or there is no text)
             break
         best, least = gain, loss
     head.norm.weight.fill_(best)

@@ -164,6 +164,6 @@ def _last_of_first(model: BertForPreTraining, example: Example, blocks: int) -> 
 def states_of(model: BertForPreTraining | ModernForMaskedLM, example: Example, *, blocks: int) -> Tensor:
     """Return the last hidden states [B, S, H] of an example; blocks past the first `blocks` change nothing yet."""
     moved = example.to(model.word_embeddings.weight.device)
-    if isinstance(model, ModernForMaskedLM):  # its last LayerNorm comes after them
+    if isinstance(model, ModernForMaskedLM) or moved.documents is not None:  # ModernBERT has a LayerNorm after them
         return model.encode(moved.input_ids, moved.token_type_ids, moved.attention_mask, documents=moved.documents)
     return model.states(moved.input_ids, moved.token_type_ids, moved.attention_mask, layer=blocks)
