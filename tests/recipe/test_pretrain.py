@@ -196,7 +196,7 @@ def test_the_loss_falls_with_every_optimizer(data: Path, tmp_path: Path, recipe:
     """Also with what a recipe may choose besides: a mask rate that moves, masks alone, a held peak."""
     settings = laid_over(
         SMALL,
-        model={"init": "noise"},
+        model={"init": "noise", "neighbour_start": recipe == "fast"},
         objective={"mask_rate": 0.3, "final_mask_rate": 0.15, "mask_share": 1.0, "random_share": 0.0},
         optimizer={"name": optimizer, "learning_rate": 0.01},
         schedule={"steps": 60, "decay": "one-minus-sqrt", "decay_share": 0.5, "final_rate": 0.1},
