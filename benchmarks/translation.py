@@ -60,14 +60,13 @@ def main() -> None:
     parser.add_argument("--recipe", default="classic-fast", help="of pre-training, without next sentences")
     parser.add_argument("--pretrain-minutes", type=float, default=20)
     parser.add_argument("--minutes", type=float, default=20)
-    parser.add_argument("--starts", nargs="+", default=["both", "neither"], choices=["both", "neither"])
     parser.add_argument("--learning-rate", type=float)
     parser.add_argument("--out", type=Path, required=True)
     words = parser.parse_args()
     words.out.mkdir(parents=True)
     model = pretrained(words, words.out)
     files = {"train": words.pairs / "train", "dev": words.pairs / "val", "test": words.pairs / words.test}
-    for start in words.starts:
+    for start in ("both", "neither"):
         settings: dict[str, Any] = {
             "schedule": {"minutes": words.minutes, "epochs": 5},
             "translate": {"start": start, "source": words.source, "target": words.target},

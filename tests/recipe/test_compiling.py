@@ -208,7 +208,7 @@ def test_a_run_stopped_before_at_or_after_the_change_ends_as_one_never_stopped(
 ) -> None:
     """Of 10 steps those from 6 on are compiled, whether the compiler is early or late; checkpoints at 3, 6 and 9.
 
-    Until then steps run on a thread less.
+    Until then steps run on one thread fewer.
     """
     monkeypatch.setattr(LateCompiler, "asked", asked)
     settings = settings_of(10)

@@ -1,8 +1,8 @@
 """Decides from which step on a run is compiled, has the code made beside the run, and changes over at that step.
 
-Compiled steps take 10 to 25% less time than uncompiled ones on a CPU, and compiling takes a minute of a core. So a run
+Compiled steps take 10 to 20% less time than uncompiled ones on a CPU, and compiling takes a minute of a core. So a run
 that is measured in steps, tokens or epochs counts its operations: below WORTH it never compiles; above, it trains
-uncompiled for AHEAD operations, on one thread less, while another process compiles, and waits there if that is late.
+uncompiled for AHEAD operations, on one thread fewer, while another process compiles, and waits there if that is late.
 All of it follows from settings, data and device, so the same command gives the same weights however often it is
 stopped. A run measured in minutes goes by the speed of its first steps, changes over when the code is there, and leaves
 the number of that step in RUN/config.toml for its later starts.
@@ -33,8 +33,8 @@ saves. On two cores with AVX512-bf16, compiling takes 65 seconds of a core. Afte
 fifth less time (4 minutes, 4.5e13 operations: it pays), those of `classic-fast` at tiny a tenth (4 minutes, 3.5e13: it
 does not)."""
 AHEAD = {"cpu": 1e13, "cuda": 0.0}
-"""Operations that are trained uncompiled while another process compiles: what two cores do in that time beside it. A
-GPU has no room for a second process, and compiles first."""
+"""Operations that are trained uncompiled while another process compiles: about what two cores do beside it. A GPU has
+no room for a second process, and compiles first."""
 WORTH_READING = 60.0
 """Seconds that must be left of a run for it to read finished code, which takes about ten."""
 MEASURED = 5
@@ -125,7 +125,7 @@ class CompileListener:
         note(plan.why)
         if plan.start is None or plan.start > step:
             plain = plain_step(parts)
-            plain.thread_less_before = plan.start or 0
+            plain.fewer_threads_before = plan.start or 0
             return cls(data, out, parts, plan, plain, done=plan.start is None and not plan.by_speed)
         if parts.group.size == 1:
             listener = cls(data, out, parts, plan, plain_step(parts), done=True)
@@ -198,7 +198,7 @@ class CompileListener:
         try:
             self.compiler = BackgroundCompiler(self.data, self.parts)
             if self.plan.by_speed:
-                self.step.thread_less_before = sys.maxsize
+                self.step.fewer_threads_before = sys.maxsize
             note(why)
         except OSError as error:
             self.done = True
@@ -216,7 +216,7 @@ class CompileListener:
         position, schedule = report.position, self.parts.config.schedule
         self.done = True
         if self.plan.by_speed:
-            self.step.thread_less_before = 0
+            self.step.fewer_threads_before = 0
         failure = compiler.failure()
         self.close()
         if failure is not None:

@@ -76,8 +76,8 @@ class TrainStep:
     compiled_loss: Callable[[Any], LossParts] | None = None
     """`forward_loss` compiled, for steps from `compiled_from` on; None where it is not (yet) compiled."""
     compiled_from: int = 0
-    thread_less_before: int = 0
-    """Steps before this one run on one thread less: they leave a core to a compiler in another process."""
+    fewer_threads_before: int = 0
+    """Steps before this one run on one thread fewer: they leave a core to a compiler in another process."""
 
     def __call__(
         self,
@@ -93,18 +93,26 @@ class TrainStep:
         `work` is what this process does of the `micro_batches` of the step, with the whole micro-batch of each piece.
         Raises NotFiniteError, with the parameters as they were, where the loss or the gradient is not finite.
         """
-        with one_thread_less() if step < self.thread_less_before else nullcontext():
-            return self._train(step, work, micro_batches=micro_batches, rate_factor=rate_factor, progress=progress)
+        with one_thread_fewer() if step < self.fewer_threads_before else nullcontext():
+            totals = self._backward(step, work, micro_batches=micro_batches, progress=progress)
+            norm = whole(nn.utils.clip_grad_norm_(self.model.parameters(), self.clip_norm or math.inf))
+            mine = torch.stack([*totals.values(), norm / self.group.size]).float()
+            figures = dict(zip([*totals, "gradient_norm"], self.group.summed(mine).tolist(), strict=True))
+            if not (math.isfinite(figures["loss"]) and math.isfinite(figures["gradient_norm"])):
+                self._clear()
+                raise NotFiniteError(
+                    f"at step {step} the loss is {figures['loss']} and the gradient norm {figures['gradient_norm']}"
+                )
+            set_rates(self.optimizers, factor=rate_factor, progress=progress)
+            for optimizer in self.optimizers:
+                optimizer.step()
+            self._clear()
+        return figures
 
-    def _train(
-        self,
-        step: int,
-        work: Sequence[tuple[Piece, TokenRows]],
-        *,
-        micro_batches: int,
-        rate_factor: float,
-        progress: float,
-    ) -> dict[str, float]:
+    def _backward(
+        self, step: int, work: Sequence[tuple[Piece, TokenRows]], *, micro_batches: int, progress: float
+    ) -> dict[str, Tensor]:
+        """Add up the gradients of a step; return the sums of the loss parts of this process."""
         totals: dict[str, Tensor] = {}
         forward_loss = self.forward_loss_at(step)
         for done, (piece, batch) in enumerate(work, 1):
@@ -114,19 +122,7 @@ class TrainStep:
                 torch.autograd.backward(parts.total / (micro_batches / self.group.size))
             for name, value in {"loss": parts.total.detach() / micro_batches, **parts.sums()}.items():
                 totals[name] = totals[name] + value if name in totals else value
-        norm = whole(nn.utils.clip_grad_norm_(self.model.parameters(), self.clip_norm or math.inf))
-        mine = torch.stack([*totals.values(), norm / self.group.size]).float()
-        figures = dict(zip([*totals, "gradient_norm"], self.group.summed(mine).tolist(), strict=True))
-        if not (math.isfinite(figures["loss"]) and math.isfinite(figures["gradient_norm"])):
-            self._clear()
-            raise NotFiniteError(
-                f"at step {step} the loss is {figures['loss']} and the gradient norm {figures['gradient_norm']}"
-            )
-        set_rates(self.optimizers, factor=rate_factor, progress=progress)
-        for optimizer in self.optimizers:
-            optimizer.step()
-        self._clear()
-        return figures
+        return totals
 
     def forward_loss_at(self, step: int) -> Callable[[Any], LossParts]:
         """Return what runs model and loss at `step`: by its number alone, so that a step done again is the same."""
@@ -161,11 +157,11 @@ class TrainStep:
 
 
 @contextmanager
-def one_thread_less() -> Iterator[None]:
-    """Have torch compute on one thread less than it did.
+def one_thread_fewer() -> Iterator[None]:
+    """Have torch compute on one thread fewer than before.
 
     Two threads that wait for each other on less than two cores make half the steps of one alone: 2,766 tokens/s beside
-    a compiler, and 6,096 on one thread (`fast`, mini, two cores).
+    a compiler, and 6,096 on one thread (`fast`, mini, two cores with AVX512-bf16).
     """
     threads = torch.get_num_threads()
     torch.set_num_threads(max(1, threads - 1))

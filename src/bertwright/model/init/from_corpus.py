@@ -31,8 +31,10 @@ APART = 4.0
 """How strongly [CLS] looks at itself where others look at neighbours."""
 LINEAR = 3.0
 """Bias of the masked-token head: around it GELU is nearly a straight line, and LayerNorm takes the bias out again."""
-MEASURED, MOST_SCORES = 2048, 1 << 25
-"""Masked tokens, at most, that gains are tried on, and their scores, one a word of the vocabulary each."""
+MEASURED = 2048
+"""Masked tokens, at most, that gains are tried on."""
+MOST_SCORES = 1 << 25
+"""Scores of them, at most: each has one a word of the vocabulary."""
 GAINS = 14
 """Gains that are tried at most, from 1 down, each 0.7 times the one before."""
 
