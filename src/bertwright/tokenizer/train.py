@@ -17,12 +17,18 @@ from tokenizers import decoders, models, normalizers, pre_tokenizers, processors
 
 from bertwright.errors import TokenizerError
 from bertwright.files import write_json, write_text, written_aside
+from bertwright.log import note
 from bertwright.tokenizer.alphabet import choose_alphabet, count_characters
 from bertwright.tokenizer.load import FILE, Tokenizer, load_tokenizer
+from bertwright.tokenizer.long_words import BpeTexts, TextsWithBoundedWords, UnigramTexts, WordPieceTexts
 
 SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 MULTIPLE = 64
 SMALLEST = 512
+LONGEST_TOKEN = 256
+"""Bytes of a token of byte-level BPE."""
+MOST_LONG_WORDS = 0.2
+"""Share of a text from which words that WordPiece makes unknown are no accident."""
 
 Texts = Iterable[str | Sequence[str]]
 Builder = Callable[[Texts, int, bool], tokenizers.Tokenizer]
@@ -36,7 +42,9 @@ def train_tokenizer(
     `texts` holds strings or lists of strings. WordPiece goes through it twice, so give a list or an object that starts
     anew each time, not a generator. `vocab_size` is rounded up to a multiple of 64; where the text has fewer pieces,
     tokens [unused0], [unused1] ... fill it. Writes tokenizer.json, tokenizer_config.json and, for WordPiece, vocab.txt.
-    Raises TokenizerError where the text is empty or the size or kind is not possible.
+    Words without bound are left out or cut (see long_words.py), and their share of the text is printed. Raises
+    TokenizerError where the text is empty, or for WordPiece over 20% of it are such words, or the size or kind is not
+    possible.
 
     >>> train_tokenizer(["to be or not to be"] * 9, folder=Path("tokenizer"), vocab_size=512).encode("to be")
     [17, 18]
@@ -64,13 +72,15 @@ def _wordpiece(texts: Texts, size: int, lowercase: bool) -> tokenizers.Tokenizer
     Handing it those characters as its first tokens fixes their numbers, so equal text gives an equal vocabulary.
     """
     normalizer = normalizers.BertNormalizer(lowercase=lowercase, strip_accents=lowercase)
-    counts = count_characters(texts)
-    alphabet, continuing = choose_alphabet(counts, normalizer.normalize_str, room=size * 3 // 4)
-    if not alphabet:
-        raise TokenizerError("there is no text to train a vocabulary on; give a corpus with words in it")
     trained = tokenizers.Tokenizer(models.WordPiece(unk_token="[UNK]"))
     trained.normalizer = normalizer
     trained.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    bounded = WordPieceTexts(texts, words_of(trained))
+    counts = count_characters(bounded)
+    refuse_long_words(bounded, instead="--kind bpe, which has no unknown words")
+    alphabet, continuing = choose_alphabet(counts, normalizer.normalize_str, room=size * 3 // 4)
+    if not alphabet:
+        raise TokenizerError("there is no text to train a vocabulary on; give a corpus with words in it")
     trainer = trainers.WordPieceTrainer(
         vocab_size=size,
         min_frequency=2,
@@ -79,8 +89,38 @@ def _wordpiece(texts: Texts, size: int, lowercase: bool) -> tokenizers.Tokenizer
         limit_alphabet=len(alphabet),
         show_progress=False,
     )
-    trained.train_from_iterator(texts, trainer)
+    trained.train_from_iterator(bounded, trainer)
+    _note_long_words(bounded, "left out of vocabulary training")
     return _without_extra_special_tokens(trained)
+
+
+def words_of(backend: tokenizers.Tokenizer) -> Callable[[str], list[str]]:
+    """Return what cuts a text into normalised words as a tokenizer does before it looks for tokens in them."""
+    normalizer, splitter = backend.normalizer, backend.pre_tokenizer
+
+    def words(text: str) -> list[str]:
+        plain = text if normalizer is None else normalizer.normalize_str(text)
+        return [plain] if splitter is None else [word for word, _ in splitter.pre_tokenize_str(plain)]
+
+    return words
+
+
+def refuse_long_words(texts: TextsWithBoundedWords, *, instead: str) -> None:
+    """Raise TokenizerError where too much of the texts, once gone through, are words that WordPiece makes unknown.
+
+    `instead` is what to give in its place.
+    """
+    if texts.share > MOST_LONG_WORDS:
+        raise TokenizerError(
+            f"{texts.share:.1%} of the text is words of over {texts.longest} characters, such as '{texts.example}...': "
+            f"DNA or base64, of which WordPiece learns nothing; give {instead}, put blanks into such text, or leave it "
+            "out"
+        )
+
+
+def _note_long_words(texts: TextsWithBoundedWords, treated: str) -> None:
+    if texts.long_characters:
+        note(f"{texts.share:.2%} of the text is words of over {texts.longest:,} characters: {treated}")
 
 
 def _without_extra_special_tokens(trained: tokenizers.Tokenizer) -> tokenizers.Tokenizer:
@@ -104,9 +144,12 @@ def _byte_level_bpe(texts: Texts, size: int, lowercase: bool) -> tokenizers.Toke
         min_frequency=2,
         special_tokens=list(SPECIAL_TOKENS),
         initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
+        max_token_length=LONGEST_TOKEN,
         show_progress=False,
     )
-    trained.train_from_iterator(texts, trainer)
+    bounded = BpeTexts(texts)
+    trained.train_from_iterator(bounded, trainer)
+    _note_long_words(bounded, "cut into pieces for vocabulary training")
     return trained
 
 
@@ -122,7 +165,9 @@ def _unigram(texts: Texts, size: int, lowercase: bool) -> tokenizers.Tokenizer:
     trainer = trainers.UnigramTrainer(
         vocab_size=size, special_tokens=list(SPECIAL_TOKENS), unk_token="[UNK]", show_progress=False
     )
-    trained.train_from_iterator(texts, trainer)
+    bounded = UnigramTexts(texts)
+    trained.train_from_iterator(bounded, trainer)
+    _note_long_words(bounded, "cut into pieces for vocabulary training")
     return trained
 
 
