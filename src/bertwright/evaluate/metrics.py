@@ -5,7 +5,13 @@ Those libraries are imported when a figure is asked for: pre-training never wait
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
+
 import numpy as np
+
+LARGEST_EXPONENT = 700.0
+"""The exponential of more is past the largest float."""
 
 
 def softmax(logits: np.ndarray) -> np.ndarray:
@@ -105,3 +111,18 @@ def regression_figures(truth: np.ndarray, said: np.ndarray) -> dict[str, float]:
         "correlation": (pearson + spearman) / 2,
         "mean_squared_error": float(np.square(truth - said).mean()),
     }
+
+
+def with_perplexity(figures: Mapping[str, float]) -> dict[str, float]:
+    """Return the figures with `mlm_perplexity`, the exponential of `mlm_loss`, where they have that loss (nats).
+
+    >>> with_perplexity({"mlm_loss": 2.0, "mlm_accuracy": 0.5})
+    {'mlm_loss': 2.0, 'mlm_perplexity': 7.389056, 'mlm_accuracy': 0.5}
+    """
+    found: dict[str, float] = {}
+    for name, value in figures.items():
+        if name != "mlm_perplexity":
+            found[name] = value
+        if name == "mlm_loss":
+            found["mlm_perplexity"] = round(math.exp(min(value, LARGEST_EXPONENT)), 6)
+    return found
