@@ -18,6 +18,7 @@ def evaluate_command(
     pair_column: str | None = None,
     label_column: str | None = None,
     label_separator: str | None = None,
+    positive: str | None = None,
     source: str | None = None,
     target: str | None = None,
 ) -> None:
@@ -57,6 +58,8 @@ def evaluate_command(
         For tasks: column of the label, score or tag.
     label_separator
         For classify with several labels a text: what stands between them in one column; | where not given.
+    positive
+        For classify of two classes: the one whose F1 is told; the second where not given, or as in fine-tuning.
     source
         For translate: suffix of the source file (PREFIX.en: en), or column of the source text.
     target
@@ -73,4 +76,7 @@ def evaluate_command(
         "target": target,
     }
     columns = {name: column for name, column in told.items() if column is not None}
-    evaluate(kind, model, data, split=split, length=length, rows=rows, whole_word=whole_word, columns=columns)
+    evaluate(
+        kind, model, data, split=split, length=length, rows=rows, whole_word=whole_word, columns=columns,
+        positive=positive,
+    )  # fmt: skip

@@ -42,10 +42,10 @@ def held_out_figures(
 ) -> dict[str, float]:
     """Return mean losses (nats) and accuracies over all examples, e.g. mlm_loss, mlm_accuracy, nsp_loss, nsp_accuracy.
 
-    Of masked tokens also mlm_perplexity, of pairs also nsp_balanced_accuracy and nsp_majority (see `pair_figures`). Means are over everything asked in all
-    examples together, not over batches. The model is left in the mode it was in. The processes of `group` share the
-    examples and have the same figures; each makes as many forward passes, since sharded weights are gathered in each,
-    but a surplus one counts nothing.
+    Of masked tokens also mlm_perplexity, of pairs nsp_balanced_accuracy and nsp_majority (see `pair_figures`). Means
+    are over everything asked in all examples together, not over batches. The model is left in the mode it was in. The
+    processes of `group` share the examples and have the same figures; each makes as many forward passes, since sharded
+    weights are gathered in each, but a surplus one counts nothing.
     """
     totals: dict[str, float] = {}
     training = model.training

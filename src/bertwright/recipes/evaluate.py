@@ -48,6 +48,7 @@ def evaluate(
     rows: int = 4096,
     whole_word: bool = False,
     columns: Mapping[str, str] | None = None,
+    positive: str | None = None,
 ) -> dict[str, float]:
     """Return the figures of a MODEL folder on a split of a DATA folder, with fixed rows and masks, in float32.
 
@@ -55,20 +56,23 @@ def evaluate(
     the MLM figures on them, where the model has the head for those too. Up to `rows` rows, at most one pass. For
     "minimal-pairs" `data` is a .jsonl file of "good" and "bad" sentences (see `evaluate_pairs`), of which up to `rows`
     pairs are taken, evenly spread. For a task such as "classify" it is a labelled file, all of it; `columns` are told
-    as "text", "pair" and "label", for "translate" as "source" and "target". Raises UsageError for another kind,
-    DataError where model and data have different tokenizers, and ModelError where the model lacks the head asked for.
+    as "text", "pair" and "label", for "translate" as "source" and "target"; `positive` is the class of two whose F1 is
+    told. Raises UsageError for another kind, DataError where model and data have different tokenizers, and ModelError
+    where the model lacks the head asked for.
     """
     if kind not in KINDS and kind not in TASK_NAMES:
         raise UsageError(f"nothing called {kind!r} can be evaluated; known: {', '.join((*KINDS, *TASK_NAMES))}")
     model, data = Path(model), Path(data)
     if not model.is_dir():
         raise ModelError(f"there is no model folder {model}; give the folder `pretrain` wrote as RUN/model")
+    if positive is not None and kind not in TASKS:
+        raise UsageError(f"--positive is for classify of two classes; {kind} has no use for it, so leave it out")
     if kind == Embed.name:
         return evaluate_sentences(model, data, compose(ColumnsConfig, columns or {}))
     if kind == Translate.name:
         return evaluate_translation(model, data, compose(SidesConfig, columns or {}))
     if kind in TASKS:
-        return evaluate_task(kind, model, data, compose(ColumnsConfig, columns or {}))
+        return evaluate_task(kind, model, data, compose(ColumnsConfig, columns or {}), positive=positive)
     if kind == "minimal-pairs":
         return evaluate_pairs(model, data, most=rows)
     config = ObjectiveConfig(next_sentence=kind == "nsp", whole_word=whole_word)

@@ -74,8 +74,8 @@ def facts(figures: Mapping[str, Any]) -> dict[str, str]:
     """Return the figures of a result as lines of a table for people."""
     valid = with_perplexity(figures["valid"])
     shown = {
-        "held-out MLM loss": f"{valid['mlm_loss']:.3f} nats, perplexity {valid['mlm_perplexity']:,.1f} (unigram entropy "
-        f"of the corpus: {figures['unigram_entropy']:.3f})"
+        "held-out MLM loss": f"{valid['mlm_loss']:.3f} nats, perplexity {valid['mlm_perplexity']:,.1f} "
+        f"(unigram entropy of the corpus: {figures['unigram_entropy']:.3f})"
         if valid
         else "no held-out split",
         "held-out masked accuracy": f"{valid['mlm_accuracy']:.1%}" if valid else "",
