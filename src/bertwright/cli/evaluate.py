@@ -11,9 +11,9 @@ def evaluate_command(
     model: Path,
     data: Path,
     split: str = "valid",
-    length: int = 128,
-    rows: int = 4096,
-    whole_word: bool = False,
+    length: int | None = None,
+    rows: int | None = None,
+    whole_word: bool | None = None,
     text_column: str | None = None,
     pair_column: str | None = None,
     label_column: str | None = None,
@@ -45,11 +45,12 @@ def evaluate_command(
     split
         valid or train.
     length
-        Tokens a row.
+        Tokens a row; on the data of the model's own run as in the run, elsewhere 128.
     rows
-        Rows to judge on, at most one pass over the split; for minimal-pairs, pairs, evenly spread over the file.
+        Rows to judge on, at most one pass over the split; as in the model's own run on its data, elsewhere 4,096; for
+        minimal-pairs, pairs, evenly spread over the file.
     whole_word
-        Mask whole words instead of single tokens, as for runs with objective.whole_word.
+        Mask whole words instead of single tokens; on the data of the model's own run as in the run.
     text_column
         For tasks: column of the text, or of the first text of a pair; told by its name where not given.
     pair_column
