@@ -29,7 +29,7 @@ from bertwright.log import note
 from bertwright.model.build import build_encoder
 from bertwright.model.config import ModelConfig
 from bertwright.model.encoder import Encoder
-from bertwright.tokenizer.load import Tokenizer, load_tokenizer
+from bertwright.tokenizer.load import Tokenizer, has_tokenizer, load_tokenizer
 
 DIALECTS: dict[str, Dialect] = {dialect.model_type: dialect for dialect in (BERT, MODERN)}
 """What can be read and written, by the model_type of config.json."""
@@ -151,7 +151,7 @@ def read_model(folder: Path) -> tuple[Encoder, LoadReport]:
 
 def read_weights(folder: Path, config: ModelConfig, dialect: Dialect) -> tuple[Encoder, LoadReport]:
     """Return a model of `config` with the weights of `folder`, read as `dialect` says, as `read_model` does."""
-    if (folder / "tokenizer.json").is_file():
+    if has_tokenizer(folder):
         check_vocabulary(load_tokenizer(folder), config, place=str(folder))
     theirs = read_tensors(folder)
     refuse_oversized(config, theirs, folder)
@@ -263,7 +263,7 @@ def their_config(config: ModelConfig, dialect: Dialect, tokenizer: Tokenizer) ->
 
 def _write_tokenizer(tokenizer: Tokenizer, config: ModelConfig, dialect: Dialect, folder: Path) -> None:
     """Copy the tokenizer, and say in its config which of its outputs the model reads."""
-    shutil.copyfile(tokenizer.path, folder / "tokenizer.json")
+    tokenizer.write(folder)
     for name in _present(tokenizer.path.parent, BESIDE):
         shutil.copyfile(tokenizer.path.parent / name, folder / name)
     special = {

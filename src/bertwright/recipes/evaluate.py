@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections import defaultdict
 from collections.abc import Mapping
@@ -19,7 +20,6 @@ from bertwright.evaluate.held_out import held_out_figures
 from bertwright.evaluate.minimal_pairs import prefers_first
 from bertwright.export.huggingface import load_model
 from bertwright.export.next_sentence import is_next_sentence_folder, lacks_head, read_next_sentence
-from bertwright.files import sha256_of
 from bertwright.log import note, print_facts
 from bertwright.model.encoder import Encoder
 from bertwright.objectives.combine import ObjectiveConfig, build_objective
@@ -89,7 +89,7 @@ def evaluate_held_out(model: Path, data: Path, rows: HeldOutRows, *, split: str)
     """Return the figures of a model on rows of a split, as `evaluate` does for "mlm" and "nsp"."""
     config = ObjectiveConfig(next_sentence=rows.kind == "nsp", whole_word=rows.whole_word)
     tokenizer, manifest = load_tokenizer(model), read_manifest(data)
-    if sha256_of(tokenizer.path) != manifest["tokenizer"]["sha256"]:
+    if hashlib.sha256(tokenizer.json_bytes).hexdigest() != manifest["tokenizer"]["sha256"]:
         raise DataError(
             f"{data} was prepared with another tokenizer than {model}'s; prepare it with --tokenizer {model}"
         )

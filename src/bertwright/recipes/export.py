@@ -203,7 +203,7 @@ def _write_checked(opened: Opened, rows: LabelledRows, folder: Path) -> dict[str
     from bertwright.export.onnx import write_model
 
     axes = write_model(opened.model, folder / MODEL, pairs=opened.about.get("pairs", False))
-    shutil.copyfile(opened.tokenizer.path, folder / "tokenizer.json")
+    opened.tokenizer.write(folder)
     for name in ("config.json", CRF, *BESIDE):
         if (opened.folder / name).is_file():
             shutil.copyfile(opened.folder / name, folder / name)

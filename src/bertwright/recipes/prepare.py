@@ -39,7 +39,7 @@ from bertwright.corpus.work import Plan, TextWork
 from bertwright.errors import CorpusError, Interrupted, UsageError
 from bertwright.files import human_bytes, remove, require_space, sha256_of, write_json
 from bertwright.log import note, print_facts, progress_bar
-from bertwright.recipes.vocabulary import refuse_unknown_text, shown_training
+from bertwright.recipes.vocabulary import MOST_LONG_WORDS, refuse_unknown_text, shown_training
 from bertwright.tokenizer.load import Tokenizer, load_tokenizer
 from bertwright.tokenizer.train import KINDS, MULTIPLE, SMALLEST, train_tokenizer
 
@@ -264,8 +264,9 @@ def _tokenizer_for(
         )
         with shown_training(training, passes=2 if options.kind == "wordpiece" else 1) as texts:
             tokenizer = train_tokenizer(
-                texts, folder=folder, vocab_size=size, kind=options.kind, lowercase=options.lowercase
-            )
+                texts, folder=folder, vocab_size=size, kind=options.kind, lowercase=options.lowercase,
+                most_long_words=MOST_LONG_WORDS,
+            )  # fmt: skip
         kind = options.kind
         journal.spent("vocabulary", perf_counter() - began)
     journal.tokenizer = {
@@ -286,7 +287,7 @@ def vocabulary_for(text_bytes: int) -> int:
 
 def _copy_tokenizer(given: Tokenizer, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(given.path, folder / "tokenizer.json")
+    given.write(folder)
     for name in TOKENIZER_FILES:
         if given.path.with_name(name).is_file():
             shutil.copyfile(given.path.with_name(name), folder / name)

@@ -19,8 +19,10 @@ from bertwright.corpus.told import Told
 from bertwright.log import note, progress_bar
 from bertwright.tokenizer.load import Tokenizer
 from bertwright.tokenizer.long_words import WordPieceTexts
-from bertwright.tokenizer.train import refuse_long_words, words_of
+from bertwright.tokenizer.train import note_long_words, refuse_long_words, words_of
 
+MOST_LONG_WORDS = 0.2
+"""Share of a corpus from which words that WordPiece makes unknown are no accident: DNA, base64."""
 PLAIN_EVERY = 30.0
 """Seconds between two lines of progress where there is no terminal."""
 
@@ -82,4 +84,7 @@ def refuse_unknown_text(given: Tokenizer, sample: Sequence[str], screen: Screen 
         texts = WordPieceTexts(kept, words_of(given.backend), longest=model.max_input_chars_per_word)
         for _ in texts:
             pass
-        refuse_long_words(texts, instead="a tokenizer of another kind, or no --tokenizer and --kind bpe")
+        note_long_words(texts, "unknown to the tokenizer given, by a sample")
+        refuse_long_words(
+            texts, MOST_LONG_WORDS, instead="a tokenizer of another kind, or no --tokenizer and --kind bpe"
+        )

@@ -17,7 +17,7 @@ SAMPLE = ["The café's owner, Zoë, said: naïve 中文 words!", "plain text, no
 
 @pytest.fixture(scope="module")
 def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Tokenizer:
-    return train_tokenizer(SAMPLE[:2] * 20, folder=tmp_path_factory.mktemp("tokenizer"), vocab_size=512)
+    return train_tokenizer(SAMPLE * 20, folder=tmp_path_factory.mktemp("tokenizer"), vocab_size=512)
 
 
 def _expected(tokenizer: Tokenizer, sentences: list[str]) -> tuple[list[int], list[int]]:

@@ -92,7 +92,7 @@ def test_wordpiece_refuses_a_text_of_long_words(tmp_path: Path) -> None:
     assert max(map(len, tokenizer.tokens)) < 30
     assert tokenizer.encode("x" * 101) == [tokenizer.special.unk]
     with pytest.raises(TokenizerError, match="--kind bpe"):
-        train_tokenizer([*ORDINARY[:1], DNA], folder=tmp_path, vocab_size=512)
+        train_tokenizer([*ORDINARY[:1], DNA], folder=tmp_path, vocab_size=512, most_long_words=0.2)
 
 
 def test_counts_begin_anew_with_each_pass() -> None:
