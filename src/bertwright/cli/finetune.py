@@ -35,6 +35,7 @@ def finetune_command(
     label_names: str | None = None,
     class_weights: str | None = None,
     crf: Annotated[bool | None, Parameter(negative="")] = None,
+    positive: str | None = None,
     metric: str | None = None,
     patience: int | None = None,
     layer_decay: float | None = None,
@@ -108,6 +109,8 @@ def finetune_command(
         classify, tag: balanced (the rarer a class, the more it counts), or weights by name, such as good=1,bad=2.5.
     crf
         tag: put a conditional random field above the tags, so that they follow one another as their scheme allows.
+    positive
+        classify of two classes: the one whose F1 is told, such as spam; the second in order where not given.
     metric
         Figure on dev that the best checkpoint is chosen by, such as accuracy, f1 or matthews.
     patience
@@ -151,7 +154,7 @@ def finetune_command(
             label_separator=label_separator,
             label_names=None if label_names is None else [name.strip() for name in label_names.split(",")],
         ),
-        "head": _given(multi_label=multi_label, class_weights=_weights(class_weights), crf=crf),
+        "head": _given(multi_label=multi_label, class_weights=_weights(class_weights), crf=crf, positive=positive),
         "watch": _given(metric=metric, patience=patience),
         "transfer": _given(
             layer_decay=layer_decay,
