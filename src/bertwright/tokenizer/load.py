@@ -23,6 +23,8 @@ from bertwright.tokenizer.vocab_txt import VOCAB, tokenizer_of_vocab
 FILE = "tokenizer.json"
 NAMES = (FILE, VOCAB)
 """What a tokenizer is read from, the first that is there."""
+INNER = ("tokenizer", "0_Transformer")
+"""Folders in a folder where it may lie: in DATA, and in a model of sentence-transformers before 2.0."""
 
 SPECIAL_NAMES: dict[str, tuple[str, ...]] = {
     "pad": ("[PAD]", "<pad>"),
@@ -153,7 +155,7 @@ def has_tokenizer(folder: Path) -> bool:
 
 
 def _find(path: Path) -> Path:
-    for file in (path, *(folder / name for folder in (path, path / "tokenizer") for name in NAMES)):
+    for file in (path, *(folder / name for folder in (path, *(path / name for name in INNER)) for name in NAMES)):
         if file.is_file():
             return file
     if path.exists():

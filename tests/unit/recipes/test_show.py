@@ -165,7 +165,7 @@ def test_a_model_shows_its_weights_by_part(tmp_path: Path, capsys: pytest.Captur
     model = tmp_path / "model"
     model.mkdir()
     write_json(model / "config.json", {"model_type": "bert", "hidden_size": 8, "num_hidden_layers": 2})
-    assert "holds no .safetensors" in shown(capsys, str(model), code=1)
+    assert "has no model.safetensors" in shown(capsys, str(model), code=1)
     names = ["bert.embeddings.word_embeddings.weight", "bert.encoder.layer.0.a", "bert.encoder.layer.1.a"]
     save_file({name: np.zeros((50, 30), dtype=np.float32) for name in names}, model / "model.safetensors")
     text = shown(capsys, str(model))
