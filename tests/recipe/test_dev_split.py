@@ -1,4 +1,4 @@
-"""Runs without a dev file hold out a share of the training file, in every task; known and unlabelled texts are noted."""
+"""Runs without a dev file hold out a share of the training file, in every task; known or unlabelled texts are noted."""
 
 from __future__ import annotations
 
@@ -182,7 +182,19 @@ UNLABELLED: dict[str, tuple[str, str]] = {
         '{"data": [{"paragraphs": [{"context": "in rome", "qas": [{"id": "1", "question": "where"}]}]}]}',
     ),
     "translate": ("a.txt", "the film was good\n"),
+    "tag": ("a.jsonl", '{"tokens": ["the", "film"]}\n'),
 }
+
+
+def test_words_without_tags_and_tags_that_do_not_fit(model: Path, tmp_path: Path) -> None:
+    train = FILES["tag"](tmp_path)
+    words = {"train": train, "dev": train, "test": tmp_path / "test.conll"}
+    words["test"].write_text("the\nfilm\n\nrome\n", encoding="utf-8")
+    assert list(build_parts("tag", {}, model, words).unlabelled) == ["test"]
+    odd = words | {"test": tmp_path / "odd.jsonl"}
+    odd["test"].write_text('{"tokens": ["the", "film"], "tags": ["O"]}\n', encoding="utf-8")
+    with pytest.raises(CorpusError, match="2 words in tokens and 1 tags in tags"):
+        build_parts("tag", {}, model, odd)
 
 
 @pytest.mark.parametrize("task", UNLABELLED)
