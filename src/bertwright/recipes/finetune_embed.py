@@ -36,7 +36,6 @@ from bertwright.tasks.encode import TextEncoder
 from bertwright.tasks.sentences import Kind, Sentences, read_sentences
 from bertwright.tokenizer.load import load_tokenizer
 from bertwright.train.loop import PhaseSource
-from bertwright.train.optim import build_optimizers
 from bertwright.train.precision import matmul_rate, pick_device, resolve_precision
 from bertwright.train.schedule import Phase, ScheduleConfig
 from bertwright.train.step import TrainStep, forward_loss_of
@@ -121,7 +120,7 @@ class EmbedParts(Tuning):
         step = TrainStep(
             model=model,
             objective=self.task,
-            optimizers=build_optimizers(model, self.config.optimizer, rates=rates if decay < 1 else None),
+            optimizers=self.optimizers(model, rates=rates if decay < 1 else None),
             forward_loss=forward_loss_of(model, self.task, self.cast),
             average=None,
             clip_norm=self.config.optimizer.clip_norm,

@@ -34,7 +34,6 @@ from bertwright.tasks.encode import TextEncoder
 from bertwright.tokenizer.load import load_tokenizer
 from bertwright.train.listeners import Listener
 from bertwright.train.loop import PhaseSource
-from bertwright.train.optim import build_optimizers
 from bertwright.train.precision import matmul_rate, pick_device, resolve_precision, try_compiled_blocks
 from bertwright.train.schedule import Phase, ScheduleConfig
 from bertwright.train.step import TrainStep, forward_loss_of
@@ -159,7 +158,7 @@ def tune_step(parts: TuneParts, model: FineTuned, seed: int) -> TrainStep:
     step = TrainStep(
         model=model,
         objective=objective,
-        optimizers=build_optimizers(model, config.optimizer, rates=learning_rates(model, config.transfer)),
+        optimizers=parts.optimizers(model, rates=learning_rates(model, config.transfer)),
         forward_loss=forward_loss_of(model, objective, parts.cast),
         average=None,
         clip_norm=config.optimizer.clip_norm,

@@ -33,7 +33,14 @@ from bertwright.train.distributed import ALONE, Group
 from bertwright.train.loop import PhaseSource
 from bertwright.train.muon import Muon
 from bertwright.train.optim import MakeMuon, build_optimizers
-from bertwright.train.precision import autocast, matmul_rate, pick_device, resolve_precision, try_compiled
+from bertwright.train.precision import (
+    autocast,
+    matmul_rate,
+    pick_device,
+    product_dtype,
+    resolve_precision,
+    try_compiled,
+)
 from bertwright.train.schedule import Phase
 from bertwright.train.step import TrainStep, forward_loss_of
 from bertwright.types import Batch, Example, TokenRows
@@ -95,7 +102,6 @@ def build(data: Path, config: PretrainConfig, *, fresh: bool = True, group: Grou
     ]
     device = pick_device()
     precision = resolve_precision(config.engine.precision, device)
-    dtype = torch.bfloat16 if precision == "bf16" else torch.float32
     torch.manual_seed(key_of("initialise", config.seed))
     model = build_encoder(shape, drawn=fresh).to(device)
     counts = partial(neighbours_of, data, config, splits)
@@ -116,7 +122,7 @@ def build(data: Path, config: PretrainConfig, *, fresh: bool = True, group: Grou
         tokenizer=tokenizer,
         shape=shape,
         model=model,
-        optimizers=build_optimizers(model, config.optimizer, dtype=dtype, muon=muon),
+        optimizers=build_optimizers(model, config.optimizer, dtype=product_dtype(precision), muon=muon),
         average=None if config.average.name == "none" else Average(model, config.average),
         objective=objective,
         sources=sources,

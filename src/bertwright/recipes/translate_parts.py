@@ -39,7 +39,6 @@ from bertwright.tasks.parallel import SidesConfig, parallel_files
 from bertwright.tasks.translate import Translate
 from bertwright.tokenizer.load import load_tokenizer
 from bertwright.train.loop import PhaseSource
-from bertwright.train.optim import build_optimizers
 from bertwright.train.precision import matmul_rate, pick_device, resolve_precision
 from bertwright.train.schedule import Phase, ScheduleConfig
 from bertwright.train.step import TrainStep, forward_loss_of
@@ -99,7 +98,7 @@ class TranslateParts(Tuning):
         return TrainStep(
             model=model,
             objective=self.task,
-            optimizers=build_optimizers(model, self.config.optimizer),
+            optimizers=self.optimizers(model),
             forward_loss=forward_loss_of(model, self.task, self.cast),
             average=None,
             clip_norm=self.config.optimizer.clip_norm,

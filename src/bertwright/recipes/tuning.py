@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal, Self
 
 import torch
+from torch import nn
 
 from bertwright.evaluate.judgement import Judgement
 from bertwright.model.config import ModelConfig
@@ -17,7 +18,8 @@ from bertwright.recipes.finetune_settings import FinetuneConfig
 from bertwright.tokenizer.load import Tokenizer
 from bertwright.train.listeners import Listener
 from bertwright.train.loop import PhaseSource
-from bertwright.train.precision import autocast
+from bertwright.train.optim import build_optimizers
+from bertwright.train.precision import autocast, product_dtype
 from bertwright.train.schedule import ScheduleConfig
 from bertwright.train.step import TrainStep
 
@@ -45,6 +47,12 @@ class Tuning(ABC):
     """By name: train, dev, and test where there is one."""
     device: torch.device
     precision: Literal["bf16", "fp32"]
+
+    def optimizers(
+        self, model: nn.Module, *, rates: Mapping[str, float] | None = None
+    ) -> list[torch.optim.Optimizer]:
+        """Return the optimizers of a model, at `rates` (see `build_optimizers`); Muon computes in the run's precision."""
+        return build_optimizers(model, self.config.optimizer, dtype=product_dtype(self.precision), rates=rates)
 
     def cast(self) -> AbstractContextManager[Any]:
         """Return the context forward passes run in."""

@@ -44,6 +44,11 @@ def resolve_precision(wanted: Precision, device: torch.device) -> Literal["bf16"
     return wanted
 
 
+def product_dtype(precision: Literal["bf16", "fp32"]) -> torch.dtype:
+    """Return the type that matrix products take in a precision."""
+    return torch.bfloat16 if precision == "bf16" else torch.float32
+
+
 def autocast(precision: Literal["bf16", "fp32"], device: torch.device) -> AbstractContextManager[Any]:
     """Return the context in which forward passes run."""
     return torch.autocast(device.type, torch.bfloat16) if precision == "bf16" else nullcontext()
@@ -149,7 +154,7 @@ def matmul_rate(
 
     The best of six stretches of 0.1 seconds: what the machine can do, not what its other guests left over.
     """
-    dtype = torch.bfloat16 if precision == "bf16" else torch.float32
+    dtype = product_dtype(precision)
     left = torch.randn(rows, inner, device=device).to(dtype)
     right = torch.randn(outer, inner, device=device).to(dtype)
     best = 0.0
