@@ -153,13 +153,13 @@ class EmbedParts(Tuning):
         """Return the floating-point operations of training on so many texts of so many tokens."""
         return training_flops(self.shape, rows=rows, length=length, masked=length, outputs=0)
 
-    def peak_flops(self) -> float:
+    def peak_flops(self, *, stretches: int = 6) -> float:
         """Return the measured rate of this machine on the largest block product of a typical step."""
         rows = self.splits["train"].rows
         texts = min(self.config.batches.rows, len(rows)) * rows.members.shape[1]
         tokens = round(float(np.mean(rows.texts.lengths)) * texts)
         width, widest = self.shape.hidden_size, self.shape.widest_product
-        return matmul_rate(tokens, width, widest, precision=self.precision, device=self.device)
+        return matmul_rate(tokens, width, widest, precision=self.precision, device=self.device, stretches=stretches)
 
     def save(self, model: SentenceEncoder, out: Path, *, name: str, figures: Mapping[str, Any]) -> None:
         """Write the model folder `out` of a run called `name`, its card made from the figures of result.json."""

@@ -70,9 +70,9 @@ class TuneParts(Tuning):
         thaw.thaw(progress)
         return [thaw]
 
-    def peak_flops(self) -> float:
+    def peak_flops(self, *, stretches: int = 6) -> float:
         """Return the measured rate of this machine."""
-        return tune_peak_flops(self)
+        return tune_peak_flops(self, stretches=stretches)
 
     def settled(self, dev: Judgement) -> Self:
         """Return the parts with what the task sets by looking at the judgement on dev."""
@@ -231,9 +231,9 @@ def tune_batches(parts: TuneParts, seed: int) -> tuple[PhaseSource, ScheduleConf
     return PhaseSource(draw=draw, rows_per_epoch=len(rows), flops=flops), schedule
 
 
-def tune_peak_flops(parts: TuneParts) -> float:
+def tune_peak_flops(parts: TuneParts, *, stretches: int = 6) -> float:
     """Return the measured rate of this machine on the largest block product of a typical step."""
     drawn = parts.splits["train"].rows.drawn()
     tokens = round(float(np.mean(drawn.lengths)) * min(parts.config.batches.rows, len(drawn)))
     width, widest = parts.shape.hidden_size, parts.shape.widest_product
-    return matmul_rate(tokens, width, widest, precision=parts.precision, device=parts.device)
+    return matmul_rate(tokens, width, widest, precision=parts.precision, device=parts.device, stretches=stretches)

@@ -328,10 +328,15 @@ def _run_each_phase(parts: Parts, step: TrainStep) -> None:
     parts.model.zero_grad(set_to_none=True)
 
 
-def peak_flops(parts: Parts) -> float:
+def peak_flops(parts: Parts, *, stretches: int = 6) -> float:
     """Return the measured rate of this machine on the model's own largest block product, the yardstick of MFU."""
     phase = parts.config.schedule.phases[0]
     rows = phase.rows // parts.config.engine.accumulation * phase.length
     return matmul_rate(
-        rows, parts.shape.hidden_size, parts.shape.widest_product, precision=parts.precision, device=parts.device
+        rows,
+        parts.shape.hidden_size,
+        parts.shape.widest_product,
+        precision=parts.precision,
+        device=parts.device,
+        stretches=stretches,
     )

@@ -129,12 +129,12 @@ class TranslateParts(Tuning):
         draw = DrawnAhead(lambda t: source.draw(t).pinned()) if self.device.type == "cuda" else source.draw
         return PhaseSource(draw=draw, rows_per_epoch=len(rows), flops=flops), schedule
 
-    def peak_flops(self) -> float:
+    def peak_flops(self, *, stretches: int = 6) -> float:
         """Return the measured rate of this machine on the largest block product of a typical step."""
         rows = self.splits["train"].rows
         tokens = round(float(np.mean(rows.source_lengths)) * min(self.config.batches.rows, len(rows)))
         width, widest = self.shape.hidden_size, self.shape.widest_product
-        return matmul_rate(tokens, width, widest, precision=self.precision, device=self.device)
+        return matmul_rate(tokens, width, widest, precision=self.precision, device=self.device, stretches=stretches)
 
     def judge_along(self, model: EncoderDecoder) -> dict[str, float]:
         """Return the figures on dev of what the model writes greedily, which is cheap and ranks checkpoints alike."""

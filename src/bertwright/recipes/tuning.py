@@ -48,10 +48,8 @@ class Tuning(ABC):
     device: torch.device
     precision: Literal["bf16", "fp32"]
 
-    def optimizers(
-        self, model: nn.Module, *, rates: Mapping[str, float] | None = None
-    ) -> list[torch.optim.Optimizer]:
-        """Return the optimizers of a model, at `rates` (see `build_optimizers`); Muon computes in the run's precision."""
+    def optimizers(self, model: nn.Module, *, rates: Mapping[str, float] | None = None) -> list[torch.optim.Optimizer]:
+        """Return the optimizers of a model, at `rates` (see `build_optimizers`), in the precision of the run."""
         return build_optimizers(model, self.config.optimizer, dtype=product_dtype(self.precision), rates=rates)
 
     def cast(self) -> AbstractContextManager[Any]:
@@ -83,7 +81,7 @@ class Tuning(ABC):
         return []
 
     @abstractmethod
-    def peak_flops(self) -> float:
+    def peak_flops(self, *, stretches: int = 6) -> float:
         """Return the measured rate of this machine on the largest block product of a typical step."""
 
     @abstractmethod
