@@ -33,6 +33,7 @@ from bertwright.tasks.build import begin_task, task_named
 from bertwright.tasks.contract import Task
 from bertwright.tasks.encode import TextEncoder
 from bertwright.tokenizer.load import load_tokenizer
+from bertwright.train.distributed import Piece
 from bertwright.train.listeners import Listener
 from bertwright.train.loop import PhaseSource
 from bertwright.train.precision import matmul_rate, pick_device, resolve_precision, try_compiled_blocks
@@ -190,6 +191,7 @@ def compile_blocks(model: FineTuned | SentenceEncoder, step: TrainStep, batch: T
 
     def attempt() -> None:
         model.train()
+        step.begin_dropout(0, Piece(0), rows=len(batch.input_ids))
         step.forward_loss(step.example(0, 0, batch, progress=0.0)).total.backward()  # type: ignore[no-untyped-call]
 
     drops = any(isinstance(module, Dropout) and module.share > 0 for module in model.encoder.modules())

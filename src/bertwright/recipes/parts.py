@@ -320,8 +320,11 @@ def _parallel_step(parts: Parts, step: TrainStep) -> TrainStep:
 def _run_each_phase(parts: Parts, step: TrainStep) -> None:
     """Run forward and backward once for each shape of each phase, changing nothing but gradients, which are dropped."""
     for source in parts.sources:
-        for piece in parts.group.pieces(parts.config.engine.accumulation):
-            example = step.cut(step.example(0, piece.index, source.draw(piece.index), progress=0.0), piece)
+        count = parts.config.engine.accumulation
+        work = [(piece, source.draw(piece.index)) for piece in parts.group.pieces(count)]
+        examples = step.examples(0, work, micro_batches=count, progress=0.0)
+        for (piece, batch), example in zip(work, examples, strict=True):
+            step.begin_dropout(0, piece, rows=len(batch.input_ids))
             step.forward_loss(example).total.backward()  # type: ignore[no-untyped-call]
             if piece.whole:
                 break
