@@ -48,7 +48,7 @@ def weights(run: Path) -> dict[str, torch.Tensor]:
 
 
 def metrics(run: Path) -> list[dict[str, Any]]:
-    timed = {"seconds", "tokens_per_second", "mfu"}
+    timed = {"seconds", "tokens_per_second", "mfu", "peak_flops"}
     lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     return [{name: value for name, value in line.items() if name not in timed} for line in lines]
 
