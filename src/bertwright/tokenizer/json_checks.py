@@ -20,6 +20,7 @@ LONGEST_WORD = 1000
 """Letters of a word that WordPiece may be asked to look up: its time grows with their square. BERT has 100."""
 MOST_GROWTH = 1000
 """Characters that all replacements of a normaliser together may make of one."""
+UNUSED = ("padding", "truncation")
 FREE_LENGTH = ("precompiled_charsmap",)
 """Keys of strings that are data, not text."""
 
@@ -48,7 +49,7 @@ def checked_json(values: Any, file: Path) -> dict[str, Any]:
         growth *= max(1, len(str(step.get("content") or step.get("prepend") or "")))
     if growth > MOST_GROWTH:
         raise TokenizerError(f"{file} has replacements that together make one character {growth:,}; leave them out")
-    return {**values, "padding": None, "truncation": None}
+    return {name: value for name, value in values.items() if name not in UNUSED}
 
 
 def _strings(values: Any) -> Iterator[str]:
