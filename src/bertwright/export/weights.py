@@ -44,6 +44,8 @@ def read_object(file: Path) -> dict[str, Any]:
     try:
         value = read_json(file)
     except OSError as error:
+        if file.name == "config.json" and (better := model_beside(file.parent)):
+            raise ModelError(better) from error
         raise ModelError(f"{file.parent} has no readable {file.name}; give a Hugging Face BERT folder") from error
     except ValueError as error:
         raise ModelError(f"{file} is not valid JSON ({error}); copy or download it again") from error
@@ -52,9 +54,16 @@ def read_object(file: Path) -> dict[str, Any]:
     return value
 
 
-def has_weights(folder: Path) -> bool:
-    """Say whether a folder holds weights in any of the files they are read from."""
-    return any((folder / name).is_file() for one in PLACES for name in one)
+def model_beside(folder: Path) -> str | None:
+    """Say in a sentence where the model of a RUN folder or a checkpoint is, or None for any other folder."""
+    if (folder / "position.json").is_file():
+        run = folder.parent.parent
+        return f"{folder} is a checkpoint, from which a run goes on, and no model; give {run / 'model'} once it is done"
+    if (folder / "model" / "config.json").is_file():
+        return f"{folder} is a RUN folder; its model is in {folder / 'model'}: give that"
+    if (folder / "config.toml").is_file():
+        return f"{folder} is a RUN folder without a model yet; let it end, then give {folder / 'model'}"
+    return None
 
 
 def _files(folder: Path) -> list[Path]:

@@ -158,6 +158,8 @@ def _find(path: Path) -> Path:
     for file in (path, *(folder / name for folder in (path, *(path / name for name in INNER)) for name in NAMES)):
         if file.is_file():
             return file
+    if has_tokenizer(path / "model"):
+        raise TokenizerError(f"{path} is a RUN folder; its model is in {path / 'model'}: give that")
     if path.exists():
         raise TokenizerError(
             f"the folder {path} holds no {FILE} and no {VOCAB}; give the file or a folder that has one of them"
