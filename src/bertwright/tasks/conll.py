@@ -9,7 +9,7 @@ import csv
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import islice
+from itertools import dropwhile, islice
 from pathlib import Path
 
 import numpy as np
@@ -32,27 +32,43 @@ BLANKS = " \t\n\v\f\r"
 """What stands around words; no-break spaces may be words."""
 BRAT = re.compile(r"T\d+\t\S+ \d+ \d+")
 """A line of brat's .ann files."""
+UNIVERSAL = 10
+"""Columns of CoNLL-U."""
+RANGE = re.compile(r"\d+[-.]\d+")
+"""What CoNLL-U has in place of a number before a line that is no word: 1-2 for two in one, 1.1 for one left out."""
+START_LINES = 200
+"""Lines by which columns are recognised."""
 
 
 @dataclass(frozen=True)
 class Cutter:
     """How the lines of a file are cut into cells: at tabs, commas or blanks; `width` cells each.
 
-    `names` are those of the columns, in capitals or not, where the first line names them.
+    names     those of the columns, in capitals or not, where the first line names them
+    numbered  whether the first column numbers the words of a sentence from 1, as in CoNLL-U
     """
 
     separator: str
     width: int
     names: tuple[str, ...] = ()
+    numbered: bool = False
 
     @classmethod
-    def of_line(cls, line: str, *, commas: bool) -> Cutter:
-        """Return what cuts a file whose first line with words is `line`; `commas` where its name says .csv."""
+    def of_lines(cls, lines: list[str], *, commas: bool) -> Cutter:
+        """Return what cuts a file with these first lines, empty between sentences; `commas` where it is a .csv.
+
+        Lines that begin with # say nothing of it, but where there are no others.
+        """
+        held = [line for line in lines if not line.startswith("#")]
+        held = held if any(held) else [line.lstrip("#") or line for line in lines]
+        line = next(line for line in held if line)
         separator = "\t" if "\t" in line else "," if commas and "," in line else " "
-        cells = cls(separator, 0).cells(line)
+        cut = cls(separator, 0)
+        cells = cut.cells(line)
         lower = tuple(cell.strip().lower() for cell in cells)
         named = len(lower) > 1 and lower[0] in (*WORDS, *SINGLES) and lower[-1] in TAGS
-        return cls(separator, len(cells), tuple(cell.strip() for cell in cells) if named else ())
+        names = tuple(cell.strip() for cell in cells) if named else ()
+        return cls(separator, len(cells), names, len(cells) > 2 and _number_words(held, cut))
 
     def cells(self, line: str) -> list[str]:
         """Return the cells of a line."""
@@ -61,6 +77,18 @@ class Cutter:
         if self.separator == ",":
             return next(csv.reader([line.rstrip(BLANKS)]), [""])
         return re.split(r"[ \t]+", line.strip(BLANKS))
+
+    def words(self, given: str | None, *, path: Path) -> int:
+        """Return the place of the column of words: the one given, else the first that does not number them."""
+        return self.column(given, path=path, usual=int(self.numbered))
+
+    def tags(self, given: str | None, *, path: Path) -> int:
+        """Return the place of the column of tags: the one given, else the last; raises CorpusError for CoNLL-U."""
+        if given is None and self.numbered and self.width == UNIVERSAL:
+            raise CorpusError(
+                f"{path} is CoNLL-U, of whose {UNIVERSAL} columns several hold tags; name one, such as --label-column 4"
+            )
+        return self.column(given, path=path, usual=self.width - 1)
 
     def is_comment(self, line: str, cells: int, *, opens: bool) -> bool:
         """Say whether a line is a comment: # and other columns than words have, a blank after it or a new sentence.
@@ -90,10 +118,9 @@ def read_conll(path: Path, *, word_column: str | None = None, tag_column: str | 
     """
     every, held, sentence_of = _word_lines(path)
     lines = every.take(pa.array(held))
-    first = _first_line(lines)
-    if BRAT.match(first):
+    cutter = Cutter.of_lines(_start(lines, sentence_of), commas=_commas(path))
+    if BRAT.match(lines[0].as_py()):
         raise CorpusError(f"{path} is a file of brat, which is not read; export CoNLL, a word and its tag a line")
-    cutter = Cutter.of_line(first, commas=_commas(path))
     cells = _cells_of(lines, cutter, path)
     widths = pc.list_value_length(cells).to_numpy(zero_copy_only=False)
     kept = _without_comments(lines, cells, widths, cutter, sentence_of, path)
@@ -103,8 +130,8 @@ def read_conll(path: Path, *, word_column: str | None = None, tag_column: str | 
     if not len(held):
         raise CorpusError(f"{path} holds no words; give a CoNLL file: a word and its tag a line")
     _refuse_ragged(path, lines, widths, held, width=cutter.width)
-    words = pc.list_element(cells, cutter.column(word_column, path=path, usual=0))
-    tags = pc.list_element(cells, cutter.column(tag_column, path=path, usual=cutter.width - 1))
+    words = pc.list_element(cells, cutter.words(word_column, path=path))
+    tags = pc.list_element(cells, cutter.tags(tag_column, path=path))
     tags = pc.utf8_trim_whitespace(tags).dictionary_encode()
     return TaggedWords(
         path=path,
@@ -120,11 +147,25 @@ def _commas(path: Path) -> bool:
     return ".csv" in (suffix.lower() for suffix in path.suffixes[-2:])
 
 
-def _first_line(lines: pa.StringArray) -> str:
-    """Return the first line that does not begin with #, or the first where all do."""
-    plain = lines.filter(pc.invert(pc.starts_with(lines, "#")))
-    first: str = (plain if len(plain) else lines)[0].as_py()
-    return first
+def _start(lines: pa.StringArray, sentence_of: np.ndarray) -> list[str]:
+    """Return the first lines, empty ones between sentences, at least one of them without # where there is one."""
+    plain = pc.index(pc.starts_with(lines, "#"), False).as_py()
+    some = lines[: max(plain, 0) + START_LINES].to_pylist()
+    new = np.diff(sentence_of[: len(some)], prepend=sentence_of[0]) != 0
+    return [piece for line, opens in zip(some, new, strict=True) for piece in ([""] * bool(opens) + [line])]
+
+
+def _number_words(lines: list[str], cutter: Cutter) -> bool:
+    """Say whether the first cells of lines count from 1 in each sentence; the last one may be cut off."""
+    count = 0
+    for line in lines:
+        cell = cutter.cells(line)[0] if line else ""
+        if RANGE.fullmatch(cell):
+            continue
+        count = count + 1 if line else 0
+        if line and cell != str(count):
+            return False
+    return True
 
 
 def _cells_of(lines: pa.StringArray, cutter: Cutter, path: Path) -> pa.ListArray:
@@ -149,10 +190,14 @@ def _without_comments(
     for place in marked:
         first = bool(opens[place]) or (not kept[place - 1] and sentence_of[place - 1] == sentence_of[place])
         kept[place] = not cutter.is_comment(lines[place].as_py(), int(widths[place]), opens=first)
+    if cutter.numbered:
+        ranges = pc.match_substring_regex(pc.list_element(cells, 0), f"^{RANGE.pattern}$")
+        kept &= ~ranges.to_numpy(zero_copy_only=False)
     for place in _odd_openings(lines, cells, [place for place in marked if kept[place] and opens[place]], cutter):
         kept[place] = False
-    if len(kept) > kept.sum():
-        note(f"{path}: {len(kept) - int(kept.sum()):,} lines that begin with # are skipped as comments")
+    comments = len(marked) - int(kept[marked].sum())
+    if comments:
+        note(f"{path}: {comments:,} lines that begin with # are skipped as comments")
     if cutter.names:
         names = int(np.flatnonzero(kept)[0])
         note(f"{path}: its first line ({', '.join(cutter.names)[:60]}) is taken for the names of its columns")
@@ -194,19 +239,19 @@ def stream_sentences(path: Path, word_column: str | None = None) -> Iterator[tup
     The words are in the first column, or that of the number `word_column`. Raises CorpusError where the file is
     missing, ragged or no text, naming the line, and UsageError where there is no such column.
     """
-    first = next((line for _, line in _lines(path) if line and not line.startswith("#")), None)
-    first = first or next((line for _, line in _lines(path) if line), None)
-    if first is None:
+    start = list(islice(dropwhile(lambda line: not line or line.startswith("#"), _plain_lines(path)), START_LINES))
+    start = start or list(islice(_plain_lines(path), START_LINES))
+    if not any(start):
         return
-    cutter = Cutter.of_line(first, commas=_commas(path))
-    column = cutter.column(word_column, path=path, usual=0)
+    cutter = Cutter.of_lines(start, commas=_commas(path))
+    column = cutter.words(word_column, path=path)
     words: list[str] = []
     begun = 0
     for number, cells in islice(_word_cells(path, cutter), bool(cutter.names), None):
         if not cells and words:
             yield begun, GivenWords(words)
             words = []
-        if not cells:
+        if not cells or (cutter.numbered and RANGE.fullmatch(cells[0])):
             continue
         begun = begun if words else number
         words.append(cells[column])
@@ -244,6 +289,10 @@ def _lines(path: Path) -> Iterator[tuple[int, str]]:
         for line in block.data.decode().removesuffix("\n").split("\n"):
             number += 1
             yield number, "" if not line.strip() or line.startswith(DOCUMENT) else line
+
+
+def _plain_lines(path: Path) -> Iterator[str]:
+    return (line for _, line in _lines(path))
 
 
 def _word_lines(path: Path) -> tuple[pa.StringArray, np.ndarray, np.ndarray]:

@@ -16,7 +16,7 @@ from bertwright.log import note
 from bertwright.tasks.columns import ColumnsConfig
 from bertwright.tasks.running_words import GivenWords
 from bertwright.tasks.string_lists import tags_of, words_of
-from bertwright.tasks.tag_columns import TagColumns, TaggedWords, find_tag_columns
+from bertwright.tasks.tag_columns import TagColumns, TaggedWords, are_words, find_tag_columns
 from bertwright.tasks.tagged_texts import TextTagger
 
 SAMPLE = 200
@@ -161,9 +161,9 @@ def _words(path: Path, number: int, row: Mapping[str, Any], columns: TagColumns)
     cell = row.get(columns.first)
     if isinstance(cell, str) and columns.shape == "strings":
         return words_of(cell)
-    if cell is not None and not (isinstance(cell, list) and all(isinstance(word, str) for word in cell)):
+    if cell is not None and not (isinstance(cell, list) and are_words(cell)):
         raise CorpusError(f"{path} row {number:,} has no list of words in {columns.first} ({str(cell)[:40]}); fix it")
-    return cell or []
+    return [str(word) for word in cell or []]
 
 
 def _tags(path: Path, number: int, cell: Any, columns: TagColumns, *, count: int) -> list[str]:

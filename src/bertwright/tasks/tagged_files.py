@@ -75,7 +75,7 @@ def form_of(path: Path, given: ColumnsConfig) -> Form:
     if kind == "parquet" or head.startswith(b"PAR1"):
         return "parquet"
     text = head.decode(errors="replace").removeprefix("\ufeff")
-    if kind == "json" or JSON.match(text):
+    if kind == "json" or JSON.match(text) or _is_json(text):
         return "json"
     is_table = kind in ("csv", "tsv") and not is_conll(path) and _is_table(text, given)
     return "table" if is_table else "conll"
@@ -85,6 +85,14 @@ def _head(path: Path) -> bytes:
     with open_text(path) as opened:
         head: bytes = opened.stream.read(HEAD_BYTES)
     return head
+
+
+def _is_json(text: str) -> bool:
+    """Say whether the first line of a text is an array or an object of JSON that holds something."""
+    try:
+        return bool(json.loads(text.lstrip().split("\n", 1)[0])) and text.lstrip()[0] in "[{"
+    except (ValueError, RecursionError):
+        return False
 
 
 def _is_table(text: str, given: ColumnsConfig) -> bool:
