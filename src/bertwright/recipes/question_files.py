@@ -9,14 +9,16 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Protocol
 
-from bertwright.corpus.inputs import format_of
+from bertwright.corpus.readers.formats import format_of, is_table
+from bertwright.corpus.readers.lines import STDIN
+from bertwright.corpus.readers.table import TableStream
 from bertwright.errors import CorpusError, UsageError
 from bertwright.recipes.questions import Identified, Lines, Placed
 from bertwright.tasks.choices import read_choices
 from bertwright.tasks.columns import PAIRS, QUESTIONS, TOGETHER, ColumnsConfig, find_texts
 from bertwright.tasks.conll import is_conll, stream_sentences
 from bertwright.tasks.squad import squad_questions
-from bertwright.tasks.stream import STDIN, TableStream, is_table
+from bertwright.tasks.stream import stream_options
 
 PAIR_NAMES = {"vector": TOGETHER, "span": QUESTIONS}
 """Names of the columns of a pair, by what a head is about; elsewhere PAIRS."""
@@ -64,20 +66,20 @@ class Asked:
         if self.file != STDIN and is_conll(self.file):
             return "line", self._sentences()
         if self.part == "span" and ".json" in self.file.suffixes:
-            return "question", enumerate(map(Identified, squad_questions(self.file)), start=1)
-        if is_table(self.file):
+            return "question", enumerate(map(Identified, squad_questions(self.file, self.told.encoding)), start=1)
+        if self.file != STDIN and is_table(self.file):
             return "row", enumerate(self._choices() if self.part == "choice" else self._rows(), start=1)
         if self.told.names():
             raise UsageError(f"{self.file} holds a text a line and has no columns; leave --text-column out")
         if self.file != STDIN and format_of(self.file) not in ("txt", "md", None):
             raise CorpusError(f"{self.file} cannot be asked; give .txt, .tsv, .csv, .jsonl or .parquet")
-        self.progress = lines = Lines(self.file)
+        self.progress = lines = Lines(self.file, self.told.encoding)
         return "line", ((number, tuple(line.split("\t"))) for number, line in lines)
 
     def _sentences(self) -> Iterable[tuple[int, tuple[str, ...]]]:
         if self.part != "token":
             raise UsageError(f"{self.file} is a CoNLL file of words, about which only a model that tags is asked")
-        return stream_sentences(self.file, self.told.text)
+        return stream_sentences(self.file, self.told.text, self.told.encoding)
 
     def _choices(self) -> Iterable[tuple[str, ...]]:
         return read_choices(self.file, self.told, labelled=False).questions()
@@ -87,7 +89,7 @@ class Asked:
         stream = TableStream(
             self.file,
             lambda start: find_texts(start.table, self.told, pairs=self.pairs, names=names),
-            *self.told.names(),
+            stream_options(*self.told.names(), encoding=self.told.encoding),
         )
         self.progress = stream
         for columns in stream:

@@ -11,11 +11,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from bertwright.corpus.inputs import COMPRESSIONS, read_blocks, read_whole
-from bertwright.corpus.layouts import fault_in
+from bertwright.corpus.readers.blocks import read_blocks, read_text
+from bertwright.corpus.readers.delimited import checked
+from bertwright.corpus.readers.formats import plain_suffix
 from bertwright.errors import CorpusError, UsageError
 from bertwright.tasks.running_words import GivenWords
-from bertwright.tasks.stream import checked
 
 DOCUMENT = "-DOCSTART-"
 """The word of a line that stands between documents (CoNLL-2003)."""
@@ -40,13 +40,15 @@ class TaggedWords:
     lines: np.ndarray
 
 
-def read_conll(path: Path, *, word_column: str | None = None, tag_column: str | None = None) -> TaggedWords:
+def read_conll(
+    path: Path, *, word_column: str | None = None, tag_column: str | None = None, encoding: str | None = None
+) -> TaggedWords:
     """Return the words of a CoNLL file, columns cut at tabs or else at blanks, parsed at once.
 
     Columns are numbers from 1; without them the first holds the words and the last the tags. Raises CorpusError where
     the file is missing, empty or ragged, naming the line, and UsageError where there is no such column.
     """
-    lines, numbers, sentence_of = _word_lines(path)
+    lines, numbers, sentence_of = _word_lines(path, encoding)
     separator = "\t" if "\t" in lines[0].as_py() else r"[ \t]+"
     # Only what ASCII calls blank: a word may be a no-break space.
     trimmed = pc.ascii_rtrim_whitespace(lines) if separator == "\t" else pc.ascii_trim_whitespace(lines)
@@ -75,11 +77,12 @@ def read_conll(path: Path, *, word_column: str | None = None, tag_column: str | 
 
 def is_conll(path: Path) -> bool:
     """Say whether a file's name tells CoNLL."""
-    plain = path.with_suffix("") if path.suffix.lower() in COMPRESSIONS else path
-    return plain.suffix.lower() in SUFFIXES
+    return plain_suffix(path) in SUFFIXES
 
 
-def stream_sentences(path: Path, word_column: str | None = None) -> Iterator[tuple[int, GivenWords]]:
+def stream_sentences(
+    path: Path, word_column: str | None = None, encoding: str | None = None
+) -> Iterator[tuple[int, GivenWords]]:
     """Yield the line each sentence of a CoNLL file begins on, and its words; there may be no tags.
 
     The words are in the first column, or that of the number `word_column`. Raises CorpusError where the file is
@@ -87,7 +90,7 @@ def stream_sentences(path: Path, word_column: str | None = None) -> Iterator[tup
     """
     words: list[str] = []
     begun = width = 0
-    for number, cells in _cells_of_lines(path):
+    for number, cells in _cells_of_lines(path, encoding):
         if not cells and words:
             yield begun, GivenWords(words)
             words = []
@@ -104,12 +107,12 @@ def stream_sentences(path: Path, word_column: str | None = None) -> Iterator[tup
         yield begun, GivenWords(words)
 
 
-def _cells_of_lines(path: Path) -> Iterator[tuple[int, list[str]]]:
+def _cells_of_lines(path: Path, encoding: str | None) -> Iterator[tuple[int, list[str]]]:
     """Yield the number of each line and its cells, none for one that stands between sentences."""
     if not path.is_file():
         raise CorpusError(f"there is no file {path}; give a CoNLL file that exists")
     number, tabs = 0, None
-    for block in checked(read_blocks(path), path):
+    for block in checked(read_blocks(path, encoding), path):
         for line in block.data.decode().removesuffix("\n").split("\n"):
             number += 1
             if not line.strip() or line.startswith(DOCUMENT):
@@ -119,15 +122,11 @@ def _cells_of_lines(path: Path) -> Iterator[tuple[int, list[str]]]:
             yield number, line.rstrip(BLANKS).split("\t") if tabs else re.split(r"[ \t]+", line.strip(BLANKS))
 
 
-def _word_lines(path: Path) -> tuple[pa.StringArray, np.ndarray, np.ndarray]:
+def _word_lines(path: Path, encoding: str | None) -> tuple[pa.StringArray, np.ndarray, np.ndarray]:
     """Return the lines that hold a word, their numbers from 1, and the number of the sentence each is in."""
     if not path.is_file():
         raise CorpusError(f"there is no file {path}; give a CoNLL file that exists")
-    data = read_whole(path)
-    fault = fault_in(data)
-    if fault is not None:
-        raise CorpusError(f"{path} is not UTF-8 text at byte {fault:,}; convert it to UTF-8")
-    every = pc.split_pattern(pa.array([data.decode()]), "\n").flatten()
+    every = pc.split_pattern(pa.array([read_text(path, encoding)]), "\n").flatten()
     between = pc.or_(pc.equal(pc.utf8_trim_whitespace(every), ""), pc.starts_with(every, DOCUMENT))
     breaks = between.to_numpy(zero_copy_only=False)
     held = np.flatnonzero(~breaks)

@@ -100,7 +100,7 @@ class Tag(Task[Sentences]):
         """Return the task of a training file: its scheme and its types."""
         if columns.pair is not None:
             raise UsageError("--pair-column has no place in tagging; give a CoNLL file of words and tags")
-        found = read_conll(path, word_column=columns.text, tag_column=columns.label)
+        found = read_conll(path, word_column=columns.text, tag_column=columns.label, encoding=columns.encoding)
         called, scheme = tell_scheme(found)
         labels = tag_names(found, scheme)
         if len(labels) < 2:
@@ -146,7 +146,8 @@ class Tag(Task[Sentences]):
 
     def read(self, path: Path) -> Sentences:
         """Return the examples of another file."""
-        found = read_conll(path, word_column=self.columns.text, tag_column=self.columns.label)
+        columns = self.columns
+        found = read_conll(path, word_column=columns.text, tag_column=columns.label, encoding=columns.encoding)
         return Sentences(path, found.words, found.counts, in_scheme(found, self.scheme, self.labels))
 
     def ask(self, questions: Sequence[tuple[str, ...]]) -> Sentences:
