@@ -15,10 +15,12 @@ import zstandard
 from kind import TEXTS, Kind, a_file, only_file
 
 from bertwright.corpus import inputs
-from bertwright.corpus.inputs import ReadOptions, find_inputs
+from bertwright.corpus.inputs import find_inputs
 from bertwright.corpus.judged import judged_texts
 from bertwright.corpus.layouts import describe_layout
 from bertwright.corpus.read import read_documents
+from bertwright.corpus.readers.formats import ReadOptions
+from bertwright.corpus.readers.table import read_table
 from bertwright.errors import InputError
 from bertwright.files import write_json
 from bertwright.recipes.evaluate import read_pairs
@@ -32,7 +34,6 @@ from bertwright.tasks.parallel import SidesConfig, read_parallel
 from bertwright.tasks.sentences import read_sentences
 from bertwright.tasks.squad import read_squad
 from bertwright.tasks.stream import stream_texts
-from bertwright.tasks.tables import read_table
 from bertwright.tasks.tag import Tag
 
 inputs.BLOCK_BYTES = stream.BLOCK_BYTES = 1 << 16
@@ -42,7 +43,7 @@ inputs.BLOCK_BYTES = stream.BLOCK_BYTES = 1 << 16
 def _read_corpus(folder: Path) -> None:
     for skip_broken in (False, True):
         options = ReadOptions(skip_broken=skip_broken)
-        paths = find_inputs([str(path) for path in folder.iterdir() if not path.name.startswith(".")])
+        paths = find_inputs([str(path) for path in folder.iterdir() if not path.name.startswith(".")]).files
         for batch in read_documents(paths, options, layout=describe_layout(paths, options)):
             batch.texts.validate(full=True)
 

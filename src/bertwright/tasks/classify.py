@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 
+from bertwright.corpus.readers.cells import as_label
 from bertwright.errors import ConfigError, CorpusError
 from bertwright.evaluate.judgement import Grid, Judgement, Mistake, remark_on
 from bertwright.evaluate.metrics import classification_figures, confusion, softmax
@@ -49,7 +50,7 @@ class Classify(WholeTexts):
     def __init__(self, labels: Sequence[str], columns: Columns | None = None) -> None:
         """Hold the names of the classes, in the order of the head's outputs, and where to find them in a table."""
         self.labels, self.columns = tuple(labels), columns
-        self.index = {label: place for place, label in enumerate(self.labels)}
+        self.index = {as_label(label): place for place, label in enumerate(self.labels)}
 
     @classmethod
     def begin(cls, path: Path, columns: ColumnsConfig) -> tuple[Self, Texts]:

@@ -16,13 +16,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from bertwright.corpus.inputs import COMPRESSIONS, read_blocks, read_whole
-from bertwright.corpus.layouts import fault_in
+from bertwright.corpus.readers.blocks import read_blocks, read_text
+from bertwright.corpus.readers.delimited import checked
+from bertwright.corpus.readers.formats import plain_suffix
 from bertwright.errors import CorpusError, UsageError
 from bertwright.log import note
 from bertwright.tasks.columns import SINGLES
 from bertwright.tasks.running_words import GivenWords
-from bertwright.tasks.stream import checked
 from bertwright.tasks.tag_columns import TAGS, WORDS, TaggedWords
 
 DOCUMENT = "-DOCSTART-"
@@ -110,13 +110,15 @@ class Cutter:
         return int(given) - 1
 
 
-def read_conll(path: Path, *, word_column: str | None = None, tag_column: str | None = None) -> TaggedWords:
+def read_conll(
+    path: Path, *, word_column: str | None = None, tag_column: str | None = None, encoding: str | None = None
+) -> TaggedWords:
     """Return the words of a CoNLL file, columns cut at tabs or else at blanks (at commas in .csv), parsed at once.
 
     Columns are numbers from 1; without them the first holds the words and the last the tags. Raises CorpusError where
     the file is missing, empty or ragged, naming the line, and UsageError where there is no such column.
     """
-    every, held, sentence_of = _word_lines(path)
+    every, held, sentence_of = _word_lines(path, encoding)
     lines = every.take(pa.array(held))
     cutter = Cutter.of_lines(_start(lines, sentence_of), commas=_commas(path))
     if BRAT.match(lines[0].as_py()):
@@ -229,25 +231,27 @@ def _refuse_ragged(path: Path, lines: pa.StringArray, widths: np.ndarray, held: 
 
 def is_conll(path: Path) -> bool:
     """Say whether a file's name tells CoNLL."""
-    plain = path.with_suffix("") if path.suffix.lower() in COMPRESSIONS else path
-    return plain.suffix.lower() in SUFFIXES
+    return plain_suffix(path) in SUFFIXES
 
 
-def stream_sentences(path: Path, word_column: str | None = None) -> Iterator[tuple[int, GivenWords]]:
+def stream_sentences(
+    path: Path, word_column: str | None = None, encoding: str | None = None
+) -> Iterator[tuple[int, GivenWords]]:
     """Yield the line each sentence of a CoNLL file begins on, and its words; there may be no tags.
 
     The words are in the first column, or that of the number `word_column`. Raises CorpusError where the file is
     missing, ragged or no text, naming the line, and UsageError where there is no such column.
     """
-    start = list(islice(dropwhile(lambda line: not line or line.startswith("#"), _plain_lines(path)), START_LINES))
-    start = start or list(islice(_plain_lines(path), START_LINES))
+    every = (line for _, line in _lines(path, encoding))
+    start = list(islice(dropwhile(lambda line: not line or line.startswith("#"), every), START_LINES))
+    start = start or [line for _, line in islice(_lines(path, encoding), START_LINES)]
     if not any(start):
         return
     cutter = Cutter.of_lines(start, commas=_commas(path))
     column = cutter.words(word_column, path=path)
     words: list[str] = []
     begun = 0
-    for number, cells in islice(_word_cells(path, cutter), bool(cutter.names), None):
+    for number, cells in islice(_word_cells(path, cutter, encoding), bool(cutter.names), None):
         if not cells and words:
             yield begun, GivenWords(words)
             words = []
@@ -259,10 +263,10 @@ def stream_sentences(path: Path, word_column: str | None = None) -> Iterator[tup
         yield begun, GivenWords(words)
 
 
-def _word_cells(path: Path, cutter: Cutter) -> Iterator[tuple[int, list[str]]]:
+def _word_cells(path: Path, cutter: Cutter, encoding: str | None) -> Iterator[tuple[int, list[str]]]:
     """Yield the number and cells of each line that holds a word, no cells for one that stands between sentences."""
     opens, begun = True, False
-    for number, line in _lines(path):
+    for number, line in _lines(path, encoding):
         if not line:
             opens = True
             if begun:
@@ -280,30 +284,22 @@ def _word_cells(path: Path, cutter: Cutter) -> Iterator[tuple[int, list[str]]]:
         yield number, cells
 
 
-def _lines(path: Path) -> Iterator[tuple[int, str]]:
+def _lines(path: Path, encoding: str | None) -> Iterator[tuple[int, str]]:
     """Yield the number of each line and the line, empty for one that stands between sentences."""
     if not path.is_file():
         raise CorpusError(f"there is no file {path}; give a CoNLL file that exists")
     number = 0
-    for block in checked(read_blocks(path), path):
+    for block in checked(read_blocks(path, encoding), path):
         for line in block.data.decode().removesuffix("\n").split("\n"):
             number += 1
             yield number, "" if not line.strip() or line.startswith(DOCUMENT) else line
 
 
-def _plain_lines(path: Path) -> Iterator[str]:
-    return (line for _, line in _lines(path))
-
-
-def _word_lines(path: Path) -> tuple[pa.StringArray, np.ndarray, np.ndarray]:
+def _word_lines(path: Path, encoding: str | None) -> tuple[pa.StringArray, np.ndarray, np.ndarray]:
     """Return all lines, the places of those that hold something, and the number of the sentence each of these is in."""
     if not path.is_file():
         raise CorpusError(f"there is no file {path}; give a CoNLL file that exists")
-    data = read_whole(path)
-    fault = fault_in(data)
-    if fault is not None:
-        raise CorpusError(f"{path} is not UTF-8 text at byte {fault:,}; convert it to UTF-8")
-    every = pc.split_pattern(pa.array([data.decode()]), "\n").flatten()
+    every = pc.split_pattern(pa.array([read_text(path, encoding)]), "\n").flatten()
     between = pc.or_(pc.equal(pc.utf8_trim_whitespace(every), ""), pc.starts_with(every, DOCUMENT))
     breaks = between.to_numpy(zero_copy_only=False)
     held = np.flatnonzero(~breaks)

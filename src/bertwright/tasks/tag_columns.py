@@ -72,7 +72,7 @@ class TaggedWords:
         Raises CorpusError where there are numbers without names, or beyond them.
         """
         if not all(map(is_whole_number, self.names)):
-            return replace(self, label_names=None)
+            return self
         known = tuple(given or self.label_names or else_by or ())
         if not known:
             raise CorpusError(

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Collection, Iterator, Mapping
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 
 from bertwright.errors import CorpusError
 from bertwright.log import note
@@ -29,7 +27,7 @@ Sentence = tuple[int, list[str], list[str]]
 """The number of its (first) row, its words and their tags."""
 
 
-def read_rows(
+def tagged_rows(
     path: Path, source: Source, given: ColumnsConfig, *, names: Mapping[str, tuple[str, ...]] | None = None
 ) -> TaggedWords:
     """Return the words and tags of the rows of a table; rows without words are counted and left out.
@@ -186,25 +184,3 @@ def _tag(value: Any) -> str:
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     return str(value).strip() if isinstance(value, str | int) and not isinstance(value, bool) else ""
-
-
-def class_names(schema: pa.Schema) -> dict[str, tuple[str, ...]]:
-    """Return the names that `datasets` wrote into a Parquet file for the numbers of its columns, by column."""
-    try:
-        features = json.loads((schema.metadata or {})[b"huggingface"])["info"]["features"]
-        found = {name: _names_of(feature) for name, feature in features.items()}
-    except (KeyError, TypeError, AttributeError, ValueError, RecursionError):
-        return {}
-    return {name: names for name, names in found.items() if names}
-
-
-def _names_of(feature: Any) -> tuple[str, ...]:
-    """Return the names of a ClassLabel, or of a list of them."""
-    for _ in range(3):
-        if isinstance(feature, list) and len(feature) == 1:
-            feature = feature[0]
-        elif isinstance(feature, dict) and "feature" in feature:
-            feature = feature["feature"]
-    names = feature.get("names") if isinstance(feature, dict) else None
-    good = isinstance(names, list) and all(isinstance(name, str) for name in names)
-    return tuple(names) if good and names is not None else ()
