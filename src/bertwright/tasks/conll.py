@@ -75,7 +75,10 @@ class Cutter:
         if self.separator == "\t":
             return line.rstrip(BLANKS).split("\t")
         if self.separator == ",":
-            return next(csv.reader([line.rstrip(BLANKS)]), [""])
+            try:
+                return next(csv.reader([line.rstrip(BLANKS)]), [""])
+            except csv.Error:  # a carriage return within the line, or a cell of 128 kB
+                return line.rstrip(BLANKS).split(",")
         return re.split(r"[ \t]+", line.strip(BLANKS))
 
     def words(self, given: str | None, *, path: Path) -> int:
@@ -123,7 +126,7 @@ def read_conll(
     cutter = Cutter.of_lines(_start(lines, sentence_of), commas=_commas(path))
     if BRAT.match(lines[0].as_py()):
         raise CorpusError(f"{path} is a file of brat, which is not read; export CoNLL, a word and its tag a line")
-    cells = _cells_of(lines, cutter, path)
+    cells = _cells_of(lines, cutter)
     widths = pc.list_value_length(cells).to_numpy(zero_copy_only=False)
     kept = _without_comments(lines, cells, widths, cutter, sentence_of, path)
     lines, cells, widths, held, sentence_of = (
@@ -170,16 +173,13 @@ def _number_words(lines: list[str], cutter: Cutter) -> bool:
     return True
 
 
-def _cells_of(lines: pa.StringArray, cutter: Cutter, path: Path) -> pa.ListArray:
+def _cells_of(lines: pa.StringArray, cutter: Cutter) -> pa.ListArray:
     # Only what ASCII calls blank: a word may be a no-break space.
     if cutter.separator == "\t":
         return pc.split_pattern(pc.ascii_rtrim_whitespace(lines), "\t")
     if cutter.separator == " ":
         return pc.split_pattern_regex(pc.ascii_trim_whitespace(lines), r"[ \t]+")
-    try:
-        return pa.array([cutter.cells(line) for line in lines.to_pylist()], pa.list_(pa.string()))
-    except csv.Error as error:
-        raise CorpusError(f"{path} cannot be read as words and tags with commas between ({error}); fix it") from error
+    return pa.array([cutter.cells(line) for line in lines.to_pylist()], pa.list_(pa.string()))
 
 
 def _without_comments(
@@ -211,7 +211,7 @@ def _odd_openings(lines: pa.StringArray, cells: pa.ListArray, places: list[int],
     """Return which of some lines `# x`, that open sentences and are as wide as others, have a tag that no other has."""
     if not places or cutter.separator == "\t":
         return []
-    others = np.ones(len(lines), dtype=bool)
+    others = pc.equal(pc.list_value_length(cells), cutter.width).to_numpy(zero_copy_only=False).copy()
     others[places] = False
     tags = set(pc.list_element(cells.filter(pa.array(others)), cutter.width - 1).to_pylist()) if others.any() else set()
     return [place for place in places if cells[place].as_py()[0] == "#" and cells[place].as_py()[-1] not in tags]
