@@ -65,8 +65,9 @@ def _table_options(options: ReadOptions) -> TableOptions:
 
 def _column(start: Start, options: ReadOptions, path: TextFile) -> str:
     """Return the column of text; raises CorpusError."""
+    given = options.column or ("text" if "text" in start.table.columns else None)
     try:
-        name = choose_text_column(start, options.column, usual=("text",), flag=FLAG)
+        name = choose_text_column(start, given, usual=(), flag=FLAG)
     except UsageError as error:
         raise CorpusError(str(error)) from error
     kind = start.table.kinds.get(name, "text")

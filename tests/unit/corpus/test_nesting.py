@@ -42,7 +42,7 @@ def test_files_that_nest_too_deeply_are_refused(tmp_path: Path, before: str, dep
 
 def test_lines_that_break_within_values_hide_nothing(tmp_path: Path) -> None:
     (tmp_path / "a.jsonl").write_text('{"text": "a", "label": ' + "[\n" * 20_000 + "]\n" * 20_000 + "}\n")
-    with pytest.raises(CorpusError, match="nested more than"):
+    with pytest.raises(CorpusError, match=r"nested (more than|too deeply)"):
         read_table(tmp_path / "a.jsonl", names={"text"})
 
 

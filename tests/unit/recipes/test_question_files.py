@@ -155,7 +155,7 @@ def test_files_that_ask_nothing(tmp_path: Path) -> None:
     squad = '{"version": "1.1", "data": [{"paragraphs": []}]}'
     with pytest.raises(CorpusError, match="one JSON object with all its rows in it, as SQuAD is"):
         asked(written(tmp_path / "a.json", squad))
-    with pytest.raises(CorpusError, match=r"has a NUL byte at byte 6 .* \(line 2\); convert it to UTF-8"):
+    with pytest.raises(CorpusError, match=r"has a NUL byte at byte 6 \(line 2\): .*; convert it to UTF-8"):
         asked(written(tmp_path / "b.csv", "text,\n\0,\n"))
 
 

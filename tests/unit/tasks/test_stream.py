@@ -93,7 +93,7 @@ def test_parquet(tmp_path: Path) -> None:
             "sentence1\tsentence2\nx\ty\n",
             None,
             CorpusError,
-            r"cannot tell which column .* \(sentence1, sentence2\)",
+            r"cannot tell which column .* \(its columns are sentence1, sentence2\)",
         ),
         ("a.tsv", "a\ttext\nx\ty\n", "b", UsageError, "has no column 'b'; its columns are a, text"),
         ("a.txt", "x\n", "text", UsageError, "has no columns; leave --text-column out"),

@@ -368,8 +368,9 @@ def _first_undecodable(data: bytes) -> int:
     return len(data)
 
 
-def not_text(path: TextFile | str, data: bytes, fault: int, *, offset: int = 0) -> str:
+def not_text(path: TextFile | str, data: bytes, fault: int, *, offset: int = 0, line: int | None = None) -> str:
     """Return what is wrong with bytes of a file at `fault`, which are `offset` bytes from its start."""
+    where = f"at byte {offset + fault:,}" + (f" (line {line:,})" if line else "")
     if data[fault : fault + 1] == b"\0":
-        return f"{path} has a NUL byte at byte {offset + fault:,}: it is binary, or UTF-16 without a byte-order mark"
-    return f"{path} is not UTF-8 text at byte {offset + fault:,}"
+        return f"{path} has a NUL byte {where}: it is binary, or UTF-16 without a byte-order mark"
+    return f"{path} is not UTF-8 text {where}"

@@ -32,7 +32,7 @@ def checked(blocks: Iterator[Block], path: TextFile | str) -> Iterator[Block]:
         fault = fault_in(block.data)
         if fault is not None:
             line = lines + block.data.count(b"\n", 0, fault) + 1
-            raise CorpusError(f"{not_text(path, block.data, fault, offset=block.offset)} (line {line:,}); {AS_UTF8}")
+            raise CorpusError(f"{not_text(path, block.data, fault, offset=block.offset, line=line)}; {AS_UTF8}")
         yield block
         lines += block.data.count(b"\n")
 

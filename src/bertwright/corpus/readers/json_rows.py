@@ -87,7 +87,7 @@ def form_of(start: bytes, *, ended: bool) -> tuple[Form, int]:
     for found in DATA.finditer(text):
         if _balance(text[: found.start()]) == 1 and text[: found.start()].rstrip()[-1:] in (b"{", b","):
             return "data", skipped + found.start(1)
-    goes_on = newline and not is_complete and rest.strip() and not rest.lstrip().startswith((b"{", b"["))
+    goes_on = newline and not is_complete and rest.strip() and not rest.lstrip().startswith(b"{")
     return ("pretty" if goes_on else "lines"), 0
 
 

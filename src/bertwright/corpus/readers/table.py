@@ -228,5 +228,7 @@ def choose_text_column(start: Start, given: str | None, *, usual: Sequence[str],
     if named is None and len(lower) == 1:
         named = next(iter(lower.values()))
     if named is None:
-        raise CorpusError(f"cannot tell which column of {path} is the text ({names}); name it with {flag}")
+        raise CorpusError(
+            f"cannot tell which column of {path} is the text (its columns are {names}); name it with {flag}"
+        )
     return named
