@@ -98,11 +98,13 @@ def finetune_command(
     pair_column
         Column of the second text of a pair.
     label_column
-        Column of the label, score or tag; for tag the last where not given.
+        Column of the label, score or tag; for tag the last where not given; with --multi-label also A,B,C: a column
+        each.
     multi_label
-        classify: a text may have several labels, as a list in JSON or with a mark between them in one column, or none.
+        classify: a text may have several labels, or none: a list in JSON, several with a separator between them in one
+        column, or a column for each label with 0 and 1.
     label_separator
-        That mark; | where not given.
+        What stands between labels in one column; found in the file (| ; ,) where not given.
     label_names
         tag: what numbers stand for as tags, from 0 on, such as O,B-PER,I-PER; as the file says where not given.
     class_weights
