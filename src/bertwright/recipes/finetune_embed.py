@@ -33,6 +33,7 @@ from bertwright.recipes.tuning import Split, Tuning
 from bertwright.tasks.columns import ColumnsConfig
 from bertwright.tasks.embed import FIGURES, Embed, EmbedConfig, judge_sentences
 from bertwright.tasks.encode import TextEncoder
+from bertwright.tasks.examples import split_dev
 from bertwright.tasks.sentences import Kind, Sentences, read_sentences
 from bertwright.tokenizer.load import load_tokenizer
 from bertwright.train.loop import PhaseSource
@@ -200,13 +201,29 @@ def read_splits(config: EmbedTuneConfig, files: Mapping[str, Path]) -> dict[str,
     own, told = config.embed, config.columns
     wanted: Kind | None = None if own.objective == "auto" else own.objective
     examples = {"train": read_sentences(files["train"], told, negative=own.negative_column, kind=wanted)}
+    fraction = config.dev_fraction_for(files)
+    if fraction is not None:
+        if examples["train"].kind == "texts":
+            raise CorpusError(
+                f"{files['train']} holds texts alone, by a share of which nothing can be judged; give --dev {DEV_FILES}"
+            )
+        examples["train"], examples["dev"] = split_dev(examples["train"], fraction=fraction)
+        for name, part in examples.items():
+            if part.scores is not None and np.ptp(part.scores) == 0:
+                raise CorpusError(
+                    f"{files['train']} has too few scores to divide: all of {name} would be the same; give --dev"
+                )
     for name, path in files.items():
         if name == "train":
             continue
         examples[name] = read_sentences(path, ColumnsConfig(), kind=None)
         kind = examples[name].kind
         if kind == "texts":
-            raise CorpusError(f"{path} holds texts alone, by which nothing can be judged; give {DEV_FILES}")
+            raise CorpusError(
+                f"{path} holds texts alone, by which nothing can be judged; give {DEV_FILES} (vectors of texts alone: "
+                "bertwright embed)"
+            )
         if kind != examples["dev"].kind:
-            raise CorpusError(f"{path} holds {kind} but {files['dev']} {examples['dev'].kind}; give files of one kind")
+            other = files.get("dev", files["train"])
+            raise CorpusError(f"{path} holds {kind} but {other} {examples['dev'].kind}; give files of one kind")
     return examples

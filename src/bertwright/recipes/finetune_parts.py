@@ -13,6 +13,7 @@ import torch
 
 from bertwright.data.ahead import DrawnAhead
 from bertwright.data.labelled import LabelledSource
+from bertwright.errors import CorpusError
 from bertwright.evaluate.judgement import Judgement
 from bertwright.evaluate.metrics import figure_names
 from bertwright.evaluate.scoring import score_rows
@@ -32,6 +33,7 @@ from bertwright.rng import key_of
 from bertwright.tasks.build import begin_task, task_named
 from bertwright.tasks.contract import Task
 from bertwright.tasks.encode import TextEncoder
+from bertwright.tasks.unlabelled import AskedFile
 from bertwright.tokenizer.load import load_tokenizer
 from bertwright.train.listeners import Listener
 from bertwright.train.loop import PhaseSource
@@ -116,14 +118,26 @@ def build_finetune(config: FinetuneConfig, folder: Path, files: dict[str, Path])
     tokenizer = load_tokenizer(folder)
     shape = read_model(folder)[0].config
     check_transfer(config, layers=shape.layers, folder=folder)
-    task, examples = begin_task(config.task, config.head, files["train"], config.columns)
+    fraction = config.dev_fraction_for(files)
+    task, examples = begin_task(config.task, config.head, files["train"], config.columns, dev_fraction=fraction)
     task = task.recalling(config.own(task.name))
-    others = {name: task.read(path) for name, path in files.items() if name != "train"}
+    unlabelled: dict[str, AskedFile] = {}
+    for name, path in files.items():
+        asked = None if name == "train" else task.unlabelled(path)
+        if asked is not None and name == "dev":
+            raise CorpusError(
+                f"{path} has no labels to choose a checkpoint by; leave --dev out, and a share of the training file is "
+                "held out instead"
+            )
+        if asked is not None:
+            unlabelled[name] = asked
+        elif name != "train":
+            examples[name] = task.read(path)
     config = config.fitted(
         width=shape.hidden_size, positions=shape.max_positions, faster=config.transfer.faster(shape.layers)
     )
     encoder = TextEncoder(tokenizer, max_length=config.batches.max_length)
-    splits = {name: Split(part, task.encode(part, encoder)) for name, part in {"train": examples, **others}.items()}
+    splits = {name: Split(part, task.encode(part, encoder)) for name, part in examples.items()}
     device = pick_device()
     return TuneParts(
         config=config,
@@ -134,6 +148,7 @@ def build_finetune(config: FinetuneConfig, folder: Path, files: dict[str, Path])
         splits=splits,
         device=device,
         precision=resolve_precision(config.precision, device),
+        unlabelled=unlabelled,
     )
 
 

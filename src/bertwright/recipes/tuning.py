@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -14,6 +14,7 @@ import torch
 from bertwright.evaluate.judgement import Judgement
 from bertwright.model.config import ModelConfig
 from bertwright.recipes.finetune_settings import FinetuneConfig
+from bertwright.tasks.unlabelled import AskedFile
 from bertwright.tokenizer.load import Tokenizer
 from bertwright.train.listeners import Listener
 from bertwright.train.loop import PhaseSource
@@ -45,6 +46,8 @@ class Tuning(ABC):
     """By name: train, dev, and test where there is one."""
     device: torch.device
     precision: Literal["bf16", "fp32"]
+    unlabelled: Mapping[str, AskedFile] = field(default_factory=dict, kw_only=True)
+    """Files without labels, by the name of their split."""
 
     def cast(self) -> AbstractContextManager[Any]:
         """Return the context forward passes run in."""

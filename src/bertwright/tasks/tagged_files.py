@@ -19,12 +19,12 @@ from bertwright.corpus.readers.json_rows import json_objects
 from bertwright.corpus.readers.rows import TableOptions
 from bertwright.corpus.readers.table import read_head, read_rows
 from bertwright.corpus.remote import size_of
-from bertwright.errors import CorpusError
+from bertwright.errors import CorpusError, UsageError
 from bertwright.tasks.columns import SINGLES, ColumnsConfig
-from bertwright.tasks.conll import is_conll, read_conll, stream_sentences
+from bertwright.tasks.conll import has_words_alone, is_conll, read_conll, stream_sentences
 from bertwright.tasks.string_lists import BLANK
 from bertwright.tasks.tag_columns import BEGINNINGS, TAGS, WORDS, TaggedWords
-from bertwright.tasks.tag_rows import Row, asked_rows, tagged_rows
+from bertwright.tasks.tag_rows import Row, asked_rows, columns_of_rows, tagged_rows
 
 Form = Literal["conll", "json", "table"]
 HEAD_BYTES = 1 << 18
@@ -102,6 +102,22 @@ def asked_of_tagger(
     source = RowSource(path, form, given)
     asked = asked_rows(path, source, given)
     return None if asked is None else ("row", enumerate(asked, start=1), source)
+
+
+def lacks_tags(path: Path, given: ColumnsConfig) -> bool:
+    """Return whether a file has words, or texts, and no column of tags; a damaged one does not count."""
+    form = form_of(path, given)
+    if form == "conll":
+        return given.label is None and is_conll(path) and has_words_alone(path, given.encoding)
+    source = RowSource(path, form, given)
+    try:
+        columns_of_rows(path, source, given, labelled=True)
+        return False
+    except UsageError:
+        given = given.model_copy(update={"label": None})
+    except CorpusError:
+        pass
+    return columns_of_rows(path, source, given, labelled=False).tags is None
 
 
 def form_of(path: Path, given: ColumnsConfig) -> Form:
