@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +53,7 @@ from bertwright.train.listeners.best import BestListener
 from bertwright.train.listeners.console import ConsoleListener
 from bertwright.train.listeners.evaluate import EvaluateListener
 from bertwright.train.listeners.metrics import MetricsListener
+from bertwright.train.listeners.peak import PeakListener
 from bertwright.train.loop import train
 from bertwright.train.memory import keep_freed_memory
 from bertwright.train.schedule import ScheduleConfig
@@ -154,7 +156,7 @@ def train_seeds(parts: Tuning, out: Path, seeds: int, *, finished: Finished, ide
 
     Its metrics become RUN/metrics.jsonl.
     """
-    peak = parts.peak_flops()
+    peak = PeakListener(partial(parts.peak_flops, stretches=2), parts.peak_flops())
     metric = metric_of(parts)
     for seed in range(parts.config.seed, parts.config.seed + seeds):
         if seed in finished.seeds:
@@ -175,7 +177,7 @@ def train_seeds(parts: Tuning, out: Path, seeds: int, *, finished: Finished, ide
     return finished.best
 
 
-def train_one(parts: Tuning, folder: Path, *, seed: int, peak: float, identity: Mapping[str, Any]) -> Tuned:
+def train_one(parts: Tuning, folder: Path, *, seed: int, peak: PeakListener, identity: Mapping[str, Any]) -> Tuned:
     """Train one seed to the end of its schedule or of its patience, and judge it at its best evaluation.
 
     It starts where a checkpoint in `folder` says that it stands, if there is one.
@@ -190,7 +192,7 @@ def train_one(parts: Tuning, folder: Path, *, seed: int, peak: float, identity: 
     metrics.begin(position)
     checkpoint = checkpointing(parts, folder, moving, identity=identity, seed=seed)
     progress = position.spent().progress(schedule)
-    listeners: list[Listener] = [evaluation(parts, model, progress), best, metrics, console]
+    listeners: list[Listener] = [evaluation(parts, model, progress), peak, best, metrics, console]
     listeners += [*parts.listeners(model, progress), checkpoint]
     keep_freed_memory()
     model.train()
@@ -227,12 +229,12 @@ def keeper(parts: Tuning, model: nn.Module) -> BestListener:
     return BestListener(model, metric, sign=sign_of(metric), patience=parts.config.watch.patience)
 
 
-def metrics_file(parts: Tuning, folder: Path, schedule: ScheduleConfig, *, peak: float) -> MetricsListener:
+def metrics_file(parts: Tuning, folder: Path, schedule: ScheduleConfig, *, peak: PeakListener) -> MetricsListener:
     """Return the listener that writes metrics.jsonl."""
     return MetricsListener(
         folder / "metrics.jsonl",
         every=parts.config.watch.log_every,
         lengths=[phase.length for phase in schedule.phases],
-        peak_learning_rate=parts.config.optimizer.learning_rate,
-        peak_flops=peak,
+        optimizer=parts.config.optimizer,
+        peak=peak,
     )

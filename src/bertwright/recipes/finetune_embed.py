@@ -37,7 +37,6 @@ from bertwright.tasks.examples import split_dev
 from bertwright.tasks.sentences import Kind, Sentences, read_sentences
 from bertwright.tokenizer.load import load_tokenizer
 from bertwright.train.loop import PhaseSource
-from bertwright.train.optim import build_optimizers
 from bertwright.train.precision import matmul_rate, pick_device, resolve_precision
 from bertwright.train.schedule import Phase, ScheduleConfig
 from bertwright.train.step import TrainStep, forward_loss_of
@@ -122,7 +121,7 @@ class EmbedParts(Tuning):
         step = TrainStep(
             model=model,
             objective=self.task,
-            optimizers=build_optimizers(model, self.config.optimizer, rates=rates if decay < 1 else None),
+            optimizers=self.optimizers(model, rates=rates if decay < 1 else None),
             forward_loss=forward_loss_of(model, self.task, self.cast),
             average=None,
             clip_norm=self.config.optimizer.clip_norm,
@@ -155,13 +154,13 @@ class EmbedParts(Tuning):
         """Return the floating-point operations of training on so many texts of so many tokens."""
         return training_flops(self.shape, rows=rows, length=length, masked=length, outputs=0)
 
-    def peak_flops(self) -> float:
+    def peak_flops(self, *, stretches: int = 6) -> float:
         """Return the measured rate of this machine on the largest block product of a typical step."""
         rows = self.splits["train"].rows
         texts = min(self.config.batches.rows, len(rows)) * rows.members.shape[1]
         tokens = round(float(np.mean(rows.texts.lengths)) * texts)
         width, widest = self.shape.hidden_size, self.shape.widest_product
-        return matmul_rate(tokens, width, widest, precision=self.precision, device=self.device)
+        return matmul_rate(tokens, width, widest, precision=self.precision, device=self.device, stretches=stretches)
 
     def save(self, model: SentenceEncoder, out: Path, *, name: str, figures: Mapping[str, Any]) -> None:
         """Write the model folder `out` of a run called `name`, its card made from the figures of result.json."""

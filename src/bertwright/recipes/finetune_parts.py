@@ -35,9 +35,9 @@ from bertwright.tasks.contract import Task
 from bertwright.tasks.encode import TextEncoder
 from bertwright.tasks.unlabelled import AskedFile
 from bertwright.tokenizer.load import load_tokenizer
+from bertwright.train.distributed import Piece
 from bertwright.train.listeners import Listener
 from bertwright.train.loop import PhaseSource
-from bertwright.train.optim import build_optimizers
 from bertwright.train.precision import matmul_rate, pick_device, resolve_precision, try_compiled_blocks
 from bertwright.train.schedule import Phase, ScheduleConfig
 from bertwright.train.step import TrainStep, forward_loss_of
@@ -74,9 +74,9 @@ class TuneParts(Tuning):
         thaw.thaw(progress)
         return [thaw]
 
-    def peak_flops(self) -> float:
+    def peak_flops(self, *, stretches: int = 6) -> float:
         """Return the measured rate of this machine."""
-        return tune_peak_flops(self)
+        return tune_peak_flops(self, stretches=stretches)
 
     def settled(self, dev: Judgement) -> Self:
         """Return the parts with what the task sets by looking at the judgement on dev."""
@@ -175,7 +175,7 @@ def tune_step(parts: TuneParts, model: FineTuned, seed: int) -> TrainStep:
     step = TrainStep(
         model=model,
         objective=objective,
-        optimizers=build_optimizers(model, config.optimizer, rates=learning_rates(model, config.transfer)),
+        optimizers=parts.optimizers(model, rates=learning_rates(model, config.transfer)),
         forward_loss=forward_loss_of(model, objective, parts.cast),
         average=None,
         clip_norm=config.optimizer.clip_norm,
@@ -206,6 +206,7 @@ def compile_blocks(model: FineTuned | SentenceEncoder, step: TrainStep, batch: T
 
     def attempt() -> None:
         model.train()
+        step.begin_dropout(0, Piece(0), rows=len(batch.input_ids))
         step.forward_loss(step.example(0, 0, batch, progress=0.0)).total.backward()  # type: ignore[no-untyped-call]
 
     drops = any(isinstance(module, Dropout) and module.share > 0 for module in model.encoder.modules())
@@ -248,9 +249,9 @@ def tune_batches(parts: TuneParts, seed: int) -> tuple[PhaseSource, ScheduleConf
     return PhaseSource(draw=draw, rows_per_epoch=len(rows), flops=flops), schedule
 
 
-def tune_peak_flops(parts: TuneParts) -> float:
+def tune_peak_flops(parts: TuneParts, *, stretches: int = 6) -> float:
     """Return the measured rate of this machine on the largest block product of a typical step."""
     drawn = parts.splits["train"].rows.drawn()
     tokens = round(float(np.mean(drawn.lengths)) * min(parts.config.batches.rows, len(drawn)))
     width, widest = parts.shape.hidden_size, parts.shape.widest_product
-    return matmul_rate(tokens, width, widest, precision=parts.precision, device=parts.device)
+    return matmul_rate(tokens, width, widest, precision=parts.precision, device=parts.device, stretches=stretches)

@@ -40,7 +40,6 @@ from bertwright.tasks.parallel import SidesConfig, parallel_files, source_alone
 from bertwright.tasks.translate import Translate
 from bertwright.tokenizer.load import load_tokenizer
 from bertwright.train.loop import PhaseSource
-from bertwright.train.optim import build_optimizers
 from bertwright.train.precision import matmul_rate, pick_device, resolve_precision
 from bertwright.train.schedule import Phase, ScheduleConfig
 from bertwright.train.step import TrainStep, forward_loss_of
@@ -103,7 +102,7 @@ class TranslateParts(Tuning):
         return TrainStep(
             model=model,
             objective=self.task,
-            optimizers=build_optimizers(model, self.config.optimizer),
+            optimizers=self.optimizers(model),
             forward_loss=forward_loss_of(model, self.task, self.cast),
             average=None,
             clip_norm=self.config.optimizer.clip_norm,
@@ -134,12 +133,12 @@ class TranslateParts(Tuning):
         draw = DrawnAhead(lambda t: source.draw(t).pinned()) if self.device.type == "cuda" else source.draw
         return PhaseSource(draw=draw, rows_per_epoch=len(rows), flops=flops), schedule
 
-    def peak_flops(self) -> float:
+    def peak_flops(self, *, stretches: int = 6) -> float:
         """Return the measured rate of this machine on the largest block product of a typical step."""
         rows = self.splits["train"].rows
         tokens = round(float(np.mean(rows.source_lengths)) * min(self.config.batches.rows, len(rows)))
         width, widest = self.shape.hidden_size, self.shape.widest_product
-        return matmul_rate(tokens, width, widest, precision=self.precision, device=self.device)
+        return matmul_rate(tokens, width, widest, precision=self.precision, device=self.device, stretches=stretches)
 
     def judge_along(self, model: EncoderDecoder) -> dict[str, float]:
         """Return the figures on dev of what the model writes greedily, which is cheap and ranks checkpoints alike."""

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal, Self
 
 import torch
+from torch import nn
 
 from bertwright.evaluate.judgement import Judgement
 from bertwright.model.config import ModelConfig
@@ -18,7 +19,8 @@ from bertwright.tasks.unlabelled import AskedFile
 from bertwright.tokenizer.load import Tokenizer
 from bertwright.train.listeners import Listener
 from bertwright.train.loop import PhaseSource
-from bertwright.train.precision import autocast
+from bertwright.train.optim import build_optimizers
+from bertwright.train.precision import autocast, product_dtype
 from bertwright.train.schedule import ScheduleConfig
 from bertwright.train.step import TrainStep
 
@@ -49,6 +51,10 @@ class Tuning(ABC):
     unlabelled: Mapping[str, AskedFile] = field(default_factory=dict, kw_only=True)
     """Files without labels, by the name of their split."""
 
+    def optimizers(self, model: nn.Module, *, rates: Mapping[str, float] | None = None) -> list[torch.optim.Optimizer]:
+        """Return the optimizers of a model, at `rates` (see `build_optimizers`), in the precision of the run."""
+        return build_optimizers(model, self.config.optimizer, dtype=product_dtype(self.precision), rates=rates)
+
     def cast(self) -> AbstractContextManager[Any]:
         """Return the context forward passes run in."""
         return autocast(self.precision, self.device)
@@ -78,7 +84,7 @@ class Tuning(ABC):
         return []
 
     @abstractmethod
-    def peak_flops(self) -> float:
+    def peak_flops(self, *, stretches: int = 6) -> float:
         """Return the measured rate of this machine on the largest block product of a typical step."""
 
     @abstractmethod
