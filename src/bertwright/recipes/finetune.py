@@ -186,10 +186,8 @@ def train_one(parts: Tuning, folder: Path, *, seed: int, peak: PeakListener, ide
     began = time.perf_counter()
     model = parts.fresh_model(seed)
     step, (source, schedule) = parts.step(model, seed), parts.batches(seed)
-    best, console = (
-        keeper(parts, model),
-        ConsoleListener(partial(figure_names, positive=getattr(parts.task, "positive", None))),
-    )
+    best = keeper(parts, model)
+    console = ConsoleListener(partial(figure_names, positive=getattr(parts.task, "positive", None)))
     moving = start_of(folder, step, best, identity)
     position = moving.position
     metrics = metrics_file(parts, folder, schedule, peak=peak)
