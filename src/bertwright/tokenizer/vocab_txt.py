@@ -7,7 +7,6 @@ folder without one is read as transformers reads it, in lower case.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ from tokenizers import AddedToken, decoders, models, normalizers, pre_tokenizers
 
 from bertwright.errors import TokenizerError
 from bertwright.files import read_json
-from bertwright.log import note
+from bertwright.log import note_once
 from bertwright.tokenizer.json_checks import LARGEST_FILE, LONGEST_STRING
 
 VOCAB = "vocab.txt"
@@ -43,7 +42,10 @@ def tokenizer_of_vocab(file: Path) -> tokenizers.Tokenizer:
         )
     lower = bool(config.get("do_lower_case", True))
     if lower and "do_lower_case" not in config and _has_capitals(vocab):
-        _note_capitals(file)
+        note_once(
+            f"{file} has tokens with capitals, but no {CONFIG} says to keep them: text is made lower case, as "
+            f'transformers does; write {{"do_lower_case": false}} to {CONFIG} if the model was trained with capitals'
+        )
     backend = tokenizers.Tokenizer(models.WordPiece(vocab, unk_token=names["unk"], max_input_chars_per_word=100))
     backend.normalizer = normalizers.BertNormalizer(
         lowercase=lower,
@@ -118,15 +120,6 @@ def _name(given: object, usual: str) -> str:
 
 def _has_capitals(vocab: Mapping[str, int]) -> bool:
     return any(token != token.lower() for token in vocab if not token.startswith("["))
-
-
-@cache
-def _note_capitals(file: Path) -> None:
-    """Say once that the capitals of a vocabulary are not used."""
-    note(
-        f"{file} has tokens with capitals, but no {CONFIG} says to keep them: text is made lower case, as "
-        f'transformers does; write {{"do_lower_case": false}} to {CONFIG} if the model was trained with capitals'
-    )
 
 
 def _object(file: Path) -> dict[str, Any]:
