@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
+from bertwright.corpus.readers.cells import as_label
 from bertwright.errors import CorpusError
 from bertwright.log import note
 from bertwright.tasks.string_lists import listed
@@ -27,9 +28,9 @@ def label_name(cell: str) -> str:
 
 
 def index_of(labels: Sequence[str]) -> dict[str, int]:
-    """Return the places of labels by name, also by the name without blanks that a folder of earlier times may have."""
+    """Return the places of labels by name, and by the names that tables have for those of an earlier folder."""
     places = {label: place for place, label in enumerate(labels)}
-    return {label_name(label): place for label, place in places.items()} | places
+    return {as_label(label_name(label)): place for label, place in places.items()} | places
 
 
 def is_list(cell: str) -> bool:
