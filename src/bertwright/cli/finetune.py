@@ -32,6 +32,7 @@ def finetune_command(
     label_column: str | None = None,
     multi_label: Annotated[bool | None, Parameter(negative="")] = None,
     label_separator: str | None = None,
+    encoding: str | None = None,
     class_weights: str | None = None,
     crf: Annotated[bool | None, Parameter(negative="")] = None,
     positive: str | None = None,
@@ -102,6 +103,8 @@ def finetune_command(
         classify: a text may have several labels, as a list in JSON or with a mark between them in one column, or none.
     label_separator
         That mark; | where not given.
+    encoding
+        Encoding of the files, such as gb18030 or cp1252; where not given, one that is not UTF-8 is detected and printed.
     class_weights
         classify, tag: balanced (the rarer a class, the more it counts), or weights by name, such as good=1,bad=2.5.
     crf
@@ -159,6 +162,8 @@ def finetune_command(
         ),
     }
     own = _given(source=source, target=target, start=start, decoder_layers=decoder_layers)
+    if encoding is not None:
+        (own if task == "translate" else dials["columns"])["encoding"] = encoding
     if task != "translate" and own:
         odd = next(iter(own)).replace("_", "-")
         raise UsageError(f"--{odd} is for translate; {task} has no use for it, so leave it out")
