@@ -46,7 +46,7 @@ def embed_command(
     text_column
         Column of a table to read; told by its name (text, sentence ...) where not given.
     encoding
-        Encoding of the files, such as gb18030 or cp1252; where not given, one that is not UTF-8 is detected and printed.
+        Encoding of the files, such as gb18030 or cp1252; where not given, one other than UTF-8 is found and said.
     normalize
         Vectors of unit length; as a sentence-transformers folder says where not given, as they come elsewhere.
     float16

@@ -61,7 +61,7 @@ def evaluate_command(
     label_separator
         For classify with several labels a text: what stands between them in one column; | where not given.
     encoding
-        Encoding of the files, such as gb18030 or cp1252; where not given, one that is not UTF-8 is detected and printed.
+        Encoding of the files, such as gb18030 or cp1252; where not given, one other than UTF-8 is found and said.
     positive
         For classify of two classes: the one whose F1 is told; the second where not given, or as in fine-tuning.
     source

@@ -45,7 +45,7 @@ def export_command(
     label_column
         Column of the label, score or tag.
     encoding
-        Encoding of the files, such as gb18030 or cp1252; where not given, one that is not UTF-8 is detected and printed.
+        Encoding of the files, such as gb18030 or cp1252; where not given, one other than UTF-8 is found and said.
     """
     from bertwright.recipes.export import export
 

@@ -104,7 +104,7 @@ def finetune_command(
     label_separator
         That mark; | where not given.
     encoding
-        Encoding of the files, such as gb18030 or cp1252; where not given, one that is not UTF-8 is detected and printed.
+        Encoding of the files, such as gb18030 or cp1252; where not given, one other than UTF-8 is found and said.
     class_weights
         classify, tag: balanced (the rarer a class, the more it counts), or weights by name, such as good=1,bad=2.5.
     crf

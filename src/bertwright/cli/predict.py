@@ -53,7 +53,7 @@ def predict_command(
     pair_column
         Column of the second text of a pair.
     encoding
-        Encoding of the files, such as gb18030 or cp1252; where not given, one that is not UTF-8 is detected and printed.
+        Encoding of the files, such as gb18030 or cp1252; where not given, one other than UTF-8 is found and said.
     top_k
         Words to show for each [MASK].
     precision

@@ -77,10 +77,11 @@ class PrepareOptions:
 def prepare(
     inputs: Sequence[str | Path], out: Path | str, *, valid: Sequence[str | Path] = (),
     tokenizer: Path | str | None = None, vocab_size: int | None = None, kind: str = "wordpiece", lowercase: bool = True,
-    language: str | None = None, column: str | None = None, documents: Literal["auto", "blank", "file", "line"] =
-    "auto", skip_broken: bool = False, encoding: str | None = None, held_out: float = 0.01,
-    near_duplicates: float | None = None, repeated_paragraphs: int | None = None, filter: Sequence[str] = (), only_language: str | None = None, workers: int =
-    1, engine: Literal["local", "ray"] = "local", shard_text: int = SHARD_TEXT,
+    language: str | None = None, column: str | None = None,
+    documents: Literal["auto", "blank", "file", "line"] = "auto", skip_broken: bool = False,
+    encoding: str | None = None, held_out: float = 0.01, near_duplicates: float | None = None,
+    repeated_paragraphs: int | None = None, filter: Sequence[str] = (), only_language: str | None = None,
+    workers: int = 1, engine: Literal["local", "ray"] = "local", shard_text: int = SHARD_TEXT,
 ) -> dict[str, Any]:  # fmt: skip
     """Prepare text for pre-training in the folder `out`; return the report, which is also saved there and printed.
 
