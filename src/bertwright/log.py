@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
+from functools import lru_cache
 
 from rich.console import Console
 from rich.padding import Padding
@@ -48,6 +49,12 @@ def results() -> Console:
 def note(message: str) -> None:
     """Print one plain line to stderr."""
     talk().print(message, markup=False, soft_wrap=True)
+
+
+@lru_cache(maxsize=4096)
+def note_once(message: str) -> None:
+    """Print one plain line to stderr, the first time it is to be said: files are read several times."""
+    note(message)
 
 
 def print_facts(title: str, facts: Mapping[str, str]) -> None:

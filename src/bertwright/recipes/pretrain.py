@@ -21,6 +21,8 @@ from bertwright.export.huggingface import save_model
 from bertwright.export.next_sentence import FOLDER, has_own_folder, save_next_sentence
 from bertwright.files import explained, human_bytes, locked, read_json, refuse_existing, require_space, write_json
 from bertwright.log import note, print_facts, silent
+from bertwright.model.bert import BertForPreTraining
+from bertwright.model.embedding_size import shrink_embeddings
 from bertwright.model.encoder import parameter_count
 from bertwright.objectives.combine import build_objective
 from bertwright.recipes.compiling import CompileListener
@@ -319,6 +321,8 @@ def finish(data: Path, out: Path, parts: Parts, *, peak: float, position: Positi
         return figures
     if figures["weights"] == "average" and figures["samples"]:
         figures["samples"] = predict_samples(model, parts.tokenizer, choose_samples(data, parts.tokenizer))
+    if parts.config.model.init == "cooccurrence" and isinstance(model, BertForPreTraining):
+        shrink_embeddings(model)  # the start has large ones, which fine-tuning would hardly move
     words = parts.tokenizer.path.parent
     if has_own_folder(model):
         figures["next_sentence_model"] = FOLDER
