@@ -12,7 +12,7 @@ from typing import Any
 from torch import nn
 
 from bertwright.config import write_toml
-from bertwright.errors import UsageError
+from bertwright.errors import DivergedError, TrainingError, UsageError
 from bertwright.evaluate.metrics import figure_names
 from bertwright.evaluate.task_report import write_task_report
 from bertwright.files import explained, locked, refuse_existing, write_json
@@ -50,6 +50,7 @@ from bertwright.tasks.columns import ColumnsConfig
 from bertwright.tasks.embed import Embed
 from bertwright.tasks.examples import overlap_sentences, overlaps_of
 from bertwright.tasks.translate import Translate
+from bertwright.train.divergence import DivergenceListener, end_if_diverged
 from bertwright.train.listeners import Listener
 from bertwright.train.listeners.best import BestListener
 from bertwright.train.listeners.console import ConsoleListener
@@ -118,6 +119,8 @@ def finetune(
         write_task_report(out, best.judged)
         forget_checkpoints(out)
         print_figures(figures, best.judged)
+        if best.diverged is not None:
+            raise TrainingError(f"{best.diverged}; {out / 'model'} is that of step {best.best_step:,}, before that")
         return figures
 
 
@@ -166,6 +169,9 @@ def train_seeds(parts: Tuning, out: Path, seeds: int, *, finished: Finished, ide
         folder = out if seeds == 1 else out / "seeds" / str(seed)
         folder.mkdir(parents=True, exist_ok=True)
         tuned = train_one(parts, folder, seed=seed, peak=peak, identity=identity)
+        if seeds > 1 and tuned.diverged is not None:
+            done = f"; {len(finished.seeds)} seeds before it are kept for --resume" if finished.seeds else ""
+            raise TrainingError(f"seed {seed}: {tuned.diverged}{done}") from tuned.diverged
         finished.seen.append({"seed": seed, **{split: judged.figures for split, judged in tuned.judged.items()}})
         if finished.best is None or better(metric, tuned.judged["dev"].figures, finished.best.judged["dev"].figures):
             finished.best = tuned
@@ -195,12 +201,14 @@ def train_one(parts: Tuning, folder: Path, *, seed: int, peak: PeakListener, ide
     metrics.begin(position)
     checkpoint = checkpointing(parts, folder, moving, identity=identity, seed=seed)
     progress = position.spent().progress(schedule)
-    listeners: list[Listener] = [evaluation(parts, model, progress), peak, best, metrics, console]
+    listeners: list[Listener] = [evaluation(parts, model, progress), peak, DivergenceListener(model), best]
+    listeners += [metrics, console, end_if_diverged]
     listeners += [*parts.listeners(model, progress), checkpoint]
     keep_freed_memory()
     model.train()
     if not position.step:
         position.seconds = position.setup_seconds = time.perf_counter() - began
+    diverged: DivergedError | None = None
     try:
         with checkpoint.listening_for_signals():
             reports = train(step, [source], schedule, position=position, accumulation=1)
@@ -211,12 +219,16 @@ def train_one(parts: Tuning, folder: Path, *, seed: int, peak: PeakListener, ide
                     note(f"stopped at step {position.step:,}: {best.waited} evaluations without a better {best.metric}")
                     break
             checkpoint.saver.wait()
+    except DivergedError as error:
+        if not best.figures:
+            raise
+        diverged = error
     finally:
         console.close()
         checkpoint.saver.close()
     best.restore()
     merge(model)
-    return judge_tuned(parts, model, seed=seed, best_step=best.step, position=position)
+    return judge_tuned(parts, model, seed=seed, best_step=best.step, position=position, diverged=diverged)
 
 
 def evaluation(parts: Tuning, model: nn.Module, progress: float) -> EvaluateListener:
