@@ -59,9 +59,7 @@ def classes(path: Path, encoding: str | None) -> list[str]:
 
 
 @pytest.mark.parametrize("name", READERS)
-@pytest.mark.parametrize(
-    ("written", "given"), [("gb18030", None), ("gb18030", "gbk"), ("utf-16", None), ("big5hkscs", "big5hkscs")]
-)
+@pytest.mark.parametrize(("written", "given"), [("gb18030", None), ("gb18030", "gbk"), ("utf-16", None)])
 def test_every_reader_reads_every_encoding(tmp_path: Path, name: str, written: str, given: str | None) -> None:
     text, read = READERS[name]
     (tmp_path / name).write_text(text, encoding="utf-8")
@@ -73,7 +71,7 @@ def test_every_reader_reads_every_encoding(tmp_path: Path, name: str, written: s
 @pytest.mark.parametrize("name", [name for name in READERS if name.endswith((".json", ".jsonl"))])
 def test_halves_of_characters_become_replacement_characters(tmp_path: Path, name: str) -> None:
     text, read = READERS[name]
-    for half in ("\\ud83d", "\\udc00 x"):
+    for half in ("\\ud83d", "\\udc00"):
         (tmp_path / name).write_text(text.replace("店", half), encoding="utf-8")
         found = read(tmp_path / name, None)
         json.dumps(found, ensure_ascii=False).encode()

@@ -10,6 +10,7 @@ import codecs
 import re
 from collections.abc import Callable
 from functools import lru_cache
+from pathlib import Path
 
 import charset_normalizer
 import numpy as np
@@ -31,7 +32,7 @@ SHORTEST_WIDE = 16
 SHOWN = 10
 """Decoded characters that a note shows."""
 FILES_NAMED = 5
-"""Files of one encoding that are named; of further ones a single note tells."""
+"""Files of one folder and encoding that are named; of further ones a single note tells."""
 COMMON = 0.75
 """Share of common characters from which a two-byte encoding is believed."""
 BROKEN = 0.005
@@ -181,13 +182,14 @@ def _shown(text: str) -> str:
     return re.sub(r"\s", " ", text[begin : begin + SHOWN])
 
 
-_named: dict[str, set[str]] = {}
+_named: dict[tuple[str, str], set[str]] = {}
+"""Files that were named, by encoding and folder."""
 
 
 def _say(path: str, name: str, shown: str) -> None:
-    named = _named.setdefault(name, set())
+    named = _named.setdefault((name, str(Path(path).parent)), set())
     if path in named or len(named) > FILES_NAMED:
         return
     named.add(path)
-    more = "; further files of this encoding are not named" if len(named) > FILES_NAMED else ""
+    more = "; further files of this folder and encoding are not named" if len(named) > FILES_NAMED else ""
     note(f"{path} is not UTF-8; it is read as {name}: {shown!r}. If that is wrong, give --encoding{more}")
