@@ -157,7 +157,7 @@ def test_the_cure_of_unknown_tokens_is_one_that_can_be_taken(tmp_path: Path) -> 
     prepare([tmp_path / "a.txt"], tmp_path / "small", vocab_size=512, language="en")
     finding = found(doctor(tmp_path / "small"), "unknown tokens")
     assert finding["hurts"] == "MLM"
-    assert "--vocab-size 1024 (now 512)" in finding["remedy"]
+    assert "--vocab-size 8192 (now 512)" in finding["remedy"]
     prepare([tmp_path / "b.txt"], tmp_path / "plain", vocab_size=512)
     prepare([tmp_path / "a.txt"], tmp_path / "given", tokenizer=tmp_path / "plain" / "tokenizer", language="en")
     assert "prepare without --tokenizer" in found(doctor(tmp_path / "given"), "unknown tokens")["remedy"]

@@ -59,7 +59,7 @@ def evaluate_command(
     label_column
         For tasks: column of the label, score or tag.
     label_separator
-        For classify with several labels a text: what stands between them in one column; | where not given.
+        For classify with several labels a text: what stands between them in one column; found where not given.
     encoding
         Encoding of the files, such as gb18030 or cp1252; where not given, one other than UTF-8 is found and said.
     positive

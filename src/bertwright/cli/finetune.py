@@ -17,9 +17,10 @@ def finetune_command(
     *overrides: Annotated[str, Parameter(show=False, allow_leading_hyphen=True)],
     model: Path,
     train: Path,
-    dev: Path,
+    dev: Path | None = None,
     test: Path | None = None,
     out: Path,
+    dev_fraction: float | None = None,
     resume: Annotated[bool, Parameter(negative="")] = False,
     seeds: int = 1,
     seed: int | None = None,
@@ -33,6 +34,7 @@ def finetune_command(
     multi_label: Annotated[bool | None, Parameter(negative="")] = None,
     label_separator: str | None = None,
     encoding: str | None = None,
+    label_names: str | None = None,
     class_weights: str | None = None,
     crf: Annotated[bool | None, Parameter(negative="")] = None,
     positive: str | None = None,
@@ -70,15 +72,19 @@ def finetune_command(
     model
         Hugging Face BERT or ModernBERT folder to start from, pre-trained or already fine-tuned for something else.
     train
-        Labelled examples: .tsv, .csv, .jsonl or .parquet; for tag a CoNLL file, a word a line; for answer SQuAD .json;
+        Labelled examples: .tsv, .csv, .jsonl or .parquet; for tag also CoNLL, a word a line; for answer SQuAD .json;
         for translate two files of like many lines, SOURCE,TARGET, or PREFIX with --source and --target, or a table of
         two columns; for embed also a .txt file, a text a line.
     dev
-        Examples the best checkpoint is chosen on.
+        Examples the best checkpoint is chosen on; a share of the training file, by a hash of its texts, where not
+        given.
     test
-        Examples that are looked at once, at the end.
+        Examples that are looked at once, at the end; without labels, predictions are written to OUT.
     out
         Folder of the run: settings, metrics, report.html, and the model in OUT/model.
+    dev_fraction
+        That share, where there is no --dev; 0.1 where not given. Classes keep their shares, equal texts (for answer and
+        choose, questions about one context) stay on one side.
     resume
         Go on with an interrupted run in OUT, as if nothing had been: give the same words, and this.
     seeds
@@ -98,11 +104,15 @@ def finetune_command(
     pair_column
         Column of the second text of a pair.
     label_column
-        Column of the label, score or tag; for tag the last where not given.
+        Column of the label, score or tag; for tag the last where not given; with --multi-label also A,B,C: a column
+        each.
     multi_label
-        classify: a text may have several labels, as a list in JSON or with a mark between them in one column, or none.
+        classify: a text may have several labels, or none: a list in JSON, several with a separator between them in one
+        column, or a column for each label with 0 and 1.
     label_separator
-        That mark; | where not given.
+        What stands between labels in one column; found in the file (| ; ,) where not given.
+    label_names
+        tag: what numbers stand for as tags, from 0 on, such as O,B-PER,I-PER; as the file says where not given.
     encoding
         Encoding of the files, such as gb18030 or cp1252; where not given, one other than UTF-8 is found and said.
     class_weights
@@ -145,9 +155,16 @@ def finetune_command(
     dials: dict[str, Any] = {
         "seed": seed,
         "schedule": _given(epochs=epochs),
+        "split": _given(dev_fraction=dev_fraction) or None,
         "optimizer": _given(learning_rate=learning_rate),
         "batches": _given(rows=rows, max_length=max_length),
-        "columns": _given(text=text_column, pair=pair_column, label=label_column, label_separator=label_separator),
+        "columns": _given(
+            text=text_column,
+            pair=pair_column,
+            label=label_column,
+            label_separator=label_separator,
+            label_names=None if label_names is None else [name.strip() for name in label_names.split(",")],
+        ),
         "head": _given(multi_label=multi_label, class_weights=_weights(class_weights), crf=crf, positive=positive),
         "watch": _given(metric=metric, patience=patience),
         "transfer": _given(

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 STOPPED = "prepare"
 """What a file that cannot be read spoils."""
+USUAL_SIZE = 8192
+"""Tokens of the smallest vocabulary that `prepare` trains where no size is given."""
 
 
 @dataclass(frozen=True)
@@ -195,5 +197,5 @@ def _tokens(looked: Looked) -> list[Finding]:
     remedy = "prepare without --tokenizer, so that a vocabulary of this text is trained"
     if looked.trained_vocabulary:
         size = looked.trained_vocabulary
-        remedy = f"prepare again with a larger vocabulary: --vocab-size {2 * size} (now {size:,})"
+        remedy = f"prepare again with a larger vocabulary: --vocab-size {max(2 * size, USUAL_SIZE)} (now {size:,})"
     return [_finding("unknown tokens", share, f"{share:.3%}", most=0.005, hurts="MLM", remedy=remedy)]

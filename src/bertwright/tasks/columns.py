@@ -54,9 +54,11 @@ class ColumnsConfig(Section):
     pair: str | None = None
     """Column of the second text of a pair; none where `text` is given alone."""
     label: str | None = None
-    """Column of the label or score."""
-    label_separator: str = Field(default="|", min_length=1)
-    """What stands between the labels of a cell, where a text may have several."""
+    """Column of the label or score; where a text may have several labels, also a column each, with commas between."""
+    label_separator: str | None = Field(default=None, min_length=1)
+    """What stands between the labels of a cell, where a text may have several; found in the file where not given."""
+    label_names: tuple[str, ...] | None = Field(default=None, min_length=1)
+    """What labels that are numbers stand for, from 0 on; those that the file says where not given."""
 
     encoding: str | None = None
     """How the characters of the files are written, such as gb18030; detected where it is not given and not UTF-8."""
@@ -87,7 +89,7 @@ def find_columns(table: Table, told: ColumnsConfig, *, targets: tuple[str, ...])
         raise UsageError(f"{table.path} has no column {missing[0]!r}; its columns are {', '.join(table.columns)}")
     lower = {name.strip().lower(): name for name in reversed(table.columns)}
     target = told.label or next((lower[name] for name in targets if name in lower), None)
-    texts = (told.text, told.pair) if told.text else _texts_by_name(lower, target)
+    texts = (told.text, told.pair) if told.text else texts_by_name(lower, target)
     if told.pair:
         texts = (texts[0], told.pair)
     if texts[0] is None:
@@ -165,7 +167,8 @@ def _with_words(table: Table, marks: set[str]) -> list[str]:
     return [name for name, cells in unmarked if not cells or not all(map(is_number, cells))]
 
 
-def _texts_by_name(lower: dict[str, str], target: str | None) -> tuple[str | None, str | None]:
+def texts_by_name(lower: dict[str, str], target: str | None) -> tuple[str | None, str | None]:
+    """Return the columns of a pair, or of a text and None, among lower-case names; None twice where none is known."""
     for first, second in PAIRS:
         if first in lower and second in lower and target not in (lower[first], lower[second]):
             return lower[first], lower[second]

@@ -1,15 +1,15 @@
 """Turns question files into questions, contexts and answers by character; SQuAD json, which CMRC 2018 and XQuAD share.
 
-SQuAD 2.0 is told by a question marked `is_impossible`. An answer that does not stand in its context where the file says
-so is left out, and told; so is a question without words, or about nothing.
+SQuAD 2.0 is recognised by a question marked `is_impossible`, or with an empty list of answers. An answer that does not
+stand in its context where the file says so is left out, and noted; so is a question without words, or about nothing.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
@@ -17,6 +17,7 @@ from bertwright.corpus.readers.blocks import read_text
 from bertwright.corpus.readers.characters import parse_json
 from bertwright.errors import CorpusError, UsageError
 from bertwright.log import note
+from bertwright.tasks.examples import BETWEEN
 from bertwright.tasks.windows import Windows
 
 NAMED = 5
@@ -49,6 +50,36 @@ class Questions:
         """Return N."""
         return len(self.questions)
 
+    def keys(self) -> list[str]:
+        """Return each question with its context."""
+        asked = zip(self.questions, self.groups(), strict=True)
+        return [f"{question}{BETWEEN}{context}" for question, context in asked]
+
+    def groups(self) -> list[str]:
+        """Return the context of each question: those about one stay on one side of a split."""
+        return [self.contexts[place] for place in self.context_of.tolist()]
+
+    def classes(self) -> np.ndarray | None:
+        """Return None: questions are all of a kind."""
+        return None
+
+    def take(self, places: np.ndarray) -> Self:
+        """Return the questions at `places`, in that order, and their contexts alone."""
+        used, context_of = np.unique(self.context_of[places], return_inverse=True)
+        chosen = places.tolist()
+        answers = [self.answers[place] for place in chosen]
+        return replace(
+            self,
+            contexts=[self.contexts[place] for place in used.tolist()],
+            questions=[self.questions[place] for place in chosen],
+            ids=[self.ids[place] for place in chosen],
+            context_of=context_of.astype(np.int64),
+            answers=answers,
+            spans=self.spans[places],
+            impossible=self.impossible and not all(answers),
+            windows=None,
+        )
+
 
 def read_squad(path: Path, encoding: str | None = None) -> Questions:
     """Return the questions of a labelled file, those left out that are empty or have no answer in their context.
@@ -59,7 +90,7 @@ def read_squad(path: Path, encoding: str | None = None) -> Questions:
     kept: list[tuple[int, dict[str, Any], list[tuple[str, int]]]] = []
     broken: list[str] = []
     empty: list[str] = []
-    without = 0
+    without = inferred = 0
     for context, asked in _paragraphs(path, encoding):
         for one in asked:
             if not context.strip() or not one["question"].strip():
@@ -67,7 +98,8 @@ def read_squad(path: Path, encoding: str | None = None) -> Questions:
                 continue
             given = [(answer["text"], answer["answer_start"]) for answer in one.get("answers", ())]
             right = [(text, begin) for text, begin in given if text and begin >= 0 and context.startswith(text, begin)]
-            impossible = bool(one.get("is_impossible", False))
+            impossible, unmarked = _has_no_answer(one)
+            inferred += unmarked
             broken += [str(one["id"])] * (0 if impossible else len(given) - len(right))
             if right or impossible:
                 kept.append((len(contexts), one, [] if impossible else right))
@@ -75,6 +107,7 @@ def read_squad(path: Path, encoding: str | None = None) -> Questions:
                 without += 1
         contexts.append(context)
     _tell(path, broken, empty, without)
+    _check_inferred(path, inferred, kept=len(kept))
     if not kept:
         raise CorpusError(f"{path} holds no question with an answer in its context; give SQuAD json")
     firsts = [answers[0] if answers else ("", -1) for _, _, answers in kept]
@@ -95,6 +128,12 @@ def squad_questions(path: Path, encoding: str | None = None) -> list[tuple[str, 
     return [
         (one["question"], context, str(one["id"])) for context, asked in _paragraphs(path, encoding) for one in asked
     ]
+
+
+def lacks_answers(path: Path, encoding: str | None = None) -> bool:
+    """Return whether no question of a SQuAD json file has an answer, or is marked as having none."""
+    every = (one for _, asked in _paragraphs(path, encoding) for one in asked)
+    return not any(one.get("answers") or one.get("is_impossible") for one in every)
 
 
 def asked_questions(questions: Sequence[tuple[str, ...]]) -> Questions:
@@ -151,6 +190,24 @@ def _is_whole(one: dict[str, Any]) -> bool:
     answers = one.get("answers", [])
     whole = all(isinstance(answer["text"], str) and isinstance(answer["answer_start"], int) for answer in answers)
     return whole and isinstance(one["question"], str) and "id" in one
+
+
+def _has_no_answer(one: dict[str, Any]) -> tuple[bool, bool]:
+    """Say whether a question has no answer, and whether its empty list of answers alone says so."""
+    marked = one.get("is_impossible")
+    unmarked = marked is None and one.get("answers") == []
+    return unmarked or (marked.strip().lower() == "true" if isinstance(marked, str) else bool(marked)), unmarked
+
+
+def _check_inferred(path: Path, inferred: int, *, kept: int) -> None:
+    """Note how many questions are taken to have no answer; raises CorpusError where it is all of them."""
+    if inferred and inferred == kept:
+        raise CorpusError(
+            f"every question of {path} has an empty list of answers, so there is nothing to learn or to compare with; "
+            "give a file with answers, or ask the questions with: bertwright predict --input"
+        )
+    if inferred:
+        note(f"{path}: {inferred:,} questions with an empty list of answers are taken to have none, as in SQuAD 2.0")
 
 
 def _tell(path: Path, broken: list[str], empty: list[str], without: int) -> None:

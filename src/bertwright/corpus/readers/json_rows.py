@@ -235,6 +235,17 @@ def json_rows(
         number += block.data.count(b"\n")
 
 
+def json_objects(path: TextFile, options: TableOptions) -> Iterator[tuple[int, list[dict[str, Any]]]]:
+    """Yield the rows of a JSON file as objects, values of any types, some at a time, and the bytes read so far.
+
+    A line that is no object raises CorpusError naming it.
+    """
+    lines, number = open_json(path, options), 1
+    for block in lines.blocks:
+        yield block.position, _objects(block.data, None, options, where=(path, lines.unit, number))[0]
+        number += block.data.count(b"\n")
+
+
 def _at_once(blocks: Iterator[Block], path: TextFile) -> Iterator[Block]:
     data = joined((block.data for block in blocks), path)
     yield Block(data, 0, len(data))
@@ -289,6 +300,13 @@ def _parse_at_once(data: bytes, schema: pa.Schema | None, *, path: TextFile) -> 
 def _line_by_line(
     data: bytes, schema: pa.Schema | None, options: TableOptions, *, where: tuple[TextFile, str, int]
 ) -> tuple[pa.Table, int]:
+    rows, broken = _objects(data, schema, options, where=where)
+    return table_of(rows, schema), broken
+
+
+def _objects(
+    data: bytes, schema: pa.Schema | None, options: TableOptions, *, where: tuple[TextFile, str, int]
+) -> tuple[list[dict[str, Any]], int]:
     path, unit, first = where
     rows, broken = [], 0
     for number, line in enumerate(data.split(b"\n"), start=first):
@@ -304,7 +322,7 @@ def _line_by_line(
                     raise CorpusError(f"{not_text(f'{path} {unit} {number:,}', line, fault)}; {AS_UTF8}") from reason
                 raise CorpusError(f"{path} {unit} {number:,} is not a JSON object ({reason}); {cure}") from reason
             broken += 1
-    return table_of(rows, schema), broken
+    return rows, broken
 
 
 def _row_of(line: bytes, schema: pa.Schema | None, options: TableOptions) -> dict[str, Any]:
