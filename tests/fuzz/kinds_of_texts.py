@@ -27,8 +27,8 @@ from bertwright.recipes.evaluate import read_pairs
 from bertwright.recipes.question_files import Asked
 from bertwright.recipes.questions import Lines
 from bertwright.tasks.choices import read_choices
-from bertwright.tasks.columns import Columns, ColumnsConfig
-from bertwright.tasks.multi_label import LabelColumn
+from bertwright.tasks.columns import ColumnsConfig
+from bertwright.tasks.multi_label import MultiLabel
 from bertwright.tasks.parallel import SidesConfig, read_parallel
 from bertwright.tasks.sentences import read_sentences
 from bertwright.tasks.squad import read_squad
@@ -235,10 +235,7 @@ def _multi_label() -> bytes:
 
 
 def _read_multi_label(file: Path) -> None:
-    columns = Columns("text", None, "labels")
-    table = read_table(file, names={"text", "labels"})
-    if "labels" in table.columns:
-        LabelColumn(columns, "|").cut(file, table.columns["labels"])
+    MultiLabel.begin(file, ColumnsConfig())
 
 
 def _choices() -> bytes:

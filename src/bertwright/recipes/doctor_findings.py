@@ -14,10 +14,10 @@ from bertwright.corpus.language_choice import both_ways, scripts_of
 if TYPE_CHECKING:
     from bertwright.recipes.doctor import Looked
 
-STOPPED = "prepare"
-"""What a file that cannot be read spoils."""
 USUAL_SIZE = 8192
 """Tokens of the smallest vocabulary that `prepare` trains where no size is given."""
+STOPPED = "prepare"
+"""What a file that cannot be read spoils."""
 
 
 @dataclass(frozen=True)

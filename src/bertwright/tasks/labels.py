@@ -3,60 +3,56 @@
 from __future__ import annotations
 
 import json
-import re
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from bertwright.corpus.readers.cells import as_label
+from bertwright.corpus.readers.cells import PADDING, as_label
 from bertwright.errors import CorpusError
 from bertwright.log import note
 from bertwright.tasks.string_lists import listed
 
-PADDING = " \t\r\n\v\f\u00a0\u3000\u200b\ufeff"
-"""What stands around a label and is no part of it."""
 SEPARATORS = ("|", ";", ",", "；", "，", "、")
 """What is looked for between the labels of a cell, in this order."""
-TUPLE = re.compile(r"(?:set)?\(\s*\)|\{\s*\}|\(\s*[\"'].*[\"']\s*,?\s*\)|\{\s*[\"'].*[\"']\s*\}", re.DOTALL)
-"""A tuple or set of texts, or an empty one, as Python writes it."""
-
-
-def label_name(cell: str) -> str:
-    r"""Return a cell as the name of a label, blanks around it taken off.
-
-    >>> label_name("\u00a0very good ")
-    'very good'
-    """
-    return cell.strip(PADDING)
 
 
 def index_of(labels: Sequence[str]) -> dict[str, int]:
     """Return the places of labels by name, and by the names that tables have for those of an earlier folder."""
     places = {label: place for place, label in enumerate(labels)}
-    return {as_label(label_name(label)): place for label, place in places.items()} | places
+    return {as_label(label): place for label, place in places.items()} | places
 
 
 def is_list(cell: str) -> bool:
     """Return whether a cell begins as a list does, or is a tuple or set of texts as Python writes them."""
     trimmed = cell.strip(PADDING)
-    return trimmed.startswith("[") or TUPLE.fullmatch(trimmed) is not None
+    return trimmed.startswith("[") or _in_tuple(trimmed) is not None
 
 
-def label_names(cell: str, separator: str) -> list[str] | None:
+def _in_tuple(text: str) -> str | None:
+    """Return what stands in a tuple or set of texts, as Python writes it; None where that is none."""
+    text = text.removeprefix("set") if text.startswith("set(") else text
+    if text[:1] + text[-1:] not in ("()", "{}"):
+        return None
+    inside = text[1:-1].strip().removesuffix(",").rstrip()
+    return inside if not inside or (len(inside) > 1 and {inside[0], inside[-1]} <= {"'", '"'}) else None
+
+
+def labels_in(cell: str, separator: str) -> list[str] | None:
     """Return the labels of a cell: a list as JSON, Python or numpy writes it, or what stands between separators.
 
     None where it begins as a list and is none.
 
-    >>> label_names("['a' 'b']", "|"), label_names("a | b|", "|"), label_names("[a", "|")
+    >>> labels_in("['a' 'b']", "|"), labels_in("a | b|", "|"), labels_in("[a", "|")
     (['a', 'b'], ['a', 'b'], None)
     """
     found = _of_list(cell) if is_list(cell) else cell.split(separator)
-    return None if found is None else [name for name in map(label_name, found) if name]
+    return None if found is None else [name for name in map(as_label, found) if name]
 
 
 def _of_list(cell: str) -> list[str] | None:
-    text = cell.strip(PADDING).removeprefix("set")
-    text = f"[{text[1:-1].rstrip(', ')}]" if TUPLE.fullmatch(text) else text
+    text = cell.strip(PADDING)
+    inside = _in_tuple(text)
+    text = text if inside is None else f"[{inside}]"
     try:
         items = json.loads(text)
     except (ValueError, RecursionError):
@@ -83,8 +79,8 @@ def find_separator(path: Path, cells: Sequence[str], *, known: Sequence[str] = (
     several = [cell for cell in cells if not is_list(cell)]
     found = [separator for separator in SEPARATORS if any(separator in cell for cell in several)]
     if known:
-        names = set(known)
-        fits = (one for one in found if all(names.issuperset(label_names(cell, one) or ()) for cell in several))
+        names = {*known, *map(as_label, known)}
+        fits = (one for one in found if all(names.issuperset(labels_in(cell, one) or ()) for cell in several))
         return next(fits, SEPARATORS[0])
     if not found:
         _refuse_blanks(path, several)
@@ -103,7 +99,7 @@ def find_separator(path: Path, cells: Sequence[str], *, known: Sequence[str] = (
 
 def _refuse_blanks(path: Path, cells: Sequence[str]) -> None:
     """Raise CorpusError where the words of a cell are labels of other cells: blanks may stand between labels."""
-    names = {label_name(cell) for cell in cells}
+    names = {as_label(cell) for cell in cells}
     joined = next((name for name in sorted(names) if len(name.split()) > 1 and names.issuperset(name.split())), None)
     if joined is not None:
         raise CorpusError(
@@ -114,7 +110,7 @@ def _refuse_blanks(path: Path, cells: Sequence[str]) -> None:
 
 def _is_between(cells: Sequence[str], separator: str) -> bool:
     """Return whether a part of a cell occurs in another cell of other parts: names of labels are cut, not one name."""
-    companies = Counter(part for cell in set(cells) for part in set(label_names(cell, separator) or ()))
+    companies = Counter(part for cell in set(cells) for part in set(labels_in(cell, separator) or ()))
     return any(count > 1 for count in companies.values())
 
 
