@@ -16,7 +16,7 @@ import numpy as np
 
 from bertwright.errors import CorpusError, UsageError
 from bertwright.tasks.columns import SINGLES, ColumnsConfig
-from bertwright.tasks.string_lists import listed, tags_of, words_of
+from bertwright.corpus.readers.string_lists import listed, tags_of, words_of
 from bertwright.tasks.tagged_texts import is_entity
 
 WORDS = ("tokens", "words", "token", "word", "form", "forms")

@@ -22,7 +22,7 @@ from bertwright.corpus.remote import size_of
 from bertwright.errors import CorpusError, UsageError
 from bertwright.tasks.columns import SINGLES, ColumnsConfig
 from bertwright.tasks.conll import has_words_alone, is_conll, read_conll, stream_sentences
-from bertwright.tasks.string_lists import BLANK
+from bertwright.corpus.readers.string_lists import BLANK
 from bertwright.tasks.tag_columns import BEGINNINGS, TAGS, WORDS, TaggedWords
 from bertwright.tasks.tag_rows import Row, asked_rows, columns_of_rows, tagged_rows
 
