@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bertwright.corpus.readers.cells import as_label
+from bertwright.corpus.readers.string_lists import listed
 from bertwright.errors import CorpusError
 from bertwright.log import note
-from bertwright.corpus.readers.string_lists import listed
 
 PADDING = " \t\r\n\v\f\u00a0\u3000\u200b\ufeff"
 """What stands around a label and is no part of it."""

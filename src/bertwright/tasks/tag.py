@@ -22,7 +22,7 @@ from bertwright.tasks.contract import Task, TaskLoss
 from bertwright.tasks.encode import TextEncoder
 from bertwright.tasks.head import HeadConfig, class_weights
 from bertwright.tasks.running_words import GivenWords, word_spans
-from bertwright.tasks.schemes import Scheme, allowed_transitions, as_labels, detect_scheme, label_names
+from bertwright.tasks.schemes import Scheme, allowed_transitions, as_labels, detect_scheme, tag_labels
 from bertwright.tasks.sequences import Reading, read_sentences
 from bertwright.tasks.tagged_files import lacks_tags, read_tagged
 from bertwright.tasks.unlabelled import AskedFile
@@ -139,7 +139,7 @@ class Tag(Task[Sentences]):
             raise UsageError("--pair-column has no place in tagging; give a file of words and their tags")
         found = read_tagged(path, columns)
         scheme = detect_scheme(found)
-        labels = label_names(found, scheme)
+        labels = tag_labels(found, scheme)
         if len(labels) < 2:
             raise CorpusError(f"every word of {path} has the tag {labels[0]!r}; give a file with two tags or more")
         if columns.label_names and found.label_names != columns.label_names:

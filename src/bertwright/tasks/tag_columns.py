@@ -14,9 +14,9 @@ from typing import Any, Literal
 
 import numpy as np
 
+from bertwright.corpus.readers.string_lists import listed, tags_of, words_of
 from bertwright.errors import CorpusError, UsageError
 from bertwright.tasks.columns import SINGLES, ColumnsConfig
-from bertwright.corpus.readers.string_lists import listed, tags_of, words_of
 from bertwright.tasks.tagged_texts import is_entity
 
 WORDS = ("tokens", "words", "token", "word", "form", "forms")
@@ -142,7 +142,7 @@ def find_tag_columns(
         return TagColumns("text", names[0] if names else "")
     if found is None or (labelled and found.tags is None):
         raise CorpusError(
-            f"{path} has no columns of words and tags, nor of texts and entities, that can be told by their names (its "
+            f"{path} has no columns of words and tags, nor of texts and entities, that their names tell (its "
             f"columns are {', '.join(names)}); name them with --text-column and --label-column"
         )
     return found
@@ -150,7 +150,7 @@ def find_tag_columns(
 
 @dataclass(frozen=True)
 class _Sample:
-    """The first rows of a table, and what a person said of its columns."""
+    """The first rows of a table, and what is given of its columns."""
 
     names: list[str]
     rows: Sequence[Mapping[str, Any]]
@@ -221,7 +221,7 @@ class _Sample:
         return bool(self._cells(name))
 
     def _first(self, name: str) -> Any:
-        """Return the first cell that holds something, by which a column is judged; None where none does."""
+        """Return the first cell that holds something, which says what a column holds; None where none does."""
         return next((cell for cell in self._cells(name) if cell not in ("", [])), None)
 
     def _texts(self, name: str) -> bool:

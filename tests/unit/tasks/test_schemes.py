@@ -10,7 +10,7 @@ import pytest
 from bertwright.errors import CorpusError, UsageError
 from bertwright.tasks.columns import ColumnsConfig
 from bertwright.tasks.conll import read_conll, stream_sentences
-from bertwright.tasks.schemes import as_labels, detect_scheme, label_names
+from bertwright.tasks.schemes import as_labels, detect_scheme, tag_labels
 from bertwright.tasks.tag import Tag
 
 SCHEMES = {
@@ -48,7 +48,7 @@ def learned(path: Path, *sentences: str) -> tuple[str, list[str]]:
     """Return what the scheme of a file is, and the tags that are learned."""
     words = read_conll(conll(path, *sentences))
     scheme = detect_scheme(words)
-    labels = label_names(words, scheme)
+    labels = tag_labels(words, scheme)
     return str(scheme), [labels[tag] for tag in as_labels(words, labels)]
 
 

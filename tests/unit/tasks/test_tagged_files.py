@@ -137,6 +137,17 @@ def test_a_tagger_is_asked_words_without_tags(tmp_path: Path) -> None:
     assert [texts for _, texts in Asked(texts, part="token", pairs=False)] == [(text,) for text in TEXTS]
 
 
+def test_a_tagger_is_asked_texts_of_lines_and_words_of_conll(tmp_path: Path) -> None:
+    file = tmp_path / "a.txt"
+    for text, expected in [
+        ("Yes, it is.\n\nNo, it is not.\n", [("Yes, it is.",), ("",), ("No, it is not.",)]),
+        ("Anna\tB-PER\nran\tO\n\nRome\tB-LOC\n", [("Anna", "ran"), ("Rome",)]),
+        ('{"tokens": ["Anna", "ran"]}\n', [("Anna", "ran")]),
+    ]:
+        file.write_text(text)
+        assert [texts for _, texts in Asked(file, part="token", pairs=False)] == expected
+
+
 def with_class_names(folder: Path) -> Path:
     features = datasets.Features(
         {"tokens": datasets.List(datasets.Value("string")), "ner_tags": datasets.List(datasets.ClassLabel(names=NAMES))}
