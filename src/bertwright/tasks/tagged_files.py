@@ -160,7 +160,7 @@ def _is_table(text: str, given: ColumnsConfig) -> bool:
 
 
 def _is_words_a_line(path: Path, given: ColumnsConfig) -> bool:
-    """Say whether a file called otherwise is CoNLL: blank lines, and lines of words with tabs (in .csv commas) between."""
+    """Say whether a file called otherwise is CoNLL: blank lines, and words with tabs (in .csv commas) between."""
     lines = _head(path, given).strip().split("\n")
     if all(line.strip() for line in lines):
         return False
