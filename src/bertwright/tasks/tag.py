@@ -141,7 +141,10 @@ class Tag(Task[Sentences]):
         scheme = detect_scheme(found)
         labels = tag_labels(found, scheme)
         if len(labels) < 2:
-            raise CorpusError(f"every word of {path} has the tag {labels[0]!r}; give a file with two tags or more")
+            raise CorpusError(
+                f"every word of {path} has the tag {labels[0]!r}; give a file with two tags or more, or "
+                "name another column with --label-column"
+            )
         if columns.label_names and found.label_names != columns.label_names:
             raise UsageError(f"the tags of {path} are names, not numbers; leave --label-names out")
         task = cls(labels, columns, label_names=found.label_names)

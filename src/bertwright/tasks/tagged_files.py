@@ -164,5 +164,6 @@ def _is_words_a_line(path: Path, given: ColumnsConfig) -> bool:
     lines = _head(path, given).strip().split("\n")
     if all(line.strip() for line in lines):
         return False
-    held = [line.strip().split("," if format_of(path) == "csv" else "\t") for line in lines[:-1] if line.strip()]
+    separator = "," if format_of(path) == "csv" else "\t"
+    held = [line.strip().split(separator) for line in lines[:-1] if line.strip() and line[:2] not in ("#", "# ")]
     return all(len(cells) > 1 and not any(BLANK.search(cell.strip()) for cell in cells) for cells in held)

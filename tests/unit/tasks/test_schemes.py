@@ -159,6 +159,10 @@ def test_lines_of_conll_2003(tmp_path: Path) -> None:
         ("a\t(A*\nb\t*)\nc\t*\n", "line 1 has the tag '\\(A\\*': entities in brackets"),
         ("\n".join(f"w{n}\t{n}x" for n in range(40)), "has 40 different tags at 40 words"),
         ("a\t0\nb\t1\n", r"the tags of .* are numbers \(0, 1\).*--label-names"),
+        (
+            "d1 0 a O\nd1 1 b B-X\nd1 2 c O\n\nd1 0 e O\n",
+            "the first column of .* is the same at all words of a sentence",
+        ),
         ("T1\tPER 0 4\tAnna\nT2\tLOC 9 13\tRome\n", "is a file of brat, which is not read"),
         ("a\tO\nb\tO\n", "every word of .* has the tag 'O'"),
     ],

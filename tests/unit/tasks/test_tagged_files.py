@@ -142,6 +142,7 @@ def test_a_tagger_is_asked_texts_of_lines_and_words_of_conll(tmp_path: Path) -> 
     for text, expected in [
         ("Yes, it is.\n\nNo, it is not.\n", [("Yes, it is.",), ("",), ("No, it is not.",)]),
         ("Anna\tB-PER\nran\tO\n\nRome\tB-LOC\n", [("Anna", "ran"), ("Rome",)]),
+        ("# id 0\n1\tAnna\tB-PER\n2\tran\tO\n\n# id 1\n1\tRome\tB-LOC\n", [("Anna", "ran"), ("Rome",)]),
         ('{"tokens": ["Anna", "ran"]}\n', [("Anna", "ran")]),
     ]:
         file.write_text(text)
