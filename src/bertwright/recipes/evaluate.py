@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import defaultdict
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,9 +18,8 @@ from bertwright.corpus.shards import Shards, read_manifest
 from bertwright.errors import CorpusError, DataError, ModelError, UsageError
 from bertwright.evaluate.held_out import held_out_figures
 from bertwright.evaluate.minimal_pairs import prefers_first
-from bertwright.export.huggingface import load_model
+from bertwright.export.huggingface import read_model
 from bertwright.export.next_sentence import is_next_sentence_folder, lacks_head, read_next_sentence
-from bertwright.files import sha256_of
 from bertwright.log import note, print_facts
 from bertwright.model.encoder import Encoder
 from bertwright.objectives.combine import ObjectiveConfig, build_objective
@@ -91,7 +91,7 @@ def evaluate_held_out(model: Path, data: Path, rows: HeldOutRows, *, split: str)
     """Return the figures of a model on rows of a split, as `evaluate` does for "mlm" and "nsp"."""
     config = ObjectiveConfig(next_sentence=rows.kind == "nsp", whole_word=rows.whole_word)
     tokenizer, manifest = load_tokenizer(model), read_manifest(data)
-    if sha256_of(tokenizer.path) != manifest["tokenizer"]["sha256"]:
+    if hashlib.sha256(tokenizer.json_bytes).hexdigest() != manifest["tokenizer"]["sha256"]:
         raise DataError(
             f"{data} was prepared with another tokenizer than {model}'s; prepare it with --tokenizer {model}"
         )
@@ -118,12 +118,15 @@ def evaluate_held_out(model: Path, data: Path, rows: HeldOutRows, *, split: str)
 
 
 def network_with_head(folder: Path, head: Literal["next-sentence", "masked-token"]) -> Encoder:
-    """Return the model of a folder, or raise ModelError where its class has no such head."""
-    if is_next_sentence_folder(folder) and head == "next-sentence":
+    """Return the model of a folder, or raise ModelError where it has no such head."""
+    if is_next_sentence_folder(folder):
+        if head == "masked-token":
+            raise lacks_head(folder, head)
         return read_next_sentence(folder)[0]
-    network = None if is_next_sentence_folder(folder) else load_model(folder)
-    if network is None or (head == "next-sentence" and not network.has_nsp_head):
-        raise lacks_head(folder, head)
+    network, report = read_model(folder)
+    part = "nsp_head" if head == "next-sentence" else "mlm_head"
+    if report.lacks(part) or (head == "next-sentence" and not network.has_nsp_head):
+        raise lacks_head(folder, head, report)
     return network
 
 

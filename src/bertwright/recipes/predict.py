@@ -190,7 +190,7 @@ def open_answers(folder: Path, *, top_k: int, precision: Precision) -> Answerer:
         return Answerer(*open_exported(folder, top_k=top_k))
     from bertwright.export.fine_tuned import fine_tuned_part
     from bertwright.export.next_sentence import is_next_sentence_folder
-    from bertwright.export.sentence import is_sentence_folder
+    from bertwright.export.sentence_layout import is_sentence_folder
 
     if is_sentence_folder(folder):
         return Answerer("vector", similarities_with(open_embedder(folder)), pairs=True)
@@ -271,9 +271,8 @@ def require_head(oracle: Oracle, head: Literal["next-sentence", "masked-token"])
     from bertwright.export.next_sentence import lacks_head
 
     part = "nsp_head" if head == "next-sentence" else "mlm_head"
-    drawn = any(missing.startswith(part) for missing in oracle.report.initialised)
-    if drawn or (head == "next-sentence" and not oracle.model.has_nsp_head):
-        raise lacks_head(oracle.folder, head)
+    if oracle.report.lacks(part) or (head == "next-sentence" and not oracle.model.has_nsp_head):
+        raise lacks_head(oracle.folder, head, oracle.report)
 
 
 def print_translations(answers: Answers) -> None:

@@ -40,6 +40,7 @@ from bertwright.corpus.work import Plan, TextWork
 from bertwright.errors import CorpusError, Interrupted, UsageError
 from bertwright.files import human_bytes, remove, require_space, sha256_of, write_json
 from bertwright.log import note, note_once, print_facts, progress_bar
+from bertwright.recipes.vocabulary import MOST_LONG_WORDS, refuse_unknown_text, shown_training
 from bertwright.tokenizer.load import Tokenizer, load_tokenizer
 from bertwright.tokenizer.train import KINDS, MULTIPLE, SMALLEST, train_tokenizer
 
@@ -147,6 +148,8 @@ def _prepare(
     _announce(train, look, out)
     options = replace(options, language=_language_of(train, reading, journal))
     screen = _screen(options)
+    if given is not None:
+        refuse_unknown_text(given, look.sample, screen)
     vocabulary = _tokenizer_for(out, given, train, look, options, reading, journal, screen)
     plan = Plan(out / "tokenizer", str(options.language), look.newline, look.sample, options.near_duplicates, screen)
     work = TextWork(plan)
@@ -263,12 +266,14 @@ def _tokenizer_for(
         began = perf_counter()
         size = options.vocab_size or vocabulary_for(look.text_bytes)
         note(f"training a {options.kind} vocabulary of {-(-size // MULTIPLE) * MULTIPLE:,} tokens")
-        texts = TrainingTexts(
+        training = TrainingTexts(
             train.paths, reading, layout=train.layout, text_bytes=look.text_bytes, share=train.held_out, screen=screen
         )
-        tokenizer = train_tokenizer(
-            texts, folder=folder, vocab_size=size, kind=options.kind, lowercase=options.lowercase
-        )
+        with shown_training(training, passes=2 if options.kind == "wordpiece" else 1) as texts:
+            tokenizer = train_tokenizer(
+                texts, folder=folder, vocab_size=size, kind=options.kind, lowercase=options.lowercase,
+                most_long_words=MOST_LONG_WORDS,
+            )  # fmt: skip
         kind = options.kind
         journal.spent("vocabulary", perf_counter() - began)
     journal.tokenizer = {
@@ -289,7 +294,7 @@ def vocabulary_for(text_bytes: int) -> int:
 
 def _copy_tokenizer(given: Tokenizer, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(given.path, folder / "tokenizer.json")
+    given.write(folder)
     for name in TOKENIZER_FILES:
         if given.path.with_name(name).is_file():
             shutil.copyfile(given.path.with_name(name), folder / name)
