@@ -209,7 +209,7 @@ class Tag(Task[Sentences]):
 
     def read(self, path: Path) -> Sentences:
         """Return the examples of another file."""
-        found = read_tagged(path, self.columns, label_names=self.label_names)
+        found = read_tagged(path, self.columns, label_names=self.label_names, known=self.labels)
         return Sentences(path, found.words, found.counts, as_labels(found, self.labels))
 
     def unlabelled(self, path: Path) -> AskedFile | None:

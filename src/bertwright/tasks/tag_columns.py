@@ -7,7 +7,7 @@ sentence, word, tag   a word a row, with what says where sentences begin        
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -66,30 +66,33 @@ class TaggedWords:
     unit: str = "line"
     label_names: tuple[str, ...] | None = None
 
-    def named(self, given: Sequence[str] | None, *, else_by: Sequence[str] | None = None) -> TaggedWords:
+    def named(
+        self, given: Sequence[str] | None, *, else_by: Sequence[str] | None = None, known: Collection[str] = ()
+    ) -> TaggedWords:
         """Return the same with names in the place of numbers: those `given`, or the file's own, or `else_by`.
 
-        Raises CorpusError where there are numbers without names, or beyond them.
+        Numbers that are `known` as tags themselves stay. Raises CorpusError where there are numbers without names, or
+        beyond them.
         """
-        if not all(map(is_whole_number, self.names)):
+        names = tuple(given or self.label_names or else_by or ())
+        if not all(map(is_whole_number, self.names)) or (not names and set(known).issuperset(self.names)):
             return self
-        known = tuple(given or self.label_names or else_by or ())
-        if not known:
+        if not names:
             raise CorpusError(
                 f"the tags of {self.path} are numbers ({', '.join(sorted(self.names)[:9])}), and it does not say what "
                 "they stand for; name them in their order, such as --label-names O,B-PER,I-PER"
             )
-        strange = next((place for place, name in enumerate(self.names) if not 0 <= int(name) < len(known)), None)
+        strange = next((place for place, name in enumerate(self.names) if not 0 <= int(name) < len(names)), None)
         if strange is not None:
             line = self.lines[int(np.flatnonzero(self.tags == strange)[0])]
             raise CorpusError(
                 f"{self.path} {self.unit} {line:,} has the tag {self.names[strange]}, and the names of tags go "
-                f"from 0 to {len(known) - 1} ({', '.join(known)[:80]}); give a name for each tag"
+                f"from 0 to {len(names) - 1} ({', '.join(names)[:80]}); give a name for each tag"
             )
-        found = [known[int(name)] for name in self.names]
-        names = list(dict.fromkeys(found))
-        places = np.array([names.index(name) for name in found], dtype=np.int64)
-        return replace(self, names=names, tags=places[self.tags], label_names=known)
+        found = [names[int(name)] for name in self.names]
+        different = list(dict.fromkeys(found))
+        places = np.array([different.index(name) for name in found], dtype=np.int64)
+        return replace(self, names=different, tags=places[self.tags], label_names=names)
 
 
 def is_whole_number(text: str) -> bool:

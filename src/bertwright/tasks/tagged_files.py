@@ -34,8 +34,12 @@ JSON = re.compile(r'\s*(\[\s*)?\{\s*"[^"\n]*"\s*:')
 NAMES = frozenset((*WORDS, *SINGLES, *TAGS, *BEGINNINGS))
 
 
-def read_tagged(path: Path, given: ColumnsConfig, *, label_names: Sequence[str] | None = None) -> TaggedWords:
+def read_tagged(
+    path: Path, given: ColumnsConfig, *, label_names: Sequence[str] | None = None, known: Collection[str] = ()
+) -> TaggedWords:
     """Return the words and tags of a file; tags that are numbers by their names, `label_names` where it has none.
+
+    Where there are none either, numbers that are `known` as tags stay as they are.
 
     Raises CorpusError where it cannot be read as what it is, naming the line or row, and UsageError for columns that it
     does not have.
@@ -46,7 +50,7 @@ def read_tagged(path: Path, given: ColumnsConfig, *, label_names: Sequence[str] 
     else:
         source = RowSource(path, form, given)
         found = tagged_rows(path, source, given, names=source.class_names())
-    return found.named(given.label_names, else_by=label_names)
+    return found.named(given.label_names, else_by=label_names, known=known)
 
 
 class RowSource:
