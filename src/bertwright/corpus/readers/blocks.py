@@ -272,7 +272,9 @@ def too_long(path: TextFile) -> str:
 
 def decoded(chunks: Iterator[bytes], path: TextFile, encoding: str | None) -> Iterator[bytes]:
     """Yield chunks of a file in UTF-8, without the byte-order mark; `encoding` None detects it."""
-    first = next(chunks, b"")
+    first = b""
+    while len(first) < LONGEST_CHARACTER and (chunk := next(chunks, None)) is not None:
+        first += chunk
     name = encoding or encoding_of_mark(first)
     everything = chain([first.removeprefix(codecs.BOM_UTF8)], chunks)
     if name is None:
