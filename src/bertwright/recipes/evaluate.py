@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Mapping
 from pathlib import Path
 from statistics import mean
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -32,6 +32,7 @@ from bertwright.tasks.build import TASK_NAMES, TASKS
 from bertwright.tasks.columns import ColumnsConfig
 from bertwright.tasks.embed import Embed
 from bertwright.tasks.parallel import SidesConfig
+from bertwright.tasks.tag import Tag
 from bertwright.tasks.translate import Translate
 from bertwright.tokenizer.load import load_tokenizer
 from bertwright.train.precision import pick_device
@@ -48,7 +49,7 @@ def evaluate(
     length: int | None = None,
     rows: int | None = None,
     whole_word: bool | None = None,
-    columns: Mapping[str, str] | None = None,
+    columns: Mapping[str, Any] | None = None,
     positive: str | None = None,
 ) -> dict[str, float]:
     """Return the figures of a MODEL folder on a split of a DATA folder, with fixed rows and masks, in float32.
@@ -69,6 +70,8 @@ def evaluate(
         raise ModelError(f"there is no model folder {model}; give the folder `pretrain` wrote as RUN/model")
     if positive is not None and kind not in TASKS:
         raise UsageError(f"--positive is for classify of two classes; {kind} has no use for it, so leave it out")
+    if (columns or {}).get("label_names") and kind != Tag.name:
+        raise UsageError(f"--label-names is for tag; {kind} has no use for it, so leave it out")
     if kind == Embed.name:
         return evaluate_sentences(model, data, compose(ColumnsConfig, columns or {}))
     if kind == Translate.name:

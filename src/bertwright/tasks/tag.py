@@ -22,7 +22,7 @@ from bertwright.tasks.contract import Task, TaskLoss
 from bertwright.tasks.encode import TextEncoder
 from bertwright.tasks.head import HeadConfig, class_weights
 from bertwright.tasks.running_words import GivenWords, word_spans
-from bertwright.tasks.schemes import Scheme, allowed_transitions, as_labels, detect_scheme, label_names
+from bertwright.tasks.schemes import Scheme, allowed_transitions, as_labels, detect_scheme, tag_labels
 from bertwright.tasks.sequences import Reading, read_sentences
 from bertwright.tasks.tagged_files import lacks_tags, read_tagged
 from bertwright.tasks.unlabelled import UnlabelledFile
@@ -139,9 +139,12 @@ class Tag(Task[Sentences]):
             raise UsageError("--pair-column has no place in tagging; give a file of words and their tags")
         found = read_tagged(path, columns)
         scheme = detect_scheme(found)
-        labels = label_names(found, scheme)
+        labels = tag_labels(found, scheme)
         if len(labels) < 2:
-            raise CorpusError(f"every word of {path} has the tag {labels[0]!r}; give a file with two tags or more")
+            raise CorpusError(
+                f"every word of {path} has the tag {labels[0]!r}; give a file with two tags or more, or "
+                "name another column with --label-column"
+            )
         if columns.label_names and found.label_names != columns.label_names:
             raise UsageError(f"the tags of {path} are names, not numbers; leave --label-names out")
         task = cls(labels, columns, label_names=found.label_names)
@@ -206,7 +209,7 @@ class Tag(Task[Sentences]):
 
     def read(self, path: Path) -> Sentences:
         """Return the examples of another file."""
-        found = read_tagged(path, self.columns, label_names=self.label_names)
+        found = read_tagged(path, self.columns, label_names=self.label_names, known=self.labels)
         return Sentences(path, found.words, found.counts, as_labels(found, self.labels))
 
     def unlabelled(self, path: Path) -> UnlabelledFile | None:
