@@ -5,9 +5,10 @@ from __future__ import annotations
 import io
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
+from typing import TextIO, cast
 
 from rich.console import Console
 from rich.padding import Padding
@@ -28,21 +29,85 @@ def silent(wanted: bool) -> Iterator[None]:
         _speaks.reset(before)
 
 
+class _Output(io.TextIOBase):
+    """stdout or stderr, as it is at the moment, for a console; its settings stay as they are.
+
+    Characters that it cannot show, half ones among them, come out as escapes.
+    """
+
+    def __init__(self, stream: TextIO | None) -> None:
+        """Write to `stream`, or nowhere where a process was started without it."""
+        self.stream = stream
+
+    @property
+    def encoding(self) -> str:  # type: ignore[override]
+        """Return the encoding of the stream."""
+        return getattr(self.stream, "encoding", None) or "utf-8"
+
+    def isatty(self) -> bool:
+        """Say whether a person reads along."""
+        return _is_terminal(self.stream)
+
+    def fileno(self) -> int:
+        """Return the number of the stream."""
+        if self.stream is None:
+            raise io.UnsupportedOperation("there is no stream")
+        return self.stream.fileno()
+
+    def write(self, text: str) -> int:
+        """Write text."""
+        if self.stream is not None:
+            self.stream.write(text.encode(self.encoding, "backslashreplace").decode(self.encoding))
+        return len(text)
+
+    def flush(self) -> None:
+        """Write what is left."""
+        if self.stream is not None:
+            self.stream.flush()
+
+
+class _Talk(_Output):
+    """stderr: where nobody can read it any more, as after a terminal was closed, the work goes on all the same."""
+
+    def write(self, text: str) -> int:
+        """Write text, if it can still be written."""
+        with suppress(OSError, ValueError):
+            super().write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        """Have it shown, if it can still be shown."""
+        with suppress(OSError, ValueError):
+            super().flush()
+
+
+def _is_terminal(stream: TextIO | None) -> bool:
+    with suppress(OSError, ValueError):
+        return stream is not None and stream.isatty()
+    return False
+
+
+def person_reads() -> bool:
+    """Say whether stderr is a terminal: progress is a bar there, a line now and then elsewhere."""
+    return _is_terminal(sys.stderr)
+
+
 def talk() -> Console:
     """Return a console on stderr, where progress, notes and warnings go (made anew: stderr may be redirected)."""
-    return Console(file=sys.stderr, highlight=False, quiet=not _speaks.get())
+    return Console(file=cast(TextIO, _Talk(sys.stderr)), highlight=False, quiet=not _speaks.get())
 
 
 def results() -> Console:
-    """Return a console on stdout, where results go; at least 100 columns when it is not a terminal.
-
-    Characters that it cannot show, half ones among them, come out as escapes, as they do on stderr.
-    """
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")
-    console = Console(highlight=False)
+    """Return a console on stdout, where results go; at least 100 columns when it is not a terminal."""
+    file = cast(TextIO, _Output(sys.stdout))
+    console = Console(file=file, highlight=False)
     width = console.width if console.is_terminal else max(100, console.width)
-    return Console(highlight=False, width=width, quiet=not _speaks.get())
+    return Console(file=file, highlight=False, width=width, quiet=not _speaks.get())
+
+
+def print_lines(lines: Iterable[str]) -> None:
+    """Print results to stdout, a line each, as they are."""
+    _Output(sys.stdout).write("".join(f"{line}\n" for line in lines))
 
 
 def note(message: str) -> None:
@@ -94,7 +159,7 @@ def progress_bar(*figures: str) -> Progress:
         *(TextColumn(f"{{task.fields[{name}]}}") for name in figures),
         console=talk(),
         transient=True,
-        disable=not sys.stderr.isatty(),
+        disable=not person_reads(),
     )
 
 
@@ -102,7 +167,7 @@ def progress_bar(*figures: str) -> Progress:
 def working(message: str) -> Iterator[None]:
     """Show that work goes on: the seconds so far on a terminal, a plain line before and after it elsewhere."""
     began = time.perf_counter()
-    if sys.stderr.isatty():
+    if person_reads():
         columns = (TextColumn("{task.description}"), TimeElapsedColumn())
         with Progress(*columns, console=talk(), transient=True, disable=not _speaks.get()) as bar:
             bar.add_task(message, total=None)

@@ -5,7 +5,6 @@ Speeds are medians over whole steps or best of several turns, stated with each f
 
 from __future__ import annotations
 
-import resource
 import subprocess
 import sys
 import tempfile
@@ -28,6 +27,7 @@ from bertwright.recipes.machine import machine, versions
 from bertwright.recipes.parts import Parts, build, compiled_step, peak_flops
 from bertwright.recipes.pretrain import pretrain
 from bertwright.recipes.settings import resolve
+from bertwright.system import peak_memory_of_children
 from bertwright.train.loop import Position, train
 from bertwright.train.memory import keep_freed_memory
 from bertwright.train.precision import pick_device
@@ -139,7 +139,7 @@ def bench_prepare(
             raise CorpusError(lines[-1].removeprefix("bertwright: "))
         report = read_json(data / "report.json")
     text, disk = report["text_bytes"], report["shard_bytes"]
-    memory = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024
+    memory = peak_memory_of_children()
     figures = {
         "what": f"prepare {' '.join(str(name) for name in inputs)}",
         "text_bytes": text,
@@ -153,7 +153,7 @@ def bench_prepare(
         "text": f"{text / 1e6:,.1f} MB",
         "whole command": f"{figures['megabytes_per_second']:.1f} MB/s",
         "from reading to shards": f"{report['megabytes_per_second']:.1f} MB/s",
-        "peak memory": f"{memory / 1e9:.2f} GB",
+        "peak memory": "not known on this system" if memory is None else f"{memory / 1e9:.2f} GB",
         "on disk": f"{disk / 1e6:,.1f} MB ({disk / text:.2f} bytes a byte of text)",
     }
     return _told("preparation", figures, shown, torch.device("cpu"), out)

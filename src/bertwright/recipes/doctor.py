@@ -30,7 +30,7 @@ from bertwright.corpus.shards import Shards, read_manifest
 from bertwright.corpus.survey import survey
 from bertwright.errors import UsageError
 from bertwright.files import human_bytes
-from bertwright.log import print_table, progress_bar
+from bertwright.log import print_lines, print_table, progress_bar
 from bertwright.recipes.doctor_findings import Finding, findings_of
 from bertwright.tokenizer.bulk import BulkEncoder
 from bertwright.tokenizer.load import Tokenizer, load_tokenizer
@@ -96,7 +96,7 @@ def doctor(
     findings = findings_of(examination, looked, prepared=is_data)
     report = {"looked_at": looked.part, "findings": {finding.name: finding.as_dict() for finding in findings}}
     if as_json:
-        print(json.dumps(report, indent=2, ensure_ascii=False))
+        print_lines([json.dumps(report, indent=2, ensure_ascii=False)])
     else:
         _print(", ".join(named), looked.part, findings)
     return report

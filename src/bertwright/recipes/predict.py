@@ -6,7 +6,6 @@ Nothing here imports torch before a model needs it: an exported one does not.
 from __future__ import annotations
 
 import json
-import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -19,7 +18,7 @@ from bertwright.errors import OutputExistsError, UsageError
 from bertwright.evaluate.text_rows import MASK
 from bertwright.export.onnx_folder import is_onnx_folder
 from bertwright.files import explained, written_aside
-from bertwright.log import note, print_table, progress_bar
+from bertwright.log import note, person_reads, print_lines, print_table, progress_bar
 from bertwright.recipes.embedder import open_embedder
 from bertwright.recipes.predict_embed import similarities_with
 from bertwright.recipes.predict_onnx import open_exported
@@ -227,7 +226,7 @@ def write_answers(chunks: Iterable[Answers], output: Path, *, read: Progress | N
             now, done = time.monotonic(), None if read is None else read.share
             speed = f"{count / max(1e-9, now - began):,.0f} a second"
             bar.update(task, completed=done or 0.0, total=None if done is None else 1.0, speed=speed)
-            if now - noted > NOTED and not sys.stderr.isatty():
+            if now - noted > NOTED and not person_reads():
                 left = f", {(now - began) * (1 / done - 1) / 60:.1f} min left" if done else ""
                 note(f"{count:,} answers, {speed}{left}")
                 noted = now
@@ -273,7 +272,7 @@ def require_head(oracle: Oracle, head: Literal["next-sentence", "masked-token"])
 
 def print_translations(answers: Answers) -> None:
     """Print a translation a line."""
-    sys.stdout.write("".join(f"{line['translation']}\n" for line in answers))
+    print_lines(line["translation"] for line in answers)
 
 
 def print_answers(answers: Iterable[dict[str, Any]]) -> None:

@@ -32,6 +32,7 @@ from torch.distributed.distributed_c10d import PrefixStore, Store
 from torch.distributed.rendezvous import rendezvous
 
 from bertwright.errors import Interrupted, WorkerLostError
+from bertwright.system import usable_cores
 
 
 @dataclass(frozen=True)
@@ -208,7 +209,7 @@ def _share_threads() -> None:
     """Give each process of this machine its share of the CPU cores, where torchrun gave each of several but one."""
     here = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
     if here > 1 and os.environ.get("OMP_NUM_THREADS", "1") == "1":
-        torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // here))
+        torch.set_num_threads(max(1, usable_cores() // here))
 
 
 def launch_name() -> str | None:
