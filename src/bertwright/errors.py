@@ -29,6 +29,8 @@ class BertwrightError(Exception):
     """The work failed; `str(error)` is the whole story for a person."""
 
     exit_code = 1
+    quiet = False
+    """Whether another process of the run says it."""
 
 
 class UsageError(BertwrightError):

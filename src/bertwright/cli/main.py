@@ -67,7 +67,7 @@ def main(tokens: Sequence[str] | None = None) -> int:
             if sys.stdout is not None:
                 sys.stdout.flush()
     except BertwrightError as error:
-        code, message = error.exit_code, str(error)
+        code, message = error.exit_code, "" if error.quiet else str(error)
     except KeyboardInterrupt as stop:
         code, message = interrupted(stop, "").exit_code, "stopped"
     except BrokenPipeError:
@@ -79,7 +79,8 @@ def main(tokens: Sequence[str] | None = None) -> int:
         return 0
     if "--debug" in (sys.argv if tokens is None else tokens):
         traceback.print_exc()
-    note(f"bertwright: {message}")
+    if message:
+        note(f"bertwright: {message}")
     return code
 
 
