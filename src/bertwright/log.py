@@ -10,6 +10,7 @@ from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from typing import TextIO, cast
 
+from rich.cells import cell_len
 from rich.console import Console
 from rich.padding import Padding
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -116,26 +117,69 @@ def note(message: str) -> None:
 
 
 def print_facts(title: str, facts: Mapping[str, str]) -> None:
-    """Print a two-column table of named figures to stdout."""
-    table = Table(title=Text(title), title_justify="left", show_header=False)
-    table.add_column(style="bold")
-    table.add_column(justify="right")
-    for name, value in facts.items():
+    """Print a two-column table of named figures to stdout; where it is too narrow for one, a fact a line."""
+    console, rows = results(), list(facts.items())
+    console.print(Text(title, style="italic"), soft_wrap=True)
+    widths = column_widths(rows, console.width)
+    if widths is None:
+        for name, value in rows:
+            console.print(Text.assemble((name, "bold"), f": {value}"), soft_wrap=True)
+        return
+    table = Table(show_header=False)
+    table.add_column(style="bold", width=widths[0])
+    table.add_column(justify="right", width=widths[1])
+    for name, value in rows:
         table.add_row(Text(name), Text(value))
-    results().print(table)
+    console.print(table)
 
 
 def print_table(title: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """Print a table with a header to stdout; the first column is text, the others are figures.
 
-    Cells are shown as they are: brackets in them, as in [unused3], are not markup.
+    Cells are shown as they are: brackets in them, as in [unused3], are not markup. Where it is too narrow for a table,
+    a cell stands on each line.
     """
-    table = Table(title=Text(title), title_justify="left")
-    for index, name in enumerate(header):
-        table.add_column(name, justify="left" if index == 0 else "right")
+    console = results()
+    console.print(Text(title, style="italic"), soft_wrap=True)
+    widths = column_widths([header, *rows], console.width)
+    if widths is None:
+        for first, *others in rows:
+            console.print(Text(first, style="bold"), soft_wrap=True)
+            for name, cell in zip(header[1:], others, strict=True):
+                console.print(Text(f"    {name}: {cell}"), soft_wrap=True)
+        return
+    table = Table()
+    for index, (name, width) in enumerate(zip(header, widths, strict=True)):
+        table.add_column(Text(name), justify="left" if index == 0 else "right", width=width)
     for row in rows:
         table.add_row(*(Text(cell) for cell in row))
-    results().print(table)
+    console.print(table)
+
+
+def column_widths(rows: Sequence[Sequence[str]], width: int) -> list[int] | None:
+    """Return the width of each column of a table `width` wide that breaks no word; None where there is none.
+
+    Columns take what they want; where that is too much, what is left beside the longest word of each is shared out in
+    proportion to what they want more.
+
+    >>> column_widths([["path", "/data/a-long-name.txt"], ["words", "there are some"]], 34)
+    [5, 21]
+    """
+    columns = list(zip(*rows, strict=True))
+    wanted = [max(cell_len(line) for cell in column for line in ["x", *cell.splitlines()]) for column in columns]
+    least = [max(_longest_word(cell) for cell in column) for column in columns]
+    room = width - 3 * len(columns) - 1
+    if sum(wanted) <= room:
+        return wanted
+    spare, more = room - sum(least), sum(wanted) - sum(least)
+    if spare < 0:
+        return None
+    return [low + spare * (high - low) // more for low, high in zip(least, wanted, strict=True)]
+
+
+def _longest_word(cell: str) -> int:
+    """Return the columns that the longest word of a cell takes; scripts without blanks may be broken anywhere."""
+    return max((cell_len(word) if word.isascii() else min(cell_len(word), 8) for word in cell.split()), default=1)
 
 
 def print_settings(title: str, rows: Sequence[tuple[str, str, str]]) -> None:

@@ -29,6 +29,7 @@ import numpy as np
 import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from bertwright.config import requirement
 from bertwright.errors import DataError, InputError
 from bertwright.files import inside, read_json, sha256_of, written_aside
 
@@ -241,7 +242,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     except ValidationError as error:
         problem = error.errors()[0]
         place = ".".join(str(part) for part in problem["loc"])
-        raise DataError(f"{path} is damaged ({place}: {problem['msg']}); prepare the data again") from error
+        raise DataError(f"{path} is damaged ({place} {requirement(problem)}); prepare the data again") from error
     return manifest
 
 

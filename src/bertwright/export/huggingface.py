@@ -18,6 +18,7 @@ from pydantic import ValidationError
 from safetensors.torch import save_file
 from torch import Tensor
 
+from bertwright.config import requirement
 from bertwright.errors import ModelError
 from bertwright.export.bert import BERT
 from bertwright.export.dialect import Dialect
@@ -245,7 +246,8 @@ def config_of(values: Mapping[str, Any], folder: Path) -> tuple[Dialect, ModelCo
         problem = error.errors()[0]
         place = ".".join(str(part) for part in problem["loc"])
         theirs = next((theirs for theirs, ours in dialect.fields.items() if ours == place), place)
-        raise ModelError(f"{folder}/config.json: {theirs} {problem['msg']}; mend it".replace("  ", " ")) from error
+        said = f"{theirs} {requirement(problem)}".strip()
+        raise ModelError(f"{folder}/config.json: {said}; correct it") from error
 
 
 def their_config(config: ModelConfig, dialect: Dialect, tokenizer: Tokenizer) -> dict[str, Any]:

@@ -56,7 +56,8 @@ def bench_step(
     timed = resolve(recipe, {**over, "schedule": {"steps": steps + SKIPPED, "phases": phases}})
     parts = build(Path(data), timed, fresh=False)
     config = parts.config
-    note(f"{config.size}, {first.rows} rows of {first.length}, {parts.precision}; compiling")
+    compiles = bool(config.engine.compile) and not parts.sharded
+    note(f"{config.size}, {first.rows} rows of {first.length}, {parts.precision}{'; compiling' * compiles}")
     began = time.perf_counter()
     keep_freed_memory()
     step = compiled_step(parts)
@@ -74,7 +75,7 @@ def bench_step(
     shown = {
         "speed": f"{speed:,.0f} tokens/s",
         "MFU": f"{figures['mfu']:.0%} of {peak / 1e9:,.0f} GFLOP/s",
-        "compilation": f"{compiling:.0f} s",
+        "compilation": f"{compiling:.0f} s" if compiles else "none: engine.compile is false",
         **{f"a step: {name}": f"{1000 * value:.1f} ms" for name, value in seconds.items()},
     }
     return _told(f"training step: {figures['what']}", figures, shown, parts.device, out)

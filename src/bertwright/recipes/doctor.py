@@ -34,6 +34,7 @@ from bertwright.log import print_lines, print_table, progress_bar
 from bertwright.recipes.doctor_findings import Finding, findings_of
 from bertwright.tokenizer.bulk import BulkEncoder
 from bertwright.tokenizer.load import Tokenizer, load_tokenizer
+from bertwright.types import listed
 
 MOST_FILES = 64
 HELD_OUT_BYTES = 8 << 20
@@ -79,8 +80,8 @@ def doctor(
     """
     if sample_mb < 1:
         raise UsageError(f"--sample-mb {sample_mb} is no amount of text; give 1 or more")
-    named = [str(thing) for thing in ([things] if isinstance(things, (str, Path)) else things)]
-    overlaps = {str(path): Overlap(judged_texts(Path(path))) for path in test}
+    named = listed(things, what="things")
+    overlaps = {path: Overlap(judged_texts(Path(path))) for path in listed(test, what="test")}
     budget = sample_mb * 1_000_000
     is_data = len(named) == 1 and (Path(named[0]) / "manifest.json").is_file()
     with tempfile.TemporaryDirectory(prefix="bertwright-doctor-") as scratch:

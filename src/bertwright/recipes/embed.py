@@ -19,6 +19,7 @@ from bertwright.files import explained, human_bytes, refuse_existing, require_sp
 from bertwright.log import note, person_reads, print_facts, progress_bar
 from bertwright.recipes.embedder import Done, Embedder, open_embedder
 from bertwright.tasks.stream import STDIN, stream_texts
+from bertwright.types import listed
 
 if TYPE_CHECKING:
     from bertwright.model.sentence import Pooling
@@ -109,7 +110,8 @@ def reader_of(input: Path | str | Sequence[str], column: str | None) -> Callable
         return lambda: stream_texts(Path(input), column)
     if column is not None:
         raise UsageError("a list of texts has no columns; leave text_column out")
-    return lambda: iter([input])
+    texts = listed(input)
+    return lambda: iter([texts])
 
 
 def chunks(pieces: Iterable[Sequence[str]]) -> Iterator[list[str]]:

@@ -27,6 +27,7 @@ from bertwright.recipes.question_files import Asked, Progress
 from bertwright.recipes.questions import Placed, Question, answers_of, masked_questions, task_questions
 from bertwright.tasks.columns import ColumnsConfig
 from bertwright.tokenizer.load import Tokenizer, load_tokenizer
+from bertwright.types import listed
 
 if TYPE_CHECKING:
     from bertwright.export.huggingface import LoadReport
@@ -149,6 +150,7 @@ def ask(
     precision: Precision,
 ) -> tuple[Iterator[Answers], Progress | None]:
     """Return the answers to what `predict` is asked, chunk after chunk, and what knows how much has been read."""
+    texts = listed(texts)
     if top_k < 1:
         raise UsageError(f"--top-k {top_k} asks for no words; give 1 or more")
     if translates(Path(model)):

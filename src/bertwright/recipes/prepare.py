@@ -41,6 +41,7 @@ from bertwright.log import note, print_facts, progress_bar
 from bertwright.stopping import interrupted
 from bertwright.tokenizer.load import Tokenizer, load_tokenizer
 from bertwright.tokenizer.train import KINDS, MULTIPLE, SMALLEST, train_tokenizer
+from bertwright.types import listed
 
 BUILTINS = {"builtin:python-docs": write_python_docs}
 BUILTIN_FOLDER = ".builtin"
@@ -109,7 +110,7 @@ def prepare(
     started, out = perf_counter(), Path(out)
     options = PrepareOptions(
         language, kind, vocab_size, lowercase, str(tokenizer) if tokenizer else None, column, documents, skip_broken,
-        held_out, near_duplicates, repeated_paragraphs, list(filter), only_language, shard_text,
+        held_out, near_duplicates, repeated_paragraphs, listed(filter, what="filter"), only_language, shard_text,
     )  # fmt: skip
     _check(options)
     _screen(options)
@@ -117,7 +118,7 @@ def prepare(
         raise UsageError(f"--engine {engine} is not known; choose local or ray")
     if workers < 1:
         raise UsageError(f"--workers {workers} leaves nobody to work; give 1 or more")
-    named, named_valid = [str(name) for name in inputs], [str(name) for name in valid]
+    named, named_valid = listed(inputs, what="inputs"), listed(valid, what="valid")
     try:
         with locked(out):
             journal = open_journal(out, {"inputs": named, "valid": named_valid, **asdict(options)})

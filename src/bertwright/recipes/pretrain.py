@@ -172,8 +172,9 @@ def run(data: Path, out: Path, parts: Parts, moving: Moving, *, good: State | No
         position.seconds = position.setup_seconds = group.of_first(time.perf_counter() - began)
         if position.spent().progress(schedule) >= 1:
             raise TrainingError(
-                f"reading and compiling took {position.seconds:.0f} s, and {schedule.minutes:g} minutes were all there "
-                f"was: no step was made; delete {out} and give more --minutes, or --engine.compile false"
+                f"all that comes before the first step took {position.seconds:.0f} s, and {schedule.minutes:g} minutes "
+                f"were all there was: no step was made; delete {out} and give more --minutes"
+                f"{'' if engine.compile is False else ', or --engine.compile false'}"
             )
     reports = train(
         compiling.step, parts.sources, schedule, position=position, accumulation=engine.accumulation, guard=guard

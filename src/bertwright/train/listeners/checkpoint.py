@@ -15,7 +15,7 @@ from bertwright.train.saver import Saver
 
 T = TypeVar("T")
 FIRST_SECONDS = 60.0
-"""Seconds of training before the first checkpoint of a run, at most: what is lost early is the time to find mistakes."""
+"""Seconds of training before the first checkpoint of a run, at most."""
 
 
 class StopAskedError(Exception):
@@ -28,8 +28,8 @@ class CheckpointListener:
 
     The first checkpoint of a run comes after FIRST_SECONDS at the latest. Without `at_end` the last step is saved where
     more than that would be lost, and where someone asked to stop: what follows it, such as predicting a test set, takes
-    its time. Where `best` is given, it also saves whenever the figure that `held_out` takes from an evaluation is lower than
-    ever, `best` being the lowest so far. Stands last: a checkpoint holds what the other listeners made of the step.
+    its time. Where `best` is given, it also saves whenever the figure that `held_out` takes from an evaluation is lower
+    than ever, `best` being the lowest so far. Stands last: a checkpoint holds what others made of the step.
     """
 
     saver: Saver
