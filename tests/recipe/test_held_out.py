@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 import tomllib
 from pathlib import Path
@@ -54,14 +55,25 @@ def judged(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) 
 @pytest.mark.parametrize("whole_word", [False, True])
 @pytest.mark.parametrize("kind", ["mlm", "nsp"])
 def test_a_model_is_measured_alike_whatever_it_was_trained_on(
-    data: Path, tmp_path: Path, kind: str, whole_word: bool
+    data: Path, tmp_path: Path, kind: str, whole_word: bool, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    """`evaluate` on the data of the run takes its rows and masks, and says where they are others."""
     objective = {**OTHER_MASKS, "whole_word": whole_word, "next_sentence": kind == "nsp"}
     figures = pretrain(data, tmp_path / "run", settings={**SMALL, "objective": objective})
-    again = evaluate(kind, tmp_path / "run" / "model", data, length=32, rows=64, whole_word=whole_word)
-    assert again == pytest.approx(figures["valid"], abs=2e-5)
+    again = evaluate(kind, tmp_path / "run" / "model", data)
+    assert "the same rows and masks as in" in capsys.readouterr().err
+    assert again.pop("mlm_perplexity") == pytest.approx(math.exp(again["mlm_loss"]))
+    assert again == pytest.approx(
+        {name: v for name, v in figures["valid"].items() if "perplexity" not in name}, abs=2e-5
+    )
     other = evaluate(kind, tmp_path / "run" / "model", data, length=32, rows=64, whole_word=not whole_word)
     assert other["mlm_loss"] != pytest.approx(figures["valid"]["mlm_loss"], abs=2e-5)
+    assert f"ended with mlm loss {figures['valid']['mlm_loss']:.4f}" in " ".join(capsys.readouterr().err.split())
+    if kind == "nsp":
+        evaluate("mlm", tmp_path / "run" / "model", data, rows=100)
+        said = " ".join(capsys.readouterr().err.split())
+        assert "on other rows: up to 64 rows of 32 tokens, sentence pairs" in said
+        assert "96 rows where up to 100 were asked" in said
 
 
 def test_stock_transformers_gives_the_same_figures(data: Path, run: Path, judged: Any) -> None:
@@ -79,6 +91,7 @@ def test_stock_transformers_gives_the_same_figures(data: Path, run: Path, judged
     for flags, figures in expected.items():
         found = judged(*options, *flags)[str(model)]
         assert found.pop("parameters") > 100_000
+        figures.pop("mlm_perplexity", None)
         assert found == pytest.approx(figures, abs=1e-4), flags
 
 
@@ -123,7 +136,9 @@ def test_next_sentence_figures_stand_beside_those_of_a_constant_answer(
     lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
     assert lines[-1]["valid"] == valid
     assert 0.5 <= valid["nsp_majority"] < 1
+    assert valid["mlm_perplexity"] == pytest.approx(math.exp(valid["mlm_loss"]), rel=1e-6)
     said = {name: f"{valid[name]:.1%}" for name in ("nsp_accuracy", "nsp_majority", "nsp_balanced_accuracy")}
+    said["mlm_perplexity"] = f"{valid['mlm_perplexity']:,.1f}"
     capsys.readouterr()
     print_facts("run", facts(figures))
     for text in (capsys.readouterr().out, model_card("run", figures)):

@@ -11,13 +11,14 @@ def evaluate_command(
     model: Path,
     data: Path,
     split: str = "valid",
-    length: int = 128,
-    rows: int = 4096,
-    whole_word: bool = False,
+    length: int | None = None,
+    rows: int | None = None,
+    whole_word: bool | None = None,
     text_column: str | None = None,
     pair_column: str | None = None,
     label_column: str | None = None,
     label_separator: str | None = None,
+    positive: str | None = None,
     source: str | None = None,
     target: str | None = None,
 ) -> None:
@@ -44,11 +45,12 @@ def evaluate_command(
     split
         valid or train.
     length
-        Tokens a row.
+        Tokens a row; on the data of the model's own run as in the run, elsewhere 128.
     rows
-        Rows to judge on, at most one pass over the split; for minimal-pairs, pairs, evenly spread over the file.
+        Rows to judge on, at most one pass over the split; as in the model's own run on its data, elsewhere 4,096; for
+        minimal-pairs, pairs, evenly spread over the file.
     whole_word
-        Mask whole words instead of single tokens, as for runs with objective.whole_word.
+        Mask whole words instead of single tokens; on the data of the model's own run as in the run.
     text_column
         For tasks: column of the text, or of the first text of a pair; told by its name where not given.
     pair_column
@@ -57,6 +59,8 @@ def evaluate_command(
         For tasks: column of the label, score or tag.
     label_separator
         For classify with several labels a text: what stands between them in one column; | where not given.
+    positive
+        For classify of two classes: the one whose F1 is told; the second where not given, or as in fine-tuning.
     source
         For translate: suffix of the source file (PREFIX.en: en), or column of the source text.
     target
@@ -73,4 +77,7 @@ def evaluate_command(
         "target": target,
     }
     columns = {name: column for name, column in told.items() if column is not None}
-    evaluate(kind, model, data, split=split, length=length, rows=rows, whole_word=whole_word, columns=columns)
+    evaluate(
+        kind, model, data, split=split, length=length, rows=rows, whole_word=whole_word, columns=columns,
+        positive=positive,
+    )  # fmt: skip

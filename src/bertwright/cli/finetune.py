@@ -34,6 +34,7 @@ def finetune_command(
     label_separator: str | None = None,
     class_weights: str | None = None,
     crf: Annotated[bool | None, Parameter(negative="")] = None,
+    positive: str | None = None,
     metric: str | None = None,
     patience: int | None = None,
     layer_decay: float | None = None,
@@ -105,6 +106,8 @@ def finetune_command(
         classify, tag: balanced (the rarer a class, the more it counts), or weights by name, such as good=1,bad=2.5.
     crf
         tag: put a conditional random field above the tags, so that they follow one another as their scheme allows.
+    positive
+        classify of two classes: the one whose F1 is told, such as spam; the second in order where not given.
     metric
         Figure on dev that the best checkpoint is chosen by, such as accuracy, f1 or matthews.
     patience
@@ -142,7 +145,7 @@ def finetune_command(
         "optimizer": _given(learning_rate=learning_rate),
         "batches": _given(rows=rows, max_length=max_length),
         "columns": _given(text=text_column, pair=pair_column, label=label_column, label_separator=label_separator),
-        "head": _given(multi_label=multi_label, class_weights=_weights(class_weights), crf=crf),
+        "head": _given(multi_label=multi_label, class_weights=_weights(class_weights), crf=crf, positive=positive),
         "watch": _given(metric=metric, patience=patience),
         "transfer": _given(
             layer_decay=layer_decay,

@@ -64,11 +64,13 @@ def leading(matrix: Tensor, count: int, generator: torch.Generator) -> tuple[Ten
     """Return nearly the first left singular vectors [W, count] and singular values [count] of a matrix [W, W].
 
     Two rounds from drawn vectors (Halko, Martinsson and Tropp, 2011, "Finding Structure with Randomness", algorithms
-    4.4 and 5.1): `torch.svd_lowrank`, to the bit, which knows no generator but the default one.
+    4.4 and 5.1): what `torch.svd_lowrank` returns, which knows no generator but the default one, up to signs. The last
+    step, on [count, W], takes eigenvectors of a product in float64: a tenth of the time of singular vectors.
     """
     basis = torch.linalg.qr(matrix @ torch.randn(len(matrix), count, generator=generator)).Q
     for _ in range(2):
         basis = torch.linalg.qr(matrix.T @ basis).Q
         basis = torch.linalg.qr(matrix @ basis).Q
-    left, strengths, _ = torch.linalg.svd(basis.T @ matrix, full_matrices=False)
-    return basis @ left, strengths
+    small = (basis.T @ matrix).double()
+    squares, left = torch.linalg.eigh(small @ small.T)
+    return basis @ left.flip(1).float(), squares.flip(0).clamp(min=0).sqrt().float()

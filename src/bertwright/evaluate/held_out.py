@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from bertwright.evaluate.metrics import with_perplexity
 from bertwright.objectives.combine import Objective
 from bertwright.objectives.nsp import pair_figures
 from bertwright.rng import key_of
@@ -41,10 +42,10 @@ def held_out_figures(
 ) -> dict[str, float]:
     """Return mean losses (nats) and accuracies over all examples, e.g. mlm_loss, mlm_accuracy, nsp_loss, nsp_accuracy.
 
-    Of pairs also nsp_balanced_accuracy and nsp_majority (see `pair_figures`). Means are over everything asked in all
-    examples together, not over batches. The model is left in the mode it was in. The processes of `group` share the
-    examples and have the same figures; each makes as many forward passes, since sharded weights are gathered in each,
-    but a surplus one counts nothing.
+    Of masked tokens also mlm_perplexity, of pairs nsp_balanced_accuracy and nsp_majority (see `pair_figures`). Means
+    are over everything asked in all examples together, not over batches. The model is left in the mode it was in. The
+    processes of `group` share the examples and have the same figures; each makes as many forward passes, since sharded
+    weights are gathered in each, but a surplus one counts nothing.
     """
     totals: dict[str, float] = {}
     training = model.training
@@ -62,6 +63,7 @@ def held_out_figures(
     for part in [name.removesuffix("_count") for name in totals if name.endswith("_count") and totals[name] > 0]:
         figures[f"{part}_loss"] = round(totals[f"{part}_sum"] / totals[f"{part}_count"], 6)
         figures[f"{part}_accuracy"] = round(totals[f"{part}_correct"] / totals[f"{part}_count"], 6)
+    figures = with_perplexity(figures)
     return figures | pair_figures(totals) if totals.get("nsp_count") else figures
 
 

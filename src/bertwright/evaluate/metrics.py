@@ -5,7 +5,13 @@ Those libraries are imported when a figure is asked for: pre-training never wait
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
+
 import numpy as np
+
+LARGEST_EXPONENT = 700.0
+"""The exponential of more is past the largest float."""
 
 
 def softmax(logits: np.ndarray) -> np.ndarray:
@@ -32,13 +38,30 @@ def confusion(truth: np.ndarray, said: np.ndarray, *, classes: int) -> np.ndarra
     return counts
 
 
+def figure_names(figures: Mapping[str, float], *, positive: str | None = None) -> dict[str, str]:
+    """Return what people read for each figure that is worth a row, in order.
+
+    `positive` is the class whose F1 the figure `f1` of two classes is. Of several classes `f1` is `f1_macro`, and that
+    alone is shown.
+
+    >>> figure_names({"accuracy": 0.9, "f1": 0.8, "f1_macro": 0.7}, positive="spam")
+    {'accuracy': 'accuracy', 'f1': 'F1 (positive: spam)', 'f1_macro': 'F1 macro'}
+    """
+    names = {name: name.replace("_", " ") for name in figures}
+    if "f1" in names and "f1_macro" in names:
+        names |= {"f1": f"F1 (positive: {positive})", "f1_macro": "F1 macro"}
+        if positive is None:
+            del names["f1"]
+    return names
+
+
 def classification_figures(
-    truth: np.ndarray, said: np.ndarray, logits: np.ndarray, *, classes: int
+    truth: np.ndarray, said: np.ndarray, logits: np.ndarray, *, classes: int, positive: int = 1
 ) -> dict[str, float]:
     """Return accuracy, f1, f1_macro, matthews (Matthews 1975) and loss (nats) of classes [N] and answers [N].
 
-    `f1` is that of the second of two classes, as in GLUE, and the mean over classes where there are more. A class that
-    is never given counts as zero, and so does a correlation where all is one class.
+    `f1` is that of the `positive` one of two classes (the second, as in GLUE), and the mean over classes where there
+    are more. A class that is never given counts as zero, and so does a correlation where all is one class.
     """
     from sklearn.metrics import accuracy_score, f1_score, matthews_corrcoef
 
@@ -47,7 +70,7 @@ def classification_figures(
     nats = -log_shares(logits)[np.arange(len(truth)), truth]
     return {
         "accuracy": float(accuracy_score(truth, said)),
-        "f1": float(f1_score(truth, said, pos_label=1, zero_division=0.0)) if binary else macro,
+        "f1": float(f1_score(truth, said, pos_label=positive, zero_division=0.0)) if binary else macro,
         "f1_macro": macro,
         "matthews": float(matthews_corrcoef(truth, said)) if len(np.unique([truth, said])) > 1 else 0.0,
         "loss": float(nats.mean()),
@@ -105,3 +128,18 @@ def regression_figures(truth: np.ndarray, said: np.ndarray) -> dict[str, float]:
         "correlation": (pearson + spearman) / 2,
         "mean_squared_error": float(np.square(truth - said).mean()),
     }
+
+
+def with_perplexity(figures: Mapping[str, float]) -> dict[str, float]:
+    """Return the figures with `mlm_perplexity`, the exponential of `mlm_loss`, where they have that loss (nats).
+
+    >>> with_perplexity({"mlm_loss": 2.0, "mlm_accuracy": 0.5})
+    {'mlm_loss': 2.0, 'mlm_perplexity': 7.389056, 'mlm_accuracy': 0.5}
+    """
+    found: dict[str, float] = {}
+    for name, value in figures.items():
+        if name != "mlm_perplexity":
+            found[name] = value
+        if name == "mlm_loss":
+            found["mlm_perplexity"] = round(math.exp(min(value, LARGEST_EXPONENT)), 6)
+    return found

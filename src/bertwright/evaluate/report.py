@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bertwright.evaluate.metrics import with_perplexity
 from bertwright.files import read_json, write_text
 from bertwright.train.listeners.metrics import read_metrics
 
@@ -51,7 +52,7 @@ def write_report(run: Path, *, peer: Path | None = None) -> Path:
 
 def result_rows(result: dict[str, Any], manifest: dict[str, Any]) -> list[tuple[str, str]]:
     """Return the figures of a finished run as (name, value) rows."""
-    valid = result["valid"]
+    valid = with_perplexity(result["valid"])
     rows = [(f"held-out {name.replace('_', ' ')}", f"{value:.4f}") for name, value in valid.items()]
     machine = manifest["machine"]
     return [

@@ -10,6 +10,7 @@ from typing import Any
 from matplotlib.axes import Axes
 
 from bertwright.evaluate.judgement import Grid, Judgement, Mistake
+from bertwright.evaluate.metrics import figure_names
 from bertwright.evaluate.report import STYLE, draw, held_out, minutes, table_of
 from bertwright.files import read_json, write_text
 from bertwright.train.listeners.metrics import read_metrics
@@ -54,8 +55,8 @@ def _figures(result: Mapping[str, Any], splits: Sequence[str]) -> str:
     seeds = len(result["seeds"])
     header = ["", *splits, *(f"{split}, {seeds} seeds" for split in splits if seeds > 1)]
     rows = []
-    for name in result[splits[0]]:
-        rows.append([name.replace("_", " "), *figure_cells(result, splits, name)])
+    for name, shown in figure_names(result[splits[0]], positive=result.get("positive")).items():
+        rows.append([shown, *figure_cells(result, splits, name)])
     return _grid(Grid("figures", header, rows))
 
 

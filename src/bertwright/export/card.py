@@ -88,6 +88,7 @@ def _table(figures: Mapping[str, Any]) -> str:
         "parameters": _number(figures.get("parameters")),
         "trained on": _tokens(figures),
         "held-out MLM loss": _number(valid.get("mlm_loss"), ".3f", " nats"),
+        "held-out MLM perplexity": _number(valid.get("mlm_perplexity"), ",.1f"),
         "unigram entropy of the training text": _number(figures.get("unigram_entropy"), ".3f", " nats"),
         "held-out masked accuracy": _number(valid.get("mlm_accuracy"), ".1%"),
         "held-out NSP accuracy": _number(valid.get("nsp_accuracy"), ".1%"),

@@ -34,8 +34,8 @@ words = AutoTokenizer.from_pretrained("path/to/this/folder")
 `bertwright predict --model path/to/this/folder --input questions` gives the answers themselves."""
 
 
-def task_card(name: str, figures: Mapping[str, Any]) -> str:
-    """Return a model card in Markdown from the figures of a fine-tuning run's result.json."""
+def task_card(name: str, figures: Mapping[str, Any], *, names: Mapping[str, str] | None = None) -> str:
+    """Return a model card in Markdown from the figures of a fine-tuning run's result.json, called as `names` say."""
     task, pipeline = figures["task"], PIPELINES[figures["task"]]
     splits = [split for split in ("dev", "test") if split in figures]
     labels = ", ".join(f"`{label}`" for label in figures["labels"])
@@ -46,7 +46,7 @@ def task_card(name: str, figures: Mapping[str, Any]) -> str:
         f"# {name}",
         f"`{task}`, fine-tuned from `{started}`. Its outputs: {labels}.",
         "## How well",
-        scores_table(figures, splits),
+        scores_table(figures, splits, names=names),
         "## How it was made",
         how_made(figures),
         "## Use",
@@ -72,12 +72,15 @@ def how_made(figures: Mapping[str, Any], *, examples: str = "examples", also: st
     )
 
 
-def scores_table(figures: Mapping[str, Any], splits: list[str]) -> str:
-    """Return the figures of a result.json on each split, with their spread over seeds, as a Markdown table."""
+def scores_table(figures: Mapping[str, Any], splits: list[str], *, names: Mapping[str, str] | None = None) -> str:
+    """Return the figures of a result.json on each split, with their spread over seeds, as a Markdown table.
+
+    `names` are those to show, by their keys; all of them where not given.
+    """
     lines = ["| | " + " | ".join(splits) + " |", "|---" * (len(splits) + 1) + "|"]
-    for name in figures[splits[0]]:
+    for name, shown in (names or {name: name.replace("_", " ") for name in figures[splits[0]]}).items():
         cells = [_cell(figures, split, name) if name in figures[split] else "" for split in splits]
-        lines.append(f"| {name.replace('_', ' ')} | {' | '.join(cells)} |")
+        lines.append(f"| {shown} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 

@@ -24,6 +24,7 @@ from bertwright.model.encoder import parameter_count
 from bertwright.recipes.evaluate import evaluate
 from bertwright.recipes.finetune import build_parts
 from bertwright.recipes.machine import machine, versions
+from bertwright.recipes.own_run import LENGTH
 from bertwright.recipes.parts import Parts, build, compiled_step, peak_flops
 from bertwright.recipes.pretrain import pretrain
 from bertwright.recipes.settings import resolve
@@ -221,10 +222,10 @@ def bench_pretrain(
     tell whether the budget of the run was enough to reach the peer. Where the peer's folder has a metrics.jsonl beside
     it, the report of the run draws both curves.
     """
-    theirs = evaluate("mlm", peer, data, rows=1024, whole_word=True)
+    theirs = evaluate("mlm", peer, data, length=LENGTH, rows=1024, whole_word=True)
     trained = pretrain(data, run, recipe=recipe, settings=settings)
     write_report(Path(run), peer=Path(peer).parent)
-    ours = evaluate("mlm", Path(run) / "model", data, rows=1024, whole_word=True)
+    ours = evaluate("mlm", Path(run) / "model", data, length=LENGTH, rows=1024, whole_word=True)
     figures = {
         "what": f"{recipe} for {trained['seconds'] / 60:.1f} minutes beside {peer}",
         "minutes": round(trained["seconds"] / 60, 2),

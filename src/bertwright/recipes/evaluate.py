@@ -20,9 +20,10 @@ from bertwright.evaluate.minimal_pairs import prefers_first
 from bertwright.export.huggingface import load_model
 from bertwright.export.next_sentence import is_next_sentence_folder, lacks_head, read_next_sentence
 from bertwright.files import sha256_of
-from bertwright.log import print_facts
+from bertwright.log import note, print_facts
 from bertwright.model.encoder import Encoder
 from bertwright.objectives.combine import ObjectiveConfig, build_objective
+from bertwright.recipes.own_run import ROWS, HeldOutRows, choose_rows, compared, find_own_run
 from bertwright.recipes.parts import EVALUATION_ROWS, fixed_examples
 from bertwright.recipes.predict_embed import evaluate_sentences
 from bertwright.recipes.predict_task import evaluate_task
@@ -44,41 +45,49 @@ def evaluate(
     data: Path | str,
     *,
     split: str = "valid",
-    length: int = 128,
-    rows: int = 4096,
-    whole_word: bool = False,
+    length: int | None = None,
+    rows: int | None = None,
+    whole_word: bool | None = None,
     columns: Mapping[str, str] | None = None,
+    positive: str | None = None,
 ) -> dict[str, float]:
     """Return the figures of a MODEL folder on a split of a DATA folder, with fixed rows and masks, in float32.
 
     `kind` "mlm" packs full sentences of one document into rows of `length`; "nsp" makes sentence pairs and also gives
-    the MLM figures on them, where the model has the head for those too. Up to `rows` rows, at most one pass. For
-    "minimal-pairs" `data` is a .jsonl file of "good" and "bad" sentences (see `evaluate_pairs`), of which up to `rows`
-    pairs are taken, evenly spread. For a task such as "classify" it is a labelled file, all of it; `columns` are told
-    as "text", "pair" and "label", for "translate" as "source" and "target". Raises UsageError for another kind,
-    DataError where model and data have different tokenizers, and ModelError where the model lacks the head asked for.
+    the MLM figures on them, where the model has the head for those too. Up to `rows` rows, at most one pass. On the
+    data of the run that wrote the model `length`, `rows` and `whole_word` are those of the run, elsewhere 128, 4,096
+    and False, where not given. For "minimal-pairs" `data` is a .jsonl file of "good" and "bad" sentences (see
+    `evaluate_pairs`), of which up to `rows` pairs are taken, evenly spread. For a task such as "classify" it is a
+    labelled file, all of it; `columns` are told as "text", "pair" and "label", for "translate" as "source" and
+    "target"; `positive` is the class of two whose F1 is told. Raises UsageError for another kind, DataError where model
+    and data have different tokenizers, and ModelError where the model lacks the head asked for.
     """
     if kind not in KINDS and kind not in TASK_NAMES:
         raise UsageError(f"nothing called {kind!r} can be evaluated; known: {', '.join((*KINDS, *TASK_NAMES))}")
     model, data = Path(model), Path(data)
     if not model.is_dir():
         raise ModelError(f"there is no model folder {model}; give the folder `pretrain` wrote as RUN/model")
+    if positive is not None and kind not in TASKS:
+        raise UsageError(f"--positive is for classify of two classes; {kind} has no use for it, so leave it out")
     if kind == Embed.name:
         return evaluate_sentences(model, data, compose(ColumnsConfig, columns or {}))
     if kind == Translate.name:
         return evaluate_translation(model, data, compose(SidesConfig, columns or {}))
     if kind in TASKS:
-        return evaluate_task(kind, model, data, compose(ColumnsConfig, columns or {}))
+        return evaluate_task(kind, model, data, compose(ColumnsConfig, columns or {}), positive=positive)
     if kind == "minimal-pairs":
-        return evaluate_pairs(model, data, most=rows)
-    config = ObjectiveConfig(next_sentence=kind == "nsp", whole_word=whole_word)
-    return evaluate_held_out(model, data, config, split=split, length=length, rows=rows)
+        return evaluate_pairs(model, data, most=ROWS if rows is None else rows)
+    own = find_own_run(model, str(read_manifest(data)["fingerprint"])) if split == "valid" else None
+    chosen = choose_rows("nsp" if kind == "nsp" else "mlm", own, length=length, count=rows, whole_word=whole_word)
+    figures = evaluate_held_out(model, data, chosen, split=split)
+    if own is not None and (remark := compared(chosen, own, figures)):
+        note(remark)
+    return figures
 
 
-def evaluate_held_out(
-    model: Path, data: Path, config: ObjectiveConfig, *, split: str, length: int, rows: int
-) -> dict[str, float]:
-    """Return the figures of an objective on a split, as `evaluate` does for "mlm" and "nsp"."""
+def evaluate_held_out(model: Path, data: Path, rows: HeldOutRows, *, split: str) -> dict[str, float]:
+    """Return the figures of a model on rows of a split, as `evaluate` does for "mlm" and "nsp"."""
+    config = ObjectiveConfig(next_sentence=rows.kind == "nsp", whole_word=rows.whole_word)
     tokenizer, manifest = load_tokenizer(model), read_manifest(data)
     if sha256_of(tokenizer.path) != manifest["tokenizer"]["sha256"]:
         raise DataError(
@@ -87,18 +96,22 @@ def evaluate_held_out(
     device = pick_device()
     alone = is_next_sentence_folder(model)
     network = network_with_head(model, "next-sentence" if config.next_sentence else "masked-token").to(device)
-    if length > network.config.max_positions:
-        raise UsageError(f"--length {length} is past the model's {network.config.max_positions} positions")
+    if rows.length > network.config.max_positions:
+        raise UsageError(f"--length {rows.length} is past the model's {network.config.max_positions} positions")
     objective = build_objective(config, vocab_size=network.config.vocab_size, mask_id=tokenizer.special.mask)
-    examples = fixed_examples(Shards.open(data, split), tokenizer, objective, length=length, rows=rows)
+    examples = fixed_examples(Shards.open(data, split), tokenizer, objective, length=rows.length, rows=rows.count)
     figures = held_out_figures(network, objective, examples, device=device)
     if alone:
         figures = {name: value for name, value in figures.items() if name.startswith("nsp")}
     shown = {name.replace("_", " "): f"{value:.4f}" for name, value in figures.items()}
     entropy = {"unigram entropy of the training corpus": f"{manifest['unigram_entropy']:.4f}"}
-    print_facts(
-        f"{model} on {data} ({split}, {len(examples) * EVALUATION_ROWS:,} rows of {length})", {**shown, **entropy}
-    )
+    count = len(examples) * EVALUATION_ROWS
+    print_facts(f"{model} on {data} ({split}, {count:,} rows of {rows.length})", {**shown, **entropy})
+    if count < rows.count:
+        note(
+            f"{count:,} rows where up to {rows.count:,} were asked: rows come in batches of {EVALUATION_ROWS}, and are "
+            "at most one pass over the split"
+        )
     return figures
 
 

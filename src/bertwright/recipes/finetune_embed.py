@@ -66,7 +66,7 @@ def resolve_embed(settings: Mapping[str, Any]) -> EmbedTuneConfig:
     """Return the defaults with `settings` laid over them; raises ConfigError, also for what other tasks alone know."""
     config = compose(EmbedTuneConfig, {"task": Embed.name, **settings})
     config.transfer.refuse_all_but(KNOWN_TRANSFER, task=Embed.name)
-    config.head.refuse("multi_label", "class_weights", "crf", task=Embed.name)
+    config.head.refuse("multi_label", "class_weights", "crf", "positive", task=Embed.name)
     return config
 
 

@@ -14,6 +14,7 @@ import torch
 from bertwright.data.ahead import DrawnAhead
 from bertwright.data.labelled import LabelledSource
 from bertwright.evaluate.judgement import Judgement
+from bertwright.evaluate.metrics import figure_names
 from bertwright.evaluate.scoring import score_rows
 from bertwright.export.fine_tuned import save_fine_tuned
 from bertwright.export.huggingface import read_model
@@ -89,7 +90,7 @@ class TuneParts(Tuning):
             problem=self.task.problem,
             own=self.task.own,
             max_length=self.config.batches.max_length,
-            card=task_card(name, figures),
+            card=task_card(name, figures, names=figure_names(figures["dev"], positive=self.task.positive)),
         )
 
     def judge_along(self, model: FineTuned) -> dict[str, float]:

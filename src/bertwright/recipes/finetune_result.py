@@ -10,6 +10,7 @@ from typing import Any
 
 from bertwright.errors import ConfigError
 from bertwright.evaluate.judgement import Judgement
+from bertwright.evaluate.metrics import figure_names
 from bertwright.evaluate.task_report import figure_cells
 from bertwright.files import sha256_of
 from bertwright.log import note, print_table
@@ -92,6 +93,7 @@ def tune_result(parts: Tuning, files: Mapping[str, Path], best: Tuned, seen: lis
         "model": str(parts.folder),
         "architecture": next(name for name, kind in CONFIGS.items() if isinstance(parts.shape, kind)),
         "labels": list(parts.task.labels),
+        **({} if (positive := getattr(parts.task, "positive", None)) is None else {"positive": positive}),
         "metric": metric_of(parts),
         **{split: best.judged[split].figures for split in splits},
         "mean": {split: summary([one[split] for one in seen], mean) for split in splits},
@@ -132,8 +134,8 @@ def print_figures(figures: Mapping[str, Any], judged: Mapping[str, Judgement]) -
     """Print a table of the figures on each split, with their spread over seeds, and the task's own table on dev."""
     splits, several = list(judged), f"{len(figures['seeds'])} seeds"
     rows = []
-    for name in figures[splits[0]]:
-        rows.append([name.replace("_", " "), *figure_cells(figures, splits, name)])
+    for name, shown in figure_names(figures[splits[0]], positive=figures.get("positive")).items():
+        rows.append([shown, *figure_cells(figures, splits, name)])
     header = ["figure", *splits, *(f"{split}, {several}" for split in splits if figures["spread"])]
     speed = f"{figures['examples_per_second']:,.0f} examples/s"
     note(f"{figures['epochs']:g} epochs in {figures['seconds']:.0f} s, {speed}; step {figures['best_step']:,} was best")

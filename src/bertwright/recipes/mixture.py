@@ -29,6 +29,7 @@ from bertwright.corpus.shards import Shards, read_manifest
 from bertwright.data.batches import BatchSource
 from bertwright.data.mixture import SMALLEST_SHARE, MixtureSource
 from bertwright.errors import DataError, UsageError
+from bertwright.evaluate.metrics import with_perplexity
 from bertwright.recipes.settings import PretrainConfig
 
 COUNTED_TOKENS = 1 << 25
@@ -160,7 +161,7 @@ def mixed_figures(figures: Mapping[str, Mapping[str, float]], shares: Sequence[f
     """Return held-out figures of several folders as one mapping: of the mixture by their names, of each as NAME/figure.
 
     >>> mixed_figures({"en": {"mlm_loss": 4.0}, "de": {"mlm_loss": 6.0}}, [3, 1])
-    {'mlm_loss': 4.5, 'en/mlm_loss': 4.0, 'de/mlm_loss': 6.0}
+    {'mlm_loss': 4.5, 'mlm_perplexity': 90.017131, 'en/mlm_loss': 4.0, 'de/mlm_loss': 6.0}
     """
     if len(figures) == 1:
         return dict(next(iter(figures.values())))
@@ -172,4 +173,5 @@ def mixed_figures(figures: Mapping[str, Mapping[str, float]], shares: Sequence[f
         for kind in kinds
         if all(kind in figures[name] for name in measured)
     }
-    return mean | {f"{name}/{kind}": value for name, values in figures.items() for kind, value in values.items()}
+    of_each = {f"{name}/{kind}": value for name, values in figures.items() for kind, value in values.items()}
+    return with_perplexity(mean) | of_each

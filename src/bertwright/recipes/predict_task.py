@@ -13,7 +13,9 @@ import numpy as np
 
 from bertwright.data.labelled import LabelledRows
 from bertwright.errors import UsageError
+from bertwright.evaluate.metrics import figure_names
 from bertwright.log import note, print_facts, print_table
+from bertwright.tasks.classify import Classify
 from bertwright.tasks.columns import ColumnsConfig
 from bertwright.tasks.contract import Task
 from bertwright.tasks.encode import TextEncoder
@@ -80,10 +82,13 @@ def lead_of(folder: FineTunedFolder) -> Lead | None:
     return leads.get(folder.problem)
 
 
-def evaluate_task(kind: str, folder: Path, file: Path, columns: ColumnsConfig) -> dict[str, float]:
+def evaluate_task(
+    kind: str, folder: Path, file: Path, columns: ColumnsConfig, *, positive: str | None = None
+) -> dict[str, float]:
     """Return the figures of a fine-tuned model on a labelled file, in float32, and print them.
 
-    Raises UsageError where the model was trained for another task than `kind`, and InputError as `finetune` does.
+    `positive` is the class of two whose F1 is told. Raises UsageError where the model was trained for another task than
+    `kind`, and InputError as `finetune` does.
     """
     from bertwright.export.fine_tuned import read_fine_tuned
 
@@ -91,15 +96,25 @@ def evaluate_task(kind: str, folder: Path, file: Path, columns: ColumnsConfig) -
     task = task_of(opened)
     if task.name != kind:
         raise UsageError(f"{folder} was trained to {task.name}, not to {kind}; evaluate {task.name} instead")
+    if positive is not None:
+        task = with_positive(task, positive)
     task = task.looking_at(file, columns)
     examples = task.read(file)
     judged = task.judge(_logits(folder, opened, task, examples), examples)
-    print_facts(f"{folder} on {file}", {name.replace("_", " "): f"{v:.4f}" for name, v in judged.figures.items()})
+    names = figure_names(judged.figures, positive=task.positive)
+    print_facts(f"{folder} on {file}", {shown: f"{judged.figures[name]:.4f}" for name, shown in names.items()})
     if judged.grid is not None:
         print_table(judged.grid.title, judged.grid.header, judged.grid.rows)
     if judged.remark:
         note(judged.remark)
     return judged.figures
+
+
+def with_positive(task: Task[Any], name: str) -> Task[Any]:
+    """Return a task whose F1 is that of the class `name`; raises UsageError where it has no such figure."""
+    if not isinstance(task, Classify):
+        raise UsageError("--positive is for classify of two classes, one label a text; leave it out")
+    return task.with_positive(name)
 
 
 def _logits(folder: Path, opened: FineTunedFolder, task: Task[Any], examples: Any) -> np.ndarray:

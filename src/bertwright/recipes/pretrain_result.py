@@ -7,6 +7,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from bertwright.evaluate.metrics import with_perplexity
 from bertwright.model.encoder import parameter_count
 from bertwright.recipes.machine import machine, versions
 from bertwright.recipes.parts import Parts
@@ -71,10 +72,10 @@ def result(out: Path, parts: Parts, *, peak: float, position: Position) -> dict[
 
 def facts(figures: Mapping[str, Any]) -> dict[str, str]:
     """Return the figures of a result as lines of a table for people."""
-    valid = figures["valid"]
+    valid = with_perplexity(figures["valid"])
     shown = {
-        "held-out MLM loss": f"{valid['mlm_loss']:.3f} nats (unigram entropy of the corpus: "
-        f"{figures['unigram_entropy']:.3f})"
+        "held-out MLM loss": f"{valid['mlm_loss']:.3f} nats, perplexity {valid['mlm_perplexity']:,.1f} "
+        f"(unigram entropy of the corpus: {figures['unigram_entropy']:.3f})"
         if valid
         else "no held-out split",
         "held-out masked accuracy": f"{valid['mlm_accuracy']:.1%}" if valid else "",

@@ -14,6 +14,7 @@ from safetensors import SafetensorError, safe_open
 
 from bertwright.corpus.shards import Shard, Shards, read_manifest
 from bertwright.errors import DataError, InputError, ModelError, UsageError
+from bertwright.evaluate.metrics import with_perplexity
 from bertwright.files import human_bytes, read_json
 from bertwright.log import print_facts, print_table, results
 from bertwright.recipes.marked_text import sentence_text
@@ -31,6 +32,7 @@ METRICS: dict[str, tuple[str, str]] = {
     "rate": ("learning_rate", ".1e"),
     "tokens/s": ("tokens_per_second", ",.0f"),
     "held-out MLM": ("mlm_loss", ".3f"),
+    "held-out perplexity": ("mlm_perplexity", ",.1f"),
     "held-out NSP": ("nsp_accuracy", ".1%"),
     "held-out NSP, balanced": ("nsp_balanced_accuracy", ".1%"),
 }
@@ -141,7 +143,7 @@ def metric_rows(lines: Sequence[Mapping[str, Any]]) -> list[list[str]]:
     for line in (judged[place] for place in sorted(chosen)):
         row = [f"{line['step']:,}"]
         for name, (key, shape) in METRICS.items():
-            value = (line.get("valid") or {} if name.startswith("held-out") else line).get(key)
+            value = (with_perplexity(line.get("valid") or {}) if name.startswith("held-out") else line).get(key)
             row.append("" if value is None else format(value / 60 if name == "minutes" else value, shape))
         rows.append(row)
     return rows

@@ -77,7 +77,7 @@ def resolve_translation(settings: Mapping[str, Any]) -> TranslateConfig:
     """Return the defaults with `settings` laid over them; raises ConfigError, also for what other tasks alone know."""
     config = compose(TranslateConfig, {"task": "translate", **settings})
     config.transfer.refuse_all_but(KNOWN_TRANSFER, task="translate")
-    config.head.refuse("multi_label", "class_weights", "crf", task="translate")
+    config.head.refuse("multi_label", "class_weights", "crf", "positive", task="translate")
     if config.engine.compile:
         raise ConfigError("engine.compile: steps of translate do not run compiled; leave it out")
     if config.columns.names():

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from copy import copy
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 
-from bertwright.errors import CorpusError
+from bertwright.errors import ConfigError, CorpusError
 from bertwright.evaluate.judgement import Grid, Judgement, Mistake, remark_on
 from bertwright.evaluate.metrics import classification_figures, confusion, softmax
 from bertwright.tasks.columns import LABELS, Columns, ColumnsConfig
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 MOST_LABELS = 10_000
 FEWEST = 50
 """So many labels are never too many, however few the rows."""
+POSITIVE = "positive"
+"""Under this name a folder keeps the class whose F1 is told."""
 
 
 class Classify(WholeTexts):
@@ -40,6 +42,9 @@ class Classify(WholeTexts):
 
     weights: np.ndarray | None = None
     """How much each class counts in the loss, [K]; all alike where there are none."""
+
+    chosen: str | None = None
+    """The class of two whose F1 is told, where one was asked for."""
 
     def __init__(self, labels: Sequence[str], columns: Columns | None = None) -> None:
         """Hold the names of the classes, in the order of the head's outputs, and where to find them in a table."""
@@ -79,11 +84,39 @@ class Classify(WholeTexts):
     def with_head(self, head: HeadConfig, examples: Texts) -> Self:
         """Return the task with the class weights asked for."""
         head.refuse("crf", task=self.name)
-        if head.class_weights is None:
-            return self
-        task = copy(self)
-        task.weights = class_weights(head.class_weights, examples.targets, self.labels)
+        task = self if head.positive is None else self.with_positive(head.positive)
+        if head.class_weights is not None:
+            task = copy(task)
+            task.weights = class_weights(head.class_weights, examples.targets, self.labels)
         return task
+
+    def with_positive(self, name: str) -> Self:
+        """Return the task whose F1 is that of the class `name`; raises ConfigError where it is none of two."""
+        if name not in self.index:
+            raise ConfigError(f"head.positive: there is no class {name!r}; known: {', '.join(self.labels[:20])}")
+        if len(self.labels) != 2:
+            raise ConfigError(
+                f"head.positive: F1 has a positive class where there are two, and here are {len(self.labels):,}; "
+                "leave --positive out, F1 is then the mean over all classes"
+            )
+        task = copy(self)
+        task.chosen = name
+        return task
+
+    @property
+    def positive(self) -> str | None:
+        """The class whose F1 is told: the one asked for, or the second of two."""
+        return self.chosen or (self.labels[1] if len(self.labels) == 2 else None)
+
+    @property
+    def own(self) -> dict[str, Any]:
+        """What a folder keeps: whether texts stand in pairs, and the positive class that was asked for."""
+        return super().own | ({} if self.chosen is None else {POSITIVE: self.chosen})
+
+    def recalling(self, own: Mapping[str, Any]) -> Self:
+        """Return the task as a folder says that it was trained."""
+        task = super().recalling(own)
+        return task.with_positive(str(own[POSITIVE])) if POSITIVE in own else task
 
     def read(self, path: Path) -> Texts:
         """Return the examples of another table; raises CorpusError where one has a label the training file lacks."""
@@ -119,7 +152,7 @@ class Classify(WholeTexts):
         truth = shares[wrong, examples.targets[wrong]]
         worst = wrong[np.argsort(truth, kind="stable")][:mistakes].tolist()
         return Judgement(
-            figures=classification_figures(examples.targets, said, logits, classes=len(self.labels)),
+            figures=self._figures(examples.targets, said, logits),
             grid=Grid("true class (rows) and answer (columns)", ["", *self.labels], rows),
             mistakes=[
                 Mistake(
@@ -132,6 +165,10 @@ class Classify(WholeTexts):
             ],
             remark=remark_on(self.labels, examples.targets, said),
         )
+
+    def _figures(self, truth: np.ndarray, said: np.ndarray, logits: np.ndarray) -> dict[str, float]:
+        positive = 1 if self.positive is None else self.index[self.positive]
+        return classification_figures(truth, said, logits, classes=len(self.labels), positive=positive)
 
     def answers(self, logits: np.ndarray, examples: Texts) -> list[dict[str, Any]]:
         """Return the likeliest label of each example, its probability, and the probability of every label."""

@@ -113,13 +113,18 @@ class Task(ABC, Generic[E]):
         """The settings of its own that a folder keeps for `recalling`; none, as a rule."""
         return {}
 
+    @property
+    def positive(self) -> str | None:
+        """The class whose F1 is told, where there are two; None elsewhere."""
+        return None
+
     def settled(self, judged: Judgement) -> Self:
         """Return the task with what is set by looking at a judgement on dev; nothing, as a rule."""
         return self
 
     def with_head(self, head: HeadConfig, examples: E) -> Self:
         """Return the task with the head asked for; `examples` are those of training. Raises ConfigError if unfit."""
-        head.refuse("multi_label", "class_weights", "crf", task=self.name)
+        head.refuse("multi_label", "class_weights", "crf", "positive", task=self.name)
         return self
 
     def new_crf(self) -> Crf | None:

@@ -18,6 +18,7 @@ USES = {
     "multi_label": "for classify: several labels a text",
     "class_weights": "for classify, one label a text, and for tag without a CRF",
     "crf": "for tag",
+    "positive": "for classify of two classes, one label a text",
 }
 
 
@@ -28,6 +29,8 @@ class HeadConfig(Section):
     """classify: a text may have several labels at once, or none; sigmoids and binary cross-entropy."""
     class_weights: Literal["balanced"] | dict[str, float] | None = Field(default=None)
     """classify, tag: how much examples of each class count in the loss, by name, 1 where not named; or "balanced"."""
+    positive: str | None = None
+    """classify of two classes: the one whose F1 is told; the second where not given."""
     crf: bool = False
     """tag: a conditional random field over the tags of a sentence, so that they follow one another as they may."""
 

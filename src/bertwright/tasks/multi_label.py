@@ -103,7 +103,7 @@ class MultiLabel(WholeTexts):
 
     def with_head(self, head: HeadConfig, examples: Texts) -> Self:
         """Return the task: several labels a row is all its head can be asked for."""
-        head.refuse("class_weights", "crf", task="classify with several labels a text")
+        head.refuse("class_weights", "crf", "positive", task="classify with several labels a text")
         return self
 
     def read(self, path: Path) -> Texts:

@@ -124,7 +124,7 @@ class Tag(Task[Sentences]):
 
     def with_head(self, head: HeadConfig, examples: Sentences) -> Self:
         """Return the task with the class weights or the CRF asked for."""
-        head.refuse("multi_label", task=self.name)
+        head.refuse("multi_label", "positive", task=self.name)
         if head.crf:
             head.refuse("class_weights", task="tag with a CRF")
         weights = None

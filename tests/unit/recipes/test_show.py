@@ -155,6 +155,7 @@ def test_a_run_shows_its_figures_and_course(tmp_path: Path, capsys: pytest.Captu
     text = shown(capsys, str(run))
     assert "390" in text
     assert "6.250" in text
+    assert "518.0" in text  # its exponential
     assert "61.0%" in text
     (run / "result.json").write_text("{}")
     assert "is damaged" in shown(capsys, str(run), code=1)
