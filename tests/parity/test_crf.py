@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from bertwright.model.crf import Crf
-from bertwright.tasks.schemes import lawful_steps
+from bertwright.tasks.schemes import allowed_transitions
 from bertwright.tasks.sequences import read_sentences
 from bertwright.tasks.tag import crf_of
 
@@ -37,7 +37,7 @@ def score(crf: Crf, logits: Tensor, path: tuple[int, ...]) -> Tensor:
 
 
 def lawful(labels: list[str], path: tuple[int, ...]) -> bool:
-    first, following, last = lawful_steps(labels)
+    first, following, last = allowed_transitions(labels)
     return bool(first[path[0]] and last[path[-1]] and all(following[a, b] for a, b in itertools.pairwise(path)))
 
 

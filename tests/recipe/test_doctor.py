@@ -131,3 +131,34 @@ def test_unknown_tokens_of_a_vocabulary_from_elsewhere(tmp_path: Path) -> None:
     finding = found(doctor(tmp_path / "zh.txt", tokenizer=tmp_path / "data"), "unknown")
     assert finding["value"] > 0.5
     assert "--tokenizer" in finding["remedy"]
+
+
+CHINESE = "老桥下面是一条河，人们早上走路去市场买菜，然后回家做饭。孩子们在树下读书，老人在门前喝茶。"
+
+
+def test_chinese_prepared_as_another_language_is_found(tmp_path: Path) -> None:
+    file = tmp_path / "a.txt"
+    file.write_text("\n\n".join(f"{CHINESE}第{number}年下雪了。" for number in range(40)), encoding="utf-8")
+    for name, language, hurts in (("en", "en", "MLM"), ("found", None, "")):
+        prepare([file], tmp_path / name, vocab_size=512, language=language)
+        for report in (doctor(tmp_path / name), doctor(file, language=language)):
+            finding = found(report, "Chinese text")
+            assert finding["hurts"] == hurts
+            assert ("--language zh" in finding["remedy"]) is bool(hurts)
+
+
+def test_the_cure_of_unknown_tokens_is_one_that_can_be_taken(tmp_path: Path) -> None:
+    """A vocabulary that was trained is to be larger; one that was given is to be left out."""
+    odd = [chr(0x4E00 + place) for place in range(3000)]
+    lines = ["".join(odd[start : start + 10]) + " " + document(start, 1) for start in range(0, 3000, 10)]
+    (tmp_path / "a.txt").write_text("\n\n".join(lines), encoding="utf-8")
+    (tmp_path / "b.txt").write_text("\n\n".join(document(i) for i in range(50)))
+    prepare([tmp_path / "a.txt"], tmp_path / "small", vocab_size=512, language="en")
+    finding = found(doctor(tmp_path / "small"), "unknown tokens")
+    assert finding["hurts"] == "MLM"
+    assert "--vocab-size 8192 (now 512)" in finding["remedy"]
+    prepare([tmp_path / "b.txt"], tmp_path / "plain", vocab_size=512)
+    prepare([tmp_path / "a.txt"], tmp_path / "given", tokenizer=tmp_path / "plain" / "tokenizer", language="en")
+    assert "prepare without --tokenizer" in found(doctor(tmp_path / "given"), "unknown tokens")["remedy"]
+    prepare([tmp_path / "a.txt"], tmp_path / "large", vocab_size=4096, language="en")
+    assert found(doctor(tmp_path / "large"), "unknown tokens")["hurts"] == ""

@@ -12,7 +12,7 @@ def doctor_command(
     *things: str,
     test: Annotated[list[Path] | None, Parameter(consume_multiple=True)] = None,
     sample_mb: int = 64,
-    language: str = "en",
+    language: str | None = None,
     column: str | None = None,
     documents: Literal["auto", "blank", "file", "line"] = "auto",
     tokenizer: Path | None = None,
@@ -35,7 +35,7 @@ def doctor_command(
     sample_mb
         Megabytes of text looked at, at most, spread over the input; the table says how much of it that is.
     language
-        Of inputs: code of the language, which decides how sentences are told.
+        Of inputs: code of the language, which decides how sentences are found; as `prepare` finds it where not given.
     column
         Name of the text column of .jsonl, .csv, .tsv, .parquet and .arrow files.
     documents

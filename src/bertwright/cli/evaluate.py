@@ -58,7 +58,7 @@ def evaluate_command(
     label_column
         For tasks: column of the label, score or tag.
     label_separator
-        For classify with several labels a text: what stands between them in one column; | where not given.
+        For classify with several labels a text: what stands between them in one column; found where not given.
     positive
         For classify of two classes: the one whose F1 is told; the second where not given, or as in fine-tuning.
     source

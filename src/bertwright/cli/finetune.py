@@ -32,6 +32,7 @@ def finetune_command(
     label_column: str | None = None,
     multi_label: Annotated[bool | None, Parameter(negative="")] = None,
     label_separator: str | None = None,
+    label_names: str | None = None,
     class_weights: str | None = None,
     crf: Annotated[bool | None, Parameter(negative="")] = None,
     positive: str | None = None,
@@ -69,7 +70,7 @@ def finetune_command(
     model
         Hugging Face BERT or ModernBERT folder to start from, pre-trained or already fine-tuned for something else.
     train
-        Labelled examples: .tsv, .csv, .jsonl or .parquet; for tag a CoNLL file, a word a line; for answer SQuAD .json;
+        Labelled examples: .tsv, .csv, .jsonl or .parquet; for tag also CoNLL, a word a line; for answer SQuAD .json;
         for translate two files of like many lines, SOURCE,TARGET, or PREFIX with --source and --target, or a table of
         two columns; for embed also a .txt file, a text a line.
     dev
@@ -97,11 +98,15 @@ def finetune_command(
     pair_column
         Column of the second text of a pair.
     label_column
-        Column of the label, score or tag; for tag the last where not given.
+        Column of the label, score or tag; for tag the last where not given; with --multi-label also A,B,C: a column
+        each.
     multi_label
-        classify: a text may have several labels, as a list in JSON or with a mark between them in one column, or none.
+        classify: a text may have several labels, or none: a list in JSON, several with a separator between them in one
+        column, or a column for each label with 0 and 1.
     label_separator
-        That mark; | where not given.
+        What stands between labels in one column; found in the file (| ; ,) where not given.
+    label_names
+        tag: what numbers stand for as tags, from 0 on, such as O,B-PER,I-PER; as the file says where not given.
     class_weights
         classify, tag: balanced (the rarer a class, the more it counts), or weights by name, such as good=1,bad=2.5.
     crf
@@ -144,7 +149,13 @@ def finetune_command(
         "schedule": _given(epochs=epochs),
         "optimizer": _given(learning_rate=learning_rate),
         "batches": _given(rows=rows, max_length=max_length),
-        "columns": _given(text=text_column, pair=pair_column, label=label_column, label_separator=label_separator),
+        "columns": _given(
+            text=text_column,
+            pair=pair_column,
+            label=label_column,
+            label_separator=label_separator,
+            label_names=None if label_names is None else [name.strip() for name in label_names.split(",")],
+        ),
         "head": _given(multi_label=multi_label, class_weights=_weights(class_weights), crf=crf, positive=positive),
         "watch": _given(metric=metric, patience=patience),
         "transfer": _given(

@@ -14,7 +14,7 @@ def prepare_command(
     valid: Annotated[list[str] | None, Parameter(consume_multiple=True)] = None,
     tokenizer: Path | None = None,
     vocab_size: int | None = None,
-    language: str = "en",
+    language: str | None = None,
     kind: Literal["wordpiece", "bpe", "unigram"] = "wordpiece",
     cased: Annotated[bool, Parameter(negative="")] = False,
     column: str | None = None,
@@ -49,7 +49,9 @@ def prepare_command(
     vocab_size
         Tokens of the vocabulary to train, rounded up to a multiple of 64; chosen by the amount of text by default.
     language
-        Code of the language, such as en, zh or de: decides how sentences (and Chinese words) are told.
+        Code of the language, such as en, zh or de: decides how sentences (and Chinese words) are found. Without it
+        Chinese is known by its characters, other languages by the detector of bertwright[language], and else en is
+        taken.
     kind
         Kind of vocabulary to train.
     cased

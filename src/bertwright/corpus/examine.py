@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 
 from bertwright.corpus.clean import MOJIBAKE, clean
 from bertwright.corpus.dedup import hash_documents
+from bertwright.corpus.language_choice import SCRIPTS, script_counts
 from bertwright.corpus.languages import languages_of
 from bertwright.corpus.near import NearDuplicates, signatures
 from bertwright.corpus.sentences import Newlines, split_sentences
@@ -36,12 +37,14 @@ class Examination:
     counts     documents, bytes, sentences, and documents with each fault: empty, duplicate, near_duplicate, mojibake,
                replaced, control, long_line, one_sentence; long_line_bytes
     languages  documents of each language among those asked about; empty where no model for it is installed
+    scripts    letters, Chinese characters and kana of the same documents
     """
 
     def __init__(self, folder: Path, *, language: str, newline: Newlines) -> None:
         """Begin; `folder`, an empty one, is for what does not fit in memory."""
         self.counts: Counter[str] = Counter()
         self.languages: Counter[str] = Counter()
+        self.scripts: Counter[str] = Counter(dict.fromkeys(SCRIPTS, 0))
         self.language_missing = ""
         self._language, self._newline = language, newline
         self._seen = np.zeros(0, dtype=np.uint64)
@@ -91,11 +94,15 @@ class Examination:
             self.counts["near_duplicate"] += int((~self._near.first_seen(signatures(texts, NEAR))).sum())
 
     def _tell_languages(self, texts: pa.StringArray) -> None:
-        if self.language_missing or not len(texts):
+        if not len(texts):
             return
         picked = np.unique(np.linspace(0, len(texts) - 1, LANGUAGE_DOCUMENTS).round().astype(np.int64))
+        chosen = texts.take(pa.array(picked))
+        self.scripts.update(script_counts(chosen))
+        if self.language_missing:
+            return
         try:
-            self.languages.update(languages_of(texts.take(pa.array(picked))))
+            self.languages.update(languages_of(chosen))
         except UsageError as error:
             self.language_missing = str(error)
 

@@ -32,6 +32,7 @@ class Journal:
     examples     how the first document or line dropped for a reason begins
     frequencies  how often each token id occurs in the train split
     seconds      time spent by stage
+    language_by  what the language was chosen by
     """
 
     settings: dict[str, Any]
@@ -43,6 +44,7 @@ class Journal:
     examples: dict[str, str] = field(default_factory=dict)
     frequencies: list[int] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=dict)
+    language_by: str = "given"
 
     def save(self, out: Path) -> None:
         """Write the journal to the DATA folder `out`."""
@@ -60,7 +62,8 @@ class Journal:
 def open_journal(out: Path, settings: dict[str, Any]) -> Journal:
     """Return the journal of an unfinished preparation in `out`, or a new one where `out` is empty or absent.
 
-    Raises OutputExistsError where `out` holds a finished one, one with other settings, or anything else.
+    A language that is not given (None) is the one the journal has. Raises OutputExistsError where `out` holds a
+    finished one, one with other settings, or anything else.
     """
     if (out / "manifest.json").exists():
         remove(out / JOURNAL)  # where a preparation was killed after its last write but one
@@ -73,7 +76,8 @@ def open_journal(out: Path, settings: dict[str, Any]) -> Journal:
         journal = Journal(**saved)
         journal.position = _position(saved["position"])
         journal.counts = Counter(saved["counts"])
-        changed = [name for name in settings if journal.settings.get(name) != settings[name]]
+        given = {name: value for name, value in settings.items() if name != "language" or value is not None}
+        changed = [name for name in given if journal.settings.get(name) != given[name]]
     except (OSError, ValueError, OverflowError, TypeError, KeyError, AttributeError) as error:
         raise DataError(f"{out / JOURNAL} is damaged ({error}); delete {out} and prepare the data again") from error
     if changed:

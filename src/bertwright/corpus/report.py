@@ -59,6 +59,7 @@ def manifest_of(
         "bertwright": version("bertwright"),
         "fingerprint": fingerprint_in(journal),
         "language": options["language"],
+        "language_by": journal.language_by,
         "tokenizer": journal.tokenizer,
         "unigram_entropy": entropy(np.array(journal.frequencies)),
         "splits": splits,

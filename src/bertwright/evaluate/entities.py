@@ -11,17 +11,44 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from bertwright.evaluate.notations import BARE, Notation, read_notation
+
 OUTSIDE, BEGIN, INSIDE, END, SINGLE = range(5)
-LETTERS = {"O": OUTSIDE, "B": BEGIN, "I": INSIDE, "E": END, "S": SINGLE, "L": END, "U": SINGLE}
+LETTERS = {"O": OUTSIDE, "B": BEGIN, "I": INSIDE, "E": END, "S": SINGLE}
+UNNAMED = "entity"
+"""What entities are called whose tags are letters alone."""
+INSTEAD = {BEGIN: (BEGIN, INSIDE), INSIDE: (INSIDE,), END: (END, INSIDE), SINGLE: (SINGLE, BEGIN, END, INSIDE)}
+"""Letters that stand for a letter, the first of them that a model knows."""
 
 
 @dataclass(frozen=True)
 class TagSet:
-    """The letter and type of each tag: letters [K] uint8, kinds [K] int64 into `types`, -1 outside of entities."""
+    """The letter and type of each of K tags.
+
+    letters [K] uint8    kinds [K] int64 into `types`, -1 outside of entities
+    """
 
     letters: np.ndarray
     kinds: np.ndarray
     types: tuple[str, ...]
+
+    @property
+    def shown(self) -> tuple[str, ...]:
+        """The types as they are shown: "entity" for the one of tags that are letters alone."""
+        return tuple(UNNAMED if kind == BARE else kind for kind in self.types)
+
+    @property
+    def closes(self) -> bool:
+        """Whether the last word of an entity has a letter of its own, as in BIOES."""
+        return bool(np.isin(self.letters, (END, SINGLE)).any())
+
+    def tag_of(self, letter: int, kind: int) -> int:
+        """Return the tag of a letter and a type, or the one that stands for it; -1 where there is none."""
+        for one in (OUTSIDE,) if letter == OUTSIDE else INSTEAD[letter]:
+            found = np.flatnonzero((self.letters == one) & ((self.kinds == kind) | (one == OUTSIDE)))
+            if len(found):
+                return int(found[0])
+        return -1
 
 
 @dataclass(frozen=True)
@@ -58,13 +85,17 @@ class Found:
         return 2 * self.precision * self.recall / total if total else 0.0
 
 
-def tag_set(labels: Sequence[str]) -> TagSet:
-    """Return the letters and types of tags such as O, B-PER, I-PER."""
-    split = [("O", "") if label == "O" else (label[0], label[2:]) for label in labels]
-    types = tuple(sorted({kind for _, kind in split} - {""}))
+def tag_set(tags: Sequence[str], notation: Notation | None = None) -> TagSet:
+    """Return the letters and types of tags such as O, B-PER, I-PER, whatever their notation.
+
+    All are outside of entities where the tags have no notation.
+    """
+    notation = notation or read_notation(tags)
+    split = [("O", BARE) if notation is None else notation.split(tag) for tag in tags]
+    types = tuple(sorted({kind for letter, kind in split if letter != "O"}))
     return TagSet(
         letters=np.array([LETTERS[letter] for letter, _ in split], dtype=np.uint8),
-        kinds=np.array([types.index(kind) if kind else -1 for _, kind in split], dtype=np.int64),
+        kinds=np.array([-1 if letter == "O" else types.index(kind) for letter, kind in split], dtype=np.int64),
         types=types,
     )
 
@@ -86,6 +117,20 @@ def entities_of(tags: np.ndarray, counts: np.ndarray, labels: TagSet) -> Entitie
     closes = (letters != OUTSIDE) & ((after == OUTSIDE) | after_opens)
     first = np.flatnonzero(opens)
     return Entities(first, np.flatnonzero(closes), kinds[first])
+
+
+def letters_of(found: Entities, words: int, *, closes: bool) -> tuple[np.ndarray, np.ndarray]:
+    """Return letter [W] and type [W] of each of `words` words, as IOB2 writes them or, if one `closes`, as BIOES."""
+    letters, kinds = np.zeros(words, dtype=np.uint8), np.full(words, -1, dtype=np.int64)
+    sizes = found.last - found.first + 1
+    owner = np.repeat(np.arange(len(sizes)), sizes)
+    places = np.arange(len(owner)) - (np.cumsum(sizes) - sizes)[owner] + found.first[owner]
+    letters[places], kinds[places] = INSIDE, found.kind[owner]
+    letters[found.first] = BEGIN
+    if closes:
+        letters[found.last] = END
+        letters[found.first[sizes == 1]] = SINGLE
+    return letters, kinds
 
 
 def compare(true: Entities, said: Entities, *, words: int, types: int) -> list[Found]:

@@ -22,6 +22,7 @@ from bertwright.corpus.builtin import PYTHON_DOCS, write_python_docs
 from bertwright.corpus.examine import Examination
 from bertwright.corpus.inputs import ReadOptions, find_inputs
 from bertwright.corpus.judged import judged_texts
+from bertwright.corpus.language_choice import USUAL, choose_language
 from bertwright.corpus.layouts import describe_layout
 from bertwright.corpus.overlap import Overlap
 from bertwright.corpus.read import read_documents
@@ -54,22 +55,27 @@ class Looked:
     tokens    tokens by what is known of them: "all" and "unknown"; empty without a tokenizer
     held_out  share of held-out documents that stand in the training text too; None where nothing is held out
     tests     of each test file, (its texts, of which found)
+    language  code of the language it is prepared as
+    trained_vocabulary  tokens of the vocabulary of DATA that `prepare` trained; 0 where one was given, or there is none
     """
 
     part: str
     tokens: dict[str, int] = field(default_factory=dict)
     held_out: float | None = None
     tests: dict[str, tuple[int, int]] = field(default_factory=dict)
+    language: str = USUAL
+    trained_vocabulary: int = 0
 
 
 def doctor(
     things: Path | str | Sequence[Path | str], *, test: Sequence[Path | str] = (), sample_mb: int = 64,
-    language: str = "en", column: str | None = None, documents: Literal["auto", "blank", "file", "line"] = "auto",
-    tokenizer: Path | str | None = None, as_json: bool = False,
+    language: str | None = None, column: str | None = None, documents: Literal["auto", "blank", "file", "line"] =
+    "auto", tokenizer: Path | str | None = None, as_json: bool = False,
 ) -> dict[str, Any]:  # fmt: skip
     """Examine a DATA folder, or inputs as `prepare` takes them; print a table (or JSON), and return what it says.
 
     test         files whose texts should not stand in the corpus: of any task, in any format
+    language     of inputs; found as `prepare` finds it where not given
     sample_mb    megabytes of text looked at, at most
     tokenizer    of inputs: one whose share of unknown tokens is told
 
@@ -104,16 +110,17 @@ def doctor(
 
 
 def _of_inputs(
-    named: list[str], scratch: Path, overlaps: dict[str, Overlap], budget: int, reading: ReadOptions, language: str,
-    tokenizer: Tokenizer | None,
+    named: list[str], scratch: Path, overlaps: dict[str, Overlap], budget: int, reading: ReadOptions, language: str |
+    None, tokenizer: Tokenizer | None,
 ) -> tuple[Examination, Looked]:  # fmt: skip
     """Examine raw text."""
     paths = find_inputs([name for name in named if name != PYTHON_DOCS]) if set(named) != {PYTHON_DOCS} else []
     paths += [write_python_docs(scratch)] if PYTHON_DOCS in named else []
     layout = describe_layout(paths, reading)
     look = survey(paths, reading, layout=layout)
+    code = language or choose_language(paths, reading, layout=layout).code
     encoder = BulkEncoder(tokenizer) if tokenizer else None
-    examination = Examination(_folder(scratch), language=language, newline=look.newline)
+    examination = Examination(_folder(scratch), language=code, newline=look.newline)
     tokens = {"all": 0, "unknown": 0} if tokenizer else {}
     picked = [paths[i] for i in sorted({i * len(paths) // MOST_FILES for i in range(MOST_FILES)})]
     with progress_bar() as bar:
@@ -133,7 +140,7 @@ def _of_inputs(
         else f"{len(paths):,} file{'s' * (len(paths) > 1)}"
     )
     part = f"{human_bytes(examination.counts['bytes'])} of text from {files}, {_about(share)}"
-    return examination, Looked(part, tokens)
+    return examination, Looked(part, tokens, language=code)
 
 
 def _front_of_each(paths: list[TextFile], reading: ReadOptions, layout: Any, most: int) -> Iterator[pa.StringArray]:
@@ -162,7 +169,11 @@ def _of_data(data: Path, scratch: Path, overlaps: dict[str, Overlap], budget: in
             _look_for(sought, examination.look(texts, count_sentences=False))
             bar.update(task, completed=examination.counts["bytes"])
     unknown = sum(int((shard.tokens == tokenizer.special.unk).sum()) for shard in train.shards)
-    looked = Looked("", {"all": train.token_count, "unknown": unknown})
+    words = manifest["tokenizer"]
+    looked = Looked(
+        "", {"all": train.token_count, "unknown": unknown}, language=manifest["language"],
+        trained_vocabulary=0 if words["kind"] == "given" else words["vocab_size"],
+    )  # fmt: skip
     for shard in train.shards:
         examination.counts["one_sentence"] += int((np.diff(shard.sentence_offsets) <= 1).sum())
     examination.counts["all_documents"] = train.document_count

@@ -6,10 +6,15 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bertwright.corpus.encode import SEGMENTED
 from bertwright.corpus.examine import LONG_LINE, NEAR, Examination
+from bertwright.corpus.language_choice import both_ways, scripts_of
 
 if TYPE_CHECKING:
     from bertwright.recipes.doctor import Looked
+
+USUAL_SIZE = 8192
+"""Tokens of the smallest vocabulary that `prepare` trains where no size is given."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +53,7 @@ def _finding(name: str, value: float, figure: str, *, most: float, hurts: str, r
 def findings_of(examination: Examination, looked: Looked, *, prepared: bool) -> list[Finding]:
     """Return all findings, in the order in which they should be mended; `prepared` for those of a DATA folder."""
     found = [*_copies(examination, prepared), _languages(examination), *_damage(examination, prepared)]
+    found += _chinese(examination, looked, prepared)
     found += [_single_sentences(examination, prepared), *_lines(examination, prepared), *_tokens(looked)]
     if looked.held_out is not None:
         found.append(
@@ -108,6 +114,21 @@ def _languages(examination: Examination) -> Finding:
     )  # fmt: skip
 
 
+def _chinese(examination: Examination, looked: Looked, prepared: bool) -> list[Finding]:
+    """Return what the language of the preparation means for Chinese text; nothing where there is little of it."""
+    scripts, language = scripts_of(examination.scripts), looked.language
+    if not (scripts.is_chinese or scripts.is_mixed):
+        return []
+    figure = f"{scripts.han:.1%} of the letters, prepared as {language}"
+    if language in SEGMENTED:
+        return [Finding("Chinese text", figure, scripts.han, "", "")]
+    again = "prepare again with" if prepared else "prepare"
+    if scripts.is_mixed:
+        return [Finding("Chinese text", figure, scripts.han, "", both_ways(scripts, language))]
+    remedy = f"{again} --language zh: else words are single characters, and whole-word masking does nothing"
+    return [Finding("Chinese text", figure, scripts.han, "MLM", remedy)]
+
+
 def _damage(examination: Examination, prepared: bool) -> list[Finding]:
     mojibake, replaced, control = (_share(examination, what) for what in ("mojibake", "replaced", "control"))
     lost = _finding(
@@ -155,9 +176,8 @@ def _tokens(looked: Looked) -> list[Finding]:
     if not looked.tokens:
         return [Finding("unknown tokens", "give --tokenizer, or examine the DATA folder", None, "", "")]
     share = looked.tokens["unknown"] / max(1, looked.tokens["all"])
-    return [
-        _finding(
-            "unknown tokens", share, f"{share:.3%}", most=0.005, hurts="MLM",
-            remedy="prepare without --tokenizer, so that a vocabulary of this text is trained",
-        )
-    ]  # fmt: skip
+    remedy = "prepare without --tokenizer, so that a vocabulary of this text is trained"
+    if looked.trained_vocabulary:
+        size = looked.trained_vocabulary
+        remedy = f"prepare again with a larger vocabulary: --vocab-size {max(2 * size, USUAL_SIZE)} (now {size:,})"
+    return [_finding("unknown tokens", share, f"{share:.3%}", most=0.005, hurts="MLM", remedy=remedy)]

@@ -11,7 +11,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from time import perf_counter
 from typing import Any, Literal
@@ -27,6 +27,7 @@ from bertwright.corpus.engine_ray import ray_cluster
 from bertwright.corpus.filters import Screen, rules_of
 from bertwright.corpus.inputs import ReadOptions, find_inputs
 from bertwright.corpus.journal import JOURNAL, Journal, open_journal
+from bertwright.corpus.language_choice import choose_language
 from bertwright.corpus.layouts import LAYOUTS, describe_layout
 from bertwright.corpus.memory import SEEN_FOLDER, Memory
 from bertwright.corpus.pipeline import SHARD_TEXT, ShardPipeline, Source
@@ -57,7 +58,7 @@ LARGEST_VOCABULARY = 30_528
 class PrepareOptions:
     """What decides the bytes of a DATA folder, besides the text."""
 
-    language: str
+    language: str | None
     kind: str
     vocab_size: int | None
     lowercase: bool
@@ -76,10 +77,10 @@ class PrepareOptions:
 def prepare(
     inputs: Sequence[str | Path], out: Path | str, *, valid: Sequence[str | Path] = (),
     tokenizer: Path | str | None = None, vocab_size: int | None = None, kind: str = "wordpiece", lowercase: bool = True,
-    language: str = "en", column: str | None = None, documents: Literal["auto", "blank", "file", "line"] = "auto",
-    skip_broken: bool = False, held_out: float = 0.01, near_duplicates: float | None = None,
-    repeated_paragraphs: int | None = None, filter: Sequence[str] = (), only_language: str | None = None,
-    workers: int = 1, engine: Literal["local", "ray"] = "local", shard_text: int = SHARD_TEXT,
+    language: str | None = None, column: str | None = None, documents: Literal["auto", "blank", "file", "line"] =
+    "auto", skip_broken: bool = False, held_out: float = 0.01, near_duplicates: float | None = None,
+    repeated_paragraphs: int | None = None, filter: Sequence[str] = (), only_language: str | None = None, workers: int =
+    1, engine: Literal["local", "ray"] = "local", shard_text: int = SHARD_TEXT,
 ) -> dict[str, Any]:  # fmt: skip
     """Prepare text for pre-training in the folder `out`; return the report, which is also saved there and printed.
 
@@ -89,6 +90,9 @@ def prepare(
     tokenizer    a tokenizer.json or its folder; without it a vocabulary is trained: `kind` "wordpiece", "bpe" or
                  "unigram", of `vocab_size` tokens (by default 8,192 for up to 500 MB of text, 16,384 for up to 2 GB,
                  30,528 above), with or without capitals
+    language     code of the language, such as "en" or "zh"; without it Chinese is known by its characters, others by
+    the
+                 detector where that is installed, and what is left is "en"
     documents    where documents end in .txt files; "auto" tells it from a sample
     near_duplicates
                  leave out documents that share this much of their five-word sequences with an earlier one (Jaccard,
@@ -140,9 +144,10 @@ def _prepare(
     given = load_tokenizer(Path(options.tokenizer)) if options.tokenizer else None
     look = survey(train.paths, reading, layout=train.layout)
     _announce(train, look, out)
+    options = replace(options, language=_language_of(train, reading, journal))
     screen = _screen(options)
     vocabulary = _tokenizer_for(out, given, train, look, options, reading, journal, screen)
-    plan = Plan(out / "tokenizer", options.language, look.newline, look.sample, options.near_duplicates, screen)
+    plan = Plan(out / "tokenizer", str(options.language), look.newline, look.sample, options.near_duplicates, screen)
     work = TextWork(plan)
     pipeline = ShardPipeline(
         out, journal, sources, reading, vocab_size=vocabulary.vocab_size, shard_text=options.shard_text,
@@ -225,6 +230,17 @@ def _announce(train: Source, look: Survey, out: Path) -> None:
     shards, counts = int(look.text_bytes * SHARD_BYTES_PER_TEXT_BYTE), most_bytes(look.text_bytes)
     require_space(out, shards + counts, what="preparing this text")
     note(f"the shards will take about {human_bytes(shards)}, and counts of neighbours up to {human_bytes(counts)}")
+
+
+def _language_of(train: Source, reading: ReadOptions, journal: Journal) -> str:
+    """Return the language given, or that of the preparation gone on with, or the one found in the text, and say it."""
+    if journal.settings["language"] is None:
+        choice = choose_language(train.paths, reading, layout=train.layout)
+        journal.settings["language"], journal.language_by = choice.code, choice.grounds
+        note(f"language {choice.statement} (--language to say otherwise)")
+        if choice.advice:
+            note(choice.advice)
+    return str(journal.settings["language"])
 
 
 def _tokenizer_for(

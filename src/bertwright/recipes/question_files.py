@@ -14,9 +14,10 @@ from bertwright.errors import CorpusError, UsageError
 from bertwright.recipes.questions import Identified, Lines, Placed
 from bertwright.tasks.choices import read_choices
 from bertwright.tasks.columns import PAIRS, QUESTIONS, TOGETHER, ColumnsConfig, find_texts
-from bertwright.tasks.conll import is_conll, stream_sentences
+from bertwright.tasks.conll import is_conll
 from bertwright.tasks.squad import squad_questions
 from bertwright.tasks.stream import STDIN, TableStream, is_table
+from bertwright.tasks.tagged_files import asked_of_tagger
 
 PAIR_NAMES = {"vector": TOGETHER, "span": QUESTIONS}
 """Names of the columns of a pair, by what a head is about; elsewhere PAIRS."""
@@ -61,8 +62,11 @@ class Asked:
 
     def _open(self) -> tuple[str, Iterable[tuple[int, tuple[str, ...]]]]:
         """Return what the questions of the file are called, and those with their numbers."""
-        if self.file != STDIN and is_conll(self.file):
-            return "line", self._sentences()
+        if self.file != STDIN and is_conll(self.file) and self.part != "token":
+            raise UsageError(f"{self.file} is a CoNLL file of words, about which only a model that tags is asked")
+        asked = asked_of_tagger(self.file, self.told) if self.part == "token" and self.file != STDIN else None
+        if asked is not None:
+            return asked
         if self.part == "span" and ".json" in self.file.suffixes:
             return "question", enumerate(map(Identified, squad_questions(self.file)), start=1)
         if is_table(self.file):
@@ -73,11 +77,6 @@ class Asked:
             raise CorpusError(f"{self.file} cannot be asked; give .txt, .tsv, .csv, .jsonl or .parquet")
         self.progress = lines = Lines(self.file)
         return "line", ((number, tuple(line.split("\t"))) for number, line in lines)
-
-    def _sentences(self) -> Iterable[tuple[int, tuple[str, ...]]]:
-        if self.part != "token":
-            raise UsageError(f"{self.file} is a CoNLL file of words, about which only a model that tags is asked")
-        return stream_sentences(self.file, self.told.text)
 
     def _choices(self) -> Iterable[tuple[str, ...]]:
         return read_choices(self.file, self.told, labelled=False).questions()

@@ -15,6 +15,8 @@ from bertwright.evaluate.metrics import classification_figures, confusion, softm
 from bertwright.tasks.columns import LABELS, Columns, ColumnsConfig
 from bertwright.tasks.contract import TaskLoss
 from bertwright.tasks.head import HeadConfig, class_weights
+from bertwright.tasks.label_columns import refuse_flags
+from bertwright.tasks.labels import index_of, is_list, label_name, label_names, note_case
 from bertwright.tasks.texts import Texts, another_table, looks_swapped, open_texts, texts_of
 from bertwright.tasks.whole_texts import WholeTexts
 from bertwright.types import LabelledBatch
@@ -49,16 +51,18 @@ class Classify(WholeTexts):
     def __init__(self, labels: Sequence[str], columns: Columns | None = None) -> None:
         """Hold the names of the classes, in the order of the head's outputs, and where to find them in a table."""
         self.labels, self.columns = tuple(labels), columns
-        self.index = {label: place for place, label in enumerate(self.labels)}
+        self.index = index_of(self.labels)
 
     @classmethod
     def begin(cls, path: Path, columns: ColumnsConfig) -> tuple[Self, Texts]:
         """Return the task of a training table: its labels in order, numbers by size."""
         table, found = open_texts(path, columns, targets=LABELS)
+        refuse_lists(path, table.columns[found.target])
+        if found.target.strip().lower() not in LABELS:
+            refuse_flags(table, columns)
         first, second, written = texts_of(table, found)
+        written = [label_name(cell) for cell in written]
         labels = sorted(set(written), key=natural)
-        if all(cell.startswith("[") and cell.endswith("]") for cell in labels):
-            raise CorpusError(f"the labels of {path} are lists, such as {labels[0][:60]!r}; give --multi-label")
         if looks_swapped(first, written) or len(labels) > min(MOST_LABELS, max(FEWEST, len(written) // 2)):
             raise CorpusError(
                 f"the column {found.target} of {path} has {len(labels):,} different values in {len(written):,} rows; "
@@ -66,6 +70,7 @@ class Classify(WholeTexts):
             )
         if len(labels) < 2:
             raise CorpusError(f"every row of {path} has the label {labels[0]!r}; give examples of two classes or more")
+        note_case(path, labels)
         task = cls(labels, found)
         task.pairs = second is not None
         return task, Texts(path, first, second, task.classes(path, written))
@@ -126,6 +131,7 @@ class Classify(WholeTexts):
 
     def classes(self, path: Path, written: Sequence[str]) -> np.ndarray:
         """Return the class of each label as written, int64 [N]."""
+        written = [label_name(cell) for cell in written]
         unknown = next((row for row, label in enumerate(written) if label not in self.index), None)
         if unknown is not None:
             known = ", ".join(self.labels[:20])
@@ -183,6 +189,13 @@ class Classify(WholeTexts):
             }
             for place in range(len(examples))
         ]
+
+
+def refuse_lists(path: Path, cells: Sequence[str]) -> None:
+    """Raise CorpusError where labels are lists, empty ones too, as of a text that may have several."""
+    held = [cell for cell in cells if label_name(cell)]
+    if held and all(is_list(cell) and label_names(cell, "|") is not None for cell in held):
+        raise CorpusError(f"the labels of {path} are lists, such as {held[0][:60]!r}; give --multi-label")
 
 
 def natural(label: str) -> tuple[int, float, str]:

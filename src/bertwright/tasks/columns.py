@@ -53,9 +53,11 @@ class ColumnsConfig(Section):
     pair: str | None = None
     """Column of the second text of a pair; none where `text` is given alone."""
     label: str | None = None
-    """Column of the label or score."""
-    label_separator: str = Field(default="|", min_length=1)
-    """What stands between the labels of a cell, where a text may have several."""
+    """Column of the label or score; where a text may have several labels, also a column each, with commas between."""
+    label_separator: str | None = Field(default=None, min_length=1)
+    """What stands between the labels of a cell, where a text may have several; found in the file where not given."""
+    label_names: tuple[str, ...] | None = Field(default=None, min_length=1)
+    """What labels that are numbers stand for, from 0 on; those that the file says where not given."""
 
     def names(self) -> set[str]:
         """Return the names told."""

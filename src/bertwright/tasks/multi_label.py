@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from copy import copy
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
@@ -15,10 +13,13 @@ from bertwright.errors import CorpusError
 from bertwright.evaluate.judgement import UNLEARNED, Grid, Judgement, Mistake
 from bertwright.evaluate.metrics import figures_by_label, multi_label_figures, sigmoid
 from bertwright.tasks.classify import FEWEST, MOST_LABELS, natural
-from bertwright.tasks.columns import LABELS, Columns, ColumnsConfig
+from bertwright.tasks.columns import KNOWN, ColumnsConfig
 from bertwright.tasks.contract import TaskLoss
 from bertwright.tasks.head import HeadConfig
-from bertwright.tasks.texts import Texts, another_table, looks_swapped, open_texts, texts_of
+from bertwright.tasks.label_columns import LabelColumns, describe_labels, find_label_columns, marked_rows
+from bertwright.tasks.labels import index_of, note_case
+from bertwright.tasks.tables import Table, read_table
+from bertwright.tasks.texts import Texts, another_table, looks_swapped, texts_of
 from bertwright.tasks.whole_texts import WholeTexts
 from bertwright.types import LabelledBatch
 
@@ -31,27 +32,13 @@ SHARES, COUNTS = ("precision", "recall", "f1"), ("true", "said")
 """Columns of the table by label."""
 
 
-@dataclass(frozen=True)
-class LabelColumn:
-    """Where the labels of a row stand, and what separates them there."""
-
-    columns: Columns
-    separator: str
-
-    def cut(self, path: Path, cells: Sequence[str]) -> list[list[str]]:
-        """Return the labels of each cell: a list as JSON writes it, or what stands between the separators."""
-        return [self._cut(path, row, cell) for row, cell in enumerate(cells, start=1)]
-
-    def _cut(self, path: Path, row: int, cell: str) -> list[str]:
-        if not cell.lstrip().startswith("["):
-            return [label.strip() for label in cell.split(self.separator) if label.strip()]
-        try:
-            return [str(label) for label in json.loads(cell)]
-        except (ValueError, RecursionError) as error:
-            raise CorpusError(
-                f"{path} row {row:,} (without the header) has labels that begin as a list but are none: "
-                f"{cell[:60]!r}; mend it"
-            ) from error
+def open_labels(path: Path, given: ColumnsConfig, *, known: Sequence[str] = ()) -> tuple[Table, LabelColumns]:
+    """Return a table and its label columns, and say which they are; `known` are the labels of a trained model."""
+    named = {name.strip() for name in (given.label or "").split(",")}
+    table = read_table(path, names=KNOWN | given.names() | named | set(known))
+    found = find_label_columns(table, given, known=known)
+    describe_labels(table, found)
+    return table, found
 
 
 class MultiLabel(WholeTexts):
@@ -63,19 +50,19 @@ class MultiLabel(WholeTexts):
     problem: ClassVar[Problem] = "multi_label_classification"
     numbers = np.float32
 
-    def __init__(self, labels: Sequence[str], column: LabelColumn | None = None) -> None:
+    def __init__(self, labels: Sequence[str], column: LabelColumns | None = None) -> None:
         """Hold the names of the labels, in the order of the head's outputs, and where to find them in a table."""
         self.labels, self.column = tuple(labels), column
-        self.index = {label: place for place, label in enumerate(self.labels)}
+        self.index = index_of(self.labels)
 
     @classmethod
     def begin(cls, path: Path, columns: ColumnsConfig) -> tuple[Self, Texts]:
         """Return the task of a training table: every label that occurs in it."""
-        table, found = open_texts(path, columns, targets=LABELS)
-        column = LabelColumn(found, columns.label_separator)
+        table, column = open_labels(path, columns)
+        found = column.columns
         first, second, written = texts_of(table, found, may_lack_target=True)
-        cut = column.cut(path, written)
-        labels = sorted({label for one in cut for label in one}, key=natural)
+        cut = column.cut(table)
+        labels = list(column.flags) or sorted({label for one in cut for label in one}, key=natural)
         if len(labels) < 2:
             only = f"only the label {labels[0]!r}" if labels else "no label"
             raise CorpusError(f"the column {found.target} of {path} has {only}; give examples of two labels or more")
@@ -83,11 +70,12 @@ class MultiLabel(WholeTexts):
             raise CorpusError(
                 f"the column {found.target} of {path} has {len(labels):,} different labels in {len(written):,} rows; "
                 "are text and label columns swapped (--text-column, --label-column), or is --label-separator "
-                f"not {columns.label_separator!r}?"
+                f"not {column.separator!r}?"
             )
+        note_case(path, labels)
         task = cls(labels, column)
         task.pairs = second is not None
-        return task, Texts(path, first, second, task.marked(path, cut))
+        return task, Texts(path, first, second, marked_rows(cut, task.index, path=path))
 
     @classmethod
     def of_labels(cls, labels: Sequence[str]) -> Self:
@@ -96,9 +84,10 @@ class MultiLabel(WholeTexts):
 
     def looking_at(self, path: Path, columns: ColumnsConfig) -> Self:
         """Return the task with the columns of a table."""
-        found = self.fitting(path, open_texts(path, columns, targets=LABELS)[1])
+        column = open_labels(path, columns, known=self.labels)[1]
+        self.fitting(path, column.columns)
         task = copy(self)
-        task.column = LabelColumn(found, columns.label_separator)
+        task.column = column
         return task
 
     def with_head(self, head: HeadConfig, examples: Texts) -> Self:
@@ -109,25 +98,9 @@ class MultiLabel(WholeTexts):
     def read(self, path: Path) -> Texts:
         """Return the examples of another table; raises CorpusError where one has a label the training file lacks."""
         assert self.column is not None
-        columns = self.column.columns
-        first, second, written = texts_of(another_table(path, columns), columns, may_lack_target=True)
-        return Texts(path, first, second, self.marked(path, self.column.cut(path, written)))
-
-    def marked(self, path: Path, cut: Sequence[Sequence[str]]) -> np.ndarray:
-        """Return 1 for every label a row has and 0 for the others, float32 [N, K]."""
-        places: list[tuple[int, int]] = []
-        for row, labels in enumerate(cut):
-            for label in labels:
-                if label not in self.index:
-                    raise CorpusError(
-                        f"{path} row {row + 1:,} (without the header) has the label {label[:60]!r}, which no training "
-                        f"example has; known: {', '.join(self.labels[:20])}"
-                    )
-                places.append((row, self.index[label]))
-        targets = np.zeros((len(cut), len(self.labels)), dtype=np.float32)
-        rows, columns = np.array(places, dtype=np.int64).reshape(-1, 2).T
-        targets[rows, columns] = 1
-        return targets
+        table = another_table(path, self.column.columns)
+        first, second, _ = texts_of(table, self.column.columns, may_lack_target=True)
+        return Texts(path, first, second, marked_rows(self.column.cut(table), self.index, path=path))
 
     def loss(self, scores: Tensor, example: LabelledBatch) -> TaskLoss:
         """Return the binary cross-entropy (nats) of logits [B, 1, K], its mean over rows and labels."""

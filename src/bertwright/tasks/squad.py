@@ -1,7 +1,7 @@
 """Turns question files into questions, contexts and answers by character; SQuAD json, which CMRC 2018 and XQuAD share.
 
-SQuAD 2.0 is told by a question marked `is_impossible`. An answer that does not stand in its context where the file says
-so is left out, and told; so is a question without words, or about nothing.
+SQuAD 2.0 is recognised by a question marked `is_impossible`, or with an empty list of answers. An answer that does not
+stand in its context where the file says so is left out, and noted; so is a question without words, or about nothing.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def read_squad(path: Path) -> Questions:
     kept: list[tuple[int, dict[str, Any], list[tuple[str, int]]]] = []
     broken: list[str] = []
     empty: list[str] = []
-    without = 0
+    without = inferred = 0
     for context, asked in _paragraphs(path):
         for one in asked:
             if not context.strip() or not one["question"].strip():
@@ -67,7 +67,8 @@ def read_squad(path: Path) -> Questions:
                 continue
             given = [(answer["text"], answer["answer_start"]) for answer in one.get("answers", ())]
             right = [(text, begin) for text, begin in given if text and begin >= 0 and context.startswith(text, begin)]
-            impossible = bool(one.get("is_impossible", False))
+            impossible, unmarked = _has_no_answer(one)
+            inferred += unmarked
             broken += [str(one["id"])] * (0 if impossible else len(given) - len(right))
             if right or impossible:
                 kept.append((len(contexts), one, [] if impossible else right))
@@ -75,6 +76,7 @@ def read_squad(path: Path) -> Questions:
                 without += 1
         contexts.append(context)
     _tell(path, broken, empty, without)
+    _check_inferred(path, inferred, kept=len(kept))
     if not kept:
         raise CorpusError(f"{path} holds no question with an answer in its context; give SQuAD json")
     firsts = [answers[0] if answers else ("", -1) for _, _, answers in kept]
@@ -149,6 +151,24 @@ def _is_whole(one: dict[str, Any]) -> bool:
     answers = one.get("answers", [])
     whole = all(isinstance(answer["text"], str) and isinstance(answer["answer_start"], int) for answer in answers)
     return whole and isinstance(one["question"], str) and "id" in one
+
+
+def _has_no_answer(one: dict[str, Any]) -> tuple[bool, bool]:
+    """Say whether a question has no answer, and whether its empty list of answers alone says so."""
+    marked = one.get("is_impossible")
+    unmarked = marked is None and one.get("answers") == []
+    return unmarked or (marked.strip().lower() == "true" if isinstance(marked, str) else bool(marked)), unmarked
+
+
+def _check_inferred(path: Path, inferred: int, *, kept: int) -> None:
+    """Note how many questions are taken to have no answer; raises CorpusError where it is all of them."""
+    if inferred and inferred == kept:
+        raise CorpusError(
+            f"every question of {path} has an empty list of answers, so there is nothing to learn or to compare with; "
+            "give a file with answers, or ask the questions with: bertwright predict --input"
+        )
+    if inferred:
+        note(f"{path}: {inferred:,} questions with an empty list of answers are taken to have none, as in SQuAD 2.0")
 
 
 def _tell(path: Path, broken: list[str], empty: list[str], without: int) -> None:

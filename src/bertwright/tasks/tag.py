@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate
 from pathlib import Path
@@ -11,20 +11,20 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 import numpy as np
 
 from bertwright.data.labelled import LabelledRows
-from bertwright.errors import CorpusError, UsageError
+from bertwright.errors import CorpusError, ModelError, UsageError
 from bertwright.evaluate.entities import Entities, compare, entities_of, tag_set
 from bertwright.evaluate.judgement import UNLEARNED, Grid, Judgement, Mistake, remark_on
 from bertwright.evaluate.metrics import log_shares
 from bertwright.log import note
 from bertwright.model.chain import Chain
 from bertwright.tasks.columns import ColumnsConfig
-from bertwright.tasks.conll import read_conll
 from bertwright.tasks.contract import Task, TaskLoss
 from bertwright.tasks.encode import TextEncoder
 from bertwright.tasks.head import HeadConfig, class_weights
 from bertwright.tasks.running_words import GivenWords, word_spans
-from bertwright.tasks.schemes import OUTSIDE, Scheme, in_scheme, lawful_steps, split_tag, tag_names, tell_scheme
+from bertwright.tasks.schemes import Scheme, allowed_transitions, as_labels, detect_scheme, label_names
 from bertwright.tasks.sequences import Reading, read_sentences
+from bertwright.tasks.tagged_files import read_tagged
 from bertwright.types import UNASKED, LabelledBatch
 
 if TYPE_CHECKING:
@@ -33,6 +33,10 @@ if TYPE_CHECKING:
     from bertwright.model.crf import Crf
     from bertwright.model.encoder import Part
     from bertwright.model.fine_tuned import FineTuned, Problem
+
+
+SHOWN = 12
+"""Types of entities that are named."""
 
 
 @dataclass(frozen=True)
@@ -84,43 +88,71 @@ class Tag(Task[Sentences]):
     pairs = False
 
     def __init__(
-        self, labels: Sequence[str], columns: ColumnsConfig | None = None, *, head: TagHead | None = None
+        self,
+        labels: Sequence[str],
+        columns: ColumnsConfig | None = None,
+        *,
+        head: TagHead | None = None,
+        label_names: Sequence[str] | None = None,
     ) -> None:
         """Hold the tags, in the order of the head's outputs, and which columns of a file hold words and tags.
 
-        `head` says what stands above the logits.
+        `head` says what stands above the logits, `label_names` what numbers stand for as tags of a file.
         """
         self.labels, self.columns, self.head = tuple(labels), columns or ColumnsConfig(), head or TagHead()
-        letters = {split_tag(label)[0] for label in labels}
-        self.scheme: Scheme = "plain" if "" in letters else "bioes" if letters & {"E", "S"} else "iob"
-        self.set = tag_set(labels if self.scheme != "plain" else [OUTSIDE])
+        self.label_names = None if label_names is None else tuple(label_names)
+        self.set = tag_set(labels)
+        self.scheme: Scheme = "plain" if not self.set.types else "bioes" if self.set.closes else "iob"
 
     @classmethod
     def begin(cls, path: Path, columns: ColumnsConfig) -> tuple[Self, Sentences]:
         """Return the task of a training file: its scheme and its types."""
         if columns.pair is not None:
-            raise UsageError("--pair-column has no place in tagging; give a CoNLL file of words and tags")
-        found = read_conll(path, word_column=columns.text, tag_column=columns.label)
-        called, scheme = tell_scheme(found)
-        labels = tag_names(found, scheme)
+            raise UsageError("--pair-column has no place in tagging; give a file of words and their tags")
+        found = read_tagged(path, columns)
+        scheme = detect_scheme(found)
+        labels = label_names(found, scheme)
         if len(labels) < 2:
             raise CorpusError(f"every word of {path} has the tag {labels[0]!r}; give a file with two tags or more")
-        kinds = len(tag_set(labels).types) if scheme != "plain" else len(labels)
-        note(
-            f"{path}: {len(found.counts):,} sentences, {len(found.words):,} words; {called}, {kinds} "
-            f"{'tags' if scheme == 'plain' else 'types of entities'}"
-        )
-        task = cls(labels, columns)
-        return task, Sentences(path, found.words, found.counts, in_scheme(found, scheme, task.labels))
+        if columns.label_names and found.label_names is None:
+            raise UsageError(f"the tags of {path} are names, not numbers; leave --label-names out")
+        task = cls(labels, columns, label_names=found.label_names)
+        note(f"{path}: {len(found.counts):,} sentences, {len(found.words):,} words; {scheme}; {task.described}")
+        return task, Sentences(path, found.words, found.counts, as_labels(found, task.labels))
+
+    @property
+    def described(self) -> str:
+        """What the tags are, in a few words: how many there are, or of which types of entities."""
+        if self.scheme == "plain":
+            return f"{len(self.labels)} tags"
+        types = self.set.shown
+        named = ", ".join(types[:SHOWN]) + (", ..." if len(types) > SHOWN else "")
+        return f"{len(types)} type{'s' * (len(types) > 1)} of entities ({named})"
 
     @classmethod
     def of_labels(cls, labels: Sequence[str]) -> Self:
         """Return the task of a trained model."""
         return cls(labels)
 
+    def _with(self, *, columns: ColumnsConfig | None = None, head: TagHead | None = None) -> Self:
+        """Return the task with other columns, or another head."""
+        return type(self)(self.labels, columns or self.columns, head=head or self.head, label_names=self.label_names)
+
     def looking_at(self, path: Path, columns: ColumnsConfig) -> Self:
-        """Return the task with the columns told."""
-        return type(self)(self.labels, columns, head=self.head)
+        """Return the task with the columns given."""
+        return self._with(columns=columns)
+
+    def recalling(self, own: Mapping[str, Any]) -> Self:
+        """Return the task with the names of numbers that a model keeps; raises ModelError where they are none."""
+        names = own.get("label_names", self.label_names)
+        if names is not None and not (isinstance(names, list | tuple) and all(isinstance(name, str) for name in names)):
+            raise ModelError("label_names in the config.json of this model is no list of names; fine-tune it again")
+        return type(self)(self.labels, self.columns, head=self.head, label_names=names)
+
+    @property
+    def own(self) -> dict[str, Any]:
+        """The names of numbers, which the model's folder keeps."""
+        return {} if self.label_names is None else {"label_names": list(self.label_names)}
 
     def with_head(self, head: HeadConfig, examples: Sentences) -> Self:
         """Return the task with the class weights or the CRF asked for."""
@@ -130,7 +162,7 @@ class Tag(Task[Sentences]):
         weights = None
         if head.class_weights is not None:
             weights = class_weights(head.class_weights, examples.targets, self.labels)
-        return type(self)(self.labels, self.columns, head=TagHead(weights, wants_crf=head.crf))
+        return self._with(head=TagHead(weights, wants_crf=head.crf))
 
     def new_crf(self) -> Crf | None:
         """Return a CRF over the tags, if there is to be one; steps their scheme forbids never happen."""
@@ -138,16 +170,16 @@ class Tag(Task[Sentences]):
 
     def knowing(self, model: FineTuned) -> Self:
         """Return the task with the transitions of a model that has a CRF."""
-        return type(self)(self.labels, self.columns, head=replace(self.head, crf=model.crf))
+        return self._with(head=replace(self.head, crf=model.crf))
 
     def reading_by(self, chain: Chain | None) -> Self:
         """Return the task with the steps of an exported model that has a CRF."""
-        return type(self)(self.labels, self.columns, head=replace(self.head, known=chain))
+        return self._with(head=replace(self.head, known=chain))
 
     def read(self, path: Path) -> Sentences:
         """Return the examples of another file."""
-        found = read_conll(path, word_column=self.columns.text, tag_column=self.columns.label)
-        return Sentences(path, found.words, found.counts, in_scheme(found, self.scheme, self.labels))
+        found = read_tagged(path, self.columns, label_names=self.label_names)
+        return Sentences(path, found.words, found.counts, as_labels(found, self.labels))
 
     def ask(self, questions: Sequence[tuple[str, ...]]) -> Sentences:
         """Return running texts cut into words, or sentences of given ones; raises UsageError where one is a pair."""
@@ -196,7 +228,7 @@ class Tag(Task[Sentences]):
             } | figures
             grid, remark = None, remark_on(self.labels, truth, said)
         else:
-            types = self.set.types
+            types = self.set.shown
             true, given = (entities_of(tags, examples.counts, self.set) for tags in (truth, said))
             whole, *each = compare(true, given, words=len(truth), types=len(types))
             figures = {"f1": whole.f1, "precision": whole.precision, "recall": whole.recall} | figures
@@ -232,7 +264,7 @@ class Tag(Task[Sentences]):
             return " ".join(self.labels[tag] for tag in tags)
         found = entities_of(tags, np.array([len(tags)]), self.set)
         places = zip(found.first.tolist(), found.last.tolist(), found.kind.tolist(), strict=True)
-        told = [f"{self.set.types[kind]}: {' '.join(words[first : last + 1])}" for first, last, kind in places]
+        told = [f"{self.set.shown[kind]}: {' '.join(words[first : last + 1])}" for first, last, kind in places]
         return "; ".join(told) or "nothing"
 
     def answers(self, logits: np.ndarray, examples: Sentences) -> list[dict[str, Any]]:
@@ -264,7 +296,7 @@ class Tag(Task[Sentences]):
         first, last = int(found.first[place]), int(found.last[place])
         begin, end = int(examples.spans[first, 0]), int(examples.spans[last, 1])
         return {
-            "type": self.set.types[found.kind[place]],
+            "type": self.set.shown[found.kind[place]],
             "text": examples.texts[owner][begin:end],
             "start": begin,
             "end": end,
@@ -299,4 +331,4 @@ def crf_of(labels: Sequence[str]) -> Crf:
 
     from bertwright.model.crf import Crf, Steps
 
-    return Crf(Steps(*map(torch.from_numpy, lawful_steps(labels))))
+    return Crf(Steps(*map(torch.from_numpy, allowed_transitions(labels))))

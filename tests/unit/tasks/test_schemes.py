@@ -1,23 +1,28 @@
-"""CoNLL files and their schemes: told apart, written as IOB2 or BIOES, and refused in one sentence where odd."""
+"""Schemes of tags: recognised, learned as IOB2 or BIOES, and refused in one sentence where they are mixed."""
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 
 from bertwright.errors import CorpusError, UsageError
 from bertwright.tasks.columns import ColumnsConfig
-from bertwright.tasks.conll import read_conll
-from bertwright.tasks.schemes import in_scheme, tag_names, tell_scheme
+from bertwright.tasks.conll import read_conll, stream_sentences
+from bertwright.tasks.schemes import as_labels, detect_scheme, label_names
 from bertwright.tasks.tag import Tag
 
 SCHEMES = {
     "IOB1": ("I-A I-A B-A O I-B", "B-A I-A B-A O B-B"),
     "IOB2": ("B-A I-A B-A O B-B", "B-A I-A B-A O B-B"),
     "IO": ("I-A I-A O O I-B", "B-A I-A O O B-B"),
+    "IOE1": ("I-A E-A I-A O I-B", "B-A I-A B-A O B-B"),
+    "IOE2": ("I-A E-A E-A O E-B", "B-A I-A B-A O B-B"),
     "BIOES": ("B-A E-A S-A O S-B", "B-A E-A S-A O S-B"),
     "BILOU": ("B-A L-A U-A O U-B", "B-A E-A S-A O S-B"),
+    "BMES": ("B-A M-A E-A O S-B", "B-A I-A E-A O S-B"),
+    "BMEWO": ("B-A M-A E-A O W-B", "B-A I-A E-A O S-B"),
     "plain tags": ("NOUN VERB NOUN X DET", "NOUN VERB NOUN X DET"),
 }
 
@@ -28,31 +33,86 @@ def conll(path: Path, *sentences: str, separator: str = "\t") -> Path:
     return path
 
 
+NOTATIONS = {
+    "B_TYPE": "O B_A I_A O B_B",
+    "b-type": "o b-A i-A o b-B",
+    "TYPE-B": "O A-B A-I O B-B",
+    "TYPE_B": "O A_B A_I O B_B",
+    "type-b": "o A-b A-i o B-b",
+    "B:TYPE": "O B:A I:A O B:B",
+    "TYPE": "O A A O B",
+}
+
+
+def learned(path: Path, *sentences: str) -> tuple[str, list[str]]:
+    """Return what the scheme of a file is, and the tags that are learned."""
+    words = read_conll(conll(path, *sentences))
+    scheme = detect_scheme(words)
+    labels = label_names(words, scheme)
+    return str(scheme), [labels[tag] for tag in as_labels(words, labels)]
+
+
 @pytest.mark.parametrize("name", SCHEMES)
-def test_schemes_are_told_apart_and_written_alike(tmp_path: Path, name: str) -> None:
+def test_schemes_are_recognised_and_learned_alike(tmp_path: Path, name: str) -> None:
     given, expected = SCHEMES[name]
-    words = read_conll(conll(tmp_path / "a.conll", given, given))
-    called, scheme = tell_scheme(words)
-    assert called == name
-    labels = tag_names(words, scheme)
-    assert [labels[tag] for tag in in_scheme(words, scheme, labels)] == expected.split() * 2
+    scheme, tags = learned(tmp_path / "a.conll", given, given)
+    assert re.match(rf"{name}(,|$)", scheme)
+    assert tags == expected.split() * 2
 
 
-def test_a_stray_tag_is_told_of(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    words = read_conll(conll(tmp_path / "a.conll", *["B-A I-A O B-A"] * 20, "O I-A I-A"))
-    called, scheme = tell_scheme(words)
-    labels = tag_names(words, scheme)
-    assert called == "IOB2"
-    assert [labels[tag] for tag in in_scheme(words, scheme, labels)][-3:] == ["O", "B-A", "I-A"]
+@pytest.mark.parametrize("example", NOTATIONS)
+def test_notations_are_recognised_and_learned_alike(tmp_path: Path, example: str) -> None:
+    scheme, tags = learned(tmp_path / "a.conll", NOTATIONS[example])
+    assert f", tags written as {example}" in scheme
+    assert tags == ["O", "B-A", "I-A", "O", "B-B"]
+
+
+@pytest.mark.parametrize(
+    ("given", "name", "expected"),
+    [
+        ("O B I O B", "IOB2, tags written as B", "O B I O B"),
+        ("o b i o b", "IOB2, tags written as b", "O B I O B"),
+        ("B M E S S", "BMES, tags written as B, learned as BIOES", "B I E S S"),
+        ("O I I O I", "IO, tags written as B, learned as IOB2", "O B I O B"),
+        ("O U B L O", "BILOU, tags written as B, learned as BIOES", "O S B E O"),
+        ("I S S I S", "plain tags", "I S S I S"),
+        ("O V S O O X Y", "IO, tags written as TYPE, learned as IOB2", "O B-V B-S O O B-X B-Y"),
+        ("N V S O N", "plain tags", "N V S O N"),
+    ],
+)
+def test_letters_alone(tmp_path: Path, given: str, name: str, expected: str) -> None:
+    assert learned(tmp_path / "a.conll", given) == (name, expected.split())
+
+
+def test_a_few_invalid_tags_are_noted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    scheme, tags = learned(tmp_path / "a.conll", *["B-A I-A O B-A"] * 20, "O I-A I-A")
+    assert scheme.startswith("IOB2")
+    assert tags[-3:] == ["O", "B-A", "I-A"]
     assert "1 tags are not IOB2, the first of them on line 102" in capsys.readouterr().err
+    scheme, tags = learned(tmp_path / "b.conll", "B-A E-A O B-A", "S-A")
+    assert tags == ["B-A", "E-A", "O", "S-A", "S-A"]
+    assert "1 tags break their scheme, the first of them on line 4" in capsys.readouterr().err
 
 
 def test_a_sentence_never_goes_on_in_the_next(tmp_path: Path) -> None:
-    words = read_conll(conll(tmp_path / "a.conll", "I-A", "I-A I-A B-A"))
-    called, scheme = tell_scheme(words)
-    labels = tag_names(words, scheme)
-    assert called == "IOB1"
-    assert [labels[tag] for tag in in_scheme(words, scheme, labels)] == ["B-A", "B-A", "I-A", "B-A"]
+    scheme, tags = learned(tmp_path / "a.conll", "I-A", "I-A I-A B-A")
+    assert scheme.startswith("IOB1")
+    assert tags == ["B-A", "B-A", "I-A", "B-A"]
+
+
+def test_types_that_differ_by_case_are_kept_apart(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert learned(tmp_path / "a.conll", "B-Loc B-LOC O")[1] == ["B-Loc", "B-LOC", "O"]
+    assert "differ by case alone" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("scheme", ["O B_A I_A S_B", "O A A B", "O I-A E-A E-B", "o b-A i-A b-B", "O B-A M-A S-B"])
+def test_another_file_may_have_another_scheme(tmp_path: Path, scheme: str) -> None:
+    task, _ = Tag.begin(conll(tmp_path / "a.conll", "B-A I-A O B-B"), ColumnsConfig())
+    tags = task.read(conll(tmp_path / "b.conll", scheme)).targets
+    assert [task.labels[tag] for tag in tags] == ["O", "B-A", "I-A", "B-B"]
+    closing = Tag.of_labels(["O", "B-A", "I-A", "L-A", "U-A", "U-B", "B-B", "I-B", "L-B"])
+    tags = closing.read(tmp_path / "b.conll").targets
+    assert [closing.labels[tag] for tag in tags] == ["O", "B-A", "L-A", "U-B"]
 
 
 @pytest.mark.parametrize(
@@ -92,7 +152,14 @@ def test_lines_of_conll_2003(tmp_path: Path) -> None:
         ("a\nb\n", "line 1 has 1 columns where a word and its tag were expected"),
         ("\n\n", "holds no words"),
         ("a\tO\nb\tI-A\nc\tB-B\n", "mixes IOB1 and IOB2: line 2 opens an entity with I-A, line 3 with B-B"),
-        ("a\tO\nb\tA\nc\tB-B\n", "line 2 has the tag 'A', though others are marked"),
+        ("a\tO\nb\tA\nc\tB-B\n", "line 2 has the tag 'A', though others mark entities as 'B-B' does"),
+        ("a\tO\nb\tA\nc\tB_B\n", "line 2 has the tag 'A', though others mark entities as 'B_B' does"),
+        ("a\tO\nb\tE-A\nc\tL-B\n", "mixes schemes: .* line 2 has the tag 'E-A', .* line 3 has 'L-B'"),
+        ("a\tI-A\nb\tE-A\nc\tI-A\n\nd\tI-A\nd\tE-A\ne\tE-A\n", "mixes IOE1 and IOE2"),
+        ("a\t(A*\nb\t*)\nc\t*\n", "line 1 has the tag '\\(A\\*': entities in brackets"),
+        ("\n".join(f"w{n}\t{n}x" for n in range(40)), "has 40 different tags at 40 words"),
+        ("a\t0\nb\t1\n", r"the tags of .* are numbers \(0, 1\).*--label-names"),
+        ("T1\tPER 0 4\tAnna\nT2\tLOC 9 13\tRome\n", "is a file of brat, which is not read"),
         ("a\tO\nb\tO\n", "every word of .* has the tag 'O'"),
     ],
 )
@@ -100,6 +167,30 @@ def test_odd_files_are_refused(tmp_path: Path, text: str, message: str) -> None:
     (tmp_path / "a.conll").write_text(text)
     with pytest.raises(CorpusError, match=message):
         Tag.begin(tmp_path / "a.conll", ColumnsConfig())
+
+
+def test_comments_and_names_of_columns_are_skipped(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "a.conll"
+    file.write_text(
+        "# id 0\n# text = Anna #1 .\nAnna\tB-PER\n#1\tO\n#\tO\n\n#\n#x = 1\n# y\nRome\tB-LOC\n\n#end document\n"
+    )
+    words = read_conll(file)
+    assert words.words == ["Anna", "#1", "#", "Rome"]
+    assert words.counts.tolist() == [3, 1]
+    assert words.lines.tolist() == [3, 4, 5, 10]
+    assert "6 lines that begin with # are skipped as comments" in capsys.readouterr().err
+    assert [sentence for _, sentence in stream_sentences(file)] == [("Anna", "#1", "#"), ("Rome",)]
+    file.write_text("# id\nAnna B-PER\n# O\n\n# id\n# O\nRome B-LOC\n")
+    assert read_conll(file).words == ["Anna", "#", "#", "Rome"]
+    file.write_text("Token Tag\n\nAnna B-PER\nran O\n")
+    assert read_conll(file).words == ["Anna", "ran"]
+    assert read_conll(file, tag_column="Tag").names == ["B-PER", "O"]
+    assert [sentence for _, sentence in stream_sentences(file)] == [("Anna", "ran")]
+    file.write_text("Anna\tB-PER\n#fun\n")
+    with pytest.raises(CorpusError, match="line 2 has 1 columns where 2 as before were expected"):
+        read_conll(file)
+    (tmp_path / "a.csv").write_text('Anna,B-PER\n",",O\n\nRome,B-LOC\n')
+    assert read_conll(tmp_path / "a.csv").words == ["Anna", ",", "Rome"]
 
 
 def test_a_type_the_training_file_lacks_is_refused(tmp_path: Path) -> None:

@@ -68,6 +68,19 @@ def test_version_2_has_questions_without_an_answer(tmp_path: Path) -> None:
     assert found.spans.tolist() == [[14, 18], [-1, -1]]
 
 
+def test_an_empty_list_of_answers_says_that_there_is_none(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rome = {"answers": [at("Rome", 14)]}
+    found = read_squad(squad(tmp_path / "a.json", rome, {"answers": []}, {"is_impossible": None}, rome))
+    assert found.impossible
+    assert found.answers == [["Rome"], [], [], ["Rome"]]
+    assert "2 questions with an empty list of answers are taken to have none" in capsys.readouterr().err
+    marked = read_squad(squad(tmp_path / "b.json", rome, {"is_impossible": False}, rome | {"is_impossible": "false"}))
+    assert marked.ids == ["q0", "q2"]
+    assert not marked.impossible
+    with pytest.raises(CorpusError, match=r"every question of .* has an empty list of answers"):
+        read_squad(squad(tmp_path / "c.json", {"answers": []}, {"answers": []}))
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

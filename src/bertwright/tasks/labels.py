@@ -1,0 +1,130 @@
+"""Turns cells of a labelled table into names of labels: one a cell, or several in a list or between separators."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+from bertwright.errors import CorpusError
+from bertwright.log import note
+from bertwright.tasks.string_lists import listed
+
+PADDING = " \t\r\n\v\f\u00a0\u3000\u200b\ufeff"
+"""What stands around a label and is no part of it."""
+SEPARATORS = ("|", ";", ",", "；", "，", "、")
+"""What is looked for between the labels of a cell, in this order."""
+TUPLE = re.compile(r"(?:set)?\(\s*\)|\{\s*\}|\(\s*[\"'].*[\"']\s*,?\s*\)|\{\s*[\"'].*[\"']\s*\}", re.DOTALL)
+"""A tuple or set of texts, or an empty one, as Python writes it."""
+
+
+def label_name(cell: str) -> str:
+    r"""Return a cell as the name of a label, blanks around it taken off.
+
+    >>> label_name("\u00a0very good ")
+    'very good'
+    """
+    return cell.strip(PADDING)
+
+
+def index_of(labels: Sequence[str]) -> dict[str, int]:
+    """Return the places of labels by name, also by the name without blanks that a folder of earlier times may have."""
+    places = {label: place for place, label in enumerate(labels)}
+    return {label_name(label): place for label, place in places.items()} | places
+
+
+def is_list(cell: str) -> bool:
+    """Return whether a cell begins as a list does, or is a tuple or set of texts as Python writes them."""
+    trimmed = cell.strip(PADDING)
+    return trimmed.startswith("[") or TUPLE.fullmatch(trimmed) is not None
+
+
+def label_names(cell: str, separator: str) -> list[str] | None:
+    """Return the labels of a cell: a list as JSON, Python or numpy writes it, or what stands between separators.
+
+    None where it begins as a list and is none.
+
+    >>> label_names("['a' 'b']", "|"), label_names("a | b|", "|"), label_names("[a", "|")
+    (['a', 'b'], ['a', 'b'], None)
+    """
+    found = _of_list(cell) if is_list(cell) else cell.split(separator)
+    return None if found is None else [name for name in map(label_name, found) if name]
+
+
+def _of_list(cell: str) -> list[str] | None:
+    text = cell.strip(PADDING).removeprefix("set")
+    text = f"[{text[1:-1].rstrip(', ')}]" if TUPLE.fullmatch(text) else text
+    try:
+        items = json.loads(text)
+    except (ValueError, RecursionError):
+        return listed(text)
+    if not isinstance(items, list) or any(isinstance(item, list | dict) for item in items):
+        return None
+    return [_item(item) for item in items if item is not None]
+
+
+def _item(item: str | float | bool) -> str:
+    """Return an item of a JSON list as text: 1.0 and 1 are the same label."""
+    if isinstance(item, float) and item.is_integer():
+        return str(int(item))
+    return item if isinstance(item, str) else json.dumps(item)
+
+
+def find_separator(path: Path, cells: Sequence[str], *, known: Sequence[str] = ()) -> str:
+    """Return what stands between the labels of some cells; `known` are labels of a trained model.
+
+    Where labels are known, it is what leaves known ones alone. Elsewhere it is a bar, a semicolon or a comma: the only
+    one that occurs, if labels are found on both sides of it that occur in other company too. A bar alone needs no such
+    proof. Raises CorpusError where that is not clear.
+    """
+    several = [cell for cell in cells if not is_list(cell)]
+    found = [separator for separator in SEPARATORS if any(separator in cell for cell in several)]
+    if known:
+        names = set(known)
+        fits = (one for one in found if all(names.issuperset(label_names(cell, one) or ()) for cell in several))
+        return next(fits, SEPARATORS[0])
+    if not found:
+        _refuse_blanks(path, several)
+    if not found or found[0] == SEPARATORS[0]:
+        return SEPARATORS[0]
+    example = next(cell for cell in several if found[0] in cell)[:60]
+    if len(found) > 1 or not _is_between(several, found[0]):
+        either = " and ".join(repr(separator) for separator in found)
+        raise CorpusError(
+            f"the labels of {path} hold {either}, as in {example!r}: is that between labels, or part of their names? "
+            f"give --label-separator {found[0]!r}, or {SEPARATORS[0]!r} if it is part of a name"
+        )
+    note(f"{path}: {found[0]!r} stands between labels, as in {example!r} (--label-separator to say otherwise)")
+    return found[0]
+
+
+def _refuse_blanks(path: Path, cells: Sequence[str]) -> None:
+    """Raise CorpusError where the words of a cell are labels of other cells: blanks may stand between labels."""
+    names = {label_name(cell) for cell in cells}
+    joined = next((name for name in sorted(names) if len(name.split()) > 1 and names.issuperset(name.split())), None)
+    if joined is not None:
+        raise CorpusError(
+            f"{path} has the labels {joined[:60]!r}, whose words are labels of other rows: give --label-separator ' ' "
+            f"if blanks stand between labels, or {SEPARATORS[0]!r} if that is one label"
+        )
+
+
+def _is_between(cells: Sequence[str], separator: str) -> bool:
+    """Return whether a part of a cell occurs in another cell of other parts: names of labels are cut, not one name."""
+    companies = Counter(part for cell in set(cells) for part in set(label_names(cell, separator) or ()))
+    return any(count > 1 for count in companies.values())
+
+
+def note_case(path: Path, labels: Sequence[str]) -> None:
+    """Say which labels differ by case alone: they are different labels."""
+    alike: dict[str, list[str]] = {}
+    for label in labels:
+        alike.setdefault(label.casefold(), []).append(label)
+    found = [" and ".join(map(repr, names)) for names in alike.values() if len(names) > 1]
+    if found:
+        note(
+            f"{path}: labels that differ by case alone are different labels: {'; '.join(found[:5])}; "
+            "write them alike if they are meant to be one"
+        )

@@ -1,0 +1,129 @@
+"""Labels as people write them: in lists of any kind, between separators, a column each; blanks around are nothing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet
+import pytest
+
+from bertwright.errors import CorpusError, UsageError
+from bertwright.tasks.classify import Classify
+from bertwright.tasks.columns import ColumnsConfig
+from bertwright.tasks.labels import label_names
+from bertwright.tasks.multi_label import MultiLabel
+
+ROWS = [("a song", ["music"]), ("a meal", []), ("both", ["food", "music"]), ("all", ["film", "food", "music"])]
+EXPECTED = [[0, 0, 1], [0, 0, 0], [0, 1, 1], [1, 1, 1]]
+COLUMN = {
+    "bars": "|".join,
+    "semicolons": "; ".join,
+    "Chinese commas": "、".join,
+    "Python": lambda labels: str(list(labels)),
+    "a tuple": lambda labels: str(tuple(labels)),
+    "a set": lambda labels: str(set(labels)),
+    "numpy": lambda labels: "[" + " ".join(map(repr, labels)) + "]",
+    "JSON": lambda labels: "[" + ", ".join(f'"{label}"' for label in labels) + "]",
+    "blanks": lambda labels: "|".join(f"\u00a0{label} " for label in labels),
+}
+
+
+def write(path: Path, lines: list[str]) -> Path:
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return path
+
+
+@pytest.mark.parametrize("how", COLUMN)
+def test_labels_in_one_column(tmp_path: Path, how: str) -> None:
+    path = write(tmp_path / "a.tsv", ["text\tlabels", *(f"{text}\t{COLUMN[how](labels)}" for text, labels in ROWS)])
+    task, examples = MultiLabel.begin(path, ColumnsConfig())
+    assert task.labels == ("film", "food", "music")
+    assert examples.targets.tolist() == EXPECTED
+    assert task.read(path).targets.tolist() == EXPECTED
+    again = MultiLabel.of_labels(task.labels).looking_at(path, ColumnsConfig())
+    assert again.read(path).targets.tolist() == EXPECTED
+
+
+@pytest.mark.parametrize("flags", [("0", "1"), ("0.0", "1.0"), ("False", "True")])
+@pytest.mark.parametrize("given", [None, "film,food,music"])
+def test_a_column_for_each_label(tmp_path: Path, flags: tuple[str, str], given: str | None) -> None:
+    lines = [f"{i},{ROWS[i][0]},{','.join(flags[flag] for flag in EXPECTED[i])}" for i in range(4)]
+    path = write(tmp_path / "a.csv", ["id,text,film,food,music", *lines])
+    task, examples = MultiLabel.begin(path, ColumnsConfig(label=given))
+    assert task.labels == ("film", "food", "music")
+    assert examples.first == [text for text, _ in ROWS]
+    assert examples.targets.tolist() == EXPECTED
+    other = write(tmp_path / "b.csv", ["text,music,film,food", f"new,{flags[1]},{flags[0]},{flags[1]}"])
+    assert task.read(other).targets.tolist() == [[0, 1, 1]]
+    again = MultiLabel.of_labels(task.labels).looking_at(other, ColumnsConfig())
+    assert again.read(other).targets.tolist() == [[0, 1, 1]]
+
+
+def test_lists_of_zeros_and_ones_say_it_of_each_label(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    table = pa.table({"text": [text for text, _ in ROWS], "labels": pa.array(EXPECTED, pa.list_(pa.float32()))})
+    pa.parquet.write_table(table, tmp_path / "a.parquet")
+    task, examples = MultiLabel.begin(tmp_path / "a.parquet", ColumnsConfig())
+    assert task.labels == ("0", "1", "2")
+    assert examples.targets.tolist() == EXPECTED
+    assert "labels holds 0 or 1 for each of 3 labels, which are called 0 to 2" in capsys.readouterr().err
+
+
+def test_numbers_in_a_list_are_labels(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.tsv", ["text\tlabels", "one\t[1, 20]", "two\t[3.0]", "three\t[]"])
+    task, examples = MultiLabel.begin(path, ColumnsConfig())
+    assert task.labels == ("1", "3", "20")
+    assert examples.targets.tolist() == [[1, 0, 1], [0, 1, 0], [0, 0, 0]]
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        (["text\tlabels", "one\ta;b", "two\tc"], "is that between labels, or part of their names"),
+        (["text\tlabels", "one\ta;b", "two\ta,b"], "hold ';' and ','"),
+        (["text\tlabels", "one\tjoy anger", "two\tjoy", "three\tanger"], "whose words are labels of other rows"),
+        (["text\tx\ty\tz", "one\t0\t1\t1", "two\t1\t0\t", "three\t1\t1\t0"], "column z .* holds other cells beside 0"),
+        (["text\tx\ty", "one\t0\t1", "two\t1\t0", "three\t1\t2"], "only the column x .* name the labels"),
+    ],
+)
+def test_what_is_not_clear_is_asked(tmp_path: Path, lines: list[str], message: str) -> None:
+    with pytest.raises(CorpusError, match=message):
+        MultiLabel.begin(write(tmp_path / "a.tsv", lines), ColumnsConfig())
+
+
+def test_columns_of_labels_are_never_dropped(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.csv", ["text,x,y", "one,0,1", "two,1,0", "three,1,1"])
+    with pytest.raises(CorpusError, match=r"several columns of 0 and 1 \(x, y\): give --multi-label"):
+        Classify.begin(path, ColumnsConfig())
+    assert Classify.begin(path, ColumnsConfig(label="x"))[0].labels == ("0", "1")
+    with pytest.raises(UsageError, match="name all: --label-column x,y"):
+        MultiLabel.begin(path, ColumnsConfig(label="x"))
+    task, _ = MultiLabel.begin(path, ColumnsConfig())
+    for lines, message in (
+        (["text,x", "one,0"], "no column 'y'"),
+        (["text,x,y", "one,0,-1"], "has '-1' for the label y"),
+    ):
+        with pytest.raises(CorpusError, match=message):
+            task.read(write(tmp_path / "b.csv", lines))
+
+
+def test_blanks_around_a_label_are_nothing_and_case_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = write(tmp_path / "a.tsv", ["text\tlabel", "one\tgood", "two\tgood ", "three\t\u00a0Good", "four\tbad"])
+    task, examples = Classify.begin(path, ColumnsConfig())
+    assert task.labels == ("Good", "bad", "good")
+    assert examples.targets.tolist() == [2, 2, 0, 1]
+    assert "differ by case alone are different labels: 'Good' and 'good'" in capsys.readouterr().err
+    assert task.read(path).targets.tolist() == [2, 2, 0, 1]
+    earlier = Classify.of_labels([" good", "bad"]).looking_at(path, ColumnsConfig())
+    assert earlier.classes(path, ["good", "bad"]).tolist() == [0, 1]
+
+
+def test_lists_want_a_flag_even_if_some_are_empty(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.jsonl", ['{"text": "one", "labels": ["a"]}', '{"text": "two", "labels": []}'])
+    with pytest.raises(CorpusError, match=r"are lists, such as .*; give --multi-label"):
+        Classify.begin(path, ColumnsConfig())
+
+
+def test_a_quotation_mark_in_a_list_is_read() -> None:
+    assert label_names("""['it\\'s', "a, b"]""", "|") == ["it's", "a, b"]
+    assert label_names("[[1]]", "|") is None
