@@ -159,8 +159,7 @@ def print_table(title: str, header: Sequence[str], rows: Sequence[Sequence[str]]
 def column_widths(rows: Sequence[Sequence[str]], width: int) -> list[int] | None:
     """Return the width of each column of a table `width` wide that breaks no word; None where there is none.
 
-    Columns take what they want; where that is too much, what is left beside the longest word of each is shared out in
-    proportion to what they want more.
+    Columns take what they want; where that is too much, the widest ones give, but none below its longest word.
 
     >>> column_widths([["path", "/data/a-long-name.txt"], ["words", "there are some"]], 34)
     [5, 21]
@@ -169,12 +168,13 @@ def column_widths(rows: Sequence[Sequence[str]], width: int) -> list[int] | None
     wanted = [max(cell_len(line) for cell in column for line in ["x", *cell.splitlines()]) for column in columns]
     least = [max(_longest_word(cell) for cell in column) for column in columns]
     room = width - 3 * len(columns) - 1
-    if sum(wanted) <= room:
-        return wanted
-    spare, more = room - sum(least), sum(wanted) - sum(least)
-    if spare < 0:
+    if sum(least) > room:
         return None
-    return [low + spare * (high - low) // more for low, high in zip(least, wanted, strict=True)]
+    widths = [min(one, width) for one in wanted]
+    while sum(widths) > room:
+        giving = [index for index, low in enumerate(least) if widths[index] > low]
+        widths[max(giving, key=widths.__getitem__)] -= 1
+    return widths
 
 
 def _longest_word(cell: str) -> int:
