@@ -98,8 +98,9 @@ class Example(TokenRows):
     masked_weights    [B, M] float32  1 where a slot is used, 0 where not
     next_label        [B] int64 or None
     documents         [B, S] int64 or None
-    asked_in_all      [2] float32  used slots and rows of the micro-batch of which these are some rows: what its losses
-                                   are divided by. None where these are all its rows
+    asked_in_all      [2] float32  used slots and rows that the losses are divided by: those of the whole micro-batch,
+                                   where these are some of its rows; of a step of several micro-batches, their mean
+                                   over these. None where the losses are divided by what is here
     """
 
     masked_positions: Tensor
@@ -113,9 +114,13 @@ class Example(TokenRows):
         """Return some of the rows, whose loss is their share of the loss of all."""
         held = {field.name: getattr(self, field.name) for field in fields(self)}
         taken = {name: value[rows] for name, value in held.items() if value is not None}
+        return replace(self, **{**taken, "asked_in_all": self.counts()})
+
+    def counts(self) -> Tensor:
+        """Return [2] float32: how many slots are used, and the rows."""
         counts = self.masked_weights.new_full((2,), len(self.input_ids))
         counts[0] = self.masked_weights.sum()
-        return replace(self, **taken, asked_in_all=counts)
+        return counts
 
 
 @dataclass(frozen=True)

@@ -195,6 +195,6 @@ def test_a_run_of_minutes_goes_on_with_the_number_it_began_with(
     file = tmp_path / "run" / "config.toml"
     first = tomllib.loads(file.read_text(encoding="utf-8"))["engine"]["evaluations"]
     assert 1 <= first <= 20
-    monkeypatch.setattr("bertwright.recipes.pretrain.peak_flops", lambda _: 1.0)  # far too slow for more than one
+    monkeypatch.setattr("bertwright.recipes.pretrain.peak_flops", lambda _, **__: 1.0)  # far too slow for more than one
     pretrain(data, tmp_path / "run", resume=True)
     assert tomllib.loads(file.read_text(encoding="utf-8"))["engine"]["evaluations"] == first

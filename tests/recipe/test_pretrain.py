@@ -48,7 +48,7 @@ def weights(run: Path) -> dict[str, torch.Tensor]:
 
 
 def metrics(run: Path) -> list[dict[str, Any]]:
-    timed = {"seconds", "tokens_per_second", "mfu"}
+    timed = {"seconds", "tokens_per_second", "mfu", "peak_flops"}
     lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     return [{name: value for name, value in line.items() if name not in timed} for line in lines]
 
@@ -375,7 +375,7 @@ def test_a_trained_modern_model_gives_the_same_logits_in_transformers(data: Path
     with torch.inference_mode():
         expected = theirs(input_ids=ids, attention_mask=mask).logits
         logits = load_model(folder).all_logits(ids, ids * 0, mask.bool())
-    torch.testing.assert_close(logits[mask.bool()], expected[mask.bool()], atol=1e-4, rtol=0)
+    torch.testing.assert_close(logits[mask.bool()], expected[mask.bool()], atol=1e-4, rtol=1e-4)
 
 
 def test_evaluate_repeats_the_last_evaluation_of_the_run(data: Path, done: Path) -> None:

@@ -20,7 +20,7 @@ from safetensors.torch import load_file
 from bertwright.recipes.prepare import prepare
 from bertwright.recipes.pretrain import pretrain
 
-TIMED = {"seconds", "tokens_per_second", "mfu", "samples"}
+TIMED = {"seconds", "tokens_per_second", "mfu", "peak_flops", "samples"}
 
 
 @pytest.fixture(scope="module")

@@ -36,7 +36,7 @@ QUICK: dict[str, Any] = {
     "batches": {"rows": 16},
     "transfer": {"dropout": 0.0},
 }
-TIMES = {"seconds", "tokens_per_second", "examples_per_second", "mfu"}
+TIMES = {"seconds", "tokens_per_second", "examples_per_second", "mfu", "peak_flops"}
 
 
 @pytest.fixture(scope="module")

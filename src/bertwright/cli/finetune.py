@@ -17,9 +17,10 @@ def finetune_command(
     *overrides: Annotated[str, Parameter(show=False, allow_leading_hyphen=True)],
     model: Path,
     train: Path,
-    dev: Path,
+    dev: Path | None = None,
     test: Path | None = None,
     out: Path,
+    dev_fraction: float | None = None,
     resume: Annotated[bool, Parameter(negative="")] = False,
     seeds: int = 1,
     seed: int | None = None,
@@ -74,11 +75,15 @@ def finetune_command(
         for translate two files of like many lines, SOURCE,TARGET, or PREFIX with --source and --target, or a table of
         two columns; for embed also a .txt file, a text a line.
     dev
-        Examples the best checkpoint is chosen on.
+        Examples the best checkpoint is chosen on; a share of the training file, by a hash of its texts, where not
+        given.
     test
-        Examples that are looked at once, at the end.
+        Examples that are looked at once, at the end; without labels, predictions are written to OUT.
     out
         Folder of the run: settings, metrics, report.html, and the model in OUT/model.
+    dev_fraction
+        That share, where there is no --dev; 0.1 where not given. Classes keep their shares, equal texts (for answer and
+        choose, questions about one context) stay on one side.
     resume
         Go on with an interrupted run in OUT, as if nothing had been: give the same words, and this.
     seeds
@@ -147,6 +152,7 @@ def finetune_command(
     dials: dict[str, Any] = {
         "seed": seed,
         "schedule": _given(epochs=epochs),
+        "split": _given(dev_fraction=dev_fraction) or None,
         "optimizer": _given(learning_rate=learning_rate),
         "batches": _given(rows=rows, max_length=max_length),
         "columns": _given(

@@ -129,7 +129,7 @@ def _draw_speed(axes: Axes, lines: list[dict[str, Any]]) -> None:
     axes.set(xlabel="minutes", ylabel="tokens a second", ylim=(0, None))
     right = axes.twinx()
     right.plot(minutes(lines), [line["mfu"] for line in lines], color="#c0562b", lw=1)
-    right.set(ylabel="MFU", ylim=(0, 1))
+    right.set(ylabel="MFU", ylim=(0, max(1, *(line["mfu"] for line in lines))))
     right.yaxis.label.set_color("#c0562b")
 
 

@@ -44,11 +44,24 @@ def _facts(result: Mapping[str, Any], manifest: Mapping[str, Any]) -> list[tuple
     return [
         ("started from", f"{result['model']} ({result['architecture']}, {result['parameters']:,} parameters)"),
         ("examples", ", ".join(f"{name} {count:,}" for name, count in counts.items())),
+        *_split_facts(result, manifest),
         ("trained", f"{result['epochs']:g} epochs, {result['steps']:,} steps, {result['seconds']:.0f} s"),
         ("kept", f"seed {result['seed']}, step {result['best_step']:,}, best {result['metric']} on dev"),
         ("speed", f"{result['examples_per_second']:,.0f} examples/s, {result['tokens_per_second']:,.0f} tokens/s"),
         ("machine", f"{machine['processor']}, {machine['threads']} threads, {manifest['precision']}"),
     ]
+
+
+def _split_facts(result: Mapping[str, Any], manifest: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Return how dev was made, if it has no file, and which examples stand in two splits."""
+    facts = []
+    if "dev_fraction" in result:
+        facts.append(("dev", f"{result['dev_fraction']:g} of the training file, held out by a hash of the texts"))
+    counts = manifest["examples"]
+    for split, others in manifest.get("overlaps", {}).items():
+        told = ", ".join(f"{count:,} of {counts[split]:,} also in {other}" for other, count in others.items())
+        facts.append((f"overlap of {split}", told))
+    return facts
 
 
 def _figures(result: Mapping[str, Any], splits: Sequence[str]) -> str:

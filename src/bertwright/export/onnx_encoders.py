@@ -18,6 +18,7 @@ from bertwright.export.onnx_graph import Graph
 from bertwright.model.attention import Attention
 from bertwright.model.bert import BertForPreTraining
 from bertwright.model.block import Block
+from bertwright.model.embeddings import Embeddings
 from bertwright.model.encoder import Encoder
 from bertwright.model.heads import MaskedTokenHead
 from bertwright.model.modern import ModernBlock, ModernForMaskedLM
@@ -67,7 +68,7 @@ def _write_bert(graph: Graph, model: Encoder, asked: Asked) -> str:
     assert isinstance(model, BertForPreTraining)
     parts = model.embeddings
     words = graph("Gather", graph.weight("embeddings.words", parts.words.weight), "input_ids")
-    types = graph("Gather", graph.weight("embeddings.types", parts.types.weight), "token_type_ids")
+    types = graph("Gather", graph.weight("embeddings.types", parts.types.weight), _types(graph, parts))
     length = graph("Shape", "input_ids", start=1)
     positions = graph(
         "Slice", graph.weight("embeddings.positions", parts.positions.weight), graph.constant([0]), length
@@ -80,6 +81,12 @@ def _write_bert(graph: Graph, model: Encoder, asked: Asked) -> str:
         last = asked if place == len(model.blocks) - 1 else Asked(None)
         hidden = _write_block(graph, f"blocks.{place}", block, hidden, bias, last)
     return hidden
+
+
+def _types(graph: Graph, parts: Embeddings) -> str:
+    """Return the token types [B, S] that have an embedding: in a model of one type all are of that, in pairs too."""
+    only_one = parts.types.num_embeddings == 1
+    return graph("Mul", "token_type_ids", graph.constant(np.int64(0))) if only_one else "token_type_ids"
 
 
 def _write_block(graph: Graph, name: str, block: Block, hidden: str, bias: str, asked: Asked) -> str:

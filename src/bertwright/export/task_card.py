@@ -59,9 +59,9 @@ def task_card(name: str, figures: Mapping[str, Any], *, names: Mapping[str, str]
 
 def how_made(figures: Mapping[str, Any], *, examples: str = "examples", also: str = "") -> str:
     """Return by what data and recipe a model was made, in a paragraph; `also` is what else its kind of task has."""
-    read = ", ".join(
-        f"{name} `{file}` ({figures['examples'][name]:,} {examples})" for name, file in figures["files"].items()
-    )
+    files = {name: f"`{file}`" for name, file in figures["files"].items()}
+    files = {name: files.get(name, "held out of it by a hash") for name in figures["examples"]}
+    read = ", ".join(f"{name} {file} ({figures['examples'][name]:,} {examples})" for name, file in files.items())
     chosen = ", ".join(f"{name} {value}" for name, value in figures["strategies"].items())
     also += f"settings besides the usual ones: {chosen}, " if chosen else ""
     return (

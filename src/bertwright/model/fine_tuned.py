@@ -54,7 +54,7 @@ class FineTuned(nn.Module):
         mask, asked = batch.attention_mask, None if self.averages else batch.asked
         hidden = self.encoder.encode(batch.input_ids, batch.token_type_ids, mask, asked)
         if self.averages:
-            hidden = mean_of(hidden.float(), mask.unsqueeze(-1)).unsqueeze(1)
+            hidden = mean_of(hidden.float(), mask.unsqueeze(-1)).unsqueeze(1).to(hidden.dtype)
         logits: Tensor = self.classifier(self.dropout(self.encoder.vectors(hidden, self.part)))
         return logits
 

@@ -63,7 +63,9 @@ def bench_step(
     keep_freed_memory()
     step = compiled_step(parts)
     compiling = time.perf_counter() - began
-    (speed, work), peak, seconds = _timed_steps(parts, step), peak_flops(parts), _time_by_part(parts, step)
+    peak = peak_flops(parts)
+    (speed, work), seconds = _timed_steps(parts, step), _time_by_part(parts, step)
+    peak = max(peak, peak_flops(parts))
     figures = {
         "what": f"{recipe}, {config.model.architecture} {config.size}, {first.rows} rows of {first.length}",
         "parameters": parameter_count(parts.model),
@@ -182,6 +184,7 @@ def bench_finetune(
     began = time.perf_counter()
     step = parts.step(network, parts.config.seed)
     compiling = time.perf_counter() - began
+    peak = parts.peak_flops()
     source, schedule = parts.batches(parts.config.seed)
     position, marks = Position(drawn=[0]), []
     network.train()
@@ -192,7 +195,7 @@ def bench_finetune(
     if len(marks) < SKIPPED + 2:
         raise UsageError(f"{file} makes {len(marks)} steps, too few to measure; give more or --schedule.epochs")
     seconds, rows, flops = (last - first for first, last in zip(marks[SKIPPED - 1], marks[-1], strict=True))
-    peak = parts.peak_flops()
+    peak = max(peak, parts.peak_flops())
     figures = {
         "what": f"finetune {task} from {model}, {parts.config.batches.rows} examples a step, {parts.precision}",
         "examples_per_second": round(rows / seconds, 1),

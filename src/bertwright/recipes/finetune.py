@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -40,16 +41,19 @@ from bertwright.recipes.finetune_resume import (
     tune_identity,
 )
 from bertwright.recipes.finetune_settings import resolve_finetune
+from bertwright.recipes.predict import predict_to_file
 from bertwright.recipes.translate_parts import build_translation
 from bertwright.recipes.translate_settings import resolve_translation
 from bertwright.recipes.tuning import Tuning
 from bertwright.tasks.embed import Embed
+from bertwright.tasks.examples import overlap_sentences, overlaps_of
 from bertwright.tasks.translate import Translate
 from bertwright.train.listeners import Listener
 from bertwright.train.listeners.best import BestListener
 from bertwright.train.listeners.console import ConsoleListener
 from bertwright.train.listeners.evaluate import EvaluateListener
 from bertwright.train.listeners.metrics import MetricsListener
+from bertwright.train.listeners.peak import PeakListener
 from bertwright.train.loop import train
 from bertwright.train.memory import keep_freed_memory
 from bertwright.train.schedule import ScheduleConfig
@@ -59,8 +63,8 @@ def finetune(
     task: str,
     model: Path | str,
     train: Path | str,
-    dev: Path | str,
-    out: Path | str,
+    dev: Path | str | None = None,
+    out: Path | str | None = None,
     *,
     test: Path | str | None = None,
     seeds: int = 1,
@@ -68,6 +72,9 @@ def finetune(
     settings: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Fine-tune the encoder of a MODEL folder on a task and write a RUN folder; return what result.json holds.
+
+    Without `dev` a share of the training file is held out instead (`settings` {"split": {"dev_fraction": 0.1}}), by a
+    hash of its texts. A `test` file without labels is answered instead, in RUN/test-predictions.jsonl.
 
     With several `seeds` each is trained, mean and spread are told, and the best on dev is kept. `settings` are nested
     as in RUN/config.toml, e.g. {"schedule": {"epochs": 4}}. With `resume` an interrupted run in `out` goes on as if
@@ -77,31 +84,62 @@ def finetune(
     >>> finetune("classify", "runs/en/model", "train.tsv", "dev.tsv", "runs/sst2")["dev"]["accuracy"]
     0.91
     """
+    if out is None:
+        raise UsageError("no folder was given for the run; name one with --out")
     if seeds < 1:
         raise UsageError(f"--seeds {seeds} trains nothing; give 1 or more")
+    if dev is not None and "split" in (settings or {}):
+        raise UsageError("--dev and --dev-fraction cannot both be given; leave one out")
     out = Path(out)
     given = resumed_settings(out, task, settings or {}, seeds=seeds) if resume else settings or {}
     with locked(out), explained(out, saved=", then go on with --resume: the last whole checkpoint is untouched"):
         if not resume:
             refuse_existing(out, instead="give another --out, or --resume to go on with an interrupted run in it")
-        files = {"train": Path(train), "dev": Path(dev)} | ({"test": Path(test)} if test else {})
+        named = {"train": train, "dev": dev, "test": test}
+        files = {name: Path(file) for name, file in named.items() if file}
         parts = build_parts(task, given, Path(model), files)
         metric_of(parts)
+        overlaps = warn_of_overlaps(parts)
         identity = tune_identity(parts, files)
         finished = Finished()
         if resume:
             require_same_run(out, identity)
             finished = read_finished(out, parts)
         write_toml(out / "config.toml", parts.config)
-        write_json(out / "manifest.json", {**tune_manifest(parts, files, seeds=seeds), "identity": identity})
+        manifest = {**tune_manifest(parts, files, seeds=seeds), "overlaps": overlaps, "identity": identity}
+        write_json(out / "manifest.json", manifest)
         best = train_seeds(parts, out, seeds, finished=finished, identity=identity)
         figures = tune_result(parts, files, best, finished.seen)
         best.parts.save(best.model, out / "model", name=out.name, figures=figures)
+        answer_unlabelled(parts, out, figures)
         write_json(out / "result.json", figures)
         write_task_report(out, best.judged)
         forget_checkpoints(out)
         print_figures(figures, best.judged)
         return figures
+
+
+def warn_of_overlaps(parts: Tuning) -> dict[str, dict[str, int]]:
+    """Say how many examples of dev and test stand in train, or in one another, and return the counts."""
+    examples = {name: split.examples for name, split in parts.splits.items()}
+    overlaps = overlaps_of(examples)
+    for sentence in overlap_sentences(overlaps, {name: len(part) for name, part in examples.items()}):
+        note(f"warning: {sentence}")
+    return overlaps
+
+
+def answer_unlabelled(parts: Tuning, out: Path, figures: dict[str, Any]) -> None:
+    """Write what the model of a run answers about files without labels, name the way to ask more, and note the file."""
+    for name, asked in parts.unlabelled.items():
+        file = out / f"{name}-predictions.jsonl"
+        count = predict_to_file(
+            out / "model", input=asked.path, output=file, text_column=asked.text, pair_column=asked.pair
+        )
+        figures[f"{name}_predictions"] = file.name
+        note(
+            f"{asked.path} has no labels, so there are no figures of {name}: {count:,} predictions are in {file}; for "
+            f"other files: bertwright predict --model {out / 'model'} --input FILE --output predictions.jsonl"
+        )
 
 
 def build_parts(task: str, settings: Mapping[str, Any], folder: Path, files: dict[str, Path]) -> Tuning:
@@ -118,7 +156,7 @@ def train_seeds(parts: Tuning, out: Path, seeds: int, *, finished: Finished, ide
 
     Its metrics become RUN/metrics.jsonl.
     """
-    peak = parts.peak_flops()
+    peak = PeakListener(partial(parts.peak_flops, stretches=2), parts.peak_flops())
     metric = metric_of(parts)
     for seed in range(parts.config.seed, parts.config.seed + seeds):
         if seed in finished.seeds:
@@ -139,7 +177,7 @@ def train_seeds(parts: Tuning, out: Path, seeds: int, *, finished: Finished, ide
     return finished.best
 
 
-def train_one(parts: Tuning, folder: Path, *, seed: int, peak: float, identity: Mapping[str, Any]) -> Tuned:
+def train_one(parts: Tuning, folder: Path, *, seed: int, peak: PeakListener, identity: Mapping[str, Any]) -> Tuned:
     """Train one seed to the end of its schedule or of its patience, and judge it at its best evaluation.
 
     It starts where a checkpoint in `folder` says that it stands, if there is one.
@@ -154,7 +192,7 @@ def train_one(parts: Tuning, folder: Path, *, seed: int, peak: float, identity: 
     metrics.begin(position)
     checkpoint = checkpointing(parts, folder, moving, identity=identity, seed=seed)
     progress = position.spent().progress(schedule)
-    listeners: list[Listener] = [evaluation(parts, model, progress), best, metrics, console]
+    listeners: list[Listener] = [evaluation(parts, model, progress), peak, best, metrics, console]
     listeners += [*parts.listeners(model, progress), checkpoint]
     keep_freed_memory()
     model.train()
@@ -191,12 +229,12 @@ def keeper(parts: Tuning, model: nn.Module) -> BestListener:
     return BestListener(model, metric, sign=sign_of(metric), patience=parts.config.watch.patience)
 
 
-def metrics_file(parts: Tuning, folder: Path, schedule: ScheduleConfig, *, peak: float) -> MetricsListener:
+def metrics_file(parts: Tuning, folder: Path, schedule: ScheduleConfig, *, peak: PeakListener) -> MetricsListener:
     """Return the listener that writes metrics.jsonl."""
     return MetricsListener(
         folder / "metrics.jsonl",
         every=parts.config.watch.log_every,
         lengths=[phase.length for phase in schedule.phases],
-        peak_learning_rate=parts.config.optimizer.learning_rate,
-        peak_flops=peak,
+        optimizer=parts.config.optimizer,
+        peak=peak,
     )

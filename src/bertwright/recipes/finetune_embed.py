@@ -33,10 +33,10 @@ from bertwright.recipes.tuning import Split, Tuning
 from bertwright.tasks.columns import ColumnsConfig
 from bertwright.tasks.embed import FIGURES, Embed, EmbedConfig, judge_sentences
 from bertwright.tasks.encode import TextEncoder
+from bertwright.tasks.examples import split_dev
 from bertwright.tasks.sentences import Kind, Sentences, read_sentences
 from bertwright.tokenizer.load import load_tokenizer
 from bertwright.train.loop import PhaseSource
-from bertwright.train.optim import build_optimizers
 from bertwright.train.precision import matmul_rate, pick_device, resolve_precision
 from bertwright.train.schedule import Phase, ScheduleConfig
 from bertwright.train.step import TrainStep, forward_loss_of
@@ -121,7 +121,7 @@ class EmbedParts(Tuning):
         step = TrainStep(
             model=model,
             objective=self.task,
-            optimizers=build_optimizers(model, self.config.optimizer, rates=rates if decay < 1 else None),
+            optimizers=self.optimizers(model, rates=rates if decay < 1 else None),
             forward_loss=forward_loss_of(model, self.task, self.cast),
             average=None,
             clip_norm=self.config.optimizer.clip_norm,
@@ -154,13 +154,13 @@ class EmbedParts(Tuning):
         """Return the floating-point operations of training on so many texts of so many tokens."""
         return training_flops(self.shape, rows=rows, length=length, masked=length, outputs=0)
 
-    def peak_flops(self) -> float:
+    def peak_flops(self, *, stretches: int = 6) -> float:
         """Return the measured rate of this machine on the largest block product of a typical step."""
         rows = self.splits["train"].rows
         texts = min(self.config.batches.rows, len(rows)) * rows.members.shape[1]
         tokens = round(float(np.mean(rows.texts.lengths)) * texts)
         width, widest = self.shape.hidden_size, self.shape.widest_product
-        return matmul_rate(tokens, width, widest, precision=self.precision, device=self.device)
+        return matmul_rate(tokens, width, widest, precision=self.precision, device=self.device, stretches=stretches)
 
     def save(self, model: SentenceEncoder, out: Path, *, name: str, figures: Mapping[str, Any]) -> None:
         """Write the model folder `out` of a run called `name`, its card made from the figures of result.json."""
@@ -200,13 +200,29 @@ def read_splits(config: EmbedTuneConfig, files: Mapping[str, Path]) -> dict[str,
     own, told = config.embed, config.columns
     wanted: Kind | None = None if own.objective == "auto" else own.objective
     examples = {"train": read_sentences(files["train"], told, negative=own.negative_column, kind=wanted)}
+    fraction = config.dev_fraction_for(files)
+    if fraction is not None:
+        if examples["train"].kind == "texts":
+            raise CorpusError(
+                f"{files['train']} holds texts alone, by a share of which nothing can be judged; give --dev {DEV_FILES}"
+            )
+        examples["train"], examples["dev"] = split_dev(examples["train"], fraction=fraction)
+        for name, part in examples.items():
+            if part.scores is not None and np.ptp(part.scores) == 0:
+                raise CorpusError(
+                    f"{files['train']} has too few scores to divide: all of {name} would be the same; give --dev"
+                )
     for name, path in files.items():
         if name == "train":
             continue
         examples[name] = read_sentences(path, ColumnsConfig(), kind=None)
         kind = examples[name].kind
         if kind == "texts":
-            raise CorpusError(f"{path} holds texts alone, by which nothing can be judged; give {DEV_FILES}")
+            raise CorpusError(
+                f"{path} holds texts alone, by which nothing can be judged; give {DEV_FILES} (vectors of texts alone: "
+                "bertwright embed)"
+            )
         if kind != examples["dev"].kind:
-            raise CorpusError(f"{path} holds {kind} but {files['dev']} {examples['dev'].kind}; give files of one kind")
+            other = files.get("dev", files["train"])
+            raise CorpusError(f"{path} holds {kind} but {other} {examples['dev'].kind}; give files of one kind")
     return examples

@@ -13,6 +13,7 @@ import torch
 
 from bertwright.data.ahead import DrawnAhead
 from bertwright.data.labelled import LabelledSource
+from bertwright.errors import CorpusError
 from bertwright.evaluate.judgement import Judgement
 from bertwright.evaluate.metrics import figure_names
 from bertwright.evaluate.scoring import score_rows
@@ -32,10 +33,11 @@ from bertwright.rng import key_of
 from bertwright.tasks.build import begin_task, task_named
 from bertwright.tasks.contract import Task
 from bertwright.tasks.encode import TextEncoder
+from bertwright.tasks.unlabelled import AskedFile
 from bertwright.tokenizer.load import load_tokenizer
+from bertwright.train.distributed import Piece
 from bertwright.train.listeners import Listener
 from bertwright.train.loop import PhaseSource
-from bertwright.train.optim import build_optimizers
 from bertwright.train.precision import matmul_rate, pick_device, resolve_precision, try_compiled_blocks
 from bertwright.train.schedule import Phase, ScheduleConfig
 from bertwright.train.step import TrainStep, forward_loss_of
@@ -72,9 +74,9 @@ class TuneParts(Tuning):
         thaw.thaw(progress)
         return [thaw]
 
-    def peak_flops(self) -> float:
+    def peak_flops(self, *, stretches: int = 6) -> float:
         """Return the measured rate of this machine."""
-        return tune_peak_flops(self)
+        return tune_peak_flops(self, stretches=stretches)
 
     def settled(self, dev: Judgement) -> Self:
         """Return the parts with what the task sets by looking at the judgement on dev."""
@@ -116,14 +118,26 @@ def build_finetune(config: FinetuneConfig, folder: Path, files: dict[str, Path])
     tokenizer = load_tokenizer(folder)
     shape = read_model(folder)[0].config
     check_transfer(config, layers=shape.layers, folder=folder)
-    task, examples = begin_task(config.task, config.head, files["train"], config.columns)
+    fraction = config.dev_fraction_for(files)
+    task, examples = begin_task(config.task, config.head, files["train"], config.columns, dev_fraction=fraction)
     task = task.recalling(config.own(task.name))
-    others = {name: task.read(path) for name, path in files.items() if name != "train"}
+    unlabelled: dict[str, AskedFile] = {}
+    for name, path in files.items():
+        asked = None if name == "train" else task.unlabelled(path)
+        if asked is not None and name == "dev":
+            raise CorpusError(
+                f"{path} has no labels to choose a checkpoint by; leave --dev out, and a share of the training file is "
+                "held out instead"
+            )
+        if asked is not None:
+            unlabelled[name] = asked
+        elif name != "train":
+            examples[name] = task.read(path)
     config = config.fitted(
         width=shape.hidden_size, positions=shape.max_positions, faster=config.transfer.faster(shape.layers)
     )
     encoder = TextEncoder(tokenizer, max_length=config.batches.max_length)
-    splits = {name: Split(part, task.encode(part, encoder)) for name, part in {"train": examples, **others}.items()}
+    splits = {name: Split(part, task.encode(part, encoder)) for name, part in examples.items()}
     device = pick_device()
     return TuneParts(
         config=config,
@@ -134,6 +148,7 @@ def build_finetune(config: FinetuneConfig, folder: Path, files: dict[str, Path])
         splits=splits,
         device=device,
         precision=resolve_precision(config.precision, device),
+        unlabelled=unlabelled,
     )
 
 
@@ -160,7 +175,7 @@ def tune_step(parts: TuneParts, model: FineTuned, seed: int) -> TrainStep:
     step = TrainStep(
         model=model,
         objective=objective,
-        optimizers=build_optimizers(model, config.optimizer, rates=learning_rates(model, config.transfer)),
+        optimizers=parts.optimizers(model, rates=learning_rates(model, config.transfer)),
         forward_loss=forward_loss_of(model, objective, parts.cast),
         average=None,
         clip_norm=config.optimizer.clip_norm,
@@ -191,6 +206,7 @@ def compile_blocks(model: FineTuned | SentenceEncoder, step: TrainStep, batch: T
 
     def attempt() -> None:
         model.train()
+        step.begin_dropout(0, Piece(0), rows=len(batch.input_ids))
         step.forward_loss(step.example(0, 0, batch, progress=0.0)).total.backward()  # type: ignore[no-untyped-call]
 
     drops = any(isinstance(module, Dropout) and module.share > 0 for module in model.encoder.modules())
@@ -233,9 +249,9 @@ def tune_batches(parts: TuneParts, seed: int) -> tuple[PhaseSource, ScheduleConf
     return PhaseSource(draw=draw, rows_per_epoch=len(rows), flops=flops), schedule
 
 
-def tune_peak_flops(parts: TuneParts) -> float:
+def tune_peak_flops(parts: TuneParts, *, stretches: int = 6) -> float:
     """Return the measured rate of this machine on the largest block product of a typical step."""
     drawn = parts.splits["train"].rows.drawn()
     tokens = round(float(np.mean(drawn.lengths)) * min(parts.config.batches.rows, len(drawn)))
     width, widest = parts.shape.hidden_size, parts.shape.widest_product
-    return matmul_rate(tokens, width, widest, precision=parts.precision, device=parts.device)
+    return matmul_rate(tokens, width, widest, precision=parts.precision, device=parts.device, stretches=stretches)

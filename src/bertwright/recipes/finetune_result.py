@@ -77,6 +77,7 @@ def tune_manifest(parts: Tuning, files: Mapping[str, Path], *, seeds: int) -> di
             name: {"path": str(path), "sha256": sha256_of(path)} for name, path in parts.files_read(files).items()
         },
         "examples": {name: len(split.examples) for name, split in parts.splits.items()},
+        **held_out_of(parts, files),
         "labels": list(parts.task.labels),
         "precision": parts.precision,
         "machine": machine(parts.device),
@@ -114,9 +115,16 @@ def tune_result(parts: Tuning, files: Mapping[str, Path], best: Tuned, seen: lis
         "parameters": parameter_count(best.model),
         "examples": {name: len(split.examples) for name, split in parts.splits.items()},
         "files": {name: path.name for name, path in files.items()},
+        **held_out_of(parts, files),
         "strategies": strategies(parts.config),
         **parts.facts(),
     }
+
+
+def held_out_of(parts: Tuning, files: Mapping[str, Path]) -> dict[str, Any]:
+    """Return what share of the training file is dev, where there is no dev file."""
+    fraction = parts.config.dev_fraction_for(files)
+    return {} if fraction is None else {"dev_fraction": fraction}
 
 
 def strategies(config: FinetuneConfig) -> dict[str, Any]:

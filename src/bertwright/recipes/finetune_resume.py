@@ -73,9 +73,10 @@ def tune_identity(parts: Tuning, files: Mapping[str, Path]) -> dict[str, Any]:
     weights = sorted([parts.folder / "config.json", *parts.folder.glob("*.safetensors")])
     return {
         **{f"the {name} file": sha256_of(path) for name, path in parts.files_read(files).items()},
+        **({} if "dev" in files else {"the dev file": "a share of the train file"}),
         "the model": {path.name: sha256_of(path) for path in weights},
         "precision": parts.precision,
-        **parts.config.model_dump(mode="json", exclude=WATCHED),
+        **parts.config.model_dump(mode="json", exclude={**WATCHED, **({"split": True} if "dev" in files else {})}),
     }
 
 

@@ -97,6 +97,13 @@ class BatchConfig(Section):
     """Longest row in tokens, [CLS] and [SEP] included; at most the model's positions."""
 
 
+class SplitConfig(Section):
+    """Which examples a checkpoint is chosen by, where no dev file is given."""
+
+    dev_fraction: float = Field(default=0.1, gt=0, lt=1)
+    """Share of the training file that is held out, by a hash of the texts."""
+
+
 class SpanConfig(Section):
     """How long the run is, and how the learning rate moves: up from zero, then linearly down to it."""
 
@@ -124,6 +131,7 @@ class FinetuneConfig(Section):
     """auto (bf16 where the hardware multiplies it), bf16 or fp32; a finished model is always judged in fp32."""
     columns: ColumnsConfig = ColumnsConfig()
     head: HeadConfig = HeadConfig()
+    split: SplitConfig = SplitConfig()
     batches: BatchConfig = BatchConfig()
     engine: EngineConfig = EngineConfig()
     schedule: SpanConfig = SpanConfig()
@@ -136,6 +144,10 @@ class FinetuneConfig(Section):
         """Return the settings that are those of one task alone, by its name; none for most."""
         section = getattr(self, task, None)
         return section.model_dump() if isinstance(section, Section) else {}
+
+    def dev_fraction_for(self, files: Mapping[str, Any]) -> float | None:
+        """Return the share of the training file that is held out; None where there is a dev file among `files`."""
+        return None if "dev" in files else self.split.dev_fraction
 
     def fitted(self, *, width: int, positions: int, faster: float = 1.0) -> Self:
         """Return the settings for a model of `width` units and so many positions.

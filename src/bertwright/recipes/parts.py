@@ -33,7 +33,14 @@ from bertwright.train.distributed import ALONE, Group
 from bertwright.train.loop import PhaseSource
 from bertwright.train.muon import Muon
 from bertwright.train.optim import MakeMuon, build_optimizers
-from bertwright.train.precision import autocast, matmul_rate, pick_device, resolve_precision, try_compiled
+from bertwright.train.precision import (
+    autocast,
+    matmul_rate,
+    pick_device,
+    product_dtype,
+    resolve_precision,
+    try_compiled,
+)
 from bertwright.train.schedule import Phase
 from bertwright.train.step import TrainStep, forward_loss_of
 from bertwright.types import Batch, Example, TokenRows
@@ -95,7 +102,6 @@ def build(data: Path, config: PretrainConfig, *, fresh: bool = True, group: Grou
     ]
     device = pick_device()
     precision = resolve_precision(config.engine.precision, device)
-    dtype = torch.bfloat16 if precision == "bf16" else torch.float32
     torch.manual_seed(key_of("initialise", config.seed))
     model = build_encoder(shape, drawn=fresh).to(device)
     counts = partial(neighbours_of, data, config, splits)
@@ -116,7 +122,7 @@ def build(data: Path, config: PretrainConfig, *, fresh: bool = True, group: Grou
         tokenizer=tokenizer,
         shape=shape,
         model=model,
-        optimizers=build_optimizers(model, config.optimizer, dtype=dtype, muon=muon),
+        optimizers=build_optimizers(model, config.optimizer, dtype=product_dtype(precision), muon=muon),
         average=None if config.average.name == "none" else Average(model, config.average),
         objective=objective,
         sources=sources,
@@ -314,18 +320,26 @@ def _parallel_step(parts: Parts, step: TrainStep) -> TrainStep:
 def _run_each_phase(parts: Parts, step: TrainStep) -> None:
     """Run forward and backward once for each shape of each phase, changing nothing but gradients, which are dropped."""
     for source in parts.sources:
-        for piece in parts.group.pieces(parts.config.engine.accumulation):
-            example = step.cut(step.example(0, piece.index, source.draw(piece.index), progress=0.0), piece)
+        count = parts.config.engine.accumulation
+        work = [(piece, source.draw(piece.index)) for piece in parts.group.pieces(count)]
+        examples = step.examples(0, work, micro_batches=count, progress=0.0)
+        for (piece, batch), example in zip(work, examples, strict=True):
+            step.begin_dropout(0, piece, rows=len(batch.input_ids))
             step.forward_loss(example).total.backward()  # type: ignore[no-untyped-call]
             if piece.whole:
                 break
     parts.model.zero_grad(set_to_none=True)
 
 
-def peak_flops(parts: Parts) -> float:
+def peak_flops(parts: Parts, *, stretches: int = 6) -> float:
     """Return the measured rate of this machine on the model's own largest block product, the yardstick of MFU."""
     phase = parts.config.schedule.phases[0]
     rows = phase.rows // parts.config.engine.accumulation * phase.length
     return matmul_rate(
-        rows, parts.shape.hidden_size, parts.shape.widest_product, precision=parts.precision, device=parts.device
+        rows,
+        parts.shape.hidden_size,
+        parts.shape.widest_product,
+        precision=parts.precision,
+        device=parts.device,
+        stretches=stretches,
     )

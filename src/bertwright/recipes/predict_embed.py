@@ -67,6 +67,7 @@ def read_judged(file: Path, columns: ColumnsConfig) -> Sentences:
     examples = read_sentences(file, columns, kind=None)
     if examples.kind == "texts":
         raise CorpusError(
-            f"{file} holds texts alone, by which nothing can be judged; give pairs, or pairs with a score"
+            f"{file} holds texts alone, by which nothing can be judged; give pairs, or pairs with a score (vectors of "
+            "texts alone: bertwright embed)"
         )
     return examples

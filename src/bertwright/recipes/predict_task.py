@@ -12,14 +12,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bertwright.data.labelled import LabelledRows
-from bertwright.errors import UsageError
+from bertwright.errors import CorpusError, UsageError
 from bertwright.evaluate.metrics import figure_names
 from bertwright.log import note, print_facts, print_table
 from bertwright.tasks.classify import Classify
-from bertwright.tasks.columns import ColumnsConfig
+from bertwright.tasks.columns import LABELS, SCORES, ColumnsConfig
 from bertwright.tasks.contract import Task
 from bertwright.tasks.encode import TextEncoder
 from bertwright.tasks.trained import task_of_head
+from bertwright.tasks.unlabelled import no_labels, refuse_unlabelled
+from bertwright.tasks.whole_texts import WholeTexts
 from bertwright.tokenizer.load import load_tokenizer
 
 if TYPE_CHECKING:
@@ -98,6 +100,7 @@ def evaluate_task(
         raise UsageError(f"{folder} was trained to {task.name}, not to {kind}; evaluate {task.name} instead")
     if positive is not None:
         task = with_positive(task, positive)
+    refuse_without_labels(task, file, columns, model=folder)
     task = task.looking_at(file, columns)
     examples = task.read(file)
     judged = task.judge(_logits(folder, opened, task, examples), examples)
@@ -108,6 +111,14 @@ def evaluate_task(
     if judged.remark:
         note(judged.remark)
     return judged.figures
+
+
+def refuse_without_labels(task: Task[Any], file: Path, columns: ColumnsConfig, *, model: Path) -> None:
+    """Raise CorpusError where there is nothing in a file to compare answers with, naming the way to predict it."""
+    if isinstance(task, WholeTexts):
+        refuse_unlabelled(file, columns, targets=SCORES if task.problem == "regression" else LABELS, model=model)
+    elif task.looking_at(file, columns).unlabelled(file) is not None:
+        raise CorpusError(no_labels(file, model))
 
 
 def with_positive(task: Task[Any], name: str) -> Task[Any]:

@@ -21,6 +21,8 @@ from bertwright.export.huggingface import save_model
 from bertwright.export.next_sentence import FOLDER, has_own_folder, save_next_sentence
 from bertwright.files import explained, human_bytes, locked, read_json, refuse_existing, require_space, write_json
 from bertwright.log import note, print_facts, silent
+from bertwright.model.bert import BertForPreTraining
+from bertwright.model.embedding_size import shrink_embeddings
 from bertwright.model.encoder import parameter_count
 from bertwright.objectives.combine import build_objective
 from bertwright.recipes.compiling import CompileListener
@@ -47,6 +49,7 @@ from bertwright.train.listeners.checkpoint import CheckpointListener, StopAskedE
 from bertwright.train.listeners.console import ConsoleListener
 from bertwright.train.listeners.evaluate import EvaluateListener
 from bertwright.train.listeners.metrics import MetricsListener
+from bertwright.train.listeners.peak import PeakListener
 from bertwright.train.loop import Position, StepReport, train
 from bertwright.train.memory import keep_freed_memory
 from bertwright.train.saver import Saver
@@ -152,7 +155,7 @@ def run(data: Path, out: Path, parts: Parts, moving: Moving, *, good: State | No
     compiling = CompileListener.begin(data, out, parts, step=position.step)
     parts.start()
     keep_freed_memory()  # not that of counting words, a gigabyte
-    peak = group.total({"peak": peak_flops(parts)})["peak"]
+    peak = peak_of(parts)
     metrics = metrics_file(out, parts, peak=peak)
     if group.first:
         metrics.begin(position)
@@ -161,13 +164,13 @@ def run(data: Path, out: Path, parts: Parts, moving: Moving, *, good: State | No
     saver = saving(out, parts, moving, guard, beside=metrics.path)
     checkpoint = checkpointing(out, parts, saver)
     left = group.of_first(60 * (schedule.minutes or 0) - (time.perf_counter() - began))
-    work = run_work(parts, peak=peak, seconds=left)
+    work = run_work(parts, peak=peak.flops, seconds=left)
     judge = evaluation(data, parts, position, work=work, until=checkpoint.until_asked)
     if group.first and judge.times and engine.evaluations is None:  # later starts go by the same number
         keep_found(out, evaluations=judge.times)
     guard.went_back = partial(retell, metrics if group.first else None, judge, moving, schedule)
     told: list[Listener] = [metrics, console] if group.first else []
-    listeners: list[Listener] = [compiling, judge, *told, guard, checkpoint]
+    listeners: list[Listener] = [compiling, judge, peak, *told, guard, checkpoint]
     if not position.step:
         position.seconds = position.setup_seconds = group.of_first(time.perf_counter() - began)
         if position.spent().progress(schedule) >= 1:
@@ -197,7 +200,7 @@ def run(data: Path, out: Path, parts: Parts, moving: Moving, *, good: State | No
         compiling.close()
         console.close()
         saver.close()
-    return peak
+    return peak.flops
 
 
 def hear(report: StepReport, listeners: Sequence[Listener], checkpoint: CheckpointListener) -> None:
@@ -209,14 +212,23 @@ def hear(report: StepReport, listeners: Sequence[Listener], checkpoint: Checkpoi
         checkpoint.stop_unheard(report)
 
 
-def metrics_file(out: Path, parts: Parts, *, peak: float) -> MetricsListener:
+def peak_of(parts: Parts) -> PeakListener:
+    """Return the measured rate of all processes together, and what measures it again, more shortly, along the run."""
+
+    def measure(stretches: int = 2) -> float:
+        return parts.group.total({"peak": peak_flops(parts, stretches=stretches)})["peak"]
+
+    return PeakListener(measure, measure(6))
+
+
+def metrics_file(out: Path, parts: Parts, *, peak: PeakListener) -> MetricsListener:
     """Return the listener that writes metrics.jsonl."""
     return MetricsListener(
         out / "metrics.jsonl",
         every=parts.config.engine.log_every,
         lengths=[phase.length for phase in parts.config.schedule.phases],
-        peak_learning_rate=parts.config.optimizer.learning_rate,
-        peak_flops=peak,
+        optimizer=parts.config.optimizer,
+        peak=peak,
     )
 
 
@@ -307,6 +319,8 @@ def finish(data: Path, out: Path, parts: Parts, *, peak: float, position: Positi
         return figures
     if figures["weights"] == "average" and figures["samples"]:
         figures["samples"] = predict_samples(model, parts.tokenizer, choose_samples(data, parts.tokenizer))
+    if parts.config.model.init == "cooccurrence" and isinstance(model, BertForPreTraining):
+        shrink_embeddings(model)  # the start has large ones, which fine-tuning would hardly move
     words = parts.tokenizer.path.parent
     if has_own_folder(model):
         figures["next_sentence_model"] = FOLDER

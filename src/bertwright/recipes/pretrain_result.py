@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -19,7 +19,7 @@ AVERAGE = "average_"
 """Begins the names of held-out figures of the averaged weights."""
 TIMED = ("seconds", "setup_seconds", "tokens_per_second", "mfu", "peak_flops", "checkpoints")
 """Figures of result.json that tell how long things took: they alone differ between runs of a seed, stopped or not."""
-TIMED_IN_LINES = ("seconds", "tokens_per_second", "mfu")
+TIMED_IN_LINES = ("seconds", "tokens_per_second", "mfu", "peak_flops")
 """The same of a line of metrics.jsonl."""
 
 
@@ -43,6 +43,7 @@ def run_manifest(data: Path, parts: Parts) -> dict[str, Any]:
 def result(out: Path, parts: Parts, *, peak: float, position: Position) -> dict[str, Any]:
     """Return the final figures of a run, as result.json holds them; speeds are medians over metrics.jsonl."""
     lines = read_metrics(out / "metrics.jsonl")
+    mfu, peak = mfu_of(lines, peak)
     judged: dict[str, float] = next((line["valid"] for line in reversed(lines) if line.get("valid")), {})
     raw = {name: value for name, value in judged.items() if not name.startswith(AVERAGE)}
     mean = {name.removeprefix(AVERAGE): value for name, value in judged.items() if name.startswith(AVERAGE)}
@@ -58,7 +59,7 @@ def result(out: Path, parts: Parts, *, peak: float, position: Position) -> dict[
         "weights": "average" if better else "last",
         "unigram_entropy": parts.manifest["unigram_entropy"],
         "tokens_per_second": median([line["tokens_per_second"] for line in lines]),
-        "mfu": median([line["mfu"] for line in lines]),
+        "mfu": mfu,
         "peak_flops": peak,
         "skipped": position.skipped,
         "checkpoints": {"written": position.saved, "stalled_seconds": round(position.stalled, 3)},
@@ -68,6 +69,16 @@ def result(out: Path, parts: Parts, *, peak: float, position: Position) -> dict[
         "language": parts.manifest["language"],
         "samples": lines[-1].get("samples", []),
     }
+
+
+def mfu_of(lines: Sequence[Mapping[str, Any]], peak: float) -> tuple[float, float]:
+    """Return the median MFU of lines of metrics.jsonl, all taken by the highest peak rate, and that rate.
+
+    `peak` is the highest of this session; lines know that of theirs, but for those of earlier versions.
+    """
+    peaks = [line.get("peak_flops", peak) for line in lines]
+    highest = max(peak, *peaks)
+    return round(median([line["mfu"] * one / highest for line, one in zip(lines, peaks, strict=True)]), 4), highest
 
 
 def facts(figures: Mapping[str, Any]) -> dict[str, str]:

@@ -35,11 +35,11 @@ from bertwright.recipes.translate_settings import TranslateConfig
 from bertwright.recipes.tuning import Split, Tuning
 from bertwright.rng import key_of
 from bertwright.tasks.encode import TextEncoder
-from bertwright.tasks.parallel import SidesConfig, parallel_files
+from bertwright.tasks.examples import split_dev
+from bertwright.tasks.parallel import SidesConfig, parallel_files, source_alone
 from bertwright.tasks.translate import Translate
 from bertwright.tokenizer.load import load_tokenizer
 from bertwright.train.loop import PhaseSource
-from bertwright.train.optim import build_optimizers
 from bertwright.train.precision import matmul_rate, pick_device, resolve_precision
 from bertwright.train.schedule import Phase, ScheduleConfig
 from bertwright.train.step import TrainStep, forward_loss_of
@@ -62,6 +62,9 @@ class TranslateParts(Tuning):
         """Return both sides of every split."""
         found: dict[str, Path] = {}
         for name, given in files.items():
+            if name in self.unlabelled:
+                found[name] = given
+                continue
             sides = parallel_files(given, self.task.sides)
             found |= {name: sides[0]} if len(sides) == 1 else {f"{name}.source": sides[0], f"{name}.target": sides[1]}
         return found
@@ -99,7 +102,7 @@ class TranslateParts(Tuning):
         return TrainStep(
             model=model,
             objective=self.task,
-            optimizers=build_optimizers(model, self.config.optimizer),
+            optimizers=self.optimizers(model),
             forward_loss=forward_loss_of(model, self.task, self.cast),
             average=None,
             clip_norm=self.config.optimizer.clip_norm,
@@ -130,12 +133,12 @@ class TranslateParts(Tuning):
         draw = DrawnAhead(lambda t: source.draw(t).pinned()) if self.device.type == "cuda" else source.draw
         return PhaseSource(draw=draw, rows_per_epoch=len(rows), flops=flops), schedule
 
-    def peak_flops(self) -> float:
+    def peak_flops(self, *, stretches: int = 6) -> float:
         """Return the measured rate of this machine on the largest block product of a typical step."""
         rows = self.splits["train"].rows
         tokens = round(float(np.mean(rows.source_lengths)) * min(self.config.batches.rows, len(rows)))
         width, widest = self.shape.hidden_size, self.shape.widest_product
-        return matmul_rate(tokens, width, widest, precision=self.precision, device=self.device)
+        return matmul_rate(tokens, width, widest, precision=self.precision, device=self.device, stretches=stretches)
 
     def judge_along(self, model: EncoderDecoder) -> dict[str, float]:
         """Return the figures on dev of what the model writes greedily, which is cheap and ranks checkpoints alike."""
@@ -171,10 +174,12 @@ def build_translation(config: TranslateConfig, folder: Path, files: dict[str, Pa
     sides = SidesConfig(source=writing.source, target=writing.target)
     task = Translate(tokenizer, sides, smoothing=writing.smoothing)
     encoder = TextEncoder(tokenizer, max_length=config.batches.max_length)
-    splits: dict[str, Split] = {}
-    for name, path in files.items():
-        examples = task.read(path)
-        splits[name] = Split(examples, task.encode(examples, encoder))
+    unlabelled = {"test": source} if "test" in files and (source := source_alone(files["test"], sides)) else {}
+    examples = {name: task.read(path) for name, path in files.items() if name not in unlabelled}
+    fraction = config.dev_fraction_for(files)
+    if fraction is not None:
+        examples["train"], examples["dev"] = split_dev(examples["train"], fraction=fraction)
+    splits = {name: Split(part, task.encode(part, encoder)) for name, part in examples.items()}
     _tell_vocabulary(task, splits["dev"])
     longest = writing.longest or round(1.5 * int(splits["train"].rows.target_lengths.max()))
     device = pick_device()
@@ -187,6 +192,7 @@ def build_translation(config: TranslateConfig, folder: Path, files: dict[str, Pa
         splits=splits,
         device=device,
         precision=resolve_precision(config.precision, device),
+        unlabelled=unlabelled,
         rules=task.rules(
             max_length=min(longest, positions), beams=writing.beams, length_penalty=writing.length_penalty
         ),

@@ -5,19 +5,22 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Self
 
 import torch
+from torch import nn
 
 from bertwright.evaluate.judgement import Judgement
 from bertwright.model.config import ModelConfig
 from bertwright.recipes.finetune_settings import FinetuneConfig
+from bertwright.tasks.unlabelled import AskedFile
 from bertwright.tokenizer.load import Tokenizer
 from bertwright.train.listeners import Listener
 from bertwright.train.loop import PhaseSource
-from bertwright.train.precision import autocast
+from bertwright.train.optim import build_optimizers
+from bertwright.train.precision import autocast, product_dtype
 from bertwright.train.schedule import ScheduleConfig
 from bertwright.train.step import TrainStep
 
@@ -45,6 +48,12 @@ class Tuning(ABC):
     """By name: train, dev, and test where there is one."""
     device: torch.device
     precision: Literal["bf16", "fp32"]
+    unlabelled: Mapping[str, AskedFile] = field(default_factory=dict, kw_only=True)
+    """Files without labels, by the name of their split."""
+
+    def optimizers(self, model: nn.Module, *, rates: Mapping[str, float] | None = None) -> list[torch.optim.Optimizer]:
+        """Return the optimizers of a model, at `rates` (see `build_optimizers`), in the precision of the run."""
+        return build_optimizers(model, self.config.optimizer, dtype=product_dtype(self.precision), rates=rates)
 
     def cast(self) -> AbstractContextManager[Any]:
         """Return the context forward passes run in."""
@@ -75,7 +84,7 @@ class Tuning(ABC):
         return []
 
     @abstractmethod
-    def peak_flops(self) -> float:
+    def peak_flops(self, *, stretches: int = 6) -> float:
         """Return the measured rate of this machine on the largest block product of a typical step."""
 
     @abstractmethod

@@ -20,7 +20,8 @@ from bertwright.tasks.columns import ColumnsConfig
 from bertwright.tasks.contract import Task, TaskLoss
 from bertwright.tasks.encode import TextEncoder
 from bertwright.tasks.spans import Reading, Spans, read_spans, span_mass
-from bertwright.tasks.squad import Questions, asked_questions, read_squad
+from bertwright.tasks.squad import Questions, asked_questions, lacks_answers, read_squad
+from bertwright.tasks.unlabelled import AskedFile
 from bertwright.tasks.windows import window_rows
 from bertwright.types import LabelledBatch
 
@@ -116,6 +117,10 @@ class Answer(Task[Questions]):
     def read(self, path: Path) -> Questions:
         """Return the questions of another file."""
         return read_squad(path)
+
+    def unlabelled(self, path: Path) -> AskedFile | None:
+        """Return how to ask about a file none of whose questions says its answer, or that there is none."""
+        return AskedFile(path) if lacks_answers(path) else None
 
     def ask(self, questions: Sequence[tuple[str, ...]]) -> Questions:
         """Return pairs of question and context."""

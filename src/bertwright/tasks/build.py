@@ -12,6 +12,7 @@ from bertwright.tasks.classify import Classify
 from bertwright.tasks.columns import ColumnsConfig
 from bertwright.tasks.contract import Task
 from bertwright.tasks.embed import Embed
+from bertwright.tasks.examples import split_dev
 from bertwright.tasks.head import HeadConfig
 from bertwright.tasks.multi_label import MultiLabel
 from bertwright.tasks.regress import Regress
@@ -25,14 +26,22 @@ TASK_NAMES = (*TASKS, Translate.name, Embed.name)
 """Everything that may follow it: translate writes texts and embed gives vectors, where the others have a head."""
 
 
-def begin_task(name: str, head: HeadConfig, path: Path, columns: ColumnsConfig) -> tuple[Task[Any], Any]:
-    """Return the task of a training file with the head asked for, and its examples; raises UsageError or InputError."""
+def begin_task(
+    name: str, head: HeadConfig, path: Path, columns: ColumnsConfig, *, dev_fraction: float | None = None
+) -> tuple[Task[Any], dict[str, Any]]:
+    """Return the task of a training file with the head asked for, and its examples as "train".
+
+    With `dev_fraction` that share of them is held out as "dev". Raises UsageError or InputError.
+    """
     kind = task_named(name)
     if head.multi_label and kind is Classify:
         kind = MultiLabel
         head = head.model_copy(update={"multi_label": False})
     task, examples = kind.begin(path, columns)
-    return task.with_head(head, examples), examples
+    splits = {"train": examples}
+    if dev_fraction is not None:
+        splits["train"], splits["dev"] = split_dev(examples, fraction=dev_fraction, labels=task.labels)
+    return task.with_head(head, splits["train"]), splits
 
 
 def task_named(name: str) -> type[Task[Any]]:

@@ -9,16 +9,19 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import pyarrow as pa
 
+from bertwright.data.labelled import runs
 from bertwright.errors import CorpusError, UsageError
 from bertwright.tasks.columns import ColumnsConfig
+from bertwright.tasks.examples import BETWEEN
 from bertwright.tasks.tables import as_texts, open_table
+from bertwright.tasks.unlabelled import are_no_labels
 
 CONTEXTS = ("sent1", "context", "article", "passage", "premise", "story", "text", "sentence", "ctx", "question")
 STARTS = ("sent2", "question", "start")
@@ -50,6 +53,33 @@ class Choices:
     def __len__(self) -> int:
         """Return N."""
         return len(self.contexts)
+
+    def keys(self) -> list[str]:
+        """Return each question with its choices."""
+        ends = np.cumsum(self.counts).tolist()
+        begun = zip(self.contexts, self.starts, [0, *ends[:-1]], ends, strict=True)
+        return [BETWEEN.join((context, start, *self.choices[begin:end])) for context, start, begin, end in begun]
+
+    def groups(self) -> list[str]:
+        """Return the context of each question: those about one stay on one side of a split."""
+        return self.contexts
+
+    def classes(self) -> np.ndarray | None:
+        """Return None: questions are all of a kind."""
+        return None
+
+    def take(self, places: np.ndarray) -> Self:
+        """Return the questions at `places`, in that order."""
+        counts, chosen = self.counts[places], places.tolist()
+        at = runs(np.cumsum(self.counts)[places] - counts, counts)
+        return replace(
+            self,
+            contexts=[self.contexts[place] for place in chosen],
+            starts=[self.starts[place] for place in chosen],
+            choices=[self.choices[place] for place in at.tolist()],
+            counts=counts,
+            right=self.right[places],
+        )
 
     def pairs(self) -> tuple[list[str], list[str]]:
         """Return the first and second text of the row of each choice, [R] each."""
@@ -110,6 +140,15 @@ def read_choices(path: Path, told: ColumnsConfig, *, labelled: bool = True) -> C
         if labelled and label is not None
         else np.full(len(choices), -1, dtype=np.int64),
     )
+
+
+def lacks_right(path: Path, told: ColumnsConfig) -> bool:
+    """Return whether a table of questions does not say which choice is right: no column of it, or nothing in it."""
+    table = open_table(path, names=frozenset((*CONTEXTS, *STARTS, *ANSWERS, *LISTS)) | told.names())
+    columns = {str(name): table.column(place) for place, name in enumerate(table.column_names)}
+    lower = {name.strip().lower(): name for name in reversed(columns)}
+    label = told.label or next((lower[name] for name in ANSWERS if _is_plain(columns, lower.get(name))), None)
+    return label not in columns or are_no_labels(as_texts(columns[str(label)]))
 
 
 def asked_choices(questions: Sequence[tuple[str, ...]]) -> Choices:

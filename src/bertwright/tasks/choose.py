@@ -15,10 +15,11 @@ import numpy as np
 from bertwright.data.labelled import LabelledRows
 from bertwright.evaluate.judgement import Grid, Judgement, Mistake
 from bertwright.log import note
-from bertwright.tasks.choices import Choices, asked_choices, read_choices
+from bertwright.tasks.choices import Choices, asked_choices, lacks_right, read_choices
 from bertwright.tasks.columns import ColumnsConfig
 from bertwright.tasks.contract import Task, TaskLoss
 from bertwright.tasks.encode import TextEncoder
+from bertwright.tasks.unlabelled import AskedFile
 from bertwright.types import LabelledBatch
 
 if TYPE_CHECKING:
@@ -65,6 +66,11 @@ class Choose(Task[Choices]):
     def read(self, path: Path) -> Choices:
         """Return the questions of another table."""
         return read_choices(path, self.columns)
+
+    def unlabelled(self, path: Path) -> AskedFile | None:
+        """Return how to ask about a table that does not say which choices are right; None where it does."""
+        told = self.columns
+        return AskedFile(path, told.text, told.pair) if lacks_right(path, told) else None
 
     def ask(self, questions: Sequence[tuple[str, ...]]) -> Choices:
         """Return contexts with their choices."""

@@ -18,6 +18,7 @@ from bertwright.tasks.head import HeadConfig, class_weights
 from bertwright.tasks.label_columns import refuse_flags
 from bertwright.tasks.labels import index_of, is_list, label_name, label_names, note_case
 from bertwright.tasks.texts import Texts, another_table, looks_swapped, open_texts, texts_of
+from bertwright.tasks.unlabelled import AskedFile, asked_texts_of
 from bertwright.tasks.whole_texts import WholeTexts
 from bertwright.types import LabelledBatch
 
@@ -128,6 +129,11 @@ class Classify(WholeTexts):
         assert self.columns is not None
         first, second, written = texts_of(another_table(path, self.columns), self.columns)
         return Texts(path, first, second, self.classes(path, written))
+
+    def unlabelled(self, path: Path) -> AskedFile | None:
+        """Return how to ask about a table without labels; None where it has some."""
+        assert self.columns is not None
+        return asked_texts_of(path, self.columns, known=self.index)
 
     def classes(self, path: Path, written: Sequence[str]) -> np.ndarray:
         """Return the class of each label as written, int64 [N]."""

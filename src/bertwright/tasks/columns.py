@@ -84,7 +84,7 @@ def find_columns(table: Table, told: ColumnsConfig, *, targets: tuple[str, ...])
         raise UsageError(f"{table.path} has no column {missing[0]!r}; its columns are {', '.join(table.columns)}")
     lower = {name.strip().lower(): name for name in reversed(table.columns)}
     target = told.label or next((lower[name] for name in targets if name in lower), None)
-    texts = (told.text, told.pair) if told.text else _texts_by_name(lower, target)
+    texts = (told.text, told.pair) if told.text else texts_by_name(lower, target)
     if told.pair:
         texts = (texts[0], told.pair)
     if texts[0] is None:
@@ -162,7 +162,8 @@ def _with_words(table: Table, marks: set[str]) -> list[str]:
     return [name for name, cells in unmarked if not cells or not all(map(is_number, cells))]
 
 
-def _texts_by_name(lower: dict[str, str], target: str | None) -> tuple[str | None, str | None]:
+def texts_by_name(lower: dict[str, str], target: str | None) -> tuple[str | None, str | None]:
+    """Return the columns of a pair, or of a text and None, among lower-case names; None twice where none is known."""
     for first, second in PAIRS:
         if first in lower and second in lower and target not in (lower[first], lower[second]):
             return lower[first], lower[second]

@@ -116,6 +116,15 @@ def read_conll(path: Path, *, word_column: str | None = None, tag_column: str | 
     )
 
 
+def has_words_alone(path: Path) -> bool:
+    """Return whether the lines at the start of a CoNLL file hold one word each, and no tag."""
+    for block in checked(read_blocks(path), path):
+        lines = [line.strip(BLANKS) for line in block.data.decode().split("\n")]
+        held = [line for line in lines if line and not line.startswith((DOCUMENT, "#"))]
+        return bool(held) and not any(re.search(r"[ \t,]", line) for line in held)
+    return False
+
+
 def _commas(path: Path) -> bool:
     return ".csv" in (suffix.lower() for suffix in path.suffixes[-2:])
 

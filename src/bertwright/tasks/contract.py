@@ -21,6 +21,7 @@ from bertwright.evaluate.judgement import Judgement
 from bertwright.tasks.columns import ColumnsConfig
 from bertwright.tasks.encode import TextEncoder
 from bertwright.tasks.head import HeadConfig
+from bertwright.tasks.unlabelled import AskedFile
 from bertwright.types import LabelledBatch
 
 if TYPE_CHECKING:  # tasks name tensors in training alone: an exported model is asked without torch
@@ -83,6 +84,10 @@ class Task(ABC, Generic[E]):
     @abstractmethod
     def read(self, path: Path) -> E:
         """Return the examples of another file, labelled as the training file is; raises InputError."""
+
+    def unlabelled(self, path: Path) -> AskedFile | None:
+        """Return how to ask about a file that has no labels; None where it has some, or nobody can tell."""
+        return None
 
     @abstractmethod
     def ask(self, questions: Sequence[tuple[str, ...]]) -> E:

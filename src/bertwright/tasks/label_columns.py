@@ -16,13 +16,12 @@ from bertwright.log import note
 from bertwright.tasks.columns import LABELS, Columns, ColumnsConfig, find_columns
 from bertwright.tasks.labels import PADDING, find_separator, is_list, label_name, label_names
 from bertwright.tasks.tables import Table
+from bertwright.tasks.unlabelled import NUMBERS_OF_ROWS
 
 FLAGS = {"0": False, "0.0": False, "false": False, "no": False, "1": True, "1.0": True, "true": True, "yes": True}
 """What a cell says where each label has a column."""
 NEARLY = frozenset(("", "-1", "-1.0", "nan", "none", "null"))
 """What stands in such a column where nobody knows."""
-NUMBERS_OF_ROWS = frozenset(("", "id", "idx", "index", "guid", "unnamed: 0"))
-"""Names of columns that hold no label, whatever is in them."""
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ from bertwright.tasks.label_columns import LabelColumns, describe_labels, find_l
 from bertwright.tasks.labels import index_of, note_case
 from bertwright.tasks.tables import Table, read_table
 from bertwright.tasks.texts import Texts, another_table, looks_swapped, texts_of
+from bertwright.tasks.unlabelled import AskedFile, asked_texts_of
 from bertwright.tasks.whole_texts import WholeTexts
 from bertwright.types import LabelledBatch
 
@@ -101,6 +102,11 @@ class MultiLabel(WholeTexts):
         table = another_table(path, self.column.columns)
         first, second, _ = texts_of(table, self.column.columns, may_lack_target=True)
         return Texts(path, first, second, marked_rows(self.column.cut(table), self.index, path=path))
+
+    def unlabelled(self, path: Path) -> AskedFile | None:
+        """Return how to ask about a table without labels; None where it has some."""
+        assert self.column is not None
+        return asked_texts_of(path, self.column.columns, targets=self.column.flags, known=self.index)
 
     def loss(self, scores: Tensor, example: LabelledBatch) -> TaskLoss:
         """Return the binary cross-entropy (nats) of logits [B, 1, K], its mean over rows and labels."""

@@ -5,8 +5,11 @@ Where a line is empty on either side the pair is left out, and how many were is 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Self
+
+import numpy as np
 
 from bertwright.config import Section
 from bertwright.corpus.inputs import format_of, read_whole
@@ -14,6 +17,7 @@ from bertwright.corpus.layouts import fault_in
 from bertwright.errors import CorpusError, UsageError
 from bertwright.log import note
 from bertwright.tasks.tables import Table, read_table
+from bertwright.tasks.unlabelled import AskedFile
 
 BETWEEN = ","
 """Between the names of a source file and its target file."""
@@ -44,6 +48,23 @@ class Parallel:
         """Return N."""
         return len(self.first)
 
+    def keys(self) -> list[str]:
+        """Return the source of each pair."""
+        return self.first
+
+    def groups(self) -> list[str]:
+        """Return what pairs that stay on one side of a split have in common: an equal source."""
+        return self.first
+
+    def classes(self) -> np.ndarray | None:
+        """Return None: pairs are all of a kind."""
+        return None
+
+    def take(self, places: np.ndarray) -> Self:
+        """Return the pairs at `places`, in that order."""
+        chosen = places.tolist()
+        return replace(self, first=[self.first[place] for place in chosen], second=[self.second[i] for i in chosen])
+
 
 def read_parallel(given: Path, sides: SidesConfig) -> Parallel:
     """Return the pairs of what a call names, neither side of which is empty, and say how many there are.
@@ -73,7 +94,10 @@ def parallel_files(given: Path, sides: SidesConfig) -> list[Path]:
     names = str(given).split(BETWEEN)
     if given.is_file():
         if format_of(given) not in TABLES:
-            raise UsageError(f"{given} is one side alone; give both as {given}{BETWEEN}TARGET_FILE, or a table")
+            raise UsageError(
+                f"{given} is one side alone; give both as {given}{BETWEEN}TARGET_FILE, or a table (to translate one "
+                "side: bertwright predict)"
+            )
         return [given]
     if len(names) == 2:
         files = [Path(name.strip()) for name in names]
@@ -85,6 +109,22 @@ def parallel_files(given: Path, sides: SidesConfig) -> list[Path]:
         if not file.is_file():
             raise CorpusError(f"there is no file {file}; give SOURCE{BETWEEN}TARGET files that exist")
     return files
+
+
+def source_alone(given: Path, sides: SidesConfig) -> AskedFile | None:
+    """Return how to ask for translations of a file that has no target side; None where it has one."""
+    if not given.is_file():
+        return None
+    if format_of(given) not in TABLES:
+        return AskedFile(given)
+    named = {name for name in (sides.source, sides.target) if name}
+    table = read_table(given, names={*SOURCES, *TARGETS, *named}, one_column=True)
+    source = sides.source if sides.source in table.columns else _told(table, None, SOURCES)
+    if sides.target in table.columns or _told(table, None, TARGETS) is not None:
+        return None
+    if source is None and len(table.columns) == 1:
+        source = next(iter(table.columns))
+    return AskedFile(given, source) if source is not None and (sides.target or len(table.columns) == 1) else None
 
 
 def _which(given: Path) -> str:

@@ -14,7 +14,9 @@ from bertwright.evaluate.judgement import Judgement, Mistake
 from bertwright.evaluate.metrics import regression_figures
 from bertwright.tasks.columns import SCORES, Columns, ColumnsConfig
 from bertwright.tasks.contract import TaskLoss
+from bertwright.tasks.head import HeadConfig
 from bertwright.tasks.texts import Texts, another_table, numbers_of, open_texts, texts_of
+from bertwright.tasks.unlabelled import AskedFile, asked_texts_of
 from bertwright.tasks.whole_texts import WholeTexts
 from bertwright.types import LabelledBatch
 
@@ -65,6 +67,17 @@ class Regress(WholeTexts):
         assert self.columns is not None
         first, second, written = texts_of(another_table(path, self.columns), self.columns)
         return Texts(path, first, second, numbers_of(path, written, column=self.columns.target))
+
+    def unlabelled(self, path: Path) -> AskedFile | None:
+        """Return how to ask about a table without scores; None where it has some."""
+        assert self.columns is not None
+        return asked_texts_of(path, self.columns, known=("-1", "-1.0"))
+
+    def with_head(self, head: HeadConfig, examples: Texts) -> Self:
+        """Return the task with the mean score of the examples that are trained on."""
+        task = copy(super().with_head(head, examples))
+        task.middle = float(examples.targets.mean())
+        return task
 
     def start_head(self, head: nn.Linear) -> None:
         """Start from the mean score, which a head that learns at 1e-5 a step would take the whole run to find."""

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
 import numpy as np
 import pyarrow as pa
@@ -17,6 +17,7 @@ from bertwright.errors import CorpusError, UsageError
 from bertwright.log import note
 from bertwright.tasks.columns import SCORES, SENTENCES, SINGLES, TOGETHER, UNLIKE, ColumnsConfig
 from bertwright.tasks.encode import TextEncoder
+from bertwright.tasks.examples import BETWEEN
 from bertwright.tasks.tables import Table, read_lines, read_table
 from bertwright.tasks.texts import numbers_of, refuse_empty
 
@@ -59,6 +60,25 @@ class Sentences:
     def kind(self) -> Kind:
         """What they are."""
         return "scores" if self.scores is not None else "pairs" if self.members.shape[1] > 1 else "texts"
+
+    def keys(self) -> list[str]:
+        """Return the texts of each example that belong together."""
+        return [BETWEEN.join(self.texts[text] for text in row) for row in self.members[:, :2].tolist()]
+
+    def groups(self) -> list[str]:
+        """Return what examples that stay on one side of a split have in common: equal texts."""
+        return self.keys()
+
+    def classes(self) -> np.ndarray | None:
+        """Return None: examples are all of a kind."""
+        return None
+
+    def take(self, places: np.ndarray) -> Self:
+        """Return the examples at `places`, in that order, and their texts alone."""
+        used, members = np.unique(self.members[places], return_inverse=True)
+        texts = [self.texts[text] for text in used.tolist()]
+        scores = None if self.scores is None else self.scores[places]
+        return replace(self, texts=texts, members=members.reshape(len(places), -1).astype(np.int64), scores=scores)
 
     def shown(self, place: int) -> str:
         """Return an example as people read it, a bar between its texts."""

@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
 from bertwright.corpus.inputs import read_whole
 from bertwright.errors import CorpusError, UsageError
 from bertwright.log import note
+from bertwright.tasks.examples import BETWEEN
 from bertwright.tasks.windows import Windows
 
 NAMED = 5
@@ -48,6 +49,36 @@ class Questions:
     def __len__(self) -> int:
         """Return N."""
         return len(self.questions)
+
+    def keys(self) -> list[str]:
+        """Return each question with its context."""
+        asked = zip(self.questions, self.groups(), strict=True)
+        return [f"{question}{BETWEEN}{context}" for question, context in asked]
+
+    def groups(self) -> list[str]:
+        """Return the context of each question: those about one stay on one side of a split."""
+        return [self.contexts[place] for place in self.context_of.tolist()]
+
+    def classes(self) -> np.ndarray | None:
+        """Return None: questions are all of a kind."""
+        return None
+
+    def take(self, places: np.ndarray) -> Self:
+        """Return the questions at `places`, in that order, and their contexts alone."""
+        used, context_of = np.unique(self.context_of[places], return_inverse=True)
+        chosen = places.tolist()
+        answers = [self.answers[place] for place in chosen]
+        return replace(
+            self,
+            contexts=[self.contexts[place] for place in used.tolist()],
+            questions=[self.questions[place] for place in chosen],
+            ids=[self.ids[place] for place in chosen],
+            context_of=context_of.astype(np.int64),
+            answers=answers,
+            spans=self.spans[places],
+            impossible=self.impossible and not all(answers),
+            windows=None,
+        )
 
 
 def read_squad(path: Path) -> Questions:
@@ -95,6 +126,11 @@ def read_squad(path: Path) -> Questions:
 def squad_questions(path: Path) -> list[tuple[str, ...]]:
     """Return (question, context, id) of everything a SQuAD json file asks, answered or not; raises CorpusError."""
     return [(one["question"], context, str(one["id"])) for context, asked in _paragraphs(path) for one in asked]
+
+
+def lacks_answers(path: Path) -> bool:
+    """Return whether no question of a SQuAD json file has an answer, or is marked as having none."""
+    return not any(one.get("answers") or one.get("is_impossible") for _, asked in _paragraphs(path) for one in asked)
 
 
 def asked_questions(questions: Sequence[tuple[str, ...]]) -> Questions:

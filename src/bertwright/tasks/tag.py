@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 
-from bertwright.data.labelled import LabelledRows
+from bertwright.data.labelled import LabelledRows, runs
 from bertwright.errors import CorpusError, ModelError, UsageError
 from bertwright.evaluate.entities import Entities, compare, entities_of, tag_set
 from bertwright.evaluate.judgement import UNLEARNED, Grid, Judgement, Mistake, remark_on
@@ -24,7 +24,8 @@ from bertwright.tasks.head import HeadConfig, class_weights
 from bertwright.tasks.running_words import GivenWords, word_spans
 from bertwright.tasks.schemes import Scheme, allowed_transitions, as_labels, detect_scheme, label_names
 from bertwright.tasks.sequences import Reading, read_sentences
-from bertwright.tasks.tagged_files import read_tagged
+from bertwright.tasks.tagged_files import lacks_tags, read_tagged
+from bertwright.tasks.unlabelled import AskedFile
 from bertwright.types import UNASKED, LabelledBatch
 
 if TYPE_CHECKING:
@@ -57,6 +58,33 @@ class Sentences:
     def __len__(self) -> int:
         """Return N."""
         return len(self.counts)
+
+    def keys(self) -> list[str]:
+        """Return the words of each sentence, a blank between them."""
+        ends = np.cumsum(self.counts).tolist()
+        begins = [0, *ends[:-1]]
+        return [" ".join(self.words[begin:end]) for begin, end in zip(begins, ends, strict=True)]
+
+    def groups(self) -> list[str]:
+        """Return what sentences that stay on one side of a split have in common: equal words."""
+        return self.keys()
+
+    def classes(self) -> np.ndarray | None:
+        """Return None: sentences are all of a kind."""
+        return None
+
+    def take(self, places: np.ndarray) -> Self:
+        """Return the sentences at `places`, in that order."""
+        counts = self.counts[places]
+        at = runs(np.cumsum(self.counts)[places] - counts, counts)
+        return replace(
+            self,
+            words=[self.words[place] for place in at.tolist()],
+            counts=counts,
+            targets=self.targets[at],
+            texts=None if self.texts is None else [self.texts[place] for place in places.tolist()],
+            spans=None if self.spans is None else self.spans[at],
+        )
 
 
 @dataclass(frozen=True)
@@ -180,6 +208,12 @@ class Tag(Task[Sentences]):
         """Return the examples of another file."""
         found = read_tagged(path, self.columns, label_names=self.label_names)
         return Sentences(path, found.words, found.counts, as_labels(found, self.labels))
+
+    def unlabelled(self, path: Path) -> AskedFile | None:
+        """Return how to ask about a file of words without tags; None where it has some."""
+        if not lacks_tags(path, self.columns):
+            return None
+        return AskedFile(path, self.columns.text)
 
     def ask(self, questions: Sequence[tuple[str, ...]]) -> Sentences:
         """Return running texts cut into words, or sentences of given ones; raises UsageError where one is a pair."""

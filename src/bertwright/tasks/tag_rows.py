@@ -39,7 +39,7 @@ def read_rows(
     Raises CorpusError naming the row where words and tags do not fit each other, and UsageError for columns that are
     not there.
     """
-    columns = _columns(path, source, given, labelled=True)
+    columns = columns_of_rows(path, source, given, labelled=True)
     words: list[str] = []
     counts: list[int] = []
     numbers: list[int] = []
@@ -80,7 +80,7 @@ def asked_rows(path: Path, source: Source, given: ColumnsConfig) -> Iterator[tup
 
     Rows of a word each are one question a sentence. Tags need not be there, and are passed over.
     """
-    columns = _columns(path, source, given, labelled=False)
+    columns = columns_of_rows(path, source, given, labelled=False)
     if columns.shape == "text":
         return None
     return _questions(path, source(columns.names), columns)
@@ -98,7 +98,8 @@ def _questions(path: Path, rows: Iterator[Row], columns: TagColumns) -> Iterator
         yield GivenWords(words) if words else ("",)
 
 
-def _columns(path: Path, source: Source, given: ColumnsConfig, *, labelled: bool) -> TagColumns:
+def columns_of_rows(path: Path, source: Source, given: ColumnsConfig, *, labelled: bool) -> TagColumns:
+    """Return the columns of a table, by its first rows; raises as `find_tag_columns` does."""
     first = [row for _, row in islice(source(None), SAMPLE)]
     if not first:
         raise CorpusError(f"{path} is empty; give a file with words and their tags")

@@ -20,13 +20,13 @@ from bertwright.corpus.inputs import format_of, open_text, read_whole
 from bertwright.corpus.layouts import fault_in
 from bertwright.corpus.nesting import refuse_nested
 from bertwright.corpus.tables import UNREADABLE
-from bertwright.errors import CorpusError
+from bertwright.errors import CorpusError, UsageError
 from bertwright.tasks.columns import SINGLES, ColumnsConfig
-from bertwright.tasks.conll import is_conll, read_conll, stream_sentences
+from bertwright.tasks.conll import has_words_alone, is_conll, read_conll, stream_sentences
 from bertwright.tasks.string_lists import BLANK
 from bertwright.tasks.tables import open_table
 from bertwright.tasks.tag_columns import BEGINNINGS, TAGS, WORDS, TaggedWords
-from bertwright.tasks.tag_rows import Row, asked_rows, class_names, read_rows
+from bertwright.tasks.tag_rows import Row, asked_rows, class_names, columns_of_rows, read_rows
 
 Form = Literal["conll", "json", "parquet", "table"]
 HEAD_BYTES = 1 << 18
@@ -65,6 +65,22 @@ def asked_of_tagger(path: Path, given: ColumnsConfig) -> tuple[str, Iterator[tup
         return None
     asked = asked_rows(path, partial(_rows, path, form), given)
     return None if asked is None else ("row", enumerate(asked, start=1))
+
+
+def lacks_tags(path: Path, given: ColumnsConfig) -> bool:
+    """Return whether a file has words, or texts, and no column of tags; a damaged one does not count."""
+    form = form_of(path, given)
+    if form == "conll":
+        return given.label is None and is_conll(path) and has_words_alone(path)
+    source = partial(_rows, path, form)
+    try:
+        columns_of_rows(path, source, given, labelled=True)
+        return False
+    except UsageError:
+        given = given.model_copy(update={"label": None})
+    except CorpusError:
+        pass
+    return columns_of_rows(path, source, given, labelled=False).tags is None
 
 
 def form_of(path: Path, given: ColumnsConfig) -> Form:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 
 from bertwright.errors import CorpusError
 from bertwright.log import note
 from bertwright.tasks.columns import KNOWN, Columns, ColumnsConfig, find_columns
+from bertwright.tasks.examples import BETWEEN
 from bertwright.tasks.tables import Table, read_table
 
 
@@ -26,6 +28,26 @@ class Texts:
     def __len__(self) -> int:
         """Return N."""
         return len(self.first)
+
+    def keys(self) -> list[str]:
+        """Return what each row says: its text, or both."""
+        if self.second is None:
+            return self.first
+        return [f"{one}{BETWEEN}{other}" for one, other in zip(self.first, self.second, strict=True)]
+
+    def groups(self) -> list[str]:
+        """Return what rows that stay on one side of a split have in common: equal texts."""
+        return self.keys()
+
+    def classes(self) -> np.ndarray | None:
+        """Return the class of each row [N], or its labels [N, K]; None where it is a score."""
+        return None if self.targets.ndim == 1 and self.targets.dtype.kind == "f" else self.targets
+
+    def take(self, places: np.ndarray) -> Self:
+        """Return the rows at `places`, in that order."""
+        chosen = places.tolist()
+        second = None if self.second is None else [self.second[place] for place in chosen]
+        return replace(self, first=[self.first[place] for place in chosen], second=second, targets=self.targets[places])
 
     def asked(self, place: int) -> dict[str, str]:
         """Return a text or pair as `predict` writes it down."""

@@ -28,33 +28,44 @@ class AdamMoments(torch.optim.Optimizer):
     def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
         """Update every parameter that has a gradient; `closure` is not used."""
         for group in self.param_groups:
-            parameters = [p for p in group["params"] if p.grad is not None]
-            if parameters:
-                self.update(parameters, group)
+            by_count: dict[int, list[Tensor]] = {}
+            for parameter in group["params"]:
+                if parameter.grad is not None:
+                    by_count.setdefault(self._count(parameter), []).append(parameter)
+            for count, parameters in by_count.items():
+                self.update(parameters, group, count=count)
 
     @abstractmethod
-    def update(self, parameters: list[Tensor], group: dict[str, Any]) -> None:
-        """Move the parameters of a group, all of which have a gradient."""
+    def update(self, parameters: list[Tensor], group: dict[str, Any], *, count: int) -> None:
+        """Move parameters of a group, all of which have a gradient and make their step number `count`, from 1.
 
-    def directions(self, parameters: list[Tensor], group: dict[str, Any]) -> list[Tensor]:
+        Parameters that were frozen at first have made fewer steps than others of their group.
+        """
+
+    def directions(self, parameters: list[Tensor], group: dict[str, Any], *, count: int) -> list[Tensor]:
         """Move Adam's moments along and return m / (sqrt(v) + eps) of each parameter, both moments bias-corrected.
 
         Keeps "step", "exp_avg" and "exp_avg_sq" in the optimizer's state, as torch's AdamW does.
         """
         beta1, beta2 = group["betas"]
         states = [self.state[parameter] for parameter in parameters]
-        for parameter, state in zip(parameters, states, strict=True):
-            if not state:
-                state["step"] = torch.zeros(())
-                state["exp_avg"] = torch.zeros_like(parameter)
-                state["exp_avg_sq"] = torch.zeros_like(parameter)
-            state["step"] += 1
         gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
         means, squares = [state["exp_avg"] for state in states], [state["exp_avg_sq"] for state in states]
         torch._foreach_lerp_(means, gradients, 1 - beta1)
         torch._foreach_mul_(squares, beta2)
         torch._foreach_addcmul_(squares, gradients, gradients, value=1 - beta2)
-        count = float(states[0]["step"])
         roots = torch._foreach_sqrt(torch._foreach_div(squares, 1 - beta2**count))
         torch._foreach_add_(roots, group["eps"])
         return list(torch._foreach_div(torch._foreach_div(means, 1 - beta1**count), roots))
+
+    def _count(self, parameter: Tensor) -> int:
+        """Count a step of a parameter, whose moments begin with its first one; return its number, from 1."""
+        state = self.state[parameter]
+        if not state:
+            state["step"] = torch.zeros(())
+            state["exp_avg"] = torch.zeros_like(parameter)
+            state["exp_avg_sq"] = torch.zeros_like(parameter)
+        elif state["step"].is_cuda:  # as a checkpoint leaves it: each look at it would wait for the GPU
+            state["step"] = state["step"].cpu()
+        state["step"] += 1
+        return int(state["step"])

@@ -17,9 +17,9 @@ class Lamb(AdamMoments):
     move by lr * r, as in the reference implementation, which leaves them out of decay and of the ratio.
     """
 
-    def update(self, parameters: list[Tensor], group: dict[str, Any]) -> None:
-        """Move the parameters of a group."""
-        directions = self.directions(parameters, group)
+    def update(self, parameters: list[Tensor], group: dict[str, Any], *, count: int) -> None:
+        """Move parameters of a group that make their step number `count`."""
+        directions = self.directions(parameters, group, count=count)
         if group["weight_decay"]:
             torch._foreach_add_(directions, parameters, alpha=group["weight_decay"])
         lengths = torch._foreach_norm(parameters)

@@ -17,6 +17,10 @@ from bertwright.train.muon import Muon
 from bertwright.train.stable_adamw import StableAdamW
 
 MakeMuon = Callable[..., Muon]
+HIDDEN = {"blocks", "pooler", "mlm_head", "nsp_head"}
+"""Modules whose matrices lie between hidden states: blocks, and the dense layers of pre-training heads."""
+FEWEST_UNITS = 16
+"""Rows and columns such a matrix has at least: the output layer of the next-sentence head has two."""
 
 
 class OptimizerConfig(Section):
@@ -56,7 +60,7 @@ def build_optimizers(
     model: nn.Module,
     config: OptimizerConfig,
     *,
-    dtype: torch.dtype = torch.bfloat16,
+    dtype: torch.dtype = torch.float32,
     rates: Mapping[str, float] | None = None,
     muon: MakeMuon = Muon,
 ) -> list[torch.optim.Optimizer]:
@@ -111,13 +115,16 @@ def decay_groups(parameters: list[nn.Parameter], weight_decay: float) -> list[di
 
 
 def hidden_matrices(model: nn.Module) -> list[Tensor]:
-    """Return the weights Muon is meant for: those of nn.Linear with both sides 16 or more, not tied to an embedding.
+    """Return the trained weights Muon is meant for: those of nn.Linear that lie between hidden states (see HIDDEN).
 
-    A head with two outputs is no hidden matrix: orthogonalising it would force both classes to equal size.
+    An output layer is none, however many classes it has: orthogonalising it would force all classes to equal size.
     """
-    embedded = {id(m.weight) for m in model.modules() if isinstance(m, nn.Embedding)}
-    weights = [m.weight for m in model.modules() if isinstance(m, nn.Linear) and m.weight.requires_grad]
-    return [w for w in weights if min(w.shape) >= 16 and id(w) not in embedded]
+    weights = [
+        module.weight
+        for name, module in model.named_modules()
+        if isinstance(module, nn.Linear) and module.weight.requires_grad and HIDDEN & set(name.split("."))
+    ]
+    return [weight for weight in weights if min(weight.shape) >= FEWEST_UNITS]
 
 
 def _adamw(parameters: list[nn.Parameter], config: OptimizerConfig) -> torch.optim.Optimizer:
@@ -146,6 +153,8 @@ def _build_lamb(model: nn.Module, config: OptimizerConfig, _: MakeMuon) -> list[
 
 def _build_muon(model: nn.Module, config: OptimizerConfig, make: MakeMuon) -> list[torch.optim.Optimizer]:
     matrices = hidden_matrices(model)
+    if not matrices:
+        raise ConfigError("optimizer.name: muon trains matrices of blocks, and all of them are frozen; give adamw")
     taken = {id(matrix) for matrix in matrices}
     muon = make(
         matrices,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import time
 from collections.abc import Callable, Iterable
@@ -17,6 +18,8 @@ Precision = Literal["auto", "bf16", "fp32"]
 AUTOCAST = ("torch.amp.autocast_mode._enter_autocast", "torch.amp.autocast_mode._exit_autocast")
 """What autocast leaves in a graph, its arguments with it, so that a graph can be kept by its text as any other; the
 compiler does not know that, and would trace the step anew in every process, which is most of the time it takes."""
+STRETCH = 0.1
+"""Seconds that products are timed over together."""
 F = TypeVar("F", bound=Callable[..., Any])
 
 
@@ -42,6 +45,11 @@ def resolve_precision(wanted: Precision, device: torch.device) -> Literal["bf16"
     if wanted == "auto":
         return "bf16" if has_bfloat16(device) else "fp32"
     return wanted
+
+
+def product_dtype(precision: Literal["bf16", "fp32"]) -> torch.dtype:
+    """Return the type that matrix products take in a precision."""
+    return torch.bfloat16 if precision == "bf16" else torch.float32
 
 
 def autocast(precision: Literal["bf16", "fp32"], device: torch.device) -> AbstractContextManager[Any]:
@@ -143,22 +151,33 @@ def _in_one_line(error: Exception) -> str:
 
 
 def matmul_rate(
-    rows: int, inner: int, outer: int, *, precision: Literal["bf16", "fp32"], device: torch.device
+    rows: int,
+    inner: int,
+    outer: int,
+    *,
+    precision: Literal["bf16", "fp32"],
+    device: torch.device,
+    stretches: int = 6,
 ) -> float:
     """Measure floating-point operations a second of [rows, inner] x [inner, outer] products.
 
-    The best of six stretches of 0.1 seconds: what the machine can do, not what its other guests left over.
+    The best of some stretches of 0.1 seconds: what the machine can do, not what its other guests left over. A GPU is
+    waited for once a stretch: between single products it would stand idle.
     """
-    dtype = torch.bfloat16 if precision == "bf16" else torch.float32
+    dtype = product_dtype(precision)
     left = torch.randn(rows, inner, device=device).to(dtype)
     right = torch.randn(outer, inner, device=device).to(dtype)
-    best = 0.0
-    for _ in range(6):
-        count, began = 0, time.perf_counter()
-        while (elapsed := time.perf_counter() - began) < 0.1 or not count:
+
+    def seconds(count: int) -> float:
+        began = time.perf_counter()
+        for _ in range(count):
             torch.nn.functional.linear(left, right)
-            if device.type == "cuda":
-                torch.cuda.synchronize()
-            count += 1
-        best = max(best, 2 * rows * inner * outer * count / elapsed)
-    return best
+        if device.type == "cuda":
+            torch.cuda.synchronize()
+        return time.perf_counter() - began
+
+    count, each = 1, seconds(1)  # the first product also pays for what is made once
+    while count * each < STRETCH:
+        count = max(count + 1, min(10 * count, math.ceil(STRETCH / each)))
+        each = seconds(count) / count
+    return 2 * rows * inner * outer / min(each, *(seconds(count) / count for _ in range(stretches - 1)))

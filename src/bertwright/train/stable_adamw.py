@@ -16,10 +16,9 @@ from bertwright.train.adam import AdamMoments
 class StableAdamW(AdamMoments):
     """AdamW with the learning rate of each parameter divided by max(1, RMS of gradient / sqrt(second moment))."""
 
-    def update(self, parameters: list[Tensor], group: dict[str, Any]) -> None:
-        """Move the parameters of a group."""
-        directions = self.directions(parameters, group)
-        count = float(self.state[parameters[0]]["step"])
+    def update(self, parameters: list[Tensor], group: dict[str, Any], *, count: int) -> None:
+        """Move parameters of a group that make their step number `count`."""
+        directions = self.directions(parameters, group, count=count)
         floor = group["eps"] ** 2
         for parameter, direction in zip(parameters, directions, strict=True):
             assert parameter.grad is not None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import torch
@@ -115,8 +115,9 @@ class TrainStep:
         """Add up the gradients of a step; return the sums of the loss parts of this process."""
         totals: dict[str, Tensor] = {}
         forward_loss = self.forward_loss_at(step)
-        for done, (piece, batch) in enumerate(work, 1):
-            example = self.cut(self.example(step, piece.index, batch, progress), piece)
+        examples = self.examples(step, work, micro_batches=micro_batches, progress=progress)
+        for done, ((piece, batch), example) in enumerate(zip(work, examples, strict=True), 1):
+            self.begin_dropout(step, piece, rows=len(batch.input_ids))
             with self.unsent() if done < len(work) else nullcontext():
                 parts = forward_loss(example)
                 torch.autograd.backward(parts.total / (micro_batches / self.group.size))
@@ -130,8 +131,24 @@ class TrainStep:
             return self.forward_loss
         return self.compiled_loss
 
+    def examples(
+        self, step: int, work: Sequence[tuple[Piece, TokenRows]], *, micro_batches: int, progress: float
+    ) -> list[Any]:
+        """Return what this process does of a step, corrupted.
+
+        Of several micro-batches, the losses of each are divided by the counts of all of them, which differ a little.
+        """
+        found = []
+        for piece, batch in work:
+            example = self.example(step, piece.index, batch, progress)
+            found.append(example if piece.whole else example.cut(piece.rows(len(example.input_ids))))
+        if micro_batches > 1:
+            counts = self.group.summed(torch.stack([example.counts() for example in found]).sum(0)) / micro_batches
+            found = [replace(example, asked_in_all=counts.to(self.device, torch.float32)) for example in found]
+        return found
+
     def example(self, step: int, index: int, batch: TokenRows, progress: float) -> Any:
-        """Return micro-batch `index` of `step` corrupted, with torch's random state set for its dropout.
+        """Return micro-batch `index` of `step` corrupted.
 
         Where the number of slots changes along the run, the compiler is told so: one graph serves all of them.
         """
@@ -140,16 +157,13 @@ class TrainStep:
         if self.objective.changing:
             for slots in (example.masked_positions, example.masked_labels, example.masked_weights):
                 torch._dynamo.mark_dynamic(slots, 1)
-        torch.manual_seed(key_of("dropout", self.seed, step, index))
         return example
 
-    def cut(self, example: Any, piece: Piece) -> Any:
-        """Return the rows of an example that are meant by `piece`."""
-        if self.begin_at_row is None:
-            return example
-        rows = piece.rows(len(example.input_ids))
-        self.begin_at_row(self.model, rows.start)
-        return example if piece.whole else example.cut(rows)
+    def begin_dropout(self, step: int, piece: Piece, *, rows: int) -> None:
+        """Set torch's random state for a piece of a micro-batch of `rows` rows, and the row at which it begins."""
+        torch.manual_seed(key_of("dropout", self.seed, step, piece.index))
+        if self.begin_at_row is not None:
+            self.begin_at_row(self.model, piece.rows(rows).start)
 
     def _clear(self) -> None:
         for optimizer in self.optimizers:

@@ -12,7 +12,8 @@ from bertwright.evaluate import half_precision
 from bertwright.evaluate.half_precision import FEWEST, QuickScorer, lead_of_class
 from bertwright.evaluate.scoring import score_rows
 from bertwright.model.bert import BertForPreTraining
-from bertwright.model.config import BertConfig
+from bertwright.model.build import build_encoder
+from bertwright.model.config import BertConfig, ModernConfig
 from bertwright.model.encoder import Part
 from bertwright.model.fine_tuned import FineTuned
 from bertwright.train.precision import Precision
@@ -77,6 +78,18 @@ def test_few_rows_and_numbers_stay_in_float32() -> None:
         rows = some_rows("row", count)
         score = QuickScorer(random_model("row"), device=CPU, lead=lead, precision="auto")
         np.testing.assert_allclose(score(rows), score_rows(random_model("row"), rows, device=CPU), atol=1e-5)
+
+
+@pytest.mark.parametrize("precision", ["auto", "bf16"])
+def test_the_mean_of_a_row_is_read_in_the_precision_of_the_weights(precision: Precision) -> None:
+    """ModernBERT's head over means: the mean is taken in float32, and goes on as what the weights are."""
+    torch.manual_seed(0)
+    config = ModernConfig(vocab_size=VOCAB, hidden_size=32, layers=2, heads=4, intermediate_size=64, pooling="mean")
+    model = FineTuned(build_encoder(config), part="row", outputs=3, dropout=0.0).eval()
+    exact = score_rows(model, some_rows("row"), device=CPU)
+    said = QuickScorer(model, device=CPU, lead=lead_of_class, precision=precision)(some_rows("row"))
+    np.testing.assert_allclose(said, exact, atol=0.05)
+    assert (said != exact).any()
 
 
 def test_threads_are_as_before() -> None:

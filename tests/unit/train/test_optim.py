@@ -11,6 +11,7 @@ from torch import nn
 from bertwright.errors import ConfigError
 from bertwright.model.bert import BertForPreTraining
 from bertwright.model.config import named_size
+from bertwright.model.fine_tuned import FineTuned, freeze
 from bertwright.train.muon import Muon, orthogonalised, polar_polynomials
 from bertwright.train.optim import OptimizerConfig, build_optimizers, hidden_matrices, set_rates
 
@@ -40,9 +41,42 @@ def test_muon_takes_the_matrices_between_embeddings_and_heads(model: BertForPreT
     names = {id(p): n for n, p in model.named_parameters()}
     taken = {names[id(p)] for p in hidden_matrices(model)}
     blocks = {n for n in names.values() if n.startswith("blocks.") and dict(model.named_parameters())[n].ndim == 2}
-    assert blocks <= taken
     assert len(blocks) == 2 * 6
-    assert not any("embedding" in n or "nsp" in n for n in taken)
+    assert taken == blocks | {"pooler.dense.weight", "mlm_head.dense.weight"}
+
+
+def test_muon_takes_no_output_layer_however_many_classes_it_has() -> None:
+    """Neither that of a task, nor adapters; where no matrix of a block is trained, there is nothing for it."""
+    tagger = FineTuned(BertForPreTraining(named_size("tiny", vocab_size=128)), part="token", outputs=40, dropout=0.0)
+    taken = {id(matrix) for matrix in hidden_matrices(tagger)}
+    assert id(tagger.classifier.weight) not in taken
+    assert len(taken) == 2 * 6
+    freeze(tagger, 2)
+    with pytest.raises(ConfigError, match=r"optimizer\.name: muon .* give adamw"):
+        build_optimizers(tagger, OptimizerConfig(name="muon"))
+
+
+@pytest.mark.parametrize("name", ["stable-adamw", "lamb", "adamw"])
+def test_a_parameter_that_thaws_later_moves_as_far_as_one_that_begins_then(name: str) -> None:
+    """Its moments begin with its first step: bias correction goes by its own count, not by that of its group."""
+    layers = [torch.nn.Linear(16, 24), torch.nn.Linear(16, 24)]
+    both, (alone,) = nn.Sequential(*layers), build_optimizers(layers[0], OptimizerConfig(name=name, learning_rate=0.1))
+    start = [p.detach().clone() for p in layers[0].parameters()]
+    gradients = [torch.randn_like(p) for p in start]
+    for parameter, gradient in zip(layers[0].parameters(), gradients, strict=True):
+        parameter.grad = gradient.clone()
+    alone.step()
+    expected = [p.detach().clone() for p in layers[0].parameters()]
+    (together,) = build_optimizers(both, OptimizerConfig(name=name, learning_rate=0.1))
+    for thawed in (False, False, True):
+        for parameter, first, gradient in zip(layers[0].parameters(), start, gradients, strict=True):
+            parameter.data.copy_(first)
+            parameter.grad = gradient.clone() if thawed else None
+        for parameter in layers[1].parameters():
+            parameter.grad = torch.randn_like(parameter)
+        together.step()
+    for parameter, one in zip(layers[0].parameters(), expected, strict=True):
+        torch.testing.assert_close(parameter.detach(), one)
 
 
 def test_learning_rates_follow_the_factor(model: BertForPreTraining) -> None:
@@ -190,12 +224,14 @@ def test_muon_is_torchs_with_other_coefficients() -> None:
 
 @pytest.mark.parametrize("name", ["adamw", "stable-adamw", "lamb", "muon"])
 def test_rates_by_parameter(name: str) -> None:
-    model = nn.Sequential(nn.Linear(32, 32), nn.Linear(32, 32))
-    model[1].bias.requires_grad_(False)
-    optimizers = build_optimizers(model, OptimizerConfig(name=name), rates={"0.weight": 0.5, "0.bias": 0.5})
+    blocks = nn.Sequential(nn.Linear(32, 32), nn.Linear(32, 32))
+    model = nn.ModuleDict({"blocks": blocks})
+    blocks[1].bias.requires_grad_(False)
+    rates = {"blocks.0.weight": 0.5, "blocks.0.bias": 0.5}
+    optimizers = build_optimizers(model, OptimizerConfig(name=name), rates=rates)
     peaks = {id(p): g["peak_lr"] for o in optimizers for g in o.param_groups for p in g["params"]}
     assert set(peaks) == {id(p) for p in model.parameters() if p.requires_grad}
-    assert peaks[id(model[0].weight)] == 0.5 * peaks[id(model[1].weight)]
+    assert peaks[id(blocks[0].weight)] == 0.5 * peaks[id(blocks[1].weight)]
     set_rates(optimizers, factor=0.1, progress=0.0)
     assert {g["lr"] for o in optimizers for g in o.param_groups} == {peak * 0.1 for peak in peaks.values()}
     for parameter in model.parameters():

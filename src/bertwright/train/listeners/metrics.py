@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from bertwright.files import write_text
+from bertwright.train.listeners.peak import PeakListener
 from bertwright.train.loop import Position, StepReport
+from bertwright.train.optim import OptimizerConfig
 
 UNLOGGED = {"compiling"}
 """Notes for the console alone."""
@@ -20,15 +22,16 @@ class MetricsListener:
     """Appends to RUN/metrics.jsonl every `every` steps, and whenever an evaluation left figures.
 
     A line holds step, tokens, epochs, seconds, loss and its parts (means over the steps since the last line),
-    learning_rate, tokens_per_second, mfu (useful floating-point operations over the measured rate `peak_flops` of
-    matrix products), length, and, after an evaluation, valid and samples.
+    learning_rate (and that of Muon, where it trains some matrices), tokens_per_second, mfu (useful floating-point
+    operations over the measured rate of matrix products, peak_flops), length, and, after an evaluation, valid and
+    samples.
     """
 
     path: Path
     every: int
     lengths: list[int]
-    peak_learning_rate: float
-    peak_flops: float
+    optimizer: OptimizerConfig
+    peak: PeakListener
 
     def begin(self, position: Position) -> None:
         """Start the file; a run that goes on from an earlier step drops the lines after it, and writes them again.
@@ -52,9 +55,10 @@ class MetricsListener:
             "epochs": round(position.epochs, 5),
             "seconds": round(position.seconds, 3),
             **means(window),
-            "learning_rate": self.peak_learning_rate * report.learning_rate_factor,
+            **self._rates(report.learning_rate_factor),
             "tokens_per_second": round(window["tokens"] / window["seconds"], 1),
-            "mfu": round(window["flops"] / window["seconds"] / self.peak_flops, 4),
+            "mfu": round(window["flops"] / window["seconds"] / self.peak.flops, 4),
+            "peak_flops": self.peak.flops,
             "length": self.lengths[report.phase],
             **{name: note for name, note in report.notes.items() if name not in UNLOGGED},
         }
@@ -62,6 +66,13 @@ class MetricsListener:
             file.write(json.dumps(line, ensure_ascii=False) + "\n")
         report.notes["line"] = line
         position.window.clear()
+
+    def _rates(self, factor: float) -> dict[str, float]:
+        """Return the learning rates of a step: that of the Adam family, and Muon's."""
+        rates = {"learning_rate": self.optimizer.learning_rate * factor}
+        if self.optimizer.name == "muon":
+            rates["muon_learning_rate"] = self.optimizer.muon_learning_rate * factor
+        return rates
 
 
 def means(window: dict[str, float]) -> dict[str, float]:

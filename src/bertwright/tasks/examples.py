@@ -1,0 +1,117 @@
+"""Turns the examples of a training file into those of train and dev, and says which rows of one file stand in another.
+
+What an example is differs from task to task; what is asked of all of them here is what their rows say (`keys`), which
+rows belong together (`groups`), which class each is of (`classes`), and a choice of them (`take`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import combinations
+from pathlib import Path
+from typing import Protocol, Self, TypeVar
+
+import numpy as np
+
+from bertwright.data.dev_split import dev_rows, key_hashes
+from bertwright.errors import CorpusError
+from bertwright.log import note
+
+BETWEEN = "\x1f"
+"""Between the texts of a row, as one key."""
+MOST_CLASSES = 10
+"""Counts of more classes are not printed."""
+
+
+class Examples(Protocol):
+    """N labelled examples of any task."""
+
+    @property
+    def path(self) -> Path:
+        """The file they are from."""
+        ...
+
+    def __len__(self) -> int:
+        """Return N."""
+        ...
+
+    def keys(self) -> list[str]:
+        """Return what each row says, all its texts: rows of equal keys are the same question."""
+        ...
+
+    def groups(self) -> list[str]:
+        """Return what rows that stay on one side of a split have in common; the keys, as a rule."""
+        ...
+
+    def classes(self) -> np.ndarray | None:
+        """Return the class of each row, int64 [N], or its labels [N, K]; None where rows are all of a kind."""
+        ...
+
+    def take(self, places: np.ndarray) -> Self:
+        """Return the examples at `places`, in that order."""
+        ...
+
+
+E = TypeVar("E", bound=Examples)
+
+
+def split_dev(examples: E, *, fraction: float, labels: Sequence[str] = ()) -> tuple[E, E]:
+    """Return the examples to train on and those held out for dev, and say how many there are of each class.
+
+    `labels` are the names of the classes. Raises CorpusError where the examples cannot be divided.
+    """
+    try:
+        held = dev_rows(examples.groups(), examples.classes(), fraction=fraction)
+    except ValueError as error:
+        raise CorpusError(
+            f"{examples.path} cannot be divided into train and dev: its {len(examples):,} examples are all about the "
+            "same text; give --dev another file"
+        ) from error
+    train, dev = examples.take(np.flatnonzero(~held)), examples.take(np.flatnonzero(held))
+    shown = "" if len(labels) > MOST_CLASSES else _class_counts(dev, labels)
+    note(
+        f"no --dev: {len(dev):,} of the {len(examples):,} examples of {examples.path} are held out for it by a hash of "
+        f"their text{shown}; {len(train):,} are trained on (--dev-fraction for another share than {fraction:g})"
+    )
+    return train, dev
+
+
+def _class_counts(dev: Examples, labels: Sequence[str]) -> str:
+    classes = dev.classes()
+    if classes is None or not labels:
+        return ""
+    counts = np.bincount(classes, minlength=len(labels)) if classes.ndim == 1 else (classes != 0).sum(0)
+    return f" ({', '.join(f'{label} {count:,}' for label, count in zip(labels, counts.tolist(), strict=True))})"
+
+
+def overlaps_of(splits: Mapping[str, Examples]) -> dict[str, dict[str, int]]:
+    """Return how many rows of each split stand in an earlier one too, by split and earlier split; none that is 0.
+
+    Rows stand in another split where all their texts do, but for blanks.
+    """
+    hashes = {name: key_hashes(examples.keys()) for name, examples in splits.items()}
+    found: dict[str, dict[str, int]] = {}
+    for earlier, later in combinations(hashes, 2):
+        count = int(np.isin(hashes[later], hashes[earlier]).sum())
+        if count:
+            found.setdefault(later, {})[earlier] = count
+    return found
+
+
+def overlap_sentences(overlaps: Mapping[str, Mapping[str, int]], counts: Mapping[str, int]) -> list[str]:
+    """Return a warning for each overlap that `overlaps_of` found; `counts` are the rows of each split.
+
+    >>> overlap_sentences({"dev": {"train": 5}}, {"train": 100, "dev": 10})
+    ['5 of 10 examples of dev (50%) stand in train too: figures on dev say too much, by texts that are known; take them
+    out']
+    """
+    return [
+        f"{count:,} of {counts[split]:,} examples of {split} ({count / counts[split]:.0%}) stand in {other} too: "
+        + (
+            f"figures on {split} say too much, by texts that are known; take them out"
+            if other == "train"
+            else f"the checkpoint was chosen by examples of {split}, whose figures are a little too good; take them out"
+        )
+        for split, others in overlaps.items()
+        for other, count in others.items()
+    ]

@@ -1,0 +1,210 @@
+"""Runs without a dev file hold out a share of the training file, in every task; known or unlabelled texts are noted."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tokenizers
+import torch
+
+from bertwright.cli.main import main
+from bertwright.errors import CorpusError, ModelError, UsageError
+from bertwright.export.huggingface import save_model
+from bertwright.files import write_json
+from bertwright.model.build import build_encoder
+from bertwright.model.config import named_size
+from bertwright.recipes.evaluate import evaluate
+from bertwright.recipes.finetune import build_parts, finetune
+from bertwright.recipes.finetune_resume import require_same_run, tune_identity
+from bertwright.recipes.tuning import Tuning
+
+WORDS = ["good", "bad", "film", "song", "book", "meal", "in", "was", "the", "a", "rome", "oslo", "who", "where", "is"]
+ROWS = 200
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An untrained encoder of two blocks."""
+    folder = tmp_path_factory.mktemp("model")
+    names = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *WORDS, *map(str, range(ROWS))]
+    backend = tokenizers.Tokenizer(tokenizers.models.WordLevel({n: i for i, n in enumerate(names)}, unk_token="[UNK]"))
+    backend.pre_tokenizer = tokenizers.pre_tokenizers.BertPreTokenizer()
+    backend.post_processor = tokenizers.processors.BertProcessing(("[SEP]", 3), ("[CLS]", 2))
+    backend.add_special_tokens(names[:5])
+    backend.save(str(folder / "tokenizer.json"))
+    torch.manual_seed(0)
+    shape = named_size("tiny", vocab_size=len(names), hidden_size=16, heads=2, intermediate_size=32, max_positions=64)
+    save_model(build_encoder(shape), folder / "tokenizer.json", folder / "model")
+    return folder / "model"
+
+
+def table(path: Path, header: str, row: Callable[[int], str], *, count: int = ROWS) -> Path:
+    path.write_text("".join(f"{line}\n" for line in [header, *map(row, range(count))]), encoding="utf-8")
+    return path
+
+
+def text(number: int) -> str:
+    """A text; every fifth is that of the number before, with other blanks."""
+    return f"the film {number} was good" if number % 5 else f"the  film {number - 1} was good "
+
+
+def squad(path: Path) -> Path:
+    def about(number: int) -> dict[str, Any]:
+        context = f"film {number // 4} was in rome"
+        answers = [{"text": "rome", "answer_start": context.index("rome")}]
+        return {"context": context, "qas": [{"id": str(number), "question": f"where {number}", "answers": answers}]}
+
+    write_json(path, {"data": [{"paragraphs": [about(number) for number in range(ROWS)]}]})
+    return path
+
+
+def classes(folder: Path, name: str = "train", **given: Any) -> Path:
+    return table(folder / f"{name}.tsv", "text\tlabel", lambda i: f"{text(i)}\t{'ab'[i % 10 > 2]}", **given)
+
+
+FILES: dict[str, Callable[[Path], Path]] = {
+    "classify": classes,
+    "regress": lambda folder: table(folder / "a.tsv", "text\tscore", lambda i: f"{text(i)}\t{i % 7}"),
+    "tag": lambda folder: table(folder / "a.conll", "", lambda i: f"the O\nfilm B-X\n{i // 2} O\n"),
+    "answer": lambda folder: squad(folder / "a.json"),
+    "choose": lambda folder: table(
+        folder / "a.csv", "sent1,ending0,ending1,label", lambda i: f"{text(i)},was good {i},was bad,{i % 2}"
+    ),
+    "translate": lambda folder: table(folder / "a.tsv", "source\ttarget", lambda i: f"{text(i)}\tgood film {i}"),
+    "embed": lambda folder: table(folder / "a.tsv", "sentence1\tsentence2", lambda i: f"{text(i)}\tgood film {i // 5}"),
+}
+
+
+def built(task: str, model: Path, file: Path, settings: dict[str, Any] | None = None) -> Tuning:
+    return build_parts(task, settings or {}, model, {"train": file})
+
+
+@pytest.mark.parametrize("task", FILES)
+def test_a_share_of_every_task_is_held_out(
+    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], task: str
+) -> None:
+    file = FILES[task](tmp_path)
+    parts = built(task, model, file)
+    train, dev = (parts.splits[name].examples for name in ("train", "dev"))
+    assert len(train) + len(dev) == ROWS
+    assert len(dev) == pytest.approx(ROWS / 10, abs=1)
+    assert f"no --dev: {len(dev)} of the {ROWS} examples of {file} are held out" in capsys.readouterr().err
+    sides = [{" ".join(group.split()) for group in examples.groups()} for examples in (train, dev)]
+    assert not sides[0] & sides[1]
+    rows = [parts.splits[name].rows for name in ("train", "dev")]
+    assert all(len(row) >= len(examples) for row, examples in zip(rows, (train, dev), strict=True))
+    again = built(task, model, file).splits["dev"].examples
+    assert again.keys() == dev.keys()
+    more = built(task, model, file, {"split": {"dev_fraction": 0.4}}).splits["dev"].examples
+    assert len(more) == pytest.approx(0.4 * ROWS, abs=1)
+
+
+def test_classes_keep_their_shares_and_weights_are_those_of_what_is_trained_on(model: Path, tmp_path: Path) -> None:
+    parts = built("classify", model, classes(tmp_path), {"head": {"class_weights": "balanced"}})
+    counts = {name: np.bincount(split.examples.targets) for name, split in parts.splits.items()}
+    assert counts["dev"].tolist() == pytest.approx([6, 14], abs=1)
+    assert parts.task.weights == pytest.approx(counts["train"].sum() / (2 * counts["train"]))
+    scores = built("regress", model, FILES["regress"](tmp_path))
+    assert scores.task.middle == pytest.approx(scores.splits["train"].examples.targets.mean())
+
+
+def test_a_run_is_gone_on_with_by_the_same_rows_alone(model: Path, tmp_path: Path) -> None:
+    files = {"train": classes(tmp_path)}
+    write_json(tmp_path / "manifest.json", {"identity": tune_identity(built("classify", model, files["train"]), files)})
+    require_same_run(tmp_path, tune_identity(built("classify", model, files["train"]), files))
+    other = built("classify", model, files["train"], {"split": {"dev_fraction": 0.2}})
+    with pytest.raises(ModelError, match=r"another value of split\.dev_fraction \(0\.1, now 0\.2\)"):
+        require_same_run(tmp_path, tune_identity(other, files))
+    both = files | {"dev": files["train"]}
+    with pytest.raises(ModelError, match="another value of the dev file"):
+        require_same_run(tmp_path, tune_identity(build_parts("classify", {}, model, both), both))
+
+
+def test_a_whole_run_without_dev_and_with_a_test_file_without_labels(
+    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    train = classes(tmp_path)
+    test = table(tmp_path / "test.tsv", "id\ttext", lambda i: f"{i}\tthe song {i} was bad", count=7)
+    words = ["--model", model, "--train", train, "--test", test, "--out", tmp_path / "run", "--epochs", "1"]
+    assert main(["finetune", "classify", *map(str, words), "--dev-fraction", "0.2"]) == 0
+    said = " ".join(capsys.readouterr().err.split())
+    assert "test.tsv has no labels" in said
+    assert f"bertwright predict --model {tmp_path / 'run' / 'model'} --input FILE" in said
+    figures = json.loads((tmp_path / "run" / "result.json").read_text(encoding="utf-8"))
+    assert figures["examples"] == {"train": 160, "dev": 40}
+    assert figures["dev_fraction"] == 0.2
+    answers = (tmp_path / "run" / figures["test_predictions"]).read_text(encoding="utf-8").splitlines()
+    assert [json.loads(line)["text"] for line in answers] == [f"the song {i} was bad" for i in range(7)]
+    card = (tmp_path / "run" / "model" / "README.md").read_text(encoding="utf-8")
+    assert "dev held out of it by a hash (40 examples)" in card
+    assert "held out by a hash of the texts" in (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
+    with pytest.raises(CorpusError, match=r"no labels to compare with; .* predict --model .* --input .*test\.tsv"):
+        evaluate("classify", tmp_path / "run" / "model", test)
+    with pytest.raises(CorpusError, match="has no labels to choose a checkpoint by; leave --dev out"):
+        finetune("classify", model, train, test, tmp_path / "other")
+    with pytest.raises(UsageError, match="--dev and --dev-fraction cannot both be given"):
+        finetune("classify", model, train, train, tmp_path / "other", settings={"split": {"dev_fraction": 0.2}})
+
+
+def test_known_texts_are_told_of(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    train = classes(tmp_path)
+    test = table(tmp_path / "test.tsv", "text\tlabel", lambda i: f"the song {i} was\tb" if i % 2 else f"{text(i)}\ta")
+    settings = {"schedule": {"epochs": 1}, "batches": {"rows": 64}}
+    figures = finetune("classify", model, train, train, tmp_path / "run", test=test, settings=settings)
+    said = " ".join(capsys.readouterr().err.split())
+    assert "warning: 200 of 200 examples of dev (100%) stand in train too" in said
+    assert "warning: 100 of 200 examples of test (50%) stand in train too" in said
+    manifest = json.loads((tmp_path / "run" / "manifest.json").read_text(encoding="utf-8"))
+    assert manifest["overlaps"] == {"dev": {"train": 200}, "test": {"train": 100, "dev": 100}}
+    assert "200 of 200 also in train" in (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
+    assert figures["test"]["accuracy"] >= 0
+
+
+def test_what_cannot_be_divided_is_said(model: Path, tmp_path: Path) -> None:
+    file = table(tmp_path / "a.tsv", "text\tlabel", lambda i: f"the film\t{'ab'[i % 2]}")
+    with pytest.raises(CorpusError, match="its 200 examples are all about the same text; give --dev another file"):
+        built("classify", model, file)
+    (tmp_path / "a.txt").write_text("good film\nbad film\n")
+    with pytest.raises(CorpusError, match="holds texts alone, by a share of which nothing can be judged"):
+        built("embed", model, tmp_path / "a.txt")
+
+
+UNLABELLED: dict[str, tuple[str, str]] = {
+    "regress": ("a.tsv", "text\nthe film was good\n"),
+    "choose": ("a.csv", "sent1,ending0,ending1\nthe film,was good,was bad\n"),
+    "answer": (
+        "a.json",
+        '{"data": [{"paragraphs": [{"context": "in rome", "qas": [{"id": "1", "question": "where"}]}]}]}',
+    ),
+    "translate": ("a.txt", "the film was good\n"),
+    "tag": ("a.jsonl", '{"tokens": ["the", "film"]}\n'),
+}
+
+
+def test_words_without_tags_and_tags_that_do_not_fit(model: Path, tmp_path: Path) -> None:
+    train = FILES["tag"](tmp_path)
+    words = {"train": train, "dev": train, "test": tmp_path / "test.conll"}
+    words["test"].write_text("the\nfilm\n\nrome\n", encoding="utf-8")
+    assert list(build_parts("tag", {}, model, words).unlabelled) == ["test"]
+    odd = words | {"test": tmp_path / "odd.jsonl"}
+    odd["test"].write_text('{"tokens": ["the", "film"], "tags": ["O"]}\n', encoding="utf-8")
+    with pytest.raises(CorpusError, match="2 words in tokens and 1 tags in tags"):
+        build_parts("tag", {}, model, odd)
+
+
+@pytest.mark.parametrize("task", UNLABELLED)
+def test_a_test_file_without_labels_is_known_in_every_task(model: Path, tmp_path: Path, task: str) -> None:
+    name, content = UNLABELLED[task]
+    (tmp_path / "test").mkdir()
+    (tmp_path / "test" / name).write_text(content, encoding="utf-8")
+    train = FILES[task](tmp_path)
+    parts = build_parts(task, {}, model, {"train": train, "dev": train, "test": tmp_path / "test" / name})
+    assert list(parts.unlabelled) == ["test"]
+    assert "test" not in parts.splits
+    labelled = build_parts(task, {}, model, {"train": train, "dev": train, "test": train})
+    assert not labelled.unlabelled
