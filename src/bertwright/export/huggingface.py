@@ -30,6 +30,7 @@ from bertwright.log import note
 from bertwright.model.build import build_encoder
 from bertwright.model.config import ModelConfig
 from bertwright.model.encoder import Encoder
+from bertwright.model.random_state import kept_random_state
 from bertwright.tokenizer.load import Tokenizer, load_tokenizer
 
 DIALECTS: dict[str, Dialect] = {dialect.model_type: dialect for dialect in (BERT, MODERN)}
@@ -123,6 +124,7 @@ def read_encoder(folder: Path) -> tuple[Encoder, KnownHead]:
     return model, None if any(name.startswith("mlm_head") for name in report.initialised) else "mlm"
 
 
+@kept_random_state()
 def load_model(folder: Path) -> Encoder:
     """Return the model of a Hugging Face BERT or ModernBERT folder, in evaluation mode, on the CPU, in float32.
 

@@ -23,6 +23,7 @@ from bertwright.export.probe import seal_model
 from bertwright.export.weights import read_object
 from bertwright.files import inside, read_json, write_json, written_aside
 from bertwright.model.encoder import Encoder
+from bertwright.model.random_state import kept_random_state
 from bertwright.model.sentence import POOLINGS, Pooling, SentenceEncoder
 
 MODULES = "modules.json"
@@ -54,6 +55,7 @@ def is_sentence_folder(folder: Path) -> bool:
     return (folder / MODULES).is_file()
 
 
+@kept_random_state()
 def read_sentence_folder(folder: Path) -> tuple[Encoder, Reading]:
     """Return the encoder of a folder and how it is read: mean and not normalised where the folder does not say.
 

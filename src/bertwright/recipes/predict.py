@@ -240,9 +240,11 @@ def open_oracle(folder: Path) -> Oracle:
     """Read a model folder onto the fastest device; raises ModelError or TokenizerError where it cannot be used."""
     from bertwright.export.huggingface import read_model
     from bertwright.export.next_sentence import is_next_sentence_folder, read_next_sentence
+    from bertwright.model.random_state import kept_random_state
     from bertwright.train.precision import pick_device
 
-    model, report = (read_next_sentence if is_next_sentence_folder(folder) else read_model)(folder)
+    with kept_random_state():
+        model, report = (read_next_sentence if is_next_sentence_folder(folder) else read_model)(folder)
     return Oracle(folder, model.to(pick_device()), load_tokenizer(folder), report)
 
 

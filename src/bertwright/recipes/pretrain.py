@@ -24,6 +24,7 @@ from bertwright.log import note, print_facts, silent
 from bertwright.model.bert import BertForPreTraining
 from bertwright.model.embedding_size import shrink_embeddings
 from bertwright.model.encoder import parameter_count
+from bertwright.model.random_state import kept_random_state
 from bertwright.objectives.combine import build_objective
 from bertwright.recipes.compiling import CompileListener
 from bertwright.recipes.evaluation_count import evaluation_count, run_work
@@ -61,6 +62,7 @@ WORTH_SAYING = 5.0
 """Seconds of checking shards that are told of."""
 
 
+@kept_random_state()
 def pretrain(
     data: Path | str | Sequence[Path | str],
     out: Path | str,
