@@ -25,8 +25,9 @@ import torch
 
 from bertwright.corpus import pipeline
 from bertwright.corpus.clean import clean
-from bertwright.corpus.inputs import ReadOptions, find_inputs
+from bertwright.corpus.inputs import find_inputs
 from bertwright.corpus.read import BATCH_BYTES, TextBatch, read_documents
+from bertwright.corpus.readers.formats import ReadOptions
 from bertwright.corpus.sentences import split_sentences
 from bertwright.corpus.shards import DocumentBlock, write_shard
 from bertwright.files import human_bytes, require_space, write_json
@@ -127,7 +128,9 @@ def main() -> None:
 
 def sample_of(names: list[str]) -> list[str]:
     """Return clean documents, some 16 MB together."""
-    batches = islice(read_documents(find_inputs(names), ReadOptions(), layout="blank"), SAMPLE_BYTES // BATCH_BYTES)
+    batches = islice(
+        read_documents(find_inputs(names).files, ReadOptions(), layout="blank"), SAMPLE_BYTES // BATCH_BYTES
+    )
     return [text for batch in batches for text in clean(batch.texts).to_pylist() if text]
 
 

@@ -23,8 +23,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from bertwright.corpus.inputs import ReadOptions, find_inputs
+from bertwright.corpus.inputs import find_inputs
 from bertwright.corpus.read import read_documents
+from bertwright.corpus.readers.formats import ReadOptions
 from bertwright.files import write_json
 from bertwright.recipes.machine import machine
 
@@ -71,7 +72,7 @@ def write_text(path: Path, names: Sequence[str], size: float) -> int:
     """Write about `size` bytes of documents, a tenth of them twice, between blank lines; return the bytes written."""
     written = 0
     with path.open("w", encoding="utf-8") as file:
-        for batch in read_documents(find_inputs(names), ReadOptions(), layout="blank"):
+        for batch in read_documents(find_inputs(names).files, ReadOptions(), layout="blank"):
             for number, text in enumerate(batch.texts.to_pylist()):
                 one_line = " ".join(text.split())
                 for _ in range(2 if number % 10 == 0 else 1):

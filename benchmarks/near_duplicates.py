@@ -24,9 +24,10 @@ import pyarrow as pa
 import torch
 
 from bertwright.corpus.clean import clean
-from bertwright.corpus.inputs import ReadOptions, find_inputs
+from bertwright.corpus.inputs import find_inputs
 from bertwright.corpus.near import NearDuplicates, signatures
 from bertwright.corpus.read import BATCH_BYTES, read_documents
+from bertwright.corpus.readers.formats import ReadOptions
 from bertwright.corpus.shingles import WORDS
 from bertwright.files import write_json
 from bertwright.recipes.machine import machine
@@ -70,7 +71,9 @@ def main() -> None:
 def read(names: list[str], size: float) -> list[str]:
     """Return different clean documents, some `size` bytes together."""
     texts: dict[str, None] = {}
-    batches = islice(read_documents(find_inputs(names), ReadOptions(), layout="blank"), max(1, int(size / BATCH_BYTES)))
+    batches = islice(
+        read_documents(find_inputs(names).files, ReadOptions(), layout="blank"), max(1, int(size / BATCH_BYTES))
+    )
     for batch in batches:
         texts.update(dict.fromkeys(text for text in clean(batch.texts).to_pylist() if text))
     return list(texts)

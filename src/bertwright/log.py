@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
+from functools import lru_cache
 from typing import TextIO, cast
 
 from rich.cells import cell_len
@@ -114,6 +115,12 @@ def print_lines(lines: Iterable[str]) -> None:
 def note(message: str) -> None:
     """Print one plain line to stderr."""
     talk().print(message, markup=False, soft_wrap=True)
+
+
+@lru_cache(maxsize=4096)
+def note_once(message: str) -> None:
+    """Print one plain line to stderr, the first time it is to be said: files are read several times."""
+    note(message)
 
 
 def print_facts(title: str, facts: Mapping[str, str]) -> None:

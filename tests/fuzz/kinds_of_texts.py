@@ -6,6 +6,7 @@ import bz2
 import gzip
 import json
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pyarrow as pa
@@ -14,23 +15,26 @@ import zstandard
 from kind import TEXTS, Kind, a_file, only_file
 
 from bertwright.corpus import inputs
-from bertwright.corpus.inputs import ReadOptions, find_inputs
+from bertwright.corpus.inputs import find_inputs
 from bertwright.corpus.judged import judged_texts
 from bertwright.corpus.layouts import describe_layout
 from bertwright.corpus.read import read_documents
+from bertwright.corpus.readers.formats import ReadOptions
+from bertwright.corpus.readers.table import read_table
+from bertwright.errors import InputError
 from bertwright.files import write_json
 from bertwright.recipes.evaluate import read_pairs
+from bertwright.recipes.question_files import Asked
 from bertwright.recipes.questions import Lines
 from bertwright.tasks import stream
 from bertwright.tasks.choices import read_choices
 from bertwright.tasks.columns import Columns, ColumnsConfig
-from bertwright.tasks.conll import read_conll
 from bertwright.tasks.multi_label import LabelColumn
 from bertwright.tasks.parallel import SidesConfig, read_parallel
 from bertwright.tasks.sentences import read_sentences
 from bertwright.tasks.squad import read_squad
 from bertwright.tasks.stream import stream_texts
-from bertwright.tasks.tables import read_table
+from bertwright.tasks.tag import Tag
 
 inputs.BLOCK_BYTES = stream.BLOCK_BYTES = 1 << 16
 """pyarrow does not give back what a read that failed was to fill, 8 MB otherwise: 100 readings would use up ROOM."""
@@ -39,7 +43,7 @@ inputs.BLOCK_BYTES = stream.BLOCK_BYTES = 1 << 16
 def _read_corpus(folder: Path) -> None:
     for skip_broken in (False, True):
         options = ReadOptions(skip_broken=skip_broken)
-        paths = find_inputs([str(path) for path in folder.iterdir() if not path.name.startswith(".")])
+        paths = find_inputs([str(path) for path in folder.iterdir() if not path.name.startswith(".")]).files
         for batch in read_documents(paths, options, layout=describe_layout(paths, options)):
             batch.texts.validate(full=True)
 
@@ -101,7 +105,65 @@ def _csv() -> bytes:
 
 
 def _conll() -> bytes:
-    return b"-DOCSTART- O\n\nThe O\ncat B-PER\nsat I-PER\n\nIt O\nran O\n\n"
+    return b"# id 0\n-DOCSTART- O\n\nThe O\ncat B-PER\nsat I-PER\n\n# id 1\nIt O\nran O\n\n"
+
+
+WORDS, TAGS = [text.split() for text in TEXTS], [["O", "B-X", "I-X", *["O"] * (len(t.split()) - 3)] for t in TEXTS]
+
+
+def _tag_lines() -> bytes:
+    rows = [{"tokens": words, "ner_tags": tags} for words, tags in zip(WORDS, TAGS, strict=True)]
+    return "".join(json.dumps(row) + "\n" for row in rows).encode()
+
+
+def _number_lines() -> bytes:
+    rows = [{"words": words, "labels": [n % 3 for n in range(len(words))]} for words in WORDS]
+    return json.dumps(rows).encode()
+
+
+def _entity_lines() -> bytes:
+    rows = [{"text": text, "entities": [{"start": 0, "end": 7, "label": "X"}, [8, 11, "Y"]]} for text in TEXTS]
+    return json.dumps(rows).encode()
+
+
+def _tag_parquet() -> bytes:
+    names = {"feature": {"names": ["O", "B-X", "I-X"], "_type": "ClassLabel"}, "_type": "List"}
+    features = {"info": {"features": {"tokens": {"feature": {"dtype": "string"}}, "ner_tags": names}}}
+    numbers = [[n % 3 for n in range(len(words))] for words in WORDS]
+    table = pa.table({"tokens": WORDS, "ner_tags": numbers}).replace_schema_metadata(
+        {"huggingface": json.dumps(features)}
+    )
+    sink = pa.BufferOutputStream()
+    pq.write_table(table, sink, row_group_size=2)
+    return bytes(sink.getvalue())
+
+
+def _tag_csv() -> bytes:
+    cells = [f'"{words!r}",{" ".join(tags)}' for words, tags in zip(WORDS, TAGS, strict=True)]
+    return "\n".join(["tokens,ner_tags", *cells, ""]).encode()
+
+
+def _word_csv() -> bytes:
+    rows = ["Sentence #,Word,Tag"]
+    for n, (words, tags) in enumerate(zip(WORDS, TAGS, strict=True)):
+        rows += [f'{"" if place else n},"{w}",{t}' for place, (w, t) in enumerate(zip(words, tags, strict=True))]
+    return "\n".join([*rows, ""]).encode()
+
+
+def _read_tags(file: Path) -> None:
+    """Read the tags of a file as training does, as those of another file, and as what a tagger is asked."""
+    columns = ColumnsConfig()
+    with suppress(InputError):
+        for where, texts in Asked(file, part="token", pairs=False):
+            assert isinstance(where, str)
+            assert all(isinstance(text, str) for text in texts)
+    task = Tag.of_labels(["O", "B-X", "I-X", "B-Y", "I-Y"]).recalling({"label_names": ["O", "B-X", "I-X"]})
+    for read in (lambda: Tag.begin(file, columns)[1], lambda: task.read(file)):
+        with suppress(InputError):
+            examples = read()
+            assert int(examples.counts.sum()) == len(examples.words) == len(examples.targets)
+            assert all(isinstance(word, str) for word in examples.words)
+    Tag.begin(file, columns)
 
 
 def _squad() -> bytes:
@@ -149,6 +211,10 @@ def _read_lines(file: Path) -> None:
         assert isinstance(line, str)
 
 
+def _read_numbers(file: Path) -> None:
+    Tag.begin(file, ColumnsConfig(label_names=("O", "B-X", "I-X")))
+
+
 CORPORA: dict[str, Kind] = {
     "corpus .txt": Kind(a_file("a.txt", lambda: "\n\n".join(TEXTS).encode()), _read_corpus),
     "corpus .jsonl": Kind(a_file("a.jsonl", _json_lines), _read_corpus),
@@ -180,7 +246,14 @@ LABELLED: dict[str, Kind] = {
         a_file("a.tsv", lambda: b"source\ttarget\na b\tc d\ne\tf\n"),
         only_file(lambda path: read_parallel(path, SidesConfig())),
     ),
-    "CoNLL": Kind(a_file("a.conll", _conll), only_file(read_conll)),
+    "CoNLL": Kind(a_file("a.conll", _conll), only_file(_read_tags)),
+    "CoNLL, .csv": Kind(a_file("a.csv", lambda: _conll().replace(b" ", b",")), only_file(_read_tags)),
+    "tags .jsonl": Kind(a_file("a.jsonl", _tag_lines), only_file(_read_tags)),
+    "tags by number .json": Kind(a_file("a.json", _number_lines), only_file(_read_numbers), is_json=True),
+    "texts with entities .json": Kind(a_file("a.json", _entity_lines), only_file(_read_tags), is_json=True),
+    "tags .parquet": Kind(a_file("a.parquet", _tag_parquet), only_file(_read_tags)),
+    "tags .csv": Kind(a_file("a.csv", _tag_csv), only_file(_read_tags)),
+    "tags, a word a row .csv": Kind(a_file("a.csv", _word_csv), only_file(_read_tags)),
     "SQuAD": Kind(a_file("a.json", _squad), only_file(read_squad), is_json=True),
     "minimal pairs": Kind(a_file("a.jsonl", _pairs), only_file(read_pairs)),
     "test file .jsonl": Kind(a_file("a.jsonl", _json_lines), only_file(judged_texts)),

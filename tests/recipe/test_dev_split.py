@@ -157,8 +157,8 @@ def test_known_texts_are_told_of(model: Path, tmp_path: Path, capsys: pytest.Cap
     settings = {"schedule": {"epochs": 1}, "batches": {"rows": 64}}
     figures = finetune("classify", model, train, train, tmp_path / "run", test=test, settings=settings)
     said = " ".join(capsys.readouterr().err.split())
-    assert "warning: 200 of 200 examples of dev (100%) stand in train too" in said
-    assert "warning: 100 of 200 examples of test (50%) stand in train too" in said
+    assert "warning: 200 of 200 examples of dev (100.0%) stand in train too" in said
+    assert "warning: 100 of 200 examples of test (50.0%) stand in train too" in said
     manifest = json.loads((tmp_path / "run" / "manifest.json").read_text(encoding="utf-8"))
     assert manifest["overlaps"] == {"dev": {"train": 200}, "test": {"train": 100, "dev": 100}}
     assert "200 of 200 also in train" in (tmp_path / "run" / "report.html").read_text(encoding="utf-8")

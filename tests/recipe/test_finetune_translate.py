@@ -79,7 +79,7 @@ def test_translate_learns_and_its_folder_is_whole(
     figures = finetune("translate", model, **given, out=run, settings=QUICK)
     assert figures["dev"]["bleu"] > 80
     assert figures["test"]["chrf"] > 80
-    assert set(figures["dev"]) == {"bleu", "chrf", "loss"}
+    assert set(figures["dev"]) == {"bleu", "chrf", "loss", "perplexity"}
     assert "case:mixed" in figures["signatures"]["bleu"]
     for name in ("config.toml", "metrics.jsonl", "model/README.md", "model/generation_config.json"):
         assert (run / name).is_file(), name

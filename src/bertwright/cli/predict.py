@@ -43,7 +43,8 @@ def predict_command(
         The two texts are one pair, even where they have [MASK]; models that have learned from pairs need not be told.
     input
         File of questions, one a line, a tab between the texts of a pair; - for stdin. Or a table, .tsv .csv .jsonl
-        .parquet, one a row; for answer also SQuAD .json, for tag also .conll. The n-th answer is of the n-th line.
+        .parquet, one a row; for answer also SQuAD .json, for tag also .conll or a table of words that are cut. The n-th
+        answer is of the n-th line.
     output
         Write the answers there as JSON lines instead of printing a table.
     text_column

@@ -7,7 +7,6 @@ any depth, the text columns of .parquet and .arrow, the lines of anything else, 
 from __future__ import annotations
 
 import csv
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,31 +14,29 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet
 
-from bertwright.corpus.inputs import COMPRESSIONS, format_of, read_whole
-from bertwright.corpus.tables import text_columns
+from bertwright.corpus.readers.blocks import read_text
+from bertwright.corpus.readers.characters import parse_json
+from bertwright.corpus.readers.formats import format_of, plain_suffix
+from bertwright.corpus.text_column import text_columns
 from bertwright.errors import CorpusError
 
 SAMPLE_LINES = 1000
 
 
-def judged_texts(path: Path) -> pa.StringArray:
+def judged_texts(path: Path, encoding: str | None = None) -> pa.StringArray:
     """Return the texts of a test file, each once; raises CorpusError where it cannot be read or holds none."""
     if not path.is_file():
         raise CorpusError(f"there is no test file {path}; give one that exists")
     kind = format_of(path)
-    texts = text_columns(path) if kind in ("parquet", "arrow") else _texts_of_lines(path, kind)
+    texts = text_columns(path) if kind in ("parquet", "arrow") else _texts_of_lines(path, kind, encoding)
     distinct = pa.array(dict.fromkeys(text for text in texts if text), pa.string())
     if not len(distinct):
         raise CorpusError(f"the test file {path} holds no text")
     return distinct
 
 
-def _texts_of_lines(path: Path, kind: str | None) -> Iterator[str]:
-    plain = path.with_suffix("") if path.suffix.lower() in COMPRESSIONS else path
-    try:
-        text = read_whole(path).decode()
-    except UnicodeDecodeError as error:
-        raise CorpusError(f"the test file {path} is not UTF-8 text (byte {error.start:,}); convert it") from error
+def _texts_of_lines(path: Path, kind: str | None, encoding: str | None) -> Iterator[str]:
+    text = read_text(path, encoding)
     lines = text.replace("\r\n", "\n").split("\n")
     if kind == "json":
         return _strings_of_json(text, lines, path)
@@ -47,17 +44,17 @@ def _texts_of_lines(path: Path, kind: str | None) -> Iterator[str]:
         return (cell for row in csv.reader(lines) for cell in row)
     if kind == "tsv":
         return (cell for line in lines for cell in line.split("\t"))
-    tokens = plain.suffix.lower() in (".conll", ".bio", ".iob", ".iob2") or _one_token_a_line(lines)
+    tokens = plain_suffix(path) in (".conll", ".bio", ".iob", ".iob2") or _one_token_a_line(lines)
     return _sentences_of_tokens(lines) if tokens else iter(lines)
 
 
 def _strings_of_json(text: str, lines: list[str], path: Path) -> Iterator[str]:
     """Yield the strings of one JSON value, or of one a line."""
     try:
-        values = [json.loads(text)]
+        values = [parse_json(text)]
     except (ValueError, RecursionError):
         try:
-            values = [json.loads(line) for line in lines if line.strip()]
+            values = [parse_json(line) for line in lines if line.strip()]
         except (ValueError, RecursionError) as error:
             raise CorpusError(f"the test file {path} is neither JSON nor JSON lines ({error})") from error
     waiting: list[Any] = values

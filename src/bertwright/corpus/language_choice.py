@@ -16,9 +16,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from bertwright.corpus.inputs import Layout, ReadOptions
 from bertwright.corpus.languages import languages_of
+from bertwright.corpus.layouts import Layout
 from bertwright.corpus.read import read_documents
+from bertwright.corpus.readers.formats import ReadOptions
 from bertwright.corpus.remote import TextFile, total_size
 from bertwright.errors import UsageError
 

@@ -1,38 +1,40 @@
-"""Turns .txt and .md files into documents: tells from a sample where a document ends, then cuts there."""
+"""Turns .txt and .md files into documents: tells from the start of each file where a document ends, then cuts there."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from statistics import median
+from typing import Literal
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from bertwright.corpus.inputs import (
-    LONGEST_DOCUMENT,
-    Block,
-    Layout,
-    ReadOptions,
-    format_of,
-    open_text,
-    read_blocks,
-    too_long,
-)
+from bertwright.corpus.readers import blocks as reading
+from bertwright.corpus.readers.blocks import AS_UTF8, Block, fault_in, not_text, read_blocks, too_long
+from bertwright.corpus.readers.formats import COMPRESSIONS, ReadOptions, format_of
 from bertwright.corpus.remote import TextFile, size_of
 from bertwright.corpus.sentences import tell_newlines
 from bertwright.errors import CorpusError
 
+Layout = Literal["blank", "file", "line", "each"]
 LAYOUTS: dict[Layout, str] = {
     "blank": "each blank-line-separated block as a document",
     "file": "each file as a document",
     "line": "each line as a document",
+    "each": "where documents end told of each file by itself",
 }
 SAMPLE_FILES = 16
 SAMPLE_BYTES = 1 << 18
 SMALL_FILE = 2_000_000
-"""Bytes below which a text file among others is taken for one document: a long novel, as the largest of them."""
+"""Bytes below which a text file among others may be one document: a long novel, as the largest of them."""
+PARTS_A_FILE = 4
+"""Small files that are laid out alike are a document each where they have up to so many parts for each file there is:
+a thousand articles of thirty paragraphs, but not two files of sixty documents."""
+UNPACKED = 3
+"""Bytes that a byte of a compressed file holds, about."""
 BLANK_LINES = r"\n(?:[ \t\r]*\n)+"
 
 
@@ -51,12 +53,21 @@ class Piece:
     passed_over: int = 0
 
 
-def describe_layout(paths: Sequence[TextFile], options: ReadOptions) -> Layout | None:
-    """Return where documents end in the .txt files of `paths`: "blank", "file" or "line"; None where there are none.
+@dataclass(frozen=True)
+class _Sample:
+    """What the start of a file shows: its own layout, about how many bytes and how many lines or blocks it holds."""
 
-    Told from the start of up to 16 files, unless `options.documents` says it. A file is a document where there are
-    several files, half of them under 2 MB, or where a file is one hard-wrapped text whose blank lines are paragraphs.
-    Otherwise a blank line ends a document where there are any, and a line is a document where there are none.
+    layout: Layout
+    size: int
+    parts: int
+
+
+def describe_layout(paths: Sequence[TextFile], options: ReadOptions) -> Layout | None:
+    """Return where documents end in the .txt files of `paths`; None where there are none.
+
+    It is told of each file by itself ("each", or what all of them have in common): a hard-wrapped text whose blank
+    lines are paragraphs is one document; otherwise a blank line ends a document where there are any, and a line is a
+    document where there are none. Of many small files with few paragraphs each a file is a document ("file").
     """
     texts = [path for path in paths if format_of(path) == "txt"]
     if not texts:
@@ -64,23 +75,43 @@ def describe_layout(paths: Sequence[TextFile], options: ReadOptions) -> Layout |
     if options.documents != "auto":
         return options.documents
     picked = [texts[i] for i in sorted({i * len(texts) // SAMPLE_FILES for i in range(SAMPLE_FILES)})]
-    samples = [_sample(path) for path in picked]
-    if len(texts) > 1 and median(size for _, size in samples) < SMALL_FILE:
+    samples = [sample for path in picked if (sample := _sample(path, options)) is not None]
+    kinds = {sample.layout for sample in samples}
+    if len(samples) > 1 and _are_articles(samples, len(texts) - (len(picked) - len(samples))):
         return "file"
-    if not any(re.search(BLANK_LINES, text.strip()) for text, _ in samples):
+    return kinds.pop() if len(kinds) == 1 and (len(picked) == len(texts) or kinds == {"file"}) else "each"
+
+
+def _are_articles(samples: list[_Sample], files: int) -> bool:
+    """Return whether files are a document each: small ones, of few parts for so many files."""
+    several = {sample.layout for sample in samples if sample.parts > 1 and sample.layout != "file"}
+    parts = median(sample.parts for sample in samples if sample.layout != "file") if several else 1
+    most = files if len(several) > 1 else PARTS_A_FILE * files
+    return median(sample.size for sample in samples) < SMALL_FILE and parts <= most
+
+
+def _sample(path: TextFile, options: ReadOptions) -> _Sample | None:
+    """Return what the start of a file shows, None where there is nothing in it."""
+    block = next(read_blocks(path, options.encoding), None)
+    start = (block.data if block else b"")[:SAMPLE_BYTES]
+    text = start.decode(errors="replace").replace("\r\n", "\n").strip()
+    if not text:
+        return None
+    size = len(start) if len(start) < SAMPLE_BYTES else _unpacked(path)
+    layout = layout_of_text(text, size=size)
+    parts = text.count("\n") + 1 if layout == "line" else len(re.split(BLANK_LINES, text))
+    return _Sample(layout, size, parts * max(1, size // len(start)))
+
+
+def _unpacked(path: TextFile) -> int:
+    return size_of(path) * (UNPACKED if path.suffix.lower() in COMPRESSIONS else 1)
+
+
+def layout_of_text(start: str, *, size: int) -> Layout:
+    """Return where documents end in a file of about `size` bytes, by its start alone."""
+    if not re.search(BLANK_LINES, start.strip()):
         return "line"
-    small = max(size for _, size in samples) < LONGEST_DOCUMENT
-    return "file" if small and all(tell_newlines([text]) == "wrapped" for text, _ in samples) else "blank"
-
-
-def _sample(path: TextFile) -> tuple[str, int]:
-    """Return the start of a file and about how many bytes it holds."""
-    with open_text(path) as opened:
-        start = opened.stream.read(SAMPLE_BYTES)
-        ended = len(start) < SAMPLE_BYTES
-        size = len(start) if ended else size_of(path) * (1 if opened.stream is opened.file else 3)
-    text = start.decode("utf-16" if start[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig", errors="replace")
-    return text.replace("\r\n", "\n"), size
+    return "file" if size < reading.LONGEST_DOCUMENT and tell_newlines([start]) == "wrapped" else "blank"
 
 
 def read_text_file(path: TextFile, options: ReadOptions, *, layout: Layout) -> Iterator[Piece]:
@@ -89,18 +120,26 @@ def read_text_file(path: TextFile, options: ReadOptions, *, layout: Layout) -> I
     Bytes that are no UTF-8 text raise CorpusError naming the file and the byte, or, with `skip_broken`, their lines
     are left out and counted (the whole file, where a file is a document).
     """
+    blocks = read_blocks(path, options.encoding)
+    if layout == "each":
+        first = next(blocks, None)
+        if first is None:
+            return
+        start = first.data[:SAMPLE_BYTES].decode(errors="replace").replace("\r\n", "\n")
+        size = len(first.data) if len(first.data) < SAMPLE_BYTES else _unpacked(path)
+        layout, blocks = layout_of_text(start, size=size), chain([first], blocks)
     if layout == "file":
-        yield from _whole_file(path, options)
+        yield from _whole_file(blocks, path, options)
         return
     rest, position, broken = "", 0, 0
-    for block in read_blocks(path):
+    for block in blocks:
         data, left_out = _readable(block, path, options)
         text, position, broken = rest + data.decode().replace("\r\n", "\n"), block.position, broken + left_out
         texts = _split(text, layout)
         if layout == "blank":
             rest = texts[-1].as_py()
             texts = texts[:-1]
-        if len(rest) > LONGEST_DOCUMENT:
+        if len(rest) > reading.LONGEST_DOCUMENT:
             raise CorpusError(too_long(path))
         yield Piece(_not_blank(texts), broken, position)
         broken = 0
@@ -118,16 +157,16 @@ def _not_blank(texts: pa.StringArray) -> pa.StringArray:
     return texts.filter(pc.not_equal(pc.utf8_trim_whitespace(texts), ""))
 
 
-def _whole_file(path: TextFile, options: ReadOptions) -> Iterator[Piece]:
+def _whole_file(blocks: Iterator[Block], path: TextFile, options: ReadOptions) -> Iterator[Piece]:
     parts, size, position = [], 0, 0
-    for block in read_blocks(path):
+    for block in blocks:
         data, left_out = _readable(block, path, options)
         if left_out:
             yield Piece(pa.array([], pa.string()), 1, size_of(path))
             return
         parts.append(data)
         size, position = size + len(data), block.position
-        if size > LONGEST_DOCUMENT:
+        if size > reading.LONGEST_DOCUMENT:
             raise CorpusError(too_long(path))
     yield Piece(_not_blank(pa.array([b"".join(parts).decode()])), 0, position)
 
@@ -138,45 +177,8 @@ def _readable(block: Block, path: TextFile, options: ReadOptions) -> tuple[bytes
     if fault is None:
         return block.data, 0
     if not options.skip_broken:
-        raise CorpusError(broken_bytes(path, block.offset + fault))
+        wrong = not_text(path, block.data, fault, offset=block.offset)
+        raise CorpusError(f"{wrong}; {AS_UTF8}, or give --skip-broken to leave such lines out")
     lines = block.data.splitlines(keepends=True)
     kept = [line for line in lines if fault_in(line) is None]
     return b"".join(kept), len(lines) - len(kept)
-
-
-def fault_in(data: bytes) -> int | None:
-    """Return where `data` stops being UTF-8 text (a NUL byte is none), or None where all of it is."""
-    nul = data.find(b"\0")
-    text = pa.StringArray.from_buffers(1, pa.array([0, len(data)], pa.int32()).buffers()[1], pa.py_buffer(data))
-    try:
-        text.validate(full=True)
-    except pa.ArrowInvalid:
-        return _first_undecodable(data) if nul < 0 else min(nul, _first_undecodable(data))
-    return None if nul < 0 else nul
-
-
-def first_fault(path: TextFile) -> int:
-    """Return the first byte of a file where it stops being UTF-8 text, or its length."""
-    end = 0
-    for block in read_blocks(path):
-        fault = fault_in(block.data)
-        if fault is not None:
-            return block.offset + fault
-        end = block.offset + len(block.data)
-    return end
-
-
-def _first_undecodable(data: bytes) -> int:
-    try:
-        data.decode()
-    except UnicodeDecodeError as error:
-        return error.start
-    return len(data)
-
-
-def broken_bytes(path: TextFile, offset: int) -> str:
-    """Return the sentence for a file that is not text."""
-    return (
-        f"{path} is not UTF-8 text (binary or of another encoding) at byte {offset:,}; "
-        "convert it to UTF-8, or give --skip-broken to leave such lines out"
-    )

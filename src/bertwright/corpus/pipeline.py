@@ -25,10 +25,11 @@ import pyarrow.compute as pc
 from bertwright.corpus.ahead import read_ahead
 from bertwright.corpus.dedup import held_out
 from bertwright.corpus.engine import Workers, in_order
-from bertwright.corpus.inputs import Layout, ReadOptions
 from bertwright.corpus.journal import Journal, Position
+from bertwright.corpus.layouts import Layout
 from bertwright.corpus.memory import Memory
 from bertwright.corpus.read import read_documents
+from bertwright.corpus.readers.formats import ReadOptions
 from bertwright.corpus.remote import TextFile
 from bertwright.corpus.shards import SPLITS, DocumentBlock, join_blocks, write_shard
 from bertwright.corpus.told import Told

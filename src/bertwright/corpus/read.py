@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
 
@@ -10,27 +10,16 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from bertwright.corpus.inputs import Format, Layout, ReadOptions, format_of
-from bertwright.corpus.layouts import Piece, read_text_file
+from bertwright.corpus.layouts import Layout, Piece, read_text_file
+from bertwright.corpus.readers.formats import ReadOptions, format_of, is_table
 from bertwright.corpus.remote import TextFile, size_of, total_size
-from bertwright.corpus.tables import read_arrow, read_delimited, read_json_lines, read_parquet
+from bertwright.corpus.text_column import read_text_column
 from bertwright.corpus.wikipedia import read_wikipedia
 from bertwright.errors import CorpusError
 
 BATCH_BYTES = 4 << 20
 MOST_HELD = 1 << 10
 """Small files gathered before they are copied into one array: an array object costs more than a short text."""
-
-_READERS: dict[Format, Callable[[TextFile, ReadOptions, Layout], Iterator[Piece]]] = {
-    "txt": lambda path, options, layout: read_text_file(path, options, layout=layout),
-    "md": lambda path, options, layout: read_text_file(path, options, layout="file"),
-    "json": lambda path, options, layout: read_json_lines(path, options),
-    "csv": lambda path, options, layout: read_delimited(path, options, delimiter=","),
-    "tsv": lambda path, options, layout: read_delimited(path, options, delimiter="\t"),
-    "parquet": lambda path, options, layout: read_parquet(path, options),
-    "arrow": lambda path, options, layout: read_arrow(path, options),
-    "wikipedia": lambda path, options, layout: read_wikipedia(path),
-}
 
 
 @dataclass(frozen=True)
@@ -108,7 +97,11 @@ def _read_file(path: TextFile, options: ReadOptions, *, layout: Layout | None) -
     kind = format_of(path)
     if kind is None:
         raise CorpusError(f"{path} is of no format that can be read; expected a text file")
-    return _READERS[kind](path, options, layout or "file")
+    if kind == "wikipedia":
+        return read_wikipedia(path)
+    if is_table(path):
+        return read_text_column(path, options)
+    return read_text_file(path, options, layout="file" if kind == "md" else layout or "file")
 
 
 def _pieces_after(already: int, pieces: Iterator[Piece]) -> Iterator[tuple[Piece, int]]:

@@ -12,8 +12,9 @@ import pyarrow as pa
 from bertwright.corpus.clean import clean
 from bertwright.corpus.dedup import hash_documents, held_out
 from bertwright.corpus.filters import Screen
-from bertwright.corpus.inputs import Layout, ReadOptions
+from bertwright.corpus.layouts import Layout
 from bertwright.corpus.read import read_documents, source_bytes
+from bertwright.corpus.readers.formats import ReadOptions
 from bertwright.corpus.remote import TextFile, size_of
 from bertwright.corpus.sentences import Newlines, tell_newlines
 from bertwright.corpus.told import Told

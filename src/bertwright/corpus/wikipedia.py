@@ -12,8 +12,8 @@ from xml.parsers import expat
 
 import pyarrow as pa
 
-from bertwright.corpus.inputs import LONGEST_DOCUMENT, open_text
 from bertwright.corpus.layouts import Piece
+from bertwright.corpus.readers.blocks import LONGEST_DOCUMENT, open_text
 from bertwright.corpus.remote import TextFile
 from bertwright.corpus.wikitext import FILES_AND_CATEGORIES, plain_text
 from bertwright.errors import CorpusError

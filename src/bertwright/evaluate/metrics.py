@@ -141,5 +141,10 @@ def with_perplexity(figures: Mapping[str, float]) -> dict[str, float]:
         if name != "mlm_perplexity":
             found[name] = value
         if name == "mlm_loss":
-            found["mlm_perplexity"] = round(math.exp(min(value, LARGEST_EXPONENT)), 6)
+            found["mlm_perplexity"] = perplexity(value)
     return found
+
+
+def perplexity(loss: float) -> float:
+    """Return the exponential of a mean loss in nats a token: among how many equally likely tokens a model hesitates."""
+    return round(math.exp(min(loss, LARGEST_EXPONENT)), 6)

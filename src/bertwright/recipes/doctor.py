@@ -20,18 +20,19 @@ import pyarrow as pa
 
 from bertwright.corpus.builtin import PYTHON_DOCS, write_python_docs
 from bertwright.corpus.examine import Examination
-from bertwright.corpus.inputs import ReadOptions, find_inputs
+from bertwright.corpus.inputs import Inputs, describe_skipped, find_inputs
 from bertwright.corpus.judged import judged_texts
 from bertwright.corpus.language_choice import USUAL, choose_language
 from bertwright.corpus.layouts import describe_layout
 from bertwright.corpus.overlap import Overlap
 from bertwright.corpus.read import read_documents
+from bertwright.corpus.readers.formats import ReadOptions
 from bertwright.corpus.remote import TextFile
 from bertwright.corpus.shards import Shards, read_manifest
 from bertwright.corpus.survey import survey
 from bertwright.errors import UsageError
 from bertwright.files import human_bytes
-from bertwright.log import print_lines, print_table, progress_bar
+from bertwright.log import note, print_lines, print_table, progress_bar
 from bertwright.recipes.doctor_findings import Finding, findings_of
 from bertwright.tokenizer.bulk import BulkEncoder
 from bertwright.tokenizer.load import Tokenizer, load_tokenizer
@@ -114,7 +115,11 @@ def _of_inputs(
     None, tokenizer: Tokenizer | None,
 ) -> tuple[Examination, Looked]:  # fmt: skip
     """Examine raw text."""
-    paths = find_inputs([name for name in named if name != PYTHON_DOCS]) if set(named) != {PYTHON_DOCS} else []
+    outside = [name for name in named if name != PYTHON_DOCS]
+    found = find_inputs(outside) if outside else Inputs([], [])
+    if found.skipped:
+        note(describe_skipped(found.skipped))
+    paths = found.files
     paths += [write_python_docs(scratch)] if PYTHON_DOCS in named else []
     layout = describe_layout(paths, reading)
     look = survey(paths, reading, layout=layout)

@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 
 import numpy as np
 
+from bertwright.corpus.readers.lines import STDIN
 from bertwright.errors import CorpusError, UsageError
 from bertwright.export.vectors import Number, bytes_needed, writer_of
 from bertwright.files import explained, human_bytes, refuse_existing, require_space
 from bertwright.log import note, person_reads, print_facts, progress_bar
 from bertwright.recipes.embedder import Done, Embedder, open_embedder
-from bertwright.tasks.stream import STDIN, stream_texts
+from bertwright.tasks.stream import stream_texts
 from bertwright.types import listed
 
 if TYPE_CHECKING:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,7 +11,8 @@ from typing import Literal
 import numpy as np
 
 from bertwright.config import compose
-from bertwright.corpus.inputs import read_whole
+from bertwright.corpus.readers.blocks import read_text
+from bertwright.corpus.readers.characters import parse_json
 from bertwright.corpus.shards import Shards, read_manifest
 from bertwright.errors import CorpusError, DataError, ModelError, UsageError
 from bertwright.evaluate.held_out import held_out_figures
@@ -147,12 +147,14 @@ def evaluate_pairs(model: Path, file: Path, *, most: int) -> dict[str, float]:
     return figures
 
 
-def read_pairs(file: Path) -> list[dict[str, str]]:
+def read_pairs(file: Path, encoding: str | None = None) -> list[dict[str, str]]:
     """Return the objects of a JSON-lines file of pairs; raises CorpusError naming the line that is none."""
     pairs: list[dict[str, str]] = []
-    for number, line in enumerate(read_whole(file).splitlines(), start=1):
+    for number, line in enumerate(read_text(file, encoding).split("\n"), start=1):
+        if not line.strip():
+            continue
         try:
-            pair = json.loads(line)
+            pair = parse_json(line)
             fields = {name: str(pair[name]) for name in ("paradigm", "field") if name in pair}
             pairs.append({"good": str(pair["good"]), "bad": str(pair["bad"]), **fields})
         except (ValueError, TypeError, KeyError, RecursionError) as error:

@@ -13,6 +13,7 @@ from torch import nn
 
 from bertwright.config import write_toml
 from bertwright.errors import UsageError
+from bertwright.evaluate.metrics import figure_names
 from bertwright.evaluate.task_report import write_task_report
 from bertwright.files import explained, locked, refuse_existing, write_json
 from bertwright.log import note
@@ -187,7 +188,8 @@ def train_one(parts: Tuning, folder: Path, *, seed: int, peak: PeakListener, ide
     began = time.perf_counter()
     model = parts.fresh_model(seed)
     step, (source, schedule) = parts.step(model, seed), parts.batches(seed)
-    best, console = keeper(parts, model), ConsoleListener()
+    best = keeper(parts, model)
+    console = ConsoleListener(partial(figure_names, positive=getattr(parts.task, "positive", None)))
     moving = start_of(folder, step, best, identity)
     position = moving.position
     metrics = metrics_file(parts, folder, schedule, peak=peak)

@@ -21,7 +21,7 @@ from bertwright.recipes.machine import machine, versions
 from bertwright.recipes.tuning import Tuning
 from bertwright.train.loop import Position
 
-SMALLER_IS_BETTER = ("loss", "mean_squared_error")
+SMALLER_IS_BETTER = ("loss", "perplexity", "mean_squared_error")
 MOST_COLUMNS = 12
 """Wider tables stand in report.html alone."""
 

@@ -9,6 +9,9 @@ from typing import Any
 
 import torch
 
+from bertwright.corpus.readers.formats import is_table
+from bertwright.corpus.readers.lines import STDIN, LineStream
+from bertwright.corpus.readers.table import Start, TableStream
 from bertwright.data.paired import PairedRows
 from bertwright.errors import UsageError
 from bertwright.evaluate.translating import translate_rows, translation_loss
@@ -17,7 +20,7 @@ from bertwright.export.encoder_decoder import TranslationFolder, is_encoder_deco
 from bertwright.log import print_facts, print_table
 from bertwright.tasks.encode import TextEncoder
 from bertwright.tasks.parallel import SOURCES, TARGETS, Parallel, SidesConfig
-from bertwright.tasks.stream import STDIN, LineStream, Start, TableStream, choose_column, is_table
+from bertwright.tasks.stream import choose_column, stream_options
 from bertwright.tasks.translate import Translate
 from bertwright.train.precision import pick_device
 
@@ -26,7 +29,7 @@ CHUNK = 1024
 
 
 def open_translations(
-    folder: Path, texts: Sequence[str], *, input: Path | None, column: str | None = None
+    folder: Path, texts: Sequence[str], *, input: Path | None, column: str | None = None, encoding: str | None = None
 ) -> tuple[Iterator[list[dict[str, Any]]], LineStream | TableStream | None]:
     """Return {"text", "translation"} of texts, of the lines of a file or stdin ("-") or the rows of a table, in order.
 
@@ -36,16 +39,21 @@ def open_translations(
     """
     if input is None and not any(text.strip() for text in texts):
         raise UsageError("nothing to translate: give a TEXT, or --input FILE with one a line")
-    if input is not None and column is not None and not is_table(input):
+    if input is not None and column is not None and not _is_table(input):
         raise UsageError(f"{input} holds a text a line and has no columns; leave --text-column out")
     opened = read_encoder_decoder(folder)
     given: list[list[str]] = [list(texts)] if texts else []
-    if input is not None and is_table(input):
-        table = TableStream(input, lambda start: (_source(start, column),), *SOURCES, *TARGETS, column)
+    if input is not None and _is_table(input):
+        options = stream_options(*SOURCES, *TARGETS, column, encoding=encoding)
+        table = TableStream(input, lambda start: (_source(start, column),), options)
         pieces = (cells[at : at + CHUNK] for (cells,) in table for at in range(0, len(cells), CHUNK))
         return (_answers(opened, chunk) for chunk in chain(given, pieces)), table
-    lines = None if input is None else LineStream(input, most=CHUNK)
+    lines = None if input is None else LineStream(input, most=CHUNK, encoding=encoding)
     return (_answers(opened, chunk) for chunk in chain(given, lines or ())), lines
+
+
+def _is_table(input: Path) -> bool:
+    return input != STDIN and is_table(input)
 
 
 def _source(start: Start, told: str | None) -> str:

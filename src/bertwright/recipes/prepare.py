@@ -25,20 +25,21 @@ from bertwright.corpus.encode import UNSPACED
 from bertwright.corpus.engine import Workers, processes, threads
 from bertwright.corpus.engine_ray import ray_cluster
 from bertwright.corpus.filters import Screen, rules_of
-from bertwright.corpus.inputs import ReadOptions, find_inputs
+from bertwright.corpus.inputs import Inputs, describe_skipped, find_inputs
 from bertwright.corpus.journal import JOURNAL, Journal, open_journal
 from bertwright.corpus.language_choice import choose_language
 from bertwright.corpus.layouts import LAYOUTS, describe_layout
 from bertwright.corpus.memory import SEEN_FOLDER, Memory
 from bertwright.corpus.pipeline import SHARD_TEXT, ShardPipeline, Source
 from bertwright.corpus.read import source_bytes
+from bertwright.corpus.readers.formats import ReadOptions
 from bertwright.corpus.report import facts_of, fingerprint_in, manifest_of, report_of
 from bertwright.corpus.survey import Survey, TrainingTexts, survey
 from bertwright.corpus.told import Told
 from bertwright.corpus.work import Plan, TextWork
 from bertwright.errors import CorpusError, UsageError
 from bertwright.files import human_bytes, locked, remove, require_space, sha256_of, write_json
-from bertwright.log import note, print_facts, progress_bar
+from bertwright.log import note, note_once, print_facts, progress_bar
 from bertwright.stopping import interrupted
 from bertwright.tokenizer.load import Tokenizer, load_tokenizer
 from bertwright.tokenizer.train import KINDS, MULTIPLE, SMALLEST, train_tokenizer
@@ -215,7 +216,10 @@ def _find_sources(
     sources = []
     for names, share in named:
         outside = [name for name in names if name not in BUILTINS]
-        paths = find_inputs(outside) if outside or not names else []
+        found = find_inputs(outside) if outside or not names else Inputs([], [])
+        if found.skipped:
+            note_once(describe_skipped(found.skipped))
+        paths = found.files
         paths += [BUILTINS[name](out / BUILTIN_FOLDER) for name in names if name in BUILTINS]
         sources.append(Source(paths, describe_layout(paths, reading), share))
     return sources

@@ -9,14 +9,16 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Protocol
 
-from bertwright.corpus.inputs import format_of
+from bertwright.corpus.readers.formats import format_of, is_table
+from bertwright.corpus.readers.lines import STDIN
+from bertwright.corpus.readers.table import TableStream
 from bertwright.errors import CorpusError, UsageError
 from bertwright.recipes.questions import Identified, Lines, Placed
 from bertwright.tasks.choices import read_choices
 from bertwright.tasks.columns import PAIRS, QUESTIONS, TOGETHER, ColumnsConfig, find_texts
 from bertwright.tasks.conll import is_conll
 from bertwright.tasks.squad import squad_questions
-from bertwright.tasks.stream import STDIN, TableStream, is_table
+from bertwright.tasks.stream import stream_options
 from bertwright.tasks.tagged_files import asked_of_tagger
 
 PAIR_NAMES = {"vector": TOGETHER, "span": QUESTIONS}
@@ -66,16 +68,17 @@ class Asked:
             raise UsageError(f"{self.file} is a CoNLL file of words, about which only a model that tags is asked")
         asked = asked_of_tagger(self.file, self.told) if self.part == "token" and self.file != STDIN else None
         if asked is not None:
-            return asked
+            unit, questions, self.progress = asked
+            return unit, questions
         if self.part == "span" and ".json" in self.file.suffixes:
-            return "question", enumerate(map(Identified, squad_questions(self.file)), start=1)
-        if is_table(self.file):
+            return "question", enumerate(map(Identified, squad_questions(self.file, self.told.encoding)), start=1)
+        if self.file != STDIN and is_table(self.file):
             return "row", enumerate(self._choices() if self.part == "choice" else self._rows(), start=1)
         if self.told.names():
             raise UsageError(f"{self.file} holds a text a line and has no columns; leave --text-column out")
         if self.file != STDIN and format_of(self.file) not in ("txt", "md", None):
             raise CorpusError(f"{self.file} cannot be asked; give .txt, .tsv, .csv, .jsonl or .parquet")
-        self.progress = lines = Lines(self.file)
+        self.progress = lines = Lines(self.file, self.told.encoding)
         return "line", ((number, tuple(line.split("\t"))) for number, line in lines)
 
     def _choices(self) -> Iterable[tuple[str, ...]]:
@@ -86,7 +89,7 @@ class Asked:
         stream = TableStream(
             self.file,
             lambda start: find_texts(start.table, self.told, pairs=self.pairs, names=names),
-            *self.told.names(),
+            stream_options(*self.told.names(), encoding=self.told.encoding),
         )
         self.progress = stream
         for columns in stream:

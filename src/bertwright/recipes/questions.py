@@ -7,10 +7,10 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
+from bertwright.corpus.readers.lines import LineStream
 from bertwright.errors import UsageError
 from bertwright.evaluate.text_rows import MASK
 from bertwright.tasks.running_words import GivenWords
-from bertwright.tasks.stream import LineStream
 
 PIECE = 4096
 """Lines read on at a time."""
@@ -43,10 +43,10 @@ class Lines:
     [(1, 'What is it?'), (2, ''), (3, 'Who was that?')]
     """
 
-    def __init__(self, file: Path) -> None:
+    def __init__(self, file: Path, encoding: str | None = None) -> None:
         """Open nothing yet."""
         self.file = file
-        self.stream = LineStream(file, most=PIECE)
+        self.stream = LineStream(file, most=PIECE, encoding=encoding)
 
     @property
     def share(self) -> float | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from copy import copy
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
@@ -74,20 +75,29 @@ class Answer(Task[Questions]):
     pairs = True
     labels = ("start", "end")
 
+    encoding: str | None = None
+    """How the characters of the files are written."""
+
     def __init__(self, settings: AnswerConfig | None = None) -> None:
         """Hold the settings of windows and spans."""
         self.settings = settings or AnswerConfig()
+
+    def reading_in(self, encoding: str | None) -> Self:
+        """Return the task for files in an encoding; None detects it."""
+        task = copy(self)
+        task.encoding = encoding
+        return task
 
     @classmethod
     def begin(cls, path: Path, columns: ColumnsConfig) -> tuple[Self, Questions]:
         """Return the task and the questions of a training file."""
         if columns.names():
             raise UsageError("answer reads SQuAD json, which has no columns; leave out --text-column and the like")
-        examples = read_squad(path)
+        examples = read_squad(path, columns.encoding)
         lacking = sum(not answers for answers in examples.answers)
         kind = f"SQuAD 2.0, {lacking:,} of them without an answer" if examples.impossible else "SQuAD 1.1"
         note(f"{path}: {len(examples):,} questions about {len(examples.contexts):,} contexts; {kind}")
-        return cls(), examples
+        return cls().reading_in(columns.encoding), examples
 
     @classmethod
     def of_labels(cls, labels: Sequence[str]) -> Self:
@@ -95,12 +105,12 @@ class Answer(Task[Questions]):
         return cls()
 
     def looking_at(self, path: Path, columns: ColumnsConfig) -> Self:
-        """Return the task as it is: SQuAD json has no columns."""
-        return self
+        """Return the task as it is but for the encoding: SQuAD json has no columns."""
+        return self.reading_in(columns.encoding)
 
     def recalling(self, own: Mapping[str, Any]) -> Self:
         """Return the task with these settings."""
-        return type(self)(compose(AnswerConfig, own))
+        return type(self)(compose(AnswerConfig, own)).reading_in(self.encoding)
 
     @property
     def own(self) -> dict[str, Any]:
@@ -112,15 +122,15 @@ class Answer(Task[Questions]):
         best = judged.figures.get("no_answer_threshold")
         if best is None or self.settings.no_answer_threshold is not None:
             return self
-        return type(self)(self.settings.model_copy(update={"no_answer_threshold": best}))
+        return type(self)(self.settings.model_copy(update={"no_answer_threshold": best})).reading_in(self.encoding)
 
     def read(self, path: Path) -> Questions:
         """Return the questions of another file."""
-        return read_squad(path)
+        return read_squad(path, self.encoding)
 
     def unlabelled(self, path: Path) -> AskedFile | None:
         """Return how to ask about a file none of whose questions says its answer, or that there is none."""
-        return AskedFile(path) if lacks_answers(path) else None
+        return AskedFile(path) if lacks_answers(path, self.encoding) else None
 
     def ask(self, questions: Sequence[tuple[str, ...]]) -> Questions:
         """Return pairs of question and context."""

@@ -37,6 +37,8 @@ def begin_task(
     if head.multi_label and kind is Classify:
         kind = MultiLabel
         head = head.model_copy(update={"multi_label": False})
+    if columns.label_names and kind is not Tag:
+        raise UsageError(f"--label-names is for tag; {name} takes labels as they are in the file, so leave it out")
     task, examples = kind.begin(path, columns)
     splits = {"train": examples}
     if dev_fraction is not None:

@@ -16,11 +16,12 @@ from typing import Any, Self
 import numpy as np
 import pyarrow as pa
 
+from bertwright.corpus.readers.cells import are_written_lists, as_label, as_text, as_texts, kind_of, written_list
+from bertwright.corpus.readers.table import open_table
 from bertwright.data.labelled import runs
 from bertwright.errors import CorpusError, UsageError
 from bertwright.tasks.columns import ColumnsConfig
 from bertwright.tasks.examples import BETWEEN
-from bertwright.tasks.tables import as_texts, open_table
 from bertwright.tasks.unlabelled import are_no_labels
 
 CONTEXTS = ("sent1", "context", "article", "passage", "premise", "story", "text", "sentence", "ctx", "question")
@@ -107,7 +108,8 @@ def read_choices(path: Path, told: ColumnsConfig, *, labelled: bool = True) -> C
     `told` says the columns of the context, of the start of every ending (`pair`) and of the right choice, where their
     names do not. Without `labelled` the right choices are not looked for.
     """
-    table = open_table(path, names=frozenset((*CONTEXTS, *STARTS, *ANSWERS, *LISTS)) | told.names())
+    names = (*CONTEXTS, *STARTS, *ANSWERS, *LISTS)
+    table = open_table(path, names=names, given=told.names(), encoding=told.encoding)
     columns = {str(name): table.column(place) for place, name in enumerate(table.column_names)}
     missing = sorted(told.names() - set(columns))
     if missing:
@@ -136,7 +138,7 @@ def read_choices(path: Path, told: ColumnsConfig, *, labelled: bool = True) -> C
         starts=[""] * len(choices) if start is None else as_texts(columns[start]),
         choices=[text for row in choices for text in row],
         counts=counts,
-        right=_right(as_texts(columns[label]), choices, numbers, path)
+        right=_right(list(map(as_label, as_texts(columns[label]))), choices, numbers, path)
         if labelled and label is not None
         else np.full(len(choices), -1, dtype=np.int64),
     )
@@ -144,7 +146,8 @@ def read_choices(path: Path, told: ColumnsConfig, *, labelled: bool = True) -> C
 
 def lacks_right(path: Path, told: ColumnsConfig) -> bool:
     """Return whether a table of questions does not say which choice is right: no column of it, or nothing in it."""
-    table = open_table(path, names=frozenset((*CONTEXTS, *STARTS, *ANSWERS, *LISTS)) | told.names())
+    names = frozenset((*CONTEXTS, *STARTS, *ANSWERS, *LISTS))
+    table = open_table(path, names=names, given=told.names(), encoding=told.encoding)
     columns = {str(name): table.column(place) for place, name in enumerate(table.column_names)}
     lower = {name.strip().lower(): name for name in reversed(columns)}
     label = told.label or next((lower[name] for name in ANSWERS if _is_plain(columns, lower.get(name))), None)
@@ -169,7 +172,7 @@ def asked_choices(questions: Sequence[tuple[str, ...]]) -> Choices:
 
 
 def _is_plain(columns: dict[str, pa.ChunkedArray], name: str | None) -> bool:
-    return name is not None and not pa.types.is_nested(columns[name].type)
+    return name is not None and kind_of(columns[name].type) not in ("list", "object")
 
 
 def _choices_of(
@@ -178,7 +181,7 @@ def _choices_of(
     """Return the choices of each question, and what its columns call them; raises CorpusError."""
     lists = next((lower[name] for name in LISTS if name in lower and _is_list(columns[lower[name]])), None)
     if lists is not None:
-        choices = [[str(text) for text in row or ()] for row in columns[lists].to_pylist()]
+        choices = [[as_text(text) for text in row] for row in _lists_of(columns[lists])]
         numbers: list[str] = []
     else:
         numbered = {name: found[1] for name in columns if (found := NUMBERED.fullmatch(name.strip()))}
@@ -198,8 +201,14 @@ def _choices_of(
 
 
 def _is_list(column: pa.ChunkedArray) -> bool:
-    kind: Any = column.type
-    return bool(pa.types.is_list(kind) or pa.types.is_large_list(kind))
+    return kind_of(column.type) == "list" or are_written_lists(as_texts(column))
+
+
+def _lists_of(column: pa.ChunkedArray) -> list[list[Any]]:
+    """Return a column of lists, or of texts that are lists as JSON or Python writes them."""
+    if kind_of(column.type) == "list":
+        return [row or [] for row in column.to_pylist()]
+    return [written_list(cell) or [] for cell in as_texts(column)]
 
 
 def _without_empty_end(row: Sequence[str]) -> list[str]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 
+from bertwright.corpus.readers.cells import as_label
 from bertwright.errors import ConfigError, CorpusError
 from bertwright.evaluate.judgement import Grid, Judgement, Mistake, remark_on
 from bertwright.evaluate.metrics import classification_figures, confusion, softmax
@@ -98,7 +99,8 @@ class Classify(WholeTexts):
 
     def with_positive(self, name: str) -> Self:
         """Return the task whose F1 is that of the class `name`; raises ConfigError where it is none of two."""
-        if name not in self.index:
+        name = next((label for label in self.labels if as_label(label) == as_label(name)), name)
+        if name not in self.labels:
             raise ConfigError(f"head.positive: there is no class {name!r}; known: {', '.join(self.labels[:20])}")
         if len(self.labels) != 2:
             raise ConfigError(
@@ -179,7 +181,7 @@ class Classify(WholeTexts):
         )
 
     def _figures(self, truth: np.ndarray, said: np.ndarray, logits: np.ndarray) -> dict[str, float]:
-        positive = 1 if self.positive is None else self.index[self.positive]
+        positive = 1 if self.positive is None else self.index[as_label(self.positive)]
         return classification_figures(truth, said, logits, classes=len(self.labels), positive=positive)
 
     def answers(self, logits: np.ndarray, examples: Texts) -> list[dict[str, Any]]:

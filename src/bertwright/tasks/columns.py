@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from pydantic import Field
 
 from bertwright.config import Section
+from bertwright.corpus.readers.header import is_number
+from bertwright.corpus.readers.table import Table
 from bertwright.errors import CorpusError, UsageError
-from bertwright.tasks.tables import Table, is_number
 
 PAIRS = (
     ("sentence1", "sentence2"),
@@ -59,6 +60,9 @@ class ColumnsConfig(Section):
     label_names: tuple[str, ...] | None = Field(default=None, min_length=1)
     """What labels that are numbers stand for, from 0 on; those that the file says where not given."""
 
+    encoding: str | None = None
+    """How the characters of the files are written, such as gb18030; detected where it is not given and not UTF-8."""
+
     def names(self) -> set[str]:
         """Return the names told."""
         return {name for name in (self.text, self.pair, self.label) if name is not None}
@@ -66,11 +70,12 @@ class ColumnsConfig(Section):
 
 @dataclass(frozen=True)
 class Columns:
-    """The columns of a task in a table: text, second text or None, and label or score."""
+    """The columns of a task in a table: text, second text or None, and label or score; and the table's encoding."""
 
     first: str
     second: str | None
     target: str
+    encoding: str | None = None
 
 
 def find_columns(table: Table, told: ColumnsConfig, *, targets: tuple[str, ...]) -> Columns:
@@ -99,7 +104,7 @@ def find_columns(table: Table, told: ColumnsConfig, *, targets: tuple[str, ...])
     found = [name for name in (*texts, target) if name]
     if len(set(found)) < len(found):
         raise UsageError(f"text, pair and label of {table.path} must be different columns, not {', '.join(found)}")
-    return Columns(texts[0], texts[1], target)
+    return Columns(texts[0], texts[1], target, told.encoding)
 
 
 def find_texts(
@@ -172,12 +177,14 @@ def texts_by_name(lower: dict[str, str], target: str | None) -> tuple[str | None
 
 def _longest(table: Table, *, taken: set[str | None]) -> str | None:
     """Return the column of the longest cells."""
-    lengths = {name: sum(map(len, cells)) for name, cells in table.columns.items() if name not in taken}
+    free = {name: cells for name, cells in table.columns.items() if name not in taken}
+    lengths = {name: sum(map(len, cells)) for name, cells in free.items() if table.kinds.get(name) != "object"}
     return max(lengths, key=lambda name: lengths[name]) if lengths else None
 
 
 def _fewest_values(table: Table, *, taken: set[str | None]) -> str | None:
     """Return the column of the fewest different cells, two or more, and no more than one in two rows."""
-    values = {name: len(set(cells)) for name, cells in table.columns.items() if name not in taken}
+    free = {name: cells for name, cells in table.columns.items() if name not in taken}
+    values = {name: len(set(cells)) for name, cells in free.items() if table.kinds.get(name) != "object"}
     labels = {name: count for name, count in values.items() if 2 <= count <= max(2, len(table) // 2)}
     return min(labels, key=lambda name: labels[name]) if labels else None

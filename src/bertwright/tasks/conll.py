@@ -9,20 +9,20 @@ import csv
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import islice
+from itertools import dropwhile, islice
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from bertwright.corpus.inputs import COMPRESSIONS, read_blocks, read_whole
-from bertwright.corpus.layouts import fault_in
+from bertwright.corpus.readers.blocks import read_blocks, read_text
+from bertwright.corpus.readers.delimited import checked
+from bertwright.corpus.readers.formats import plain_suffix
 from bertwright.errors import CorpusError, UsageError
 from bertwright.log import note
 from bertwright.tasks.columns import SINGLES
 from bertwright.tasks.running_words import GivenWords
-from bertwright.tasks.stream import checked
 from bertwright.tasks.tag_columns import TAGS, WORDS, TaggedWords
 
 DOCUMENT = "-DOCSTART-"
@@ -32,35 +32,66 @@ BLANKS = " \t\n\v\f\r"
 """What stands around words; no-break spaces may be words."""
 BRAT = re.compile(r"T\d+\t\S+ \d+ \d+")
 """A line of brat's .ann files."""
+UNIVERSAL = 10
+"""Columns of CoNLL-U."""
+RANGE = re.compile(r"\d+[-.]\d+")
+"""What CoNLL-U has in place of a number before a line that is no word: 1-2 for two in one, 1.1 for one left out."""
+START_LINES = 200
+"""Lines by which columns are recognised."""
 
 
 @dataclass(frozen=True)
 class Cutter:
     """How the lines of a file are cut into cells: at tabs, commas or blanks; `width` cells each.
 
-    `names` are those of the columns, in capitals or not, where the first line names them.
+    names     those of the columns, in capitals or not, where the first line names them
+    numbered  whether the first column numbers the words of a sentence from 1, as in CoNLL-U
     """
 
     separator: str
     width: int
     names: tuple[str, ...] = ()
+    numbered: bool = False
 
     @classmethod
-    def of_line(cls, line: str, *, commas: bool) -> Cutter:
-        """Return what cuts a file whose first line with words is `line`; `commas` where its name says .csv."""
+    def of_lines(cls, lines: list[str], *, commas: bool) -> Cutter:
+        """Return what cuts a file with these first lines, empty between sentences; `commas` where it is a .csv.
+
+        Lines that begin with # say nothing of it, but where there are no others.
+        """
+        held = [line for line in lines if not line.startswith("#")]
+        held = held if any(held) else [line.lstrip("#") or line for line in lines]
+        line = next(line for line in held if line)
         separator = "\t" if "\t" in line else "," if commas and "," in line else " "
-        cells = cls(separator, 0).cells(line)
+        cut = cls(separator, 0)
+        cells = cut.cells(line)
         lower = tuple(cell.strip().lower() for cell in cells)
         named = len(lower) > 1 and lower[0] in (*WORDS, *SINGLES) and lower[-1] in TAGS
-        return cls(separator, len(cells), tuple(cell.strip() for cell in cells) if named else ())
+        names = tuple(cell.strip() for cell in cells) if named else ()
+        return cls(separator, len(cells), names, len(cells) > 2 and _number_words(held, cut))
 
     def cells(self, line: str) -> list[str]:
         """Return the cells of a line."""
         if self.separator == "\t":
             return line.rstrip(BLANKS).split("\t")
         if self.separator == ",":
-            return next(csv.reader([line.rstrip(BLANKS)]), [""])
+            try:
+                return next(csv.reader([line.rstrip(BLANKS)]), [""])
+            except csv.Error:  # a carriage return within the line, or a cell of 128 kB
+                return line.rstrip(BLANKS).split(",")
         return re.split(r"[ \t]+", line.strip(BLANKS))
+
+    def words(self, given: str | None, *, path: Path) -> int:
+        """Return the place of the column of words: the one given, else the first that does not number them."""
+        return self.column(given, path=path, usual=int(self.numbered))
+
+    def tags(self, given: str | None, *, path: Path) -> int:
+        """Return the place of the column of tags: the one given, else the last; raises CorpusError for CoNLL-U."""
+        if given is None and self.numbered and self.width == UNIVERSAL:
+            raise CorpusError(
+                f"{path} is CoNLL-U, of whose {UNIVERSAL} columns several hold tags; name one, such as --label-column 4"
+            )
+        return self.column(given, path=path, usual=self.width - 1)
 
     def is_comment(self, line: str, cells: int, *, opens: bool) -> bool:
         """Say whether a line is a comment: # and other columns than words have, a blank after it or a new sentence.
@@ -82,19 +113,20 @@ class Cutter:
         return int(given) - 1
 
 
-def read_conll(path: Path, *, word_column: str | None = None, tag_column: str | None = None) -> TaggedWords:
+def read_conll(
+    path: Path, *, word_column: str | None = None, tag_column: str | None = None, encoding: str | None = None
+) -> TaggedWords:
     """Return the words of a CoNLL file, columns cut at tabs or else at blanks (at commas in .csv), parsed at once.
 
     Columns are numbers from 1; without them the first holds the words and the last the tags. Raises CorpusError where
     the file is missing, empty or ragged, naming the line, and UsageError where there is no such column.
     """
-    every, held, sentence_of = _word_lines(path)
+    every, held, sentence_of = _word_lines(path, encoding)
     lines = every.take(pa.array(held))
-    first = _first_line(lines)
-    if BRAT.match(first):
+    cutter = Cutter.of_lines(_start(lines, sentence_of), commas=_commas(path))
+    if BRAT.match(lines[0].as_py()):
         raise CorpusError(f"{path} is a file of brat, which is not read; export CoNLL, a word and its tag a line")
-    cutter = Cutter.of_line(first, commas=_commas(path))
-    cells = _cells_of(lines, cutter, path)
+    cells = _cells_of(lines, cutter)
     widths = pc.list_value_length(cells).to_numpy(zero_copy_only=False)
     kept = _without_comments(lines, cells, widths, cutter, sentence_of, path)
     lines, cells, widths, held, sentence_of = (
@@ -103,8 +135,8 @@ def read_conll(path: Path, *, word_column: str | None = None, tag_column: str | 
     if not len(held):
         raise CorpusError(f"{path} holds no words; give a CoNLL file: a word and its tag a line")
     _refuse_ragged(path, lines, widths, held, width=cutter.width)
-    words = pc.list_element(cells, cutter.column(word_column, path=path, usual=0))
-    tags = pc.list_element(cells, cutter.column(tag_column, path=path, usual=cutter.width - 1))
+    words = pc.list_element(cells, cutter.words(word_column, path=path))
+    tags = pc.list_element(cells, cutter.tags(tag_column, path=path))
     tags = pc.utf8_trim_whitespace(tags).dictionary_encode()
     return TaggedWords(
         path=path,
@@ -116,9 +148,9 @@ def read_conll(path: Path, *, word_column: str | None = None, tag_column: str | 
     )
 
 
-def has_words_alone(path: Path) -> bool:
+def has_words_alone(path: Path, encoding: str | None = None) -> bool:
     """Return whether the lines at the start of a CoNLL file hold one word each, and no tag."""
-    for block in checked(read_blocks(path), path):
+    for block in checked(read_blocks(path, encoding), path):
         lines = [line.strip(BLANKS) for line in block.data.decode().split("\n")]
         held = [line for line in lines if line and not line.startswith((DOCUMENT, "#"))]
         return bool(held) and not any(re.search(r"[ \t,]", line) for line in held)
@@ -129,23 +161,34 @@ def _commas(path: Path) -> bool:
     return ".csv" in (suffix.lower() for suffix in path.suffixes[-2:])
 
 
-def _first_line(lines: pa.StringArray) -> str:
-    """Return the first line that does not begin with #, or the first where all do."""
-    plain = lines.filter(pc.invert(pc.starts_with(lines, "#")))
-    first: str = (plain if len(plain) else lines)[0].as_py()
-    return first
+def _start(lines: pa.StringArray, sentence_of: np.ndarray) -> list[str]:
+    """Return the first lines, empty ones between sentences, at least one of them without # where there is one."""
+    plain = pc.index(pc.starts_with(lines, "#"), False).as_py()
+    some = lines[: max(plain, 0) + START_LINES].to_pylist()
+    new = np.diff(sentence_of[: len(some)], prepend=sentence_of[0]) != 0
+    return [piece for line, opens in zip(some, new, strict=True) for piece in ([""] * bool(opens) + [line])]
 
 
-def _cells_of(lines: pa.StringArray, cutter: Cutter, path: Path) -> pa.ListArray:
+def _number_words(lines: list[str], cutter: Cutter) -> bool:
+    """Say whether the first cells of lines count from 1 in each sentence; the last one may be cut off."""
+    count = 0
+    for line in lines:
+        cell = cutter.cells(line)[0] if line else ""
+        if RANGE.fullmatch(cell):
+            continue
+        count = count + 1 if line else 0
+        if line and cell != str(count):
+            return False
+    return True
+
+
+def _cells_of(lines: pa.StringArray, cutter: Cutter) -> pa.ListArray:
     # Only what ASCII calls blank: a word may be a no-break space.
     if cutter.separator == "\t":
         return pc.split_pattern(pc.ascii_rtrim_whitespace(lines), "\t")
     if cutter.separator == " ":
         return pc.split_pattern_regex(pc.ascii_trim_whitespace(lines), r"[ \t]+")
-    try:
-        return pa.array([cutter.cells(line) for line in lines.to_pylist()], pa.list_(pa.string()))
-    except csv.Error as error:
-        raise CorpusError(f"{path} cannot be read as words and tags with commas between ({error}); fix it") from error
+    return pa.array([cutter.cells(line) for line in lines.to_pylist()], pa.list_(pa.string()))
 
 
 def _without_comments(
@@ -158,10 +201,14 @@ def _without_comments(
     for place in marked:
         first = bool(opens[place]) or (not kept[place - 1] and sentence_of[place - 1] == sentence_of[place])
         kept[place] = not cutter.is_comment(lines[place].as_py(), int(widths[place]), opens=first)
+    if cutter.numbered:
+        ranges = pc.match_substring_regex(pc.list_element(cells, 0), f"^{RANGE.pattern}$")
+        kept &= ~ranges.to_numpy(zero_copy_only=False)
     for place in _odd_openings(lines, cells, [place for place in marked if kept[place] and opens[place]], cutter):
         kept[place] = False
-    if len(kept) > kept.sum():
-        note(f"{path}: {len(kept) - int(kept.sum()):,} lines that begin with # are skipped as comments")
+    comments = len(marked) - int(kept[marked].sum())
+    if comments:
+        note(f"{path}: {comments:,} lines that begin with # are skipped as comments")
     if cutter.names:
         names = int(np.flatnonzero(kept)[0])
         note(f"{path}: its first line ({', '.join(cutter.names)[:60]}) is taken for the names of its columns")
@@ -173,7 +220,7 @@ def _odd_openings(lines: pa.StringArray, cells: pa.ListArray, places: list[int],
     """Return which of some lines `# x`, that open sentences and are as wide as others, have a tag that no other has."""
     if not places or cutter.separator == "\t":
         return []
-    others = np.ones(len(lines), dtype=bool)
+    others = pc.equal(pc.list_value_length(cells), cutter.width).to_numpy(zero_copy_only=False).copy()
     others[places] = False
     tags = set(pc.list_element(cells.filter(pa.array(others)), cutter.width - 1).to_pylist()) if others.any() else set()
     return [place for place in places if cells[place].as_py()[0] == "#" and cells[place].as_py()[-1] not in tags]
@@ -193,29 +240,31 @@ def _refuse_ragged(path: Path, lines: pa.StringArray, widths: np.ndarray, held: 
 
 def is_conll(path: Path) -> bool:
     """Say whether a file's name tells CoNLL."""
-    plain = path.with_suffix("") if path.suffix.lower() in COMPRESSIONS else path
-    return plain.suffix.lower() in SUFFIXES
+    return plain_suffix(path) in SUFFIXES
 
 
-def stream_sentences(path: Path, word_column: str | None = None) -> Iterator[tuple[int, GivenWords]]:
+def stream_sentences(
+    path: Path, word_column: str | None = None, encoding: str | None = None
+) -> Iterator[tuple[int, GivenWords]]:
     """Yield the line each sentence of a CoNLL file begins on, and its words; there may be no tags.
 
     The words are in the first column, or that of the number `word_column`. Raises CorpusError where the file is
     missing, ragged or no text, naming the line, and UsageError where there is no such column.
     """
-    first = next((line for _, line in _lines(path) if line and not line.startswith("#")), None)
-    first = first or next((line for _, line in _lines(path) if line), None)
-    if first is None:
+    every = (line for _, line in _lines(path, encoding))
+    start = list(islice(dropwhile(lambda line: not line or line.startswith("#"), every), START_LINES))
+    start = start or [line for _, line in islice(_lines(path, encoding), START_LINES)]
+    if not any(start):
         return
-    cutter = Cutter.of_line(first, commas=_commas(path))
-    column = cutter.column(word_column, path=path, usual=0)
+    cutter = Cutter.of_lines(start, commas=_commas(path))
+    column = cutter.words(word_column, path=path)
     words: list[str] = []
     begun = 0
-    for number, cells in islice(_word_cells(path, cutter), bool(cutter.names), None):
+    for number, cells in islice(_word_cells(path, cutter, encoding), bool(cutter.names), None):
         if not cells and words:
             yield begun, GivenWords(words)
             words = []
-        if not cells:
+        if not cells or (cutter.numbered and RANGE.fullmatch(cells[0])):
             continue
         begun = begun if words else number
         words.append(cells[column])
@@ -223,10 +272,10 @@ def stream_sentences(path: Path, word_column: str | None = None) -> Iterator[tup
         yield begun, GivenWords(words)
 
 
-def _word_cells(path: Path, cutter: Cutter) -> Iterator[tuple[int, list[str]]]:
+def _word_cells(path: Path, cutter: Cutter, encoding: str | None) -> Iterator[tuple[int, list[str]]]:
     """Yield the number and cells of each line that holds a word, no cells for one that stands between sentences."""
     opens, begun = True, False
-    for number, line in _lines(path):
+    for number, line in _lines(path, encoding):
         if not line:
             opens = True
             if begun:
@@ -244,26 +293,22 @@ def _word_cells(path: Path, cutter: Cutter) -> Iterator[tuple[int, list[str]]]:
         yield number, cells
 
 
-def _lines(path: Path) -> Iterator[tuple[int, str]]:
+def _lines(path: Path, encoding: str | None) -> Iterator[tuple[int, str]]:
     """Yield the number of each line and the line, empty for one that stands between sentences."""
     if not path.is_file():
         raise CorpusError(f"there is no file {path}; give a CoNLL file that exists")
     number = 0
-    for block in checked(read_blocks(path), path):
+    for block in checked(read_blocks(path, encoding), path):
         for line in block.data.decode().removesuffix("\n").split("\n"):
             number += 1
             yield number, "" if not line.strip() or line.startswith(DOCUMENT) else line
 
 
-def _word_lines(path: Path) -> tuple[pa.StringArray, np.ndarray, np.ndarray]:
+def _word_lines(path: Path, encoding: str | None) -> tuple[pa.StringArray, np.ndarray, np.ndarray]:
     """Return all lines, the places of those that hold something, and the number of the sentence each of these is in."""
     if not path.is_file():
         raise CorpusError(f"there is no file {path}; give a CoNLL file that exists")
-    data = read_whole(path)
-    fault = fault_in(data)
-    if fault is not None:
-        raise CorpusError(f"{path} is not UTF-8 text at byte {fault:,}; convert it to UTF-8")
-    every = pc.split_pattern(pa.array([data.decode()]), "\n").flatten()
+    every = pc.split_pattern(pa.array([read_text(path, encoding)]), "\n").flatten()
     between = pc.or_(pc.equal(pc.utf8_trim_whitespace(every), ""), pc.starts_with(every, DOCUMENT))
     breaks = between.to_numpy(zero_copy_only=False)
     held = np.flatnonzero(~breaks)

@@ -101,17 +101,13 @@ def overlaps_of(splits: Mapping[str, Examples]) -> dict[str, dict[str, int]]:
 def overlap_sentences(overlaps: Mapping[str, Mapping[str, int]], counts: Mapping[str, int]) -> list[str]:
     """Return a warning for each overlap that `overlaps_of` found; `counts` are the rows of each split.
 
-    >>> overlap_sentences({"dev": {"train": 5}}, {"train": 100, "dev": 10})
-    ['5 of 10 examples of dev (50%) stand in train too: figures on dev say too much, by texts that are known; take them
-    out']
+    >>> overlap_sentences({"dev": {"train": 5}}, {"train": 100, "dev": 10})[0].split(",")[0]
+    '5 of 10 examples of dev (50.0%) stand in train too'
     """
     return [
-        f"{count:,} of {counts[split]:,} examples of {split} ({count / counts[split]:.0%}) stand in {other} too: "
-        + (
-            f"figures on {split} say too much, by texts that are known; take them out"
-            if other == "train"
-            else f"the checkpoint was chosen by examples of {split}, whose figures are a little too good; take them out"
-        )
+        f"{count:,} of {counts[split]:,} examples of {split} ({count / counts[split]:.1%}) stand in {other} too"
+        f"{', by which the checkpoint is chosen' if other == 'dev' else ''}, so the figures on {split} are too good; "
+        "take them out of either"
         for split, others in overlaps.items()
         for other, count in others.items()
     ]

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import numpy as np
 
+from bertwright.corpus.readers.table import Table
 from bertwright.errors import CorpusError, UsageError
 from bertwright.log import note
 from bertwright.tasks.columns import LABELS, Columns, ColumnsConfig, find_columns
 from bertwright.tasks.labels import PADDING, find_separator, is_list, label_name, label_names
-from bertwright.tasks.tables import Table
 from bertwright.tasks.unlabelled import NUMBERS_OF_ROWS
 
 FLAGS = {"0": False, "0.0": False, "false": False, "no": False, "1": True, "1.0": True, "true": True, "yes": True}

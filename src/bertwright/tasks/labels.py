@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-import re
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
+from bertwright.corpus.readers.cells import as_label
 from bertwright.errors import CorpusError
 from bertwright.log import note
 from bertwright.tasks.string_lists import listed
@@ -16,8 +16,6 @@ PADDING = " \t\r\n\v\f\u00a0\u3000\u200b\ufeff"
 """What stands around a label and is no part of it."""
 SEPARATORS = ("|", ";", ",", "；", "，", "、")
 """What is looked for between the labels of a cell, in this order."""
-TUPLE = re.compile(r"(?:set)?\(\s*\)|\{\s*\}|\(\s*[\"'].*[\"']\s*,?\s*\)|\{\s*[\"'].*[\"']\s*\}", re.DOTALL)
-"""A tuple or set of texts, or an empty one, as Python writes it."""
 
 
 def label_name(cell: str) -> str:
@@ -30,15 +28,24 @@ def label_name(cell: str) -> str:
 
 
 def index_of(labels: Sequence[str]) -> dict[str, int]:
-    """Return the places of labels by name, also by the name without blanks that a folder of earlier times may have."""
+    """Return the places of labels by name, and by the names that tables have for those of an earlier folder."""
     places = {label: place for place, label in enumerate(labels)}
-    return {label_name(label): place for label, place in places.items()} | places
+    return {as_label(label_name(label)): place for label, place in places.items()} | places
 
 
 def is_list(cell: str) -> bool:
     """Return whether a cell begins as a list does, or is a tuple or set of texts as Python writes them."""
     trimmed = cell.strip(PADDING)
-    return trimmed.startswith("[") or TUPLE.fullmatch(trimmed) is not None
+    return trimmed.startswith("[") or _in_tuple(trimmed) is not None
+
+
+def _in_tuple(text: str) -> str | None:
+    """Return what stands in a tuple or set of texts, as Python writes it; None where that is none."""
+    text = text.removeprefix("set") if text.startswith("set(") else text
+    if text[:1] + text[-1:] not in ("()", "{}"):
+        return None
+    inside = text[1:-1].strip().removesuffix(",").rstrip()
+    return inside if not inside or (len(inside) > 1 and {inside[0], inside[-1]} <= {"'", '"'}) else None
 
 
 def label_names(cell: str, separator: str) -> list[str] | None:
@@ -54,8 +61,9 @@ def label_names(cell: str, separator: str) -> list[str] | None:
 
 
 def _of_list(cell: str) -> list[str] | None:
-    text = cell.strip(PADDING).removeprefix("set")
-    text = f"[{text[1:-1].rstrip(', ')}]" if TUPLE.fullmatch(text) else text
+    text = cell.strip(PADDING)
+    inside = _in_tuple(text)
+    text = text if inside is None else f"[{inside}]"
     try:
         items = json.loads(text)
     except (ValueError, RecursionError):

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 
+from bertwright.corpus.readers.table import Table, read_table
 from bertwright.errors import CorpusError
 from bertwright.evaluate.judgement import UNLEARNED, Grid, Judgement, Mistake
 from bertwright.evaluate.metrics import figures_by_label, multi_label_figures, sigmoid
@@ -18,7 +19,6 @@ from bertwright.tasks.contract import TaskLoss
 from bertwright.tasks.head import HeadConfig
 from bertwright.tasks.label_columns import LabelColumns, describe_labels, find_label_columns, marked_rows
 from bertwright.tasks.labels import index_of, note_case
-from bertwright.tasks.tables import Table, read_table
 from bertwright.tasks.texts import Texts, another_table, looks_swapped, texts_of
 from bertwright.tasks.unlabelled import AskedFile, asked_texts_of
 from bertwright.tasks.whole_texts import WholeTexts
@@ -36,7 +36,7 @@ SHARES, COUNTS = ("precision", "recall", "f1"), ("true", "said")
 def open_labels(path: Path, given: ColumnsConfig, *, known: Sequence[str] = ()) -> tuple[Table, LabelColumns]:
     """Return a table and its label columns, and say which they are; `known` are the labels of a trained model."""
     named = {name.strip() for name in (given.label or "").split(",")}
-    table = read_table(path, names=KNOWN | given.names() | named | set(known))
+    table = read_table(path, names=KNOWN | set(known), given=given.names() | named, encoding=given.encoding)
     found = find_label_columns(table, given, known=known)
     describe_labels(table, found)
     return table, found

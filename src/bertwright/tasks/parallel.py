@@ -12,16 +12,15 @@ from typing import Self
 import numpy as np
 
 from bertwright.config import Section
-from bertwright.corpus.inputs import format_of, read_whole
-from bertwright.corpus.layouts import fault_in
+from bertwright.corpus.readers.blocks import read_text
+from bertwright.corpus.readers.formats import is_table
+from bertwright.corpus.readers.table import Table, read_table
 from bertwright.errors import CorpusError, UsageError
 from bertwright.log import note
-from bertwright.tasks.tables import Table, read_table
 from bertwright.tasks.unlabelled import AskedFile
 
 BETWEEN = ","
 """Between the names of a source file and its target file."""
-TABLES = ("csv", "tsv", "json", "parquet")
 SOURCES = ("source", "src", "input", "text")
 TARGETS = ("target", "tgt", "translation", "output", "reference")
 """Names of the columns of a table, in the order they are looked for."""
@@ -34,6 +33,8 @@ class SidesConfig(Section):
     """Suffix of the source files (PREFIX.en: en), or column of the source text in a table."""
     target: str | None = None
     """Suffix of the target files, or column of the target text."""
+    encoding: str | None = None
+    """How the characters of the files are written; detected where it is not given and not UTF-8."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,9 @@ def read_parallel(given: Path, sides: SidesConfig) -> Parallel:
     lines, and UsageError where nothing says which side is which.
     """
     files = parallel_files(given, sides)
-    first, second = _columns(files[0], sides) if len(files) == 1 else (read_lines(files[0]), read_lines(files[1]))
+    first, second = (
+        _columns(files[0], sides) if len(files) == 1 else (read_lines(file, sides.encoding) for file in files)
+    )
     if len(first) != len(second):
         raise CorpusError(
             f"{files[0]} has {len(first):,} lines and {files[1]} {len(second):,}: line n of one should be the "
@@ -93,7 +96,7 @@ def parallel_files(given: Path, sides: SidesConfig) -> list[Path]:
     """Return the source and the target file of what a call names, or one table; raises UsageError or CorpusError."""
     names = str(given).split(BETWEEN)
     if given.is_file():
-        if format_of(given) not in TABLES:
+        if not is_table(given):
             raise UsageError(
                 f"{given} is one side alone; give both as {given}{BETWEEN}TARGET_FILE, or a table (to translate one "
                 "side: bertwright predict)"
@@ -115,10 +118,10 @@ def source_alone(given: Path, sides: SidesConfig) -> AskedFile | None:
     """Return how to ask for translations of a file that has no target side; None where it has one."""
     if not given.is_file():
         return None
-    if format_of(given) not in TABLES:
+    if not is_table(given):
         return AskedFile(given)
     named = {name for name in (sides.source, sides.target) if name}
-    table = read_table(given, names={*SOURCES, *TARGETS, *named}, one_column=True)
+    table = read_table(given, names={*SOURCES, *TARGETS}, given=named, one_column=True, encoding=sides.encoding)
     source = sides.source if sides.source in table.columns else _told(table, None, SOURCES)
     if sides.target in table.columns or _told(table, None, TARGETS) is not None:
         return None
@@ -138,20 +141,17 @@ def _which(given: Path) -> str:
     )
 
 
-def read_lines(file: Path) -> list[str]:
+def read_lines(file: Path, encoding: str | None = None) -> list[str]:
     """Return the lines of a text file (also .gz or .zst); only a line feed ends one, whatever else Unicode has."""
-    data = read_whole(file)
-    fault = fault_in(data)
-    if fault is not None:
-        raise CorpusError(f"{file} is not UTF-8 text at byte {fault:,}; convert it to UTF-8")
-    lines = data.decode("utf-8-sig").split("\n")
+    lines = read_text(file, encoding).split("\n")
     if not lines[-1]:
         lines.pop()
     return [line.strip() for line in lines]
 
 
 def _columns(file: Path, sides: SidesConfig) -> tuple[list[str], list[str]]:
-    table = read_table(file, names={*SOURCES, *TARGETS, *(name for name in (sides.source, sides.target) if name)})
+    given = {name for name in (sides.source, sides.target) if name}
+    table = read_table(file, names={*SOURCES, *TARGETS}, given=given, encoding=sides.encoding)
     source, target = _told(table, sides.source, SOURCES), _told(table, sides.target, TARGETS)
     if (source is None or target is None) and len(table.columns) == 2:
         one, other = table.columns
@@ -162,7 +162,7 @@ def _columns(file: Path, sides: SidesConfig) -> tuple[list[str], list[str]]:
             f"which columns of {file} are source and target? it has {', '.join(table.columns)}; "
             "name them with --source and --target"
         )
-    return [cell.strip() for cell in table.columns[source]], [cell.strip() for cell in table.columns[target]]
+    return [text.strip() for text in table.texts(source)], [text.strip() for text in table.texts(target)]
 
 
 def _told(table: Table, told: str | None, usual: tuple[str, ...]) -> str | None:

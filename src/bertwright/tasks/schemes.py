@@ -101,7 +101,7 @@ def _refuse_mixture(words: TaggedWords) -> None:
     if stray is not None:
         raise CorpusError(
             f"{_where(words, stray)} has the tag {stray!r}, though others mark entities as {marked!r} does; write all "
-            "tags alike"
+            "tags alike, and O where there is no entity"
         )
     letters = {notation.letter(name): name for name in inside}
     first, other = _no_scheme(letters)

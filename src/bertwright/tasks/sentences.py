@@ -11,14 +11,15 @@ from typing import Literal, Self
 import numpy as np
 import pyarrow as pa
 
-from bertwright.corpus.inputs import format_of
+from bertwright.corpus.readers.formats import format_of
+from bertwright.corpus.readers.lines import read_lines
+from bertwright.corpus.readers.table import Table, read_table
 from bertwright.data.sentences import SentenceRows
 from bertwright.errors import CorpusError, UsageError
 from bertwright.log import note
 from bertwright.tasks.columns import SCORES, SENTENCES, SINGLES, TOGETHER, UNLIKE, ColumnsConfig
 from bertwright.tasks.encode import TextEncoder
 from bertwright.tasks.examples import BETWEEN
-from bertwright.tasks.tables import Table, read_lines, read_table
 from bertwright.tasks.texts import numbers_of, refuse_empty
 
 Kind = Literal["pairs", "texts", "scores"]
@@ -106,8 +107,9 @@ def read_sentences(path: Path, told: ColumnsConfig, *, negative: str | None = No
         if kind not in (None, "texts"):
             raise UsageError(f"{path} holds a text a line, not {kind}; give a .tsv, .csv, .jsonl or .parquet file")
         note(f"{path}: texts, one a line")
-        return gathered(path, [read_lines(path)], None)
-    table = read_table(path, names=SENTENCES | told.names() | {negative or ""}, one_column=True)
+        return gathered(path, [read_lines(path, told.encoding)], None)
+    given = told.names() | ({negative} if negative else set())
+    table = read_table(path, names=SENTENCES, given=given, one_column=True, encoding=told.encoding)
     columns = find_sentences(table, told, negative=negative, kind=kind)
     for name in columns.texts:
         refuse_empty(table, name)
@@ -115,7 +117,7 @@ def read_sentences(path: Path, told: ColumnsConfig, *, negative: str | None = No
     scores = None if score is None else numbers_of(path, table.columns[score], column=score)
     if scores is not None and np.ptp(scores) == 0:
         raise CorpusError(f"every row of {path} has the score {scores[0]:g}; give examples of different scores")
-    found = gathered(path, [table.columns[name] for name in columns.texts], scores)
+    found = gathered(path, [table.texts(name) for name in columns.texts], scores)
     note(f"{path}: {len(found):,} {_described(found, columns)}")
     return found
 

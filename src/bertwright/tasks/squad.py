@@ -6,7 +6,6 @@ stand in its context where the file says so is left out, and noted; so is a ques
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -14,7 +13,8 @@ from typing import Any, Self
 
 import numpy as np
 
-from bertwright.corpus.inputs import read_whole
+from bertwright.corpus.readers.blocks import read_text
+from bertwright.corpus.readers.characters import parse_json
 from bertwright.errors import CorpusError, UsageError
 from bertwright.log import note
 from bertwright.tasks.examples import BETWEEN
@@ -81,7 +81,7 @@ class Questions:
         )
 
 
-def read_squad(path: Path) -> Questions:
+def read_squad(path: Path, encoding: str | None = None) -> Questions:
     """Return the questions of a labelled file, those left out that are empty or have no answer in their context.
 
     Raises CorpusError where it is no such file.
@@ -91,7 +91,7 @@ def read_squad(path: Path) -> Questions:
     broken: list[str] = []
     empty: list[str] = []
     without = inferred = 0
-    for context, asked in _paragraphs(path):
+    for context, asked in _paragraphs(path, encoding):
         for one in asked:
             if not context.strip() or not one["question"].strip():
                 empty.append(str(one["id"]))
@@ -123,14 +123,17 @@ def read_squad(path: Path) -> Questions:
     )
 
 
-def squad_questions(path: Path) -> list[tuple[str, ...]]:
+def squad_questions(path: Path, encoding: str | None = None) -> list[tuple[str, ...]]:
     """Return (question, context, id) of everything a SQuAD json file asks, answered or not; raises CorpusError."""
-    return [(one["question"], context, str(one["id"])) for context, asked in _paragraphs(path) for one in asked]
+    return [
+        (one["question"], context, str(one["id"])) for context, asked in _paragraphs(path, encoding) for one in asked
+    ]
 
 
-def lacks_answers(path: Path) -> bool:
+def lacks_answers(path: Path, encoding: str | None = None) -> bool:
     """Return whether no question of a SQuAD json file has an answer, or is marked as having none."""
-    return not any(one.get("answers") or one.get("is_impossible") for _, asked in _paragraphs(path) for one in asked)
+    every = (one for _, asked in _paragraphs(path, encoding) for one in asked)
+    return not any(one.get("answers") or one.get("is_impossible") for one in every)
 
 
 def asked_questions(questions: Sequence[tuple[str, ...]]) -> Questions:
@@ -156,12 +159,12 @@ def asked_questions(questions: Sequence[tuple[str, ...]]) -> Questions:
     )
 
 
-def _paragraphs(path: Path) -> Iterator[tuple[str, list[dict[str, Any]]]]:
+def _paragraphs(path: Path, encoding: str | None) -> Iterator[tuple[str, list[dict[str, Any]]]]:
     """Yield each context and what is asked about it, checked for what must be there."""
     if not path.is_file():
         raise CorpusError(f"there is no file {path}; give a SQuAD .json file that exists")
     try:
-        articles = json.loads(read_whole(path))["data"]
+        articles = parse_json(read_text(path, encoding))["data"]
         paragraphs = [paragraph for article in articles for paragraph in article["paragraphs"]]
     except (ValueError, TypeError, KeyError, RecursionError) as error:
         raise CorpusError(

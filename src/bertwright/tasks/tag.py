@@ -142,7 +142,7 @@ class Tag(Task[Sentences]):
         labels = label_names(found, scheme)
         if len(labels) < 2:
             raise CorpusError(f"every word of {path} has the tag {labels[0]!r}; give a file with two tags or more")
-        if columns.label_names and found.label_names is None:
+        if columns.label_names and found.label_names != columns.label_names:
             raise UsageError(f"the tags of {path} are names, not numbers; leave --label-names out")
         task = cls(labels, columns, label_names=found.label_names)
         note(f"{path}: {len(found.counts):,} sentences, {len(found.words):,} words; {scheme}; {task.described}")

@@ -72,7 +72,7 @@ class TaggedWords:
         Raises CorpusError where there are numbers without names, or beyond them.
         """
         if not all(map(is_whole_number, self.names)):
-            return replace(self, label_names=None)
+            return self
         known = tuple(given or self.label_names or else_by or ())
         if not known:
             raise CorpusError(
@@ -96,6 +96,12 @@ def is_whole_number(text: str) -> bool:
     """Say whether a tag is a number of at most nine digits."""
     digits = text.removeprefix("-")
     return digits.isascii() and digits.isdecimal() and len(digits) < 10
+
+
+def are_words(cell: Sequence[Any]) -> bool:
+    """Say whether a list holds words: texts, among which may be numbers."""
+    plain = all(isinstance(one, str | int | float) and not isinstance(one, bool) for one in cell)
+    return plain and (not cell or any(isinstance(one, str) for one in cell))
 
 
 @dataclass(frozen=True)
@@ -153,16 +159,22 @@ class _Sample:
 
     def find(self) -> TagColumns | None:
         """Return the columns, or None where they are not clear."""
-        words = self._named(self.given.text, WORDS, self._is_words) or self._named(None, SINGLES, self._is_words)
-        if words is not None and not self._texts(words):
-            return TagColumns("lists", words, self._named(self.given.label, TAGS, self._is_list, words))
-        text = self._named(self.given.text, (*SINGLES, *WORDS), self._texts)
-        entities = self._named(self.given.label, ENTITIES, self._is_entities, text or "")
+        words = self._named(self.given.text, (*WORDS, *SINGLES), self._is_words)
+        tags = self._named(self.given.label, TAGS, self._is_list, words or "")
+        if words is not None and tags is not None:
+            return TagColumns("lists", words, tags)
+        entities = self._named(self.given.label, ENTITIES, self._is_entities)
+        text = self._named(self.given.text, (*SINGLES, *WORDS), self._texts) or self._only_text()
         if text is not None and entities is not None:
             return TagColumns("spans", text, entities)
-        return self._of_strings(text)
+        return TagColumns("lists", words) if words is not None else self._of_strings()
 
-    def _of_strings(self, text: str | None) -> TagColumns | None:
+    def _only_text(self) -> str | None:
+        """Return the only column of text, where none is given."""
+        texts = [name for name in self.names if self._texts(name)]
+        return texts[0] if len(texts) == 1 and self.given.text is None else None
+
+    def _of_strings(self) -> TagColumns | None:
         """Return columns whose cells are texts: lists written out, or a word a row."""
         usual = (*WORDS, *SINGLES, "1")
         words = self._named(self.given.text, usual, self._texts)
@@ -221,7 +233,7 @@ class _Sample:
 
     def _is_words(self, name: str) -> bool:
         cell = self._first(name)
-        return isinstance(cell, list) and all(isinstance(one, str) for one in cell)
+        return isinstance(cell, list) and are_words(cell)
 
     def _is_entities(self, name: str) -> bool:
         cell = self._first(name)

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Collection, Iterator, Mapping
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 
 from bertwright.errors import CorpusError
 from bertwright.log import note
 from bertwright.tasks.columns import ColumnsConfig
 from bertwright.tasks.running_words import GivenWords
 from bertwright.tasks.string_lists import tags_of, words_of
-from bertwright.tasks.tag_columns import TagColumns, TaggedWords, find_tag_columns
+from bertwright.tasks.tag_columns import TagColumns, TaggedWords, are_words, find_tag_columns
 from bertwright.tasks.tagged_texts import TextTagger
 
 SAMPLE = 200
@@ -29,7 +27,7 @@ Sentence = tuple[int, list[str], list[str]]
 """The number of its (first) row, its words and their tags."""
 
 
-def read_rows(
+def tagged_rows(
     path: Path, source: Source, given: ColumnsConfig, *, names: Mapping[str, tuple[str, ...]] | None = None
 ) -> TaggedWords:
     """Return the words and tags of the rows of a table; rows without words are counted and left out.
@@ -162,9 +160,9 @@ def _words(path: Path, number: int, row: Mapping[str, Any], columns: TagColumns)
     cell = row.get(columns.first)
     if isinstance(cell, str) and columns.shape == "strings":
         return words_of(cell)
-    if cell is not None and not (isinstance(cell, list) and all(isinstance(word, str) for word in cell)):
+    if cell is not None and not (isinstance(cell, list) and are_words(cell)):
         raise CorpusError(f"{path} row {number:,} has no list of words in {columns.first} ({str(cell)[:40]}); fix it")
-    return cell or []
+    return [str(word) for word in cell or []]
 
 
 def _tags(path: Path, number: int, cell: Any, columns: TagColumns, *, count: int) -> list[str]:
@@ -187,25 +185,3 @@ def _tag(value: Any) -> str:
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     return str(value).strip() if isinstance(value, str | int) and not isinstance(value, bool) else ""
-
-
-def class_names(schema: pa.Schema) -> dict[str, tuple[str, ...]]:
-    """Return the names that `datasets` wrote into a Parquet file for the numbers of its columns, by column."""
-    try:
-        features = json.loads((schema.metadata or {})[b"huggingface"])["info"]["features"]
-        found = {name: _names_of(feature) for name, feature in features.items()}
-    except (KeyError, TypeError, AttributeError, ValueError, RecursionError):
-        return {}
-    return {name: names for name, names in found.items() if names}
-
-
-def _names_of(feature: Any) -> tuple[str, ...]:
-    """Return the names of a ClassLabel, or of a list of them."""
-    for _ in range(3):
-        if isinstance(feature, list) and len(feature) == 1:
-            feature = feature[0]
-        elif isinstance(feature, dict) and "feature" in feature:
-            feature = feature["feature"]
-    names = feature.get("names") if isinstance(feature, dict) else None
-    good = isinstance(names, list) and all(isinstance(name, str) for name in names)
-    return tuple(names) if good and names is not None else ()

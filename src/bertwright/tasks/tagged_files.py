@@ -8,34 +8,30 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Collection, Iterator, Sequence
-from functools import partial
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-import pyarrow as pa
-import pyarrow.parquet
-
-from bertwright.corpus.inputs import format_of, open_text, read_whole
-from bertwright.corpus.layouts import fault_in
-from bertwright.corpus.nesting import refuse_nested
-from bertwright.corpus.tables import UNREADABLE
+from bertwright.corpus.readers.blocks import read_decoded
+from bertwright.corpus.readers.cells import class_names
+from bertwright.corpus.readers.formats import format_of
+from bertwright.corpus.readers.json_rows import json_objects
+from bertwright.corpus.readers.rows import TableOptions
+from bertwright.corpus.readers.table import read_head, read_rows
+from bertwright.corpus.remote import size_of
 from bertwright.errors import CorpusError, UsageError
 from bertwright.tasks.columns import SINGLES, ColumnsConfig
 from bertwright.tasks.conll import has_words_alone, is_conll, read_conll, stream_sentences
 from bertwright.tasks.string_lists import BLANK
-from bertwright.tasks.tables import open_table
 from bertwright.tasks.tag_columns import BEGINNINGS, TAGS, WORDS, TaggedWords
-from bertwright.tasks.tag_rows import Row, asked_rows, class_names, columns_of_rows, read_rows
+from bertwright.tasks.tag_rows import Row, asked_rows, columns_of_rows, tagged_rows
 
-Form = Literal["conll", "json", "parquet", "table"]
+Form = Literal["conll", "json", "table"]
 HEAD_BYTES = 1 << 18
 """Bytes by which the form of a file is recognised."""
 JSON = re.compile(r'\s*(\[\s*)?\{\s*"[^"\n]*"\s*:')
 """How JSON lines begin, and an array of objects."""
 NAMES = frozenset((*WORDS, *SINGLES, *TAGS, *BEGINNINGS))
-BATCH = 1024
-"""Rows of Parquet that become objects at a time."""
 
 
 def read_tagged(path: Path, given: ColumnsConfig, *, label_names: Sequence[str] | None = None) -> TaggedWords:
@@ -46,33 +42,74 @@ def read_tagged(path: Path, given: ColumnsConfig, *, label_names: Sequence[str] 
     """
     form = form_of(path, given)
     if form == "conll":
-        found = read_conll(path, word_column=given.text, tag_column=given.label)
+        found = read_conll(path, word_column=given.text, tag_column=given.label, encoding=given.encoding)
     else:
-        names = class_names(_schema(path)) if form == "parquet" else {}
-        found = read_rows(path, partial(_rows, path, form), given, names=names)
+        source = RowSource(path, form, given)
+        found = tagged_rows(path, source, given, names=source.class_names())
     return found.named(given.label_names, else_by=label_names)
 
 
-def asked_of_tagger(path: Path, given: ColumnsConfig) -> tuple[str, Iterator[tuple[int, tuple[str, ...]]]] | None:
-    """Return what a file asks of a tagger, "line" or "row" and questions with their numbers; None where it has texts.
+class RowSource:
+    """The rows of a table, from the first at each call."""
 
-    Words that are cut stay as they are. Raises what `read_tagged` raises.
+    def __init__(self, path: Path, form: Form, given: ColumnsConfig) -> None:
+        """Open nothing yet."""
+        names = frozenset(name for name in (given.text, given.label) if name is not None)
+        self.path, self.form = path, form
+        self.options = TableOptions(NAMES, names, encoding=given.encoding)
+        self.share: float | None = None
+        """How much of the file has been read, 0 to 1; None before that."""
+
+    def __call__(self, columns: Collection[str] | None) -> Iterator[Row]:
+        """Yield each row with its number from 1: its objects as JSON has them, else some columns, or all."""
+        number, size = 0, max(1, size_of(self.path))
+        for position, rows in self._pieces(columns):
+            self.share = min(1.0, position / size)
+            for row in rows:
+                number += 1
+                yield number, row
+
+    def class_names(self) -> dict[str, tuple[str, ...]]:
+        """Return the names that `datasets` wrote for the numbers of columns, by column."""
+        if self.form == "json":
+            return {}
+        names = class_names(read_head(self.path, self.options).schema)
+        return {name: tuple(given) for name, given in names.items()}
+
+    def _pieces(self, columns: Collection[str] | None) -> Iterator[tuple[int, Iterable[dict[str, object]]]]:
+        if self.form == "json":
+            yield from json_objects(self.path, self.options)
+            return
+        head = read_head(self.path, self.options)
+        if not head.num_columns:
+            return
+        for rows in read_rows(self.path, self.options, None if columns is None else list(columns), head=head):
+            yield rows.position, (row for batch in rows.table.to_batches(1024) for row in batch.to_pylist())
+
+
+def asked_of_tagger(
+    path: Path, given: ColumnsConfig
+) -> tuple[str, Iterator[tuple[int, tuple[str, ...]]], RowSource | None] | None:
+    """Return what a file asks of a tagger; None where it has texts: no words that are cut, and no entities.
+
+    That is "line" or "row", questions with their numbers, and what knows how much has been read. Words that are cut
+    stay as they are. Raises what `read_tagged` raises.
     """
     form = form_of(path, given)
     if form == "conll":
-        return ("line", stream_sentences(path, given.text)) if is_conll(path) or _is_words_a_line(path) else None
-    if form == "table" and _head(path).strip().count(b"\n") == 0:
-        return None
-    asked = asked_rows(path, partial(_rows, path, form), given)
-    return None if asked is None else ("row", enumerate(asked, start=1))
+        is_words = is_conll(path) or _is_words_a_line(path, given)
+        return ("line", stream_sentences(path, given.text, given.encoding), None) if is_words else None
+    source = RowSource(path, form, given)
+    asked = asked_rows(path, source, given)
+    return None if asked is None else ("row", enumerate(asked, start=1), source)
 
 
 def lacks_tags(path: Path, given: ColumnsConfig) -> bool:
     """Return whether a file has words, or texts, and no column of tags; a damaged one does not count."""
     form = form_of(path, given)
     if form == "conll":
-        return given.label is None and is_conll(path) and has_words_alone(path)
-    source = partial(_rows, path, form)
+        return given.label is None and is_conll(path) and has_words_alone(path, given.encoding)
+    source = RowSource(path, form, given)
     try:
         columns_of_rows(path, source, given, labelled=True)
         return False
@@ -87,20 +124,27 @@ def form_of(path: Path, given: ColumnsConfig) -> Form:
     """Return the form of a file of tagged words; raises CorpusError where there is none."""
     if not path.is_file():
         raise CorpusError(f"there is no file {path}; give a file of words and their tags that exists")
-    kind, head = format_of(path), _head(path)
-    if kind == "parquet" or head.startswith(b"PAR1"):
-        return "parquet"
-    text = head.decode(errors="replace").removeprefix("\ufeff")
-    if kind == "json" or JSON.match(text):
+    kind = format_of(path)
+    if kind in ("parquet", "arrow"):
+        return "table"
+    text = _head(path, given)
+    if kind == "json" or JSON.match(text) or _is_json(text):
         return "json"
     is_table = kind in ("csv", "tsv") and not is_conll(path) and _is_table(text, given)
     return "table" if is_table else "conll"
 
 
-def _head(path: Path) -> bytes:
-    with open_text(path) as opened:
-        head: bytes = opened.stream.read(HEAD_BYTES)
-    return head
+def _head(path: Path, given: ColumnsConfig) -> str:
+    data, _ = next(read_decoded(path, given.encoding), (b"", 0))
+    return data[:HEAD_BYTES].decode(errors="replace").removeprefix("\ufeff")
+
+
+def _is_json(text: str) -> bool:
+    """Say whether the first line of a text is an array or an object of JSON that holds something."""
+    try:
+        return bool(json.loads(text.lstrip().split("\n", 1)[0])) and text.lstrip()[0] in "[{"
+    except (ValueError, RecursionError):
+        return False
 
 
 def _is_table(text: str, given: ColumnsConfig) -> bool:
@@ -115,59 +159,10 @@ def _is_table(text: str, given: ColumnsConfig) -> bool:
     return bool(named) or any(count > 1 for count in several)
 
 
-def _is_words_a_line(path: Path) -> bool:
+def _is_words_a_line(path: Path, given: ColumnsConfig) -> bool:
     """Say whether a file called otherwise is CoNLL: lines of two cells or more, the first a word, and blank lines."""
-    lines = _head(path).decode(errors="replace").strip().split("\n")
+    lines = _head(path, given).strip().split("\n")
     if all(line.strip() for line in lines):
         return False
     held = [re.split(r"\t|,", line) for line in lines[:-1] if line.strip()]
     return all(len(cells) > 1 and not BLANK.search(cells[0].strip()) for cells in held)
-
-
-def _schema(path: Path) -> pa.Schema:
-    try:
-        return pa.parquet.read_schema(path)
-    except UNREADABLE as error:
-        raise CorpusError(f"{path} is not a whole Parquet file ({error}); fetch it again") from error
-
-
-def _rows(path: Path, form: Form, columns: Collection[str] | None) -> Iterator[Row]:
-    """Yield the rows of a table."""
-    rows = {"json": _json_rows, "parquet": _parquet_rows}.get(form, _delimited_rows)
-    return enumerate(rows(path, columns), start=1)
-
-
-def _json_rows(path: Path, columns: Collection[str] | None) -> Iterator[dict[str, Any]]:
-    data = read_whole(path)
-    fault = fault_in(data)
-    if fault is not None:
-        raise CorpusError(f"{path} is not UTF-8 text at byte {fault:,}; convert it to UTF-8")
-    refuse_nested(data, path)
-    text = data.decode()
-    try:
-        if text.lstrip().startswith("["):
-            rows = json.loads(text)
-        else:
-            rows = (json.loads(line) for line in text.split("\n") if line.strip())
-        for number, row in enumerate(rows, start=1):
-            if not isinstance(row, dict):
-                raise CorpusError(f"{path} row {number:,} is no JSON object; give an object a line")
-            yield row
-    except (ValueError, RecursionError) as error:
-        raise CorpusError(f"{path} is not one JSON object a line ({error}); fix it") from error
-
-
-def _parquet_rows(path: Path, columns: Collection[str] | None) -> Iterator[dict[str, Any]]:
-    try:
-        with pa.parquet.ParquetFile(path) as table:
-            for batch in table.iter_batches(batch_size=BATCH, columns=None if columns is None else list(columns)):
-                batch.validate(full=True)
-                yield from batch.to_pylist()
-    except UNREADABLE as error:
-        raise CorpusError(f"{path} is not a whole Parquet file ({error}); fetch it again") from error
-
-
-def _delimited_rows(path: Path, columns: Collection[str] | None) -> Iterator[dict[str, Any]]:
-    table = open_table(path, names=NAMES)
-    for batch in table.to_batches(BATCH):
-        yield from batch.to_pylist()

@@ -9,11 +9,12 @@ from typing import Self
 
 import numpy as np
 
+from bertwright.corpus.readers.cells import PADDING
+from bertwright.corpus.readers.table import Table, read_table
 from bertwright.errors import CorpusError
 from bertwright.log import note
 from bertwright.tasks.columns import KNOWN, Columns, ColumnsConfig, find_columns
 from bertwright.tasks.examples import BETWEEN
-from bertwright.tasks.tables import Table, read_table
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,7 @@ class Texts:
 
 def open_texts(path: Path, told: ColumnsConfig, *, targets: tuple[str, ...]) -> tuple[Table, Columns]:
     """Return a training table and its columns, and say which they are; `targets` are names of the label column."""
-    table = read_table(path, names=KNOWN | told.names())
+    table = read_table(path, names=KNOWN, given=told.names(), encoding=told.encoding)
     columns = find_columns(table, told, targets=targets)
     texts = columns.first if columns.second is None else f"{columns.first} and {columns.second}"
     note(
@@ -88,13 +89,13 @@ def texts_of(
             )
         if not (may_lack_target and name == columns.target):
             refuse_empty(table, name)
-    second = None if columns.second is None else table.columns[columns.second]
-    return table.columns[columns.first], second, table.columns[columns.target]
+    second = None if columns.second is None else table.texts(columns.second)
+    return table.texts(columns.first), second, table.labels(columns.target)
 
 
 def refuse_empty(table: Table, name: str) -> None:
     """Raise CorpusError where a cell of a column is empty."""
-    empty = [row for row, cell in enumerate(table.columns[name]) if not cell.strip()]
+    empty = [row for row, cell in enumerate(table.columns[name]) if not cell.strip(PADDING)]
     if empty:
         raise CorpusError(
             f"{table.path} has {len(empty):,} rows where {name} is empty, the first of them row {empty[0] + 1:,} "
@@ -122,7 +123,7 @@ def numbers_of(path: Path, written: Sequence[str], *, column: str) -> np.ndarray
 def another_table(path: Path, columns: Columns) -> Table:
     """Return a table that has the columns of the training file."""
     names = {name for name in (columns.first, columns.second, columns.target) if name is not None}
-    return read_table(path, names=KNOWN | names)
+    return read_table(path, names=KNOWN, given=names, encoding=columns.encoding)
 
 
 def looks_swapped(texts: list[str], targets: list[str]) -> bool:

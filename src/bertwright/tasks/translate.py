@@ -17,6 +17,7 @@ from torch import Tensor
 
 from bertwright.data.paired import PairedRows
 from bertwright.evaluate.judgement import Judgement, Mistake
+from bertwright.evaluate.metrics import perplexity
 from bertwright.evaluate.translations import by_length, chrf_of_each, score_texts
 from bertwright.log import note
 from bertwright.model.generate import SearchRules
@@ -38,7 +39,7 @@ class Translate:
 
     name: ClassVar[str] = "translate"
     metric: ClassVar[str] = "bleu"
-    metrics: ClassVar[tuple[str, ...]] = ("bleu", "chrf", "loss")
+    metrics: ClassVar[tuple[str, ...]] = ("bleu", "chrf", "loss", "perplexity")
     labels: ClassVar[tuple[str, ...]] = ()
     changing: ClassVar[bool] = False
 
@@ -95,12 +96,12 @@ class Translate:
         return score_texts(self.texts(written), examples.second, lowercase=self.lowercase).bleu
 
     def judge(self, said: Sequence[str], examples: Parallel, *, loss: float, mistakes: int | None = None) -> Judgement:
-        """Return BLEU and chrF of translations, in percent, and the loss.
+        """Return BLEU and chrF of translations, in percent, and the loss (nats a token) with its perplexity.
 
         With a number of `mistakes` also the scores by length of the source, and the worst by chrF of the sentence.
         """
         scores = score_texts(said, examples.second, lowercase=self.lowercase)
-        figures = {"bleu": scores.bleu, "chrf": scores.chrf, "loss": loss}
+        figures = {"bleu": scores.bleu, "chrf": scores.chrf, "loss": loss, "perplexity": perplexity(loss)}
         if mistakes is None:
             return Judgement(figures)
         each = chrf_of_each(said, examples.second, lowercase=self.lowercase)

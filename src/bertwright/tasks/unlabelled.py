@@ -6,10 +6,10 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from bertwright.corpus.readers.table import read_table
 from bertwright.errors import CorpusError
 from bertwright.tasks.columns import KNOWN, Columns, ColumnsConfig, texts_by_name
 from bertwright.tasks.labels import PADDING
-from bertwright.tasks.tables import read_table
 
 NO_LABEL = frozenset(("", "-1", "-1.0", "?", "nan", "none", "null", "n/a"))
 """What stands in the column of labels where nobody may know them."""
@@ -40,7 +40,7 @@ def asked_texts_of(
     """
     texts = [name for name in (columns.first, columns.second) if name is not None]
     targets = targets or (columns.target,)
-    table = read_table(path, names=KNOWN | {*texts, *targets}, one_column=True)
+    table = read_table(path, names=KNOWN, given={*texts, *targets}, one_column=True, encoding=columns.encoding)
     cells = [table.columns[name] for name in targets if name in table.columns]
     if any(name not in table.columns for name in texts) or not all(are_no_labels(one, known=known) for one in cells):
         return None
@@ -49,7 +49,7 @@ def asked_texts_of(
 
 def refuse_unlabelled(path: Path, given: ColumnsConfig, *, targets: Sequence[str], model: Path) -> None:
     """Raise CorpusError where a table that a model is to be evaluated on has no labels; `targets` are their names."""
-    table = read_table(path, names=KNOWN | given.names(), one_column=True)
+    table = read_table(path, names=KNOWN, given=given.names(), one_column=True, encoding=given.encoding)
     lower = {name.strip().lower(): name for name in reversed(table.columns)}
     target = given.label or next((lower[name] for name in targets if name in lower), None)
     if target in table.columns:

@@ -12,15 +12,16 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from bertwright.corpus.inputs import ReadOptions, find_inputs
+from bertwright.corpus.inputs import find_inputs
 from bertwright.corpus.read import read_documents, source_bytes
+from bertwright.corpus.readers.formats import ReadOptions
 from bertwright.errors import CorpusError
 
 TEXTS = [f"Document {i} says {'more ' * (i % 7)}things." for i in range(300)]
 
 
 def read(*names: str, column: str | None = None) -> list[str]:
-    batches = read_documents(find_inputs(names), ReadOptions(column=column), layout="line")
+    batches = read_documents(find_inputs(names).files, ReadOptions(column=column), layout="line")
     return [text for batch in batches for text in batch.texts.to_pylist()]
 
 
@@ -103,7 +104,7 @@ def test_addresses_are_read_like_files(bucket: str) -> None:
     assert read(f"{bucket}/a") == TEXTS[:100] + TEXTS
     assert read(f"{bucket}/a/*.gz") == TEXTS
     assert read(f"{bucket}/b.parquet") == TEXTS
-    files = find_inputs([f"{bucket}/a"])
+    files = find_inputs([f"{bucket}/a"]).files
     assert source_bytes(files) == sum(
         fsspec.filesystem("memory").size(f"/bucket/a/{n}") for n in ("one.txt", "two.jsonl.gz")
     )
@@ -137,7 +138,7 @@ def test_a_protocol_without_its_package_says_which(monkeypatch: pytest.MonkeyPat
 
 
 def test_a_file_that_breaks_off_is_told(bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    files = find_inputs([f"{bucket}/a/one.txt"])
+    files = find_inputs([f"{bucket}/a/one.txt"]).files
     fsspec.filesystem("memory").rm("/bucket/a/one.txt")
     with pytest.raises(CorpusError, match=r"memory://bucket/a/one.txt cannot be read"):
         list(read_documents(files, ReadOptions(), layout="line"))

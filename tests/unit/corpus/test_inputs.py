@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from bertwright.corpus.inputs import find_inputs, format_of
+from bertwright.corpus.inputs import find_inputs
+from bertwright.corpus.readers.formats import format_of
 from bertwright.errors import CorpusError
 
 
@@ -18,14 +19,14 @@ def make(folder: Path, *names: str) -> None:
 
 def test_a_folder_gives_its_text_files_in_order_and_passes_over_the_others(tmp_path: Path) -> None:
     make(tmp_path, "b.txt", "a.jsonl.zst", "sub/c.MD", "photo.png", ".hidden.txt", ".git/d.txt", "README", "e.gz")
-    found = find_inputs([str(tmp_path)])
+    found = find_inputs([str(tmp_path)]).files
     assert [path.relative_to(tmp_path).as_posix() for path in found] == ["a.jsonl.zst", "b.txt", "sub/c.MD"]
 
 
 def test_files_and_globs_are_taken_once_each(tmp_path: Path) -> None:
     make(tmp_path, "a.txt", "b.txt", "deep/er/c.txt", "x.png")
     names = [str(tmp_path / "b.txt"), str(tmp_path / "*"), str(tmp_path / "**/c.txt")]
-    assert [path.name for path in find_inputs(names)] == ["b.txt", "a.txt", "c.txt"]
+    assert [path.name for path in find_inputs(names).files] == ["b.txt", "a.txt", "c.txt"]
 
 
 @pytest.mark.parametrize(

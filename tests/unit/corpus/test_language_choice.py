@@ -10,9 +10,9 @@ import pyarrow as pa
 import pytest
 
 from bertwright.corpus import language_choice
-from bertwright.corpus.inputs import ReadOptions
 from bertwright.corpus.journal import JOURNAL, open_journal
 from bertwright.corpus.language_choice import choose_language
+from bertwright.corpus.readers.formats import ReadOptions
 from bertwright.errors import OutputExistsError, UsageError
 from bertwright.recipes.prepare import prepare
 

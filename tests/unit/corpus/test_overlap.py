@@ -84,7 +84,7 @@ def test_texts_of_every_kind_of_test_file(tmp_path: Path, name: str) -> None:
 
 def test_test_files_that_cannot_be_read_are_refused(tmp_path: Path) -> None:
     (tmp_path / "empty.tsv").touch()
-    (tmp_path / "binary.txt").write_bytes(b"\xff\xfe\x00\x01\xff")
+    (tmp_path / "binary.txt").write_bytes(b"\xff\xf1\x00\x01\xff")
     (tmp_path / "no.json").write_text("{")
     (tmp_path / "no.parquet").write_bytes(b"PAR1")
     for name in ("absent.tsv", "empty.tsv", "binary.txt", "no.json", "no.parquet"):

@@ -15,9 +15,9 @@ import pyarrow.parquet as pq
 import pytest
 import zstandard
 
-from bertwright.corpus.inputs import Layout, ReadOptions
-from bertwright.corpus.layouts import describe_layout
+from bertwright.corpus.layouts import Layout, describe_layout
 from bertwright.corpus.read import BATCH_BYTES, TextBatch, read_documents, source_bytes
+from bertwright.corpus.readers.formats import ReadOptions
 from bertwright.errors import CorpusError
 
 TEXTS = ["A first text.\nIts second line.", "“Zwölf” Größen, 你好", 'quotes " and, commas\tand tabs', "", "the last"]
@@ -77,7 +77,7 @@ def test_blank_lines_are_found_across_blocks(tmp_path: Path, monkeypatch: pytest
     path = write(tmp_path / "x.txt", "".join(f"document {n}\nline two\n{' ' * (n % 3)}\n\n" for n in range(200)))
     whole = texts_of([path], layout="blank")
     for size in (1, 7, 64):
-        monkeypatch.setattr("bertwright.corpus.inputs.BLOCK_BYTES", size)
+        monkeypatch.setattr("bertwright.corpus.readers.blocks.BLOCK_BYTES", size)
         assert [text.strip() for text in texts_of([path], layout="blank")] == [text.strip() for text in whole]
     assert len(whole) == 200
 
@@ -108,7 +108,7 @@ def test_byte_order_marks_and_utf16_are_read(tmp_path: Path) -> None:
 
 def test_reading_goes_on_from_the_place_of_any_batch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("bertwright.corpus.read.BATCH_BYTES", 700)
-    monkeypatch.setattr("bertwright.corpus.inputs.BLOCK_BYTES", 1000)
+    monkeypatch.setattr("bertwright.corpus.readers.blocks.BLOCK_BYTES", 1000)
     lines = [json.dumps({"text": f"text {n} " * (n % 9)}) if n % 11 else "{broken" for n in range(400)]
     paths = [
         write(tmp_path / "a.jsonl.zst", "\n".join(lines)),
@@ -174,7 +174,7 @@ def test_a_broken_json_line_is_named_or_left_out_and_counted(tmp_path: Path) -> 
 
 
 def test_line_numbers_go_on_over_blocks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("bertwright.corpus.inputs.BLOCK_BYTES", 100)
+    monkeypatch.setattr("bertwright.corpus.readers.blocks.BLOCK_BYTES", 100)
     path = write(tmp_path / "x.jsonl", '{"text": "fine"}\n' * 811 + "{,}\n")
     with pytest.raises(CorpusError, match="line 812 "):
         texts_of([path])
@@ -197,33 +197,33 @@ def test_the_column_is_text_or_the_only_string_or_asked_for(tmp_path: Path, name
     assert texts_of([table({"text": ["a", "b"], "body": ["c", "d"]})]) == ["a", "b"]
     path = table({"title": ["a", "b"], "body": ["c", "d"]})
     assert texts_of([path], ReadOptions(column="body")) == ["c", "d"]
-    with pytest.raises(CorpusError, match=r"--column \(its columns are title, body\)"):
+    with pytest.raises(CorpusError, match=r"is the text \(its columns are title, body\); name it with --column"):
         texts_of([path])
-    with pytest.raises(CorpusError, match='no column "boddy"; its columns are title, body'):
+    with pytest.raises(CorpusError, match="no column 'boddy'; its columns are title, body"):
         texts_of([path], ReadOptions(column="boddy"))
 
 
 def test_bytes_that_are_no_text_are_named_or_left_out(tmp_path: Path) -> None:
-    latin = write(tmp_path / "latin.txt", b"fine line\ncaf\xe9 line\nlast")
-    binary = write(tmp_path / "binary.txt", b"GIF89a\0\x01\x02")
-    for path, offset in ((latin, 13), (binary, 6)):
+    torn = write(tmp_path / "torn.txt", "fïne lïne\ntorn ".encode() + b"\xff line\nlast")
+    binary = write(tmp_path / "binary.txt", b"abcdef\0\x01\x02")
+    for path, fault in ((torn, "is not UTF-8 text at byte 17"), (binary, "has a NUL byte at byte 6")):
         for layout in ("line", "blank", "file"):
-            with pytest.raises(CorpusError, match=rf"{path.name} is not UTF-8 text .* at byte {offset};"):
+            with pytest.raises(CorpusError, match=rf"{path.name} {fault}"):
                 texts_of([path], layout=layout)
-    assert broken_of([latin], "line") == (["fine line", "last"], 1)
-    assert broken_of([latin], "blank") == (["fine line\nlast"], 1)
-    assert broken_of([latin, binary], "file") == ([], 2)
+    assert broken_of([torn], "line") == (["fïne lïne", "last"], 1)
+    assert broken_of([torn], "blank") == (["fïne lïne\nlast"], 1)
+    assert broken_of([torn, binary], "file") == ([], 2)
 
 
 def test_rows_of_a_table_that_cannot_be_read_are_named_or_left_out(tmp_path: Path) -> None:
     ragged = write(tmp_path / "ragged.csv", "id,text\n1,a\n2,b,c\n3,d\n")
-    latin = write(tmp_path / "latin.csv", b"id,text\n1,a\n2,caf\xe9\n3,d\n")
-    with pytest.raises(CorpusError, match=r"ragged\.csv cannot be read as a table"):
+    torn = write(tmp_path / "torn.csv", "id,text\n1,ä\n2,ö".encode() + b"caf\xe9\n3,d\n")
+    with pytest.raises(CorpusError, match=r"ragged\.csv row 3 .* has 3 cells where 2 were expected .* --skip-broken"):
         texts_of([ragged])
-    with pytest.raises(CorpusError, match=r"latin\.csv is not UTF-8 text .* at byte 17;"):
-        texts_of([latin])
+    with pytest.raises(CorpusError, match=r"torn\.csv is not UTF-8 text at byte 20 \(line 3\);"):
+        texts_of([torn])
     assert broken_of([ragged]) == (["a", "d"], 1)
-    assert broken_of([latin]) == (["a", "d"], 1)
+    assert broken_of([torn]) == (["ä", "d"], 1)
 
 
 @pytest.mark.parametrize("name", ["x.jsonl.zst", "x.jsonl.gz", "x.txt.zst", "x.csv.gz", "x.parquet.zst", "x.parquet"])
@@ -241,9 +241,8 @@ def test_a_file_cut_short_is_named(tmp_path: Path, name: str) -> None:
 
 
 def test_a_document_too_long_for_memory_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in ("inputs", "layouts"):
-        monkeypatch.setattr(f"bertwright.corpus.{module}.LONGEST_DOCUMENT", 10_000)
-    monkeypatch.setattr("bertwright.corpus.inputs.BLOCK_BYTES", 4_000)
+    monkeypatch.setattr("bertwright.corpus.readers.blocks.LONGEST_DOCUMENT", 10_000)
+    monkeypatch.setattr("bertwright.corpus.readers.blocks.BLOCK_BYTES", 4_000)
     lines = write(tmp_path / "lines.txt", "a line\n" * 5_000)
     for layout in ("file", "blank"):
         with pytest.raises(CorpusError, match="--documents"):

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 import zstandard
 
-from bertwright.corpus.inputs import ReadOptions, find_inputs
+from bertwright.corpus.inputs import find_inputs
 from bertwright.corpus.read import read_documents
+from bertwright.corpus.readers.formats import ReadOptions
 from bertwright.corpus.wikitext import plain_text
 from bertwright.errors import CorpusError
 
@@ -49,7 +50,7 @@ def test_articles_are_read_and_other_pages_counted(tmp_path: Path, name: str) ->
     elif name.endswith("zst"):
         data = zstandard.compress(PAGES)
     (tmp_path / name).write_bytes(data)
-    (batch,) = read_documents(find_inputs([str(tmp_path)]), ReadOptions(), layout=None)
+    (batch,) = read_documents(find_inputs([str(tmp_path)]).files, ReadOptions(), layout=None)
     assert batch.texts.to_pylist() == EXPECTED
     assert (batch.passed_over, batch.broken) == (2, 0)
 
@@ -70,7 +71,7 @@ def test_reading_goes_on_at_any_place(tmp_path: Path, monkeypatch: pytest.Monkey
 def test_xml_that_is_no_dump_is_passed_over_in_a_folder_and_refused_by_name(tmp_path: Path) -> None:
     (tmp_path / "settings.xml").write_text("<settings/>")
     (tmp_path / "a.txt").write_text("text")
-    assert [path.name for path in find_inputs([str(tmp_path)])] == ["a.txt"]
+    assert [path.name for path in find_inputs([str(tmp_path)]).files] == ["a.txt"]
     with pytest.raises(CorpusError, match="no Wikipedia dump"):
         list(read_documents([tmp_path / "settings.xml"], ReadOptions(), layout=None))
 

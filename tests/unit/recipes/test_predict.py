@@ -62,7 +62,9 @@ def test_lines_of_a_file(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="line 2 should hold a text with"):
         masked(file)
     file.write_bytes("a [MASK]\né [MASK]\n".encode("latin-1"))
-    with pytest.raises(CorpusError, match=r"is not UTF-8 text at byte 9 \(line 2\); convert it to UTF-8"):
+    assert masked(file) == ["a [MASK]", "é [MASK]"]
+    file.write_bytes(b"a [MASK]\n\0 [MASK]\n")
+    with pytest.raises(CorpusError, match=r"has a NUL byte at byte 9 \(line 2\)"):
         masked(file)
     file.write_bytes("a [MASK]\n".encode("utf-16"))
     assert masked(file) == ["a [MASK]"]

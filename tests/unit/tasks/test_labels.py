@@ -127,3 +127,12 @@ def test_lists_want_a_flag_even_if_some_are_empty(tmp_path: Path) -> None:
 def test_a_quotation_mark_in_a_list_is_read() -> None:
     assert label_names("""['it\\'s', "a, b"]""", "|") == ["it's", "a, b"]
     assert label_names("[[1]]", "|") is None
+    assert label_names("{'a', 'b'}", "|") == label_names("('a', 'b',)", "|") == ["a", "b"]
+    assert label_names("set()", "|") == label_names("()", "|") == []
+    assert label_names("(none)", "|") == ["(none)"]
+
+
+def test_a_long_cell_takes_no_time() -> None:
+    blanks = " " * 200_000
+    for cell in (f"['a'{blanks}x]", f"('a'{blanks}x)", f"['a'{blanks}", "['" + "a" * 200_000, "['a'" * 50_000 + "]"):
+        label_names(cell, "|")

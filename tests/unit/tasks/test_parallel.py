@@ -67,6 +67,6 @@ def test_unequal_files(folder: Path) -> None:
     (folder / "a.de").write_text("eins\n")
     with pytest.raises(CorpusError, match=r"a\.en has 4 lines and .*a\.de 1: line n of one should be the translation"):
         read_parallel(folder / "a", BOTH)
-    (folder / "a.de").write_bytes(b"\xff\n")
-    with pytest.raises(CorpusError, match=r"a\.de is not UTF-8 text at byte 0"):
+    (folder / "a.de").write_bytes(b"\0\n")
+    with pytest.raises(CorpusError, match=r"a\.de has a NUL byte at byte 0"):
         read_parallel(folder / "a", BOTH)

@@ -193,6 +193,24 @@ def test_comments_and_names_of_columns_are_skipped(tmp_path: Path, capsys: pytes
     assert read_conll(tmp_path / "a.csv").words == ["Anna", ",", "Rome"]
 
 
+def test_words_are_numbered_in_conll_u(tmp_path: Path) -> None:
+    file = tmp_path / "a.conllu"
+    file.write_text(
+        "# text = du vin\n1-2\tdu\t_\tX\n1\tde\tADP\tO\n2\tle\tDET\tO\n2.1\tx\t_\tX\n3\tvin\tNOUN\tB-F\n"
+        "\n1\tOui\tINTJ\tO\n"
+    )
+    words = read_conll(file)
+    assert words.words == ["de", "le", "vin", "Oui"]
+    assert words.names == ["O", "B-F"]
+    assert set(read_conll(file, tag_column="3").names) == {"ADP", "DET", "NOUN", "INTJ"}
+    assert read_conll(file, word_column="3").words == ["ADP", "DET", "NOUN", "INTJ"]
+    assert list(stream_sentences(file)) == [(3, ("de", "le", "vin")), (8, ("Oui",))]
+    file.write_text("1\tOui\toui\tINTJ\t_\t_\t0\troot\t_\t_\n")
+    with pytest.raises(CorpusError, match=r"is CoNLL-U, .* --label-column 4"):
+        read_conll(file)
+    assert read_conll(file, tag_column="4").names == ["INTJ"]
+
+
 def test_a_type_the_training_file_lacks_is_refused(tmp_path: Path) -> None:
     task, _ = Tag.begin(conll(tmp_path / "a.conll", "B-A I-A O"), ColumnsConfig())
     with pytest.raises(CorpusError, match=r"line 2 has the tag 'B-C', which the training file has no place for"):

@@ -11,9 +11,10 @@ import pyarrow.parquet
 import pytest
 import zstandard
 
+from bertwright.corpus.readers import blocks
+from bertwright.corpus.readers.lines import STDIN, LineStream
 from bertwright.errors import CorpusError, UsageError
-from bertwright.tasks import stream
-from bertwright.tasks.stream import STDIN, LineStream, stream_texts
+from bertwright.tasks.stream import stream_texts
 
 LINES = ["one", "", "two \u2028 still two", "  three\t", 'a "quoted" one']
 
@@ -33,7 +34,7 @@ def test_a_line_a_text(tmp_path: Path, ending: str, monkeypatch: pytest.MonkeyPa
     (tmp_path / "b.txt").write_bytes(data.removesuffix(ending.encode()))
     assert every(tmp_path / "b.txt") == LINES
     for size in (5, 1000):
-        monkeypatch.setattr(stream, "BLOCK_BYTES", size)
+        monkeypatch.setattr(blocks, "BLOCK_BYTES", size)
         monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(data)))
         assert every(STDIN) == LINES
 
@@ -92,13 +93,19 @@ def test_parquet(tmp_path: Path) -> None:
             "sentence1\tsentence2\nx\ty\n",
             None,
             CorpusError,
-            r"cannot tell which column .* \(sentence1, sentence2\)",
+            r"cannot tell which column .* \(its columns are sentence1, sentence2\)",
         ),
         ("a.tsv", "a\ttext\nx\ty\n", "b", UsageError, "has no column 'b'; its columns are a, text"),
         ("a.txt", "x\n", "text", UsageError, "has no columns; leave --text-column out"),
         ("a.pdf", "x\n", None, CorpusError, "is of no format that can be read"),
-        ("a.jsonl", '{"text": "x"}\n{"text": \n', None, CorpusError, "not one JSON object with texts a line"),
-        ("a.csv", "a,text\n1,x\n2\n", None, CorpusError, "cannot be read as a table"),
+        ("a.jsonl", '{"text": "x"}\n{"text": \n', None, CorpusError, "line 2 is not a JSON object"),
+        (
+            "a.csv",
+            "a,text\n1,x\n2\n",
+            None,
+            CorpusError,
+            r"row 3 \(with the header\) has 1 cells",
+        ),
     ],
 )
 def test_unfit_input_is_one_sentence(

@@ -83,6 +83,8 @@ FORMS: dict[str, Writer] = {
     "spans": lines("a.jsonl", rows(("text", TEXTS), ("entities", entities(0)))),
     "spans of doccano": lines("a.jsonl", rows(("id", [0, 1]), ("text", TEXTS), ("label", TRIPLES))),
     "other keys of spans": lines("a.jsonl", rows(("content", TEXTS), ("spans", entities(1)))),
+    "spans under data": lines("a.jsonl", rows(("id", [0, 1]), ("data", TEXTS), ("label", TRIPLES))),
+    "words beside spans": lines("a.jsonl", rows(("tokens", WORDS), ("text", TEXTS), ("spans", entities(0)))),
     "Parquet of lists": parquet({"tokens": WORDS, "tags": TAGS}),
     "Parquet of spans": parquet({"text": TEXTS, "entities": entities(0)}),
     "CSV, blanks": table("a.csv", rows(("tokens", JOINED), ("tags", [" ".join(tags) for tags in TAGS]))),
@@ -202,12 +204,24 @@ def test_entities_that_do_not_fit_words_are_counted(tmp_path: Path, capsys: pyte
             [{"text": "\u00e9\u00e9 Rome", "entities": [{"start": 5, "end": 7, "label": "X", "text": "Rome"}]}],
             "row 1 has the entity 'Rome', but 'me' from character 5 to 7",
         ),
+        ([{"tokens": [101, 102], "tags": ["O", "O"]}], "no columns of words and tags"),
         ([{"word": "a", "tag": "O"}, {"word": "b", "tag": "B-X"}], "no column such as sentence_id"),
     ],
 )
 def test_files_that_do_not_fit_are_refused(some: list[dict[str, Any]], message: str, tmp_path: Path) -> None:
     with pytest.raises(CorpusError, match=message):
         Tag.begin(lines("a.jsonl", some)(tmp_path), ColumnsConfig())
+
+
+def test_numbers_among_words_are_words(tmp_path: Path) -> None:
+    file = lines("a.jsonl", [{"tokens": ["In", 2019, 1.5], "tags": ["O", "B-T", "O"]}])(tmp_path)
+    assert Tag.begin(file, ColumnsConfig())[1].words == ["In", "2019", "1.5"]
+
+
+def test_arrays_of_arrays_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text('[["Anna left", {"entities": [[0, 4, "PER"]]}], ["Rome", {"entities": []}]]\n')
+    with pytest.raises(CorpusError, match="JSON object"):
+        Tag.begin(tmp_path / "a.txt", ColumnsConfig())
 
 
 def test_columns_are_named(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from rich.progress import Progress, TaskID
@@ -18,6 +19,8 @@ PLAIN_EVERY = 30.0
 class ConsoleListener:
     """Shows time left, loss, tokens/s and MFU; hears of them from the last line of metrics in the notes."""
 
+    names: Callable[[Mapping[str, float]], Mapping[str, str]] | None = None
+    """Which held-out figures are shown, and as what; all of them by their keys where not given."""
     bar: Progress = field(default_factory=lambda: progress_bar("figures"))
     task: TaskID | None = None
     figures: str = ""
@@ -40,7 +43,8 @@ class ConsoleListener:
             self.plain_at = time.perf_counter()
             note(f"{report.progress:4.0%}  {self.figures}  {minutes_left(report):.1f} min left{compiling}")
         if valid := report.notes.get("valid"):
-            shown = "  ".join(f"{name} {value:.3f}" for name, value in valid.items())
+            names = {name: name for name in valid} if self.names is None else self.names(valid)
+            shown = "  ".join(f"{name} {valid[key]:.3f}" for key, name in names.items())
             (self.bar.console.print if self.task is not None else note)(
                 f"held out at step {report.position.step:,}: {shown}"
             )

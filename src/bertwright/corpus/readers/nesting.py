@@ -6,10 +6,9 @@ pyarrow ends the process (signal 11) where it infers the types of a JSON file wh
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 
+from bertwright.corpus.remote import TextFile
 from bertwright.errors import CorpusError
 
 DEEPEST = 100
@@ -19,7 +18,7 @@ PIECE = 1 << 20
 """Brackets and quotation marks looked at together: 16 MB of sums."""
 
 
-def refuse_nested(data: bytes, path: Path) -> None:
+def refuse_nested(data: bytes, path: TextFile) -> None:
     """Raise CorpusError where the JSON of a file nests deeper than DEEPEST."""
     if depth_of(data) > DEEPEST:
         raise CorpusError(f"{path} has values nested more than {DEEPEST} deep; give one flat JSON object a line")

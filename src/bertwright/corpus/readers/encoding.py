@@ -1,0 +1,189 @@
+"""Turns bytes that are no UTF-8 into the name of their encoding, and says which was taken and what it reads.
+
+Two-byte encodings of Chinese, Japanese and Korean decode one another's text without an error, so what counts is how
+many of the decoded characters are common ones; of the others charset-normalizer tells.
+"""
+
+from __future__ import annotations
+
+import codecs
+import re
+from collections.abc import Callable
+from functools import lru_cache
+
+import charset_normalizer
+import numpy as np
+
+from bertwright.corpus.remote import TextFile
+from bertwright.errors import UsageError
+from bertwright.log import note
+
+MARKS = {
+    codecs.BOM_UTF32_LE: "utf-32",
+    codecs.BOM_UTF32_BE: "utf-32",
+    codecs.BOM_UTF16_LE: "utf-16",
+    codecs.BOM_UTF16_BE: "utf-16",
+}
+"""Byte-order marks, the longer ones first: that of UTF-32 begins as that of UTF-16 does."""
+SAMPLE_BYTES = 1 << 16
+SHORTEST_WIDE = 16
+"""Bytes from which zeros in every second place say something."""
+SHOWN = 10
+"""Decoded characters that a note shows."""
+FILES_NAMED = 5
+"""Files of one encoding that are named; of further ones a single note tells."""
+COMMON = 0.75
+"""Share of common characters from which a two-byte encoding is believed."""
+BROKEN = 0.005
+"""Share of characters that a two-byte encoding may fail at: a last one that is cut off, or what a vendor added."""
+WESTERN = "àâäáãåæçéèêëíìîïñóòôöõøœúùûüßÀÂÄÁÃÅÆÇÉÈÊËÍÎÏÑÓÔÖÕØÚÙÛÜ¿¡«»“”‘’„‚–—…€£°§©®·ªº\u00a0"
+CENTRAL = "ąćęłńóśźżĄĆĘŁŃÓŚŹŻáčďéěíňřšťúůýžÁČĎÉĚÍŇŘŠŤÚŮÝŽőűŐŰăâîșțşţöäüßđĐ«»“”„’–—…€\u00a0"
+TURKISH = "çğıöşüÇĞİÖŞÜâîû“”‘’–—…\u00a0"
+LATIN = (("cp1252", WESTERN), ("cp1250", CENTRAL), ("iso8859_2", CENTRAL), ("cp1254", TURKISH))
+"""Encodings of Latin letters, with the characters that text in them has, the likeliest first."""
+SMALL_SHARE = 0.4
+"""Share of letters beyond ASCII up to which a text is written in Latin letters."""
+OTHERS = [
+    "cp1251", "koi8_r", "koi8_u", "iso8859_5", "cp866", "mac_cyrillic", "cp1253", "iso8859_7", "cp1255", "cp1256",
+    "cp874", "cp1250", "cp1252", "cp1254", "cp1257", "cp1258",
+]  # fmt: skip
+"""Encodings of other alphabets, of one byte a character, that charset-normalizer chooses from."""
+
+
+def check_encoding(name: str | None) -> None:
+    """Raise UsageError where an encoding is not known, or is none of text."""
+    if name is None:
+        return
+    try:
+        known = getattr(codecs.lookup(name), "_is_text_encoding", True)
+    except (LookupError, ValueError):
+        known = False
+    if not known:
+        raise UsageError(f"--encoding {name} is not known; give one such as utf-8, gb18030, big5, cp1252 or utf-16-le")
+
+
+def encoding_of_mark(start: bytes) -> str | None:
+    """Return the encoding that a byte-order mark tells, or None; UTF-8 is none of them."""
+    return next((name for mark, name in MARKS.items() if start.startswith(mark)), None)
+
+
+def is_mostly_utf8(sample: bytes) -> bool:
+    """Return whether UTF-8 with some broken bytes is likelier than another encoding."""
+    text = sample.decode("utf-8", "surrogateescape")
+    broken = len(re.findall("[\udc80-\udcff]", text))
+    return len(re.findall("[^\x00-\x7f\udc80-\udcff]", text)) > broken
+
+
+@lru_cache(maxsize=256)
+def detect_encoding(sample: bytes) -> str | None:
+    """Return the encoding of a sample that is no UTF-8, or None where nothing fits.
+
+    >>> detect_encoding("好电影".encode("gbk")), detect_encoding("Zwölf Größen".encode("latin-1"))
+    ('gb18030', 'cp1252')
+    """
+    if b"\0" in sample:
+        return _sixteen_bits(sample)
+    share, wide = max((_common_share(sample, name), name) for name in ("cp932", "cp949", "euc_jp", "big5", "gb18030"))
+    if share >= COMMON:
+        return wide
+    return "gb18030" if _is_gb2312(sample) else _one_byte(sample)
+
+
+def _sixteen_bits(sample: bytes) -> str | None:
+    """Return UTF-16 without a mark where every second byte of many is 0, as in text of Latin letters."""
+    zeros = np.frombuffer(sample, dtype=np.uint8) == 0
+    if len(zeros) < SHORTEST_WIDE:
+        return None
+    even, odd = float(zeros[::2].mean()), float(zeros[1::2].mean())
+    return "utf-16-le" if odd > 0.4 and even < 0.01 else "utf-16-be" if even > 0.4 and odd < 0.01 else None
+
+
+def _decoded(sample: bytes, name: str) -> str | None:
+    """Return the sample as text, a last character that is cut off left out; None where it cannot be decoded."""
+    try:
+        return codecs.getincrementaldecoder(name)().decode(sample)
+    except UnicodeDecodeError:
+        return None
+
+
+def _common_share(sample: bytes, name: str) -> float:
+    """Return the share of common characters among those beyond ASCII, 0 where there are none.
+
+    Common are those of the first level of the national standard (the characters of everyday text), kana, Hangul, and
+    full-width marks. Korean is believed where nearly all are Hangul syllables: they lie within the Chinese level.
+    """
+    text = sample.decode(name, "replace")
+    beyond = re.findall("[^\x00-\x7f\ufffd]", text)
+    if not beyond or text.count("\ufffd") > 1 + BROKEN * len(beyond):
+        return 0.0
+    share = sum(map(_COMMON[name], (one.encode(name) for one in beyond))) / len(beyond)
+    if name == "cp949":
+        return share + 0.1 if share > 0.9 and len(beyond) > 5 else 0.0
+    if name == "cp932" and all("｡" <= one <= "ﾟ" for one in beyond):
+        return 0.0
+    return share
+
+
+_COMMON: dict[str, Callable[[bytes], bool]] = {
+    "cp949": lambda pair: len(pair) == 2 and pair[1] >= 0xA1 and 0xB0 <= pair[0] <= 0xC8,
+    "gb18030": lambda pair: len(pair) == 2 and pair[1] >= 0xA1 and (0xB0 <= pair[0] <= 0xD7 or pair[0] in (0xA1, 0xA3)),
+    "big5": lambda pair: len(pair) == 2 and 0xA1 <= pair[0] <= 0xC6,
+    "euc_jp": lambda pair: len(pair) == 2 and (pair[0] in (0xA1, 0xA4, 0xA5) or 0xB0 <= pair[0] <= 0xCF),
+    "cp932": lambda pair: len(pair) == 2 and (0x81 <= pair[0] <= 0x83 or 0x88 <= pair[0] <= 0x97),
+}
+"""Whether the bytes of a character are of the first level, by encoding."""
+
+
+def _is_gb2312(sample: bytes) -> bool:
+    """Return whether bytes beyond ASCII come in pairs that GB 2312 has a Chinese character for.
+
+    One character within a Latin word is none: it is two letters, as in Größe.
+    """
+    text = re.sub("(?<=[A-Za-z])[^\x00-\x7f](?=[A-Za-z])", "", _decoded(sample, "gb18030") or "")
+    beyond = re.findall("[^\x00-\x7f]", text)
+    pairs = [one for one in beyond if len(one.encode("gb18030")) == 2 and one.encode("gb18030")[1] >= 0xA1]
+    return len(pairs) > 0.9 * len(beyond) > 0 and sum("\u4e00" <= one <= "\u9fff" for one in pairs) > len(pairs) / 2
+
+
+def _one_byte(sample: bytes) -> str | None:
+    """Return an encoding of one byte a character: of Latin letters where few are beyond ASCII."""
+    high = len(re.findall(rb"[\x80-\xff]", sample))
+    if re.search(rb"[\x01-\x08\x0e-\x1a\x1c-\x1f]", sample):
+        return None
+    if high > SMALL_SHARE * (high + len(re.findall(rb"[A-Za-z]", sample))):
+        guess = charset_normalizer.from_bytes(sample, cp_isolation=OTHERS).best()
+        return None if guess is None else guess.encoding
+    shares = [(_share_of(sample, name, letters), -place) for place, (name, letters) in enumerate(LATIN)]
+    best, place = max(shares)
+    return LATIN[-place][0] if best > 0.5 else None
+
+
+def _share_of(sample: bytes, name: str, letters: str) -> float:
+    """Return the share of `letters` among the characters beyond ASCII."""
+    beyond = re.findall("[^\x00-\x7f]", _decoded(sample, name) or "")
+    return sum(one in letters for one in beyond) / len(beyond) if beyond else 0.0
+
+
+def announce_encoding(path: TextFile, name: str, sample: bytes) -> None:
+    """Say which encoding a file is read in, with ten of its characters; each file once, and of many files a few."""
+    _say(str(path), name, _shown(sample.decode(name, "replace")))
+
+
+def _shown(text: str) -> str:
+    """Return ten characters from the word on that has the first one beyond ASCII."""
+    found = re.search("[^\x00-\x7f]", text)
+    place = found.start() if found else 0
+    begin = max(place - SHOWN // 2, *(text.rfind(blank, 0, place) + 1 for blank in " \t\n,"))
+    return re.sub(r"\s", " ", text[begin : begin + SHOWN])
+
+
+_named: dict[str, set[str]] = {}
+
+
+def _say(path: str, name: str, shown: str) -> None:
+    named = _named.setdefault(name, set())
+    if path in named or len(named) > FILES_NAMED:
+        return
+    named.add(path)
+    more = "; further files of this encoding are not named" if len(named) > FILES_NAMED else ""
+    note(f"{path} is not UTF-8; it is read as {name}: {shown!r}. If that is wrong, give --encoding{more}")
