@@ -18,6 +18,7 @@ from bertwright.evaluate.task_report import write_task_report
 from bertwright.files import explained, locked, refuse_existing, write_json
 from bertwright.log import note
 from bertwright.model.lora import merge
+from bertwright.model.random_state import kept_random_state
 from bertwright.recipes.finetune_embed import build_embed, resolve_embed
 from bertwright.recipes.finetune_parts import build_finetune
 from bertwright.recipes.finetune_result import (
@@ -62,6 +63,7 @@ from bertwright.train.memory import keep_freed_memory
 from bertwright.train.schedule import ScheduleConfig
 
 
+@kept_random_state()
 def finetune(
     task: str,
     model: Path | str,
