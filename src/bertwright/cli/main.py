@@ -14,6 +14,7 @@ from cyclopts import App, CycloptsError, MissingArgumentError
 from bertwright.errors import BertwrightError, UsageError
 from bertwright.log import note
 from bertwright.stopping import interrupted, signals_raise
+from bertwright.system import name_compiled_code_folder
 
 VERBS = {
     "quickstart": "The whole walk on the documentation of your own Python, offline, in under five minutes.",
@@ -61,6 +62,7 @@ def main(tokens: Sequence[str] | None = None) -> int:
     words = [word for word in (sys.argv[1:] if tokens is None else tokens) if word != "--debug"]
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ.setdefault("GOMP_SPINCOUNT", SPINS)  # read where a verb loads torch
+    name_compiled_code_folder()
     try:
         with _stop_signals():
             run(words)
