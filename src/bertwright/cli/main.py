@@ -75,6 +75,10 @@ def main(tokens: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         _close_stdout()
         return READER_GONE
+    except UnicodeEncodeError as error:
+        if not any("\ud800" <= letter <= "\udfff" for word in words for letter in word):
+            raise
+        code, message = 1, f"a name in the call is not in this system's encoding ({error.reason}); set PYTHONUTF8=1"
     except (OSError, MemoryError) as error:
         code, message = 1, f"{type(error).__name__}: {error}"
     except BaseException as error:
