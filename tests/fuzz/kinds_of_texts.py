@@ -29,7 +29,7 @@ from bertwright.recipes.questions import Lines
 from bertwright.tasks import stream
 from bertwright.tasks.choices import read_choices
 from bertwright.tasks.columns import Columns, ColumnsConfig
-from bertwright.tasks.multi_label import LabelColumn
+from bertwright.tasks.label_columns import LabelColumns
 from bertwright.tasks.parallel import SidesConfig, read_parallel
 from bertwright.tasks.sentences import read_sentences
 from bertwright.tasks.squad import read_squad
@@ -188,7 +188,7 @@ def _read_multi_label(file: Path) -> None:
     columns = Columns("text", None, "labels")
     table = read_table(file, names={"text", "labels"})
     if "labels" in table.columns:
-        LabelColumn(columns, "|").cut(file, table.columns["labels"])
+        LabelColumns(columns, "|").cut(table)
 
 
 def _choices() -> bytes:

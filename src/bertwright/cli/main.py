@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from cyclopts import App, CycloptsError
 
-from bertwright.errors import BertwrightError, Interrupted, UsageError
+from bertwright.errors import BertwrightError, Interrupted, UsageError, is_panic
 from bertwright.log import note
 
 VERBS = {
@@ -63,7 +63,7 @@ def main(tokens: Sequence[str] | None = None) -> int:
     except (OSError, MemoryError) as error:
         code, message = 1, f"{type(error).__name__}: {error}"
     except BaseException as error:
-        if type(error).__name__ != "PanicException":
+        if not is_panic(error):
             raise
         code, message = 1, f"a native library gave up ({error}); look for what is unusual in the tokenizer or the text"
     else:
