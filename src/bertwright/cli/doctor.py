@@ -41,7 +41,7 @@ def doctor_command(
     documents
         Where a document ends in .txt files: at a blank line, the end of the file, or of the line.
     tokenizer
-        Of inputs: a tokenizer.json or its folder, whose share of unknown tokens is told.
+        Of inputs: a tokenizer.json or vocab.txt, or its folder, whose share of unknown tokens is told.
     json
         Print JSON instead of a table.
     """

@@ -61,7 +61,7 @@ def tokenizer_of_vocab(file: Path) -> tokenizers.Tokenizer:
         pair=f"{names['cls']}:0 $A:0 {names['sep']}:0 $B:1 {names['sep']}:1",
         special_tokens=[(names[kind], vocab[names[kind]]) for kind in ("cls", "sep")],
     )
-    _add_tokens(backend, config, file)
+    _add_tokens(backend, config, file, vocab)
     return backend
 
 
@@ -98,16 +98,18 @@ def _require_bert(config: Mapping[str, Any], file: Path) -> None:
         )
 
 
-def _add_tokens(backend: tokenizers.Tokenizer, config: Mapping[str, Any], file: Path) -> None:
+def _add_tokens(backend: tokenizers.Tokenizer, config: Mapping[str, Any], file: Path, vocab: dict[str, int]) -> None:
     """Add the special tokens, and those of added_tokens.json, whose ids must go on where the vocabulary ends."""
     kinds = ("unk", "sep", "pad", "cls", "mask")
     names = [_name(config.get(f"{kind}_token"), f"[{kind.upper()}]") for kind in kinds]
-    backend.add_special_tokens([name for name in names if backend.token_to_id(name) is not None])
-    added = _object(file.with_name(ADDED))
-    for token, place in sorted(added.items(), key=lambda item: str(item[1]).zfill(20)):
-        if backend.token_to_id(token) is None and 0 < len(token.encode("utf-8", "replace")) <= LONGEST_STRING:
+    backend.add_special_tokens([name for name in names if name in vocab])
+    added = sorted(_object(file.with_name(ADDED)).items(), key=lambda item: str(item[1]).zfill(20))
+    for token, place in added:
+        found = vocab.get(token)
+        if found is None and token.isprintable() and 0 < len(token.encode()) <= LONGEST_STRING:
             backend.add_tokens([AddedToken(token, normalized=False)])
-        if backend.token_to_id(token) != place:
+            found = backend.token_to_id(token)
+        if found != place:
             raise TokenizerError(
                 f"{file.with_name(ADDED)} gives {token[:50]!r} the id {str(place)[:50]}, which does not follow the "
                 f"vocabulary of {file}; give a folder with a tokenizer.json"
