@@ -14,7 +14,8 @@
     ├── ReadOnlyError          1   the place to write to cannot be written
     ├── WorkerError            1   a process that works for this one died
     ├── TrainingError          1   training cannot go on
-    │   └── NotFiniteError         a loss or a gradient is no number
+    │   └── DivergedError          its weights or its loss have grown beyond all bounds
+    │       └── NotFiniteError         a loss, a gradient or a weight is no number
     ├── WorkerLostError        1   another process of the run is gone
     └── Interrupted          130   stopped by Ctrl-C; what was done is saved
         └── Terminated       143   stopped by SIGTERM; what was done is saved
@@ -85,13 +86,17 @@ class TrainingError(BertwrightError):
     """The loss is no longer a number, or climbs and climbs, or there was no time for a single step."""
 
 
-class NotFiniteError(TrainingError):
-    """The loss or the gradient of a step is not finite; `happened` says so without advice."""
+class DivergedError(TrainingError):
+    """The weights or the loss have grown beyond all bounds; `happened` says so without advice."""
 
     def __init__(self, happened: str) -> None:
         """Add what to do about it."""
         super().__init__(f"{happened}; lower --optimizer.learning-rate or lengthen --schedule.warmup")
         self.happened = happened
+
+
+class NotFiniteError(DivergedError):
+    """The loss, the gradient or the weights of a step are not finite."""
 
 
 class WorkerLostError(BertwrightError):

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-UNLEARNED = "the model tells nothing apart; train it longer, at a higher learning rate or on more examples"
+UNLEARNED = "the model tells nothing apart; train it longer, on more examples or at another rate, higher or lower"
 UNTELLING = "the figures say little; give a file in which answers differ"
 
 
@@ -47,7 +47,7 @@ def remark_on(names: Sequence[str], truth: np.ndarray, said: np.ndarray) -> str:
     """Return a remark where all true classes or else all answers, int64 [N] into `names`, are one; "" as a rule.
 
     >>> remark_on(["bad", "good"], np.array([0, 1]), np.array([1, 1]))
-    "every answer is 'good': the model tells nothing apart; train it longer, at a higher learning rate or on more ..."
+    "every answer is 'good': the model tells nothing apart; train it longer, on more examples or at another rate, ..."
     """
     for classes, of, so in ((truth, "true answer", UNTELLING), (said, "answer", UNLEARNED)):
         if len(classes) > 1 and (classes == classes[0]).all():

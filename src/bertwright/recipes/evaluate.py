@@ -76,7 +76,9 @@ def evaluate(
     if kind in TASKS:
         return evaluate_task(kind, model, data, compose(ColumnsConfig, columns or {}), positive=positive)
     if kind == "minimal-pairs":
-        return evaluate_pairs(model, data, most=ROWS if rows is None else rows)
+        return evaluate_pairs(
+            model, data, most=ROWS if rows is None else rows, encoding=(columns or {}).get("encoding")
+        )
     own = find_own_run(model, str(read_manifest(data)["fingerprint"])) if split == "valid" else None
     chosen = choose_rows("nsp" if kind == "nsp" else "mlm", own, length=length, count=rows, whole_word=whole_word)
     figures = evaluate_held_out(model, data, chosen, split=split)
@@ -128,13 +130,13 @@ def network_with_head(folder: Path, head: Literal["next-sentence", "masked-token
     return network
 
 
-def evaluate_pairs(model: Path, file: Path, *, most: int) -> dict[str, float]:
+def evaluate_pairs(model: Path, file: Path, *, most: int, encoding: str | None = None) -> dict[str, float]:
     """Return how often the good sentence is likelier than the bad one: of up to `most` pairs, and by field.
 
     `file` is JSON lines (also .gz or .zst) with "good" and "bad", and "field" or "paradigm" where there are several,
     as BLiMP is distributed. The whole is the mean over paradigms, as BLiMP reports it. Raises CorpusError.
     """
-    every = read_pairs(file)
+    every = read_pairs(file, encoding)
     pairs = [every[index] for index in np.unique(np.linspace(0, len(every) - 1, most).round().astype(int))]
     network, tokenizer = network_with_head(model, "masked-token").to(pick_device()), load_tokenizer(model)
     right = prefers_first(network, tokenizer, [(pair["good"], pair["bad"]) for pair in pairs])

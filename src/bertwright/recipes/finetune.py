@@ -12,7 +12,7 @@ from typing import Any
 from torch import nn
 
 from bertwright.config import write_toml
-from bertwright.errors import UsageError
+from bertwright.errors import DivergedError, TrainingError, UsageError
 from bertwright.evaluate.metrics import figure_names
 from bertwright.evaluate.task_report import write_task_report
 from bertwright.files import explained, locked, refuse_existing, write_json
@@ -42,13 +42,15 @@ from bertwright.recipes.finetune_resume import (
     tune_identity,
 )
 from bertwright.recipes.finetune_settings import resolve_finetune
-from bertwright.recipes.predict import predict_to_file
+from bertwright.recipes.predict import ask, write_answers
 from bertwright.recipes.translate_parts import build_translation
 from bertwright.recipes.translate_settings import resolve_translation
 from bertwright.recipes.tuning import Tuning
+from bertwright.tasks.columns import ColumnsConfig
 from bertwright.tasks.embed import Embed
 from bertwright.tasks.examples import overlap_sentences, overlaps_of
 from bertwright.tasks.translate import Translate
+from bertwright.train.divergence import DivergenceListener, end_if_diverged
 from bertwright.train.listeners import Listener
 from bertwright.train.listeners.best import BestListener
 from bertwright.train.listeners.console import ConsoleListener
@@ -117,6 +119,8 @@ def finetune(
         write_task_report(out, best.judged)
         forget_checkpoints(out)
         print_figures(figures, best.judged)
+        if best.diverged is not None:
+            raise TrainingError(f"{best.diverged}; {out / 'model'} is that of step {best.best_step:,}, before that")
         return figures
 
 
@@ -133,9 +137,9 @@ def answer_unlabelled(parts: Tuning, out: Path, figures: dict[str, Any]) -> None
     """Write what the model of a run answers about files without labels, name the way to ask more, and note the file."""
     for name, asked in parts.unlabelled.items():
         file = out / f"{name}-predictions.jsonl"
-        count = predict_to_file(
-            out / "model", input=asked.path, output=file, text_column=asked.text, pair_column=asked.pair
-        )
+        columns = ColumnsConfig(text=asked.text, pair=asked.pair, encoding=parts.config.columns.encoding)
+        answers, read = ask(out / "model", (), pair=False, input=asked.path, columns=columns, top_k=1, precision="auto")
+        count = write_answers(answers, file, read=read)
         figures[f"{name}_predictions"] = file.name
         note(
             f"{asked.path} has no labels, so there are no figures of {name}: {count:,} predictions are in {file}; for "
@@ -165,6 +169,9 @@ def train_seeds(parts: Tuning, out: Path, seeds: int, *, finished: Finished, ide
         folder = out if seeds == 1 else out / "seeds" / str(seed)
         folder.mkdir(parents=True, exist_ok=True)
         tuned = train_one(parts, folder, seed=seed, peak=peak, identity=identity)
+        if seeds > 1 and tuned.diverged is not None:
+            done = f"; {len(finished.seeds)} seeds before it are kept for --resume" if finished.seeds else ""
+            raise TrainingError(f"seed {seed}: {tuned.diverged}{done}") from tuned.diverged
         finished.seen.append({"seed": seed, **{split: judged.figures for split, judged in tuned.judged.items()}})
         if finished.best is None or better(metric, tuned.judged["dev"].figures, finished.best.judged["dev"].figures):
             finished.best = tuned
@@ -194,12 +201,14 @@ def train_one(parts: Tuning, folder: Path, *, seed: int, peak: PeakListener, ide
     metrics.begin(position)
     checkpoint = checkpointing(parts, folder, moving, identity=identity, seed=seed)
     progress = position.spent().progress(schedule)
-    listeners: list[Listener] = [evaluation(parts, model, progress), peak, best, metrics, console]
+    listeners: list[Listener] = [evaluation(parts, model, progress), peak, DivergenceListener(model), best]
+    listeners += [metrics, console, end_if_diverged]
     listeners += [*parts.listeners(model, progress), checkpoint]
     keep_freed_memory()
     model.train()
     if not position.step:
         position.seconds = position.setup_seconds = time.perf_counter() - began
+    diverged: DivergedError | None = None
     try:
         with checkpoint.listening_for_signals():
             reports = train(step, [source], schedule, position=position, accumulation=1)
@@ -210,12 +219,16 @@ def train_one(parts: Tuning, folder: Path, *, seed: int, peak: PeakListener, ide
                     note(f"stopped at step {position.step:,}: {best.waited} evaluations without a better {best.metric}")
                     break
             checkpoint.saver.wait()
+    except DivergedError as error:
+        if not best.figures:
+            raise
+        diverged = error
     finally:
         console.close()
         checkpoint.saver.close()
     best.restore()
     merge(model)
-    return judge_tuned(parts, model, seed=seed, best_step=best.step, position=position)
+    return judge_tuned(parts, model, seed=seed, best_step=best.step, position=position, diverged=diverged)
 
 
 def evaluation(parts: Tuning, model: nn.Module, progress: float) -> EvaluateListener:

@@ -219,7 +219,7 @@ def read_splits(config: EmbedTuneConfig, files: Mapping[str, Path]) -> dict[str,
     for name, path in files.items():
         if name == "train":
             continue
-        examples[name] = read_sentences(path, ColumnsConfig(), kind=None)
+        examples[name] = read_sentences(path, ColumnsConfig(encoding=told.encoding), kind=None)
         kind = examples[name].kind
         if kind == "texts":
             raise CorpusError(

@@ -8,7 +8,7 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
-from bertwright.errors import ConfigError
+from bertwright.errors import ConfigError, DivergedError
 from bertwright.evaluate.judgement import Judgement
 from bertwright.evaluate.metrics import figure_names
 from bertwright.evaluate.task_report import figure_cells
@@ -38,14 +38,24 @@ class Tuned:
     position: Position
     judged: dict[str, Judgement]
     """By split: dev, and test where there is one."""
+    diverged: DivergedError | None = None
+    """Why training ended after the best evaluation, where it did so by an error."""
 
 
-def judge_tuned(parts: Tuning, model: Any, *, seed: int, best_step: int, position: Position) -> Tuned:
+def judge_tuned(
+    parts: Tuning,
+    model: Any,
+    *,
+    seed: int,
+    best_step: int,
+    position: Position,
+    diverged: DivergedError | None = None,
+) -> Tuned:
     """Return a finished model judged on every split but train: on dev first, by which the rest of it is settled."""
     dev = parts.judge(model, "dev")
     settled = parts.settled(dev)
     others = {split: settled.judge(model, split) for split in parts.splits if split not in ("train", "dev")}
-    return Tuned(settled, seed, model.eval(), best_step, position, {"dev": dev, **others})
+    return Tuned(settled, seed, model.eval(), best_step, position, {"dev": dev, **others}, diverged)
 
 
 def metric_of(parts: Tuning) -> str:
@@ -108,6 +118,7 @@ def tune_result(parts: Tuning, files: Mapping[str, Path], best: Tuned, seen: lis
         "seconds": round(position.seconds, 1),
         "examples_per_second": round(position.epochs * len(parts.splits["train"].examples) / trained, 1),
         "tokens_per_second": round(position.tokens / trained, 1),
+        **({} if best.diverged is None else {"diverged": best.diverged.happened}),
         "optimizer": parts.config.optimizer.name,
         "learning_rate": parts.config.optimizer.learning_rate,
         "warmup": parts.config.schedule.warmup,

@@ -66,6 +66,7 @@ class PrepareOptions:
     column: str | None
     documents: Literal["auto", "blank", "file", "line"]
     skip_broken: bool
+    encoding: str | None
     held_out: float
     near_duplicates: float | None
     repeated_paragraphs: int | None
@@ -77,10 +78,11 @@ class PrepareOptions:
 def prepare(
     inputs: Sequence[str | Path], out: Path | str, *, valid: Sequence[str | Path] = (),
     tokenizer: Path | str | None = None, vocab_size: int | None = None, kind: str = "wordpiece", lowercase: bool = True,
-    language: str | None = None, column: str | None = None, documents: Literal["auto", "blank", "file", "line"] =
-    "auto", skip_broken: bool = False, held_out: float = 0.01, near_duplicates: float | None = None,
-    repeated_paragraphs: int | None = None, filter: Sequence[str] = (), only_language: str | None = None, workers: int =
-    1, engine: Literal["local", "ray"] = "local", shard_text: int = SHARD_TEXT,
+    language: str | None = None, column: str | None = None,
+    documents: Literal["auto", "blank", "file", "line"] = "auto", skip_broken: bool = False,
+    encoding: str | None = None, held_out: float = 0.01, near_duplicates: float | None = None,
+    repeated_paragraphs: int | None = None, filter: Sequence[str] = (), only_language: str | None = None,
+    workers: int = 1, engine: Literal["local", "ray"] = "local", shard_text: int = SHARD_TEXT,
 ) -> dict[str, Any]:  # fmt: skip
     """Prepare text for pre-training in the folder `out`; return the report, which is also saved there and printed.
 
@@ -94,6 +96,7 @@ def prepare(
     the
                  detector where that is installed, and what is left is "en"
     documents    where documents end in .txt files; "auto" tells it from a sample
+    encoding     how characters are written, such as "gb18030"; detected, and said, where a file is not UTF-8
     near_duplicates
                  leave out documents that share this much of their five-word sequences with an earlier one (Jaccard,
                  0.5 to below 1)
@@ -114,7 +117,7 @@ def prepare(
     started, out = perf_counter(), Path(out)
     options = PrepareOptions(
         language, kind, vocab_size, lowercase, str(tokenizer) if tokenizer else None, column, documents, skip_broken,
-        held_out, near_duplicates, repeated_paragraphs, list(filter), only_language, shard_text,
+        encoding, held_out, near_duplicates, repeated_paragraphs, list(filter), only_language, shard_text,
     )  # fmt: skip
     _check(options)
     _screen(options)
@@ -137,7 +140,7 @@ def _prepare(
     workers: int, engine: str,
 ) -> dict[str, Any]:  # fmt: skip
     """Walk from the names of files to the manifest."""
-    reading = ReadOptions(options.column, options.documents, options.skip_broken)
+    reading = ReadOptions(options.column, options.documents, options.skip_broken, options.encoding)
     sources = _find_sources(inputs, valid, out, options, reading)
     train = sources[-1]
     given = load_tokenizer(Path(options.tokenizer)) if options.tokenizer else None

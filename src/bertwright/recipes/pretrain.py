@@ -43,6 +43,7 @@ from bertwright.recipes.pretrain_state import (
 from bertwright.recipes.settings import keep_found, resolve, resume_settings, switched_off
 from bertwright.train.checkpoint import lowest_held_out
 from bertwright.train.distributed import Group, joined
+from bertwright.train.divergence import DivergenceListener, end_if_diverged
 from bertwright.train.guard import Guard
 from bertwright.train.listeners import Listener
 from bertwright.train.listeners.checkpoint import CheckpointListener, StopAskedError
@@ -50,7 +51,7 @@ from bertwright.train.listeners.console import ConsoleListener
 from bertwright.train.listeners.evaluate import EvaluateListener
 from bertwright.train.listeners.metrics import MetricsListener
 from bertwright.train.listeners.peak import PeakListener
-from bertwright.train.loop import Position, StepReport, train
+from bertwright.train.loop import Position, StepReport, train, weight_norm
 from bertwright.train.memory import keep_freed_memory
 from bertwright.train.saver import Saver
 from bertwright.train.schedule import ScheduleConfig
@@ -159,7 +160,8 @@ def run(data: Path, out: Path, parts: Parts, moving: Moving, *, good: State | No
         keep_found(out, evaluations=judge.times)
     guard.went_back = partial(retell, metrics if group.first else None, judge, moving, schedule)
     told: list[Listener] = [metrics, console] if group.first else []
-    listeners: list[Listener] = [compiling, judge, peak, *told, guard, checkpoint]
+    listeners: list[Listener] = [compiling, judge, peak, DivergenceListener(parts.model, group), *told]
+    listeners += [end_if_diverged, guard, checkpoint]
     if not position.step:
         position.seconds = position.setup_seconds = group.of_first(time.perf_counter() - began)
         if position.spent().progress(schedule) >= 1:
@@ -177,8 +179,7 @@ def run(data: Path, out: Path, parts: Parts, moving: Moving, *, good: State | No
                 hear(report, listeners, checkpoint)
             saver.wait()
     except TrainingError as error:
-        saver.save()
-        raise TrainingError(f"{error}; the state before it is saved in {saver.wait()}") from error
+        raise TrainingError(f"{error}; {saved(parts, saver, position)}") from error
     except Interrupted:
         if group.first:
             write_report(out)
@@ -189,6 +190,19 @@ def run(data: Path, out: Path, parts: Parts, moving: Moving, *, good: State | No
         console.close()
         saver.close()
     return peak.flops
+
+
+def saved(parts: Parts, saver: Saver, position: Position) -> str:
+    """Save the state of a run that ends by an error, unless its weights are no numbers; return where it is, in words.
+
+    Resumed after its last step, such a run is judged again.
+    """
+    if not math.isfinite(weight_norm(parts.model)):
+        saver.wait()
+        return f"checkpoints before that are untouched in {saver.run / 'checkpoints'}"
+    position.heard = position.heard and position.spent().progress(parts.config.schedule) < 1
+    saver.save()
+    return f"the state before it is saved in {saver.wait()}"
 
 
 def hear(report: StepReport, listeners: Sequence[Listener], checkpoint: CheckpointListener) -> None:

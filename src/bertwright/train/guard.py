@@ -10,6 +10,7 @@ resumed goes back when, and where to, one never stopped would have.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
@@ -19,7 +20,7 @@ from pydantic import Field
 from bertwright.config import Section
 from bertwright.errors import NotFiniteError, TrainingError
 from bertwright.log import note
-from bertwright.train.loop import StepReport
+from bertwright.train.loop import StepReport, weight_norm
 from bertwright.train.state import Moving, State, copy_state, put_back
 
 SETTLED = 50
@@ -67,6 +68,9 @@ class Guard:
         """Keep the state if it is time, and if nothing is wrong with it; stands before whoever writes it down."""
         position = report.position
         if self.good is not None and position.step % self.config.every == 0 and not position.above:
+            if not math.isfinite(weight_norm(self.moving.model)):
+                self._go_back(f"step {position.step} left weights that are no numbers")
+                return
             position.attempts = 0
             began = time.perf_counter()
             self.good = copy_state(self.moving)
@@ -86,6 +90,12 @@ class Guard:
             note(f"{error.happened}: its batch is left out")
         else:
             self._go_back(f"{error.happened}, {position.failed} batches in a row")
+
+    def broken(self, error: NotFiniteError) -> None:
+        """Hear that the last step left weights that are no numbers: go back, or raise as `failed` does."""
+        if self.good is None:
+            raise error
+        self._go_back(error.happened)
 
     def passed(self, loss: float, *, phase: int) -> bool:
         """Hear the loss of a step just made in a phase; return whether the step stands, or was undone."""

@@ -5,14 +5,17 @@ Everything else (progress, metrics, evaluation, checkpoints) listens to the repo
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field, fields
 from typing import Any, Protocol
 
-from bertwright.errors import NotFiniteError
-from bertwright.train.distributed import Piece
+from torch import nn
+
+from bertwright.errors import NotFiniteError, TrainingError
+from bertwright.train.distributed import Piece, whole
 from bertwright.train.schedule import ScheduleConfig, Spent, rate_factor
 from bertwright.train.step import TrainStep
 from bertwright.types import TokenRows
@@ -60,6 +63,10 @@ class Position:
     """Seconds that steps waited for copies of the state, over all sessions of the run."""
     saved: int = 0
     """Checkpoints begun, over all sessions of the run."""
+    first_loss: float = 0.0
+    """Loss of the first step, and ..."""
+    first_norm: float = 0.0
+    """... norm of the weights before it: what a run that diverges is told by. Both 0 in runs of earlier versions."""
 
     def become(self, other: Mapping[str, Any]) -> None:
         """Take over what `other` says, in place; raises TypeError where it says what a position does not know."""
@@ -128,6 +135,10 @@ class Watch(Protocol):
         """Hear the loss of a step; return whether it stands, or the position is an earlier one now."""
         ...
 
+    def broken(self, error: NotFiniteError) -> None:
+        """Hear that the weights are no numbers after a step: set the position back; raise to end the run."""
+        ...
+
 
 def train(
     step: TrainStep,
@@ -145,12 +156,14 @@ def train(
     The clock is one that cannot be set. Raises NotFiniteError where a loss or gradient is not finite and no `guard` is
     given.
     """
-    began = clock() - position.seconds
+    began, reported = clock() - position.seconds, True
     if not position.heard:
         position.heard = True
         yield last_report(position, schedule)
+    if not position.step:
+        position.first_norm = weight_norm(step.model)
     while (progress := position.spent().progress(schedule)) < 1:
-        step_began = clock()
+        step_began, reported = clock(), False
         phase = schedule.phase_at(progress)
         source, first = sources[phase], position.drawn[phase]
         work = [(piece, source.draw(first + piece.index)) for piece in step.group.pieces(accumulation)]
@@ -164,6 +177,8 @@ def train(
             position.seconds = step.group.of_first(clock() - began)
             guard.failed(error)
             continue
+        if not position.step:
+            position.first_loss = sums["loss"]
         position.phase, position.rate_factor = phase, factor
         since = clock() - began if step.group.first else 0.0
         done = step.group.total({**_counted(work, source, progress), "seconds": since})
@@ -174,8 +189,23 @@ def train(
             position.window[name] = position.window.get(name, 0.0) + value
         if step.average is not None:
             step.average.update(position.spent().progress(schedule))
-        if guard is None or guard.passed(sums["loss"], phase=phase):
+        if position.spent().progress(schedule) >= 1 and not math.isfinite(weight_norm(step.model)):
+            broken = NotFiniteError(f"step {position.step} left weights that are no numbers")
+            if guard is None:
+                raise broken
+            guard.broken(broken)
+        elif guard is None or guard.passed(sums["loss"], phase=phase):
+            reported = True
             yield last_report(position, schedule)
+    if not reported:  # the time is up, and the last steps failed or were undone
+        if not position.step:
+            raise TrainingError("no step of the run succeeded before its time was up; lower --optimizer.learning-rate")
+        yield last_report(position, schedule)
+
+
+def weight_norm(model: nn.Module) -> float:
+    """Return the Euclidean norm of all weights; every process must ask where they are sharded."""
+    return float(whole(nn.utils.get_total_norm([parameter.detach() for parameter in model.parameters()])))
 
 
 def last_report(position: Position, schedule: ScheduleConfig) -> StepReport:

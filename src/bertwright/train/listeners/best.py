@@ -40,6 +40,9 @@ class BestListener:
         valid: dict[str, float] | None = report.notes.get("valid")
         if valid is None:
             return
+        if "diverged" in report.notes:  # such weights can have figures: always the same class is right at times
+            self.waited += 1
+            return
         before = self._rank(self.figures) if self.figures else (-math.inf, -math.inf)
         if self._rank(valid) > before:  # never so where a figure is not a number
             self.figures, self.step, self.waited = valid, report.position.step, 0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -32,16 +32,19 @@ class MetricsListener:
     lengths: list[int]
     optimizer: OptimizerConfig
     peak: PeakListener
+    _last: dict[str, Any] = field(default_factory=dict, init=False)
+    """The figures of the last line."""
 
     def begin(self, position: Position) -> None:
         """Start the file; a run that goes on from an earlier step drops the lines after it, and writes them again.
 
         So it drops a last line that a kill tore, and what a power cut left behind the lines of the checkpoint.
         """
-        kept = []
+        kept, self._last = [], {}
         for line, figures in _whole_lines(self.path, forgiving=True):
             if figures["step"] <= position.step:
                 kept.append(line)
+                self._last = figures
         write_text(self.path, "".join(kept))
 
     def __call__(self, report: StepReport) -> None:
@@ -49,7 +52,19 @@ class MetricsListener:
         position, window = report.position, report.position.window
         if position.step % self.every and not report.notes.keys() - UNLOGGED and not report.last:
             return
-        line: dict[str, Any] = {
+        # A run that went back to its last line has no step to tell of since.
+        line = {**(self._figures(report) if window else self._last), **report.notes}
+        for name in UNLOGGED & line.keys():
+            del line[name]
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(line, ensure_ascii=False) + "\n")
+        report.notes["line"] = self._last = line
+        window.clear()
+
+    def _figures(self, report: StepReport) -> dict[str, Any]:
+        """Return what a line holds but for notes: means over the steps since the last one."""
+        position, window = report.position, report.position.window
+        return {
             "step": position.step,
             "tokens": position.tokens,
             "epochs": round(position.epochs, 5),
@@ -60,12 +75,7 @@ class MetricsListener:
             "mfu": round(window["flops"] / window["seconds"] / self.peak.flops, 4),
             "peak_flops": self.peak.flops,
             "length": self.lengths[report.phase],
-            **{name: note for name, note in report.notes.items() if name not in UNLOGGED},
         }
-        with self.path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(line, ensure_ascii=False) + "\n")
-        report.notes["line"] = line
-        position.window.clear()
 
     def _rates(self, factor: float) -> dict[str, float]:
         """Return the learning rates of a step: that of the Adam family, and Muon's."""
