@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 
+from bertwright.corpus.readers.string_lists import tags_of, words_of
 from bertwright.errors import CorpusError
 from bertwright.log import note
 from bertwright.tasks.columns import ColumnsConfig
 from bertwright.tasks.running_words import GivenWords
-from bertwright.tasks.string_lists import tags_of, words_of
 from bertwright.tasks.tag_columns import TagColumns, TaggedWords, are_words, find_tag_columns
 from bertwright.tasks.tagged_texts import TextTagger
 

@@ -15,6 +15,7 @@ from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.json
 
 from bertwright.corpus.readers.blocks import (
@@ -39,7 +40,8 @@ START_BYTES = 1 << 16
 PIECE = 1 << 20
 """Bytes whose brackets are counted together: 20 MB of sums."""
 DATA = re.compile(rb'"data"\s*:\s*(\[)\s*[\]{]')
-LARGEST_INTEGER = 1 << 63
+EXACT = 1 << 53
+"""From here on a float skips whole numbers."""
 
 
 class _BrokenLine(Exception):
@@ -261,12 +263,24 @@ def _parse(
     try:
         table = _parse_at_once(data, schema, path=where[0])
         table.validate(full=True)
+        if schema is None and any(map(_is_rounded, table.columns)):
+            return _line_by_line(data, schema, options, where=where)
         return table, 0
     except (pa.ArrowInvalid, UnicodeDecodeError):
         return _line_by_line(data, schema, options, where=where)
 
 
+def _is_rounded(column: pa.ChunkedArray) -> bool:
+    """Return whether pyarrow read whole numbers as floats that may not hold their last digits."""
+    if not pa.types.is_floating(column.type):
+        return False
+    largest = pc.max(pc.abs(column)).as_py()
+    return largest is not None and largest >= EXACT
+
+
 def _parse_at_once(data: bytes, schema: pa.Schema | None, *, path: TextFile) -> pa.Table:
+    if not data.lstrip().startswith(b"{"):  # pyarrow ends the process (signal 11) where the first value is null
+        raise pa.ArrowInvalid("the first value is no object")
     if schema is None:
         refuse_nested(data, path)
     read = partial(
