@@ -67,7 +67,7 @@ def evaluate_command(
     encoding
         Encoding of the files, such as gb18030 or cp1252; where not given, one other than UTF-8 is found and said.
     positive
-        For classify of two classes: the one whose F1 is told; the second where not given, or as in fine-tuning.
+        For classify of two classes: the one whose F1 is reported; the second where not given, or as in fine-tuning.
     source
         For translate: suffix of the source file (PREFIX.en: en), or column of the source text.
     target

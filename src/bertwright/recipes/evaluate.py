@@ -60,8 +60,8 @@ def evaluate(
     and False, where not given. For "minimal-pairs" `data` is a .jsonl file of "good" and "bad" sentences (see
     `evaluate_pairs`), of which up to `rows` pairs are taken, evenly spread. For a task such as "classify" it is a
     labelled file, all of it; `columns` are told as "text", "pair" and "label", for "translate" as "source" and
-    "target"; `positive` is the class of two whose F1 is told. Raises UsageError for another kind, DataError where model
-    and data have different tokenizers, and ModelError where the model lacks the head asked for.
+    "target"; `positive` is the class of two whose F1 is reported. Raises UsageError for another kind, DataError where
+    model and data have different tokenizers, and ModelError where the model lacks the head asked for.
     """
     if kind not in KINDS and kind not in TASK_NAMES:
         raise UsageError(f"nothing called {kind!r} can be evaluated; known: {', '.join((*KINDS, *TASK_NAMES))}")
@@ -85,8 +85,8 @@ def evaluate(
     own = find_own_run(model, str(read_manifest(data)["fingerprint"])) if split == "valid" else None
     chosen = choose_rows("nsp" if kind == "nsp" else "mlm", own, length=length, count=rows, whole_word=whole_word)
     figures = evaluate_held_out(model, data, chosen, split=split)
-    if own is not None and (remark := compared(chosen, own, figures)):
-        note(remark)
+    if own is not None and (comparison := compared(chosen, own, figures)):
+        note(comparison)
     return figures
 
 

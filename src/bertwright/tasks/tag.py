@@ -25,7 +25,7 @@ from bertwright.tasks.running_words import GivenWords, word_spans
 from bertwright.tasks.schemes import Scheme, allowed_transitions, as_labels, detect_scheme, tag_labels
 from bertwright.tasks.sequences import Reading, read_sentences
 from bertwright.tasks.tagged_files import lacks_tags, read_tagged
-from bertwright.tasks.unlabelled import AskedFile
+from bertwright.tasks.unlabelled import UnlabelledFile
 from bertwright.types import UNASKED, LabelledBatch
 
 if TYPE_CHECKING:
@@ -212,11 +212,11 @@ class Tag(Task[Sentences]):
         found = read_tagged(path, self.columns, label_names=self.label_names, known=self.labels)
         return Sentences(path, found.words, found.counts, as_labels(found, self.labels))
 
-    def unlabelled(self, path: Path) -> AskedFile | None:
-        """Return how to ask about a file of words without tags; None where it has some."""
+    def unlabelled(self, path: Path) -> UnlabelledFile | None:
+        """Return a file of words without tags as what is to be predicted; None where it has some."""
         if not lacks_tags(path, self.columns):
             return None
-        return AskedFile(path, self.columns.text)
+        return UnlabelledFile(path, self.columns.text)
 
     def ask(self, questions: Sequence[tuple[str, ...]]) -> Sentences:
         """Return running texts cut into words, or sentences of given ones; raises UsageError where one is a pair."""

@@ -284,6 +284,8 @@ def _is_rounded(column: pa.ChunkedArray) -> bool:
 
 
 def _parse_at_once(data: bytes, schema: pa.Schema | None, *, path: TextFile) -> pa.Table:
+    if not data.lstrip().startswith(b"{"):  # pyarrow ends the process (signal 11) where the first value is null
+        raise pa.ArrowInvalid("the first value is no object")
     if schema is None:
         refuse_nested(data, path)
     read = partial(
