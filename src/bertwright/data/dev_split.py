@@ -93,7 +93,7 @@ def _quotas(marks: np.ndarray, fraction: float, *, exact: bool) -> np.ndarray:
 
 
 def _smallest(groups: Groups, totals: np.ndarray) -> int:
-    """Return the smallest group that leaves a row of each class, of `totals` [K] rows; raises ValueError if none does."""
+    """Return the smallest group that leaves a row of each class of `totals` [K] rows; raises ValueError without one."""
     for group in np.argsort(groups.sizes, kind="stable").tolist():
         classes, counts = groups.counts[group]
         if (counts < totals[classes]).all():
