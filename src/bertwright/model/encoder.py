@@ -13,11 +13,13 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from bertwright.model.config import ModelConfig
-from bertwright.model.sight import Sight, sight_of
+from bertwright.model.sight import LongSight, Sight, sight_of
 from bertwright.types import Example, Scores
 
 Part = Literal["row", "choice", "token", "span"]
 """What a task is about: a whole row, or one among several rows; tokens of a row, or a span of them."""
+LONG = 1024
+"""Tokens of a row above which attention on a CPU is computed for some queries at a time."""
 OF_ROWS: tuple[Part, ...] = ("row", "choice")
 """Those whose head reads one vector of a row, that of [CLS] or a mean; the others' read those of tokens."""
 
@@ -100,11 +102,15 @@ class Encoder(nn.Module, ABC):
         """Return the MLM logits [B, S, V] at every position."""
         return self.mlm_logits(self.encode(input_ids, token_type_ids, attention_mask))
 
-    def sight(self, attention_mask: Tensor, documents: Tensor | None, *, window: int | None = None) -> Sight:
+    def sight(
+        self, attention_mask: Tensor, documents: Tensor | None, *, window: int | None = None
+    ) -> Sight | LongSight:
         """Return what the tokens of rows [B, S] look at; by blocks in compiled code on CUDA, where no share is dropped.
 
         Uncompiled, a mask of blocks would be computed as a bias is, only slower.
         """
+        if attention_mask.shape[1] > LONG and not attention_mask.is_cuda and not torch.compiler.is_compiling():
+            return LongSight(attention_mask, documents, window)
         drops = self.training and self.config.attention_dropout > 0
         blocks = attention_mask.is_cuda and torch.compiler.is_compiling() and not drops
         return sight_of(attention_mask, documents, window=window, blocks=blocks)
