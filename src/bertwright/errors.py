@@ -113,3 +113,8 @@ class Terminated(Interrupted):
     """Stopped by SIGTERM; what was done is saved."""
 
     exit_code = 143
+
+
+def is_native_failure(error: BaseException) -> bool:
+    """Say whether an error is one that a library raises for what it cannot use: any Exception, or the panic of Rust."""
+    return isinstance(error, Exception) or type(error).__name__ == "PanicException"

@@ -12,6 +12,7 @@ import json
 import os
 import shutil
 import socket
+import stat
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -21,6 +22,7 @@ from typing import Any
 from bertwright.errors import BusyError, DiskSpaceError, InputError, OutputExistsError, ReadOnlyError
 
 LOCK = ".lock"
+OWNER_ALONE = 0o600
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 SHUT = (errno.EROFS, errno.EACCES, errno.EPERM)
 
@@ -32,12 +34,13 @@ def written_aside(path: Path) -> Iterator[Path]:
     Raises ReadOnlyError or DiskSpaceError where nothing can be written there.
     """
     aside = path.with_name(f".{path.name}.partial")
-    _require_place(aside)
+    mode = _require_place(aside)
     try:
         yield aside
     except BaseException:
         remove(aside)
         raise
+    _open_up(aside, mode)
     _flush(aside)
     if path.is_dir():
         replaced = _replaced(path)
@@ -50,16 +53,25 @@ def written_aside(path: Path) -> Iterator[Path]:
     _flush_entry(path.parent)
 
 
-def _require_place(path: Path) -> None:
-    """Make the folder of `path`, try that a file can be written there, and leave none."""
+def _require_place(path: Path) -> int:
+    """Make the folder of `path`, try that a file can be written there, leave none; return the mode that files get."""
     make_folder(path.parent)
     try:
         with explained(path.parent):
             remove(path)
             path.touch()
+            mode = stat.S_IMODE(path.stat().st_mode)
             path.unlink()
     except OSError as error:
         raise ReadOnlyError(f"nothing can be written in {path.parent} ({error.strerror}); write elsewhere") from error
+    return mode
+
+
+def _open_up(path: Path, mode: int) -> None:
+    """Give files that a library made for their owner alone, as safetensors does, the mode of all others."""
+    for place in [path, *path.rglob("*")] if path.is_dir() else [path]:
+        if place.is_file() and not place.is_symlink() and stat.S_IMODE(place.stat().st_mode) == OWNER_ALONE != mode:
+            place.chmod(mode)
 
 
 def make_folder(path: Path) -> None:

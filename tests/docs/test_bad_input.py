@@ -19,6 +19,7 @@ import sys
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 
 import pyarrow as pa
@@ -229,11 +230,18 @@ CASES = [
     Case("weights cut short", PREDICT, cut("model/model.safetensors")),
     Case("weights of another width", PREDICT, config("hidden_size", 4)),
     Case(
-        "weights in a pickle",
+        "a pickle that is more than weights",
         PREDICT,
-        lambda: (Path("model/model.safetensors").unlink(), torch.save({}, "model/pytorch_model.bin")),
+        lambda: (
+            Path("model/model.safetensors").unlink(),
+            torch.save({"a": Fraction(1, 2)}, "model/pytorch_model.bin"),
+        ),
     ),
-    Case("a model without a tokenizer", PREDICT, lambda: Path("model/tokenizer.json").unlink()),
+    Case(
+        "a model without a tokenizer",
+        PREDICT,
+        lambda: [Path(f"model/{name}").unlink() for name in ("tokenizer.json", "vocab.txt")],
+    ),
     Case("a file of texts that is absent", "predict --model model --input absent.txt"),
     Case("vectors of an unknown form", "embed --model model --input good.tsv --out new.xyz"),
     Case("vectors of an absent layer", "embed --model model --input good.tsv --out new.npy --layer 9"),

@@ -26,7 +26,7 @@ from bertwright.recipes.export import export
 from bertwright.recipes.predict import predict
 from bertwright.recipes.predict_embed import similarities_with
 from bertwright.recipes.predict_translation import translate_texts
-from bertwright.recipes.show import show_model
+from bertwright.recipes.show_model import show_model
 from bertwright.recipes.verify import verify
 from bertwright.tokenizer.bulk import BulkEncoder
 from bertwright.tokenizer.load import load_tokenizer

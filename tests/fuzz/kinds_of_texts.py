@@ -14,29 +14,28 @@ import pyarrow.parquet as pq
 import zstandard
 from kind import TEXTS, Kind, a_file, only_file
 
-from bertwright.corpus import inputs
 from bertwright.corpus.inputs import find_inputs
 from bertwright.corpus.judged import judged_texts
 from bertwright.corpus.layouts import describe_layout
 from bertwright.corpus.read import read_documents
+from bertwright.corpus.readers import blocks, delimited
 from bertwright.corpus.readers.formats import ReadOptions
 from bertwright.corpus.readers.table import read_table
-from bertwright.errors import InputError
+from bertwright.errors import CorpusError, InputError
 from bertwright.files import write_json
 from bertwright.recipes.evaluate import read_pairs
 from bertwright.recipes.question_files import Asked
 from bertwright.recipes.questions import Lines
-from bertwright.tasks import stream
 from bertwright.tasks.choices import read_choices
-from bertwright.tasks.columns import Columns, ColumnsConfig
-from bertwright.tasks.multi_label import LabelColumn
+from bertwright.tasks.columns import ColumnsConfig
+from bertwright.tasks.multi_label import MultiLabel
 from bertwright.tasks.parallel import SidesConfig, read_parallel
 from bertwright.tasks.sentences import read_sentences
 from bertwright.tasks.squad import read_squad
 from bertwright.tasks.stream import stream_texts
 from bertwright.tasks.tag import Tag
 
-inputs.BLOCK_BYTES = stream.BLOCK_BYTES = 1 << 16
+blocks.BLOCK_BYTES = delimited.BLOCK_BYTES = 1 << 16
 """pyarrow does not give back what a read that failed was to fill, 8 MB otherwise: 100 readings would use up ROOM."""
 
 
@@ -102,6 +101,53 @@ def _tsv() -> bytes:
 
 def _csv() -> bytes:
     return ("text,label\n" + "".join(f'"{text}",{n % 2}\n' for n, text in enumerate(TEXTS * 3))).encode()
+
+
+def _json_array() -> bytes:
+    return json.dumps([{"text": text, "label": n, "words": text.split()} for n, text in enumerate(TEXTS)]).encode()
+
+
+def _json_data() -> bytes:
+    rows = [{"text": text, "label": n % 2 == 0} for n, text in enumerate(TEXTS)]
+    return json.dumps({"version": "1.0", "about": {"data": []}, "data": rows, "end": [1]}, indent=1).encode()
+
+
+def _lists_of_words() -> bytes:
+    rows = [{"text": text.split(), "label": label} for text, label in zip(TEXTS, (0, "0", 0.0), strict=True)]
+    return "".join(json.dumps(row) + "\n" for row in rows).encode()
+
+
+def _written_lists() -> bytes:
+    return ("text,label\n" + "".join(f'"{text.split()}",{n}\n' for n, text in enumerate(TEXTS[:2] * 2))).encode()
+
+
+def _chinese_csv() -> bytes:
+    return ",text,label\n0,好电影，值得一看,1\n1,坏电影，浪费时间,0\n2,演员很好,1\n".encode("gb18030")
+
+
+def _wide(encoding: str) -> Callable[[], bytes]:
+    return lambda: _tsv().decode().encode(encoding)
+
+
+def _members() -> bytes:
+    return gzip.compress(_tsv()[:40]) + gzip.compress(_tsv()[40:]) + bytes(40)
+
+
+def _class_labels(arrow: bool) -> Callable[[], bytes]:
+    def data() -> bytes:
+        names = {"names": ["a", "b"], "_type": "ClassLabel"}
+        features = {"label": names, "tags": {"feature": names, "_type": "Sequence"}}
+        rows = {"text": TEXTS, "label": [0, 1, -1], "tags": [[0, 1], [], [1]], "__index_level_0__": [5, 6, 7]}
+        table = pa.table(rows).replace_schema_metadata({"huggingface": json.dumps({"info": {"features": features}})})
+        sink = pa.BufferOutputStream()
+        if not arrow:
+            pq.write_table(table, sink)
+            return bytes(sink.getvalue())
+        with pa.ipc.new_stream(sink, table.schema) as out:
+            out.write_table(table)
+        return bytes(sink.getvalue())
+
+    return data
 
 
 def _conll() -> bytes:
@@ -175,7 +221,11 @@ def _squad() -> bytes:
 
 
 def _read_labelled(file: Path) -> None:
-    read_table(file, names={"text", "label"})
+    table = read_table(file, names={"text", "label"})
+    for name in table.columns:
+        table.labels(name)
+        with suppress(CorpusError):
+            table.texts(name)
 
 
 def _multi_label() -> bytes:
@@ -185,10 +235,7 @@ def _multi_label() -> bytes:
 
 
 def _read_multi_label(file: Path) -> None:
-    columns = Columns("text", None, "labels")
-    table = read_table(file, names={"text", "labels"})
-    if "labels" in table.columns:
-        LabelColumn(columns, "|").cut(file, table.columns["labels"])
+    MultiLabel.begin(file, ColumnsConfig())
 
 
 def _choices() -> bytes:
@@ -228,6 +275,16 @@ CORPORA: dict[str, Kind] = {
     "corpus .txt.bz2": Kind(a_file("a.txt.bz2", lambda: bz2.compress("\n".join(TEXTS).encode())), _read_corpus),
     "corpus .arrow.zst": Kind(a_file("a.arrow.zst", lambda: zstandard.compress(_arrow(False)())), _read_corpus),
     "Wikipedia dump": Kind(a_file("a.xml", _wikipedia), _read_corpus),
+    "corpus .json, array": Kind(a_file("a.json", _json_array), _read_corpus, is_json=True),
+    "corpus .json, data": Kind(a_file("a.json", _json_data), _read_corpus, is_json=True),
+    "corpus .jsonl, lists of words": Kind(a_file("a.jsonl", _lists_of_words), _read_corpus),
+    "corpus .csv in gb18030": Kind(a_file("a.csv", _chinese_csv), _read_corpus),
+    "corpus .tsv in utf-16": Kind(a_file("a.tsv", _wide("utf-16")), _read_corpus),
+    "corpus .tsv without a header": Kind(a_file("a.tsv", lambda: _tsv().split(b"\n", 1)[1]), _read_corpus),
+    "corpus .tsv.gz, members": Kind(a_file("a.tsv.gz", _members), _read_corpus),
+    "corpus .txt in cp1252": Kind(
+        a_file("a.txt", lambda: "Zwölf Größen.\n\nSchön für Änne.".encode("cp1252")), _read_corpus
+    ),
     "state.json of a dataset": Kind(_state, _read_corpus, is_json=True),
     "dataset_dict.json": Kind(_splits, _read_splits, is_json=True),
 }
@@ -236,6 +293,15 @@ LABELLED: dict[str, Kind] = {
     "labelled .csv": Kind(a_file("a.csv", _csv), only_file(_read_labelled)),
     "labelled .jsonl": Kind(a_file("a.jsonl", _json_lines), only_file(_read_labelled)),
     "labelled .parquet": Kind(a_file("a.parquet", _parquet), only_file(_read_labelled)),
+    "labelled .json, array": Kind(a_file("a.json", _json_array), only_file(_read_labelled), is_json=True),
+    "labelled .json, data": Kind(a_file("a.json", _json_data), only_file(_read_labelled), is_json=True),
+    "labelled .jsonl, lists of words": Kind(a_file("a.jsonl", _lists_of_words), only_file(_read_labelled)),
+    "labelled .csv, written lists": Kind(a_file("a.csv", _written_lists), only_file(_read_labelled)),
+    "labelled .csv in gb18030": Kind(a_file("a.csv", _chinese_csv), only_file(_read_labelled)),
+    "labelled .tsv in utf-16": Kind(a_file("a.tsv", _wide("utf-16-le")), only_file(_read_labelled)),
+    "labelled .tsv.gz, members": Kind(a_file("a.tsv.gz", _members), only_file(_read_labelled)),
+    "labelled .parquet of datasets": Kind(a_file("a.parquet", _class_labels(False)), only_file(_read_labelled)),
+    "labelled .arrow of datasets": Kind(a_file("a.arrow", _class_labels(True)), only_file(_read_labelled)),
     "several labels .jsonl": Kind(a_file("a.jsonl", _multi_label), only_file(_read_multi_label)),
     "choices .jsonl": Kind(a_file("a.jsonl", _choices), only_file(lambda p: read_choices(p, ColumnsConfig()))),
     "scored pairs .tsv": Kind(
@@ -260,6 +326,9 @@ LABELLED: dict[str, Kind] = {
     "test file .parquet": Kind(a_file("a.parquet", _parquet), only_file(judged_texts)),
     "texts to embed .csv": Kind(a_file("a.csv", _csv), only_file(_streamed)),
     "texts to embed .jsonl": Kind(a_file("a.jsonl", _json_lines), only_file(_streamed)),
+    "texts to embed .json, array": Kind(a_file("a.json", _json_array), only_file(_streamed), is_json=True),
+    "texts to embed .csv in gb18030": Kind(a_file("a.csv", _chinese_csv), only_file(_streamed)),
+    "texts to embed .arrow": Kind(a_file("a.arrow", _class_labels(True)), only_file(_streamed)),
     "texts to embed .parquet": Kind(a_file("a.parquet", _parquet), only_file(_streamed)),
     "lines to predict": Kind(a_file("a.txt", lambda: "\n".join(TEXTS).encode()), only_file(_read_lines)),
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -14,12 +15,18 @@ import transformers
 from torch import Tensor
 
 from bertwright.errors import ModelError, UsageError
+from bertwright.export.huggingface import read_model
 from bertwright.export.sentence import save_sentence_model
+from bertwright.export.sentence_layout import Prompts
 from bertwright.model.build import build_encoder
 from bertwright.model.config import named_size
 from bertwright.model.sentence import Pooling, SentenceEncoder
 from bertwright.recipes.embed import embed
 from bertwright.recipes.embedder import open_embedder
+from bertwright.recipes.export import export
+from bertwright.recipes.show import kind_of
+from bertwright.recipes.show_model import show_model
+from bertwright.recipes.verify import verify
 from bertwright.tasks.embed import Embed, judge_sentences
 from bertwright.tasks.sentences import gathered
 from bertwright.types import SentenceBatch
@@ -125,6 +132,77 @@ def test_a_real_model(minilm: Path) -> None:
     ours = embed(minilm, texts)
     np.testing.assert_allclose(ours, theirs.encode(texts), atol=TOLERANCE, rtol=0)
     np.testing.assert_allclose(np.linalg.norm(ours, axis=1), 1, atol=TOLERANCE)
+
+
+def _write(file: Path, **values: Any) -> None:
+    before = json.loads(file.read_text()) if file.is_file() else {}
+    file.write_text(json.dumps(before | values))
+
+
+@pytest.mark.parametrize("pooling", POOLS)
+@pytest.mark.parametrize("include", [True, False])
+def test_the_prompt_of_a_folder(pooling: Pooling, include: bool, tokenizer: Path, tmp_path: Path) -> None:
+    """It is put before every text; where the folder says so, its tokens are left out of the vectors."""
+    folder = tmp_path / "m"
+    save_sentence_model(random_model("bert", pooling, normalize=True), tokenizer, folder, max_length=24)
+    plain = embed(folder, TEXTS)
+    prompts = {"query": "a dog sat: ", "passage": "the mat "}
+    _write(folder / "config_sentence_transformers.json", prompts=prompts, default_prompt_name="query")
+    _write(folder / "1_Pooling" / "config.json", include_prompt=include)
+    theirs = sentence_transformers.SentenceTransformer(str(folder), device="cpu")
+    ours = embed(folder, TEXTS)
+    np.testing.assert_allclose(ours, theirs.encode(TEXTS), atol=TOLERANCE, rtol=0)
+    assert np.abs(ours - plain).max() > 0.01
+    opened = open_embedder(folder)
+    assert opened.encoder.prompt == "a dog sat: "
+    _write(folder / "config_sentence_transformers.json", prompts={"query": "a dog " * 12}, default_prompt_name="query")
+    if not include:
+        with pytest.raises(ModelError, match="fills its rows of 24 tokens"):
+            embed(folder, TEXTS)
+    _write(folder / "config_sentence_transformers.json", default_prompt_name="document")
+    with pytest.raises(ModelError, match="'document' should be one of its prompts"):
+        embed(folder, TEXTS)
+
+
+def test_prompts_are_kept_and_exported(tokenizer: Path, tmp_path: Path) -> None:
+    model = random_model("bert", "mean", normalize=True)
+    prompts = Prompts({"query": "a dog sat: "}, "query")
+    save_sentence_model(model, tokenizer, tmp_path / "m", max_length=24, prompts=prompts)
+    theirs = sentence_transformers.SentenceTransformer(str(tmp_path / "m"), device="cpu")
+    assert (theirs.prompts["query"], theirs.default_prompt_name) == ("a dog sat: ", "query")
+    ours = embed(tmp_path / "m", TEXTS)
+    np.testing.assert_allclose(ours, theirs.encode(TEXTS), atol=TOLERANCE, rtol=0)
+    pytest.importorskip("onnxruntime")
+    export(tmp_path / "m", tmp_path / "onnx")
+    np.testing.assert_allclose(embed(tmp_path / "onnx", TEXTS), ours, atol=1e-4, rtol=0)
+
+
+def test_the_layout_of_early_folders(tokenizer: Path, tmp_path: Path) -> None:
+    """0_Transformer/ holds the encoder, its length and its tokenizer; at the top is a config.json that says nothing."""
+    folder, inner = tmp_path / "m", tmp_path / "m" / "0_Transformer"
+    save_sentence_model(random_model("bert", "mean", normalize=False), tokenizer, folder, max_length=24)
+    before = embed(folder, TEXTS)
+    inner.mkdir()
+    kept = ("config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json", "sentence_bert_config.json")
+    for name in kept:
+        (folder / name).rename(inner / name)
+    modules = json.loads((folder / "modules.json").read_text())
+    modules[0]["path"] = "0_Transformer"
+    (folder / "modules.json").write_text(json.dumps(modules))
+    (folder / "checksums.json").unlink()
+    (folder / "config.json").write_text('{"__version__": "0.3.6"}')
+    theirs = sentence_transformers.SentenceTransformer(str(folder), device="cpu")
+    ours = embed(folder, TEXTS)
+    np.testing.assert_allclose(ours, theirs.encode(TEXTS), atol=TOLERANCE, rtol=0)
+    np.testing.assert_array_equal(ours, before)
+    assert kind_of(folder) == "model"
+    show_model(folder)
+    verify(folder)
+    assert read_model(folder)[0].config.hidden_size == 32
+    modules[0]["path"] = "../elsewhere"
+    (folder / "modules.json").write_text(json.dumps(modules))
+    with pytest.raises(ModelError, match="does not lie in it"):
+        embed(folder, TEXTS)
 
 
 def test_folders_that_are_not_supported(tokenizer: Path, tmp_path: Path) -> None:

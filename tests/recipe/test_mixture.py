@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from bertwright.corpus.cooccurrence import count_neighbours
 from bertwright.data.neighbours import symmetric_counts
 from bertwright.errors import DataError, UsageError
 from bertwright.recipes import mixture
+from bertwright.recipes.evaluate import evaluate
 from bertwright.recipes.mixture import neighbours_of, open_train, shuffled_together
 from bertwright.recipes.prepare import prepare
 from bertwright.recipes.pretrain import pretrain
@@ -49,7 +51,12 @@ def test_a_mixture_trains_and_is_judged_folder_by_folder(folders: tuple[Path, Pa
     whole, stopped = tmp_path / "whole", tmp_path / "stopped"
     figures = pretrain(folders, whole, mixture=[0.25, 0.75], settings=SMALL)
     valid = figures["valid"]
+    assert valid["mlm_perplexity"] == pytest.approx(math.exp(valid["mlm_loss"]), rel=1e-6)
     assert valid["mlm_loss"] == pytest.approx(0.25 * valid["towns/mlm_loss"] + 0.75 * valid["ships/mlm_loss"], abs=2e-6)
+    for folder in folders:
+        again = evaluate("nsp", whole / "model", folder)
+        assert again["mlm_loss"] == pytest.approx(valid[f"{folder.name}/mlm_loss"], abs=2e-5)
+        assert again["nsp_accuracy"] == valid[f"{folder.name}/nsp_accuracy"]
     manifest = json.loads((whole / "manifest.json").read_text())
     assert [part["share"] for part in manifest["mixture"].values()] == [0.25, 0.75]
     engine = {**SMALL["engine"], "checkpoint_steps": 3}

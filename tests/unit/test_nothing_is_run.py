@@ -1,4 +1,4 @@
-"""Nothing under src unpickles what it reads, runs it, or hands it to a shell: each syntax tree is gone through."""
+"""Nothing under src runs what it reads, unpickles more than weights, or calls a shell: each syntax tree is read."""
 
 from __future__ import annotations
 
@@ -24,10 +24,12 @@ CALLS = {
 """What may do so, by its full name."""
 BUILTINS = {"eval", "exec", "compile", "__import__", "breakpoint"}
 WORDS = {"shell", "allow_pickle", "trust_remote_code", "weights_only"}
-"""Arguments that ask for it; weights_only belongs to torch.load, which safetensors make needless."""
+"""Arguments that ask for it; weights_only belongs to torch.load, which one file may call, with it set."""
 KNOWN = {
     ("__init__.py", "importlib.import_module"),  # one of the package's own modules, from a table in that file
     ("export/onnx_folder.py", "importlib.import_module"),  # "onnx" or "onnxruntime"
+    ("export/pickled_weights.py", "torch.load"),  # weights alone
+    ("export/pickled_weights.py", "weights_only"),
     ("train/memory.py", "ctypes.CDLL"),  # the C library of this process
 }
 
@@ -63,6 +65,16 @@ def _imported(tree: ast.AST) -> list[tuple[str, str]]:
 
 def test_no_file_runs_what_it_reads_but_where_it_is_known(trees: dict[str, ast.Module]) -> None:
     assert {(path, name) for path, tree in trees.items() for name in forbidden(tree)} == KNOWN
+
+
+def test_the_one_reader_of_pickles_reads_weights_alone(trees: dict[str, ast.Module]) -> None:
+    calls = [
+        node
+        for node in ast.walk(trees["export/pickled_weights.py"])
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "torch.load"
+    ]
+    (asked,) = [{word.arg: ast.unparse(word.value) for word in node.keywords} for node in calls]
+    assert asked["weights_only"] == "True"
 
 
 @pytest.mark.parametrize(

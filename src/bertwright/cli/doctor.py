@@ -15,6 +15,7 @@ def doctor_command(
     language: str | None = None,
     column: str | None = None,
     documents: Literal["auto", "blank", "file", "line"] = "auto",
+    encoding: str | None = None,
     tokenizer: Path | None = None,
     json: Annotated[bool, Parameter(negative="")] = False,
 ) -> None:
@@ -40,6 +41,8 @@ def doctor_command(
         Name of the text column of .jsonl, .csv, .tsv, .parquet and .arrow files.
     documents
         Where a document ends in .txt files: at a blank line, the end of the file, or of the line.
+    encoding
+        Of inputs: encoding of the files, such as gb18030; detected where not given and not UTF-8.
     tokenizer
         Of inputs: a tokenizer.json or its folder, whose share of unknown tokens is told.
     json
@@ -49,5 +52,5 @@ def doctor_command(
 
     doctor(
         things, test=test or (), sample_mb=sample_mb, language=language, column=column, documents=documents,
-        tokenizer=tokenizer, as_json=json,
+        encoding=encoding, tokenizer=tokenizer, as_json=json,
     )  # fmt: skip

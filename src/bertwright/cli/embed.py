@@ -16,6 +16,7 @@ def embed_command(
     layer: Annotated[int | None, Parameter(allow_leading_hyphen=True)] = None,
     pooling: Literal["mean", "cls", "max"] | None = None,
     text_column: str | None = None,
+    encoding: str | None = None,
     normalize: bool | None = None,
     float16: Annotated[bool, Parameter(negative="")] = False,
     precision: Literal["fp32", "bf16"] = "fp32",
@@ -44,6 +45,8 @@ def embed_command(
         says where not given, mean elsewhere.
     text_column
         Column of a table to read; told by its name (text, sentence ...) where not given.
+    encoding
+        Encoding of the files, such as gb18030 or cp1252; where not given, one other than UTF-8 is found and said.
     normalize
         Vectors of unit length; as a sentence-transformers folder says where not given, as they come elsewhere.
     float16
@@ -61,6 +64,7 @@ def embed_command(
         pooling=pooling,
         normalize=normalize,
         text_column=text_column,
+        encoding=encoding,
         precision=precision,
         float16=float16,
     )

@@ -18,6 +18,7 @@ def evaluate_command(
     pair_column: str | None = None,
     label_column: str | None = None,
     label_separator: str | None = None,
+    encoding: str | None = None,
     positive: str | None = None,
     source: str | None = None,
     target: str | None = None,
@@ -59,6 +60,8 @@ def evaluate_command(
         For tasks: column of the label, score or tag.
     label_separator
         For classify with several labels a text: what stands between them in one column; found where not given.
+    encoding
+        Encoding of the files, such as gb18030 or cp1252; where not given, one other than UTF-8 is found and said.
     positive
         For classify of two classes: the one whose F1 is told; the second where not given, or as in fine-tuning.
     source
@@ -73,6 +76,7 @@ def evaluate_command(
         "pair": pair_column,
         "label": label_column,
         "label_separator": label_separator,
+        "encoding": encoding,
         "source": source,
         "target": target,
     }

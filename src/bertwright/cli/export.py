@@ -16,6 +16,7 @@ def export_command(
     text_column: str | None = None,
     pair_column: str | None = None,
     label_column: str | None = None,
+    encoding: str | None = None,
 ) -> None:
     """Write a model in a form that other programs run, checked against torch before it is called done.
 
@@ -43,9 +44,11 @@ def export_command(
         Column of the second text of a pair.
     label_column
         Column of the label, score or tag.
+    encoding
+        Encoding of the files, such as gb18030 or cp1252; where not given, one other than UTF-8 is found and said.
     """
     from bertwright.recipes.export import export
 
-    told = {"text": text_column, "pair": pair_column, "label": label_column}
+    told = {"text": text_column, "pair": pair_column, "label": label_column, "encoding": encoding}
     columns = {name: column for name, column in told.items() if column is not None}
     export(model, out, to=to, quantize=quantize, data=data, columns=columns)

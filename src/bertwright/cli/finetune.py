@@ -34,6 +34,7 @@ def finetune_command(
     multi_label: Annotated[bool | None, Parameter(negative="")] = None,
     label_separator: str | None = None,
     label_names: str | None = None,
+    encoding: str | None = None,
     class_weights: str | None = None,
     crf: Annotated[bool | None, Parameter(negative="")] = None,
     positive: str | None = None,
@@ -112,6 +113,8 @@ def finetune_command(
         What stands between labels in one column; found in the file (| ; ,) where not given.
     label_names
         tag: what numbers stand for as tags, from 0 on, such as O,B-PER,I-PER; as the file says where not given.
+    encoding
+        Encoding of the files, such as gb18030 or cp1252; where not given, one other than UTF-8 is found and said.
     class_weights
         classify, tag: balanced (the rarer a class, the more it counts), or weights by name, such as good=1,bad=2.5.
     crf
@@ -176,6 +179,8 @@ def finetune_command(
         ),
     }
     own = _given(source=source, target=target, start=start, decoder_layers=decoder_layers)
+    if encoding is not None:
+        (own if task == "translate" else dials["columns"])["encoding"] = encoding
     if task != "translate" and own:
         odd = next(iter(own)).replace("_", "-")
         raise UsageError(f"--{odd} is for translate; {task} has no use for it, so leave it out")

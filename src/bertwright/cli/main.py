@@ -62,6 +62,10 @@ def main(tokens: Sequence[str] | None = None) -> int:
         code, message = Interrupted.exit_code, "stopped"
     except (OSError, MemoryError) as error:
         code, message = 1, f"{type(error).__name__}: {error}"
+    except BaseException as error:
+        if type(error).__name__ != "PanicException":
+            raise
+        code, message = 1, f"a native library gave up ({error}); look for what is unusual in the tokenizer or the text"
     else:
         return 0
     if "--debug" in (sys.argv if tokens is None else tokens):

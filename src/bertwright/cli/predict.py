@@ -16,6 +16,7 @@ def predict_command(
     output: Path | None = None,
     text_column: str | None = None,
     pair_column: str | None = None,
+    encoding: str | None = None,
     top_k: int = 5,
     precision: Literal["auto", "bf16", "fp32"] = "auto",
 ) -> None:
@@ -52,6 +53,8 @@ def predict_command(
         number of the column of words.
     pair_column
         Column of the second text of a pair.
+    encoding
+        Encoding of the files, such as gb18030 or cp1252; where not given, one other than UTF-8 is found and said.
     top_k
         Words to show for each [MASK].
     precision
@@ -65,6 +68,7 @@ def predict_command(
         "input": input,
         "text_column": text_column,
         "pair_column": pair_column,
+        "encoding": encoding,
         "top_k": top_k,
         "precision": precision,
     }

@@ -20,6 +20,7 @@ def prepare_command(
     column: str | None = None,
     documents: Literal["auto", "blank", "file", "line"] = "auto",
     skip_broken: Annotated[bool, Parameter(negative="")] = False,
+    encoding: str | None = None,
     held_out: float = 0.01,
     near_duplicates: float | None = None,
     repeated_paragraphs: int | None = None,
@@ -57,11 +58,13 @@ def prepare_command(
     cased
         Keep capitals and accents.
     column
-        Name of the text column of .jsonl, .csv, .tsv, .parquet and .arrow files.
+        Name of the text column of .jsonl, .csv, .tsv, .parquet and .arrow files, or its number without a header.
     documents
         Where a document ends in .txt files: at a blank line, the end of the file, or of the line.
     skip_broken
         Leave out lines that cannot be read, and count them, instead of stopping.
+    encoding
+        Encoding of the files, such as gb18030 or cp1252; where not given, one other than UTF-8 is found and said.
     held_out
         Share of the documents held out for evaluation when --valid is not given; 0 for none.
     near_duplicates
@@ -81,7 +84,7 @@ def prepare_command(
 
     prepare(
         inputs, out, valid=valid or (), tokenizer=tokenizer, vocab_size=vocab_size, kind=kind, lowercase=not cased,
-        language=language, column=column, documents=documents, skip_broken=skip_broken, held_out=held_out,
-        near_duplicates=near_duplicates, repeated_paragraphs=repeated_paragraphs,
+        language=language, column=column, documents=documents, skip_broken=skip_broken, encoding=encoding,
+        held_out=held_out, near_duplicates=near_duplicates, repeated_paragraphs=repeated_paragraphs,
         filter=filter or (), only_language=only_language, workers=workers, engine=engine,
     )  # fmt: skip

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from bertwright.errors import UsageError
 from bertwright.recipes.names import RECIPES
 
 
@@ -14,9 +15,11 @@ def show_command(
     split: str = "train",
     document: int | None = None,
     batch: int | None = None,
+    recipe: str | None = None,
+    phase: int | None = None,
     length: int = 128,
     rows: int = 4,
-    seed: int = 0,
+    seed: int | None = None,
     whole_word: bool = False,
     next_sentence: bool = True,
     pack: bool = False,
@@ -24,25 +27,34 @@ def show_command(
     """Look inside what bertwright makes: documents, batches with their masks in colour, runs, models; or a recipe.
 
     Example:
+        bertwright show data/en --batch 1000 --recipe fast    # what that step of a run sees
+        bertwright show runs/en --batch 1000                  # what it saw
         bertwright show data/en --batch 1000 --whole-word
         bertwright show classic                    # every setting, the recipe's value, what it means
 
     Parameters
     ----------
     thing
-        A DATA folder, a shard (.arrow), a RUN folder, a MODEL folder, or a recipe (its name, or a .toml file).
+        A DATA folder, a shard (.arrow), a RUN folder, a checkpoint of it, a MODEL folder, or a recipe (its name, or a
+        .toml file).
     split
         Of a DATA folder: train or valid.
     document
         Of a DATA folder or a shard: show this document whole, counted from 0.
     batch
-        Of a DATA folder: show this batch, counted from 0, as a run sees it.
+        Of a DATA folder or a RUN: show this batch, counted from 0, as a run sees it.
+    recipe
+        Of a DATA folder: see it as a run of this recipe does (its name, or a .toml file such as RUN/config.toml), which
+        says what the flags below but --rows and --seed say otherwise.
+    phase
+        Of a RUN or with --recipe: count the batch from the start of this phase, 1 for the first.
     length
         Tokens in a row of the batch.
     rows
-        Rows in the batch; give those of the run to see the very batches it was given.
+        Rows in the batch; give those of the run to see the very batches it was given. With a RUN or --recipe: rows of
+        it to show.
     seed
-        Seed of the run.
+        Seed of the run; that of the recipe or the RUN where not given, or 0.
     whole_word
         Hide whole words.
     next_sentence
@@ -50,6 +62,8 @@ def show_command(
     pack
         Rows of several documents, each on a line of its own; together with --no-next-sentence.
     """
+    if batch is None and (recipe is not None or phase is not None):
+        raise UsageError("--recipe and --phase say how a batch is seen; name one with --batch N")
     if thing.suffix == ".toml" or (str(thing) in RECIPES and not thing.exists()):
         from bertwright.recipes.show_settings import show_settings
 
@@ -58,6 +72,15 @@ def show_command(
         from bertwright.recipes.show import show
 
         show(thing, split=split, document=document)
+    elif recipe is not None or (thing / "config.toml").is_file():
+        from bertwright.recipes.show_step import show_step
+
+        if (length, split, whole_word, next_sentence, pack) != (128, "train", False, True, False):
+            raise UsageError(
+                "--length, --split, --whole-word, --no-next-sentence and --pack are as the recipe or the run says; "
+                "leave them out"
+            )
+        show_step(thing, batch, recipe=recipe, phase=phase, rows=rows, seed=seed)
     else:
         from bertwright.recipes.show_batch import show_batch
 
@@ -67,7 +90,7 @@ def show_command(
             split=split,
             length=length,
             rows=rows,
-            seed=seed,
+            seed=seed or 0,
             whole_word=whole_word,
             next_sentence=next_sentence,
             pack=pack,

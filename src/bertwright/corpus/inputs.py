@@ -60,15 +60,23 @@ def describe_skipped(skipped: Sequence[Path]) -> str:
     """
     if not skipped:
         return ""
-    counts = Counter(path.suffix.lower() or "without a suffix" for path in skipped)
-    kinds = ", ".join(f"{count:,} {suffix}" for suffix, count in counts.most_common())
     names = ", ".join(str(path) for path in skipped[:NAMED]) + (", ..." if len(skipped) > NAMED else "")
     files = (
         "1 file is of no format that can be read and is"
         if len(skipped) == 1
         else (f"{len(skipped):,} files are of no format that can be read and are")
     )
-    return f"{files} left out: {kinds} ({names})"
+    return f"{files} left out: {count_by_suffix(skipped)} ({names})"
+
+
+def count_by_suffix(files: Sequence[Path]) -> str:
+    """Return how many files there are of each suffix, the most common first.
+
+    >>> count_by_suffix([Path("a.pdf"), Path("b.html"), Path("c.html")])
+    '2 .html, 1 .pdf'
+    """
+    counts = Counter(path.suffix.lower() or "without a suffix" for path in files)
+    return ", ".join(f"{count:,} {suffix}" for suffix, count in counts.most_common())
 
 
 def _files_of(name: str) -> Inputs:

@@ -77,6 +77,9 @@ class TrainingTexts:
 
     Held-out documents, a `share` of all, are left out, and what does not pass the screen. Of more than a gigabyte of
     text, every k-th batch is taken.
+
+    source_bytes  bytes of all files
+    source_done   how many of them were read, in the pass that began last
     """
 
     def __init__(
@@ -85,6 +88,7 @@ class TrainingTexts:
     ) -> None:  # fmt: skip
         """Name what to read; nothing is read before it is gone through."""
         self.stride = -(-max(text_bytes, 1) // TRAINING_BYTES)
+        self.source_bytes, self.source_done = source_bytes(paths), 0
         self._share, self._screen = share, screen
         self._paths, self._options, self._layout = paths, options, layout
 
@@ -97,4 +101,5 @@ class TrainingTexts:
                 texts = self._screen.screen(texts, Told())
             training = ~held_out(hash_documents(texts), self._share)
             documents: list[str] = texts.filter(pa.array(training)).to_pylist()
+            self.source_done = batch.source_bytes_done
             yield documents

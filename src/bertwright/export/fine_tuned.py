@@ -19,6 +19,7 @@ from bertwright.errors import ModelError
 from bertwright.export.crf import CRF, chain_arrays, read_chain
 from bertwright.export.dialect import Dialect
 from bertwright.export.huggingface import DIALECTS, dialect_of, read_model, their_tensors, write_folder
+from bertwright.export.old_configs import model_type_of
 from bertwright.export.weights import read_object, read_tensors
 from bertwright.model.crf import Crf
 from bertwright.model.encoder import Part
@@ -96,7 +97,7 @@ def fine_tuned_part(folder: Path) -> Part | None:
     values = read_object(folder / "config.json")
     told = values.get("architectures")
     names = [name for name in told if isinstance(name, str)] if isinstance(told, list) else []
-    dialect = DIALECTS.get(str(values.get("model_type")))
+    dialect = DIALECTS.get(str(model_type_of(values)))
     parts: dict[str, Part] = {} if dialect is None else {name: part for part, name in dialect.fine_tuned_as.items()}
     return next((parts[name] for name in names if name in parts), None)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,18 +22,22 @@ from bertwright.errors import ModelError
 from bertwright.export.bert import BERT
 from bertwright.export.dialect import Dialect
 from bertwright.export.modern import MODERN
+from bertwright.export.old_configs import model_type_of
 from bertwright.export.probe import KnownHead, ReadEncoder, seal_model
+from bertwright.export.sentence_layout import encoder_folder
 from bertwright.export.weights import WEIGHTS, read_object, read_tensors
 from bertwright.files import written_aside
 from bertwright.log import note
 from bertwright.model.build import build_encoder
 from bertwright.model.config import ModelConfig
 from bertwright.model.encoder import Encoder
-from bertwright.tokenizer.load import Tokenizer, load_tokenizer
+from bertwright.tokenizer.load import Tokenizer, has_tokenizer, load_tokenizer
 
 DIALECTS: dict[str, Dialect] = {dialect.model_type: dialect for dialect in (BERT, MODERN)}
 """What can be read and written, by the model_type of config.json."""
 
+WORDS = "embeddings.words.weight"
+"""Our name of the word embeddings."""
 BESIDE = ("vocab.txt", "special_tokens_map.json", "tokenizer_config.json")
 """Files of a tokenizer folder that travel with its tokenizer.json."""
 
@@ -44,10 +48,16 @@ class LoadReport:
 
     initialised  our names of weights the folder lacks, drawn at random: heads alone
     unused       their names of weights that pre-training has no place for, such as a classifier
+    untied       the output matrix is not the word embeddings, so that the masked-token head is among `initialised`
     """
 
     initialised: tuple[str, ...]
     unused: tuple[str, ...]
+    untied: bool = False
+
+    def lacks(self, head: str) -> bool:
+        """Say whether weights of a head, "mlm_head" or "nsp_head", were not read."""
+        return any(name.startswith(f"{head}.") for name in self.initialised)
 
 
 def save_model(model: Encoder, tokenizer: Path, out: Path, *, card: str | None = None) -> None:
@@ -133,7 +143,8 @@ def load_model(folder: Path) -> Encoder:
     model, report = read_model(folder)
     if report.initialised:
         heads = sorted({name.split(".")[0] for name in report.initialised})
-        note(f"{folder} has no weights for {', '.join(heads)}: drawn at random, of no use until trained")
+        has = "has a masked-token head of another kind, and" if report.untied else "has"
+        note(f"{folder} {has} no weights for {', '.join(heads)}: drawn at random, of no use until trained")
     return model
 
 
@@ -145,20 +156,24 @@ def read_model(folder: Path) -> tuple[Encoder, LoadReport]:
     """
     if not folder.is_dir():
         raise ModelError(f"{folder} is not a folder; give a Hugging Face BERT folder")
+    folder = encoder_folder(folder)
     dialect, config = config_of(read_object(folder / "config.json"), folder)
     return read_weights(folder, config, dialect)
 
 
 def read_weights(folder: Path, config: ModelConfig, dialect: Dialect) -> tuple[Encoder, LoadReport]:
     """Return a model of `config` with the weights of `folder`, read as `dialect` says, as `read_model` does."""
-    if (folder / "tokenizer.json").is_file():
+    if has_tokenizer(folder):
         check_vocabulary(load_tokenizer(folder), config, place=str(folder))
     theirs = read_tensors(folder)
     refuse_oversized(config, theirs, folder)
     model = build_encoder(config)
-    _refuse_untied(theirs, dialect, folder)
+    untied = _is_untied(theirs, dialect)
+    if untied:
+        theirs = {name: tensor for name, tensor in theirs.items() if not _of_mlm_head(dialect.to_ours(name))}
+    theirs.pop(dialect.decoder, None)
     report = load_weights(model, theirs, dialect, folder)
-    return model.eval(), report
+    return model.eval(), replace(report, untied=untied)
 
 
 def load_weights(model: Encoder, theirs: dict[str, Tensor], dialect: Dialect, folder: Path) -> LoadReport:
@@ -219,18 +234,21 @@ def refuse_oversized(config: ModelConfig, theirs: Mapping[str, Tensor], folder: 
         )
 
 
-def _refuse_untied(theirs: dict[str, Tensor], dialect: Dialect, folder: Path) -> None:
-    decoder, words = theirs.pop(dialect.decoder, None), theirs.get(dialect.words)
-    if decoder is not None and words is not None and not torch.equal(decoder, words):
-        raise ModelError(
-            f"the output matrix of {folder} differs from its word embeddings; only tied models are supported"
-        )
+def _is_untied(theirs: Mapping[str, Tensor], dialect: Dialect) -> bool:
+    """Say whether the output matrix is another than the word embeddings: a head for which we have no place."""
+    decoder = theirs.get(dialect.decoder)
+    words = next((tensor for name, tensor in theirs.items() if dialect.to_ours(name) == (WORDS,)), None)
+    return decoder is not None and words is not None and not torch.equal(decoder, words)
+
+
+def _of_mlm_head(ours: tuple[str, ...]) -> bool:
+    return bool(ours) and ours[0].startswith("mlm_head.")
 
 
 def config_of(values: Mapping[str, Any], folder: Path) -> tuple[Dialect, ModelConfig]:
     """Return what the config.json of `folder` holds, or a part of it, as our settings; raises ModelError."""
-    kind = values.get("model_type")
-    if not isinstance(kind, str) or kind not in DIALECTS:
+    kind = model_type_of(values)
+    if kind not in DIALECTS:
         known = " and ".join(repr(name) for name in DIALECTS)
         raise ModelError(f"{folder} holds a model of type {kind!r}; only {known} are supported")
     dialect = DIALECTS[kind]
@@ -263,7 +281,7 @@ def their_config(config: ModelConfig, dialect: Dialect, tokenizer: Tokenizer) ->
 
 def _write_tokenizer(tokenizer: Tokenizer, config: ModelConfig, dialect: Dialect, folder: Path) -> None:
     """Copy the tokenizer, and say in its config which of its outputs the model reads."""
-    shutil.copyfile(tokenizer.path, folder / "tokenizer.json")
+    tokenizer.write(folder)
     for name in _present(tokenizer.path.parent, BESIDE):
         shutil.copyfile(tokenizer.path.parent / name, folder / name)
     special = {

@@ -95,8 +95,18 @@ def read_its_head(folder: Path) -> tuple[Encoder, KnownHead]:
     return read_next_sentence(folder)[0], "nsp"
 
 
-def lacks_head(folder: Path, head: Literal["next-sentence", "masked-token"]) -> ModelError:
-    """Return the error of asking a model for a head it has not; names the folder beside it, if that has the head."""
+def lacks_head(
+    folder: Path, head: Literal["next-sentence", "masked-token"], report: LoadReport | None = None
+) -> ModelError:
+    """Return the error of asking a model for a head it has not; names the folder beside it, if that has the head.
+
+    `report` is what did not match when the folder was read.
+    """
+    if head == "masked-token" and report is not None and report.untied:
+        return ModelError(
+            f"the masked-token head of {folder} has an output matrix of its own, and only one tied to the word "
+            "embeddings is supported; embed, finetune and evaluate on tasks do without this head"
+        )
     if head == "next-sentence":
         other = folder.parent / f"{folder.name}{SUFFIX}"
         found = is_next_sentence_folder(other)

@@ -1,7 +1,8 @@
 """Turns a sentence encoder into a sentence-transformers folder and back: the encoder, how it is pooled, its length.
 
 What is written loads in stock sentence-transformers, and its encoder in transformers' AutoModel. What is read may be
-such a folder, or any other BERT or ModernBERT folder, which says nothing of pooling.
+such a folder, also with its encoder in 0_Transformer/, or any other BERT or ModernBERT folder, which says nothing of
+pooling.
 
     config.json  model.safetensors  tokenizer.json      the encoder, as BertModel or ModernBertModel
     modules.json                                        Transformer, Pooling, and Normalize where it is used
@@ -17,15 +18,26 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bertwright.errors import InputError, ModelError
+from bertwright.errors import ModelError
 from bertwright.export.huggingface import dialect_of, read_encoder, read_model, their_tensors, write_folder
 from bertwright.export.probe import seal_model
+from bertwright.export.sentence_layout import (
+    DESCRIPTION,
+    MODULES,
+    Prompts,
+    encoder_folder,
+    is_sentence_folder,
+    module_folder,
+    modules_of,
+    prompts_of,
+)
 from bertwright.export.weights import read_object
-from bertwright.files import inside, read_json, write_json, written_aside
+from bertwright.files import write_json, written_aside
 from bertwright.model.encoder import Encoder
 from bertwright.model.sentence import POOLINGS, Pooling, SentenceEncoder
+from bertwright.tokenizer.load import load_tokenizer
 
-MODULES = "modules.json"
+NO_PROMPTS = Prompts()
 LENGTH = "sentence_bert_config.json"
 KINDS = ("Transformer", "Pooling", "Normalize")
 """The modules of sentence-transformers that are known, by the last part of their type."""
@@ -42,16 +54,20 @@ FLAGS: dict[str, str] = {
 
 @dataclass(frozen=True)
 class Reading:
-    """How a folder says that its encoder is read: pooling, unit length, and the longest row in tokens."""
+    """How a folder says that its encoder is read.
+
+    pooling     of the hidden states
+    normalize   to unit length
+    max_length  the longest row in tokens
+    prompts     what is put before texts
+    skip        tokens at the beginning of a row that are not pooled: those of the prompt, where the folder says so
+    """
 
     pooling: Pooling
     normalize: bool
     max_length: int
-
-
-def is_sentence_folder(folder: Path) -> bool:
-    """Say whether a folder has a sentence-transformers model."""
-    return (folder / MODULES).is_file()
+    prompts: Prompts = NO_PROMPTS
+    skip: int = 0
 
 
 def read_sentence_folder(folder: Path) -> tuple[Encoder, Reading]:
@@ -64,21 +80,29 @@ def read_sentence_folder(folder: Path) -> tuple[Encoder, Reading]:
     positions = encoder.config.max_positions
     if not is_sentence_folder(folder):
         return encoder, Reading("mean", normalize=False, max_length=positions)
-    modules = _modules(folder)
-    length = _longest(folder)
-    return encoder, Reading(
-        pooling=_pooling(_module_folder(folder, modules["Pooling"]) / "config.json"),
-        normalize="Normalize" in modules,
-        max_length=positions if length is None else min(positions, length),
-    )
+    modules, home = _modules(folder), encoder_folder(folder)
+    length, prompts = _longest(home), prompts_of(folder)
+    pooling, over_prompt = _pooling(module_folder(folder, modules["Pooling"]) / "config.json")
+    max_length = positions if length is None else min(positions, length)
+    skip = 0 if over_prompt or not prompts.text else 1 + len(load_tokenizer(home).encode(prompts.text))
+    if skip >= max_length - 1:
+        raise ModelError(f"the prompt of {folder} fills its rows of {max_length} tokens; give it a shorter one")
+    return encoder, Reading(pooling, "Normalize" in modules, max_length, prompts, skip)
 
 
 def save_sentence_model(
-    model: SentenceEncoder, tokenizer: Path, out: Path, *, max_length: int, card: str | None = None
+    model: SentenceEncoder,
+    tokenizer: Path,
+    out: Path,
+    *,
+    max_length: int,
+    prompts: Prompts = NO_PROMPTS,
+    card: str | None = None,
 ) -> None:
     """Write `model` to the folder `out`, whole or not at all; rows are cut at `max_length` tokens.
 
-    `tokenizer` is a tokenizer.json or a folder that has one. Raises ModelError as `save_model` does.
+    `prompts` are kept for whoever reads the folder. `tokenizer` is a tokenizer.json or a folder that has one. Raises
+    ModelError as `save_model` does.
     """
     dialect = dialect_of(model.encoder.config)
     prefix = dialect.words.partition(".")[0] + "."
@@ -89,7 +113,9 @@ def save_sentence_model(
         names = KINDS if model.normalize else KINDS[:2]
         write_json(aside / MODULES, [_module(place, name) for place, name in enumerate(names)])
         write_json(aside / LENGTH, {"max_seq_length": max_length, "do_lower_case": False})
-        write_json(aside / "config_sentence_transformers.json", {"prompts": {}, "similarity_fn_name": "cosine"})
+        named = {} if prompts.default is None else {"default_prompt_name": prompts.default}
+        told = {"prompts": dict(prompts.by_name), **named, "similarity_fn_name": "cosine"}
+        write_json(aside / DESCRIPTION, told)
         write_json(aside / _path(1, "Pooling") / "config.json", _written_pooling(model))
         if model.normalize:
             write_json(aside / _path(2, "Normalize") / "config.json", {})
@@ -98,7 +124,8 @@ def save_sentence_model(
 
 def _written_pooling(model: SentenceEncoder) -> dict[str, Any]:
     known = {flag: mode == model.pooling for flag, mode in FLAGS.items() if mode in POOLINGS}
-    return {"word_embedding_dimension": model.encoder.config.hidden_size, **known}
+    over_prompt = {"include_prompt": False} if model.skip else {}
+    return {"word_embedding_dimension": model.encoder.config.hidden_size, **known, **over_prompt}
 
 
 def _module(place: int, name: str) -> dict[str, Any]:
@@ -111,30 +138,18 @@ def _path(place: int, name: str) -> str:
 
 
 def _modules(folder: Path) -> dict[str, str]:
-    """Return the path of each module by its kind."""
-    try:
-        modules = {
-            str(module["type"]).rpartition(".")[2]: str(module["path"]) for module in read_json(folder / MODULES)
-        }
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ModelError(f"{folder / MODULES} is damaged ({error}); copy or download the folder again") from error
+    """Return the path of each module by its kind; raises ModelError where one is not supported."""
+    modules = modules_of(folder)
     strange = [name for name in modules if name not in KINDS]
-    if strange or "Pooling" not in modules or modules.get("Transformer", "") != "":
+    if strange or "Pooling" not in modules:
         raise ModelError(
-            f"{folder} is made of {', '.join(modules)}; only a Transformer in the folder itself, Pooling and Normalize "
-            "are supported"
+            f"{folder} is made of {', '.join(modules)}; only Transformer, Pooling and Normalize are supported"
         )
     return modules
 
 
-def _module_folder(folder: Path, name: str) -> Path:
-    try:
-        return inside(folder, name)
-    except InputError as error:
-        raise ModelError(str(error)) from error
-
-
-def _pooling(file: Path) -> Pooling:
+def _pooling(file: Path) -> tuple[Pooling, bool]:
+    """Return the pooling that a file says, and whether the tokens of a prompt are pooled, too."""
     values = read_object(file)
     told = values.get("pooling_mode")
     modes = [mode for flag, mode in FLAGS.items() if values.get(flag)] or ["mean"]
@@ -143,7 +158,7 @@ def _pooling(file: Path) -> Pooling:
     known = next((name for name in POOLINGS if modes == [name]), None)
     if known is None:
         raise ModelError(f"{file} pools by {' and '.join(modes)}; only one of {', '.join(POOLINGS)} is supported")
-    return known
+    return known, values.get("include_prompt", True) is not False
 
 
 def _longest(folder: Path) -> int | None:

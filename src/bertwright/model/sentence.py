@@ -28,9 +28,15 @@ class SentenceEncoder(nn.Module):
     >>> vectors = model(batch)                          # [B, H]
     """
 
-    def __init__(self, encoder: Encoder, *, pooling: Pooling, normalize: bool, layer: int | None = None) -> None:
-        """Take over `encoder`, without its heads; `layer` counts blocks, 0 for the embeddings, None for the last."""
+    def __init__(
+        self, encoder: Encoder, *, pooling: Pooling, normalize: bool, layer: int | None = None, skip: int = 0
+    ) -> None:
+        """Take over `encoder`, without its heads; `layer` counts blocks, 0 for the embeddings, None for the last.
+
+        The first `skip` tokens of a row, [CLS] and those of a prompt, are not pooled.
+        """
         super().__init__()
+        self.skip = skip
         encoder.keep_states()
         self.encoder, self.pooling, self.normalize = encoder, pooling, normalize
         self.layer = encoder.config.layers if layer is None else layer
@@ -39,7 +45,8 @@ class SentenceEncoder(nn.Module):
         """Return vectors [B, H] float32 of rows of B texts."""
         mask = rows.attention_mask
         hidden = self.encoder.states(rows.input_ids, rows.token_type_ids, mask, layer=self.layer)
-        vectors = POOLINGS[self.pooling](hidden.float(), mask.unsqueeze(-1))
+        pooled, kept = hidden[:, self.skip :], mask[:, self.skip :]
+        vectors = POOLINGS[self.pooling](pooled.float(), kept.unsqueeze(-1))
         return functional.normalize(vectors, dim=-1) if self.normalize else vectors
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,7 +20,7 @@ import pyarrow as pa
 
 from bertwright.corpus.builtin import PYTHON_DOCS, write_python_docs
 from bertwright.corpus.examine import Examination
-from bertwright.corpus.inputs import Inputs, describe_skipped, find_inputs
+from bertwright.corpus.inputs import Inputs, find_inputs
 from bertwright.corpus.judged import judged_texts
 from bertwright.corpus.language_choice import USUAL, choose_language
 from bertwright.corpus.layouts import describe_layout
@@ -30,9 +30,9 @@ from bertwright.corpus.readers.formats import ReadOptions
 from bertwright.corpus.remote import TextFile
 from bertwright.corpus.shards import Shards, read_manifest
 from bertwright.corpus.survey import survey
-from bertwright.errors import UsageError
+from bertwright.errors import CorpusError, UsageError
 from bertwright.files import human_bytes
-from bertwright.log import note, print_table, progress_bar
+from bertwright.log import print_table, progress_bar
 from bertwright.recipes.doctor_findings import Finding, findings_of
 from bertwright.tokenizer.bulk import BulkEncoder
 from bertwright.tokenizer.load import Tokenizer, load_tokenizer
@@ -56,6 +56,9 @@ class Looked:
     held_out  share of held-out documents that stand in the training text too; None where nothing is held out
     tests     of each test file, (its texts, of which found)
     language  code of the language it is prepared as
+    files     files of the inputs that were looked into; 0 for DATA
+    refused   what `prepare` says of those of them that it refuses
+    skipped   files of folders and globs that are of no format that is read
     trained_vocabulary  tokens of the vocabulary of DATA that `prepare` trained; 0 where one was given, or there is none
     """
 
@@ -65,18 +68,22 @@ class Looked:
     tests: dict[str, tuple[int, int]] = field(default_factory=dict)
     language: str = USUAL
     trained_vocabulary: int = 0
+    files: int = 0
+    refused: Sequence[str] = ()
+    skipped: Sequence[Path] = ()
 
 
 def doctor(
     things: Path | str | Sequence[Path | str], *, test: Sequence[Path | str] = (), sample_mb: int = 64,
     language: str | None = None, column: str | None = None, documents: Literal["auto", "blank", "file", "line"] =
-    "auto", tokenizer: Path | str | None = None, as_json: bool = False,
+    "auto", encoding: str | None = None, tokenizer: Path | str | None = None, as_json: bool = False,
 ) -> dict[str, Any]:  # fmt: skip
     """Examine a DATA folder, or inputs as `prepare` takes them; print a table (or JSON), and return what it says.
 
     test         files whose texts should not stand in the corpus: of any task, in any format
     language     of inputs; found as `prepare` finds it where not given
     sample_mb    megabytes of text looked at, at most
+    encoding     of inputs: how characters are written; detected where not given
     tokenizer    of inputs: one whose share of unknown tokens is told
 
     Raises CorpusError or DataError where something cannot be read, UsageError where the words are off.
@@ -94,7 +101,7 @@ def doctor(
         if is_data:
             examination, looked = _of_data(Path(named[0]), Path(scratch), overlaps, budget)
         else:
-            reading = ReadOptions(column, documents, skip_broken=True)
+            reading = ReadOptions(column, documents, skip_broken=True, encoding=encoding)
             given = load_tokenizer(Path(tokenizer)) if tokenizer else None
             examination, looked = _of_inputs(named, Path(scratch), overlaps, budget, reading, language, given)
     for path, overlap in overlaps.items():
@@ -116,17 +123,18 @@ def _of_inputs(
     """Examine raw text."""
     outside = [name for name in named if name != PYTHON_DOCS]
     found = find_inputs(outside) if outside else Inputs([], [])
-    if found.skipped:
-        note(describe_skipped(found.skipped))
     paths = found.files
     paths += [write_python_docs(scratch)] if PYTHON_DOCS in named else []
     layout = describe_layout(paths, reading)
+    picked = [paths[i] for i in sorted({i * len(paths) // MOST_FILES for i in range(MOST_FILES)})]
+    refused = _refusals(picked, replace(reading, skip_broken=False), layout, budget // len(picked))
+    if len(refused) == len(paths):
+        raise CorpusError(refused[0])
     look = survey(paths, reading, layout=layout)
     code = language or choose_language(paths, reading, layout=layout).code
     encoder = BulkEncoder(tokenizer) if tokenizer else None
     examination = Examination(_folder(scratch), language=code, newline=look.newline)
     tokens = {"all": 0, "unknown": 0} if tokenizer else {}
-    picked = [paths[i] for i in sorted({i * len(paths) // MOST_FILES for i in range(MOST_FILES)})]
     with progress_bar() as bar:
         task = bar.add_task("examining", total=min(budget, look.text_bytes))
         for texts in _front_of_each(picked, reading, layout, budget // len(picked)):
@@ -144,7 +152,19 @@ def _of_inputs(
         else f"{len(paths):,} file{'s' * (len(paths) > 1)}"
     )
     part = f"{human_bytes(examination.counts['bytes'])} of text from {files}, {_about(share)}"
-    return examination, Looked(part, tokens, language=code)
+    return examination, Looked(part, tokens, language=code, files=len(picked), refused=refused, skipped=found.skipped)
+
+
+def _refusals(paths: list[TextFile], reading: ReadOptions, layout: Any, most: int) -> list[str]:
+    """Return what `prepare` would say of the files that it would refuse, as far as they are looked into."""
+    refused = []
+    for path in paths:
+        try:
+            for _ in _front_of_each([path], reading, layout, most):
+                pass
+        except CorpusError as error:
+            refused.append(str(error))
+    return refused
 
 
 def _front_of_each(paths: list[TextFile], reading: ReadOptions, layout: Any, most: int) -> Iterator[pa.StringArray]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from bertwright.corpus.encode import SEGMENTED
 from bertwright.corpus.examine import LONG_LINE, NEAR, Examination
+from bertwright.corpus.inputs import NAMED, count_by_suffix
 from bertwright.corpus.language_choice import both_ways, scripts_of
 
 if TYPE_CHECKING:
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
 USUAL_SIZE = 8192
 """Tokens of the smallest vocabulary that `prepare` trains where no size is given."""
 
+STOPPED = "prepare"
+"""What a file that cannot be read spoils."""
+
 
 @dataclass(frozen=True)
 class Finding:
@@ -23,7 +27,7 @@ class Finding:
 
     name, figure   what was looked for, and what was found, in words
     value          the figure as a share, or None where it was not told
-    hurts          "", "MLM", "NSP", "MLM and NSP", or "judging": what this much of it spoils
+    hurts          "", "MLM", "NSP", "MLM and NSP", "judging" or "prepare": what this much of it spoils
     remedy         the flag or the deed that mends it; "" where there is nothing to do
     """
 
@@ -38,7 +42,7 @@ class Finding:
         """What to think of it, in a word or two."""
         if self.value is None:
             return "not told"
-        return f"hurts {self.hurts}" if self.hurts else "fine"
+        return f"stops {STOPPED}" if self.hurts == STOPPED else f"hurts {self.hurts}" if self.hurts else "fine"
 
     def as_dict(self) -> dict[str, Any]:
         """Return it as JSON holds it."""
@@ -52,7 +56,7 @@ def _finding(name: str, value: float, figure: str, *, most: float, hurts: str, r
 
 def findings_of(examination: Examination, looked: Looked, *, prepared: bool) -> list[Finding]:
     """Return all findings, in the order in which they should be mended; `prepared` for those of a DATA folder."""
-    found = [*_copies(examination, prepared), _languages(examination), *_damage(examination, prepared)]
+    found = [*_files(looked), *_copies(examination, prepared), _languages(examination), *_damage(examination, prepared)]
     found += _chinese(examination, looked, prepared)
     found += [_single_sentences(examination, prepared), *_lines(examination, prepared), *_tokens(looked)]
     if looked.held_out is not None:
@@ -85,6 +89,21 @@ def findings_of(examination: Examination, looked: Looked, *, prepared: bool) -> 
 
 def _share(examination: Examination, what: str) -> float:
     return examination.counts[what] / max(1, examination.counts["documents"])
+
+
+def _files(looked: Looked) -> list[Finding]:
+    """Return which files `prepare` refuses, and which it does not read; nothing where there are none."""
+    found = []
+    if looked.refused:
+        share = len(looked.refused) / max(1, looked.files)
+        figure = f"{len(looked.refused):,} of {looked.files:,}"
+        found.append(Finding("files that prepare refuses", figure, share, STOPPED, looked.refused[0]))
+    if looked.skipped:
+        share = len(looked.skipped) / (len(looked.skipped) + looked.files)
+        names = ", ".join(path.name for path in looked.skipped[:NAMED]) + ", ..." * (len(looked.skipped) > NAMED)
+        remedy = f"convert them if their text belongs to the corpus: {names}"
+        found.append(Finding("files that are not read", count_by_suffix(looked.skipped), share, "", remedy))
+    return found
 
 
 def _copies(examination: Examination, prepared: bool) -> list[Finding]:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 
 import numpy as np
 
+from bertwright.corpus.readers.characters import replace_surrogates
 from bertwright.corpus.readers.lines import STDIN
 from bertwright.errors import CorpusError, UsageError
 from bertwright.export.vectors import Number, bytes_needed, writer_of
@@ -43,6 +44,7 @@ def embed(
     pooling: Pooling | None = None,
     normalize: bool | None = None,
     text_column: str | None = None,
+    encoding: str | None = None,
     precision: Literal["bf16", "fp32"] = "fp32",
     float16: bool = False,
 ) -> np.ndarray: ...
@@ -58,6 +60,7 @@ def embed(
     pooling: Pooling | None = None,
     normalize: bool | None = None,
     text_column: str | None = None,
+    encoding: str | None = None,
     precision: Literal["bf16", "fp32"] = "fp32",
     float16: bool = False,
 ) -> dict[str, Any]: ...
@@ -72,6 +75,7 @@ def embed(
     pooling: Pooling | None = None,
     normalize: bool | None = None,
     text_column: str | None = None,
+    encoding: str | None = None,
     precision: Literal["bf16", "fp32"] = "fp32",
     float16: bool = False,
 ) -> np.ndarray | dict[str, Any]:
@@ -91,7 +95,7 @@ def embed(
     if out is not None:
         writer_of(Path(out))
         refuse_existing(Path(out), instead="give another --out")
-    read = reader_of(input, text_column)
+    read = reader_of(input, text_column, encoding)
     opened = open_embedder(Path(model), layer=layer, pooling=pooling, normalize=normalize, precision=precision)
     if out is None:
         parts = [opened.vectors(chunk).astype(number) for chunk in chunks(read())]
@@ -105,13 +109,16 @@ def embed(
     return facts
 
 
-def reader_of(input: Path | str | Sequence[str], column: str | None) -> Callable[[], Iterator[Sequence[str]]]:
+def reader_of(
+    input: Path | str | Sequence[str], column: str | None, encoding: str | None = None
+) -> Callable[[], Iterator[Sequence[str]]]:
     """Return what reads the input from its start, a piece at a time."""
     if isinstance(input, (str, Path)):
-        return lambda: stream_texts(Path(input), column)
+        return lambda: stream_texts(Path(input), column, encoding)
     if column is not None:
         raise UsageError("a list of texts has no columns; leave text_column out")
-    return lambda: iter([input])
+    whole = [replace_surrogates(text) for text in input]
+    return lambda: iter([whole])
 
 
 def chunks(pieces: Iterable[Sequence[str]]) -> Iterator[list[str]]:

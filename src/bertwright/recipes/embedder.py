@@ -16,6 +16,7 @@ from bertwright.data.labelled import LabelledRows
 from bertwright.errors import ModelError, UsageError
 from bertwright.evaluate.asking import in_batches, many_small
 from bertwright.export.onnx_folder import OnnxFolder, is_onnx_folder, open_onnx
+from bertwright.log import note
 from bertwright.tasks.encode import TextEncoder
 from bertwright.tokenizer.load import load_tokenizer
 
@@ -91,11 +92,14 @@ def open_embedder(
         pooling=pooling or reading.pooling,
         normalize=reading.normalize if normalize is None else normalize,
         layer=None if layer is None else layer % (layers + 1),
+        skip=reading.skip,
     )
+    if reading.prompts.text:
+        note(f"{folder} puts its prompt {reading.prompts.default!r} before each text: {reading.prompts.text!r}")
     model.eval().to(device)
     return Embedder(
         folder,
-        TextEncoder(load_tokenizer(folder), max_length=reading.max_length),
+        TextEncoder(load_tokenizer(folder), max_length=reading.max_length, prompt=reading.prompts.text),
         lambda rows, done: row_vectors(model, rows, device=device, cast=lambda: autocast(precision, device), done=done),
         width=encoder.config.hidden_size,
         layer=model.layer,
@@ -116,7 +120,9 @@ def exported_embedder(opened: OnnxFolder) -> Embedder:
 
     return Embedder(
         opened.folder,
-        TextEncoder(load_tokenizer(opened.folder), max_length=opened.max_length),
+        TextEncoder(
+            load_tokenizer(opened.folder), max_length=opened.max_length, prompt=str(opened.about.get("prompt", ""))
+        ),
         ask,
         width=opened.width,
         layer=opened.about["layer"],

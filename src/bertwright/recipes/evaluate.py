@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import defaultdict
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,9 +18,8 @@ from bertwright.corpus.shards import Shards, read_manifest
 from bertwright.errors import CorpusError, DataError, ModelError, UsageError
 from bertwright.evaluate.held_out import held_out_figures
 from bertwright.evaluate.minimal_pairs import prefers_first
-from bertwright.export.huggingface import load_model
+from bertwright.export.huggingface import read_model
 from bertwright.export.next_sentence import is_next_sentence_folder, lacks_head, read_next_sentence
-from bertwright.files import sha256_of
 from bertwright.log import note, print_facts
 from bertwright.model.encoder import Encoder
 from bertwright.objectives.combine import ObjectiveConfig, build_objective
@@ -76,7 +76,9 @@ def evaluate(
     if kind in TASKS:
         return evaluate_task(kind, model, data, compose(ColumnsConfig, columns or {}), positive=positive)
     if kind == "minimal-pairs":
-        return evaluate_pairs(model, data, most=ROWS if rows is None else rows)
+        return evaluate_pairs(
+            model, data, most=ROWS if rows is None else rows, encoding=(columns or {}).get("encoding")
+        )
     own = find_own_run(model, str(read_manifest(data)["fingerprint"])) if split == "valid" else None
     chosen = choose_rows("nsp" if kind == "nsp" else "mlm", own, length=length, count=rows, whole_word=whole_word)
     figures = evaluate_held_out(model, data, chosen, split=split)
@@ -89,7 +91,7 @@ def evaluate_held_out(model: Path, data: Path, rows: HeldOutRows, *, split: str)
     """Return the figures of a model on rows of a split, as `evaluate` does for "mlm" and "nsp"."""
     config = ObjectiveConfig(next_sentence=rows.kind == "nsp", whole_word=rows.whole_word)
     tokenizer, manifest = load_tokenizer(model), read_manifest(data)
-    if sha256_of(tokenizer.path) != manifest["tokenizer"]["sha256"]:
+    if hashlib.sha256(tokenizer.json_bytes).hexdigest() != manifest["tokenizer"]["sha256"]:
         raise DataError(
             f"{data} was prepared with another tokenizer than {model}'s; prepare it with --tokenizer {model}"
         )
@@ -116,22 +118,25 @@ def evaluate_held_out(model: Path, data: Path, rows: HeldOutRows, *, split: str)
 
 
 def network_with_head(folder: Path, head: Literal["next-sentence", "masked-token"]) -> Encoder:
-    """Return the model of a folder, or raise ModelError where its class has no such head."""
-    if is_next_sentence_folder(folder) and head == "next-sentence":
+    """Return the model of a folder, or raise ModelError where it has no such head."""
+    if is_next_sentence_folder(folder):
+        if head == "masked-token":
+            raise lacks_head(folder, head)
         return read_next_sentence(folder)[0]
-    network = None if is_next_sentence_folder(folder) else load_model(folder)
-    if network is None or (head == "next-sentence" and not network.has_nsp_head):
-        raise lacks_head(folder, head)
+    network, report = read_model(folder)
+    part = "nsp_head" if head == "next-sentence" else "mlm_head"
+    if report.lacks(part) or (head == "next-sentence" and not network.has_nsp_head):
+        raise lacks_head(folder, head, report)
     return network
 
 
-def evaluate_pairs(model: Path, file: Path, *, most: int) -> dict[str, float]:
+def evaluate_pairs(model: Path, file: Path, *, most: int, encoding: str | None = None) -> dict[str, float]:
     """Return how often the good sentence is likelier than the bad one: of up to `most` pairs, and by field.
 
     `file` is JSON lines (also .gz or .zst) with "good" and "bad", and "field" or "paradigm" where there are several,
     as BLiMP is distributed. The whole is the mean over paradigms, as BLiMP reports it. Raises CorpusError.
     """
-    every = read_pairs(file)
+    every = read_pairs(file, encoding)
     pairs = [every[index] for index in np.unique(np.linspace(0, len(every) - 1, most).round().astype(int))]
     network, tokenizer = network_with_head(model, "masked-token").to(pick_device()), load_tokenizer(model)
     right = prefers_first(network, tokenizer, [(pair["good"], pair["bad"]) for pair in pairs])

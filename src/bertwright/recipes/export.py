@@ -25,8 +25,10 @@ from bertwright.export.crf import CRF
 from bertwright.export.encoder_decoder import is_encoder_decoder
 from bertwright.export.fine_tuned import fine_tuned_part, read_fine_tuned
 from bertwright.export.huggingface import BESIDE, read_model
+from bertwright.export.next_sentence import lacks_head
 from bertwright.export.onnx_folder import ABOUT, MODEL, SAME_EVERYWHERE, OnnxFolder, open_onnx, require
-from bertwright.export.sentence import is_sentence_folder, read_sentence_folder
+from bertwright.export.sentence import read_sentence_folder
+from bertwright.export.sentence_layout import encoder_folder, is_sentence_folder
 from bertwright.files import explained, human_bytes, read_json, refuse_existing, write_json, written_aside
 from bertwright.log import note, print_table
 from bertwright.model.encoder import OF_ROWS, Encoder
@@ -119,10 +121,9 @@ def _open(folder: Path) -> Opened:
         }
     else:
         network, report = read_model(folder)
-        missing = {name.split(".")[0] for name in report.initialised}
-        if "mlm_head" in missing:
-            raise ModelError(f"{folder} has no masked-token head; give a folder pre-trained or fine-tuned with a head")
-        head["pairs"] = network.has_nsp_head and not missing
+        if report.lacks("mlm_head"):
+            raise lacks_head(folder, "masked-token", report)
+        head["pairs"] = network.has_nsp_head and not report.initialised
     opened = Opened(folder, network, load_tokenizer(folder), head)
     head.setdefault("max_length", opened.encoder.config.max_positions)
     return opened
@@ -130,6 +131,11 @@ def _open(folder: Path) -> Opened:
 
 def _open_sentence(folder: Path) -> Opened:
     encoder, reading = read_sentence_folder(folder)
+    if reading.skip:
+        raise ModelError(
+            f"{folder} leaves the tokens of its prompt out of its vectors (include_prompt false), which is not "
+            "exported to ONNX; ask the folder itself"
+        )
     model = SentenceEncoder(encoder, pooling=reading.pooling, normalize=reading.normalize).eval()
     head = {
         "part": "vector",
@@ -139,13 +145,16 @@ def _open_sentence(folder: Path) -> Opened:
         "pooling": reading.pooling,
         "normalize": reading.normalize,
         "max_length": reading.max_length,
+        "prompt": reading.prompts.text,
     }
-    return Opened(folder, model, load_tokenizer(folder), head)
+    return Opened(encoder_folder(folder), model, load_tokenizer(folder), head)
 
 
 def _probe(opened: Opened, data: Path | None, columns: ColumnsConfig) -> tuple[LabelledRows, Judge | None]:
     """Return the rows to check by: those of a labelled file with what judges them, or sentences, for heads in pairs."""
-    encoder = TextEncoder(opened.tokenizer, max_length=opened.about["max_length"])
+    encoder = TextEncoder(
+        opened.tokenizer, max_length=opened.about["max_length"], prompt=opened.about.get("prompt", "")
+    )
     if data is not None and isinstance(opened.model, SentenceEncoder):
         pairs = read_judged(data, columns)
         rows = encoder.rows(pairs.texts, None, np.zeros(len(pairs.texts), dtype=np.int64))
@@ -203,7 +212,7 @@ def _write_checked(opened: Opened, rows: LabelledRows, folder: Path) -> dict[str
     from bertwright.export.onnx import write_model
 
     axes = write_model(opened.model, folder / MODEL, pairs=opened.about.get("pairs", False))
-    shutil.copyfile(opened.tokenizer.path, folder / "tokenizer.json")
+    opened.tokenizer.write(folder)
     for name in ("config.json", CRF, *BESIDE):
         if (opened.folder / name).is_file():
             shutil.copyfile(opened.folder / name, folder / name)

@@ -42,10 +42,11 @@ from bertwright.recipes.finetune_resume import (
     tune_identity,
 )
 from bertwright.recipes.finetune_settings import resolve_finetune
-from bertwright.recipes.predict import predict_to_file
+from bertwright.recipes.predict import ask, write_answers
 from bertwright.recipes.translate_parts import build_translation
 from bertwright.recipes.translate_settings import resolve_translation
 from bertwright.recipes.tuning import Tuning
+from bertwright.tasks.columns import ColumnsConfig
 from bertwright.tasks.embed import Embed
 from bertwright.tasks.examples import overlap_sentences, overlaps_of
 from bertwright.tasks.translate import Translate
@@ -136,9 +137,9 @@ def answer_unlabelled(parts: Tuning, out: Path, figures: dict[str, Any]) -> None
     """Write what the model of a run answers about files without labels, name the way to ask more, and note the file."""
     for name, asked in parts.unlabelled.items():
         file = out / f"{name}-predictions.jsonl"
-        count = predict_to_file(
-            out / "model", input=asked.path, output=file, text_column=asked.text, pair_column=asked.pair
-        )
+        columns = ColumnsConfig(text=asked.text, pair=asked.pair, encoding=parts.config.columns.encoding)
+        answers, read = ask(out / "model", (), pair=False, input=asked.path, columns=columns, top_k=1, precision="auto")
+        count = write_answers(answers, file, read=read)
         figures[f"{name}_predictions"] = file.name
         note(
             f"{asked.path} has no labels, so there are no figures of {name}: {count:,} predictions are in {file}; for "

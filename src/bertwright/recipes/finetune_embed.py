@@ -20,8 +20,9 @@ from bertwright.data.labelled import LabelledSource
 from bertwright.errors import ConfigError, CorpusError
 from bertwright.evaluate.judgement import Judgement
 from bertwright.evaluate.vectors import row_vectors
-from bertwright.export.sentence import Reading, is_sentence_folder, read_sentence_folder, save_sentence_model
+from bertwright.export.sentence import Reading, read_sentence_folder, save_sentence_model
 from bertwright.export.sentence_card import sentence_card
+from bertwright.export.sentence_layout import is_sentence_folder
 from bertwright.log import note
 from bertwright.model.config import training_flops
 from bertwright.model.dropout import Dropout
@@ -98,7 +99,9 @@ class EmbedParts(Tuning):
     def fresh_model(self, seed: int) -> SentenceEncoder:
         """Return the encoder of the folder, as the settings say to treat it; nothing of it is drawn from `seed`."""
         encoder, _ = read_sentence_folder(self.folder)
-        model = SentenceEncoder(encoder, pooling=self.reading.pooling, normalize=self.reading.normalize)
+        model = SentenceEncoder(
+            encoder, pooling=self.reading.pooling, normalize=self.reading.normalize, skip=self.reading.skip
+        )
         freeze(model, self.config.transfer.frozen(self.shape.layers))
         self.set_dropout([part for part in encoder.modules() if isinstance(part, Dropout)])
         return model.to(self.device)
@@ -166,7 +169,8 @@ class EmbedParts(Tuning):
         """Write the model folder `out` of a run called `name`, its card made from the figures of result.json."""
         card = sentence_card(name, figures, pooling=model.pooling, normalize=model.normalize)
         length = self.config.batches.max_length
-        save_sentence_model(model, self.tokenizer.path.parent, out, max_length=length, card=card)
+        words, prompts = self.tokenizer.path.parent, self.reading.prompts
+        save_sentence_model(model, words, out, max_length=length, prompts=prompts, card=card)
 
 
 def build_embed(config: EmbedTuneConfig, folder: Path, files: Mapping[str, Path]) -> EmbedParts:
@@ -180,7 +184,7 @@ def build_embed(config: EmbedTuneConfig, folder: Path, files: Mapping[str, Path]
     normalize = usual if own.normalize is None else own.normalize
     examples = read_splits(config, files)
     config = config.fitted(width=shape.hidden_size, positions=said.max_length)
-    texts = TextEncoder(tokenizer, max_length=config.batches.max_length)
+    texts = TextEncoder(tokenizer, max_length=config.batches.max_length, prompt=said.prompts.text)
     device = pick_device()
     return EmbedParts(
         config=config,
@@ -215,7 +219,7 @@ def read_splits(config: EmbedTuneConfig, files: Mapping[str, Path]) -> dict[str,
     for name, path in files.items():
         if name == "train":
             continue
-        examples[name] = read_sentences(path, ColumnsConfig(), kind=None)
+        examples[name] = read_sentences(path, ColumnsConfig(encoding=told.encoding), kind=None)
         kind = examples[name].kind
         if kind == "texts":
             raise CorpusError(

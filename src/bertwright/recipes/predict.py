@@ -15,6 +15,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from bertwright.corpus.readers.characters import replace_surrogates
 from bertwright.errors import OutputExistsError, UsageError
 from bertwright.evaluate.text_rows import MASK
 from bertwright.export.onnx_folder import is_onnx_folder
@@ -84,6 +85,7 @@ def predict(
     input: Path | None = None,
     text_column: str | None = None,
     pair_column: str | None = None,
+    encoding: str | None = None,
     output: Path | None = None,
     top_k: int = 5,
     precision: Precision = "auto",
@@ -103,7 +105,7 @@ def predict(
     `precision` "auto" gives the labels of float32, and probabilities within 0.02, most of them by bfloat16 where the
     processor has it. `predict_to_file` is for more answers than memory holds.
     """
-    columns, answers = ColumnsConfig(text=text_column, pair=pair_column), Answers()
+    columns, answers = ColumnsConfig(text=text_column, pair=pair_column, encoding=encoding), Answers()
     chunks, read = ask(model, texts, pair=pair, input=input, columns=columns, top_k=top_k, precision=precision)
     if output is not None:
         write_answers(_kept(chunks, answers), Path(output), read=read)
@@ -127,6 +129,7 @@ def predict_to_file(
     input: Path | None = None,
     text_column: str | None = None,
     pair_column: str | None = None,
+    encoding: str | None = None,
     top_k: int = 5,
     precision: Precision = "auto",
 ) -> int:
@@ -134,7 +137,7 @@ def predict_to_file(
 
     The file is there whole or not at all; returns how many there are.
     """
-    columns = ColumnsConfig(text=text_column, pair=pair_column)
+    columns = ColumnsConfig(text=text_column, pair=pair_column, encoding=encoding)
     chunks, read = ask(model, texts, pair=pair, input=input, columns=columns, top_k=top_k, precision=precision)
     return write_answers(chunks, Path(output), read=read)
 
@@ -150,6 +153,7 @@ def ask(
     precision: Precision,
 ) -> tuple[Iterator[Answers], Progress | None]:
     """Return the answers to what `predict` is asked, chunk after chunk, and what knows how much has been read."""
+    texts = [replace_surrogates(text) for text in texts]
     if top_k < 1:
         raise UsageError(f"--top-k {top_k} asks for no words; give 1 or more")
     if translates(Path(model)):
@@ -157,7 +161,8 @@ def ask(
 
         if columns.pair:
             raise UsageError("a model that translates takes single texts; leave --pair-column out")
-        return open_translations(Path(model), texts, input=Path(input) if input else None, column=columns.text)
+        file = Path(input) if input else None
+        return open_translations(Path(model), texts, input=file, column=columns.text, encoding=columns.encoding)
     if columns.names() and input is None:
         raise UsageError("--text-column and --pair-column name columns of a table; give one with --input FILE")
     opened = open_answers(Path(model), top_k=top_k, precision=precision)
@@ -185,7 +190,7 @@ def open_answers(folder: Path, *, top_k: int, precision: Precision) -> Answerer:
         return Answerer(*open_exported(folder, top_k=top_k))
     from bertwright.export.fine_tuned import fine_tuned_part
     from bertwright.export.next_sentence import is_next_sentence_folder
-    from bertwright.export.sentence import is_sentence_folder
+    from bertwright.export.sentence_layout import is_sentence_folder
 
     if is_sentence_folder(folder):
         return Answerer("vector", similarities_with(open_embedder(folder)), pairs=True)
@@ -266,9 +271,8 @@ def require_head(oracle: Oracle, head: Literal["next-sentence", "masked-token"])
     from bertwright.export.next_sentence import lacks_head
 
     part = "nsp_head" if head == "next-sentence" else "mlm_head"
-    drawn = any(missing.startswith(part) for missing in oracle.report.initialised)
-    if drawn or (head == "next-sentence" and not oracle.model.has_nsp_head):
-        raise lacks_head(oracle.folder, head)
+    if oracle.report.lacks(part) or (head == "next-sentence" and not oracle.model.has_nsp_head):
+        raise lacks_head(oracle.folder, head, oracle.report)
 
 
 def print_translations(answers: Answers) -> None:

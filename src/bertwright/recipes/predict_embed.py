@@ -47,7 +47,7 @@ def evaluate_sentences(folder: Path, file: Path, columns: ColumnsConfig) -> dict
 
     Raises ModelError where the folder says nothing of how its vectors are made, and InputError as `finetune` does.
     """
-    from bertwright.export.sentence import is_sentence_folder
+    from bertwright.export.sentence_layout import is_sentence_folder
     from bertwright.tasks.embed import judge_sentences
 
     if not is_sentence_folder(folder):

@@ -40,6 +40,7 @@ from bertwright.corpus.work import Plan, TextWork
 from bertwright.errors import CorpusError, Interrupted, UsageError
 from bertwright.files import human_bytes, remove, require_space, sha256_of, write_json
 from bertwright.log import note, note_once, print_facts, progress_bar
+from bertwright.recipes.vocabulary import MOST_LONG_WORDS, refuse_unknown_text, shown_training
 from bertwright.tokenizer.load import Tokenizer, load_tokenizer
 from bertwright.tokenizer.train import KINDS, MULTIPLE, SMALLEST, train_tokenizer
 
@@ -65,6 +66,7 @@ class PrepareOptions:
     column: str | None
     documents: Literal["auto", "blank", "file", "line"]
     skip_broken: bool
+    encoding: str | None
     held_out: float
     near_duplicates: float | None
     repeated_paragraphs: int | None
@@ -76,10 +78,11 @@ class PrepareOptions:
 def prepare(
     inputs: Sequence[str | Path], out: Path | str, *, valid: Sequence[str | Path] = (),
     tokenizer: Path | str | None = None, vocab_size: int | None = None, kind: str = "wordpiece", lowercase: bool = True,
-    language: str | None = None, column: str | None = None, documents: Literal["auto", "blank", "file", "line"] =
-    "auto", skip_broken: bool = False, held_out: float = 0.01, near_duplicates: float | None = None,
-    repeated_paragraphs: int | None = None, filter: Sequence[str] = (), only_language: str | None = None, workers: int =
-    1, engine: Literal["local", "ray"] = "local", shard_text: int = SHARD_TEXT,
+    language: str | None = None, column: str | None = None,
+    documents: Literal["auto", "blank", "file", "line"] = "auto", skip_broken: bool = False,
+    encoding: str | None = None, held_out: float = 0.01, near_duplicates: float | None = None,
+    repeated_paragraphs: int | None = None, filter: Sequence[str] = (), only_language: str | None = None,
+    workers: int = 1, engine: Literal["local", "ray"] = "local", shard_text: int = SHARD_TEXT,
 ) -> dict[str, Any]:  # fmt: skip
     """Prepare text for pre-training in the folder `out`; return the report, which is also saved there and printed.
 
@@ -93,6 +96,7 @@ def prepare(
     the
                  detector where that is installed, and what is left is "en"
     documents    where documents end in .txt files; "auto" tells it from a sample
+    encoding     how characters are written, such as "gb18030"; detected, and said, where a file is not UTF-8
     near_duplicates
                  leave out documents that share this much of their five-word sequences with an earlier one (Jaccard,
                  0.5 to below 1)
@@ -113,7 +117,7 @@ def prepare(
     started, out = perf_counter(), Path(out)
     options = PrepareOptions(
         language, kind, vocab_size, lowercase, str(tokenizer) if tokenizer else None, column, documents, skip_broken,
-        held_out, near_duplicates, repeated_paragraphs, list(filter), only_language, shard_text,
+        encoding, held_out, near_duplicates, repeated_paragraphs, list(filter), only_language, shard_text,
     )  # fmt: skip
     _check(options)
     _screen(options)
@@ -136,7 +140,7 @@ def _prepare(
     workers: int, engine: str,
 ) -> dict[str, Any]:  # fmt: skip
     """Walk from the names of files to the manifest."""
-    reading = ReadOptions(options.column, options.documents, options.skip_broken)
+    reading = ReadOptions(options.column, options.documents, options.skip_broken, options.encoding)
     sources = _find_sources(inputs, valid, out, options, reading)
     train = sources[-1]
     given = load_tokenizer(Path(options.tokenizer)) if options.tokenizer else None
@@ -144,6 +148,8 @@ def _prepare(
     _announce(train, look, out)
     options = replace(options, language=_language_of(train, reading, journal))
     screen = _screen(options)
+    if given is not None:
+        refuse_unknown_text(given, look.sample, screen)
     vocabulary = _tokenizer_for(out, given, train, look, options, reading, journal, screen)
     plan = Plan(out / "tokenizer", str(options.language), look.newline, look.sample, options.near_duplicates, screen)
     work = TextWork(plan)
@@ -260,12 +266,14 @@ def _tokenizer_for(
         began = perf_counter()
         size = options.vocab_size or vocabulary_for(look.text_bytes)
         note(f"training a {options.kind} vocabulary of {-(-size // MULTIPLE) * MULTIPLE:,} tokens")
-        texts = TrainingTexts(
+        training = TrainingTexts(
             train.paths, reading, layout=train.layout, text_bytes=look.text_bytes, share=train.held_out, screen=screen
         )
-        tokenizer = train_tokenizer(
-            texts, folder=folder, vocab_size=size, kind=options.kind, lowercase=options.lowercase
-        )
+        with shown_training(training, passes=2 if options.kind == "wordpiece" else 1) as texts:
+            tokenizer = train_tokenizer(
+                texts, folder=folder, vocab_size=size, kind=options.kind, lowercase=options.lowercase,
+                most_long_words=MOST_LONG_WORDS,
+            )  # fmt: skip
         kind = options.kind
         journal.spent("vocabulary", perf_counter() - began)
     journal.tokenizer = {
@@ -286,7 +294,7 @@ def vocabulary_for(text_bytes: int) -> int:
 
 def _copy_tokenizer(given: Tokenizer, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(given.path, folder / "tokenizer.json")
+    given.write(folder)
     for name in TOKENIZER_FILES:
         if given.path.with_name(name).is_file():
             shutil.copyfile(given.path.with_name(name), folder / name)

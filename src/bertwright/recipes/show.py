@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from safetensors import SafetensorError, safe_open
 
 from bertwright.corpus.shards import Shard, Shards, read_manifest
 from bertwright.errors import DataError, InputError, ModelError, UsageError
@@ -18,6 +17,8 @@ from bertwright.evaluate.metrics import with_perplexity
 from bertwright.files import human_bytes, read_json
 from bertwright.log import print_facts, print_table, results
 from bertwright.recipes.marked_text import sentence_text
+from bertwright.recipes.show_checkpoint import show_checkpoint
+from bertwright.recipes.show_model import show_model
 from bertwright.tokenizer.load import Tokenizer, load_tokenizer
 
 FIRST_DOCUMENTS = 3
@@ -40,7 +41,7 @@ METRICS: dict[str, tuple[str, str]] = {
 
 
 def show(thing: Path, *, split: str = "train", document: int | None = None) -> None:
-    """Print what `thing` holds to stdout: a DATA folder, a shard (.arrow), a RUN folder or a MODEL folder.
+    """Print what `thing` holds to stdout: a DATA folder, a shard, a RUN, a checkpoint of one, or a MODEL folder.
 
     Raises InputError where it is none of them, DataError or ModelError where it is damaged.
     """
@@ -51,6 +52,8 @@ def show(thing: Path, *, split: str = "train", document: int | None = None) -> N
         show_run(thing)
     elif kind == "model":
         show_model(thing)
+    elif kind == "checkpoint":
+        show_checkpoint(thing)
     elif kind == "shard":
         shards, words = Shards([Shard.open(thing)], fingerprint=""), load_tokenizer(thing.parent)
         shards.check(words.vocab_size)
@@ -62,12 +65,14 @@ def show(thing: Path, *, split: str = "train", document: int | None = None) -> N
 
 
 def kind_of(thing: Path) -> str:
-    """Return "data", "shard", "run" or "model"; raises InputError where `thing` is none of them."""
+    """Return "data", "shard", "run", "checkpoint" or "model"; raises InputError where `thing` is none of them."""
     if thing.is_file() and thing.suffix == ".arrow":
         return "shard"
     if (thing / "config.toml").is_file():
         return "run"
-    if (thing / "config.json").is_file():
+    if (thing / "position.json").is_file():
+        return "checkpoint"
+    if (thing / "config.json").is_file() or (thing / "modules.json").is_file():
         return "model"
     if (thing / "manifest.json").is_file():
         return "data"
@@ -147,51 +152,3 @@ def metric_rows(lines: Sequence[Mapping[str, Any]]) -> list[list[str]]:
             row.append("" if value is None else format(value / 60 if name == "minutes" else value, shape))
         rows.append(row)
     return rows
-
-
-def show_model(model: Path) -> None:
-    """Print the settings of a MODEL folder and its weights by part; sizes are read from the files' headers alone."""
-    try:
-        config = read_json(model / "config.json")
-        called, labels = config.get("architectures") or [config.get("model_type")], config.get("id2label")
-        sizes = weight_sizes(model)
-    except (OSError, ValueError, AttributeError, SafetensorError) as error:
-        raise ModelError(f"{model} is not a whole model folder ({error}); export or download it again") from error
-    names = {
-        "architecture": ", ".join(map(str, called)) if isinstance(called, list) else str(called),
-        "layers": config.get("num_hidden_layers"),
-        "width": config.get("hidden_size"),
-        "heads": config.get("num_attention_heads"),
-        "inner width": config.get("intermediate_size"),
-        "vocabulary": config.get("vocab_size"),
-        "positions": config.get("max_position_embeddings"),
-        "labels": ", ".join(map(str, labels.values())) if isinstance(labels, dict) else "",
-    }
-    shown = {name: f"{value:,}" if isinstance(value, int) else str(value) for name, value in names.items() if value}
-    print_facts(str(model), shown)
-    parts: dict[str, list[int]] = {}
-    for name, size in sizes.items():
-        parts.setdefault(part_of(name), []).append(size)
-    rows = [[part, f"{len(counts)}", f"{sum(counts):,}"] for part, counts in parts.items()]
-    total = sum(sizes.values())
-    print_table("weights", ["part", "tensors", "parameters"], [*rows, ["all", f"{len(sizes)}", f"{total:,}"]])
-
-
-def weight_sizes(model: Path) -> dict[str, int]:
-    """Return the number of weights of each tensor in the safetensors files of a folder."""
-    sizes: dict[str, int] = {}
-    for file in sorted(model.glob("*.safetensors")):
-        with safe_open(file, framework="numpy") as weights:
-            for name in weights.keys():  # noqa: SIM118  (a reader, not a mapping)
-                sizes[name] = int(np.prod(weights.get_slice(name).get_shape()))
-    if not sizes:
-        raise ModelError(f"{model} holds no .safetensors file; give a MODEL folder")
-    return sizes
-
-
-def part_of(name: str) -> str:
-    """Return the part of the model a tensor belongs to, e.g. "encoder layer 3", "embeddings", "cls.predictions"."""
-    words = name.removeprefix("bert.").split(".")
-    if "layer" in words:
-        return f"encoder layer {words[words.index('layer') + 1]}"
-    return ".".join(words[:2]) if words[0] == "cls" else words[0]

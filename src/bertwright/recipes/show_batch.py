@@ -63,12 +63,12 @@ def show_batch(
     print_rows(batch, objective.corrupt(batch, generator), tokenizer)
 
 
-def print_rows(batch: Batch, example: Example, tokenizer: Tokenizer) -> None:
-    """Print the rows of a batch with their masks marked."""
+def print_rows(batch: Batch, example: Example, tokenizer: Tokenizer, *, most: int | None = None) -> None:
+    """Print the rows of a batch, or its first ones, with their masks marked."""
     console, mask = results(), tokenizer.special.mask
     unused = int(example.input_ids.max()) + 1 - len(tokenizer.tokens)
     names = tokenizer.tokens + ["[unused]"] * max(0, unused)
     console.print(legend(names[mask]))
-    for row in range(len(batch.input_ids)):
+    for row in range(len(batch.input_ids))[:most]:
         console.print(f"\n{row_title(batch, example, row)}", style="bold", markup=False)
         console.print(row_text(batch, example, row, tokens=names, mask_id=mask))

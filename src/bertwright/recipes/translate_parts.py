@@ -171,7 +171,7 @@ def build_translation(config: TranslateConfig, folder: Path, files: dict[str, Pa
     positions = min(shape.max_positions, decoder_config(shape).max_positions)
     config = config.fitted(width=shape.hidden_size, positions=positions)
     writing = config.translate
-    sides = SidesConfig(source=writing.source, target=writing.target)
+    sides = SidesConfig(source=writing.source, target=writing.target, encoding=writing.encoding)
     task = Translate(tokenizer, sides, smoothing=writing.smoothing)
     encoder = TextEncoder(tokenizer, max_length=config.batches.max_length)
     unlabelled = {"test": source} if "test" in files and (source := source_alone(files["test"], sides)) else {}

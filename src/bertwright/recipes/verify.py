@@ -1,4 +1,4 @@
-"""Turns a DATA, RUN or MODEL folder into a table of what was checked in it: checksums, reloading, a model's answers."""
+"""Turns a DATA, RUN or MODEL folder or a checkpoint into a table of what was checked: checksums, reloading, answers."""
 
 from __future__ import annotations
 
@@ -18,15 +18,16 @@ from bertwright.recipes.show import kind_of
 
 @dataclass(frozen=True)
 class Check:
-    """Something that was looked at: what was found, and what is wrong with it, if anything."""
+    """Something that was looked at: what was found, what is wrong with it, if anything, and how it is."""
 
     what: str
     found: str
     wrong: BertwrightError | None = None
+    status: str = "whole"
 
 
 def verify(thing: Path | str) -> list[Check]:
-    """Check a DATA, RUN or MODEL folder, print the table, and return it; nothing is changed.
+    """Check a DATA, RUN or MODEL folder or a checkpoint, print the table, and return it; nothing is changed.
 
     Raises InputError, with the first thing that is wrong, where anything is: DataError, or ModelError for checkpoints
     and models.
@@ -37,10 +38,12 @@ def verify(thing: Path | str) -> list[Check]:
     thing, began = Path(thing), time.perf_counter()
     kind = kind_of(thing)
     if kind not in KINDS:
-        raise InputError(f"{thing} is a {kind}; give the whole DATA folder it belongs to, a RUN or a MODEL folder")
+        raise InputError(
+            f"{thing} is a {kind}; give the whole DATA folder it belongs to, a RUN, a checkpoint or a MODEL folder"
+        )
     checks = KINDS[kind](thing)
-    rows = [[check.what, check.found, "whole" if check.wrong is None else "DAMAGED"] for check in checks]
-    print_table(f"{thing}, a {kind.upper()} folder", ["what", "checked", "is"], rows)
+    rows = [[check.what, check.found, check.status if check.wrong is None else "DAMAGED"] for check in checks]
+    print_table(f"{thing}, a {kind.upper() if kind != 'checkpoint' else kind} folder", ["what", "checked", "is"], rows)
     note(f"checked in {time.perf_counter() - began:.1f} s")
     wrong = next((check.wrong for check in checks if check.wrong is not None), None)
     if wrong is not None:
@@ -101,7 +104,8 @@ def verify_run(run: Path) -> list[Check]:
         checks.append(_checked("metrics.jsonl", lambda: _lines_of(run)))
     for name in ("model", "model-nsp"):
         if (run / name).is_dir():
-            checks += [replace(check, what=check.what.replace("model", name, 1)) for check in verify_model(run / name)]
+            found = verify_model(run / name, sealed=True)
+            checks += [replace(check, what=check.what.replace("model", name, 1)) for check in found]
     return checks or [Check("run", "nothing yet", ModelError(f"{run} holds no checkpoint and no model yet"))]
 
 
@@ -120,8 +124,23 @@ def _lines_of(run: Path) -> str:
     return f"{len(steps):,} lines, steps in order"
 
 
-def verify_model(model: Path) -> list[Check]:
-    """Compare the files of a model with their checksums, reload it, and compare what it says with what it said."""
+def verify_checkpoint(folder: Path) -> list[Check]:
+    """Compare the files of a checkpoint with their checksums, and read it."""
+    from bertwright.train.checkpoint import MANIFEST, read_checkpoint
+
+    def read() -> str:
+        found = _sealed(folder, MANIFEST)
+        state, _ = read_checkpoint(folder, identity={})
+        return f"step {state.step:,}: {found}, {human_bytes(state.bytes)} of tensors read"
+
+    return [_checked(f"checkpoint {folder.name}", read)]
+
+
+def verify_model(model: Path, *, sealed: bool = False) -> list[Check]:
+    """Compare the files of a model with their checksums, reload it, and compare what it says with what it said.
+
+    One that bertwright did not write has no checksums, unless it has to be `sealed`: its weights are read.
+    """
     from bertwright.export.encoder_decoder import is_encoder_decoder, read_its_encoder
     from bertwright.export.huggingface import read_encoder
     from bertwright.export.next_sentence import is_next_sentence_folder, read_its_head
@@ -138,11 +157,25 @@ def verify_model(model: Path) -> list[Check]:
         return f"answers to a probe within {apart:.0e} of those written down"
 
     if not (model / SEAL).is_file():
-        unsealed = ModelError(
-            f"{model} has no {SEAL}, so there is nothing to compare it with; bertwright did not write it"
-        )
+        if not sealed:
+            return [
+                Check("model files", f"no {SEAL} to compare them with", status="unknown"),
+                _checked("model weights", lambda: _weights_of(model)),
+            ]
+        unsealed = ModelError(f"{model} has no {SEAL}, so there is nothing to compare it with; restore it from a copy")
         return [Check("model files", "no checksums", unsealed)]
     return [_checked("model files", lambda: _sealed(model, SEAL)), _checked("model answers", says)]
+
+
+def _weights_of(model: Path) -> str:
+    """Say how many weights of a folder fit its config.json and its tokenizer, or raise ModelError."""
+    from bertwright.export.encoder_decoder import is_encoder_decoder, read_encoder_decoder
+    from bertwright.export.huggingface import read_model
+    from bertwright.tokenizer.load import load_tokenizer
+
+    network = read_encoder_decoder(model).model if is_encoder_decoder(model) else read_model(model)[0]
+    load_tokenizer(model)
+    return f"{sum(one.numel() for one in network.parameters()):,} read; they fit config.json and the tokenizer"
 
 
 def _sealed(folder: Path, name: str) -> str:
@@ -161,5 +194,10 @@ def _checked(what: str, look: Callable[[], str]) -> Check:
         return Check(what, "", error)
 
 
-KINDS: dict[str, Callable[[Path], list[Check]]] = {"data": verify_data, "run": verify_run, "model": verify_model}
+KINDS: dict[str, Callable[[Path], list[Check]]] = {
+    "data": verify_data,
+    "run": verify_run,
+    "checkpoint": verify_checkpoint,
+    "model": verify_model,
+}
 """What can be verified, by the names `show` has for it."""

@@ -17,7 +17,7 @@ from bertwright.tasks.columns import LABELS, Columns, ColumnsConfig
 from bertwright.tasks.contract import TaskLoss
 from bertwright.tasks.head import HeadConfig, class_weights
 from bertwright.tasks.label_columns import refuse_flags
-from bertwright.tasks.labels import index_of, is_list, label_name, label_names, note_case
+from bertwright.tasks.labels import index_of, is_list, labels_in, note_case
 from bertwright.tasks.texts import Texts, another_table, looks_swapped, open_texts, texts_of
 from bertwright.tasks.unlabelled import AskedFile, asked_texts_of
 from bertwright.tasks.whole_texts import WholeTexts
@@ -63,7 +63,6 @@ class Classify(WholeTexts):
         if found.target.strip().lower() not in LABELS:
             refuse_flags(table, columns)
         first, second, written = texts_of(table, found)
-        written = [label_name(cell) for cell in written]
         labels = sorted(set(written), key=natural)
         if looks_swapped(first, written) or len(labels) > min(MOST_LABELS, max(FEWEST, len(written) // 2)):
             raise CorpusError(
@@ -139,7 +138,7 @@ class Classify(WholeTexts):
 
     def classes(self, path: Path, written: Sequence[str]) -> np.ndarray:
         """Return the class of each label as written, int64 [N]."""
-        written = [label_name(cell) for cell in written]
+        written = list(map(as_label, written))
         unknown = next((row for row, label in enumerate(written) if label not in self.index), None)
         if unknown is not None:
             known = ", ".join(self.labels[:20])
@@ -201,8 +200,8 @@ class Classify(WholeTexts):
 
 def refuse_lists(path: Path, cells: Sequence[str]) -> None:
     """Raise CorpusError where labels are lists, empty ones too, as of a text that may have several."""
-    held = [cell for cell in cells if label_name(cell)]
-    if held and all(is_list(cell) and label_names(cell, "|") is not None for cell in held):
+    held = [cell for cell in cells if as_label(cell)]
+    if held and all(is_list(cell) and labels_in(cell, "|") is not None for cell in held):
         raise CorpusError(f"the labels of {path} are lists, such as {held[0][:60]!r}; give --multi-label")
 
 

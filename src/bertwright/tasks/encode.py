@@ -20,11 +20,11 @@ FEWEST = 256
 
 
 class TextEncoder:
-    """A tokenizer and the longest row a model reads."""
+    """A tokenizer, the longest row a model reads, and the prompt it wants before every text, if any."""
 
-    def __init__(self, tokenizer: Tokenizer, *, max_length: int) -> None:
+    def __init__(self, tokenizer: Tokenizer, *, max_length: int, prompt: str = "") -> None:
         """Start with the reference encoder; the first texts prove the fast one."""
-        self.tokenizer, self.max_length = tokenizer, max_length
+        self.tokenizer, self.max_length, self.prompt = tokenizer, max_length, prompt
         self.cut = 0
         """Texts and pairs cut so far."""
         self._bulk = BulkEncoder(tokenizer)
@@ -32,6 +32,8 @@ class TextEncoder:
 
     def encode(self, texts: Sequence[str]) -> Rows:
         """Return (ids [T] uint32, counts [N] int64) of N texts, without special tokens."""
+        if self.prompt:
+            texts = [self.prompt + text for text in texts]
         if not self._proved and len(texts) >= FEWEST:
             self._bulk.prove(list(texts[:: max(1, len(texts) // PROOF)]))
             self._proved = True

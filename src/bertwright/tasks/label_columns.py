@@ -11,11 +11,12 @@ from pathlib import Path
 
 import numpy as np
 
+from bertwright.corpus.readers.cells import PADDING, as_label
 from bertwright.corpus.readers.table import Table
 from bertwright.errors import CorpusError, UsageError
 from bertwright.log import note
 from bertwright.tasks.columns import LABELS, Columns, ColumnsConfig, find_columns
-from bertwright.tasks.labels import PADDING, find_separator, is_list, label_name, label_names
+from bertwright.tasks.labels import find_separator, is_list, labels_in
 from bertwright.tasks.unlabelled import NUMBERS_OF_ROWS
 
 FLAGS = {"0": False, "0.0": False, "false": False, "no": False, "1": True, "1.0": True, "true": True, "yes": True}
@@ -47,7 +48,7 @@ class LabelColumns:
         return [self._cut(table.path, row, cell) for row, cell in enumerate(cells, start=1)]
 
     def _cut(self, path: Path, row: int, cell: str) -> list[str]:
-        labels = label_names(cell, self.separator)
+        labels = labels_in(cell, self.separator)
         if labels is None:
             raise CorpusError(
                 f"{path} row {row:,} (without the header) has labels that begin as a list but are none: "
@@ -71,7 +72,7 @@ class LabelColumns:
                         "which is neither 0 nor 1; fill it in or take the row out"
                     )
                 if flag:
-                    rows[row].append(label_name(name))
+                    rows[row].append(as_label(name))
         return rows
 
 
@@ -107,7 +108,7 @@ def places_in(cells: Sequence[str]) -> int:
     >>> places_in(["[0, 1, 0]", "[1, 1, 0]"]), places_in(["[0, 1]", "[0]"])
     (3, 0)
     """
-    lists = [label_names(cell, "|") or [] for cell in cells if is_list(cell)]
+    lists = [labels_in(cell, "|") or [] for cell in cells if is_list(cell)]
     if len(lists) < len(cells) or not lists or len({len(one) for one in lists}) > 1:
         return 0
     flags = all(set(one) <= {"0", "1"} for one in lists) and any(len(set(one)) < len(one) for one in lists)
@@ -156,9 +157,9 @@ def _values(table: Table, given: ColumnsConfig) -> dict[str, set[str]]:
 
 def _flags_found(table: Table, given: ColumnsConfig, known: Sequence[str]) -> tuple[str, ...]:
     """Return the columns that hold 0 and 1 alone, if there are several and no column of labels is given or named so."""
-    by_name = {label_name(name): name for name in table.columns}
-    if known and given.label is None and all(label in by_name for label in known):
-        return tuple(by_name[label] for label in known)
+    by_name = {as_label(name): name for name in table.columns}
+    if known and given.label is None and all(as_label(label) in by_name for label in known):
+        return tuple(by_name[as_label(label)] for label in known)
     values = _values(table, given)
     flags = tuple(name for name, cells in values.items() if cells <= FLAGS.keys())
     if given.label is not None and (given.label not in flags or len(flags) < 2):

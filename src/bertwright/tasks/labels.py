@@ -7,30 +7,19 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from bertwright.corpus.readers.cells import as_label
+from bertwright.corpus.readers.cells import PADDING, as_label
 from bertwright.errors import CorpusError
 from bertwright.log import note
 from bertwright.tasks.string_lists import listed
 
-PADDING = " \t\r\n\v\f\u00a0\u3000\u200b\ufeff"
-"""What stands around a label and is no part of it."""
 SEPARATORS = ("|", ";", ",", "；", "，", "、")
 """What is looked for between the labels of a cell, in this order."""
-
-
-def label_name(cell: str) -> str:
-    r"""Return a cell as the name of a label, blanks around it taken off.
-
-    >>> label_name("\u00a0very good ")
-    'very good'
-    """
-    return cell.strip(PADDING)
 
 
 def index_of(labels: Sequence[str]) -> dict[str, int]:
     """Return the places of labels by name, and by the names that tables have for those of an earlier folder."""
     places = {label: place for place, label in enumerate(labels)}
-    return {as_label(label_name(label)): place for label, place in places.items()} | places
+    return {as_label(label): place for label, place in places.items()} | places
 
 
 def is_list(cell: str) -> bool:
@@ -48,16 +37,16 @@ def _in_tuple(text: str) -> str | None:
     return inside if not inside or (len(inside) > 1 and {inside[0], inside[-1]} <= {"'", '"'}) else None
 
 
-def label_names(cell: str, separator: str) -> list[str] | None:
+def labels_in(cell: str, separator: str) -> list[str] | None:
     """Return the labels of a cell: a list as JSON, Python or numpy writes it, or what stands between separators.
 
     None where it begins as a list and is none.
 
-    >>> label_names("['a' 'b']", "|"), label_names("a | b|", "|"), label_names("[a", "|")
+    >>> labels_in("['a' 'b']", "|"), labels_in("a | b|", "|"), labels_in("[a", "|")
     (['a', 'b'], ['a', 'b'], None)
     """
     found = _of_list(cell) if is_list(cell) else cell.split(separator)
-    return None if found is None else [name for name in map(label_name, found) if name]
+    return None if found is None else [name for name in map(as_label, found) if name]
 
 
 def _of_list(cell: str) -> list[str] | None:
@@ -90,8 +79,8 @@ def find_separator(path: Path, cells: Sequence[str], *, known: Sequence[str] = (
     several = [cell for cell in cells if not is_list(cell)]
     found = [separator for separator in SEPARATORS if any(separator in cell for cell in several)]
     if known:
-        names = set(known)
-        fits = (one for one in found if all(names.issuperset(label_names(cell, one) or ()) for cell in several))
+        names = {*known, *map(as_label, known)}
+        fits = (one for one in found if all(names.issuperset(labels_in(cell, one) or ()) for cell in several))
         return next(fits, SEPARATORS[0])
     if not found:
         _refuse_blanks(path, several)
@@ -110,7 +99,7 @@ def find_separator(path: Path, cells: Sequence[str], *, known: Sequence[str] = (
 
 def _refuse_blanks(path: Path, cells: Sequence[str]) -> None:
     """Raise CorpusError where the words of a cell are labels of other cells: blanks may stand between labels."""
-    names = {label_name(cell) for cell in cells}
+    names = {as_label(cell) for cell in cells}
     joined = next((name for name in sorted(names) if len(name.split()) > 1 and names.issuperset(name.split())), None)
     if joined is not None:
         raise CorpusError(
@@ -121,7 +110,7 @@ def _refuse_blanks(path: Path, cells: Sequence[str]) -> None:
 
 def _is_between(cells: Sequence[str], separator: str) -> bool:
     """Return whether a part of a cell occurs in another cell of other parts: names of labels are cut, not one name."""
-    companies = Counter(part for cell in set(cells) for part in set(label_names(cell, separator) or ()))
+    companies = Counter(part for cell in set(cells) for part in set(labels_in(cell, separator) or ()))
     return any(count > 1 for count in companies.values())
 
 

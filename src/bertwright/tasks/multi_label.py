@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 
+from bertwright.corpus.readers.cells import as_label
 from bertwright.corpus.readers.table import Table, read_table
 from bertwright.errors import CorpusError
 from bertwright.evaluate.judgement import UNLEARNED, Grid, Judgement, Mistake
@@ -63,7 +64,7 @@ class MultiLabel(WholeTexts):
         found = column.columns
         first, second, written = texts_of(table, found, may_lack_target=True)
         cut = column.cut(table)
-        labels = list(column.flags) or sorted({label for one in cut for label in one}, key=natural)
+        labels = list(map(as_label, column.flags)) or sorted({label for one in cut for label in one}, key=natural)
         if len(labels) < 2:
             only = f"only the label {labels[0]!r}" if labels else "no label"
             raise CorpusError(f"the column {found.target} of {path} has {only}; give examples of two labels or more")

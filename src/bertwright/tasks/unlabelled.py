@@ -6,10 +6,10 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from bertwright.corpus.readers.cells import PADDING
 from bertwright.corpus.readers.table import read_table
 from bertwright.errors import CorpusError
 from bertwright.tasks.columns import KNOWN, Columns, ColumnsConfig, texts_by_name
-from bertwright.tasks.labels import PADDING
 
 NO_LABEL = frozenset(("", "-1", "-1.0", "?", "nan", "none", "null", "n/a"))
 """What stands in the column of labels where nobody may know them."""

@@ -8,14 +8,17 @@ tried in both before its first use, and a sentence holding one that differs goes
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import tokie
 
+from bertwright.errors import is_native_failure
 from bertwright.tokenizer.alphabet import CODE_POINTS, code_points
-from bertwright.tokenizer.load import Tokenizer
+from bertwright.tokenizer.load import FILE, Tokenizer
 from bertwright.tokenizer.rows import Rows, replace_rows, rows_equal
 
 UNTRIED, EQUAL, DIFFERENT = 0, 1, 2
@@ -36,7 +39,7 @@ class BulkEncoder:
         """Start with the reference encoder; `prove` switches to tokie."""
         self.statement = "tokenizers"
         self._backend = tokenizer.backend
-        self._path = tokenizer.path
+        self._tokenizer = tokenizer
         self._fast: Any = None
         self._tried = np.full(CODE_POINTS, UNTRIED, dtype=np.uint8)
 
@@ -45,7 +48,7 @@ class BulkEncoder:
 
         `statement` then says in words which encoder is used and on what grounds.
         """
-        self._fast, reason = _load(self._path)
+        self._fast, reason = _load(self._tokenizer)
         if self._fast is not None:
             self._try_new(np.arange(128))
             reason = self._difference([*sample, *LONG_WORDS])
@@ -109,11 +112,16 @@ class BulkEncoder:
         self._tried[new] = np.where(same, EQUAL, DIFFERENT)
 
 
-def _load(path: Any) -> tuple[Any, str | None]:
+def _load(tokenizer: Tokenizer) -> tuple[Any, str | None]:
+    """Return tokie's reading of a tokenizer, or None and the reason why there is none; it reads files alone."""
     try:
-        fast = tokie.Tokenizer.from_json(str(path))
-    except Exception as error:  # tokie raises several kinds for what it does not know, all meaning: use the reference
+        with tempfile.TemporaryDirectory(prefix="bertwright-tokenizer-") as folder:
+            tokenizer.write(Path(folder))
+            fast = tokie.Tokenizer.from_json(str(Path(folder) / FILE))
+            fast.no_truncation()
+            fast.no_padding()
+    except BaseException as error:  # tokie raises several kinds for what it does not know, all meaning: the reference
+        if not is_native_failure(error):
+            raise
         return None, f"tokie cannot load this tokenizer ({error})"
-    fast.no_truncation()
-    fast.no_padding()
     return fast, None

@@ -1,4 +1,4 @@
-"""Turns any Hugging Face tokenizer.json into a Tokenizer: its ids, its special tokens and its true size in one place.
+"""Turns any Hugging Face tokenizer.json or vocab.txt into a Tokenizer: its ids and its special tokens in one place.
 
 Every room that needs a vocabulary asks for it here, so that a tokenizer trained by bertwright, one downloaded with a
 model and one copied beside the data are read by the same rules.
@@ -6,6 +6,7 @@ model and one copied beside the data are read by the same rules.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,10 +15,16 @@ from typing import Any
 
 import tokenizers
 
-from bertwright.errors import TokenizerError
+from bertwright.errors import TokenizerError, is_native_failure
 from bertwright.files import read_json
+from bertwright.tokenizer.json_checks import LARGEST_FILE, checked_json
+from bertwright.tokenizer.vocab_txt import VOCAB, tokenizer_of_vocab
 
 FILE = "tokenizer.json"
+NAMES = (FILE, VOCAB)
+"""What a tokenizer is read from, the first that is there."""
+INNER = ("tokenizer", "0_Transformer")
+"""Folders in a folder where it may lie: in DATA, and in a model of sentence-transformers before 2.0."""
 
 SPECIAL_NAMES: dict[str, tuple[str, ...]] = {
     "pad": ("[PAD]", "<pad>"),
@@ -50,7 +57,7 @@ class SpecialIds:
 class Tokenizer:
     """A vocabulary ready to use.
 
-    path        the tokenizer.json it was read from
+    path        the tokenizer.json or vocab.txt it was read from
     backend     the `tokenizers.Tokenizer`, with truncation and padding switched off
     vocab_size  largest id + 1, which is the number of rows an embedding needs
     special     ids of the special tokens
@@ -62,6 +69,18 @@ class Tokenizer:
         self.backend = backend
         self.special = special
         self.vocab_size = max(backend.get_vocab(with_added_tokens=True).values()) + 1
+
+    @cached_property
+    def json_bytes(self) -> bytes:
+        """The bytes of its tokenizer.json: those of the file, or for a vocab.txt what is made of it."""
+        if self.path.suffix != ".txt":
+            return self.path.read_bytes()
+        text: str = self.backend.to_str(pretty=True)
+        return text.encode()
+
+    def write(self, folder: Path) -> None:
+        """Write its tokenizer.json to `folder`."""
+        (folder / FILE).write_bytes(self.json_bytes)
 
     @cached_property
     def tokens(self) -> list[str]:
@@ -88,21 +107,12 @@ class Tokenizer:
 
 
 def load_tokenizer(path: Path) -> Tokenizer:
-    """Read a tokenizer.json, or the one in a folder (a model folder, a DATA folder or its tokenizer/).
+    """Read a tokenizer.json or a vocab.txt, or the one in a folder (a model folder, a DATA folder or its tokenizer/).
 
     Raises TokenizerError where there is none, it cannot be read, or a special token is missing.
     """
     file = _find(path)
-    try:
-        backend = tokenizers.Tokenizer.from_file(str(file))
-        backend.encode(UNHEARD_OF)
-    except Exception as error:  # tokenizers raises plain Exception for whatever it cannot parse
-        raise TokenizerError(
-            f"{file} is not a tokenizer that Hugging Face tokenizers can read ({error}); "
-            "give a tokenizer.json saved by tokenizers or transformers"
-        ) from error
-    backend.no_truncation()
-    backend.no_padding()
+    backend = tokenizer_of_vocab(file) if file.suffix == ".txt" else _of_json(file)
     vocab = backend.get_vocab(with_added_tokens=True)
     largest = max(vocab.values(), default=0)
     if largest >= WIDEST * len(vocab) + 1000:
@@ -113,13 +123,48 @@ def load_tokenizer(path: Path) -> Tokenizer:
     return Tokenizer(file, backend, _special_ids(file, vocab))
 
 
+def _of_json(file: Path) -> tokenizers.Tokenizer:
+    """Return the backend of a tokenizer.json, once nothing in it can end the process."""
+    if file.stat().st_size > LARGEST_FILE:
+        raise TokenizerError(f"{file} has {file.stat().st_size:,} bytes, more than any tokenizer; give a {FILE}")
+    try:
+        values = read_json(file)
+    except (OSError, ValueError) as error:
+        raise _unreadable(file, error) from error
+    text = json.dumps(checked_json(values, file))
+    try:
+        backend = tokenizers.Tokenizer.from_str(text)
+        backend.encode(UNHEARD_OF)
+    except BaseException as error:  # tokenizers raises plain Exception, or a panic, for whatever it cannot use
+        if not is_native_failure(error):
+            raise
+        raise _unreadable(file, error) from error
+    return backend
+
+
+def _unreadable(file: Path, error: BaseException) -> TokenizerError:
+    return TokenizerError(
+        f"{file} is not a tokenizer that Hugging Face tokenizers can read ({error}); "
+        "give a tokenizer.json saved by tokenizers or transformers"
+    )
+
+
+def has_tokenizer(folder: Path) -> bool:
+    """Say whether a folder has a tokenizer of its own."""
+    return any((folder / name).is_file() for name in NAMES)
+
+
 def _find(path: Path) -> Path:
-    for file in (path, path / FILE, path / "tokenizer" / FILE):
+    for file in (path, *(folder / name for folder in (path, *(path / name for name in INNER)) for name in NAMES)):
         if file.is_file():
             return file
+    if has_tokenizer(path / "model"):
+        raise TokenizerError(f"{path} is a RUN folder; its model is in {path / 'model'}: give that")
     if path.exists():
-        raise TokenizerError(f"the folder {path} holds no {FILE}; give the file or a folder that has one")
-    raise TokenizerError(f"{path} does not exist; give a {FILE} or a folder that has one")
+        raise TokenizerError(
+            f"the folder {path} holds no {FILE} and no {VOCAB}; give the file or a folder that has one of them"
+        )
+    raise TokenizerError(f"{path} does not exist; give a {FILE}, a {VOCAB} or a folder that has one")
 
 
 def _special_ids(file: Path, vocab: Mapping[str, int]) -> SpecialIds:

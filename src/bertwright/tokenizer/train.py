@@ -17,26 +17,33 @@ from tokenizers import decoders, models, normalizers, pre_tokenizers, processors
 
 from bertwright.errors import TokenizerError
 from bertwright.files import write_json, write_text, written_aside
+from bertwright.log import note
 from bertwright.tokenizer.alphabet import choose_alphabet, count_characters
 from bertwright.tokenizer.load import FILE, Tokenizer, load_tokenizer
+from bertwright.tokenizer.long_words import BpeTexts, TextsWithBoundedWords, UnigramTexts, WordPieceTexts
 
 SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 MULTIPLE = 64
 SMALLEST = 512
+LONGEST_TOKEN = 256
+"""Bytes of a token of byte-level BPE."""
 
 Texts = Iterable[str | Sequence[str]]
-Builder = Callable[[Texts, int, bool], tokenizers.Tokenizer]
+Builder = Callable[[Texts, int, bool, float], tokenizers.Tokenizer]
 
 
 def train_tokenizer(
-    texts: Texts, *, folder: Path, vocab_size: int, kind: str = "wordpiece", lowercase: bool = True
-) -> Tokenizer:
+    texts: Texts, *, folder: Path, vocab_size: int, kind: str = "wordpiece", lowercase: bool = True,
+    most_long_words: float = 1.0,
+) -> Tokenizer:  # fmt: skip
     """Train a vocabulary on `texts`, save it in `folder` and return it.
 
     `texts` holds strings or lists of strings. WordPiece goes through it twice, so give a list or an object that starts
     anew each time, not a generator. `vocab_size` is rounded up to a multiple of 64; where the text has fewer pieces,
     tokens [unused0], [unused1] ... fill it. Writes tokenizer.json, tokenizer_config.json and, for WordPiece, vocab.txt.
-    Raises TokenizerError where the text is empty or the size or kind is not possible.
+    Words without bound are left out or cut (see long_words.py), and their share of the text is printed. Raises
+    TokenizerError where the text is empty, for WordPiece has a larger share of such words than `most_long_words`, or
+    the size or kind is not possible.
 
     >>> train_tokenizer(["to be or not to be"] * 9, folder=Path("tokenizer"), vocab_size=512).encode("to be")
     [17, 18]
@@ -47,7 +54,7 @@ def train_tokenizer(
         raise TokenizerError(f"a vocabulary of {vocab_size} is too small for special tokens and an alphabet; "
                              f"give {SMALLEST} or more")  # fmt: skip
     size = -(-vocab_size // MULTIPLE) * MULTIPLE
-    trained = KINDS[kind](texts, size, lowercase)
+    trained = KINDS[kind](texts, size, lowercase, most_long_words)
     trained.post_processor = processors.TemplateProcessing(
         single="[CLS] $A [SEP]",
         pair="[CLS] $A [SEP] $B:1 [SEP]:1",
@@ -57,20 +64,22 @@ def train_tokenizer(
     return load_tokenizer(folder)
 
 
-def _wordpiece(texts: Texts, size: int, lowercase: bool) -> tokenizers.Tokenizer:
+def _wordpiece(texts: Texts, size: int, lowercase: bool, most_long_words: float) -> tokenizers.Tokenizer:
     """WordPiece as in BERT (Devlin et al. 2018); the merges are those of BPE, as in every open implementation.
 
     The trainer numbers continuation characters in the order of a randomly seeded hash map, and numbers decide ties.
     Handing it those characters as its first tokens fixes their numbers, so equal text gives an equal vocabulary.
     """
     normalizer = normalizers.BertNormalizer(lowercase=lowercase, strip_accents=lowercase)
-    counts = count_characters(texts)
-    alphabet, continuing = choose_alphabet(counts, normalizer.normalize_str, room=size * 3 // 4)
-    if not alphabet:
-        raise TokenizerError("there is no text to train a vocabulary on; give a corpus with words in it")
     trained = tokenizers.Tokenizer(models.WordPiece(unk_token="[UNK]"))
     trained.normalizer = normalizer
     trained.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    bounded = WordPieceTexts(texts, words_of(trained))
+    counts = count_characters(bounded)
+    refuse_long_words(bounded, most_long_words, instead="--kind bpe, which has no unknown words")
+    alphabet, continuing = choose_alphabet(counts, normalizer.normalize_str, room=size * 3 // 4)
+    if not alphabet:
+        raise TokenizerError("there is no text to train a vocabulary on; give a corpus with words in it")
     trainer = trainers.WordPieceTrainer(
         vocab_size=size,
         min_frequency=2,
@@ -79,8 +88,39 @@ def _wordpiece(texts: Texts, size: int, lowercase: bool) -> tokenizers.Tokenizer
         limit_alphabet=len(alphabet),
         show_progress=False,
     )
-    trained.train_from_iterator(texts, trainer)
+    trained.train_from_iterator(bounded, trainer)
+    note_long_words(bounded, "left out of vocabulary training")
     return _without_extra_special_tokens(trained)
+
+
+def words_of(backend: tokenizers.Tokenizer) -> Callable[[str], list[str]]:
+    """Return what cuts a text into normalised words as a tokenizer does before it looks for tokens in them."""
+    normalizer, splitter = backend.normalizer, backend.pre_tokenizer
+
+    def words(text: str) -> list[str]:
+        plain = text if normalizer is None else normalizer.normalize_str(text)
+        return [plain] if splitter is None else [word for word, _ in splitter.pre_tokenize_str(plain)]
+
+    return words
+
+
+def refuse_long_words(texts: TextsWithBoundedWords, most: float, *, instead: str) -> None:
+    """Raise TokenizerError where over a share of `most` of the texts, gone through, are words unknown to WordPiece.
+
+    `instead` is what to give in its place.
+    """
+    if texts.share > most:
+        raise TokenizerError(
+            f"{texts.share:.1%} of the text is words of over {texts.longest} characters, such as '{texts.example}...': "
+            f"DNA or base64, of which WordPiece learns nothing; give {instead}, put blanks into such text, or leave it "
+            "out"
+        )
+
+
+def note_long_words(texts: TextsWithBoundedWords, treated: str) -> None:
+    """Say what share of the texts, once gone through, are too long words, if any, and what becomes of them."""
+    if texts.long_characters:
+        note(f"{texts.share:.2%} of the text is words of over {texts.longest:,} characters: {treated}")
 
 
 def _without_extra_special_tokens(trained: tokenizers.Tokenizer) -> tokenizers.Tokenizer:
@@ -93,7 +133,7 @@ def _without_extra_special_tokens(trained: tokenizers.Tokenizer) -> tokenizers.T
     return clean
 
 
-def _byte_level_bpe(texts: Texts, size: int, lowercase: bool) -> tokenizers.Tokenizer:
+def _byte_level_bpe(texts: Texts, size: int, lowercase: bool, _: float) -> tokenizers.Tokenizer:
     """BPE over UTF-8 bytes (Radford et al. 2019): nothing is ever unknown."""
     trained = tokenizers.Tokenizer(models.BPE(unk_token=None))
     trained.normalizer = normalizers.Sequence([normalizers.NFC(), *([normalizers.Lowercase()] if lowercase else [])])
@@ -104,13 +144,16 @@ def _byte_level_bpe(texts: Texts, size: int, lowercase: bool) -> tokenizers.Toke
         min_frequency=2,
         special_tokens=list(SPECIAL_TOKENS),
         initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
+        max_token_length=LONGEST_TOKEN,
         show_progress=False,
     )
-    trained.train_from_iterator(texts, trainer)
+    bounded = BpeTexts(texts)
+    trained.train_from_iterator(bounded, trainer)
+    note_long_words(bounded, "cut into pieces for vocabulary training")
     return trained
 
 
-def _unigram(texts: Texts, size: int, lowercase: bool) -> tokenizers.Tokenizer:
+def _unigram(texts: Texts, size: int, lowercase: bool, _: float) -> tokenizers.Tokenizer:
     """Unigram language model (Kudo 2018).
 
     Its sums run over a randomly seeded hash map, so two runs on the same text may differ in a few pieces.
@@ -122,7 +165,9 @@ def _unigram(texts: Texts, size: int, lowercase: bool) -> tokenizers.Tokenizer:
     trainer = trainers.UnigramTrainer(
         vocab_size=size, special_tokens=list(SPECIAL_TOKENS), unk_token="[UNK]", show_progress=False
     )
-    trained.train_from_iterator(texts, trainer)
+    bounded = UnigramTexts(texts)
+    trained.train_from_iterator(bounded, trainer)
+    note_long_words(bounded, "cut into pieces for vocabulary training")
     return trained
 
 

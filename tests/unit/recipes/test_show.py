@@ -20,6 +20,7 @@ from bertwright.files import write_json
 from bertwright.objectives.combine import ObjectiveConfig, build_objective
 from bertwright.recipes.marked_text import legend, row_text
 from bertwright.recipes.settings import resolve
+from bertwright.recipes.show_model import part_of
 from bertwright.recipes.show_settings import settings_of, show_settings
 from bertwright.rng import key_of
 from bertwright.tokenizer.load import load_tokenizer
@@ -165,7 +166,7 @@ def test_a_model_shows_its_weights_by_part(tmp_path: Path, capsys: pytest.Captur
     model = tmp_path / "model"
     model.mkdir()
     write_json(model / "config.json", {"model_type": "bert", "hidden_size": 8, "num_hidden_layers": 2})
-    assert "holds no .safetensors" in shown(capsys, str(model), code=1)
+    assert "has no model.safetensors" in shown(capsys, str(model), code=1)
     names = ["bert.embeddings.word_embeddings.weight", "bert.encoder.layer.0.a", "bert.encoder.layer.1.a"]
     save_file({name: np.zeros((50, 30), dtype=np.float32) for name in names}, model / "model.safetensors")
     text = shown(capsys, str(model))
@@ -173,6 +174,28 @@ def test_a_model_shows_its_weights_by_part(tmp_path: Path, capsys: pytest.Captur
     assert "4,500" in text
     (model / "model.safetensors").write_bytes(b"torn")
     assert "is not a whole model folder" in shown(capsys, str(model), code=1)
+
+
+@pytest.mark.parametrize(
+    ("name", "part"),
+    [
+        ("bert.encoder.layer.11.output.dense.weight", "encoder layer 11"),
+        ("encoder.layer.0.output.dense.weight", "encoder layer 0"),
+        ("model.layers.21.attn.Wqkv.weight", "encoder layer 21"),
+        ("layers.3.mlp.Wi.weight", "encoder layer 3"),
+        ("model.embeddings.tok_embeddings.weight", "embeddings"),
+        ("model.final_norm.weight", "final_norm"),
+        ("head.dense.weight", "head"),
+        ("decoder.bias", "decoder"),
+        ("cls.predictions.transform.dense.weight", "cls.predictions"),
+        ("encoder.encoder.layer.1.output.dense.weight", "encoder layer 1"),
+        ("decoder.bert.encoder.layer.1.output.dense.weight", "decoder layer 1"),
+        ("decoder.bert.embeddings.word_embeddings.weight", "decoder embeddings"),
+        ("classifier.weight", "classifier"),
+    ],
+)
+def test_the_part_of_a_tensor(name: str, part: str) -> None:
+    assert part_of(name) == part
 
 
 @pytest.mark.parametrize(

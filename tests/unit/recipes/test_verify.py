@@ -73,7 +73,8 @@ def double_last_line(path: Path) -> None:
         ("run", lambda f: flip(f / "model" / "model.safetensors"), "model.safetensors are not those"),
         ("run", lambda f: double_last_line(f / "metrics.jsonl"), "do not rise from line to line"),
         ("run/model", lambda f: (f / "config.json").unlink(), "holds nothing bertwright makes"),
-        ("run/model", lambda f: (f / SEAL).unlink(), "has no checksums.json"),
+        ("run", lambda f: (f / "model" / SEAL).unlink(), "has no checksums.json"),
+        ("run/checkpoints/step-4", lambda f: flip(f / "weights.safetensors"), "weights.safetensors are not"),
         ("run/model", lambda f: (f / "vocab.txt").unlink(), "vocab.txt is missing"),
     ],
 )

@@ -11,7 +11,7 @@ import pytest
 from bertwright.errors import CorpusError, UsageError
 from bertwright.tasks.classify import Classify
 from bertwright.tasks.columns import ColumnsConfig
-from bertwright.tasks.labels import label_names
+from bertwright.tasks.labels import labels_in
 from bertwright.tasks.multi_label import MultiLabel
 
 ROWS = [("a song", ["music"]), ("a meal", []), ("both", ["food", "music"]), ("all", ["film", "food", "music"])]
@@ -125,14 +125,14 @@ def test_lists_want_a_flag_even_if_some_are_empty(tmp_path: Path) -> None:
 
 
 def test_a_quotation_mark_in_a_list_is_read() -> None:
-    assert label_names("""['it\\'s', "a, b"]""", "|") == ["it's", "a, b"]
-    assert label_names("[[1]]", "|") is None
-    assert label_names("{'a', 'b'}", "|") == label_names("('a', 'b',)", "|") == ["a", "b"]
-    assert label_names("set()", "|") == label_names("()", "|") == []
-    assert label_names("(none)", "|") == ["(none)"]
+    assert labels_in("""['it\\'s', "a, b"]""", "|") == ["it's", "a, b"]
+    assert labels_in("[[1]]", "|") is None
+    assert labels_in("{'a', 'b'}", "|") == labels_in("('a', 'b',)", "|") == ["a", "b"]
+    assert labels_in("set()", "|") == labels_in("()", "|") == []
+    assert labels_in("(none)", "|") == ["(none)"]
 
 
 def test_a_long_cell_takes_no_time() -> None:
     blanks = " " * 200_000
     for cell in (f"['a'{blanks}x]", f"('a'{blanks}x)", f"['a'{blanks}", "['" + "a" * 200_000, "['a'" * 50_000 + "]"):
-        label_names(cell, "|")
+        labels_in(cell, "|")

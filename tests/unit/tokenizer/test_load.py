@@ -60,7 +60,32 @@ def test_a_damaged_file_is_refused(tmp_path: Path, content: str) -> None:
 
 
 def test_absent_places_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(TokenizerError, match=r"holds no tokenizer\.json"):
+    with pytest.raises(TokenizerError, match=r"holds no tokenizer"):
         load_tokenizer(tmp_path)
     with pytest.raises(TokenizerError, match="does not exist"):
         load_tokenizer(tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize(
+    ("change", "match"),
+    [
+        ({"model": {"type": "WordLevel", "vocab": {**ROBERTA, "y" * 40_000: 12}, "unk_token": "<unk>"}}, "40,000"),
+        ({"added_tokens": [{"id": 12, "content": "y" * 40_000, "special": False}]}, "40,000"),
+        ({"model": {"type": "WordPiece", "vocab": ROBERTA, "max_input_chars_per_word": 10**9}}, "max_input_chars"),
+        ({"normalizer": {"type": "Precompiled", "precompiled_charsmap": "AAAAAAAA"}}, "not a tokenizer"),
+        ({"normalizer": [{"type": "Replace", "pattern": {"String": "x"}, "content": "xx" * 10}] * 12}, "replacements"),
+    ],
+)
+def test_what_would_end_the_process_is_refused(tmp_path: Path, change: dict[str, object], match: str) -> None:
+    """In the order of the cases: tokie overflows the stack, twice; hours for a word; a panic; memory without end."""
+    file = _save(tmp_path, ROBERTA) / "tokenizer.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | change))
+    with pytest.raises(TokenizerError, match=match):
+        load_tokenizer(tmp_path)
+
+
+def test_padding_of_the_file_is_never_done(tmp_path: Path) -> None:
+    tokenizer = Tokenizer.from_file(str(_save(tmp_path, ROBERTA) / "tokenizer.json"))
+    tokenizer.enable_padding(length=10**12)
+    tokenizer.save(str(tmp_path / "tokenizer.json"))
+    assert load_tokenizer(tmp_path).encode("a b") == [5, 6]

@@ -16,7 +16,7 @@ from bertwright.errors import CorpusError
 
 Kind = Literal["text", "number", "list", "object", "other"]
 """What a column holds: text, numbers or truth values, lists, objects (structs, maps), or what has no text."""
-PADDING = " \t\r\n\v\f\u00a0\u3000\ufeff"
+PADDING = " \t\r\n\v\f\u00a0\u3000\u200b\ufeff"
 """What stands around a label and is no part of it."""
 _WHOLE = re.compile(r"([+-]?\d+)\.0+")
 _WRITTEN_LIST = re.compile(r"""\[\s*(?:u?["'].*["']\s*,?)?\s*\]""", re.DOTALL)

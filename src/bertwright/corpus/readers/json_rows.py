@@ -262,7 +262,7 @@ def _parse(
         table = _parse_at_once(data, schema, path=where[0])
         table.validate(full=True)
         return table, 0
-    except pa.ArrowInvalid:
+    except (pa.ArrowInvalid, UnicodeDecodeError):
         return _line_by_line(data, schema, options, where=where)
 
 

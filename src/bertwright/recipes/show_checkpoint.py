@@ -1,0 +1,51 @@
+"""Turns RUN/checkpoints/step-N into tables of its step, its figures, and its files with their checksums."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from bertwright.checksums import DIGEST
+from bertwright.errors import ModelError
+from bertwright.files import human_bytes, read_json
+from bertwright.log import print_facts, print_table
+
+SHOWN: dict[str, tuple[str, str]] = {
+    "step": ("step", ",d"),
+    "tokens": ("tokens", ",d"),
+    "epochs": ("epochs", ".3f"),
+    "minutes": ("seconds", ".1f"),
+    "loss, mean of late": ("mean_loss", ".4f"),
+    "factor on the rate": ("rate_factor", ".4f"),
+}
+"""Rows of the table: the name in position.json, and how it is written."""
+OF_RUN = ("size", "seed", "precision", "data fingerprint")
+"""What the checkpoint keeps of its run, to be compared when it is resumed."""
+
+
+def show_checkpoint(folder: Path) -> None:
+    """Print what a checkpoint holds; its checksums are those written down, `verify` compares them.
+
+    Raises ModelError where its manifest.json or position.json is damaged.
+    """
+    try:
+        told, files = read_json(folder / "position.json"), read_json(folder / "manifest.json")["files"]
+        facts = _facts(told)
+        rows = [[name, human_bytes(one["bytes"]), str(one[DIGEST])] for name, one in files.items()]
+    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+        raise ModelError(f"the checkpoint {folder} is damaged ({error}); take the one before") from error
+    print_facts(f"{folder}, a checkpoint", facts)
+    print_table("files", ["file", "size", "XXH3"], rows)
+
+
+def _facts(told: Mapping[str, Any]) -> dict[str, str]:
+    position, run = told["position"], told.get("identity") or {}
+    facts = {
+        name: format(position[key] / 60 if name == "minutes" else position[key], shape)
+        for name, (key, shape) in SHOWN.items()
+        if position.get(key) is not None
+    }
+    if told.get("held_out") is not None:
+        facts["held-out loss"] = f"{told['held_out']:.4f}"
+    return facts | {name: str(run[name]) for name in OF_RUN if name in run}
