@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,7 @@ from bertwright.tasks.examples import split_dev
 from bertwright.tasks.sentences import Kind, Sentences, read_sentences
 from bertwright.tokenizer.load import load_tokenizer
 from bertwright.train.loop import PhaseSource
+from bertwright.train.micro_batches import kept_bytes
 from bertwright.train.precision import matmul_rate, pick_device, resolve_precision
 from bertwright.train.schedule import Phase, ScheduleConfig
 from bertwright.train.step import TrainStep, forward_loss_of
@@ -132,6 +134,7 @@ class EmbedParts(Tuning):
             device=self.device,
         )
         rows = self.splits["train"].rows
+        self.split_batches(step, partial(kept_bytes, self.shape), rows.texts.lengths, each=rows.members.shape[1])
         work = rows.members.size * self.flops(1, round(float(np.mean(rows.texts.lengths))))
         if worth_compiling(self, work):
             compile_blocks(model, step, self.batches(seed)[0].draw(0))
