@@ -151,7 +151,7 @@ def test_a_whole_run_without_dev_and_with_a_test_file_without_labels(
         finetune("classify", model, train, train, tmp_path / "other", settings={"split": {"dev_fraction": 0.2}})
 
 
-def test_known_texts_are_told_of(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_known_texts_are_a_warning(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     train = classes(tmp_path)
     test = table(tmp_path / "test.tsv", "text\tlabel", lambda i: f"the song {i} was\tb" if i % 2 else f"{text(i)}\ta")
     settings = {"schedule": {"epochs": 1}, "batches": {"rows": 64}}
@@ -167,7 +167,7 @@ def test_known_texts_are_told_of(model: Path, tmp_path: Path, capsys: pytest.Cap
 
 def test_what_cannot_be_divided_is_said(model: Path, tmp_path: Path) -> None:
     file = table(tmp_path / "a.tsv", "text\tlabel", lambda i: f"the film\t{'ab'[i % 2]}")
-    with pytest.raises(CorpusError, match="its 200 examples are all about the same text; give --dev another file"):
+    with pytest.raises(CorpusError, match="no text of its 200 examples can be taken out without taking all examples"):
         built("classify", model, file)
     (tmp_path / "a.txt").write_text("good film\nbad film\n")
     with pytest.raises(CorpusError, match="holds texts alone, by a share of which nothing can be judged"):

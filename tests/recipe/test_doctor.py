@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from bertwright.cli.main import main
+from bertwright.errors import CorpusError
 from bertwright.recipes.doctor import doctor
 from bertwright.recipes.prepare import prepare
 from bertwright.rng import stream
@@ -162,3 +163,26 @@ def test_the_cure_of_unknown_tokens_is_one_that_can_be_taken(tmp_path: Path) -> 
     assert "prepare without --tokenizer" in found(doctor(tmp_path / "given"), "unknown tokens")["remedy"]
     prepare([tmp_path / "a.txt"], tmp_path / "large", vocab_size=4096, language="en")
     assert found(doctor(tmp_path / "large"), "unknown tokens")["hurts"] == ""
+
+
+def test_files_that_prepare_refuses_and_files_that_are_not_read(tmp_path: Path) -> None:
+    (tmp_path / "good.txt").write_text("".join(f"{document(n)}\n\n" for n in range(50)))
+    (tmp_path / "torn.txt").write_bytes("schöne Grüße\n".encode() * 9 + b"\xff\n")
+    (tmp_path / "western.txt").write_bytes("Größe und Länge\n".encode("cp1252") * 9)
+    (tmp_path / "page.html").write_text("<html>")
+    report = doctor(tmp_path)
+    refused = report["findings"]["files that prepare refuses"]
+    assert refused["figure"] == "1 of 3"
+    assert refused["verdict"] == "stops prepare"
+    assert "torn.txt is not UTF-8 text at byte" in refused["remedy"]
+    skipped = report["findings"]["files that are not read"]
+    assert skipped["figure"] == "1 .html"
+    assert "page.html" in skipped["remedy"]
+    with pytest.raises(CorpusError, match=r"torn\.txt is not UTF-8"):
+        prepare([tmp_path], tmp_path / "data", vocab_size=512)
+    (tmp_path / "torn.txt").unlink()
+    assert "files that prepare refuses" not in doctor(tmp_path)["findings"]
+    prepare([tmp_path], tmp_path / "data", vocab_size=512)
+    (tmp_path / "torn.txt").write_bytes(b"text\0\n")
+    with pytest.raises(CorpusError, match=r"torn\.txt has a NUL byte"):
+        doctor(tmp_path / "torn.txt")

@@ -33,6 +33,8 @@ SMALL_FILE = 2_000_000
 PARTS_A_FILE = 4
 """Small files that are laid out alike are a document each where they have up to so many parts for each file there is:
 a thousand articles of thirty paragraphs, but not two files of sixty documents."""
+FEW_PARTS = 5
+"""Where they are laid out differently, they are so with fewer parts yet."""
 UNPACKED = 3
 """Bytes that a byte of a compressed file holds, about."""
 BLANK_LINES = r"\n(?:[ \t\r]*\n)+"
@@ -86,7 +88,7 @@ def _are_articles(samples: list[_Sample], files: int) -> bool:
     """Return whether files are a document each: small ones, of few parts for so many files."""
     several = {sample.layout for sample in samples if sample.parts > 1 and sample.layout != "file"}
     parts = median(sample.parts for sample in samples if sample.layout != "file") if several else 1
-    most = files if len(several) > 1 else PARTS_A_FILE * files
+    most = min(files, FEW_PARTS) if len(several) > 1 else PARTS_A_FILE * files
     return median(sample.size for sample in samples) < SMALL_FILE and parts <= most
 
 

@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 
 USUAL_SIZE = 8192
 """Tokens of the smallest vocabulary that `prepare` trains where no size is given."""
-
 STOPPED = "prepare"
 """What a file that cannot be read spoils."""
 

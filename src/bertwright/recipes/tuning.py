@@ -17,7 +17,7 @@ from bertwright.evaluate.judgement import Judgement
 from bertwright.model.config import ModelConfig
 from bertwright.model.dropout import begin_at_row, follow_rows
 from bertwright.recipes.finetune_settings import FinetuneConfig
-from bertwright.tasks.unlabelled import AskedFile
+from bertwright.tasks.unlabelled import UnlabelledFile
 from bertwright.tokenizer.load import Tokenizer
 from bertwright.train.listeners import Listener
 from bertwright.train.loop import PhaseSource
@@ -51,7 +51,7 @@ class Tuning(ABC):
     """By name: train, dev, and test where there is one."""
     device: torch.device
     precision: Literal["bf16", "fp32"]
-    unlabelled: Mapping[str, AskedFile] = field(default_factory=dict, kw_only=True)
+    unlabelled: Mapping[str, UnlabelledFile] = field(default_factory=dict, kw_only=True)
     """Files without labels, by the name of their split."""
 
     def optimizers(self, model: nn.Module, *, rates: Mapping[str, float] | None = None) -> list[torch.optim.Optimizer]:

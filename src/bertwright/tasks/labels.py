@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bertwright.corpus.readers.cells import PADDING, as_label
+from bertwright.corpus.readers.string_lists import listed
 from bertwright.errors import CorpusError
 from bertwright.log import note
-from bertwright.tasks.string_lists import listed
 
 SEPARATORS = ("|", ";", ",", "；", "，", "、")
 """What is looked for between the labels of a cell, in this order."""
@@ -112,6 +112,19 @@ def _is_between(cells: Sequence[str], separator: str) -> bool:
     """Return whether a part of a cell occurs in another cell of other parts: names of labels are cut, not one name."""
     companies = Counter(part for cell in set(cells) for part in set(labels_in(cell, separator) or ()))
     return any(count > 1 for count in companies.values())
+
+
+def note_combinations(path: Path, labels: Sequence[str]) -> None:
+    """Say that labels look like several labels in one cell, where their parts occur in one another's company."""
+    for separator in SEPARATORS:
+        parts = {part for label in labels for part in labels_in(label, separator) or ()}
+        if len(parts) < len(labels) and any(separator in label for label in labels) and _is_between(labels, separator):
+            example = next(label for label in labels if separator in label)
+            note(
+                f"{path}: labels such as {example[:60]!r} look like several labels in one cell, and are taken as one "
+                "class; give --multi-label to learn each by itself"
+            )
+            return
 
 
 def note_case(path: Path, labels: Sequence[str]) -> None:

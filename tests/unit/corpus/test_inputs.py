@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from bertwright.corpus.inputs import find_inputs
+from bertwright.corpus.inputs import describe_skipped, find_inputs
 from bertwright.corpus.readers.formats import format_of
 from bertwright.errors import CorpusError
 
@@ -19,8 +19,14 @@ def make(folder: Path, *names: str) -> None:
 
 def test_a_folder_gives_its_text_files_in_order_and_passes_over_the_others(tmp_path: Path) -> None:
     make(tmp_path, "b.txt", "a.jsonl.zst", "sub/c.MD", "photo.png", ".hidden.txt", ".git/d.txt", "README", "e.gz")
-    found = find_inputs([str(tmp_path)]).files
-    assert [path.relative_to(tmp_path).as_posix() for path in found] == ["a.jsonl.zst", "b.txt", "sub/c.MD"]
+    (tmp_path / "empty.txt").touch()
+    found = find_inputs([str(tmp_path)])
+    assert [path.relative_to(tmp_path).as_posix() for path in found.files] == ["a.jsonl.zst", "b.txt", "sub/c.MD"]
+    assert [path.name for path in found.skipped] == ["README", "e.gz", "photo.png"]
+    said = describe_skipped(found.skipped)
+    assert said.startswith("3 files are of no format that can be read and are left out: 1 without a suffix, 1 .gz, 1 .")
+    assert "photo.png" in said
+    assert describe_skipped([]) == ""
 
 
 def test_files_and_globs_are_taken_once_each(tmp_path: Path) -> None:

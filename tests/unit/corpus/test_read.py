@@ -97,6 +97,40 @@ def test_the_layout_is_told_from_a_sample(tmp_path: Path) -> None:
     assert describe_layout([tmp_path / "x.jsonl"], ReadOptions()) is None
 
 
+LINES, BLOCKS, BOOK = (
+    "".join(f"Document {n} stands on its line.\n" for n in range(30)),
+    "".join(f"Document {n} has a line.\nAnd another.\n\n" for n in range(40)),
+    "\n".join(["It was a bright cold day in April and the clocks were striking thirteen as\n" * 8] * 3),
+)
+
+
+@pytest.mark.parametrize("many", [1, 20])
+def test_a_folder_of_mixed_layouts_is_told_file_by_file(tmp_path: Path, many: int) -> None:
+    texts = [LINES, BLOCKS, BOOK, "One document alone.\n", "", " \n\n"]
+    counts = [30, 40, 1, 1, 0, 0]
+    paths = [write(tmp_path / f"{n:03d}.txt", text) for n, text in enumerate(texts * many)]
+    assert len(texts_of(paths)) == many * sum(counts)
+    rest = list(read_documents(paths, ReadOptions(), layout=describe_layout(paths, ReadOptions()), skip=(1, 5)))
+    assert sum(len(batch.texts) for batch in rest) == many * sum(counts) - 30 - 5
+
+
+def test_an_empty_file_changes_nothing(tmp_path: Path) -> None:
+    for name, text in (("a", LINES), ("b", BLOCKS), ("c", BOOK)):
+        path, empty = write(tmp_path / f"{name}.txt", text), write(tmp_path / f"{name}-empty.txt.gz", "")
+        assert describe_layout([path, empty], ReadOptions()) == describe_layout([path], ReadOptions())
+        assert texts_of([empty, path]) == texts_of([path])
+    for name in ("x.csv", "x.tsv", "x.jsonl", "x.json", "x.parquet", "x.arrow", "x.csv.gz"):
+        (tmp_path / name).touch()
+        assert texts_of([tmp_path / name, path]) == texts_of([path])
+
+
+def test_many_small_articles_are_a_document_each(tmp_path: Path) -> None:
+    texts = [f"Title {n}\n\nA paragraph.\n\nAnother paragraph.\n" for n in range(20)]
+    paths = [write(tmp_path / f"{n}.txt", text) for n, text in enumerate(texts)]
+    assert describe_layout(paths, ReadOptions()) == "file"
+    assert len(texts_of(paths)) == 20
+
+
 def test_byte_order_marks_and_utf16_are_read(tmp_path: Path) -> None:
     for encoding in ("utf-8-sig", "utf-16"):
         path = tmp_path / f"{encoding}.txt"

@@ -40,6 +40,8 @@ LONGEST_DOCUMENT = 128 << 20
 """Bytes of the longest document taken: cleaning and splitting hold about six copies of it."""
 READ_BYTES = 1 << 20
 LONGEST_CHARACTER = 4
+SAMPLE_LINE = 1 << 10
+"""Bytes before a last one that is of another encoding, to tell it by."""
 SIGNATURES = {
     rb"PK\x03\x04": "a zip archive (as .docx, .xlsx and .epub files are)",
     rb"\x1f\x8b": "compressed with gzip",
@@ -272,7 +274,9 @@ def too_long(path: TextFile) -> str:
 
 def decoded(chunks: Iterator[bytes], path: TextFile, encoding: str | None) -> Iterator[bytes]:
     """Yield chunks of a file in UTF-8, without the byte-order mark; `encoding` None detects it."""
-    first = next(chunks, b"")
+    first = b""
+    while len(first) < LONGEST_CHARACTER and (chunk := next(chunks, None)) is not None:
+        first += chunk
     name = encoding or encoding_of_mark(first)
     everything = chain([first.removeprefix(codecs.BOM_UTF8)], chunks)
     if name is None:
@@ -288,18 +292,19 @@ def _detected(chunks: Iterator[bytes], path: TextFile) -> Iterator[bytes]:
 
     A file that has UTF-8 characters before, or more of them than broken bytes, is UTF-8 with faults, and stays so.
     """
-    rest, is_ascii = b"", True
+    rest = before = b""
+    is_ascii = True
     while (chunk := next(chunks, None)) is not None:
-        data = replace_surrogate_bytes(rest + chunk) if rest or b"\xed" in chunk else chunk
-        fault = fault_in(data)
-        if fault is not None and len(data) - fault < SAMPLE_BYTES:  # perhaps a character cut in two, or a short sample
-            data = replace_surrogate_bytes(data + b"".join(islice(chunks, 1 + SAMPLE_BYTES // BLOCK_BYTES)))
-            fault = fault_in(data)
-        if fault is None or (len(data) > SAMPLE_BYTES and fault > len(data) - LONGEST_CHARACTER and data[fault]):
-            rest = b"" if fault is None else data[fault:]
-            is_ascii = is_ascii and data[:fault].isascii()
-            yield data[:fault]
+        data = rest + chunk if rest else chunk
+        data = replace_surrogate_bytes(data) if b"\xed" in data else data
+        whole = data[: len(data) - _cut_character(data)]
+        fault = fault_in(whole)
+        if fault is None:
+            rest, before, is_ascii = data[len(whole) :], whole[-SAMPLE_LINE:], is_ascii and whole.isascii()
+            yield whole
             continue
+        if len(data) - fault < SAMPLE_BYTES:
+            data += b"".join(islice(chunks, 1 + SAMPLE_BYTES // BLOCK_BYTES))
         name = _name_of(data, fault) if is_ascii else None
         if name is None:
             yield from chain([data], map(replace_surrogate_bytes, chunks))
@@ -307,7 +312,22 @@ def _detected(chunks: Iterator[bytes], path: TextFile) -> Iterator[bytes]:
         announce_encoding(path, name, _sample(data, fault))
         yield from _decoded_as(name, chain([data], chunks), path, given=False)
         return
-    yield rest
+    if rest:  # a character that is cut off by the end of the file, or one byte of another encoding
+        name = _name_of(before + rest, len(before)) if is_ascii else None
+        if name is not None:
+            announce_encoding(path, name, _sample(before + rest, len(before)))
+        yield rest if name is None else b"".join(_decoded_as(name, iter([rest]), path, given=False))
+
+
+def _cut_character(data: bytes) -> int:
+    """Return how many bytes at the end begin a UTF-8 character that goes on after it."""
+    for back in range(1, min(LONGEST_CHARACTER, len(data) + 1)):
+        byte = data[-back]
+        if byte >= 0xC0:
+            return back if back < (2 if byte < 0xE0 else 3 if byte < 0xF0 else 4) else 0
+        if byte < 0x80:
+            return 0
+    return 0
 
 
 def _name_of(data: bytes, fault: int) -> str | None:

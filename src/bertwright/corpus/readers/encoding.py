@@ -10,6 +10,7 @@ import codecs
 import re
 from collections.abc import Callable
 from functools import lru_cache
+from pathlib import Path
 
 import charset_normalizer
 import numpy as np
@@ -31,7 +32,7 @@ SHORTEST_WIDE = 16
 SHOWN = 10
 """Decoded characters that a note shows."""
 FILES_NAMED = 5
-"""Files of one encoding that are named; of further ones a single note tells."""
+"""Files of one folder and encoding that are named; of further ones a single note tells."""
 COMMON = 0.75
 """Share of common characters from which a two-byte encoding is believed."""
 BROKEN = 0.005
@@ -83,9 +84,10 @@ def detect_encoding(sample: bytes) -> str | None:
     """
     if b"\0" in sample:
         return _sixteen_bits(sample)
-    share, wide = max((_common_share(sample, name), name) for name in ("cp932", "cp949", "euc_jp", "big5", "gb18030"))
-    if share >= COMMON:
-        return wide
+    shares = {name: _common_share(sample, name) for name in _COMMON}
+    likeliest = max(shares, key=lambda name: shares[name])
+    if shares[likeliest] >= COMMON:
+        return likeliest
     return "gb18030" if _is_gb2312(sample) else _one_byte(sample)
 
 
@@ -114,9 +116,12 @@ def _common_share(sample: bytes, name: str) -> float:
     """
     text = sample.decode(name, "replace")
     beyond = re.findall("[^\x00-\x7f\ufffd]", text)
-    if not beyond or text.count("\ufffd") > 1 + BROKEN * len(beyond):
+    broken = text[:-1].count("\ufffd")  # the last may be cut off
+    if not beyond or broken > 1 + BROKEN * len(beyond):
         return 0.0
-    share = sum(map(_COMMON[name], (one.encode(name) for one in beyond))) / len(beyond)
+    if not re.search("[^\x00-\x7f\ufffd]{2}", text) and re.search(rb"[A-Za-z]", sample):
+        return 0.0  # a letter of a Latin word and the one after it
+    share = sum(map(_COMMON[name], (one.encode(name) for one in beyond))) / (len(beyond) + broken)
     if name == "cp949":
         return share + 0.1 if share > 0.9 and len(beyond) > 5 else 0.0
     if name == "cp932" and all("｡" <= one <= "ﾟ" for one in beyond):
@@ -125,11 +130,11 @@ def _common_share(sample: bytes, name: str) -> float:
 
 
 _COMMON: dict[str, Callable[[bytes], bool]] = {
-    "cp949": lambda pair: len(pair) == 2 and pair[1] >= 0xA1 and 0xB0 <= pair[0] <= 0xC8,
     "gb18030": lambda pair: len(pair) == 2 and pair[1] >= 0xA1 and (0xB0 <= pair[0] <= 0xD7 or pair[0] in (0xA1, 0xA3)),
     "big5": lambda pair: len(pair) == 2 and 0xA1 <= pair[0] <= 0xC6,
-    "euc_jp": lambda pair: len(pair) == 2 and (pair[0] in (0xA1, 0xA4, 0xA5) or 0xB0 <= pair[0] <= 0xCF),
     "cp932": lambda pair: len(pair) == 2 and (0x81 <= pair[0] <= 0x83 or 0x88 <= pair[0] <= 0x97),
+    "euc_jp": lambda pair: len(pair) == 2 and (pair[0] in (0xA1, 0xA4, 0xA5) or 0xB0 <= pair[0] <= 0xCF),
+    "cp949": lambda pair: len(pair) == 2 and pair[1] >= 0xA1 and 0xB0 <= pair[0] <= 0xC8,
 }
 """Whether the bytes of a character are of the first level, by encoding."""
 
@@ -177,13 +182,14 @@ def _shown(text: str) -> str:
     return re.sub(r"\s", " ", text[begin : begin + SHOWN])
 
 
-_named: dict[str, set[str]] = {}
+_named: dict[tuple[str, str], set[str]] = {}
+"""Files that were named, by encoding and folder."""
 
 
 def _say(path: str, name: str, shown: str) -> None:
-    named = _named.setdefault(name, set())
+    named = _named.setdefault((name, str(Path(path).parent)), set())
     if path in named or len(named) > FILES_NAMED:
         return
     named.add(path)
-    more = "; further files of this encoding are not named" if len(named) > FILES_NAMED else ""
+    more = "; further files of this folder and encoding are not named" if len(named) > FILES_NAMED else ""
     note(f"{path} is not UTF-8; it is read as {name}: {shown!r}. If that is wrong, give --encoding{more}")

@@ -1,0 +1,99 @@
+"""Everything that reads files for a task reads them in any encoding, and no half of a character gets past a reader."""
+
+from __future__ import annotations
+
+import inspect
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bertwright.cli.doctor import doctor_command
+from bertwright.cli.embed import embed_command
+from bertwright.cli.evaluate import evaluate_command
+from bertwright.cli.export import export_command
+from bertwright.cli.finetune import finetune_command
+from bertwright.cli.predict import predict_command
+from bertwright.cli.prepare import prepare_command
+from bertwright.corpus.judged import judged_texts
+from bertwright.recipes.embed import reader_of
+from bertwright.recipes.evaluate import read_pairs
+from bertwright.recipes.question_files import Asked
+from bertwright.tasks.choices import read_choices
+from bertwright.tasks.classify import Classify
+from bertwright.tasks.columns import ColumnsConfig
+from bertwright.tasks.conll import read_conll
+from bertwright.tasks.parallel import SidesConfig, read_parallel
+from bertwright.tasks.sentences import read_sentences
+from bertwright.tasks.squad import read_squad
+
+SHORT, LONG = "好吃", "这家店的面条很好吃。"
+SQUAD = {"context": LONG, "qas": [{"id": "名", "question": "什么？", "answers": [{"text": "面条", "answer_start": 4}]}]}
+READERS: dict[str, tuple[str, Callable[[Path, str | None], Any]]] = {
+    "a.csv": (f"text,label\n{LONG},1\n{SHORT},0\n", lambda path, encoding: classes(path, encoding)),
+    "a.tsv": (f"sentence1\tsentence2\tscore\n{LONG}\t{SHORT}\t1\n{LONG}\t{LONG}\t5\n",
+        lambda path, encoding: read_sentences(path, ColumnsConfig(encoding=encoding), kind=None).texts),
+    "b.tsv": (f"source\ttarget\n{LONG}\tsoup\n", lambda path, encoding: read_parallel(
+        path, SidesConfig(encoding=encoding)).first),
+    "a.conll": (f"{SHORT} O\n面条 B-X\n", lambda path, encoding: read_conll(path, encoding=encoding).words),
+    "squad.json": (json.dumps({"data": [{"paragraphs": [SQUAD]}]}, ensure_ascii=False), lambda path, encoding: (
+        read_squad(path, encoding).contexts, read_squad(path, encoding).ids)),
+    "choices.jsonl": (json.dumps({"context": LONG, "choices": [SHORT, "面"], "label": 0}, ensure_ascii=False),
+        lambda path, encoding: read_choices(path, ColumnsConfig(encoding=encoding)).choices),
+    "pairs.jsonl": (json.dumps({"good": LONG, "bad": SHORT}, ensure_ascii=False), read_pairs),
+    "lines.txt": (f"{LONG}\n{SHORT}\n", lambda path, encoding: list(
+        Asked(path, part="row", told=ColumnsConfig(encoding=encoding)))),
+    "table.csv": (f"text\n{LONG}\n{SHORT}\n", lambda path, encoding: list(
+        Asked(path, part="row", told=ColumnsConfig(encoding=encoding)))),
+    "words.bio": (f"{SHORT}\n{LONG}\n", lambda path, encoding: list(
+        Asked(path, part="token", told=ColumnsConfig(encoding=encoding)))),
+    "test.txt": (f"{LONG}\n{SHORT}\n", lambda path, encoding: judged_texts(path, encoding).to_pylist()),
+}  # fmt: skip
+
+
+def classes(path: Path, encoding: str | None) -> list[str]:
+    task, examples = Classify.begin(path, ColumnsConfig(encoding=encoding))
+    return task.read(path).first + examples.first
+
+
+@pytest.mark.parametrize("name", READERS)
+@pytest.mark.parametrize(("written", "given"), [("gb18030", None), ("gb18030", "gbk"), ("utf-16", None)])
+def test_every_reader_reads_every_encoding(tmp_path: Path, name: str, written: str, given: str | None) -> None:
+    text, read = READERS[name]
+    (tmp_path / name).write_text(text, encoding="utf-8")
+    expected = read(tmp_path / name, None)
+    (tmp_path / name).write_text(text, encoding=written)
+    assert read(tmp_path / name, given) == expected
+
+
+@pytest.mark.parametrize("name", [name for name in READERS if name.endswith((".json", ".jsonl"))])
+def test_halves_of_characters_become_replacement_characters(tmp_path: Path, name: str) -> None:
+    text, read = READERS[name]
+    for half in ("\\ud83d", "\\udc00"):
+        (tmp_path / name).write_text(text.replace("店", half), encoding="utf-8")
+        found = read(tmp_path / name, None)
+        json.dumps(found, ensure_ascii=False).encode()
+        if name != "choices.jsonl":
+            assert "\ufffd" in json.dumps(found, ensure_ascii=False)
+
+
+def test_texts_of_a_call_are_whole_too() -> None:
+    assert list(reader_of(["a \ud83d b", "\udce9"], None)()) == [["a \ufffd b", "\ufffd"]]
+
+
+def test_every_verb_that_reads_text_takes_an_encoding() -> None:
+    verbs = (
+        prepare_command, doctor_command, finetune_command, evaluate_command, predict_command, embed_command,
+        export_command,
+    )  # fmt: skip
+    for verb in verbs:
+        assert "encoding" in inspect.signature(verb).parameters, verb.__name__
+
+
+@pytest.mark.parametrize("written", [("True", "1.0", "good "), ("true", "1", "good")])
+def test_labels_of_a_model_are_found_however_they_are_written(tmp_path: Path, written: tuple[str, ...]) -> None:
+    (tmp_path / "a.csv").write_text("text,label\n" + "".join(f"x,{label}\n" for label in written))
+    task = Classify.of_labels(["True", "1.0", "good"]).looking_at(tmp_path / "a.csv", ColumnsConfig())
+    assert task.read(tmp_path / "a.csv").targets.tolist() == [0, 1, 2]
