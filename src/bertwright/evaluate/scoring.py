@@ -15,7 +15,6 @@ from bertwright.model.fine_tuned import FineTuned
 from bertwright.model.sentence import SentenceEncoder
 from bertwright.types import LabelledBatch
 
-
 CPU_TOKENS = 2048
 """Tokens of a batch on a CPU: the attention scores of more, of long rows, take hundreds of MB and gain nothing."""
 

@@ -20,6 +20,8 @@ Part = Literal["row", "choice", "token", "span"]
 """What a task is about: a whole row, or one among several rows; tokens of a row, or a span of them."""
 LONG = 1024
 """Tokens of a row above which attention on a CPU is computed for some queries at a time."""
+SCORES_KEPT = 2.5
+"""Tensors of the size of a block's attention scores that are kept: exponentials, what is left of them, and which."""
 OF_ROWS: tuple[Part, ...] = ("row", "choice")
 """Those whose head reads one vector of a row, that of [CLS] or a mean; the others' read those of tokens."""
 
@@ -119,3 +121,13 @@ class Encoder(nn.Module, ABC):
 def parameter_count(model: nn.Module) -> int:
     """Return the number of weights of a model, tied ones counted once."""
     return sum(parameter.numel() for parameter in model.parameters())
+
+
+def kept_bytes(shape: ModelConfig, length: int) -> int:
+    """Return about how many bytes an encoder keeps of a row of so many tokens until its backward pass, in float32.
+
+    Measured uncompiled: MiniLM (6 layers) keeps 24 MB of 64 tokens and 213 MB of 512, BERT base 1.1 GB of 512.
+    """
+    states = (24 * shape.hidden_size + 4 * shape.intermediate_size) * length
+    scores = 0 if length > LONG else round(SCORES_KEPT * shape.heads * length**2)
+    return 4 * shape.layers * (states + scores)

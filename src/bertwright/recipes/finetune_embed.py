@@ -27,6 +27,7 @@ from bertwright.export.sentence_layout import is_sentence_folder
 from bertwright.log import note
 from bertwright.model.config import training_flops
 from bertwright.model.dropout import Dropout
+from bertwright.model.encoder import kept_bytes
 from bertwright.model.fine_tuned import depths, freeze
 from bertwright.model.sentence import SentenceEncoder
 from bertwright.recipes.finetune_parts import compile_blocks, worth_compiling
@@ -39,7 +40,6 @@ from bertwright.tasks.examples import split_dev
 from bertwright.tasks.sentences import Kind, Sentences, read_sentences
 from bertwright.tokenizer.load import load_tokenizer
 from bertwright.train.loop import PhaseSource
-from bertwright.train.micro_batches import kept_bytes
 from bertwright.train.precision import matmul_rate, pick_device, resolve_precision
 from bertwright.train.schedule import Phase, ScheduleConfig
 from bertwright.train.step import TrainStep, forward_loss_of

@@ -24,7 +24,7 @@ from bertwright.export.task_card import task_card
 from bertwright.log import note
 from bertwright.model.config import training_flops
 from bertwright.model.dropout import Dropout
-from bertwright.model.encoder import OF_ROWS
+from bertwright.model.encoder import OF_ROWS, kept_bytes
 from bertwright.model.fine_tuned import FineTuned
 from bertwright.model.sentence import SentenceEncoder
 from bertwright.recipes.finetune_settings import FinetuneConfig
@@ -39,7 +39,6 @@ from bertwright.tokenizer.load import load_tokenizer
 from bertwright.train.distributed import Piece
 from bertwright.train.listeners import Listener
 from bertwright.train.loop import PhaseSource
-from bertwright.train.micro_batches import kept_bytes
 from bertwright.train.precision import matmul_rate, pick_device, resolve_precision, try_compiled_blocks
 from bertwright.train.schedule import Phase, ScheduleConfig
 from bertwright.train.step import TrainStep, forward_loss_of

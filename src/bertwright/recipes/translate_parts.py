@@ -23,6 +23,7 @@ from bertwright.log import note
 from bertwright.model.build import build_encoder
 from bertwright.model.decoder import Decoder
 from bertwright.model.dropout import Dropout
+from bertwright.model.encoder import kept_bytes
 from bertwright.model.encoder_decoder import (
     EncoderDecoder,
     decoder_config,
@@ -40,7 +41,6 @@ from bertwright.tasks.parallel import SidesConfig, parallel_files, source_alone
 from bertwright.tasks.translate import Translate
 from bertwright.tokenizer.load import load_tokenizer
 from bertwright.train.loop import PhaseSource
-from bertwright.train.micro_batches import kept_bytes
 from bertwright.train.precision import matmul_rate, pick_device, resolve_precision
 from bertwright.train.schedule import Phase, ScheduleConfig
 from bertwright.train.step import TrainStep, forward_loss_of

@@ -17,8 +17,6 @@ from torch import Tensor, nn
 
 from bertwright.errors import TrainingError
 from bertwright.files import human_bytes
-from bertwright.model.config import ModelConfig
-from bertwright.model.encoder import LONG
 from bertwright.train.free_memory import free_memory
 
 ROOM = 2**29
@@ -27,8 +25,6 @@ ROOM_BY_WEIGHTS = 2.5
 """So many times the bytes of the weights."""
 SHORT, SHORT_ROOM = 128, 4
 """Rows of so many tokens or fewer may take so many times that: what they gain by company weighs more."""
-SCORES_KEPT = 2.5
-"""Tensors of the size of a block's attention scores that are kept: exponentials, what is left of them, and which."""
 STATE = 4
 """Gradients, two moments and the best weights so far: numbers for each weight that is trained."""
 
@@ -108,16 +104,6 @@ class MicroBatches:
         with self.cast():
             scores: Tensor = self.model(example.cut(rows))
         return scores
-
-
-def kept_bytes(shape: ModelConfig, length: int) -> int:
-    """Return about how many bytes an encoder keeps of a row of so many tokens until its backward pass, in float32.
-
-    Measured uncompiled: MiniLM (6 layers) keeps 24 MB of 64 tokens and 213 MB of 512, BERT base 1.1 GB of 512.
-    """
-    states = (24 * shape.hidden_size + 4 * shape.intermediate_size) * length
-    scores = 0 if length > LONG else round(SCORES_KEPT * shape.heads * length**2)
-    return 4 * shape.layers * (states + scores)
 
 
 def room_for(model: nn.Module, row_bytes: Callable[[int], int], *, longest: int, what: str) -> Callable[[int], int]:

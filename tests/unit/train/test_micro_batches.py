@@ -14,6 +14,7 @@ from bertwright.errors import TrainingError
 from bertwright.model.bert import BertForPreTraining
 from bertwright.model.config import BertConfig
 from bertwright.model.dropout import begin_at_row, follow_rows, keep_mask
+from bertwright.model.encoder import kept_bytes
 from bertwright.model.fine_tuned import FineTuned
 from bertwright.model.sentence import SentenceEncoder
 from bertwright.tasks.answer import Answer
@@ -25,7 +26,7 @@ from bertwright.tasks.tag import Tag
 from bertwright.train import micro_batches
 from bertwright.train.distributed import Piece
 from bertwright.train.free_memory import free_memory
-from bertwright.train.micro_batches import MicroBatches, kept_bytes, room_for
+from bertwright.train.micro_batches import MicroBatches, room_for
 from bertwright.train.step import TrainStep, forward_loss_of
 from bertwright.types import UNASKED, LabelledBatch, SentenceBatch, TokenRows
 
