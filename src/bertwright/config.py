@@ -28,6 +28,30 @@ class Section(BaseModel):
 
 
 S = TypeVar("S", bound=Section)
+KINDS = {
+    "missing": "is missing",
+    "int": "must be a whole number",
+    "float": "must be a number",
+    "bool": "must be true or false",
+    "string": "must be a text",
+    "tuple": "must be a list",
+    "list": "must be a list",
+    "dict": "must be a section with settings of its own",
+    "model": "must be a section with settings of its own",
+    "finite_number": "must be a number that is neither infinite nor nan",
+    "none_required": "must be left out",
+}
+"""What a value should have been, by pydantic's name of the error without its ending."""
+LIMITS = {
+    "greater_than": ("gt", "above {}"),
+    "greater_than_equal": ("ge", "{} or more"),
+    "less_than": ("lt", "below {}"),
+    "less_than_equal": ("le", "{} or less"),
+}
+OWN_WORDS = ("value_error", "assertion_error")
+"""Errors that a section raises itself."""
+WITHOUT_VALUE = (*OWN_WORDS, "missing", "dict_type", "model_type")
+"""Errors whose message says what was given, or for which that is a whole section."""
 
 
 def compose(kind: type[S], *layers: Mapping[str, Any]) -> S:
@@ -103,12 +127,34 @@ def _has_kinds(kind: type[BaseModel], path: Sequence[str]) -> bool:
 def _explain(kind: type[BaseModel], path: list[str], problems: list[ErrorDetails]) -> str:
     name, first = ".".join(path), problems[0]
     if first["type"] != "extra_forbidden":
-        wanted = ", or: ".join(problem["msg"] for problem in problems)
-        return f"{name or 'settings'}: {wanted} (given: {first['input']!r})"
+        wanted = " or ".join(dict.fromkeys(requirement(problem).removeprefix("must be ") for problem in problems))
+        said = requirement(first) if len(problems) == 1 else f"must be {wanted}"
+        given = "" if first["type"] in WITHOUT_VALUE else f" (given: {repr(first['input'])[:200]})"
+        colon = ":" * (first["type"] in OWN_WORDS)
+        return f"{name or 'settings'}{colon} {said}{given}"
     known = list(_section_at(kind, path[:-1]).model_fields)
     near = difflib.get_close_matches(path[-1], known, n=1, cutoff=0.5)
     hint = f"did you mean {'.'.join([*path[:-1], near[0]])}?" if near else f"known here: {', '.join(known)}"
     return f"unknown setting {name}; {hint}"
+
+
+def requirement(problem: ErrorDetails) -> str:
+    """Return what a value should have been, in plain words, such as "must be 8 or more" or "is missing".
+
+    >>> requirement({"type": "missing", "loc": ("size",), "msg": "Field required", "input": {}})
+    'is missing'
+    """
+    kind, context = problem["type"], problem.get("ctx", {})
+    if kind in OWN_WORDS:
+        return problem["msg"].partition(", ")[2]
+    if kind == "literal_error":
+        return f"must be {context['expected']}"
+    if kind in LIMITS:
+        name, words = LIMITS[kind]
+        limit = context[name]
+        return f"must be {words.format(int(limit) if limit == int(limit) else limit)}"
+    stem = kind.removesuffix("_type").removesuffix("_parsing").removesuffix("_from_float")
+    return KINDS.get(kind, KINDS.get(stem, problem["msg"]))
 
 
 def _section_at(kind: type[BaseModel], path: Sequence[str]) -> type[BaseModel]:

@@ -1,7 +1,7 @@
 """The tree of errors: everything bertwright raises on purpose, and the exit code each one ends a command with.
 
     BertwrightError            1   the work failed; the message is one sentence a person can act on
-    ├── UsageError             2   the words of the call are off
+    ├── UsageError             2   invalid command line, or arguments that do not fit together
     │   └── ConfigError        2   a recipe file or a --SECTION.FIELD that does not fit its section
     ├── InputError             1   something handed to us cannot be used
     │   ├── CorpusError            raw text: missing, empty, broken, of a wrong column
@@ -18,7 +18,7 @@
     │       └── NotFiniteError         a loss, a gradient or a weight is no number
     ├── WorkerLostError        1   another process of the run is gone
     └── Interrupted          130   stopped by Ctrl-C; what was done is saved
-        └── Terminated       143   stopped by SIGTERM; what was done is saved
+        └── Terminated       143   stopped by SIGTERM or SIGHUP; what was done is saved
 
 A message says what was wrong, what was expected, and what to do next.
 """
@@ -30,10 +30,12 @@ class BertwrightError(Exception):
     """The work failed; `str(error)` is the whole story for a person."""
 
     exit_code = 1
+    quiet = False
+    """Whether another process of the run says it."""
 
 
 class UsageError(BertwrightError):
-    """The words of the call are off."""
+    """Invalid command line, or arguments that do not fit together."""
 
     exit_code = 2
 
@@ -110,7 +112,7 @@ class Interrupted(BertwrightError):
 
 
 class Terminated(Interrupted):
-    """Stopped by SIGTERM; what was done is saved."""
+    """Stopped by SIGTERM, or by SIGHUP (a closed terminal, a dropped connection); what was done is saved."""
 
     exit_code = 143
 

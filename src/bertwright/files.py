@@ -19,10 +19,15 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from filelock import BaseFileLock, FileLock, SoftFileLock, Timeout
+
 from bertwright.errors import BusyError, DiskSpaceError, InputError, OutputExistsError, ReadOnlyError
+from bertwright.log import note
 
 LOCK = ".lock"
 OWNER_ALONE = 0o600
+NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)
+"""What disks shared over a network answer where they know no locks."""
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 SHUT = (errno.EROFS, errno.EACCES, errno.EPERM)
 
@@ -108,41 +113,46 @@ def locked(folder: Path) -> Iterator[None]:
     made = not folder.exists()
     make_folder(folder)
     with explained(folder):
-        handle = _lock(folder / LOCK)
+        lock = _lock(folder / LOCK)
     try:
         yield
     finally:
         with suppress(OSError):
             (folder / LOCK).unlink()
-        if handle is not None:
-            os.close(handle)
+        if lock is not None:
+            lock.release()
         if made:
             with suppress(OSError):
                 folder.rmdir()
 
 
-def _lock(path: Path) -> int | None:
-    """Lock a file and write down whose it is; None on Windows, which has no such locks."""
-    if sys.platform == "win32":
+def _lock(path: Path) -> BaseFileLock | None:
+    """Lock a file and write down whose it is; None, said in a note, on a disk that knows no locks."""
+    lock = FileLock(path, timeout=0)
+    try:
+        lock.acquire()
+    except Timeout:
+        raise BusyError(
+            f"{path.parent} is in use by {_owner(path)}; wait for it to end, stop it, or give another --out"
+        ) from None
+    except (OSError, NotImplementedError) as error:
+        if isinstance(error, OSError) and error.errno not in NO_LOCKS:
+            raise
+        note(f"the disk of {path.parent} knows no locks ({error}): start nothing else with the same --out meanwhile")
         return None
-    import fcntl
+    if not isinstance(lock, SoftFileLock):  # that one keeps notes of its own in the file
+        with suppress(OSError):  # Windows lets nobody write to a locked file
+            path.write_text(f"process {os.getpid()} on {socket.gethostname()}", encoding="utf-8")
+    return lock
 
-    while True:
-        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            owner = os.pread(handle, 200, 0).decode(errors="replace") or "another process"
-            os.close(handle)
-            raise BusyError(
-                f"{path.parent} is in use by {owner}; wait for it to end, stop it, or give another --out"
-            ) from None
-        if path.exists() and os.fstat(handle).st_ino == path.stat().st_ino:
-            break
-        os.close(handle)  # its owner ended and deleted it between the two calls
-    os.ftruncate(handle, 0)
-    os.pwrite(handle, f"process {os.getpid()} on {socket.gethostname()}".encode(), 0)
-    return handle
+
+def _owner(path: Path) -> str:
+    """Return whose lock a file is, as far as it says."""
+    try:
+        said = path.read_text(encoding="utf-8", errors="replace")[:200].strip()
+    except OSError:
+        said = ""
+    return said if said.startswith("process ") else "another process"
 
 
 @contextmanager
@@ -165,9 +175,9 @@ def explained(folder: Path, *, saved: str = "") -> Iterator[None]:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write `text` to `path`, whole or not at all."""
+    """Write `text` to `path`, whole or not at all, with the same bytes on every system."""
     with written_aside(path) as aside:
-        aside.write_text(text, encoding="utf-8")
+        aside.write_text(text, encoding="utf-8", newline="\n")
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -258,7 +268,8 @@ def _flush_entry(path: Path) -> None:
     """Wait until the bytes of a file, or the names in a folder, are on the disk."""
     if path.is_dir() and sys.platform == "win32":
         return
-    handle = os.open(path, os.O_RDONLY)
+    # Windows flushes only what is open for writing.
+    handle = os.open(path, os.O_RDWR if sys.platform == "win32" else os.O_RDONLY)
     try:
         os.fsync(handle)
     finally:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import io
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from functools import lru_cache
+from typing import TextIO, cast
 
+from rich.cells import cell_len
 from rich.console import Console
 from rich.padding import Padding
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -29,21 +31,85 @@ def silent(wanted: bool) -> Iterator[None]:
         _speaks.reset(before)
 
 
+class _Output(io.TextIOBase):
+    """stdout or stderr, as it is at the moment, for a console; its settings stay as they are.
+
+    Characters that it cannot show, half ones among them, come out as escapes.
+    """
+
+    def __init__(self, stream: TextIO | None) -> None:
+        """Write to `stream`, or nowhere where a process was started without it."""
+        self.stream = stream
+
+    @property
+    def encoding(self) -> str:  # type: ignore[override]
+        """Return the encoding of the stream."""
+        return getattr(self.stream, "encoding", None) or "utf-8"
+
+    def isatty(self) -> bool:
+        """Say whether a person reads along."""
+        return _is_terminal(self.stream)
+
+    def fileno(self) -> int:
+        """Return the number of the stream."""
+        if self.stream is None:
+            raise io.UnsupportedOperation("there is no stream")
+        return self.stream.fileno()
+
+    def write(self, text: str) -> int:
+        """Write text."""
+        if self.stream is not None:
+            self.stream.write(text.encode(self.encoding, "backslashreplace").decode(self.encoding))
+        return len(text)
+
+    def flush(self) -> None:
+        """Write what is left."""
+        if self.stream is not None:
+            self.stream.flush()
+
+
+class _Talk(_Output):
+    """stderr: where nobody can read it any more, as after a terminal was closed, the work goes on all the same."""
+
+    def write(self, text: str) -> int:
+        """Write text, if it can still be written."""
+        with suppress(OSError, ValueError):
+            super().write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        """Have it shown, if it can still be shown."""
+        with suppress(OSError, ValueError):
+            super().flush()
+
+
+def _is_terminal(stream: TextIO | None) -> bool:
+    with suppress(OSError, ValueError):
+        return stream is not None and stream.isatty()
+    return False
+
+
+def person_reads() -> bool:
+    """Say whether stderr is a terminal: progress is a bar there, a line now and then elsewhere."""
+    return _is_terminal(sys.stderr)
+
+
 def talk() -> Console:
     """Return a console on stderr, where progress, notes and warnings go (made anew: stderr may be redirected)."""
-    return Console(file=sys.stderr, highlight=False, quiet=not _speaks.get())
+    return Console(file=cast(TextIO, _Talk(sys.stderr)), highlight=False, quiet=not _speaks.get())
 
 
 def results() -> Console:
-    """Return a console on stdout, where results go; at least 100 columns when it is not a terminal.
-
-    Characters that it cannot show, half ones among them, come out as escapes, as they do on stderr.
-    """
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")
-    console = Console(highlight=False)
+    """Return a console on stdout, where results go; at least 100 columns when it is not a terminal."""
+    file = cast(TextIO, _Output(sys.stdout))
+    console = Console(file=file, highlight=False)
     width = console.width if console.is_terminal else max(100, console.width)
-    return Console(highlight=False, width=width, quiet=not _speaks.get())
+    return Console(file=file, highlight=False, width=width, quiet=not _speaks.get())
+
+
+def print_lines(lines: Iterable[str]) -> None:
+    """Print results to stdout, a line each, as they are."""
+    _Output(sys.stdout).write("".join(f"{line}\n" for line in lines))
 
 
 def note(message: str) -> None:
@@ -58,26 +124,69 @@ def note_once(message: str) -> None:
 
 
 def print_facts(title: str, facts: Mapping[str, str]) -> None:
-    """Print a two-column table of named figures to stdout."""
-    table = Table(title=Text(title), title_justify="left", show_header=False)
-    table.add_column(style="bold")
-    table.add_column(justify="right")
-    for name, value in facts.items():
+    """Print a two-column table of named figures to stdout; where it is too narrow for one, a fact a line."""
+    console, rows = results(), list(facts.items())
+    console.print(Text(title, style="italic"), soft_wrap=True)
+    widths = column_widths(rows, console.width)
+    if widths is None:
+        for name, value in rows:
+            console.print(Text.assemble((name, "bold"), f": {value}"), soft_wrap=True)
+        return
+    table = Table(show_header=False)
+    table.add_column(style="bold", width=widths[0])
+    table.add_column(justify="right", width=widths[1])
+    for name, value in rows:
         table.add_row(Text(name), Text(value))
-    results().print(table)
+    console.print(table)
 
 
 def print_table(title: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """Print a table with a header to stdout; the first column is text, the others are figures.
 
-    Cells are shown as they are: brackets in them, as in [unused3], are not markup.
+    Cells are shown as they are: brackets in them, as in [unused3], are not markup. Where it is too narrow for a table,
+    a cell stands on each line.
     """
-    table = Table(title=Text(title), title_justify="left")
-    for index, name in enumerate(header):
-        table.add_column(name, justify="left" if index == 0 else "right")
+    console = results()
+    console.print(Text(title, style="italic"), soft_wrap=True)
+    widths = column_widths([header, *rows], console.width)
+    if widths is None:
+        for first, *others in rows:
+            console.print(Text(first, style="bold"), soft_wrap=True)
+            for name, cell in zip(header[1:], others, strict=True):
+                console.print(Text(f"    {name}: {cell}"), soft_wrap=True)
+        return
+    table = Table()
+    for index, (name, width) in enumerate(zip(header, widths, strict=True)):
+        table.add_column(Text(name), justify="left" if index == 0 else "right", width=width)
     for row in rows:
         table.add_row(*(Text(cell) for cell in row))
-    results().print(table)
+    console.print(table)
+
+
+def column_widths(rows: Sequence[Sequence[str]], width: int) -> list[int] | None:
+    """Return the width of each column of a table `width` wide that breaks no word; None where there is none.
+
+    Columns take what they want; where that is too much, the widest ones give, but none below its longest word.
+
+    >>> column_widths([["path", "/data/a-long-name.txt"], ["words", "there are some"]], 34)
+    [5, 21]
+    """
+    columns = list(zip(*rows, strict=True))
+    wanted = [max(cell_len(line) for cell in column for line in ["x", *cell.splitlines()]) for column in columns]
+    least = [max(_longest_word(cell) for cell in column) for column in columns]
+    room = width - 3 * len(columns) - 1
+    if sum(least) > room:
+        return None
+    widths = [min(one, width) for one in wanted]
+    while sum(widths) > room:
+        giving = [index for index, low in enumerate(least) if widths[index] > low]
+        widths[max(giving, key=widths.__getitem__)] -= 1
+    return widths
+
+
+def _longest_word(cell: str) -> int:
+    """Return the columns that the longest word of a cell takes; scripts without blanks may be broken anywhere."""
+    return max((cell_len(word) if word.isascii() else min(cell_len(word), 8) for word in cell.split()), default=1)
 
 
 def print_settings(title: str, rows: Sequence[tuple[str, str, str]]) -> None:
@@ -101,7 +210,7 @@ def progress_bar(*figures: str) -> Progress:
         *(TextColumn(f"{{task.fields[{name}]}}") for name in figures),
         console=talk(),
         transient=True,
-        disable=not sys.stderr.isatty(),
+        disable=not person_reads(),
     )
 
 
@@ -109,7 +218,7 @@ def progress_bar(*figures: str) -> Progress:
 def working(message: str) -> Iterator[None]:
     """Show that work goes on: the seconds so far on a terminal, a plain line before and after it elsewhere."""
     began = time.perf_counter()
-    if sys.stderr.isatty():
+    if person_reads():
         columns = (TextColumn("{task.description}"), TimeElapsedColumn())
         with Progress(*columns, console=talk(), transient=True, disable=not _speaks.get()) as bar:
             bar.add_task(message, total=None)

@@ -13,12 +13,31 @@ The raw-text side has its own parcels in `corpus`, which never needs torch; the 
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, fields, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
+
+from bertwright.errors import UsageError
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor
+
+
+def listed(given: str | Path | Iterable[str | Path], *, what: str = "texts") -> list[str]:
+    """Return texts, or names of files, as a list of str; one that stands alone, not in a list, is a list of one.
+
+    Raises UsageError where something else is among them.
+
+    >>> listed("Paris is a [MASK].")
+    ['Paris is a [MASK].']
+    """
+    several = [given] if isinstance(given, (str, Path)) else list(given)
+    odd = next((one for one in several if not isinstance(one, (str, Path))), None)
+    if odd is not None or None in several:
+        raise UsageError(f"{what} must be strings; {str(odd)[:50]!r} is of type {type(odd).__name__}")
+    return [str(one) for one in several]
 
 
 class _OnDevice:

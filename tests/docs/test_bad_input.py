@@ -38,7 +38,7 @@ PAGE = Path(__file__).parents[2] / "docs" / "bad-input.md"
 HEAD = """# Bad input, and what is said about it
 
 Written by `tests/docs/test_bad_input.py`, which runs every call and compares what it says with this page. Exit code 1:
-the work cannot be done with this input. Exit code 2: the words of the call are off. Nothing ends in a traceback; with
+the work cannot be done with this input. Exit code 2: invalid command line. Nothing ends in a traceback; with
 `--debug` one is shown too.
 
 | # | input | call | it says | exit code |

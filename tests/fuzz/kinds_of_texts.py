@@ -28,6 +28,7 @@ from bertwright.recipes.question_files import Asked
 from bertwright.recipes.questions import Lines
 from bertwright.tasks.choices import read_choices
 from bertwright.tasks.columns import ColumnsConfig
+from bertwright.tasks.examples import split_dev
 from bertwright.tasks.multi_label import MultiLabel
 from bertwright.tasks.parallel import SidesConfig, read_parallel
 from bertwright.tasks.sentences import read_sentences
@@ -234,8 +235,25 @@ def _multi_label() -> bytes:
     ).encode()
 
 
+def _flag_columns() -> bytes:
+    return (
+        "id,text,a,b\n" + "".join(f'{n},"{text}",{n % 2},{n % 3 % 2}\n' for n, text in enumerate(TEXTS * 4))
+    ).encode()
+
+
+def _separated() -> bytes:
+    return ("text\tlabels\n" + "".join(f"{text} {n}\ta;{'bcd'[n % 3]}\n" for n, text in enumerate(TEXTS * 4))).encode()
+
+
 def _read_multi_label(file: Path) -> None:
-    MultiLabel.begin(file, ColumnsConfig())
+    """Read labels as training does, a share of the rows held out, and as those of a file for a trained model."""
+    task, examples = MultiLabel.begin(file, ColumnsConfig())
+    with suppress(InputError):
+        train, dev = split_dev(examples, fraction=0.3, labels=task.labels)
+        assert len(train) + len(dev) == len(examples)
+    task.unlabelled(file)
+    again = MultiLabel.of_labels(task.labels).looking_at(file, ColumnsConfig()).read(file)
+    assert (again.targets == examples.targets).all()
 
 
 def _choices() -> bytes:
@@ -303,6 +321,8 @@ LABELLED: dict[str, Kind] = {
     "labelled .parquet of datasets": Kind(a_file("a.parquet", _class_labels(False)), only_file(_read_labelled)),
     "labelled .arrow of datasets": Kind(a_file("a.arrow", _class_labels(True)), only_file(_read_labelled)),
     "several labels .jsonl": Kind(a_file("a.jsonl", _multi_label), only_file(_read_multi_label)),
+    "several labels, a column each .csv": Kind(a_file("a.csv", _flag_columns), only_file(_read_multi_label)),
+    "several labels .tsv": Kind(a_file("a.tsv", _separated), only_file(_read_multi_label)),
     "choices .jsonl": Kind(a_file("a.jsonl", _choices), only_file(lambda p: read_choices(p, ColumnsConfig()))),
     "scored pairs .tsv": Kind(
         a_file("a.tsv", lambda: b"sentence1\tsentence2\tscore\na\tb\t1\nc\td\t2.5\n"),

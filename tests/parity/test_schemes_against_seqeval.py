@@ -18,7 +18,7 @@ from seqeval.metrics.sequence_labeling import get_entities
 
 from bertwright.evaluate.entities import compare, entities_of, tag_set
 from bertwright.tasks.conll import read_conll
-from bertwright.tasks.schemes import allowed_transitions, as_labels, detect_scheme, label_names
+from bertwright.tasks.schemes import allowed_transitions, as_labels, detect_scheme, tag_labels
 
 Entity = tuple[str, int, int]
 STRICT = {
@@ -86,7 +86,7 @@ def read_back(path: Path, sentences: list[list[str]]) -> tuple[str, list[list[En
     path.write_text("\n\n".join("\n".join(f"w\t{tag}" for tag in tags) for tags in sentences) + "\n")
     words = read_conll(path)
     scheme = detect_scheme(words)
-    labels = label_names(words, scheme)
+    labels = tag_labels(words, scheme)
     tags = as_labels(words, labels)
     names = tag_set(labels)
     found = entities_of(tags, words.counts, names)

@@ -151,7 +151,7 @@ def test_a_whole_run_without_dev_and_with_a_test_file_without_labels(
         finetune("classify", model, train, train, tmp_path / "other", settings={"split": {"dev_fraction": 0.2}})
 
 
-def test_known_texts_are_told_of(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_known_texts_are_a_warning(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     train = classes(tmp_path)
     test = table(tmp_path / "test.tsv", "text\tlabel", lambda i: f"the song {i} was\tb" if i % 2 else f"{text(i)}\ta")
     settings = {"schedule": {"epochs": 1}, "batches": {"rows": 64}}

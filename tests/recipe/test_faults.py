@@ -89,7 +89,7 @@ def at_step(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
 
 
 @pytest.mark.parametrize(
-    ("number", "error", "code"), [(signal.SIGINT, Interrupted, 130), (signal.SIGTERM, Terminated, 143)]
+    ("number", "error", "code"), [(signal.SIGINT, Interrupted, 130), (signal.SIGHUP, Terminated, 143)]
 )
 def test_a_signal_saves_and_stops(
     data: Path, tmp_path: Path, alone: Path, at_step: Any, number: int, error: type[Interrupted], code: int

@@ -79,7 +79,9 @@ def test_words_start_from_all_folders(folders: tuple[Path, Path], monkeypatch: p
     assert torch.equal(symmetric_counts(found), symmetric_counts(expected))
     assert found.words.tolist() == expected.words.tolist()
     monkeypatch.setattr(mixture, "can_merge", lambda *_: False)
+    monkeypatch.setattr(cooccurrence, "word_frequencies", lambda *_: pytest.fail("read all tokens"))
     together = neighbours_of(folders[0], config, splits)
+    assert together.frequencies.tolist() == expected.frequencies.tolist()
     assert torch.equal(symmetric_counts(together), symmetric_counts(expected))
 
 

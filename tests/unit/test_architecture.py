@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 
-FOUNDATION = {"types", "config", "errors", "files", "checksums", "rng", "log"}
+FOUNDATION = {"types", "config", "errors", "files", "checksums", "rng", "log", "stopping", "system"}
 ALLOWED = {
     "tokenizer": set(),
     "corpus": {"tokenizer"},

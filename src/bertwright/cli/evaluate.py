@@ -18,6 +18,7 @@ def evaluate_command(
     pair_column: str | None = None,
     label_column: str | None = None,
     label_separator: str | None = None,
+    label_names: str | None = None,
     encoding: str | None = None,
     positive: str | None = None,
     source: str | None = None,
@@ -60,10 +61,13 @@ def evaluate_command(
         For tasks: column of the label, score or tag.
     label_separator
         For classify with several labels a text: what stands between them in one column; found where not given.
+    label_names
+        For tag: what numbers stand for as tags, from 0 on, such as O,B-PER,I-PER; where not given, as the file says, or
+        as in fine-tuning.
     encoding
         Encoding of the files, such as gb18030 or cp1252; where not given, one other than UTF-8 is found and said.
     positive
-        For classify of two classes: the one whose F1 is told; the second where not given, or as in fine-tuning.
+        For classify of two classes: the one whose F1 is reported; the second where not given, or as in fine-tuning.
     source
         For translate: suffix of the source file (PREFIX.en: en), or column of the source text.
     target
@@ -71,16 +75,18 @@ def evaluate_command(
     """
     from bertwright.recipes.evaluate import evaluate
 
-    told = {
+    names = None if label_names is None else [name.strip() for name in label_names.split(",")]
+    given = {
         "text": text_column,
         "pair": pair_column,
         "label": label_column,
         "label_separator": label_separator,
+        "label_names": names,
         "encoding": encoding,
         "source": source,
         "target": target,
     }
-    columns = {name: column for name, column in told.items() if column is not None}
+    columns = {name: column for name, column in given.items() if column is not None}
     evaluate(
         kind, model, data, split=split, length=length, rows=rows, whole_word=whole_word, columns=columns,
         positive=positive,

@@ -120,7 +120,7 @@ def finetune_command(
     crf
         tag: put a conditional random field above the tags, so that they follow one another as their scheme allows.
     positive
-        classify of two classes: the one whose F1 is told, such as spam; the second in order where not given.
+        classify of two classes: the one whose F1 is reported, such as spam; the second in order where not given.
     metric
         Figure on dev that the best checkpoint is chosen by, such as accuracy, f1 or matthews.
     patience

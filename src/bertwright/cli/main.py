@@ -7,11 +7,13 @@ import os
 import sys
 import traceback
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext, suppress
 
-from cyclopts import App, CycloptsError
+from cyclopts import App, CycloptsError, MissingArgumentError
 
-from bertwright.errors import BertwrightError, Interrupted, UsageError
+from bertwright.errors import BertwrightError, UsageError
 from bertwright.log import note
+from bertwright.stopping import interrupted, signals_raise
 
 VERBS = {
     "quickstart": "The whole walk on the documentation of your own Python, offline, in under five minutes.",
@@ -28,6 +30,8 @@ VERBS = {
     "bench": "Measure how fast this machine does a stage.",
 }
 """Each verb lives in the module of its name, as VERB_command."""
+READER_GONE = 141
+"""What a shell says of a program that SIGPIPE ended."""
 SPINS = "20000"
 """Turns for which a thread of torch that waits for the others keeps its core before it sleeps (libgomp: 300,000). Where
 other work keeps all cores busy, steps of `fast` at mini on two cores ran 3.8 times as fast, and alone no slower."""
@@ -50,16 +54,25 @@ def build_app(*, overview: bool) -> App:
 
 
 def main(tokens: Sequence[str] | None = None) -> int:
-    """Run one command; return 0 (done), 1 (it failed), 2 (the words of the call are off), 130 or 143 (told to stop)."""
+    """Run one command; return 0 (done), 1 (it failed), 2 (invalid command line), 130 or 143 (told to stop).
+
+    141 where the reader of stdout has gone, such as `head`: as the system would end it.
+    """
     words = [word for word in (sys.argv[1:] if tokens is None else tokens) if word != "--debug"]
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ.setdefault("GOMP_SPINCOUNT", SPINS)  # read where a verb loads torch
     try:
-        run(words)
+        with _stop_signals():
+            run(words)
+            if sys.stdout is not None:
+                sys.stdout.flush()
     except BertwrightError as error:
-        code, message = error.exit_code, str(error)
-    except KeyboardInterrupt:
-        code, message = Interrupted.exit_code, "stopped"
+        code, message = error.exit_code, "" if error.quiet else str(error)
+    except KeyboardInterrupt as stop:
+        code, message = interrupted(stop, "").exit_code, "stopped"
+    except BrokenPipeError:
+        _close_stdout()
+        return READER_GONE
     except (OSError, MemoryError) as error:
         code, message = 1, f"{type(error).__name__}: {error}"
     except BaseException as error:
@@ -70,8 +83,22 @@ def main(tokens: Sequence[str] | None = None) -> int:
         return 0
     if "--debug" in (sys.argv if tokens is None else tokens):
         traceback.print_exc()
-    note(f"bertwright: {message}")
+    if message:
+        note(f"bertwright: {message}")
     return code
+
+
+def _stop_signals() -> AbstractContextManager[None]:
+    """Return what turns SIGTERM and SIGHUP into an orderly end; processes of torchrun are ended by torchrun."""
+    return nullcontext() if "LOCAL_RANK" in os.environ else signals_raise()
+
+
+def _close_stdout() -> None:
+    """Lead stdout nowhere, so that Python does not complain at its end about what is still in its buffer."""
+    with suppress(OSError, ValueError):
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)
 
 
 def run(words: list[str]) -> None:
@@ -83,5 +110,18 @@ def run(words: list[str]) -> None:
         raise UsageError(f"there is no verb {words[0]!r}; {hint}")
     try:
         build_app(overview=overview)(words, exit_on_error=False, print_error=False)
+    except MissingArgumentError as error:
+        raise UsageError(f"{_missing(error, words)}; see bertwright {words[0]} --help") from error
     except CycloptsError as error:
         raise UsageError(f"{error} Try: bertwright {words[0]} --help") from error
+
+
+def _missing(error: MissingArgumentError, words: Sequence[str]) -> str:
+    """Say what a call lacks: a flag, the value of one, or a word that stands by itself."""
+    assert error.argument is not None
+    name = error.argument.name
+    if any(word == name or word.startswith(f"{name}=") for word in words):
+        return f"{name} needs a value"
+    if error.argument.field_info.is_keyword_only:
+        return f"{words[0]} needs {name}, which is missing"
+    return f"{words[0]} needs {name.lstrip('-').upper()}, which is missing"

@@ -32,7 +32,7 @@ def pretrain_command(
         bertwright pretrain --data data/en --out runs/en --size mini --minutes 20
 
     In several processes, on one machine or many (docs/distributed.md):
-        torchrun --nproc-per-node 2 -m bertwright pretrain --data data/en --out runs/en
+        torchrun --nproc-per-node 2 -m bertwright pretrain --data data/en --out runs/en --minutes 600
 
     Every setting of the recipe can be given as --SECTION.FIELD VALUE, for instance --optimizer.learning-rate 5e-4,
     --objective.whole-word true or --engine.precision fp32; a wrong name is answered with the nearest right one.

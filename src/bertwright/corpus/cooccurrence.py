@@ -136,6 +136,14 @@ def word_frequencies(shards: Shards, vocab_size: int) -> np.ndarray:
     return counts
 
 
+def read_or_count_frequencies(data: Path, shards: Shards, vocab_size: int) -> np.ndarray:
+    """Return how often each token stands in a DATA folder's split, [V] int64: from its table where that is whole."""
+    try:
+        return read_neighbours(data, fingerprint=shards.fingerprint, vocab_size=vocab_size).frequencies
+    except DataError:
+        return word_frequencies(shards, vocab_size)
+
+
 def count_neighbours(shards: Shards, vocab_size: int, *, frequencies: np.ndarray | None = None) -> NeighbourCounts:
     """Count the neighbours of the most frequent words of a split; `frequencies` [V] are counted where not given.
 
@@ -161,10 +169,12 @@ def _counted_tokens(shards: Shards, place: np.ndarray) -> tuple[np.ndarray, np.n
     """
     words, starts, left = [np.zeros(0, dtype=np.int16)], [np.zeros(0, dtype=bool)], MOST_TOKENS
     for shard in shards.shards:
+        if not left:
+            break
         size = min(left, len(shard.tokens))
         words.append(place[shard.tokens[:size]])
         begins = np.zeros(size, dtype=bool)
-        begins[shard.token_offsets[shard.token_offsets < size]] = True
+        begins[shard.token_offsets[: np.searchsorted(shard.token_offsets, size)]] = True
         begins[::CHUNK] = True
         starts.append(begins)
         left -= size

@@ -24,6 +24,7 @@ import pyarrow as pa
 from bertwright.corpus.ahead import short_turns
 from bertwright.corpus.work import Plan, TextWork
 from bertwright.errors import WorkerError
+from bertwright.stopping import HANGUP
 
 T = TypeVar("T")
 Stage = Literal["clean", "encode"]
@@ -100,9 +101,11 @@ _own_work: TextWork
 
 
 def _begin(plan: Plan, count: int) -> None:
-    """Make this process ready to work: Ctrl-C is the parent's affair, and it ends with its parent."""
+    """Make this process ready to work: Ctrl-C and SIGHUP are the parent's affair, and it ends with its parent."""
     global _own_work
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for number in (signal.SIGINT, HANGUP):
+        if number is not None:
+            signal.signal(number, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     os.environ["RAYON_NUM_THREADS"] = str(max(1, (os.cpu_count() or 1) // count))
     _own_work = TextWork(plan)

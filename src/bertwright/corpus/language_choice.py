@@ -131,8 +131,8 @@ def _chosen(scripts: Scripts, languages: dict[str, float]) -> LanguageChoice:
     kana = f" ({scripts.han:.0%} of the letters are Chinese, {scripts.kana:.0%} are kana)" if scripts.han > 0.01 else ""
     code = max(languages, key=lambda name: languages[name]) if languages else ""
     if code and languages[code] > 0.5:
-        said = f"{code}: the detector finds it in {languages[code]:.0%} of a sample{kana}"
-        return LanguageChoice(code, "detector", said, both_ways(scripts, code))
+        statement = f"{code}: the detector finds it in {languages[code]:.0%} of a sample{kana}"
+        return LanguageChoice(code, "detector", statement, both_ways(scripts, code))
     why = "no language is found in most of a sample" if languages else "taken where no detector is installed"
     return LanguageChoice(USUAL, "default", f"{USUAL}: {why}{kana}", both_ways(scripts, USUAL))
 

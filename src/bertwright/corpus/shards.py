@@ -29,6 +29,7 @@ import numpy as np
 import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from bertwright.config import requirement
 from bertwright.errors import DataError, InputError
 from bertwright.files import inside, read_json, sha256_of, written_aside
 
@@ -241,7 +242,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     except ValidationError as error:
         problem = error.errors()[0]
         place = ".".join(str(part) for part in problem["loc"])
-        raise DataError(f"{path} is damaged ({place}: {problem['msg']}); prepare the data again") from error
+        raise DataError(f"{path} is damaged ({place} {requirement(problem)}); prepare the data again") from error
     return manifest
 
 
@@ -314,10 +315,11 @@ def check_tokenizer(folder: Path) -> Path:
     return file
 
 
-def check_shards(folder: Path) -> int:
+def check_shards(folder: Path, *, part: int = 0, of: int = 1) -> int:
     """Read every shard of a DATA folder and compare it with its checksum; return the bytes read.
 
-    Several at a time. Raises DataError with the first that is not as it was written, and where the manifest has been
+    Of several processes, number `part` (from 0) of `of` reads its share: about as many bytes as each other. Several
+    shards at a time. Raises DataError with the first that is not as it was written, and where the manifest has been
     edited: its fingerprint names the checksums it lists.
     """
     manifest = read_manifest(folder)
@@ -325,6 +327,7 @@ def check_shards(folder: Path) -> int:
     if manifest["fingerprint"] != fingerprint_of(manifest["tokenizer"]["sha256"], digests):
         raise DataError(f"{folder / 'manifest.json'} was edited (its fingerprint is another); prepare the data again")
     entries = [entry for split in manifest["splits"].values() for entry in split["shards"]]
+    share = sorted(entries, key=lambda entry: -int(entry["bytes"]))[part::of]
 
     def check(entry: Mapping[str, Any]) -> int:
         path = member(folder, entry["file"])
@@ -337,4 +340,4 @@ def check_shards(folder: Path) -> int:
         return int(entry["bytes"])
 
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1), "checking") as threads:
-        return sum(threads.map(check, entries))
+        return sum(threads.map(check, share))

@@ -13,6 +13,7 @@ from bertwright.evaluate.masked_words import Guess, guess_words
 from bertwright.evaluate.text_rows import MASK
 from bertwright.model.encoder import Encoder
 from bertwright.tokenizer.load import Tokenizer
+from bertwright.types import listed
 
 PACE = Pace(rows=32, tokens=2048)
 """Logits of a vocabulary are many: so few rows at a time."""
@@ -26,6 +27,7 @@ def fill_mask(model: Encoder, tokenizer: Tokenizer, texts: Sequence[str], *, top
     >>> fill_mask(model, tokenizer, ["Return the [MASK] of the list."], top_k=1)
     [[('length', 0.31)]]
     """
+    texts = listed(texts)
     several = next((text for text in texts if text.count(MASK) > 1), None)
     if several is not None:
         raise UsageError(f'"{several}" has more than one {MASK}; ask for one at a time, or use fill_masks')
@@ -39,7 +41,7 @@ def fill_masks(
 
     The model must be in evaluation mode. Probabilities are over the whole vocabulary; each [MASK] is filled on its own.
     """
-    ask = ask_words(model)
+    texts, ask = listed(texts), ask_words(model)
     return guess_words(ask, tokenizer, texts, top_k=top_k, positions=model.config.max_positions, pace=PACE)
 
 

@@ -59,7 +59,7 @@ def result_rows(result: dict[str, Any], manifest: dict[str, Any]) -> list[tuple[
         *rows,
         ("unigram entropy of the corpus", f"{result['unigram_entropy']:.4f} nats a token"),
         ("steps, tokens", f"{result['steps']:,} steps, {result['tokens']:,} tokens, {result['epochs']:.2f} epochs"),
-        ("time", f"{result['seconds'] / 60:.1f} minutes, {result['setup_seconds']:.0f} s of it compiling"),
+        ("time", f"{result['seconds'] / 60:.1f} minutes, {result['setup_seconds']:.0f} s of it before the first step"),
         ("speed", f"{result['tokens_per_second']:,.0f} tokens/s, MFU {result['mfu']:.1%}"),
         ("model", f"{result['size']}, {result['parameters']:,} parameters, {manifest['precision']}"),
         ("machine", f"{machine['processor']}, {machine['threads']} threads"),

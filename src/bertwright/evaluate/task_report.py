@@ -59,8 +59,8 @@ def _split_facts(result: Mapping[str, Any], manifest: Mapping[str, Any]) -> list
         facts.append(("dev", f"{result['dev_fraction']:g} of the training file, held out by a hash of the texts"))
     counts = manifest["examples"]
     for split, others in manifest.get("overlaps", {}).items():
-        told = ", ".join(f"{count:,} of {counts[split]:,} also in {other}" for other, count in others.items())
-        facts.append((f"overlap of {split}", told))
+        known = ", ".join(f"{count:,} of {counts[split]:,} also in {other}" for other, count in others.items())
+        facts.append((f"overlap of {split}", known))
     return facts
 
 

@@ -34,6 +34,7 @@ from bertwright.model.decoder import Decoder
 from bertwright.model.encoder import Encoder
 from bertwright.model.encoder_decoder import EncoderDecoder
 from bertwright.model.generate import SearchRules
+from bertwright.model.random_state import kept_random_state
 from bertwright.tokenizer.load import Tokenizer, load_tokenizer
 
 MODEL_TYPE = "encoder-decoder"
@@ -133,6 +134,7 @@ def decoder_name(ours: str) -> str:
     return BERT.to_theirs(ours)
 
 
+@kept_random_state()
 def read_encoder_decoder(folder: Path) -> TranslationFolder:
     """Return the encoder-decoder of a folder; raises ModelError where it is none, or not whole.
 

@@ -24,6 +24,7 @@ from bertwright.export.weights import read_object, read_tensors
 from bertwright.model.crf import Crf
 from bertwright.model.encoder import Part
 from bertwright.model.fine_tuned import FineTuned, Problem
+from bertwright.model.random_state import kept_random_state
 
 HEAD = ("weight", "bias")
 """The weights of a task's head."""
@@ -102,6 +103,7 @@ def fine_tuned_part(folder: Path) -> Part | None:
     return next((parts[name] for name in names if name in parts), None)
 
 
+@kept_random_state()
 def read_fine_tuned(folder: Path) -> FineTunedFolder:
     """Return the fine-tuned model of a folder; raises ModelError where it is none, or not whole.
 

@@ -18,6 +18,7 @@ from pydantic import ValidationError
 from safetensors.torch import save_file
 from torch import Tensor
 
+from bertwright.config import requirement
 from bertwright.errors import ModelError
 from bertwright.export.bert import BERT
 from bertwright.export.dialect import Dialect
@@ -31,6 +32,7 @@ from bertwright.log import note
 from bertwright.model.build import build_encoder
 from bertwright.model.config import ModelConfig
 from bertwright.model.encoder import Encoder
+from bertwright.model.random_state import kept_random_state
 from bertwright.tokenizer.load import Tokenizer, has_tokenizer, load_tokenizer
 
 DIALECTS: dict[str, Dialect] = {dialect.model_type: dialect for dialect in (BERT, MODERN)}
@@ -132,6 +134,7 @@ def read_encoder(folder: Path) -> tuple[Encoder, KnownHead]:
     return model, None if any(name.startswith("mlm_head") for name in report.initialised) else "mlm"
 
 
+@kept_random_state()
 def load_model(folder: Path) -> Encoder:
     """Return the model of a Hugging Face BERT or ModernBERT folder, in evaluation mode, on the CPU, in float32.
 
@@ -263,7 +266,8 @@ def config_of(values: Mapping[str, Any], folder: Path) -> tuple[Dialect, ModelCo
         problem = error.errors()[0]
         place = ".".join(str(part) for part in problem["loc"])
         theirs = next((theirs for theirs, ours in dialect.fields.items() if ours == place), place)
-        raise ModelError(f"{folder}/config.json: {theirs} {problem['msg']}; mend it".replace("  ", " ")) from error
+        said = f"{theirs} {requirement(problem)}".strip()
+        raise ModelError(f"{folder}/config.json: {said}; correct it") from error
 
 
 def their_config(config: ModelConfig, dialect: Dialect, tokenizer: Tokenizer) -> dict[str, Any]:

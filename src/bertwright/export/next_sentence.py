@@ -19,6 +19,7 @@ from bertwright.export.probe import KnownHead
 from bertwright.export.weights import read_object
 from bertwright.model.encoder import Encoder
 from bertwright.model.modern import ModernForMaskedLM
+from bertwright.model.random_state import kept_random_state
 
 FOLDER = "model-nsp"
 """What the folder of the head is called, beside RUN/model."""
@@ -70,6 +71,7 @@ def is_next_sentence_folder(folder: Path) -> bool:
     return isinstance(own, dict) and own.get(NEXT_SENTENCE) is True
 
 
+@kept_random_state()
 def read_next_sentence(folder: Path) -> tuple[Encoder, LoadReport]:
     """Return the model of a next-sentence folder, in evaluation mode, and what did not match: its masked-token head.
 

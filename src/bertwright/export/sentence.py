@@ -34,6 +34,7 @@ from bertwright.export.sentence_layout import (
 from bertwright.export.weights import read_object
 from bertwright.files import write_json, written_aside
 from bertwright.model.encoder import Encoder
+from bertwright.model.random_state import kept_random_state
 from bertwright.model.sentence import POOLINGS, Pooling, SentenceEncoder
 from bertwright.tokenizer.load import load_tokenizer
 
@@ -70,6 +71,7 @@ class Reading:
     skip: int = 0
 
 
+@kept_random_state()
 def read_sentence_folder(folder: Path) -> tuple[Encoder, Reading]:
     """Return the encoder of a folder and how it is read: mean and not normalised where the folder does not say.
 

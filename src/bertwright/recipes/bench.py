@@ -5,7 +5,6 @@ Speeds are medians over whole steps or best of several turns, stated with each f
 
 from __future__ import annotations
 
-import resource
 import subprocess
 import sys
 import tempfile
@@ -29,6 +28,7 @@ from bertwright.recipes.own_run import LENGTH
 from bertwright.recipes.parts import Parts, build, compiled_step, peak_flops
 from bertwright.recipes.pretrain import pretrain
 from bertwright.recipes.settings import resolve
+from bertwright.system import peak_memory_of_children
 from bertwright.train.loop import Position, train
 from bertwright.train.memory import keep_freed_memory
 from bertwright.train.precision import pick_device
@@ -57,7 +57,8 @@ def bench_step(
     timed = resolve(recipe, {**over, "schedule": {"steps": steps + SKIPPED, "phases": phases}})
     parts = build(Path(data), timed, fresh=False)
     config = parts.config
-    note(f"{config.size}, {first.rows} rows of {first.length}, {parts.precision}; compiling")
+    compiles = bool(config.engine.compile) and not parts.sharded
+    note(f"{config.size}, {first.rows} rows of {first.length}, {parts.precision}{'; compiling' * compiles}")
     began = time.perf_counter()
     keep_freed_memory()
     step = compiled_step(parts)
@@ -77,7 +78,7 @@ def bench_step(
     shown = {
         "speed": f"{speed:,.0f} tokens/s",
         "MFU": f"{figures['mfu']:.0%} of {peak / 1e9:,.0f} GFLOP/s",
-        "compilation": f"{compiling:.0f} s",
+        "compilation": f"{compiling:.0f} s" if compiles else "none: engine.compile is false",
         **{f"a step: {name}": f"{1000 * value:.1f} ms" for name, value in seconds.items()},
     }
     return _told(f"training step: {figures['what']}", figures, shown, parts.device, out)
@@ -142,7 +143,7 @@ def bench_prepare(
             raise CorpusError(lines[-1].removeprefix("bertwright: "))
         report = read_json(data / "report.json")
     text, disk = report["text_bytes"], report["shard_bytes"]
-    memory = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024
+    memory = peak_memory_of_children()
     figures = {
         "what": f"prepare {' '.join(str(name) for name in inputs)}",
         "text_bytes": text,
@@ -156,7 +157,7 @@ def bench_prepare(
         "text": f"{text / 1e6:,.1f} MB",
         "whole command": f"{figures['megabytes_per_second']:.1f} MB/s",
         "from reading to shards": f"{report['megabytes_per_second']:.1f} MB/s",
-        "peak memory": f"{memory / 1e9:.2f} GB",
+        "peak memory": "not known on this system" if memory is None else f"{memory / 1e9:.2f} GB",
         "on disk": f"{disk / 1e6:,.1f} MB ({disk / text:.2f} bytes a byte of text)",
     }
     return _told("preparation", figures, shown, torch.device("cpu"), out)

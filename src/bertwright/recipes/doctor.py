@@ -32,10 +32,11 @@ from bertwright.corpus.shards import Shards, read_manifest
 from bertwright.corpus.survey import survey
 from bertwright.errors import CorpusError, UsageError
 from bertwright.files import human_bytes
-from bertwright.log import print_table, progress_bar
+from bertwright.log import print_lines, print_table, progress_bar
 from bertwright.recipes.doctor_findings import Finding, findings_of
 from bertwright.tokenizer.bulk import BulkEncoder
 from bertwright.tokenizer.load import Tokenizer, load_tokenizer
+from bertwright.types import listed
 
 MOST_FILES = 64
 HELD_OUT_BYTES = 8 << 20
@@ -93,8 +94,8 @@ def doctor(
     """
     if sample_mb < 1:
         raise UsageError(f"--sample-mb {sample_mb} is no amount of text; give 1 or more")
-    named = [str(thing) for thing in ([things] if isinstance(things, (str, Path)) else things)]
-    overlaps = {str(path): Overlap(judged_texts(Path(path))) for path in test}
+    named = listed(things, what="things")
+    overlaps = {path: Overlap(judged_texts(Path(path))) for path in listed(test, what="test")}
     budget = sample_mb * 1_000_000
     is_data = len(named) == 1 and (Path(named[0]) / "manifest.json").is_file()
     with tempfile.TemporaryDirectory(prefix="bertwright-doctor-") as scratch:
@@ -110,7 +111,7 @@ def doctor(
     findings = findings_of(examination, looked, prepared=is_data)
     report = {"looked_at": looked.part, "findings": {finding.name: finding.as_dict() for finding in findings}}
     if as_json:
-        print(json.dumps(report, indent=2, ensure_ascii=False))
+        print_lines([json.dumps(report, indent=2, ensure_ascii=False)])
     else:
         _print(", ".join(named), looked.part, findings)
     return report

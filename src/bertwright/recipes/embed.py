@@ -5,7 +5,6 @@ texts -> chunk -> vectors of a model, torch's or exported -> in order into the f
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -19,9 +18,10 @@ from bertwright.corpus.readers.lines import STDIN
 from bertwright.errors import CorpusError, UsageError
 from bertwright.export.vectors import Number, bytes_needed, writer_of
 from bertwright.files import explained, human_bytes, refuse_existing, require_space
-from bertwright.log import note, print_facts, progress_bar
+from bertwright.log import note, person_reads, print_facts, progress_bar
 from bertwright.recipes.embedder import Done, Embedder, open_embedder
 from bertwright.tasks.stream import stream_texts
+from bertwright.types import listed
 
 if TYPE_CHECKING:
     from bertwright.model.sentence import Pooling
@@ -117,8 +117,8 @@ def reader_of(
         return lambda: stream_texts(Path(input), column, encoding)
     if column is not None:
         raise UsageError("a list of texts has no columns; leave text_column out")
-    whole = [replace_surrogates(text) for text in input]
-    return lambda: iter([whole])
+    texts = [replace_surrogates(text) for text in listed(input)]
+    return lambda: iter([texts])
 
 
 def chunks(pieces: Iterable[Sequence[str]]) -> Iterator[list[str]]:
@@ -194,7 +194,7 @@ def progress(count: int | None) -> Iterator[Done]:
             total += texts
             bar.advance(task, texts)
             now = time.perf_counter()
-            if not sys.stderr.isatty() and now - said > PLAIN_EVERY:
+            if not person_reads() and now - said > PLAIN_EVERY:
                 said, speed = now, total / (now - began)
                 left = "" if count is None else f", {(count - total) / speed / 60:.1f} min left"
                 note(f"{total:,} texts, {speed:,.0f} a second{left}")

@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Mapping
 from pathlib import Path
 from statistics import mean
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -32,6 +32,7 @@ from bertwright.tasks.build import TASK_NAMES, TASKS
 from bertwright.tasks.columns import ColumnsConfig
 from bertwright.tasks.embed import Embed
 from bertwright.tasks.parallel import SidesConfig
+from bertwright.tasks.tag import Tag
 from bertwright.tasks.translate import Translate
 from bertwright.tokenizer.load import load_tokenizer
 from bertwright.train.precision import pick_device
@@ -48,7 +49,7 @@ def evaluate(
     length: int | None = None,
     rows: int | None = None,
     whole_word: bool | None = None,
-    columns: Mapping[str, str] | None = None,
+    columns: Mapping[str, Any] | None = None,
     positive: str | None = None,
 ) -> dict[str, float]:
     """Return the figures of a MODEL folder on a split of a DATA folder, with fixed rows and masks, in float32.
@@ -59,8 +60,8 @@ def evaluate(
     and False, where not given. For "minimal-pairs" `data` is a .jsonl file of "good" and "bad" sentences (see
     `evaluate_pairs`), of which up to `rows` pairs are taken, evenly spread. For a task such as "classify" it is a
     labelled file, all of it; `columns` are told as "text", "pair" and "label", for "translate" as "source" and
-    "target"; `positive` is the class of two whose F1 is told. Raises UsageError for another kind, DataError where model
-    and data have different tokenizers, and ModelError where the model lacks the head asked for.
+    "target"; `positive` is the class of two whose F1 is reported. Raises UsageError for another kind, DataError where
+    model and data have different tokenizers, and ModelError where the model lacks the head asked for.
     """
     if kind not in KINDS and kind not in TASK_NAMES:
         raise UsageError(f"nothing called {kind!r} can be evaluated; known: {', '.join((*KINDS, *TASK_NAMES))}")
@@ -69,6 +70,8 @@ def evaluate(
         raise ModelError(f"there is no model folder {model}; give the folder `pretrain` wrote as RUN/model")
     if positive is not None and kind not in TASKS:
         raise UsageError(f"--positive is for classify of two classes; {kind} has no use for it, so leave it out")
+    if (columns or {}).get("label_names") and kind != Tag.name:
+        raise UsageError(f"--label-names is for tag; {kind} has no use for it, so leave it out")
     if kind == Embed.name:
         return evaluate_sentences(model, data, compose(ColumnsConfig, columns or {}))
     if kind == Translate.name:
@@ -82,8 +85,8 @@ def evaluate(
     own = find_own_run(model, str(read_manifest(data)["fingerprint"])) if split == "valid" else None
     chosen = choose_rows("nsp" if kind == "nsp" else "mlm", own, length=length, count=rows, whole_word=whole_word)
     figures = evaluate_held_out(model, data, chosen, split=split)
-    if own is not None and (remark := compared(chosen, own, figures)):
-        note(remark)
+    if own is not None and (comparison := compared(chosen, own, figures)):
+        note(comparison)
     return figures
 
 

@@ -33,6 +33,7 @@ from bertwright.files import explained, human_bytes, read_json, refuse_existing,
 from bertwright.log import note, print_table
 from bertwright.model.encoder import OF_ROWS, Encoder
 from bertwright.model.fine_tuned import FineTuned
+from bertwright.model.random_state import kept_random_state
 from bertwright.model.sentence import SentenceEncoder
 from bertwright.recipes.machine import versions
 from bertwright.recipes.predict_embed import read_judged
@@ -103,6 +104,7 @@ def export(
     return figures
 
 
+@kept_random_state()
 def _open(folder: Path) -> Opened:
     if is_encoder_decoder(folder):
         raise UsageError(f"{folder} translates, which is not exported to ONNX; give an encoder")

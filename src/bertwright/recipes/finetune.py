@@ -18,6 +18,7 @@ from bertwright.evaluate.task_report import write_task_report
 from bertwright.files import explained, locked, refuse_existing, write_json
 from bertwright.log import note
 from bertwright.model.lora import merge
+from bertwright.model.random_state import kept_random_state
 from bertwright.recipes.finetune_embed import build_embed, resolve_embed
 from bertwright.recipes.finetune_parts import build_finetune
 from bertwright.recipes.finetune_result import (
@@ -62,6 +63,7 @@ from bertwright.train.memory import keep_freed_memory
 from bertwright.train.schedule import ScheduleConfig
 
 
+@kept_random_state()
 def finetune(
     task: str,
     model: Path | str,
@@ -135,15 +137,17 @@ def warn_of_overlaps(parts: Tuning) -> dict[str, dict[str, int]]:
 
 def answer_unlabelled(parts: Tuning, out: Path, figures: dict[str, Any]) -> None:
     """Write what the model of a run answers about files without labels, name the way to ask more, and note the file."""
-    for name, asked in parts.unlabelled.items():
+    for name, unlabelled in parts.unlabelled.items():
         file = out / f"{name}-predictions.jsonl"
-        columns = ColumnsConfig(text=asked.text, pair=asked.pair, encoding=parts.config.columns.encoding)
-        answers, read = ask(out / "model", (), pair=False, input=asked.path, columns=columns, top_k=1, precision="auto")
+        columns = ColumnsConfig(text=unlabelled.text, pair=unlabelled.pair, encoding=parts.config.columns.encoding)
+        answers, read = ask(
+            out / "model", (), pair=False, input=unlabelled.path, columns=columns, top_k=1, precision="auto"
+        )
         count = write_answers(answers, file, read=read)
         figures[f"{name}_predictions"] = file.name
         note(
-            f"{asked.path} has no labels, so there are no figures of {name}: {count:,} predictions are in {file}; for "
-            f"other files: bertwright predict --model {out / 'model'} --input FILE --output predictions.jsonl"
+            f"{unlabelled.path} has no labels, so there are no figures of {name}: {count:,} predictions are in {file}; "
+            f"for other files: bertwright predict --model {out / 'model'} --input FILE --output predictions.jsonl"
         )
 
 

@@ -17,7 +17,7 @@ from pydantic import Field
 from bertwright.config import compose
 from bertwright.data.ahead import DrawnAhead
 from bertwright.data.labelled import LabelledSource
-from bertwright.errors import ConfigError, CorpusError
+from bertwright.errors import ConfigError, CorpusError, UsageError
 from bertwright.evaluate.judgement import Judgement
 from bertwright.evaluate.vectors import row_vectors
 from bertwright.export.sentence import Reading, read_sentence_folder, save_sentence_model
@@ -202,6 +202,8 @@ def build_embed(config: EmbedTuneConfig, folder: Path, files: Mapping[str, Path]
 def read_splits(config: EmbedTuneConfig, files: Mapping[str, Path]) -> dict[str, Sentences]:
     """Return the examples of each file: train as the objective says, dev and test as their own columns tell."""
     own, told = config.embed, config.columns
+    if told.label_names:
+        raise UsageError("--label-names is for tag; embed takes scores as they are written, so leave it out")
     wanted: Kind | None = None if own.objective == "auto" else own.objective
     examples = {"train": read_sentences(files["train"], told, negative=own.negative_column, kind=wanted)}
     fraction = config.dev_fraction_for(files)

@@ -33,7 +33,7 @@ from bertwright.rng import key_of
 from bertwright.tasks.build import begin_task, task_named
 from bertwright.tasks.contract import Task
 from bertwright.tasks.encode import TextEncoder
-from bertwright.tasks.unlabelled import AskedFile
+from bertwright.tasks.unlabelled import UnlabelledFile
 from bertwright.tokenizer.load import load_tokenizer
 from bertwright.train.distributed import Piece
 from bertwright.train.listeners import Listener
@@ -121,16 +121,16 @@ def build_finetune(config: FinetuneConfig, folder: Path, files: dict[str, Path])
     fraction = config.dev_fraction_for(files)
     task, examples = begin_task(config.task, config.head, files["train"], config.columns, dev_fraction=fraction)
     task = task.recalling(config.own(task.name))
-    unlabelled: dict[str, AskedFile] = {}
+    unlabelled: dict[str, UnlabelledFile] = {}
     for name, path in files.items():
-        asked = None if name == "train" else task.unlabelled(path)
-        if asked is not None and name == "dev":
+        without = None if name == "train" else task.unlabelled(path)
+        if without is not None and name == "dev":
             raise CorpusError(
                 f"{path} has no labels to choose a checkpoint by; leave --dev out, and a share of the training file is "
                 "held out instead"
             )
-        if asked is not None:
-            unlabelled[name] = asked
+        if without is not None:
+            unlabelled[name] = without
         elif name != "train":
             examples[name] = task.read(path)
     config = config.fitted(

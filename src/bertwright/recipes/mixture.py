@@ -23,6 +23,7 @@ from bertwright.corpus.cooccurrence import (
     count_neighbours,
     load_or_count,
     merge_neighbours,
+    read_or_count_frequencies,
 )
 from bertwright.corpus.report import entropy
 from bertwright.corpus.shards import Shards, read_manifest
@@ -97,7 +98,8 @@ def neighbours_of(data: Path, config: PretrainConfig, splits: Sequence[Shards]) 
     folders = folders_of(data, config)
     vocab_size = int(read_manifest(data)["tokenizer"]["vocab_size"])
     if len(splits) > 1 and not can_merge(splits, vocab_size):
-        return count_neighbours(shuffled_together(splits), vocab_size)
+        each = (read_or_count_frequencies(*one, vocab_size) for one in zip(folders, splits, strict=True))
+        return count_neighbours(shuffled_together(splits), vocab_size, frequencies=np.sum(list(each), axis=0))
     counts = [load_or_count(folder, split, vocab_size) for folder, split in zip(folders, splits, strict=True)]
     return counts[0] if len(counts) == 1 else merge_neighbours(counts)
 

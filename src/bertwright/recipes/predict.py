@@ -6,7 +6,6 @@ Nothing here imports torch before a model needs it: an exported one does not.
 from __future__ import annotations
 
 import json
-import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -20,7 +19,7 @@ from bertwright.errors import OutputExistsError, UsageError
 from bertwright.evaluate.text_rows import MASK
 from bertwright.export.onnx_folder import is_onnx_folder
 from bertwright.files import explained, written_aside
-from bertwright.log import note, print_table, progress_bar
+from bertwright.log import note, person_reads, print_lines, print_table, progress_bar
 from bertwright.recipes.embedder import open_embedder
 from bertwright.recipes.predict_embed import similarities_with
 from bertwright.recipes.predict_onnx import open_exported
@@ -29,6 +28,7 @@ from bertwright.recipes.question_files import Asked, Progress
 from bertwright.recipes.questions import Placed, Question, answers_of, masked_questions, task_questions
 from bertwright.tasks.columns import ColumnsConfig
 from bertwright.tokenizer.load import Tokenizer, load_tokenizer
+from bertwright.types import listed
 
 if TYPE_CHECKING:
     from bertwright.export.huggingface import LoadReport
@@ -153,7 +153,7 @@ def ask(
     precision: Precision,
 ) -> tuple[Iterator[Answers], Progress | None]:
     """Return the answers to what `predict` is asked, chunk after chunk, and what knows how much has been read."""
-    texts = [replace_surrogates(text) for text in texts]
+    texts = [replace_surrogates(text) for text in listed(texts)]
     if top_k < 1:
         raise UsageError(f"--top-k {top_k} asks for no words; give 1 or more")
     if translates(Path(model)):
@@ -232,7 +232,7 @@ def write_answers(chunks: Iterable[Answers], output: Path, *, read: Progress | N
             now, done = time.monotonic(), None if read is None else read.share
             speed = f"{count / max(1e-9, now - began):,.0f} a second"
             bar.update(task, completed=done or 0.0, total=None if done is None else 1.0, speed=speed)
-            if now - noted > NOTED and not sys.stderr.isatty():
+            if now - noted > NOTED and not person_reads():
                 left = f", {(now - began) * (1 / done - 1) / 60:.1f} min left" if done else ""
                 note(f"{count:,} answers, {speed}{left}")
                 noted = now
@@ -244,9 +244,11 @@ def open_oracle(folder: Path) -> Oracle:
     """Read a model folder onto the fastest device; raises ModelError or TokenizerError where it cannot be used."""
     from bertwright.export.huggingface import read_model
     from bertwright.export.next_sentence import is_next_sentence_folder, read_next_sentence
+    from bertwright.model.random_state import kept_random_state
     from bertwright.train.precision import pick_device
 
-    model, report = (read_next_sentence if is_next_sentence_folder(folder) else read_model)(folder)
+    with kept_random_state():
+        model, report = (read_next_sentence if is_next_sentence_folder(folder) else read_model)(folder)
     return Oracle(folder, model.to(pick_device()), load_tokenizer(folder), report)
 
 
@@ -277,7 +279,7 @@ def require_head(oracle: Oracle, head: Literal["next-sentence", "masked-token"])
 
 def print_translations(answers: Answers) -> None:
     """Print a translation a line."""
-    sys.stdout.write("".join(f"{line['translation']}\n" for line in answers))
+    print_lines(line["translation"] for line in answers)
 
 
 def print_answers(answers: Iterable[dict[str, Any]]) -> None:

@@ -89,8 +89,8 @@ def evaluate_task(
 ) -> dict[str, float]:
     """Return the figures of a fine-tuned model on a labelled file, in float32, and print them.
 
-    `positive` is the class of two whose F1 is told. Raises UsageError where the model was trained for another task than
-    `kind`, and InputError as `finetune` does.
+    `positive` is the class of two whose F1 is reported. Raises UsageError where the model was trained for another task
+    than `kind`, and InputError as `finetune` does.
     """
     from bertwright.export.fine_tuned import read_fine_tuned
 

@@ -37,12 +37,14 @@ from bertwright.corpus.report import facts_of, fingerprint_in, manifest_of, repo
 from bertwright.corpus.survey import Survey, TrainingTexts, survey
 from bertwright.corpus.told import Told
 from bertwright.corpus.work import Plan, TextWork
-from bertwright.errors import CorpusError, Interrupted, UsageError
-from bertwright.files import human_bytes, remove, require_space, sha256_of, write_json
+from bertwright.errors import CorpusError, UsageError
+from bertwright.files import human_bytes, locked, remove, require_space, sha256_of, write_json
 from bertwright.log import note, note_once, print_facts, progress_bar
 from bertwright.recipes.vocabulary import MOST_LONG_WORDS, refuse_unknown_text, shown_training
+from bertwright.stopping import interrupted
 from bertwright.tokenizer.load import Tokenizer, load_tokenizer
 from bertwright.tokenizer.train import KINDS, MULTIPLE, SMALLEST, train_tokenizer
+from bertwright.types import listed
 
 BUILTINS = {"builtin:python-docs": write_python_docs}
 BUILTIN_FOLDER = ".builtin"
@@ -109,7 +111,7 @@ def prepare(
     workers      processes that clean and encode; 1 works in threads of this one. The bytes of DATA are the same
     engine       "ray" works on the cluster that RAY_ADDRESS names, or one of this machine; again the same bytes
 
-    Raises CorpusError, TokenizerError, OutputExistsError or DiskSpaceError, each saying what to do.
+    Raises CorpusError, TokenizerError, OutputExistsError, BusyError or DiskSpaceError, each saying what to do.
 
     >>> prepare(["books/"], Path("data"), vocab_size=8192)["tokens"]
     {'train': 30116725, 'valid': 298117}
@@ -117,7 +119,8 @@ def prepare(
     started, out = perf_counter(), Path(out)
     options = PrepareOptions(
         language, kind, vocab_size, lowercase, str(tokenizer) if tokenizer else None, column, documents, skip_broken,
-        encoding, held_out, near_duplicates, repeated_paragraphs, list(filter), only_language, shard_text,
+        encoding, held_out, near_duplicates, repeated_paragraphs, listed(filter, what="filter"), only_language,
+        shard_text,
     )  # fmt: skip
     _check(options)
     _screen(options)
@@ -125,12 +128,13 @@ def prepare(
         raise UsageError(f"--engine {engine} is not known; choose local or ray")
     if workers < 1:
         raise UsageError(f"--workers {workers} leaves nobody to work; give 1 or more")
-    named, named_valid = [str(name) for name in inputs], [str(name) for name in valid]
-    journal = open_journal(out, {"inputs": named, "valid": named_valid, **asdict(options)})
+    named, named_valid = listed(inputs, what="inputs"), listed(valid, what="valid")
     try:
-        report = _prepare(named, named_valid, out, options, journal, started, workers, engine)
-    except KeyboardInterrupt:
-        raise Interrupted(f"stopped; the same command goes on from the last whole shard in {out}") from None
+        with locked(out):
+            journal = open_journal(out, {"inputs": named, "valid": named_valid, **asdict(options)})
+            report = _prepare(named, named_valid, out, options, journal, started, workers, engine)
+    except KeyboardInterrupt as stop:
+        raise interrupted(stop, f"stopped; the same command goes on from the last whole shard in {out}") from None
     print_facts(f"prepared {out}", facts_of(report))
     return report
 

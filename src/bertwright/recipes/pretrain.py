@@ -12,7 +12,7 @@ from typing import Any
 
 from bertwright.config import write_toml
 from bertwright.corpus.shards import check_shards
-from bertwright.errors import Interrupted, TrainingError
+from bertwright.errors import BertwrightError, DataError, Interrupted, TrainingError
 from bertwright.evaluate.held_out import held_out_figures
 from bertwright.evaluate.report import write_report
 from bertwright.evaluate.samples import choose_samples, predict_samples
@@ -24,6 +24,7 @@ from bertwright.log import note, print_facts, silent
 from bertwright.model.bert import BertForPreTraining
 from bertwright.model.embedding_size import shrink_embeddings
 from bertwright.model.encoder import parameter_count
+from bertwright.model.random_state import kept_random_state
 from bertwright.objectives.combine import build_objective
 from bertwright.recipes.compiling import CompileListener
 from bertwright.recipes.evaluation_count import evaluation_count, run_work
@@ -62,6 +63,7 @@ WORTH_SAYING = 5.0
 """Seconds of checking shards that are told of."""
 
 
+@kept_random_state()
 def pretrain(
     data: Path | str | Sequence[Path | str],
     out: Path | str,
@@ -89,9 +91,7 @@ def pretrain(
     with joined(timeout=config.engine.timeout) as group, silent(not group.first), held(out, group):
         if not (resume or restarted) and group.first:
             refuse_existing(out, instead="give another --out, or --resume to go on with the run in it")
-        if group.first:
-            for folder in folders_of(data, config):
-                checked(folder)
+        check_data(folders_of(data, config), group)
         checkpoint = last_checkpoint(out, group) if resume else None
         parts = build(data, config, fresh=checkpoint is None, group=group)
         require_same(parts)
@@ -122,13 +122,26 @@ def held(out: Path, group: Group) -> Iterator[None]:
         yield
 
 
-def checked(data: Path) -> None:
-    """Compare the shards of a DATA folder with their checksums, or raise DataError; say so where it took a while."""
-    began = time.perf_counter()
-    count = check_shards(data)
-    seconds = time.perf_counter() - began
+def check_data(folders: Sequence[Path], group: Group) -> None:
+    """Compare the shards of DATA folders with their checksums, each process its share; say so where it took a while.
+
+    Raises DataError in all processes where one of them finds something wrong.
+    """
+    began, count, wrong = time.perf_counter(), 0, ""
+    try:
+        count = sum(check_shards(folder, part=group.rank, of=group.size) for folder in folders)
+    except (BertwrightError, OSError) as error:
+        if group.size == 1:
+            raise
+        wrong = str(error) or type(error).__name__
+    wrong = group.first_message(wrong)
+    if wrong:
+        failure = DataError(wrong)
+        failure.quiet = not group.first
+        raise failure
+    total, seconds = group.total({"bytes": count})["bytes"], time.perf_counter() - began
     if seconds > WORTH_SAYING:
-        note(f"checked {human_bytes(count)} of shards in {seconds:.0f} s ({human_bytes(count / seconds)}/s)")
+        note(f"checked {human_bytes(total)} of shards in {seconds:.0f} s ({human_bytes(total / seconds)}/s)")
 
 
 def run(data: Path, out: Path, parts: Parts, moving: Moving, *, good: State | None, began: float) -> float:
@@ -166,8 +179,9 @@ def run(data: Path, out: Path, parts: Parts, moving: Moving, *, good: State | No
         position.seconds = position.setup_seconds = group.of_first(time.perf_counter() - began)
         if position.spent().progress(schedule) >= 1:
             raise TrainingError(
-                f"reading and compiling took {position.seconds:.0f} s, and {schedule.minutes:g} minutes were all there "
-                f"was: no step was made; delete {out} and give more --minutes, or --engine.compile false"
+                f"all that comes before the first step took {position.seconds:.0f} s, and {schedule.minutes:g} minutes "
+                f"were all there was: no step was made; delete {out} and give more --minutes"
+                f"{'' if engine.compile is False else ', or --engine.compile false'}"
             )
     reports = train(
         compiling.step, parts.sources, schedule, position=position, accumulation=engine.accumulation, guard=guard

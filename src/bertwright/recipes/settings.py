@@ -137,7 +137,14 @@ def _composed(base: Mapping[str, Any], settings: Mapping[str, Any]) -> PretrainC
     if isinstance(given, Mapping) and any(unit in given for unit in UNITS):
         schedule = {name: value for name, value in base.get("schedule", {}).items() if name not in UNITS}
         base = {**base, "schedule": schedule}
-    return compose(PretrainConfig, merge(base, settings))
+    merged = merge(base, settings)
+    schedule = merged.get("schedule", {})
+    if isinstance(schedule, Mapping) and not any(unit in schedule for unit in UNITS):
+        raise ConfigError(
+            "nothing says how long to train: give --minutes, --steps, --tokens or --epochs, or one of them in the "
+            "recipe's [schedule]"
+        )
+    return compose(PretrainConfig, merged)
 
 
 def _unfit_for_pairs(config: PretrainConfig, settings: Mapping[str, Any]) -> list[str]:

@@ -15,7 +15,7 @@ from torch import nn
 from bertwright.evaluate.judgement import Judgement
 from bertwright.model.config import ModelConfig
 from bertwright.recipes.finetune_settings import FinetuneConfig
-from bertwright.tasks.unlabelled import AskedFile
+from bertwright.tasks.unlabelled import UnlabelledFile
 from bertwright.tokenizer.load import Tokenizer
 from bertwright.train.listeners import Listener
 from bertwright.train.loop import PhaseSource
@@ -48,7 +48,7 @@ class Tuning(ABC):
     """By name: train, dev, and test where there is one."""
     device: torch.device
     precision: Literal["bf16", "fp32"]
-    unlabelled: Mapping[str, AskedFile] = field(default_factory=dict, kw_only=True)
+    unlabelled: Mapping[str, UnlabelledFile] = field(default_factory=dict, kw_only=True)
     """Files without labels, by the name of their split."""
 
     def optimizers(self, model: nn.Module, *, rates: Mapping[str, float] | None = None) -> list[torch.optim.Optimizer]:

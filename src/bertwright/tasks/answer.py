@@ -22,7 +22,7 @@ from bertwright.tasks.contract import Task, TaskLoss
 from bertwright.tasks.encode import TextEncoder
 from bertwright.tasks.spans import Reading, Spans, read_spans, span_mass
 from bertwright.tasks.squad import Questions, asked_questions, lacks_answers, read_squad
-from bertwright.tasks.unlabelled import AskedFile
+from bertwright.tasks.unlabelled import UnlabelledFile
 from bertwright.tasks.windows import window_rows
 from bertwright.types import LabelledBatch
 
@@ -128,9 +128,9 @@ class Answer(Task[Questions]):
         """Return the questions of another file."""
         return read_squad(path, self.encoding)
 
-    def unlabelled(self, path: Path) -> AskedFile | None:
-        """Return how to ask about a file none of whose questions says its answer, or that there is none."""
-        return AskedFile(path) if lacks_answers(path, self.encoding) else None
+    def unlabelled(self, path: Path) -> UnlabelledFile | None:
+        """Return a file of questions without answers as what is to be predicted; None where it has some."""
+        return UnlabelledFile(path) if lacks_answers(path, self.encoding) else None
 
     def ask(self, questions: Sequence[tuple[str, ...]]) -> Questions:
         """Return pairs of question and context."""

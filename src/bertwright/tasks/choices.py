@@ -144,13 +144,13 @@ def read_choices(path: Path, told: ColumnsConfig, *, labelled: bool = True) -> C
     )
 
 
-def lacks_right(path: Path, told: ColumnsConfig) -> bool:
+def lacks_right(path: Path, given: ColumnsConfig) -> bool:
     """Return whether a table of questions does not say which choice is right: no column of it, or nothing in it."""
     names = frozenset((*CONTEXTS, *STARTS, *ANSWERS, *LISTS))
-    table = open_table(path, names=names, given=told.names(), encoding=told.encoding)
+    table = open_table(path, names=names, given=given.names(), encoding=given.encoding)
     columns = {str(name): table.column(place) for place, name in enumerate(table.column_names)}
     lower = {name.strip().lower(): name for name in reversed(columns)}
-    label = told.label or next((lower[name] for name in ANSWERS if _is_plain(columns, lower.get(name))), None)
+    label = given.label or next((lower[name] for name in ANSWERS if _is_plain(columns, lower.get(name))), None)
     return label not in columns or are_no_labels(as_texts(columns[str(label)]))
 
 

@@ -19,7 +19,7 @@ from bertwright.tasks.choices import Choices, asked_choices, lacks_right, read_c
 from bertwright.tasks.columns import ColumnsConfig
 from bertwright.tasks.contract import Task, TaskLoss
 from bertwright.tasks.encode import TextEncoder
-from bertwright.tasks.unlabelled import AskedFile
+from bertwright.tasks.unlabelled import UnlabelledFile
 from bertwright.types import LabelledBatch
 
 if TYPE_CHECKING:
@@ -67,10 +67,10 @@ class Choose(Task[Choices]):
         """Return the questions of another table."""
         return read_choices(path, self.columns)
 
-    def unlabelled(self, path: Path) -> AskedFile | None:
-        """Return how to ask about a table that does not say which choices are right; None where it does."""
-        told = self.columns
-        return AskedFile(path, told.text, told.pair) if lacks_right(path, told) else None
+    def unlabelled(self, path: Path) -> UnlabelledFile | None:
+        """Return a table without the right choices as what is to be predicted; None where it has them."""
+        given = self.columns
+        return UnlabelledFile(path, given.text, given.pair) if lacks_right(path, given) else None
 
     def ask(self, questions: Sequence[tuple[str, ...]]) -> Choices:
         """Return contexts with their choices."""

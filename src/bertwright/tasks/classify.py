@@ -19,7 +19,7 @@ from bertwright.tasks.head import HeadConfig, class_weights
 from bertwright.tasks.label_columns import refuse_flags
 from bertwright.tasks.labels import index_of, is_list, labels_in, note_case
 from bertwright.tasks.texts import Texts, another_table, looks_swapped, open_texts, texts_of
-from bertwright.tasks.unlabelled import AskedFile, asked_texts_of
+from bertwright.tasks.unlabelled import UnlabelledFile, unlabelled_texts
 from bertwright.tasks.whole_texts import WholeTexts
 from bertwright.types import LabelledBatch
 
@@ -32,7 +32,7 @@ MOST_LABELS = 10_000
 FEWEST = 50
 """So many labels are never too many, however few the rows."""
 POSITIVE = "positive"
-"""Under this name a folder keeps the class whose F1 is told."""
+"""Under this name a folder keeps the class whose F1 is reported."""
 
 
 class Classify(WholeTexts):
@@ -48,7 +48,7 @@ class Classify(WholeTexts):
     """How much each class counts in the loss, [K]; all alike where there are none."""
 
     chosen: str | None = None
-    """The class of two whose F1 is told, where one was asked for."""
+    """The class of two whose F1 is reported, where one was asked for."""
 
     def __init__(self, labels: Sequence[str], columns: Columns | None = None) -> None:
         """Hold the names of the classes, in the order of the head's outputs, and where to find them in a table."""
@@ -112,7 +112,7 @@ class Classify(WholeTexts):
 
     @property
     def positive(self) -> str | None:
-        """The class whose F1 is told: the one asked for, or the second of two."""
+        """The class whose F1 is reported: the one asked for, or the second of two."""
         return self.chosen or (self.labels[1] if len(self.labels) == 2 else None)
 
     @property
@@ -131,10 +131,10 @@ class Classify(WholeTexts):
         first, second, written = texts_of(another_table(path, self.columns), self.columns)
         return Texts(path, first, second, self.classes(path, written))
 
-    def unlabelled(self, path: Path) -> AskedFile | None:
-        """Return how to ask about a table without labels; None where it has some."""
+    def unlabelled(self, path: Path) -> UnlabelledFile | None:
+        """Return a table without labels as what is to be predicted; None where it has some."""
         assert self.columns is not None
-        return asked_texts_of(path, self.columns, known=self.index)
+        return unlabelled_texts(path, self.columns, known=self.index)
 
     def classes(self, path: Path, written: Sequence[str]) -> np.ndarray:
         """Return the class of each label as written, int64 [N]."""

@@ -46,12 +46,14 @@ class Cutter:
 
     names     those of the columns, in capitals or not, where the first line names them
     numbered  whether the first column numbers the words of a sentence from 1, as in CoNLL-U
+    constant  whether the first column is the same at all words of a sentence, such as a document in CoNLL-2012
     """
 
     separator: str
     width: int
     names: tuple[str, ...] = ()
     numbered: bool = False
+    constant: bool = False
 
     @classmethod
     def of_lines(cls, lines: list[str], *, commas: bool) -> Cutter:
@@ -68,7 +70,8 @@ class Cutter:
         lower = tuple(cell.strip().lower() for cell in cells)
         named = len(lower) > 1 and lower[0] in (*WORDS, *SINGLES) and lower[-1] in TAGS
         names = tuple(cell.strip() for cell in cells) if named else ()
-        return cls(separator, len(cells), names, len(cells) > 2 and _number_words(held, cut))
+        several = len(cells) > 2
+        return cls(separator, len(cells), names, several and _number_words(held, cut), several and _repeat(held, cut))
 
     def cells(self, line: str) -> list[str]:
         """Return the cells of a line."""
@@ -82,7 +85,15 @@ class Cutter:
         return re.split(r"[ \t]+", line.strip(BLANKS))
 
     def words(self, given: str | None, *, path: Path) -> int:
-        """Return the place of the column of words: the one given, else the first that does not number them."""
+        """Return the place of the column of words: the one given, else the first that does not number them.
+
+        Raises CorpusError where the first column holds no words.
+        """
+        if given is None and self.constant:
+            raise CorpusError(
+                f"the first column of {path} is the same at all words of a sentence; name that of the words, such as "
+                "--text-column 4"
+            )
         return self.column(given, path=path, usual=int(self.numbered))
 
     def tags(self, given: str | None, *, path: Path) -> int:
@@ -180,6 +191,17 @@ def _number_words(lines: list[str], cutter: Cutter) -> bool:
         if line and cell != str(count):
             return False
     return True
+
+
+def _repeat(lines: list[str], cutter: Cutter) -> bool:
+    """Say whether the first cells of lines are the same throughout each sentence, and some sentence has three words."""
+    sentences: list[list[str]] = [[]]
+    for line in lines:
+        if line:
+            sentences[-1].append(cutter.cells(line)[0])
+        elif sentences[-1]:
+            sentences.append([])
+    return any(len(cells) > 2 for cells in sentences) and all(len(set(cells)) < 2 for cells in sentences)
 
 
 def _cells_of(lines: pa.StringArray, cutter: Cutter) -> pa.ListArray:

@@ -21,7 +21,7 @@ from bertwright.evaluate.judgement import Judgement
 from bertwright.tasks.columns import ColumnsConfig
 from bertwright.tasks.encode import TextEncoder
 from bertwright.tasks.head import HeadConfig
-from bertwright.tasks.unlabelled import AskedFile
+from bertwright.tasks.unlabelled import UnlabelledFile
 from bertwright.types import LabelledBatch
 
 if TYPE_CHECKING:  # tasks name tensors in training alone: an exported model is asked without torch
@@ -85,8 +85,8 @@ class Task(ABC, Generic[E]):
     def read(self, path: Path) -> E:
         """Return the examples of another file, labelled as the training file is; raises InputError."""
 
-    def unlabelled(self, path: Path) -> AskedFile | None:
-        """Return how to ask about a file that has no labels; None where it has some, or nobody can tell."""
+    def unlabelled(self, path: Path) -> UnlabelledFile | None:
+        """Return a file without labels as what is to be predicted; None where it has some, or that is not clear."""
         return None
 
     @abstractmethod
@@ -120,7 +120,7 @@ class Task(ABC, Generic[E]):
 
     @property
     def positive(self) -> str | None:
-        """The class whose F1 is told, where there are two; None elsewhere."""
+        """The class whose F1 is reported, where there are two; None elsewhere."""
         return None
 
     def settled(self, judged: Judgement) -> Self:

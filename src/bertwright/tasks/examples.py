@@ -1,7 +1,7 @@
 """Turns the examples of a training file into those of train and dev, and says which rows of one file stand in another.
 
-What an example is differs from task to task; what is asked of all of them here is what their rows say (`keys`), which
-rows belong together (`groups`), which class each is of (`classes`), and a choice of them (`take`).
+What an example is differs from task to task; all of them have here what their rows say (`keys`), which rows belong
+together (`groups`), which class each is of (`classes`), and a choice of them (`take`).
 """
 
 from __future__ import annotations

@@ -30,7 +30,7 @@ class HeadConfig(Section):
     class_weights: Literal["balanced"] | dict[str, float] | None = Field(default=None)
     """classify, tag: how much examples of each class count in the loss, by name, 1 where not named; or "balanced"."""
     positive: str | None = None
-    """classify of two classes: the one whose F1 is told; the second where not given."""
+    """classify of two classes: the one whose F1 is reported; the second where not given."""
     crf: bool = False
     """tag: a conditional random field over the tags of a sentence, so that they follow one another as they may."""
 

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bertwright.corpus.readers.cells import PADDING, as_label
+from bertwright.corpus.readers.string_lists import listed
 from bertwright.errors import CorpusError
 from bertwright.log import note
-from bertwright.tasks.string_lists import listed
 
 SEPARATORS = ("|", ";", ",", "；", "，", "、")
 """What is looked for between the labels of a cell, in this order."""

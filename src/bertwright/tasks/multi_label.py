@@ -21,7 +21,7 @@ from bertwright.tasks.head import HeadConfig
 from bertwright.tasks.label_columns import LabelColumns, describe_labels, find_label_columns, marked_rows
 from bertwright.tasks.labels import index_of, note_case
 from bertwright.tasks.texts import Texts, another_table, looks_swapped, texts_of
-from bertwright.tasks.unlabelled import AskedFile, asked_texts_of
+from bertwright.tasks.unlabelled import UnlabelledFile, unlabelled_texts
 from bertwright.tasks.whole_texts import WholeTexts
 from bertwright.types import LabelledBatch
 
@@ -104,10 +104,10 @@ class MultiLabel(WholeTexts):
         first, second, _ = texts_of(table, self.column.columns, may_lack_target=True)
         return Texts(path, first, second, marked_rows(self.column.cut(table), self.index, path=path))
 
-    def unlabelled(self, path: Path) -> AskedFile | None:
-        """Return how to ask about a table without labels; None where it has some."""
+    def unlabelled(self, path: Path) -> UnlabelledFile | None:
+        """Return a table without labels as what is to be predicted; None where it has some."""
         assert self.column is not None
-        return asked_texts_of(path, self.column.columns, targets=self.column.flags, known=self.index)
+        return unlabelled_texts(path, self.column.columns, targets=self.column.flags, known=self.index)
 
     def loss(self, scores: Tensor, example: LabelledBatch) -> TaskLoss:
         """Return the binary cross-entropy (nats) of logits [B, 1, K], its mean over rows and labels."""

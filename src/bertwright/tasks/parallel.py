@@ -17,7 +17,7 @@ from bertwright.corpus.readers.formats import is_table
 from bertwright.corpus.readers.table import Table, read_table
 from bertwright.errors import CorpusError, UsageError
 from bertwright.log import note
-from bertwright.tasks.unlabelled import AskedFile
+from bertwright.tasks.unlabelled import UnlabelledFile
 
 BETWEEN = ","
 """Between the names of a source file and its target file."""
@@ -114,12 +114,12 @@ def parallel_files(given: Path, sides: SidesConfig) -> list[Path]:
     return files
 
 
-def source_alone(given: Path, sides: SidesConfig) -> AskedFile | None:
-    """Return how to ask for translations of a file that has no target side; None where it has one."""
+def source_alone(given: Path, sides: SidesConfig) -> UnlabelledFile | None:
+    """Return a file without a target side as what is to be translated; None where it has one."""
     if not given.is_file():
         return None
     if not is_table(given):
-        return AskedFile(given)
+        return UnlabelledFile(given)
     named = {name for name in (sides.source, sides.target) if name}
     table = read_table(given, names={*SOURCES, *TARGETS}, given=named, one_column=True, encoding=sides.encoding)
     source = sides.source if sides.source in table.columns else _told(table, None, SOURCES)
@@ -127,7 +127,7 @@ def source_alone(given: Path, sides: SidesConfig) -> AskedFile | None:
         return None
     if source is None and len(table.columns) == 1:
         source = next(iter(table.columns))
-    return AskedFile(given, source) if source is not None and (sides.target or len(table.columns) == 1) else None
+    return UnlabelledFile(given, source) if source is not None and (sides.target or len(table.columns) == 1) else None
 
 
 def _which(given: Path) -> str:

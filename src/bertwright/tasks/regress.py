@@ -16,7 +16,7 @@ from bertwright.tasks.columns import SCORES, Columns, ColumnsConfig
 from bertwright.tasks.contract import TaskLoss
 from bertwright.tasks.head import HeadConfig
 from bertwright.tasks.texts import Texts, another_table, numbers_of, open_texts, texts_of
-from bertwright.tasks.unlabelled import AskedFile, asked_texts_of
+from bertwright.tasks.unlabelled import UnlabelledFile, unlabelled_texts
 from bertwright.tasks.whole_texts import WholeTexts
 from bertwright.types import LabelledBatch
 
@@ -68,10 +68,10 @@ class Regress(WholeTexts):
         first, second, written = texts_of(another_table(path, self.columns), self.columns)
         return Texts(path, first, second, numbers_of(path, written, column=self.columns.target))
 
-    def unlabelled(self, path: Path) -> AskedFile | None:
-        """Return how to ask about a table without scores; None where it has some."""
+    def unlabelled(self, path: Path) -> UnlabelledFile | None:
+        """Return a table without scores as what is to be predicted; None where it has some."""
         assert self.columns is not None
-        return asked_texts_of(path, self.columns, known=("-1", "-1.0"))
+        return unlabelled_texts(path, self.columns, known=("-1", "-1.0"))
 
     def with_head(self, head: HeadConfig, examples: Texts) -> Self:
         """Return the task with the mean score of the examples that are trained on."""

@@ -189,7 +189,7 @@ def _runs(words: TaggedWords, notation: Notation) -> tuple[np.ndarray, np.ndarra
     return letters, goes_on
 
 
-def label_names(words: TaggedWords, scheme: FileScheme) -> list[str]:
+def tag_labels(words: TaggedWords, scheme: FileScheme) -> list[str]:
     """Return the tags a model of these types answers with: O first, then those of each type in order."""
     if scheme.becomes == "plain":
         return sorted(words.names)

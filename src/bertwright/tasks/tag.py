@@ -22,10 +22,10 @@ from bertwright.tasks.contract import Task, TaskLoss
 from bertwright.tasks.encode import TextEncoder
 from bertwright.tasks.head import HeadConfig, class_weights
 from bertwright.tasks.running_words import GivenWords, word_spans
-from bertwright.tasks.schemes import Scheme, allowed_transitions, as_labels, detect_scheme, label_names
+from bertwright.tasks.schemes import Scheme, allowed_transitions, as_labels, detect_scheme, tag_labels
 from bertwright.tasks.sequences import Reading, read_sentences
 from bertwright.tasks.tagged_files import lacks_tags, read_tagged
-from bertwright.tasks.unlabelled import AskedFile
+from bertwright.tasks.unlabelled import UnlabelledFile
 from bertwright.types import UNASKED, LabelledBatch
 
 if TYPE_CHECKING:
@@ -139,9 +139,12 @@ class Tag(Task[Sentences]):
             raise UsageError("--pair-column has no place in tagging; give a file of words and their tags")
         found = read_tagged(path, columns)
         scheme = detect_scheme(found)
-        labels = label_names(found, scheme)
+        labels = tag_labels(found, scheme)
         if len(labels) < 2:
-            raise CorpusError(f"every word of {path} has the tag {labels[0]!r}; give a file with two tags or more")
+            raise CorpusError(
+                f"every word of {path} has the tag {labels[0]!r}; give a file with two tags or more, or "
+                "name another column with --label-column"
+            )
         if columns.label_names and found.label_names != columns.label_names:
             raise UsageError(f"the tags of {path} are names, not numbers; leave --label-names out")
         task = cls(labels, columns, label_names=found.label_names)
@@ -206,14 +209,14 @@ class Tag(Task[Sentences]):
 
     def read(self, path: Path) -> Sentences:
         """Return the examples of another file."""
-        found = read_tagged(path, self.columns, label_names=self.label_names)
+        found = read_tagged(path, self.columns, label_names=self.label_names, known=self.labels)
         return Sentences(path, found.words, found.counts, as_labels(found, self.labels))
 
-    def unlabelled(self, path: Path) -> AskedFile | None:
-        """Return how to ask about a file of words without tags; None where it has some."""
+    def unlabelled(self, path: Path) -> UnlabelledFile | None:
+        """Return a file of words without tags as what is to be predicted; None where it has some."""
         if not lacks_tags(path, self.columns):
             return None
-        return AskedFile(path, self.columns.text)
+        return UnlabelledFile(path, self.columns.text)
 
     def ask(self, questions: Sequence[tuple[str, ...]]) -> Sentences:
         """Return running texts cut into words, or sentences of given ones; raises UsageError where one is a pair."""

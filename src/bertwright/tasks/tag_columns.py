@@ -7,16 +7,16 @@ sentence, word, tag   a word a row, with what says where sentences begin        
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
+from bertwright.corpus.readers.string_lists import listed, tags_of, words_of
 from bertwright.errors import CorpusError, UsageError
 from bertwright.tasks.columns import SINGLES, ColumnsConfig
-from bertwright.tasks.string_lists import listed, tags_of, words_of
 from bertwright.tasks.tagged_texts import is_entity
 
 WORDS = ("tokens", "words", "token", "word", "form", "forms")
@@ -66,30 +66,33 @@ class TaggedWords:
     unit: str = "line"
     label_names: tuple[str, ...] | None = None
 
-    def named(self, given: Sequence[str] | None, *, else_by: Sequence[str] | None = None) -> TaggedWords:
+    def named(
+        self, given: Sequence[str] | None, *, else_by: Sequence[str] | None = None, known: Collection[str] = ()
+    ) -> TaggedWords:
         """Return the same with names in the place of numbers: those `given`, or the file's own, or `else_by`.
 
-        Raises CorpusError where there are numbers without names, or beyond them.
+        Numbers that are `known` as tags themselves stay. Raises CorpusError where there are numbers without names, or
+        beyond them.
         """
-        if not all(map(is_whole_number, self.names)):
+        names = tuple(given or self.label_names or else_by or ())
+        if not all(map(is_whole_number, self.names)) or (not names and set(known).issuperset(self.names)):
             return self
-        known = tuple(given or self.label_names or else_by or ())
-        if not known:
+        if not names:
             raise CorpusError(
                 f"the tags of {self.path} are numbers ({', '.join(sorted(self.names)[:9])}), and it does not say what "
                 "they stand for; name them in their order, such as --label-names O,B-PER,I-PER"
             )
-        strange = next((place for place, name in enumerate(self.names) if not 0 <= int(name) < len(known)), None)
+        strange = next((place for place, name in enumerate(self.names) if not 0 <= int(name) < len(names)), None)
         if strange is not None:
             line = self.lines[int(np.flatnonzero(self.tags == strange)[0])]
             raise CorpusError(
                 f"{self.path} {self.unit} {line:,} has the tag {self.names[strange]}, and the names of tags go "
-                f"from 0 to {len(known) - 1} ({', '.join(known)[:80]}); give a name for each tag"
+                f"from 0 to {len(names) - 1} ({', '.join(names)[:80]}); give a name for each tag"
             )
-        found = [known[int(name)] for name in self.names]
-        names = list(dict.fromkeys(found))
-        places = np.array([names.index(name) for name in found], dtype=np.int64)
-        return replace(self, names=names, tags=places[self.tags], label_names=known)
+        found = [names[int(name)] for name in self.names]
+        different = list(dict.fromkeys(found))
+        places = np.array([different.index(name) for name in found], dtype=np.int64)
+        return replace(self, names=different, tags=places[self.tags], label_names=names)
 
 
 def is_whole_number(text: str) -> bool:
@@ -142,7 +145,7 @@ def find_tag_columns(
         return TagColumns("text", names[0] if names else "")
     if found is None or (labelled and found.tags is None):
         raise CorpusError(
-            f"{path} has no columns of words and tags, nor of texts and entities, that can be told by their names (its "
+            f"{path} has no columns of words and tags, nor of texts and entities, that their names tell (its "
             f"columns are {', '.join(names)}); name them with --text-column and --label-column"
         )
     return found
@@ -150,7 +153,7 @@ def find_tag_columns(
 
 @dataclass(frozen=True)
 class _Sample:
-    """The first rows of a table, and what a person said of its columns."""
+    """The first rows of a table, and what is given of its columns."""
 
     names: list[str]
     rows: Sequence[Mapping[str, Any]]
@@ -221,7 +224,7 @@ class _Sample:
         return bool(self._cells(name))
 
     def _first(self, name: str) -> Any:
-        """Return the first cell that holds something, by which a column is judged; None where none does."""
+        """Return the first cell that holds something, which says what a column holds; None where none does."""
         return next((cell for cell in self._cells(name) if cell not in ("", [])), None)
 
     def _texts(self, name: str) -> bool:

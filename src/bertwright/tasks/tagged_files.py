@@ -17,12 +17,12 @@ from bertwright.corpus.readers.cells import class_names
 from bertwright.corpus.readers.formats import format_of
 from bertwright.corpus.readers.json_rows import json_objects
 from bertwright.corpus.readers.rows import TableOptions
+from bertwright.corpus.readers.string_lists import BLANK
 from bertwright.corpus.readers.table import read_head, read_rows
 from bertwright.corpus.remote import size_of
 from bertwright.errors import CorpusError, UsageError
 from bertwright.tasks.columns import SINGLES, ColumnsConfig
 from bertwright.tasks.conll import has_words_alone, is_conll, read_conll, stream_sentences
-from bertwright.tasks.string_lists import BLANK
 from bertwright.tasks.tag_columns import BEGINNINGS, TAGS, WORDS, TaggedWords
 from bertwright.tasks.tag_rows import Row, asked_rows, columns_of_rows, tagged_rows
 
@@ -34,8 +34,12 @@ JSON = re.compile(r'\s*(\[\s*)?\{\s*"[^"\n]*"\s*:')
 NAMES = frozenset((*WORDS, *SINGLES, *TAGS, *BEGINNINGS))
 
 
-def read_tagged(path: Path, given: ColumnsConfig, *, label_names: Sequence[str] | None = None) -> TaggedWords:
+def read_tagged(
+    path: Path, given: ColumnsConfig, *, label_names: Sequence[str] | None = None, known: Collection[str] = ()
+) -> TaggedWords:
     """Return the words and tags of a file; tags that are numbers by their names, `label_names` where it has none.
+
+    Where there are none either, numbers that are `known` as tags stay as they are.
 
     Raises CorpusError where it cannot be read as what it is, naming the line or row, and UsageError for columns that it
     does not have.
@@ -46,7 +50,7 @@ def read_tagged(path: Path, given: ColumnsConfig, *, label_names: Sequence[str] 
     else:
         source = RowSource(path, form, given)
         found = tagged_rows(path, source, given, names=source.class_names())
-    return found.named(given.label_names, else_by=label_names)
+    return found.named(given.label_names, else_by=label_names, known=known)
 
 
 class RowSource:
@@ -160,9 +164,10 @@ def _is_table(text: str, given: ColumnsConfig) -> bool:
 
 
 def _is_words_a_line(path: Path, given: ColumnsConfig) -> bool:
-    """Say whether a file called otherwise is CoNLL: lines of two cells or more, the first a word, and blank lines."""
+    """Say whether a file called otherwise is CoNLL: blank lines, and words with tabs (in .csv commas) between."""
     lines = _head(path, given).strip().split("\n")
     if all(line.strip() for line in lines):
         return False
-    held = [re.split(r"\t|,", line) for line in lines[:-1] if line.strip()]
-    return all(len(cells) > 1 and not BLANK.search(cells[0].strip()) for cells in held)
+    separator = "," if format_of(path) == "csv" else "\t"
+    held = [line.strip().split(separator) for line in lines[:-1] if line.strip() and line[:2] not in ("#", "# ")]
+    return all(len(cells) > 1 and not any(BLANK.search(cell.strip()) for cell in cells) for cells in held)

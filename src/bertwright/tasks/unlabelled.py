@@ -1,4 +1,4 @@
-"""Turns a file without labels into what is asked about it: a test file whose answers are kept secret is predicted."""
+"""Turns a file without labels into the input of `predict`: a test file whose labels are kept secret has predictions."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ NUMBERS_OF_ROWS = frozenset(("", "id", "idx", "index", "guid", "unnamed: 0"))
 
 
 @dataclass(frozen=True)
-class AskedFile:
-    """A file about which a model is asked, and the columns of its texts, where it has columns."""
+class UnlabelledFile:
+    """A file to predict, and the columns of its texts, where it has columns."""
 
     path: Path
     text: str | None = None
@@ -31,10 +31,10 @@ def are_no_labels(cells: Sequence[str], *, known: Collection[str] = ()) -> bool:
     return all(cell.strip(PADDING).lower() in NO_LABEL and cell not in known for cell in cells)
 
 
-def asked_texts_of(
+def unlabelled_texts(
     path: Path, columns: Columns, *, targets: Sequence[str] = (), known: Collection[str] = ()
-) -> AskedFile | None:
-    """Return how to ask about a table that has the texts of the training file and no labels; None elsewhere.
+) -> UnlabelledFile | None:
+    """Return a table that has the texts of the training file and no labels as what is to be predicted; None elsewhere.
 
     `targets` are the columns of labels, those of `columns` where not given, and `known` the labels there are.
     """
@@ -44,7 +44,7 @@ def asked_texts_of(
     cells = [table.columns[name] for name in targets if name in table.columns]
     if any(name not in table.columns for name in texts) or not all(are_no_labels(one, known=known) for one in cells):
         return None
-    return AskedFile(path, columns.first, columns.second)
+    return UnlabelledFile(path, columns.first, columns.second)
 
 
 def refuse_unlabelled(path: Path, given: ColumnsConfig, *, targets: Sequence[str], model: Path) -> None:

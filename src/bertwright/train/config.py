@@ -38,7 +38,7 @@ class EngineConfig(Section):
     evaluation_rows: int = Field(default=1024, ge=1)
     """Rows of the fixed held-out set, at the length of the first phase."""
     checkpoint_minutes: float = Field(default=5.0, gt=0)
-    """Minutes between two checkpoints."""
+    """Minutes between two checkpoints; the first one comes after a minute at the latest."""
     checkpoint_steps: int | None = Field(default=None, ge=1)
     """Steps between two checkpoints, on top of the minutes."""
     keep: int = Field(default=2, ge=1)

@@ -32,6 +32,10 @@ from torch.distributed.distributed_c10d import PrefixStore, Store
 from torch.distributed.rendezvous import rendezvous
 
 from bertwright.errors import Interrupted, WorkerLostError
+from bertwright.system import usable_cores
+
+MESSAGE_BYTES = 2000
+"""Bytes of what one process tells all others."""
 
 
 @dataclass(frozen=True)
@@ -109,6 +113,14 @@ class Group:
         found = [torch.empty_like(mine) for _ in range(self.size)]
         dist.all_gather(found, mine, channel)
         return [bytes(each.numpy()) for each in found]
+
+    def first_message(self, message: str) -> str:
+        """Return the message of the first process that has one ("" is none), the same in all; long ones are cut."""
+        if self.size == 1:
+            return message
+        padded = message.encode()[:MESSAGE_BYTES].ljust(MESSAGE_BYTES, b"\0")
+        found = [data.rstrip(b"\0").decode(errors="ignore") for data in self.gathered(padded)]
+        return next((one for one in found if one), "")
 
     def wait(self) -> None:
         """Wait until every process is here."""
@@ -208,7 +220,7 @@ def _share_threads() -> None:
     """Give each process of this machine its share of the CPU cores, where torchrun gave each of several but one."""
     here = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
     if here > 1 and os.environ.get("OMP_NUM_THREADS", "1") == "1":
-        torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // here))
+        torch.set_num_threads(max(1, usable_cores() // here))
 
 
 def launch_name() -> str | None:

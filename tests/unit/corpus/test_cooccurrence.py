@@ -106,6 +106,19 @@ def test_tokens_beyond_the_most_are_not_counted(
     assert counts.frequencies.sum() == sum(map(len, documents))
 
 
+def test_shards_beyond_the_most_are_not_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shards_of: ShardsOf
+) -> None:
+    """Where the frequencies are known, what is past the limit is not looked at: the corpus may be terabytes."""
+    documents = some_documents()
+    monkeypatch.setattr(cooccurrence, "MOST_TOKENS", sum(map(len, documents[:2])))
+    shards = shards_of(tmp_path, documents)
+    expected = count_neighbours(shards, VOCAB)
+    assert [len(shard.tokens) for shard in shards.shards] == [57, 6062]
+    shards.shards[1:] = [None]
+    assert same(count_neighbours(shards, VOCAB, frequencies=expected.frequencies), expected)
+
+
 def test_pairs_across_chunks_alone_are_left_out(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shards_of: ShardsOf
 ) -> None:

@@ -74,7 +74,7 @@ DAMAGE: dict[str, tuple[Callable[[Path], object], str]] = {
     "activation": (lambda f: set_config(f, hidden_act="relu"), "hidden_act 'relu'; only 'gelu' is supported"),
     "positions": (lambda f: set_config(f, position_embedding_type="relative_key"), "only 'absolute' is supported"),
     "decoder": (lambda f: set_config(f, is_decoder=True), "is_decoder True; only False"),
-    "no size": (lambda f: set_config(f, hidden_size=None), "config.json: hidden_size Field required"),
+    "no size": (lambda f: set_config(f, hidden_size=None), "config.json: hidden_size is missing"),
     "odd heads": (lambda f: set_config(f, num_attention_heads=3), "hidden_size 8 is not a multiple of heads 3"),
     "wider": (
         lambda f: set_config(f, hidden_size=16),

@@ -136,3 +136,9 @@ def test_a_long_cell_takes_no_time() -> None:
     blanks = " " * 200_000
     for cell in (f"['a'{blanks}x]", f"('a'{blanks}x)", f"['a'{blanks}", "['" + "a" * 200_000, "['a'" * 50_000 + "]"):
         labels_in(cell, "|")
+
+
+def test_a_file_whose_first_value_is_null_is_refused(tmp_path: Path) -> None:
+    """pyarrow ends the process there."""
+    with pytest.raises(CorpusError, match="line 1 is not a JSON object"):
+        Classify.begin(write(tmp_path / "a.jsonl", ['null{"text": "one", "label": "a"}']), ColumnsConfig())

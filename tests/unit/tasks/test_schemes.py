@@ -10,7 +10,7 @@ import pytest
 from bertwright.errors import CorpusError, UsageError
 from bertwright.tasks.columns import ColumnsConfig
 from bertwright.tasks.conll import read_conll, stream_sentences
-from bertwright.tasks.schemes import as_labels, detect_scheme, label_names
+from bertwright.tasks.schemes import as_labels, detect_scheme, tag_labels
 from bertwright.tasks.tag import Tag
 
 SCHEMES = {
@@ -48,7 +48,7 @@ def learned(path: Path, *sentences: str) -> tuple[str, list[str]]:
     """Return what the scheme of a file is, and the tags that are learned."""
     words = read_conll(conll(path, *sentences))
     scheme = detect_scheme(words)
-    labels = label_names(words, scheme)
+    labels = tag_labels(words, scheme)
     return str(scheme), [labels[tag] for tag in as_labels(words, labels)]
 
 
@@ -159,6 +159,10 @@ def test_lines_of_conll_2003(tmp_path: Path) -> None:
         ("a\t(A*\nb\t*)\nc\t*\n", "line 1 has the tag '\\(A\\*': entities in brackets"),
         ("\n".join(f"w{n}\t{n}x" for n in range(40)), "has 40 different tags at 40 words"),
         ("a\t0\nb\t1\n", r"the tags of .* are numbers \(0, 1\).*--label-names"),
+        (
+            "d1 0 a O\nd1 1 b B-X\nd1 2 c O\n\nd1 0 e O\n",
+            "the first column of .* is the same at all words of a sentence",
+        ),
         ("T1\tPER 0 4\tAnna\nT2\tLOC 9 13\tRome\n", "is a file of brat, which is not read"),
         ("a\tO\nb\tO\n", "every word of .* has the tag 'O'"),
     ],

@@ -16,7 +16,9 @@ import pytest
 
 from bertwright.errors import CorpusError, ModelError, UsageError
 from bertwright.recipes.question_files import Asked
+from bertwright.tasks.build import begin_task
 from bertwright.tasks.columns import ColumnsConfig
+from bertwright.tasks.head import HeadConfig
 from bertwright.tasks.running_words import GivenWords
 from bertwright.tasks.tag import Tag
 
@@ -137,6 +139,18 @@ def test_a_tagger_is_asked_words_without_tags(tmp_path: Path) -> None:
     assert [texts for _, texts in Asked(texts, part="token", pairs=False)] == [(text,) for text in TEXTS]
 
 
+def test_a_tagger_is_asked_texts_of_lines_and_words_of_conll(tmp_path: Path) -> None:
+    file = tmp_path / "a.txt"
+    for text, expected in [
+        ("Yes, it is.\n\nNo, it is not.\n", [("Yes, it is.",), ("",), ("No, it is not.",)]),
+        ("Anna\tB-PER\nran\tO\n\nRome\tB-LOC\n", [("Anna", "ran"), ("Rome",)]),
+        ("# id 0\n1\tAnna\tB-PER\n2\tran\tO\n\n# id 1\n1\tRome\tB-LOC\n", [("Anna", "ran"), ("Rome",)]),
+        ('{"tokens": ["Anna", "ran"]}\n', [("Anna", "ran")]),
+    ]:
+        file.write_text(text)
+        assert [texts for _, texts in Asked(file, part="token", pairs=False)] == expected
+
+
 def with_class_names(folder: Path) -> Path:
     features = datasets.Features(
         {"tokens": datasets.List(datasets.Value("string")), "ner_tags": datasets.List(datasets.ClassLabel(names=NAMES))}
@@ -165,6 +179,15 @@ def test_numbers_are_tags_by_their_names(write: Writer, names: tuple[str, ...] |
     assert recalled.read(file).targets.tolist() == examples.targets.tolist()
     with pytest.raises(ModelError, match="label_names"):
         Tag.of_labels(task.labels).recalling({"label_names": 3})
+
+
+def test_numbers_that_a_model_has_as_tags_stay(tmp_path: Path) -> None:
+    file = lines("a.jsonl", [{"tokens": ["a", "b"], "tags": [1, 0]}])(tmp_path)
+    assert Tag.of_labels(["0", "1"]).read(file).targets.tolist() == [1, 0]
+    with pytest.raises(CorpusError, match="--label-names"):
+        Tag.of_labels(["O", "B-X"]).read(file)
+    with pytest.raises(UsageError, match="--label-names is for tag"):
+        begin_task("classify", HeadConfig(), file, ColumnsConfig(label_names=("a", "b")))
 
 
 def test_names_of_a_file_count_before_those_of_the_model(tmp_path: Path) -> None:

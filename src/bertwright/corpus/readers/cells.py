@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import json
 import re
 from collections.abc import Iterable, Sequence
@@ -12,6 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from bertwright.corpus.readers.characters import replace_surrogates
+from bertwright.corpus.readers.string_lists import listed
 from bertwright.errors import CorpusError
 
 Kind = Literal["text", "number", "list", "object", "other"]
@@ -80,18 +80,15 @@ def as_label(cell: str) -> str:
 
 
 def written_list(cell: str) -> list[Any] | None:
-    """Return the list that a cell holds as JSON or Python writes one, or None where it holds none.
+    """Return the list that a cell holds as JSON, Python or numpy writes one, or None where it holds none.
 
-    >>> written_list("['good', 'film']")
-    ['good', 'film']
+    >>> written_list("['good', 'film']"), written_list("['good' 'film']")
+    (['good', 'film'], ['good', 'film'])
     """
     try:
         value = json.loads(cell)
     except (ValueError, RecursionError):
-        try:
-            value = ast.literal_eval(cell)
-        except (ValueError, SyntaxError, RecursionError, MemoryError, TypeError):
-            return None
+        value = listed(cell)
     return value if isinstance(value, list) else None
 
 

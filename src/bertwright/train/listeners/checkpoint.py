@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import signal
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from types import FrameType
 from typing import NoReturn, TypeVar
 
-from bertwright.errors import Interrupted, Terminated
+from bertwright.stopping import STOPPING, on_signals, stopped_by
 from bertwright.train.distributed import ALONE, Group
 from bertwright.train.loop import StepReport
 from bertwright.train.saver import Saver
 
 T = TypeVar("T")
+FIRST_SECONDS = 60.0
+"""Seconds of training before the first checkpoint of a run, at most."""
 
 
 class StopAskedError(Exception):
@@ -26,8 +26,10 @@ class StopAskedError(Exception):
 class CheckpointListener:
     """Saves every `minutes` (and every `steps`, where given), before stopping on a signal, and `at_end`.
 
-    Where `best` is given, it also saves whenever the figure that `held_out` takes from an evaluation is lower than
-    ever, `best` being the lowest so far. Stands last: a checkpoint holds what the other listeners made of the step.
+    The first checkpoint of a run comes after FIRST_SECONDS at the latest. Without `at_end` the last step is saved where
+    more than that would be lost, and where someone asked to stop: what follows it, such as predicting a test set, takes
+    its time. Where `best` is given, it also saves whenever the figure that `held_out` takes from an evaluation is lower
+    than ever, `best` being the lowest so far. Stands last: a checkpoint holds what others made of the step.
     """
 
     saver: Saver
@@ -46,24 +48,27 @@ class CheckpointListener:
         """Save if it is time; raise Interrupted after saving if someone asked to stop."""
         step, valid = report.position.step, report.notes.get("valid")
         loss = self.held_out(valid) if valid and self.held_out is not None else None
-        due = time.perf_counter() - self.saved_at >= self.minutes * 60 and not self.saver.busy
+        wait = self.minutes * 60 if self.saver.moving.position.saved else min(FIRST_SECONDS, self.minutes * 60)
+        waited = time.perf_counter() - self.saved_at
+        due = waited >= wait and not self.saver.busy
+        due = due or (report.last and (self.at_end or waited >= FIRST_SECONDS))
         due = due or (self.steps is not None and step % self.steps == 0)
         due = due or (self.best is not None and loss is not None and loss < self.best)
         due, stop = self._agreed(due)
-        if due or (report.last and self.at_end) or stop is not None:
+        if due or stop is not None:
             self.best = loss if self.best is not None and loss is not None and loss < self.best else self.best
             self.saver.save(held_out=loss)
             self.saved_at = time.perf_counter()
-        if stop is not None and not report.last:
+        if stop is not None and not (report.last and self.at_end):
             self._leave(step, stop)
 
     def _agreed(self, due: bool) -> tuple[bool, int | None]:
         """Return whether any process finds a checkpoint due, and the signal any was sent; all get what went wrong."""
-        asked = {number: float(self.signal == number) for number in (signal.SIGTERM, signal.SIGINT)}
-        told = self.group.total({"due": due, "failed": self.saver.failed} | {str(int(n)): x for n, x in asked.items()})
-        if told["failed"]:
+        asked = {str(number): float(self.signal == number) for number in STOPPING}
+        sums = self.group.total({"due": due, "failed": self.saver.failed} | asked)
+        if sums["failed"]:
             self.saver.wait()
-        return told["due"] > 0, next((int(number) for number in asked if told[str(int(number))]), None)
+        return sums["due"] > 0, next((number for number in STOPPING if sums[str(number)]), None)
 
     def stop_unheard(self, report: StepReport) -> NoReturn:
         """Save a step whose evaluation was left half done, to be made on resuming, and raise Interrupted."""
@@ -79,29 +84,19 @@ class CheckpointListener:
             yield value
 
     def _leave(self, step: int, number: int | None) -> NoReturn:
-        kind = Terminated if number == signal.SIGTERM else Interrupted
-        raise kind(
+        raise stopped_by(
+            number,
             f"stopped at step {step}; everything is saved in {self.saver.wait()}; "
-            "the same command with --resume goes on from there"
+            "the same command with --resume goes on from there",
         )
 
     @contextmanager
     def listening_for_signals(self) -> Iterator[None]:
-        """Turn the first Ctrl-C or SIGTERM into a stop after the current step; a second one ends the process at once.
+        """Turn the first Ctrl-C, SIGTERM or SIGHUP into a stop after the current step; see `on_signals`."""
 
-        The system itself then ends it, whatever the process is busy with.
-        """
-
-        def ask(number: int, frame: FrameType | None) -> None:
+        def ask(number: int) -> None:
             self.signal = number
-            for one in before:
-                signal.signal(one, signal.SIG_DFL)
 
-        before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-        for number in before:
-            signal.signal(number, ask)
-        try:
+        self.saved_at = time.perf_counter()
+        with on_signals(STOPPING, ask):
             yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from rich.progress import Progress, TaskID
 
-from bertwright.log import note, progress_bar
+from bertwright.log import note, person_reads, progress_bar
 from bertwright.train.loop import StepReport
 
 PLAIN_EVERY = 30.0
@@ -35,7 +34,7 @@ class ConsoleListener:
                 f"{line['tokens_per_second']:,.0f} tokens/s  MFU {line['mfu']:.0%}"
             )
         compiling = f"  compiling for {report.notes['compiling']:.0f} s" if "compiling" in report.notes else ""
-        if sys.stderr.isatty():
+        if person_reads():
             if self.task is None:
                 self.bar.start()
                 self.task = self.bar.add_task("training", total=1.0, figures="")

@@ -7,7 +7,7 @@ import json
 import re
 
 BLANK = re.compile(r"[ \t\r\n]+")
-ITEM = r"""'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*"|-?\d+"""
+ITEM = r"""u?'(?:[^'\\]|\\.)*'|u?"(?:[^"\\]|\\.)*"|-?\d+"""
 ITEMS = re.compile(rf"\[\s*+(?:(?:{ITEM})(?:\s*+,\s*+|\s++|(?=\])))*+\]", re.DOTALL)
 """A list as Python or numpy prints it, with or without commas; nothing is tried twice: long cells take no time."""
 SIGNS = (",", ";", "|")
@@ -49,7 +49,10 @@ def words_of(text: str) -> list[str]:
 def tags_of(text: str, count: int) -> list[str]:
     """Return the tags of a cell for so many words; commas, semicolons or bars may stand between them."""
     items = words_of(text)
-    if len(items) == count or listed(text) is not None:
+    if listed(text) is not None:
+        return items
+    ended = any(all(item.endswith(sign) for item in items[:-1]) for sign in SIGNS) and len(items) > 1
+    if len(items) == count and not ended:
         return items
     others = ([tag.strip() for tag in text.split(sign)] for sign in SIGNS)
     return next((tags for tags in others if len(tags) == count), items)
