@@ -71,6 +71,11 @@ class TokenRows(_OnDevice):
     token_type_ids: Tensor
     attention_mask: Tensor
 
+    def cut(self, rows: slice) -> TokenRows:
+        """Return some of the rows, with what belongs to them."""
+        held = {field.name: getattr(self, field.name) for field in fields(self)}
+        return replace(self, **{name: value[rows] for name, value in held.items() if value is not None})
+
 
 @dataclass(frozen=True)
 class Batch(TokenRows):
@@ -148,6 +153,10 @@ class SentenceBatch(TokenRows):
 
     texts: Tensor
     scores: Tensor | None = None
+
+    def cut(self, rows: slice) -> TokenRows:
+        """Return some of the rows alone: examples stand across them."""
+        return TokenRows(self.input_ids[rows], self.token_type_ids[rows], self.attention_mask[rows])
 
 
 UNASKED = -100

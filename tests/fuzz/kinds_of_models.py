@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from kind import Kind, model_in, tokenizer_in
+from kind import TEXTS, Kind, model_in, tokenizer_in
 from safetensors.numpy import save_file as save_arrays
 from safetensors.torch import load_file, save_file
 
@@ -30,8 +30,9 @@ from bertwright.recipes.show_model import show_model
 from bertwright.recipes.verify import verify
 from bertwright.tokenizer.bulk import BulkEncoder
 from bertwright.tokenizer.load import load_tokenizer
+from bertwright.tokenizer.train import train_tokenizer
 
-SENTENCES = ["The dog sat.", "It ran to the warm house!", "你好"]
+SENTENCES = ["The dog sat.", "", "x" * 3000, "It ran to the warm house!", "你好"]
 
 
 def _of_model(kind: str, file: str) -> Callable[[Path], Path]:
@@ -103,6 +104,69 @@ def _translator(file: str) -> Callable[[Path], Path]:
     return make
 
 
+def _pickled(*, legacy: bool, sharded: bool = False) -> Callable[[Path], Path]:
+    """Return what makes a model with its weights in pytorch_model.bin, of torch since 1.6 or before, or in two."""
+
+    def make(folder: Path) -> Path:
+        model_in(folder, "bert")
+        model = folder / "model"
+        tensors = load_file(model / "model.safetensors")
+        (model / "model.safetensors").unlink()
+        name = "part-1.bin" if sharded else "pytorch_model.bin"
+        torch.save(tensors, model / name, _use_new_zipfile_serialization=not legacy)
+        if sharded:
+            write_json(model / "pytorch_model.bin.index.json", {"weight_map": dict.fromkeys(tensors, name)})
+            return model / "pytorch_model.bin.index.json"
+        return model / name
+
+    return make
+
+
+def _old_config(folder: Path) -> Path:
+    model_in(folder, "bert")
+    file = folder / "model" / "config.json"
+    values = json.loads(file.read_text())
+    write_json(file, {name: one for name, one in values.items() if name not in ("model_type", "architectures")})
+    return file
+
+
+def _vocab(name: str) -> Callable[[Path], Path]:
+    """Return what makes a vocab.txt, with a tokenizer_config.json and an added_tokens.json."""
+
+    def make(folder: Path) -> Path:
+        vocab = tokenizer_in(folder).with_name("vocab.txt")
+        (folder / "tokenizer.json").unlink()
+        write_json(
+            folder / "tokenizer_config.json", {"do_lower_case": False, "strip_accents": None, "unk_token": "[UNK]"}
+        )
+        write_json(folder / "added_tokens.json", {"[E1]": len(vocab.read_text().splitlines())})
+        return folder / name
+
+    return make
+
+
+def _tokenizer_of(kind: str) -> Callable[[Path], Path]:
+    def make(folder: Path) -> Path:
+        train_tokenizer([TEXTS], folder=folder, vocab_size=512, kind=kind)
+        values = json.loads((folder / "tokenizer.json").read_text())
+        values["padding"] = {
+            "strategy": {"Fixed": 9}, "direction": "Right", "pad_to_multiple_of": None, "pad_id": 0, "pad_type_id": 0,
+            "pad_token": "[PAD]",
+        }  # fmt: skip
+        values["truncation"] = {"max_length": 9, "strategy": "LongestFirst", "stride": 1, "direction": "Right"}
+        write_json(folder / "tokenizer.json", values)
+        return folder / "tokenizer.json"
+
+    return make
+
+
+def _with_prompts(folder: Path) -> Path:
+    _sentence_model("modules.json")(folder)
+    told = {"prompts": {"query": "The cat: ", "passage": ""}, "default_prompt_name": "query"}
+    write_json(folder / "model" / "config_sentence_transformers.json", told)
+    return folder / "model" / "config_sentence_transformers.json"
+
+
 def _exported(folder: Path) -> Path:
     _fine_tuned("SequenceClassification", "config.json")(folder)
     export(folder / "model", folder / "onnx")
@@ -161,7 +225,17 @@ MODELS: dict[str, Kind] = {
     "translator's generation_config.json": Kind(_translator("generation_config.json"), _translated, is_json=True),
     "translator's weights": Kind(_translator("model.safetensors"), _translated),
     "onnx.json": Kind(_exported, _asked("onnx"), is_json=True),
+    "pytorch_model.bin": Kind(_pickled(legacy=False), _read_model),
+    "pytorch_model.bin before 1.6": Kind(_pickled(legacy=True), _read_model),
+    "index of pytorch_model.bin": Kind(_pickled(legacy=False, sharded=True), _read_model, is_json=True),
+    "config.json without model_type": Kind(_old_config, _read_model, is_json=True),
+    "prompts of vectors": Kind(_with_prompts, _alike, is_json=True),
     "tokenizer.json": Kind(tokenizer_in, _read_tokenizer, is_json=True),
+    "tokenizer.json, BPE": Kind(_tokenizer_of("bpe"), _read_tokenizer, is_json=True),
+    "tokenizer.json, Unigram": Kind(_tokenizer_of("unigram"), _read_tokenizer, is_json=True),
+    "vocab.txt": Kind(_vocab("vocab.txt"), _read_tokenizer),
+    "tokenizer_config.json of vocab.txt": Kind(_vocab("tokenizer_config.json"), _read_tokenizer, is_json=True),
+    "added_tokens.json": Kind(_vocab("added_tokens.json"), _read_tokenizer, is_json=True),
     "tokenizer_config.json": Kind(
         lambda folder: tokenizer_in(folder).with_name("tokenizer_config.json"), _read_tokenizer, is_json=True
     ),

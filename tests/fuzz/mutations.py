@@ -17,7 +17,8 @@ Mutation = tuple[int, int, int]
 NUMBERS = (0, 1, -1, 127, 255, 2**15, 2**31 - 1, 2**31, 2**32 - 1, 2**40, 2**53, 2**60, 2**63 - 1)
 VALUES: tuple[Any, ...] = (
     None, True, False, 0, 1, -1, 3, 0.5, 1e308, float("nan"), float("inf"), 2**31, 2**60, 2**200, -(2**63), "", "a",
-    "../../x", "/etc/passwd", "a\0b", "\ud800", "x" * 5000, [], {}, [[]], [0], [None], {"a": {}}, [1, "a", {}], "[UNK]",
+    "../../x", "/etc/passwd", "a\0b", "\ud800", "x" * 50_000, [], {}, [[]], [0], [None], {"a": {}}, [1, "a", {}],
+    "[UNK]",
 )  # fmt: skip
 MARKS = (
     b"\0",
@@ -102,7 +103,9 @@ def _mutated_json(data: bytes, which: int, where: int, what: int) -> bytes | Non
         return None
     places = list(_places(tree))
     holder, key = places[where % len(places)]
-    if which % 4 == 0 and holder is not tree:
+    if which % 16 == 12 and isinstance(holder, dict):
+        holder[("x" * 50_000, "", "\ud800", key * 40)[what % 4]] = holder.pop(key)
+    elif which % 4 == 0 and holder is not tree:
         del holder[key]
     elif which % 4 == 1:
         holder[key] = copy.deepcopy(_at(places, what))

@@ -11,7 +11,7 @@ from contextlib import AbstractContextManager, nullcontext, suppress
 
 from cyclopts import App, CycloptsError, MissingArgumentError
 
-from bertwright.errors import BertwrightError, UsageError
+from bertwright.errors import BertwrightError, UsageError, is_panic
 from bertwright.log import note
 from bertwright.stopping import interrupted, signals_raise
 from bertwright.system import name_compiled_code_folder
@@ -82,7 +82,7 @@ def main(tokens: Sequence[str] | None = None) -> int:
     except (OSError, MemoryError) as error:
         code, message = 1, f"{type(error).__name__}: {error}"
     except BaseException as error:
-        if type(error).__name__ != "PanicException":
+        if not is_panic(error):
             raise
         code, message = 1, f"a native library gave up ({error}); look for what is unusual in the tokenizer or the text"
     else:

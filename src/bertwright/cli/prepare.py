@@ -46,7 +46,7 @@ def prepare_command(
     valid
         Files, folders or globs held out for evaluation, instead of a share of the inputs.
     tokenizer
-        A tokenizer.json, or a folder that has one, instead of training a vocabulary.
+        A tokenizer.json or vocab.txt, or a folder that has one, instead of training a vocabulary.
     vocab_size
         Tokens of the vocabulary to train, rounded up to a multiple of 64; chosen by the amount of text by default.
     language

@@ -1,7 +1,8 @@
 """Turns files that a model will be judged on, of any task, into the texts in them, to look for these in a corpus.
 
 Whatever the task, its texts are the strings of the file: the cells of .tsv and .csv, the strings of .json and .jsonl at
-any depth, the text columns of .parquet and .arrow, the lines of anything else, and the sentences of CoNLL files.
+any depth, the text columns of .parquet and .arrow, the lines of anything else, and the sentences of CoNLL files. Words
+that stand in a list are one text, blanks between them.
 """
 
 from __future__ import annotations
@@ -17,10 +18,13 @@ import pyarrow.parquet
 from bertwright.corpus.readers.blocks import read_text
 from bertwright.corpus.readers.characters import parse_json
 from bertwright.corpus.readers.formats import format_of, plain_suffix
+from bertwright.corpus.readers.string_lists import listed
 from bertwright.corpus.text_column import text_columns
 from bertwright.errors import CorpusError
 
 SAMPLE_LINES = 1000
+MOST_COLUMNS = 12
+"""Columns of the widest CoNLL files."""
 
 
 def judged_texts(path: Path, encoding: str | None = None) -> pa.StringArray:
@@ -40,10 +44,11 @@ def _texts_of_lines(path: Path, kind: str | None, encoding: str | None) -> Itera
     lines = text.replace("\r\n", "\n").split("\n")
     if kind == "json":
         return _strings_of_json(text, lines, path)
-    if kind == "csv":
-        return (cell for row in csv.reader(lines) for cell in row)
-    if kind == "tsv":
-        return (cell for line in lines for cell in line.split("\t"))
+    if kind in ("csv", "tsv") and not _one_token_a_line(lines, commas=kind == "csv"):
+        rows = csv.reader(lines) if kind == "csv" else (line.split("\t") for line in lines)
+        return (" ".join(listed(cell) or [cell]) for row in rows for cell in row)
+    if kind in ("csv", "tsv"):
+        return _sentences_of_tokens(lines, commas=kind == "csv")
     tokens = plain_suffix(path) in (".conll", ".bio", ".iob", ".iob2") or _one_token_a_line(lines)
     return _sentences_of_tokens(lines) if tokens else iter(lines)
 
@@ -64,22 +69,32 @@ def _strings_of_json(text: str, lines: list[str], path: Path) -> Iterator[str]:
             yield value
         elif isinstance(value, dict):
             waiting.extend(value.values())
+        elif isinstance(value, list) and all(isinstance(one, str) and " " not in one for one in value):
+            yield " ".join(value)
         elif isinstance(value, list):
             waiting.extend(value)
 
 
-def _one_token_a_line(lines: list[str]) -> bool:
+def _one_token_a_line(lines: list[str], *, commas: bool = False) -> bool:
     """Return whether lines are those of a CoNLL file: a token and its columns each, sentences ended by blank lines."""
     seen = [line for line in lines[:SAMPLE_LINES] if line.strip()]
-    columns = {len(line.split()) for line in seen if not line.startswith("-DOCSTART-")}
-    return len(seen) < len(lines[:SAMPLE_LINES]) - 1 and len(columns) == 1 and 2 <= min(columns) <= 12
+    columns = {len(_cells(line, commas=commas)) for line in seen if not line.startswith(("-DOCSTART-", "# "))}
+    return len(seen) < len(lines[:SAMPLE_LINES]) - 1 and len(columns) == 1 and 2 <= min(columns) <= MOST_COLUMNS
 
 
-def _sentences_of_tokens(lines: list[str]) -> Iterator[str]:
-    sentence: list[str] = []
+def _cells(line: str, *, commas: bool) -> list[str]:
+    return line.split(",") if commas else line.split()
+
+
+def _sentences_of_tokens(lines: list[str], *, commas: bool = False) -> Iterator[str]:
+    """Yield the words of each sentence, blanks between them; comments and numbers of words are left out."""
+    sentence: list[list[str]] = []
     for line in [*lines, ""]:
+        if line.startswith("# ") and len(line.split()) != 2:
+            continue
         if line.strip():
-            sentence.append(line.split()[0])
+            sentence.append(_cells(line, commas=commas))
         elif sentence:
-            yield " ".join(sentence)
+            numbered = [cells[0] for cells in sentence] == [str(place + 1) for place in range(len(sentence))]
+            yield " ".join(cells[int(numbered and len(cells) > 2)] for cells in sentence)
             sentence = []

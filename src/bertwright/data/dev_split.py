@@ -31,17 +31,15 @@ def dev_rows(keys: Sequence[str], classes: np.ndarray | None, *, fraction: float
     """Return which of N rows are held out, bool [N]: about `fraction` of them, at least one.
 
     Rows of equal `keys` [N] stay together. `classes` are int64 [N], one of each row, or [N, K], not 0 where a row has a
-    label; None where rows are all of a kind. A class keeps a row to be trained on. Raises ValueError where the rows are
-    one group, which cannot be divided.
+    label; None where rows are all of a kind. A class keeps a row to be trained on. Raises ValueError where that leaves
+    no rows to hold out.
     """
     marks = _marks(classes, len(keys))
     groups = _groups(keys, marks)
-    if len(groups.sizes) < 2:
-        raise ValueError("all rows are one group")
     quotas = _quotas(marks, fraction, exact=classes is None or classes.ndim == 1)
     chosen = _choose(groups, quotas)
     if not chosen.any():
-        chosen[int(np.argmin(groups.sizes))] = True
+        chosen[_smallest(groups, np.bincount(marks[:, 1]))] = True
     held: np.ndarray = chosen[groups.of_row]
     return held
 
@@ -92,6 +90,15 @@ def _quotas(marks: np.ndarray, fraction: float, *, exact: bool) -> np.ndarray:
         quotas[room[:left]] += 1
     kept: np.ndarray = np.minimum(quotas, np.maximum(totals - 1, 0))
     return kept
+
+
+def _smallest(groups: Groups, totals: np.ndarray) -> int:
+    """Return the smallest group that leaves a row of each class of `totals` [K] rows; raises ValueError without one."""
+    for group in np.argsort(groups.sizes, kind="stable").tolist():
+        classes, counts = groups.counts[group]
+        if (counts < totals[classes]).all():
+            return int(group)
+    raise ValueError("every group holds all rows of a class")
 
 
 def _choose(groups: Groups, quotas: np.ndarray) -> np.ndarray:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from contextlib import nullcontext
 
 import numpy as np
 import torch
@@ -17,7 +18,7 @@ from bertwright.evaluate.asking import Pace, logits_of, many_small
 from bertwright.evaluate.scoring import ask_model
 from bertwright.model.fine_tuned import FineTuned
 from bertwright.model.packed_block import can_pack, pack
-from bertwright.train.memory import keep_freed_memory
+from bertwright.train.memory import freed_memory_kept
 from bertwright.train.precision import Precision, has_bfloat16
 
 FEWEST = 512
@@ -57,7 +58,6 @@ class QuickScorer:
         self.model, self.device, self.lead = model.eval().to(device), device, lead
         self.pace = Pace()
         if device.type == "cpu":
-            keep_freed_memory()
             self.pace = many_small(lambda: torch.set_num_threads(1))
         self._measures = precision == "auto" and lead is not None and has_bfloat16(device)
         self._half = copy.deepcopy(model).to(torch.bfloat16) if precision == "bf16" else None
@@ -68,7 +68,8 @@ class QuickScorer:
         """Return logits [Q, outputs] float32 of everything asked, row after row."""
         threads = torch.get_num_threads()
         try:
-            return self._score(rows)
+            with freed_memory_kept() if self.device.type == "cpu" else nullcontext():
+                return self._score(rows)
         finally:
             torch.set_num_threads(threads)
 

@@ -15,6 +15,9 @@ from bertwright.model.fine_tuned import FineTuned
 from bertwright.model.sentence import SentenceEncoder
 from bertwright.types import LabelledBatch
 
+CPU_TOKENS = 2048
+"""Tokens of a batch on a CPU: the attention scores of more, of long rows, take hundreds of MB and gain nothing."""
+
 
 def score_rows(
     model: FineTuned,
@@ -31,7 +34,8 @@ def score_rows(
     training = model.training
     model.eval()
     with torch.compiler.set_stance("force_eager"):  # here, not in a thread: threads would restore each other's stance
-        logits = logits_of(ask_model(model, device=device, cast=cast), rows, pace=pace or Pace())
+        pace = pace or (Pace() if device.type == "cuda" else Pace(tokens=CPU_TOKENS))
+        logits = logits_of(ask_model(model, device=device, cast=cast), rows, pace=pace)
     model.train(training)
     return logits
 

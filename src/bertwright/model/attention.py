@@ -6,12 +6,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.attention.flex_attention import BlockMask, flex_attention
+from torch.utils.checkpoint import checkpoint
 
 from bertwright.model.config import ModelConfig
 from bertwright.model.dropout import Dropout
 from bertwright.model.linear import Linear, linear
 from bertwright.model.rotary import rotate
-from bertwright.model.sight import Sight
+from bertwright.model.sight import LongSight, Sight
+
+CHUNK = 2**22
+"""Scores of a long row that are computed together: 16 MB of float32, of all heads."""
 
 
 class Attention(nn.Module):
@@ -26,7 +30,9 @@ class Attention(nn.Module):
         self.output = Linear(config.hidden_size, config.hidden_size, bias=bias)
         self.dropout = Dropout(config.attention_dropout)
 
-    def forward(self, hidden: Tensor, sight: Sight, rotation: Tensor | None = None, at: Tensor | None = None) -> Tensor:
+    def forward(
+        self, hidden: Tensor, sight: Sight | LongSight, rotation: Tensor | None = None, at: Tensor | None = None
+    ) -> Tensor:
         """Return [B, S, H] from hidden states [B, S, H], what they look at, and rotary angles.
 
         With `at` [B, M] only the tokens at these positions look around, at all that they may look at: [B, M, H].
@@ -35,6 +41,8 @@ class Attention(nn.Module):
         if rotation is not None:
             query = rotate(query, rotation if at is None else rotation[:, at].unsqueeze(2))
             key = rotate(key, rotation)
+        if isinstance(sight, LongSight):
+            return self._joined(self._in_chunks(query, key, value, sight, at))
         bias = sight.bias
         if at is not None and bias.shape[2] > 1:
             bias = tokens_at(bias[:, 0], at)[:, None]
@@ -55,10 +63,14 @@ class Attention(nn.Module):
         (query,) = self._side_by_side(hidden, [self.query])
         return self._joined(self._mixed(query, keys, values, bias))
 
-    def mixed(self, sides: Tensor, bias: Tensor) -> Tensor:
+    def mixed(self, sides: Tensor, sight: Sight | LongSight) -> Tensor:
         """Return [B, S, H], what each head found, from queries, keys and values side by side: [B, S, 3 H]."""
         query, key, value = self._apart(sides, 3)
-        return self._mixed(query, key, value, bias).transpose(1, 2).flatten(2)
+        if isinstance(sight, LongSight):
+            found: Tensor = self._in_chunks(query, key, value, sight)
+        else:
+            found = self._mixed(query, key, value, sight.bias)
+        return found.transpose(1, 2).flatten(2)
 
     def _mixed(self, query: Tensor, key: Tensor, value: Tensor, bias: Tensor) -> Tensor:
         return self._on_cuda(query, key, value, bias) if query.is_cuda else self._on_cpu(query, key, value, bias)
@@ -101,6 +113,33 @@ class Attention(nn.Module):
         total = shares.sum(-1, keepdim=True)
         mixed: Tensor = (self.dropout(shares).to(value.dtype) @ value / total).to(value.dtype)
         return mixed
+
+    @torch.compiler.disable  # type: ignore[untyped-decorator]
+    def _in_chunks(
+        self, query: Tensor, key: Tensor, value: Tensor, sight: LongSight, at: Tensor | None = None
+    ) -> Tensor:
+        """Compute as `_on_cpu` does, for some queries at a time: memory grows with S, not with S squared.
+
+        Where gradients are wanted, the scores are computed once more in the backward pass instead of kept. In a local
+        block the scores of keys that cannot be seen are not computed at all.
+        """
+        count, heads, length = query.shape[2], query.shape[1], key.shape[2]
+        positions = torch.arange(length, device=query.device)[None] if at is None else at
+        key, value = key.contiguous(), value.contiguous()  # once, not in the product of every chunk
+
+        def some(query: Tensor, key: Tensor, value: Tensor, first: int, last: int, keys: slice) -> Tensor:
+            bias = sight.bias(positions[:, first:last], keys)
+            return self._on_cpu(query[:, :, first:last], key[:, :, keys], value[:, :, keys], bias)
+
+        found, each = [], max(16, CHUNK // (heads * length))
+        for first in range(0, count, each):
+            last = min(count, first + each)
+            keys = sight.keys_of(first, last) if at is None else slice(0, length)
+            if torch.is_grad_enabled() and query.requires_grad:
+                found.append(checkpoint(some, query, key, value, first, last, keys, use_reentrant=False))
+            else:
+                found.append(some(query, key, value, first, last, keys))
+        return torch.cat(found, dim=2)
 
     def _on_cuda(self, query: Tensor, key: Tensor, value: Tensor, bias: Tensor) -> Tensor:
         share = self.dropout.share if self.training else 0.0

@@ -9,7 +9,7 @@ from bertwright.model.attention import Attention, tokens_at
 from bertwright.model.config import BertConfig
 from bertwright.model.dropout import Dropout
 from bertwright.model.linear import Linear
-from bertwright.model.sight import Sight
+from bertwright.model.sight import LongSight, Sight
 
 
 class Block(nn.Module):
@@ -24,7 +24,7 @@ class Block(nn.Module):
         self.norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
         self.dropout = Dropout(config.dropout)
 
-    def forward(self, hidden: Tensor, sight: Sight, at: Tensor | None = None) -> Tensor:
+    def forward(self, hidden: Tensor, sight: Sight | LongSight, at: Tensor | None = None) -> Tensor:
         """Return hidden states [B, S, H] from hidden states and what they look at; [B, M, H] with `at`."""
         asked = hidden if at is None else tokens_at(hidden, at)
         attended = self.attention_norm(asked + self.dropout(self.attention(hidden, sight, at=at)))

@@ -18,7 +18,7 @@ class Dropout(nn.Module):
     def __init__(self, share: float) -> None:
         super().__init__()
         self.share = share
-        self.first_row = 0
+        self.first_row: int | Tensor = 0
 
     def forward(self, values: Tensor) -> Tensor:
         """Return `values` (any shape) with units dropped; unchanged in evaluation mode or with a share of zero."""
@@ -36,14 +36,24 @@ def begin_at_row(model: nn.Module, row: int) -> None:
     """Let every Dropout of `model` drop what it would in rows from `row` on of a batch of more rows.
 
     The first dimension of what they are given must be the rows. Processes that share a batch thus drop the units that
-    one process would.
+    one process would. Where `follow_rows` was called, compiled code takes the row as it comes; else it is part of it.
     """
     for module in model.modules():
         if isinstance(module, Dropout):
-            module.first_row = row
+            if isinstance(module.first_row, Tensor):
+                module.first_row.fill_(row)
+            else:
+                module.first_row = row
 
 
-def keep_mask(shape: torch.Size, share: float, *, device: torch.device, first_row: int = 0) -> Tensor:
+def follow_rows(model: nn.Module) -> None:
+    """Let `begin_at_row` be called with other rows again and again, without code being compiled for each."""
+    for module in model.modules():
+        if isinstance(module, Dropout):
+            module.first_row = torch.zeros((), dtype=torch.int32)
+
+
+def keep_mask(shape: torch.Size, share: float, *, device: torch.device, first_row: int | Tensor = 0) -> Tensor:
     """Return a boolean tensor of `shape`, each unit False with probability `share`, independently.
 
     With `first_row` it is the mask of the rows from there on of a larger tensor.
@@ -55,8 +65,12 @@ def keep_mask(shape: torch.Size, share: float, *, device: torch.device, first_ro
     """
     drawn = torch.rand_like(torch.empty(2, dtype=torch.float64, device=device))
     seed = (drawn * 2.0**32 - 2.0**31).to(torch.int32)
-    first = first_row * (shape.numel() // shape[0]) if first_row else 0
-    bits = torch.arange(first, first + shape.numel(), dtype=torch.int32, device=device).view(shape) + seed[0]
+    first, begin = 0, seed[0]
+    if isinstance(first_row, Tensor):
+        begin = seed[0] + first_row.to(device) * (shape.numel() // shape[0])  # modulo 2^32, as all here
+    elif first_row:
+        first = first_row * (shape.numel() // shape[0])
+    bits = torch.arange(first, first + shape.numel(), dtype=torch.int32, device=device).view(shape) + begin
     bits = bits ^ ((bits >> 16) & 0xFFFF)
     bits = bits * 0x7FEB352D + seed[1]
     bits = bits ^ ((bits >> 15) & 0x1FFFF)

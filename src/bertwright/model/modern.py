@@ -21,7 +21,7 @@ from bertwright.model.heads import MaskedTokenHead, ModernNextSentenceHead
 from bertwright.model.init.drawn import initialise
 from bertwright.model.linear import Linear, linear
 from bertwright.model.rotary import rotary_angles
-from bertwright.model.sight import Sight
+from bertwright.model.sight import LongSight, Sight
 
 
 class ModernEmbeddings(nn.Module):
@@ -67,7 +67,7 @@ class ModernBlock(nn.Module):
         self.mlp_norm = layer_norm(config)
         self.mlp = GatedInner(config)
 
-    def forward(self, hidden: Tensor, sight: Sight, rotation: Tensor, at: Tensor | None = None) -> Tensor:
+    def forward(self, hidden: Tensor, sight: Sight | LongSight, rotation: Tensor, at: Tensor | None = None) -> Tensor:
         """Return hidden states [B, S, H] from hidden states, what they look at, and rotary angles.
 
         With `at` [B, M] those at these positions alone, [B, M, H].
@@ -129,7 +129,7 @@ class ModernForMaskedLM(Encoder):
         normalised: Tensor = self.norm(hidden) if layer == self.config.layers else hidden
         return normalised
 
-    def _views(self, attention_mask: Tensor, documents: Tensor | None) -> list[tuple[Sight, Tensor]]:
+    def _views(self, attention_mask: Tensor, documents: Tensor | None) -> list[tuple[Sight | LongSight, Tensor]]:
         """Return what the tokens of rows [B, S] look at in each block, and its rotary angles.
 
         The angles are copied, so that they look alike to the compiler in rows of every length, the longest too.

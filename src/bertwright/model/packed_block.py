@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from bertwright.model.block import Block
 from bertwright.model.linear import Linear
-from bertwright.model.sight import Sight
+from bertwright.model.sight import LongSight, Sight
 
 
 def can_pack(device: torch.device, dtype: torch.dtype) -> bool:
@@ -52,12 +52,12 @@ class PackedBlock(nn.Module):
         self.inner = PackedLinear([block.inner])
         self.outer = PackedLinear([block.outer])
 
-    def forward(self, hidden: Tensor, sight: Sight, at: Tensor | None = None) -> Tensor:
+    def forward(self, hidden: Tensor, sight: Sight | LongSight, at: Tensor | None = None) -> Tensor:
         """Return hidden states [B, S, H] from hidden states and what they look at; [B, M, H] with `at`."""
         if at is not None:
             computed: Tensor = self.block(hidden, sight, at)
             return computed
-        mixed = self.block.attention.mixed(self.sides(hidden), sight.bias)
+        mixed = self.block.attention.mixed(self.sides(hidden), sight)
         attended = self.block.attention_norm(self.output.added_to(hidden, mixed))
         expanded = self.inner(attended, then="gelu")
         normalised: Tensor = self.block.norm(self.outer.added_to(attended, expanded))

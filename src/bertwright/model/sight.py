@@ -1,7 +1,8 @@
 """Says which tokens of its row a token looks at: those of its own document and, in a local block, near ones alone.
 
 Made once a forward, as numbers added to the scores, and for packed rows in a compiled CUDA model also as a mask of
-blocks, from which the compiler makes a kernel that never reads numbers for every pair of tokens.
+blocks, from which the compiler makes a kernel that never reads numbers for every pair of tokens. For long rows on a CPU
+these numbers, 268 MB for a row of 8,192 tokens, are made for some queries at a time (`LongSight`).
 """
 
 from __future__ import annotations
@@ -30,6 +31,40 @@ class Sight:
 
     bias: Tensor
     blocks: BlockMask | None = None
+
+
+@dataclass(frozen=True)
+class LongSight:
+    """What each token of a batch of long rows looks at, told for some queries at a time.
+
+    attention_mask  [B, S] bool
+    documents       [B, S] int64, or None (see `Batch`)
+    window          tokens a query sees, half of them on either side; None for all
+    """
+
+    attention_mask: Tensor
+    documents: Tensor | None
+    window: int | None
+
+    def keys_of(self, first: int, last: int) -> slice:
+        """Return the keys that queries from `first` up to `last` may look at."""
+        if self.window is None:
+            return slice(0, self.attention_mask.shape[1])
+        return slice(max(0, first - self.window // 2), last + self.window // 2)
+
+    def bias(self, queries: Tensor, keys: slice) -> Tensor:
+        """Return [B, 1, 1 or M, K]: what is added to the scores of queries at positions [B or 1, M] for some keys."""
+        if self.documents is None:
+            bias = attention_bias(self.attention_mask[:, keys])
+        else:
+            rows = torch.arange(len(self.documents), device=queries.device)[:, None]
+            same = self.documents[rows, queries][:, :, None] == self.documents[:, None, keys]
+            bias = torch.where(same, 0.0, UNSEEN)[:, None]
+        if self.window is None:
+            return bias
+        place = torch.arange(self.attention_mask.shape[1], device=queries.device)[keys]
+        far = (queries[:, :, None] - place).abs() > self.window // 2
+        return bias.masked_fill(far[:, None], UNSEEN)
 
 
 def sight_of(

@@ -30,7 +30,7 @@ from bertwright.recipes.pretrain import pretrain
 from bertwright.recipes.settings import resolve
 from bertwright.system import peak_memory_of_children
 from bertwright.train.loop import Position, train
-from bertwright.train.memory import keep_freed_memory
+from bertwright.train.memory import freed_memory_kept
 from bertwright.train.precision import pick_device
 from bertwright.train.step import TrainStep
 
@@ -38,6 +38,7 @@ SKIPPED = 5
 """First steps left out of every figure: caches fill, and the machine finds its pace."""
 
 
+@freed_memory_kept()
 def bench_step(
     data: Path | str,
     *,
@@ -60,7 +61,6 @@ def bench_step(
     compiles = bool(config.engine.compile) and not parts.sharded
     note(f"{config.size}, {first.rows} rows of {first.length}, {parts.precision}{'; compiling' * compiles}")
     began = time.perf_counter()
-    keep_freed_memory()
     step = compiled_step(parts)
     compiling = time.perf_counter() - began
     peak = peak_flops(parts)
@@ -163,6 +163,7 @@ def bench_prepare(
     return _told("preparation", figures, shown, torch.device("cpu"), out)
 
 
+@freed_memory_kept()
 def bench_finetune(
     task: str,
     *,
@@ -180,7 +181,6 @@ def bench_finetune(
     file = Path(examples)
     parts = build_parts(task, settings or {}, Path(model), {"train": file, "dev": file})
     network = parts.fresh_model(parts.config.seed)
-    keep_freed_memory()
     began = time.perf_counter()
     step = parts.step(network, parts.config.seed)
     compiling = time.perf_counter() - began

@@ -59,7 +59,7 @@ from bertwright.train.listeners.evaluate import EvaluateListener
 from bertwright.train.listeners.metrics import MetricsListener
 from bertwright.train.listeners.peak import PeakListener
 from bertwright.train.loop import train
-from bertwright.train.memory import keep_freed_memory
+from bertwright.train.memory import freed_memory_kept
 from bertwright.train.schedule import ScheduleConfig
 
 
@@ -208,13 +208,12 @@ def train_one(parts: Tuning, folder: Path, *, seed: int, peak: PeakListener, ide
     listeners: list[Listener] = [evaluation(parts, model, progress), peak, DivergenceListener(model), best]
     listeners += [metrics, console, end_if_diverged]
     listeners += [*parts.listeners(model, progress), checkpoint]
-    keep_freed_memory()
     model.train()
     if not position.step:
         position.seconds = position.setup_seconds = time.perf_counter() - began
     diverged: DivergedError | None = None
     try:
-        with checkpoint.listening_for_signals():
+        with freed_memory_kept(), checkpoint.listening_for_signals():
             reports = train(step, [source], schedule, position=position, accumulation=1)
             for report in () if best.exhausted else reports:
                 for listener in listeners:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from bertwright.export.sentence_layout import is_sentence_folder
 from bertwright.log import note
 from bertwright.model.config import training_flops
 from bertwright.model.dropout import Dropout
+from bertwright.model.encoder import kept_bytes
 from bertwright.model.fine_tuned import depths, freeze
 from bertwright.model.sentence import SentenceEncoder
 from bertwright.recipes.finetune_parts import compile_blocks, worth_compiling
@@ -132,6 +134,7 @@ class EmbedParts(Tuning):
             device=self.device,
         )
         rows = self.splits["train"].rows
+        self.split_batches(step, partial(kept_bytes, self.shape), rows.texts.lengths, each=rows.members.shape[1])
         work = rows.members.size * self.flops(1, round(float(np.mean(rows.texts.lengths))))
         if worth_compiling(self, work):
             compile_blocks(model, step, self.batches(seed)[0].draw(0))

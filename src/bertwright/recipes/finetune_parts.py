@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
@@ -23,7 +24,7 @@ from bertwright.export.task_card import task_card
 from bertwright.log import note
 from bertwright.model.config import training_flops
 from bertwright.model.dropout import Dropout
-from bertwright.model.encoder import OF_ROWS
+from bertwright.model.encoder import OF_ROWS, kept_bytes
 from bertwright.model.fine_tuned import FineTuned
 from bertwright.model.sentence import SentenceEncoder
 from bertwright.recipes.finetune_settings import FinetuneConfig
@@ -183,6 +184,8 @@ def tune_step(parts: TuneParts, model: FineTuned, seed: int) -> TrainStep:
         device=parts.device,
     )
     rows = parts.splits["train"].rows
+    each = (2 if config.transfer.r_drop else 1) * (1 if rows.together is None else int(rows.together.max()))
+    parts.split_batches(step, partial(kept_bytes, parts.shape), rows.lengths, each=each)
     work = len(rows) * tune_flops(parts, rows=1, length=round(float(np.mean(rows.lengths))))
     if worth_compiling(parts, work):
         compile_blocks(model, step, tune_source(parts, seed).draw(0))
@@ -206,8 +209,7 @@ def compile_blocks(model: FineTuned | SentenceEncoder, step: TrainStep, batch: T
 
     def attempt() -> None:
         model.train()
-        step.begin_dropout(0, Piece(0), rows=len(batch.input_ids))
-        step.forward_loss(step.example(0, 0, batch, progress=0.0)).total.backward()  # type: ignore[no-untyped-call]
+        step.backward(0, [(Piece(0), batch)], micro_batches=1, progress=0.0)
 
     drops = any(isinstance(module, Dropout) and module.share > 0 for module in model.encoder.modules())
     reason = try_compiled_blocks(model.encoder.get_submodule("blocks").children(), attempt, drops=drops)

@@ -53,7 +53,7 @@ from bertwright.train.listeners.evaluate import EvaluateListener
 from bertwright.train.listeners.metrics import MetricsListener
 from bertwright.train.listeners.peak import PeakListener
 from bertwright.train.loop import Position, StepReport, train, weight_norm
-from bertwright.train.memory import keep_freed_memory
+from bertwright.train.memory import freed_memory_kept
 from bertwright.train.saver import Saver
 from bertwright.train.schedule import ScheduleConfig
 from bertwright.train.state import Moving, State
@@ -157,7 +157,6 @@ def run(data: Path, out: Path, parts: Parts, moving: Moving, *, good: State | No
     )
     compiling = CompileListener.begin(data, out, parts, step=position.step)
     parts.start()
-    keep_freed_memory()  # not that of counting words, a gigabyte
     peak = peak_of(parts)
     metrics = metrics_file(out, parts, peak=peak)
     if group.first:
@@ -187,7 +186,7 @@ def run(data: Path, out: Path, parts: Parts, moving: Moving, *, good: State | No
         compiling.step, parts.sources, schedule, position=position, accumulation=engine.accumulation, guard=guard
     )
     try:
-        with checkpoint.listening_for_signals():
+        with freed_memory_kept(), checkpoint.listening_for_signals():
             compiling.start(checkpoint.until_asked)
             for report in reports:
                 hear(report, listeners, checkpoint)

@@ -23,6 +23,7 @@ from bertwright.log import note
 from bertwright.model.build import build_encoder
 from bertwright.model.decoder import Decoder
 from bertwright.model.dropout import Dropout
+from bertwright.model.encoder import kept_bytes
 from bertwright.model.encoder_decoder import (
     EncoderDecoder,
     decoder_config,
@@ -45,6 +46,8 @@ from bertwright.train.schedule import Phase, ScheduleConfig
 from bertwright.train.step import TrainStep, forward_loss_of
 from bertwright.types import PairBatch, TokenRows
 
+LOGITS = 16
+"""Bytes of a logit of the vocabulary that are kept until the backward pass: four tensors of float32."""
 LOW_CEILING = 95.0
 """BLEU of the references through the vocabulary and back, below which a warning is due."""
 
@@ -99,7 +102,7 @@ class TranslateParts(Tuning):
 
     def step(self, model: EncoderDecoder, seed: int) -> TrainStep:
         """Return the training step: one rate for all weights."""
-        return TrainStep(
+        step = TrainStep(
             model=model,
             objective=self.task,
             optimizers=self.optimizers(model),
@@ -109,6 +112,13 @@ class TranslateParts(Tuning):
             seed=seed,
             device=self.device,
         )
+        rows, decoder = self.splits["train"].rows, model.decoder.config
+
+        def row_bytes(length: int) -> int:
+            return kept_bytes(self.shape, length) + kept_bytes(decoder, length) + LOGITS * length * decoder.vocab_size
+
+        self.split_batches(step, row_bytes, np.maximum(rows.source_lengths, rows.target_lengths))
+        return step
 
     def batches(self, seed: int) -> tuple[PhaseSource, ScheduleConfig]:
         """Return batches of pairs of like length, and the schedule that is as many steps as they make."""

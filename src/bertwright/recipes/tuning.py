@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Self
 
+import numpy as np
 import torch
 from torch import nn
 
 from bertwright.evaluate.judgement import Judgement
 from bertwright.model.config import ModelConfig
+from bertwright.model.dropout import begin_at_row, follow_rows
 from bertwright.recipes.finetune_settings import FinetuneConfig
 from bertwright.tasks.unlabelled import UnlabelledFile
 from bertwright.tokenizer.load import Tokenizer
 from bertwright.train.listeners import Listener
 from bertwright.train.loop import PhaseSource
+from bertwright.train.micro_batches import MicroBatches, room_for
 from bertwright.train.optim import build_optimizers
 from bertwright.train.precision import autocast, product_dtype
 from bertwright.train.schedule import ScheduleConfig
@@ -54,6 +57,26 @@ class Tuning(ABC):
     def optimizers(self, model: nn.Module, *, rates: Mapping[str, float] | None = None) -> list[torch.optim.Optimizer]:
         """Return the optimizers of a model, at `rates` (see `build_optimizers`), in the precision of the run."""
         return build_optimizers(model, self.config.optimizer, dtype=product_dtype(self.precision), rates=rates)
+
+    def split_batches(
+        self, step: TrainStep, row_bytes: Callable[[int], int], lengths: np.ndarray, *, each: int = 1
+    ) -> None:
+        """Have batches split that keep more in memory than there is room for, on a CPU.
+
+        `row_bytes` is what a row of so many tokens keeps, `lengths` those of all rows, of which an example has `each`.
+        Raises TrainingError where one row does not fit.
+        """
+        if self.device.type != "cpu":
+            return
+        room = room_for(step.model, row_bytes, longest=int(lengths.max()), what=f"training {self.folder}")
+        batches = self.config.batches
+        if any(
+            min(batches.rows * each, max(each, batches.tokens // length)) * row_bytes(length) > room(length)
+            for length in np.unique(lengths).tolist()
+        ):
+            step.micro_batches = MicroBatches(step.model, step.objective, self.cast, row_bytes, room)
+            step.begin_at_row = begin_at_row
+            follow_rows(step.model)
 
     def cast(self) -> AbstractContextManager[Any]:
         """Return the context forward passes run in."""

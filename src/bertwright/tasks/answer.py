@@ -161,6 +161,7 @@ class Answer(Task[Questions]):
         return TaskLoss(
             total,
             {"answer_sum": total.detach() * count, "answer_count": count, "answer_correct": correct},
+            mass=count,
         )
 
     def judge(self, logits: np.ndarray, examples: Questions, *, mistakes: int = 0) -> Judgement:

@@ -35,6 +35,7 @@ class Choose(Task[Choices]):
     """One of several choices, by the softmax of their logits."""
 
     name: ClassVar[str] = "choose"
+    sums_over_rows: ClassVar[bool] = False
     part: ClassVar[Part] = "choice"
     metric: ClassVar[str] = "accuracy"
     metrics: ClassVar[tuple[str, ...]] = ("accuracy", "loss")

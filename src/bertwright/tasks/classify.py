@@ -17,7 +17,7 @@ from bertwright.tasks.columns import LABELS, Columns, ColumnsConfig
 from bertwright.tasks.contract import TaskLoss
 from bertwright.tasks.head import HeadConfig, class_weights
 from bertwright.tasks.label_columns import refuse_flags
-from bertwright.tasks.labels import index_of, is_list, labels_in, note_case
+from bertwright.tasks.labels import index_of, is_list, labels_in, note_case, note_combinations
 from bertwright.tasks.texts import Texts, another_table, looks_swapped, open_texts, texts_of
 from bertwright.tasks.unlabelled import UnlabelledFile, unlabelled_texts
 from bertwright.tasks.whole_texts import WholeTexts
@@ -72,6 +72,7 @@ class Classify(WholeTexts):
         if len(labels) < 2:
             raise CorpusError(f"every row of {path} has the label {labels[0]!r}; give examples of two classes or more")
         note_case(path, labels)
+        note_combinations(path, labels)
         task = cls(labels, found)
         task.pairs = second is not None
         return task, Texts(path, first, second, task.classes(path, written))

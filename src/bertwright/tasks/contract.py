@@ -42,6 +42,8 @@ class TaskLoss:
 
     total: Tensor
     parts: dict[str, Tensor]
+    mass: Tensor | None = None
+    """What `total` was divided by; None where rows are compared with one another (see `sums_over_rows`)."""
 
     def sums(self) -> dict[str, Tensor]:
         """Return the sums; they add up over batches."""
@@ -52,6 +54,8 @@ class Task(ABC, Generic[E]):
     """A task with all it has learned from its training file, but for the weights."""
 
     name: ClassVar[str]
+    sums_over_rows: ClassVar[bool] = True
+    """Whether the loss of a batch is a sum over its rows, divided by a sum over them: it can be had row by row."""
     part: ClassVar[Part]
     """What the head is about."""
     metric: ClassVar[str]

@@ -63,6 +63,7 @@ class Embed:
     """
 
     name: ClassVar[str] = "embed"
+    sums_over_rows: ClassVar[bool] = False
     labels: ClassVar[tuple[str, ...]] = ()
     changing: ClassVar[bool] = False
     kind: Kind

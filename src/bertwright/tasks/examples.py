@@ -64,8 +64,8 @@ def split_dev(examples: E, *, fraction: float, labels: Sequence[str] = ()) -> tu
         held = dev_rows(examples.groups(), examples.classes(), fraction=fraction)
     except ValueError as error:
         raise CorpusError(
-            f"{examples.path} cannot be divided into train and dev: its {len(examples):,} examples are all about the "
-            "same text; give --dev another file"
+            f"{examples.path} cannot be divided into train and dev: no text of its {len(examples):,} examples can be "
+            "taken out without taking all examples, or all of a class; give more of them, or a file for --dev"
         ) from error
     train, dev = examples.take(np.flatnonzero(~held)), examples.take(np.flatnonzero(held))
     shown = "" if len(labels) > MOST_CLASSES else _class_counts(dev, labels)

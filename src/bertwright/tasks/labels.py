@@ -114,6 +114,19 @@ def _is_between(cells: Sequence[str], separator: str) -> bool:
     return any(count > 1 for count in companies.values())
 
 
+def note_combinations(path: Path, labels: Sequence[str]) -> None:
+    """Say that labels look like several labels in one cell, where their parts occur in one another's company."""
+    for separator in SEPARATORS:
+        parts = {part for label in labels for part in labels_in(label, separator) or ()}
+        if len(parts) < len(labels) and any(separator in label for label in labels) and _is_between(labels, separator):
+            example = next(label for label in labels if separator in label)
+            note(
+                f"{path}: labels such as {example[:60]!r} look like several labels in one cell, and are taken as one "
+                "class; give --multi-label to learn each by itself"
+            )
+            return
+
+
 def note_case(path: Path, labels: Sequence[str]) -> None:
     """Say which labels differ by case alone: they are different labels."""
     alike: dict[str, list[str]] = {}

@@ -20,7 +20,7 @@ def class_loss(scores: Tensor, targets: Tensor, *, name: str, weights: np.ndarra
     asked = flat != UNASKED
     count = asked.sum()
     if weights is None:
-        total = functional.cross_entropy(logits, flat, ignore_index=UNASKED)
+        total, mass = functional.cross_entropy(logits, flat, ignore_index=UNASKED), count
     else:
         of_class = torch.from_numpy(weights).to(logits.device)
         mass = (of_class[flat.clamp(min=0)] * asked).sum()
@@ -28,4 +28,4 @@ def class_loss(scores: Tensor, targets: Tensor, *, name: str, weights: np.ndarra
         total = summed / mass.clamp(min=torch.finfo(mass.dtype).tiny)
     correct = ((logits.argmax(-1) == flat) & asked).sum()
     sums = {"sum": total.detach() * count, "count": count, "correct": correct}
-    return TaskLoss(total, {f"{name}_{part}": value for part, value in sums.items()})
+    return TaskLoss(total, {f"{name}_{part}": value for part, value in sums.items()}, mass)

@@ -118,7 +118,7 @@ class MultiLabel(WholeTexts):
         count = logits.new_full((), targets.numel())
         right = ((logits > 0) == (targets > 0)).sum()
         sums = {"sum": total.detach() * count, "count": count, "correct": right}
-        return TaskLoss(total, {f"{self.name}_{part}": value for part, value in sums.items()})
+        return TaskLoss(total, {f"{self.name}_{part}": value for part, value in sums.items()}, count)
 
     def judge(self, logits: np.ndarray, examples: Texts, *, mistakes: int = 0) -> Judgement:
         """Return F1 over all labels and its mean over them, how often all are right, and figures by label."""

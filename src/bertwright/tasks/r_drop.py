@@ -49,6 +49,7 @@ class RDrop:
     """A task whose batches are seen twice."""
 
     changing = False
+    sums_over_rows = False
 
     def __init__(self, task: Task[Any], *, alpha: float) -> None:
         """Add `alpha` times the distance of two draws to the loss of `task`, one of ABLE."""

@@ -87,7 +87,8 @@ class Regress(WholeTexts):
         """Return the mean squared error."""
         errors = (scores.float().squeeze(-1) - example.targets).square()
         count = errors.new_full((), errors.numel())
-        return TaskLoss(errors.mean(), {f"{self.name}_sum": errors.detach().sum(), f"{self.name}_count": count})
+        sums = {f"{self.name}_sum": errors.detach().sum(), f"{self.name}_count": count}
+        return TaskLoss(errors.mean(), sums, count)
 
     def judge(self, logits: np.ndarray, examples: Texts, *, mistakes: int = 0) -> Judgement:
         """Return the correlations, the mean squared error, and the answers that are furthest off."""

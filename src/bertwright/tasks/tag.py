@@ -241,7 +241,8 @@ class Tag(Task[Sentences]):
             return class_loss(scores, example.targets, name=self.name, weights=self.head.weights)
         here = example.targets != UNASKED
         nats = self.head.crf.negative_log_likelihood(scores.float(), example.targets, here).sum()
-        return TaskLoss(nats / here.sum(), {f"{self.name}_sum": nats.detach(), f"{self.name}_count": here.sum()})
+        count = here.sum()
+        return TaskLoss(nats / count, {f"{self.name}_sum": nats.detach(), f"{self.name}_count": count}, count)
 
     def read_tags(self, logits: np.ndarray, examples: Sentences) -> Reading:
         """Return the tags that logits [W, K] stand for, all probabilities, and the surprise of the true tags."""

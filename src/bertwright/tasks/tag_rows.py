@@ -162,7 +162,7 @@ def _words(path: Path, number: int, row: Mapping[str, Any], columns: TagColumns)
         return words_of(cell)
     if cell is not None and not (isinstance(cell, list) and are_words(cell)):
         raise CorpusError(f"{path} row {number:,} has no list of words in {columns.first} ({str(cell)[:40]}); fix it")
-    return [str(word) for word in cell or []]
+    return [word if type(word) is str else str(word) for word in cell or []]
 
 
 def _tags(path: Path, number: int, cell: Any, columns: TagColumns, *, count: int) -> list[str]:
@@ -171,7 +171,7 @@ def _tags(path: Path, number: int, cell: Any, columns: TagColumns, *, count: int
         cell = tags_of(cell, count)
     if cell is None:
         cell = []
-    found = [_tag(tag) for tag in cell] if isinstance(cell, list) else [""]
+    found = [tag.strip() if type(tag) is str else _tag(tag) for tag in cell] if isinstance(cell, list) else [""]
     if not all(found):
         raise CorpusError(
             f"{path} row {number:,} has no list of tags in {columns.tags} ({str(cell)[:40]}); give a name or a whole "

@@ -38,6 +38,7 @@ class Translate:
     """
 
     name: ClassVar[str] = "translate"
+    sums_over_rows: ClassVar[bool] = True
     metric: ClassVar[str] = "bleu"
     metrics: ClassVar[tuple[str, ...]] = ("bleu", "chrf", "loss", "perplexity")
     labels: ClassVar[tuple[str, ...]] = ()
@@ -82,7 +83,7 @@ class Translate:
         nats, spread = -shares.gather(1, asked[:, None])[:, 0], -shares.mean(-1)
         total = ((1 - self.smoothing) * nats + self.smoothing * spread).mean()
         count = torch.tensor(float(len(asked)), device=logits.device)
-        return TaskLoss(total, {f"{self.name}_sum": nats.detach().sum(), f"{self.name}_count": count})
+        return TaskLoss(total, {f"{self.name}_sum": nats.detach().sum(), f"{self.name}_count": count}, count)
 
     def texts(self, written: Sequence[list[int]]) -> list[str]:
         """Return what token ids say."""

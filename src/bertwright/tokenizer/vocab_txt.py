@@ -21,6 +21,7 @@ from bertwright.tokenizer.json_checks import LARGEST_FILE, LONGEST_STRING
 VOCAB = "vocab.txt"
 CONFIG = "tokenizer_config.json"
 ADDED = "added_tokens.json"
+FLAGS = ("do_lower_case", "strip_accents", "tokenize_chinese_chars")
 BERT_CLASSES = ("Bert", "DistilBert", "Electra", "MobileBert")
 """Beginnings of the tokenizer classes of transformers whose vocab.txt is BERT's WordPiece."""
 
@@ -32,6 +33,7 @@ def tokenizer_of_vocab(file: Path) -> tokenizers.Tokenizer:
     """
     config = {**_object(file.with_name("config.json")), **_object(file.with_name(CONFIG))}
     _require_bert(config, file)
+    lower, accents, chinese = (_flag(config, name, file) for name in FLAGS)
     vocab = _read_vocab(file)
     names = {kind: _name(config.get(f"{kind}_token"), f"[{kind.upper()}]") for kind in ("unk", "cls", "sep")}
     missing = [name for name in names.values() if name not in vocab]
@@ -40,7 +42,7 @@ def tokenizer_of_vocab(file: Path) -> tokenizers.Tokenizer:
             f"{file} has no line {missing[0]}, so it is no vocabulary of BERT; give one with a token a line, "
             f"{', '.join(names.values())} among them"
         )
-    lower = bool(config.get("do_lower_case", True))
+    lower = lower is not False
     if lower and "do_lower_case" not in config and _has_capitals(vocab):
         note_once(
             f"{file} has tokens with capitals, but no {CONFIG} says to keep them: text is made lower case, as "
@@ -49,8 +51,8 @@ def tokenizer_of_vocab(file: Path) -> tokenizers.Tokenizer:
     backend = tokenizers.Tokenizer(models.WordPiece(vocab, unk_token=names["unk"], max_input_chars_per_word=100))
     backend.normalizer = normalizers.BertNormalizer(
         lowercase=lower,
-        strip_accents=config.get("strip_accents"),
-        handle_chinese_chars=bool(config.get("tokenize_chinese_chars", True)),
+        strip_accents=accents,
+        handle_chinese_chars=chinese is not False,
     )
     backend.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     backend.decoder = decoders.WordPiece(prefix="##")
@@ -59,7 +61,7 @@ def tokenizer_of_vocab(file: Path) -> tokenizers.Tokenizer:
         pair=f"{names['cls']}:0 $A:0 {names['sep']}:0 $B:1 {names['sep']}:1",
         special_tokens=[(names[kind], vocab[names[kind]]) for kind in ("cls", "sep")],
     )
-    _add_tokens(backend, config, file)
+    _add_tokens(backend, config, file, vocab)
     return backend
 
 
@@ -96,20 +98,30 @@ def _require_bert(config: Mapping[str, Any], file: Path) -> None:
         )
 
 
-def _add_tokens(backend: tokenizers.Tokenizer, config: Mapping[str, Any], file: Path) -> None:
+def _add_tokens(backend: tokenizers.Tokenizer, config: Mapping[str, Any], file: Path, vocab: dict[str, int]) -> None:
     """Add the special tokens, and those of added_tokens.json, whose ids must go on where the vocabulary ends."""
     kinds = ("unk", "sep", "pad", "cls", "mask")
     names = [_name(config.get(f"{kind}_token"), f"[{kind.upper()}]") for kind in kinds]
-    backend.add_special_tokens([name for name in names if backend.token_to_id(name) is not None])
-    added = _object(file.with_name(ADDED))
-    for token, place in sorted(added.items(), key=lambda item: str(item[1]).zfill(20)):
-        if backend.token_to_id(token) is None and 0 < len(token.encode("utf-8", "replace")) <= LONGEST_STRING:
+    backend.add_special_tokens([name for name in names if name in vocab])
+    added = sorted(_object(file.with_name(ADDED)).items(), key=lambda item: str(item[1]).zfill(20))
+    for token, place in added:
+        found = vocab.get(token)
+        if found is None and token.isprintable() and 0 < len(token.encode()) <= LONGEST_STRING:
             backend.add_tokens([AddedToken(token, normalized=False)])
-        if backend.token_to_id(token) != place:
+            found = backend.token_to_id(token)
+        if found != place:
             raise TokenizerError(
                 f"{file.with_name(ADDED)} gives {token[:50]!r} the id {str(place)[:50]}, which does not follow the "
                 f"vocabulary of {file}; give a folder with a tokenizer.json"
             )
+
+
+def _flag(config: Mapping[str, Any], name: str, file: Path) -> bool | None:
+    """Return a setting that is true, false or not given; raises TokenizerError where it is anything else."""
+    value = config.get(name)
+    if value is not None and not isinstance(value, bool):
+        raise TokenizerError(f"{file.with_name(CONFIG)} has {name} {str(value)[:50]!r}; give true or false")
+    return value
 
 
 def _name(given: object, usual: str) -> str:
@@ -129,7 +141,7 @@ def _object(file: Path) -> dict[str, Any]:
     try:
         values = read_json(file)
     except (OSError, ValueError) as error:
-        raise TokenizerError(f"{file} is damaged ({error}); mend or remove it") from error
+        raise TokenizerError(f"{file} is damaged ({error}); fix or remove it") from error
     if not isinstance(values, dict):
-        raise TokenizerError(f"{file} should hold a JSON object; mend or remove it")
+        raise TokenizerError(f"{file} should hold a JSON object; fix or remove it")
     return values

@@ -15,6 +15,7 @@ from bertwright.errors import NotFiniteError
 from bertwright.rng import key_of
 from bertwright.train.average import Average
 from bertwright.train.distributed import ALONE, Group, Piece, whole
+from bertwright.train.micro_batches import MicroBatches
 from bertwright.train.optim import set_rates
 from bertwright.types import TokenRows
 
@@ -73,6 +74,8 @@ class TrainStep:
     """... done in this context: gradients are sent once a step."""
     begin_at_row: Callable[[nn.Module, int], None] | None = None
     """Tells the model at which row of a micro-batch its dropout begins, where processes share one."""
+    micro_batches: MicroBatches | None = None
+    """How batches are split that memory has no room for; None where there is none such."""
     compiled_loss: Callable[[Any], LossParts] | None = None
     """`forward_loss` compiled, for steps from `compiled_from` on; None where it is not (yet) compiled."""
     compiled_from: int = 0
@@ -94,7 +97,7 @@ class TrainStep:
         Raises NotFiniteError, with the parameters as they were, where the loss or the gradient is not finite.
         """
         with one_thread_fewer() if step < self.fewer_threads_before else nullcontext():
-            totals = self._backward(step, work, micro_batches=micro_batches, progress=progress)
+            totals = self.backward(step, work, micro_batches=micro_batches, progress=progress)
             norm = whole(nn.utils.clip_grad_norm_(self.model.parameters(), self.clip_norm or math.inf))
             mine = torch.stack([*totals.values(), norm / self.group.size]).float()
             figures = dict(zip([*totals, "gradient_norm"], self.group.summed(mine).tolist(), strict=True))
@@ -109,7 +112,7 @@ class TrainStep:
             self._clear()
         return figures
 
-    def _backward(
+    def backward(
         self, step: int, work: Sequence[tuple[Piece, TokenRows]], *, micro_batches: int, progress: float
     ) -> dict[str, Tensor]:
         """Add up the gradients of a step; return the sums of the loss parts of this process."""
@@ -119,11 +122,28 @@ class TrainStep:
         for done, ((piece, batch), example) in enumerate(zip(work, examples, strict=True), 1):
             self.begin_dropout(step, piece, rows=len(batch.input_ids))
             with self.unsent() if done < len(work) else nullcontext():
-                parts = forward_loss(example)
-                torch.autograd.backward(parts.total / (micro_batches / self.group.size))
+                parts = self._split(step, piece, example, forward_loss)
+                if parts is None:
+                    parts = forward_loss(example)
+                    torch.autograd.backward(parts.total / (micro_batches / self.group.size))
             for name, value in {"loss": parts.total.detach() / micro_batches, **parts.sums()}.items():
                 totals[name] = totals[name] + value if name in totals else value
         return totals
+
+    def _split(
+        self, step: int, piece: Piece, example: Any, forward_loss: Callable[[Any], LossParts]
+    ) -> LossParts | None:
+        """Do the work of a batch some rows at a time, where it must be split; return None where it need not."""
+        slices = self.micro_batches.slices(example) if self.micro_batches is not None else []
+        if self.micro_batches is None or len(slices) < 2:
+            return None
+
+        def begin(row: int) -> None:
+            torch.manual_seed(key_of("dropout", self.seed, step, piece.index))
+            if self.begin_at_row is not None:
+                self.begin_at_row(self.model, row)
+
+        return self.micro_batches.backward(example, slices, forward_loss, begin)
 
     def forward_loss_at(self, step: int) -> Callable[[Any], LossParts]:
         """Return what runs model and loss at `step`: by its number alone, so that a step done again is the same."""

@@ -72,6 +72,11 @@ FILES = {
     "a.jsonl": json.dumps({"x": {"y": ["The film is a very good one"]}}) + "\n" + json.dumps({"z": 3}) + "\n",
     "a.json": json.dumps({"data": [{"p": [{"c": "The film is a very good one"}]}]}),
     "a.en": "Another line\nThe film is a very good one\n",
+    "tags.jsonl": json.dumps({"tokens": ["The", "film", "is", "a", "very", "good", "one"], "tags": ["O"] * 7}) + "\n",
+    "tags.csv": "tokens,tags\n\"['The', 'film', 'is', 'a', 'very', 'good', 'one']\",O O O O O O O\n",
+    "ner.tsv": "# id 0\nThe\tO\nfilm\tB\nis\tO\na\tO\nvery\tO\ngood\tO\none\tO\n\nEnd\tO\n\n",
+    "ner.csv": "The,O\nfilm,B\nis,O\na,O\nvery,O\ngood,O\none,O\n\nEnd,O\n\n",
+    "ud.conll": "1\tThe\tO\n2\tfilm\tO\n3\tis\tO\n4\ta\tO\n5\tvery\tO\n6\tgood\tO\n7\tone\tO\n",
     "ner.txt": "-DOCSTART- O\n\nThe O\nfilm B\nis O\na O\nvery O\ngood O\none O\n\nEnd O\n\n",
 }
 

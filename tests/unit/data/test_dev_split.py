@@ -62,5 +62,10 @@ def test_groups_of_all_sizes_and_few_rows() -> None:
     assert dev_rows(["a"] * 5 + ["b"] * 3, None, fraction=0.1).tolist() == [False] * 5 + [True] * 3
     assert dev_rows(["a", "b", "c"], np.array([0, 1, 1]), fraction=0.1).tolist().count(True) == 1
     assert not dev_rows(["a", "b", "c"], np.array([0, 1, 1]), fraction=0.1)[0]  # class 0 must be learned
-    with pytest.raises(ValueError, match="one group"):
-        dev_rows(["a", "a "], None, fraction=0.5)
+    for keys, classes in (
+        (["a", "a "], None),
+        (["a"] * 9 + ["b"] * 9, np.repeat([0, 1], 9)),
+        (["a", "b"], np.arange(2)),
+    ):
+        with pytest.raises(ValueError, match="every group holds all rows of a class"):
+            dev_rows(keys, classes, fraction=0.5)

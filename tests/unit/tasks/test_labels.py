@@ -118,6 +118,16 @@ def test_blanks_around_a_label_are_nothing_and_case_is_said(tmp_path: Path, caps
     assert earlier.classes(path, ["good", "bad"]).tolist() == [0, 1]
 
 
+def test_several_labels_in_a_cell_are_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name, labels, several in (
+        ("a", ["x;y", "y", "x", "x; y"], True),
+        ("b", ["arts, music", "sport", "food"], False),
+    ):
+        lines = ["text\tlabel", *(f"text {n}\t{labels[n % len(labels)]}" for n in range(9))]
+        Classify.begin(write(tmp_path / f"{name}.tsv", lines), ColumnsConfig())
+        assert ("give --multi-label to learn each" in capsys.readouterr().err) is several
+
+
 def test_lists_want_a_flag_even_if_some_are_empty(tmp_path: Path) -> None:
     path = write(tmp_path / "a.jsonl", ['{"text": "one", "labels": ["a"]}', '{"text": "two", "labels": []}'])
     with pytest.raises(CorpusError, match=r"are lists, such as .*; give --multi-label"):

@@ -39,6 +39,8 @@ Form = Literal["lines", "array", "data", "pretty"]
 START_BYTES = 1 << 16
 PIECE = 1 << 20
 """Bytes whose brackets are counted together: 20 MB of sums."""
+SOME_ROWS = 1024
+"""Rows that are objects at a time."""
 DATA = re.compile(rb'"data"\s*:\s*(\[)\s*[\]{]')
 EXACT = 1 << 53
 """From here on a float skips whole numbers."""
@@ -127,7 +129,8 @@ def _on_lines(
     counter, blank = _Brackets(), begin + 1 if form != "pretty" else 0
     left, position = b"", 0
     for chunk, position in chunks:
-        for data in _pieces(left + chunk):
+        pieces = _pieces(left + chunk)
+        for data in pieces:
             left = data[len(data.rstrip(b"\\")) :][-1:] if (len(data) - len(data.rstrip(b"\\"))) % 2 else b""
             piece = data[: len(data) - len(left)]
             skipped = min(blank, len(piece))
@@ -135,7 +138,7 @@ def _on_lines(
             rows, rest = _cut_rows(piece[skipped:], counter, is_array=form != "pretty")
             yield b" " * skipped + rows, position
             if rest is not None:
-                _refuse_more(chain([rest], (data for data, _ in chunks)), path, within=form == "data")
+                _refuse_more(chain([rest], pieces, (data for data, _ in chunks)), path, within=form == "data")
                 return
     if counter.depth or form != "pretty":
         raise CorpusError(f"{path} is not one JSON object a line, and ends within a row or array; fetch it again")
@@ -242,8 +245,11 @@ def json_objects(path: TextFile, options: TableOptions) -> Iterator[tuple[int, l
     """
     lines, number = open_json(path, options), 1
     for block in lines.blocks:
-        yield block.position, _objects(block.data, None, options, where=(path, lines.unit, number))[0]
-        number += block.data.count(b"\n")
+        every = block.data.removesuffix(b"\n").split(b"\n")
+        for start in range(0, len(every), SOME_ROWS):
+            some = every[start : start + SOME_ROWS]
+            yield block.position, _objects(b"\n".join(some), None, options, where=(path, lines.unit, number))[0]
+            number += len(some)
 
 
 def _at_once(blocks: Iterator[Block], path: TextFile) -> Iterator[Block]:
@@ -341,7 +347,7 @@ def _row_of(line: bytes, schema: pa.Schema | None, options: TableOptions) -> dic
     if not isinstance(row, dict):
         raise _BrokenLine(f"expected an object, found {type(row).__name__}")
     if schema is None:
-        if depth_of(line) > 100:
+        if line.count(b"[") + line.count(b"{") > 100 and depth_of(line) > 100:
             raise _BrokenLine("its values are nested too deeply")
         return row
     for field in schema:

@@ -1,0 +1,124 @@
+"""Turns a batch that is too large for memory into gradients, some rows at a time: the same ones, but for rounding.
+
+Where the loss is a mean over what is asked, each part is trained on by itself and weighs by what it was asked. Where
+rows are compared with one another, all are scored first, nothing kept; the gradient of the loss by the scores then goes
+back through some rows at a time, which are scored again (Gao et al., 2021, "Scaling Deep Contrastive Learning Batch
+Size under Memory Limited Setup"). Dropout is that of the whole batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from bertwright.errors import TrainingError
+from bertwright.files import human_bytes
+from bertwright.train.free_memory import free_memory
+
+ROOM = 2**29
+"""Bytes that what a model computes from some rows may take until the backward pass; more for large models:"""
+ROOM_BY_WEIGHTS = 2.5
+"""So many times the bytes of the weights."""
+SHORT, SHORT_ROOM = 128, 4
+"""Rows of so many tokens or fewer may take so many times that: what they gain by company weighs more."""
+STATE = 4
+"""Gradients, two moments and the best weights so far: numbers for each weight that is trained."""
+
+
+@dataclass(frozen=True)
+class SplitLoss:
+    """The loss of rows that were trained on some at a time (see `LossParts`)."""
+
+    total: Tensor
+    parts: dict[str, Tensor]
+
+    def sums(self) -> dict[str, Tensor]:
+        """Return the sums by part."""
+        return self.parts
+
+
+@dataclass(frozen=True)
+class MicroBatches:
+    """How the batches of a model are split.
+
+    row_bytes(length)  memory that a row of so many tokens takes until the backward pass
+    room(length)       bytes there are for rows of so many tokens
+    """
+
+    model: nn.Module
+    objective: Any
+    cast: Callable[[], Any]
+    row_bytes: Callable[[int], int]
+    room: Callable[[int], int]
+
+    def slices(self, example: Any) -> list[slice]:
+        """Return which rows of a batch are trained on together: parts of like size, as few as there is room for."""
+        rows, length = example.input_ids.shape
+        parts = -(-rows // max(1, self.room(length) // self.row_bytes(length)))
+        return [slice(rows * part // parts, rows * (part + 1) // parts) for part in range(parts)]
+
+    def backward(
+        self, example: Any, slices: list[slice], forward_loss: Callable[[Any], Any], begin: Callable[[int], None]
+    ) -> SplitLoss:
+        """Add the gradient of the loss of a batch to the parameters, which have none; return the loss.
+
+        `begin(row)` sets the random state for rows from there on.
+        """
+        if self.objective.sums_over_rows:
+            return self._each_by_itself(example, slices, forward_loss, begin)
+        return self._scored_twice(example, slices, begin)
+
+    def _each_by_itself(
+        self, example: Any, slices: list[slice], forward_loss: Callable[[Any], Any], begin: Callable[[int], None]
+    ) -> SplitLoss:
+        total, mass, sums = torch.zeros(()), torch.zeros(()), dict[str, Tensor]()
+        for rows in slices:
+            begin(rows.start)
+            parts = forward_loss(example.cut(rows))
+            weight = parts.mass.detach().float()
+            if float(weight) > 0:  # a mean over nothing is no number
+                torch.autograd.backward(parts.total * weight)
+                total, mass = total + parts.total.detach() * weight, mass + weight
+                sums = {name: value + sums.get(name, 0) for name, value in parts.sums().items()}
+        gradients = [parameter.grad for parameter in self.model.parameters() if parameter.grad is not None]
+        torch._foreach_div_(gradients, float(mass))
+        return SplitLoss(total / mass, sums)
+
+    def _scored_twice(self, example: Any, slices: list[slice], begin: Callable[[int], None]) -> SplitLoss:
+        with torch.no_grad(), torch.compiler.set_stance("force_eager"):
+            scores = torch.cat([self._scores(example, rows, begin) for rows in slices]).float().requires_grad_()
+        parts = self.objective.loss(scores, example)
+        torch.autograd.backward(parts.total)
+        assert scores.grad is not None
+        for rows in slices:
+            found = self._scores(example, rows, begin)
+            torch.autograd.backward(found, scores.grad[rows].to(found.dtype))
+        return SplitLoss(parts.total.detach(), parts.sums())
+
+    def _scores(self, example: Any, rows: slice, begin: Callable[[int], None]) -> Tensor:
+        begin(rows.start)
+        with self.cast():
+            scores: Tensor = self.model(example.cut(rows))
+        return scores
+
+
+def room_for(model: nn.Module, row_bytes: Callable[[int], int], *, longest: int, what: str) -> Callable[[int], int]:
+    """Return the bytes that rows of a length may take while a model is trained: half of what is free at most.
+
+    Raises TrainingError where even the longest row does not fit.
+    """
+    weights = sum(4 * parameter.numel() for parameter in model.parameters())
+    state = STATE * sum(4 * parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
+    room, free = max(ROOM, round(ROOM_BY_WEIGHTS * weights)), free_memory()
+    need = state + row_bytes(longest)
+    if free is not None and need > free:
+        raise TrainingError(
+            f"{what} takes about {human_bytes(need)} of memory with rows of {longest} tokens, and {human_bytes(free)} "
+            "are free: give a smaller --batches.max-length, a smaller model, or a machine with more memory"
+        )
+    most = SHORT_ROOM * room if free is None else max(row_bytes(longest), (free - state) // 2)
+    return lambda length: min(most, room * SHORT_ROOM if length <= SHORT else room)

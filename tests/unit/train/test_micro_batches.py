@@ -1,0 +1,154 @@
+"""Batches split for memory: gradients, losses and dropout of the whole batch, whatever the task, compiled or not."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from bertwright.errors import TrainingError
+from bertwright.model.bert import BertForPreTraining
+from bertwright.model.config import BertConfig
+from bertwright.model.dropout import begin_at_row, follow_rows, keep_mask
+from bertwright.model.encoder import kept_bytes
+from bertwright.model.fine_tuned import FineTuned
+from bertwright.model.sentence import SentenceEncoder
+from bertwright.tasks.answer import Answer
+from bertwright.tasks.classify import Classify
+from bertwright.tasks.embed import Embed
+from bertwright.tasks.r_drop import RDrop
+from bertwright.tasks.regress import Regress
+from bertwright.tasks.tag import Tag
+from bertwright.train import micro_batches
+from bertwright.train.distributed import Piece
+from bertwright.train.free_memory import free_memory
+from bertwright.train.micro_batches import MicroBatches, room_for
+from bertwright.train.step import TrainStep, forward_loss_of
+from bertwright.types import UNASKED, LabelledBatch, SentenceBatch, TokenRows
+
+CPU, ROWS, LENGTH = torch.device("cpu"), 7, 12
+SHAPE = BertConfig(vocab_size=60, hidden_size=32, layers=2, heads=4, intermediate_size=64, max_positions=LENGTH)
+
+
+def rows_of(count: int) -> TokenRows:
+    mask = torch.arange(LENGTH) < torch.randint(5, LENGTH + 1, (count, 1))
+    return TokenRows(torch.randint(5, 60, (count, LENGTH)) * mask, torch.zeros(count, LENGTH, dtype=torch.long), mask)
+
+
+def labelled(asked: torch.Tensor | None, targets: torch.Tensor) -> LabelledBatch:
+    rows = rows_of(ROWS)
+    return LabelledBatch(rows.input_ids, rows.token_type_ids, rows.attention_mask, asked, targets)
+
+
+def case(name: str) -> tuple[torch.nn.Module, Any, TokenRows]:
+    """Return a model that drops units, a task and a batch."""
+    torch.manual_seed(0)
+    encoder = BertForPreTraining(SHAPE)
+    first, classes = torch.zeros(ROWS, 1, dtype=torch.long), torch.randint(0, 3, (ROWS, 1))
+    if name == "embed":
+        rows = rows_of(2 * ROWS)
+        texts = torch.arange(2 * ROWS).view(2, ROWS)
+        batch = SentenceBatch(rows.input_ids, rows.token_type_ids, rows.attention_mask, texts)
+        model: torch.nn.Module = SentenceEncoder(encoder, pooling="mean", normalize=True)
+        return model.train(), Embed("pairs", ("accuracy",), 0.05, True), batch
+    if name == "tag":
+        asked = torch.arange(4).expand(ROWS, 4).contiguous()
+        targets = torch.randint(0, 3, (ROWS, 4))
+        targets[0] = UNASKED  # a row in which nothing is asked
+        targets[3, 2:] = UNASKED
+        return (
+            FineTuned(encoder, part="token", outputs=3, dropout=0.1).train(),
+            Tag.of_labels(["O", "B-X", "I-X"]),
+            labelled(asked, targets),
+        )
+    if name == "answer":
+        return (
+            FineTuned(encoder, part="span", outputs=2, dropout=0.1).train(),
+            Answer(),
+            labelled(None, torch.randint(0, 5, (ROWS, 2))),
+        )
+    outputs = 1 if name == "regress" else 3
+    model = FineTuned(encoder, part="row", outputs=outputs, dropout=0.1).train()
+    if name == "regress":
+        return model, Regress.of_labels(["score"]), labelled(first, torch.rand(ROWS, 1))
+    task = Classify.of_labels(["a", "b", "c"])
+    if name == "weighted":
+        task.weights = np.array([0.5, 1.0, 4.0], dtype=np.float32)
+    return model, RDrop(task, alpha=0.5) if name == "r-drop" else task, labelled(first, classes)
+
+
+def gradients(
+    model: torch.nn.Module, task: Any, batch: TokenRows, rows: int | None
+) -> tuple[dict[str, float], list[torch.Tensor]]:
+    """Return the figures of a step and its gradients, by so many rows at a time."""
+    loss = forward_loss_of(model, task, torch.enable_grad)
+    step = TrainStep(model, task, [], loss, average=None, clip_norm=0.0, seed=1, device=CPU)
+    if rows is not None:
+        step.micro_batches = MicroBatches(model, task, torch.enable_grad, lambda length: 1, lambda length: rows)
+        step.begin_at_row = begin_at_row
+        follow_rows(model)
+    model.zero_grad(set_to_none=True)
+    figures = step.backward(3, [(Piece(0), batch)], micro_batches=1, progress=0.0)
+    return {n: float(v) for n, v in figures.items()}, [p.grad for p in model.parameters() if p.grad is not None]
+
+
+@pytest.mark.parametrize("name", ["classify", "weighted", "regress", "tag", "answer", "embed", "r-drop"])
+@pytest.mark.parametrize("rows", [1, 3])
+def test_parts_have_the_gradient_of_the_whole(name: str, rows: int) -> None:
+    """Also where a part is asked nothing, where classes have weights, and where rows are compared with one another."""
+    model, task, batch = case(name)
+    expected, whole = gradients(model, task, batch, None)
+    figures, parts = gradients(model, task, batch, rows)
+    if name == "weighted":  # a weighted mean times a count adds up to no sum
+        del figures["classify_sum"], expected["classify_sum"]
+    assert figures == pytest.approx(expected, rel=1e-5, abs=1e-6)
+    assert len(parts) == len(whole)
+    size = float(torch.stack([one.norm() for one in whole]).norm())
+    for one, other in zip(parts, whole, strict=True):
+        assert float((one - other).norm()) <= 1e-5 * size
+
+
+def test_a_row_of_a_tensor_drops_what_a_number_does() -> None:
+    shape = torch.Size((3, 5, 6))
+    torch.manual_seed(3)
+    expected = keep_mask(shape, 0.3, device=CPU, first_row=5)
+    torch.manual_seed(3)
+    assert torch.equal(keep_mask(shape, 0.3, device=CPU, first_row=torch.tensor(5, dtype=torch.int32)), expected)
+
+
+def test_batches_are_cut_into_parts_of_like_size() -> None:
+    model, task, batch = case("classify")
+    parts = MicroBatches(model, task, torch.enable_grad, lambda length: length, lambda length: 2 * LENGTH)
+    assert [(part.start, part.stop) for part in parts.slices(batch)] == [(0, 1), (1, 3), (3, 5), (5, 7)]
+    assert len(replace(parts, room=lambda length: 1).slices(batch)) == ROWS
+    assert len(replace(parts, room=lambda length: ROWS * LENGTH).slices(batch)) == 1
+
+
+def test_a_machine_with_too_little_memory_is_told_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, longest = BertForPreTraining(SHAPE), 512
+    state = 16 * sum(p.numel() for p in model.parameters())
+    row = kept_bytes(SHAPE, longest)
+    for free, expected in ((None, micro_batches.ROOM), (state + 4 * row, 2 * row), (state + row, row)):
+        monkeypatch.setattr(micro_batches, "free_memory", lambda free=free: free)
+        room = room_for(model, lambda length: kept_bytes(SHAPE, length), longest=longest, what="training m")
+        assert room(longest) == expected
+    monkeypatch.setattr(micro_batches, "free_memory", lambda: state + row - 1)
+    with pytest.raises(TrainingError, match=r"training m takes about .* rows of 512 tokens, and .* are free: give"):
+        room_for(model, lambda length: kept_bytes(SHAPE, length), longest=longest, what="training m")
+
+
+def test_free_memory_is_that_of_the_container_where_it_has_less(tmp_path: Path) -> None:
+    meminfo, limit, used = tmp_path / "meminfo", tmp_path / "memory.max", tmp_path / "memory.current"
+    assert free_memory(meminfo, ((limit, used, "inactive_file"),)) is None
+    meminfo.write_text("MemTotal: 9000 kB\nMemAvailable: 4000 kB\n")
+    assert free_memory(meminfo, ((limit, used, "inactive_file"),)) == 4_096_000
+    limit.write_text("3000000\n")
+    used.write_text("2500000\n")
+    (tmp_path / "memory.stat").write_text("anon 5\ninactive_file 100000\n")
+    assert free_memory(meminfo, ((limit, used, "inactive_file"),)) == 600_000
+    limit.write_text("max\n")
+    assert free_memory(meminfo, ((limit, used, "inactive_file"),)) == 4_096_000
