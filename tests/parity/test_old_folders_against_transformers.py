@@ -213,3 +213,22 @@ def test_what_is_no_set_of_weights_is_refused(tmp_path: Path, held: object, lega
     torch.save(held, folder / "pytorch_model.bin", _use_new_zipfile_serialization=not legacy)
     with pytest.raises(ModelError, match=r"pytorch_model\.bin"):
         read_model(folder)
+
+
+def test_a_modernbert_with_its_weights_in_a_pickle(tmp_path: Path) -> None:
+    folder = _old_folder(tmp_path / "modern")
+    torch.manual_seed(5)
+    theirs = transformers.ModernBertForMaskedLM(
+        transformers.ModernBertConfig(
+            vocab_size=len(VOCABULARY), hidden_size=16, num_hidden_layers=3, num_attention_heads=2,
+            intermediate_size=16, pad_token_id=0, cls_token_id=2, sep_token_id=3, bos_token_id=2, eos_token_id=3,
+        )
+    ).eval()  # fmt: skip
+    theirs.save_pretrained(folder)
+    (folder / "model.safetensors").unlink()
+    torch.save(theirs.state_dict(), folder / "pytorch_model.bin")
+    tokenizer = transformers.BertTokenizer.from_pretrained(folder)
+    batch = tokenizer(TEXTS[:1], return_tensors="pt")
+    with torch.inference_mode():
+        states = theirs.model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).last_hidden_state
+    np.testing.assert_allclose(embed(folder, TEXTS[:1]), states.mean(1).numpy(), atol=TOLERANCE)

@@ -22,6 +22,7 @@ def bench_command(
     language: str = "en",
     model: Path | None = None,
     input: Path | None = None,
+    encoding: str | None = None,
     sentences: int = 1000,
     turns: int = 3,
     minutes: float | None = None,
@@ -65,6 +66,8 @@ def bench_command(
         For finetune and predict: a MODEL folder; for predict also an ONNX folder.
     input
         For predict: file of questions, one a line.
+    encoding
+        For predict: encoding of the file, such as gb18030; where not given, one other than UTF-8 is found and said.
     sentences
         For predict without --input: how many sentences of the model's own words.
     turns
@@ -113,7 +116,9 @@ def bench_command(
             raise UsageError("bench prepare needs an INPUT: a file, a folder or a glob")
         bench_prepare(words, tokenizer=_needed(tokenizer, "--tokenizer DIR"), language=language, out=out)
     else:
-        bench_predict(_needed(model, "--model DIR"), input=input, sentences=sentences, turns=turns, out=out)
+        bench_predict(
+            _needed(model, "--model DIR"), input=input, encoding=encoding, sentences=sentences, turns=turns, out=out
+        )
 
 
 def _needed(path: Path | None, flag: str) -> Path:

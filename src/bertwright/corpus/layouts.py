@@ -24,7 +24,7 @@ LAYOUTS: dict[Layout, str] = {
     "blank": "each blank-line-separated block as a document",
     "file": "each file as a document",
     "line": "each line as a document",
-    "each": "where documents end told of each file by itself",
+    "each": "the ends of documents found in each file by itself",
 }
 SAMPLE_FILES = 16
 SAMPLE_BYTES = 1 << 18

@@ -36,8 +36,8 @@ def read_text_column(path: TextFile, options: ReadOptions) -> Iterator[Piece]:
     if not head.num_columns:
         return
     start = start_of(Path(str(path)), head)
-    name = _column(start, options, path)
     _note_no_header(start, path)
+    name = _column(start, options, path)
     for rows in read_rows(path, reading, [name], head=head):
         column = rows.table.column(0)
         is_plain = kind_of(column.type) == "text" and not are_written_lists(start.table.columns[name])

@@ -50,10 +50,12 @@ def read_pickled(file: Path) -> dict[str, Tensor]:
 
 def _reason(error: Exception) -> str:
     """Return why a file is not read, without the reader's advice to run what is in it."""
-    told = str(error)
-    if found := NAMED.search(told):
+    message = str(error)
+    if found := NAMED.search(message):
         return f"it names {found[1][:100]}, which is no weight"
-    return "it is damaged, or no file of weights" if ADVICE in told or not told else " ".join(told.split())[:200]
+    return (
+        "it is damaged, or no file of weights" if ADVICE in message or not message else " ".join(message.split())[:200]
+    )
 
 
 def _is_plain_archive(file: Path) -> bool:

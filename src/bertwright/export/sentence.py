@@ -116,8 +116,8 @@ def save_sentence_model(
         write_json(aside / MODULES, [_module(place, name) for place, name in enumerate(names)])
         write_json(aside / LENGTH, {"max_seq_length": max_length, "do_lower_case": False})
         named = {} if prompts.default is None else {"default_prompt_name": prompts.default}
-        told = {"prompts": dict(prompts.by_name), **named, "similarity_fn_name": "cosine"}
-        write_json(aside / DESCRIPTION, told)
+        description = {"prompts": dict(prompts.by_name), **named, "similarity_fn_name": "cosine"}
+        write_json(aside / DESCRIPTION, description)
         write_json(aside / _path(1, "Pooling") / "config.json", _written_pooling(model))
         if model.normalize:
             write_json(aside / _path(2, "Normalize") / "config.json", {})

@@ -68,7 +68,7 @@ def prompts_of(folder: Path) -> Prompts:
     if not texts or not (default is None or (isinstance(default, str) and default in by_name)):
         raise ModelError(
             f"{folder / DESCRIPTION}: default_prompt_name {str(default)[:100]!r} should be one of its prompts, each a "
-            "text; mend it"
+            "text; fix it"
         )
     return Prompts(by_name, default)
 

@@ -33,6 +33,7 @@ def bench_predict(
     model: Path | str,
     *,
     input: Path | None = None,
+    encoding: str | None = None,
     sentences: int = 1000,
     turns: int = 3,
     out: Path | None = None,
@@ -45,7 +46,7 @@ def bench_predict(
     folder = Path(model)
     with tempfile.TemporaryDirectory() as scratch:
         sides, opened = _sides(folder, Path(scratch))
-        questions = _questions(folder, input, sentences, opened=opened)
+        questions = _questions(folder, input, sentences, opened=opened, encoding=encoding)
         note(f"{len(questions):,} questions, {', '.join(sides)}; {turns} turns")
         speeds, answers = _timed(sides, questions, turns)
     medians = {name: round(median(of), 1) for name, of in speeds.items()}
@@ -85,9 +86,11 @@ def _sides(folder: Path, scratch: Path) -> tuple[dict[str, Side], Answerer]:
     return sides, opened
 
 
-def _questions(folder: Path, input: Path | None, sentences: int, *, opened: Answerer) -> list[Question]:
+def _questions(
+    folder: Path, input: Path | None, sentences: int, *, opened: Answerer, encoding: str | None
+) -> list[Question]:
     if input is not None:
-        return list(opened.questions((), pair=False, asked=opened.asked(Path(input), ColumnsConfig())))
+        return list(opened.questions((), pair=False, asked=opened.asked(Path(input), ColumnsConfig(encoding=encoding))))
     texts = own_words(load_tokenizer(folder), sentences)
     return [(text,) for text in texts] if opened.part else [f"[MASK] {text}" for text in texts]
 

@@ -30,8 +30,8 @@ def show_checkpoint(folder: Path) -> None:
     Raises ModelError where its manifest.json or position.json is damaged.
     """
     try:
-        told, files = read_json(folder / "position.json"), read_json(folder / "manifest.json")["files"]
-        facts = _facts(told)
+        saved, files = read_json(folder / "position.json"), read_json(folder / "manifest.json")["files"]
+        facts = _facts(saved)
         rows = [[name, human_bytes(one["bytes"]), str(one[DIGEST])] for name, one in files.items()]
     except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
         raise ModelError(f"the checkpoint {folder} is damaged ({error}); take the one before") from error
@@ -39,13 +39,13 @@ def show_checkpoint(folder: Path) -> None:
     print_table("files", ["file", "size", "XXH3"], rows)
 
 
-def _facts(told: Mapping[str, Any]) -> dict[str, str]:
-    position, run = told["position"], told.get("identity") or {}
+def _facts(saved: Mapping[str, Any]) -> dict[str, str]:
+    position, run = saved["position"], saved.get("identity") or {}
     facts = {
         name: format(position[key] / 60 if name == "minutes" else position[key], shape)
         for name, (key, shape) in SHOWN.items()
         if position.get(key) is not None
     }
-    if told.get("held_out") is not None:
-        facts["held-out loss"] = f"{told['held_out']:.4f}"
+    if saved.get("held_out") is not None:
+        facts["held-out loss"] = f"{saved['held_out']:.4f}"
     return facts | {name: str(run[name]) for name in OF_RUN if name in run}

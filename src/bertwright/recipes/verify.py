@@ -104,7 +104,7 @@ def verify_run(run: Path) -> list[Check]:
         checks.append(_checked("metrics.jsonl", lambda: _lines_of(run)))
     for name in ("model", "model-nsp"):
         if (run / name).is_dir():
-            found = verify_model(run / name, sealed=True)
+            found = verify_model(run / name, must_have_checksums=True)
             checks += [replace(check, what=check.what.replace("model", name, 1)) for check in found]
     return checks or [Check("run", "nothing yet", ModelError(f"{run} holds no checkpoint and no model yet"))]
 
@@ -136,10 +136,10 @@ def verify_checkpoint(folder: Path) -> list[Check]:
     return [_checked(f"checkpoint {folder.name}", read)]
 
 
-def verify_model(model: Path, *, sealed: bool = False) -> list[Check]:
+def verify_model(model: Path, *, must_have_checksums: bool = False) -> list[Check]:
     """Compare the files of a model with their checksums, reload it, and compare what it says with what it said.
 
-    One that bertwright did not write has no checksums, unless it has to be `sealed`: its weights are read.
+    One that bertwright did not write has no checksums: its weights are read, unless it must have them.
     """
     from bertwright.export.encoder_decoder import is_encoder_decoder, read_its_encoder
     from bertwright.export.huggingface import read_encoder
@@ -157,7 +157,7 @@ def verify_model(model: Path, *, sealed: bool = False) -> list[Check]:
         return f"answers to a probe within {apart:.0e} of those written down"
 
     if not (model / SEAL).is_file():
-        if not sealed:
+        if not must_have_checksums:
             return [
                 Check("model files", f"no {SEAL} to compare them with", status="unknown"),
                 _checked("model weights", lambda: _weights_of(model)),

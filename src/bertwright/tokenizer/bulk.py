@@ -129,11 +129,14 @@ class BulkEncoder:
 def _load(tokenizer: Tokenizer) -> tuple[Any, str | None]:
     """Return tokie's reading of a tokenizer, or None and the reason why there is none; it reads files alone."""
     try:
-        with tempfile.TemporaryDirectory(prefix="bertwright-tokenizer-") as folder:
-            tokenizer.write(Path(folder))
-            fast = tokie.Tokenizer.from_json(str(Path(folder) / FILE))
-            fast.no_truncation()
-            fast.no_padding()
+        if tokenizer.path.suffix == ".txt":
+            with tempfile.TemporaryDirectory(prefix="bertwright-tokenizer-") as folder:
+                tokenizer.write(Path(folder))
+                fast = tokie.Tokenizer.from_json(str(Path(folder) / FILE))
+        else:
+            fast = tokie.Tokenizer.from_json(str(tokenizer.path))
+        fast.no_truncation()
+        fast.no_padding()
     except BaseException as error:  # tokie raises several kinds for what it does not know, all meaning: the reference
         if not is_native_failure(error):
             raise

@@ -141,7 +141,7 @@ def _object(file: Path) -> dict[str, Any]:
     try:
         values = read_json(file)
     except (OSError, ValueError) as error:
-        raise TokenizerError(f"{file} is damaged ({error}); mend or remove it") from error
+        raise TokenizerError(f"{file} is damaged ({error}); fix or remove it") from error
     if not isinstance(values, dict):
-        raise TokenizerError(f"{file} should hold a JSON object; mend or remove it")
+        raise TokenizerError(f"{file} should hold a JSON object; fix or remove it")
     return values

@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 import pyarrow.csv
 
 from bertwright.corpus.readers.blocks import AS_UTF8, BLOCK_BYTES, Block, fault_in, joined, not_text, read_blocks
-from bertwright.corpus.readers.header import NEWLINE, SEPARATORS, Layout, is_number, layout_of_table
+from bertwright.corpus.readers.header import NEWLINE, SAMPLE_BYTES, SEPARATORS, Layout, is_number, layout_of_table
 from bertwright.corpus.readers.rows import SAMPLE_ROWS, Rows, TableOptions
 from bertwright.corpus.remote import TextFile
 from bertwright.errors import CorpusError
@@ -76,8 +76,8 @@ def _open(path: TextFile, options: TableOptions) -> _Opened | None:
     """Open a table; None where it is empty."""
     blocks = read_blocks(path, options.encoding)
     blocks = _marked(blocks) if options.skip_broken else checked(blocks, path)
-    first = next((block for block in blocks if block.data.strip(b"\r\n")), None)
-    if first is None or not first.data.strip():
+    first = _start(blocks)
+    if not first.data.strip():
         return None
     stripped = Block(first.data.lstrip(b"\r\n"), first.offset, first.position)
     layout = layout_of_table(stripped.data, options, path=path)
@@ -86,6 +86,14 @@ def _open(path: TextFile, options: TableOptions) -> _Opened | None:
         raise CorpusError(f"{path} has two columns called {twice!r}; rename one")
     blank = first.data[: len(first.data) - len(stripped.data)]
     return _Opened(layout, chain([stripped], blocks), len(NEWLINE.findall(blank.decode())))
+
+
+def _start(blocks: Iterator[Block]) -> Block:
+    """Return the first blocks as one, of as many bytes as a layout is told from, if there are so many."""
+    start = Block(b"", 0, 0)
+    while len(start.data.lstrip(b"\r\n")) < SAMPLE_BYTES and (block := next(blocks, None)) is not None:
+        start = Block(start.data + block.data, 0, block.position)
+    return start
 
 
 def delimited_head(path: TextFile, options: TableOptions) -> pa.Table:

@@ -141,7 +141,10 @@ def looks_like_names(rows: list[list[str]]) -> bool:
         few = len(values) <= FEW_VALUES and len(others) > 2 * len(values)
         if values and (not is_number(cell) if numbers else few and cell not in values):
             return True
-    return any(_is_far_shorter(cell, [row[place] for row in others]) for place, cell in enumerate(first))
+    columns = [(cell, [row[place] for row in others]) for place, cell in enumerate(first)]
+    if any(is_number(cell) or cell in values for cell, values in columns):
+        return False
+    return any(_is_far_shorter(cell, values) for cell, values in columns)
 
 
 def _is_far_shorter(cell: str, values: list[str]) -> bool:

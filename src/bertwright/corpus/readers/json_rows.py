@@ -129,7 +129,8 @@ def _on_lines(
     counter, blank = _Brackets(), begin + 1 if form != "pretty" else 0
     left, position = b"", 0
     for chunk, position in chunks:
-        for data in _pieces(left + chunk):
+        pieces = _pieces(left + chunk)
+        for data in pieces:
             left = data[len(data.rstrip(b"\\")) :][-1:] if (len(data) - len(data.rstrip(b"\\"))) % 2 else b""
             piece = data[: len(data) - len(left)]
             skipped = min(blank, len(piece))
@@ -137,7 +138,7 @@ def _on_lines(
             rows, rest = _cut_rows(piece[skipped:], counter, is_array=form != "pretty")
             yield b" " * skipped + rows, position
             if rest is not None:
-                _refuse_more(chain([rest], (data for data, _ in chunks)), path, within=form == "data")
+                _refuse_more(chain([rest], pieces, (data for data, _ in chunks)), path, within=form == "data")
                 return
     if counter.depth or form != "pretty":
         raise CorpusError(f"{path} is not one JSON object a line, and ends within a row or array; fetch it again")

@@ -64,10 +64,10 @@ def documents(*paths: Path, **reading: Any) -> list[str]:
     return [text for batch in batches for text in batch.texts.to_pylist()]
 
 
-@pytest.mark.parametrize("size", [1, 5, 64, 1 << 20])
-def test_arrays_of_json_stream(tmp_path: Path, size: int, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("size", "piece"), [(1, 1), (5, 5), (64, 7), (1 << 20, 3), (1 << 20, 1 << 20)])
+def test_arrays_of_json_stream(tmp_path: Path, size: int, piece: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("bertwright.corpus.readers.blocks.BLOCK_BYTES", size)
-    monkeypatch.setattr(json_rows, "PIECE", size)
+    monkeypatch.setattr(json_rows, "PIECE", piece)
     texts = ["\\", '"', '\\"', "[{,}]", "a\nb", "\ud83d", "\\\\", "", "end,"]
     rows = [{"text": text, "more": {"data": [{"a": "]"}], "b": [1, [2]]}} for text in texts]
     expected = [text.replace("\ud83d", "\ufffd") for text in texts]
@@ -177,6 +177,7 @@ def test_columns_that_are_no_text_are_named(tmp_path: Path, name: str, value: An
         ("a.csv", '"1","Soup","It was hot."\n"2","Bread","It was cold."\n', "2", ["Soup", "Bread"]),
         ("a.csv", "0;It was hot\n1;It was cold\n", None, ["It was hot", "It was cold"]),
         ("a.csv", "abstract\n" + "A long text about soup that goes on and on.\n" * 4, None, 4),
+        ("a.tsv", "Great\t1\n" + "".join(f"Soup number {n} was long and hot.\t{n % 2}\n" for n in range(9)), "1", 10),
         ("a.csv", "n,text\n1,a\n", None, ["a"]),
         ("a.csv", "body,n\na,1\n", "body", ["a"]),
         ("a.csv", ",text\n0,a\n1,b\n", None, ["a", "b"]),
