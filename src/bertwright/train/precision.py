@@ -5,9 +5,11 @@ from __future__ import annotations
 import math
 import re
 import time
-from collections.abc import Callable, Iterable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import wraps
 from pathlib import Path
+from threading import RLock
 from typing import Any, Literal, TypeVar, cast
 
 import torch
@@ -18,6 +20,8 @@ Precision = Literal["auto", "bf16", "fp32"]
 AUTOCAST = ("torch.amp.autocast_mode._enter_autocast", "torch.amp.autocast_mode._exit_autocast")
 """What autocast leaves in a graph, its arguments with it, so that a graph can be kept by its text as any other; the
 compiler does not know that, and would trace the step anew in every process, which is most of the time it takes."""
+_TABLE = RLock()
+"""Held while the compiler's table is another one."""
 STRETCH = 0.1
 """Seconds that products are timed over together."""
 F = TypeVar("F", bound=Callable[..., Any])
@@ -67,8 +71,14 @@ def try_compiled(
     backward pass makes everything cheap again instead of reading it back: storing dropout masks as bytes is slow
     (classic, size mini, 32 rows of 128: forward 115 ms instead of 167, backward 225 instead of 222).
     """
-    add_gradients_in_order()
-    compiled = cast(F, torch.compile(function, dynamic=False, options=_options() | {"max_autotune": autotune}))
+    graph = torch.compile(function, dynamic=False, options=_options() | {"max_autotune": autotune})
+
+    @wraps(function)
+    def compiled_in_order(*arguments: Any, **named: Any) -> Any:
+        with gradients_added_in_order():
+            return graph(*arguments, **named)
+
+    compiled = cast(F, compiled_in_order)
     removed: set[Path] = set()
     while True:
         try:
@@ -113,17 +123,26 @@ def remove_torn(error: Exception) -> set[Path]:
     return torn
 
 
-def add_gradients_in_order() -> None:
-    """Have compiled steps add up the gradients of a word in the order of its places, as uncompiled ones do.
+@contextmanager
+def gradients_added_in_order() -> Iterator[None]:
+    """Have what is traced meanwhile add up the gradients of a word in the order of its places, as uncompiled code does.
 
     The compiler's own loop lets several threads add to a word at once, so that on two threads the last bits of the word
-    embeddings differ from one run of a seed to the next.
+    embeddings differ from one run of a seed to the next. Its table of such loops is put back for whoever else compiles
+    in this process.
     """
     from torch._inductor import decomposition, lowering
 
-    operator = torch.ops.aten.embedding_dense_backward
-    if decomposition.decompositions.pop(operator.default, None) is not None:
-        lowering.make_fallback(operator, warn=False)  # type: ignore[no-untyped-call]
+    operator, table = torch.ops.aten.embedding_dense_backward, decomposition.decompositions
+    with _TABLE:
+        usual = table.pop(operator.default, None)
+        if operator.default not in lowering.lowerings:
+            lowering.make_fallback(operator, warn=False)  # type: ignore[no-untyped-call]
+        try:
+            yield
+        finally:
+            if usual is not None:
+                table[operator.default] = usual
 
 
 def try_compiled_blocks(blocks: Iterable[nn.Module], attempt: Callable[[], None], *, drops: bool) -> str | None:
