@@ -22,6 +22,7 @@ from bertwright.export.huggingface import read_model
 from bertwright.export.next_sentence import is_next_sentence_folder, lacks_head, read_next_sentence
 from bertwright.log import note, print_facts
 from bertwright.model.encoder import Encoder
+from bertwright.model.random_state import kept_random_state
 from bertwright.objectives.combine import ObjectiveConfig, build_objective
 from bertwright.recipes.own_run import ROWS, HeldOutRows, choose_rows, compared, find_own_run
 from bertwright.recipes.parts import EVALUATION_ROWS, fixed_examples
@@ -120,6 +121,7 @@ def evaluate_held_out(model: Path, data: Path, rows: HeldOutRows, *, split: str)
     return figures
 
 
+@kept_random_state()
 def network_with_head(folder: Path, head: Literal["next-sentence", "masked-token"]) -> Encoder:
     """Return the model of a folder, or raise ModelError where it has no such head."""
     if is_next_sentence_folder(folder):

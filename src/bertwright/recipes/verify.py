@@ -171,9 +171,11 @@ def _weights_of(model: Path) -> str:
     """Say how many weights of a folder fit its config.json and its tokenizer, or raise ModelError."""
     from bertwright.export.encoder_decoder import is_encoder_decoder, read_encoder_decoder
     from bertwright.export.huggingface import read_model
+    from bertwright.model.random_state import kept_random_state
     from bertwright.tokenizer.load import load_tokenizer
 
-    network = read_encoder_decoder(model).model if is_encoder_decoder(model) else read_model(model)[0]
+    with kept_random_state():
+        network = read_encoder_decoder(model).model if is_encoder_decoder(model) else read_model(model)[0]
     load_tokenizer(model)
     return f"{sum(one.numel() for one in network.parameters()):,} read; they fit config.json and the tokenizer"
 
