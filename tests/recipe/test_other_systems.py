@@ -62,6 +62,21 @@ def test_the_verbs_run_without_what_only_linux_has(tmp_path: Path) -> None:
     assert (tmp_path / "answers.jsonl").is_file()
 
 
+def test_a_user_without_a_name_has_a_folder_for_compiled_code(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a container that was started with --user, the system knows the number alone."""
+    monkeypatch.delenv("TORCHINDUCTOR_CACHE_DIR", raising=False)
+    system.name_compiled_code_folder()
+    assert "TORCHINDUCTOR_CACHE_DIR" not in os.environ
+
+    def unknown() -> str:
+        raise KeyError("getpwuid(): uid not found: 4242")
+
+    monkeypatch.setattr(system.getpass, "getuser", unknown)
+    system.name_compiled_code_folder()
+    assert Path(os.environ["TORCHINDUCTOR_CACHE_DIR"]).name == f"torchinductor_{os.getuid()}"
+    monkeypatch.delenv("TORCHINDUCTOR_CACHE_DIR")
+
+
 @pytest.mark.parametrize(
     ("given", "expected"), [("4,2", 4), (" 3 ", 3), ("", 5), ("0", 5), ("-1", 5), ("many", 5), (None, 5)]
 )

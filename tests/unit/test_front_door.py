@@ -66,3 +66,17 @@ assert os.environ.get("GOMP_SPINCOUNT") == {found!r}
 """
     usual = {name: value for name, value in os.environ.items() if name not in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")}
     subprocess.run([sys.executable, "-c", code], check=True, env=usual | given)
+
+
+def test_a_name_that_the_system_cannot_encode_is_one_sentence(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As under LC_ALL=C without UTF-8 mode; any other such error is a fault of ours, and shown."""
+    from bertwright.cli import main as front
+
+    monkeypatch.setattr(front, "run", lambda words: "".join(words).encode("utf-8"))
+    assert front.main(["show", "out \udcc3"]) == 1
+    assert "not in this system's encoding" in capsys.readouterr().err
+    monkeypatch.setattr(front, "run", lambda words: "\udcc3".encode("utf-8"))
+    with pytest.raises(UnicodeEncodeError):
+        front.main(["show", "out"])

@@ -14,6 +14,7 @@ from cyclopts import App, CycloptsError, MissingArgumentError
 from bertwright.errors import BertwrightError, UsageError, is_panic
 from bertwright.log import note
 from bertwright.stopping import interrupted, signals_raise
+from bertwright.system import name_compiled_code_folder
 
 VERBS = {
     "quickstart": "The whole walk on the documentation of your own Python, offline, in under five minutes.",
@@ -65,6 +66,7 @@ def main(tokens: Sequence[str] | None = None) -> int:
     words = [word for word in (sys.argv[1:] if tokens is None else tokens) if word != "--debug"]
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ.setdefault("GOMP_SPINCOUNT", SPINS)  # read where a verb loads torch
+    name_compiled_code_folder()
     try:
         with _stop_signals():
             run(words)
@@ -77,6 +79,10 @@ def main(tokens: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         _close_stdout()
         return READER_GONE
+    except UnicodeEncodeError as error:
+        if not any("\ud800" <= letter <= "\udfff" for word in words for letter in word):
+            raise
+        code, message = 1, f"a name in the call is not in this system's encoding ({error.reason}); set PYTHONUTF8=1"
     except (OSError, MemoryError) as error:
         code, message = 1, f"{type(error).__name__}: {error}"
     except RuntimeError as error:

@@ -21,6 +21,7 @@ from bertwright.export.dialect import Dialect
 from bertwright.export.huggingface import DIALECTS, dialect_of, read_model, their_tensors, write_folder
 from bertwright.export.old_configs import model_type_of
 from bertwright.export.weights import read_object, read_tensors
+from bertwright.log import note
 from bertwright.model.crf import Crf
 from bertwright.model.encoder import Part
 from bertwright.model.fine_tuned import FineTuned, Problem
@@ -145,7 +146,11 @@ def _labels(values: dict[str, Any], outputs: int, folder: Path) -> tuple[str, ..
     if not isinstance(names, dict) or any(str(index) not in names for index in range(outputs)):
         count = f"{len(names)} labels" if isinstance(names, dict) else "no labels"
         raise ModelError(f"{folder}/config.json names {count} in id2label but its head has {outputs}; mend it")
-    return tuple(str(names[str(index)]) for index in range(outputs))
+    labels = tuple(str(names[str(index)]) for index in range(outputs))
+    numbers = values.get("label2id")
+    if isinstance(numbers, dict) and any(numbers.get(label, index) != index for index, label in enumerate(labels)):
+        note(f"warning: id2label and label2id in {folder}/config.json contradict each other; id2label is used")
+    return labels
 
 
 def _own(values: dict[str, Any], folder: Path) -> dict[str, Any]:

@@ -51,6 +51,8 @@ BUILTIN_FOLDER = ".builtin"
 TOKENIZER_FILES = ("tokenizer_config.json", "special_tokens_map.json", "vocab.txt")
 SHARD_BYTES_PER_TEXT_BYTE = 1.0
 """English takes 0.53, Chinese 0.75, and the amount of text is an estimate."""
+MUCH_UNKNOWN = 0.05
+"""Share of unknown tokens that is warned of."""
 VOCABULARY_BY_TEXT = ((500_000_000, 8_192), (2_000_000_000, 16_384))
 LARGEST_VOCABULARY = 30_528
 """The 30,522 of BERT rounded up to a multiple of 64."""
@@ -136,6 +138,11 @@ def prepare(
     except KeyboardInterrupt as stop:
         raise interrupted(stop, f"stopped; the same command goes on from the last whole shard in {out}") from None
     print_facts(f"prepared {out}", facts_of(report))
+    if report["unknown_rate"] > MUCH_UNKNOWN:
+        note(
+            f"warning: {report['unknown_rate']:.1%} of the tokens are unknown, and a model learns nothing of them: "
+            "prepare again with a larger --vocab-size, or another --tokenizer"
+        )
     return report
 
 

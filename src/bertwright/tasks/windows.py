@@ -6,6 +6,7 @@ arithmetic over flat arrays. Windows overlap by `stride` tokens, as those of Hug
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -86,7 +87,10 @@ def encode_contexts(tokenizer: Tokenizer, contexts: Sequence[str]) -> Passages:
     for begin in range(0, len(contexts), CONTEXTS):
         encoded = tokenizer.backend.encode_batch(list(contexts[begin : begin + CONTEXTS]), add_special_tokens=False)
         ids += [np.array(one.ids, dtype=np.uint32) for one in encoded]
-        offsets += [np.array(one.offsets, dtype=np.int64).reshape(-1, 2) for one in encoded]
+        offsets += [
+            np.array(_with_marks(context, one.offsets), dtype=np.int64).reshape(-1, 2)
+            for context, one in zip(contexts[begin : begin + CONTEXTS], encoded, strict=True)
+        ]
     flat = np.concatenate(offsets)
     return Passages(
         ids=np.concatenate(ids),
@@ -95,6 +99,26 @@ def encode_contexts(tokenizer: Tokenizer, contexts: Sequence[str]) -> Passages:
         ends=flat[:, 1],
         sizes=np.array([len(context) for context in contexts], dtype=np.int64),
     )
+
+
+def _with_marks(context: str, offsets: list[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Return the characters of tokens with the accents behind them that belong to no token.
+
+    A tokenizer that drops accents ends a token before an accent written as a character of its own (Unicode's NFD), and
+    so an answer would lose the last one of its word.
+
+    >>> _with_marks("ete\u0301", [(0, 3)])
+    [(0, 4)]
+    """
+    if context.isascii():
+        return offsets
+    begins = {begin for begin, _ in offsets}
+    extended = []
+    for begin, end in offsets:
+        while end < len(context) and end not in begins and unicodedata.category(context[end]) == "Mn":
+            end += 1
+        extended.append((begin, end))
+    return extended
 
 
 def cut_windows(contexts: np.ndarray, questions: np.ndarray, *, length: int, stride: int) -> tuple[np.ndarray, ...]:

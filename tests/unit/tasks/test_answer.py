@@ -17,6 +17,7 @@ from bertwright.tasks.answer import Answer
 from bertwright.tasks.columns import ColumnsConfig
 from bertwright.tasks.encode import TextEncoder
 from bertwright.tasks.squad import Questions
+from bertwright.tasks.windows import encode_contexts
 from bertwright.tokenizer.load import load_tokenizer
 
 CONTEXT = "anna lives in rome . bert lives in oslo . " * 6
@@ -44,6 +45,22 @@ def file(tmp_path: Path) -> Path:
     path = tmp_path / "a.json"
     path.write_text(json.dumps({"data": [{"paragraphs": [{"context": CONTEXT, "qas": questions}]}]}))
     return path
+
+
+def test_an_answer_keeps_the_accent_at_the_end_of_its_word(tmp_path: Path) -> None:
+    """Accents as characters of their own (NFD) belong to no token where the tokenizer drops them."""
+    names = {name: i for i, name in enumerate([*NAMES, "un", "ete", "ici"])}
+    backend = tokenizers.Tokenizer(tokenizers.models.WordLevel(names, unk_token="[UNK]"))
+    backend.normalizer = tokenizers.normalizers.Sequence(
+        [tokenizers.normalizers.NFD(), tokenizers.normalizers.StripAccents()]
+    )
+    backend.pre_tokenizer = tokenizers.pre_tokenizers.WhitespaceSplit()
+    backend.save(str(tmp_path / "tokenizer.json"))
+    contexts = ["un e\u0301te\u0301 ici", "\u00e9t\u00e9 ici", "ete"]
+    passages = encode_contexts(load_tokenizer(tmp_path), contexts)
+    spans = np.split(np.stack([passages.begins, passages.ends], axis=1), np.cumsum(passages.counts)[:-1])
+    words = [[context[begin:end] for begin, end in of_one] for context, of_one in zip(contexts, spans, strict=True)]
+    assert words == [context.split() for context in contexts]
 
 
 def some_logits(examples: Questions, seed: int = 0) -> np.ndarray:

@@ -273,7 +273,22 @@ def too_long(path: TextFile) -> str:
 
 
 def decoded(chunks: Iterator[bytes], path: TextFile, encoding: str | None) -> Iterator[bytes]:
-    """Yield chunks of a file in UTF-8, without the byte-order mark; `encoding` None detects it."""
+    """Yield chunks of a file in UTF-8, without the byte-order mark; `encoding` None detects it.
+
+    Lines of a file whose lines all end in a carriage return alone (old Mac programs) end in a line feed here.
+    """
+    in_utf8 = _decoded(chunks, path, encoding)
+    first = next((chunk for chunk in in_utf8 if chunk), b"")
+    everything = chain([first], in_utf8)
+    if b"\r" not in first[:-1] or b"\n" in first:
+        yield from everything
+        return
+    for chunk in everything:
+        yield chunk.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+
+
+def _decoded(chunks: Iterator[bytes], path: TextFile, encoding: str | None) -> Iterator[bytes]:
+    """Yield chunks of a file in UTF-8, its lines as they are."""
     first = b""
     while len(first) < LONGEST_CHARACTER and (chunk := next(chunks, None)) is not None:
         first += chunk

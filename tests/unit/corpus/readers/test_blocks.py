@@ -68,6 +68,17 @@ def test_text_that_begins_as_other_files_do_is_text(tmp_path: Path) -> None:
 HALF, PAIR = "\ud83d", "\ud83d\ude00"
 
 
+@pytest.mark.parametrize("end", ["\r", "\r\n", "\n"])
+def test_lines_end_as_on_any_system(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, end: str) -> None:
+    """A carriage return alone is the end of a line where no line ends otherwise, in later blocks too."""
+    monkeypatch.setattr(blocks, "BLOCK_BYTES", 16)
+    lines = [f"word{number}\tO" for number in range(9)]
+    (tmp_path / "a.txt").write_bytes(end.join([*lines, ""]).encode("utf-8"))
+    assert [line.removesuffix("\r") for line in read_text(tmp_path / "a.txt").split("\n")] == [*lines, ""]
+    (tmp_path / "a.txt").write_bytes(b"a line\nwith a bar\rdrawn twice\n")
+    assert read_text(tmp_path / "a.txt") == "a line\nwith a bar\rdrawn twice\n"
+
+
 def test_halves_of_characters() -> None:
     assert replace_surrogates(f"a{HALF}b{PAIR}c\udc80") == "a\ufffdb\U0001f600c\ufffd"
     assert replace_surrogate_bytes(f"a{HALF}b{PAIR}".encode("utf-8", "surrogatepass")).decode() == "a\ufffdb\U0001f600"
