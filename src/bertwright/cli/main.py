@@ -54,6 +54,10 @@ def build_app(*, overview: bool) -> App:
     return app
 
 
+OUT_OF_MEMORY = ("can't allocate memory", "not enough memory", "out of memory")
+"""Words of torch's errors where the CPU's or the GPU's memory is used up; by these, since torch may not be loaded."""
+
+
 def main(tokens: Sequence[str] | None = None) -> int:
     """Run one command; return 0 (done), 1 (it failed), 2 (invalid command line), 130 or 143 (told to stop).
 
@@ -81,6 +85,10 @@ def main(tokens: Sequence[str] | None = None) -> int:
         code, message = 1, f"a name in the call is not in this system's encoding ({error.reason}); set PYTHONUTF8=1"
     except (OSError, MemoryError) as error:
         code, message = 1, f"{type(error).__name__}: {error}"
+    except RuntimeError as error:
+        if not any(words in str(error) for words in OUT_OF_MEMORY):
+            raise
+        code, message = 1, "there is not enough memory for this; give shorter rows, fewer at a time, or a smaller model"
     except BaseException as error:
         if not is_panic(error):
             raise
