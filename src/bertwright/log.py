@@ -127,7 +127,7 @@ def print_facts(title: str, facts: Mapping[str, str]) -> None:
     """Print a two-column table of named figures to stdout; where it is too narrow for one, a fact a line."""
     console, rows = results(), list(facts.items())
     console.print(Text(title, style="italic"), soft_wrap=True)
-    widths = column_widths(rows, console.width)
+    widths = column_widths(rows, console.width) if rows else None
     if widths is None:
         for name, value in rows:
             console.print(Text.assemble((name, "bold"), f": {value}"), soft_wrap=True)
