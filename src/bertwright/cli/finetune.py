@@ -200,5 +200,5 @@ def _weights(told: str | None) -> str | dict[str, str] | None:
         return told
     parts = [part.rpartition("=") for part in told.split(",")]
     if not all(name and weight for name, _, weight in parts):
-        raise UsageError(f"--class-weights {told} is neither balanced nor NAME=WEIGHT,NAME=WEIGHT; mend it")
+        raise UsageError(f"--class-weights {told} is neither balanced nor NAME=WEIGHT,NAME=WEIGHT; fix it")
     return {name: weight for name, _, weight in parts}

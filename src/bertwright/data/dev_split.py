@@ -1,7 +1,8 @@
 """Turns the rows of a training file into those held out to choose a checkpoint by: by hash, whatever their order.
 
 Rows of a group (equal texts, questions about one context) stay on one side, and each class gives its share of rows to
-within one. So the same file always gives the same rows, and a row that is added leaves the others where they were.
+within one. So the same rows always give the same split, in whatever order. A row that is added may move a few others,
+as the share of its class grows; most stay where they were.
 """
 
 from __future__ import annotations

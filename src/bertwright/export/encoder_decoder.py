@@ -193,7 +193,7 @@ def _fill_decoder(decoder: Decoder, theirs: dict[str, Tensor], folder: Path) -> 
     try:
         decoder.load_state_dict({ours: theirs[name].to(torch.float32) for ours, name in wanted.items()})
     except RuntimeError as error:
-        raise ModelError(f"the decoder in {folder} does not fit its config.json; mend the config or weights") from error
+        raise ModelError(f"the decoder in {folder} does not fit its config.json; fix the config or weights") from error
 
 
 def _rules(folder: Path, values: dict[str, Any], decoder: BertConfig) -> SearchRules:

@@ -130,7 +130,7 @@ def read_fine_tuned(folder: Path) -> FineTunedFolder:
     own, positions = _own(values, folder), encoder.config.max_positions
     longest = own.pop(LENGTH, positions)
     if not isinstance(longest, int) or not 8 <= longest <= positions:
-        raise ModelError(f"{folder}/config.json: {LENGTH} should be from 8 to {positions}; mend it")
+        raise ModelError(f"{folder}/config.json: {LENGTH} should be from 8 to {positions}; fix it")
     return FineTunedFolder(model.eval(), _labels(values, outputs, folder), problem, own, longest)
 
 
@@ -138,14 +138,14 @@ def _fill_head(model: FineTuned, head: dict[str, Tensor], folder: Path) -> None:
     try:
         model.classifier.load_state_dict(head)
     except RuntimeError as error:
-        raise ModelError(f"the head in {folder} does not fit its encoder; mend the config or the weights") from error
+        raise ModelError(f"the head in {folder} does not fit its encoder; fix the config or the weights") from error
 
 
 def _labels(values: dict[str, Any], outputs: int, folder: Path) -> tuple[str, ...]:
     names = values.get("id2label") or {str(index): f"LABEL_{index}" for index in range(outputs)}
     if not isinstance(names, dict) or any(str(index) not in names for index in range(outputs)):
         count = f"{len(names)} labels" if isinstance(names, dict) else "no labels"
-        raise ModelError(f"{folder}/config.json names {count} in id2label but its head has {outputs}; mend it")
+        raise ModelError(f"{folder}/config.json names {count} in id2label but its head has {outputs}; fix it")
     labels = tuple(str(names[str(index)]) for index in range(outputs))
     numbers = values.get("label2id")
     if isinstance(numbers, dict) and any(numbers.get(label, index) != index for index, label in enumerate(labels)):
@@ -156,12 +156,12 @@ def _labels(values: dict[str, Any], outputs: int, folder: Path) -> tuple[str, ..
 def _own(values: dict[str, Any], folder: Path) -> dict[str, Any]:
     own = values.get(OWN) or {}
     if not isinstance(own, dict):
-        raise ModelError(f"{folder}/config.json: {OWN} should be an object; mend it")
+        raise ModelError(f"{folder}/config.json: {OWN} should be an object; fix it")
     return dict(own)
 
 
 def _dropout(values: dict[str, Any], folder: Path) -> float:
     share = values.get("classifier_dropout") or 0.0
     if not isinstance(share, (int, float)) or not 0 <= share < 1:
-        raise ModelError(f"{folder}/config.json: classifier_dropout should be from 0 to below 1; mend it")
+        raise ModelError(f"{folder}/config.json: classifier_dropout should be from 0 to below 1; fix it")
     return float(share)

@@ -193,7 +193,7 @@ def load_weights(model: Encoder, theirs: dict[str, Tensor], dialect: Dialect, fo
         if any(part.startswith("blocks.") for part in strange):
             raise ModelError(
                 f"{folder} holds {name}, which its config.json ({model.config.layers} layers) has no place for; "
-                "mend the config or the weights"
+                "fix the config or the weights"
             )
         if not ours or strange:
             unused.append(name)
@@ -203,7 +203,7 @@ def load_weights(model: Encoder, theirs: dict[str, Tensor], dialect: Dialect, fo
         if list(tensor.shape) != shape:
             raise ModelError(
                 f"{name} in {folder} has shape {list(tensor.shape)} but its config.json asks for {shape}; "
-                "mend the config or the weights"
+                "fix the config or the weights"
             )
         found.update(zip(ours, tensor.to(torch.float32).chunk(len(ours)), strict=True))
     missing = [name for name in wanted if name not in found]
@@ -233,7 +233,7 @@ def refuse_oversized(config: ModelConfig, theirs: Mapping[str, Tensor], folder: 
     if asked > held:
         raise ModelError(
             f"{folder}/config.json asks for an encoder of {asked:,} weights and more, but its files hold {held:,}; "
-            "mend the config or the weights"
+            "fix the config or the weights"
         )
 
 

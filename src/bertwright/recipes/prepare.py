@@ -97,8 +97,7 @@ def prepare(
                  "unigram", of `vocab_size` tokens (by default 8,192 for up to 500 MB of text, 16,384 for up to 2 GB,
                  30,528 above), with or without capitals
     language     code of the language, such as "en" or "zh"; without it Chinese is known by its characters, others by
-    the
-                 detector where that is installed, and what is left is "en"
+                 the detector where that is installed, and what is left is "en"
     documents    where documents end in .txt files; "auto" tells it from a sample
     encoding     how characters are written, such as "gb18030"; detected, and said, where a file is not UTF-8
     near_duplicates

@@ -214,7 +214,7 @@ def _tell_vocabulary(task: Translate, dev: Split) -> None:
     ceiling = task.ceiling(dev.examples, dev.rows)
     words = sum(len(text.split()) for text in dev.examples.second)
     pieces = float(dev.rows.target_lengths.sum() - 2 * len(dev.rows)) / words
-    fault = "" if ceiling >= LOW_CEILING else ": it lacks letters or loses spaces, and no training can mend that"
+    fault = "" if ceiling >= LOW_CEILING else ": it lacks letters or loses spaces, and no training can fix that"
     note(
         f"the vocabulary makes {pieces:.2f} tokens of a target word; the references of dev, encoded and decoded, score "
         f"BLEU {ceiling:.1f}{fault}"

@@ -16,7 +16,8 @@ from typing import Any, Self
 import numpy as np
 import pyarrow as pa
 
-from bertwright.corpus.readers.cells import are_written_lists, as_label, as_text, as_texts, kind_of, written_list
+from bertwright.corpus.readers.cells import as_label, as_text, as_texts, kind_of
+from bertwright.corpus.readers.string_lists import are_written_lists, listed
 from bertwright.corpus.readers.table import open_table
 from bertwright.data.labelled import runs
 from bertwright.errors import CorpusError, UsageError
@@ -208,7 +209,7 @@ def _lists_of(column: pa.ChunkedArray) -> list[list[Any]]:
     """Return a column of lists, or of texts that are lists as JSON or Python writes them."""
     if kind_of(column.type) == "list":
         return [row or [] for row in column.to_pylist()]
-    return [written_list(cell) or [] for cell in as_texts(column)]
+    return [listed(cell) or [] for cell in as_texts(column)]
 
 
 def _without_empty_end(row: Sequence[str]) -> list[str]:

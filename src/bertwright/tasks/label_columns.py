@@ -54,7 +54,7 @@ class LabelColumns:
                 f"{path} row {row:,} (without the header) has labels that begin as a list but are none: "
                 f"{cell[:60]!r}; fix it"
             )
-        return [str(place) for place, flag in enumerate(labels) if flag == "1"] if self.placed else labels
+        return [str(place) for place, flag in enumerate(labels) if FLAGS[flag]] if self.placed else labels
 
     def _flagged(self, table: Table) -> list[list[str]]:
         rows: list[list[str]] = [[] for _ in range(len(table))]
@@ -111,7 +111,8 @@ def places_in(cells: Sequence[str]) -> int:
     lists = [labels_in(cell, "|") or [] for cell in cells if is_list(cell)]
     if len(lists) < len(cells) or not lists or len({len(one) for one in lists}) > 1:
         return 0
-    flags = all(set(one) <= {"0", "1"} for one in lists) and any(len(set(one)) < len(one) for one in lists)
+    said = set().union(*lists)
+    flags = (said <= {"0", "1"} or said <= {"false", "true"}) and any(len(set(one)) < len(one) for one in lists)
     return len(lists[0]) if flags else 0
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
-from bertwright.corpus.readers.cells import PADDING, as_label
+from bertwright.corpus.readers.cells import PADDING, as_label, as_text
 from bertwright.corpus.readers.string_lists import listed
 from bertwright.errors import CorpusError
 from bertwright.log import note
@@ -46,27 +46,13 @@ def labels_in(cell: str, separator: str) -> list[str] | None:
     (['a', 'b'], ['a', 'b'], None)
     """
     found = _of_list(cell) if is_list(cell) else cell.split(separator)
-    return None if found is None else [name for name in map(as_label, found) if name]
+    return None if found is None else [name for name in map(as_label, map(as_text, found)) if name]
 
 
-def _of_list(cell: str) -> list[str] | None:
+def _of_list(cell: str) -> list[Any] | None:
     text = cell.strip(PADDING)
     inside = _in_tuple(text)
-    text = text if inside is None else f"[{inside}]"
-    try:
-        items = json.loads(text)
-    except (ValueError, RecursionError):
-        return listed(text)
-    if not isinstance(items, list) or any(isinstance(item, list | dict) for item in items):
-        return None
-    return [_item(item) for item in items if item is not None]
-
-
-def _item(item: str | float | bool) -> str:
-    """Return an item of a JSON list as text: 1.0 and 1 are the same label."""
-    if isinstance(item, float) and item.is_integer():
-        return str(int(item))
-    return item if isinstance(item, str) else json.dumps(item)
+    return listed(text if inside is None else f"[{inside}]")
 
 
 def find_separator(path: Path, cells: Sequence[str], *, known: Sequence[str] = ()) -> str:

@@ -180,7 +180,7 @@ def _paragraphs(path: Path, encoding: str | None) -> Iterator[tuple[str, list[di
         if not ready:
             raise CorpusError(
                 f'{path}, paragraph {number:,}, should hold "context" and "qas" of "id", "question" and "answers" of '
-                '"text" and "answer_start"; mend it'
+                '"text" and "answer_start"; fix it'
             )
         yield context, asked
 

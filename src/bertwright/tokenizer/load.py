@@ -189,6 +189,6 @@ def _configured_names(config: Path) -> dict[str, str]:
         values: Any = read_json(config)
         named = {kind: values.get(f"{kind}_token") for kind in SPECIAL_NAMES}
     except (OSError, ValueError, AttributeError) as error:
-        raise TokenizerError(f"{config} is damaged ({error}); mend or remove it") from error
+        raise TokenizerError(f"{config} is damaged ({error}); fix or remove it") from error
     contents = {kind: name.get("content") if isinstance(name, dict) else name for kind, name in named.items()}
     return {kind: name for kind, name in contents.items() if isinstance(name, str)}

@@ -152,3 +152,20 @@ def test_a_file_whose_first_value_is_null_is_refused(tmp_path: Path) -> None:
     """pyarrow ends the process there."""
     with pytest.raises(CorpusError, match="line 1 is not a JSON object"):
         Classify.begin(write(tmp_path / "a.jsonl", ['null{"text": "one", "label": "a"}']), ColumnsConfig())
+
+
+def test_items_of_lists_that_python_and_numpy_print_are_labels() -> None:
+    assert labels_in("['a', None]", "|") == ["a"]
+    assert labels_in("[1. 2.5]", "|") == labels_in("[1.0, 2.5]", "|") == ["1", "2.5"]
+    assert labels_in("[[1], [2]]", "|") is None
+
+
+@pytest.mark.parametrize(
+    "rows", [("[1. 0. 1.]", "[0. 1. 0.]"), ("[True False True]", "[False True False]"), ("[1, 0, 1]", "[0, 1, 0]"),
+             ("[True, False, True]", "[False, True, False]")],
+)  # fmt: skip
+def test_a_list_of_flags_says_which_labels_a_text_has(tmp_path: Path, rows: tuple[str, str]) -> None:
+    path = write(tmp_path / "a.tsv", ["text\tlabels", *(f"text {row}\t{row}" for row in rows)])
+    task, examples = MultiLabel.begin(path, ColumnsConfig())
+    assert task.labels == ("0", "1", "2")
+    assert examples.targets.tolist() == [[1, 0, 1], [0, 1, 0]]

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Sequence
 from typing import Any, Literal
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from bertwright.corpus.readers.characters import replace_surrogates
-from bertwright.corpus.readers.string_lists import listed
 from bertwright.errors import CorpusError
 
 Kind = Literal["text", "number", "list", "object", "other"]
@@ -19,7 +16,6 @@ Kind = Literal["text", "number", "list", "object", "other"]
 PADDING = " \t\r\n\v\f\u00a0\u3000\u200b\ufeff"
 """What stands around a label and is no part of it."""
 _WHOLE = re.compile(r"([+-]?\d+)\.0+")
-_WRITTEN_LIST = re.compile(r"""\[\s*(?:u?["'].*["']\s*,?)?\s*\]""", re.DOTALL)
 
 
 def kind_of(kind: pa.DataType) -> Kind:
@@ -77,42 +73,6 @@ def as_label(cell: str) -> str:
     if whole:
         return str(int(whole[1]))
     return label.lower() if label.lower() in ("true", "false") else label
-
-
-def written_list(cell: str) -> list[Any] | None:
-    """Return the list that a cell holds as JSON, Python or numpy writes one, or None where it holds none.
-
-    >>> written_list("['good', 'film']"), written_list("['good' 'film']")
-    (['good', 'film'], ['good', 'film'])
-    """
-    try:
-        value = json.loads(cell)
-    except (ValueError, RecursionError):
-        value = listed(cell)
-    return value if isinstance(value, list) else None
-
-
-def are_written_lists(cells: Iterable[str]) -> bool:
-    """Return whether cells that should be texts all hold lists of quoted words, as pandas writes a column of lists."""
-    held = [cell.strip() for cell in cells if cell.strip()]
-    return bool(held) and all(map(_WRITTEN_LIST.fullmatch, held)) and any(len(cell) > 2 for cell in held)
-
-
-def join_words(cells: Sequence[str], *, where: str) -> list[str]:
-    """Return texts from cells that are lists of words, joined by blanks; raises CorpusError where one is none.
-
-    `where` names the column and its file.
-    """
-    texts = []
-    for row, cell in enumerate(cells, start=1):
-        words = written_list(cell) if cell.strip() else []
-        if words is None or not all(isinstance(word, str) for word in words):
-            raise CorpusError(
-                f"{where} holds lists, of which that of row {row:,} is no list of words ({cell[:60]!r}); "
-                "give a column of texts, or lists of words"
-            )
-        texts.append(" ".join(words))
-    return [replace_surrogates(text) for text in texts]
 
 
 def class_names(schema: pa.Schema) -> dict[str, list[str]]:

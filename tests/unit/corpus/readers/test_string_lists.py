@@ -8,7 +8,6 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from bertwright.corpus.readers.cells import written_list
 from bertwright.corpus.readers.string_lists import listed, tags_of, words_of
 
 WORDS = ["New", "York's", 'a "b"', "\\", "\u00fc\n", 'it\'s "x"', ""]
@@ -32,8 +31,19 @@ def test_other_texts_are_no_lists(text: str) -> None:
 
 
 def test_lists_that_stand_side_by_side_are_not_joined() -> None:
-    assert written_list("['good' 'film']") == ["good", "film"]
+    assert listed("['good' 'film']") == ["good", "film"]
     assert words_of("[0 1\n 2]") == ["0", "1", "2"]
+
+
+@pytest.mark.parametrize("text", ["[1. 0. 1.]", "[1.0, 0.0, 1.0]", "[ 1.  0.e+00 1. ]", "[1 0 1]", "[+1, 0, 1]"])
+def test_numbers_have_one_name_however_they_are_printed(text: str) -> None:
+    assert words_of(text) == ["1", "0", "1"]
+
+
+def test_truth_values_and_nothing_are_items() -> None:
+    assert listed("[True False]") == listed("[True, False]") == listed("[true, false]") == [True, False]
+    assert listed("['a', None]") == listed("['a' nan]") == listed('["a", null]') == ["a", None]
+    assert listed("[" + "1" * 200_000 + "x]") is None
 
 
 def test_tags_may_have_other_signs_between() -> None:
