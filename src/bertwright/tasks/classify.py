@@ -101,7 +101,7 @@ class Classify(WholeTexts):
         """Return the task whose F1 is that of the class `name`; raises ConfigError where it is none of two."""
         name = next((label for label in self.labels if as_label(label) == as_label(name)), name)
         if name not in self.labels:
-            raise ConfigError(f"head.positive: there is no class {name!r}; known: {', '.join(self.labels[:20])}")
+            raise ConfigError(f"--positive: there is no class {name!r}; known: {', '.join(self.labels[:20])}")
         if len(self.labels) != 2:
             raise ConfigError(
                 f"head.positive: F1 has a positive class where there are two, and here are {len(self.labels):,}; "
