@@ -112,8 +112,8 @@ def refuse_long_words(texts: TextsWithBoundedWords, most: float, *, instead: str
     if texts.share > most:
         raise TokenizerError(
             f"{texts.share:.1%} of the text is words of over {texts.longest} characters, such as '{texts.example}...': "
-            f"DNA, base64, or a script without blanks, of which WordPiece learns nothing; give {instead}, put blanks into "
-            "such text, or leave it out"
+            f"DNA, base64, or a script without blanks, of which WordPiece learns nothing; give {instead}, put blanks "
+            "into such text, or leave it out"
         )
 
 
