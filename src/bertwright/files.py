@@ -186,9 +186,17 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """Return what the JSON file `path` holds; OSError and ValueError pass through, one for values nested too deeply."""
+    """Return what the JSON file `path` holds, halves of characters as U+FFFD.
+
+    OSError and ValueError pass through, one for values nested too deeply.
+    """
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        value = json.loads(text)
+        if "\\ud" not in text.lower():
+            return value
+        written = json.dumps(value, ensure_ascii=False).encode("utf-16", "surrogatepass")
+        return json.loads(written.decode("utf-16", "replace"))
     except RecursionError as error:
         raise ValueError("its values are nested too deeply") from error
 

@@ -86,9 +86,11 @@ def written(folder: Path, task: str) -> Path:
 
 @pytest.mark.parametrize("task", ["classify", "regress", "tag", "answer", "choose", "translate", "embed"])
 def test_a_wild_rate_ends_every_task_by_an_error(task: str, model: Path, tmp_path: Path) -> None:
+    """Also where the patience ends with the first such evaluation, before the last step."""
     file, run = written(tmp_path, task), tmp_path / "run"
+    settings = {**WILD, "schedule": {"epochs": 2}, "watch": {"patience": 1}} if task == "classify" else WILD
     with pytest.raises(TrainingError, match="lower --optimizer") as caught:
-        finetune(task, model, file, file, run, settings=WILD)
+        finetune(task, model, file, file, run, settings=settings)
     assert caught.value.exit_code == 1
     assert not (run / "model").exists()
 

@@ -16,6 +16,7 @@ import torch
 from bertwright.data.labelled import LabelledRows
 from bertwright.evaluate.asking import Pace, logits_of, many_small
 from bertwright.evaluate.scoring import ask_model
+from bertwright.model.encoder import LONG
 from bertwright.model.fine_tuned import FineTuned
 from bertwright.model.packed_block import can_pack, pack
 from bertwright.train.memory import freed_memory_kept
@@ -68,7 +69,8 @@ class QuickScorer:
         """Return logits [Q, outputs] float32 of everything asked, row after row."""
         threads = torch.get_num_threads()
         try:
-            with freed_memory_kept() if self.device.type == "cpu" else nullcontext():
+            many_alike = self.device.type == "cpu" and rows.lengths.max(initial=0) <= LONG
+            with freed_memory_kept() if many_alike else nullcontext():  # blocks of long rows fit none that was freed
                 return self._score(rows)
         finally:
             torch.set_num_threads(threads)

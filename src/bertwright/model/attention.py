@@ -129,17 +129,43 @@ class Attention(nn.Module):
 
         def some(query: Tensor, key: Tensor, value: Tensor, first: int, last: int, keys: slice) -> Tensor:
             bias = sight.bias(positions[:, first:last], keys)
-            return self._on_cpu(query[:, :, first:last], key[:, :, keys], value[:, :, keys], bias)
+            part = query[:, :, first:last], key[:, :, keys], value[:, :, keys], bias
+            return self._on_cpu(*part) if room is None else self._in_place(*part, room)
 
-        found, each = [], max(16, CHUNK // (heads * length))
-        for first in range(0, count, each):
-            last = min(count, first + each)
-            keys = sight.keys_of(first, last) if at is None else slice(0, length)
-            if torch.is_grad_enabled() and query.requires_grad:
-                found.append(checkpoint(some, query, key, value, first, last, keys, use_reentrant=False))
-            else:
-                found.append(some(query, key, value, first, last, keys))
-        return torch.cat(found, dim=2)
+        each = max(16, CHUNK // (heads * length))
+        parts = [(first, min(count, first + each)) for first in range(0, count, each)]
+        keys = [slice(0, length) if at is not None else sight.keys_of(*part) for part in parts]
+        room = None
+        if torch.is_grad_enabled() and any(one.requires_grad for one in (query, key, value)):
+            found = [
+                checkpoint(some, query, key, value, *part, seen, use_reentrant=False)
+                for part, seen in zip(parts, keys, strict=True)
+            ]
+            return torch.cat(found, dim=2)
+        most = max(seen.stop - seen.start for seen in keys)
+        room = torch.empty(len(query) * heads * each * most, device=query.device)
+        mixed = value.new_empty(*query.shape[:3], value.shape[3])
+        for (first, last), seen in zip(parts, keys, strict=True):
+            mixed[:, :, first:last] = some(query, key, value, first, last, seen)
+        return mixed
+
+    def _in_place(self, query: Tensor, key: Tensor, value: Tensor, bias: Tensor, room: Tensor) -> Tensor:
+        """Compute as `_on_cpu` does, without gradients, in the float32 of `room`.
+
+        A block asked for anew for each chunk seldom fits where the last one was: the process would grow by all scores.
+        """
+        rows, heads, count, _ = query.shape
+        scores = room[: rows * heads * count * key.shape[2]].view(rows * heads, count, -1)
+        factors = query.flatten(0, 1), key.flatten(0, 1).transpose(1, 2)
+        if query.dtype == scores.dtype:
+            torch.bmm(*factors, out=scores)
+        else:
+            scores.copy_(torch.bmm(*factors))
+        shares = scores.view(rows, heads, count, -1).mul_(query.shape[-1] ** -0.5).add_(bias)
+        shares.sub_(shares.amax(-1, keepdim=True)).exp_()
+        total = shares.sum(-1, keepdim=True)
+        mixed: Tensor = (self.dropout(shares).to(value.dtype) @ value / total).to(value.dtype)
+        return mixed
 
     def _on_cuda(self, query: Tensor, key: Tensor, value: Tensor, bias: Tensor) -> Tensor:
         share = self.dropout.share if self.training else 0.0

@@ -219,6 +219,8 @@ def train_one(parts: Tuning, folder: Path, *, seed: int, peak: PeakListener, ide
                 for listener in listeners:
                     listener(report)
                 if best.exhausted:
+                    if "diverged" in report.notes:
+                        raise DivergedError(f"the run diverged: {report.notes['diverged']}")
                     note(f"stopped at step {position.step:,}: {best.waited} evaluations without a better {best.metric}")
                     break
             checkpoint.saver.wait()

@@ -32,6 +32,13 @@ def free_memory(meminfo: Path = MEMINFO, groups: tuple[tuple[Path, Path, str], .
     return min(found, default=None)
 
 
+def machine_memory(meminfo: Path = MEMINFO, groups: tuple[tuple[Path, Path, str], ...] = GROUPS) -> int | None:
+    """Return the bytes that the machine, or the container, has in all; None where the system does not say."""
+    found = [1024 * int(line.split()[1]) for line in _text(meminfo).splitlines() if line.startswith("MemTotal:")]
+    found += [int(most) for limit, _, _ in groups if (most := _text(limit).strip()).isdigit()]
+    return min(found, default=None)
+
+
 def _text(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8")

@@ -10,7 +10,6 @@ resumed goes back when, and where to, one never stopped would have.
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
@@ -20,6 +19,7 @@ from pydantic import Field
 from bertwright.config import Section
 from bertwright.errors import NotFiniteError, TrainingError
 from bertwright.log import note
+from bertwright.train.divergence import reason_of_divergence
 from bertwright.train.loop import StepReport, weight_norm
 from bertwright.train.state import Moving, State, copy_state, put_back
 
@@ -27,7 +27,7 @@ SETTLED = 50
 """Steps of a phase before its losses are judged: a run begins with the loss of a guess, a phase with longer rows."""
 MEMORY = 100
 """Steps that the running mean of the loss remembers."""
-STAYS = ("seconds", "setup_seconds", "drawn", "skipped", "stalled", "saved")
+STAYS = ("seconds", "setup_seconds", "drawn", "skipped", "stalled", "saved", "first_norm")
 """What of the position does not go back with the weights: time has passed, and batches are behind."""
 
 
@@ -68,8 +68,9 @@ class Guard:
         """Keep the state if it is time, and if nothing is wrong with it; stands before whoever writes it down."""
         position = report.position
         if self.good is not None and position.step % self.config.every == 0 and not position.above:
-            if not math.isfinite(weight_norm(self.moving.model)):
-                self._go_back(f"step {position.step} left weights that are no numbers")
+            ruined = reason_of_divergence(weight_norm(self.moving.model), [], position)
+            if ruined:
+                self._go_back(ruined)
                 return
             position.attempts = 0
             began = time.perf_counter()

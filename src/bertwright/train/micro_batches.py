@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from bertwright.errors import TrainingError
 from bertwright.files import human_bytes
-from bertwright.train.free_memory import free_memory
+from bertwright.train.free_memory import free_memory, machine_memory
 
 ROOM = 2**29
 """Bytes that what a model computes from some rows may take until the backward pass; more for large models:"""
@@ -58,6 +58,7 @@ class MicroBatches:
     def slices(self, example: Any) -> list[slice]:
         """Return which rows of a batch are trained on together: parts of like size, as few as there is room for."""
         rows, length = example.input_ids.shape
+        length = max(length, getattr(example, "decoder_ids", example.input_ids).shape[1])
         parts = -(-rows // max(1, self.room(length) // self.row_bytes(length)))
         return [slice(rows * part // parts, rows * (part + 1) // parts) for part in range(parts)]
 
@@ -107,18 +108,19 @@ class MicroBatches:
 
 
 def room_for(model: nn.Module, row_bytes: Callable[[int], int], *, longest: int, what: str) -> Callable[[int], int]:
-    """Return the bytes that rows of a length may take while a model is trained: half of what is free at most.
+    """Return the bytes that rows of a length may take while a model is trained: half of what the machine has at most.
 
-    Raises TrainingError where even the longest row does not fit.
+    What is free at the moment changes nothing: the same call gives the same model. Raises TrainingError where even the
+    longest row does not fit into it.
     """
     weights = sum(4 * parameter.numel() for parameter in model.parameters())
     state = STATE * sum(4 * parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
-    room, free = max(ROOM, round(ROOM_BY_WEIGHTS * weights)), free_memory()
+    room, free, machine = max(ROOM, round(ROOM_BY_WEIGHTS * weights)), free_memory(), machine_memory()
     need = state + row_bytes(longest)
     if free is not None and need > free:
         raise TrainingError(
             f"{what} takes about {human_bytes(need)} of memory with rows of {longest} tokens, and {human_bytes(free)} "
             "are free: give a smaller --batches.max-length, a smaller model, or a machine with more memory"
         )
-    most = SHORT_ROOM * room if free is None else max(row_bytes(longest), (free - state) // 2)
+    most = SHORT_ROOM * room if machine is None else max(row_bytes(longest), machine // 2 - state)
     return lambda length: min(most, room * SHORT_ROOM if length <= SHORT else room)

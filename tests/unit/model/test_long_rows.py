@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -107,3 +109,26 @@ def test_no_tensor_grows_with_the_square_of_a_long_row(monkeypatch: pytest.Monke
         with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
             model.encode(ids, types, mask)
     assert 0 < max(kept) < LENGTH * LENGTH * 2
+
+
+PROGRAM = """
+import resource, torch
+from bertwright.model.attention import Attention
+from bertwright.model.config import BertConfig
+from bertwright.model.sight import LongSight
+part = Attention(BertConfig(vocab_size=9, hidden_size=48, layers=1, heads=12, intermediate_size=48), bias=True).eval()
+def peak_of(length):
+    with torch.inference_mode():
+        for _ in range(2):
+            part(torch.randn(1, length, 48), LongSight(torch.ones(1, length, dtype=torch.bool), None, None))
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+first = peak_of(64)
+print((peak_of(2048) - first) / 1024)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="memory is counted in other units")
+def test_the_process_grows_by_a_few_chunks_alone() -> None:
+    """Blocks of 16 MB, asked for and freed again and again, add up to all scores (201 MB) where each finds new room."""
+    done = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, check=True)
+    assert float(done.stdout) < 100

@@ -156,3 +156,27 @@ def test_figures_of_ruined_weights_are_never_the_best() -> None:
         else:
             end_if_diverged(report)
     assert (best.step, best.waited) == (1, 2)
+
+
+def test_a_squared_error_may_be_any_times_as_large_as_that_of_the_first_batch() -> None:
+    """One score far off is enough; only where it is no number has the run diverged."""
+    model = nn.Linear(2, 2)
+    for error, diverged in ((9881.0, False), (math.nan, True)):
+        position = Position(step=9, first_loss=0.5, first_norm=1.0)
+        position.window.update({"loss": 900.0, "steps": 1.0})
+        notes: dict[str, Any] = {"valid": {"mean_squared_error": error}}
+        report = StepReport(position, 1.0, 0, 1.0, last=True, notes=notes)
+        DivergenceListener(model)(report)
+        assert ("diverged" in report.notes) == diverged
+
+
+def test_a_guard_keeps_no_weights_that_have_grown_without_bound() -> None:
+    """Finite as they are; and it still knows how large they were at first when it has gone back to the beginning."""
+    step, position = Steps(lambda made: False), Position(drawn=[0])
+    guard = guarded(step, position, every=1, attempts=1)
+    position.first_norm, position.step = 1.0, 1
+    with torch.no_grad():
+        step.model.weight.fill_(1e6)
+    guard(StepReport(position, 0.5, 0, 1.0, last=False))
+    assert float(step.model.weight.detach().abs().max()) < 10
+    assert (position.step, position.first_norm) == (0, 1.0)

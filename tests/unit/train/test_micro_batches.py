@@ -25,10 +25,10 @@ from bertwright.tasks.regress import Regress
 from bertwright.tasks.tag import Tag
 from bertwright.train import micro_batches
 from bertwright.train.distributed import Piece
-from bertwright.train.free_memory import free_memory
+from bertwright.train.free_memory import free_memory, machine_memory
 from bertwright.train.micro_batches import MicroBatches, room_for
 from bertwright.train.step import TrainStep, forward_loss_of
-from bertwright.types import UNASKED, LabelledBatch, SentenceBatch, TokenRows
+from bertwright.types import UNASKED, LabelledBatch, PairBatch, SentenceBatch, TokenRows
 
 CPU, ROWS, LENGTH = torch.device("cpu"), 7, 12
 SHAPE = BertConfig(vocab_size=60, hidden_size=32, layers=2, heads=4, intermediate_size=64, max_positions=LENGTH)
@@ -128,12 +128,21 @@ def test_batches_are_cut_into_parts_of_like_size() -> None:
     assert len(replace(parts, room=lambda length: ROWS * LENGTH).slices(batch)) == 1
 
 
+def test_a_row_of_translation_is_as_long_as_its_longer_side() -> None:
+    model, task, batch = case("classify")
+    parts = MicroBatches(model, task, torch.enable_grad, lambda length: length, lambda length: 4 * LENGTH)
+    ids, targets = batch.input_ids, torch.ones(ROWS, 4 * LENGTH, dtype=torch.int64)
+    pair = PairBatch(ids, ids, ids > 0, decoder_ids=targets, labels=targets)
+    assert len(parts.slices(pair)) == ROWS > len(parts.slices(batch))
+
+
 def test_a_machine_with_too_little_memory_is_told_so(monkeypatch: pytest.MonkeyPatch) -> None:
     model, longest = BertForPreTraining(SHAPE), 512
     state = 16 * sum(p.numel() for p in model.parameters())
     row = kept_bytes(SHAPE, longest)
-    for free, expected in ((None, micro_batches.ROOM), (state + 4 * row, 2 * row), (state + row, row)):
-        monkeypatch.setattr(micro_batches, "free_memory", lambda free=free: free)
+    for machine, expected in ((None, micro_batches.ROOM), (2 * (state + 2 * row), 2 * row), (2 * state, row)):
+        monkeypatch.setattr(micro_batches, "free_memory", lambda: state + row)
+        monkeypatch.setattr(micro_batches, "machine_memory", lambda machine=machine: machine)
         room = room_for(model, lambda length: kept_bytes(SHAPE, length), longest=longest, what="training m")
         assert room(longest) == expected
     monkeypatch.setattr(micro_batches, "free_memory", lambda: state + row - 1)
@@ -150,5 +159,6 @@ def test_free_memory_is_that_of_the_container_where_it_has_less(tmp_path: Path) 
     used.write_text("2500000\n")
     (tmp_path / "memory.stat").write_text("anon 5\ninactive_file 100000\n")
     assert free_memory(meminfo, ((limit, used, "inactive_file"),)) == 600_000
+    assert machine_memory(meminfo, ((limit, used, "inactive_file"),)) == 3_000_000
     limit.write_text("max\n")
     assert free_memory(meminfo, ((limit, used, "inactive_file"),)) == 4_096_000
