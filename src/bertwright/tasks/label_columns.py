@@ -111,7 +111,7 @@ def find_label_columns(table: Table, given: ColumnsConfig, *, known: Sequence[st
 def places_in(cells: Sequence[str]) -> int:
     """Return of how many labels each cell says 0 or 1 in a list; 0 where cells are no such lists.
 
-    They are as long as one another, with None where nobody knows, and one says the same twice, as no list of names does.
+    They are as long as one another, None where nobody knows, and one says the same twice, as no list of names does.
 
     >>> places_in(["[0, 1, 0]", "[1, 1, 0]"]), places_in(["[0, 1]", "[0]"])
     (3, 0)
