@@ -42,7 +42,7 @@ def evaluate_command(
     model
         Hugging Face BERT or ModernBERT folder.
     data
-        DATA folder prepared with the same tokenizer; for minimal-pairs a .jsonl file of "good" and "bad";
+        DATA folder prepared with the same tokenizer; for minimal-pairs a .jsonl or .json file of "good" and "bad";
         for tasks a labelled file; for translate SOURCE,TARGET files, a prefix or a table.
     split
         valid or train.

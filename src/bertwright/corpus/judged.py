@@ -1,13 +1,12 @@
 """Turns files that a model will be judged on, of any task, into the texts in them, to look for these in a corpus.
 
-Whatever the task, its texts are the strings of the file: the cells of .tsv and .csv, the strings of .json and .jsonl at
-any depth, the text columns of .parquet and .arrow, the lines of anything else, and the sentences of CoNLL files. Words
+Whatever the task, its texts are the strings of the file: the text columns of tables, the strings of .json and .jsonl at
+any depth, the lines of anything else, and the sentences of CoNLL files. Words
 that stand in a list are one text, blanks between them.
 """
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,7 @@ import pyarrow.parquet
 from bertwright.corpus.readers.blocks import read_text
 from bertwright.corpus.readers.characters import parse_json
 from bertwright.corpus.readers.formats import format_of, plain_suffix
-from bertwright.corpus.readers.string_lists import listed
+from bertwright.corpus.readers.string_lists import listed, words_of
 from bertwright.corpus.text_column import text_columns
 from bertwright.errors import CorpusError
 
@@ -44,11 +43,11 @@ def _texts_of_lines(path: Path, kind: str | None, encoding: str | None) -> Itera
     lines = text.replace("\r\n", "\n").split("\n")
     if kind == "json":
         return _strings_of_json(text, lines, path)
-    if kind in ("csv", "tsv") and not _one_token_a_line(lines, commas=kind == "csv"):
-        rows = csv.reader(lines) if kind == "csv" else (line.split("\t") for line in lines)
-        return (" ".join(listed(cell) or [cell]) for row in rows for cell in row)
     if kind in ("csv", "tsv"):
-        return _sentences_of_tokens(lines, commas=kind == "csv")
+        commas = kind == "csv"
+        tokens = _one_token_a_line(lines, commas=commas)
+        cells = _sentences_of_tokens(lines, commas=commas) if tokens else text_columns(path, encoding)
+        return (" ".join(words_of(cell)) if listed(cell) else cell for cell in cells)
     tokens = plain_suffix(path) in (".conll", ".bio", ".iob", ".iob2") or _one_token_a_line(lines)
     return _sentences_of_tokens(lines) if tokens else iter(lines)
 

@@ -12,8 +12,8 @@ from typing import Any, Literal
 import numpy as np
 
 from bertwright.config import compose
-from bertwright.corpus.readers.blocks import read_text
-from bertwright.corpus.readers.characters import parse_json
+from bertwright.corpus.readers.json_rows import json_objects
+from bertwright.corpus.readers.rows import TableOptions
 from bertwright.corpus.shards import Shards, read_manifest
 from bertwright.errors import CorpusError, DataError, ModelError, UsageError
 from bertwright.evaluate.held_out import held_out_figures
@@ -138,8 +138,9 @@ def network_with_head(folder: Path, head: Literal["next-sentence", "masked-token
 def evaluate_pairs(model: Path, file: Path, *, most: int, encoding: str | None = None) -> dict[str, float]:
     """Return how often the good sentence is likelier than the bad one: of up to `most` pairs, and by field.
 
-    `file` is JSON lines (also .gz or .zst) with "good" and "bad", and "field" or "paradigm" where there are several,
-    as BLiMP is distributed. The whole is the mean over paradigms, as BLiMP reports it. Raises CorpusError.
+    `file` is JSON lines, or one array (also .gz or .zst), of objects with "good" and "bad", and "field" or "paradigm"
+    where there are several, as BLiMP is distributed. The whole is the mean over paradigms, as BLiMP reports it. Raises
+    CorpusError.
     """
     every = read_pairs(file, encoding)
     pairs = [every[index] for index in np.unique(np.linspace(0, len(every) - 1, most).round().astype(int))]
@@ -158,18 +159,18 @@ def evaluate_pairs(model: Path, file: Path, *, most: int, encoding: str | None =
 
 
 def read_pairs(file: Path, encoding: str | None = None) -> list[dict[str, str]]:
-    """Return the objects of a JSON-lines file of pairs; raises CorpusError naming the line that is none."""
+    """Return the objects of a JSON file of pairs; raises CorpusError naming the pair, or the line, that is none."""
+    if not file.is_file():
+        raise CorpusError(f'there is no file {file}; give JSON lines with "good" and "bad" sentences')
+    rows = (row for _, some in json_objects(file, TableOptions(encoding=encoding)) for row in some)
     pairs: list[dict[str, str]] = []
-    for number, line in enumerate(read_text(file, encoding).split("\n"), start=1):
-        if not line.strip():
-            continue
+    for number, pair in enumerate(rows, start=1):
         try:
-            pair = parse_json(line)
-            fields = {name: str(pair[name]) for name in ("paradigm", "field") if name in pair}
+            fields: dict[str, str] = {name: str(pair[name]) for name in ("paradigm", "field") if name in pair}
             pairs.append({"good": str(pair["good"]), "bad": str(pair["bad"]), **fields})
-        except (ValueError, TypeError, KeyError, RecursionError) as error:
+        except KeyError as error:
             raise CorpusError(
-                f'{file} line {number} should be an object with "good" and "bad" sentences ({error})'
+                f'{file} pair {number:,} should be an object with "good" and "bad" sentences (it has no {error})'
             ) from error
     if not pairs:
         raise CorpusError(f'{file} is empty; give JSON lines with "good" and "bad" sentences')

@@ -164,7 +164,8 @@ def has_words_alone(path: Path, encoding: str | None = None) -> bool:
     for block in checked(read_blocks(path, encoding), path):
         lines = [line.strip(BLANKS) for line in block.data.decode().split("\n")]
         held = [line for line in lines if line and not line.startswith((DOCUMENT, "#"))]
-        return bool(held) and not any(re.search(r"[ \t,]", line) for line in held)
+        between = r"[ \t]|.,|,." if _commas(path) else r"[ \t]"
+        return bool(held) and not any(re.search(between, line) for line in held)
     return False
 
 

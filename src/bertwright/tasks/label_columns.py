@@ -16,7 +16,7 @@ from bertwright.corpus.readers.table import Table
 from bertwright.errors import CorpusError, UsageError
 from bertwright.log import note
 from bertwright.tasks.columns import LABELS, Columns, ColumnsConfig, find_columns
-from bertwright.tasks.labels import find_separator, is_list, labels_in
+from bertwright.tasks.labels import find_separator, is_list, items_in, labels_in
 from bertwright.tasks.unlabelled import NUMBERS_OF_ROWS
 
 FLAGS = {"0": False, "0.0": False, "false": False, "no": False, "1": True, "1.0": True, "true": True, "yes": True}
@@ -54,7 +54,15 @@ class LabelColumns:
                 f"{path} row {row:,} (without the header) has labels that begin as a list but are none: "
                 f"{cell[:60]!r}; fix it"
             )
-        return [str(place) for place, flag in enumerate(labels) if FLAGS[flag]] if self.placed else labels
+        return self._placed(path, row, cell) if self.placed else labels
+
+    def _placed(self, path: Path, row: int, cell: str) -> list[str]:
+        flags = (items_in(cell) if is_list(cell) else labels_in(cell, self.separator)) or []
+        if not FLAGS.keys() >= set(flags):
+            raise CorpusError(
+                f"{path} row {row:,} (without the header) should hold 0 or 1 for each label, not {cell[:60]!r}; fix it"
+            )
+        return [str(place) for place, flag in enumerate(flags) if FLAGS[flag]]
 
     def _flagged(self, table: Table) -> list[list[str]]:
         rows: list[list[str]] = [[] for _ in range(len(table))]
@@ -103,15 +111,15 @@ def find_label_columns(table: Table, given: ColumnsConfig, *, known: Sequence[st
 def places_in(cells: Sequence[str]) -> int:
     """Return of how many labels each cell says 0 or 1 in a list; 0 where cells are no such lists.
 
-    They are as long as one another, and one says the same twice, as no list of names does.
+    They are as long as one another, None where nobody knows, and one says the same twice, as no list of names does.
 
     >>> places_in(["[0, 1, 0]", "[1, 1, 0]"]), places_in(["[0, 1]", "[0]"])
     (3, 0)
     """
-    lists = [labels_in(cell, "|") or [] for cell in cells if is_list(cell)]
+    lists = [items_in(cell) or [] for cell in cells if is_list(cell)]
     if len(lists) < len(cells) or not lists or len({len(one) for one in lists}) > 1:
         return 0
-    said = set().union(*lists)
+    said = set().union(*lists) - {""}
     flags = (said <= {"0", "1"} or said <= {"false", "true"}) and any(len(set(one)) < len(one) for one in lists)
     return len(lists[0]) if flags else 0
 

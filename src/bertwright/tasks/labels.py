@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from bertwright.corpus.readers.cells import PADDING, as_label, as_text
 from bertwright.corpus.readers.string_lists import listed
@@ -45,14 +44,16 @@ def labels_in(cell: str, separator: str) -> list[str] | None:
     >>> labels_in("['a' 'b']", "|"), labels_in("a | b|", "|"), labels_in("[a", "|")
     (['a', 'b'], ['a', 'b'], None)
     """
-    found = _of_list(cell) if is_list(cell) else cell.split(separator)
-    return None if found is None else [name for name in map(as_label, map(as_text, found)) if name]
+    found = items_in(cell) if is_list(cell) else list(map(as_label, cell.split(separator)))
+    return None if found is None else [name for name in found if name]
 
 
-def _of_list(cell: str) -> list[Any] | None:
+def items_in(cell: str) -> list[str] | None:
+    """Return the names in a list, tuple or set, "" for what is no label; None where the cell is none of these."""
     text = cell.strip(PADDING)
     inside = _in_tuple(text)
-    return listed(text if inside is None else f"[{inside}]")
+    items = listed(text if inside is None else f"[{inside}]")
+    return None if items is None else [as_label(as_text(item)) for item in items]
 
 
 def find_separator(path: Path, cells: Sequence[str], *, known: Sequence[str] = ()) -> str:

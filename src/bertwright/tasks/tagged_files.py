@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Collection, Iterable, Iterator, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Literal
 
@@ -112,7 +113,7 @@ def lacks_tags(path: Path, given: ColumnsConfig) -> bool:
     """Return whether a file has words, or texts, and no column of tags; a damaged one does not count."""
     form = form_of(path, given)
     if form == "conll":
-        return given.label is None and is_conll(path) and has_words_alone(path, given.encoding)
+        return has_words_alone(path, given.encoding) and asked_of_tagger(path, given) is not None
     source = RowSource(path, form, given)
     try:
         columns_of_rows(path, source, given, labelled=True)
@@ -164,10 +165,15 @@ def _is_table(text: str, given: ColumnsConfig) -> bool:
 
 
 def _is_words_a_line(path: Path, given: ColumnsConfig) -> bool:
-    """Say whether a file called otherwise is CoNLL: blank lines, and words with tabs (in .csv commas) between."""
-    lines = _head(path, given).strip().split("\n")
-    if all(line.strip() for line in lines):
+    """Say whether a file called otherwise is CoNLL: blank lines, and words with tabs (in .csv commas) between or alone.
+
+    Words that all have blank lines around them are texts.
+    """
+    lines = [line.strip() for line in _head(path, given).strip().split("\n")]
+    if all(lines):
         return False
+    if has_words_alone(path, given.encoding):
+        return any(line and after for line, after in pairwise(lines))
     separator = "," if format_of(path) == "csv" else "\t"
     held = [line.strip().split(separator) for line in lines[:-1] if line.strip() and line[:2] not in ("#", "# ")]
     return all(len(cells) > 1 and not any(BLANK.search(cell.strip()) for cell in cells) for cells in held)

@@ -169,3 +169,6 @@ def test_a_list_of_flags_says_which_labels_a_text_has(tmp_path: Path, rows: tupl
     task, examples = MultiLabel.begin(path, ColumnsConfig())
     assert task.labels == ("0", "1", "2")
     assert examples.targets.tolist() == [[1, 0, 1], [0, 1, 0]]
+    write(path, ["text\tlabels", "a\t[1, None, 0, 0]", "b\t[None, 1, 0, 0]"])
+    with pytest.raises(CorpusError, match=r"row 1 .without the header. should hold 0 or 1 for each label"):
+        MultiLabel.begin(path, ColumnsConfig())

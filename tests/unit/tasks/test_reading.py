@@ -18,6 +18,7 @@ from bertwright.cli.finetune import finetune_command
 from bertwright.cli.predict import predict_command
 from bertwright.cli.prepare import prepare_command
 from bertwright.corpus.judged import judged_texts
+from bertwright.errors import CorpusError
 from bertwright.recipes.embed import reader_of
 from bertwright.recipes.evaluate import read_pairs
 from bertwright.recipes.question_files import Asked
@@ -97,3 +98,19 @@ def test_labels_of_a_model_are_found_however_they_are_written(tmp_path: Path, wr
     (tmp_path / "a.csv").write_text("text,label\n" + "".join(f"x,{label}\n" for label in written))
     task = Classify.of_labels(["True", "1.0", "good"]).looking_at(tmp_path / "a.csv", ColumnsConfig())
     assert task.read(tmp_path / "a.csv").targets.tolist() == [0, 1, 2]
+
+
+@pytest.mark.parametrize("written", [
+    lambda rows: "".join(f"{json.dumps(row)}\n" for row in rows), lambda rows: json.dumps(rows, indent=1),
+    lambda rows: json.dumps({"version": 1, "data": rows}),
+])  # fmt: skip
+def test_minimal_pairs_are_read_in_every_form_of_json(
+    tmp_path: Path, written: Callable[[list[dict[str, str]]], str]
+) -> None:
+    pairs = [{"good": "He sees.", "bad": "He see.", "field": "syntax"}, {"good": "a", "bad": "b"}]
+    path = tmp_path / "pairs.json"
+    path.write_text(written(pairs))
+    assert read_pairs(path) == pairs
+    path.write_text(written([*pairs, {"good": "a"}]))
+    with pytest.raises(CorpusError, match=r"pair 3 should be an object with .*it has no 'bad'"):
+        read_pairs(path)

@@ -21,6 +21,7 @@ from bertwright.tasks.columns import ColumnsConfig
 from bertwright.tasks.head import HeadConfig
 from bertwright.tasks.running_words import GivenWords
 from bertwright.tasks.tag import Tag
+from bertwright.tasks.tagged_files import lacks_tags
 
 WORDS = [["Anna", "Stone", "left", "Rome", "."], ["Rome", ",", "again"]]
 TAGS = [["B-PER", "I-PER", "O", "B-LOC", "O"], ["B-LOC", "O", "O"]]
@@ -260,3 +261,15 @@ def test_columns_are_named(tmp_path: Path) -> None:
     numbers = lines("n.jsonl", rows(("tokens", WORDS), ("tags", NUMBERS)))(tmp_path)
     with pytest.raises(CorpusError, match=r"row 1 has the tag 3, and the names of tags go from 0 to 2 \(O, B-PER"):
         Tag.begin(numbers, ColumnsConfig(label_names=NAMES[:3]))
+
+
+@pytest.mark.parametrize("label", [None, "2"])
+@pytest.mark.parametrize("name", ["a.conll", "a.txt", "a.tsv", "a.csv"])
+def test_a_file_of_words_alone_has_no_tags(tmp_path: Path, name: str, label: str | None) -> None:
+    path = tmp_path / name
+    path.write_text("\n\n".join("\n".join(words) for words in WORDS) + "\n")
+    given = ColumnsConfig(label=label)
+    assert lacks_tags(path, given)
+    assert [list(words) for _, words in Asked(path, part="token", told=given)] == WORDS
+    path.write_text("Rome\n\nAnna\n")
+    assert lacks_tags(path, given) == (name == "a.conll")
