@@ -36,6 +36,11 @@ def random_maps(corpus: layout.CorpusStatistics, offsets: list[int], *, rank: in
     }
 
 
+def no_maps(*_: Any, **__: Any) -> dict[int, tuple[Tensor, Tensor]]:
+    """Return the maps of no neighbours."""
+    return {}
+
+
 def nothing(*_: Any, **__: Any) -> None:
     """Stand in for a part that is left out."""
 
@@ -55,7 +60,7 @@ VARIANTS: dict[str, tuple[dict[str, Any], Patches]] = {
     "start": ({}, {}),
     "no start": ({"model": {"init": "noise"}}, {}),
     "no start, positions as sinusoids": ({"model": {"init": "noise", "sinusoidal_start": True}}, {}),
-    "without neighbours": ({}, {f"{FROM_CORPUS}.OFFSETS": ()}),
+    "without neighbours": ({}, {f"{FROM_CORPUS}.OFFSETS": (), f"{FROM_CORPUS}.neighbour_maps": no_maps}),
     "without neighbours past 1": ({}, {f"{FROM_CORPUS}.OFFSETS": (-1, 1)}),
     "rotations instead of fitted maps": ({}, {f"{FROM_CORPUS}.neighbour_maps": random_maps}),
     "without the comparison of segments": ({}, {f"{FROM_CORPUS}.can_compare": lambda config: False}),
