@@ -201,6 +201,19 @@ def read_json(path: Path) -> Any:
         raise ValueError("its values are nested too deeply") from error
 
 
+def optional_object(file: Path, *, error: type[Exception], fix: str) -> dict[str, Any]:
+    """Return the JSON object in a file, an empty one where there is none; raises `error`, which says how to `fix` it."""
+    if not file.is_file():
+        return {}
+    try:
+        values = read_json(file)
+    except (OSError, ValueError) as problem:
+        raise error(f"{file} is damaged ({problem}); {fix}") from problem
+    if not isinstance(values, dict):
+        raise error(f"{file} should hold a JSON object; {fix}")
+    return values
+
+
 def inside(folder: Path, name: object) -> Path:
     """Return the path of a member of `folder` that a manifest there names; raises InputError where it leads out of it.
 

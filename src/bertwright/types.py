@@ -71,6 +71,11 @@ class TokenRows(_OnDevice):
     token_type_ids: Tensor
     attention_mask: Tensor
 
+    @property
+    def longest(self) -> int:
+        """Tokens of the longest row, padding included."""
+        return self.input_ids.shape[1]
+
     def cut(self, rows: slice) -> TokenRows:
         """Return some of the rows, with what belongs to them."""
         held = {field.name: getattr(self, field.name) for field in fields(self)}
@@ -173,6 +178,11 @@ class PairBatch(TokenRows):
 
     decoder_ids: Tensor
     labels: Tensor
+
+    @property
+    def longest(self) -> int:
+        """Tokens of the longest row on either side, padding included."""
+        return max(self.input_ids.shape[1], self.decoder_ids.shape[1])
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ def doctor_command(
 ) -> None:
     """Examine text before training: copies, languages, broken characters, single sentences, overlap with tests.
 
-    Says what will hurt masked words (MLM) or next sentences (NSP), and the flag that mends it.
+    Says what will hurt masked words (MLM) or next sentences (NSP), and the flag that fixes it.
 
     Example:
         bertwright doctor my-texts/ --test sst2/dev.tsv

@@ -19,7 +19,7 @@ from bertwright.system import name_compiled_code_folder
 VERBS = {
     "quickstart": "The whole walk on the documentation of your own Python, offline, in under five minutes.",
     "prepare": "Turn raw text into data: vocabulary, token ids, sentence and word boundaries.",
-    "doctor": "Examine text or data before training: what will hurt, and the flag that mends it.",
+    "doctor": "Examine text or data before training: what will hurt, and the flag that fixes it.",
     "pretrain": "Train a BERT on prepared data.",
     "evaluate": "Judge a trained model on held-out data.",
     "finetune": "Train a pre-trained model for a task, and judge it.",

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from bertwright.errors import InputError, ModelError
-from bertwright.files import inside, read_json
+from bertwright.files import inside, optional_object, read_json
 
 MODULES = "modules.json"
 DESCRIPTION = "config_sentence_transformers.json"
@@ -75,13 +75,4 @@ def prompts_of(folder: Path) -> Prompts:
 
 def described(folder: Path) -> dict[str, Any]:
     """Return config_sentence_transformers.json, an empty object where there is none; raises ModelError if damaged."""
-    file = folder / DESCRIPTION
-    if not file.is_file():
-        return {}
-    try:
-        values = read_json(file)
-    except (OSError, ValueError) as error:
-        raise ModelError(f"{file} is damaged ({error}); copy or download the folder again") from error
-    if not isinstance(values, dict):
-        raise ModelError(f"{file} should hold a JSON object; copy or download the folder again")
-    return values
+    return optional_object(folder / DESCRIPTION, error=ModelError, fix="copy or download the folder again")

@@ -1,4 +1,4 @@
-"""Turns the counts of an examination into findings: what was found, whether it hurts, and the flag that mends it."""
+"""Turns the counts of an examination into findings: what was found, whether it hurts, and the flag that fixes it."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Finding:
     name, figure   what was looked for, and what was found, in words
     value          the figure as a share, or None where it was not told
     hurts          "", "MLM", "NSP", "MLM and NSP", "judging" or "prepare": what this much of it spoils
-    remedy         the flag or the deed that mends it; "" where there is nothing to do
+    remedy         the flag or the act that fixes it; "" where there is nothing to do
     """
 
     name: str
@@ -54,7 +54,7 @@ def _finding(name: str, value: float, figure: str, *, most: float, hurts: str, r
 
 
 def findings_of(examination: Examination, looked: Looked, *, prepared: bool) -> list[Finding]:
-    """Return all findings, in the order in which they should be mended; `prepared` for those of a DATA folder."""
+    """Return all findings, in the order in which they should be fixed; `prepared` for those of a DATA folder."""
     found = [*_files(looked), *_copies(examination, prepared), _languages(examination), *_damage(examination, prepared)]
     found += _chinese(examination, looked, prepared)
     found += [_single_sentences(examination, prepared), *_lines(examination, prepared), *_tokens(looked)]
@@ -155,13 +155,13 @@ def _damage(examination: Examination, prepared: bool) -> list[Finding]:
     )  # fmt: skip
     if prepared:
         return [lost]
-    mends = "nothing: prepare mends them"
+    fixes = "nothing: prepare fixes them"
     return [
         Finding(
-            "documents read in a wrong encoding (Ã©, â€œ)", f"{mojibake:.2%}", mojibake, "", mends if mojibake else ""
+            "documents read in a wrong encoding (Ã©, â€œ)", f"{mojibake:.2%}", mojibake, "", fixes if mojibake else ""
         ),
         lost,
-        Finding("documents with control characters", f"{control:.2%}", control, "", mends if control else ""),
+        Finding("documents with control characters", f"{control:.2%}", control, "", fixes if control else ""),
     ]
 
 

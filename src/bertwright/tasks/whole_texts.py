@@ -50,16 +50,16 @@ class WholeTexts(Task[Texts]):
         given = bool(questions) and len(questions[0]) > 1
         if questions and self.pairs is not None and given != self.pairs:
             knows, got = ("pairs of texts", "single texts") if self.pairs else ("single texts", "pairs")
-            mend = "give two texts, or lines `text TAB text` with --input" if self.pairs else "give each text alone"
-            raise UsageError(f"this model has learned from {knows} and was asked about {got}; {mend}")
+            fix = "give two texts, or lines `text TAB text` with --input" if self.pairs else "give each text alone"
+            raise UsageError(f"this model has learned from {knows} and was asked about {got}; {fix}")
         return asked_texts(questions, self.numbers)
 
     def fitting(self, path: Path, columns: Columns) -> Columns:
         """Return the columns found in a table; raises UsageError where they are a text and the model knows pairs."""
         if self.pairs is not None and self.pairs != (columns.second is not None):
             knows, got = ("pairs of texts", "single texts") if self.pairs else ("single texts", "pairs")
-            mend = "--text-column and --pair-column" if self.pairs else "the one column of texts with --text-column"
-            raise UsageError(f"this model has learned from {knows} and {path} was read as {got}; name {mend}")
+            fix = "--text-column and --pair-column" if self.pairs else "the one column of texts with --text-column"
+            raise UsageError(f"this model has learned from {knows} and {path} was read as {got}; name {fix}")
         return columns
 
     def encode(self, examples: Texts, encoder: TextEncoder) -> LabelledRows:

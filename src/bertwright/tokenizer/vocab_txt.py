@@ -14,7 +14,7 @@ import tokenizers
 from tokenizers import AddedToken, decoders, models, normalizers, pre_tokenizers, processors
 
 from bertwright.errors import TokenizerError
-from bertwright.files import read_json
+from bertwright.files import optional_object
 from bertwright.log import note_once
 from bertwright.tokenizer.json_checks import LARGEST_FILE, LONGEST_STRING
 
@@ -136,12 +136,4 @@ def _has_capitals(vocab: Mapping[str, int]) -> bool:
 
 def _object(file: Path) -> dict[str, Any]:
     """Return the JSON object in a file beside a vocabulary, an empty one where there is no such file."""
-    if not file.is_file():
-        return {}
-    try:
-        values = read_json(file)
-    except (OSError, ValueError) as error:
-        raise TokenizerError(f"{file} is damaged ({error}); fix or remove it") from error
-    if not isinstance(values, dict):
-        raise TokenizerError(f"{file} should hold a JSON object; fix or remove it")
-    return values
+    return optional_object(file, error=TokenizerError, fix="fix or remove it")

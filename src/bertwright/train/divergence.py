@@ -22,7 +22,7 @@ WEIGHT_GROWTH = 1000.0
 """So it has where its weights are so many times as large, in norm, as before its first step."""
 LOSSES = ("loss", "mlm_loss")
 """Held-out figures that are losses of the kind that is trained on."""
-ERROR = "mean_squared_error"
+SQUARED_ERROR = "mean_squared_error"
 """The loss of scores: one score far off can make it any times as large, so only its being a number is looked at."""
 
 
@@ -64,8 +64,8 @@ class DivergenceListener:
         window = report.position.window
         losses = [float(valid[name]) for name in LOSSES if name in valid]
         losses += [window["loss"] / window["steps"]] if window else []
-        if ERROR in valid:
-            losses = [loss for loss in (*losses, float(valid[ERROR])) if not math.isfinite(loss)]
+        if SQUARED_ERROR in valid:
+            losses = [loss for loss in (*losses, float(valid[SQUARED_ERROR])) if not math.isfinite(loss)]
         reason = reason_of_divergence(weight_norm(self.model), losses, report.position)
         if self.group.any(reason is not None):
             report.notes["diverged"] = reason or "another process says so"

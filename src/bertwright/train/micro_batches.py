@@ -57,8 +57,7 @@ class MicroBatches:
 
     def slices(self, example: Any) -> list[slice]:
         """Return which rows of a batch are trained on together: parts of like size, as few as there is room for."""
-        rows, length = example.input_ids.shape
-        length = max(length, getattr(example, "decoder_ids", example.input_ids).shape[1])
+        rows, length = len(example.input_ids), example.longest
         parts = -(-rows // max(1, self.room(length) // self.row_bytes(length)))
         return [slice(rows * part // parts, rows * (part + 1) // parts) for part in range(parts)]
 
