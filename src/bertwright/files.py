@@ -202,7 +202,7 @@ def read_json(path: Path) -> Any:
 
 
 def optional_object(file: Path, *, error: type[Exception], fix: str) -> dict[str, Any]:
-    """Return the JSON object in a file, an empty one where there is none; raises `error`, which says how to `fix` it."""
+    """Return the JSON object in a file, {} where there is none; raises `error`, which says how to `fix` it."""
     if not file.is_file():
         return {}
     try:
