@@ -8,6 +8,7 @@ import json
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -221,6 +222,21 @@ def _squad() -> bytes:
     ).encode()
 
 
+def _squad_rows() -> list[dict[str, Any]]:
+    answers = {"text": ["cat"], "answer_start": [4]}
+    return [{"id": str(n), "context": TEXTS[0], "question": "Who sat?", "answers": answers} for n in range(3)]
+
+
+def _squad_lines() -> bytes:
+    return "".join(json.dumps(row) + "\n" for row in _squad_rows()).encode()
+
+
+def _squad_parquet() -> bytes:
+    sink = pa.BufferOutputStream()
+    pq.write_table(pa.Table.from_pylist(_squad_rows()), sink)
+    return bytes(sink.getvalue())
+
+
 def _read_labelled(file: Path) -> None:
     table = read_table(file, names={"text", "label"})
     for name in table.columns:
@@ -341,6 +357,11 @@ LABELLED: dict[str, Kind] = {
     "tags .csv": Kind(a_file("a.csv", _tag_csv), only_file(_read_tags)),
     "tags, a word a row .csv": Kind(a_file("a.csv", _word_csv), only_file(_read_tags)),
     "SQuAD": Kind(a_file("a.json", _squad), only_file(read_squad), is_json=True),
+    "SQuAD, rows .jsonl": Kind(a_file("a.jsonl", _squad_lines), only_file(read_squad)),
+    "SQuAD, rows .json": Kind(
+        a_file("a.json", lambda: json.dumps(_squad_rows()).encode()), only_file(read_squad), is_json=True
+    ),
+    "SQuAD, rows .parquet": Kind(a_file("a.parquet", _squad_parquet), only_file(read_squad)),
     "minimal pairs": Kind(a_file("a.jsonl", _pairs), only_file(read_pairs)),
     "test file .jsonl": Kind(a_file("a.jsonl", _json_lines), only_file(judged_texts)),
     "test file .parquet": Kind(a_file("a.parquet", _parquet), only_file(judged_texts)),

@@ -72,9 +72,9 @@ def finetune_command(
     model
         Hugging Face BERT or ModernBERT folder to start from, pre-trained or already fine-tuned for something else.
     train
-        Labelled examples: .tsv, .csv, .jsonl or .parquet; for tag also CoNLL, a word a line; for answer SQuAD .json;
-        for translate two files of like many lines, SOURCE,TARGET, or PREFIX with --source and --target, or a table of
-        two columns; for embed also a .txt file, a text a line.
+        Labelled examples: .tsv, .csv, .jsonl or .parquet; for tag also CoNLL, a word a line; for answer SQuAD .json, or
+        a question a row; for translate two files of like many lines, SOURCE,TARGET, or PREFIX with --source and
+        --target, or a table of two columns; for embed also a .txt file, a text a line.
     dev
         Examples the best checkpoint is chosen on; a share of the training file, by a hash of its texts, where not
         given.

@@ -1,4 +1,5 @@
-"""Turns question files into questions, contexts and answers by character; SQuAD json, which CMRC 2018 and XQuAD share.
+"""Turns question files into questions, contexts and answers by character: SQuAD json, which CMRC 2018 and XQuAD share,
+or a question a row, as Hugging Face writes it in .jsonl, .json and .parquet.
 
 SQuAD 2.0 is recognised by a question marked `is_impossible`, or with an empty list of answers. An answer that does not
 stand in its context where the file says so is left out, and noted; so is a question without words, or about nothing.
@@ -15,11 +16,16 @@ import numpy as np
 
 from bertwright.corpus.readers.blocks import read_text
 from bertwright.corpus.readers.characters import parse_json
+from bertwright.corpus.readers.formats import plain_suffix
+from bertwright.corpus.readers.table import open_table
 from bertwright.errors import CorpusError, UsageError
 from bertwright.log import note
 from bertwright.tasks.examples import BETWEEN
 from bertwright.tasks.windows import Windows
 
+ROWS = (".jsonl", ".ndjson", ".parquet", ".arrow")
+"""Formats that hold a question a row."""
+ROW = '"context", "question" and "answers" of "text" and "answer_start"'
 NAMED = 5
 """So many of those left out are named."""
 
@@ -163,14 +169,24 @@ def _paragraphs(path: Path, encoding: str | None) -> Iterator[tuple[str, list[di
     """Yield each context and what is asked about it, checked for what must be there."""
     if not path.is_file():
         raise CorpusError(f"there is no file {path}; give a SQuAD .json file that exists")
+    if plain_suffix(path) in ROWS:
+        yield from _of_rows(path, open_table(path, names=("question", "context"), encoding=encoding).to_pylist())
+        return
     try:
-        articles = parse_json(read_text(path, encoding))["data"]
-        paragraphs = [paragraph for article in articles for paragraph in article["paragraphs"]]
+        parsed = parse_json(read_text(path, encoding))
+        parts = parsed if isinstance(parsed, list) else parsed["data"]
+        flat = bool(parts) and "question" in parts[0]
+        paragraphs = [] if flat else [paragraph for article in parts for paragraph in article["paragraphs"]]
     except (ValueError, TypeError, KeyError, RecursionError) as error:
         raise CorpusError(
             f'{path} is not SQuAD json ({type(error).__name__}: {error}); expected {{"data": [{{"paragraphs": '
-            '[{"context", "qas"}]}]}'
+            f'[{{"context", "qas"}}]}}]}}, or rows of {ROW}'
         ) from error
+    yield from _of_rows(path, parts) if flat else _of_articles(path, paragraphs)
+
+
+def _of_articles(path: Path, paragraphs: list[Any]) -> Iterator[tuple[str, list[dict[str, Any]]]]:
+    """Yield what the paragraphs of SQuAD json hold."""
     for number, paragraph in enumerate(paragraphs, start=1):
         try:
             context, asked = paragraph["context"], paragraph["qas"]
@@ -183,6 +199,39 @@ def _paragraphs(path: Path, encoding: str | None) -> Iterator[tuple[str, list[di
                 '"text" and "answer_start"; fix it'
             )
         yield context, asked
+
+
+def _of_rows(path: Path, rows: list[Any]) -> Iterator[tuple[str, list[dict[str, Any]]]]:
+    """Yield what rows of a question hold, as Hugging Face writes SQuAD; those on end about one context together."""
+    context, asked = "", list[dict[str, Any]]()
+    for number, row in enumerate(rows, start=1):
+        try:
+            one = {"id": number} | {name: row[name] for name in ("id", "is_impossible") if row.get(name) is not None}
+            one |= {"question": row["question"]} | _answers_of(row.get("answers"))
+            ready = isinstance(row["context"], str) and _is_whole(one)
+        except (TypeError, KeyError, ValueError, AttributeError):
+            ready = False
+        if not ready:
+            raise CorpusError(f"{path}, row {number:,}, should hold {ROW}; fix it")
+        if asked and row["context"] != context:
+            yield context, asked
+            asked = []
+        context = row["context"]
+        asked.append(one)
+    if asked:
+        yield context, asked
+
+
+def _answers_of(cell: Any) -> dict[str, list[dict[str, Any]]]:
+    """Return the answers of a row as SQuAD json has them, if the row has any: a list of each, or of pairs of both."""
+    if cell is None:
+        return {}
+    if isinstance(cell, dict):
+        cell = [
+            {"text": text, "answer_start": begin}
+            for text, begin in zip(cell["text"], cell["answer_start"], strict=True)
+        ]
+    return {"answers": list(cell)}
 
 
 def _is_whole(one: dict[str, Any]) -> bool:

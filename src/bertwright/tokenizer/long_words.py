@@ -29,8 +29,9 @@ PIECE = 1000
 """Characters of a long word that BPE and Unigram train on as one."""
 MOST_PIECES = 100
 """Pieces of one long word that are trained on, spread evenly over it."""
-UNIGRAM_LONGEST = 50_000
-"""Characters between two blanks: Unigram's lattice is freed by recursion, which overflows the stack at some 200,000."""
+UNIGRAM_LONGEST = 4_000
+"""Characters between two blanks that Unigram trains on as one: its time grows with their square, and its lattice is
+freed by recursion, which overflows the stack at some 200,000."""
 ENCODED = re.compile(r"[A-Za-z0-9+/=_-]{101,}")
 ENCODED_LETTERS = 0.9
 """Share of letters and digits in base64; a line of dashes or a chain of hyphens has fewer."""
@@ -131,9 +132,9 @@ class BpeTexts(TextsWithBoundedWords):
 
 
 class UnigramTexts(TextsWithBoundedWords):
-    """Texts in which a run of over 1,000 characters without blanks, marks and CJK characters comes in pieces.
+    """Texts in which a run of over 1,000 characters that words or base64 are made of comes in pieces.
 
-    A run without blanks, such as a paragraph of Chinese, is cut after 50,000 characters.
+    Any run without blanks, such as a paragraph of Chinese, is cut after 4,000 characters.
     """
 
     longest = PIECE
@@ -142,7 +143,7 @@ class UnigramTexts(TextsWithBoundedWords):
         return bool(len(self._long(points)) or len(_runs(points != ord(" "), UNIGRAM_LONGEST)))
 
     def _long(self, points: np.ndarray) -> np.ndarray:
-        return _runs(_in_words()[points], self.longest)
+        return _runs(_in_words_or_encoded()[points], self.longest)
 
     def _kept(self, text: str) -> list[Span]:
         spans = _in_pieces(text, self._long(code_points(text)), self._count)

@@ -6,10 +6,12 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from bertwright.errors import CorpusError, UsageError
-from bertwright.tasks.squad import asked_questions, read_squad, squad_questions
+from bertwright.tasks.squad import asked_questions, lacks_answers, read_squad, squad_questions
 
 CONTEXT = "Anna lives in Rome. Bert lives in Oslo."
 
@@ -84,7 +86,9 @@ def test_an_empty_list_of_answers_says_that_there_is_none(tmp_path: Path, capsys
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("[]", "is not SQuAD json"),
+        ("[]", "holds no question"),
+        ("[1]", "is not SQuAD json"),
+        ('{"data": [{"question": "y", "answers": []}]}', r"row 1, should hold \"context\""),
         ("no json", "is not SQuAD json"),
         ('{"data": [{"paragraphs": [{"qas": []}]}]}', "paragraph 1, should hold"),
         ('{"data": [{"paragraphs": [{"context": "x", "qas": [{"question": "y"}]}]}]}', "paragraph 1, should hold"),
@@ -95,6 +99,61 @@ def test_bad_files_are_one_sentence(tmp_path: Path, text: str, message: str) -> 
     (tmp_path / "a.json").write_text(text)
     with pytest.raises(CorpusError, match=message):
         read_squad(tmp_path / "a.json")
+
+
+def _as_hugging_face_writes_them(folder: Path, form: str, rows: list[dict[str, Any]]) -> Path:
+    file = folder / f"rows{form}"
+    if form == ".parquet":
+        pq.write_table(pa.Table.from_pylist(rows), file)
+    elif form == ".json":
+        file.write_text(json.dumps(rows))
+    elif form == ".data.json":
+        file.write_text(json.dumps({"version": "2", "data": rows}))
+    else:
+        file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return file
+
+
+@pytest.mark.parametrize("form", [".jsonl", ".json", ".data.json", ".parquet"])
+@pytest.mark.parametrize("nested", [True, False])
+def test_a_question_a_row_is_read_as_hugging_face_writes_it(tmp_path: Path, form: str, *, nested: bool) -> None:
+    def answers(*given: tuple[str, int]) -> Any:
+        if nested:
+            return [at(text, begin) for text, begin in given]
+        return {"text": [text for text, _ in given], "answer_start": [begin for _, begin in given]}
+
+    rows = [
+        {"id": "a", "title": "T", "context": CONTEXT, "question": "Where is Anna?", "answers": answers(("Rome", 14))},
+        {"id": "b", "title": "T", "context": CONTEXT, "question": "Where is Carl?", "answers": answers()},
+        {"id": "c", "title": "T", "context": "In Oslo.", "question": "Where?", "answers": answers(("Oslo", 3))},
+    ]
+    found = read_squad(_as_hugging_face_writes_them(tmp_path, form, rows))
+    assert found.ids == ["a", "b", "c"]
+    assert found.contexts == [CONTEXT, "In Oslo."]
+    assert found.context_of.tolist() == [0, 0, 1]
+    assert found.answers == [["Rome"], [], ["Oslo"]]
+    assert found.spans.tolist() == [[14, 18], [-1, -1], [3, 7]]
+
+
+def test_rows_without_answers_are_questions_to_ask(tmp_path: Path) -> None:
+    rows = [{"context": CONTEXT, "question": "Where?"}, {"context": CONTEXT, "question": "Who?"}]
+    file = _as_hugging_face_writes_them(tmp_path, ".jsonl", rows)
+    assert squad_questions(file) == [("Where?", CONTEXT, "1"), ("Who?", CONTEXT, "2")]
+    assert lacks_answers(file)
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"context": CONTEXT, "question": "Where?", "answers": {"text": ["Rome"], "answer_start": []}},
+        {"context": CONTEXT, "question": "Where?", "answers": {"text": ["Rome"]}},
+        {"context": CONTEXT, "question": "Where?", "answers": "Rome"},
+        {"context": 3, "question": "Where?", "answers": []},
+    ],
+)
+def test_rows_that_hold_something_else_are_named(tmp_path: Path, row: dict[str, Any]) -> None:
+    with pytest.raises(CorpusError, match=r"row 1, should hold \"context\", \"question\" and \"answers\""):
+        read_squad(_as_hugging_face_writes_them(tmp_path, ".jsonl", [row]))
 
 
 def test_equal_contexts_are_one() -> None:

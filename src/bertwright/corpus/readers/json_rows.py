@@ -269,11 +269,23 @@ def _parse(
     try:
         table = _parse_at_once(data, schema, path=where[0])
         table.validate(full=True)
+        _read_names(table.schema)
         if schema is None and any(map(_is_rounded, table.columns)):
             return _line_by_line(data, schema, options, where=where)
         return table, 0
     except (pa.ArrowInvalid, UnicodeDecodeError):
         return _line_by_line(data, schema, options, where=where)
+
+
+def _read_names(fields: Iterable[pa.Field]) -> None:
+    """Raise UnicodeDecodeError where a name, also one of an object within, is no UTF-8: pyarrow does not look."""
+    for field in fields:
+        assert isinstance(field.name, str)
+        kind = field.type
+        while pa.types.is_list(kind):
+            kind = kind.value_type
+        if pa.types.is_struct(kind):
+            _read_names(kind)
 
 
 def _is_rounded(column: pa.ChunkedArray) -> bool:
