@@ -157,7 +157,8 @@ def print_figures(figures: Mapping[str, Any], judged: Mapping[str, Judgement]) -
         rows.append([shown, *figure_cells(figures, splits, name)])
     header = ["figure", *splits, *(f"{split}, {several}" for split in splits if figures["spread"])]
     speed = f"{figures['examples_per_second']:,.0f} examples/s"
-    note(f"{figures['epochs']:g} epochs in {figures['seconds']:.0f} s, {speed}; step {figures['best_step']:,} was best")
+    best = f"step {figures['best_step']:,} was best, judged below in float32"
+    note(f"{figures['epochs']:g} epochs in {figures['seconds']:.0f} s, {speed}; {best}")
     print_table(figures["task"], header, rows)
     grid = judged["dev"].grid
     if grid is not None and len(grid.header) <= MOST_COLUMNS:

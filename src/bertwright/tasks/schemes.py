@@ -46,6 +46,8 @@ Scheme = Literal["iob", "bioes", "plain"]
 """What the tags are written as for the model: IOB2, BIOES, or as they are."""
 MOST_INVALID = 0.05
 """Share of entities that may be opened, or closed, in the manner of another scheme."""
+AS_INSIDE = str.maketrans("Bb", "Ii")
+"""Makes I-TYPE of B-TYPE: some schemes have no B."""
 MANY_TAGS = 20
 """Plain tags from which on each should stand at several words."""
 
@@ -64,7 +66,9 @@ class FileScheme:
             return self.name
         learned = "IOB2" if self.becomes == "iob" else "BIOES"
         also = "" if self.name == learned else f", learned as {learned}"
-        return f"{self.name}, tags written as {self.notation.example}{also}"
+        inside = self.name in ("IO", "IOE1", "IOE2")
+        example = self.notation.example.translate(AS_INSIDE if inside else {})
+        return f"{self.name}, tags written as {example}{also}"
 
 
 def detect_scheme(words: TaggedWords) -> FileScheme:

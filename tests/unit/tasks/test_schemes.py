@@ -73,7 +73,7 @@ def test_notations_are_recognised_and_learned_alike(tmp_path: Path, example: str
         ("O B I O B", "IOB2, tags written as B", "O B I O B"),
         ("o b i o b", "IOB2, tags written as b", "O B I O B"),
         ("B M E S S", "BMES, tags written as B, learned as BIOES", "B I E S S"),
-        ("O I I O I", "IO, tags written as B, learned as IOB2", "O B I O B"),
+        ("O I I O I", "IO, tags written as I, learned as IOB2", "O B I O B"),
         ("O U B L O", "BILOU, tags written as B, learned as BIOES", "O S B E O"),
         ("I S S I S", "plain tags", "I S S I S"),
         ("O V S O O X Y", "IO, tags written as TYPE, learned as IOB2", "O B-V B-S O O B-X B-Y"),
