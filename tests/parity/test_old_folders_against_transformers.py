@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import json
 import os
+import pickle
 import shutil
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -19,6 +21,7 @@ import transformers
 from bertwright import embed, evaluate, export, finetune, predict, verify
 from bertwright.errors import ModelError
 from bertwright.export.huggingface import read_model
+from bertwright.export.pickled_weights import read_pickled
 from bertwright.recipes.show import kind_of
 from bertwright.recipes.show_model import show_model
 
@@ -213,6 +216,15 @@ def test_what_is_no_set_of_weights_is_refused(tmp_path: Path, held: object, lega
     torch.save(held, folder / "pytorch_model.bin", _use_new_zipfile_serialization=not legacy)
     with pytest.raises(ModelError, match=r"pytorch_model\.bin"):
         read_model(folder)
+
+
+def test_a_pickle_of_something_else_is_refused_without_a_warning(tmp_path: Path) -> None:
+    (tmp_path / "pytorch_model.bin").write_bytes(pickle.dumps({"a": [1]}, protocol=4))
+    with warnings.catch_warnings(record=True) as seen:
+        warnings.simplefilter("always")
+        with pytest.raises(ModelError, match="cannot be read as weights alone .it is damaged, or no file of weights"):
+            read_pickled(tmp_path / "pytorch_model.bin")
+    assert not seen
 
 
 def test_a_modernbert_with_its_weights_in_a_pickle(tmp_path: Path) -> None:

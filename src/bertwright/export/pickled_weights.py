@@ -7,6 +7,7 @@ refuses every other name; what it returns is checked against the size of the fil
 from __future__ import annotations
 
 import re
+import warnings
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -32,7 +33,9 @@ def read_pickled(file: Path) -> dict[str, Tensor]:
     """
     try:
         mapped = _is_plain_archive(file)
-        values: Any = torch.load(file, map_location="cpu", weights_only=True, mmap=mapped)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Detected pickle protocol")
+            values: Any = torch.load(file, map_location="cpu", weights_only=True, mmap=mapped)
     except Exception as error:  # the reader raises all kinds for a damaged file, all meaning that it cannot be read
         raise ModelError(
             f"{file} cannot be read as weights alone ({_reason(error)}); nothing in it was run: copy or download it "
