@@ -222,7 +222,7 @@ def test_a_pickle_of_something_else_is_refused_without_a_warning(tmp_path: Path)
     (tmp_path / "pytorch_model.bin").write_bytes(pickle.dumps({"a": [1]}, protocol=4))
     with warnings.catch_warnings(record=True) as seen:
         warnings.simplefilter("always")
-        with pytest.raises(ModelError, match="cannot be read as weights alone .it is damaged, or no file of weights"):
+        with pytest.raises(ModelError, match=r"cannot be read as weights alone .it is damaged, or no file of weights"):
             read_pickled(tmp_path / "pytorch_model.bin")
     assert not seen
 

@@ -228,12 +228,12 @@ def hear(report: StepReport, listeners: Sequence[Listener], checkpoint: Checkpoi
 
 
 def peak_of(parts: Parts) -> PeakListener:
-    """Return the measured rate of all processes together, and what measures it again, more shortly, along the run."""
+    """Return the measured rate of all processes together, shortly before the first step, and what measures it again."""
 
-    def measure(stretches: int = 2) -> float:
-        return parts.group.total({"peak": peak_flops(parts, stretches=stretches)})["peak"]
+    def measure() -> float:
+        return parts.group.total({"peak": peak_flops(parts, stretches=2)})["peak"]
 
-    return PeakListener(measure, measure(6))
+    return PeakListener(measure, measure())
 
 
 def metrics_file(out: Path, parts: Parts, *, peak: PeakListener) -> MetricsListener:
