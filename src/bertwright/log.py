@@ -117,9 +117,14 @@ def note(message: str) -> None:
     talk().print(message, markup=False, soft_wrap=True)
 
 
-@lru_cache(maxsize=4096)
 def note_once(message: str) -> None:
-    """Print one plain line to stderr, the first time it is to be said: files are read several times."""
+    """Print one plain line to stderr, the first time it is heard: files are read several times."""
+    if _speaks.get():
+        _note_if_new(message)
+
+
+@lru_cache(maxsize=4096)
+def _note_if_new(message: str) -> None:
     note(message)
 
 

@@ -9,7 +9,17 @@ import sys
 
 import pytest
 
-from bertwright.log import column_widths, note, print_facts, print_lines, print_table, progress_bar, working
+from bertwright.log import (
+    column_widths,
+    note,
+    note_once,
+    print_facts,
+    print_lines,
+    print_table,
+    progress_bar,
+    silent,
+    working,
+)
 
 PATH = "/data/corpora/of-some-length/and/deep/below/model.safetensors"
 
@@ -111,3 +121,13 @@ def test_results_that_cannot_be_written_are_an_error(monkeypatch: pytest.MonkeyP
         print_lines(["a result"])
     monkeypatch.setattr(sys, "stdout", None)
     print_facts("no stdout", {"as under": "pythonw"})
+
+
+def test_a_note_that_nobody_heard_is_said_again(capsys: pytest.CaptureFixture[str]) -> None:
+    message = "a note of this test alone"
+    with silent(True):
+        note_once(message)
+    assert not capsys.readouterr().err
+    note_once(message)
+    note_once(message)
+    assert capsys.readouterr().err == f"{message}\n"

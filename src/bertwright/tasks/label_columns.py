@@ -16,7 +16,7 @@ from bertwright.corpus.readers.table import Table
 from bertwright.errors import CorpusError, UsageError
 from bertwright.log import note
 from bertwright.tasks.columns import LABELS, Columns, ColumnsConfig, find_columns
-from bertwright.tasks.labels import find_separator, is_list, items_in, labels_in
+from bertwright.tasks.labels import separator_of_labels, is_list, items_in, labels_in
 from bertwright.tasks.unlabelled import NUMBERS_OF_ROWS
 
 FLAGS = {"0": False, "0.0": False, "false": False, "no": False, "1": True, "1.0": True, "true": True, "yes": True}
@@ -101,7 +101,7 @@ def find_label_columns(table: Table, given: ColumnsConfig, *, known: Sequence[st
             f"only the column {found.target} of {table.path} holds 0 and 1 alone (its columns are "
             f"{', '.join(table.columns)}); name the labels: --label-column A,B,C"
         )
-    separator = given.label_separator or find_separator(table.path, cells, known=known)
+    separator = given.label_separator or separator_of_labels(table.path, cells, known=known)
     count = places_in(cells)
     if count:
         note(f"{table.path}: {found.target} holds 0 or 1 for each of {count} labels, which are called 0 to {count - 1}")

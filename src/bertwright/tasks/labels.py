@@ -56,7 +56,7 @@ def items_in(cell: str) -> list[str] | None:
     return None if items is None else [as_label(as_text(item)) for item in items]
 
 
-def find_separator(path: Path, cells: Sequence[str], *, known: Sequence[str] = ()) -> str:
+def separator_of_labels(path: Path, cells: Sequence[str], *, known: Sequence[str] = ()) -> str:
     """Return what stands between the labels of some cells; `known` are labels of a trained model.
 
     Where labels are known, it is what leaves known ones alone. Elsewhere it is a bar, a semicolon or a comma: the only

@@ -76,7 +76,7 @@ def read_parallel(given: Path, sides: SidesConfig) -> Parallel:
     """
     files = parallel_files(given, sides)
     first, second = (
-        _columns(files[0], sides) if len(files) == 1 else (read_lines(file, sides.encoding) for file in files)
+        _columns(files[0], sides) if len(files) == 1 else (lines_of_side(file, sides.encoding) for file in files)
     )
     if len(first) != len(second):
         raise CorpusError(
@@ -141,7 +141,7 @@ def _which(given: Path) -> str:
     )
 
 
-def read_lines(file: Path, encoding: str | None = None) -> list[str]:
+def lines_of_side(file: Path, encoding: str | None = None) -> list[str]:
     """Return the lines of a text file (also .gz or .zst); only a line feed ends one, whatever else Unicode has."""
     lines = read_text(file, encoding).split("\n")
     if not lines[-1]:

@@ -45,7 +45,7 @@ def read_tagged(
     Raises CorpusError where it cannot be read as what it is, naming the line or row, and UsageError for columns that it
     does not have.
     """
-    form = form_of(path, given)
+    form = form_of_tags(path, given)
     if form == "conll":
         found = read_conll(path, word_column=given.text, tag_column=given.label, encoding=given.encoding)
     else:
@@ -100,7 +100,7 @@ def asked_of_tagger(
     That is "line" or "row", questions with their numbers, and what knows how much has been read. Words that are cut
     stay as they are. Raises what `read_tagged` raises.
     """
-    form = form_of(path, given)
+    form = form_of_tags(path, given)
     if form == "conll":
         is_words = is_conll(path) or _is_words_a_line(path, given)
         return ("line", stream_sentences(path, given.text, given.encoding), None) if is_words else None
@@ -111,7 +111,7 @@ def asked_of_tagger(
 
 def lacks_tags(path: Path, given: ColumnsConfig) -> bool:
     """Return whether a file has words, or texts, and no column of tags; a damaged one does not count."""
-    form = form_of(path, given)
+    form = form_of_tags(path, given)
     if form == "conll":
         return has_words_alone(path, given.encoding) and asked_of_tagger(path, given) is not None
     source = RowSource(path, form, given)
@@ -125,7 +125,7 @@ def lacks_tags(path: Path, given: ColumnsConfig) -> bool:
     return columns_of_rows(path, source, given, labelled=False).tags is None
 
 
-def form_of(path: Path, given: ColumnsConfig) -> Form:
+def form_of_tags(path: Path, given: ColumnsConfig) -> Form:
     """Return the form of a file of tagged words; raises CorpusError where there is none."""
     if not path.is_file():
         raise CorpusError(f"there is no file {path}; give a file of words and their tags that exists")

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from bertwright.errors import CorpusError, UsageError
-from bertwright.tasks.parallel import SidesConfig, parallel_files, read_lines, read_parallel
+from bertwright.tasks.parallel import SidesConfig, parallel_files, lines_of_side, read_parallel
 
 NONE = SidesConfig()
 BOTH = SidesConfig(source="en", target="de")
@@ -32,7 +32,7 @@ def test_two_names_and_a_prefix_are_the_same(folder: Path, capsys: pytest.Captur
 
 def test_compressed_files(folder: Path) -> None:
     (folder / "b.en.gz").write_bytes(gzip.compress("ä\n".encode()))
-    assert read_lines(folder / "b.en.gz") == ["ä"]
+    assert lines_of_side(folder / "b.en.gz") == ["ä"]
 
 
 @pytest.mark.parametrize(
