@@ -16,7 +16,7 @@ from bertwright.corpus.readers.table import Table
 from bertwright.errors import CorpusError, UsageError
 from bertwright.log import note
 from bertwright.tasks.columns import LABELS, Columns, ColumnsConfig, find_columns
-from bertwright.tasks.labels import separator_of_labels, is_list, items_in, labels_in
+from bertwright.tasks.labels import is_list, items_in, labels_in, separator_of_labels
 from bertwright.tasks.unlabelled import NUMBERS_OF_ROWS
 
 FLAGS = {"0": False, "0.0": False, "false": False, "no": False, "1": True, "1.0": True, "true": True, "yes": True}
