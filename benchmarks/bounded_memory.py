@@ -25,16 +25,16 @@ import torch
 
 from bertwright.corpus import pipeline
 from bertwright.corpus.clean import clean
-from bertwright.corpus.inputs import find_inputs
-from bertwright.corpus.read import BATCH_BYTES, TextBatch, read_documents
+from bertwright.corpus.readers.documents import BATCH_BYTES, TextBatch, read_documents
 from bertwright.corpus.readers.formats import ReadOptions
+from bertwright.corpus.readers.inputs import find_inputs
 from bertwright.corpus.sentences import split_sentences
 from bertwright.corpus.shards import DocumentBlock, write_shard
 from bertwright.files import human_bytes, require_space, write_json
 from bertwright.log import note
-from bertwright.recipes.machine import machine
-from bertwright.recipes.prepare import prepare
+from bertwright.machine import machine
 from bertwright.rng import stream
+from bertwright.verbs.prepare import prepare
 
 SAMPLE_BYTES = 16 << 20
 DOCUMENT_SENTENCES = 30

@@ -21,13 +21,13 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from bertwright.device import pick_device
 from bertwright.files import human_bytes, write_json
 from bertwright.log import print_facts
-from bertwright.recipes.machine import machine, versions
-from bertwright.recipes.pretrain import pretrain
-from bertwright.train.listeners.checkpoint import CheckpointListener
+from bertwright.machine import machine, versions
+from bertwright.train.callbacks.save import CheckpointListener
 from bertwright.train.loop import StepReport
-from bertwright.train.precision import pick_device
+from bertwright.verbs.pretrain import pretrain
 
 
 def measure_stall(data: Path, run: Path, *, size: str, minutes: float, every: float) -> dict[str, Any]:

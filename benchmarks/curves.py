@@ -12,9 +12,9 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from bertwright.evaluate.report import held_out
 from bertwright.files import read_json
-from bertwright.train.listeners.metrics import read_metrics
+from bertwright.reports.pretrain_html import held_out
+from bertwright.train.callbacks.metrics_file import read_metrics
 
 
 def main(out: Path, runs: list[Path]) -> None:

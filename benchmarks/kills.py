@@ -28,8 +28,8 @@ from safetensors.torch import load_file
 
 from bertwright.cli.main import main as bertwright
 from bertwright.log import print_facts
-from bertwright.recipes.machine import machine, versions
-from bertwright.recipes.pretrain_result import TIMED, TIMED_IN_LINES
+from bertwright.machine import machine, versions
+from bertwright.reports.pretrain_result import TIMED, TIMED_IN_LINES
 
 KINDS = ("early", "training", "writing")
 """Kinds of moments, in turn."""
@@ -169,7 +169,7 @@ def trial(
     `scratch` is a folder for both.
     """
     os.environ["OMP_NUM_THREADS"] = "1"
-    CONTEXT.set_forkserver_preload(["torch", "bertwright.recipes.pretrain"])
+    CONTEXT.set_forkserver_preload(["torch", "bertwright.verbs.pretrain"])
     alone, killed = scratch / "alone" / "run", scratch / "killed" / "run"
     seconds = whole(command(data, alone, settings, steps=steps), alone)
     words = command(data, killed, settings, steps=steps)

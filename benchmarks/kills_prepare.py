@@ -23,17 +23,17 @@ from typing import Any
 import numpy as np
 import torch
 
-from bertwright.corpus.inputs import find_inputs
-from bertwright.corpus.read import read_documents
+from bertwright.corpus.readers.documents import read_documents
 from bertwright.corpus.readers.formats import ReadOptions
+from bertwright.corpus.readers.inputs import find_inputs
 from bertwright.files import write_json
-from bertwright.recipes.machine import machine
+from bertwright.machine import machine
 
 PREPARE = """
 import sys
 from pathlib import Path
 from bertwright.corpus import read
-from bertwright.recipes.prepare import prepare
+from bertwright.verbs.prepare import prepare
 if __name__ == "__main__":
     read.BATCH_BYTES = {batch}
     prepare(

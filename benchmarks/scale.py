@@ -15,7 +15,7 @@ from bertwright.model.build import build_encoder
 from bertwright.model.config import named_size, training_flops
 from bertwright.model.encoder import parameter_count
 from bertwright.objectives.masking import masked_slots
-from bertwright.train.optim import hidden_matrices
+from bertwright.train.optim.build import hidden_matrices
 
 ROWS, LENGTH, MASK_RATE, VOCABULARY, ITERATIONS = 4096, 512, 0.3, 32768, 3
 TOKENS = 100e9
@@ -62,7 +62,7 @@ ASSUMED = [
         "pessimistic: DDP hides some, but a compiled backward pass hands over its gradients at its end",
     ),
     ("disk that all nodes see", f"{DISK / 1e9:.0f} GB/s a node", "**assumed**"),
-    ("checkpoints", "written beside the steps", "`train/saver.py`: a step waits for a copy in memory alone"),
+    ("checkpoints", "written beside the steps", "`train/checkpoint/saver.py`: a step waits for a copy in memory alone"),
     (
         "bytes of shards a token",
         f"{TOKEN_BYTES}",

@@ -21,8 +21,8 @@ import torch
 from torch import Tensor
 
 from bertwright.model.init import from_corpus, layout
-from bertwright.recipes.pretrain import pretrain
-from bertwright.train.listeners.metrics import read_metrics
+from bertwright.train.callbacks.metrics_file import read_metrics
+from bertwright.verbs.pretrain import pretrain
 
 FROM_CORPUS, LAYOUT = "bertwright.model.init.from_corpus", "bertwright.model.init.layout"
 Patches = dict[str, Any]

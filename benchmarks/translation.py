@@ -12,9 +12,9 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from bertwright.recipes.finetune import finetune
-from bertwright.recipes.prepare import prepare
-from bertwright.recipes.pretrain import pretrain
+from bertwright.verbs.finetune import finetune
+from bertwright.verbs.prepare import prepare
+from bertwright.verbs.pretrain import pretrain
 
 DOCUMENT = 40
 """Lines put together as a document: rows of captions one by one would be padding for the most part."""

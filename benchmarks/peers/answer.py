@@ -31,10 +31,10 @@ from transformers import (
     TrainingArguments,
 )
 
-from bertwright.evaluate.answers import best_threshold, score_answers
-from bertwright.recipes.finetune_settings import PUBLISHED_RATE, PUBLISHED_WIDTH, resolve_finetune
-from bertwright.tasks.squad import Questions, read_squad
-from bertwright.train.precision import has_bfloat16, pick_device
+from bertwright.device import has_bfloat16, pick_device
+from bertwright.tasks.question_answering.metrics import best_threshold, score_answers
+from bertwright.tasks.question_answering.reader import Questions, read_squad
+from bertwright.train.task_setup.finetune_config import PUBLISHED_RATE, PUBLISHED_WIDTH, resolve_finetune
 
 CANDIDATES = 20
 """Best starts, and best ends, of a window that are looked at together."""

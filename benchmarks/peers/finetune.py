@@ -35,11 +35,11 @@ from transformers import (
     TrainingArguments,
 )
 
-from bertwright.recipes.finetune_settings import PUBLISHED_RATE, PUBLISHED_WIDTH, resolve_finetune
-from bertwright.tasks.build import task_named
+from bertwright.device import has_bfloat16, pick_device
+from bertwright.tasks.base import Task
+from bertwright.tasks.by_name import task_named
 from bertwright.tasks.columns import ColumnsConfig
-from bertwright.tasks.contract import Task
-from bertwright.train.precision import has_bfloat16, pick_device
+from bertwright.train.task_setup.finetune_config import PUBLISHED_RATE, PUBLISHED_WIDTH, resolve_finetune
 from bertwright.types import UNASKED
 
 SKIPPED = 10

@@ -39,9 +39,9 @@ from transformers import (
 )
 
 from bertwright.corpus.shards import Shards
+from bertwright.device import has_bfloat16, pick_device
 from bertwright.model.config import CONFIGS
 from bertwright.tokenizer.load import Tokenizer, load_tokenizer
-from bertwright.train.precision import has_bfloat16, pick_device
 from bertwright.types import Example
 
 SKIPPED, PROBED = 10, 40

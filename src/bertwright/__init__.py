@@ -14,37 +14,37 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from bertwright.corpus.shards import Shards as Shards
-    from bertwright.export.huggingface import load_model as load_model
-    from bertwright.recipes.doctor import doctor as doctor
-    from bertwright.recipes.embed import embed as embed
-    from bertwright.recipes.evaluate import evaluate as evaluate
-    from bertwright.recipes.export import export as export
-    from bertwright.recipes.finetune import finetune as finetune
-    from bertwright.recipes.predict import predict as predict
-    from bertwright.recipes.prepare import prepare as prepare
-    from bertwright.recipes.pretrain import pretrain as pretrain
-    from bertwright.recipes.quickstart import quickstart as quickstart
-    from bertwright.recipes.show import show as show
-    from bertwright.recipes.verify import verify as verify
+    from bertwright.hub.encoder_folder import load_model as load_model
     from bertwright.tokenizer.load import load_tokenizer as load_tokenizer
+    from bertwright.verbs.doctor import doctor as doctor
+    from bertwright.verbs.embed import embed as embed
+    from bertwright.verbs.evaluate import evaluate as evaluate
+    from bertwright.verbs.export import export as export
+    from bertwright.verbs.finetune import finetune as finetune
+    from bertwright.verbs.predict import predict as predict
+    from bertwright.verbs.prepare import prepare as prepare
+    from bertwright.verbs.pretrain import pretrain as pretrain
+    from bertwright.verbs.quickstart import quickstart as quickstart
+    from bertwright.verbs.show import show as show
+    from bertwright.verbs.verify import verify as verify
 
 __version__ = "0.1.0"
 
 _HOMES = {
-    "quickstart": "bertwright.recipes.quickstart",
-    "prepare": "bertwright.recipes.prepare",
-    "doctor": "bertwright.recipes.doctor",
+    "quickstart": "bertwright.verbs.quickstart",
+    "prepare": "bertwright.verbs.prepare",
+    "doctor": "bertwright.verbs.doctor",
     "Shards": "bertwright.corpus.shards",
     "load_tokenizer": "bertwright.tokenizer.load",
-    "pretrain": "bertwright.recipes.pretrain",
-    "load_model": "bertwright.export.huggingface",
-    "evaluate": "bertwright.recipes.evaluate",
-    "finetune": "bertwright.recipes.finetune",
-    "predict": "bertwright.recipes.predict",
-    "embed": "bertwright.recipes.embed",
-    "export": "bertwright.recipes.export",
-    "show": "bertwright.recipes.show",
-    "verify": "bertwright.recipes.verify",
+    "pretrain": "bertwright.verbs.pretrain",
+    "load_model": "bertwright.hub.encoder_folder",
+    "evaluate": "bertwright.verbs.evaluate",
+    "finetune": "bertwright.verbs.finetune",
+    "predict": "bertwright.verbs.predict",
+    "embed": "bertwright.verbs.embed",
+    "export": "bertwright.verbs.export",
+    "show": "bertwright.verbs.show",
+    "verify": "bertwright.verbs.verify",
 }
 
 __all__ = [*_HOMES]

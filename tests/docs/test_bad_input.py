@@ -29,10 +29,10 @@ import torch
 
 from bertwright.cli.main import VERBS, main
 from bertwright.corpus.shards import Shard
-from bertwright.export.huggingface import save_model
+from bertwright.hub.encoder_folder import save_model
 from bertwright.model.build import build_encoder
 from bertwright.model.config import BertConfig
-from bertwright.recipes.prepare import prepare
+from bertwright.verbs.prepare import prepare
 
 PAGE = Path(__file__).parents[2] / "docs" / "bad-input.md"
 HEAD = """# Bad input, and what is said about it

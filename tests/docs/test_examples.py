@@ -10,7 +10,7 @@ import pytest
 
 from bertwright.cli.main import build_app
 from bertwright.cli.pretrain import pretrain_command
-from bertwright.recipes.settings import resolve
+from bertwright.train.setup.pretrain_config import resolve
 
 ROOT = Path(__file__).parents[2]
 PAGES = [*sorted((ROOT / "docs").glob("*.md")), ROOT / "README.md", ROOT / "README.zh.md"]

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from bertwright.cli.main import VERBS, main
-from bertwright.recipes.finetune_settings import FinetuneConfig
-from bertwright.recipes.settings import PretrainConfig, resolve
-from bertwright.train.guard import GuardConfig
+from bertwright.train.loss_guard import GuardConfig
+from bertwright.train.setup.pretrain_config import PretrainConfig, resolve
+from bertwright.train.task_setup.finetune_config import FinetuneConfig
 
 ROOT = Path(__file__).parents[2]
 SHORTER = {"--minutes 20": "--steps 4 --engine.compile false", "--size mini": "--size tiny", "8192": "512"}

@@ -13,10 +13,10 @@ from typing import Any
 
 import torch
 
-from bertwright.export.huggingface import save_model
+from bertwright.hub.encoder_folder import save_model
 from bertwright.model.build import build_encoder
 from bertwright.model.config import BertConfig, ModernConfig
-from bertwright.tokenizer.train import train_tokenizer
+from bertwright.tokenizer.train_vocabulary import train_tokenizer
 
 TEXTS = ["The cat sat on the mat. It was warm.", "A dog ran to the house. It ate.", "“Größe” 你好, world. Yes."]
 

@@ -12,25 +12,25 @@ from kind import TEXTS, Kind, model_in, tokenizer_in
 from safetensors.numpy import save_file as save_arrays
 from safetensors.torch import load_file, save_file
 
-from bertwright.export.crf import chain_arrays
-from bertwright.export.encoder_decoder import save_encoder_decoder
-from bertwright.export.huggingface import read_model
 from bertwright.files import write_json
-from bertwright.model.chain import Chain
+from bertwright.hub.crf_file import chain_arrays
+from bertwright.hub.encoder_decoder_folder import save_encoder_decoder
+from bertwright.hub.encoder_folder import read_model
+from bertwright.inference.embed_predictor import similarities_with
+from bertwright.inference.embedder import open_embedder
+from bertwright.inference.translation_predictor import translate_texts
 from bertwright.model.config import BertConfig
+from bertwright.model.crf_decode import Chain
 from bertwright.model.decoder import Decoder
 from bertwright.model.encoder_decoder import EncoderDecoder, decoder_config
 from bertwright.model.generate import SearchRules
-from bertwright.recipes.embedder import open_embedder
-from bertwright.recipes.export import export
-from bertwright.recipes.predict import predict
-from bertwright.recipes.predict_embed import similarities_with
-from bertwright.recipes.predict_translation import translate_texts
-from bertwright.recipes.show_model import show_model
-from bertwright.recipes.verify import verify
+from bertwright.reports.model_table import show_model
 from bertwright.tokenizer.bulk import BulkEncoder
 from bertwright.tokenizer.load import load_tokenizer
-from bertwright.tokenizer.train import train_tokenizer
+from bertwright.tokenizer.train_vocabulary import train_tokenizer
+from bertwright.verbs.export import export
+from bertwright.verbs.predict import predict
+from bertwright.verbs.verify import verify
 
 SENTENCES = ["The dog sat.", "", "x" * 3000, "It ran to the warm house!", "你好"]
 

@@ -14,17 +14,17 @@ from torch.distributed.checkpoint.state_dict_saver import save
 
 from bertwright.corpus.journal import Journal, open_journal
 from bertwright.corpus.shards import DocumentBlock, Shard, Shards, write_shard
-from bertwright.data.batches import BatchSource
+from bertwright.data.pretraining.batches import BatchSource
 from bertwright.files import sha256_of, write_json
-from bertwright.recipes.parts import open_data
-from bertwright.recipes.pretrain_state import resumed
-from bertwright.recipes.settings import resolve
-from bertwright.recipes.show import show_run
-from bertwright.train.average import Average, AverageConfig
-from bertwright.train.checkpoint import newest_whole, write_checkpoint
-from bertwright.train.distributed import ALONE
+from bertwright.train.checkpoint.folder import newest_whole, write_checkpoint
+from bertwright.train.checkpoint.resume import resumed
+from bertwright.train.checkpoint.snapshot import Moving, copy_state
+from bertwright.train.ema import Average, AverageConfig
 from bertwright.train.loop import Position
-from bertwright.train.state import Moving, copy_state
+from bertwright.train.parallel.group import ALONE
+from bertwright.train.setup.pretrain_config import resolve
+from bertwright.train.setup.run import open_data
+from bertwright.verbs.show import show_run
 
 RECIPE = b"""
 size = "tiny"

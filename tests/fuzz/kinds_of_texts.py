@@ -15,27 +15,27 @@ import pyarrow.parquet as pq
 import zstandard
 from kind import TEXTS, Kind, a_file, only_file
 
-from bertwright.corpus.inputs import find_inputs
-from bertwright.corpus.judged import judged_texts
-from bertwright.corpus.layouts import describe_layout
-from bertwright.corpus.read import read_documents
+from bertwright.corpus.eval_texts import judged_texts
 from bertwright.corpus.readers import blocks, delimited
+from bertwright.corpus.readers.documents import read_documents
 from bertwright.corpus.readers.formats import ReadOptions
+from bertwright.corpus.readers.inputs import find_inputs
+from bertwright.corpus.readers.layouts import describe_layout
 from bertwright.corpus.readers.table import read_table
 from bertwright.errors import CorpusError, InputError
 from bertwright.files import write_json
-from bertwright.recipes.evaluate import read_pairs
-from bertwright.recipes.question_files import Asked
-from bertwright.recipes.questions import Lines
-from bertwright.tasks.choices import read_choices
+from bertwright.inference.input_files import Asked
+from bertwright.inference.inputs_of_predict import Lines
+from bertwright.tasks.classification.multi_label import MultiLabel
 from bertwright.tasks.columns import ColumnsConfig
+from bertwright.tasks.embedding.reader import read_sentences
 from bertwright.tasks.examples import split_dev
-from bertwright.tasks.multi_label import MultiLabel
-from bertwright.tasks.parallel import SidesConfig, read_parallel
-from bertwright.tasks.sentences import read_sentences
-from bertwright.tasks.squad import read_squad
+from bertwright.tasks.multiple_choice.reader import read_choices
+from bertwright.tasks.question_answering.reader import read_squad
 from bertwright.tasks.stream import stream_texts
-from bertwright.tasks.tag import Tag
+from bertwright.tasks.tagging.task import Tag
+from bertwright.tasks.translation.reader import SidesConfig, read_parallel
+from bertwright.verbs.evaluate import read_pairs
 
 blocks.BLOCK_BYTES = delimited.BLOCK_BYTES = 1 << 16
 """pyarrow does not give back what a read that failed was to fill, 8 MB otherwise: 100 readings would use up ROOM."""

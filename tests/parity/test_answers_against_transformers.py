@@ -14,18 +14,18 @@ import torch
 import transformers
 from torch import nn
 
-from bertwright.data.labelled import LabelledRows
-from bertwright.evaluate.scoring import score_rows
-from bertwright.export.fine_tuned import read_fine_tuned, save_fine_tuned
+from bertwright.data.labelled.rows_of_labels import LabelledRows
+from bertwright.hub.task_folder import read_fine_tuned, save_fine_tuned
+from bertwright.inference.scoring import score_rows
 from bertwright.model.bert import BertForPreTraining
 from bertwright.model.config import BertConfig, ModernConfig
 from bertwright.model.encoder import Encoder, Part
-from bertwright.model.fine_tuned import FineTuned
-from bertwright.model.modern import ModernForMaskedLM
-from bertwright.tasks.answer import Answer
-from bertwright.tasks.choose import FIRST, RIGHT, Choose
+from bertwright.model.modernbert import ModernForMaskedLM
+from bertwright.model.task_model import FineTuned
 from bertwright.tasks.encode import TextEncoder
-from bertwright.tasks.windows import window_rows
+from bertwright.tasks.multiple_choice.task import FIRST, RIGHT, Choose
+from bertwright.tasks.question_answering.task import Answer
+from bertwright.tasks.question_answering.windows import window_rows
 from bertwright.tokenizer.load import load_tokenizer
 
 TOLERANCE = 1e-5

@@ -12,7 +12,7 @@ import transformers
 from torch import Tensor
 from torch.nn import functional
 
-from bertwright.export.huggingface import read_model, save_model
+from bertwright.hub.encoder_folder import read_model, save_model
 from bertwright.model.bert import BertForPreTraining
 from bertwright.model.config import BertConfig
 from bertwright.types import Example

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from bertwright.model.crf import Crf
-from bertwright.tasks.schemes import allowed_transitions
-from bertwright.tasks.sequences import read_sentences
-from bertwright.tasks.tag import crf_of
+from bertwright.tasks.tagging.decode import read_sentences
+from bertwright.tasks.tagging.schemes import allowed_transitions
+from bertwright.tasks.tagging.task import crf_of
 
 SCHEMES = {
     "iob": ["O", "B-X", "I-X", "B-Y", "I-Y"],

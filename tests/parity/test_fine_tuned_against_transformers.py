@@ -13,16 +13,16 @@ import torch
 import transformers
 from torch import nn
 
-from bertwright.data.labelled import LabelledRows
+from bertwright.data.labelled.rows_of_labels import LabelledRows
 from bertwright.errors import ModelError
-from bertwright.evaluate.scoring import score_rows
-from bertwright.export.fine_tuned import read_fine_tuned, save_fine_tuned
+from bertwright.hub.task_folder import read_fine_tuned, save_fine_tuned
+from bertwright.inference.scoring import score_rows
 from bertwright.model.bert import BertForPreTraining
 from bertwright.model.config import BertConfig, ModelConfig, ModernConfig
 from bertwright.model.encoder import Encoder, Part
-from bertwright.model.fine_tuned import FineTuned
-from bertwright.model.modern import ModernForMaskedLM
-from bertwright.tasks.tag import crf_of
+from bertwright.model.modernbert import ModernForMaskedLM
+from bertwright.model.task_model import FineTuned
+from bertwright.tasks.tagging.task import crf_of
 from bertwright.types import LabelledBatch
 
 TOLERANCE = 1e-5

@@ -11,13 +11,13 @@ import transformers
 from torch.nn import functional
 
 from bertwright.errors import ConfigError
-from bertwright.evaluate.metrics import figures_by_label, multi_label_figures
-from bertwright.tasks.classify import Classify
+from bertwright.tasks.classification.multi_label import MultiLabel
+from bertwright.tasks.classification.task import Classify
 from bertwright.tasks.head import class_weights
-from bertwright.tasks.multi_label import MultiLabel
-from bertwright.tasks.r_drop import RDrop
-from bertwright.tasks.regress import Regress
-from bertwright.tasks.tag import Tag, TagHead
+from bertwright.tasks.metrics import figures_by_label, multi_label_figures
+from bertwright.tasks.regression.task import Regress
+from bertwright.tasks.tagging.task import Tag, TagHead
+from bertwright.train.task_setup.r_drop import RDrop
 from bertwright.types import UNASKED, LabelledBatch
 
 

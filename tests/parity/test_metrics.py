@@ -8,8 +8,8 @@ import scipy.stats
 import seqeval.metrics
 import sklearn.metrics
 
-from bertwright.evaluate.entities import compare, entities_of, tag_set
-from bertwright.evaluate.metrics import classification_figures, confusion, regression_figures
+from bertwright.tasks.metrics import classification_figures, confusion, regression_figures
+from bertwright.tasks.tagging.metrics import compare, entities_of, tag_set
 
 
 @pytest.mark.parametrize("classes", [2, 3, 7])

@@ -11,12 +11,12 @@ import torch
 import transformers
 
 from bertwright.errors import CorpusError, InputError
-from bertwright.evaluate.minimal_pairs import pseudo_log_likelihoods
-from bertwright.export.huggingface import load_model, save_model
+from bertwright.hub.encoder_folder import load_model, save_model
+from bertwright.inference.minimal_pairs import pseudo_log_likelihoods
 from bertwright.model.build import build_encoder
 from bertwright.model.config import named_size
-from bertwright.recipes.evaluate import evaluate
 from bertwright.tokenizer.load import load_tokenizer
+from bertwright.verbs.evaluate import evaluate
 
 WORDS = ["the", "cat", "cats", "sleep", "sleeps", "dog", "dogs", "run", "runs", "quickly"]
 PAIRS = [

@@ -13,9 +13,9 @@ import transformers
 from torch import Tensor
 
 from bertwright.errors import ModelError
-from bertwright.export.huggingface import load_model, read_model, save_model
+from bertwright.hub.encoder_folder import load_model, read_model, save_model
 from bertwright.model.config import ModernConfig
-from bertwright.model.modern import ModernForMaskedLM
+from bertwright.model.modernbert import ModernForMaskedLM
 
 TOLERANCE = 1e-4
 VOCAB = 97

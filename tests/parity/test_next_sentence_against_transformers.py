@@ -14,11 +14,11 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from bertwright.errors import ModelError
-from bertwright.export.fine_tuned import read_fine_tuned
-from bertwright.export.huggingface import load_model, save_model
-from bertwright.export.next_sentence import is_next_sentence_folder, read_next_sentence, save_next_sentence
+from bertwright.hub.encoder_folder import load_model, save_model
+from bertwright.hub.nsp_folder import is_next_sentence_folder, read_next_sentence, save_next_sentence
+from bertwright.hub.task_folder import read_fine_tuned
 from bertwright.model.config import ModernConfig
-from bertwright.model.modern import ModernForMaskedLM
+from bertwright.model.modernbert import ModernForMaskedLM
 from bertwright.types import LabelledBatch
 
 TOLERANCE = 1e-4

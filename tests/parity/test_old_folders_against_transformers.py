@@ -20,10 +20,10 @@ import transformers
 
 from bertwright import embed, evaluate, export, finetune, predict, verify
 from bertwright.errors import ModelError
-from bertwright.export.huggingface import read_model
-from bertwright.export.pickled_weights import read_pickled
-from bertwright.recipes.show import kind_of
-from bertwright.recipes.show_model import show_model
+from bertwright.hub.encoder_folder import read_model
+from bertwright.hub.pickled_weights import read_pickled
+from bertwright.reports.model_table import show_model
+from bertwright.verbs.show import kind_of
 
 WORDS = [
     "the", "a", "boat", "sea", "sails", "far", "home", "sun", "moon", "is", "red", "old", "new", "and", "we", "see",

@@ -11,18 +11,18 @@ import onnx
 import pytest
 import torch
 
-from bertwright.data.labelled import LabelledRows
+from bertwright.data.labelled.rows_of_labels import LabelledRows
 from bertwright.errors import ModelError
-from bertwright.evaluate.similarity import cosines
-from bertwright.export import onnx_int8
-from bertwright.export.onnx import reference, write_model
-from bertwright.export.onnx_folder import OnnxFolder, open_session
-from bertwright.export.onnx_int8 import quantize_int8
+from bertwright.hub.onnx import int8 as onnx_int8
+from bertwright.hub.onnx.folder import OnnxFolder, open_session
+from bertwright.hub.onnx.graphs import reference, write_model
+from bertwright.hub.onnx.int8 import quantize_int8
 from bertwright.model.build import build_encoder
 from bertwright.model.config import BertConfig, ModelConfig, ModernConfig
 from bertwright.model.encoder import Encoder
-from bertwright.model.fine_tuned import FineTuned
-from bertwright.model.sentence import Pooling, SentenceEncoder
+from bertwright.model.sentence_encoder import Pooling, SentenceEncoder
+from bertwright.model.task_model import FineTuned
+from bertwright.tasks.embedding.metrics import cosines
 
 TOLERANCE = 1e-5
 VOCAB = 97

@@ -16,9 +16,9 @@ import seqeval.metrics
 import seqeval.scheme
 from seqeval.metrics.sequence_labeling import get_entities
 
-from bertwright.evaluate.entities import compare, entities_of, tag_set
-from bertwright.tasks.conll import read_conll
-from bertwright.tasks.schemes import allowed_transitions, as_labels, detect_scheme, tag_labels
+from bertwright.tasks.tagging.conll import read_conll
+from bertwright.tasks.tagging.metrics import compare, entities_of, tag_set
+from bertwright.tasks.tagging.schemes import allowed_transitions, as_labels, detect_scheme, tag_labels
 
 Entity = tuple[str, int, int]
 STRICT = {

@@ -13,8 +13,8 @@ from bertwright.corpus.encode import DocumentEncoder, choose_sentences
 from bertwright.corpus.sentences import split_sentences
 from bertwright.tokenizer.bulk import BulkEncoder
 from bertwright.tokenizer.load import Tokenizer, load_tokenizer
-from bertwright.tokenizer.train import train_tokenizer
-from bertwright.tokenizer.words import word_rule
+from bertwright.tokenizer.train_vocabulary import train_tokenizer
+from bertwright.tokenizer.word_starts import word_rule
 
 REAL = Path(__file__).parents[3] / "shared" / "data" / "pretrain"
 SENTENCES = [

@@ -13,17 +13,17 @@ import transformers
 from sacrebleu import corpus_bleu, corpus_chrf
 from torch import Tensor
 
-from bertwright.data.paired import PairedRows
-from bertwright.evaluate.translating import translate_rows, translation_loss
-from bertwright.evaluate.translations import score_texts
-from bertwright.export.encoder_decoder import read_encoder_decoder, save_encoder_decoder
+from bertwright.data.labelled.paired import PairedRows
+from bertwright.hub.encoder_decoder_folder import read_encoder_decoder, save_encoder_decoder
+from bertwright.inference.translating import translate_rows, translation_loss
 from bertwright.model.bert import BertForPreTraining
 from bertwright.model.config import BertConfig, ModelConfig, ModernConfig
 from bertwright.model.decoder import Decoder
 from bertwright.model.encoder import Encoder
 from bertwright.model.encoder_decoder import EncoderDecoder, decoder_config
 from bertwright.model.generate import SearchRules
-from bertwright.model.modern import ModernForMaskedLM
+from bertwright.model.modernbert import ModernForMaskedLM
+from bertwright.tasks.translation.metrics import score_texts
 
 TOLERANCE = 1e-5
 VOCAB = 61

@@ -15,21 +15,21 @@ import transformers
 from torch import Tensor
 
 from bertwright.errors import ModelError, UsageError
-from bertwright.export.huggingface import read_model
-from bertwright.export.sentence import save_sentence_model
-from bertwright.export.sentence_layout import Prompts
+from bertwright.hub.encoder_folder import read_model
+from bertwright.hub.sentence_folder import save_sentence_model
+from bertwright.hub.sentence_layout import Prompts
+from bertwright.inference.embedder import open_embedder
 from bertwright.model.build import build_encoder
 from bertwright.model.config import named_size
-from bertwright.model.sentence import Pooling, SentenceEncoder
-from bertwright.recipes.embed import embed
-from bertwright.recipes.embedder import open_embedder
-from bertwright.recipes.export import export
-from bertwright.recipes.show import kind_of
-from bertwright.recipes.show_model import show_model
-from bertwright.recipes.verify import verify
-from bertwright.tasks.embed import Embed, judge_sentences
-from bertwright.tasks.sentences import gathered
+from bertwright.model.sentence_encoder import Pooling, SentenceEncoder
+from bertwright.reports.model_table import show_model
+from bertwright.tasks.embedding.reader import gathered
+from bertwright.tasks.embedding.task import Embed, judge_sentences
 from bertwright.types import SentenceBatch
+from bertwright.verbs.embed import embed
+from bertwright.verbs.export import export
+from bertwright.verbs.show import kind_of
+from bertwright.verbs.verify import verify
 
 sentence_transformers = pytest.importorskip("sentence_transformers")
 

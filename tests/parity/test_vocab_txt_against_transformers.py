@@ -9,7 +9,7 @@ import pytest
 from bertwright.errors import TokenizerError
 from bertwright.tokenizer.bulk import BulkEncoder
 from bertwright.tokenizer.load import load_tokenizer
-from bertwright.tokenizer.train import train_tokenizer
+from bertwright.tokenizer.train_vocabulary import train_tokenizer
 
 TEXTS = [
     "Hello, World! The Café's Zoë said naïve [MASK] words; 3.14 kg.",

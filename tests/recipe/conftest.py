@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from bertwright.evaluate.report import draw
-from bertwright.recipes.prepare import prepare
-from bertwright.train.precision import matmul_rate
+from bertwright.device import matmul_rate
+from bertwright.reports.pretrain_html import draw
+from bertwright.verbs.prepare import prepare
 
 USUAL = {"draw": draw, "matmul_rate": matmul_rate}
 SPARED = {"draw": lambda drawers, lines: "", "matmul_rate": lambda *shape, **given: 1e9}

@@ -13,13 +13,13 @@ import torch
 
 from bertwright.cli.main import main
 from bertwright.errors import UsageError
-from bertwright.export.huggingface import save_model
+from bertwright.hub.encoder_folder import save_model
 from bertwright.model.build import build_encoder
 from bertwright.model.config import named_size
-from bertwright.recipes.evaluate import evaluate
-from bertwright.recipes.finetune import finetune
-from bertwright.recipes.predict import predict
 from bertwright.tokenizer.load import load_tokenizer
+from bertwright.verbs.evaluate import evaluate
+from bertwright.verbs.finetune import finetune
+from bertwright.verbs.predict import predict
 
 NAMES = ["Anna", "Bert", "Carla", "Dorn", "Emma", "Fritz"]
 PLACES = ["Rome", "Oslo", "Paris", "Delhi", "Lima", "Bonn"]

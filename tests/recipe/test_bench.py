@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from bertwright.cli.main import main
-from bertwright.recipes.prepare import prepare
+from bertwright.verbs.prepare import prepare
 
 SHORT = ["--size", "tiny", "--engine.compile", "false", "--engine.precision", "fp32"]
 

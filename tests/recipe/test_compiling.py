@@ -15,16 +15,16 @@ from safetensors.torch import load_file
 
 from bertwright.config import read_toml
 from bertwright.errors import Interrupted
-from bertwright.recipes import compiling
-from bertwright.recipes.compiling import CompileListener, plan_of
-from bertwright.recipes.evaluation_count import run_work
-from bertwright.recipes.parts import Parts, build
-from bertwright.recipes.pretrain import pretrain
-from bertwright.recipes.settings import resolve
-from bertwright.train.distributed import Group
-from bertwright.train.listeners.checkpoint import CheckpointListener
+from bertwright.train.callbacks.save import CheckpointListener
 from bertwright.train.loop import Position, StepReport
+from bertwright.train.parallel.group import Group
+from bertwright.train.setup import compiling
+from bertwright.train.setup.compiling import CompileListener, plan_of
+from bertwright.train.setup.evaluation_count import run_work
+from bertwright.train.setup.pretrain_config import resolve
+from bertwright.train.setup.run import Parts, build
 from bertwright.train.step import TrainStep, forward_loss_of
+from bertwright.verbs.pretrain import pretrain
 
 PHASE = {"length": 32, "rows": 8, "share": 1.0}
 
@@ -220,7 +220,7 @@ def test_a_run_stopped_before_at_or_after_the_change_ends_as_one_never_stopped(
     assert read_toml(tmp_path / "whole" / "config.toml")["engine"]["compiled_from"] == 6
     stopped = tmp_path / "stopped"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("bertwright.train.listeners.checkpoint.CheckpointListener.__call__", stop_at(killed_after))
+        patch.setattr("bertwright.train.callbacks.save.CheckpointListener.__call__", stop_at(killed_after))
         with pytest.raises(KeyboardInterrupt):
             pretrain(data, stopped, recipe="fast", settings=settings)
     pretrain(data, stopped, recipe="fast", settings=settings, resume=True)

@@ -14,14 +14,14 @@ import torch
 
 from bertwright.cli.main import main
 from bertwright.errors import CorpusError, ModelError, UsageError
-from bertwright.export.huggingface import save_model
 from bertwright.files import write_json
+from bertwright.hub.encoder_folder import save_model
 from bertwright.model.build import build_encoder
 from bertwright.model.config import named_size
-from bertwright.recipes.evaluate import evaluate
-from bertwright.recipes.finetune import build_parts, finetune
-from bertwright.recipes.finetune_resume import require_same_run, tune_identity
-from bertwright.recipes.tuning import Tuning
+from bertwright.train.checkpoint.task_resume import require_same_run, tune_identity
+from bertwright.train.task_setup.run_of_task import Tuning
+from bertwright.verbs.evaluate import evaluate
+from bertwright.verbs.finetune import build_parts, finetune
 
 WORDS = ["good", "bad", "film", "song", "book", "meal", "in", "was", "the", "a", "rome", "oslo", "who", "where", "is"]
 ROWS = 200

@@ -12,13 +12,13 @@ import tokenizers
 import torch
 
 from bertwright.errors import TrainingError
-from bertwright.export.huggingface import save_model
+from bertwright.hub.encoder_folder import save_model
 from bertwright.model.build import build_encoder
 from bertwright.model.config import named_size
-from bertwright.recipes.finetune import finetune
-from bertwright.recipes.pretrain import pretrain
-from bertwright.train.listeners.best import BestListener
+from bertwright.train.callbacks.best import BestListener
 from bertwright.train.loop import StepReport
+from bertwright.verbs.finetune import finetune
+from bertwright.verbs.pretrain import pretrain
 
 WORDS = ["red", "blue", "green", "cat", "dog", "runs", "sits", "here", "there", "now"]
 WILD = {

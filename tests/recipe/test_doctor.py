@@ -10,9 +10,9 @@ import pytest
 
 from bertwright.cli.main import main
 from bertwright.errors import CorpusError
-from bertwright.recipes.doctor import doctor
-from bertwright.recipes.prepare import prepare
 from bertwright.rng import stream
+from bertwright.verbs.doctor import doctor
+from bertwright.verbs.prepare import prepare
 
 WORDS = [
     "river",

@@ -16,12 +16,12 @@ import torch
 import bertwright
 from bertwright.cli.main import main
 from bertwright.errors import CorpusError, DiskSpaceError, OutputExistsError, UsageError
-from bertwright.export.huggingface import save_model
+from bertwright.hub.encoder_folder import save_model
+from bertwright.inference.embedder import Embedder
 from bertwright.model.build import build_encoder
 from bertwright.model.config import named_size
-from bertwright.recipes import embed as recipe
-from bertwright.recipes.embed import embed
-from bertwright.recipes.embedder import Embedder
+from bertwright.verbs import embed as recipe
+from bertwright.verbs.embed import embed
 
 WORDS = ["red", "green", "blue", "cat", "dog", "runs", "sleeps", "far", "away"]
 HIGHEST = 1e-6

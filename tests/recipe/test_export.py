@@ -15,17 +15,17 @@ import torch
 
 from bertwright.cli.main import main
 from bertwright.errors import ModelError, OutputExistsError, UsageError
-from bertwright.export import onnx as graphs
-from bertwright.export.fine_tuned import Problem, save_fine_tuned
-from bertwright.export.huggingface import save_model
+from bertwright.hub.encoder_folder import save_model
+from bertwright.hub.onnx import graphs
+from bertwright.hub.task_folder import Problem, save_fine_tuned
 from bertwright.model.build import build_encoder
 from bertwright.model.config import named_size
 from bertwright.model.encoder import Part
-from bertwright.model.fine_tuned import FineTuned
-from bertwright.recipes import predict as predict_recipe
-from bertwright.recipes.export import export
-from bertwright.recipes.predict import predict, predict_to_file
-from bertwright.tasks.tag import crf_of
+from bertwright.model.task_model import FineTuned
+from bertwright.tasks.tagging.task import crf_of
+from bertwright.verbs import predict as predict_recipe
+from bertwright.verbs.export import export
+from bertwright.verbs.predict import predict, predict_to_file
 
 WORDS = [f"word{first}{second}" for first in "abcdefghi" for second in "abcdefghi"]
 NAMES = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *WORDS]

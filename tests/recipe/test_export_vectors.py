@@ -15,15 +15,15 @@ import torch
 
 from bertwright.cli.main import main
 from bertwright.errors import CorpusError, ModelError, UsageError
-from bertwright.export import onnx as graphs
-from bertwright.export.huggingface import save_model
-from bertwright.export.sentence import save_sentence_model
+from bertwright.hub.encoder_folder import save_model
+from bertwright.hub.onnx import graphs
+from bertwright.hub.sentence_folder import save_sentence_model
 from bertwright.model.build import build_encoder
 from bertwright.model.config import named_size
-from bertwright.model.sentence import Pooling, SentenceEncoder
-from bertwright.recipes.embed import embed
-from bertwright.recipes.export import export
-from bertwright.recipes.predict import predict
+from bertwright.model.sentence_encoder import Pooling, SentenceEncoder
+from bertwright.verbs.embed import embed
+from bertwright.verbs.export import export
+from bertwright.verbs.predict import predict
 
 WORDS = [f"word{first}{second}" for first in "abcdefghi" for second in "abcdefghi"]
 NAMES = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *WORDS]

@@ -29,11 +29,11 @@ from bertwright.errors import (
     TrainingError,
 )
 from bertwright.files import locked
-from bertwright.recipes.pretrain import pretrain
-from bertwright.recipes.pretrain_result import TIMED, TIMED_IN_LINES
-from bertwright.train.checkpoint import MANIFEST, checkpoints, newest_whole
-from bertwright.train.listeners.checkpoint import CheckpointListener
+from bertwright.reports.pretrain_result import TIMED, TIMED_IN_LINES
+from bertwright.train.callbacks.save import CheckpointListener
+from bertwright.train.checkpoint.folder import MANIFEST, checkpoints, newest_whole
 from bertwright.train.step import TrainStep
+from bertwright.verbs.pretrain import pretrain
 
 ROOT = Path(__file__).parents[2]
 SMALL: dict[str, Any] = {
@@ -128,7 +128,7 @@ def test_a_signal_in_an_evaluation_does_not_wait_for_it(
     data: Path, tmp_path: Path, alone: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The evaluation is left half done, and made on resuming: no figure of it is lost."""
-    from bertwright.objectives.combine import PretrainingObjective
+    from bertwright.objectives.pretraining import PretrainingObjective
 
     usual, judged = PretrainingObjective.loss, 0
 
@@ -262,7 +262,7 @@ words = ["pretrain", "--data", data, "--size", "tiny", "--steps", "9999", "--eng
 words += ["--schedule.phases", "[{length = 32, rows = 8, share = 1.0}]", "--engine.checkpoint-steps", "2"]
 threading.Thread(target=fill, daemon=True).start()
 print(main([*words, "--out", str(disk / "run")]))
-from bertwright.train.checkpoint import MANIFEST, checkpoints
+from bertwright.train.checkpoint.folder import MANIFEST, checkpoints
 from bertwright.checksums import damage
 print([path.name for path in (disk / "run" / "checkpoints").iterdir() if path.name.startswith(".")])
 print([damage(folder, MANIFEST) for folder in checkpoints(disk / "run")])
@@ -329,7 +329,7 @@ def bad(at: range, *, happening: str) -> Callable[..., dict[str, float]]:
 def test_a_run_that_goes_back_is_the_same_whenever_it_was_stopped(
     data: Path, tmp_path: Path, at_step: Any, monkeypatch: pytest.MonkeyPatch, at: range, happening: str, skipped: int
 ) -> None:
-    monkeypatch.setattr("bertwright.train.guard.SETTLED", 4)
+    monkeypatch.setattr("bertwright.train.loss_guard.SETTLED", 4)
     monkeypatch.setattr(TrainStep, "__call__", bad(at, happening=happening))
     figures = pretrain(data, tmp_path / "whole", settings=SMALL)
     assert figures["skipped"] == skipped

@@ -14,13 +14,13 @@ import transformers
 
 from bertwright.cli.main import main
 from bertwright.errors import ConfigError, CorpusError, ModelError, UsageError
-from bertwright.export.huggingface import save_model
+from bertwright.hub.encoder_folder import save_model
 from bertwright.model.build import build_encoder
 from bertwright.model.config import named_size
-from bertwright.recipes.embed import embed
-from bertwright.recipes.evaluate import evaluate
-from bertwright.recipes.finetune import finetune
-from bertwright.recipes.predict import predict
+from bertwright.verbs.embed import embed
+from bertwright.verbs.evaluate import evaluate
+from bertwright.verbs.finetune import finetune
+from bertwright.verbs.predict import predict
 
 GERMAN = dict(
     zip(

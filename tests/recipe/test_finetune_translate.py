@@ -15,15 +15,15 @@ import transformers
 
 from bertwright.cli.main import main
 from bertwright.errors import ConfigError, CorpusError, UsageError
-from bertwright.export.huggingface import read_model, save_model
+from bertwright.hub.encoder_folder import read_model, save_model
 from bertwright.model.build import build_encoder
 from bertwright.model.config import named_size
-from bertwright.recipes.evaluate import evaluate
-from bertwright.recipes.finetune import finetune
-from bertwright.recipes.predict import predict
-from bertwright.recipes.translate_parts import build_translation
-from bertwright.recipes.translate_settings import resolve_translation
 from bertwright.tokenizer.load import load_tokenizer
+from bertwright.train.task_setup.translate_config import resolve_translation
+from bertwright.train.task_setup.translate_task import build_translation
+from bertwright.verbs.evaluate import evaluate
+from bertwright.verbs.finetune import finetune
+from bertwright.verbs.predict import predict
 
 WORDS = {"one": "eins", "two": "zwei", "red": "rot", "blue": "blau", "dog": "Hund", "cat": "Katze", "runs": "rennt"}
 QUICK: dict[str, Any] = {

@@ -13,12 +13,12 @@ import pytest
 import torch
 import transformers
 
-from bertwright.evaluate.report import write_report
-from bertwright.export.card import model_card
+from bertwright.hub.cards.pretrained import model_card
 from bertwright.log import print_facts
-from bertwright.recipes.evaluate import evaluate
-from bertwright.recipes.pretrain import pretrain
-from bertwright.recipes.pretrain_result import facts
+from bertwright.reports.pretrain_html import write_report
+from bertwright.reports.pretrain_result import facts
+from bertwright.verbs.evaluate import evaluate
+from bertwright.verbs.pretrain import pretrain
 
 ROOT = Path(__file__).parents[2]
 SMALL: dict[str, Any] = {
@@ -189,12 +189,12 @@ def test_a_run_of_minutes_goes_on_with_the_number_it_began_with(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("bertwright.train.listeners.checkpoint.CheckpointListener.__call__", stop)
+        patch.setattr("bertwright.train.callbacks.save.CheckpointListener.__call__", stop)
         with pytest.raises(KeyboardInterrupt):
             pretrain(data, tmp_path / "run", settings={**SMALL, "schedule": schedule, "engine": engine})
     file = tmp_path / "run" / "config.toml"
     first = tomllib.loads(file.read_text(encoding="utf-8"))["engine"]["evaluations"]
     assert 1 <= first <= 20
-    monkeypatch.setattr("bertwright.recipes.pretrain.peak_flops", lambda _, **__: 1.0)  # far too slow for more than one
+    monkeypatch.setattr("bertwright.verbs.pretrain.peak_flops", lambda _, **__: 1.0)  # far too slow for more than one
     pretrain(data, tmp_path / "run", resume=True)
     assert tomllib.loads(file.read_text(encoding="utf-8"))["engine"]["evaluations"] == first

@@ -15,8 +15,8 @@ from pathlib import Path
 import pytest
 from safetensors.torch import load_file
 
-from bertwright.recipes.prepare import prepare
-from bertwright.recipes.pretrain import pretrain
+from bertwright.verbs.prepare import prepare
+from bertwright.verbs.pretrain import pretrain
 
 NAMES = [f"bertwright-{os.getpid()}-{host}" for host in "ab"]
 ADDRESSES = ["10.213.77.1", "10.213.77.2"]

@@ -14,14 +14,14 @@ from safetensors.torch import load_file
 from bertwright.cli.main import main
 from bertwright.corpus import cooccurrence
 from bertwright.corpus.cooccurrence import count_neighbours
-from bertwright.data.neighbours import symmetric_counts
 from bertwright.errors import DataError, UsageError
-from bertwright.recipes import mixture
-from bertwright.recipes.evaluate import evaluate
-from bertwright.recipes.mixture import neighbours_of, open_train, shuffled_together
-from bertwright.recipes.prepare import prepare
-from bertwright.recipes.pretrain import pretrain
-from bertwright.recipes.settings import resolve
+from bertwright.model.init.neighbour_vectors import symmetric_counts
+from bertwright.train.setup import mixture_of_folders as mixture
+from bertwright.train.setup.mixture_of_folders import neighbours_of, open_train, shuffled_together
+from bertwright.train.setup.pretrain_config import resolve
+from bertwright.verbs.evaluate import evaluate
+from bertwright.verbs.prepare import prepare
+from bertwright.verbs.pretrain import pretrain
 
 SMALL: dict[str, Any] = {
     "size": "tiny",

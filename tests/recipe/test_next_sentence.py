@@ -14,14 +14,14 @@ from safetensors.torch import load_file
 
 from bertwright.cli.main import main
 from bertwright.errors import ModelError, UsageError
-from bertwright.export.next_sentence import read_next_sentence
-from bertwright.recipes.evaluate import evaluate
-from bertwright.recipes.export import export
-from bertwright.recipes.finetune import finetune
-from bertwright.recipes.predict import predict
-from bertwright.recipes.pretrain import pretrain
-from bertwright.recipes.show import show
-from bertwright.recipes.verify import verify
+from bertwright.hub.nsp_folder import read_next_sentence
+from bertwright.verbs.evaluate import evaluate
+from bertwright.verbs.export import export
+from bertwright.verbs.finetune import finetune
+from bertwright.verbs.predict import predict
+from bertwright.verbs.pretrain import pretrain
+from bertwright.verbs.show import show
+from bertwright.verbs.verify import verify
 
 PAIRS = {"objective": {"next_sentence": True}}
 SHORT: dict[str, Any] = {
@@ -165,7 +165,7 @@ def test_a_resumed_run_equals_one_never_stopped(data: Path, tmp_path: Path) -> N
         "engine": {**SHORT["engine"], "accumulation": 2, "checkpoint_steps": 7},
     }
     pretrain(data, tmp_path / "whole", recipe="fast", settings=settings)
-    from bertwright.train.listeners.checkpoint import CheckpointListener
+    from bertwright.train.callbacks.save import CheckpointListener
 
     usual = CheckpointListener.__call__
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from bertwright import system
-from bertwright.evaluate.asking import many_small
+from bertwright.inference.batching import many_small
 
 ELSEWHERE = """
 import os, signal, sys

@@ -19,9 +19,9 @@ from bertwright.corpus import cooccurrence
 from bertwright.corpus.cooccurrence import NEIGHBOURS, load_or_count
 from bertwright.corpus.shards import Shards
 from bertwright.errors import CorpusError, DiskSpaceError, OutputExistsError, TokenizerError, UsageError
-from bertwright.recipes.prepare import prepare, vocabulary_for
 from bertwright.rng import stream
 from bertwright.tokenizer.load import load_tokenizer
+from bertwright.verbs.prepare import prepare, vocabulary_for
 
 
 def _document(number: int) -> str:
@@ -70,7 +70,7 @@ KILLED = """
 import os, signal, sys
 from pathlib import Path
 from bertwright.corpus import read, pipeline, dedup, journal, near
-from bertwright.recipes import prepare as recipe
+from bertwright.verbs import prepare as recipe
 read.BATCH_BYTES = 20_000
 where, calls = sys.argv[3], 0
 last = 1 if where in ("finish", "neighbours") else 5
@@ -147,7 +147,7 @@ DYING = """
 import os, signal, sys
 from pathlib import Path
 from bertwright.corpus import engine
-from bertwright.recipes.prepare import prepare
+from bertwright.verbs.prepare import prepare
 if __name__ == "__main__":
     in_order = engine.in_order
     def killing(items, start, *, ahead):

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from bertwright.recipes.prepare import prepare
+from bertwright.verbs.prepare import prepare
 
 pytest.importorskip("ray", reason="Ray is not installed: pip install 'bertwright[cluster]'")
 
@@ -19,7 +19,7 @@ import os, signal, sys
 from pathlib import Path
 import ray
 from bertwright.corpus import pipeline, read
-from bertwright.recipes.prepare import prepare
+from bertwright.verbs.prepare import prepare
 
 in_order = pipeline.in_order
 
@@ -59,7 +59,7 @@ def test_the_bytes_of_the_local_engine_though_a_worker_is_killed(
     told = subprocess.run(words, capture_output=True, text=True, env=patient)
     assert told.returncode == 0, told.stderr
     assert "killed one of" in told.stdout
-    monkeypatch.setattr("bertwright.corpus.read.BATCH_BYTES", 5_000)
+    monkeypatch.setattr("bertwright.corpus.readers.documents.BATCH_BYTES", 5_000)
     prepare([text], tmp_path / "local", vocab_size=512, near_duplicates=0.8, shard_text=30_000)
     assert _files(tmp_path / "ray") == _files(tmp_path / "local")
     assert len(list((tmp_path / "local").glob("train-*.arrow"))) > 2

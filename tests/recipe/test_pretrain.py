@@ -25,9 +25,9 @@ from bertwright.errors import (
     TrainingError,
     UsageError,
 )
-from bertwright.export.huggingface import load_model
-from bertwright.recipes.evaluate import evaluate
-from bertwright.recipes.pretrain import pretrain
+from bertwright.hub.encoder_folder import load_model
+from bertwright.verbs.evaluate import evaluate
+from bertwright.verbs.pretrain import pretrain
 
 SMALL: dict[str, Any] = {
     "size": "tiny",
@@ -124,7 +124,7 @@ def test_a_resumed_run_equals_one_never_stopped(
     stopped = tmp_path / "stopped"
     if stopped_by == "a kill":
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("bertwright.train.listeners.checkpoint.CheckpointListener.__call__", stop_at(8))
+            patch.setattr("bertwright.train.callbacks.save.CheckpointListener.__call__", stop_at(8))
             with pytest.raises(KeyboardInterrupt):
                 pretrain(data, stopped, recipe=recipe, settings=settings)
     else:
@@ -159,7 +159,7 @@ def test_packed_rows_hold_more_tokens_and_are_learned_from(data: Path, tmp_path:
 
 def stop_at(step: int) -> Any:
     """Return a checkpoint listener that saves as usual and dies after `step`, as a kill would."""
-    from bertwright.train.listeners.checkpoint import CheckpointListener
+    from bertwright.train.callbacks.save import CheckpointListener
 
     usual = CheckpointListener.__call__
 

@@ -12,11 +12,11 @@ from typing import Any
 
 import torch
 
-from bertwright.recipes.evaluate import evaluate
-from bertwright.recipes.finetune import finetune
-from bertwright.recipes.predict import predict
-from bertwright.recipes.pretrain import pretrain
 from bertwright.stopping import STOPPING
+from bertwright.verbs.evaluate import evaluate
+from bertwright.verbs.finetune import finetune
+from bertwright.verbs.predict import predict
+from bertwright.verbs.pretrain import pretrain
 
 SETTINGS: dict[str, Any] = {
     "size": "tiny",

@@ -17,8 +17,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from bertwright.recipes.prepare import prepare
-from bertwright.recipes.pretrain import pretrain
+from bertwright.verbs.prepare import prepare
+from bertwright.verbs.pretrain import pretrain
 
 TIMED = {"seconds", "tokens_per_second", "mfu", "peak_flops", "samples"}
 

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from bertwright.recipes import quickstart as recipe
-from bertwright.recipes.prepare import prepare
-from bertwright.recipes.pretrain import pretrain
+from bertwright.verbs import quickstart as recipe
+from bertwright.verbs.prepare import prepare
+from bertwright.verbs.pretrain import pretrain
 
 
 def test_it_ends_with_figures_explained(

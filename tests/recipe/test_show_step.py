@@ -10,13 +10,13 @@ import pytest
 
 from bertwright.cli.main import main
 from bertwright.config import write_toml
-from bertwright.recipes.marked_text import row_text
-from bertwright.recipes.prepare import prepare
-from bertwright.recipes.pretrain import pretrain
-from bertwright.recipes.settings import resolve
+from bertwright.reports.text import row_text
 from bertwright.tokenizer.load import load_tokenizer
+from bertwright.train.setup.pretrain_config import resolve
 from bertwright.train.step import TrainStep
 from bertwright.types import Batch, Example
+from bertwright.verbs.prepare import prepare
+from bertwright.verbs.pretrain import pretrain
 
 SETTINGS: dict[str, Any] = {
     "size": "tiny",

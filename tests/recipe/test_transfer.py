@@ -15,16 +15,16 @@ import tokenizers
 import torch
 import transformers
 
-import bertwright.recipes.finetune as recipe
+import bertwright.verbs.finetune as recipe
 from bertwright.cli.main import main
 from bertwright.errors import ConfigError, CorpusError, Interrupted, ModelError, OutputExistsError, UsageError
-from bertwright.export.huggingface import save_model
+from bertwright.hub.encoder_folder import save_model
 from bertwright.model.build import build_encoder
 from bertwright.model.config import named_size
-from bertwright.recipes.evaluate import evaluate
-from bertwright.recipes.finetune import finetune
-from bertwright.recipes.predict import predict
 from bertwright.tokenizer.load import load_tokenizer
+from bertwright.verbs.evaluate import evaluate
+from bertwright.verbs.finetune import finetune
+from bertwright.verbs.predict import predict
 
 TOPICS = {"music": ["song", "band"], "food": ["meal", "soup"], "sport": ["goal", "race"]}
 OTHERS = ["the", "a", "was", "and", "then", "came"]

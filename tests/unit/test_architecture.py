@@ -84,12 +84,17 @@ def test_every_room_is_in_the_table(trees: Trees) -> None:
 
 
 def test_offenders_are_seen() -> None:
-    assert forbidden("corpus/read.py", ast.parse("def f():\n    from bertwright.train import loop")) == {"train"}
-    assert forbidden("files.py", ast.parse("import bertwright.corpus.read")) == {"corpus"}
-    assert forbidden("data/pairs.py", ast.parse("from bertwright.corpus import shards")) == set()
-    assert forbidden("corpus/read.py", ast.parse("if TYPE_CHECKING:\n    from bertwright.train import loop")) == set()
-    assert is_without_torch("corpus/read.py")
-    assert not is_without_torch("data/pairs.py")
+    assert forbidden("corpus/readers/documents.py", ast.parse("def f():\n    from bertwright.train import loop")) == {
+        "train"
+    }
+    assert forbidden("files.py", ast.parse("import bertwright.corpus.readers.documents")) == {"corpus"}
+    assert forbidden("data/pretraining/pairs.py", ast.parse("from bertwright.corpus import shards")) == set()
+    assert (
+        forbidden("corpus/readers/documents.py", ast.parse("if TYPE_CHECKING:\n    from bertwright.train import loop"))
+        == set()
+    )
+    assert is_without_torch("corpus/readers/documents.py")
+    assert not is_without_torch("data/pretraining/pairs.py")
     assert needs_torch(ast.parse("def f():\n    import torch.nn"))
     assert not opens_with_a_sentence(ast.parse("import torch"))
     assert not opens_with_a_sentence(ast.parse('"""Things"""'))

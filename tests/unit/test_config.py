@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from bertwright.errors import ConfigError, UsageError
-from bertwright.recipes.settings import resolve
+from bertwright.train.setup.pretrain_config import resolve
 from bertwright.types import listed
 
 WRONG: list[tuple[dict[str, Any], str]] = [

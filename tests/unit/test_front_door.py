@@ -13,7 +13,7 @@ from bertwright.cli.main import SPINS
 ORDERS = {
     "first thing": "",
     "after pre-training": "bertwright.prepare, bertwright.pretrain",
-    "after the room of that name": "import bertwright.evaluate.held_out",
+    "after the room of that name": "import bertwright.train.held_out",
 }
 NAMES = """
 import bertwright
@@ -23,7 +23,7 @@ for turn in range(2):
         assert callable(getattr(bertwright, name)), name
 from bertwright import evaluate
 assert evaluate.__name__ == "evaluate"
-from bertwright.evaluate.fill_mask import fill_mask
+from bertwright.inference.fill_mask import fill_mask
 """
 FORKS = """
 import os, sys

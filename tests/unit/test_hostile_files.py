@@ -21,22 +21,22 @@ import torch
 import zstandard
 from safetensors.torch import save_file
 
-from bertwright.corpus.judged import judged_texts
-from bertwright.corpus.layouts import describe_layout
-from bertwright.corpus.read import read_documents
+from bertwright.corpus.eval_texts import judged_texts
+from bertwright.corpus.readers.documents import read_documents
 from bertwright.corpus.readers.formats import ReadOptions
+from bertwright.corpus.readers.layouts import describe_layout
 from bertwright.corpus.readers.table import read_table
 from bertwright.corpus.shards import DocumentBlock, Shard, Shards, read_manifest, write_shard
 from bertwright.errors import BertwrightError, ConfigError, CorpusError, DataError, InputError, ModelError
-from bertwright.export.huggingface import read_model, save_model
 from bertwright.files import inside, write_json
+from bertwright.hub.encoder_folder import read_model, save_model
 from bertwright.model.build import build_encoder
 from bertwright.model.config import BertConfig, ModernConfig
-from bertwright.recipes.settings import resolve
-from bertwright.tasks.conll import read_conll
-from bertwright.tasks.squad import read_squad
+from bertwright.tasks.question_answering.reader import read_squad
+from bertwright.tasks.tagging.conll import read_conll
 from bertwright.tokenizer.load import load_tokenizer
-from bertwright.tokenizer.train import train_tokenizer
+from bertwright.tokenizer.train_vocabulary import train_tokenizer
+from bertwright.train.setup.pretrain_config import resolve
 
 
 @pytest.mark.parametrize("name", ["../x", "/etc/passwd", "a/../../x", "link", "folder/x", "", None, 3, "a\0b"])
@@ -340,7 +340,7 @@ def test_bombs_stream_in_bounded_memory(tmp_path: Path, suffix: str) -> None:
 import resource
 from pathlib import Path
 from bertwright.corpus.readers.formats import ReadOptions
-from bertwright.corpus.read import read_documents
+from bertwright.corpus.readers.documents import read_documents
 from bertwright.errors import CorpusError
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 count = 0

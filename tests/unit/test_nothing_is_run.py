@@ -27,10 +27,10 @@ WORDS = {"shell", "allow_pickle", "trust_remote_code", "weights_only"}
 """Arguments that ask for it; weights_only belongs to torch.load, which one file may call, with it set."""
 KNOWN = {
     ("__init__.py", "importlib.import_module"),  # one of the package's own modules, from a table in that file
-    ("export/onnx_folder.py", "importlib.import_module"),  # "onnx" or "onnxruntime"
-    ("export/pickled_weights.py", "torch.load"),  # weights alone
-    ("export/pickled_weights.py", "weights_only"),
-    ("train/memory.py", "ctypes.CDLL"),  # the C library of this process
+    ("hub/onnx/folder.py", "importlib.import_module"),  # "onnx" or "onnxruntime"
+    ("hub/pickled_weights.py", "torch.load"),  # weights alone
+    ("hub/pickled_weights.py", "weights_only"),
+    ("malloc.py", "ctypes.CDLL"),  # the C library of this process
 }
 
 
@@ -70,7 +70,7 @@ def test_no_file_runs_what_it_reads_but_where_it_is_known(trees: dict[str, ast.M
 def test_the_one_reader_of_pickles_reads_weights_alone(trees: dict[str, ast.Module]) -> None:
     calls = [
         node
-        for node in ast.walk(trees["export/pickled_weights.py"])
+        for node in ast.walk(trees["hub/pickled_weights.py"])
         if isinstance(node, ast.Call) and ast.unparse(node.func) == "torch.load"
     ]
     (asked,) = [{word.arg: ast.unparse(word.value) for word in node.keywords} for node in calls]

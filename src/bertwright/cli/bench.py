@@ -84,8 +84,8 @@ def bench_command(
         JSON file to write the figures to.
     """
     from bertwright.cli.overrides import parse_overrides
-    from bertwright.recipes.bench import bench_finetune, bench_prepare, bench_pretrain, bench_step
-    from bertwright.recipes.bench_predict import bench_predict
+    from bertwright.verbs.bench import bench_finetune, bench_prepare, bench_pretrain, bench_step
+    from bertwright.verbs.bench_predict import bench_predict
 
     if what == "step":
         settings = parse_overrides(words, verb="bench") | ({"size": size} if size else {})

@@ -48,7 +48,7 @@ def doctor_command(
     json
         Print JSON instead of a table.
     """
-    from bertwright.recipes.doctor import doctor
+    from bertwright.verbs.doctor import doctor
 
     doctor(
         things, test=test or (), sample_mb=sample_mb, language=language, column=column, documents=documents,

@@ -54,7 +54,7 @@ def embed_command(
     precision
         fp32, or bf16: faster where the hardware multiplies it, and off by about a hundredth of a vector's length.
     """
-    from bertwright.recipes.embed import embed
+    from bertwright.verbs.embed import embed
 
     embed(
         model,

@@ -73,7 +73,7 @@ def evaluate_command(
     target
         For translate: suffix of the target file, or column of the target text.
     """
-    from bertwright.recipes.evaluate import evaluate
+    from bertwright.verbs.evaluate import evaluate
 
     names = None if label_names is None else [name.strip() for name in label_names.split(",")]
     given = {

@@ -47,7 +47,7 @@ def export_command(
     encoding
         Encoding of the files, such as gb18030 or cp1252; where not given, one other than UTF-8 is found and said.
     """
-    from bertwright.recipes.export import export
+    from bertwright.verbs.export import export
 
     told = {"text": text_column, "pair": pair_column, "label": label_column, "encoding": encoding}
     columns = {name: column for name, column in told.items() if column is not None}

@@ -150,7 +150,7 @@ def finetune_command(
     decoder_layers
         For translate: blocks of the decoder; as many as the model has where not given.
     """
-    from bertwright.recipes.finetune import finetune
+    from bertwright.verbs.finetune import finetune
 
     dials: dict[str, Any] = {
         "seed": seed,

@@ -61,7 +61,7 @@ def predict_command(
         For fine-tuned models. fp32: float32 throughout. bf16: bfloat16 throughout. auto: the labels of float32, most
         of them found by bfloat16 where the processor has it.
     """
-    from bertwright.recipes.predict import predict, predict_to_file
+    from bertwright.verbs.predict import predict, predict_to_file
 
     asked: dict[str, Any] = {
         "pair": pair,

@@ -80,7 +80,7 @@ def prepare_command(
     engine
         "ray" works on the cluster that RAY_ADDRESS names, or on one of this machine; needs bertwright[cluster].
     """
-    from bertwright.recipes.prepare import prepare
+    from bertwright.verbs.prepare import prepare
 
     prepare(
         inputs, out, valid=valid or (), tokenizer=tokenizer, vocab_size=vocab_size, kind=kind, lowercase=not cased,

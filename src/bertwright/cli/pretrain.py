@@ -66,7 +66,7 @@ def pretrain_command(
     resume
         Go on with the run in OUT from its last checkpoint.
     """
-    from bertwright.recipes.pretrain import pretrain
+    from bertwright.verbs.pretrain import pretrain
 
     dials: dict[str, Any] = {"size": size, "seed": seed}
     settings = {name: value for name, value in dials.items() if value is not None}

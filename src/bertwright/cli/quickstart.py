@@ -19,6 +19,6 @@ def quickstart_command(*, out: Path = Path("quickstart"), minutes: float = 4.0) 
         Minutes of training; preparation and evaluation come on top. Half a minute is enough for a first look; under
         two minutes nothing is compiled.
     """
-    from bertwright.recipes.quickstart import quickstart
+    from bertwright.verbs.quickstart import quickstart
 
     quickstart(out, minutes=minutes)

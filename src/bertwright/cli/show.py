@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from bertwright.configs.names import RECIPES
 from bertwright.errors import UsageError
-from bertwright.recipes.names import RECIPES
 
 
 def show_command(
@@ -65,15 +65,15 @@ def show_command(
     if batch is None and (recipe is not None or phase is not None):
         raise UsageError("--recipe and --phase say how a batch is seen; name one with --batch N")
     if thing.suffix == ".toml" or (str(thing) in RECIPES and not thing.exists()):
-        from bertwright.recipes.show_settings import show_settings
+        from bertwright.verbs.show_settings import show_settings
 
         show_settings(str(thing))
     elif batch is None:
-        from bertwright.recipes.show import show
+        from bertwright.verbs.show import show
 
         show(thing, split=split, document=document)
     elif recipe is not None or (thing / "config.toml").is_file():
-        from bertwright.recipes.show_step import show_step
+        from bertwright.verbs.show_step import show_step
 
         if (length, split, whole_word, next_sentence, pack) != (128, "train", False, True, False):
             raise UsageError(
@@ -82,7 +82,7 @@ def show_command(
             )
         show_step(thing, batch, recipe=recipe, phase=phase, rows=rows, seed=seed)
     else:
-        from bertwright.recipes.show_batch import show_batch
+        from bertwright.verbs.show_batch import show_batch
 
         show_batch(
             thing,

@@ -19,6 +19,6 @@ def verify_command(thing: Path, /) -> None:
     thing
         A DATA folder, a RUN folder (its checkpoints, metrics and model), or a MODEL folder that bertwright wrote.
     """
-    from bertwright.recipes.verify import verify
+    from bertwright.verbs.verify import verify
 
     verify(thing)

@@ -10,14 +10,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from bertwright.corpus.chinese_words import cut_words
 from bertwright.corpus.sentences import Newlines, split_sentences
 from bertwright.corpus.shards import DocumentBlock, token_dtype
-from bertwright.corpus.words import cut_words
 from bertwright.tokenizer.alphabet import code_points, standing_alone
 from bertwright.tokenizer.bulk import BulkEncoder
 from bertwright.tokenizer.load import Tokenizer
-from bertwright.tokenizer.rows import Rows, replace_rows, rows_equal, take_rows
-from bertwright.tokenizer.words import starts_of_words, wants_leading_blank, word_rule
+from bertwright.tokenizer.ragged import Rows, replace_rows, rows_equal, take_rows
+from bertwright.tokenizer.word_starts import starts_of_words, wants_leading_blank, word_rule
 
 SEGMENTED = frozenset({"zh", "zh-hans", "zh-hant", "zh-cn", "zh-tw"})
 """Languages whose words are found by a dictionary, not by blanks."""

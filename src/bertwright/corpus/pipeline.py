@@ -22,18 +22,18 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from bertwright.corpus.ahead import read_ahead
-from bertwright.corpus.dedup import held_out
-from bertwright.corpus.engine import Workers, in_order
+from bertwright.corpus.dedup.dedup_state import Memory
+from bertwright.corpus.dedup.exact import held_out
+from bertwright.corpus.executors.ahead import read_ahead
+from bertwright.corpus.executors.processes import Workers, in_order
+from bertwright.corpus.executors.work import CleanTexts, EncodedTexts
+from bertwright.corpus.filters.counts import Told
 from bertwright.corpus.journal import Journal, Position
-from bertwright.corpus.layouts import Layout
-from bertwright.corpus.memory import Memory
-from bertwright.corpus.read import read_documents
+from bertwright.corpus.readers.documents import read_documents
 from bertwright.corpus.readers.formats import ReadOptions
-from bertwright.corpus.remote import TextFile
+from bertwright.corpus.readers.layouts import Layout
+from bertwright.corpus.readers.remote import TextFile
 from bertwright.corpus.shards import SPLITS, DocumentBlock, join_blocks, write_shard
-from bertwright.corpus.told import Told
-from bertwright.corpus.work import CleanTexts, EncodedTexts
 from bertwright.errors import CorpusError
 from bertwright.files import sha256_of
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from bertwright.corpus.filters import LINE_RULE
+from bertwright.corpus.filters.screen import LINE_RULE
 from bertwright.corpus.journal import Journal
 from bertwright.corpus.shards import FORMAT_VERSION, SPLITS, fingerprint_of
 from bertwright.files import human_bytes

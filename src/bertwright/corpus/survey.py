@@ -10,14 +10,14 @@ import numpy as np
 import pyarrow as pa
 
 from bertwright.corpus.clean import clean
-from bertwright.corpus.dedup import hash_documents, held_out
-from bertwright.corpus.filters import Screen
-from bertwright.corpus.layouts import Layout
-from bertwright.corpus.read import read_documents, source_bytes
+from bertwright.corpus.dedup.exact import hash_documents, held_out
+from bertwright.corpus.filters.counts import Told
+from bertwright.corpus.filters.screen import Screen
+from bertwright.corpus.readers.documents import read_documents, source_bytes
 from bertwright.corpus.readers.formats import ReadOptions
-from bertwright.corpus.remote import TextFile, size_of
+from bertwright.corpus.readers.layouts import Layout
+from bertwright.corpus.readers.remote import TextFile, size_of
 from bertwright.corpus.sentences import Newlines, tell_newlines
-from bertwright.corpus.told import Told
 from bertwright.errors import CorpusError
 
 SAMPLE_FILES = 8

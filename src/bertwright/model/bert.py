@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from bertwright.model.block import Block
 from bertwright.model.config import BertConfig
-from bertwright.model.embeddings import Embeddings
 from bertwright.model.encoder import OF_ROWS, Encoder, Part
 from bertwright.model.heads import MaskedTokenHead, NextSentenceHead, Pooler
-from bertwright.model.init.drawn import initialise
+from bertwright.model.init.noise import initialise
+from bertwright.model.layers.block import Block
+from bertwright.model.layers.embeddings import Embeddings
 
 
 class BertForPreTraining(Encoder):

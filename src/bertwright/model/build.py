@@ -5,7 +5,7 @@ from __future__ import annotations
 from bertwright.model.bert import BertForPreTraining
 from bertwright.model.config import BertConfig, ModelConfig, ModernConfig
 from bertwright.model.encoder import Encoder
-from bertwright.model.modern import ModernForMaskedLM
+from bertwright.model.modernbert import ModernForMaskedLM
 
 
 def build_encoder(config: ModelConfig, *, drawn: bool = True) -> Encoder:

@@ -13,7 +13,7 @@ from typing import Self
 import torch
 from torch import Tensor, nn
 
-from bertwright.model.chain import NEVER, Chain
+from bertwright.model.crf_decode import NEVER, Chain
 
 PARTS = ("first", "next", "last")
 

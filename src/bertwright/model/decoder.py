@@ -13,14 +13,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from bertwright.model.attention import Attention
 from bertwright.model.config import BertConfig
-from bertwright.model.dropout import Dropout
-from bertwright.model.embeddings import Embeddings
 from bertwright.model.heads import MaskedTokenHead
-from bertwright.model.init.drawn import initialise
-from bertwright.model.linear import Linear
-from bertwright.model.sight import UNSEEN, Sight
+from bertwright.model.init.noise import initialise
+from bertwright.model.layers.attention import Attention
+from bertwright.model.layers.attention_mask import UNSEEN, Sight
+from bertwright.model.layers.dropout import Dropout
+from bertwright.model.layers.embeddings import Embeddings
+from bertwright.model.layers.linear import Linear
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from bertwright.model.config import ModelConfig
-from bertwright.model.sight import LongSight, Sight, sight_of
+from bertwright.model.layers.attention_mask import LongSight, Sight, sight_of
 from bertwright.types import Example, Scores
 
 Part = Literal["row", "choice", "token", "span"]

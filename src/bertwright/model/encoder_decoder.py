@@ -12,7 +12,7 @@ from bertwright.model.bert import BertForPreTraining
 from bertwright.model.config import BertConfig, ModelConfig
 from bertwright.model.decoder import Decoder, Memory
 from bertwright.model.encoder import Encoder
-from bertwright.model.modern import ModernForMaskedLM
+from bertwright.model.modernbert import ModernForMaskedLM
 from bertwright.types import UNASKED, PairBatch
 
 MOST_POSITIONS = 512

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from bertwright.model.config import ModelConfig
-from bertwright.model.linear import Linear, linear
+from bertwright.model.layers.linear import Linear, linear
 
 
 class Pooler(nn.Module):

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from bertwright.model.fine_tuned import FineTuned, depths
+from bertwright.model.task_model import FineTuned, depths
 
 Matrix = Literal["query", "key", "value", "output", "inner"]
 MATRICES: dict[Matrix, tuple[str, ...]] = {

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from bertwright.data.labelled import LabelledRows, runs
+from bertwright.data.labelled.rows_of_labels import LabelledRows, runs
 from bertwright.log import note
 from bertwright.tokenizer.bulk import BulkEncoder
 from bertwright.tokenizer.load import Tokenizer
-from bertwright.tokenizer.rows import Rows, replace_rows
-from bertwright.tokenizer.words import wants_leading_blank
+from bertwright.tokenizer.ragged import Rows, replace_rows
+from bertwright.tokenizer.word_starts import wants_leading_blank
 
 PROOF = 2000
 """Texts on which the fast encoder must equal the reference."""

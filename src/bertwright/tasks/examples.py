@@ -13,7 +13,7 @@ from typing import Protocol, Self, TypeVar
 
 import numpy as np
 
-from bertwright.data.dev_split import dev_rows, key_hashes
+from bertwright.data.labelled.dev_split import dev_rows, key_hashes
 from bertwright.errors import CorpusError
 from bertwright.log import note
 

@@ -6,17 +6,17 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from bertwright.errors import ModelError
-from bertwright.tasks.answer import Answer
-from bertwright.tasks.choose import Choose
-from bertwright.tasks.classify import Classify
-from bertwright.tasks.contract import Task
-from bertwright.tasks.multi_label import MultiLabel
-from bertwright.tasks.regress import Regress
-from bertwright.tasks.tag import Tag
+from bertwright.tasks.base import Task
+from bertwright.tasks.classification.multi_label import MultiLabel
+from bertwright.tasks.classification.task import Classify
+from bertwright.tasks.multiple_choice.task import Choose
+from bertwright.tasks.question_answering.task import Answer
+from bertwright.tasks.regression.task import Regress
+from bertwright.tasks.tagging.task import Tag
 
 if TYPE_CHECKING:
     from bertwright.model.encoder import Part
-    from bertwright.model.fine_tuned import Problem
+    from bertwright.model.task_model import Problem
 
 OF_PARTS: dict[Part, type[Task[Any]]] = {"token": Tag, "span": Answer, "choice": Choose}
 """The tasks that are told by what their head is about."""

@@ -19,7 +19,7 @@ import tokie
 from bertwright.errors import is_native_failure, is_panic
 from bertwright.tokenizer.alphabet import CODE_POINTS, code_points
 from bertwright.tokenizer.load import FILE, Tokenizer
-from bertwright.tokenizer.rows import Rows, replace_rows, rows_equal
+from bertwright.tokenizer.ragged import Rows, replace_rows, rows_equal
 
 UNTRIED, EQUAL, DIFFERENT = 0, 1, 2
 CONTEXTS = ("{0}", "ab{0}cd", "a {0} b", "{0}{0}", "中{0}中")

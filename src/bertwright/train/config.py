@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import Field
 
 from bertwright.config import Section
-from bertwright.train.precision import Precision
+from bertwright.device import Precision
 
 
 class EngineConfig(Section):

@@ -13,8 +13,8 @@ import torch
 from torch import nn
 
 from bertwright.errors import DivergedError
-from bertwright.train.distributed import ALONE, Group
 from bertwright.train.loop import Position, StepReport, weight_norm
+from bertwright.train.parallel.group import ALONE, Group
 
 LOSS_GROWTH = 10.0
 """A run has diverged where its loss is so many times 1 + that of its first step."""

@@ -15,7 +15,7 @@ from typing import Any, Protocol
 from torch import nn
 
 from bertwright.errors import NotFiniteError, TrainingError
-from bertwright.train.distributed import Piece, whole
+from bertwright.train.parallel.group import Piece, whole
 from bertwright.train.schedule import ScheduleConfig, Spent, rate_factor
 from bertwright.train.step import TrainStep
 from bertwright.types import TokenRows

@@ -13,10 +13,10 @@ from torch import Tensor, nn
 
 from bertwright.errors import NotFiniteError
 from bertwright.rng import key_of
-from bertwright.train.average import Average
-from bertwright.train.distributed import ALONE, Group, Piece, whole
+from bertwright.train.ema import Average
 from bertwright.train.micro_batches import MicroBatches
-from bertwright.train.optim import set_rates
+from bertwright.train.optim.build import set_rates
+from bertwright.train.parallel.group import ALONE, Group, Piece, whole
 from bertwright.types import TokenRows
 
 

@@ -12,9 +12,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from bertwright.corpus.inputs import find_inputs
-from bertwright.corpus.read import read_documents, source_bytes
+from bertwright.corpus.readers.documents import read_documents, source_bytes
 from bertwright.corpus.readers.formats import ReadOptions
+from bertwright.corpus.readers.inputs import find_inputs
 from bertwright.errors import CorpusError
 
 TEXTS = [f"Document {i} says {'more ' * (i % 7)}things." for i in range(300)]

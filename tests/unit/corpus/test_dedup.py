@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from bertwright.corpus.dedup import SeenDocuments, hash_documents, held_out
+from bertwright.corpus.dedup.exact import SeenDocuments, hash_documents, held_out
 
 
 def test_equal_texts_have_equal_hashes_wherever_they_stand() -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from bertwright.corpus.encode import DocumentEncoder, block_of, choose_sentences, spelt_out
 from bertwright.tokenizer.load import Tokenizer
-from bertwright.tokenizer.train import train_tokenizer
+from bertwright.tokenizer.train_vocabulary import train_tokenizer
 
 TEXTS = ["Dr. Smith came home. He sat down.", "One line only", "Two words. \u200d. And [MASK] in text."]
 

@@ -10,11 +10,11 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from bertwright.corpus.filters import FILTERS, LINE_RULE, Limits, Screen, rules_of
-from bertwright.corpus.languages import languages_of
-from bertwright.corpus.measures import MEASURES, Measures, line_letters
+from bertwright.corpus.filters.counts import Told
+from bertwright.corpus.filters.language import languages_of
+from bertwright.corpus.filters.measures import MEASURES, Measures, line_letters
+from bertwright.corpus.filters.screen import FILTERS, LINE_RULE, Limits, Screen, rules_of
 from bertwright.corpus.report import DROPPED
-from bertwright.corpus.told import Told
 from bertwright.errors import UsageError
 
 ODD = [

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from bertwright.corpus.inputs import describe_skipped, find_inputs
 from bertwright.corpus.readers.formats import format_of
+from bertwright.corpus.readers.inputs import describe_skipped, find_inputs
 from bertwright.errors import CorpusError
 
 

@@ -9,12 +9,12 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from bertwright.corpus import language_choice
+from bertwright.corpus.filters import language_choice
+from bertwright.corpus.filters.language_choice import choose_language
 from bertwright.corpus.journal import JOURNAL, open_journal
-from bertwright.corpus.language_choice import choose_language
 from bertwright.corpus.readers.formats import ReadOptions
 from bertwright.errors import OutputExistsError, UsageError
-from bertwright.recipes.prepare import prepare
+from bertwright.verbs.prepare import prepare
 
 ENGLISH = "The river runs under the old bridge, and people walk to the market in the morning. "
 CHINESE = "老桥下面是一条河，人们早上走路去市场买菜，然后回家做饭。"

@@ -9,8 +9,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from bertwright.corpus.judged import judged_texts
-from bertwright.corpus.overlap import Overlap
+from bertwright.corpus.dedup.overlap import Overlap
+from bertwright.corpus.eval_texts import judged_texts
 from bertwright.errors import CorpusError
 from bertwright.rng import stream
 

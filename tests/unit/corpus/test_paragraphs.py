@@ -9,9 +9,9 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from bertwright.corpus.paragraphs import ENDS, SeenParagraphs
+from bertwright.corpus.dedup.paragraphs import ENDS, SeenParagraphs
+from bertwright.corpus.filters.counts import Told
 from bertwright.corpus.sentences import Newlines
-from bertwright.corpus.told import Told
 
 
 def _plain(texts: list[str], most: int, end: str) -> tuple[list[str], int]:

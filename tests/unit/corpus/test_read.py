@@ -15,9 +15,9 @@ import pyarrow.parquet as pq
 import pytest
 import zstandard
 
-from bertwright.corpus.layouts import Layout, describe_layout
-from bertwright.corpus.read import BATCH_BYTES, TextBatch, read_documents, source_bytes
+from bertwright.corpus.readers.documents import BATCH_BYTES, TextBatch, read_documents, source_bytes
 from bertwright.corpus.readers.formats import ReadOptions
+from bertwright.corpus.readers.layouts import Layout, describe_layout
 from bertwright.errors import CorpusError
 
 TEXTS = ["A first text.\nIts second line.", "“Zwölf” Größen, 你好", 'quotes " and, commas\tand tabs', "", "the last"]
@@ -141,7 +141,7 @@ def test_byte_order_marks_and_utf16_are_read(tmp_path: Path) -> None:
 
 
 def test_reading_goes_on_from_the_place_of_any_batch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("bertwright.corpus.read.BATCH_BYTES", 700)
+    monkeypatch.setattr("bertwright.corpus.readers.documents.BATCH_BYTES", 700)
     monkeypatch.setattr("bertwright.corpus.readers.blocks.BLOCK_BYTES", 1000)
     lines = [json.dumps({"text": f"text {n} " * (n % 9)}) if n % 11 else "{broken" for n in range(400)]
     paths = [

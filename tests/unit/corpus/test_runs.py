@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bertwright.corpus import runs
-from bertwright.corpus.runs import SortedRuns
+from bertwright.corpus.dedup import hash_store as runs
+from bertwright.corpus.dedup.hash_store import SortedRuns
 from bertwright.errors import CorpusError
 
 

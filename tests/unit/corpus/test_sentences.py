@@ -8,8 +8,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from bertwright.corpus.chinese_words import cut_words
 from bertwright.corpus.sentences import Newlines, split_sentences, tell_newlines
-from bertwright.corpus.words import cut_words
 
 PIECES = [
     "Dr. Smith went home.",

@@ -8,8 +8,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from bertwright.corpus import shingles as module
-from bertwright.corpus.shingles import WORDS, shingles, word_hashes
+from bertwright.corpus.dedup import shingles as module
+from bertwright.corpus.dedup.shingles import WORDS, shingles, word_hashes
 
 SAME_WORDS = [
     ("Hello, WORLD!", "hello world"),

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 import zstandard
 
-from bertwright.corpus.inputs import find_inputs
-from bertwright.corpus.read import read_documents
+from bertwright.corpus.readers.documents import read_documents
 from bertwright.corpus.readers.formats import ReadOptions
-from bertwright.corpus.wikitext import plain_text
+from bertwright.corpus.readers.inputs import find_inputs
+from bertwright.corpus.readers.wikitext import plain_text
 from bertwright.errors import CorpusError
 
 SITE = (
@@ -56,8 +56,8 @@ def test_articles_are_read_and_other_pages_counted(tmp_path: Path, name: str) ->
 
 
 def test_reading_goes_on_at_any_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("bertwright.corpus.wikipedia.CHUNK", 500)
-    monkeypatch.setattr("bertwright.corpus.read.BATCH_BYTES", 300)
+    monkeypatch.setattr("bertwright.corpus.readers.wikipedia.CHUNK", 500)
+    monkeypatch.setattr("bertwright.corpus.readers.documents.BATCH_BYTES", 300)
     path = tmp_path / "dump.xml"
     path.write_bytes(dump(*(page(f"Article {i} is about number {i}.", ns=int(i % 3 == 2)) for i in range(60))))
     whole = list(read_documents([path], ReadOptions(), layout=None))

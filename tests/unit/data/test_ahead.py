@@ -7,7 +7,7 @@ import threading
 import pytest
 import torch
 
-from bertwright.data.ahead import DrawnAhead
+from bertwright.data.prefetch import DrawnAhead
 from bertwright.types import Batch
 
 

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from bertwright.corpus.shards import Shards
-from bertwright.data.batches import BatchSource
-from bertwright.data.windows import Blocks
+from bertwright.data.pretraining.batches import BatchSource
+from bertwright.data.pretraining.sentence_windows import Blocks
 from bertwright.errors import DataError
 from bertwright.types import Batch
 

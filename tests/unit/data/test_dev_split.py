@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from bertwright.data.dev_split import dev_rows
+from bertwright.data.labelled.dev_split import dev_rows
 
 
 def keys_of(count: int, *, repeated: int = 1) -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from bertwright.data.labelled import LabelledRows, LabelledSource, in_order_of_length
+from bertwright.data.labelled.rows_of_labels import LabelledRows, LabelledSource, in_order_of_length
 from bertwright.types import UNASKED
 
 

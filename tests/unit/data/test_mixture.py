@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from bertwright.corpus.shards import Shards
-from bertwright.data.batches import BatchSource
-from bertwright.data.mixture import CYCLE, MixtureSource
+from bertwright.data.pretraining.batches import BatchSource
+from bertwright.data.pretraining.mixture import CYCLE, MixtureSource
 
 
 @pytest.fixture

@@ -12,7 +12,14 @@ import torch
 from bertwright.corpus import cooccurrence
 from bertwright.corpus.cooccurrence import count_neighbours
 from bertwright.corpus.shards import Shards
-from bertwright.data.neighbours import CLOSENESS, _factors, dense_counts, leading, neighbour_vectors, symmetric_counts
+from bertwright.model.init.neighbour_vectors import (
+    CLOSENESS,
+    _factors,
+    dense_counts,
+    leading,
+    neighbour_vectors,
+    symmetric_counts,
+)
 
 VOCAB = 40
 ShardsOf = Callable[..., Shards]

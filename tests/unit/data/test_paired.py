@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from bertwright.data.labelled import LabelledSource
-from bertwright.data.paired import PairedRows
+from bertwright.data.labelled.paired import PairedRows
+from bertwright.data.labelled.rows_of_labels import LabelledSource
 from bertwright.types import UNASKED
 
 

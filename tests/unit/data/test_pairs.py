@@ -11,9 +11,9 @@ import pytest
 from scipy import stats
 
 from bertwright.corpus.shards import Shards
-from bertwright.data.pairs import plan_pairs, truncation, walk, why_no_pairs
-from bertwright.data.rows import Rows, join_rows
-from bertwright.data.windows import Blocks, Text
+from bertwright.data.pretraining.pairs import plan_pairs, truncation, walk, why_no_pairs
+from bertwright.data.pretraining.rows import Rows, join_rows
+from bertwright.data.pretraining.sentence_windows import Blocks, Text
 
 MakeShards = Callable[..., Shards]
 LENGTH = 64

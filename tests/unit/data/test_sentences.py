@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from bertwright.data.labelled import LabelledRows, LabelledSource
-from bertwright.data.sentences import SentenceRows
+from bertwright.data.labelled.rows_of_labels import LabelledRows, LabelledSource
+from bertwright.data.labelled.sentence_rows import SentenceRows
 
 
 def some_rows(columns: int, count: int = 50) -> SentenceRows:

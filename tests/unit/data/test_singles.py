@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from bertwright.corpus.shards import Shards
-from bertwright.data.singles import plan_singles
-from bertwright.data.windows import Blocks
+from bertwright.data.pretraining.sentence_windows import Blocks
+from bertwright.data.pretraining.singles import plan_singles
 
 MakeShards = Callable[..., Shards]
 

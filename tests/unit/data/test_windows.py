@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from bertwright.corpus.shards import Shards
-from bertwright.data.windows import Blocks
+from bertwright.data.pretraining.sentence_windows import Blocks
 
 MakeShards = Callable[..., Shards]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from bertwright.evaluate.answers import (
+from bertwright.tasks.question_answering.metrics import (
     best_threshold,
     character_exact,
     character_f1,

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from bertwright.data.labelled import LabelledRows
-from bertwright.evaluate.asking import Pace, in_batches, logits_of
+from bertwright.data.labelled.rows_of_labels import LabelledRows
+from bertwright.inference.batching import Pace, in_batches, logits_of
 
 PACES = [Pace(rows=8, tokens=128), Pace(rows=8, tokens=128, workers=3)]
 

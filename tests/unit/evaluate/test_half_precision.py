@@ -7,16 +7,16 @@ import pytest
 import torch
 from torch._dynamo.testing import CompileCounter
 
-from bertwright.data.labelled import LabelledRows
-from bertwright.evaluate import half_precision
-from bertwright.evaluate.half_precision import FEWEST, QuickScorer, lead_of_class
-from bertwright.evaluate.scoring import score_rows
+from bertwright.data.labelled.rows_of_labels import LabelledRows
+from bertwright.device import Precision
+from bertwright.inference import bf16_rescoring as half_precision
+from bertwright.inference.bf16_rescoring import FEWEST, QuickScorer, lead_of_class
+from bertwright.inference.scoring import score_rows
 from bertwright.model.bert import BertForPreTraining
 from bertwright.model.build import build_encoder
 from bertwright.model.config import BertConfig, ModernConfig
 from bertwright.model.encoder import Part
-from bertwright.model.fine_tuned import FineTuned
-from bertwright.train.precision import Precision
+from bertwright.model.task_model import FineTuned
 
 VOCAB, CPU = 97, torch.device("cpu")
 

@@ -9,8 +9,8 @@ import tokenizers
 import torch
 
 from bertwright.errors import InputError, UsageError
-from bertwright.evaluate.fill_mask import PACE, fill_mask, fill_masks
-from bertwright.evaluate.sentence_pairs import next_sentence
+from bertwright.inference.fill_mask import PACE, fill_mask, fill_masks
+from bertwright.inference.next_sentence import next_sentence
 from bertwright.model.bert import BertForPreTraining
 from bertwright.model.config import named_size
 from bertwright.tokenizer.load import Tokenizer, load_tokenizer

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from bertwright.evaluate import similarity
-from bertwright.evaluate.similarity import cosines, find_texts, retrieval_figures
+from bertwright.tasks.embedding import metrics as similarity
+from bertwright.tasks.embedding.metrics import cosines, find_texts, retrieval_figures
 
 
 def plain_ranks(vectors: np.ndarray, pairs: np.ndarray, others: np.ndarray) -> dict[int, int]:

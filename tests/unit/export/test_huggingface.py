@@ -13,8 +13,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from bertwright.errors import ModelError
-from bertwright.export.card import model_card
-from bertwright.export.huggingface import load_model, read_model, save_model
+from bertwright.hub.cards.pretrained import model_card
+from bertwright.hub.encoder_folder import load_model, read_model, save_model
 from bertwright.model.bert import BertForPreTraining
 from bertwright.model.config import named_size
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from bertwright.export.fine_tuned import _labels
+from bertwright.hub.task_folder import _labels
 
 NAMES = {"0": "bad", "1": "good"}
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from scipy.stats import binom, chi2
 
-from bertwright.model.dropout import Dropout, keep_mask
+from bertwright.model.layers.dropout import Dropout, keep_mask
 
 CPU = torch.device("cpu")
 

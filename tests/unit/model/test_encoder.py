@@ -13,8 +13,8 @@ from torch.nn import functional
 from bertwright.model.bert import BertForPreTraining
 from bertwright.model.build import build_encoder
 from bertwright.model.config import BertConfig, named_size
-from bertwright.model.linear import Linear
-from bertwright.model.sight import UNSEEN, attention_bias, window_bias
+from bertwright.model.layers.attention_mask import UNSEEN, attention_bias, window_bias
+from bertwright.model.layers.linear import Linear
 from bertwright.types import Example, Scores
 
 

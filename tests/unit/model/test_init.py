@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from bertwright.model.init.drawn import sinusoids
+from bertwright.model.init.noise import sinusoids
 
 
 def test_sinusoids_are_the_published_ones_scaled() -> None:

@@ -16,16 +16,16 @@ from torch import Tensor
 
 from bertwright.corpus.cooccurrence import NeighbourCounts, count_neighbours
 from bertwright.corpus.shards import DocumentBlock, Shard, Shards, write_shard
-from bertwright.data.neighbours import neighbour_vectors
 from bertwright.model.bert import BertForPreTraining
 from bertwright.model.config import BertConfig, ModernConfig
 from bertwright.model.init.from_corpus import look_at_offset, offsets_by_block, start_from_corpus
 from bertwright.model.init.layout import CorpusStatistics, layout_of, rarities, start_embeddings
 from bertwright.model.init.modern_from_corpus import ModernLayout, start_modern_from_corpus
 from bertwright.model.init.neighbour_maps import neighbour_maps
+from bertwright.model.init.neighbour_vectors import neighbour_vectors
 from bertwright.model.init.segment_averages import states_of
-from bertwright.model.modern import ModernForMaskedLM
-from bertwright.model.rotary import rotate
+from bertwright.model.layers.rotary import rotate
+from bertwright.model.modernbert import ModernForMaskedLM
 from bertwright.objectives.mlm import MaskedLanguageModel
 from bertwright.types import Batch, Example, Scores
 

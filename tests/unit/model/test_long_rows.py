@@ -9,10 +9,11 @@ from typing import Any
 import pytest
 import torch
 
-from bertwright.model import attention, encoder
+from bertwright.model import encoder
 from bertwright.model.build import build_encoder
 from bertwright.model.config import named_size
-from bertwright.model.packed_block import can_pack, pack
+from bertwright.model.layers import attention
+from bertwright.model.layers.onednn_block import can_pack, pack
 
 MODERN: dict[str, Any] = {"architecture": "modern", "global_every": 2, "local_window": 16}
 LENGTH = 70
@@ -113,9 +114,9 @@ def test_no_tensor_grows_with_the_square_of_a_long_row(monkeypatch: pytest.Monke
 
 PROGRAM = """
 import resource, torch
-from bertwright.model.attention import Attention
+from bertwright.model.layers.attention import Attention
 from bertwright.model.config import BertConfig
-from bertwright.model.sight import LongSight
+from bertwright.model.layers.attention_mask import LongSight
 part = Attention(BertConfig(vocab_size=9, hidden_size=48, layers=1, heads=12, intermediate_size=48), bias=True).eval()
 def peak_of(length):
     with torch.inference_mode():

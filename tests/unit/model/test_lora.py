@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from bertwright.data.labelled import LabelledRows
+from bertwright.data.labelled.rows_of_labels import LabelledRows
 from bertwright.model.build import build_encoder
 from bertwright.model.config import named_size
-from bertwright.model.fine_tuned import FineTuned, freeze
 from bertwright.model.lora import MATRICES, adapt, merge
+from bertwright.model.task_model import FineTuned, freeze
 from bertwright.types import LabelledBatch
 
 

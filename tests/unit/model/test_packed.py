@@ -8,12 +8,12 @@ import pytest
 import torch
 from torch.nn.attention.flex_attention import create_mask
 
-from bertwright.model.attention import Attention
 from bertwright.model.build import build_encoder
 from bertwright.model.config import named_size
-from bertwright.model.embeddings import positions_in
 from bertwright.model.encoder import Encoder
-from bertwright.model.sight import looks_at, sight_of
+from bertwright.model.layers.attention import Attention
+from bertwright.model.layers.attention_mask import looks_at, sight_of
+from bertwright.model.layers.embeddings import positions_in
 from bertwright.types import Example
 
 SIZES = [[5, 3, 6], [9, 7], [16], [2, 2, 2, 2]]

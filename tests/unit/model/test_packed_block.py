@@ -7,7 +7,7 @@ import torch
 
 from bertwright.model.bert import BertForPreTraining
 from bertwright.model.config import BertConfig
-from bertwright.model.packed_block import PackedBlock, can_pack, pack
+from bertwright.model.layers.onednn_block import PackedBlock, can_pack, pack
 
 CPU = torch.device("cpu")
 pytestmark = pytest.mark.skipif(not can_pack(CPU, torch.float32), reason="this torch has no products of oneDNN")

@@ -12,9 +12,9 @@ import pytest
 
 from bertwright.corpus.shards import check_shards, read_manifest
 from bertwright.errors import DataError
-from bertwright.recipes.prepare import prepare
-from bertwright.recipes.pretrain import check_data
-from bertwright.train.distributed import Group
+from bertwright.train.parallel.group import Group
+from bertwright.verbs.prepare import prepare
+from bertwright.verbs.pretrain import check_data
 
 SIZE = 3
 
@@ -22,7 +22,7 @@ SIZE = 3
 @pytest.fixture
 def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A DATA folder of several shards."""
-    monkeypatch.setattr("bertwright.corpus.read.BATCH_BYTES", 2000)
+    monkeypatch.setattr("bertwright.corpus.readers.documents.BATCH_BYTES", 2000)
     texts = [" ".join(f"Town {n} has {line} rivers. It rains there." for line in range(40)) for n in range(40)]
     (tmp_path / "towns.jsonl").write_text("".join(f'{{"text": "{text}"}}\n' for text in texts), encoding="utf-8")
     prepare([tmp_path / "towns.jsonl"], tmp_path / "data", vocab_size=512, shard_text=4000)

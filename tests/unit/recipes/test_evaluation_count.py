@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from bertwright.model.config import named_size, training_flops
-from bertwright.objectives.combine import ObjectiveConfig, build_objective
-from bertwright.recipes.evaluation_count import evaluation_count, run_work
+from bertwright.objectives.pretraining import ObjectiveConfig, build_objective
 from bertwright.train.schedule import ScheduleConfig
+from bertwright.train.setup.evaluation_count import evaluation_count, run_work
 
 SHAPE = named_size("mini", vocab_size=8192)
 PHASES = ({"length": 128, "rows": 32, "share": 0.9}, {"length": 512, "rows": 8, "share": 0.1})

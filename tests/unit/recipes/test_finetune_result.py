@@ -8,10 +8,9 @@ from typing import Any, cast
 
 from torch import nn
 
-from bertwright.evaluate.judgement import Judgement
-from bertwright.recipes.finetune_result import judge_tuned
-from bertwright.recipes.tuning import Tuning
+from bertwright.tasks.eval_result import Judgement
 from bertwright.train.loop import Position
+from bertwright.train.task_setup.run_of_task import Tuning, judge_tuned
 
 
 @dataclass(frozen=True)

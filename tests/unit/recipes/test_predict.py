@@ -13,12 +13,12 @@ from safetensors.torch import load_file, save_file
 
 from bertwright.cli.main import main
 from bertwright.errors import CorpusError, ModelError, UsageError
-from bertwright.export.huggingface import save_model
+from bertwright.hub.encoder_folder import save_model
+from bertwright.inference.input_files import Asked
+from bertwright.inference.inputs_of_predict import Question, masked_questions, questions_of
 from bertwright.model.bert import BertForPreTraining
 from bertwright.model.config import named_size
-from bertwright.recipes.predict import predict
-from bertwright.recipes.question_files import Asked
-from bertwright.recipes.questions import Question, masked_questions, questions_of
+from bertwright.verbs.predict import predict
 
 NAMES = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "[unused0]", "a", "b", "c"]
 

@@ -10,11 +10,11 @@ import pyarrow.parquet
 import pytest
 
 from bertwright.errors import CorpusError, UsageError
-from bertwright.recipes.question_files import Asked
-from bertwright.recipes.questions import Question, task_questions
+from bertwright.inference.input_files import Asked
+from bertwright.inference.inputs_of_predict import Question, task_questions
 from bertwright.tasks.columns import ColumnsConfig
-from bertwright.tasks.running_words import GivenWords
-from bertwright.tasks.tag import Tag
+from bertwright.tasks.tagging.pretokenize import GivenWords
+from bertwright.tasks.tagging.task import Tag
 
 PAIRS = [("It rains.", "It pours."), ("Yes.", "No."), ("", "So.")]
 TEXTS = [("It rains.",), ("Yes.",), ("",)]

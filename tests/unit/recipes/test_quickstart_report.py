@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from bertwright.recipes.quickstart_report import README_SPEED, learned_rows, machine_sentence, outlook
+from bertwright.reports.quickstart_result import README_SPEED, learned_rows, machine_sentence, outlook
 
 FIGURES: dict[str, Any] = {
     "steps": 700,

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from bertwright.errors import ConfigError
-from bertwright.recipes.settings import resolve, switched_off
+from bertwright.train.setup.pretrain_config import resolve, switched_off
 
 PAIRS: dict[str, Any] = {"objective": {"next_sentence": True}}
 FILLED = "[data]\nfill_rows = true\n[objective]\nnext_sentence = {pairs}\n[schedule]\nsteps = 5\n"

@@ -15,16 +15,16 @@ from tokenizers import Tokenizer, models
 
 from bertwright.cli.main import main
 from bertwright.corpus.shards import DocumentBlock, Shards, write_shard
-from bertwright.data.batches import BatchSource
+from bertwright.data.pretraining.batches import BatchSource
 from bertwright.files import write_json
-from bertwright.objectives.combine import ObjectiveConfig, build_objective
-from bertwright.recipes.marked_text import legend, row_text
-from bertwright.recipes.settings import resolve
-from bertwright.recipes.show_model import part_of
-from bertwright.recipes.show_settings import settings_of, show_settings
+from bertwright.objectives.pretraining import ObjectiveConfig, build_objective
+from bertwright.reports.model_table import part_of
+from bertwright.reports.text import legend, row_text
 from bertwright.rng import key_of
 from bertwright.tokenizer.load import load_tokenizer
+from bertwright.train.setup.pretrain_config import resolve
 from bertwright.types import Batch, Example
+from bertwright.verbs.show_settings import settings_of, show_settings
 
 TOKENS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "the", "cat", "dog", "play", "##ing", "##s", "北", "京"]
 

@@ -13,8 +13,8 @@ from bertwright.corpus.shards import DocumentBlock, Shard, Shards, write_shard
 from bertwright.model.build import build_encoder
 from bertwright.model.config import named_size
 from bertwright.model.encoder import Encoder
-from bertwright.recipes.settings import EncoderConfig
-from bertwright.recipes.start import begin_weights
+from bertwright.model.encoder_config import EncoderConfig
+from bertwright.model.init.begin import begin_weights
 from bertwright.tokenizer.load import SpecialIds
 
 VOCAB = 60

@@ -13,13 +13,13 @@ import torch
 
 from bertwright.cli.main import main
 from bertwright.errors import DataError, InputError, ModelError
-from bertwright.export.huggingface import read_encoder, save_model
-from bertwright.export.probe import SEAL, difference
+from bertwright.hub.encoder_folder import read_encoder, save_model
+from bertwright.hub.reference_outputs import SEAL, difference
 from bertwright.model.build import build_encoder
 from bertwright.model.config import named_size
-from bertwright.recipes.prepare import prepare
-from bertwright.recipes.pretrain import pretrain
-from bertwright.recipes.verify import verify
+from bertwright.verbs.prepare import prepare
+from bertwright.verbs.pretrain import pretrain
+from bertwright.verbs.verify import verify
 
 
 @pytest.fixture(scope="module")

@@ -8,11 +8,11 @@ import pytest
 
 from bertwright.corpus.readers.formats import ReadOptions
 from bertwright.corpus.survey import TrainingTexts
+from bertwright.corpus.vocabulary_texts import TextsWithProgress, refuse_unknown_text
 from bertwright.errors import TokenizerError
-from bertwright.recipes.vocabulary import TextsWithProgress, refuse_unknown_text
 from bertwright.rng import stream
 from bertwright.tokenizer.load import Tokenizer
-from bertwright.tokenizer.train import train_tokenizer
+from bertwright.tokenizer.train_vocabulary import train_tokenizer
 
 TEXT = "The boats of the harbour sail at noon, and come home before it is dark."
 DNA = "".join(stream("dna", 1).choice(list("ACGT"), size=400))

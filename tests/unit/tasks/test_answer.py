@@ -11,13 +11,13 @@ import pytest
 import tokenizers
 import torch
 
-from bertwright.data.labelled import LabelledRows
+from bertwright.data.labelled.rows_of_labels import LabelledRows
 from bertwright.errors import ConfigError, UsageError
-from bertwright.tasks.answer import Answer
 from bertwright.tasks.columns import ColumnsConfig
 from bertwright.tasks.encode import TextEncoder
-from bertwright.tasks.squad import Questions
-from bertwright.tasks.windows import encode_contexts
+from bertwright.tasks.question_answering.reader import Questions
+from bertwright.tasks.question_answering.task import Answer
+from bertwright.tasks.question_answering.windows import encode_contexts
 from bertwright.tokenizer.load import load_tokenizer
 
 CONTEXT = "anna lives in rome . bert lives in oslo . " * 6

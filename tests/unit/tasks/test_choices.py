@@ -11,11 +11,11 @@ import pytest
 import torch
 from torch.nn import functional
 
-from bertwright.data.labelled import LabelledRows, LabelledSource
+from bertwright.data.labelled.rows_of_labels import LabelledRows, LabelledSource
 from bertwright.errors import CorpusError, UsageError
-from bertwright.tasks.choices import asked_choices, read_choices
-from bertwright.tasks.choose import FIRST, RIGHT, Choose
 from bertwright.tasks.columns import ColumnsConfig
+from bertwright.tasks.multiple_choice.reader import asked_choices, read_choices
+from bertwright.tasks.multiple_choice.task import FIRST, RIGHT, Choose
 from bertwright.types import LabelledBatch
 
 NOTHING = ColumnsConfig()

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from bertwright.tasks.embed import Embed, contrast_loss, judge_sentences
-from bertwright.tasks.sentences import gathered
+from bertwright.tasks.embedding.reader import gathered
+from bertwright.tasks.embedding.task import Embed, contrast_loss, judge_sentences
 from bertwright.types import SentenceBatch
 
 

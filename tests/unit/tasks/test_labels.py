@@ -9,10 +9,10 @@ import pyarrow.parquet
 import pytest
 
 from bertwright.errors import CorpusError, UsageError
-from bertwright.tasks.classify import Classify
+from bertwright.tasks.classification.labels import labels_in
+from bertwright.tasks.classification.multi_label import MultiLabel
+from bertwright.tasks.classification.task import Classify
 from bertwright.tasks.columns import ColumnsConfig
-from bertwright.tasks.labels import labels_in
-from bertwright.tasks.multi_label import MultiLabel
 
 ROWS = [("a song", ["music"]), ("a meal", []), ("both", ["food", "music"]), ("all", ["film", "food", "music"])]
 EXPECTED = [[0, 0, 1], [0, 0, 0], [0, 1, 1], [1, 1, 1]]

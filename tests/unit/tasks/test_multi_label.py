@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from bertwright.errors import CorpusError
+from bertwright.tasks.classification.multi_label import MultiLabel
 from bertwright.tasks.columns import ColumnsConfig
-from bertwright.tasks.multi_label import MultiLabel
 
 ROWS = [("a song", ["music"]), ("a meal", []), ("both", ["food", "music"]), ("three", ["10", "food", "9"])]
 

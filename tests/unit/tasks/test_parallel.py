@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from bertwright.errors import CorpusError, UsageError
-from bertwright.tasks.parallel import SidesConfig, lines_of_side, parallel_files, read_parallel
+from bertwright.tasks.translation.reader import SidesConfig, lines_of_side, parallel_files, read_parallel
 
 NONE = SidesConfig()
 BOTH = SidesConfig(source="en", target="de")

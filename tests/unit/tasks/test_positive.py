@@ -10,13 +10,13 @@ import pytest
 import sklearn.metrics
 
 from bertwright.errors import ConfigError, UsageError
-from bertwright.evaluate.metrics import figure_names
-from bertwright.recipes.predict_task import with_positive
-from bertwright.tasks.build import begin_task
-from bertwright.tasks.classify import Classify
+from bertwright.inference.task_predictor import with_positive
+from bertwright.tasks.by_name import begin_task
+from bertwright.tasks.classification.task import Classify
 from bertwright.tasks.columns import ColumnsConfig
 from bertwright.tasks.head import HeadConfig
-from bertwright.tasks.regress import Regress
+from bertwright.tasks.metrics import figure_names
+from bertwright.tasks.regression.task import Regress
 
 TRUTH, ANSWERS = np.array([0, 0, 0, 1, 1]), np.array([0, 0, 1, 1, 0])
 

@@ -17,18 +17,18 @@ from bertwright.cli.export import export_command
 from bertwright.cli.finetune import finetune_command
 from bertwright.cli.predict import predict_command
 from bertwright.cli.prepare import prepare_command
-from bertwright.corpus.judged import judged_texts
+from bertwright.corpus.eval_texts import judged_texts
 from bertwright.errors import CorpusError
-from bertwright.recipes.embed import reader_of
-from bertwright.recipes.evaluate import read_pairs
-from bertwright.recipes.question_files import Asked
-from bertwright.tasks.choices import read_choices
-from bertwright.tasks.classify import Classify
+from bertwright.inference.input_files import Asked
+from bertwright.tasks.classification.task import Classify
 from bertwright.tasks.columns import ColumnsConfig
-from bertwright.tasks.conll import read_conll
-from bertwright.tasks.parallel import SidesConfig, read_parallel
-from bertwright.tasks.sentences import read_sentences
-from bertwright.tasks.squad import read_squad
+from bertwright.tasks.embedding.reader import read_sentences
+from bertwright.tasks.multiple_choice.reader import read_choices
+from bertwright.tasks.question_answering.reader import read_squad
+from bertwright.tasks.tagging.conll import read_conll
+from bertwright.tasks.translation.reader import SidesConfig, read_parallel
+from bertwright.verbs.embed import reader_of
+from bertwright.verbs.evaluate import read_pairs
 
 SHORT, LONG = "好吃", "这家店的面条很好吃。"
 SQUAD = {"context": LONG, "qas": [{"id": "名", "question": "什么？", "answers": [{"text": "面条", "answer_start": 4}]}]}

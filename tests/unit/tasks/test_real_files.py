@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bertwright.tasks.answer import Answer, AnswerConfig
-from bertwright.tasks.build import task_named
+from bertwright.tasks.by_name import task_named
 from bertwright.tasks.columns import ColumnsConfig
 from bertwright.tasks.encode import TextEncoder
+from bertwright.tasks.question_answering.task import Answer, AnswerConfig
 from bertwright.tokenizer.load import load_tokenizer
-from bertwright.tokenizer.train import train_tokenizer
+from bertwright.tokenizer.train_vocabulary import train_tokenizer
 
 TASKS = Path(__file__).parents[4] / "shared" / "data" / "tasks"
 FILES = {

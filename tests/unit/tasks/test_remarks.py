@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bertwright.evaluate.judgement import remark_on
-from bertwright.tasks.classify import Classify
+from bertwright.tasks.classification.multi_label import MultiLabel
+from bertwright.tasks.classification.task import Classify
 from bertwright.tasks.columns import ColumnsConfig
-from bertwright.tasks.multi_label import MultiLabel
-from bertwright.tasks.tag import Tag
+from bertwright.tasks.eval_result import remark_on
+from bertwright.tasks.tagging.task import Tag
 
 SURE = 5 * np.eye(3, dtype=np.float32)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from bertwright.tasks.running_words import word_spans
+from bertwright.tasks.tagging.pretokenize import word_spans
 
 
 @pytest.mark.parametrize(

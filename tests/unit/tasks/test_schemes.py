@@ -9,9 +9,9 @@ import pytest
 
 from bertwright.errors import CorpusError, UsageError
 from bertwright.tasks.columns import ColumnsConfig
-from bertwright.tasks.conll import read_conll, stream_sentences
-from bertwright.tasks.schemes import as_labels, detect_scheme, tag_labels
-from bertwright.tasks.tag import Tag
+from bertwright.tasks.tagging.conll import read_conll, stream_sentences
+from bertwright.tasks.tagging.schemes import as_labels, detect_scheme, tag_labels
+from bertwright.tasks.tagging.task import Tag
 
 SCHEMES = {
     "IOB1": ("I-A I-A B-A O I-B", "B-A I-A B-A O B-B"),

@@ -11,7 +11,7 @@ import pytest
 
 from bertwright.errors import CorpusError, UsageError
 from bertwright.tasks.columns import ColumnsConfig
-from bertwright.tasks.sentences import Kind, Sentences, read_sentences, scaled
+from bertwright.tasks.embedding.reader import Kind, Sentences, read_sentences, scaled
 
 
 def read(

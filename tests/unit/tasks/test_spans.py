@@ -7,8 +7,8 @@ import math
 import numpy as np
 import pytest
 
-from bertwright.tasks.spans import read_spans, span_mass
-from bertwright.tasks.windows import Passages, Windows, cut_windows
+from bertwright.tasks.question_answering.decode import read_spans, span_mass
+from bertwright.tasks.question_answering.windows import Passages, Windows, cut_windows
 
 QUESTION = 4
 

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from bertwright.errors import CorpusError, UsageError
-from bertwright.tasks.squad import asked_questions, lacks_answers, read_squad, squad_questions
+from bertwright.tasks.question_answering.reader import asked_questions, lacks_answers, read_squad, squad_questions
 
 CONTEXT = "Anna lives in Rome. Bert lives in Oslo."
 

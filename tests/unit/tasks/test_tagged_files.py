@@ -15,13 +15,13 @@ import pyarrow.parquet as pq
 import pytest
 
 from bertwright.errors import CorpusError, ModelError, UsageError
-from bertwright.recipes.question_files import Asked
-from bertwright.tasks.build import begin_task
+from bertwright.inference.input_files import Asked
+from bertwright.tasks.by_name import begin_task
 from bertwright.tasks.columns import ColumnsConfig
 from bertwright.tasks.head import HeadConfig
-from bertwright.tasks.running_words import GivenWords
-from bertwright.tasks.tag import Tag
-from bertwright.tasks.tagged_files import lacks_tags
+from bertwright.tasks.tagging.pretokenize import GivenWords
+from bertwright.tasks.tagging.reader import lacks_tags
+from bertwright.tasks.tagging.task import Tag
 
 WORDS = [["Anna", "Stone", "left", "Rome", "."], ["Rome", ",", "again"]]
 TAGS = [["B-PER", "I-PER", "O", "B-LOC", "O"], ["B-LOC", "O", "O"]]

@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 
 from bertwright.errors import UsageError
-from bertwright.tasks.classify import Classify
+from bertwright.tasks.classification.multi_label import MultiLabel
+from bertwright.tasks.classification.task import Classify
+from bertwright.tasks.classification.whole_texts import WholeTexts
 from bertwright.tasks.columns import ColumnsConfig
-from bertwright.tasks.multi_label import MultiLabel
-from bertwright.tasks.regress import Regress
+from bertwright.tasks.regression.task import Regress
 from bertwright.tasks.trained import task_of_head
-from bertwright.tasks.whole_texts import WholeTexts
 
 KINDS: list[tuple[type[WholeTexts], str]] = [(Classify, "ab"), (MultiLabel, "ab"), (Regress, "12")]
 PAIR, ALONE = ("A text.", "Another one."), ("A text.",)

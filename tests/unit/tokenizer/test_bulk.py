@@ -10,7 +10,7 @@ from tokenizers import normalizers
 from bertwright.rng import stream
 from bertwright.tokenizer.bulk import BulkEncoder
 from bertwright.tokenizer.load import Tokenizer, load_tokenizer
-from bertwright.tokenizer.train import train_tokenizer
+from bertwright.tokenizer.train_vocabulary import train_tokenizer
 
 SAMPLE = ["The café's owner, Zoë, said: naïve 中文 words!", "plain text, nothing more", "x" * 120]
 

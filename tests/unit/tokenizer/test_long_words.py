@@ -17,7 +17,7 @@ from bertwright.tokenizer.long_words import (
     UnigramTexts,
     WordPieceTexts,
 )
-from bertwright.tokenizer.train import train_tokenizer, words_of
+from bertwright.tokenizer.train_vocabulary import train_tokenizer, words_of
 
 ORDINARY = [
     "A boat of wood, twenty-two metres long, sails from Lübeck to Visby; see https://example.org/a/b-c_d?e=f.",

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from bertwright.tokenizer.rows import Rows, replace_rows, rows_equal, take_rows
+from bertwright.tokenizer.ragged import Rows, replace_rows, rows_equal, take_rows
 
 
 def _flat(rows: list[list[int]]) -> Rows:

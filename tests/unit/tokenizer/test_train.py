@@ -7,7 +7,7 @@ import pytest
 from bertwright.errors import TokenizerError
 from bertwright.rng import stream
 from bertwright.tokenizer.load import SpecialIds
-from bertwright.tokenizer.train import train_tokenizer
+from bertwright.tokenizer.train_vocabulary import train_tokenizer
 
 LETTERS = "abcdefghijklmnopqrstuvwxyzéöß"
 

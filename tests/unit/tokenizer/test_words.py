@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from bertwright.tokenizer.load import Tokenizer
-from bertwright.tokenizer.train import train_tokenizer
-from bertwright.tokenizer.words import starts_of_words, wants_leading_blank, word_rule
+from bertwright.tokenizer.train_vocabulary import train_tokenizer
+from bertwright.tokenizer.word_starts import starts_of_words, wants_leading_blank, word_rule
 
 TEXT = "unbelievable words, believe 12 in42 中文 café"
 

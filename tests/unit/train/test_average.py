@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from bertwright.train.average import Average, AverageConfig
+from bertwright.train.ema import Average, AverageConfig
 
 
 @pytest.fixture

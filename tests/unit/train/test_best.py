@@ -7,7 +7,7 @@ import math
 import torch
 from torch import nn
 
-from bertwright.train.listeners.best import BestListener
+from bertwright.train.callbacks.best import BestListener
 from bertwright.train.loop import Position, StepReport
 
 

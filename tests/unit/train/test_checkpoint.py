@@ -12,8 +12,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 from bertwright.errors import ModelError
-from bertwright.train.average import Average, AverageConfig
-from bertwright.train.checkpoint import (
+from bertwright.train.checkpoint.folder import (
     Retention,
     checkpoints,
     lowest_held_out,
@@ -23,9 +22,10 @@ from bertwright.train.checkpoint import (
     step_of,
     write_checkpoint,
 )
+from bertwright.train.checkpoint.snapshot import Moving, copy_state, put_back
+from bertwright.train.checkpoint.tensor_file import write_tensors
+from bertwright.train.ema import Average, AverageConfig
 from bertwright.train.loop import Position
-from bertwright.train.state import Moving, copy_state, put_back
-from bertwright.train.tensor_file import write_tensors
 
 IDENTITY = {"seed": 1}
 

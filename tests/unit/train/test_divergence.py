@@ -11,13 +11,13 @@ import torch
 from torch import nn
 
 from bertwright.errors import DivergedError, NotFiniteError, TrainingError
-from bertwright.train.distributed import ALONE
+from bertwright.train.callbacks.best import BestListener
+from bertwright.train.checkpoint.snapshot import Moving
 from bertwright.train.divergence import DivergenceListener, end_if_diverged, reason_of_divergence
-from bertwright.train.guard import Guard, GuardConfig
-from bertwright.train.listeners.best import BestListener
 from bertwright.train.loop import PhaseSource, Position, StepReport, train
+from bertwright.train.loss_guard import Guard, GuardConfig
+from bertwright.train.parallel.group import ALONE
 from bertwright.train.schedule import Phase, ScheduleConfig
-from bertwright.train.state import Moving
 from bertwright.types import TokenRows
 
 

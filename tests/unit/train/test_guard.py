@@ -10,9 +10,9 @@ import torch
 from torch import nn
 
 from bertwright.errors import NotFiniteError, TrainingError
-from bertwright.train.guard import SETTLED, Guard, GuardConfig
+from bertwright.train.checkpoint.snapshot import Moving
 from bertwright.train.loop import Position, StepReport
-from bertwright.train.state import Moving
+from bertwright.train.loss_guard import SETTLED, Guard, GuardConfig
 
 LOSSES = Iterator[float]
 

@@ -11,7 +11,7 @@ import pytest
 PROGRAM = """
 import resource, torch
 from contextlib import nullcontext
-from bertwright.train.memory import freed_memory_kept
+from bertwright.malloc import freed_memory_kept
 def work():
     tensors = [torch.zeros(12_000_000) for _ in range(3)]
 def faults():

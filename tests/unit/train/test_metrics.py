@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from bertwright.recipes.pretrain_result import mfu_of
-from bertwright.train.listeners.metrics import MetricsListener
-from bertwright.train.listeners.peak import PeakListener
+from bertwright.reports.pretrain_result import mfu_of
+from bertwright.train.callbacks.metrics_file import MetricsListener
+from bertwright.train.callbacks.peak import PeakListener
 from bertwright.train.loop import Position, StepReport
-from bertwright.train.optim import OptimizerConfig
+from bertwright.train.optim.build import OptimizerConfig
 
 
 def lines_of(file: Path, *, optimizer: OptimizerConfig, rates: Iterator[float]) -> list[dict[str, Any]]:

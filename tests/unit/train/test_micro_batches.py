@@ -13,21 +13,21 @@ import torch
 from bertwright.errors import TrainingError
 from bertwright.model.bert import BertForPreTraining
 from bertwright.model.config import BertConfig
-from bertwright.model.dropout import begin_at_row, follow_rows, keep_mask
 from bertwright.model.encoder import kept_bytes
-from bertwright.model.fine_tuned import FineTuned
-from bertwright.model.sentence import SentenceEncoder
-from bertwright.tasks.answer import Answer
-from bertwright.tasks.classify import Classify
-from bertwright.tasks.embed import Embed
-from bertwright.tasks.r_drop import RDrop
-from bertwright.tasks.regress import Regress
-from bertwright.tasks.tag import Tag
+from bertwright.model.layers.dropout import begin_at_row, follow_rows, keep_mask
+from bertwright.model.sentence_encoder import SentenceEncoder
+from bertwright.model.task_model import FineTuned
+from bertwright.tasks.classification.task import Classify
+from bertwright.tasks.embedding.task import Embed
+from bertwright.tasks.question_answering.task import Answer
+from bertwright.tasks.regression.task import Regress
+from bertwright.tasks.tagging.task import Tag
 from bertwright.train import micro_batches
-from bertwright.train.distributed import Piece
 from bertwright.train.free_memory import free_memory, machine_memory
 from bertwright.train.micro_batches import MicroBatches, room_for
+from bertwright.train.parallel.group import Piece
 from bertwright.train.step import TrainStep, forward_loss_of
+from bertwright.train.task_setup.r_drop import RDrop
 from bertwright.types import UNASKED, LabelledBatch, PairBatch, SentenceBatch, TokenRows
 
 CPU, ROWS, LENGTH = torch.device("cpu"), 7, 12

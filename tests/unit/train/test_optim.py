@@ -11,9 +11,9 @@ from torch import nn
 from bertwright.errors import ConfigError
 from bertwright.model.bert import BertForPreTraining
 from bertwright.model.config import named_size
-from bertwright.model.fine_tuned import FineTuned, freeze
-from bertwright.train.muon import Muon, orthogonalised, polar_polynomials
-from bertwright.train.optim import OptimizerConfig, build_optimizers, hidden_matrices, set_rates
+from bertwright.model.task_model import FineTuned, freeze
+from bertwright.train.optim.build import OptimizerConfig, build_optimizers, hidden_matrices, set_rates
+from bertwright.train.optim.muon import Muon, orthogonalised, polar_polynomials
 
 
 @pytest.fixture(scope="module")

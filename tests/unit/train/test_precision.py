@@ -14,11 +14,11 @@ from torch import Tensor, nn
 from torch._dynamo.testing import CompileCounterWithBackend
 from torch._inductor.decomposition import decompositions
 
-from bertwright.model.block import Block
+from bertwright.device import try_compiled, try_compiled_blocks
 from bertwright.model.build import build_encoder
 from bertwright.model.config import named_size
-from bertwright.model.sight import sight_of
-from bertwright.train.precision import try_compiled, try_compiled_blocks
+from bertwright.model.layers.attention_mask import sight_of
+from bertwright.model.layers.block import Block
 
 pytestmark = [  # what torch's compiler warns of in its own code
     pytest.mark.filterwarnings("ignore:`torch.jit.script_method` is deprecated:DeprecationWarning"),
@@ -141,7 +141,7 @@ def test_bfloat16_is_not_chosen_where_onednn_is_held_to_less() -> None:
     """On any machine: with the instructions, or without."""
     asked = """
 import torch
-from bertwright.train.precision import resolve_precision
+from bertwright.device import resolve_precision
 print(resolve_precision("auto", torch.device("cpu")))
 """
     surroundings = {**os.environ, "ONEDNN_MAX_CPU_ISA": "AVX2"}
@@ -151,7 +151,7 @@ print(resolve_precision("auto", torch.device("cpu")))
 
 SHARED_STORE = """
 import torch
-from bertwright.train.precision import try_compiled
+from bertwright.device import try_compiled
 
 torch.manual_seed(0)
 words, places, scale = torch.nn.Embedding(7, 64), torch.randint(7, (32, 128)), torch.randn(32, 128, 64)

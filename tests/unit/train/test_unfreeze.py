@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from bertwright.train.listeners.unfreeze import UnfreezeListener
+from bertwright.train.callbacks.unfreeze import UnfreezeListener
 
 
 @pytest.mark.parametrize(

@@ -29,7 +29,7 @@ from bertwright.corpus.readers.encoding import (
     is_mostly_utf8,
 )
 from bertwright.corpus.readers.formats import COMPRESSIONS
-from bertwright.corpus.remote import TextFile, open_bytes
+from bertwright.corpus.readers.remote import TextFile, open_bytes
 from bertwright.errors import CorpusError
 
 BLOCK_BYTES = 8 << 20

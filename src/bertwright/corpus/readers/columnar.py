@@ -14,8 +14,8 @@ import pyarrow.parquet
 from bertwright.corpus.readers import blocks
 from bertwright.corpus.readers.blocks import OpenedText, open_text, what_it_is
 from bertwright.corpus.readers.cells import class_names, with_class_names
+from bertwright.corpus.readers.remote import TextFile, open_bytes, size_of
 from bertwright.corpus.readers.rows import SAMPLE_ROWS, UNREADABLE, Rows
-from bertwright.corpus.remote import TextFile, open_bytes, size_of
 from bertwright.errors import CorpusError
 
 PIECE_BYTES = 4 << 20

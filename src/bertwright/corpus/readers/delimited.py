@@ -15,8 +15,8 @@ import pyarrow.csv
 
 from bertwright.corpus.readers.blocks import AS_UTF8, BLOCK_BYTES, Block, fault_in, joined, not_text, read_blocks
 from bertwright.corpus.readers.header import NEWLINE, SAMPLE_BYTES, SEPARATORS, Layout, is_number, layout_of_table
+from bertwright.corpus.readers.remote import TextFile
 from bertwright.corpus.readers.rows import SAMPLE_ROWS, Rows, TableOptions
-from bertwright.corpus.remote import TextFile
 from bertwright.errors import CorpusError
 
 LONGEST_BLOCK = (1 << 31) - 1

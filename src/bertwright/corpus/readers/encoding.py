@@ -15,7 +15,7 @@ from pathlib import Path
 import charset_normalizer
 import numpy as np
 
-from bertwright.corpus.remote import TextFile
+from bertwright.corpus.readers.remote import TextFile
 from bertwright.errors import UsageError
 from bertwright.log import note
 

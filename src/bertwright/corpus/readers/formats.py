@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from bertwright.corpus.remote import TextFile
+from bertwright.corpus.readers.remote import TextFile
 
 Format = Literal["txt", "md", "json", "csv", "tsv", "parquet", "arrow", "wikipedia"]
 

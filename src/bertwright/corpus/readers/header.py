@@ -11,8 +11,8 @@ from itertools import islice
 from statistics import median
 
 from bertwright.corpus.readers.formats import plain_suffix
+from bertwright.corpus.readers.remote import TextFile
 from bertwright.corpus.readers.rows import SAMPLE_ROWS, TableOptions
-from bertwright.corpus.remote import TextFile
 from bertwright.errors import CorpusError
 from bertwright.log import note_once
 

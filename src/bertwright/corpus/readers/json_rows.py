@@ -30,8 +30,8 @@ from bertwright.corpus.readers.blocks import (
 from bertwright.corpus.readers.cells import as_text, kind_of
 from bertwright.corpus.readers.characters import parse_json, replace_surrogate_escapes
 from bertwright.corpus.readers.nesting import depth_of, refuse_nested
+from bertwright.corpus.readers.remote import TextFile
 from bertwright.corpus.readers.rows import SAMPLE_ROWS, Rows, TableOptions
-from bertwright.corpus.remote import TextFile
 from bertwright.errors import CorpusError
 
 Form = Literal["lines", "array", "data", "pretty"]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from bertwright.corpus.remote import TextFile
+from bertwright.corpus.readers.remote import TextFile
 from bertwright.errors import CorpusError
 
 DEEPEST = 100

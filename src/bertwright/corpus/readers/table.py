@@ -25,9 +25,9 @@ from bertwright.corpus.readers.columnar import arrow_head, arrow_rows, parquet_h
 from bertwright.corpus.readers.delimited import delimited_head, delimited_rows
 from bertwright.corpus.readers.formats import format_of
 from bertwright.corpus.readers.json_rows import json_head, json_rows
+from bertwright.corpus.readers.remote import TextFile, size_of
 from bertwright.corpus.readers.rows import Rows, TableOptions
 from bertwright.corpus.readers.string_lists import are_written_lists, join_words
-from bertwright.corpus.remote import TextFile, size_of
 from bertwright.errors import CorpusError, UsageError
 from bertwright.log import note_once
 

@@ -13,14 +13,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from bertwright.model.attention import Attention
 from bertwright.model.bert import BertForPreTraining
 from bertwright.model.config import ModelConfig
 from bertwright.model.heads import MaskedTokenHead
 from bertwright.model.init.layout import MARKER, CorpusStatistics, Layout, layout_of, speeds, start_embeddings
 from bertwright.model.init.neighbour_maps import neighbour_maps
 from bertwright.model.init.segment_averages import compare_segments, states_of
-from bertwright.model.modern import ModernForMaskedLM
+from bertwright.model.layers.attention import Attention
+from bertwright.model.modernbert import ModernForMaskedLM
 from bertwright.types import Example
 
 OFFSETS = (-1, 1, -2, 2, -3, 3, -4, 4)

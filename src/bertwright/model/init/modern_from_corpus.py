@@ -18,13 +18,13 @@ from dataclasses import dataclass
 
 import torch
 
-from bertwright.model.attention import Attention
 from bertwright.model.config import ModernConfig
 from bertwright.model.init.from_corpus import LINEAR, OFFSETS, copy_through, log_shares, sharpen
 from bertwright.model.init.layout import WORD_RMS, CorpusStatistics
 from bertwright.model.init.neighbour_maps import neighbour_maps
 from bertwright.model.init.segment_averages import states_of
-from bertwright.model.modern import ModernBlock, ModernForMaskedLM
+from bertwright.model.layers.attention import Attention
+from bertwright.model.modernbert import ModernBlock, ModernForMaskedLM
 from bertwright.types import Example
 
 CONSTANT = 1.0

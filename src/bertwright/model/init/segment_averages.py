@@ -12,11 +12,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from bertwright.model.attention import Attention
 from bertwright.model.bert import BertForPreTraining
-from bertwright.model.block import Block
 from bertwright.model.init.layout import Layout
-from bertwright.model.modern import ModernForMaskedLM
+from bertwright.model.layers.attention import Attention
+from bertwright.model.layers.block import Block
+from bertwright.model.modernbert import ModernForMaskedLM
 from bertwright.types import Example
 
 SHUT = 8.0

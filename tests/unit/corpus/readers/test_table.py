@@ -11,10 +11,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from bertwright.corpus.layouts import describe_layout
-from bertwright.corpus.read import read_documents
 from bertwright.corpus.readers import json_rows
+from bertwright.corpus.readers.documents import read_documents
 from bertwright.corpus.readers.formats import ReadOptions
+from bertwright.corpus.readers.layouts import describe_layout
 from bertwright.corpus.readers.rows import TableOptions
 from bertwright.corpus.readers.table import Table, read_head, read_rows, read_table
 from bertwright.errors import CorpusError

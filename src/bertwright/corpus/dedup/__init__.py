@@ -1,0 +1,1 @@
+"""Finds documents, paragraphs and passages that stood before."""

@@ -1,0 +1,1 @@
+"""Decides which documents are kept."""

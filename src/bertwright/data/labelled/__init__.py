@@ -1,0 +1,1 @@
+"""Turns labelled examples into batches."""

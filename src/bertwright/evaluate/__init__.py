@@ -1,1 +1,0 @@
-"""Turns a trained model into figures and predictions that people can judge."""

@@ -1,1 +1,0 @@
-"""Turns our models into folders that other tools read, and theirs into ours."""

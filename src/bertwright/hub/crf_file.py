@@ -1,0 +1,45 @@
+"""Turns the CRF of a tagger into crf.safetensors beside its weights, and back.
+
+Stock transformers looks at model.safetensors alone and tags by the logits; bertwright decodes by the transitions too.
+No torch is imported here: an exported tagger is read without it.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from safetensors import SafetensorError
+from safetensors.numpy import load_file
+
+from bertwright.errors import ModelError
+from bertwright.model.crf_decode import Chain
+
+CRF = "crf.safetensors"
+"""first [K], next [K, K] (from, to) and last [K], float32: what each step adds; the same with "allowed_", bool."""
+PARTS = ("first", "next", "last")
+
+
+def chain_arrays(chain: Chain) -> dict[str, np.ndarray]:
+    """Return what is written to crf.safetensors."""
+    added = {name: part.astype(np.float32) for name, part in zip(PARTS, chain.added, strict=True)}
+    return added | {f"allowed_{name}": part for name, part in zip(PARTS, chain.allowed, strict=True)}
+
+
+def read_chain(folder: Path, *, tags: int) -> Chain | None:
+    """Return the steps of a folder with so many tags, or None where it has none; raises ModelError where unfit."""
+    file = folder / CRF
+    if not file.is_file():
+        return None
+    try:
+        found = load_file(file)
+        first, following, last = (found[name].astype(np.float64) for name in PARTS)
+        opens, follows, ends = (found[f"allowed_{name}"].astype(bool) for name in PARTS)
+        for steps in ((first, following, last), (opens, follows, ends)):
+            if [part.shape for part in steps] != [(tags,), (tags, tags), (tags,)]:
+                raise ValueError(f"it is about {' and '.join(str(part.shape) for part in steps)} steps of tags")
+    except (OSError, ValueError, TypeError, KeyError, SafetensorError) as error:
+        raise ModelError(
+            f"{file} does not fit a head of {tags} tags ({error}); copy or download the folder again"
+        ) from error
+    return Chain((first, following, last), (opens, follows, ends))

@@ -1,0 +1,1 @@
+"""Names of weights and settings, here and at Hugging Face."""

@@ -1,0 +1,173 @@
+"""How Hugging Face writes down ModernBERT: its settings and the names of its weights, and ours.
+
+Its query, key and value stand in one matrix, and so do the two projections of the gated inner layer; ours are single
+matrices, which is what Muon wants.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from bertwright.errors import ModelError
+from bertwright.hub.mappings.mapping import Dialect
+from bertwright.model.config import ModelConfig, ModernConfig
+from bertwright.tokenizer.load import SpecialIds
+
+PARTS: dict[str, str] = {
+    "model.embeddings.tok_embeddings.weight": "embeddings.words.weight",
+    "model.embeddings.norm.weight": "embeddings.norm.weight",
+    "model.final_norm.weight": "norm.weight",
+    "head.dense.weight": "mlm_head.dense.weight",
+    "head.norm.weight": "mlm_head.norm.weight",
+    "decoder.bias": "mlm_head.bias",
+}
+"""Their name and ours for what stands once."""
+
+BLOCK_PARTS: dict[str, tuple[str, ...]] = {
+    "attn_norm.weight": ("attention_norm.weight",),
+    "attn.Wqkv.weight": ("attention.query.weight", "attention.key.weight", "attention.value.weight"),
+    "attn.Wo.weight": ("attention.output.weight",),
+    "mlp_norm.weight": ("mlp_norm.weight",),
+    "mlp.Wi.weight": ("mlp.inner.weight", "mlp.gate.weight"),
+    "mlp.Wo.weight": ("mlp.outer.weight",),
+}
+"""Their name inside model.layers.N and ours inside blocks.N, stacked in this order."""
+
+THEIRS = {ours: theirs for theirs, ours in PARTS.items()}
+THEIR_BLOCK = {ours: theirs for theirs, several in BLOCK_PARTS.items() for ours in several}
+BACKBONE = ("embeddings.", "layers.", "final_norm.")
+
+FULL, SLIDING = "full_attention", "sliding_attention"
+PUBLISHED_EVERY = 3
+PUBLISHED_THETA = {FULL: 160_000.0, SLIDING: 10_000.0}
+
+
+def to_ours(name: str) -> tuple[str, ...]:
+    """Return our names of a Hugging Face weight, in the order they are stacked in it; none where it has no place.
+
+    The prefix "model." may be missing (ModernBertModel saves without it).
+
+    >>> to_ours("model.layers.3.mlp.Wi.weight")
+    ('blocks.3.mlp.inner.weight', 'blocks.3.mlp.gate.weight')
+    """
+    if name.startswith(BACKBONE):
+        name = f"model.{name}"
+    if block := re.fullmatch(r"model\.layers\.(\d+)\.(.+)", name):
+        return tuple(f"blocks.{block[1]}.{ours}" for ours in BLOCK_PARTS.get(block[2], ()))
+    return (PARTS[name],) if name in PARTS else ()
+
+
+def to_theirs(name: str) -> str:
+    """Return the name Hugging Face's ModernBertForMaskedLM gives the weight that one of ours is in.
+
+    >>> to_theirs("blocks.0.attention.key.weight")
+    'model.layers.0.attn.Wqkv.weight'
+    """
+    if block := re.fullmatch(r"blocks\.(\d+)\.(.+)", name):
+        return f"model.layers.{block[1]}.{THEIR_BLOCK[block[2]]}"
+    return THEIRS[name]
+
+
+def read_extra(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return which blocks are global and the rotary bases; raises ModelError for patterns we have no setting for.
+
+    Understands layer_types and rope_parameters, and the older global_attn_every_n_layers and *_rope_theta.
+    """
+    layers = values.get("num_hidden_layers")
+    every = values.get("global_attn_every_n_layers") or PUBLISHED_EVERY
+    kinds = values.get("layer_types")
+    if kinds is not None and isinstance(layers, int):
+        every = _pattern(kinds, layers)
+    if values.get("embedding_dropout", 0.0) != values.get("mlp_dropout", 0.0):
+        raise ModelError("embedding_dropout and mlp_dropout differ; only one rate for both is supported")
+    rope = values.get("rope_parameters") or {}
+    shaped = isinstance(rope, Mapping) and all(isinstance(angles, Mapping) for angles in rope.values() if angles)
+    if not shaped or not set(rope) <= {FULL, SLIDING}:
+        raise ModelError(f"rope_parameters should hold {FULL!r} and {SLIDING!r}, not {str(rope)[:200]}")
+    thetas = {}
+    for kind, old in ((FULL, "global_rope_theta"), (SLIDING, "local_rope_theta")):
+        angles = rope.get(kind) or {}
+        if angles.get("rope_type", "default") != "default":
+            raise ModelError(f"rotary positions of type {angles['rope_type']!r} are not supported; only 'default' is")
+        thetas[kind] = angles.get("rope_theta") or values.get(old) or PUBLISHED_THETA[kind]
+    return {"global_every": every, "global_theta": thetas[FULL], "local_theta": thetas[SLIDING]}
+
+
+def write_extra(config: ModelConfig, special: SpecialIds) -> dict[str, Any]:
+    """Return the layer types, rotary bases and special tokens as config.json holds them."""
+    assert isinstance(config, ModernConfig)
+    return {
+        "layer_types": [FULL if config.is_global(block) else SLIDING for block in range(config.layers)],
+        "rope_parameters": {
+            FULL: {"rope_type": "default", "rope_theta": config.global_theta},
+            SLIDING: {"rope_type": "default", "rope_theta": config.local_theta},
+        },
+        "embedding_dropout": config.dropout,
+        "initializer_cutoff_factor": 2.0,
+        "cls_token_id": special.cls,
+        "sep_token_id": special.sep,
+        "bos_token_id": special.cls,
+        "eos_token_id": special.sep,
+    }
+
+
+def _pattern(kinds: list[str], layers: int) -> int:
+    if isinstance(kinds, list) and len(kinds) == layers:
+        seen = [block for block, kind in enumerate(kinds) if kind == FULL]
+        every = seen[1] if len(seen) > 1 else layers
+        if kinds == [SLIDING if block % every else FULL for block in range(layers)]:
+            return every
+    raise ModelError(
+        f"layer_types {str(kinds)[:200]} is not one global block in every so many; only that pattern is supported"
+    )
+
+
+MODERN = Dialect(
+    model_type="modernbert",
+    written_as="ModernBertForMaskedLM",
+    bare="ModernBertModel",
+    fine_tuned_as={
+        "row": "ModernBertForSequenceClassification",
+        "choice": "ModernBertForMultipleChoice",
+        "token": "ModernBertForTokenClassification",
+        "span": "ModernBertForQuestionAnswering",
+    },
+    head_called=dict.fromkeys(("row", "choice", "token", "span"), "classifier"),
+    config=ModernConfig,
+    fields={
+        "vocab_size": "vocab_size",
+        "hidden_size": "hidden_size",
+        "num_hidden_layers": "layers",
+        "num_attention_heads": "heads",
+        "intermediate_size": "intermediate_size",
+        "max_position_embeddings": "max_positions",
+        "local_attention": "local_window",
+        "mlp_dropout": "dropout",
+        "attention_dropout": "attention_dropout",
+        "norm_eps": "layer_norm_eps",
+        "initializer_range": "initializer_range",
+        "pad_token_id": "pad_token_id",
+        "classifier_pooling": "pooling",
+    },
+    absent={"max_position_embeddings": 8192},
+    must_be={
+        "hidden_activation": "gelu",
+        "classifier_activation": "gelu",
+        "norm_bias": False,
+        "attention_bias": False,
+        "mlp_bias": False,
+        "classifier_bias": False,
+        "decoder_bias": True,
+    },
+    heads=("mlm_head.",),
+    left_out=("nsp_head.",),
+    decoder="decoder.weight",
+    words="model.embeddings.tok_embeddings.weight",
+    inputs=("input_ids", "attention_mask"),
+    to_ours=to_ours,
+    to_theirs=to_theirs,
+    read_extra=read_extra,
+    write_extra=write_extra,
+)

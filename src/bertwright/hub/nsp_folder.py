@@ -1,0 +1,118 @@
+"""Turns ModernBERT's next-sentence head into a Hugging Face folder of its own, and back.
+
+transformers has no ModernBERT with two heads, so a run writes two folders with the same encoder: RUN/model is a
+ModernBertForMaskedLM, RUN/model-nsp a ModernBertForSequenceClassification with the labels "is_next" and "random".
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Literal
+
+from bertwright.errors import ModelError
+from bertwright.hub.encoder_folder import LoadReport, config_of, read_weights, their_tensors, write_folder
+from bertwright.hub.mappings.modernbert_names import MODERN, to_ours, to_theirs
+from bertwright.hub.onnx.folder import NEXT_SENTENCE
+from bertwright.hub.reference_outputs import KnownHead
+from bertwright.hub.task_folder import OWN, classifier_settings, fine_tuned_part
+from bertwright.hub.weights import read_object
+from bertwright.model.encoder import Encoder
+from bertwright.model.modernbert import ModernForMaskedLM
+from bertwright.model.random_state import kept_random_state
+
+FOLDER = "model-nsp"
+"""What the folder of the head is called, beside RUN/model."""
+SUFFIX = "-nsp"
+LABELS = ("is_next", "random")
+"""Its outputs: B continues A, B comes from another document."""
+
+HEAD = {
+    "head.dense.weight": "nsp_head.dense.weight",
+    "head.norm.weight": "nsp_head.norm.weight",
+    "classifier.weight": "nsp_head.classifier.weight",
+    "classifier.bias": "nsp_head.classifier.bias",
+}
+"""Their name and ours of the weights of the head."""
+THEIRS = {ours: theirs for theirs, ours in HEAD.items()}
+
+HEAD_ALONE = replace(
+    MODERN,
+    heads=("mlm_head.",),
+    left_out=("mlm_head.",),
+    to_ours=lambda name: (HEAD[name],) if name in HEAD else to_ours(name),
+    to_theirs=lambda name: THEIRS[name] if name in THEIRS else to_theirs(name),
+)
+"""How Hugging Face writes down ModernBERT with a next-sentence head in the place of the masked-token head."""
+
+
+def has_own_folder(model: Encoder) -> bool:
+    """Say whether the next-sentence head of a model is kept in a folder of its own, as ModernBERT's is."""
+    return model.has_nsp_head and isinstance(model, ModernForMaskedLM)
+
+
+def save_next_sentence(model: Encoder, tokenizer: Path, out: Path, *, card: str | None = None) -> None:
+    """Write encoder and next-sentence head of `model` to the folder `out`, whole or not at all.
+
+    `model` is one with `has_own_folder`. Raises ModelError as `save_model` does.
+    """
+    settings = classifier_settings(
+        MODERN, part="row", labels=LABELS, problem="single_label_classification", dropout=0.0, own={NEXT_SENTENCE: True}
+    )
+    tensors = their_tensors(model, HEAD_ALONE)
+    write_folder(out, model.config, tokenizer, tensors=tensors, settings=settings, card=card, read=read_its_head)
+
+
+def is_next_sentence_folder(folder: Path) -> bool:
+    """Say whether `folder` is one that `save_next_sentence` wrote."""
+    if not (folder / "config.json").is_file() or fine_tuned_part(folder) != "row":
+        return False
+    own = read_object(folder / "config.json").get(OWN)
+    return isinstance(own, dict) and own.get(NEXT_SENTENCE) is True
+
+
+@kept_random_state()
+def read_next_sentence(folder: Path) -> tuple[Encoder, LoadReport]:
+    """Return the model of a next-sentence folder, in evaluation mode, and what did not match: its masked-token head.
+
+    That head is drawn at random. Raises ModelError where the folder is none of these, or not whole.
+
+    >>> read_next_sentence(Path("runs/en/model-nsp"))[0].has_nsp_head
+    True
+    """
+    values = read_object(folder / "config.json")
+    names = values.get("id2label")
+    if not isinstance(names, dict) or tuple(names.get(str(index)) for index in range(len(LABELS))) != LABELS:
+        raise ModelError(
+            f"{folder}/config.json: id2label should name {' and '.join(LABELS)}, in this order; copy the folder again"
+        )
+    _, config = config_of(values, folder)
+    if config.averages_rows:
+        raise ModelError(f"{folder}/config.json: a next-sentence head reads [CLS]; set classifier_pooling to 'cls'")
+    return read_weights(folder, config.model_copy(update={"next_sentence": True}), HEAD_ALONE)
+
+
+def read_its_head(folder: Path) -> tuple[Encoder, KnownHead]:
+    """Return the model of a next-sentence folder; that its next-sentence head is known."""
+    return read_next_sentence(folder)[0], "nsp"
+
+
+def lacks_head(
+    folder: Path, head: Literal["next-sentence", "masked-token"], report: LoadReport | None = None
+) -> ModelError:
+    """Return the error of asking a model for a head it has not; names the folder beside it, if that has the head.
+
+    `report` is what did not match when the folder was read.
+    """
+    if head == "masked-token" and report is not None and report.untied:
+        return ModelError(
+            f"the masked-token head of {folder} has an output matrix of its own, and only one tied to the word "
+            "embeddings is supported; embed, finetune and evaluate on tasks do without this head"
+        )
+    if head == "next-sentence":
+        other = folder.parent / f"{folder.name}{SUFFIX}"
+        found = is_next_sentence_folder(other)
+    else:
+        other = folder.parent / folder.name.removesuffix(SUFFIX)
+        found = is_next_sentence_folder(folder) and other != folder and (other / "config.json").is_file()
+    return ModelError(f"{folder} has no {head} head; give {other if found else 'a folder pre-trained with one'}")

@@ -1,0 +1,1 @@
+"""ONNX models: graphs, folders, int8."""

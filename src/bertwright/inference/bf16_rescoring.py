@@ -1,0 +1,123 @@
+"""Scores rows in bfloat16, and again in float32 those whose answer bfloat16 leaves in doubt: the same labels, sooner.
+
+Products of bfloat16 numbers take half the time where the processor has them, and change logits by some hundredths. That
+changes an answer only where two were nearly as likely. How near is measured on the first rows, scored both ways.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from contextlib import nullcontext
+
+import numpy as np
+import torch
+
+from bertwright.data.labelled.rows_of_labels import LabelledRows
+from bertwright.device import Precision, has_bfloat16
+from bertwright.inference.batching import Pace, logits_of, many_small
+from bertwright.inference.scoring import ask_model
+from bertwright.malloc import freed_memory_kept
+from bertwright.model.encoder import LONG
+from bertwright.model.layers.onednn_block import can_pack, pack
+from bertwright.model.task_model import FineTuned
+
+FEWEST = 512
+"""Rows below which nothing is worth measuring or laying out: they are scored in float32, unless told otherwise."""
+SAMPLE = 128
+"""Rows scored both ways."""
+SAFETY = 3.0
+"""An answer is in doubt where its lead over the next is under so many times the largest change of a lead seen."""
+TOO_MANY = 0.3
+"""Share of doubtful rows from which on bfloat16 does not pay."""
+
+Lead = Callable[[np.ndarray], np.ndarray]
+"""How far the nearest other answer is, [Q], from logits [Q, outputs]."""
+
+
+def lead_of_class(logits: np.ndarray) -> np.ndarray:
+    """Return how much the largest logit of each row is larger than the next one: [Q] of [Q, K], K >= 2."""
+    two = np.partition(logits, -2, axis=-1)[:, -2:]
+    lead: np.ndarray = two[:, 1] - two[:, 0]
+    return lead
+
+
+def lead_of_labels(logits: np.ndarray) -> np.ndarray:
+    """Return how far the logit nearest to zero, where a label is given or not, is from it: [Q] of [Q, K]."""
+    lead: np.ndarray = np.abs(logits).min(axis=-1)
+    return lead
+
+
+class QuickScorer:
+    """Scores rows of one model, chunk after chunk; what it measured on the first chunk holds for the others."""
+
+    def __init__(self, model: FineTuned, *, device: torch.device, lead: Lead | None, precision: Precision) -> None:
+        """Take over `model`.
+
+        Without a `lead`, as of scores that are no choice, "auto" is float32. "bf16" asks about nothing twice.
+        """
+        self.model, self.device, self.lead = model.eval().to(device), device, lead
+        self.pace = Pace()
+        if device.type == "cpu":
+            self.pace = many_small(lambda: torch.set_num_threads(1))
+        self._measures = precision == "auto" and lead is not None and has_bfloat16(device)
+        self._half = copy.deepcopy(model).to(torch.bfloat16) if precision == "bf16" else None
+        self._margin = 0.0
+        self._ready = False
+
+    def __call__(self, rows: LabelledRows) -> np.ndarray:
+        """Return logits [Q, outputs] float32 of everything asked, row after row."""
+        threads = torch.get_num_threads()
+        try:
+            many_alike = self.device.type == "cpu" and rows.lengths.max(initial=0) <= LONG
+            with freed_memory_kept() if many_alike else nullcontext():  # blocks of long rows fit none that was freed
+                return self._score(rows)
+        finally:
+            torch.set_num_threads(threads)
+
+    def _score(self, rows: LabelledRows) -> np.ndarray:
+        if not self._ready and len(rows) >= FEWEST:
+            self._prepare(rows)
+            self._ready = True
+        exact = ask_model(self.model, device=self.device)
+        if self._half is None:
+            return logits_of(exact, rows, pace=self.pace)
+        logits = logits_of(ask_model(self._half, device=self.device), rows, pace=self.pace)
+        if not self._margin:
+            return logits
+        return logits_of(exact, rows, pace=self.pace, into=logits, places=self._doubtful(rows, logits))
+
+    def _prepare(self, rows: LabelledRows) -> None:
+        """Do once what pays for many rows."""
+        half = copy.deepcopy(self.model).to(torch.bfloat16) if self._measures else self._half
+        for model in filter(None, (self.model, half)):
+            if can_pack(self.device, next(model.parameters()).dtype):
+                pack(model)
+        if self._half is None and half is not None and self._few_in_doubt(half, rows):
+            self._half = half
+
+    def _few_in_doubt(self, half: FineTuned, rows: LabelledRows) -> bool:
+        """Score some rows both ways; set the margin of doubt, and return whether few answers are within it."""
+        assert self.lead is not None
+        places = np.linspace(0, len(rows) - 1, SAMPLE).astype(np.int64)
+        asked = np.zeros(len(rows), dtype=bool)
+        asked[places] = True
+        of_sample = np.repeat(asked, rows.asked_counts)
+        both = []
+        for model in (self.model, half):
+            logits = np.zeros((len(of_sample), self.model.classifier.out_features), dtype=np.float32)
+            ask = ask_model(model, device=self.device)
+            both.append(logits_of(ask, rows, pace=self.pace, into=logits, places=np.flatnonzero(asked))[of_sample])
+        change = both[1] - both[0]
+        of_leads = np.maximum(np.ptp(change, axis=-1), np.abs(change).max(axis=-1))
+        self._margin = SAFETY * float(of_leads.max())
+        owners = np.repeat(np.arange(len(rows)), rows.asked_counts)[of_sample]
+        in_doubt = len(np.unique(owners[self.lead(both[1]) < self._margin]))
+        return in_doubt < TOO_MANY * SAMPLE
+
+    def _doubtful(self, rows: LabelledRows, logits: np.ndarray) -> np.ndarray:
+        """Return the rows that hold a question whose answer is in doubt."""
+        assert self.lead is not None
+        owners = np.repeat(np.arange(len(rows)), rows.asked_counts)
+        doubtful: np.ndarray = np.unique(owners[self.lead(logits) < self._margin])
+        return doubtful

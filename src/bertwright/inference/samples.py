@@ -1,0 +1,76 @@
+"""Turns held-out sentences into fixed questions with one word masked, and a model's answers, to watch it learn."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from bertwright.corpus.shards import Shards
+from bertwright.inference.fill_mask import fill_mask
+from bertwright.inference.text_rows import MASK
+from bertwright.model.encoder import Encoder
+from bertwright.rng import stream
+from bertwright.tokenizer.load import Tokenizer
+
+COUNT = 6
+SHORTEST, LONGEST = 8, 28
+"""Tokens of a sentence worth showing."""
+
+
+@dataclass(frozen=True)
+class MaskedSample:
+    """A sentence with [MASK] in it, and the word that stood there."""
+
+    text: str
+    truth: str
+
+
+def choose_samples(data: Path, tokenizer: Tokenizer, *, count: int = COUNT) -> list[MaskedSample]:
+    """Return up to `count` held-out sentences, the same for every run on `data`, one whole word masked in each.
+
+    The word masked is the longest that is a single token, has only letters, and is neither first nor last.
+    """
+    shards = Shards.open(data, "valid")
+    found: list[MaskedSample] = []
+    for document in stream("samples", shards.fingerprint).permutation(shards.document_count)[:200]:
+        ends = shards.sentence_ends(int(document))
+        starts = np.concatenate([[0], ends[:-1]])
+        for start, end in zip(starts.tolist(), ends.tolist(), strict=True):
+            if SHORTEST <= end - start <= LONGEST and (
+                sample := _mask_one(shards, int(document), start, end, tokenizer)
+            ):
+                found.append(sample)
+                break
+        if len(found) == count:
+            break
+    return found
+
+
+def _mask_one(shards: Shards, document: int, start: int, end: int, tokenizer: Tokenizer) -> MaskedSample | None:
+    ids = shards.tokens(document, start, end).tolist()
+    words = shards.word_starts(document, start, end)
+    whole = [i for i in range(2, len(ids) - 2) if words[i] and words[i + 1] and tokenizer.tokens[ids[i]].isalpha()]
+    if tokenizer.special.unk in ids or not whole:
+        return None
+    place = max(whole, key=lambda i: len(tokenizer.tokens[ids[i]]))
+    text = f"{tokenizer.decode(ids[:place])} {MASK} {tokenizer.decode(ids[place + 1 :])}"
+    return MaskedSample(text=text, truth=tokenizer.tokens[ids[place]])
+
+
+def predict_samples(
+    model: Encoder, tokenizer: Tokenizer, samples: list[MaskedSample], *, top_k: int = 5
+) -> list[dict[str, Any]]:
+    """Return for each sample its text, truth and the model's `top_k` guesses as [token, probability] pairs."""
+    training = model.training
+    model.eval()
+    with torch.inference_mode():
+        answers = fill_mask(model, tokenizer, [sample.text for sample in samples], top_k=top_k) if samples else []
+    model.train(training)
+    return [
+        {"text": sample.text, "truth": sample.truth, "predictions": answer}
+        for sample, answer in zip(samples, answers, strict=True)
+    ]

@@ -1,0 +1,56 @@
+"""Holds what of an encoder a run may set, and turns it and a named size into the shape of a model."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from bertwright.config import Section
+from bertwright.model.config import ModelConfig, named_size
+
+
+class EncoderConfig(Section):
+    """What of the model a run may set; its size and the vocabulary say the rest."""
+
+    architecture: Literal["bert", "modern"] = "bert"
+    """bert (as published in 2018) or modern (ModernBERT: LayerNorm first, rotary positions, gated inner layer)."""
+    dropout: float | None = Field(default=None, ge=0, lt=1)
+    """Dropout on hidden units; as published where not given (bert 0.1, modern 0)."""
+    attention_dropout: float | None = Field(default=None, ge=0, lt=1)
+    """Dropout on attention probabilities; as published where not given (bert 0.1, modern 0)."""
+    max_positions: int = Field(default=512, ge=8)
+    """Longest sequence the model will ever read."""
+    init: Literal["noise", "cooccurrence"] = "noise"
+    """noise (drawn, as published), or cooccurrence: put in place from which words stand near which in the corpus, so
+    that the model predicts masked words (and bert next sentences) before the first step."""
+    sinusoidal_start: bool = False
+    """Start bert's learned position embeddings as sinusoids instead of noise: neighbours are found much sooner."""
+    neighbour_start: bool = False
+    """Start word embeddings from which words stand near which in the corpus, instead of noise: seconds before the first
+    step that save a short run most of its way."""
+    global_every: int | None = Field(default=None, ge=1)
+    """Every which block of modern looks at the whole row, the others at 128 tokens around; 1 (all) where not given."""
+
+    @model_validator(mode="after")
+    def _fits_architecture(self) -> EncoderConfig:
+        if self.architecture == "bert" and self.global_every is not None:
+            raise ValueError("global_every belongs to architecture 'modern'; bert's blocks all look at the whole row")
+        if self.init == "cooccurrence" and (self.sinusoidal_start or self.neighbour_start):
+            raise ValueError(
+                "init 'cooccurrence' sets positions and words itself; leave out sinusoidal_start and neighbour_start"
+            )
+        if self.architecture == "modern" and self.sinusoidal_start:
+            raise ValueError("sinusoidal_start belongs to architecture 'bert'; modern has rotary positions")
+        return self
+
+    def shape(self, size: str, *, vocab_size: int, pad_token_id: int, next_sentence: bool = False) -> ModelConfig:
+        """Return the shape of a model of a named size with these settings; bert has a next-sentence head anyway."""
+        given = self.model_dump(
+            exclude={"architecture", "init", "sinusoidal_start", "neighbour_start"}, exclude_none=True
+        )
+        if self.architecture == "modern":
+            given["next_sentence"] = next_sentence
+        return named_size(
+            size, architecture=self.architecture, vocab_size=vocab_size, pad_token_id=pad_token_id, **given
+        )

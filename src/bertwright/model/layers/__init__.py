@@ -1,0 +1,1 @@
+"""The parts blocks are made of."""

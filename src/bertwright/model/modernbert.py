@@ -1,0 +1,188 @@
+"""ModernBERT (Warner 2024): LayerNorm before each half of a block, rotary positions, gated inner layer, no biases.
+
+Trains with much higher rates than BERT, since the residual path is never normalised (Xiong et al., 2020, "On Layer
+Normalization in the Transformer Architecture"). It has no token types, and a next-sentence head where the settings ask
+for one.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from bertwright.model.config import ModernConfig
+from bertwright.model.encoder import Encoder, Part
+from bertwright.model.heads import MaskedTokenHead, ModernNextSentenceHead
+from bertwright.model.init.noise import initialise
+from bertwright.model.layers.attention import Attention, tokens_at
+from bertwright.model.layers.attention_mask import LongSight, Sight
+from bertwright.model.layers.dropout import Dropout
+from bertwright.model.layers.linear import Linear, linear
+from bertwright.model.layers.rotary import rotary_angles
+
+
+class ModernEmbeddings(nn.Module):
+    """Word embeddings, normalised; positions come in as rotations."""
+
+    def __init__(self, config: ModernConfig) -> None:
+        super().__init__()
+        self.words = nn.Embedding(config.vocab_size, config.hidden_size)
+        self.norm = layer_norm(config)
+        self.dropout = Dropout(config.dropout)
+
+    def forward(self, input_ids: Tensor) -> Tensor:
+        """Return hidden states [B, S, H] of token ids [B, S]."""
+        hidden: Tensor = self.dropout(self.norm(self.words(input_ids)))
+        return hidden
+
+
+class GatedInner(nn.Module):
+    """The inner layer of a block: GELU of one projection times another (GeGLU, Shazeer 2020)."""
+
+    def __init__(self, config: ModernConfig) -> None:
+        super().__init__()
+        self.inner = Linear(config.hidden_size, config.intermediate_size, bias=False)
+        self.gate = Linear(config.hidden_size, config.intermediate_size, bias=False)
+        self.outer = Linear(config.intermediate_size, config.hidden_size, bias=False)
+        self.dropout = Dropout(config.dropout)
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        """Return [B, S, H] from [B, S, H]; both projections are one product."""
+        inner, gate = linear(hidden, torch.cat([self.inner.weight, self.gate.weight]), None).chunk(2, dim=-1)
+        projected: Tensor = self.outer(self.dropout(functional.gelu(inner) * gate))
+        return projected
+
+
+class ModernBlock(nn.Module):
+    """Pre-LayerNorm Transformer block; the first has no norm before attention, since the embeddings have one."""
+
+    def __init__(self, config: ModernConfig, *, first: bool) -> None:
+        super().__init__()
+        self.attention_norm = nn.Identity() if first else layer_norm(config)
+        self.attention = Attention(config, bias=False)
+        self.dropout = Dropout(config.attention_dropout)
+        self.mlp_norm = layer_norm(config)
+        self.mlp = GatedInner(config)
+
+    def forward(self, hidden: Tensor, sight: Sight | LongSight, rotation: Tensor, at: Tensor | None = None) -> Tensor:
+        """Return hidden states [B, S, H] from hidden states, what they look at, and rotary angles.
+
+        With `at` [B, M] those at these positions alone, [B, M, H].
+        """
+        asked = hidden if at is None else tokens_at(hidden, at)
+        asked = asked + self.dropout(self.attention(self.attention_norm(hidden), sight, rotation, at))
+        mixed: Tensor = asked + self.mlp(self.mlp_norm(asked))
+        return mixed
+
+
+class ModernForMaskedLM(Encoder):
+    """ModernBERT with its masked-token head and, where the settings say so, a next-sentence head beside it."""
+
+    config: ModernConfig
+
+    def __init__(self, config: ModernConfig, *, drawn: bool = True) -> None:
+        super().__init__()
+        self.config = config
+        self.embeddings = ModernEmbeddings(config)
+        self.blocks = nn.ModuleList(ModernBlock(config, first=block == 0) for block in range(config.layers))
+        self.norm = layer_norm(config)
+        self.mlm_head = MaskedTokenHead(config, bias=False)
+        width = config.hidden_size // config.heads
+        for kind, theta in (("global", config.global_theta), ("local", config.local_theta)):
+            angles = rotary_angles(config.max_positions, width, theta=theta)
+            self.register_buffer(f"{kind}_rotation", angles, persistent=False)
+        if drawn:
+            initialise(self, std=config.initializer_range)
+            self._initialise_outputs()
+        self.has_nsp_head = config.next_sentence
+        if config.next_sentence:  # made and drawn last: the other weights are those of a model without this head
+            self.nsp_head = ModernNextSentenceHead(config)
+            if drawn:
+                initialise(self.nsp_head, std=config.initializer_range)
+
+    def encode(
+        self,
+        input_ids: Tensor,
+        token_type_ids: Tensor,
+        attention_mask: Tensor,
+        at: Tensor | None = None,
+        documents: Tensor | None = None,
+    ) -> Tensor:
+        """Return the last hidden states [B, S, H] of ids and a mask, each [B, S]; [B, M, H] with `at`."""
+        views = self._views(attention_mask, documents)
+        hidden: Tensor = self.embeddings(input_ids)
+        for block, view in zip(self.blocks[:-1], views[:-1], strict=True):
+            hidden = block(hidden, *view)
+        hidden = self.blocks[-1](hidden, *views[-1], at)
+        normalised: Tensor = self.norm(hidden)
+        return normalised
+
+    def states(self, input_ids: Tensor, token_type_ids: Tensor, attention_mask: Tensor, *, layer: int) -> Tensor:
+        """Return the hidden states [B, S, H] after `layer` blocks; the last ones alone are normalised."""
+        views = self._views(attention_mask, None)
+        hidden: Tensor = self.embeddings(input_ids)
+        for block, view in zip(self.blocks[:layer], views[:layer], strict=True):
+            hidden = block(hidden, *view)
+        normalised: Tensor = self.norm(hidden) if layer == self.config.layers else hidden
+        return normalised
+
+    def _views(self, attention_mask: Tensor, documents: Tensor | None) -> list[tuple[Sight | LongSight, Tensor]]:
+        """Return what the tokens of rows [B, S] look at in each block, and its rotary angles.
+
+        The angles are copied, so that they look alike to the compiler in rows of every length, the longest too.
+        """
+        length = attention_mask.shape[1]
+        angles = {kind: torch.cat([self.get_buffer(f"{kind}_rotation")[:, :length]]) for kind in ("global", "local")}
+        whole = around = (self.sight(attention_mask, documents), angles["global"])
+        if self.config.global_every > 1:
+            near = self.sight(attention_mask, documents, window=self.config.local_window)
+            around = (near, angles["local"])
+        return [whole if self.config.is_global(index) else around for index in range(self.config.layers)]
+
+    @property
+    def word_embeddings(self) -> nn.Embedding:
+        """The embeddings of the vocabulary."""
+        return self.embeddings.words
+
+    def mlm_logits(self, hidden: Tensor) -> Tensor:
+        """Return logits [..., V] of the vocabulary from hidden states [..., H]."""
+        logits: Tensor = self.mlm_head(hidden, self.embeddings.words.weight)
+        return logits
+
+    def nsp_logits(self, hidden: Tensor) -> Tensor | None:
+        """Return logits [B, 2] (B continues A, B comes from elsewhere) from hidden states, [CLS] first, or None."""
+        return self.nsp_head(hidden) if self.has_nsp_head else None
+
+    def keep_for(self, part: Part) -> None:
+        """Let go of the vocabulary's bias; tasks go on from the rest of the masked-token head (Warner et al., 2024)."""
+        del self.mlm_head.bias
+        self._drop_nsp_head()
+
+    def keep_states(self) -> None:
+        """Let go of the pre-training heads."""
+        del self.mlm_head
+        self._drop_nsp_head()
+
+    def vectors(self, hidden: Tensor, part: Part) -> Tensor:
+        """Return the hidden states after the dense layer and norm of the masked-token head."""
+        return self.mlm_head.transform(hidden)
+
+    def _drop_nsp_head(self) -> None:
+        if self.has_nsp_head:
+            del self.nsp_head
+            self.has_nsp_head = False
+
+    def _initialise_outputs(self) -> None:
+        """Shrink what is added to the residual path by sqrt(2 layers), so that it does not grow with depth (GPT-2)."""
+        with torch.no_grad():
+            for name, parameter in self.named_parameters():
+                if name.endswith(("attention.output.weight", "mlp.outer.weight")):
+                    parameter.div_(math.sqrt(2 * self.config.layers))
+
+
+def layer_norm(config: ModernConfig) -> nn.LayerNorm:
+    """Return a LayerNorm without bias."""
+    return nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps, bias=False)

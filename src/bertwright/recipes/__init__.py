@@ -1,1 +1,0 @@
-"""Puts the rooms together: each recipe is a whole job that reads as a paragraph."""

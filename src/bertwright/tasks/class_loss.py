@@ -1,0 +1,31 @@
+"""Marks logits against true classes: the loss that classifying rows and tagging words share."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from bertwright.tasks.base import TaskLoss
+from bertwright.types import UNASKED
+
+
+def class_loss(scores: Tensor, targets: Tensor, *, name: str, weights: np.ndarray | None = None) -> TaskLoss:
+    """Return the mean cross-entropy (nats) of logits [B, M, K] where `targets` [B, M] ask, and sums called `name`_*.
+
+    With `weights` [K] the mean is weighted by those of the true classes, as torch's is; 0 where all of these are 0.
+    """
+    logits, flat = scores.float().flatten(0, 1), targets.flatten()
+    asked = flat != UNASKED
+    count = asked.sum()
+    if weights is None:
+        total, mass = functional.cross_entropy(logits, flat, ignore_index=UNASKED), count
+    else:
+        of_class = torch.from_numpy(weights).to(logits.device)
+        mass = (of_class[flat.clamp(min=0)] * asked).sum()
+        summed = functional.cross_entropy(logits, flat, weight=of_class, ignore_index=UNASKED, reduction="sum")
+        total = summed / mass.clamp(min=torch.finfo(mass.dtype).tiny)
+    correct = ((logits.argmax(-1) == flat) & asked).sum()
+    sums = {"sum": total.detach() * count, "count": count, "correct": correct}
+    return TaskLoss(total, {f"{name}_{part}": value for part, value in sums.items()}, mass)

@@ -1,0 +1,1 @@
+"""Classes of texts and pairs: one, several, or a choice of columns."""

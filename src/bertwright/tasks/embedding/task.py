@@ -1,0 +1,192 @@
+"""Teaches an encoder to give texts that are alike vectors of a small angle: contrastive training, and its judgement.
+
+    file -> Sentences -> SentenceRows -> vectors -> loss, Judgement
+         read_sentences   encode       (no head)
+
+It is none of the tasks of contract.py: there is no head and no label, an example is several rows, and a dev file may
+hold something else than the training file, such as scores where that has plain text.
+
+pairs   Each first text is to find its second one among all of the batch, and third texts, where there are any, are
+        hard negatives: cross-entropy of cosines / temperature ("InfoNCE", van den Oord et al., 2018; "multiple
+        negatives ranking", Henderson et al., 2017).
+texts   The same, where the second text is the first once more, through other dropout (SimCSE, Gao et al., 2021).
+scores  The squared error of the cosine against the score, laid out from 0 to 1 (Reimers and Gurevych, 2019).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import numpy as np
+import torch
+from pydantic import Field
+from torch import Tensor
+from torch.nn import functional
+
+from bertwright.config import Section
+from bertwright.model.sentence_encoder import Pooling
+from bertwright.tasks.base import TaskLoss
+from bertwright.tasks.embedding.metrics import Ranks, cosines, find_texts, retrieval_figures, score_figures
+from bertwright.tasks.embedding.reader import Kind, Sentences, scaled
+from bertwright.tasks.eval_result import Grid, Judgement, Mistake
+from bertwright.types import SentenceBatch
+
+FIGURES: dict[Kind, tuple[str, ...]] = {"scores": ("spearman", "pearson"), "pairs": ("mrr_at_10", "accuracy")}
+"""What a file is judged by; the first chooses the checkpoint."""
+
+
+class EmbedConfig(Section):
+    """How sentence vectors are made and trained."""
+
+    objective: Literal["auto", "pairs", "texts", "scores"] = "auto"
+    """pairs: each text finds the one it belongs with. texts: each finds itself through other dropout. scores: cosines
+    come near the scores. auto tells it from the columns of the training file."""
+    pooling: Pooling | None = None
+    """mean, cls or max; as the folder of a sentence-transformers model says where not given, mean elsewhere."""
+    normalize: bool | None = None
+    """Vectors of unit length, so that a product is a cosine; as the folder says where not given, true elsewhere."""
+    temperature: float = Field(default=0.05, gt=0)
+    """What cosines are divided by (a scale of 20)."""
+    symmetric: bool = False
+    """The second texts of pairs look for the first ones as well."""
+    negative_column: str | None = None
+    """Column of a text that is unlike the first; told by its name (negative) where not given."""
+
+
+@dataclass(frozen=True)
+class Embed:
+    """What the vectors of a batch are marked by, and what models are judged by.
+
+    kind      what the training file holds
+    metrics   the figures of the dev file, which may hold something else
+    """
+
+    name: ClassVar[str] = "embed"
+    sums_over_rows: ClassVar[bool] = False
+    labels: ClassVar[tuple[str, ...]] = ()
+    changing: ClassVar[bool] = False
+    kind: Kind
+    metrics: tuple[str, ...]
+    temperature: float
+    symmetric: bool
+
+    @property
+    def metric(self) -> str:
+        """The figure the best checkpoint is chosen by, where no other is asked for."""
+        return self.metrics[0]
+
+    def corrupt(self, batch: SentenceBatch, generator: torch.Generator, progress: float = 1.0) -> SentenceBatch:
+        """Hide nothing."""
+        return batch
+
+    def loss(self, vectors: Tensor, batch: SentenceBatch) -> TaskLoss:
+        """Mark the vectors [K B, H] of a batch."""
+        columns = functional.normalize(vectors.float(), dim=-1).view(*batch.texts.shape, -1)
+        if self.kind != "scores":
+            return contrast_loss(columns, batch.texts, temperature=self.temperature, symmetric=self.symmetric)
+        assert batch.scores is not None
+        errors = ((columns[0] * columns[1]).sum(-1) - batch.scores).square()
+        return TaskLoss(errors.mean(), {"embed_sum": errors.detach().sum(), "embed_count": _count(errors)})
+
+
+def contrast_loss(vectors: Tensor, texts: Tensor, *, temperature: float, symmetric: bool) -> TaskLoss:
+    """Return the mean cross-entropy (nats) of unit vectors [K, B, H]: each of the first B finds the second of its own.
+
+    `texts` [K, B] say which text each vector is of: what is the same text as the first or the second of an example, or
+    is paired with the same first text, is no negative of it.
+    """
+    first, second = texts[0], texts[1]
+    others = texts[1:].flatten()
+    known = _same(first, others) | _same(second, others)
+    known[:, : len(first)] |= _same(first, first)
+    losses, right = _find(vectors[0], vectors[1:].flatten(0, 1), known, temperature)
+    if symmetric:
+        back = _same(second, first) | _same(first, first) | _same(second, second)
+        losses = (losses + _find(vectors[1], vectors[0], back, temperature)[0]) / 2
+    sums = {"sum": losses.detach().sum(), "count": _count(losses), "correct": right.sum()}
+    return TaskLoss(losses.mean(), {f"embed_{part}": value for part, value in sums.items()})
+
+
+def _find(asked: Tensor, among: Tensor, known: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
+    """Return losses [B] and hits [B] of vectors [B, H] that look for the same place of others [C, H].
+
+    Places that are `known` [B, C] to be alike are left out, but for the one looked for.
+    """
+    places = torch.arange(len(asked), device=asked.device)
+    wrong = known.index_put((places, places), torch.zeros_like(places, dtype=torch.bool))
+    logits = (asked @ among.T / temperature).masked_fill(wrong, -torch.inf)
+    return functional.cross_entropy(logits, places, reduction="none"), logits.argmax(-1) == places
+
+
+def _same(left: Tensor, right: Tensor) -> Tensor:
+    return left[:, None] == right[None, :]
+
+
+def _count(values: Tensor) -> Tensor:
+    return torch.full((), values.numel(), device=values.device)
+
+
+def judge_sentences(vectors: np.ndarray, examples: Sentences, *, mistakes: int = 0) -> Judgement:
+    """Judge vectors [U, H] of the texts of examples: by their scores, or by finding the text each is paired with."""
+    if examples.scores is not None:
+        return _judge_scores(vectors, examples, examples.scores, mistakes=mistakes)
+    ranks = find_texts(vectors, examples.members[:, :2], examples.members[:, 2:].reshape(-1))
+    worst = np.argsort(-ranks.rank, kind="stable")[:mistakes]
+    return Judgement(
+        figures=retrieval_figures(ranks),
+        grid=_grid_of_ranks(ranks),
+        mistakes=[
+            Mistake(
+                text=examples.texts[ranks.asked[place]],
+                truth=f"{examples.texts[ranks.right[place]]} (place {ranks.rank[place]:,})",
+                said=examples.texts[ranks.best[place]],
+                badness=float(ranks.rank[place]),
+            )
+            for place in worst.tolist()
+            if ranks.rank[place] > 1
+        ],
+    )
+
+
+def _grid_of_ranks(ranks: Ranks) -> Grid:
+    rows, begin = [], 1
+    for end, name in ((1, "1"), (3, "2 to 3"), (10, "4 to 10"), (100, "11 to 100"), (int(ranks.rank.max()), "later")):
+        count = int(((ranks.rank >= begin) & (ranks.rank <= end)).sum())
+        rows.append([name, f"{count:,}", f"{count / len(ranks.rank):.1%}"])
+        begin = end + 1
+    return Grid("place of the right text", ["place", "texts", "share"], rows)
+
+
+def _judge_scores(vectors: np.ndarray, examples: Sentences, scores: np.ndarray, *, mistakes: int) -> Judgement:
+    similarity = cosines(vectors[examples.members[:, 0]], vectors[examples.members[:, 1]])
+    fifths = np.minimum((scaled(scores) * 5).astype(np.int64), 4)
+    low, width = float(scores.min()), float(np.ptp(scores)) / 5
+    rows = []
+    for fifth in np.unique(fifths).tolist():
+        part = similarity[fifths == fifth]
+        middle = [f"{value:.3f}" for value in np.quantile(part, (0.1, 0.5, 0.9))]
+        rows.append([f"{low + fifth * width:g} to {low + (fifth + 1) * width:g}", f"{len(part):,}", *middle])
+    off = _order(similarity) - _order(scores)
+    worst = np.argsort(-np.abs(off), kind="stable")[:mistakes].tolist()
+    return Judgement(
+        figures=score_figures(scores, similarity),
+        grid=Grid("cosine by score", ["score", "pairs", "10%", "median", "90%"], rows),
+        mistakes=[
+            Mistake(
+                text=examples.shown(place),
+                truth=f"{scores[place]:g}",
+                said=f"cosine {similarity[place]:.3f}",
+                badness=float(abs(off[place])),
+            )
+            for place in worst
+        ],
+    )
+
+
+def _order(values: np.ndarray) -> np.ndarray:
+    """Return where each value [N] stands among all, from 0 to 1."""
+    from scipy.stats import rankdata
+
+    order: np.ndarray = (rankdata(values) - 1) / max(1, len(values) - 1)
+    return order

@@ -1,0 +1,46 @@
+"""Turns the flat logits of the words of many sentences into tags and probabilities by a CRF, some hundred at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from bertwright.model.crf_decode import Chain
+
+SENTENCES = 256
+"""Sentences decoded together, of like length."""
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What a CRF says of W words: the best tags [W] int64, logarithms of probabilities [W, K], and surprise in nats."""
+
+    tags: np.ndarray
+    log_shares: np.ndarray
+    nats: float
+
+
+def read_sentences(chain: Chain, logits: np.ndarray, counts: np.ndarray, targets: np.ndarray) -> Reading:
+    """Return the reading of logits [W, K] of sentences of `counts` [N] words, and how surprising `targets` [W] are."""
+    tags, shares = np.empty(len(logits), dtype=np.int64), np.empty(logits.shape, dtype=np.float64)
+    nats = 0.0
+    for places, here in _batches(counts):
+        scores, flat = logits[places].astype(np.float64), places[here]
+        tags[flat] = chain.decode(scores, here)[here]
+        shares[flat] = chain.log_marginals(scores, here)[here]
+        nats += float(chain.surprise(scores, targets[places], here).sum())
+    return Reading(tags, shares, nats)
+
+
+def _batches(counts: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Yield the places [B, M] of the words of some sentences, and where there are any, bool [B, M]."""
+    begins = np.cumsum(counts) - counts
+    order = np.argsort(counts, kind="stable")
+    order = order[counts[order] > 0]
+    for at in range(0, len(order), SENTENCES):
+        some = order[at : at + SENTENCES]
+        columns = np.arange(int(counts[some].max()))[None, :]
+        here = columns < counts[some][:, None]
+        yield np.where(here, begins[some][:, None] + columns, begins[some][:, None]), here

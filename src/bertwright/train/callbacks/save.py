@@ -1,0 +1,102 @@
+"""Turns reports into checkpoints every few minutes or steps, and a signal into a checkpoint and a clean stop."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import NoReturn, TypeVar
+
+from bertwright.stopping import STOPPING, on_signals, stopped_by
+from bertwright.train.checkpoint.saver import Saver
+from bertwright.train.loop import StepReport
+from bertwright.train.parallel.group import ALONE, Group
+
+T = TypeVar("T")
+FIRST_SECONDS = 60.0
+"""Seconds of training before the first checkpoint of a run, at most."""
+
+
+class StopAskedError(Exception):
+    """Leaves an evaluation half done, because someone asked to stop; never seen outside a run."""
+
+
+@dataclass
+class CheckpointListener:
+    """Saves every `minutes` (and every `steps`, where given), before stopping on a signal, and `at_end`.
+
+    The first checkpoint of a run comes after FIRST_SECONDS at the latest. Without `at_end` the last step is saved where
+    more than that would be lost, and where someone asked to stop: what follows it, such as predicting a test set, takes
+    its time. Where `best` is given, it also saves whenever the figure that `held_out` takes from an evaluation is lower
+    than ever, `best` being the lowest so far. Stands last: a checkpoint holds what others made of the step.
+    """
+
+    saver: Saver
+    minutes: float
+    steps: int | None = None
+    at_end: bool = True
+    group: Group = ALONE
+    """The processes of the run: all save at the same step, whichever was asked to stop."""
+    held_out: Callable[[Mapping[str, float]], float] | None = None
+    best: float | None = None
+    signal: int | None = field(default=None, init=False)
+    """The signal that asked this process to stop. Only a signal sets it: one may come at any instant."""
+    saved_at: float = field(default_factory=time.perf_counter, init=False)
+
+    def __call__(self, report: StepReport) -> None:
+        """Save if it is time; raise Interrupted after saving if someone asked to stop."""
+        step, valid = report.position.step, report.notes.get("valid")
+        loss = self.held_out(valid) if valid and self.held_out is not None else None
+        wait = self.minutes * 60 if self.saver.moving.position.saved else min(FIRST_SECONDS, self.minutes * 60)
+        waited = time.perf_counter() - self.saved_at
+        due = waited >= wait and not self.saver.busy
+        due = due or (report.last and (self.at_end or waited >= FIRST_SECONDS))
+        due = due or (self.steps is not None and step % self.steps == 0)
+        due = due or (self.best is not None and loss is not None and loss < self.best)
+        due, stop = self._agreed(due)
+        if due or stop is not None:
+            self.best = loss if self.best is not None and loss is not None and loss < self.best else self.best
+            self.saver.save(held_out=loss)
+            self.saved_at = time.perf_counter()
+        if stop is not None and not (report.last and self.at_end):
+            self._leave(step, stop)
+
+    def _agreed(self, due: bool) -> tuple[bool, int | None]:
+        """Return whether any process finds a checkpoint due, and the signal any was sent; all get what went wrong."""
+        asked = {str(number): float(self.signal == number) for number in STOPPING}
+        sums = self.group.total({"due": due, "failed": self.saver.failed} | asked)
+        if sums["failed"]:
+            self.saver.wait()
+        return sums["due"] > 0, next((number for number in STOPPING if sums[str(number)]), None)
+
+    def stop_unheard(self, report: StepReport) -> NoReturn:
+        """Save a step whose evaluation was left half done, to be made on resuming, and raise Interrupted."""
+        report.position.heard = False
+        self.saver.save()
+        self._leave(report.position.step, self.signal)
+
+    def until_asked(self, values: Iterable[T]) -> Iterator[T]:
+        """Yield `values`, and raise StopAskedError instead of the next one when someone asked to stop."""
+        for value in values:
+            if self.signal is not None:
+                raise StopAskedError
+            yield value
+
+    def _leave(self, step: int, number: int | None) -> NoReturn:
+        raise stopped_by(
+            number,
+            f"stopped at step {step}; everything is saved in {self.saver.wait()}; "
+            "the same command with --resume goes on from there",
+        )
+
+    @contextmanager
+    def listening_for_signals(self) -> Iterator[None]:
+        """Turn the first Ctrl-C, SIGTERM or SIGHUP into a stop after the current step; see `on_signals`."""
+
+        def ask(number: int) -> None:
+            self.signal = number
+
+        self.saved_at = time.perf_counter()
+        with on_signals(STOPPING, ask):
+            yield

@@ -1,0 +1,196 @@
+"""Turns the state of a run into a folder it can go on from, and back: whole or absent, safetensors and JSON only.
+
+RUN/checkpoints/step-1200/   manifest.json (every file with its checksum)  position.json
+                             weights.safetensors  optimizer.safetensors
+                             (average.safetensors, best.safetensors: where the run keeps such weights)
+                             good/ (the same of the state the run would go back to, where that is another step)
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+
+from bertwright.checksums import damage, seal
+from bertwright.errors import ModelError
+from bertwright.files import clear_leftovers, read_json, remove, written_aside
+from bertwright.log import note
+from bertwright.train.checkpoint.snapshot import State
+from bertwright.train.checkpoint.tensor_file import write_tensors
+
+PREFIX = "step-"
+DAMAGED = "damaged-"
+MANIFEST = "manifest.json"
+GOOD = "good"
+
+
+@dataclass(frozen=True)
+class Retention:
+    """Which checkpoints of a run are kept; all others are deleted once a newer one is whole."""
+
+    newest: int
+    """So many of the newest."""
+    best: bool = False
+    """The one with the lowest held-out loss."""
+    hours: float | None = None
+    """The first one in every so many hours of training."""
+
+
+def write_checkpoint(
+    run: Path,
+    state: State,
+    *,
+    identity: Mapping[str, Any],
+    good: State | None = None,
+    held_out: float | None = None,
+) -> Path:
+    """Write RUN/checkpoints/step-N, whole or not at all, and return its path; OSError passes through.
+
+    `identity` says what the run is (data fingerprint, settings that shape it); `read_checkpoint` compares it. `good` is
+    the state the run would go back to, and `held_out` the loss on held-out rows at this step, where it was judged.
+    """
+    folder = run / "checkpoints" / f"{PREFIX}{state.step}"
+    with written_aside(folder) as aside:
+        aside.mkdir()
+        digests = _write_state(aside, state, identity=dict(identity), held_out=held_out)
+        if good is not None and good.step != state.step:
+            (aside / GOOD).mkdir()
+            digests |= {f"{GOOD}/{name}": digest for name, digest in _write_state(aside / GOOD, good).items()}
+        seal(aside, MANIFEST, known=digests)
+    return folder
+
+
+def _write_state(folder: Path, state: State, **told: Any) -> dict[str, str]:
+    """Write the files of a state and return the digests of those with tensors."""
+    digests = {
+        f"{name}.safetensors": write_tensors(folder / f"{name}.safetensors", tensors)
+        for name, tensors in state.tensors.items()
+    }
+    (folder / "position.json").write_text(json.dumps({**state.told, **told}, indent=2) + "\n", encoding="utf-8")
+    return digests
+
+
+def checkpoints(run: Path) -> list[Path]:
+    """Return the checkpoints of a run, oldest first."""
+    found = [p for p in (run / "checkpoints").glob(f"{PREFIX}*") if p.name[len(PREFIX) :].isdigit()]
+    return sorted(found, key=step_of)
+
+
+def step_of(folder: Path) -> int:
+    """Return the step a checkpoint was written after."""
+    return int(folder.name[len(PREFIX) :])
+
+
+def retain(run: Path, newest: Path, retention: Retention) -> None:
+    """Delete every checkpoint that need not be kept, now that `newest` is whole.
+
+    Those of later steps belong to what the run went back from.
+    """
+    saved = checkpoints(run)
+    past = [folder for folder in saved if step_of(folder) <= step_of(newest)]
+    keep = {*past[-retention.newest :]}
+    told = {folder: _told(folder) for folder in past} if retention.best or retention.hours else {}
+    losses = {folder: one["held_out"] for folder, one in told.items() if one.get("held_out") is not None}
+    if retention.best and losses:
+        keep.add(min(losses, key=lambda folder: losses[folder]))
+    if retention.hours:
+        stretches: dict[int, Path] = {}
+        for folder in past:
+            seconds = told[folder].get("position", {}).get("seconds", 0.0)
+            stretches.setdefault(int(seconds // (3600 * retention.hours)), folder)
+        keep |= {folder for stretch, folder in stretches.items() if stretch}
+    for folder in saved:
+        if folder not in keep:
+            remove(folder)
+
+
+def lowest_held_out(run: Path) -> float | None:
+    """Return the lowest held-out loss of the checkpoints of a run, None where none was judged."""
+    losses = [_told(folder).get("held_out") for folder in checkpoints(run)]
+    return min((loss for loss in losses if loss is not None), default=None)
+
+
+def _told(folder: Path) -> dict[str, Any]:
+    """Return what a checkpoint says of itself; nothing where that cannot be read."""
+    try:
+        return dict(read_json(folder / "position.json"))
+    except (OSError, ValueError, TypeError):
+        return {}
+
+
+def newest_whole(run: Path) -> Path | None:
+    """Return the newest checkpoint whose every file is as it was written; None where no checkpoint was ever written.
+
+    Damaged ones are set aside under another name, and that is said. What a killed process was writing is deleted.
+    Raises ModelError where all are damaged.
+    """
+    clear_leftovers(run / "checkpoints")
+    saved = checkpoints(run)
+    for folder in reversed(saved):
+        reason = damage(folder, MANIFEST)
+        if reason is None:
+            return folder
+        aside = folder.with_name(f"{DAMAGED}{folder.name}")
+        remove(aside)
+        folder.rename(aside)
+        note(f"the checkpoint {folder} is damaged ({reason}): set aside as {aside.name}, the one before is taken")
+    if saved:
+        raise ModelError(f"every checkpoint of {run} is damaged; restore one from a copy, or start anew elsewhere")
+    return None
+
+
+def read_checkpoint(folder: Path, *, identity: Mapping[str, Any]) -> tuple[State, State | None]:
+    """Return the state in a checkpoint, and the one to go back to where that is another.
+
+    Raises ModelError where the checkpoint is damaged or belongs to another run (the first difference is named).
+    """
+    try:
+        state = _read_state(folder)
+        compare_identity(folder, state.told["identity"], identity)
+        return state, _read_state(folder / GOOD) if (folder / GOOD).is_dir() else None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, SafetensorError) as error:
+        raise damaged(folder, error) from error
+
+
+def damaged(folder: Path, error: BaseException) -> ModelError:
+    """Return what to raise where a checkpoint cannot be used."""
+    return ModelError(f"the checkpoint {folder} is damaged ({error}); delete it to go on from the one before")
+
+
+def _read_state(folder: Path) -> State:
+    files = sorted(folder.glob("*.safetensors"))
+    return State({file.stem: load_file(file) for file in files}, read_json(folder / "position.json"))
+
+
+def compare_identity(folder: Path, then: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    """Raise ModelError where the run that made a checkpoint is not the one that goes on; the difference is named."""
+    other = first_difference(then, now)
+    if other is not None:
+        name, before, value = other
+        raise ModelError(
+            f"the checkpoint {folder} was made with {name} = {before!r}, this run has {value!r}; "
+            "resume with the same data and settings, or start anew in another --out"
+        )
+
+
+def first_difference(then: Mapping[str, Any], now: Mapping[str, Any]) -> tuple[str, Any, Any] | None:
+    """Return name, old and new value of the first entry of `now` that `then` has otherwise, sections looked into.
+
+    >>> first_difference({"watch": {"patience": None}}, {"watch": {"patience": 3}})
+    ('watch.patience', None, 3)
+    """
+    for name, value in now.items():
+        before = then.get(name)
+        if isinstance(before, Mapping) and isinstance(value, Mapping):
+            inner = first_difference(before, value)
+            if inner is not None:
+                return f"{name}.{inner[0]}", *inner[1:]
+        elif before != value:
+            return name, before, value
+    return None

@@ -1,0 +1,160 @@
+"""Keeps what an interrupted fine-tuning run needs to go on: its settings, its checkpoint, and its finished seeds.
+
+RUN/checkpoints/step-N/            where the seed in training stood (RUN/seeds/K/checkpoints/ with several seeds)
+RUN/checkpoints/finished/          figures of the seeds that are done, and the weights of the best of them
+
+All of it is deleted when the run is done.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from bertwright.config import merge, read_toml
+from bertwright.errors import ModelError, OutputExistsError
+from bertwright.files import clear_leftovers, read_json, remove, sha256_of, write_json, written_aside
+from bertwright.log import note
+from bertwright.model.lora import merge as merge_adapters
+from bertwright.train.callbacks.best import BestListener
+from bertwright.train.callbacks.save import CheckpointListener
+from bertwright.train.checkpoint.folder import Retention, damaged, first_difference, newest_whole, read_checkpoint
+from bertwright.train.checkpoint.saver import Saver
+from bertwright.train.checkpoint.snapshot import MISFITS, Moving, put_back
+from bertwright.train.loop import Position
+from bertwright.train.step import TrainStep
+from bertwright.train.task_setup.run_of_task import Tuned, Tuning, judge_tuned
+
+WATCHED: dict[str, Any] = {"watch": {"log_every", "mistakes", "checkpoint_minutes", "checkpoint_steps"}, "seed": True}
+"""Settings that may change while a run is interrupted; each seed has an identity of its own."""
+
+
+@dataclass
+class Finished:
+    """The seeds of a run that are trained to the end: figures of each, and the best of them."""
+
+    seen: list[dict[str, Any]] = field(default_factory=list)
+    best: Tuned | None = None
+
+    @property
+    def seeds(self) -> set[int]:
+        """Their numbers."""
+        return {one["seed"] for one in self.seen}
+
+
+def resumed_settings(out: Path, task: str, settings: Mapping[str, Any], *, seeds: int) -> dict[str, Any]:
+    """Return the settings in RUN/config.toml with `settings` laid over them, but for the task.
+
+    Raises ModelError where there is no run of this task and so many seeds to go on with, and OutputExistsError where it
+    is done.
+    """
+    if not (out / "config.toml").is_file():
+        raise ModelError(f"there is no run to resume in {out} (no config.toml); start it without --resume")
+    if (out / "report.html").is_file():
+        raise OutputExistsError(f"the run in {out} is done, so there is nothing to resume; give another --out")
+    kept = read_toml(out / "config.toml")
+    if kept.pop("task", task) != task:
+        raise ModelError(f"the run in {out} is of another task than {task}; resume it with its own")
+    begun = read_json(out / "manifest.json").get("seeds") if (out / "manifest.json").is_file() else None
+    if begun not in (None, seeds):
+        raise ModelError(f"the run in {out} is one of --seeds {begun}, not {seeds}; resume it with --seeds {begun}")
+    return merge(kept, settings)
+
+
+def tune_identity(parts: Tuning, files: Mapping[str, Path]) -> dict[str, Any]:
+    """Return what must be the same for a run to be gone on with: files, model and settings."""
+    weights = sorted([parts.folder / "config.json", *parts.folder.glob("*.safetensors")])
+    return {
+        **{f"the {name} file": sha256_of(path) for name, path in parts.files_read(files).items()},
+        **({} if "dev" in files else {"the dev file": "a share of the train file"}),
+        "the model": {path.name: sha256_of(path) for path in weights},
+        "precision": parts.precision,
+        **parts.config.model_dump(mode="json", exclude={**WATCHED, **({"split": True} if "dev" in files else {})}),
+    }
+
+
+def require_same_run(out: Path, identity: Mapping[str, Any]) -> None:
+    """Raise ModelError where the run in `out`, if it came to write its manifest, was begun with something else."""
+    file = out / "manifest.json"
+    other = first_difference(read_json(file).get("identity", {}), identity) if file.is_file() else None
+    if other is not None:
+        name, before, value = other
+        raise ModelError(
+            f"the run in {out} was begun with another value of {name} ({before!r}, now {value!r}); "
+            "resume with the same, or start anew in another --out"
+        )
+
+
+def start_of(folder: Path, step: TrainStep, best: BestListener, identity: Mapping[str, Any]) -> Moving:
+    """Return what of a seed moves: at its beginning, or as the last whole checkpoint in `folder` has it."""
+    moving = Moving(step.model, step.optimizers, Position(drawn=[0]), best=best)
+    checkpoint = newest_whole(folder)
+    if checkpoint is not None:
+        state, _ = read_checkpoint(checkpoint, identity={**identity, "seed": step.seed})
+        try:
+            put_back(moving, state)
+        except MISFITS as error:
+            raise damaged(checkpoint, error) from error
+        note(f"seed {step.seed}: going on from step {moving.position.step:,}")
+    return moving
+
+
+def checkpointing(
+    parts: Tuning, folder: Path, moving: Moving, *, identity: Mapping[str, Any], seed: int
+) -> CheckpointListener:
+    """Return the listener that has checkpoints of a seed written into its folder."""
+    saver = Saver(
+        folder,
+        moving,
+        identity={**identity, "seed": seed},
+        retention=Retention(newest=1),
+        beside=[folder / "metrics.jsonl"],
+    )
+    watch = parts.config.watch
+    return CheckpointListener(saver, minutes=watch.checkpoint_minutes, steps=watch.checkpoint_steps, at_end=False)
+
+
+def keep_finished(out: Path, finished: Finished) -> None:
+    """Write down the seeds that are done, with the weights of the best."""
+    best = finished.best
+    assert best is not None
+    with written_aside(out / "checkpoints" / "finished") as aside:
+        aside.mkdir()
+        weights = {name: p.detach().contiguous() for name, p in best.model.named_parameters()}
+        save_file(weights, aside / "weights.safetensors")
+        told = {"seed": best.seed, "best_step": best.best_step, "position": asdict(best.position)}
+        write_json(aside / "seeds.json", {"seen": finished.seen, "best": told})
+
+
+def read_finished(out: Path, parts: Tuning) -> Finished:
+    """Return the seeds that are done, the best of them judged again; none where nothing was written down."""
+    folder = out / "checkpoints" / "finished"
+    clear_leftovers(folder.parent)
+    if not folder.is_dir():
+        return Finished()
+    try:
+        state = read_json(folder / "seeds.json")
+        weights = load_file(folder / "weights.safetensors")
+        told, position = state["best"], Position()
+        position.become(told["position"])
+        model = parts.fresh_model(int(told["seed"]))
+        merge_adapters(model)
+        with torch.no_grad():
+            for name, parameter in model.named_parameters():
+                parameter.copy_(weights[name])
+    except (OSError, SafetensorError, *MISFITS) as error:
+        raise ModelError(f"{folder} is damaged ({error}); delete it to train its seeds again") from error
+    best = judge_tuned(parts, model, seed=told["seed"], best_step=told["best_step"], position=position)
+    note(f"seeds {', '.join(str(one['seed']) for one in state['seen'])} are done")
+    return Finished(state["seen"], best)
+
+
+def forget_checkpoints(folder: Path) -> None:
+    """Delete the checkpoints of a run or a seed that is done."""
+    remove(folder / "checkpoints")

@@ -1,0 +1,1 @@
+"""Optimizers and which weights each takes."""

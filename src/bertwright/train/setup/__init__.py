@@ -1,0 +1,1 @@
+"""Puts a pre-training run together."""

@@ -1,0 +1,1 @@
+"""Puts a fine-tuning run together."""

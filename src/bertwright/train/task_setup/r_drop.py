@@ -1,0 +1,73 @@
+"""Marks two draws of dropout against each other: R-Drop (Liang et al., 2021), for tasks with logits.
+
+Every row stands twice in a batch, so that dropout draws twice for it; the loss is the mean of both plus alpha times how
+far the two answers are apart.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import fields, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from bertwright.model.task_model import Problem
+from bertwright.tasks.base import Task, TaskLoss
+from bertwright.types import UNASKED, LabelledBatch
+
+
+def between_classes(first: Tensor, second: Tensor) -> Tensor:
+    """Return the symmetric Kullback-Leibler divergence [B, M], in nats, of the softmaxes of logits [B, M, K]."""
+    p, q = functional.log_softmax(first, dim=-1), functional.log_softmax(second, dim=-1)
+    # KL(p, q) + KL(q, p) is the sum over classes of (p - q)(log p - log q).
+    return ((p.exp() - q.exp()) * (p - q)).sum(-1) / 2
+
+
+def between_labels(first: Tensor, second: Tensor) -> Tensor:
+    """Return the same [B, M] for labels that are decided one by one, its mean over them."""
+    return ((torch.sigmoid(first) - torch.sigmoid(second)) * (first - second)).mean(-1) / 2
+
+
+def between_scores(first: Tensor, second: Tensor) -> Tensor:
+    """Return the squared difference [B, M] of scores [B, M, 1]."""
+    return (first - second).square().squeeze(-1)
+
+
+APART: dict[Problem, Callable[[Tensor, Tensor], Tensor]] = {
+    "single_label_classification": between_classes,
+    "multi_label_classification": between_labels,
+    "regression": between_scores,
+}
+ABLE = ("classify", "regress", "tag")
+"""Tasks whose scores are one tensor of logits."""
+
+
+class RDrop:
+    """A task whose batches are seen twice."""
+
+    changing = False
+    sums_over_rows = False
+
+    def __init__(self, task: Task[Any], *, alpha: float) -> None:
+        """Add `alpha` times the distance of two draws to the loss of `task`, one of ABLE."""
+        self.task, self.alpha = task, alpha
+
+    def corrupt(self, batch: LabelledBatch, generator: torch.Generator, progress: float = 1.0) -> LabelledBatch:
+        """Return the rows twice, one after the other."""
+        held = {field.name: getattr(batch, field.name) for field in fields(batch)}
+        return replace(batch, **{name: torch.cat([value, value]) for name, value in held.items()})
+
+    def loss(self, scores: Tensor, example: LabelledBatch) -> TaskLoss:
+        """Return the loss of both halves of logits [2B, M, K] together, and what their distance adds."""
+        parts = self.task.loss(scores, example)
+        first, second = scores.float().chunk(2)
+        apart = APART[self.task.problem](first, second)
+        targets = example.targets[: len(first)]
+        one_by_one = not targets.is_floating_point() and targets.ndim == apart.ndim
+        asked = targets != UNASKED if one_by_one else torch.ones_like(apart, dtype=torch.bool)
+        mean = (apart * asked).sum() / asked.sum()
+        sums = {"r_drop_sum": mean.detach() * asked.sum(), "r_drop_count": asked.sum()}
+        return TaskLoss(parts.total + self.alpha * mean, parts.sums() | sums)

@@ -1,0 +1,160 @@
+"""Says what the recipe `finetune` asks of the parts of a run: the same of a head over an encoder and of a decoder."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import numpy as np
+import torch
+from torch import nn
+
+from bertwright.device import autocast, product_dtype
+from bertwright.errors import DivergedError
+from bertwright.model.config import ModelConfig
+from bertwright.model.layers.dropout import begin_at_row, follow_rows
+from bertwright.tasks.eval_result import Judgement
+from bertwright.tasks.unlabelled import UnlabelledFile
+from bertwright.tokenizer.load import Tokenizer
+from bertwright.train.callbacks import Listener
+from bertwright.train.loop import PhaseSource, Position
+from bertwright.train.micro_batches import MicroBatches, room_for
+from bertwright.train.optim.build import build_optimizers
+from bertwright.train.schedule import ScheduleConfig
+from bertwright.train.step import TrainStep
+from bertwright.train.task_setup.finetune_config import FinetuneConfig
+
+
+@dataclass(frozen=True)
+class Split:
+    """The examples of a file, and their rows, as the task has them."""
+
+    examples: Any
+    rows: Any
+
+
+@dataclass(frozen=True)
+class Tuning(ABC):
+    """What all seeds of a fine-tuning run share, and how a seed becomes a trained and judged model."""
+
+    config: FinetuneConfig
+    folder: Path
+    shape: ModelConfig
+    """Of the pre-trained model."""
+    tokenizer: Tokenizer
+    task: Any
+    """Has a name, a metric that chooses the checkpoint, all its metrics, and the labels of its head, if any."""
+    splits: dict[str, Split]
+    """By name: train, dev, and test where there is one."""
+    device: torch.device
+    precision: Literal["bf16", "fp32"]
+    unlabelled: Mapping[str, UnlabelledFile] = field(default_factory=dict, kw_only=True)
+    """Files without labels, by the name of their split."""
+
+    def optimizers(self, model: nn.Module, *, rates: Mapping[str, float] | None = None) -> list[torch.optim.Optimizer]:
+        """Return the optimizers of a model, at `rates` (see `build_optimizers`), in the precision of the run."""
+        return build_optimizers(model, self.config.optimizer, dtype=product_dtype(self.precision), rates=rates)
+
+    def split_batches(
+        self, step: TrainStep, row_bytes: Callable[[int], int], lengths: np.ndarray, *, each: int = 1
+    ) -> None:
+        """Have batches split that keep more in memory than there is room for, on a CPU.
+
+        `row_bytes` is what a row of so many tokens keeps, `lengths` those of all rows, of which an example has `each`.
+        Raises TrainingError where one row does not fit.
+        """
+        if self.device.type != "cpu":
+            return
+        room = room_for(step.model, row_bytes, longest=int(lengths.max()), what=f"training {self.folder}")
+        batches = self.config.batches
+        if any(
+            min(batches.rows * each, max(each, batches.tokens // length)) * row_bytes(length) > room(length)
+            for length in np.unique(lengths).tolist()
+        ):
+            step.micro_batches = MicroBatches(step.model, step.objective, self.cast, row_bytes, room)
+            step.begin_at_row = begin_at_row
+            follow_rows(step.model)
+
+    def cast(self) -> AbstractContextManager[Any]:
+        """Return the context forward passes run in."""
+        return autocast(self.precision, self.device)
+
+    def files_read(self, files: Mapping[str, Path]) -> Mapping[str, Path]:
+        """Return by name every file that what a call names stands for."""
+        return files
+
+    def facts(self) -> dict[str, Any]:
+        """Return what result.json says of runs of this kind alone."""
+        return {}
+
+    @abstractmethod
+    def fresh_model(self, seed: int) -> Any:
+        """Return the pre-trained model with what the task adds to it drawn from `seed`."""
+
+    @abstractmethod
+    def step(self, model: Any, seed: int) -> TrainStep:
+        """Return the training step of a model."""
+
+    @abstractmethod
+    def batches(self, seed: int) -> tuple[PhaseSource, ScheduleConfig]:
+        """Return the batches of a seed, and the schedule that is as many steps as they make."""
+
+    def listeners(self, model: Any, progress: float) -> list[Listener]:
+        """Return what else listens to a run from `progress` in [0, 1] of it on."""
+        return []
+
+    @abstractmethod
+    def peak_flops(self, *, stretches: int = 6) -> float:
+        """Return the measured rate of this machine on the largest block product of a typical step."""
+
+    @abstractmethod
+    def judge_along(self, model: Any) -> dict[str, float]:
+        """Return the figures of a model on dev while it trains, in the precision it trains in."""
+
+    @abstractmethod
+    def judge(self, model: Any, split: str) -> Judgement:
+        """Judge a finished model on a split in float32, as whoever loads it will find it, with its worst mistakes."""
+
+    def settled(self, dev: Judgement) -> Self:
+        """Return the parts with what is set by looking at the judgement on dev; nothing, as a rule."""
+        return self
+
+    @abstractmethod
+    def save(self, model: Any, out: Path, *, name: str, figures: Mapping[str, Any]) -> None:
+        """Write the model folder `out` of a run called `name`, its card made from the figures of result.json."""
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """A model after training, at its best evaluation, and how it was found to be."""
+
+    parts: Tuning
+    """As the judgement on dev settled them."""
+    seed: int
+    model: Any
+    best_step: int
+    position: Position
+    judged: dict[str, Judgement]
+    """By split: dev, and test where there is one."""
+    diverged: DivergedError | None = None
+    """Why training ended after the best evaluation, where it did so by an error."""
+
+
+def judge_tuned(
+    parts: Tuning,
+    model: Any,
+    *,
+    seed: int,
+    best_step: int,
+    position: Position,
+    diverged: DivergedError | None = None,
+) -> Tuned:
+    """Return a finished model judged on every split but train: on dev first, by which the rest of it is settled."""
+    dev = parts.judge(model, "dev")
+    settled = parts.settled(dev)
+    others = {split: settled.judge(model, split) for split in parts.splits if split not in ("train", "dev")}
+    return Tuned(settled, seed, model.eval(), best_step, position, {"dev": dev, **others}, diverged)

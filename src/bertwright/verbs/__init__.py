@@ -1,0 +1,1 @@
+"""One function a verb, with the names and defaults of the command line."""

@@ -1,0 +1,153 @@
+"""Measures how many questions a second a model answers: in float32, as `predict` does, and exported, side by side.
+
+A turn is the whole way from texts to answers, opening the model left out; sides take turns, figures are medians.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from bertwright.device import has_bfloat16, pick_device
+from bertwright.files import write_json
+from bertwright.hub.onnx.folder import is_onnx_folder
+from bertwright.hub.task_folder import fine_tuned_part
+from bertwright.inference.inputs_of_predict import Question
+from bertwright.log import note, print_table
+from bertwright.machine import machine, versions
+from bertwright.rng import stream
+from bertwright.tasks.columns import ColumnsConfig
+from bertwright.tokenizer.load import Tokenizer, load_tokenizer
+from bertwright.verbs.export import export
+from bertwright.verbs.predict import CHUNK, Answerer, Answers, open_answers
+
+Side = Callable[[Sequence[Any]], Answers]
+
+
+def bench_predict(
+    model: Path | str,
+    *,
+    input: Path | None = None,
+    encoding: str | None = None,
+    sentences: int = 1000,
+    turns: int = 3,
+    out: Path | None = None,
+) -> dict[str, Any]:
+    """Measure answers a second with a MODEL or ONNX folder, on the lines of `input`, and how far the sides agree.
+
+    Without `input` the questions are `sentences` runs of 4 to 60 of the model's own words. A fine-tuned model is asked
+    in float32, as `predict` does, and exported where onnxruntime is installed; a pre-trained one fills masks.
+    """
+    folder = Path(model)
+    with tempfile.TemporaryDirectory() as scratch:
+        sides, opened = _sides(folder, Path(scratch))
+        questions = _questions(folder, input, sentences, opened=opened, encoding=encoding)
+        note(f"{len(questions):,} questions, {', '.join(sides)}; {turns} turns")
+        speeds, answers = _timed(sides, questions, turns)
+    medians = {name: round(median(of), 1) for name, of in speeds.items()}
+    figures = {
+        "what": f"predict with {folder}, {len(questions):,} questions{f' of {input}' if input else ''}",
+        "sentences_per_second": medians.get("predict", next(iter(medians.values()))),
+        "sides": medians,
+        "turns": {name: [round(speed, 1) for speed in of] for name, of in speeds.items()},
+        "agreement": _agreement(answers),
+        "machine": machine(pick_device()),
+        "versions": versions(),
+    }
+    _print(figures)
+    if out is not None:
+        write_json(Path(out), figures)
+    return figures
+
+
+def _sides(folder: Path, scratch: Path) -> tuple[dict[str, Side], Answerer]:
+    """Return what is asked, the first being what the others are compared with, and that one's model."""
+    if is_onnx_folder(folder):
+        opened = open_answers(folder, top_k=5, precision="auto")
+        return {"ONNX": opened.answer}, opened
+    if not folder.is_dir() or fine_tuned_part(folder) is None:
+        opened = open_answers(folder, top_k=5, precision="auto")
+        return {"predict": opened.answer}, opened
+    opened = open_answers(folder, top_k=5, precision="fp32")
+    sides = {"float32": opened.answer}
+    if has_bfloat16(pick_device()):
+        sides["predict"] = open_answers(folder, top_k=5, precision="auto").answer
+        sides["bfloat16"] = open_answers(folder, top_k=5, precision="bf16").answer
+    if find_spec("onnx") and find_spec("onnxruntime"):
+        export(folder, scratch / "float32")
+        export(folder, scratch / "int8", quantize="int8")
+        for name in ("float32", "int8"):
+            sides[f"ONNX {name}"] = open_answers(scratch / name, top_k=5, precision="auto").answer
+    return sides, opened
+
+
+def _questions(
+    folder: Path, input: Path | None, sentences: int, *, opened: Answerer, encoding: str | None
+) -> list[Question]:
+    if input is not None:
+        return list(opened.questions((), pair=False, asked=opened.asked(Path(input), ColumnsConfig(encoding=encoding))))
+    texts = own_words(load_tokenizer(folder), sentences)
+    return [(text,) for text in texts] if opened.part else [f"[MASK] {text}" for text in texts]
+
+
+def own_words(tokenizer: Tokenizer, sentences: int) -> list[str]:
+    """Return so many runs of 4 to 60 words of a vocabulary, the same each time."""
+    random = stream("bench predict", 0)
+    words = [token for token in tokenizer.tokens if token.isalpha()] or tokenizer.tokens
+    lengths = random.integers(4, 61, size=sentences).tolist()
+    return [" ".join(words[place] for place in random.integers(len(words), size=length)) for length in lengths]
+
+
+def _timed(
+    sides: dict[str, Side], questions: Sequence[Question], turns: int
+) -> tuple[dict[str, list[float]], dict[str, Answers]]:
+    """Return questions a second of each turn of each side, and its answers; a first turn of 64 warms up."""
+    speeds: dict[str, list[float]] = {name: [] for name in sides}
+    answers: dict[str, Answers] = {}
+    for ask in sides.values():
+        ask(questions[:64])
+    for _ in range(turns):
+        for name, ask in sides.items():
+            began = time.perf_counter()
+            answers[name] = [one for at in range(0, len(questions), CHUNK) for one in ask(questions[at : at + CHUNK])]
+            speeds[name].append(len(questions) / (time.perf_counter() - began))
+    return speeds, answers
+
+
+def _agreement(answers: dict[str, Answers]) -> dict[str, dict[str, float]]:
+    """Return for each side but the first the share of labels like its, and the largest change of a probability."""
+    first, *others = answers
+    if "label" not in answers[first][0] or not others:
+        return {}
+    return {
+        name: {
+            "labels": sum(a["label"] == b["label"] for a, b in _both(answers, first, name)) / len(answers[first]),
+            "largest_change": max(
+                abs(a["probabilities"][label] - b["probabilities"][label])
+                for a, b in _both(answers, first, name)
+                for label in a["probabilities"]
+            ),
+        }
+        for name in others
+    }
+
+
+def _both(answers: dict[str, Answers], first: str, other: str) -> list[tuple[dict[str, Any], dict[str, Any]]]:
+    return list(zip(answers[first], answers[other], strict=True))
+
+
+def _print(figures: dict[str, Any]) -> None:
+    speeds: dict[str, float] = figures["sides"]
+    base = next(iter(speeds.values()))
+    rows = []
+    for name, speed in speeds.items():
+        agreed = figures["agreement"].get(name)
+        told = ["", ""] if agreed is None else [f"{agreed['labels']:.2%}", f"{agreed['largest_change']:.4f}"]
+        rows.append([name, f"{speed:,.0f}", f"{speed / base:.2f}", *told])
+    header = ["", "questions a second", "times the first", "labels that agree", "largest change"]
+    print_table(figures["what"], header, rows)

@@ -1,0 +1,251 @@
+"""Turns a pre-trained encoder and labelled files into a RUN folder with a model of the task, judged on dev and test."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from bertwright.config import write_toml
+from bertwright.errors import DivergedError, TrainingError, UsageError
+from bertwright.files import explained, locked, refuse_existing, write_json
+from bertwright.log import note
+from bertwright.malloc import freed_memory_kept
+from bertwright.model.lora import merge
+from bertwright.model.random_state import kept_random_state
+from bertwright.reports.finetune_html import write_task_report
+from bertwright.reports.finetune_result import better, metric_of, print_figures, sign_of, tune_manifest, tune_result
+from bertwright.tasks.columns import ColumnsConfig
+from bertwright.tasks.embedding.task import Embed
+from bertwright.tasks.examples import overlap_sentences, overlaps_of
+from bertwright.tasks.metrics import figure_names
+from bertwright.tasks.translation.task import Translate
+from bertwright.train.callbacks import Listener
+from bertwright.train.callbacks.best import BestListener
+from bertwright.train.callbacks.console import ConsoleListener
+from bertwright.train.callbacks.evaluation import EvaluateListener
+from bertwright.train.callbacks.metrics_file import MetricsListener
+from bertwright.train.callbacks.peak import PeakListener
+from bertwright.train.checkpoint.task_resume import (
+    Finished,
+    checkpointing,
+    forget_checkpoints,
+    keep_finished,
+    read_finished,
+    require_same_run,
+    resumed_settings,
+    start_of,
+    tune_identity,
+)
+from bertwright.train.divergence import DivergenceListener, end_if_diverged
+from bertwright.train.loop import train
+from bertwright.train.schedule import ScheduleConfig
+from bertwright.train.task_setup.embed_task import build_embed, resolve_embed
+from bertwright.train.task_setup.encoder_tasks import build_finetune
+from bertwright.train.task_setup.finetune_config import resolve_finetune
+from bertwright.train.task_setup.run_of_task import Tuned, Tuning, judge_tuned
+from bertwright.train.task_setup.translate_config import resolve_translation
+from bertwright.train.task_setup.translate_task import build_translation
+from bertwright.verbs.predict import ask, write_answers
+
+
+@kept_random_state()
+def finetune(
+    task: str,
+    model: Path | str,
+    train: Path | str,
+    dev: Path | str | None = None,
+    out: Path | str | None = None,
+    *,
+    test: Path | str | None = None,
+    seeds: int = 1,
+    resume: bool = False,
+    settings: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """Fine-tune the encoder of a MODEL folder on a task and write a RUN folder; return what result.json holds.
+
+    Without `dev` a share of the training file is held out instead (`settings` {"split": {"dev_fraction": 0.1}}), by a
+    hash of its texts. A `test` file without labels is answered instead, in RUN/test-predictions.jsonl.
+
+    With several `seeds` each is trained, mean and spread are told, and the best on dev is kept. `settings` are nested
+    as in RUN/config.toml, e.g. {"schedule": {"epochs": 4}}. With `resume` an interrupted run in `out` goes on as if
+    nothing had been. Raises UsageError for wrong words, InputError for files or models that do not fit, and
+    OutputExistsError or BusyError, all before anything is written; Interrupted on Ctrl-C, after a checkpoint is saved.
+
+    >>> finetune("classify", "runs/en/model", "train.tsv", "dev.tsv", "runs/sst2")["dev"]["accuracy"]
+    0.91
+    """
+    if out is None:
+        raise UsageError("no folder was given for the run; name one with --out")
+    if seeds < 1:
+        raise UsageError(f"--seeds {seeds} trains nothing; give 1 or more")
+    if dev is not None and "split" in (settings or {}):
+        raise UsageError("--dev and --dev-fraction cannot both be given; leave one out")
+    out = Path(out)
+    given = resumed_settings(out, task, settings or {}, seeds=seeds) if resume else settings or {}
+    with locked(out), explained(out, saved=", then go on with --resume: the last whole checkpoint is untouched"):
+        if not resume:
+            refuse_existing(out, instead="give another --out, or --resume to go on with an interrupted run in it")
+        named = {"train": train, "dev": dev, "test": test}
+        files = {name: Path(file) for name, file in named.items() if file}
+        parts = build_parts(task, given, Path(model), files)
+        metric_of(parts)
+        overlaps = warn_of_overlaps(parts)
+        identity = tune_identity(parts, files)
+        finished = Finished()
+        if resume:
+            require_same_run(out, identity)
+            finished = read_finished(out, parts)
+        write_toml(out / "config.toml", parts.config)
+        manifest = {**tune_manifest(parts, files, seeds=seeds), "overlaps": overlaps, "identity": identity}
+        write_json(out / "manifest.json", manifest)
+        best = train_seeds(parts, out, seeds, finished=finished, identity=identity)
+        figures = tune_result(parts, files, best, finished.seen)
+        best.parts.save(best.model, out / "model", name=out.name, figures=figures)
+        answer_unlabelled(parts, out, figures)
+        write_json(out / "result.json", figures)
+        write_task_report(out, best.judged)
+        forget_checkpoints(out)
+        print_figures(figures, best.judged)
+        if best.diverged is not None:
+            raise TrainingError(f"{best.diverged}; {out / 'model'} is that of step {best.best_step:,}, before that")
+        return figures
+
+
+def warn_of_overlaps(parts: Tuning) -> dict[str, dict[str, int]]:
+    """Say how many examples of dev and test stand in train, or in one another, and return the counts."""
+    examples = {name: split.examples for name, split in parts.splits.items()}
+    overlaps = overlaps_of(examples)
+    for sentence in overlap_sentences(overlaps, {name: len(part) for name, part in examples.items()}):
+        note(f"warning: {sentence}")
+    return overlaps
+
+
+def answer_unlabelled(parts: Tuning, out: Path, figures: dict[str, Any]) -> None:
+    """Write what the model of a run answers about files without labels, name the way to ask more, and note the file."""
+    for name, unlabelled in parts.unlabelled.items():
+        file = out / f"{name}-predictions.jsonl"
+        columns = ColumnsConfig(text=unlabelled.text, pair=unlabelled.pair, encoding=parts.config.columns.encoding)
+        answers, read = ask(
+            out / "model", (), pair=False, input=unlabelled.path, columns=columns, top_k=1, precision="auto"
+        )
+        count = write_answers(answers, file, read=read)
+        figures[f"{name}_predictions"] = file.name
+        note(
+            f"{unlabelled.path} has no labels, so there are no figures of {name}: {count:,} predictions are in {file}; "
+            f"for other files: bertwright predict --model {out / 'model'} --input FILE --output predictions.jsonl"
+        )
+
+
+def build_parts(task: str, settings: Mapping[str, Any], folder: Path, files: dict[str, Path]) -> Tuning:
+    """Return the parts of a run of `task`: a decoder for translate, no head for embed, a head for every other."""
+    if task == Translate.name:
+        return build_translation(resolve_translation(settings), folder, files)
+    if task == Embed.name:
+        return build_embed(resolve_embed(settings), folder, files)
+    return build_finetune(resolve_finetune(task, settings), folder, files)
+
+
+def train_seeds(parts: Tuning, out: Path, seeds: int, *, finished: Finished, identity: Mapping[str, Any]) -> Tuned:
+    """Train each seed that is not `finished`, and put it there; return the best one on dev.
+
+    Its metrics become RUN/metrics.jsonl.
+    """
+    peak = PeakListener(partial(parts.peak_flops, stretches=2), parts.peak_flops())
+    metric = metric_of(parts)
+    for seed in range(parts.config.seed, parts.config.seed + seeds):
+        if seed in finished.seeds:
+            continue
+        folder = out if seeds == 1 else out / "seeds" / str(seed)
+        folder.mkdir(parents=True, exist_ok=True)
+        tuned = train_one(parts, folder, seed=seed, peak=peak, identity=identity)
+        if seeds > 1 and tuned.diverged is not None:
+            done = f"; {len(finished.seeds)} seeds before it are kept for --resume" if finished.seeds else ""
+            raise TrainingError(f"seed {seed}: {tuned.diverged}{done}") from tuned.diverged
+        finished.seen.append({"seed": seed, **{split: judged.figures for split, judged in tuned.judged.items()}})
+        if finished.best is None or better(metric, tuned.judged["dev"].figures, finished.best.judged["dev"].figures):
+            finished.best = tuned
+        if seeds > 1:
+            note(f"seed {seed}: {metric} on dev {tuned.judged['dev'].figures[metric]:.4f}")
+            keep_finished(out, finished)
+            forget_checkpoints(folder)
+    assert finished.best is not None
+    if seeds > 1:
+        shutil.copyfile(out / "seeds" / str(finished.best.seed) / "metrics.jsonl", out / "metrics.jsonl")
+    return finished.best
+
+
+def train_one(parts: Tuning, folder: Path, *, seed: int, peak: PeakListener, identity: Mapping[str, Any]) -> Tuned:
+    """Train one seed to the end of its schedule or of its patience, and judge it at its best evaluation.
+
+    It starts where a checkpoint in `folder` says that it stands, if there is one.
+    """
+    began = time.perf_counter()
+    model = parts.fresh_model(seed)
+    step, (source, schedule) = parts.step(model, seed), parts.batches(seed)
+    best = keeper(parts, model)
+    console = ConsoleListener(partial(figure_names, positive=getattr(parts.task, "positive", None)))
+    moving = start_of(folder, step, best, identity)
+    position = moving.position
+    metrics = metrics_file(parts, folder, schedule, peak=peak)
+    metrics.begin(position)
+    checkpoint = checkpointing(parts, folder, moving, identity=identity, seed=seed)
+    progress = position.spent().progress(schedule)
+    listeners: list[Listener] = [evaluation(parts, model, progress), peak, DivergenceListener(model), best]
+    listeners += [metrics, console, end_if_diverged]
+    listeners += [*parts.listeners(model, progress), checkpoint]
+    model.train()
+    if not position.step:
+        position.seconds = position.setup_seconds = time.perf_counter() - began
+    diverged: DivergedError | None = None
+    try:
+        with freed_memory_kept(), checkpoint.listening_for_signals():
+            reports = train(step, [source], schedule, position=position, accumulation=1)
+            for report in () if best.exhausted else reports:
+                for listener in listeners:
+                    listener(report)
+                if best.exhausted:
+                    if "diverged" in report.notes:
+                        raise DivergedError(f"the run diverged: {report.notes['diverged']}")
+                    note(f"stopped at step {position.step:,}: {best.waited} evaluations without a better {best.metric}")
+                    break
+            checkpoint.saver.wait()
+    except DivergedError as error:
+        if not best.figures:
+            raise
+        diverged = error
+    finally:
+        console.close()
+        checkpoint.saver.close()
+    best.restore()
+    merge(model)
+    return judge_tuned(parts, model, seed=seed, best_step=best.step, position=position, diverged=diverged)
+
+
+def evaluation(parts: Tuning, model: nn.Module, progress: float) -> EvaluateListener:
+    """Return the listener that judges the model on dev along the run, from `progress` in [0, 1] of it on."""
+    times = max(1, round(parts.config.schedule.epochs * parts.config.watch.evaluations))
+    done = int(progress * times + 1e-9)
+    return EvaluateListener(held_out=lambda: parts.judge_along(model), samples=list, times=times, done=done)
+
+
+def keeper(parts: Tuning, model: nn.Module) -> BestListener:
+    """Return the listener that keeps the best weights."""
+    metric = metric_of(parts)
+    return BestListener(model, metric, sign=sign_of(metric), patience=parts.config.watch.patience)
+
+
+def metrics_file(parts: Tuning, folder: Path, schedule: ScheduleConfig, *, peak: PeakListener) -> MetricsListener:
+    """Return the listener that writes metrics.jsonl."""
+    return MetricsListener(
+        folder / "metrics.jsonl",
+        every=parts.config.watch.log_every,
+        lengths=[phase.length for phase in schedule.phases],
+        optimizer=parts.config.optimizer,
+        peak=peak,
+    )

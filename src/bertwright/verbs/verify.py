@@ -1,0 +1,205 @@
+"""Turns a DATA, RUN or MODEL folder or a checkpoint into a table of what was checked: checksums, reloading, answers."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from bertwright.checksums import damage, sealed_files
+from bertwright.corpus.cooccurrence import NEIGHBOURS, read_neighbours
+from bertwright.corpus.shards import Shards, check_shards, check_tokenizer, read_manifest
+from bertwright.errors import BertwrightError, DataError, InputError, ModelError
+from bertwright.files import human_bytes
+from bertwright.log import note, print_table
+from bertwright.verbs.show import kind_of
+
+
+@dataclass(frozen=True)
+class Check:
+    """Something that was looked at: what was found, what is wrong with it, if anything, and how it is."""
+
+    what: str
+    found: str
+    wrong: BertwrightError | None = None
+    status: str = "whole"
+
+
+def verify(thing: Path | str) -> list[Check]:
+    """Check a DATA, RUN or MODEL folder or a checkpoint, print the table, and return it; nothing is changed.
+
+    Raises InputError, with the first thing that is wrong, where anything is: DataError, or ModelError for checkpoints
+    and models.
+
+    >>> verify("runs/en")[0].what
+    'checkpoint step-1200'
+    """
+    thing, began = Path(thing), time.perf_counter()
+    kind = kind_of(thing)
+    if kind not in KINDS:
+        raise InputError(
+            f"{thing} is a {kind}; give the whole DATA folder it belongs to, a RUN, a checkpoint or a MODEL folder"
+        )
+    checks = KINDS[kind](thing)
+    rows = [[check.what, check.found, check.status if check.wrong is None else "DAMAGED"] for check in checks]
+    print_table(f"{thing}, a {kind.upper() if kind != 'checkpoint' else kind} folder", ["what", "checked", "is"], rows)
+    note(f"checked in {time.perf_counter() - began:.1f} s")
+    wrong = next((check.wrong for check in checks if check.wrong is not None), None)
+    if wrong is not None:
+        raise wrong
+    return checks
+
+
+def verify_data(data: Path) -> list[Check]:
+    """Compare tokenizer, shards and neighbour counts with their checksums, and open every shard.
+
+    Counts that a run kept in an older folder are checked, too, by the checksum in their own file.
+    """
+    manifest = read_manifest(data)
+    splits = manifest["splits"]
+
+    def opened() -> str:
+        shards = [Shards.open(data, split) for split in splits]
+        documents, tokens = sum(one.document_count for one in shards), sum(one.token_count for one in shards)
+        return f"{documents:,} documents, {tokens:,} tokens"
+
+    def counted() -> str:
+        counts = read_neighbours(
+            data,
+            fingerprint=manifest["fingerprint"],
+            vocab_size=manifest["tokenizer"]["vocab_size"],
+            digest=manifest.get("neighbours", {}).get("xxh3_128"),
+        )
+        return f"XXH3 of {human_bytes((data / NEIGHBOURS).stat().st_size)}, {len(counts.words):,} words"
+
+    checks = [
+        _checked("tokenizer", lambda: f"SHA-256 of {check_tokenizer(data).name}"),
+        _checked("shards", lambda: f"SHA-256 of {human_bytes(check_shards(data))}, fingerprint"),
+        _checked("contents", opened),
+    ]
+    if "neighbours" in manifest or (data / NEIGHBOURS).exists():
+        checks.append(_checked("neighbour counts", counted))
+    return checks
+
+
+def verify_run(run: Path) -> list[Check]:
+    """Compare every checkpoint with its checksums and read it, read metrics.jsonl, and check the model, if it is there.
+
+    A checkpoint of fine-tuning is checked where several seeds were trained, too.
+    """
+    from bertwright.train.checkpoint.folder import MANIFEST, checkpoints, read_checkpoint
+
+    folders = [run, *sorted((run / "seeds").glob("*"))]
+    checks = []
+    for folder in (saved for one in folders for saved in checkpoints(one)):
+
+        def read(folder: Path = folder) -> str:
+            found = _sealed(folder, MANIFEST)
+            state, _ = read_checkpoint(folder, identity={})
+            return f"{found}, {human_bytes(state.bytes)} of tensors read"
+
+        checks.append(_checked(f"checkpoint {folder.relative_to(run).name}", read))
+    if (run / "metrics.jsonl").is_file():
+        checks.append(_checked("metrics.jsonl", lambda: _lines_of(run)))
+    for name in ("model", "model-nsp"):
+        if (run / name).is_dir():
+            found = verify_model(run / name, must_have_checksums=True)
+            checks += [replace(check, what=check.what.replace("model", name, 1)) for check in found]
+    return checks or [Check("run", "nothing yet", ModelError(f"{run} holds no checkpoint and no model yet"))]
+
+
+def _lines_of(run: Path) -> str:
+    """Say how many lines metrics.jsonl has, or raise ModelError where one is lost, doubled or no JSON."""
+    from bertwright.train.callbacks.metrics_file import read_metrics
+
+    try:
+        steps = [int(line["step"]) for line in read_metrics(run / "metrics.jsonl")]
+    except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
+        raise ModelError(
+            f"{run / 'metrics.jsonl'} is damaged ({error}); --resume writes its last lines again"
+        ) from error
+    if steps != sorted(set(steps)):
+        raise ModelError(f"the steps in {run / 'metrics.jsonl'} do not rise from line to line; restore it from a copy")
+    return f"{len(steps):,} lines, steps in order"
+
+
+def verify_checkpoint(folder: Path) -> list[Check]:
+    """Compare the files of a checkpoint with their checksums, and read it."""
+    from bertwright.train.checkpoint.folder import MANIFEST, read_checkpoint
+
+    def read() -> str:
+        found = _sealed(folder, MANIFEST)
+        state, _ = read_checkpoint(folder, identity={})
+        return f"step {state.step:,}: {found}, {human_bytes(state.bytes)} of tensors read"
+
+    return [_checked(f"checkpoint {folder.name}", read)]
+
+
+def verify_model(model: Path, *, must_have_checksums: bool = False) -> list[Check]:
+    """Compare the files of a model with their checksums, reload it, and compare what it says with what it said.
+
+    One that bertwright did not write has no checksums: its weights are read, unless it must have them.
+    """
+    from bertwright.hub.encoder_decoder_folder import is_encoder_decoder, read_its_encoder
+    from bertwright.hub.encoder_folder import read_encoder
+    from bertwright.hub.nsp_folder import is_next_sentence_folder, read_its_head
+    from bertwright.hub.reference_outputs import SEAL, TOLERANCE, difference
+
+    def says() -> str:
+        other = read_its_head if is_next_sentence_folder(model) else read_encoder
+        apart = difference(model, read_its_encoder if is_encoder_decoder(model) else other)
+        if not apart <= TOLERANCE:
+            raise ModelError(
+                f"the model in {model} no longer says what it said when it was written (its answers to a probe are off "
+                f"by {apart:.1e}); restore the folder from a copy, or compare the versions"
+            )
+        return f"answers to a probe within {apart:.0e} of those written down"
+
+    if not (model / SEAL).is_file():
+        if not must_have_checksums:
+            return [
+                Check("model files", f"no {SEAL} to compare them with", status="unknown"),
+                _checked("model weights", lambda: _weights_of(model)),
+            ]
+        unsealed = ModelError(f"{model} has no {SEAL}, so there is nothing to compare it with; restore it from a copy")
+        return [Check("model files", "no checksums", unsealed)]
+    return [_checked("model files", lambda: _sealed(model, SEAL)), _checked("model answers", says)]
+
+
+def _weights_of(model: Path) -> str:
+    """Say how many weights of a folder fit its config.json and its tokenizer, or raise ModelError."""
+    from bertwright.hub.encoder_decoder_folder import is_encoder_decoder, read_encoder_decoder
+    from bertwright.hub.encoder_folder import read_model
+    from bertwright.model.random_state import kept_random_state
+    from bertwright.tokenizer.load import load_tokenizer
+
+    with kept_random_state():
+        network = read_encoder_decoder(model).model if is_encoder_decoder(model) else read_model(model)[0]
+    load_tokenizer(model)
+    return f"{sum(one.numel() for one in network.parameters()):,} read; they fit config.json and the tokenizer"
+
+
+def _sealed(folder: Path, name: str) -> str:
+    """Say how many files of a folder are as they were written, or raise ModelError with the first that is not."""
+    wrong = damage(folder, name)
+    if wrong is not None:
+        raise ModelError(f"{folder} is damaged: {wrong}; restore it from a copy")
+    size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+    return f"XXH3 of {sealed_files(folder, name)} files, {human_bytes(size)}"
+
+
+def _checked(what: str, look: Callable[[], str]) -> Check:
+    try:
+        return Check(what, look())
+    except (DataError, InputError) as error:
+        return Check(what, "", error)
+
+
+KINDS: dict[str, Callable[[Path], list[Check]]] = {
+    "data": verify_data,
+    "run": verify_run,
+    "checkpoint": verify_checkpoint,
+    "model": verify_model,
+}
+"""What can be verified, by the names `show` has for it."""
