@@ -32,10 +32,10 @@ from bertwright.machine import machine
 PREPARE = """
 import sys
 from pathlib import Path
-from bertwright.corpus import read
+from bertwright.corpus.readers import documents
 from bertwright.verbs.prepare import prepare
 if __name__ == "__main__":
-    read.BATCH_BYTES = {batch}
+    documents.BATCH_BYTES = {batch}
     prepare(
         [{text!r}], Path(sys.argv[1]), vocab_size=2048, near_duplicates=0.8, repeated_paragraphs=10, filter=["web"],
         held_out=0.05, shard_text={shard}, workers={workers},

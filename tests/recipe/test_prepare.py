@@ -69,9 +69,11 @@ def test_counts_and_contents(corpus: Path, tmp_path: Path) -> None:
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from bertwright.corpus import read, pipeline, dedup, journal, near
+from bertwright.corpus import pipeline, journal
+from bertwright.corpus.dedup import exact, near_duplicates
+from bertwright.corpus.readers import documents
 from bertwright.verbs import prepare as recipe
-read.BATCH_BYTES = 20_000
+documents.BATCH_BYTES = 20_000
 where, calls = sys.argv[3], 0
 last = 1 if where in ("finish", "neighbours") else 5
 def killing(function, when):
@@ -84,9 +86,9 @@ def killing(function, when):
         return result
     return wrapped
 if where == "journal": journal.Journal.save = killing(journal.Journal.save, "before")
-if where == "settle": dedup.SeenDocuments.settle = killing(dedup.SeenDocuments.settle, "before")
+if where == "settle": exact.SeenDocuments.settle = killing(exact.SeenDocuments.settle, "before")
 if where == "shard": pipeline.write_shard = killing(pipeline.write_shard, "after")
-if where == "append": near.GrowingArray.append = killing(near.GrowingArray.append, "after")
+if where == "append": near_duplicates.GrowingArray.append = killing(near_duplicates.GrowingArray.append, "after")
 if where == "neighbours": recipe.count_prepared = killing(recipe.count_prepared, "after")
 if where == "finish": recipe.remove = killing(recipe.remove, "after")
 recipe.prepare(
@@ -146,18 +148,19 @@ def test_the_same_bytes_whoever_works(corpus: Path, tmp_path: Path) -> None:
 DYING = """
 import os, signal, sys
 from pathlib import Path
-from bertwright.corpus import engine
+from bertwright.corpus.executors import processes
 from bertwright.verbs.prepare import prepare
 if __name__ == "__main__":
-    in_order = engine.in_order
+    in_order = processes.in_order
     def killing(items, start, *, ahead):
         import multiprocessing
         for number, pair in enumerate(in_order(items, start, ahead=ahead)):
             if number == 3: os.kill(multiprocessing.active_children()[0].pid, signal.SIGKILL)
             yield pair
-    from bertwright.corpus import pipeline, read
+    from bertwright.corpus import pipeline
+    from bertwright.corpus.readers import documents
     pipeline.in_order = killing
-    read.BATCH_BYTES = 5_000
+    documents.BATCH_BYTES = 5_000
     from bertwright.cli.main import main
     sys.exit(main(["prepare", sys.argv[1], "--out", sys.argv[2], "--vocab-size", "512", "--workers", "2"]))
 """

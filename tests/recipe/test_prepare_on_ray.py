@@ -18,7 +18,8 @@ PROGRAM = """
 import os, signal, sys
 from pathlib import Path
 import ray
-from bertwright.corpus import pipeline, read
+from bertwright.corpus import pipeline
+from bertwright.corpus.readers import documents
 from bertwright.verbs.prepare import prepare
 
 in_order = pipeline.in_order
@@ -34,7 +35,7 @@ def killing(items, start, *, ahead):
             print("killed one of", len(workers))
         yield pair
 
-read.BATCH_BYTES = 5_000
+documents.BATCH_BYTES = 5_000
 ray.init(num_cpus=3, include_dashboard=False, log_to_driver=False, logging_level="error")
 pipeline.in_order = killing
 prepare([sys.argv[1]], Path(sys.argv[2]), vocab_size=512, near_duplicates=0.8, shard_text=30_000, engine="ray")

@@ -65,10 +65,10 @@ KILLED = """
 import json, sys
 import numpy as np
 from pathlib import Path
-from bertwright.corpus import runs
+from bertwright.corpus.dedup import hash_store
 from bertwright.files import write_json
-runs.MOST_PENDING = 100
-known, step = runs.SortedRuns(Path(sys.argv[1]) / "seen" / "it", {}, numbered=True), 0
+hash_store.MOST_PENDING = 100
+known, step = hash_store.SortedRuns(Path(sys.argv[1]) / "seen" / "it", {}, numbered=True), 0
 while True:
     hashes = np.arange(step * 70, step * 70 + 70, dtype=np.uint64)
     known.add(hashes, (hashes + 1).astype(np.uint32))
