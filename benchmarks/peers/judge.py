@@ -29,8 +29,8 @@ from transformers import (
 )
 
 from bertwright.corpus.shards import Shards, read_manifest
+from bertwright.objectives.combine import ObjectiveConfig, build_objective
 from bertwright.objectives.nsp import next_sentence_sums, pair_figures
-from bertwright.objectives.pretraining import ObjectiveConfig, build_objective
 from bertwright.tokenizer.load import load_tokenizer
 from bertwright.train.setup.run import fixed_examples
 from bertwright.types import Example

@@ -22,10 +22,10 @@ from bertwright.model.config import BertConfig, ModernConfig
 from bertwright.model.encoder import Encoder, Part
 from bertwright.model.modernbert import ModernForMaskedLM
 from bertwright.model.task_model import FineTuned
-from bertwright.tasks.encode import TextEncoder
 from bertwright.tasks.multiple_choice.task import FIRST, RIGHT, Choose
 from bertwright.tasks.question_answering.task import Answer
 from bertwright.tasks.question_answering.windows import window_rows
+from bertwright.tasks.text_encoder import TextEncoder
 from bertwright.tokenizer.load import load_tokenizer
 
 TOLERANCE = 1e-5

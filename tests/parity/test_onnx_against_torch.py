@@ -14,9 +14,9 @@ import torch
 from bertwright.data.labelled.rows_of_labels import LabelledRows
 from bertwright.errors import ModelError
 from bertwright.hub.onnx import int8 as onnx_int8
-from bertwright.hub.onnx.folder import OnnxFolder, open_session
 from bertwright.hub.onnx.graphs import reference, write_model
 from bertwright.hub.onnx.int8 import quantize_int8
+from bertwright.hub.onnx.onnx_folder import OnnxFolder, open_session
 from bertwright.model.build import build_encoder
 from bertwright.model.config import BertConfig, ModelConfig, ModernConfig
 from bertwright.model.encoder import Encoder

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import transformers
 
-from bertwright.tasks.encode import TextEncoder
+from bertwright.tasks.text_encoder import TextEncoder
 from bertwright.tokenizer.load import load_tokenizer
 
 SENTENCES = [

@@ -128,7 +128,7 @@ def test_a_signal_in_an_evaluation_does_not_wait_for_it(
     data: Path, tmp_path: Path, alone: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The evaluation is left half done, and made on resuming: no figure of it is lost."""
-    from bertwright.objectives.pretraining import PretrainingObjective
+    from bertwright.objectives.combine import PretrainingObjective
 
     usual, judged = PretrainingObjective.loss, 0
 

@@ -27,7 +27,7 @@ WORDS = {"shell", "allow_pickle", "trust_remote_code", "weights_only"}
 """Arguments that ask for it; weights_only belongs to torch.load, which one file may call, with it set."""
 KNOWN = {
     ("__init__.py", "importlib.import_module"),  # one of the package's own modules, from a table in that file
-    ("hub/onnx/folder.py", "importlib.import_module"),  # "onnx" or "onnxruntime"
+    ("hub/onnx/onnx_folder.py", "importlib.import_module"),  # "onnx" or "onnxruntime"
     ("hub/pickled_weights.py", "torch.load"),  # weights alone
     ("hub/pickled_weights.py", "weights_only"),
     ("malloc.py", "ctypes.CDLL"),  # the C library of this process

@@ -15,9 +15,9 @@ import pyarrow as pa
 import pyarrow.parquet
 
 from bertwright.corpus.readers.blocks import read_text
+from bertwright.corpus.readers.cells import listed, words_of
 from bertwright.corpus.readers.characters import parse_json
 from bertwright.corpus.readers.formats import format_of, plain_suffix
-from bertwright.corpus.readers.string_lists import listed, words_of
 from bertwright.corpus.readers.text_column import text_columns
 from bertwright.errors import CorpusError
 

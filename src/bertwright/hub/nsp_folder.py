@@ -13,7 +13,7 @@ from typing import Literal
 from bertwright.errors import ModelError
 from bertwright.hub.encoder_folder import LoadReport, config_of, read_weights, their_tensors, write_folder
 from bertwright.hub.mappings.modernbert_names import MODERN, to_ours, to_theirs
-from bertwright.hub.onnx.folder import NEXT_SENTENCE
+from bertwright.hub.onnx.onnx_folder import NEXT_SENTENCE
 from bertwright.hub.reference_outputs import KnownHead
 from bertwright.hub.task_folder import OWN, classifier_settings, fine_tuned_part
 from bertwright.hub.weights import read_object

@@ -14,10 +14,10 @@ import numpy as np
 
 from bertwright.data.labelled.rows_of_labels import LabelledRows
 from bertwright.errors import ModelError, UsageError
-from bertwright.hub.onnx.folder import OnnxFolder, is_onnx_folder, open_onnx
+from bertwright.hub.onnx.onnx_folder import OnnxFolder, is_onnx_folder, open_onnx
 from bertwright.inference.batching import in_batches, many_small
 from bertwright.log import note
-from bertwright.tasks.encode import TextEncoder
+from bertwright.tasks.text_encoder import TextEncoder
 from bertwright.tokenizer.load import load_tokenizer
 
 if TYPE_CHECKING:

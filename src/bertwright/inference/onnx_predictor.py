@@ -11,7 +11,7 @@ import numpy as np
 
 from bertwright.errors import ModelError
 from bertwright.hub.crf_file import read_chain
-from bertwright.hub.onnx.folder import OnnxFolder, open_onnx
+from bertwright.hub.onnx.onnx_folder import OnnxFolder, open_onnx
 from bertwright.inference.batching import logits_of, many_small
 from bertwright.inference.embed_predictor import similarities_with
 from bertwright.inference.embedder import exported_embedder
@@ -19,8 +19,8 @@ from bertwright.inference.inputs_of_predict import answers_of
 from bertwright.inference.masked_words import Guess, guess_words
 from bertwright.inference.next_sentence import shares_of_pairs
 from bertwright.inference.task_predictor import answers_with
-from bertwright.tasks.encode import TextEncoder
 from bertwright.tasks.tagging.task import Tag
+from bertwright.tasks.text_encoder import TextEncoder
 from bertwright.tasks.trained import task_of_head
 from bertwright.tokenizer.load import load_tokenizer
 

@@ -18,8 +18,8 @@ from bertwright.tasks.base import Task
 from bertwright.tasks.classification.task import Classify
 from bertwright.tasks.classification.whole_texts import WholeTexts
 from bertwright.tasks.columns import LABELS, SCORES, ColumnsConfig
-from bertwright.tasks.encode import TextEncoder
 from bertwright.tasks.metrics import figure_names
+from bertwright.tasks.text_encoder import TextEncoder
 from bertwright.tasks.trained import task_of_head
 from bertwright.tasks.unlabelled import no_labels, refuse_unlabelled
 from bertwright.tokenizer.load import load_tokenizer

@@ -18,8 +18,8 @@ from bertwright.errors import UsageError
 from bertwright.hub.encoder_decoder_folder import TranslationFolder, is_encoder_decoder, read_encoder_decoder
 from bertwright.inference.translating import translate_rows, translation_loss
 from bertwright.log import print_facts, print_table
-from bertwright.tasks.encode import TextEncoder
 from bertwright.tasks.stream import choose_column, stream_options
+from bertwright.tasks.text_encoder import TextEncoder
 from bertwright.tasks.translation.metrics import score_texts
 from bertwright.tasks.translation.reader import SOURCES, TARGETS, Parallel, SidesConfig
 from bertwright.tasks.translation.task import Translate

@@ -18,9 +18,9 @@ import numpy as np
 
 from bertwright.data.labelled.rows_of_labels import LabelledRows
 from bertwright.tasks.columns import ColumnsConfig
-from bertwright.tasks.encode import TextEncoder
 from bertwright.tasks.eval_result import Judgement
 from bertwright.tasks.head import HeadConfig
+from bertwright.tasks.text_encoder import TextEncoder
 from bertwright.tasks.unlabelled import UnlabelledFile
 from bertwright.types import LabelledBatch
 

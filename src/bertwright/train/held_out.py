@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from bertwright.objectives.combine import Objective
 from bertwright.objectives.nsp import pair_figures
-from bertwright.objectives.pretraining import Objective
 from bertwright.rng import key_of
 from bertwright.tasks.metrics import with_perplexity
 from bertwright.train.parallel.group import ALONE, Group

@@ -15,7 +15,7 @@ from bertwright.errors import NotFiniteError
 from bertwright.rng import key_of
 from bertwright.train.ema import Average
 from bertwright.train.micro_batches import MicroBatches
-from bertwright.train.optim.build import set_rates
+from bertwright.train.optim.optimizers import set_rates
 from bertwright.train.parallel.group import ALONE, Group, Piece, whole
 from bertwright.types import TokenRows
 

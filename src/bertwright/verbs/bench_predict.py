@@ -15,7 +15,7 @@ from typing import Any
 
 from bertwright.device import has_bfloat16, pick_device
 from bertwright.files import write_json
-from bertwright.hub.onnx.folder import is_onnx_folder
+from bertwright.hub.onnx.onnx_folder import is_onnx_folder
 from bertwright.hub.task_folder import fine_tuned_part
 from bertwright.inference.inputs_of_predict import Question
 from bertwright.log import note, print_table

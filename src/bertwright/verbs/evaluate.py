@@ -26,7 +26,7 @@ from bertwright.inference.translation_predictor import evaluate_translation
 from bertwright.log import note, print_facts
 from bertwright.model.encoder import Encoder
 from bertwright.model.random_state import kept_random_state
-from bertwright.objectives.pretraining import ObjectiveConfig, build_objective
+from bertwright.objectives.combine import ObjectiveConfig, build_objective
 from bertwright.tasks.by_name import TASK_NAMES, TASKS
 from bertwright.tasks.columns import ColumnsConfig
 from bertwright.tasks.embedding.task import Embed

@@ -22,7 +22,7 @@ from bertwright.hub.crf_file import CRF
 from bertwright.hub.encoder_decoder_folder import is_encoder_decoder
 from bertwright.hub.encoder_folder import BESIDE, read_model
 from bertwright.hub.nsp_folder import lacks_head
-from bertwright.hub.onnx.folder import ABOUT, MODEL, SAME_EVERYWHERE, OnnxFolder, open_onnx, require
+from bertwright.hub.onnx.onnx_folder import ABOUT, MODEL, SAME_EVERYWHERE, OnnxFolder, open_onnx, require
 from bertwright.hub.sentence_folder import read_sentence_folder
 from bertwright.hub.sentence_layout import encoder_folder, is_sentence_folder
 from bertwright.hub.task_folder import fine_tuned_part, read_fine_tuned
@@ -39,8 +39,8 @@ from bertwright.rng import stream
 from bertwright.tasks.columns import ColumnsConfig
 from bertwright.tasks.embedding.metrics import cosines
 from bertwright.tasks.embedding.task import judge_sentences
-from bertwright.tasks.encode import TextEncoder
 from bertwright.tasks.eval_result import Judgement
+from bertwright.tasks.text_encoder import TextEncoder
 from bertwright.tasks.trained import task_of_head
 from bertwright.tokenizer.load import Tokenizer, load_tokenizer
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from bertwright.corpus.readers.characters import replace_surrogates
 from bertwright.errors import OutputExistsError, UsageError
 from bertwright.files import explained, written_aside
-from bertwright.hub.onnx.folder import is_onnx_folder
+from bertwright.hub.onnx.onnx_folder import is_onnx_folder
 from bertwright.inference.embed_predictor import similarities_with
 from bertwright.inference.embedder import open_embedder
 from bertwright.inference.input_files import Asked, Progress

@@ -24,7 +24,7 @@ from bertwright.model.bert import BertForPreTraining
 from bertwright.model.embedding_size import shrink_embeddings
 from bertwright.model.encoder import parameter_count
 from bertwright.model.random_state import kept_random_state
-from bertwright.objectives.pretraining import build_objective
+from bertwright.objectives.combine import build_objective
 from bertwright.reports.pretrain_html import write_report
 from bertwright.reports.pretrain_result import AVERAGE, facts, result, run_manifest
 from bertwright.train.callbacks import Listener

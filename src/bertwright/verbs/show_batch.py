@@ -10,7 +10,7 @@ from bertwright.corpus.shards import Shards, read_manifest
 from bertwright.data.pretraining.batches import BatchSource
 from bertwright.errors import UsageError
 from bertwright.log import results
-from bertwright.objectives.pretraining import ObjectiveConfig, build_objective
+from bertwright.objectives.combine import ObjectiveConfig, build_objective
 from bertwright.reports.text import legend, row_text, row_title
 from bertwright.rng import key_of
 from bertwright.tokenizer.load import Tokenizer, load_tokenizer

@@ -16,7 +16,7 @@ from bertwright.corpus.shards import read_manifest
 from bertwright.errors import DataError, InputError, UsageError
 from bertwright.files import read_json
 from bertwright.log import note, results
-from bertwright.objectives.pretraining import build_objective
+from bertwright.objectives.combine import build_objective
 from bertwright.rng import key_of
 from bertwright.train.parallel.group import ALONE
 from bertwright.train.schedule import ScheduleConfig

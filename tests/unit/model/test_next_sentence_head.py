@@ -10,8 +10,8 @@ import torch
 from bertwright.model.build import build_encoder
 from bertwright.model.config import ModelConfig, named_size, training_flops
 from bertwright.model.modernbert import ModernForMaskedLM
-from bertwright.objectives.pretraining import ObjectiveConfig, build_objective
-from bertwright.train.optim.build import OptimizerConfig, build_optimizers
+from bertwright.objectives.combine import ObjectiveConfig, build_objective
+from bertwright.train.optim.optimizers import OptimizerConfig, build_optimizers
 from bertwright.types import Example
 
 

@@ -11,9 +11,9 @@ from sklearn.metrics import balanced_accuracy_score
 
 from bertwright.config import compose
 from bertwright.errors import ConfigError, DataError
+from bertwright.objectives.combine import ObjectiveConfig, build_objective
 from bertwright.objectives.mlm import MaskedLanguageModel
 from bertwright.objectives.nsp import next_sentence_sums, pair_figures
-from bertwright.objectives.pretraining import ObjectiveConfig, build_objective
 from bertwright.types import Batch, Example, Scores
 
 ROWS, SLOTS, VOCAB = 6, 5, 50

@@ -9,8 +9,8 @@ import pytest
 
 from bertwright.tasks.by_name import task_named
 from bertwright.tasks.columns import ColumnsConfig
-from bertwright.tasks.encode import TextEncoder
 from bertwright.tasks.question_answering.task import Answer, AnswerConfig
+from bertwright.tasks.text_encoder import TextEncoder
 from bertwright.tokenizer.load import load_tokenizer
 from bertwright.tokenizer.train_vocabulary import train_tokenizer
 

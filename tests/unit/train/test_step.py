@@ -9,7 +9,7 @@ import torch
 
 from bertwright.model.bert import BertForPreTraining
 from bertwright.model.config import named_size
-from bertwright.objectives.pretraining import ObjectiveConfig, build_objective
+from bertwright.objectives.combine import ObjectiveConfig, build_objective
 from bertwright.train.parallel.group import ALONE, Group
 from bertwright.train.step import TrainStep, forward_loss_of
 from bertwright.types import Batch, Example

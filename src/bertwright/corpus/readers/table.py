@@ -17,8 +17,10 @@ import pyarrow as pa
 from bertwright.corpus.readers.cells import (
     PADDING,
     Kind,
+    are_written_lists,
     as_label,
     as_texts,
+    join_words,
     kind_of,
 )
 from bertwright.corpus.readers.columnar import arrow_head, arrow_rows, parquet_head, parquet_rows
@@ -27,7 +29,6 @@ from bertwright.corpus.readers.formats import format_of
 from bertwright.corpus.readers.json_rows import json_head, json_rows
 from bertwright.corpus.readers.remote import TextFile, size_of
 from bertwright.corpus.readers.rows import Rows, TableOptions
-from bertwright.corpus.readers.string_lists import are_written_lists, join_words
 from bertwright.errors import CorpusError, UsageError
 from bertwright.log import note_once
 

@@ -8,12 +8,11 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from bertwright.corpus.readers.cells import kind_of
+from bertwright.corpus.readers.cells import are_written_lists, kind_of
 from bertwright.corpus.readers.formats import ReadOptions, format_of
 from bertwright.corpus.readers.layouts import Piece
 from bertwright.corpus.readers.remote import TextFile
 from bertwright.corpus.readers.rows import TableOptions
-from bertwright.corpus.readers.string_lists import are_written_lists
 from bertwright.corpus.readers.table import Start, choose_text_column, read_head, read_rows, start_of, text_cells
 from bertwright.errors import CorpusError, UsageError
 from bertwright.log import note_once

@@ -27,7 +27,7 @@ import torch
 from bertwright.corpus.shards import Shards
 from bertwright.data.pretraining.packed import plan_packed
 from bertwright.data.pretraining.pairs import plan_pairs, why_no_pairs
-from bertwright.data.pretraining.rows import Rows, join_rows
+from bertwright.data.pretraining.planned_rows import Rows, join_rows
 from bertwright.data.pretraining.sentence_windows import BLOCK_TOKENS, STRETCH_TOKENS, WINDOW_TOKENS, Blocks, Text
 from bertwright.data.pretraining.singles import plan_singles
 from bertwright.errors import DataError

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from bertwright.data.pretraining.rows import Rows, join_rows
+from bertwright.data.pretraining.planned_rows import Rows, join_rows
 from bertwright.data.pretraining.sentence_windows import Text
 from bertwright.data.pretraining.singles import plan_singles
 

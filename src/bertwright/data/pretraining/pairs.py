@@ -24,7 +24,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from bertwright.corpus.shards import Shards
-from bertwright.data.pretraining.rows import Rows, equal_rows
+from bertwright.data.pretraining.planned_rows import Rows, equal_rows
 from bertwright.data.pretraining.sentence_windows import Text
 
 SHORT_SHARE = 0.1

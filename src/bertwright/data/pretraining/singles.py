@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from bertwright.data.pretraining.rows import Rows, equal_rows
+from bertwright.data.pretraining.planned_rows import Rows, equal_rows
 from bertwright.data.pretraining.sentence_windows import Text
 
 

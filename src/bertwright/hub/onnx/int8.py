@@ -25,7 +25,7 @@ import numpy as np
 import onnx
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
-from bertwright.hub.onnx.folder import open_session
+from bertwright.hub.onnx.onnx_folder import open_session
 
 LARGE = 1.5
 """Units are made as small as so many times the median unit. MiniLM's sentence vectors, 1 - cosine with float32: 0.0026;

@@ -6,8 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from bertwright.corpus.readers.cells import PADDING, as_label, as_text
-from bertwright.corpus.readers.string_lists import listed
+from bertwright.corpus.readers.cells import PADDING, as_label, as_text, listed
 from bertwright.errors import CorpusError
 from bertwright.log import note
 

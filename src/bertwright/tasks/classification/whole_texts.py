@@ -14,7 +14,7 @@ from bertwright.errors import UsageError
 from bertwright.tasks.base import Task
 from bertwright.tasks.classification.reader import Texts
 from bertwright.tasks.columns import Columns
-from bertwright.tasks.encode import TextEncoder
+from bertwright.tasks.text_encoder import TextEncoder
 
 if TYPE_CHECKING:
     from bertwright.model.encoder import Part

@@ -19,8 +19,8 @@ from bertwright.errors import CorpusError, UsageError
 from bertwright.log import note
 from bertwright.tasks.classification.reader import numbers_of, refuse_empty
 from bertwright.tasks.columns import SCORES, SENTENCES, SINGLES, TOGETHER, UNLIKE, ColumnsConfig
-from bertwright.tasks.encode import TextEncoder
 from bertwright.tasks.examples import BETWEEN
+from bertwright.tasks.text_encoder import TextEncoder
 
 Kind = Literal["pairs", "texts", "scores"]
 """What a file holds: texts that belong together, texts alone, or pairs with a score."""

@@ -16,8 +16,7 @@ from typing import Any, Self
 import numpy as np
 import pyarrow as pa
 
-from bertwright.corpus.readers.cells import as_label, as_text, as_texts, kind_of
-from bertwright.corpus.readers.string_lists import are_written_lists, listed
+from bertwright.corpus.readers.cells import are_written_lists, as_label, as_text, as_texts, kind_of, listed
 from bertwright.corpus.readers.table import open_table
 from bertwright.data.labelled.rows_of_labels import runs
 from bertwright.errors import CorpusError, UsageError

@@ -16,9 +16,9 @@ from bertwright.data.labelled.rows_of_labels import LabelledRows
 from bertwright.log import note
 from bertwright.tasks.base import Task, TaskLoss
 from bertwright.tasks.columns import ColumnsConfig
-from bertwright.tasks.encode import TextEncoder
 from bertwright.tasks.eval_result import Grid, Judgement, Mistake
 from bertwright.tasks.multiple_choice.reader import Choices, asked_choices, lacks_right, read_choices
+from bertwright.tasks.text_encoder import TextEncoder
 from bertwright.tasks.unlabelled import UnlabelledFile
 from bertwright.types import LabelledBatch
 

@@ -17,12 +17,12 @@ from bertwright.errors import UsageError
 from bertwright.log import note
 from bertwright.tasks.base import Task, TaskLoss
 from bertwright.tasks.columns import ColumnsConfig
-from bertwright.tasks.encode import TextEncoder
 from bertwright.tasks.eval_result import UNLEARNED, Grid, Judgement, Mistake
 from bertwright.tasks.question_answering.decode import Reading, Spans, read_spans, span_mass
 from bertwright.tasks.question_answering.metrics import best_threshold, score_answers
 from bertwright.tasks.question_answering.reader import Questions, asked_questions, lacks_answers, read_squad
 from bertwright.tasks.question_answering.windows import window_rows
+from bertwright.tasks.text_encoder import TextEncoder
 from bertwright.tasks.unlabelled import UnlabelledFile
 from bertwright.types import LabelledBatch
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from bertwright.data.labelled.rows_of_labels import LabelledRows, runs
 from bertwright.log import note
-from bertwright.tasks.encode import TextEncoder
+from bertwright.tasks.text_encoder import TextEncoder
 from bertwright.tokenizer.load import Tokenizer
 from bertwright.tokenizer.ragged import Rows
 

@@ -14,12 +14,11 @@ from pathlib import Path
 from typing import Literal
 
 from bertwright.corpus.readers.blocks import read_decoded
-from bertwright.corpus.readers.cells import class_names
+from bertwright.corpus.readers.cells import BLANK, class_names
 from bertwright.corpus.readers.formats import format_of
 from bertwright.corpus.readers.json_rows import json_objects
 from bertwright.corpus.readers.remote import size_of
 from bertwright.corpus.readers.rows import TableOptions
-from bertwright.corpus.readers.string_lists import BLANK
 from bertwright.corpus.readers.table import read_head, read_rows
 from bertwright.errors import CorpusError, UsageError
 from bertwright.tasks.columns import SINGLES, ColumnsConfig

@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from bertwright.corpus.readers.string_lists import listed, tags_of, words_of
+from bertwright.corpus.readers.cells import listed, tags_of, words_of
 from bertwright.errors import CorpusError, UsageError
 from bertwright.tasks.columns import SINGLES, ColumnsConfig
 from bertwright.tasks.tagging.entity_spans import is_entity

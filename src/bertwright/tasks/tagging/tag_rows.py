@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from bertwright.corpus.readers.string_lists import tags_of, words_of
+from bertwright.corpus.readers.cells import tags_of, words_of
 from bertwright.errors import CorpusError
 from bertwright.log import note
 from bertwright.tasks.columns import ColumnsConfig

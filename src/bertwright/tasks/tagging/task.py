@@ -16,7 +16,6 @@ from bertwright.log import note
 from bertwright.model.crf_decode import Chain
 from bertwright.tasks.base import Task, TaskLoss
 from bertwright.tasks.columns import ColumnsConfig
-from bertwright.tasks.encode import TextEncoder
 from bertwright.tasks.eval_result import UNLEARNED, Grid, Judgement, Mistake, remark_on
 from bertwright.tasks.head import HeadConfig, class_weights
 from bertwright.tasks.metrics import log_shares
@@ -25,6 +24,7 @@ from bertwright.tasks.tagging.metrics import Entities, compare, entities_of, tag
 from bertwright.tasks.tagging.pretokenize import GivenWords, word_spans
 from bertwright.tasks.tagging.reader import lacks_tags, read_tagged
 from bertwright.tasks.tagging.schemes import Scheme, allowed_transitions, as_labels, detect_scheme, tag_labels
+from bertwright.tasks.text_encoder import TextEncoder
 from bertwright.tasks.unlabelled import UnlabelledFile
 from bertwright.types import UNASKED, LabelledBatch
 

@@ -19,9 +19,9 @@ from bertwright.data.labelled.paired import PairedRows
 from bertwright.log import note
 from bertwright.model.generate import SearchRules
 from bertwright.tasks.base import TaskLoss
-from bertwright.tasks.encode import TextEncoder
 from bertwright.tasks.eval_result import Judgement, Mistake
 from bertwright.tasks.metrics import perplexity
+from bertwright.tasks.text_encoder import TextEncoder
 from bertwright.tasks.translation.metrics import by_length, chrf_of_each, score_texts
 from bertwright.tasks.translation.reader import Parallel, SidesConfig, read_parallel
 from bertwright.tokenizer.load import Tokenizer

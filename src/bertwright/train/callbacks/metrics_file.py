@@ -11,7 +11,7 @@ from typing import Any
 from bertwright.files import write_text
 from bertwright.train.callbacks.peak import PeakListener
 from bertwright.train.loop import Position, StepReport
-from bertwright.train.optim.build import OptimizerConfig
+from bertwright.train.optim.optimizers import OptimizerConfig
 
 UNLOGGED = {"compiling"}
 """Notes for the console alone."""

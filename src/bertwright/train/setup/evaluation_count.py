@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bertwright.inference.samples import COUNT as SAMPLES
 from bertwright.model.config import training_flops
-from bertwright.objectives.pretraining import Objective
+from bertwright.objectives.combine import Objective
 from bertwright.train.setup.run import Parts
 
 SHARE = 0.05

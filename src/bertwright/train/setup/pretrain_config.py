@@ -13,11 +13,11 @@ from bertwright.configs.names import RECIPES
 from bertwright.errors import ConfigError, ModelError
 from bertwright.model.config import CONFIGS
 from bertwright.model.encoder_config import EncoderConfig
-from bertwright.objectives.pretraining import ObjectiveConfig
+from bertwright.objectives.combine import ObjectiveConfig
 from bertwright.train.config import EngineConfig
 from bertwright.train.ema import AverageConfig
 from bertwright.train.loss_guard import GuardConfig
-from bertwright.train.optim.build import OptimizerConfig
+from bertwright.train.optim.optimizers import OptimizerConfig
 from bertwright.train.schedule import UNITS, ScheduleConfig
 
 

@@ -30,14 +30,14 @@ from bertwright.model.config import ModelConfig, training_flops
 from bertwright.model.encoder import Encoder
 from bertwright.model.init.begin import MEASURED_ROWS, as_they_are, begin_weights
 from bertwright.model.layers.dropout import begin_at_row
-from bertwright.objectives.pretraining import Objective, build_objective
+from bertwright.objectives.combine import Objective, build_objective
 from bertwright.rng import key_of
 from bertwright.tokenizer.load import Tokenizer, load_tokenizer
 from bertwright.train.ema import Average
 from bertwright.train.held_out import hold_out
 from bertwright.train.loop import PhaseSource
-from bertwright.train.optim.build import MakeMuon, build_optimizers
 from bertwright.train.optim.muon import Muon
+from bertwright.train.optim.optimizers import MakeMuon, build_optimizers
 from bertwright.train.parallel.group import ALONE, Group
 from bertwright.train.schedule import Phase
 from bertwright.train.setup.mixture_of_folders import mix, mixed_manifest, neighbours_of, open_train, shares_of

@@ -33,9 +33,9 @@ from bertwright.model.task_model import depths, freeze
 from bertwright.tasks.columns import ColumnsConfig
 from bertwright.tasks.embedding.reader import Kind, Sentences, read_sentences
 from bertwright.tasks.embedding.task import FIGURES, Embed, EmbedConfig, judge_sentences
-from bertwright.tasks.encode import TextEncoder
 from bertwright.tasks.eval_result import Judgement
 from bertwright.tasks.examples import split_dev
+from bertwright.tasks.text_encoder import TextEncoder
 from bertwright.tokenizer.load import load_tokenizer
 from bertwright.train.loop import PhaseSource
 from bertwright.train.schedule import Phase, ScheduleConfig

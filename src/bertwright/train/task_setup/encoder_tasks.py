@@ -29,9 +29,9 @@ from bertwright.model.task_model import FineTuned
 from bertwright.rng import key_of
 from bertwright.tasks.base import Task
 from bertwright.tasks.by_name import begin_task, task_named
-from bertwright.tasks.encode import TextEncoder
 from bertwright.tasks.eval_result import Judgement
 from bertwright.tasks.metrics import figure_names
+from bertwright.tasks.text_encoder import TextEncoder
 from bertwright.tasks.unlabelled import UnlabelledFile
 from bertwright.tokenizer.load import load_tokenizer
 from bertwright.train.callbacks import Listener

@@ -19,7 +19,7 @@ from bertwright.model.lora import Matrix
 from bertwright.tasks.columns import ColumnsConfig
 from bertwright.tasks.head import HeadConfig
 from bertwright.tasks.question_answering.task import AnswerConfig
-from bertwright.train.optim.build import OptimizerConfig
+from bertwright.train.optim.optimizers import OptimizerConfig
 
 PUBLISHED_RATE, PUBLISHED_WIDTH = 3e-5, 768
 LORA_RATE, HEAD_RATE = 10.0, 30.0

@@ -23,7 +23,7 @@ from bertwright.tokenizer.load import Tokenizer
 from bertwright.train.callbacks import Listener
 from bertwright.train.loop import PhaseSource, Position
 from bertwright.train.micro_batches import MicroBatches, room_for
-from bertwright.train.optim.build import build_optimizers
+from bertwright.train.optim.optimizers import build_optimizers
 from bertwright.train.schedule import ScheduleConfig
 from bertwright.train.step import TrainStep
 from bertwright.train.task_setup.finetune_config import FinetuneConfig

@@ -32,9 +32,9 @@ from bertwright.model.encoder_decoder import (
 from bertwright.model.generate import SearchRules
 from bertwright.model.layers.dropout import Dropout
 from bertwright.rng import key_of
-from bertwright.tasks.encode import TextEncoder
 from bertwright.tasks.eval_result import Judgement
 from bertwright.tasks.examples import split_dev
+from bertwright.tasks.text_encoder import TextEncoder
 from bertwright.tasks.translation.metrics import score_texts
 from bertwright.tasks.translation.reader import SidesConfig, parallel_files, source_alone
 from bertwright.tasks.translation.task import Translate

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from bertwright.corpus.readers.string_lists import listed, tags_of, words_of
+from bertwright.corpus.readers.cells import listed, tags_of, words_of
 
 WORDS = ["New", "York's", 'a "b"', "\\", "\u00fc\n", 'it\'s "x"', ""]
 

@@ -12,7 +12,7 @@ import zstandard
 from bertwright.corpus.readers.documents import read_documents
 from bertwright.corpus.readers.formats import ReadOptions
 from bertwright.corpus.readers.inputs import find_inputs
-from bertwright.corpus.readers.wikitext import plain_text
+from bertwright.corpus.readers.wikipedia import plain_text
 from bertwright.errors import CorpusError
 
 SITE = (

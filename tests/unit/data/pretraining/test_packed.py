@@ -12,7 +12,7 @@ import torch
 from bertwright.corpus.shards import Shards
 from bertwright.data.pretraining.batches import BatchSource
 from bertwright.data.pretraining.packed import LEAST_TOKENS, plan_packed
-from bertwright.data.pretraining.rows import Rows
+from bertwright.data.pretraining.planned_rows import Rows
 from bertwright.data.pretraining.sentence_windows import Blocks, Text
 from bertwright.data.pretraining.singles import plan_singles
 from bertwright.objectives.masking import select_tokens

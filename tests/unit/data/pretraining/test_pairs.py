@@ -12,7 +12,7 @@ from scipy import stats
 
 from bertwright.corpus.shards import Shards
 from bertwright.data.pretraining.pairs import plan_pairs, truncation, walk, why_no_pairs
-from bertwright.data.pretraining.rows import Rows, join_rows
+from bertwright.data.pretraining.planned_rows import Rows, join_rows
 from bertwright.data.pretraining.sentence_windows import Blocks, Text
 
 MakeShards = Callable[..., Shards]

@@ -10,8 +10,8 @@ import pytest
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
 
-from bertwright.hub.onnx.folder import open_session  # noqa: E402
 from bertwright.hub.onnx.int8 import write_evened  # noqa: E402
+from bertwright.hub.onnx.onnx_folder import open_session  # noqa: E402
 
 
 def graph_of(products: dict[str, str]) -> onnx.ModelProto:

@@ -14,10 +14,10 @@ import torch
 from bertwright.data.labelled.rows_of_labels import LabelledRows
 from bertwright.errors import ConfigError, UsageError
 from bertwright.tasks.columns import ColumnsConfig
-from bertwright.tasks.encode import TextEncoder
 from bertwright.tasks.question_answering.reader import Questions
 from bertwright.tasks.question_answering.task import Answer
 from bertwright.tasks.question_answering.windows import encode_contexts
+from bertwright.tasks.text_encoder import TextEncoder
 from bertwright.tokenizer.load import load_tokenizer
 
 CONTEXT = "anna lives in rome . bert lives in oslo . " * 6

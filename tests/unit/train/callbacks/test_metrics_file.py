@@ -13,7 +13,7 @@ from bertwright.reports.pretrain_result import mfu_of
 from bertwright.train.callbacks.metrics_file import MetricsListener
 from bertwright.train.callbacks.peak import PeakListener
 from bertwright.train.loop import Position, StepReport
-from bertwright.train.optim.build import OptimizerConfig
+from bertwright.train.optim.optimizers import OptimizerConfig
 
 
 def lines_of(file: Path, *, optimizer: OptimizerConfig, rates: Iterator[float]) -> list[dict[str, Any]]:

@@ -8,7 +8,7 @@ import torch
 from bertwright.model.bert import BertForPreTraining
 from bertwright.model.config import named_size
 from bertwright.model.layers.dropout import Dropout, begin_at_row, keep_mask
-from bertwright.objectives.pretraining import ObjectiveConfig, build_objective
+from bertwright.objectives.combine import ObjectiveConfig, build_objective
 from bertwright.train.held_out import held_out_figures
 from bertwright.train.parallel.group import ALONE, Group, launch_name
 from bertwright.types import Batch, Example

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from bertwright.model.config import named_size, training_flops
-from bertwright.objectives.pretraining import ObjectiveConfig, build_objective
+from bertwright.objectives.combine import ObjectiveConfig, build_objective
 from bertwright.train.schedule import ScheduleConfig
 from bertwright.train.setup.evaluation_count import evaluation_count, run_work
 

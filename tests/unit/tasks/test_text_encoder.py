@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import tokenizers
 
-from bertwright.tasks.encode import TextEncoder, longest_first, windows
+from bertwright.tasks.text_encoder import TextEncoder, longest_first, windows
 from bertwright.tokenizer.load import Tokenizer, load_tokenizer
 
 NAMES = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "b", "##c", "##d"]
