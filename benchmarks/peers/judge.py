@@ -33,13 +33,15 @@ from bertwright.objectives.combine import ObjectiveConfig, build_objective
 from bertwright.objectives.nsp import next_sentence_sums, pair_figures
 from bertwright.tokenizer.load import load_tokenizer
 from bertwright.train.setup.run import fixed_examples
-from bertwright.types import Example
+from bertwright.types import MaskedBatch
 
 LABELS = ("is_next", "random")
 """Names of labels 0 and 1 of a sentence pair."""
 
 
-def judged_rows(data: Path, *, rows: int, length: int, whole_word: bool = True, pairs: bool = False) -> list[Example]:
+def judged_rows(
+    data: Path, *, rows: int, length: int, whole_word: bool = True, pairs: bool = False
+) -> list[MaskedBatch]:
     """Return the fixed masked rows, or sentence pairs, of the held-out split of a DATA folder."""
     tokenizer = load_tokenizer(data / "tokenizer")
     objective = build_objective(
@@ -51,7 +53,7 @@ def judged_rows(data: Path, *, rows: int, length: int, whole_word: bool = True, 
 
 
 @torch.inference_mode()
-def judge(model: PreTrainedModel, examples: list[Example]) -> dict[str, float]:
+def judge(model: PreTrainedModel, examples: list[MaskedBatch]) -> dict[str, float]:
     """Return nats a masked token and the share guessed right."""
     loss, right, count = 0.0, 0, 0
     for example in examples:
@@ -67,7 +69,7 @@ def judge(model: PreTrainedModel, examples: list[Example]) -> dict[str, float]:
 
 
 @torch.inference_mode()
-def judge_pairs(model: PreTrainedModel, examples: list[Example]) -> dict[str, float]:
+def judge_pairs(model: PreTrainedModel, examples: list[MaskedBatch]) -> dict[str, float]:
     """Return nats a pair, accuracy, balanced accuracy and the share of the commoner class."""
     order = label_order(model.config)
     totals: dict[str, float] = dict.fromkeys(("sum", "count", "correct", "random", "random_correct"), 0.0)
@@ -112,7 +114,7 @@ def load(kind: Any, folder: Path) -> PreTrainedModel:
     return model.eval()
 
 
-def judge_folder(folder: Path, examples: list[Example], *, nsp: bool = False) -> dict[str, float]:
+def judge_folder(folder: Path, examples: list[MaskedBatch], *, nsp: bool = False) -> dict[str, float]:
     """Return the figures of a model folder and its number of weights."""
     kind = AutoModelForMaskedLM
     if nsp:

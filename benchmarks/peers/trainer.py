@@ -42,7 +42,7 @@ from bertwright.corpus.shards import Shards
 from bertwright.device import has_bfloat16, pick_device
 from bertwright.model.config import CONFIGS
 from bertwright.tokenizer.load import Tokenizer, load_tokenizer
-from bertwright.types import Example
+from bertwright.types import MaskedBatch
 
 SKIPPED, PROBED = 10, 40
 """Steps left out of a speed, and steps by which the speed is measured before a run of minutes."""
@@ -98,7 +98,7 @@ def build_model(architecture: str, size: str, tokenizer: Tokenizer) -> PreTraine
 class Clock(TrainerCallback):  # type: ignore[misc]
     """Notes when each step ended and, where a step's seconds are known, judges the model now and then."""
 
-    def __init__(self, steps: int, step_seconds: float | None, examples: list[Example], evaluations: int) -> None:
+    def __init__(self, steps: int, step_seconds: float | None, examples: list[MaskedBatch], evaluations: int) -> None:
         """Judge after so many equal parts of the steps."""
         self.due = {steps * (part + 1) // evaluations for part in range(evaluations)}
         self.step_seconds, self.examples = step_seconds, examples
@@ -121,7 +121,7 @@ class Clock(TrainerCallback):  # type: ignore[misc]
 
 def train(options: argparse.Namespace, rows: Rows, *, steps: int, step_seconds: float | None) -> tuple[Trainer, Clock]:
     """Train a fresh model for so many steps; judge it along the way where the seconds of a step are given."""
-    examples: list[Example] = []
+    examples: list[MaskedBatch] = []
     if step_seconds is not None:
         examples = judged_rows(options.data, rows=1024, length=options.length, whole_word=False)
     torch.manual_seed(options.seed)

@@ -29,7 +29,7 @@ def digest_of(path: Path) -> str:
     return digest.hexdigest()
 
 
-def seal(
+def write_checksums(
     folder: Path, name: str, *, known: Mapping[str, str] | None = None, besides: Sequence[str] = (), **told: Any
 ) -> None:
     """Write `folder`/`name`: the size and digest of every other file but those `besides`, and whatever is `told`.

@@ -1,7 +1,8 @@
 """Reads settings: a recipe file, then the flags of the call, into one strict tree of typed sections.
 
-A section is a frozen pydantic model that lives beside its owner (`model/config.py`, `train/schedule.py` ...). This module
-only composes: later layers win, unknown keys fail with the nearest known one, and the resolved tree is saved as TOML.
+A section is a frozen pydantic model that lives beside its owner (`model/config.py`, `train/schedule.py` ...). This
+module only composes: later layers win, unknown keys fail with the nearest known one, and the resolved tree is saved as
+TOML.
 """
 
 from __future__ import annotations

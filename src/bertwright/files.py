@@ -62,7 +62,7 @@ def _require_place(path: Path) -> int:
     """Make the folder of `path`, try that a file can be written there, leave none; return the mode that files get."""
     make_folder(path.parent)
     try:
-        with explained(path.parent):
+        with map_os_errors(path.parent):
             remove(path)
             path.touch()
             mode = stat.S_IMODE(path.stat().st_mode)
@@ -82,7 +82,7 @@ def _open_up(path: Path, mode: int) -> None:
 def make_folder(path: Path) -> None:
     """Make a folder and those it lies in, where they are not there; raises ReadOnlyError where that cannot be."""
     try:
-        with explained(path):
+        with map_os_errors(path):
             path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ReadOnlyError(f"the folder {path} cannot be made ({error.strerror}); write elsewhere") from error
@@ -112,7 +112,7 @@ def locked(folder: Path) -> Iterator[None]:
         raise OutputExistsError(f"{folder} is a file; give another --out")
     made = not folder.exists()
     make_folder(folder)
-    with explained(folder):
+    with map_os_errors(folder):
         lock = _lock(folder / LOCK)
     try:
         yield
@@ -156,7 +156,7 @@ def _owner(path: Path) -> str:
 
 
 @contextmanager
-def explained(folder: Path, *, saved: str = "") -> Iterator[None]:
+def map_os_errors(folder: Path, *, saved: str = "") -> Iterator[None]:
     """Turn the system's word that something cannot be written in `folder` into DiskSpaceError or ReadOnlyError.
 
     `saved` is put behind it: what is not lost, and how to go on.

@@ -1,4 +1,4 @@
-"""The parcels handed from room to room after the shard: Batch, Example, Scores; others for tasks.
+"""The parcels handed from room to room after the shard: Batch, MaskedBatch, Scores; others for tasks.
 
     Shard -> Batch -> Example -> Scores -> Loss
            data/    objectives/  model/   objectives/
@@ -100,7 +100,7 @@ class Batch(TokenRows):
 
 
 @dataclass(frozen=True)
-class Example(TokenRows):
+class MaskedBatch(TokenRows):
     """What the model sees and what it is asked: a batch after corruption, with tokens of input_ids hidden.
 
     masked_positions  [B, M] int64    positions in the row that are asked about; unused slots hold 0
@@ -118,13 +118,13 @@ class Example(TokenRows):
     masked_weights: Tensor
     next_label: Tensor | None = None
     documents: Tensor | None = None
-    asked_in_all: Tensor | None = None
+    normalizer: Tensor | None = None
 
-    def cut(self, rows: slice) -> Example:
+    def cut(self, rows: slice) -> MaskedBatch:
         """Return some of the rows, whose loss is their share of the loss of all."""
         held = {field.name: getattr(self, field.name) for field in fields(self)}
         taken = {name: value[rows] for name, value in held.items() if value is not None}
-        return replace(self, **{**taken, "asked_in_all": self.counts()})
+        return replace(self, **{**taken, "normalizer": self.counts()})
 
     def counts(self) -> Tensor:
         """Return [2] float32: how many slots are used, and the rows."""

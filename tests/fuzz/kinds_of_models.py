@@ -20,7 +20,7 @@ from bertwright.inference.embed_predictor import similarities_with
 from bertwright.inference.embedder import open_embedder
 from bertwright.inference.translation_predictor import translate_texts
 from bertwright.model.config import BertConfig
-from bertwright.model.crf_decode import Chain
+from bertwright.model.crf_decode import CRFDecoder
 from bertwright.model.decoder import Decoder
 from bertwright.model.encoder_decoder import EncoderDecoder, decoder_config
 from bertwright.model.generate import SearchRules
@@ -56,7 +56,7 @@ def _fine_tuned(part: str, file: str) -> Callable[[Path], Path]:
         save_file(load_file(model / "model.safetensors") | head, model / "model.safetensors")
         if part == "TokenClassification":
             none, may = np.zeros(2), np.ones(2, dtype=bool)
-            chain = Chain((none, np.zeros((2, 2)), none), (may, np.ones((2, 2), dtype=bool), may))
+            chain = CRFDecoder((none, np.zeros((2, 2)), none), (may, np.ones((2, 2), dtype=bool), may))
             save_arrays(chain_arrays(chain), model / "crf.safetensors")
         return model / file
 

@@ -18,8 +18,8 @@ from bertwright.data.pretraining.batches import BatchSource
 from bertwright.files import sha256_of, write_json
 from bertwright.train.checkpoint.folder import newest_whole, write_checkpoint
 from bertwright.train.checkpoint.resume import resumed
-from bertwright.train.checkpoint.snapshot import Moving, copy_state
-from bertwright.train.ema import Average, AverageConfig
+from bertwright.train.checkpoint.snapshot import TrainState, copy_state
+from bertwright.train.ema import EMA, AverageConfig
 from bertwright.train.loop import Position
 from bertwright.train.parallel.group import ALONE
 from bertwright.train.setup.pretrain_config import resolve
@@ -111,14 +111,14 @@ def _datatokenizer_in(folder: Path) -> Path:
     return tokenizer_in(folder)
 
 
-def _moving() -> Moving:
+def _moving() -> TrainState:
     """Return what moves of a run of one matrix, after a step."""
     model = torch.nn.Linear(3, 2)
     optimizer = torch.optim.AdamW(model.parameters())
     model(torch.ones(1, 3)).sum().backward()
     optimizer.step()
-    average = Average(model, AverageConfig(name="ema"))
-    return Moving(model, [optimizer], Position(step=3, seconds=1.5, drawn=[3], window={"loss": 2.0}), average)
+    average = EMA(model, AverageConfig(name="ema"))
+    return TrainState(model, [optimizer], Position(step=3, seconds=1.5, drawn=[3], window={"loss": 2.0}), average)
 
 
 def _checkpoint(file: str) -> Callable[[Path], Path]:

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 import zstandard
 from kind import TEXTS, Kind, a_file, only_file
 
-from bertwright.corpus.eval_texts import judged_texts
+from bertwright.corpus.eval_texts import load_eval_texts
 from bertwright.corpus.readers import blocks, delimited
 from bertwright.corpus.readers.documents import read_documents
 from bertwright.corpus.readers.formats import ReadOptions
@@ -205,7 +205,7 @@ def _read_tags(file: Path) -> None:
         for where, texts in Asked(file, part="token", pairs=False):
             assert isinstance(where, str)
             assert all(isinstance(text, str) for text in texts)
-    task = Tag.of_labels(["O", "B-X", "I-X", "B-Y", "I-Y"]).recalling({"label_names": ["O", "B-X", "I-X"]})
+    task = Tag.from_labels(["O", "B-X", "I-X", "B-Y", "I-Y"]).with_saved_settings({"label_names": ["O", "B-X", "I-X"]})
     for read in (lambda: Tag.begin(file, columns)[1], lambda: task.read(file)):
         with suppress(InputError):
             examples = read()
@@ -268,7 +268,7 @@ def _read_multi_label(file: Path) -> None:
         train, dev = split_dev(examples, fraction=0.3, labels=task.labels)
         assert len(train) + len(dev) == len(examples)
     task.unlabelled(file)
-    again = MultiLabel.of_labels(task.labels).looking_at(file, ColumnsConfig()).read(file)
+    again = MultiLabel.from_labels(task.labels).with_columns(file, ColumnsConfig()).read(file)
     assert (again.targets == examples.targets).all()
 
 
@@ -363,8 +363,8 @@ LABELLED: dict[str, Kind] = {
     ),
     "SQuAD, rows .parquet": Kind(a_file("a.parquet", _squad_parquet), only_file(read_squad)),
     "minimal pairs": Kind(a_file("a.jsonl", _pairs), only_file(read_pairs)),
-    "test file .jsonl": Kind(a_file("a.jsonl", _json_lines), only_file(judged_texts)),
-    "test file .parquet": Kind(a_file("a.parquet", _parquet), only_file(judged_texts)),
+    "test file .jsonl": Kind(a_file("a.jsonl", _json_lines), only_file(load_eval_texts)),
+    "test file .parquet": Kind(a_file("a.parquet", _parquet), only_file(load_eval_texts)),
     "texts to embed .csv": Kind(a_file("a.csv", _csv), only_file(_streamed)),
     "texts to embed .jsonl": Kind(a_file("a.jsonl", _json_lines), only_file(_streamed)),
     "texts to embed .json, array": Kind(a_file("a.json", _json_array), only_file(_streamed), is_json=True),

@@ -15,7 +15,7 @@ from torch.nn import functional
 from bertwright.hub.encoder_folder import read_model, save_model
 from bertwright.model.bert import BertForPreTraining
 from bertwright.model.config import BertConfig
-from bertwright.types import Example
+from bertwright.types import MaskedBatch
 
 TOLERANCE = 1e-5
 VOCAB = 97
@@ -82,7 +82,7 @@ def test_our_folder_in_transformers(name: str, tokenizer: Path, tmp_path: Path) 
     with torch.inference_mode():
         expected = theirs(input_ids=ids, token_type_ids=types, attention_mask=mask.long())
         assert furthest(ours.all_logits(ids, types, mask)[mask], expected.prediction_logits[mask]) < TOLERANCE
-        example = Example(ids, types, mask, torch.zeros(5, 1).long(), torch.zeros(5, 1).long(), torch.zeros(5, 1))
+        example = MaskedBatch(ids, types, mask, torch.zeros(5, 1).long(), torch.zeros(5, 1).long(), torch.zeros(5, 1))
         assert furthest(ours(example).nsp, expected.seq_relationship_logits) < TOLERANCE
 
 
@@ -199,7 +199,7 @@ def test_loss_and_gradient(tokenizer: Path, tmp_path: Path) -> None:
         labels=labels,
         next_sentence_label=follows,
     ).loss
-    scores = ours(Example(ids, types, mask, positions, truth, used.float(), follows))
+    scores = ours(MaskedBatch(ids, types, mask, positions, truth, used.float(), follows))
     loss = functional.cross_entropy(scores.mlm[used], truth[used]) + functional.cross_entropy(scores.nsp, follows)
     assert furthest(loss.detach(), expected.detach()) < TOLERANCE
     loss.backward()

@@ -73,7 +73,7 @@ def test_every_path_counted_one_by_one(scheme: str, seed: int) -> None:
             ]
             assert float(shares[row, place, tag]) == pytest.approx(sum(through), abs=1e-9)
     assert not best[~arrays[2]].any()
-    np.testing.assert_allclose(chain.surprise(*arrays), nats.detach().numpy(), atol=1e-9)
+    np.testing.assert_allclose(chain.negative_log_likelihood(*arrays), nats.detach().numpy(), atol=1e-9)
     torch.testing.assert_close(nats, torch.stack(expected), rtol=0, atol=1e-9)
     ours = torch.autograd.grad(nats.sum(), list(crf.parameters()))
     theirs = torch.autograd.grad(torch.stack(expected).sum(), list(crf.parameters()))
@@ -90,7 +90,7 @@ def test_a_path_that_breaks_the_scheme_is_marked_without_it() -> None:
     every = [score(crf, logits[0], path) for path in itertools.product(range(5), repeat=4)]
     expected = torch.logsumexp(torch.stack(every), 0) - score(crf, logits[0], (2, 0, 0, 0))
     assert float(crf.negative_log_likelihood(logits, tags, here)[0]) == pytest.approx(float(expected), abs=1e-9)
-    assert crf.chain().surprise(logits.numpy(), tags.numpy(), here.numpy())[0] == pytest.approx(
+    assert crf.chain().negative_log_likelihood(logits.numpy(), tags.numpy(), here.numpy())[0] == pytest.approx(
         float(expected), abs=1e-9
     )
 

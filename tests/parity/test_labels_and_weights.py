@@ -56,7 +56,7 @@ def test_the_loss_of_several_labels_is_that_of_transformers() -> None:
     theirs = transformers.BertForSequenceClassification(config).eval()
     targets = (torch.rand(5, 3) < 0.5).float()
     said = theirs(input_ids=torch.randint(9, (5, 4)), labels=targets)
-    ours = MultiLabel.of_labels(["a", "b", "c"]).loss(said.logits[:, None], batch(targets[:, None]))
+    ours = MultiLabel.from_labels(["a", "b", "c"]).loss(said.logits[:, None], batch(targets[:, None]))
     torch.testing.assert_close(ours.total, said.loss)
 
 
@@ -121,14 +121,14 @@ def test_r_drop_adds_the_divergence_torch_computes() -> None:
 def test_r_drop_of_labels_and_of_scores() -> None:
     torch.manual_seed(0)
     logits, targets = torch.randn(6, 1, 2), (torch.rand(3, 1, 2) < 0.5).float()
-    several = RDrop(MultiLabel.of_labels(["a", "b"]), alpha=1.0)
+    several = RDrop(MultiLabel.from_labels(["a", "b"]), alpha=1.0)
     p, q = (torch.distributions.Bernoulli(logits=part) for part in logits.chunk(2))
     both = torch.distributions.kl_divergence(p, q) + torch.distributions.kl_divergence(q, p)
     plain = functional.binary_cross_entropy_with_logits(logits, torch.cat([targets, targets]))
     example = several.corrupt(batch(targets), torch.Generator())
     torch.testing.assert_close(several.loss(logits, example).total, plain + both.mean() / 2)
     scores, truth = logits[:, :, :1], torch.tensor([[0.5], [float(UNASKED)], [0.2]])
-    one = RDrop(Regress.of_labels(["score"]), alpha=2.0)
+    one = RDrop(Regress.from_labels(["score"]), alpha=2.0)
     example = one.corrupt(batch(truth), torch.Generator())
     expected = (scores[:, :, 0] - torch.cat([truth, truth])).square().mean()
     expected = expected + 2 * (scores[:3] - scores[3:]).square().mean()

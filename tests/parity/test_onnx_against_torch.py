@@ -233,10 +233,10 @@ def test_large_units_are_evened_out_before_rounding(tmp_path: Path, monkeypatch:
     exported = opened(model, "token", tmp_path / "model.onnx")
     arrays = some_rows("token", [17, 5, 11, 3, 40]).arrays(np.arange(5))
     exact = exported.ask(arrays)
-    evened = np.abs(in_int8(exported, arrays, tmp_path).ask(arrays) - exact).mean()
+    smoothed = np.abs(in_int8(exported, arrays, tmp_path).ask(arrays) - exact).mean()
     monkeypatch.setattr(onnx_int8, "LARGE", np.inf)
     as_they_were = np.abs(in_int8(exported, arrays, tmp_path).ask(arrays) - exact).mean()
-    assert evened < 0.6 * as_they_were
+    assert smoothed < 0.6 * as_they_were
 
 
 def in_int8(exported: OnnxFolder, arrays: dict[str, np.ndarray], folder: Path) -> OnnxFolder:

@@ -99,13 +99,13 @@ def test_the_speed_of_the_first_steps_decides_in_minutes(
     monkeypatch.setattr(compiling, "is_kept", lambda parts: False)
     monkeypatch.setattr(compiling, "BackgroundCompiler", lambda data, parts: started.append(parts))
     parts = parts_of(data, {"minutes": 60})
-    listener = CompileListener.begin(data, tmp_path, parts, step=0)
-    listener.start(iter)
+    callback = CompileListener.begin(data, tmp_path, parts, step=0)
+    callback.start(iter)
     assert not started
     for step in range(1, compiling.MEASURED + 2):
-        listener(StepReport(Position(step=step, seconds=10 + step * seconds_a_step), 0.0, 0, 1.0, last=False))
+        callback(StepReport(Position(step=step, seconds=10 + step * seconds_a_step), 0.0, 0, 1.0, last=False))
     assert bool(started) == compiles
-    assert listener.done != compiles
+    assert callback.done != compiles
 
 
 def test_code_that_is_kept_is_read_at_once_in_minutes(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -117,15 +117,15 @@ def test_code_that_is_kept_is_read_at_once_in_minutes(data: Path, monkeypatch: p
 
 
 def stop_at(step: int) -> Any:
-    """Return a checkpoint listener that saves as usual and dies after `step`, as a kill would."""
+    """Return a checkpoint callback that saves as usual and dies after `step`, as a kill would."""
     usual = CheckpointListener.__call__
 
-    def listener(self: CheckpointListener, report: StepReport) -> None:
+    def callback(self: CheckpointListener, report: StepReport) -> None:
         usual(self, report)
         if report.position.step == step:
             raise KeyboardInterrupt
 
-    return listener
+    return callback
 
 
 class LateCompiler:
@@ -253,13 +253,13 @@ def test_a_run_asked_to_stop_while_it_waits_saves_and_waits_again(
 
 
 def only_at(step: int, usual: Any) -> Any:
-    """Return a listener that hears of one step alone."""
+    """Return a callback that hears of one step alone."""
 
-    def listener(self: Any, report: StepReport) -> None:
+    def callback(self: Any, report: StepReport) -> None:
         if report.position.step == step:
             usual(self, report)
 
-    return listener
+    return callback
 
 
 def test_a_compiler_that_fails_is_told_of_and_the_run_goes_on(

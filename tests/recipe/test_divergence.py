@@ -99,10 +99,10 @@ def test_the_best_evaluation_before_is_kept(model: Path, tmp_path: Path, monkeyp
     """A run that goes wrong after its first evaluation ends by an error, and leaves the model of that one."""
     file, run, heard = written(tmp_path, "classify"), tmp_path / "run", BestListener.__call__
 
-    def ruin(listener: BestListener, report: StepReport) -> None:
-        heard(listener, report)
+    def ruin(callback: BestListener, report: StepReport) -> None:
+        heard(callback, report)
         if report.notes.get("valid"):
-            torch.nn.init.constant_(next(listener.model.parameters()), float("nan"))
+            torch.nn.init.constant_(next(callback.model.parameters()), float("nan"))
 
     monkeypatch.setattr(BestListener, "__call__", ruin)
     settings = {**WILD, "optimizer": {"learning_rate": 1e-3}, "schedule": {"epochs": 2}}

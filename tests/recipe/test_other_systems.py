@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from bertwright import system
-from bertwright.inference.batching import many_small
+from bertwright.inference.batching import cpu_policy
 
 ELSEWHERE = """
 import os, signal, sys
@@ -86,4 +86,4 @@ def test_threads_that_openmp_is_told(given: str | None, expected: int, monkeypat
         monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     else:
         monkeypatch.setenv("OMP_NUM_THREADS", given)
-    assert many_small().workers == expected
+    assert cpu_policy().workers == expected

@@ -158,17 +158,17 @@ def test_packed_rows_hold_more_tokens_and_are_learned_from(data: Path, tmp_path:
 
 
 def stop_at(step: int) -> Any:
-    """Return a checkpoint listener that saves as usual and dies after `step`, as a kill would."""
+    """Return a checkpoint callback that saves as usual and dies after `step`, as a kill would."""
     from bertwright.train.callbacks.save import CheckpointListener
 
     usual = CheckpointListener.__call__
 
-    def listener(self: CheckpointListener, report: Any) -> None:
+    def callback(self: CheckpointListener, report: Any) -> None:
         usual(self, report)
         if report.position.step == step:
             raise KeyboardInterrupt
 
-    return listener
+    return callback
 
 
 def test_the_same_seed_gives_the_same_weights_and_another_does_not(data: Path, tmp_path: Path) -> None:

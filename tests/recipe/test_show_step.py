@@ -14,7 +14,7 @@ from bertwright.reports.text import row_text
 from bertwright.tokenizer.load import load_tokenizer
 from bertwright.train.setup.pretrain_config import resolve
 from bertwright.train.step import TrainStep
-from bertwright.types import Batch, Example
+from bertwright.types import Batch, MaskedBatch
 from bertwright.verbs.prepare import prepare
 from bertwright.verbs.pretrain import pretrain
 
@@ -31,13 +31,13 @@ SETTINGS: dict[str, Any] = {
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[tuple[Batch, Example]]]:
+def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[tuple[Batch, MaskedBatch]]]:
     """A folder with DATA and a RUN, and the first micro-batch of each of its steps, as it was drawn and corrupted."""
     folder = tmp_path_factory.mktemp("made")
     lines = [f"Town {n} has {n % 7} rivers. It rains there in month {n % 12}." for n in range(400)]
     (folder / "text.txt").write_text("\n\n".join("\n".join(lines[n : n + 8]) for n in range(0, 400, 8)))
     prepare([folder / "text.txt"], folder / "data", vocab_size=512, held_out=0.1)
-    seen: list[tuple[Batch, Example]] = []
+    seen: list[tuple[Batch, MaskedBatch]] = []
     example = TrainStep.example
 
     def recorded(self: TrainStep, step: int, index: int, batch: Any, progress: float) -> Any:
@@ -63,7 +63,7 @@ def _shown(capsys: pytest.CaptureFixture[str], *words: str) -> str:
 
 @pytest.mark.parametrize("step", range(6))
 def test_a_step_of_a_run_is_shown_as_it_was(
-    made: tuple[Path, list[tuple[Batch, Example]]], capsys: pytest.CaptureFixture[str], step: int
+    made: tuple[Path, list[tuple[Batch, MaskedBatch]]], capsys: pytest.CaptureFixture[str], step: int
 ) -> None:
     folder, seen = made
     batch, example = seen[step]
@@ -78,7 +78,7 @@ def test_a_step_of_a_run_is_shown_as_it_was(
 
 
 def test_a_phase_counts_its_own_batches(
-    made: tuple[Path, list[tuple[Batch, Example]]], capsys: pytest.CaptureFixture[str]
+    made: tuple[Path, list[tuple[Batch, MaskedBatch]]], capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder, seen = made
     later = next(place for place, (batch, _) in enumerate(seen) if batch.input_ids.shape[1] == 64)
@@ -99,14 +99,17 @@ def test_a_phase_counts_its_own_batches(
     ],
 )
 def test_what_cannot_be_shown_is_refused(
-    made: tuple[Path, list[tuple[Batch, Example]]], capsys: pytest.CaptureFixture[str], words: list[str], message: str
+    made: tuple[Path, list[tuple[Batch, MaskedBatch]]],
+    capsys: pytest.CaptureFixture[str],
+    words: list[str],
+    message: str,
 ) -> None:
     assert main(["show", str(made[0] / words[0]), *words[1:]]) == 2
     assert message in capsys.readouterr().err
 
 
 def test_a_run_measured_in_minutes_shows_its_first_phase(
-    made: tuple[Path, list[tuple[Batch, Example]]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    made: tuple[Path, list[tuple[Batch, MaskedBatch]]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder, _ = made
     run = tmp_path / "run"
@@ -122,7 +125,7 @@ def test_a_run_measured_in_minutes_shows_its_first_phase(
 
 
 def test_a_checkpoint_shows_its_step_figures_and_checksums(
-    made: tuple[Path, list[tuple[Batch, Example]]], capsys: pytest.CaptureFixture[str]
+    made: tuple[Path, list[tuple[Batch, MaskedBatch]]], capsys: pytest.CaptureFixture[str]
 ) -> None:
     checkpoint = made[0] / "run" / "checkpoints" / "step-6"
     text = _shown(capsys, str(checkpoint))
@@ -139,7 +142,7 @@ def test_a_checkpoint_shows_its_step_figures_and_checksums(
 
 @pytest.mark.parametrize("thing", ["run", "run/checkpoints/step-6"])
 def test_a_run_given_as_a_model_names_its_model(
-    made: tuple[Path, list[tuple[Batch, Example]]], capsys: pytest.CaptureFixture[str], tmp_path: Path, thing: str
+    made: tuple[Path, list[tuple[Batch, MaskedBatch]]], capsys: pytest.CaptureFixture[str], tmp_path: Path, thing: str
 ) -> None:
     folder = made[0] / thing
     verbs = [
@@ -152,7 +155,7 @@ def test_a_run_given_as_a_model_names_its_model(
         assert str(made[0] / "run" / "model") in capsys.readouterr().err
 
 
-def test_every_file_has_the_mode_of_all(made: tuple[Path, list[tuple[Batch, Example]]]) -> None:
+def test_every_file_has_the_mode_of_all(made: tuple[Path, list[tuple[Batch, MaskedBatch]]]) -> None:
     (made[0] / "ordinary").touch()
     mode = (made[0] / "ordinary").stat().st_mode
     others = {path.name: path.stat().st_mode for path in made[0].rglob("*") if path.is_file()}

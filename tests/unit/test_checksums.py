@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import xxhash
 
-from bertwright.checksums import damage, digest_of, seal
+from bertwright.checksums import damage, digest_of, write_checksums
 
 
 @pytest.fixture
@@ -17,7 +17,7 @@ def folder(tmp_path: Path) -> Path:
     (tmp_path / "good").mkdir()
     (tmp_path / "a").write_bytes(bytes(range(256)) * 40_000)
     (tmp_path / "good" / "b").write_bytes(b"b")
-    seal(tmp_path, "list.json", told="this")
+    write_checksums(tmp_path, "list.json", told="this")
     return tmp_path
 
 

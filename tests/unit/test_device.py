@@ -17,7 +17,7 @@ from torch._inductor.decomposition import decompositions
 from bertwright.device import try_compiled, try_compiled_blocks
 from bertwright.model.build import build_encoder
 from bertwright.model.config import named_size
-from bertwright.model.layers.attention_mask import sight_of
+from bertwright.model.layers.attention_mask import build_mask
 from bertwright.model.layers.block import Block
 
 pytestmark = [  # what torch's compiler warns of in its own code
@@ -37,7 +37,7 @@ def loss_of(blocks: nn.ModuleList) -> Callable[[Tensor], Tensor]:
     """Return a function of hidden states [B, S, 16]; the last block computes two positions alone."""
 
     def loss(hidden: Tensor) -> Tensor:
-        sight = sight_of(torch.ones(hidden.shape[:2], dtype=torch.bool), None)
+        sight = build_mask(torch.ones(hidden.shape[:2], dtype=torch.bool), None)
         first = blocks[0](hidden, sight)
         asked = torch.tensor([[0, 3]]).expand(len(hidden), -1)
         return (blocks[1](first, sight, asked) ** 3).sum()

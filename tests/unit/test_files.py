@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from bertwright.errors import BusyError, DiskSpaceError, OutputExistsError, ReadOnlyError
-from bertwright.files import LOCK, clear_leftovers, explained, locked, refuse_existing, written_aside
+from bertwright.files import LOCK, clear_leftovers, locked, map_os_errors, refuse_existing, written_aside
 
 
 def test_a_held_folder_is_refused_and_its_holder_named(tmp_path: Path) -> None:
@@ -100,5 +100,5 @@ def test_a_folder_is_replaced_whole(tmp_path: Path) -> None:
     ],
 )
 def test_words_of_the_system(tmp_path: Path, number: int, error: type[Exception], message: str) -> None:
-    with pytest.raises(error, match=message), explained(tmp_path, saved=", then again"):
+    with pytest.raises(error, match=message), map_os_errors(tmp_path, saved=", then again"):
         raise OSError(number, os.strerror(number))

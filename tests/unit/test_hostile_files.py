@@ -21,7 +21,7 @@ import torch
 import zstandard
 from safetensors.torch import save_file
 
-from bertwright.corpus.eval_texts import judged_texts
+from bertwright.corpus.eval_texts import load_eval_texts
 from bertwright.corpus.readers.documents import read_documents
 from bertwright.corpus.readers.formats import ReadOptions
 from bertwright.corpus.readers.layouts import describe_layout
@@ -309,7 +309,7 @@ def test_a_small_file_that_unpacks_without_end_is_not_read_whole(
     monkeypatch.setattr("bertwright.corpus.readers.blocks.LARGEST_WHOLE", 1 << 20)
     readers: dict[str, Callable[[Path], object]] = {
         "a.tsv": read_labelled, "a.json": read_squad, "a.parquet": read_labelled, "a.conll": read_conll,
-        "a.en": judged_texts,
+        "a.en": load_eval_texts,
     }  # fmt: skip
     for name, read in readers.items():
         (tmp_path / f"{name}.gz").write_bytes(gzip.compress(b"text\tlabel\n" * 300_000))
@@ -320,7 +320,7 @@ def test_a_small_file_that_unpacks_without_end_is_not_read_whole(
 def test_texts_of_a_compressed_parquet_file(tmp_path: Path) -> None:
     pq.write_table(pa.table({"a": ["one two"], "b": ["three"], "n": [1]}), tmp_path / "a.parquet")
     (tmp_path / "a.parquet.gz").write_bytes(gzip.compress((tmp_path / "a.parquet").read_bytes()))
-    assert judged_texts(tmp_path / "a.parquet.gz").to_pylist() == ["one two", "three"]
+    assert load_eval_texts(tmp_path / "a.parquet.gz").to_pylist() == ["one two", "three"]
 
 
 BOMBS: dict[str, Callable[[bytes], bytes]] = {

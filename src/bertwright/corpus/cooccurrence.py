@@ -30,7 +30,7 @@ from safetensors.numpy import save
 
 from bertwright.corpus.shards import Shard, Shards
 from bertwright.errors import BertwrightError, DataError
-from bertwright.files import explained, written_aside
+from bertwright.files import map_os_errors, written_aside
 from bertwright.log import note
 
 NEIGHBOURS = "neighbours.safetensors"
@@ -258,7 +258,7 @@ def write_neighbours(data: Path, counts: NeighbourCounts, *, fingerprint: str) -
     # One entry of metadata: safetensors writes several in any order, and the same table shall have the same bytes.
     head = json.dumps({"format": FORMAT, "fingerprint": fingerprint, "xxh3_128": digest})
     path = data / NEIGHBOURS
-    with explained(data), written_aside(path) as aside:
+    with map_os_errors(data), written_aside(path) as aside:
         aside.write_bytes(save(tensors, metadata={"bertwright": head}))
     return {"file": NEIGHBOURS, "bytes": path.stat().st_size, "xxh3_128": digest}
 

@@ -26,7 +26,7 @@ MOST_COLUMNS = 12
 """Columns of the widest CoNLL files."""
 
 
-def judged_texts(path: Path, encoding: str | None = None) -> pa.StringArray:
+def load_eval_texts(path: Path, encoding: str | None = None) -> pa.StringArray:
     """Return the texts of a test file, each once; raises CorpusError where it cannot be read or holds none."""
     if not path.is_file():
         raise CorpusError(f"there is no test file {path}; give one that exists")

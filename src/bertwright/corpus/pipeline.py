@@ -27,7 +27,7 @@ from bertwright.corpus.dedup.exact import held_out
 from bertwright.corpus.executors.ahead import read_ahead
 from bertwright.corpus.executors.processes import Workers, in_order
 from bertwright.corpus.executors.work import CleanTexts, EncodedTexts
-from bertwright.corpus.filters.counts import Told
+from bertwright.corpus.filters.counts import DropCounts
 from bertwright.corpus.journal import Journal, Position
 from bertwright.corpus.readers.documents import read_documents
 from bertwright.corpus.readers.formats import ReadOptions
@@ -90,7 +90,7 @@ class ShardPipeline:
         self._frequencies = np.array(journal.frequencies or np.zeros(vocab_size), dtype=np.int64)
         self._blocks: dict[str, list[DocumentBlock]] = {split: [] for split in SPLITS}
         self._encoding: deque[tuple[str, Future[EncodedTexts]]] = deque()
-        self._told = Told(examples=dict(journal.examples))
+        self._told = DropCounts(examples=dict(journal.examples))
         self._position = journal.position
 
     def run(self, workers: Workers, advanced: Callable[[int, int], None]) -> None:

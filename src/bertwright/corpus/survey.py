@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from bertwright.corpus.clean import clean
 from bertwright.corpus.dedup.exact import hash_documents, held_out
-from bertwright.corpus.filters.counts import Told
+from bertwright.corpus.filters.counts import DropCounts
 from bertwright.corpus.filters.screen import Screen
 from bertwright.corpus.readers.documents import read_documents, source_bytes
 from bertwright.corpus.readers.formats import ReadOptions
@@ -98,7 +98,7 @@ class TrainingTexts:
         for batch in islice(batches, 0, None, self.stride):
             texts = clean(batch.texts)
             if self._screen is not None:
-                texts = self._screen.screen(texts, Told())
+                texts = self._screen.screen(texts, DropCounts())
             training = ~held_out(hash_documents(texts), self._share)
             documents: list[str] = texts.filter(pa.array(training)).to_pylist()
             self.source_done = batch.source_bytes_done

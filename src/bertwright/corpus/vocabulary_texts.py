@@ -13,7 +13,7 @@ from contextlib import contextmanager
 import pyarrow as pa
 from tokenizers import models
 
-from bertwright.corpus.filters.counts import Told
+from bertwright.corpus.filters.counts import DropCounts
 from bertwright.corpus.filters.screen import Screen
 from bertwright.corpus.survey import TrainingTexts
 from bertwright.log import note, progress_bar
@@ -80,7 +80,7 @@ def refuse_unknown_text(given: Tokenizer, sample: Sequence[str], screen: Screen 
     """
     model = given.backend.model
     if isinstance(model, models.WordPiece):
-        kept = sample if screen is None else screen.screen(pa.array(sample, pa.string()), Told()).to_pylist()
+        kept = sample if screen is None else screen.screen(pa.array(sample, pa.string()), DropCounts()).to_pylist()
         texts = WordPieceTexts(kept, words_of(given.backend), longest=model.max_input_chars_per_word)
         for _ in texts:
             pass

@@ -15,7 +15,7 @@ from bertwright.types import TokenRows
 T = TypeVar("T", bound=TokenRows)
 
 
-class DrawnAhead(Generic[T]):
+class Prefetcher(Generic[T]):
     """Calls `draw(t)`, and then makes batch `after(t)`, the one most likely asked for next, in a thread."""
 
     def __init__(self, draw: Callable[[int], T], after: Callable[[int], int] = lambda t: t + 1) -> None:

@@ -13,20 +13,20 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
 from bertwright.errors import ModelError
-from bertwright.model.crf_decode import Chain
+from bertwright.model.crf_decode import CRFDecoder
 
 CRF = "crf.safetensors"
 """first [K], next [K, K] (from, to) and last [K], float32: what each step adds; the same with "allowed_", bool."""
 PARTS = ("first", "next", "last")
 
 
-def chain_arrays(chain: Chain) -> dict[str, np.ndarray]:
+def chain_arrays(chain: CRFDecoder) -> dict[str, np.ndarray]:
     """Return what is written to crf.safetensors."""
     added = {name: part.astype(np.float32) for name, part in zip(PARTS, chain.added, strict=True)}
     return added | {f"allowed_{name}": part for name, part in zip(PARTS, chain.allowed, strict=True)}
 
 
-def read_chain(folder: Path, *, tags: int) -> Chain | None:
+def read_chain(folder: Path, *, tags: int) -> CRFDecoder | None:
     """Return the steps of a folder with so many tags, or None where it has none; raises ModelError where unfit."""
     file = folder / CRF
     if not file.is_file():
@@ -42,4 +42,4 @@ def read_chain(folder: Path, *, tags: int) -> Chain | None:
         raise ModelError(
             f"{file} does not fit a head of {tags} tags ({error}); copy or download the folder again"
         ) from error
-    return Chain((first, following, last), (opens, follows, ends))
+    return CRFDecoder((first, following, last), (opens, follows, ends))

@@ -22,7 +22,7 @@ from bertwright.config import requirement
 from bertwright.errors import ModelError
 from bertwright.files import written_aside
 from bertwright.hub.mappings.bert_names import BERT
-from bertwright.hub.mappings.mapping import Dialect
+from bertwright.hub.mappings.mapping import HFMapping
 from bertwright.hub.mappings.modernbert_names import MODERN
 from bertwright.hub.mappings.old_configs import model_type_of
 from bertwright.hub.reference_outputs import KnownHead, ReadEncoder, seal_model
@@ -35,12 +35,12 @@ from bertwright.model.encoder import Encoder
 from bertwright.model.random_state import kept_random_state
 from bertwright.tokenizer.load import Tokenizer, has_tokenizer, load_tokenizer
 
-DIALECTS: dict[str, Dialect] = {dialect.model_type: dialect for dialect in (BERT, MODERN)}
+DIALECTS: dict[str, HFMapping] = {dialect.model_type: dialect for dialect in (BERT, MODERN)}
 """What can be read and written, by the model_type of config.json."""
 
 WORDS = "embeddings.words.weight"
 """Our name of the word embeddings."""
-BESIDE = ("vocab.txt", "special_tokens_map.json", "tokenizer_config.json")
+EXTRA_TOKENIZER_FILES = ("vocab.txt", "special_tokens_map.json", "tokenizer_config.json")
 """Files of a tokenizer folder that travel with its tokenizer.json."""
 
 
@@ -73,7 +73,7 @@ def save_model(model: Encoder, tokenizer: Path, out: Path, *, card: str | None =
     write_folder(out, model.config, tokenizer, tensors=their_tensors(model, dialect), card=card)
 
 
-def dialect_of(config: ModelConfig) -> Dialect:
+def dialect_of(config: ModelConfig) -> HFMapping:
     """Return how Hugging Face writes down the architecture of `config`."""
     return next(dialect for dialect in DIALECTS.values() if isinstance(config, dialect.config))
 
@@ -164,7 +164,7 @@ def read_model(folder: Path) -> tuple[Encoder, LoadReport]:
     return read_weights(folder, config, dialect)
 
 
-def read_weights(folder: Path, config: ModelConfig, dialect: Dialect) -> tuple[Encoder, LoadReport]:
+def read_weights(folder: Path, config: ModelConfig, dialect: HFMapping) -> tuple[Encoder, LoadReport]:
     """Return a model of `config` with the weights of `folder`, read as `dialect` says, as `read_model` does."""
     if has_tokenizer(folder):
         check_vocabulary(load_tokenizer(folder), config, place=str(folder))
@@ -179,7 +179,7 @@ def read_weights(folder: Path, config: ModelConfig, dialect: Dialect) -> tuple[E
     return model.eval(), replace(report, untied=untied)
 
 
-def load_weights(model: Encoder, theirs: dict[str, Tensor], dialect: Dialect, folder: Path) -> LoadReport:
+def load_weights(model: Encoder, theirs: dict[str, Tensor], dialect: HFMapping, folder: Path) -> LoadReport:
     """Put the weights of a folder, by their names, into `model`; return what did not match.
 
     Raises ModelError where one has another shape than the model, or is missing and no head's.
@@ -217,7 +217,7 @@ def load_weights(model: Encoder, theirs: dict[str, Tensor], dialect: Dialect, fo
     return LoadReport(initialised=tuple(missing), unused=tuple(unused))
 
 
-def their_tensors(model: Encoder, dialect: Dialect) -> dict[str, Tensor]:
+def their_tensors(model: Encoder, dialect: HFMapping) -> dict[str, Tensor]:
     """Return the weights under their names; several of ours that stand in one of theirs are stacked in our order."""
     stacks: dict[str, list[Tensor]] = {}
     kept = {name: tensor for name, tensor in model.state_dict().items() if not name.startswith(dialect.left_out)}
@@ -237,7 +237,7 @@ def refuse_oversized(config: ModelConfig, theirs: Mapping[str, Tensor], folder: 
         )
 
 
-def _is_untied(theirs: Mapping[str, Tensor], dialect: Dialect) -> bool:
+def _is_untied(theirs: Mapping[str, Tensor], dialect: HFMapping) -> bool:
     """Say whether the output matrix is another than the word embeddings: a head for which we have no place."""
     decoder = theirs.get(dialect.decoder)
     words = next((tensor for name, tensor in theirs.items() if dialect.to_ours(name) == (WORDS,)), None)
@@ -248,7 +248,7 @@ def _of_mlm_head(ours: tuple[str, ...]) -> bool:
     return bool(ours) and ours[0].startswith("mlm_head.")
 
 
-def config_of(values: Mapping[str, Any], folder: Path) -> tuple[Dialect, ModelConfig]:
+def config_of(values: Mapping[str, Any], folder: Path) -> tuple[HFMapping, ModelConfig]:
     """Return what the config.json of `folder` holds, or a part of it, as our settings; raises ModelError."""
     kind = model_type_of(values)
     if kind not in DIALECTS:
@@ -270,7 +270,7 @@ def config_of(values: Mapping[str, Any], folder: Path) -> tuple[Dialect, ModelCo
         raise ModelError(f"{folder}/config.json: {said}; correct it") from error
 
 
-def their_config(config: ModelConfig, dialect: Dialect, tokenizer: Tokenizer) -> dict[str, Any]:
+def their_config(config: ModelConfig, dialect: HFMapping, tokenizer: Tokenizer) -> dict[str, Any]:
     """Return our settings as config.json holds them."""
     fixed: dict[str, Any] = {
         "architectures": [dialect.written_as],
@@ -283,10 +283,10 @@ def their_config(config: ModelConfig, dialect: Dialect, tokenizer: Tokenizer) ->
     return fixed | named | dialect.write_extra(config, tokenizer.special)
 
 
-def _write_tokenizer(tokenizer: Tokenizer, config: ModelConfig, dialect: Dialect, folder: Path) -> None:
+def _write_tokenizer(tokenizer: Tokenizer, config: ModelConfig, dialect: HFMapping, folder: Path) -> None:
     """Copy the tokenizer, and say in its config which of its outputs the model reads."""
     tokenizer.write(folder)
-    for name in _present(tokenizer.path.parent, BESIDE):
+    for name in _present(tokenizer.path.parent, EXTRA_TOKENIZER_FILES):
         shutil.copyfile(tokenizer.path.parent / name, folder / name)
     special = {
         f"{kind}_token": tokenizer.tokens[getattr(tokenizer.special, kind)]

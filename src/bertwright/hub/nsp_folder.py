@@ -34,14 +34,14 @@ HEAD = {
     "classifier.bias": "nsp_head.classifier.bias",
 }
 """Their name and ours of the weights of the head."""
-THEIRS = {ours: theirs for theirs, ours in HEAD.items()}
+HF_NAMES = {ours: theirs for theirs, ours in HEAD.items()}
 
 HEAD_ALONE = replace(
     MODERN,
     heads=("mlm_head.",),
     left_out=("mlm_head.",),
     to_ours=lambda name: (HEAD[name],) if name in HEAD else to_ours(name),
-    to_theirs=lambda name: THEIRS[name] if name in THEIRS else to_theirs(name),
+    to_theirs=lambda name: HF_NAMES[name] if name in HF_NAMES else to_theirs(name),
 )
 """How Hugging Face writes down ModernBERT with a next-sentence head in the place of the masked-token head."""
 

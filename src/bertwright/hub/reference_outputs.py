@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 import torch
 
-from bertwright.checksums import seal
+from bertwright.checksums import write_checksums
 from bertwright.errors import ModelError
 from bertwright.files import read_json
 from bertwright.model.encoder import Encoder
@@ -36,7 +36,7 @@ ReadEncoder = Callable[[Path], tuple[Encoder, KnownHead]]
 
 def seal_model(folder: Path, read: ReadEncoder) -> None:
     """Write `folder`/checksums.json; `read(folder)` returns its encoder and the head to be kept answers of."""
-    seal(folder, SEAL, besides=EDITED, probe=probed(folder, read))
+    write_checksums(folder, SEAL, besides=EDITED, probe=probed(folder, read))
 
 
 @torch.inference_mode()

@@ -18,7 +18,7 @@ from torch import Tensor
 from bertwright.errors import ModelError
 from bertwright.hub.crf_file import CRF, chain_arrays, read_chain
 from bertwright.hub.encoder_folder import DIALECTS, dialect_of, read_model, their_tensors, write_folder
-from bertwright.hub.mappings.mapping import Dialect
+from bertwright.hub.mappings.mapping import HFMapping
 from bertwright.hub.mappings.old_configs import model_type_of
 from bertwright.hub.weights import read_object, read_tensors
 from bertwright.log import note
@@ -81,7 +81,7 @@ def save_fine_tuned(
 
 
 def classifier_settings(
-    dialect: Dialect, *, part: Part, labels: Sequence[str], problem: Problem, dropout: float, own: Mapping[str, Any]
+    dialect: HFMapping, *, part: Part, labels: Sequence[str], problem: Problem, dropout: float, own: Mapping[str, Any]
 ) -> dict[str, Any]:
     """Return what the config.json of a model with the head of a task says of that head."""
     return {

@@ -15,7 +15,7 @@ import torch
 
 from bertwright.data.labelled.rows_of_labels import LabelledRows
 from bertwright.device import Precision, has_bfloat16
-from bertwright.inference.batching import Pace, logits_of, many_small
+from bertwright.inference.batching import BatchPolicy, cpu_policy, logits_of
 from bertwright.inference.scoring import ask_model
 from bertwright.malloc import freed_memory_kept
 from bertwright.model.encoder import LONG
@@ -48,7 +48,7 @@ def lead_of_labels(logits: np.ndarray) -> np.ndarray:
     return lead
 
 
-class QuickScorer:
+class Bf16Rescorer:
     """Scores rows of one model, chunk after chunk; what it measured on the first chunk holds for the others."""
 
     def __init__(self, model: FineTuned, *, device: torch.device, lead: Lead | None, precision: Precision) -> None:
@@ -57,9 +57,9 @@ class QuickScorer:
         Without a `lead`, as of scores that are no choice, "auto" is float32. "bf16" asks about nothing twice.
         """
         self.model, self.device, self.lead = model.eval().to(device), device, lead
-        self.pace = Pace()
+        self.pace = BatchPolicy()
         if device.type == "cpu":
-            self.pace = many_small(lambda: torch.set_num_threads(1))
+            self.pace = cpu_policy(lambda: torch.set_num_threads(1))
         self._measures = precision == "auto" and lead is not None and has_bfloat16(device)
         self._half = copy.deepcopy(model).to(torch.bfloat16) if precision == "bf16" else None
         self._margin = 0.0

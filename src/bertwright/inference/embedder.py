@@ -15,7 +15,7 @@ import numpy as np
 from bertwright.data.labelled.rows_of_labels import LabelledRows
 from bertwright.errors import ModelError, UsageError
 from bertwright.hub.onnx.onnx_folder import OnnxFolder, is_onnx_folder, open_onnx
-from bertwright.inference.batching import in_batches, many_small
+from bertwright.inference.batching import cpu_policy, in_batches
 from bertwright.log import note
 from bertwright.tasks.text_encoder import TextEncoder
 from bertwright.tokenizer.load import load_tokenizer
@@ -113,7 +113,7 @@ def exported_embedder(opened: OnnxFolder) -> Embedder:
 
     def ask(rows: LabelledRows, done: Done) -> np.ndarray:
         vectors = np.empty((len(rows), opened.width), dtype=np.float32)
-        for places, answer in in_batches(opened.ask, rows, pace=many_small()):
+        for places, answer in in_batches(opened.ask, rows, pace=cpu_policy()):
             vectors[places] = answer[:, 0]
             done(len(places))
         return vectors

@@ -8,14 +8,14 @@ import numpy as np
 import torch
 
 from bertwright.errors import UsageError
-from bertwright.inference.batching import Ask, Pace
+from bertwright.inference.batching import BatchPolicy, Predictor
 from bertwright.inference.masked_words import Guess, guess_words
 from bertwright.inference.text_rows import MASK
 from bertwright.model.encoder import Encoder
 from bertwright.tokenizer.load import Tokenizer
 from bertwright.types import listed
 
-PACE = Pace(rows=32, tokens=2048)
+PACE = BatchPolicy(rows=32, tokens=2048)
 """Logits of a vocabulary are many: so few rows at a time."""
 
 
@@ -45,7 +45,7 @@ def fill_masks(
     return guess_words(ask, tokenizer, texts, top_k=top_k, positions=model.config.max_positions, pace=PACE)
 
 
-def ask_words(model: Encoder) -> Ask[np.ndarray]:
+def ask_words(model: Encoder) -> Predictor[np.ndarray]:
     """Return the function that gives a model's logits [B, M, V] of the vocabulary at the positions asked about."""
     device = next(model.parameters()).device
 

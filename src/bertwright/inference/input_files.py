@@ -13,7 +13,7 @@ from bertwright.corpus.readers.formats import format_of, is_table
 from bertwright.corpus.readers.lines import STDIN
 from bertwright.corpus.readers.table import TableStream
 from bertwright.errors import CorpusError, UsageError
-from bertwright.inference.inputs_of_predict import Identified, Lines, Placed
+from bertwright.inference.inputs_of_predict import Identified, Lines, Located
 from bertwright.tasks.columns import PAIRS, QUESTIONS, TOGETHER, ColumnsConfig, find_texts
 from bertwright.tasks.multiple_choice.reader import read_choices
 from bertwright.tasks.question_answering.reader import squad_questions
@@ -52,7 +52,7 @@ class Asked:
         """How much of the file has been read, 0 to 1; None where nobody knows."""
         return None if self.progress is None else self.progress.share
 
-    def __iter__(self) -> Iterator[Placed]:
+    def __iter__(self) -> Iterator[Located]:
         """Yield the questions; raises CorpusError where the file cannot be read or asks nothing."""
         place = "<stdin>" if self.file == STDIN else str(self.file)
         unit, asked = self._open()

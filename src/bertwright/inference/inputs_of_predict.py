@@ -10,14 +10,14 @@ from typing import Any
 from bertwright.corpus.readers.lines import LineStream
 from bertwright.errors import UsageError
 from bertwright.inference.text_rows import MASK
-from bertwright.tasks.tagging.pretokenize import GivenWords
+from bertwright.tasks.tagging.pretokenize import PreTokenized
 
 PIECE = 4096
 """Lines read on at a time."""
 
 Question = str | tuple[str, ...]
 """A text with [MASK] in it, or a pair; for a fine-tuned model the texts of a question, one or two."""
-Placed = tuple[str, tuple[str, ...]]
+Located = tuple[str, tuple[str, ...]]
 """Where a question stands, such as "texts.txt, line 3", and its texts."""
 
 WANTS = {
@@ -59,7 +59,7 @@ class Lines:
 
 
 def task_questions(
-    texts: Sequence[str], *, pair: bool, asked: Iterable[Placed] = (), part: str = "row", pairs: bool | None = None
+    texts: Sequence[str], *, pair: bool, asked: Iterable[Located] = (), part: str = "row", pairs: bool | None = None
 ) -> Iterator[Question]:
     """Yield what a fine-tuned model is asked: texts, or with `pair` two of them, and what a file asks.
 
@@ -76,7 +76,7 @@ def task_questions(
         yield from _of_one_kind(asked, pairs=True if pair else pairs, part=part)
 
 
-def _with_choices(asked: Iterable[Placed]) -> Iterator[tuple[str, ...]]:
+def _with_choices(asked: Iterable[Located]) -> Iterator[tuple[str, ...]]:
     for where, texts in asked:
         if len(texts) < 3:
             raise UsageError(
@@ -86,7 +86,7 @@ def _with_choices(asked: Iterable[Placed]) -> Iterator[tuple[str, ...]]:
         yield texts
 
 
-def _of_one_kind(asked: Iterable[Placed], *, pairs: bool | None, part: str) -> Iterator[tuple[str, ...]]:
+def _of_one_kind(asked: Iterable[Located], *, pairs: bool | None, part: str) -> Iterator[tuple[str, ...]]:
     """Yield questions that are all pairs, or all single texts; an empty line is either, and empty."""
     known, because, blank = pairs, "" if pairs is None else WANTS.get(part, WANTS["pairs" if pairs else "single"]), 0
     for where, texts in asked:
@@ -106,13 +106,13 @@ def _fit(where: str, texts: tuple[str, ...], *, pairs: bool, because: str) -> tu
     """Return the texts of a question as a model wants them; `because` says what that is."""
     if pairs and texts == ("",):
         return "", ""
-    if isinstance(texts, GivenWords) or len(texts) == 1 + pairs or (pairs and isinstance(texts, Identified)):
+    if isinstance(texts, PreTokenized) or len(texts) == 1 + pairs or (pairs and isinstance(texts, Identified)):
         return texts
     given = {1: "a single text", 2: "a pair with a tab between"}.get(len(texts), f"{len(texts)} texts, tabs between,")
     raise UsageError(f"{where} is {given} and {because}: {texts[0][:60]!r}")
 
 
-def masked_questions(texts: Sequence[str], *, pair: bool, asked: Iterable[Placed] = ()) -> Iterator[Question]:
+def masked_questions(texts: Sequence[str], *, pair: bool, asked: Iterable[Located] = ()) -> Iterator[Question]:
     """Yield what a pre-trained model is asked, by the texts of a call and by a file; raises the same.
 
     A pair is asked whether its second text follows the first; an empty line asks nothing, and has an empty answer.

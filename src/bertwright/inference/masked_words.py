@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from bertwright.errors import UsageError
-from bertwright.inference.batching import Ask, Pace, in_batches
+from bertwright.inference.batching import BatchPolicy, Predictor, in_batches
 from bertwright.inference.text_rows import MASK, frame, labelled
 from bertwright.tokenizer.load import Tokenizer
 
@@ -16,7 +16,13 @@ Guess = tuple[str, float]
 
 
 def guess_words(
-    ask: Ask[np.ndarray], tokenizer: Tokenizer, texts: Sequence[str], *, top_k: int, positions: int, pace: Pace
+    ask: Predictor[np.ndarray],
+    tokenizer: Tokenizer,
+    texts: Sequence[str],
+    *,
+    top_k: int,
+    positions: int,
+    pace: BatchPolicy,
 ) -> list[list[list[Guess]]]:
     """Return for each text, and each [MASK] in it, the `top_k` likeliest tokens there, likeliest first.
 
@@ -38,7 +44,7 @@ def guess_words(
     return answers
 
 
-def _likeliest(ask: Ask[np.ndarray], count: int, *, words: int) -> Ask[tuple[np.ndarray, np.ndarray]]:
+def _likeliest(ask: Predictor[np.ndarray], count: int, *, words: int) -> Predictor[tuple[np.ndarray, np.ndarray]]:
     """Return the ask that answers with ids and probabilities [B, M, count], likeliest first, of the first `words`."""
 
     def best(arrays: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:

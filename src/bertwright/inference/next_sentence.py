@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from bertwright.errors import ModelError
-from bertwright.inference.batching import Ask, Pace, logits_of
+from bertwright.inference.batching import BatchPolicy, Predictor, logits_of
 from bertwright.inference.text_rows import frame, labelled
 from bertwright.tasks.metrics import softmax
 from bertwright.tokenizer.load import Tokenizer
@@ -26,11 +26,18 @@ def next_sentence(model: Encoder, tokenizer: Tokenizer, pairs: Sequence[tuple[st
     >>> next_sentence(model, tokenizer, [("He sat down.", "Then he ate.")])
     [0.93]
     """
-    return shares_of_pairs(_ask_pairs(model), tokenizer, pairs, positions=model.config.max_positions, pace=Pace())
+    return shares_of_pairs(
+        _ask_pairs(model), tokenizer, pairs, positions=model.config.max_positions, pace=BatchPolicy()
+    )
 
 
 def shares_of_pairs(
-    ask: Ask[np.ndarray], tokenizer: Tokenizer, pairs: Sequence[tuple[str, str]], *, positions: int, pace: Pace
+    ask: Predictor[np.ndarray],
+    tokenizer: Tokenizer,
+    pairs: Sequence[tuple[str, str]],
+    *,
+    positions: int,
+    pace: BatchPolicy,
 ) -> list[float]:
     """Return for each pair the probability that the second continues the first; `ask` gives logits [B, 1, 2]."""
     framed = [frame(place, pair, tokenizer=tokenizer, positions=positions) for place, pair in enumerate(pairs)]
@@ -41,7 +48,7 @@ def shares_of_pairs(
     return shares
 
 
-def _ask_pairs(model: Encoder) -> Ask[np.ndarray]:
+def _ask_pairs(model: Encoder) -> Predictor[np.ndarray]:
     import torch  # here: an exported model is asked without it
 
     device = next(model.parameters()).device

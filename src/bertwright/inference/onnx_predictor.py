@@ -12,7 +12,7 @@ import numpy as np
 from bertwright.errors import ModelError
 from bertwright.hub.crf_file import read_chain
 from bertwright.hub.onnx.onnx_folder import OnnxFolder, open_onnx
-from bertwright.inference.batching import logits_of, many_small
+from bertwright.inference.batching import cpu_policy, logits_of
 from bertwright.inference.embed_predictor import similarities_with
 from bertwright.inference.embedder import exported_embedder
 from bertwright.inference.inputs_of_predict import answers_of
@@ -41,12 +41,12 @@ def open_exported(
     if isinstance(task, Tag):
         task = task.reading_by(read_chain(folder, tags=len(opened.labels)))
     encoder = TextEncoder(load_tokenizer(folder), max_length=opened.max_length)
-    answer = answers_with(task, encoder, partial(logits_of, opened.ask, pace=many_small()))
+    answer = answers_with(task, encoder, partial(logits_of, opened.ask, pace=cpu_policy()))
     return opened.part, answer, task.pairs
 
 
 def _word_answers(opened: OnnxFolder, *, top_k: int) -> Callable[[Sequence[Any]], list[dict[str, Any]]]:
-    tokenizer, positions, pace = load_tokenizer(opened.folder), opened.max_length, many_small()
+    tokenizer, positions, pace = load_tokenizer(opened.folder), opened.max_length, cpu_policy()
 
     def words(texts: list[str]) -> list[list[list[Guess]]]:
         if opened.has_nsp_head:

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from bertwright.data.labelled.rows_of_labels import LabelledRows
-from bertwright.inference.batching import Ask, Pace, logits_of
+from bertwright.inference.batching import BatchPolicy, Predictor, logits_of
 from bertwright.model.sentence_encoder import SentenceEncoder
 from bertwright.model.task_model import FineTuned
 from bertwright.types import LabelledBatch
@@ -25,7 +25,7 @@ def score_rows(
     *,
     device: torch.device,
     cast: Callable[[], AbstractContextManager[Any]] = nullcontext,
-    pace: Pace | None = None,
+    pace: BatchPolicy | None = None,
 ) -> np.ndarray:
     """Return logits [Q, outputs] float32 of everything asked, row after row; the model stays in the mode it was in.
 
@@ -34,7 +34,7 @@ def score_rows(
     training = model.training
     model.eval()
     with torch.compiler.set_stance("force_eager"):  # here, not in a thread: threads would restore each other's stance
-        pace = pace or (Pace() if device.type == "cuda" else Pace(tokens=CPU_TOKENS))
+        pace = pace or (BatchPolicy() if device.type == "cuda" else BatchPolicy(tokens=CPU_TOKENS))
         logits = logits_of(ask_model(model, device=device, cast=cast), rows, pace=pace)
     model.train(training)
     return logits
@@ -45,7 +45,7 @@ def ask_model(
     *,
     device: torch.device,
     cast: Callable[[], AbstractContextManager[Any]] = nullcontext,
-) -> Ask[np.ndarray]:
+) -> Predictor[np.ndarray]:
     """Return the function that asks a model, in evaluation mode, about a batch of arrays: logits, or vectors [B, H]."""
 
     def ask(arrays: dict[str, np.ndarray]) -> np.ndarray:

@@ -35,7 +35,7 @@ LONGEST_CELL = 80
 
 def task_of(folder: FineTunedFolder) -> Task[Any]:
     """Return the task a fine-tuned model was trained for."""
-    return task_of_head(folder.model.part, folder.problem, folder.labels, folder.own).knowing(folder.model)
+    return task_of_head(folder.model.part, folder.problem, folder.labels, folder.own).with_crf(folder.model)
 
 
 def open_task(
@@ -50,10 +50,10 @@ def open_task(
     """
     from bertwright.device import pick_device
     from bertwright.hub.task_folder import read_fine_tuned
-    from bertwright.inference.bf16_rescoring import QuickScorer
+    from bertwright.inference.bf16_rescoring import Bf16Rescorer
 
     opened = read_fine_tuned(folder)
-    score = QuickScorer(opened.model, device=pick_device(), lead=lead_of(opened), precision=precision)
+    score = Bf16Rescorer(opened.model, device=pick_device(), lead=lead_of(opened), precision=precision)
     encoder = TextEncoder(load_tokenizer(folder), max_length=opened.max_length)
     task = task_of(opened)
     return task, answers_with(task, encoder, score)
@@ -101,15 +101,15 @@ def evaluate_task(
     if positive is not None:
         task = with_positive(task, positive)
     refuse_without_labels(task, file, columns, model=folder)
-    task = task.looking_at(file, columns)
+    task = task.with_columns(file, columns)
     examples = task.read(file)
     judged = task.judge(_logits(folder, opened, task, examples), examples)
     names = figure_names(judged.figures, positive=task.positive)
     print_facts(f"{folder} on {file}", {shown: f"{judged.figures[name]:.4f}" for name, shown in names.items()})
     if judged.grid is not None:
         print_table(judged.grid.title, judged.grid.header, judged.grid.rows)
-    if judged.remark:
-        note(judged.remark)
+    if judged.warning:
+        note(judged.warning)
     return judged.figures
 
 
@@ -117,7 +117,7 @@ def refuse_without_labels(task: Task[Any], file: Path, columns: ColumnsConfig, *
     """Raise CorpusError where there is nothing in a file to compare answers with, naming the way to predict it."""
     if isinstance(task, WholeTexts):
         refuse_unlabelled(file, columns, targets=SCORES if task.problem == "regression" else LABELS, model=model)
-    elif task.looking_at(file, columns).unlabelled(file) is not None:
+    elif task.with_columns(file, columns).unlabelled(file) is not None:
         raise CorpusError(no_labels(file, model))
 
 

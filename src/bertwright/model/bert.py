@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from bertwright.model.config import BertConfig
-from bertwright.model.encoder import OF_ROWS, Encoder, Part
+from bertwright.model.encoder import SEQUENCE_HEADS, Encoder, Part
 from bertwright.model.heads import MaskedTokenHead, NextSentenceHead, Pooler
 from bertwright.model.init.noise import initialise
 from bertwright.model.layers.block import Block
@@ -77,7 +77,7 @@ class BertForPreTraining(Encoder):
     def keep_for(self, part: Part) -> None:
         """Let go of the pre-training heads; tasks about rows go on from the pooler."""
         del self.mlm_head, self.nsp_head
-        if part not in OF_ROWS:
+        if part not in SEQUENCE_HEADS:
             del self.pooler
 
     def keep_states(self) -> None:
@@ -87,4 +87,4 @@ class BertForPreTraining(Encoder):
 
     def vectors(self, hidden: Tensor, part: Part) -> Tensor:
         """Return the pooled vector of each row [B, 1, H], or the hidden states of tokens as they are."""
-        return self.pooler(hidden).unsqueeze(1) if part in OF_ROWS else hidden
+        return self.pooler(hidden).unsqueeze(1) if part in SEQUENCE_HEADS else hidden

@@ -13,7 +13,7 @@ from typing import Self
 import torch
 from torch import Tensor, nn
 
-from bertwright.model.crf_decode import NEVER, Chain
+from bertwright.model.crf_decode import FORBIDDEN_SCORE, CRFDecoder
 
 PARTS = ("first", "next", "last")
 
@@ -45,7 +45,7 @@ class Crf(nn.Module):
         self.first, self.last = nn.Parameter(torch.zeros(tags)), nn.Parameter(torch.zeros(tags))
         self.next = nn.Parameter(torch.zeros(tags, tags))
         for name, allowed in (("first", steps.first), ("next", steps.next), ("last", steps.last)):
-            self.register_buffer(f"{name}_forbidden", NEVER * (~allowed).float(), persistent=False)
+            self.register_buffer(f"{name}_forbidden", FORBIDDEN_SCORE * (~allowed).float(), persistent=False)
 
     # The words of a sentence are a loop, which the compiler would write out for each length. (torch.compiler.disable
     # would import the compiler here and now, a second that commands without one need not wait for.)
@@ -88,7 +88,7 @@ class Crf(nn.Module):
         return ((chosen + steps) * here).sum(1) + last[end]
 
     @classmethod
-    def of(cls, chain: Chain) -> Self:
+    def of(cls, chain: CRFDecoder) -> Self:
         """Return the CRF of steps that are known."""
         crf = cls(Steps(*map(torch.from_numpy, chain.allowed)))
         with torch.no_grad():
@@ -96,10 +96,10 @@ class Crf(nn.Module):
                 getattr(crf, name).copy_(torch.from_numpy(added))
         return crf
 
-    def chain(self) -> Chain:
+    def chain(self) -> CRFDecoder:
         """Return the steps as they are now, to read tags by."""
         added, forbidden = (
             [getattr(self, f"{name}{kind}").detach().cpu().double().numpy() for name in PARTS]
             for kind in ("", "_forbidden")
         )
-        return Chain((added[0], added[1], added[2]), (forbidden[0] == 0, forbidden[1] == 0, forbidden[2] == 0))
+        return CRFDecoder((added[0], added[1], added[2]), (forbidden[0] == 0, forbidden[1] == 0, forbidden[2] == 0))

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-NEVER = -1e4
+FORBIDDEN_SCORE = -1e4
 """What a forbidden step adds to a path: its share of the whole is zero in float32, and its gradient a number."""
 
 Parts = tuple[np.ndarray, np.ndarray, np.ndarray]
@@ -18,7 +18,7 @@ Parts = tuple[np.ndarray, np.ndarray, np.ndarray]
 
 
 @dataclass(frozen=True)
-class Chain:
+class CRFDecoder:
     """What steps add to a path of K tags, and whether they are allowed.
 
     >>> chain.decode(logits, here)                                   # [B, M, K], [B, M] -> [B, M]
@@ -53,7 +53,7 @@ class Chain:
         both = np.stack(forward, axis=1) + np.stack(backward[::-1], axis=1)
         return np.asarray(both - _log_sum(both, axis=2)[:, :, None])
 
-    def surprise(self, logits: np.ndarray, tags: np.ndarray, here: np.ndarray) -> np.ndarray:
+    def negative_log_likelihood(self, logits: np.ndarray, tags: np.ndarray, here: np.ndarray) -> np.ndarray:
         """Return the surprise [B], in nats, of tags [B, M], as `Crf.negative_log_likelihood` does."""
         tags, ends = np.where(here, tags, 0), here.sum(1) - 1
         allowed = _along(self.allowed, tags, ends, here).all(1)
@@ -70,7 +70,8 @@ class Chain:
 
     def _lawful(self) -> Parts:
         first, following, last = (
-            added + np.where(allowed, 0.0, NEVER) for added, allowed in zip(self.added, self.allowed, strict=True)
+            added + np.where(allowed, 0.0, FORBIDDEN_SCORE)
+            for added, allowed in zip(self.added, self.allowed, strict=True)
         )
         return first, following, last
 

@@ -17,7 +17,7 @@ from bertwright.model.config import BertConfig
 from bertwright.model.heads import MaskedTokenHead
 from bertwright.model.init.noise import initialise
 from bertwright.model.layers.attention import Attention
-from bertwright.model.layers.attention_mask import UNSEEN, Sight
+from bertwright.model.layers.attention_mask import MASK_VALUE, AttentionMask
 from bertwright.model.layers.dropout import Dropout
 from bertwright.model.layers.embeddings import Embeddings
 from bertwright.model.layers.linear import Linear
@@ -28,7 +28,7 @@ class Memory:
     """What the decoder looks at of N source texts: computed once a text, whatever is written about it.
 
     keys, values  for each block [N, A, S, H/A]
-    bias          [N, 1, 1, S] float32: 0 where a token stands, UNSEEN for padding
+    bias          [N, 1, 1, S] float32: 0 where a token stands, MASK_VALUE for padding
     """
 
     keys: tuple[Tensor, ...]
@@ -43,7 +43,7 @@ class Memory:
 
 
 @dataclass
-class Past:
+class KVCache:
     """Keys and values [R, A, t, H/A] of the t tokens already written in each of R rows, in one block."""
 
     keys: Tensor
@@ -99,21 +99,21 @@ class Decoder(nn.Module):
     def remember(self, hidden: Tensor, attention_mask: Tensor) -> Memory:
         """Return what the blocks look at of source texts: of hidden states [N, S, H] and their mask [N, S]."""
         pairs = [block.cross.keys_and_values(hidden) for block in self._blocks()]
-        bias = torch.where(attention_mask, 0.0, UNSEEN)[:, None, None, :]
+        bias = torch.where(attention_mask, 0.0, MASK_VALUE)[:, None, None, :]
         return Memory(tuple(keys for keys, _ in pairs), tuple(values for _, values in pairs), bias)
 
     def forward(self, ids: Tensor, memory: Memory) -> Tensor:
         """Return hidden states [N, T, H] of texts written so far, ids [N, T], padding at their ends."""
         length = ids.shape[1]
-        ahead = torch.full((length, length), UNSEEN, device=ids.device).triu(1)
-        sight = Sight(ahead[None, None])
+        ahead = torch.full((length, length), MASK_VALUE, device=ids.device).triu(1)
+        sight = AttentionMask(ahead[None, None])
         hidden = self.embeddings(ids, torch.zeros_like(ids))
         for block, keys, values in zip(self._blocks(), memory.keys, memory.values, strict=True):
             hidden = block(hidden, block.attention(hidden, sight), keys, values, memory.bias)
         last: Tensor = hidden
         return last
 
-    def next_logits(self, ids: Tensor, place: int, past: list[Past], memory: Memory) -> Tensor:
+    def next_logits(self, ids: Tensor, place: int, past: list[KVCache], memory: Memory) -> Tensor:
         """Return logits [N, K, V] of what follows `ids` [N, K], which stand at `place` in K texts about each source.
 
         `past` holds what was written before, a row for each of the N x K texts, and is carried on; pass an empty list
@@ -127,7 +127,7 @@ class Decoder(nn.Module):
             alone = hidden.view(sources * texts, 1, -1)
             keys, values = block.attention.keys_and_values(alone)
             if len(past) == index:
-                past.append(Past(keys, values))
+                past.append(KVCache(keys, values))
             else:
                 past[index].add(keys, values)
             around = block.attention.look_at(past[index].keys, past[index].values, alone, unhidden)

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from bertwright.model.config import ModelConfig
-from bertwright.model.layers.attention_mask import LongSight, Sight, sight_of
-from bertwright.types import Example, Scores
+from bertwright.model.layers.attention_mask import AttentionMask, LongSight, build_mask
+from bertwright.types import MaskedBatch, Scores
 
 Part = Literal["row", "choice", "token", "span"]
 """What a task is about: a whole row, or one among several rows; tokens of a row, or a span of them."""
@@ -22,7 +22,7 @@ LONG = 1024
 """Tokens of a row above which attention on a CPU is computed for some queries at a time."""
 SCORES_KEPT = 2.5
 """Tensors of the size of a block's attention scores that are kept: exponentials, what is left of them, and which."""
-OF_ROWS: tuple[Part, ...] = ("row", "choice")
+SEQUENCE_HEADS: tuple[Part, ...] = ("row", "choice")
 """Those whose head reads one vector of a row, that of [CLS] or a mean; the others' read those of tokens."""
 
 
@@ -87,7 +87,7 @@ class Encoder(nn.Module, ABC):
     def vectors(self, hidden: Tensor, part: Part) -> Tensor:
         """Return what a task's head reads, [B, M, H], from hidden states [B, M, H]: for rows of [CLS], or a mean."""
 
-    def forward(self, example: Example) -> Scores:
+    def forward(self, example: MaskedBatch) -> Scores:
         """Return the scores of an example: the vocabulary at its masked positions, and next sentence where known.
 
         Only the 15% to 30% of tokens that are asked about go through the last block, where they still see all others,
@@ -106,7 +106,7 @@ class Encoder(nn.Module, ABC):
 
     def sight(
         self, attention_mask: Tensor, documents: Tensor | None, *, window: int | None = None
-    ) -> Sight | LongSight:
+    ) -> AttentionMask | LongSight:
         """Return what the tokens of rows [B, S] look at; by blocks in compiled code on CUDA, where no share is dropped.
 
         Uncompiled, a mask of blocks would be computed as a bias is, only slower.
@@ -115,7 +115,7 @@ class Encoder(nn.Module, ABC):
             return LongSight(attention_mask, documents, window)
         drops = self.training and self.config.attention_dropout > 0
         blocks = attention_mask.is_cuda and torch.compiler.is_compiling() and not drops
-        return sight_of(attention_mask, documents, window=window, blocks=blocks)
+        return build_mask(attention_mask, documents, window=window, blocks=blocks)
 
 
 def parameter_count(model: nn.Module) -> int:

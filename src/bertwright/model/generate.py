@@ -12,9 +12,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from bertwright.model.decoder import Decoder, Memory, Past
+from bertwright.model.decoder import Decoder, KVCache, Memory
 
-NEVER = -1e9
+FORBIDDEN_SCORE = -1e9
 """The score of what must not be chosen."""
 
 
@@ -52,7 +52,7 @@ def _greedy(decoder: Decoder, memory: Memory, rules: SearchRules) -> list[list[i
     written = torch.full((count, rules.max_length - 1), rules.end, device=memory.bias.device)
     open_rows = torch.arange(count, device=memory.bias.device)
     ids = torch.full((count, 1), rules.begin, device=memory.bias.device)
-    past: list[Past] = []
+    past: list[KVCache] = []
     for place in range(rules.max_length - 1):
         chosen = decoder.next_logits(ids, place, past, memory)[:, 0].argmax(-1)
         written[open_rows, place] = chosen
@@ -81,11 +81,11 @@ class BeamSearch:
         """Start with one empty text a source, which is where the K beams part."""
         self.decoder, self.memory, self.rules = decoder, memory, rules
         count, device = len(memory.bias), memory.bias.device
-        self.past: list[Past] = []
+        self.past: list[KVCache] = []
         self.ids = torch.full((count, 1), rules.begin, device=device)
         self.scores = torch.zeros(count, 1, device=device)
         self.written = torch.empty(count, 1, 0, dtype=torch.int64, device=device)
-        self.best_scores = torch.full((count, rules.beams), NEVER, device=device)
+        self.best_scores = torch.full((count, rules.beams), FORBIDDEN_SCORE, device=device)
         self.best_texts = torch.full((count, rules.beams, rules.max_length - 1), rules.end, device=device)
         self.open_rows = torch.arange(count, device=device)
         self.found = torch.full((count, rules.max_length - 1), rules.end, device=device)
@@ -100,7 +100,7 @@ class BeamSearch:
             self._finish(texts, scores / (place + 1) ** self.rules.length_penalty, ends)
             if last:
                 break
-            parents = self._go_on(texts, scores + ends * NEVER, parents)
+            parents = self._go_on(texts, scores + ends * FORBIDDEN_SCORE, parents)
             done = self.scores[:, 0] / (place + 1) ** self.rules.length_penalty <= self.best_scores[:, -1]
             if not self._drop(done, parents):
                 break
@@ -118,7 +118,7 @@ class BeamSearch:
     def _finish(self, texts: Tensor, scores: Tensor, ends: Tensor) -> None:
         """Put the ending texts among the first K candidates to the finished ones, and keep the K best of all."""
         beams, length = self.rules.beams, texts.shape[2]
-        ending = scores[:, :beams].masked_fill(~ends[:, :beams], NEVER)
+        ending = scores[:, :beams].masked_fill(~ends[:, :beams], FORBIDDEN_SCORE)
         ended = torch.full_like(self.best_texts, self.rules.end)
         ended[:, :, :length] = texts[:, :beams]
         self.best_scores, chosen = torch.cat([self.best_scores, ending], 1).topk(beams)

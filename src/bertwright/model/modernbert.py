@@ -17,8 +17,8 @@ from bertwright.model.config import ModernConfig
 from bertwright.model.encoder import Encoder, Part
 from bertwright.model.heads import MaskedTokenHead, ModernNextSentenceHead
 from bertwright.model.init.noise import initialise
-from bertwright.model.layers.attention import Attention, tokens_at
-from bertwright.model.layers.attention_mask import LongSight, Sight
+from bertwright.model.layers.attention import Attention, gather_positions
+from bertwright.model.layers.attention_mask import AttentionMask, LongSight
 from bertwright.model.layers.dropout import Dropout
 from bertwright.model.layers.linear import Linear, linear
 from bertwright.model.layers.rotary import rotary_angles
@@ -67,12 +67,14 @@ class ModernBlock(nn.Module):
         self.mlp_norm = layer_norm(config)
         self.mlp = GatedInner(config)
 
-    def forward(self, hidden: Tensor, sight: Sight | LongSight, rotation: Tensor, at: Tensor | None = None) -> Tensor:
+    def forward(
+        self, hidden: Tensor, sight: AttentionMask | LongSight, rotation: Tensor, at: Tensor | None = None
+    ) -> Tensor:
         """Return hidden states [B, S, H] from hidden states, what they look at, and rotary angles.
 
         With `at` [B, M] those at these positions alone, [B, M, H].
         """
-        asked = hidden if at is None else tokens_at(hidden, at)
+        asked = hidden if at is None else gather_positions(hidden, at)
         asked = asked + self.dropout(self.attention(self.attention_norm(hidden), sight, rotation, at))
         mixed: Tensor = asked + self.mlp(self.mlp_norm(asked))
         return mixed
@@ -129,7 +131,9 @@ class ModernForMaskedLM(Encoder):
         normalised: Tensor = self.norm(hidden) if layer == self.config.layers else hidden
         return normalised
 
-    def _views(self, attention_mask: Tensor, documents: Tensor | None) -> list[tuple[Sight | LongSight, Tensor]]:
+    def _views(
+        self, attention_mask: Tensor, documents: Tensor | None
+    ) -> list[tuple[AttentionMask | LongSight, Tensor]]:
         """Return what the tokens of rows [B, S] look at in each block, and its rotary angles.
 
         The angles are copied, so that they look alike to the compiler in rows of every length, the longest too.

@@ -11,7 +11,7 @@ from typing import Literal
 from torch import Tensor, nn
 
 from bertwright.model.crf import Crf
-from bertwright.model.encoder import OF_ROWS, Encoder, Part
+from bertwright.model.encoder import SEQUENCE_HEADS, Encoder, Part
 from bertwright.model.init.noise import initialise
 from bertwright.model.layers.dropout import Dropout
 from bertwright.model.layers.linear import Linear
@@ -42,7 +42,7 @@ class FineTuned(nn.Module):
         self.encoder, self.part = encoder, part
         self.dropout = Dropout(dropout)
         self.classifier = Linear(encoder.config.hidden_size, outputs)
-        std = encoder.config.initializer_range if part in OF_ROWS else encoder.config.hidden_size**-0.5
+        std = encoder.config.initializer_range if part in SEQUENCE_HEADS else encoder.config.hidden_size**-0.5
         initialise(self.classifier, std=std)
         self.crf = crf
 
@@ -61,7 +61,7 @@ class FineTuned(nn.Module):
     @property
     def averages(self) -> bool:
         """Whether the head reads the mean of a row's tokens, padding not counted."""
-        return self.part in OF_ROWS and self.encoder.config.averages_rows
+        return self.part in SEQUENCE_HEADS and self.encoder.config.averages_rows
 
 
 def depths(model: FineTuned | SentenceEncoder) -> dict[str, int]:

@@ -16,7 +16,7 @@ from bertwright.config import Section
 from bertwright.errors import DataError, ModelError
 from bertwright.objectives.mlm import MaskedLanguageModel
 from bertwright.objectives.nsp import next_sentence_sums
-from bertwright.types import Batch, Example, Scores
+from bertwright.types import Batch, MaskedBatch, Scores
 
 
 class ObjectiveConfig(Section):
@@ -96,16 +96,16 @@ class Objective(Protocol):
         """Whether batches must be of sentence pairs."""
 
     @property
-    def changing(self) -> bool:
+    def has_dynamic_slots(self) -> bool:
         """Whether M changes along a run."""
 
     def masked_slots(self, length: int, progress: float = 1.0) -> int:
         """Return M, the slots of a row of `length` tokens at `progress` in [0, 1] of a run."""
 
-    def corrupt(self, batch: Batch, generator: torch.Generator, progress: float = 1.0) -> Example:
+    def corrupt(self, batch: Batch, generator: torch.Generator, progress: float = 1.0) -> MaskedBatch:
         """Return what the model sees and what it is asked at `progress` of a run, drawn from `generator` alone."""
 
-    def loss(self, scores: Scores, example: Example) -> LossParts:
+    def loss(self, scores: Scores, example: MaskedBatch) -> LossParts:
         """Return the loss; it can be compiled as one graph with the model."""
 
 
@@ -117,7 +117,7 @@ class PretrainingObjective:
     pairs: bool
 
     @property
-    def changing(self) -> bool:
+    def has_dynamic_slots(self) -> bool:
         """Whether M changes along a run."""
         return self.mlm.final_rate is not None
 
@@ -125,17 +125,17 @@ class PretrainingObjective:
         """Return M, the slots of a row of `length` tokens at `progress` in [0, 1] of a run."""
         return self.mlm.masked_slots(length, progress)
 
-    def corrupt(self, batch: Batch, generator: torch.Generator, progress: float = 1.0) -> Example:
+    def corrupt(self, batch: Batch, generator: torch.Generator, progress: float = 1.0) -> MaskedBatch:
         """Return the batch with tokens hidden; raises DataError where pairs are needed and it has none."""
         if self.pairs and batch.next_label is None:
             raise DataError("next sentence prediction was given rows of one segment; draw them with pairs=True")
         return self.mlm.corrupt(batch, generator, progress)
 
-    def loss(self, scores: Scores, example: Example) -> LossParts:
+    def loss(self, scores: Scores, example: MaskedBatch) -> LossParts:
         """Return the mean loss of the masked tokens, plus the mean loss of the pairs, and the sums behind them."""
         masked = self.mlm.loss(scores.mlm, example)
         rows = torch.full_like(masked.count, example.input_ids.shape[0])
-        asked, asked_rows = (masked.count, rows) if example.asked_in_all is None else example.asked_in_all.unbind()
+        asked, asked_rows = (masked.count, rows) if example.normalizer is None else example.normalizer.unbind()
         total = masked.loss / asked.clamp(min=1.0)
         if not self.pairs or example.next_label is None:
             zero = torch.zeros_like(masked.count)

@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 
 from bertwright.files import read_json, write_text
 from bertwright.reports.pretrain_html import STYLE, draw, held_out, minutes, table_of
-from bertwright.tasks.eval_result import Grid, Judgement, Mistake
+from bertwright.tasks.eval_result import EvalResult, Mistake, ResultTable
 from bertwright.tasks.metrics import figure_names
 from bertwright.train.callbacks.metrics_file import read_metrics
 
@@ -19,14 +19,14 @@ LONGEST_TEXT = 600
 """Characters of an error shown."""
 
 
-def write_task_report(run: Path, judged: Mapping[str, Judgement]) -> Path:
+def write_task_report(run: Path, judged: Mapping[str, EvalResult]) -> Path:
     """Write RUN/report.html from what is in RUN and from the judgements of its splits; return its path."""
     lines = read_metrics(run / "metrics.jsonl")
     result, manifest = read_json(run / "result.json"), read_json(run / "manifest.json")
     title = html.escape(f"{result['task']}: {run.name}")
     body = [f"<h1>{title}</h1>", table_of(_facts(result, manifest)), "<h2>Figures</h2>", _figures(result, list(judged))]
     body += ["<h2>Along the way</h2>", draw([_draw_loss, _draw_metric(result["metric"])], lines)]
-    body += [f"<p>{split}: {html.escape(one.remark)}.</p>" for split, one in judged.items() if one.remark]
+    body += [f"<p>{split}: {html.escape(one.warning)}.</p>" for split, one in judged.items() if one.warning]
     for split, judgement in judged.items():
         if judgement.grid is not None:
             body += [f"<h2>{split}: {html.escape(judgement.grid.title)}</h2>", _grid(judgement.grid)]
@@ -70,7 +70,7 @@ def _figures(result: Mapping[str, Any], splits: Sequence[str]) -> str:
     rows = []
     for name, shown in figure_names(result[splits[0]], positive=result.get("positive")).items():
         rows.append([shown, *figure_cells(result, splits, name)])
-    return _grid(Grid("figures", header, rows))
+    return _grid(ResultTable("figures", header, rows))
 
 
 def figure_cells(result: Mapping[str, Any], splits: Sequence[str], name: str) -> list[str]:
@@ -88,7 +88,7 @@ def figure_cells(result: Mapping[str, Any], splits: Sequence[str], name: str) ->
     return cells
 
 
-def _grid(grid: Grid) -> str:
+def _grid(grid: ResultTable) -> str:
     header = "".join(f"<th>{html.escape(name)}</th>" for name in grid.header)
     rows = "".join(
         f"<tr><th>{html.escape(row[0])}</th>{''.join(f'<td>{html.escape(cell)}</td>' for cell in row[1:])}</tr>"

@@ -14,10 +14,10 @@ from bertwright.machine import machine, versions
 from bertwright.model.config import CONFIGS
 from bertwright.model.encoder import parameter_count
 from bertwright.reports.finetune_html import figure_cells
-from bertwright.tasks.eval_result import Judgement
+from bertwright.tasks.eval_result import EvalResult
 from bertwright.tasks.metrics import figure_names
 from bertwright.train.task_setup.finetune_config import FinetuneConfig
-from bertwright.train.task_setup.run_of_task import Tuned, Tuning
+from bertwright.train.task_setup.run_of_task import TrainedRun, Tuning
 
 SMALLER_IS_BETTER = ("loss", "perplexity", "mean_squared_error")
 MOST_COLUMNS = 12
@@ -61,7 +61,9 @@ def tune_manifest(parts: Tuning, files: Mapping[str, Path], *, seeds: int) -> di
     }
 
 
-def tune_result(parts: Tuning, files: Mapping[str, Path], best: Tuned, seen: list[dict[str, Any]]) -> dict[str, Any]:
+def tune_result(
+    parts: Tuning, files: Mapping[str, Path], best: TrainedRun, seen: list[dict[str, Any]]
+) -> dict[str, Any]:
     """Return the final figures of a run, as result.json holds them: those of the best seed, and of all of them."""
     position, trained = best.position, best.position.seconds - best.position.setup_seconds
     splits = list(best.judged)
@@ -115,7 +117,7 @@ def summary(figures: list[Mapping[str, float]], of: Any) -> dict[str, float]:
     return {name: round(float(of([one[name] for one in figures])), 6) for name in figures[0]}
 
 
-def print_figures(figures: Mapping[str, Any], judged: Mapping[str, Judgement]) -> None:
+def print_figures(figures: Mapping[str, Any], judged: Mapping[str, EvalResult]) -> None:
     """Print a table of the figures on each split, with their spread over seeds, and the task's own table on dev."""
     splits, several = list(judged), f"{len(figures['seeds'])} seeds"
     rows = []
@@ -130,5 +132,5 @@ def print_figures(figures: Mapping[str, Any], judged: Mapping[str, Judgement]) -
     if grid is not None and len(grid.header) <= MOST_COLUMNS:
         print_table(f"dev: {grid.title}", grid.header, grid.rows)
     for split, one in judged.items():
-        if one.remark:
-            note(f"{split}: {one.remark}")
+        if one.warning:
+            note(f"{split}: {one.warning}")

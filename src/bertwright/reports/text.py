@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 from rich.text import Text
 
-from bertwright.types import Batch, Example
+from bertwright.types import Batch, MaskedBatch
 
 SEGMENT_STYLES = ("default", "blue")
 SPECIAL_STYLE = "bold magenta"
@@ -42,7 +42,7 @@ def legend(mask: str) -> Text:
     return line
 
 
-def row_title(batch: Batch, example: Example, row: int) -> str:
+def row_title(batch: Batch, example: MaskedBatch, row: int) -> str:
     """Return the figures of one row in a line."""
     packed = "" if batch.documents is None else f" of {int(batch.documents[row].max())} documents"
     parts = [
@@ -56,7 +56,7 @@ def row_title(batch: Batch, example: Example, row: int) -> str:
     return ", ".join(parts)
 
 
-def row_text(batch: Batch, example: Example, row: int, *, tokens: Sequence[str], mask_id: int) -> Text:
+def row_text(batch: Batch, example: MaskedBatch, row: int, *, tokens: Sequence[str], mask_id: int) -> Text:
     """Return one row of a batch as the model sees it, with the true token beside each place it is asked about.
 
     The documents of a packed row stand on lines of their own.

@@ -1,6 +1,6 @@
 """What a task is: examples, encode, head, score. Four answers for each task, and everything else is the engine's.
 
-    file -> examples -> LabelledRows -> logits -> Judgement
+    file -> examples -> LabelledRows -> logits -> EvalResult
          read        encode          (a head)  judge
 
 A task also marks the answers of a batch (`loss`), which is all the training loop asks of it.
@@ -18,7 +18,7 @@ import numpy as np
 
 from bertwright.data.labelled.rows_of_labels import LabelledRows
 from bertwright.tasks.columns import ColumnsConfig
-from bertwright.tasks.eval_result import Judgement
+from bertwright.tasks.eval_result import EvalResult
 from bertwright.tasks.head import HeadConfig
 from bertwright.tasks.text_encoder import TextEncoder
 from bertwright.tasks.unlabelled import UnlabelledFile
@@ -68,7 +68,7 @@ class Task(ABC, Generic[E]):
     """Names of the head's outputs."""
     pairs: bool | None = None
     """Whether its examples are pairs of texts; None where that is not known, or they are neither."""
-    changing = False
+    has_dynamic_slots = False
     """No task grows its batches along a run (see train/step.py)."""
 
     @classmethod
@@ -78,11 +78,11 @@ class Task(ABC, Generic[E]):
 
     @classmethod
     @abstractmethod
-    def of_labels(cls, labels: Sequence[str]) -> Self:
+    def from_labels(cls, labels: Sequence[str]) -> Self:
         """Return the task of a trained model, whose head has outputs of these names."""
 
     @abstractmethod
-    def looking_at(self, path: Path, columns: ColumnsConfig) -> Self:
+    def with_columns(self, path: Path, columns: ColumnsConfig) -> Self:
         """Return the task of a trained model with the columns of a labelled file; raises InputError or UsageError."""
 
     @abstractmethod
@@ -106,20 +106,20 @@ class Task(ABC, Generic[E]):
         """Mark logits [B, M, outputs] against the targets [B, M] of a batch."""
 
     @abstractmethod
-    def judge(self, logits: np.ndarray, examples: E, *, mistakes: int = 0) -> Judgement:
+    def judge(self, logits: np.ndarray, examples: E, *, mistakes: int = 0) -> EvalResult:
         """Judge logits [Q, outputs] of everything asked, in the order of the examples, with the worst mistakes."""
 
     @abstractmethod
     def answers(self, logits: np.ndarray, examples: E) -> list[dict[str, Any]]:
         """Return what the logits [Q, outputs] say of each example, as `predict` shows it."""
 
-    def recalling(self, own: Mapping[str, Any]) -> Self:
+    def with_saved_settings(self, own: Mapping[str, Any]) -> Self:
         """Return the task with settings of its own, from its section of a run or from the folder of a trained model."""
         return self
 
     @property
     def own(self) -> dict[str, Any]:
-        """The settings of its own that a folder keeps for `recalling`; none, as a rule."""
+        """The settings of its own that a folder keeps for `with_saved_settings`; none, as a rule."""
         return {}
 
     @property
@@ -127,7 +127,7 @@ class Task(ABC, Generic[E]):
         """The class whose F1 is reported, where there are two; None elsewhere."""
         return None
 
-    def settled(self, judged: Judgement) -> Self:
+    def settled(self, judged: EvalResult) -> Self:
         """Return the task with what is set by looking at a judgement on dev; nothing, as a rule."""
         return self
 
@@ -140,7 +140,7 @@ class Task(ABC, Generic[E]):
         """Return what a new model has above its logits, where the task decides over whole rows; nothing, as a rule."""
         return None
 
-    def knowing(self, model: FineTuned) -> Self:
+    def with_crf(self, model: FineTuned) -> Self:
         """Return the task with what a model knows beside its logits; nothing, as a rule."""
         return self
 

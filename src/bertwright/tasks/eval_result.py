@@ -18,11 +18,11 @@ class Mistake:
     text: str
     truth: str
     said: str
-    badness: float
+    error: float
 
 
 @dataclass(frozen=True)
-class Grid:
+class ResultTable:
     """A table of a task's own: a confusion matrix, or figures by entity type."""
 
     title: str
@@ -31,16 +31,16 @@ class Grid:
 
 
 @dataclass(frozen=True)
-class Judgement:
+class EvalResult:
     """How good answers are: figures by name, a table of its own where a task has one, and the worst mistakes.
 
     The remark says why the figures are not what they seem, where all answers are the same.
     """
 
     figures: dict[str, float]
-    grid: Grid | None = None
+    grid: ResultTable | None = None
     mistakes: list[Mistake] = field(default_factory=list)
-    remark: str = ""
+    warning: str = ""
 
 
 def remark_on(names: Sequence[str], truth: np.ndarray, said: np.ndarray) -> str:

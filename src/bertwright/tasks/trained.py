@@ -35,4 +35,4 @@ def task_of_head(part: Part, problem: Problem, labels: Sequence[str], own: Mappi
         raise ModelError(
             f"no task has a head about {part!r} of the kind {problem!r}; export or fine-tune the model again"
         )
-    return kind.of_labels(labels).recalling(own)
+    return kind.from_labels(labels).with_saved_settings(own)

@@ -28,7 +28,7 @@ class AverageConfig(Section):
     """Share of the run the exponential mean remembers, or the tail mean spans."""
 
 
-class Average:
+class EMA:
     """The mean weights of a model, one tensor a parameter, on its device."""
 
     def __init__(self, model: nn.Module, config: AverageConfig) -> None:

@@ -14,13 +14,13 @@ from bertwright.objectives.nsp import pair_figures
 from bertwright.rng import key_of
 from bertwright.tasks.metrics import with_perplexity
 from bertwright.train.parallel.group import ALONE, Group
-from bertwright.types import Batch, Example
+from bertwright.types import Batch, MaskedBatch
 
 MASK_SEED = 2018
 """Held-out masks never depend on the seed of a run, so that runs can be compared."""
 
 
-def hold_out(batches: Iterable[Batch], objective: Objective) -> list[Example]:
+def hold_out(batches: Iterable[Batch], objective: Objective) -> list[MaskedBatch]:
     """Return the batches corrupted with fixed masks, ready to be scored again and again.
 
     `objective` is one of `ObjectiveConfig.for_evaluation`, so that the masks do not depend on the settings of a run.
@@ -34,7 +34,7 @@ def hold_out(batches: Iterable[Batch], objective: Objective) -> list[Example]:
 def held_out_figures(
     model: nn.Module,
     objective: Objective,
-    examples: Iterable[Example],
+    examples: Iterable[MaskedBatch],
     *,
     device: torch.device,
     cast: Callable[[], AbstractContextManager[Any]] = nullcontext,
@@ -67,7 +67,7 @@ def held_out_figures(
     return figures | pair_figures(totals) if totals.get("nsp_count") else figures
 
 
-def _shared(examples: Iterable[Example], group: Group) -> Iterator[tuple[Example, float]]:
+def _shared(examples: Iterable[MaskedBatch], group: Group) -> Iterator[tuple[MaskedBatch, float]]:
     """Yield the examples of one process of `group` and 1, then perhaps a surplus one and 0."""
     if group.size == 1:
         yield from ((example, 1.0) for example in examples)

@@ -1,6 +1,6 @@
 """The training loop: turns batches into step reports, one optimizer step at a time.
 
-Everything else (progress, metrics, evaluation, checkpoints) listens to the reports; see `listeners/`.
+Everything else (progress, metrics, evaluation, checkpoints) listens to the reports; see `callbacks/`.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class Position:
     rate_factor: float = 0.0
     """Learning-rate factor of the last step."""
     heard: bool = True
-    """Whether the listeners heard of the last step; not where a stop was asked for while they evaluated."""
+    """Whether the callbacks heard of the last step; not where a stop was asked for while they evaluated."""
     skipped: int = 0
     """Steps whose batches were left out: they failed, or were undone. What is next to draw is in `drawn`."""
     failed: int = 0
@@ -114,7 +114,7 @@ class PhaseSource:
 
 @dataclass(frozen=True)
 class StepReport:
-    """What one step did. `notes` is filled by listeners, in order, for those after them."""
+    """What one step did. `notes` is filled by callbacks, in order, for those after them."""
 
     position: Position
     progress: float
@@ -174,7 +174,7 @@ def train(
             if guard is None:
                 raise
             position.drawn[phase] += accumulation
-            position.seconds = step.group.of_first(clock() - began)
+            position.seconds = step.group.broadcast(clock() - began)
             guard.failed(error)
             continue
         if not position.step:

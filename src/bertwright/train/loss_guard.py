@@ -19,7 +19,7 @@ from pydantic import Field
 from bertwright.config import Section
 from bertwright.errors import NotFiniteError, TrainingError
 from bertwright.log import note
-from bertwright.train.checkpoint.snapshot import Moving, State, copy_state, put_back
+from bertwright.train.checkpoint.snapshot import Snapshot, TrainState, copy_state, restore
 from bertwright.train.divergence import reason_of_divergence
 from bertwright.train.loop import StepReport, weight_norm
 
@@ -48,15 +48,15 @@ class GuardConfig(Section):
 
 
 @dataclass
-class Guard:
+class LossSpikeGuard:
     """Watches the losses of what is `moving`, keeps a good state of it, and goes back there.
 
     `went_back()` is called afterwards: what was told of the steps undone must be untold.
     """
 
     config: GuardConfig
-    moving: Moving
-    good: State | None = None
+    moving: TrainState
+    good: Snapshot | None = None
     went_back: Callable[[], None] = lambda: None
 
     def __post_init__(self) -> None:
@@ -124,7 +124,7 @@ class Guard:
         assert good is not None
         stays = {name: getattr(position, name) for name in STAYS}
         undone, attempts = position.step - good.step, position.attempts + 1
-        put_back(self.moving, good)
+        restore(self.moving, good)
         position.become({**stays, "skipped": stays["skipped"] + undone, "attempts": attempts})
         self.went_back()
         if attempts > self.config.attempts:

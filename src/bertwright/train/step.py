@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from bertwright.errors import NotFiniteError
 from bertwright.rng import key_of
-from bertwright.train.ema import Average
+from bertwright.train.ema import EMA
 from bertwright.train.micro_batches import MicroBatches
 from bertwright.train.optim.optimizers import set_rates
 from bertwright.train.parallel.group import ALONE, Group, Piece, whole
@@ -40,7 +40,7 @@ class Objective(Protocol):
     """
 
     @property
-    def changing(self) -> bool:
+    def has_dynamic_slots(self) -> bool:
         """Whether the number of slots of an example changes along a run."""
         ...
 
@@ -64,13 +64,13 @@ class TrainStep:
     objective: Objective
     optimizers: list[torch.optim.Optimizer]
     forward_loss: Callable[[Any], LossParts]
-    average: Average | None
+    average: EMA | None
     clip_norm: float
     seed: int
     device: torch.device
     group: Group = ALONE
     """The processes that share the rows of a step; `forward_loss` means their gradients, but for what is ..."""
-    unsent: Callable[[], AbstractContextManager[Any]] = nullcontext
+    no_sync: Callable[[], AbstractContextManager[Any]] = nullcontext
     """... done in this context: gradients are sent once a step."""
     begin_at_row: Callable[[nn.Module, int], None] | None = None
     """Tells the model at which row of a micro-batch its dropout begins, where processes share one."""
@@ -121,7 +121,7 @@ class TrainStep:
         examples = self.examples(step, work, micro_batches=micro_batches, progress=progress)
         for done, ((piece, batch), example) in enumerate(zip(work, examples, strict=True), 1):
             self.begin_dropout(step, piece, rows=len(batch.input_ids))
-            with self.unsent() if done < len(work) else nullcontext():
+            with self.no_sync() if done < len(work) else nullcontext():
                 parts = self._split(step, piece, example, forward_loss)
                 if parts is None:
                     parts = forward_loss(example)
@@ -164,7 +164,7 @@ class TrainStep:
             found.append(example if piece.whole else example.cut(piece.rows(len(example.input_ids))))
         if micro_batches > 1:
             counts = self.group.summed(torch.stack([example.counts() for example in found]).sum(0)) / micro_batches
-            found = [replace(example, asked_in_all=counts.to(self.device, torch.float32)) for example in found]
+            found = [replace(example, normalizer=counts.to(self.device, torch.float32)) for example in found]
         return found
 
     def example(self, step: int, index: int, batch: TokenRows, progress: float) -> Any:
@@ -174,7 +174,7 @@ class TrainStep:
         """
         generator = torch.Generator(self.device).manual_seed(key_of("mask", self.seed, step, index))
         example = self.objective.corrupt(batch.to(self.device), generator, progress)
-        if self.objective.changing:
+        if self.objective.has_dynamic_slots:
             for slots in (example.masked_positions, example.masked_labels, example.masked_weights):
                 torch._dynamo.mark_dynamic(slots, 1)
         return example

@@ -20,7 +20,7 @@ import pyarrow as pa
 
 from bertwright.corpus.builtin import PYTHON_DOCS, write_python_docs
 from bertwright.corpus.dedup.overlap import Overlap
-from bertwright.corpus.eval_texts import judged_texts
+from bertwright.corpus.eval_texts import load_eval_texts
 from bertwright.corpus.filters.language_choice import USUAL, choose_language
 from bertwright.corpus.findings import Finding, findings_of
 from bertwright.corpus.profile import Examination
@@ -95,7 +95,7 @@ def doctor(
     if sample_mb < 1:
         raise UsageError(f"--sample-mb {sample_mb} is no amount of text; give 1 or more")
     named = listed(things, what="things")
-    overlaps = {path: Overlap(judged_texts(Path(path))) for path in listed(test, what="test")}
+    overlaps = {path: Overlap(load_eval_texts(Path(path))) for path in listed(test, what="test")}
     budget = sample_mb * 1_000_000
     is_data = len(named) == 1 and (Path(named[0]) / "manifest.json").is_file()
     with tempfile.TemporaryDirectory(prefix="bertwright-doctor-") as scratch:

@@ -16,7 +16,7 @@ import numpy as np
 from bertwright.corpus.readers.characters import replace_surrogates
 from bertwright.corpus.readers.lines import STDIN
 from bertwright.errors import CorpusError, UsageError
-from bertwright.files import explained, human_bytes, refuse_existing, require_space
+from bertwright.files import human_bytes, map_os_errors, refuse_existing, require_space
 from bertwright.hub.vector_files import Number, bytes_needed, writer_of
 from bertwright.inference.embedder import Done, Embedder, open_embedder
 from bertwright.log import note, person_reads, print_facts, progress_bar
@@ -103,7 +103,7 @@ def embed(
         return np.concatenate(parts) if parts else np.empty((0, opened.width), dtype=number)
     name = str(input) if isinstance(input, (str, Path)) else "the list given"
     count = None if input in ("-", STDIN) else announced(read(), Path(out), opened.width, number, name=name)
-    with explained(Path(out).parent):
+    with map_os_errors(Path(out).parent):
         facts = write_vectors(opened, read(), Path(out), number, count=count)
     print_facts(f"vectors in {out}", {name.replace("_", " "): _shown(value) for name, value in facts.items()})
     return facts

@@ -17,21 +17,21 @@ import torch
 from bertwright.corpus.builtin import python_docs
 from bertwright.data.labelled.rows_of_labels import LabelledRows
 from bertwright.errors import ModelError, UsageError
-from bertwright.files import explained, human_bytes, read_json, refuse_existing, write_json, written_aside
+from bertwright.files import human_bytes, map_os_errors, read_json, refuse_existing, write_json, written_aside
 from bertwright.hub.crf_file import CRF
 from bertwright.hub.encoder_decoder_folder import is_encoder_decoder
-from bertwright.hub.encoder_folder import BESIDE, read_model
+from bertwright.hub.encoder_folder import EXTRA_TOKENIZER_FILES, read_model
 from bertwright.hub.nsp_folder import lacks_head
 from bertwright.hub.onnx.onnx_folder import ABOUT, MODEL, SAME_EVERYWHERE, OnnxFolder, open_onnx, require
 from bertwright.hub.sentence_folder import read_sentence_folder
 from bertwright.hub.sentence_layout import encoder_folder, is_sentence_folder
 from bertwright.hub.task_folder import fine_tuned_part, read_fine_tuned
-from bertwright.inference.batching import Ask, in_batches, logits_of, many_small
+from bertwright.inference.batching import Predictor, cpu_policy, in_batches, logits_of
 from bertwright.inference.embed_predictor import read_judged
 from bertwright.inference.scoring import ask_model
 from bertwright.log import note, print_table
 from bertwright.machine import versions
-from bertwright.model.encoder import OF_ROWS, Encoder
+from bertwright.model.encoder import SEQUENCE_HEADS, Encoder
 from bertwright.model.random_state import kept_random_state
 from bertwright.model.sentence_encoder import SentenceEncoder
 from bertwright.model.task_model import FineTuned
@@ -39,7 +39,7 @@ from bertwright.rng import stream
 from bertwright.tasks.columns import ColumnsConfig
 from bertwright.tasks.embedding.metrics import cosines
 from bertwright.tasks.embedding.task import judge_sentences
-from bertwright.tasks.eval_result import Judgement
+from bertwright.tasks.eval_result import EvalResult
 from bertwright.tasks.text_encoder import TextEncoder
 from bertwright.tasks.trained import task_of_head
 from bertwright.tokenizer.load import Tokenizer, load_tokenizer
@@ -53,7 +53,7 @@ TIMED = 512
 GROUPS = (1, 2, 5, 24)
 """Rows of the batches by which the graph is checked against torch."""
 
-Judge = Callable[[np.ndarray], Judgement]
+Judge = Callable[[np.ndarray], EvalResult]
 """Judges the answers to all rows of a labelled file: logits [Q, outputs], or vectors [N, H]."""
 
 
@@ -95,7 +95,7 @@ def export(
     refuse_existing(out, instead="give another --out")
     opened = _open(model)
     rows, judge = _probe(opened, Path(data) if data else None, ColumnsConfig.model_validate(columns or {}))
-    with explained(out.parent), written_aside(out) as folder:
+    with map_os_errors(out.parent), written_aside(out) as folder:
         folder.mkdir()
         figures = _write_checked(opened, rows, folder)
         if quantize:
@@ -165,14 +165,14 @@ def _probe(opened: Opened, data: Path | None, columns: ColumnsConfig) -> tuple[L
         if not isinstance(opened.model, FineTuned):
             raise UsageError(f"{opened.folder} is no fine-tuned model, so --data has no labels it could be judged by")
         task = task_of_head(*(opened.about[name] for name in ("part", "problem", "labels", "own")))
-        task = task.knowing(opened.model).looking_at(data, columns)
+        task = task.with_crf(opened.model).with_columns(data, columns)
         examples = task.read(data)
         return task.encode(examples, encoder), lambda logits: task.judge(logits, examples)
     texts = _sentences(opened.tokenizer)
     texts.append(" ".join(texts))  # as long as the model reads
     second = None if isinstance(opened.model, SentenceEncoder) else texts[::-1]
     rows = encoder.rows(texts, second, np.zeros(len(texts), dtype=np.int64), quiet=True)
-    return rows if opened.about["part"] in (*OF_ROWS, "vector") else _asked_within(rows, opened), None
+    return rows if opened.about["part"] in (*SEQUENCE_HEADS, "vector") else _asked_within(rows, opened), None
 
 
 def _sentences(tokenizer: Tokenizer) -> list[str]:
@@ -215,7 +215,7 @@ def _write_checked(opened: Opened, rows: LabelledRows, folder: Path) -> dict[str
 
     axes = write_model(opened.model, folder / MODEL, pairs=opened.about.get("pairs", False))
     opened.tokenizer.write(folder)
-    for name in ("config.json", CRF, *BESIDE):
+    for name in ("config.json", CRF, *EXTRA_TOKENIZER_FILES):
         if (opened.folder / name).is_file():
             shutil.copyfile(opened.folder / name, folder / name)
     about = {**opened.about, **axes, "quantized": None, "made_with": _versions()}
@@ -264,7 +264,7 @@ def _quantized(opened: Opened, folder: Path, rows: LabelledRows, judge: Judge | 
         shown = np.linspace(0, len(rows) - 1, min(SHOWN, len(rows))).astype(np.int64)
         quantize_int8(kept / MODEL, folder / MODEL, [before.inputs(rows.arrays(shown))])
         after = open_onnx(folder)
-        sides: dict[str, Ask[np.ndarray]] = {"ONNX float32": before.ask, "ONNX int8": after.ask}
+        sides: dict[str, Predictor[np.ndarray]] = {"ONNX float32": before.ask, "ONNX int8": after.ask}
         if not isinstance(opened.model, Encoder):
             sides = {"torch float32": ask_model(opened.model, device=torch.device("cpu")), **sides}
         speeds = sentences_a_second(sides, rows)
@@ -277,14 +277,14 @@ def _quantized(opened: Opened, folder: Path, rows: LabelledRows, judge: Judge | 
     return about
 
 
-def sentences_a_second(sides: dict[str, Ask[Any]], rows: LabelledRows, *, turns: int = 3) -> dict[str, float]:
+def sentences_a_second(sides: dict[str, Predictor[Any]], rows: LabelledRows, *, turns: int = 3) -> dict[str, float]:
     """Return rows a second of each side over some of the rows, best of several turns, the sides taking turns."""
     places = np.linspace(0, len(rows) - 1, min(TIMED, len(rows))).astype(np.int64)
     best = dict.fromkeys(sides, 0.0)
     for _ in range(turns):
         for name, ask in sides.items():
             began = time.perf_counter()
-            for _ in in_batches(ask, rows, pace=many_small(), places=places):
+            for _ in in_batches(ask, rows, pace=cpu_policy(), places=places):
                 pass
             best[name] = max(best[name], len(places) / (time.perf_counter() - began))
     return {name: round(value, 1) for name, value in best.items()}
@@ -294,7 +294,7 @@ def _score_lost(before: OnnxFolder, after: OnnxFolder, rows: LabelledRows, judge
     """Return the figures on labelled examples before and after, and how far the answers are still the same."""
     if before.part is None:
         return {"agreement": _agreement(_likeliest(before.ask), _likeliest(after.ask), rows)}
-    old, new = (logits_of(one.ask, rows, pace=many_small()) for one in (before, after))
+    old, new = (logits_of(one.ask, rows, pace=cpu_policy()) for one in (before, after))
     found: dict[str, Any] = {}
     if judge is not None:
         found["figures"] = {name: judge(logits).figures for name, logits in (("float32", old), ("int8", new))}
@@ -307,13 +307,13 @@ def _score_lost(before: OnnxFolder, after: OnnxFolder, rows: LabelledRows, judge
     return found | {"largest_change": float(np.abs(old - new).max())}
 
 
-def _likeliest(ask: Ask[np.ndarray]) -> Ask[np.ndarray]:
+def _likeliest(ask: Predictor[np.ndarray]) -> Predictor[np.ndarray]:
     """Return the ask whose answers are the likeliest words [B, M, 1] alone: logits of a vocabulary are many."""
     return lambda arrays: ask(arrays).argmax(-1)[..., None].astype(np.float32)
 
 
-def _agreement(before: Ask[np.ndarray], after: Ask[np.ndarray], rows: LabelledRows) -> float:
-    old, new = (logits_of(ask, rows, pace=many_small()) for ask in (before, after))
+def _agreement(before: Predictor[np.ndarray], after: Predictor[np.ndarray], rows: LabelledRows) -> float:
+    old, new = (logits_of(ask, rows, pace=cpu_policy()) for ask in (before, after))
     return float((old == new).mean())
 
 

@@ -13,7 +13,7 @@ from torch import nn
 
 from bertwright.config import write_toml
 from bertwright.errors import DivergedError, TrainingError, UsageError
-from bertwright.files import explained, locked, refuse_existing, write_json
+from bertwright.files import locked, map_os_errors, refuse_existing, write_json
 from bertwright.log import note
 from bertwright.malloc import freed_memory_kept
 from bertwright.model.lora import merge
@@ -25,12 +25,12 @@ from bertwright.tasks.embedding.task import Embed
 from bertwright.tasks.examples import overlap_sentences, overlaps_of
 from bertwright.tasks.metrics import figure_names
 from bertwright.tasks.translation.task import Translate
-from bertwright.train.callbacks import Listener
+from bertwright.train.callbacks import Callback
 from bertwright.train.callbacks.best import BestListener
 from bertwright.train.callbacks.console import ConsoleListener
 from bertwright.train.callbacks.evaluation import EvaluateListener
-from bertwright.train.callbacks.metrics_file import MetricsListener
-from bertwright.train.callbacks.peak import PeakListener
+from bertwright.train.callbacks.metrics_file import MetricsCallback
+from bertwright.train.callbacks.peak import PeakCallback
 from bertwright.train.checkpoint.task_resume import (
     Finished,
     checkpointing,
@@ -48,7 +48,7 @@ from bertwright.train.schedule import ScheduleConfig
 from bertwright.train.task_setup.embed_task import build_embed, resolve_embed
 from bertwright.train.task_setup.encoder_tasks import build_finetune
 from bertwright.train.task_setup.finetune_config import resolve_finetune
-from bertwright.train.task_setup.run_of_task import Tuned, Tuning, judge_tuned
+from bertwright.train.task_setup.run_of_task import TrainedRun, Tuning, judge_tuned
 from bertwright.train.task_setup.translate_config import resolve_translation
 from bertwright.train.task_setup.translate_task import build_translation
 from bertwright.verbs.predict import ask, write_answers
@@ -88,7 +88,7 @@ def finetune(
         raise UsageError("--dev and --dev-fraction cannot both be given; leave one out")
     out = Path(out)
     given = resumed_settings(out, task, settings or {}, seeds=seeds) if resume else settings or {}
-    with locked(out), explained(out, saved=", then go on with --resume: the last whole checkpoint is untouched"):
+    with locked(out), map_os_errors(out, saved=", then go on with --resume: the last whole checkpoint is untouched"):
         if not resume:
             refuse_existing(out, instead="give another --out, or --resume to go on with an interrupted run in it")
         named = {"train": train, "dev": dev, "test": test}
@@ -151,12 +151,12 @@ def build_parts(task: str, settings: Mapping[str, Any], folder: Path, files: dic
     return build_finetune(resolve_finetune(task, settings), folder, files)
 
 
-def train_seeds(parts: Tuning, out: Path, seeds: int, *, finished: Finished, identity: Mapping[str, Any]) -> Tuned:
+def train_seeds(parts: Tuning, out: Path, seeds: int, *, finished: Finished, identity: Mapping[str, Any]) -> TrainedRun:
     """Train each seed that is not `finished`, and put it there; return the best one on dev.
 
     Its metrics become RUN/metrics.jsonl.
     """
-    peak = PeakListener(partial(parts.peak_flops, stretches=2), parts.peak_flops())
+    peak = PeakCallback(partial(parts.peak_flops, stretches=2), parts.peak_flops())
     metric = metric_of(parts)
     for seed in range(parts.config.seed, parts.config.seed + seeds):
         if seed in finished.seeds:
@@ -180,7 +180,7 @@ def train_seeds(parts: Tuning, out: Path, seeds: int, *, finished: Finished, ide
     return finished.best
 
 
-def train_one(parts: Tuning, folder: Path, *, seed: int, peak: PeakListener, identity: Mapping[str, Any]) -> Tuned:
+def train_one(parts: Tuning, folder: Path, *, seed: int, peak: PeakCallback, identity: Mapping[str, Any]) -> TrainedRun:
     """Train one seed to the end of its schedule or of its patience, and judge it at its best evaluation.
 
     It starts where a checkpoint in `folder` says that it stands, if there is one.
@@ -196,9 +196,9 @@ def train_one(parts: Tuning, folder: Path, *, seed: int, peak: PeakListener, ide
     metrics.begin(position)
     checkpoint = checkpointing(parts, folder, moving, identity=identity, seed=seed)
     progress = position.spent().progress(schedule)
-    listeners: list[Listener] = [evaluation(parts, model, progress), peak, DivergenceListener(model), best]
-    listeners += [metrics, console, end_if_diverged]
-    listeners += [*parts.listeners(model, progress), checkpoint]
+    callbacks: list[Callback] = [evaluation(parts, model, progress), peak, DivergenceListener(model), best]
+    callbacks += [metrics, console, end_if_diverged]
+    callbacks += [*parts.callbacks(model, progress), checkpoint]
     model.train()
     if not position.step:
         position.seconds = position.setup_seconds = time.perf_counter() - began
@@ -207,8 +207,8 @@ def train_one(parts: Tuning, folder: Path, *, seed: int, peak: PeakListener, ide
         with freed_memory_kept(), checkpoint.listening_for_signals():
             reports = train(step, [source], schedule, position=position, accumulation=1)
             for report in () if best.exhausted else reports:
-                for listener in listeners:
-                    listener(report)
+                for callback in callbacks:
+                    callback(report)
                 if best.exhausted:
                     if "diverged" in report.notes:
                         raise DivergedError(f"the run diverged: {report.notes['diverged']}")
@@ -228,21 +228,21 @@ def train_one(parts: Tuning, folder: Path, *, seed: int, peak: PeakListener, ide
 
 
 def evaluation(parts: Tuning, model: nn.Module, progress: float) -> EvaluateListener:
-    """Return the listener that judges the model on dev along the run, from `progress` in [0, 1] of it on."""
+    """Return the callback that judges the model on dev along the run, from `progress` in [0, 1] of it on."""
     times = max(1, round(parts.config.schedule.epochs * parts.config.watch.evaluations))
     done = int(progress * times + 1e-9)
     return EvaluateListener(held_out=lambda: parts.judge_along(model), samples=list, times=times, done=done)
 
 
 def keeper(parts: Tuning, model: nn.Module) -> BestListener:
-    """Return the listener that keeps the best weights."""
+    """Return the callback that keeps the best weights."""
     metric = metric_of(parts)
     return BestListener(model, metric, sign=sign_of(metric), patience=parts.config.watch.patience)
 
 
-def metrics_file(parts: Tuning, folder: Path, schedule: ScheduleConfig, *, peak: PeakListener) -> MetricsListener:
-    """Return the listener that writes metrics.jsonl."""
-    return MetricsListener(
+def metrics_file(parts: Tuning, folder: Path, schedule: ScheduleConfig, *, peak: PeakCallback) -> MetricsCallback:
+    """Return the callback that writes metrics.jsonl."""
+    return MetricsCallback(
         folder / "metrics.jsonl",
         every=parts.config.watch.log_every,
         lengths=[phase.length for phase in schedule.phases],

@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from bertwright.corpus.readers.characters import replace_surrogates
 from bertwright.errors import OutputExistsError, UsageError
-from bertwright.files import explained, written_aside
+from bertwright.files import map_os_errors, written_aside
 from bertwright.hub.onnx.onnx_folder import is_onnx_folder
 from bertwright.inference.embed_predictor import similarities_with
 from bertwright.inference.embedder import open_embedder
 from bertwright.inference.input_files import Asked, Progress
-from bertwright.inference.inputs_of_predict import Placed, Question, answers_of, masked_questions, task_questions
+from bertwright.inference.inputs_of_predict import Located, Question, answers_of, masked_questions, task_questions
 from bertwright.inference.onnx_predictor import open_exported
 from bertwright.inference.task_predictor import open_task, print_task_answers
 from bertwright.inference.text_rows import MASK
@@ -44,7 +44,7 @@ Answers = list[dict[str, Any]]
 
 
 @dataclass(frozen=True)
-class Oracle:
+class PretrainedModel:
     """A model, its tokenizer, and what of it was read from the folder."""
 
     folder: Path
@@ -70,7 +70,7 @@ class Answerer:
         """Return what a file asks it."""
         return Asked(file, part=self.part, pairs=True if pair else self.pairs, told=columns)
 
-    def questions(self, texts: Sequence[str], *, pair: bool, asked: Iterable[Placed] = ()) -> Iterator[Question]:
+    def questions(self, texts: Sequence[str], *, pair: bool, asked: Iterable[Located] = ()) -> Iterator[Question]:
         """Yield what the texts of a call and a file ask it, as it wants them."""
         if self.part is None:
             return masked_questions(texts, pair=pair, asked=asked)
@@ -220,7 +220,7 @@ def write_answers(chunks: Iterable[Answers], output: Path, *, read: Progress | N
     if output.is_dir():
         raise OutputExistsError(f"{output} is a folder; give --output a file")
     with (
-        explained(output.parent),
+        map_os_errors(output.parent),
         written_aside(output) as aside,
         aside.open("w", encoding="utf-8") as file,
         progress_bar("speed") as bar,
@@ -240,7 +240,7 @@ def write_answers(chunks: Iterable[Answers], output: Path, *, read: Progress | N
     return count
 
 
-def open_oracle(folder: Path) -> Oracle:
+def open_oracle(folder: Path) -> PretrainedModel:
     """Read a model folder onto the fastest device; raises ModelError or TokenizerError where it cannot be used."""
     from bertwright.device import pick_device
     from bertwright.hub.encoder_folder import read_model
@@ -249,10 +249,10 @@ def open_oracle(folder: Path) -> Oracle:
 
     with kept_random_state():
         model, report = (read_next_sentence if is_next_sentence_folder(folder) else read_model)(folder)
-    return Oracle(folder, model.to(pick_device()), load_tokenizer(folder), report)
+    return PretrainedModel(folder, model.to(pick_device()), load_tokenizer(folder), report)
 
 
-def answer_masked(oracle: Oracle, questions: Sequence[Question], *, top_k: int) -> Answers:
+def answer_masked(oracle: PretrainedModel, questions: Sequence[Question], *, top_k: int) -> Answers:
     """Return an answer to each question, in order."""
     from bertwright.inference.fill_mask import fill_masks
     from bertwright.inference.next_sentence import next_sentence
@@ -268,7 +268,7 @@ def answer_masked(oracle: Oracle, questions: Sequence[Question], *, top_k: int) 
     return answers_of(questions, words=words, shares=shares)
 
 
-def require_head(oracle: Oracle, head: Literal["next-sentence", "masked-token"]) -> None:
+def require_head(oracle: PretrainedModel, head: Literal["next-sentence", "masked-token"]) -> None:
     """Raise ModelError where the model has no such head, or its folder lacks the weights: answers would be noise."""
     from bertwright.hub.nsp_folder import lacks_head
 

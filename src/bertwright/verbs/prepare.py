@@ -26,7 +26,7 @@ from bertwright.corpus.encode import UNSPACED
 from bertwright.corpus.executors.on_ray import ray_cluster
 from bertwright.corpus.executors.processes import Workers, processes, threads
 from bertwright.corpus.executors.work import Plan, TextWork
-from bertwright.corpus.filters.counts import Told
+from bertwright.corpus.filters.counts import DropCounts
 from bertwright.corpus.filters.language_choice import choose_language
 from bertwright.corpus.filters.screen import Screen, rules_of
 from bertwright.corpus.journal import JOURNAL, Journal, open_journal
@@ -217,7 +217,7 @@ def _screen(options: PrepareOptions) -> Screen | None:
         return None
     rules = rules_of(options.filter) if options.filter else {}
     screen = Screen(rules, options.only_language, spaced=options.language not in UNSPACED)
-    screen.screen(pa.array(["a document"]), Told())  # tells now that a package is missing
+    screen.screen(pa.array(["a document"]), DropCounts())  # tells now that a package is missing
     return screen
 
 

@@ -13,7 +13,7 @@ from typing import Any
 from bertwright.config import write_toml
 from bertwright.corpus.shards import check_shards
 from bertwright.errors import BertwrightError, DataError, Interrupted, TrainingError
-from bertwright.files import explained, human_bytes, locked, read_json, refuse_existing, require_space, write_json
+from bertwright.files import human_bytes, locked, map_os_errors, read_json, refuse_existing, require_space, write_json
 from bertwright.hub.cards.pretrained import model_card, next_sentence_card
 from bertwright.hub.encoder_folder import save_model
 from bertwright.hub.nsp_folder import FOLDER, has_own_folder, save_next_sentence
@@ -27,13 +27,13 @@ from bertwright.model.random_state import kept_random_state
 from bertwright.objectives.combine import build_objective
 from bertwright.reports.pretrain_html import write_report
 from bertwright.reports.pretrain_result import AVERAGE, facts, result, run_manifest
-from bertwright.train.callbacks import Listener
+from bertwright.train.callbacks import Callback
 from bertwright.train.callbacks.console import ConsoleListener
 from bertwright.train.callbacks.evaluation import EvaluateListener
-from bertwright.train.callbacks.metrics_file import MetricsListener
-from bertwright.train.callbacks.peak import PeakListener
+from bertwright.train.callbacks.metrics_file import MetricsCallback
+from bertwright.train.callbacks.peak import PeakCallback
 from bertwright.train.callbacks.save import CheckpointListener, StopAskedError
-from bertwright.train.checkpoint.folder import lowest_held_out
+from bertwright.train.checkpoint.folder import best_valid_loss
 from bertwright.train.checkpoint.resume import (
     last_checkpoint,
     launched_before,
@@ -45,11 +45,11 @@ from bertwright.train.checkpoint.resume import (
     whole_model,
 )
 from bertwright.train.checkpoint.saver import Saver
-from bertwright.train.checkpoint.snapshot import Moving, State
+from bertwright.train.checkpoint.snapshot import Snapshot, TrainState
 from bertwright.train.divergence import DivergenceListener, end_if_diverged
 from bertwright.train.held_out import held_out_figures
 from bertwright.train.loop import Position, StepReport, train, weight_norm
-from bertwright.train.loss_guard import Guard
+from bertwright.train.loss_guard import LossSpikeGuard
 from bertwright.train.parallel.group import Group, joined
 from bertwright.train.schedule import ScheduleConfig
 from bertwright.train.setup.compiling import CompileListener
@@ -57,7 +57,7 @@ from bertwright.train.setup.evaluation_count import evaluation_count, run_work
 from bertwright.train.setup.mixture_of_folders import folders_of, mixed_figures, names_of, shares_of, with_mixture
 from bertwright.train.setup.pretrain_config import keep_found, resolve, resume_settings, switched_off
 from bertwright.train.setup.run import Parts, build, held_out_examples, peak_flops
-from bertwright.types import Example
+from bertwright.types import MaskedBatch
 
 WORTH_SAYING = 5.0
 """Seconds of checking shards that are told of."""
@@ -96,7 +96,7 @@ def pretrain(
         parts = build(data, config, fresh=checkpoint is None, group=group)
         require_same(parts)
         position = Position(drawn=[0] * len(config.schedule.phases))
-        moving = Moving(parts.model, parts.optimizers, position, parts.average)
+        moving = TrainState(parts.model, parts.optimizers, position, parts.average)
         good = resumed(checkpoint, moving, run_identity(parts), group=group) if checkpoint else None
         if group.first:
             require_space(out, disk_needed(parts), what="this run")
@@ -117,7 +117,7 @@ def held(out: Path, group: Group) -> Iterator[None]:
     """Hold the folder of a run, by its first process, and say in a sentence what cannot be written there."""
     with (
         locked(out) if group.first else nullcontext(),
-        explained(out, saved=", then go on with --resume: the last whole checkpoint is untouched"),
+        map_os_errors(out, saved=", then go on with --resume: the last whole checkpoint is untouched"),
     ):
         yield
 
@@ -144,8 +144,8 @@ def check_data(folders: Sequence[Path], group: Group) -> None:
         note(f"checked {human_bytes(total)} of shards in {seconds:.0f} s ({human_bytes(total / seconds)}/s)")
 
 
-def run(data: Path, out: Path, parts: Parts, moving: Moving, *, good: State | None, began: float) -> float:
-    """Train from where `moving` stands to the end of the schedule, listeners in place.
+def run(data: Path, out: Path, parts: Parts, moving: TrainState, *, good: Snapshot | None, began: float) -> float:
+    """Train from where `moving` stands to the end of the schedule, callbacks in place.
 
     `good` is the state to go back to, where that is known already. Returns the peak rate of the machine.
     """
@@ -162,20 +162,20 @@ def run(data: Path, out: Path, parts: Parts, moving: Moving, *, good: State | No
     if group.first:
         metrics.begin(position)
     console = ConsoleListener()
-    guard = Guard(parts.config.guard, moving, good=good if parts.config.guard.attempts else None)
+    guard = LossSpikeGuard(parts.config.guard, moving, good=good if parts.config.guard.attempts else None)
     saver = saving(out, parts, moving, guard, beside=metrics.path)
     checkpoint = checkpointing(out, parts, saver)
-    left = group.of_first(60 * (schedule.minutes or 0) - (time.perf_counter() - began))
+    left = group.broadcast(60 * (schedule.minutes or 0) - (time.perf_counter() - began))
     work = run_work(parts, peak=peak.flops, seconds=left)
     judge = evaluation(data, parts, position, work=work, until=checkpoint.until_asked)
     if group.first and judge.times and engine.evaluations is None:  # later starts go by the same number
         keep_found(out, evaluations=judge.times)
-    guard.went_back = partial(retell, metrics if group.first else None, judge, moving, schedule)
-    told: list[Listener] = [metrics, console] if group.first else []
-    listeners: list[Listener] = [compiling, judge, peak, DivergenceListener(parts.model, group), *told]
-    listeners += [end_if_diverged, guard, checkpoint]
+    guard.went_back = partial(rewind_logs, metrics if group.first else None, judge, moving, schedule)
+    told: list[Callback] = [metrics, console] if group.first else []
+    callbacks: list[Callback] = [compiling, judge, peak, DivergenceListener(parts.model, group), *told]
+    callbacks += [end_if_diverged, guard, checkpoint]
     if not position.step:
-        position.seconds = position.setup_seconds = group.of_first(time.perf_counter() - began)
+        position.seconds = position.setup_seconds = group.broadcast(time.perf_counter() - began)
         if position.spent().progress(schedule) >= 1:
             raise TrainingError(
                 f"all that comes before the first step took {position.seconds:.0f} s, and {schedule.minutes:g} minutes "
@@ -189,7 +189,7 @@ def run(data: Path, out: Path, parts: Parts, moving: Moving, *, good: State | No
         with freed_memory_kept(), checkpoint.listening_for_signals():
             compiling.start(checkpoint.until_asked)
             for report in reports:
-                hear(report, listeners, checkpoint)
+                hear(report, callbacks, checkpoint)
             saver.wait()
     except TrainingError as error:
         raise TrainingError(f"{error}; {saved(parts, saver, position)}") from error
@@ -218,27 +218,27 @@ def saved(parts: Parts, saver: Saver, position: Position) -> str:
     return f"the state before it is saved in {saver.wait()}"
 
 
-def hear(report: StepReport, listeners: Sequence[Listener], checkpoint: CheckpointListener) -> None:
-    """Tell the listeners of a step, and stop where one of them was asked to while it evaluated."""
+def hear(report: StepReport, callbacks: Sequence[Callback], checkpoint: CheckpointListener) -> None:
+    """Tell the callbacks of a step, and stop where one of them was asked to while it evaluated."""
     try:
-        for listener in listeners:
-            listener(report)
+        for callback in callbacks:
+            callback(report)
     except StopAskedError:
         checkpoint.stop_unheard(report)
 
 
-def peak_of(parts: Parts) -> PeakListener:
+def peak_of(parts: Parts) -> PeakCallback:
     """Return the measured rate of all processes together, shortly before the first step, and what measures it again."""
 
     def measure() -> float:
         return parts.group.total({"peak": peak_flops(parts, stretches=2)})["peak"]
 
-    return PeakListener(measure, measure())
+    return PeakCallback(measure, measure())
 
 
-def metrics_file(out: Path, parts: Parts, *, peak: PeakListener) -> MetricsListener:
-    """Return the listener that writes metrics.jsonl."""
-    return MetricsListener(
+def metrics_file(out: Path, parts: Parts, *, peak: PeakCallback) -> MetricsCallback:
+    """Return the callback that writes metrics.jsonl."""
+    return MetricsCallback(
         out / "metrics.jsonl",
         every=parts.config.engine.log_every,
         lengths=[phase.length for phase in parts.config.schedule.phases],
@@ -248,9 +248,9 @@ def metrics_file(out: Path, parts: Parts, *, peak: PeakListener) -> MetricsListe
 
 
 def checkpointing(out: Path, parts: Parts, saver: Saver) -> CheckpointListener:
-    """Return the listener that has checkpoints written when it is time."""
+    """Return the callback that has checkpoints written when it is time."""
     engine = parts.config.engine
-    lowest = lowest_held_out(out) if engine.keep_best else None
+    lowest = best_valid_loss(out) if engine.keep_best else None
     return CheckpointListener(
         saver,
         minutes=engine.checkpoint_minutes,
@@ -261,7 +261,9 @@ def checkpointing(out: Path, parts: Parts, saver: Saver) -> CheckpointListener:
     )
 
 
-def retell(metrics: MetricsListener | None, judge: EvaluateListener, moving: Moving, schedule: ScheduleConfig) -> None:
+def rewind_logs(
+    metrics: MetricsCallback | None, judge: EvaluateListener, moving: TrainState, schedule: ScheduleConfig
+) -> None:
     """Untell what was said of steps that were undone: the lines of metrics.jsonl, and the evaluations made."""
     if metrics is not None:
         metrics.begin(moving.position)
@@ -274,9 +276,9 @@ def evaluation(
     position: Position,
     *,
     work: float,
-    until: Callable[[Iterable[Example]], Iterator[Example]],
+    until: Callable[[Iterable[MaskedBatch]], Iterator[MaskedBatch]],
 ) -> EvaluateListener:
-    """Return the listener that judges the model on held-out rows and shows what it predicts for masked sentences.
+    """Return the callback that judges the model on held-out rows and shows what it predicts for masked sentences.
 
     Where the number of evaluations is not given, it is set from `work`, the operations of the run. `until(examples)`
     yields the examples, or ends the evaluation by an exception.
@@ -312,12 +314,12 @@ def evaluation(
         with whole_for_methods(parts):
             return predict_samples(parts.model, parts.tokenizer, samples)
 
-    listener = EvaluateListener(held_out=figures, samples=predictions, times=times if any(examples) else 0)
+    callback = EvaluateListener(held_out=figures, samples=predictions, times=times if any(examples) else 0)
     if position.heard:
-        listener.rewind(position.spent().progress(config.schedule))
+        callback.rewind(position.spent().progress(config.schedule))
     else:
-        listener.rewind(position.spent().progress(config.schedule), behind=1)
-    return listener
+        callback.rewind(position.spent().progress(config.schedule), behind=1)
+    return callback
 
 
 def finish(data: Path, out: Path, parts: Parts, *, peak: float, position: Position) -> dict[str, Any]:

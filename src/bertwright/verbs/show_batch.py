@@ -14,7 +14,7 @@ from bertwright.objectives.combine import ObjectiveConfig, build_objective
 from bertwright.reports.text import legend, row_text, row_title
 from bertwright.rng import key_of
 from bertwright.tokenizer.load import Tokenizer, load_tokenizer
-from bertwright.types import Batch, Example
+from bertwright.types import Batch, MaskedBatch
 from bertwright.verbs.show import kind_of
 
 
@@ -63,7 +63,7 @@ def show_batch(
     print_rows(batch, objective.corrupt(batch, generator), tokenizer)
 
 
-def print_rows(batch: Batch, example: Example, tokenizer: Tokenizer, *, most: int | None = None) -> None:
+def print_rows(batch: Batch, example: MaskedBatch, tokenizer: Tokenizer, *, most: int | None = None) -> None:
     """Print the rows of a batch, or its first ones, with their masks marked."""
     console, mask = results(), tokenizer.special.mask
     unused = int(example.input_ids.max()) + 1 - len(tokenizer.tokens)

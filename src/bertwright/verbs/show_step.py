@@ -72,7 +72,7 @@ def show_step(
     )
     if not place.exact:
         note("masks are drawn by the number of the step in the whole run, so these are of the same kind, but others")
-    if place.progress is None and objective.changing:
+    if place.progress is None and objective.has_dynamic_slots:
         note("the mask rate changes along the run; it is shown as at its start")
     if config.engine.accumulation > 1:
         note(f"a step has {config.engine.accumulation} such micro-batches; this is the first")

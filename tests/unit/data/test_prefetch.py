@@ -7,7 +7,7 @@ import threading
 import pytest
 import torch
 
-from bertwright.data.prefetch import DrawnAhead
+from bertwright.data.prefetch import Prefetcher
 from bertwright.types import Batch
 
 
@@ -18,7 +18,7 @@ def batch_of(t: int) -> Batch:
 
 @pytest.mark.parametrize("order", [[0, 1, 2, 3], [5, 6, 0, 1, 1, 0]])
 def test_any_order_gives_the_plain_draws(order: list[int]) -> None:
-    ahead = DrawnAhead(batch_of)
+    ahead = Prefetcher(batch_of)
     assert [int(ahead(t).input_ids[0, 0]) for t in order] == order
 
 
@@ -30,7 +30,7 @@ def test_the_next_one_is_made_while_this_one_is_used() -> None:
             made.set()
         return batch_of(t)
 
-    DrawnAhead(draw)(0)
+    Prefetcher(draw)(0)
     assert made.wait(timeout=10)
 
 
@@ -40,7 +40,7 @@ def test_an_error_is_raised_for_the_batch_that_has_it() -> None:
             raise ValueError("batch 1")
         return batch_of(t)
 
-    ahead = DrawnAhead(draw)
+    ahead = Prefetcher(draw)
     ahead(0)
     with pytest.raises(ValueError, match="batch 1"):
         ahead(1)

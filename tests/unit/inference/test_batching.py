@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from bertwright.data.labelled.rows_of_labels import LabelledRows
-from bertwright.inference.batching import Pace, in_batches, logits_of
+from bertwright.inference.batching import BatchPolicy, in_batches, logits_of
 
-PACES = [Pace(rows=8, tokens=128), Pace(rows=8, tokens=128, workers=3)]
+PACES = [BatchPolicy(rows=8, tokens=128), BatchPolicy(rows=8, tokens=128, workers=3)]
 
 
 def some_rows(count: int) -> LabelledRows:
@@ -32,7 +32,7 @@ def row_and_place(arrays: dict[str, np.ndarray]) -> np.ndarray:
 
 
 @pytest.mark.parametrize("pace", PACES)
-def test_answers_stand_where_they_were_asked(pace: Pace) -> None:
+def test_answers_stand_where_they_were_asked(pace: BatchPolicy) -> None:
     rows = some_rows(200)
     said = logits_of(row_and_place, rows, pace=pace)
     np.testing.assert_array_equal(said[:, 0], np.repeat(np.arange(200), rows.asked_counts))
@@ -40,7 +40,7 @@ def test_answers_stand_where_they_were_asked(pace: Pace) -> None:
 
 
 @pytest.mark.parametrize("pace", PACES)
-def test_batches_keep_to_the_pace_longest_first(pace: Pace) -> None:
+def test_batches_keep_to_the_pace_longest_first(pace: BatchPolicy) -> None:
     rows = some_rows(200)
     batches = [places for places, _ in in_batches(lambda _: None, rows, pace=pace)]
     assert sorted(np.concatenate(batches).tolist()) == list(range(200))

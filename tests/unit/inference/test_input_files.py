@@ -13,7 +13,7 @@ from bertwright.errors import CorpusError, UsageError
 from bertwright.inference.input_files import Asked
 from bertwright.inference.inputs_of_predict import Question, task_questions
 from bertwright.tasks.columns import ColumnsConfig
-from bertwright.tasks.tagging.pretokenize import GivenWords
+from bertwright.tasks.tagging.pretokenize import PreTokenized
 from bertwright.tasks.tagging.task import Tag
 
 PAIRS = [("It rains.", "It pours."), ("Yes.", "No."), ("", "So.")]
@@ -136,7 +136,7 @@ def test_sentences_of_conll_are_asked_word_by_word(tmp_path: Path) -> None:
     found = asked(file, "token", pairs=False)
     assert found == [("U.N.", "said"), ("Oslo",)]
     assert asked(file, "token", pairs=False, text="2") == [("NN", "V"), ("NN",)]
-    examples = Tag(["O", "B-ORG"]).ask([GivenWords(("U.N. x", "said")), ("It's U.N. !",)])
+    examples = Tag(["O", "B-ORG"]).ask([PreTokenized(("U.N. x", "said")), ("It's U.N. !",)])
     assert examples.words == ["U.N. x", "said", "It", "'s", "U.N.", "!"]
     assert examples.texts == ["U.N. x said", "It's U.N. !"]
     assert examples.spans is not None

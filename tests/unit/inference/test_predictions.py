@@ -14,7 +14,7 @@ from bertwright.inference.next_sentence import next_sentence
 from bertwright.model.bert import BertForPreTraining
 from bertwright.model.config import named_size
 from bertwright.tokenizer.load import Tokenizer, load_tokenizer
-from bertwright.types import Example
+from bertwright.types import MaskedBatch
 
 NAMES = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *"abcdefgh", "##x"]
 
@@ -91,5 +91,5 @@ def test_next_sentence_is_the_first_class(model: BertForPreTraining, tokenizer: 
     ):
         row = torch.tensor([ids])
         nothing = torch.zeros(1, 1).long()
-        scores = model(Example(row, torch.tensor([types]), row >= 0, nothing, nothing, torch.ones(1, 1)))
+        scores = model(MaskedBatch(row, torch.tensor([types]), row >= 0, nothing, nothing, torch.ones(1, 1)))
         assert share == pytest.approx(torch.softmax(scores.nsp, -1)[0, 0].item(), abs=1e-6)

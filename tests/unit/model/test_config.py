@@ -11,7 +11,7 @@ from bertwright.errors import ConfigError
 from bertwright.model.build import build_encoder
 from bertwright.model.config import BertConfig, ModelConfig, ModernConfig, named_size, training_flops
 from bertwright.model.encoder import parameter_count
-from bertwright.types import Example
+from bertwright.types import MaskedBatch
 
 
 @pytest.mark.parametrize("kind", [BertConfig, ModernConfig])
@@ -45,7 +45,7 @@ def test_flops_are_those_torch_counts(architecture: str) -> None:
     config = named_size("tiny", architecture=architecture, vocab_size=211)
     rows, length, masked = 3, 24, 5
     ids, slots = torch.randint(211, (rows, length)), torch.zeros(rows, masked).long()
-    example = Example(ids, ids * 0, ids >= 0, slots, slots, torch.ones(rows, masked))
+    example = MaskedBatch(ids, ids * 0, ids >= 0, slots, slots, torch.ones(rows, masked))
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         build_encoder(config)(example)
     assert training_flops(config, rows=rows, length=length, masked=masked) == 3 * counter.get_total_flops()

@@ -13,20 +13,20 @@ from torch.nn import functional
 from bertwright.model.bert import BertForPreTraining
 from bertwright.model.build import build_encoder
 from bertwright.model.config import BertConfig, named_size
-from bertwright.model.layers.attention_mask import UNSEEN, attention_bias, window_bias
+from bertwright.model.layers.attention_mask import MASK_VALUE, attention_bias, window_bias
 from bertwright.model.layers.linear import Linear
-from bertwright.types import Example, Scores
+from bertwright.types import MaskedBatch, Scores
 
 
 def small(**over: float) -> BertConfig:
     return named_size("tiny", vocab_size=131, layers=2, hidden_size=32, heads=2, intermediate_size=64, **over)
 
 
-def example(rows: int = 4, length: int = 16, masked: int = 3) -> Example:
+def example(rows: int = 4, length: int = 16, masked: int = 3) -> MaskedBatch:
     torch.manual_seed(5)
     mask = torch.arange(length)[None] < torch.randint(6, length + 1, (rows, 1))
     positions = torch.randint(6, (rows, masked))
-    return Example(
+    return MaskedBatch(
         input_ids=torch.randint(131, (rows, length)),
         token_type_ids=torch.randint(2, (rows, length)),
         attention_mask=mask,
@@ -37,7 +37,7 @@ def example(rows: int = 4, length: int = 16, masked: int = 3) -> Example:
     )
 
 
-def loss_of(scores: Scores, asked: Example) -> torch.Tensor:
+def loss_of(scores: Scores, asked: MaskedBatch) -> torch.Tensor:
     assert asked.next_label is not None
     words = functional.cross_entropy(scores.mlm.flatten(0, 1), asked.masked_labels.flatten())
     return words + functional.cross_entropy(scores.nsp, asked.next_label)
@@ -84,7 +84,7 @@ def test_a_local_block_sees_its_window_alone_and_padding_stays_finite() -> None:
     model = build_encoder(shape).eval()
     ids, mask = torch.randint(131, (1, 64)), torch.arange(64)[None] < 20
     bias = window_bias(attention_bias(mask), 8)
-    seen = bias[0, 0] > UNSEEN / 2
+    seen = bias[0, 0] > MASK_VALUE / 2
     assert seen[10].nonzero()[:, 0].tolist() == list(range(6, 15))
     assert not seen[40].any()
     with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
@@ -140,7 +140,7 @@ def test_compiles_as_one_graph() -> None:
     model, asked = BertForPreTraining(small()).train(), example()
 
     @torch.compile(fullgraph=True, dynamic=False)
-    def step(asked: Example) -> torch.Tensor:
+    def step(asked: MaskedBatch) -> torch.Tensor:
         with torch.autocast("cpu", torch.bfloat16):
             scores = model(asked)
         return loss_of(Scores(mlm=scores.mlm.float(), nsp=scores.nsp.float()), asked)
@@ -165,7 +165,7 @@ def test_modern_compiles_once_for_every_number_of_masks() -> None:
     model = build_encoder(shape).train()
     counter = CompileCounterWithBackend("inductor")
 
-    def forward(asked: Example) -> torch.Tensor:
+    def forward(asked: MaskedBatch) -> torch.Tensor:
         with torch.autocast("cpu", torch.bfloat16):
             words = model(asked).mlm.float()
         return functional.cross_entropy(words.flatten(0, 1), asked.masked_labels.flatten())

@@ -12,7 +12,7 @@ from bertwright.model.config import ModelConfig, named_size, training_flops
 from bertwright.model.modernbert import ModernForMaskedLM
 from bertwright.objectives.combine import ObjectiveConfig, build_objective
 from bertwright.train.optim.optimizers import OptimizerConfig, build_optimizers
-from bertwright.types import Example
+from bertwright.types import MaskedBatch
 
 
 def shape(**over: Any) -> ModelConfig:
@@ -78,7 +78,7 @@ def test_both_heads_learn_a_batch_by_heart() -> None:
     torch.manual_seed(0)
     model = build_encoder(shape(hidden_size=32, heads=2, intermediate_size=48, next_sentence=True)).train()
     rows, length = 8, 24
-    example = Example(
+    example = MaskedBatch(
         input_ids=torch.randint(5, 131, (rows, length)),
         token_type_ids=torch.zeros(rows, length, dtype=torch.long),
         attention_mask=torch.arange(length)[None] < torch.randint(12, length + 1, (rows, 1)),

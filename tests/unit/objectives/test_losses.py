@@ -14,16 +14,16 @@ from bertwright.errors import ConfigError, DataError
 from bertwright.objectives.combine import ObjectiveConfig, build_objective
 from bertwright.objectives.mlm import MaskedLanguageModel
 from bertwright.objectives.nsp import next_sentence_sums, pair_figures
-from bertwright.types import Batch, Example, Scores
+from bertwright.types import Batch, MaskedBatch, Scores
 
 ROWS, SLOTS, VOCAB = 6, 5, 50
 
 
 @pytest.fixture
-def example() -> Example:
+def example() -> MaskedBatch:
     generator = torch.Generator().manual_seed(0)
     weights = (torch.arange(SLOTS) < torch.tensor([5, 4, 1, 2, 5, 3])[:, None]).float()
-    return Example(
+    return MaskedBatch(
         input_ids=torch.zeros((ROWS, 16), dtype=torch.long),
         token_type_ids=torch.zeros((ROWS, 16), dtype=torch.long),
         attention_mask=torch.ones((ROWS, 16), dtype=torch.bool),
@@ -43,7 +43,7 @@ def scores() -> Scores:
     )
 
 
-def test_parts_equal_the_definitions(scores: Scores, example: Example) -> None:
+def test_parts_equal_the_definitions(scores: Scores, example: MaskedBatch) -> None:
     parts = build_objective(ObjectiveConfig(), vocab_size=VOCAB, mask_id=4).loss(scores, example)
     mlm, right, nsp, pairs_right = 0.0, 0, 0.0, 0
     assert example.next_label is not None
@@ -65,7 +65,7 @@ def test_parts_equal_the_definitions(scores: Scores, example: Example) -> None:
     assert parts.total.item() == pytest.approx(mlm / 20 + nsp / ROWS, rel=1e-5)
 
 
-def test_unused_slots_have_no_gradient(scores: Scores, example: Example) -> None:
+def test_unused_slots_have_no_gradient(scores: Scores, example: MaskedBatch) -> None:
     build_objective(ObjectiveConfig(), vocab_size=VOCAB, mask_id=4).loss(scores, example).total.backward()
     assert scores.mlm.grad is not None
     assert scores.nsp.grad is not None
@@ -75,7 +75,7 @@ def test_unused_slots_have_no_gradient(scores: Scores, example: Example) -> None
     assert (scores.nsp.grad != 0).all()
 
 
-def test_masking_alone_leaves_pairs_out(scores: Scores, example: Example) -> None:
+def test_masking_alone_leaves_pairs_out(scores: Scores, example: MaskedBatch) -> None:
     objective = build_objective(ObjectiveConfig(next_sentence=False), vocab_size=VOCAB, mask_id=4)
     parts = objective.loss(scores, example)
     assert not objective.pairs
@@ -83,7 +83,7 @@ def test_masking_alone_leaves_pairs_out(scores: Scores, example: Example) -> Non
     assert parts.nsp_sum == 0
 
 
-def test_bfloat16_logits_are_judged_in_float32_and_ties_share(example: Example) -> None:
+def test_bfloat16_logits_are_judged_in_float32_and_ties_share(example: MaskedBatch) -> None:
     model = MaskedLanguageModel(vocab_size=VOCAB, mask_id=4)
     flat = model.loss(torch.zeros((ROWS, SLOTS, VOCAB), dtype=torch.bfloat16), example)
     assert flat.loss.dtype == torch.float32
@@ -130,7 +130,7 @@ def test_held_out_text_is_masked_as_published_whatever_training_does() -> None:
     assert ObjectiveConfig(whole_word=True).for_evaluation() == ObjectiveConfig(whole_word=True)
 
 
-def test_the_loss_traces_into_one_graph(scores: Scores, example: Example) -> None:
+def test_the_loss_traces_into_one_graph(scores: Scores, example: MaskedBatch) -> None:
     objective = build_objective(ObjectiveConfig(), vocab_size=VOCAB, mask_id=4)
     traced = torch.compile(objective.loss, backend="eager", fullgraph=True)
     assert torch.equal(traced(scores, example).total, objective.loss(scores, example).total)

@@ -9,7 +9,7 @@ from scipy import stats
 
 from bertwright.objectives.masking import masked_slots, select_tokens
 from bertwright.objectives.mlm import MaskedLanguageModel
-from bertwright.types import Batch, Example
+from bertwright.types import Batch, MaskedBatch
 
 VOCAB, MASK, FIRST_ID = 1000, 4, 5
 SIGMAS = 5.0
@@ -115,7 +115,7 @@ def test_a_word_longer_than_the_budget_still_gives_one_mask_a_row() -> None:
     assert set(seen.sum(0).nonzero()[:, 0].tolist()) == {1, 2, 6, 7}
 
 
-def corrupted(times: int, **options: float) -> list[tuple[Batch, Example]]:
+def corrupted(times: int, **options: float) -> list[tuple[Batch, MaskedBatch]]:
     batch = make_batch([(60, 65)] * 64, width=128)
     model = MaskedLanguageModel(vocab_size=VOCAB, mask_id=MASK, **options)
     generator = torch.Generator().manual_seed(5)

@@ -8,7 +8,7 @@ from typing import Any, cast
 
 from torch import nn
 
-from bertwright.tasks.eval_result import Judgement
+from bertwright.tasks.eval_result import EvalResult
 from bertwright.train.loop import Position
 from bertwright.train.task_setup.run_of_task import Tuning, judge_tuned
 
@@ -20,10 +20,10 @@ class Thresholded:
     threshold: float | None = None
     splits: dict[str, Any] = field(default_factory=lambda: dict.fromkeys(("train", "test", "dev"), SimpleNamespace()))
 
-    def judge(self, model: nn.Module, split: str) -> Judgement:
-        return Judgement({"found": 7.0} if split == "dev" else {"used": self.threshold or 0.0})
+    def judge(self, model: nn.Module, split: str) -> EvalResult:
+        return EvalResult({"found": 7.0} if split == "dev" else {"used": self.threshold or 0.0})
 
-    def settled(self, dev: Judgement) -> Thresholded:
+    def settled(self, dev: EvalResult) -> Thresholded:
         return replace(self, threshold=dev.figures["found"])
 
 

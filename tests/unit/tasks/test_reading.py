@@ -17,7 +17,7 @@ from bertwright.cli.export import export_command
 from bertwright.cli.finetune import finetune_command
 from bertwright.cli.predict import predict_command
 from bertwright.cli.prepare import prepare_command
-from bertwright.corpus.eval_texts import judged_texts
+from bertwright.corpus.eval_texts import load_eval_texts
 from bertwright.errors import CorpusError
 from bertwright.inference.input_files import Asked
 from bertwright.tasks.classification.task import Classify
@@ -50,7 +50,7 @@ READERS: dict[str, tuple[str, Callable[[Path, str | None], Any]]] = {
         Asked(path, part="row", told=ColumnsConfig(encoding=encoding)))),
     "words.bio": (f"{SHORT}\n{LONG}\n", lambda path, encoding: list(
         Asked(path, part="token", told=ColumnsConfig(encoding=encoding)))),
-    "test.txt": (f"{LONG}\n{SHORT}\n", lambda path, encoding: judged_texts(path, encoding).to_pylist()),
+    "test.txt": (f"{LONG}\n{SHORT}\n", lambda path, encoding: load_eval_texts(path, encoding).to_pylist()),
 }  # fmt: skip
 
 
@@ -96,7 +96,7 @@ def test_every_verb_that_reads_text_takes_an_encoding() -> None:
 @pytest.mark.parametrize("written", [("True", "1.0", "good "), ("true", "1", "good")])
 def test_labels_of_a_model_are_found_however_they_are_written(tmp_path: Path, written: tuple[str, ...]) -> None:
     (tmp_path / "a.csv").write_text("text,label\n" + "".join(f"x,{label}\n" for label in written))
-    task = Classify.of_labels(["True", "1.0", "good"]).looking_at(tmp_path / "a.csv", ColumnsConfig())
+    task = Classify.from_labels(["True", "1.0", "good"]).with_columns(tmp_path / "a.csv", ColumnsConfig())
     assert task.read(tmp_path / "a.csv").targets.tolist() == [0, 1, 2]
 
 

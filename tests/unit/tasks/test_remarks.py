@@ -28,22 +28,22 @@ SURE = 5 * np.eye(3, dtype=np.float32)
         ([1], [0], ""),
     ],
 )
-def test_one_class_for_all(truth: list[int], said: list[int], remark: str) -> None:
+def test_one_class_for_all(truth: list[int], said: list[int], warning: str) -> None:
     found = remark_on(["bad", "good"], np.array(truth), np.array(said))
-    assert found.startswith(remark)
-    assert bool(found) == bool(remark)
+    assert found.startswith(warning)
+    assert bool(found) == bool(warning)
 
 
 def test_classes_and_labels() -> None:
-    task = Classify.of_labels(["a", "b", "c"])
+    task = Classify.from_labels(["a", "b", "c"])
     examples = replace(task.ask([("x",), ("y",), ("z",)]), targets=np.array([0, 1, 2]))
-    assert task.judge(SURE, examples).remark == ""
-    assert task.judge(SURE[[2, 2, 2]], examples).remark.startswith("every answer is 'c'")
-    several = MultiLabel.of_labels(["a", "b", "c"])
+    assert task.judge(SURE, examples).warning == ""
+    assert task.judge(SURE[[2, 2, 2]], examples).warning.startswith("every answer is 'c'")
+    several = MultiLabel.from_labels(["a", "b", "c"])
     marked = replace(examples, targets=np.eye(3, dtype=np.float32))
-    assert several.judge(SURE - 1, marked).remark == ""
-    assert several.judge(SURE - 9, marked).remark.startswith("no label is given to any text: the model tells nothing")
-    assert several.judge(SURE - 9, replace(marked, targets=np.zeros((3, 3), dtype=np.float32))).remark == ""
+    assert several.judge(SURE - 1, marked).warning == ""
+    assert several.judge(SURE - 9, marked).warning.startswith("no label is given to any text: the model tells nothing")
+    assert several.judge(SURE - 9, replace(marked, targets=np.zeros((3, 3), dtype=np.float32))).warning == ""
 
 
 def test_entities_and_tags(tmp_path: Path) -> None:
@@ -52,9 +52,9 @@ def test_entities_and_tags(tmp_path: Path) -> None:
     task, examples = Tag.begin(file, ColumnsConfig())
     nothing = np.zeros((3, len(task.labels)), dtype=np.float32)
     nothing[:, task.labels.index("O")] = 5
-    assert task.judge(nothing, examples).remark.startswith("no entity is found: the model tells nothing apart")
+    assert task.judge(nothing, examples).warning.startswith("no entity is found: the model tells nothing apart")
     right = 5 * np.eye(len(task.labels), dtype=np.float32)[examples.targets]
-    assert task.judge(right, examples).remark == ""
+    assert task.judge(right, examples).warning == ""
     file.write_text("Anna NOUN\nCarl NOUN\nsings VERB\n")
     task, examples = Tag.begin(file, ColumnsConfig())
-    assert task.judge(np.array([[5, 0]] * 3, dtype=np.float32), examples).remark.startswith("every answer is 'NOUN'")
+    assert task.judge(np.array([[5, 0]] * 3, dtype=np.float32), examples).warning.startswith("every answer is 'NOUN'")

@@ -12,10 +12,10 @@ from torch import nn
 
 from bertwright.errors import DivergedError, NotFiniteError, TrainingError
 from bertwright.train.callbacks.best import BestListener
-from bertwright.train.checkpoint.snapshot import Moving
+from bertwright.train.checkpoint.snapshot import TrainState
 from bertwright.train.divergence import DivergenceListener, end_if_diverged, reason_of_divergence
 from bertwright.train.loop import PhaseSource, Position, StepReport, train
-from bertwright.train.loss_guard import Guard, GuardConfig
+from bertwright.train.loss_guard import GuardConfig, LossSpikeGuard
 from bertwright.train.parallel.group import ALONE
 from bertwright.train.schedule import Phase, ScheduleConfig
 from bertwright.types import TokenRows
@@ -41,7 +41,7 @@ class Steps:
 
 
 def reports(
-    step: Steps, schedule: ScheduleConfig, *, guard: Guard | None, position: Position, ticks: float
+    step: Steps, schedule: ScheduleConfig, *, guard: LossSpikeGuard | None, position: Position, ticks: float
 ) -> list[int]:
     """Return the steps that were reported; each look at the clock takes so many seconds."""
     rows = torch.ones(1, 8, dtype=torch.int64)
@@ -73,8 +73,8 @@ def test_a_last_step_that_ruins_the_weights_is_an_error() -> None:
         reports(Steps(lambda made: made == 3), schedule, guard=None, position=Position(drawn=[0]), ticks=0.0)
 
 
-def guarded(step: Steps, position: Position, **settings: float) -> Guard:
-    return Guard(GuardConfig.model_validate(settings), Moving(step.model, step.optimizers, position))
+def guarded(step: Steps, position: Position, **settings: float) -> LossSpikeGuard:
+    return LossSpikeGuard(GuardConfig.model_validate(settings), TrainState(step.model, step.optimizers, position))
 
 
 def test_a_guard_goes_back_and_makes_the_last_steps_anew() -> None:

@@ -10,23 +10,23 @@ import torch
 from torch import nn
 
 from bertwright.errors import NotFiniteError, TrainingError
-from bertwright.train.checkpoint.snapshot import Moving
+from bertwright.train.checkpoint.snapshot import TrainState
 from bertwright.train.loop import Position, StepReport
-from bertwright.train.loss_guard import SETTLED, Guard, GuardConfig
+from bertwright.train.loss_guard import SETTLED, GuardConfig, LossSpikeGuard
 
 LOSSES = Iterator[float]
 
 
-def begun(**settings: float) -> Guard:
+def begun(**settings: float) -> LossSpikeGuard:
     """A guard over a model whose weight counts the steps made."""
     model = nn.Linear(1, 1, bias=False)
     nn.init.zeros_(model.weight)
-    moving = Moving(model, [torch.optim.AdamW(model.parameters())], Position(drawn=[0]))
-    return Guard(GuardConfig.model_validate(settings), moving)
+    moving = TrainState(model, [torch.optim.AdamW(model.parameters())], Position(drawn=[0]))
+    return LossSpikeGuard(GuardConfig.model_validate(settings), moving)
 
 
 @torch.no_grad()
-def live(guard: Guard, loss_of: Callable[[int], float], *, draws: int) -> None:
+def live(guard: LossSpikeGuard, loss_of: Callable[[int], float], *, draws: int) -> None:
     """Make a step with each batch, its loss given by its number; nan fails."""
     position, (weight,) = guard.moving.position, guard.moving.model.parameters()
     while position.drawn[0] < draws:

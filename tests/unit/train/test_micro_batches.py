@@ -62,7 +62,7 @@ def case(name: str) -> tuple[torch.nn.Module, Any, TokenRows]:
         targets[3, 2:] = UNASKED
         return (
             FineTuned(encoder, part="token", outputs=3, dropout=0.1).train(),
-            Tag.of_labels(["O", "B-X", "I-X"]),
+            Tag.from_labels(["O", "B-X", "I-X"]),
             labelled(asked, targets),
         )
     if name == "answer":
@@ -74,8 +74,8 @@ def case(name: str) -> tuple[torch.nn.Module, Any, TokenRows]:
     outputs = 1 if name == "regress" else 3
     model = FineTuned(encoder, part="row", outputs=outputs, dropout=0.1).train()
     if name == "regress":
-        return model, Regress.of_labels(["score"]), labelled(first, torch.rand(ROWS, 1))
-    task = Classify.of_labels(["a", "b", "c"])
+        return model, Regress.from_labels(["score"]), labelled(first, torch.rand(ROWS, 1))
+    task = Classify.from_labels(["a", "b", "c"])
     if name == "weighted":
         task.weights = np.array([0.5, 1.0, 4.0], dtype=np.float32)
     return model, RDrop(task, alpha=0.5) if name == "r-drop" else task, labelled(first, classes)

@@ -12,7 +12,7 @@ from bertwright.model.config import named_size
 from bertwright.objectives.combine import ObjectiveConfig, build_objective
 from bertwright.train.parallel.group import ALONE, Group
 from bertwright.train.step import TrainStep, forward_loss_of
-from bertwright.types import Batch, Example
+from bertwright.types import Batch, MaskedBatch
 
 CPU = torch.device("cpu")
 
@@ -31,9 +31,9 @@ def batch_of(length: int, *, rows: int = 3) -> Batch:
     )
 
 
-def joined(examples: list[Example]) -> Example:
-    values = {field.name: [getattr(example, field.name) for example in examples] for field in fields(Example)}
-    return Example(**{name: None if value[0] is None else torch.cat(value) for name, value in values.items()})
+def joined(examples: list[MaskedBatch]) -> MaskedBatch:
+    values = {field.name: [getattr(example, field.name) for example in examples] for field in fields(MaskedBatch)}
+    return MaskedBatch(**{name: None if value[0] is None else torch.cat(value) for name, value in values.items()})
 
 
 @pytest.mark.parametrize("pairs", [True, False])
@@ -47,7 +47,7 @@ def test_micro_batches_add_up_to_the_loss_of_their_rows_together(pairs: bool) ->
     work = list(zip(Group().pieces(2), [batch_of(24), batch_of(6)], strict=True))
     apart = step.examples(7, work, micro_batches=2, progress=0.0)
     assert [int(example.masked_weights.sum()) for example in apart] == [12, 3]
-    together = loss(joined([replace(example, asked_in_all=None) for example in apart]))
+    together = loss(joined([replace(example, normalizer=None) for example in apart]))
     total = torch.stack([loss(example).total for example in apart]).mean()
     torch.testing.assert_close(total, together.total, atol=0.0, rtol=1e-6)
     expected = torch.autograd.grad(together.total, list(model.parameters()), allow_unused=True)
@@ -68,7 +68,7 @@ def test_processes_that_share_micro_batches_divide_by_the_counts_of_all() -> Non
             counts.append(values)
             return sum(counts, torch.zeros(2))
 
-    def examples(group: Group) -> list[Example]:
+    def examples(group: Group) -> list[MaskedBatch]:
         step = TrainStep(
             torch.nn.Module(),
             objective,
@@ -85,5 +85,5 @@ def test_processes_that_share_micro_batches_divide_by_the_counts_of_all() -> Non
 
     whole, first, second = examples(ALONE), examples(Half(0, 2)), examples(Half(1, 2))
     assert len(first) == len(second) == 1
-    assert torch.equal(second[0].asked_in_all, whole[0].asked_in_all)
+    assert torch.equal(second[0].normalizer, whole[0].normalizer)
     assert torch.equal(second[0].input_ids, whole[1].input_ids)

@@ -23,7 +23,7 @@ from bertwright.reports.text import legend, row_text
 from bertwright.rng import key_of
 from bertwright.tokenizer.load import load_tokenizer
 from bertwright.train.setup.pretrain_config import resolve
-from bertwright.types import Batch, Example
+from bertwright.types import Batch, MaskedBatch
 from bertwright.verbs.show_settings import settings_of, show_settings
 
 TOKENS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "the", "cat", "dog", "play", "##ing", "##s", "北", "京"]
@@ -114,7 +114,7 @@ def test_colours_tell_masked_random_and_kept_apart() -> None:
     text = true > 4
     batch = Batch(true, torch.zeros_like(true), true > 0, text, text)
     seen = torch.tensor([[2, 4, 8, 7, 3, 0]])
-    example = Example(
+    example = MaskedBatch(
         seen, batch.token_type_ids, batch.attention_mask, torch.tensor([[1, 2, 3]]), true[:, 1:4], torch.ones((1, 3))
     )
     line = row_text(batch, example, 0, tokens=TOKENS, mask_id=4)

@@ -16,7 +16,7 @@ from bertwright.corpus.dedup.exact import SeenDocuments
 from bertwright.corpus.dedup.near_duplicates import NearDuplicates
 from bertwright.corpus.dedup.paragraphs import SeenParagraphs
 from bertwright.corpus.executors.work import CleanTexts
-from bertwright.corpus.filters.counts import Told
+from bertwright.corpus.filters.counts import DropCounts
 from bertwright.corpus.sentences import Newlines
 
 SEEN_FOLDER = ".seen"
@@ -41,7 +41,7 @@ class Memory:
                 folder / "paragraphs", saved.get("paragraphs", {}), most=repeated_paragraphs, newline=newline
             )
 
-    def new(self, clean: CleanTexts, told: Told) -> tuple[pa.StringArray, np.ndarray]:
+    def new(self, clean: CleanTexts, told: DropCounts) -> tuple[pa.StringArray, np.ndarray]:
         """Return the texts of D documents and which of them stay, [D] bool; tell of the others."""
         kept = np.asarray(pc.binary_length(clean.texts).to_numpy(zero_copy_only=False) > 0)
         told.counts["empty"] += len(kept) - int(kept.sum())
@@ -53,7 +53,7 @@ class Memory:
         return self._without_repeated(clean.texts, kept, told)
 
     def _without_repeated(
-        self, texts: pa.StringArray, kept: np.ndarray, told: Told
+        self, texts: pa.StringArray, kept: np.ndarray, told: DropCounts
     ) -> tuple[pa.StringArray, np.ndarray]:
         assert self._paragraphs is not None
         left = self._paragraphs.without_repeated(texts.filter(pa.array(kept)), told)
@@ -80,7 +80,7 @@ class Memory:
             self._paragraphs.settle()
 
 
-def _keep(kept: np.ndarray, new: np.ndarray, reason: str, told: Told, texts: pa.StringArray) -> None:
+def _keep(kept: np.ndarray, new: np.ndarray, reason: str, told: DropCounts, texts: pa.StringArray) -> None:
     """Of the documents kept so far, keep those that are new."""
     repeated = np.flatnonzero(kept)[~new]
     kept[repeated] = False

@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 from bertwright.corpus.clean import without
 from bertwright.corpus.dedup.exact import hash_documents
 from bertwright.corpus.dedup.hash_store import SortedRuns
-from bertwright.corpus.filters.counts import Told
+from bertwright.corpus.filters.counts import DropCounts
 from bertwright.corpus.sentences import Newlines
 
 ENDS: dict[Newlines, str] = {"paragraph": "\n", "wrapped": "\n\n"}
@@ -32,7 +32,7 @@ class SeenParagraphs:
         self._most = most
         self._end = ENDS[newline]
 
-    def without_repeated(self, texts: pa.StringArray, told: Told) -> pa.StringArray:
+    def without_repeated(self, texts: pa.StringArray, told: DropCounts) -> pa.StringArray:
         """Return documents without the paragraphs that stand `most` times before them; one of none else is empty."""
         lists = pc.split_pattern(texts, self._end)
         paragraphs = lists.flatten()

@@ -16,7 +16,7 @@ from bertwright.corpus.clean import clean
 from bertwright.corpus.dedup.exact import hash_documents
 from bertwright.corpus.dedup.near_duplicates import Signatures, signatures
 from bertwright.corpus.encode import DocumentEncoder
-from bertwright.corpus.filters.counts import Told
+from bertwright.corpus.filters.counts import DropCounts
 from bertwright.corpus.filters.screen import Screen
 from bertwright.corpus.sentences import Newlines
 from bertwright.corpus.shards import DocumentBlock
@@ -57,7 +57,7 @@ class CleanTexts:
     texts: pa.StringArray
     hashes: np.ndarray
     signatures: Signatures | None
-    told: Told
+    told: DropCounts
     seconds: dict[str, float]
 
 
@@ -83,7 +83,7 @@ class TextWork:
 
     def clean(self, texts: pa.StringArray) -> CleanTexts:
         """Return raw documents cleaned, with what they are told from others by."""
-        watch, told = Stopwatch(), Told()
+        watch, told = Stopwatch(), DropCounts()
         texts = clean(texts)
         if self.plan.screen is not None:
             watch.lap("cleaning")

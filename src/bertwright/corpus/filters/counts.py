@@ -10,7 +10,7 @@ SHOWN = 200
 
 
 @dataclass
-class Told:
+class DropCounts:
     """How many documents or lines were left out for each reason, and how the first of them begins."""
 
     counts: Counter[str] = field(default_factory=Counter)
@@ -21,7 +21,7 @@ class Told:
         self.counts[reason] += count
         self.examples.setdefault(reason, example[:SHOWN])
 
-    def update(self, other: Told) -> None:
+    def update(self, other: DropCounts) -> None:
         """Add what another tells, which comes later."""
         self.counts += other.counts
         self.examples = {**other.examples, **self.examples}

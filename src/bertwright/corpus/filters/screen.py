@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from bertwright.corpus.clean import without
-from bertwright.corpus.filters.counts import Told
+from bertwright.corpus.filters.counts import DropCounts
 from bertwright.corpus.filters.language import languages_of
 from bertwright.corpus.filters.measures import MEASURES, Measures, line_letters
 from bertwright.errors import UsageError
@@ -94,7 +94,7 @@ class Screen:
     only_language: str | None
     spaced: bool
 
-    def screen(self, texts: pa.StringArray, told: Told) -> pa.StringArray:
+    def screen(self, texts: pa.StringArray, told: DropCounts) -> pa.StringArray:
         """Return the documents that stay; those without any text stay too, to be counted as empty later."""
         if LINE_RULE in self.rules:
             texts = self._without_poor_lines(texts, told)
@@ -112,7 +112,7 @@ class Screen:
             self._leave_out(kept, right, "language", texts, told)
         return texts.filter(pa.array(kept))
 
-    def _without_poor_lines(self, texts: pa.StringArray, told: Told) -> pa.StringArray:
+    def _without_poor_lines(self, texts: pa.StringArray, told: DropCounts) -> pa.StringArray:
         lists = pc.split_pattern(texts, "\n")
         lines = lists.flatten()
         good = self.rules[LINE_RULE].pass_(line_letters(lines)) | (
@@ -125,7 +125,7 @@ class Screen:
         return without(lists, ~good, end="\n", texts=texts)
 
     @staticmethod
-    def _leave_out(kept: np.ndarray, passed: np.ndarray, rule: str, texts: pa.StringArray, told: Told) -> None:
+    def _leave_out(kept: np.ndarray, passed: np.ndarray, rule: str, texts: pa.StringArray, told: DropCounts) -> None:
         poor = np.flatnonzero(kept & ~passed)
         kept[poor] = False
         if len(poor):

@@ -112,8 +112,8 @@ class Blocks:
         text = join_texts([self.text(int(block)) for block in blocks])
         if text.documents.min() != text.documents.max():
             return text
-        stranger = self._block_besides(int(text.documents[0]))
-        return text if stranger is None else join_texts([text, self.text(stranger)], walked=len(text.documents))
+        other_block = self._block_besides(int(text.documents[0]))
+        return text if other_block is None else join_texts([text, self.text(other_block)], walked=len(text.documents))
 
     def _block_besides(self, document: int) -> int | None:
         for block, (index, first, stop, _low, _high) in enumerate(self._bounds):

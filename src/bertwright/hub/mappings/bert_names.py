@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from bertwright.hub.mappings.mapping import Dialect
+from bertwright.hub.mappings.mapping import HFMapping
 from bertwright.model.config import BertConfig
 
 PARTS: tuple[tuple[str, str], ...] = (
@@ -32,8 +32,8 @@ BLOCK_PARTS: tuple[tuple[str, str], ...] = (
 )
 """(theirs, ours) inside bert.encoder.layer.N and blocks.N."""
 
-OURS = dict(PARTS)
-THEIRS = {ours: theirs for theirs, ours in PARTS}
+LOCAL_NAMES = dict(PARTS)
+HF_NAMES = {ours: theirs for theirs, ours in PARTS}
 OUR_BLOCK = dict(BLOCK_PARTS)
 THEIR_BLOCK = {ours: theirs for theirs, ours in BLOCK_PARTS}
 
@@ -58,7 +58,7 @@ def to_ours(name: str) -> tuple[str, ...]:
     if block := re.fullmatch(r"bert\.encoder\.layer\.(\d+)\.(.+)", part):
         ours = OUR_BLOCK.get(block[2])
         return (f"blocks.{block[1]}.{ours}.{leaf}",) if ours else ()
-    return (f"{OURS[part]}.{leaf}",) if part in OURS else ()
+    return (f"{LOCAL_NAMES[part]}.{leaf}",) if part in LOCAL_NAMES else ()
 
 
 def to_theirs(name: str) -> str:
@@ -70,10 +70,10 @@ def to_theirs(name: str) -> str:
     part, _, leaf = name.rpartition(".")
     if block := re.fullmatch(r"blocks\.(\d+)\.(.+)", part):
         return f"bert.encoder.layer.{block[1]}.{THEIR_BLOCK[block[2]]}.{leaf}"
-    return f"{THEIRS[part]}.{leaf}"
+    return f"{HF_NAMES[part]}.{leaf}"
 
 
-BERT = Dialect(
+BERT = HFMapping(
     model_type="bert",
     written_as="BertForPreTraining",
     bare="BertModel",

@@ -12,7 +12,7 @@ from bertwright.tokenizer.load import SpecialIds
 
 
 @dataclass(frozen=True)
-class Dialect:
+class HFMapping:
     """Everything `huggingface.py` must know of one model_type of Hugging Face.
 
     model_type    as in config.json

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from bertwright.errors import ModelError
-from bertwright.hub.mappings.mapping import Dialect
+from bertwright.hub.mappings.mapping import HFMapping
 from bertwright.model.config import ModelConfig, ModernConfig
 from bertwright.tokenizer.load import SpecialIds
 
@@ -35,7 +35,7 @@ BLOCK_PARTS: dict[str, tuple[str, ...]] = {
 }
 """Their name inside model.layers.N and ours inside blocks.N, stacked in this order."""
 
-THEIRS = {ours: theirs for theirs, ours in PARTS.items()}
+HF_NAMES = {ours: theirs for theirs, ours in PARTS.items()}
 THEIR_BLOCK = {ours: theirs for theirs, several in BLOCK_PARTS.items() for ours in several}
 BACKBONE = ("embeddings.", "layers.", "final_norm.")
 
@@ -67,7 +67,7 @@ def to_theirs(name: str) -> str:
     """
     if block := re.fullmatch(r"blocks\.(\d+)\.(.+)", name):
         return f"model.layers.{block[1]}.{THEIR_BLOCK[block[2]]}"
-    return THEIRS[name]
+    return HF_NAMES[name]
 
 
 def read_extra(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -124,7 +124,7 @@ def _pattern(kinds: list[str], layers: int) -> int:
     )
 
 
-MODERN = Dialect(
+MODERN = HFMapping(
     model_type="modernbert",
     written_as="ModernBertForMaskedLM",
     bare="ModernBertModel",

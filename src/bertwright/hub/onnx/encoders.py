@@ -19,7 +19,7 @@ from bertwright.model.bert import BertForPreTraining
 from bertwright.model.encoder import Encoder
 from bertwright.model.heads import MaskedTokenHead
 from bertwright.model.layers.attention import Attention
-from bertwright.model.layers.attention_mask import UNSEEN
+from bertwright.model.layers.attention_mask import MASK_VALUE
 from bertwright.model.layers.block import Block
 from bertwright.model.layers.embeddings import Embeddings
 from bertwright.model.modernbert import ModernBlock, ModernForMaskedLM
@@ -194,13 +194,13 @@ def _angles(graph: Graph, name: str, rotation: Tensor) -> tuple[str, str]:
 
 
 def _padding_bias(graph: Graph) -> str:
-    """Return [B, 1, 1, S] float32: 0 where a token stands, UNSEEN for padding."""
+    """Return [B, 1, 1, S] float32: 0 where a token stands, MASK_VALUE for padding."""
     here = graph("Cast", graph("Unsqueeze", "attention_mask", graph.constant([1, 2])), to=9)  # 9 is bool
-    return graph("Where", here, graph.constant(np.float32(0)), graph.constant(np.float32(UNSEEN)))
+    return graph("Where", here, graph.constant(np.float32(0)), graph.constant(np.float32(MASK_VALUE)))
 
 
 def _window_bias(graph: Graph, padding: str, window: int, asked: Asked) -> str:
-    """Return [B, 1, M, S]: `padding`, and UNSEEN where keys are over window // 2 tokens away."""
+    """Return [B, 1, M, S]: `padding`, and MASK_VALUE where keys are over window // 2 tokens away."""
     length = graph("Squeeze", graph("Shape", "input_ids", start=1))
     keys = graph("Range", graph.constant(np.int64(0)), length, graph.constant(np.int64(1)))
     if asked.positions is None:
@@ -211,7 +211,7 @@ def _window_bias(graph: Graph, padding: str, window: int, asked: Asked) -> str:
         queries = graph("Unsqueeze", asked.positions, graph.constant([1, 3]))
     distance = graph("Abs", graph("Sub", queries, keys))
     far = graph("Greater", distance, graph.constant(np.int64(window // 2)))
-    return graph("Where", far, graph.constant(np.float32(UNSEEN)), padding)
+    return graph("Where", far, graph.constant(np.float32(MASK_VALUE)), padding)
 
 
 def _norm(graph: Graph, values: str, name: str, norm: nn.LayerNorm) -> str:

@@ -20,7 +20,7 @@ from bertwright.errors import ModelError
 from bertwright.hub.onnx.encoders import FIRST, INPUTS, Asked, write_encoder, write_transform
 from bertwright.hub.onnx.operators import Graph
 from bertwright.model.bert import BertForPreTraining
-from bertwright.model.encoder import OF_ROWS, Encoder, Part
+from bertwright.model.encoder import SEQUENCE_HEADS, Encoder, Part
 from bertwright.model.modernbert import ModernForMaskedLM
 from bertwright.model.sentence_encoder import Pooling, SentenceEncoder
 from bertwright.model.task_model import FineTuned
@@ -129,7 +129,7 @@ def _vectors(graph: Graph, model: FineTuned, hidden: str) -> str:
     encoder = model.encoder
     if isinstance(encoder, ModernForMaskedLM):
         return write_transform(graph, encoder.mlm_head, hidden)
-    if isinstance(encoder, BertForPreTraining) and model.part in OF_ROWS:
+    if isinstance(encoder, BertForPreTraining) and model.part in SEQUENCE_HEADS:
         dense = encoder.pooler.dense
         return graph("Tanh", graph.linear(hidden, "pooler", dense.weight, dense.bias))
     return hidden

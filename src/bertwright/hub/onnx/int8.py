@@ -127,9 +127,9 @@ def _even_out(graph: onnx.ModelProto, product: NodeProto, weight: TensorProto, l
     """Divide the large units of what goes into a product, and multiply their rows of its weight [I, O], in place."""
     scale = np.maximum(1.0, largest / max(LARGE * float(np.median(largest)), 1e-6)).astype(np.float32)
     weight.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(weight) * scale[:, None], weight.name))
-    evened, factors = f"{product.name}_evened", f"{product.name}_factors"
+    smoothed, factors = f"{product.name}_evened", f"{product.name}_factors"
     graph.graph.initializer.append(numpy_helper.from_array(1 / scale, factors))
     place = next(at for at, node in enumerate(graph.graph.node) if node.name == product.name)
-    node = helper.make_node("Mul", [product.input[0], factors], [evened], name=evened)
+    node = helper.make_node("Mul", [product.input[0], factors], [smoothed], name=smoothed)
     graph.graph.node.insert(place, node)
-    product.input[0] = evened
+    product.input[0] = smoothed

@@ -21,7 +21,7 @@ from bertwright.model.init.neighbour_vectors import NeighbourCounts, neighbour_v
 from bertwright.model.init.noise import sinusoids
 from bertwright.model.modernbert import ModernForMaskedLM
 from bertwright.tokenizer.load import SpecialIds
-from bertwright.types import Example
+from bertwright.types import MaskedBatch
 
 POSITION_RMS = 0.05
 """Of sinusoidal positions. Words start at 0.02 and grow; after 3 minutes of size mini on English (111 MB), held out
@@ -34,7 +34,7 @@ MEASURED_ROWS = 256
 T = TypeVar("T")
 
 
-def as_they_are() -> None:
+def no_op() -> None:
     """Leave the weights as they are."""
 
 
@@ -46,7 +46,7 @@ def begin_weights(
     *,
     special: SpecialIds,
     next_sentence: bool,
-    examples: Callable[[], Sequence[Example]],
+    examples: Callable[[], Sequence[MaskedBatch]],
 ) -> Callable[[], None]:
     """Start positions as sinusoids; begin to make what else the settings ask for, and return what puts it in place.
 
@@ -70,7 +70,7 @@ def begin_weights(
         statistics = _in_thread(lambda: _statistics(counts(), ModernLayout(shape.hidden_size).words, generator))
         return lambda: start_modern_from_corpus(model, statistics.result(), special_ids=ids, examples=examples())
     if not config.neighbour_start:
-        return as_they_are
+        return no_op
     found = _in_thread(lambda: neighbour_vectors(counts(), width=shape.hidden_size, generator=generator))
 
     @torch.no_grad()

@@ -21,7 +21,7 @@ from bertwright.model.init.neighbour_maps import neighbour_maps
 from bertwright.model.init.segment_averages import compare_segments, states_of
 from bertwright.model.layers.attention import Attention
 from bertwright.model.modernbert import ModernForMaskedLM
-from bertwright.types import Example
+from bertwright.types import MaskedBatch
 
 OFFSETS = (-1, 1, -2, 2, -3, 3, -4, 4)
 """Places of the neighbours that heads look at, nearest first; counts go no further."""
@@ -57,7 +57,7 @@ def start_from_corpus(
     special_ids: Sequence[int],
     cls: int,
     next_sentence: bool,
-    examples: Sequence[Example],
+    examples: Sequence[MaskedBatch],
 ) -> None:
     """Put the weights of a model just drawn in place; what is not set keeps a part of what was drawn.
 
@@ -156,7 +156,7 @@ def log_shares(frequencies: np.ndarray) -> Tensor:
     return torch.from_numpy(np.log((frequencies + 0.5) / (frequencies + 0.5).sum()))
 
 
-def sharpen(model: BertForPreTraining | ModernForMaskedLM, examples: Sequence[Example], *, blocks: int) -> None:
+def sharpen(model: BertForPreTraining | ModernForMaskedLM, examples: Sequence[MaskedBatch], *, blocks: int) -> None:
     """Set the gain of the masked-token head's LayerNorm to the one of a row of values that predicts best.
 
     Scores without the bias of each word are in proportion to the gain, so the vocabulary is computed once. Blocks past

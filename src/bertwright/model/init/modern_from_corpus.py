@@ -25,7 +25,7 @@ from bertwright.model.init.neighbour_maps import neighbour_maps
 from bertwright.model.init.segment_averages import states_of
 from bertwright.model.layers.attention import Attention
 from bertwright.model.modernbert import ModernBlock, ModernForMaskedLM
-from bertwright.types import Example
+from bertwright.types import MaskedBatch
 
 CONSTANT = 1.0
 """Size of the constant in the embeddings; words have a root mean square of 0.2 in each of their dimensions."""
@@ -59,7 +59,7 @@ class ModernLayout:
 
 @torch.no_grad()
 def start_modern_from_corpus(
-    model: ModernForMaskedLM, corpus: CorpusStatistics, *, special_ids: Sequence[int], examples: Sequence[Example]
+    model: ModernForMaskedLM, corpus: CorpusStatistics, *, special_ids: Sequence[int], examples: Sequence[MaskedBatch]
 ) -> None:
     """Put the weights of a model just drawn in place; what is not set keeps a part of what was drawn.
 
@@ -112,7 +112,7 @@ def speeds_of(config: ModernConfig, block: int) -> torch.Tensor:
     return theta ** (-torch.arange(0, size, 2, dtype=torch.float32) / size)
 
 
-def _level(model: ModernForMaskedLM, number: int, layout: ModernLayout, examples: Sequence[Example]) -> float:
+def _level(model: ModernForMaskedLM, number: int, layout: ModernLayout, examples: Sequence[MaskedBatch]) -> float:
     """Return how large the constant is where the attention of a block reads it, over the tokens of some rows."""
     example = examples[0].to(model.word_embeddings.weight.device)
     hidden = model.states(example.input_ids, example.token_type_ids, example.attention_mask, layer=number)
@@ -136,7 +136,7 @@ def _look_at_offset(
 
 
 def _start_token_head(
-    model: ModernForMaskedLM, corpus: CorpusStatistics, layout: ModernLayout, examples: Sequence[Example]
+    model: ModernForMaskedLM, corpus: CorpusStatistics, layout: ModernLayout, examples: Sequence[MaskedBatch]
 ) -> None:
     """Pass hidden states through to the vocabulary, and begin with how frequent each word is."""
     head, example = model.mlm_head, examples[0]

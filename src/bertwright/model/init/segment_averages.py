@@ -17,7 +17,7 @@ from bertwright.model.init.layout import Layout
 from bertwright.model.layers.attention import Attention
 from bertwright.model.layers.block import Block
 from bertwright.model.modernbert import ModernForMaskedLM
-from bertwright.types import Example
+from bertwright.types import MaskedBatch
 
 SHUT = 8.0
 """How far the units that compare are shut for other tokens than [CLS]."""
@@ -25,7 +25,9 @@ GATE, WEIGHING = 4.0, 2.7
 """How strongly [CLS] tells the segments apart, and how strongly it prefers rare words."""
 
 
-def compare_segments(model: BertForPreTraining, layout: Layout, examples: Sequence[Example], *, blocks: int) -> None:
+def compare_segments(
+    model: BertForPreTraining, layout: Layout, examples: Sequence[MaskedBatch], *, blocks: int
+) -> None:
     """Have [CLS] average both segments in the first block, compare them, and score next sentences by that.
 
     Blocks past the first `blocks` change nothing yet.
@@ -42,13 +44,13 @@ def compare_segments(model: BertForPreTraining, layout: Layout, examples: Sequen
     _score_pairs(model, layout, examples, blocks=blocks)
 
 
-def _level_of_marker(model: BertForPreTraining, examples: Sequence[Example], layout: Layout) -> float:
+def _level_of_marker(model: BertForPreTraining, examples: Sequence[MaskedBatch], layout: Layout) -> float:
     """Return how large the marker of [CLS] is after the embeddings' LayerNorm."""
     first = _first_states(model, examples[:1])
     return float(first[:, layout.marker].mean())
 
 
-def _first_states(model: BertForPreTraining, examples: Sequence[Example]) -> Tensor:
+def _first_states(model: BertForPreTraining, examples: Sequence[MaskedBatch]) -> Tensor:
     """Return the embeddings [B, H] of the first tokens of all examples."""
     device = model.word_embeddings.weight.device
     moved = [example.to(device) for example in examples]
@@ -83,7 +85,7 @@ def _average_segment(
 
 
 def _centre_averages(
-    model: BertForPreTraining, count: int, layout: Layout, examples: Sequence[Example], *, marker: float
+    model: BertForPreTraining, count: int, layout: Layout, examples: Sequence[MaskedBatch], *, marker: float
 ) -> None:
     """Take what all averages have in common out of the values of words, but not of [CLS], whose value stays zero."""
     attention = model.block(0).attention
@@ -95,7 +97,7 @@ def _centre_averages(
         attention.value.weight[start : start + count, layout.marker] = mean / marker
 
 
-def _attended(model: BertForPreTraining, examples: Sequence[Example]) -> Tensor:
+def _attended(model: BertForPreTraining, examples: Sequence[MaskedBatch]) -> Tensor:
     """Return what the attention of the first block adds to the first token of each row, [B, H]."""
     device = model.word_embeddings.weight.device
     found = []
@@ -125,7 +127,7 @@ def _compare_averages(block: Block, count: int, layout: Layout, *, marker: float
     block.outer.weight[layout.marker, 2 * count : 4 * count] = -1.0
 
 
-def _score_pairs(model: BertForPreTraining, layout: Layout, examples: Sequence[Example], *, blocks: int) -> None:
+def _score_pairs(model: BertForPreTraining, layout: Layout, examples: Sequence[MaskedBatch], *, blocks: int) -> None:
     """Bring the comparison to a spread of one, and fit the pooler's first unit and the next-sentence head to it."""
     block, device = model.block(0), model.word_embeddings.weight.device
     hidden = block.attention_norm(_first_states(model, examples) + _attended(model, examples))
@@ -152,7 +154,7 @@ def _score_pairs(model: BertForPreTraining, layout: Layout, examples: Sequence[E
     head.bias[0], head.bias[1] = -weight * centre / 2, weight * centre / 2
 
 
-def _last_of_first(model: BertForPreTraining, example: Example, blocks: int) -> Tensor:
+def _last_of_first(model: BertForPreTraining, example: MaskedBatch, blocks: int) -> Tensor:
     """Return the last hidden state of the first token of each row, [B, H]."""
     moved = example.to(model.word_embeddings.weight.device)
     hidden = model.states(moved.input_ids, moved.token_type_ids, moved.attention_mask, layer=blocks - 1)
@@ -161,7 +163,7 @@ def _last_of_first(model: BertForPreTraining, example: Example, blocks: int) -> 
     return last[:, 0]
 
 
-def states_of(model: BertForPreTraining | ModernForMaskedLM, example: Example, *, blocks: int) -> Tensor:
+def states_of(model: BertForPreTraining | ModernForMaskedLM, example: MaskedBatch, *, blocks: int) -> Tensor:
     """Return the last hidden states [B, S, H] of an example; blocks past the first `blocks` change nothing yet."""
     moved = example.to(model.word_embeddings.weight.device)
     if isinstance(model, ModernForMaskedLM) or moved.documents is not None:  # ModernBERT has a LayerNorm after them

@@ -9,7 +9,7 @@ from torch.nn.attention.flex_attention import BlockMask, flex_attention
 from torch.utils.checkpoint import checkpoint
 
 from bertwright.model.config import ModelConfig
-from bertwright.model.layers.attention_mask import LongSight, Sight
+from bertwright.model.layers.attention_mask import AttentionMask, LongSight
 from bertwright.model.layers.dropout import Dropout
 from bertwright.model.layers.linear import Linear, linear
 from bertwright.model.layers.rotary import rotate
@@ -31,7 +31,7 @@ class Attention(nn.Module):
         self.dropout = Dropout(config.attention_dropout)
 
     def forward(
-        self, hidden: Tensor, sight: Sight | LongSight, rotation: Tensor | None = None, at: Tensor | None = None
+        self, hidden: Tensor, sight: AttentionMask | LongSight, rotation: Tensor | None = None, at: Tensor | None = None
     ) -> Tensor:
         """Return [B, S, H] from hidden states [B, S, H], what they look at, and rotary angles.
 
@@ -45,25 +45,25 @@ class Attention(nn.Module):
             return self._joined(self._in_chunks(query, key, value, sight, at))
         bias = sight.bias
         if at is not None and bias.shape[2] > 1:
-            bias = tokens_at(bias[:, 0], at)[:, None]
+            bias = gather_positions(bias[:, 0], at)[:, None]
         if at is None and sight.blocks is not None:
             return self._joined(self._by_blocks(query, key, value, sight.blocks))
         return self._joined(self._mixed(query, key, value, bias))
 
     def keys_and_values(self, hidden: Tensor) -> tuple[Tensor, Tensor]:
         """Return keys and values [B, A, S, H/A] of hidden states [B, S, H], for `look_at`."""
-        keys, values = self._side_by_side(hidden, [self.key, self.value])
+        keys, values = self.fused_projection(hidden, [self.key, self.value])
         return keys, values
 
     def look_at(self, keys: Tensor, values: Tensor, hidden: Tensor, bias: Tensor) -> Tensor:
         """Return [B, M, H]: what hidden states [B, M, H] find among keys and values [B, A, S, H/A] of any other text.
 
-        `bias` [B or 1, 1, M or 1, S] is added to the scores, as in `Sight`.
+        `bias` [B or 1, 1, M or 1, S] is added to the scores, as in `AttentionMask`.
         """
-        (query,) = self._side_by_side(hidden, [self.query])
+        (query,) = self.fused_projection(hidden, [self.query])
         return self._joined(self._mixed(query, keys, values, bias))
 
-    def mixed(self, sides: Tensor, sight: Sight | LongSight) -> Tensor:
+    def mixed(self, sides: Tensor, sight: AttentionMask | LongSight) -> Tensor:
         """Return [B, S, H], what each head found, from queries, keys and values side by side: [B, S, 3 H]."""
         query, key, value = self._apart(sides, 3)
         if isinstance(sight, LongSight):
@@ -83,13 +83,13 @@ class Attention(nn.Module):
     def _project(self, hidden: Tensor, at: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
         """Return q [B, A, S or M, H/A] and k, v [B, A, S, H/A]."""
         if at is None:
-            query, key, value = self._side_by_side(hidden, [self.query, self.key, self.value])
+            query, key, value = self.fused_projection(hidden, [self.query, self.key, self.value])
         else:
-            (query,) = self._side_by_side(tokens_at(hidden, at), [self.query])
-            key, value = self._side_by_side(hidden, [self.key, self.value])
+            (query,) = self.fused_projection(gather_positions(hidden, at), [self.query])
+            key, value = self.fused_projection(hidden, [self.key, self.value])
         return query, key, value
 
-    def _side_by_side(self, hidden: Tensor, parts: list[Linear]) -> tuple[Tensor, ...]:
+    def fused_projection(self, hidden: Tensor, parts: list[Linear]) -> tuple[Tensor, ...]:
         """Return [B, A, S, H/A] for each part, by one matrix product over their weights side by side.
 
         The parameters stay apart, so that an optimiser that works on matrices sees the matrices of the paper.
@@ -180,6 +180,6 @@ class Attention(nn.Module):
         return mixed
 
 
-def tokens_at(hidden: Tensor, at: Tensor) -> Tensor:
+def gather_positions(hidden: Tensor, at: Tensor) -> Tensor:
     """Return [B, M, H]: of hidden states [B, S, H], those at positions [B, M]."""
     return hidden.gather(1, at.unsqueeze(-1).expand(-1, -1, hidden.shape[-1]))

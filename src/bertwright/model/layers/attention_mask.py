@@ -16,16 +16,16 @@ from torch.nn.attention.flex_attention import BlockMask, create_block_mask
 
 Rule = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
 
-UNSEEN = -1e30
+MASK_VALUE = -1e30
 """Added to the score of what must not be looked at: its share comes out as zero, in bfloat16 too, and a row of padding
 that sees nothing stays finite, which minus infinity would not."""
 
 
 @dataclass(frozen=True)
-class Sight:
+class AttentionMask:
     """What each token of a batch looks at.
 
-    bias    [B, 1, 1 or S, S] float32: 0 where a token may be looked at, UNSEEN where not
+    bias    [B, 1, 1 or S, S] float32: 0 where a token may be looked at, MASK_VALUE where not
     blocks  the same for `flex_attention`, or None where `bias` is to be used
     """
 
@@ -59,17 +59,17 @@ class LongSight:
         else:
             rows = torch.arange(len(self.documents), device=queries.device)[:, None]
             same = self.documents[rows, queries][:, :, None] == self.documents[:, None, keys]
-            bias = torch.where(same, 0.0, UNSEEN)[:, None]
+            bias = torch.where(same, 0.0, MASK_VALUE)[:, None]
         if self.window is None:
             return bias
         place = torch.arange(self.attention_mask.shape[1], device=queries.device)[keys]
         far = (queries[:, :, None] - place).abs() > self.window // 2
-        return bias.masked_fill(far[:, None], UNSEEN)
+        return bias.masked_fill(far[:, None], MASK_VALUE)
 
 
-def sight_of(
+def build_mask(
     attention_mask: Tensor, documents: Tensor | None = None, *, window: int | None = None, blocks: bool = False
-) -> Sight:
+) -> AttentionMask:
     """Return the sight of rows [B, S] (see `Batch`); with `window`, of tokens at most window // 2 away alone.
 
     `blocks` asks for the mask of blocks too, where rows are packed.
@@ -78,30 +78,30 @@ def sight_of(
     if window is not None:
         bias = window_bias(bias, window)
     if documents is None or not blocks:
-        return Sight(bias)
+        return AttentionMask(bias)
     rows, length = documents.shape
-    rule = looks_at(documents, window)
-    return Sight(bias, create_block_mask(rule, rows, None, length, length, device=documents.device))
+    rule = mask_mod(documents, window)
+    return AttentionMask(bias, create_block_mask(rule, rows, None, length, length, device=documents.device))
 
 
 def attention_bias(attention_mask: Tensor, documents: Tensor | None = None) -> Tensor:
-    """Return float32: 0 where a token stands, UNSEEN for padding, [B, 1, 1, S].
+    """Return float32: 0 where a token stands, MASK_VALUE for padding, [B, 1, 1, S].
 
-    With `documents`, UNSEEN in all documents but the token's own, [B, 1, S, S]; padding looks at padding.
+    With `documents`, MASK_VALUE in all documents but the token's own, [B, 1, S, S]; padding looks at padding.
     """
     if documents is None:
-        return torch.where(attention_mask, 0.0, UNSEEN)[:, None, None, :]
-    return torch.where(documents[:, :, None] == documents[:, None, :], 0.0, UNSEEN)[:, None]
+        return torch.where(attention_mask, 0.0, MASK_VALUE)[:, None, None, :]
+    return torch.where(documents[:, :, None] == documents[:, None, :], 0.0, MASK_VALUE)[:, None]
 
 
 def window_bias(bias: Tensor, window: int) -> Tensor:
-    """Return [B, 1, S, S]: `bias` [B, 1, 1 or S, S], and UNSEEN where keys are over window // 2 tokens away."""
+    """Return [B, 1, S, S]: `bias` [B, 1, 1 or S, S], and MASK_VALUE where keys are over window // 2 tokens away."""
     place = torch.arange(bias.shape[-1], device=bias.device)
     far = (place[:, None] - place[None, :]).abs() > window // 2
-    return bias.masked_fill(far, UNSEEN)
+    return bias.masked_fill(far, MASK_VALUE)
 
 
-def looks_at(documents: Tensor, window: int | None = None) -> Rule:
+def mask_mod(documents: Tensor, window: int | None = None) -> Rule:
     """Return the rule of packed rows `documents` [B, S]: does the token at `query` of a row look at that at `key`?"""
 
     def rule(row: Tensor, head: Tensor, query: Tensor, key: Tensor) -> Tensor:

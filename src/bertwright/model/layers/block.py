@@ -6,8 +6,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from bertwright.model.config import BertConfig
-from bertwright.model.layers.attention import Attention, tokens_at
-from bertwright.model.layers.attention_mask import LongSight, Sight
+from bertwright.model.layers.attention import Attention, gather_positions
+from bertwright.model.layers.attention_mask import AttentionMask, LongSight
 from bertwright.model.layers.dropout import Dropout
 from bertwright.model.layers.linear import Linear
 
@@ -24,9 +24,9 @@ class Block(nn.Module):
         self.norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
         self.dropout = Dropout(config.dropout)
 
-    def forward(self, hidden: Tensor, sight: Sight | LongSight, at: Tensor | None = None) -> Tensor:
+    def forward(self, hidden: Tensor, sight: AttentionMask | LongSight, at: Tensor | None = None) -> Tensor:
         """Return hidden states [B, S, H] from hidden states and what they look at; [B, M, H] with `at`."""
-        asked = hidden if at is None else tokens_at(hidden, at)
+        asked = hidden if at is None else gather_positions(hidden, at)
         attended = self.attention_norm(asked + self.dropout(self.attention(hidden, sight, at=at)))
         expanded = functional.gelu(self.inner(attended))
         normalised: Tensor = self.norm(attended + self.dropout(self.outer(expanded)))

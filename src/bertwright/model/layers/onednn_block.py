@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from bertwright.model.layers.attention_mask import LongSight, Sight
+from bertwright.model.layers.attention_mask import AttentionMask, LongSight
 from bertwright.model.layers.block import Block
 from bertwright.model.layers.linear import Linear
 
@@ -52,7 +52,7 @@ class PackedBlock(nn.Module):
         self.inner = PackedLinear([block.inner])
         self.outer = PackedLinear([block.outer])
 
-    def forward(self, hidden: Tensor, sight: Sight | LongSight, at: Tensor | None = None) -> Tensor:
+    def forward(self, hidden: Tensor, sight: AttentionMask | LongSight, at: Tensor | None = None) -> Tensor:
         """Return hidden states [B, S, H] from hidden states and what they look at; [B, M, H] with `at`."""
         if at is not None:
             computed: Tensor = self.block(hidden, sight, at)

@@ -19,7 +19,7 @@ from bertwright.tasks.classification.reader import Texts, another_table, looks_s
 from bertwright.tasks.classification.task import FEWEST, MOST_LABELS, natural
 from bertwright.tasks.classification.whole_texts import WholeTexts
 from bertwright.tasks.columns import KNOWN, ColumnsConfig
-from bertwright.tasks.eval_result import UNLEARNED, Grid, Judgement, Mistake
+from bertwright.tasks.eval_result import UNLEARNED, EvalResult, Mistake, ResultTable
 from bertwright.tasks.head import HeadConfig
 from bertwright.tasks.metrics import figures_by_label, multi_label_figures, sigmoid
 from bertwright.tasks.unlabelled import UnlabelledFile, unlabelled_texts
@@ -80,11 +80,11 @@ class MultiLabel(WholeTexts):
         return task, Texts(path, first, second, marked_rows(cut, task.index, path=path))
 
     @classmethod
-    def of_labels(cls, labels: Sequence[str]) -> Self:
+    def from_labels(cls, labels: Sequence[str]) -> Self:
         """Return the task of a trained model."""
         return cls(labels)
 
-    def looking_at(self, path: Path, columns: ColumnsConfig) -> Self:
+    def with_columns(self, path: Path, columns: ColumnsConfig) -> Self:
         """Return the task with the columns of a table."""
         column = open_labels(path, columns, known=self.labels)[1]
         self.fitting(path, column.columns)
@@ -120,23 +120,23 @@ class MultiLabel(WholeTexts):
         sums = {"sum": total.detach() * count, "count": count, "correct": right}
         return TaskLoss(total, {f"{self.name}_{part}": value for part, value in sums.items()}, count)
 
-    def judge(self, logits: np.ndarray, examples: Texts, *, mistakes: int = 0) -> Judgement:
+    def judge(self, logits: np.ndarray, examples: Texts, *, mistakes: int = 0) -> EvalResult:
         """Return F1 over all labels and its mean over them, how often all are right, and figures by label."""
         truth, said, shares = examples.targets > 0, logits > 0, sigmoid(logits)
         rows = [
             [label, *(f"{one[name]:.4f}" for name in SHARES), *(f"{one[name]:,.0f}" for name in COUNTS)]
             for label, one in zip(self.labels, figures_by_label(truth, said), strict=True)
         ]
-        badness = np.where(said != truth, np.abs(shares - truth), 0.0).sum(-1)
-        worst = [place for place in np.argsort(-badness, kind="stable")[:mistakes].tolist() if badness[place] > 0]
-        return Judgement(
+        error = np.where(said != truth, np.abs(shares - truth), 0.0).sum(-1)
+        worst = [place for place in np.argsort(-error, kind="stable")[:mistakes].tolist() if error[place] > 0]
+        return EvalResult(
             figures=multi_label_figures(truth, said, logits),
-            grid=Grid("figures by label", ["label", *SHARES, *COUNTS], rows),
+            grid=ResultTable("figures by label", ["label", *SHARES, *COUNTS], rows),
             mistakes=[
-                Mistake(examples.shown(place), self._told(truth[place]), self._told(said[place]), float(badness[place]))
+                Mistake(examples.shown(place), self._told(truth[place]), self._told(said[place]), float(error[place]))
                 for place in worst
             ],
-            remark=f"no label is given to any text: {UNLEARNED}" if truth.any() and not said.any() else "",
+            warning=f"no label is given to any text: {UNLEARNED}" if truth.any() and not said.any() else "",
         )
 
     def _told(self, marked: np.ndarray) -> str:

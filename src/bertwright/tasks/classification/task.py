@@ -17,7 +17,7 @@ from bertwright.tasks.classification.labels import index_of, is_list, labels_in,
 from bertwright.tasks.classification.reader import Texts, another_table, looks_swapped, open_texts, texts_of
 from bertwright.tasks.classification.whole_texts import WholeTexts
 from bertwright.tasks.columns import LABELS, Columns, ColumnsConfig
-from bertwright.tasks.eval_result import Grid, Judgement, Mistake, remark_on
+from bertwright.tasks.eval_result import EvalResult, Mistake, ResultTable, remark_on
 from bertwright.tasks.head import HeadConfig, class_weights
 from bertwright.tasks.metrics import classification_figures, confusion, softmax
 from bertwright.tasks.unlabelled import UnlabelledFile, unlabelled_texts
@@ -78,11 +78,11 @@ class Classify(WholeTexts):
         return task, Texts(path, first, second, task.classes(path, written))
 
     @classmethod
-    def of_labels(cls, labels: Sequence[str]) -> Self:
+    def from_labels(cls, labels: Sequence[str]) -> Self:
         """Return the task of a trained model."""
         return cls(labels)
 
-    def looking_at(self, path: Path, columns: ColumnsConfig) -> Self:
+    def with_columns(self, path: Path, columns: ColumnsConfig) -> Self:
         """Return the task with the columns of a table."""
         task = copy(self)
         task.columns = self.fitting(path, open_texts(path, columns, targets=LABELS)[1])
@@ -121,9 +121,9 @@ class Classify(WholeTexts):
         """What a folder keeps: whether texts stand in pairs, and the positive class that was asked for."""
         return super().own | ({} if self.chosen is None else {POSITIVE: self.chosen})
 
-    def recalling(self, own: Mapping[str, Any]) -> Self:
+    def with_saved_settings(self, own: Mapping[str, Any]) -> Self:
         """Return the task as a folder says that it was trained."""
-        task = super().recalling(own)
+        task = super().with_saved_settings(own)
         return task.with_positive(str(own[POSITIVE])) if POSITIVE in own else task
 
     def read(self, path: Path) -> Texts:
@@ -155,7 +155,7 @@ class Classify(WholeTexts):
 
         return class_loss(scores, example.targets, name=self.name, weights=self.weights)
 
-    def judge(self, logits: np.ndarray, examples: Texts, *, mistakes: int = 0) -> Judgement:
+    def judge(self, logits: np.ndarray, examples: Texts, *, mistakes: int = 0) -> EvalResult:
         """Return accuracy, F1 and Matthews correlation, the confusion matrix, and the surest wrong answers."""
         said, shares = logits.argmax(-1), softmax(logits)
         matrix = confusion(examples.targets, said, classes=len(self.labels))
@@ -165,19 +165,19 @@ class Classify(WholeTexts):
         wrong = np.flatnonzero(said != examples.targets)
         truth = shares[wrong, examples.targets[wrong]]
         worst = wrong[np.argsort(truth, kind="stable")][:mistakes].tolist()
-        return Judgement(
+        return EvalResult(
             figures=self._figures(examples.targets, said, logits),
-            grid=Grid("true class (rows) and answer (columns)", ["", *self.labels], rows),
+            grid=ResultTable("true class (rows) and answer (columns)", ["", *self.labels], rows),
             mistakes=[
                 Mistake(
                     text=examples.shown(place),
                     truth=self.labels[examples.targets[place]],
                     said=f"{self.labels[said[place]]} ({shares[place, said[place]]:.1%})",
-                    badness=1 - float(shares[place, examples.targets[place]]),
+                    error=1 - float(shares[place, examples.targets[place]]),
                 )
                 for place in worst
             ],
-            remark=remark_on(self.labels, examples.targets, said),
+            warning=remark_on(self.labels, examples.targets, said),
         )
 
     def _figures(self, truth: np.ndarray, said: np.ndarray, logits: np.ndarray) -> dict[str, float]:

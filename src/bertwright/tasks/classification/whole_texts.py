@@ -37,7 +37,7 @@ class WholeTexts(Task[Texts]):
         """Whether texts stand in pairs, where that is known."""
         return {} if self.pairs is None else {PAIRS: self.pairs}
 
-    def recalling(self, own: Mapping[str, Any]) -> Self:
+    def with_saved_settings(self, own: Mapping[str, Any]) -> Self:
         """Return the task as a folder says that it was trained."""
         if PAIRS not in own:
             return self

@@ -1,6 +1,6 @@
 """Teaches an encoder to give texts that are alike vectors of a small angle: contrastive training, and its judgement.
 
-    file -> Sentences -> SentenceRows -> vectors -> loss, Judgement
+    file -> Sentences -> SentenceRows -> vectors -> loss, EvalResult
          read_sentences   encode       (no head)
 
 It is none of the tasks of contract.py: there is no head and no label, an example is several rows, and a dev file may
@@ -29,7 +29,7 @@ from bertwright.model.sentence_encoder import Pooling
 from bertwright.tasks.base import TaskLoss
 from bertwright.tasks.embedding.metrics import Ranks, cosines, find_texts, retrieval_figures, score_figures
 from bertwright.tasks.embedding.reader import Kind, Sentences, scaled
-from bertwright.tasks.eval_result import Grid, Judgement, Mistake
+from bertwright.tasks.eval_result import EvalResult, Mistake, ResultTable
 from bertwright.types import SentenceBatch
 
 FIGURES: dict[Kind, tuple[str, ...]] = {"scores": ("spearman", "pearson"), "pairs": ("mrr_at_10", "accuracy")}
@@ -65,7 +65,7 @@ class Embed:
     name: ClassVar[str] = "embed"
     sums_over_rows: ClassVar[bool] = False
     labels: ClassVar[tuple[str, ...]] = ()
-    changing: ClassVar[bool] = False
+    has_dynamic_slots: ClassVar[bool] = False
     kind: Kind
     metrics: tuple[str, ...]
     temperature: float
@@ -127,13 +127,13 @@ def _count(values: Tensor) -> Tensor:
     return torch.full((), values.numel(), device=values.device)
 
 
-def judge_sentences(vectors: np.ndarray, examples: Sentences, *, mistakes: int = 0) -> Judgement:
+def judge_sentences(vectors: np.ndarray, examples: Sentences, *, mistakes: int = 0) -> EvalResult:
     """Judge vectors [U, H] of the texts of examples: by their scores, or by finding the text each is paired with."""
     if examples.scores is not None:
         return _judge_scores(vectors, examples, examples.scores, mistakes=mistakes)
     ranks = find_texts(vectors, examples.members[:, :2], examples.members[:, 2:].reshape(-1))
     worst = np.argsort(-ranks.rank, kind="stable")[:mistakes]
-    return Judgement(
+    return EvalResult(
         figures=retrieval_figures(ranks),
         grid=_grid_of_ranks(ranks),
         mistakes=[
@@ -141,7 +141,7 @@ def judge_sentences(vectors: np.ndarray, examples: Sentences, *, mistakes: int =
                 text=examples.texts[ranks.asked[place]],
                 truth=f"{examples.texts[ranks.right[place]]} (place {ranks.rank[place]:,})",
                 said=examples.texts[ranks.best[place]],
-                badness=float(ranks.rank[place]),
+                error=float(ranks.rank[place]),
             )
             for place in worst.tolist()
             if ranks.rank[place] > 1
@@ -149,16 +149,16 @@ def judge_sentences(vectors: np.ndarray, examples: Sentences, *, mistakes: int =
     )
 
 
-def _grid_of_ranks(ranks: Ranks) -> Grid:
+def _grid_of_ranks(ranks: Ranks) -> ResultTable:
     rows, begin = [], 1
     for end, name in ((1, "1"), (3, "2 to 3"), (10, "4 to 10"), (100, "11 to 100"), (int(ranks.rank.max()), "later")):
         count = int(((ranks.rank >= begin) & (ranks.rank <= end)).sum())
         rows.append([name, f"{count:,}", f"{count / len(ranks.rank):.1%}"])
         begin = end + 1
-    return Grid("place of the right text", ["place", "texts", "share"], rows)
+    return ResultTable("place of the right text", ["place", "texts", "share"], rows)
 
 
-def _judge_scores(vectors: np.ndarray, examples: Sentences, scores: np.ndarray, *, mistakes: int) -> Judgement:
+def _judge_scores(vectors: np.ndarray, examples: Sentences, scores: np.ndarray, *, mistakes: int) -> EvalResult:
     similarity = cosines(vectors[examples.members[:, 0]], vectors[examples.members[:, 1]])
     fifths = np.minimum((scaled(scores) * 5).astype(np.int64), 4)
     low, width = float(scores.min()), float(np.ptp(scores)) / 5
@@ -169,15 +169,15 @@ def _judge_scores(vectors: np.ndarray, examples: Sentences, scores: np.ndarray, 
         rows.append([f"{low + fifth * width:g} to {low + (fifth + 1) * width:g}", f"{len(part):,}", *middle])
     off = _order(similarity) - _order(scores)
     worst = np.argsort(-np.abs(off), kind="stable")[:mistakes].tolist()
-    return Judgement(
+    return EvalResult(
         figures=score_figures(scores, similarity),
-        grid=Grid("cosine by score", ["score", "pairs", "10%", "median", "90%"], rows),
+        grid=ResultTable("cosine by score", ["score", "pairs", "10%", "median", "90%"], rows),
         mistakes=[
             Mistake(
                 text=examples.shown(place),
                 truth=f"{scores[place]:g}",
                 said=f"cosine {similarity[place]:.3f}",
-                badness=float(abs(off[place])),
+                error=float(abs(off[place])),
             )
             for place in worst
         ],

@@ -16,7 +16,7 @@ from bertwright.data.labelled.rows_of_labels import LabelledRows
 from bertwright.log import note
 from bertwright.tasks.base import Task, TaskLoss
 from bertwright.tasks.columns import ColumnsConfig
-from bertwright.tasks.eval_result import Grid, Judgement, Mistake
+from bertwright.tasks.eval_result import EvalResult, Mistake, ResultTable
 from bertwright.tasks.multiple_choice.reader import Choices, asked_choices, lacks_right, read_choices
 from bertwright.tasks.text_encoder import TextEncoder
 from bertwright.tasks.unlabelled import UnlabelledFile
@@ -56,11 +56,11 @@ class Choose(Task[Choices]):
         return cls(columns), examples
 
     @classmethod
-    def of_labels(cls, labels: Sequence[str]) -> Self:
+    def from_labels(cls, labels: Sequence[str]) -> Self:
         """Return the task of a trained model."""
         return cls()
 
-    def looking_at(self, path: Path, columns: ColumnsConfig) -> Self:
+    def with_columns(self, path: Path, columns: ColumnsConfig) -> Self:
         """Return the task with the columns told."""
         return type(self)(columns)
 
@@ -97,7 +97,7 @@ class Choose(Task[Choices]):
         sums = {"sum": nats.detach().sum(), "count": count, "correct": (right & (logits == most[question])).sum()}
         return TaskLoss(nats.sum() / count, {f"choose_{part}": value for part, value in sums.items()})
 
-    def judge(self, logits: np.ndarray, examples: Choices, *, mistakes: int = 0) -> Judgement:
+    def judge(self, logits: np.ndarray, examples: Choices, *, mistakes: int = 0) -> EvalResult:
         """Return accuracy and loss, a table by where the right choice stands, and the surest wrong answers."""
         said, shares, firsts = _chosen(logits, examples)
         truth = shares[firsts + examples.right]
@@ -105,7 +105,7 @@ class Choose(Task[Choices]):
         figures = {"accuracy": float(hit.mean()), "loss": float(-np.log(np.maximum(truth, 1e-300)).mean())}
         wrong = np.flatnonzero(~hit)
         worst = wrong[np.argsort(truth[wrong], kind="stable")][:mistakes].tolist()
-        return Judgement(
+        return EvalResult(
             figures,
             _by_place(said, examples),
             [
@@ -113,7 +113,7 @@ class Choose(Task[Choices]):
                     text=f"{examples.contexts[place]} | {examples.starts[place]}".removesuffix(" | "),
                     truth=examples.of(place)[examples.right[place]],
                     said=f"{examples.of(place)[said[place]]} ({shares[firsts[place] + said[place]]:.1%})",
-                    badness=float(1 - truth[place]),
+                    error=float(1 - truth[place]),
                 )
                 for place in worst
             ],
@@ -148,7 +148,7 @@ def _chosen(logits: np.ndarray, examples: Choices) -> tuple[np.ndarray, np.ndarr
     return at[first_of] - firsts, shares, firsts
 
 
-def _by_place(said: np.ndarray, examples: Choices) -> Grid:
+def _by_place(said: np.ndarray, examples: Choices) -> ResultTable:
     """Return how often each place was right and was chosen: a model that sees only the place shows it here."""
     rows = [
         [
@@ -159,4 +159,4 @@ def _by_place(said: np.ndarray, examples: Choices) -> Grid:
         ]
         for place in range(int(examples.counts.max()))
     ]
-    return Grid("questions by the place of the right choice", ["place", "right", "chosen", "accuracy"], rows)
+    return ResultTable("questions by the place of the right choice", ["place", "right", "chosen", "accuracy"], rows)

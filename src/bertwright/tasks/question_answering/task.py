@@ -17,7 +17,7 @@ from bertwright.errors import UsageError
 from bertwright.log import note
 from bertwright.tasks.base import Task, TaskLoss
 from bertwright.tasks.columns import ColumnsConfig
-from bertwright.tasks.eval_result import UNLEARNED, Grid, Judgement, Mistake
+from bertwright.tasks.eval_result import UNLEARNED, EvalResult, Mistake, ResultTable
 from bertwright.tasks.question_answering.decode import Reading, Spans, read_spans, span_mass
 from bertwright.tasks.question_answering.metrics import best_threshold, score_answers
 from bertwright.tasks.question_answering.reader import Questions, asked_questions, lacks_answers, read_squad
@@ -100,15 +100,15 @@ class Answer(Task[Questions]):
         return cls().reading_in(columns.encoding), examples
 
     @classmethod
-    def of_labels(cls, labels: Sequence[str]) -> Self:
+    def from_labels(cls, labels: Sequence[str]) -> Self:
         """Return the task of a trained model."""
         return cls()
 
-    def looking_at(self, path: Path, columns: ColumnsConfig) -> Self:
+    def with_columns(self, path: Path, columns: ColumnsConfig) -> Self:
         """Return the task as it is but for the encoding: SQuAD json has no columns."""
         return self.reading_in(columns.encoding)
 
-    def recalling(self, own: Mapping[str, Any]) -> Self:
+    def with_saved_settings(self, own: Mapping[str, Any]) -> Self:
         """Return the task with these settings."""
         return type(self)(compose(AnswerConfig, own)).reading_in(self.encoding)
 
@@ -117,7 +117,7 @@ class Answer(Task[Questions]):
         """The settings, threshold included."""
         return self.settings.model_dump(exclude_none=True)
 
-    def settled(self, judged: Judgement) -> Self:
+    def settled(self, judged: EvalResult) -> Self:
         """Return the task with the threshold that is best on dev, where questions without an answer are among it."""
         best = judged.figures.get("no_answer_threshold")
         if best is None or self.settings.no_answer_threshold is not None:
@@ -164,7 +164,7 @@ class Answer(Task[Questions]):
             mass=count,
         )
 
-    def judge(self, logits: np.ndarray, examples: Questions, *, mistakes: int = 0) -> Judgement:
+    def judge(self, logits: np.ndarray, examples: Questions, *, mistakes: int = 0) -> EvalResult:
         """Return exact match and F1, a table by kind of question, and the surest wrong answers.
 
         Where questions may lack an answer, also the figures with and without one, and the best F1 a threshold can give;
@@ -188,7 +188,7 @@ class Answer(Task[Questions]):
             exact, f1 = (np.where(silent, ~answerable, marks).astype(np.float64) for marks in (exact, f1))
         figures = {"f1": float(f1.mean()), "exact": float(exact.mean()), **_parts(exact, f1, answerable), **figures}
         figures["loss"] = _loss(logits, examples)
-        return Judgement(
+        return EvalResult(
             figures,
             _by_kind(exact, f1, answerable, examples),
             self._worst(said, f1, best, (logits, reading), examples, most=mistakes) if mistakes else [],
@@ -222,16 +222,16 @@ class Answer(Task[Questions]):
         may_be_silent = examples.impossible or self.settings.no_answer_threshold is not None
         surely, silence = self._probabilities(*read, [best], silent=may_be_silent)
         sure = np.where([bool(text) for text in said], surely, silence)
-        badness = (1 - f1) * sure
+        error = (1 - f1) * sure
         return [
             Mistake(
                 text=f"{examples.questions[place]} | {_around(examples, place)}",
                 truth=" / ".join(dict.fromkeys(examples.answers[place])) or "no answer",
                 said=f"{said[place] or 'no answer'} ({sure[place]:.1%})",
-                badness=float(badness[place]),
+                error=float(error[place]),
             )
-            for place in np.argsort(-badness, kind="stable")[:most].tolist()
-            if badness[place] > 0
+            for place in np.argsort(-error, kind="stable")[:most].tolist()
+            if error[place] > 0
         ]
 
     def answers(self, logits: np.ndarray, examples: Questions) -> list[dict[str, Any]]:
@@ -300,7 +300,7 @@ def _loss(logits: np.ndarray, examples: Questions) -> float:
     return float((np.log(masses) + most - values[at, np.arange(2)]).mean())
 
 
-def _by_kind(exact: np.ndarray, f1: np.ndarray, answerable: np.ndarray, examples: Questions) -> Grid:
+def _by_kind(exact: np.ndarray, f1: np.ndarray, answerable: np.ndarray, examples: Questions) -> ResultTable:
     """Return figures by what a question asks for, and by whether it has an answer."""
     patterns = {kind: re.compile(pattern, re.IGNORECASE) for kind, pattern in KINDS.items()}
     kinds = np.array(
@@ -315,7 +315,7 @@ def _by_kind(exact: np.ndarray, f1: np.ndarray, answerable: np.ndarray, examples
         for kind, here in chosen.items()
         if here.any()
     ]
-    return Grid("answers by kind of question", ["kind", "questions", "exact", "f1"], rows)
+    return ResultTable("answers by kind of question", ["kind", "questions", "exact", "f1"], rows)
 
 
 def _around(examples: Questions, place: int) -> str:

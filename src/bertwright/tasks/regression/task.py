@@ -14,7 +14,7 @@ from bertwright.tasks.base import TaskLoss
 from bertwright.tasks.classification.reader import Texts, another_table, numbers_of, open_texts, texts_of
 from bertwright.tasks.classification.whole_texts import WholeTexts
 from bertwright.tasks.columns import SCORES, Columns, ColumnsConfig
-from bertwright.tasks.eval_result import Judgement, Mistake
+from bertwright.tasks.eval_result import EvalResult, Mistake
 from bertwright.tasks.head import HeadConfig
 from bertwright.tasks.metrics import regression_figures
 from bertwright.tasks.unlabelled import UnlabelledFile, unlabelled_texts
@@ -52,11 +52,11 @@ class Regress(WholeTexts):
         return task, Texts(path, first, second, scores)
 
     @classmethod
-    def of_labels(cls, labels: Sequence[str]) -> Self:
+    def from_labels(cls, labels: Sequence[str]) -> Self:
         """Return the task of a trained model."""
         return cls(labels[0])
 
-    def looking_at(self, path: Path, columns: ColumnsConfig) -> Self:
+    def with_columns(self, path: Path, columns: ColumnsConfig) -> Self:
         """Return the task with the columns of a table."""
         task = copy(self)
         task.columns = self.fitting(path, open_texts(path, columns, targets=SCORES)[1])
@@ -90,11 +90,11 @@ class Regress(WholeTexts):
         sums = {f"{self.name}_sum": errors.detach().sum(), f"{self.name}_count": count}
         return TaskLoss(errors.mean(), sums, count)
 
-    def judge(self, logits: np.ndarray, examples: Texts, *, mistakes: int = 0) -> Judgement:
+    def judge(self, logits: np.ndarray, examples: Texts, *, mistakes: int = 0) -> EvalResult:
         """Return the correlations, the mean squared error, and the answers that are furthest off."""
         said, truth = logits[:, 0], examples.targets
         off = np.abs(said - truth)
-        return Judgement(
+        return EvalResult(
             figures=regression_figures(truth, said),
             mistakes=[
                 Mistake(examples.shown(place), f"{truth[place]:.2f}", f"{said[place]:.2f}", float(off[place]))

@@ -22,7 +22,7 @@ from bertwright.corpus.readers.formats import plain_suffix
 from bertwright.errors import CorpusError, UsageError
 from bertwright.log import note
 from bertwright.tasks.columns import SINGLES
-from bertwright.tasks.tagging.pretokenize import GivenWords
+from bertwright.tasks.tagging.pretokenize import PreTokenized
 from bertwright.tasks.tagging.tag_columns import TAGS, WORDS, TaggedWords
 
 DOCUMENT = "-DOCSTART-"
@@ -268,7 +268,7 @@ def is_conll(path: Path) -> bool:
 
 def stream_sentences(
     path: Path, word_column: str | None = None, encoding: str | None = None
-) -> Iterator[tuple[int, GivenWords]]:
+) -> Iterator[tuple[int, PreTokenized]]:
     """Yield the line each sentence of a CoNLL file begins on, and its words; there may be no tags.
 
     The words are in the first column, or that of the number `word_column`. Raises CorpusError where the file is
@@ -285,14 +285,14 @@ def stream_sentences(
     begun = 0
     for number, cells in islice(_word_cells(path, cutter, encoding), bool(cutter.names), None):
         if not cells and words:
-            yield begun, GivenWords(words)
+            yield begun, PreTokenized(words)
             words = []
         if not cells or (cutter.numbered and RANGE.fullmatch(cells[0])):
             continue
         begun = begun if words else number
         words.append(cells[column])
     if words:
-        yield begun, GivenWords(words)
+        yield begun, PreTokenized(words)
 
 
 def _word_cells(path: Path, cutter: Cutter, encoding: str | None) -> Iterator[tuple[int, list[str]]]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bertwright.model.crf_decode import Chain
+from bertwright.model.crf_decode import CRFDecoder
 
 SENTENCES = 256
 """Sentences decoded together, of like length."""
@@ -22,7 +22,7 @@ class Reading:
     nats: float
 
 
-def read_sentences(chain: Chain, logits: np.ndarray, counts: np.ndarray, targets: np.ndarray) -> Reading:
+def read_sentences(chain: CRFDecoder, logits: np.ndarray, counts: np.ndarray, targets: np.ndarray) -> Reading:
     """Return the reading of logits [W, K] of sentences of `counts` [N] words, and how surprising `targets` [W] are."""
     tags, shares = np.empty(len(logits), dtype=np.int64), np.empty(logits.shape, dtype=np.float64)
     nats = 0.0
@@ -30,7 +30,7 @@ def read_sentences(chain: Chain, logits: np.ndarray, counts: np.ndarray, targets
         scores, flat = logits[places].astype(np.float64), places[here]
         tags[flat] = chain.decode(scores, here)[here]
         shares[flat] = chain.log_marginals(scores, here)[here]
-        nats += float(chain.surprise(scores, targets[places], here).sum())
+        nats += float(chain.negative_log_likelihood(scores, targets[places], here).sum())
     return Reading(tags, shares, nats)
 
 

@@ -23,7 +23,7 @@ def _pattern() -> re.Pattern[str]:
     return re.compile(rf"[{_CHINESE}]|(?:[^\W\d_]\.)+(?=\s|$)|{joined}|['’][^\W_]+|\S")
 
 
-class GivenWords(tuple[str, ...]):
+class PreTokenized(tuple[str, ...]):
     """The words of a sentence that somebody has cut already; they are asked about as they are."""
 
     __slots__ = ()

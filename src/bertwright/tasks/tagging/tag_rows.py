@@ -14,7 +14,7 @@ from bertwright.errors import CorpusError
 from bertwright.log import note
 from bertwright.tasks.columns import ColumnsConfig
 from bertwright.tasks.tagging.entity_spans import TextTagger
-from bertwright.tasks.tagging.pretokenize import GivenWords
+from bertwright.tasks.tagging.pretokenize import PreTokenized
 from bertwright.tasks.tagging.tag_columns import TagColumns, TaggedWords, are_words, find_tag_columns
 
 SAMPLE = 200
@@ -86,14 +86,14 @@ def asked_rows(path: Path, source: Source, given: ColumnsConfig) -> Iterator[tup
 
 def _questions(path: Path, rows: Iterator[Row], columns: TagColumns) -> Iterator[tuple[str, ...]]:
     if columns.shape == "words":
-        yield from (GivenWords(words) for _, words, _ in _word_rows(path, rows, columns))
+        yield from (PreTokenized(words) for _, words, _ in _word_rows(path, rows, columns))
         return
     for number, row in rows:
         if columns.shape == "spans":
             yield (_text(path, number, row, columns.first),)
             continue
         words = _words(path, number, row, columns)
-        yield GivenWords(words) if words else ("",)
+        yield PreTokenized(words) if words else ("",)
 
 
 def columns_of_rows(path: Path, source: Source, given: ColumnsConfig, *, labelled: bool) -> TagColumns:

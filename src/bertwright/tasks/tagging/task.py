@@ -13,15 +13,15 @@ import numpy as np
 from bertwright.data.labelled.rows_of_labels import LabelledRows, runs
 from bertwright.errors import CorpusError, ModelError, UsageError
 from bertwright.log import note
-from bertwright.model.crf_decode import Chain
+from bertwright.model.crf_decode import CRFDecoder
 from bertwright.tasks.base import Task, TaskLoss
 from bertwright.tasks.columns import ColumnsConfig
-from bertwright.tasks.eval_result import UNLEARNED, Grid, Judgement, Mistake, remark_on
+from bertwright.tasks.eval_result import UNLEARNED, EvalResult, Mistake, ResultTable, remark_on
 from bertwright.tasks.head import HeadConfig, class_weights
 from bertwright.tasks.metrics import log_shares
 from bertwright.tasks.tagging.decode import Reading, read_sentences
 from bertwright.tasks.tagging.metrics import Entities, compare, entities_of, tag_set
-from bertwright.tasks.tagging.pretokenize import GivenWords, word_spans
+from bertwright.tasks.tagging.pretokenize import PreTokenized, word_spans
 from bertwright.tasks.tagging.reader import lacks_tags, read_tagged
 from bertwright.tasks.tagging.schemes import Scheme, allowed_transitions, as_labels, detect_scheme, tag_labels
 from bertwright.tasks.text_encoder import TextEncoder
@@ -97,10 +97,10 @@ class TagHead:
     weights: np.ndarray | None = None
     wants_crf: bool = False
     crf: Crf | None = None
-    known: Chain | None = None
+    known: CRFDecoder | None = None
 
     @property
-    def chain(self) -> Chain | None:
+    def chain(self) -> CRFDecoder | None:
         """The steps to read tags by, as they are now; None without a CRF."""
         return self.known if self.crf is None else self.crf.chain()
 
@@ -161,7 +161,7 @@ class Tag(Task[Sentences]):
         return f"{len(types)} type{'s' * (len(types) > 1)} of entities ({named})"
 
     @classmethod
-    def of_labels(cls, labels: Sequence[str]) -> Self:
+    def from_labels(cls, labels: Sequence[str]) -> Self:
         """Return the task of a trained model."""
         return cls(labels)
 
@@ -169,11 +169,11 @@ class Tag(Task[Sentences]):
         """Return the task with other columns, or another head."""
         return type(self)(self.labels, columns or self.columns, head=head or self.head, label_names=self.label_names)
 
-    def looking_at(self, path: Path, columns: ColumnsConfig) -> Self:
+    def with_columns(self, path: Path, columns: ColumnsConfig) -> Self:
         """Return the task with the columns given."""
         return self._with(columns=columns)
 
-    def recalling(self, own: Mapping[str, Any]) -> Self:
+    def with_saved_settings(self, own: Mapping[str, Any]) -> Self:
         """Return the task with the names of numbers that a model keeps; raises ModelError where they are none."""
         names = own.get("label_names", self.label_names)
         if names is not None and not (isinstance(names, list | tuple) and all(isinstance(name, str) for name in names)):
@@ -199,11 +199,11 @@ class Tag(Task[Sentences]):
         """Return a CRF over the tags, if there is to be one; steps their scheme forbids never happen."""
         return crf_of(self.labels) if self.head.wants_crf else None
 
-    def knowing(self, model: FineTuned) -> Self:
+    def with_crf(self, model: FineTuned) -> Self:
         """Return the task with the transitions of a model that has a CRF."""
         return self._with(head=replace(self.head, crf=model.crf))
 
-    def reading_by(self, chain: Chain | None) -> Self:
+    def reading_by(self, chain: CRFDecoder | None) -> Self:
         """Return the task with the steps of an exported model that has a CRF."""
         return self._with(head=replace(self.head, known=chain))
 
@@ -220,7 +220,7 @@ class Tag(Task[Sentences]):
 
     def ask(self, questions: Sequence[tuple[str, ...]]) -> Sentences:
         """Return running texts cut into words, or sentences of given ones; raises UsageError where one is a pair."""
-        if any(len(question) > 1 and not isinstance(question, GivenWords) for question in questions):
+        if any(len(question) > 1 and not isinstance(question, PreTokenized) for question in questions):
             raise UsageError("this model tags the words of single texts; it has no use for pairs")
         texts = [" ".join(question) for question in questions]
         found = [_spans_of(question) for question in questions]
@@ -253,7 +253,7 @@ class Tag(Task[Sentences]):
         nats = -logs[np.arange(len(logs)), examples.targets].sum()
         return Reading(logits.argmax(-1), logs, float(nats))
 
-    def judge(self, logits: np.ndarray, examples: Sentences, *, mistakes: int = 0) -> Judgement:
+    def judge(self, logits: np.ndarray, examples: Sentences, *, mistakes: int = 0) -> EvalResult:
         """Return F1, precision and recall of entities (of single words, for plain tags), and figures by type."""
         read = self.read_tags(logits, examples)
         truth, said, logs = examples.targets, read.tags, read.log_shares[np.arange(len(logits)), examples.targets]
@@ -264,7 +264,7 @@ class Tag(Task[Sentences]):
                 "precision": figures["accuracy"],
                 "recall": figures["accuracy"],
             } | figures
-            grid, remark = None, remark_on(self.labels, truth, said)
+            grid, warning = None, remark_on(self.labels, truth, said)
         else:
             types = self.set.shown
             true, given = (entities_of(tags, examples.counts, self.set) for tags in (truth, said))
@@ -274,9 +274,9 @@ class Tag(Task[Sentences]):
                 [kind, f"{f.precision:.4f}", f"{f.recall:.4f}", f"{f.f1:.4f}", f"{f.true:,}", f"{f.said:,}"]
                 for kind, f in zip((*types, "all"), (*each, whole), strict=True)
             ]
-            grid = Grid("entities by type", ["type", "precision", "recall", "f1", "true", "said"], rows)
-            remark = f"no entity is found: {UNLEARNED}" if whole.true and not whole.said else ""
-        return Judgement(figures, grid, self._worst(truth, said, logs, examples, most=mistakes), remark)
+            grid = ResultTable("entities by type", ["type", "precision", "recall", "f1", "true", "said"], rows)
+            warning = f"no entity is found: {UNLEARNED}" if whole.true and not whole.said else ""
+        return EvalResult(figures, grid, self._worst(truth, said, logs, examples, most=mistakes), warning)
 
     def _worst(
         self, truth: np.ndarray, said: np.ndarray, logs: np.ndarray, examples: Sentences, *, most: int
@@ -284,14 +284,14 @@ class Tag(Task[Sentences]):
         """Return the sentences whose wrong words were thought least likely, all together."""
         ends = np.cumsum(examples.counts)
         begins = ends - examples.counts
-        badness = np.add.reduceat(np.where(said != truth, -logs, 0.0), begins)
-        worst = [place for place in np.argsort(-badness, kind="stable")[:most].tolist() if badness[place] > 0]
+        error = np.add.reduceat(np.where(said != truth, -logs, 0.0), begins)
+        worst = [place for place in np.argsort(-error, kind="stable")[:most].tolist() if error[place] > 0]
         return [
             Mistake(
                 text=" ".join(examples.words[begins[place] : ends[place]]),
                 truth=self._told(truth[begins[place] : ends[place]], examples.words[begins[place] : ends[place]]),
                 said=self._told(said[begins[place] : ends[place]], examples.words[begins[place] : ends[place]]),
-                badness=float(badness[place]),
+                error=float(error[place]),
             )
             for place in worst
         ]
@@ -357,7 +357,7 @@ class Tag(Task[Sentences]):
 
 def _spans_of(question: tuple[str, ...]) -> list[tuple[int, int]]:
     """Return the characters [begin, end) of each word: those of a running text, or given ones a blank apart."""
-    if not isinstance(question, GivenWords):
+    if not isinstance(question, PreTokenized):
         return word_spans(question[0])
     ends = list(accumulate(len(word) + 1 for word in question))
     return [(end - 1 - len(word), end - 1) for word, end in zip(question, ends, strict=True)]

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bertwright.tasks.eval_result import Grid
+from bertwright.tasks.eval_result import ResultTable
 
 LENGTHS = (10, 20, 40)
 """Words of the source text where one row of the table by length ends and the next begins."""
@@ -50,7 +50,7 @@ def chrf_of_each(said: Sequence[str], truth: Sequence[str], *, lowercase: bool) 
     return np.array([chrf.sentence_score(one, [other]).score for one, other in zip(said, truth, strict=True)])
 
 
-def by_length(source: Sequence[str], said: Sequence[str], truth: Sequence[str], *, lowercase: bool) -> Grid:
+def by_length(source: Sequence[str], said: Sequence[str], truth: Sequence[str], *, lowercase: bool) -> ResultTable:
     """Return a table of the scores by words of the source text; its title holds the signature of BLEU."""
     words = np.array([len(text.split()) for text in source])
     rows: list[list[str]] = []
@@ -62,4 +62,4 @@ def by_length(source: Sequence[str], said: Sequence[str], truth: Sequence[str], 
             signature = part.signatures["bleu"]
             name = f"over {low}" if high is None else f"{low + 1} to {high}"
             rows.append([name, f"{len(here):,}", f"{part.bleu:.2f}", f"{part.chrf:.2f}"])
-    return Grid(f"by words of the source ({signature})", ["words", "pairs", "BLEU", "chrF"], rows)
+    return ResultTable(f"by words of the source ({signature})", ["words", "pairs", "BLEU", "chrF"], rows)

@@ -19,7 +19,7 @@ from bertwright.data.labelled.paired import PairedRows
 from bertwright.log import note
 from bertwright.model.generate import SearchRules
 from bertwright.tasks.base import TaskLoss
-from bertwright.tasks.eval_result import Judgement, Mistake
+from bertwright.tasks.eval_result import EvalResult, Mistake
 from bertwright.tasks.metrics import perplexity
 from bertwright.tasks.text_encoder import TextEncoder
 from bertwright.tasks.translation.metrics import by_length, chrf_of_each, score_texts
@@ -42,7 +42,7 @@ class Translate:
     metric: ClassVar[str] = "bleu"
     metrics: ClassVar[tuple[str, ...]] = ("bleu", "chrf", "loss", "perplexity")
     labels: ClassVar[tuple[str, ...]] = ()
-    changing: ClassVar[bool] = False
+    has_dynamic_slots: ClassVar[bool] = False
 
     tokenizer: Tokenizer
     sides: SidesConfig
@@ -96,7 +96,7 @@ class Translate:
         written = [ids.tolist()[1:-1] for ids in np.split(rows.target_ids, ends[:-1])]
         return score_texts(self.texts(written), examples.second, lowercase=self.lowercase).bleu
 
-    def judge(self, said: Sequence[str], examples: Parallel, *, loss: float, mistakes: int | None = None) -> Judgement:
+    def judge(self, said: Sequence[str], examples: Parallel, *, loss: float, mistakes: int | None = None) -> EvalResult:
         """Return BLEU and chrF of translations, in percent, and the loss (nats a token) with its perplexity.
 
         With a number of `mistakes` also the scores by length of the source, and the worst by chrF of the sentence.
@@ -104,9 +104,9 @@ class Translate:
         scores = score_texts(said, examples.second, lowercase=self.lowercase)
         figures = {"bleu": scores.bleu, "chrf": scores.chrf, "loss": loss, "perplexity": perplexity(loss)}
         if mistakes is None:
-            return Judgement(figures)
+            return EvalResult(figures)
         each = chrf_of_each(said, examples.second, lowercase=self.lowercase)
-        return Judgement(
+        return EvalResult(
             figures,
             grid=by_length(examples.first, said, examples.second, lowercase=self.lowercase),
             mistakes=[

@@ -1,6 +1,6 @@
-"""Watches a training run: each listener is called with every step report and does one thing with it.
+"""Watches a training run: each callback is called with every step report and does one thing with it.
 
-They run in the order they are listed. A listener may leave figures in `report.notes` for those after it: evaluation
+They run in the order they are listed. A callback may leave figures in `report.notes` for those after it: evaluation
 leaves "valid" and "samples", and the metrics file writes them down.
 """
 
@@ -11,7 +11,7 @@ from typing import Protocol
 from bertwright.train.loop import StepReport
 
 
-class Listener(Protocol):
+class Callback(Protocol):
     """Anything that can be told of a step."""
 
     def __call__(self, report: StepReport) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from bertwright.files import write_text
-from bertwright.train.callbacks.peak import PeakListener
+from bertwright.train.callbacks.peak import PeakCallback
 from bertwright.train.loop import Position, StepReport
 from bertwright.train.optim.optimizers import OptimizerConfig
 
@@ -18,7 +18,7 @@ UNLOGGED = {"compiling"}
 
 
 @dataclass
-class MetricsListener:
+class MetricsCallback:
     """Appends to RUN/metrics.jsonl every `every` steps, and whenever an evaluation left figures.
 
     A line holds step, tokens, epochs, seconds, loss and its parts (means over the steps since the last line),
@@ -31,7 +31,7 @@ class MetricsListener:
     every: int
     lengths: list[int]
     optimizer: OptimizerConfig
-    peak: PeakListener
+    peak: PeakCallback
     _last: dict[str, Any] = field(default_factory=dict, init=False)
     """The figures of the last line."""
 

@@ -13,7 +13,7 @@ from bertwright.train.loop import StepReport
 
 
 @dataclass
-class PeakListener:
+class PeakCallback:
     """Holds the highest peak rate measured so far; stands after evaluation, and before who writes figures.
 
     `measure()` returns the rate in floating-point operations a second; where a run has several processes, of them all.

@@ -17,11 +17,11 @@ from typing import Any
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
-from bertwright.checksums import damage, seal
+from bertwright.checksums import damage, write_checksums
 from bertwright.errors import ModelError
 from bertwright.files import clear_leftovers, read_json, remove, written_aside
 from bertwright.log import note
-from bertwright.train.checkpoint.snapshot import State
+from bertwright.train.checkpoint.snapshot import Snapshot
 from bertwright.train.checkpoint.tensor_file import write_tensors
 
 PREFIX = "step-"
@@ -44,10 +44,10 @@ class Retention:
 
 def write_checkpoint(
     run: Path,
-    state: State,
+    state: Snapshot,
     *,
     identity: Mapping[str, Any],
-    good: State | None = None,
+    good: Snapshot | None = None,
     held_out: float | None = None,
 ) -> Path:
     """Write RUN/checkpoints/step-N, whole or not at all, and return its path; OSError passes through.
@@ -62,11 +62,11 @@ def write_checkpoint(
         if good is not None and good.step != state.step:
             (aside / GOOD).mkdir()
             digests |= {f"{GOOD}/{name}": digest for name, digest in _write_state(aside / GOOD, good).items()}
-        seal(aside, MANIFEST, known=digests)
+        write_checksums(aside, MANIFEST, known=digests)
     return folder
 
 
-def _write_state(folder: Path, state: State, **told: Any) -> dict[str, str]:
+def _write_state(folder: Path, state: Snapshot, **told: Any) -> dict[str, str]:
     """Write the files of a state and return the digests of those with tensors."""
     digests = {
         f"{name}.safetensors": write_tensors(folder / f"{name}.safetensors", tensors)
@@ -110,7 +110,7 @@ def retain(run: Path, newest: Path, retention: Retention) -> None:
             remove(folder)
 
 
-def lowest_held_out(run: Path) -> float | None:
+def best_valid_loss(run: Path) -> float | None:
     """Return the lowest held-out loss of the checkpoints of a run, None where none was judged."""
     losses = [_told(folder).get("held_out") for folder in checkpoints(run)]
     return min((loss for loss in losses if loss is not None), default=None)
@@ -145,7 +145,7 @@ def newest_whole(run: Path) -> Path | None:
     return None
 
 
-def read_checkpoint(folder: Path, *, identity: Mapping[str, Any]) -> tuple[State, State | None]:
+def read_checkpoint(folder: Path, *, identity: Mapping[str, Any]) -> tuple[Snapshot, Snapshot | None]:
     """Return the state in a checkpoint, and the one to go back to where that is another.
 
     Raises ModelError where the checkpoint is damaged or belongs to another run (the first difference is named).
@@ -163,9 +163,9 @@ def damaged(folder: Path, error: BaseException) -> ModelError:
     return ModelError(f"the checkpoint {folder} is damaged ({error}); delete it to go on from the one before")
 
 
-def _read_state(folder: Path) -> State:
+def _read_state(folder: Path) -> Snapshot:
     files = sorted(folder.glob("*.safetensors"))
-    return State({file.stem: load_file(file) for file in files}, read_json(folder / "position.json"))
+    return Snapshot({file.stem: load_file(file) for file in files}, read_json(folder / "position.json"))
 
 
 def compare_identity(folder: Path, then: Mapping[str, Any], now: Mapping[str, Any]) -> None:

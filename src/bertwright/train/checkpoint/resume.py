@@ -26,13 +26,13 @@ from bertwright.train.checkpoint.folder import (
     write_checkpoint,
 )
 from bertwright.train.checkpoint.saver import Saver
-from bertwright.train.checkpoint.snapshot import MISFITS, Moving, State, put_back
-from bertwright.train.loss_guard import Guard
+from bertwright.train.checkpoint.snapshot import MISFITS, Snapshot, TrainState, restore
+from bertwright.train.loss_guard import LossSpikeGuard
 from bertwright.train.parallel.group import Group, launch_name, whole
 from bertwright.train.setup.run import Parts
 
 
-def saving(out: Path, parts: Parts, moving: Moving, guard: Guard, *, beside: Path) -> Saver:
+def saving(out: Path, parts: Parts, moving: TrainState, guard: LossSpikeGuard, *, beside: Path) -> Saver:
     """Return what writes checkpoints of the run; several processes write their shares of them."""
     engine, group = parts.config.engine, parts.group
     write: Callable[..., Path] = write_checkpoint
@@ -56,11 +56,11 @@ def saving(out: Path, parts: Parts, moving: Moving, guard: Guard, *, beside: Pat
 def last_checkpoint(out: Path, group: Group) -> Path | None:
     """Return the newest checkpoint that is whole, as the first process finds it, or None; see `newest_whole`."""
     found = newest_whole(out) if group.first else None
-    step = int(group.of_first(-1 if found is None else step_of(found)))
+    step = int(group.broadcast(-1 if found is None else step_of(found)))
     return None if step < 0 else out / "checkpoints" / f"{PREFIX}{step}"
 
 
-def resumed(checkpoint: Path, moving: Moving, identity: Mapping[str, Any], *, group: Group) -> State:
+def resumed(checkpoint: Path, moving: TrainState, identity: Mapping[str, Any], *, group: Group) -> Snapshot:
     """Load a checkpoint into what moves; return the state to go back to, or raise ModelError where it does not fit.
 
     It may have been written by any number of processes.
@@ -73,7 +73,7 @@ def resumed(checkpoint: Path, moving: Moving, identity: Mapping[str, Any], *, gr
         state, good = read_any(checkpoint, moving, identity=identity, group=group)
     try:
         for one in (good, state) if good is not None else (state,):  # the first to see that it could be gone back to
-            put_back(moving, one)
+            restore(moving, one)
     except MISFITS as error:
         raise damaged(checkpoint, error) from error
     note(f"going on from step {moving.position.step:,} ({checkpoint})")

@@ -20,7 +20,7 @@ import torch
 
 from bertwright.files import flush
 from bertwright.train.checkpoint.folder import Retention, retain, write_checkpoint
-from bertwright.train.checkpoint.snapshot import Moving, State, copy_state
+from bertwright.train.checkpoint.snapshot import Snapshot, TrainState, copy_state
 
 
 @dataclass
@@ -32,10 +32,10 @@ class Saver:
     """
 
     run: Path
-    moving: Moving
+    moving: TrainState
     identity: Mapping[str, Any]
     retention: Retention
-    good: Callable[[], State | None] = field(default=lambda: None)
+    good: Callable[[], Snapshot | None] = field(default=lambda: None)
     beside: Sequence[Path] = ()
     write: Callable[..., Path] = write_checkpoint
     """Writes a state to a checkpoint; see `sharded_checkpoint` for that of several processes ..."""
@@ -78,7 +78,7 @@ class Saver:
         self._thread.shutdown(wait=True)
 
     def _write(
-        self, state: State, good: State | None, held_out: float | None, ready: AbstractContextManager[Any]
+        self, state: Snapshot, good: Snapshot | None, held_out: float | None, ready: AbstractContextManager[Any]
     ) -> Path:
         for path in self.beside:
             flush(path)

@@ -27,11 +27,11 @@ from torch.distributed.checkpoint.metadata import TensorStorageMetadata
 from torch.distributed.checkpoint.state_dict_loader import load
 from torch.distributed.checkpoint.state_dict_saver import save
 
-from bertwright.checksums import digest_of, seal
+from bertwright.checksums import digest_of, write_checksums
 from bertwright.errors import BertwrightError
 from bertwright.files import flush, read_json, written_aside
 from bertwright.train.checkpoint.folder import GOOD, MANIFEST, PREFIX, compare_identity, damaged, read_checkpoint
-from bertwright.train.checkpoint.snapshot import Moving, State
+from bertwright.train.checkpoint.snapshot import Snapshot, TrainState
 from bertwright.train.optim.muon import Muon
 from bertwright.train.parallel.group import Group
 from bertwright.train.parallel.wrap import put
@@ -54,10 +54,10 @@ class ShardedWriter:
     def __call__(
         self,
         run: Path,
-        state: State,
+        state: Snapshot,
         *,
         identity: Mapping[str, Any],
-        good: State | None = None,
+        good: Snapshot | None = None,
         held_out: float | None = None,
     ) -> Path:
         """Write RUN/checkpoints/step-N, whole or not at all, and return its path; see `write_checkpoint`.
@@ -78,10 +78,10 @@ class ShardedWriter:
                 _write_json(aside / GOOD / "position.json", good.told)
             else:
                 (aside / GOOD).rmdir()
-            seal(aside, MANIFEST, known=digests)
+            write_checksums(aside, MANIFEST, known=digests)
         return folder
 
-    def _write(self, aside: Path, state: State, good: State | None) -> dict[str, str]:
+    def _write(self, aside: Path, state: Snapshot, good: Snapshot | None) -> dict[str, str]:
         """Write the shards of a state and of the one to go back to; return the digests of those of all processes."""
         dist.barrier(self.channel)
         digests: dict[str, str] = {}
@@ -117,7 +117,9 @@ def is_sharded(folder: Path) -> bool:
     return any(folder.glob("shard-*.safetensors"))
 
 
-def read_any(folder: Path, moving: Moving, *, identity: Mapping[str, Any], group: Group) -> tuple[State, State | None]:
+def read_any(
+    folder: Path, moving: TrainState, *, identity: Mapping[str, Any], group: Group
+) -> tuple[Snapshot, Snapshot | None]:
     """Return this process's share of a checkpoint of any number of processes, and of the state to go back to.
 
     The shares are those of `moving`, which is left as it is. Raises ModelError where the checkpoint is damaged or
@@ -139,26 +141,26 @@ def read_any(folder: Path, moving: Moving, *, identity: Mapping[str, Any], group
         raise damaged(folder, next(iter(error.failures.values()))[0]) from error
 
 
-def _read(folder: Path, moving: Moving, told: dict[str, Any], group: Group) -> State:
+def _read(folder: Path, moving: TrainState, told: dict[str, Any], group: Group) -> Snapshot:
     reader = HuggingFaceStorageReader(str(folder))
     entries = reader.read_metadata().state_dict_metadata.items()
     targets = _targets({n: e.size for n, e in entries if isinstance(e, TensorStorageMetadata)}, moving)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="torch.distributed is disabled")  # meant: a run of one process
         load(dict(targets), storage_reader=reader, no_dist=group.size == 1)
-    return State(_by_file(targets), told)
+    return Snapshot(_by_file(targets), told)
 
 
-def _share(state: State, moving: Moving) -> State:
+def _share(state: Snapshot, moving: TrainState) -> Snapshot:
     """Return of a state with whole tensors the rows and tensors that this process keeps."""
     whole = _flat(state)
     targets = _targets({name: value.shape for name, value in whole.items()}, moving)
     for name, target in targets.items():
         put(target, whole[name].view(target.shape))
-    return State(_by_file(targets), state.told)
+    return Snapshot(_by_file(targets), state.told)
 
 
-def _flat(state: State) -> dict[str, Tensor]:
+def _flat(state: Snapshot) -> dict[str, Tensor]:
     """Return the tensors of a state by "file/name"; counters as vectors of one, which have a first and last row."""
     return {
         f"{file}/{name}": value.view(1) if value.ndim == 0 else value
@@ -176,7 +178,7 @@ def _by_file(flat: Mapping[str, Tensor]) -> dict[str, dict[str, Tensor]]:
     return files
 
 
-def _targets(sizes: Mapping[str, torch.Size], moving: Moving) -> dict[str, Tensor]:
+def _targets(sizes: Mapping[str, torch.Size], moving: TrainState) -> dict[str, Tensor]:
     """Return new tensors to load into: of those saved, what this process keeps, each like its parameter.
 
     Raises KeyError or ValueError where what was saved does not fit the model.

@@ -12,26 +12,26 @@ import torch
 from torch import Tensor, nn
 
 from bertwright.train.callbacks.best import BestListener
-from bertwright.train.ema import Average
+from bertwright.train.ema import EMA
 from bertwright.train.loop import Position, fits
 
 MISFITS = (KeyError, TypeError, ValueError, AttributeError, RuntimeError)
-"""What `put_back` raises where a state is not one of what moves."""
+"""What `restore` raises where a state is not one of what moves."""
 
 
 @dataclass(frozen=True)
-class Moving:
+class TrainState:
     """What of a run moves: all that a checkpoint holds. No random state: see rng.py."""
 
     model: nn.Module
     optimizers: list[torch.optim.Optimizer]
     position: Position
-    average: Average | None = None
+    average: EMA | None = None
     best: BestListener | None = None
 
 
 @dataclass(frozen=True)
-class State:
+class Snapshot:
     """A copy of what moves, at one step.
 
     tensors  by file (weights, optimizer, and, where the run keeps such, average and best) and name
@@ -52,7 +52,7 @@ class State:
         return sum(t.numel() * t.element_size() for tensors in self.tensors.values() for t in tensors.values())
 
 
-def copy_state(moving: Moving) -> State:
+def copy_state(moving: TrainState) -> Snapshot:
     """Return a copy of what moves, its tensors beside the originals: on a GPU the step waits for no transfer."""
     tensors: dict[str, dict[str, Tensor]] = {
         "weights": {name: parameter.detach() for name, parameter in moving.model.named_parameters()},
@@ -66,11 +66,11 @@ def copy_state(moving: Moving) -> State:
         tensors["best"] = best.weights
         told["best"] = {"figures": best.figures, "step": best.step, "waited": best.waited}
     copies = {file: {name: t.detach().clone() for name, t in held.items()} for file, held in tensors.items()}
-    return State(copies, told)
+    return Snapshot(copies, told)
 
 
 @torch.no_grad()
-def put_back(moving: Moving, state: State) -> None:
+def restore(moving: TrainState, state: Snapshot) -> None:
     """Put a copy back into what moves; the copy stays apart. Raises one of MISFITS where they do not fit."""
     weights, places = state.tensors["weights"], {}
     for name, parameter in moving.model.named_parameters():

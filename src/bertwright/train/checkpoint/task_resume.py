@@ -26,10 +26,10 @@ from bertwright.train.callbacks.best import BestListener
 from bertwright.train.callbacks.save import CheckpointListener
 from bertwright.train.checkpoint.folder import Retention, damaged, first_difference, newest_whole, read_checkpoint
 from bertwright.train.checkpoint.saver import Saver
-from bertwright.train.checkpoint.snapshot import MISFITS, Moving, put_back
+from bertwright.train.checkpoint.snapshot import MISFITS, TrainState, restore
 from bertwright.train.loop import Position
 from bertwright.train.step import TrainStep
-from bertwright.train.task_setup.run_of_task import Tuned, Tuning, judge_tuned
+from bertwright.train.task_setup.run_of_task import TrainedRun, Tuning, judge_tuned
 
 WATCHED: dict[str, Any] = {"watch": {"log_every", "mistakes", "checkpoint_minutes", "checkpoint_steps"}, "seed": True}
 """Settings that may change while a run is interrupted; each seed has an identity of its own."""
@@ -40,7 +40,7 @@ class Finished:
     """The seeds of a run that are trained to the end: figures of each, and the best of them."""
 
     seen: list[dict[str, Any]] = field(default_factory=list)
-    best: Tuned | None = None
+    best: TrainedRun | None = None
 
     @property
     def seeds(self) -> set[int]:
@@ -91,14 +91,14 @@ def require_same_run(out: Path, identity: Mapping[str, Any]) -> None:
         )
 
 
-def start_of(folder: Path, step: TrainStep, best: BestListener, identity: Mapping[str, Any]) -> Moving:
+def start_of(folder: Path, step: TrainStep, best: BestListener, identity: Mapping[str, Any]) -> TrainState:
     """Return what of a seed moves: at its beginning, or as the last whole checkpoint in `folder` has it."""
-    moving = Moving(step.model, step.optimizers, Position(drawn=[0]), best=best)
+    moving = TrainState(step.model, step.optimizers, Position(drawn=[0]), best=best)
     checkpoint = newest_whole(folder)
     if checkpoint is not None:
         state, _ = read_checkpoint(checkpoint, identity={**identity, "seed": step.seed})
         try:
-            put_back(moving, state)
+            restore(moving, state)
         except MISFITS as error:
             raise damaged(checkpoint, error) from error
         note(f"seed {step.seed}: going on from step {moving.position.step:,}")
@@ -106,9 +106,9 @@ def start_of(folder: Path, step: TrainStep, best: BestListener, identity: Mappin
 
 
 def checkpointing(
-    parts: Tuning, folder: Path, moving: Moving, *, identity: Mapping[str, Any], seed: int
+    parts: Tuning, folder: Path, moving: TrainState, *, identity: Mapping[str, Any], seed: int
 ) -> CheckpointListener:
-    """Return the listener that has checkpoints of a seed written into its folder."""
+    """Return the callback that has checkpoints of a seed written into its folder."""
     saver = Saver(
         folder,
         moving,

@@ -101,7 +101,7 @@ class Group:
         """Say whether any process says so."""
         return flag if self.size == 1 else self.total({"any": float(flag)})["any"] > 0
 
-    def of_first(self, value: float) -> float:
+    def broadcast(self, value: float) -> float:
         """Return what the first process has, such as the time: clocks differ, and all must end at the same step."""
         return value if self.size == 1 else self.total({"first": value if self.first else 0.0})["first"]
 

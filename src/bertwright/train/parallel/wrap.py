@@ -59,7 +59,7 @@ def shard(model: nn.Module) -> None:
 
 
 @contextmanager
-def unsent(model: nn.Module) -> Iterator[None]:
+def no_sync(model: nn.Module) -> Iterator[None]:
     """Keep gradients of a sharded model in the process for a while."""
     assert isinstance(model, FSDPModule)
     model.set_requires_gradient_sync(False)

@@ -102,7 +102,7 @@ def worth_compiling(parts: Parts) -> float:
 class CompileListener:
     """Has the step compiled as its plan says.
 
-    It stands before the other listeners: a run that is stopped while it waits for the compiler waits again on resuming.
+    It stands before the other callbacks: a run that is stopped while it waits for the compiler waits again on resuming.
     """
 
     data: Path
@@ -120,7 +120,7 @@ class CompileListener:
 
     @classmethod
     def begin(cls, data: Path, out: Path, parts: Parts, *, step: int) -> CompileListener:
-        """Return the listener of a run that begins, or goes on, at `step`; compile where the plan wants it by now."""
+        """Return the callback of a run that begins, or goes on, at `step`; compile where the plan wants it by now."""
         plan = plan_of(parts, step=step)
         note(plan.why)
         if plan.start is None or plan.start > step:
@@ -128,9 +128,9 @@ class CompileListener:
             plain.fewer_threads_before = plan.start or 0
             return cls(data, out, parts, plan, plain, done=plan.start is None and not plan.by_speed)
         if parts.group.size == 1:
-            listener = cls(data, out, parts, plan, plain_step(parts), done=True)
-            listener.compile(from_step=plan.start)
-            return listener
+            callback = cls(data, out, parts, plan, plain_step(parts), done=True)
+            callback.compile(from_step=plan.start)
+            return callback
         with working("compiling the step"):
             loss = compiled_loss(parts)
         return cls(data, out, parts, plan, plain_step(parts, forward_loss=loss), done=True)

@@ -12,7 +12,7 @@ from typing import Any, Literal
 import torch
 
 from bertwright.corpus.shards import Shards, check_tokenizer, read_manifest
-from bertwright.data.prefetch import DrawnAhead
+from bertwright.data.prefetch import Prefetcher
 from bertwright.data.pretraining.batches import BatchSource
 from bertwright.data.pretraining.pairs import why_no_pairs
 from bertwright.device import (
@@ -28,12 +28,12 @@ from bertwright.log import note
 from bertwright.model.build import build_encoder
 from bertwright.model.config import ModelConfig, training_flops
 from bertwright.model.encoder import Encoder
-from bertwright.model.init.begin import MEASURED_ROWS, as_they_are, begin_weights
+from bertwright.model.init.begin import MEASURED_ROWS, begin_weights, no_op
 from bertwright.model.layers.dropout import begin_at_row
 from bertwright.objectives.combine import Objective, build_objective
 from bertwright.rng import key_of
 from bertwright.tokenizer.load import Tokenizer, load_tokenizer
-from bertwright.train.ema import Average
+from bertwright.train.ema import EMA
 from bertwright.train.held_out import hold_out
 from bertwright.train.loop import PhaseSource
 from bertwright.train.optim.muon import Muon
@@ -43,7 +43,7 @@ from bertwright.train.schedule import Phase
 from bertwright.train.setup.mixture_of_folders import mix, mixed_manifest, neighbours_of, open_train, shares_of
 from bertwright.train.setup.pretrain_config import PretrainConfig
 from bertwright.train.step import TrainStep, forward_loss_of
-from bertwright.types import Batch, Example, TokenRows
+from bertwright.types import Batch, MaskedBatch, TokenRows
 
 EVALUATION_SEED = 2018
 """Held-out rows never depend on the seed of a run, so that runs can be compared."""
@@ -61,13 +61,13 @@ class Parts:
     shape: ModelConfig
     model: Encoder
     optimizers: list[torch.optim.Optimizer]
-    average: Average | None
+    average: EMA | None
     objective: Objective
     sources: list[PhaseSource]
     device: torch.device
     precision: Literal["bf16", "fp32"]
     group: Group = ALONE
-    start: Callable[[], None] = as_they_are
+    start: Callable[[], None] = no_op
     """Puts first weights in place that are still being made; called once, after the step is compiled."""
 
     @property
@@ -105,7 +105,7 @@ def build(data: Path, config: PretrainConfig, *, fresh: bool = True, group: Grou
     torch.manual_seed(key_of("initialise", config.seed))
     model = build_encoder(shape, drawn=fresh).to(device)
     counts = partial(neighbours_of, data, config, splits)
-    start = as_they_are
+    start = no_op
     if fresh and group.first:
         start = begin_weights(
             model, config.model, counts, special=tokenizer.special, next_sentence=objective.pairs,
@@ -113,7 +113,7 @@ def build(data: Path, config: PretrainConfig, *, fresh: bool = True, group: Grou
         )  # fmt: skip
     if group.size > 1 or config.average.name != "none":  # what takes copies of the weights cannot wait for them
         start()
-        start = as_they_are
+        start = no_op
     group.same_weights(model)
     muon = muon_of(model, config, group)
     return Parts(
@@ -123,7 +123,7 @@ def build(data: Path, config: PretrainConfig, *, fresh: bool = True, group: Grou
         shape=shape,
         model=model,
         optimizers=build_optimizers(model, config.optimizer, dtype=product_dtype(precision), muon=muon),
-        average=None if config.average.name == "none" else Average(model, config.average),
+        average=None if config.average.name == "none" else EMA(model, config.average),
         objective=objective,
         sources=sources,
         device=device,
@@ -215,11 +215,11 @@ def phase_source(
         place = mine.index(t % config.engine.accumulation) + 1
         return t + 1 if place < len(mine) else t - mine[-1] + config.engine.accumulation + mine[0]
 
-    draw = DrawnAhead(lambda t: source.draw(t).pinned(), after) if pick_device().type == "cuda" else source.draw
+    draw = Prefetcher(lambda t: source.draw(t).pinned(), after) if pick_device().type == "cuda" else source.draw
     return PhaseSource(draw=draw, rows_per_epoch=source.rows_per_epoch, flops=flops)
 
 
-def measured_examples(source: PhaseSource, objective: Objective, config: PretrainConfig) -> list[Example]:
+def measured_examples(source: PhaseSource, objective: Objective, config: PretrainConfig) -> list[MaskedBatch]:
     """Return the masked rows on which a start from the corpus measures what depends on the text: its first ones."""
     rows = config.schedule.phases[0].rows // config.engine.accumulation
     examples = []
@@ -233,7 +233,7 @@ def measured_examples(source: PhaseSource, objective: Objective, config: Pretrai
 
 def held_out_examples(
     data: Path, tokenizer: Tokenizer, objective: Objective, *, length: int, rows: int
-) -> list[Example]:
+) -> list[MaskedBatch]:
     """Return the fixed held-out set: up to `rows` rows (at most one pass), with fixed masks; empty if there is none.
 
     A split too poor for pairs (one document, single sentences) gives none, and says so.
@@ -251,7 +251,7 @@ def held_out_examples(
 
 def fixed_examples(
     shards: Shards, tokenizer: Tokenizer, objective: Objective, *, length: int, rows: int
-) -> list[Example]:
+) -> list[MaskedBatch]:
     """Return up to `rows` rows of a split (at most one pass), in batches of 32: always the same rows and masks."""
     shards.check(tokenizer.vocab_size)
     source = BatchSource(
@@ -272,7 +272,7 @@ def compiled_step(parts: Parts) -> TrainStep:
     return plain_step(parts, forward_loss=compiled_loss(parts) if wanted else None)
 
 
-def compiled_loss(parts: Parts) -> Callable[[Example], Any] | None:
+def compiled_loss(parts: Parts) -> Callable[[MaskedBatch], Any] | None:
     """Return model and loss compiled for the shapes of every phase; None where that does not work, which is said."""
     loss, reason = try_compiled(
         forward_loss_of(parts.model, parts.objective, parts.cast),
@@ -285,13 +285,13 @@ def compiled_loss(parts: Parts) -> Callable[[Example], Any] | None:
     return None if reason else loss
 
 
-def plain_step(parts: Parts, forward_loss: Callable[[Example], Any] | None = None) -> TrainStep:
+def plain_step(parts: Parts, forward_loss: Callable[[MaskedBatch], Any] | None = None) -> TrainStep:
     """Return the training step with `forward_loss` (model and loss in one), or uncompiled where none is given."""
     step = _step(parts, forward_loss or forward_loss_of(parts.model, parts.objective, parts.cast))
     return step if parts.group.size == 1 else _parallel_step(parts, step)
 
 
-def _step(parts: Parts, forward_loss: Callable[[Example], Any]) -> TrainStep:
+def _step(parts: Parts, forward_loss: Callable[[MaskedBatch], Any]) -> TrainStep:
     return TrainStep(
         model=parts.model,
         objective=parts.objective,
@@ -308,13 +308,13 @@ def _step(parts: Parts, forward_loss: Callable[[Example], Any]) -> TrainStep:
 
 def _parallel_step(parts: Parts, step: TrainStep) -> TrainStep:
     """Return the step whose gradients are those of all processes."""
-    from bertwright.train.parallel.wrap import replicated, unsent
+    from bertwright.train.parallel.wrap import no_sync, replicated
 
     if parts.sharded:
-        return replace(step, unsent=partial(unsent, parts.model))
+        return replace(step, no_sync=partial(no_sync, parts.model))
     all_used = parts.objective.pairs or not parts.model.has_nsp_head
     forward_loss, alone = replicated(parts.model, step.forward_loss, all_used=all_used)
-    return replace(step, forward_loss=forward_loss, unsent=alone)
+    return replace(step, forward_loss=forward_loss, no_sync=alone)
 
 
 def _run_each_phase(parts: Parts, step: TrainStep) -> None:

@@ -17,7 +17,7 @@ from pydantic import Field
 
 from bertwright.config import compose
 from bertwright.data.labelled.rows_of_labels import LabelledSource
-from bertwright.data.prefetch import DrawnAhead
+from bertwright.data.prefetch import Prefetcher
 from bertwright.device import matmul_rate, pick_device, resolve_precision
 from bertwright.errors import ConfigError, CorpusError, UsageError
 from bertwright.hub.cards.sentence import sentence_card
@@ -33,7 +33,7 @@ from bertwright.model.task_model import depths, freeze
 from bertwright.tasks.columns import ColumnsConfig
 from bertwright.tasks.embedding.reader import Kind, Sentences, read_sentences
 from bertwright.tasks.embedding.task import FIGURES, Embed, EmbedConfig, judge_sentences
-from bertwright.tasks.eval_result import Judgement
+from bertwright.tasks.eval_result import EvalResult
 from bertwright.tasks.examples import split_dev
 from bertwright.tasks.text_encoder import TextEncoder
 from bertwright.tokenizer.load import load_tokenizer
@@ -92,7 +92,7 @@ class EmbedParts(Tuning):
         vectors = row_vectors(model, dev.rows.texts, device=self.device, cast=self.cast)
         return judge_sentences(vectors, dev.examples).figures
 
-    def judge(self, model: SentenceEncoder, split: str) -> Judgement:
+    def judge(self, model: SentenceEncoder, split: str) -> EvalResult:
         """Judge a finished model on a split in float32, with its worst mistakes."""
         chosen = self.splits[split]
         vectors = row_vectors(model, chosen.rows.texts, device=self.device)
@@ -153,7 +153,7 @@ class EmbedParts(Tuning):
             warmup=config.schedule.warmup,
             phases=(Phase(length=max(8, int(rows.texts.lengths.max())), rows=config.batches.rows, share=1.0),),
         )
-        draw = DrawnAhead(lambda t: source.draw(t).pinned()) if self.device.type == "cuda" else source.draw
+        draw = Prefetcher(lambda t: source.draw(t).pinned()) if self.device.type == "cuda" else source.draw
         return PhaseSource(draw=draw, rows_per_epoch=rows.members.size, flops=flops), schedule
 
     def flops(self, rows: int, length: int) -> int:

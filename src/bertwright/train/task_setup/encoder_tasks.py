@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from bertwright.data.labelled.rows_of_labels import LabelledSource
-from bertwright.data.prefetch import DrawnAhead
+from bertwright.data.prefetch import Prefetcher
 from bertwright.device import matmul_rate, pick_device, resolve_precision, try_compiled_blocks
 from bertwright.errors import CorpusError
 from bertwright.hub.cards.fine_tuned import task_card
@@ -22,19 +22,19 @@ from bertwright.hub.task_folder import save_fine_tuned
 from bertwright.inference.scoring import score_rows
 from bertwright.log import note
 from bertwright.model.config import training_flops
-from bertwright.model.encoder import OF_ROWS, kept_bytes
+from bertwright.model.encoder import SEQUENCE_HEADS, kept_bytes
 from bertwright.model.layers.dropout import Dropout
 from bertwright.model.sentence_encoder import SentenceEncoder
 from bertwright.model.task_model import FineTuned
 from bertwright.rng import key_of
 from bertwright.tasks.base import Task
 from bertwright.tasks.by_name import begin_task, task_named
-from bertwright.tasks.eval_result import Judgement
+from bertwright.tasks.eval_result import EvalResult
 from bertwright.tasks.metrics import figure_names
 from bertwright.tasks.text_encoder import TextEncoder
 from bertwright.tasks.unlabelled import UnlabelledFile
 from bertwright.tokenizer.load import load_tokenizer
-from bertwright.train.callbacks import Listener
+from bertwright.train.callbacks import Callback
 from bertwright.train.loop import PhaseSource
 from bertwright.train.parallel.group import Piece
 from bertwright.train.schedule import Phase, ScheduleConfig
@@ -67,7 +67,7 @@ class TuneParts(Tuning):
         """Return the batches of a seed, and their schedule."""
         return tune_batches(self, seed)
 
-    def listeners(self, model: FineTuned, progress: float) -> list[Listener]:
+    def callbacks(self, model: FineTuned, progress: float) -> list[Callback]:
         """Return what thaws the model, set to `progress`, where it is to thaw."""
         thaw = unfreezing(model, self.config.transfer)
         if thaw is None:
@@ -79,7 +79,7 @@ class TuneParts(Tuning):
         """Return the measured rate of this machine."""
         return tune_peak_flops(self, stretches=stretches)
 
-    def settled(self, dev: Judgement) -> Self:
+    def settled(self, dev: EvalResult) -> Self:
         """Return the parts with what the task sets by looking at the judgement on dev."""
         return replace(self, task=self.task.settled(dev))
 
@@ -104,13 +104,13 @@ class TuneParts(Tuning):
         dev = self.splits["dev"]
         cast = nullcontext if self.task.problem == "regression" else self.cast
         logits = score_rows(model, dev.rows, device=self.device, cast=cast)
-        return self.task.knowing(model).judge(logits, dev.examples).figures
+        return self.task.with_crf(model).judge(logits, dev.examples).figures
 
-    def judge(self, model: FineTuned, split: str) -> Judgement:
+    def judge(self, model: FineTuned, split: str) -> EvalResult:
         """Judge a finished model on a split in float32, as whoever loads it will find it, with its worst mistakes."""
         chosen = self.splits[split]
         logits = score_rows(model, chosen.rows, device=self.device)
-        return self.task.knowing(model).judge(logits, chosen.examples, mistakes=self.config.watch.mistakes)
+        return self.task.with_crf(model).judge(logits, chosen.examples, mistakes=self.config.watch.mistakes)
 
 
 def build_finetune(config: FinetuneConfig, folder: Path, files: dict[str, Path]) -> TuneParts:
@@ -121,7 +121,7 @@ def build_finetune(config: FinetuneConfig, folder: Path, files: dict[str, Path])
     check_transfer(config, layers=shape.layers, folder=folder)
     fraction = config.dev_fraction_for(files)
     task, examples = begin_task(config.task, config.head, files["train"], config.columns, dev_fraction=fraction)
-    task = task.recalling(config.own(task.name))
+    task = task.with_saved_settings(config.own(task.name))
     unlabelled: dict[str, UnlabelledFile] = {}
     for name, path in files.items():
         without = None if name == "train" else task.unlabelled(path)
@@ -228,7 +228,7 @@ def tune_flops(parts: TuneParts, *, rows: int, length: int) -> int:
     """Return the floating-point operations of a step over rows of like length that ask as much as rows of train do."""
     train = parts.splits["train"].rows
     asked = length if train.asked is None else train.usual_asked
-    averaged = parts.task.part in OF_ROWS and parts.shape.averages_rows
+    averaged = parts.task.part in SEQUENCE_HEADS and parts.shape.averages_rows
     outputs = len(parts.task.labels)
     return training_flops(parts.shape, rows=rows, length=length, masked=asked, outputs=outputs, averaged=averaged)
 
@@ -247,7 +247,7 @@ def tune_batches(parts: TuneParts, seed: int) -> tuple[PhaseSource, ScheduleConf
         warmup=config.schedule.warmup,
         phases=(Phase(length=longest, rows=config.batches.rows, share=1.0),),
     )
-    draw = DrawnAhead(lambda t: source.draw(t).pinned()) if parts.device.type == "cuda" else source.draw
+    draw = Prefetcher(lambda t: source.draw(t).pinned()) if parts.device.type == "cuda" else source.draw
     return PhaseSource(draw=draw, rows_per_epoch=len(rows), flops=flops), schedule
 
 

@@ -36,7 +36,7 @@ def between_scores(first: Tensor, second: Tensor) -> Tensor:
     return (first - second).square().squeeze(-1)
 
 
-APART: dict[Problem, Callable[[Tensor, Tensor], Tensor]] = {
+DIVERGENCES: dict[Problem, Callable[[Tensor, Tensor], Tensor]] = {
     "single_label_classification": between_classes,
     "multi_label_classification": between_labels,
     "regression": between_scores,
@@ -48,7 +48,7 @@ ABLE = ("classify", "regress", "tag")
 class RDrop:
     """A task whose batches are seen twice."""
 
-    changing = False
+    has_dynamic_slots = False
     sums_over_rows = False
 
     def __init__(self, task: Task[Any], *, alpha: float) -> None:
@@ -64,7 +64,7 @@ class RDrop:
         """Return the loss of both halves of logits [2B, M, K] together, and what their distance adds."""
         parts = self.task.loss(scores, example)
         first, second = scores.float().chunk(2)
-        apart = APART[self.task.problem](first, second)
+        apart = DIVERGENCES[self.task.problem](first, second)
         targets = example.targets[: len(first)]
         one_by_one = not targets.is_floating_point() and targets.ndim == apart.ndim
         asked = targets != UNASKED if one_by_one else torch.ones_like(apart, dtype=torch.bool)

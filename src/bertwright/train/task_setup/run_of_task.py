@@ -17,10 +17,10 @@ from bertwright.device import autocast, product_dtype
 from bertwright.errors import DivergedError
 from bertwright.model.config import ModelConfig
 from bertwright.model.layers.dropout import begin_at_row, follow_rows
-from bertwright.tasks.eval_result import Judgement
+from bertwright.tasks.eval_result import EvalResult
 from bertwright.tasks.unlabelled import UnlabelledFile
 from bertwright.tokenizer.load import Tokenizer
-from bertwright.train.callbacks import Listener
+from bertwright.train.callbacks import Callback
 from bertwright.train.loop import PhaseSource, Position
 from bertwright.train.micro_batches import MicroBatches, room_for
 from bertwright.train.optim.optimizers import build_optimizers
@@ -103,7 +103,7 @@ class Tuning(ABC):
     def batches(self, seed: int) -> tuple[PhaseSource, ScheduleConfig]:
         """Return the batches of a seed, and the schedule that is as many steps as they make."""
 
-    def listeners(self, model: Any, progress: float) -> list[Listener]:
+    def callbacks(self, model: Any, progress: float) -> list[Callback]:
         """Return what else listens to a run from `progress` in [0, 1] of it on."""
         return []
 
@@ -116,10 +116,10 @@ class Tuning(ABC):
         """Return the figures of a model on dev while it trains, in the precision it trains in."""
 
     @abstractmethod
-    def judge(self, model: Any, split: str) -> Judgement:
+    def judge(self, model: Any, split: str) -> EvalResult:
         """Judge a finished model on a split in float32, as whoever loads it will find it, with its worst mistakes."""
 
-    def settled(self, dev: Judgement) -> Self:
+    def settled(self, dev: EvalResult) -> Self:
         """Return the parts with what is set by looking at the judgement on dev; nothing, as a rule."""
         return self
 
@@ -129,7 +129,7 @@ class Tuning(ABC):
 
 
 @dataclass(frozen=True)
-class Tuned:
+class TrainedRun:
     """A model after training, at its best evaluation, and how it was found to be."""
 
     parts: Tuning
@@ -138,7 +138,7 @@ class Tuned:
     model: Any
     best_step: int
     position: Position
-    judged: dict[str, Judgement]
+    judged: dict[str, EvalResult]
     """By split: dev, and test where there is one."""
     diverged: DivergedError | None = None
     """Why training ended after the best evaluation, where it did so by an error."""
@@ -152,9 +152,9 @@ def judge_tuned(
     best_step: int,
     position: Position,
     diverged: DivergedError | None = None,
-) -> Tuned:
+) -> TrainedRun:
     """Return a finished model judged on every split but train: on dev first, by which the rest of it is settled."""
     dev = parts.judge(model, "dev")
     settled = parts.settled(dev)
     others = {split: settled.judge(model, split) for split in parts.splits if split not in ("train", "dev")}
-    return Tuned(settled, seed, model.eval(), best_step, position, {"dev": dev, **others}, diverged)
+    return TrainedRun(settled, seed, model.eval(), best_step, position, {"dev": dev, **others}, diverged)

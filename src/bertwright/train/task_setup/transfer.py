@@ -80,12 +80,12 @@ def learning_rates(model: FineTuned, transfer: TransferConfig) -> dict[str, floa
 
 def objective_of(task: Task[Any], model: FineTuned, transfer: TransferConfig) -> Task[Any] | RDrop:
     """Return what marks the answers of a model along its training."""
-    known = task.knowing(model)
+    known = task.with_crf(model)
     return RDrop(known, alpha=transfer.r_drop) if transfer.r_drop else known
 
 
 def unfreezing(model: FineTuned, transfer: TransferConfig) -> UnfreezeListener | None:
-    """Return the listener that thaws the blocks from the last to the first, then the embeddings; or None."""
+    """Return the callback that thaws the blocks from the last to the first, then the embeddings; or None."""
     if not transfer.unfreeze:
         return None
     deep, top = depths(model), model.encoder.config.layers + 1

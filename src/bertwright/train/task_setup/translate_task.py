@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from bertwright.data.labelled.rows_of_labels import LabelledSource
-from bertwright.data.prefetch import DrawnAhead
+from bertwright.data.prefetch import Prefetcher
 from bertwright.device import matmul_rate, pick_device, resolve_precision
 from bertwright.errors import ConfigError
 from bertwright.hub.cards.translation_model import translation_card
@@ -32,7 +32,7 @@ from bertwright.model.encoder_decoder import (
 from bertwright.model.generate import SearchRules
 from bertwright.model.layers.dropout import Dropout
 from bertwright.rng import key_of
-from bertwright.tasks.eval_result import Judgement
+from bertwright.tasks.eval_result import EvalResult
 from bertwright.tasks.examples import split_dev
 from bertwright.tasks.text_encoder import TextEncoder
 from bertwright.tasks.translation.metrics import score_texts
@@ -140,7 +140,7 @@ class TranslateParts(Tuning):
             warmup=span.warmup,
             phases=(Phase(length=max(8, int(rows.source_lengths.max())), rows=batches.rows, share=1.0),),
         )
-        draw = DrawnAhead(lambda t: source.draw(t).pinned()) if self.device.type == "cuda" else source.draw
+        draw = Prefetcher(lambda t: source.draw(t).pinned()) if self.device.type == "cuda" else source.draw
         return PhaseSource(draw=draw, rows_per_epoch=len(rows), flops=flops), schedule
 
     def peak_flops(self, *, stretches: int = 6) -> float:
@@ -157,7 +157,7 @@ class TranslateParts(Tuning):
         loss = translation_loss(model, dev.rows, device=self.device, cast=self.cast)
         return self.task.judge(self.task.texts(written), dev.examples, loss=loss).figures
 
-    def judge(self, model: EncoderDecoder, split: str) -> Judgement:
+    def judge(self, model: EncoderDecoder, split: str) -> EvalResult:
         """Judge what a finished model writes by beam search in float32, with its worst translations."""
         chosen = self.splits[split]
         written = translate_rows(model, chosen.rows, self.rules, device=self.device)

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pytest
 
 from bertwright.corpus.dedup.overlap import Overlap
-from bertwright.corpus.eval_texts import judged_texts
+from bertwright.corpus.eval_texts import load_eval_texts
 from bertwright.errors import CorpusError
 from bertwright.rng import stream
 
@@ -88,7 +88,7 @@ FILES = {
 def test_texts_of_every_kind_of_test_file(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_text(FILES[name])
     assert "The film is a very good one" in [
-        text.replace("\n", " ") for text in judged_texts(tmp_path / name).to_pylist()
+        text.replace("\n", " ") for text in load_eval_texts(tmp_path / name).to_pylist()
     ]
 
 
@@ -99,4 +99,4 @@ def test_test_files_that_cannot_be_read_are_refused(tmp_path: Path) -> None:
     (tmp_path / "no.parquet").write_bytes(b"PAR1")
     for name in ("absent.tsv", "empty.tsv", "binary.txt", "no.json", "no.parquet"):
         with pytest.raises(CorpusError, match=name):
-            judged_texts(tmp_path / name)
+            load_eval_texts(tmp_path / name)

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from bertwright.corpus.filters.counts import Told
+from bertwright.corpus.filters.counts import DropCounts
 from bertwright.corpus.filters.language import languages_of
 from bertwright.corpus.filters.measures import MEASURES, Measures, line_letters
 from bertwright.corpus.filters.screen import FILTERS, LINE_RULE, Limits, Screen, rules_of
@@ -91,7 +91,7 @@ POOR = {
 def test_each_rule_leaves_out_what_it_names() -> None:
     screen = Screen(FILTERS["web"], None, spaced=True)
     for rule, text in POOR.items():
-        told = Told()
+        told = DropCounts()
         left = screen.screen(pa.array([_varied(80, 77), text, ""]), told)
         assert left.to_pylist() == [_varied(80, 77), ""], rule
         assert told.counts == {rule: 1}
@@ -101,11 +101,11 @@ def test_each_rule_leaves_out_what_it_names() -> None:
 
 
 def test_lines_without_letters_go_and_the_rest_stays() -> None:
-    told = Told()
+    told = DropCounts()
     texts = pa.array([f"{_varied(60, 1)}\n| 1 | 2 | 3 |\n\n{_varied(60, 2)}", _varied(70, 3)])
     left = Screen(FILTERS["web"], None, spaced=True).screen(texts, told).to_pylist()
     assert left == [f"{_varied(60, 1)}\n\n{_varied(60, 2)}", _varied(70, 3)]
-    assert told == Told(told.counts, {LINE_RULE: "| 1 | 2 | 3 |"})
+    assert told == DropCounts(told.counts, {LINE_RULE: "| 1 | 2 | 3 |"})
     assert told.counts == {LINE_RULE: 1}
 
 
@@ -126,7 +126,7 @@ def test_limits_of_ones_own() -> None:
 def test_languages() -> None:
     texts = ["The house stands on the hill.", "Das Haus steht auf dem Hügel.", "今天天气很好，我们去公园。", ""]
     assert languages_of(pa.array(texts)) == ["en", "de", "zh", ""]
-    told = Told()
+    told = DropCounts()
     left = Screen({}, "en", spaced=True).screen(pa.array(texts), told)
     assert left.to_pylist() == [texts[0], ""]
     assert told.counts == {"language": 2}

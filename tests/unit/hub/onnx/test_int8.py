@@ -29,7 +29,7 @@ def graph_of(products: dict[str, str]) -> onnx.ModelProto:
 
 
 @pytest.mark.parametrize(("products", "evened"), [({"a": "x"}, 1), ({"a": "x", "b": "y"}, 0)])
-def test_a_weight_of_several_products_stays_as_it_is(tmp_path: Path, products: dict[str, str], evened: int) -> None:
+def test_a_weight_of_several_products_stays_as_it_is(tmp_path: Path, products: dict[str, str], smoothed: int) -> None:
     rows = {name: np.array([[1, 1, 1, 50], [1, -1, 1, 40]], np.float32) * place for place, name in enumerate("xy", 1)}
     feed = {name: rows[name] for name in products.values()}
     onnx.save(graph_of(products), str(tmp_path / "exact.onnx"))
@@ -39,4 +39,4 @@ def test_a_weight_of_several_products_stays_as_it_is(tmp_path: Path, products: d
     for exact, found in zip(before, after, strict=True):
         np.testing.assert_allclose(found, exact, rtol=1e-5, atol=1e-5)
     nodes = onnx.load(str(tmp_path / "evened.onnx")).graph.node
-    assert sum(node.op_type == "Mul" for node in nodes) == evened
+    assert sum(node.op_type == "Mul" for node in nodes) == smoothed

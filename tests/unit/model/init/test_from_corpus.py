@@ -27,7 +27,7 @@ from bertwright.model.init.segment_averages import states_of
 from bertwright.model.layers.rotary import rotate
 from bertwright.model.modernbert import ModernForMaskedLM
 from bertwright.objectives.mlm import MaskedLanguageModel
-from bertwright.types import Batch, Example, Scores
+from bertwright.types import Batch, MaskedBatch, Scores
 
 WORDS, TOPICS = 400, 10
 SHAPES = {  # layers, width, heads, inner layer
@@ -77,7 +77,7 @@ class Corpus:
         words, vectors = neighbour_vectors(self.counts, width=width, generator=generator)
         return CorpusStatistics(words, vectors, self.counts.frequencies, self.counts.tables)
 
-    def example(self, rows: int, *, seed: int, length: int = 64) -> Example:
+    def example(self, rows: int, *, seed: int, length: int = 64) -> MaskedBatch:
         """Return masked rows [CLS] A [SEP] B [SEP], half of them of one topic in both segments."""
         rng, half = np.random.default_rng(seed), (length - 3) // 4
         labels = rng.integers(0, 2, rows)
@@ -129,7 +129,7 @@ def started(model: BertForPreTraining, corpus: Corpus, *, next_sentence: bool = 
 
 
 @torch.inference_mode()
-def figures(model: BertForPreTraining, example: Example) -> tuple[float, float]:
+def figures(model: BertForPreTraining, example: MaskedBatch) -> tuple[float, float]:
     """Return the loss of masked words in nats and the share of pairs judged rightly."""
     scores: Scores = model.eval()(example)
     assert scores.nsp is not None
@@ -139,7 +139,7 @@ def figures(model: BertForPreTraining, example: Example) -> tuple[float, float]:
     return float(loss), float((scores.nsp.argmax(-1) == example.next_label).float().mean())
 
 
-def unigram_loss(corpus: Corpus, example: Example) -> float:
+def unigram_loss(corpus: Corpus, example: MaskedBatch) -> float:
     """Return the loss in nats of one who knows how frequent each word is, and nothing else."""
     share = torch.from_numpy(corpus.counts.frequencies / corpus.counts.frequencies.sum())
     return float(-share[example.masked_labels[example.masked_weights > 0]].log().mean())

@@ -12,9 +12,9 @@ from bertwright.model.build import build_encoder
 from bertwright.model.config import named_size
 from bertwright.model.encoder import Encoder
 from bertwright.model.layers.attention import Attention
-from bertwright.model.layers.attention_mask import looks_at, sight_of
+from bertwright.model.layers.attention_mask import build_mask, mask_mod
 from bertwright.model.layers.embeddings import positions_in
-from bertwright.types import Example
+from bertwright.types import MaskedBatch
 
 SIZES = [[5, 3, 6], [9, 7], [16], [2, 2, 2, 2]]
 LENGTH = 16
@@ -33,13 +33,13 @@ def packed_documents() -> torch.Tensor:
     return rows
 
 
-def packed_example(masked: int = 6) -> Example:
+def packed_example(masked: int = 6) -> MaskedBatch:
     torch.manual_seed(1)
     documents = packed_documents()
     ids = torch.randint(131, documents.shape)
     positions = torch.stack([torch.randperm(sum(sizes))[:masked].sort().values for sizes in SIZES])
     weights = torch.ones(positions.shape)
-    return Example(ids, ids * 0, documents > 0, positions, ids.gather(1, positions), weights, documents=documents)
+    return MaskedBatch(ids, ids * 0, documents > 0, positions, ids.gather(1, positions), weights, documents=documents)
 
 
 def model_of(**over: Any) -> Encoder:
@@ -95,8 +95,8 @@ def test_positions_start_anew() -> None:
 def test_the_rule_of_blocks_is_that_of_the_bias(window: int | None) -> None:
     documents = packed_documents()
     rows, length = documents.shape
-    bias = sight_of(documents > 0, documents, window=window).bias
-    rule = create_mask(looks_at(documents, window), rows, None, length, length, device="cpu")
+    bias = build_mask(documents > 0, documents, window=window).bias
+    rule = create_mask(mask_mod(documents, window), rows, None, length, length, device="cpu")
     assert torch.equal(rule, bias == 0)
 
 
@@ -108,7 +108,7 @@ def test_attention_by_blocks_is_that_by_bias(window: int | None) -> None:
     layer = Attention(named_size("tiny", vocab_size=131), bias=True).eval()
     torch.manual_seed(2)
     query, key, value = torch.randn((3, len(SIZES), layer.heads, LENGTH, 64))
-    seen = sight_of(documents > 0, documents, window=window, blocks=True)
+    seen = build_mask(documents > 0, documents, window=window, blocks=True)
     assert seen.blocks is not None
     with torch.inference_mode():
         by_blocks = layer._by_blocks(query, key, value, seen.blocks)

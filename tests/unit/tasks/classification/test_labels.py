@@ -41,7 +41,7 @@ def test_labels_in_one_column(tmp_path: Path, how: str) -> None:
     assert task.labels == ("film", "food", "music")
     assert examples.targets.tolist() == EXPECTED
     assert task.read(path).targets.tolist() == EXPECTED
-    again = MultiLabel.of_labels(task.labels).looking_at(path, ColumnsConfig())
+    again = MultiLabel.from_labels(task.labels).with_columns(path, ColumnsConfig())
     assert again.read(path).targets.tolist() == EXPECTED
 
 
@@ -56,7 +56,7 @@ def test_a_column_for_each_label(tmp_path: Path, flags: tuple[str, str], given: 
     assert examples.targets.tolist() == EXPECTED
     other = write(tmp_path / "b.csv", ["text,music,film,food", f"new,{flags[1]},{flags[0]},{flags[1]}"])
     assert task.read(other).targets.tolist() == [[0, 1, 1]]
-    again = MultiLabel.of_labels(task.labels).looking_at(other, ColumnsConfig())
+    again = MultiLabel.from_labels(task.labels).with_columns(other, ColumnsConfig())
     assert again.read(other).targets.tolist() == [[0, 1, 1]]
 
 
@@ -114,7 +114,7 @@ def test_blanks_around_a_label_are_nothing_and_case_is_said(tmp_path: Path, caps
     assert examples.targets.tolist() == [2, 2, 0, 1]
     assert "differ by case alone are different labels: 'Good' and 'good'" in capsys.readouterr().err
     assert task.read(path).targets.tolist() == [2, 2, 0, 1]
-    earlier = Classify.of_labels([" good", "bad"]).looking_at(path, ColumnsConfig())
+    earlier = Classify.from_labels([" good", "bad"]).with_columns(path, ColumnsConfig())
     assert earlier.classes(path, ["good", "bad"]).tolist() == [0, 1]
 
 

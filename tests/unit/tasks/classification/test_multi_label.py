@@ -30,14 +30,14 @@ def test_lists_and_marked_cells_are_the_same(tmp_path: Path) -> None:
 
 
 def test_answers_are_the_labels_above_one_half() -> None:
-    task = MultiLabel.of_labels(["a", "b"])
+    task = MultiLabel.from_labels(["a", "b"])
     answers = task.answers(np.array([[0.1, 2.0], [-0.1, -3.0]]), task.ask([("x",), ("y",)]))
     assert [answer["labels"] for answer in answers] == [["a", "b"], []]
     assert answers[0]["probabilities"]["b"] == pytest.approx(1 / (1 + np.exp(-2.0)))
 
 
 def test_the_worst_errors_come_first() -> None:
-    task = MultiLabel.of_labels(["a", "b"])
+    task = MultiLabel.from_labels(["a", "b"])
     examples = task.ask([("right",), ("bad",), ("worst",)])
     marked = type(examples)(examples.path, examples.first, None, np.array([[1, 0], [1, 0], [1, 0]], dtype=np.float32))
     judged = task.judge(np.array([[3.0, -3.0], [-1.0, -3.0], [-4.0, 4.0]]), marked, mistakes=5)

@@ -23,17 +23,17 @@ TRUTH, ANSWERS = np.array([0, 0, 0, 1, 1]), np.array([0, 0, 1, 1, 0])
 
 @pytest.mark.parametrize(("chosen", "place"), [(None, 1), ("ham", 0), ("spam", 1)])
 def test_f1_is_that_of_the_class_it_names(chosen: str | None, place: int) -> None:
-    task = Classify.of_labels(["ham", "spam"])
+    task = Classify.from_labels(["ham", "spam"])
     task = task if chosen is None else task.with_positive(chosen)
     examples = replace(task.ask([("x",)] * 5), targets=TRUTH)
     figures = task.judge(np.eye(2)[ANSWERS], examples).figures
     assert figures["f1"] == sklearn.metrics.f1_score(TRUTH, ANSWERS, pos_label=place)
     assert figure_names(figures, positive=task.positive)["f1"] == f"F1 (positive: {('ham', 'spam')[place]})"
-    assert Classify.of_labels(["ham", "spam"]).recalling(task.own).positive == task.positive
+    assert Classify.from_labels(["ham", "spam"]).with_saved_settings(task.own).positive == task.positive
 
 
 def test_several_classes_have_one_row_of_f1() -> None:
-    task = Classify.of_labels(["a", "b", "c"])
+    task = Classify.from_labels(["a", "b", "c"])
     figures = task.judge(np.eye(3), replace(task.ask([("x",)] * 3), targets=np.arange(3))).figures
     assert figures["f1"] == figures["f1_macro"]
     assert list(figure_names(figures, positive=task.positive)) == ["accuracy", "f1_macro", "matthews", "loss"]

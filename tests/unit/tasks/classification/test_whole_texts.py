@@ -32,7 +32,7 @@ def test_asked_as_it_was_trained(kind: type[WholeTexts], targets: str, pairs: bo
     assert len(task.ask([own, own])) == 2
     with pytest.raises(UsageError, match="was asked about"):
         task.ask([other])
-    assert task.looking_at(file, ColumnsConfig()).pairs is pairs
+    assert task.with_columns(file, ColumnsConfig()).pairs is pairs
 
 
 @pytest.mark.parametrize(("kind", "targets"), KINDS)

@@ -111,13 +111,13 @@ def test_dev_sets_the_threshold_and_others_keep_it(file: Path, encoder: TextEnco
             logits[windows.begins[row] + windows.targets[row, edge], edge] = sure
     judged = task.judge(logits, examples, mistakes=3)
     assert judged.figures["f1"] == judged.figures["best_f1"] == 1.0
-    assert (judged.mistakes, judged.remark) == ([], "")
-    silent = Answer().recalling({"no_answer_threshold": -99.0}).judge(logits, examples)
-    assert silent.remark.startswith("no question is answered: the model tells nothing apart")
+    assert (judged.mistakes, judged.warning) == ([], "")
+    silent = Answer().with_saved_settings({"no_answer_threshold": -99.0}).judge(logits, examples)
+    assert silent.warning.startswith("no question is answered: the model tells nothing apart")
     settled = task.settled(judged)
     assert settled.own["no_answer_threshold"] == judged.figures["no_answer_threshold"]
     assert settled.settled(judged) is settled
-    assert Answer().recalling(settled.own).own == settled.own
+    assert Answer().with_saved_settings(settled.own).own == settled.own
     logits[windows.begins[windows.question == 2]] -= 20
     worse = settled.judge(logits, examples, mistakes=3)
     assert worse.figures["no_answer_accuracy"] == 0.5
@@ -153,6 +153,6 @@ def test_an_empty_context_has_no_answer(encoder: TextEncoder) -> None:
 
 def test_settings_that_do_not_fit(file: Path) -> None:
     with pytest.raises(ConfigError, match="max_answer"):
-        Answer().recalling({"max_answer": 0})
+        Answer().with_saved_settings({"max_answer": 0})
     with pytest.raises(UsageError, match="which has no columns"):
         Answer.begin(file, ColumnsConfig(text="question"))

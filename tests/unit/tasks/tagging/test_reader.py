@@ -19,7 +19,7 @@ from bertwright.inference.input_files import Asked
 from bertwright.tasks.by_name import begin_task
 from bertwright.tasks.columns import ColumnsConfig
 from bertwright.tasks.head import HeadConfig
-from bertwright.tasks.tagging.pretokenize import GivenWords
+from bertwright.tasks.tagging.pretokenize import PreTokenized
 from bertwright.tasks.tagging.reader import lacks_tags
 from bertwright.tasks.tagging.task import Tag
 
@@ -125,7 +125,7 @@ def test_a_tagger_is_asked_the_same_words(form: str, tmp_path: Path) -> None:
     else:
         asked = asked[1:] if form == "no words" else asked
         assert asked == list(map(tuple, WORDS))
-        assert all(isinstance(texts, GivenWords) for texts in asked)
+        assert all(isinstance(texts, PreTokenized) for texts in asked)
 
 
 def test_a_tagger_is_asked_words_without_tags(tmp_path: Path) -> None:
@@ -176,24 +176,24 @@ def test_numbers_are_tags_by_their_names(write: Writer, names: tuple[str, ...] |
     task, examples = Tag.begin(file, ColumnsConfig(label_names=names))
     assert [task.labels[tag] for tag in examples.targets] == EVERY_TAG
     assert task.own == {"label_names": list(NAMES)}
-    recalled = Tag.of_labels(task.labels).recalling(task.own)
+    recalled = Tag.from_labels(task.labels).with_saved_settings(task.own)
     assert recalled.read(file).targets.tolist() == examples.targets.tolist()
     with pytest.raises(ModelError, match="label_names"):
-        Tag.of_labels(task.labels).recalling({"label_names": 3})
+        Tag.from_labels(task.labels).with_saved_settings({"label_names": 3})
 
 
 def test_numbers_that_a_model_has_as_tags_stay(tmp_path: Path) -> None:
     file = lines("a.jsonl", [{"tokens": ["a", "b"], "tags": [1, 0]}])(tmp_path)
-    assert Tag.of_labels(["0", "1"]).read(file).targets.tolist() == [1, 0]
+    assert Tag.from_labels(["0", "1"]).read(file).targets.tolist() == [1, 0]
     with pytest.raises(CorpusError, match="--label-names"):
-        Tag.of_labels(["O", "B-X"]).read(file)
+        Tag.from_labels(["O", "B-X"]).read(file)
     with pytest.raises(UsageError, match="--label-names is for tag"):
         begin_task("classify", HeadConfig(), file, ColumnsConfig(label_names=("a", "b")))
 
 
 def test_names_of_a_file_count_before_those_of_the_model(tmp_path: Path) -> None:
     task, _ = Tag.begin(with_class_names(tmp_path), ColumnsConfig())
-    other = Tag.of_labels(task.labels).recalling({"label_names": list(NAMES[::-1])})
+    other = Tag.from_labels(task.labels).with_saved_settings({"label_names": list(NAMES[::-1])})
     assert [task.labels[tag] for tag in other.read(tmp_path / "named.parquet").targets] == EVERY_TAG
 
 

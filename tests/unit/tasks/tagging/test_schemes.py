@@ -110,7 +110,7 @@ def test_another_file_may_have_another_scheme(tmp_path: Path, scheme: str) -> No
     task, _ = Tag.begin(conll(tmp_path / "a.conll", "B-A I-A O B-B"), ColumnsConfig())
     tags = task.read(conll(tmp_path / "b.conll", scheme)).targets
     assert [task.labels[tag] for tag in tags] == ["O", "B-A", "I-A", "B-B"]
-    closing = Tag.of_labels(["O", "B-A", "I-A", "L-A", "U-A", "U-B", "B-B", "I-B", "L-B"])
+    closing = Tag.from_labels(["O", "B-A", "I-A", "L-A", "U-A", "U-B", "B-B", "I-B", "L-B"])
     tags = closing.read(tmp_path / "b.conll").targets
     assert [closing.labels[tag] for tag in tags] == ["O", "B-A", "L-A", "U-B"]
 

@@ -10,22 +10,22 @@ from typing import Any
 import pytest
 
 from bertwright.reports.pretrain_result import mfu_of
-from bertwright.train.callbacks.metrics_file import MetricsListener
-from bertwright.train.callbacks.peak import PeakListener
+from bertwright.train.callbacks.metrics_file import MetricsCallback
+from bertwright.train.callbacks.peak import PeakCallback
 from bertwright.train.loop import Position, StepReport
 from bertwright.train.optim.optimizers import OptimizerConfig
 
 
 def lines_of(file: Path, *, optimizer: OptimizerConfig, rates: Iterator[float]) -> list[dict[str, Any]]:
     """Three steps of 100 operations in a second each; an evaluation after the second and the third."""
-    peak = PeakListener(lambda: next(rates), next(rates))
-    metrics = MetricsListener(file, every=1, lengths=[128], optimizer=optimizer, peak=peak)
+    peak = PeakCallback(lambda: next(rates), next(rates))
+    metrics = MetricsCallback(file, every=1, lengths=[128], optimizer=optimizer, peak=peak)
     for step in (1, 2, 3):
         window = {"loss": 1.0, "gradient_norm": 1.0, "steps": 1.0, "tokens": 8.0, "flops": 100.0, "seconds": 1.0}
         notes = {"valid": {"mlm_loss": 1.0}} if step > 1 else {}
         report = StepReport(Position(step=step, window=window), step / 3, 0, 0.5, last=step == 3, notes=notes)
-        for listener in (peak, metrics):
-            listener(report)
+        for callback in (peak, metrics):
+            callback(report)
     return [json.loads(line) for line in file.read_text().splitlines()]
 
 

@@ -21,10 +21,10 @@ def test_groups_thaw_in_order(progress: float, thawed: int) -> None:
 def test_the_optimizer_passes_over_what_is_frozen() -> None:
     first, second = nn.Parameter(torch.ones(2)), nn.Parameter(torch.ones(2))
     optimizer = torch.optim.AdamW([first, second], lr=0.1, fused=True)
-    listener = UnfreezeListener([[second]], share=0.5)
+    callback = UnfreezeListener([[second]], share=0.5)
     for progress, moves in ((0.0, False), (0.6, True)):
         before = second.detach().clone()
-        listener.thaw(progress)
+        callback.thaw(progress)
         ((first * second).sum() + first.sum()).backward()
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)

@@ -14,23 +14,23 @@ from torch import nn
 from bertwright.errors import ModelError
 from bertwright.train.checkpoint.folder import (
     Retention,
+    best_valid_loss,
     checkpoints,
-    lowest_held_out,
     newest_whole,
     read_checkpoint,
     retain,
     step_of,
     write_checkpoint,
 )
-from bertwright.train.checkpoint.snapshot import Moving, copy_state, put_back
+from bertwright.train.checkpoint.snapshot import TrainState, copy_state, restore
 from bertwright.train.checkpoint.tensor_file import write_tensors
-from bertwright.train.ema import Average, AverageConfig
+from bertwright.train.ema import EMA, AverageConfig
 from bertwright.train.loop import Position
 
 IDENTITY = {"seed": 1}
 
 
-def moving(value: float, *, step: int, seconds: float = 0.0) -> Moving:
+def moving(value: float, *, step: int, seconds: float = 0.0) -> TrainState:
     """A small model after one step of AdamW, its weights all `value`."""
     model = nn.Linear(3, 2)
     optimizer = torch.optim.AdamW(model.parameters())
@@ -39,14 +39,14 @@ def moving(value: float, *, step: int, seconds: float = 0.0) -> Moving:
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.fill_(value)
-    average = Average(model, AverageConfig(name="ema"))
-    return Moving(model, [optimizer], Position(step=step, seconds=seconds, drawn=[step]), average)
+    average = EMA(model, AverageConfig(name="ema"))
+    return TrainState(model, [optimizer], Position(step=step, seconds=seconds, drawn=[step]), average)
 
 
 def test_a_state_comes_back_and_stays_apart() -> None:
     one, other = moving(1.0, step=4), moving(2.0, step=9)
     state = copy_state(one)
-    put_back(other, state)
+    restore(other, state)
     assert other.position == one.position
     assert all(torch.equal(a, b) for a, b in zip(one.model.parameters(), other.model.parameters(), strict=True))
     held = [t.clone() for tensors in state.tensors.values() for t in tensors.values()]
@@ -63,7 +63,7 @@ def test_a_state_before_the_first_step_forgets_the_moments() -> None:
     before = moving(1.0, step=0)
     before.optimizers[0].state.clear()
     after = moving(2.0, step=3)
-    put_back(after, copy_state(before))
+    restore(after, copy_state(before))
     assert not after.optimizers[0].state
 
 
@@ -142,7 +142,7 @@ def test_the_newest_and_the_best_are_kept(tmp_path: Path) -> None:
     for step, loss in ((10, 3.0), (20, 2.0), (30, 2.5), (40, None), (50, 2.2)):
         retain(tmp_path, saved(tmp_path, step, held_out=loss), Retention(newest=2, best=True))
     assert [step_of(folder) for folder in checkpoints(tmp_path)] == [20, 40, 50]
-    assert lowest_held_out(tmp_path) == 2.0
+    assert best_valid_loss(tmp_path) == 2.0
 
 
 def test_one_in_so_many_hours_is_kept(tmp_path: Path) -> None:

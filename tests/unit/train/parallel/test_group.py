@@ -11,7 +11,7 @@ from bertwright.model.layers.dropout import Dropout, begin_at_row, keep_mask
 from bertwright.objectives.combine import ObjectiveConfig, build_objective
 from bertwright.train.held_out import held_out_figures
 from bertwright.train.parallel.group import ALONE, Group, launch_name
-from bertwright.types import Batch, Example
+from bertwright.types import Batch, MaskedBatch
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 4, 7, 8])
@@ -47,7 +47,7 @@ def batch(rows: int, length: int = 24) -> Batch:
     )
 
 
-def example_of(rows: int, *, pairs: bool = True) -> Example:
+def example_of(rows: int, *, pairs: bool = True) -> MaskedBatch:
     objective = build_objective(ObjectiveConfig(next_sentence=pairs), vocab_size=100, mask_id=4)
     return objective.corrupt(batch(rows), torch.Generator().manual_seed(1))
 
@@ -60,7 +60,7 @@ def test_losses_and_gradients_of_shares_add_up(pairs: bool) -> None:
     objective = build_objective(ObjectiveConfig(next_sentence=pairs), vocab_size=100, mask_id=4)
     example = example_of(10, pairs=pairs)
 
-    def gradients(shares: list[tuple[Example, int]]) -> tuple[float, list[torch.Tensor]]:
+    def gradients(shares: list[tuple[MaskedBatch, int]]) -> tuple[float, list[torch.Tensor]]:
         model.zero_grad()
         total = 0.0
         for share, first in shares:
@@ -116,7 +116,7 @@ def test_a_run_of_one_process_is_given_back_what_it_gives() -> None:
     values = torch.ones(2)
     assert ALONE.summed(values) is values
     assert ALONE.any(True)
-    assert ALONE.of_first(0.1) == 0.1
+    assert ALONE.broadcast(0.1) == 0.1
     assert ALONE.gathered(b"ab") == [b"ab"]
 
 
