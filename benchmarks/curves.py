@@ -13,14 +13,14 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from bertwright.files import read_json
-from bertwright.reports.pretrain_html import held_out
+from bertwright.reports.pretrain_html import valid_curve
 from bertwright.train.callbacks.metrics_file import read_metrics
 
 
 def main(out: Path, runs: list[Path]) -> None:
     """Draw every run that has a metrics.jsonl, named by its folder, against the unigram entropy of their corpus."""
     told = {run.name: read_metrics(run / "metrics.jsonl") for run in runs}
-    pairs = [lines for lines in told.values() if held_out(lines, "nsp_accuracy")[1]]
+    pairs = [lines for lines in told.values() if valid_curve(lines, "nsp_accuracy")[1]]
     figure = Figure(figsize=(11 if pairs else 6.5, 4), layout="constrained")
     panels = figure.subplots(1, 2 if pairs else 1, squeeze=False)[0]
     draw(panels[0], told, "mlm_loss")
@@ -29,7 +29,7 @@ def main(out: Path, runs: list[Path]) -> None:
     if manifests:
         panels[0].axhline(manifests[0]["unigram_entropy"], color="#999", ls="--", lw=1, label="unigram entropy")
     if pairs:
-        balanced = all(held_out(lines, "nsp_balanced_accuracy")[1] for lines in pairs)  # not in earlier runs
+        balanced = all(valid_curve(lines, "nsp_balanced_accuracy")[1] for lines in pairs)  # not in earlier runs
         draw(panels[1], told, "nsp_balanced_accuracy" if balanced else "nsp_accuracy")
         if balanced:
             panels[1].axhline(0.5, color="#999", ls="--", lw=1, label="a constant answer")
@@ -44,7 +44,7 @@ def main(out: Path, runs: list[Path]) -> None:
 def draw(axes: Axes, told: dict[str, list[dict[str, Any]]], name: str) -> None:
     """Draw the held-out figure `name` of each run that has it over minutes."""
     for run, lines in told.items():
-        minutes, values = held_out(lines, name)
+        minutes, values = valid_curve(lines, name)
         if values:
             axes.plot(minutes, values, "o-", ms=3, label=run)
 

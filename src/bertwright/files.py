@@ -214,7 +214,7 @@ def optional_object(file: Path, *, error: type[Exception], fix: str) -> dict[str
     return values
 
 
-def inside(folder: Path, name: object) -> Path:
+def safe_join(folder: Path, name: object) -> Path:
     """Return the path of a member of `folder` that a manifest there names; raises InputError where it leads out of it.
 
     A name from a file of someone else may be absolute, climb with "..", be a link to elsewhere, or no name at all: of

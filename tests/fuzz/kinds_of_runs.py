@@ -20,7 +20,7 @@ from bertwright.train.checkpoint.folder import newest_whole, write_checkpoint
 from bertwright.train.checkpoint.resume import resumed
 from bertwright.train.checkpoint.snapshot import TrainState, copy_state
 from bertwright.train.ema import EMA, AverageConfig
-from bertwright.train.loop import Position
+from bertwright.train.loop import Progress
 from bertwright.train.parallel.group import ALONE
 from bertwright.train.setup.pretrain_config import resolve
 from bertwright.train.setup.run import open_data
@@ -118,7 +118,7 @@ def _moving() -> TrainState:
     model(torch.ones(1, 3)).sum().backward()
     optimizer.step()
     average = EMA(model, AverageConfig(name="ema"))
-    return TrainState(model, [optimizer], Position(step=3, seconds=1.5, drawn=[3], window={"loss": 2.0}), average)
+    return TrainState(model, [optimizer], Progress(step=3, seconds=1.5, drawn=[3], window={"loss": 2.0}), average)
 
 
 def _checkpoint(file: str) -> Callable[[Path], Path]:

@@ -24,7 +24,7 @@ from bertwright.corpus.readers.layouts import describe_layout
 from bertwright.corpus.readers.table import read_table
 from bertwright.errors import CorpusError, InputError
 from bertwright.files import write_json
-from bertwright.inference.input_files import Asked
+from bertwright.inference.input_files import InputFile
 from bertwright.inference.inputs_of_predict import Lines
 from bertwright.tasks.classification.multi_label import MultiLabel
 from bertwright.tasks.columns import ColumnsConfig
@@ -202,7 +202,7 @@ def _read_tags(file: Path) -> None:
     """Read the tags of a file as training does, as those of another file, and as what a tagger is asked."""
     columns = ColumnsConfig()
     with suppress(InputError):
-        for where, texts in Asked(file, part="token", pairs=False):
+        for where, texts in InputFile(file, part="token", pairs=False):
             assert isinstance(where, str)
             assert all(isinstance(text, str) for text in texts)
     task = Tag.from_labels(["O", "B-X", "I-X", "B-Y", "I-Y"]).with_saved_settings({"label_names": ["O", "B-X", "I-X"]})

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from bertwright.model.crf import Crf
-from bertwright.tasks.tagging.decode import read_sentences
+from bertwright.tasks.tagging.decode import decode_tags
 from bertwright.tasks.tagging.schemes import allowed_transitions
 from bertwright.tasks.tagging.task import crf_of
 
@@ -100,11 +100,9 @@ def test_nothing_unlawful_is_ever_said(scheme: str) -> None:
     labels, random = SCHEMES[scheme], np.random.default_rng(0)
     counts = random.integers(1, 30, size=700)
     logits = random.normal(size=(counts.sum(), len(labels)), scale=5).astype(np.float32)
-    read = read_sentences(crf_of(labels).chain(), logits, counts, np.zeros(len(logits), dtype=np.int64))
+    read = decode_tags(crf_of(labels).chain(), logits, counts, np.zeros(len(logits), dtype=np.int64))
     for part in np.split(read.tags, np.cumsum(counts)[:-1]):
         assert lawful(labels, tuple(part.tolist()))
     np.testing.assert_allclose(np.exp(read.log_shares).sum(-1), 1, atol=1e-5)
-    one = read_sentences(
-        crf_of(labels).chain(), logits[: counts[0]], counts[:1], np.zeros(int(counts[0]), dtype=np.int64)
-    )
+    one = decode_tags(crf_of(labels).chain(), logits[: counts[0]], counts[:1], np.zeros(int(counts[0]), dtype=np.int64))
     np.testing.assert_array_equal(one.tags, read.tags[: counts[0]])

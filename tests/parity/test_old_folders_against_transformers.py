@@ -23,7 +23,7 @@ from bertwright.errors import ModelError
 from bertwright.hub.encoder_folder import read_model
 from bertwright.hub.pickled_weights import read_pickled
 from bertwright.reports.model_table import show_model
-from bertwright.verbs.show import kind_of
+from bertwright.verbs.show import kind_of_folder
 
 WORDS = [
     "the", "a", "boat", "sea", "sails", "far", "home", "sun", "moon", "is", "red", "old", "new", "and", "we", "see",
@@ -152,7 +152,7 @@ def _pairs(folder: Path) -> Path:
 @pytest.mark.parametrize("verb", VERBS)
 def test_every_verb_takes_an_old_folder(tmp_path: Path, verb: str) -> None:
     folder = _old_folder(tmp_path / "old")
-    assert kind_of(folder) == "model"
+    assert kind_of_folder(folder) == "model"
     VERBS[verb](folder, tmp_path / "out")
     if verb == "finetune":
         assert (tmp_path / "out" / "model" / "tokenizer.json").is_file()

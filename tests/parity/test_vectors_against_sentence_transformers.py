@@ -28,7 +28,7 @@ from bertwright.tasks.embedding.task import Embed, judge_sentences
 from bertwright.types import SentenceBatch
 from bertwright.verbs.embed import embed
 from bertwright.verbs.export import export
-from bertwright.verbs.show import kind_of
+from bertwright.verbs.show import kind_of_folder
 from bertwright.verbs.verify import verify
 
 sentence_transformers = pytest.importorskip("sentence_transformers")
@@ -195,7 +195,7 @@ def test_the_layout_of_early_folders(tokenizer: Path, tmp_path: Path) -> None:
     ours = embed(folder, TEXTS)
     np.testing.assert_allclose(ours, theirs.encode(TEXTS), atol=TOLERANCE, rtol=0)
     np.testing.assert_array_equal(ours, before)
-    assert kind_of(folder) == "model"
+    assert kind_of_folder(folder) == "model"
     show_model(folder)
     verify(folder)
     assert read_model(folder)[0].config.hidden_size == 32

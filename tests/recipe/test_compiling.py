@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 from bertwright.config import read_toml
 from bertwright.errors import Interrupted
 from bertwright.train.callbacks.save import CheckpointListener
-from bertwright.train.loop import Position, StepReport
+from bertwright.train.loop import Progress, StepReport
 from bertwright.train.parallel.group import Group
 from bertwright.train.setup import compiling
 from bertwright.train.setup.compiling import CompileListener, plan_of
@@ -103,7 +103,7 @@ def test_the_speed_of_the_first_steps_decides_in_minutes(
     callback.start(iter)
     assert not started
     for step in range(1, compiling.MEASURED + 2):
-        callback(StepReport(Position(step=step, seconds=10 + step * seconds_a_step), 0.0, 0, 1.0, last=False))
+        callback(StepReport(Progress(step=step, seconds=10 + step * seconds_a_step), 0.0, 0, 1.0, last=False))
     assert bool(started) == compiles
     assert callback.done != compiles
 

@@ -74,9 +74,9 @@ def test_a_name_that_the_system_cannot_encode_is_one_sentence(
     """As under LC_ALL=C without UTF-8 mode; any other such error is a fault of ours, and shown."""
     from bertwright.cli import main as front
 
-    monkeypatch.setattr(front, "run", lambda words: "".join(words).encode("utf-8"))
+    monkeypatch.setattr(front, "run_command", lambda words: "".join(words).encode("utf-8"))
     assert front.main(["show", "out \udcc3"]) == 1
     assert "not in this system's encoding" in capsys.readouterr().err
-    monkeypatch.setattr(front, "run", lambda words: "\udcc3".encode("utf-8"))
+    monkeypatch.setattr(front, "run_command", lambda words: "\udcc3".encode("utf-8"))
     with pytest.raises(UnicodeEncodeError):
         front.main(["show", "out"])

@@ -28,7 +28,7 @@ from bertwright.corpus.readers.layouts import describe_layout
 from bertwright.corpus.readers.table import read_table
 from bertwright.corpus.shards import DocumentBlock, Shard, Shards, read_manifest, write_shard
 from bertwright.errors import BertwrightError, ConfigError, CorpusError, DataError, InputError, ModelError
-from bertwright.files import inside, write_json
+from bertwright.files import safe_join, write_json
 from bertwright.hub.encoder_folder import read_model, save_model
 from bertwright.model.build import build_encoder
 from bertwright.model.config import BertConfig, ModernConfig
@@ -46,8 +46,8 @@ def test_no_name_in_a_manifest_leads_out_of_its_folder(tmp_path: Path, name: obj
     (tmp_path / "in" / "link").symlink_to(tmp_path / "x")
     (tmp_path / "in" / "folder").symlink_to(tmp_path)
     with pytest.raises(InputError, match="does not lie in it"):
-        inside(tmp_path / "in", name)
-    assert inside(tmp_path / "in", "a/b") == tmp_path / "in" / "a" / "b"
+        safe_join(tmp_path / "in", name)
+    assert safe_join(tmp_path / "in", "a/b") == tmp_path / "in" / "a" / "b"
 
 
 @pytest.fixture(scope="module")

@@ -11,11 +11,11 @@ from bertwright.cli import main as command
 def test_memory_that_runs_out_is_told_in_a_sentence(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(command, "run", lambda words: torch.empty(2**60, dtype=torch.uint8))
+    monkeypatch.setattr(command, "run_command", lambda words: torch.empty(2**60, dtype=torch.uint8))
     assert command.main(["predict"]) == 1
     told = capsys.readouterr().err
     assert told.startswith("bertwright: there is not enough memory for this; give shorter rows")
     assert len(told.splitlines()) == 1
-    monkeypatch.setattr(command, "run", lambda words: torch.ones(2) @ torch.ones(3))
+    monkeypatch.setattr(command, "run_command", lambda words: torch.ones(2) @ torch.ones(3))
     with pytest.raises(RuntimeError, match="size"):
         command.main(["predict"])

@@ -76,6 +76,6 @@ def test_a_verb_that_writes_leaves_nothing_half_written(
             aside.write_text("half of")
             os.kill(os.getpid(), number)
 
-    monkeypatch.setattr(front, "run", run)
+    monkeypatch.setattr(front, "run_command", run)
     assert front.main([]) == code
     assert not any(tmp_path.iterdir())

@@ -69,7 +69,7 @@ def main(tokens: Sequence[str] | None = None) -> int:
     name_compiled_code_folder()
     try:
         with _stop_signals():
-            run(words)
+            run_command(words)
             if sys.stdout is not None:
                 sys.stdout.flush()
     except BertwrightError as error:
@@ -115,7 +115,7 @@ def _close_stdout() -> None:
         os.close(nowhere)
 
 
-def run(words: list[str]) -> None:
+def run_command(words: list[str]) -> None:
     """Find the verb and call it; raises UsageError where the words of the call are off."""
     overview = not words or words[0].startswith("-")
     if not overview and words[0] not in VERBS:

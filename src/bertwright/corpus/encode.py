@@ -27,7 +27,7 @@ PROOF_SENTENCES = 10_000
 
 
 @dataclass(frozen=True)
-class Sentences:
+class DocumentSentences:
     """The sentences of D documents in order, and how many each document has, [D] int64."""
 
     sentences: list[str]
@@ -62,13 +62,13 @@ class DocumentEncoder:
         if language in SEGMENTED:
             self.word_statement = self._prove_words(sentences)
 
-    def split(self, texts: pa.StringArray) -> Sentences:
+    def split(self, texts: pa.StringArray) -> DocumentSentences:
         """Return the sentences of some documents."""
         texts = spelt_out(texts, self._reserved)
         sentences, counts = split_sentences(texts, self._language, newline=self._newline)
-        return Sentences(sentences, counts)
+        return DocumentSentences(sentences, counts)
 
-    def encode(self, split: Sentences) -> DocumentBlock:
+    def encode(self, split: DocumentSentences) -> DocumentBlock:
         """Return the documents that have any token; sentences without one are left out.
 
         tokie works outside Python's lock, so this may run in a thread while another splits.
@@ -79,7 +79,7 @@ class DocumentEncoder:
         else:
             ids, counts = self._bulk.encode(self._with_blanks(sentences, sentence_counts))
             starts = self._rule.starts(ids, counts)
-        return block_of(ids.astype(self._dtype), counts, sentence_counts, starts)
+        return document_block(ids.astype(self._dtype), counts, sentence_counts, starts)
 
     def _encode_words(self, sentences: list[str]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Encode word by word; a sentence whose words do not add up to its own encoding is encoded as a whole."""
@@ -152,7 +152,9 @@ def spelt_out(texts: pa.StringArray, reserved: Sequence[str]) -> pa.StringArray:
     return texts
 
 
-def block_of(ids: np.ndarray, counts: np.ndarray, sentence_counts: np.ndarray, starts: np.ndarray) -> DocumentBlock:
+def document_block(
+    ids: np.ndarray, counts: np.ndarray, sentence_counts: np.ndarray, starts: np.ndarray
+) -> DocumentBlock:
     """Return a block of the documents that have tokens.
 
     ids [T], counts [N] tokens of each sentence, sentence_counts [D] sentences of each document, starts [T] bool.

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet
 
 from bertwright.corpus.readers.blocks import read_text
-from bertwright.corpus.readers.cells import listed, words_of
+from bertwright.corpus.readers.cells import cell_words, list_items
 from bertwright.corpus.readers.characters import parse_json
 from bertwright.corpus.readers.formats import format_of, plain_suffix
 from bertwright.corpus.readers.text_column import text_columns
@@ -47,7 +47,7 @@ def _texts_of_lines(path: Path, kind: str | None, encoding: str | None) -> Itera
         commas = kind == "csv"
         tokens = _one_token_a_line(lines, commas=commas)
         cells = _sentences_of_tokens(lines, commas=commas) if tokens else text_columns(path, encoding)
-        return (" ".join(words_of(cell)) if listed(cell) else cell for cell in cells)
+        return (" ".join(cell_words(cell)) if list_items(cell) else cell for cell in cells)
     tokens = plain_suffix(path) in (".conll", ".bio", ".iob", ".iob2") or _one_token_a_line(lines)
     return _sentences_of_tokens(lines) if tokens else iter(lines)
 

@@ -22,8 +22,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from bertwright.corpus.dedup.dedup_state import Memory
-from bertwright.corpus.dedup.exact import held_out
+from bertwright.corpus.dedup.dedup_state import DedupState
+from bertwright.corpus.dedup.exact import valid_documents
 from bertwright.corpus.executors.ahead import read_ahead
 from bertwright.corpus.executors.processes import Workers, in_order
 from bertwright.corpus.executors.work import CleanTexts, EncodedTexts
@@ -80,7 +80,7 @@ class ShardPipeline:
     """Carries documents from the sources to the shards in `out`, keeping `journal` and `memory`."""
 
     def __init__(
-        self, out: Path, journal: Journal, sources: list[Source], options: ReadOptions, *, memory: Memory,
+        self, out: Path, journal: Journal, sources: list[Source], options: ReadOptions, *, memory: DedupState,
         vocab_size: int, shard_text: int = SHARD_TEXT,
     ) -> None:  # fmt: skip
         """Take up the journal; nothing is read before `run`."""
@@ -119,7 +119,7 @@ class ShardPipeline:
         self._told.update(clean.told)
         texts, kept = self._memory.new(clean, self._told)
         self._journal.spent("repetitions", perf_counter() - began)
-        held = held_out(clean.hashes, self._sources[batch.position[0]].held_out)
+        held = valid_documents(clean.hashes, self._sources[batch.position[0]].held_out)
         for split, chosen in (("train", kept & ~held), ("valid", kept & held)):
             if chosen.any():
                 some = texts.filter(pa.array(chosen))

@@ -31,7 +31,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from bertwright.config import requirement
 from bertwright.errors import DataError, InputError
-from bertwright.files import inside, read_json, sha256_of, written_aside
+from bertwright.files import read_json, safe_join, sha256_of, written_aside
 
 FORMAT_VERSION = 1
 SPLITS = ("train", "valid")
@@ -293,7 +293,7 @@ class _Manifest(_Part):
 def member(folder: Path, name: str) -> Path:
     """Return the path of a file that the manifest of a DATA folder names; raises DataError where it leads elsewhere."""
     try:
-        return inside(folder, name)
+        return safe_join(folder, name)
     except InputError as error:
         raise DataError(str(error)) from error
 

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from bertwright.corpus.clean import clean
-from bertwright.corpus.dedup.exact import hash_documents, held_out
+from bertwright.corpus.dedup.exact import hash_documents, valid_documents
 from bertwright.corpus.filters.counts import DropCounts
 from bertwright.corpus.filters.screen import Screen
 from bertwright.corpus.readers.documents import read_documents, source_bytes
@@ -99,7 +99,7 @@ class TrainingTexts:
             texts = clean(batch.texts)
             if self._screen is not None:
                 texts = self._screen.screen(texts, DropCounts())
-            training = ~held_out(hash_documents(texts), self._share)
+            training = ~valid_documents(hash_documents(texts), self._share)
             documents: list[str] = texts.filter(pa.array(training)).to_pylist()
             self.source_done = batch.source_bytes_done
             yield documents

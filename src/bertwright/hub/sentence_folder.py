@@ -54,7 +54,7 @@ FLAGS: dict[str, str] = {
 
 
 @dataclass(frozen=True)
-class Reading:
+class SentenceSettings:
     """How a folder says that its encoder is read.
 
     pooling     of the hidden states
@@ -72,7 +72,7 @@ class Reading:
 
 
 @kept_random_state()
-def read_sentence_folder(folder: Path) -> tuple[Encoder, Reading]:
+def read_sentence_folder(folder: Path) -> tuple[Encoder, SentenceSettings]:
     """Return the encoder of a folder and how it is read: mean and not normalised where the folder does not say.
 
     Raises ModelError as `read_model` does, and where a sentence-transformers folder has a module or a pooling that is
@@ -81,7 +81,7 @@ def read_sentence_folder(folder: Path) -> tuple[Encoder, Reading]:
     encoder, _ = read_model(folder)
     positions = encoder.config.max_positions
     if not is_sentence_folder(folder):
-        return encoder, Reading("mean", normalize=False, max_length=positions)
+        return encoder, SentenceSettings("mean", normalize=False, max_length=positions)
     modules, home = _modules(folder), encoder_folder(folder)
     length, prompts = _longest(home), prompts_of(folder)
     pooling, over_prompt = _pooling(module_folder(folder, modules["Pooling"]) / "config.json")
@@ -89,7 +89,7 @@ def read_sentence_folder(folder: Path) -> tuple[Encoder, Reading]:
     skip = 0 if over_prompt or not prompts.text else 1 + len(load_tokenizer(home).encode(prompts.text))
     if skip >= max_length - 1:
         raise ModelError(f"the prompt of {folder} fills its rows of {max_length} tokens; give it a shorter one")
-    return encoder, Reading(pooling, "Normalize" in modules, max_length, prompts, skip)
+    return encoder, SentenceSettings(pooling, "Normalize" in modules, max_length, prompts, skip)
 
 
 def save_sentence_model(

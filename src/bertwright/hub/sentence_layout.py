@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from bertwright.errors import InputError, ModelError
-from bertwright.files import inside, optional_object, read_json
+from bertwright.files import optional_object, read_json, safe_join
 
 MODULES = "modules.json"
 DESCRIPTION = "config_sentence_transformers.json"
@@ -42,7 +42,7 @@ def module_folder(folder: Path, path: str) -> Path:
     if not path:
         return folder
     try:
-        return inside(folder, path)
+        return safe_join(folder, path)
     except InputError as error:
         raise ModelError(str(error)) from error
 

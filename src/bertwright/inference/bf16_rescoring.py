@@ -38,29 +38,29 @@ Lead = Callable[[np.ndarray], np.ndarray]
 def lead_of_class(logits: np.ndarray) -> np.ndarray:
     """Return how much the largest logit of each row is larger than the next one: [Q] of [Q, K], K >= 2."""
     two = np.partition(logits, -2, axis=-1)[:, -2:]
-    lead: np.ndarray = two[:, 1] - two[:, 0]
-    return lead
+    margin: np.ndarray = two[:, 1] - two[:, 0]
+    return margin
 
 
 def lead_of_labels(logits: np.ndarray) -> np.ndarray:
     """Return how far the logit nearest to zero, where a label is given or not, is from it: [Q] of [Q, K]."""
-    lead: np.ndarray = np.abs(logits).min(axis=-1)
-    return lead
+    margin: np.ndarray = np.abs(logits).min(axis=-1)
+    return margin
 
 
 class Bf16Rescorer:
     """Scores rows of one model, chunk after chunk; what it measured on the first chunk holds for the others."""
 
-    def __init__(self, model: FineTuned, *, device: torch.device, lead: Lead | None, precision: Precision) -> None:
+    def __init__(self, model: FineTuned, *, device: torch.device, margin: Lead | None, precision: Precision) -> None:
         """Take over `model`.
 
-        Without a `lead`, as of scores that are no choice, "auto" is float32. "bf16" asks about nothing twice.
+        Without a `margin`, as of scores that are no choice, "auto" is float32. "bf16" asks about nothing twice.
         """
-        self.model, self.device, self.lead = model.eval().to(device), device, lead
+        self.model, self.device, self.margin = model.eval().to(device), device, margin
         self.pace = BatchPolicy()
         if device.type == "cpu":
             self.pace = cpu_policy(lambda: torch.set_num_threads(1))
-        self._measures = precision == "auto" and lead is not None and has_bfloat16(device)
+        self._measures = precision == "auto" and margin is not None and has_bfloat16(device)
         self._half = copy.deepcopy(model).to(torch.bfloat16) if precision == "bf16" else None
         self._margin = 0.0
         self._ready = False
@@ -98,7 +98,7 @@ class Bf16Rescorer:
 
     def _few_in_doubt(self, half: FineTuned, rows: LabelledRows) -> bool:
         """Score some rows both ways; set the margin of doubt, and return whether few answers are within it."""
-        assert self.lead is not None
+        assert self.margin is not None
         places = np.linspace(0, len(rows) - 1, SAMPLE).astype(np.int64)
         asked = np.zeros(len(rows), dtype=bool)
         asked[places] = True
@@ -112,12 +112,12 @@ class Bf16Rescorer:
         of_leads = np.maximum(np.ptp(change, axis=-1), np.abs(change).max(axis=-1))
         self._margin = SAFETY * float(of_leads.max())
         owners = np.repeat(np.arange(len(rows)), rows.asked_counts)[of_sample]
-        in_doubt = len(np.unique(owners[self.lead(both[1]) < self._margin]))
+        in_doubt = len(np.unique(owners[self.margin(both[1]) < self._margin]))
         return in_doubt < TOO_MANY * SAMPLE
 
     def _doubtful(self, rows: LabelledRows, logits: np.ndarray) -> np.ndarray:
         """Return the rows that hold a question whose answer is in doubt."""
-        assert self.lead is not None
+        assert self.margin is not None
         owners = np.repeat(np.arange(len(rows)), rows.asked_counts)
-        doubtful: np.ndarray = np.unique(owners[self.lead(logits) < self._margin])
+        doubtful: np.ndarray = np.unique(owners[self.margin(logits) < self._margin])
         return doubtful

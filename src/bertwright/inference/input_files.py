@@ -25,7 +25,7 @@ PAIR_NAMES = {"vector": TOGETHER, "span": QUESTIONS}
 """Names of the columns of a pair, by what a head is about; elsewhere PAIRS."""
 
 
-class Progress(Protocol):
+class ReadsFile(Protocol):
     """What knows how much of a file has been read."""
 
     @property
@@ -33,10 +33,10 @@ class Progress(Protocol):
         """The share read, 0 to 1; None where nobody knows."""
 
 
-class Asked:
+class InputFile:
     """What a file asks of a model: where each question stands, and its texts.
 
-    >>> list(Asked(Path("pairs.csv"), part="row", pairs=True))
+    >>> list(InputFile(Path("pairs.csv"), part="row", pairs=True))
     [('pairs.csv, row 1', ('It rains.', 'It pours.'))]
     """
 
@@ -45,7 +45,7 @@ class Asked:
     ) -> None:
         """Open nothing yet; `part` and `pairs` are of the model, `told` are columns of a table."""
         self.file, self.part, self.pairs, self.told = file, part, pairs, told or ColumnsConfig()
-        self.progress: Progress | None = None
+        self.progress: ReadsFile | None = None
 
     @property
     def share(self) -> float | None:

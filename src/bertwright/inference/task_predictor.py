@@ -53,7 +53,7 @@ def open_task(
     from bertwright.inference.bf16_rescoring import Bf16Rescorer
 
     opened = read_fine_tuned(folder)
-    score = Bf16Rescorer(opened.model, device=pick_device(), lead=lead_of(opened), precision=precision)
+    score = Bf16Rescorer(opened.model, device=pick_device(), margin=lead_of(opened), precision=precision)
     encoder = TextEncoder(load_tokenizer(folder), max_length=opened.max_length)
     task = task_of(opened)
     return task, answers_with(task, encoder, score)

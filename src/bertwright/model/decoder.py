@@ -24,7 +24,7 @@ from bertwright.model.layers.linear import Linear
 
 
 @dataclass(frozen=True)
-class Memory:
+class EncoderStates:
     """What the decoder looks at of N source texts: computed once a text, whatever is written about it.
 
     keys, values  for each block [N, A, S, H/A]
@@ -35,9 +35,9 @@ class Memory:
     values: tuple[Tensor, ...]
     bias: Tensor
 
-    def take(self, rows: Tensor) -> Memory:
+    def take(self, rows: Tensor) -> EncoderStates:
         """Return the memory of the texts at `rows` [M]."""
-        return Memory(
+        return EncoderStates(
             tuple(keys[rows] for keys in self.keys), tuple(values[rows] for values in self.values), self.bias[rows]
         )
 
@@ -76,7 +76,7 @@ class DecoderBlock(nn.Module):
     def forward(self, hidden: Tensor, around: Tensor, keys: Tensor, values: Tensor, bias: Tensor) -> Tensor:
         """Return hidden states [N, T, H] from those before, and from `around` [N, T, H], what self-attention found.
 
-        Keys, values and bias are those of `Memory`.
+        Keys, values and bias are those of `EncoderStates`.
         """
         hidden = self.attention_norm(hidden + self.dropout(around))
         hidden = self.cross_norm(hidden + self.dropout(self.cross.look_at(keys, values, hidden, bias)))
@@ -96,13 +96,13 @@ class Decoder(nn.Module):
         self.mlm_head = MaskedTokenHead(config)
         initialise(self, std=config.initializer_range)
 
-    def remember(self, hidden: Tensor, attention_mask: Tensor) -> Memory:
+    def remember(self, hidden: Tensor, attention_mask: Tensor) -> EncoderStates:
         """Return what the blocks look at of source texts: of hidden states [N, S, H] and their mask [N, S]."""
         pairs = [block.cross.keys_and_values(hidden) for block in self._blocks()]
         bias = torch.where(attention_mask, 0.0, MASK_VALUE)[:, None, None, :]
-        return Memory(tuple(keys for keys, _ in pairs), tuple(values for _, values in pairs), bias)
+        return EncoderStates(tuple(keys for keys, _ in pairs), tuple(values for _, values in pairs), bias)
 
-    def forward(self, ids: Tensor, memory: Memory) -> Tensor:
+    def forward(self, ids: Tensor, memory: EncoderStates) -> Tensor:
         """Return hidden states [N, T, H] of texts written so far, ids [N, T], padding at their ends."""
         length = ids.shape[1]
         ahead = torch.full((length, length), MASK_VALUE, device=ids.device).triu(1)
@@ -113,7 +113,7 @@ class Decoder(nn.Module):
         last: Tensor = hidden
         return last
 
-    def next_logits(self, ids: Tensor, place: int, past: list[KVCache], memory: Memory) -> Tensor:
+    def next_logits(self, ids: Tensor, place: int, past: list[KVCache], memory: EncoderStates) -> Tensor:
         """Return logits [N, K, V] of what follows `ids` [N, K], which stand at `place` in K texts about each source.
 
         `past` holds what was written before, a row for each of the N x K texts, and is carried on; pass an empty list

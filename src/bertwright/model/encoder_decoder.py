@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from bertwright.model.bert import BertForPreTraining
 from bertwright.model.config import BertConfig, ModelConfig
-from bertwright.model.decoder import Decoder, Memory
+from bertwright.model.decoder import Decoder, EncoderStates
 from bertwright.model.encoder import Encoder
 from bertwright.model.modernbert import ModernForMaskedLM
 from bertwright.types import UNASKED, PairBatch
@@ -31,7 +31,7 @@ class EncoderDecoder(nn.Module):
         encoder.keep_states()
         self.encoder, self.decoder = encoder, decoder
 
-    def read(self, input_ids: Tensor, token_type_ids: Tensor, attention_mask: Tensor) -> Memory:
+    def read(self, input_ids: Tensor, token_type_ids: Tensor, attention_mask: Tensor) -> EncoderStates:
         """Return what the decoder looks at of source texts, each [N, S]."""
         hidden = self.encoder.encode(input_ids, token_type_ids, attention_mask)
         return self.decoder.remember(hidden, attention_mask)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from bertwright.model.decoder import Decoder, KVCache, Memory
+from bertwright.model.decoder import Decoder, EncoderStates, KVCache
 
 FORBIDDEN_SCORE = -1e9
 """The score of what must not be chosen."""
@@ -36,7 +36,7 @@ class SearchRules:
 
 
 @torch.inference_mode()
-def write_texts(decoder: Decoder, memory: Memory, rules: SearchRules) -> list[list[int]]:
+def write_texts(decoder: Decoder, memory: EncoderStates, rules: SearchRules) -> list[list[int]]:
     """Return the token ids of a text for each source, without the beginning and the end token."""
     found = BeamSearch(decoder, memory, rules).run() if rules.beams > 1 else _greedy(decoder, memory, rules)
     return [_inside(ids, rules) for ids in found]
@@ -46,7 +46,7 @@ def _inside(ids: list[int], rules: SearchRules) -> list[int]:
     return ids[: ids.index(rules.end)] if rules.end in ids else ids
 
 
-def _greedy(decoder: Decoder, memory: Memory, rules: SearchRules) -> list[list[int]]:
+def _greedy(decoder: Decoder, memory: EncoderStates, rules: SearchRules) -> list[list[int]]:
     """Take the likeliest token each time, until the end token or the longest length."""
     count = len(memory.bias)
     written = torch.full((count, rules.max_length - 1), rules.end, device=memory.bias.device)
@@ -77,7 +77,7 @@ class BeamSearch:
     which is exact for a length penalty of 0 and a good guess for others.
     """
 
-    def __init__(self, decoder: Decoder, memory: Memory, rules: SearchRules) -> None:
+    def __init__(self, decoder: Decoder, memory: EncoderStates, rules: SearchRules) -> None:
         """Start with one empty text a source, which is where the K beams part."""
         self.decoder, self.memory, self.rules = decoder, memory, rules
         count, device = len(memory.bias), memory.bias.device

@@ -65,7 +65,7 @@ def _adapted(model: FineTuned, matrices: Sequence[Matrix]) -> Iterator[nn.Linear
                 yield module
 
 
-def merge(model: nn.Module) -> None:
+def merge_adapters(model: nn.Module) -> None:
     """Make every adapted matrix a plain one again, of the same numbers that were computed with."""
     for module in list(model.modules()):
         if parametrize.is_parametrized(module, "weight"):

@@ -10,7 +10,7 @@ from typing import Any
 from matplotlib.axes import Axes
 
 from bertwright.files import read_json, write_text
-from bertwright.reports.pretrain_html import STYLE, draw, held_out, minutes, table_of
+from bertwright.reports.pretrain_html import STYLE, draw, minutes, table_html, valid_curve
 from bertwright.tasks.eval_result import EvalResult, Mistake, ResultTable
 from bertwright.tasks.metrics import figure_names
 from bertwright.train.callbacks.metrics_file import read_metrics
@@ -24,7 +24,12 @@ def write_task_report(run: Path, judged: Mapping[str, EvalResult]) -> Path:
     lines = read_metrics(run / "metrics.jsonl")
     result, manifest = read_json(run / "result.json"), read_json(run / "manifest.json")
     title = html.escape(f"{result['task']}: {run.name}")
-    body = [f"<h1>{title}</h1>", table_of(_facts(result, manifest)), "<h2>Figures</h2>", _figures(result, list(judged))]
+    body = [
+        f"<h1>{title}</h1>",
+        table_html(_facts(result, manifest)),
+        "<h2>Figures</h2>",
+        _figures(result, list(judged)),
+    ]
     body += ["<h2>Along the way</h2>", draw([_draw_loss, _draw_metric(result["metric"])], lines)]
     body += [f"<p>{split}: {html.escape(one.warning)}.</p>" for split, one in judged.items() if one.warning]
     for split, judgement in judged.items():
@@ -111,14 +116,14 @@ def _mistakes(mistakes: Sequence[Mistake]) -> str:
 def _draw_loss(axes: Axes, lines: list[dict[str, Any]]) -> None:
     axes.plot(minutes(lines), [line["loss"] for line in lines], color="#9bb8d9", lw=1, label="training")
     if any("loss" in line.get("valid", {}) for line in lines):
-        axes.plot(*held_out(lines, "loss"), "o-", color="#1f4e8c", ms=3, label="dev")
+        axes.plot(*valid_curve(lines, "loss"), "o-", color="#1f4e8c", ms=3, label="dev")
     axes.set(xlabel="minutes", ylabel="loss")
     axes.legend(frameon=False)
 
 
 def _draw_metric(metric: str) -> Callable[[Axes, list[dict[str, Any]]], None]:
     def drawer(axes: Axes, lines: list[dict[str, Any]]) -> None:
-        axes.plot(*held_out(lines, metric), "o-", color="#1f4e8c", ms=3, label="dev")
+        axes.plot(*valid_curve(lines, metric), "o-", color="#1f4e8c", ms=3, label="dev")
         axes.set(xlabel="minutes", ylabel=metric.replace("_", " "))
         axes.legend(frameon=False)
 

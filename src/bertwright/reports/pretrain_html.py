@@ -38,7 +38,7 @@ def write_report(run: Path, *, peer: Path | None = None) -> Path:
     if lines:
         facts = result_rows(result, manifest) if result else [("stopped at step", f"{lines[-1]['step']:,}")]
         body += [
-            table_of(facts),
+            table_html(facts),
             "<h2>Loss and accuracy</h2>",
             draw([_draw_loss(manifest, beside), _draw_accuracy], lines),
         ]
@@ -90,7 +90,7 @@ def minutes(lines: list[dict[str, Any]]) -> list[float]:
     return [line["seconds"] / 60 for line in lines]
 
 
-def held_out(lines: list[dict[str, Any]], name: str) -> tuple[list[float], list[float]]:
+def valid_curve(lines: list[dict[str, Any]], name: str) -> tuple[list[float], list[float]]:
     """Return (minutes, values) of a held-out figure, over the lines that have it."""
     having = [line for line in lines if name in line.get("valid", {})]
     return minutes(having), [line["valid"][name] for line in having]
@@ -101,9 +101,9 @@ def _draw_loss(
 ) -> Callable[[Axes, list[dict[str, Any]]], None]:
     def drawer(axes: Axes, lines: list[dict[str, Any]]) -> None:
         axes.plot(minutes(lines), [line["mlm_loss"] for line in lines], color="#9bb8d9", lw=1, label="training")
-        axes.plot(*held_out(lines, "mlm_loss"), "o-", color="#1f4e8c", ms=3, label="held out")
+        axes.plot(*valid_curve(lines, "mlm_loss"), "o-", color="#1f4e8c", ms=3, label="held out")
         if beside:
-            axes.plot(*held_out(beside[1], "mlm_loss"), "s-", color="#c0562b", ms=3, label=f"{beside[0]}, held out")
+            axes.plot(*valid_curve(beside[1], "mlm_loss"), "s-", color="#c0562b", ms=3, label=f"{beside[0]}, held out")
         axes.axhline(manifest["unigram_entropy"], color="#999", ls="--", lw=1, label="unigram entropy")
         axes.set(xlabel="minutes", ylabel="MLM loss (nats)")
         axes.legend(frameon=False)
@@ -112,13 +112,13 @@ def _draw_loss(
 
 
 def _draw_accuracy(axes: Axes, lines: list[dict[str, Any]]) -> None:
-    axes.plot(*held_out(lines, "mlm_accuracy"), "o-", color="#1f4e8c", ms=3, label="masked words, held out")
-    times, values = held_out(lines, "nsp_balanced_accuracy")
+    axes.plot(*valid_curve(lines, "mlm_accuracy"), "o-", color="#1f4e8c", ms=3, label="masked words, held out")
+    times, values = valid_curve(lines, "nsp_balanced_accuracy")
     if times:
         axes.plot(times, values, "s-", color="#c0562b", ms=3, label="NSP balanced accuracy, held out")
         axes.axhline(0.5, color="#c0562b", ls=":", lw=1, label="NSP, a constant answer")
     else:  # a run of an earlier version, or without sentence pairs
-        times, values = held_out(lines, "nsp_accuracy")
+        times, values = valid_curve(lines, "nsp_accuracy")
         axes.plot(times, values, "s-", color="#c0562b", ms=3, label="NSP accuracy, held out" if times else None)
     axes.set(xlabel="minutes", ylabel="accuracy", ylim=(0, 1))
     axes.legend(frameon=False)
@@ -160,7 +160,7 @@ def _guesses(sample: dict[str, Any]) -> str:
     )
 
 
-def table_of(rows: list[tuple[str, str]]) -> str:
+def table_html(rows: list[tuple[str, str]]) -> str:
     """Return (name, value) rows as a table."""
     cells = "".join(f"<tr><td>{html.escape(name)}</td><td>{html.escape(value)}</td></tr>" for name, value in rows)
     return f"<table>{cells}</table>"

@@ -11,7 +11,7 @@ from bertwright.machine import machine, versions
 from bertwright.model.encoder import parameter_count
 from bertwright.tasks.metrics import with_perplexity
 from bertwright.train.callbacks.metrics_file import read_metrics
-from bertwright.train.loop import Position
+from bertwright.train.loop import Progress
 from bertwright.train.parallel.group import launch_name
 from bertwright.train.setup.run import Parts
 
@@ -40,7 +40,7 @@ def run_manifest(data: Path, parts: Parts) -> dict[str, Any]:
     }
 
 
-def result(out: Path, parts: Parts, *, peak: float, position: Position) -> dict[str, Any]:
+def result(out: Path, parts: Parts, *, peak: float, position: Progress) -> dict[str, Any]:
     """Return the final figures of a run, as result.json holds them; speeds are medians over metrics.jsonl."""
     lines = read_metrics(out / "metrics.jsonl")
     mfu, peak = mfu_of(lines, peak)

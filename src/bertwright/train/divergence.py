@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from bertwright.errors import DivergedError
-from bertwright.train.loop import Position, StepReport, weight_norm
+from bertwright.train.loop import Progress, StepReport, weight_norm
 from bertwright.train.parallel.group import ALONE, Group
 
 LOSS_GROWTH = 10.0
@@ -26,10 +26,10 @@ SQUARED_ERROR = "mean_squared_error"
 """The loss of scores: one score far off can make it any times as large, so only its being a number is looked at."""
 
 
-def reason_of_divergence(norm: float, losses: list[float], position: Position) -> str | None:
+def reason_of_divergence(norm: float, losses: list[float], position: Progress) -> str | None:
     """Return why a run whose weights have that norm, and whose loss these values, has diverged; None where it has not.
 
-    >>> reason_of_divergence(2.0, [31.5], Position(step=9, first_loss=0.7, first_norm=1.5))
+    >>> reason_of_divergence(2.0, [31.5], Progress(step=9, first_loss=0.7, first_norm=1.5))
     'the loss is 31.5 at step 9, and was 0.7 at the first step'
     """
     if not math.isfinite(norm):

@@ -15,14 +15,14 @@ from typing import Any, Protocol
 from torch import nn
 
 from bertwright.errors import NotFiniteError, TrainingError
-from bertwright.train.parallel.group import Piece, whole
+from bertwright.train.parallel.group import BatchSlice, whole
 from bertwright.train.schedule import ScheduleConfig, Spent, rate_factor
 from bertwright.train.step import TrainStep
 from bertwright.types import TokenRows
 
 
 @dataclass
-class Position:
+class Progress:
     """Where a run stands: all a checkpoint needs besides weights and optimizer moments. No random state: see rng.py."""
 
     step: int = 0
@@ -70,7 +70,7 @@ class Position:
 
     def become(self, other: Mapping[str, Any]) -> None:
         """Take over what `other` says, in place; raises TypeError where it says what a position does not know."""
-        fresh = Position()
+        fresh = Progress()
         known = {one.name: type(getattr(fresh, one.name)) for one in fields(self)}
         for name, value in other.items():
             if name not in known:
@@ -116,7 +116,7 @@ class PhaseSource:
 class StepReport:
     """What one step did. `notes` is filled by callbacks, in order, for those after them."""
 
-    position: Position
+    position: Progress
     progress: float
     phase: int
     learning_rate_factor: float
@@ -145,7 +145,7 @@ def train(
     sources: Sequence[PhaseSource],
     schedule: ScheduleConfig,
     *,
-    position: Position,
+    position: Progress,
     accumulation: int,
     guard: Watch | None = None,
     clock: Callable[[], float] = time.perf_counter,
@@ -208,13 +208,13 @@ def weight_norm(model: nn.Module) -> float:
     return float(whole(nn.utils.get_total_norm([parameter.detach() for parameter in model.parameters()])))
 
 
-def last_report(position: Position, schedule: ScheduleConfig) -> StepReport:
+def last_report(position: Progress, schedule: ScheduleConfig) -> StepReport:
     """Return the report of the step a position stands after."""
     progress = position.spent().progress(schedule)
     return StepReport(position, progress, position.phase, position.rate_factor, last=progress >= 1)
 
 
-def _counted(work: Sequence[tuple[Piece, TokenRows]], source: PhaseSource, progress: float) -> dict[str, float]:
+def _counted(work: Sequence[tuple[BatchSlice, TokenRows]], source: PhaseSource, progress: float) -> dict[str, float]:
     """Return the rows, tokens (padding not counted) and useful operations of what one process does in a step."""
     mine = [piece.rows(len(batch.input_ids)) for piece, batch in work]
     return {

@@ -16,7 +16,7 @@ from bertwright.rng import key_of
 from bertwright.train.ema import EMA
 from bertwright.train.micro_batches import MicroBatches
 from bertwright.train.optim.optimizers import set_rates
-from bertwright.train.parallel.group import ALONE, Group, Piece, whole
+from bertwright.train.parallel.group import ALONE, BatchSlice, Group, whole
 from bertwright.types import TokenRows
 
 
@@ -85,7 +85,7 @@ class TrainStep:
     def __call__(
         self,
         step: int,
-        work: Sequence[tuple[Piece, TokenRows]],
+        work: Sequence[tuple[BatchSlice, TokenRows]],
         *,
         micro_batches: int,
         rate_factor: float,
@@ -100,7 +100,7 @@ class TrainStep:
             totals = self.backward(step, work, micro_batches=micro_batches, progress=progress)
             norm = whole(nn.utils.clip_grad_norm_(self.model.parameters(), self.clip_norm or math.inf))
             mine = torch.stack([*totals.values(), norm / self.group.size]).float()
-            figures = dict(zip([*totals, "gradient_norm"], self.group.summed(mine).tolist(), strict=True))
+            figures = dict(zip([*totals, "gradient_norm"], self.group.all_reduce(mine).tolist(), strict=True))
             if not (math.isfinite(figures["loss"]) and math.isfinite(figures["gradient_norm"])):
                 self._clear()
                 raise NotFiniteError(
@@ -113,7 +113,7 @@ class TrainStep:
         return figures
 
     def backward(
-        self, step: int, work: Sequence[tuple[Piece, TokenRows]], *, micro_batches: int, progress: float
+        self, step: int, work: Sequence[tuple[BatchSlice, TokenRows]], *, micro_batches: int, progress: float
     ) -> dict[str, Tensor]:
         """Add up the gradients of a step; return the sums of the loss parts of this process."""
         totals: dict[str, Tensor] = {}
@@ -131,7 +131,7 @@ class TrainStep:
         return totals
 
     def _split(
-        self, step: int, piece: Piece, example: Any, forward_loss: Callable[[Any], LossParts]
+        self, step: int, piece: BatchSlice, example: Any, forward_loss: Callable[[Any], LossParts]
     ) -> LossParts | None:
         """Do the work of a batch some rows at a time, where it must be split; return None where it need not."""
         slices = self.micro_batches.slices(example) if self.micro_batches is not None else []
@@ -152,7 +152,7 @@ class TrainStep:
         return self.compiled_loss
 
     def examples(
-        self, step: int, work: Sequence[tuple[Piece, TokenRows]], *, micro_batches: int, progress: float
+        self, step: int, work: Sequence[tuple[BatchSlice, TokenRows]], *, micro_batches: int, progress: float
     ) -> list[Any]:
         """Return what this process does of a step, corrupted.
 
@@ -163,7 +163,7 @@ class TrainStep:
             example = self.example(step, piece.index, batch, progress)
             found.append(example if piece.whole else example.cut(piece.rows(len(example.input_ids))))
         if micro_batches > 1:
-            counts = self.group.summed(torch.stack([example.counts() for example in found]).sum(0)) / micro_batches
+            counts = self.group.all_reduce(torch.stack([example.counts() for example in found]).sum(0)) / micro_batches
             found = [replace(example, normalizer=counts.to(self.device, torch.float32)) for example in found]
         return found
 
@@ -179,7 +179,7 @@ class TrainStep:
                 torch._dynamo.mark_dynamic(slots, 1)
         return example
 
-    def begin_dropout(self, step: int, piece: Piece, *, rows: int) -> None:
+    def begin_dropout(self, step: int, piece: BatchSlice, *, rows: int) -> None:
         """Set torch's random state for a piece of a micro-batch of `rows` rows, and the row at which it begins."""
         torch.manual_seed(key_of("dropout", self.seed, step, piece.index))
         if self.begin_at_row is not None:

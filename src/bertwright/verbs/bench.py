@@ -25,7 +25,7 @@ from bertwright.malloc import freed_memory_kept
 from bertwright.model.encoder import parameter_count
 from bertwright.reports.pretrain_html import write_report
 from bertwright.system import peak_memory_of_children
-from bertwright.train.loop import Position, train
+from bertwright.train.loop import Progress, train
 from bertwright.train.setup.pretrain_config import resolve
 from bertwright.train.setup.run import Parts, build, compiled_step, peak_flops
 from bertwright.train.step import TrainStep
@@ -88,7 +88,7 @@ def _timed_steps(parts: Parts, step: TrainStep) -> tuple[float, float]:
     """Return tokens and useful floating-point operations a second, from the median step."""
     marks: list[tuple[float, int]] = []
     flops: list[float] = []
-    position = Position(drawn=[0])
+    position = Progress(drawn=[0])
     schedule = parts.config.schedule
     accumulation = parts.config.engine.accumulation
     for _ in train(step, parts.sources, schedule, position=position, accumulation=accumulation):
@@ -186,7 +186,7 @@ def bench_finetune(
     compiling = time.perf_counter() - began
     peak = parts.peak_flops()
     source, schedule = parts.batches(parts.config.seed)
-    position, marks = Position(drawn=[0]), []
+    position, marks = Progress(drawn=[0]), []
     network.train()
     for _ in train(step, [source], schedule, position=position, accumulation=1):
         marks.append((time.perf_counter(), position.epochs * source.rows_per_epoch, position.window["flops"]))

@@ -230,7 +230,7 @@ def _write_checked(opened: Opened, rows: LabelledRows, folder: Path) -> dict[str
 
 def _largest_difference(opened: Opened, exported: OnnxFolder, rows: LabelledRows) -> tuple[float, list[list[int]]]:
     """Compare the graph with torch in batches of several sizes: the shortest and longest rows, and mixed ones."""
-    from bertwright.hub.onnx.graphs import difference, reference
+    from bertwright.hub.onnx.graphs import graph_difference, reference
 
     order = np.argsort(rows.lengths, kind="stable")
     mixed = stream("export check", 0).permutation(len(rows))
@@ -241,7 +241,7 @@ def _largest_difference(opened: Opened, exported: OnnxFolder, rows: LabelledRows
         said = exported.run(arrays)
         ours = [exported.ask(arrays), *said[1:]]
         for one, other in zip(reference(opened.model, arrays), ours, strict=True):
-            off, near = difference(one, other)
+            off, near = graph_difference(one, other)
             if not near:
                 raise ModelError(
                     f"the ONNX graph of {opened.folder} differs from torch by {off:.1e} on rows "

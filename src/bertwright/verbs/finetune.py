@@ -16,7 +16,7 @@ from bertwright.errors import DivergedError, TrainingError, UsageError
 from bertwright.files import locked, map_os_errors, refuse_existing, write_json
 from bertwright.log import note
 from bertwright.malloc import freed_memory_kept
-from bertwright.model.lora import merge
+from bertwright.model.lora import merge_adapters
 from bertwright.model.random_state import kept_random_state
 from bertwright.reports.finetune_html import write_task_report
 from bertwright.reports.finetune_result import better, metric_of, print_figures, sign_of, tune_manifest, tune_result
@@ -33,13 +33,13 @@ from bertwright.train.callbacks.metrics_file import MetricsCallback
 from bertwright.train.callbacks.peak import PeakCallback
 from bertwright.train.checkpoint.task_resume import (
     Finished,
-    checkpointing,
+    begin_seed,
     forget_checkpoints,
     keep_finished,
     read_finished,
     require_same_run,
     resumed_settings,
-    start_of,
+    task_checkpointing,
     tune_identity,
 )
 from bertwright.train.divergence import DivergenceListener, end_if_diverged
@@ -190,13 +190,13 @@ def train_one(parts: Tuning, folder: Path, *, seed: int, peak: PeakCallback, ide
     step, (source, schedule) = parts.step(model, seed), parts.batches(seed)
     best = keeper(parts, model)
     console = ConsoleListener(partial(figure_names, positive=getattr(parts.task, "positive", None)))
-    moving = start_of(folder, step, best, identity)
+    moving = begin_seed(folder, step, best, identity)
     position = moving.position
-    metrics = metrics_file(parts, folder, schedule, peak=peak)
+    metrics = tuning_metrics(parts, folder, schedule, peak=peak)
     metrics.begin(position)
-    checkpoint = checkpointing(parts, folder, moving, identity=identity, seed=seed)
+    checkpoint = task_checkpointing(parts, folder, moving, identity=identity, seed=seed)
     progress = position.spent().progress(schedule)
-    callbacks: list[Callback] = [evaluation(parts, model, progress), peak, DivergenceListener(model), best]
+    callbacks: list[Callback] = [dev_evaluation(parts, model, progress), peak, DivergenceListener(model), best]
     callbacks += [metrics, console, end_if_diverged]
     callbacks += [*parts.callbacks(model, progress), checkpoint]
     model.train()
@@ -223,11 +223,11 @@ def train_one(parts: Tuning, folder: Path, *, seed: int, peak: PeakCallback, ide
         console.close()
         checkpoint.saver.close()
     best.restore()
-    merge(model)
+    merge_adapters(model)
     return judge_tuned(parts, model, seed=seed, best_step=best.step, position=position, diverged=diverged)
 
 
-def evaluation(parts: Tuning, model: nn.Module, progress: float) -> EvaluateListener:
+def dev_evaluation(parts: Tuning, model: nn.Module, progress: float) -> EvaluateListener:
     """Return the callback that judges the model on dev along the run, from `progress` in [0, 1] of it on."""
     times = max(1, round(parts.config.schedule.epochs * parts.config.watch.evaluations))
     done = int(progress * times + 1e-9)
@@ -240,7 +240,7 @@ def keeper(parts: Tuning, model: nn.Module) -> BestListener:
     return BestListener(model, metric, sign=sign_of(metric), patience=parts.config.watch.patience)
 
 
-def metrics_file(parts: Tuning, folder: Path, schedule: ScheduleConfig, *, peak: PeakCallback) -> MetricsCallback:
+def tuning_metrics(parts: Tuning, folder: Path, schedule: ScheduleConfig, *, peak: PeakCallback) -> MetricsCallback:
     """Return the callback that writes metrics.jsonl."""
     return MetricsCallback(
         folder / "metrics.jsonl",

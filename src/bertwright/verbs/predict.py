@@ -20,7 +20,7 @@ from bertwright.files import map_os_errors, written_aside
 from bertwright.hub.onnx.onnx_folder import is_onnx_folder
 from bertwright.inference.embed_predictor import similarities_with
 from bertwright.inference.embedder import open_embedder
-from bertwright.inference.input_files import Asked, Progress
+from bertwright.inference.input_files import InputFile, ReadsFile
 from bertwright.inference.inputs_of_predict import Located, Question, answers_of, masked_questions, task_questions
 from bertwright.inference.onnx_predictor import open_exported
 from bertwright.inference.task_predictor import open_task, print_task_answers
@@ -66,9 +66,9 @@ class Answerer:
     answer: Callable[[Sequence[Any]], Answers]
     pairs: bool | None = None
 
-    def asked(self, file: Path, columns: ColumnsConfig, *, pair: bool = False) -> Asked:
+    def asked(self, file: Path, columns: ColumnsConfig, *, pair: bool = False) -> InputFile:
         """Return what a file asks it."""
-        return Asked(file, part=self.part, pairs=True if pair else self.pairs, told=columns)
+        return InputFile(file, part=self.part, pairs=True if pair else self.pairs, told=columns)
 
     def questions(self, texts: Sequence[str], *, pair: bool, asked: Iterable[Located] = ()) -> Iterator[Question]:
         """Yield what the texts of a call and a file ask it, as it wants them."""
@@ -151,7 +151,7 @@ def ask(
     columns: ColumnsConfig,
     top_k: int,
     precision: Precision,
-) -> tuple[Iterator[Answers], Progress | None]:
+) -> tuple[Iterator[Answers], ReadsFile | None]:
     """Return the answers to what `predict` is asked, chunk after chunk, and what knows how much has been read."""
     texts = [replace_surrogates(text) for text in listed(texts)]
     if top_k < 1:
@@ -214,7 +214,7 @@ def _kept(chunks: Iterable[Answers], kept: Answers) -> Iterator[Answers]:
         yield chunk
 
 
-def write_answers(chunks: Iterable[Answers], output: Path, *, read: Progress | None) -> int:
+def write_answers(chunks: Iterable[Answers], output: Path, *, read: ReadsFile | None) -> int:
     """Write answers as JSON lines, whole or not at all, with progress by how much of a file has been read."""
     count, began, noted = 0, time.monotonic(), time.monotonic()
     if output.is_dir():

@@ -21,11 +21,11 @@ import pyarrow as pa
 
 from bertwright.corpus.builtin import write_python_docs
 from bertwright.corpus.cooccurrence import count_prepared, most_bytes
-from bertwright.corpus.dedup.dedup_state import SEEN_FOLDER, Memory
+from bertwright.corpus.dedup.dedup_state import SEEN_FOLDER, DedupState
 from bertwright.corpus.encode import UNSPACED
 from bertwright.corpus.executors.on_ray import ray_cluster
 from bertwright.corpus.executors.processes import Workers, processes, threads
-from bertwright.corpus.executors.work import Plan, TextWork
+from bertwright.corpus.executors.work import TextWork, WorkPlan
 from bertwright.corpus.filters.counts import DropCounts
 from bertwright.corpus.filters.language_choice import choose_language
 from bertwright.corpus.filters.screen import Screen, rules_of
@@ -161,11 +161,13 @@ def _prepare(
     if given is not None:
         refuse_unknown_text(given, look.sample, screen)
     vocabulary = _tokenizer_for(out, given, train, look, options, reading, journal, screen)
-    plan = Plan(out / "tokenizer", str(options.language), look.newline, look.sample, options.near_duplicates, screen)
+    plan = WorkPlan(
+        out / "tokenizer", str(options.language), look.newline, look.sample, options.near_duplicates, screen
+    )
     work = TextWork(plan)
     pipeline = ShardPipeline(
         out, journal, sources, reading, vocab_size=vocabulary.vocab_size, shard_text=options.shard_text,
-        memory=Memory(
+        memory=DedupState(
             out, journal.memory, near_duplicates=options.near_duplicates,
             repeated_paragraphs=options.repeated_paragraphs, newline=look.newline,
         ),

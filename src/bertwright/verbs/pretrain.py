@@ -48,9 +48,9 @@ from bertwright.train.checkpoint.saver import Saver
 from bertwright.train.checkpoint.snapshot import Snapshot, TrainState
 from bertwright.train.divergence import DivergenceListener, end_if_diverged
 from bertwright.train.held_out import held_out_figures
-from bertwright.train.loop import Position, StepReport, train, weight_norm
+from bertwright.train.loop import Progress, StepReport, train, weight_norm
 from bertwright.train.loss_guard import LossSpikeGuard
-from bertwright.train.parallel.group import Group, joined
+from bertwright.train.parallel.group import Group, init_distributed
 from bertwright.train.schedule import ScheduleConfig
 from bertwright.train.setup.compiling import CompileListener
 from bertwright.train.setup.evaluation_count import evaluation_count, run_work
@@ -88,14 +88,14 @@ def pretrain(
     restarted = launched_before(out)
     resume = resume or (restarted and (out / "config.toml").is_file())
     config = resume_settings(out, settings or {}) if resume else resolve(recipe, settings or {})
-    with joined(timeout=config.engine.timeout) as group, silent(not group.first), held(out, group):
+    with init_distributed(timeout=config.engine.timeout) as group, silent(not group.first), held(out, group):
         if not (resume or restarted) and group.first:
             refuse_existing(out, instead="give another --out, or --resume to go on with the run in it")
         check_data(folders_of(data, config), group)
         checkpoint = last_checkpoint(out, group) if resume else None
         parts = build(data, config, fresh=checkpoint is None, group=group)
         require_same(parts)
-        position = Position(drawn=[0] * len(config.schedule.phases))
+        position = Progress(drawn=[0] * len(config.schedule.phases))
         moving = TrainState(parts.model, parts.optimizers, position, parts.average)
         good = resumed(checkpoint, moving, run_identity(parts), group=group) if checkpoint else None
         if group.first:
@@ -205,7 +205,7 @@ def run(data: Path, out: Path, parts: Parts, moving: TrainState, *, good: Snapsh
     return peak.flops
 
 
-def saved(parts: Parts, saver: Saver, position: Position) -> str:
+def saved(parts: Parts, saver: Saver, position: Progress) -> str:
     """Save the state of a run that ends by an error, unless its weights are no numbers; return where it is, in words.
 
     Resumed after its last step, such a run is judged again.
@@ -273,7 +273,7 @@ def rewind_logs(
 def evaluation(
     data: Path,
     parts: Parts,
-    position: Position,
+    position: Progress,
     *,
     work: float,
     until: Callable[[Iterable[MaskedBatch]], Iterator[MaskedBatch]],
@@ -322,7 +322,7 @@ def evaluation(
     return callback
 
 
-def finish(data: Path, out: Path, parts: Parts, *, peak: float, position: Position) -> dict[str, Any]:
+def finish(data: Path, out: Path, parts: Parts, *, peak: float, position: Progress) -> dict[str, Any]:
     """Write the model folder of a run that is done, its result.json and its report; return the figures.
 
     The first process writes, and alone has the figures.

@@ -45,7 +45,7 @@ def show(thing: Path, *, split: str = "train", document: int | None = None) -> N
 
     Raises InputError where it is none of them, DataError or ModelError where it is damaged.
     """
-    kind = kind_of(thing)
+    kind = kind_of_folder(thing)
     if document is not None and kind not in ("data", "shard"):
         raise UsageError(f"--document looks into a DATA folder or a shard, and {thing} is a {kind} folder")
     if kind == "run":
@@ -64,7 +64,7 @@ def show(thing: Path, *, split: str = "train", document: int | None = None) -> N
         show_documents(shards, load_tokenizer(thing), title=f"{thing}, {split}", document=document)
 
 
-def kind_of(thing: Path) -> str:
+def kind_of_folder(thing: Path) -> str:
     """Return "data", "shard", "run", "checkpoint" or "model"; raises InputError where `thing` is none of them."""
     if thing.is_file() and thing.suffix == ".arrow":
         return "shard"

@@ -15,7 +15,7 @@ from bertwright.reports.text import legend, row_text, row_title
 from bertwright.rng import key_of
 from bertwright.tokenizer.load import Tokenizer, load_tokenizer
 from bertwright.types import Batch, MaskedBatch
-from bertwright.verbs.show import kind_of
+from bertwright.verbs.show import kind_of_folder
 
 
 def show_batch(
@@ -31,7 +31,7 @@ def show_batch(
     pack: bool = False,
 ) -> None:
     """Print batch `number` of a DATA folder as a run with these settings sees it in its first phase, masks marked."""
-    if kind_of(data) != "data":
+    if kind_of_folder(data) != "data":
         raise UsageError(f"--batch looks into a DATA folder, and {data} is none")
     if number < 0 or rows < 1:
         raise UsageError("--batch counts from 0 and --rows from 1")

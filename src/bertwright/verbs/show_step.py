@@ -24,7 +24,7 @@ from bertwright.train.setup.mixture_of_folders import folders_of, open_train, sh
 from bertwright.train.setup.pretrain_config import PretrainConfig, resolve, resume_settings
 from bertwright.train.setup.run import open_data, phase_source
 from bertwright.types import Batch
-from bertwright.verbs.show import kind_of
+from bertwright.verbs.show import kind_of_folder
 from bertwright.verbs.show_batch import print_rows
 
 
@@ -50,7 +50,7 @@ def show_step(
     cannot be known or there is none, and InputError where the data of a RUN is not there.
     """
     data, config, run = _of_run(thing) if recipe is None else (thing, resolve(recipe, {}), None)
-    if kind_of(data) != "data":
+    if kind_of_folder(data) != "data":
         raise UsageError(f"--recipe shows what a run on a DATA folder sees, and {data} is none")
     if number < 0 or rows < 1 or (phase is not None and not 1 <= phase <= len(config.schedule.phases)):
         raise UsageError(
@@ -81,7 +81,7 @@ def show_step(
 
 def _of_run(run: Path) -> tuple[Path, PretrainConfig, Path]:
     """Return the DATA folder and the settings of a RUN; raises InputError where the data is not as it was."""
-    if kind_of(run) != "run" or not (run / "manifest.json").is_file():
+    if kind_of_folder(run) != "run" or not (run / "manifest.json").is_file():
         raise UsageError(f"--batch looks into a DATA folder or a RUN of `pretrain`, and {run} is none")
     try:
         manifest = read_json(run / "manifest.json")

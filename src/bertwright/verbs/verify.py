@@ -13,7 +13,7 @@ from bertwright.corpus.shards import Shards, check_shards, check_tokenizer, read
 from bertwright.errors import BertwrightError, DataError, InputError, ModelError
 from bertwright.files import human_bytes
 from bertwright.log import note, print_table
-from bertwright.verbs.show import kind_of
+from bertwright.verbs.show import kind_of_folder
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ def verify(thing: Path | str) -> list[Check]:
     'checkpoint step-1200'
     """
     thing, began = Path(thing), time.perf_counter()
-    kind = kind_of(thing)
+    kind = kind_of_folder(thing)
     if kind not in KINDS:
         raise InputError(
             f"{thing} is a {kind}; give the whole DATA folder it belongs to, a RUN, a checkpoint or a MODEL folder"

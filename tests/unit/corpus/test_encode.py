@@ -4,7 +4,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from bertwright.corpus.encode import DocumentEncoder, block_of, choose_sentences, spelt_out
+from bertwright.corpus.encode import DocumentEncoder, choose_sentences, document_block, spelt_out
 from bertwright.tokenizer.load import Tokenizer
 from bertwright.tokenizer.train_vocabulary import train_tokenizer
 
@@ -37,7 +37,7 @@ def test_special_tokens_in_the_text_stay_text(tokenizer: Tokenizer) -> None:
 
 
 def test_sentences_and_documents_without_tokens_are_left_out() -> None:
-    block = block_of(
+    block = document_block(
         np.arange(6, dtype=np.uint16), np.array([2, 0, 1, 0, 0, 3]), np.array([3, 1, 0, 2]), np.ones(6, dtype=bool)
     )
     assert block.sentence_counts.tolist() == [2, 1]
@@ -46,7 +46,7 @@ def test_sentences_and_documents_without_tokens_are_left_out() -> None:
 
 
 def test_a_block_without_any_token() -> None:
-    block = block_of(np.zeros(0, dtype=np.uint16), np.array([0]), np.array([1]), np.zeros(0, dtype=bool))
+    block = document_block(np.zeros(0, dtype=np.uint16), np.array([0]), np.array([1]), np.zeros(0, dtype=bool))
     assert len(block.token_counts) == len(block.sentence_ends) == 0
 
 

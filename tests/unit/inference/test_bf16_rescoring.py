@@ -52,7 +52,7 @@ def some_rows(part: Part, count: int = FEWEST + 100) -> LabelledRows:
 
 
 def scored(part: Part, precision: Precision) -> np.ndarray:
-    score = Bf16Rescorer(random_model(part), device=CPU, lead=lead_of_class, precision=precision)
+    score = Bf16Rescorer(random_model(part), device=CPU, margin=lead_of_class, precision=precision)
     return score(some_rows(part))
 
 
@@ -76,7 +76,7 @@ def test_where_most_is_in_doubt_nothing_is_asked_twice(monkeypatch: pytest.Monke
 def test_few_rows_and_numbers_stay_in_float32() -> None:
     for lead, count in ((lead_of_class, FEWEST - 1), (None, FEWEST)):
         rows = some_rows("row", count)
-        score = Bf16Rescorer(random_model("row"), device=CPU, lead=lead, precision="auto")
+        score = Bf16Rescorer(random_model("row"), device=CPU, margin=lead, precision="auto")
         np.testing.assert_allclose(score(rows), score_rows(random_model("row"), rows, device=CPU), atol=1e-5)
 
 
@@ -87,7 +87,7 @@ def test_the_mean_of_a_row_is_read_in_the_precision_of_the_weights(precision: Pr
     config = ModernConfig(vocab_size=VOCAB, hidden_size=32, layers=2, heads=4, intermediate_size=64, pooling="mean")
     model = FineTuned(build_encoder(config), part="row", outputs=3, dropout=0.0).eval()
     exact = score_rows(model, some_rows("row"), device=CPU)
-    said = Bf16Rescorer(model, device=CPU, lead=lead_of_class, precision=precision)(some_rows("row"))
+    said = Bf16Rescorer(model, device=CPU, margin=lead_of_class, precision=precision)(some_rows("row"))
     np.testing.assert_allclose(said, exact, atol=0.05)
     assert (said != exact).any()
 

@@ -10,7 +10,7 @@ import pyarrow.parquet
 import pytest
 
 from bertwright.errors import CorpusError, UsageError
-from bertwright.inference.input_files import Asked
+from bertwright.inference.input_files import InputFile
 from bertwright.inference.inputs_of_predict import Question, task_questions
 from bertwright.tasks.columns import ColumnsConfig
 from bertwright.tasks.tagging.pretokenize import PreTokenized
@@ -25,7 +25,7 @@ def asked(
 ) -> list[Question]:
     told = ColumnsConfig(text=text, pair=pair)
     return list(
-        task_questions((), pair=False, asked=Asked(file, part=part, pairs=pairs, told=told), part=part, pairs=pairs)
+        task_questions((), pair=False, asked=InputFile(file, part=part, pairs=pairs, told=told), part=part, pairs=pairs)
     )
 
 
@@ -161,7 +161,7 @@ def test_files_that_ask_nothing(tmp_path: Path) -> None:
 
 def test_how_much_has_been_read(tmp_path: Path) -> None:
     for file in (written(tmp_path / "a.txt", "a\nb\n"), written(tmp_path / "a.csv", "text\na\nb\n")):
-        read = Asked(file, part="row")
+        read = InputFile(file, part="row")
         assert read.share is None
         assert len(list(read)) == 2
         assert read.share == pytest.approx(1.0)

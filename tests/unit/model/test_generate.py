@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from bertwright.model.config import BertConfig
-from bertwright.model.decoder import Decoder, KVCache, Memory
+from bertwright.model.decoder import Decoder, EncoderStates, KVCache
 from bertwright.model.encoder_decoder import evenly_spaced
 from bertwright.model.generate import SearchRules, write_texts
 
@@ -25,7 +25,7 @@ class DropCounts(Decoder):
                 self.table[last, token] = share
         self.asked: list[int] = []
 
-    def next_logits(self, ids: Tensor, place: int, past: list[KVCache], memory: Memory) -> Tensor:
+    def next_logits(self, ids: Tensor, place: int, past: list[KVCache], memory: EncoderStates) -> Tensor:
         super().next_logits(ids, place, past, memory)
         assert past[0].keys.shape[2] == place + 1
         assert past[0].keys.shape[0] == ids.numel(), "what is remembered belongs to the texts that go on"
@@ -33,7 +33,7 @@ class DropCounts(Decoder):
         return self.table[ids].log()
 
 
-def memory(decoder: Decoder, count: int) -> Memory:
+def memory(decoder: Decoder, count: int) -> EncoderStates:
     return decoder.remember(torch.zeros(count, 2, 8), torch.ones(count, 2, dtype=torch.bool))
 
 

@@ -9,7 +9,7 @@ import torch
 from bertwright.data.labelled.rows_of_labels import LabelledRows
 from bertwright.model.build import build_encoder
 from bertwright.model.config import named_size
-from bertwright.model.lora import MATRICES, adapt, merge
+from bertwright.model.lora import MATRICES, adapt, merge_adapters
 from bertwright.model.task_model import FineTuned, freeze
 from bertwright.types import LabelledBatch
 
@@ -50,7 +50,7 @@ def test_merged_is_what_was_computed_with(architecture: str, matrices: tuple[str
     assert all(torch.equal(weights, after[name]) for name, weights in before.items())
     unmerged = model(batch()).detach()
     assert float((unmerged - plain(batch()).detach()).abs().max()) > 1e-2
-    merge(model)
+    merge_adapters(model)
     assert sorted(model.state_dict()) == sorted(names)
     torch.testing.assert_close(model(batch()).detach(), unmerged, rtol=0, atol=0)
 
@@ -62,7 +62,7 @@ def test_the_change_is_the_product_scaled() -> None:
     low = linear.get_submodule("parametrizations.weight.0")
     down, up = low.get_parameter("down"), low.get_parameter("up")
     torch.nn.init.normal_(up)
-    merge(model)
+    merge_adapters(model)
     before = plain.encoder.get_parameter("blocks.0.attention.key.weight")
     expected = before + 2.0 / 4 * torch.einsum("or,ri->oi", up, down)
     torch.testing.assert_close(model.encoder.get_parameter("blocks.0.attention.key.weight"), expected)

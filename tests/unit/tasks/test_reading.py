@@ -19,7 +19,7 @@ from bertwright.cli.predict import predict_command
 from bertwright.cli.prepare import prepare_command
 from bertwright.corpus.eval_texts import load_eval_texts
 from bertwright.errors import CorpusError
-from bertwright.inference.input_files import Asked
+from bertwright.inference.input_files import InputFile
 from bertwright.tasks.classification.task import Classify
 from bertwright.tasks.columns import ColumnsConfig
 from bertwright.tasks.embedding.reader import read_sentences
@@ -45,11 +45,11 @@ READERS: dict[str, tuple[str, Callable[[Path, str | None], Any]]] = {
         lambda path, encoding: read_choices(path, ColumnsConfig(encoding=encoding)).choices),
     "pairs.jsonl": (json.dumps({"good": LONG, "bad": SHORT}, ensure_ascii=False), read_pairs),
     "lines.txt": (f"{LONG}\n{SHORT}\n", lambda path, encoding: list(
-        Asked(path, part="row", told=ColumnsConfig(encoding=encoding)))),
+        InputFile(path, part="row", told=ColumnsConfig(encoding=encoding)))),
     "table.csv": (f"text\n{LONG}\n{SHORT}\n", lambda path, encoding: list(
-        Asked(path, part="row", told=ColumnsConfig(encoding=encoding)))),
+        InputFile(path, part="row", told=ColumnsConfig(encoding=encoding)))),
     "words.bio": (f"{SHORT}\n{LONG}\n", lambda path, encoding: list(
-        Asked(path, part="token", told=ColumnsConfig(encoding=encoding)))),
+        InputFile(path, part="token", told=ColumnsConfig(encoding=encoding)))),
     "test.txt": (f"{LONG}\n{SHORT}\n", lambda path, encoding: load_eval_texts(path, encoding).to_pylist()),
 }  # fmt: skip
 

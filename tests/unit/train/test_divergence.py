@@ -14,7 +14,7 @@ from bertwright.errors import DivergedError, NotFiniteError, TrainingError
 from bertwright.train.callbacks.best import BestListener
 from bertwright.train.checkpoint.snapshot import TrainState
 from bertwright.train.divergence import DivergenceListener, end_if_diverged, reason_of_divergence
-from bertwright.train.loop import PhaseSource, Position, StepReport, train
+from bertwright.train.loop import PhaseSource, Progress, StepReport, train
 from bertwright.train.loss_guard import GuardConfig, LossSpikeGuard
 from bertwright.train.parallel.group import ALONE
 from bertwright.train.schedule import Phase, ScheduleConfig
@@ -41,7 +41,7 @@ class Steps:
 
 
 def reports(
-    step: Steps, schedule: ScheduleConfig, *, guard: LossSpikeGuard | None, position: Position, ticks: float
+    step: Steps, schedule: ScheduleConfig, *, guard: LossSpikeGuard | None, position: Progress, ticks: float
 ) -> list[int]:
     """Return the steps that were reported; each look at the clock takes so many seconds."""
     rows = torch.ones(1, 8, dtype=torch.int64)
@@ -70,15 +70,15 @@ PHASES = (Phase(length=8, rows=1, share=1.0),)
 def test_a_last_step_that_ruins_the_weights_is_an_error() -> None:
     schedule = ScheduleConfig(steps=3, phases=PHASES)
     with pytest.raises(NotFiniteError, match=r"step 3 left weights that are no numbers; lower --optimizer\.learning"):
-        reports(Steps(lambda made: made == 3), schedule, guard=None, position=Position(drawn=[0]), ticks=0.0)
+        reports(Steps(lambda made: made == 3), schedule, guard=None, position=Progress(drawn=[0]), ticks=0.0)
 
 
-def guarded(step: Steps, position: Position, **settings: float) -> LossSpikeGuard:
+def guarded(step: Steps, position: Progress, **settings: float) -> LossSpikeGuard:
     return LossSpikeGuard(GuardConfig.model_validate(settings), TrainState(step.model, step.optimizers, position))
 
 
 def test_a_guard_goes_back_and_makes_the_last_steps_anew() -> None:
-    step, position = Steps(lambda made: made == 5), Position(drawn=[0])
+    step, position = Steps(lambda made: made == 5), Progress(drawn=[0])
     found = reports(
         step,
         ScheduleConfig(steps=5, phases=PHASES),
@@ -89,14 +89,14 @@ def test_a_guard_goes_back_and_makes_the_last_steps_anew() -> None:
     assert found == [1, 2, 3, 4, 5]  # the ruined step 5 was never reported, that after it is
     assert position.skipped == 1
     assert all(p.isfinite().all() for p in step.model.parameters())
-    always, position = Steps(lambda made: made >= 5), Position(drawn=[0])
+    always, position = Steps(lambda made: made >= 5), Progress(drawn=[0])
     guard = guarded(always, position, every=2, attempts=2)
     with pytest.raises(TrainingError, match="going back to step 4 2 times"):
         reports(always, ScheduleConfig(steps=5, phases=PHASES), guard=guard, position=position, ticks=0.0)
 
 
 def test_ruined_weights_are_not_what_a_guard_goes_back_to() -> None:
-    step, position = Steps(lambda made: made == 4), Position(drawn=[0])
+    step, position = Steps(lambda made: made == 4), Progress(drawn=[0])
     reports(
         step,
         ScheduleConfig(steps=6, phases=PHASES),
@@ -110,12 +110,12 @@ def test_ruined_weights_are_not_what_a_guard_goes_back_to() -> None:
 
 def test_where_the_time_is_up_the_state_gone_back_to_is_the_last() -> None:
     """It is reported as the last one, so that it is evaluated; without any good step there is no model."""
-    step, position = Steps(lambda made: made > 2), Position(drawn=[0])
+    step, position = Steps(lambda made: made > 2), Progress(drawn=[0])
     schedule = ScheduleConfig(minutes=1, phases=PHASES)
     found = reports(step, schedule, guard=guarded(step, position, every=1), position=position, ticks=6.0)
     assert found[-1] == 2
     assert position.step == 2
-    never, position = Steps(lambda made: True), Position(drawn=[0])
+    never, position = Steps(lambda made: True), Progress(drawn=[0])
     with pytest.raises(TrainingError, match=r"no step of the run succeeded|3 times"):
         reports(never, schedule, guard=guarded(never, position, every=1), position=position, ticks=6.0)
 
@@ -131,11 +131,11 @@ def test_where_the_time_is_up_the_state_gone_back_to_is_the_last() -> None:
     ],
 )
 def test_reasons(norm: float, losses: list[float], expected: str | None) -> None:
-    reason = reason_of_divergence(norm, losses, Position(step=9, first_loss=0.7, first_norm=1.0))
+    reason = reason_of_divergence(norm, losses, Progress(step=9, first_loss=0.7, first_norm=1.0))
     assert (reason or "").startswith(expected or "")
     assert bool(reason) == bool(expected)
     earlier = reason_of_divergence(
-        norm, losses, Position(step=9)
+        norm, losses, Progress(step=9)
     )  # a run of an earlier version: no first loss is known
     assert bool(earlier) == (not math.isfinite(norm) or math.isnan(losses[0]))
 
@@ -145,7 +145,7 @@ def test_figures_of_ruined_weights_are_never_the_best() -> None:
     model = nn.Linear(2, 2)
     best, look = BestListener(model, "accuracy"), DivergenceListener(model)
     for step, (loss, last) in enumerate([(0.5, False), (90.0, False), (math.nan, True)], start=1):
-        position = Position(step=step, first_loss=0.7, first_norm=1.0)
+        position = Progress(step=step, first_loss=0.7, first_norm=1.0)
         notes: dict[str, Any] = {"valid": {"accuracy": 0.1 * step, "loss": loss}}
         report = StepReport(position, step / 3, 0, 1.0, last=last, notes=notes)
         look(report)
@@ -162,7 +162,7 @@ def test_a_squared_error_may_be_any_times_as_large_as_that_of_the_first_batch() 
     """One score far off is enough; only where it is no number has the run diverged."""
     model = nn.Linear(2, 2)
     for error, diverged in ((9881.0, False), (math.nan, True)):
-        position = Position(step=9, first_loss=0.5, first_norm=1.0)
+        position = Progress(step=9, first_loss=0.5, first_norm=1.0)
         position.window.update({"loss": 900.0, "steps": 1.0})
         notes: dict[str, Any] = {"valid": {"mean_squared_error": error}}
         report = StepReport(position, 1.0, 0, 1.0, last=True, notes=notes)
@@ -172,7 +172,7 @@ def test_a_squared_error_may_be_any_times_as_large_as_that_of_the_first_batch() 
 
 def test_a_guard_keeps_no_weights_that_have_grown_without_bound() -> None:
     """Finite as they are; and it still knows how large they were at first when it has gone back to the beginning."""
-    step, position = Steps(lambda made: False), Position(drawn=[0])
+    step, position = Steps(lambda made: False), Progress(drawn=[0])
     guard = guarded(step, position, every=1, attempts=1)
     position.first_norm, position.step = 1.0, 1
     with torch.no_grad():

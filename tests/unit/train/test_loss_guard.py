@@ -11,7 +11,7 @@ from torch import nn
 
 from bertwright.errors import NotFiniteError, TrainingError
 from bertwright.train.checkpoint.snapshot import TrainState
-from bertwright.train.loop import Position, StepReport
+from bertwright.train.loop import Progress, StepReport
 from bertwright.train.loss_guard import SETTLED, GuardConfig, LossSpikeGuard
 
 LOSSES = Iterator[float]
@@ -21,7 +21,7 @@ def begun(**settings: float) -> LossSpikeGuard:
     """A guard over a model whose weight counts the steps made."""
     model = nn.Linear(1, 1, bias=False)
     nn.init.zeros_(model.weight)
-    moving = TrainState(model, [torch.optim.AdamW(model.parameters())], Position(drawn=[0]))
+    moving = TrainState(model, [torch.optim.AdamW(model.parameters())], Progress(drawn=[0]))
     return LossSpikeGuard(GuardConfig.model_validate(settings), moving)
 
 

@@ -25,7 +25,7 @@ from bertwright.tasks.tagging.task import Tag
 from bertwright.train import micro_batches
 from bertwright.train.free_memory import free_memory, machine_memory
 from bertwright.train.micro_batches import MicroBatches, room_for
-from bertwright.train.parallel.group import Piece
+from bertwright.train.parallel.group import BatchSlice
 from bertwright.train.step import TrainStep, forward_loss_of
 from bertwright.train.task_setup.r_drop import RDrop
 from bertwright.types import UNASKED, LabelledBatch, PairBatch, SentenceBatch, TokenRows
@@ -92,7 +92,7 @@ def gradients(
         step.begin_at_row = begin_at_row
         follow_rows(model)
     model.zero_grad(set_to_none=True)
-    figures = step.backward(3, [(Piece(0), batch)], micro_batches=1, progress=0.0)
+    figures = step.backward(3, [(BatchSlice(0), batch)], micro_batches=1, progress=0.0)
     return {n: float(v) for n, v in figures.items()}, [p.grad for p in model.parameters() if p.grad is not None]
 
 

@@ -64,7 +64,7 @@ def test_processes_that_share_micro_batches_divide_by_the_counts_of_all() -> Non
     batches, counts = [batch_of(24), batch_of(6)], []
 
     class Half(Group):
-        def summed(self, values: torch.Tensor) -> torch.Tensor:
+        def all_reduce(self, values: torch.Tensor) -> torch.Tensor:
             counts.append(values)
             return sum(counts, torch.zeros(2))
 

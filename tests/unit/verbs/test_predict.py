@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 from bertwright.cli.main import main
 from bertwright.errors import CorpusError, ModelError, UsageError
 from bertwright.hub.encoder_folder import save_model
-from bertwright.inference.input_files import Asked
+from bertwright.inference.input_files import InputFile
 from bertwright.inference.inputs_of_predict import Question, masked_questions, questions_of
 from bertwright.model.bert import BertForPreTraining
 from bertwright.model.config import named_size
@@ -47,7 +47,7 @@ def test_texts_of_a_call() -> None:
 
 
 def masked(file: Path, *, pair: bool = False) -> list[Question]:
-    return list(masked_questions((), pair=pair, asked=Asked(file, part=None, pairs=True if pair else None)))
+    return list(masked_questions((), pair=pair, asked=InputFile(file, part=None, pairs=True if pair else None)))
 
 
 def test_lines_of_a_file(tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ from bertwright.corpus.sentences import Newlines
 SEEN_FOLDER = ".seen"
 
 
-class Memory:
+class DedupState:
     """What was seen so far, in the folder `.seen` of a DATA folder."""
 
     def __init__(

@@ -24,7 +24,7 @@ def hash_documents(texts: pa.StringArray) -> np.ndarray:
     return np.fromiter(hashes, dtype=np.uint64, count=len(texts))
 
 
-def held_out(hashes: np.ndarray, share: float) -> np.ndarray:
+def valid_documents(hashes: np.ndarray, share: float) -> np.ndarray:
     """Return which documents belong to the held-out split, [D] bool: a `share` of all, whatever their order."""
     return (hashes >> np.uint64(11)).astype(np.float64) < share * 2.0**53
 

@@ -17,16 +17,16 @@ from typing import Any
 import pyarrow as pa
 
 from bertwright.corpus.executors.processes import Stage, Workers, packed, unpacked
-from bertwright.corpus.executors.work import Plan, TextWork
+from bertwright.corpus.executors.work import TextWork, WorkPlan
 from bertwright.errors import UsageError, WorkerError
 from bertwright.files import sha256_of
 
-Parcel = tuple[Plan, dict[str, bytes]]
+Parcel = tuple[WorkPlan, dict[str, bytes]]
 """A plan and the files of its tokenizer, by name: other machines do not see the folder."""
 
 
 @contextmanager
-def ray_cluster(plan: Plan) -> Iterator[Workers]:
+def ray_cluster(plan: WorkPlan) -> Iterator[Workers]:
     """Work on the cluster that RAY_ADDRESS names, or on one started here for the time being.
 
     Raises UsageError where Ray is not installed, WorkerError where the cluster is lost.

@@ -22,7 +22,7 @@ from typing import Any, Literal, TypeVar
 import pyarrow as pa
 
 from bertwright.corpus.executors.ahead import short_turns
-from bertwright.corpus.executors.work import Plan, TextWork
+from bertwright.corpus.executors.work import TextWork, WorkPlan
 from bertwright.errors import WorkerError
 from bertwright.stopping import HANGUP
 
@@ -67,7 +67,7 @@ def threads(work: TextWork) -> Iterator[Workers]:
 
 
 @contextmanager
-def processes(plan: Plan, count: int) -> Iterator[Workers]:
+def processes(plan: WorkPlan, count: int) -> Iterator[Workers]:
     """Work in `count` processes, started afresh, so that nothing but the plan reaches them.
 
     Raises WorkerError where one of them dies. They end when this process does, whatever ends it.
@@ -100,7 +100,7 @@ def unpacked(data: pa.Buffer) -> pa.StringArray:
 _own_work: TextWork
 
 
-def _begin(plan: Plan, count: int) -> None:
+def _begin(plan: WorkPlan, count: int) -> None:
     """Make this process ready to work: Ctrl-C and SIGHUP are the parent's affair, and it ends with its parent."""
     global _own_work
     for number in (signal.SIGINT, HANGUP):

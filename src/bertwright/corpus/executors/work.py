@@ -24,7 +24,7 @@ from bertwright.tokenizer.load import load_tokenizer
 
 
 @dataclass(frozen=True)
-class Plan:
+class WorkPlan:
     """What decides what becomes of a document by itself.
 
     tokenizer        folder of the tokenizer
@@ -73,7 +73,7 @@ class EncodedTexts:
 class TextWork:
     """Does what a plan says. Several threads may use it at once."""
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: WorkPlan) -> None:
         """Load the tokenizer and prove the encoder on the sample."""
         self.plan = plan
         self.tokenizer = load_tokenizer(plan.tokenizer)

@@ -69,7 +69,7 @@ _KINDS = [(re.compile(pattern, re.DOTALL), kind) for pattern, kind in SIGNATURES
 
 
 @dataclass(frozen=True)
-class Block:
+class ByteBlock:
     """Some whole lines of a file in UTF-8.
 
     data      the bytes, without a byte-order mark
@@ -194,7 +194,7 @@ def refuse_other_kind(path: TextFile, start: bytes) -> None:
         raise CorpusError(f"{path} is {kind}, which cannot be read as text; {cure}, or take it out")
 
 
-def read_blocks(path: TextFile, encoding: str | None = None) -> Iterator[Block]:
+def read_blocks(path: TextFile, encoding: str | None = None) -> Iterator[ByteBlock]:
     """Yield the file as blocks of whole lines in UTF-8, about BLOCK_BYTES each.
 
     Without an `encoding` the byte-order mark tells it, or, where the file is not UTF-8, its content, as a note says.
@@ -215,7 +215,7 @@ def read_decoded(path: TextFile, encoding: str | None = None) -> Iterator[tuple[
             yield data, opened.file.tell()
 
 
-def in_lines(chunks: Iterable[tuple[bytes, int]], path: TextFile) -> Iterator[Block]:
+def in_lines(chunks: Iterable[tuple[bytes, int]], path: TextFile) -> Iterator[ByteBlock]:
     """Yield chunks cut where lines end; raises CorpusError where a line is longer than LONGEST_DOCUMENT."""
     parts: list[bytes] = []
     held = offset = position = 0
@@ -228,15 +228,15 @@ def in_lines(chunks: Iterable[tuple[bytes, int]], path: TextFile) -> Iterator[Bl
             held += len(data)
             continue
         lines = b"".join([*parts, data[:cut]])
-        yield Block(lines, offset, position)
+        yield ByteBlock(lines, offset, position)
         parts, held, offset = [data[cut:]], len(data) - cut, offset + len(lines)
     if held:
-        yield Block(b"".join(parts), offset, position)
+        yield ByteBlock(b"".join(parts), offset, position)
 
 
 def read_whole(path: TextFile, encoding: str | None = None) -> bytes:
     """Return a labelled file whole, in UTF-8; raises CorpusError where it is past LARGEST_WHOLE, decompressed."""
-    return joined((data for data, _ in read_decoded(path, encoding)), path)
+    return join_blocks((data for data, _ in read_decoded(path, encoding)), path)
 
 
 def read_text(path: TextFile, encoding: str | None = None) -> str:
@@ -251,7 +251,7 @@ def read_text(path: TextFile, encoding: str | None = None) -> str:
 AS_UTF8 = "convert it to UTF-8, or name its encoding with --encoding"
 
 
-def joined(parts: Iterable[bytes], path: TextFile) -> bytes:
+def join_blocks(parts: Iterable[bytes], path: TextFile) -> bytes:
     """Return the parts of a file as one; raises CorpusError as soon as they are past LARGEST_WHOLE."""
     held, size = [], 0
     for part in parts:

@@ -142,7 +142,7 @@ SIGNS = (",", ";", "|")
 """What may stand between tags instead of blanks."""
 
 
-def listed(text: str) -> list[Any] | None:
+def list_items(text: str) -> list[Any] | None:
     r"""Return the items of a list that is written out in JSON, by Python or by numpy; None where the text is no list.
 
     Items are texts, numbers, truth values and None; a list of lists or objects is none. `as_text` names items.
@@ -182,7 +182,7 @@ def join_words(cells: Sequence[str], *, where: str) -> list[str]:
     """
     texts = []
     for row, cell in enumerate(cells, start=1):
-        words = listed(cell) if cell.strip() else []
+        words = list_items(cell) if cell.strip() else []
         if words is None or not all(isinstance(word, str) for word in words):
             raise CorpusError(
                 f"{where} holds lists, of which that of row {row:,} is no list of words ({cell[:60]!r}); "
@@ -192,16 +192,16 @@ def join_words(cells: Sequence[str], *, where: str) -> list[str]:
     return [replace_surrogates(text) for text in texts]
 
 
-def words_of(text: str) -> list[str]:
+def cell_words(text: str) -> list[str]:
     """Return the words of a cell: those of a list that is written out, else those with blanks between."""
-    items = listed(text)
+    items = list_items(text)
     return [word for word in BLANK.split(text) if word] if items is None else list(map(as_text, items))
 
 
 def tags_of(text: str, count: int) -> list[str]:
     """Return the tags of a cell for so many words; commas, semicolons or bars may stand between them."""
-    items = words_of(text)
-    if listed(text) is not None:
+    items = cell_words(text)
+    if list_items(text) is not None:
         return items
     ended = any(all(item.endswith(sign) for item in items[:-1]) for sign in SIGNS) and len(items) > 1
     if len(items) == count and not ended:

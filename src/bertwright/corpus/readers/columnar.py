@@ -15,7 +15,7 @@ from bertwright.corpus.readers import blocks
 from bertwright.corpus.readers.blocks import OpenedText, open_text, what_it_is
 from bertwright.corpus.readers.cells import class_names, with_class_names
 from bertwright.corpus.readers.remote import TextFile, open_bytes, size_of
-from bertwright.corpus.readers.rows import SAMPLE_ROWS, UNREADABLE, Rows
+from bertwright.corpus.readers.rows import SAMPLE_ROWS, UNREADABLE, TableRows
 from bertwright.errors import CorpusError
 
 PIECE_BYTES = 4 << 20
@@ -37,7 +37,7 @@ def parquet_head(path: TextFile) -> pa.Table:
         return _named(whole.select(_without_index(whole.column_names)), table.schema_arrow, path)
 
 
-def parquet_rows(path: TextFile, columns: Sequence[str] | None) -> Iterator[Rows]:
+def parquet_rows(path: TextFile, columns: Sequence[str] | None) -> Iterator[TableRows]:
     """Yield the rows of a Parquet file, all columns or some, about PIECE_BYTES at a time."""
     if _is_empty(path):
         return
@@ -48,7 +48,7 @@ def parquet_rows(path: TextFile, columns: Sequence[str] | None) -> Iterator[Rows
             done += len(batch)
             part = pa.Table.from_batches([batch]).select(names)
             part.validate(full=True)
-            yield Rows(_named(part, table.schema_arrow, path), 0, size * done // rows)
+            yield TableRows(_named(part, table.schema_arrow, path), 0, size * done // rows)
 
 
 def arrow_head(path: TextFile) -> pa.Table:
@@ -63,7 +63,7 @@ def arrow_head(path: TextFile) -> pa.Table:
         return _named(whole.select(_without_index(whole.column_names)), whole.schema, path)
 
 
-def arrow_rows(path: TextFile, columns: Sequence[str] | None) -> Iterator[Rows]:
+def arrow_rows(path: TextFile, columns: Sequence[str] | None) -> Iterator[TableRows]:
     """Yield the rows of an Arrow file, of the stream format (that of Hugging Face `datasets`) or the file format.
 
     A plain file of this machine is mapped into memory.
@@ -77,7 +77,7 @@ def arrow_rows(path: TextFile, columns: Sequence[str] | None) -> Iterator[Rows]:
             part.validate(full=True)
             step = max(1, PIECE_BYTES * len(part) // max(1, part.nbytes))
             for start in range(0, len(part), step):
-                yield Rows(_named(part.slice(start, step), batch.schema, path), 0, position)
+                yield TableRows(_named(part.slice(start, step), batch.schema, path), 0, position)
 
 
 @contextmanager

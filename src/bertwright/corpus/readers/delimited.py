@@ -13,10 +13,18 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv
 
-from bertwright.corpus.readers.blocks import AS_UTF8, BLOCK_BYTES, Block, fault_in, joined, not_text, read_blocks
-from bertwright.corpus.readers.header import NEWLINE, SAMPLE_BYTES, SEPARATORS, Layout, is_number, layout_of_table
+from bertwright.corpus.readers.blocks import (
+    AS_UTF8,
+    BLOCK_BYTES,
+    ByteBlock,
+    fault_in,
+    join_blocks,
+    not_text,
+    read_blocks,
+)
+from bertwright.corpus.readers.header import NEWLINE, SAMPLE_BYTES, SEPARATORS, HeaderLayout, is_number, layout_of_table
 from bertwright.corpus.readers.remote import TextFile
-from bertwright.corpus.readers.rows import SAMPLE_ROWS, Rows, TableOptions
+from bertwright.corpus.readers.rows import SAMPLE_ROWS, TableOptions, TableRows
 from bertwright.errors import CorpusError
 
 LONGEST_BLOCK = (1 << 31) - 1
@@ -25,7 +33,7 @@ BROKEN = "\0"
 """Stands for bytes that are no text in rows that are to be left out: no text has it."""
 
 
-def checked(blocks: Iterator[Block], path: TextFile | str) -> Iterator[Block]:
+def checked(blocks: Iterator[ByteBlock], path: TextFile | str) -> Iterator[ByteBlock]:
     """Yield blocks as they are; raises CorpusError, naming byte and line, at the first that is no UTF-8 text."""
     lines = 0
     for block in blocks:
@@ -37,19 +45,19 @@ def checked(blocks: Iterator[Block], path: TextFile | str) -> Iterator[Block]:
         lines += block.data.count(b"\n")
 
 
-def _marked(blocks: Iterator[Block]) -> Iterator[Block]:
+def _marked(blocks: Iterator[ByteBlock]) -> Iterator[ByteBlock]:
     """Yield blocks in UTF-8 with BROKEN in the place of bytes that are no text."""
     for block in blocks:
         if fault_in(block.data) is not None:
             text = re.sub("[\udc80-\udcff]", BROKEN, block.data.decode("utf-8", "surrogateescape"))
-            block = Block(text.encode(), block.offset, block.position)
+            block = ByteBlock(text.encode(), block.offset, block.position)
         yield block
 
 
 class _Blocks(io.RawIOBase):
     """Blocks of a file as a file that pyarrow reads; `position` is that of the last block taken."""
 
-    def __init__(self, blocks: Iterator[Block]) -> None:
+    def __init__(self, blocks: Iterator[ByteBlock]) -> None:
         self.left, self.data, self.position = blocks, memoryview(b""), 0
 
     def readable(self) -> bool:
@@ -67,8 +75,8 @@ class _Blocks(io.RawIOBase):
 class _Opened:
     """How a table is written, its blocks from the first row on, and the empty lines before that."""
 
-    layout: Layout
-    blocks: Iterator[Block]
+    layout: HeaderLayout
+    blocks: Iterator[ByteBlock]
     blank_lines: int
 
 
@@ -79,7 +87,7 @@ def _open(path: TextFile, options: TableOptions) -> _Opened | None:
     first = _start(blocks)
     if not first.data.strip():
         return None
-    stripped = Block(first.data.lstrip(b"\r\n"), first.offset, first.position)
+    stripped = ByteBlock(first.data.lstrip(b"\r\n"), first.offset, first.position)
     layout = layout_of_table(stripped.data, options, path=path)
     twice = next((name for name in layout.names if layout.names.count(name) > 1), None)
     if twice is not None:
@@ -88,11 +96,11 @@ def _open(path: TextFile, options: TableOptions) -> _Opened | None:
     return _Opened(layout, chain([stripped], blocks), len(NEWLINE.findall(blank.decode())))
 
 
-def _start(blocks: Iterator[Block]) -> Block:
+def _start(blocks: Iterator[ByteBlock]) -> ByteBlock:
     """Return the first blocks as one, of as many bytes as a layout is told from, if there are so many."""
-    start = Block(b"", 0, 0)
+    start = ByteBlock(b"", 0, 0)
     while len(start.data.lstrip(b"\r\n")) < SAMPLE_BYTES and (block := next(blocks, None)) is not None:
-        start = Block(start.data + block.data, 0, block.position)
+        start = ByteBlock(start.data + block.data, 0, block.position)
     return start
 
 
@@ -116,7 +124,7 @@ def _typed(cells: list[str]) -> pa.Array:
 
 def delimited_rows(
     path: TextFile, options: TableOptions, columns: Sequence[str] | None, *, whole: bool = False
-) -> Iterator[Rows]:
+) -> Iterator[TableRows]:
     """Yield the rows of a table as text, all columns or some, `whole` at once; empty cells are empty texts.
 
     A row of too few or too many cells, or of bytes that are no text, raises CorpusError, or, with `skip_broken`, is
@@ -132,8 +140,8 @@ def delimited_rows(
         left_out.append(row)
         return "skip" if options.skip_broken else "error"
 
-    data = joined((block.data for block in blocks), path) + b"\n" if whole else None
-    stream = _Blocks(iter([Block(data, 0, len(data))]) if data is not None else blocks)
+    data = join_blocks((block.data for block in blocks), path) + b"\n" if whole else None
+    stream = _Blocks(iter([ByteBlock(data, 0, len(data))]) if data is not None else blocks)
     names = list(layout.names if columns is None else columns)
     try:
         reader = pa.csv.open_csv(
@@ -157,7 +165,7 @@ def delimited_rows(
         )
         for batch in reader:
             table, broken = _without_broken(pa.Table.from_batches([batch])) if options.skip_broken else (batch, 0)
-            yield Rows(_as_table(table), broken + len(left_out), stream.position)
+            yield TableRows(_as_table(table), broken + len(left_out), stream.position)
             left_out.clear()
     except pa.ArrowInvalid as error:
         raise CorpusError(_why_not(path, left_out, error, opened, data) + options.or_skip) from error

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from bertwright.corpus.readers.formats import ReadOptions, format_of, is_table
-from bertwright.corpus.readers.layouts import Layout, Piece, read_text_file
+from bertwright.corpus.readers.layouts import Layout, TextPiece, read_text_file
 from bertwright.corpus.readers.remote import TextFile, size_of, total_size
 from bertwright.corpus.readers.text_column import read_text_column
 from bertwright.corpus.readers.wikipedia import read_wikipedia
@@ -93,7 +93,7 @@ def _steps(
             yield replace(last, file=file + 1, stop=0, source_bytes_done=done)
 
 
-def _read_file(path: TextFile, options: ReadOptions, *, layout: Layout | None) -> Iterator[Piece]:
+def _read_file(path: TextFile, options: ReadOptions, *, layout: Layout | None) -> Iterator[TextPiece]:
     kind = format_of(path)
     if kind is None:
         raise CorpusError(f"{path} is of no format that can be read; expected a text file")
@@ -104,14 +104,14 @@ def _read_file(path: TextFile, options: ReadOptions, *, layout: Layout | None) -
     return read_text_file(path, options, layout="file" if kind == "md" else layout or "file")
 
 
-def _pieces_after(already: int, pieces: Iterator[Piece]) -> Iterator[tuple[Piece, int]]:
+def _pieces_after(already: int, pieces: Iterator[TextPiece]) -> Iterator[tuple[TextPiece, int]]:
     """Yield pieces of at most BATCH_BYTES that hold documents, and the documents read up to their end.
 
     The first `already` documents are passed over. What was left out between two pieces counts with the earlier one,
     so that a place between pieces says all of what was left out before it.
     """
     stop = 0
-    last: Piece | None = None
+    last: TextPiece | None = None
     for piece in chain.from_iterable(map(_sliced, pieces)):
         if last is None or not len(piece.texts):
             last = piece if last is None else _with_left_out(last, piece)
@@ -128,12 +128,12 @@ def _pieces_after(already: int, pieces: Iterator[Piece]) -> Iterator[tuple[Piece
         yield _tail(last, stop - already), stop
 
 
-def _with_left_out(piece: Piece, other: Piece) -> Piece:
+def _with_left_out(piece: TextPiece, other: TextPiece) -> TextPiece:
     """Return a piece that counts what another left out as well."""
     return replace(piece, broken=piece.broken + other.broken, passed_over=piece.passed_over + other.passed_over)
 
 
-def _sliced(piece: Piece) -> Iterator[Piece]:
+def _sliced(piece: TextPiece) -> Iterator[TextPiece]:
     """Yield a piece in slices of at most BATCH_BYTES, or of one longer document."""
     ends = np.cumsum(pc.binary_length(piece.texts).to_numpy(zero_copy_only=False), dtype=np.int64)
     start = 0
@@ -145,7 +145,7 @@ def _sliced(piece: Piece) -> Iterator[Piece]:
         start = stop
 
 
-def _tail(piece: Piece, documents: int) -> Piece:
+def _tail(piece: TextPiece, documents: int) -> TextPiece:
     """Return the last `documents` of a piece; what it left out was counted with the others before."""
     if documents >= len(piece.texts):
         return piece

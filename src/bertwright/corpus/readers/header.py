@@ -33,7 +33,7 @@ ROW_NUMBERS = ("", "Unnamed: 0")
 
 
 @dataclass(frozen=True)
-class Layout:
+class HeaderLayout:
     """How a table is written.
 
     separator  between cells         quoted   whether '"' encloses cells
@@ -49,7 +49,7 @@ class Layout:
     rows: list[list[str]]
 
 
-def layout_of_table(data: bytes, options: TableOptions, *, path: TextFile) -> Layout:
+def layout_of_table(data: bytes, options: TableOptions, *, path: TextFile) -> HeaderLayout:
     """Return how a table is written, from its start.
 
     A note says so where the first row is taken for names that nobody knows. Raises what `find_separator` raises.
@@ -61,7 +61,7 @@ def layout_of_table(data: bytes, options: TableOptions, *, path: TextFile) -> La
     titles = rows[0] if header else [str(place + 1) for place in range(len(rows[0]))]
     body = _below(rows) if header else rows
     drop = header and len(titles) > 1 and titles[0] in ROW_NUMBERS and _counts(row[0] for row in body)
-    return Layout(separator, quoted, titles, header, titles[1:] if drop else titles, body)
+    return HeaderLayout(separator, quoted, titles, header, titles[1:] if drop else titles, body)
 
 
 def _has_header(rows: list[list[str]], options: TableOptions, *, path: TextFile) -> bool:

@@ -17,7 +17,7 @@ from bertwright.corpus.readers.blocks import open_text
 from bertwright.corpus.readers.formats import FORMATS, format_of
 from bertwright.corpus.readers.remote import TextFile, is_address, remote_files, size_of
 from bertwright.errors import CorpusError, InputError
-from bertwright.files import inside, read_json
+from bertwright.files import read_json, safe_join
 from bertwright.log import note
 
 NAMED = 5
@@ -190,6 +190,6 @@ def _part(path: Path, name: str) -> list[Any]:
 
 def _member(folder: Path, name: Any) -> Path:
     try:
-        return inside(folder, name)
+        return safe_join(folder, name)
     except InputError as error:
         raise CorpusError(f"the dataset {folder} cannot be read: {error}") from error

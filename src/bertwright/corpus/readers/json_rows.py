@@ -20,10 +20,10 @@ import pyarrow.json
 
 from bertwright.corpus.readers.blocks import (
     AS_UTF8,
-    Block,
+    ByteBlock,
     fault_in,
     in_lines,
-    joined,
+    join_blocks,
     not_text,
     read_decoded,
 )
@@ -31,7 +31,7 @@ from bertwright.corpus.readers.cells import as_text, kind_of
 from bertwright.corpus.readers.characters import parse_json, replace_surrogate_escapes
 from bertwright.corpus.readers.nesting import depth_of, refuse_nested
 from bertwright.corpus.readers.remote import TextFile
-from bertwright.corpus.readers.rows import SAMPLE_ROWS, Rows, TableOptions
+from bertwright.corpus.readers.rows import SAMPLE_ROWS, TableOptions, TableRows
 from bertwright.errors import CorpusError
 
 Form = Literal["lines", "array", "data", "pretty"]
@@ -54,7 +54,7 @@ class _BrokenLine(Exception):
 class JsonLines:
     """Blocks of JSON lines, and what a line of them is in the file: a line, or a row of an array."""
 
-    blocks: Iterator[Block]
+    blocks: Iterator[ByteBlock]
     unit: str
 
 
@@ -70,7 +70,7 @@ def open_json(path: TextFile, options: TableOptions) -> JsonLines:
     if form != "lines":
         everything = _on_lines(everything, path, form, begin)
     escaped = ((replace_surrogate_escapes(block.data), block) for block in in_lines(everything, path))
-    blocks = (Block(data, block.offset, block.position) for data, block in escaped)
+    blocks = (ByteBlock(data, block.offset, block.position) for data, block in escaped)
     return JsonLines(blocks, "line" if form == "lines" else "row")
 
 
@@ -223,7 +223,7 @@ def _refuse_other_shapes(rows: list[dict[str, Any]], path: TextFile, *, alone: b
 
 def json_rows(
     path: TextFile, options: TableOptions, columns: Sequence[str] | None, *, head: pa.Table, whole: bool = False
-) -> Iterator[Rows]:
+) -> Iterator[TableRows]:
     """Yield the rows of a JSON file, all columns or some, `whole` at once; a key that a row lacks is null.
 
     A line that is no object raises CorpusError naming it, or, with `skip_broken`, is left out and counted.
@@ -234,7 +234,7 @@ def json_rows(
     for block in _at_once(lines.blocks, path) if whole else lines.blocks:
         if block.data.strip():
             table, broken = _parse(block.data, schema, options, where=(path, lines.unit, number))
-            yield Rows(table, broken, block.position)
+            yield TableRows(table, broken, block.position)
         number += block.data.count(b"\n")
 
 
@@ -252,9 +252,9 @@ def json_objects(path: TextFile, options: TableOptions) -> Iterator[tuple[int, l
             number += len(some)
 
 
-def _at_once(blocks: Iterator[Block], path: TextFile) -> Iterator[Block]:
-    data = joined((block.data for block in blocks), path)
-    yield Block(data, 0, len(data))
+def _at_once(blocks: Iterator[ByteBlock], path: TextFile) -> Iterator[ByteBlock]:
+    data = join_blocks((block.data for block in blocks), path)
+    yield ByteBlock(data, 0, len(data))
 
 
 def _plain(kind: pa.DataType) -> pa.DataType:

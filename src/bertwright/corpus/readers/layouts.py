@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from bertwright.corpus.readers import blocks as reading
-from bertwright.corpus.readers.blocks import AS_UTF8, Block, fault_in, not_text, read_blocks, too_long
+from bertwright.corpus.readers.blocks import AS_UTF8, ByteBlock, fault_in, not_text, read_blocks, too_long
 from bertwright.corpus.readers.formats import COMPRESSIONS, ReadOptions, format_of
 from bertwright.corpus.readers.remote import TextFile, size_of
 from bertwright.corpus.sentences import tell_newlines
@@ -41,7 +41,7 @@ BLANK_LINES = r"\n(?:[ \t\r]*\n)+"
 
 
 @dataclass(frozen=True)
-class Piece:
+class TextPiece:
     """Some documents of one file.
 
     broken       lines or files left out among them because they cannot be read
@@ -116,7 +116,7 @@ def layout_of_text(start: str, *, size: int) -> Layout:
     return "file" if size < reading.LONGEST_DOCUMENT and tell_newlines([start]) == "wrapped" else "blank"
 
 
-def read_text_file(path: TextFile, options: ReadOptions, *, layout: Layout) -> Iterator[Piece]:
+def read_text_file(path: TextFile, options: ReadOptions, *, layout: Layout) -> Iterator[TextPiece]:
     """Yield the documents of one .txt or .md file; blank documents are none.
 
     Bytes that are no UTF-8 text raise CorpusError naming the file and the byte, or, with `skip_broken`, their lines
@@ -143,10 +143,10 @@ def read_text_file(path: TextFile, options: ReadOptions, *, layout: Layout) -> I
             texts = texts[:-1]
         if len(rest) > reading.LONGEST_DOCUMENT:
             raise CorpusError(too_long(path))
-        yield Piece(_not_blank(texts), broken, position)
+        yield TextPiece(_not_blank(texts), broken, position)
         broken = 0
     if rest:
-        yield Piece(_not_blank(pa.array([rest])), broken, position)
+        yield TextPiece(_not_blank(pa.array([rest])), broken, position)
 
 
 def _split(text: str, layout: Layout) -> pa.StringArray:
@@ -159,21 +159,21 @@ def _not_blank(texts: pa.StringArray) -> pa.StringArray:
     return texts.filter(pc.not_equal(pc.utf8_trim_whitespace(texts), ""))
 
 
-def _whole_file(blocks: Iterator[Block], path: TextFile, options: ReadOptions) -> Iterator[Piece]:
+def _whole_file(blocks: Iterator[ByteBlock], path: TextFile, options: ReadOptions) -> Iterator[TextPiece]:
     parts, size, position = [], 0, 0
     for block in blocks:
         data, left_out = _readable(block, path, options)
         if left_out:
-            yield Piece(pa.array([], pa.string()), 1, size_of(path))
+            yield TextPiece(pa.array([], pa.string()), 1, size_of(path))
             return
         parts.append(data)
         size, position = size + len(data), block.position
         if size > reading.LONGEST_DOCUMENT:
             raise CorpusError(too_long(path))
-    yield Piece(_not_blank(pa.array([b"".join(parts).decode()])), 0, position)
+    yield TextPiece(_not_blank(pa.array([b"".join(parts).decode()])), 0, position)
 
 
-def _readable(block: Block, path: TextFile, options: ReadOptions) -> tuple[bytes, int]:
+def _readable(block: ByteBlock, path: TextFile, options: ReadOptions) -> tuple[bytes, int]:
     """Return the block without its lines that are no text, and how many those were."""
     fault = fault_in(block.data)
     if fault is None:

@@ -57,7 +57,7 @@ class LineStream:
             before = block.position
 
 
-def _stdin(encoding: str | None) -> Iterator[reading.Block]:
+def _stdin(encoding: str | None) -> Iterator[reading.ByteBlock]:
     """Yield stdin as blocks of whole lines."""
     check_encoding(encoding)
     stdin = getattr(sys.stdin, "buffer", None) or io.BytesIO(sys.stdin.read().encode())  # a notebook's has no bytes

@@ -40,7 +40,7 @@ class TableOptions:
 
 
 @dataclass(frozen=True)
-class Rows:
+class TableRows:
     """Some rows of a table, with the types they have in the file.
 
     broken    rows left out before the end of these, because they cannot be read

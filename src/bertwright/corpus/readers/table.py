@@ -28,7 +28,7 @@ from bertwright.corpus.readers.delimited import delimited_head, delimited_rows
 from bertwright.corpus.readers.formats import format_of
 from bertwright.corpus.readers.json_rows import json_head, json_rows
 from bertwright.corpus.readers.remote import TextFile, size_of
-from bertwright.corpus.readers.rows import Rows, TableOptions
+from bertwright.corpus.readers.rows import TableOptions, TableRows
 from bertwright.errors import CorpusError, UsageError
 from bertwright.log import note_once
 
@@ -88,7 +88,7 @@ def read_head(path: TextFile, options: TableOptions) -> pa.Table:
 
 def read_rows(
     path: TextFile, options: TableOptions, columns: Sequence[str] | None = None, *, head: pa.Table, whole: bool = False
-) -> Iterator[Rows]:
+) -> Iterator[TableRows]:
     """Yield the rows of a table, all columns or some, a piece at a time; `head` is what `read_head` returned.
 
     With `whole` types hold for the whole file, which is in memory at once. Raises CorpusError where it is damaged.

@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 
 from bertwright.corpus.readers.cells import are_written_lists, kind_of
 from bertwright.corpus.readers.formats import ReadOptions, format_of
-from bertwright.corpus.readers.layouts import Piece
+from bertwright.corpus.readers.layouts import TextPiece
 from bertwright.corpus.readers.remote import TextFile
 from bertwright.corpus.readers.rows import TableOptions
 from bertwright.corpus.readers.table import Start, choose_text_column, read_head, read_rows, start_of, text_cells
@@ -25,7 +25,7 @@ NAMES = frozenset((
 FLAG = "--column"
 
 
-def read_text_column(path: TextFile, options: ReadOptions) -> Iterator[Piece]:
+def read_text_column(path: TextFile, options: ReadOptions) -> Iterator[TextPiece]:
     """Yield the texts of a table; a null or absent text is an empty document, lists of words are joined by blanks.
 
     The column is the one asked for, else "text", else the only one of text. Raises CorpusError where it is not clear,
@@ -42,7 +42,7 @@ def read_text_column(path: TextFile, options: ReadOptions) -> Iterator[Piece]:
         column = rows.table.column(0)
         is_plain = kind_of(column.type) == "text" and not are_written_lists(start.table.columns[name])
         texts = _filled(column) if is_plain else pa.array(text_cells(rows.table, name, start, path), pa.string())
-        yield Piece(texts, rows.broken, rows.position)
+        yield TextPiece(texts, rows.broken, rows.position)
 
 
 def text_columns(path: TextFile, encoding: str | None = None) -> Iterator[str]:

@@ -27,14 +27,14 @@ import torch
 from bertwright.corpus.shards import Shards
 from bertwright.data.pretraining.packed import plan_packed
 from bertwright.data.pretraining.pairs import plan_pairs, why_no_pairs
-from bertwright.data.pretraining.planned_rows import Rows, join_rows
+from bertwright.data.pretraining.planned_rows import PlannedRows, join_rows
 from bertwright.data.pretraining.sentence_windows import BLOCK_TOKENS, STRETCH_TOKENS, WINDOW_TOKENS, Blocks, Text
 from bertwright.data.pretraining.singles import plan_singles
 from bertwright.errors import DataError
 from bertwright.rng import stream
 from bertwright.types import Batch
 
-Planner = Callable[[Text, int, np.random.Generator], Rows]
+Planner = Callable[[Text, int, np.random.Generator], PlannedRows]
 
 SHORTEST_ROW = 8
 
@@ -113,11 +113,11 @@ class BatchSource:
             first, wanted = first + len(part), wanted - len(part)
         return self.read(join_rows(parts))
 
-    def plan(self, epoch: int, window: int) -> Rows:
+    def plan(self, epoch: int, window: int) -> PlannedRows:
         """Return the rows of one window of an epoch in the order they are drawn; the last two plans are kept."""
         return self._plan(epoch, window)
 
-    def read(self, rows: Rows) -> Batch:
+    def read(self, rows: PlannedRows) -> Batch:
         """Return planned rows as a batch, their tokens read from the shards."""
         count, length, pieces = len(rows), self.length, np.diff(rows.firsts)
         lengths, opens = rows.lengths.astype(np.int64), self._opens(rows)
@@ -143,7 +143,7 @@ class BatchSource:
             documents=torch.from_numpy(segment) if self.pack else None,
         )
 
-    def _opens(self, rows: Rows) -> np.ndarray:
+    def _opens(self, rows: PlannedRows) -> np.ndarray:
         """Return [N] bool: which segments begin with [CLS], the first of a row and, but for pairs, every one."""
         opens = np.full(len(rows.starts), not self.pairs)
         opens[rows.firsts[:-1]] = True
@@ -165,7 +165,7 @@ class BatchSource:
             maskable[target] = True
         words[places[lengths > 0]] = True
 
-    def _make_plan(self, epoch: int, window: int) -> Rows:
+    def _make_plan(self, epoch: int, window: int) -> PlannedRows:
         windows, bounds = self._layout(epoch)
         wanted = int(bounds[window + 1] - bounds[window])
         text = self._blocks.window(windows[window])

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from bertwright.data.pretraining.planned_rows import Rows, join_rows
+from bertwright.data.pretraining.planned_rows import PlannedRows, join_rows
 from bertwright.data.pretraining.sentence_windows import Text
 from bertwright.data.pretraining.singles import plan_singles
 
@@ -19,7 +19,7 @@ LEAST_TOKENS = 8
 """A piece is cut only into parts of so many tokens or more: fewer are not worth their [CLS] and [SEP]."""
 
 
-def plan_packed(text: Text, length: int, rng: np.random.Generator, *, fill: bool = False) -> Rows:
+def plan_packed(text: Text, length: int, rng: np.random.Generator, *, fill: bool = False) -> PlannedRows:
     """Return the rows of at most `length` tokens, special ones counted, that a window gives, in no particular order.
 
     Every token of the window is in exactly one row; which documents share a row, and in which order, is drawn. Pieces
@@ -38,7 +38,7 @@ def plan_packed(text: Text, length: int, rng: np.random.Generator, *, fill: bool
 
 def best_fit(
     starts: np.ndarray, lengths: np.ndarray, length: int, rng: np.random.Generator, *, cut: bool = False
-) -> Rows:
+) -> PlannedRows:
     """Return rows of the pieces at `starts` [N], of `lengths` [N] tokens, each placed where it leaves least room.
 
     With `cut`, a piece that fits no open row fills the one with most room, and the rest of it is a piece of its own.
@@ -87,11 +87,11 @@ def _rows_to_open(count: int, size: int, length: int, *, cut: bool) -> int:
     return -(-count * size // length) if cut else -(-count // (length // size))
 
 
-def _as_rows(placed: list[tuple[np.ndarray, ...]], count: int, rng: np.random.Generator) -> Rows:
+def _as_rows(placed: list[tuple[np.ndarray, ...]], count: int, rng: np.random.Generator) -> PlannedRows:
     """Return `count` rows from (starts, lengths, rows) of pieces; in random order within a row."""
     starts, lengths, rows = (np.concatenate(column) for column in zip(*placed, strict=True))
     order = np.lexsort((rng.random(len(rows)), rows))
-    return Rows(
+    return PlannedRows(
         starts=starts[order],
         lengths=lengths[order],
         firsts=np.searchsorted(rows[order], np.arange(count + 1)),

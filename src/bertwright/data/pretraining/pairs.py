@@ -24,7 +24,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from bertwright.corpus.shards import Shards
-from bertwright.data.pretraining.planned_rows import Rows, equal_rows
+from bertwright.data.pretraining.planned_rows import PlannedRows, equal_rows
 from bertwright.data.pretraining.sentence_windows import Text
 
 SHORT_SHARE = 0.1
@@ -60,7 +60,7 @@ def why_no_pairs(shards: Shards) -> str | None:
     return None
 
 
-def plan_pairs(text: Text, length: int, rng: np.random.Generator) -> Rows:
+def plan_pairs(text: Text, length: int, rng: np.random.Generator) -> PlannedRows:
     """Return one pass of pairs over a window, at most `length` - 3 tokens each, in no particular order.
 
     The window must hold two documents or more (see `why_no_pairs` and `Blocks.window`).

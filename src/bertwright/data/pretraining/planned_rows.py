@@ -8,7 +8,7 @@ import numpy as np
 
 
 @dataclass(frozen=True)
-class Rows:
+class PlannedRows:
     """R rows of N segments in all, 12 bytes a segment and 9 a row. A row has one segment or more.
 
     A segment is a run of tokens of one document, placed among all tokens of the split.
@@ -28,13 +28,13 @@ class Rows:
         """Number of rows."""
         return len(self.labels)
 
-    def take(self, which: np.ndarray | slice) -> Rows:
+    def take(self, which: np.ndarray | slice) -> PlannedRows:
         """Return the rows named by an index array or a slice."""
         rows = np.arange(*which.indices(len(self))) if isinstance(which, slice) else which
         counts = self.firsts[rows + 1] - self.firsts[rows]
         firsts = np.append(0, np.cumsum(counts))
         segments = np.arange(firsts[-1]) + np.repeat(self.firsts[rows] - firsts[:-1], counts)
-        return Rows(self.starts[segments], self.lengths[segments], firsts, self.labels[rows])
+        return PlannedRows(self.starts[segments], self.lengths[segments], firsts, self.labels[rows])
 
     @property
     def tokens(self) -> int:
@@ -42,10 +42,12 @@ class Rows:
         return int(self.lengths.sum(dtype=np.int64))
 
 
-def equal_rows(starts: np.ndarray, lengths: np.ndarray, *, each: int = 1, labels: np.ndarray | None = None) -> Rows:
+def equal_rows(
+    starts: np.ndarray, lengths: np.ndarray, *, each: int = 1, labels: np.ndarray | None = None
+) -> PlannedRows:
     """Return rows of `each` consecutive segments, starts and lengths [N]; labels [N / each] are 0 where not given."""
     count = len(starts) // each
-    return Rows(
+    return PlannedRows(
         starts=starts,
         lengths=lengths.astype(np.int32),
         firsts=np.arange(count + 1) * each,
@@ -53,11 +55,11 @@ def equal_rows(starts: np.ndarray, lengths: np.ndarray, *, each: int = 1, labels
     )
 
 
-def join_rows(parts: list[Rows]) -> Rows:
+def join_rows(parts: list[PlannedRows]) -> PlannedRows:
     """Return several plans as one, in order."""
     bases = np.cumsum([0] + [len(part.starts) for part in parts])
     firsts = [part.firsts[:-1] + base for part, base in zip(parts, bases, strict=False)]
-    return Rows(
+    return PlannedRows(
         starts=np.concatenate([part.starts for part in parts]),
         lengths=np.concatenate([part.lengths for part in parts]),
         firsts=np.concatenate([*firsts, bases[-1:]]),

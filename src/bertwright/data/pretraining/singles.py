@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from bertwright.data.pretraining.planned_rows import Rows, equal_rows
+from bertwright.data.pretraining.planned_rows import PlannedRows, equal_rows
 from bertwright.data.pretraining.sentence_windows import Text
 
 
-def plan_singles(text: Text, length: int, rng: np.random.Generator, *, fill: bool = False) -> Rows:
+def plan_singles(text: Text, length: int, rng: np.random.Generator, *, fill: bool = False) -> PlannedRows:
     """Return the rows of at most `length` - 2 tokens that a window gives, in document order.
 
     A row takes whole sentences while they fit; a sentence longer than a row is cut. With `fill` every sentence is cut

@@ -31,13 +31,13 @@ FIRST = "first"
 
 
 @dataclass(frozen=True)
-class Asked:
+class QueriedTokens:
     """Which tokens come out: all of them (None), the first of each row (FIRST), or those at positions [B, M]."""
 
     positions: str | None
 
 
-def write_encoder(graph: Graph, encoder: Encoder, asked: Asked) -> str:
+def write_encoder(graph: Graph, encoder: Encoder, asked: QueriedTokens) -> str:
     """Add the encoder to `graph` and return its hidden states [B, S or M, H], as `Encoder.encode` does.
 
     Raises ModelError where the architecture cannot be written.
@@ -54,7 +54,7 @@ def write_transform(graph: Graph, head: MaskedTokenHead, hidden: str) -> str:
     return _norm(graph, graph("Gelu", dense), "mlm_head.norm", head.norm)
 
 
-def pick(graph: Graph, values: str, asked: Asked) -> str:
+def pick(graph: Graph, values: str, asked: QueriedTokens) -> str:
     """Return [B, M, ...] of values [B, S, ...]: those asked about."""
     if asked.positions is None:
         return values
@@ -64,7 +64,7 @@ def pick(graph: Graph, values: str, asked: Asked) -> str:
     return graph("GatherND", values, places, batch_dims=1)
 
 
-def _write_bert(graph: Graph, model: Encoder, asked: Asked) -> str:
+def _write_bert(graph: Graph, model: Encoder, asked: QueriedTokens) -> str:
     assert isinstance(model, BertForPreTraining)
     parts = model.embeddings
     words = graph("Gather", graph.weight("embeddings.words", parts.words.weight), "input_ids")
@@ -78,7 +78,7 @@ def _write_bert(graph: Graph, model: Encoder, asked: Asked) -> str:
     bias = _padding_bias(graph)
     for place, block in enumerate(model.blocks):
         assert isinstance(block, Block)
-        last = asked if place == len(model.blocks) - 1 else Asked(None)
+        last = asked if place == len(model.blocks) - 1 else QueriedTokens(None)
         hidden = _write_block(graph, f"blocks.{place}", block, hidden, bias, last)
     return hidden
 
@@ -89,7 +89,7 @@ def _types(graph: Graph, parts: Embeddings) -> str:
     return graph("Mul", "token_type_ids", graph.constant(np.int64(0))) if only_one else "token_type_ids"
 
 
-def _write_block(graph: Graph, name: str, block: Block, hidden: str, bias: str, asked: Asked) -> str:
+def _write_block(graph: Graph, name: str, block: Block, hidden: str, bias: str, asked: QueriedTokens) -> str:
     attended = _attention(graph, f"{name}.attention", block.attention, hidden, bias, asked)
     summed = graph("Add", pick(graph, hidden, asked), attended)
     between = _norm(graph, summed, f"{name}.attention_norm", block.attention_norm)
@@ -98,7 +98,7 @@ def _write_block(graph: Graph, name: str, block: Block, hidden: str, bias: str, 
     return _norm(graph, graph("Add", between, outer), f"{name}.norm", block.norm)
 
 
-def _write_modern(graph: Graph, model: Encoder, asked: Asked) -> str:
+def _write_modern(graph: Graph, model: Encoder, asked: QueriedTokens) -> str:
     assert isinstance(model, ModernForMaskedLM)
     config, parts = model.config, model.embeddings
     words = graph("Gather", graph.weight("embeddings.words", parts.words.weight), "input_ids")
@@ -106,7 +106,7 @@ def _write_modern(graph: Graph, model: Encoder, asked: Asked) -> str:
     padding = _padding_bias(graph)
     for place, block in enumerate(model.blocks):
         assert isinstance(block, ModernBlock)
-        last = asked if place == len(model.blocks) - 1 else Asked(None)
+        last = asked if place == len(model.blocks) - 1 else QueriedTokens(None)
         whole = config.is_global(place)
         bias = padding if whole else _window_bias(graph, padding, config.local_window, last)
         rotation = model.get_buffer("global_rotation" if whole else "local_rotation")
@@ -116,7 +116,7 @@ def _write_modern(graph: Graph, model: Encoder, asked: Asked) -> str:
 
 
 def _write_modern_block(
-    graph: Graph, name: str, block: ModernBlock, hidden: str, bias: str, angles: tuple[str, str], asked: Asked
+    graph: Graph, name: str, block: ModernBlock, hidden: str, bias: str, angles: tuple[str, str], asked: QueriedTokens
 ) -> str:
     norm = block.attention_norm
     normed = _norm(graph, hidden, f"{name}.attention_norm", norm) if isinstance(norm, nn.LayerNorm) else hidden
@@ -136,7 +136,7 @@ def _attention(
     part: Attention,
     hidden: str,
     bias: str,
-    asked: Asked,
+    asked: QueriedTokens,
     angles: tuple[str, str] | None = None,
 ) -> str:
     """Return [B, M, H] of hidden states [B, S, H]; `bias` is added to the scores [B, A, M, S]."""
@@ -150,7 +150,7 @@ def _attention(
         (q,) = _projected(graph, f"{name}.query", pick(graph, hidden, asked), [query], part.heads, width)
         k, v = _projected(graph, f"{name}.key_value", hidden, [key, value], part.heads, width)
     if angles is not None:
-        q, k = _rotated(graph, q, angles, asked), _rotated(graph, k, angles, Asked(None))
+        q, k = _rotated(graph, q, angles, asked), _rotated(graph, k, angles, QueriedTokens(None))
     q, k, v = (graph("Transpose", one, perm=[0, 2, 1, 3]) for one in (q, k, v))
     scores = graph("MatMul", q, graph("Transpose", k, perm=[0, 1, 3, 2]))  # onnxruntime makes this one product
     shares = graph("Softmax", graph("Add", scores, bias), axis=-1)
@@ -172,7 +172,7 @@ def _projected(
     return [graph("Reshape", part, shape) for part in parts]
 
 
-def _rotated(graph: Graph, vectors: str, angles: tuple[str, str], asked: Asked) -> str:
+def _rotated(graph: Graph, vectors: str, angles: tuple[str, str], asked: QueriedTokens) -> str:
     """Return vectors [B, S, A, D] turned by their positions (see `model/layers/rotary.py`)."""
     cosines, sines = (_at_positions(graph, one, asked) for one in angles)
     first, second = graph.several("Split", vectors, outputs=2, axis=-1, num_outputs=2)
@@ -180,7 +180,7 @@ def _rotated(graph: Graph, vectors: str, angles: tuple[str, str], asked: Asked) 
     return graph("Add", graph("Mul", vectors, cosines), graph("Mul", swapped, sines))
 
 
-def _at_positions(graph: Graph, angles: str, asked: Asked) -> str:
+def _at_positions(graph: Graph, angles: str, asked: QueriedTokens) -> str:
     """Return the rows of angles [positions, 1, D] that belong to the tokens asked about."""
     if asked.positions is None:
         return graph("Slice", angles, graph.constant([0]), graph("Shape", "input_ids", start=1))
@@ -199,7 +199,7 @@ def _padding_bias(graph: Graph) -> str:
     return graph("Where", here, graph.constant(np.float32(0)), graph.constant(np.float32(MASK_VALUE)))
 
 
-def _window_bias(graph: Graph, padding: str, window: int, asked: Asked) -> str:
+def _window_bias(graph: Graph, padding: str, window: int, asked: QueriedTokens) -> str:
     """Return [B, 1, M, S]: `padding`, and MASK_VALUE where keys are over window // 2 tokens away."""
     length = graph("Squeeze", graph("Shape", "input_ids", start=1))
     keys = graph("Range", graph.constant(np.int64(0)), length, graph.constant(np.int64(1)))
@@ -220,7 +220,7 @@ def _norm(graph: Graph, values: str, name: str, norm: nn.LayerNorm) -> str:
     return graph("LayerNormalization", values, *parts, axis=-1, epsilon=norm.eps)
 
 
-ENCODERS: dict[type[Encoder], Callable[[Graph, Encoder, Asked], str]] = {
+ENCODERS: dict[type[Encoder], Callable[[Graph, Encoder, QueriedTokens], str]] = {
     BertForPreTraining: _write_bert,
     ModernForMaskedLM: _write_modern,
 }

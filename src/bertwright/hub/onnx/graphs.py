@@ -17,7 +17,7 @@ import onnx
 import torch
 
 from bertwright.errors import ModelError
-from bertwright.hub.onnx.encoders import FIRST, INPUTS, Asked, write_encoder, write_transform
+from bertwright.hub.onnx.encoders import FIRST, INPUTS, QueriedTokens, write_encoder, write_transform
 from bertwright.hub.onnx.operators import Graph
 from bertwright.model.bert import BertForPreTraining
 from bertwright.model.encoder import SEQUENCE_HEADS, Encoder, Part
@@ -37,7 +37,7 @@ Values = dict[str, tuple[str, Sequence[int | str]]]
 class OnnxHead:
     """How a head is written: which tokens of the last block it reads, and its outputs from their hidden states."""
 
-    asked: Asked
+    asked: QueriedTokens
     write: Callable[[Graph, FineTuned, str], Values]
 
 
@@ -57,7 +57,7 @@ def write_model(
         if model.part not in HEADS:
             raise ModelError(f"a head about {model.part!r} cannot be exported; those about {', '.join(HEADS)} can")
         head = HEADS[model.part]
-        hidden = write_encoder(graph, model.encoder, Asked(None) if model.averages else head.asked)
+        hidden = write_encoder(graph, model.encoder, QueriedTokens(None) if model.averages else head.asked)
         outputs = head.write(graph, model, _mean(graph, hidden) if model.averages else hidden)
         encoder = model.encoder
     else:
@@ -89,7 +89,7 @@ def reference(model: FineTuned | SentenceEncoder | Encoder, arrays: Mapping[str,
         return [model.mlm_logits(hidden[:, 1:]).numpy(), *([] if following is None else [following.numpy()])]
 
 
-def difference(ours: np.ndarray, theirs: np.ndarray) -> tuple[float, bool]:
+def graph_difference(ours: np.ndarray, theirs: np.ndarray) -> tuple[float, bool]:
     """Return the largest difference of two arrays of logits or vectors, and whether that is within tolerance."""
     largest = float(np.abs(ours - theirs).max())
     return largest, largest <= TOLERANCE * max(1.0, float(np.abs(ours).max()))
@@ -151,7 +151,7 @@ def _masked(graph: Graph, encoder: Encoder, *, pairs: bool) -> Values:
     """Write a pre-trained model; with `pairs`, [CLS] comes out before the positions asked about."""
     assert isinstance(encoder, BertForPreTraining | ModernForMaskedLM)
     places = graph("Concat", graph("Mul", _part(graph, "asked", 0, 1), graph.constant([0])), "asked", axis=1)
-    hidden = write_encoder(graph, encoder, Asked(places if pairs else "asked"))
+    hidden = write_encoder(graph, encoder, QueriedTokens(places if pairs else "asked"))
     asked = _part(graph, hidden, 1, np.iinfo(np.int64).max) if pairs else hidden
     vectors, words = write_transform(graph, encoder.mlm_head, asked), encoder.word_embeddings.weight
     logits = graph.linear(vectors, "decoder", words, encoder.mlm_head.bias)
@@ -171,15 +171,15 @@ def _part(graph: Graph, values: str, begin: int, end: int) -> str:
 
 
 HEADS: dict[Part, OnnxHead] = {
-    "row": OnnxHead(Asked(FIRST), _over_rows),
-    "choice": OnnxHead(Asked(FIRST), _over_rows),
-    "token": OnnxHead(Asked(None), _over_tokens),
-    "span": OnnxHead(Asked(None), _over_tokens),
+    "row": OnnxHead(QueriedTokens(FIRST), _over_rows),
+    "choice": OnnxHead(QueriedTokens(FIRST), _over_rows),
+    "token": OnnxHead(QueriedTokens(None), _over_tokens),
+    "span": OnnxHead(QueriedTokens(None), _over_tokens),
 }
 """How the head of a task is written, by what it is about."""
-POOLINGS: dict[Pooling, tuple[Asked, Callable[[Graph, str], str]]] = {
-    "mean": (Asked(None), _mean),
-    "cls": (Asked(FIRST), _first),
-    "max": (Asked(None), _largest),
+POOLINGS: dict[Pooling, tuple[QueriedTokens, Callable[[Graph, str], str]]] = {
+    "mean": (QueriedTokens(None), _mean),
+    "cls": (QueriedTokens(FIRST), _first),
+    "max": (QueriedTokens(None), _largest),
 }
 """How sentence vectors are written: which tokens of the last block they read, and what becomes of these."""

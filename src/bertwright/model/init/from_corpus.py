@@ -148,10 +148,10 @@ def _start_token_head(head: MaskedTokenHead, frequencies: np.ndarray) -> None:
     """Pass hidden states through to the vocabulary, and begin with how frequent each word is."""
     head.dense.weight.add_(torch.eye(len(head.dense.weight), device=head.dense.weight.device))
     head.dense.bias.fill_(LINEAR)
-    head.bias.copy_(log_shares(frequencies))
+    head.bias.copy_(log_frequencies(frequencies))
 
 
-def log_shares(frequencies: np.ndarray) -> Tensor:
+def log_frequencies(frequencies: np.ndarray) -> Tensor:
     """Return [V]: the log of each token's share of the text, each counted half a time more."""
     return torch.from_numpy(np.log((frequencies + 0.5) / (frequencies + 0.5).sum()))
 

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 import torch
 
 from bertwright.model.config import ModernConfig
-from bertwright.model.init.from_corpus import LINEAR, OFFSETS, copy_through, log_shares, sharpen
+from bertwright.model.init.from_corpus import LINEAR, OFFSETS, copy_through, log_frequencies, sharpen
 from bertwright.model.init.layout import WORD_RMS, CorpusStatistics
 from bertwright.model.init.neighbour_maps import neighbour_maps
 from bertwright.model.init.segment_averages import states_of
@@ -148,4 +148,4 @@ def _start_token_head(
     straight[layout.constant, layout.constant] = straight[layout.filler, layout.filler] = 0
     straight[:, layout.constant] += LINEAR / level
     head.dense.weight.add_(straight.to(head.dense.weight.device))
-    head.bias.copy_(log_shares(corpus.frequencies))
+    head.bias.copy_(log_frequencies(corpus.frequencies))

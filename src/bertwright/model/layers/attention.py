@@ -42,13 +42,13 @@ class Attention(nn.Module):
             query = rotate(query, rotation if at is None else rotation[:, at].unsqueeze(2))
             key = rotate(key, rotation)
         if isinstance(sight, LongSight):
-            return self._joined(self._in_chunks(query, key, value, sight, at))
+            return self._output_projection(self._in_chunks(query, key, value, sight, at))
         bias = sight.bias
         if at is not None and bias.shape[2] > 1:
             bias = gather_positions(bias[:, 0], at)[:, None]
         if at is None and sight.blocks is not None:
-            return self._joined(self._by_blocks(query, key, value, sight.blocks))
-        return self._joined(self._mixed(query, key, value, bias))
+            return self._output_projection(self._by_blocks(query, key, value, sight.blocks))
+        return self._output_projection(self._mixed(query, key, value, bias))
 
     def keys_and_values(self, hidden: Tensor) -> tuple[Tensor, Tensor]:
         """Return keys and values [B, A, S, H/A] of hidden states [B, S, H], for `look_at`."""
@@ -61,7 +61,7 @@ class Attention(nn.Module):
         `bias` [B or 1, 1, M or 1, S] is added to the scores, as in `AttentionMask`.
         """
         (query,) = self.fused_projection(hidden, [self.query])
-        return self._joined(self._mixed(query, keys, values, bias))
+        return self._output_projection(self._mixed(query, keys, values, bias))
 
     def mixed(self, sides: Tensor, sight: AttentionMask | LongSight) -> Tensor:
         """Return [B, S, H], what each head found, from queries, keys and values side by side: [B, S, 3 H]."""
@@ -75,7 +75,7 @@ class Attention(nn.Module):
     def _mixed(self, query: Tensor, key: Tensor, value: Tensor, bias: Tensor) -> Tensor:
         return self._on_cuda(query, key, value, bias) if query.is_cuda else self._on_cpu(query, key, value, bias)
 
-    def _joined(self, mixed: Tensor) -> Tensor:
+    def _output_projection(self, mixed: Tensor) -> Tensor:
         """Return [B, M, H] from what each head found, [B, A, M, H/A]."""
         projected: Tensor = self.output(mixed.transpose(1, 2).flatten(2))
         return projected

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from bertwright.corpus.readers.cells import PADDING, as_label, as_text, listed
+from bertwright.corpus.readers.cells import PADDING, as_label, as_text, list_items
 from bertwright.errors import CorpusError
 from bertwright.log import note
 
@@ -51,7 +51,7 @@ def items_in(cell: str) -> list[str] | None:
     """Return the names in a list, tuple or set, "" for what is no label; None where the cell is none of these."""
     text = cell.strip(PADDING)
     inside = _in_tuple(text)
-    items = listed(text if inside is None else f"[{inside}]")
+    items = list_items(text if inside is None else f"[{inside}]")
     return None if items is None else [as_label(as_text(item)) for item in items]
 
 

@@ -49,7 +49,7 @@ class Ranks:
     best: np.ndarray
 
 
-def find_texts(vectors: np.ndarray, pairs: np.ndarray, others: np.ndarray) -> Ranks:
+def rank_texts(vectors: np.ndarray, pairs: np.ndarray, others: np.ndarray) -> Ranks:
     """Look for the second text of each pair [N, 2] among all second texts and `others` [M], by cosine.
 
     `vectors` [U, H] are those of the texts that pairs and others number. A text is asked with once, and each text it is

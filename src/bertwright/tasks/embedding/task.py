@@ -27,7 +27,7 @@ from torch.nn import functional
 from bertwright.config import Section
 from bertwright.model.sentence_encoder import Pooling
 from bertwright.tasks.base import TaskLoss
-from bertwright.tasks.embedding.metrics import Ranks, cosines, find_texts, retrieval_figures, score_figures
+from bertwright.tasks.embedding.metrics import Ranks, cosines, rank_texts, retrieval_figures, score_figures
 from bertwright.tasks.embedding.reader import Kind, Sentences, scaled
 from bertwright.tasks.eval_result import EvalResult, Mistake, ResultTable
 from bertwright.types import SentenceBatch
@@ -131,7 +131,7 @@ def judge_sentences(vectors: np.ndarray, examples: Sentences, *, mistakes: int =
     """Judge vectors [U, H] of the texts of examples: by their scores, or by finding the text each is paired with."""
     if examples.scores is not None:
         return _judge_scores(vectors, examples, examples.scores, mistakes=mistakes)
-    ranks = find_texts(vectors, examples.members[:, :2], examples.members[:, 2:].reshape(-1))
+    ranks = rank_texts(vectors, examples.members[:, :2], examples.members[:, 2:].reshape(-1))
     worst = np.argsort(-ranks.rank, kind="stable")[:mistakes]
     return EvalResult(
         figures=retrieval_figures(ranks),

@@ -16,7 +16,7 @@ from typing import Any, Self
 import numpy as np
 import pyarrow as pa
 
-from bertwright.corpus.readers.cells import are_written_lists, as_label, as_text, as_texts, kind_of, listed
+from bertwright.corpus.readers.cells import are_written_lists, as_label, as_text, as_texts, kind_of, list_items
 from bertwright.corpus.readers.table import open_table
 from bertwright.data.labelled.rows_of_labels import runs
 from bertwright.errors import CorpusError, UsageError
@@ -208,7 +208,7 @@ def _lists_of(column: pa.ChunkedArray) -> list[list[Any]]:
     """Return a column of lists, or of texts that are lists as JSON or Python writes them."""
     if kind_of(column.type) == "list":
         return [row or [] for row in column.to_pylist()]
-    return [listed(cell) or [] for cell in as_texts(column)]
+    return [list_items(cell) or [] for cell in as_texts(column)]
 
 
 def _without_empty_end(row: Sequence[str]) -> list[str]:

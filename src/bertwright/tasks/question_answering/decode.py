@@ -31,7 +31,7 @@ class Spans:
 
 
 @dataclass(frozen=True)
-class Reading:
+class BestSpans:
     """The best span that begins at each of the T tokens of some windows.
 
     scores  [T] float64   -inf where none may begin
@@ -67,7 +67,7 @@ class Reading:
         return characters
 
 
-def read_spans(logits: np.ndarray, windows: Windows, *, longest: int) -> Reading:
+def read_spans(logits: np.ndarray, windows: Windows, *, longest: int) -> BestSpans:
     """Return the best span from each token, of at most `longest` tokens; `logits` [T, 2] are starts and ends."""
     scores, sizes = np.full(len(logits), -np.inf), np.ones(len(logits), dtype=np.int64)
     for here in _stretches(windows):
@@ -78,10 +78,10 @@ def read_spans(logits: np.ndarray, windows: Windows, *, longest: int) -> Reading
             size_of[: len(worth)][better] = size
     first_rows = np.flatnonzero(np.diff(windows.question, prepend=-1))
     nothing = np.minimum.reduceat(logits[windows.begins].astype(np.float64).sum(-1), first_rows)
-    return Reading(windows, scores, sizes, windows.begins[first_rows], nothing)
+    return BestSpans(windows, scores, sizes, windows.begins[first_rows], nothing)
 
 
-def span_mass(logits: np.ndarray, reading: Reading, *, longest: int) -> tuple[np.ndarray, np.ndarray]:
+def span_mass(logits: np.ndarray, reading: BestSpans, *, longest: int) -> tuple[np.ndarray, np.ndarray]:
     """Return (highest [N], mass [N]) of each question: the best score, and the sum of exp(score - best) of all spans.
 
     A span's probability is exp(its score - highest) / mass, plus what no answer adds to the mass where that is one.

@@ -18,7 +18,7 @@ from bertwright.log import note
 from bertwright.tasks.base import Task, TaskLoss
 from bertwright.tasks.columns import ColumnsConfig
 from bertwright.tasks.eval_result import UNLEARNED, EvalResult, Mistake, ResultTable
-from bertwright.tasks.question_answering.decode import Reading, Spans, read_spans, span_mass
+from bertwright.tasks.question_answering.decode import BestSpans, Spans, read_spans, span_mass
 from bertwright.tasks.question_answering.metrics import best_threshold, score_answers
 from bertwright.tasks.question_answering.reader import Questions, asked_questions, lacks_answers, read_squad
 from bertwright.tasks.question_answering.windows import window_rows
@@ -195,12 +195,12 @@ class Answer(Task[Questions]):
             f"no question is answered: {UNLEARNED}" if answerable.any() and not any(said) else "",
         )
 
-    def _read(self, logits: np.ndarray, examples: Questions) -> Reading:
+    def _read(self, logits: np.ndarray, examples: Questions) -> BestSpans:
         assert examples.windows is not None
         return read_spans(logits, examples.windows, longest=self.settings.max_answer)
 
     def _probabilities(
-        self, logits: np.ndarray, reading: Reading, spans: Sequence[Spans], *, silent: bool
+        self, logits: np.ndarray, reading: BestSpans, spans: Sequence[Spans], *, silent: bool
     ) -> list[np.ndarray]:
         """Return the probabilities [N] of spans among all there are, then that of no answer, if one may be `silent`."""
         highest, mass = span_mass(logits, reading, longest=self.settings.max_answer)
@@ -213,7 +213,7 @@ class Answer(Task[Questions]):
         said: list[str],
         f1: np.ndarray,
         best: Spans,
-        read: tuple[np.ndarray, Reading],
+        read: tuple[np.ndarray, BestSpans],
         examples: Questions,
         *,
         most: int,

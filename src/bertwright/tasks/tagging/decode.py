@@ -14,7 +14,7 @@ SENTENCES = 256
 
 
 @dataclass(frozen=True)
-class Reading:
+class DecodedTags:
     """What a CRF says of W words: the best tags [W] int64, logarithms of probabilities [W, K], and surprise in nats."""
 
     tags: np.ndarray
@@ -22,7 +22,7 @@ class Reading:
     nats: float
 
 
-def read_sentences(chain: CRFDecoder, logits: np.ndarray, counts: np.ndarray, targets: np.ndarray) -> Reading:
+def decode_tags(chain: CRFDecoder, logits: np.ndarray, counts: np.ndarray, targets: np.ndarray) -> DecodedTags:
     """Return the reading of logits [W, K] of sentences of `counts` [N] words, and how surprising `targets` [W] are."""
     tags, shares = np.empty(len(logits), dtype=np.int64), np.empty(logits.shape, dtype=np.float64)
     nats = 0.0
@@ -31,7 +31,7 @@ def read_sentences(chain: CRFDecoder, logits: np.ndarray, counts: np.ndarray, ta
         tags[flat] = chain.decode(scores, here)[here]
         shares[flat] = chain.log_marginals(scores, here)[here]
         nats += float(chain.negative_log_likelihood(scores, targets[places], here).sum())
-    return Reading(tags, shares, nats)
+    return DecodedTags(tags, shares, nats)
 
 
 def _batches(counts: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:

@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from bertwright.corpus.readers.cells import listed, tags_of, words_of
+from bertwright.corpus.readers.cells import cell_words, list_items, tags_of
 from bertwright.errors import CorpusError, UsageError
 from bertwright.tasks.columns import SINGLES, ColumnsConfig
 from bertwright.tasks.tagging.entity_spans import is_entity
@@ -191,16 +191,16 @@ class _Sample:
             return TagColumns("words", words, tags, begins)
         if tags is not None and (self.labelled or self._fit(words, tags)):
             return TagColumns("strings", words, tags)
-        quoted = self._all(words, lambda cell: listed(cell) is not None)
+        quoted = self._all(words, lambda cell: list_items(cell) is not None)
         return TagColumns("strings" if quoted else "text", words)
 
     def _single(self, name: str) -> bool:
         """Say whether the cells of a column hold one word each."""
-        return self._all(name, lambda cell: len(words_of(cell)) < 2)
+        return self._all(name, lambda cell: len(cell_words(cell)) < 2)
 
     def _fit(self, words: str, tags: str) -> bool:
         """Say whether the cells of two columns hold equally many words and tags, and some several."""
-        counts = [len(words_of(row.get(words) or "")) for row in self.rows]
+        counts = [len(cell_words(row.get(words) or "")) for row in self.rows]
         fits = all(
             len(tags_of(row.get(tags) or "", count)) == count for row, count in zip(self.rows, counts, strict=True)
         )

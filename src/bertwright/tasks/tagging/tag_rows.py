@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from bertwright.corpus.readers.cells import tags_of, words_of
+from bertwright.corpus.readers.cells import cell_words, tags_of
 from bertwright.errors import CorpusError
 from bertwright.log import note
 from bertwright.tasks.columns import ColumnsConfig
@@ -159,7 +159,7 @@ def _text(path: Path, number: int, row: Mapping[str, Any], column: str) -> str:
 def _words(path: Path, number: int, row: Mapping[str, Any], columns: TagColumns) -> list[str]:
     cell = row.get(columns.first)
     if isinstance(cell, str) and columns.shape == "strings":
-        return words_of(cell)
+        return cell_words(cell)
     if cell is not None and not (isinstance(cell, list) and are_words(cell)):
         raise CorpusError(f"{path} row {number:,} has no list of words in {columns.first} ({str(cell)[:40]}); fix it")
     return [word if type(word) is str else str(word) for word in cell or []]

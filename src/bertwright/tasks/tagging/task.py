@@ -19,7 +19,7 @@ from bertwright.tasks.columns import ColumnsConfig
 from bertwright.tasks.eval_result import UNLEARNED, EvalResult, Mistake, ResultTable, remark_on
 from bertwright.tasks.head import HeadConfig, class_weights
 from bertwright.tasks.metrics import log_shares
-from bertwright.tasks.tagging.decode import Reading, read_sentences
+from bertwright.tasks.tagging.decode import DecodedTags, decode_tags
 from bertwright.tasks.tagging.metrics import Entities, compare, entities_of, tag_set
 from bertwright.tasks.tagging.pretokenize import PreTokenized, word_spans
 from bertwright.tasks.tagging.reader import lacks_tags, read_tagged
@@ -41,7 +41,7 @@ SHOWN = 12
 
 
 @dataclass(frozen=True)
-class Sentences:
+class TaggedSentences:
     """W words of N sentences, and their tags.
 
     words [W] strings    counts [N] words of each sentence    targets [W] int64
@@ -105,7 +105,7 @@ class TagHead:
         return self.known if self.crf is None else self.crf.chain()
 
 
-class Tag(Task[Sentences]):
+class Tag(Task[TaggedSentences]):
     """A tag a word, from the logits at its first piece (Devlin 2018, section 5.3): by softmax, or by a CRF."""
 
     name: ClassVar[str] = "tag"
@@ -133,7 +133,7 @@ class Tag(Task[Sentences]):
         self.scheme: Scheme = "plain" if not self.set.types else "bioes" if self.set.closes else "iob"
 
     @classmethod
-    def begin(cls, path: Path, columns: ColumnsConfig) -> tuple[Self, Sentences]:
+    def begin(cls, path: Path, columns: ColumnsConfig) -> tuple[Self, TaggedSentences]:
         """Return the task of a training file: its scheme and its types."""
         if columns.pair is not None:
             raise UsageError("--pair-column has no place in tagging; give a file of words and their tags")
@@ -149,7 +149,7 @@ class Tag(Task[Sentences]):
             raise UsageError(f"the tags of {path} are names, not numbers; leave --label-names out")
         task = cls(labels, columns, label_names=found.label_names)
         note(f"{path}: {len(found.counts):,} sentences, {len(found.words):,} words; {scheme}; {task.described}")
-        return task, Sentences(path, found.words, found.counts, as_labels(found, task.labels))
+        return task, TaggedSentences(path, found.words, found.counts, as_labels(found, task.labels))
 
     @property
     def described(self) -> str:
@@ -185,7 +185,7 @@ class Tag(Task[Sentences]):
         """The names of numbers, which the model's folder keeps."""
         return {} if self.label_names is None else {"label_names": list(self.label_names)}
 
-    def with_head(self, head: HeadConfig, examples: Sentences) -> Self:
+    def with_head(self, head: HeadConfig, examples: TaggedSentences) -> Self:
         """Return the task with the class weights or the CRF asked for."""
         head.refuse("multi_label", "positive", task=self.name)
         if head.crf:
@@ -207,10 +207,10 @@ class Tag(Task[Sentences]):
         """Return the task with the steps of an exported model that has a CRF."""
         return self._with(head=replace(self.head, known=chain))
 
-    def read(self, path: Path) -> Sentences:
+    def read(self, path: Path) -> TaggedSentences:
         """Return the examples of another file."""
         found = read_tagged(path, self.columns, label_names=self.label_names, known=self.labels)
-        return Sentences(path, found.words, found.counts, as_labels(found, self.labels))
+        return TaggedSentences(path, found.words, found.counts, as_labels(found, self.labels))
 
     def unlabelled(self, path: Path) -> UnlabelledFile | None:
         """Return a file of words without tags as what is to be predicted; None where it has some."""
@@ -218,7 +218,7 @@ class Tag(Task[Sentences]):
             return None
         return UnlabelledFile(path, self.columns.text)
 
-    def ask(self, questions: Sequence[tuple[str, ...]]) -> Sentences:
+    def ask(self, questions: Sequence[tuple[str, ...]]) -> TaggedSentences:
         """Return running texts cut into words, or sentences of given ones; raises UsageError where one is a pair."""
         if any(len(question) > 1 and not isinstance(question, PreTokenized) for question in questions):
             raise UsageError("this model tags the words of single texts; it has no use for pairs")
@@ -227,9 +227,9 @@ class Tag(Task[Sentences]):
         words = [text[begin:end] for text, spans in zip(texts, found, strict=True) for begin, end in spans]
         counts = np.array([len(spans) for spans in found], dtype=np.int64)
         spans = np.array([span for spans in found for span in spans], dtype=np.int64).reshape(-1, 2)
-        return Sentences(Path("questions"), words, counts, np.zeros(len(words), dtype=np.int64), texts, spans)
+        return TaggedSentences(Path("questions"), words, counts, np.zeros(len(words), dtype=np.int64), texts, spans)
 
-    def encode(self, examples: Sentences, encoder: TextEncoder) -> LabelledRows:
+    def encode(self, examples: TaggedSentences, encoder: TextEncoder) -> LabelledRows:
         """Return a row for each sentence, or several where it is too long for one."""
         return encoder.word_rows(examples.words, examples.counts, examples.targets)
 
@@ -244,16 +244,16 @@ class Tag(Task[Sentences]):
         count = here.sum()
         return TaskLoss(nats / count, {f"{self.name}_sum": nats.detach(), f"{self.name}_count": count}, count)
 
-    def read_tags(self, logits: np.ndarray, examples: Sentences) -> Reading:
+    def read_tags(self, logits: np.ndarray, examples: TaggedSentences) -> DecodedTags:
         """Return the tags that logits [W, K] stand for, all probabilities, and the surprise of the true tags."""
         chain = self.head.chain
         if chain is not None:
-            return read_sentences(chain, logits, examples.counts, examples.targets)
+            return decode_tags(chain, logits, examples.counts, examples.targets)
         logs = log_shares(logits)
         nats = -logs[np.arange(len(logs)), examples.targets].sum()
-        return Reading(logits.argmax(-1), logs, float(nats))
+        return DecodedTags(logits.argmax(-1), logs, float(nats))
 
-    def judge(self, logits: np.ndarray, examples: Sentences, *, mistakes: int = 0) -> EvalResult:
+    def judge(self, logits: np.ndarray, examples: TaggedSentences, *, mistakes: int = 0) -> EvalResult:
         """Return F1, precision and recall of entities (of single words, for plain tags), and figures by type."""
         read = self.read_tags(logits, examples)
         truth, said, logs = examples.targets, read.tags, read.log_shares[np.arange(len(logits)), examples.targets]
@@ -279,7 +279,7 @@ class Tag(Task[Sentences]):
         return EvalResult(figures, grid, self._worst(truth, said, logs, examples, most=mistakes), warning)
 
     def _worst(
-        self, truth: np.ndarray, said: np.ndarray, logs: np.ndarray, examples: Sentences, *, most: int
+        self, truth: np.ndarray, said: np.ndarray, logs: np.ndarray, examples: TaggedSentences, *, most: int
     ) -> list[Mistake]:
         """Return the sentences whose wrong words were thought least likely, all together."""
         ends = np.cumsum(examples.counts)
@@ -305,7 +305,7 @@ class Tag(Task[Sentences]):
         told = [f"{self.set.shown[kind]}: {' '.join(words[first : last + 1])}" for first, last, kind in places]
         return "; ".join(told) or "nothing"
 
-    def answers(self, logits: np.ndarray, examples: Sentences) -> list[dict[str, Any]]:
+    def answers(self, logits: np.ndarray, examples: TaggedSentences) -> list[dict[str, Any]]:
         """Return for each text its entities, with type, text, characters from and to, and the mean probability.
 
         For plain tags, its words with their tags and probabilities instead.
@@ -327,7 +327,7 @@ class Tag(Task[Sentences]):
         return answers
 
     def _entity(
-        self, found: Entities, place: int, shares: np.ndarray, examples: Sentences, owner: int
+        self, found: Entities, place: int, shares: np.ndarray, examples: TaggedSentences, owner: int
     ) -> dict[str, Any]:
         assert examples.texts is not None
         assert examples.spans is not None
@@ -341,7 +341,7 @@ class Tag(Task[Sentences]):
             "probability": float(shares[first : last + 1].mean()),
         }
 
-    def _tagged_words(self, said: np.ndarray, shares: np.ndarray, examples: Sentences) -> list[dict[str, Any]]:
+    def _tagged_words(self, said: np.ndarray, shares: np.ndarray, examples: TaggedSentences) -> list[dict[str, Any]]:
         assert examples.texts is not None
         tagged = [
             {"word": word, "tag": self.labels[tag], "probability": share}

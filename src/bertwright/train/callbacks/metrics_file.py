@@ -10,7 +10,7 @@ from typing import Any
 
 from bertwright.files import write_text
 from bertwright.train.callbacks.peak import PeakCallback
-from bertwright.train.loop import Position, StepReport
+from bertwright.train.loop import Progress, StepReport
 from bertwright.train.optim.optimizers import OptimizerConfig
 
 UNLOGGED = {"compiling"}
@@ -35,7 +35,7 @@ class MetricsCallback:
     _last: dict[str, Any] = field(default_factory=dict, init=False)
     """The figures of the last line."""
 
-    def begin(self, position: Position) -> None:
+    def begin(self, position: Progress) -> None:
         """Start the file; a run that goes on from an earlier step drops the lines after it, and writes them again.
 
         So it drops a last line that a kill tore, and what a power cut left behind the lines of the checkpoint.

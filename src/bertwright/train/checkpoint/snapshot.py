@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from bertwright.train.callbacks.best import BestListener
 from bertwright.train.ema import EMA
-from bertwright.train.loop import Position, fits
+from bertwright.train.loop import Progress, fits
 
 MISFITS = (KeyError, TypeError, ValueError, AttributeError, RuntimeError)
 """What `restore` raises where a state is not one of what moves."""
@@ -25,7 +25,7 @@ class TrainState:
 
     model: nn.Module
     optimizers: list[torch.optim.Optimizer]
-    position: Position
+    position: Progress
     average: EMA | None = None
     best: BestListener | None = None
 

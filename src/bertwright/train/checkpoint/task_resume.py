@@ -21,13 +21,13 @@ from bertwright.config import merge, read_toml
 from bertwright.errors import ModelError, OutputExistsError
 from bertwright.files import clear_leftovers, read_json, remove, sha256_of, write_json, written_aside
 from bertwright.log import note
-from bertwright.model.lora import merge as merge_adapters
+from bertwright.model.lora import merge_adapters
 from bertwright.train.callbacks.best import BestListener
 from bertwright.train.callbacks.save import CheckpointListener
 from bertwright.train.checkpoint.folder import Retention, damaged, first_difference, newest_whole, read_checkpoint
 from bertwright.train.checkpoint.saver import Saver
 from bertwright.train.checkpoint.snapshot import MISFITS, TrainState, restore
-from bertwright.train.loop import Position
+from bertwright.train.loop import Progress
 from bertwright.train.step import TrainStep
 from bertwright.train.task_setup.run_of_task import TrainedRun, Tuning, judge_tuned
 
@@ -91,9 +91,9 @@ def require_same_run(out: Path, identity: Mapping[str, Any]) -> None:
         )
 
 
-def start_of(folder: Path, step: TrainStep, best: BestListener, identity: Mapping[str, Any]) -> TrainState:
+def begin_seed(folder: Path, step: TrainStep, best: BestListener, identity: Mapping[str, Any]) -> TrainState:
     """Return what of a seed moves: at its beginning, or as the last whole checkpoint in `folder` has it."""
-    moving = TrainState(step.model, step.optimizers, Position(drawn=[0]), best=best)
+    moving = TrainState(step.model, step.optimizers, Progress(drawn=[0]), best=best)
     checkpoint = newest_whole(folder)
     if checkpoint is not None:
         state, _ = read_checkpoint(checkpoint, identity={**identity, "seed": step.seed})
@@ -105,7 +105,7 @@ def start_of(folder: Path, step: TrainStep, best: BestListener, identity: Mappin
     return moving
 
 
-def checkpointing(
+def task_checkpointing(
     parts: Tuning, folder: Path, moving: TrainState, *, identity: Mapping[str, Any], seed: int
 ) -> CheckpointListener:
     """Return the callback that has checkpoints of a seed written into its folder."""
@@ -141,7 +141,7 @@ def read_finished(out: Path, parts: Tuning) -> Finished:
     try:
         state = read_json(folder / "seeds.json")
         weights = load_file(folder / "weights.safetensors")
-        told, position = state["best"], Position()
+        told, position = state["best"], Progress()
         position.become(told["position"])
         model = parts.fresh_model(int(told["seed"]))
         merge_adapters(model)

@@ -39,7 +39,7 @@ MESSAGE_BYTES = 2000
 
 
 @dataclass(frozen=True)
-class Piece:
+class BatchSlice:
     """The part of micro-batch `index` one process works on: its rows from `start` / `of` to `stop` / `of`."""
 
     index: int
@@ -74,15 +74,15 @@ class Group:
         """Whether this is the process that speaks and writes for all."""
         return self.rank == 0
 
-    def pieces(self, micro_batches: int) -> list[Piece]:
+    def pieces(self, micro_batches: int) -> list[BatchSlice]:
         """Return what this process works on, of a step of so many micro-batches."""
         first, stop = self.rank * micro_batches, (self.rank + 1) * micro_batches
         return [
-            Piece(index, max(first - index * self.size, 0), min(stop - index * self.size, self.size), self.size)
+            BatchSlice(index, max(first - index * self.size, 0), min(stop - index * self.size, self.size), self.size)
             for index in range(first // self.size, -(-stop // self.size))
         ]
 
-    def summed(self, values: Tensor) -> Tensor:
+    def all_reduce(self, values: Tensor) -> Tensor:
         """Return the sum of `values` over all processes, in float64 where there are several."""
         if self.size == 1:
             return values
@@ -94,7 +94,7 @@ class Group:
         """Return each figure summed over all processes, which have the same names."""
         if self.size == 1:
             return figures
-        sums = self.summed(torch.tensor(list(figures.values()), dtype=torch.float64))
+        sums = self.all_reduce(torch.tensor(list(figures.values()), dtype=torch.float64))
         return dict(zip(figures, sums.tolist(), strict=True))
 
     def any(self, flag: bool) -> bool:
@@ -153,7 +153,7 @@ ALONE = Group()
 
 
 @contextmanager
-def joined(*, timeout: float) -> Iterator[Group]:
+def init_distributed(*, timeout: float) -> Iterator[Group]:
     """Join the other processes torchrun started, on this process's own device, and leave them at the end.
 
     Raises WorkerLostError where one of them is gone, or gives no answer for `timeout` seconds. Outside torchrun, or as

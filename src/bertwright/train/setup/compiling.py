@@ -44,7 +44,7 @@ SAID_EVERY = 10.0
 
 
 @dataclass(frozen=True)
-class Plan:
+class CompilePlan:
     """From which step on steps run compiled, and why, in words."""
 
     start: int | None
@@ -53,33 +53,33 @@ class Plan:
     by_speed: bool = False
 
 
-def plan_of(parts: Parts, *, step: int) -> Plan:
+def plan_of(parts: Parts, *, step: int) -> CompilePlan:
     """Return the plan of a run that begins, or goes on, at `step`."""
     engine, schedule, device = parts.config.engine, parts.config.schedule, parts.device.type
     if parts.sharded:
-        return Plan(None, "steps run uncompiled: sharded weights are not compiled")
+        return CompilePlan(None, "steps run uncompiled: sharded weights are not compiled")
     if engine.compile is False:
-        return Plan(None, "steps run uncompiled, as engine.compile says")
+        return CompilePlan(None, "steps run uncompiled, as engine.compile says")
     if engine.compile is True:
-        return Plan(0, "steps run compiled from the first one on, as engine.compile says")
+        return CompilePlan(0, "steps run compiled from the first one on, as engine.compile says")
     beside = parts.group.size == 1 and AHEAD[device] > 0
     if engine.compiled_from is not None and (beside or engine.compiled_from <= step):
-        return Plan(
+        return CompilePlan(
             engine.compiled_from, f"steps run compiled from step {engine.compiled_from:,} on, as config.toml says"
         )
     if schedule.unit == "minutes":
         if not beside:
-            return Plan(0, "steps run compiled from the first one on")
+            return CompilePlan(0, "steps run compiled from the first one on")
         if schedule.amount * 60 > WORTH_READING and is_kept(parts):
-            return Plan(step, "steps run compiled: the code of an earlier run is read")
-        return Plan(None, "whether to compile is decided by the speed of the first steps", by_speed=True)
+            return CompilePlan(step, "steps run compiled: the code of an earlier run is read")
+        return CompilePlan(None, "whether to compile is decided by the speed of the first steps", by_speed=True)
     work, worth = run_work(parts, peak=0.0, seconds=0.0), worth_compiling(parts)
     if work <= worth:
-        return Plan(
+        return CompilePlan(
             None, f"steps run uncompiled: compiling pays from {worth:.1e} operations, and this run has {work:.1e}"
         )
     start = math.ceil(AHEAD[device] / operations(parts, schedule.phases[0], 0.0)) if beside else 0
-    return Plan(
+    return CompilePlan(
         start,
         f"steps run compiled from step {start:,} on: this run has {work:.1e} operations, and compiling pays from "
         f"{worth:.1e}",
@@ -108,7 +108,7 @@ class CompileListener:
     data: Path
     out: Path
     parts: Parts
-    plan: Plan
+    plan: CompilePlan
     step: TrainStep
     until: Callable[[Iterable[bool]], Iterator[bool]] = iter
     """Yields the values it is given, or raises where someone asked to stop."""

@@ -21,7 +21,7 @@ from bertwright.data.prefetch import Prefetcher
 from bertwright.device import matmul_rate, pick_device, resolve_precision
 from bertwright.errors import ConfigError, CorpusError, UsageError
 from bertwright.hub.cards.sentence import sentence_card
-from bertwright.hub.sentence_folder import Reading, read_sentence_folder, save_sentence_model
+from bertwright.hub.sentence_folder import SentenceSettings, read_sentence_folder, save_sentence_model
 from bertwright.hub.sentence_layout import is_sentence_folder
 from bertwright.inference.vectors import row_vectors
 from bertwright.log import note
@@ -40,7 +40,7 @@ from bertwright.tokenizer.load import load_tokenizer
 from bertwright.train.loop import PhaseSource
 from bertwright.train.schedule import Phase, ScheduleConfig
 from bertwright.train.step import TrainStep, forward_loss_of
-from bertwright.train.task_setup.encoder_tasks import compile_blocks, worth_compiling
+from bertwright.train.task_setup.encoder_tasks import compile_blocks, task_worth_compiling
 from bertwright.train.task_setup.finetune_config import BatchConfig, FinetuneConfig
 from bertwright.train.task_setup.run_of_task import Split, Tuning
 from bertwright.types import TokenRows
@@ -79,7 +79,7 @@ class EmbedParts(Tuning):
 
     config: EmbedTuneConfig
     task: Embed
-    reading: Reading
+    reading: SentenceSettings
     """How vectors are made of hidden states."""
 
     def facts(self) -> dict[str, Any]:
@@ -136,7 +136,7 @@ class EmbedParts(Tuning):
         rows = self.splits["train"].rows
         self.split_batches(step, partial(kept_bytes, self.shape), rows.texts.lengths, each=rows.members.shape[1])
         work = rows.members.size * self.flops(1, round(float(np.mean(rows.texts.lengths))))
-        if worth_compiling(self, work):
+        if task_worth_compiling(self, work):
             compile_blocks(model, step, self.batches(seed)[0].draw(0))
         return step
 

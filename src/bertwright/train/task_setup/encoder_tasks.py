@@ -36,7 +36,7 @@ from bertwright.tasks.unlabelled import UnlabelledFile
 from bertwright.tokenizer.load import load_tokenizer
 from bertwright.train.callbacks import Callback
 from bertwright.train.loop import PhaseSource
-from bertwright.train.parallel.group import Piece
+from bertwright.train.parallel.group import BatchSlice
 from bertwright.train.schedule import Phase, ScheduleConfig
 from bertwright.train.step import TrainStep, forward_loss_of
 from bertwright.train.task_setup.finetune_config import FinetuneConfig
@@ -187,12 +187,12 @@ def tune_step(parts: TuneParts, model: FineTuned, seed: int) -> TrainStep:
     each = (2 if config.transfer.r_drop else 1) * (1 if rows.together is None else int(rows.together.max()))
     parts.split_batches(step, partial(kept_bytes, parts.shape), rows.lengths, each=each)
     work = len(rows) * tune_flops(parts, rows=1, length=round(float(np.mean(rows.lengths))))
-    if worth_compiling(parts, work):
+    if task_worth_compiling(parts, work):
         compile_blocks(model, step, tune_source(parts, seed).draw(0))
     return step
 
 
-def worth_compiling(parts: Tuning, work: int) -> bool:
+def task_worth_compiling(parts: Tuning, work: int) -> bool:
     """Say whether steps are to run compiled: as the settings say, or by the `work` of an epoch, in operations.
 
     Where blocks thaw along the run they never are: each would have to be compiled anew.
@@ -209,7 +209,7 @@ def compile_blocks(model: FineTuned | SentenceEncoder, step: TrainStep, batch: T
 
     def attempt() -> None:
         model.train()
-        step.backward(0, [(Piece(0), batch)], micro_batches=1, progress=0.0)
+        step.backward(0, [(BatchSlice(0), batch)], micro_batches=1, progress=0.0)
 
     drops = any(isinstance(module, Dropout) and module.share > 0 for module in model.encoder.modules())
     reason = try_compiled_blocks(model.encoder.get_submodule("blocks").children(), attempt, drops=drops)

@@ -113,7 +113,7 @@ class SpanConfig(Section):
     """Share of the run in which the learning rate rises."""
 
 
-class EngineConfig(Section):
+class FinetuneEngineConfig(Section):
     """How steps are computed."""
 
     compile: bool | None = None
@@ -133,7 +133,7 @@ class FinetuneConfig(Section):
     head: HeadConfig = HeadConfig()
     split: SplitConfig = SplitConfig()
     batches: BatchConfig = BatchConfig()
-    engine: EngineConfig = EngineConfig()
+    engine: FinetuneEngineConfig = FinetuneEngineConfig()
     schedule: SpanConfig = SpanConfig()
     optimizer: OptimizerConfig = OptimizerConfig()
     transfer: TransferConfig = TransferConfig()

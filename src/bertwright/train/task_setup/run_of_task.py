@@ -21,7 +21,7 @@ from bertwright.tasks.eval_result import EvalResult
 from bertwright.tasks.unlabelled import UnlabelledFile
 from bertwright.tokenizer.load import Tokenizer
 from bertwright.train.callbacks import Callback
-from bertwright.train.loop import PhaseSource, Position
+from bertwright.train.loop import PhaseSource, Progress
 from bertwright.train.micro_batches import MicroBatches, room_for
 from bertwright.train.optim.optimizers import build_optimizers
 from bertwright.train.schedule import ScheduleConfig
@@ -137,7 +137,7 @@ class TrainedRun:
     seed: int
     model: Any
     best_step: int
-    position: Position
+    position: Progress
     judged: dict[str, EvalResult]
     """By split: dev, and test where there is one."""
     diverged: DivergedError | None = None
@@ -150,7 +150,7 @@ def judge_tuned(
     *,
     seed: int,
     best_step: int,
-    position: Position,
+    position: Progress,
     diverged: DivergedError | None = None,
 ) -> TrainedRun:
     """Return a finished model judged on every split but train: on dev first, by which the rest of it is settled."""

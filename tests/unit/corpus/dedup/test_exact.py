@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from bertwright.corpus.dedup.exact import SeenDocuments, hash_documents, held_out
+from bertwright.corpus.dedup.exact import SeenDocuments, hash_documents, valid_documents
 
 
 def test_equal_texts_have_equal_hashes_wherever_they_stand() -> None:
@@ -36,7 +36,7 @@ def test_a_document_is_new_once_as_a_plain_set_says(tmp_path: Path) -> None:
 def test_the_held_out_share_is_the_share_asked_for() -> None:
     """Over 10^6 hashes the share 0.01 has a standard deviation of 1e-4; four of them are allowed."""
     hashes = hash_documents(pa.array([str(n) for n in range(1_000_000)]))
-    assert abs(held_out(hashes, 0.01).mean() - 0.01) < 4e-4
-    assert held_out(hashes[::-1], 0.01).tolist() == held_out(hashes, 0.01)[::-1].tolist()
-    assert not held_out(hashes, 0.0).any()
-    assert held_out(hashes, 1.0).all()
+    assert abs(valid_documents(hashes, 0.01).mean() - 0.01) < 4e-4
+    assert valid_documents(hashes[::-1], 0.01).tolist() == valid_documents(hashes, 0.01)[::-1].tolist()
+    assert not valid_documents(hashes, 0.0).any()
+    assert valid_documents(hashes, 1.0).all()

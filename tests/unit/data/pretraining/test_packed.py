@@ -12,7 +12,7 @@ import torch
 from bertwright.corpus.shards import Shards
 from bertwright.data.pretraining.batches import BatchSource
 from bertwright.data.pretraining.packed import LEAST_TOKENS, plan_packed
-from bertwright.data.pretraining.planned_rows import Rows
+from bertwright.data.pretraining.planned_rows import PlannedRows
 from bertwright.data.pretraining.sentence_windows import Blocks, Text
 from bertwright.data.pretraining.singles import plan_singles
 from bertwright.objectives.masking import select_tokens
@@ -26,12 +26,12 @@ def text_of(shards: Shards) -> Text:
     return Blocks(shards, block_tokens=10**7, stretch_tokens=10**7).window(np.arange(1))
 
 
-def used(rows: Rows) -> np.ndarray:
+def used(rows: PlannedRows) -> np.ndarray:
     """Return the tokens of each row, special ones counted."""
     return np.add.reduceat(rows.lengths.astype(np.int64) + 2, rows.firsts[:-1])
 
 
-def padding(rows: Rows, length: int) -> float:
+def padding(rows: PlannedRows, length: int) -> float:
     return 1 - float(used(rows).sum()) / (len(rows) * length)
 
 

@@ -12,7 +12,7 @@ from scipy import stats
 
 from bertwright.corpus.shards import Shards
 from bertwright.data.pretraining.pairs import plan_pairs, truncation, walk, why_no_pairs
-from bertwright.data.pretraining.planned_rows import Rows, join_rows
+from bertwright.data.pretraining.planned_rows import PlannedRows, join_rows
 from bertwright.data.pretraining.sentence_windows import Blocks, Text
 
 MakeShards = Callable[..., Shards]
@@ -58,7 +58,7 @@ def text(make_shards: MakeShards, documents: list[list[int]]) -> Text:
 
 
 @pytest.fixture
-def pairs(text: Text) -> Rows:
+def pairs(text: Text) -> PlannedRows:
     """Return 10^5 pairs or more, pass after pass."""
     rng = np.random.default_rng(2)
     passes = [plan_pairs(text, LENGTH, rng) for _ in range(PASSES)]
@@ -79,7 +79,7 @@ def same_distribution(one: np.ndarray, other: np.ndarray) -> float:
     return float(stats.chi2_contingency(table[:, table.sum(0) > 0]).pvalue)
 
 
-def test_lengths_and_labels_follow_the_reference(pairs: Rows, documents: list[list[int]]) -> None:
+def test_lengths_and_labels_follow_the_reference(pairs: PlannedRows, documents: list[list[int]]) -> None:
     rng = random.Random(3)
     expected = np.array([pair for _ in range(PASSES) for pair in reference_pairs(documents, rng)])
     ours = np.column_stack([pairs.lengths.reshape(-1, 2), pairs.labels]).astype(int)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from bertwright.tasks.embedding import metrics as similarity
-from bertwright.tasks.embedding.metrics import cosines, find_texts, retrieval_figures
+from bertwright.tasks.embedding.metrics import cosines, rank_texts, retrieval_figures
 
 
 def plain_ranks(vectors: np.ndarray, pairs: np.ndarray, others: np.ndarray) -> dict[int, int]:
@@ -28,12 +28,12 @@ def test_ranks_are_those_of_a_plain_computation(monkeypatch: pytest.MonkeyPatch)
     pairs = pairs[pairs[:, 0] != pairs[:, 1]]
     others = random.integers(60, size=10)
     expected = plain_ranks(vectors, pairs, others)
-    found = find_texts(vectors, pairs, others)
+    found = rank_texts(vectors, pairs, others)
     assert dict(zip(found.asked.tolist(), found.rank.tolist(), strict=True)) == expected
     assert all([asked, right] in pairs.tolist() for asked, right in zip(found.asked, found.right, strict=True))
     assert not any([asked, best] in pairs.tolist() for asked, best in zip(found.asked, found.best, strict=True))
     monkeypatch.setattr(similarity, "BLOCK", 200)
-    in_blocks = find_texts(vectors, pairs, others)
+    in_blocks = rank_texts(vectors, pairs, others)
     np.testing.assert_array_equal(in_blocks.rank, found.rank)
     np.testing.assert_array_equal(in_blocks.best, found.best)
     reciprocal = [1 / rank if rank <= 10 else 0 for rank in expected.values()]
@@ -43,7 +43,7 @@ def test_ranks_are_those_of_a_plain_computation(monkeypatch: pytest.MonkeyPatch)
 
 def test_vectors_that_are_all_the_same_find_nothing() -> None:
     pairs = np.array([[0, 3], [1, 4], [2, 5]])
-    found = find_texts(np.ones((6, 2)), pairs, np.array([], dtype=np.int64))
+    found = rank_texts(np.ones((6, 2)), pairs, np.array([], dtype=np.int64))
     assert found.rank.tolist() == [3, 3, 3]
     assert retrieval_figures(found)["accuracy"] == 0
 

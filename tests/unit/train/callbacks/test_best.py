@@ -8,12 +8,12 @@ import torch
 from torch import nn
 
 from bertwright.train.callbacks.best import BestListener
-from bertwright.train.loop import Position, StepReport
+from bertwright.train.loop import Progress, StepReport
 
 
 def evaluated(step: int, **valid: float) -> StepReport:
     notes = {"valid": valid} if valid else {}
-    return StepReport(Position(step=step), 0.5, 0, 1.0, last=False, notes=notes)
+    return StepReport(Progress(step=step), 0.5, 0, 1.0, last=False, notes=notes)
 
 
 def test_the_weights_of_the_best_evaluation_come_back() -> None:

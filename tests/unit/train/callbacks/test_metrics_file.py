@@ -12,7 +12,7 @@ import pytest
 from bertwright.reports.pretrain_result import mfu_of
 from bertwright.train.callbacks.metrics_file import MetricsCallback
 from bertwright.train.callbacks.peak import PeakCallback
-from bertwright.train.loop import Position, StepReport
+from bertwright.train.loop import Progress, StepReport
 from bertwright.train.optim.optimizers import OptimizerConfig
 
 
@@ -23,7 +23,7 @@ def lines_of(file: Path, *, optimizer: OptimizerConfig, rates: Iterator[float]) 
     for step in (1, 2, 3):
         window = {"loss": 1.0, "gradient_norm": 1.0, "steps": 1.0, "tokens": 8.0, "flops": 100.0, "seconds": 1.0}
         notes = {"valid": {"mlm_loss": 1.0}} if step > 1 else {}
-        report = StepReport(Position(step=step, window=window), step / 3, 0, 0.5, last=step == 3, notes=notes)
+        report = StepReport(Progress(step=step, window=window), step / 3, 0, 0.5, last=step == 3, notes=notes)
         for callback in (peak, metrics):
             callback(report)
     return [json.loads(line) for line in file.read_text().splitlines()]

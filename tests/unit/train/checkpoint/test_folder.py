@@ -25,7 +25,7 @@ from bertwright.train.checkpoint.folder import (
 from bertwright.train.checkpoint.snapshot import TrainState, copy_state, restore
 from bertwright.train.checkpoint.tensor_file import write_tensors
 from bertwright.train.ema import EMA, AverageConfig
-from bertwright.train.loop import Position
+from bertwright.train.loop import Progress
 
 IDENTITY = {"seed": 1}
 
@@ -40,7 +40,7 @@ def moving(value: float, *, step: int, seconds: float = 0.0) -> TrainState:
         for parameter in model.parameters():
             parameter.fill_(value)
     average = EMA(model, AverageConfig(name="ema"))
-    return TrainState(model, [optimizer], Position(step=step, seconds=seconds, drawn=[step]), average)
+    return TrainState(model, [optimizer], Progress(step=step, seconds=seconds, drawn=[step]), average)
 
 
 def test_a_state_comes_back_and_stays_apart() -> None:

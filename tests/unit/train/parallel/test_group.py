@@ -114,7 +114,7 @@ def test_a_run_of_one_process_is_given_back_what_it_gives() -> None:
     figures = {"tokens": 3.0}
     assert ALONE.total(figures) is figures
     values = torch.ones(2)
-    assert ALONE.summed(values) is values
+    assert ALONE.all_reduce(values) is values
     assert ALONE.any(True)
     assert ALONE.broadcast(0.1) == 0.1
     assert ALONE.gathered(b"ab") == [b"ab"]
