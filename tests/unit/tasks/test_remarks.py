@@ -18,7 +18,7 @@ SURE = 5 * np.eye(3, dtype=np.float32)
 
 
 @pytest.mark.parametrize(
-    ("truth", "said", "remark"),
+    ("truth", "said", "warning"),
     [
         ([0, 1, 1], [0, 1, 1], ""),
         ([0, 1, 1], [1, 0, 0], ""),

@@ -48,7 +48,7 @@ def quantize_int8(model: Path, out: Path, batches: Sequence[Mapping[str, np.ndar
     try:
         with tempfile.TemporaryDirectory(dir=out.parent) as scratch:
             even = Path(scratch) / "even.onnx"
-            write_evened(model, even, batches)
+            write_smoothed(model, even, batches)
             quantize_dynamic(
                 str(even),
                 str(out),
@@ -87,7 +87,7 @@ def rounded_columns(weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return np.rint(weights / scale).astype(np.int8), scale
 
 
-def write_evened(model: Path, out: Path, batches: Iterable[Mapping[str, np.ndarray]]) -> None:
+def write_smoothed(model: Path, out: Path, batches: Iterable[Mapping[str, np.ndarray]]) -> None:
     """Write the graph with no unit much larger than others in its products, all else being the same.
 
     A weight that several nodes share stays as it is: what suits one of them would be wrong for the others.
@@ -127,7 +127,7 @@ def _even_out(graph: onnx.ModelProto, product: NodeProto, weight: TensorProto, l
     """Divide the large units of what goes into a product, and multiply their rows of its weight [I, O], in place."""
     scale = np.maximum(1.0, largest / max(LARGE * float(np.median(largest)), 1e-6)).astype(np.float32)
     weight.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(weight) * scale[:, None], weight.name))
-    smoothed, factors = f"{product.name}_evened", f"{product.name}_factors"
+    smoothed, factors = f"{product.name}_smoothed", f"{product.name}_factors"
     graph.graph.initializer.append(numpy_helper.from_array(1 / scale, factors))
     place = next(at for at, node in enumerate(graph.graph.node) if node.name == product.name)
     node = helper.make_node("Mul", [product.input[0], factors], [smoothed], name=smoothed)
