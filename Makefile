@@ -21,9 +21,9 @@ coverage: .venv/installed-dev
 matrix:
 	.ci/matrix
 
+docs: export NO_MKDOCS_2_WARNING = 1
 docs: .venv/installed-docs
 	$(BIN)/mkdocs build --strict --quiet
-	$(BIN)/mkdocs build --strict --quiet --config-file mkdocs.zh.yml
 
 release:
 	PYTHON=$(PYTHON) .ci/release
