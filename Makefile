@@ -22,8 +22,10 @@ matrix:
 	.ci/matrix
 
 docs: export NO_MKDOCS_2_WARNING = 1
+docs: export NO_MKDOCS_2_WARNING := 1
 docs: .venv/installed-docs
 	$(BIN)/mkdocs build --strict --quiet
+	$(BIN)/mkdocs build --strict --quiet --config-file mkdocs.zh.yml
 
 release:
 	PYTHON=$(PYTHON) .ci/release
