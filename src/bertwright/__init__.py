@@ -8,8 +8,6 @@
 from __future__ import annotations
 
 import importlib
-import sys
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -57,12 +55,6 @@ def __getattr__(name: str) -> Any:
     return getattr(importlib.import_module(_HOMES[name]), name)
 
 
-class _FrontDoor(ModuleType):
-    """A module whose public names stay functions when a room of the same name, such as `evaluate`, is imported."""
-
-    def __setattr__(self, name: str, value: object) -> None:
-        if not (name in _HOMES and isinstance(value, ModuleType)):
-            super().__setattr__(name, value)
-
-
-sys.modules[__name__].__class__ = _FrontDoor
+def __dir__() -> list[str]:
+    """Return the public names, in the order of the walk."""
+    return [*__all__, "__version__"]

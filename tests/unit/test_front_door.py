@@ -13,7 +13,6 @@ from bertwright.cli.main import SPINS
 ORDERS = {
     "first thing": "",
     "after pre-training": "bertwright.prepare, bertwright.pretrain",
-    "after the room of that name": "import bertwright.train.held_out",
 }
 NAMES = """
 import bertwright
@@ -42,6 +41,12 @@ def test_verbs_are_functions_whatever_was_asked_for_before() -> None:
     codes = [NAMES.format(before=before) for before in ORDERS.values()]
     ran = subprocess.run([sys.executable, "-c", FORKS.format(codes=codes)], capture_output=True, text=True)
     assert ran.returncode == 0, ran.stderr
+
+
+def test_the_public_names_are_listed() -> None:
+    import bertwright
+
+    assert set(dir(bertwright)) == {*bertwright.__all__, "__version__"}
 
 
 def test_an_unknown_name_is_an_attribute_error() -> None:
