@@ -100,13 +100,13 @@ WITH_COMMANDS = [name for name in NAMES if "\nbertwright " in (DOCS / name).read
 
 @pytest.mark.parametrize("name", WITH_COMMANDS)
 def test_the_commands_of_a_page_are_valid(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Beside the settings of a run each ends for want of files (1), or shows a recipe (0); 2: invalid command line."""
+    """In an empty folder each ends for want of its files (1), or shows a recipe (0); 2 is an invalid command line."""
     lines = [line for block in blocks_of(DOCS / name) for line in block.splitlines()]
     calls = [
         line for line in lines if line.startswith("bertwright ") and not SYNOPSIS.search(re.sub(r'".*?"', "", line))
     ]
     assert calls
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "run").mkdir()
-    (tmp_path / "run" / "config.toml").write_text("")
-    assert {line: code for line in calls if (code := main(shlex.split(line.split(" > ")[0])[1:])) not in (0, 1)} == {}
+    Path("recipe.toml").write_text("")
+    words = {line: shlex.split(line.split(" > ")[0].replace("run/config.toml", "recipe.toml"))[1:] for line in calls}
+    assert {line: code for line in calls if (code := main(words[line])) not in (0, 1)} == {}
