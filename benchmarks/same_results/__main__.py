@@ -4,35 +4,36 @@
     python benchmarks/same_results HEAD HEAD                  # is everything reproducible?
     python benchmarks/same_results v1 .                       # a tag, and the tree of this folder as it stands
 
-For fixed seeds both make one small run of every verb, recipe, task and strategy (cases.py), of texts that are written
-for it (inputs.py); then every file that either has left is compared (comparer.py): shards, vocabularies, weights tensor by
+For fixed seeds both make one small run of every verb, recipe, task and strategy (cases.py) on texts written for that
+(inputs.py); then every file that either has left is compared (comparer.py): shards, vocabularies, weights tensor by
 tensor, figures, predictions, vectors, ONNX graphs and what they answer, tables, reports. Nearly all cases read DATA,
-RUN and MODEL folders that the first commit has made, and runs that the first has begun and that were killed are gone on
-with by both. The command line is the interface: nothing of bertwright is imported here.
+RUN and MODEL folders that the first commit has made, and both resume runs of the first that were killed. The command
+line is the interface: nothing of bertwright is imported here.
 
-It prints a line for each case, and one for each difference. A difference is named CASE/FILE:KEY. It ends with 1 where one
-is neither allowed (--allow takes such names, with * for anything) nor numbers that are at most --within apart.
+It prints a line for each case, and one for each difference, which is named CASE/FILE:KEY. It ends with 1 where one is
+neither allowed (--allow takes such names, with * for anything) nor numbers that are at most --within apart.
 
-Not compared: `quickstart` and runs of --minutes, which follow the clock; the training of Unigram vocabularies, which is not
-the same twice (one is made by the first commit, and given to both); what commands say while they work (stderr). Of
-`bench` only the names of its figures are compared.
+Not compared: `quickstart` and runs of --minutes, which follow the clock; the training of Unigram vocabularies, which is
+not the same twice (one is made by the first commit, and given to both); what commands say while they work (stderr).
+Of `bench` only the names of its figures are compared. There is no case for `prepare` on Ray, nor for GPUs.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import resource
 import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from fnmatch import fnmatch
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 from cases import CASES, Case
-from comparer import Difference, compare_folders
+from comparer import Difference, compare_folders, state
 from inputs import write_inputs
 from runner import RECORD, Side, check_out, run_both
 
@@ -62,7 +63,9 @@ def judge(case: Case, one: Side, two: Side) -> Verdict:
     if codes[1][-1] == 1 and case.name.startswith(REFUSED) and "\n" not in said:
         return Verdict(0, said, "", [])
     compared = compare_folders(one.folder(case), two.folder(case))
-    found = [Difference(f"{case.name}/{each.name}", each.what, each.size) for some in compared.values() for each in some]
+    found = [
+        Difference(f"{case.name}/{each.name}", each.what, each.size) for some in compared.values() for each in some
+    ]
     if said:
         found = [Difference(f"{case.name}/{RECORD}", f"the second fails: {said.splitlines()[-1]}")]
     return Verdict(len(compared), "", "", found)
@@ -76,7 +79,7 @@ def last_words(side: Side, case: Case) -> str:
 
 def chosen(patterns: Sequence[str]) -> tuple[list[Case], list[Case]]:
     """Return the cases to run, those they go on from among them, and the cases to compare."""
-    wanted = [case for case in CASES if not patterns or any(fnmatch(case.name, f"*{each}*") for each in patterns)]
+    wanted = [case for case in CASES if not patterns or any(fnmatchcase(case.name, f"*{each}*") for each in patterns)]
     compared, needed = [case for case in wanted if not case.once], {case.name for case in wanted}
     for case in reversed(CASES):
         if case.name in needed:
@@ -88,7 +91,9 @@ def chosen(patterns: Sequence[str]) -> tuple[list[Case], list[Case]]:
 def sides(commits: Sequence[str], folder: Path, *, steps: int, seed: int) -> Iterator[tuple[Side, Side]]:
     """Check out both commits, write the inputs, and start both sides."""
     write_inputs(folder / "in", seed)
-    trees = [check_out(REPOSITORY, commit, folder / f"tree-{n}") for n, commit in zip(("one", "two"), commits, strict=True)]
+    trees = [
+        check_out(REPOSITORY, commit, folder / f"tree-{n}") for n, commit in zip(("one", "two"), commits, strict=True)
+    ]
     one, two = (Side(name, src, folder, steps=steps) for name, src in zip(("one", "two"), trees, strict=True))
     try:
         yield one, two
@@ -100,7 +105,7 @@ def sides(commits: Sequence[str], folder: Path, *, steps: int, seed: int) -> Ite
 def compare(given: argparse.Namespace, folder: Path) -> bool:
     """Run what is asked for, print a table, write JSON; say whether all that differs is allowed."""
     cases, compared = chosen(given.only)
-    began, told, good = time.perf_counter(), {}, True
+    began, seconds, told, good = time.perf_counter(), 0.0, {}, True
     with sides((given.before, given.after), folder, steps=given.steps, seed=given.seed) as (one, two):
         for count, case in enumerate(run_both(one, two, cases, compared), 1):
             verdict = judge(case, one, two)
@@ -112,13 +117,15 @@ def compare(given: argparse.Namespace, folder: Path) -> bool:
             print(f"{count} of {len(compared)} cases, about {left / 60:.1f} min left", file=sys.stderr, flush=True)
     if given.out is not None:
         given.out.write_text(json.dumps(told, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    print(f"{len(compared)} cases in {(time.perf_counter() - began) / 60:.1f} min: {'the same' if good else 'NOT THE SAME'}")
+    cpu = resource.getrusage(resource.RUSAGE_CHILDREN)
+    spent = f"{seconds / 60:.1f} min ({cpu.ru_utime + cpu.ru_stime:.0f} s of processors)"
+    print(f"{len(compared)} cases in {spent}: {'the same' if good else 'NOT THE SAME'}")
     return good
 
 
 def show(case: Case, verdict: Verdict, given: argparse.Namespace) -> bool:
     """Print the lines of a case; say whether all that differs is allowed."""
-    states = [state(each, given) for each in verdict.differences]
+    states = [state(each, allow=given.allow, within=given.within) for each in verdict.differences]
     if verdict.failed:
         print(f"{case.name:22} FAILS under the first commit: {verdict.failed}")
     elif verdict.refused:
@@ -126,20 +133,13 @@ def show(case: Case, verdict: Verdict, given: argparse.Namespace) -> bool:
     elif not states:
         print(f"{case.name:22} equal ({verdict.files} files)")
     else:
-        print(f"{case.name:22} {verdict.files} files, {len({each.name.partition(':')[0] for each in verdict.differences})} not equal")
+        unequal = {each.name.partition(":")[0] for each in verdict.differences}
+        print(f"{case.name:22} {verdict.files} files, {len(unequal)} not equal")
     for each, found in zip(verdict.differences, states, strict=True):
         print(f"    {found:8} {each.name}: {each.what}")
     sys.stdout.flush()
-    allowed = bool(verdict.failed) and any(fnmatch(case.name, pattern) for pattern in given.allow)
+    allowed = bool(verdict.failed) and any(fnmatchcase(case.name, pattern) for pattern in given.allow)
     return (not verdict.failed or allowed) and "DIFFERS" not in states
-
-
-def state(difference: Difference, given: argparse.Namespace) -> str:
-    """Say whether a difference is allowed, within what is asked, or neither."""
-    names = (difference.name, difference.name.partition(":")[0])
-    if any(fnmatch(name, pattern) for name in names for pattern in given.allow):
-        return "allowed"
-    return "within" if difference.size <= given.within else "DIFFERS"
 
 
 def main() -> None:

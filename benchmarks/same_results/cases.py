@@ -5,7 +5,7 @@ Every case has a folder of its own under each commit, and all that its commands 
     @in            is the folder of inputs
     @one/CASE      is what the first commit has made of another case, under both commits: so that the second reads
                    folders of the first, and one difference does not become many
-    @steps, @tiny  stand for the steps, and the settings of all short runs
+    @steps         are the steps of all pre-training runs
 
 and words of ours before it say what else happens: `fresh` (a process of its own, as from a shell, instead of one that
 is forked from another that has loaded the libraries), `torchrun N` (in N processes), `stop PATH` (killed as soon as
@@ -18,11 +18,10 @@ import re
 from dataclasses import dataclass
 
 PHASES = "[{length = 64, rows = 8, share = 0.6}, {length = 128, rows = 4, share = 0.4}]"
-TINY = (
-    "--size tiny --engine.compile false --engine.log-every 2 --engine.evaluations 2 --engine.evaluation-rows 16 "
-    f"--schedule.phases '{PHASES}'"
-)
-PRETRAIN = "pretrain --data @one/prepare/data --out run @tiny"
+PHASE = "[{length = 64, rows = 8, share = 1.0}]"
+TINY = "--size tiny --engine.log-every 2 --engine.evaluations 2 --engine.evaluation-rows 16 --schedule.phases"
+PRETRAIN = f"pretrain --data @one/prepare/data --out run {TINY} '{PHASES}' --engine.compile false"
+COMPILED = f"pretrain --data @one/prepare/data --out run {TINY} '{PHASE}' --engine.compile true"
 TUNE = "--out run --rows 8 --max-length 64"
 BERT, MODERN = "@one/classic-fast/run/model", "@one/fast/run/model"
 CLASSIFY = f"finetune classify --model {BERT} --train @in/classify-train.tsv --dev @in/classify-dev.tsv {TUNE}"
@@ -47,23 +46,31 @@ class Case:
 
 def case(name: str, *commands: str, once: bool = False) -> Case:
     """Return a case."""
-    return Case(name, tuple(command.replace("@tiny", f"{TINY}") for command in commands), once)
+    return Case(name, commands, once)
 
 
 def tuned(name: str, finetune: str, asked: str, judged: str = "") -> Case:
     """Return a case that fine-tunes, asks the model and evaluates it; what is asked and judged by ends the commands."""
     task, model = finetune.split()[1], "--model run/model"
     predict = f"predict {model} {asked} --output predictions.jsonl"
-    return case(name, f"{finetune} --epochs 1", predict, *([f"evaluate {task} {model} --data {judged}"] if judged else []))
+    return case(
+        name, f"{finetune} --epochs 1", predict, *([f"evaluate {task} {model} --data {judged}"] if judged else [])
+    )
 
 
 PREPARE = (
     case("prepare", "fresh prepare @in/en.txt --out data --vocab-size 512 --held-out 0.2"),
-    case("prepare-bpe", "prepare @in/en.txt @in/more.jsonl.gz --out data --kind bpe --cased --vocab-size 512 --held-out 0.1"),
+    case(
+        "prepare-bpe",
+        "prepare @in/en.txt @in/more.jsonl.gz --out data --kind bpe --cased --vocab-size 512 --held-out 0.1",
+    ),
     case("unigram", "prepare @in/en.txt --out data --kind unigram --vocab-size 512", once=True),
     case("prepare-unigram", "prepare @in/en.txt --out data --tokenizer @one/unigram/data/tokenizer --held-out 0.1"),
     case("prepare-zh", "prepare @in/zh.txt --out data --vocab-size 512 --held-out 0.2"),
-    case("prepare-more", "prepare @in/more.csv --column body --valid @in/en.txt --tokenizer @one/prepare/data/tokenizer --out data"),
+    case(
+        "prepare-more",
+        "prepare @in/more.csv --column body --valid @in/en.txt --tokenizer @one/prepare/data/tokenizer --out data",
+    ),
     case(
         "prepare-dirty",
         "prepare @in/dirty.jsonl --out data --vocab-size 512 --filter web words=5: --near-duplicates 0.8 "
@@ -105,9 +112,9 @@ RECIPES = (
         "--schedule.decay one-minus-sqrt --schedule.decay-share 0.5 --schedule.final-rate 0.1",
     ),
     case("data-without-counts", "copy @one/prepare/data data", "delete data/neighbours.safetensors",
-         "pretrain --data data --out run @tiny --steps @steps"),
+         f"{PRETRAIN.replace('@one/prepare/', '')} --steps @steps"),
     case("two-processes", f"torchrun 2 {PRETRAIN} --recipe classic-muon --steps @steps"),
-    case("compiled", f"{PRETRAIN} --recipe classic --steps @steps --engine.compile true"),
+    case("compiled", f"fresh {COMPILED} --recipe classic --steps @steps"),
 )  # fmt: skip
 """DATA to RUN: every recipe with and without next sentences, and every part of training that has code of its own."""
 
@@ -115,7 +122,8 @@ TASKS = (
     tuned("classify", f"{CLASSIFY} --test @in/texts.txt --seeds 2", "--input @in/texts.txt", "@in/classify-dev.tsv"),
     tuned(
         "classify-pairs",
-        f"finetune classify --model {MODERN} --train @in/pairs-train.tsv {TUNE} --class-weights balanced --positive same",
+        f"finetune classify --model {MODERN} --train @in/pairs-train.tsv {TUNE} "
+        "--class-weights balanced --positive same",
         "--input @in/pairs.tsv",
         "@in/pairs-dev.tsv",
     ),
@@ -128,7 +136,8 @@ TASKS = (
     ),
     tuned(
         "regress",
-        f"finetune regress --model @one/classify/run/model --train @in/scores-train.csv --dev @in/scores-dev.csv {TUNE}",
+        "finetune regress --model @one/classify/run/model --train @in/scores-train.csv --dev @in/scores-dev.csv "
+        f"{TUNE}",
         "--input @in/scores-dev.csv",
         "@in/scores-dev.csv",
     ),
@@ -143,8 +152,8 @@ TASKS = (
     ),
     tuned(
         "translate",
-        f"finetune translate --model {BERT} --train @in/translate-train --dev @in/translate-dev --source en --target de "
-        f"{TUNE} --decoder-layers 1",
+        f"finetune translate --model {BERT} --train @in/translate-train --dev @in/translate-dev "
+        f"--source en --target de {TUNE} --decoder-layers 1",
         "--input @in/translate-dev.en",
         "@in/translate-dev.en,@in/translate-dev.de",
     ),
@@ -154,8 +163,15 @@ TASKS = (
         "--input @in/pairs.tsv",
         "@in/embed-dev.tsv",
     ),
-    case("embed-texts", f"finetune embed --model {MODERN} --train @in/texts.txt --dev @in/embed-dev.tsv {TUNE} --epochs 1 --embed.pooling cls"),
-    case("embed-scores", f"finetune embed --model @one/embed-pairs/run/model --train @in/scores-train.csv {TUNE} --epochs 1"),
+    case(
+        "embed-texts",
+        f"finetune embed --model {MODERN} --train @in/texts.txt --dev @in/embed-dev.tsv {TUNE} --epochs 1 "
+        "--embed.pooling cls",
+    ),
+    case(
+        "embed-scores",
+        f"finetune embed --model @one/embed-pairs/run/model --train @in/scores-train.csv {TUNE} --epochs 1",
+    ),
 )
 """Every task: fine-tuned, asked and evaluated."""
 
@@ -167,11 +183,15 @@ STRATEGIES = tuple(
         ("freeze-all", CLASSIFY, "--freeze all"),
         ("unfreeze", CLASSIFY, "--unfreeze 0.7"),
         ("lora", CLASSIFY, "--lora-rank 4"),
-        ("lora-everywhere", f"finetune tag --model {MODERN} {TAG}", "--lora-rank 2 --lora-matrices query,key,value,output,inner"),
+        (
+            "lora-everywhere",
+            f"finetune tag --model {MODERN} {TAG}",
+            "--lora-rank 2 --lora-matrices query,key,value,output,inner",
+        ),
         ("r-drop", CLASSIFY, "--r-drop 1"),
         ("r-drop-tag", f"finetune tag --crf --model {BERT} {TAG}", "--r-drop 1"),
         ("tune-muon", CLASSIFY, "--optimizer.name muon --batches.tokens 256"),
-        ("tune-compiled", CLASSIFY, "--engine.compile true"),
+        ("tune-compiled", f"fresh {CLASSIFY}", "--engine.compile true"),
     )
 )
 """Every strategy of transfer, and what else of fine-tuning has code of its own."""
@@ -231,7 +251,8 @@ LOOKS = (
     case(
         "embed",
         "embed --model @one/classic/run/model --input @in/texts.txt --out mean.parquet --float16",
-        "embed --model @one/fast/run/model --input @in/classify-dev.tsv --out layer.npy --layer -2 --pooling max --normalize",
+        "embed --model @one/fast/run/model --input @in/classify-dev.tsv --out layer.npy --layer -2 --pooling max "
+        "--normalize",
         "embed --model @one/embed-texts/run/model --input @in/texts.txt --out vectors.parquet",
     ),
     case(
@@ -270,7 +291,10 @@ LOOKS = (
     case(
         "verify",
         *(f"verify @one/{one}/data" for one in ("prepare", "prepare-zh", "prepare-bpe")),
-        *(f"verify @one/{one}/run" for one in ("classic", "fast-pairs", "mixture", "lamb-ema", "classify", "translate")),
+        *(
+            f"verify @one/{one}/run"
+            for one in ("classic", "fast-pairs", "mixture", "lamb-ema", "classify", "translate")
+        ),
         *(f"verify @one/{one}/run/model" for one in ("tag-crf", "answer", "embed-scores")),
     ),
     case(
@@ -282,12 +306,25 @@ LOOKS = (
 """What is asked of folders that the first commit has made."""
 
 RESUMED = (
-    case("stopped", f"stop run/checkpoints/step-4 {PRETRAIN} --recipe classic-muon --steps 40 --engine.checkpoint-steps 2 --average.name ema", once=True),
+    case(
+        "stopped",
+        f"stop run/checkpoints/step-4 {PRETRAIN} --recipe classic-muon --steps 40 --engine.checkpoint-steps 2 "
+        "--average.name ema",
+        once=True,
+    ),
     case("resumed", "copy @one/stopped/run run", f"{PRETRAIN} --recipe classic-muon --steps 40 --resume"),
-    case("stopped-fast", f"stop run/checkpoints/step-4 {PRETRAIN} --recipe fast --steps 40 --engine.checkpoint-steps 2", once=True),
+    case(
+        "stopped-fast",
+        f"stop run/checkpoints/step-4 {PRETRAIN} --recipe fast --steps 40 --engine.checkpoint-steps 2",
+        once=True,
+    ),
     case("resumed-fast", "copy @one/stopped-fast/run run", f"{PRETRAIN} --resume"),
     case("stopped-tuning", f"stop run/checkpoints {CLASSIFY} --epochs 8 --watch.checkpoint-steps 2", once=True),
-    case("resumed-tuning", "copy @one/stopped-tuning/run run", f"{CLASSIFY} --epochs 8 --watch.checkpoint-steps 2 --resume"),
+    case(
+        "resumed-tuning",
+        "copy @one/stopped-tuning/run run",
+        f"{CLASSIFY} --epochs 8 --watch.checkpoint-steps 2 --resume",
+    ),
 )
 """Runs that the first commit has begun, and that are gone on with: to the same end, or refused in a sentence."""
 

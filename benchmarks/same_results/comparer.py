@@ -1,7 +1,7 @@
-"""Turns two folders of results into what differs between them: file by file, and in a file key by key or tensor by tensor.
+"""Turns two folders of results into what differs between them: which files, and in a file which keys or tensors.
 
-What tells when, how fast, where or by which version a thing was made is left out, by name of file and key (see TIMED), or
-by its unit in a text. Nothing else is.
+What tells when, how fast, where or by which version a thing was made is left out, by name of file and key (see TIMED),
+or by its unit in a text. Nothing else is.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ import html
 import json
 import re
 import tomllib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from fnmatch import fnmatch
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -25,20 +25,23 @@ TIMED: tuple[tuple[str, str], ...] = (
         "*result.json",
         "seconds setup_seconds tokens_per_second examples_per_second mfu peak_flops checkpoints.stalled_seconds",
     ),
-    ("*manifest.json", "bertwright versions machine files.position.json files.good/position.json"),
+    ("*manifest.json", "bertwright versions machine launch"),
+    ("*/checkpoints/*manifest.json", "files.*position.json files.*shard-*.xxh3_128"),
     ("*report.json", "seconds megabytes_per_second"),
     ("*position.json", "position.seconds position.setup_seconds position.stalled"),
     ("*onnx.json", "made_with"),
     ("*bench.json", "*"),
 )
-"""By pattern of file, keys whose values are left out, with all below them. The checksum of a checkpoint's position.json,
-which holds seconds, is one; of a benchmark's figures the names alone are compared."""
+"""By pattern of file, keys whose values are left out, with all below them. Of a benchmark's figures the names alone are
+compared; of checkpoints not the checksums of position.json, which holds seconds, and of ANY_ORDER."""
+ANY_ORDER = "*shard-*.safetensors"
+"""Checkpoints of several processes: torch writes what describes them in no fixed order, so that values alone count."""
 UNITS = r"(?:tokens|examples|texts|sentences|rows|MB)/s|s\b|seconds|minutes|min\b|ms\b"
 TIMES = (
     (re.compile(rf"[\d.,]+ (?={UNITS})"), "# "),
-    (re.compile(r"MFU \d+%"), "MFU #"),
+    (re.compile(r"MFU [\d.]+%"), "MFU #"),
     (re.compile(r"(steps waited # s for them) \([\d.]+%\)"), r"\1"),
-    (re.compile(r"(?<=seconds )[\d.,]+ \(vocabulary .*?\)"), "#"),
+    (re.compile(r"(?<=seconds )[\d.,]+ \([a-z].*?\)"), "#"),
 )
 """What tells how long things took in a text."""
 LEFT_OUT = ("*.err", "*.lock")
@@ -46,6 +49,8 @@ LEFT_OUT = ("*.err", "*.lock")
 NUMBER = re.compile(r"-?\d[\d,]*(?:\.\d+)?(?:e[+-]?\d+)?")
 BOXES = re.compile(r"[\s─-╿]+")
 """Blanks, and lines of tables, whose lengths follow the numbers in them."""
+PICTURE, LABEL = re.compile(r"<svg.*?</svg>", re.DOTALL), re.compile(r"<!-- ([^<]*[^\d<. −-][^<]*) -->")
+"""Curves are drawn over minutes: of a picture the labels that are no numbers are compared, which are comments in it."""
 
 
 @dataclass(frozen=True)
@@ -59,12 +64,20 @@ class Difference:
     """Largest absolute difference of the numbers there; infinite where something else differs."""
 
 
+def state(difference: Difference, *, allow: Sequence[str], within: float) -> str:
+    """Say whether a difference is "allowed" by its name, numbers near enough ("within"), or neither ("DIFFERS")."""
+    names = (difference.name, difference.name.partition(":")[0])
+    if any(fnmatchcase(name, pattern) for name in names for pattern in allow):
+        return "allowed"
+    return "within" if difference.size <= within else "DIFFERS"
+
+
 def compare_folders(one: Path, two: Path) -> dict[str, list[Difference]]:
     """Return what differs in each file of either folder, by its path in them; nothing where a file is the same."""
     names = sorted({str(path.relative_to(root)) for root in (one, two) for path in root.rglob("*") if path.is_file()})
     compared = {}
     for name in names:
-        if any(fnmatch(name, pattern) for pattern in LEFT_OUT):
+        if any(fnmatchcase(name, pattern) for pattern in LEFT_OUT):
             continue
         missing = [side for side, root in (("first", one), ("second", two)) if not (root / name).is_file()]
         if missing:
@@ -84,8 +97,8 @@ def compare_files(one: Path, two: Path, name: str) -> list[Difference]:
             found = compare_values(name, *(flat(READERS[suffix](root / name), name) for root in (one, two)))
         except (ValueError, OSError) as error:
             return [Difference(name, f"it cannot be read: {error}")]
-        whole = suffix not in EXACT and [Difference(name, "the same values in other bytes")]
-        return found or whole or []
+        exact = suffix in (".json", ".jsonl", ".toml") or fnmatchcase(name, ANY_ORDER)
+        return found or ([] if exact else [Difference(name, "the same values in other bytes")])
     if suffix in TEXTS:
         return compare_texts(name, *(text_of(root / name, root) for root in (one, two)))
     return [Difference(name, "other bytes")]
@@ -98,12 +111,12 @@ def sha256(path: Path) -> str:
 
 def flat(value: Any, name: str) -> dict[str, list[Any]]:
     """Return the values under each key of a tree, without those that are timed; places in lists are no keys."""
-    timed = [key for pattern, keys in TIMED if fnmatch(name, pattern) for key in keys.split()]
+    timed = [key for pattern, keys in TIMED if fnmatchcase(name, pattern) for key in keys.split()]
     found: dict[str, list[Any]] = {}
     for key, one in walk(value, ""):
         parts = key.split(".")
         above = {".".join(parts[:end]) for end in range(1, len(parts) + 1)}
-        hidden = "*" in timed or any(one in above for one in timed)
+        hidden = any(fnmatchcase(one, pattern) for one in above for pattern in timed)
         found.setdefault(key, []).append("left out" if hidden else one)
     return found
 
@@ -130,7 +143,7 @@ def compare_values(name: str, one: Mapping[str, Any], two: Mapping[str, Any]) ->
         if key not in one or key not in two:
             found.append(Difference(place, f"the {'first' if key not in one else 'second'} has none"))
         elif (told := difference(one[key], two[key])) is not None:
-            found.append(Difference(place, *told))
+            found.append(Difference(place, told[0], float("inf") if key.endswith("[]") else told[1]))
     return found
 
 
@@ -140,7 +153,9 @@ def difference(one: Any, two: Any) -> tuple[str, float] | None:
         return f"{len(one)} values, {len(two)} values", float("inf")
     if one and isinstance(one[0], np.ndarray):
         return array_difference(one[0], np.asarray(two[0]))
-    apart = [pair for pair in zip(one, two, strict=True) if pair[0] != pair[1] or is_number(pair[0]) != is_number(pair[1])]
+    apart = [
+        pair for pair in zip(one, two, strict=True) if pair[0] != pair[1] or is_number(pair[0]) != is_number(pair[1])
+    ]
     if not apart:
         return None
     if all(is_number(value) for pair in apart for value in pair):
@@ -184,7 +199,9 @@ def compare_texts(name: str, one: str, two: str) -> list[Difference]:
         found.append(Difference(f"{name}:figures", *told))
     words = [NUMBER.sub("0", text).split() for text in (one, two)]
     if words[0] != words[1]:
-        place = next((n for n, pair in enumerate(zip(*words, strict=False)) if pair[0] != pair[1]), min(map(len, words)))
+        place = next(
+            (n for n, pair in enumerate(zip(*words, strict=False)) if pair[0] != pair[1]), min(map(len, words))
+        )
         shown = (" ".join(text[place : place + 8]) for text in words)
         found.append(Difference(f"{name}:words", " / ".join(f"... {shortened(text)}" for text in shown)))
     return found
@@ -193,19 +210,26 @@ def compare_texts(name: str, one: str, two: str) -> list[Difference]:
 def text_of(path: Path, root: Path) -> str:
     """Return a text without what is timed, the lines of tables, and the name of the folder it stands in."""
     text = path.read_text(encoding="utf-8", errors="replace").replace(str(root), "HERE")
-    text = BOXES.sub(" ", html.unescape(text) if path.suffix == ".html" else text)
+    if path.suffix == ".html":
+        text = html.unescape(PICTURE.sub(lambda picture: " ".join(LABEL.findall(picture[0])), text))
+    text = BOXES.sub(" ", text)
     for pattern, instead in TIMES:
         text = pattern.sub(instead, text)
     return text
 
 
 def read_tensors(path: Path) -> Any:
-    """Return the tensors of a file by name, in float32 where numpy has no such type."""
+    """Return the tensors of a file by name, and its metadata; in float32 where numpy has no such type."""
     import torch
+    from safetensors import safe_open
     from safetensors.torch import load_file
 
     tensors = load_file(path)
-    return {name: (one.float() if one.dtype == torch.bfloat16 else one).numpy() for name, one in tensors.items()}
+    with safe_open(path, framework="pt") as file:
+        about = {"metadata": file.metadata() or {}}
+    return about | {
+        name: (one.float() if one.dtype == torch.bfloat16 else one).numpy() for name, one in tensors.items()
+    }
 
 
 def read_table(path: Path) -> Any:
@@ -245,6 +269,4 @@ READERS: dict[str, Callable[[Path], Any]] = {
     ".onnx": read_graph,
 }
 """By suffix, what reads a file into a tree of values."""
-EXACT = (".json", ".jsonl", ".toml")
-"""Of these the values alone count: blanks and order of keys may differ, and seconds do."""
 TEXTS = (".out", ".html", ".md", ".txt", ".csv", ".tsv")

@@ -1,6 +1,6 @@
-"""Runs commands as `python -m bertwright ...` does, each in a process forked from this one, which has imported libraries.
+"""Runs commands as `python -m bertwright ...` does, each forked from this process, which has imported the libraries.
 
-That saves some three seconds a command. It reads one JSON object a line: the words of the command, the folder to run it
+That saves some three seconds a command. It reads a JSON object a line: the words of the command, the folder to run it
 in, the files for what it prints; and answers with the exit code. Nothing of bertwright is imported before the fork.
 """
 
@@ -16,10 +16,11 @@ from contextlib import suppress
 from typing import Any
 
 LIBRARIES = (
-    "torch torch._dynamo torch.distributed torch.distributed.checkpoint safetensors.torch numpy scipy.stats pyarrow "
-    "pyarrow.csv pyarrow.json pyarrow.ipc pyarrow.parquet sklearn.metrics matplotlib.pyplot onnx onnxruntime sacrebleu "
-    "tokenizers tokie pydantic cyclopts rich.console rich.table rich.progress fsspec"
-).split()
+    *("torch", "torch._dynamo", "torch.distributed", "torch.distributed.checkpoint", "safetensors.torch", "numpy"),
+    *("pyarrow", "pyarrow.csv", "pyarrow.json", "pyarrow.ipc", "pyarrow.parquet", "tokenizers", "tokie", "fsspec"),
+    *("scipy.stats", "sklearn.metrics", "sacrebleu", "matplotlib.pyplot", "onnx", "onnxruntime"),
+    *("pydantic", "cyclopts", "rich.console", "rich.table", "rich.progress"),
+)
 """What commands import, as far as it is there; what is left out is imported by the commands themselves."""
 
 

@@ -1,6 +1,6 @@
 """Turns a seed into small files of every kind that the commands read: raw texts, labelled tables, pairs and questions.
 
-Sentences have repeated structure, so that a tiny model learns a little in a few steps, and labels follow from the words.
+Sentences have repeated structure, so that a tiny model learns a little in a few steps; labels follow from the words.
 """
 
 from __future__ import annotations
@@ -13,7 +13,16 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-WHO = ("the baker", "a sailor", "my sister", "the old farmer", "our teacher", "a young doctor", "the king", "her neighbour")
+WHO = (
+    "the baker",
+    "a sailor",
+    "my sister",
+    "the old farmer",
+    "our teacher",
+    "a young doctor",
+    "the king",
+    "her neighbour",
+)
 NAMES = ("Anna", "Bert", "Clara", "David", "Emma", "Felix")
 PLACES = ("Rome", "Oslo", "Paris", "Lima", "Cairo", "Kyoto")
 DOES = ("sees", "buys", "paints", "carries", "loses", "finds")
@@ -21,7 +30,11 @@ GOOD = ("lovely", "bright", "wonderful", "clever", "warm", "fine")
 BAD = ("ugly", "dull", "terrible", "stupid", "cold", "broken")
 THINGS = ("house", "boat", "garden", "letter", "window", "lamp", "horse", "table")
 WHEN = ("in the morning", "after the rain", "before dinner", "on Sunday", "every winter", "at night")
-TOPICS = {"travel": "The train to the coast is late.", "food": "The soup has salt and pepper.", "sport": "The team runs fast."}
+TOPICS = {
+    "travel": "The train to the coast is late.",
+    "food": "The soup has salt and pepper.",
+    "sport": "The team runs fast.",
+}
 
 WHO_ZH = ("面包师", "水手", "我的姐姐", "老农民", "我们的老师", "年轻的医生")
 DOES_ZH = ("看见", "买了", "画了", "带来", "丢了", "找到")
@@ -29,6 +42,28 @@ THINGS_ZH = ("房子", "小船", "花园", "信", "窗户", "灯")
 WHEN_ZH = ("早上", "雨后", "晚饭前", "星期天", "每年冬天", "夜里")
 
 WORDS_DE = {"the": "das", "a": "ein", "house": "Haus", "boat": "Boot", "garden": "Garten", "letter": "Brief"}
+
+RECIPE = """
+size = "tiny"
+
+[data]
+fill_rows = true
+
+[objective]
+next_sentence = false
+mask_rate = 0.3
+final_mask_rate = 0.15
+mask_share = 1.0
+random_share = 0.0
+
+[optimizer]
+final_weight_decay = 0.1
+
+[schedule]
+steps = 6
+decay_share = 0.5
+phases = [{{ length = 64, rows = 4, share = 0.5 }}, {{ length = 64, rows = 8, share = 0.5, rate = {rate} }}]
+"""
 
 
 def sentence(draw: random.Random, adjectives: Sequence[str] = (*GOOD, *BAD)) -> str:
@@ -65,7 +100,9 @@ def raw_texts(folder: Path, draw: random.Random) -> None:
     table(folder / "more.csv", ["title", "body"], [[text[:20], text] for text in more[:40]])
     changed = [text.replace("Sunday", "Monday") for text in english[:20]]
     notice = "All rights reserved by the people of this page, and nobody else."
-    dirty = [f"{notice}\n{text}" for text in more] + english[:10] + changed + ["1 2 3 4 5 6 7", "naÃ¯ve cafÃ© " + more[0]]
+    dirty = (
+        [f"{notice}\n{text}" for text in more] + english[:10] + changed + ["1 2 3 4 5 6 7", "naÃ¯ve cafÃ© " + more[0]]
+    )
     rows(folder / "dirty.jsonl", [{"text": text} for text in dirty])
     rows(folder / "minimal.jsonl", [minimal_pair(draw) for _ in range(40)])
     lines(folder / "masked.txt", [sentence(draw).replace(" the ", " [MASK] ", 1) for _ in range(12)])
@@ -105,9 +142,9 @@ def scored_pair(draw: random.Random) -> list[Any]:
 
 
 def pairs(folder: Path, draw: random.Random) -> None:
-    """Write what `embed` learns from: pairs that belong together, with a third text unlike the first, and texts alone."""
+    """Write what `embed` learns from: pairs that belong together, with a third text unlike the first."""
     for name, count in (("train", 64), ("dev", 24)):
-        belong = [scored_pair(draw)[:2] + [sentence(draw)] for _ in range(count)]
+        belong = [[*scored_pair(draw)[:2], sentence(draw)] for _ in range(count)]
         table(folder / f"embed-{name}.tsv", ["anchor", "positive", "negative"], belong)
 
 
@@ -159,7 +196,9 @@ def choices(folder: Path, draw: random.Random) -> None:
 def translations(folder: Path, draw: random.Random) -> None:
     """Write what `translate` reads: two files of as many lines."""
     for name, count in (("train", 48), ("dev", 12)):
-        sources = [f"the {draw.choice(sorted(WORDS_DE)[1:5])} and a {draw.choice(sorted(WORDS_DE)[1:5])}" for _ in range(count)]
+        sources = [
+            f"the {draw.choice(sorted(WORDS_DE)[1:5])} and a {draw.choice(sorted(WORDS_DE)[1:5])}" for _ in range(count)
+        ]
         lines(folder / f"translate-{name}.en", sources)
         targets = [" ".join(WORDS_DE.get(word, "und") for word in source.split()) for source in sources]
         lines(folder / f"translate-{name}.de", targets)
@@ -167,26 +206,7 @@ def translations(folder: Path, draw: random.Random) -> None:
 
 def recipe(folder: Path, draw: random.Random) -> None:
     """Write a recipe of one's own: a batch ramp, a held peak, weight decay and mask rate that move."""
-    lines(
-        folder / "own.toml",
-        [
-            'size = "tiny"',
-            "[data]",
-            "fill_rows = true",
-            "[objective]",
-            "next_sentence = false",
-            "mask_rate = 0.3",
-            "final_mask_rate = 0.15",
-            "mask_share = 1.0",
-            "random_share = 0.0",
-            "[optimizer]",
-            "final_weight_decay = 0.1",
-            "[schedule]",
-            "steps = 6",
-            "decay_share = 0.5",
-            f"phases = [{{ length = 64, rows = 4, share = 0.5 }}, {{ length = 64, rows = 8, share = 0.5, rate = {draw.choice((1.2, 1.4))} }}]",
-        ],
-    )
+    (folder / "own.toml").write_text(RECIPE.format(rate=draw.choice((1.2, 1.4))), encoding="utf-8")
 
 
 def lines(path: Path, texts: Sequence[str]) -> None:
