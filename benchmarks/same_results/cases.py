@@ -113,13 +113,13 @@ RECIPES = (
     ),
     case("data-without-counts", "copy @one/prepare/data data", "delete data/neighbours.safetensors",
          f"{PRETRAIN.replace('@one/prepare/', '')} --steps @steps"),
-    case("two-processes", f"torchrun 2 {PRETRAIN} --recipe classic-muon --steps @steps"),
-    case("compiled", f"fresh {COMPILED} --recipe classic --steps @steps"),
 )  # fmt: skip
 """DATA to RUN: every recipe with and without next sentences, and every part of training that has code of its own."""
 
 TASKS = (
-    tuned("classify", f"{CLASSIFY} --test @in/texts.txt --seeds 2", "--input @in/texts.txt", "@in/classify-dev.tsv"),
+    tuned(
+        "classify", f"{CLASSIFY} --test @in/unlabelled.jsonl --seeds 2", "--input @in/texts.txt", "@in/classify-dev.tsv"
+    ),
     tuned(
         "classify-pairs",
         f"finetune classify --model {MODERN} --train @in/pairs-train.tsv {TUNE} "
@@ -191,7 +191,6 @@ STRATEGIES = tuple(
         ("r-drop", CLASSIFY, "--r-drop 1"),
         ("r-drop-tag", f"finetune tag --crf --model {BERT} {TAG}", "--r-drop 1"),
         ("tune-muon", CLASSIFY, "--optimizer.name muon --batches.tokens 256"),
-        ("tune-compiled", f"fresh {CLASSIFY}", "--engine.compile true"),
     )
 )
 """Every strategy of transfer, and what else of fine-tuning has code of its own."""
@@ -328,4 +327,10 @@ RESUMED = (
 )
 """Runs that the first commit has begun, and that are gone on with: to the same end, or refused in a sentence."""
 
-CASES = (*PREPARE, *RECIPES, *TASKS, *STRATEGIES, *EXPORTS, *LOOKS, *RESUMED)
+LONGEST = (
+    case("two-processes", f"torchrun 2 {PRETRAIN} --recipe classic-muon --steps @steps"),
+    case("compiled", f"fresh {COMPILED} --recipe classic --steps @steps"),
+)
+"""What takes longer than all else, at the end."""
+
+CASES = (*PREPARE, *RECIPES, *TASKS, *STRATEGIES, *EXPORTS, *LOOKS, *RESUMED, *LONGEST)

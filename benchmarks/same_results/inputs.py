@@ -130,7 +130,9 @@ def tables(folder: Path, draw: random.Random) -> None:
         table(folder / f"scores-{name}.csv", ["sentence1", "sentence2", "score"], alike)
         entailed = [[one, other, "same" if score > 2 else "other"] for one, other, score in alike]
         table(folder / f"pairs-{name}.tsv", ["premise", "hypothesis", "label"], entailed)
-    lines(folder / "texts.txt", [sentence(draw) for _ in range(20)])
+    texts = [sentence(draw) for _ in range(20)]
+    lines(folder / "texts.txt", texts)
+    rows(folder / "unlabelled.jsonl", [{"sentence": text} for text in texts])
     table(folder / "pairs.tsv", ["premise", "hypothesis"], [scored_pair(draw)[:2] for _ in range(12)])
 
 

@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,7 +15,9 @@ import torch
 from safetensors.torch import load_file, save_file
 
 FOLDER = Path(__file__).parents[2] / "benchmarks" / "same_results"
-LINES = [{"step": step, "seconds": step / 7, "valid": {"mlm_loss": 6.0 - step / 10}} for step in (1, 2, 3)]
+LINES: list[dict[str, Any]] = [
+    {"step": step, "seconds": step / 7, "valid": {"mlm_loss": 6.0 - step / 10}} for step in (1, 2, 3)
+]
 TABLE = "│ loss  │ 5.25 │\n│ speed │ 8,003 tokens/s, MFU 32% │\n"
 
 
@@ -43,7 +46,7 @@ def folders(tmp_path: Path) -> tuple[Path, Path]:
     return run.parent, shutil.copytree(run.parent, tmp_path / "two")
 
 
-def write_lines(path: Path, lines: list[dict[str, object]]) -> None:
+def write_lines(path: Path, lines: list[dict[str, Any]]) -> None:
     path.write_text("".join(json.dumps(line) + "\n" for line in lines))
 
 
@@ -82,7 +85,7 @@ def other_number(two: Path) -> None:
     (two / "1-show.out").write_text(TABLE.replace("5.25", "5.5"))
 
 
-CHANGES: list[tuple[Callable[[Path], None], dict[str, float]]] = [
+CHANGES: list[tuple[Callable[[Path], object], dict[str, Any]]] = [
     (changed_tensor, {"run/model/model.safetensors:a": 0.25}),
     (changed_vector, {"vectors.npy:vectors": float("inf")}),
     (changed_figure, {"run/metrics.jsonl:valid.mlm_loss": pytest.approx(0.2)}),
@@ -105,8 +108,8 @@ CHANGES: list[tuple[Callable[[Path], None], dict[str, float]]] = [
 def test_a_change_is_named(
     comparer: ModuleType,
     folders: tuple[Path, Path],
-    change: Callable[[Path], None],
-    expected: dict[str, float],
+    change: Callable[[Path], object],
+    expected: dict[str, Any],
 ) -> None:
     change(folders[1])
     found = [each for some in comparer.compare_folders(*folders).values() for each in some]
