@@ -2,7 +2,8 @@
 
     PYTHONPATH=src python tests/docs/test_bad_input.py --write
 
-makes the table anew. Each case runs a command in this process, in a folder that holds the same small whole files.
+makes the table anew, in the Chinese page too, where a new case has its English name until it is translated. Each case
+runs a command in this process, in a folder that holds the same small whole files.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ from bertwright.model.config import BertConfig
 from bertwright.recipes.prepare import prepare
 
 PAGE = Path(__file__).parents[2] / "docs" / "bad-input.md"
+CHINESE_PAGE = PAGE.parent / "zh" / PAGE.name
 HEAD = """# Bad input, and what is said about it
 
 Written by `tests/docs/test_bad_input.py`, which runs every call and compares what it says with this page. Exit code 1:
@@ -293,6 +295,23 @@ def row(number: int, case: Case, said: str, code: int) -> str:
     return f"| {number} | " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |\n"
 
 
+def names_in(page: Path) -> list[str]:
+    """Return the names of the cases in a page, in order."""
+    return re.findall(r"^\| \d+ \| ([^|]*) \|", page.read_text(encoding="utf-8"), re.M)
+
+
+def write_pages(rows: list[str]) -> None:
+    """Write both pages; in the Chinese one a case keeps the name it has there."""
+    chinese = dict(zip(names_in(PAGE), names_in(CHINESE_PAGE), strict=True))
+    translated = [
+        line.replace(f"| {case.what} |", f"| {chinese.get(case.what, case.what)} |", 1)
+        for line, case in zip(rows, CASES, strict=True)
+    ]
+    head = re.split(r"^\| 1 \|", CHINESE_PAGE.read_text(encoding="utf-8"), maxsplit=1, flags=re.M)[0]
+    PAGE.write_text(HEAD + "".join(rows), encoding="utf-8")
+    CHINESE_PAGE.write_text(head + "".join(translated), encoding="utf-8")
+
+
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("whole") / "files"
@@ -323,5 +342,4 @@ if __name__ == "__main__":
     with tempfile.TemporaryDirectory() as scratch:
         make_whole(Path(scratch) / "whole")
         told = [outcome(case, Path(scratch) / "whole", Path(scratch) / str(n)) for n, case in enumerate(CASES)]
-    rows = [row(n, case, *answer) for n, (case, answer) in enumerate(zip(CASES, told, strict=True), start=1)]
-    PAGE.write_text(HEAD + "".join(rows), encoding="utf-8")
+    write_pages([row(n, case, *answer) for n, (case, answer) in enumerate(zip(CASES, told, strict=True), start=1)])

@@ -54,7 +54,9 @@ def given(words: list[str]) -> dict[str, object]:
 def test_an_example_says_how_long_it_trains(words: list[str]) -> None:
     arguments = given(words)
     assert any(arguments.get(budget) for budget in BUDGETS), words
-    resolve(str(arguments.get("recipe", "classic-fast")), {"size": arguments.get("size", "mini")})
+    recipe = str(arguments.get("recipe", "classic-fast"))
+    if not recipe.endswith(".toml"):
+        resolve(recipe, {"size": arguments.get("size", "mini")})
 
 
 def test_examples_of_every_kind_are_found() -> None:
