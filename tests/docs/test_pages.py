@@ -1,4 +1,4 @@
-"""The pages of docs/ and docs/zh/ say the same, every relative link leads somewhere, and every command is one."""
+"""Every page says the same in English and Chinese, every relative link leads somewhere, and every command is one."""
 
 from __future__ import annotations
 
@@ -48,7 +48,9 @@ def shape_of(page: Path) -> dict[str, object]:
         "items of lists": len(re.findall(r"^(?:- |\d+\. )", text, re.M)),
         "flags": set(re.findall(r"`(--[\w.-]+)", text)),
         "documented names": re.findall(r"^::: (\S+)", text, re.M),
-        "files linked": {link.split("#")[0] for link in re.findall(r"\]\(([^)]+)\)", text)},
+        "files linked": {
+            link.split("#")[0].replace("docs/zh/", "docs/") for link in re.findall(r"\]\(([^)]+)\)", text)
+        },
     }
 
 
@@ -76,6 +78,12 @@ def test_both_languages_have_the_same_pages() -> None:
 def test_a_page_and_its_translation_have_the_same_shape(name: str) -> None:
     english, chinese = shape_of(DOCS / name), shape_of(CHINESE / name)
     assert {part: english[part] for part in english if english[part] != chinese[part]} == {}
+
+
+def test_both_readmes_have_the_same_shape() -> None:
+    """Its code blocks hold words too, of the walk and the tree; test_readme.py compares their commands."""
+    english, chinese = shape_of(ROOT / "README.md"), shape_of(ROOT / "README.zh.md")
+    assert {part for part in english if english[part] != chinese[part]} == {"code blocks"}
 
 
 def test_the_chinese_page_of_bad_input_has_the_same_calls_and_answers() -> None:
