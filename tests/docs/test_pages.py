@@ -16,8 +16,8 @@ DOCS, CHINESE = ROOT / "docs", ROOT / "docs" / "zh"
 NAMES = sorted(page.name for page in DOCS.glob("*.md"))
 PAGES = [*DOCS.glob("*.md"), *CHINESE.glob("*.md"), *ROOT.glob("*.md")]
 FENCE = re.compile(r"^```\w*\n(.*?)^```", re.M | re.S)
-SYNOPSIS = re.compile(r"[\[|]|\.\.\.|\bTASK\b|\.toml\b")
-"""What stands in a line that shows a form of call, not a call; or in one that reads a recipe of the reader's own."""
+SYNOPSIS = re.compile(r"[\[|]|\.\.\.|\bTASK\b")
+"""What stands in a line that shows a form of call, not a call."""
 
 
 def text_of(page: Path) -> str:
