@@ -150,7 +150,7 @@ def test_a_signal_in_an_evaluation_does_not_wait_for_it(
 
 SLOW = """
 import sys, time
-from bertwright.train import saver
+from bertwright.train.checkpoint import saver
 from bertwright.cli.main import main
 saver.Saver._write = lambda *_: (print("saving", flush=True), time.sleep(100))
 sys.exit(main(sys.argv[1:]))

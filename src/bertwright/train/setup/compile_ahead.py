@@ -38,7 +38,7 @@ class BackgroundCompiler:
         self.began = time.perf_counter()
         self.seconds: float | None = None
         self.messages: IO[str] = tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")  # noqa: SIM115
-        package = str(Path(__file__).parents[2])
+        package = str(Path(__file__).parents[3])
         paths = [package, *filter(None, [os.environ.get("PYTHONPATH")])]
         self.process = subprocess.Popen(
             [sys.executable, "-P", "-m", MODULE],  # -P: no module of the current folder stands in for one of ours
@@ -134,8 +134,9 @@ def _key(parts: Parts) -> str:
 
 def _sources() -> list[Path]:
     """Return the files of bertwright that the code of a step is made from."""
-    package = Path(__file__).parents[1]
-    return [*package.glob("model/**/*.py"), *package.glob("objectives/*.py"), *package.glob("train/*.py")]
+    package = Path(__file__).parents[2]
+    folders = ("model/**", "objectives", "train", "train/optim")
+    return [package / "device.py", *(file for folder in folders for file in package.glob(f"{folder}/*.py"))]
 
 
 def main() -> int:
