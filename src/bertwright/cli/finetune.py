@@ -57,9 +57,9 @@ def finetune_command(
     num_seeds
         Train so many seeds; report mean and standard deviation, and keep the best on dev.
     """
+    settings = parse_overrides(overrides, verb="finetune")
     from bertwright.verbs.finetune import finetune
 
-    settings = parse_overrides(overrides, verb="finetune")
     finetune(
         task, model, train, dev, out, test=test, num_seeds=num_seeds, resume=resume, settings=settings,
         **(flags or FinetuneFlags()),

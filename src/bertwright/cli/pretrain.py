@@ -49,9 +49,9 @@ def pretrain_command(
     resume
         Go on with the run in OUT from its last checkpoint.
     """
+    settings = parse_overrides(overrides, verb="pretrain")
     from bertwright.verbs.pretrain import pretrain
 
-    settings = parse_overrides(overrides, verb="pretrain")
     pretrain(
         data, out, mixture=_shares(mixture), recipe=recipe, resume=resume, settings=settings,
         **(flags or PretrainFlags()),
