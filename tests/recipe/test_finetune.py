@@ -230,7 +230,7 @@ def test_tag_learns(model: Path, tmp_path: Path) -> None:
 def test_the_same_seed_gives_the_same_model_and_seeds_have_a_spread(model: Path, tmp_path: Path) -> None:
     files, settings = classes(tmp_path, 64), {**QUICK, "schedule": {"epochs": 1}, "optimizer": {"learning_rate": 2e-4}}
     once = finetune("classify", model, **files, out=tmp_path / "one", settings=settings)
-    both = finetune("classify", model, **files, out=tmp_path / "two", seeds=2, settings=settings)
+    both = finetune("classify", model, **files, out=tmp_path / "two", num_seeds=2, settings=settings)
     assert both["seeds"][0]["dev"] == once["dev"]
     assert both["seeds"][0]["dev"]["loss"] != both["seeds"][1]["dev"]["loss"]
     assert both["spread"]["dev"]["loss"] > 0

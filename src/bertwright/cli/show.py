@@ -18,7 +18,7 @@ def show_command(
     recipe: str | None = None,
     phase: int | None = None,
     length: int = 128,
-    rows: int = 4,
+    num_rows: int = 4,
     seed: int | None = None,
     whole_word: bool = False,
     next_sentence: bool = True,
@@ -45,12 +45,12 @@ def show_command(
         Of a DATA folder or a RUN: show this batch, counted from 0, as a run sees it.
     recipe
         Of a DATA folder: see it as a run of this recipe does (its name, or a .toml file such as RUN/config.toml), which
-        says what the flags below but --rows and --seed say otherwise.
+        says what the flags below but --num-rows and --seed say otherwise.
     phase
         Of a RUN or with --recipe: count the batch from the start of this phase, 1 for the first.
     length
         Tokens in a row of the batch.
-    rows
+    num_rows
         Rows in the batch; give those of the run to see the very batches it was given. With a RUN or --recipe: rows of
         it to show.
     seed
@@ -80,7 +80,7 @@ def show_command(
                 "--length, --split, --whole-word, --no-next-sentence and --pack are as the recipe or the run says; "
                 "leave them out"
             )
-        show_step(thing, batch, recipe=recipe, phase=phase, rows=rows, seed=seed)
+        show_step(thing, batch, recipe=recipe, phase=phase, rows=num_rows, seed=seed)
     else:
         from bertwright.verbs.show_batch import show_batch
 
@@ -89,7 +89,7 @@ def show_command(
             batch,
             split=split,
             length=length,
-            rows=rows,
+            rows=num_rows,
             seed=seed or 0,
             whole_word=whole_word,
             next_sentence=next_sentence,

@@ -7,7 +7,8 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from bertwright.config import Section
-from bertwright.model.config import ModelConfig, named_size
+from bertwright.errors import ConfigError
+from bertwright.model.config import CONFIGS, ModelConfig, named_size
 
 
 class EncoderConfig(Section):
@@ -15,6 +16,12 @@ class EncoderConfig(Section):
 
     architecture: Literal["bert", "modern"] = "bert"
     """bert (as published in 2018) or modern (ModernBERT: LayerNorm first, rotary positions, gated inner layer)."""
+    layers: int | None = Field(default=None, ge=1)
+    """Transformer blocks; as the size says where not given."""
+    hidden_size: int | None = Field(default=None, ge=1)
+    """Width of the hidden states; as the size says where not given. The inner layer keeps its proportion to it."""
+    heads: int | None = Field(default=None, ge=1)
+    """Attention heads of a block; of 64 units each where not given."""
     dropout: float | None = Field(default=None, ge=0, lt=1)
     """Dropout on hidden units; as published where not given (bert 0.1, modern 0)."""
     attention_dropout: float | None = Field(default=None, ge=0, lt=1)
@@ -51,6 +58,24 @@ class EncoderConfig(Section):
         )
         if self.architecture == "modern":
             given["next_sentence"] = next_sentence
+        given |= self._proportions(size)
         return named_size(
             size, architecture=self.architecture, vocab_size=vocab_size, pad_token_id=pad_token_id, **given
         )
+
+    def _proportions(self, size: str) -> dict[str, int]:
+        """Return heads and inner layer of a width other than that of the size; raises ConfigError where none fit."""
+        sizes = CONFIGS[self.architecture].sizes
+        if size not in sizes or (self.hidden_size is None and self.heads is None):
+            return {}
+        _, usual_width, usual_heads, inner = sizes[size]
+        width = self.hidden_size or usual_width
+        heads = self.heads or width // (usual_width // usual_heads)
+        units = width // heads if heads else 0
+        if not heads or width % heads or (self.architecture == "modern" and units % 2):
+            even = " of an even number of units" if self.architecture == "modern" else ""
+            raise ConfigError(
+                f"model: a width of {width} does not divide into {heads or 1} heads{even}; give --width a multiple of "
+                f"{usual_width // usual_heads}, or --heads a number that divides it"
+            )
+        return {"heads": heads, "intermediate_size": max(1, width * inner // usual_width)}

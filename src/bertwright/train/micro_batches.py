@@ -47,6 +47,7 @@ class MicroBatches:
 
     row_bytes(length)  memory that a row of so many tokens takes until the backward pass
     room(length)       bytes there are for rows of so many tokens
+    fewest             parts there are at least, of batches of as many rows
     """
 
     model: nn.Module
@@ -54,11 +55,13 @@ class MicroBatches:
     cast: Callable[[], Any]
     row_bytes: Callable[[int], int]
     room: Callable[[int], int]
+    fewest: int = 1
 
     def slices(self, example: Any) -> list[slice]:
         """Return which rows of a batch are trained on together: parts of like size, as few as there is room for."""
         rows, length = len(example.input_ids), example.longest
-        parts = -(-rows // max(1, self.room(length) // self.row_bytes(length)))
+        needed = -(-rows // max(1, self.room(length) // self.row_bytes(length)))
+        parts = max(needed, min(rows, self.fewest))
         return [slice(rows * part // parts, rows * (part + 1) // parts) for part in range(parts)]
 
     def backward(
@@ -119,7 +122,12 @@ def room_for(model: nn.Module, row_bytes: Callable[[int], int], *, longest: int,
     if free is not None and need > free:
         raise TrainingError(
             f"{what} takes about {human_bytes(need)} of memory with rows of {longest} tokens, and {human_bytes(free)} "
-            "are free: give a smaller --batches.max-length, a smaller model, or a machine with more memory"
+            "are free: give a smaller --seq-length, a smaller model, or a machine with more memory"
         )
     most = SHORT_ROOM * room if machine is None else max(row_bytes(longest), machine // 2 - state)
     return lambda length: min(most, room * SHORT_ROOM if length <= SHORT else room)
+
+
+def endless_room(length: int) -> int:
+    """Return the bytes that rows of a length may take where nobody has measured how many there are: any number."""
+    return 2**62

@@ -40,6 +40,7 @@ from bertwright.corpus.survey import Survey, TrainingTexts, survey
 from bertwright.corpus.vocabulary_texts import MOST_LONG_WORDS, refuse_unknown_text, shown_training
 from bertwright.errors import CorpusError, UsageError
 from bertwright.files import human_bytes, locked, remove, require_space, sha256_of, write_json
+from bertwright.flags import with_flags
 from bertwright.log import note, note_once, print_facts, progress_bar
 from bertwright.stopping import interrupted
 from bertwright.tokenizer.load import Tokenizer, load_tokenizer
@@ -79,26 +80,30 @@ class PrepareOptions:
     shard_text: int
 
 
+@with_flags("prepare")
 def prepare(
-    inputs: Sequence[str | Path], out: Path | str, *, valid: Sequence[str | Path] = (),
-    tokenizer: Path | str | None = None, vocab_size: int | None = None, kind: str = "wordpiece", lowercase: bool = True,
+    inputs: str | Path | Sequence[str | Path], out: Path | str, *, valid: str | Path | Sequence[str | Path] = (),
+    tokenizer: Path | str | None = None, vocab_size: int | None = None, kind: str = "wordpiece", cased: bool = False,
     language: str | None = None, column: str | None = None,
-    documents: Literal["auto", "blank", "file", "line"] = "auto", skip_broken: bool = False,
-    encoding: str | None = None, held_out: float = 0.01, near_duplicates: float | None = None,
+    document_boundary: Literal["auto", "blank", "file", "line"] = "auto", skip_broken: bool = False,
+    encoding: str | None = None, valid_fraction: float = 0.01, near_duplicates: float | None = None,
     repeated_paragraphs: int | None = None, filter: Sequence[str] = (), only_language: str | None = None,
     workers: int = 1, engine: Literal["local", "ray"] = "local", shard_text: int = SHARD_TEXT,
+    lowercase: bool | None = None,
 ) -> dict[str, Any]:  # fmt: skip
     """Prepare text for pre-training in the folder `out`; return the report, which is also saved there and printed.
 
     inputs       files, folders, globs, addresses such as "s3://bucket/texts", or "builtin:python-docs"
-    valid        the same for the held-out split; without it, a share `held_out` of the documents is taken by the hash
-                 of their text (at least one document; 0 for none)
+    valid        the same for the held-out split; without it, a share `valid_fraction` of the documents is taken by the
+                 hash of their text (at least one document; 0 for none)
     tokenizer    a tokenizer.json or its folder; without it a vocabulary is trained: `kind` "wordpiece", "bpe" or
                  "unigram", of `vocab_size` tokens (by default 8,192 for up to 500 MB of text, 16,384 for up to 2 GB,
-                 30,528 above), with or without capitals
+                 30,528 above), with capitals and accents where `cased`
+                 (`lowercase` is the opposite of that, the name it had before)
     language     code of the language, such as "en" or "zh"; without it Chinese is known by its characters, others by
                  the detector where that is installed, and what is left is "en"
-    documents    where documents end in .txt files; "auto" tells it from a sample
+    document_boundary
+                 where documents end in .txt files; "auto" tells it from a sample
     encoding     how characters are written, such as "gb18030"; detected, and said, where a file is not UTF-8
     near_duplicates
                  leave out documents that share this much of their five-word sequences with an earlier one (Jaccard,
@@ -119,9 +124,9 @@ def prepare(
     """
     started, out = perf_counter(), Path(out)
     options = PrepareOptions(
-        language, kind, vocab_size, lowercase, str(tokenizer) if tokenizer else None, column, documents, skip_broken,
-        encoding, held_out, near_duplicates, repeated_paragraphs, listed(filter, what="filter"), only_language,
-        shard_text,
+        language, kind, vocab_size, not cased if lowercase is None else lowercase,
+        str(tokenizer) if tokenizer else None, column, document_boundary, skip_broken, encoding, valid_fraction,
+        near_duplicates, repeated_paragraphs, listed(filter, what="filter"), only_language, shard_text,
     )  # fmt: skip
     _check(options)
     _screen(options)
@@ -200,7 +205,9 @@ def _check(options: PrepareOptions) -> None:
     if options.kind not in KINDS:
         raise UsageError(f"--kind {options.kind} is not known; choose one of {', '.join(KINDS)}")
     if not 0 <= options.held_out < 1:
-        raise UsageError(f"--held-out {options.held_out} is no share of the documents; give a number from 0 to below 1")
+        raise UsageError(
+            f"--valid-fraction {options.held_out} is no share of the documents; give a number from 0 to below 1"
+        )
     if options.tokenizer and options.vocab_size:
         raise UsageError("--tokenizer and --vocab-size cannot both be given; leave one out")
     if options.near_duplicates is not None and not 0.5 <= options.near_duplicates < 1:

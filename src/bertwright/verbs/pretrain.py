@@ -8,12 +8,14 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
-from bertwright.config import write_toml
+from bertwright.config import merge, write_toml
 from bertwright.corpus.shards import check_shards
-from bertwright.errors import BertwrightError, DataError, Interrupted, TrainingError
+from bertwright.device import on_device
+from bertwright.errors import BertwrightError, ConfigError, DataError, Interrupted, TrainingError
 from bertwright.files import human_bytes, locked, map_os_errors, read_json, refuse_existing, require_space, write_json
+from bertwright.flags import with_flags
 from bertwright.hub.cards.pretrained import model_card, next_sentence_card
 from bertwright.hub.encoder_folder import save_model
 from bertwright.hub.nsp_folder import FOLDER, has_own_folder, save_next_sentence
@@ -48,6 +50,7 @@ from bertwright.train.checkpoint.saver import Saver
 from bertwright.train.checkpoint.snapshot import Snapshot, TrainState
 from bertwright.train.divergence import DivergenceListener, end_if_diverged
 from bertwright.train.held_out import held_out_figures
+from bertwright.train.interval import Interval
 from bertwright.train.loop import Progress, StepReport, train, weight_norm
 from bertwright.train.loss_guard import LossSpikeGuard
 from bertwright.train.parallel.group import Group, init_distributed
@@ -55,40 +58,47 @@ from bertwright.train.schedule import ScheduleConfig
 from bertwright.train.setup.compiling import CompileListener
 from bertwright.train.setup.evaluation_count import evaluation_count, run_work
 from bertwright.train.setup.mixture_of_folders import folders_of, mixed_figures, names_of, shares_of, with_mixture
-from bertwright.train.setup.pretrain_config import keep_found, resolve, resume_settings, switched_off
+from bertwright.train.setup.pretrain_config import PretrainConfig, keep_found, resolve, resume_settings, switched_off
 from bertwright.train.setup.run import Parts, build, held_out_examples, peak_flops
 from bertwright.types import MaskedBatch
+from bertwright.verbs.pretrain_flags import PretrainFlags, pretrain_settings
 
 WORTH_SAYING = 5.0
 """Seconds of checking shards that are told of."""
 
 
+@with_flags("pretrain", PretrainFlags)
 @kept_random_state()
 def pretrain(
     data: Path | str | Sequence[Path | str],
     out: Path | str,
     *,
     mixture: Sequence[float] | None = None,
-    recipe: str = "classic-fast",
+    recipe: Path | str = "classic-fast",
     resume: bool = False,
     settings: Mapping[str, Any] | None = None,
+    **flags: Unpack[PretrainFlags],
 ) -> dict[str, Any]:
     """Pre-train on a DATA folder and write a RUN folder; return what result.json holds.
 
     `data` may be several folders made with the same tokenizer; `mixture` gives the share of the rows from each (by
-    default, that of their tokens). `settings` are laid over the recipe, nested as in its TOML, e.g. {"size": "tiny",
-    "schedule": {"steps": 100}}.
+    default, that of their tokens). `flags` are those of the command line, and laid over the recipe, as `settings` are,
+    nested as in its TOML, e.g. {"schedule": {"decay": "cosine"}}.
+
+    >>> pretrain("data", "run", size="mini", minutes=20)["valid"]["mlm_loss"]    # doctest: +SKIP
+    3.43
+
     Raises UsageError for wrong words, BusyError where another process works in `out`, and DataError, ModelError or
     DiskSpaceError before anything is written; later DiskSpaceError where the disk fills up, TrainingError where going
     back to an earlier state did not help, and Interrupted on Ctrl-C or SIGTERM, both after a checkpoint is saved.
     """
     began = time.perf_counter()
-    data, settings = with_mixture(data, mixture, settings)
-    out = Path(out)
+    data, settings = with_mixture(data, mixture, merge(pretrain_settings(flags), settings or {}))
+    out, recipe = Path(out), str(recipe)
     restarted = launched_before(out)
     resume = resume or (restarted and (out / "config.toml").is_file())
     config = resume_settings(out, settings or {}) if resume else resolve(recipe, settings or {})
-    with init_distributed(timeout=config.engine.timeout) as group, silent(not group.first), held(out, group):
+    with working(out, config) as group:
         if not (resume or restarted) and group.first:
             refuse_existing(out, instead="give another --out, or --resume to go on with the run in it")
         check_data(folders_of(data, config), group)
@@ -110,6 +120,22 @@ def pretrain(
         figures = finish(data, out, parts, peak=peak, position=position)
         group.wait()
         return figures or dict(read_json(out / "result.json"))
+
+
+@contextmanager
+def working(out: Path, config: PretrainConfig) -> Iterator[Group]:
+    """Yield the processes of a run, on the device of the settings, its folder held; the first of them alone speaks."""
+    with (
+        init_distributed(timeout=config.engine.timeout) as group,
+        silent(not group.first),
+        held(out, group),
+        on_device(config.engine.device),
+    ):
+        if group.size > 1 and ":" in config.engine.device:
+            raise ConfigError(
+                f"--device {config.engine.device} would put {group.size} processes on one GPU; give --device cuda"
+            )
+        yield group
 
 
 @contextmanager
@@ -168,7 +194,9 @@ def run(data: Path, out: Path, parts: Parts, moving: TrainState, *, good: Snapsh
     left = group.broadcast(60 * (schedule.minutes or 0) - (time.perf_counter() - began))
     work = run_work(parts, peak=peak.flops, seconds=left)
     judge = evaluation(data, parts, position, work=work, until=checkpoint.until_asked)
-    if group.first and judge.times and engine.evaluations is None:  # later starts go by the same number
+    if (
+        group.first and judge.times and engine.evaluations is None and judge.every is None
+    ):  # later starts go by the same number
         keep_found(out, evaluations=judge.times)
     guard.went_back = partial(rewind_logs, metrics if group.first else None, judge, moving, schedule)
     told: list[Callback] = [metrics, console] if group.first else []
@@ -267,7 +295,7 @@ def rewind_logs(
     """Untell what was said of steps that were undone: the lines of metrics.jsonl, and the evaluations made."""
     if metrics is not None:
         metrics.begin(moving.position)
-    judge.rewind(moving.position.spent().progress(schedule))
+    judge.rewind(moving.position, moving.position.spent().progress(schedule))
 
 
 def evaluation(
@@ -314,11 +342,9 @@ def evaluation(
         with whole_for_methods(parts):
             return predict_samples(parts.model, parts.tokenizer, samples)
 
-    callback = EvaluateListener(held_out=figures, samples=predictions, times=times if any(examples) else 0)
-    if position.heard:
-        callback.rewind(position.spent().progress(config.schedule))
-    else:
-        callback.rewind(position.spent().progress(config.schedule), behind=1)
+    every = None if config.engine.evaluate_every is None else Interval.parse(config.engine.evaluate_every)
+    callback = EvaluateListener(held_out=figures, samples=predictions, times=times if any(examples) else 0, every=every)
+    callback.rewind(position, position.spent().progress(config.schedule), behind=0 if position.heard else 1)
     return callback
 
 

@@ -34,7 +34,7 @@ def show_batch(
     if kind_of_folder(data) != "data":
         raise UsageError(f"--batch looks into a DATA folder, and {data} is none")
     if number < 0 or rows < 1:
-        raise UsageError("--batch counts from 0 and --rows from 1")
+        raise UsageError("--batch counts from 0 and --num-rows from 1")
     if pack and next_sentence:
         raise UsageError("--pack shows rows of several documents, not pairs; give --no-next-sentence too")
     tokenizer, vocab_size = load_tokenizer(data), read_manifest(data)["tokenizer"]["vocab_size"]

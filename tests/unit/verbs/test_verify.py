@@ -28,7 +28,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("made")
     lines = [f"Town {n} has {n % 7} rivers. It rains there in month {n % 12}." for n in range(400)]
     (folder / "text.txt").write_text("\n\n".join("\n".join(lines[n : n + 8]) for n in range(0, 400, 8)))
-    prepare([folder / "text.txt"], folder / "data", vocab_size=512, held_out=0.1)
+    prepare([folder / "text.txt"], folder / "data", vocab_size=512, valid_fraction=0.1)
     settings: dict[str, Any] = {
         "size": "tiny",
         "schedule": {"steps": 4, "phases": [{"length": 32, "rows": 4, "share": 1.0}]},

@@ -48,7 +48,7 @@ def why_no_pairs(shards: Shards) -> str | None:
     if shards.document_count < 2:
         return (
             "next sentence prediction needs a second document to draw from, and the data holds "
-            f"{shards.document_count}; split the input into documents with prepare --documents blank|line, "
+            f"{shards.document_count}; split the input into documents with prepare --document-boundary blank|line, "
             "or train without it: --objective.next_sentence false"
         )
     if shards.sentence_count <= shards.document_count:

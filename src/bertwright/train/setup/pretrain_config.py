@@ -20,6 +20,9 @@ from bertwright.train.loss_guard import GuardConfig
 from bertwright.train.optim.optimizers import OptimizerConfig
 from bertwright.train.schedule import UNITS, ScheduleConfig
 
+PHASE_FLAGS = {"rows": "--batch-size", "length": "--seq-length"}
+"""What may stand in [schedule] for all phases at once, and the flag that sets it."""
+
 
 class DataConfig(Section):
     """How rows are cut from the corpus."""
@@ -74,10 +77,29 @@ def switched_off(recipe: str, settings: Mapping[str, Any]) -> str | None:
     return f"{names} {'are' if len(off) > 1 else 'is'} off: a sentence pair is a row of its own" if off else None
 
 
-def _read(recipe: str) -> dict[str, Any]:
+def _read(recipe: str, *, beside: Path = Path(), readers: tuple[Path, ...] = ()) -> dict[str, Any]:
+    """Return the settings of a recipe, laid over those of the one that it `extends`, a name or a file beside it."""
     if recipe not in RECIPES and not recipe.endswith(".toml"):
         raise ConfigError(f"no recipe is called {recipe!r}; give {', '.join(RECIPES)} or a file ending in .toml")
-    return read_toml(RECIPES.get(recipe, Path(recipe)))
+    file = RECIPES.get(recipe, beside / recipe)
+    if file.resolve() in readers:
+        raise ConfigError(f"{file} extends itself, through {len(readers)} files; let one of them extend another recipe")
+    settings = read_toml(file)
+    base = settings.pop("extends", None)
+    if base is None:
+        return _with_one_phase(settings)
+    if not isinstance(base, str):
+        raise ConfigError(f"{file}: extends must be the name of a recipe or a .toml file (given: {base!r})")
+    return _laid_over(_read(base, beside=file.parent, readers=(*readers, file.resolve())), settings)
+
+
+def _laid_over(base: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return `settings` over those of a recipe; a duration among them replaces the recipe's, whatever its unit."""
+    given = settings.get("schedule", {})
+    if isinstance(given, Mapping) and any(unit in given for unit in UNITS):
+        schedule = {name: value for name, value in base.get("schedule", {}).items() if name not in UNITS}
+        base = {**base, "schedule": schedule}
+    return _with_one_phase(merge(base, settings))
 
 
 def resume_settings(run: Path, settings: Mapping[str, Any]) -> PretrainConfig:
@@ -88,11 +110,7 @@ def resume_settings(run: Path, settings: Mapping[str, Any]) -> PretrainConfig:
 
 
 def _composed(base: Mapping[str, Any], settings: Mapping[str, Any]) -> PretrainConfig:
-    given = settings.get("schedule", {})
-    if isinstance(given, Mapping) and any(unit in given for unit in UNITS):
-        schedule = {name: value for name, value in base.get("schedule", {}).items() if name not in UNITS}
-        base = {**base, "schedule": schedule}
-    merged = merge(base, settings)
+    merged = _laid_over(base, settings)
     schedule = merged.get("schedule", {})
     if isinstance(schedule, Mapping) and not any(unit in schedule for unit in UNITS):
         raise ConfigError(
@@ -100,6 +118,30 @@ def _composed(base: Mapping[str, Any], settings: Mapping[str, Any]) -> PretrainC
             "recipe's [schedule]"
         )
     return compose(PretrainConfig, merged)
+
+
+def _with_one_phase(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return settings whose schedule.rows and schedule.length, if given, stand in every phase of the schedule.
+
+    Raises ConfigError where phases differ there: one number cannot be that of all.
+    """
+    schedule = settings.get("schedule")
+    over = {name: schedule[name] for name in PHASE_FLAGS if name in schedule} if isinstance(schedule, Mapping) else {}
+    if not over or not isinstance(schedule, Mapping):
+        return dict(settings)
+    usual = [phase.model_dump() for phase in ScheduleConfig.model_fields["phases"].default]
+    phases = schedule.get("phases", usual)
+    for name in over if isinstance(phases, (list, tuple)) else ():
+        values = list(dict.fromkeys(phase.get(name) for phase in phases if isinstance(phase, Mapping)))
+        if len(values) > 1:
+            what = f"{' and '.join(map(str, values))} {'rows a step' if name == 'rows' else 'tokens a row'}"
+            raise ConfigError(
+                f"{PHASE_FLAGS[name]} {over[name]}: the phases of this recipe have {what}, and one number cannot be "
+                f"that of all; give --schedule.phases '[{{length = 128, rows = 32, share = 1.0}}]', with your numbers"
+            )
+        phases = [{**phase, name: over[name]} if isinstance(phase, Mapping) else phase for phase in phases]
+    rest = {name: value for name, value in schedule.items() if name not in over}
+    return {**settings, "schedule": {**rest, "phases": phases}}
 
 
 def _unfit_for_pairs(config: PretrainConfig, settings: Mapping[str, Any]) -> list[str]:
@@ -122,6 +164,7 @@ def _checked(base: Mapping[str, Any], settings: Mapping[str, Any]) -> PretrainCo
     sizes = CONFIGS[config.model.architecture].sizes
     if config.size not in sizes:
         raise ConfigError(f"size: no size is called {config.size!r}; known: {', '.join(sizes)}")
+    config.model.shape(config.size, vocab_size=1, pad_token_id=0)
     if config.data.pack and config.objective.next_sentence:
         raise ConfigError(
             "data.pack: a sentence pair is a row of its own; give --objective.next-sentence false, or --data.pack false"

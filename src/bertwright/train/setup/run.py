@@ -145,7 +145,7 @@ def require_rows(config: PretrainConfig, group: Group) -> None:
     if config.engine.parallel == "fsdp" and pieces % size and size % pieces:
         raise ConfigError(
             f"engine.parallel fsdp: {size} processes must have as many pieces of a step each, and it has {pieces} "
-            f"micro-batches; give --engine.accumulation 1, or a number that divides {size} or that {size} divides"
+            f"micro-batches; give --accumulation 1, or a number that divides {size} or that {size} divides"
         )
 
 
@@ -240,7 +240,7 @@ def held_out_examples(
     """
     manifest = read_manifest(data)
     if not manifest["splits"].get("valid", {}).get("documents"):
-        note("no held-out split in the data: nothing is evaluated while training (prepare --held-out 0.01 makes one)")
+        note("no held-out split in the data, so nothing is evaluated (prepare --valid-fraction 0.01 makes one)")
         return []
     shards = Shards.open(data, "valid")
     if objective.pairs and (reason := why_no_pairs(shards)):

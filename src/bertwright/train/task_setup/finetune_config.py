@@ -13,12 +13,13 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field
 
 from bertwright.config import Section, compose
-from bertwright.device import Precision
+from bertwright.device import DeviceName, Precision
 from bertwright.errors import ConfigError
 from bertwright.model.lora import Matrix
 from bertwright.tasks.columns import ColumnsConfig
 from bertwright.tasks.head import HeadConfig
 from bertwright.tasks.question_answering.task import AnswerConfig
+from bertwright.train.interval import Every
 from bertwright.train.optim.optimizers import OptimizerConfig
 
 PUBLISHED_RATE, PUBLISHED_WIDTH = 3e-5, 768
@@ -74,6 +75,9 @@ class WatchConfig(Section):
     """Figure the best checkpoint is chosen by; that of the task where not given."""
     evaluations: int = Field(default=1, ge=1)
     """Evaluations on dev an epoch."""
+    evaluate_every: Every | None = None
+    """Steps (500) or time (90s, 2min, 1h) between two evaluations on dev, in place of those an epoch; one more is at
+    the end of the run."""
     patience: int | None = Field(default=None, ge=1)
     """Stop after so many evaluations in a row without a better one; never where not given."""
     log_every: int = Field(default=10, ge=1)
@@ -116,6 +120,10 @@ class SpanConfig(Section):
 class FinetuneEngineConfig(Section):
     """How steps are computed."""
 
+    device: DeviceName = "auto"
+    """auto (a GPU where there is one), cpu, cuda or cuda:N."""
+    accumulation: int = Field(default=1, ge=1)
+    """Parts that a step is computed in, one after another: less memory, and the same model but for rounding."""
     compile: bool | None = None
     """Whether steps run compiled; where not given, if the run is long enough to win back the time that takes."""
 

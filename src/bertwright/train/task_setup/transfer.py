@@ -39,7 +39,7 @@ def check_transfer(config: FinetuneConfig, *, layers: int, folder: Any) -> None:
     if transfer.lora_rank and config.optimizer.name == "muon":
         raise ConfigError("optimizer.name: muon orthogonalises whole matrices, not adapters; give adamw with LoRA")
     if transfer.unfreeze and (everything or transfer.lora_rank):
-        raise ConfigError("transfer.unfreeze: there is nothing to thaw; give it without --freeze all and LoRA")
+        raise ConfigError("transfer.unfreeze: there is nothing to thaw; give it without --freeze-layers all and LoRA")
     if transfer.unfreeze and config.engine.compile:
         raise ConfigError("engine.compile: blocks that thaw along the run are not compiled; give it without --unfreeze")
 
