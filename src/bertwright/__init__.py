@@ -10,6 +10,8 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from bertwright.verbs import AT_THE_TERMINAL_ALONE, VERBS
+
 if TYPE_CHECKING:
     from bertwright.corpus.shards import Shards as Shards
     from bertwright.hub.encoder_folder import load_model as load_model
@@ -28,21 +30,10 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-_HOMES = {
-    "quickstart": "bertwright.verbs.quickstart",
-    "prepare": "bertwright.verbs.prepare",
-    "doctor": "bertwright.verbs.doctor",
+_HOMES = {verb: f"bertwright.verbs.{verb}" for verb in VERBS if verb not in AT_THE_TERMINAL_ALONE} | {
     "Shards": "bertwright.corpus.shards",
     "load_tokenizer": "bertwright.tokenizer.load",
-    "pretrain": "bertwright.verbs.pretrain",
     "load_model": "bertwright.hub.encoder_folder",
-    "evaluate": "bertwright.verbs.evaluate",
-    "finetune": "bertwright.verbs.finetune",
-    "predict": "bertwright.verbs.predict",
-    "embed": "bertwright.verbs.embed",
-    "export": "bertwright.verbs.export",
-    "show": "bertwright.verbs.show",
-    "verify": "bertwright.verbs.verify",
 }
 
 __all__ = [*_HOMES]
@@ -56,5 +47,5 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    """Return the public names, in the order of the walk."""
+    """Return the public names: the verbs in the order of the walk, then what opens folders."""
     return [*__all__, "__version__"]

@@ -69,13 +69,18 @@ def resumed_settings(out: Path, task: str, settings: Mapping[str, Any], *, seeds
 
 def tune_identity(parts: Tuning, files: Mapping[str, Path]) -> dict[str, Any]:
     """Return what must be the same for a run to be gone on with: files, model and settings."""
+    exclude = {
+        **WATCHED,
+        **({"split": True} if "dev" in files else {}),
+        **({} if parts.config.options else {"options": True}),  # checkpoints of earlier versions do not name them
+    }
     weights = sorted([parts.folder / "config.json", *parts.folder.glob("*.safetensors")])
     return {
         **{f"the {name} file": sha256_of(path) for name, path in parts.files_read(files).items()},
         **({} if "dev" in files else {"the dev file": "a share of the train file"}),
         "the model": {path.name: sha256_of(path) for path in weights},
         "precision": parts.precision,
-        **parts.config.model_dump(mode="json", exclude={**WATCHED, **({"split": True} if "dev" in files else {})}),
+        **parts.config.model_dump(mode="json", exclude=exclude),
     }
 
 
