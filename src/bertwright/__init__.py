@@ -30,20 +30,22 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-_HOMES = {verb: f"bertwright.verbs.{verb}" for verb in VERBS if verb not in AT_THE_TERMINAL_ALONE} | {
+_HOMES = {
     "Shards": "bertwright.corpus.shards",
     "load_tokenizer": "bertwright.tokenizer.load",
     "load_model": "bertwright.hub.encoder_folder",
 }
+"""Where what is no verb stands."""
 
-__all__ = [*_HOMES]
+__all__ = [*(verb for verb in VERBS if verb not in AT_THE_TERMINAL_ALONE), *_HOMES]
 
 
 def __getattr__(name: str) -> Any:
     """Return a public name, importing its home when first asked: preparing text should not wait for torch."""
-    if name not in _HOMES:
+    is_verb = name in VERBS and name not in AT_THE_TERMINAL_ALONE
+    if not is_verb and name not in _HOMES:
         raise AttributeError(f"module 'bertwright' has no attribute {name!r}")
-    return getattr(importlib.import_module(_HOMES[name]), name)
+    return getattr(importlib.import_module(f"bertwright.verbs.{name}" if is_verb else _HOMES[name]), name)
 
 
 def __dir__() -> list[str]:
