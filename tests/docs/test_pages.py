@@ -107,4 +107,14 @@ def test_the_commands_of_a_page_are_valid(name: str, tmp_path: Path, monkeypatch
     ]
     assert calls
     monkeypatch.chdir(tmp_path)
-    assert {line: code for line in calls if (code := main(shlex.split(line.split(" > ")[0])[1:])) not in (0, 1)} == {}
+    Path("recipe.toml").write_text("")
+    words = {line: shlex.split(line.split(" > ")[0].replace("run/config.toml", "recipe.toml"))[1:] for line in calls}
+    assert {line: code for line in calls if (code := main(words[line])) not in (0, 1)} == {}
+
+
+@pytest.mark.parametrize("page", [DOCS / "architecture.md", CHINESE / "architecture.md"], ids=["en", "zh"])
+def test_files_that_the_architecture_names_are_there(page: Path) -> None:
+    package = ROOT / "src" / "bertwright"
+    named = re.findall(r"`([a-z_/]+/[a-z_]+\.(?:py|toml))`", text_of(page))
+    assert len(named) > 15
+    assert [path for path in named if not ((package / path).exists() or (ROOT / path).exists())] == []
