@@ -44,7 +44,14 @@ FAMILIES: dict[str, dict[str, Any]] = {
 SMALL: dict[str, Any] = {
     "size": "tiny",
     "schedule": {"steps": 3, "phases": [{"length": 32, "rows": 8, "share": 1.0}]},
-    "engine": {"compile": False, "precision": "fp32", "evaluations": 1, "evaluation_rows": 32, "checkpoint_steps": 1},
+    "engine": {
+        "compile": False,
+        "precision": "fp32",
+        "evaluations": 1,
+        "evaluation_rows": 32,
+        "checkpoint_steps": 1,
+        "keep": 5,
+    },
 }
 
 Add = Callable[[str], None]
