@@ -86,7 +86,7 @@ class BatchSource:
         """
         if length < SHORTEST_ROW:
             raise DataError(f"a row of {length} tokens leaves no room for text; give {SHORTEST_ROW} or more")
-        reason = why_no_pairs(shards) if pairs else None
+        reason = why_no_pairs(shards, ordered=ordered) if pairs else None
         if reason is not None:
             raise DataError(reason)
         self.shards, self.special, self.length, self.rows, self.seed = shards, special, length, rows, seed

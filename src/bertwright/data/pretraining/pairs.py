@@ -29,6 +29,10 @@ from bertwright.data.pretraining.sentence_windows import Text
 
 SHORT_SHARE = 0.1
 RANDOM_SHARE = 0.5
+NO_TWO = (
+    "ordered pairs need documents of two or more sentences, and all {count:,} documents hold one; prepare the input "
+    "with longer documents, or train on objectives about tokens: --objective.names '[\"mlm\"]'"
+)
 
 
 @dataclass(frozen=True)
@@ -43,8 +47,13 @@ class Chunks:
     random: np.ndarray
 
 
-def why_no_pairs(shards: Shards) -> str | None:
-    """Return why no sentence pairs can be drawn from a split, with the way out, or None where they can."""
+def why_no_pairs(shards: Shards, *, ordered: bool = False) -> str | None:
+    """Return why no sentence pairs can be drawn from a split, with the way out, or None where they can.
+
+    With `ordered` they are those of `plan_ordered_pairs`, which need no second document.
+    """
+    if ordered:
+        return None if shards.sentence_count > shards.document_count else NO_TWO.format(count=shards.document_count)
     if shards.document_count < 2:
         return (
             "next sentence prediction needs a second document to draw from, and the data holds "

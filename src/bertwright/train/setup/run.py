@@ -288,7 +288,8 @@ def held_out_examples(
         note("no held-out split in the data: nothing is evaluated while training (prepare --held-out 0.01 makes one)")
         return []
     shards = Shards.open(data, "valid")
-    if objective.rows != "single" and (reason := why_no_pairs(shards)):
+    ordered = objective.rows == "ordered_pairs"
+    if objective.rows != "single" and (reason := why_no_pairs(shards, ordered=ordered)):
         note(f"the held-out split is not evaluated: {reason}")
         return []
     return fixed_examples(shards, tokenizer, objective, length=length, rows=rows)

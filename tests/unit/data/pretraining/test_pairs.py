@@ -161,6 +161,8 @@ def test_every_sentence_is_seen_about_once_a_pass(text: Text, documents: list[li
 
 def test_reasons_name_the_way_out(make_shards: MakeShards) -> None:
     assert why_no_pairs(make_shards([[3, 4], [5]])) is None
+    assert why_no_pairs(make_shards([[3, 4, 5]]), ordered=True) is None
+    assert "two or more sentences" in str(why_no_pairs(make_shards([[3], [4]]), ordered=True))
     assert "second document" in str(why_no_pairs(make_shards([[3, 4, 5]])))
     assert "every pair would be random" in str(why_no_pairs(make_shards([[3], [4], [5]])))
 
