@@ -36,8 +36,12 @@ _HOMES = {
     "load_model": "bertwright.hub.encoder_folder",
 }
 """Where what is no verb stands."""
+_AFTER = {"doctor": ("Shards", "load_tokenizer"), "pretrain": ("load_model",)}
+"""Its place on the walk: behind which verb."""
 
-__all__ = [*(verb for verb in VERBS if verb not in AT_THE_TERMINAL_ALONE), *_HOMES]
+__all__ = [
+    name for verb in VERBS if verb not in AT_THE_TERMINAL_ALONE for name in (verb, *_AFTER.get(verb, ()))
+]  # fmt: skip
 
 
 def __getattr__(name: str) -> Any:
@@ -49,5 +53,5 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    """Return the public names: the verbs in the order of the walk, then what opens folders."""
+    """Return the public names, in the order of the walk."""
     return [*__all__, "__version__"]
