@@ -28,11 +28,12 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from bertwright.cli.main import VERBS, main
+from bertwright.cli.main import main
 from bertwright.corpus.shards import Shard
 from bertwright.hub.encoder_folder import save_model
 from bertwright.model.build import build_encoder
 from bertwright.model.config import BertConfig
+from bertwright.verbs import VERBS
 from bertwright.verbs.prepare import prepare
 
 PAGE = Path(__file__).parents[2] / "docs" / "bad-input.md"

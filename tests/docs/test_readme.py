@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from bertwright.cli.main import VERBS, main
+from bertwright.cli.main import main
 from bertwright.train.loss_guard import GuardConfig
 from bertwright.train.setup.pretrain_config import PretrainConfig, resolve
 from bertwright.train.task_setup.finetune_config import FinetuneConfig
+from bertwright.verbs import VERBS
 
 ROOT = Path(__file__).parents[2]
 SHORTER = {"--minutes 20": "--steps 4 --engine.compile false", "--size mini": "--size tiny", "8192": "512"}

@@ -13,8 +13,7 @@ import torch
 
 from bertwright.errors import TrainingError
 from bertwright.hub.encoder_folder import save_model
-from bertwright.model.build import build_encoder
-from bertwright.model.config import named_size
+from bertwright.model.build import build_encoder, named_size
 from bertwright.train.callbacks.best import BestListener
 from bertwright.train.loop import StepReport
 from bertwright.verbs.finetune import finetune

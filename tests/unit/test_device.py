@@ -15,8 +15,7 @@ from torch._dynamo.testing import CompileCounterWithBackend
 from torch._inductor.decomposition import decompositions
 
 from bertwright.device import try_compiled, try_compiled_blocks
-from bertwright.model.build import build_encoder
-from bertwright.model.config import named_size
+from bertwright.model.build import build_encoder, named_size
 from bertwright.model.layers.attention_mask import build_mask
 from bertwright.model.layers.block import Block
 

@@ -18,25 +18,11 @@ from bertwright.flags import from_earlier
 from bertwright.log import note
 from bertwright.stopping import interrupted, signals_raise
 from bertwright.system import name_compiled_code_folder
+from bertwright.verbs import VERBS
 
 if TYPE_CHECKING:
     from cyclopts.help.protocols import HelpFormatter
 
-VERBS = {
-    "quickstart": "The whole walk on the documentation of your own Python, offline, in under five minutes.",
-    "prepare": "Turn raw text into data: vocabulary, token ids, sentence and word boundaries.",
-    "doctor": "Examine text or data before training: what will hurt, and the flag that fixes it.",
-    "pretrain": "Train a BERT on prepared data.",
-    "evaluate": "Judge a trained model on held-out data.",
-    "finetune": "Train a pre-trained model for a task, and judge it.",
-    "predict": "Ask a model: masked words, next sentences, or what it was fine-tuned for.",
-    "embed": "Turn texts into vectors, of any layer and pooling.",
-    "export": "Write a model in a form that other programs run: ONNX, also in 8-bit integers.",
-    "show": "Look inside data, a batch, a run or a model.",
-    "verify": "Check that data, a run or a model is whole, and says what it said.",
-    "bench": "Measure how fast this machine does a stage.",
-}
-"""Each verb lives in the module of its name, as VERB_command."""
 READER_GONE = 141
 """What a shell says of a program that SIGPIPE ended."""
 SPINS = "20000"

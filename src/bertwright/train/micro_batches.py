@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from bertwright.errors import TrainingError
 from bertwright.files import human_bytes
 from bertwright.train.free_memory import free_memory, machine_memory
+from bertwright.types import Loss, LossParts
 
 ROOM = 2**29
 """Bytes that what a model computes from some rows may take until the backward pass; more for large models:"""
@@ -27,18 +28,6 @@ SHORT, SHORT_ROOM = 128, 4
 """Rows of so many tokens or fewer may take so many times that: what they gain by company weighs more."""
 STATE = 4
 """Gradients, two moments and the best weights so far: numbers for each weight that is trained."""
-
-
-@dataclass(frozen=True)
-class SplitLoss:
-    """The loss of rows that were trained on some at a time (see `LossParts`)."""
-
-    total: Tensor
-    parts: dict[str, Tensor]
-
-    def sums(self) -> dict[str, Tensor]:
-        """Return the sums by part."""
-        return self.parts
 
 
 @dataclass(frozen=True)
@@ -66,7 +55,7 @@ class MicroBatches:
 
     def backward(
         self, example: Any, slices: list[slice], forward_loss: Callable[[Any], Any], begin: Callable[[int], None]
-    ) -> SplitLoss:
+    ) -> Loss:
         """Add the gradient of the loss of a batch to the parameters, which have none; return the loss.
 
         `begin(row)` sets the random state for rows from there on.
@@ -77,30 +66,30 @@ class MicroBatches:
 
     def _each_by_itself(
         self, example: Any, slices: list[slice], forward_loss: Callable[[Any], Any], begin: Callable[[int], None]
-    ) -> SplitLoss:
-        total, mass, sums = torch.zeros(()), torch.zeros(()), dict[str, Tensor]()
+    ) -> Loss:
+        total, mass, parts = torch.zeros(()), torch.zeros(()), LossParts()
         for rows in slices:
             begin(rows.start)
-            parts = forward_loss(example.cut(rows))
-            weight = parts.mass.detach().float()
+            loss = forward_loss(example.cut(rows))
+            weight = loss.mass.detach().float()
             if float(weight) > 0:  # a mean over nothing is no number
-                torch.autograd.backward(parts.total * weight)
-                total, mass = total + parts.total.detach() * weight, mass + weight
-                sums = {name: value + sums.get(name, 0) for name, value in parts.sums().items()}
+                torch.autograd.backward(loss.total * weight)
+                total, mass = total + loss.total.detach() * weight, mass + weight
+                parts = {name: sums.plus(parts.get(name)) for name, sums in loss.parts.items()}
         gradients = [parameter.grad for parameter in self.model.parameters() if parameter.grad is not None]
         torch._foreach_div_(gradients, float(mass))
-        return SplitLoss(total / mass, sums)
+        return Loss(total / mass, parts)
 
-    def _scored_twice(self, example: Any, slices: list[slice], begin: Callable[[int], None]) -> SplitLoss:
+    def _scored_twice(self, example: Any, slices: list[slice], begin: Callable[[int], None]) -> Loss:
         with torch.no_grad(), torch.compiler.set_stance("force_eager"):
             scores = torch.cat([self._scores(example, rows, begin) for rows in slices]).float().requires_grad_()
-        parts = self.objective.loss(scores, example)
-        torch.autograd.backward(parts.total)
+        loss: Loss = self.objective.loss(scores, example)
+        torch.autograd.backward(loss.total)
         assert scores.grad is not None
         for rows in slices:
             found = self._scores(example, rows, begin)
             torch.autograd.backward(found, scores.grad[rows].to(found.dtype))
-        return SplitLoss(parts.total.detach(), parts.sums())
+        return Loss(loss.total.detach(), loss.parts)
 
     def _scores(self, example: Any, rows: slice, begin: Callable[[int], None]) -> Tensor:
         begin(rows.start)

@@ -27,8 +27,9 @@ from bertwright.inference.translation_predictor import evaluate_translation
 from bertwright.log import note, print_facts
 from bertwright.model.encoder import Encoder
 from bertwright.model.random_state import kept_random_state
-from bertwright.objectives.combine import ObjectiveConfig, build_objective
-from bertwright.tasks.by_name import TASK_NAMES, TASKS
+from bertwright.objectives.combine import build_objective
+from bertwright.objectives.config import ObjectiveConfig
+from bertwright.tasks.by_name import TASKS, task_names
 from bertwright.tasks.columns import ColumnsConfig
 from bertwright.tasks.embedding.task import Embed
 from bertwright.tasks.tagging.task import Tag
@@ -66,8 +67,8 @@ def evaluate(
     "target"; `positive` is the class of two whose F1 is reported. Raises UsageError for another kind, DataError where
     model and data have different tokenizers, and ModelError where the model lacks the head asked for.
     """
-    if kind not in KINDS and kind not in TASK_NAMES:
-        raise UsageError(f"nothing called {kind!r} can be evaluated; known: {', '.join((*KINDS, *TASK_NAMES))}")
+    if kind not in KINDS and kind not in task_names():
+        raise UsageError(f"nothing called {kind!r} can be evaluated; known: {', '.join((*KINDS, *task_names()))}")
     model, data = Path(model), Path(data)
     if not model.is_dir():
         raise ModelError(f"there is no model folder {model}; give the folder `pretrain` wrote as RUN/model")

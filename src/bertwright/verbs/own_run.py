@@ -55,7 +55,7 @@ def rows_of_run(run: OwnRun) -> HeldOutRows:
     """Return the rows on which a run has evaluated its model."""
     config = run.config
     return HeldOutRows(
-        "nsp" if config.objective.next_sentence else "mlm",
+        "nsp" if "nsp" in config.objective.chosen else "mlm",
         config.schedule.phases[0].length,
         config.engine.evaluation_rows,
         config.objective.whole_word,

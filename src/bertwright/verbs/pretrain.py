@@ -26,7 +26,7 @@ from bertwright.model.bert import BertForPreTraining
 from bertwright.model.embedding_size import shrink_embeddings
 from bertwright.model.encoder import parameter_count
 from bertwright.model.random_state import kept_random_state
-from bertwright.objectives.combine import build_objective
+from bertwright.objectives.combine import build_objective, for_evaluation
 from bertwright.reports.pretrain_html import write_report
 from bertwright.reports.pretrain_result import AVERAGE, facts, result, run_manifest
 from bertwright.train.callbacks import Callback
@@ -106,7 +106,7 @@ def pretrain(
         parts = build(data, config, fresh=checkpoint is None, group=group)
         require_same(parts)
         position = Progress(drawn=[0] * len(config.schedule.phases))
-        moving = TrainState(parts.model, parts.optimizers, position, parts.average)
+        moving = TrainState(parts.trained, parts.optimizers, position, parts.average)
         good = resumed(checkpoint, moving, run_identity(parts), group=group) if checkpoint else None
         if group.first:
             require_space(out, disk_needed(parts), what="this run")
@@ -200,7 +200,7 @@ def run(data: Path, out: Path, parts: Parts, moving: TrainState, *, good: Snapsh
         keep_found(out, evaluations=judge.times)
     guard.went_back = partial(rewind_logs, metrics if group.first else None, judge, moving, schedule)
     told: list[Callback] = [metrics, console] if group.first else []
-    callbacks: list[Callback] = [compiling, judge, peak, DivergenceListener(parts.model, group), *told]
+    callbacks: list[Callback] = [compiling, judge, peak, DivergenceListener(parts.trained, group), *told]
     callbacks += [end_if_diverged, guard, checkpoint]
     if not position.step:
         position.seconds = position.setup_seconds = group.broadcast(time.perf_counter() - began)
@@ -238,7 +238,7 @@ def saved(parts: Parts, saver: Saver, position: Progress) -> str:
 
     Resumed after its last step, such a run is judged again.
     """
-    if not math.isfinite(weight_norm(parts.model)):
+    if not math.isfinite(weight_norm(parts.trained)):
         saver.wait()
         return f"checkpoints before that are untouched in {saver.run / 'checkpoints'}"
     position.heard = position.heard and position.spent().progress(parts.config.schedule) < 1
@@ -315,7 +315,7 @@ def evaluation(
     length = config.schedule.phases[0].length
     folders, rows = folders_of(data, config), config.engine.evaluation_rows
     objective = build_objective(
-        config.objective.for_evaluation(), vocab_size=parts.shape.vocab_size, mask_id=parts.tokenizer.special.mask
+        for_evaluation(config.objective), vocab_size=parts.shape.vocab_size, mask_id=parts.tokenizer.special.mask
     )
     examples = [held_out_examples(folder, parts.tokenizer, objective, length=length, rows=rows) for folder in folders]
     count = sum(len(example.input_ids) for of_one in examples for example in of_one)
@@ -380,7 +380,7 @@ def disk_needed(parts: Parts) -> int:
 
     A checkpoint also holds the state to go back to, unless none is kept.
     """
-    weights = 4 * parameter_count(parts.model)
+    weights, model = 4 * parameter_count(parts.trained), 4 * parameter_count(parts.model)
     copies = (3 if parts.average is None else 4) * (2 if parts.config.guard.attempts else 1)
     models = 2 if has_own_folder(parts.model) else 1
-    return weights * (copies * (parts.config.engine.keep + 1) + models) + 20_000_000
+    return weights * copies * (parts.config.engine.keep + 1) + model * models + 20_000_000

@@ -150,7 +150,7 @@ def _drawn(data: Path, config: PretrainConfig, place: Place) -> tuple[Batch, Any
         read_manifest(folder)
     objective = build_objective(config.objective, vocab_size=vocab_size, mask_id=tokenizer.special.mask)
     shape = config.model.shape(
-        config.size, vocab_size=vocab_size, pad_token_id=tokenizer.special.pad, next_sentence=objective.pairs
+        config.size, vocab_size=vocab_size, pad_token_id=tokenizer.special.pad, next_sentence=objective.rows != "single"
     )
     splits = open_train(data, config)
     for shards in splits:

@@ -17,7 +17,8 @@ from bertwright.cli.main import main
 from bertwright.corpus.shards import DocumentBlock, Shards, write_shard
 from bertwright.data.pretraining.batches import BatchSource
 from bertwright.files import write_json
-from bertwright.objectives.combine import ObjectiveConfig, build_objective
+from bertwright.objectives.combine import build_objective
+from bertwright.objectives.config import ObjectiveConfig
 from bertwright.reports.model_table import part_of
 from bertwright.reports.text import legend, row_text
 from bertwright.rng import key_of

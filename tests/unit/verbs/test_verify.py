@@ -15,8 +15,7 @@ from bertwright.cli.main import main
 from bertwright.errors import DataError, InputError, ModelError
 from bertwright.hub.encoder_folder import read_encoder, save_model
 from bertwright.hub.reference_outputs import SEAL, difference
-from bertwright.model.build import build_encoder
-from bertwright.model.config import named_size
+from bertwright.model.build import build_encoder, named_size
 from bertwright.verbs.prepare import prepare
 from bertwright.verbs.pretrain import pretrain
 from bertwright.verbs.verify import verify

@@ -73,9 +73,14 @@ def resumed_settings(out: Path, task: str, settings: Mapping[str, Any], *, seeds
 
 def tune_identity(parts: Tuning, files: Mapping[str, Path]) -> dict[str, Any]:
     """Return what must be the same for a run to be gone on with: files, model and settings."""
-    settings = parts.config.model_dump(mode="json", exclude={**WATCHED, **({"split": True} if "dev" in files else {})})
+    exclude = {
+        **WATCHED,
+        **({"split": True} if "dev" in files else {}),
+        **({} if parts.config.options else {"options": True}),  # checkpoints of earlier versions do not name them
+    }
+    settings = parts.config.model_dump(mode="json", exclude=exclude)
     if settings["engine"]["accumulation"] == 1:
-        del settings["engine"]["accumulation"]  # runs begun with earlier versions do not name it
+        del settings["engine"]["accumulation"]  # nor this one
     weights = sorted([parts.folder / "config.json", *parts.folder.glob("*.safetensors")])
     return {
         **{f"the {name} file": sha256_of(path) for name, path in parts.files_read(files).items()},

@@ -11,13 +11,14 @@ from pydantic import Field
 from bertwright.config import Section, compose, merge, read_toml, write_toml
 from bertwright.configs.names import RECIPES
 from bertwright.errors import ConfigError, ModelError
-from bertwright.model.config import CONFIGS
+from bertwright.model.build import ARCHITECTURES
 from bertwright.model.encoder_config import EncoderConfig
-from bertwright.objectives.combine import ObjectiveConfig
+from bertwright.objectives.combine import needs_pairs
+from bertwright.objectives.config import ObjectiveConfig
 from bertwright.train.config import EngineConfig
 from bertwright.train.ema import AverageConfig
 from bertwright.train.loss_guard import GuardConfig
-from bertwright.train.optim.optimizers import OptimizerConfig
+from bertwright.train.optim.config import OptimizerConfig
 from bertwright.train.schedule import UNITS, ScheduleConfig
 
 PHASE_FLAGS = {"rows": "--batch-size", "length": "--seq-length"}
@@ -146,7 +147,7 @@ def _with_one_phase(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 def _unfit_for_pairs(config: PretrainConfig, settings: Mapping[str, Any]) -> list[str]:
     """Return the fields of `data` that the recipe alone sets and that exclude the pairs which `settings` ask for."""
-    if not config.objective.next_sentence or "next_sentence" not in settings.get("objective", {}):
+    if not needs_pairs(config.objective) or not {"next_sentence", "names"} & set(settings.get("objective", {})):
         return []
     given = settings.get("data", {})
     return [name for name in ("fill_rows", "pack") if getattr(config.data, name) and name not in given]
@@ -161,15 +162,15 @@ def _checked(base: Mapping[str, Any], settings: Mapping[str, Any]) -> PretrainCo
     config = _composed(base, settings)
     if off := _unfit_for_pairs(config, settings):
         config = _composed(base, merge(settings, {"data": dict.fromkeys(off, False)}))
-    sizes = CONFIGS[config.model.architecture].sizes
+    sizes = ARCHITECTURES[config.model.architecture].config_type.sizes
     if config.size not in sizes:
         raise ConfigError(f"size: no size is called {config.size!r}; known: {', '.join(sizes)}")
     config.model.shape(config.size, vocab_size=1, pad_token_id=0)
-    if config.data.pack and config.objective.next_sentence:
+    if config.data.pack and needs_pairs(config.objective):
         raise ConfigError(
             "data.pack: a sentence pair is a row of its own; give --objective.next-sentence false, or --data.pack false"
         )
-    if config.data.fill_rows and config.objective.next_sentence:
+    if config.data.fill_rows and needs_pairs(config.objective):
         raise ConfigError(
             "data.fill_rows: sentence pairs end where their sentences end; give --objective.next-sentence false, "
             "or --data.fill-rows false"

@@ -16,11 +16,12 @@ from bertwright.config import Section, compose
 from bertwright.device import DeviceName, Precision
 from bertwright.errors import ConfigError
 from bertwright.model.lora import Matrix
+from bertwright.tasks.base import Task
 from bertwright.tasks.columns import ColumnsConfig
 from bertwright.tasks.head import HeadConfig
 from bertwright.tasks.question_answering.task import AnswerConfig
 from bertwright.train.interval import Every
-from bertwright.train.optim.optimizers import OptimizerConfig
+from bertwright.train.optim.config import OptimizerConfig
 
 PUBLISHED_RATE, PUBLISHED_WIDTH = 3e-5, 768
 LORA_RATE, HEAD_RATE = 10.0, 30.0
@@ -147,11 +148,14 @@ class FinetuneConfig(Section):
     transfer: TransferConfig = TransferConfig()
     watch: WatchConfig = WatchConfig()
     answer: AnswerConfig = AnswerConfig()
+    options: dict[str, Any] = Field(default_factory=dict)
+    """Settings of a task that has some of its own and no section here."""
 
-    def own(self, task: str) -> dict[str, Any]:
-        """Return the settings that are those of one task alone, by its name; none for most."""
-        section = getattr(self, task, None)
-        return section.model_dump() if isinstance(section, Section) else {}
+    def own(self, task: type[Task[Any]]) -> dict[str, Any]:
+        """Return the settings that are those of one task alone; none for most. Raises ConfigError."""
+        options = compose(task.options, self.options).model_dump()
+        section = getattr(self, task.name, None)
+        return (section.model_dump() if isinstance(section, Section) else {}) | options
 
     def dev_fraction_for(self, files: Mapping[str, Any]) -> float | None:
         """Return the share of the training file that is held out; None where there is a dev file among `files`."""
