@@ -13,7 +13,10 @@ from typing import Any
 import torch
 from torch import nn
 
+from bertwright.model.build import build_encoder
+from bertwright.model.config import ModelConfig
 from bertwright.objectives.base import PretrainingObjective
+from bertwright.rng import key_of
 from bertwright.types import Batch, Loss, MaskedBatch, Scores
 
 
@@ -63,3 +66,20 @@ class ObjectiveWithAuxiliary:
         with self.cast():
             beside: Scores = self.auxiliary(replace(example, input_ids=example.first_ids))
         return self.objective.loss(scores, example, beside)
+
+
+def auxiliary_of(
+    objective: PretrainingObjective, shape: ModelConfig, *, seed: int, device: torch.device
+) -> nn.Module | None:
+    """Return the auxiliary module that an objective asks for, drawn from the seed of a run; None where it asks none.
+
+    It leaves torch's random state as it was: the model starts alike with it and without.
+    """
+
+    def encoder_of(**fields: Any) -> nn.Module:
+        return build_encoder(type(shape)(**{**shape.model_dump(), **fields}))
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(key_of("auxiliary", seed))
+        auxiliary = objective.new_auxiliary(encoder_of)
+    return None if auxiliary is None else auxiliary.to(device)

@@ -36,7 +36,7 @@ from bertwright.objectives.base import Objective, PretrainingObjective
 from bertwright.objectives.combine import build_objective, needs_pairs
 from bertwright.rng import key_of
 from bertwright.tokenizer.load import Tokenizer, load_tokenizer
-from bertwright.train.auxiliary import ModelWithAuxiliary, ObjectiveWithAuxiliary
+from bertwright.train.auxiliary import ModelWithAuxiliary, ObjectiveWithAuxiliary, auxiliary_of
 from bertwright.train.ema import EMA
 from bertwright.train.held_out import hold_out
 from bertwright.train.loop import PhaseSource
@@ -134,7 +134,7 @@ def build(data: Path, config: PretrainConfig, *, fresh: bool = True, group: Grou
     if group.size > 1 or config.average.name != "none":  # what takes copies of the weights cannot wait for them
         start()
         start = no_op
-    auxiliary = auxiliary_of(objective, shape, config, device)
+    auxiliary = auxiliary_of(objective, shape, seed=config.seed, device=device)
     trained = model if auxiliary is None else ModelWithAuxiliary(model, auxiliary)
     group.same_weights(trained)
     muon = muon_of(trained, config, group)
@@ -171,23 +171,6 @@ def require_rows(config: PretrainConfig, group: Group) -> None:
             f"engine.parallel fsdp: {size} processes must have as many pieces of a step each, and it has {pieces} "
             f"micro-batches; give --accumulation 1, or a number that divides {size} or that {size} divides"
         )
-
-
-def auxiliary_of(
-    objective: PretrainingObjective, shape: ModelConfig, config: PretrainConfig, device: torch.device
-) -> nn.Module | None:
-    """Return the auxiliary module that an objective asks for, drawn from the seed of the run; None where it asks none.
-
-    It leaves torch's random state as it was: the model starts alike with it and without.
-    """
-
-    def encoder_of(**fields: Any) -> nn.Module:
-        return build_encoder(type(shape)(**{**shape.model_dump(), **fields}))
-
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(key_of("auxiliary", config.seed))
-        auxiliary = objective.new_auxiliary(encoder_of)
-    return None if auxiliary is None else auxiliary.to(device)
 
 
 def muon_of(model: nn.Module, config: PretrainConfig, group: Group) -> MakeMuon:
