@@ -13,8 +13,17 @@ from typing import Any, Unpack
 from bertwright.config import merge, write_toml
 from bertwright.corpus.shards import check_shards
 from bertwright.device import on_device
-from bertwright.errors import BertwrightError, ConfigError, DataError, Interrupted, TrainingError
-from bertwright.files import human_bytes, locked, map_os_errors, read_json, refuse_existing, require_space, write_json
+from bertwright.errors import BertwrightError, ConfigError, DataError, Interrupted, TrainingError, UsageError
+from bertwright.files import (
+    clear_output,
+    human_bytes,
+    locked,
+    map_os_errors,
+    read_json,
+    refuse_existing,
+    require_space,
+    write_json,
+)
 from bertwright.flags import with_flags
 from bertwright.hub.cards.pretrained import model_card, next_sentence_card
 from bertwright.hub.encoder_folder import save_model
@@ -62,6 +71,7 @@ from bertwright.train.setup.pretrain_config import PretrainConfig, keep_found, r
 from bertwright.train.setup.run import Parts, build, held_out_examples, peak_flops
 from bertwright.types import MaskedBatch
 from bertwright.verbs.pretrain_flags import PretrainFlags, pretrain_settings
+from bertwright.verbs.pretrain_preview import RUN_FILES, disk_needed, preview_run
 
 WORTH_SAYING = 5.0
 """Seconds of checking shards that are told of."""
@@ -76,6 +86,8 @@ def pretrain(
     mixture: Sequence[float] | None = None,
     recipe: Path | str = "classic-fast",
     resume: bool = False,
+    overwrite: bool = False,
+    dry_run: bool = False,
     settings: Mapping[str, Any] | None = None,
     **flags: Unpack[PretrainFlags],
 ) -> dict[str, Any]:
@@ -88,6 +100,9 @@ def pretrain(
     >>> pretrain("data", "run", size="mini", minutes=20)["valid"]["mlm_loss"]    # doctest: +SKIP
     3.43
 
+    With `resume` the run in `out` goes on from its last checkpoint; `overwrite` deletes the run in `out` when the new
+    one is about to begin. A `dry_run` writes nothing, and prints and returns settings, sizes and disk.
+
     Raises UsageError for wrong words, BusyError where another process works in `out`, and DataError, ModelError or
     DiskSpaceError before anything is written; later DiskSpaceError where the disk fills up, TrainingError where going
     back to an earlier state did not help, and Interrupted on Ctrl-C or SIGTERM, both after a checkpoint is saved.
@@ -96,11 +111,16 @@ def pretrain(
     data, settings = with_mixture(data, mixture, merge(pretrain_settings(flags), settings or {}))
     out, recipe = Path(out), str(recipe)
     restarted = launched_before(out)
+    if overwrite and resume:
+        raise UsageError("--overwrite begins a new run and --resume goes on with an old one; give one of them")
     resume = resume or (restarted and (out / "config.toml").is_file())
     config = resume_settings(out, settings or {}) if resume else resolve(recipe, settings or {})
-    with working(out, config) as group:
-        if not (resume or restarted) and group.first:
-            refuse_existing(out, instead="give another --out, or --resume to go on with the run in it")
+    with working(out, config, writes=not dry_run) as group:
+        anew = not (resume or restarted) and group.first
+        if anew:
+            require_free(out, folders_of(data, config), overwrite=overwrite)
+        if dry_run:
+            return preview_run(data, out, config, group)
         check_data(folders_of(data, config), group)
         checkpoint = last_checkpoint(out, group) if resume else None
         parts = build(data, config, fresh=checkpoint is None, group=group)
@@ -109,7 +129,9 @@ def pretrain(
         moving = TrainState(parts.model, parts.optimizers, position, parts.average)
         good = resumed(checkpoint, moving, run_identity(parts), group=group) if checkpoint else None
         if group.first:
-            require_space(out, disk_needed(parts), what="this run")
+            require_space(out, disk_needed(parts.model, config), what="this run")
+            if anew and overwrite:
+                require_free(out, folders_of(data, config), overwrite=True, clear=True)
             write_json(out / "manifest.json", run_manifest(data, parts))
             write_toml(out / "config.toml", config)
         if not resume and (off := switched_off(recipe, settings or {})):
@@ -123,12 +145,12 @@ def pretrain(
 
 
 @contextmanager
-def working(out: Path, config: PretrainConfig) -> Iterator[Group]:
-    """Yield the processes of a run, on the device of the settings, its folder held; the first of them alone speaks."""
+def working(out: Path, config: PretrainConfig, *, writes: bool) -> Iterator[Group]:
+    """Yield the processes of a run, on the device of its settings; rank 0 logs, and holds the folder it writes."""
     with (
         init_distributed(timeout=config.engine.timeout) as group,
         silent(not group.first),
-        held(out, group),
+        held(out, group) if writes else nullcontext(),
         on_device(config.engine.device),
     ):
         if group.size > 1 and ":" in config.engine.device:
@@ -136,6 +158,14 @@ def working(out: Path, config: PretrainConfig) -> Iterator[Group]:
                 f"--device {config.engine.device} would put {group.size} processes on one GPU; give --device cuda"
             )
         yield group
+
+
+def require_free(out: Path, data: Sequence[Path], *, overwrite: bool, clear: bool = False) -> None:
+    """Raise OutputExistsError where the folder of a run is taken; `overwrite` and `clear` delete an old run there."""
+    if overwrite:
+        clear_output(out, ours=RUN_FILES, needed=data, dry_run=not clear)
+    else:
+        refuse_existing(out, instead="give another --out, --resume to go on with the run in it, or --overwrite")
 
 
 @contextmanager
@@ -373,14 +403,3 @@ def finish(data: Path, out: Path, parts: Parts, *, peak: float, position: Progre
     write_report(out)
     print_facts(f"pre-trained: {out / 'model'}", facts(figures))
     return figures
-
-
-def disk_needed(parts: Parts) -> int:
-    """Return about how many bytes a run writes: checkpoints (weights, two moments, average), its model, its metrics.
-
-    A checkpoint also holds the state to go back to, unless none is kept.
-    """
-    weights = 4 * parameter_count(parts.model)
-    copies = (3 if parts.average is None else 4) * (2 if parts.config.guard.attempts else 1)
-    models = 2 if has_own_folder(parts.model) else 1
-    return weights * (copies * (parts.config.engine.keep + 1) + models) + 20_000_000
