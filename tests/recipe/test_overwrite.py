@@ -1,4 +1,4 @@
-"""An output is replaced only where that is asked for and safe, and a dry run says what would happen and writes nothing."""
+"""An output is replaced only where that is asked for and safe; a dry run says what would happen and writes nothing."""
 
 from __future__ import annotations
 

@@ -18,8 +18,8 @@ from bertwright.train.interval import Interval
 from bertwright.train.setup.pretrain_config import PretrainConfig, resolve
 from bertwright.train.task_setup.finetune_config import FinetuneConfig
 from bertwright.train.task_setup.translate_config import TranslateConfig
-from bertwright.verbs.finetune_flags import FinetuneFlags, finetune_settings
-from bertwright.verbs.pretrain_flags import PretrainFlags, pretrain_settings
+from bertwright.verbs.calls.finetune_flags import FinetuneFlags, finetune_settings
+from bertwright.verbs.calls.pretrain_flags import PretrainFlags, pretrain_settings
 
 CALLS = {
     "pretrain": ["pretrain", "--data", "nowhere", "--out", "new"],

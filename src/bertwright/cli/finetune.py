@@ -8,7 +8,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from bertwright.cli.overrides import parse_overrides
-from bertwright.verbs.finetune_flags import FinetuneFlags
+from bertwright.verbs.calls.finetune_flags import FinetuneFlags
 
 
 def finetune_command(

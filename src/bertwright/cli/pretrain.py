@@ -9,7 +9,7 @@ from cyclopts import Parameter
 
 from bertwright.cli.overrides import parse_overrides
 from bertwright.errors import UsageError
-from bertwright.verbs.pretrain_flags import PretrainFlags
+from bertwright.verbs.calls.pretrain_flags import PretrainFlags
 
 
 def pretrain_command(

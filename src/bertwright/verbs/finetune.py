@@ -55,8 +55,8 @@ from bertwright.train.task_setup.finetune_config import FinetuneConfig, resolve_
 from bertwright.train.task_setup.run_of_task import TrainedRun, Tuning, judge_tuned
 from bertwright.train.task_setup.translate_config import TranslateConfig, resolve_translation
 from bertwright.train.task_setup.translate_task import build_translation
-from bertwright.verbs.finetune_flags import FinetuneFlags, finetune_settings
-from bertwright.verbs.finetune_preview import preview_task, require_free_folder
+from bertwright.verbs.calls.finetune_flags import FinetuneFlags, finetune_settings
+from bertwright.verbs.calls.finetune_preview import preview_task, require_free_folder
 from bertwright.verbs.predict import ask, write_answers
 
 

@@ -43,7 +43,7 @@ from bertwright.stopping import interrupted
 from bertwright.tokenizer.load import Tokenizer, load_tokenizer
 from bertwright.tokenizer.train_vocabulary import KINDS, MULTIPLE, SMALLEST, train_tokenizer
 from bertwright.types import listed
-from bertwright.verbs.prepare_inputs import (
+from bertwright.verbs.calls.prepare_inputs import (
     BUILTIN_FOLDER,
     PrepareOptions,
     announce,

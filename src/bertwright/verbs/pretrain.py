@@ -70,8 +70,8 @@ from bertwright.train.setup.mixture_of_folders import folders_of, mixed_figures,
 from bertwright.train.setup.pretrain_config import PretrainConfig, keep_found, resolve, resume_settings, switched_off
 from bertwright.train.setup.run import Parts, build, held_out_examples, peak_flops
 from bertwright.types import MaskedBatch
-from bertwright.verbs.pretrain_flags import PretrainFlags, pretrain_settings
-from bertwright.verbs.pretrain_preview import RUN_FILES, disk_needed, preview_run
+from bertwright.verbs.calls.pretrain_flags import PretrainFlags, pretrain_settings
+from bertwright.verbs.calls.pretrain_preview import RUN_FILES, disk_needed, preview_run
 
 WORTH_SAYING = 5.0
 """Seconds of checking shards that are told of."""
