@@ -165,7 +165,7 @@ def require_free(out: Path, data: Sequence[Path], *, overwrite: bool, clear: boo
     if overwrite:
         clear_output(out, ours=RUN_FILES, needed=data, dry_run=not clear)
     else:
-        refuse_existing(out, instead="give another --out, --resume to go on with the run in it, or --overwrite")
+        refuse_existing(out, instead="give another --out, --resume to go on with the run, or --overwrite to replace it")
 
 
 @contextmanager

@@ -25,7 +25,7 @@ def require_free_folder(out: Path, needed: Iterable[Path], *, overwrite: bool, c
     if overwrite:
         clear_output(out, ours=TASK_FILES, needed=needed, dry_run=not clear)
     else:
-        instead = "give another --out, --resume to go on with an interrupted run in it, or --overwrite"
+        instead = "give another --out, --resume to go on with an interrupted run in it, or --overwrite to replace it"
         refuse_existing(out, instead=instead)
 
 
