@@ -90,13 +90,6 @@ def show_command(
         from bertwright.verbs.show_batch import show_batch
 
         show_batch(
-            thing,
-            batch,
-            split=split,
-            length=length,
-            rows=num_rows,
-            seed=seed or 0,
-            whole_word=whole_word,
-            next_sentence=next_sentence,
-            pack=pack,
-        )
+            thing, batch, split=split, length=length, rows=num_rows, seed=seed or 0, whole_word=whole_word,
+            next_sentence=next_sentence, pack=pack,
+        )  # fmt: skip

@@ -5,22 +5,16 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any, Unpack
 
 from bertwright.config import merge, write_toml
 from bertwright.corpus.shards import check_shards
-from bertwright.device import on_device
-from bertwright.errors import BertwrightError, ConfigError, DataError, Interrupted, TrainingError, UsageError
+from bertwright.errors import BertwrightError, DataError, Interrupted, TrainingError, UsageError
 from bertwright.files import (
-    clear_output,
     human_bytes,
-    locked,
-    map_os_errors,
     read_json,
-    refuse_existing,
     require_space,
     write_json,
 )
@@ -29,7 +23,7 @@ from bertwright.hub.cards.pretrained import model_card, next_sentence_card
 from bertwright.hub.encoder_folder import save_model
 from bertwright.hub.nsp_folder import FOLDER, has_own_folder, save_next_sentence
 from bertwright.inference.samples import choose_samples, predict_samples
-from bertwright.log import note, print_facts, silent
+from bertwright.log import note, print_facts
 from bertwright.malloc import freed_memory_kept
 from bertwright.model.bert import BertForPreTraining
 from bertwright.model.embedding_size import shrink_embeddings
@@ -62,16 +56,17 @@ from bertwright.train.held_out import held_out_figures
 from bertwright.train.interval import Interval
 from bertwright.train.loop import Progress, StepReport, train, weight_norm
 from bertwright.train.loss_guard import LossSpikeGuard
-from bertwright.train.parallel.group import Group, init_distributed
+from bertwright.train.parallel.group import Group
 from bertwright.train.schedule import ScheduleConfig
 from bertwright.train.setup.compiling import CompileListener
 from bertwright.train.setup.evaluation_count import evaluation_count, run_work
 from bertwright.train.setup.mixture_of_folders import folders_of, mixed_figures, names_of, shares_of, with_mixture
-from bertwright.train.setup.pretrain_config import PretrainConfig, keep_found, resolve, resume_settings, switched_off
+from bertwright.train.setup.pretrain_config import keep_found, resolve, resume_settings, switched_off
 from bertwright.train.setup.run import Parts, build, held_out_examples, peak_flops
 from bertwright.types import MaskedBatch
 from bertwright.verbs.calls.pretrain_flags import PretrainFlags, pretrain_settings
-from bertwright.verbs.calls.pretrain_preview import RUN_FILES, disk_needed, preview_run
+from bertwright.verbs.calls.pretrain_folder import require_free, working
+from bertwright.verbs.calls.pretrain_preview import disk_needed, preview_run
 
 WORTH_SAYING = 5.0
 """Seconds of checking shards that are told of."""
@@ -142,40 +137,6 @@ def pretrain(
         figures = finish(data, out, parts, peak=peak, position=position)
         group.wait()
         return figures or dict(read_json(out / "result.json"))
-
-
-@contextmanager
-def working(out: Path, config: PretrainConfig, *, writes: bool) -> Iterator[Group]:
-    """Yield the processes of a run, on the device of its settings; rank 0 logs, and holds the folder it writes."""
-    with (
-        init_distributed(timeout=config.engine.timeout) as group,
-        silent(not group.first),
-        held(out, group) if writes else nullcontext(),
-        on_device(config.engine.device),
-    ):
-        if group.size > 1 and ":" in config.engine.device:
-            raise ConfigError(
-                f"--device {config.engine.device} would put {group.size} processes on one GPU; give --device cuda"
-            )
-        yield group
-
-
-def require_free(out: Path, data: Sequence[Path], *, overwrite: bool, clear: bool = False) -> None:
-    """Raise OutputExistsError where the folder of a run is taken; `overwrite` and `clear` delete an old run there."""
-    if overwrite:
-        clear_output(out, ours=RUN_FILES, needed=data, dry_run=not clear)
-    else:
-        refuse_existing(out, instead="give another --out, --resume to go on with the run, or --overwrite to replace it")
-
-
-@contextmanager
-def held(out: Path, group: Group) -> Iterator[None]:
-    """Hold the folder of a run, by its first process, and say in a sentence what cannot be written there."""
-    with (
-        locked(out) if group.first else nullcontext(),
-        map_os_errors(out, saved=", then go on with --resume: the last whole checkpoint is untouched"),
-    ):
-        yield
 
 
 def check_data(folders: Sequence[Path], group: Group) -> None:

@@ -12,7 +12,7 @@ from bertwright.files import clear_output, free_space, human_bytes, refuse_exist
 from bertwright.log import print_facts, results
 from bertwright.model.encoder import parameter_count
 from bertwright.train.task_setup.run_of_task import Tuning
-from bertwright.verbs.calls.pretrain_preview import RUN_FILES
+from bertwright.verbs.calls.pretrain_folder import RUN_FILES
 
 TASK_FILES = (*RUN_FILES, "seeds", "*-predictions.jsonl")
 """What the folder of a fine-tuning run holds."""

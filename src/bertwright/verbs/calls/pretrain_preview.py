@@ -19,12 +19,6 @@ from bertwright.train.setup.mixture_of_folders import folders_of, mixed_manifest
 from bertwright.train.setup.pretrain_config import PretrainConfig
 from bertwright.train.setup.run import open_data, require_rows
 
-RUN_FILES = (
-    "config.toml", "manifest.json", "metrics.jsonl", "result.json", "report.html", "checkpoints", "model", "model-nsp",
-    "snapshots",
-)  # fmt: skip
-"""What the folder of a run holds."""
-
 
 def disk_needed(model: Encoder, config: PretrainConfig) -> int:
     """Return about how many bytes a run writes: checkpoints (weights, two moments, average), its model, its metrics.
