@@ -1,9 +1,8 @@
 """Turns the named flags of a verb into nested settings: one declaration serves the command line and the Python API.
 
-The flags of a verb that stand for settings are a TypedDict (`verbs/pretrain_flags.py`, `verbs/finetune_flags.py`):
-the name of a field is the flag, its docstring the help, and `Sets` names the setting. The command line reads that
-class, and the Python function takes `**flags: Unpack[...]` of it. Names of earlier versions go on working, from one
-table.
+The flags of a verb that stand for settings are a TypedDict (`verbs/calls/`): the name of a field is the flag, its
+docstring the help, and `Sets` names the setting. The command line reads that class, and the Python function takes
+`**flags: Unpack[...]` of it. Names of earlier versions go on working, from one table.
 """
 
 from __future__ import annotations

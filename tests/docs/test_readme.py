@@ -50,8 +50,8 @@ def test_the_python_lines_of_the_readme_run(tmp_path: Path, monkeypatch: pytest.
         text = " ".join(f"Town {index} has {line} rivers. It rains there in month {line}." for line in range(12))
         (tmp_path / "my-texts" / f"{index}.txt").write_text(text, encoding="utf-8")
     (block,) = re.findall(r"^```python\n(.*?)^```", (ROOT / "README.md").read_text(encoding="utf-8"), flags=re.M | re.S)
-    short = '{"size": "tiny", "engine": {"compile": False}, "schedule": {"steps": 4}}'
-    exec(block.replace("8192", "512").replace('{"schedule": {"minutes": 20}}', short), {})
+    short = 'size="tiny", steps=4, settings={"engine": {"compile": False}}'
+    exec(block.replace("8192", "512").replace('size="mini", minutes=20', short), {})
     assert (tmp_path / "run" / "model" / "config.json").is_file()
 
 

@@ -8,7 +8,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from bertwright.cli.overrides import parse_overrides
-from bertwright.verbs.finetune_flags import FinetuneFlags
+from bertwright.verbs.calls.finetune_flags import FinetuneFlags
 
 
 def finetune_command(
@@ -21,6 +21,8 @@ def finetune_command(
     out: Path,
     resume: Annotated[bool, Parameter(negative="")] = False,
     num_seeds: int = 1,
+    overwrite: Annotated[bool, Parameter(negative="")] = False,
+    dry_run: Annotated[bool, Parameter(negative="")] = False,
     flags: Annotated[FinetuneFlags | None, Parameter(name="*", negative="")] = None,
 ) -> None:
     """Train a pre-trained model for a task, and evaluate it.
@@ -56,11 +58,15 @@ def finetune_command(
         Go on with an interrupted run in OUT, as if nothing had been: give the same words, and this.
     num_seeds
         Train so many seeds; report mean and standard deviation, and keep the best on dev.
+    overwrite
+        Replace the run in OUT; it is deleted when the new one is about to begin.
+    dry_run
+        Write nothing: read model and files; print the settings, how many examples and steps there are, and the disk.
     """
     settings = parse_overrides(overrides, verb="finetune")
     from bertwright.verbs.finetune import finetune
 
     finetune(
-        task, model, train, dev, out, test=test, num_seeds=num_seeds, resume=resume, settings=settings,
-        **(flags or FinetuneFlags()),
+        task, model, train, dev, out, test=test, num_seeds=num_seeds, resume=resume,
+        overwrite=overwrite, dry_run=dry_run, settings=settings, **(flags or FinetuneFlags()),
     )  # fmt: skip

@@ -47,12 +47,12 @@ def shown_defaults(words: Sequence[str]) -> dict[str, str]:
     """
     verb = words[0] if words else ""
     if verb == "finetune":
-        from bertwright.verbs.finetune_flags import FinetuneFlags
+        from bertwright.verbs.calls.finetune_flags import FinetuneFlags
 
         return {dashed(name): one.default for name, one in set_by(FinetuneFlags).items() if one.default}
     if verb != "pretrain":
         return {}
-    from bertwright.verbs.pretrain_flags import PretrainFlags
+    from bertwright.verbs.calls.pretrain_flags import PretrainFlags
 
     after = [word for flag, word in zip(words, [*words[1:], ""], strict=True) if flag == "--recipe"]
     recipe = after[0] if after and after[0] in RECIPES else DEFAULT_RECIPE

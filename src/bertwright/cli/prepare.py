@@ -28,6 +28,8 @@ def prepare_command(
     only_language: str | None = None,
     workers: int = 1,
     engine: Literal["local", "ray"] = "local",
+    overwrite: Annotated[bool, Parameter(negative="")] = False,
+    dry_run: Annotated[bool, Parameter(negative="")] = False,
 ) -> None:
     """Turn raw text into data to pre-train on: vocabulary, token ids, sentence and word boundaries.
 
@@ -79,6 +81,10 @@ def prepare_command(
         Processes that clean and encode; 1 works in threads of one process.
     engine
         "ray" works on the cluster that RAY_ADDRESS names, or on one of this machine; needs bertwright[cluster].
+    overwrite
+        Replace the DATA folder that OUT is; nothing is deleted before the inputs were found to be readable.
+    dry_run
+        Write nothing: print the settings, how much text there is, and how much disk it will take.
     """
     from bertwright.verbs.prepare import prepare
 
@@ -88,4 +94,5 @@ def prepare_command(
         encoding=encoding, valid_fraction=valid_fraction, near_duplicates=near_duplicates,
         repeated_paragraphs=repeated_paragraphs,
         filter=filter or (), only_language=only_language, workers=workers, engine=engine,
+        overwrite=overwrite, dry_run=dry_run,
     )  # fmt: skip

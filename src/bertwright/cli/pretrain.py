@@ -9,7 +9,7 @@ from cyclopts import Parameter
 
 from bertwright.cli.overrides import parse_overrides
 from bertwright.errors import UsageError
-from bertwright.verbs.pretrain_flags import PretrainFlags
+from bertwright.verbs.calls.pretrain_flags import PretrainFlags
 
 
 def pretrain_command(
@@ -19,6 +19,8 @@ def pretrain_command(
     mixture: str | None = None,
     recipe: str = "classic-fast",
     resume: Annotated[bool, Parameter(negative="")] = False,
+    overwrite: Annotated[bool, Parameter(negative="")] = False,
+    dry_run: Annotated[bool, Parameter(negative="")] = False,
     flags: Annotated[PretrainFlags | None, Parameter(name="*", negative="")] = None,
 ) -> None:
     """Pre-train a BERT on prepared data.
@@ -48,13 +50,17 @@ def pretrain_command(
         (ModernBERT, masked words alone), or a TOML file of your own; see `bertwright show recipes`.
     resume
         Go on with the run in OUT from its last checkpoint.
+    overwrite
+        Replace the run in OUT; it is deleted when the new one is about to begin.
+    dry_run
+        Write nothing: print the settings, the size of the model, how much disk the run takes, and what it would do.
     """
     settings = parse_overrides(overrides, verb="pretrain")
     from bertwright.verbs.pretrain import pretrain
 
     pretrain(
-        data, out, mixture=_shares(mixture), recipe=recipe, resume=resume, settings=settings,
-        **(flags or PretrainFlags()),
+        data, out, mixture=_shares(mixture), recipe=recipe, resume=resume, overwrite=overwrite,
+        dry_run=dry_run, settings=settings, **(flags or PretrainFlags()),
     )  # fmt: skip
 
 

@@ -30,13 +30,14 @@ def show_command(
         bertwright show data/en --batch 1000 --recipe fast    # what that step of a run sees
         bertwright show runs/en --batch 1000                  # what it saw
         bertwright show data/en --batch 1000 --whole-word
+        bertwright show recipes
         bertwright show classic                    # every setting, the recipe's value, what it means
 
     Parameters
     ----------
     thing
-        A DATA folder, a shard (.arrow), a RUN folder, a checkpoint of it, a MODEL folder, or a recipe (its name, or a
-        .toml file).
+        A DATA folder, a shard (.arrow), a RUN folder, a checkpoint of it, a MODEL folder, a recipe (its name, or a
+        .toml file), or the word recipes: a table of those that come along.
     split
         Of a DATA folder: train or valid.
     document
@@ -64,7 +65,11 @@ def show_command(
     """
     if batch is None and (recipe is not None or phase is not None):
         raise UsageError("--recipe and --phase say how a batch is seen; name one with --batch N")
-    if thing.suffix == ".toml" or (str(thing) in RECIPES and not thing.exists()):
+    if str(thing) == "recipes" and not thing.exists():
+        from bertwright.verbs.show_settings import show_recipes
+
+        show_recipes()
+    elif thing.suffix == ".toml" or (str(thing) in RECIPES and not thing.exists()):
         from bertwright.verbs.show_settings import show_settings
 
         show_settings(str(thing))
@@ -85,13 +90,6 @@ def show_command(
         from bertwright.verbs.show_batch import show_batch
 
         show_batch(
-            thing,
-            batch,
-            split=split,
-            length=length,
-            rows=num_rows,
-            seed=seed or 0,
-            whole_word=whole_word,
-            next_sentence=next_sentence,
-            pack=pack,
-        )
+            thing, batch, split=split, length=length, rows=num_rows, seed=seed or 0, whole_word=whole_word,
+            next_sentence=next_sentence, pack=pack,
+        )  # fmt: skip

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any, Unpack
@@ -14,7 +15,7 @@ from torch import nn
 from bertwright.config import merge, write_toml
 from bertwright.device import on_device
 from bertwright.errors import DivergedError, TrainingError, UsageError
-from bertwright.files import locked, map_os_errors, refuse_existing, write_json
+from bertwright.files import locked, map_os_errors, write_json
 from bertwright.flags import with_flags
 from bertwright.log import note
 from bertwright.malloc import freed_memory_kept
@@ -54,7 +55,8 @@ from bertwright.train.task_setup.finetune_config import FinetuneConfig, resolve_
 from bertwright.train.task_setup.run_of_task import TrainedRun, Tuning, judge_tuned
 from bertwright.train.task_setup.translate_config import TranslateConfig, resolve_translation
 from bertwright.train.task_setup.translate_task import build_translation
-from bertwright.verbs.finetune_flags import FinetuneFlags, finetune_settings
+from bertwright.verbs.calls.finetune_flags import FinetuneFlags, finetune_settings
+from bertwright.verbs.calls.finetune_preview import preview_task, require_free_folder
 from bertwright.verbs.predict import ask, write_answers
 
 
@@ -70,6 +72,8 @@ def finetune(
     test: Path | str | None = None,
     num_seeds: int = 1,
     resume: bool = False,
+    overwrite: bool = False,
+    dry_run: bool = False,
     settings: Mapping[str, Any] | None = None,
     **flags: Unpack[FinetuneFlags],
 ) -> dict[str, Any]:
@@ -80,9 +84,11 @@ def finetune(
 
     Each of `num_seeds` seeds is trained, mean and standard deviation are reported, and the best on dev is kept. `flags`
     are those of the command line; `settings` are nested as in RUN/config.toml, e.g. {"watch": {"mistakes": 40}}. With
-    `resume` an interrupted run in `out` goes on as if nothing had been. Raises UsageError for an invalid call,
-    InputError for files or models that do not fit, and OutputExistsError or BusyError, all before anything is written;
-    Interrupted on Ctrl-C, after a checkpoint is saved.
+    `resume` an interrupted run in `out` goes on as if nothing had been; `overwrite` deletes the run in `out` when the
+    new one is about to begin. A `dry_run` writes nothing, and prints and returns settings, sizes and disk.
+
+    Raises UsageError for an invalid call, InputError for files or models that do not fit, and OutputExistsError or
+    BusyError, all before anything is written; Interrupted on Ctrl-C, after a checkpoint is saved.
 
     >>> finetune("classify", "runs/en/model", "train.tsv", "dev.tsv", "runs/sst2")["dev"]["accuracy"]
     0.91
@@ -94,25 +100,26 @@ def finetune(
     settings = merge(finetune_settings(task, flags), settings or {})
     if dev is not None and "split" in settings:
         raise UsageError("--dev and --dev-fraction cannot both be given; leave one out")
+    if overwrite and resume:
+        raise UsageError("--overwrite begins a new run and --resume goes on with an old one; give one of them")
     out = Path(out)
     given = resumed_settings(out, task, settings, seeds=num_seeds) if resume else settings
-    with (
-        locked(out),
-        map_os_errors(out, saved=", then go on with --resume: the last whole checkpoint is untouched"),
-        on_device(resolved(task, given).engine.device),
-    ):
+    files = {name: Path(file) for name, file in {"train": train, "dev": dev, "test": test}.items() if file}
+    with held_folder(out, writes=not dry_run), on_device(resolved(task, given).engine.device):
         if not resume:
-            refuse_existing(out, instead="give another --out, or --resume to go on with an interrupted run in it")
-        named = {"train": train, "dev": dev, "test": test}
-        files = {name: Path(file) for name, file in named.items() if file}
+            require_free_folder(out, [Path(model), *files.values()], overwrite=overwrite)
         parts = build_parts(task, given, Path(model), files)
         metric_of(parts)
+        if dry_run:
+            return preview_task(parts, out, seeds=num_seeds)
         overlaps = warn_of_overlaps(parts)
         identity = tune_identity(parts, files)
         finished = Finished()
         if resume:
             require_same_run(out, identity)
             finished = read_finished(out, parts)
+        if overwrite:
+            require_free_folder(out, [Path(model), *parts.files_read(files).values()], overwrite=True, clear=True)
         write_toml(out / "config.toml", parts.config)
         manifest = {**tune_manifest(parts, files, seeds=num_seeds), "overlaps": overlaps, "identity": identity}
         write_json(out / "manifest.json", manifest)
@@ -127,6 +134,14 @@ def finetune(
         if best.diverged is not None:
             raise TrainingError(f"{best.diverged}; {out / 'model'} is that of step {best.best_step:,}, before that")
         return figures
+
+
+@contextmanager
+def held_folder(out: Path, *, writes: bool) -> Iterator[None]:
+    """Hold the folder of a run that `writes` there, and say in a sentence what cannot be written."""
+    kept = ", then go on with --resume: the last whole checkpoint is untouched"
+    with locked(out) if writes else nullcontext(), map_os_errors(out, saved=kept):
+        yield
 
 
 def warn_of_overlaps(parts: Tuning) -> dict[str, dict[str, int]]:

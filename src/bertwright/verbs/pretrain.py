@@ -5,22 +5,25 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any, Unpack
 
 from bertwright.config import merge, write_toml
 from bertwright.corpus.shards import check_shards
-from bertwright.device import on_device
-from bertwright.errors import BertwrightError, ConfigError, DataError, Interrupted, TrainingError
-from bertwright.files import human_bytes, locked, map_os_errors, read_json, refuse_existing, require_space, write_json
+from bertwright.errors import BertwrightError, DataError, Interrupted, TrainingError, UsageError
+from bertwright.files import (
+    human_bytes,
+    read_json,
+    require_space,
+    write_json,
+)
 from bertwright.flags import with_flags
 from bertwright.hub.cards.pretrained import model_card, next_sentence_card
 from bertwright.hub.encoder_folder import save_model
 from bertwright.hub.nsp_folder import FOLDER, has_own_folder, save_next_sentence
 from bertwright.inference.samples import choose_samples, predict_samples
-from bertwright.log import note, print_facts, silent
+from bertwright.log import note, print_facts
 from bertwright.malloc import freed_memory_kept
 from bertwright.model.bert import BertForPreTraining
 from bertwright.model.embedding_size import shrink_embeddings
@@ -53,15 +56,17 @@ from bertwright.train.held_out import held_out_figures
 from bertwright.train.interval import Interval
 from bertwright.train.loop import Progress, StepReport, train, weight_norm
 from bertwright.train.loss_guard import LossSpikeGuard
-from bertwright.train.parallel.group import Group, init_distributed
+from bertwright.train.parallel.group import Group
 from bertwright.train.schedule import ScheduleConfig
 from bertwright.train.setup.compiling import CompileListener
 from bertwright.train.setup.evaluation_count import evaluation_count, run_work
 from bertwright.train.setup.mixture_of_folders import folders_of, mixed_figures, names_of, shares_of, with_mixture
-from bertwright.train.setup.pretrain_config import PretrainConfig, keep_found, resolve, resume_settings, switched_off
+from bertwright.train.setup.pretrain_config import keep_found, resolve, resume_settings, switched_off
 from bertwright.train.setup.run import Parts, build, held_out_examples, peak_flops
 from bertwright.types import MaskedBatch
-from bertwright.verbs.pretrain_flags import PretrainFlags, pretrain_settings
+from bertwright.verbs.calls.pretrain_flags import PretrainFlags, pretrain_settings
+from bertwright.verbs.calls.pretrain_folder import require_free, working
+from bertwright.verbs.calls.pretrain_preview import disk_needed, preview_run
 
 WORTH_SAYING = 5.0
 """Seconds of checking shards that are told of."""
@@ -76,6 +81,8 @@ def pretrain(
     mixture: Sequence[float] | None = None,
     recipe: Path | str = "classic-fast",
     resume: bool = False,
+    overwrite: bool = False,
+    dry_run: bool = False,
     settings: Mapping[str, Any] | None = None,
     **flags: Unpack[PretrainFlags],
 ) -> dict[str, Any]:
@@ -88,6 +95,9 @@ def pretrain(
     >>> pretrain("data", "run", size="mini", minutes=20)["valid"]["mlm_loss"]    # doctest: +SKIP
     3.43
 
+    With `resume` the run in `out` goes on from its last checkpoint; `overwrite` deletes the run in `out` when the new
+    one is about to begin. A `dry_run` writes nothing, and prints and returns settings, sizes and disk.
+
     Raises UsageError for wrong words, BusyError where another process works in `out`, and DataError, ModelError or
     DiskSpaceError before anything is written; later DiskSpaceError where the disk fills up, TrainingError where going
     back to an earlier state did not help, and Interrupted on Ctrl-C or SIGTERM, both after a checkpoint is saved.
@@ -96,11 +106,16 @@ def pretrain(
     data, settings = with_mixture(data, mixture, merge(pretrain_settings(flags), settings or {}))
     out, recipe = Path(out), str(recipe)
     restarted = launched_before(out)
+    if overwrite and resume:
+        raise UsageError("--overwrite begins a new run and --resume goes on with an old one; give one of them")
     resume = resume or (restarted and (out / "config.toml").is_file())
     config = resume_settings(out, settings or {}) if resume else resolve(recipe, settings or {})
-    with working(out, config) as group:
-        if not (resume or restarted) and group.first:
-            refuse_existing(out, instead="give another --out, or --resume to go on with the run in it")
+    with working(out, config, writes=not dry_run) as group:
+        anew = not (resume or restarted) and group.first
+        if anew:
+            require_free(out, folders_of(data, config), overwrite=overwrite)
+        if dry_run:
+            return preview_run(data, out, config, group)
         check_data(folders_of(data, config), group)
         checkpoint = last_checkpoint(out, group) if resume else None
         parts = build(data, config, fresh=checkpoint is None, group=group)
@@ -109,7 +124,10 @@ def pretrain(
         moving = TrainState(parts.trained, parts.optimizers, position, parts.average)
         good = resumed(checkpoint, moving, run_identity(parts), group=group) if checkpoint else None
         if group.first:
-            require_space(out, disk_needed(parts), what="this run")
+            auxiliary = parameter_count(parts.trained) - parameter_count(parts.model)
+            require_space(out, disk_needed(parts.model, config, auxiliary=auxiliary), what="this run")
+            if anew and overwrite:
+                require_free(out, folders_of(data, config), overwrite=True, clear=True)
             write_json(out / "manifest.json", run_manifest(data, parts))
             write_toml(out / "config.toml", config)
         if not resume and (off := switched_off(recipe, settings or {})):
@@ -120,32 +138,6 @@ def pretrain(
         figures = finish(data, out, parts, peak=peak, position=position)
         group.wait()
         return figures or dict(read_json(out / "result.json"))
-
-
-@contextmanager
-def working(out: Path, config: PretrainConfig) -> Iterator[Group]:
-    """Yield the processes of a run, on the device of the settings, its folder held; the first of them alone speaks."""
-    with (
-        init_distributed(timeout=config.engine.timeout) as group,
-        silent(not group.first),
-        held(out, group),
-        on_device(config.engine.device),
-    ):
-        if group.size > 1 and ":" in config.engine.device:
-            raise ConfigError(
-                f"--device {config.engine.device} would put {group.size} processes on one GPU; give --device cuda"
-            )
-        yield group
-
-
-@contextmanager
-def held(out: Path, group: Group) -> Iterator[None]:
-    """Hold the folder of a run, by its first process, and say in a sentence what cannot be written there."""
-    with (
-        locked(out) if group.first else nullcontext(),
-        map_os_errors(out, saved=", then go on with --resume: the last whole checkpoint is untouched"),
-    ):
-        yield
 
 
 def check_data(folders: Sequence[Path], group: Group) -> None:
@@ -373,14 +365,3 @@ def finish(data: Path, out: Path, parts: Parts, *, peak: float, position: Progre
     write_report(out)
     print_facts(f"pre-trained: {out / 'model'}", facts(figures))
     return figures
-
-
-def disk_needed(parts: Parts) -> int:
-    """Return about how many bytes a run writes: checkpoints (weights, two moments, average), its model, its metrics.
-
-    A checkpoint also holds the state to go back to, unless none is kept.
-    """
-    weights, model = 4 * parameter_count(parts.trained), 4 * parameter_count(parts.model)
-    copies = (3 if parts.average is None else 4) * (2 if parts.config.guard.attempts else 1)
-    models = 2 if has_own_folder(parts.model) else 1
-    return weights * copies * (parts.config.engine.keep + 1) + model * models + 20_000_000

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, TypedDict
 from bertwright.config import merge
 from bertwright.errors import UsageError
 from bertwright.flags import Sets, dashed, nested, settings_of_flags
-from bertwright.verbs.pretrain_flags import save_every_settings
+from bertwright.verbs.calls.pretrain_flags import save_every_settings
 
 OF_TRANSLATE = ("source", "target", "init_parts", "decoder_layers")
 RATES = "3e-5 x 768 / width; translate 1e-4 x (768 / width)^2"
