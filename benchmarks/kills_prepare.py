@@ -38,7 +38,7 @@ if __name__ == "__main__":
     documents.BATCH_BYTES = {batch}
     prepare(
         [{text!r}], Path(sys.argv[1]), vocab_size=2048, near_duplicates=0.8, repeated_paragraphs=10, filter=["web"],
-        held_out=0.05, shard_text={shard}, workers={workers},
+        valid_fraction=0.05, shard_text={shard}, workers={workers},
     )
 """
 

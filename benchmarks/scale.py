@@ -11,11 +11,11 @@ from __future__ import annotations
 import argparse
 from dataclasses import dataclass
 
-from bertwright.model.build import build_encoder
-from bertwright.model.config import named_size, training_flops
+from bertwright.model.build import build_encoder, named_size
+from bertwright.model.config import training_flops
 from bertwright.model.encoder import parameter_count
 from bertwright.objectives.masking import masked_slots
-from bertwright.train.optim.optimizers import hidden_matrices
+from bertwright.train.optim.muon import hidden_matrices
 
 ROWS, LENGTH, MASK_RATE, VOCABULARY, ITERATIONS = 4096, 512, 0.3, 32768, 3
 TOKENS = 100e9

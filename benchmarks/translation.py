@@ -36,7 +36,7 @@ def pretrained(words: argparse.Namespace, out: Path) -> Path:
     """Return the folder of an encoder trained on both sides of the training pairs."""
     sides = [words.source, words.target]
     train, valid = (write_documents(words.pairs, split, sides, out) for split in ("train", "val"))
-    prepare(train, out / "data", valid=valid, kind="bpe", lowercase=False, vocab_size=8192, documents="blank")
+    prepare(train, out / "data", valid=valid, kind="bpe", lowercase=False, vocab_size=8192, document_boundary="blank")
     settings: dict[str, Any] = {
         "size": words.size,
         "objective": {"next_sentence": False},

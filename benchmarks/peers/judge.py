@@ -29,11 +29,12 @@ from transformers import (
 )
 
 from bertwright.corpus.shards import Shards, read_manifest
-from bertwright.objectives.combine import ObjectiveConfig, build_objective
-from bertwright.objectives.nsp import next_sentence_sums, pair_figures
+from bertwright.objectives.combine import build_objective
+from bertwright.objectives.config import ObjectiveConfig
+from bertwright.objectives.nsp import pair_figures, pair_sums
 from bertwright.tokenizer.load import load_tokenizer
 from bertwright.train.setup.run import fixed_examples
-from bertwright.types import MaskedBatch
+from bertwright.types import MaskedBatch, flat_sums, part_figures
 
 LABELS = ("is_next", "random")
 """Names of labels 0 and 1 of a sentence pair."""
@@ -72,23 +73,16 @@ def judge(model: PreTrainedModel, examples: list[MaskedBatch]) -> dict[str, floa
 def judge_pairs(model: PreTrainedModel, examples: list[MaskedBatch]) -> dict[str, float]:
     """Return nats a pair, accuracy, balanced accuracy and the share of the commoner class."""
     order = label_order(model.config)
-    totals: dict[str, float] = dict.fromkeys(("sum", "count", "correct", "random", "random_correct"), 0.0)
+    totals: dict[str, float] = {}
     for example in examples:
         assert example.next_label is not None
         inputs = {"input_ids": example.input_ids, "attention_mask": example.attention_mask.long()}
         if getattr(model.config, "type_vocab_size", 1) > 1:
             inputs["token_type_ids"] = example.token_type_ids
-        sums = next_sentence_sums(model(**inputs).logits[:, order], example.next_label)
-        for name in ("correct", "random", "random_correct"):
-            totals[name] += float(getattr(sums, name))
-        totals["sum"] += float(sums.loss)
-        totals["count"] += len(example.next_label)
-    figures = {
-        "nsp_loss": totals["sum"] / totals["count"],
-        "nsp_accuracy": totals["correct"] / totals["count"],
-        **pair_figures({f"nsp_{name}": value for name, value in totals.items()}),
-    }
-    return {name: round(value, 4) for name, value in figures.items()}
+        parts = pair_sums(model(**inputs).logits[:, order], example.next_label)[1]
+        for name, value in flat_sums(parts).items():
+            totals[name] = totals.get(name, 0.0) + float(value)
+    return {name: round(value, 4) for name, value in (part_figures(totals) | pair_figures(totals)).items()}
 
 
 def label_order(config: PretrainedConfig) -> list[int]:

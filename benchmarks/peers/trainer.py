@@ -40,7 +40,7 @@ from transformers import (
 
 from bertwright.corpus.shards import Shards
 from bertwright.device import has_bfloat16, pick_device
-from bertwright.model.config import CONFIGS
+from bertwright.model.build import ARCHITECTURES
 from bertwright.tokenizer.load import Tokenizer, load_tokenizer
 from bertwright.types import MaskedBatch
 
@@ -77,7 +77,7 @@ class Rows(torch.utils.data.Dataset[dict[str, torch.Tensor]]):
 
 def build_model(architecture: str, size: str, tokenizer: Tokenizer) -> PreTrainedModel:
     """Return a fresh model of one of our sizes, as its own config class draws it; ModernBERT all-global at 128."""
-    sizes = CONFIGS["bert" if architecture == "bert" else "modern"].sizes
+    sizes = ARCHITECTURES["bert" if architecture == "bert" else "modern"].config_type.sizes
     layers, hidden, heads, inner = sizes[size]
     shape: dict[str, Any] = {
         "vocab_size": tokenizer.vocab_size,

@@ -10,6 +10,8 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from bertwright.verbs import AT_THE_TERMINAL_ALONE, VERBS
+
 if TYPE_CHECKING:
     from bertwright.corpus.shards import Shards as Shards
     from bertwright.hub.encoder_folder import load_model as load_model
@@ -29,30 +31,25 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
-    "quickstart": "bertwright.verbs.quickstart",
-    "prepare": "bertwright.verbs.prepare",
-    "doctor": "bertwright.verbs.doctor",
     "Shards": "bertwright.corpus.shards",
     "load_tokenizer": "bertwright.tokenizer.load",
-    "pretrain": "bertwright.verbs.pretrain",
     "load_model": "bertwright.hub.encoder_folder",
-    "evaluate": "bertwright.verbs.evaluate",
-    "finetune": "bertwright.verbs.finetune",
-    "predict": "bertwright.verbs.predict",
-    "embed": "bertwright.verbs.embed",
-    "export": "bertwright.verbs.export",
-    "show": "bertwright.verbs.show",
-    "verify": "bertwright.verbs.verify",
 }
+"""Where what is no verb stands."""
+_AFTER = {"doctor": ("Shards", "load_tokenizer"), "pretrain": ("load_model",)}
+"""Its place on the walk: behind which verb."""
 
-__all__ = [*_HOMES]
+__all__ = [
+    name for verb in VERBS if verb not in AT_THE_TERMINAL_ALONE for name in (verb, *_AFTER.get(verb, ()))
+]  # fmt: skip
 
 
 def __getattr__(name: str) -> Any:
     """Return a public name, importing its home when first asked: preparing text should not wait for torch."""
-    if name not in _HOMES:
+    is_verb = name in VERBS and name not in AT_THE_TERMINAL_ALONE
+    if not is_verb and name not in _HOMES:
         raise AttributeError(f"module 'bertwright' has no attribute {name!r}")
-    return getattr(importlib.import_module(_HOMES[name]), name)
+    return getattr(importlib.import_module(f"bertwright.verbs.{name}" if is_verb else _HOMES[name]), name)
 
 
 def __dir__() -> list[str]:

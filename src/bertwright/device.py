@@ -7,16 +7,21 @@ import re
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextvars import ContextVar
 from functools import wraps
 from pathlib import Path
 from threading import RLock
-from typing import Any, Literal, TypeVar, cast
+from typing import Annotated, Any, Literal, TypeVar, cast
 
 import torch
 import torch._functorch.config
+from pydantic import AfterValidator
 from torch import nn
 
+from bertwright.errors import ConfigError
+
 Precision = Literal["auto", "bf16", "fp32"]
+_CHOSEN: ContextVar[torch.device | None] = ContextVar("_CHOSEN", default=None)
 AUTOCAST = ("torch.amp.autocast_mode._enter_autocast", "torch.amp.autocast_mode._exit_autocast")
 """What autocast leaves in a graph, its arguments with it, so that a graph can be kept by its text as any other; the
 compiler does not know that, and would trace the step anew in every process, which is most of the time it takes."""
@@ -27,9 +32,40 @@ STRETCH = 0.1
 F = TypeVar("F", bound=Callable[..., Any])
 
 
+def _checked_device(name: str) -> str:
+    if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", name):
+        raise ValueError("must be auto, cpu, cuda or cuda:N")
+    return name
+
+
+DeviceName = Annotated[str, AfterValidator(_checked_device)]
+"""auto, cpu, cuda or cuda:N."""
+
+
 def pick_device() -> torch.device:
-    """Return the CUDA device if there is one, else the CPU."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    """Return the device that `on_device` has chosen; elsewhere the CUDA device if there is one, else the CPU."""
+    return _CHOSEN.get() or torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+@contextmanager
+def on_device(name: str) -> Iterator[None]:
+    """Have everything inside run on a device: "cpu", "cuda", "cuda:1", or "auto", a GPU where there is one.
+
+    Raises ConfigError where this machine has no such device.
+    """
+    if name == "auto":
+        yield
+        return
+    device, count = torch.device(name), torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if device.type == "cuda" and (device.index or 0) >= count:
+        found = f"{count} GPU{'s' * (count > 1)}, counted from cuda:0" if count else "no GPU that torch can use"
+        raise ConfigError(f"--device {name}: this machine has {found}; give --device cpu, or leave it out")
+    token = _CHOSEN.set(device)
+    try:
+        with torch.cuda.device(device.index) if device.index is not None else nullcontext():
+            yield
+    finally:
+        _CHOSEN.reset(token)
 
 
 def has_bfloat16(device: torch.device) -> bool:

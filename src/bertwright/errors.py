@@ -93,7 +93,7 @@ class DivergedError(TrainingError):
 
     def __init__(self, happened: str) -> None:
         """Add what to do about it."""
-        super().__init__(f"{happened}; lower --optimizer.learning-rate or lengthen --schedule.warmup")
+        super().__init__(f"{happened}; lower --learning-rate or lengthen --warmup")
         self.happened = happened
 
 

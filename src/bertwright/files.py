@@ -14,8 +14,9 @@ import shutil
 import socket
 import stat
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
@@ -255,15 +256,43 @@ def refuse_existing(path: Path, *, instead: str) -> None:
         raise OutputExistsError(f"{path} already exists and is not empty; {instead}")
 
 
+def clear_output(path: Path, *, ours: Sequence[str], needed: Iterable[Path | str], dry_run: bool = False) -> None:
+    """Delete what an earlier call left in an output folder; nothing, where `dry_run` asks whether that could be done.
+
+    `ours` are patterns of the names that bertwright writes there. Raises OutputExistsError, with everything untouched,
+    where anything else lies in the folder, or one of the files or folders `needed` for the new output.
+    """
+    if path.is_file():
+        raise OutputExistsError(f"{path} is a file; give another --out")
+    entries = list(path.iterdir()) if path.is_dir() else []
+    others = [one.name for one in entries if not _is_left(one) and not any(fnmatch(one.name, name) for name in ours)]
+    if others:
+        raise OutputExistsError(
+            f"{path} holds {', '.join(sorted(others)[:3])}, which is no part of such an output, so nothing is deleted; "
+            "move it away or give another --out"
+        )
+    inside = next((one for one in map(Path, needed) if one.resolve().is_relative_to(path.resolve())), None)
+    if inside is not None and entries:
+        raise OutputExistsError(f"--overwrite would delete {inside}, which this call reads; give another --out")
+    for entry in () if dry_run else entries:
+        if entry.name != LOCK:
+            remove(entry)
+
+
 def require_space(folder: Path, needed: int, *, what: str) -> None:
     """Raise DiskSpaceError if the disk of `folder` (which need not exist yet) has fewer than `needed` bytes free."""
-    existing = next(parent for parent in (folder.absolute(), *folder.absolute().parents) if parent.exists())
-    free = shutil.disk_usage(existing).free
+    free = free_space(folder)
     if free < needed:
         raise DiskSpaceError(
             f"{what} will need about {human_bytes(needed)} in {folder}, but its disk has {human_bytes(free)} free; "
             "free some space or give another --out"
         )
+
+
+def free_space(folder: Path) -> int:
+    """Return the bytes that are free on the disk of a folder, which need not exist yet."""
+    existing = next(parent for parent in (folder.absolute(), *folder.absolute().parents) if parent.exists())
+    return shutil.disk_usage(existing).free
 
 
 def human_bytes(count: float) -> str:

@@ -1,7 +1,7 @@
 """The parcels handed from room to room after the shard: Batch, MaskedBatch, Scores; others for tasks.
 
-    Shard -> Batch -> Example -> Scores -> Loss
-           data/    objectives/  model/   objectives/
+    Shard -> Batch -> MaskedBatch -> Scores -> Loss
+           data/    objectives/     model/   objectives/
 
     labelled rows -> LabelledBatch -> logits -> Loss        paired rows -> PairBatch -> logits -> Loss
     sentence rows -> SentenceBatch -> vectors -> Loss
@@ -13,7 +13,7 @@ The raw-text side has its own parcels in `corpus`, which never needs torch; the 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -108,9 +108,10 @@ class MaskedBatch(TokenRows):
     masked_weights    [B, M] float32  1 where a slot is used, 0 where not
     next_label        [B] int64 or None
     documents         [B, S] int64 or None
-    asked_in_all      [2] float32  used slots and rows that the losses are divided by: those of the whole micro-batch,
+    normalizer        [2] float32  used slots and rows that the losses are divided by: those of the whole micro-batch,
                                    where these are some of its rows; of a step of several micro-batches, their mean
                                    over these. None where the losses are divided by what is here
+    first_ids         [B, S] int64 what the auxiliary module of an objective reads in place of input_ids; or None
     """
 
     masked_positions: Tensor
@@ -119,12 +120,20 @@ class MaskedBatch(TokenRows):
     next_label: Tensor | None = None
     documents: Tensor | None = None
     normalizer: Tensor | None = None
+    first_ids: Tensor | None = None
 
     def cut(self, rows: slice) -> MaskedBatch:
         """Return some of the rows, whose loss is their share of the loss of all."""
         held = {field.name: getattr(self, field.name) for field in fields(self)}
         taken = {name: value[rows] for name, value in held.items() if value is not None}
         return replace(self, **{**taken, "normalizer": self.counts()})
+
+    def divisors(self, slots: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the slots and rows that losses are divided by, where `slots` (a float32 scalar) are used here."""
+        if self.normalizer is None:
+            return slots, slots.new_full((), self.input_ids.shape[0])
+        of_slots, of_rows = self.normalizer.unbind()
+        return of_slots, of_rows
 
     def counts(self) -> Tensor:
         """Return [2] float32: how many slots are used, and the rows."""
@@ -195,3 +204,70 @@ class Scores(_OnDevice):
 
     mlm: Tensor
     nsp: Tensor | None
+
+
+@dataclass(frozen=True)
+class PartSums:
+    """The sums of one part of a loss over all it asks in a batch, scalars; they add up over batches.
+
+    sum      summed loss; None where a part only counts, such as the pairs of one class among all
+    count    how much was asked
+    correct  how much of it was predicted correctly; None where nothing is right or wrong
+    """
+
+    sum: Tensor | None
+    count: Tensor
+    correct: Tensor | None = None
+
+    def plus(self, other: PartSums | None) -> PartSums:
+        """Return the sums over what this and `other` asked."""
+        if other is None:
+            return self
+        summed = None if self.sum is None or other.sum is None else self.sum + other.sum
+        correct = None if self.correct is None or other.correct is None else self.correct + other.correct
+        return PartSums(summed, self.count + other.count, correct)
+
+
+LossParts = dict[str, PartSums]
+"""What a loss is made of, by the name of each part, such as "mlm"."""
+
+
+@dataclass(frozen=True)
+class Loss:
+    """What an objective or a task returns of a batch.
+
+    total  scalar float32, differentiable: the mean over what was asked, or a sum of such means; for some rows of a
+           micro-batch, their share of that of all its rows
+    parts  detached sums to report
+    mass   what `total` was divided by, where a batch may be trained on some rows at a time; None where rows are
+           compared with one another
+    """
+
+    total: Tensor
+    parts: LossParts
+    mass: Tensor | None = None
+
+
+def flat_sums(parts: LossParts) -> dict[str, Tensor]:
+    """Return the sums of all parts by name: "mlm_sum", "mlm_count", "mlm_correct" ...; those that are there."""
+    named = {
+        f"{name}_{kind}": getattr(sums, kind) for name, sums in parts.items() for kind in ("sum", "count", "correct")
+    }
+    return {name: value for name, value in named.items() if value is not None}
+
+
+def part_figures(sums: Mapping[str, float]) -> dict[str, float]:
+    """Return the mean loss and the accuracy of each part, from the numbers of `flat_sums`; of nothing asked, neither.
+
+    >>> part_figures({"mlm_sum": 12.0, "mlm_count": 4.0, "mlm_correct": 1.0})
+    {'mlm_loss': 3.0, 'mlm_accuracy': 0.25}
+    """
+    figures: dict[str, float] = {}
+    for name, count in sums.items():
+        part = name.removesuffix("_count")
+        if part == name or not count or f"{part}_sum" not in sums:
+            continue
+        figures[f"{part}_loss"] = round(sums[f"{part}_sum"] / count, 6)
+        if f"{part}_correct" in sums:
+            figures[f"{part}_accuracy"] = round(sums[f"{part}_correct"] / count, 6)
+    return figures

@@ -28,11 +28,12 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from bertwright.cli.main import VERBS, main
+from bertwright.cli.main import main
 from bertwright.corpus.shards import Shard
 from bertwright.hub.encoder_folder import save_model
 from bertwright.model.build import build_encoder
 from bertwright.model.config import BertConfig
+from bertwright.verbs import VERBS
 from bertwright.verbs.prepare import prepare
 
 PAGE = Path(__file__).parents[2] / "docs" / "bad-input.md"
@@ -172,7 +173,7 @@ CASES = [
     Case("an address without a file", PREPARE.format("memory://nowhere/a.txt")),
     Case("one document, none to hold out", PREPARE.format("one.txt") + " --vocab-size 512", write("one.txt", SENTENCE)),
     Case("a vocabulary too small", PREPARE.format("texts") + " --vocab-size 10"),
-    Case("a share that is none", PREPARE.format("texts") + " --held-out 2"),
+    Case("a share that is none", PREPARE.format("texts") + " --valid-fraction 2"),
     Case("a tokenizer and a vocabulary size", PREPARE.format("texts") + " --tokenizer data --vocab-size 512"),
     Case("a tokenizer that is absent", PREPARE.format("texts") + " --tokenizer absent"),
     Case("a tokenizer.json that is none", PREPARE.format("texts") + " --tokenizer t.json", write("t.json", "{}")),
@@ -266,12 +267,12 @@ def make_whole(folder: Path) -> None:
     for number in range(30):
         text = " ".join(f"Town {number} has {line} rivers. It rains there in month {line}." for line in range(6))
         (folder / "texts" / f"{number:02}.txt").write_text(text)
-    prepare([folder / "texts"], folder / "data", vocab_size=512, held_out=0.2)
+    prepare([folder / "texts"], folder / "data", vocab_size=512, valid_fraction=0.2)
     shape = {"hidden_size": 8, "layers": 1, "heads": 2, "intermediate_size": 8, "max_positions": 64}
     torch.manual_seed(0)
     config = BertConfig(vocab_size=512, **shape)
     save_model(build_encoder(config), folder / "data" / "tokenizer", folder / "model")
-    prepare([folder / "texts"], folder / "wide", vocab_size=576, held_out=0.2)
+    prepare([folder / "texts"], folder / "wide", vocab_size=576, valid_fraction=0.2)
     save_model(build_encoder(BertConfig(vocab_size=576, **shape)), folder / "wide" / "tokenizer", folder / "other")
     (folder / "good.tsv").write_text("text\tlabel\n" + "A cat sat.\t1\nA dog ran.\t0\n" * 4)
     assert Shard.open(folder / "data" / "train-00000.arrow")

@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from bertwright.cli.main import VERBS, main
+from bertwright.cli.main import main
 from bertwright.train.loss_guard import GuardConfig
 from bertwright.train.setup.pretrain_config import PretrainConfig, resolve
 from bertwright.train.task_setup.finetune_config import FinetuneConfig
+from bertwright.verbs import VERBS
 
 ROOT = Path(__file__).parents[2]
 SHORTER = {"--minutes 20": "--steps 4 --engine.compile false", "--size mini": "--size tiny", "8192": "512"}
@@ -49,8 +50,8 @@ def test_the_python_lines_of_the_readme_run(tmp_path: Path, monkeypatch: pytest.
         text = " ".join(f"Town {index} has {line} rivers. It rains there in month {line}." for line in range(12))
         (tmp_path / "my-texts" / f"{index}.txt").write_text(text, encoding="utf-8")
     (block,) = re.findall(r"^```python\n(.*?)^```", (ROOT / "README.md").read_text(encoding="utf-8"), flags=re.M | re.S)
-    short = '{"size": "tiny", "engine": {"compile": False}, "schedule": {"steps": 4}}'
-    exec(block.replace("8192", "512").replace('{"schedule": {"minutes": 20}}', short), {})
+    short = 'size="tiny", steps=4, settings={"engine": {"compile": False}}'
+    exec(block.replace("8192", "512").replace('size="mini", minutes=20', short), {})
     assert (tmp_path / "run" / "model" / "config.json").is_file()
 
 

@@ -13,8 +13,7 @@ import transformers
 from bertwright.errors import CorpusError, InputError
 from bertwright.hub.encoder_folder import load_model, save_model
 from bertwright.inference.minimal_pairs import pseudo_log_likelihoods
-from bertwright.model.build import build_encoder
-from bertwright.model.config import named_size
+from bertwright.model.build import build_encoder, named_size
 from bertwright.tokenizer.load import load_tokenizer
 from bertwright.verbs.evaluate import evaluate
 

@@ -19,8 +19,7 @@ from bertwright.hub.encoder_folder import read_model
 from bertwright.hub.sentence_folder import save_sentence_model
 from bertwright.hub.sentence_layout import Prompts
 from bertwright.inference.embedder import open_embedder
-from bertwright.model.build import build_encoder
-from bertwright.model.config import named_size
+from bertwright.model.build import build_encoder, named_size
 from bertwright.model.sentence_encoder import Pooling, SentenceEncoder
 from bertwright.reports.model_table import show_model
 from bertwright.tasks.embedding.reader import gathered

@@ -54,5 +54,5 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
             )
         )
     (folder / "animals.txt").write_text("\n\n".join(documents), encoding="utf-8")
-    prepare([str(folder / "animals.txt")], folder / "data", vocab_size=512, held_out=0.1)
+    prepare([str(folder / "animals.txt")], folder / "data", vocab_size=512, valid_fraction=0.1)
     return folder / "data"

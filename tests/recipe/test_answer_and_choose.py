@@ -14,8 +14,7 @@ import torch
 from bertwright.cli.main import main
 from bertwright.errors import UsageError
 from bertwright.hub.encoder_folder import save_model
-from bertwright.model.build import build_encoder
-from bertwright.model.config import named_size
+from bertwright.model.build import build_encoder, named_size
 from bertwright.tokenizer.load import load_tokenizer
 from bertwright.verbs.evaluate import evaluate
 from bertwright.verbs.finetune import finetune

@@ -26,7 +26,7 @@ def texts(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def data(texts: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("bench") / "data"
-    prepare([texts], out, vocab_size=512, held_out=0.1)
+    prepare([texts], out, vocab_size=512, valid_fraction=0.1)
     return out
 
 

@@ -16,8 +16,7 @@ from bertwright.cli.main import main
 from bertwright.errors import CorpusError, ModelError, UsageError
 from bertwright.files import write_json
 from bertwright.hub.encoder_folder import save_model
-from bertwright.model.build import build_encoder
-from bertwright.model.config import named_size
+from bertwright.model.build import build_encoder, named_size
 from bertwright.train.checkpoint.task_resume import require_same_run, tune_identity
 from bertwright.train.task_setup.run_of_task import Tuning
 from bertwright.verbs.evaluate import evaluate

@@ -13,8 +13,7 @@ import torch
 
 from bertwright.errors import TrainingError
 from bertwright.hub.encoder_folder import save_model
-from bertwright.model.build import build_encoder
-from bertwright.model.config import named_size
+from bertwright.model.build import build_encoder, named_size
 from bertwright.train.callbacks.best import BestListener
 from bertwright.train.loop import StepReport
 from bertwright.verbs.finetune import finetune
@@ -89,7 +88,7 @@ def test_a_wild_rate_ends_every_task_by_an_error(task: str, model: Path, tmp_pat
     """Also where the patience ends with the first such evaluation, before the last step."""
     file, run = written(tmp_path, task), tmp_path / "run"
     settings = {**WILD, "schedule": {"epochs": 2}, "watch": {"patience": 1}} if task == "classify" else WILD
-    with pytest.raises(TrainingError, match="lower --optimizer") as caught:
+    with pytest.raises(TrainingError, match="lower --learning-rate") as caught:
         finetune(task, model, file, file, run, settings=settings)
     assert caught.value.exit_code == 1
     assert not (run / "model").exists()
@@ -121,6 +120,6 @@ def test_pre_training_at_a_wild_rate(data: Path, tmp_path: Path) -> None:
         "optimizer": {"learning_rate": 1000.0},
     }
     for resume in (False, True):
-        with pytest.raises(TrainingError, match=r"the run diverged: .*lower --optimizer.*is saved in .*step-2"):
+        with pytest.raises(TrainingError, match=r"the run diverged: .*lower --learning-rate.*is saved in .*step-2"):
             pretrain(data, tmp_path / "run", recipe="classic", settings={} if resume else settings, resume=resume)
         assert not (tmp_path / "run" / "model").exists()

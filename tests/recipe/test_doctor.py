@@ -92,7 +92,13 @@ def test_every_planted_fault_is_found(sick: Path, test_file: Path) -> None:
 def test_the_flags_it_names_mend_it(sick: Path, tmp_path: Path) -> None:
     data = tmp_path / "data"
     prepare(
-        [sick], data, vocab_size=512, held_out=0.1, near_duplicates=0.8, only_language="en", filter=["web", "words=5:"]
+        [sick],
+        data,
+        vocab_size=512,
+        valid_fraction=0.1,
+        near_duplicates=0.8,
+        only_language="en",
+        filter=["web", "words=5:"],
     )
     report = doctor(data)
     for name in ("exact copies", "near-copies", "language", "held-out"):

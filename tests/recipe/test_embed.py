@@ -18,8 +18,7 @@ from bertwright.cli.main import main
 from bertwright.errors import CorpusError, DiskSpaceError, OutputExistsError, UsageError
 from bertwright.hub.encoder_folder import save_model
 from bertwright.inference.embedder import Embedder
-from bertwright.model.build import build_encoder
-from bertwright.model.config import named_size
+from bertwright.model.build import build_encoder, named_size
 from bertwright.verbs import embed as recipe
 from bertwright.verbs.embed import embed
 

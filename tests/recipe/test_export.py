@@ -18,8 +18,7 @@ from bertwright.errors import ModelError, OutputExistsError, UsageError
 from bertwright.hub.encoder_folder import save_model
 from bertwright.hub.onnx import graphs
 from bertwright.hub.task_folder import Problem, save_fine_tuned
-from bertwright.model.build import build_encoder
-from bertwright.model.config import named_size
+from bertwright.model.build import build_encoder, named_size
 from bertwright.model.encoder import Part
 from bertwright.model.task_model import FineTuned
 from bertwright.tasks.tagging.task import crf_of

@@ -18,8 +18,7 @@ from bertwright.errors import CorpusError, ModelError, UsageError
 from bertwright.hub.encoder_folder import save_model
 from bertwright.hub.onnx import graphs
 from bertwright.hub.sentence_folder import save_sentence_model
-from bertwright.model.build import build_encoder
-from bertwright.model.config import named_size
+from bertwright.model.build import build_encoder, named_size
 from bertwright.model.sentence_encoder import Pooling, SentenceEncoder
 from bertwright.verbs.embed import embed
 from bertwright.verbs.export import export

@@ -128,11 +128,11 @@ def test_a_signal_in_an_evaluation_does_not_wait_for_it(
     data: Path, tmp_path: Path, alone: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The evaluation is left half done, and made on resuming: no figure of it is lost."""
-    from bertwright.objectives.combine import PretrainingObjective
+    from bertwright.objectives.combine import CombinedObjective
 
-    usual, judged = PretrainingObjective.loss, 0
+    usual, judged = CombinedObjective.loss, 0
 
-    def loss(self: PretrainingObjective, scores: Any, example: Any) -> Any:
+    def loss(self: CombinedObjective, scores: Any, example: Any) -> Any:
         nonlocal judged
         if not torch.is_grad_enabled():
             judged += 1
@@ -140,7 +140,7 @@ def test_a_signal_in_an_evaluation_does_not_wait_for_it(
                 os.kill(os.getpid(), signal.SIGTERM)
         return usual(self, scores, example)
 
-    monkeypatch.setattr(PretrainingObjective, "loss", loss)
+    monkeypatch.setattr(CombinedObjective, "loss", loss)
     with pytest.raises(Terminated, match="stopped at step 16"):
         pretrain(data, tmp_path / "run", settings=SMALL)
     assert judged == 6  # two batches each time, by the weights and by their mean: half of the second evaluation

@@ -17,8 +17,7 @@ import transformers
 from bertwright.cli.main import main
 from bertwright.errors import ConfigError, CorpusError, OutputExistsError, UsageError
 from bertwright.hub.encoder_folder import save_model
-from bertwright.model.build import build_encoder
-from bertwright.model.config import named_size
+from bertwright.model.build import build_encoder, named_size
 from bertwright.tokenizer.load import load_tokenizer
 from bertwright.verbs.evaluate import evaluate
 from bertwright.verbs.finetune import finetune
@@ -230,7 +229,7 @@ def test_tag_learns(model: Path, tmp_path: Path) -> None:
 def test_the_same_seed_gives_the_same_model_and_seeds_have_a_spread(model: Path, tmp_path: Path) -> None:
     files, settings = classes(tmp_path, 64), {**QUICK, "schedule": {"epochs": 1}, "optimizer": {"learning_rate": 2e-4}}
     once = finetune("classify", model, **files, out=tmp_path / "one", settings=settings)
-    both = finetune("classify", model, **files, out=tmp_path / "two", seeds=2, settings=settings)
+    both = finetune("classify", model, **files, out=tmp_path / "two", num_seeds=2, settings=settings)
     assert both["seeds"][0]["dev"] == once["dev"]
     assert both["seeds"][0]["dev"]["loss"] != both["seeds"][1]["dev"]["loss"]
     assert both["spread"]["dev"]["loss"] > 0

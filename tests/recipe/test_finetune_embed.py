@@ -15,8 +15,7 @@ import transformers
 from bertwright.cli.main import main
 from bertwright.errors import ConfigError, CorpusError, ModelError, UsageError
 from bertwright.hub.encoder_folder import save_model
-from bertwright.model.build import build_encoder
-from bertwright.model.config import named_size
+from bertwright.model.build import build_encoder, named_size
 from bertwright.verbs.embed import embed
 from bertwright.verbs.evaluate import evaluate
 from bertwright.verbs.finetune import finetune

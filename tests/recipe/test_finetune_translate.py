@@ -16,8 +16,7 @@ import transformers
 from bertwright.cli.main import main
 from bertwright.errors import ConfigError, CorpusError, UsageError
 from bertwright.hub.encoder_folder import read_model, save_model
-from bertwright.model.build import build_encoder
-from bertwright.model.config import named_size
+from bertwright.model.build import build_encoder, named_size
 from bertwright.tokenizer.load import load_tokenizer
 from bertwright.train.task_setup.translate_config import resolve_translation
 from bertwright.train.task_setup.translate_task import build_translation

@@ -66,11 +66,11 @@ def test_a_model_is_measured_alike_whatever_it_was_trained_on(
     assert again == pytest.approx(
         {name: v for name, v in figures["valid"].items() if "perplexity" not in name}, abs=2e-5
     )
-    other = evaluate(kind, tmp_path / "run" / "model", data, length=32, rows=64, whole_word=not whole_word)
+    other = evaluate(kind, tmp_path / "run" / "model", data, length=32, num_rows=64, whole_word=not whole_word)
     assert other["mlm_loss"] != pytest.approx(figures["valid"]["mlm_loss"], abs=2e-5)
     assert f"ended with mlm loss {figures['valid']['mlm_loss']:.4f}" in " ".join(capsys.readouterr().err.split())
     if kind == "nsp":
-        evaluate("mlm", tmp_path / "run" / "model", data, rows=100)
+        evaluate("mlm", tmp_path / "run" / "model", data, num_rows=100)
         said = " ".join(capsys.readouterr().err.split())
         assert "on other rows: up to 64 rows of 32 tokens, sentence pairs" in said
         assert "96 rows where up to 100 were asked" in said
@@ -80,11 +80,11 @@ def test_stock_transformers_gives_the_same_figures(data: Path, run: Path, judged
     model = run / "model"
     options = (model, "--data", data, "--length", 32, "--rows", 64)
     expected = {
-        (): evaluate("mlm", model, data, length=32, rows=64, whole_word=True),
-        ("--single-tokens",): evaluate("mlm", model, data, length=32, rows=64),
+        (): evaluate("mlm", model, data, length=32, num_rows=64, whole_word=True),
+        ("--single-tokens",): evaluate("mlm", model, data, length=32, num_rows=64),
         ("--nsp",): {
             name: value
-            for name, value in evaluate("nsp", model, data, length=32, rows=64).items()
+            for name, value in evaluate("nsp", model, data, length=32, num_rows=64).items()
             if name.startswith("nsp_")
         },
     }
@@ -111,7 +111,7 @@ def test_a_modern_classifier_of_pairs_is_judged_by_the_names_of_its_labels(
         model.classifier.bias.copy_(torch.tensor([3.0, -3.0]))
     model.save_pretrained(tmp_path / "random")
     found = judged(tmp_path / "random", "--data", data, "--length", 32, "--rows", 64, "--nsp")[str(tmp_path / "random")]
-    share = evaluate("nsp", run / "model", data, length=32, rows=64)["nsp_majority"]
+    share = evaluate("nsp", run / "model", data, length=32, num_rows=64)["nsp_majority"]
     assert found["nsp_balanced_accuracy"] == 0.5
     assert found["nsp_majority"] == pytest.approx(share, abs=1e-4)
     assert found["nsp_accuracy"] == pytest.approx(found["nsp_majority"], abs=1e-4)  # here random pairs are the commoner

@@ -82,7 +82,7 @@ def test_a_host_cut_off_is_done_without(tmp_path: Path, hosts: list[str]) -> Non
     """The cable of the second host is pulled after step 4; its process says nothing any more, and closes nothing."""
     text = "\n\n".join(" ".join(f"Line {line} of text {n} is plain." for line in range(20)) for n in range(90))
     (tmp_path / "text.txt").write_text(text, encoding="utf-8")
-    prepare([str(tmp_path / "text.txt")], tmp_path / "data", vocab_size=512, held_out=0.1)
+    prepare([str(tmp_path / "text.txt")], tmp_path / "data", vocab_size=512, valid_fraction=0.1)
     settings = {"size": "tiny", "schedule": {"steps": STEPS, "phases": [{"length": 128, "rows": 32, "share": 1.0}]}}
     engine = {"compile": False, "precision": "fp32", "log_every": 1, "evaluations": 1, "timeout": 4}
     # Words started from their neighbours would differ: in so plain a text, rounding decides between equal directions.

@@ -43,7 +43,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
         tokenizer = made[0] / "tokenizer" if made else None
         size = None if made else 512
         made.append(root / name)
-        prepare([root / f"{name}.jsonl"], made[-1], vocab_size=size, tokenizer=tokenizer, held_out=0.2)
+        prepare([root / f"{name}.jsonl"], made[-1], vocab_size=size, tokenizer=tokenizer, valid_fraction=0.2)
     return made[0], made[1]
 
 
@@ -95,7 +95,7 @@ def test_mixtures_that_do_not_fit_are_refused(
     with pytest.raises(UsageError, match="twice"):
         pretrain([towns, towns], tmp_path / "run", settings=SMALL)
     other = tmp_path / "other"
-    prepare([towns.with_suffix(".jsonl")], other, vocab_size=640, held_out=0)
+    prepare([towns.with_suffix(".jsonl")], other, vocab_size=640, valid_fraction=0)
     with pytest.raises(DataError, match="another tokenizer"):
         pretrain([towns, other], tmp_path / "run", settings=SMALL)
     assert main(["pretrain", "--data", str(towns), "--data", str(ships), "--mixture", "a,b", "--out", "x"]) == 2

@@ -85,13 +85,13 @@ def test_each_folder_says_where_the_other_head_is(run: Path, data: Path) -> None
     assert len(predict(words, ["The [MASK] eats."])[0]["predictions"]) == 1
     for asked in (
         lambda: predict(words, QUESTION),
-        lambda: evaluate("nsp", words, data, length=32, rows=32),
+        lambda: evaluate("nsp", words, data, length=32, num_rows=32),
     ):
         with pytest.raises(ModelError, match=f"has no next-sentence head; give {re.escape(str(pairs))}$"):
             asked()
     for asked in (
         lambda: predict(pairs, ["The [MASK] eats."]),
-        lambda: evaluate("mlm", pairs, data, length=32, rows=32),
+        lambda: evaluate("mlm", pairs, data, length=32, num_rows=32),
     ):
         with pytest.raises(ModelError, match=f"has no masked-token head; give {re.escape(str(words))}$"):
             asked()
@@ -101,7 +101,7 @@ def test_each_folder_says_where_the_other_head_is(run: Path, data: Path) -> None
 
 def test_evaluate_repeats_the_last_evaluation_of_the_run(run: Path, data: Path) -> None:
     ended = json.loads((run / "result.json").read_text())["valid"]
-    again = evaluate("nsp", run / "model-nsp", data, length=32, rows=32)
+    again = evaluate("nsp", run / "model-nsp", data, length=32, num_rows=32)
     assert again == pytest.approx({name: ended[name] for name in again}, abs=2e-5)
     assert {"nsp_loss", "nsp_accuracy"} <= again.keys()
     assert not any(name.startswith("mlm") for name in again)

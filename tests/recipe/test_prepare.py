@@ -48,7 +48,7 @@ def _files(folder: Path) -> dict[str, bytes]:
 
 
 def test_counts_and_contents(corpus: Path, tmp_path: Path) -> None:
-    report = prepare([corpus], tmp_path / "data", vocab_size=512, held_out=0.1)
+    report = prepare([corpus], tmp_path / "data", vocab_size=512, valid_fraction=0.1)
     assert report["dropped"] == {"empty": 10, "duplicate": 40, "broken": 0}
     assert sum(report["documents"].values()) == 550
     assert 25 < report["documents"]["valid"] < 90  # 55 expected, 5 sigma = 35
@@ -92,7 +92,7 @@ if where == "append": near_duplicates.GrowingArray.append = killing(near_duplica
 if where == "neighbours": recipe.count_prepared = killing(recipe.count_prepared, "after")
 if where == "finish": recipe.remove = killing(recipe.remove, "after")
 recipe.prepare(
-    [sys.argv[1]], Path(sys.argv[2]), vocab_size=512, held_out=0.1, shard_text=30_000, near_duplicates=0.6,
+    [sys.argv[1]], Path(sys.argv[2]), vocab_size=512, valid_fraction=0.1, shard_text=30_000, near_duplicates=0.6,
     repeated_paragraphs=3, filter=["web", "words=2:", "digits=:0.5"],
 )
 """
@@ -124,7 +124,7 @@ def test_a_killed_run_continues_to_the_same_bytes(corpus: Path, tmp_path: Path, 
 def test_neighbours_are_counted_once(corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """`prepare` writes the table that a run would count and keep, byte for byte, and the manifest has its checksum."""
     data = tmp_path / "data"
-    report = prepare([corpus], data, vocab_size=512, held_out=0.1, shard_text=30_000)
+    report = prepare([corpus], data, vocab_size=512, valid_fraction=0.1, shard_text=30_000)
     written = (data / NEIGHBOURS).read_bytes()
     entry = json.loads((data / "manifest.json").read_text())["neighbours"]
     assert report["neighbour_bytes"] == entry["bytes"] == len(written)
@@ -191,7 +191,9 @@ def test_repeated_paragraphs_are_left_out(tmp_path: Path) -> None:
     texts = [f"{_document(number)}\n\nAll rights reserved by the publisher." for number in range(30)]
     texts.append("All rights reserved by the publisher.")
     (tmp_path / "text.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
-    report = prepare([tmp_path / "text.jsonl"], tmp_path / "data", vocab_size=512, repeated_paragraphs=4, held_out=0)
+    report = prepare(
+        [tmp_path / "text.jsonl"], tmp_path / "data", vocab_size=512, repeated_paragraphs=4, valid_fraction=0
+    )
     assert report["dropped"]["repeated_paragraph"] == 27
     assert report["dropped"]["repeated"] == 1
     assert sum(report["documents"].values()) == 30
@@ -221,7 +223,7 @@ def test_filters_tell_their_reasons(tmp_path: Path, capsys: pytest.CaptureFixtur
 def test_given_held_out_documents_never_reach_training(corpus: Path, tmp_path: Path) -> None:
     valid = tmp_path / "valid.txt"
     valid.write_text(_document(3) + "\n\n" + _document(5000))
-    report = prepare([corpus], tmp_path / "data", valid=[valid], vocab_size=512, documents="blank")
+    report = prepare([corpus], tmp_path / "data", valid=[valid], vocab_size=512, document_boundary="blank")
     assert report["documents"] == {"train": 549, "valid": 2}
     assert report["dropped"]["duplicate"] == 41
 
@@ -232,9 +234,9 @@ def test_tiny_corpora(tmp_path: Path) -> None:
     report = prepare([file], tmp_path / "two", vocab_size=512)
     assert report["documents"] == {"train": 1, "valid": 1}
     file.write_text("One document. It has sentences.")
-    with pytest.raises(CorpusError, match="--held-out 0"):
-        prepare([file], tmp_path / "one", vocab_size=512, documents="file")
-    report = prepare([file], tmp_path / "none", vocab_size=512, documents="file", held_out=0)
+    with pytest.raises(CorpusError, match="--valid-fraction 0"):
+        prepare([file], tmp_path / "one", vocab_size=512, document_boundary="file")
+    report = prepare([file], tmp_path / "none", vocab_size=512, document_boundary="file", valid_fraction=0)
     assert report["documents"] == {"train": 1}
 
 
@@ -289,7 +291,7 @@ def test_a_tokenizer_without_special_tokens_is_refused(corpus: Path, tmp_path: P
 
 
 WRONG: list[tuple[dict[str, Any], str]] = [
-    ({"held_out": 1.0}, "--held-out"),
+    ({"valid_fraction": 1.0}, "--valid-fraction"),
     ({"kind": "sentence"}, "choose one of wordpiece"),
     ({"vocab_size": 10}, "too small"),
     ({"near_duplicates": 1.0}, "--near-duplicates"),

@@ -53,7 +53,7 @@ def test_calls_in_a_thread_leave_the_process_as_it_was(data: Path, tmp_path: Pat
     def work() -> None:
         pretrain(data, tmp_path / "run", recipe="classic", settings=SETTINGS)
         model = tmp_path / "run" / "model"
-        done.append(evaluate("mlm", model, data, rows=32))
+        done.append(evaluate("mlm", model, data, num_rows=32))
         done.append(predict(model, "The [MASK] sees the owl."))
         file = tmp_path / "rows.tsv"
         finetune("classify", model, file, file, tmp_path / "tuned", settings={"schedule": {"epochs": 1}})

@@ -33,7 +33,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for n in range(120)
     ]
     (folder / "animals.txt").write_text("\n\n".join(documents), encoding="utf-8")
-    prepare([str(folder / "animals.txt")], folder / "data", vocab_size=512, held_out=0.1)
+    prepare([str(folder / "animals.txt")], folder / "data", vocab_size=512, valid_fraction=0.1)
     return folder / "data"
 
 

@@ -21,7 +21,7 @@ def test_it_ends_with_figures_explained(
     given: dict[str, Any] = {}
 
     def prepare_small(_: list[str], out: Path, **__: Any) -> dict[str, Any]:
-        return prepare([tmp_path / "text.txt"], out, vocab_size=512, held_out=0.1)
+        return prepare([tmp_path / "text.txt"], out, vocab_size=512, valid_fraction=0.1)
 
     def pretrain_briefly(data: Path, out: Path, *, recipe: str, settings: dict[str, Any]) -> dict[str, Any]:
         given.update(settings)

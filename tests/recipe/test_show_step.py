@@ -36,7 +36,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[tuple[Bat
     folder = tmp_path_factory.mktemp("made")
     lines = [f"Town {n} has {n % 7} rivers. It rains there in month {n % 12}." for n in range(400)]
     (folder / "text.txt").write_text("\n\n".join("\n".join(lines[n : n + 8]) for n in range(0, 400, 8)))
-    prepare([folder / "text.txt"], folder / "data", vocab_size=512, held_out=0.1)
+    prepare([folder / "text.txt"], folder / "data", vocab_size=512, valid_fraction=0.1)
     seen: list[tuple[Batch, MaskedBatch]] = []
     example = TrainStep.example
 
@@ -73,7 +73,7 @@ def test_a_step_of_a_run_is_shown_as_it_was(
     ]
     assert len(set(rows)) == 2
     for words in ([str(folder / "run")], [str(folder / "data"), "--recipe", str(folder / "run" / "config.toml")]):
-        text = _shown(capsys, *words, "--batch", str(step), "--rows", "2")
+        text = _shown(capsys, *words, "--batch", str(step), "--num-rows", "2")
         assert all(_squeezed(row) in text for row in rows)
 
 
@@ -83,7 +83,7 @@ def test_a_phase_counts_its_own_batches(
     folder, seen = made
     later = next(place for place, (batch, _) in enumerate(seen) if batch.input_ids.shape[1] == 64)
     first = load_tokenizer(folder / "data").tokens[int(seen[later][0].input_ids[0, 5])]
-    text = _shown(capsys, str(folder / "run"), "--batch", "0", "--phase", "2", "--rows", "1")
+    text = _shown(capsys, str(folder / "run"), "--batch", "0", "--phase", "2", "--num-rows", "1")
     assert "phase2" in text
     assert first in text
 

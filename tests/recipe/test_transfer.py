@@ -19,8 +19,7 @@ import bertwright.verbs.finetune as recipe
 from bertwright.cli.main import main
 from bertwright.errors import ConfigError, CorpusError, Interrupted, ModelError, OutputExistsError, UsageError
 from bertwright.hub.encoder_folder import save_model
-from bertwright.model.build import build_encoder
-from bertwright.model.config import named_size
+from bertwright.model.build import build_encoder, named_size
 from bertwright.tokenizer.load import load_tokenizer
 from bertwright.verbs.evaluate import evaluate
 from bertwright.verbs.finetune import finetune
@@ -283,17 +282,17 @@ def test_finished_seeds_are_not_trained_again(
 ) -> None:
     """Six steps a seed; killed in the third seed before its first checkpoint, and then in its midst."""
     files, settings = one_topic(tmp_path), {**QUICK, "schedule": {"epochs": 1}}
-    whole = finetune("classify", model, **files, out=tmp_path / "whole", seeds=3, settings=settings)
+    whole = finetune("classify", model, **files, out=tmp_path / "whole", num_seeds=3, settings=settings)
     out = tmp_path / "run"
     stopping(13, kill)
     with pytest.raises(Killed):
-        finetune("classify", model, **files, out=out, seeds=3, settings=settings)
+        finetune("classify", model, **files, out=out, num_seeds=3, settings=settings)
     assert len(json.loads((out / "checkpoints" / "finished" / "seeds.json").read_text())["seen"]) == 2
     with pytest.raises(ModelError, match="another value of the dev file"):
-        finetune("classify", model, files["train"], files["train"], out, seeds=3, resume=True)
+        finetune("classify", model, files["train"], files["train"], out, num_seeds=3, resume=True)
     (out / "checkpoints" / "finished").rename(out / "checkpoints" / ".finished.replaced")  # killed between renames
     stopping(7, kill)
-    resumed = finetune("classify", model, **files, out=out, seeds=3, resume=True)
+    resumed = finetune("classify", model, **files, out=out, num_seeds=3, resume=True)
     assert without_times(resumed) == without_times(whole)
     assert lines_of(out) == lines_of(tmp_path / "whole")
     mine, theirs = weights(out / "model"), weights(tmp_path / "whole" / "model")
@@ -310,7 +309,7 @@ def test_runs_that_cannot_be_resumed(model: Path, tmp_path: Path) -> None:
         finetune("classify", model, **files, out=tmp_path / "run", resume=True)
     (tmp_path / "run" / "config.toml").write_text('task = "classify"\n')
     (tmp_path / "run" / "manifest.json").write_text('{"seeds": 3}')
-    with pytest.raises(ModelError, match=r"is one of --seeds 3, not 1; resume it with --seeds 3"):
+    with pytest.raises(ModelError, match="--num-seeds 3"):
         finetune("classify", model, **files, out=tmp_path / "run", resume=True)
 
 

@@ -14,9 +14,9 @@ from torch import Tensor, nn
 from torch._dynamo.testing import CompileCounterWithBackend
 from torch._inductor.decomposition import decompositions
 
-from bertwright.device import try_compiled, try_compiled_blocks
-from bertwright.model.build import build_encoder
-from bertwright.model.config import named_size
+from bertwright.device import on_device, pick_device, try_compiled, try_compiled_blocks
+from bertwright.errors import ConfigError
+from bertwright.model.build import build_encoder, named_size
 from bertwright.model.layers.attention_mask import build_mask
 from bertwright.model.layers.block import Block
 
@@ -207,3 +207,14 @@ def test_half_a_file_in_the_store_of_code_is_removed_and_made_again(
     assert loss is torch.sin
     assert reason == f"ImportError: {other}: file too short"[: len("ImportError: ") + 160]
     assert other.exists()
+
+
+def test_a_device_that_is_chosen_is_used_by_all_within() -> None:
+    usual = pick_device()
+    with on_device("cpu"):
+        assert pick_device() == torch.device("cpu")
+        with on_device("auto"):
+            assert pick_device() == torch.device("cpu")
+    assert pick_device() == usual
+    with pytest.raises(ConfigError, match=f"--device cuda:{torch.cuda.device_count() + 7}"):
+        on_device(f"cuda:{torch.cuda.device_count() + 7}").__enter__()

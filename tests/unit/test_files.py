@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from bertwright.errors import BusyError, DiskSpaceError, OutputExistsError, ReadOnlyError
-from bertwright.files import LOCK, clear_leftovers, locked, map_os_errors, refuse_existing, written_aside
+from bertwright.files import LOCK, clear_leftovers, clear_output, locked, map_os_errors, refuse_existing, written_aside
 
 
 def test_a_held_folder_is_refused_and_its_holder_named(tmp_path: Path) -> None:
@@ -28,7 +28,7 @@ def test_a_held_folder_is_refused_and_its_holder_named(tmp_path: Path) -> None:
 
 def test_a_lock_dies_with_its_process(tmp_path: Path) -> None:
     code = (
-        "import sys, time, pathlib; from bertwright.files import locked\n"
+        "import sys, time, pathlib; from bertwright.files import clear_output, locked\n"
         "with locked(pathlib.Path(sys.argv[1])):\n    print('held', flush=True)\n    time.sleep(60)"
     )
     holder = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE, text=True)
@@ -102,3 +102,22 @@ def test_a_folder_is_replaced_whole(tmp_path: Path) -> None:
 def test_words_of_the_system(tmp_path: Path, number: int, error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message), map_os_errors(tmp_path, saved=", then again"):
         raise OSError(number, os.strerror(number))
+
+
+def test_only_what_an_earlier_call_wrote_is_overwritten(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    (run / "model").mkdir(parents=True)
+    for name in ("config.toml", "model/config.json", ".lock", ".partly.partial"):
+        (run / name).write_text("x", encoding="utf-8")
+    ours = ("config.toml", "model")
+    with pytest.raises(OutputExistsError, match="which this call reads"):
+        clear_output(run, ours=ours, needed=[run / "model"])
+    clear_output(run, ours=ours, needed=[tmp_path / "elsewhere"], dry_run=True)
+    (run / "notes.md").write_text("mine", encoding="utf-8")
+    with pytest.raises(OutputExistsError, match=r"holds notes\.md"):
+        clear_output(run, ours=ours, needed=[])
+    assert (run / "model" / "config.json").is_file()
+    (run / "notes.md").unlink()
+    clear_output(run, ours=ours, needed=[tmp_path / "elsewhere"])
+    assert [one.name for one in run.iterdir()] == [".lock"]
+    clear_output(tmp_path / "absent", ours=ours, needed=[])

@@ -14,7 +14,7 @@ def doctor_command(
     sample_mb: int = 64,
     language: str | None = None,
     column: str | None = None,
-    documents: Literal["auto", "blank", "file", "line"] = "auto",
+    document_boundary: Literal["auto", "blank", "file", "line"] = "auto",
     encoding: str | None = None,
     tokenizer: Path | None = None,
     json: Annotated[bool, Parameter(negative="")] = False,
@@ -39,7 +39,7 @@ def doctor_command(
         Of inputs: code of the language, which decides how sentences are found; as `prepare` finds it where not given.
     column
         Name of the text column of .jsonl, .csv, .tsv, .parquet and .arrow files.
-    documents
+    document_boundary
         Where a document ends in .txt files: at a blank line, the end of the file, or of the line.
     encoding
         Of inputs: encoding of the files, such as gb18030; detected where not given and not UTF-8.
@@ -51,6 +51,6 @@ def doctor_command(
     from bertwright.verbs.doctor import doctor
 
     doctor(
-        things, test=test or (), sample_mb=sample_mb, language=language, column=column, documents=documents,
-        encoding=encoding, tokenizer=tokenizer, as_json=json,
+        things, test=test or (), sample_mb=sample_mb, language=language, column=column,
+        document_boundary=document_boundary, encoding=encoding, tokenizer=tokenizer, as_json=json,
     )  # fmt: skip

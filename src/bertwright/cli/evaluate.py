@@ -12,7 +12,7 @@ def evaluate_command(
     data: Path,
     split: str = "valid",
     length: int | None = None,
-    rows: int | None = None,
+    num_rows: int | None = None,
     whole_word: bool | None = None,
     text_column: str | None = None,
     pair_column: str | None = None,
@@ -48,9 +48,9 @@ def evaluate_command(
         valid or train.
     length
         Tokens a row; on the data of the model's own run as in the run, elsewhere 128.
-    rows
-        Rows to judge on, at most one pass over the split; as in the model's own run on its data, elsewhere 4,096; for
-        minimal-pairs, pairs, evenly spread over the file.
+    num_rows
+        Rows to evaluate on, at most one pass over the split; as in the model's own run on its data, elsewhere 4,096;
+        for minimal-pairs, pairs, evenly spread over the file.
     whole_word
         Mask whole words instead of single tokens; on the data of the model's own run as in the run.
     text_column
@@ -88,6 +88,6 @@ def evaluate_command(
     }
     columns = {name: column for name, column in given.items() if column is not None}
     evaluate(
-        kind, model, data, split=split, length=length, rows=rows, whole_word=whole_word, columns=columns,
+        kind, model, data, split=split, length=length, num_rows=num_rows, whole_word=whole_word, columns=columns,
         positive=positive,
     )  # fmt: skip

@@ -8,29 +8,21 @@ import sys
 import traceback
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
+from typing import TYPE_CHECKING
 
-from cyclopts import App, CycloptsError, MissingArgumentError
+from cyclopts import App, CycloptsError, MissingArgumentError, UnknownOptionError
 
+from bertwright.cli.overrides import UnknownFlagError, answer
 from bertwright.errors import BertwrightError, UsageError, is_panic
+from bertwright.flags import from_earlier
 from bertwright.log import note
 from bertwright.stopping import interrupted, signals_raise
 from bertwright.system import name_compiled_code_folder
+from bertwright.verbs import VERBS
 
-VERBS = {
-    "quickstart": "The whole walk on the documentation of your own Python, offline, in under five minutes.",
-    "prepare": "Turn raw text into data: vocabulary, token ids, sentence and word boundaries.",
-    "doctor": "Examine text or data before training: what will hurt, and the flag that fixes it.",
-    "pretrain": "Train a BERT on prepared data.",
-    "evaluate": "Judge a trained model on held-out data.",
-    "finetune": "Train a pre-trained model for a task, and judge it.",
-    "predict": "Ask a model: masked words, next sentences, or what it was fine-tuned for.",
-    "embed": "Turn texts into vectors, of any layer and pooling.",
-    "export": "Write a model in a form that other programs run: ONNX, also in 8-bit integers.",
-    "show": "Look inside data, a batch, a run or a model.",
-    "verify": "Check that data, a run or a model is whole, and says what it said.",
-    "bench": "Measure how fast this machine does a stage.",
-}
-"""Each verb lives in the module of its name, as VERB_command."""
+if TYPE_CHECKING:
+    from cyclopts.help.protocols import HelpFormatter
+
 READER_GONE = 141
 """What a shell says of a program that SIGPIPE ended."""
 SPINS = "20000"
@@ -38,20 +30,31 @@ SPINS = "20000"
 other work keeps all cores busy, steps of `fast` at mini on two cores ran 3.8 times as fast, and alone no slower."""
 
 
-def build_app(*, overview: bool) -> App:
+def build_app(*, overview: bool, words: Sequence[str] = ()) -> App:
     """Return the command-line application; each verb is imported only when it is called.
 
-    The overview gives each verb one line of help; a verb's own --help is the docstring of its command.
+    The overview gives each verb one line of help; a verb's own --help is the docstring of its command, with the
+    defaults that hold in the call of these `words`.
     """
     app = App(
         name="bertwright",
         help="From raw text to your own BERT: prepare, pretrain, evaluate, predict.",
         help_format="plaintext",
+        help_formatter=_formatter(words),
         result_action="return_value",
     )
     for verb, line in VERBS.items():
         app.command(f"bertwright.cli.{verb}:{verb}_command", name=verb, help=line if overview else None)
     return app
+
+
+def _formatter(words: Sequence[str]) -> HelpFormatter | None:
+    """Return what prints help, where `words` ask for it."""
+    if not {"--help", "-h"} & set(words):
+        return None
+    from bertwright.cli.help_panels import DefaultsFormatter
+
+    return DefaultsFormatter(words)
 
 
 OUT_OF_MEMORY = ("can't allocate memory", "not enough memory", "out of memory")
@@ -116,18 +119,30 @@ def _close_stdout() -> None:
 
 
 def run_command(words: list[str]) -> None:
-    """Find the verb and call it; raises UsageError where the words of the call are off."""
+    """Find the verb and call it; raises UsageError for an invalid command line."""
     overview = not words or words[0].startswith("-")
     if not overview and words[0] not in VERBS:
         near = difflib.get_close_matches(words[0], VERBS, n=1)
         hint = f"did you mean {near[0]}?" if near else f"the verbs are {', '.join(VERBS)}"
         raise UsageError(f"there is no verb {words[0]!r}; {hint}")
+    app = build_app(overview=overview, words=words)
+    words = from_earlier(words[0], words) if words else words
     try:
-        build_app(overview=overview)(words, exit_on_error=False, print_error=False)
+        app(words, exit_on_error=False, print_error=False)
+    except (UnknownFlagError, UnknownOptionError) as error:
+        name = error.name if isinstance(error, UnknownFlagError) else error.token.keyword or error.token.value
+        known = _flags_of(app, words[0])
+        raise UsageError(answer(words[0], name, known, settings=isinstance(error, UnknownFlagError))) from error
     except MissingArgumentError as error:
         raise UsageError(f"{_missing(error, words)}; see bertwright {words[0]} --help") from error
     except CycloptsError as error:
         raise UsageError(f"{error} Try: bertwright {words[0]} --help") from error
+
+
+def _flags_of(app: App, verb: str) -> list[str]:
+    """Return the flags of a verb, as they are written."""
+    arguments = app[verb].assemble_argument_collection()
+    return [name for argument in arguments for name in argument.names if name.startswith("--")]
 
 
 def _missing(error: MissingArgumentError, words: Sequence[str]) -> str:

@@ -18,16 +18,18 @@ def prepare_command(
     kind: Literal["wordpiece", "bpe", "unigram"] = "wordpiece",
     cased: Annotated[bool, Parameter(negative="")] = False,
     column: str | None = None,
-    documents: Literal["auto", "blank", "file", "line"] = "auto",
+    document_boundary: Literal["auto", "blank", "file", "line"] = "auto",
     skip_broken: Annotated[bool, Parameter(negative="")] = False,
     encoding: str | None = None,
-    held_out: float = 0.01,
+    valid_fraction: float = 0.01,
     near_duplicates: float | None = None,
     repeated_paragraphs: int | None = None,
     filter: Annotated[list[str] | None, Parameter(consume_multiple=True)] = None,
     only_language: str | None = None,
     workers: int = 1,
     engine: Literal["local", "ray"] = "local",
+    overwrite: Annotated[bool, Parameter(negative="")] = False,
+    dry_run: Annotated[bool, Parameter(negative="")] = False,
 ) -> None:
     """Turn raw text into data to pre-train on: vocabulary, token ids, sentence and word boundaries.
 
@@ -59,13 +61,13 @@ def prepare_command(
         Keep capitals and accents.
     column
         Name of the text column of .jsonl, .csv, .tsv, .parquet and .arrow files, or its number without a header.
-    documents
+    document_boundary
         Where a document ends in .txt files: at a blank line, the end of the file, or of the line.
     skip_broken
         Leave out lines that cannot be read, and count them, instead of stopping.
     encoding
         Encoding of the files, such as gb18030 or cp1252; where not given, one other than UTF-8 is found and said.
-    held_out
+    valid_fraction
         Share of the documents held out for evaluation when --valid is not given; 0 for none.
     near_duplicates
         Leave out documents that share this much of their five-word sequences with an earlier one, such as 0.8.
@@ -79,12 +81,18 @@ def prepare_command(
         Processes that clean and encode; 1 works in threads of one process.
     engine
         "ray" works on the cluster that RAY_ADDRESS names, or on one of this machine; needs bertwright[cluster].
+    overwrite
+        Replace the DATA folder that OUT is; nothing is deleted before the inputs were found to be readable.
+    dry_run
+        Write nothing: print the settings, how much text there is, and how much disk it will take.
     """
     from bertwright.verbs.prepare import prepare
 
     prepare(
-        inputs, out, valid=valid or (), tokenizer=tokenizer, vocab_size=vocab_size, kind=kind, lowercase=not cased,
-        language=language, column=column, documents=documents, skip_broken=skip_broken, encoding=encoding,
-        held_out=held_out, near_duplicates=near_duplicates, repeated_paragraphs=repeated_paragraphs,
+        inputs, out, valid=valid or (), tokenizer=tokenizer, vocab_size=vocab_size, kind=kind, cased=cased,
+        language=language, column=column, document_boundary=document_boundary, skip_broken=skip_broken,
+        encoding=encoding, valid_fraction=valid_fraction, near_duplicates=near_duplicates,
+        repeated_paragraphs=repeated_paragraphs,
         filter=filter or (), only_language=only_language, workers=workers, engine=engine,
+        overwrite=overwrite, dry_run=dry_run,
     )  # fmt: skip

@@ -1,15 +1,15 @@
-"""The verb `pretrain`: turns flags into settings and calls the recipe."""
+"""The verb `pretrain`: turns flags into a call of the Python function of that name."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 from cyclopts import Parameter
 
 from bertwright.cli.overrides import parse_overrides
-from bertwright.config import merge
 from bertwright.errors import UsageError
+from bertwright.verbs.calls.pretrain_flags import PretrainFlags
 
 
 def pretrain_command(
@@ -18,13 +18,10 @@ def pretrain_command(
     out: Path,
     mixture: str | None = None,
     recipe: str = "classic-fast",
-    size: str | None = None,
-    minutes: float | None = None,
-    steps: int | None = None,
-    tokens: float | None = None,
-    epochs: float | None = None,
-    seed: int | None = None,
-    resume: bool = False,
+    resume: Annotated[bool, Parameter(negative="")] = False,
+    overwrite: Annotated[bool, Parameter(negative="")] = False,
+    dry_run: Annotated[bool, Parameter(negative="")] = False,
+    flags: Annotated[PretrainFlags | None, Parameter(name="*", negative="")] = None,
 ) -> None:
     """Pre-train a BERT on prepared data.
 
@@ -34,8 +31,9 @@ def pretrain_command(
     In several processes, on one machine or many (docs/distributed.md):
         torchrun --nproc-per-node 2 -m bertwright pretrain --data data/en --out runs/en --minutes 600
 
-    Every setting of the recipe can be given as --SECTION.FIELD VALUE, for instance --optimizer.learning-rate 5e-4,
-    --objective.whole-word true or --engine.precision fp32; a wrong name is answered with the nearest right one.
+    Every setting of the recipe can be given as --SECTION.FIELD VALUE, for instance --objective.whole-word true or
+    --schedule.decay cosine; `bertwright show classic-fast` lists them, and a wrong name is answered with the nearest
+    right one.
 
     Parameters
     ----------
@@ -49,36 +47,20 @@ def pretrain_command(
         Share of the rows from each --data, in their order, such as 0.7,0.3; by their tokens where not given.
     recipe
         classic-fast (2018's model and objectives, started from the corpus), classic (as published), classic-muon, fast
-        (ModernBERT, masked words alone), or a TOML file of your own.
-    size
-        tiny 2/128, mini 4/256, small 4/512, medium 8/512, base 12/768, large 24/1024 (layers/width); for the
-        architecture of fast, base is 22/768 and large 28/1024.
-    minutes
-        Train for this many minutes; the learning rate is annealed to zero at their end.
-    steps
-        Train for this many optimizer steps.
-    tokens
-        Train on this many tokens.
-    epochs
-        Train for this many passes over the data.
-    seed
-        Seed of everything random.
+        (ModernBERT, masked words alone), or a TOML file of your own; see `bertwright show recipes`.
     resume
         Go on with the run in OUT from its last checkpoint.
+    overwrite
+        Replace the run in OUT; it is deleted when the new one is about to begin.
+    dry_run
+        Write nothing: print the settings, the size of the model, how much disk the run takes, and what it would do.
     """
+    settings = parse_overrides(overrides, verb="pretrain")
     from bertwright.verbs.pretrain import pretrain
 
-    dials: dict[str, Any] = {"size": size, "seed": seed}
-    settings = {name: value for name, value in dials.items() if value is not None}
-    durations = {"minutes": minutes, "steps": steps, "tokens": tokens, "epochs": epochs}
-    given = {name: value for name, value in durations.items() if value is not None}
-    if len(given) > 1:
-        raise UsageError(f"give one of --minutes, --steps, --tokens and --epochs, not {len(given)} of them")
-    if given:
-        settings["schedule"] = given
     pretrain(
-        data, out, mixture=_shares(mixture), recipe=recipe, resume=resume,
-        settings=merge(settings, parse_overrides(overrides, verb="pretrain")),
+        data, out, mixture=_shares(mixture), recipe=recipe, resume=resume, overwrite=overwrite,
+        dry_run=dry_run, settings=settings, **(flags or PretrainFlags()),
     )  # fmt: skip
 
 

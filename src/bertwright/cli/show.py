@@ -18,7 +18,7 @@ def show_command(
     recipe: str | None = None,
     phase: int | None = None,
     length: int = 128,
-    rows: int = 4,
+    num_rows: int = 4,
     seed: int | None = None,
     whole_word: bool = False,
     next_sentence: bool = True,
@@ -30,13 +30,14 @@ def show_command(
         bertwright show data/en --batch 1000 --recipe fast    # what that step of a run sees
         bertwright show runs/en --batch 1000                  # what it saw
         bertwright show data/en --batch 1000 --whole-word
+        bertwright show recipes
         bertwright show classic                    # every setting, the recipe's value, what it means
 
     Parameters
     ----------
     thing
-        A DATA folder, a shard (.arrow), a RUN folder, a checkpoint of it, a MODEL folder, or a recipe (its name, or a
-        .toml file).
+        A DATA folder, a shard (.arrow), a RUN folder, a checkpoint of it, a MODEL folder, a recipe (its name, or a
+        .toml file), or the word recipes: a table of those that come along.
     split
         Of a DATA folder: train or valid.
     document
@@ -45,12 +46,12 @@ def show_command(
         Of a DATA folder or a RUN: show this batch, counted from 0, as a run sees it.
     recipe
         Of a DATA folder: see it as a run of this recipe does (its name, or a .toml file such as RUN/config.toml), which
-        says what the flags below but --rows and --seed say otherwise.
+        says what the flags below but --num-rows and --seed say otherwise.
     phase
         Of a RUN or with --recipe: count the batch from the start of this phase, 1 for the first.
     length
         Tokens in a row of the batch.
-    rows
+    num_rows
         Rows in the batch; give those of the run to see the very batches it was given. With a RUN or --recipe: rows of
         it to show.
     seed
@@ -64,7 +65,11 @@ def show_command(
     """
     if batch is None and (recipe is not None or phase is not None):
         raise UsageError("--recipe and --phase say how a batch is seen; name one with --batch N")
-    if thing.suffix == ".toml" or (str(thing) in RECIPES and not thing.exists()):
+    if str(thing) == "recipes" and not thing.exists():
+        from bertwright.verbs.show_settings import show_recipes
+
+        show_recipes()
+    elif thing.suffix == ".toml" or (str(thing) in RECIPES and not thing.exists()):
         from bertwright.verbs.show_settings import show_settings
 
         show_settings(str(thing))
@@ -80,18 +85,11 @@ def show_command(
                 "--length, --split, --whole-word, --no-next-sentence and --pack are as the recipe or the run says; "
                 "leave them out"
             )
-        show_step(thing, batch, recipe=recipe, phase=phase, rows=rows, seed=seed)
+        show_step(thing, batch, recipe=recipe, phase=phase, rows=num_rows, seed=seed)
     else:
         from bertwright.verbs.show_batch import show_batch
 
         show_batch(
-            thing,
-            batch,
-            split=split,
-            length=length,
-            rows=rows,
-            seed=seed or 0,
-            whole_word=whole_word,
-            next_sentence=next_sentence,
-            pack=pack,
-        )
+            thing, batch, split=split, length=length, rows=num_rows, seed=seed or 0, whole_word=whole_word,
+            next_sentence=next_sentence, pack=pack,
+        )  # fmt: skip

@@ -170,7 +170,7 @@ def _single_sentences(examination: Examination, prepared: bool) -> Finding:
     documents = examination.counts["all_documents"] if prepared else kept
     share = examination.counts["one_sentence"] / max(1, documents)
     again = "prepare again with" if prepared else "prepare"
-    remedy = f"{again} --documents file or blank if lines were taken for documents, or pretrain without pairs: "
+    remedy = f"{again} --document-boundary file or blank if lines were taken for documents, or pretrain without pairs: "
     return _finding(
         "documents of one sentence", share, f"{share:.2%}", most=0.2, hurts="NSP",
         remedy=f"{remedy}--objective.next-sentence false",

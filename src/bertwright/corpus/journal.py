@@ -67,7 +67,7 @@ def open_journal(out: Path, settings: dict[str, Any]) -> Journal:
     """
     if (out / "manifest.json").exists():
         remove(out / JOURNAL)  # where a preparation was killed after its last write but one
-        raise OutputExistsError(f"{out} already holds prepared data; give another --out, or delete it first")
+        raise OutputExistsError(f"{out} already holds prepared data; give another --out, or --overwrite to replace it")
     if not (out / JOURNAL).exists():
         refuse_existing(out, instead="give another --out, or delete it first")
         return Journal(settings)

@@ -188,7 +188,8 @@ class ShardPipeline:
         if block is None or (len(block.token_counts) == 1 and not self._journal.shards["train"]):
             raise CorpusError(
                 "no document is left for the held-out split: this corpus is a single document; "
-                "give --valid FILES, --held-out 0 to do without, or --documents blank or line if it holds several"
+                "give --valid FILES, --valid-fraction 0 to do without, or --document-boundary blank or line if it has "
+                "several"
             )
         rest, last = cut_last_document(block)
         self._blocks["train"] = [rest] if len(rest.token_counts) else []

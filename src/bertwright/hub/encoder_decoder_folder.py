@@ -18,7 +18,6 @@ from bertwright.errors import ModelError
 from bertwright.hub.encoder_folder import (
     check_vocabulary,
     config_of,
-    dialect_of,
     load_weights,
     refuse_oversized,
     their_config,
@@ -26,6 +25,7 @@ from bertwright.hub.encoder_folder import (
     write_files,
 )
 from bertwright.hub.mappings.bert_names import BERT
+from bertwright.hub.mappings.known import mapping_of
 from bertwright.hub.reference_outputs import KnownHead
 from bertwright.hub.weights import WEIGHTS, read_object, read_tensors
 from bertwright.model.build import build_encoder
@@ -78,7 +78,7 @@ def save_encoder_decoder(
     `tokenizer` is a tokenizer.json or a folder that has one. Raises ModelError where it has more tokens than the model.
     """
     words = load_tokenizer(tokenizer)
-    dialect = dialect_of(model.encoder.config)
+    dialect = mapping_of(model.encoder.config)
     encoder = {f"encoder.{_bare(name)}": tensor for name, tensor in their_tensors(model.encoder, dialect).items()}
     decoder = {
         f"decoder.{decoder_name(name)}": tensor.detach().cpu().contiguous()

@@ -21,9 +21,8 @@ from torch import Tensor
 from bertwright.config import requirement
 from bertwright.errors import ModelError
 from bertwright.files import written_aside
-from bertwright.hub.mappings.bert_names import BERT
+from bertwright.hub.mappings.known import MAPPINGS, mapping_of
 from bertwright.hub.mappings.mapping import HFMapping
-from bertwright.hub.mappings.modernbert_names import MODERN
 from bertwright.hub.mappings.old_configs import model_type_of
 from bertwright.hub.reference_outputs import KnownHead, ReadEncoder, seal_model
 from bertwright.hub.sentence_layout import encoder_folder
@@ -34,9 +33,6 @@ from bertwright.model.config import ModelConfig
 from bertwright.model.encoder import Encoder
 from bertwright.model.random_state import kept_random_state
 from bertwright.tokenizer.load import Tokenizer, has_tokenizer, load_tokenizer
-
-DIALECTS: dict[str, HFMapping] = {dialect.model_type: dialect for dialect in (BERT, MODERN)}
-"""What can be read and written, by the model_type of config.json."""
 
 WORDS = "embeddings.words.weight"
 """Our name of the word embeddings."""
@@ -69,13 +65,8 @@ def save_model(model: Encoder, tokenizer: Path, out: Path, *, card: str | None =
     The tied decoder is left out, as transformers does. Raises ModelError where the tokenizer has more tokens than the
     model.
     """
-    dialect = dialect_of(model.config)
+    dialect = mapping_of(model.config)
     write_folder(out, model.config, tokenizer, tensors=their_tensors(model, dialect), card=card)
-
-
-def dialect_of(config: ModelConfig) -> HFMapping:
-    """Return how Hugging Face writes down the architecture of `config`."""
-    return next(dialect for dialect in DIALECTS.values() if isinstance(config, dialect.config))
 
 
 def write_folder(
@@ -95,7 +86,7 @@ def write_folder(
     files by name, which transformers passes over. `read` is as in `write_files`.
     """
     words = load_tokenizer(tokenizer)
-    values = their_config(config, dialect_of(config), words) | dict(settings or {})
+    values = their_config(config, mapping_of(config), words) | dict(settings or {})
     weights = {WEIGHTS: tensors, **(beside or {})}
     write_files(out, words, config, tensors=weights, files={"config.json": values}, card=card, read=read)
 
@@ -122,7 +113,7 @@ def write_files(
             save_file(held, folder / name, metadata={"format": "pt"})
         for name, values in files.items():
             _write_json(folder / name, values)
-        _write_tokenizer(words, config, dialect_of(config), folder)
+        _write_tokenizer(words, config, mapping_of(config), folder)
         if card is not None:
             (folder / "README.md").write_text(card, encoding="utf-8")
         seal_model(folder, read or read_encoder)
@@ -251,10 +242,10 @@ def _of_mlm_head(ours: tuple[str, ...]) -> bool:
 def config_of(values: Mapping[str, Any], folder: Path) -> tuple[HFMapping, ModelConfig]:
     """Return what the config.json of `folder` holds, or a part of it, as our settings; raises ModelError."""
     kind = model_type_of(values)
-    if kind not in DIALECTS:
-        known = " and ".join(repr(name) for name in DIALECTS)
+    if kind not in MAPPINGS:
+        known = " and ".join(repr(name) for name in MAPPINGS)
         raise ModelError(f"{folder} holds a model of type {kind!r}; only {known} are supported")
-    dialect = DIALECTS[kind]
+    dialect = MAPPINGS[kind]
     for name, supported in dialect.must_be.items():
         if values.get(name, supported) != supported:
             raise ModelError(f"{folder}/config.json has {name} {values[name]!r}; only {supported!r} is supported")

@@ -20,7 +20,8 @@ from typing import Any
 
 from bertwright.errors import ModelError
 from bertwright.files import write_json, written_aside
-from bertwright.hub.encoder_folder import dialect_of, read_encoder, read_model, their_tensors, write_folder
+from bertwright.hub.encoder_folder import read_encoder, read_model, their_tensors, write_folder
+from bertwright.hub.mappings.known import mapping_of
 from bertwright.hub.reference_outputs import seal_model
 from bertwright.hub.sentence_layout import (
     DESCRIPTION,
@@ -106,7 +107,7 @@ def save_sentence_model(
     `prompts` are kept for whoever reads the folder. `tokenizer` is a tokenizer.json or a folder that has one. Raises
     ModelError as `save_model` does.
     """
-    dialect = dialect_of(model.encoder.config)
+    dialect = mapping_of(model.encoder.config)
     prefix = dialect.words.partition(".")[0] + "."
     tensors = {name.removeprefix(prefix): one for name, one in their_tensors(model.encoder, dialect).items()}
     settings = {"architectures": [dialect.bare]}

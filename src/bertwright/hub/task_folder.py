@@ -17,7 +17,8 @@ from torch import Tensor
 
 from bertwright.errors import ModelError
 from bertwright.hub.crf_file import CRF, chain_arrays, read_chain
-from bertwright.hub.encoder_folder import DIALECTS, dialect_of, read_model, their_tensors, write_folder
+from bertwright.hub.encoder_folder import read_model, their_tensors, write_folder
+from bertwright.hub.mappings.known import MAPPINGS, mapping_of
 from bertwright.hub.mappings.mapping import HFMapping
 from bertwright.hub.mappings.old_configs import model_type_of
 from bertwright.hub.weights import read_object, read_tensors
@@ -65,7 +66,7 @@ def save_fine_tuned(
     not every position. `tokenizer` is a tokenizer.json or a folder that has one. Raises ModelError as `save_model`
     does.
     """
-    dialect = dialect_of(model.encoder.config)
+    dialect = mapping_of(model.encoder.config)
     called, weights = dialect.head_called[model.part], model.classifier.state_dict()
     head = {f"{called}.{name}": weights[name].detach().cpu().contiguous() for name in HEAD}
     kept = dict(own or {})
@@ -99,7 +100,7 @@ def fine_tuned_part(folder: Path) -> Part | None:
     values = read_object(folder / "config.json")
     told = values.get("architectures")
     names = [name for name in told if isinstance(name, str)] if isinstance(told, list) else []
-    dialect = DIALECTS.get(str(model_type_of(values)))
+    dialect = MAPPINGS.get(str(model_type_of(values)))
     parts: dict[str, Part] = {} if dialect is None else {name: part for part, name in dialect.fine_tuned_as.items()}
     return next((parts[name] for name in names if name in parts), None)
 
@@ -113,7 +114,7 @@ def read_fine_tuned(folder: Path) -> FineTunedFolder:
     """
     encoder, report = read_model(folder)
     part, values, tensors = fine_tuned_part(folder), read_object(folder / "config.json"), read_tensors(folder)
-    called = dialect_of(encoder.config).head_called
+    called = mapping_of(encoder.config).head_called
     if part is None or not all(f"{called[part]}.{name}" in tensors for name in HEAD):
         raise ModelError(f"{folder} has no head of a task; give a folder that `bertwright finetune` wrote as RUN/model")
     head = {name: tensors[f"{called[part]}.{name}"].to(torch.float32) for name in HEAD}

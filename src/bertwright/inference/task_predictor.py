@@ -20,7 +20,7 @@ from bertwright.tasks.classification.whole_texts import WholeTexts
 from bertwright.tasks.columns import LABELS, SCORES, ColumnsConfig
 from bertwright.tasks.metrics import figure_names
 from bertwright.tasks.text_encoder import TextEncoder
-from bertwright.tasks.trained import task_of_head
+from bertwright.tasks.trained import TASK, task_of_head
 from bertwright.tasks.unlabelled import no_labels, refuse_unlabelled
 from bertwright.tokenizer.load import load_tokenizer
 
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from bertwright.inference.bf16_rescoring import Lead
 
 LONGEST_CELL = 80
+ASKED = ("text", "first", "second", "question", "context")
+"""What of an answer says what was asked."""
 """Characters of a text shown in a table."""
 
 
@@ -75,7 +77,7 @@ def lead_of(folder: FineTunedFolder) -> Lead | None:
     """Return how far an answer of a model is from another one; None where that is no matter of single logits."""
     from bertwright.inference.bf16_rescoring import lead_of_class, lead_of_labels
 
-    if folder.model.part in ("choice", "span") or folder.model.crf is not None:
+    if folder.model.part in ("choice", "span") or folder.model.crf is not None or TASK in folder.own:
         return None
     leads: dict[str, Lead] = {
         "single_label_classification": lead_of_class,
@@ -165,6 +167,10 @@ def print_task_answers(answers: Sequence[dict[str, Any]]) -> None:
     elif "tags" in answers[0]:
         header = ["word", "tag", "probability"]
         rows = [[one["word"], one["tag"], f"{one['probability']:.1%}"] for line in answers for one in line["tags"]]
+    else:
+        others = [name for name in answers[0] if name not in ASKED]
+        header += others
+        rows = [[_text(line), *(_short(str(line[name])) for name in others)] for line in answers]
     print_table("answers", header, rows)
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from torch import Tensor, nn
 
-from bertwright.model.config import BertConfig
+from bertwright.model.config import BertConfig, ModelConfig
 from bertwright.model.encoder import SEQUENCE_HEADS, Encoder, Part
 from bertwright.model.heads import MaskedTokenHead, NextSentenceHead, Pooler
 from bertwright.model.init.noise import initialise
@@ -15,6 +17,7 @@ from bertwright.model.layers.embeddings import Embeddings
 class BertForPreTraining(Encoder):
     """BERT with its masked-token and next-sentence heads."""
 
+    config_type: ClassVar[type[ModelConfig]] = BertConfig
     config: BertConfig
     has_nsp_head = True
 

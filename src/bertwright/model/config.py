@@ -7,12 +7,11 @@ gated inner layer twice as wide, which makes a block a sixth cheaper than BERT's
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Literal, Self, overload
+from typing import ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
 from bertwright.config import Section
-from bertwright.errors import ConfigError
 
 Size = tuple[int, int, int, int]
 """(layers, hidden_size, heads, intermediate_size)."""
@@ -185,39 +184,6 @@ class ModernConfig(ModelConfig):
     def widest_product(self) -> int:
         """Query, key and value together, or the inner layer and its gate."""
         return max(3 * self.hidden_size, 2 * self.intermediate_size)
-
-
-CONFIGS: dict[str, type[ModelConfig]] = {"bert": BertConfig, "modern": ModernConfig}
-"""The settings of each architecture, by name."""
-
-
-@overload
-def named_size(name: str, *, vocab_size: int, architecture: str, **over: Any) -> ModelConfig: ...
-
-
-@overload
-def named_size(name: str, *, vocab_size: int, **over: Any) -> BertConfig: ...
-
-
-def named_size(name: str, *, vocab_size: int, architecture: str = "bert", **over: Any) -> ModelConfig:
-    """Return the settings of a named size of an architecture, with other fields laid over; raises ConfigError.
-
-    >>> named_size("mini", vocab_size=8192).hidden_size
-    256
-    """
-    if architecture not in CONFIGS:
-        raise ConfigError(f"unknown architecture {architecture!r}; known: {', '.join(CONFIGS)}")
-    kind = CONFIGS[architecture]
-    if name not in kind.sizes:
-        raise ConfigError(f"unknown size {name!r}; the sizes are {', '.join(kind.sizes)}")
-    layers, hidden_size, heads, intermediate_size = kind.sizes[name]
-    fields = {
-        "layers": layers,
-        "hidden_size": hidden_size,
-        "heads": heads,
-        "intermediate_size": intermediate_size,
-    }
-    return kind(vocab_size=vocab_size, **(fields | over))
 
 
 def training_flops(

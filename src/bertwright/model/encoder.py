@@ -6,7 +6,7 @@ example -> encode, asked about the masked positions -> hidden states there -> ml
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -33,6 +33,8 @@ class Encoder(nn.Module, ABC):
     >>> scores = model(example)              # Scores(mlm [B, M, V], nsp [B, 2] or None)
     """
 
+    config_type: ClassVar[type[ModelConfig]]
+    """The settings of the architecture."""
     config: ModelConfig
     has_nsp_head: bool = False
     """Whether there is a next-sentence head; it reads the first token of a row."""

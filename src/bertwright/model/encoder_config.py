@@ -2,19 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Container
 from typing import Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from bertwright.config import Section
-from bertwright.model.config import ModelConfig, named_size
+from bertwright.errors import ConfigError
+from bertwright.model.build import ARCHITECTURES, named_size
+from bertwright.model.config import ModelConfig
+
+STARTED = ("bert", "modern")
+"""Architectures whose first weights can be made from the corpus; see model/init/."""
 
 
 class EncoderConfig(Section):
     """What of the model a run may set; its size and the vocabulary say the rest."""
 
-    architecture: Literal["bert", "modern"] = "bert"
+    architecture: str = "bert"
     """bert (as published in 2018) or modern (ModernBERT: LayerNorm first, rotary positions, gated inner layer)."""
+    layers: int | None = Field(default=None, ge=1)
+    """Transformer blocks; as the size says where not given."""
+    hidden_size: int | None = Field(default=None, ge=1)
+    """Width of the hidden states; as the size says where not given. The inner layer keeps its proportion to it."""
+    heads: int | None = Field(default=None, ge=1)
+    """Attention heads of a block; of 64 units each where not given."""
     dropout: float | None = Field(default=None, ge=0, lt=1)
     """Dropout on hidden units; as published where not given (bert 0.1, modern 0)."""
     attention_dropout: float | None = Field(default=None, ge=0, lt=1)
@@ -32,25 +44,59 @@ class EncoderConfig(Section):
     global_every: int | None = Field(default=None, ge=1)
     """Every which block of modern looks at the whole row, the others at 128 tokens around; 1 (all) where not given."""
 
+    @field_validator("architecture")
+    @classmethod
+    def _is_known(cls, name: str) -> str:
+        if name not in ARCHITECTURES:
+            raise ValueError(f"no architecture is called {name!r}; known: {', '.join(ARCHITECTURES)}")
+        return name
+
     @model_validator(mode="after")
     def _fits_architecture(self) -> EncoderConfig:
-        if self.architecture == "bert" and self.global_every is not None:
+        if self.global_every is not None and "global_every" not in self._fields:
             raise ValueError("global_every belongs to architecture 'modern'; bert's blocks all look at the whole row")
         if self.init == "cooccurrence" and (self.sinusoidal_start or self.neighbour_start):
             raise ValueError(
                 "init 'cooccurrence' sets positions and words itself; leave out sinusoidal_start and neighbour_start"
             )
-        if self.architecture == "modern" and self.sinusoidal_start:
+        if self.architecture != "bert" and self.sinusoidal_start:
             raise ValueError("sinusoidal_start belongs to architecture 'bert'; modern has rotary positions")
+        if self.init == "cooccurrence" and self.architecture not in STARTED:
+            raise ValueError(
+                f"init 'cooccurrence' is made for {' and '.join(STARTED)}, not for {self.architecture}; give 'noise'"
+            )
         return self
+
+    @property
+    def _fields(self) -> Container[str]:
+        """The settings of the architecture's shape."""
+        return ARCHITECTURES[self.architecture].config_type.model_fields
 
     def shape(self, size: str, *, vocab_size: int, pad_token_id: int, next_sentence: bool = False) -> ModelConfig:
         """Return the shape of a model of a named size with these settings; bert has a next-sentence head anyway."""
         given = self.model_dump(
             exclude={"architecture", "init", "sinusoidal_start", "neighbour_start"}, exclude_none=True
         )
-        if self.architecture == "modern":
+        if "next_sentence" in self._fields:
             given["next_sentence"] = next_sentence
+        given |= self._proportions(size)
         return named_size(
             size, architecture=self.architecture, vocab_size=vocab_size, pad_token_id=pad_token_id, **given
         )
+
+    def _proportions(self, size: str) -> dict[str, int]:
+        """Return heads and inner layer of a width other than that of the size; raises ConfigError where none fit."""
+        sizes = ARCHITECTURES[self.architecture].config_type.sizes
+        if size not in sizes or (self.hidden_size is None and self.heads is None):
+            return {}
+        _, usual_width, usual_heads, inner = sizes[size]
+        width = self.hidden_size or usual_width
+        heads = self.heads or width // (usual_width // usual_heads)
+        units = width // heads if heads else 0
+        if not heads or width % heads or (self.architecture == "modern" and units % 2):
+            even = " of an even number of units" if self.architecture == "modern" else ""
+            raise ConfigError(
+                f"model: a width of {width} does not divide into {heads or 1} heads{even}; give --width a multiple of "
+                f"{usual_width // usual_heads}, or --heads a number that divides it"
+            )
+        return {"heads": heads, "intermediate_size": max(1, width * inner // usual_width)}

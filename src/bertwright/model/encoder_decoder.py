@@ -8,6 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from bertwright.errors import ModelError
 from bertwright.model.bert import BertForPreTraining
 from bertwright.model.config import BertConfig, ModelConfig
 from bertwright.model.decoder import Decoder, EncoderStates
@@ -74,11 +75,13 @@ def start_from(decoder: Decoder, model: Encoder) -> None:
     if isinstance(model, ModernForMaskedLM):
         decoder.embeddings.words.load_state_dict(model.embeddings.words.state_dict())
         decoder.mlm_head.load_state_dict(model.mlm_head.state_dict(), strict=False)
-    if isinstance(model, BertForPreTraining):
+    elif isinstance(model, BertForPreTraining):
         decoder.embeddings.load_state_dict(model.embeddings.state_dict())
         decoder.mlm_head.load_state_dict(model.mlm_head.state_dict())
         for block, source in zip(decoder.blocks, evenly_spaced(len(model.blocks), len(decoder.blocks)), strict=True):
             block.load_state_dict(model.blocks[source].state_dict(), strict=False)
+    else:
+        raise ModelError(f"a decoder cannot start from a {type(model).__name__}; give --start encoder, or neither")
 
 
 def freeze_encoder(model: EncoderDecoder, blocks: int) -> None:

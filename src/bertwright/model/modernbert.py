@@ -8,12 +8,13 @@ for one.
 from __future__ import annotations
 
 import math
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from bertwright.model.config import ModernConfig
+from bertwright.model.config import ModelConfig, ModernConfig
 from bertwright.model.encoder import Encoder, Part
 from bertwright.model.heads import MaskedTokenHead, ModernNextSentenceHead
 from bertwright.model.init.noise import initialise
@@ -83,6 +84,7 @@ class ModernBlock(nn.Module):
 class ModernForMaskedLM(Encoder):
     """ModernBERT with its masked-token head and, where the settings say so, a next-sentence head beside it."""
 
+    config_type: ClassVar[type[ModelConfig]] = ModernConfig
     config: ModernConfig
 
     def __init__(self, config: ModernConfig, *, drawn: bool = True) -> None:

@@ -1,4 +1,4 @@
-"""The masked language model: hides tokens of a batch, and marks the guesses at what they were.
+"""The masked language model: hides tokens of a batch, and turns the predictions of them into a loss.
 
 Source: Devlin et al. 2018, section 3.1, task 1.
 """
@@ -6,26 +6,20 @@ Source: Devlin et al. 2018, section 3.1, task 1.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any, Self
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from bertwright.objectives.base import FirstScores, NamedObjective, Vocabulary
+from bertwright.objectives.config import ObjectiveConfig
 from bertwright.objectives.masking import corrupt_tokens, masked_slots, select_tokens
-from bertwright.types import Batch, MaskedBatch
+from bertwright.types import Batch, Loss, MaskedBatch, PartSums, Scores
 
 
 @dataclass(frozen=True)
-class LossSums:
-    """Sums over the masked tokens of a batch, float32 scalars: negative log-likelihood (nats), count, right guesses."""
-
-    loss: Tensor
-    count: Tensor
-    correct: Tensor
-
-
-@dataclass(frozen=True)
-class MaskedLanguageModel:
+class MaskedLanguageModel(NamedObjective):
     """What to hide and how; every random number comes from the generator handed in."""
 
     vocab_size: int
@@ -36,6 +30,19 @@ class MaskedLanguageModel:
     mask_share: float = 0.8
     random_share: float = 0.1
 
+    @classmethod
+    def from_config(cls, config: ObjectiveConfig, vocabulary: Vocabulary, options: Any) -> Self:
+        """Return the objective that settings describe."""
+        return cls(
+            vocab_size=vocabulary.size,
+            mask_id=vocabulary.mask_id,
+            rate=config.mask_rate,
+            final_rate=config.final_mask_rate,
+            whole_word=config.whole_word,
+            mask_share=config.mask_share,
+            random_share=config.random_share,
+        )
+
     def rate_at(self, progress: float) -> float:
         """Return the share of tokens asked about at `progress` in [0, 1] of a run: a straight line to `final_rate`.
 
@@ -43,11 +50,18 @@ class MaskedLanguageModel:
         """
         return self.rate if self.final_rate is None else self.rate + progress * (self.final_rate - self.rate)
 
-    def masked_slots(self, length: int, progress: float) -> int:
+    @property
+    def has_dynamic_slots(self) -> bool:
+        """Whether M changes along a run."""
+        return self.final_rate is not None
+
+    def masked_slots(self, length: int, progress: float = 1.0) -> int:
         """Return M, the slots of a row of `length` tokens."""
         return masked_slots(length, self.rate_at(progress))
 
-    def corrupt(self, batch: Batch, generator: torch.Generator, progress: float) -> MaskedBatch:
+    def corrupt(
+        self, batch: Batch, generator: torch.Generator, progress: float = 1.0, first: FirstScores | None = None
+    ) -> MaskedBatch:
         """Return the batch with tokens hidden and what is asked about them."""
         rate = self.rate_at(progress)
         positions, weights = select_tokens(batch, rate=rate, whole_word=self.whole_word, generator=generator)
@@ -72,13 +86,18 @@ class MaskedLanguageModel:
             documents=batch.documents,
         )
 
-    def loss(self, logits: Tensor, example: MaskedBatch) -> LossSums:
-        """Return the sums for `logits` [B, M, V], in float32 whatever their type; it compiles into one graph."""
-        scores = logits.float().flatten(0, 1)
+    def loss(self, scores: Scores, example: MaskedBatch, beside: Scores | None = None) -> Loss:
+        """Return the mean loss of the masked tokens (nats), in float32 whatever the type of the logits [B, M, V]."""
+        logits = scores.mlm.float().flatten(0, 1)
         labels, weights = example.masked_labels.flatten(), example.masked_weights.flatten()
-        losses = F.cross_entropy(scores, labels, reduction="none")
-        correct = _top1_accuracy(scores.detach(), labels)
-        return LossSums(loss=(losses * weights).sum(), count=weights.sum(), correct=(correct * weights).sum())
+        losses = F.cross_entropy(logits, labels, reduction="none")
+        correct = _top1_accuracy(logits.detach(), labels)
+        summed, count = (losses * weights).sum(), weights.sum()
+        slots, _ = example.divisors(count)
+        return Loss(
+            total=summed / slots.clamp(min=1.0),
+            parts={"mlm": PartSums(summed.detach(), count, (correct * weights).sum())},
+        )
 
 
 def _top1_accuracy(scores: Tensor, labels: Tensor) -> Tensor:

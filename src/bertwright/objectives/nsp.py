@@ -1,4 +1,4 @@
-"""Next sentence prediction: turns two logits a pair into loss and accuracy; 0 is "B continues A", 1 is "B is random".
+"""Next sentence prediction: turns two logits a pair into a loss; 0 is "B continues A", 1 is "B is random".
 
 Source: Devlin et al. 2018, section 3.1, task 2. There is nothing to hide: the pairs themselves are drawn in `data`.
 """
@@ -7,36 +7,66 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any, ClassVar, Self
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from bertwright.errors import DataError, ModelError
+from bertwright.objectives.base import FirstScores, NamedObjective, Rows, Vocabulary, unhidden
+from bertwright.objectives.config import ObjectiveConfig
+from bertwright.types import Batch, Loss, LossParts, MaskedBatch, PartSums, Scores
+
 
 @dataclass(frozen=True)
-class PairSums:
-    """Sums over the pairs of a batch, float32 scalars.
+class NextSentencePrediction(NamedObjective):
+    """Whether the second segment of a row follows the first in the text, from the logits of the next-sentence head."""
 
-    loss            negative log-likelihood in nats;  correct: number of pairs predicted correctly
-    random          number of pairs whose B is random (label 1);  random_correct: those of them predicted correctly
+    needs: ClassVar[Rows] = "pairs"
+    hides: ClassVar[bool] = False
+
+    @classmethod
+    def from_config(cls, config: ObjectiveConfig, vocabulary: Vocabulary, options: Any) -> Self:
+        """Return the objective; it has no settings of its own."""
+        return cls()
+
+    def corrupt(
+        self, batch: Batch, generator: torch.Generator, progress: float = 1.0, first: FirstScores | None = None
+    ) -> MaskedBatch:
+        """Return the batch as it is."""
+        return unhidden(batch)
+
+    def loss(self, scores: Scores, example: MaskedBatch, beside: Scores | None = None) -> Loss:
+        """Return the mean loss of the pairs (nats), from logits [B, 2] and labels [B].
+
+        Raises DataError where the rows are no pairs, and ModelError where the model has no head for them.
+        """
+        if example.next_label is None:
+            raise DataError("next sentence prediction was given rows of one segment; draw them with rows of pairs")
+        if scores.nsp is None:
+            raise ModelError("next sentence prediction needs a model with a next-sentence head; train masking alone")
+        summed, parts = pair_sums(scores.nsp, example.next_label)
+        return Loss(summed / example.divisors(example.masked_weights.sum())[1], parts)
+
+    def figures(self, sums: Mapping[str, float]) -> dict[str, float]:
+        """Return balanced accuracy and the share of the commoner class (see `pair_figures`)."""
+        return pair_figures(sums) if sums.get("nsp_count") else {}
+
+
+def pair_sums(logits: Tensor, labels: Tensor) -> tuple[Tensor, LossParts]:
+    """Return the summed loss (nats) of `logits` [B, 2] and `labels` [B], float32 whatever their type, and its parts.
+
+    "nsp" are all pairs, "nsp_random" those of them whose B is random (label 1), which are only counted.
     """
-
-    loss: Tensor
-    correct: Tensor
-    random: Tensor
-    random_correct: Tensor
-
-
-def next_sentence_sums(logits: Tensor, labels: Tensor) -> PairSums:
-    """Return the sums for `logits` [B, 2] and `labels` [B], in float32 whatever the type of the logits."""
     scores = logits.float()
     correct = ((scores[:, 1] > scores[:, 0]).long() == labels).float()
     random = labels.float()
-    return PairSums(
-        loss=F.cross_entropy(scores, labels, reduction="sum"),
-        correct=correct.sum(),
-        random=random.sum(),
-        random_correct=(correct * random).sum(),
-    )
+    summed = F.cross_entropy(scores, labels, reduction="sum")
+    return summed, {
+        "nsp": PartSums(summed.detach(), random.new_full((), labels.shape[0]), correct.sum()),
+        "nsp_random": PartSums(None, random.sum(), (correct * random).sum()),
+    }
 
 
 def pair_figures(sums: Mapping[str, float]) -> dict[str, float]:
@@ -47,10 +77,10 @@ def pair_figures(sums: Mapping[str, float]) -> dict[str, float]:
                            answer has 0.5 (Brodersen et al. 2010, "The Balanced Accuracy and Its Posterior
                            Distribution")
 
-    >>> pair_figures({"nsp_count": 10, "nsp_correct": 7, "nsp_random": 6, "nsp_random_correct": 6})
+    >>> pair_figures({"nsp_count": 10, "nsp_correct": 7, "nsp_random_count": 6, "nsp_random_correct": 6})
     {'nsp_balanced_accuracy': 0.625, 'nsp_majority': 0.6}
     """
-    count, random = sums["nsp_count"], sums["nsp_random"]
+    count, random = sums["nsp_count"], sums["nsp_random_count"]
     following, right = count - random, sums["nsp_random_correct"]
     recalls = [part / whole for part, whole in ((sums["nsp_correct"] - right, following), (right, random)) if whole > 0]
     return {

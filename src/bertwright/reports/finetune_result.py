@@ -11,7 +11,7 @@ from bertwright.errors import ConfigError
 from bertwright.files import sha256_of
 from bertwright.log import note, print_table
 from bertwright.machine import machine, versions
-from bertwright.model.config import CONFIGS
+from bertwright.model.build import architecture_of
 from bertwright.model.encoder import parameter_count
 from bertwright.reports.finetune_html import figure_cells
 from bertwright.tasks.eval_result import EvalResult
@@ -70,7 +70,7 @@ def tune_result(
     return {
         "task": parts.task.name,
         "model": str(parts.folder),
-        "architecture": next(name for name, kind in CONFIGS.items() if isinstance(parts.shape, kind)),
+        "architecture": architecture_of(parts.shape),
         "labels": list(parts.task.labels),
         **({} if (positive := getattr(parts.task, "positive", None)) is None else {"positive": positive}),
         "metric": metric_of(parts),

@@ -10,19 +10,19 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Self, TypeVar
 
 import numpy as np
 
+from bertwright.config import Section
 from bertwright.data.labelled.rows_of_labels import LabelledRows
 from bertwright.tasks.columns import ColumnsConfig
 from bertwright.tasks.eval_result import EvalResult
 from bertwright.tasks.head import HeadConfig
 from bertwright.tasks.text_encoder import TextEncoder
 from bertwright.tasks.unlabelled import UnlabelledFile
-from bertwright.types import LabelledBatch
+from bertwright.types import LabelledBatch, Loss
 
 if TYPE_CHECKING:  # tasks name tensors in training alone: an exported model is asked without torch
     import torch
@@ -34,20 +34,6 @@ if TYPE_CHECKING:  # tasks name tensors in training alone: an exported model is 
 
 E = TypeVar("E")
 """What the examples of a task are."""
-
-
-@dataclass(frozen=True)
-class TaskLoss:
-    """The loss of a batch: `total` is the mean over what was asked, the others are sums by name (see LossParts)."""
-
-    total: Tensor
-    parts: dict[str, Tensor]
-    mass: Tensor | None = None
-    """What `total` was divided by; None where rows are compared with one another (see `sums_over_rows`)."""
-
-    def sums(self) -> dict[str, Tensor]:
-        """Return the sums; they add up over batches."""
-        return self.parts
 
 
 class Task(ABC, Generic[E]):
@@ -68,6 +54,8 @@ class Task(ABC, Generic[E]):
     """Names of the head's outputs."""
     pairs: bool | None = None
     """Whether its examples are pairs of texts; None where that is not known, or they are neither."""
+    options: ClassVar[type[Section]] = Section
+    """What `options` of a run may hold for this task, handed to `with_saved_settings`; nothing, as a rule."""
     has_dynamic_slots = False
     """No task grows its batches along a run (see train/step.py)."""
 
@@ -102,7 +90,7 @@ class Task(ABC, Generic[E]):
         """Return the examples as rows."""
 
     @abstractmethod
-    def loss(self, scores: Tensor, example: LabelledBatch) -> TaskLoss:
+    def loss(self, scores: Tensor, example: LabelledBatch) -> Loss:
         """Mark logits [B, M, outputs] against the targets [B, M] of a batch."""
 
     @abstractmethod

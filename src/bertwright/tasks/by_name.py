@@ -1,4 +1,4 @@
-"""Names the tasks there are."""
+"""Names the tasks there are; imports no torch, so that an exported model is asked without it."""
 
 from __future__ import annotations
 
@@ -10,20 +10,28 @@ from bertwright.tasks.base import Task
 from bertwright.tasks.classification.multi_label import MultiLabel
 from bertwright.tasks.classification.task import Classify
 from bertwright.tasks.columns import ColumnsConfig
-from bertwright.tasks.embedding.task import Embed
 from bertwright.tasks.examples import split_dev
 from bertwright.tasks.head import HeadConfig
 from bertwright.tasks.multiple_choice.task import Choose
 from bertwright.tasks.question_answering.task import Answer
 from bertwright.tasks.regression.task import Regress
 from bertwright.tasks.tagging.task import Tag
-from bertwright.tasks.translation.task import Translate
 
-TASKS: dict[str, type[Task[Any]]] = {task.name: task for task in (Classify, Regress, Tag, Answer, Choose)}
-"""By the word that follows `bertwright finetune`."""
+TASKS: dict[str, type[Task[Any]]] = {
+    "classify": Classify,
+    "regress": Regress,
+    "tag": Tag,
+    "answer": Answer,
+    "choose": Choose,
+}
+"""Every task with a head, by the word that follows `bertwright finetune`."""
+WITHOUT_HEAD = ("translate", "embed")
+"""What else may follow it: translate writes texts, and embed gives vectors."""
 
-TASK_NAMES = (*TASKS, Translate.name, Embed.name)
-"""Everything that may follow it: translate writes texts and embed gives vectors, where the others have a head."""
+
+def task_names() -> tuple[str, ...]:
+    """Return everything that may follow `bertwright finetune`."""
+    return (*TASKS, *WITHOUT_HEAD)
 
 
 def begin_task(
@@ -49,5 +57,5 @@ def begin_task(
 def task_named(name: str) -> type[Task[Any]]:
     """Return a task by its name; raises UsageError where there is none."""
     if name not in TASKS:
-        raise UsageError(f"there is no task {name!r}; the tasks are {', '.join(TASK_NAMES)}")
+        raise UsageError(f"there is no task {name!r}; the tasks are {', '.join(task_names())}")
     return TASKS[name]

@@ -7,12 +7,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from bertwright.tasks.base import TaskLoss
-from bertwright.types import UNASKED
+from bertwright.types import UNASKED, Loss, PartSums
 
 
-def class_loss(scores: Tensor, targets: Tensor, *, name: str, weights: np.ndarray | None = None) -> TaskLoss:
-    """Return the mean cross-entropy (nats) of logits [B, M, K] where `targets` [B, M] ask, and sums called `name`_*.
+def class_loss(scores: Tensor, targets: Tensor, *, name: str, weights: np.ndarray | None = None) -> Loss:
+    """Return the mean cross-entropy (nats) of logits [B, M, K] where `targets` [B, M] ask, and its sums as part `name`.
 
     With `weights` [K] the mean is weighted by those of the true classes, as torch's is; 0 where all of these are 0.
     """
@@ -27,5 +26,4 @@ def class_loss(scores: Tensor, targets: Tensor, *, name: str, weights: np.ndarra
         summed = functional.cross_entropy(logits, flat, weight=of_class, ignore_index=UNASKED, reduction="sum")
         total = summed / mass.clamp(min=torch.finfo(mass.dtype).tiny)
     correct = ((logits.argmax(-1) == flat) & asked).sum()
-    sums = {"sum": total.detach() * count, "count": count, "correct": correct}
-    return TaskLoss(total, {f"{name}_{part}": value for part, value in sums.items()}, mass)
+    return Loss(total, {name: PartSums(total.detach() * count, count, correct)}, mass)

@@ -7,7 +7,8 @@ from typing import Literal
 from pydantic import Field
 
 from bertwright.config import Section
-from bertwright.device import Precision
+from bertwright.device import DeviceName, Precision
+from bertwright.train.interval import Every
 
 
 class EngineConfig(Section):
@@ -15,6 +16,8 @@ class EngineConfig(Section):
 
     precision: Precision = "auto"
     """auto (bf16 where the hardware multiplies it), bf16 or fp32."""
+    device: DeviceName = "auto"
+    """auto (a GPU where there is one), cpu, cuda or cuda:N."""
     compile: bool | Literal["auto"] = "auto"
     """Run compiled steps: auto (where the run is long enough to win back the time of compiling, from a step that the
     run finds itself), true (from the first step) or false. Where compiling fails the run goes on uncompiled and says
@@ -35,6 +38,9 @@ class EngineConfig(Section):
     evaluations: int | None = Field(default=None, ge=1)
     """Held-out evaluations, spread evenly over the run; the last one is at its end. Where not given, as many as take 5%
     of the run's work, by counted operations: 1 to 20."""
+    evaluate_every: Every | None = None
+    """Steps (500) or time (90s, 2min, 1h) between two held-out evaluations, in place of `evaluations`; one more is at
+    the end of the run."""
     evaluation_rows: int = Field(default=1024, ge=1)
     """Rows of the fixed held-out set, at the length of the first phase."""
     checkpoint_minutes: float = Field(default=5.0, gt=0)

@@ -9,21 +9,20 @@ from typing import Any
 import torch
 from torch import nn
 
-from bertwright.objectives.combine import Objective
-from bertwright.objectives.nsp import pair_figures
+from bertwright.objectives.base import PretrainingObjective
 from bertwright.rng import key_of
 from bertwright.tasks.metrics import with_perplexity
 from bertwright.train.parallel.group import ALONE, Group
-from bertwright.types import Batch, MaskedBatch
+from bertwright.types import Batch, MaskedBatch, flat_sums, part_figures
 
 MASK_SEED = 2018
 """Held-out masks never depend on the seed of a run, so that runs can be compared."""
 
 
-def hold_out(batches: Iterable[Batch], objective: Objective) -> list[MaskedBatch]:
+def hold_out(batches: Iterable[Batch], objective: PretrainingObjective) -> list[MaskedBatch]:
     """Return the batches corrupted with fixed masks, ready to be scored again and again.
 
-    `objective` is one of `ObjectiveConfig.for_evaluation`, so that the masks do not depend on the settings of a run.
+    `objective` is one of `for_evaluation`, so that the masks do not depend on the settings of a run.
     """
     return [
         objective.corrupt(batch, torch.Generator().manual_seed(key_of("held-out mask", MASK_SEED, index)))
@@ -33,7 +32,7 @@ def hold_out(batches: Iterable[Batch], objective: Objective) -> list[MaskedBatch
 
 def held_out_figures(
     model: nn.Module,
-    objective: Objective,
+    objective: PretrainingObjective,
     examples: Iterable[MaskedBatch],
     *,
     device: torch.device,
@@ -42,7 +41,7 @@ def held_out_figures(
 ) -> dict[str, float]:
     """Return mean losses (nats) and accuracies over all examples, e.g. mlm_loss, mlm_accuracy, nsp_loss, nsp_accuracy.
 
-    Of masked tokens also mlm_perplexity, of pairs nsp_balanced_accuracy and nsp_majority (see `pair_figures`). Means
+    Of masked tokens also mlm_perplexity, and what `objective.figures` adds. Means
     are over everything asked in all examples together, not over batches. The model is left in the mode it was in. The
     processes of `group` share the examples and have the same figures; each makes as many forward passes, since sharded
     weights are gathered in each, but a surplus one counts nothing.
@@ -55,16 +54,11 @@ def held_out_figures(
             on_device = example.to(device)
             with cast():
                 scores = model(on_device)
-            for name, value in objective.loss(scores, on_device).sums().items():
+            for name, value in flat_sums(objective.loss(scores, on_device).parts).items():
                 totals[name] = totals.get(name, 0.0) + counts * float(value)
     model.train(training)
     totals = dict(group.total(totals))
-    figures: dict[str, float] = {}
-    for part in [name.removesuffix("_count") for name in totals if name.endswith("_count") and totals[name] > 0]:
-        figures[f"{part}_loss"] = round(totals[f"{part}_sum"] / totals[f"{part}_count"], 6)
-        figures[f"{part}_accuracy"] = round(totals[f"{part}_correct"] / totals[f"{part}_count"], 6)
-    figures = with_perplexity(figures)
-    return figures | pair_figures(totals) if totals.get("nsp_count") else figures
+    return with_perplexity(part_figures(totals)) | objective.figures(totals)
 
 
 def _shared(examples: Iterable[MaskedBatch], group: Group) -> Iterator[tuple[MaskedBatch, float]]:

@@ -199,7 +199,7 @@ def train(
             yield last_report(position, schedule)
     if not reported:  # the time is up, and the last steps failed or were undone
         if not position.step:
-            raise TrainingError("no step of the run succeeded before its time was up; lower --optimizer.learning-rate")
+            raise TrainingError("no step of the run succeeded before its time was up; lower --learning-rate")
         yield last_report(position, schedule)
 
 

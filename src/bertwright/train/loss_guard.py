@@ -133,6 +133,6 @@ class LossSpikeGuard:
         if attempts > self.config.attempts:
             raise TrainingError(
                 f"{happened}; so it was after going back to step {good.step} {self.config.attempts} times: "
-                "lower --optimizer.learning-rate or lengthen --schedule.warmup"
+                "lower --learning-rate or lengthen --warmup"
             )
         note(f"{happened}: back to step {good.step}, attempt {attempts} of {self.config.attempts}, with other batches")

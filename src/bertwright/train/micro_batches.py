@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from bertwright.errors import TrainingError
 from bertwright.files import human_bytes
 from bertwright.train.free_memory import free_memory, machine_memory
+from bertwright.types import Loss, LossParts
 
 ROOM = 2**29
 """Bytes that what a model computes from some rows may take until the backward pass; more for large models:"""
@@ -30,23 +31,12 @@ STATE = 4
 
 
 @dataclass(frozen=True)
-class SplitLoss:
-    """The loss of rows that were trained on some at a time (see `LossParts`)."""
-
-    total: Tensor
-    parts: dict[str, Tensor]
-
-    def sums(self) -> dict[str, Tensor]:
-        """Return the sums by part."""
-        return self.parts
-
-
-@dataclass(frozen=True)
 class MicroBatches:
     """How the batches of a model are split.
 
     row_bytes(length)  memory that a row of so many tokens takes until the backward pass
     room(length)       bytes there are for rows of so many tokens
+    fewest             parts there are at least, of batches of as many rows
     """
 
     model: nn.Module
@@ -54,16 +44,18 @@ class MicroBatches:
     cast: Callable[[], Any]
     row_bytes: Callable[[int], int]
     room: Callable[[int], int]
+    fewest: int = 1
 
     def slices(self, example: Any) -> list[slice]:
         """Return which rows of a batch are trained on together: parts of like size, as few as there is room for."""
         rows, length = len(example.input_ids), example.longest
-        parts = -(-rows // max(1, self.room(length) // self.row_bytes(length)))
+        needed = -(-rows // max(1, self.room(length) // self.row_bytes(length)))
+        parts = max(needed, min(rows, self.fewest))
         return [slice(rows * part // parts, rows * (part + 1) // parts) for part in range(parts)]
 
     def backward(
         self, example: Any, slices: list[slice], forward_loss: Callable[[Any], Any], begin: Callable[[int], None]
-    ) -> SplitLoss:
+    ) -> Loss:
         """Add the gradient of the loss of a batch to the parameters, which have none; return the loss.
 
         `begin(row)` sets the random state for rows from there on.
@@ -74,30 +66,30 @@ class MicroBatches:
 
     def _each_by_itself(
         self, example: Any, slices: list[slice], forward_loss: Callable[[Any], Any], begin: Callable[[int], None]
-    ) -> SplitLoss:
-        total, mass, sums = torch.zeros(()), torch.zeros(()), dict[str, Tensor]()
+    ) -> Loss:
+        total, mass, parts = torch.zeros(()), torch.zeros(()), LossParts()
         for rows in slices:
             begin(rows.start)
-            parts = forward_loss(example.cut(rows))
-            weight = parts.mass.detach().float()
+            loss = forward_loss(example.cut(rows))
+            weight = loss.mass.detach().float()
             if float(weight) > 0:  # a mean over nothing is no number
-                torch.autograd.backward(parts.total * weight)
-                total, mass = total + parts.total.detach() * weight, mass + weight
-                sums = {name: value + sums.get(name, 0) for name, value in parts.sums().items()}
+                torch.autograd.backward(loss.total * weight)
+                total, mass = total + loss.total.detach() * weight, mass + weight
+                parts = {name: sums.plus(parts.get(name)) for name, sums in loss.parts.items()}
         gradients = [parameter.grad for parameter in self.model.parameters() if parameter.grad is not None]
         torch._foreach_div_(gradients, float(mass))
-        return SplitLoss(total / mass, sums)
+        return Loss(total / mass, parts)
 
-    def _scored_twice(self, example: Any, slices: list[slice], begin: Callable[[int], None]) -> SplitLoss:
+    def _scored_twice(self, example: Any, slices: list[slice], begin: Callable[[int], None]) -> Loss:
         with torch.no_grad(), torch.compiler.set_stance("force_eager"):
             scores = torch.cat([self._scores(example, rows, begin) for rows in slices]).float().requires_grad_()
-        parts = self.objective.loss(scores, example)
-        torch.autograd.backward(parts.total)
+        loss: Loss = self.objective.loss(scores, example)
+        torch.autograd.backward(loss.total)
         assert scores.grad is not None
         for rows in slices:
             found = self._scores(example, rows, begin)
             torch.autograd.backward(found, scores.grad[rows].to(found.dtype))
-        return SplitLoss(parts.total.detach(), parts.sums())
+        return Loss(loss.total.detach(), loss.parts)
 
     def _scores(self, example: Any, rows: slice, begin: Callable[[int], None]) -> Tensor:
         begin(rows.start)
@@ -119,7 +111,12 @@ def room_for(model: nn.Module, row_bytes: Callable[[int], int], *, longest: int,
     if free is not None and need > free:
         raise TrainingError(
             f"{what} takes about {human_bytes(need)} of memory with rows of {longest} tokens, and {human_bytes(free)} "
-            "are free: give a smaller --batches.max-length, a smaller model, or a machine with more memory"
+            "are free: give a smaller --seq-length, a smaller model, or a machine with more memory"
         )
     most = SHORT_ROOM * room if machine is None else max(row_bytes(longest), machine // 2 - state)
     return lambda length: min(most, room * SHORT_ROOM if length <= SHORT else room)
+
+
+def endless_room(length: int) -> int:
+    """Return the bytes that rows of a length may take where nobody has measured how many there are: any number."""
+    return 2**62

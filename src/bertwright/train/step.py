@@ -6,64 +6,32 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from bertwright.errors import NotFiniteError
+from bertwright.objectives.base import Objective
 from bertwright.rng import key_of
 from bertwright.train.ema import EMA
 from bertwright.train.micro_batches import MicroBatches
 from bertwright.train.optim.optimizers import set_rates
 from bertwright.train.parallel.group import ALONE, BatchSlice, Group, whole
-from bertwright.types import TokenRows
-
-
-class LossParts(Protocol):
-    """What an objective returns: the total to minimise, and named sums to report."""
-
-    @property
-    def total(self) -> Tensor:
-        """Scalar float32, differentiable: the mean over what was asked."""
-        ...
-
-    def sums(self) -> dict[str, Tensor]:
-        """Named scalar sums that add up over batches, e.g. the loss summed over masked positions and their count."""
-        ...
-
-
-class Objective(Protocol):
-    """What the loop asks of an objective or a task; it never learns which one it is.
-
-    Each has its own kind of batch, of example and of scores, which pass through here unseen.
-    """
-
-    @property
-    def has_dynamic_slots(self) -> bool:
-        """Whether the number of slots of an example changes along a run."""
-        ...
-
-    def corrupt(self, batch: Any, generator: torch.Generator, progress: float) -> Any:
-        """Hide what is to be predicted."""
-        ...
-
-    def loss(self, scores: Any, example: Any) -> LossParts:
-        """Mark the answers."""
-        ...
+from bertwright.types import Loss, TokenRows, flat_sums
 
 
 @dataclass
 class TrainStep:
     """One optimizer step over the micro-batches of a step.
 
-    `forward_loss(example)` runs model and loss (compiled where that works) and returns LossParts.
+    `forward_loss(example)` runs model and loss (compiled where that works) and returns the Loss.
     """
 
     model: nn.Module
     objective: Objective
     optimizers: list[torch.optim.Optimizer]
-    forward_loss: Callable[[Any], LossParts]
+    forward_loss: Callable[[Any], Loss]
     average: EMA | None
     clip_norm: float
     seed: int
@@ -76,7 +44,7 @@ class TrainStep:
     """Tells the model at which row of a micro-batch its dropout begins, where processes share one."""
     micro_batches: MicroBatches | None = None
     """How batches are split that memory has no room for; None where there is none such."""
-    compiled_loss: Callable[[Any], LossParts] | None = None
+    compiled_loss: Callable[[Any], Loss] | None = None
     """`forward_loss` compiled, for steps from `compiled_from` on; None where it is not (yet) compiled."""
     compiled_from: int = 0
     fewer_threads_before: int = 0
@@ -122,17 +90,15 @@ class TrainStep:
         for done, ((piece, batch), example) in enumerate(zip(work, examples, strict=True), 1):
             self.begin_dropout(step, piece, rows=len(batch.input_ids))
             with self.no_sync() if done < len(work) else nullcontext():
-                parts = self._split(step, piece, example, forward_loss)
-                if parts is None:
-                    parts = forward_loss(example)
-                    torch.autograd.backward(parts.total / (micro_batches / self.group.size))
-            for name, value in {"loss": parts.total.detach() / micro_batches, **parts.sums()}.items():
+                loss = self._split(step, piece, example, forward_loss)
+                if loss is None:
+                    loss = forward_loss(example)
+                    torch.autograd.backward(loss.total / (micro_batches / self.group.size))
+            for name, value in {"loss": loss.total.detach() / micro_batches, **flat_sums(loss.parts)}.items():
                 totals[name] = totals[name] + value if name in totals else value
         return totals
 
-    def _split(
-        self, step: int, piece: BatchSlice, example: Any, forward_loss: Callable[[Any], LossParts]
-    ) -> LossParts | None:
+    def _split(self, step: int, piece: BatchSlice, example: Any, forward_loss: Callable[[Any], Loss]) -> Loss | None:
         """Do the work of a batch some rows at a time, where it must be split; return None where it need not."""
         slices = self.micro_batches.slices(example) if self.micro_batches is not None else []
         if self.micro_batches is None or len(slices) < 2:
@@ -145,7 +111,7 @@ class TrainStep:
 
         return self.micro_batches.backward(example, slices, forward_loss, begin)
 
-    def forward_loss_at(self, step: int) -> Callable[[Any], LossParts]:
+    def forward_loss_at(self, step: int) -> Callable[[Any], Loss]:
         """Return what runs model and loss at `step`: by its number alone, so that a step done again is the same."""
         if self.compiled_loss is None or step < self.compiled_from:
             return self.forward_loss
@@ -205,10 +171,10 @@ def one_thread_fewer() -> Iterator[None]:
         torch.set_num_threads(threads)
 
 
-def forward_loss_of(model: nn.Module, objective: Objective, cast: Callable[[], Any]) -> Callable[[Any], LossParts]:
+def forward_loss_of(model: nn.Module, objective: Objective, cast: Callable[[], Any]) -> Callable[[Any], Loss]:
     """Return the function to compile: model and loss in one, the forward pass inside `cast()`."""
 
-    def forward_loss(example: Any) -> LossParts:
+    def forward_loss(example: Any) -> Loss:
         with cast():
             scores = model(example)
         return objective.loss(scores, example)

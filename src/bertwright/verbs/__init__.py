@@ -1,1 +1,20 @@
-"""One function a verb, with the names and defaults of the command line."""
+"""One function a verb, with the names and defaults of the command line; nothing is imported before it is asked for."""
+
+VERBS = {
+    "quickstart": "The whole walk on the documentation of your own Python, offline, in under five minutes.",
+    "prepare": "Turn raw text into data: vocabulary, token ids, sentence and word boundaries.",
+    "doctor": "Examine text or data before training: what will hurt, and the flag that fixes it.",
+    "pretrain": "Train a BERT on prepared data.",
+    "evaluate": "Judge a trained model on held-out data.",
+    "finetune": "Train a pre-trained model for a task, and judge it.",
+    "predict": "Ask a model: masked words, next sentences, or what it was fine-tuned for.",
+    "embed": "Turn texts into vectors, of any layer and pooling.",
+    "export": "Write a model in a form that other programs run: ONNX, also in 8-bit integers.",
+    "show": "Look inside data, a batch, a run or a model.",
+    "verify": "Check that data, a run or a model is whole, and says what it said.",
+    "bench": "Measure how fast this machine does a stage.",
+}
+"""Every verb, in the order of the walk, with its line of the overview. NAME is `verbs/NAME.py`, and at the terminal
+NAME_command of `cli/NAME.py`."""
+AT_THE_TERMINAL_ALONE = ("bench",)
+"""Verbs that the Python API does not have."""

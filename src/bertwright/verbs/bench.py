@@ -225,10 +225,10 @@ def bench_pretrain(
     tell whether the budget of the run was enough to reach the peer. Where the peer's folder has a metrics.jsonl beside
     it, the report of the run draws both curves.
     """
-    theirs = evaluate("mlm", peer, data, length=LENGTH, rows=1024, whole_word=True)
+    theirs = evaluate("mlm", peer, data, length=LENGTH, num_rows=1024, whole_word=True)
     trained = pretrain(data, run, recipe=recipe, settings=settings)
     write_report(Path(run), peer=Path(peer).parent)
-    ours = evaluate("mlm", Path(run) / "model", data, length=LENGTH, rows=1024, whole_word=True)
+    ours = evaluate("mlm", Path(run) / "model", data, length=LENGTH, num_rows=1024, whole_word=True)
     figures = {
         "what": f"{recipe} for {trained['seconds'] / 60:.1f} minutes beside {peer}",
         "minutes": round(trained["seconds"] / 60, 2),

@@ -33,6 +33,7 @@ from bertwright.corpus.shards import Shards, read_manifest
 from bertwright.corpus.survey import survey
 from bertwright.errors import CorpusError, UsageError
 from bertwright.files import human_bytes
+from bertwright.flags import with_flags
 from bertwright.log import print_lines, print_table, progress_bar
 from bertwright.tokenizer.bulk import BulkEncoder
 from bertwright.tokenizer.load import Tokenizer, load_tokenizer
@@ -74,10 +75,12 @@ class Looked:
     skipped: Sequence[Path] = ()
 
 
+@with_flags("doctor")
 def doctor(
     things: Path | str | Sequence[Path | str], *, test: Sequence[Path | str] = (), sample_mb: int = 64,
-    language: str | None = None, column: str | None = None, documents: Literal["auto", "blank", "file", "line"] =
-    "auto", encoding: str | None = None, tokenizer: Path | str | None = None, as_json: bool = False,
+    language: str | None = None, column: str | None = None,
+    document_boundary: Literal["auto", "blank", "file", "line"] = "auto", encoding: str | None = None,
+    tokenizer: Path | str | None = None, as_json: bool = False,
 ) -> dict[str, Any]:  # fmt: skip
     """Examine a DATA folder, or inputs as `prepare` takes them; print a table (or JSON), and return what it says.
 
@@ -102,7 +105,7 @@ def doctor(
         if is_data:
             examination, looked = _of_data(Path(named[0]), Path(scratch), overlaps, budget)
         else:
-            reading = ReadOptions(column, documents, skip_broken=True, encoding=encoding)
+            reading = ReadOptions(column, document_boundary, skip_broken=True, encoding=encoding)
             given = load_tokenizer(Path(tokenizer)) if tokenizer else None
             examination, looked = _of_inputs(named, Path(scratch), overlaps, budget, reading, language, given)
     for path, overlap in overlaps.items():

@@ -17,6 +17,7 @@ from bertwright.corpus.readers.rows import TableOptions
 from bertwright.corpus.shards import Shards, read_manifest
 from bertwright.device import pick_device
 from bertwright.errors import CorpusError, DataError, ModelError, UsageError
+from bertwright.flags import with_flags
 from bertwright.hub.encoder_folder import read_model
 from bertwright.hub.nsp_folder import is_next_sentence_folder, lacks_head, read_next_sentence
 from bertwright.inference.embed_predictor import evaluate_sentences
@@ -26,8 +27,9 @@ from bertwright.inference.translation_predictor import evaluate_translation
 from bertwright.log import note, print_facts
 from bertwright.model.encoder import Encoder
 from bertwright.model.random_state import kept_random_state
-from bertwright.objectives.combine import ObjectiveConfig, build_objective
-from bertwright.tasks.by_name import TASK_NAMES, TASKS
+from bertwright.objectives.combine import build_objective
+from bertwright.objectives.config import ObjectiveConfig
+from bertwright.tasks.by_name import TASKS, task_names
 from bertwright.tasks.columns import ColumnsConfig
 from bertwright.tasks.embedding.task import Embed
 from bertwright.tasks.tagging.task import Tag
@@ -41,6 +43,7 @@ from bertwright.verbs.own_run import ROWS, HeldOutRows, choose_rows, compared, f
 KINDS = ("mlm", "nsp", "minimal-pairs")
 
 
+@with_flags("evaluate")
 def evaluate(
     kind: str,
     model: Path | str,
@@ -48,7 +51,7 @@ def evaluate(
     *,
     split: str = "valid",
     length: int | None = None,
-    rows: int | None = None,
+    num_rows: int | None = None,
     whole_word: bool | None = None,
     columns: Mapping[str, Any] | None = None,
     positive: str | None = None,
@@ -56,16 +59,16 @@ def evaluate(
     """Return the figures of a MODEL folder on a split of a DATA folder, with fixed rows and masks, in float32.
 
     `kind` "mlm" packs full sentences of one document into rows of `length`; "nsp" makes sentence pairs and also gives
-    the MLM figures on them, where the model has the head for those too. Up to `rows` rows, at most one pass. On the
-    data of the run that wrote the model `length`, `rows` and `whole_word` are those of the run, elsewhere 128, 4,096
-    and False, where not given. For "minimal-pairs" `data` is a .jsonl file of "good" and "bad" sentences (see
-    `evaluate_pairs`), of which up to `rows` pairs are taken, evenly spread. For a task such as "classify" it is a
+    the MLM figures on them, where the model has the head for those too. Up to `num_rows` rows, at most one pass. On the
+    data of the run that wrote the model `length`, `num_rows` and `whole_word` are those of the run, elsewhere 128,
+    4,096 and False, where not given. For "minimal-pairs" `data` is a .jsonl file of "good" and "bad" sentences (see
+    `evaluate_pairs`), of which up to `num_rows` pairs are taken, evenly spread. For a task such as "classify" it is a
     labelled file, all of it; `columns` are told as "text", "pair" and "label", for "translate" as "source" and
     "target"; `positive` is the class of two whose F1 is reported. Raises UsageError for another kind, DataError where
     model and data have different tokenizers, and ModelError where the model lacks the head asked for.
     """
-    if kind not in KINDS and kind not in TASK_NAMES:
-        raise UsageError(f"nothing called {kind!r} can be evaluated; known: {', '.join((*KINDS, *TASK_NAMES))}")
+    if kind not in KINDS and kind not in task_names():
+        raise UsageError(f"nothing called {kind!r} can be evaluated; known: {', '.join((*KINDS, *task_names()))}")
     model, data = Path(model), Path(data)
     if not model.is_dir():
         raise ModelError(f"there is no model folder {model}; give the folder `pretrain` wrote as RUN/model")
@@ -81,10 +84,10 @@ def evaluate(
         return evaluate_task(kind, model, data, compose(ColumnsConfig, columns or {}), positive=positive)
     if kind == "minimal-pairs":
         return evaluate_pairs(
-            model, data, most=ROWS if rows is None else rows, encoding=(columns or {}).get("encoding")
+            model, data, most=ROWS if num_rows is None else num_rows, encoding=(columns or {}).get("encoding")
         )
     own = find_own_run(model, str(read_manifest(data)["fingerprint"])) if split == "valid" else None
-    chosen = choose_rows("nsp" if kind == "nsp" else "mlm", own, length=length, count=rows, whole_word=whole_word)
+    chosen = choose_rows("nsp" if kind == "nsp" else "mlm", own, length=length, count=num_rows, whole_word=whole_word)
     figures = evaluate_held_out(model, data, chosen, split=split)
     if own is not None and (comparison := compared(chosen, own, figures)):
         note(comparison)

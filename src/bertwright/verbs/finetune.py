@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 from torch import nn
 
-from bertwright.config import write_toml
+from bertwright.config import merge, write_toml
+from bertwright.device import on_device
 from bertwright.errors import DivergedError, TrainingError, UsageError
-from bertwright.files import locked, map_os_errors, refuse_existing, write_json
+from bertwright.files import locked, map_os_errors, write_json
+from bertwright.flags import with_flags
 from bertwright.log import note
 from bertwright.malloc import freed_memory_kept
 from bertwright.model.lora import merge_adapters
@@ -43,17 +46,21 @@ from bertwright.train.checkpoint.task_resume import (
     tune_identity,
 )
 from bertwright.train.divergence import DivergenceListener, end_if_diverged
-from bertwright.train.loop import train
+from bertwright.train.interval import Interval
+from bertwright.train.loop import Progress, train
 from bertwright.train.schedule import ScheduleConfig
-from bertwright.train.task_setup.embed_task import build_embed, resolve_embed
+from bertwright.train.task_setup.embed_task import EmbedTuneConfig, build_embed, resolve_embed
 from bertwright.train.task_setup.encoder_tasks import build_finetune
-from bertwright.train.task_setup.finetune_config import resolve_finetune
+from bertwright.train.task_setup.finetune_config import FinetuneConfig, resolve_finetune
 from bertwright.train.task_setup.run_of_task import TrainedRun, Tuning, judge_tuned
-from bertwright.train.task_setup.translate_config import resolve_translation
+from bertwright.train.task_setup.translate_config import TranslateConfig, resolve_translation
 from bertwright.train.task_setup.translate_task import build_translation
+from bertwright.verbs.calls.finetune_flags import FinetuneFlags, finetune_settings
+from bertwright.verbs.calls.finetune_preview import preview_task, require_free_folder
 from bertwright.verbs.predict import ask, write_answers
 
 
+@with_flags("finetune", FinetuneFlags)
 @kept_random_state()
 def finetune(
     task: str,
@@ -63,48 +70,60 @@ def finetune(
     out: Path | str | None = None,
     *,
     test: Path | str | None = None,
-    seeds: int = 1,
+    num_seeds: int = 1,
     resume: bool = False,
+    overwrite: bool = False,
+    dry_run: bool = False,
     settings: Mapping[str, Any] | None = None,
+    **flags: Unpack[FinetuneFlags],
 ) -> dict[str, Any]:
     """Fine-tune the encoder of a MODEL folder on a task and write a RUN folder; return what result.json holds.
 
-    Without `dev` a share of the training file is held out instead (`settings` {"split": {"dev_fraction": 0.1}}), by a
-    hash of its texts. A `test` file without labels is answered instead, in RUN/test-predictions.jsonl.
+    Without `dev` a share of the training file is held out instead (`dev_fraction`), by a hash of its texts. A `test`
+    file without labels is answered instead, in RUN/test-predictions.jsonl.
 
-    With several `seeds` each is trained, mean and spread are told, and the best on dev is kept. `settings` are nested
-    as in RUN/config.toml, e.g. {"schedule": {"epochs": 4}}. With `resume` an interrupted run in `out` goes on as if
-    nothing had been. Raises UsageError for wrong words, InputError for files or models that do not fit, and
-    OutputExistsError or BusyError, all before anything is written; Interrupted on Ctrl-C, after a checkpoint is saved.
+    Each of `num_seeds` seeds is trained, mean and standard deviation are reported, and the best on dev is kept. `flags`
+    are those of the command line; `settings` are nested as in RUN/config.toml, e.g. {"watch": {"mistakes": 40}}. With
+    `resume` an interrupted run in `out` goes on as if nothing had been; `overwrite` deletes the run in `out` when the
+    new one is about to begin. A `dry_run` writes nothing, and prints and returns settings, sizes and disk.
+
+    Raises UsageError for an invalid call, InputError for files or models that do not fit, and OutputExistsError or
+    BusyError, all before anything is written; Interrupted on Ctrl-C, after a checkpoint is saved.
 
     >>> finetune("classify", "runs/en/model", "train.tsv", "dev.tsv", "runs/sst2")["dev"]["accuracy"]
     0.91
     """
     if out is None:
         raise UsageError("no folder was given for the run; name one with --out")
-    if seeds < 1:
-        raise UsageError(f"--seeds {seeds} trains nothing; give 1 or more")
-    if dev is not None and "split" in (settings or {}):
+    if num_seeds < 1:
+        raise UsageError(f"--num-seeds {num_seeds} trains nothing; give 1 or more")
+    settings = merge(finetune_settings(task, flags), settings or {})
+    if dev is not None and "split" in settings:
         raise UsageError("--dev and --dev-fraction cannot both be given; leave one out")
+    if overwrite and resume:
+        raise UsageError("--overwrite begins a new run and --resume goes on with an old one; give one of them")
     out = Path(out)
-    given = resumed_settings(out, task, settings or {}, seeds=seeds) if resume else settings or {}
-    with locked(out), map_os_errors(out, saved=", then go on with --resume: the last whole checkpoint is untouched"):
+    given = resumed_settings(out, task, settings, seeds=num_seeds) if resume else settings
+    files = {name: Path(file) for name, file in {"train": train, "dev": dev, "test": test}.items() if file}
+    with held_folder(out, writes=not dry_run), on_device(resolved(task, given).engine.device):
         if not resume:
-            refuse_existing(out, instead="give another --out, or --resume to go on with an interrupted run in it")
-        named = {"train": train, "dev": dev, "test": test}
-        files = {name: Path(file) for name, file in named.items() if file}
+            require_free_folder(out, [Path(model), *files.values()], overwrite=overwrite)
         parts = build_parts(task, given, Path(model), files)
         metric_of(parts)
+        if dry_run:
+            return preview_task(parts, out, seeds=num_seeds)
         overlaps = warn_of_overlaps(parts)
         identity = tune_identity(parts, files)
         finished = Finished()
         if resume:
             require_same_run(out, identity)
             finished = read_finished(out, parts)
+        if overwrite:
+            require_free_folder(out, [Path(model), *parts.files_read(files).values()], overwrite=True, clear=True)
         write_toml(out / "config.toml", parts.config)
-        manifest = {**tune_manifest(parts, files, seeds=seeds), "overlaps": overlaps, "identity": identity}
+        manifest = {**tune_manifest(parts, files, seeds=num_seeds), "overlaps": overlaps, "identity": identity}
         write_json(out / "manifest.json", manifest)
-        best = train_seeds(parts, out, seeds, finished=finished, identity=identity)
+        best = train_seeds(parts, out, num_seeds, finished=finished, identity=identity)
         figures = tune_result(parts, files, best, finished.seen)
         best.parts.save(best.model, out / "model", name=out.name, figures=figures)
         answer_unlabelled(parts, out, figures)
@@ -115,6 +134,14 @@ def finetune(
         if best.diverged is not None:
             raise TrainingError(f"{best.diverged}; {out / 'model'} is that of step {best.best_step:,}, before that")
         return figures
+
+
+@contextmanager
+def held_folder(out: Path, *, writes: bool) -> Iterator[None]:
+    """Hold the folder of a run that `writes` there, and say in a sentence what cannot be written."""
+    kept = ", then go on with --resume: the last whole checkpoint is untouched"
+    with locked(out) if writes else nullcontext(), map_os_errors(out, saved=kept):
+        yield
 
 
 def warn_of_overlaps(parts: Tuning) -> dict[str, dict[str, int]]:
@@ -144,11 +171,19 @@ def answer_unlabelled(parts: Tuning, out: Path, figures: dict[str, Any]) -> None
 
 def build_parts(task: str, settings: Mapping[str, Any], folder: Path, files: dict[str, Path]) -> Tuning:
     """Return the parts of a run of `task`: a decoder for translate, no head for embed, a head for every other."""
+    config = resolved(task, settings)
+    if isinstance(config, TranslateConfig):
+        return build_translation(config, folder, files)
+    if isinstance(config, EmbedTuneConfig):
+        return build_embed(config, folder, files)
+    return build_finetune(config, folder, files)
+
+
+def resolved(task: str, settings: Mapping[str, Any]) -> FinetuneConfig:
+    """Return the settings of a run of `task`, checked as a whole; raises ConfigError."""
     if task == Translate.name:
-        return build_translation(resolve_translation(settings), folder, files)
-    if task == Embed.name:
-        return build_embed(resolve_embed(settings), folder, files)
-    return build_finetune(resolve_finetune(task, settings), folder, files)
+        return resolve_translation(settings)
+    return resolve_embed(settings) if task == Embed.name else resolve_finetune(task, settings)
 
 
 def train_seeds(parts: Tuning, out: Path, seeds: int, *, finished: Finished, identity: Mapping[str, Any]) -> TrainedRun:
@@ -196,7 +231,8 @@ def train_one(parts: Tuning, folder: Path, *, seed: int, peak: PeakCallback, ide
     metrics.begin(position)
     checkpoint = task_checkpointing(parts, folder, moving, identity=identity, seed=seed)
     progress = position.spent().progress(schedule)
-    callbacks: list[Callback] = [dev_evaluation(parts, model, progress), peak, DivergenceListener(model), best]
+    judge = dev_evaluation(parts, model, position, schedule)
+    callbacks: list[Callback] = [judge, peak, DivergenceListener(model), best]
     callbacks += [metrics, console, end_if_diverged]
     callbacks += [*parts.callbacks(model, progress), checkpoint]
     model.train()
@@ -227,11 +263,14 @@ def train_one(parts: Tuning, folder: Path, *, seed: int, peak: PeakCallback, ide
     return judge_tuned(parts, model, seed=seed, best_step=best.step, position=position, diverged=diverged)
 
 
-def dev_evaluation(parts: Tuning, model: nn.Module, progress: float) -> EvaluateListener:
-    """Return the callback that judges the model on dev along the run, from `progress` in [0, 1] of it on."""
-    times = max(1, round(parts.config.schedule.epochs * parts.config.watch.evaluations))
-    done = int(progress * times + 1e-9)
-    return EvaluateListener(held_out=lambda: parts.judge_along(model), samples=list, times=times, done=done)
+def dev_evaluation(parts: Tuning, model: nn.Module, position: Progress, schedule: ScheduleConfig) -> EvaluateListener:
+    """Return the callback that judges the model on dev along the run, from a position on."""
+    watch = parts.config.watch
+    times = max(1, round(parts.config.schedule.epochs * watch.evaluations))
+    every = None if watch.evaluate_every is None else Interval.parse(watch.evaluate_every)
+    callback = EvaluateListener(held_out=lambda: parts.judge_along(model), samples=list, times=times, every=every)
+    callback.rewind(position, position.spent().progress(schedule))
+    return callback
 
 
 def keeper(parts: Tuning, model: nn.Module) -> BestListener:

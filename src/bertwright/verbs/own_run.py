@@ -55,7 +55,7 @@ def rows_of_run(run: OwnRun) -> HeldOutRows:
     """Return the rows on which a run has evaluated its model."""
     config = run.config
     return HeldOutRows(
-        "nsp" if config.objective.next_sentence else "mlm",
+        "nsp" if "nsp" in config.objective.chosen else "mlm",
         config.schedule.phases[0].length,
         config.engine.evaluation_rows,
         config.objective.whole_word,
@@ -111,7 +111,7 @@ def compared(rows: HeldOutRows, run: OwnRun, figures: Mapping[str, float]) -> st
     if rows == theirs:
         why = "" if run.precision == "fp32" else f"; the run computed in {run.precision}, and here it is float32"
         return f"the same rows and masks as in {run.folder}, which ended with {printed}{why}"
-    same = " (leave out --length, --rows and --whole-word)" if rows.kind == theirs.kind else ""
+    same = " (leave out --length, --num-rows and --whole-word)" if rows.kind == theirs.kind else ""
     return (
         f"{run.folder} ended with {printed}, on other rows: {theirs}; here {rows}. "
         f"`evaluate {theirs.kind}`{same} takes its rows"

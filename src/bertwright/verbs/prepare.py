@@ -11,7 +11,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from time import perf_counter
 from typing import Any, Literal
@@ -19,8 +19,7 @@ from typing import Any, Literal
 import numpy as np
 import pyarrow as pa
 
-from bertwright.corpus.builtin import write_python_docs
-from bertwright.corpus.cooccurrence import count_prepared, most_bytes
+from bertwright.corpus.cooccurrence import count_prepared
 from bertwright.corpus.dedup.dedup_state import SEEN_FOLDER, DedupState
 from bertwright.corpus.encode import UNSPACED
 from bertwright.corpus.executors.on_ray import ray_cluster
@@ -33,72 +32,56 @@ from bertwright.corpus.journal import JOURNAL, Journal, open_journal
 from bertwright.corpus.pipeline import SHARD_TEXT, ShardPipeline, Source
 from bertwright.corpus.readers.documents import source_bytes
 from bertwright.corpus.readers.formats import ReadOptions
-from bertwright.corpus.readers.inputs import Inputs, describe_skipped, find_inputs
-from bertwright.corpus.readers.layouts import LAYOUTS, describe_layout
 from bertwright.corpus.report import facts_of, fingerprint_in, manifest_of, report_of
 from bertwright.corpus.survey import Survey, TrainingTexts, survey
 from bertwright.corpus.vocabulary_texts import MOST_LONG_WORDS, refuse_unknown_text, shown_training
 from bertwright.errors import CorpusError, UsageError
-from bertwright.files import human_bytes, locked, remove, require_space, sha256_of, write_json
-from bertwright.log import note, note_once, print_facts, progress_bar
+from bertwright.files import locked, remove, sha256_of, write_json
+from bertwright.flags import with_flags
+from bertwright.log import note, print_facts, progress_bar
 from bertwright.stopping import interrupted
 from bertwright.tokenizer.load import Tokenizer, load_tokenizer
 from bertwright.tokenizer.train_vocabulary import KINDS, MULTIPLE, SMALLEST, train_tokenizer
 from bertwright.types import listed
+from bertwright.verbs.calls.prepare_inputs import (
+    BUILTIN_FOLDER,
+    PrepareOptions,
+    announce,
+    find_sources,
+    preview,
+    require_replaceable,
+    vocabulary_for,
+)
 
-BUILTINS = {"builtin:python-docs": write_python_docs}
-BUILTIN_FOLDER = ".builtin"
 TOKENIZER_FILES = ("tokenizer_config.json", "special_tokens_map.json", "vocab.txt")
-SHARD_BYTES_PER_TEXT_BYTE = 1.0
-"""English takes 0.53, Chinese 0.75, and the amount of text is an estimate."""
 MUCH_UNKNOWN = 0.05
 """Share of unknown tokens that is warned of."""
-VOCABULARY_BY_TEXT = ((500_000_000, 8_192), (2_000_000_000, 16_384))
-LARGEST_VOCABULARY = 30_528
-"""The 30,522 of BERT rounded up to a multiple of 64."""
 
 
-@dataclass(frozen=True)
-class PrepareOptions:
-    """What decides the bytes of a DATA folder, besides the text."""
-
-    language: str | None
-    kind: str
-    vocab_size: int | None
-    lowercase: bool
-    tokenizer: str | None
-    column: str | None
-    documents: Literal["auto", "blank", "file", "line"]
-    skip_broken: bool
-    encoding: str | None
-    held_out: float
-    near_duplicates: float | None
-    repeated_paragraphs: int | None
-    filter: list[str]
-    only_language: str | None
-    shard_text: int
-
-
+@with_flags("prepare")
 def prepare(
-    inputs: Sequence[str | Path], out: Path | str, *, valid: Sequence[str | Path] = (),
-    tokenizer: Path | str | None = None, vocab_size: int | None = None, kind: str = "wordpiece", lowercase: bool = True,
+    inputs: str | Path | Sequence[str | Path], out: Path | str, *, valid: str | Path | Sequence[str | Path] = (),
+    tokenizer: Path | str | None = None, vocab_size: int | None = None, kind: str = "wordpiece", cased: bool = False,
     language: str | None = None, column: str | None = None,
-    documents: Literal["auto", "blank", "file", "line"] = "auto", skip_broken: bool = False,
-    encoding: str | None = None, held_out: float = 0.01, near_duplicates: float | None = None,
+    document_boundary: Literal["auto", "blank", "file", "line"] = "auto", skip_broken: bool = False,
+    encoding: str | None = None, valid_fraction: float = 0.01, near_duplicates: float | None = None,
     repeated_paragraphs: int | None = None, filter: Sequence[str] = (), only_language: str | None = None,
     workers: int = 1, engine: Literal["local", "ray"] = "local", shard_text: int = SHARD_TEXT,
+    lowercase: bool | None = None, overwrite: bool = False, dry_run: bool = False,
 ) -> dict[str, Any]:  # fmt: skip
     """Prepare text for pre-training in the folder `out`; return the report, which is also saved there and printed.
 
     inputs       files, folders, globs, addresses such as "s3://bucket/texts", or "builtin:python-docs"
-    valid        the same for the held-out split; without it, a share `held_out` of the documents is taken by the hash
-                 of their text (at least one document; 0 for none)
+    valid        the same for the held-out split; without it, a share `valid_fraction` of the documents is taken by the
+                 hash of their text (at least one document; 0 for none)
     tokenizer    a tokenizer.json or its folder; without it a vocabulary is trained: `kind` "wordpiece", "bpe" or
                  "unigram", of `vocab_size` tokens (by default 8,192 for up to 500 MB of text, 16,384 for up to 2 GB,
-                 30,528 above), with or without capitals
+                 30,528 above), with capitals and accents where `cased`
+                 (`lowercase` is the opposite of that, the name it had before)
     language     code of the language, such as "en" or "zh"; without it Chinese is known by its characters, others by
                  the detector where that is installed, and what is left is "en"
-    documents    where documents end in .txt files; "auto" tells it from a sample
+    document_boundary
+                 where documents end in .txt files; "auto" tells it from a sample
     encoding     how characters are written, such as "gb18030"; detected, and said, where a file is not UTF-8
     near_duplicates
                  leave out documents that share this much of their five-word sequences with an earlier one (Jaccard,
@@ -112,6 +95,9 @@ def prepare(
     workers      processes that clean and encode; 1 works in threads of this one. The bytes of DATA are the same
     engine       "ray" works on the cluster that RAY_ADDRESS names, or one of this machine; again the same bytes
 
+    overwrite    delete the DATA folder that `out` is, once the inputs were found to be readable
+    dry_run      write nothing: print, and return, the settings, what was found and how much disk it will take
+
     Raises CorpusError, TokenizerError, OutputExistsError, BusyError or DiskSpaceError, each saying what to do.
 
     >>> prepare(["books/"], Path("data"), vocab_size=8192)["tokens"]
@@ -119,9 +105,9 @@ def prepare(
     """
     started, out = perf_counter(), Path(out)
     options = PrepareOptions(
-        language, kind, vocab_size, lowercase, str(tokenizer) if tokenizer else None, column, documents, skip_broken,
-        encoding, held_out, near_duplicates, repeated_paragraphs, listed(filter, what="filter"), only_language,
-        shard_text,
+        language, kind, vocab_size, not cased if lowercase is None else lowercase,
+        str(tokenizer) if tokenizer else None, column, document_boundary, skip_broken, encoding, valid_fraction,
+        near_duplicates, repeated_paragraphs, listed(filter, what="filter"), only_language, shard_text,
     )  # fmt: skip
     _check(options)
     _screen(options)
@@ -130,8 +116,14 @@ def prepare(
     if workers < 1:
         raise UsageError(f"--workers {workers} leaves nobody to work; give 1 or more")
     named, named_valid = listed(inputs, what="inputs"), listed(valid, what="valid")
+    if dry_run or overwrite:
+        plan = preview(named, named_valid, out, options, overwrite=overwrite, told=dry_run)
+        if dry_run:
+            return plan
     try:
         with locked(out):
+            if overwrite:
+                require_replaceable(out, named, named_valid, options, overwrite=True, clear=True)
             journal = open_journal(out, {"inputs": named, "valid": named_valid, **asdict(options)})
             report = _prepare(named, named_valid, out, options, journal, started, workers, engine)
     except KeyboardInterrupt as stop:
@@ -151,11 +143,11 @@ def _prepare(
 ) -> dict[str, Any]:  # fmt: skip
     """Walk from the names of files to the manifest."""
     reading = ReadOptions(options.column, options.documents, options.skip_broken, options.encoding)
-    sources = _find_sources(inputs, valid, out, options, reading)
+    sources = find_sources(inputs, valid, out, options, reading)
     train = sources[-1]
     given = load_tokenizer(Path(options.tokenizer)) if options.tokenizer else None
     look = survey(train.paths, reading, layout=train.layout)
-    _announce(train, look, out)
+    announce(train, look, out)
     options = replace(options, language=_language_of(train, reading, journal))
     screen = _screen(options)
     if given is not None:
@@ -200,7 +192,9 @@ def _check(options: PrepareOptions) -> None:
     if options.kind not in KINDS:
         raise UsageError(f"--kind {options.kind} is not known; choose one of {', '.join(KINDS)}")
     if not 0 <= options.held_out < 1:
-        raise UsageError(f"--held-out {options.held_out} is no share of the documents; give a number from 0 to below 1")
+        raise UsageError(
+            f"--valid-fraction {options.held_out} is no share of the documents; give a number from 0 to below 1"
+        )
     if options.tokenizer and options.vocab_size:
         raise UsageError("--tokenizer and --vocab-size cannot both be given; leave one out")
     if options.near_duplicates is not None and not 0.5 <= options.near_duplicates < 1:
@@ -221,34 +215,6 @@ def _screen(options: PrepareOptions) -> Screen | None:
     screen = Screen(rules, options.only_language, spaced=options.language not in UNSPACED)
     screen.screen(pa.array(["a document"]), DropCounts())  # tells now that a package is missing
     return screen
-
-
-def _find_sources(
-    inputs: list[str], valid: list[str], out: Path, options: PrepareOptions, reading: ReadOptions
-) -> list[Source]:
-    """Return what to read, in order; given held-out files come first, so that copies of them never reach training."""
-    named = [(valid, 1.0), (inputs, 0.0)] if valid else [(inputs, options.held_out)]
-    sources = []
-    for names, share in named:
-        outside = [name for name in names if name not in BUILTINS]
-        found = find_inputs(outside) if outside or not names else Inputs([], [])
-        if found.skipped:
-            note_once(describe_skipped(found.skipped))
-        paths = found.files
-        paths += [BUILTINS[name](out / BUILTIN_FOLDER) for name in names if name in BUILTINS]
-        sources.append(Source(paths, describe_layout(paths, reading), share))
-    return sources
-
-
-def _announce(train: Source, look: Survey, out: Path) -> None:
-    """Say what was found, and stop now if the disk cannot hold what will be written."""
-    layout = f", {LAYOUTS[train.layout]}" if train.layout else ""
-    wrapped = ", lines taken as wrapped" if look.newline == "wrapped" else ""
-    files = "1 file" if len(train.paths) == 1 else f"{len(train.paths):,} files"
-    note(f"{files}, about {human_bytes(look.text_bytes)} of text{layout}{wrapped}")
-    shards, counts = int(look.text_bytes * SHARD_BYTES_PER_TEXT_BYTE), most_bytes(look.text_bytes)
-    require_space(out, shards + counts, what="preparing this text")
-    note(f"the shards will take about {human_bytes(shards)}, and counts of neighbours up to {human_bytes(counts)}")
 
 
 def _language_of(train: Source, reading: ReadOptions, journal: Journal) -> str:
@@ -297,11 +263,6 @@ def _tokenizer_for(
     }
     journal.save(out)
     return tokenizer
-
-
-def vocabulary_for(text_bytes: int) -> int:
-    """Return the vocabulary size that suits an amount of text."""
-    return next((size for most, size in VOCABULARY_BY_TEXT if text_bytes <= most), LARGEST_VOCABULARY)
 
 
 def _copy_tokenizer(given: Tokenizer, folder: Path) -> None:

@@ -5,26 +5,31 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
-from bertwright.config import write_toml
+from bertwright.config import merge, write_toml
 from bertwright.corpus.shards import check_shards
-from bertwright.errors import BertwrightError, DataError, Interrupted, TrainingError
-from bertwright.files import human_bytes, locked, map_os_errors, read_json, refuse_existing, require_space, write_json
+from bertwright.errors import BertwrightError, DataError, Interrupted, TrainingError, UsageError
+from bertwright.files import (
+    human_bytes,
+    read_json,
+    require_space,
+    write_json,
+)
+from bertwright.flags import with_flags
 from bertwright.hub.cards.pretrained import model_card, next_sentence_card
 from bertwright.hub.encoder_folder import save_model
 from bertwright.hub.nsp_folder import FOLDER, has_own_folder, save_next_sentence
 from bertwright.inference.samples import choose_samples, predict_samples
-from bertwright.log import note, print_facts, silent
+from bertwright.log import note, print_facts
 from bertwright.malloc import freed_memory_kept
 from bertwright.model.bert import BertForPreTraining
 from bertwright.model.embedding_size import shrink_embeddings
 from bertwright.model.encoder import parameter_count
 from bertwright.model.random_state import kept_random_state
-from bertwright.objectives.combine import build_objective
+from bertwright.objectives.combine import build_objective, for_evaluation
 from bertwright.reports.pretrain_html import write_report
 from bertwright.reports.pretrain_result import AVERAGE, facts, result, run_manifest
 from bertwright.train.callbacks import Callback
@@ -48,9 +53,10 @@ from bertwright.train.checkpoint.saver import Saver
 from bertwright.train.checkpoint.snapshot import Snapshot, TrainState
 from bertwright.train.divergence import DivergenceListener, end_if_diverged
 from bertwright.train.held_out import held_out_figures
+from bertwright.train.interval import Interval
 from bertwright.train.loop import Progress, StepReport, train, weight_norm
 from bertwright.train.loss_guard import LossSpikeGuard
-from bertwright.train.parallel.group import Group, init_distributed
+from bertwright.train.parallel.group import Group
 from bertwright.train.schedule import ScheduleConfig
 from bertwright.train.setup.compiling import CompileListener
 from bertwright.train.setup.evaluation_count import evaluation_count, run_work
@@ -58,48 +64,70 @@ from bertwright.train.setup.mixture_of_folders import folders_of, mixed_figures,
 from bertwright.train.setup.pretrain_config import keep_found, resolve, resume_settings, switched_off
 from bertwright.train.setup.run import Parts, build, held_out_examples, peak_flops
 from bertwright.types import MaskedBatch
+from bertwright.verbs.calls.pretrain_flags import PretrainFlags, pretrain_settings
+from bertwright.verbs.calls.pretrain_folder import require_free, working
+from bertwright.verbs.calls.pretrain_preview import disk_needed, preview_run
 
 WORTH_SAYING = 5.0
 """Seconds of checking shards that are told of."""
 
 
+@with_flags("pretrain", PretrainFlags)
 @kept_random_state()
 def pretrain(
     data: Path | str | Sequence[Path | str],
     out: Path | str,
     *,
     mixture: Sequence[float] | None = None,
-    recipe: str = "classic-fast",
+    recipe: Path | str = "classic-fast",
     resume: bool = False,
+    overwrite: bool = False,
+    dry_run: bool = False,
     settings: Mapping[str, Any] | None = None,
+    **flags: Unpack[PretrainFlags],
 ) -> dict[str, Any]:
     """Pre-train on a DATA folder and write a RUN folder; return what result.json holds.
 
     `data` may be several folders made with the same tokenizer; `mixture` gives the share of the rows from each (by
-    default, that of their tokens). `settings` are laid over the recipe, nested as in its TOML, e.g. {"size": "tiny",
-    "schedule": {"steps": 100}}.
+    default, that of their tokens). `flags` are those of the command line, and laid over the recipe, as `settings` are,
+    nested as in its TOML, e.g. {"schedule": {"decay": "cosine"}}.
+
+    >>> pretrain("data", "run", size="mini", minutes=20)["valid"]["mlm_loss"]    # doctest: +SKIP
+    3.43
+
+    With `resume` the run in `out` goes on from its last checkpoint; `overwrite` deletes the run in `out` when the new
+    one is about to begin. A `dry_run` writes nothing, and prints and returns settings, sizes and disk.
+
     Raises UsageError for wrong words, BusyError where another process works in `out`, and DataError, ModelError or
     DiskSpaceError before anything is written; later DiskSpaceError where the disk fills up, TrainingError where going
     back to an earlier state did not help, and Interrupted on Ctrl-C or SIGTERM, both after a checkpoint is saved.
     """
     began = time.perf_counter()
-    data, settings = with_mixture(data, mixture, settings)
-    out = Path(out)
+    data, settings = with_mixture(data, mixture, merge(pretrain_settings(flags), settings or {}))
+    out, recipe = Path(out), str(recipe)
     restarted = launched_before(out)
+    if overwrite and resume:
+        raise UsageError("--overwrite begins a new run and --resume goes on with an old one; give one of them")
     resume = resume or (restarted and (out / "config.toml").is_file())
     config = resume_settings(out, settings or {}) if resume else resolve(recipe, settings or {})
-    with init_distributed(timeout=config.engine.timeout) as group, silent(not group.first), held(out, group):
-        if not (resume or restarted) and group.first:
-            refuse_existing(out, instead="give another --out, or --resume to go on with the run in it")
+    with working(out, config, writes=not dry_run) as group:
+        anew = not (resume or restarted) and group.first
+        if anew:
+            require_free(out, folders_of(data, config), overwrite=overwrite)
+        if dry_run:
+            return preview_run(data, out, config, group)
         check_data(folders_of(data, config), group)
         checkpoint = last_checkpoint(out, group) if resume else None
         parts = build(data, config, fresh=checkpoint is None, group=group)
         require_same(parts)
         position = Progress(drawn=[0] * len(config.schedule.phases))
-        moving = TrainState(parts.model, parts.optimizers, position, parts.average)
+        moving = TrainState(parts.trained, parts.optimizers, position, parts.average)
         good = resumed(checkpoint, moving, run_identity(parts), group=group) if checkpoint else None
         if group.first:
-            require_space(out, disk_needed(parts), what="this run")
+            auxiliary = parameter_count(parts.trained) - parameter_count(parts.model)
+            require_space(out, disk_needed(parts.model, config, auxiliary=auxiliary), what="this run")
+            if anew and overwrite:
+                require_free(out, folders_of(data, config), overwrite=True, clear=True)
             write_json(out / "manifest.json", run_manifest(data, parts))
             write_toml(out / "config.toml", config)
         if not resume and (off := switched_off(recipe, settings or {})):
@@ -110,16 +138,6 @@ def pretrain(
         figures = finish(data, out, parts, peak=peak, position=position)
         group.wait()
         return figures or dict(read_json(out / "result.json"))
-
-
-@contextmanager
-def held(out: Path, group: Group) -> Iterator[None]:
-    """Hold the folder of a run, by its first process, and say in a sentence what cannot be written there."""
-    with (
-        locked(out) if group.first else nullcontext(),
-        map_os_errors(out, saved=", then go on with --resume: the last whole checkpoint is untouched"),
-    ):
-        yield
 
 
 def check_data(folders: Sequence[Path], group: Group) -> None:
@@ -168,11 +186,13 @@ def run(data: Path, out: Path, parts: Parts, moving: TrainState, *, good: Snapsh
     left = group.broadcast(60 * (schedule.minutes or 0) - (time.perf_counter() - began))
     work = run_work(parts, peak=peak.flops, seconds=left)
     judge = evaluation(data, parts, position, work=work, until=checkpoint.until_asked)
-    if group.first and judge.times and engine.evaluations is None:  # later starts go by the same number
+    if (
+        group.first and judge.times and engine.evaluations is None and judge.every is None
+    ):  # later starts go by the same number
         keep_found(out, evaluations=judge.times)
     guard.went_back = partial(rewind_logs, metrics if group.first else None, judge, moving, schedule)
     told: list[Callback] = [metrics, console] if group.first else []
-    callbacks: list[Callback] = [compiling, judge, peak, DivergenceListener(parts.model, group), *told]
+    callbacks: list[Callback] = [compiling, judge, peak, DivergenceListener(parts.trained, group), *told]
     callbacks += [end_if_diverged, guard, checkpoint]
     if not position.step:
         position.seconds = position.setup_seconds = group.broadcast(time.perf_counter() - began)
@@ -210,7 +230,7 @@ def saved(parts: Parts, saver: Saver, position: Progress) -> str:
 
     Resumed after its last step, such a run is judged again.
     """
-    if not math.isfinite(weight_norm(parts.model)):
+    if not math.isfinite(weight_norm(parts.trained)):
         saver.wait()
         return f"checkpoints before that are untouched in {saver.run / 'checkpoints'}"
     position.heard = position.heard and position.spent().progress(parts.config.schedule) < 1
@@ -267,7 +287,7 @@ def rewind_logs(
     """Untell what was said of steps that were undone: the lines of metrics.jsonl, and the evaluations made."""
     if metrics is not None:
         metrics.begin(moving.position)
-    judge.rewind(moving.position.spent().progress(schedule))
+    judge.rewind(moving.position, moving.position.spent().progress(schedule))
 
 
 def evaluation(
@@ -287,7 +307,7 @@ def evaluation(
     length = config.schedule.phases[0].length
     folders, rows = folders_of(data, config), config.engine.evaluation_rows
     objective = build_objective(
-        config.objective.for_evaluation(), vocab_size=parts.shape.vocab_size, mask_id=parts.tokenizer.special.mask
+        for_evaluation(config.objective), vocab_size=parts.shape.vocab_size, mask_id=parts.tokenizer.special.mask
     )
     examples = [held_out_examples(folder, parts.tokenizer, objective, length=length, rows=rows) for folder in folders]
     count = sum(len(example.input_ids) for of_one in examples for example in of_one)
@@ -314,11 +334,9 @@ def evaluation(
         with whole_for_methods(parts):
             return predict_samples(parts.model, parts.tokenizer, samples)
 
-    callback = EvaluateListener(held_out=figures, samples=predictions, times=times if any(examples) else 0)
-    if position.heard:
-        callback.rewind(position.spent().progress(config.schedule))
-    else:
-        callback.rewind(position.spent().progress(config.schedule), behind=1)
+    every = None if config.engine.evaluate_every is None else Interval.parse(config.engine.evaluate_every)
+    callback = EvaluateListener(held_out=figures, samples=predictions, times=times if any(examples) else 0, every=every)
+    callback.rewind(position, position.spent().progress(config.schedule), behind=0 if position.heard else 1)
     return callback
 
 
@@ -347,14 +365,3 @@ def finish(data: Path, out: Path, parts: Parts, *, peak: float, position: Progre
     write_report(out)
     print_facts(f"pre-trained: {out / 'model'}", facts(figures))
     return figures
-
-
-def disk_needed(parts: Parts) -> int:
-    """Return about how many bytes a run writes: checkpoints (weights, two moments, average), its model, its metrics.
-
-    A checkpoint also holds the state to go back to, unless none is kept.
-    """
-    weights = 4 * parameter_count(parts.model)
-    copies = (3 if parts.average is None else 4) * (2 if parts.config.guard.attempts else 1)
-    models = 2 if has_own_folder(parts.model) else 1
-    return weights * (copies * (parts.config.engine.keep + 1) + models) + 20_000_000

@@ -48,7 +48,7 @@ def quickstart(out: Path | str, *, minutes: float = 4.0) -> dict[str, Any]:
     settings = {**SETTINGS, "schedule": {"minutes": minutes}}
     resolve(RECIPE, settings)
     note("1/3 preparing the documentation of this Python and its packages (builtin:python-docs)")
-    prepare(["builtin:python-docs"], out / "data", vocab_size=VOCAB_SIZE, language="en", held_out=0.03)
+    prepare(["builtin:python-docs"], out / "data", vocab_size=VOCAB_SIZE, language="en", valid_fraction=0.03)
     note(f"2/3 pre-training with masked words and next sentences for {minutes:g} minutes")
     figures = pretrain(out / "data", out / "run", recipe=RECIPE, settings=settings)
     note("3/3 asking it to fill in words")

@@ -10,7 +10,8 @@ from bertwright.corpus.shards import Shards, read_manifest
 from bertwright.data.pretraining.batches import BatchSource
 from bertwright.errors import UsageError
 from bertwright.log import results
-from bertwright.objectives.combine import ObjectiveConfig, build_objective
+from bertwright.objectives.combine import build_objective
+from bertwright.objectives.config import ObjectiveConfig
 from bertwright.reports.text import legend, row_text, row_title
 from bertwright.rng import key_of
 from bertwright.tokenizer.load import Tokenizer, load_tokenizer
@@ -34,7 +35,7 @@ def show_batch(
     if kind_of_folder(data) != "data":
         raise UsageError(f"--batch looks into a DATA folder, and {data} is none")
     if number < 0 or rows < 1:
-        raise UsageError("--batch counts from 0 and --rows from 1")
+        raise UsageError("--batch counts from 0 and --num-rows from 1")
     if pack and next_sentence:
         raise UsageError("--pack shows rows of several documents, not pairs; give --no-next-sentence too")
     tokenizer, vocab_size = load_tokenizer(data), read_manifest(data)["tokenizer"]["vocab_size"]
@@ -47,7 +48,7 @@ def show_batch(
         special=tokenizer.special,
         length=length,
         rows=rows,
-        pairs=objective.pairs,
+        pairs=objective.rows != "single",
         pack=pack,
         seed=seed,
     )

@@ -1,12 +1,14 @@
-"""Turns a recipe into the list of everything a run may set: each setting, what the recipe has there, what it means."""
+"""Turns recipes into a table of them, and one into the list of all a run may set: setting, value, meaning."""
 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 
 from bertwright.config import Section
-from bertwright.log import print_settings
+from bertwright.configs.names import RECIPES
+from bertwright.log import print_settings, print_table
 from bertwright.train.setup.pretrain_config import resolve
 
 
@@ -25,3 +27,31 @@ def settings_of(section: Section, prefix: str = "") -> Iterator[tuple[str, str, 
         else:
             value = "-" if part is None else json.dumps(plain[name], ensure_ascii=False)
             yield f"{prefix}{name}", value, " ".join((field.description or "").split())
+
+
+def show_recipes() -> list[dict[str, str]]:
+    """Print the recipes that come along to stdout, and return name, what, paper and budget of each."""
+    rows = [recipe_row(name) for name in RECIPES]
+    print_table('recipes, for --recipe NAME or extends = "NAME"', list(rows[0]), [list(row.values()) for row in rows])
+    return rows
+
+
+def recipe_row(name: str) -> dict[str, str]:
+    """Return what the header of a recipe says: what it is, the first paper it names, and the budget it is made for."""
+    comments = [line[1:] for line in RECIPES[name].read_text(encoding="utf-8").splitlines() if line.startswith("#")]
+    what = comments[0].partition(":")[2].strip()
+    entries: dict[str, str] = {}
+    for line in comments[1:]:
+        title, text = line[:11].strip(), line[11:].strip()
+        last = title or (next(reversed(entries)) if entries else "")
+        if last:
+            entries[last] = f"{entries.get(last, '')} {text}".strip()
+    config = resolve(name, {})
+    budget = f"{config.size}, {config.schedule.amount:g} {config.schedule.unit}"
+    paper = re.match(r".*?\(\d{4}\)", entries["Paper"])
+    return {
+        "recipe": name,
+        "what": what,
+        "paper": paper.group() if paper else entries["Paper"],
+        "budget": budget,
+    }

@@ -54,7 +54,7 @@ def show_step(
         raise UsageError(f"--recipe shows what a run on a DATA folder sees, and {data} is none")
     if number < 0 or rows < 1 or (phase is not None and not 1 <= phase <= len(config.schedule.phases)):
         raise UsageError(
-            f"--batch counts from 0, --rows from 1, and --phase from 1 to {len(config.schedule.phases)}, its phases"
+            f"--batch counts from 0, --num-rows from 1, and --phase from 1 to {len(config.schedule.phases)}, its phases"
         )
     config = config if seed is None else config.model_copy(update={"seed": seed})
     place = _place(config, number, phase=phase, run=run)
@@ -150,7 +150,7 @@ def _drawn(data: Path, config: PretrainConfig, place: Place) -> tuple[Batch, Any
         read_manifest(folder)
     objective = build_objective(config.objective, vocab_size=vocab_size, mask_id=tokenizer.special.mask)
     shape = config.model.shape(
-        config.size, vocab_size=vocab_size, pad_token_id=tokenizer.special.pad, next_sentence=objective.pairs
+        config.size, vocab_size=vocab_size, pad_token_id=tokenizer.special.pad, next_sentence=objective.rows != "single"
     )
     splits = open_train(data, config)
     for shards in splits:

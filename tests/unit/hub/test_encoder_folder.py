@@ -16,7 +16,7 @@ from bertwright.errors import ModelError
 from bertwright.hub.cards.pretrained import model_card
 from bertwright.hub.encoder_folder import load_model, read_model, save_model
 from bertwright.model.bert import BertForPreTraining
-from bertwright.model.config import named_size
+from bertwright.model.build import named_size
 
 NAMES = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "b", "c"]
 

@@ -12,7 +12,7 @@ from bertwright.errors import InputError, UsageError
 from bertwright.inference.fill_mask import PACE, fill_mask, fill_masks
 from bertwright.inference.next_sentence import next_sentence
 from bertwright.model.bert import BertForPreTraining
-from bertwright.model.config import named_size
+from bertwright.model.build import named_size
 from bertwright.tokenizer.load import Tokenizer, load_tokenizer
 from bertwright.types import MaskedBatch
 

@@ -8,8 +8,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from bertwright.config import compose
 from bertwright.errors import ConfigError
-from bertwright.model.build import build_encoder
-from bertwright.model.config import BertConfig, ModelConfig, ModernConfig, named_size, training_flops
+from bertwright.model.build import build_encoder, named_size
+from bertwright.model.config import BertConfig, ModelConfig, ModernConfig, training_flops
 from bertwright.model.encoder import parameter_count
 from bertwright.types import MaskedBatch
 

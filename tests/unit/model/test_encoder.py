@@ -11,8 +11,8 @@ from torch._dynamo.testing import CompileCounterWithBackend
 from torch.nn import functional
 
 from bertwright.model.bert import BertForPreTraining
-from bertwright.model.build import build_encoder
-from bertwright.model.config import BertConfig, named_size
+from bertwright.model.build import build_encoder, named_size
+from bertwright.model.config import BertConfig
 from bertwright.model.layers.attention_mask import MASK_VALUE, attention_bias, window_bias
 from bertwright.model.layers.linear import Linear
 from bertwright.types import MaskedBatch, Scores

@@ -7,8 +7,7 @@ import pytest
 import torch
 
 from bertwright.data.labelled.rows_of_labels import LabelledRows
-from bertwright.model.build import build_encoder
-from bertwright.model.config import named_size
+from bertwright.model.build import build_encoder, named_size
 from bertwright.model.lora import MATRICES, adapt, merge_adapters
 from bertwright.model.task_model import FineTuned, freeze
 from bertwright.types import LabelledBatch

@@ -11,10 +11,11 @@ from sklearn.metrics import balanced_accuracy_score
 
 from bertwright.config import compose
 from bertwright.errors import ConfigError, DataError
-from bertwright.objectives.combine import ObjectiveConfig, build_objective
+from bertwright.objectives.combine import build_objective, for_evaluation
+from bertwright.objectives.config import ObjectiveConfig
 from bertwright.objectives.mlm import MaskedLanguageModel
-from bertwright.objectives.nsp import next_sentence_sums, pair_figures
-from bertwright.types import Batch, MaskedBatch, Scores
+from bertwright.objectives.nsp import pair_figures, pair_sums
+from bertwright.types import Batch, MaskedBatch, Scores, flat_sums
 
 ROWS, SLOTS, VOCAB = 6, 5, 50
 
@@ -44,7 +45,7 @@ def scores() -> Scores:
 
 
 def test_parts_equal_the_definitions(scores: Scores, example: MaskedBatch) -> None:
-    parts = build_objective(ObjectiveConfig(), vocab_size=VOCAB, mask_id=4).loss(scores, example)
+    found = build_objective(ObjectiveConfig(), vocab_size=VOCAB, mask_id=4).loss(scores, example)
     mlm, right, nsp, pairs_right = 0.0, 0, 0.0, 0
     assert example.next_label is not None
     for row in range(ROWS):
@@ -56,13 +57,15 @@ def test_parts_equal_the_definitions(scores: Scores, example: MaskedBatch) -> No
         pair, label = scores.nsp[row].tolist(), int(example.next_label[row])
         nsp += math.log(sum(map(math.exp, pair))) - pair[label]
         pairs_right += max(pair) == pair[label]
-    assert parts.masked == 20
-    assert parts.rows == ROWS
-    assert parts.mlm_sum.item() == pytest.approx(mlm, rel=1e-5)
-    assert parts.nsp_sum.item() == pytest.approx(nsp, rel=1e-5)
-    assert parts.mlm_correct == right
-    assert parts.nsp_correct == pairs_right
-    assert parts.total.item() == pytest.approx(mlm / 20 + nsp / ROWS, rel=1e-5)
+    sums = flat_sums(found.parts)
+    assert sums["mlm_count"] == 20
+    assert sums["nsp_count"] == ROWS
+    assert sums["mlm_sum"].item() == pytest.approx(mlm, rel=1e-5)
+    assert sums["nsp_sum"].item() == pytest.approx(nsp, rel=1e-5)
+    assert sums["mlm_correct"] == right
+    assert sums["nsp_correct"] == pairs_right
+    assert sums["nsp_random_count"] == 3
+    assert found.total.item() == pytest.approx(mlm / 20 + nsp / ROWS, rel=1e-5)
 
 
 def test_unused_slots_have_no_gradient(scores: Scores, example: MaskedBatch) -> None:
@@ -77,21 +80,22 @@ def test_unused_slots_have_no_gradient(scores: Scores, example: MaskedBatch) -> 
 
 def test_masking_alone_leaves_pairs_out(scores: Scores, example: MaskedBatch) -> None:
     objective = build_objective(ObjectiveConfig(next_sentence=False), vocab_size=VOCAB, mask_id=4)
-    parts = objective.loss(scores, example)
-    assert not objective.pairs
-    assert parts.total == parts.mlm_sum / parts.masked
-    assert parts.nsp_sum == 0
+    found = objective.loss(scores, example)
+    assert objective.rows == "single"
+    assert found.total == found.parts["mlm"].sum / found.parts["mlm"].count
+    assert set(found.parts) == {"mlm"}
 
 
 def test_bfloat16_logits_are_judged_in_float32_and_ties_share(example: MaskedBatch) -> None:
     model = MaskedLanguageModel(vocab_size=VOCAB, mask_id=4)
-    flat = model.loss(torch.zeros((ROWS, SLOTS, VOCAB), dtype=torch.bfloat16), example)
-    assert flat.loss.dtype == torch.float32
-    assert flat.loss.item() == pytest.approx(20 * math.log(VOCAB), rel=1e-6)
-    assert flat.correct.item() == pytest.approx(20 / VOCAB, rel=1e-5)
-    pairs = next_sentence_sums(torch.tensor([[0.0, 1.0], [3.0, 1.0]], dtype=torch.bfloat16), torch.tensor([1, 1]))
-    assert pairs.correct == 1
-    assert pairs.loss.dtype == torch.float32
+    flat = model.loss(Scores(torch.zeros((ROWS, SLOTS, VOCAB), dtype=torch.bfloat16), None), example)
+    assert flat.total.dtype == torch.float32
+    assert flat.total.item() == pytest.approx(math.log(VOCAB), rel=1e-6)
+    assert flat_sums(flat.parts)["mlm_correct"].item() == pytest.approx(20 / VOCAB, rel=1e-5)
+    logits = torch.tensor([[0.0, 1.0], [3.0, 1.0]], dtype=torch.bfloat16)
+    summed, pairs = pair_sums(logits, torch.tensor([1, 1]))
+    assert pairs["nsp"].correct == 1
+    assert summed.dtype == torch.float32
 
 
 @pytest.mark.parametrize("share", [0.0, 0.2, 0.53, 1.0])
@@ -100,11 +104,10 @@ def test_pairs_of_several_batches_have_the_balanced_accuracy_of_scikit_learn(sha
     generator = torch.Generator().manual_seed(3)
     labels = (torch.arange(200) < 200 * share).long()
     logits = torch.randn((200, 2), generator=generator) + torch.stack([-labels, labels], 1) * 0.4
-    totals = {"nsp_count": 200.0, "nsp_correct": 0.0, "nsp_random": 0.0, "nsp_random_correct": 0.0}
+    totals: dict[str, float] = {}
     for rows in torch.randperm(200, generator=generator).split(64):
-        sums = next_sentence_sums(logits[rows], labels[rows])
-        for name in ("correct", "random", "random_correct"):
-            totals[f"nsp_{name}"] += float(getattr(sums, name))
+        for name, value in flat_sums(pair_sums(logits[rows], labels[rows])[1]).items():
+            totals[name] = totals.get(name, 0.0) + float(value)
     figures = pair_figures(totals)
     expected = balanced_accuracy_score(labels.numpy(), logits.argmax(-1).numpy())
     assert figures["nsp_balanced_accuracy"] == pytest.approx(expected, abs=1e-6)
@@ -112,11 +115,9 @@ def test_pairs_of_several_batches_have_the_balanced_accuracy_of_scikit_learn(sha
 
 
 def test_a_constant_answer_has_half_the_balanced_accuracy() -> None:
-    sums = next_sentence_sums(torch.tensor([[0.0, 1.0]]).expand(10, 2), torch.tensor([1] * 7 + [0] * 3))
-    figures = pair_figures(
-        {"nsp_count": 10, "nsp_correct": 7, "nsp_random": float(sums.random), "nsp_random_correct": 7}
-    )
-    assert float(sums.correct) == float(sums.random_correct) == 7
+    parts = pair_sums(torch.tensor([[0.0, 1.0]]).expand(10, 2), torch.tensor([1] * 7 + [0] * 3))[1]
+    figures = pair_figures({name: float(value) for name, value in flat_sums(parts).items()})
+    assert float(flat_sums(parts)["nsp_correct"]) == 7
     assert figures == {"nsp_balanced_accuracy": 0.5, "nsp_majority": 0.7}
 
 
@@ -126,8 +127,9 @@ def test_held_out_text_is_masked_as_published_whatever_training_does() -> None:
         ObjectiveConfig,
         {"mask_rate": 0.4, "final_mask_rate": 0.2, "mask_share": 1.0, "random_share": 0.0, "next_sentence": False},
     )
-    assert trained.for_evaluation() == ObjectiveConfig(next_sentence=False)
-    assert ObjectiveConfig(whole_word=True).for_evaluation() == ObjectiveConfig(whole_word=True)
+    assert for_evaluation(trained) == ObjectiveConfig(next_sentence=False)
+    assert for_evaluation(ObjectiveConfig(whole_word=True)) == ObjectiveConfig(whole_word=True)
+    assert for_evaluation(ObjectiveConfig(names=("nsp", "mlm"))) == ObjectiveConfig(names=("mlm", "nsp"))
 
 
 def test_the_loss_traces_into_one_graph(scores: Scores, example: MaskedBatch) -> None:
@@ -140,7 +142,7 @@ def test_pairs_are_asked_for_where_they_are_missing() -> None:
     ids = torch.zeros((2, 8), dtype=torch.long)
     flags = torch.ones((2, 8), dtype=torch.bool)
     batch = Batch(ids, ids, flags, flags, flags)
-    with pytest.raises(DataError, match="pairs=True"):
+    with pytest.raises(DataError, match="one segment"):
         build_objective(ObjectiveConfig(), vocab_size=VOCAB, mask_id=4).corrupt(batch, torch.Generator())
 
 
@@ -148,6 +150,7 @@ def test_pairs_are_asked_for_where_they_are_missing() -> None:
     ("settings", "message"),
     [
         ({"mask_share": 0.95, "random_share": 0.1}, "add up to more than 1"),
+        ({"options": {"mlm": 3}}, "options.mlm"),
         ({"mask_rate": 0.0}, "mask_rate"),
         ({"mask_rate": 1.5}, "mask_rate"),
         ({"whole_words": True}, "did you mean whole_word"),
@@ -156,3 +159,17 @@ def test_pairs_are_asked_for_where_they_are_missing() -> None:
 def test_settings_that_do_not_fit_are_refused(settings: dict[str, object], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         compose(ObjectiveConfig, settings)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"names": ("mlm", "sop")}, "'sop'; known: mlm, nsp"),
+        ({"names": ("mlm", "mlm")}, "names an objective twice"),
+        ({"names": ("mlm",), "options": {"nsp": {}}}, "has the objectives mlm alone"),
+        ({"options": {"mlm": {"rate": 0.2}}}, "unknown setting"),
+    ],
+)
+def test_objectives_that_do_not_go_together_are_refused(settings: dict[str, object], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        build_objective(compose(ObjectiveConfig, settings), vocab_size=VOCAB, mask_id=4)

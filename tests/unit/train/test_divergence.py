@@ -69,7 +69,7 @@ PHASES = (Phase(length=8, rows=1, share=1.0),)
 
 def test_a_last_step_that_ruins_the_weights_is_an_error() -> None:
     schedule = ScheduleConfig(steps=3, phases=PHASES)
-    with pytest.raises(NotFiniteError, match=r"step 3 left weights that are no numbers; lower --optimizer\.learning"):
+    with pytest.raises(NotFiniteError, match=r"step 3 left weights that are no numbers; lower --learning"):
         reports(Steps(lambda made: made == 3), schedule, guard=None, position=Progress(drawn=[0]), ticks=0.0)
 
 

@@ -106,7 +106,7 @@ def test_progress_renews_the_attempts() -> None:
 def test_without_attempts_nothing_is_kept() -> None:
     guard = begun(attempts=0)
     assert guard.good is None
-    with pytest.raises(NotFiniteError, match="lower --optimizer"):
+    with pytest.raises(NotFiniteError, match="lower --learning-rate"):
         live(guard, lambda t: math.nan, draws=1)
     live(guard, lambda t: 5.0 if t < 100 else 9.0, draws=200)
     assert guard.moving.position.step == 199

@@ -126,6 +126,9 @@ def test_batches_are_cut_into_parts_of_like_size() -> None:
     assert [(part.start, part.stop) for part in parts.slices(batch)] == [(0, 1), (1, 3), (3, 5), (5, 7)]
     assert len(replace(parts, room=lambda length: 1).slices(batch)) == ROWS
     assert len(replace(parts, room=lambda length: ROWS * LENGTH).slices(batch)) == 1
+    kept = replace(parts, room=lambda length: ROWS * LENGTH, fewest=3)
+    assert [(part.start, part.stop) for part in kept.slices(batch)] == [(0, 2), (2, 4), (4, 7)]
+    assert len(replace(kept, fewest=2 * ROWS).slices(batch)) == ROWS
 
 
 def test_a_row_of_translation_is_as_long_as_its_longer_side() -> None:

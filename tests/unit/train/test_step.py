@@ -8,8 +8,9 @@ import pytest
 import torch
 
 from bertwright.model.bert import BertForPreTraining
-from bertwright.model.config import named_size
-from bertwright.objectives.combine import ObjectiveConfig, build_objective
+from bertwright.model.build import named_size
+from bertwright.objectives.combine import build_objective
+from bertwright.objectives.config import ObjectiveConfig
 from bertwright.train.parallel.group import ALONE, Group
 from bertwright.train.step import TrainStep, forward_loss_of
 from bertwright.types import Batch, MaskedBatch

@@ -17,7 +17,7 @@ from bertwright.hub.encoder_folder import save_model
 from bertwright.inference.input_files import InputFile
 from bertwright.inference.inputs_of_predict import Question, masked_questions, questions_of
 from bertwright.model.bert import BertForPreTraining
-from bertwright.model.config import named_size
+from bertwright.model.build import named_size
 from bertwright.verbs.predict import predict
 
 NAMES = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "[unused0]", "a", "b", "c"]

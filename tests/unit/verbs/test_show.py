@@ -17,7 +17,8 @@ from bertwright.cli.main import main
 from bertwright.corpus.shards import DocumentBlock, Shards, write_shard
 from bertwright.data.pretraining.batches import BatchSource
 from bertwright.files import write_json
-from bertwright.objectives.combine import ObjectiveConfig, build_objective
+from bertwright.objectives.combine import build_objective
+from bertwright.objectives.config import ObjectiveConfig
 from bertwright.reports.model_table import part_of
 from bertwright.reports.text import legend, row_text
 from bertwright.rng import key_of
@@ -86,15 +87,15 @@ def test_one_document_is_shown_whole_also_from_its_shard(data: Path, capsys: pyt
 
 
 def test_a_batch_is_shown_as_a_run_sees_it(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    text = shown(capsys, str(data), "--batch", "5", "--length", "32", "--rows", "8", "--seed", "3", "--whole-word")
+    text = shown(capsys, str(data), "--batch", "5", "--length", "32", "--num-rows", "8", "--seed", "3", "--whole-word")
     assert "[MASK]→" in text
     assert "label 1: B comes from another document" in text
     assert "label 0: B continues A" in text
     assert text.count("[CLS]") == 8
     assert text == shown(
-        capsys, str(data), "--batch", "5", "--length", "32", "--rows", "8", "--seed", "3", "--whole-word"
+        capsys, str(data), "--batch", "5", "--length", "32", "--num-rows", "8", "--seed", "3", "--whole-word"
     )
-    assert text != shown(capsys, str(data), "--batch", "6", "--length", "32", "--rows", "8", "--seed", "3")
+    assert text != shown(capsys, str(data), "--batch", "6", "--length", "32", "--num-rows", "8", "--seed", "3")
 
 
 def test_single_segments_have_no_label(data: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -15,8 +15,7 @@ from bertwright.cli.main import main
 from bertwright.errors import DataError, InputError, ModelError
 from bertwright.hub.encoder_folder import read_encoder, save_model
 from bertwright.hub.reference_outputs import SEAL, difference
-from bertwright.model.build import build_encoder
-from bertwright.model.config import named_size
+from bertwright.model.build import build_encoder, named_size
 from bertwright.verbs.prepare import prepare
 from bertwright.verbs.pretrain import pretrain
 from bertwright.verbs.verify import verify
@@ -28,7 +27,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("made")
     lines = [f"Town {n} has {n % 7} rivers. It rains there in month {n % 12}." for n in range(400)]
     (folder / "text.txt").write_text("\n\n".join("\n".join(lines[n : n + 8]) for n in range(0, 400, 8)))
-    prepare([folder / "text.txt"], folder / "data", vocab_size=512, held_out=0.1)
+    prepare([folder / "text.txt"], folder / "data", vocab_size=512, valid_fraction=0.1)
     settings: dict[str, Any] = {
         "size": "tiny",
         "schedule": {"steps": 4, "phases": [{"length": 32, "rows": 4, "share": 1.0}]},

@@ -268,7 +268,7 @@ def too_long(path: TextFile) -> str:
     """Return the sentence for a document that does not fit in memory."""
     return (
         f"{path} has a document of more than {LONGEST_DOCUMENT >> 20} MiB; "
-        "split it, or tell where its documents end with --documents blank or --documents line"
+        "split it, or tell where its documents end with --document-boundary blank or --document-boundary line"
     )
 
 

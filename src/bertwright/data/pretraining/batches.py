@@ -26,7 +26,7 @@ import torch
 
 from bertwright.corpus.shards import Shards
 from bertwright.data.pretraining.packed import plan_packed
-from bertwright.data.pretraining.pairs import plan_pairs, why_no_pairs
+from bertwright.data.pretraining.pairs import plan_ordered_pairs, plan_pairs, why_no_pairs
 from bertwright.data.pretraining.planned_rows import PlannedRows, join_rows
 from bertwright.data.pretraining.sentence_windows import BLOCK_TOKENS, STRETCH_TOKENS, WINDOW_TOKENS, Blocks, Text
 from bertwright.data.pretraining.singles import plan_singles
@@ -71,6 +71,7 @@ class BatchSource:
         rows: int,
         pairs: bool,
         seed: int,
+        ordered: bool = False,
         fill: bool = False,
         pack: bool = False,
         block_tokens: int = BLOCK_TOKENS,
@@ -79,17 +80,19 @@ class BatchSource:
     ) -> None:
         """Measure the split; raises DataError where it has no text or, with `pairs`, cannot make pairs.
 
-        Without `pairs`, `fill` cuts sentences so that rows are full (see `plan_singles`), and `pack` puts several
-        documents into a row (see `plan_packed`).
+        With `ordered`, pairs are of two segments that follow one another, half of them swapped (see
+        `plan_ordered_pairs`). Without `pairs`, `fill` cuts sentences so that rows are full (see `plan_singles`), and
+        `pack` puts several documents into a row (see `plan_packed`).
         """
         if length < SHORTEST_ROW:
             raise DataError(f"a row of {length} tokens leaves no room for text; give {SHORTEST_ROW} or more")
-        reason = why_no_pairs(shards) if pairs else None
+        reason = why_no_pairs(shards, ordered=ordered) if pairs else None
         if reason is not None:
             raise DataError(reason)
         self.shards, self.special, self.length, self.rows, self.seed = shards, special, length, rows, seed
         self.pairs, self.pack = pairs, pack
-        self._plan_text: Planner = plan_pairs if pairs else partial(plan_packed if pack else plan_singles, fill=fill)
+        of_pairs = plan_ordered_pairs if ordered else plan_pairs
+        self._plan_text: Planner = of_pairs if pairs else partial(plan_packed if pack else plan_singles, fill=fill)
         self._blocks = Blocks(shards, block_tokens=block_tokens, stretch_tokens=stretch_tokens)
         self.window_count = max(1, min(len(self._blocks), round(shards.token_count / window_tokens)))
         self.rows_per_epoch, self.tokens_per_epoch = self._measure(window_tokens // 4)
@@ -173,6 +176,10 @@ class BatchSource:
         rows = self._plan_text(text, self.length, rng)
         while len(rows) < wanted:
             more = self._plan_text(text, self.length, rng)
+            if not len(more):
+                raise DataError(
+                    "a part of the data has no two sentences in a row to make pairs of; train without pairs"
+                )
             rows = join_rows([rows, more.take(rng.permutation(len(more))[: wanted - len(rows)])])
         return rows.take(rng.permutation(len(rows))[:wanted])
 

@@ -29,6 +29,10 @@ from bertwright.data.pretraining.sentence_windows import Text
 
 SHORT_SHARE = 0.1
 RANDOM_SHARE = 0.5
+NO_TWO = (
+    "ordered pairs need documents of two or more sentences, and all {count:,} documents hold one; prepare the input "
+    "with longer documents, or train on objectives about tokens: --objective.names '[\"mlm\"]'"
+)
 
 
 @dataclass(frozen=True)
@@ -43,12 +47,17 @@ class Chunks:
     random: np.ndarray
 
 
-def why_no_pairs(shards: Shards) -> str | None:
-    """Return why no sentence pairs can be drawn from a split, with the way out, or None where they can."""
+def why_no_pairs(shards: Shards, *, ordered: bool = False) -> str | None:
+    """Return why no sentence pairs can be drawn from a split, with the way out, or None where they can.
+
+    With `ordered` they are those of `plan_ordered_pairs`, which need no second document.
+    """
+    if ordered:
+        return None if shards.sentence_count > shards.document_count else NO_TWO.format(count=shards.document_count)
     if shards.document_count < 2:
         return (
             "next sentence prediction needs a second document to draw from, and the data holds "
-            f"{shards.document_count}; split the input into documents with prepare --documents blank|line, "
+            f"{shards.document_count}; split the input into documents with prepare --document-boundary blank|line, "
             "or train without it: --objective.next_sentence false"
         )
     if shards.sentence_count <= shards.document_count:
@@ -85,8 +94,33 @@ def plan_pairs(text: Text, length: int, rng: np.random.Generator) -> PlannedRows
     )
 
 
-def walk(text: Text, length: int, rng: np.random.Generator) -> Chunks:
-    """Return the chunks of one pass over a window: steps 1, 2 and the coin of step 3."""
+def plan_ordered_pairs(text: Text, length: int, rng: np.random.Generator) -> PlannedRows:
+    """Return one pass of pairs of segments that follow one another; of half of them, label 1, the order is swapped.
+
+    Source: Lan et al. 2020, "ALBERT", section 3.1. Chunks are those of `plan_pairs`; one of a single sentence makes no
+    pair.
+    """
+    chunks = walk(text, length, rng, ordered=True)
+    several = chunks.stops - chunks.starts > 1
+    stretches, swapped = chunks.stretches[several], chunks.random[several]
+    bounds = [text.cumulative[place[several]] for place in (chunks.starts, chunks.middles, chunks.stops)]
+    lengths = np.diff(bounds, axis=0)
+    drops = truncation(lengths[0], lengths[1], length - 3)
+    starts = [text.places(stretches, bounds[part] + rng.binomial(drops[part], 0.5)) for part in range(2)]
+    order = np.stack([swapped, ~swapped]).astype(np.int64)
+    return equal_rows(
+        np.take_along_axis(np.stack(starts), order, 0).T.ravel(),
+        np.take_along_axis(lengths - np.stack(drops), order, 0).T.ravel(),
+        each=2,
+        labels=swapped,
+    )
+
+
+def walk(text: Text, length: int, rng: np.random.Generator, *, ordered: bool = False) -> Chunks:
+    """Return the chunks of one pass over a window: steps 1, 2 and the coin of step 3.
+
+    With `ordered` no segment comes from elsewhere, so the walk goes on after each chunk; the coin is drawn as well.
+    """
     room = length - 3
     at, ends = text.firsts[:-1].copy(), text.firsts[1:]
     active = np.arange(text.walked)
@@ -100,7 +134,7 @@ def walk(text: Text, length: int, rng: np.random.Generator) -> Chunks:
         middle = start + np.where(size > 1, rng.integers(1, np.maximum(size, 2)), 1)
         random = (rng.random(count) < RANDOM_SHARE) | (size == 1)
         rounds.append((active, start, middle, stop, target, random))
-        at[active] = np.where(random, middle, stop)
+        at[active] = stop if ordered else np.where(random, middle, stop)
         active = active[at[active] < ends[active]]
     return Chunks(*(np.concatenate(column) for column in zip(*rounds, strict=True)))
 

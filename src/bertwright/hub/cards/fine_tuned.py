@@ -6,15 +6,17 @@ from collections.abc import Mapping
 from pathlib import PurePath
 from typing import Any
 
-PIPELINES = {
-    "classify": "text-classification",
-    "regress": "text-classification",
-    "tag": "token-classification",
-    "answer": "question-answering",
-    "choose": "multiple-choice",
+from bertwright.model.encoder import Part
+from bertwright.tasks.by_name import TASKS
+
+PIPELINES: dict[Part, str] = {
+    "row": "text-classification",
+    "token": "token-classification",
+    "span": "question-answering",
+    "choice": "multiple-choice",
 }
-"""What Hugging Face calls the pipeline of a task."""
-CLASSES = {"answer": "AutoModelForQuestionAnswering", "choose": "AutoModelForMultipleChoice"}
+"""What Hugging Face calls the pipeline of a task, by what its head is about."""
+CLASSES: dict[Part, str] = {"span": "AutoModelForQuestionAnswering", "choice": "AutoModelForMultipleChoice"}
 """The class to load for tasks that transformers has no pipeline for."""
 
 USE = """\
@@ -36,7 +38,9 @@ words = AutoTokenizer.from_pretrained("path/to/this/folder")
 
 def task_card(name: str, figures: Mapping[str, Any], *, names: Mapping[str, str] | None = None) -> str:
     """Return a model card in Markdown from the figures of a fine-tuning run's result.json, called as `names` say."""
-    task, pipeline = figures["task"], PIPELINES[figures["task"]]
+    task = figures["task"]
+    part = TASKS[task].part
+    pipeline = PIPELINES[part]
     splits = [split for split in ("dev", "test") if split in figures]
     labels = ", ".join(f"`{label}`" for label in figures["labels"])
     head = ["---", "library_name: transformers", f"pipeline_tag: {pipeline}", f"tags: [bert, {pipeline}]", "---"]
@@ -50,7 +54,7 @@ def task_card(name: str, figures: Mapping[str, Any], *, names: Mapping[str, str]
         "## How it was made",
         how_made(figures),
         "## Use",
-        USE_CLASS.format(name=CLASSES[task]) if task in CLASSES else USE.format(pipeline=pipeline),
+        USE_CLASS.format(name=CLASSES[part]) if part in CLASSES else USE.format(pipeline=pipeline),
         "## Limits",
         "It was judged on text like that it was trained on; measure it on your own before you rely on it.",
     ]

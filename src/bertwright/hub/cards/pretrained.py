@@ -5,6 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from bertwright.hub.mappings.known import mapping_of
+from bertwright.hub.mappings.modernbert_names import MODERN
+from bertwright.model.build import ARCHITECTURES
+
 USE = """\
 ```python
 from transformers import pipeline
@@ -35,26 +39,20 @@ BESIDE = (
     "Its next-sentence head stands in a model of its own, with the same encoder: the folder `{folder}` of the same run."
 )
 
-ARCHITECTURES = {
-    "bert": ("A BERT encoder (Devlin et al. 2018)", "BertForPreTraining"),
-    "modern": ("A ModernBERT encoder (Warner et al. 2024)", "ModernBertForMaskedLM"),
-}
-"""What a card says of each architecture, and its class in transformers."""
-
 
 def model_card(name: str, figures: Mapping[str, Any]) -> str:
     """Return a model card in Markdown from the figures of a result.json; what is not known is left out."""
     language = figures.get("language")
-    what, kind = ARCHITECTURES[figures.get("architecture", "bert")]
+    mapping = mapping_of(ARCHITECTURES[figures.get("architecture", "bert")].config_type)
     head = ["---", *([f"language: {language}"] if language else []), "library_name: transformers"]
     head += ["pipeline_tag: fill-mask", "tags: [bert, fill-mask]", "---"]
     sections = [
         "\n".join(head),
         f"# {name}",
-        f"{what} pre-trained from raw text with bertwright.",
+        f"{mapping.what} pre-trained from raw text with bertwright.",
         _table(figures),
         "## Use",
-        USE.format(kind=kind),
+        USE.format(kind=mapping.written_as),
         BESIDE.format(folder=figures["next_sentence_model"]) if "next_sentence_model" in figures else "",
         *_samples(figures.get("samples", [])),
         "## Limits",
@@ -71,7 +69,7 @@ def next_sentence_card(name: str, figures: Mapping[str, Any]) -> str:
     sections = [
         "\n".join(head),
         f"# {name}: does one text continue another?",
-        f"{ARCHITECTURES['modern'][0]} with its next-sentence head, pre-trained from raw text with bertwright.",
+        f"{MODERN.what} with its next-sentence head, pre-trained from raw text with bertwright.",
         _table(figures),
         "## Use",
         USE_PAIRS,

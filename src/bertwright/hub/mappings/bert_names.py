@@ -74,6 +74,7 @@ def to_theirs(name: str) -> str:
 
 
 BERT = HFMapping(
+    what="A BERT encoder (Devlin et al. 2018)",
     model_type="bert",
     written_as="BertForPreTraining",
     bare="BertModel",

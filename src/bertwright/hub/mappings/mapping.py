@@ -13,8 +13,9 @@ from bertwright.tokenizer.load import SpecialIds
 
 @dataclass(frozen=True)
 class HFMapping:
-    """Everything `huggingface.py` must know of one model_type of Hugging Face.
+    """Everything `encoder_folder.py` must know of one model_type of Hugging Face.
 
+    what          the architecture as a model card calls it, with its source
     model_type    as in config.json
     written_as    the transformers class our pre-trained folders name
     bare          the transformers class without any head
@@ -35,6 +36,7 @@ class HFMapping:
     write_extra   our settings and special tokens -> config.json entries that `fields` cannot say
     """
 
+    what: str
     model_type: str
     written_as: str
     bare: str

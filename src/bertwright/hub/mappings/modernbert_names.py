@@ -125,6 +125,7 @@ def _pattern(kinds: list[str], layers: int) -> int:
 
 
 MODERN = HFMapping(
+    what="A ModernBERT encoder (Warner et al. 2024)",
     model_type="modernbert",
     written_as="ModernBertForMaskedLM",
     bare="ModernBertModel",

@@ -42,10 +42,10 @@ def write_encoder(graph: Graph, encoder: Encoder, asked: QueriedTokens) -> str:
 
     Raises ModelError where the architecture cannot be written.
     """
-    for kind, write in ENCODERS.items():
-        if isinstance(encoder, kind):
-            return write(graph, encoder, asked)
-    raise ModelError(f"{type(encoder).__name__} cannot be written as ONNX; BERT and ModernBERT can")
+    write = ENCODERS.get(type(encoder))
+    if write is None:
+        raise ModelError(f"{type(encoder).__name__} cannot be written as ONNX; BERT and ModernBERT can")
+    return write(graph, encoder, asked)
 
 
 def write_transform(graph: Graph, head: MaskedTokenHead, hidden: str) -> str:

@@ -12,7 +12,6 @@ import numpy as np
 from bertwright.corpus.readers.cells import as_label
 from bertwright.corpus.readers.table import Table, read_table
 from bertwright.errors import CorpusError
-from bertwright.tasks.base import TaskLoss
 from bertwright.tasks.classification.label_columns import LabelColumns, describe_labels, find_label_columns, marked_rows
 from bertwright.tasks.classification.labels import index_of, note_case
 from bertwright.tasks.classification.reader import Texts, another_table, looks_swapped, texts_of
@@ -23,7 +22,7 @@ from bertwright.tasks.eval_result import UNLEARNED, EvalResult, Mistake, ResultT
 from bertwright.tasks.head import HeadConfig
 from bertwright.tasks.metrics import figures_by_label, multi_label_figures, sigmoid
 from bertwright.tasks.unlabelled import UnlabelledFile, unlabelled_texts
-from bertwright.types import LabelledBatch
+from bertwright.types import LabelledBatch, Loss, PartSums
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -109,7 +108,7 @@ class MultiLabel(WholeTexts):
         assert self.column is not None
         return unlabelled_texts(path, self.column.columns, targets=self.column.flags, known=self.index)
 
-    def loss(self, scores: Tensor, example: LabelledBatch) -> TaskLoss:
+    def loss(self, scores: Tensor, example: LabelledBatch) -> Loss:
         """Return the binary cross-entropy (nats) of logits [B, 1, K], its mean over rows and labels."""
         logits, targets = scores.float(), example.targets
         from torch.nn import functional
@@ -117,8 +116,7 @@ class MultiLabel(WholeTexts):
         total = functional.binary_cross_entropy_with_logits(logits, targets)
         count = logits.new_full((), targets.numel())
         right = ((logits > 0) == (targets > 0)).sum()
-        sums = {"sum": total.detach() * count, "count": count, "correct": right}
-        return TaskLoss(total, {f"{self.name}_{part}": value for part, value in sums.items()}, count)
+        return Loss(total, {self.name: PartSums(total.detach() * count, count, right)}, count)
 
     def judge(self, logits: np.ndarray, examples: Texts, *, mistakes: int = 0) -> EvalResult:
         """Return F1 over all labels and its mean over them, how often all are right, and figures by label."""

@@ -11,7 +11,6 @@ import numpy as np
 
 from bertwright.corpus.readers.cells import as_label
 from bertwright.errors import ConfigError, CorpusError
-from bertwright.tasks.base import TaskLoss
 from bertwright.tasks.classification.label_columns import refuse_flags
 from bertwright.tasks.classification.labels import index_of, is_list, labels_in, note_case, note_combinations
 from bertwright.tasks.classification.reader import Texts, another_table, looks_swapped, open_texts, texts_of
@@ -21,7 +20,7 @@ from bertwright.tasks.eval_result import EvalResult, Mistake, ResultTable, remar
 from bertwright.tasks.head import HeadConfig, class_weights
 from bertwright.tasks.metrics import classification_figures, confusion, softmax
 from bertwright.tasks.unlabelled import UnlabelledFile, unlabelled_texts
-from bertwright.types import LabelledBatch
+from bertwright.types import LabelledBatch, Loss
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -149,7 +148,7 @@ class Classify(WholeTexts):
             )
         return np.fromiter((self.index[label] for label in written), dtype=np.int64, count=len(written))
 
-    def loss(self, scores: Tensor, example: LabelledBatch) -> TaskLoss:
+    def loss(self, scores: Tensor, example: LabelledBatch) -> Loss:
         """Return the mean cross-entropy, in nats, weighted where classes have weights."""
         from bertwright.tasks.class_loss import class_loss
 

@@ -26,11 +26,10 @@ from torch.nn import functional
 
 from bertwright.config import Section
 from bertwright.model.sentence_encoder import Pooling
-from bertwright.tasks.base import TaskLoss
 from bertwright.tasks.embedding.metrics import Ranks, cosines, rank_texts, retrieval_figures, score_figures
 from bertwright.tasks.embedding.reader import Kind, Sentences, scaled
 from bertwright.tasks.eval_result import EvalResult, Mistake, ResultTable
-from bertwright.types import SentenceBatch
+from bertwright.types import Loss, PartSums, SentenceBatch
 
 FIGURES: dict[Kind, tuple[str, ...]] = {"scores": ("spearman", "pearson"), "pairs": ("mrr_at_10", "accuracy")}
 """What a file is judged by; the first chooses the checkpoint."""
@@ -80,17 +79,17 @@ class Embed:
         """Hide nothing."""
         return batch
 
-    def loss(self, vectors: Tensor, batch: SentenceBatch) -> TaskLoss:
+    def loss(self, vectors: Tensor, batch: SentenceBatch) -> Loss:
         """Mark the vectors [K B, H] of a batch."""
         columns = functional.normalize(vectors.float(), dim=-1).view(*batch.texts.shape, -1)
         if self.kind != "scores":
             return contrast_loss(columns, batch.texts, temperature=self.temperature, symmetric=self.symmetric)
         assert batch.scores is not None
         errors = ((columns[0] * columns[1]).sum(-1) - batch.scores).square()
-        return TaskLoss(errors.mean(), {"embed_sum": errors.detach().sum(), "embed_count": _count(errors)})
+        return Loss(errors.mean(), {"embed": PartSums(errors.detach().sum(), _count(errors))})
 
 
-def contrast_loss(vectors: Tensor, texts: Tensor, *, temperature: float, symmetric: bool) -> TaskLoss:
+def contrast_loss(vectors: Tensor, texts: Tensor, *, temperature: float, symmetric: bool) -> Loss:
     """Return the mean cross-entropy (nats) of unit vectors [K, B, H]: each of the first B finds the second of its own.
 
     `texts` [K, B] say which text each vector is of: what is the same text as the first or the second of an example, or
@@ -104,8 +103,7 @@ def contrast_loss(vectors: Tensor, texts: Tensor, *, temperature: float, symmetr
     if symmetric:
         back = _same(second, first) | _same(first, first) | _same(second, second)
         losses = (losses + _find(vectors[1], vectors[0], back, temperature)[0]) / 2
-    sums = {"sum": losses.detach().sum(), "count": _count(losses), "correct": right.sum()}
-    return TaskLoss(losses.mean(), {f"embed_{part}": value for part, value in sums.items()})
+    return Loss(losses.mean(), {"embed": PartSums(losses.detach().sum(), _count(losses), right.sum())})
 
 
 def _find(asked: Tensor, among: Tensor, known: Tensor, temperature: float) -> tuple[Tensor, Tensor]:

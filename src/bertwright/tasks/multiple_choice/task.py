@@ -14,13 +14,13 @@ import numpy as np
 
 from bertwright.data.labelled.rows_of_labels import LabelledRows
 from bertwright.log import note
-from bertwright.tasks.base import Task, TaskLoss
+from bertwright.tasks.base import Task
 from bertwright.tasks.columns import ColumnsConfig
 from bertwright.tasks.eval_result import EvalResult, Mistake, ResultTable
 from bertwright.tasks.multiple_choice.reader import Choices, asked_choices, lacks_right, read_choices
 from bertwright.tasks.text_encoder import TextEncoder
 from bertwright.tasks.unlabelled import UnlabelledFile
-from bertwright.types import LabelledBatch
+from bertwright.types import LabelledBatch, Loss, PartSums
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -85,7 +85,7 @@ class Choose(Task[Choices]):
         targets[firsts + np.maximum(examples.right, 0)] += RIGHT
         return replace(encoder.rows(*examples.pairs(), targets), together=examples.counts)
 
-    def loss(self, scores: Tensor, example: LabelledBatch) -> TaskLoss:
+    def loss(self, scores: Tensor, example: LabelledBatch) -> Loss:
         """Return the mean cross-entropy of questions, in nats, from logits [B, 1, 1] of all their choices."""
         logits, targets = scores.float().flatten(), example.targets.flatten()
         question = (targets >= FIRST).cumsum(0) - 1
@@ -94,8 +94,8 @@ class Choose(Task[Choices]):
         most = logits.new_full((len(logits),), -np.inf).scatter_reduce(0, question, logits.detach(), "amax")
         masses = logits.new_zeros(len(logits)).index_add(0, question, (logits - most[question]).exp())
         nats = (masses[question].log() + most[question] - logits) * right
-        sums = {"sum": nats.detach().sum(), "count": count, "correct": (right & (logits == most[question])).sum()}
-        return TaskLoss(nats.sum() / count, {f"choose_{part}": value for part, value in sums.items()})
+        correct = (right & (logits == most[question])).sum()
+        return Loss(nats.sum() / count, {self.name: PartSums(nats.detach().sum(), count, correct)})
 
     def judge(self, logits: np.ndarray, examples: Choices, *, mistakes: int = 0) -> EvalResult:
         """Return accuracy and loss, a table by where the right choice stands, and the surest wrong answers."""

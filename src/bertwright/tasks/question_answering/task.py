@@ -15,7 +15,7 @@ from bertwright.config import Section, compose
 from bertwright.data.labelled.rows_of_labels import LabelledRows
 from bertwright.errors import UsageError
 from bertwright.log import note
-from bertwright.tasks.base import Task, TaskLoss
+from bertwright.tasks.base import Task
 from bertwright.tasks.columns import ColumnsConfig
 from bertwright.tasks.eval_result import UNLEARNED, EvalResult, Mistake, ResultTable
 from bertwright.tasks.question_answering.decode import BestSpans, Spans, read_spans, span_mass
@@ -24,7 +24,7 @@ from bertwright.tasks.question_answering.reader import Questions, asked_question
 from bertwright.tasks.question_answering.windows import window_rows
 from bertwright.tasks.text_encoder import TextEncoder
 from bertwright.tasks.unlabelled import UnlabelledFile
-from bertwright.types import LabelledBatch
+from bertwright.types import LabelledBatch, Loss, PartSums
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -150,7 +150,7 @@ class Answer(Task[Questions]):
         )
         return rows
 
-    def loss(self, scores: Tensor, example: LabelledBatch) -> TaskLoss:
+    def loss(self, scores: Tensor, example: LabelledBatch) -> Loss:
         """Return the mean of the cross-entropies of starts and ends, in nats: logits [B, S, 2], targets [B, 2]."""
         from torch.nn import functional
 
@@ -158,11 +158,7 @@ class Answer(Task[Questions]):
         total = functional.cross_entropy(logits, example.targets)
         correct = (logits.argmax(1) == example.targets).all(-1).sum()
         count = correct.new_tensor(len(example.targets))
-        return TaskLoss(
-            total,
-            {"answer_sum": total.detach() * count, "answer_count": count, "answer_correct": correct},
-            mass=count,
-        )
+        return Loss(total, {self.name: PartSums(total.detach() * count, count, correct)}, mass=count)
 
     def judge(self, logits: np.ndarray, examples: Questions, *, mistakes: int = 0) -> EvalResult:
         """Return exact match and F1, a table by kind of question, and the surest wrong answers.

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 import numpy as np
 
 from bertwright.errors import CorpusError
-from bertwright.tasks.base import TaskLoss
 from bertwright.tasks.classification.reader import Texts, another_table, numbers_of, open_texts, texts_of
 from bertwright.tasks.classification.whole_texts import WholeTexts
 from bertwright.tasks.columns import SCORES, Columns, ColumnsConfig
@@ -18,7 +17,7 @@ from bertwright.tasks.eval_result import EvalResult, Mistake
 from bertwright.tasks.head import HeadConfig
 from bertwright.tasks.metrics import regression_figures
 from bertwright.tasks.unlabelled import UnlabelledFile, unlabelled_texts
-from bertwright.types import LabelledBatch
+from bertwright.types import LabelledBatch, Loss, PartSums
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -83,12 +82,11 @@ class Regress(WholeTexts):
         """Start from the mean score, which a head that learns at 1e-5 a step would take the whole run to find."""
         head.bias.detach().fill_(self.middle)
 
-    def loss(self, scores: Tensor, example: LabelledBatch) -> TaskLoss:
+    def loss(self, scores: Tensor, example: LabelledBatch) -> Loss:
         """Return the mean squared error."""
         errors = (scores.float().squeeze(-1) - example.targets).square()
         count = errors.new_full((), errors.numel())
-        sums = {f"{self.name}_sum": errors.detach().sum(), f"{self.name}_count": count}
-        return TaskLoss(errors.mean(), sums, count)
+        return Loss(errors.mean(), {self.name: PartSums(errors.detach().sum(), count)}, count)
 
     def judge(self, logits: np.ndarray, examples: Texts, *, mistakes: int = 0) -> EvalResult:
         """Return the correlations, the mean squared error, and the answers that are furthest off."""

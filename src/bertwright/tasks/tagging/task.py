@@ -14,7 +14,7 @@ from bertwright.data.labelled.rows_of_labels import LabelledRows, runs
 from bertwright.errors import CorpusError, ModelError, UsageError
 from bertwright.log import note
 from bertwright.model.crf_decode import CRFDecoder
-from bertwright.tasks.base import Task, TaskLoss
+from bertwright.tasks.base import Task
 from bertwright.tasks.columns import ColumnsConfig
 from bertwright.tasks.eval_result import UNLEARNED, EvalResult, Mistake, ResultTable, remark_on
 from bertwright.tasks.head import HeadConfig, class_weights
@@ -26,7 +26,7 @@ from bertwright.tasks.tagging.reader import lacks_tags, read_tagged
 from bertwright.tasks.tagging.schemes import Scheme, allowed_transitions, as_labels, detect_scheme, tag_labels
 from bertwright.tasks.text_encoder import TextEncoder
 from bertwright.tasks.unlabelled import UnlabelledFile
-from bertwright.types import UNASKED, LabelledBatch
+from bertwright.types import UNASKED, LabelledBatch, Loss, PartSums
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -233,7 +233,7 @@ class Tag(Task[TaggedSentences]):
         """Return a row for each sentence, or several where it is too long for one."""
         return encoder.word_rows(examples.words, examples.counts, examples.targets)
 
-    def loss(self, scores: Tensor, example: LabelledBatch) -> TaskLoss:
+    def loss(self, scores: Tensor, example: LabelledBatch) -> Loss:
         """Return the mean cross-entropy of the words, in nats; with a CRF, the surprise of the sentences a word."""
         if self.head.crf is None:
             from bertwright.tasks.class_loss import class_loss
@@ -242,7 +242,7 @@ class Tag(Task[TaggedSentences]):
         here = example.targets != UNASKED
         nats = self.head.crf.negative_log_likelihood(scores.float(), example.targets, here).sum()
         count = here.sum()
-        return TaskLoss(nats / count, {f"{self.name}_sum": nats.detach(), f"{self.name}_count": count}, count)
+        return Loss(nats / count, {self.name: PartSums(nats.detach(), count)}, count)
 
     def read_tags(self, logits: np.ndarray, examples: TaggedSentences) -> DecodedTags:
         """Return the tags that logits [W, K] stand for, all probabilities, and the surprise of the true tags."""

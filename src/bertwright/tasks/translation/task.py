@@ -18,14 +18,13 @@ from torch import Tensor
 from bertwright.data.labelled.paired import PairedRows
 from bertwright.log import note
 from bertwright.model.generate import SearchRules
-from bertwright.tasks.base import TaskLoss
 from bertwright.tasks.eval_result import EvalResult, Mistake
 from bertwright.tasks.metrics import perplexity
 from bertwright.tasks.text_encoder import TextEncoder
 from bertwright.tasks.translation.metrics import by_length, chrf_of_each, score_texts
 from bertwright.tasks.translation.reader import Parallel, SidesConfig, read_parallel
 from bertwright.tokenizer.load import Tokenizer
-from bertwright.types import UNASKED, PairBatch
+from bertwright.types import UNASKED, Loss, PairBatch, PartSums
 
 FULL_SCORE = 100.0
 
@@ -76,14 +75,14 @@ class Translate:
         """Hide nothing: what is ahead is hidden by the decoder."""
         return batch
 
-    def loss(self, scores: Tensor, example: PairBatch) -> TaskLoss:
+    def loss(self, scores: Tensor, example: PairBatch) -> Loss:
         """Mark logits [R, V] of the R real tokens of the targets: smoothed cross-entropy, and the plain one's sum."""
         logits, asked = scores.float(), example.labels[example.labels != UNASKED]
         shares = logits.log_softmax(-1)
         nats, spread = -shares.gather(1, asked[:, None])[:, 0], -shares.mean(-1)
         total = ((1 - self.smoothing) * nats + self.smoothing * spread).mean()
         count = torch.tensor(float(len(asked)), device=logits.device)
-        return TaskLoss(total, {f"{self.name}_sum": nats.detach().sum(), f"{self.name}_count": count}, count)
+        return Loss(total, {self.name: PartSums(nats.detach().sum(), count)}, count)
 
     def texts(self, written: Sequence[list[int]]) -> list[str]:
         """Return what token ids say."""

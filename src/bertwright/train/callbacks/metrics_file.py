@@ -11,7 +11,8 @@ from typing import Any
 from bertwright.files import write_text
 from bertwright.train.callbacks.peak import PeakCallback
 from bertwright.train.loop import Progress, StepReport
-from bertwright.train.optim.optimizers import OptimizerConfig
+from bertwright.train.optim.config import OptimizerConfig
+from bertwright.types import part_figures
 
 UNLOGGED = {"compiling"}
 """Notes for the console alone."""
@@ -88,17 +89,11 @@ class MetricsCallback:
 def means(window: dict[str, float]) -> dict[str, float]:
     """Return means of the loss parts from their sums: losses a step, objective parts each over its own count.
 
-    A part named "x_sum" or "x_correct" is divided by "x_count" and becomes "x_loss" or "x_accuracy".
+    See `part_figures` for those of the parts.
     """
     steps = window["steps"]
     figures = {"loss": window["loss"] / steps, "gradient_norm": window["gradient_norm"] / steps}
-    for name, count in window.items():
-        if name.endswith("_count") and count > 0:
-            part = name.removesuffix("_count")
-            figures[f"{part}_loss"] = window[f"{part}_sum"] / count
-            if f"{part}_correct" in window:
-                figures[f"{part}_accuracy"] = window[f"{part}_correct"] / count
-    return {name: round(value, 6) for name, value in figures.items()}
+    return {name: round(value, 6) for name, value in figures.items()} | part_figures(window)
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:

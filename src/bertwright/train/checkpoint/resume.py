@@ -85,6 +85,9 @@ def run_identity(parts: Parts) -> dict[str, Any]:
     settings = parts.config.model_dump(mode="json", exclude={"engine": True, "data": {"others"}})
     if settings["model"]["init"] == "noise":
         del settings["model"]["init"]  # checkpoints of earlier versions do not name it
+    for name in ("names", "options"):
+        if not settings["objective"][name]:
+            del settings["objective"][name]  # nor these
     return {
         "data fingerprint": parts.manifest["fingerprint"],
         **settings,

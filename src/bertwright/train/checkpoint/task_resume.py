@@ -31,7 +31,9 @@ from bertwright.train.loop import Progress
 from bertwright.train.step import TrainStep
 from bertwright.train.task_setup.run_of_task import TrainedRun, Tuning, judge_tuned
 
-WATCHED: dict[str, Any] = {"watch": {"log_every", "mistakes", "checkpoint_minutes", "checkpoint_steps"}, "seed": True}
+WATCHED: dict[str, Any] = {
+    "watch": {"log_every", "mistakes", "checkpoint_minutes", "checkpoint_steps"}, "seed": True, "engine": {"device"}
+}  # fmt: skip
 """Settings that may change while a run is interrupted; each seed has an identity of its own."""
 
 
@@ -63,19 +65,29 @@ def resumed_settings(out: Path, task: str, settings: Mapping[str, Any], *, seeds
         raise ModelError(f"the run in {out} is of another task than {task}; resume it with its own")
     begun = read_json(out / "manifest.json").get("seeds") if (out / "manifest.json").is_file() else None
     if begun not in (None, seeds):
-        raise ModelError(f"the run in {out} is one of --seeds {begun}, not {seeds}; resume it with --seeds {begun}")
+        raise ModelError(
+            f"the run in {out} is one of --num-seeds {begun}, not {seeds}; resume it with --num-seeds {begun}"
+        )
     return merge(kept, settings)
 
 
 def tune_identity(parts: Tuning, files: Mapping[str, Path]) -> dict[str, Any]:
     """Return what must be the same for a run to be gone on with: files, model and settings."""
+    exclude = {
+        **WATCHED,
+        **({"split": True} if "dev" in files else {}),
+        **({} if parts.config.options else {"options": True}),  # checkpoints of earlier versions do not name them
+    }
+    settings = parts.config.model_dump(mode="json", exclude=exclude)
+    if settings["engine"]["accumulation"] == 1:
+        del settings["engine"]["accumulation"]  # nor this one
     weights = sorted([parts.folder / "config.json", *parts.folder.glob("*.safetensors")])
     return {
         **{f"the {name} file": sha256_of(path) for name, path in parts.files_read(files).items()},
         **({} if "dev" in files else {"the dev file": "a share of the train file"}),
         "the model": {path.name: sha256_of(path) for path in weights},
         "precision": parts.precision,
-        **parts.config.model_dump(mode="json", exclude={**WATCHED, **({"split": True} if "dev" in files else {})}),
+        **settings,
     }
 
 

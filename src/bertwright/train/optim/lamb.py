@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from bertwright.train.optim.adam import AdamMoments
+from bertwright.train.optim.config import OptimizerConfig, decay_groups, trained
 
 
 class Lamb(AdamMoments):
@@ -27,3 +28,9 @@ class Lamb(AdamMoments):
         for parameter, direction, length, step in zip(parameters, directions, lengths, steps, strict=True):
             trusted = parameter.ndim > 1 and bool(length > 0) and bool(step > 0)
             parameter.add_(direction, alpha=-group["lr"] * (float(length / step) if trusted else 1.0))
+
+
+def build_lamb(model: nn.Module, config: OptimizerConfig, _: Any) -> list[torch.optim.Optimizer]:
+    """Return Lamb over every trained parameter."""
+    groups = decay_groups(trained(model), config.weight_decay)
+    return [Lamb(groups, lr=config.learning_rate, betas=(config.beta1, config.beta2), eps=config.eps)]

@@ -14,8 +14,16 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from bertwright.errors import ConfigError
+from bertwright.train.optim.adamw import adamw
+from bertwright.train.optim.config import OptimizerConfig, trained
+
+HIDDEN = {"blocks", "pooler", "mlm_head", "nsp_head"}
+"""Modules whose matrices lie between hidden states: blocks, and the dense layers of pre-training heads."""
+FEWEST_UNITS = 16
+"""Rows and columns such a matrix has at least: the output layer of the next-sentence head has two."""
 Polynomial = tuple[float, float, float]
 """The a, b, c of a x + b x^3 + c x^5."""
 
@@ -150,3 +158,36 @@ def _best_polynomial(low: float, high: float) -> Polynomial:
         spread = math.sqrt(9 * b * b - 20 * a * c)
         first, second = (math.sqrt((-3 * b + sign * spread) / (10 * c)) for sign in (-1, 1))
     return a, b, c
+
+
+MakeMuon = Callable[..., Muon]
+"""Returns Muon over matrices; of several processes, one that shares the work."""
+
+
+def build_muon(model: nn.Module, config: OptimizerConfig, make: MakeMuon) -> list[torch.optim.Optimizer]:
+    """Return both; `make` makes Muon. Raises ConfigError where every such matrix is frozen."""
+    matrices = hidden_matrices(model)
+    if not matrices:
+        raise ConfigError("optimizer.name: muon trains matrices of blocks, and all of them are frozen; give adamw")
+    taken = {id(matrix) for matrix in matrices}
+    muon = make(
+        matrices,
+        lr=config.muon_learning_rate,
+        momentum=config.muon_momentum,
+        weight_decay=config.muon_weight_decay,
+        iterations=config.muon_iterations,
+    )
+    return [muon, adamw([p for p in trained(model) if id(p) not in taken], config)]
+
+
+def hidden_matrices(model: nn.Module) -> list[Tensor]:
+    """Return the trained weights Muon is meant for: those of nn.Linear that lie between hidden states (see HIDDEN).
+
+    An output layer is none, however many classes it has: orthogonalising it would force all classes to equal size.
+    """
+    weights = [
+        module.weight
+        for name, module in model.named_modules()
+        if isinstance(module, nn.Linear) and module.weight.requires_grad and HIDDEN & set(name.split("."))
+    ]
+    return [weight for weight in weights if min(weight.shape) >= FEWEST_UNITS]

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 
 from bertwright.train.optim.adam import AdamMoments
+from bertwright.train.optim.config import OptimizerConfig, decay_groups, trained
 
 
 class StableAdamW(AdamMoments):
@@ -27,3 +29,9 @@ class StableAdamW(AdamMoments):
             rate = group["lr"] / max(1.0, lag)
             parameter.mul_(1 - rate * group["weight_decay"])
             parameter.add_(direction, alpha=-rate)
+
+
+def build_stable_adamw(model: nn.Module, config: OptimizerConfig, _: Any) -> list[torch.optim.Optimizer]:
+    """Return StableAdamW over every trained parameter."""
+    groups = decay_groups(trained(model), config.weight_decay)
+    return [StableAdamW(groups, lr=config.learning_rate, betas=(config.beta1, config.beta2), eps=config.eps)]

@@ -8,7 +8,7 @@ fsdp   every process holds its share of each weight, gradient and moment, and ga
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any, Literal
 
@@ -18,10 +18,10 @@ from torch.distributed.fsdp import FSDPModule, fully_shard
 from torch.distributed.tensor import DTensor
 from torch.nn.parallel import DistributedDataParallel
 
-from bertwright.train.step import LossParts
+from bertwright.types import Loss
 
 Parallel = Literal["ddp", "fsdp"]
-ForwardLoss = Callable[[Any], LossParts]
+ForwardLoss = Callable[[Any], Loss]
 
 
 class _Replica(nn.Module):
@@ -32,7 +32,7 @@ class _Replica(nn.Module):
         self.model = model
         self.forward_loss = forward_loss
 
-    def forward(self, example: Any) -> LossParts:
+    def forward(self, example: Any) -> Loss:
         return self.forward_loss(example)
 
 
@@ -59,14 +59,16 @@ def shard(model: nn.Module) -> None:
 
 
 @contextmanager
-def no_sync(model: nn.Module) -> Iterator[None]:
-    """Keep gradients of a sharded model in the process for a while."""
-    assert isinstance(model, FSDPModule)
-    model.set_requires_gradient_sync(False)
+def no_sync(modules: Sequence[nn.Module]) -> Iterator[None]:
+    """Keep gradients of sharded modules in the process for a while."""
+    sharded = [module for module in modules if isinstance(module, FSDPModule)]
+    for module in sharded:
+        module.set_requires_gradient_sync(False)
     try:
         yield
     finally:
-        model.set_requires_gradient_sync(True)
+        for module in sharded:
+            module.set_requires_gradient_sync(True)
 
 
 @contextmanager

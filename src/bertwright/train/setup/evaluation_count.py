@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bertwright.inference.samples import COUNT as SAMPLES
 from bertwright.model.config import training_flops
-from bertwright.objectives.combine import Objective
+from bertwright.objectives.base import PretrainingObjective
 from bertwright.train.setup.run import Parts
 
 SHARE = 0.05
@@ -15,7 +15,7 @@ USED_RATE = 0.5
 """Share of the measured rate of matrix products that a run measured in minutes is taken to reach."""
 
 
-def evaluation_count(parts: Parts, objective: Objective, *, rows: int, work: float) -> int:
+def evaluation_count(parts: Parts, objective: PretrainingObjective, *, rows: int, work: float) -> int:
     """Return how many evaluations of `rows` held-out rows fit into their share of `work`: 1 to 20.
 
     An evaluation is a forward pass, a third of the operations of a training step, over these rows and the sentences

@@ -11,14 +11,18 @@ from pydantic import Field
 from bertwright.config import Section, compose, merge, read_toml, write_toml
 from bertwright.configs.names import RECIPES
 from bertwright.errors import ConfigError, ModelError
-from bertwright.model.config import CONFIGS
+from bertwright.model.build import ARCHITECTURES
 from bertwright.model.encoder_config import EncoderConfig
-from bertwright.objectives.combine import ObjectiveConfig
+from bertwright.objectives.combine import needs_pairs
+from bertwright.objectives.config import ObjectiveConfig
 from bertwright.train.config import EngineConfig
 from bertwright.train.ema import AverageConfig
 from bertwright.train.loss_guard import GuardConfig
-from bertwright.train.optim.optimizers import OptimizerConfig
+from bertwright.train.optim.config import OptimizerConfig
 from bertwright.train.schedule import UNITS, ScheduleConfig
+
+PHASE_FLAGS = {"rows": "--batch-size", "length": "--seq-length"}
+"""What may stand in [schedule] for all phases at once, and the flag that sets it."""
 
 
 class DataConfig(Section):
@@ -74,10 +78,29 @@ def switched_off(recipe: str, settings: Mapping[str, Any]) -> str | None:
     return f"{names} {'are' if len(off) > 1 else 'is'} off: a sentence pair is a row of its own" if off else None
 
 
-def _read(recipe: str) -> dict[str, Any]:
+def _read(recipe: str, *, beside: Path = Path(), readers: tuple[Path, ...] = ()) -> dict[str, Any]:
+    """Return the settings of a recipe, laid over those of the one that it `extends`, a name or a file beside it."""
     if recipe not in RECIPES and not recipe.endswith(".toml"):
         raise ConfigError(f"no recipe is called {recipe!r}; give {', '.join(RECIPES)} or a file ending in .toml")
-    return read_toml(RECIPES.get(recipe, Path(recipe)))
+    file = RECIPES.get(recipe, beside / recipe)
+    if file.resolve() in readers:
+        raise ConfigError(f"{file} extends itself, through {len(readers)} files; let one of them extend another recipe")
+    settings = read_toml(file)
+    base = settings.pop("extends", None)
+    if base is None:
+        return _with_one_phase(settings)
+    if not isinstance(base, str):
+        raise ConfigError(f"{file}: extends must be the name of a recipe or a .toml file (given: {base!r})")
+    return _laid_over(_read(base, beside=file.parent, readers=(*readers, file.resolve())), settings)
+
+
+def _laid_over(base: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return `settings` over those of a recipe; a duration among them replaces the recipe's, whatever its unit."""
+    given = settings.get("schedule", {})
+    if isinstance(given, Mapping) and any(unit in given for unit in UNITS):
+        schedule = {name: value for name, value in base.get("schedule", {}).items() if name not in UNITS}
+        base = {**base, "schedule": schedule}
+    return _with_one_phase(merge(base, settings))
 
 
 def resume_settings(run: Path, settings: Mapping[str, Any]) -> PretrainConfig:
@@ -88,11 +111,7 @@ def resume_settings(run: Path, settings: Mapping[str, Any]) -> PretrainConfig:
 
 
 def _composed(base: Mapping[str, Any], settings: Mapping[str, Any]) -> PretrainConfig:
-    given = settings.get("schedule", {})
-    if isinstance(given, Mapping) and any(unit in given for unit in UNITS):
-        schedule = {name: value for name, value in base.get("schedule", {}).items() if name not in UNITS}
-        base = {**base, "schedule": schedule}
-    merged = merge(base, settings)
+    merged = _laid_over(base, settings)
     schedule = merged.get("schedule", {})
     if isinstance(schedule, Mapping) and not any(unit in schedule for unit in UNITS):
         raise ConfigError(
@@ -102,9 +121,33 @@ def _composed(base: Mapping[str, Any], settings: Mapping[str, Any]) -> PretrainC
     return compose(PretrainConfig, merged)
 
 
+def _with_one_phase(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return settings whose schedule.rows and schedule.length, if given, stand in every phase of the schedule.
+
+    Raises ConfigError where phases differ there: one number cannot be that of all.
+    """
+    schedule = settings.get("schedule")
+    over = {name: schedule[name] for name in PHASE_FLAGS if name in schedule} if isinstance(schedule, Mapping) else {}
+    if not over or not isinstance(schedule, Mapping):
+        return dict(settings)
+    usual = [phase.model_dump() for phase in ScheduleConfig.model_fields["phases"].default]
+    phases = schedule.get("phases", usual)
+    for name in over if isinstance(phases, (list, tuple)) else ():
+        values = list(dict.fromkeys(phase.get(name) for phase in phases if isinstance(phase, Mapping)))
+        if len(values) > 1:
+            what = f"{' and '.join(map(str, values))} {'rows a step' if name == 'rows' else 'tokens a row'}"
+            raise ConfigError(
+                f"{PHASE_FLAGS[name]} {over[name]}: the phases of this recipe have {what}, and one number cannot be "
+                f"that of all; give --schedule.phases '[{{length = 128, rows = 32, share = 1.0}}]', with your numbers"
+            )
+        phases = [{**phase, name: over[name]} if isinstance(phase, Mapping) else phase for phase in phases]
+    rest = {name: value for name, value in schedule.items() if name not in over}
+    return {**settings, "schedule": {**rest, "phases": phases}}
+
+
 def _unfit_for_pairs(config: PretrainConfig, settings: Mapping[str, Any]) -> list[str]:
     """Return the fields of `data` that the recipe alone sets and that exclude the pairs which `settings` ask for."""
-    if not config.objective.next_sentence or "next_sentence" not in settings.get("objective", {}):
+    if not needs_pairs(config.objective) or not {"next_sentence", "names"} & set(settings.get("objective", {})):
         return []
     given = settings.get("data", {})
     return [name for name in ("fill_rows", "pack") if getattr(config.data, name) and name not in given]
@@ -119,14 +162,15 @@ def _checked(base: Mapping[str, Any], settings: Mapping[str, Any]) -> PretrainCo
     config = _composed(base, settings)
     if off := _unfit_for_pairs(config, settings):
         config = _composed(base, merge(settings, {"data": dict.fromkeys(off, False)}))
-    sizes = CONFIGS[config.model.architecture].sizes
+    sizes = ARCHITECTURES[config.model.architecture].config_type.sizes
     if config.size not in sizes:
         raise ConfigError(f"size: no size is called {config.size!r}; known: {', '.join(sizes)}")
-    if config.data.pack and config.objective.next_sentence:
+    config.model.shape(config.size, vocab_size=1, pad_token_id=0)
+    if config.data.pack and needs_pairs(config.objective):
         raise ConfigError(
             "data.pack: a sentence pair is a row of its own; give --objective.next-sentence false, or --data.pack false"
         )
-    if config.data.fill_rows and config.objective.next_sentence:
+    if config.data.fill_rows and needs_pairs(config.objective):
         raise ConfigError(
             "data.fill_rows: sentence pairs end where their sentences end; give --objective.next-sentence false, "
             "or --data.fill-rows false"

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
+from torch import nn
 
 from bertwright.corpus.shards import Shards, check_tokenizer, read_manifest
 from bertwright.data.prefetch import Prefetcher
@@ -24,20 +25,23 @@ from bertwright.device import (
     try_compiled,
 )
 from bertwright.errors import ConfigError, DataError
+from bertwright.hub.mappings.known import mapping_of
 from bertwright.log import note
 from bertwright.model.build import build_encoder
 from bertwright.model.config import ModelConfig, training_flops
 from bertwright.model.encoder import Encoder
 from bertwright.model.init.begin import MEASURED_ROWS, begin_weights, no_op
 from bertwright.model.layers.dropout import begin_at_row
-from bertwright.objectives.combine import Objective, build_objective
+from bertwright.objectives.base import Objective, PretrainingObjective
+from bertwright.objectives.combine import build_objective, needs_pairs
 from bertwright.rng import key_of
 from bertwright.tokenizer.load import Tokenizer, load_tokenizer
+from bertwright.train.auxiliary import ModelWithAuxiliary, ObjectiveWithAuxiliary, auxiliary_of
 from bertwright.train.ema import EMA
 from bertwright.train.held_out import hold_out
 from bertwright.train.loop import PhaseSource
-from bertwright.train.optim.muon import Muon
-from bertwright.train.optim.optimizers import MakeMuon, build_optimizers
+from bertwright.train.optim.muon import MakeMuon, Muon
+from bertwright.train.optim.optimizers import build_optimizers
 from bertwright.train.parallel.group import ALONE, Group
 from bertwright.train.schedule import Phase
 from bertwright.train.setup.mixture_of_folders import mix, mixed_manifest, neighbours_of, open_train, shares_of
@@ -62,7 +66,10 @@ class Parts:
     model: Encoder
     optimizers: list[torch.optim.Optimizer]
     average: EMA | None
-    objective: Objective
+    objective: PretrainingObjective
+    trained: nn.Module
+    """What is trained: the model, with the auxiliary module of the objective beside it, where there is one."""
+    auxiliary: nn.Module | None
     sources: list[PhaseSource]
     device: torch.device
     precision: Literal["bf16", "fp32"]
@@ -74,6 +81,13 @@ class Parts:
     def sharded(self) -> bool:
         """Whether each process holds a share of the weights alone."""
         return self.group.size > 1 and self.config.engine.parallel == "fsdp"
+
+    @property
+    def trained_on(self) -> Objective:
+        """The objective as the training step asks it."""
+        if self.auxiliary is None:
+            return self.objective
+        return ObjectiveWithAuxiliary(self.objective, self.auxiliary, self.cast)
 
     def cast(self) -> AbstractContextManager[Any]:
         """Return the context forward passes run in."""
@@ -92,8 +106,9 @@ def build(data: Path, config: PretrainConfig, *, fresh: bool = True, group: Grou
         config.size,
         vocab_size=manifest["tokenizer"]["vocab_size"],
         pad_token_id=tokenizer.special.pad,
-        next_sentence=config.objective.next_sentence,
+        next_sentence=needs_pairs(config.objective),
     )
+    mapping_of(shape)  # a model that cannot be written is refused before it is trained
     objective = build_objective(config.objective, vocab_size=shape.vocab_size, mask_id=tokenizer.special.mask)
     splits, shares = open_train(data, config), shares_of(data, config)
     sources = [
@@ -104,27 +119,36 @@ def build(data: Path, config: PretrainConfig, *, fresh: bool = True, group: Grou
     precision = resolve_precision(config.engine.precision, device)
     torch.manual_seed(key_of("initialise", config.seed))
     model = build_encoder(shape, drawn=fresh).to(device)
+    if objective.rows != "single" and not model.has_nsp_head:
+        raise ConfigError(
+            f"objective: {config.model.architecture} has no head for pairs of segments; give "
+            "--objective.next-sentence false, or objectives about tokens as --objective.names"
+        )
     counts = partial(neighbours_of, data, config, splits)
     start = no_op
     if fresh and group.first:
         start = begin_weights(
-            model, config.model, counts, special=tokenizer.special, next_sentence=objective.pairs,
+            model, config.model, counts, special=tokenizer.special, next_sentence=objective.rows == "pairs",
             examples=partial(measured_examples, sources[0], objective, config),
         )  # fmt: skip
     if group.size > 1 or config.average.name != "none":  # what takes copies of the weights cannot wait for them
         start()
         start = no_op
-    group.same_weights(model)
-    muon = muon_of(model, config, group)
+    auxiliary = auxiliary_of(objective, shape, seed=config.seed, device=device)
+    trained = model if auxiliary is None else ModelWithAuxiliary(model, auxiliary)
+    group.same_weights(trained)
+    muon = muon_of(trained, config, group)
     return Parts(
         config=config,
         manifest=manifest,
         tokenizer=tokenizer,
         shape=shape,
         model=model,
-        optimizers=build_optimizers(model, config.optimizer, dtype=product_dtype(precision), muon=muon),
-        average=None if config.average.name == "none" else EMA(model, config.average),
+        optimizers=build_optimizers(trained, config.optimizer, dtype=product_dtype(precision), muon=muon),
+        average=None if config.average.name == "none" else EMA(trained, config.average),
         objective=objective,
+        trained=trained,
+        auxiliary=auxiliary,
         sources=sources,
         device=device,
         precision=precision,
@@ -145,11 +169,11 @@ def require_rows(config: PretrainConfig, group: Group) -> None:
     if config.engine.parallel == "fsdp" and pieces % size and size % pieces:
         raise ConfigError(
             f"engine.parallel fsdp: {size} processes must have as many pieces of a step each, and it has {pieces} "
-            f"micro-batches; give --engine.accumulation 1, or a number that divides {size} or that {size} divides"
+            f"micro-batches; give --accumulation 1, or a number that divides {size} or that {size} divides"
         )
 
 
-def muon_of(model: Encoder, config: PretrainConfig, group: Group) -> MakeMuon:
+def muon_of(model: nn.Module, config: PretrainConfig, group: Group) -> MakeMuon:
     """Return what makes Muon for the processes of `group`; cuts the weights up among them first, if they are to be."""
     if group.size == 1:
         return Muon
@@ -159,7 +183,8 @@ def muon_of(model: Encoder, config: PretrainConfig, group: Group) -> MakeMuon:
 
     if config.engine.parallel == "ddp":
         return partial(SharedMuon, group=group)
-    shard(model)
+    for part in (model.model, model.auxiliary) if isinstance(model, ModelWithAuxiliary) else (model,):
+        shard(part)
     return partial(ShardedMuon, group=group)
 
 
@@ -180,7 +205,7 @@ def phase_source(
     shares: list[float],
     phase: Phase,
     tokenizer: Tokenizer,
-    objective: Objective,
+    objective: PretrainingObjective,
     shape: ModelConfig,
     config: PretrainConfig,
     *,
@@ -194,7 +219,8 @@ def phase_source(
             special=tokenizer.special,
             length=phase.length,
             rows=rows,
-            pairs=objective.pairs,
+            pairs=objective.rows != "single",
+            ordered=objective.rows == "ordered_pairs",
             fill=config.data.fill_rows,
             pack=config.data.pack,
             seed=config.seed,
@@ -219,7 +245,9 @@ def phase_source(
     return PhaseSource(draw=draw, rows_per_epoch=source.rows_per_epoch, flops=flops)
 
 
-def measured_examples(source: PhaseSource, objective: Objective, config: PretrainConfig) -> list[MaskedBatch]:
+def measured_examples(
+    source: PhaseSource, objective: PretrainingObjective, config: PretrainConfig
+) -> list[MaskedBatch]:
     """Return the masked rows on which a start from the corpus measures what depends on the text: its first ones."""
     rows = config.schedule.phases[0].rows // config.engine.accumulation
     examples = []
@@ -232,7 +260,7 @@ def measured_examples(source: PhaseSource, objective: Objective, config: Pretrai
 
 
 def held_out_examples(
-    data: Path, tokenizer: Tokenizer, objective: Objective, *, length: int, rows: int
+    data: Path, tokenizer: Tokenizer, objective: PretrainingObjective, *, length: int, rows: int
 ) -> list[MaskedBatch]:
     """Return the fixed held-out set: up to `rows` rows (at most one pass), with fixed masks; empty if there is none.
 
@@ -240,17 +268,18 @@ def held_out_examples(
     """
     manifest = read_manifest(data)
     if not manifest["splits"].get("valid", {}).get("documents"):
-        note("no held-out split in the data: nothing is evaluated while training (prepare --held-out 0.01 makes one)")
+        note("no held-out split in the data, so nothing is evaluated (prepare --valid-fraction 0.01 makes one)")
         return []
     shards = Shards.open(data, "valid")
-    if objective.pairs and (reason := why_no_pairs(shards)):
+    ordered = objective.rows == "ordered_pairs"
+    if objective.rows != "single" and (reason := why_no_pairs(shards, ordered=ordered)):
         note(f"the held-out split is not evaluated: {reason}")
         return []
     return fixed_examples(shards, tokenizer, objective, length=length, rows=rows)
 
 
 def fixed_examples(
-    shards: Shards, tokenizer: Tokenizer, objective: Objective, *, length: int, rows: int
+    shards: Shards, tokenizer: Tokenizer, objective: PretrainingObjective, *, length: int, rows: int
 ) -> list[MaskedBatch]:
     """Return up to `rows` rows of a split (at most one pass), in batches of 32: always the same rows and masks."""
     shards.check(tokenizer.vocab_size)
@@ -259,7 +288,8 @@ def fixed_examples(
         special=tokenizer.special,
         length=length,
         rows=EVALUATION_ROWS,
-        pairs=objective.pairs,
+        pairs=objective.rows != "single",
+        ordered=objective.rows == "ordered_pairs",
         seed=EVALUATION_SEED,
     )
     count = max(1, min(rows, source.rows_per_epoch) // EVALUATION_ROWS)
@@ -275,7 +305,7 @@ def compiled_step(parts: Parts) -> TrainStep:
 def compiled_loss(parts: Parts) -> Callable[[MaskedBatch], Any] | None:
     """Return model and loss compiled for the shapes of every phase; None where that does not work, which is said."""
     loss, reason = try_compiled(
-        forward_loss_of(parts.model, parts.objective, parts.cast),
+        forward_loss_of(parts.model, parts.trained_on, parts.cast),
         lambda compiled: _run_each_phase(parts, _step(parts, compiled)),
         drops=parts.shape.dropout > 0 or parts.shape.attention_dropout > 0,
         autotune=parts.config.engine.autotune,
@@ -287,14 +317,14 @@ def compiled_loss(parts: Parts) -> Callable[[MaskedBatch], Any] | None:
 
 def plain_step(parts: Parts, forward_loss: Callable[[MaskedBatch], Any] | None = None) -> TrainStep:
     """Return the training step with `forward_loss` (model and loss in one), or uncompiled where none is given."""
-    step = _step(parts, forward_loss or forward_loss_of(parts.model, parts.objective, parts.cast))
+    step = _step(parts, forward_loss or forward_loss_of(parts.model, parts.trained_on, parts.cast))
     return step if parts.group.size == 1 else _parallel_step(parts, step)
 
 
 def _step(parts: Parts, forward_loss: Callable[[MaskedBatch], Any]) -> TrainStep:
     return TrainStep(
-        model=parts.model,
-        objective=parts.objective,
+        model=parts.trained,
+        objective=parts.trained_on,
         optimizers=parts.optimizers,
         forward_loss=forward_loss,
         average=parts.average,
@@ -311,9 +341,11 @@ def _parallel_step(parts: Parts, step: TrainStep) -> TrainStep:
     from bertwright.train.parallel.wrap import no_sync, replicated
 
     if parts.sharded:
-        return replace(step, no_sync=partial(no_sync, parts.model))
-    all_used = parts.objective.pairs or not parts.model.has_nsp_head
-    forward_loss, alone = replicated(parts.model, step.forward_loss, all_used=all_used)
+        modules = [parts.model] if parts.auxiliary is None else [parts.model, parts.auxiliary]
+        return replace(step, no_sync=partial(no_sync, modules))
+    chosen = parts.config.objective.chosen
+    all_used = chosen == ("mlm", "nsp") or (chosen == ("mlm",) and not parts.model.has_nsp_head)
+    forward_loss, alone = replicated(parts.trained, step.forward_loss, all_used=all_used)
     return replace(step, forward_loss=forward_loss, no_sync=alone)
 
 
@@ -328,7 +360,7 @@ def _run_each_phase(parts: Parts, step: TrainStep) -> None:
             step.forward_loss(example).total.backward()  # type: ignore[no-untyped-call]
             if piece.whole:
                 break
-    parts.model.zero_grad(set_to_none=True)
+    parts.trained.zero_grad(set_to_none=True)
 
 
 def peak_flops(parts: Parts, *, stretches: int = 6) -> float:

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from pydantic import Field
 
-from bertwright.config import compose
+from bertwright.config import Section, compose
 from bertwright.data.labelled.rows_of_labels import LabelledSource
 from bertwright.data.prefetch import Prefetcher
 from bertwright.device import matmul_rate, pick_device, resolve_precision
@@ -70,6 +70,7 @@ def resolve_embed(settings: Mapping[str, Any]) -> EmbedTuneConfig:
     config = compose(EmbedTuneConfig, {"task": Embed.name, **settings})
     config.transfer.refuse_all_but(KNOWN_TRANSFER, task=Embed.name)
     config.head.refuse("multi_label", "class_weights", "crf", "positive", task=Embed.name)
+    compose(Section, config.options)  # there are none
     return config
 
 

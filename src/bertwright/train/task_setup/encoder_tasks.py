@@ -32,6 +32,7 @@ from bertwright.tasks.by_name import begin_task, task_named
 from bertwright.tasks.eval_result import EvalResult
 from bertwright.tasks.metrics import figure_names
 from bertwright.tasks.text_encoder import TextEncoder
+from bertwright.tasks.trained import settings_to_keep
 from bertwright.tasks.unlabelled import UnlabelledFile
 from bertwright.tokenizer.load import load_tokenizer
 from bertwright.train.callbacks import Callback
@@ -91,7 +92,7 @@ class TuneParts(Tuning):
             out,
             labels=self.task.labels,
             problem=self.task.problem,
-            own=self.task.own,
+            own=settings_to_keep(self.task),
             max_length=self.config.batches.max_length,
             card=task_card(name, figures, names=figure_names(figures["dev"], positive=self.task.positive)),
         )
@@ -121,7 +122,7 @@ def build_finetune(config: FinetuneConfig, folder: Path, files: dict[str, Path])
     check_transfer(config, layers=shape.layers, folder=folder)
     fraction = config.dev_fraction_for(files)
     task, examples = begin_task(config.task, config.head, files["train"], config.columns, dev_fraction=fraction)
-    task = task.with_saved_settings(config.own(task.name))
+    task = task.with_saved_settings(config.own(type(task)))
     unlabelled: dict[str, UnlabelledFile] = {}
     for name, path in files.items():
         without = None if name == "train" else task.unlabelled(path)

@@ -13,13 +13,15 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field
 
 from bertwright.config import Section, compose
-from bertwright.device import Precision
+from bertwright.device import DeviceName, Precision
 from bertwright.errors import ConfigError
 from bertwright.model.lora import Matrix
+from bertwright.tasks.base import Task
 from bertwright.tasks.columns import ColumnsConfig
 from bertwright.tasks.head import HeadConfig
 from bertwright.tasks.question_answering.task import AnswerConfig
-from bertwright.train.optim.optimizers import OptimizerConfig
+from bertwright.train.interval import Every
+from bertwright.train.optim.config import OptimizerConfig
 
 PUBLISHED_RATE, PUBLISHED_WIDTH = 3e-5, 768
 LORA_RATE, HEAD_RATE = 10.0, 30.0
@@ -74,6 +76,9 @@ class WatchConfig(Section):
     """Figure the best checkpoint is chosen by; that of the task where not given."""
     evaluations: int = Field(default=1, ge=1)
     """Evaluations on dev an epoch."""
+    evaluate_every: Every | None = None
+    """Steps (500) or time (90s, 2min, 1h) between two evaluations on dev, in place of those an epoch; one more is at
+    the end of the run."""
     patience: int | None = Field(default=None, ge=1)
     """Stop after so many evaluations in a row without a better one; never where not given."""
     log_every: int = Field(default=10, ge=1)
@@ -116,6 +121,10 @@ class SpanConfig(Section):
 class FinetuneEngineConfig(Section):
     """How steps are computed."""
 
+    device: DeviceName = "auto"
+    """auto (a GPU where there is one), cpu, cuda or cuda:N."""
+    accumulation: int = Field(default=1, ge=1)
+    """Parts that a step is computed in, one after another: less memory, and the same model but for rounding."""
     compile: bool | None = None
     """Whether steps run compiled; where not given, if the run is long enough to win back the time that takes."""
 
@@ -139,11 +148,14 @@ class FinetuneConfig(Section):
     transfer: TransferConfig = TransferConfig()
     watch: WatchConfig = WatchConfig()
     answer: AnswerConfig = AnswerConfig()
+    options: dict[str, Any] = Field(default_factory=dict)
+    """Settings of a task that has some of its own and no section here."""
 
-    def own(self, task: str) -> dict[str, Any]:
-        """Return the settings that are those of one task alone, by its name; none for most."""
-        section = getattr(self, task, None)
-        return section.model_dump() if isinstance(section, Section) else {}
+    def own(self, task: type[Task[Any]]) -> dict[str, Any]:
+        """Return the settings that are those of one task alone; none for most. Raises ConfigError."""
+        options = compose(task.options, self.options).model_dump()
+        section = getattr(self, task.name, None)
+        return (section.model_dump() if isinstance(section, Section) else {}) | options
 
     def dev_fraction_for(self, files: Mapping[str, Any]) -> float | None:
         """Return the share of the training file that is held out; None where there is a dev file among `files`."""

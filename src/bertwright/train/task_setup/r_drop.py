@@ -14,9 +14,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from bertwright.model.encoder import Part
 from bertwright.model.task_model import Problem
-from bertwright.tasks.base import Task, TaskLoss
-from bertwright.types import UNASKED, LabelledBatch
+from bertwright.tasks.base import Task
+from bertwright.types import UNASKED, LabelledBatch, Loss, PartSums
 
 
 def between_classes(first: Tensor, second: Tensor) -> Tensor:
@@ -41,8 +42,8 @@ DIVERGENCES: dict[Problem, Callable[[Tensor, Tensor], Tensor]] = {
     "multi_label_classification": between_labels,
     "regression": between_scores,
 }
-ABLE = ("classify", "regress", "tag")
-"""Tasks whose scores are one tensor of logits."""
+ABLE: tuple[Part, ...] = ("row", "token")
+"""What tasks are about whose scores are one tensor of logits, each by itself."""
 
 
 class RDrop:
@@ -52,7 +53,7 @@ class RDrop:
     sums_over_rows = False
 
     def __init__(self, task: Task[Any], *, alpha: float) -> None:
-        """Add `alpha` times the distance of two draws to the loss of `task`, one of ABLE."""
+        """Add `alpha` times the distance of two draws to the loss of `task`, whose part is one of ABLE."""
         self.task, self.alpha = task, alpha
 
     def corrupt(self, batch: LabelledBatch, generator: torch.Generator, progress: float = 1.0) -> LabelledBatch:
@@ -60,14 +61,14 @@ class RDrop:
         held = {field.name: getattr(batch, field.name) for field in fields(batch)}
         return replace(batch, **{name: torch.cat([value, value]) for name, value in held.items()})
 
-    def loss(self, scores: Tensor, example: LabelledBatch) -> TaskLoss:
+    def loss(self, scores: Tensor, example: LabelledBatch) -> Loss:
         """Return the loss of both halves of logits [2B, M, K] together, and what their distance adds."""
-        parts = self.task.loss(scores, example)
+        loss = self.task.loss(scores, example)
         first, second = scores.float().chunk(2)
         apart = DIVERGENCES[self.task.problem](first, second)
         targets = example.targets[: len(first)]
         one_by_one = not targets.is_floating_point() and targets.ndim == apart.ndim
         asked = targets != UNASKED if one_by_one else torch.ones_like(apart, dtype=torch.bool)
         mean = (apart * asked).sum() / asked.sum()
-        sums = {"r_drop_sum": mean.detach() * asked.sum(), "r_drop_count": asked.sum()}
-        return TaskLoss(parts.total + self.alpha * mean, parts.sums() | sums)
+        apart_sums = PartSums(mean.detach() * asked.sum(), asked.sum())
+        return Loss(loss.total + self.alpha * mean, loss.parts | {"r_drop": apart_sums})

@@ -22,7 +22,7 @@ from bertwright.tasks.unlabelled import UnlabelledFile
 from bertwright.tokenizer.load import Tokenizer
 from bertwright.train.callbacks import Callback
 from bertwright.train.loop import PhaseSource, Progress
-from bertwright.train.micro_batches import MicroBatches, room_for
+from bertwright.train.micro_batches import MicroBatches, endless_room, room_for
 from bertwright.train.optim.optimizers import build_optimizers
 from bertwright.train.schedule import ScheduleConfig
 from bertwright.train.step import TrainStep
@@ -62,20 +62,20 @@ class Tuning(ABC):
     def split_batches(
         self, step: TrainStep, row_bytes: Callable[[int], int], lengths: np.ndarray, *, each: int = 1
     ) -> None:
-        """Have batches split that keep more in memory than there is room for, on a CPU.
+        """Have batches split as the settings say, and, on a CPU, those that keep more in memory than there is room for.
 
         `row_bytes` is what a row of so many tokens keeps, `lengths` those of all rows, of which an example has `each`.
         Raises TrainingError where one row does not fit.
         """
-        if self.device.type != "cpu":
-            return
-        room = room_for(step.model, row_bytes, longest=int(lengths.max()), what=f"training {self.folder}")
-        batches = self.config.batches
-        if any(
+        batches, fewest = self.config.batches, self.config.engine.accumulation
+        room: Callable[[int], int] = endless_room
+        if self.device.type == "cpu":
+            room = room_for(step.model, row_bytes, longest=int(lengths.max()), what=f"training {self.folder}")
+        if fewest > 1 or any(
             min(batches.rows * each, max(each, batches.tokens // length)) * row_bytes(length) > room(length)
             for length in np.unique(lengths).tolist()
         ):
-            step.micro_batches = MicroBatches(step.model, step.objective, self.cast, row_bytes, room)
+            step.micro_batches = MicroBatches(step.model, step.objective, self.cast, row_bytes, room, fewest)
             step.begin_at_row = begin_at_row
             follow_rows(step.model)
 

@@ -11,6 +11,7 @@ from bertwright.model.layers.dropout import Dropout
 from bertwright.model.lora import adapt
 from bertwright.model.task_model import FineTuned, depths, freeze
 from bertwright.tasks.base import Task
+from bertwright.tasks.by_name import TASKS
 from bertwright.train.callbacks.unfreeze import UnfreezeListener
 from bertwright.train.task_setup.finetune_config import FinetuneConfig, TransferConfig
 from bertwright.train.task_setup.r_drop import ABLE, RDrop
@@ -23,8 +24,9 @@ sentences of CoNLL-2003, against 0.616 at 1 and at 10."""
 def check_transfer(config: FinetuneConfig, *, layers: int, folder: Any) -> None:
     """Raise ConfigError where the strategies asked for do not fit the model, or one another."""
     transfer = config.transfer
-    if transfer.r_drop and config.task not in ABLE:
-        raise ConfigError(f"transfer.r_drop: {config.task} has no use for it; it is for {', '.join(ABLE)}")
+    able = [name for name, task in TASKS.items() if task.part in ABLE]
+    if transfer.r_drop and config.task not in able:
+        raise ConfigError(f"transfer.r_drop: {config.task} has no use for it; it is for {', '.join(able)}")
     if transfer.frozen(layers) > layers:
         raise ConfigError(f"transfer.freeze: {folder} has {layers} blocks, not {transfer.freeze} to freeze")
     everything = transfer.frozen(layers) == layers
@@ -39,7 +41,7 @@ def check_transfer(config: FinetuneConfig, *, layers: int, folder: Any) -> None:
     if transfer.lora_rank and config.optimizer.name == "muon":
         raise ConfigError("optimizer.name: muon orthogonalises whole matrices, not adapters; give adamw with LoRA")
     if transfer.unfreeze and (everything or transfer.lora_rank):
-        raise ConfigError("transfer.unfreeze: there is nothing to thaw; give it without --freeze all and LoRA")
+        raise ConfigError("transfer.unfreeze: there is nothing to thaw; give it without --freeze-layers all and LoRA")
     if transfer.unfreeze and config.engine.compile:
         raise ConfigError("engine.compile: blocks that thaw along the run are not compiled; give it without --unfreeze")
 

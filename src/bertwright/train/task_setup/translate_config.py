@@ -12,7 +12,7 @@ from typing import Any, Literal, Self
 
 from pydantic import Field
 
-from bertwright.config import compose
+from bertwright.config import Section, compose
 from bertwright.errors import ConfigError
 from bertwright.tasks.translation.reader import SidesConfig
 from bertwright.train.task_setup.finetune_config import BatchConfig, FinetuneConfig, SpanConfig
@@ -78,6 +78,7 @@ def resolve_translation(settings: Mapping[str, Any]) -> TranslateConfig:
     config = compose(TranslateConfig, {"task": "translate", **settings})
     config.transfer.refuse_all_but(KNOWN_TRANSFER, task="translate")
     config.head.refuse("multi_label", "class_weights", "crf", "positive", task="translate")
+    compose(Section, config.options)  # there are none
     if config.engine.compile:
         raise ConfigError("engine.compile: steps of translate do not run compiled; leave it out")
     if config.columns.names():

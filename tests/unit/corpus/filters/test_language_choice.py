@@ -70,7 +70,7 @@ def test_what_was_found_is_said_and_kept_and_data_is_as_if_it_had_been_given(
     (path,) = write(tmp_path / "in", {"a": "\n\n".join(f"{CHINESE}{'一二三四五六七八九十'[i]}号" for i in range(10))})
     found = {}
     for name, language in (("found", None), ("given", "zh")):
-        prepare([path], tmp_path / name, vocab_size=512, held_out=0.2, language=language)
+        prepare([path], tmp_path / name, vocab_size=512, valid_fraction=0.2, language=language)
         found[name] = json.loads((tmp_path / name / "manifest.json").read_text(encoding="utf-8"))
         assert ("language zh: 100% of the letters are Chinese" in capsys.readouterr().err) is (name == "found")
     assert [one["language"] for one in found.values()] == ["zh", "zh"]

@@ -279,7 +279,7 @@ def test_a_document_too_long_for_memory_is_refused(tmp_path: Path, monkeypatch: 
     monkeypatch.setattr("bertwright.corpus.readers.blocks.BLOCK_BYTES", 4_000)
     lines = write(tmp_path / "lines.txt", "a line\n" * 5_000)
     for layout in ("file", "blank"):
-        with pytest.raises(CorpusError, match="--documents"):
+        with pytest.raises(CorpusError, match="--document-boundary"):
             texts_of([lines], layout=layout)
     assert len(texts_of([lines], layout="line")) == 5_000
     with pytest.raises(CorpusError, match=r"one\.jsonl"):

@@ -166,7 +166,7 @@ def test_windows_stay_under_their_cap_and_rows_are_foretold(
 @pytest.mark.parametrize(
     ("corpus", "options", "message"),
     [
-        ([[5, 6, 7]], {}, "second document.*--documents blank.*--objective.next_sentence false"),
+        ([[5, 6, 7]], {}, "second document.*--document-boundary blank.*--objective.next_sentence false"),
         ([[5], [6], [7]], {}, "hold one.*every pair would be random.*--objective.next_sentence false"),
         ([[5, 6], [7]], {"length": 6}, "no room for text"),
     ],

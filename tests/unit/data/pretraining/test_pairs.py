@@ -11,7 +11,7 @@ import pytest
 from scipy import stats
 
 from bertwright.corpus.shards import Shards
-from bertwright.data.pretraining.pairs import plan_pairs, truncation, walk, why_no_pairs
+from bertwright.data.pretraining.pairs import plan_ordered_pairs, plan_pairs, truncation, walk, why_no_pairs
 from bertwright.data.pretraining.planned_rows import PlannedRows, join_rows
 from bertwright.data.pretraining.sentence_windows import Blocks, Text
 
@@ -161,5 +161,28 @@ def test_every_sentence_is_seen_about_once_a_pass(text: Text, documents: list[li
 
 def test_reasons_name_the_way_out(make_shards: MakeShards) -> None:
     assert why_no_pairs(make_shards([[3, 4], [5]])) is None
+    assert why_no_pairs(make_shards([[3, 4, 5]]), ordered=True) is None
+    assert "two or more sentences" in str(why_no_pairs(make_shards([[3], [4]]), ordered=True))
     assert "second document" in str(why_no_pairs(make_shards([[3, 4, 5]])))
     assert "every pair would be random" in str(why_no_pairs(make_shards([[3], [4], [5]])))
+
+
+def test_ordered_pairs_follow_one_another_and_half_of_them_are_swapped(make_shards: MakeShards) -> None:
+    """A document of one sentence makes no pair; what is cut to fit leaves both segments in the text's order."""
+    text = Blocks(make_shards([[9, 8, 30], [20], [100, 100]] * 400), block_tokens=10**7, stretch_tokens=10**7).window(
+        np.arange(1)
+    )
+    rng = np.random.default_rng(9)
+    rows = join_rows([plan_ordered_pairs(text, LENGTH, rng) for _ in range(4)])
+    starts, lengths = rows.starts.reshape(-1, 2), rows.lengths.reshape(-1, 2)
+    document = np.searchsorted(np.cumsum([47, 20, 200] * 400), starts, side="right")
+    assert (document[:, 0] == document[:, 1]).all()
+    assert not (document % 3 == 1).any()
+    assert ((starts[:, 0] > starts[:, 1]) == (rows.labels == 1)).all()
+    assert (lengths.sum(1) <= LENGTH - 3).all()
+    assert (lengths > 0).all()
+    assert within(int(rows.labels.sum()), len(rows), 0.5)
+    whole = lengths.sum(1) < LENGTH - 3
+    first, second = np.sort(starts[whole], 1).T
+    ahead = np.where(rows.labels[whole] == 1, lengths[whole, 1], lengths[whole, 0])
+    assert (first + ahead == second).all()

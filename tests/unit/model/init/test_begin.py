@@ -10,8 +10,7 @@ import torch
 
 from bertwright.corpus.cooccurrence import count_neighbours
 from bertwright.corpus.shards import DocumentBlock, Shard, Shards, write_shard
-from bertwright.model.build import build_encoder
-from bertwright.model.config import named_size
+from bertwright.model.build import build_encoder, named_size
 from bertwright.model.encoder import Encoder
 from bertwright.model.encoder_config import EncoderConfig
 from bertwright.model.init.begin import begin_weights

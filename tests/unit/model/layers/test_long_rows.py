@@ -10,8 +10,7 @@ import pytest
 import torch
 
 from bertwright.model import encoder
-from bertwright.model.build import build_encoder
-from bertwright.model.config import named_size
+from bertwright.model.build import build_encoder, named_size
 from bertwright.model.layers import attention
 from bertwright.model.layers.onednn_block import can_pack, pack
 

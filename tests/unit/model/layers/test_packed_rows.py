@@ -8,8 +8,7 @@ import pytest
 import torch
 from torch.nn.attention.flex_attention import create_mask
 
-from bertwright.model.build import build_encoder
-from bertwright.model.config import named_size
+from bertwright.model.build import build_encoder, named_size
 from bertwright.model.encoder import Encoder
 from bertwright.model.layers.attention import Attention
 from bertwright.model.layers.attention_mask import build_mask, mask_mod

@@ -38,8 +38,8 @@ def test_each_first_text_finds_its_second(columns: int) -> None:
     found = contrast_loss(vectors, texts, temperature=0.05, symmetric=False)
     expected = by_hand(vectors, temperature=0.05, left_out=set())
     assert float(found.total) == pytest.approx(sum(expected) / 5, rel=1e-5)
-    assert float(found.parts["embed_sum"]) == pytest.approx(sum(expected), rel=1e-5)
-    assert int(found.parts["embed_count"]) == 5
+    assert float(found.parts["embed"].sum) == pytest.approx(sum(expected), rel=1e-5)
+    assert int(found.parts["embed"].count) == 5
 
 
 def test_equal_texts_are_no_negatives_of_each_other() -> None:

@@ -118,7 +118,7 @@ def test_the_loss_is_that_of_each_question() -> None:
     torch.testing.assert_close(
         torch.autograd.grad(loss.total, logits)[0], torch.autograd.grad(expected, logits)[0], atol=1e-6, rtol=1e-5
     )
-    assert int(loss.parts["choose_count"]) == 3
+    assert int(loss.parts["choose"].count) == 3
 
 
 def test_rows_of_a_question_stay_together() -> None:

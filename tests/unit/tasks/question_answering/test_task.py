@@ -96,7 +96,7 @@ def test_the_figure_called_loss_is_that_of_training(file: Path, encoder: TextEnc
     scores[batch.attention_mask] = torch.from_numpy(logits)
     trained = task.loss(scores, batch)
     assert task.judge(logits, examples).figures["loss"] == pytest.approx(float(trained.total), abs=1e-6)
-    assert int(trained.parts["answer_count"]) == len(rows)
+    assert int(trained.parts["answer"].count) == len(rows)
 
 
 def test_dev_sets_the_threshold_and_others_keep_it(file: Path, encoder: TextEncoder) -> None:

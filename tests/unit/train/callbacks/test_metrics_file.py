@@ -13,7 +13,7 @@ from bertwright.reports.pretrain_result import mfu_of
 from bertwright.train.callbacks.metrics_file import MetricsCallback
 from bertwright.train.callbacks.peak import PeakCallback
 from bertwright.train.loop import Progress, StepReport
-from bertwright.train.optim.optimizers import OptimizerConfig
+from bertwright.train.optim.config import OptimizerConfig
 
 
 def lines_of(file: Path, *, optimizer: OptimizerConfig, rates: Iterator[float]) -> list[dict[str, Any]]:

@@ -10,10 +10,11 @@ from torch import nn
 
 from bertwright.errors import ConfigError
 from bertwright.model.bert import BertForPreTraining
-from bertwright.model.config import named_size
+from bertwright.model.build import named_size
 from bertwright.model.task_model import FineTuned, freeze
-from bertwright.train.optim.muon import Muon, orthogonalised, polar_polynomials
-from bertwright.train.optim.optimizers import OptimizerConfig, build_optimizers, hidden_matrices, set_rates
+from bertwright.train.optim.config import OptimizerConfig
+from bertwright.train.optim.muon import Muon, hidden_matrices, orthogonalised, polar_polynomials
+from bertwright.train.optim.optimizers import build_optimizers, set_rates
 
 
 @pytest.fixture(scope="module")

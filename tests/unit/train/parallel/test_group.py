@@ -6,9 +6,10 @@ import pytest
 import torch
 
 from bertwright.model.bert import BertForPreTraining
-from bertwright.model.config import named_size
+from bertwright.model.build import named_size
 from bertwright.model.layers.dropout import Dropout, begin_at_row, keep_mask
-from bertwright.objectives.combine import ObjectiveConfig, build_objective
+from bertwright.objectives.combine import build_objective
+from bertwright.objectives.config import ObjectiveConfig
 from bertwright.train.held_out import held_out_figures
 from bertwright.train.parallel.group import ALONE, Group, launch_name
 from bertwright.types import Batch, MaskedBatch

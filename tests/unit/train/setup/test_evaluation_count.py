@@ -7,8 +7,10 @@ from typing import Any
 
 import pytest
 
-from bertwright.model.config import named_size, training_flops
-from bertwright.objectives.combine import ObjectiveConfig, build_objective
+from bertwright.model.build import named_size
+from bertwright.model.config import training_flops
+from bertwright.objectives.combine import build_objective
+from bertwright.objectives.config import ObjectiveConfig
 from bertwright.train.schedule import ScheduleConfig
 from bertwright.train.setup.evaluation_count import evaluation_count, run_work
 

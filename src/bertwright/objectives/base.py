@@ -1,0 +1,144 @@
+"""What an objective is: the rows it needs, what it hides of them, and the loss of what the model predicts there.
+
+    Batch -> corrupt -> MaskedBatch -> (the model) -> Scores -> loss -> Loss
+
+`corrupt` and `loss` stand side by side in one file an objective. Both are pure functions of tensors; every random
+number comes from the generator handed in. No objective owns, or knows, the model.
+
+An objective may ask another model first: `new_auxiliary` makes it, the training step has it score what `ask` returns,
+and hands both to `corrupt`; `loss` gets its scores again, with gradients. Its parameters are trained with the model's
+and saved in checkpoints, and are no part of the model that is written at the end.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal, Protocol, Self
+
+import torch
+from torch import nn
+
+from bertwright.config import Section
+from bertwright.objectives.config import ObjectiveConfig
+from bertwright.types import Batch, Loss, MaskedBatch, Scores
+
+Rows = Literal["single", "pairs", "ordered_pairs"]
+"""One segment a row; or two, of which the second follows or comes from another document; or two that follow one another
+in the text, in this order or swapped."""
+FirstScores = tuple[MaskedBatch, Scores]
+"""What the auxiliary module was asked, and what it answered."""
+EncoderOf = Callable[..., nn.Module]
+"""Returns an encoder of the run's architecture, given fields laid over the run's shape, such as `hidden_size=64`."""
+
+
+class Objective(Protocol):
+    """What the training step asks of an objective or a task; it never learns which one it is.
+
+    Each has its own kind of batch, of example and of scores, which pass through the step unseen.
+    """
+
+    @property
+    def has_dynamic_slots(self) -> bool:
+        """Whether the number of slots of an example changes along a run."""
+        ...
+
+    def corrupt(self, batch: Any, generator: torch.Generator, progress: float) -> Any:
+        """Hide what is to be predicted."""
+        ...
+
+    def loss(self, scores: Any, example: Any) -> Loss:
+        """Return the loss of the scores, and what it is made of."""
+        ...
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """What objectives know of a tokenizer: how many tokens there are, and which one is [MASK]."""
+
+    size: int
+    mask_id: int
+
+
+class PretrainingObjective(ABC):
+    """What pre-training asks of an objective, be it one or a sum of several."""
+
+    @property
+    @abstractmethod
+    def rows(self) -> Rows:
+        """The rows it is trained on."""
+
+    @property
+    def has_dynamic_slots(self) -> bool:
+        """Whether M changes along a run."""
+        return False
+
+    def masked_slots(self, length: int, progress: float = 1.0) -> int:
+        """Return M, the slots of a row of `length` tokens at `progress` in [0, 1] of a run."""
+        return 0
+
+    @abstractmethod
+    def corrupt(
+        self, batch: Batch, generator: torch.Generator, progress: float = 1.0, first: FirstScores | None = None
+    ) -> MaskedBatch:
+        """Return what the model sees and what it is asked at `progress` of a run, drawn from `generator` alone.
+
+        `first` is what the auxiliary module answered, of objectives that ask one; None where there is no module, as
+        where a batch is only shown.
+        """
+
+    @abstractmethod
+    def loss(self, scores: Scores, example: MaskedBatch, beside: Scores | None = None) -> Loss:
+        """Return the loss; it can be compiled as one graph with the model.
+
+        `beside` are the scores of the auxiliary module where it reads `example.first_ids`.
+        """
+
+    def figures(self, sums: Mapping[str, float]) -> dict[str, float]:
+        """Return held-out figures beside loss and accuracy of each part, from their sums (see `flat_sums`)."""
+        return {}
+
+    def new_auxiliary(self, encoder_of: EncoderOf) -> nn.Module | None:
+        """Return a new auxiliary module, drawn from torch's default generator, or None; see the top of this file."""
+        return None
+
+    def ask(self, batch: Batch, generator: torch.Generator, progress: float) -> MaskedBatch:
+        """Return what the auxiliary module is asked before `corrupt`; called where there is one alone."""
+        raise NotImplementedError
+
+
+class NamedObjective(PretrainingObjective):
+    """One that `objective.names` can name: a class of its own, in a file of its own."""
+
+    needs: ClassVar[Rows] = "single"
+    """The rows it needs; "single" asks for nothing: an objective about tokens goes with rows of any kind."""
+    hides: ClassVar[bool] = True
+    """Whether it hides tokens; of several objectives at once, one alone may."""
+    options: ClassVar[type[Section]] = Section
+    """What `objective.options.NAME` may hold; nothing, as a rule."""
+
+    @classmethod
+    @abstractmethod
+    def from_config(cls, config: ObjectiveConfig, vocabulary: Vocabulary, options: Any) -> Self:
+        """Return the objective that settings describe; `options` are its own, checked."""
+
+    @property
+    def rows(self) -> Rows:
+        """The rows it needs."""
+        return self.needs
+
+
+def unhidden(batch: Batch) -> MaskedBatch:
+    """Return a batch as it is, nothing hidden and no token asked about: what an objective about rows sees."""
+    none = batch.input_ids[:, :0]
+    return MaskedBatch(
+        input_ids=batch.input_ids,
+        token_type_ids=batch.token_type_ids,
+        attention_mask=batch.attention_mask,
+        masked_positions=none,
+        masked_labels=none,
+        masked_weights=none.float(),
+        next_label=batch.next_label,
+        documents=batch.documents,
+    )

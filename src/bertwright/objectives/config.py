@@ -1,0 +1,42 @@
+"""Holds what a run may set of its objectives, and which ones those settings mean."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import Field, model_validator
+
+from bertwright.config import Section
+
+
+class ObjectiveConfig(Section):
+    """What a run is trained on."""
+
+    names: tuple[str, ...] = ()
+    """Objectives whose losses are added up, such as mlm and nsp; by next_sentence where not given: mlm, or both."""
+    mask_rate: float = Field(default=0.15, gt=0.0, lt=1.0)
+    """Share of a row's tokens that are asked about."""
+    final_mask_rate: float | None = Field(default=None, gt=0.0, lt=1.0)
+    """That share at the end of the run, reached linearly; the same throughout where not given. Held-out text is masked
+    at 15% whatever both are."""
+    whole_word: bool = False
+    """Ask about whole words instead of single tokens."""
+    next_sentence: bool = True
+    """Train on sentence pairs with next sentence prediction beside masking."""
+    mask_share: float = Field(default=0.8, ge=0.0, le=1.0)
+    """Of the tokens asked about, the share replaced by [MASK]."""
+    random_share: float = Field(default=0.1, ge=0.0, le=1.0)
+    """Of the tokens asked about, the share replaced by a random token; the rest is left as it is."""
+    options: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    """Settings of single objectives, by their names: objective.options.NAME.FIELD."""
+
+    @model_validator(mode="after")
+    def _shares_fit(self) -> ObjectiveConfig:
+        if self.mask_share + self.random_share > 1.0 + 1e-9:
+            raise ValueError("mask_share and random_share add up to more than 1; give shares of at most 1 together")
+        return self
+
+    @property
+    def chosen(self) -> tuple[str, ...]:
+        """The names of the objectives."""
+        return self.names or (("mlm", "nsp") if self.next_sentence else ("mlm",))

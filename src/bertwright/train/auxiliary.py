@@ -1,0 +1,85 @@
+"""Trains the auxiliary module of an objective beside the model: one objective and one module for the step to work on.
+
+What an auxiliary module is, and who owns what of it, stands in `objectives/base.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import nn
+
+from bertwright.model.build import build_encoder
+from bertwright.model.config import ModelConfig
+from bertwright.objectives.base import PretrainingObjective
+from bertwright.rng import key_of
+from bertwright.types import Batch, Loss, MaskedBatch, Scores
+
+
+class ModelWithAuxiliary(nn.Module):
+    """The model and the auxiliary module as one: for optimizers, checkpoints and averaged weights."""
+
+    def __init__(self, model: nn.Module, auxiliary: nn.Module) -> None:
+        """Hold both; the weights are named "model...." and "auxiliary....", as checkpoints have them."""
+        super().__init__()
+        self.model, self.auxiliary = model, auxiliary
+
+    def forward(self, example: Any) -> Any:
+        """Return the scores of the model alone."""
+        return self.model(example)
+
+
+@dataclass(frozen=True)
+class ObjectiveWithAuxiliary:
+    """An objective and the module it asks, as the training step sees an objective.
+
+    `cast()` is the context forward passes run in. What is asked before `corrupt` is scored without dropout, so that a
+    batch depends on its seed and the weights alone.
+    """
+
+    objective: PretrainingObjective
+    auxiliary: nn.Module
+    cast: Callable[[], AbstractContextManager[Any]]
+
+    @property
+    def has_dynamic_slots(self) -> bool:
+        """Whether M changes along a run."""
+        return self.objective.has_dynamic_slots
+
+    def corrupt(self, batch: Batch, generator: torch.Generator, progress: float = 1.0) -> MaskedBatch:
+        """Return what the model sees, after the module was asked."""
+        asked = self.objective.ask(batch, generator, progress)
+        training = self.auxiliary.training
+        self.auxiliary.eval()
+        with torch.no_grad(), self.cast():
+            scores: Scores = self.auxiliary(asked)
+        self.auxiliary.train(training)
+        return self.objective.corrupt(batch, generator, progress, (asked, scores))
+
+    def loss(self, scores: Scores, example: MaskedBatch) -> Loss:
+        """Return the loss of the model's scores, and of the module's where it reads `example.first_ids`."""
+        assert example.first_ids is not None
+        with self.cast():
+            beside: Scores = self.auxiliary(replace(example, input_ids=example.first_ids))
+        return self.objective.loss(scores, example, beside)
+
+
+def auxiliary_of(
+    objective: PretrainingObjective, shape: ModelConfig, *, seed: int, device: torch.device
+) -> nn.Module | None:
+    """Return the auxiliary module that an objective asks for, drawn from the seed of a run; None where it asks none.
+
+    It leaves torch's random state as it was: the model starts alike with it and without.
+    """
+
+    def encoder_of(**fields: Any) -> nn.Module:
+        return build_encoder(type(shape)(**{**shape.model_dump(), **fields}))
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(key_of("auxiliary", seed))
+        auxiliary = objective.new_auxiliary(encoder_of)
+    return None if auxiliary is None else auxiliary.to(device)

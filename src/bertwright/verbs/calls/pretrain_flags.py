@@ -1,0 +1,89 @@
+"""Declares the flags of `pretrain` that stand for settings, for the command line and the Python function alike."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, TypedDict
+
+from bertwright.config import merge
+from bertwright.errors import UsageError
+from bertwright.flags import Sets, nested, settings_of_flags
+from bertwright.train.interval import Interval
+
+DURATIONS = ("minutes", "steps", "tokens", "epochs")
+
+
+class PretrainFlags(TypedDict, total=False):
+    """Settings of a run under names of their own; every other is given as --SECTION.FIELD VALUE."""
+
+    size: Annotated[str, Sets("size")]
+    """tiny 2/128, mini 4/256, small 4/512, medium 8/512, base 12/768, large 24/1024 (layers/width); for the
+    architecture of fast, base is 22/768 and large 28/1024."""
+    layers: Annotated[int, Sets("model.layers", "as the size says")]
+    """Transformer blocks."""
+    width: Annotated[int, Sets("model.hidden_size", "as the size says")]
+    """Units of the hidden states; heads have 64 of them, and the inner layer grows in proportion."""
+    heads: Annotated[int, Sets("model.heads", "width / 64")]
+    """Attention heads of a block."""
+    minutes: Annotated[float, Sets("schedule.minutes")]
+    """Train for this many minutes; the learning rate is annealed to zero at their end."""
+    steps: Annotated[int, Sets("schedule.steps")]
+    """Train for this many optimizer steps."""
+    tokens: Annotated[float, Sets("schedule.tokens")]
+    """Train on this many tokens."""
+    epochs: Annotated[float, Sets("schedule.epochs")]
+    """Train for this many passes over the data."""
+    batch_size: Annotated[int, Sets("schedule.rows")]
+    """Rows a step, all micro-batches together; for recipes whose phases have the same number."""
+    seq_length: Annotated[int, Sets("schedule.length")]
+    """Tokens a row, special ones included; for recipes whose phases have the same number."""
+    learning_rate: Annotated[float, Sets("optimizer.learning_rate")]
+    """Peak learning rate of AdamW; where Muon trains the hidden matrices, of all other weights."""
+    muon_learning_rate: Annotated[float, Sets("optimizer.muon_learning_rate")]
+    """Peak learning rate of Muon."""
+    warmup: Annotated[float, Sets("schedule.warmup")]
+    """Share of the run in which the learning rate rises, such as 0.05."""
+    weight_decay: Annotated[float, Sets("optimizer.weight_decay")]
+    """Weight decay of AdamW; that of Muon is --optimizer.muon-weight-decay."""
+    mask_rate: Annotated[float, Sets("objective.mask_rate")]
+    """Share of a row's tokens that are masked, the same throughout the run."""
+    accumulation: Annotated[int, Sets("engine.accumulation", "1")]
+    """Micro-batches a step is computed in, one after another: less memory."""
+    precision: Annotated[str, Sets("engine.precision", "auto")]
+    """bf16, fp32, or auto: bf16 where the hardware multiplies it."""
+    device: Annotated[str, Sets("engine.device", "auto")]
+    """cpu, cuda, cuda:N, or auto: a GPU where there is one."""
+    eval_every: Annotated[int | str, Sets("engine.evaluate_every", "5% of the run's work: 1 to 20 times")]
+    """Evaluate on held-out rows every so many steps (500) or minutes (2min; also s and h), and at the end."""
+    save_every: int | str
+    """Save a checkpoint every so many steps, on top of every 5 minutes, or, given a time such as 2min, that often."""
+    seed: Annotated[int, Sets("seed", "0")]
+    """Seed of everything random."""
+
+
+def pretrain_settings(flags: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings that flags of PretrainFlags stand for; raises UsageError where they exclude each other.
+
+    >>> pretrain_settings({"size": "tiny", "batch_size": 16, "save_every": "2min"})
+    {'size': 'tiny', 'schedule': {'rows': 16}, 'engine': {'checkpoint_minutes': 2.0}}
+    """
+    given = [name for name in DURATIONS if flags.get(name) is not None]
+    if len(given) > 1:
+        raise UsageError(f"give one of --minutes, --steps, --tokens and --epochs, not {len(given)} of them")
+    settings = settings_of_flags(PretrainFlags, flags)
+    if flags.get("mask_rate") is not None:
+        settings = merge(nested("objective.final_mask_rate", None), settings)
+    return merge(settings, save_every_settings("engine", flags.get("save_every")))
+
+
+def save_every_settings(section: str, every: int | str | None) -> dict[str, Any]:
+    """Return what --save-every sets in a section: steps beside the usual minutes, or other minutes."""
+    if every is None:
+        return {}
+    try:
+        interval = Interval.parse(every)
+    except ValueError as error:
+        raise UsageError(f"--save-every {every} {error}") from error
+    if interval.steps is not None:
+        return nested(f"{section}.checkpoint_steps", interval.steps)
+    return nested(f"{section}.checkpoint_minutes", interval.seconds / 60)

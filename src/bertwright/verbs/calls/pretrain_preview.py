@@ -1,0 +1,72 @@
+"""Says what a call of `pretrain` would do, and how much disk it would take, without writing anything."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import tomli_w
+import torch
+
+from bertwright.device import pick_device, resolve_precision
+from bertwright.files import free_space, human_bytes
+from bertwright.hub.nsp_folder import has_own_folder
+from bertwright.log import print_facts, results
+from bertwright.model.build import build_encoder
+from bertwright.model.encoder import Encoder, parameter_count
+from bertwright.train.parallel.group import Group
+from bertwright.train.setup.mixture_of_folders import folders_of, mixed_manifest
+from bertwright.train.setup.pretrain_config import PretrainConfig
+from bertwright.train.setup.run import open_data, require_rows
+
+
+def disk_needed(model: Encoder, config: PretrainConfig, *, auxiliary: int = 0) -> int:
+    """Return about how many bytes a run writes: checkpoints (weights, two moments, average), its model, its metrics.
+
+    A checkpoint also holds the state to go back to, unless none is kept, and `auxiliary` parameters of objectives.
+    """
+    weights, exported = 4 * (parameter_count(model) + auxiliary), 4 * parameter_count(model)
+    copies = (3 if config.average.name == "none" else 4) * (2 if config.guard.attempts else 1)
+    models = 2 if has_own_folder(model) else 1
+    return weights * copies * (config.engine.keep + 1) + exported * models + 20_000_000
+
+
+def preview_run(data: Path, out: Path, config: PretrainConfig, group: Group) -> dict[str, Any]:
+    """Return and print what a run would be: its settings, model, data and disk. Raises what building it would raise."""
+    require_rows(config, group)
+    manifest, tokenizer = mixed_manifest(data, config), open_data(data)[1]
+    with torch.device("meta"):
+        model = build_encoder(
+            config.model.shape(
+                config.size, vocab_size=manifest["tokenizer"]["vocab_size"], pad_token_id=tokenizer.special.pad,
+                next_sentence=config.objective.next_sentence,
+            ),
+            drawn=False,
+        )  # fmt: skip
+    shape, device, schedule = model.config, pick_device(), config.schedule
+    plan: dict[str, Any] = {
+        "settings": config.model_dump(mode="json", exclude_none=True),
+        "parameters": parameter_count(model),
+        "precision": resolve_precision(config.engine.precision, device),
+        "device": str(device),
+        "disk_bytes": disk_needed(model, config),
+        "free_bytes": free_space(out),
+        "out": str(out),
+    }
+    if not group.first:
+        return plan
+    phases = [f"{phase.rows} rows of {phase.length} for {phase.share:.0%}" for phase in schedule.phases]
+    optimizer = config.optimizer
+    muon = f", Muon at {optimizer.muon_learning_rate:g}" if optimizer.name == "muon" else ""
+    results().print(tomli_w.dumps(plan["settings"]), markup=False, highlight=False, soft_wrap=True)
+    facts = {
+        "model": f"{config.model.architecture} {config.size}: {shape.layers} layers, width {shape.hidden_size}, "
+        f"{shape.heads} heads, {plan['parameters']:,} parameters",
+        "data": f"{', '.join(map(str, folders_of(data, config)))}: vocabulary of {shape.vocab_size:,} tokens",
+        "run": f"{schedule.amount:g} {schedule.unit}: {'; '.join(phases)}",
+        "learning rate": f"{optimizer.learning_rate:g}{muon}, warm-up {schedule.warmup:.0%}",
+        "device": f"{plan['precision']} on {device}{f', {group.size} processes' if group.size > 1 else ''}",
+        "disk": f"about {human_bytes(plan['disk_bytes'])} of {human_bytes(plan['free_bytes'])} free",
+    }
+    print_facts(f"dry run: pretrain would write {out}", facts)
+    return plan
