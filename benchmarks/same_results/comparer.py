@@ -36,15 +36,16 @@ TIMED: tuple[tuple[str, str], ...] = (
 compared; of checkpoints not the checksums of position.json, which holds seconds, and of ANY_ORDER."""
 ANY_ORDER = "*shard-*.safetensors"
 """Checkpoints of several processes: torch writes what describes them in no fixed order, so that values alone count."""
-UNITS = r"(?:tokens|examples|texts|sentences|rows|MB)/s|s\b|seconds|minutes|min\b|ms\b"
+UNITS = r"(?:tokens|examples|texts|sentences|rows|MB|GFLOP|TFLOP)/s|s\b|seconds|minutes|min\b|ms\b"
 TIMES = (
     (re.compile(rf"[\d.,]+ (?={UNITS})"), "# "),
-    (re.compile(r"MFU [\d.]+%"), "MFU #"),
+    (re.compile(r"MFU( \|)? [\d.]+%"), "MFU #"),
+    (re.compile(r"(\| peak memory \|) [\d.,]+"), r"\1 #"),
     (re.compile(r"(steps waited # s for them) \([\d.]+%\)"), r"\1"),
     (re.compile(r"((?:rows|texts) (?:a|per) second|times torch in float32)(?: \| [\d.,]+)+"), r"\1 | #"),
     (re.compile(r"(\| seconds \|) [\d.,]+(?: \([a-z][^|]*\))?"), r"\1 #"),
 )
-"""What tells how long things took in a text."""
+"""What tells how long things took in a text, and how much memory."""
 LEFT_OUT = ("*.err", "*.lock")
 """Files that are not compared: what commands say while they work, how far they are and for how long; locks."""
 NUMBER = re.compile(r"-?\d[\d,]*(?:\.\d+)?(?:e[+-]?\d+)?")
