@@ -283,7 +283,6 @@ LOOKS = (
         "show @one/classic/run/model",
         "show @one/fast-pairs/run/model-nsp",
         "show @one/mixture/run",
-        "show @one/tag-crf/run",
         "show @one/tag-crf/run/model",
         *(f"show {recipe}" for recipe in ("classic", "classic-fast", "classic-muon", "fast", "@in/own.toml")),
     ),

@@ -29,26 +29,28 @@ TIMED: tuple[tuple[str, str], ...] = (
     ("*/checkpoints/*manifest.json", "files.*position.json files.*shard-*.xxh3_128"),
     ("*report.json", "seconds megabytes_per_second"),
     ("*position.json", "position.seconds position.setup_seconds position.stalled"),
-    ("*onnx.json", "made_with"),
+    ("*onnx.json", "made_with rows_a_second"),
     ("*bench.json", "*"),
 )
 """By pattern of file, keys whose values are left out, with all below them. Of a benchmark's figures the names alone are
 compared; of checkpoints not the checksums of position.json, which holds seconds, and of ANY_ORDER."""
 ANY_ORDER = "*shard-*.safetensors"
 """Checkpoints of several processes: torch writes what describes them in no fixed order, so that values alone count."""
-UNITS = r"(?:tokens|examples|texts|sentences|rows|MB)/s|s\b|seconds|minutes|min\b|ms\b"
+UNITS = r"(?:tokens|examples|texts|sentences|rows|MB|GFLOP|TFLOP)/s|s\b|seconds|minutes|min\b|ms\b"
 TIMES = (
     (re.compile(rf"[\d.,]+ (?={UNITS})"), "# "),
-    (re.compile(r"MFU [\d.]+%"), "MFU #"),
+    (re.compile(r"MFU( \|)? [\d.]+%"), "MFU #"),
+    (re.compile(r"(\| peak memory \|) [\d.,]+"), r"\1 #"),
     (re.compile(r"(steps waited # s for them) \([\d.]+%\)"), r"\1"),
-    (re.compile(r"(?<=seconds )[\d.,]+ \([a-z].*?\)"), "#"),
+    (re.compile(r"((?:rows|texts) (?:a|per) second|times torch in float32)(?: \| [\d.,]+)+"), r"\1 | #"),
+    (re.compile(r"(\| seconds \|) [\d.,]+(?: \([a-z][^|]*\))?"), r"\1 #"),
 )
-"""What tells how long things took in a text."""
+"""What tells how long things took in a text, and how much memory."""
 LEFT_OUT = ("*.err", "*.lock")
 """Files that are not compared: what commands say while they work, how far they are and for how long; locks."""
 NUMBER = re.compile(r"-?\d[\d,]*(?:\.\d+)?(?:e[+-]?\d+)?")
-BOXES = re.compile(r"[\s─-╿]+")
-"""Blanks, and lines of tables, whose lengths follow the numbers in them."""
+BARS, LINES = re.compile(r"[\s─-╿]*[│┃][\s─-╿]*"), re.compile(r"[\s─-╿]+")
+"""What parts the cells of tables, and lines and blanks, whose lengths follow the numbers in them."""
 PICTURE, LABEL = re.compile(r"<svg.*?</svg>", re.DOTALL), re.compile(r"<!-- ([^<]*[^\d<. −-][^<]*) -->")
 """Curves are drawn over minutes: of a picture the labels that are no numbers are compared, which are comments in it."""
 
@@ -212,7 +214,7 @@ def text_of(path: Path, root: Path) -> str:
     text = path.read_text(encoding="utf-8", errors="replace").replace(str(root), "HERE")
     if path.suffix == ".html":
         text = html.unescape(PICTURE.sub(lambda picture: " ".join(LABEL.findall(picture[0])), text))
-    text = BOXES.sub(" ", text)
+    text = LINES.sub(" ", BARS.sub(" | ", text))
     for pattern, instead in TIMES:
         text = pattern.sub(instead, text)
     return text
