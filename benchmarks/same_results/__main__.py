@@ -10,8 +10,9 @@ tensor, figures, predictions, vectors, ONNX graphs and what they answer, tables,
 RUN and MODEL folders that the first commit has made, and both resume runs of the first that were killed. The command
 line is the interface: nothing of bertwright is imported here.
 
-It prints a line for each case, and one for each difference, which is named CASE/FILE:KEY. It ends with 1 where one is
-neither allowed (--allow takes such names, with * for anything) nor numbers that are at most --within apart.
+It prints a line for each case, and one for each file that differs; --out has every difference, named CASE/FILE:KEY. It
+ends with 1 where one is neither allowed (--allow takes such names, with * for anything, such as classic/run/result.json
+or "*/checksums.json:files.*") nor of numbers that are at most --within apart.
 
 Not compared: `quickstart` and runs of --minutes, which follow the clock; the training of Unigram vocabularies, which is
 not the same twice (one is made by the first commit, and given to both); what commands say while they work (stderr).
@@ -22,6 +23,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import resource
 import sys
 import tempfile
@@ -110,7 +112,7 @@ def compare(given: argparse.Namespace, folder: Path) -> bool:
         for count, case in enumerate(run_both(one, two, cases, compared), 1):
             verdict = judge(case, one, two)
             good &= show(case, verdict, given)
-            told[case.name] = {"files": verdict.files, "differences": [vars(each) for each in verdict.differences]}
+            told[case.name] = {"files": verdict.files, "differences": [written(each) for each in verdict.differences]}
             told[case.name] |= {"refused": verdict.refused, "failed": verdict.failed}
             seconds = time.perf_counter() - began
             left = seconds / count * (len(compared) - count)
@@ -123,23 +125,40 @@ def compare(given: argparse.Namespace, folder: Path) -> bool:
     return good
 
 
+def written(difference: Difference) -> dict[str, str | float | None]:
+    """Return a difference as JSON has it."""
+    size = difference.size if math.isfinite(difference.size) else None
+    return {"name": difference.name, "what": difference.what, "size": size}
+
+
 def show(case: Case, verdict: Verdict, given: argparse.Namespace) -> bool:
-    """Print the lines of a case; say whether all that differs is allowed."""
-    states = [state(each, allow=given.allow, within=given.within) for each in verdict.differences]
+    """Print the lines of a case, one for each file that differs; say whether all that differs is allowed."""
+    found: dict[tuple[str, str], list[Difference]] = {}
+    for each in verdict.differences:
+        told = state(each, allow=given.allow, within=given.within)
+        found.setdefault((told, each.name.partition(":")[0]), []).append(each)
     if verdict.failed:
         print(f"{case.name:22} FAILS under the first commit: {verdict.failed}")
     elif verdict.refused:
         print(f"{case.name:22} the second commit refuses it: {verdict.refused}")
-    elif not states:
-        print(f"{case.name:22} equal ({verdict.files} files)")
     else:
-        unequal = {each.name.partition(":")[0] for each in verdict.differences}
-        print(f"{case.name:22} {verdict.files} files, {len(unequal)} not equal")
-    for each, found in zip(verdict.differences, states, strict=True):
-        print(f"    {found:8} {each.name}: {each.what}")
+        unequal = len({file for _, file in found})
+        print(
+            f"{case.name:22} "
+            + (f"{verdict.files} files, {unequal} not equal" if unequal else f"equal ({verdict.files} files)")
+        )
+    for (told, file), differences in found.items():
+        print(f"    {told:8} {file}{in_short(differences)}")
     sys.stdout.flush()
     allowed = bool(verdict.failed) and any(fnmatchcase(case.name, pattern) for pattern in given.allow)
-    return (not verdict.failed or allowed) and "DIFFERS" not in states
+    return (not verdict.failed or allowed) and not any(told == "DIFFERS" for told, _ in found)
+
+
+def in_short(differences: Sequence[Difference]) -> str:
+    """Return where a file differs, and by how much: up to three places, what is no matter of numbers first."""
+    worst = sorted(differences, key=lambda each: -each.size)
+    places = "; ".join(f"{each.name.partition(':')[2]} {each.what}".strip() for each in worst[:3])
+    return f": {places}" + (f"; and {len(worst) - 3} more" if len(worst) > 3 else "")
 
 
 def main() -> None:

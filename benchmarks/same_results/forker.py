@@ -17,6 +17,7 @@ import sys
 import traceback
 from contextlib import suppress
 from typing import IO, Any
+from unittest.mock import patch
 
 LIBRARIES = (
     *("torch", "torch._dynamo", "torch.distributed", "torch.distributed.checkpoint", "safetensors.torch", "numpy"),
@@ -54,7 +55,7 @@ def write_labels_alone() -> None:
         labels = [text.get_text() for text in figure.findobj(Text) if isinstance(text, Text)]
         file.write(f"<svg>{''.join(f'<!-- {label} -->' for label in labels if label)}</svg>")
 
-    Figure.savefig = write
+    patch.object(Figure, "savefig", write).start()
 
 
 def run(asked: dict[str, Any]) -> int:

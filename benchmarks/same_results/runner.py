@@ -114,7 +114,9 @@ class Side:
         assert self.forker.stdin is not None
         assert self.forker.stdout is not None
         print(json.dumps(asked), file=self.forker.stdin, flush=True)
-        return int(self.forker.stdout.readline())
+        if not (answer := self.forker.stdout.readline()):
+            raise SystemExit(f"the process that commands are forked from has ended ({self.forker.wait()}); start again")
+        return int(answer)
 
 
 def outputs(folder: Path, words: list[str], number: int) -> tuple[Path, Path]:
