@@ -39,9 +39,7 @@ _HOMES = {
 _AFTER = {"doctor": ("Shards", "load_tokenizer"), "pretrain": ("load_model",)}
 """Its place on the walk: behind which verb."""
 
-__all__ = [
-    name for verb in VERBS if verb not in AT_THE_TERMINAL_ALONE for name in (verb, *_AFTER.get(verb, ()))
-]  # fmt: skip
+__all__ = [name for verb in VERBS if verb not in AT_THE_TERMINAL_ALONE for name in (verb, *_AFTER.get(verb, ()))]
 
 
 def __getattr__(name: str) -> Any:

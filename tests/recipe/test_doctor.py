@@ -1,4 +1,4 @@
-"""The doctor finds what was planted, says which flag mends it, and the flag mends it."""
+"""The doctor finds what was planted, says which flag fixes it, and the flag fixes it."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Turns documents as they were found into clean ones: mended Unicode in NFC, no control characters, single blanks.
+"""Turns documents as they were found into clean ones: repaired Unicode in NFC, no control characters, single blanks.
 
-One regular expression of the RE2 engine screens whole arrays for anything to mend (500 MB/s or more), and only the
-documents it finds are touched: mending every document with ftfy would run at 4 MB/s, normalising every one at 110.
+One regular expression of the RE2 engine screens whole arrays for anything to fix (500 MB/s or more), and only the
+documents it finds are touched: fixing every document with ftfy would run at 4 MB/s, normalising every one at 110.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ _TIDYING = (
 def clean(texts: pa.StringArray) -> pa.StringArray:
     """Return the documents cleaned, in order; one that held nothing but blanks comes out empty.
 
-    Mis-decoded characters are mended (ftfy.fix_encoding), characters composed (NFC), line ends made newlines, control
+    Mis-decoded characters are fixed (ftfy.fix_encoding), characters composed (NFC), line ends made newlines, control
     and invisible characters removed, runs of blanks made one space, of blank lines one blank line; ends are trimmed.
     Cleaning twice changes nothing more, but for text mis-decoded several times over.
     """
@@ -78,9 +78,9 @@ def _decode_again(texts: pa.StringArray) -> pa.StringArray:
     return pa.array([ftfy.fix_encoding(text) for text in texts.to_pylist()], pa.string())
 
 
-def _where(texts: pa.StringArray, suspicious: str, mend: Callable[[pa.StringArray], pa.StringArray]) -> pa.StringArray:
-    """Apply `mend` to the documents that match `suspicious`."""
+def _where(texts: pa.StringArray, suspicious: str, fix: Callable[[pa.StringArray], pa.StringArray]) -> pa.StringArray:
+    """Apply `fix` to the documents that match `suspicious`."""
     suspects = pc.match_substring_regex(texts, suspicious)
     if not pc.any(suspects).as_py():
         return texts
-    return pc.replace_with_mask(texts, suspects, mend(texts.filter(suspects)))
+    return pc.replace_with_mask(texts, suspects, fix(texts.filter(suspects)))

@@ -229,6 +229,8 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     path = folder / "manifest.json"
     if not path.is_file():
         raise DataError(f"{folder} is not a prepared DATA folder (no manifest.json); make one with: bertwright prepare")
+    if (folder / "config.toml").is_file():
+        raise DataError(f"{folder} is a RUN folder, not a DATA folder; give a folder that bertwright prepare made")
     try:
         manifest: dict[str, Any] = read_json(path)
         version = manifest["format"]

@@ -1,7 +1,7 @@
 """Turns vectors that come a chunk at a time into a .parquet or .npy file, whole or not at all.
 
 Parquet has a row a text: the text and its vector, a row group a chunk. A .npy file is the vectors alone, [N, H]; how
-many they are its header says, which is mended at the end: numpy leaves room in it for the number to grow.
+many they are its header says, which is corrected at the end: numpy leaves room in it for the number to grow.
 """
 
 from __future__ import annotations

@@ -117,17 +117,22 @@ def summary(figures: list[Mapping[str, float]], of: Any) -> dict[str, float]:
     return {name: round(float(of([one[name] for one in figures])), 6) for name in figures[0]}
 
 
-def print_figures(figures: Mapping[str, Any], judged: Mapping[str, EvalResult]) -> None:
-    """Print a table of the figures on each split, with their spread over seeds, and the task's own table on dev."""
-    splits, several = list(judged), f"{len(figures['seeds'])} seeds"
+def print_scores(figures: Mapping[str, Any]) -> None:
+    """Print how long a run took, and a table of its figures on each split, with their spread over seeds."""
+    splits, several = [name for name in ("dev", "test") if name in figures], f"{len(figures['seeds'])} seeds"
     rows = []
     for name, shown in figure_names(figures[splits[0]], positive=figures.get("positive")).items():
         rows.append([shown, *figure_cells(figures, splits, name)])
     header = ["figure", *splits, *(f"{split}, {several}" for split in splits if figures["spread"])]
     speed = f"{figures['examples_per_second']:,.0f} examples/s"
-    best = f"step {figures['best_step']:,} was best, judged below in float32"
+    best = f"step {figures['best_step']:,} was best, evaluated below in float32"
     note(f"{figures['epochs']:g} epochs in {figures['seconds']:.0f} s, {speed}; {best}")
     print_table(figures["task"], header, rows)
+
+
+def print_figures(figures: Mapping[str, Any], judged: Mapping[str, EvalResult]) -> None:
+    """Print the figures of a run (see `print_scores`), and the task's own table on dev."""
+    print_scores(figures)
     grid = judged["dev"].grid
     if grid is not None and len(grid.header) <= MOST_COLUMNS:
         print_table(f"dev: {grid.title}", grid.header, grid.rows)

@@ -48,7 +48,7 @@ class Progress:
     skipped: int = 0
     """Steps whose batches were left out: they failed, or were undone. What is next to draw is in `drawn`."""
     failed: int = 0
-    """Batches in a row that failed. This and all below is what a guard knows and goes by; see guard.py."""
+    """Batches in a row that failed. This and all below is what a guard knows and goes by; see loss_guard.py."""
     judged_phase: int = 0
     """The phase the losses judged are of."""
     judged: int = 0

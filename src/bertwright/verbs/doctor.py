@@ -1,4 +1,4 @@
-"""Turns raw text or a DATA folder into what will hurt training on it, and the flag that mends each: one table.
+"""Turns raw text or a DATA folder into what will hurt training on it, and the flag that fixes each: one table.
 
     bertwright doctor my-texts/            bertwright doctor data --test sst2/dev.tsv
 

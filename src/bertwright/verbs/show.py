@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from bertwright.config import read_toml
 from bertwright.corpus.shards import Shard, Shards, read_manifest
 from bertwright.errors import DataError, InputError, ModelError, UsageError
 from bertwright.files import human_bytes, read_json
@@ -24,7 +25,15 @@ from bertwright.tokenizer.load import Tokenizer, load_tokenizer
 FIRST_DOCUMENTS = 3
 FIRST_SENTENCES = 6
 METRIC_LINES = 12
-METRICS: dict[str, tuple[str, str]] = {
+Columns = dict[str, tuple[str, str]]
+"""Columns of the table of a run: where each comes from in a line of metrics.jsonl, and how it is written."""
+TASK_METRICS: Columns = {
+    "minutes": ("seconds", ".1f"),
+    "loss": ("loss", ".3f"),
+    "rate": ("learning_rate", ".1e"),
+    "tokens/s": ("tokens_per_second", ",.0f"),
+}
+METRICS: Columns = {
     "minutes": ("seconds", ".1f"),
     "loss": ("loss", ".3f"),
     "MLM": ("mlm_loss", ".3f"),
@@ -37,7 +46,8 @@ METRICS: dict[str, tuple[str, str]] = {
     "held-out NSP": ("nsp_accuracy", ".1%"),
     "held-out NSP, balanced": ("nsp_balanced_accuracy", ".1%"),
 }
-"""Columns of the table of a run: where each comes from in a line of metrics.jsonl, and how it is written."""
+OF_VALID = ("held-out ", "dev ")
+"""How the names of columns begin that come from the figures of an evaluation."""
 
 
 def show(thing: Path, *, split: str = "train", document: int | None = None) -> None:
@@ -125,30 +135,54 @@ def show_document(shards: Shards, tokenizer: Tokenizer, number: int, *, most: in
 
 def show_run(run: Path) -> None:
     """Print the figures of a run and the course of its loss; a run that is not done shows the course alone."""
-    from bertwright.reports.pretrain_result import facts
     from bertwright.train.callbacks.metrics_file import read_metrics
 
+    task = task_of_run(run)
     try:
         lines = read_metrics(run / "metrics.jsonl")
         if (run / "result.json").is_file():
-            print_facts(str(run), facts(read_json(run / "result.json")))
-        course = metric_rows(lines)
+            _print_result(run, read_json(run / "result.json"), task)
+        columns = task_columns(lines) if task else METRICS
+        course = metric_rows(lines, columns)
     except (OSError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError) as error:
         raise ModelError(f"{run} is damaged ({error!r}); its config.toml says how to run it again") from error
     if not lines:
         raise ModelError(f"{run} has no metrics yet; look again once it has made some steps")
-    print_table(f"{run}, along training", ["step", *METRICS], course)
+    print_table(f"{run}, along training", ["step", *columns], course)
 
 
-def metric_rows(lines: Sequence[Mapping[str, Any]]) -> list[list[str]]:
+def task_of_run(run: Path) -> str | None:
+    """Return the task of a fine-tuning run, as its config.toml has it; None where it is one of pre-training."""
+    task = read_toml(run / "config.toml").get("task")
+    return task if isinstance(task, str) else None
+
+
+def _print_result(run: Path, figures: Mapping[str, Any], task: str | None) -> None:
+    if task:
+        from bertwright.reports.finetune_result import print_scores
+
+        print_scores(figures)
+    else:
+        from bertwright.reports.pretrain_result import facts
+
+        print_facts(str(run), facts(figures))
+
+
+def task_columns(lines: Sequence[Mapping[str, Any]]) -> Columns:
+    """Return the columns of a fine-tuning run: the usual ones, and each figure on dev."""
+    figures = dict.fromkeys(name for line in lines for name in line.get("valid") or {})
+    return TASK_METRICS | {f"dev {name.replace('_', ' ')}": (name, ".4f") for name in figures}
+
+
+def metric_rows(lines: Sequence[Mapping[str, Any]], columns: Columns) -> list[list[str]]:
     """Return a dozen lines of a metrics file, evenly spread, as a table: of those with held-out figures, if any."""
     judged = [line for line in lines if line.get("valid")] or list(lines)
     chosen = {round(place) for place in np.linspace(0, len(judged) - 1, METRIC_LINES)} if judged else set()
     rows = []
     for line in (judged[place] for place in sorted(chosen)):
         row = [f"{line['step']:,}"]
-        for name, (key, shape) in METRICS.items():
-            value = (with_perplexity(line.get("valid") or {}) if name.startswith("held-out") else line).get(key)
+        for name, (key, shape) in columns.items():
+            value = (with_perplexity(line.get("valid") or {}) if name.startswith(OF_VALID) else line).get(key)
             row.append("" if value is None else format(value / 60 if name == "minutes" else value, shape))
         rows.append(row)
     return rows

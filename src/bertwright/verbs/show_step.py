@@ -24,7 +24,7 @@ from bertwright.train.setup.mixture_of_folders import folders_of, open_train, sh
 from bertwright.train.setup.pretrain_config import PretrainConfig, resolve, resume_settings
 from bertwright.train.setup.run import open_data, phase_source
 from bertwright.types import Batch
-from bertwright.verbs.show import kind_of_folder
+from bertwright.verbs.show import kind_of_folder, task_of_run
 from bertwright.verbs.show_batch import print_rows
 
 
@@ -81,7 +81,7 @@ def show_step(
 
 def _of_run(run: Path) -> tuple[Path, PretrainConfig, Path]:
     """Return the DATA folder and the settings of a RUN; raises InputError where the data is not as it was."""
-    if kind_of_folder(run) != "run" or not (run / "manifest.json").is_file():
+    if kind_of_folder(run) != "run" or task_of_run(run) or not (run / "manifest.json").is_file():
         raise UsageError(f"--batch looks into a DATA folder or a RUN of `pretrain`, and {run} is none")
     try:
         manifest = read_json(run / "manifest.json")

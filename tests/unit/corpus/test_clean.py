@@ -1,4 +1,4 @@
-"""Cleaning: what is mended, what is left alone, and that the screens miss nothing in all of Unicode."""
+"""Cleaning: what is fixed, what is left alone, and that the screens miss nothing in all of Unicode."""
 
 from __future__ import annotations
 

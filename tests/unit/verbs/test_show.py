@@ -14,8 +14,9 @@ from safetensors.numpy import save_file
 from tokenizers import Tokenizer, models
 
 from bertwright.cli.main import main
-from bertwright.corpus.shards import DocumentBlock, Shards, write_shard
+from bertwright.corpus.shards import DocumentBlock, Shards, read_manifest, write_shard
 from bertwright.data.pretraining.batches import BatchSource
+from bertwright.errors import DataError
 from bertwright.files import write_json
 from bertwright.objectives.combine import build_objective
 from bertwright.objectives.config import ObjectiveConfig
@@ -161,6 +162,36 @@ def test_a_run_shows_its_figures_and_course(tmp_path: Path, capsys: pytest.Captu
     assert "61.0%" in text
     (run / "result.json").write_text("{}")
     assert "is damaged" in shown(capsys, str(run), code=1)
+
+
+def test_a_fine_tuning_run_shows_its_figures_and_course(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / "config.toml").write_text('task = "classify"\n')
+    lines = [
+        {"step": 10 * n, "seconds": 6.0 * n, "loss": 0.7 - n / 100, "classify_loss": 0.7, "learning_rate": 1e-4,
+         "tokens_per_second": 9000.0, **({"valid": {"accuracy": 0.8125, "f1_macro": 0.75}} if n % 2 else {})}
+        for n in range(1, 8)
+    ]  # fmt: skip
+    (run / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    text = shown(capsys, str(run))
+    assert text.count("0.8125") == text.count("0.7500") == 4
+    scores = {"accuracy": 0.9375, "f1_macro": 0.875}
+    result = {"task": "classify", "dev": scores, "seeds": [scores], "spread": {}, "mean": {"dev": scores},
+              "examples_per_second": 10.0, "best_step": 30, "epochs": 3.0, "seconds": 42.0}  # fmt: skip
+    (run / "result.json").write_text(json.dumps(result))
+    assert "0.9375" in shown(capsys, str(run))
+    (run / "result.json").write_text("{}")
+    assert "is damaged" in shown(capsys, str(run), code=1)
+    (run / "manifest.json").write_text("{}")
+    assert "a RUN of `pretrain`" in shown(capsys, str(run), "--batch", "0", code=2)
+
+
+def test_a_run_is_not_taken_for_data(tmp_path: Path) -> None:
+    (tmp_path / "config.toml").write_text('size = "mini"\n')
+    (tmp_path / "manifest.json").write_text("{}")
+    with pytest.raises(DataError, match="is a RUN folder, not a DATA folder"):
+        read_manifest(tmp_path)
 
 
 def test_a_model_shows_its_weights_by_part(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,4 +1,7 @@
-"""Turns columns of any type into text: cells, labels, words; the same value is the same text whatever the format."""
+"""Turns columns of any type into text: cells, labels, words; the same value is the same text whatever the format.
+
+A list that was written into one cell, as pandas, JSON or blanks between words do it, is taken apart here too.
+"""
 
 from __future__ import annotations
 

@@ -3,6 +3,8 @@
 The dump streams through expat a megabyte at a time, so that memory holds one page, whatever the dump's size. Pages of
 other namespaces than the articles' and redirects are passed over and counted. A dump declares no document type; one
 that does could define entities that unfold to gigabytes, and is refused.
+
+The markup of a page becomes prose: templates, tables, references and files are left out, links become their words.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 The graph of an encoder is written down, not traced: it takes milliseconds, needs no example, has free batch and length
 by construction, and uses those operators that onnxruntime fuses and quantises. That it says the same as the model is
-checked on real input each time (see `onnx.py`).
+checked on real input each time (see `graphs.py`).
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
     file -> Sentences -> SentenceRows -> vectors -> loss, EvalResult
          read_sentences   encode       (no head)
 
-It is none of the tasks of contract.py: there is no head and no label, an example is several rows, and a dev file may
+It is none of the tasks of base.py: there is no head and no label, an example is several rows, and a dev file may
 hold something else than the training file, such as scores where that has plain text.
 
 pairs   Each first text is to find its second one among all of the batch, and third texts, where there are any, are

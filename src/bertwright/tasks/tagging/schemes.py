@@ -6,7 +6,7 @@ IOE1, IOE2   the same with E- at the end of entities
 BIOES  E- closes an entity of several words, S- is a whole one
 BILOU  the same with L- and U-          BMES, BMEWO   with M- inside, and W- for a whole one
 
-The letter may stand before or after the type, in capitals or not, or alone: `evaluate.notations`.
+The letter may stand before or after the type, in capitals or not, or alone: `notations.py`.
 """
 
 from __future__ import annotations

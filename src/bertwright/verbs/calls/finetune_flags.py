@@ -31,9 +31,7 @@ class FinetuneFlags(TypedDict, total=False):
     """Examples a step; fewer where they have more than --batches.tokens together."""
     seq_length: Annotated[int, Sets("batches.max_length", "512; translate 256 on either side")]
     """Longest row in tokens, and never more than the model reads."""
-    learning_rate: Annotated[
-        float, Sets("optimizer.learning_rate", "3e-5 x 768 / width; translate 1e-4 x (768 / width)^2")
-    ]
+    learning_rate: Annotated[float, Sets("optimizer.learning_rate", RATES)]
     """Peak learning rate."""
     warmup: Annotated[float, Sets("schedule.warmup", "0.1")]
     """Share of the run in which the learning rate rises."""

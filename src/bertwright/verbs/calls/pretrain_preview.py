@@ -14,6 +14,7 @@ from bertwright.hub.nsp_folder import has_own_folder
 from bertwright.log import print_facts, results
 from bertwright.model.build import build_encoder
 from bertwright.model.encoder import Encoder, parameter_count
+from bertwright.objectives.combine import needs_pairs
 from bertwright.train.parallel.group import Group
 from bertwright.train.setup.mixture_of_folders import folders_of, mixed_manifest
 from bertwright.train.setup.pretrain_config import PretrainConfig
@@ -39,7 +40,7 @@ def preview_run(data: Path, out: Path, config: PretrainConfig, group: Group) -> 
         model = build_encoder(
             config.model.shape(
                 config.size, vocab_size=manifest["tokenizer"]["vocab_size"], pad_token_id=tokenizer.special.pad,
-                next_sentence=config.objective.next_sentence,
+                next_sentence=needs_pairs(config.objective),
             ),
             drawn=False,
         )  # fmt: skip
