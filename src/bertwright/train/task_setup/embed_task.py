@@ -1,7 +1,7 @@
 """Turns settings, a MODEL folder and files of texts into the parts of a run that trains sentence vectors.
 
-They are those of any fine-tuning run (see run_of_task.py), but that an example is several rows, that there is no head, and
-that what the dev file holds, pairs or scores, says how a model is judged.
+They are those of any fine-tuning run (see run_of_task.py), but that an example is several rows, that there is no
+head, and that what the dev file holds, pairs or scores, says how a model is evaluated.
 """
 
 from __future__ import annotations
