@@ -153,7 +153,7 @@ def plain(annotation: Any) -> Any:
 
 
 def advice(verb: str, name: str, known: Collection[str], *, spelled: Callable[[str], str]) -> str:
-    """Return what to give instead of a flag `name` that `verb` does not have, of those `known`, in the words of a call.
+    """Return what to give instead of a flag `name` that `verb` does not have, of those `known`, as a call writes it.
 
     `spelled` turns a flag such as "batch_size" into what a user writes.
     """
@@ -183,7 +183,7 @@ MEANINGS = {
 
 
 def from_earlier(verb: str, words: list[str]) -> list[str]:
-    """Return the words of a call with flags of earlier versions under the names they have now.
+    """Return the arguments of a call with flags of earlier versions under the names they have now.
 
     >>> from_earlier("finetune", ["classify", "--rows=8", "--seeds", "3"])
     ['classify', '--batch-size=8', '--num-seeds', '3']

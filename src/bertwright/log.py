@@ -118,7 +118,7 @@ def note(message: str) -> None:
 
 
 def note_once(message: str) -> None:
-    """Print one plain line to stderr, the first time it is heard: files are read several times."""
+    """Print one plain line to stderr, the first time it can be read: files are read several times."""
     if _speaks.get():
         _note_if_new(message)
 
