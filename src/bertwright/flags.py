@@ -32,6 +32,8 @@ EARLIER: dict[str, dict[str, str]] = {
     "show": {"rows": "num_rows"},
 }
 """Flags by their names in earlier versions, which go on working, verb by verb."""
+WITHOUT_EFFECT = {"doctor": ("as_json",)}
+"""Parameters of Python functions in earlier versions that chose what was printed."""
 BATCH, LENGTH, ACCUMULATION = ("batch_size",), ("seq_length",), ("accumulation",)
 HUGGING_FACE: dict[str, tuple[str, ...]] = {
     "per_device_train_batch_size": BATCH, "per_gpu_train_batch_size": BATCH, "train_batch_size": BATCH,
@@ -137,6 +139,8 @@ def with_flags(verb: str, kind: type | None = None) -> Callable[[F], F]:
                     if now in named:
                         raise UsageError(f"{now} is given twice: {name} is its earlier name, so leave that out")
                     named[now] = named.pop(name)
+            for name in WITHOUT_EFFECT.get(verb, ()):
+                named.pop(name, None)
             for name in named.keys() - known:
                 raise UsageError(f"{verb} has no {name}; {advice(verb, name, known, spelled=str)}")
             return function(*arguments, **named)

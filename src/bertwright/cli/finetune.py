@@ -1,4 +1,4 @@
-"""The verb `finetune`: turns flags into a call of the Python function of that name."""
+"""The verb `finetune` at the terminal."""
 
 from __future__ import annotations
 
@@ -7,10 +7,13 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from bertwright.cli.command import prints
 from bertwright.cli.overrides import parse_overrides
+from bertwright.result import Result
 from bertwright.verbs.calls.finetune_flags import FinetuneFlags
 
 
+@prints
 def finetune_command(
     task: str,
     *overrides: Annotated[str, Parameter(show=False, allow_leading_hyphen=True)],
@@ -24,10 +27,10 @@ def finetune_command(
     overwrite: Annotated[bool, Parameter(negative="")] = False,
     dry_run: Annotated[bool, Parameter(negative="")] = False,
     flags: Annotated[FinetuneFlags | None, Parameter(name="*", negative="")] = None,
-) -> None:
+) -> Result:
     """Train a pre-trained model for a task, and evaluate it.
 
-    Example:
+    For example:
         bertwright finetune classify --model runs/en/model --train train.tsv --dev dev.tsv --out runs/sentiment
         bertwright finetune translate --model runs/both/model --train a.en,a.de --dev b.en,b.de --out runs/en-de
         bertwright finetune embed --model runs/en/model --train pairs.tsv --dev dev.tsv --out runs/sentences
@@ -66,7 +69,7 @@ def finetune_command(
     settings = parse_overrides(overrides, verb="finetune")
     from bertwright.verbs.finetune import finetune
 
-    finetune(
+    return finetune(
         task, model, train, dev, out, test=test, num_seeds=num_seeds, resume=resume,
         overwrite=overwrite, dry_run=dry_run, settings=settings, **(flags or FinetuneFlags()),
     )  # fmt: skip

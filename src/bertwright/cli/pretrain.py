@@ -1,4 +1,4 @@
-"""The verb `pretrain`: turns flags into a call of the Python function of that name."""
+"""The verb `pretrain` at the terminal."""
 
 from __future__ import annotations
 
@@ -7,11 +7,14 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from bertwright.cli.command import prints
 from bertwright.cli.overrides import parse_overrides
 from bertwright.errors import UsageError
+from bertwright.result import Result
 from bertwright.verbs.calls.pretrain_flags import PretrainFlags
 
 
+@prints
 def pretrain_command(
     *overrides: Annotated[str, Parameter(show=False, allow_leading_hyphen=True)],
     data: list[Path],
@@ -22,10 +25,10 @@ def pretrain_command(
     overwrite: Annotated[bool, Parameter(negative="")] = False,
     dry_run: Annotated[bool, Parameter(negative="")] = False,
     flags: Annotated[PretrainFlags | None, Parameter(name="*", negative="")] = None,
-) -> None:
+) -> Result:
     """Pre-train a BERT on prepared data.
 
-    Example:
+    For example:
         bertwright pretrain --data data/en --out runs/en --size mini --minutes 20
 
     In several processes, on one machine or many (docs/distributed.md):
@@ -58,7 +61,7 @@ def pretrain_command(
     settings = parse_overrides(overrides, verb="pretrain")
     from bertwright.verbs.pretrain import pretrain
 
-    pretrain(
+    return pretrain(
         data, out, mixture=_shares(mixture), recipe=recipe, resume=resume, overwrite=overwrite,
         dry_run=dry_run, settings=settings, **(flags or PretrainFlags()),
     )  # fmt: skip

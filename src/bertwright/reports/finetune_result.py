@@ -9,11 +9,12 @@ from typing import Any
 
 from bertwright.errors import ConfigError
 from bertwright.files import sha256_of
-from bertwright.log import note, print_table
+from bertwright.log import Table, note
 from bertwright.machine import machine, versions
 from bertwright.model.build import architecture_of
 from bertwright.model.encoder import parameter_count
 from bertwright.reports.finetune_html import figure_cells
+from bertwright.result import Result
 from bertwright.tasks.eval_result import EvalResult
 from bertwright.tasks.metrics import figure_names
 from bertwright.train.task_setup.finetune_config import FinetuneConfig
@@ -117,8 +118,8 @@ def summary(figures: list[Mapping[str, float]], of: Any) -> dict[str, float]:
     return {name: round(float(of([one[name] for one in figures])), 6) for name in figures[0]}
 
 
-def print_scores(figures: Mapping[str, Any]) -> None:
-    """Print how long a run took, and a table of its figures on each split, with their spread over seeds."""
+def score_table(figures: Mapping[str, Any]) -> Table:
+    """Say how long a run took; return a table of its figures on each split, with their spread over seeds."""
     splits, several = [name for name in ("dev", "test") if name in figures], f"{len(figures['seeds'])} seeds"
     rows = []
     for name, shown in figure_names(figures[splits[0]], positive=figures.get("positive")).items():
@@ -127,15 +128,16 @@ def print_scores(figures: Mapping[str, Any]) -> None:
     speed = f"{figures['examples_per_second']:,.0f} examples/s"
     best = f"step {figures['best_step']:,} was best, evaluated below in float32"
     note(f"{figures['epochs']:g} epochs in {figures['seconds']:.0f} s, {speed}; {best}")
-    print_table(figures["task"], header, rows)
+    return Table(figures["task"], header, rows)
 
 
-def print_figures(figures: Mapping[str, Any], judged: Mapping[str, EvalResult]) -> None:
-    """Print the figures of a run (see `print_scores`), and the task's own table on dev."""
-    print_scores(figures)
-    grid = judged["dev"].grid
+def with_tables(figures: Mapping[str, Any], evaluated: Mapping[str, EvalResult]) -> Result:
+    """Return the figures of a run with their table (see `score_table`), and the task's own table on dev."""
+    tables = [score_table(figures)]
+    grid = evaluated["dev"].grid
     if grid is not None and len(grid.header) <= MOST_COLUMNS:
-        print_table(f"dev: {grid.title}", grid.header, grid.rows)
-    for split, one in judged.items():
+        tables.append(Table(f"dev: {grid.title}", grid.header, grid.rows))
+    for split, one in evaluated.items():
         if one.warning:
             note(f"{split}: {one.warning}")
+    return Result(figures, *tables)

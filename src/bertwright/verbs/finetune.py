@@ -22,7 +22,8 @@ from bertwright.malloc import freed_memory_kept
 from bertwright.model.lora import merge_adapters
 from bertwright.model.random_state import kept_random_state
 from bertwright.reports.finetune_html import write_task_report
-from bertwright.reports.finetune_result import better, metric_of, print_figures, sign_of, tune_manifest, tune_result
+from bertwright.reports.finetune_result import better, metric_of, sign_of, tune_manifest, tune_result, with_tables
+from bertwright.result import Result
 from bertwright.tasks.columns import ColumnsConfig
 from bertwright.tasks.embedding.task import Embed
 from bertwright.tasks.examples import overlap_sentences, overlaps_of
@@ -76,7 +77,7 @@ def finetune(
     dry_run: bool = False,
     settings: Mapping[str, Any] | None = None,
     **flags: Unpack[FinetuneFlags],
-) -> dict[str, Any]:
+) -> Result:
     """Fine-tune the encoder of a MODEL folder on a task and write a RUN folder; return what result.json holds.
 
     Without `dev` a share of the training file is held out instead (`dev_fraction`), by a hash of its texts. A `test`
@@ -130,10 +131,12 @@ def finetune(
         write_json(out / "result.json", figures)
         write_task_report(out, best.judged)
         forget_checkpoints(out)
-        print_figures(figures, best.judged)
+        result = with_tables(figures, best.judged)
         if best.diverged is not None:
-            raise TrainingError(f"{best.diverged}; {out / 'model'} is that of step {best.best_step:,}, before that")
-        return figures
+            error = TrainingError(f"{best.diverged}; {out / 'model'} is that of step {best.best_step:,}, before that")
+            error.result = result
+            raise error
+        return result
 
 
 @contextmanager

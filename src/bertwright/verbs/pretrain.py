@@ -23,7 +23,7 @@ from bertwright.hub.cards.pretrained import model_card, next_sentence_card
 from bertwright.hub.encoder_folder import save_model
 from bertwright.hub.nsp_folder import FOLDER, has_own_folder, save_next_sentence
 from bertwright.inference.samples import choose_samples, predict_samples
-from bertwright.log import note, print_facts
+from bertwright.log import Facts, note
 from bertwright.malloc import freed_memory_kept
 from bertwright.model.bert import BertForPreTraining
 from bertwright.model.embedding_size import shrink_embeddings
@@ -32,6 +32,7 @@ from bertwright.model.random_state import kept_random_state
 from bertwright.objectives.combine import build_objective, for_evaluation
 from bertwright.reports.pretrain_html import write_report
 from bertwright.reports.pretrain_result import AVERAGE, facts, result, run_manifest
+from bertwright.result import Result
 from bertwright.train.callbacks import Callback
 from bertwright.train.callbacks.console import ConsoleListener
 from bertwright.train.callbacks.evaluation import EvaluateListener
@@ -85,7 +86,7 @@ def pretrain(
     dry_run: bool = False,
     settings: Mapping[str, Any] | None = None,
     **flags: Unpack[PretrainFlags],
-) -> dict[str, Any]:
+) -> Result:
     """Pre-train on a DATA folder and write a RUN folder; return what result.json holds.
 
     `data` may be several folders made with the same tokenizer; `mixture` gives the share of the rows from each (by
@@ -137,7 +138,7 @@ def pretrain(
         peak = run(data, out, parts, moving, good=good, began=began)
         figures = finish(data, out, parts, peak=peak, position=position)
         group.wait()
-        return figures or dict(read_json(out / "result.json"))
+        return figures if group.first else Result(read_json(out / "result.json"))
 
 
 def check_data(folders: Sequence[Path], group: Group) -> None:
@@ -340,7 +341,7 @@ def evaluation(
     return callback
 
 
-def finish(data: Path, out: Path, parts: Parts, *, peak: float, position: Progress) -> dict[str, Any]:
+def finish(data: Path, out: Path, parts: Parts, *, peak: float, position: Progress) -> Result:
     """Write the model folder of a run that is done, its result.json and its report; return the figures.
 
     The first process writes, and alone has the figures.
@@ -351,7 +352,7 @@ def finish(data: Path, out: Path, parts: Parts, *, peak: float, position: Progre
         parts.average.swap()
     model = whole_model(parts)
     if not group.first:
-        return figures
+        return Result({})
     if figures["weights"] == "average" and figures["samples"]:
         figures["samples"] = predict_samples(model, parts.tokenizer, choose_samples(data, parts.tokenizer))
     if parts.config.model.init == "cooccurrence" and isinstance(model, BertForPreTraining):
@@ -363,5 +364,4 @@ def finish(data: Path, out: Path, parts: Parts, *, peak: float, position: Progre
     save_model(model, words, out / "model", card=model_card(out.name, figures))
     write_json(out / "result.json", figures)
     write_report(out)
-    print_facts(f"pre-trained: {out / 'model'}", facts(figures))
-    return figures
+    return Result(figures, Facts(f"pre-trained: {out / 'model'}", facts(figures)))
