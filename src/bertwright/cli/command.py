@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 import textwrap
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
@@ -39,8 +40,17 @@ def prints(verb: Callable[..., Shown | None]) -> Callable[..., None]:
 
     command.__signature__ = signature.replace(parameters=[*signature.parameters.values(), JSON])  # type: ignore[attr-defined]
     command.__annotations__ = get_type_hints(verb, include_extras=True) | {"json": JSON.annotation}
-    command.__doc__ = verb.__doc__
+    command.__doc__ = _flowing(inspect.cleandoc(verb.__doc__ or ""))
     return command
+
+
+def _flowing(docstring: str) -> str:
+    """Return a docstring whose paragraphs, up to the parameters, are a line each, so that any terminal can break them.
+
+    Indented lines, such as commands, stay as they are.
+    """
+    head, section, tail = docstring.partition("\n\nParameters\n")
+    return re.sub(r"(?<!\n)\n(?=\S)", " ", head) + section + tail
 
 
 def command_of(

@@ -40,8 +40,8 @@ def export_command(
     quantize
         int8: multiply 8-bit integers; the score lost and the speed won are shown.
     data
-        Labelled file to check and evaluate on, such as the dev file, for sentence vectors pairs or scored pairs; sentences
-        of ours where not given.
+        Labelled file to check and evaluate on, such as the dev file, for sentence vectors pairs or scored pairs;
+        sentences of ours where not given.
     text_column
         Column of the text in the labelled file; found by its name where not given.
     pair_column

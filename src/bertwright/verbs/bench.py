@@ -222,9 +222,9 @@ def bench_pretrain(
 ) -> Result:
     """Pre-train in the folder `run`, and evaluate it beside the MODEL folder of a peer on the same held-out text.
 
-    Both are evaluated by `evaluate mlm` on whole masked words (15%, 80/10/10), whatever they were trained on. The figures
-    say whether the budget of the run was enough to reach the peer. Where the peer's folder has a metrics.jsonl beside
-    it, the report of the run draws both curves.
+    Both are evaluated by `evaluate mlm` on whole masked words (15%, 80/10/10), whatever they were trained on. The
+    figures say whether the budget of the run was enough to reach the peer. Where the peer's folder has a metrics.jsonl
+    beside it, the report of the run draws both curves.
     """
     theirs = evaluate("mlm", peer, data, length=LENGTH, num_rows=1024, whole_word=True)
     trained = pretrain(data, run, recipe=recipe, settings=settings)

@@ -65,7 +65,7 @@ from bertwright.train.setup.mixture_of_folders import folders_of, mixed_figures,
 from bertwright.train.setup.pretrain_config import keep_found, resolve, resume_settings, switched_off
 from bertwright.train.setup.run import Parts, build, held_out_examples, peak_flops
 from bertwright.types import MaskedBatch
-from bertwright.verbs.calls.pretrain_flags import PretrainFlags, pretrain_settings
+from bertwright.verbs.calls.pretrain_flags import PretrainCall, PretrainFlags, pretrain_settings, shares_given
 from bertwright.verbs.calls.pretrain_folder import require_free, working
 from bertwright.verbs.calls.pretrain_preview import disk_needed, preview_run
 
@@ -73,13 +73,13 @@ WORTH_SAYING = 5.0
 """Seconds of checking shards that are told of."""
 
 
-@with_flags("pretrain", PretrainFlags)
+@with_flags("pretrain", PretrainCall, PretrainFlags)
 @kept_random_state()
 def pretrain(
     data: Path | str | Sequence[Path | str],
     out: Path | str,
     *,
-    mixture: Sequence[float] | None = None,
+    mixture: str | Sequence[float] | None = None,
     recipe: Path | str = "classic-fast",
     resume: bool = False,
     overwrite: bool = False,
@@ -87,24 +87,24 @@ def pretrain(
     settings: Mapping[str, Any] | None = None,
     **flags: Unpack[PretrainFlags],
 ) -> Result:
-    """Pre-train on a DATA folder and write a RUN folder; return what result.json holds.
+    """Pre-train a BERT on prepared data and write a RUN folder; return what result.json holds.
 
-    `data` may be several folders made with the same tokenizer; `mixture` gives the share of the rows from each (by
-    default, that of their tokens). `flags` are those of the command line, and laid over the recipe, as `settings` are,
-    nested as in its TOML, e.g. {"schedule": {"decay": "cosine"}}.
+    The flags, which are those of the command line, are laid over the recipe, as `settings` are, nested as in its TOML,
+    e.g. {"schedule": {"decay": "cosine"}}. A `dry_run` returns settings, sizes and disk.
 
     >>> pretrain("data", "run", size="mini", minutes=20)["valid"]["mlm_loss"]    # doctest: +SKIP
     3.43
 
-    With `resume` the run in `out` goes on from its last checkpoint; `overwrite` deletes the run in `out` when the new
-    one is about to begin. A `dry_run` writes nothing, and prints and returns settings, sizes and disk.
-
-    Raises UsageError for wrong words, BusyError where another process works in `out`, and DataError, ModelError or
-    DiskSpaceError before anything is written; later DiskSpaceError where the disk fills up, TrainingError where going
-    back to an earlier state did not help, and Interrupted on Ctrl-C or SIGTERM, both after a checkpoint is saved.
+    Raises
+    ------
+    UsageError
+        For an invalid call; BusyError where another process works in `out`, and DataError, ModelError or
+        DiskSpaceError, before anything is written; later DiskSpaceError where the disk fills up, TrainingError where
+        going back to an earlier state did not help, and Interrupted on Ctrl-C or SIGTERM, both after a checkpoint is
+        saved.
     """
     began = time.perf_counter()
-    data, settings = with_mixture(data, mixture, merge(pretrain_settings(flags), settings or {}))
+    data, settings = with_mixture(data, shares_given(mixture), merge(pretrain_settings(flags), settings or {}))
     out, recipe = Path(out), str(recipe)
     restarted = launched_before(out)
     if overwrite and resume:
