@@ -27,7 +27,7 @@ from bertwright.tasks.embedding.task import Embed, judge_sentences
 from bertwright.types import SentenceBatch
 from bertwright.verbs.embed import embed
 from bertwright.verbs.export import export
-from bertwright.verbs.show import kind_of_folder
+from bertwright.verbs.calls.folder_kind import kind_of_folder
 from bertwright.verbs.verify import verify
 
 sentence_transformers = pytest.importorskip("sentence_transformers")
