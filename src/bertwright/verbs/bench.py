@@ -26,7 +26,8 @@ from bertwright.model.encoder import parameter_count
 from bertwright.reports.pretrain_html import write_report
 from bertwright.result import Result
 from bertwright.system import peak_memory_of_children
-from bertwright.train.loop import Progress, train
+from bertwright.train import loop
+from bertwright.train.loop import Progress
 from bertwright.train.setup.pretrain_config import resolve
 from bertwright.train.setup.run import Parts, build, compiled_step, peak_flops
 from bertwright.train.step import TrainStep
@@ -92,7 +93,7 @@ def _timed_steps(parts: Parts, step: TrainStep) -> tuple[float, float]:
     position = Progress(drawn=[0])
     schedule = parts.config.schedule
     accumulation = parts.config.engine.accumulation
-    for _ in train(step, parts.sources, schedule, position=position, accumulation=accumulation):
+    for _ in loop.train(step, parts.sources, schedule, position=position, accumulation=accumulation):
         marks.append((time.perf_counter(), position.tokens))
         flops.append(position.window.pop("flops"))
     times = [after[0] - before[0] for before, after in zip(marks[SKIPPED - 1 :], marks[SKIPPED:], strict=False)]
@@ -169,17 +170,17 @@ def bench_finetune(
     task: str,
     *,
     model: Path | str,
-    examples: Path | str,
+    train: Path | str,
     steps: int = 40,
     settings: Mapping[str, Any] | None = None,
     out: Path | None = None,
 ) -> Result:
-    """Measure fine-tuning steps of a task on the `examples` of a file, from a MODEL folder: examples/s and MFU.
+    """Measure fine-tuning steps of a task on the examples of a file, from a MODEL folder: examples/s and MFU.
 
     The first steps of a run as `finetune` would make it with these settings, whose lengths differ: the figure is of all
     of them together, the time of compiling not counted. Nothing is evaluated.
     """
-    file = Path(examples)
+    file = Path(train)
     parts = build_parts(task, settings or {}, Path(model), {"train": file, "dev": file})
     network = parts.fresh_model(parts.config.seed)
     began = time.perf_counter()
@@ -189,7 +190,7 @@ def bench_finetune(
     source, schedule = parts.batches(parts.config.seed)
     position, marks = Progress(drawn=[0]), []
     network.train()
-    for _ in train(step, [source], schedule, position=position, accumulation=1):
+    for _ in loop.train(step, [source], schedule, position=position, accumulation=1):
         marks.append((time.perf_counter(), position.epochs * source.rows_per_epoch, position.window["flops"]))
         if len(marks) == steps + SKIPPED:
             break

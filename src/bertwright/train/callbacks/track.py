@@ -1,4 +1,4 @@
-"""Turns lines of metrics.jsonl into the curves of TensorBoard, Weights & Biases or MLflow, in files of the run's folder.
+"""Turns lines of metrics.jsonl into curves of TensorBoard, Weights & Biases or MLflow, in files of the run's folder.
 
 Nothing is sent anywhere, unless WANDB_MODE or MLFLOW_TRACKING_URI say so. A run that is resumed goes on in the same
 curves.
@@ -163,7 +163,7 @@ class WandB:
 
 
 class MLflow:
-    """A run in RUN/mlruns, which `mlflow ui --backend-store-uri RUN/mlruns` shows, or where MLFLOW_TRACKING_URI says."""
+    """A run in RUN/mlruns (`mlflow ui --backend-store-uri RUN/mlruns` shows it), or where MLFLOW_TRACKING_URI says."""
 
     def __init__(self, folder: Path, settings: Mapping[str, Any]) -> None:
         """Begin the run with its settings, or go on with it."""
