@@ -102,7 +102,7 @@ def test_answers_are_found(model: Path, tmp_path: Path, capsys: pytest.CaptureFi
     capsys.readouterr()
     assert main(["predict", "--model", str(saved), "Where does Emma live?", context[-50:]]) == 0
     assert "Lima" in capsys.readouterr().out
-    with pytest.raises(UsageError, match="answers questions about a context"):
+    with pytest.raises(UsageError, match=r"questions.*context"):
         predict(saved, ["Where does Emma live?"])
 
 

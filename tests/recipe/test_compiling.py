@@ -246,7 +246,7 @@ def test_a_run_asked_to_stop_while_it_waits_saves_and_waits_again(
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(LateCompiler, "working", asked_to_stop)
         patch.setattr(compiling.CompileListener, "__call__", only_at(2, compiling.CompileListener.__call__))
-        with pytest.raises(Interrupted, match="stopped at step 2"):
+        with pytest.raises(Interrupted, match="step 2"):
             pretrain(data, tmp_path / "run", recipe="fast", settings=settings)
     pretrain(data, tmp_path / "run", recipe="fast", settings=settings, resume=True)
     assert len(quick_compiler) == 3

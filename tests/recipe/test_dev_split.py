@@ -117,10 +117,10 @@ def test_a_run_is_gone_on_with_by_the_same_rows_alone(model: Path, tmp_path: Pat
     write_json(tmp_path / "manifest.json", {"identity": tune_identity(built("classify", model, files["train"]), files)})
     require_same_run(tmp_path, tune_identity(built("classify", model, files["train"]), files))
     other = built("classify", model, files["train"], {"split": {"dev_fraction": 0.2}})
-    with pytest.raises(ModelError, match=r"another value of split\.dev_fraction \(0\.1, now 0\.2\)"):
+    with pytest.raises(ModelError, match=r"split\.dev_fraction.*0\.1.*0\.2"):
         require_same_run(tmp_path, tune_identity(other, files))
     both = files | {"dev": files["train"]}
-    with pytest.raises(ModelError, match="another value of the dev file"):
+    with pytest.raises(ModelError, match="dev file"):
         require_same_run(tmp_path, tune_identity(build_parts("classify", {}, model, both), both))
 
 
@@ -142,11 +142,11 @@ def test_a_whole_run_without_dev_and_with_a_test_file_without_labels(
     card = (tmp_path / "run" / "model" / "README.md").read_text(encoding="utf-8")
     assert "dev held out of it by a hash (40 examples)" in card
     assert "held out by a hash of the texts" in (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
-    with pytest.raises(CorpusError, match=r"no labels to compare with; .* predict --model .* --input .*test\.tsv"):
+    with pytest.raises(CorpusError, match=r"labels.*predict --model.*--input.*test\.tsv"):
         evaluate("classify", tmp_path / "run" / "model", test)
-    with pytest.raises(CorpusError, match="has no labels to choose a checkpoint by; leave --dev out"):
+    with pytest.raises(CorpusError, match=r"labels.*--dev"):
         finetune("classify", model, train, test, tmp_path / "other")
-    with pytest.raises(UsageError, match="--dev and --dev-fraction cannot both be given"):
+    with pytest.raises(UsageError, match=r"--dev.*--dev-fraction"):
         finetune("classify", model, train, train, tmp_path / "other", settings={"split": {"dev_fraction": 0.2}})
 
 
@@ -166,10 +166,10 @@ def test_known_texts_are_a_warning(model: Path, tmp_path: Path, capsys: pytest.C
 
 def test_what_cannot_be_divided_is_said(model: Path, tmp_path: Path) -> None:
     file = table(tmp_path / "a.tsv", "text\tlabel", lambda i: f"the film\t{'ab'[i % 2]}")
-    with pytest.raises(CorpusError, match="no text of its 200 examples can be taken out without taking all examples"):
+    with pytest.raises(CorpusError, match="200 examples"):
         built("classify", model, file)
     (tmp_path / "a.txt").write_text("good film\nbad film\n")
-    with pytest.raises(CorpusError, match="holds texts alone, by a share of which nothing can be judged"):
+    with pytest.raises(CorpusError, match="texts"):
         built("embed", model, tmp_path / "a.txt")
 
 
@@ -192,7 +192,7 @@ def test_words_without_tags_and_tags_that_do_not_fit(model: Path, tmp_path: Path
     assert list(build_parts("tag", {}, model, words).unlabelled) == ["test"]
     odd = words | {"test": tmp_path / "odd.jsonl"}
     odd["test"].write_text('{"tokens": ["the", "film"], "tags": ["O"]}\n', encoding="utf-8")
-    with pytest.raises(CorpusError, match="2 words in tokens and 1 tags in tags"):
+    with pytest.raises(CorpusError, match=r"2 words in tokens.*1 tags"):
         build_parts("tag", {}, model, odd)
 
 

@@ -184,11 +184,11 @@ def test_files_that_prepare_refuses_and_files_that_are_not_read(tmp_path: Path) 
     skipped = report["findings"]["files that are not read"]
     assert skipped["figure"] == "1 .html"
     assert "page.html" in skipped["remedy"]
-    with pytest.raises(CorpusError, match=r"torn\.txt is not UTF-8"):
+    with pytest.raises(CorpusError, match=r"torn\.txt.*UTF-8"):
         prepare([tmp_path], tmp_path / "data", vocab_size=512)
     (tmp_path / "torn.txt").unlink()
     assert "files that prepare refuses" not in doctor(tmp_path)["findings"]
     prepare([tmp_path], tmp_path / "data", vocab_size=512)
     (tmp_path / "torn.txt").write_bytes(b"text\0\n")
-    with pytest.raises(CorpusError, match=r"torn\.txt has a NUL byte"):
+    with pytest.raises(CorpusError, match=r"torn\.txt.*NUL"):
         doctor(tmp_path / "torn.txt")

@@ -134,18 +134,18 @@ def test_what_is_interrupted_leaves_nothing(
 def test_calls_that_do_not_fit(
     model: Path, file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with pytest.raises(UsageError, match=r"should end in \.parquet or \.npy"):
+    with pytest.raises(UsageError, match=r"\.parquet.*\.npy"):
         embed(model, file, tmp_path / "a.csv")
-    with pytest.raises(UsageError, match="--pooling first is none of mean, cls, max"):
+    with pytest.raises(UsageError, match=r"--pooling first.*mean.*cls.*max"):
         embed(model, file, pooling="first")  # type: ignore[call-overload]
     (tmp_path / "empty.jsonl").write_text("\n")
-    with pytest.raises(CorpusError, match=r"empty\.jsonl is empty; give a file with texts"):
+    with pytest.raises(CorpusError, match=r"empty\.jsonl"):
         embed(model, tmp_path / "empty.jsonl", tmp_path / "a.npy")
     (tmp_path / "taken.npy").write_text("x")
     with pytest.raises(OutputExistsError):
         embed(model, file, tmp_path / "taken.npy")
     monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=100))
-    with pytest.raises(DiskSpaceError, match=r"the vectors will need about 23\.4 kB"):
+    with pytest.raises(DiskSpaceError, match=r"23\.4 kB"):
         embed(model, file, tmp_path / "a.npy")
     assert not (tmp_path / "a.npy").exists()
     assert embed(model, []).shape == (0, 16)

@@ -161,17 +161,17 @@ def test_calls_that_do_not_fit(bert: Path, tmp_path: Path) -> None:
     train, scores = pairs(tmp_path / "train.tsv", 20, 0), scored(tmp_path / "scored.tsv", 20, 0)
     (tmp_path / "texts.txt").write_text("red cat\nold dog\n")
     out = tmp_path / "run"
-    with pytest.raises(CorpusError, match="holds texts alone, by which nothing can be judged"):
+    with pytest.raises(CorpusError, match="texts"):
         finetune("embed", bert, train, tmp_path / "texts.txt", out)
-    with pytest.raises(CorpusError, match=r"scored\.tsv holds scores but .*train\.tsv pairs"):
+    with pytest.raises(CorpusError, match=r"scored\.tsv.*train\.tsv"):
         finetune("embed", bert, train, train, out, test=scores)
-    with pytest.raises(ConfigError, match="embed has no figure 'spearman'; known: mrr_at_10, accuracy"):
+    with pytest.raises(ConfigError, match=r"'spearman'.*mrr_at_10"):
         finetune("embed", bert, train, train, out, settings={"watch": {"metric": "spearman"}})
-    with pytest.raises(ConfigError, match=r"did you mean embed\.pooling"):
+    with pytest.raises(ConfigError, match=r"embed\.pooling"):
         finetune("embed", bert, train, train, out, settings={"embed": {"poolin": "cls"}})
-    with pytest.raises(ConfigError, match="has 2 blocks, of which one must learn"):
+    with pytest.raises(ConfigError, match="2 blocks"):
         finetune("embed", bert, train, train, out, settings={"transfer": {"freeze": 2}})
-    with pytest.raises(ModelError, match="is no model of sentence vectors"):
+    with pytest.raises(ModelError, match="sentence vectors"):
         evaluate("embed", bert, train)
     assert not out.exists()
 

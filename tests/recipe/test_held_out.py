@@ -117,14 +117,14 @@ def test_a_modern_classifier_of_pairs_is_judged_by_the_names_of_its_labels(
     assert found["nsp_accuracy"] == pytest.approx(found["nsp_majority"], abs=1e-4)  # here random pairs are the commoner
     model.config.id2label, model.config.label2id = {0: "a", 1: "b"}, {"a": 0, "b": 1}
     model.save_pretrained(tmp_path / "other")
-    with pytest.raises(SystemExit, match="its labels are a, b"):
+    with pytest.raises(SystemExit, match=r"labels.*a, b"):
         judged(tmp_path / "other", "--data", data, "--nsp")
 
 
 def test_a_folder_without_the_head_is_not_judged(data: Path, run: Path, tmp_path: Path, judged: Any) -> None:
     transformers.BertForMaskedLM.from_pretrained(run / "model").save_pretrained(tmp_path / "masked")
     assert judged(tmp_path / "masked", "--data", data, "--length", 32, "--rows", 32)
-    with pytest.raises(SystemExit, match=r"has no weights for .*cls\.seq_relationship"):
+    with pytest.raises(SystemExit, match=r"cls\.seq_relationship"):
         judged(tmp_path / "masked", "--data", data, "--length", 32, "--rows", 32, "--nsp")
 
 

@@ -87,15 +87,15 @@ def test_each_folder_says_where_the_other_head_is(run: Path, data: Path) -> None
         lambda: predict(words, QUESTION),
         lambda: evaluate("nsp", words, data, length=32, num_rows=32),
     ):
-        with pytest.raises(ModelError, match=f"has no next-sentence head; give {re.escape(str(pairs))}$"):
+        with pytest.raises(ModelError, match=f"next-sentence.*{re.escape(str(pairs))}$"):
             asked()
     for asked in (
         lambda: predict(pairs, ["The [MASK] eats."]),
         lambda: evaluate("mlm", pairs, data, length=32, num_rows=32),
     ):
-        with pytest.raises(ModelError, match=f"has no masked-token head; give {re.escape(str(words))}$"):
+        with pytest.raises(ModelError, match=f"masked-token.*{re.escape(str(words))}$"):
             asked()
-    with pytest.raises(UsageError, match="give two texts"):
+    with pytest.raises(UsageError, match="two texts"):
         predict(pairs, ["The cat eats."])
 
 
@@ -137,7 +137,7 @@ def test_an_exported_head_answers_the_same(run: Path, tmp_path: Path) -> None:
     export(run / "model-nsp", tmp_path / "onnx")
     (expected,), (answer,) = predict(run / "model-nsp", QUESTION), predict(tmp_path / "onnx", QUESTION)
     assert answer == {**expected, "next": pytest.approx(expected["next"], abs=1e-5)}
-    with pytest.raises(ModelError, match="has no masked-token head"):
+    with pytest.raises(ModelError, match="masked-token"):
         predict(tmp_path / "onnx", ["The [MASK] eats."])
 
 

@@ -269,14 +269,14 @@ def test_a_full_disk_is_told_before_anything_is_written(
     corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(shutil, "disk_usage", lambda path: _Disk(10**9, 10**9 - 1000, 1000))
-    with pytest.raises(DiskSpaceError, match="free some space"):
+    with pytest.raises(DiskSpaceError, match="space"):
         prepare([corpus], tmp_path / "data")
     assert not (tmp_path / "data").exists()
 
 
 def test_taken_places_are_refused(corpus: Path, tmp_path: Path) -> None:
     prepare([corpus], tmp_path / "data", vocab_size=512)
-    with pytest.raises(OutputExistsError, match="already holds prepared data"):
+    with pytest.raises(OutputExistsError, match="prepared"):
         prepare([corpus], tmp_path / "data", vocab_size=512)
 
 
@@ -285,7 +285,7 @@ def test_a_tokenizer_without_special_tokens_is_refused(corpus: Path, tmp_path: P
         '{"version": "1.0", "added_tokens": [], '
         '"model": {"type": "WordLevel", "vocab": {"[UNK]": 0, "[PAD]": 1}, "unk_token": "[UNK]"}}'
     )
-    with pytest.raises(TokenizerError, match="no cls token"):
+    with pytest.raises(TokenizerError, match="cls token"):
         prepare([corpus], tmp_path / "data", tokenizer=tmp_path)
     assert not (tmp_path / "data").exists()
 
@@ -326,6 +326,6 @@ def test_vocabulary_by_amount_of_text() -> None:
 
 def test_text_without_words_is_refused(tmp_path: Path) -> None:
     (tmp_path / "blank.txt").write_text(" \n \n ")
-    with pytest.raises(CorpusError, match="there is no text"):
+    with pytest.raises(CorpusError, match="no text"):
         prepare([tmp_path / "blank.txt"], tmp_path / "data")
     assert not (tmp_path / "data").exists()

@@ -105,7 +105,7 @@ def test_damage_is_told_in_a_sentence(name: str, folder: Path) -> None:
 
 
 def test_no_folder(tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match="is not a folder"):
+    with pytest.raises(ModelError, match="folder"):
         load_model(tmp_path / "nowhere")
 
 

@@ -90,7 +90,7 @@ def test_no_state_is_kept_while_losses_are_high() -> None:
 def test_broken_weights_send_the_run_back_until_it_gives_up() -> None:
     """From batch 60 on nothing is finite: three failures a time, three times back, and at the fourth the end."""
     guard = begun()
-    with pytest.raises(TrainingError, match=r"3 batches in a row; .* going back to step 50 3 times: lower"):
+    with pytest.raises(TrainingError, match=r"3 batches.*step 50.*3 times"):
         live(guard, lambda t: math.nan if t >= 60 else 5.0, draws=1000)
     position = guard.moving.position
     assert (position.step, position.drawn, position.attempts) == (50, [72], 0)
@@ -106,7 +106,7 @@ def test_progress_renews_the_attempts() -> None:
 def test_without_attempts_nothing_is_kept() -> None:
     guard = begun(attempts=0)
     assert guard.good is None
-    with pytest.raises(NotFiniteError, match="lower --learning-rate"):
+    with pytest.raises(NotFiniteError, match="--learning-rate"):
         live(guard, lambda t: math.nan, draws=1)
     live(guard, lambda t: 5.0 if t < 100 else 9.0, draws=200)
     assert guard.moving.position.step == 199

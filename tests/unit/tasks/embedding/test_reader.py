@@ -102,15 +102,15 @@ def test_scores_are_laid_out_from_0_to_1(tmp_path: Path, capsys: pytest.CaptureF
 @pytest.mark.parametrize(
     ("name", "text", "told", "message"),
     [
-        ("a.tsv", "sentence1\tsentence2\tlabel\nx\ty\tno\nv\tw\tyes\n", {}, "pairs with a label that is no number"),
-        ("a.tsv", "sentence1\tsentence2\tscore\nx\ty\t1\nv\tw\t1\n", {}, "every row of .* has the score 1"),
-        ("a.tsv", "sentence1\tsentence2\nx\t\nv\tw\n", {}, "has 1 rows where sentence2 is empty"),
-        ("a.tsv", "a\tb\tc\td\nw w\tx x\ty y\tz z\n", {}, "cannot tell which columns of .* are the texts"),
+        ("a.tsv", "sentence1\tsentence2\tlabel\nx\ty\tno\nv\tw\tyes\n", {}, r"label.*number"),
+        ("a.tsv", "sentence1\tsentence2\tscore\nx\ty\t1\nv\tw\t1\n", {}, "score 1"),
+        ("a.tsv", "sentence1\tsentence2\nx\t\nv\tw\n", {}, r"1 rows.*sentence2"),
+        ("a.tsv", "a\tb\tc\td\nw w\tx x\ty y\tz z\n", {}, "which columns"),
         (
             "a.tsv",
             "a\tb\tc\nx\ty\t1\nx\ty\tbig\n",
             {"text": "a", "pair": "b", "label": "c"},
-            r"row 2 .* has 'big' for c",
+            r"row 2.*'big'.*c",
         ),
         ("a.txt", "\n \n", {}, "is empty"),
     ],
@@ -121,11 +121,11 @@ def test_unfit_files_are_one_sentence(tmp_path: Path, name: str, text: str, told
 
 
 def test_calls_that_do_not_fit(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"has no column 'c'; its columns are anchor, positive"):
+    with pytest.raises(UsageError, match=r"'c'.*anchor, positive"):
         read(tmp_path / "a.tsv", "anchor\tpositive\nx\ty\n", ColumnsConfig(text="c"))
-    with pytest.raises(UsageError, match="'c' is unlike the first text of a pair; name the second with --pair-column"):
+    with pytest.raises(UsageError, match=r"'c'.*--pair-column"):
         read(tmp_path / "a.tsv", "a\tb\tc\nx\ty\tz\n", ColumnsConfig(text="a"), negative="c")
-    with pytest.raises(CorpusError, match="holds pairs, not scores"):
+    with pytest.raises(CorpusError, match="scores"):
         read(tmp_path / "a.tsv", "anchor\tpositive\nx\ty\n", kind="scores")
-    with pytest.raises(UsageError, match="holds a text a line, not pairs"):
+    with pytest.raises(UsageError, match="pairs"):
         read(tmp_path / "a.txt", "x\n", kind="pairs")

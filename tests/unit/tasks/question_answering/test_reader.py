@@ -79,20 +79,20 @@ def test_an_empty_list_of_answers_says_that_there_is_none(tmp_path: Path, capsys
     marked = read_squad(squad(tmp_path / "b.json", rome, {"is_impossible": False}, rome | {"is_impossible": "false"}))
     assert marked.ids == ["q0", "q2"]
     assert not marked.impossible
-    with pytest.raises(CorpusError, match=r"every question of .* has an empty list of answers"):
+    with pytest.raises(CorpusError, match="every question"):
         read_squad(squad(tmp_path / "c.json", {"answers": []}, {"answers": []}))
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("[]", "holds no question"),
-        ("[1]", "is not SQuAD json"),
-        ('{"data": [{"question": "y", "answers": []}]}', r"row 1, should hold \"context\""),
-        ("no json", "is not SQuAD json"),
-        ('{"data": [{"paragraphs": [{"qas": []}]}]}', "paragraph 1, should hold"),
-        ('{"data": [{"paragraphs": [{"context": "x", "qas": [{"question": "y"}]}]}]}', "paragraph 1, should hold"),
-        ('{"data": []}', "holds no question"),
+        ("[]", "no question"),
+        ("[1]", "SQuAD"),
+        ('{"data": [{"question": "y", "answers": []}]}', r"row 1.*\"context\""),
+        ("no json", "SQuAD"),
+        ('{"data": [{"paragraphs": [{"qas": []}]}]}', "paragraph 1"),
+        ('{"data": [{"paragraphs": [{"context": "x", "qas": [{"question": "y"}]}]}]}', "paragraph 1"),
+        ('{"data": []}', "no question"),
     ],
 )
 def test_bad_files_are_one_sentence(tmp_path: Path, text: str, message: str) -> None:
@@ -152,7 +152,7 @@ def test_rows_without_answers_are_questions_to_ask(tmp_path: Path) -> None:
     ],
 )
 def test_rows_that_hold_something_else_are_named(tmp_path: Path, row: dict[str, Any]) -> None:
-    with pytest.raises(CorpusError, match=r"row 1, should hold \"context\", \"question\" and \"answers\""):
+    with pytest.raises(CorpusError, match=r"row 1.*\"context\".*\"question\".*\"answers\""):
         read_squad(_as_hugging_face_writes_them(tmp_path, ".jsonl", [row]))
 
 
@@ -161,5 +161,5 @@ def test_equal_contexts_are_one() -> None:
     assert asked.contexts == ["same", "other"]
     assert asked.context_of.tolist() == [0, 1, 0]
     assert asked.ids == ["", "", "id7"]
-    with pytest.raises(UsageError, match="answers questions about a context"):
+    with pytest.raises(UsageError, match=r"questions.*context"):
         asked_questions([("a?",)])

@@ -154,5 +154,5 @@ def test_an_empty_context_has_no_answer(encoder: TextEncoder) -> None:
 def test_settings_that_do_not_fit(file: Path) -> None:
     with pytest.raises(ConfigError, match="max_answer"):
         Answer().with_saved_settings({"max_answer": 0})
-    with pytest.raises(UsageError, match="which has no columns"):
+    with pytest.raises(UsageError, match="no columns"):
         Answer.begin(file, ColumnsConfig(text="question"))

@@ -26,7 +26,7 @@ def test_pairs_that_are_asked_for_switch_off_what_the_recipe_does_with_rows() ->
 
 @pytest.mark.parametrize("name", ["fill_rows", "pack"])
 def test_what_the_call_itself_asks_for_is_refused_beside_pairs(name: str) -> None:
-    with pytest.raises(ConfigError, match=f"data.{name}: .*give --objective.next-sentence false"):
+    with pytest.raises(ConfigError, match=f"data.{name}.*--objective.next-sentence"):
         resolve("fast", {**PAIRS, "data": {name: True}})
     assert not getattr(resolve("fast", {**PAIRS, "data": {name: False}}).data, name)
 
@@ -34,7 +34,7 @@ def test_what_the_call_itself_asks_for_is_refused_beside_pairs(name: str) -> Non
 def test_a_recipe_that_contradicts_itself_is_refused(tmp_path: Path) -> None:
     file = tmp_path / "own.toml"
     file.write_text(FILLED.format(pairs="true"))
-    with pytest.raises(ConfigError, match=r"data\.fill_rows: sentence pairs end where"):
+    with pytest.raises(ConfigError, match=r"data\.fill_rows"):
         resolve(str(file), {})
     assert not resolve(str(file), PAIRS).data.fill_rows
     file.write_text(FILLED.format(pairs="false"))
