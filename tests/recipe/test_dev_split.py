@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -92,7 +93,7 @@ def test_a_share_of_every_task_is_held_out(
     train, dev = (parts.splits[name].examples for name in ("train", "dev"))
     assert len(train) + len(dev) == ROWS
     assert len(dev) == pytest.approx(ROWS / 10, abs=1)
-    assert f"no --dev: {len(dev)} of the {ROWS} examples of {file} are held out" in capsys.readouterr().err
+    assert re.search(rf"--dev.*{len(dev)}.*{ROWS} examples.*{file}", capsys.readouterr().err)
     sides = [{" ".join(group.split()) for group in examples.groups()} for examples in (train, dev)]
     assert not sides[0] & sides[1]
     rows = [parts.splits[name].rows for name in ("train", "dev")]
@@ -132,16 +133,16 @@ def test_a_whole_run_without_dev_and_with_a_test_file_without_labels(
     words = ["--model", model, "--train", train, "--test", test, "--out", tmp_path / "run", "--epochs", "1"]
     assert main(["finetune", "classify", *map(str, words), "--dev-fraction", "0.2"]) == 0
     said = " ".join(capsys.readouterr().err.split())
-    assert "test.tsv has no labels" in said
-    assert f"bertwright predict --model {tmp_path / 'run' / 'model'} --input FILE" in said
+    assert re.search(r"test\.tsv.*labels", said)
+    assert f"predict --model {tmp_path / 'run' / 'model'} --input" in said
     figures = json.loads((tmp_path / "run" / "result.json").read_text(encoding="utf-8"))
     assert figures["examples"] == {"train": 160, "dev": 40}
     assert figures["dev_fraction"] == 0.2
     answers = (tmp_path / "run" / figures["test_predictions"]).read_text(encoding="utf-8").splitlines()
     assert [json.loads(line)["text"] for line in answers] == [f"the song {i} was bad" for i in range(7)]
     card = (tmp_path / "run" / "model" / "README.md").read_text(encoding="utf-8")
-    assert "dev held out of it by a hash (40 examples)" in card
-    assert "held out by a hash of the texts" in (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
+    assert re.search(r"dev.*40 examples", card)
+    assert "by a hash" in (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
     with pytest.raises(CorpusError, match=r"labels.*predict --model.*--input.*test\.tsv"):
         evaluate("classify", tmp_path / "run" / "model", test)
     with pytest.raises(CorpusError, match=r"labels.*--dev"):
@@ -156,11 +157,11 @@ def test_known_texts_are_a_warning(model: Path, tmp_path: Path, capsys: pytest.C
     settings = {"schedule": {"epochs": 1}, "batches": {"rows": 64}}
     figures = finetune("classify", model, train, train, tmp_path / "run", test=test, settings=settings)
     said = " ".join(capsys.readouterr().err.split())
-    assert "warning: 200 of 200 examples of dev (100.0%) stand in train too" in said
-    assert "warning: 100 of 200 examples of test (50.0%) stand in train too" in said
+    assert re.search(r"warning: 200 of 200 .*dev .*100\.0%.*train", said)
+    assert re.search(r"warning: 100 of 200 .*test .*50\.0%.*train", said)
     manifest = json.loads((tmp_path / "run" / "manifest.json").read_text(encoding="utf-8"))
     assert manifest["overlaps"] == {"dev": {"train": 200}, "test": {"train": 100, "dev": 100}}
-    assert "200 of 200 also in train" in (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
+    assert "200 of 200" in (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
     assert figures["test"]["accuracy"] >= 0
 
 

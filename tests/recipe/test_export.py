@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -142,7 +143,7 @@ def test_int8_says_what_it_costs(folders: Path, tmp_path: Path, capsys: pytest.C
     del about["same_on_every_cpu"]  # as earlier versions wrote it
     (tmp_path / "small" / "onnx.json").write_text(json.dumps(about), encoding="utf-8")
     predict(tmp_path / "small", ["wordaa"])
-    assert "on a CPU without VNNI its answers can be wrong; export the model again" in capsys.readouterr().err
+    assert re.search("VNNI.*export", capsys.readouterr().err)
 
 
 def test_nothing_is_left_of_an_export_that_fails(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import resource
 import shutil
 import signal
@@ -197,8 +198,8 @@ def test_a_damaged_checkpoint_is_passed_over(
     pretrain(data, tmp_path / "run", settings=SMALL, resume=True)
     said = capsys.readouterr().err
     assert "weights.safetensors has" in said
-    assert "set aside as damaged-step-17, the one before is taken" in said
-    assert "going on from step 14" in said
+    assert "damaged-step-17" in said
+    assert "from step 14" in said
     assert told(tmp_path / "run") == told(alone)
 
 
@@ -210,7 +211,7 @@ def test_a_run_without_a_checkpoint_starts_again(
     for name in ("config.toml", "metrics.jsonl"):
         shutil.copyfile(alone / name, tmp_path / "run" / name)
     pretrain(data, tmp_path / "run", settings=SMALL, resume=True)
-    assert "starts again from the beginning" in capsys.readouterr().err
+    assert "from the beginning" in capsys.readouterr().err
     assert told(tmp_path / "run") == told(alone)
 
 
@@ -283,8 +284,8 @@ def test_a_full_disk_and_a_read_only_one(data: Path, tmp_path: Path) -> None:
     assert (code, left, read_only) == ("1", "[]", "1")
     assert set(eval(damages)) == {None}
     said = [line for line in ran.stderr.splitlines() if line.startswith("bertwright: ")]
-    assert "could not be written, its disk is full; free some space, then go on with --resume" in said[0]
-    assert "cannot be written (Read-only file system); change its permissions" in said[1]
+    assert re.search("disk is full.*--resume", said[0])
+    assert "Read-only file system" in said[1]
     assert "Traceback" not in ran.stderr
 
 

@@ -50,7 +50,7 @@ def test_a_run_says_what_it_switched_off_and_writes_two_models(
     words = ["--recipe", "fast", "--size", "tiny", "--steps", "3", "--objective.next-sentence", "true"]
     words += ["--engine.compile", "false", "--engine.evaluation-rows", "32"]
     assert main(["pretrain", "--data", str(data), "--out", str(tmp_path / "run"), *words]) == 0
-    assert capsys.readouterr().err.count("data.fill_rows is off: a sentence pair is a row of its own\n") == 1
+    assert capsys.readouterr().err.count("data.fill_rows is off") == 1
     kept = (tmp_path / "run" / "config.toml").read_text()
     assert "fill_rows = false" in kept
     assert "next_sentence = true" in kept

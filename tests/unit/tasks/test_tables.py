@@ -87,7 +87,7 @@ def test_an_example_is_not_eaten_as_a_header(tmp_path: Path, first: str, capsys:
 def test_a_header_nobody_knows_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     read(written(tmp_path / "a.tsv", "satz\turteil\n" + "".join(f"{text}\t{label}\n" for text, label in ROWS)))
     told = " ".join(capsys.readouterr().err.split())
-    assert "its first row (satz, urteil) is taken for the names of its columns" in told
+    assert "first row (satz, urteil)" in told
 
 
 def test_every_format_gives_the_same_columns(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -71,7 +72,7 @@ def test_what_is_said_has_ten_characters_of_the_text(tmp_path: Path, capsys: pyt
         read_text(tmp_path / f"{number}.txt")
         read_text(tmp_path / f"{number}.txt")
     lines = capsys.readouterr().err.splitlines()
-    assert all("is read as gb18030: '这家店的面条很好吃，'" in line for line in lines)
+    assert all(re.search("gb18030.*'这家店的面条很好吃，'", line) for line in lines)
     assert len(lines) <= 6
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pyarrow as pa
@@ -66,7 +67,7 @@ def test_lists_of_zeros_and_ones_say_it_of_each_label(tmp_path: Path, capsys: py
     task, examples = MultiLabel.begin(tmp_path / "a.parquet", ColumnsConfig())
     assert task.labels == ("0", "1", "2")
     assert examples.targets.tolist() == EXPECTED
-    assert "labels holds 0 or 1 for each of 3 labels, which are called 0 to 2" in capsys.readouterr().err
+    assert re.search("0 or 1.*3 labels.*0 to 2", capsys.readouterr().err)
 
 
 def test_numbers_in_a_list_are_labels(tmp_path: Path) -> None:
@@ -112,7 +113,7 @@ def test_blanks_around_a_label_are_nothing_and_case_is_said(tmp_path: Path, caps
     task, examples = Classify.begin(path, ColumnsConfig())
     assert task.labels == ("Good", "bad", "good")
     assert examples.targets.tolist() == [2, 2, 0, 1]
-    assert "differ by case alone are different labels: 'Good' and 'good'" in capsys.readouterr().err
+    assert "'Good' and 'good'" in capsys.readouterr().err
     assert task.read(path).targets.tolist() == [2, 2, 0, 1]
     earlier = Classify.from_labels([" good", "bad"]).with_columns(path, ColumnsConfig())
     assert earlier.classes(path, ["good", "bad"]).tolist() == [0, 1]
@@ -125,7 +126,7 @@ def test_several_labels_in_a_cell_are_said(tmp_path: Path, capsys: pytest.Captur
     ):
         lines = ["text\tlabel", *(f"text {n}\t{labels[n % len(labels)]}" for n in range(9))]
         Classify.begin(write(tmp_path / f"{name}.tsv", lines), ColumnsConfig())
-        assert ("give --multi-label to learn each" in capsys.readouterr().err) is several
+        assert ("--multi-label" in capsys.readouterr().err) is several
 
 
 def test_lists_want_a_flag_even_if_some_are_empty(tmp_path: Path) -> None:

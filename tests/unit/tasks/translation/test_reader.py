@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import re
 from pathlib import Path
 
 import pytest
@@ -24,7 +25,7 @@ def folder(tmp_path: Path) -> Path:
 def test_two_names_and_a_prefix_are_the_same(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     named = read_parallel(Path(f"{folder}/a.en,{folder}/a.de"), NONE)
     assert (named.first, named.second) == (["one", "two \u2028 lines"], ["eins", "zwei"])
-    assert "2 pairs; 2 with an empty side left out" in capsys.readouterr().err
+    assert re.search("2 pairs.*2 with an empty", capsys.readouterr().err)
     prefixed = read_parallel(folder / "a", BOTH)
     assert (prefixed.first, prefixed.second) == (named.first, named.second)
     assert read_parallel(folder / "a", SidesConfig(source="de", target="en")).first == named.second

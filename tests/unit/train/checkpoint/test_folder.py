@@ -122,7 +122,7 @@ def test_a_damaged_checkpoint_is_set_aside(
     (tmp_path / "checkpoints" / ".step-9.partial").mkdir()
     harm(tmp_path / "checkpoints" / "step-7")
     assert newest_whole(tmp_path) == tmp_path / "checkpoints" / "step-5"
-    assert "set aside as damaged-step-7" in capsys.readouterr().err.replace("\n", " ")
+    assert "damaged-step-7" in capsys.readouterr().err.replace("\n", " ")
     assert sorted(path.name for path in (tmp_path / "checkpoints").iterdir()) == ["damaged-step-7", "step-5"]
     harm(tmp_path / "checkpoints" / "step-5")
     with pytest.raises(ModelError, match="damaged"):

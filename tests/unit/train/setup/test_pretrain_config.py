@@ -18,7 +18,7 @@ def test_pairs_that_are_asked_for_switch_off_what_the_recipe_does_with_rows() ->
     config = resolve("fast", PAIRS)
     assert (config.data.fill_rows, config.data.pack, config.objective.next_sentence) == (False, False, True)
     assert config.model.architecture == "modern"
-    assert switched_off("fast", PAIRS) == "data.fill_rows is off: a sentence pair is a row of its own"
+    assert str(switched_off("fast", PAIRS)).startswith("data.fill_rows")
     assert resolve("fast", {}).data.fill_rows
     assert switched_off("fast", {}) is None
     assert switched_off("classic", {**PAIRS, "schedule": {"minutes": 3}}) is None
