@@ -1,4 +1,4 @@
-"""Keeps tests in several processes (make test) to one thread each, and leaves out what this machine has no device for."""
+"""Keeps tests in several processes (make test) to a thread each; leaves out tests of devices that are not there."""
 
 from __future__ import annotations
 
