@@ -119,7 +119,7 @@ def test_verify_reads_both_models_and_finds_a_head_that_answers_otherwise(run: P
     told = json.loads((copy / "checksums.json").read_text())
     told["probe"]["next_sentence"][5] += 0.01
     (copy / "checksums.json").write_text(json.dumps(told))
-    with pytest.raises(ModelError, match="no longer says what it said"):
+    with pytest.raises(ModelError, match=r"\de-0\d"):
         verify(copy)
 
 

@@ -114,7 +114,7 @@ def test_a_model_that_says_something_else_is_found(made: Path, tmp_path: Path) -
     assert difference(folder, read_encoder) < 1e-5
     told["probe"]["logits"][7] += 0.01
     (folder / SEAL).write_text(json.dumps(told))
-    with pytest.raises(ModelError, match="no longer says what it said"):
+    with pytest.raises(ModelError, match=r"\de-0\d"):
         verify(folder)
 
 
