@@ -100,7 +100,7 @@ def test_flags_of_hugging_face_are_not_ours_and_lead_to_flags_or_settings() -> N
     known = {name.removeprefix("--").replace("-", "_") for verb in VERBS for name in flags_of(verb)}
     sections = [*PretrainConfig.model_fields, *TranslateConfig.model_fields]
     for theirs, ours in HUGGING_FACE.items():
-        assert all(one in known or one.split(".")[0] in sections or one == "track" for one in ours), theirs
+        assert all(one in known or one.split(".")[0] in sections for one in ours), theirs
     assert "per_device_train_batch_size" not in known
 
 

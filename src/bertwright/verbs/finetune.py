@@ -35,6 +35,7 @@ from bertwright.train.callbacks.console import ConsoleListener
 from bertwright.train.callbacks.evaluation import EvaluateListener
 from bertwright.train.callbacks.metrics_file import MetricsCallback
 from bertwright.train.callbacks.peak import PeakCallback
+from bertwright.train.callbacks.track import require_tracker, tracking
 from bertwright.train.checkpoint.task_resume import (
     Finished,
     begin_seed,
@@ -104,6 +105,7 @@ def finetune(
         raise UsageError("--overwrite begins a new run and --resume goes on with an old one; give one of them")
     out = Path(out)
     given = resumed_settings(out, task, settings, seeds=num_seeds) if resume else settings
+    require_tracker(resolved(task, given).watch.track)
     files = {name: Path(file) for name, file in {"train": train, "dev": dev, "test": test}.items() if file}
     with held_folder(out, writes=not dry_run), on_device(resolved(task, given).engine.device):
         if not resume:
@@ -235,7 +237,8 @@ def train_one(parts: Tuning, folder: Path, *, seed: int, peak: PeakCallback, ide
     progress = position.spent().progress(schedule)
     judge = dev_evaluation(parts, model, position, schedule)
     callbacks: list[Callback] = [judge, peak, DivergenceListener(model), best]
-    callbacks += [metrics, console, end_if_diverged]
+    trackers = tracking(parts.config.watch.track, folder, parts.config.model_dump(mode="json"))
+    callbacks += [metrics, console, *trackers, end_if_diverged]
     callbacks += [*parts.callbacks(model, progress), checkpoint]
     model.train()
     if not position.step:
@@ -260,6 +263,8 @@ def train_one(parts: Tuning, folder: Path, *, seed: int, peak: PeakCallback, ide
     finally:
         console.close()
         checkpoint.saver.close()
+        for tracker in trackers:
+            tracker.close()
     best.restore()
     merge_adapters(model)
     return judge_tuned(parts, model, seed=seed, best_step=best.step, position=position, diverged=diverged)

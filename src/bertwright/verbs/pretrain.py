@@ -39,6 +39,7 @@ from bertwright.train.callbacks.evaluation import EvaluateListener
 from bertwright.train.callbacks.metrics_file import MetricsCallback
 from bertwright.train.callbacks.peak import PeakCallback
 from bertwright.train.callbacks.save import CheckpointListener, StopAskedError
+from bertwright.train.callbacks.track import require_tracker, tracking
 from bertwright.train.checkpoint.folder import best_valid_loss
 from bertwright.train.checkpoint.resume import (
     last_checkpoint,
@@ -111,6 +112,7 @@ def pretrain(
         raise UsageError("--overwrite begins a new run and --resume goes on with an old one; give one of them")
     resume = resume or (restarted and (out / "config.toml").is_file())
     config = resume_settings(out, settings or {}) if resume else resolve(recipe, settings or {})
+    require_tracker(config.engine.track)
     with working(out, config, writes=not dry_run) as group:
         anew = not (resume or restarted) and group.first
         if anew:
@@ -192,7 +194,8 @@ def run(data: Path, out: Path, parts: Parts, moving: TrainState, *, good: Snapsh
     ):  # later starts go by the same number
         keep_found(out, evaluations=judge.times)
     guard.went_back = partial(rewind_logs, metrics if group.first else None, judge, moving, schedule)
-    told: list[Callback] = [metrics, console] if group.first else []
+    trackers = tracking(engine.track if group.first else None, out, parts.config.model_dump(mode="json"))
+    told: list[Callback] = [metrics, console, *trackers] if group.first else []
     callbacks: list[Callback] = [compiling, judge, peak, DivergenceListener(parts.trained, group), *told]
     callbacks += [end_if_diverged, guard, checkpoint]
     if not position.step:
@@ -223,6 +226,8 @@ def run(data: Path, out: Path, parts: Parts, moving: TrainState, *, good: Snapsh
         compiling.close()
         console.close()
         saver.close()
+        for tracker in trackers:
+            tracker.close()
     return peak.flops
 
 

@@ -14,14 +14,14 @@ from dataclasses import dataclass, field
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 from uuid import uuid4
 
 from bertwright.errors import UsageError
 from bertwright.files import read_json, write_json
+from bertwright.train.config import TrackerName
 from bertwright.train.loop import StepReport
 
-TrackerName = Literal["tensorboard", "wandb", "mlflow"]
 IDENTITY = "track.json"
 """File in the folder of a run with the name that a tracker knows the run by."""
 PROJECT = "bertwright"

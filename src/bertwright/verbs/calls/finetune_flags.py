@@ -86,6 +86,8 @@ class FinetuneFlags(TypedDict, total=False):
     """Evaluate on dev every so many steps (500) or minutes (2min; also s and h), and at the end."""
     save_every: int | str
     """Save a checkpoint every so many steps, on top of every 5 minutes, or, given a time such as 2min, that often."""
+    track: Annotated[Literal["tensorboard", "wandb", "mlflow"], Sets("watch.track", "none")]
+    """Write the lines of metrics.jsonl as curves too, offline, into the run's folder; needs bertwright[track]."""
     text_column: Annotated[str, Sets("columns.text", "found by its name")]
     """Column of the text, or of the first text of a pair. Without a header: 1, 2 ..."""
     pair_column: Annotated[str, Sets("columns.pair", "found by its name")]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Required, TypedDict
+from typing import Annotated, Any, Literal, Required, TypedDict
 
 from bertwright.config import merge, nested
 from bertwright.errors import UsageError
@@ -80,6 +80,8 @@ class PretrainFlags(TypedDict, total=False):
     """Evaluate on held-out rows every so many steps (500) or minutes (2min; also s and h), and at the end."""
     save_every: int | str
     """Save a checkpoint every so many steps, on top of every 5 minutes, or, given a time such as 2min, that often."""
+    track: Annotated[Literal["tensorboard", "wandb", "mlflow"], Sets("engine.track", "none")]
+    """Write the lines of metrics.jsonl as curves too, offline, into the run's folder; needs bertwright[track]."""
     seed: Annotated[int, Sets("seed", "0")]
     """Seed of everything random."""
 

@@ -15,7 +15,7 @@ from bertwright.train.setup.pretrain_config import PretrainConfig
 
 RUN_FILES = (
     "config.toml", "manifest.json", "metrics.jsonl", "result.json", "report.html", "checkpoints", "model", "model-nsp",
-    "snapshots",
+    "snapshots", "track.json", "tensorboard", "wandb", "mlruns",
 )  # fmt: skip
 """What the folder of a run holds."""
 
