@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from collections.abc import Mapping
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any, Unpack
@@ -15,7 +15,7 @@ from torch import nn
 from bertwright.config import merge, write_toml
 from bertwright.device import on_device
 from bertwright.errors import DivergedError, TrainingError, UsageError
-from bertwright.files import locked, map_os_errors, write_json
+from bertwright.files import write_json
 from bertwright.flags import with_flags
 from bertwright.log import note
 from bertwright.malloc import freed_memory_kept
@@ -58,7 +58,8 @@ from bertwright.train.task_setup.run_of_task import TrainedRun, Tuning, judge_tu
 from bertwright.train.task_setup.translate_config import TranslateConfig, resolve_translation
 from bertwright.train.task_setup.translate_task import build_translation
 from bertwright.verbs.calls.finetune_flags import FinetuneCall, FinetuneFlags, finetune_settings
-from bertwright.verbs.calls.finetune_preview import preview_task, require_free_folder
+from bertwright.verbs.calls.finetune_preview import preview_task
+from bertwright.verbs.calls.run_folder import TASK_FILES, held, require_free
 from bertwright.verbs.predict import ask, write_answers
 
 
@@ -107,9 +108,9 @@ def finetune(
     given = resumed_settings(out, task, settings, seeds=num_seeds) if resume else settings
     require_tracker(resolved(task, given).watch.track)
     files = {name: Path(file) for name, file in {"train": train, "dev": dev, "test": test}.items() if file}
-    with held_folder(out, writes=not dry_run), on_device(resolved(task, given).engine.device):
+    with nullcontext() if dry_run else held(out, locks=True), on_device(resolved(task, given).engine.device):
         if not resume:
-            require_free_folder(out, [Path(model), *files.values()], overwrite=overwrite)
+            require_free(out, [Path(model), *files.values()], overwrite=overwrite, files=TASK_FILES)
         parts = build_parts(task, given, Path(model), files)
         metric_of(parts)
         if dry_run:
@@ -121,7 +122,8 @@ def finetune(
             require_same_run(out, identity)
             finished = read_finished(out, parts)
         if overwrite:
-            require_free_folder(out, [Path(model), *parts.files_read(files).values()], overwrite=True, clear=True)
+            needed = [Path(model), *parts.files_read(files).values()]
+            require_free(out, needed, overwrite=True, clear=True, files=TASK_FILES)
         write_toml(out / "config.toml", parts.config)
         manifest = {**tune_manifest(parts, files, seeds=num_seeds), "overlaps": overlaps, "identity": identity}
         write_json(out / "manifest.json", manifest)
@@ -138,14 +140,6 @@ def finetune(
             error.result = result
             raise error
         return result
-
-
-@contextmanager
-def held_folder(out: Path, *, writes: bool) -> Iterator[None]:
-    """Hold the folder of a run that `writes` there, and say in a sentence what cannot be written."""
-    kept = ", then go on with --resume: the last whole checkpoint is untouched"
-    with locked(out) if writes else nullcontext(), map_os_errors(out, saved=kept):
-        yield
 
 
 def warn_of_overlaps(parts: Tuning) -> dict[str, dict[str, int]]:

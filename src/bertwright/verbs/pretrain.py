@@ -67,8 +67,8 @@ from bertwright.train.setup.pretrain_config import keep_found, resolve, resume_s
 from bertwright.train.setup.run import Parts, build, held_out_examples, peak_flops
 from bertwright.types import MaskedBatch
 from bertwright.verbs.calls.pretrain_flags import PretrainCall, PretrainFlags, pretrain_settings, shares_given
-from bertwright.verbs.calls.pretrain_folder import require_free, working
 from bertwright.verbs.calls.pretrain_preview import disk_needed, preview_run
+from bertwright.verbs.calls.run_folder import require_free, working
 
 WORTH_SAYING = 5.0
 """Seconds of checking shards that are told of."""
