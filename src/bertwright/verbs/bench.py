@@ -23,7 +23,7 @@ from bertwright.log import note, print_facts
 from bertwright.machine import machine, versions
 from bertwright.malloc import freed_memory_kept
 from bertwright.model.encoder import parameter_count
-from bertwright.reports.pretrain_html import write_report
+from bertwright.reports.html_report import write_report
 from bertwright.system import peak_memory_of_children
 from bertwright.train.loop import Progress, train
 from bertwright.train.setup.pretrain_config import resolve

@@ -21,7 +21,7 @@ from bertwright.log import note
 from bertwright.malloc import freed_memory_kept
 from bertwright.model.lora import merge_adapters
 from bertwright.model.random_state import kept_random_state
-from bertwright.reports.finetune_html import write_task_report
+from bertwright.reports.html_report import write_task_report
 from bertwright.reports.finetune_result import better, metric_of, print_figures, sign_of, tune_manifest, tune_result
 from bertwright.tasks.columns import ColumnsConfig
 from bertwright.tasks.embedding.task import Embed

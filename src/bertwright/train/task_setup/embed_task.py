@@ -20,7 +20,7 @@ from bertwright.data.labelled.rows_of_labels import LabelledSource
 from bertwright.data.prefetch import Prefetcher
 from bertwright.device import matmul_rate, pick_device, resolve_precision
 from bertwright.errors import ConfigError, CorpusError, UsageError
-from bertwright.hub.cards.sentence import sentence_card
+from bertwright.hub.cards.model_cards import sentence_card
 from bertwright.hub.sentence_folder import SentenceSettings, read_sentence_folder, save_sentence_model
 from bertwright.hub.sentence_layout import is_sentence_folder
 from bertwright.inference.vectors import row_vectors
