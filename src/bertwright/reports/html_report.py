@@ -52,7 +52,7 @@ def write_report(run: Path, *, peer: Path | None = None) -> Path:
 
 
 def write_task_report(run: Path, judged: Mapping[str, EvalResult]) -> Path:
-    """Write RUN/report.html of a fine-tuning run from what is there and how each split was answered; return its path."""
+    """Write RUN/report.html of a fine-tuning run from what is there and the `judged` splits; return its path."""
     lines = read_metrics(run / "metrics.jsonl")
     result, manifest = read_json(run / "result.json"), read_json(run / "manifest.json")
     return _write(
@@ -77,7 +77,6 @@ def _write(run: Path, template: str, **values: Any) -> Path:
         undefined=StrictUndefined,
         autoescape=True,
         trim_blocks=True,
-        lstrip_blocks=True,
     )
     settings = (run / "config.toml").read_text(encoding="utf-8")
     page = environment.get_template(template).render(values, run=run.name, settings=settings)
