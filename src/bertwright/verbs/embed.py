@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, overload
 
@@ -18,8 +17,8 @@ from bertwright.corpus.readers.lines import STDIN
 from bertwright.errors import CorpusError, UsageError
 from bertwright.files import human_bytes, map_os_errors, refuse_existing, require_space
 from bertwright.hub.vector_files import Number, bytes_needed, writer_of
-from bertwright.inference.embedder import Done, Embedder, open_embedder
-from bertwright.log import note, person_reads, print_facts, progress_bar
+from bertwright.inference.embedder import Embedder, open_embedder
+from bertwright.log import count_progress, note, print_facts
 from bertwright.tasks.stream import stream_texts
 from bertwright.types import listed
 
@@ -30,8 +29,6 @@ CHUNK_TEXTS = 8192
 """Texts sorted by length together, and rows of a Parquet row group."""
 CHUNK_CHARACTERS = 16 << 20
 """Characters after which a chunk of long texts is full."""
-PLAIN_EVERY = 30.0
-"""Seconds between two lines of progress where there is no terminal."""
 
 
 @overload
@@ -99,7 +96,7 @@ def embed(
     opened = open_embedder(Path(model), layer=layer, pooling=pooling, normalize=normalize, precision=precision)
     if out is None:
         parts = [opened.vectors(chunk).astype(number) for chunk in chunks(read())]
-        _say_cut(opened)
+        _note_cut(opened)
         return np.concatenate(parts) if parts else np.empty((0, opened.width), dtype=number)
     name = str(input) if isinstance(input, (str, Path)) else "the list given"
     count = None if input in ("-", STDIN) else announced(read(), Path(out), opened.width, number, name=name)
@@ -159,14 +156,14 @@ def write_vectors(
 ) -> dict[str, Any]:
     """Write the vectors of the texts of `pieces` to `out` in order, with progress; return what was done."""
     began, total = time.perf_counter(), 0
-    with progress(count) as done, writer_of(out)(out, opened.width, number) as put:
+    with count_progress("texts", total=count) as done, writer_of(out)(out, opened.width, number) as put:
         for chunk in chunks(pieces):
             put(chunk, opened.vectors(chunk, done))
             total += len(chunk)
         if not total:
             raise CorpusError("stdin holds no texts; give some")
     seconds = time.perf_counter() - began
-    _say_cut(opened)
+    _note_cut(opened)
     return {
         "texts": total,
         "width": opened.width,
@@ -181,28 +178,7 @@ def write_vectors(
     }
 
 
-@contextmanager
-def progress(count: int | None) -> Iterator[Done]:
-    """Yield what hears of texts done: shown on a terminal as a bar with time left, elsewhere as a line now and then."""
-    began = said = time.perf_counter()
-    total = 0
-    with progress_bar() as bar:
-        task = bar.add_task("embedding", total=count)
-
-        def done(texts: int) -> None:
-            nonlocal said, total
-            total += texts
-            bar.advance(task, texts)
-            now = time.perf_counter()
-            if not person_reads() and now - said > PLAIN_EVERY:
-                said, speed = now, total / (now - began)
-                left = "" if count is None else f", {(count - total) / speed / 60:.1f} min left"
-                note(f"{total:,} texts, {speed:,.0f} a second{left}")
-
-        yield done
-
-
-def _say_cut(opened: Embedder) -> None:
+def _note_cut(opened: Embedder) -> None:
     if opened.encoder.cut:
         note(f"{opened.encoder.cut:,} texts are longer than {opened.encoder.max_length} tokens and were cut")
 

@@ -21,8 +21,9 @@ from bertwright.log import note
 from bertwright.malloc import freed_memory_kept
 from bertwright.model.lora import merge_adapters
 from bertwright.model.random_state import kept_random_state
-from bertwright.reports.html_report import write_task_report
 from bertwright.reports.finetune_result import better, metric_of, print_figures, sign_of, tune_manifest, tune_result
+from bertwright.reports.html_report import write_task_report
+from bertwright.reports.predictions import write_predictions
 from bertwright.tasks.columns import ColumnsConfig
 from bertwright.tasks.embedding.task import Embed
 from bertwright.tasks.examples import overlap_sentences, overlaps_of
@@ -57,7 +58,7 @@ from bertwright.train.task_setup.translate_config import TranslateConfig, resolv
 from bertwright.train.task_setup.translate_task import build_translation
 from bertwright.verbs.calls.finetune_flags import FinetuneFlags, finetune_settings
 from bertwright.verbs.calls.finetune_preview import preview_task, require_free_folder
-from bertwright.verbs.predict import ask, write_answers
+from bertwright.verbs.predict import stream_predictions
 
 
 @with_flags("finetune", FinetuneFlags)
@@ -158,10 +159,8 @@ def answer_unlabelled(parts: Tuning, out: Path, figures: dict[str, Any]) -> None
     for name, unlabelled in parts.unlabelled.items():
         file = out / f"{name}-predictions.jsonl"
         columns = ColumnsConfig(text=unlabelled.text, pair=unlabelled.pair, encoding=parts.config.columns.encoding)
-        answers, read = ask(
-            out / "model", (), pair=False, input=unlabelled.path, columns=columns, top_k=1, precision="auto"
-        )
-        count = write_answers(answers, file, read=read)
+        predictions, read = stream_predictions(out / "model", input=unlabelled.path, columns=columns)
+        count = write_predictions(predictions, file, file=read)
         figures[f"{name}_predictions"] = file.name
         note(
             f"{unlabelled.path} has no labels, so there are no figures of {name}: {count:,} predictions are in {file}; "

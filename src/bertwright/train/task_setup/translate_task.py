@@ -17,7 +17,7 @@ from bertwright.errors import ConfigError
 from bertwright.hub.cards.model_cards import translation_card
 from bertwright.hub.encoder_decoder_folder import save_encoder_decoder
 from bertwright.hub.encoder_folder import read_model
-from bertwright.inference.translating import translate_rows, translation_loss
+from bertwright.inference.translation import translate_rows, translation_loss
 from bertwright.log import note
 from bertwright.model.build import build_encoder
 from bertwright.model.decoder import Decoder

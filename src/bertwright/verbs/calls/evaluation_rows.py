@@ -1,6 +1,6 @@
-"""Turns a model and a DATA folder into the rows it is evaluated on: those of its own run, if that was on this data.
+"""Turns a model and a DATA folder into the rows it is evaluated on: those of the run that trained it on this data.
 
-A run evaluates its model on rows of its own length, so many of them, of pairs or of single segments. `evaluate` on the
+A run evaluates its model on rows of one length, so many of them, of pairs or of single segments. `evaluate` on the
 same data takes the same rows, or says why its figures are others.
 """
 
@@ -14,6 +14,7 @@ from typing import Any, Literal
 from bertwright.errors import BertwrightError
 from bertwright.files import read_json
 from bertwright.hub.nsp_folder import FOLDER
+from bertwright.log import note
 from bertwright.train.setup.mixture_of_folders import folders_of, names_of
 from bertwright.train.setup.pretrain_config import PretrainConfig, resume_settings
 
@@ -26,8 +27,8 @@ BROKEN = (BertwrightError, OSError, ValueError, LookupError, TypeError, Attribut
 
 
 @dataclass(frozen=True)
-class OwnRun:
-    """A run that trained the model on the data, and its last figures on held-out rows of that data."""
+class TrainingRun:
+    """The run that trained a model on the data, and its last figures on held-out rows of that data."""
 
     folder: Path
     config: PretrainConfig
@@ -51,7 +52,7 @@ class HeldOutRows:
         return f"up to {self.count:,} rows of {self.length} tokens, {pairs}, {masks} masked"
 
 
-def rows_of_run(run: OwnRun) -> HeldOutRows:
+def rows_of_run(run: TrainingRun) -> HeldOutRows:
     """Return the rows on which a run has evaluated its model."""
     config = run.config
     return HeldOutRows(
@@ -63,7 +64,7 @@ def rows_of_run(run: OwnRun) -> HeldOutRows:
 
 
 def choose_rows(
-    kind: Kind, run: OwnRun | None, *, length: int | None, count: int | None, whole_word: bool | None
+    kind: Kind, run: TrainingRun | None, *, length: int | None, count: int | None, whole_word: bool | None
 ) -> HeldOutRows:
     """Return the rows to evaluate on: what is not given is as in the `run`, or as for any model where there is none."""
     usual = HeldOutRows(kind, LENGTH, ROWS, False) if run is None else rows_of_run(run)
@@ -75,7 +76,7 @@ def choose_rows(
     )
 
 
-def find_own_run(model: Path, fingerprint: str) -> OwnRun | None:
+def find_run(model: Path, fingerprint: str) -> TrainingRun | None:
     """Return the run that wrote a MODEL folder, if it evaluated on the data of this fingerprint; None elsewhere."""
     run = model.resolve().parent
     if model.resolve().name not in MODELS or not all((run / name).is_file() for name in ("config.toml", "result.json")):
@@ -83,7 +84,7 @@ def find_own_run(model: Path, fingerprint: str) -> OwnRun | None:
     try:
         config, manifest = resume_settings(run, {}), read_json(run / "manifest.json")
         valid = _figures_on(fingerprint, manifest, config, read_json(run / "result.json")["valid"])
-        return None if valid is None else OwnRun(run, config, valid, str(manifest["precision"]))
+        return None if valid is None else TrainingRun(run, config, valid, str(manifest["precision"]))
     except BROKEN:  # a run of another kind, or not whole: its model is evaluated all the same
         return None
 
@@ -101,18 +102,19 @@ def _figures_on(
     return {figure.removeprefix(f"{name}/"): value for figure, value in valid.items() if figure.startswith(f"{name}/")}
 
 
-def compared(rows: HeldOutRows, run: OwnRun, figures: Mapping[str, float]) -> str:
-    """Return the figures that the run itself printed, beside these, and why they are others where they may be."""
+def compare_with_run(rows: HeldOutRows, run: TrainingRun, figures: Mapping[str, float]) -> None:
+    """Note the figures that the run itself printed, beside these, and why they are others where they may be."""
     known = {name: run.figures[name] for name in figures if name in run.figures}
     if not known:
-        return ""
+        return
     printed = ", ".join(f"{name.replace('_', ' ')} {value:.4f}" for name, value in known.items())
     theirs = rows_of_run(run)
     if rows == theirs:
         why = "" if run.precision == "fp32" else f"; the run computed in {run.precision}, and here it is float32"
-        return f"the same rows and masks as in {run.folder}, which ended with {printed}{why}"
+        note(f"the same rows and masks as in {run.folder}, which ended with {printed}{why}")
+        return
     same = " (leave out --length, --num-rows and --whole-word)" if rows.kind == theirs.kind else ""
-    return (
+    note(
         f"{run.folder} ended with {printed}, on other rows: {theirs}; here {rows}. "
         f"`evaluate {theirs.kind}`{same} takes its rows"
     )
