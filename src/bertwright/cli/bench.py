@@ -7,9 +7,11 @@ from typing import Annotated, Literal, TypedDict
 
 from cyclopts import Parameter
 
+from bertwright.cli.command import prints
 from bertwright.cli.overrides import parse_overrides
 from bertwright.config import merge
 from bertwright.errors import UsageError
+from bertwright.result import Result
 
 
 class BenchFlags(TypedDict, total=False):
@@ -39,6 +41,7 @@ class BenchFlags(TypedDict, total=False):
     """JSON file to write the figures to."""
 
 
+@prints
 def bench_command(
     what: Literal["step", "prepare", "pretrain", "finetune", "predict"],
     *words: Annotated[str, Parameter(allow_leading_hyphen=True)],
@@ -48,10 +51,10 @@ def bench_command(
     sentences: int = 1000,
     turns: int = 3,
     flags: Annotated[BenchFlags | None, Parameter(name="*")] = None,
-) -> None:
+) -> Result:
     """Measure how fast this machine does a stage; print a table, and write JSON with machine and versions.
 
-    Example:
+    For example:
         bertwright bench step --data data/en --recipe fast --size mini
         bertwright bench prepare my-texts/ --tokenizer data/en/tokenizer
         bertwright bench pretrain --data data/en --minutes 5 --run runs/fast --peer peer/model
@@ -85,26 +88,25 @@ def bench_command(
     given = flags or BenchFlags()
     out, input, encoding = given.get("out"), given.get("input"), given.get("encoding")
     if what == "step":
-        bench_step(
+        return bench_step(
             _needed(given, "data", "DATA"), recipe=recipe, steps=steps, settings=_settings(words, given), out=out
         )
-    elif what == "pretrain":
-        _bench_pretrain(words, given, recipe=recipe)
-    elif what == "finetune":
-        _bench_finetune(words, given, steps=steps)
-    elif what == "prepare":
+    if what == "pretrain":
+        return _bench_pretrain(words, given, recipe=recipe)
+    if what == "finetune":
+        return _bench_finetune(words, given, steps=steps)
+    if what == "prepare":
         if not words:
             raise UsageError("bench prepare needs an INPUT: a file, a folder or a glob")
-        bench_prepare(words, tokenizer=_needed(given, "tokenizer", "DIR"), language=language, out=out)
-    else:
-        model = _needed(given, "model", "DIR")
-        bench_predict(model, input=input, encoding=encoding, sentences=sentences, turns=turns, out=out)
+        return bench_prepare(words, tokenizer=_needed(given, "tokenizer", "DIR"), language=language, out=out)
+    model = _needed(given, "model", "DIR")
+    return bench_predict(model, input=input, encoding=encoding, sentences=sentences, turns=turns, out=out)
 
 
-def _bench_pretrain(words: tuple[str, ...], given: BenchFlags, *, recipe: str) -> None:
+def _bench_pretrain(words: tuple[str, ...], given: BenchFlags, *, recipe: str) -> Result:
     from bertwright.verbs.bench import bench_pretrain
 
-    bench_pretrain(
+    return bench_pretrain(
         _needed(given, "data", "DATA"),
         peer=_needed(given, "peer", "DIR"),
         run=_needed(given, "run", "RUN"),
@@ -116,12 +118,12 @@ def _bench_pretrain(words: tuple[str, ...], given: BenchFlags, *, recipe: str) -
     )
 
 
-def _bench_finetune(words: tuple[str, ...], given: BenchFlags, *, steps: int) -> None:
+def _bench_finetune(words: tuple[str, ...], given: BenchFlags, *, steps: int) -> Result:
     from bertwright.verbs.bench import bench_finetune
 
     if not words or words[0].startswith("-"):
         raise UsageError("bench finetune needs a task, such as: bertwright bench finetune classify ...")
-    bench_finetune(
+    return bench_finetune(
         words[0],
         model=_needed(given, "model", "DIR"),
         examples=_needed(given, "train", "FILE"),

@@ -9,11 +9,12 @@ from typing import Any
 
 from bertwright.errors import ConfigError
 from bertwright.files import sha256_of
-from bertwright.log import note, print_table
+from bertwright.log import Table, note
 from bertwright.machine import machine, versions
 from bertwright.model.build import architecture_of
 from bertwright.model.encoder import parameter_count
-from bertwright.tasks.eval_result import EvalResult, ResultTable
+from bertwright.result import Result
+from bertwright.tasks.eval_result import EvalResult
 from bertwright.tasks.metrics import figure_names
 from bertwright.train.task_setup.finetune_config import FinetuneConfig
 from bertwright.train.task_setup.run_of_task import TrainedRun, Tuning
@@ -116,7 +117,7 @@ def summary(figures: list[Mapping[str, float]], of: Any) -> dict[str, float]:
     return {name: round(float(of([one[name] for one in figures])), 6) for name in figures[0]}
 
 
-def figures_table(figures: Mapping[str, Any], splits: Sequence[str]) -> ResultTable:
+def figures_table(figures: Mapping[str, Any], splits: Sequence[str]) -> Table:
     """Return the figures of result.json on each split, and their mean and spread where there are several seeds.
 
     A cell is empty on a split that has no such figure, as one whose questions all have answers has none of the others.
@@ -130,24 +131,24 @@ def figures_table(figures: Mapping[str, Any], splits: Sequence[str]) -> ResultTa
             mean, deviation = (figures[which][split].get(name) for which in ("mean", "spread"))
             cells.append("" if mean is None else f"{mean:.4f} ± {deviation:.4f}")
         rows.append([shown, *cells])
-    return ResultTable(figures["task"], header, rows)
+    return Table(figures["task"], header, rows)
 
 
-def print_scores(figures: Mapping[str, Any]) -> None:
-    """Print how long a run took, and a table of its figures on each split, with their spread over seeds."""
+def score_table(figures: Mapping[str, Any]) -> Table:
+    """Say how long a run took; return a table of its figures on each split, with their spread over seeds."""
     speed = f"{figures['examples_per_second']:,.0f} examples/s"
     best = f"step {figures['best_step']:,} was best, evaluated below in float32"
     note(f"{figures['epochs']:g} epochs in {figures['seconds']:.0f} s, {speed}; {best}")
-    table = figures_table(figures, [split for split in ("dev", "test") if split in figures])
-    print_table(table.title, table.header, table.rows)
+    return figures_table(figures, [split for split in ("dev", "test") if split in figures])
 
 
-def print_figures(figures: Mapping[str, Any], judged: Mapping[str, EvalResult]) -> None:
-    """Print the figures of a run (see `print_scores`), and the task's own table on dev."""
-    print_scores(figures)
-    grid = judged["dev"].grid
+def with_tables(figures: Mapping[str, Any], evaluated: Mapping[str, EvalResult]) -> Result:
+    """Return the figures of a run with their table (see `score_table`), and the task's own table on dev."""
+    tables = [score_table(figures)]
+    grid = evaluated["dev"].grid
     if grid is not None and len(grid.header) <= MOST_COLUMNS:
-        print_table(f"dev: {grid.title}", grid.header, grid.rows)
-    for split, one in judged.items():
+        tables.append(Table(f"dev: {grid.title}", grid.header, grid.rows))
+    for split, one in evaluated.items():
         if one.warning:
             note(f"{split}: {one.warning}")
+    return Result(figures, *tables)

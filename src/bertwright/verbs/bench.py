@@ -19,11 +19,12 @@ import torch
 from bertwright.device import pick_device
 from bertwright.errors import CorpusError, UsageError
 from bertwright.files import read_json, write_json
-from bertwright.log import note, print_facts
+from bertwright.log import Facts, note
 from bertwright.machine import machine, versions
 from bertwright.malloc import freed_memory_kept
 from bertwright.model.encoder import parameter_count
 from bertwright.reports.html_report import write_report
+from bertwright.result import Result
 from bertwright.system import peak_memory_of_children
 from bertwright.train.loop import Progress, train
 from bertwright.train.setup.pretrain_config import resolve
@@ -46,7 +47,7 @@ def bench_step(
     steps: int = 40,
     settings: Mapping[str, Any] | None = None,
     out: Path | None = None,
-) -> dict[str, Any]:
+) -> Result:
     """Measure training steps of a recipe's first phase on a DATA folder: tokens/s, MFU, and where the time goes.
 
     Tokens are real ones, padding not counted. MFU is useful floating-point operations (the MLM head at masked positions
@@ -81,7 +82,7 @@ def bench_step(
         "compilation": f"{compiling:.0f} s" if compiles else "none: engine.compile is false",
         **{f"a step: {name}": f"{1000 * value:.1f} ms" for name, value in seconds.items()},
     }
-    return _told(f"training step: {figures['what']}", figures, shown, parts.device, out)
+    return _result(f"training step: {figures['what']}", figures, shown, parts.device, out)
 
 
 def _timed_steps(parts: Parts, step: TrainStep) -> tuple[float, float]:
@@ -125,7 +126,7 @@ def _time_by_part(parts: Parts, step: TrainStep, turns: int = 10) -> dict[str, f
 
 def bench_prepare(
     inputs: Sequence[str | Path], *, tokenizer: Path | str, language: str = "en", out: Path | None = None
-) -> dict[str, Any]:
+) -> Result:
     """Measure the command `prepare` with a given tokenizer, into a folder that is deleted: MB/s, peak memory, disk.
 
     Whole command, in a process of its own: imports, survey, proof of the encoder and report included.
@@ -134,12 +135,12 @@ def bench_prepare(
         data = Path(scratch) / "data"
         words = [*(str(name) for name in inputs), "--tokenizer", str(tokenizer), "--language", language]
         began = time.perf_counter()
-        told = subprocess.run(
+        ended = subprocess.run(
             [sys.executable, "-m", "bertwright", "prepare", *words, "--out", str(data)], capture_output=True, text=True
         )
         seconds = time.perf_counter() - began
-        if told.returncode:
-            lines = told.stderr.strip().splitlines() or [f"prepare ended with exit code {told.returncode}"]
+        if ended.returncode:
+            lines = ended.stderr.strip().splitlines() or [f"prepare ended with exit code {ended.returncode}"]
             raise CorpusError(lines[-1].removeprefix("bertwright: "))
         report = read_json(data / "report.json")
     text, disk = report["text_bytes"], report["shard_bytes"]
@@ -160,7 +161,7 @@ def bench_prepare(
         "peak memory": "not known on this system" if memory is None else f"{memory / 1e9:.2f} GB",
         "on disk": f"{disk / 1e6:,.1f} MB ({disk / text:.2f} bytes a byte of text)",
     }
-    return _told("preparation", figures, shown, torch.device("cpu"), out)
+    return _result("preparation", figures, shown, torch.device("cpu"), out)
 
 
 @freed_memory_kept()
@@ -172,11 +173,11 @@ def bench_finetune(
     steps: int = 40,
     settings: Mapping[str, Any] | None = None,
     out: Path | None = None,
-) -> dict[str, Any]:
+) -> Result:
     """Measure fine-tuning steps of a task on the `examples` of a file, from a MODEL folder: examples/s and MFU.
 
     The first steps of a run as `finetune` would make it with these settings, whose lengths differ: the figure is of all
-    of them together, the time of compiling not counted. Nothing is judged.
+    of them together, the time of compiling not counted. Nothing is evaluated.
     """
     file = Path(examples)
     parts = build_parts(task, settings or {}, Path(model), {"train": file, "dev": file})
@@ -207,7 +208,7 @@ def bench_finetune(
         "MFU": f"{figures['mfu']:.0%} of {peak / 1e9:,.0f} GFLOP/s",
         "setup, compilation if any": f"{compiling:.0f} s",
     }
-    return _told(str(figures["what"]), figures, shown, parts.device, out)
+    return _result(str(figures["what"]), figures, shown, parts.device, out)
 
 
 def bench_pretrain(
@@ -218,12 +219,12 @@ def bench_pretrain(
     recipe: str = "fast",
     settings: Mapping[str, Any] | None = None,
     out: Path | None = None,
-) -> dict[str, Any]:
-    """Pre-train in the folder `run`, and judge it beside the MODEL folder of a peer on the same held-out text.
+) -> Result:
+    """Pre-train in the folder `run`, and evaluate it beside the MODEL folder of a peer on the same held-out text.
 
-    Both are judged by `evaluate mlm` on whole masked words (15%, 80/10/10), whatever they were trained on. The figures
-    tell whether the budget of the run was enough to reach the peer. Where the peer's folder has a metrics.jsonl beside
-    it, the report of the run draws both curves.
+    Both are evaluated by `evaluate mlm` on whole masked words (15%, 80/10/10), whatever they were trained on. The
+    figures say whether the budget of the run was enough to reach the peer. Where the peer's folder has a metrics.jsonl
+    beside it, the report of the run draws both curves.
     """
     theirs = evaluate("mlm", peer, data, length=LENGTH, num_rows=1024, whole_word=True)
     trained = pretrain(data, run, recipe=recipe, settings=settings)
@@ -241,15 +242,14 @@ def bench_pretrain(
         "peer": f"{theirs['mlm_loss']:.3f} nats, {theirs['mlm_accuracy']:.1%}",
         "the peer is reached": "yes" if figures["reached"] else "no",
     }
-    return _told(str(figures["what"]), figures, shown, pick_device(), out)
+    return _result(str(figures["what"]), figures, shown, pick_device(), out)
 
 
-def _told(
+def _result(
     title: str, figures: dict[str, Any], shown: Mapping[str, str], device: torch.device, out: Path | None
-) -> dict[str, Any]:
-    """Print figures as a table, write them where asked, and return them."""
-    print_facts(title, shown)
+) -> Result:
+    """Return figures with machine and versions, and write them where `out` names a file."""
     whole = {**figures, "machine": machine(device), "versions": versions()}
     if out is not None:
         write_json(Path(out), whole)
-    return whole
+    return Result(whole, Facts(title, shown))

@@ -20,8 +20,9 @@ from bertwright.hub.task_folder import fine_tuned_part
 from bertwright.inference.base import Predictions, Predictor
 from bertwright.inference.inputs import Question
 from bertwright.inference.predictors import open_predictor
-from bertwright.log import note, print_table
+from bertwright.log import Table, note
 from bertwright.machine import machine, versions
+from bertwright.result import Result
 from bertwright.rng import stream
 from bertwright.tasks.columns import ColumnsConfig
 from bertwright.tokenizer.load import Tokenizer, load_tokenizer
@@ -36,7 +37,7 @@ def bench_predict(
     sentences: int = 1000,
     turns: int = 3,
     out: Path | None = None,
-) -> dict[str, Any]:
+) -> Result:
     """Measure answers a second with a MODEL or ONNX folder, on the lines of `input`, and how far the sides agree.
 
     Without `input` the questions are `sentences` runs of 4 to 60 of the model's own words. A fine-tuned model is asked
@@ -59,10 +60,9 @@ def bench_predict(
         "machine": machine(pick_device()),
         "versions": versions(),
     }
-    _print(figures)
     if out is not None:
         write_json(Path(out), figures)
-    return figures
+    return Result(figures, _table(figures))
 
 
 def _sides(folder: Path, scratch: Path) -> dict[str, Predictor]:
@@ -139,13 +139,14 @@ def _both(answers: dict[str, Predictions], first: str, other: str) -> list[tuple
     return list(zip(answers[first], answers[other], strict=True))
 
 
-def _print(figures: dict[str, Any]) -> None:
+def _table(figures: dict[str, Any]) -> Table:
+    """Return speed and agreement of each side, a row a side."""
     speeds: dict[str, float] = figures["sides"]
-    base = next(iter(speeds.values()))
+    first = next(iter(speeds.values()))
     rows = []
     for name, speed in speeds.items():
         agreed = figures["agreement"].get(name)
-        told = ["", ""] if agreed is None else [f"{agreed['labels']:.2%}", f"{agreed['largest_change']:.4f}"]
-        rows.append([name, f"{speed:,.0f}", f"{speed / base:.2f}", *told])
+        cells = ["", ""] if agreed is None else [f"{agreed['labels']:.2%}", f"{agreed['largest_change']:.4f}"]
+        rows.append([name, f"{speed:,.0f}", f"{speed / first:.2f}", *cells])
     header = ["", "questions a second", "times the first", "labels that agree", "largest change"]
-    print_table(figures["what"], header, rows)
+    return Table(figures["what"], header, rows)

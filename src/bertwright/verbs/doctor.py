@@ -8,7 +8,6 @@ or documents spread over the shards.
 
 from __future__ import annotations
 
-import json
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -22,7 +21,7 @@ from bertwright.corpus.builtin import PYTHON_DOCS, write_python_docs
 from bertwright.corpus.dedup.overlap import Overlap
 from bertwright.corpus.eval_texts import load_eval_texts
 from bertwright.corpus.filters.language_choice import USUAL, choose_language
-from bertwright.corpus.findings import Finding, findings_of
+from bertwright.corpus.findings import findings_of
 from bertwright.corpus.profile import Examination
 from bertwright.corpus.readers.documents import read_documents
 from bertwright.corpus.readers.formats import ReadOptions
@@ -34,7 +33,8 @@ from bertwright.corpus.survey import survey
 from bertwright.errors import CorpusError, UsageError
 from bertwright.files import human_bytes
 from bertwright.flags import with_flags
-from bertwright.log import print_lines, print_table, progress_bar
+from bertwright.log import Table, progress_bar
+from bertwright.result import Result
 from bertwright.tokenizer.bulk import BulkEncoder
 from bertwright.tokenizer.load import Tokenizer, load_tokenizer
 from bertwright.types import listed
@@ -77,21 +77,46 @@ class Looked:
 
 @with_flags("doctor")
 def doctor(
-    things: Path | str | Sequence[Path | str], *, test: Sequence[Path | str] = (), sample_mb: int = 64,
-    language: str | None = None, column: str | None = None,
-    document_boundary: Literal["auto", "blank", "file", "line"] = "auto", encoding: str | None = None,
-    tokenizer: Path | str | None = None, as_json: bool = False,
-) -> dict[str, Any]:  # fmt: skip
-    """Examine a DATA folder, or inputs as `prepare` takes them; print a table (or JSON), and return what it says.
+    things: Path | str | Sequence[Path | str],
+    *,
+    test: Path | str | Sequence[Path | str] = (),
+    sample_mb: int = 64,
+    language: str | None = None,
+    column: str | None = None,
+    document_boundary: Literal["auto", "blank", "file", "line"] = "auto",
+    encoding: str | None = None,
+    tokenizer: Path | str | None = None,
+) -> Result:
+    """Examine text before training: copies, languages, broken characters, single sentences, overlap with tests.
 
-    test         files whose texts should not stand in the corpus: of any task, in any format
-    language     of inputs; found as `prepare` finds it where not given
-    sample_mb    megabytes of text looked at, at most
-    encoding     of inputs: how characters are written; detected where not given
-    tokenizer    of inputs: one whose share of unknown tokens is told
+    Says what will hurt masked words (MLM) or next sentences (NSP), and the flag that fixes it.
 
-    Raises CorpusError or DataError where something cannot be read, UsageError where the words are off.
+    Parameters
+    ----------
+    things
+        A DATA folder, or files, folders, globs and addresses as prepare takes them.
+    test
+        Files of tasks, of any format, whose texts should not stand in the corpus.
+    sample_mb
+        Megabytes of text looked at, at most, spread over the input; the table says how much of it that is.
+    language
+        Of inputs: code of the language, which decides how sentences are found; as `prepare` finds it where not given.
+    column
+        Name of the text column of .jsonl, .csv, .tsv, .parquet and .arrow files.
+    document_boundary
+        Where a document ends in .txt files: at a blank line, the end of the file, or of the line.
+    encoding
+        Of inputs: encoding of the files, such as gb18030; detected where not given and not UTF-8.
+    tokenizer
+        Of inputs: a tokenizer.json or vocab.txt, or its folder; the share of unknown tokens is reported.
 
+    Raises
+    ------
+    CorpusError
+        Where text cannot be read; DataError where DATA cannot; UsageError for an invalid call.
+
+    Examples
+    --------
     >>> doctor("data", test=["sst2/dev.tsv"])["findings"]["unknown tokens"]["value"]
     0.0
     """
@@ -113,11 +138,9 @@ def doctor(
         looked.tests[path] = int(checked.sum()), int((overlap.found_shares()[checked] > 0).sum())
     findings = findings_of(examination, looked, prepared=is_data)
     report = {"looked_at": looked.part, "findings": {finding.name: finding.as_dict() for finding in findings}}
-    if as_json:
-        print_lines([json.dumps(report, indent=2, ensure_ascii=False)])
-    else:
-        _print(", ".join(named), looked.part, findings)
-    return report
+    rows = [[finding.name, finding.figure, finding.verdict, finding.remedy] for finding in findings]
+    title = f"{', '.join(named)}: looked at {looked.part}"
+    return Result(report, Table(title, ["what", "found", "verdict", "what to do"], rows))
 
 
 def _of_inputs(
@@ -242,8 +265,3 @@ def _folder(scratch: Path) -> Path:
 
 def _about(share: float) -> str:
     return "all of it" if share > 0.99 else f"about {share:.1%} of it"
-
-
-def _print(title: str, part: str, findings: list[Finding]) -> None:
-    rows = [[f.name, f.figure, f.verdict, f.remedy] for f in findings]
-    print_table(f"{title}: looked at {part}", ["what", "found", "verdict", "what to do"], rows)

@@ -21,9 +21,10 @@ from bertwright.log import note
 from bertwright.malloc import freed_memory_kept
 from bertwright.model.lora import merge_adapters
 from bertwright.model.random_state import kept_random_state
-from bertwright.reports.finetune_result import better, metric_of, print_figures, sign_of, tune_manifest, tune_result
+from bertwright.reports.finetune_result import better, metric_of, sign_of, tune_manifest, tune_result, with_tables
 from bertwright.reports.html_report import write_task_report
 from bertwright.reports.predictions import write_predictions
+from bertwright.result import Result
 from bertwright.tasks.columns import ColumnsConfig
 from bertwright.tasks.embedding.task import Embed
 from bertwright.tasks.examples import overlap_sentences, overlaps_of
@@ -56,12 +57,12 @@ from bertwright.train.task_setup.finetune_config import FinetuneConfig, resolve_
 from bertwright.train.task_setup.run_of_task import TrainedRun, Tuning, judge_tuned
 from bertwright.train.task_setup.translate_config import TranslateConfig, resolve_translation
 from bertwright.train.task_setup.translate_task import build_translation
-from bertwright.verbs.calls.finetune_flags import FinetuneFlags, finetune_settings
+from bertwright.verbs.calls.finetune_flags import FinetuneCall, FinetuneFlags, finetune_settings
 from bertwright.verbs.calls.finetune_preview import preview_task, require_free_folder
 from bertwright.verbs.predict import stream_predictions
 
 
-@with_flags("finetune", FinetuneFlags)
+@with_flags("finetune", FinetuneCall, FinetuneFlags)
 @kept_random_state()
 def finetune(
     task: str,
@@ -77,22 +78,21 @@ def finetune(
     dry_run: bool = False,
     settings: Mapping[str, Any] | None = None,
     **flags: Unpack[FinetuneFlags],
-) -> dict[str, Any]:
-    """Fine-tune the encoder of a MODEL folder on a task and write a RUN folder; return what result.json holds.
+) -> Result:
+    """Train a pre-trained model for a task and write a RUN folder; return what result.json holds.
 
-    Without `dev` a share of the training file is held out instead (`dev_fraction`), by a hash of its texts. A `test`
-    file without labels is answered instead, in RUN/test-predictions.jsonl.
-
-    Each of `num_seeds` seeds is trained, mean and standard deviation are reported, and the best on dev is kept. `flags`
-    are those of the command line; `settings` are nested as in RUN/config.toml, e.g. {"watch": {"mistakes": 40}}. With
-    `resume` an interrupted run in `out` goes on as if nothing had been; `overwrite` deletes the run in `out` when the
-    new one is about to begin. A `dry_run` writes nothing, and prints and returns settings, sizes and disk.
-
-    Raises UsageError for an invalid call, InputError for files or models that do not fit, and OutputExistsError or
-    BusyError, all before anything is written; Interrupted on Ctrl-C, after a checkpoint is saved.
+    `task` is classify, regress, tag, answer, choose, translate or embed. The flags are those of the command line;
+    `settings` are nested as in RUN/config.toml, e.g. {"watch": {"mistakes": 40}}. Predictions for a `test` file without
+    labels are in RUN/test-predictions.jsonl. A `dry_run` returns settings, sizes and disk.
 
     >>> finetune("classify", "runs/en/model", "train.tsv", "dev.tsv", "runs/sst2")["dev"]["accuracy"]
     0.91
+
+    Raises
+    ------
+    UsageError
+        For an invalid call; InputError for files or models that do not fit, and OutputExistsError or BusyError, all
+        before anything is written; Interrupted on Ctrl-C, after a checkpoint is saved.
     """
     if out is None:
         raise UsageError("no folder was given for the run; name one with --out")
@@ -131,10 +131,12 @@ def finetune(
         write_json(out / "result.json", figures)
         write_task_report(out, best.judged)
         forget_checkpoints(out)
-        print_figures(figures, best.judged)
+        result = with_tables(figures, best.judged)
         if best.diverged is not None:
-            raise TrainingError(f"{best.diverged}; {out / 'model'} is that of step {best.best_step:,}, before that")
-        return figures
+            error = TrainingError(f"{best.diverged}; {out / 'model'} is that of step {best.best_step:,}, before that")
+            error.result = result
+            raise error
+        return result
 
 
 @contextmanager

@@ -23,7 +23,7 @@ from bertwright.hub.cards.model_cards import model_card, next_sentence_card
 from bertwright.hub.encoder_folder import save_model
 from bertwright.hub.nsp_folder import FOLDER, has_own_folder, save_next_sentence
 from bertwright.inference.samples import choose_samples, predict_samples
-from bertwright.log import note, print_facts
+from bertwright.log import Facts, note
 from bertwright.malloc import freed_memory_kept
 from bertwright.model.bert import BertForPreTraining
 from bertwright.model.embedding_size import shrink_embeddings
@@ -32,6 +32,7 @@ from bertwright.model.random_state import kept_random_state
 from bertwright.objectives.combine import build_objective, for_evaluation
 from bertwright.reports.html_report import write_report
 from bertwright.reports.pretrain_result import AVERAGE, facts, result, run_manifest
+from bertwright.result import Result
 from bertwright.train.callbacks import Callback
 from bertwright.train.callbacks.console import ConsoleListener
 from bertwright.train.callbacks.evaluation import EvaluateListener
@@ -64,7 +65,7 @@ from bertwright.train.setup.mixture_of_folders import folders_of, mixed_figures,
 from bertwright.train.setup.pretrain_config import keep_found, resolve, resume_settings, switched_off
 from bertwright.train.setup.run import Parts, build, held_out_examples, peak_flops
 from bertwright.types import MaskedBatch
-from bertwright.verbs.calls.pretrain_flags import PretrainFlags, pretrain_settings
+from bertwright.verbs.calls.pretrain_flags import PretrainCall, PretrainFlags, pretrain_settings, shares_given
 from bertwright.verbs.calls.pretrain_folder import require_free, working
 from bertwright.verbs.calls.pretrain_preview import disk_needed, preview_run
 
@@ -72,38 +73,38 @@ WORTH_SAYING = 5.0
 """Seconds of checking shards that are told of."""
 
 
-@with_flags("pretrain", PretrainFlags)
+@with_flags("pretrain", PretrainCall, PretrainFlags)
 @kept_random_state()
 def pretrain(
     data: Path | str | Sequence[Path | str],
     out: Path | str,
     *,
-    mixture: Sequence[float] | None = None,
+    mixture: str | Sequence[float] | None = None,
     recipe: Path | str = "classic-fast",
     resume: bool = False,
     overwrite: bool = False,
     dry_run: bool = False,
     settings: Mapping[str, Any] | None = None,
     **flags: Unpack[PretrainFlags],
-) -> dict[str, Any]:
-    """Pre-train on a DATA folder and write a RUN folder; return what result.json holds.
+) -> Result:
+    """Pre-train a BERT on prepared data and write a RUN folder; return what result.json holds.
 
-    `data` may be several folders made with the same tokenizer; `mixture` gives the share of the rows from each (by
-    default, that of their tokens). `flags` are those of the command line, and laid over the recipe, as `settings` are,
-    nested as in its TOML, e.g. {"schedule": {"decay": "cosine"}}.
+    The flags, which are those of the command line, are laid over the recipe, as `settings` are, nested as in its TOML,
+    e.g. {"schedule": {"decay": "cosine"}}. A `dry_run` returns settings, sizes and disk.
 
     >>> pretrain("data", "run", size="mini", minutes=20)["valid"]["mlm_loss"]    # doctest: +SKIP
     3.43
 
-    With `resume` the run in `out` goes on from its last checkpoint; `overwrite` deletes the run in `out` when the new
-    one is about to begin. A `dry_run` writes nothing, and prints and returns settings, sizes and disk.
-
-    Raises UsageError for wrong words, BusyError where another process works in `out`, and DataError, ModelError or
-    DiskSpaceError before anything is written; later DiskSpaceError where the disk fills up, TrainingError where going
-    back to an earlier state did not help, and Interrupted on Ctrl-C or SIGTERM, both after a checkpoint is saved.
+    Raises
+    ------
+    UsageError
+        For an invalid call; BusyError where another process works in `out`, and DataError, ModelError or
+        DiskSpaceError, before anything is written; later DiskSpaceError where the disk fills up, TrainingError where
+        going back to an earlier state did not help, and Interrupted on Ctrl-C or SIGTERM, both after a checkpoint is
+        saved.
     """
     began = time.perf_counter()
-    data, settings = with_mixture(data, mixture, merge(pretrain_settings(flags), settings or {}))
+    data, settings = with_mixture(data, shares_given(mixture), merge(pretrain_settings(flags), settings or {}))
     out, recipe = Path(out), str(recipe)
     restarted = launched_before(out)
     if overwrite and resume:
@@ -137,7 +138,7 @@ def pretrain(
         peak = run(data, out, parts, moving, good=good, began=began)
         figures = finish(data, out, parts, peak=peak, position=position)
         group.wait()
-        return figures or dict(read_json(out / "result.json"))
+        return figures if group.first else Result(read_json(out / "result.json"))
 
 
 def check_data(folders: Sequence[Path], group: Group) -> None:
@@ -340,7 +341,7 @@ def evaluation(
     return callback
 
 
-def finish(data: Path, out: Path, parts: Parts, *, peak: float, position: Progress) -> dict[str, Any]:
+def finish(data: Path, out: Path, parts: Parts, *, peak: float, position: Progress) -> Result:
     """Write the model folder of a run that is done, its result.json and its report; return the figures.
 
     The first process writes, and alone has the figures.
@@ -351,7 +352,7 @@ def finish(data: Path, out: Path, parts: Parts, *, peak: float, position: Progre
         parts.average.swap()
     model = whole_model(parts)
     if not group.first:
-        return figures
+        return Result({})
     if figures["weights"] == "average" and figures["samples"]:
         figures["samples"] = predict_samples(model, parts.tokenizer, choose_samples(data, parts.tokenizer))
     if parts.config.model.init == "cooccurrence" and isinstance(model, BertForPreTraining):
@@ -363,5 +364,4 @@ def finish(data: Path, out: Path, parts: Parts, *, peak: float, position: Progre
     save_model(model, words, out / "model", card=model_card(out.name, figures))
     write_json(out / "result.json", figures)
     write_report(out)
-    print_facts(f"pre-trained: {out / 'model'}", facts(figures))
-    return figures
+    return Result(figures, Facts(f"pre-trained: {out / 'model'}", facts(figures)))

@@ -1,4 +1,4 @@
-"""Shows the rows and masks that a step of a run sees: those of a recipe on a DATA folder, or of a RUN on its own.
+"""Turns a step of a run into the rows and masks it sees: of a recipe on a DATA folder, or of a RUN on its own data.
 
 They are drawn by what draws them for training, so a step of a run is shown as it was.
 """
@@ -15,8 +15,9 @@ import torch
 from bertwright.corpus.shards import read_manifest
 from bertwright.errors import DataError, InputError, UsageError
 from bertwright.files import read_json
-from bertwright.log import note, results
+from bertwright.log import note
 from bertwright.objectives.combine import build_objective
+from bertwright.result import Result
 from bertwright.rng import key_of
 from bertwright.train.parallel.group import ALONE
 from bertwright.train.schedule import ScheduleConfig
@@ -24,8 +25,8 @@ from bertwright.train.setup.mixture_of_folders import folders_of, open_train, sh
 from bertwright.train.setup.pretrain_config import PretrainConfig, resolve, resume_settings
 from bertwright.train.setup.run import open_data, phase_source
 from bertwright.types import Batch
-from bertwright.verbs.show import kind_of_folder, task_of_run
-from bertwright.verbs.show_batch import print_rows
+from bertwright.verbs.calls.folder_kind import kind_of_folder, task_of_run
+from bertwright.verbs.show_batch import rows_result
 
 
 @dataclass(frozen=True)
@@ -43,8 +44,8 @@ class Place:
 
 def show_step(
     thing: Path, number: int, *, recipe: str | None, phase: int | None, rows: int, seed: int | None = None
-) -> None:
-    """Print rows of step `number` of a RUN, or of a run of `recipe` on a DATA folder, masks marked.
+) -> Result:
+    """Return rows of step `number` of a RUN, or of a run of `recipe` on a DATA folder, masks marked.
 
     With `phase`, counted from 1, `number` counts the steps of that phase. Raises UsageError where the step's phase
     cannot be known or there is none, and InputError where the data of a RUN is not there.
@@ -61,22 +62,24 @@ def show_step(
     batch, tokenizer, per_epoch, objective = _drawn(data, config, place)
     index = place.drawn % config.engine.accumulation
     generator = torch.Generator().manual_seed(key_of("mask", config.seed, number, index))
-    example = objective.corrupt(batch, generator, place.progress or 0.0)
-    length, every = batch.input_ids.shape[1], len(batch.input_ids)
-    results().print(
-        f"step {number} of {run or recipe} on {data}, phase {place.phase + 1}, seed {config.seed}: {every} rows of "
-        f"{length} tokens, {float(batch.attention_mask.float().mean()):.0%} filled, the first {min(rows, every)} of "
-        f"them; an epoch has {per_epoch:,} rows",
-        markup=False,
-        soft_wrap=True,
-    )
+    masked = objective.corrupt(batch, generator, place.progress or 0.0)
     if not place.exact:
         note("masks are drawn by the number of the step in the whole run, so these are of the same kind, but others")
     if place.progress is None and objective.has_dynamic_slots:
         note("the mask rate changes along the run; it is shown as at its start")
     if config.engine.accumulation > 1:
         note(f"a step has {config.engine.accumulation} such micro-batches; this is the first")
-    print_rows(batch, example, tokenizer, most=rows)
+    length, every = batch.input_ids.shape[1], len(batch.input_ids)
+    title = (
+        f"step {number} of {run or recipe} on {data}, phase {place.phase + 1}, seed {config.seed}: {every} rows of "
+        f"{length} tokens, {float(batch.attention_mask.float().mean()):.0%} filled, the first {min(rows, every)} of "
+        f"them; an epoch has {per_epoch:,} rows"
+    )
+    figures = {
+        "kind": "batch", "batch": number, "data": data, "phase": place.phase + 1, "seed": config.seed,
+        "rows_per_epoch": per_epoch,
+    }  # fmt: skip
+    return rows_result(figures, title, batch, masked, tokenizer, most=rows)
 
 
 def _of_run(run: Path) -> tuple[Path, PretrainConfig, Path]:

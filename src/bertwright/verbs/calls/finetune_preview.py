@@ -9,8 +9,9 @@ from typing import Any
 import tomli_w
 
 from bertwright.files import clear_output, free_space, human_bytes, refuse_existing
-from bertwright.log import print_facts, results
+from bertwright.log import Facts, Lines
 from bertwright.model.encoder import parameter_count
+from bertwright.result import Result
 from bertwright.train.task_setup.run_of_task import Tuning
 from bertwright.verbs.calls.pretrain_folder import RUN_FILES
 
@@ -29,8 +30,8 @@ def require_free_folder(out: Path, needed: Iterable[Path], *, overwrite: bool, c
         refuse_existing(out, instead=instead)
 
 
-def preview_task(parts: Tuning, out: Path, *, seeds: int) -> dict[str, Any]:
-    """Return and print what a run would be: its settings, model, examples, steps and disk."""
+def preview_task(parts: Tuning, out: Path, *, seeds: int) -> Result:
+    """Return what a run would be: its settings, model, examples, steps and disk."""
     model, (_, schedule) = parts.fresh_model(parts.config.seed), parts.batches(parts.config.seed)
     trained = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
     examples = {name: len(split.examples) for name, split in parts.splits.items()}
@@ -48,7 +49,6 @@ def preview_task(parts: Tuning, out: Path, *, seeds: int) -> dict[str, Any]:
         "free_bytes": free_space(out),
         "out": str(out),
     }
-    results().print(tomli_w.dumps(plan["settings"]), markup=False, highlight=False, soft_wrap=True)
     facts = {
         "model": f"{parts.folder}: {plan['parameters']:,} parameters, {trained:,} of them trained",
         "examples": ", ".join(f"{count:,} {name}" for name, count in examples.items()),
@@ -58,5 +58,5 @@ def preview_task(parts: Tuning, out: Path, *, seeds: int) -> dict[str, Any]:
         "device": f"{parts.precision} on {parts.device}",
         "disk": f"about {human_bytes(plan['disk_bytes'])} of {human_bytes(plan['free_bytes'])} free",
     }
-    print_facts(f"dry run: finetune {parts.task.name} would write {out}", facts)
-    return plan
+    title = f"dry run: finetune {parts.task.name} would write {out}"
+    return Result(plan, Lines([tomli_w.dumps(plan["settings"])]), Facts(title, facts))

@@ -19,7 +19,8 @@ from bertwright.corpus.readers.layouts import LAYOUTS, describe_layout
 from bertwright.corpus.survey import Survey, survey
 from bertwright.errors import OutputExistsError
 from bertwright.files import clear_output, free_space, human_bytes, refuse_existing, require_space
-from bertwright.log import note, note_once, print_facts
+from bertwright.log import Facts, note, note_once
+from bertwright.result import Result
 from bertwright.tokenizer.load import load_tokenizer
 from bertwright.tokenizer.train_vocabulary import MULTIPLE
 
@@ -91,10 +92,8 @@ def vocabulary_for(text_bytes: int) -> int:
     return next((size for most, size in VOCABULARY_BY_TEXT if text_bytes <= most), LARGEST_VOCABULARY)
 
 
-def preview(
-    inputs: list[str], valid: list[str], out: Path, options: PrepareOptions, *, overwrite: bool, told: bool
-) -> dict[str, Any]:
-    """Return what preparing these inputs would do, writing nothing: settings, sizes and disk; print it where `told`.
+def preview(inputs: list[str], valid: list[str], out: Path, options: PrepareOptions, *, overwrite: bool) -> Result:
+    """Return what preparing these inputs would do, writing nothing: settings, sizes and disk.
 
     Raises what preparing would raise before it writes: for inputs that cannot be read, and a place that is taken.
     """
@@ -116,8 +115,6 @@ def preview(
         "free_bytes": free_space(out),
         "out": str(out),
     }
-    if not told:
-        return plan
     settings = {name: value for name, value in plan["settings"].items() if value not in (None, [], False)}
     facts = {
         "inputs": f"{len(train.paths):,} files, about {human_bytes(look.text_bytes)} of text",
@@ -126,8 +123,7 @@ def preview(
         "disk": f"up to {human_bytes(disk)} of {human_bytes(plan['free_bytes'])} free",
         "settings": ", ".join(f"{name} {value}" for name, value in settings.items() if name != "shard_text"),
     }
-    print_facts(f"dry run: prepare would write {out}", facts)
-    return plan
+    return Result(plan, Facts(f"dry run: prepare would write {out}", facts))
 
 
 def require_replaceable(

@@ -1,9 +1,10 @@
-"""Declares the flags of `pretrain` that stand for settings, for the command line and the Python function alike."""
+"""Declares the flags of `pretrain`, for the command line and Python alike, and turns them into settings."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Annotated, Any, TypedDict
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Required, TypedDict
 
 from bertwright.config import merge
 from bertwright.errors import UsageError
@@ -11,6 +12,28 @@ from bertwright.flags import Sets, nested, settings_of_flags
 from bertwright.train.interval import Interval
 
 DURATIONS = ("minutes", "steps", "tokens", "epochs")
+
+
+class PretrainCall(TypedDict, total=False):
+    """What a call of `pretrain` names beside its settings."""
+
+    data: Required[list[Path]]
+    """Folder that `bertwright prepare` made. Given several times, rows of all are mixed; they must have been made with
+    the same tokenizer (prepare --tokenizer)."""
+    out: Required[Path]
+    """Folder of the run: settings, metrics, checkpoints, report.html, and the model in OUT/model; of ModernBERT with
+    --objective.next-sentence true also that head, in OUT/model-nsp."""
+    mixture: Annotated[str, Sets(default="by their tokens")]
+    """Share of the rows from each --data, in their order, such as 0.7,0.3."""
+    recipe: Annotated[Path, Sets(default="classic-fast")]
+    """classic-fast (2018's model and objectives, started from the corpus), classic (as published), classic-muon, fast
+    (ModernBERT, masked words alone), or a TOML file of your own; see `bertwright show recipes`."""
+    resume: bool
+    """Go on with the run in OUT from its last checkpoint."""
+    overwrite: bool
+    """Replace the run in OUT; it is deleted when the new one is about to begin."""
+    dry_run: bool
+    """Write nothing: show the settings, the size of the model, how much disk the run takes, and what it would do."""
 
 
 class PretrainFlags(TypedDict, total=False):
@@ -74,6 +97,14 @@ def pretrain_settings(flags: Mapping[str, Any]) -> dict[str, Any]:
     if flags.get("mask_rate") is not None:
         settings = merge(nested("objective.final_mask_rate", None), settings)
     return merge(settings, save_every_settings("engine", flags.get("save_every")))
+
+
+def shares_given(mixture: str | Sequence[float] | None) -> Sequence[float] | None:
+    """Return the numbers of a list such as "0.7,0.3"; raises UsageError where it is none."""
+    try:
+        return [float(share) for share in mixture.split(",")] if isinstance(mixture, str) else mixture
+    except ValueError as error:
+        raise UsageError(f"--mixture {mixture} is no list of numbers; give one such as 0.7,0.3") from error
 
 
 def save_every_settings(section: str, every: int | str | None) -> dict[str, Any]:

@@ -11,10 +11,11 @@ import torch
 from bertwright.device import pick_device, resolve_precision
 from bertwright.files import free_space, human_bytes
 from bertwright.hub.nsp_folder import has_own_folder
-from bertwright.log import print_facts, results
+from bertwright.log import Facts, Lines
 from bertwright.model.build import build_encoder
 from bertwright.model.encoder import Encoder, parameter_count
 from bertwright.objectives.combine import needs_pairs
+from bertwright.result import Result
 from bertwright.train.parallel.group import Group
 from bertwright.train.setup.mixture_of_folders import folders_of, mixed_manifest
 from bertwright.train.setup.pretrain_config import PretrainConfig
@@ -32,8 +33,8 @@ def disk_needed(model: Encoder, config: PretrainConfig, *, auxiliary: int = 0) -
     return weights * copies * (config.engine.keep + 1) + exported * models + 20_000_000
 
 
-def preview_run(data: Path, out: Path, config: PretrainConfig, group: Group) -> dict[str, Any]:
-    """Return and print what a run would be: its settings, model, data and disk. Raises what building it would raise."""
+def preview_run(data: Path, out: Path, config: PretrainConfig, group: Group) -> Result:
+    """Return what a run would be: its settings, model, data and disk. Raises what building it would raise."""
     require_rows(config, group)
     manifest, tokenizer = mixed_manifest(data, config), open_data(data)[1]
     with torch.device("meta"):
@@ -55,11 +56,10 @@ def preview_run(data: Path, out: Path, config: PretrainConfig, group: Group) -> 
         "out": str(out),
     }
     if not group.first:
-        return plan
+        return Result(plan)
     phases = [f"{phase.rows} rows of {phase.length} for {phase.share:.0%}" for phase in schedule.phases]
     optimizer = config.optimizer
     muon = f", Muon at {optimizer.muon_learning_rate:g}" if optimizer.name == "muon" else ""
-    results().print(tomli_w.dumps(plan["settings"]), markup=False, highlight=False, soft_wrap=True)
     facts = {
         "model": f"{config.model.architecture} {config.size}: {shape.layers} layers, width {shape.hidden_size}, "
         f"{shape.heads} heads, {plan['parameters']:,} parameters",
@@ -69,5 +69,4 @@ def preview_run(data: Path, out: Path, config: PretrainConfig, group: Group) -> 
         "device": f"{plan['precision']} on {device}{f', {group.size} processes' if group.size > 1 else ''}",
         "disk": f"about {human_bytes(plan['disk_bytes'])} of {human_bytes(plan['free_bytes'])} free",
     }
-    print_facts(f"dry run: pretrain would write {out}", facts)
-    return plan
+    return Result(plan, Lines([tomli_w.dumps(plan["settings"])]), Facts(f"dry run: pretrain would write {out}", facts))
