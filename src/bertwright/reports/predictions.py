@@ -12,7 +12,8 @@ from bertwright.files import map_os_errors, written_aside
 from bertwright.inference.base import Predictions
 from bertwright.inference.inputs import InputFile
 from bertwright.inference.text_rows import MASK
-from bertwright.log import count_progress, note, print_lines, print_table
+from bertwright.log import Block, Raw, Table, count_progress, note
+from bertwright.result import ResultList
 
 Prediction = dict[str, Any]
 Cells = Callable[[Prediction], list[str]]
@@ -46,26 +47,35 @@ def write_predictions(chunks: Iterable[Predictions], output: Path, *, file: Inpu
     return count
 
 
-def print_predictions(predictions: Sequence[Prediction]) -> None:
-    """Print predictions of one model to stdout: translations a line each, everything else as tables."""
+def shown(predictions: Sequence[Prediction]) -> ResultList[Prediction]:
+    """Return predictions of one model as a result: translations show as a line each, all else as tables.
+
+    >>> print(shown([{"text": "A fine film.", "score": 4.5}]))  # doctest: +ELLIPSIS
+    predictions
+    ...
+    """
+    return ResultList(predictions, *blocks_of(predictions), a_line_each=True)
+
+
+def blocks_of(predictions: Sequence[Prediction]) -> list[Block]:
+    """Return what predictions of one model look like to people."""
     if not predictions:
-        return
+        return []
     first = predictions[0]
     if "translation" in first:
-        print_lines(one["translation"] for one in predictions)
-    elif "predictions" in first or "next" in first:
-        _print_words([one for one in predictions if "text" in one])
-        _print_pairs([one for one in predictions if "next" in one])
-    elif "entities" in first:
+        return [Raw([one["translation"] for one in predictions])]
+    if "predictions" in first or "next" in first:
+        words, pairs = ([one for one in predictions if name in one] for name in ("text", "next"))
+        return [*_word_tables(words), *_pair_tables(pairs)]
+    if "entities" in first:
         rows = [row for one in predictions for row in _entity_rows(one)]
-        print_table("predictions", ["text", "entity", "type", "characters", "probability"], rows)
-    elif "tags" in first:
+        return [Table("predictions", ["text", "entity", "type", "characters", "probability"], rows)]
+    if "tags" in first:
         rows = [[word["word"], word["tag"], _percent(word)] for one in predictions for word in one["tags"]]
-        print_table("predictions", ["word", "tag", "probability"], rows)
-    else:
-        header, cells = _columns(first)
-        title = "question" if "answer" in first else "text"
-        print_table("predictions", [title, *header], [[_text(one), *cells(one)] for one in predictions])
+        return [Table("predictions", ["word", "tag", "probability"], rows)]
+    header, cells = _columns(first)
+    title = "question" if "answer" in first else "text"
+    return [Table("predictions", [title, *header], [[_text(one), *cells(one)] for one in predictions])]
 
 
 def _columns(first: Prediction) -> tuple[list[str], Cells]:
@@ -98,29 +108,30 @@ def _columns(first: Prediction) -> tuple[list[str], Cells]:
     return others, lambda one: [_short(str(one[name])) for name in others]
 
 
-def _print_words(predictions: Sequence[Prediction]) -> None:
-    """Print the words for each [MASK]: those of a single one under each other, those of several a row each."""
+def _word_tables(predictions: Sequence[Prediction]) -> list[Table]:
+    """Return the words for each [MASK]: those of a single one under each other, those of several a row each."""
     masks = []
     for one in predictions:
         count = len(one["predictions"])
         for number, words in enumerate(one["predictions"], start=1):
             masks.append((one["text"] if count == 1 else f"{one['text']} (mask {number} of {count})", words))
+    if not masks:
+        return []
     if len(masks) == 1:
         [(text, words)] = masks
-        print_table(text, ["word", "probability"], [[word, f"{probability:.1%}"] for word, probability in words])
-    elif masks:
-        header = ["text", *map(str, range(1, 1 + len(masks[0][1])))]
-        rows = [[text, *(f"{word} {probability:.1%}" for word, probability in words)] for text, words in masks]
-        print_table(f"predictions for {MASK}", header, rows)
+        return [Table(text, ["word", "probability"], [[word, f"{probability:.1%}"] for word, probability in words])]
+    header = ["text", *map(str, range(1, 1 + len(masks[0][1])))]
+    rows = [[text, *(f"{word} {probability:.1%}" for word, probability in words)] for text, words in masks]
+    return [Table(f"predictions for {MASK}", header, rows)]
 
 
-def _print_pairs(predictions: Sequence[Prediction]) -> None:
-    if predictions:
-        rows = [
-            [one["first"], one["second"], "yes" if one["next"] >= 0.5 else "no", f"{one['next']:.1%}"]
-            for one in predictions
-        ]
-        print_table("does the second text follow the first?", ["first", "second", "next", "probability"], rows)
+def _pair_tables(predictions: Sequence[Prediction]) -> list[Table]:
+    rows = [
+        [one["first"], one["second"], "yes" if one["next"] >= 0.5 else "no", f"{one['next']:.1%}"]
+        for one in predictions
+    ]
+    title = "does the second text follow the first?"
+    return [Table(title, ["first", "second", "next", "probability"], rows)] if rows else []
 
 
 def _entity_rows(prediction: Prediction) -> list[list[str]]:

@@ -5,67 +5,99 @@ Nothing here imports torch before a model needs it: an exported one does not.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from itertools import chain
+from collections.abc import Iterator, Sequence
+from itertools import chain, tee
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any, Literal
 
 from bertwright.corpus.readers.characters import replace_surrogates
 from bertwright.errors import UsageError
+from bertwright.flags import with_flags
 from bertwright.inference.base import Predictions
 from bertwright.inference.inputs import InputFile
 from bertwright.inference.predictors import open_predictor
 from bertwright.inference.text_rows import MASK
-from bertwright.reports.predictions import print_predictions, write_predictions
+from bertwright.reports.predictions import shown, write_predictions
+from bertwright.result import ResultList
 from bertwright.tasks.columns import ColumnsConfig
 from bertwright.types import listed
 
-if TYPE_CHECKING:
-    from bertwright.device import Precision
+Precision = Literal["auto", "bf16", "fp32"]
 
 
+@with_flags("predict")
 def predict(
     model: Path | str,
     texts: Sequence[str] = (),
     *,
     pair: bool = False,
     input: Path | str | None = None,
+    output: Path | str | None = None,
     text_column: str | None = None,
     pair_column: str | None = None,
     encoding: str | None = None,
-    output: Path | str | None = None,
     top_k: int = 5,
     precision: Precision = "auto",
-) -> Predictions:
-    """Answer questions with the model of a Hugging Face or ONNX folder; print them as a table, or write JSON lines.
+) -> ResultList[dict[str, Any]]:
+    """Do with a model what its head is for: the word behind [MASK], whether one text follows another, or its task.
 
-    A fine-tuned model does its task with texts or, with `pair`, two of them; an encoder-decoder translates, and a model
-    of sentence vectors says how alike two texts are (see `open_predictor`).
+    Returns an object for each question, in order. A text with [MASK] gives {"text", "predictions": for each [MASK] a
+    list of [token, probability]}; a pair gives {"first", "second", "next": the probability that the second follows}; a
+    fine-tuned model what its task is about, such as {"text", "label", "probability"} (see `open_predictor`). A model
+    of sentence vectors gives the similarity of two texts.
 
-    A text with [MASK] gives {"text", "predictions": for each [MASK] a list of [token, probability]}; a pair (two texts
-    without [MASK], two texts with `pair`, or a line of `input` with a tab) gives {"first", "second", "next": the
-    probability that the second follows}. `input` is a file of one question a line, a table of one a row (`text_column`
-    and `pair_column` where the names of its columns do not say which they are), or "-" for stdin; the n-th prediction
-    is that of the n-th line or row. Raises UsageError where a text is neither, CorpusError where a file cannot be read,
-    and ModelError where the model lacks the head it needs.
+    Parameters
+    ----------
+    model
+        Hugging Face BERT or ModernBERT folder, or an ONNX folder of `bertwright export`, which needs no torch.
+    texts
+        Texts with [MASK] in place of the word to guess, or two texts without, which are a pair; for a fine-tuned model,
+        any texts: for answer a question and its context, for choose a context and its choices.
+    pair
+        The two texts are one pair, even where they have [MASK]; models that have learned from pairs do not need it.
+    input
+        File of questions, one a line, a tab between the texts of a pair; - for stdin. Or a table, .tsv .csv .jsonl
+        .parquet, one a row; for answer also SQuAD .json, for tag also .conll or a table of words that are cut. The n-th
+        prediction is that of the n-th line or row.
+    output
+        Write the predictions there as JSON lines instead of printing a table.
+    text_column
+        Column of the text in a table, or of the first text of a pair; found by its name where not given. In .conll the
+        number of the column of words.
+    pair_column
+        Column of the second text of a pair.
+    encoding
+        Encoding of the files, such as gb18030 or cp1252; where not given, one other than UTF-8 is detected and
+        reported.
+    top_k
+        Words to show for each [MASK].
+    precision
+        For fine-tuned models. fp32: float32 throughout. bf16: bfloat16 throughout. auto: the labels of float32, and
+        probabilities within 0.02, most of them by bfloat16 where the processor has it.
 
-    `precision` "auto" gives the labels of float32, and probabilities within 0.02, most of them by bfloat16 where the
-    processor has it. `predict_to_file` is for more predictions than memory holds.
+    Raises
+    ------
+    UsageError
+        Where a text is none of what the model reads.
+    CorpusError
+        Where a file cannot be read.
+    ModelError
+        Where the model lacks the head it needs, or its folder is damaged.
+
+    Examples
+    --------
+    >>> predict("run/model", ["Return the [MASK] of the list."])[0]["predictions"][0][0]
+    ("length", 0.31)
     """
-    columns, predictions = ColumnsConfig(text=text_column, pair=pair_column, encoding=encoding), Predictions()
+    columns = ColumnsConfig(text=text_column, pair=pair_column, encoding=encoding)
     chunks, file = stream_predictions(
         model, texts, pair=pair, input=input, columns=columns, top_k=top_k, precision=precision
     )
     if output is not None:
-        write_predictions(_keep(chunks, predictions), Path(output), file=file)
-        return predictions
-    for chunk in chunks:
-        predictions += chunk
-        if "translation" in chunk[0]:  # a line each, so they are shown as they come
-            print_predictions(chunk)
-    if predictions and "translation" not in predictions[0]:
-        print_predictions(predictions)
-    return predictions
+        chunks, kept = tee(chunks)
+        write_predictions(chunks, Path(output), file=file)
+        return ResultList(chain.from_iterable(kept))
+    return shown([*chain.from_iterable(chunks)])
 
 
 def predict_to_file(
@@ -116,10 +148,3 @@ def stream_predictions(
         example = "a TEXT" if predictor.head_type else f'a TEXT such as "Paris is the {MASK} of France."'
         raise UsageError(f"nothing to answer: give {example}, or --input FILE with one a line")
     return predictor.stream(chain([first], questions)), file
-
-
-def _keep(chunks: Iterable[Predictions], predictions: Predictions) -> Iterator[Predictions]:
-    """Yield the chunks, and add each to `predictions`."""
-    for chunk in chunks:
-        predictions += chunk
-        yield chunk
