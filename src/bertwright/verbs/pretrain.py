@@ -92,7 +92,7 @@ def pretrain(
     The flags, which are those of the command line, are laid over the recipe, as `settings` are, nested as in its TOML,
     e.g. {"schedule": {"decay": "cosine"}}. A `dry_run` returns settings, sizes and disk.
 
-    >>> pretrain("data", "run", size="mini", minutes=20)["valid"]["mlm_loss"]    # doctest: +SKIP
+    >>> pretrain("data", "run", size="mini", minutes=20)["valid"]["mlm_loss"]  # takes 20 minutes  # doctest: +SKIP
     3.43
 
     Raises
