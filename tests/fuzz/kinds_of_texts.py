@@ -24,8 +24,8 @@ from bertwright.corpus.readers.layouts import describe_layout
 from bertwright.corpus.readers.table import read_table
 from bertwright.errors import CorpusError, InputError
 from bertwright.files import write_json
-from bertwright.inference.input_files import InputFile
-from bertwright.inference.inputs_of_predict import Lines
+from bertwright.inference.inputs import InputFile
+from bertwright.inference.minimal_pairs import read_minimal_pairs
 from bertwright.tasks.classification.multi_label import MultiLabel
 from bertwright.tasks.columns import ColumnsConfig
 from bertwright.tasks.embedding.reader import read_sentences
@@ -35,7 +35,6 @@ from bertwright.tasks.question_answering.reader import read_squad
 from bertwright.tasks.stream import stream_texts
 from bertwright.tasks.tagging.task import Tag
 from bertwright.tasks.translation.reader import SidesConfig, read_parallel
-from bertwright.verbs.evaluate import read_pairs
 
 blocks.BLOCK_BYTES = delimited.BLOCK_BYTES = 1 << 16
 """pyarrow does not give back what a read that failed was to fill, 8 MB otherwise: 100 readings would use up ROOM."""
@@ -202,7 +201,7 @@ def _read_tags(file: Path) -> None:
     """Read the tags of a file as training does, as those of another file, and as what a tagger is asked."""
     columns = ColumnsConfig()
     with suppress(InputError):
-        for where, texts in InputFile(file, part="token", pairs=False):
+        for where, texts in InputFile(file, head_type="token", pairs=False):
             assert isinstance(where, str)
             assert all(isinstance(text, str) for text in texts)
     task = Tag.from_labels(["O", "B-X", "I-X", "B-Y", "I-Y"]).with_saved_settings({"label_names": ["O", "B-X", "I-X"]})
@@ -288,8 +287,8 @@ def _streamed(file: Path) -> None:
 
 
 def _read_lines(file: Path) -> None:
-    for _, line in Lines(file):
-        assert isinstance(line, str)
+    for _, texts in InputFile(file, head_type="row"):
+        assert all(isinstance(text, str) for text in texts)
 
 
 def _read_numbers(file: Path) -> None:
@@ -362,7 +361,7 @@ LABELLED: dict[str, Kind] = {
         a_file("a.json", lambda: json.dumps(_squad_rows()).encode()), only_file(read_squad), is_json=True
     ),
     "SQuAD, rows .parquet": Kind(a_file("a.parquet", _squad_parquet), only_file(read_squad)),
-    "minimal pairs": Kind(a_file("a.jsonl", _pairs), only_file(read_pairs)),
+    "minimal pairs": Kind(a_file("a.jsonl", _pairs), only_file(read_minimal_pairs)),
     "test file .jsonl": Kind(a_file("a.jsonl", _json_lines), only_file(load_eval_texts)),
     "test file .parquet": Kind(a_file("a.parquet", _parquet), only_file(load_eval_texts)),
     "texts to embed .csv": Kind(a_file("a.csv", _csv), only_file(_streamed)),

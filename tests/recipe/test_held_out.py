@@ -14,9 +14,9 @@ import pytest
 import torch
 import transformers
 
-from bertwright.hub.cards.pretrained import model_card
+from bertwright.hub.cards.model_cards import model_card
 from bertwright.log import print_facts
-from bertwright.reports.pretrain_html import write_report
+from bertwright.reports.html_report import write_report
 from bertwright.reports.pretrain_result import facts
 from bertwright.verbs.evaluate import evaluate
 from bertwright.verbs.pretrain import pretrain

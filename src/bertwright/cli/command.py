@@ -60,6 +60,7 @@ def command_of(
     example: str,
     leading_hyphen: Collection[str] = (),
     python_only: Collection[str] = (),
+    paths: Collection[str] = (),
 ) -> Callable[..., None]:
     """Return the command of a Python function: its parameters are flags, with their defaults and their help.
 
@@ -67,6 +68,7 @@ def command_of(
     example         commands that the help shows, a line each
     leading_hyphen  parameters whose values may begin with a hyphen, such as - for stdin
     python_only     parameters that the command line does not have
+    paths           parameters that are a path at the terminal, and needed there, whatever else Python takes
     """
     hints = get_type_hints(verb, include_extras=True)
     parameters = []
@@ -74,6 +76,8 @@ def command_of(
         if one.name in python_only:
             continue
         hint = hints[one.name]
+        if one.name in paths:
+            one, hint = one.replace(default=inspect.Parameter.empty), Path
         if one.name == words:
             parameters.insert(0, _word(one, hint))
         else:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
@@ -13,7 +13,6 @@ from bertwright.log import Table, note
 from bertwright.machine import machine, versions
 from bertwright.model.build import architecture_of
 from bertwright.model.encoder import parameter_count
-from bertwright.reports.finetune_html import figure_cells
 from bertwright.result import Result
 from bertwright.tasks.eval_result import EvalResult
 from bertwright.tasks.metrics import figure_names
@@ -118,17 +117,29 @@ def summary(figures: list[Mapping[str, float]], of: Any) -> dict[str, float]:
     return {name: round(float(of([one[name] for one in figures])), 6) for name in figures[0]}
 
 
-def score_table(figures: Mapping[str, Any]) -> Table:
-    """Say how long a run took; return a table of its figures on each split, with their spread over seeds."""
-    splits, several = [name for name in ("dev", "test") if name in figures], f"{len(figures['seeds'])} seeds"
+def figures_table(figures: Mapping[str, Any], splits: Sequence[str]) -> Table:
+    """Return the figures of result.json on each split, and their mean and spread where there are several seeds.
+
+    A cell is empty on a split that has no such figure, as one whose questions all have answers has none of the others.
+    """
+    spread, seeds = figures["spread"], f"{len(figures['seeds'])} seeds"
+    header = ["figure", *splits, *(f"{split}, {seeds}" for split in splits if spread)]
     rows = []
     for name, shown in figure_names(figures[splits[0]], positive=figures.get("positive")).items():
-        rows.append([shown, *figure_cells(figures, splits, name)])
-    header = ["figure", *splits, *(f"{split}, {several}" for split in splits if figures["spread"])]
+        cells = [f"{figures[split][name]:.4f}" if name in figures[split] else "" for split in splits]
+        for split in splits if spread else ():
+            mean, deviation = (figures[which][split].get(name) for which in ("mean", "spread"))
+            cells.append("" if mean is None else f"{mean:.4f} ± {deviation:.4f}")
+        rows.append([shown, *cells])
+    return Table(figures["task"], header, rows)
+
+
+def score_table(figures: Mapping[str, Any]) -> Table:
+    """Say how long a run took; return a table of its figures on each split, with their spread over seeds."""
     speed = f"{figures['examples_per_second']:,.0f} examples/s"
     best = f"step {figures['best_step']:,} was best, evaluated below in float32"
     note(f"{figures['epochs']:g} epochs in {figures['seconds']:.0f} s, {speed}; {best}")
-    return Table(figures["task"], header, rows)
+    return figures_table(figures, [split for split in ("dev", "test") if split in figures])
 
 
 def with_tables(figures: Mapping[str, Any], evaluated: Mapping[str, EvalResult]) -> Result:

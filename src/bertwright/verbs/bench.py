@@ -23,7 +23,7 @@ from bertwright.log import Facts, note
 from bertwright.machine import machine, versions
 from bertwright.malloc import freed_memory_kept
 from bertwright.model.encoder import parameter_count
-from bertwright.reports.pretrain_html import write_report
+from bertwright.reports.html_report import write_report
 from bertwright.result import Result
 from bertwright.system import peak_memory_of_children
 from bertwright.train import loop
@@ -31,9 +31,9 @@ from bertwright.train.loop import Progress
 from bertwright.train.setup.pretrain_config import resolve
 from bertwright.train.setup.run import Parts, build, compiled_step, peak_flops
 from bertwright.train.step import TrainStep
+from bertwright.verbs.calls.evaluation import LENGTH
 from bertwright.verbs.evaluate import evaluate
 from bertwright.verbs.finetune import build_parts
-from bertwright.verbs.own_run import LENGTH
 from bertwright.verbs.pretrain import pretrain
 
 SKIPPED = 5

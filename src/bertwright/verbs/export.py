@@ -26,9 +26,9 @@ from bertwright.hub.onnx.onnx_folder import ABOUT, MODEL, SAME_EVERYWHERE, OnnxF
 from bertwright.hub.sentence_folder import read_sentence_folder
 from bertwright.hub.sentence_layout import encoder_folder, is_sentence_folder
 from bertwright.hub.task_folder import fine_tuned_part, read_fine_tuned
-from bertwright.inference.batching import Predictor, cpu_policy, in_batches, logits_of
-from bertwright.inference.embed_predictor import read_judged
-from bertwright.inference.scoring import ask_model
+from bertwright.inference.batching import Forward, cpu_policy, in_batches, logits_of
+from bertwright.inference.evaluate_task import read_pairs_of_texts
+from bertwright.inference.scoring import task_forward
 from bertwright.log import Block, Facts, Table, note
 from bertwright.machine import versions
 from bertwright.model.encoder import SEQUENCE_HEADS, Encoder
@@ -200,7 +200,7 @@ def _probe(opened: Opened, data: Path | None, columns: ColumnsConfig) -> tuple[L
         opened.tokenizer, max_length=opened.about["max_length"], prompt=opened.about.get("prompt", "")
     )
     if data is not None and isinstance(opened.model, SentenceEncoder):
-        pairs = read_judged(data, columns)
+        pairs = read_pairs_of_texts(data, columns)
         rows = encoder.rows(pairs.texts, None, np.zeros(len(pairs.texts), dtype=np.int64))
         return rows, lambda vectors: judge_sentences(vectors, pairs)
     if data is not None:
@@ -306,9 +306,9 @@ def _quantized(opened: Opened, folder: Path, rows: LabelledRows, judge: Judge | 
         shown = np.linspace(0, len(rows) - 1, min(SHOWN, len(rows))).astype(np.int64)
         quantize_int8(kept / MODEL, folder / MODEL, [before.inputs(rows.arrays(shown))])
         after = open_onnx(folder)
-        sides: dict[str, Predictor[np.ndarray]] = {"ONNX float32": before.ask, "ONNX int8": after.ask}
+        sides: dict[str, Forward[np.ndarray]] = {"ONNX float32": before.ask, "ONNX int8": after.ask}
         if not isinstance(opened.model, Encoder):
-            sides = {"torch float32": ask_model(opened.model, device=torch.device("cpu")), **sides}
+            sides = {"torch float32": task_forward(opened.model, device=torch.device("cpu")), **sides}
         speeds = sentences_a_second(sides, rows)
         losses = _score_lost(before, after, rows, judge)
         sizes = [(one / MODEL).stat().st_size for one in (kept, folder)]
@@ -318,14 +318,14 @@ def _quantized(opened: Opened, folder: Path, rows: LabelledRows, judge: Judge | 
     return about, _cost(speeds, losses, sizes)
 
 
-def sentences_a_second(sides: dict[str, Predictor[Any]], rows: LabelledRows, *, turns: int = 3) -> dict[str, float]:
+def sentences_a_second(sides: dict[str, Forward[Any]], rows: LabelledRows, *, turns: int = 3) -> dict[str, float]:
     """Return rows a second of each side over some of the rows, best of several turns, the sides taking turns."""
     places = np.linspace(0, len(rows) - 1, min(TIMED, len(rows))).astype(np.int64)
     best = dict.fromkeys(sides, 0.0)
     for _ in range(turns):
         for name, ask in sides.items():
             began = time.perf_counter()
-            for _ in in_batches(ask, rows, pace=cpu_policy(), places=places):
+            for _ in in_batches(ask, rows, policy=cpu_policy(), places=places):
                 pass
             best[name] = max(best[name], len(places) / (time.perf_counter() - began))
     return {name: round(value, 1) for name, value in best.items()}
@@ -335,7 +335,7 @@ def _score_lost(before: OnnxFolder, after: OnnxFolder, rows: LabelledRows, judge
     """Return the figures on labelled examples before and after, and how far the answers are still the same."""
     if before.part is None:
         return {"agreement": _agreement(_likeliest(before.ask), _likeliest(after.ask), rows)}
-    old, new = (logits_of(one.ask, rows, pace=cpu_policy()) for one in (before, after))
+    old, new = (logits_of(one.ask, rows, policy=cpu_policy()) for one in (before, after))
     found: dict[str, Any] = {}
     if judge is not None:
         found["figures"] = {name: judge(logits).figures for name, logits in (("float32", old), ("int8", new))}
@@ -348,13 +348,13 @@ def _score_lost(before: OnnxFolder, after: OnnxFolder, rows: LabelledRows, judge
     return found | {"largest_change": float(np.abs(old - new).max())}
 
 
-def _likeliest(ask: Predictor[np.ndarray]) -> Predictor[np.ndarray]:
+def _likeliest(ask: Forward[np.ndarray]) -> Forward[np.ndarray]:
     """Return the ask whose answers are the likeliest words [B, M, 1] alone: logits of a vocabulary are many."""
     return lambda arrays: ask(arrays).argmax(-1)[..., None].astype(np.float32)
 
 
-def _agreement(before: Predictor[np.ndarray], after: Predictor[np.ndarray], rows: LabelledRows) -> float:
-    old, new = (logits_of(ask, rows, pace=cpu_policy()) for ask in (before, after))
+def _agreement(before: Forward[np.ndarray], after: Forward[np.ndarray], rows: LabelledRows) -> float:
+    old, new = (logits_of(ask, rows, policy=cpu_policy()) for ask in (before, after))
     return float((old == new).mean())
 
 

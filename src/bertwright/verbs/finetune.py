@@ -21,8 +21,9 @@ from bertwright.log import note
 from bertwright.malloc import freed_memory_kept
 from bertwright.model.lora import merge_adapters
 from bertwright.model.random_state import kept_random_state
-from bertwright.reports.finetune_html import write_task_report
 from bertwright.reports.finetune_result import better, metric_of, sign_of, tune_manifest, tune_result, with_tables
+from bertwright.reports.html_report import write_task_report
+from bertwright.reports.predictions import write_predictions
 from bertwright.result import Result
 from bertwright.tasks.columns import ColumnsConfig
 from bertwright.tasks.embedding.task import Embed
@@ -60,7 +61,7 @@ from bertwright.train.task_setup.translate_task import build_translation
 from bertwright.verbs.calls.finetune_flags import FinetuneCall, FinetuneFlags, finetune_settings
 from bertwright.verbs.calls.finetune_preview import preview_task
 from bertwright.verbs.calls.run_folder import TASK_FILES, held, require_free
-from bertwright.verbs.predict import ask, write_answers
+from bertwright.verbs.predict import stream_predictions
 
 
 @with_flags("finetune", FinetuneCall, FinetuneFlags)
@@ -156,10 +157,8 @@ def answer_unlabelled(parts: Tuning, out: Path, figures: dict[str, Any]) -> None
     for name, unlabelled in parts.unlabelled.items():
         file = out / f"{name}-predictions.jsonl"
         columns = ColumnsConfig(text=unlabelled.text, pair=unlabelled.pair, encoding=parts.config.columns.encoding)
-        answers, read = ask(
-            out / "model", (), pair=False, input=unlabelled.path, columns=columns, top_k=1, precision="auto"
-        )
-        count = write_answers(answers, file, read=read)
+        predictions, read = stream_predictions(out / "model", input=unlabelled.path, columns=columns)
+        count = write_predictions(predictions, file, file=read)
         figures[f"{name}_predictions"] = file.name
         note(
             f"{unlabelled.path} has no labels, so there are no figures of {name}: {count:,} predictions are in {file}; "

@@ -19,7 +19,7 @@ from bertwright.files import (
     write_json,
 )
 from bertwright.flags import with_flags
-from bertwright.hub.cards.pretrained import model_card, next_sentence_card
+from bertwright.hub.cards.model_cards import model_card, next_sentence_card
 from bertwright.hub.encoder_folder import save_model
 from bertwright.hub.nsp_folder import FOLDER, has_own_folder, save_next_sentence
 from bertwright.inference.samples import choose_samples, predict_samples
@@ -30,7 +30,7 @@ from bertwright.model.embedding_size import shrink_embeddings
 from bertwright.model.encoder import parameter_count
 from bertwright.model.random_state import kept_random_state
 from bertwright.objectives.combine import build_objective, for_evaluation
-from bertwright.reports.pretrain_html import write_report
+from bertwright.reports.html_report import write_report
 from bertwright.reports.pretrain_result import AVERAGE, facts, result, run_manifest
 from bertwright.result import Result
 from bertwright.train.callbacks import Callback

@@ -20,10 +20,10 @@ from bertwright.data.labelled.rows_of_labels import LabelledSource
 from bertwright.data.prefetch import Prefetcher
 from bertwright.device import matmul_rate, pick_device, resolve_precision
 from bertwright.errors import ConfigError, CorpusError, UsageError
-from bertwright.hub.cards.sentence import sentence_card
+from bertwright.hub.cards.model_cards import sentence_card
 from bertwright.hub.sentence_folder import SentenceSettings, read_sentence_folder, save_sentence_model
 from bertwright.hub.sentence_layout import is_sentence_folder
-from bertwright.inference.vectors import row_vectors
+from bertwright.inference.scoring import row_vectors
 from bertwright.log import note
 from bertwright.model.config import training_flops
 from bertwright.model.encoder import kept_bytes

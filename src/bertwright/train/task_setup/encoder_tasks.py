@@ -16,7 +16,7 @@ from bertwright.data.labelled.rows_of_labels import LabelledSource
 from bertwright.data.prefetch import Prefetcher
 from bertwright.device import matmul_rate, pick_device, resolve_precision, try_compiled_blocks
 from bertwright.errors import CorpusError
-from bertwright.hub.cards.fine_tuned import task_card
+from bertwright.hub.cards.model_cards import task_card
 from bertwright.hub.encoder_folder import read_model
 from bertwright.hub.task_folder import save_fine_tuned
 from bertwright.inference.scoring import score_rows

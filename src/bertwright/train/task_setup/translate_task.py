@@ -14,10 +14,10 @@ from bertwright.data.labelled.rows_of_labels import LabelledSource
 from bertwright.data.prefetch import Prefetcher
 from bertwright.device import matmul_rate, pick_device, resolve_precision
 from bertwright.errors import ConfigError
-from bertwright.hub.cards.translation_model import translation_card
+from bertwright.hub.cards.model_cards import translation_card
 from bertwright.hub.encoder_decoder_folder import save_encoder_decoder
 from bertwright.hub.encoder_folder import read_model
-from bertwright.inference.translating import translate_rows, translation_loss
+from bertwright.inference.translation import translate_rows, translation_loss
 from bertwright.log import note
 from bertwright.model.build import build_encoder
 from bertwright.model.decoder import Decoder
