@@ -238,14 +238,11 @@ class Settings:
                 console.print(Padding(Text(meaning), (0, 0, 0, 4)))
 
 
-def print_facts(title: str, facts: Mapping[str, str]) -> None:
-    """Print named figures to stdout; see `Facts`."""
-    Facts(title, facts).show(results())
-
-
-def print_table(title: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Print a table to stdout; see `Table`."""
-    Table(title, header, rows).show(results())
+def print_blocks(*blocks: Block) -> None:
+    """Print facts, tables and lines to stdout, in order."""
+    console = results()
+    for block in blocks:
+        block.show(console)
 
 
 def column_widths(rows: Sequence[Sequence[str]], width: int) -> list[int] | None:
