@@ -24,9 +24,10 @@ import numpy as np
 import pyarrow as pa
 from rensa import RMinHash
 
-from bertwright.corpus.dedup.hash_store import SortedRuns
+from bertwright.corpus.dedup.hash_store import HashStore
 from bertwright.corpus.dedup.shingles import mixed, shingles
 from bertwright.errors import CorpusError
+from bertwright.tokenizer.ragged import ranges
 
 BANDS = 16
 SKETCH = 1024
@@ -97,7 +98,7 @@ class NearDuplicates:
     def __init__(self, folder: Path, saved: dict[str, Any], threshold: float) -> None:
         """Take up a state that `save` returned ({} for none); raises CorpusError where its files are damaged."""
         self._threshold = threshold
-        self._firsts = SortedRuns(folder, saved.get("bands", {}), numbered=True)
+        self._firsts = HashStore(folder, saved.get("bands", {}), numbered=True)
         self._hashes = GrowingArray(folder / "hashes.u32", saved.get("hashes", 0), np.uint32)
         self._ends = GrowingArray(folder / "ends.u64", saved.get("ends", 0), np.uint64)
 
@@ -112,9 +113,9 @@ class NearDuplicates:
         """Write everything to disk; return what a later process needs to take it up."""
         return {"bands": self._firsts.save(), "hashes": self._hashes.save(), "ends": self._ends.save()}
 
-    def settle(self) -> None:
-        """Let go of the state before the one that `save` returned last."""
-        self._firsts.settle()
+    def forget_previous(self) -> None:
+        """Remove the files that only the state before the last `save` needs."""
+        self._firsts.forget_previous()
 
     def _repeated(self, new: Signatures) -> np.ndarray:
         bands, first, which = np.unique(new.bands, return_index=True, return_inverse=True)
@@ -143,9 +144,8 @@ class NearDuplicates:
             stops = ends[numbers].astype(np.int64)
             counts = stops - np.where(numbers > 0, ends[numbers - 1], 0).astype(np.int64)
             whole &= counts < SKETCH
-            owner = np.repeat(np.arange(len(numbers)), counts)
-            owners.append(owner)
-            values.append(self._hashes.all()[np.repeat(stops - np.cumsum(counts), counts) + np.arange(len(owner))])
+            owners.append(np.repeat(np.arange(len(numbers)), counts))
+            values.append(self._hashes.all()[ranges(stops - counts, counts)])
         both = (np.concatenate(owners).astype(np.uint64) << np.uint64(32)) | np.concatenate(values)
         both.sort()
         fresh = np.diff(both, prepend=~both[:1]) != 0

@@ -10,6 +10,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from bertwright.tokenizer.ragged import ranges
+
 WORDS = 5
 """Words of a shingle, as for RefinedWeb (Penedo et al. 2023): chance has few five words in common."""
 WINDOW = 1 << 18
@@ -59,8 +61,7 @@ def shingles_of(words: np.ndarray, counts: np.ndarray) -> tuple[np.ndarray, np.n
     """Return the hashes of all shingles, and how many each document has, from what `word_hashes` returned."""
     starts = np.cumsum(counts) - counts
     shingle_counts = np.maximum(counts - WORDS + 1, np.minimum(counts, 1))
-    firsts = np.repeat(starts - (np.cumsum(shingle_counts) - shingle_counts), shingle_counts)
-    places = firsts + np.arange(len(firsts))
+    places = ranges(starts, shingle_counts)
     padded = np.concatenate([words, np.zeros(WORDS, np.uint64)])
     hashes = np.zeros(len(places), dtype=np.uint64)
     for offset, weight in enumerate(_WEIGHTS):

@@ -13,15 +13,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv
 
-from bertwright.corpus.readers.blocks import (
-    AS_UTF8,
-    BLOCK_BYTES,
-    ByteBlock,
-    fault_in,
-    join_blocks,
-    not_text,
-    read_blocks,
-)
+from bertwright.corpus.readers.blocks import BLOCK_BYTES, ByteBlock, join_parts, read_blocks
+from bertwright.corpus.readers.encoding import AS_UTF8, fault_in, not_text
 from bertwright.corpus.readers.header import NEWLINE, SAMPLE_BYTES, SEPARATORS, HeaderLayout, is_number, layout_of_table
 from bertwright.corpus.readers.remote import TextFile
 from bertwright.corpus.readers.rows import SAMPLE_ROWS, TableOptions, TableRows
@@ -140,7 +133,7 @@ def delimited_rows(
         left_out.append(row)
         return "skip" if options.skip_broken else "error"
 
-    data = join_blocks((block.data for block in blocks), path) + b"\n" if whole else None
+    data = join_parts((block.data for block in blocks), path) + b"\n" if whole else None
     stream = _Blocks(iter([ByteBlock(data, 0, len(data))]) if data is not None else blocks)
     names = list(layout.names if columns is None else columns)
     try:

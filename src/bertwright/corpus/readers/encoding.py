@@ -1,4 +1,4 @@
-"""Turns bytes that are no UTF-8 into the name of their encoding, and says which was taken and what it reads.
+"""Turns the bytes of a file into UTF-8: detects the encoding of what is none, and says which was taken.
 
 Two-byte encodings of Chinese, Japanese and Korean decode one another's text without an error, so what counts is how
 many of the decoded characters are common ones; of the others charset-normalizer tells.
@@ -8,15 +8,18 @@ from __future__ import annotations
 
 import codecs
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import lru_cache
+from itertools import chain
 from pathlib import Path
 
 import charset_normalizer
 import numpy as np
+import pyarrow as pa
 
+from bertwright.corpus.readers.characters import replace_surrogate_bytes
 from bertwright.corpus.readers.remote import TextFile
-from bertwright.errors import UsageError
+from bertwright.errors import CorpusError, UsageError
 from bertwright.log import note
 
 MARKS = {
@@ -27,6 +30,10 @@ MARKS = {
 }
 """Byte-order marks, the longer ones first: that of UTF-32 begins as that of UTF-16 does."""
 SAMPLE_BYTES = 1 << 16
+SAMPLE_LINE = 1 << 10
+"""Bytes before a last one that is of another encoding, to detect it by."""
+LONGEST_CHARACTER = 4
+AS_UTF8 = "convert it to UTF-8, or name its encoding with --encoding"
 SHORTEST_WIDE = 16
 """Bytes from which zeros in every second place say something."""
 SHOWN = 10
@@ -61,6 +68,145 @@ def check_encoding(name: str | None) -> None:
         known = False
     if not known:
         raise UsageError(f"--encoding {name} is not known; give one such as utf-8, gb18030, big5, cp1252 or utf-16-le")
+
+
+def decode_chunks(chunks: Iterator[bytes], path: TextFile, encoding: str | None) -> Iterator[bytes]:
+    """Yield chunks of a file in UTF-8, without the byte-order mark; `encoding` None detects it.
+
+    Lines of a file whose lines all end in a carriage return alone (old Mac programs) end in a line feed here.
+    """
+    in_utf8 = _in_utf8(chunks, path, encoding)
+    first = next((chunk for chunk in in_utf8 if chunk), b"")
+    everything = chain([first], in_utf8)
+    if b"\r" not in first[:-1] or b"\n" in first:
+        yield from everything
+        return
+    for chunk in everything:
+        yield chunk.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+
+
+def _in_utf8(chunks: Iterator[bytes], path: TextFile, encoding: str | None) -> Iterator[bytes]:
+    """Yield chunks of a file in UTF-8, its lines as they are."""
+    first = b""
+    while len(first) < LONGEST_CHARACTER and (chunk := next(chunks, None)) is not None:
+        first += chunk
+    name = encoding or encoding_of_mark(first)
+    everything = chain([first.removeprefix(codecs.BOM_UTF8)], chunks)
+    if name is None:
+        yield from _detected(everything, path)
+    elif codecs.lookup(name).name in ("utf-8", "utf-8-sig"):
+        yield from map(replace_surrogate_bytes, everything)
+    else:
+        yield from _decoded_as(name, chain([first], chunks), path, given=encoding is not None)
+
+
+def _detected(chunks: Iterator[bytes], path: TextFile) -> Iterator[bytes]:
+    """Yield chunks as they are while they are UTF-8; from the first bytes that are not, decoded in what they are in.
+
+    A file that has UTF-8 characters before, or more of them than broken bytes, is UTF-8 with faults, and stays so.
+    """
+    rest = before = b""
+    is_ascii = True
+    while (chunk := next(chunks, None)) is not None:
+        data = rest + chunk if rest else chunk
+        data = replace_surrogate_bytes(data) if b"\xed" in data else data
+        whole = data[: len(data) - _cut_character(data)]
+        fault = fault_in(whole)
+        if fault is None:
+            rest, before, is_ascii = data[len(whole) :], whole[-SAMPLE_LINE:], is_ascii and whole.isascii()
+            yield whole
+            continue
+        while len(data) - fault < SAMPLE_BYTES and (more := next(chunks, None)) is not None:
+            data += more
+        name = _encoding_at(data, fault) if is_ascii else None
+        if name is None:
+            yield from chain([data], map(replace_surrogate_bytes, chunks))
+            return
+        announce_encoding(path, name, _sample(data, fault))
+        yield from _decoded_as(name, chain([data], chunks), path, given=False)
+        return
+    if rest:  # a character that is cut off by the end of the file, or one byte of another encoding
+        name = _encoding_at(before + rest, len(before)) if is_ascii else None
+        if name is not None:
+            announce_encoding(path, name, _sample(before + rest, len(before)))
+        yield rest if name is None else b"".join(_decoded_as(name, iter([rest]), path, given=False))
+
+
+def _cut_character(data: bytes) -> int:
+    """Return how many bytes at the end begin a UTF-8 character that goes on after it."""
+    for back in range(1, min(LONGEST_CHARACTER, len(data) + 1)):
+        byte = data[-back]
+        if byte >= 0xC0:
+            return back if back < (2 if byte < 0xE0 else 3 if byte < 0xF0 else 4) else 0
+        if byte < 0x80:
+            return 0
+    return 0
+
+
+def _encoding_at(data: bytes, fault: int) -> str | None:
+    """Return the encoding of bytes that are no UTF-8 at `fault`, or None."""
+    around = data[max(0, fault - SAMPLE_BYTES) : fault + SAMPLE_BYTES]
+    return None if is_mostly_utf8(around) else detect_encoding(_sample(data, fault))
+
+
+def _sample(data: bytes, fault: int) -> bytes:
+    """Return the bytes from the line on that holds the fault, or from a blank or mark before it."""
+    begin = data.rfind(b"\n", max(0, fault - SAMPLE_BYTES // 2), fault) + 1
+    if not begin and fault >= SAMPLE_BYTES // 2:
+        begin = max(fault - SAMPLE_BYTES // 2, *(data.rfind(mark, 0, fault) for mark in b" ,.\t"))
+    return data[begin : begin + SAMPLE_BYTES]
+
+
+def _decoded_as(name: str, chunks: Iterator[bytes], path: TextFile, *, given: bool) -> Iterator[bytes]:
+    """Yield chunks in UTF-8; what cannot be decoded becomes bytes that are no UTF-8, halves of pairs U+FFFD."""
+    wide = codecs.lookup(name).name.startswith(("utf-16", "utf-32"))
+    decoder = codecs.getincrementaldecoder(name)("replace" if wide else "surrogateescape")
+    for final, chunk in _with_end(chunks):
+        try:
+            text = decoder.decode(chunk, final)
+        except UnicodeError as error:
+            raise CorpusError(_not_in(name, path, given=given)) from error
+        if wide and text.count("\ufffd") > 1 + len(text) // 100:
+            raise CorpusError(_not_in(name, path, given=given))
+        yield re.sub("[\ud800-\udfff]", "\udcff", text).removeprefix("\ufeff").encode("utf-8", "surrogateescape")
+
+
+def _with_end(chunks: Iterator[bytes]) -> Iterator[tuple[bool, bytes]]:
+    """Yield each chunk, and at last an empty one marked as the end."""
+    yield from ((False, chunk) for chunk in chunks)
+    yield True, b""
+
+
+def _not_in(name: str, path: TextFile, *, given: bool) -> str:
+    cure = "give another --encoding" if given else AS_UTF8
+    return f"{path} {'is not text in' if given else 'starts as'} {name}{'' if given else ' but is not'}; {cure}"
+
+
+def fault_in(data: bytes) -> int | None:
+    """Return where `data` stops being UTF-8 text (a NUL byte is none), or None where all of it is."""
+    nul = data.find(b"\0")
+    text = pa.StringArray.from_buffers(1, pa.array([0, len(data)], pa.int32()).buffers()[1], pa.py_buffer(data))
+    try:
+        text.validate(full=True)
+    except pa.ArrowInvalid:
+        return _first_undecodable(data) if nul < 0 else min(nul, _first_undecodable(data))
+    return None if nul < 0 else nul
+
+
+def _first_undecodable(data: bytes) -> int:
+    try:
+        data.decode()
+    except UnicodeDecodeError as error:
+        return error.start
+    return len(data)
+
+
+def not_text(path: TextFile | str, data: bytes, fault: int, *, offset: int = 0, line: int | None = None) -> str:
+    """Return what is wrong with bytes of a file at `fault`, which are `offset` bytes from its start."""
+    where = f"at byte {offset + fault:,}" + (f" (line {line:,})" if line else "")
+    if data[fault : fault + 1] == b"\0":
+        return f"{path} has a NUL byte {where}: it is binary, or UTF-16 without a byte-order mark"
+    return f"{path} is not UTF-8 text {where}"
 
 
 def encoding_of_mark(start: bytes) -> str | None:

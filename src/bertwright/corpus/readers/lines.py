@@ -8,9 +8,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from bertwright.corpus.readers import blocks as reading
-from bertwright.corpus.readers.blocks import decoded, in_lines, read_blocks, read_text
+from bertwright.corpus.readers.blocks import in_lines, read_blocks, read_text
 from bertwright.corpus.readers.delimited import checked
-from bertwright.corpus.readers.encoding import check_encoding
+from bertwright.corpus.readers.encoding import check_encoding, decode_chunks
 from bertwright.corpus.readers.table import refuse_missing
 from bertwright.errors import CorpusError
 
@@ -63,4 +63,4 @@ def _stdin(encoding: str | None) -> Iterator[reading.ByteBlock]:
     stdin = getattr(sys.stdin, "buffer", None) or io.BytesIO(sys.stdin.read().encode())  # a notebook's has no bytes
     chunks = iter(lambda: stdin.read(reading.BLOCK_BYTES), b"")
     name = Path("stdin")
-    return in_lines(((data, 0) for data in decoded(chunks, name, encoding)), name)
+    return in_lines(((data, 0) for data in decode_chunks(chunks, name, encoding)), name)

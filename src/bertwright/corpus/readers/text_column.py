@@ -10,9 +10,8 @@ import pyarrow.compute as pc
 
 from bertwright.corpus.readers.cells import are_written_lists, kind_of
 from bertwright.corpus.readers.formats import ReadOptions, format_of
-from bertwright.corpus.readers.layouts import TextPiece
 from bertwright.corpus.readers.remote import TextFile
-from bertwright.corpus.readers.rows import TableOptions
+from bertwright.corpus.readers.rows import TableOptions, TextBatch
 from bertwright.corpus.readers.table import Start, choose_text_column, read_head, read_rows, start_of, text_cells
 from bertwright.errors import CorpusError, UsageError
 from bertwright.log import note_once
@@ -25,7 +24,7 @@ NAMES = frozenset((
 FLAG = "--column"
 
 
-def read_text_column(path: TextFile, options: ReadOptions) -> Iterator[TextPiece]:
+def read_text_column(path: TextFile, options: ReadOptions) -> Iterator[TextBatch]:
     """Yield the texts of a table; a null or absent text is an empty document, lists of words are joined by blanks.
 
     The column is the one asked for, else "text", else the only one of text. Raises CorpusError where it is not clear,
@@ -42,7 +41,7 @@ def read_text_column(path: TextFile, options: ReadOptions) -> Iterator[TextPiece
         column = rows.table.column(0)
         is_plain = kind_of(column.type) == "text" and not are_written_lists(start.table.columns[name])
         texts = _filled(column) if is_plain else pa.array(text_cells(rows.table, name, start, path), pa.string())
-        yield TextPiece(texts, rows.broken, rows.position)
+        yield TextBatch(texts, rows.position, rows.broken)
 
 
 def text_columns(path: TextFile, encoding: str | None = None) -> Iterator[str]:

@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from bertwright.corpus.dedup.exact import SeenDocuments, hash_documents, valid_documents
+from bertwright.corpus.dedup.exact import hash_documents, valid_documents
+from bertwright.corpus.dedup.hash_store import HashStore
 
 
 def test_equal_texts_have_equal_hashes_wherever_they_stand() -> None:
@@ -22,14 +23,14 @@ def test_equal_texts_have_equal_hashes_wherever_they_stand() -> None:
 
 def test_a_document_is_new_once_as_a_plain_set_says(tmp_path: Path) -> None:
     draw = np.random.default_rng(0)
-    seen, known = SeenDocuments(tmp_path / "seen" / "documents", {}), set[int]()
+    seen, known = HashStore(tmp_path / "seen" / "documents", {}, numbered=False), set[int]()
     for _ in range(100):
         hashes = draw.integers(0, 2000, size=int(draw.integers(0, 60))).astype(np.uint64)
         expected = []
         for value in hashes.tolist():
             expected.append(value not in known)
             known.add(value)
-        assert seen.first_seen(hashes).tolist() == expected
+        assert seen.add_new(hashes).tolist() == expected
     assert len(seen) == len(known)
 
 
