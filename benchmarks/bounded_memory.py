@@ -31,9 +31,9 @@ from bertwright.corpus.readers.inputs import find_inputs
 from bertwright.corpus.readers.rows import TextBatch
 from bertwright.corpus.sentences import split_sentences
 from bertwright.corpus.shards import DocumentBlock, write_shard
+from bertwright.device import machine
 from bertwright.files import human_bytes, require_space, write_json
 from bertwright.log import note
-from bertwright.machine import machine
 from bertwright.rng import stream
 from bertwright.verbs.prepare import prepare
 

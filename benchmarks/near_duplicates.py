@@ -29,8 +29,8 @@ from bertwright.corpus.dedup.shingles import WORDS
 from bertwright.corpus.readers.documents import BATCH_BYTES, read_documents
 from bertwright.corpus.readers.formats import ReadOptions
 from bertwright.corpus.readers.inputs import find_inputs
+from bertwright.device import machine
 from bertwright.files import write_json
-from bertwright.machine import machine
 
 Shingle = tuple[str, ...]
 ALONE = "\u3040-\u9fff\uac00-\ud7ff\uf900-\ufaff"

@@ -1,14 +1,19 @@
-"""Decides what the arithmetic runs in: device, bfloat16 where the hardware has it, compiled code where it works."""
+"""Decides what the arithmetic runs in: device, bfloat16 where the hardware has it, compiled code where it works.
+
+And says what machine and which versions a figure was measured with: without them it means nothing elsewhere.
+"""
 
 from __future__ import annotations
 
 import math
+import platform
 import re
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
 from functools import wraps
+from importlib.metadata import version
 from pathlib import Path
 from threading import RLock
 from typing import Annotated, Any, Literal, TypeVar, cast
@@ -236,3 +241,25 @@ def matmul_rate(
         count = max(count + 1, min(10 * count, math.ceil(STRETCH / each)))
         each = seconds(count) / count
     return 2 * rows * inner * outer / min(each, *(seconds(count) / count for _ in range(stretches - 1)))
+
+
+def machine(device: torch.device) -> dict[str, Any]:
+    """Return device, threads, system and processor."""
+    return {
+        "device": device.type,
+        "threads": torch.get_num_threads(),
+        "system": platform.platform(),
+        "processor": processor_name(device),
+    }
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of what a run is made with."""
+    return {name: version(name) for name in ("bertwright", "torch", "tokenizers")}
+
+
+def processor_name(device: torch.device) -> str:
+    """Return the name of the GPU, or the CPU's architecture and widest vector instructions."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()}"
