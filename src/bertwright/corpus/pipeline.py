@@ -24,8 +24,7 @@ import pyarrow.compute as pc
 
 from bertwright.corpus.dedup.dedup_state import DedupState
 from bertwright.corpus.dedup.exact import valid_documents
-from bertwright.corpus.executors.ahead import read_ahead
-from bertwright.corpus.executors.processes import Workers, in_order
+from bertwright.corpus.executors.processes import Workers, in_order, read_ahead
 from bertwright.corpus.executors.work import CleanTexts, EncodedTexts
 from bertwright.corpus.filters.counts import DropCounts
 from bertwright.corpus.journal import Journal, Position
