@@ -91,7 +91,7 @@ if where == "journal": journal.Journal.save = killing(journal.Journal.save, "bef
 if where == "forget": dedup_state.DedupState.forget_previous = killing(dedup_state.DedupState.forget_previous, "before")
 if where == "shard": pipeline.write_shard = killing(pipeline.write_shard, "after")
 if where == "append": near_duplicates.GrowingArray.append = killing(near_duplicates.GrowingArray.append, "after")
-if where == "neighbours": data_folder.count_prepared = killing(data_folder.count_prepared, "after")
+if where == "neighbours": data_folder.write_neighbours = killing(data_folder.write_neighbours, "after")
 if where == "finish": data_folder.remove = killing(data_folder.remove, "after")
 recipe.prepare(
     [sys.argv[1]], Path(sys.argv[2]), vocab_size=512, valid_fraction=0.1, shard_text=30_000, near_duplicates=0.6,

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from bertwright.corpus.cooccurrence import NEIGHBOURS, count_prepared
+from bertwright.corpus.cooccurrence import NEIGHBOURS, count_neighbours, write_neighbours
 from bertwright.corpus.dedup.dedup_state import SEEN_FOLDER
 from bertwright.corpus.executors.on_ray import ray_cluster
 from bertwright.corpus.executors.processes import Workers, processes, threads
@@ -21,6 +21,7 @@ from bertwright.corpus.journal import JOURNAL, Journal
 from bertwright.corpus.pipeline import ShardPipeline, Source
 from bertwright.corpus.readers.remote import total_size
 from bertwright.corpus.report import fingerprint_in
+from bertwright.corpus.shards import Shard, Shards
 from bertwright.files import remove, write_json
 from bertwright.log import progress_bar
 
@@ -54,9 +55,11 @@ def _workers(work: TextWork, count: int, engine: str) -> AbstractContextManager[
 def write_counts(out: Path, journal: Journal) -> dict[str, Any]:
     """Write the table of neighbour counts of the shards, and return the manifest's entry for it."""
     began = perf_counter()
-    files = [str(shard["file"]) for shard in journal.shards["train"]]
+    files, fingerprint = [out / str(shard["file"]) for shard in journal.shards["train"]], fingerprint_in(journal)
     frequencies = np.array(journal.frequencies, dtype=np.int64)
-    entry = count_prepared(out, files, frequencies, fingerprint=fingerprint_in(journal))
+    shards = Shards([Shard.open(file) for file in files], fingerprint=fingerprint)
+    counts = count_neighbours(shards, len(frequencies), frequencies=frequencies)
+    entry = write_neighbours(out, counts, fingerprint=fingerprint)
     journal.spent("neighbours", perf_counter() - began)
     return entry
 

@@ -93,7 +93,7 @@ class DocumentEncoder:
         return self._bulk.encode(list(numbers)).take(places)
 
     def _with_blanks(self, sentences: list[str], sentence_counts: np.ndarray) -> list[str]:
-        """Give every sentence but the first of a document the blank it had in running text, where tokens tell it."""
+        """Give every sentence but the first of a document the blank it had in running text, where tokens need it."""
         if not self._blank:
             return sentences
         spaced = [f" {sentence}" for sentence in sentences]
@@ -102,7 +102,7 @@ class DocumentEncoder:
         return spaced
 
     def _prove_words(self, sentences: list[str]) -> str:
-        """Encode by words from now on if that gives the ids of whole sentences; say what was decided."""
+        """Encode by words from now on if that gives the ids of whole sentences; return what was decided."""
         differing = np.flatnonzero(~self._encode_words(sentences)[0].equals(self._bulk.encode(sentences)))
         self._by_words = not len(differing)
         if self._by_words:

@@ -1,7 +1,7 @@
 """Turns raw text, or a DATA folder, into a profile of it: what `doctor` makes findings of.
 
-Of what is large a part is looked at, and its size is said: text from the front of up to 64 files spread over the input,
-or documents spread over the shards.
+Of what is large a part is looked at, and the profile says how much: text from the front of up to 64 files spread over
+the input, or documents spread over the shards.
 """
 
 from __future__ import annotations

@@ -104,7 +104,7 @@ class Profiler:
         counts["empty"] += len(raw) - len(texts)
         texts = self._without_copies(texts)
         if len(texts):
-            counts["near_duplicate"] += int((~self._near.first_seen(signatures(texts, NEAR))).sum())
+            counts["near_duplicate"] += int((~self._near.find_new(signatures(texts, NEAR))).sum())
             self._detect_languages(texts)
         if count_sentences and len(texts):
             sentences = split_sentences(texts, self._language, newline=self._newline)[1]

@@ -52,7 +52,7 @@ PLAIN_EVERY = 30.0
 
 
 def vocabulary_size(wanted: int | None, text_bytes: int) -> int:
-    """Return the size of a vocabulary to train: the one asked for, else what suits an amount of text; rounded up."""
+    """Return the size of a vocabulary to train: the one given, else what suits an amount of text; rounded up."""
     size = wanted or next((size for most, size in SIZES if text_bytes <= most), LARGEST_SIZE)
     return -(-size // MULTIPLE) * MULTIPLE
 

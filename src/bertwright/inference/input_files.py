@@ -50,7 +50,7 @@ class InputFile:
     @property
     def share(self) -> float | None:
         """How much of the file has been read, 0 to 1; None where nobody knows."""
-        return None if self.progress is None else self.progress.share
+        return None if self.progress is None else self.progress.progress
 
     def __iter__(self) -> Iterator[Located]:
         """Yield the questions; raises CorpusError where the file cannot be read or asks nothing."""

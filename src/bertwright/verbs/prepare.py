@@ -56,7 +56,7 @@ def prepare(
                  the detector where that is installed, and what is left is "en"
     document_boundary
                  where documents end in .txt files; "auto" finds it from a sample
-    encoding     how characters are written, such as "gb18030"; detected, and said, where a file is not UTF-8
+    encoding     how characters are written, such as "gb18030"; detected, with a note, where a file is not UTF-8
     near_duplicates
                  leave out documents that share this much of their five-word sequences with an earlier one (Jaccard,
                  0.5 to below 1)

@@ -147,7 +147,7 @@ def check_data(folders: Sequence[Path], group: Group) -> None:
     """
     began, count, wrong = time.perf_counter(), 0, ""
     try:
-        count = sum(check_shards(folder, part=group.rank, of=group.size) for folder in folders)
+        count = sum(check_shards(folder, rank=group.rank, processes=group.size) for folder in folders)
     except (BertwrightError, OSError) as error:
         if group.size == 1:
             raise

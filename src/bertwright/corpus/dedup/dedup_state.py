@@ -52,7 +52,7 @@ class DedupState:
         kept, copies = keep_passed(kept, _spread(kept, self._documents.add_new(clean.hashes[kept])), "duplicate", texts)
         dropped += copies
         if self._near is not None and clean.signatures is not None:
-            new = self._near.first_seen(clean.signatures.filter(kept))
+            new = self._near.find_new(clean.signatures.filter(kept))
             kept, near = keep_passed(kept, _spread(kept, new), "near_duplicate", texts)
             dropped += near
         if self._paragraphs is not None and kept.any():

@@ -30,9 +30,9 @@ class SortedRun:
     hashes: np.ndarray
     numbers: np.ndarray | None
 
-    def __getitem__(self, part: slice) -> SortedRun:
+    def __getitem__(self, places: slice) -> SortedRun:
         """Return some hashes in a row, with their numbers."""
-        return SortedRun(self.hashes[part], None if self.numbers is None else self.numbers[part])
+        return SortedRun(self.hashes[places], None if self.numbers is None else self.numbers[places])
 
     def find(self, hashes: np.ndarray) -> np.ndarray:
         """Return the numbers of sorted `hashes`, [N] uint32: 0 for those not here; 1 for those that have none."""
@@ -119,16 +119,16 @@ class HashStore:
             del self._lengths[longer], self._lengths[shorter]
             self._remove_leftovers()
 
-    def _write(self, parts: Iterable[SortedRun]) -> None:
+    def _write(self, runs: Iterable[SortedRun]) -> None:
         self._next += 1
         name = f"run-{self._next:06d}"
         length = 0
         with ExitStack() as stack:
             paths = [stack.enter_context(written_aside(path)) for path in self._paths(name)]
             files = [stack.enter_context(path.open("wb")) for path in paths]
-            for part in parts:
-                length += len(part.hashes)
-                for file, values in zip(files, (part.hashes, part.numbers), strict=False):
+            for run in runs:
+                length += len(run.hashes)
+                for file, values in zip(files, (run.hashes, run.numbers), strict=False):
                     assert values is not None
                     file.write(values.tobytes())
         self._lengths[name] = length
@@ -171,7 +171,7 @@ def _merge(left: SortedRun, right: SortedRun) -> Iterator[SortedRun]:
     while i < len(left.hashes) and j < len(right.hashes):
         a, b = left[i : i + MERGE_BLOCK], right[j : j + MERGE_BLOCK]
         limit = min(a.hashes[-1], b.hashes[-1])
-        a, b = (part[: int(np.searchsorted(part.hashes, limit, side="right"))] for part in (a, b))
+        a, b = (run[: int(np.searchsorted(run.hashes, limit, side="right"))] for run in (a, b))
         yield _merged(a, b)
         i, j = i + len(a.hashes), j + len(b.hashes)
     for run, start in ((left, i), (right, j)):

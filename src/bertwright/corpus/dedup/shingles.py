@@ -24,7 +24,7 @@ _WEIGHTS = np.array([0xD6E8FEB86659FD93, 0xA0761D6478BD642F, 0xE7037ED1A0B428DB,
 
 
 def _kinds() -> np.ndarray:
-    """Return what each byte says of itself: letters, bytes between them, and leads of characters that stand alone."""
+    """Return what each byte is: letters, bytes between them, and leads of characters that stand alone."""
     kinds = np.full(256, BETWEEN, dtype=np.uint8)
     kinds[[*range(48, 58), *range(65, 91), *range(97, 123), *range(0x80, 0x100)]] = LETTER
     kinds[0xE3:0xF8] = ALONE  # U+3000 and above
@@ -67,9 +67,9 @@ def shingles_of(words: np.ndarray, counts: np.ndarray) -> tuple[np.ndarray, np.n
     for offset, weight in enumerate(_WEIGHTS):
         hashes += padded[places + offset] * weight
     short = (counts > 0) & (counts < WORDS)
-    own = np.arange(WORDS) < counts[short, None]
+    has_word = np.arange(WORDS) < counts[short, None]
     hashes[np.cumsum(shingle_counts)[short] - 1] = (
-        np.where(own, padded[starts[short, None] + np.arange(WORDS)], 0) * _WEIGHTS
+        np.where(has_word, padded[starts[short, None] + np.arange(WORDS)], 0) * _WEIGHTS
     ).sum(axis=1, dtype=np.uint64)
     return mixed(hashes), shingle_counts
 

@@ -21,7 +21,7 @@ from bertwright.corpus.filters.measures import MEASURES, Measures, line_letters
 from bertwright.errors import UsageError
 
 LINE_RULE = "line-letters"
-"""The one rule about lines: share of letters among their characters."""
+"""The one rule about lines: fraction of letters among their characters."""
 OF_WORDS_BETWEEN_BLANKS = frozenset({"word-length"})
 """Rules that mean nothing where every character is a word."""
 
@@ -69,7 +69,7 @@ def filter_of(names: Sequence[str], only_language: str | None, *, spaced: bool) 
 
 
 def rules_of(words: Sequence[str]) -> Rules:
-    """Return the rules of a filter by name, with limits of one's own after it.
+    """Return the rules of a filter by name, with limits that replace the usual ones after it.
 
     Raises UsageError for a name or a limit that is not known.
 

@@ -202,5 +202,5 @@ def too_long(path: TextFile) -> str:
     """Return the sentence for a document that does not fit in memory."""
     return (
         f"{path} has a document of more than {LONGEST_DOCUMENT >> 20} MiB; "
-        "split it, or tell where its documents end with --document-boundary blank or --document-boundary line"
+        "split it, or say where its documents end with --document-boundary blank or --document-boundary line"
     )

@@ -1,4 +1,4 @@
-"""Turns .csv and .tsv files into rows of text; separator, quoting and header are told from the content."""
+"""Turns .csv and .tsv files into rows of text; separator, quoting and header are detected."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ BROKEN = "\0"
 """Stands for bytes that are no text in rows that are to be left out: no text has it."""
 
 
-def checked(blocks: Iterator[ByteBlock], path: TextFile | str) -> Iterator[ByteBlock]:
+def require_text(blocks: Iterator[ByteBlock], path: TextFile | str) -> Iterator[ByteBlock]:
     """Yield blocks as they are; raises CorpusError, naming byte and line, at the first that is no UTF-8 text."""
     lines = 0
     for block in blocks:
@@ -76,7 +76,7 @@ class _Opened:
 def _open(path: TextFile, options: TableOptions) -> _Opened | None:
     """Open a table; None where it is empty."""
     blocks = read_blocks(path, options.encoding)
-    blocks = _marked(blocks) if options.skip_broken else checked(blocks, path)
+    blocks = _marked(blocks) if options.skip_broken else require_text(blocks, path)
     first = _start(blocks)
     if not first.data.strip():
         return None
@@ -90,7 +90,7 @@ def _open(path: TextFile, options: TableOptions) -> _Opened | None:
 
 
 def _start(blocks: Iterator[ByteBlock]) -> ByteBlock:
-    """Return the first blocks as one, of as many bytes as a layout is told from, if there are so many."""
+    """Return the first blocks as one, of as many bytes as a layout is detected by, if there are so many."""
     start = ByteBlock(b"", 0, 0)
     while len(start.data.lstrip(b"\r\n")) < SAMPLE_BYTES and (block := next(blocks, None)) is not None:
         start = ByteBlock(start.data + block.data, 0, block.position)

@@ -1,7 +1,7 @@
 """Turns the bytes of a file into UTF-8: detects the encoding of what is none, and says which was taken.
 
 Two-byte encodings of Chinese, Japanese and Korean decode one another's text without an error, so what counts is how
-many of the decoded characters are common ones; of the others charset-normalizer tells.
+many of the decoded characters are common ones; the others are found by charset-normalizer.
 """
 
 from __future__ import annotations
@@ -39,18 +39,18 @@ SHORTEST_WIDE = 16
 SHOWN = 10
 """Decoded characters that a note shows."""
 FILES_NAMED = 5
-"""Files of one folder and encoding that are named; of further ones a single note tells."""
+"""Files of one folder and encoding that are named; further ones have a single note."""
 COMMON = 0.75
-"""Share of common characters from which a two-byte encoding is believed."""
+"""Fraction of common characters from which a two-byte encoding is believed."""
 BROKEN = 0.005
-"""Share of characters that a two-byte encoding may fail at: a last one that is cut off, or what a vendor added."""
+"""Fraction of characters that a two-byte encoding may fail at: a last one that is cut off, or what a vendor added."""
 WESTERN = "àâäáãåæçéèêëíìîïñóòôöõøœúùûüßÀÂÄÁÃÅÆÇÉÈÊËÍÎÏÑÓÔÖÕØÚÙÛÜ¿¡«»“”‘’„‚–—…€£°§©®·ªº\u00a0"
 CENTRAL = "ąćęłńóśźżĄĆĘŁŃÓŚŹŻáčďéěíňřšťúůýžÁČĎÉĚÍŇŘŠŤÚŮÝŽőűŐŰăâîșțşţöäüßđĐ«»“”„’–—…€\u00a0"
 TURKISH = "çğıöşüÇĞİÖŞÜâîû“”‘’–—…\u00a0"
 LATIN = (("cp1252", WESTERN), ("cp1250", CENTRAL), ("iso8859_2", CENTRAL), ("cp1254", TURKISH))
 """Encodings of Latin letters, with the characters that text in them has, the likeliest first."""
-SMALL_SHARE = 0.4
-"""Share of letters beyond ASCII up to which a text is written in Latin letters."""
+FEW_BEYOND = 0.4
+"""Fraction of letters beyond ASCII up to which a text is written in Latin letters."""
 OTHERS = [
     "cp1251", "koi8_r", "koi8_u", "iso8859_5", "cp866", "mac_cyrillic", "cp1253", "iso8859_7", "cp1255", "cp1256",
     "cp874", "cp1250", "cp1252", "cp1254", "cp1257", "cp1258",
@@ -122,13 +122,13 @@ def _detected(chunks: Iterator[bytes], path: TextFile) -> Iterator[bytes]:
         if name is None:
             yield from chain([data], map(replace_surrogate_bytes, chunks))
             return
-        announce_encoding(path, name, _sample(data, fault))
+        note_encoding(path, name, _sample(data, fault))
         yield from _decoded_as(name, chain([data], chunks), path, given=False)
         return
     if rest:  # a character that is cut off by the end of the file, or one byte of another encoding
         name = _encoding_at(before + rest, len(before)) if is_ascii else None
         if name is not None:
-            announce_encoding(path, name, _sample(before + rest, len(before)))
+            note_encoding(path, name, _sample(before + rest, len(before)))
         yield rest if name is None else b"".join(_decoded_as(name, iter([rest]), path, given=False))
 
 
@@ -210,7 +210,7 @@ def not_text(path: TextFile | str, data: bytes, fault: int, *, offset: int = 0, 
 
 
 def encoding_of_mark(start: bytes) -> str | None:
-    """Return the encoding that a byte-order mark tells, or None; UTF-8 is none of them."""
+    """Return the encoding of a byte-order mark, or None; UTF-8 is none of them."""
     return next((name for mark, name in MARKS.items() if start.startswith(mark)), None)
 
 
@@ -230,9 +230,9 @@ def detect_encoding(sample: bytes) -> str | None:
     """
     if b"\0" in sample:
         return _sixteen_bits(sample)
-    shares = {name: _common_share(sample, name) for name in _COMMON}
-    likeliest = max(shares, key=lambda name: shares[name])
-    if shares[likeliest] >= COMMON:
+    fractions = {name: _common_fraction(sample, name) for name in _COMMON}
+    likeliest = max(fractions, key=lambda name: fractions[name])
+    if fractions[likeliest] >= COMMON:
         return likeliest
     return "gb18030" if _is_gb2312(sample) else _one_byte(sample)
 
@@ -254,8 +254,8 @@ def _decoded(sample: bytes, name: str) -> str | None:
         return None
 
 
-def _common_share(sample: bytes, name: str) -> float:
-    """Return the share of common characters among those beyond ASCII, 0 where there are none.
+def _common_fraction(sample: bytes, name: str) -> float:
+    """Return the fraction of common characters among those beyond ASCII, 0 where there are none.
 
     Common are those of the first level of the national standard (the characters of everyday text), kana, Hangul, and
     full-width marks. Korean is believed where nearly all are Hangul syllables: they lie within the Chinese level.
@@ -267,12 +267,12 @@ def _common_share(sample: bytes, name: str) -> float:
         return 0.0
     if not re.search("[^\x00-\x7f\ufffd]{2}", text) and re.search(rb"[A-Za-z]", sample):
         return 0.0  # a letter of a Latin word and the one after it
-    share = sum(map(_COMMON[name], (one.encode(name) for one in beyond))) / (len(beyond) + broken)
+    fraction = sum(map(_COMMON[name], (one.encode(name) for one in beyond))) / (len(beyond) + broken)
     if name == "cp949":
-        return share + 0.1 if share > 0.9 and len(beyond) > 5 else 0.0
+        return fraction + 0.1 if fraction > 0.9 and len(beyond) > 5 else 0.0
     if name == "cp932" and all("｡" <= one <= "ﾟ" for one in beyond):
         return 0.0
-    return share
+    return fraction
 
 
 _COMMON: dict[str, Callable[[bytes], bool]] = {
@@ -301,22 +301,22 @@ def _one_byte(sample: bytes) -> str | None:
     high = len(re.findall(rb"[\x80-\xff]", sample))
     if re.search(rb"[\x01-\x08\x0e-\x1a\x1c-\x1f]", sample):
         return None
-    if high > SMALL_SHARE * (high + len(re.findall(rb"[A-Za-z]", sample))):
+    if high > FEW_BEYOND * (high + len(re.findall(rb"[A-Za-z]", sample))):
         guess = charset_normalizer.from_bytes(sample, cp_isolation=OTHERS).best()
         return None if guess is None else guess.encoding
-    shares = [(_share_of(sample, name, letters), -place) for place, (name, letters) in enumerate(LATIN)]
-    best, place = max(shares)
+    fractions = [(_fraction_of(sample, name, letters), -place) for place, (name, letters) in enumerate(LATIN)]
+    best, place = max(fractions)
     return LATIN[-place][0] if best > 0.5 else None
 
 
-def _share_of(sample: bytes, name: str, letters: str) -> float:
-    """Return the share of `letters` among the characters beyond ASCII."""
+def _fraction_of(sample: bytes, name: str, letters: str) -> float:
+    """Return the fraction of `letters` among the characters beyond ASCII."""
     beyond = re.findall("[^\x00-\x7f]", _decoded(sample, name) or "")
     return sum(one in letters for one in beyond) / len(beyond) if beyond else 0.0
 
 
-def announce_encoding(path: TextFile, name: str, sample: bytes) -> None:
-    """Say which encoding a file is read in, with ten of its characters; each file once, and of many files a few."""
+def note_encoding(path: TextFile, name: str, sample: bytes) -> None:
+    """Print which encoding a file is read in, with ten of its characters; each file once, and of many files a few."""
     _say(str(path), name, _shown(sample.decode(name, "replace")))
 
 

@@ -1,6 +1,6 @@
 """Turns what was typed as INPUT (files, folders, globs, addresses) into text files, and names what is passed over.
 
-The format is told by the suffix (.txt .md .jsonl .ndjson .json .csv .tsv .parquet .arrow .xml) before an optional .gz,
+The format is found by the suffix (.txt .md .jsonl .ndjson .json .csv .tsv .parquet .arrow .xml) before an optional .gz,
 .zst or .bz2; an .xml is a Wikipedia dump. An address such as s3://bucket/texts names files elsewhere: see
 remote.py.
 """

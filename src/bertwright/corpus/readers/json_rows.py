@@ -109,7 +109,7 @@ def _at_once(blocks: Iterator[ByteBlock], path: TextFile) -> Iterator[ByteBlock]
 
 
 def _plain(kind: pa.DataType) -> pa.DataType:
-    """Return the type of a column as it is asked for: text where the first rows say nothing."""
+    """Return the type of a column as it is read: text where the first rows have no value."""
     return pa.string() if pa.types.is_null(kind) else kind
 
 

@@ -1,4 +1,4 @@
-"""Turns .txt and .md files into documents: tells from the start of each file where a document ends, then cuts there."""
+"""Turns .txt and .md files into documents: finds from the start of each file where a document ends, then cuts there."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Literal
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from bertwright.corpus.readers import blocks as reading
+from bertwright.corpus.readers import blocks
 from bertwright.corpus.readers.blocks import ByteBlock, read_blocks, too_long
 from bertwright.corpus.readers.encoding import AS_UTF8, fault_in, not_text
 from bertwright.corpus.readers.formats import COMPRESSIONS, ReadOptions, format_of
@@ -54,7 +54,7 @@ class _Sample:
 def detect_layout(paths: Sequence[TextFile], options: ReadOptions) -> Layout | None:
     """Return where documents end in the .txt files of `paths`; None where there are none.
 
-    It is told of each file by itself ("each", or what all of them have in common): a hard-wrapped text whose blank
+    It is found for each file by itself ("each", or what all of them have in common): a hard-wrapped text whose blank
     lines are paragraphs is one document; otherwise a blank line ends a document where there are any, and a line is a
     document where there are none. Of many small files with few paragraphs each a file is a document ("file").
     """
@@ -100,7 +100,7 @@ def layout_of_text(start: str, *, size: int) -> Layout:
     """Return where documents end in a file of about `size` bytes, by its start alone."""
     if not re.search(BLANK_LINES, start.strip()):
         return "line"
-    return "file" if size < reading.LONGEST_DOCUMENT and detect_newlines([start]) == "wrapped" else "blank"
+    return "file" if size < blocks.LONGEST_DOCUMENT and detect_newlines([start]) == "wrapped" else "blank"
 
 
 def read_text_file(path: TextFile, options: ReadOptions, *, layout: Layout) -> Iterator[TextBatch]:
@@ -128,7 +128,7 @@ def read_text_file(path: TextFile, options: ReadOptions, *, layout: Layout) -> I
         if layout == "blank":
             rest = texts[-1].as_py()
             texts = texts[:-1]
-        if len(rest) > reading.LONGEST_DOCUMENT:
+        if len(rest) > blocks.LONGEST_DOCUMENT:
             raise CorpusError(too_long(path))
         yield TextBatch(_not_blank(texts), position, broken)
         broken = 0
@@ -155,7 +155,7 @@ def _whole_file(blocks: Iterator[ByteBlock], path: TextFile, options: ReadOption
             return
         parts.append(data)
         size, position = size + len(data), block.position
-        if size > reading.LONGEST_DOCUMENT:
+        if size > blocks.LONGEST_DOCUMENT:
             raise CorpusError(too_long(path))
     yield TextBatch(_not_blank(pa.array([b"".join(parts).decode()])), position)
 

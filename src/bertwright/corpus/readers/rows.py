@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import pyarrow as pa
 
 SAMPLE_ROWS = 200
-"""Rows that columns and header are told from."""
+"""Rows that columns and header are detected by."""
 UNREADABLE = (pa.ArrowException, OSError, MemoryError, ValueError, KeyError, IndexError, OverflowError)
 """What pyarrow raises over bytes that are no file of its formats."""
 
