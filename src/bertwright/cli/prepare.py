@@ -66,7 +66,7 @@ def prepare_command(
     skip_broken
         Leave out lines that cannot be read, and count them, instead of stopping.
     encoding
-        Encoding of the files, such as gb18030 or cp1252; where not given, one other than UTF-8 is detected, with a note.
+        Encoding of the files, such as gb18030 or cp1252; where not given, it is detected, with a note.
     valid_fraction
         Fraction of the documents held out for evaluation when --valid is not given; 0 for none.
     near_duplicates

@@ -112,8 +112,8 @@ def refuse_long_words(texts: TextsWithBoundedWords, most: float, *, instead: str
     if texts.long_fraction > most:
         raise TokenizerError(
             f"{texts.long_fraction:.1%} of the text is words of over {texts.longest} characters, such as "
-            f"'{texts.example}...': DNA, base64, or a script without blanks, of which WordPiece learns nothing; give {instead}, put blanks "
-            "into such text, or leave it out"
+            f"'{texts.example}...': DNA, base64, or a script without blanks, of which WordPiece learns nothing; "
+            f"give {instead}, put blanks into such text, or leave it out"
         )
 
 

@@ -36,7 +36,7 @@ to 1: recall 0.974, precision 0.993; with 512 and half a deviation of doubt 0.94
 DOUBT = 0.35
 """Standard deviations that an estimate must be above the threshold."""
 FOUND = 0.985
-"""Fraction of copies at the threshold itself that are candidates at least: 0.992 for a threshold of 0.8, with 6 rows."""
+"""Fraction of copies at the threshold itself that are candidates at least: 0.992 for 0.8, with 6 rows."""
 SEED = 42
 PAIRED = 1 << 20
 """Hashes of candidate pairs compared at a time: some 40 MB."""
