@@ -98,7 +98,7 @@ def open_text(path: TextFile) -> Iterator[OpenedText]:
             yield OpenedText(_decompressed(file, codec), file)
     except (OSError, EOFError, zlib.error) as error:
         whole = f"a whole {path.suffix} file" if codec else "a file that can be read"
-        reason = str(error).rstrip(".")
+        reason = "it ends within its compressed data" if isinstance(error, EOFError) else str(error).rstrip(".")
         raise CorpusError(f"{path} is damaged or cut short ({reason}); expected {whole}, so fetch it again") from error
 
 
