@@ -23,7 +23,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from bertwright.corpus.dedup.dedup_state import DedupState
-from bertwright.corpus.dedup.exact import valid_documents
+from bertwright.corpus.dedup.hashes import valid_documents
 from bertwright.corpus.executors.processes import Workers, in_order, read_ahead
 from bertwright.corpus.executors.work import CleanTexts, EncodedTexts
 from bertwright.corpus.filters.counts import DropCounts

@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from bertwright.corpus.clean import MOJIBAKE, clean
-from bertwright.corpus.dedup.exact import hash_documents
+from bertwright.corpus.dedup.hashes import hash_documents
 from bertwright.corpus.dedup.near_duplicates import NearDuplicates, signatures
 from bertwright.corpus.filters.language import SCRIPTS, languages_of, script_counts
 from bertwright.corpus.sentences import Newlines, split_sentences

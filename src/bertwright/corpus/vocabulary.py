@@ -19,7 +19,7 @@ import pyarrow as pa
 from tokenizers import models
 
 from bertwright.corpus.clean import clean
-from bertwright.corpus.dedup.exact import hash_documents, valid_documents
+from bertwright.corpus.dedup.hashes import hash_documents, valid_documents
 from bertwright.corpus.filters.text_filter import TextFilter
 from bertwright.corpus.journal import Journal
 from bertwright.corpus.readers.documents import read_documents

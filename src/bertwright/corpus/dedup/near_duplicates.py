@@ -25,7 +25,7 @@ import pyarrow as pa
 from rensa import RMinHash
 
 from bertwright.corpus.dedup.hash_store import HashStore
-from bertwright.corpus.dedup.shingles import mixed, shingles
+from bertwright.corpus.dedup.hashes import mixed, shingles
 from bertwright.errors import CorpusError
 from bertwright.tokenizer.ragged import ranges
 

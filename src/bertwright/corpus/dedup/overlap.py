@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 import pyarrow as pa
 
-from bertwright.corpus.dedup.shingles import mixed, word_hashes
+from bertwright.corpus.dedup.hashes import mixed, word_hashes
 from bertwright.tokenizer.ragged import ranges
 
 WORDS = 13

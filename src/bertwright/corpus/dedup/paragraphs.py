@@ -14,8 +14,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from bertwright.corpus.clean import without
-from bertwright.corpus.dedup.exact import hash_documents
 from bertwright.corpus.dedup.hash_store import HashStore
+from bertwright.corpus.dedup.hashes import hash_documents
 from bertwright.corpus.filters.counts import DropCounts
 from bertwright.corpus.sentences import Newlines
 

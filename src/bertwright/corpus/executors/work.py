@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 
 from bertwright.corpus.clean import clean
-from bertwright.corpus.dedup.exact import hash_documents
+from bertwright.corpus.dedup.hashes import hash_documents
 from bertwright.corpus.dedup.near_duplicates import Signatures, signatures
 from bertwright.corpus.encode import DocumentEncoder
 from bertwright.corpus.filters.counts import DropCounts

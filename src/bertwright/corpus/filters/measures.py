@@ -12,8 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from bertwright.corpus.dedup.exact import hash_documents
-from bertwright.corpus.dedup.shingles import BETWEEN, bytes_of, kinds_of, mixed, shingles_of, word_hashes
+from bertwright.corpus.dedup.hashes import BETWEEN, bytes_of, hash_documents, kinds_of, mixed, shingles_of, word_hashes
 
 BULLET = "^[•●▪■‣·*–-] "
 ELLIPSIS = r"(?:…|\.\.\.)$"

@@ -105,3 +105,16 @@ def test_damage_is_told(tmp_path: Path, damage: str) -> None:
         file.write_bytes(file.read_bytes()[:3])
     with pytest.raises(CorpusError, match=r"missing or cut short; delete .* and prepare again"):
         HashStore(tmp_path / "seen" / "it", kept, numbered=True)
+
+
+def test_a_document_is_new_once_as_a_plain_set_says(tmp_path: Path) -> None:
+    draw = np.random.default_rng(0)
+    seen, known = HashStore(tmp_path / "seen" / "documents", {}, numbered=False), set[int]()
+    for _ in range(100):
+        hashes = draw.integers(0, 2000, size=int(draw.integers(0, 60))).astype(np.uint64)
+        expected = []
+        for value in hashes.tolist():
+            expected.append(value not in known)
+            known.add(value)
+        assert seen.add_new(hashes).tolist() == expected
+    assert len(seen) == len(known)
