@@ -221,9 +221,9 @@ MEANINGS = {
     "mixed_precision": ", with bf16, fp32 or auto",
     "no_cuda": ", with cpu",
     "use_cpu": ", with cpu",
-    "warmup_steps": ", a share of the run such as 0.05",
-    "num_warmup_steps": ", a share of the run such as 0.05",
-    "validation_split_percentage": ", a share such as 0.05",
+    "warmup_steps": ", a fraction of the run such as 0.05",
+    "num_warmup_steps": ", a fraction of the run such as 0.05",
+    "validation_split_percentage": ", a fraction such as 0.05",
     "do_lower_case": ", which keeps capitals; without it they are lowered",
 }
 """What a flag of ours takes, where that differs from the one of Hugging Face."""

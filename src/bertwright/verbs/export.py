@@ -98,7 +98,7 @@ def export(
     out
         Folder to write: model.onnx, onnx.json (inputs, outputs, labels), tokenizer.json, config.json.
     to
-        onnx: a graph for onnxruntime and others; `predict` and `embed` ask it without torch.
+        onnx: a graph for onnxruntime and others; `predict` and `embed` run it without torch.
     quantize
         int8: multiply 8-bit integers; a table shows what that costs, in the figures of the task on `data` and in
         answers that change, and the speed it brings.
