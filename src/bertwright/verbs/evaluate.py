@@ -36,8 +36,7 @@ from bertwright.tasks.tagging.task import Tag
 from bertwright.tasks.translation.reader import SidesConfig
 from bertwright.tasks.translation.task import Translate
 from bertwright.tokenizer.load import load_tokenizer
-from bertwright.train.held_out import held_out_figures
-from bertwright.train.setup.run import EVALUATION_ROWS, fixed_examples
+from bertwright.train.held_out import EVALUATION_ROWS, fixed_examples, held_out_figures
 from bertwright.verbs.own_run import ROWS, HeldOutRows, choose_rows, compared, find_own_run
 
 KINDS = ("mlm", "nsp", "minimal-pairs")

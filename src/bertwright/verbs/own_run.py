@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from bertwright.data.pretraining.dataset import folder_names
 from bertwright.errors import BertwrightError
 from bertwright.files import read_json
 from bertwright.hub.nsp_folder import FOLDER
-from bertwright.train.setup.mixture_of_folders import folders_of, names_of
 from bertwright.train.setup.pretrain_config import PretrainConfig, resume_settings
 
 Kind = Literal["mlm", "nsp"]
@@ -97,7 +97,7 @@ def _figures_on(
     prints = [one["fingerprint"] for one in manifest.get("mixture", {}).values()]
     if fingerprint not in prints:
         return None
-    name = names_of(folders_of(Path(manifest["data"]), config))[prints.index(fingerprint)]
+    name = folder_names(config.folders(Path(manifest["data"])))[prints.index(fingerprint)]
     return {figure.removeprefix(f"{name}/"): value for figure, value in valid.items() if figure.startswith(f"{name}/")}
 
 
