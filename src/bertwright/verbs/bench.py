@@ -97,7 +97,7 @@ def bench_step(
 
 @dataclass
 class Marks(Callback):
-    """Notes the time, the tokens, the passes over the data and the operations at each step; ends the run after `most`."""
+    """Notes time, tokens, passes over the data and operations at each step; ends the run after `most` of them."""
 
     most: int | None = None
     seconds: list[float] = field(default_factory=list)
