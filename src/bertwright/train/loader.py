@@ -44,7 +44,7 @@ class Loader(ABC):
         return [(piece, self.draw(phase, first + piece.index)) for piece in self.group.pieces(self.accumulation)]
 
     def counts(self, work: Work, *, phase: int, fraction: float) -> dict[str, float]:
-        """Return the epochs, tokens (padding not counted) and useful operations of what this process does of a step."""
+        """Return the rows, tokens (padding not counted) and useful operations of what this process does of a step."""
         mine = [piece.rows(len(batch.input_ids)) for piece, batch in work]
         return {
             "rows": sum(rows.stop - rows.start for rows in mine),
