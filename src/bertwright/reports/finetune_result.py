@@ -1,4 +1,4 @@
-"""Turns what a fine-tuning run has seen into its manifest, its result.json and the tables people read."""
+"""Turns what a fine-tuning run has measured into its manifest, its result.json and the tables people read."""
 
 from __future__ import annotations
 

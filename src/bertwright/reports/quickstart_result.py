@@ -12,7 +12,7 @@ README_MACHINE = "2 cores with AVX512-bf16"
 FALLS_YET = 0.02
 """Nats by which the loss must have fallen in the last quarter to say that it falls."""
 FEWEST_LINES = 8
-"""Lines of metrics.jsonl that a course of the training loss can be told from."""
+"""Lines of metrics.jsonl from which the course of the training loss can be seen."""
 
 
 def learned_rows(figures: Mapping[str, Any], *, commonest: float) -> list[list[str]]:
@@ -25,16 +25,14 @@ def learned_rows(figures: Mapping[str, Any], *, commonest: float) -> list[list[s
     if "mlm_loss" in valid:
         loss = valid["mlm_loss"]
         knowing = f"{entropy:.2f} nats, {math.exp(entropy):,.0f} (knowing only how frequent words are)"
-        rows.append(["loss, perplexity of masked words (lower is better)", f"{loss:.2f} nats, {exp(loss)}", knowing])
-        rows.append(
-            ["masked words right", f"{valid['mlm_accuracy']:.1%}", f"{commonest:.1%} (always the commonest token)"]
-        )
+        rows.append(["MLM loss, perplexity (lower is better)", f"{loss:.2f} nats, {exp(loss)}", knowing])
+        rows.append(["MLM accuracy", f"{valid['mlm_accuracy']:.1%}", f"{commonest:.1%} (always the commonest token)"])
     if "nsp_balanced_accuracy" in valid:
         right = f"{valid['nsp_balanced_accuracy']:.1%}"
-        rows.append(["next sentences right, mean over both classes", right, "50.0% (a constant answer)"])
+        rows.append(["NSP accuracy, mean over both classes", right, "50.0% (a constant answer)"])
     if "nsp_accuracy" in valid:
         constant = f"{valid['nsp_majority']:.1%} (always the commoner class)" if "nsp_majority" in valid else ""
-        rows.append(["next sentences right", f"{valid['nsp_accuracy']:.1%}", constant])
+        rows.append(["NSP accuracy", f"{valid['nsp_accuracy']:.1%}", constant])
     return rows
 
 
