@@ -21,10 +21,9 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from bertwright.device import pick_device
+from bertwright.device import machine, pick_device, versions
 from bertwright.files import human_bytes, write_json
-from bertwright.log import print_facts
-from bertwright.machine import machine, versions
+from bertwright.log import Facts, print_blocks
 from bertwright.train.callbacks.save import CheckpointListener
 from bertwright.train.loop import StepReport
 from bertwright.verbs.pretrain import pretrain
@@ -113,7 +112,7 @@ def main() -> None:
     shown = {name.replace("_", " "): str(value) for name, value in figures.items()}
     if "last_checkpoint_bytes" in figures:
         shown["last checkpoint bytes"] = human_bytes(figures["last_checkpoint_bytes"])
-    print_facts("checkpoints beside the step", shown)
+    print_blocks(Facts("checkpoints beside the step", shown))
     if given.out is not None:
         write_json(given.out, {**figures, "machine": machine(pick_device()), "versions": versions()})
 

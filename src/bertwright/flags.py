@@ -18,7 +18,7 @@ from functools import wraps
 from itertools import pairwise
 from typing import Annotated, Any, TypeVar, cast, get_args, get_origin, get_type_hints
 
-from bertwright.config import merge
+from bertwright.config import merge, nested
 from bertwright.errors import ConfigError, UsageError
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -110,17 +110,6 @@ def settings_of_flags(kind: type, flags: Mapping[str, Any]) -> dict[str, Any]:
         if value is not None and mark is not None and mark.setting:
             settings = merge(settings, nested(mark.setting, value if mark.read is None else mark.read(value)))
     return settings
-
-
-def nested(dotted: str, value: Any) -> dict[str, Any]:
-    """Return a value under a dotted name as nested mappings.
-
-    >>> nested("optimizer.learning_rate", 0.1)
-    {'optimizer': {'learning_rate': 0.1}}
-    """
-    for name in reversed(dotted.split(".")):
-        value = {name: value}
-    return dict(value)
 
 
 def with_flags(verb: str, *kinds: type) -> Callable[[F], F]:
@@ -232,9 +221,9 @@ MEANINGS = {
     "mixed_precision": ", with bf16, fp32 or auto",
     "no_cuda": ", with cpu",
     "use_cpu": ", with cpu",
-    "warmup_steps": ", a share of the run such as 0.05",
-    "num_warmup_steps": ", a share of the run such as 0.05",
-    "validation_split_percentage": ", a share such as 0.05",
+    "warmup_steps": ", a fraction of the run such as 0.05",
+    "num_warmup_steps": ", a fraction of the run such as 0.05",
+    "validation_split_percentage": ", a fraction such as 0.05",
     "do_lower_case": ", which keeps capitals; without it they are lowered",
 }
 """What a flag of ours takes, where that differs from the one of Hugging Face."""

@@ -20,7 +20,7 @@ from typing import Any, TypeVar
 
 from rich.console import Console
 
-from bertwright.log import Block, print_lines, results
+from bertwright.log import Block, print_blocks, print_lines
 
 T = TypeVar("T")
 WIDTH = 100
@@ -84,10 +84,8 @@ def print_result(result: Shown | None, *, as_json: bool) -> None:
         return
     if as_json:
         print_lines([result.to_json()])
-        return
-    console = results()
-    for block in result.blocks:
-        block.show(console)
+    else:
+        print_blocks(*result.blocks)
 
 
 def plain(value: Any) -> Any:

@@ -24,7 +24,7 @@ from bertwright.train.loop import Progress
 from bertwright.train.parallel.group import ALONE
 from bertwright.train.setup.pretrain_config import resolve
 from bertwright.train.setup.run import open_data
-from bertwright.verbs.show import show_run
+from bertwright.verbs.show_run import show_run
 
 RECIPE = b"""
 size = "tiny"

@@ -15,7 +15,7 @@ import torch
 import transformers
 
 from bertwright.hub.cards.model_cards import model_card
-from bertwright.log import print_facts
+from bertwright.log import Facts, print_blocks
 from bertwright.reports.html_report import write_report
 from bertwright.reports.pretrain_result import facts
 from bertwright.verbs.evaluate import evaluate
@@ -141,7 +141,7 @@ def test_next_sentence_figures_stand_beside_those_of_a_constant_answer(
     said = {name: f"{valid[name]:.1%}" for name in ("nsp_accuracy", "nsp_majority", "nsp_balanced_accuracy")}
     said["mlm_perplexity"] = f"{valid['mlm_perplexity']:,.1f}"
     capsys.readouterr()
-    print_facts("run", facts(figures))
+    print_blocks(Facts("run", facts(figures)))
     for text in (capsys.readouterr().out, model_card("run", figures)):
         assert all(value in text for value in said.values())
         assert "chance" not in text

@@ -34,7 +34,7 @@ def export_command(
     model
         Hugging Face BERT or ModernBERT folder: pre-trained, fine-tuned, or of sentence vectors.
     to
-        onnx: a graph for onnxruntime and others; `predict` and `embed` ask it without torch.
+        onnx: a graph for onnxruntime and others; `predict` and `embed` run it without torch.
     out
         Folder to write: model.onnx, onnx.json (inputs, outputs, labels), tokenizer.json, config.json.
     quantize

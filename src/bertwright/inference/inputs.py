@@ -66,7 +66,7 @@ class InputFile:
     @property
     def progress(self) -> float | None:
         """How much of the file has been read, 0 to 1; None where nobody knows."""
-        return None if self._stream is None else self._stream.share
+        return None if self._stream is None else self._stream.progress
 
     def __iter__(self) -> Iterator[Located]:
         """Yield the questions; raises CorpusError where the file cannot be read or is empty."""

@@ -16,17 +16,16 @@ from typing import Any
 
 import torch
 
-from bertwright.device import pick_device
+from bertwright.device import machine, pick_device, versions
 from bertwright.errors import CorpusError, UsageError
 from bertwright.files import read_json, write_json
 from bertwright.log import Facts, note
-from bertwright.machine import machine, versions
-from bertwright.malloc import freed_memory_kept
 from bertwright.model.encoder import parameter_count
 from bertwright.reports.html_report import write_report
 from bertwright.result import Result
-from bertwright.system import peak_memory_of_children
-from bertwright.train.loop import Progress, train
+from bertwright.system import peak_memory_of_children, tune_malloc
+from bertwright.train import loop
+from bertwright.train.loop import Progress
 from bertwright.train.setup.pretrain_config import resolve
 from bertwright.train.setup.run import Parts, build, compiled_step, peak_flops
 from bertwright.train.step import TrainStep
@@ -39,7 +38,7 @@ SKIPPED = 5
 """First steps left out of every figure: caches fill, and the machine finds its pace."""
 
 
-@freed_memory_kept()
+@tune_malloc()
 def bench_step(
     data: Path | str,
     *,
@@ -92,7 +91,7 @@ def _timed_steps(parts: Parts, step: TrainStep) -> tuple[float, float]:
     position = Progress(drawn=[0])
     schedule = parts.config.schedule
     accumulation = parts.config.engine.accumulation
-    for _ in train(step, parts.sources, schedule, position=position, accumulation=accumulation):
+    for _ in loop.train(step, parts.sources, schedule, position=position, accumulation=accumulation):
         marks.append((time.perf_counter(), position.tokens))
         flops.append(position.window.pop("flops"))
     times = [after[0] - before[0] for before, after in zip(marks[SKIPPED - 1 :], marks[SKIPPED:], strict=False)]
@@ -164,22 +163,22 @@ def bench_prepare(
     return _result("preparation", figures, shown, torch.device("cpu"), out)
 
 
-@freed_memory_kept()
+@tune_malloc()
 def bench_finetune(
     task: str,
     *,
     model: Path | str,
-    examples: Path | str,
+    train: Path | str,
     steps: int = 40,
     settings: Mapping[str, Any] | None = None,
     out: Path | None = None,
 ) -> Result:
-    """Measure fine-tuning steps of a task on the `examples` of a file, from a MODEL folder: examples/s and MFU.
+    """Measure fine-tuning steps of a task on the examples of a file, from a MODEL folder: examples/s and MFU.
 
     The first steps of a run as `finetune` would make it with these settings, whose lengths differ: the figure is of all
     of them together, the time of compiling not counted. Nothing is evaluated.
     """
-    file = Path(examples)
+    file = Path(train)
     parts = build_parts(task, settings or {}, Path(model), {"train": file, "dev": file})
     network = parts.fresh_model(parts.config.seed)
     began = time.perf_counter()
@@ -189,7 +188,7 @@ def bench_finetune(
     source, schedule = parts.batches(parts.config.seed)
     position, marks = Progress(drawn=[0]), []
     network.train()
-    for _ in train(step, [source], schedule, position=position, accumulation=1):
+    for _ in loop.train(step, [source], schedule, position=position, accumulation=1):
         marks.append((time.perf_counter(), position.epochs * source.rows_per_epoch, position.window["flops"]))
         if len(marks) == steps + SKIPPED:
             break

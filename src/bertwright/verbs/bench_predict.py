@@ -13,7 +13,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from bertwright.device import has_bfloat16, pick_device
+from bertwright.device import has_bfloat16, machine, pick_device, versions
 from bertwright.files import write_json
 from bertwright.hub.onnx.onnx_folder import is_onnx_folder
 from bertwright.hub.task_folder import fine_tuned_part
@@ -21,7 +21,6 @@ from bertwright.inference.base import Predictions, Predictor
 from bertwright.inference.inputs import Question
 from bertwright.inference.predictors import open_predictor
 from bertwright.log import Table, note
-from bertwright.machine import machine, versions
 from bertwright.result import Result
 from bertwright.rng import stream
 from bertwright.tasks.columns import ColumnsConfig

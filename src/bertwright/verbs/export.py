@@ -16,6 +16,7 @@ import torch
 
 from bertwright.corpus.builtin import python_docs
 from bertwright.data.labelled.rows_of_labels import LabelledRows
+from bertwright.device import versions
 from bertwright.errors import ModelError, UsageError
 from bertwright.files import human_bytes, map_os_errors, read_json, refuse_existing, write_json, written_aside
 from bertwright.hub.crf_file import CRF
@@ -30,7 +31,6 @@ from bertwright.inference.batching import Forward, cpu_policy, in_batches, logit
 from bertwright.inference.evaluate_task import read_pairs_of_texts
 from bertwright.inference.scoring import task_forward
 from bertwright.log import Block, Facts, Table, note
-from bertwright.machine import versions
 from bertwright.model.encoder import SEQUENCE_HEADS, Encoder
 from bertwright.model.random_state import kept_random_state
 from bertwright.model.sentence_encoder import SentenceEncoder
@@ -98,7 +98,7 @@ def export(
     out
         Folder to write: model.onnx, onnx.json (inputs, outputs, labels), tokenizer.json, config.json.
     to
-        onnx: a graph for onnxruntime and others; `predict` and `embed` ask it without torch.
+        onnx: a graph for onnxruntime and others; `predict` and `embed` run it without torch.
     quantize
         int8: multiply 8-bit integers; a table shows what that costs, in the figures of the task on `data` and in
         answers that change, and the speed it brings.

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from collections.abc import Mapping
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any, Unpack
@@ -15,16 +15,16 @@ from torch import nn
 from bertwright.config import merge, write_toml
 from bertwright.device import on_device
 from bertwright.errors import DivergedError, TrainingError, UsageError
-from bertwright.files import locked, map_os_errors, write_json
+from bertwright.files import write_json
 from bertwright.flags import with_flags
 from bertwright.log import note
-from bertwright.malloc import freed_memory_kept
 from bertwright.model.lora import merge_adapters
 from bertwright.model.random_state import kept_random_state
 from bertwright.reports.finetune_result import better, metric_of, sign_of, tune_manifest, tune_result, with_tables
 from bertwright.reports.html_report import write_task_report
 from bertwright.reports.predictions import write_predictions
 from bertwright.result import Result
+from bertwright.system import tune_malloc
 from bertwright.tasks.columns import ColumnsConfig
 from bertwright.tasks.embedding.task import Embed
 from bertwright.tasks.examples import overlap_sentences, overlaps_of
@@ -36,6 +36,7 @@ from bertwright.train.callbacks.console import ConsoleListener
 from bertwright.train.callbacks.evaluation import EvaluateListener
 from bertwright.train.callbacks.metrics_file import MetricsCallback
 from bertwright.train.callbacks.peak import PeakCallback
+from bertwright.train.callbacks.track import require_tracker, tracking
 from bertwright.train.checkpoint.task_resume import (
     Finished,
     begin_seed,
@@ -58,7 +59,8 @@ from bertwright.train.task_setup.run_of_task import TrainedRun, Tuning, judge_tu
 from bertwright.train.task_setup.translate_config import TranslateConfig, resolve_translation
 from bertwright.train.task_setup.translate_task import build_translation
 from bertwright.verbs.calls.finetune_flags import FinetuneCall, FinetuneFlags, finetune_settings
-from bertwright.verbs.calls.finetune_preview import preview_task, require_free_folder
+from bertwright.verbs.calls.finetune_preview import preview_task
+from bertwright.verbs.calls.run_folder import TASK_FILES, held, require_free
 from bertwright.verbs.predict import stream_predictions
 
 
@@ -105,10 +107,11 @@ def finetune(
         raise UsageError("--overwrite begins a new run and --resume goes on with an old one; give one of them")
     out = Path(out)
     given = resumed_settings(out, task, settings, seeds=num_seeds) if resume else settings
+    require_tracker(resolved(task, given).watch.track)
     files = {name: Path(file) for name, file in {"train": train, "dev": dev, "test": test}.items() if file}
-    with held_folder(out, writes=not dry_run), on_device(resolved(task, given).engine.device):
+    with nullcontext() if dry_run else held(out, locks=True), on_device(resolved(task, given).engine.device):
         if not resume:
-            require_free_folder(out, [Path(model), *files.values()], overwrite=overwrite)
+            require_free(out, [Path(model), *files.values()], overwrite=overwrite, files=TASK_FILES)
         parts = build_parts(task, given, Path(model), files)
         metric_of(parts)
         if dry_run:
@@ -120,7 +123,8 @@ def finetune(
             require_same_run(out, identity)
             finished = read_finished(out, parts)
         if overwrite:
-            require_free_folder(out, [Path(model), *parts.files_read(files).values()], overwrite=True, clear=True)
+            needed = [Path(model), *parts.files_read(files).values()]
+            require_free(out, needed, overwrite=True, clear=True, files=TASK_FILES)
         write_toml(out / "config.toml", parts.config)
         manifest = {**tune_manifest(parts, files, seeds=num_seeds), "overlaps": overlaps, "identity": identity}
         write_json(out / "manifest.json", manifest)
@@ -137,14 +141,6 @@ def finetune(
             error.result = result
             raise error
         return result
-
-
-@contextmanager
-def held_folder(out: Path, *, writes: bool) -> Iterator[None]:
-    """Hold the folder of a run that `writes` there, and say in a sentence what cannot be written."""
-    kept = ", then go on with --resume: the last whole checkpoint is untouched"
-    with locked(out) if writes else nullcontext(), map_os_errors(out, saved=kept):
-        yield
 
 
 def warn_of_overlaps(parts: Tuning) -> dict[str, dict[str, int]]:
@@ -234,14 +230,15 @@ def train_one(parts: Tuning, folder: Path, *, seed: int, peak: PeakCallback, ide
     progress = position.spent().progress(schedule)
     judge = dev_evaluation(parts, model, position, schedule)
     callbacks: list[Callback] = [judge, peak, DivergenceListener(model), best]
-    callbacks += [metrics, console, end_if_diverged]
+    trackers = tracking(parts.config.watch.track, folder, parts.config.model_dump(mode="json"))
+    callbacks += [metrics, console, *trackers, end_if_diverged]
     callbacks += [*parts.callbacks(model, progress), checkpoint]
     model.train()
     if not position.step:
         position.seconds = position.setup_seconds = time.perf_counter() - began
     diverged: DivergedError | None = None
     try:
-        with freed_memory_kept(), checkpoint.listening_for_signals():
+        with tune_malloc(), checkpoint.listening_for_signals():
             reports = train(step, [source], schedule, position=position, accumulation=1)
             for report in () if best.exhausted else reports:
                 for callback in callbacks:
@@ -259,6 +256,8 @@ def train_one(parts: Tuning, folder: Path, *, seed: int, peak: PeakCallback, ide
     finally:
         console.close()
         checkpoint.saver.close()
+        for tracker in trackers:
+            tracker.close()
     best.restore()
     merge_adapters(model)
     return judge_tuned(parts, model, seed=seed, best_step=best.step, position=position, diverged=diverged)

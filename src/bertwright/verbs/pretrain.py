@@ -24,7 +24,6 @@ from bertwright.hub.encoder_folder import save_model
 from bertwright.hub.nsp_folder import FOLDER, has_own_folder, save_next_sentence
 from bertwright.inference.samples import choose_samples, predict_samples
 from bertwright.log import Facts, note
-from bertwright.malloc import freed_memory_kept
 from bertwright.model.bert import BertForPreTraining
 from bertwright.model.embedding_size import shrink_embeddings
 from bertwright.model.encoder import parameter_count
@@ -33,12 +32,14 @@ from bertwright.objectives.combine import build_objective, for_evaluation
 from bertwright.reports.html_report import write_report
 from bertwright.reports.pretrain_result import AVERAGE, facts, result, run_manifest
 from bertwright.result import Result
+from bertwright.system import tune_malloc
 from bertwright.train.callbacks import Callback
 from bertwright.train.callbacks.console import ConsoleListener
 from bertwright.train.callbacks.evaluation import EvaluateListener
 from bertwright.train.callbacks.metrics_file import MetricsCallback
 from bertwright.train.callbacks.peak import PeakCallback
 from bertwright.train.callbacks.save import CheckpointListener, StopAskedError
+from bertwright.train.callbacks.track import require_tracker, tracking
 from bertwright.train.checkpoint.folder import best_valid_loss
 from bertwright.train.checkpoint.resume import (
     last_checkpoint,
@@ -66,8 +67,8 @@ from bertwright.train.setup.pretrain_config import keep_found, resolve, resume_s
 from bertwright.train.setup.run import Parts, build, held_out_examples, peak_flops
 from bertwright.types import MaskedBatch
 from bertwright.verbs.calls.pretrain_flags import PretrainCall, PretrainFlags, pretrain_settings, shares_given
-from bertwright.verbs.calls.pretrain_folder import require_free, working
 from bertwright.verbs.calls.pretrain_preview import disk_needed, preview_run
+from bertwright.verbs.calls.run_folder import require_free, working
 
 WORTH_SAYING = 5.0
 """Seconds of checking shards that are told of."""
@@ -111,6 +112,7 @@ def pretrain(
         raise UsageError("--overwrite begins a new run and --resume goes on with an old one; give one of them")
     resume = resume or (restarted and (out / "config.toml").is_file())
     config = resume_settings(out, settings or {}) if resume else resolve(recipe, settings or {})
+    require_tracker(config.engine.track)
     with working(out, config, writes=not dry_run) as group:
         anew = not (resume or restarted) and group.first
         if anew:
@@ -148,7 +150,7 @@ def check_data(folders: Sequence[Path], group: Group) -> None:
     """
     began, count, wrong = time.perf_counter(), 0, ""
     try:
-        count = sum(check_shards(folder, part=group.rank, of=group.size) for folder in folders)
+        count = sum(check_shards(folder, rank=group.rank, processes=group.size) for folder in folders)
     except (BertwrightError, OSError) as error:
         if group.size == 1:
             raise
@@ -192,7 +194,8 @@ def run(data: Path, out: Path, parts: Parts, moving: TrainState, *, good: Snapsh
     ):  # later starts go by the same number
         keep_found(out, evaluations=judge.times)
     guard.went_back = partial(rewind_logs, metrics if group.first else None, judge, moving, schedule)
-    told: list[Callback] = [metrics, console] if group.first else []
+    trackers = tracking(engine.track if group.first else None, out, parts.config.model_dump(mode="json"))
+    told: list[Callback] = [metrics, console, *trackers] if group.first else []
     callbacks: list[Callback] = [compiling, judge, peak, DivergenceListener(parts.trained, group), *told]
     callbacks += [end_if_diverged, guard, checkpoint]
     if not position.step:
@@ -207,7 +210,7 @@ def run(data: Path, out: Path, parts: Parts, moving: TrainState, *, good: Snapsh
         compiling.step, parts.sources, schedule, position=position, accumulation=engine.accumulation, guard=guard
     )
     try:
-        with freed_memory_kept(), checkpoint.listening_for_signals():
+        with tune_malloc(), checkpoint.listening_for_signals():
             compiling.start(checkpoint.until_asked)
             for report in reports:
                 hear(report, callbacks, checkpoint)
@@ -223,6 +226,8 @@ def run(data: Path, out: Path, parts: Parts, moving: TrainState, *, good: Snapsh
         compiling.close()
         console.close()
         saver.close()
+        for tracker in trackers:
+            tracker.close()
     return peak.flops
 
 

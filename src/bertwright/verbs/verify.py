@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from bertwright.checksums import damage, sealed_files
+from bertwright.checksums import count_listed, damage
 from bertwright.corpus.cooccurrence import NEIGHBOURS, read_neighbours
 from bertwright.corpus.shards import Shards, check_shards, check_tokenizer, read_manifest
 from bertwright.errors import BertwrightError, DataError, InputError, ModelError
@@ -19,7 +19,7 @@ from bertwright.verbs.calls.folder_kind import kind_of_folder
 
 @dataclass(frozen=True)
 class Check:
-    """Something that was looked at: what was found, what is wrong with it, if anything, and how it is."""
+    """Something that was checked: what was found, what is wrong with it, if anything, and how it is."""
 
     what: str
     found: str
@@ -30,8 +30,8 @@ class Check:
 def verify(thing: Path | str) -> ResultList[Check]:
     """Check that a DATA, RUN or MODEL folder is whole: checksums, reloading, and a model's answers to a probe.
 
-    Returns what was checked; where anything is wrong, an error with the first thing that is, whose `result` is the
-    table. Nothing is changed.
+    Shows what was checked, and ends with the first thing that is wrong, if any is (in Python an error, whose `result`
+    is the table). Nothing is changed.
 
     Parameters
     ----------
@@ -153,7 +153,7 @@ def verify_checkpoint(folder: Path) -> list[Check]:
 
 
 def verify_model(model: Path, *, must_have_checksums: bool = False) -> list[Check]:
-    """Compare the files of a model with their checksums, reload it, and compare what it says with what it said.
+    """Compare the files of a model with their checksums, reload it, and compare its outputs with those written down.
 
     One that bertwright did not write has no checksums: its weights are read, unless it must have them.
     """
@@ -162,12 +162,12 @@ def verify_model(model: Path, *, must_have_checksums: bool = False) -> list[Chec
     from bertwright.hub.nsp_folder import is_next_sentence_folder, read_its_head
     from bertwright.hub.reference_outputs import SEAL, TOLERANCE, difference
 
-    def says() -> str:
+    def compared() -> str:
         other = read_its_head if is_next_sentence_folder(model) else read_encoder
         apart = difference(model, read_its_encoder if is_encoder_decoder(model) else other)
         if not apart <= TOLERANCE:
             raise ModelError(
-                f"the model in {model} no longer says what it said when it was written (its answers to a probe are off "
+                f"the model in {model} no longer answers as it did when it was written (its answers to a probe are off "
                 f"by {apart:.1e}); restore the folder from a copy, or compare the versions"
             )
         return f"answers to a probe within {apart:.0e} of those written down"
@@ -180,7 +180,7 @@ def verify_model(model: Path, *, must_have_checksums: bool = False) -> list[Chec
             ]
         unsealed = ModelError(f"{model} has no {SEAL}, so there is nothing to compare it with; restore it from a copy")
         return [Check("model files", "no checksums", unsealed)]
-    return [_checked("model files", lambda: _sealed(model, SEAL)), _checked("model answers", says)]
+    return [_checked("model files", lambda: _sealed(model, SEAL)), _checked("model answers", compared)]
 
 
 def _weights_of(model: Path) -> str:
@@ -202,7 +202,7 @@ def _sealed(folder: Path, name: str) -> str:
     if wrong is not None:
         raise ModelError(f"{folder} is damaged: {wrong}; restore it from a copy")
     size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
-    return f"XXH3 of {sealed_files(folder, name)} files, {human_bytes(size)}"
+    return f"XXH3 of {count_listed(folder, name)} files, {human_bytes(size)}"
 
 
 def _checked(what: str, look: Callable[[], str]) -> Check:

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Required, TypedDict
 
-from bertwright.config import merge
+from bertwright.config import merge, nested
 from bertwright.errors import UsageError
-from bertwright.flags import Sets, dashed, nested, settings_of_flags
+from bertwright.flags import Sets, dashed, settings_of_flags
 from bertwright.verbs.calls.pretrain_flags import save_every_settings
 
 OF_TRANSLATE = ("source", "target", "init_parts", "decoder_layers")
@@ -40,7 +40,7 @@ class FinetuneCall(TypedDict, total=False):
     """Labelled examples: .tsv, .csv, .jsonl or .parquet; for tag also CoNLL, a word a line; for answer SQuAD .json, or
     a question a row; for translate two files of like many lines, SOURCE,TARGET, or PREFIX with --source and --target,
     or a table of two columns; for embed also a .txt file, a text a line."""
-    dev: Annotated[Path, Sets(default="a share of the training file, by a hash of its texts")]
+    dev: Annotated[Path, Sets(default="a fraction of the training file, by a hash of its texts")]
     """Examples the best checkpoint is chosen on."""
     test: Path
     """Examples that are looked at once, at the end; without labels, predictions are written to OUT."""
@@ -60,7 +60,7 @@ class FinetuneFlags(TypedDict, total=False):
     """Settings of a run under names of their own; every other is given as --SECTION.FIELD VALUE."""
 
     dev_fraction: Annotated[float, Sets("split.dev_fraction", "0.1")]
-    """Share of the training file to hold out where there is no --dev. Classes keep their shares, equal texts (for
+    """Fraction of the training file to hold out where there is no --dev. Classes keep their fractions, equal texts (for
     answer and choose, questions about one context) stay on one side."""
     seed: Annotated[int, Sets("seed", "0")]
     """The first seed."""
@@ -73,7 +73,7 @@ class FinetuneFlags(TypedDict, total=False):
     learning_rate: Annotated[float, Sets("optimizer.learning_rate", RATES)]
     """Peak learning rate."""
     warmup: Annotated[float, Sets("schedule.warmup", "0.1")]
-    """Share of the run in which the learning rate rises."""
+    """Fraction of the run in which the learning rate rises."""
     weight_decay: Annotated[float, Sets("optimizer.weight_decay", "0.01")]
     """Decoupled weight decay; never on biases and LayerNorms."""
     accumulation: Annotated[int, Sets("engine.accumulation", "1")]
@@ -86,6 +86,8 @@ class FinetuneFlags(TypedDict, total=False):
     """Evaluate on dev every so many steps (500) or minutes (2min; also s and h), and at the end."""
     save_every: int | str
     """Save a checkpoint every so many steps, on top of every 5 minutes, or, given a time such as 2min, that often."""
+    track: Annotated[Literal["tensorboard", "wandb", "mlflow"], Sets("watch.track", "none")]
+    """Write the lines of metrics.jsonl as curves too, offline, into the run's folder; needs bertwright[track]."""
     text_column: Annotated[str, Sets("columns.text", "found by its name")]
     """Column of the text, or of the first text of a pair. Without a header: 1, 2 ..."""
     pair_column: Annotated[str, Sets("columns.pair", "found by its name")]
@@ -117,7 +119,7 @@ class FinetuneFlags(TypedDict, total=False):
     freeze_layers: Annotated[int | Literal["all"], Sets("transfer.freeze", "0")]
     """Keep the embeddings and so many blocks, from the first, as they are; all leaves the head to learn alone."""
     unfreeze: Annotated[float, Sets("transfer.unfreeze", "0")]
-    """Unfreeze block after block, from the last to the first, over this share of the run, such as 0.5."""
+    """Unfreeze block after block, from the last to the first, over this fraction of the run, such as 0.5."""
     lora_rank: Annotated[int, Sets("transfer.lora_rank", "0: none")]
     """Train low-rank adapters of this rank, such as 8, instead of the encoder; they are merged into what is written."""
     lora_alpha: Annotated[float, Sets("transfer.lora_alpha", "16")]

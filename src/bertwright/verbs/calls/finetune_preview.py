@@ -2,32 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import tomli_w
 
-from bertwright.files import clear_output, free_space, human_bytes, refuse_existing
+from bertwright.files import free_space, human_bytes
 from bertwright.log import Facts, Lines
 from bertwright.model.encoder import parameter_count
 from bertwright.result import Result
 from bertwright.train.task_setup.run_of_task import Tuning
-from bertwright.verbs.calls.pretrain_folder import RUN_FILES
 
-TASK_FILES = (*RUN_FILES, "seeds", "*-predictions.jsonl")
-"""What the folder of a fine-tuning run holds."""
 COPIES = 5
 """Numbers a checkpoint and the model take for each weight: weights, two moments, the best ones, and the model."""
-
-
-def require_free_folder(out: Path, needed: Iterable[Path], *, overwrite: bool, clear: bool = False) -> None:
-    """Raise OutputExistsError where the folder of a new run is taken; with `overwrite` `clear` deletes an old run."""
-    if overwrite:
-        clear_output(out, ours=TASK_FILES, needed=needed, dry_run=not clear)
-    else:
-        instead = "give another --out, --resume to go on with an interrupted run in it, or --overwrite to replace it"
-        refuse_existing(out, instead=instead)
 
 
 def preview_task(parts: Tuning, out: Path, *, seeds: int) -> Result:

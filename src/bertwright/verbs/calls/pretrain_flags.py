@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Required, TypedDict
+from typing import Annotated, Any, Literal, Required, TypedDict
 
-from bertwright.config import merge
+from bertwright.config import merge, nested
 from bertwright.errors import UsageError
-from bertwright.flags import Sets, nested, settings_of_flags
+from bertwright.flags import Sets, settings_of_flags
 from bertwright.train.interval import Interval
 
 DURATIONS = ("minutes", "steps", "tokens", "epochs")
@@ -24,7 +24,7 @@ class PretrainCall(TypedDict, total=False):
     """Folder of the run: settings, metrics, checkpoints, report.html, and the model in OUT/model; of ModernBERT with
     --objective.next-sentence true also that head, in OUT/model-nsp."""
     mixture: Annotated[str, Sets(default="by their tokens")]
-    """Share of the rows from each --data, in their order, such as 0.7,0.3."""
+    """Fraction of the rows from each --data, in their order, such as 0.7,0.3."""
     recipe: Annotated[Path, Sets(default="classic-fast")]
     """classic-fast (2018's model and objectives, started from the corpus), classic (as published), classic-muon, fast
     (ModernBERT, masked words alone), or a TOML file of your own; see `bertwright show recipes`."""
@@ -65,11 +65,11 @@ class PretrainFlags(TypedDict, total=False):
     muon_learning_rate: Annotated[float, Sets("optimizer.muon_learning_rate")]
     """Peak learning rate of Muon."""
     warmup: Annotated[float, Sets("schedule.warmup")]
-    """Share of the run in which the learning rate rises, such as 0.05."""
+    """Fraction of the run in which the learning rate rises, such as 0.05."""
     weight_decay: Annotated[float, Sets("optimizer.weight_decay")]
     """Weight decay of AdamW; that of Muon is --optimizer.muon-weight-decay."""
     mask_rate: Annotated[float, Sets("objective.mask_rate")]
-    """Share of a row's tokens that are masked, the same throughout the run."""
+    """Fraction of a row's tokens that are masked, the same throughout the run."""
     accumulation: Annotated[int, Sets("engine.accumulation", "1")]
     """Micro-batches a step is computed in, one after another: less memory."""
     precision: Annotated[str, Sets("engine.precision", "auto")]
@@ -80,6 +80,8 @@ class PretrainFlags(TypedDict, total=False):
     """Evaluate on held-out rows every so many steps (500) or minutes (2min; also s and h), and at the end."""
     save_every: int | str
     """Save a checkpoint every so many steps, on top of every 5 minutes, or, given a time such as 2min, that often."""
+    track: Annotated[Literal["tensorboard", "wandb", "mlflow"], Sets("engine.track", "none")]
+    """Write the lines of metrics.jsonl as curves too, offline, into the run's folder; needs bertwright[track]."""
     seed: Annotated[int, Sets("seed", "0")]
     """Seed of everything random."""
 
@@ -102,7 +104,7 @@ def pretrain_settings(flags: Mapping[str, Any]) -> dict[str, Any]:
 def shares_given(mixture: str | Sequence[float] | None) -> Sequence[float] | None:
     """Return the numbers of a list such as "0.7,0.3"; raises UsageError where it is none."""
     try:
-        return [float(share) for share in mixture.split(",")] if isinstance(mixture, str) else mixture
+        return [float(weight) for weight in mixture.split(",")] if isinstance(mixture, str) else mixture
     except ValueError as error:
         raise UsageError(f"--mixture {mixture} is no list of numbers; give one such as 0.7,0.3") from error
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
@@ -15,9 +15,11 @@ from bertwright.train.setup.pretrain_config import PretrainConfig
 
 RUN_FILES = (
     "config.toml", "manifest.json", "metrics.jsonl", "result.json", "report.html", "checkpoints", "model", "model-nsp",
-    "snapshots",
+    "snapshots", "track.json", "tensorboard", "wandb", "mlruns",
 )  # fmt: skip
 """What the folder of a run holds."""
+TASK_FILES = (*RUN_FILES, "seeds", "*-predictions.jsonl")
+"""What that of a fine-tuning run holds."""
 
 
 @contextmanager
@@ -26,7 +28,7 @@ def working(out: Path, config: PretrainConfig, *, writes: bool) -> Iterator[Grou
     with (
         init_distributed(timeout=config.engine.timeout) as group,
         silent(not group.first),
-        held(out, group) if writes else nullcontext(),
+        held(out, locks=group.first) if writes else nullcontext(),
         on_device(config.engine.device),
     ):
         if group.size > 1 and ":" in config.engine.device:
@@ -36,19 +38,22 @@ def working(out: Path, config: PretrainConfig, *, writes: bool) -> Iterator[Grou
         yield group
 
 
-def require_free(out: Path, data: Sequence[Path], *, overwrite: bool, clear: bool = False) -> None:
-    """Raise OutputExistsError where the folder of a run is taken; `overwrite` and `clear` delete an old run there."""
+def require_free(
+    out: Path, needed: Iterable[Path], *, overwrite: bool, clear: bool = False, files: Sequence[str] = RUN_FILES
+) -> None:
+    """Raise OutputExistsError where the folder of a new run is taken; `overwrite` and `clear` delete an old run there.
+
+    `needed` is what the new run reads, `files` are the names that an old run may hold.
+    """
     if overwrite:
-        clear_output(out, ours=RUN_FILES, needed=data, dry_run=not clear)
+        clear_output(out, ours=files, needed=needed, dry_run=not clear)
     else:
         refuse_existing(out, instead="give another --out, --resume to go on with the run, or --overwrite to replace it")
 
 
 @contextmanager
-def held(out: Path, group: Group) -> Iterator[None]:
-    """Hold the folder of a run, by its first process, and say in a sentence what cannot be written there."""
-    with (
-        locked(out) if group.first else nullcontext(),
-        map_os_errors(out, saved=", then go on with --resume: the last whole checkpoint is untouched"),
-    ):
+def held(out: Path, *, locks: bool) -> Iterator[None]:
+    """Hold the folder of a run, in the process that `locks` it, and say in a sentence what cannot be written there."""
+    saved = ", then go on with --resume: the last whole checkpoint is untouched"
+    with locked(out) if locks else nullcontext(), map_os_errors(out, saved=saved):
         yield
