@@ -1,4 +1,4 @@
-"""Turns what a fine-tuning run has seen into its manifest, its result.json and the tables people read."""
+"""Turns what a fine-tuning run has measured into its manifest, its result.json and the tables people read."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def tune_manifest(parts: Tuning, files: Mapping[str, Path], *, seeds: int) -> di
 
 
 def tune_result(
-    parts: Tuning, files: Mapping[str, Path], best: TrainedRun, seen: list[dict[str, Any]]
+    parts: Tuning, files: Mapping[str, Path], best: TrainedRun, seed_results: list[dict[str, Any]]
 ) -> dict[str, Any]:
     """Return the final figures of a run, as result.json holds them: those of the best seed, and of all of them."""
     progress, trained = best.progress, best.progress.seconds - best.progress.setup_seconds
@@ -75,10 +75,12 @@ def tune_result(
         **({} if (positive := getattr(parts.task, "positive", None)) is None else {"positive": positive}),
         "metric": metric_of(parts),
         **{split: best.judged[split].figures for split in splits},
-        "mean": {split: summary([one[split] for one in seen], mean) for split in splits},
-        "spread": {split: summary([one[split] for one in seen], stdev) for split in splits} if len(seen) > 1 else {},
+        "mean": {split: summary([one[split] for one in seed_results], mean) for split in splits},
+        "spread": {split: summary([one[split] for one in seed_results], stdev) for split in splits}
+        if len(seed_results) > 1
+        else {},
         "seed": best.seed,
-        "seeds": seen,
+        "seeds": seed_results,
         "best_step": best.best_step,
         "steps": progress.step,
         "epochs": round(progress.epochs, 4),

@@ -51,8 +51,8 @@ def write_report(run: Path, *, peer: Path | None = None) -> Path:
     )
 
 
-def write_task_report(run: Path, judged: Mapping[str, EvalResult]) -> Path:
-    """Write RUN/report.html of a fine-tuning run from what is there and the `judged` splits; return its path."""
+def write_task_report(run: Path, evaluated: Mapping[str, EvalResult]) -> Path:
+    """Write RUN/report.html of a fine-tuning run from what is there and the `evaluated` splits; return its path."""
     lines = read_metrics(run / "metrics.jsonl")
     result, manifest = read_json(run / "result.json"), read_json(run / "manifest.json")
     return _write(
@@ -60,11 +60,11 @@ def write_task_report(run: Path, judged: Mapping[str, EvalResult]) -> Path:
         "finetuning.html",
         task=result["task"],
         facts=task_rows(result, manifest),
-        figures=figures_table(result, list(judged)),
+        figures=figures_table(result, list(evaluated)),
         curves=_picture([curves.task_loss, curves.task_metric(result["metric"])], lines),
-        warnings={split: one.warning for split, one in judged.items() if one.warning},
-        tables={split: one.grid for split, one in judged.items() if one.grid is not None},
-        errors={split: error_rows(one.mistakes) for split, one in judged.items()},
+        warnings={split: one.warning for split, one in evaluated.items() if one.warning},
+        tables={split: one.grid for split, one in evaluated.items() if one.grid is not None},
+        errors={split: error_rows(one.mistakes) for split, one in evaluated.items()},
     )
 
 

@@ -36,7 +36,7 @@ from bertwright.train.setup.pretrain_config import resolve
 from bertwright.train.setup.pretrain_loader import PretrainLoader
 from bertwright.train.state import TrainState
 from bertwright.train.step import Engine
-from bertwright.verbs.calls.evaluation import LENGTH
+from bertwright.verbs.calls.held_out_rows import LENGTH
 from bertwright.verbs.evaluate import evaluate
 from bertwright.verbs.finetune import build_parts
 from bertwright.verbs.pretrain import pretrain
