@@ -14,7 +14,7 @@ import numpy as np
 from bertwright.errors import UsageError
 from bertwright.inference.base import Predictions, Predictor
 from bertwright.inference.batching import BatchPolicy, Forward, in_batches, logits_of
-from bertwright.inference.inputs import Located, Question, masked_questions
+from bertwright.inference.questions import Located, Question, masked_questions
 from bertwright.inference.text_rows import MASK, text_rows
 from bertwright.tasks.metrics import softmax
 from bertwright.tokenizer.load import Tokenizer

@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 from bertwright.cli.main import main
 from bertwright.errors import CorpusError, ModelError, UsageError
 from bertwright.hub.encoder_folder import save_model
-from bertwright.inference.inputs import InputFile, Question, masked_questions
+from bertwright.inference.questions import InputFile, Question, masked_questions
 from bertwright.model.bert import BertForPreTraining
 from bertwright.model.build import named_size
 from bertwright.verbs.predict import predict
