@@ -29,7 +29,7 @@ from bertwright.train.loop import Progress
 from bertwright.train.setup.pretrain_config import resolve
 from bertwright.train.setup.run import Parts, build, compiled_step, peak_flops
 from bertwright.train.step import TrainStep
-from bertwright.verbs.calls.held_out_evaluation import LENGTH
+from bertwright.verbs.calls.held_out_rows import LENGTH
 from bertwright.verbs.evaluate import evaluate
 from bertwright.verbs.finetune import build_parts
 from bertwright.verbs.pretrain import pretrain
