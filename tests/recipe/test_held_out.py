@@ -190,12 +190,14 @@ def test_a_run_of_minutes_goes_on_with_the_number_it_began_with(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("bertwright.train.callbacks.save.CheckpointListener.__call__", stop)
+        patch.setattr("bertwright.train.callbacks.save.CheckpointCallback.on_step", stop)
         with pytest.raises(KeyboardInterrupt):
             pretrain(data, tmp_path / "run", settings={**SMALL, "schedule": schedule, "engine": engine})
     file = tmp_path / "run" / "config.toml"
     first = tomllib.loads(file.read_text(encoding="utf-8"))["engine"]["evaluations"]
     assert 1 <= first <= 20
-    monkeypatch.setattr("bertwright.verbs.pretrain.peak_flops", lambda _, **__: 1.0)  # far too slow for more than one
+    monkeypatch.setattr(
+        "bertwright.verbs.calls.pretrain_training.peak_flops", lambda *_, **__: 1.0
+    )  # far too slow for more than one
     pretrain(data, tmp_path / "run", resume=True)
     assert tomllib.loads(file.read_text(encoding="utf-8"))["engine"]["evaluations"] == first

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -29,12 +28,11 @@ class MaskedSample:
     label: str
 
 
-def choose_samples(data: Path, tokenizer: Tokenizer, *, count: int = COUNT) -> list[MaskedSample]:
-    """Return up to `count` held-out sentences, the same for every run on `data`, one whole word masked in each.
+def choose_samples(shards: Shards, tokenizer: Tokenizer, *, count: int = COUNT) -> list[MaskedSample]:
+    """Return up to `count` sentences of a split, the same for every run on it, one whole word masked in each.
 
     The word masked is the longest that is a single token, has only letters, and is neither first nor last.
     """
-    shards = Shards.open(data, "valid")
     found: list[MaskedSample] = []
     for document in stream("samples", shards.fingerprint).permutation(shards.document_count)[:200]:
         ends = shards.sentence_ends(int(document))

@@ -65,7 +65,7 @@ def tune_result(
     parts: Tuning, files: Mapping[str, Path], best: TrainedRun, seed_results: list[dict[str, Any]]
 ) -> dict[str, Any]:
     """Return the final figures of a run, as result.json holds them: those of the best seed, and of all of them."""
-    position, trained = best.position, best.position.seconds - best.position.setup_seconds
+    progress, trained = best.progress, best.progress.seconds - best.progress.setup_seconds
     splits = list(best.judged)
     return {
         "task": parts.task.name,
@@ -82,12 +82,12 @@ def tune_result(
         "seed": best.seed,
         "seeds": seed_results,
         "best_step": best.best_step,
-        "steps": position.step,
-        "epochs": round(position.epochs, 4),
-        "tokens": position.tokens,
-        "seconds": round(position.seconds, 1),
-        "examples_per_second": round(position.epochs * len(parts.splits["train"].examples) / trained, 1),
-        "tokens_per_second": round(position.tokens / trained, 1),
+        "steps": progress.step,
+        "epochs": round(progress.epochs, 4),
+        "tokens": progress.tokens,
+        "seconds": round(progress.seconds, 1),
+        "examples_per_second": round(progress.epochs * len(parts.splits["train"].examples) / trained, 1),
+        "tokens_per_second": round(progress.tokens / trained, 1),
         **({} if best.diverged is None else {"diverged": best.diverged.happened}),
         "optimizer": parts.config.optimizer.name,
         "learning_rate": parts.config.optimizer.learning_rate,

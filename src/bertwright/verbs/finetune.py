@@ -30,27 +30,27 @@ from bertwright.tasks.embedding.task import Embed
 from bertwright.tasks.examples import overlap_sentences, overlaps_of
 from bertwright.tasks.metrics import figure_names
 from bertwright.tasks.translation.task import Translate
-from bertwright.train.callbacks import Callback
-from bertwright.train.callbacks.best import BestListener
-from bertwright.train.callbacks.console import ConsoleListener
-from bertwright.train.callbacks.evaluation import EvaluateListener
-from bertwright.train.callbacks.metrics_file import MetricsCallback
+from bertwright.train.callbacks.base import Callback
+from bertwright.train.callbacks.best import BestCallback, EarlyStop
+from bertwright.train.callbacks.console import ConsoleCallback
+from bertwright.train.callbacks.divergence import DivergenceCallback, EndIfDiverged
+from bertwright.train.callbacks.evaluation import EvaluateCallback
+from bertwright.train.callbacks.metrics_file import MetricsCallback, MetricsWindow
 from bertwright.train.callbacks.peak import PeakCallback
 from bertwright.train.callbacks.track import require_tracker, tracking
 from bertwright.train.checkpoint.task_resume import (
     Finished,
-    begin_seed,
     forget_checkpoints,
     keep_finished,
     read_finished,
     require_same_run,
+    restore_seed,
     resumed_settings,
     task_checkpointing,
     tune_identity,
 )
-from bertwright.train.divergence import DivergenceListener, end_if_diverged
 from bertwright.train.interval import Interval
-from bertwright.train.loop import Progress, train
+from bertwright.train.loop import train
 from bertwright.train.schedule import ScheduleConfig
 from bertwright.train.task_setup.embed_task import EmbedTuneConfig, build_embed, resolve_embed
 from bertwright.train.task_setup.encoder_tasks import build_finetune
@@ -218,36 +218,24 @@ def train_one(parts: Tuning, folder: Path, *, seed: int, peak: PeakCallback, ide
     It starts where a checkpoint in `folder` says that it stands, if there is one.
     """
     began = time.perf_counter()
-    model = parts.fresh_model(seed)
-    step, (source, schedule) = parts.step(model, seed), parts.batches(seed)
-    best = keeper(parts, model)
-    console = ConsoleListener(partial(figure_names, positive=getattr(parts.task, "positive", None)))
-    moving = begin_seed(folder, step, best, identity)
-    position = moving.position
-    metrics = tuning_metrics(parts, folder, schedule, peak=peak)
-    metrics.begin(position)
-    checkpoint = task_checkpointing(parts, folder, moving, identity=identity, seed=seed)
-    progress = position.spent().progress(schedule)
-    judge = dev_evaluation(parts, model, position, schedule)
-    callbacks: list[Callback] = [judge, peak, DivergenceListener(model), best]
+    model, window = parts.fresh_model(seed), MetricsWindow()
+    (state, objective, engine), loader = parts.begin(model, seed), parts.batches(seed)
+    progress, best = state.progress, keeper(parts, model)
+    console = ConsoleCallback(partial(figure_names, positive=getattr(parts.task, "positive", None)))
+    restore_seed(folder, state, best, seed=seed, identity=identity)
+    metrics = tuning_metrics(parts, folder, window, loader.schedule, peak=peak)
+    checkpoint = task_checkpointing(parts, folder, state, identity=identity, seed=seed)
     trackers = tracking(parts.config.watch.track, folder, parts.config.model_dump(mode="json"))
-    callbacks += [metrics, console, *trackers, end_if_diverged]
-    callbacks += [*parts.callbacks(model, progress), checkpoint]
+    callbacks: list[Callback] = [window, dev_evaluation(parts, model), peak, DivergenceCallback(model, window), best]
+    callbacks += [metrics, console, *trackers, EndIfDiverged(), *parts.callbacks(model), checkpoint, EarlyStop(best)]
     model.train()
-    if not position.step:
-        position.seconds = position.setup_seconds = time.perf_counter() - began
+    if not progress.step:
+        progress.seconds = progress.setup_seconds = time.perf_counter() - began
     diverged: DivergedError | None = None
     try:
         with tune_malloc(), checkpoint.listening_for_signals():
-            reports = train(step, [source], schedule, position=position, accumulation=1)
-            for report in () if best.exhausted else reports:
-                for callback in callbacks:
-                    callback(report)
-                if best.exhausted:
-                    if "diverged" in report.notes:
-                        raise DivergedError(f"the run diverged: {report.notes['diverged']}")
-                    note(f"stopped at step {position.step:,}: {best.waited} evaluations without a better {best.metric}")
-                    break
+            if not best.exhausted:
+                train(state, loader, objective, callbacks, engine=engine)
             checkpoint.saver.wait()
     except DivergedError as error:
         if not best.figures:
@@ -258,31 +246,32 @@ def train_one(parts: Tuning, folder: Path, *, seed: int, peak: PeakCallback, ide
         checkpoint.saver.close()
         for tracker in trackers:
             tracker.close()
-    best.restore()
+    best.load_best()
     merge_adapters(model)
-    return judge_tuned(parts, model, seed=seed, best_step=best.step, position=position, diverged=diverged)
+    return judge_tuned(parts, model, seed=seed, best_step=best.step, progress=progress, diverged=diverged)
 
 
-def dev_evaluation(parts: Tuning, model: nn.Module, position: Progress, schedule: ScheduleConfig) -> EvaluateListener:
-    """Return the callback that judges the model on dev along the run, from a position on."""
+def dev_evaluation(parts: Tuning, model: nn.Module) -> EvaluateCallback:
+    """Return the callback that evaluates the model on dev along the run."""
     watch = parts.config.watch
     times = max(1, round(parts.config.schedule.epochs * watch.evaluations))
     every = None if watch.evaluate_every is None else Interval.parse(watch.evaluate_every)
-    callback = EvaluateListener(held_out=lambda: parts.judge_along(model), samples=list, times=times, every=every)
-    callback.rewind(position, position.spent().progress(schedule))
-    return callback
+    return EvaluateCallback(held_out=lambda: parts.judge_along(model), samples=list, times=times, every=every)
 
 
-def keeper(parts: Tuning, model: nn.Module) -> BestListener:
+def keeper(parts: Tuning, model: nn.Module) -> BestCallback:
     """Return the callback that keeps the best weights."""
     metric = metric_of(parts)
-    return BestListener(model, metric, sign=sign_of(metric), patience=parts.config.watch.patience)
+    return BestCallback(model, metric, sign=sign_of(metric), patience=parts.config.watch.patience)
 
 
-def tuning_metrics(parts: Tuning, folder: Path, schedule: ScheduleConfig, *, peak: PeakCallback) -> MetricsCallback:
+def tuning_metrics(
+    parts: Tuning, folder: Path, window: MetricsWindow, schedule: ScheduleConfig, *, peak: PeakCallback
+) -> MetricsCallback:
     """Return the callback that writes metrics.jsonl."""
     return MetricsCallback(
         folder / "metrics.jsonl",
+        window,
         every=parts.config.watch.log_every,
         lengths=[phase.length for phase in schedule.phases],
         optimizer=parts.config.optimizer,

@@ -13,17 +13,16 @@ from typing import Any
 import torch
 
 from bertwright.corpus.shards import read_manifest
+from bertwright.data.pretraining.dataset import open_dataset
 from bertwright.errors import DataError, InputError, UsageError
 from bertwright.files import read_json
 from bertwright.log import note
 from bertwright.objectives.combine import build_objective
 from bertwright.result import Result
 from bertwright.rng import key_of
-from bertwright.train.parallel.group import ALONE
 from bertwright.train.schedule import ScheduleConfig
-from bertwright.train.setup.mixture_of_folders import folders_of, open_train, shares_of
 from bertwright.train.setup.pretrain_config import PretrainConfig, resolve, resume_settings
-from bertwright.train.setup.run import open_data, phase_source
+from bertwright.train.setup.pretrain_loader import phase_source
 from bertwright.types import Batch
 from bertwright.verbs.calls.folder_kind import kind_of_folder, task_of_run
 from bertwright.verbs.show_batch import rows_result
@@ -147,21 +146,10 @@ def _require_first_phase(run: Path, number: int, schedule: ScheduleConfig) -> No
 
 def _drawn(data: Path, config: PretrainConfig, place: Place) -> tuple[Batch, Any, int, Any]:
     """Return the batch of a step, the tokenizer, the rows of an epoch, and the objective."""
-    manifest, tokenizer = open_data(data)
-    vocab_size = int(manifest["tokenizer"]["vocab_size"])
-    for folder in folders_of(data, config)[1:]:
-        read_manifest(folder)
-    objective = build_objective(config.objective, vocab_size=vocab_size, mask_id=tokenizer.special.mask)
-    shape = config.model.shape(
-        config.size, vocab_size=vocab_size, pad_token_id=tokenizer.special.pad, next_sentence=objective.rows != "single"
-    )
-    splits = open_train(data, config)
-    for shards in splits:
-        shards.check(vocab_size)
-    source = phase_source(
-        splits, shares_of(data, config), config.schedule.phases[place.phase], tokenizer, objective, shape, config,
-        group=ALONE,
-    )  # fmt: skip
-    batch = source.draw(place.drawn)
-    assert isinstance(batch, Batch)
-    return batch, tokenizer, source.rows_per_epoch, objective
+    dataset = open_dataset(config.folders(data), mixture=config.data.mixture)
+    tokenizer = dataset.tokenizer
+    objective = build_objective(config.objective, vocab_size=dataset.vocab_size, mask_id=tokenizer.special.mask)
+    for shards in dataset.train:
+        shards.check(dataset.vocab_size)
+    source = phase_source(dataset, config, objective, config.schedule.phases[place.phase])
+    return source.draw(place.drawn), tokenizer, source.rows_per_epoch, objective

@@ -9,7 +9,7 @@ from typing import Any, cast
 from torch import nn
 
 from bertwright.tasks.eval_result import EvalResult
-from bertwright.train.loop import Progress
+from bertwright.train.state import Progress
 from bertwright.train.task_setup.run_of_task import Tuning, judge_tuned
 
 
@@ -29,7 +29,7 @@ class Thresholded:
 
 def test_dev_is_judged_first_and_settles_the_rest() -> None:
     parts = Thresholded()
-    tuned = judge_tuned(cast(Tuning, parts), nn.Linear(1, 1), seed=3, best_step=5, position=Progress(drawn=[0]))
+    tuned = judge_tuned(cast(Tuning, parts), nn.Linear(1, 1), seed=3, best_step=5, progress=Progress(drawn=[0]))
     assert tuned.judged["dev"].figures == {"found": 7.0}
     assert tuned.judged["test"].figures == {"used": 7.0}
     assert "train" not in tuned.judged

@@ -34,7 +34,7 @@ def write(name: Any, folder: Path, lines: list[dict[str, Any]]) -> None:
     """Write lines as a run does that begins, or goes on, and ends."""
     (callback,) = tracking(name, folder, SETTINGS)
     for line in lines:
-        callback(Report({"line": line}))  # type: ignore[arg-type]
+        callback.on_step(Report({"line": line}))  # type: ignore[arg-type]
     callback.close()
 
 
@@ -137,7 +137,7 @@ def test_each_line_is_given_once_with_numbers_and_texts_apart() -> None:
     kept = Kept()
     callback = TrackCallback(kept)
     for notes in ({}, {"line": LINES[0]}, {"line": LINES[0]}):
-        callback(Report(notes))  # type: ignore[arg-type]
+        callback.on_step(Report(notes))  # type: ignore[arg-type]
     callback.close()
     assert kept.rows == [(1, {"loss": 4.75, "valid/mlm_loss": 3.875}, {"samples": '[{"text": "é 1"}]'}), ()]
 

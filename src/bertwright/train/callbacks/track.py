@@ -19,8 +19,8 @@ from uuid import uuid4
 
 from bertwright.errors import UsageError
 from bertwright.files import read_json, write_json
+from bertwright.train.callbacks.base import Callback, StepReport
 from bertwright.train.config import TrackerName
-from bertwright.train.loop import StepReport
 
 IDENTITY = "track.json"
 """File in the folder of a run with the name that a tracker knows the run by."""
@@ -40,13 +40,13 @@ class Tracker(Protocol):
 
 
 @dataclass
-class TrackCallback:
+class TrackCallback(Callback):
     """Gives each new line of metrics.jsonl to a tracker; stands behind the callback that writes them."""
 
     tracker: Tracker
     _line: Mapping[str, Any] | None = field(default=None, init=False)
 
-    def __call__(self, report: StepReport) -> None:
+    def on_step(self, report: StepReport) -> None:
         """Write the last line, if it is new."""
         line = report.notes.get("line")
         if line is None or line is self._line:

@@ -9,7 +9,7 @@ All of it is deleted when the run is done.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -22,13 +22,12 @@ from bertwright.errors import ModelError, OutputExistsError
 from bertwright.files import clear_leftovers, read_json, remove, sha256_of, write_json, written_aside
 from bertwright.log import note
 from bertwright.model.lora import merge_adapters
-from bertwright.train.callbacks.best import BestListener
-from bertwright.train.callbacks.save import CheckpointListener
+from bertwright.train.callbacks.best import BestCallback
+from bertwright.train.callbacks.save import CheckpointCallback
 from bertwright.train.checkpoint.folder import Retention, damaged, first_difference, newest_whole, read_checkpoint
 from bertwright.train.checkpoint.saver import Saver
-from bertwright.train.checkpoint.snapshot import MISFITS, TrainState, restore
-from bertwright.train.loop import Progress
-from bertwright.train.step import TrainStep
+from bertwright.train.checkpoint.snapshot import MISFITS, restore
+from bertwright.train.state import Progress, TrainState, check_position
 from bertwright.train.task_setup.run_of_task import TrainedRun, Tuning, judge_tuned
 
 WATCHED: dict[str, Any] = {
@@ -103,33 +102,35 @@ def require_same_run(out: Path, identity: Mapping[str, Any]) -> None:
         )
 
 
-def begin_seed(folder: Path, step: TrainStep, best: BestListener, identity: Mapping[str, Any]) -> TrainState:
-    """Return what of a seed moves: at its beginning, or as the last whole checkpoint in `folder` has it."""
-    moving = TrainState(step.model, step.optimizers, Progress(drawn=[0]), best=best)
+def restore_seed(
+    folder: Path, state: TrainState, best: BestCallback, *, seed: int, identity: Mapping[str, Any]
+) -> None:
+    """Restore the state of a seed from the last whole checkpoint in `folder`, if there is one; `best` is part of it."""
+    state.best = best
     checkpoint = newest_whole(folder)
-    if checkpoint is not None:
-        state, _ = read_checkpoint(checkpoint, identity={**identity, "seed": step.seed})
-        try:
-            restore(moving, state)
-        except MISFITS as error:
-            raise damaged(checkpoint, error) from error
-        note(f"seed {step.seed}: going on from step {moving.position.step:,}")
-    return moving
+    if checkpoint is None:
+        return
+    snapshot, _ = read_checkpoint(checkpoint, identity={**identity, "seed": seed})
+    try:
+        restore(state, snapshot)
+    except MISFITS as error:
+        raise damaged(checkpoint, error) from error
+    note(f"seed {seed}: going on from step {state.progress.step:,}")
 
 
 def task_checkpointing(
-    parts: Tuning, folder: Path, moving: TrainState, *, identity: Mapping[str, Any], seed: int
-) -> CheckpointListener:
+    parts: Tuning, folder: Path, state: TrainState, *, identity: Mapping[str, Any], seed: int
+) -> CheckpointCallback:
     """Return the callback that has checkpoints of a seed written into its folder."""
     saver = Saver(
         folder,
-        moving,
+        state,
         identity={**identity, "seed": seed},
         retention=Retention(newest=1),
         beside=[folder / "metrics.jsonl"],
     )
     watch = parts.config.watch
-    return CheckpointListener(saver, minutes=watch.checkpoint_minutes, steps=watch.checkpoint_steps, at_end=False)
+    return CheckpointCallback(saver, minutes=watch.checkpoint_minutes, steps=watch.checkpoint_steps, at_end=False)
 
 
 def keep_finished(out: Path, finished: Finished) -> None:
@@ -140,7 +141,7 @@ def keep_finished(out: Path, finished: Finished) -> None:
         aside.mkdir()
         weights = {name: p.detach().contiguous() for name, p in best.model.named_parameters()}
         save_file(weights, aside / "weights.safetensors")
-        told = {"seed": best.seed, "best_step": best.best_step, "position": asdict(best.position)}
+        told = {"seed": best.seed, "best_step": best.best_step, "position": best.progress.state()}
         write_json(aside / "seeds.json", {"seen": finished.seen, "best": told})
 
 
@@ -153,8 +154,9 @@ def read_finished(out: Path, parts: Tuning) -> Finished:
     try:
         state = read_json(folder / "seeds.json")
         weights = load_file(folder / "weights.safetensors")
-        told, position = state["best"], Progress()
-        position.become(told["position"])
+        told, progress = state["best"], Progress()
+        check_position(told["position"])
+        progress.restore(told["position"])
         model = parts.fresh_model(int(told["seed"]))
         merge_adapters(model)
         with torch.no_grad():
@@ -162,7 +164,7 @@ def read_finished(out: Path, parts: Tuning) -> Finished:
                 parameter.copy_(weights[name])
     except (OSError, SafetensorError, *MISFITS) as error:
         raise ModelError(f"{folder} is damaged ({error}); delete it to train its seeds again") from error
-    best = judge_tuned(parts, model, seed=told["seed"], best_step=told["best_step"], position=position)
+    best = judge_tuned(parts, model, seed=told["seed"], best_step=told["best_step"], progress=progress)
     note(f"seeds {', '.join(str(one['seed']) for one in state['seen'])} are done")
     return Finished(state["seen"], best)
 

@@ -17,7 +17,6 @@ from pydantic import Field
 
 from bertwright.config import Section, compose
 from bertwright.data.labelled.rows_of_labels import LabelledSource
-from bertwright.data.prefetch import Prefetcher
 from bertwright.device import matmul_rate, pick_device, resolve_precision
 from bertwright.errors import ConfigError, CorpusError, UsageError
 from bertwright.hub.cards.model_cards import sentence_card
@@ -37,9 +36,10 @@ from bertwright.tasks.eval_result import EvalResult
 from bertwright.tasks.examples import split_dev
 from bertwright.tasks.text_encoder import TextEncoder
 from bertwright.tokenizer.load import load_tokenizer
-from bertwright.train.loop import PhaseSource
+from bertwright.train.loader import TaskLoader
 from bertwright.train.schedule import Phase, ScheduleConfig
-from bertwright.train.step import TrainStep, forward_loss_of
+from bertwright.train.state import Progress, TrainState
+from bertwright.train.step import Engine
 from bertwright.train.task_setup.encoder_tasks import compile_blocks, task_worth_compiling
 from bertwright.train.task_setup.finetune_config import BatchConfig, FinetuneConfig
 from bertwright.train.task_setup.run_of_task import Split, Tuning
@@ -118,35 +118,28 @@ class EmbedParts(Tuning):
         for part in parts:
             part.share = part.share if share is None else share
 
-    def step(self, model: SentenceEncoder, seed: int) -> TrainStep:
-        """Return the training step of a model."""
+    def begin(self, model: SentenceEncoder, seed: int) -> tuple[TrainState, Embed, Engine]:
+        """Return the state of a run at its beginning, its objective, and how its steps are computed."""
         decay = self.config.transfer.layer_decay
         rates = {
             name: decay ** (self.shape.layers - min(depth, self.shape.layers)) for name, depth in depths(model).items()
         }
-        step = TrainStep(
-            model=model,
-            objective=self.task,
-            optimizers=self.optimizers(model, rates=rates if decay < 1 else None),
-            forward_loss=forward_loss_of(model, self.task, self.cast),
-            average=None,
-            clip_norm=self.config.optimizer.clip_norm,
-            seed=seed,
-            device=self.device,
-        )
+        engine, optimizers = self.engine(seed), self.optimizers(model, rates=rates if decay < 1 else None)
         rows = self.splits["train"].rows
-        self.split_batches(step, partial(kept_bytes, self.shape), rows.texts.lengths, each=rows.members.shape[1])
+        self.split_batches(
+            engine, model, self.task, partial(kept_bytes, self.shape), rows.texts.lengths, each=rows.members.shape[1]
+        )
         work = rows.members.size * self.flops(1, round(float(np.mean(rows.texts.lengths))))
         if task_worth_compiling(self, work):
-            compile_blocks(model, step, self.batches(seed)[0].draw(0))
-        return step
+            compile_blocks(model, self.task, engine, self.batches(seed).draw(0, 0))
+        return TrainState(model, optimizers, Progress(drawn=[0])), self.task, engine
 
-    def batches(self, seed: int) -> tuple[PhaseSource, ScheduleConfig]:
-        """Return the batches of a seed, and the schedule that is as many steps as they make."""
+    def batches(self, seed: int) -> TaskLoader:
+        """Return the batches of a seed; the schedule is as many steps as they make."""
         config, rows = self.config, self.splits["train"].rows
         source = LabelledSource(rows, batch_rows=config.batches.rows, tokens=config.batches.tokens, seed=seed)
 
-        def flops(batch: TokenRows, _: float) -> int:
+        def flops(batch: TokenRows) -> int:
             return self.flops(*batch.input_ids.shape)
 
         schedule = ScheduleConfig(
@@ -154,8 +147,8 @@ class EmbedParts(Tuning):
             warmup=config.schedule.warmup,
             phases=(Phase(length=max(8, int(rows.texts.lengths.max())), rows=config.batches.rows, share=1.0),),
         )
-        draw = Prefetcher(lambda t: source.draw(t).pinned()) if self.device.type == "cuda" else source.draw
-        return PhaseSource(draw=draw, rows_per_epoch=rows.members.size, flops=flops), schedule
+        ahead = self.device.type == "cuda"
+        return TaskLoader(source, schedule, rows_per_epoch=rows.members.size, flops=flops, prefetch=ahead)
 
     def flops(self, rows: int, length: int) -> int:
         """Return the floating-point operations of training on so many texts of so many tokens."""

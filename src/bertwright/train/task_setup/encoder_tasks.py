@@ -13,7 +13,6 @@ import numpy as np
 import torch
 
 from bertwright.data.labelled.rows_of_labels import LabelledSource
-from bertwright.data.prefetch import Prefetcher
 from bertwright.device import matmul_rate, pick_device, resolve_precision, try_compiled_blocks
 from bertwright.errors import CorpusError
 from bertwright.hub.cards.model_cards import task_card
@@ -26,6 +25,7 @@ from bertwright.model.encoder import SEQUENCE_HEADS, kept_bytes
 from bertwright.model.layers.dropout import Dropout
 from bertwright.model.sentence_encoder import SentenceEncoder
 from bertwright.model.task_model import FineTuned
+from bertwright.objectives.base import Objective
 from bertwright.rng import key_of
 from bertwright.tasks.base import Task
 from bertwright.tasks.by_name import begin_task, task_named
@@ -35,11 +35,12 @@ from bertwright.tasks.text_encoder import TextEncoder
 from bertwright.tasks.trained import settings_to_keep
 from bertwright.tasks.unlabelled import UnlabelledFile
 from bertwright.tokenizer.load import load_tokenizer
-from bertwright.train.callbacks import Callback
-from bertwright.train.loop import PhaseSource
+from bertwright.train.callbacks.base import Callback
+from bertwright.train.loader import TaskLoader
 from bertwright.train.parallel.group import BatchSlice
 from bertwright.train.schedule import Phase, ScheduleConfig
-from bertwright.train.step import TrainStep, forward_loss_of
+from bertwright.train.state import Progress, TrainState
+from bertwright.train.step import Engine
 from bertwright.train.task_setup.finetune_config import FinetuneConfig
 from bertwright.train.task_setup.run_of_task import Split, Tuning
 from bertwright.train.task_setup.transfer import check_transfer, learning_rates, objective_of, treat, unfreezing
@@ -60,21 +61,18 @@ class TuneParts(Tuning):
         """Return the pre-trained encoder with a new head."""
         return fresh_model(self, seed)
 
-    def step(self, model: FineTuned, seed: int) -> TrainStep:
-        """Return the training step of a model."""
-        return tune_step(self, model, seed)
+    def begin(self, model: FineTuned, seed: int) -> tuple[TrainState, Objective, Engine]:
+        """Return the state of a run at its beginning, its objective, and how its steps are computed."""
+        return begin_tuning(self, model, seed)
 
-    def batches(self, seed: int) -> tuple[PhaseSource, ScheduleConfig]:
+    def batches(self, seed: int) -> TaskLoader:
         """Return the batches of a seed, and their schedule."""
         return tune_batches(self, seed)
 
-    def callbacks(self, model: FineTuned, progress: float) -> list[Callback]:
-        """Return what thaws the model, set to `progress`, where it is to thaw."""
+    def callbacks(self, model: FineTuned) -> list[Callback]:
+        """Return what thaws the model, where it is to thaw."""
         thaw = unfreezing(model, self.config.transfer)
-        if thaw is None:
-            return []
-        thaw.thaw(progress)
-        return [thaw]
+        return [] if thaw is None else [thaw]
 
     def peak_flops(self, *, stretches: int = 6) -> float:
         """Return the measured rate of this machine."""
@@ -170,27 +168,18 @@ def fresh_model(parts: TuneParts, seed: int) -> FineTuned:
     return model.to(parts.device)
 
 
-def tune_step(parts: TuneParts, model: FineTuned, seed: int) -> TrainStep:
-    """Return the training step of a model on a task."""
-    config = parts.config
+def begin_tuning(parts: TuneParts, model: FineTuned, seed: int) -> tuple[TrainState, Objective, Engine]:
+    """Return the state of a run at its beginning, its objective, and how its steps are computed."""
+    config, engine = parts.config, parts.engine(seed)
     objective = objective_of(parts.task, model, config.transfer)
-    step = TrainStep(
-        model=model,
-        objective=objective,
-        optimizers=parts.optimizers(model, rates=learning_rates(model, config.transfer)),
-        forward_loss=forward_loss_of(model, objective, parts.cast),
-        average=None,
-        clip_norm=config.optimizer.clip_norm,
-        seed=seed,
-        device=parts.device,
-    )
+    optimizers = parts.optimizers(model, rates=learning_rates(model, config.transfer))
     rows = parts.splits["train"].rows
     each = (2 if config.transfer.r_drop else 1) * (1 if rows.together is None else int(rows.together.max()))
-    parts.split_batches(step, partial(kept_bytes, parts.shape), rows.lengths, each=each)
+    parts.split_batches(engine, model, objective, partial(kept_bytes, parts.shape), rows.lengths, each=each)
     work = len(rows) * tune_flops(parts, rows=1, length=round(float(np.mean(rows.lengths))))
     if task_worth_compiling(parts, work):
-        compile_blocks(model, step, tune_source(parts, seed).draw(0))
-    return step
+        compile_blocks(model, objective, engine, tune_source(parts, seed).draw(0))
+    return TrainState(model, optimizers, Progress(drawn=[0])), objective, engine
 
 
 def task_worth_compiling(parts: Tuning, work: int) -> bool:
@@ -205,12 +194,12 @@ def task_worth_compiling(parts: Tuning, work: int) -> bool:
     return work * parts.config.schedule.epochs > WORTH_COMPILING[parts.device.type]
 
 
-def compile_blocks(model: FineTuned | SentenceEncoder, step: TrainStep, batch: TokenRows) -> None:
+def compile_blocks(model: FineTuned | SentenceEncoder, objective: Objective, engine: Engine, batch: TokenRows) -> None:
     """Compile the blocks of the model, with a batch to try; leaves nothing behind but that, and says so if it fails."""
 
     def attempt() -> None:
         model.train()
-        step.backward(0, [(BatchSlice(0), batch)], micro_batches=1, progress=0.0)
+        engine.backward(model, objective, [(BatchSlice(0), batch)], step=0, of=1, fraction=0.0)
 
     drops = any(isinstance(module, Dropout) and module.share > 0 for module in model.encoder.modules())
     reason = try_compiled_blocks(model.encoder.get_submodule("blocks").children(), attempt, drops=drops)
@@ -234,11 +223,11 @@ def tune_flops(parts: TuneParts, *, rows: int, length: int) -> int:
     return training_flops(parts.shape, rows=rows, length=length, masked=asked, outputs=outputs, averaged=averaged)
 
 
-def tune_batches(parts: TuneParts, seed: int) -> tuple[PhaseSource, ScheduleConfig]:
-    """Return the batches of a seed, and the schedule that is as many steps as they make."""
+def tune_batches(parts: TuneParts, seed: int) -> TaskLoader:
+    """Return the batches of a seed; the schedule is as many steps as they make."""
     config, rows, source = parts.config, parts.splits["train"].rows, tune_source(parts, seed)
 
-    def flops(batch: TokenRows, _: float) -> int:
+    def flops(batch: TokenRows) -> int:
         count, length = batch.input_ids.shape
         return tune_flops(parts, rows=count, length=length)
 
@@ -248,8 +237,8 @@ def tune_batches(parts: TuneParts, seed: int) -> tuple[PhaseSource, ScheduleConf
         warmup=config.schedule.warmup,
         phases=(Phase(length=longest, rows=config.batches.rows, share=1.0),),
     )
-    draw = Prefetcher(lambda t: source.draw(t).pinned()) if parts.device.type == "cuda" else source.draw
-    return PhaseSource(draw=draw, rows_per_epoch=len(rows), flops=flops), schedule
+    ahead = parts.device.type == "cuda"
+    return TaskLoader(source, schedule, rows_per_epoch=len(rows), flops=flops, prefetch=ahead)
 
 
 def tune_peak_flops(parts: TuneParts, *, stretches: int = 6) -> float:

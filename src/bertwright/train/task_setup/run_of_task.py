@@ -20,12 +20,12 @@ from bertwright.model.layers.dropout import begin_at_row, follow_rows
 from bertwright.tasks.eval_result import EvalResult
 from bertwright.tasks.unlabelled import UnlabelledFile
 from bertwright.tokenizer.load import Tokenizer
-from bertwright.train.callbacks import Callback
-from bertwright.train.loop import PhaseSource, Progress
+from bertwright.train.callbacks.base import Callback
+from bertwright.train.loader import TaskLoader
 from bertwright.train.micro_batches import MicroBatches, endless_room, room_for
 from bertwright.train.optim.optimizers import build_optimizers
-from bertwright.train.schedule import ScheduleConfig
-from bertwright.train.step import TrainStep
+from bertwright.train.state import Progress, TrainState
+from bertwright.train.step import Engine
 from bertwright.train.task_setup.finetune_config import FinetuneConfig
 
 
@@ -59,9 +59,16 @@ class Tuning(ABC):
         """Return the optimizers of a model, at `rates` (see `build_optimizers`), in the precision of the run."""
         return build_optimizers(model, self.config.optimizer, dtype=product_dtype(self.precision), rates=rates)
 
+    def engine(self, seed: int) -> Engine:
+        """Return how the steps of a seed are computed."""
+        return Engine(
+            device=self.device, seed=seed, clip_norm=self.config.optimizer.clip_norm, precision=self.precision
+        )
+
     def split_batches(
-        self, step: TrainStep, row_bytes: Callable[[int], int], lengths: np.ndarray, *, each: int = 1
-    ) -> None:
+        self, engine: Engine, model: nn.Module, objective: Any, row_bytes: Callable[[int], int], lengths: np.ndarray,
+        *, each: int = 1,
+    ) -> None:  # fmt: skip
         """Have batches split as the settings say, and, on a CPU, those that keep more in memory than there is room for.
 
         `row_bytes` is what a row of so many tokens keeps, `lengths` those of all rows, of which an example has `each`.
@@ -70,14 +77,14 @@ class Tuning(ABC):
         batches, fewest = self.config.batches, self.config.engine.accumulation
         room: Callable[[int], int] = endless_room
         if self.device.type == "cpu":
-            room = room_for(step.model, row_bytes, longest=int(lengths.max()), what=f"training {self.folder}")
+            room = room_for(model, row_bytes, longest=int(lengths.max()), what=f"training {self.folder}")
         if fewest > 1 or any(
             min(batches.rows * each, max(each, batches.tokens // length)) * row_bytes(length) > room(length)
             for length in np.unique(lengths).tolist()
         ):
-            step.micro_batches = MicroBatches(step.model, step.objective, self.cast, row_bytes, room, fewest)
-            step.begin_at_row = begin_at_row
-            follow_rows(step.model)
+            engine.micro_batches = MicroBatches(model, objective, self.cast, row_bytes, room, fewest)
+            engine.begin_at_row = begin_at_row
+            follow_rows(model)
 
     def cast(self) -> AbstractContextManager[Any]:
         """Return the context forward passes run in."""
@@ -96,15 +103,15 @@ class Tuning(ABC):
         """Return the pre-trained model with what the task adds to it drawn from `seed`."""
 
     @abstractmethod
-    def step(self, model: Any, seed: int) -> TrainStep:
-        """Return the training step of a model."""
+    def begin(self, model: Any, seed: int) -> tuple[TrainState, Any, Engine]:
+        """Return the state of a run at its beginning, its objective, and how its steps are computed."""
 
     @abstractmethod
-    def batches(self, seed: int) -> tuple[PhaseSource, ScheduleConfig]:
-        """Return the batches of a seed, and the schedule that is as many steps as they make."""
+    def batches(self, seed: int) -> TaskLoader:
+        """Return the batches of a seed; the schedule is as many steps as they make."""
 
-    def callbacks(self, model: Any, progress: float) -> list[Callback]:
-        """Return what else listens to a run from `progress` in [0, 1] of it on."""
+    def callbacks(self, model: Any) -> list[Callback]:
+        """Return what else a run of this kind needs after each step."""
         return []
 
     @abstractmethod
@@ -137,7 +144,7 @@ class TrainedRun:
     seed: int
     model: Any
     best_step: int
-    position: Progress
+    progress: Progress
     judged: dict[str, EvalResult]
     """By split: dev, and test where there is one."""
     diverged: DivergedError | None = None
@@ -150,11 +157,11 @@ def judge_tuned(
     *,
     seed: int,
     best_step: int,
-    position: Progress,
+    progress: Progress,
     diverged: DivergedError | None = None,
 ) -> TrainedRun:
     """Return a finished model judged on every split but train: on dev first, by which the rest of it is settled."""
     dev = parts.judge(model, "dev")
     settled = parts.settled(dev)
     others = {split: settled.judge(model, split) for split in parts.splits if split not in ("train", "dev")}
-    return TrainedRun(settled, seed, model.eval(), best_step, position, {"dev": dev, **others}, diverged)
+    return TrainedRun(settled, seed, model.eval(), best_step, progress, {"dev": dev, **others}, diverged)

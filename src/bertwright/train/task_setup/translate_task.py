@@ -11,7 +11,6 @@ import numpy as np
 import torch
 
 from bertwright.data.labelled.rows_of_labels import LabelledSource
-from bertwright.data.prefetch import Prefetcher
 from bertwright.device import matmul_rate, pick_device, resolve_precision
 from bertwright.errors import ConfigError
 from bertwright.hub.cards.model_cards import translation_card
@@ -39,9 +38,10 @@ from bertwright.tasks.translation.metrics import score_texts
 from bertwright.tasks.translation.reader import SidesConfig, parallel_files, source_alone
 from bertwright.tasks.translation.task import Translate
 from bertwright.tokenizer.load import load_tokenizer
-from bertwright.train.loop import PhaseSource
+from bertwright.train.loader import TaskLoader
 from bertwright.train.schedule import Phase, ScheduleConfig
-from bertwright.train.step import TrainStep, forward_loss_of
+from bertwright.train.state import Progress, TrainState
+from bertwright.train.step import Engine
 from bertwright.train.task_setup.run_of_task import Split, Tuning
 from bertwright.train.task_setup.translate_config import TranslateConfig
 from bertwright.types import PairBatch, TokenRows
@@ -100,33 +100,25 @@ class TranslateParts(Tuning):
                     module.share = transfer.dropout
         return model.to(self.device)
 
-    def step(self, model: EncoderDecoder, seed: int) -> TrainStep:
-        """Return the training step: one rate for all weights."""
-        step = TrainStep(
-            model=model,
-            objective=self.task,
-            optimizers=self.optimizers(model),
-            forward_loss=forward_loss_of(model, self.task, self.cast),
-            average=None,
-            clip_norm=self.config.optimizer.clip_norm,
-            seed=seed,
-            device=self.device,
-        )
+    def begin(self, model: EncoderDecoder, seed: int) -> tuple[TrainState, Translate, Engine]:
+        """Return the state of a run at its beginning, its objective, and how its steps are computed."""
+        engine = self.engine(seed)
         rows, decoder = self.splits["train"].rows, model.decoder.config
 
         def row_bytes(length: int) -> int:
             return kept_bytes(self.shape, length) + kept_bytes(decoder, length) + LOGITS * length * decoder.vocab_size
 
-        self.split_batches(step, row_bytes, np.maximum(rows.source_lengths, rows.target_lengths))
-        return step
+        lengths = np.maximum(rows.source_lengths, rows.target_lengths)
+        self.split_batches(engine, model, self.task, row_bytes, lengths)
+        return TrainState(model, self.optimizers(model), Progress(drawn=[0])), self.task, engine
 
-    def batches(self, seed: int) -> tuple[PhaseSource, ScheduleConfig]:
-        """Return batches of pairs of like length, and the schedule that is as many steps as they make."""
+    def batches(self, seed: int) -> TaskLoader:
+        """Return batches of pairs of like length; the schedule is as many steps as they make."""
         batches, rows = self.config.batches, self.splits["train"].rows
         source = LabelledSource(rows, batch_rows=batches.rows, tokens=batches.tokens, seed=seed)
         shape, decoder = self.shape, decoder_config(self.shape, layers=self.config.translate.decoder_layers)
 
-        def flops(batch: TokenRows, _: float) -> int:
+        def flops(batch: TokenRows) -> int:
             assert isinstance(batch, PairBatch)
             count, length = batch.decoder_ids.shape
             asked = int((batch.labels >= 0).sum())
@@ -140,8 +132,8 @@ class TranslateParts(Tuning):
             warmup=span.warmup,
             phases=(Phase(length=max(8, int(rows.source_lengths.max())), rows=batches.rows, share=1.0),),
         )
-        draw = Prefetcher(lambda t: source.draw(t).pinned()) if self.device.type == "cuda" else source.draw
-        return PhaseSource(draw=draw, rows_per_epoch=len(rows), flops=flops), schedule
+        ahead = self.device.type == "cuda"
+        return TaskLoader(source, schedule, rows_per_epoch=len(rows), flops=flops, prefetch=ahead)
 
     def peak_flops(self, *, stretches: int = 6) -> float:
         """Return the measured rate of this machine on the largest block product of a typical step."""

@@ -19,7 +19,7 @@ COPIES = 5
 
 def preview_task(parts: Tuning, out: Path, *, seeds: int) -> Result:
     """Return what a run would be: its settings, model, examples, steps and disk."""
-    model, (_, schedule) = parts.fresh_model(parts.config.seed), parts.batches(parts.config.seed)
+    model, schedule = parts.fresh_model(parts.config.seed), parts.batches(parts.config.seed).schedule
     trained = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
     examples = {name: len(split.examples) for name, split in parts.splits.items()}
     config = parts.config

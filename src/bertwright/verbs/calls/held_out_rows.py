@@ -15,6 +15,7 @@ from typing import Any, Literal
 import numpy as np
 
 from bertwright.corpus.shards import Shards, read_manifest
+from bertwright.data.pretraining.dataset import folder_names
 from bertwright.device import pick_device
 from bertwright.errors import BertwrightError, DataError, UsageError
 from bertwright.files import read_json
@@ -28,10 +29,8 @@ from bertwright.objectives.combine import build_objective
 from bertwright.objectives.config import ObjectiveConfig
 from bertwright.result import Result
 from bertwright.tokenizer.load import load_tokenizer
-from bertwright.train.held_out import held_out_figures
-from bertwright.train.setup.mixture_of_folders import folders_of, names_of
+from bertwright.train.held_out import EVALUATION_ROWS, fixed_examples, held_out_figures
 from bertwright.train.setup.pretrain_config import PretrainConfig, resume_settings
-from bertwright.train.setup.run import EVALUATION_ROWS, fixed_examples
 
 Kind = Literal["mlm", "nsp"]
 LENGTH, ROWS = 128, 4096
@@ -150,7 +149,7 @@ def _figures_on(
     prints = [one["fingerprint"] for one in manifest.get("mixture", {}).values()]
     if fingerprint not in prints:
         return None
-    name = names_of(folders_of(Path(manifest["data"]), config))[prints.index(fingerprint)]
+    name = folder_names(config.folders(Path(manifest["data"])))[prints.index(fingerprint)]
     return {figure.removeprefix(f"{name}/"): value for figure, value in valid.items() if figure.startswith(f"{name}/")}
 
 

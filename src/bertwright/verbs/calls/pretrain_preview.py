@@ -8,6 +8,7 @@ from typing import Any
 import tomli_w
 import torch
 
+from bertwright.data.pretraining.dataset import open_dataset
 from bertwright.device import pick_device, resolve_precision
 from bertwright.files import free_space, human_bytes
 from bertwright.hub.nsp_folder import has_own_folder
@@ -17,9 +18,8 @@ from bertwright.model.encoder import Encoder, parameter_count
 from bertwright.objectives.combine import needs_pairs
 from bertwright.result import Result
 from bertwright.train.parallel.group import Group
-from bertwright.train.setup.mixture_of_folders import folders_of, mixed_manifest
+from bertwright.train.setup.assemble import require_rows
 from bertwright.train.setup.pretrain_config import PretrainConfig
-from bertwright.train.setup.run import open_data, require_rows
 
 
 def disk_needed(model: Encoder, config: PretrainConfig, *, auxiliary: int = 0) -> int:
@@ -36,11 +36,11 @@ def disk_needed(model: Encoder, config: PretrainConfig, *, auxiliary: int = 0) -
 def preview_run(data: Path, out: Path, config: PretrainConfig, group: Group) -> Result:
     """Return what a run would be: its settings, model, data and disk. Raises what building it would raise."""
     require_rows(config, group)
-    manifest, tokenizer = mixed_manifest(data, config), open_data(data)[1]
+    dataset = open_dataset(config.folders(data), mixture=config.data.mixture)
     with torch.device("meta"):
         model = build_encoder(
             config.model.shape(
-                config.size, vocab_size=manifest["tokenizer"]["vocab_size"], pad_token_id=tokenizer.special.pad,
+                config.size, vocab_size=dataset.vocab_size, pad_token_id=dataset.tokenizer.special.pad,
                 next_sentence=needs_pairs(config.objective),
             ),
             drawn=False,
@@ -63,7 +63,7 @@ def preview_run(data: Path, out: Path, config: PretrainConfig, group: Group) -> 
     facts = {
         "model": f"{config.model.architecture} {config.size}: {shape.layers} layers, width {shape.hidden_size}, "
         f"{shape.heads} heads, {plan['parameters']:,} parameters",
-        "data": f"{', '.join(map(str, folders_of(data, config)))}: vocabulary of {shape.vocab_size:,} tokens",
+        "data": f"{', '.join(map(str, dataset.folders))}: vocabulary of {shape.vocab_size:,} tokens",
         "run": f"{schedule.amount:g} {schedule.unit}: {'; '.join(phases)}",
         "learning rate": f"{optimizer.learning_rate:g}{muon}, warm-up {schedule.warmup:.0%}",
         "device": f"{plan['precision']} on {device}{f', {group.size} processes' if group.size > 1 else ''}",
