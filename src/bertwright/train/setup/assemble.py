@@ -193,4 +193,4 @@ def peak_flops(loader: PretrainLoader, engine: Engine, *, stretches: int = 6) ->
     phase, shape = loader.schedule.phases[0], loader.shape
     rows = phase.rows // loader.accumulation * phase.length
     width, widest = shape.hidden_size, shape.widest_product
-    return matmul_rate(rows, width, widest, precision=engine.precision, device=engine.device, stretches=stretches)
+    return matmul_rate(rows, width, widest, precision=engine.precision, device=engine.device, rounds=stretches)
