@@ -49,7 +49,7 @@ class Lines:
         self.stream = LineStream(file, most=PIECE, encoding=encoding)
 
     @property
-    def share(self) -> float | None:
+    def progress(self) -> float | None:
         """How much of the file has been read, 0 to 1; None where nobody knows its size."""
         return self.stream.progress
 
