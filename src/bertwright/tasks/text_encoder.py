@@ -77,7 +77,7 @@ class TextEncoder:
         ends = np.cumsum(row_counts)
         totals = np.cumsum(np.concatenate([[0], pieces]))
         row_pieces = totals[ends] - totals[ends - row_counts]
-        framed, lengths, first_lengths, _ = self.frame((ids, row_pieces), None)
+        framed, lengths, first_lengths, _ = self.frame(Ragged(ids, row_pieces), None)
         begins = totals[:-1] - np.repeat(totals[ends - row_counts], row_counts)
         return LabelledRows(
             ids=framed,
