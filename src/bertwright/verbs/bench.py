@@ -29,8 +29,9 @@ from bertwright.train.loop import Progress, train
 from bertwright.train.setup.pretrain_config import resolve
 from bertwright.train.setup.run import Parts, build, compiled_step, peak_flops
 from bertwright.train.step import TrainStep
+from bertwright.train.task_setup.by_task import set_up
+from bertwright.train.task_setup.finetune_config import resolve_finetune
 from bertwright.verbs.evaluate import evaluate
-from bertwright.verbs.finetune import build_parts
 from bertwright.verbs.own_run import LENGTH
 from bertwright.verbs.pretrain import pretrain
 
@@ -176,16 +177,16 @@ def bench_finetune(
     """Measure fine-tuning steps of a task on the `examples` of a file, from a MODEL folder: examples/s and MFU.
 
     The first steps of a run as `finetune` would make it with these settings, whose lengths differ: the figure is of all
-    of them together, the time of compiling not counted. Nothing is judged.
+    of them together, the time of compiling not counted. Nothing is evaluated.
     """
     file = Path(examples)
-    parts = build_parts(task, settings or {}, Path(model), {"train": file, "dev": file})
-    network = parts.fresh_model(parts.config.seed)
+    setup = set_up(resolve_finetune(task, settings or {}), Path(model), {"train": file, "dev": file})
+    network = setup.new_model(setup.config.seed)
     began = time.perf_counter()
-    step = parts.step(network, parts.config.seed)
+    step = setup.step(network, setup.config.seed)
     compiling = time.perf_counter() - began
-    peak = parts.peak_flops()
-    source, schedule = parts.batches(parts.config.seed)
+    peak = setup.peak_flops()
+    source, schedule = setup.batches(setup.config.seed)
     position, marks = Progress(drawn=[0]), []
     network.train()
     for _ in train(step, [source], schedule, position=position, accumulation=1):
@@ -195,9 +196,9 @@ def bench_finetune(
     if len(marks) < SKIPPED + 2:
         raise UsageError(f"{file} makes {len(marks)} steps, too few to measure; give more or --schedule.epochs")
     seconds, rows, flops = (last - first for first, last in zip(marks[SKIPPED - 1], marks[-1], strict=True))
-    peak = max(peak, parts.peak_flops())
+    peak = max(peak, setup.peak_flops())
     figures = {
-        "what": f"finetune {task} from {model}, {parts.config.batches.rows} examples a step, {parts.precision}",
+        "what": f"finetune {task} from {model}, {setup.config.batches.rows} examples a step, {setup.precision}",
         "examples_per_second": round(rows / seconds, 1),
         "mfu": round(flops / seconds / peak, 4),
         "setup_seconds": round(compiling, 1),
@@ -207,7 +208,7 @@ def bench_finetune(
         "MFU": f"{figures['mfu']:.0%} of {peak / 1e9:,.0f} GFLOP/s",
         "setup, compilation if any": f"{compiling:.0f} s",
     }
-    return _told(str(figures["what"]), figures, shown, parts.device, out)
+    return _told(str(figures["what"]), figures, shown, setup.device, out)
 
 
 def bench_pretrain(

@@ -39,6 +39,30 @@ class SentenceRows:
         return taken
 
     @property
+    def longest(self) -> int:
+        """Tokens of the longest text."""
+        return int(self.texts.lengths.max())
+
+    @property
+    def row_lengths(self) -> np.ndarray:
+        """Tokens of each text, int64 [U]."""
+        return self.texts.lengths
+
+    @property
+    def row_count(self) -> int:
+        """Rows that a model reads in an epoch: N K."""
+        return self.members.size
+
+    @property
+    def rows_per_example(self) -> int:
+        """Rows an example has in a batch: K."""
+        return self.members.shape[1]
+
+    def drawn(self) -> SentenceRows:
+        """Return what training draws as one: an example."""
+        return self
+
+    @property
     def order(self) -> np.ndarray:
         """The lengths: examples of like length make a batch."""
         return self.lengths
