@@ -33,11 +33,11 @@ TASKS: dict[str, type[Task[Any]]] = {
 WITHOUT_HEAD = ("translate", "embed")
 """What else may follow it: translate writes texts, and embed gives vectors."""
 BY_HEAD: dict[Part, type[Task[Any]]] = {"token": Tag, "span": Answer, "choice": Choose}
-"""The tasks that the type of their head tells."""
+"""The tasks that are known by the type of their head."""
 BY_PROBLEM: dict[Problem, type[Task[Any]]] = {task.problem: task for task in (Classify, MultiLabel, Regress)}
 """The tasks about rows, by what Hugging Face calls the kind of their loss."""
 TASK = "task"
-"""The extra setting by which a task is found that its head does not tell."""
+"""The extra setting by which a task is found whose head is not enough."""
 
 
 def task_names() -> tuple[str, ...]:
@@ -76,7 +76,7 @@ def config_to_keep(task: Task[Any]) -> dict[str, Any]:
 
 
 def kind_of_head(head_type: Part, problem: Problem) -> type[Task[Any]]:
-    """Return the task that a head tells by itself, as of a model of another make; raises ModelError where none does."""
+    """Return the task that has such a head, as of a model of another make; raises ModelError where none does."""
     of_rows = BY_PROBLEM.get(problem) if isinstance(problem, str) else None
     kind = of_rows if head_type == "row" else BY_HEAD.get(head_type) if isinstance(head_type, str) else None
     if kind is None:

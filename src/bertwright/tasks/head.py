@@ -1,4 +1,4 @@
-"""Says what the head of a task answers, one class or several, and how much each of its answers counts."""
+"""Says what the head of a task predicts, one class or several, and how much each class counts."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ USES = {
 
 
 class HeadConfig(Section):
-    """What the head of a task answers, where it is not one class of a few, all alike."""
+    """What the head of a task predicts, where it is not one class of a few, all alike."""
 
     multi_label: bool = False
     """classify: a text may have several labels at once, or none; sigmoids and binary cross-entropy."""
@@ -36,9 +36,9 @@ class HeadConfig(Section):
 
     def refuse(self, *settings: str, task: str) -> None:
         """Raise ConfigError where one of `settings` is asked for: `task` has no use for it."""
-        asked = next((name for name in settings if getattr(self, name)), None)
-        if asked is not None:
-            raise ConfigError(f"head.{asked}: {task} has no use for it; {asked.replace('_', ' ')} is {USES[asked]}")
+        odd = next((name for name in settings if getattr(self, name)), None)
+        if odd is not None:
+            raise ConfigError(f"head.{odd}: {task} has no use for it; {odd.replace('_', ' ')} is {USES[odd]}")
 
 
 def class_weights(wanted: Weights, targets: np.ndarray, labels: Sequence[str]) -> np.ndarray:

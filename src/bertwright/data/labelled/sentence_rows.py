@@ -1,6 +1,6 @@
 """Turns examples of texts that belong together into batches: a row a text, and equal texts known as such.
 
-A text that stands in several examples is encoded once. Which text stands where tells the loss what is no negative.
+A text that stands in several examples is encoded once. Which text stands where says what is no negative.
 """
 
 from __future__ import annotations

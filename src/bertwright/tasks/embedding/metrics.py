@@ -64,17 +64,17 @@ def rank_texts(vectors: np.ndarray, pairs: np.ndarray, others: np.ndarray) -> Ra
     rank, right, best = (np.empty(len(queries), dtype=np.int64) for _ in range(3))
     step = max(1, BLOCK // len(known))
     for start in range(0, len(queries), step):
-        part = slice(start, min(start + step, len(queries)))
-        similarity = near[queries[part]] @ documents
-        counts = ends[part] - begins[part]
-        rows, places = np.repeat(np.arange(len(counts)), counts), column[begins[start] : ends[part][-1]]
+        some = slice(start, min(start + step, len(queries)))
+        similarity = near[queries[some]] @ documents
+        counts = ends[some] - begins[some]
+        rows, places = np.repeat(np.arange(len(counts)), counts), column[begins[start] : ends[some][-1]]
         only = np.full_like(similarity, -np.inf)
         only[rows, places] = similarity[rows, places]
-        right[part] = known[only.argmax(1)]
+        right[some] = known[only.argmax(1)]
         similarity[rows, places] = -np.inf
-        similarity[known[None, :] == queries[part][:, None]] = -np.inf
-        rank[part] = 1 + (similarity >= only.max(1, keepdims=True)).sum(1)
-        best[part] = known[similarity.argmax(1)]
+        similarity[known[None, :] == queries[some][:, None]] = -np.inf
+        rank[some] = 1 + (similarity >= only.max(1, keepdims=True)).sum(1)
+        best[some] = known[similarity.argmax(1)]
     return Ranks(queries, rank, right, best)
 
 

@@ -81,7 +81,7 @@ class Windows:
 
 
 def encode_contexts(tokenizer: Tokenizer, contexts: Sequence[str]) -> Passages:
-    """Return the tokens of contexts and their characters, by the reference tokenizer: tokie tells no characters."""
+    """Return the tokens of contexts and their characters, by the reference tokenizer: tokie gives no characters."""
     ids: list[np.ndarray] = []
     offsets: list[np.ndarray] = []
     for begin in range(0, len(contexts), CONTEXTS):

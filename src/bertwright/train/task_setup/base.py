@@ -20,16 +20,25 @@ from torch import nn
 
 from bertwright.data.labelled.rows_of_labels import LabelledSource
 from bertwright.data.prefetch import Prefetcher
-from bertwright.device import autocast, matmul_rate, product_dtype, try_compiled_blocks
+from bertwright.device import (
+    autocast,
+    matmul_rate,
+    pick_device,
+    product_dtype,
+    resolve_precision,
+    try_compiled_blocks,
+)
 from bertwright.errors import ConfigError, DivergedError
+from bertwright.hub.encoder_folder import read_config
 from bertwright.log import note
 from bertwright.model.config import ModelConfig
 from bertwright.model.encoder import kept_bytes
 from bertwright.model.layers.dropout import Dropout, begin_at_row, follow_rows
 from bertwright.tasks.eval_result import EvalResult
 from bertwright.tasks.examples import EncodedExamples
+from bertwright.tasks.text_encoder import TextEncoder
 from bertwright.tasks.unlabelled import UnlabelledFile
-from bertwright.tokenizer.load import Tokenizer
+from bertwright.tokenizer.load import Tokenizer, load_tokenizer
 from bertwright.train.callbacks import Callback
 from bertwright.train.loop import PhaseSource, Progress
 from bertwright.train.micro_batches import MicroBatches, endless_room, room_for
@@ -68,9 +77,38 @@ class TaskSetup(ABC):
     precision: Literal["bf16", "fp32"]
 
     @classmethod
-    @abstractmethod
     def of_files(cls, config: FinetuneConfig, folder: Path, files: Mapping[str, Path]) -> Self:
-        """Read and encode the files of each split; raises InputError with the reason where a file or model is unfit."""
+        """Read and encode the files of each split; raises InputError with the reason where a file or model is unfit.
+
+        Of the model its config.json and tokenizer are read, and not its weights.
+        """
+        tokenizer, encoder_config = load_tokenizer(folder), read_config(folder)
+        config, prompt = cls.fitted(config, encoder_config, folder)
+        task, examples, unlabelled = cls.read(config, tokenizer, files)
+        encoder, device = TextEncoder(tokenizer, max_length=config.batches.max_length, prompt=prompt), pick_device()
+        return cls(
+            config=config,
+            folder=folder,
+            encoder_config=encoder_config,
+            tokenizer=tokenizer,
+            task=task,
+            splits={name: task.encode(part, encoder) for name, part in examples.items()},
+            unlabelled=unlabelled,
+            device=device,
+            precision=resolve_precision(config.precision, device),
+        )
+
+    @classmethod
+    @abstractmethod
+    def fitted(cls, config: Any, encoder_config: ModelConfig, folder: Path) -> tuple[Any, str]:
+        """Return the settings fitted to a model, and the prompt it wants before each text; raises ConfigError."""
+
+    @classmethod
+    @abstractmethod
+    def read(
+        cls, config: Any, tokenizer: Tokenizer, files: Mapping[str, Path]
+    ) -> tuple[Any, Mapping[str, Any], Mapping[str, UnlabelledFile]]:
+        """Return the task, the examples of each split, "train" first, and the files without labels."""
 
     @abstractmethod
     def new_model(self, seed: int) -> Any:

@@ -6,18 +6,17 @@ from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import torch
 
-from bertwright.device import pick_device, resolve_precision
 from bertwright.errors import CorpusError, UsageError
 from bertwright.hub.cards.fine_tuned import task_card
-from bertwright.hub.encoder_folder import read_config, read_model
+from bertwright.hub.encoder_folder import read_model
 from bertwright.hub.task_folder import save_fine_tuned
 from bertwright.inference.scoring import score_rows
 from bertwright.log import note
-from bertwright.model.config import training_flops
+from bertwright.model.config import ModelConfig, training_flops
 from bertwright.model.encoder import SEQUENCE_HEADS
 from bertwright.model.task_model import FineTuned
 from bertwright.rng import key_of
@@ -26,9 +25,8 @@ from bertwright.tasks.by_name import config_to_keep, task_named
 from bertwright.tasks.eval_result import EvalResult
 from bertwright.tasks.metrics import figure_names
 from bertwright.tasks.tagging.task import Tag
-from bertwright.tasks.text_encoder import TextEncoder
 from bertwright.tasks.unlabelled import UnlabelledFile
-from bertwright.tokenizer.load import load_tokenizer
+from bertwright.tokenizer.load import Tokenizer
 from bertwright.train.callbacks import Callback
 from bertwright.train.task_setup.base import TaskSetup
 from bertwright.train.task_setup.finetune_config import FinetuneConfig
@@ -43,48 +41,40 @@ class HeadSetup(TaskSetup):
     task: Task[Any]
 
     @classmethod
-    def of_files(cls, config: FinetuneConfig, folder: Path, files: Mapping[str, Path]) -> Self:
-        """Read and encode the files of each split; raises InputError with the reason where a file or model is unfit."""
-        kind = task_named(config.task, config.head)
-        tokenizer, encoder_config = load_tokenizer(folder), read_config(folder)
-        layers = encoder_config.layers
+    def fitted(cls, config: FinetuneConfig, encoder_config: ModelConfig, folder: Path) -> tuple[FinetuneConfig, str]:
+        """Return the settings fitted to a model."""
+        task_named(config.task)
+        layers, transfer = encoder_config.layers, config.transfer
         check_transfer(config, layers=layers, folder=folder)
+        width, positions = encoder_config.hidden_size, encoder_config.max_positions
+        return config.fitted(width=width, positions=positions, faster=transfer.faster(layers)), ""
+
+    @classmethod
+    def read(
+        cls, config: FinetuneConfig, tokenizer: Tokenizer, files: Mapping[str, Path]
+    ) -> tuple[Task[Any], dict[str, Any], dict[str, UnlabelledFile]]:
+        """Return the task of the training file, the examples of each split, and the files without labels."""
+        kind, train = task_named(config.task, config.head), files["train"]
         if config.columns.label_names and kind is not Tag:
             raise UsageError(
                 f"--label-names is for tag; {kind.name} takes labels as they are in the file, leave it out"
             )
-        file = TrainFile(
-            files["train"], config.columns, config.head, config.extra_config(kind), config.dev_fraction_for(files)
-        )
+        fraction = config.dev_fraction_for(files)
+        file = TrainFile(train, config.columns, config.head, config.extra_config(kind), fraction)
         task, examples = kind.from_train_file(file)
         unlabelled: dict[str, UnlabelledFile] = {}
-        for name in (name for name in files if name != "train"):
-            without = task.unlabelled(files[name])
+        for name, path in list(files.items())[1:]:
+            without = task.unlabelled(path)
             if without is not None and name == "dev":
                 raise CorpusError(
-                    f"{files[name]} has no labels to choose a checkpoint by; leave --dev out, and a share of the "
-                    "training file is held out instead"
+                    f"{path} has no labels to choose a checkpoint by; leave --dev out, and a share of the training "
+                    "file is held out instead"
                 )
             if without is not None:
                 unlabelled[name] = without
             else:
-                examples[name] = task.read(files[name])
-        faster = config.transfer.faster(layers)
-        width, positions = encoder_config.hidden_size, encoder_config.max_positions
-        config = config.fitted(width=width, positions=positions, faster=faster)
-        encoder = TextEncoder(tokenizer, max_length=config.batches.max_length)
-        device = pick_device()
-        return cls(
-            config=config,
-            folder=folder,
-            encoder_config=encoder_config,
-            tokenizer=tokenizer,
-            task=task,
-            splits={name: task.encode(part, encoder) for name, part in examples.items()},
-            unlabelled=unlabelled,
-            device=device,
-            precision=resolve_precision(config.precision, device),
-        )
+                examples[name] = task.read(path)
+        return task, examples, unlabelled
 
     def new_model(self, seed: int) -> FineTuned:
         """Return the pre-trained encoder with a new head drawn from `seed`, frozen and adapted as the settings say."""

@@ -8,15 +8,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 
-from bertwright.device import pick_device, resolve_precision
 from bertwright.errors import ConfigError, CorpusError, UsageError
 from bertwright.hub.cards.sentence import sentence_card
-from bertwright.hub.encoder_folder import read_config
 from bertwright.hub.sentence_folder import (
     SentenceSettings,
     read_sentence_folder,
@@ -26,7 +25,7 @@ from bertwright.hub.sentence_folder import (
 from bertwright.hub.sentence_layout import is_sentence_folder
 from bertwright.inference.vectors import row_vectors
 from bertwright.log import note
-from bertwright.model.config import training_flops
+from bertwright.model.config import ModelConfig, training_flops
 from bertwright.model.layers.dropout import Dropout
 from bertwright.model.sentence_encoder import SentenceEncoder
 from bertwright.model.task_model import freeze
@@ -35,10 +34,10 @@ from bertwright.tasks.embedding.reader import Kind, Sentences, read_sentences
 from bertwright.tasks.embedding.task import FIGURES, Embed, evaluate_vectors
 from bertwright.tasks.eval_result import EvalResult
 from bertwright.tasks.examples import split_dev
-from bertwright.tasks.text_encoder import TextEncoder
-from bertwright.tokenizer.load import load_tokenizer
+from bertwright.tasks.unlabelled import UnlabelledFile
+from bertwright.tokenizer.load import Tokenizer
 from bertwright.train.task_setup.base import TaskSetup
-from bertwright.train.task_setup.finetune_config import EmbedTuneConfig, FinetuneConfig
+from bertwright.train.task_setup.finetune_config import EmbedTuneConfig
 from bertwright.train.task_setup.transfer import learning_rates, set_dropout
 
 SIMCSE_DROPOUT = 0.1
@@ -48,39 +47,35 @@ DEV_FILES = "pairs (two columns of texts that belong together) or pairs with a s
 
 @dataclass(frozen=True)
 class SentenceSetup(TaskSetup):
-    """What seeds have in common that train sentence vectors; `pooling` says how these are made of hidden states."""
+    """What seeds have in common that train sentence vectors."""
 
+    config: EmbedTuneConfig
     task: Embed
-    pooling: SentenceSettings
 
     @classmethod
-    def of_files(cls, config: FinetuneConfig, folder: Path, files: Mapping[str, Path]) -> Self:
-        """Read and encode the files of each split; raises InputError with the reason where a file or model is unfit."""
-        assert isinstance(config, EmbedTuneConfig)
-        tokenizer, encoder_config = load_tokenizer(folder), read_config(folder)
-        embed, layers = config.embed, encoder_config.layers
-        found = read_sentence_settings(folder, encoder_config.max_positions)
+    def fitted(cls, config: EmbedTuneConfig, encoder_config: ModelConfig, folder: Path) -> tuple[EmbedTuneConfig, str]:
+        """Return the settings fitted to a model, and the prompt that its folder asks for."""
+        layers, found = encoder_config.layers, read_sentence_settings(folder, encoder_config.max_positions)
         if config.transfer.frozen(layers) >= layers:
             raise ConfigError(f"transfer.freeze: {folder} has {layers} blocks, of which one must learn; freeze fewer")
-        usual = found.normalize if is_sentence_folder(folder) else True
+        return config.fitted(width=encoder_config.hidden_size, positions=found.max_length), found.prompts.text
+
+    @classmethod
+    def read(
+        cls, config: EmbedTuneConfig, tokenizer: Tokenizer, files: Mapping[str, Path]
+    ) -> tuple[Embed, dict[str, Sentences], dict[str, UnlabelledFile]]:
+        """Return the task and the examples of each split."""
+        examples, embed = read_splits(config, files), config.embed
+        figures = FIGURES[examples["dev"].kind]
+        return Embed(examples["train"].kind, figures, embed.temperature, embed.symmetric), examples, {}
+
+    @cached_property
+    def pooling(self) -> SentenceSettings:
+        """How vectors are made of hidden states: as the settings say, else as the folder does, else of unit length."""
+        embed, found = self.config.embed, read_sentence_settings(self.folder, self.encoder_config.max_positions)
+        usual = found.normalize if is_sentence_folder(self.folder) else True
         normalize = usual if embed.normalize is None else embed.normalize
-        examples = read_splits(config, files)
-        config = config.fitted(width=encoder_config.hidden_size, positions=found.max_length)
-        task = Embed(examples["train"].kind, FIGURES[examples["dev"].kind], embed.temperature, embed.symmetric)
-        encoder = TextEncoder(tokenizer, max_length=config.batches.max_length, prompt=found.prompts.text)
-        device = pick_device()
-        return cls(
-            config=config,
-            folder=folder,
-            encoder_config=encoder_config,
-            tokenizer=tokenizer,
-            task=task,
-            splits={name: task.encode(part, encoder) for name, part in examples.items()},
-            unlabelled={},
-            device=device,
-            precision=resolve_precision(config.precision, device),
-            pooling=replace(found, pooling=embed.pooling or found.pooling, normalize=normalize),
-        )
+        return replace(found, pooling=embed.pooling or found.pooling, normalize=normalize)
 
     def new_model(self, seed: int) -> SentenceEncoder:
         """Return the encoder of the folder, frozen as the settings say; nothing of it is drawn from `seed`."""

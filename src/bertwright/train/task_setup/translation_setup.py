@@ -11,15 +11,14 @@ from typing import Any, ClassVar, Self
 
 import torch
 
-from bertwright.device import pick_device, resolve_precision
 from bertwright.errors import ConfigError
 from bertwright.hub.cards.translation_model import translation_card
 from bertwright.hub.encoder_decoder_folder import save_encoder_decoder
-from bertwright.hub.encoder_folder import read_config, read_model
+from bertwright.hub.encoder_folder import read_model
 from bertwright.inference.translating import translate_rows, translation_loss
 from bertwright.log import note
 from bertwright.model.build import build_encoder
-from bertwright.model.config import BertConfig
+from bertwright.model.config import BertConfig, ModelConfig
 from bertwright.model.decoder import Decoder
 from bertwright.model.encoder import kept_bytes
 from bertwright.model.encoder_decoder import (
@@ -33,11 +32,11 @@ from bertwright.model.generate import SearchRules
 from bertwright.rng import key_of
 from bertwright.tasks.eval_result import EvalResult
 from bertwright.tasks.examples import EncodedExamples, split_dev
-from bertwright.tasks.text_encoder import TextEncoder
 from bertwright.tasks.translation.metrics import score_texts
-from bertwright.tasks.translation.reader import SidesConfig, parallel_files, source_alone
+from bertwright.tasks.translation.reader import Parallel, SidesConfig, parallel_files, source_alone
 from bertwright.tasks.translation.task import Translate
-from bertwright.tokenizer.load import load_tokenizer
+from bertwright.tasks.unlabelled import UnlabelledFile
+from bertwright.tokenizer.load import Tokenizer
 from bertwright.train.task_setup.base import TaskSetup
 from bertwright.train.task_setup.finetune_config import FinetuneConfig, TranslateConfig
 from bertwright.train.task_setup.transfer import set_dropout
@@ -51,48 +50,48 @@ LOW_CEILING = 95.0
 
 @dataclass(frozen=True)
 class TranslationSetup(TaskSetup):
-    """What seeds have in common that train a decoder beside the encoder; finished models write by `rules`."""
+    """What seeds have in common that train a decoder beside the encoder."""
 
     can_compile: ClassVar[bool] = False
     config: TranslateConfig
     task: Translate
-    rules: SearchRules
 
     @classmethod
     def of_files(cls, config: FinetuneConfig, folder: Path, files: Mapping[str, Path]) -> Self:
-        """Read and encode the pairs of each split; raises InputError with the reason where a file or model is unfit."""
-        assert isinstance(config, TranslateConfig)
-        tokenizer, encoder_config = load_tokenizer(folder), read_config(folder)
+        """Read and encode the pairs of each split, and note what the vocabulary does to the target language."""
+        setup = super().of_files(config, folder, files)
+        note_vocabulary(setup.task, setup.splits["dev"])
+        return setup
+
+    @classmethod
+    def fitted(cls, config: TranslateConfig, encoder_config: ModelConfig, folder: Path) -> tuple[TranslateConfig, str]:
+        """Return the settings fitted to a model."""
         layers = encoder_config.layers
         if config.transfer.frozen(layers) > layers:
             raise ConfigError(f"transfer.freeze: {folder} has {layers} blocks, not {config.transfer.freeze} to freeze")
         positions = min(encoder_config.max_positions, decoder_config(encoder_config).max_positions)
-        config = config.fitted(width=encoder_config.hidden_size, positions=positions)
+        return config.fitted(width=encoder_config.hidden_size, positions=positions), ""
+
+    @classmethod
+    def read(
+        cls, config: TranslateConfig, tokenizer: Tokenizer, files: Mapping[str, Path]
+    ) -> tuple[Translate, dict[str, Parallel], dict[str, UnlabelledFile]]:
+        """Return the task, the pairs of each split, and a test file of source texts alone."""
         writing = config.translate
         sides = SidesConfig(source=writing.source, target=writing.target, encoding=writing.encoding)
         task = Translate(tokenizer, sides, smoothing=writing.smoothing)
-        encoder = TextEncoder(tokenizer, max_length=config.batches.max_length)
         source = source_alone(files["test"], sides) if "test" in files else None
-        read = {name: task.read(path) for name, path in files.items() if name != "test" or source is None}
-        read |= split_dev(read["train"], config.dev_fraction_for(files))
-        splits = {name: task.encode(part, encoder) for name, part in read.items()}
-        note_vocabulary(task, splits["dev"])
-        longest = writing.longest or round(1.5 * int(splits["train"].rows.target_lengths.max()))
-        device = pick_device()
-        return cls(
-            config=config,
-            folder=folder,
-            encoder_config=encoder_config,
-            tokenizer=tokenizer,
-            task=task,
-            splits=splits,
-            unlabelled={} if source is None else {"test": source},
-            device=device,
-            precision=resolve_precision(config.precision, device),
-            rules=task.rules(
-                max_length=min(longest, positions), beams=writing.beams, length_penalty=writing.length_penalty
-            ),
-        )
+        examples = {name: task.read(path) for name, path in files.items() if name != "test" or source is None}
+        examples |= split_dev(examples["train"], config.dev_fraction_for(files))
+        return task, examples, {} if source is None else {"test": source}
+
+    @cached_property
+    def rules(self) -> SearchRules:
+        """How finished models write."""
+        writing = self.config.translate
+        longest = writing.longest or round(1.5 * int(self.splits["train"].rows.target_lengths.max()))
+        longest = min(longest, self.encoder_config.max_positions, self.decoder_config.max_positions)
+        return self.task.rules(max_length=longest, beams=writing.beams, length_penalty=writing.length_penalty)
 
     @cached_property
     def decoder_config(self) -> BertConfig:
