@@ -20,7 +20,7 @@ from bertwright.tasks.classification.whole_texts import WholeTexts, known_pairs
 from bertwright.tasks.columns import LABELS, Columns, ColumnsConfig
 from bertwright.tasks.eval_result import EvalResult, Mistake, ResultTable, warning_of
 from bertwright.tasks.examples import split_dev
-from bertwright.tasks.head import class_weights
+from bertwright.tasks.head import class_loss, class_weights
 from bertwright.tasks.metrics import classification_figures, confusion, softmax
 from bertwright.types import LabelledBatch, Loss
 
@@ -102,8 +102,6 @@ class Classify(WholeTexts):
 
     def loss(self, scores: Tensor, example: LabelledBatch) -> Loss:
         """Return the mean cross-entropy, in nats, weighted where classes have weights."""
-        from bertwright.tasks.class_loss import class_loss
-
         return class_loss(scores, example.targets, name=self.name, weights=self.weights)
 
     def evaluate(self, logits: np.ndarray, examples: Texts, *, mistakes: int = 0) -> EvalResult:

@@ -18,7 +18,7 @@ from bertwright.tasks.base import Task, TrainFile
 from bertwright.tasks.columns import ColumnsConfig
 from bertwright.tasks.eval_result import SAME_PREDICTION, EvalResult, Mistake, ResultTable, warning_of, worst_first
 from bertwright.tasks.examples import EncodedExamples, split_dev
-from bertwright.tasks.head import class_weights
+from bertwright.tasks.head import class_loss, class_weights
 from bertwright.tasks.metrics import log_probabilities
 from bertwright.tasks.tagging.decode import DecodedTags, decode_tags
 from bertwright.tasks.tagging.metrics import Entities, TagSet, compare, entities_of, tag_set
@@ -155,8 +155,6 @@ class Tag(Task[TaggedSentences]):
     def loss(self, scores: Tensor, example: LabelledBatch) -> Loss:
         """Return the mean cross-entropy of the words, in nats; with a CRF, the negative log-likelihood a word."""
         if self.crf is None:
-            from bertwright.tasks.class_loss import class_loss
-
             return class_loss(scores, example.targets, name=self.name, weights=self.weights)
         assert not isinstance(self.crf, CRFDecoder)
         has_word = example.targets != UNASKED

@@ -121,6 +121,10 @@ class TaskSetup(ABC):
         While `training`, figures alone, in the precision it trains in.
         """
 
+    def dev_figures(self, model: Any) -> dict[str, float]:
+        """Return the figures of a model on dev while it trains."""
+        return self.evaluate(model, "dev", training=True).figures
+
     @abstractmethod
     def save(self, model: Any, out: Path, *, name: str, figures: Mapping[str, Any]) -> None:
         """Write the model folder `out` of a run called `name`, its card made from the figures of result.json."""

@@ -124,7 +124,7 @@ def dev_evaluation(
     """Return the callback that evaluates the model on dev along the run, from a position on."""
     watch = setup.config.watch
     callback = EvaluateListener(
-        held_out=lambda: setup.evaluate(model, "dev", training=True).figures,
+        held_out=partial(setup.dev_figures, model),
         samples=list,
         times=max(1, round(setup.config.schedule.epochs * watch.evaluations)),
         every=None if watch.evaluate_every is None else Interval.parse(watch.evaluate_every),
