@@ -145,7 +145,11 @@ def read_conll(
     if BRAT.match(next((line for _, line in every if line), "")):
         raise CorpusError(f"{path} is a file of brat, which is not read; export CoNLL, a word and its tag a line")
     cutter = _cutter_of(every, path)
-    lines = [] if cutter is None else _without_odd_openings(list(_word_lines(every, cutter, path, tagged=True)), cutter)
+    lines = (
+        []
+        if cutter is None
+        else _without_odd_openings(list(_word_lines(every, cutter, path, tagged=True)), cutter, path)
+    )
     if cutter is None or not lines:
         raise CorpusError(f"{path} holds no words; give a CoNLL file: a word and its tag a line")
     word, tag = cutter.words(word_column, path=path), cutter.tags(tag_column, path=path)
@@ -198,15 +202,18 @@ def _repeat(lines: list[str], cutter: Cutter) -> bool:
     return any(len(cells) > 2 for cells in sentences) and all(len(set(cells)) < 2 for cells in sentences)
 
 
-def _without_odd_openings(lines: list[WordLine], cutter: Cutter) -> list[WordLine]:
+def _without_odd_openings(lines: list[WordLine], cutter: Cutter, path: Path) -> list[WordLine]:
     """Leave out lines `# x` that open sentences and are as wide as others, but have a tag that no other line has."""
-    opens = [place == 0 or lines[place - 1].sentence != line.sentence for place, line in enumerate(lines)]
-    doubtful = [first and line.cells[0].startswith("#") for first, line in zip(opens, lines, strict=True)]
-    if cutter.separator == "\t" or not any(doubtful):
+    sentences = [-1, *(line.sentence for line in lines)]
+    opens = [line.cells[0].startswith("#") and line.sentence != sentences[n] for n, line in enumerate(lines)]
+    if cutter.separator == "\t" or not any(opens):
         return lines
-    tags = {line.cells[-1] for line, odd in zip(lines, doubtful, strict=True) if not odd}
-    every = zip(lines, doubtful, strict=True)
-    return [line for line, odd in every if not (odd and line.cells[0] == "#" and line.cells[-1] not in tags)]
+    tags = {line.cells[-1] for line, odd in zip(lines, opens, strict=True) if not odd}
+    every = zip(lines, opens, strict=True)
+    kept = [line for line, odd in every if not (odd and line.cells[0] == "#" and line.cells[-1] not in tags)]
+    if len(kept) < len(lines):
+        note(f"{path}: {len(lines) - len(kept):,} lines `# ...` with a tag of their own are skipped as comments too")
+    return kept
 
 
 def is_conll(path: Path) -> bool:
