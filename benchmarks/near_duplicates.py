@@ -24,13 +24,13 @@ import pyarrow as pa
 import torch
 
 from bertwright.corpus.clean import clean
+from bertwright.corpus.dedup.hashes import WORDS
 from bertwright.corpus.dedup.near_duplicates import NearDuplicates, signatures
-from bertwright.corpus.dedup.shingles import WORDS
 from bertwright.corpus.readers.documents import BATCH_BYTES, read_documents
 from bertwright.corpus.readers.formats import ReadOptions
 from bertwright.corpus.readers.inputs import find_inputs
+from bertwright.device import machine
 from bertwright.files import write_json
-from bertwright.machine import machine
 
 Shingle = tuple[str, ...]
 ALONE = "\u3040-\u9fff\uac00-\ud7ff\uf900-\ufaff"

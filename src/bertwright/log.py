@@ -1,11 +1,11 @@
-"""Talks to the person at the terminal: notes, tables and progress to stderr, results to stdout."""
+"""Prints for the person at the terminal: notes, tables and progress to stderr, results to stdout."""
 
 from __future__ import annotations
 
 import io
 import sys
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -19,17 +19,22 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 from rich.table import Table as RichTable
 from rich.text import Text
 
-_speaks: ContextVar[bool] = ContextVar("speaks", default=True)
+Count = Callable[..., None]
+"""Is called with how many more are done, and perhaps with how much of the work that is in all."""
+NOTED_EVERY = 10.0
+"""Seconds between lines of progress where there is no terminal."""
+
+_prints: ContextVar[bool] = ContextVar("speaks", default=True)
 
 
 @contextmanager
 def silent(wanted: bool) -> Iterator[None]:
-    """Say nothing for a while, if `wanted`: of several processes of a run, one speaks."""
-    before = _speaks.set(not wanted)
+    """Print nothing for a while, if `wanted`: of several processes of a run, one prints."""
+    before = _prints.set(not wanted)
     try:
         yield
     finally:
-        _speaks.reset(before)
+        _prints.reset(before)
 
 
 class _Output(io.TextIOBase):
@@ -69,7 +74,7 @@ class _Output(io.TextIOBase):
             self.stream.flush()
 
 
-class _Talk(_Output):
+class _Stderr(_Output):
     """stderr: where nobody can read it any more, as after a terminal was closed, the work goes on all the same."""
 
     def write(self, text: str) -> int:
@@ -91,13 +96,13 @@ def _is_terminal(stream: TextIO | None) -> bool:
 
 
 def person_reads() -> bool:
-    """Say whether stderr is a terminal: progress is a bar there, a line now and then elsewhere."""
+    """Return whether stderr is a terminal: progress is a bar there, a line now and then elsewhere."""
     return _is_terminal(sys.stderr)
 
 
-def talk() -> Console:
+def stderr_console() -> Console:
     """Return a console on stderr, where progress, notes and warnings go (made anew: stderr may be redirected)."""
-    return Console(file=cast(TextIO, _Talk(sys.stderr)), highlight=False, quiet=not _speaks.get())
+    return Console(file=cast(TextIO, _Stderr(sys.stderr)), highlight=False, quiet=not _prints.get())
 
 
 def results() -> Console:
@@ -105,7 +110,7 @@ def results() -> Console:
     file = cast(TextIO, _Output(sys.stdout))
     console = Console(file=file, highlight=False)
     width = console.width if console.is_terminal else max(100, console.width)
-    return Console(file=file, highlight=False, width=width, quiet=not _speaks.get())
+    return Console(file=file, highlight=False, width=width, quiet=not _prints.get())
 
 
 def print_lines(lines: Iterable[str]) -> None:
@@ -115,12 +120,12 @@ def print_lines(lines: Iterable[str]) -> None:
 
 def note(message: str) -> None:
     """Print one plain line to stderr."""
-    talk().print(message, markup=False, soft_wrap=True)
+    stderr_console().print(message, markup=False, soft_wrap=True)
 
 
 def note_once(message: str) -> None:
     """Print one plain line to stderr, the first time it can be read: files are read several times."""
-    if _speaks.get():
+    if _prints.get():
         _note_if_new(message)
 
 
@@ -233,14 +238,11 @@ class Settings:
                 console.print(Padding(Text(meaning), (0, 0, 0, 4)))
 
 
-def print_facts(title: str, facts: Mapping[str, str]) -> None:
-    """Print named figures to stdout; see `Facts`."""
-    Facts(title, facts).show(results())
-
-
-def print_table(title: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Print a table to stdout; see `Table`."""
-    Table(title, header, rows).show(results())
+def print_blocks(*blocks: Block) -> None:
+    """Print facts, tables and lines to stdout, in order."""
+    console = results()
+    for block in blocks:
+        block.show(console)
 
 
 def column_widths(rows: Sequence[Sequence[str]], width: int) -> list[int] | None:
@@ -278,10 +280,37 @@ def progress_bar(*figures: str) -> Progress:
         TimeElapsedColumn(),
         TimeRemainingColumn(),
         *(TextColumn(f"{{task.fields[{name}]}}") for name in figures),
-        console=talk(),
+        console=stderr_console(),
         transient=True,
         disable=not person_reads(),
     )
+
+
+@contextmanager
+def count_progress(unit: str, *, total: int | None = None) -> Iterator[Count]:
+    """Yield what is called with how many more are done: shown with their speed, and with the time left where known.
+
+    On a terminal that is a bar, elsewhere a line now and then. Where there is no `total`, the second argument may be
+    how much of the work is done in all, 0 to 1.
+    """
+    began = noted = time.monotonic()
+    count = 0
+    with progress_bar("speed") as bar:
+        task = bar.add_task(unit, total=None, speed="")
+
+        def done(more: int, fraction: float | None = None) -> None:
+            nonlocal count, noted
+            count += more
+            fraction = count / total if total else fraction
+            now = time.monotonic()
+            speed = f"{count / max(1e-9, now - began):,.0f} a second"
+            bar.update(task, completed=fraction or 0.0, total=None if fraction is None else 1.0, speed=speed)
+            if now - noted > NOTED_EVERY and not person_reads():
+                left = f", {(now - began) * (1 / fraction - 1) / 60:.1f} min left" if fraction else ""
+                note(f"{count:,} {unit}, {speed}{left}")
+                noted = now
+
+        yield done
 
 
 @contextmanager
@@ -290,7 +319,7 @@ def working(message: str) -> Iterator[None]:
     began = time.perf_counter()
     if person_reads():
         columns = (TextColumn("{task.description}"), TimeElapsedColumn())
-        with Progress(*columns, console=talk(), transient=True, disable=not _speaks.get()) as bar:
+        with Progress(*columns, console=stderr_console(), transient=True, disable=not _prints.get()) as bar:
             bar.add_task(message, total=None)
             yield
     else:

@@ -20,12 +20,12 @@ from bertwright.corpus.readers import blocks, delimited
 from bertwright.corpus.readers.documents import read_documents
 from bertwright.corpus.readers.formats import ReadOptions
 from bertwright.corpus.readers.inputs import find_inputs
-from bertwright.corpus.readers.layouts import describe_layout
+from bertwright.corpus.readers.layouts import detect_layout
 from bertwright.corpus.readers.table import read_table
 from bertwright.errors import CorpusError, InputError
 from bertwright.files import write_json
-from bertwright.inference.input_files import InputFile
-from bertwright.inference.inputs_of_predict import Lines
+from bertwright.inference.inputs import InputFile
+from bertwright.inference.minimal_pairs import read_minimal_pairs
 from bertwright.tasks.base import TrainFile
 from bertwright.tasks.classification.multi_label import MultiLabel
 from bertwright.tasks.columns import ColumnsConfig
@@ -36,7 +36,6 @@ from bertwright.tasks.question_answering.reader import read_squad
 from bertwright.tasks.stream import stream_texts
 from bertwright.tasks.tagging.task import Tag
 from bertwright.tasks.translation.reader import SidesConfig, read_parallel
-from bertwright.verbs.evaluate import read_pairs
 
 blocks.BLOCK_BYTES = delimited.BLOCK_BYTES = 1 << 16
 """pyarrow does not give back what a read that failed was to fill, 8 MB otherwise: 100 readings would use up ROOM."""
@@ -46,7 +45,7 @@ def _read_corpus(folder: Path) -> None:
     for skip_broken in (False, True):
         options = ReadOptions(skip_broken=skip_broken)
         paths = find_inputs([str(path) for path in folder.iterdir() if not path.name.startswith(".")]).files
-        for batch in read_documents(paths, options, layout=describe_layout(paths, options)):
+        for batch in read_documents(paths, options, layout=detect_layout(paths, options)):
             batch.texts.validate(full=True)
 
 
@@ -203,7 +202,7 @@ def _read_tags(file: Path) -> None:
     """Read the tags of a file as training does, as those of another file, and as what a tagger is asked."""
     columns = ColumnsConfig()
     with suppress(InputError):
-        for where, texts in InputFile(file, part="token", pairs=False):
+        for where, texts in InputFile(file, head_type="token", pairs=False):
             assert isinstance(where, str)
             assert all(isinstance(text, str) for text in texts)
     task = Tag.from_labels(["O", "B-X", "I-X", "B-Y", "I-Y"], {"label_names": ["O", "B-X", "I-X"]})
@@ -290,8 +289,8 @@ def _streamed(file: Path) -> None:
 
 
 def _read_lines(file: Path) -> None:
-    for _, line in Lines(file):
-        assert isinstance(line, str)
+    for _, texts in InputFile(file, head_type="row"):
+        assert all(isinstance(text, str) for text in texts)
 
 
 def _read_numbers(file: Path) -> None:
@@ -364,7 +363,7 @@ LABELLED: dict[str, Kind] = {
         a_file("a.json", lambda: json.dumps(_squad_rows()).encode()), only_file(read_squad), is_json=True
     ),
     "SQuAD, rows .parquet": Kind(a_file("a.parquet", _squad_parquet), only_file(read_squad)),
-    "minimal pairs": Kind(a_file("a.jsonl", _pairs), only_file(read_pairs)),
+    "minimal pairs": Kind(a_file("a.jsonl", _pairs), only_file(read_minimal_pairs)),
     "test file .jsonl": Kind(a_file("a.jsonl", _json_lines), only_file(load_eval_texts)),
     "test file .parquet": Kind(a_file("a.parquet", _parquet), only_file(load_eval_texts)),
     "texts to embed .csv": Kind(a_file("a.csv", _csv), only_file(_streamed)),

@@ -25,9 +25,9 @@ from bertwright.reports.model_table import show_model
 from bertwright.tasks.embedding.reader import gathered
 from bertwright.tasks.embedding.task import Embed, evaluate_vectors
 from bertwright.types import SentenceBatch
+from bertwright.verbs.calls.folder_kind import kind_of_folder
 from bertwright.verbs.embed import embed
 from bertwright.verbs.export import export
-from bertwright.verbs.show import kind_of_folder
 from bertwright.verbs.verify import verify
 
 sentence_transformers = pytest.importorskip("sentence_transformers")

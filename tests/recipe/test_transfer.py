@@ -22,6 +22,7 @@ from bertwright.errors import ConfigError, CorpusError, Interrupted, ModelError,
 from bertwright.hub.encoder_folder import save_model
 from bertwright.model.build import build_encoder, named_size
 from bertwright.tokenizer.load import load_tokenizer
+from bertwright.train.callbacks.base import Callback, StepReport
 from bertwright.verbs.evaluate import evaluate
 from bertwright.verbs.finetune import finetune
 from bertwright.verbs.predict import predict
@@ -209,11 +210,13 @@ def stopping(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[int, Callabl
     def stop_at(step: int, act: Callable[[], None]) -> None:
         steps = iter(range(1, 1_000_000))
 
-        def stopped(*given: Any, **named: Any) -> Iterator[Any]:
-            for report in train(*given, **named):
+        class Act(Callback):
+            def on_step(self, report: StepReport) -> None:
                 if next(steps) == step:
                     act()
-                yield report
+
+        def stopped(state: Any, loader: Any, objective: Any, callbacks: Any, **named: Any) -> None:
+            train(state, loader, objective, [Act(), *callbacks], **named)
 
         monkeypatch.setattr(seeds_of_run, "train", stopped)
 

@@ -7,14 +7,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bertwright.errors import ModelError
-from bertwright.inference.batching import BatchPolicy, Predictor, logits_of
-from bertwright.inference.text_rows import frame, labelled
+from bertwright.inference.batching import BatchPolicy, Forward, logits_of
+from bertwright.inference.text_rows import text_rows
 from bertwright.tasks.metrics import softmax
 from bertwright.tokenizer.load import Tokenizer
 
 if TYPE_CHECKING:
     from bertwright.model.encoder import Encoder
+
+POLICY = BatchPolicy()
 
 
 def next_sentence(model: Encoder, tokenizer: Tokenizer, pairs: Sequence[tuple[str, str]]) -> list[float]:
@@ -26,40 +27,23 @@ def next_sentence(model: Encoder, tokenizer: Tokenizer, pairs: Sequence[tuple[st
     >>> next_sentence(model, tokenizer, [("He sat down.", "Then he ate.")])
     [0.93]
     """
-    return shares_of_pairs(
-        _ask_pairs(model), tokenizer, pairs, positions=model.config.max_positions, pace=BatchPolicy()
-    )
+    from bertwright.inference.scoring import encoder_forward  # here: an exported model is run without torch
+
+    forward = encoder_forward(model, "next-sentence")
+    return probabilities_of_pairs(forward, tokenizer, pairs, max_length=model.config.max_positions, policy=POLICY)
 
 
-def shares_of_pairs(
-    ask: Predictor[np.ndarray],
+def probabilities_of_pairs(
+    forward: Forward[np.ndarray],
     tokenizer: Tokenizer,
-    pairs: Sequence[tuple[str, str]],
+    pairs: Sequence[Sequence[str]],
     *,
-    positions: int,
-    pace: BatchPolicy,
+    max_length: int,
+    policy: BatchPolicy,
 ) -> list[float]:
-    """Return for each pair the probability that the second continues the first; `ask` gives logits [B, 1, 2]."""
-    framed = [frame(place, pair, tokenizer=tokenizer, positions=positions) for place, pair in enumerate(pairs)]
-    if not framed:
+    """Return what `next_sentence` does; `forward` gives logits [B, 1, 2], whatever runs the model."""
+    if not pairs:
         return []
-    rows = labelled(framed, tokenizer=tokenizer, mask=False)
-    shares: list[float] = softmax(logits_of(ask, rows, pace=pace))[:, 0].tolist()
-    return shares
-
-
-def _ask_pairs(model: Encoder) -> Predictor[np.ndarray]:
-    import torch  # here: an exported model is asked without it
-
-    device = next(model.parameters()).device
-
-    def ask(arrays: dict[str, np.ndarray]) -> np.ndarray:
-        names = ("input_ids", "token_type_ids", "attention_mask", "asked")
-        with torch.inference_mode():
-            logits = model.nsp_logits(model.encode(*(torch.from_numpy(arrays[name]).to(device) for name in names)))
-        if logits is None:
-            raise ModelError("the model has no next-sentence head; give one pre-trained with sentence pairs")
-        pairs: np.ndarray = logits.float().cpu().numpy()[:, None]
-        return pairs
-
-    return ask
+    rows = text_rows(pairs, tokenizer, max_length=max_length, masked=False)
+    probabilities: list[float] = softmax(logits_of(forward, rows, policy=policy))[:, 0].tolist()
+    return probabilities

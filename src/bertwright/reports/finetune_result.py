@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
+from bertwright.device import machine, versions
 from bertwright.files import sha256_of
-from bertwright.log import note, print_table
-from bertwright.machine import machine, versions
+from bertwright.log import Table, note
 from bertwright.model.build import architecture_of
 from bertwright.model.encoder import parameter_count
-from bertwright.reports.finetune_html import figure_cells
+from bertwright.result import Result
 from bertwright.tasks.eval_result import EvalResult
 from bertwright.tasks.metrics import figure_names
 from bertwright.train.task_setup.base import TaskSetup, TrainedRun
@@ -43,8 +43,8 @@ def task_result(
     setup: TaskSetup, files: Mapping[str, Path], best: TrainedRun, seed_results: list[dict[str, Any]]
 ) -> dict[str, Any]:
     """Return the final figures of a run, as result.json holds them: those of the best seed, and of all of them."""
-    position, trained = best.position, best.position.seconds - best.position.setup_seconds
-    splits = list(best.results)
+    progress, trained = best.progress, best.progress.seconds - best.progress.setup_seconds
+    splits, several = list(best.results), len(seed_results) > 1
     return {
         "task": setup.task.name,
         "model": str(setup.folder),
@@ -54,18 +54,16 @@ def task_result(
         "metric": setup.metric,
         **{split: best.results[split].figures for split in splits},
         "mean": {split: summary([one[split] for one in seed_results], mean) for split in splits},
-        "spread": {split: summary([one[split] for one in seed_results], stdev) for split in splits}
-        if len(seed_results) > 1
-        else {},
+        "spread": {split: summary([one[split] for one in seed_results], stdev) for split in splits if several},
         "seed": best.seed,
         "seeds": seed_results,
         "best_step": best.best_step,
-        "steps": position.step,
-        "epochs": round(position.epochs, 4),
-        "tokens": position.tokens,
-        "seconds": round(position.seconds, 1),
-        "examples_per_second": round(position.epochs * len(setup.splits["train"].examples) / trained, 1),
-        "tokens_per_second": round(position.tokens / trained, 1),
+        "steps": progress.step,
+        "epochs": round(progress.epochs, 4),
+        "tokens": progress.tokens,
+        "seconds": round(progress.seconds, 1),
+        "examples_per_second": round(progress.epochs * len(setup.splits["train"].examples) / trained, 1),
+        "tokens_per_second": round(progress.tokens / trained, 1),
         **({} if best.diverged is None else {"diverged": best.diverged.happened}),
         "optimizer": setup.config.optimizer.name,
         "learning_rate": setup.config.optimizer.learning_rate,
@@ -97,25 +95,38 @@ def summary(figures: list[Mapping[str, float]], of: Any) -> dict[str, float]:
     return {name: round(float(of([one[name] for one in figures])), 6) for name in figures[0]}
 
 
-def print_scores(figures: Mapping[str, Any]) -> None:
-    """Print how long a run took, and a table of its figures on each split, with their spread over seeds."""
-    splits, several = [name for name in ("dev", "test") if name in figures], f"{len(figures['seeds'])} seeds"
+def figures_table(figures: Mapping[str, Any], splits: Sequence[str]) -> Table:
+    """Return the figures of result.json on each split, and their mean and spread where there are several seeds.
+
+    A cell is empty on a split that has no such figure, as one whose questions all have answers has none of the others.
+    """
+    spread, seeds = figures["spread"], f"{len(figures['seeds'])} seeds"
+    header = ["figure", *splits, *(f"{split}, {seeds}" for split in splits if spread)]
     rows = []
     for name, shown in figure_names(figures[splits[0]], positive=figures.get("positive")).items():
-        rows.append([shown, *figure_cells(figures, splits, name)])
-    header = ["figure", *splits, *(f"{split}, {several}" for split in splits if figures["spread"])]
+        cells = [f"{figures[split][name]:.4f}" if name in figures[split] else "" for split in splits]
+        for split in splits if spread else ():
+            mean, deviation = (figures[which][split].get(name) for which in ("mean", "spread"))
+            cells.append("" if mean is None else f"{mean:.4f} ± {deviation:.4f}")
+        rows.append([shown, *cells])
+    return Table(figures["task"], header, rows)
+
+
+def score_table(figures: Mapping[str, Any]) -> Table:
+    """Say how long a run took; return a table of its figures on each split, with their spread over seeds."""
     speed = f"{figures['examples_per_second']:,.0f} examples/s"
     best = f"step {figures['best_step']:,} was best, evaluated below in float32"
     note(f"{figures['epochs']:g} epochs in {figures['seconds']:.0f} s, {speed}; {best}")
-    print_table(figures["task"], header, rows)
+    return figures_table(figures, [split for split in ("dev", "test") if split in figures])
 
 
-def print_figures(figures: Mapping[str, Any], results: Mapping[str, EvalResult]) -> None:
-    """Print the figures of a run (see `print_scores`), and the task's own table on dev."""
-    print_scores(figures)
+def with_tables(figures: Mapping[str, Any], results: Mapping[str, EvalResult]) -> Result:
+    """Return the figures of a run with their table (see `score_table`), and the task's own table on dev."""
+    tables = [score_table(figures)]
     table = results["dev"].table
     if table is not None and len(table.header) <= MOST_COLUMNS:
-        print_table(f"dev: {table.title}", table.header, table.rows)
+        tables.append(Table(f"dev: {table.title}", table.header, table.rows))
     for split, one in results.items():
         if one.warning:
             note(f"{split}: {one.warning}")
+    return Result(figures, *tables)

@@ -8,13 +8,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import nn
 
 from bertwright.model.build import build_encoder
 from bertwright.model.config import ModelConfig
+from bertwright.model.encoder import Encoder
 from bertwright.objectives.base import PretrainingObjective
 from bertwright.rng import key_of
 from bertwright.types import Batch, Loss, MaskedBatch, Scores
@@ -31,6 +32,11 @@ class ModelWithAuxiliary(nn.Module):
     def forward(self, example: Any) -> Any:
         """Return the scores of the model alone."""
         return self.model(example)
+
+
+def encoder_of(model: nn.Module) -> Encoder:
+    """Return the encoder of what is trained: all of it, but for the auxiliary module of an objective."""
+    return cast(Encoder, model.model if isinstance(model, ModelWithAuxiliary) else model)
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,8 @@ import pytest
 from bertwright.corpus.shards import check_shards, read_manifest
 from bertwright.errors import DataError
 from bertwright.train.parallel.group import Group
+from bertwright.verbs.calls.run_folder import open_checked
 from bertwright.verbs.prepare import prepare
-from bertwright.verbs.pretrain import check_data
 
 SIZE = 3
 
@@ -58,7 +58,7 @@ def shards(data: Path) -> Iterator[tuple[Path, int]]:
 def test_shares_are_all_of_it_and_alike(data: Path) -> None:
     whole = [size for _, size in shards(data)]
     assert len(whole) > 2 * SIZE
-    parts = [check_shards(data, part=rank, of=SIZE) for rank in range(SIZE)]
+    parts = [check_shards(data, rank=rank, processes=SIZE) for rank in range(SIZE)]
     assert sum(parts) == check_shards(data) == sum(whole)
     assert max(parts) - min(parts) <= max(whole)
 
@@ -70,7 +70,7 @@ def test_damage_in_one_share_ends_all_processes_with_one_sentence(data: Path) ->
 
     def work(rank: int) -> None:
         try:
-            check_data([data], Threads(rank, SIZE))
+            open_checked([data], (), Threads(rank, SIZE))
         except DataError as error:
             errors[rank] = error
 

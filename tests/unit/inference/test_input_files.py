@@ -10,8 +10,7 @@ import pyarrow.parquet
 import pytest
 
 from bertwright.errors import CorpusError, UsageError
-from bertwright.inference.input_files import InputFile
-from bertwright.inference.inputs_of_predict import Question, task_questions
+from bertwright.inference.inputs import InputFile, Question, task_questions
 from bertwright.tasks.columns import ColumnsConfig
 from bertwright.tasks.tagging.pretokenize import PreTokenized
 from bertwright.tasks.tagging.task import Tag
@@ -21,12 +20,11 @@ TEXTS = [("It rains.",), ("Yes.",), ("",)]
 
 
 def asked(
-    file: Path, part: str = "row", *, pairs: bool | None = None, text: str | None = None, pair: str | None = None
+    file: Path, head_type: str = "row", *, pairs: bool | None = None, text: str | None = None, pair: str | None = None
 ) -> list[Question]:
-    told = ColumnsConfig(text=text, pair=pair)
-    return list(
-        task_questions((), pair=False, asked=InputFile(file, part=part, pairs=pairs, told=told), part=part, pairs=pairs)
-    )
+    columns = ColumnsConfig(text=text, pair=pair)
+    file_of_model = InputFile(file, head_type=head_type, pairs=pairs, columns=columns)
+    return list(task_questions((), pair=False, located=file_of_model, head_type=head_type, pairs=pairs))
 
 
 def written(path: Path, text: str, encoding: str = "utf-8") -> Path:
@@ -161,7 +159,7 @@ def test_files_that_ask_nothing(tmp_path: Path) -> None:
 
 def test_how_much_has_been_read(tmp_path: Path) -> None:
     for file in (written(tmp_path / "a.txt", "a\nb\n"), written(tmp_path / "a.csv", "text\na\nb\n")):
-        read = InputFile(file, part="row")
-        assert read.share is None
+        read = InputFile(file, head_type="row")
+        assert read.progress is None
         assert len(list(read)) == 2
-        assert read.share == pytest.approx(1.0)
+        assert read.progress == pytest.approx(1.0)

@@ -9,7 +9,7 @@ import tokenizers
 import torch
 
 from bertwright.errors import InputError, UsageError
-from bertwright.inference.fill_mask import PACE, fill_mask, fill_masks
+from bertwright.inference.fill_mask import POLICY, fill_mask, fill_masks
 from bertwright.inference.next_sentence import next_sentence
 from bertwright.model.bert import BertForPreTraining
 from bertwright.model.build import named_size
@@ -60,7 +60,7 @@ def test_guesses_are_those_of_the_model(model: BertForPreTraining, tokenizer: To
 
 
 def test_order_survives_batching(model: BertForPreTraining, tokenizer: Tokenizer) -> None:
-    texts = [" ".join(["a", "b", "c"][: i % 3] + ["d"] * (i % 11)) + " [MASK]" for i in range(2 * PACE.rows + 3)]
+    texts = [" ".join(["a", "b", "c"][: i % 3] + ["d"] * (i % 11)) + " [MASK]" for i in range(2 * POLICY.rows + 3)]
     together = fill_mask(model, tokenizer, texts, top_k=2)
     for text, guesses in zip(texts, together, strict=True):
         [alone] = fill_mask(model, tokenizer, [text], top_k=2)

@@ -9,7 +9,7 @@ from typing import Any, cast
 from torch import nn
 
 from bertwright.tasks.eval_result import EvalResult
-from bertwright.train.loop import Progress
+from bertwright.train.state import Progress
 from bertwright.train.task_setup.base import TaskSetup, evaluate_trained
 
 
@@ -36,8 +36,8 @@ class Setup:
 
 def test_dev_is_evaluated_first_and_sets_the_threshold() -> None:
     setup = Setup()
-    model, position = nn.Linear(1, 1), Progress(drawn=[0])
-    trained = evaluate_trained(cast(TaskSetup, setup), model, seed=3, best_step=5, position=position)
+    model, progress = nn.Linear(1, 1), Progress(drawn=[0])
+    trained = evaluate_trained(cast(TaskSetup, setup), model, seed=3, best_step=5, progress=progress)
     assert trained.results["dev"].figures == {"found": 7.0}
     assert trained.results["test"].figures == {"used": 7.0}
     assert "train" not in trained.results

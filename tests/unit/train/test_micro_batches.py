@@ -26,7 +26,7 @@ from bertwright.train import micro_batches
 from bertwright.train.free_memory import free_memory, machine_memory
 from bertwright.train.micro_batches import MicroBatches, room_for
 from bertwright.train.parallel.group import BatchSlice
-from bertwright.train.step import TrainStep, forward_loss_of
+from bertwright.train.step import Engine
 from bertwright.train.task_setup.r_drop import RDrop
 from bertwright.types import UNASKED, LabelledBatch, PairBatch, SentenceBatch, TokenRows
 
@@ -85,14 +85,13 @@ def gradients(
     model: torch.nn.Module, task: Any, batch: TokenRows, rows: int | None
 ) -> tuple[dict[str, float], list[torch.Tensor]]:
     """Return the figures of a step and its gradients, by so many rows at a time."""
-    loss = forward_loss_of(model, task, torch.enable_grad)
-    step = TrainStep(model, task, [], loss, average=None, clip_norm=0.0, seed=1, device=CPU)
+    engine = Engine(CPU, seed=1, clip_norm=0.0)
     if rows is not None:
-        step.micro_batches = MicroBatches(model, task, torch.enable_grad, lambda length: 1, lambda length: rows)
-        step.begin_at_row = begin_at_row
+        engine.micro_batches = MicroBatches(model, task, torch.enable_grad, lambda length: 1, lambda length: rows)
+        engine.begin_at_row = begin_at_row
         follow_rows(model)
     model.zero_grad(set_to_none=True)
-    figures = step.backward(3, [(BatchSlice(0), batch)], micro_batches=1, progress=0.0)
+    figures = engine.backward(model, task, [(BatchSlice(0), batch)], step=3, of=1, fraction=0.0)
     return {n: float(v) for n, v in figures.items()}, [p.grad for p in model.parameters() if p.grad is not None]
 
 

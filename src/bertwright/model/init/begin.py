@@ -5,8 +5,9 @@ Parts are positions as sinusoids and words from their neighbours; the whole is `
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import TypeVar
 
 import torch
@@ -34,12 +35,8 @@ MEASURED_ROWS = 256
 T = TypeVar("T")
 
 
-def no_op() -> None:
-    """Leave the weights as they are."""
-
-
-@torch.no_grad()
-def begin_weights(
+@contextmanager
+def initialise(
     model: Encoder,
     config: EncoderConfig,
     counts: Callable[[], NeighbourCounts],
@@ -47,39 +44,39 @@ def begin_weights(
     special: SpecialIds,
     next_sentence: bool,
     examples: Callable[[], Sequence[MaskedBatch]],
-) -> Callable[[], None]:
-    """Start positions as sinusoids; begin to make what else the settings ask for, and return what puts it in place.
+) -> Iterator[None]:
+    """Give a model just drawn the weights its settings ask for, by the end of the block that is begun with this.
 
-    `counts()` reads or counts the neighbours of words. That goes on in a thread, beside the compilation of the step,
-    which asks for the shapes of weights alone; what is returned waits for it. The thread draws from a generator of its
-    own, which goes on from where torch's default one stands now: what others draw meanwhile changes nothing.
-    `examples()` are some masked rows of the corpus, of pairs with `next_sentence`.
+    `counts()` reads or counts the neighbours of words, in a thread, beside what the block does: it may compile the
+    step, which asks for the shapes of weights alone. The thread draws from a generator of its own, which goes on from
+    where torch's default one stands at first: what others draw meanwhile changes nothing. `examples()` are some masked
+    rows of the corpus, of pairs with `next_sentence`.
     """
     shape = model.config
     if config.sinusoidal_start and isinstance(model, BertForPreTraining):
-        model.embeddings.positions.weight.copy_(sinusoids(shape.max_positions, shape.hidden_size, rms=POSITION_RMS))
+        positions = sinusoids(shape.max_positions, shape.hidden_size, rms=POSITION_RMS)
+        model.embeddings.positions.weight.detach().copy_(positions)
     generator = torch.Generator().set_state(torch.get_rng_state())
     ids = (special.pad, special.unk, special.cls, special.sep, special.mask)
     if config.init == "cooccurrence" and isinstance(model, BertForPreTraining):
         statistics = _in_thread(lambda: _statistics(counts(), layout_of(shape).words, generator))
-        return lambda: start_from_corpus(
+        yield
+        start_from_corpus(
             model, statistics.result(), special_ids=ids, cls=special.cls, next_sentence=next_sentence,
             examples=examples(),
         )  # fmt: skip
-    if config.init == "cooccurrence" and isinstance(model, ModernForMaskedLM):
+    elif config.init == "cooccurrence" and isinstance(model, ModernForMaskedLM):
         statistics = _in_thread(lambda: _statistics(counts(), ModernLayout(shape.hidden_size).words, generator))
-        return lambda: start_modern_from_corpus(model, statistics.result(), special_ids=ids, examples=examples())
-    if not config.neighbour_start:
-        return no_op
-    found = _in_thread(lambda: neighbour_vectors(counts(), width=shape.hidden_size, generator=generator))
-
-    @torch.no_grad()
-    def start_words() -> None:
+        yield
+        start_modern_from_corpus(model, statistics.result(), special_ids=ids, examples=examples())
+    elif config.neighbour_start:
+        found = _in_thread(lambda: neighbour_vectors(counts(), width=shape.hidden_size, generator=generator))
+        yield
         words, vectors = found.result()
-        weight = model.word_embeddings.weight
+        weight = model.word_embeddings.weight.detach()
         weight[words.to(weight.device)] = (vectors * WORD_RMS).to(weight.device)
-
-    return start_words
+    else:
+        yield
 
 
 def _in_thread(make: Callable[[], T]) -> Future[T]:

@@ -16,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 
 from bertwright.corpus.readers.blocks import read_blocks, read_text
-from bertwright.corpus.readers.delimited import checked
+from bertwright.corpus.readers.delimited import require_text
 from bertwright.corpus.readers.formats import plain_suffix
 from bertwright.errors import CorpusError, UsageError
 from bertwright.log import note
@@ -166,7 +166,7 @@ def read_conll(
 
 def has_words_alone(path: Path, encoding: str | None = None) -> bool:
     """Return whether the lines at the start of a CoNLL file hold one word each, and no tag."""
-    for block in checked(read_blocks(path, encoding), path):
+    for block in require_text(read_blocks(path, encoding), path):
         lines = [line.strip(BLANKS) for line in block.data.decode().split("\n")]
         held = [line for line in lines if line and not line.startswith((DOCUMENT, "#"))]
         between = r"[ \t]|.,|,." if _commas(path) else r"[ \t]"
@@ -292,7 +292,7 @@ def _refuse_missing(path: Path) -> None:
 
 def _lines(path: Path, encoding: str | None) -> Iterator[tuple[int, str]]:
     """Yield the lines of a file with their numbers, read a block at a time."""
-    blocks = checked(read_blocks(path, encoding), path)
+    blocks = require_text(read_blocks(path, encoding), path)
     return _numbered(line for block in blocks for line in block.data.decode().removesuffix("\n").split("\n"))
 
 

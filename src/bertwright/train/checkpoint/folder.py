@@ -66,13 +66,13 @@ def write_checkpoint(
     return folder
 
 
-def _write_state(folder: Path, state: Snapshot, **told: Any) -> dict[str, str]:
+def _write_state(folder: Path, state: Snapshot, **more: Any) -> dict[str, str]:
     """Write the files of a state and return the digests of those with tensors."""
     digests = {
         f"{name}.safetensors": write_tensors(folder / f"{name}.safetensors", tensors)
         for name, tensors in state.tensors.items()
     }
-    (folder / "position.json").write_text(json.dumps({**state.told, **told}, indent=2) + "\n", encoding="utf-8")
+    (folder / "position.json").write_text(json.dumps({**state.facts, **more}, indent=2) + "\n", encoding="utf-8")
     return digests
 
 
@@ -95,14 +95,14 @@ def retain(run: Path, newest: Path, retention: Retention) -> None:
     saved = checkpoints(run)
     past = [folder for folder in saved if step_of(folder) <= step_of(newest)]
     keep = {*past[-retention.newest :]}
-    told = {folder: _told(folder) for folder in past} if retention.best or retention.hours else {}
-    losses = {folder: one["held_out"] for folder, one in told.items() if one.get("held_out") is not None}
+    facts = {folder: _facts(folder) for folder in past} if retention.best or retention.hours else {}
+    losses = {folder: one["held_out"] for folder, one in facts.items() if one.get("held_out") is not None}
     if retention.best and losses:
         keep.add(min(losses, key=lambda folder: losses[folder]))
     if retention.hours:
         stretches: dict[int, Path] = {}
         for folder in past:
-            seconds = told[folder].get("position", {}).get("seconds", 0.0)
+            seconds = facts[folder].get("position", {}).get("seconds", 0.0)
             stretches.setdefault(int(seconds // (3600 * retention.hours)), folder)
         keep |= {folder for stretch, folder in stretches.items() if stretch}
     for folder in saved:
@@ -112,11 +112,11 @@ def retain(run: Path, newest: Path, retention: Retention) -> None:
 
 def best_valid_loss(run: Path) -> float | None:
     """Return the lowest held-out loss of the checkpoints of a run, None where none was judged."""
-    losses = [_told(folder).get("held_out") for folder in checkpoints(run)]
+    losses = [_facts(folder).get("held_out") for folder in checkpoints(run)]
     return min((loss for loss in losses if loss is not None), default=None)
 
 
-def _told(folder: Path) -> dict[str, Any]:
+def _facts(folder: Path) -> dict[str, Any]:
     """Return what a checkpoint says of itself; nothing where that cannot be read."""
     try:
         return dict(read_json(folder / "position.json"))
@@ -152,7 +152,7 @@ def read_checkpoint(folder: Path, *, identity: Mapping[str, Any]) -> tuple[Snaps
     """
     try:
         state = _read_state(folder)
-        compare_identity(folder, state.told["identity"], identity)
+        compare_identity(folder, state.facts["identity"], identity)
         return state, _read_state(folder / GOOD) if (folder / GOOD).is_dir() else None
     except (OSError, ValueError, KeyError, TypeError, AttributeError, SafetensorError) as error:
         raise damaged(folder, error) from error

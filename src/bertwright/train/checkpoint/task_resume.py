@@ -9,7 +9,7 @@ All of it is deleted when the run is done.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -23,13 +23,12 @@ from bertwright.files import clear_leftovers, read_json, remove, sha256_of, writ
 from bertwright.log import note
 from bertwright.model.lora import merge_adapters
 from bertwright.tasks.metrics import sign_of
-from bertwright.train.callbacks.best import BestListener
-from bertwright.train.callbacks.save import CheckpointListener
+from bertwright.train.callbacks.best import BestCallback
+from bertwright.train.callbacks.save import CheckpointCallback
 from bertwright.train.checkpoint.folder import Retention, damaged, first_difference, newest_whole, read_checkpoint
 from bertwright.train.checkpoint.saver import Saver
-from bertwright.train.checkpoint.snapshot import MISFITS, TrainState, restore
-from bertwright.train.loop import Progress
-from bertwright.train.step import TrainStep
+from bertwright.train.checkpoint.snapshot import MISFITS, restore
+from bertwright.train.state import Progress, TrainState, check_position
 from bertwright.train.task_setup.base import TaskSetup, TrainedRun, evaluate_trained
 
 MAY_CHANGE: dict[str, Any] = {
@@ -117,23 +116,25 @@ def require_same_run(out: Path, identity: Mapping[str, Any]) -> None:
         )
 
 
-def begin_seed(folder: Path, step: TrainStep, best: BestListener, identity: Mapping[str, Any]) -> TrainState:
-    """Return the state of a seed: at its beginning, or as the last whole checkpoint in `folder` has it."""
-    state = TrainState(step.model, step.optimizers, Progress(drawn=[0]), best=best)
+def restore_seed(
+    folder: Path, state: TrainState, best: BestCallback, *, seed: int, identity: Mapping[str, Any]
+) -> None:
+    """Restore the state of a seed from the last whole checkpoint in `folder`, if there is one; `best` is part of it."""
+    state.best = best
     checkpoint = newest_whole(folder)
-    if checkpoint is not None:
-        saved, _ = read_checkpoint(checkpoint, identity={**identity, "seed": step.seed})
-        try:
-            restore(state, saved)
-        except MISFITS as error:
-            raise damaged(checkpoint, error) from error
-        note(f"seed {step.seed}: going on from step {state.position.step:,}")
-    return state
+    if checkpoint is None:
+        return
+    snapshot, _ = read_checkpoint(checkpoint, identity={**identity, "seed": seed})
+    try:
+        restore(state, snapshot)
+    except MISFITS as error:
+        raise damaged(checkpoint, error) from error
+    note(f"seed {seed}: going on from step {state.progress.step:,}")
 
 
 def task_checkpointing(
     setup: TaskSetup, folder: Path, state: TrainState, *, identity: Mapping[str, Any], seed: int
-) -> CheckpointListener:
+) -> CheckpointCallback:
     """Return the callback that has checkpoints of a seed written into its folder."""
     saver = Saver(
         folder,
@@ -143,7 +144,7 @@ def task_checkpointing(
         beside=[folder / "metrics.jsonl"],
     )
     watch = setup.config.watch
-    return CheckpointListener(saver, minutes=watch.checkpoint_minutes, steps=watch.checkpoint_steps, at_end=False)
+    return CheckpointCallback(saver, minutes=watch.checkpoint_minutes, steps=watch.checkpoint_steps, at_end=False)
 
 
 def keep_finished(out: Path, finished: Finished) -> None:
@@ -154,7 +155,7 @@ def keep_finished(out: Path, finished: Finished) -> None:
         aside.mkdir()
         weights = {name: p.detach().contiguous() for name, p in best.model.named_parameters()}
         save_file(weights, aside / "weights.safetensors")
-        facts = {"seed": best.seed, "best_step": best.best_step, "position": asdict(best.position)}
+        facts = {"seed": best.seed, "best_step": best.best_step, "position": best.progress.state()}
         write_json(aside / "seeds.json", {"seen": finished.seed_results, "best": facts})
 
 
@@ -167,8 +168,9 @@ def read_finished(out: Path, setup: TaskSetup) -> Finished:
     try:
         state = read_json(folder / "seeds.json")
         weights = load_file(folder / "weights.safetensors")
-        facts, position = state["best"], Progress()
-        position.become(facts["position"])
+        facts, progress = state["best"], Progress()
+        check_position(facts["position"])
+        progress.restore(facts["position"])
         model = setup.new_model(int(facts["seed"]))
         merge_adapters(model)
         with torch.no_grad():
@@ -176,7 +178,7 @@ def read_finished(out: Path, setup: TaskSetup) -> Finished:
                 parameter.copy_(weights[name])
     except (OSError, SafetensorError, *MISFITS) as error:
         raise ModelError(f"{folder} is damaged ({error}); delete it to train its seeds again") from error
-    best = evaluate_trained(setup, model, seed=facts["seed"], best_step=facts["best_step"], position=position)
+    best = evaluate_trained(setup, model, seed=facts["seed"], best_step=facts["best_step"], progress=progress)
     note(f"seeds {', '.join(str(one['seed']) for one in state['seen'])} are done")
     return Finished(state["seen"], best)
 

@@ -19,7 +19,6 @@ import torch
 from torch import nn
 
 from bertwright.data.labelled.rows_of_labels import LabelledSource
-from bertwright.data.prefetch import Prefetcher
 from bertwright.device import (
     autocast,
     matmul_rate,
@@ -39,13 +38,14 @@ from bertwright.tasks.examples import EncodedExamples
 from bertwright.tasks.text_encoder import TextEncoder
 from bertwright.tasks.unlabelled import UnlabelledFile
 from bertwright.tokenizer.load import Tokenizer, load_tokenizer
-from bertwright.train.callbacks import Callback
-from bertwright.train.loop import PhaseSource, Progress
+from bertwright.train.callbacks.base import Callback
+from bertwright.train.loader import TaskLoader
 from bertwright.train.micro_batches import MicroBatches, endless_room, room_for
 from bertwright.train.optim.optimizers import build_optimizers
 from bertwright.train.parallel.group import BatchSlice
 from bertwright.train.schedule import Phase, ScheduleConfig
-from bertwright.train.step import TrainStep, forward_loss_of
+from bertwright.train.state import Progress, TrainState
+from bertwright.train.step import Engine
 from bertwright.train.task_setup.finetune_config import FinetuneConfig
 from bertwright.types import TokenRows
 
@@ -137,8 +137,8 @@ class TaskSetup(ABC):
         """Return the factor on the learning rate of each parameter; None where all are 1."""
         return None
 
-    def callbacks(self, model: Any, progress: float) -> list[Callback]:
-        """Return what else a run calls after each step, from `progress` in [0, 1] of it on."""
+    def callbacks(self, model: Any) -> list[Callback]:
+        """Return what else a run of this kind needs after each step."""
         return []
 
     def extra_facts(self) -> dict[str, Any]:
@@ -157,7 +157,7 @@ class TaskSetup(ABC):
     def row_flops(self, rows: int, length: int) -> int:
         """Return the floating-point operations of training on so many rows of so many tokens."""
 
-    def batch_flops(self, batch: TokenRows, progress: float) -> int:
+    def batch_flops(self, batch: TokenRows) -> int:
         """Return the floating-point operations of training on a batch."""
         return self.row_flops(*batch.input_ids.shape)
 
@@ -186,53 +186,48 @@ class TaskSetup(ABC):
         rows = self.splits["train"].rows.drawn()
         return LabelledSource(rows, batch_rows=batches.rows, tokens=batches.tokens, seed=seed)
 
-    def batches(self, seed: int) -> tuple[PhaseSource, ScheduleConfig]:
-        """Return the batches of a seed, and the schedule that is as many steps as they make."""
+    def loader(self, seed: int) -> TaskLoader:
+        """Return the batches of a seed; the schedule is as many steps as they make."""
         source, span, rows = self.source(seed), self.config.schedule, self.splits["train"].rows
         schedule = ScheduleConfig(
             **span.budget(source.steps(span.epochs)),
             warmup=span.warmup,
-            phases=(Phase(length=max(8, int(rows.longest)), rows=self.config.batches.rows, share=1.0),),
+            phases=(Phase(length=max(8, rows.longest), rows=self.config.batches.rows, share=1.0),),
         )
-        draw = Prefetcher(lambda t: source.draw(t).pinned()) if self.device.type == "cuda" else source.draw
-        return PhaseSource(draw=draw, rows_per_epoch=rows.row_count, flops=self.batch_flops), schedule
+        ahead = self.device.type == "cuda"
+        return TaskLoader(source, schedule, rows_per_epoch=rows.row_count, flops=self.batch_flops, prefetch=ahead)
 
-    def step(self, model: Any, seed: int) -> TrainStep:
-        """Return the training step of a model, its blocks compiled where that is worth its time."""
+    def begin(self, model: Any, seed: int) -> tuple[TrainState, Any, Engine]:
+        """Return the state of a run at its beginning, its objective, and how its steps are computed.
+
+        Blocks of the model are compiled where that is worth its time.
+        """
         objective, optimizer = self.objective(model), self.config.optimizer
         rates, dtype = self.rate_factors(model), product_dtype(self.precision)
-        step = TrainStep(
-            model=model,
-            objective=objective,
-            optimizers=build_optimizers(model, optimizer, dtype=dtype, rates=rates),
-            forward_loss=forward_loss_of(model, objective, self.cast),
-            average=None,
-            clip_norm=optimizer.clip_norm,
-            seed=seed,
-            device=self.device,
-        )
-        self._split_batches(step)
+        optimizers = build_optimizers(model, optimizer, dtype=dtype, rates=rates)
+        engine = Engine(device=self.device, seed=seed, clip_norm=optimizer.clip_norm, precision=self.precision)
+        self._split_batches(engine, model, objective)
         if self._is_worth_compiling():
-            compile_blocks(model, step, self.source(seed).draw(0))
-        return step
+            compile_blocks(model, objective, engine, self.source(seed).draw(0))
+        return TrainState(model, optimizers, Progress(drawn=[0])), objective, engine
 
-    def _split_batches(self, step: TrainStep) -> None:
+    def _split_batches(self, engine: Engine, model: nn.Module, objective: Any) -> None:
         """Split batches as the settings say, and, on a CPU, those that keep more in memory than there is room for.
 
         Raises TrainingError where one row does not fit.
         """
         batches, fewest = self.config.batches, self.config.engine.accumulation
         lengths, each = self.splits["train"].rows.row_lengths, self.rows_per_example
-        row_bytes, room = self.row_bytes(step.model), endless_room
+        row_bytes, room = self.row_bytes(model), endless_room
         if self.device.type == "cpu":
-            room = room_for(step.model, row_bytes, longest=int(lengths.max()), what=f"training {self.folder}")
+            room = room_for(model, row_bytes, longest=int(lengths.max()), what=f"training {self.folder}")
         if fewest > 1 or any(
             min(batches.rows * each, max(each, batches.tokens // length)) * row_bytes(length) > room(length)
             for length in np.unique(lengths).tolist()
         ):
-            step.micro_batches = MicroBatches(step.model, step.objective, self.cast, row_bytes, room, fewest)
-            step.begin_at_row = begin_at_row
-            follow_rows(step.model)
+            engine.micro_batches = MicroBatches(model, objective, self.cast, row_bytes, room, fewest)
+            engine.begin_at_row = begin_at_row
+            follow_rows(model)
 
     @property
     def rows_per_example(self) -> int:
@@ -260,12 +255,12 @@ class TaskSetup(ABC):
         return matmul_rate(tokens, width, widest, precision=self.precision, device=self.device, stretches=stretches)
 
 
-def compile_blocks(model: Any, step: TrainStep, batch: TokenRows) -> None:
+def compile_blocks(model: Any, objective: Any, engine: Engine, batch: TokenRows) -> None:
     """Compile the blocks of the model, with a batch to try; leaves nothing behind but that, and notes if it fails."""
 
     def attempt() -> None:
         model.train()
-        step.backward(0, [(BatchSlice(0), batch)], micro_batches=1, progress=0.0)
+        engine.backward(model, objective, [(BatchSlice(0), batch)], step=0, of=1, fraction=0.0)
 
     drops = any(isinstance(module, Dropout) and module.share > 0 for module in model.encoder.modules())
     reason = try_compiled_blocks(model.encoder.get_submodule("blocks").children(), attempt, drops=drops)
@@ -287,7 +282,7 @@ class TrainedRun:
     seed: int
     model: nn.Module
     best_step: int
-    position: Progress
+    progress: Progress
     results: Mapping[str, EvalResult]
     diverged: DivergedError | None = None
 
@@ -298,11 +293,11 @@ def evaluate_trained(
     *,
     seed: int,
     best_step: int,
-    position: Progress,
+    progress: Progress,
     diverged: DivergedError | None = None,
 ) -> TrainedRun:
     """Return a finished model evaluated on every split but train: on dev first, which sets the task's threshold."""
     dev = setup.evaluate(model, "dev")
     setup = replace(setup, task=setup.task.with_tuned_threshold(dev))
     others = {split: setup.evaluate(model, split) for split in setup.splits if split not in ("train", "dev")}
-    return TrainedRun(setup, seed, model.eval(), best_step, position, {"dev": dev, **others}, diverged)
+    return TrainedRun(setup, seed, model.eval(), best_step, progress, {"dev": dev, **others}, diverged)

@@ -27,6 +27,7 @@ from bertwright.tasks.embedding.task import EmbedConfig
 from bertwright.tasks.head import HeadConfig
 from bertwright.tasks.question_answering.task import AnswerConfig
 from bertwright.tasks.translation.reader import SidesConfig
+from bertwright.train.config import TrackerName
 from bertwright.train.interval import Every
 from bertwright.train.optim.config import OptimizerConfig
 
@@ -92,6 +93,8 @@ class WatchConfig(Section):
     """Stop after so many evaluations in a row without a better one; never where not given."""
     log_every: int = Field(default=10, ge=1)
     """Steps between two lines of metrics.jsonl."""
+    track: TrackerName | None = None
+    """Write these lines as curves too: tensorboard, wandb or mlflow."""
     mistakes: int = Field(default=20, ge=0)
     """Worst errors shown in report.html."""
     checkpoint_minutes: float = Field(default=5.0, gt=0)

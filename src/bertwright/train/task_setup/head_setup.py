@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from bertwright.errors import CorpusError, UsageError
-from bertwright.hub.cards.fine_tuned import task_card
+from bertwright.hub.cards.model_cards import task_card
 from bertwright.hub.encoder_folder import read_model
 from bertwright.hub.task_folder import save_fine_tuned
 from bertwright.inference.scoring import score_rows
@@ -27,7 +27,7 @@ from bertwright.tasks.metrics import figure_names
 from bertwright.tasks.tagging.task import Tag
 from bertwright.tasks.unlabelled import UnlabelledFile
 from bertwright.tokenizer.load import Tokenizer
-from bertwright.train.callbacks import Callback
+from bertwright.train.callbacks.base import Callback
 from bertwright.train.task_setup.base import TaskSetup
 from bertwright.train.task_setup.finetune_config import FinetuneConfig
 from bertwright.train.task_setup.r_drop import RDrop
@@ -104,13 +104,10 @@ class HeadSetup(TaskSetup):
         top = self.encoder_config.layers + 1
         return learning_rates(model, self.config.transfer.layer_decay, top=top)
 
-    def callbacks(self, model: FineTuned, progress: float) -> list[Callback]:
-        """Return what thaws the model, set to `progress`, where it is to thaw."""
+    def callbacks(self, model: FineTuned) -> list[Callback]:
+        """Return what thaws the model, where it is to thaw."""
         thaw = unfreezing(model, self.config.transfer)
-        if thaw is None:
-            return []
-        thaw.thaw(progress)
-        return [thaw]
+        return [] if thaw is None else [thaw]
 
     @property
     def rows_per_example(self) -> int:

@@ -13,26 +13,26 @@ from torch import nn
 
 from bertwright.errors import DivergedError, TrainingError
 from bertwright.log import note
-from bertwright.malloc import freed_memory_kept
 from bertwright.model.lora import merge_adapters
+from bertwright.system import tune_malloc
 from bertwright.tasks.metrics import figure_names, sign_of
-from bertwright.train.callbacks import Callback
-from bertwright.train.callbacks.best import BestListener
-from bertwright.train.callbacks.console import ConsoleListener
-from bertwright.train.callbacks.evaluation import EvaluateListener
-from bertwright.train.callbacks.metrics_file import MetricsCallback
+from bertwright.train.callbacks.base import Callback
+from bertwright.train.callbacks.best import BestCallback, EarlyStop
+from bertwright.train.callbacks.console import ConsoleCallback
+from bertwright.train.callbacks.divergence import DivergenceCallback, EndIfDiverged
+from bertwright.train.callbacks.evaluation import EvaluateCallback
+from bertwright.train.callbacks.metrics_file import MetricsCallback, MetricsWindow
 from bertwright.train.callbacks.peak import PeakCallback
+from bertwright.train.callbacks.track import tracking
 from bertwright.train.checkpoint.task_resume import (
     Finished,
-    begin_seed,
     delete_checkpoints,
     keep_finished,
+    restore_seed,
     task_checkpointing,
 )
-from bertwright.train.divergence import DivergenceListener, end_if_diverged
 from bertwright.train.interval import Interval
-from bertwright.train.loop import Progress, train
-from bertwright.train.schedule import ScheduleConfig
+from bertwright.train.loop import train
 from bertwright.train.task_setup.base import TaskSetup, TrainedRun, evaluate_trained
 
 
@@ -72,39 +72,31 @@ def train_seed(
     It starts where a checkpoint in `folder` says that it stands, if there is one.
     """
     began = time.perf_counter()
-    step, (source, schedule) = setup.step(model, seed), setup.batches(seed)
-    watch, metric = setup.config.watch, setup.metric
-    best = BestListener(model, metric, sign=sign_of(metric), patience=watch.patience)
-    state = begin_seed(folder, step, best, identity)
-    position = state.position
-    console = ConsoleListener(partial(figure_names, positive=setup.task.positive))
+    (state, objective, engine), loader = setup.begin(model, seed), setup.loader(seed)
+    watch, progress, window = setup.config.watch, state.progress, MetricsWindow()
+    best = BestCallback(model, setup.metric, sign=sign_of(setup.metric), patience=watch.patience)
+    restore_seed(folder, state, best, seed=seed, identity=identity)
     metrics = MetricsCallback(
         folder / "metrics.jsonl",
+        window,
         every=watch.log_every,
-        lengths=[phase.length for phase in schedule.phases],
+        lengths=[phase.length for phase in loader.schedule.phases],
         optimizer=setup.config.optimizer,
         peak=peak,
     )
-    metrics.begin(position)
+    console = ConsoleCallback(partial(figure_names, positive=setup.task.positive))
     checkpoint = task_checkpointing(setup, folder, state, identity=identity, seed=seed)
-    evaluation = dev_evaluation(setup, model, position, schedule)
-    callbacks: list[Callback] = [evaluation, peak, DivergenceListener(model), best, metrics, console, end_if_diverged]
-    callbacks += [*setup.callbacks(model, position.spent().progress(schedule)), checkpoint]
+    trackers = tracking(watch.track, folder, setup.config.model_dump(mode="json"))
+    callbacks: list[Callback] = [window, dev_evaluation(setup, model), peak, DivergenceCallback(model, window), best]
+    callbacks += [metrics, console, *trackers, EndIfDiverged(), *setup.callbacks(model), checkpoint, EarlyStop(best)]
     model.train()
-    if not position.step:
-        position.seconds = position.setup_seconds = time.perf_counter() - began
+    if not progress.step:
+        progress.seconds = progress.setup_seconds = time.perf_counter() - began
     diverged: DivergedError | None = None
     try:
-        with freed_memory_kept(), checkpoint.listening_for_signals():
-            reports = train(step, [source], schedule, position=position, accumulation=1)
-            for report in () if best.exhausted else reports:
-                for callback in callbacks:
-                    callback(report)
-                if best.exhausted:
-                    if "diverged" in report.notes:
-                        raise DivergedError(f"the run diverged: {report.notes['diverged']}")
-                    note(f"stopped at step {position.step:,}: {best.waited} evaluations without a better {best.metric}")
-                    break
+        with tune_malloc(), checkpoint.listening_for_signals():
+            if not best.exhausted:
+                train(state, loader, objective, callbacks, engine=engine)
             checkpoint.saver.wait()
     except DivergedError as error:
         if not best.figures:
@@ -113,21 +105,16 @@ def train_seed(
     finally:
         console.close()
         checkpoint.saver.close()
-    best.restore()
+        for tracker in trackers:
+            tracker.close()
+    best.load_best()
     merge_adapters(model)
-    return evaluate_trained(setup, model, seed=seed, best_step=best.step, position=position, diverged=diverged)
+    return evaluate_trained(setup, model, seed=seed, best_step=best.step, progress=progress, diverged=diverged)
 
 
-def dev_evaluation(
-    setup: TaskSetup, model: nn.Module, position: Progress, schedule: ScheduleConfig
-) -> EvaluateListener:
-    """Return the callback that evaluates the model on dev along the run, from a position on."""
+def dev_evaluation(setup: TaskSetup, model: nn.Module) -> EvaluateCallback:
+    """Return the callback that evaluates the model on dev along the run."""
     watch = setup.config.watch
-    callback = EvaluateListener(
-        held_out=partial(setup.dev_figures, model),
-        samples=list,
-        times=max(1, round(setup.config.schedule.epochs * watch.evaluations)),
-        every=None if watch.evaluate_every is None else Interval.parse(watch.evaluate_every),
-    )
-    callback.rewind(position, position.spent().progress(schedule))
-    return callback
+    times = max(1, round(setup.config.schedule.epochs * watch.evaluations))
+    every = None if watch.evaluate_every is None else Interval.parse(watch.evaluate_every)
+    return EvaluateCallback(held_out=partial(setup.dev_figures, model), samples=list, times=times, every=every)

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from bertwright.errors import ConfigError, CorpusError, UsageError
-from bertwright.hub.cards.sentence import sentence_card
+from bertwright.hub.cards.model_cards import sentence_card
 from bertwright.hub.sentence_folder import (
     SentenceSettings,
     read_sentence_folder,
@@ -23,7 +23,7 @@ from bertwright.hub.sentence_folder import (
     save_sentence_model,
 )
 from bertwright.hub.sentence_layout import is_sentence_folder
-from bertwright.inference.vectors import row_vectors
+from bertwright.inference.scoring import row_vectors
 from bertwright.log import note
 from bertwright.model.config import ModelConfig, training_flops
 from bertwright.model.layers.dropout import Dropout

@@ -14,7 +14,7 @@ from bertwright.model.lora import adapt
 from bertwright.model.sentence_encoder import SentenceEncoder
 from bertwright.model.task_model import FineTuned, depths, freeze
 from bertwright.tasks.by_name import TASKS
-from bertwright.train.callbacks.unfreeze import UnfreezeListener
+from bertwright.train.callbacks.unfreeze import UnfreezeCallback
 from bertwright.train.task_setup.finetune_config import FinetuneConfig, TransferConfig
 from bertwright.train.task_setup.r_drop import ABLE
 
@@ -87,7 +87,7 @@ def learning_rates(model: FineTuned | SentenceEncoder, decay: float, *, top: int
     return None if set(rates.values()) == {1.0} else rates
 
 
-def unfreezing(model: FineTuned, transfer: TransferConfig) -> UnfreezeListener | None:
+def unfreezing(model: FineTuned, transfer: TransferConfig) -> UnfreezeCallback | None:
     """Return the callback that thaws the blocks from the last to the first, then the embeddings; or None."""
     if not transfer.unfreeze:
         return None
@@ -95,4 +95,4 @@ def unfreezing(model: FineTuned, transfer: TransferConfig) -> UnfreezeListener |
     trained = [(deep[name], parameter) for name, parameter in model.named_parameters() if parameter.requires_grad]
     order = sorted({depth for depth, _ in trained if depth < top}, reverse=True)
     groups = [[parameter for depth, parameter in trained if depth == wanted] for wanted in order]
-    return UnfreezeListener(groups, transfer.unfreeze)
+    return UnfreezeCallback(groups, transfer.unfreeze)

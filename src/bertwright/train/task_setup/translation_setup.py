@@ -12,10 +12,10 @@ from typing import Any, ClassVar, Self
 import torch
 
 from bertwright.errors import ConfigError
-from bertwright.hub.cards.translation_model import translation_card
+from bertwright.hub.cards.model_cards import translation_card
 from bertwright.hub.encoder_decoder_folder import save_encoder_decoder
 from bertwright.hub.encoder_folder import read_model
-from bertwright.inference.translating import translate_rows, translation_loss
+from bertwright.inference.translation import translate_rows, translation_loss
 from bertwright.log import note
 from bertwright.model.build import build_encoder
 from bertwright.model.config import BertConfig, ModelConfig
@@ -126,7 +126,7 @@ class TranslationSetup(TaskSetup):
         sizes = {"source": length, "target": length, "asked": rows * length}
         return translation_flops(self.encoder_config, self.decoder_config, rows=rows, **sizes)
 
-    def batch_flops(self, batch: TokenRows, progress: float) -> int:
+    def batch_flops(self, batch: TokenRows) -> int:
         """Return the floating-point operations of training on a batch."""
         assert isinstance(batch, PairBatch)
         rows, target = batch.decoder_ids.shape

@@ -8,8 +8,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from bertwright.corpus.dedup.hashes import shingles
 from bertwright.corpus.dedup.near_duplicates import BANDS, SKETCH, NearDuplicates, rows_of, signatures
-from bertwright.corpus.dedup.shingles import shingles
 from bertwright.errors import CorpusError
 
 

@@ -14,7 +14,7 @@ import pytest
 from bertwright.corpus.readers import json_rows
 from bertwright.corpus.readers.documents import read_documents
 from bertwright.corpus.readers.formats import ReadOptions
-from bertwright.corpus.readers.layouts import describe_layout
+from bertwright.corpus.readers.layouts import detect_layout
 from bertwright.corpus.readers.rows import TableOptions
 from bertwright.corpus.readers.table import Table, read_head, read_rows, read_table
 from bertwright.errors import CorpusError
@@ -60,7 +60,7 @@ def test_every_format_gives_the_same(tmp_path: Path, name: str) -> None:
 
 def documents(*paths: Path, **reading: Any) -> list[str]:
     options = ReadOptions(**reading)
-    batches = read_documents(paths, options, layout=describe_layout(paths, options))
+    batches = read_documents(paths, options, layout=detect_layout(paths, options))
     return [text for batch in batches for text in batch.texts.to_pylist()]
 
 

@@ -10,7 +10,7 @@ import pytest
 import sklearn.metrics
 
 from bertwright.errors import ConfigError, UsageError
-from bertwright.inference.task_predictor import with_positive
+from bertwright.inference.evaluate_task import with_positive
 from bertwright.tasks.base import TrainFile
 from bertwright.tasks.by_name import task_named
 from bertwright.tasks.classification.task import Classify

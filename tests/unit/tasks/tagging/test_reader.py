@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from bertwright.errors import CorpusError, ModelError, UsageError
-from bertwright.inference.input_files import InputFile
+from bertwright.inference.inputs import InputFile
 from bertwright.tasks.base import TrainFile
 from bertwright.tasks.columns import ColumnsConfig
 from bertwright.tasks.tagging.pretokenize import PreTokenized
@@ -120,7 +120,7 @@ def test_every_form_gives_the_same_words_and_tags(form: str, tmp_path: Path) -> 
 
 @pytest.mark.parametrize("form", FORMS)
 def test_a_tagger_is_asked_the_same_words(form: str, tmp_path: Path) -> None:
-    asked = [texts for _, texts in InputFile(FORMS[form](tmp_path), part="token", pairs=False)]
+    asked = [texts for _, texts in InputFile(FORMS[form](tmp_path), head_type="token", pairs=False)]
     if "spans" in form:
         assert asked == [(text,) for text in TEXTS]
     else:
@@ -135,10 +135,10 @@ def test_a_tagger_is_asked_words_without_tags(tmp_path: Path) -> None:
         parquet({"tokens": [[], *WORDS], "tags": [[], *NUMBERS]}),
         lines("b.jsonl", rows(("tokens", [[], *WORDS]), ("ner_tags", [[], *NUMBERS]))),
     ):
-        asked = [texts for _, texts in InputFile(write(tmp_path), part="token", pairs=False)]
+        asked = [texts for _, texts in InputFile(write(tmp_path), head_type="token", pairs=False)]
         assert asked == [("",), *map(tuple, WORDS)]
     texts = lines("c.jsonl", rows(("text", TEXTS), ("label", ["a", "b"])))(tmp_path)
-    assert [texts for _, texts in InputFile(texts, part="token", pairs=False)] == [(text,) for text in TEXTS]
+    assert [texts for _, texts in InputFile(texts, head_type="token", pairs=False)] == [(text,) for text in TEXTS]
 
 
 def test_a_tagger_is_asked_texts_of_lines_and_words_of_conll(tmp_path: Path) -> None:
@@ -150,7 +150,7 @@ def test_a_tagger_is_asked_texts_of_lines_and_words_of_conll(tmp_path: Path) -> 
         ('{"tokens": ["Anna", "ran"]}\n', [("Anna", "ran")]),
     ]:
         file.write_text(text)
-        assert [texts for _, texts in InputFile(file, part="token", pairs=False)] == expected
+        assert [texts for _, texts in InputFile(file, head_type="token", pairs=False)] == expected
 
 
 def with_class_names(folder: Path) -> Path:
@@ -271,6 +271,6 @@ def test_a_file_of_words_alone_has_no_tags(tmp_path: Path, name: str, label: str
     path.write_text("\n\n".join("\n".join(words) for words in WORDS) + "\n")
     given = ColumnsConfig(label=label)
     assert lacks_tags(path, given)
-    assert [list(words) for _, words in InputFile(path, part="token", told=given)] == WORDS
+    assert [list(words) for _, words in InputFile(path, head_type="token", columns=given)] == WORDS
     path.write_text("Rome\n\nAnna\n")
     assert lacks_tags(path, given) == (name == "a.conll")
