@@ -76,7 +76,7 @@ def guess_words(
     guesses: list[list[list[Guess]]] = [[] for _ in texts]
     for places, (words, probabilities) in in_batches(likeliest, rows, policy=policy):
         for row, place in enumerate(places.tolist()):
-            for slot in range(int(rows.asked_counts[place])):
+            for slot in range(int(rows.num_targets[place])):
                 found = zip(words[row, slot].tolist(), probabilities[row, slot].tolist(), strict=True)
                 guesses[place].append([(_readable(tokenizer, word), probability) for word, probability in found])
     return guesses
