@@ -17,7 +17,7 @@ from bertwright.errors import NotFiniteError, TrainingError
 from bertwright.objectives.base import Objective
 from bertwright.train.callbacks.base import Callback, StepReport
 from bertwright.train.loader import Loader, Work
-from bertwright.train.parallel.group import whole
+from bertwright.train.parallel.group import full_tensor
 from bertwright.train.schedule import rate_factor
 from bertwright.train.state import TrainState
 from bertwright.train.step import Engine
@@ -105,7 +105,7 @@ def count(state: TrainState, loader: Loader, work: Work, *, fraction: float, sec
     """
     progress, phase, group = state.progress, state.last_step.phase, loader.group
     mine = loader.counts(work, phase=phase, fraction=fraction)
-    done = group.total({**mine, "seconds": seconds if group.first else 0.0})
+    done = group.total({**mine, "seconds": seconds if group.is_main else 0.0})
     progress.step += 1
     progress.tokens += int(done["tokens"])
     progress.drawn[phase] += loader.accumulation
@@ -125,4 +125,4 @@ def report(state: TrainState, loader: Loader, callbacks: Sequence[Callback], sum
 
 def weight_norm(model: nn.Module) -> float:
     """Return the Euclidean norm of all weights; every process must ask where they are sharded."""
-    return float(whole(nn.utils.get_total_norm([parameter.detach() for parameter in model.parameters()])))
+    return float(full_tensor(nn.utils.get_total_norm([parameter.detach() for parameter in model.parameters()])))

@@ -53,7 +53,7 @@ def write_checkpoint(
     """Write RUN/checkpoints/step-N, whole or not at all, and return its path; OSError passes through.
 
     `identity` says what the run is (data fingerprint, settings that shape it); `read_checkpoint` compares it. `good` is
-    the state the run would go back to, and `held_out` the loss on held-out rows at this step, where it was judged.
+    the state the run would go back to, and `held_out` the loss on held-out rows at this step, where it was evaluated.
     """
     folder = run / "checkpoints" / f"{PREFIX}{state.step}"
     with written_aside(folder) as aside:
@@ -100,24 +100,24 @@ def retain(run: Path, newest: Path, retention: Retention) -> None:
     if retention.best and losses:
         keep.add(min(losses, key=lambda folder: losses[folder]))
     if retention.hours:
-        stretches: dict[int, Path] = {}
+        spans: dict[int, Path] = {}
         for folder in past:
             seconds = facts[folder].get("position", {}).get("seconds", 0.0)
-            stretches.setdefault(int(seconds // (3600 * retention.hours)), folder)
-        keep |= {folder for stretch, folder in stretches.items() if stretch}
+            spans.setdefault(int(seconds // (3600 * retention.hours)), folder)
+        keep |= {folder for span, folder in spans.items() if span}
     for folder in saved:
         if folder not in keep:
             remove(folder)
 
 
 def best_valid_loss(run: Path) -> float | None:
-    """Return the lowest held-out loss of the checkpoints of a run, None where none was judged."""
+    """Return the lowest held-out loss of the checkpoints of a run, None where none was evaluated."""
     losses = [_facts(folder).get("held_out") for folder in checkpoints(run)]
     return min((loss for loss in losses if loss is not None), default=None)
 
 
 def _facts(folder: Path) -> dict[str, Any]:
-    """Return what a checkpoint says of itself; nothing where that cannot be read."""
+    """Return what is in the position.json of a checkpoint; nothing where that cannot be read."""
     try:
         return dict(read_json(folder / "position.json"))
     except (OSError, ValueError, TypeError):

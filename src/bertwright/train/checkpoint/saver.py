@@ -47,8 +47,8 @@ class Saver(Saved):
     beside: Sequence[Path] = ()
     write: Callable[..., Path] = write_checkpoint
     """Writes a state to a checkpoint; see `sharded_checkpoint` for that of several processes ..."""
-    first: bool = True
-    """... of which the first deletes older ones."""
+    is_main: bool = True
+    """... of which rank 0 deletes older ones."""
     saved: int = 0
     """Checkpoints begun, over all sessions of the run."""
     _thread: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, "checkpoint"), init=False)
@@ -91,7 +91,7 @@ class Saver(Saved):
             flush(path)
         with ready:
             folder = self.write(self.run, snapshot, identity=self.identity, good=good, held_out=held_out)
-        if self.first:
+        if self.is_main:
             retain(self.run, folder, self.retention)
         return folder
 

@@ -141,8 +141,8 @@ def keep_finished(out: Path, finished: Finished) -> None:
         aside.mkdir()
         weights = {name: p.detach().contiguous() for name, p in best.model.named_parameters()}
         save_file(weights, aside / "weights.safetensors")
-        told = {"seed": best.seed, "best_step": best.best_step, "position": best.progress.state()}
-        write_json(aside / "seeds.json", {"seen": finished.seen, "best": told})
+        facts = {"seed": best.seed, "best_step": best.best_step, "position": best.progress.state()}
+        write_json(aside / "seeds.json", {"seen": finished.seen, "best": facts})
 
 
 def read_finished(out: Path, parts: Tuning) -> Finished:
@@ -154,17 +154,17 @@ def read_finished(out: Path, parts: Tuning) -> Finished:
     try:
         state = read_json(folder / "seeds.json")
         weights = load_file(folder / "weights.safetensors")
-        told, progress = state["best"], Progress()
-        check_position(told["position"])
-        progress.restore(told["position"])
-        model = parts.fresh_model(int(told["seed"]))
+        facts, progress = state["best"], Progress()
+        check_position(facts["position"])
+        progress.restore(facts["position"])
+        model = parts.fresh_model(int(facts["seed"]))
         merge_adapters(model)
         with torch.no_grad():
             for name, parameter in model.named_parameters():
                 parameter.copy_(weights[name])
     except (OSError, SafetensorError, *MISFITS) as error:
         raise ModelError(f"{folder} is damaged ({error}); delete it to train its seeds again") from error
-    best = judge_tuned(parts, model, seed=told["seed"], best_step=told["best_step"], progress=progress)
+    best = judge_tuned(parts, model, seed=facts["seed"], best_step=facts["best_step"], progress=progress)
     note(f"seeds {', '.join(str(one['seed']) for one in state['seen'])} are done")
     return Finished(state["seen"], best)
 

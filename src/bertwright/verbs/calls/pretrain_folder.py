@@ -58,7 +58,7 @@ def working(out: Path, config: PretrainConfig, *, writes: bool) -> Iterator[Grou
     """Yield the processes of a run, on the device of its settings; rank 0 logs, and holds the folder it writes."""
     with (
         init_distributed(timeout=config.engine.timeout) as group,
-        silent(not group.first),
+        silent(not group.is_main),
         held(out, group) if writes else nullcontext(),
         on_device(config.engine.device),
     ):
@@ -81,7 +81,7 @@ def require_free(out: Path, data: Sequence[Path], *, overwrite: bool, clear: boo
 def held(out: Path, group: Group) -> Iterator[None]:
     """Hold the folder of a run, by its first process, and say in a sentence what cannot be written there."""
     with (
-        locked(out) if group.first else nullcontext(),
+        locked(out) if group.is_main else nullcontext(),
         map_os_errors(out, saved=", then go on with --resume: the last whole checkpoint is untouched"),
     ):
         yield
@@ -104,7 +104,7 @@ def open_checked(folders: Sequence[Path], mixture: Sequence[float], group: Group
     wrong = group.first_message(wrong)
     if wrong or dataset is None:
         failure = DataError(wrong)
-        failure.quiet = not group.first
+        failure.quiet = not group.is_main
         raise failure
     total, seconds = group.total({"bytes": count})["bytes"], time.perf_counter() - began
     if seconds > LONG_CHECK:

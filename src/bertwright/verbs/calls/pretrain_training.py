@@ -80,7 +80,7 @@ def train_watched(
     evaluate = evaluation(out, config, evaluator, work=loader.run_flops(peak=peak.flops, seconds=seconds))
     console = ConsoleCallback()
     callbacks: list[Callback] = [window, compiling, evaluate, peak, divergence]
-    if group.first:
+    if group.is_main:
         lengths = [phase.length for phase in schedule.phases]
         metrics = MetricsCallback(
             out / "metrics.jsonl", window, config.engine.log_every, lengths, config.optimizer, peak
@@ -96,7 +96,7 @@ def train_watched(
     except TrainingError as error:
         raise TrainingError(f"{error}; {save_before_the_end(state, checkpoint.saver, config)}") from error
     except Interrupted:
-        if group.first:
+        if group.is_main:
             write_report(out)
         group.wait()  # torchrun ends all processes when the first of them has ended
         raise
@@ -118,7 +118,7 @@ def evaluation(out: Path, config: PretrainConfig, evaluator: Evaluator, *, work:
     times = settings.evaluations or evaluator.times(work)
     every = None if settings.evaluate_every is None else Interval.parse(settings.evaluate_every)
     times = times if any(evaluator.examples) else 0
-    if group.first and times and settings.evaluations is None and every is None:
+    if group.is_main and times and settings.evaluations is None and every is None:
         keep_found(out, evaluations=times)  # later starts go by the same number
     return EvaluateCallback(held_out=evaluator.figures, samples=evaluator.samples, times=times, every=every)
 
