@@ -5,8 +5,8 @@
 `corrupt` and `loss` stand side by side in one file an objective. Both are pure functions of tensors; every random
 number comes from the generator handed in. No objective owns, or knows, the model.
 
-An objective may ask another model first: `new_auxiliary` makes it, the training step has it score what `auxiliary_batch`
-and hands both to `corrupt`; `loss` gets its scores again, with gradients. Its parameters are trained with the model's
+An objective may ask another model first: `new_auxiliary` makes it, the training step has it score `auxiliary_batch` and
+hands both to `corrupt`; `loss` gets its scores again, with gradients. Its parameters are trained with the model's
 and saved in checkpoints, and are no part of the model that is written at the end.
 """
 

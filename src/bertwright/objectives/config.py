@@ -17,8 +17,8 @@ class ObjectiveConfig(Section):
     mask_rate: float = Field(default=0.15, gt=0.0, lt=1.0)
     """Fraction of a row's tokens that are masked."""
     final_mask_rate: float | None = Field(default=None, gt=0.0, lt=1.0)
-    """That fraction at the end of the run, reached linearly; the same throughout where not given. Held-out text is masked
-    at 15% whatever both are."""
+    """That fraction at the end of the run, reached linearly; the same throughout where not given. Held-out text is
+    masked at 15% whatever both are."""
     whole_word: bool = False
     """Ask about whole words instead of single tokens."""
     next_sentence: bool = True
