@@ -1,4 +1,4 @@
-"""Chooses the tokens of a batch that are to be predicted, and hides them: 15% of a row, 80% [MASK] / 10% random / 10% as is.
+"""Chooses the tokens of a batch to be predicted, and hides them: 15% of a row, 80% [MASK] / 10% random / 10% as is.
 
 Source: Devlin et al. 2018, section 3.1 and appendix A.1, and its reference data builder; whole words after its
 "Whole Word Masking" release of 2019. Drawn afresh for each batch (dynamic masking, Liu et al. 2019, section 4.1).
