@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import Any
 
+from bertwright.data.labelled.rows_of_labels import LabelledSource
 from bertwright.data.prefetch import Prefetcher
 from bertwright.train.parallel.group import ALONE, BatchSlice, Group
 from bertwright.train.schedule import ScheduleConfig
@@ -58,20 +59,12 @@ class Loader(ABC):
         }
 
 
-class Numbered(Protocol):
-    """Batches by number."""
-
-    def draw(self, t: int) -> TokenRows:
-        """Return batch `t`."""
-        ...
-
-
 class TaskLoader(Loader):
     """The batches of a fine-tuning run, which has one phase: `flops` counts the operations of training on one."""
 
     def __init__(
         self,
-        source: Numbered,
+        source: LabelledSource[Any],
         schedule: ScheduleConfig,
         *,
         rows_per_epoch: int,

@@ -14,20 +14,33 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
+import xxhash
 from safetensors import SafetensorError
 from safetensors.torch import load_file
+from torch import Tensor
 
 from bertwright.checksums import damage, write_checksums
 from bertwright.errors import ModelError
 from bertwright.files import clear_leftovers, read_json, remove, written_aside
 from bertwright.log import note
 from bertwright.train.checkpoint.snapshot import Snapshot
-from bertwright.train.checkpoint.tensor_file import write_tensors
 
 PREFIX = "step-"
 DAMAGED = "damaged-"
 MANIFEST = "manifest.json"
 GOOD = "good"
+DTYPES = {
+    torch.float64: "F64",
+    torch.float32: "F32",
+    torch.float16: "F16",
+    torch.bfloat16: "BF16",
+    torch.int64: "I64",
+    torch.int32: "I32",
+    torch.uint8: "U8",
+    torch.bool: "BOOL",
+}
+"""What safetensors calls the types that weights and moments may have."""
 
 
 @dataclass(frozen=True)
@@ -194,3 +207,36 @@ def first_difference(then: Mapping[str, Any], now: Mapping[str, Any]) -> tuple[s
         elif before != value:
             return name, before, value
     return None
+
+
+def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> str:
+    """Write a safetensors file and return the XXH3 digest (128 bits) of its bytes; OSError passes through.
+
+    The library's own writer first joins all tensors in memory, and keeps the interpreter to itself until the file is on
+    disk; here training goes on meanwhile, no second copy is made, and the file need not be read again for its checksum.
+    """
+    header = _header(tensors)
+    digest = xxhash.xxh3_128(header)
+    with path.open("wb") as file:
+        file.write(header)
+        for tensor in tensors.values():
+            held = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data
+            file.write(held)
+            digest.update(held)
+    return digest.hexdigest()
+
+
+def _header(tensors: Mapping[str, Tensor]) -> bytes:
+    """Return the head of the file: the length of a JSON object, and the object, which says where each tensor lies."""
+    places, start = {}, 0
+    for name, tensor in tensors.items():
+        size = tensor.numel() * tensor.element_size()
+        places[name] = {
+            "dtype": DTYPES[tensor.dtype],
+            "shape": list(tensor.shape),
+            "data_offsets": [start, start + size],
+        }
+        start += size
+    text = json.dumps(places, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    return len(text).to_bytes(8, "little") + text

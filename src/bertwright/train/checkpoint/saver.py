@@ -13,20 +13,15 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar
 
 import torch
 
 from bertwright.files import flush
 from bertwright.train.checkpoint.folder import Retention, retain, write_checkpoint
 from bertwright.train.checkpoint.snapshot import Snapshot, copy_state
+from bertwright.train.loss_guard import LossSpikeGuard
 from bertwright.train.state import Saved, TrainState
-
-
-class KeepsState(Protocol):
-    """A guard that keeps a state to go back to."""
-
-    good: Snapshot | None
 
 
 @dataclass
@@ -43,7 +38,7 @@ class Saver(Saved):
     train_state: TrainState
     identity: Mapping[str, Any]
     retention: Retention
-    guard: KeepsState | None = None
+    guard: LossSpikeGuard | None = None
     beside: Sequence[Path] = ()
     write: Callable[..., Path] = write_checkpoint
     """Writes a state to a checkpoint; see `sharded_checkpoint` for that of several processes ..."""
