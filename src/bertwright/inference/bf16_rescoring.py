@@ -102,7 +102,7 @@ class Bf16Rescorer:
         places = np.linspace(0, len(rows) - 1, SAMPLE).astype(np.int64)
         asked = np.zeros(len(rows), dtype=bool)
         asked[places] = True
-        of_sample = np.repeat(asked, rows.asked_counts)
+        of_sample = np.repeat(asked, rows.num_targets)
         both = []
         for model in (self.model, half):
             logits = np.zeros((len(of_sample), self.model.classifier.out_features), dtype=np.float32)
@@ -111,13 +111,13 @@ class Bf16Rescorer:
         change = both[1] - both[0]
         of_leads = np.maximum(np.ptp(change, axis=-1), np.abs(change).max(axis=-1))
         self._margin = SAFETY * float(of_leads.max())
-        owners = np.repeat(np.arange(len(rows)), rows.asked_counts)[of_sample]
+        owners = np.repeat(np.arange(len(rows)), rows.num_targets)[of_sample]
         in_doubt = len(np.unique(owners[self.margin(both[1]) < self._margin]))
         return in_doubt < TOO_MANY * SAMPLE
 
     def _doubtful(self, rows: LabelledRows, logits: np.ndarray) -> np.ndarray:
         """Return the rows that hold a question whose answer is in doubt."""
         assert self.margin is not None
-        owners = np.repeat(np.arange(len(rows)), rows.asked_counts)
+        owners = np.repeat(np.arange(len(rows)), rows.num_targets)
         doubtful: np.ndarray = np.unique(owners[self.margin(logits) < self._margin])
         return doubtful

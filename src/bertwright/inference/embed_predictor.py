@@ -48,16 +48,16 @@ def evaluate_sentences(folder: Path, file: Path, columns: ColumnsConfig) -> dict
     Raises ModelError where the folder says nothing of how its vectors are made, and InputError as `finetune` does.
     """
     from bertwright.hub.sentence_layout import is_sentence_folder
-    from bertwright.tasks.embedding.task import judge_sentences
+    from bertwright.tasks.embedding.task import evaluate_vectors
 
     if not is_sentence_folder(folder):
         raise ModelError(f"{folder} is no model of sentence vectors; give what `bertwright finetune embed` wrote")
     examples = read_judged(file, columns)
-    judged = judge_sentences(open_embedder(folder).vectors(examples.texts), examples)
-    print_facts(f"{folder} on {file}", {name.replace("_", " "): f"{v:.4f}" for name, v in judged.figures.items()})
-    if judged.grid is not None:
-        print_table(judged.grid.title, judged.grid.header, judged.grid.rows)
-    return judged.figures
+    result = evaluate_vectors(open_embedder(folder).vectors(examples.texts), examples)
+    print_facts(f"{folder} on {file}", {name.replace("_", " "): f"{v:.4f}" for name, v in result.figures.items()})
+    if result.table is not None:
+        print_table(result.table.title, result.table.header, result.table.rows)
+    return result.figures
 
 
 def read_judged(file: Path, columns: ColumnsConfig) -> Sentences:

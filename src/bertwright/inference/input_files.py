@@ -19,7 +19,7 @@ from bertwright.tasks.multiple_choice.reader import read_choices
 from bertwright.tasks.question_answering.reader import squad_questions
 from bertwright.tasks.stream import stream_options
 from bertwright.tasks.tagging.conll import is_conll
-from bertwright.tasks.tagging.reader import asked_of_tagger
+from bertwright.tasks.tagging.reader import questions_for_tagger
 
 PAIR_NAMES = {"vector": TOGETHER, "span": QUESTIONS}
 """Names of the columns of a pair, by what a head is about; elsewhere PAIRS."""
@@ -66,7 +66,7 @@ class InputFile:
         """Return what the questions of the file are called, and those with their numbers."""
         if self.file != STDIN and is_conll(self.file) and self.part != "token":
             raise UsageError(f"{self.file} is a CoNLL file of words, about which only a model that tags is asked")
-        asked = asked_of_tagger(self.file, self.told) if self.part == "token" and self.file != STDIN else None
+        asked = questions_for_tagger(self.file, self.told) if self.part == "token" and self.file != STDIN else None
         if asked is not None:
             unit, questions, self.progress = asked
             return unit, questions

@@ -38,7 +38,7 @@ def guess_words(
     answers: list[list[list[Guess]]] = [[] for _ in texts]
     for places, (words, shares) in in_batches(best_of, rows, pace=pace):
         for row, place in enumerate(places.tolist()):
-            for slot in range(int(rows.asked_counts[place])):
+            for slot in range(int(rows.num_targets[place])):
                 found = zip(words[row, slot].tolist(), shares[row, slot].tolist(), strict=True)
                 answers[place].append([(_readable(tokenizer, word), share) for word, share in found])
     return answers

@@ -19,9 +19,8 @@ from bertwright.inference.inputs_of_predict import answers_of
 from bertwright.inference.masked_words import Guess, guess_words
 from bertwright.inference.next_sentence import shares_of_pairs
 from bertwright.inference.task_predictor import answers_with
-from bertwright.tasks.tagging.task import Tag
+from bertwright.tasks.by_name import task_of_head
 from bertwright.tasks.text_encoder import TextEncoder
-from bertwright.tasks.trained import task_of_head
 from bertwright.tokenizer.load import load_tokenizer
 
 
@@ -38,8 +37,7 @@ def open_exported(
     if opened.part == "vector":
         return opened.part, similarities_with(exported_embedder(opened)), True
     task = task_of_head(opened.part, opened.problem, opened.labels, opened.own)
-    if isinstance(task, Tag):
-        task = task.reading_by(read_chain(folder, tags=len(opened.labels)))
+    task = task.with_crf(read_chain(folder, tags=len(opened.labels)))
     encoder = TextEncoder(load_tokenizer(folder), max_length=opened.max_length)
     answer = answers_with(task, encoder, partial(logits_of, opened.ask, pace=cpu_policy()))
     return opened.part, answer, task.pairs

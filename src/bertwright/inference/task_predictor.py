@@ -6,6 +6,7 @@ torch is imported by what opens a model, so that answers of an exported one are 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,12 +16,12 @@ from bertwright.data.labelled.rows_of_labels import LabelledRows
 from bertwright.errors import CorpusError, UsageError
 from bertwright.log import note, print_facts, print_table
 from bertwright.tasks.base import Task
-from bertwright.tasks.classification.task import Classify
+from bertwright.tasks.by_name import TASK, task_of_head
+from bertwright.tasks.classification.task import Classify, positive_of
 from bertwright.tasks.classification.whole_texts import WholeTexts
 from bertwright.tasks.columns import LABELS, SCORES, ColumnsConfig
 from bertwright.tasks.metrics import figure_names
 from bertwright.tasks.text_encoder import TextEncoder
-from bertwright.tasks.trained import TASK, task_of_head
 from bertwright.tasks.unlabelled import no_labels, refuse_unlabelled
 from bertwright.tokenizer.load import load_tokenizer
 
@@ -37,7 +38,7 @@ ASKED = ("text", "first", "second", "question", "context")
 
 def task_of(folder: FineTunedFolder) -> Task[Any]:
     """Return the task a fine-tuned model was trained for."""
-    return task_of_head(folder.model.part, folder.problem, folder.labels, folder.own).with_crf(folder.model)
+    return task_of_head(folder.model.part, folder.problem, folder.labels, folder.own).with_crf(folder.model.crf)
 
 
 def open_task(
@@ -67,8 +68,8 @@ def answers_with(
     """Return the function that answers questions of a task by the logits that `score` gives of rows."""
 
     def answer(questions: Sequence[tuple[str, ...]]) -> list[dict[str, Any]]:
-        examples = task.ask(questions)
-        return task.answers(score(task.encode(examples, encoder)), examples)
+        encoded = task.encode(task.from_questions(questions), encoder)
+        return task.predictions(score(encoded.rows), encoded.examples)
 
     return answer
 
@@ -94,7 +95,9 @@ def evaluate_task(
     `positive` is the class of two whose F1 is reported. Raises UsageError where the model was trained for another task
     than `kind`, and InputError as `finetune` does.
     """
+    from bertwright.device import pick_device
     from bertwright.hub.task_folder import read_fine_tuned
+    from bertwright.inference.scoring import score_rows
 
     opened = read_fine_tuned(folder)
     task = task_of(opened)
@@ -104,15 +107,17 @@ def evaluate_task(
         task = with_positive(task, positive)
     refuse_without_labels(task, file, columns, model=folder)
     task = task.with_columns(file, columns)
-    examples = task.read(file)
-    judged = task.judge(_logits(folder, opened, task, examples), examples)
-    names = figure_names(judged.figures, positive=task.positive)
-    print_facts(f"{folder} on {file}", {shown: f"{judged.figures[name]:.4f}" for name, shown in names.items()})
-    if judged.grid is not None:
-        print_table(judged.grid.title, judged.grid.header, judged.grid.rows)
-    if judged.warning:
-        note(judged.warning)
-    return judged.figures
+    device = pick_device()
+    encoder = TextEncoder(load_tokenizer(folder), max_length=opened.max_length)
+    encoded = task.encode(task.read(file), encoder)
+    result = task.evaluate(score_rows(opened.model.to(device), encoded.rows, device=device), encoded.examples)
+    names = figure_names(result.figures, positive=task.positive)
+    print_facts(f"{folder} on {file}", {shown: f"{result.figures[name]:.4f}" for name, shown in names.items()})
+    if result.table is not None:
+        print_table(result.table.title, result.table.header, result.table.rows)
+    if result.warning:
+        note(result.warning)
+    return result.figures
 
 
 def refuse_without_labels(task: Task[Any], file: Path, columns: ColumnsConfig, *, model: Path) -> None:
@@ -127,17 +132,7 @@ def with_positive(task: Task[Any], name: str) -> Task[Any]:
     """Return a task whose F1 is that of the class `name`; raises UsageError where it has no such figure."""
     if not isinstance(task, Classify):
         raise UsageError("--positive is for classify of two classes, one label a text; leave it out")
-    return task.with_positive(name)
-
-
-def _logits(folder: Path, opened: FineTunedFolder, task: Task[Any], examples: Any) -> np.ndarray:
-    """Return the logits [Q, outputs] of everything that is asked in `examples`, in float32."""
-    from bertwright.device import pick_device
-    from bertwright.inference.scoring import score_rows
-
-    device = pick_device()
-    encoder = TextEncoder(load_tokenizer(folder), max_length=opened.max_length)
-    return score_rows(opened.model.to(device), task.encode(examples, encoder), device=device)
+    return replace(task, chosen_positive=positive_of(task.labels, name))
 
 
 def print_task_answers(answers: Sequence[dict[str, Any]]) -> None:

@@ -61,8 +61,8 @@ def labelled(rows: Sequence[TextRow], *, tokenizer: Tokenizer, mask: bool) -> La
         ids=np.array([index for row in rows for index in row.input_ids], dtype=np.uint32),
         lengths=np.array([len(row.input_ids) for row in rows], dtype=np.int64),
         first_lengths=np.array(firsts, dtype=np.int64),
-        asked=np.array([place for places in asked for place in places], dtype=np.int64),
-        asked_counts=counts,
+        positions=np.array([place for places in asked for place in places], dtype=np.int64),
+        num_targets=counts,
         targets=np.zeros(int(counts.sum()), dtype=np.int64),
         pad=special.pad,
     )

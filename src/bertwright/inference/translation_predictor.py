@@ -71,8 +71,8 @@ def _answers(opened: TranslationFolder, texts: Sequence[str]) -> list[dict[str, 
     texts = [text.strip() for text in texts]
     asked = [text for text in texts if text]
     task, rows = _encoded(opened, Parallel(STDIN, asked, [""] * len(asked)))
-    said = iter(_written(opened, task, rows) if asked else ())
-    return [{"text": text, "translation": next(said) if text else ""} for text in texts]
+    translations = iter(_written(opened, task, rows) if asked else ())
+    return [{"text": text, "translation": next(translations) if text else ""} for text in texts]
 
 
 def evaluate_translation(folder: Path, given: Path, sides: SidesConfig) -> dict[str, float]:
@@ -86,20 +86,20 @@ def evaluate_translation(folder: Path, given: Path, sides: SidesConfig) -> dict[
     task = Translate(opened.tokenizer, sides)
     examples = task.read(given)
     task, rows = _encoded(opened, examples)
-    said = _written(opened, task, rows)
+    translations = _written(opened, task, rows)
     loss = translation_loss(opened.model, rows, device=pick_device())
-    judged = task.judge(said, examples, loss=loss, mistakes=0)
+    result = task.evaluate(translations, examples, loss=loss, mistakes=0)
     signatures = score_texts(["a"], ["a"], lowercase=task.lowercase).signatures
-    print_facts(f"{folder} on {given}", {name: f"{value:.4f}" for name, value in judged.figures.items()} | signatures)
-    if judged.grid is not None:
-        print_table(judged.grid.title, judged.grid.header, judged.grid.rows)
-    return judged.figures
+    print_facts(f"{folder} on {given}", {name: f"{value:.4f}" for name, value in result.figures.items()} | signatures)
+    if result.table is not None:
+        print_table(result.table.title, result.table.header, result.table.rows)
+    return result.figures
 
 
 def _encoded(opened: TranslationFolder, examples: Parallel) -> tuple[Translate, PairedRows]:
     task = Translate(opened.tokenizer, SidesConfig())
     positions = min(opened.model.encoder.config.max_positions, opened.model.decoder.config.max_positions)
-    return task, task.encode(examples, TextEncoder(opened.tokenizer, max_length=positions))
+    return task, task.encode(examples, TextEncoder(opened.tokenizer, max_length=positions)).rows
 
 
 def _written(opened: TranslationFolder, task: Translate, rows: PairedRows) -> list[str]:

@@ -19,8 +19,8 @@ LONGEST_TEXT = 600
 """Characters of an error shown."""
 
 
-def write_task_report(run: Path, judged: Mapping[str, EvalResult]) -> Path:
-    """Write RUN/report.html from what is in RUN and from the judgements of its splits; return its path."""
+def write_task_report(run: Path, results: Mapping[str, EvalResult]) -> Path:
+    """Write RUN/report.html from what is in RUN and from the results on its splits; return its path."""
     lines = read_metrics(run / "metrics.jsonl")
     result, manifest = read_json(run / "result.json"), read_json(run / "manifest.json")
     title = html.escape(f"{result['task']}: {run.name}")
@@ -28,15 +28,15 @@ def write_task_report(run: Path, judged: Mapping[str, EvalResult]) -> Path:
         f"<h1>{title}</h1>",
         table_html(_facts(result, manifest)),
         "<h2>Figures</h2>",
-        _figures(result, list(judged)),
+        _figures(result, list(results)),
     ]
     body += ["<h2>Along the way</h2>", draw([_draw_loss, _draw_metric(result["metric"])], lines)]
-    body += [f"<p>{split}: {html.escape(one.warning)}.</p>" for split, one in judged.items() if one.warning]
-    for split, judgement in judged.items():
-        if judgement.grid is not None:
-            body += [f"<h2>{split}: {html.escape(judgement.grid.title)}</h2>", _grid(judgement.grid)]
-    for split, judgement in judged.items():
-        body += [f"<h2>The worst errors on {split}</h2>", _mistakes(judgement.mistakes)]
+    body += [f"<p>{split}: {html.escape(one.warning)}.</p>" for split, one in results.items() if one.warning]
+    for split, one in results.items():
+        if one.table is not None:
+            body += [f"<h2>{split}: {html.escape(one.table.title)}</h2>", _table(one.table)]
+    for split, one in results.items():
+        body += [f"<h2>The worst errors on {split}</h2>", _mistakes(one.mistakes)]
     settings = (run / "config.toml").read_text(encoding="utf-8")
     body += ["<h2>Settings</h2>", f"<pre>{html.escape(settings)}</pre>"]
     head = f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{title}</title>'
@@ -75,7 +75,7 @@ def _figures(result: Mapping[str, Any], splits: Sequence[str]) -> str:
     rows = []
     for name, shown in figure_names(result[splits[0]], positive=result.get("positive")).items():
         rows.append([shown, *figure_cells(result, splits, name)])
-    return _grid(ResultTable("figures", header, rows))
+    return _table(ResultTable("figures", header, rows))
 
 
 def figure_cells(result: Mapping[str, Any], splits: Sequence[str], name: str) -> list[str]:
@@ -93,11 +93,11 @@ def figure_cells(result: Mapping[str, Any], splits: Sequence[str], name: str) ->
     return cells
 
 
-def _grid(grid: ResultTable) -> str:
-    header = "".join(f"<th>{html.escape(name)}</th>" for name in grid.header)
+def _table(table: ResultTable) -> str:
+    header = "".join(f"<th>{html.escape(name)}</th>" for name in table.header)
     rows = "".join(
         f"<tr><th>{html.escape(row[0])}</th>{''.join(f'<td>{html.escape(cell)}</td>' for cell in row[1:])}</tr>"
-        for row in grid.rows
+        for row in table.rows
     )
     return f"<table><tr>{header}</tr>{rows}</table>"
 
@@ -106,11 +106,11 @@ def _mistakes(mistakes: Sequence[Mistake]) -> str:
     if not mistakes:
         return "<p>None.</p>"
     rows = "".join(
-        f"<tr><td>{html.escape(mistake.text[:LONGEST_TEXT])}</td><td class=right>{html.escape(mistake.truth)}</td>"
-        f"<td>{html.escape(mistake.said)}</td></tr>"
+        f"<tr><td>{html.escape(mistake.text[:LONGEST_TEXT])}</td><td class=right>{html.escape(mistake.label)}</td>"
+        f"<td>{html.escape(mistake.prediction)}</td></tr>"
         for mistake in mistakes
     )
-    return f"<table><tr><th>text</th><th>true</th><th>said</th></tr>{rows}</table>"
+    return f"<table><tr><th>text</th><th>label</th><th>prediction</th></tr>{rows}</table>"
 
 
 def _draw_loss(axes: Axes, lines: list[dict[str, Any]]) -> None:

@@ -8,7 +8,7 @@ from functools import cached_property
 import numpy as np
 import torch
 
-from bertwright.data.labelled.rows_of_labels import padded, runs
+from bertwright.data.labelled.rows_of_labels import padded, ranges
 from bertwright.types import UNASKED, PairBatch
 
 
@@ -38,6 +38,30 @@ class PairedRows:
         """Tokens a pair takes up, both sides as long as the longer one, int64 [N]."""
         return np.asarray(2 * np.maximum(self.source_lengths, self.target_lengths))
 
+    @property
+    def longest(self) -> int:
+        """Tokens of the longest source text."""
+        return int(self.source_lengths.max())
+
+    @property
+    def row_lengths(self) -> np.ndarray:
+        """Tokens of the longer side of each pair, int64 [N]."""
+        return np.maximum(self.source_lengths, self.target_lengths)
+
+    @property
+    def row_count(self) -> int:
+        """Rows that a model reads in an epoch, both sides of a pair as one."""
+        return len(self)
+
+    @property
+    def rows_per_example(self) -> int:
+        """Rows an example has in a batch."""
+        return 1
+
+    def drawn(self) -> PairedRows:
+        """Return what training draws as one: a pair."""
+        return self
+
     @cached_property
     def order(self) -> np.ndarray:
         """The longer side, then the shorter one, int64 [N].
@@ -60,8 +84,8 @@ class PairedRows:
         read, written = self.source_lengths[places], self.target_lengths[places] - 1
         here = np.arange(int(read.max()))[None, :] < read[:, None]
         there = np.arange(int(written.max()))[None, :] < written[:, None]
-        source = self.source_ids[runs(self._source_begins[places], read)].astype(np.int64)
-        given = runs(self._target_begins[places], written)
+        source = self.source_ids[ranges(self._source_begins[places], read)].astype(np.int64)
+        given = ranges(self._target_begins[places], written)
         return PairBatch(
             input_ids=torch.from_numpy(padded(source, here, fill=self.pad)),
             token_type_ids=torch.zeros(here.shape, dtype=torch.int64),

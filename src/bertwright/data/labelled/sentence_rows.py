@@ -1,6 +1,6 @@
 """Turns examples of texts that belong together into batches: a row a text, and equal texts known as such.
 
-A text that stands in several examples is encoded once. Which text stands where tells the loss what is no negative.
+A text that stands in several examples is encoded once. Which text stands where says what is no negative.
 """
 
 from __future__ import annotations
@@ -37,6 +37,30 @@ class SentenceRows:
         """Tokens [N] each example takes up in a batch of its own kind: its texts, padded to the longest."""
         taken: np.ndarray = self.texts.lengths[self.members].max(axis=1) * self.members.shape[1]
         return taken
+
+    @property
+    def longest(self) -> int:
+        """Tokens of the longest text."""
+        return int(self.texts.lengths.max())
+
+    @property
+    def row_lengths(self) -> np.ndarray:
+        """Tokens of each text, int64 [U]."""
+        return self.texts.lengths
+
+    @property
+    def row_count(self) -> int:
+        """Rows that a model reads in an epoch: N K."""
+        return self.members.size
+
+    @property
+    def rows_per_example(self) -> int:
+        """Rows an example has in a batch: K."""
+        return self.members.shape[1]
+
+    def drawn(self) -> SentenceRows:
+        """Return what training draws as one: an example."""
+        return self
 
     @property
     def order(self) -> np.ndarray:

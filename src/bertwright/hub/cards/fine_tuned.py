@@ -39,7 +39,7 @@ words = AutoTokenizer.from_pretrained("path/to/this/folder")
 def task_card(name: str, figures: Mapping[str, Any], *, names: Mapping[str, str] | None = None) -> str:
     """Return a model card in Markdown from the figures of a fine-tuning run's result.json, called as `names` say."""
     task = figures["task"]
-    part = TASKS[task].part
+    part = TASKS[task].head_type
     pipeline = PIPELINES[part]
     splits = [split for split in ("dev", "test") if split in figures]
     labels = ", ".join(f"`{label}`" for label in figures["labels"])

@@ -47,11 +47,11 @@ class FinetuneFlags(TypedDict, total=False):
     """Evaluate on dev every so many steps (500) or minutes (2min; also s and h), and at the end."""
     save_every: int | str
     """Save a checkpoint every so many steps, on top of every 5 minutes, or, given a time such as 2min, that often."""
-    text_column: Annotated[str, Sets("columns.text", "told by its name")]
+    text_column: Annotated[str, Sets("columns.text", "found by its name")]
     """Column of the text, or of the first text of a pair. Without a header: 1, 2 ..."""
-    pair_column: Annotated[str, Sets("columns.pair", "told by its name")]
+    pair_column: Annotated[str, Sets("columns.pair", "found by its name")]
     """Column of the second text of a pair."""
-    label_column: Annotated[str, Sets("columns.label", "told by its name; tag: the last")]
+    label_column: Annotated[str, Sets("columns.label", "found by its name; tag: the last")]
     """Column of the label, score or tag; with --multi-label also A,B,C: a column each."""
     multi_label: Annotated[bool, Sets("head.multi_label")]
     """classify: a text may have several labels, or none: a list in JSON, several with a separator between them in one
@@ -61,7 +61,7 @@ class FinetuneFlags(TypedDict, total=False):
     label_names: str
     """tag: what numbers stand for as tags, from 0 on, such as O,B-PER,I-PER; as the file says where not given."""
     encoding: str
-    """Encoding of the files, such as gb18030 or cp1252; where not given, one other than UTF-8 is found and said."""
+    """Encoding of the files, such as gb18030 or cp1252; where not given, one other than UTF-8 is detected and noted."""
     class_weights: str
     """classify, tag: balanced (the rarer a class, the more it counts), or weights by name, such as good=1,bad=2.5."""
     crf: Annotated[bool, Sets("head.crf")]
@@ -131,7 +131,7 @@ def _weights(given: Any) -> Any:
     """Return "balanced", or weights by name from NAME=WEIGHT,NAME=WEIGHT; raises UsageError."""
     if given == "balanced" or not isinstance(given, str):
         return given
-    parts = [part.rpartition("=") for part in given.split(",")]
-    if not all(name and weight for name, _, weight in parts):
+    pairs = [pair.rpartition("=") for pair in given.split(",")]
+    if not all(name and weight for name, _, weight in pairs):
         raise UsageError(f"--class-weights {given} is neither balanced nor NAME=WEIGHT,NAME=WEIGHT; fix it")
-    return {name: weight for name, _, weight in parts}
+    return {name: weight for name, _, weight in pairs}
