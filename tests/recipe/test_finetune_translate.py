@@ -150,7 +150,8 @@ def test_other_ways_to_give_pairs(model: Path, tmp_path: Path, capsys: pytest.Ca
     assert re.search("30 pairs.*1 with an empty", capsys.readouterr().err)
     files_named = {name: Path(f"{tmp_path}/train.en,{tmp_path}/train.de") for name in ("train", "dev")}
     setup = set_up(resolve_finetune("translate", {"schedule": {"minutes": 3}}), model, files_named)
-    assert (setup.batches(0)[1].unit, setup.batches(0)[1].amount) == ("minutes", 3)
+    schedule = setup.loader(0).schedule
+    assert (schedule.unit, schedule.amount) == ("minutes", 3)
 
 
 def test_what_does_not_fit_is_one_sentence(model: Path, tmp_path: Path) -> None:

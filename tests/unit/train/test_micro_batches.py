@@ -23,8 +23,7 @@ from bertwright.tasks.question_answering.task import Answer
 from bertwright.tasks.regression.task import Regress
 from bertwright.tasks.tagging.task import Tag
 from bertwright.train import micro_batches
-from bertwright.train.free_memory import free_memory, machine_memory
-from bertwright.train.micro_batches import MicroBatches, room_for
+from bertwright.train.micro_batches import MicroBatches, free_memory, machine_memory, room_for
 from bertwright.train.parallel.group import BatchSlice
 from bertwright.train.step import Engine
 from bertwright.train.task_setup.r_drop import RDrop

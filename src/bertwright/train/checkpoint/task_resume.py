@@ -124,9 +124,9 @@ def restore_seed(
     checkpoint = newest_whole(folder)
     if checkpoint is None:
         return
-    snapshot, _ = read_checkpoint(checkpoint, identity={**identity, "seed": seed})
+    saved, _ = read_checkpoint(checkpoint, identity={**identity, "seed": seed})
     try:
-        restore(state, snapshot)
+        restore(state, saved)
     except MISFITS as error:
         raise damaged(checkpoint, error) from error
     note(f"seed {seed}: going on from step {state.progress.step:,}")

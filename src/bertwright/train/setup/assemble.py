@@ -65,7 +65,7 @@ def build(
             f"objective: {config.model.architecture} has no head for pairs of segments; give "
             "--objective.next-sentence false, or objectives about tokens as --objective.names"
         )
-    if fresh and not made_beside(config, group) and group.first:
+    if fresh and not made_beside(config, group) and group.is_main:
         with initial_weights(model, dataset, loader, config):
             pass
     auxiliary = auxiliary_of(objective, shape, seed=config.seed, device=device)
@@ -161,10 +161,10 @@ def _run_each_phase(
     for phase in range(len(loader.schedule.phases)):
         work = loader.work(phase, 0)
         examples = engine.examples(objective, work, step=0, of=loader.accumulation, fraction=0.0)
-        for (piece, batch), example in zip(work, examples, strict=True):
-            engine.begin_dropout(model, 0, piece, row=piece.rows(len(batch.input_ids)).start)
+        for (batch_slice, batch), example in zip(work, examples, strict=True):
+            engine.begin_dropout(model, 0, batch_slice, row=batch_slice.rows(len(batch.input_ids)).start)
             forward_loss(example).total.backward()  # type: ignore[no-untyped-call]
-            if piece.whole:
+            if batch_slice.whole:
                 break
     model.zero_grad(set_to_none=True)
 

@@ -20,7 +20,7 @@ COPIES = 5
 
 def preview_task(setup: TaskSetup, out: Path, *, seeds: int) -> Result:
     """Return what a run would be: its settings, model, examples, steps and disk."""
-    model, schedule = setup.new_model(setup.config.seed), setup.batches(setup.config.seed).schedule
+    model, schedule = setup.new_model(setup.config.seed), setup.loader(setup.config.seed).schedule
     trained = trained_count(model)
     examples = {name: len(split.examples) for name, split in setup.splits.items()}
     config = setup.config

@@ -82,7 +82,7 @@ def train_watched(
     console = ConsoleCallback()
     trackers = tracking(config.engine.track if group.first else None, out, config.model_dump(mode="json"))
     callbacks: list[Callback] = [window, compiling, evaluate, peak, divergence]
-    if group.first:
+    if group.is_main:
         lengths = [phase.length for phase in schedule.phases]
         metrics = MetricsCallback(
             out / "metrics.jsonl", window, config.engine.log_every, lengths, config.optimizer, peak
@@ -98,7 +98,7 @@ def train_watched(
     except TrainingError as error:
         raise TrainingError(f"{error}; {save_before_the_end(state, checkpoint.saver, config)}") from error
     except Interrupted:
-        if group.first:
+        if group.is_main:
             write_report(out)
         group.wait()  # torchrun ends all processes when the first of them has ended
         raise
@@ -122,7 +122,7 @@ def evaluation(out: Path, config: PretrainConfig, evaluator: Evaluator, *, work:
     times = settings.evaluations or evaluator.times(work)
     every = None if settings.evaluate_every is None else Interval.parse(settings.evaluate_every)
     times = times if any(evaluator.examples) else 0
-    if group.first and times and settings.evaluations is None and every is None:
+    if group.is_main and times and settings.evaluations is None and every is None:
         keep_found(out, evaluations=times)  # later starts go by the same number
     return EvaluateCallback(held_out=evaluator.figures, samples=evaluator.samples, times=times, every=every)
 
@@ -149,7 +149,7 @@ def save_before_the_end(state: TrainState, saver: Saver, config: PretrainConfig)
     if not math.isfinite(weight_norm(state.model)):
         saver.wait()
         return f"checkpoints before that are untouched in {saver.run / 'checkpoints'}"
-    done = state.last_step.callbacks_done and state.progress.fraction(config.schedule) < 1
-    state.last_step.callbacks_done = done
+    done = state.callbacks_done and state.progress.fraction(config.schedule) < 1
+    state.callbacks_done = done
     saver.save()
     return f"the state before it is saved in {saver.wait()}"
