@@ -80,7 +80,7 @@ def train_watched(
     seconds = group.broadcast(60 * (schedule.minutes or 0) - (time.perf_counter() - began))
     evaluate = evaluation(out, config, evaluator, work=loader.run_flops(peak=peak.flops, seconds=seconds))
     console = ConsoleCallback()
-    trackers = tracking(config.engine.track if group.first else None, out, config.model_dump(mode="json"))
+    trackers = tracking(config.engine.track if group.is_main else None, out, config.model_dump(mode="json"))
     callbacks: list[Callback] = [window, compiling, evaluate, peak, divergence]
     if group.is_main:
         lengths = [phase.length for phase in schedule.phases]
