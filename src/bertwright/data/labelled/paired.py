@@ -8,12 +8,12 @@ from functools import cached_property
 import numpy as np
 import torch
 
-from bertwright.data.labelled.rows_of_labels import padded, ranges
+from bertwright.data.labelled.rows_of_labels import EncodedRows, padded, ranges
 from bertwright.types import UNASKED, PairBatch
 
 
 @dataclass(frozen=True)
-class PairedRows:
+class PairedRows(EncodedRows[PairBatch]):
     """N encoded pairs, flat: S source and T target tokens in all.
 
     source_ids      [S] uint32  [CLS] A [SEP], row after row
@@ -47,20 +47,6 @@ class PairedRows:
     def row_lengths(self) -> np.ndarray:
         """Tokens of the longer side of each pair, int64 [N]."""
         return np.maximum(self.source_lengths, self.target_lengths)
-
-    @property
-    def row_count(self) -> int:
-        """Rows that a model reads in an epoch, both sides of a pair as one."""
-        return len(self)
-
-    @property
-    def rows_per_example(self) -> int:
-        """Rows an example has in a batch."""
-        return 1
-
-    def drawn(self) -> PairedRows:
-        """Return what training draws as one: a pair."""
-        return self
 
     @cached_property
     def order(self) -> np.ndarray:

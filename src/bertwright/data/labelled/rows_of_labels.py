@@ -6,10 +6,11 @@ pools of some batches, cut into batches, and the batches shuffled: neighbours in
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Generic, Protocol, TypeVar
+from typing import Generic, TypeVar
 
 import numpy as np
 
@@ -23,30 +24,52 @@ POOL = 64
 B_co = TypeVar("B_co", bound=TokenRows, covariant=True)
 
 
-class EncodedRows(Protocol[B_co]):
-    """Rows of any kind that batches can be made of."""
+class EncodedRows(ABC, Generic[B_co]):
+    """Rows of any kind that batches can be made of: N of them."""
 
-    @property
-    def lengths(self) -> np.ndarray:
-        """Tokens each row takes up in a batch of its own kind, int64 [N]."""
-        ...
+    lengths: np.ndarray
+    """Tokens each row takes up in a batch of its own kind, int64 [N]."""
+
+    @abstractmethod
+    def __len__(self) -> int:
+        """Return N."""
+
+    @abstractmethod
+    def batch(self, places: np.ndarray) -> B_co:
+        """Return the rows at `places` [B] as a batch."""
 
     @property
     def order(self) -> np.ndarray:
-        """What neighbours in a batch should be alike in, int64 [N]; rises with the lengths."""
-        ...
+        """What neighbours in a batch should be alike in, int64 [N]; rises with the lengths, which it is as a rule."""
+        return self.lengths
 
-    def __len__(self) -> int:
-        """Return N."""
-        ...
+    @property
+    def row_lengths(self) -> np.ndarray:
+        """Tokens of each row that a model reads, of which an example may have several, int64."""
+        return self.lengths
 
-    def batch(self, places: np.ndarray) -> B_co:
-        """Return the rows at `places` [B] as a batch."""
-        ...
+    @property
+    def longest(self) -> int:
+        """Tokens of the longest row that a model reads."""
+        return int(self.row_lengths.max())
+
+    @property
+    def row_count(self) -> int:
+        """Rows that a model reads in an epoch."""
+        return len(self)
+
+    @property
+    def rows_per_example(self) -> int:
+        """Rows an example has in a batch, at most."""
+        return 1
+
+    def drawn(self) -> EncodedRows[B_co]:
+        """Return what training draws as one: each row, as a rule."""
+        return self
 
 
 @dataclass(frozen=True)
-class LabelledRows:
+class LabelledRows(EncodedRows[LabelledBatch]):
     """Encoded rows of a task, flat: N rows of T tokens in all, with Q targets.
 
     ids            [T] uint32  token ids, [CLS] A [SEP] or [CLS] A [SEP] B [SEP], row after row
@@ -73,11 +96,6 @@ class LabelledRows:
     def __len__(self) -> int:
         """Return N."""
         return len(self.lengths)
-
-    @property
-    def order(self) -> np.ndarray:
-        """The lengths: rows of like length make a batch."""
-        return self.lengths
 
     @cached_property
     def _begins(self) -> np.ndarray:
@@ -125,21 +143,6 @@ class LabelledRows:
         return max(1, round(float(np.mean(self.num_targets))))
 
     @property
-    def longest(self) -> int:
-        """Tokens of the longest row."""
-        return int(self.lengths.max())
-
-    @property
-    def row_lengths(self) -> np.ndarray:
-        """Tokens of each row that a model reads, int64 [N]."""
-        return self.lengths
-
-    @property
-    def row_count(self) -> int:
-        """Rows that a model reads in an epoch."""
-        return len(self)
-
-    @property
     def rows_per_example(self) -> int:
         """Rows an example has in a batch, at most."""
         return 1 if self.together is None else int(self.together.max())
@@ -150,7 +153,7 @@ class LabelledRows:
 
 
 @dataclass(frozen=True)
-class QuestionRows:
+class QuestionRows(EncodedRows[LabelledBatch]):
     """Rows of which `counts` [G] at a time are answers to one question, and stand in a batch together."""
 
     rows: LabelledRows
@@ -168,11 +171,6 @@ class QuestionRows:
     def lengths(self) -> np.ndarray:
         """Tokens [G] of all rows of a question, each padded to the longest."""
         return np.asarray(np.maximum.reduceat(self.rows.lengths, self._begins) * self.counts)
-
-    @property
-    def order(self) -> np.ndarray:
-        """The lengths: questions of like length make a batch."""
-        return self.lengths
 
     def batch(self, places: np.ndarray) -> LabelledBatch:
         """Return all rows of the questions at `places` [B], question after question."""

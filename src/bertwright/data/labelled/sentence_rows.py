@@ -11,12 +11,12 @@ from functools import cached_property
 import numpy as np
 import torch
 
-from bertwright.data.labelled.rows_of_labels import LabelledRows
+from bertwright.data.labelled.rows_of_labels import EncodedRows, LabelledRows
 from bertwright.types import SentenceBatch
 
 
 @dataclass(frozen=True)
-class SentenceRows:
+class SentenceRows(EncodedRows[SentenceBatch]):
     """N examples of K texts each, out of U different texts.
 
     texts    the U texts as rows
@@ -39,11 +39,6 @@ class SentenceRows:
         return taken
 
     @property
-    def longest(self) -> int:
-        """Tokens of the longest text."""
-        return int(self.texts.lengths.max())
-
-    @property
     def row_lengths(self) -> np.ndarray:
         """Tokens of each text, int64 [U]."""
         return self.texts.lengths
@@ -57,15 +52,6 @@ class SentenceRows:
     def rows_per_example(self) -> int:
         """Rows an example has in a batch: K."""
         return self.members.shape[1]
-
-    def drawn(self) -> SentenceRows:
-        """Return what training draws as one: an example."""
-        return self
-
-    @property
-    def order(self) -> np.ndarray:
-        """The lengths: examples of like length make a batch."""
-        return self.lengths
 
     def batch(self, places: np.ndarray) -> SentenceBatch:
         """Return the examples at `places` [B], their rows padded to the longest of them."""
