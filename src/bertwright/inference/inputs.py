@@ -54,7 +54,7 @@ class Stream(Protocol):
     """What knows how much of a file has been read."""
 
     @property
-    def share(self) -> float | None:
+    def progress(self) -> float | None:
         """The part read, 0 to 1; None where nobody knows."""
 
 

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from bertwright.data.labelled.rows_of_labels import LabelledRows, ranges
+from bertwright.data.labelled.rows_of_labels import LabelledRows
 from bertwright.log import note
 from bertwright.tokenizer.bulk import BulkEncoder
 from bertwright.tokenizer.load import Tokenizer
-from bertwright.tokenizer.ragged import Ragged
+from bertwright.tokenizer.ragged import Ragged, ranges
 from bertwright.tokenizer.word_starts import wants_leading_blank
 
 PROOF = 2000
@@ -77,7 +77,7 @@ class TextEncoder:
         ends = np.cumsum(row_counts)
         totals = np.cumsum(np.concatenate([[0], pieces]))
         row_pieces = totals[ends] - totals[ends - row_counts]
-        framed, lengths, first_lengths, _ = self.frame((ids, row_pieces), None)
+        framed, lengths, first_lengths, _ = self.frame(Ragged(ids, row_pieces), None)
         begins = totals[:-1] - np.repeat(totals[ends - row_counts], row_counts)
         return LabelledRows(
             ids=framed,

@@ -77,7 +77,8 @@ class TaskLoader(Loader):
         self._prefetcher = Prefetcher(self._pinned) if prefetch else None
 
     def _pinned(self, t: int) -> TokenRows:
-        return self.source.draw(t).pinned()
+        batch: TokenRows = self.source.draw(t).pinned()
+        return batch
 
     def draw(self, phase: int, t: int) -> TokenRows:
         """Return batch `t`."""

@@ -8,7 +8,8 @@ from functools import cached_property
 import numpy as np
 import torch
 
-from bertwright.data.labelled.rows_of_labels import EncodedRows, padded, ranges
+from bertwright.data.labelled.rows_of_labels import EncodedRows, padded
+from bertwright.tokenizer.ragged import ranges
 from bertwright.types import UNASKED, PairBatch
 
 
@@ -46,7 +47,7 @@ class PairedRows(EncodedRows[PairBatch]):
     @property
     def row_lengths(self) -> np.ndarray:
         """Tokens of the longer side of each pair, int64 [N]."""
-        return np.maximum(self.source_lengths, self.target_lengths)
+        return np.asarray(np.maximum(self.source_lengths, self.target_lengths))
 
     @cached_property
     def order(self) -> np.ndarray:

@@ -10,11 +10,12 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 import numpy as np
 
 from bertwright.rng import stream
+from bertwright.tokenizer.ragged import ranges
 from bertwright.types import UNASKED, LabelledBatch, TokenRows
 
 POOL = 64
@@ -27,8 +28,11 @@ B_co = TypeVar("B_co", bound=TokenRows, covariant=True)
 class EncodedRows(ABC, Generic[B_co]):
     """Rows of any kind that batches can be made of: N of them."""
 
-    lengths: np.ndarray
-    """Tokens each row takes up in a batch of its own kind, int64 [N]."""
+    if TYPE_CHECKING:
+
+        @property
+        def lengths(self) -> np.ndarray:
+            """Tokens each row takes up in a batch of its own kind, int64 [N]."""
 
     @abstractmethod
     def __len__(self) -> int:
@@ -175,19 +179,6 @@ class QuestionRows(EncodedRows[LabelledBatch]):
     def batch(self, places: np.ndarray) -> LabelledBatch:
         """Return all rows of the questions at `places` [B], question after question."""
         return self.rows.batch(ranges(self._begins[places], self.counts[places]))
-
-
-def ranges(begins: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    """Return begins[0], begins[0] + 1, ... of counts[0] places, then those of the next, and so on, int64.
-
-    So the values of some rows stand in a flat array.
-
-    >>> ranges(np.array([5, 0]), np.array([2, 3]))
-    array([5, 6, 0, 1, 2])
-    """
-    within = np.arange(int(counts.sum())) - np.repeat(np.cumsum(counts) - counts, counts)
-    places: np.ndarray = np.repeat(begins, counts) + within
-    return places
 
 
 def padded(values: np.ndarray, mask: np.ndarray, *, fill: int) -> np.ndarray:

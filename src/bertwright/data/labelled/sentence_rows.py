@@ -46,12 +46,12 @@ class SentenceRows(EncodedRows[SentenceBatch]):
     @property
     def row_count(self) -> int:
         """Rows that a model reads in an epoch: N K."""
-        return self.members.size
+        return int(self.members.size)
 
     @property
     def rows_per_example(self) -> int:
         """Rows an example has in a batch: K."""
-        return self.members.shape[1]
+        return int(self.members.shape[1])
 
     def batch(self, places: np.ndarray) -> SentenceBatch:
         """Return the examples at `places` [B], their rows padded to the longest of them."""

@@ -18,11 +18,11 @@ import pyarrow as pa
 
 from bertwright.corpus.readers.cells import are_written_lists, as_label, as_text, as_texts, kind_of, list_items
 from bertwright.corpus.readers.table import open_table
-from bertwright.data.labelled.rows_of_labels import ranges
 from bertwright.errors import CorpusError, UsageError
 from bertwright.tasks.columns import ColumnsConfig, by_lower_name, first_known, refuse_empty, refuse_missing_columns
 from bertwright.tasks.examples import BETWEEN, Examples
 from bertwright.tasks.unlabelled import are_no_labels
+from bertwright.tokenizer.ragged import ranges
 
 CONTEXTS = ("sent1", "context", "article", "passage", "premise", "story", "text", "sentence", "ctx", "question")
 STARTS = ("sent2", "question", "start")

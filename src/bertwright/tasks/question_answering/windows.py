@@ -13,11 +13,11 @@ from functools import cached_property
 
 import numpy as np
 
-from bertwright.data.labelled.rows_of_labels import LabelledRows, ranges
+from bertwright.data.labelled.rows_of_labels import LabelledRows
 from bertwright.log import note
 from bertwright.tasks.text_encoder import TextEncoder
 from bertwright.tokenizer.load import Tokenizer
-from bertwright.tokenizer.ragged import Ragged
+from bertwright.tokenizer.ragged import Ragged, ranges
 
 CONTEXTS = 512
 """Contexts encoded at once: the objects that hold their offsets are large."""

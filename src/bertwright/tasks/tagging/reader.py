@@ -23,7 +23,6 @@ from bertwright.corpus.readers.json_rows import json_objects
 from bertwright.corpus.readers.remote import size_of
 from bertwright.corpus.readers.rows import TableOptions
 from bertwright.corpus.readers.table import read_head, read_rows
-from bertwright.data.labelled.rows_of_labels import ranges
 from bertwright.errors import CorpusError, UsageError
 from bertwright.tasks.columns import SINGLES, ColumnsConfig
 from bertwright.tasks.examples import Examples
@@ -31,6 +30,7 @@ from bertwright.tasks.tagging.conll import has_words_alone, is_conll, read_conll
 from bertwright.tasks.tagging.pretokenize import PreTokenized, word_spans
 from bertwright.tasks.tagging.tag_columns import BEGINNINGS, TAGS, WORDS, TaggedWords
 from bertwright.tasks.tagging.tag_rows import Row, columns_of_rows, questions_of_rows, tagged_rows
+from bertwright.tokenizer.ragged import ranges
 
 Form = Literal["conll", "json", "table"]
 HEAD_BYTES = 1 << 18

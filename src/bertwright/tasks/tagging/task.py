@@ -205,8 +205,8 @@ class Tag(Task[TaggedSentences]):
         for place in worst_first(errors, most):
             here = slice(*every[place])
             words = examples.words[here]
-            shown = [self._shown(tags[here], words) for tags in (examples.targets, predictions)]
-            mistakes.append(Mistake(" ".join(words), *shown, error=float(errors[place])))
+            label, prediction = (self._shown(tags[here], words) for tags in (examples.targets, predictions))
+            mistakes.append(Mistake(" ".join(words), label, prediction, float(errors[place])))
         return mistakes
 
     def _shown(self, tags: np.ndarray, words: list[str]) -> str:

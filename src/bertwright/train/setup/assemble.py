@@ -188,9 +188,9 @@ def join_processes(
     engine.forward_loss, engine.no_sync = replicated(state.model, loss, all_used=all_used)
 
 
-def peak_flops(loader: PretrainLoader, engine: Engine, *, stretches: int = 6) -> float:
+def peak_flops(loader: PretrainLoader, engine: Engine, *, rounds: int = 6) -> float:
     """Return the measured rate of this machine on the model's own largest block product, the yardstick of MFU."""
     phase, shape = loader.schedule.phases[0], loader.shape
     rows = phase.rows // loader.accumulation * phase.length
     width, widest = shape.hidden_size, shape.widest_product
-    return matmul_rate(rows, width, widest, precision=engine.precision, device=engine.device, stretches=stretches)
+    return matmul_rate(rows, width, widest, precision=engine.precision, device=engine.device, rounds=rounds)

@@ -218,7 +218,8 @@ class TaskSetup(ABC):
         """
         batches, fewest = self.config.batches, self.config.engine.accumulation
         lengths, each = self.splits["train"].rows.row_lengths, self.rows_per_example
-        row_bytes, room = self.row_bytes(model), endless_room
+        row_bytes = self.row_bytes(model)
+        room: Callable[[int], int] = endless_room
         if self.device.type == "cpu":
             room = room_for(model, row_bytes, longest=int(lengths.max()), what=f"training {self.folder}")
         if fewest > 1 or any(
@@ -245,14 +246,14 @@ class TaskSetup(ABC):
             return self.config.engine.compile
         rows = self.splits["train"].rows
         work = rows.row_count * self.row_flops(1, round(float(np.mean(rows.row_lengths))))
-        return work * self.config.schedule.epochs > WORTH_COMPILING[self.device.type]
+        return bool(work * self.config.schedule.epochs > WORTH_COMPILING[self.device.type])
 
-    def peak_flops(self, *, stretches: int = 6) -> float:
+    def peak_flops(self, *, rounds: int = 6) -> float:
         """Return the measured rate of this machine on the largest block product of a typical step."""
         rows = self.splits["train"].rows
         tokens = round(float(np.mean(rows.row_lengths)) * self.examples_per_step * rows.rows_per_example)
         width, widest = self.encoder_config.hidden_size, self.encoder_config.widest_product
-        return matmul_rate(tokens, width, widest, precision=self.precision, device=self.device, stretches=stretches)
+        return matmul_rate(tokens, width, widest, precision=self.precision, device=self.device, rounds=rounds)
 
 
 def compile_blocks(model: Any, objective: Any, engine: Engine, batch: TokenRows) -> None:

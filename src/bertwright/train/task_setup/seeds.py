@@ -43,7 +43,7 @@ def train_seeds(
 
     `first` is the new model of the first of them. The metrics of the best become RUN/metrics.jsonl.
     """
-    peak = PeakCallback(partial(setup.peak_flops, stretches=2), setup.peak_flops())
+    peak = PeakCallback(partial(setup.peak_flops, rounds=2), setup.peak_flops())
     metric = setup.metric
     for seed in finished.left(range(setup.config.seed, setup.config.seed + seeds)):
         folder = out if seeds == 1 else out / "seeds" / str(seed)
