@@ -46,7 +46,7 @@ def test_figures_of_several_labels(labels: int) -> None:
             theirs["recall"],
             theirs["f1-score"],
         )
-        assert (one["true"], one["said"]) == (truth[:, place].sum(), said[:, place].sum())
+        assert (one["labels"], one["predictions"]) == (truth[:, place].sum(), said[:, place].sum())
 
 
 def test_the_loss_of_several_labels_is_that_of_transformers() -> None:

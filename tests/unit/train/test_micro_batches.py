@@ -76,7 +76,7 @@ def case(name: str) -> tuple[torch.nn.Module, Any, TokenRows]:
         return model, Regress.from_labels(["score"]), labelled(first, torch.rand(ROWS, 1))
     task = Classify.from_labels(["a", "b", "c"])
     if name == "weighted":
-        task.weights = np.array([0.5, 1.0, 4.0], dtype=np.float32)
+        task = replace(task, weights=np.array([0.5, 1.0, 4.0], dtype=np.float32))
     return model, RDrop(task, alpha=0.5) if name == "r-drop" else task, labelled(first, classes)
 
 

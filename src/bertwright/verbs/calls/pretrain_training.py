@@ -113,7 +113,7 @@ def train_watched(
 
 def group_peak(loader: PretrainLoader, engine: Engine) -> float:
     """Return the measured rate of all processes together."""
-    return engine.group.total({"peak": peak_flops(loader, engine, stretches=2)})["peak"]
+    return engine.group.total({"peak": peak_flops(loader, engine, rounds=2)})["peak"]
 
 
 def evaluation(out: Path, config: PretrainConfig, evaluator: Evaluator, *, work: float) -> EvaluateCallback:
