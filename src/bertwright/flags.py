@@ -174,14 +174,15 @@ def naming_flags(message: str, flags: Mapping[str, str]) -> str:
 
 def with_parameters(docstring: str, kinds: Collection[type]) -> str:
     """Return a docstring with the flags of TypedDicts, what they mean and their defaults, before what it raises."""
-    lines = ["Parameters", "----------"]
+    lines = []
     for kind in kinds:
         marks = set_by(kind)
         for name, meaning in meanings(kind).items():
             default = marks[name].default if name in marks else None
             lines += [name, f"    {meaning}{f' Default: {default}.' if default else ''}"]
     head, raises, tail = inspect.cleandoc(docstring).partition("\n\nRaises\n")
-    return "\n".join([head, "", *lines]) + raises + tail
+    title = [] if "\n\nParameters\n" in head else ["", "Parameters", "----------"]
+    return "\n".join([head, *title, *lines]) + raises + tail
 
 
 def meanings(kind: type) -> dict[str, str]:

@@ -24,8 +24,8 @@ from bertwright.corpus.readers.layouts import detect_layout
 from bertwright.corpus.readers.table import read_table
 from bertwright.errors import CorpusError, InputError
 from bertwright.files import write_json
-from bertwright.inference.inputs import InputFile
 from bertwright.inference.minimal_pairs import read_minimal_pairs
+from bertwright.inference.questions import InputFile
 from bertwright.tasks.base import TrainFile
 from bertwright.tasks.classification.multi_label import MultiLabel
 from bertwright.tasks.columns import ColumnsConfig

@@ -317,6 +317,11 @@ def test_at_the_terminal(
     assert "accuracy" in capsys.readouterr().out
     assert main(["predict", "--model", str(tmp_path / "run" / "model"), "the film was fine", "a poor book"]) == 0
     assert "label" in capsys.readouterr().out
+    evaluation = ["evaluate", "classify", "--model", str(tmp_path / "run" / "model"), "--data", str(files["dev"])]
+    assert main([*evaluation, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == evaluate("classify", tmp_path / "run" / "model", files["dev"])
+    assert main(evaluation) == 0
+    assert "true class (rows)" in capsys.readouterr().out
     monkeypatch.setattr("sys.stdin", io.StringIO("the film was fine\n\na poor book\n"))
     asked = [
         "predict",

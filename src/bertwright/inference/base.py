@@ -8,7 +8,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from bertwright.inference.inputs import InputFile, Located, Question, task_questions
+from bertwright.inference.questions import InputFile, Located, Question, task_questions
 from bertwright.tasks.columns import ColumnsConfig
 
 Predictions = list[dict[str, Any]]

@@ -5,7 +5,7 @@ torch is imported where a model of torch is opened: an exported one does not nee
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,18 +17,14 @@ from bertwright.errors import ModelError, UsageError
 from bertwright.hub.crf_file import read_chain
 from bertwright.hub.onnx.onnx_folder import OnnxFolder, is_onnx_folder, open_onnx
 from bertwright.inference.base import Predictions, Predictor
-from bertwright.inference.batching import BatchPolicy, Forward, cpu_policy, logits_of
+from bertwright.inference.batching import Forward, cpu_policy, logits_of
 from bertwright.inference.embedder import Embedder, exported_embedder, open_embedder
-from bertwright.inference.fill_mask import POLICY as WORD_POLICY
-from bertwright.inference.fill_mask import Guess, guess_words
-from bertwright.inference.inputs import Located, Question, masked_questions
-from bertwright.inference.next_sentence import POLICY as PAIR_POLICY
-from bertwright.inference.next_sentence import probabilities_of_pairs
+from bertwright.inference.pretrained_predictor import PretrainedPredictor
 from bertwright.tasks.base import Task
 from bertwright.tasks.by_name import TASK, task_of_head
 from bertwright.tasks.embedding.metrics import cosines
 from bertwright.tasks.text_encoder import TextEncoder
-from bertwright.tokenizer.load import Tokenizer, load_tokenizer
+from bertwright.tokenizer.load import load_tokenizer
 
 if TYPE_CHECKING:
     from bertwright.device import Precision
@@ -114,7 +110,8 @@ def _pretrained(folder: Path, *, top_k: int) -> Predictor:
         require_head(model, head, folder=folder, report=report)
         return encoder_forward(model, head)
 
-    return PretrainedPredictor(load_tokenizer(folder), forward, max_length=model.config.max_positions, top_k=top_k)
+    max_length = model.config.max_positions
+    return PretrainedPredictor(load_tokenizer(folder), forward, max_length=max_length, top_k=top_k)
 
 
 def read_pretrained(folder: Path) -> tuple[Encoder, LoadReport]:
@@ -137,50 +134,6 @@ def require_head(model: Encoder, head: Head, *, folder: Path, report: LoadReport
     name = "nsp_head" if head == "next-sentence" else "mlm_head"
     if report.lacks(name) or (head == "next-sentence" and not model.has_nsp_head):
         raise lacks_head(folder, head, report)
-
-
-class PretrainedPredictor(Predictor):
-    """Fills [MASK]s with `top_k` words, and gives the probability that the second text of a pair follows the first."""
-
-    def __init__(
-        self,
-        tokenizer: Tokenizer,
-        forward: Callable[[Head], Forward[np.ndarray]],
-        *,
-        max_length: int,
-        top_k: int,
-        policy: BatchPolicy | None = None,
-    ) -> None:
-        """Take what runs each head, which raises ModelError where there is none; `policy` where batches are others."""
-        self.tokenizer, self.forward, self.max_length, self.top_k = tokenizer, forward, max_length, top_k
-        self.policy = policy
-
-    def questions(
-        self, texts: Sequence[str], *, pair: bool = False, located: Iterable[Located] = ()
-    ) -> Iterator[Question]:
-        """Yield a text for each [MASK], two texts for each pair; see `masked_questions`."""
-        return masked_questions(texts, pair=pair, located=located)
-
-    def predict(self, questions: Sequence[Question]) -> Predictions:
-        """Return {"text", "predictions"} for a text with [MASK], {"first", "second", "next"} for a pair."""
-        texts = [one for one in questions if isinstance(one, str) and one.strip()]
-        pairs = [one for one in questions if isinstance(one, tuple)]
-        guesses = iter(self._guesses(texts) if texts else ())
-        probabilities = iter(self._probabilities(pairs) if pairs else ())
-        return [
-            {"text": one, "predictions": next(guesses) if one.strip() else []}
-            if isinstance(one, str)
-            else {"first": one[0], "second": one[1], "next": next(probabilities)}
-            for one in questions
-        ]
-
-    def _guesses(self, texts: Sequence[str]) -> list[list[list[Guess]]]:
-        forward, policy = self.forward("masked-token"), self.policy or WORD_POLICY
-        return guess_words(forward, self.tokenizer, texts, top_k=self.top_k, max_length=self.max_length, policy=policy)
-
-    def _probabilities(self, pairs: Sequence[tuple[str, ...]]) -> list[float]:
-        forward, policy = self.forward("next-sentence"), self.policy or PAIR_POLICY
-        return probabilities_of_pairs(forward, self.tokenizer, pairs, max_length=self.max_length, policy=policy)
 
 
 class TaskPredictor(Predictor):

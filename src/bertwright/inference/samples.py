@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from bertwright.corpus.shards import Shards
-from bertwright.inference.fill_mask import fill_mask
+from bertwright.inference.pretrained_predictor import fill_mask
 from bertwright.inference.text_rows import MASK
 from bertwright.model.encoder import Encoder
 from bertwright.rng import stream

@@ -17,7 +17,7 @@ from bertwright.device import pick_device
 from bertwright.errors import UsageError
 from bertwright.hub.encoder_decoder_folder import TranslationFolder
 from bertwright.inference.base import Predictions, Predictor
-from bertwright.inference.inputs import Located
+from bertwright.inference.questions import Located
 from bertwright.inference.scoring import Cast
 from bertwright.model.encoder_decoder import EncoderDecoder
 from bertwright.model.generate import SearchRules, write_texts

@@ -52,7 +52,7 @@ def write_report(run: Path, *, peer: Path | None = None) -> Path:
 
 
 def write_task_report(run: Path, results: Mapping[str, EvalResult]) -> Path:
-    """Write RUN/report.html of a fine-tuning run from what there and the `results` on its splits; return its path."""
+    """Write RUN/report.html of a fine-tuning run from what is there and the `results` splits; return its path."""
     lines = read_metrics(run / "metrics.jsonl")
     result, manifest = read_json(run / "result.json"), read_json(run / "manifest.json")
     return _write(

@@ -10,7 +10,7 @@ from typing import Any
 from bertwright.errors import OutputExistsError
 from bertwright.files import map_os_errors, written_aside
 from bertwright.inference.base import Predictions
-from bertwright.inference.inputs import InputFile
+from bertwright.inference.questions import InputFile
 from bertwright.inference.text_rows import MASK
 from bertwright.log import Block, Raw, Table, count_progress, note
 from bertwright.result import ResultList

@@ -1,4 +1,4 @@
-"""Turns what a pre-training run has seen into its manifest, its result.json and the table people read."""
+"""Turns what a pre-training run has measured into its manifest, its result.json and the table people read."""
 
 from __future__ import annotations
 
@@ -85,39 +85,30 @@ def mfu_of(lines: Sequence[Mapping[str, Any]], peak: float) -> tuple[float, floa
 
 
 def facts(figures: Mapping[str, Any]) -> dict[str, str]:
-    """Return the figures of a result as lines of a table for people."""
-    valid = with_perplexity(figures["valid"])
-    shown = {
-        "held-out MLM loss": f"{valid['mlm_loss']:.3f} nats, perplexity {valid['mlm_perplexity']:,.1f} "
-        f"(unigram entropy of the corpus: {figures['unigram_entropy']:.3f})"
-        if valid
-        else "no held-out split",
-        "held-out masked accuracy": f"{valid['mlm_accuracy']:.1%}" if valid else "",
-        "held-out NSP accuracy": f"{valid['nsp_accuracy']:.1%}{constant_answer(valid)}"
-        if "nsp_accuracy" in valid
-        else "",
-        "held-out NSP balanced accuracy": f"{valid['nsp_balanced_accuracy']:.1%} (mean over both classes; a constant "
-        "answer: 50%)"
-        if "nsp_balanced_accuracy" in valid
-        else "",
-        "speed": f"{figures['tokens_per_second']:,.0f} tokens/s, MFU {figures['mfu']:.0%}",
-        "trained": f"{figures['steps']:,} steps, {figures['tokens']:,} tokens ({figures['epochs']:.2f} epochs), "
-        f"{figures['seconds'] / 60:.1f} minutes",
-        "left out": f"{figures['skipped']:,} steps whose loss burst" if figures.get("skipped") else "",
-        "checkpoints": stall_told(figures),
-        "next-sentence head": figures.get("next_sentence_model", ""),
-    }
-    return {name: value for name, value in shown.items() if value}
-
-
-def constant_answer(valid: Mapping[str, float]) -> str:
-    """Return what always answering with the commoner class would reach, in words; "" in results of earlier versions."""
-    return f" (always the commoner class: {valid['nsp_majority']:.1%})" if "nsp_majority" in valid else ""
-
-
-def stall_told(figures: Mapping[str, Any]) -> str:
-    """Return how long the steps of a run waited for checkpoints, in words."""
-    if "checkpoints" not in figures:
-        return ""
-    written, stalled = figures["checkpoints"]["written"], figures["checkpoints"]["stalled_seconds"]
-    return f"{written} written, steps waited {stalled:.2f} s for them ({stalled / max(figures['seconds'], 1e-9):.2%})"
+    """Return the figures of a result as lines of a table for people; those that it lacks are left out."""
+    valid, seconds = with_perplexity(figures["valid"]), figures["seconds"]
+    shown = {"held-out MLM loss": "no held-out split"}
+    if valid:
+        entropy = f"unigram entropy of the corpus: {figures['unigram_entropy']:.3f}"
+        shown = {
+            "held-out MLM loss": f"{valid['mlm_loss']:.3f} nats, perplexity {valid['mlm_perplexity']:,.1f} ({entropy})",
+            "held-out MLM accuracy": f"{valid['mlm_accuracy']:.1%}",
+        }
+    if "nsp_accuracy" in valid:  # results of earlier versions have no more than that
+        majority = f" (always the commoner class: {valid['nsp_majority']:.1%})" if "nsp_majority" in valid else ""
+        shown["held-out NSP accuracy"] = f"{valid['nsp_accuracy']:.1%}{majority}"
+    if "nsp_balanced_accuracy" in valid:
+        constant = "(mean over both classes; a constant answer: 50%)"
+        shown["held-out NSP balanced accuracy"] = f"{valid['nsp_balanced_accuracy']:.1%} {constant}"
+    shown["speed"] = f"{figures['tokens_per_second']:,.0f} tokens/s, MFU {figures['mfu']:.0%}"
+    done = f"{figures['steps']:,} steps, {figures['tokens']:,} tokens ({figures['epochs']:.2f} epochs)"
+    shown["trained"] = f"{done}, {seconds / 60:.1f} minutes"
+    if figures.get("skipped"):
+        shown["left out"] = f"{figures['skipped']:,} steps whose loss burst"
+    if "checkpoints" in figures:
+        written, waited = figures["checkpoints"]["written"], figures["checkpoints"]["stalled_seconds"]
+        share = waited / max(seconds, 1e-9)
+        shown["checkpoints"] = f"{written} written, steps waited {waited:.2f} s for them ({share:.2%})"
+    if figures.get("next_sentence_model"):
+        shown["next-sentence head"] = figures["next_sentence_model"]
+    return shown

@@ -18,8 +18,8 @@ from bertwright.files import write_json
 from bertwright.hub.onnx.onnx_folder import is_onnx_folder
 from bertwright.hub.task_folder import fine_tuned_part
 from bertwright.inference.base import Predictions, Predictor
-from bertwright.inference.inputs import Question
 from bertwright.inference.predictors import open_predictor
+from bertwright.inference.questions import Question
 from bertwright.log import Table, note
 from bertwright.result import Result
 from bertwright.rng import stream

@@ -125,7 +125,7 @@ def evaluate(
         raise UsageError(f"--label-names is for tag; {kind} has no use for it, so leave it out")
     if kind in task_names():
         return evaluate_labelled(kind, model, data, columns, positive=positive)
-    from bertwright.verbs.calls.evaluation import evaluate_held_out, evaluate_pairs  # brings torch along
+    from bertwright.verbs.calls.held_out_rows import evaluate_held_out, evaluate_pairs  # brings torch along
 
     if kind == "minimal-pairs":
         return evaluate_pairs(model, data, most=num_rows, encoding=columns.get("encoding"))

@@ -58,12 +58,17 @@ def finetune(
 ) -> Result:
     """Train a pre-trained model for a task and write a RUN folder; return what result.json holds.
 
-    `task` is classify, regress, tag, answer, choose, translate or embed. The flags are those of the command line;
-    `settings` are nested as in RUN/config.toml, e.g. {"watch": {"mistakes": 40}}. Predictions for a `test` file without
-    labels are in RUN/test-predictions.jsonl. A `dry_run` returns settings, sizes and disk.
+    The flags are those of the command line; `settings` are nested as in RUN/config.toml, e.g.
+    {"watch": {"mistakes": 40}}. Predictions for a `test` file without labels are in RUN/test-predictions.jsonl. A
+    `dry_run` returns settings, sizes and disk.
 
     >>> finetune("classify", "runs/en/model", "train.tsv", "dev.tsv", "runs/sst2")["dev"]["accuracy"]
     0.91
+
+    Parameters
+    ----------
+    task
+        classify, regress, tag, answer, choose, translate or embed.
 
     Raises
     ------

@@ -14,8 +14,8 @@ from bertwright.corpus.readers.characters import replace_surrogates
 from bertwright.errors import UsageError
 from bertwright.flags import with_flags
 from bertwright.inference.base import Predictions
-from bertwright.inference.inputs import InputFile
 from bertwright.inference.predictors import open_predictor
+from bertwright.inference.questions import InputFile
 from bertwright.inference.text_rows import MASK
 from bertwright.reports.predictions import shown, write_predictions
 from bertwright.result import ResultList

@@ -12,7 +12,7 @@ from bertwright.corpus.cooccurrence import load_or_count
 from bertwright.corpus.shards import Shards
 from bertwright.files import refuse_existing
 from bertwright.hub.encoder_folder import load_model
-from bertwright.inference.fill_mask import fill_mask
+from bertwright.inference.pretrained_predictor import fill_mask
 from bertwright.log import Block, Lines, Table, note
 from bertwright.reports.quickstart_result import learned_rows, machine_sentence, outlook
 from bertwright.result import Result

@@ -10,7 +10,7 @@ import pyarrow.parquet
 import pytest
 
 from bertwright.errors import CorpusError, UsageError
-from bertwright.inference.inputs import InputFile, Question, task_questions
+from bertwright.inference.questions import InputFile, Question, task_questions
 from bertwright.tasks.columns import ColumnsConfig
 from bertwright.tasks.tagging.pretokenize import PreTokenized
 from bertwright.tasks.tagging.task import Tag

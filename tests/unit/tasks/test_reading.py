@@ -12,8 +12,8 @@ import pytest
 from bertwright.cli.main import main
 from bertwright.corpus.eval_texts import load_eval_texts
 from bertwright.errors import CorpusError
-from bertwright.inference.inputs import InputFile
 from bertwright.inference.minimal_pairs import read_minimal_pairs
+from bertwright.inference.questions import InputFile
 from bertwright.tasks.base import TrainFile
 from bertwright.tasks.classification.task import Classify
 from bertwright.tasks.columns import ColumnsConfig

@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 from bertwright.cli.main import main
 from bertwright.errors import CorpusError, ModelError, UsageError
 from bertwright.hub.encoder_folder import save_model
-from bertwright.inference.inputs import InputFile, Question, masked_questions
+from bertwright.inference.questions import InputFile, Question, masked_questions
 from bertwright.model.bert import BertForPreTraining
 from bertwright.model.build import named_size
 from bertwright.verbs.predict import predict
@@ -105,6 +105,10 @@ def test_at_the_terminal(folder: Path, capsys: pytest.CaptureFixture[str], monke
     monkeypatch.setattr("sys.stdin", io.StringIO("a [MASK]\nb [MASK] [MASK]\n"))
     assert main(["predict", "--model", model, "--input", "-"]) == 0
     assert "(mask 1" in capsys.readouterr().out
+    assert main(["predict", "--model", model, "a [MASK]", "b [MASK]", "--top-k", "1", "--json"]) == 0
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert lines == json.loads(json.dumps(predict(folder, ["a [MASK]", "b [MASK]"], top_k=1)))
+    assert capsys.readouterr().out == "", "in Python a result is returned, not printed"
     for words, code, message in (
         (["a"], 2, "has no [MASK]"),
         ([], 2, "nothing to answer"),

@@ -33,7 +33,8 @@ class DedupState:
         """Take up a state that `save` returned ({} for none); raises CorpusError where its files are damaged."""
         folder = out / SEEN_FOLDER
         self._documents = HashStore(folder / "documents", saved.get("documents", {}), numbered=False)
-        self._near = self._paragraphs = None
+        self._near: NearDuplicates | None = None
+        self._paragraphs: SeenParagraphs | None = None
         self._stores: dict[str, HashStore | NearDuplicates | SeenParagraphs] = {"documents": self._documents}
         if near_duplicates is not None:
             self._near = NearDuplicates(folder / "near", saved.get("near", {}), near_duplicates)

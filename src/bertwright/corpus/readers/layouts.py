@@ -109,19 +109,19 @@ def read_text_file(path: TextFile, options: ReadOptions, *, layout: Layout) -> I
     Bytes that are no UTF-8 text raise CorpusError naming the file and the byte, or, with `skip_broken`, their lines
     are left out and counted (the whole file, where a file is a document).
     """
-    blocks = read_blocks(path, options.encoding)
+    pieces = read_blocks(path, options.encoding)
     if layout == "each":
-        first = next(blocks, None)
+        first = next(pieces, None)
         if first is None:
             return
         start = first.data[:SAMPLE_BYTES].decode(errors="replace").replace("\r\n", "\n")
         size = len(first.data) if len(first.data) < SAMPLE_BYTES else _unpacked(path)
-        layout, blocks = layout_of_text(start, size=size), chain([first], blocks)
+        layout, pieces = layout_of_text(start, size=size), chain([first], pieces)
     if layout == "file":
-        yield from _whole_file(blocks, path, options)
+        yield from _whole_file(pieces, path, options)
         return
     rest, position, broken = "", 0, 0
-    for block in blocks:
+    for block in pieces:
         data, left_out = _readable(block, path, options)
         text, position, broken = rest + data.decode().replace("\r\n", "\n"), block.position, broken + left_out
         texts = _split(text, layout)
@@ -146,9 +146,9 @@ def _not_blank(texts: pa.StringArray) -> pa.StringArray:
     return texts.filter(pc.not_equal(pc.utf8_trim_whitespace(texts), ""))
 
 
-def _whole_file(blocks: Iterator[ByteBlock], path: TextFile, options: ReadOptions) -> Iterator[TextBatch]:
+def _whole_file(pieces: Iterator[ByteBlock], path: TextFile, options: ReadOptions) -> Iterator[TextBatch]:
     parts, size, position = [], 0, 0
-    for block in blocks:
+    for block in pieces:
         data, left_out = _readable(block, path, options)
         if left_out:
             yield TextBatch(pa.array([], pa.string()), size_of(path), broken=1)

@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from bertwright.errors import CorpusError, ModelError, UsageError
-from bertwright.inference.inputs import InputFile
+from bertwright.inference.questions import InputFile
 from bertwright.tasks.base import TrainFile
 from bertwright.tasks.columns import ColumnsConfig
 from bertwright.tasks.tagging.pretokenize import PreTokenized

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
 from pathlib import Path
-from typing import Protocol
 
 from bertwright.corpus.readers.formats import format_of, is_table
 from bertwright.corpus.readers.lines import STDIN, LineStream
@@ -21,7 +20,7 @@ from bertwright.tasks.question_answering.reader import squad_questions
 from bertwright.tasks.stream import choose_column, stream_options
 from bertwright.tasks.tagging.conll import is_conll
 from bertwright.tasks.tagging.pretokenize import PreTokenized
-from bertwright.tasks.tagging.reader import questions_for_tagger
+from bertwright.tasks.tagging.reader import RowSource, questions_for_tagger
 from bertwright.tasks.translation.reader import SOURCES, TARGETS
 
 MOST_LINES = 4096
@@ -50,14 +49,6 @@ class Identified(tuple[str, ...]):
     __slots__ = ()
 
 
-class Stream(Protocol):
-    """What knows how much of a file has been read."""
-
-    @property
-    def progress(self) -> float | None:
-        """The part read, 0 to 1; None where nobody knows."""
-
-
 class InputFile:
     """The questions of a file to a model: where each stands, and its texts.
 
@@ -70,7 +61,7 @@ class InputFile:
     ) -> None:
         """Open nothing yet; `head_type` and `pairs` are those of the model (see `Predictor`)."""
         self.file, self.head_type, self.pairs, self.columns = file, head_type, pairs, columns or ColumnsConfig()
-        self._stream: Stream | None = None
+        self._stream: LineStream | TableStream | RowSource | None = None
 
     @property
     def progress(self) -> float | None:
