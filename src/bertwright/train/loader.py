@@ -82,7 +82,8 @@ class TaskLoader(Loader):
 
     def draw(self, phase: int, t: int) -> TokenRows:
         """Return batch `t`."""
-        return self.source.draw(t) if self._prefetcher is None else self._prefetcher(t)
+        batch: TokenRows = self.source.draw(t) if self._prefetcher is None else self._prefetcher(t)
+        return batch
 
     def rows_per_epoch(self, phase: int) -> int:
         """Return the rows of a pass over the examples."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Mapping
-from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -31,7 +30,7 @@ from bertwright.train.checkpoint.snapshot import Snapshot
 from bertwright.train.interval import Interval
 from bertwright.train.loop import train, weight_norm
 from bertwright.train.loss_guard import LossSpikeGuard
-from bertwright.train.setup.assemble import initial_weights, made_beside, peak_flops
+from bertwright.train.setup.assemble import peak_flops
 from bertwright.train.setup.compiling import CompileCallback, plan_of
 from bertwright.train.setup.evaluator import Evaluator
 from bertwright.train.setup.pretrain_config import PretrainConfig, keep_found
@@ -71,9 +70,7 @@ def train_watched(
         dataset.folders[0], out, config, state, loader, objective, engine,
         plan=plan_of(config, loader, engine, step=state.progress.step), until=checkpoint.until_asked,
     )  # fmt: skip
-    beside = good is None and made_beside(config, group)
-    with initial_weights(state.model, dataset, loader, config) if beside else nullcontext():
-        compiling.begin()
+    compiling.begin()
     measure = partial(group_peak, loader, engine)
     peak = PeakCallback(measure, measure())
     evaluator = Evaluator(dataset, config, state, engine, until=checkpoint.until_asked)
