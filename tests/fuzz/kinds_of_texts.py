@@ -26,6 +26,7 @@ from bertwright.errors import CorpusError, InputError
 from bertwright.files import write_json
 from bertwright.inference.minimal_pairs import read_minimal_pairs
 from bertwright.inference.questions import InputFile
+from bertwright.tasks.base import TrainFile
 from bertwright.tasks.classification.multi_label import MultiLabel
 from bertwright.tasks.columns import ColumnsConfig
 from bertwright.tasks.embedding.reader import read_sentences
@@ -204,13 +205,13 @@ def _read_tags(file: Path) -> None:
         for where, texts in InputFile(file, head_type="token", pairs=False):
             assert isinstance(where, str)
             assert all(isinstance(text, str) for text in texts)
-    task = Tag.from_labels(["O", "B-X", "I-X", "B-Y", "I-Y"]).with_saved_settings({"label_names": ["O", "B-X", "I-X"]})
-    for read in (lambda: Tag.begin(file, columns)[1], lambda: task.read(file)):
+    task = Tag.from_labels(["O", "B-X", "I-X", "B-Y", "I-Y"], {"label_names": ["O", "B-X", "I-X"]})
+    for read in (lambda: Tag.from_train_file(TrainFile(file, columns))[1]["train"], lambda: task.read(file)):
         with suppress(InputError):
             examples = read()
             assert int(examples.counts.sum()) == len(examples.words) == len(examples.targets)
             assert all(isinstance(word, str) for word in examples.words)
-    Tag.begin(file, columns)
+    Tag.from_train_file(TrainFile(file, columns))
 
 
 def _squad() -> bytes:
@@ -262,10 +263,11 @@ def _separated() -> bytes:
 
 def _read_multi_label(file: Path) -> None:
     """Read labels as training does, a share of the rows held out, and as those of a file for a trained model."""
-    task, examples = MultiLabel.begin(file, ColumnsConfig())
+    task, splits = MultiLabel.from_train_file(TrainFile(file, ColumnsConfig()))
+    examples = splits["train"]
     with suppress(InputError):
-        train, dev = split_dev(examples, fraction=0.3, labels=task.labels)
-        assert len(train) + len(dev) == len(examples)
+        split = split_dev(examples, 0.3, labels=task.labels)
+        assert len(split["train"]) + len(split["dev"]) == len(examples)
     task.unlabelled(file)
     again = MultiLabel.from_labels(task.labels).with_columns(file, ColumnsConfig()).read(file)
     assert (again.targets == examples.targets).all()
@@ -292,7 +294,7 @@ def _read_lines(file: Path) -> None:
 
 
 def _read_numbers(file: Path) -> None:
-    Tag.begin(file, ColumnsConfig(label_names=("O", "B-X", "I-X")))
+    Tag.from_train_file(TrainFile(file, ColumnsConfig(label_names=("O", "B-X", "I-X"))))
 
 
 CORPORA: dict[str, Kind] = {

@@ -16,7 +16,7 @@ import tokenizers
 import torch
 import transformers
 
-import bertwright.verbs.finetune as recipe
+import bertwright.train.task_setup.seeds as seeds_of_run
 from bertwright.cli.main import main
 from bertwright.errors import ConfigError, CorpusError, Interrupted, ModelError, OutputExistsError, UsageError
 from bertwright.hub.encoder_folder import save_model
@@ -205,7 +205,7 @@ class Killed(BaseException):
 @pytest.fixture
 def stopping(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[int, Callable[[], None]], None]]:
     """Call something at the n-th step from now, over all seeds."""
-    train = recipe.train
+    train = seeds_of_run.train
 
     def stop_at(step: int, act: Callable[[], None]) -> None:
         steps = iter(range(1, 1_000_000))
@@ -218,7 +218,7 @@ def stopping(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[int, Callabl
         def stopped(state: Any, loader: Any, objective: Any, callbacks: Any, **named: Any) -> None:
             train(state, loader, objective, [Act(), *callbacks], **named)
 
-        monkeypatch.setattr(recipe, "train", stopped)
+        monkeypatch.setattr(seeds_of_run, "train", stopped)
 
     yield stop_at
     monkeypatch.undo()

@@ -17,8 +17,7 @@ from bertwright.errors import ConfigError, UsageError
 from bertwright.flags import EARLIER, HUGGING_FACE, dashed, from_earlier, set_by
 from bertwright.train.interval import Interval
 from bertwright.train.setup.pretrain_config import PretrainConfig, resolve
-from bertwright.train.task_setup.finetune_config import FinetuneConfig
-from bertwright.train.task_setup.translate_config import TranslateConfig
+from bertwright.train.task_setup.finetune_config import FinetuneConfig, TranslateConfig
 from bertwright.verbs import AT_THE_TERMINAL_ALONE
 from bertwright.verbs.calls.finetune_flags import FinetuneCall, FinetuneFlags, finetune_settings
 from bertwright.verbs.calls.pretrain_flags import PretrainFlags, pretrain_settings

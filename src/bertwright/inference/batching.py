@@ -77,12 +77,12 @@ def logits_of(
 
     With `into` and `places`, those of the rows at `places` are written into `into`, which is returned.
     """
-    begins = np.cumsum(rows.asked_counts) - rows.asked_counts
+    begins = np.cumsum(rows.num_targets) - rows.num_targets
     for batch, scores in in_batches(forward, rows, policy=policy, places=places):
         if into is None:
-            into = np.empty((int(rows.asked_counts.sum()), *scores.shape[2:]), dtype=np.float32)
+            into = np.empty((int(rows.num_targets.sum()), *scores.shape[2:]), dtype=np.float32)
         slots = np.arange(scores.shape[1])[None, :]
-        used = slots < rows.asked_counts[batch][:, None]
+        used = slots < rows.num_targets[batch][:, None]
         into[(begins[batch][:, None] + slots)[used]] = scores[used]
     return np.empty((0, 0), dtype=np.float32) if into is None else into
 

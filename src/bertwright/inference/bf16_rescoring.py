@@ -102,7 +102,7 @@ class Bf16Rescorer:
         places = np.linspace(0, len(rows) - 1, SAMPLE).astype(np.int64)
         sampled = np.zeros(len(rows), dtype=bool)
         sampled[places] = True
-        of_sample = np.repeat(sampled, rows.asked_counts)
+        of_sample = np.repeat(sampled, rows.num_targets)
         both = []
         for model in (self.model, half):
             logits = np.zeros((len(of_sample), self.model.classifier.out_features), dtype=np.float32)
@@ -112,13 +112,13 @@ class Bf16Rescorer:
         change = both[1] - both[0]
         largest = np.maximum(np.ptp(change, axis=-1), np.abs(change).max(axis=-1))
         self._margin = SAFETY * float(largest.max())
-        owners = np.repeat(np.arange(len(rows)), rows.asked_counts)[of_sample]
+        owners = np.repeat(np.arange(len(rows)), rows.num_targets)[of_sample]
         in_doubt = len(np.unique(owners[self.margin(both[1]) < self._margin]))
         return in_doubt < TOO_MANY * SAMPLE
 
     def _doubtful(self, rows: LabelledRows, logits: np.ndarray) -> np.ndarray:
         """Return the rows that hold a prediction in doubt."""
         assert self.margin is not None
-        owners = np.repeat(np.arange(len(rows)), rows.asked_counts)
+        owners = np.repeat(np.arange(len(rows)), rows.num_targets)
         doubtful: np.ndarray = np.unique(owners[self.margin(logits) < self._margin])
         return doubtful

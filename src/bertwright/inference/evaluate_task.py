@@ -18,11 +18,11 @@ from bertwright.inference.predictors import task_of
 from bertwright.inference.scoring import score_rows
 from bertwright.inference.translation import TranslationPredictor, translation_loss
 from bertwright.tasks.base import Task
-from bertwright.tasks.classification.task import Classify
+from bertwright.tasks.classification.task import Classify, positive_of
 from bertwright.tasks.classification.whole_texts import WholeTexts
 from bertwright.tasks.columns import LABELS, SCORES, ColumnsConfig
 from bertwright.tasks.embedding.reader import Sentences, read_sentences
-from bertwright.tasks.embedding.task import Embed, judge_sentences
+from bertwright.tasks.embedding.task import Embed, evaluate_vectors
 from bertwright.tasks.eval_result import EvalResult
 from bertwright.tasks.metrics import figure_names
 from bertwright.tasks.text_encoder import TextEncoder
@@ -65,9 +65,10 @@ def _evaluate_head(
         task = with_positive(task, positive)
     refuse_without_labels(task, file, columns, model=folder)
     task = task.with_columns(file, columns)
-    examples, device = task.read(file), pick_device()
-    rows = task.encode(examples, TextEncoder(load_tokenizer(folder), max_length=opened.max_length))
-    return task.judge(score_rows(opened.model.to(device), rows, device=device), examples), task.positive
+    encoder, device = TextEncoder(load_tokenizer(folder), max_length=opened.max_length), pick_device()
+    encoded = task.encode(task.read(file), encoder)
+    logits = score_rows(opened.model.to(device), encoded.rows, device=device)
+    return task.evaluate(logits, encoded.examples), task.positive
 
 
 def refuse_without_labels(task: Task[Any], file: Path, columns: ColumnsConfig, *, model: Path) -> None:
@@ -82,14 +83,14 @@ def with_positive(task: Task[Any], name: str) -> Task[Any]:
     """Return a task whose F1 is that of the class `name`; raises UsageError where it has no such figure."""
     if not isinstance(task, Classify):
         raise UsageError("--positive is for classify of two classes, one label a text; leave it out")
-    return task.with_positive(name)
+    return replace(task, chosen_positive=positive_of(task.labels, name))
 
 
 def _evaluate_vectors(folder: Path, file: Path, columns: ColumnsConfig) -> EvalResult:
     if not is_sentence_folder(folder):
         raise ModelError(f"{folder} is no model of sentence vectors; give what `bertwright finetune embed` wrote")
     examples = read_pairs_of_texts(file, columns)
-    return judge_sentences(open_embedder(folder).vectors(examples.texts), examples)
+    return evaluate_vectors(open_embedder(folder).vectors(examples.texts), examples)
 
 
 def read_pairs_of_texts(file: Path, columns: ColumnsConfig) -> Sentences:
@@ -110,8 +111,8 @@ def _evaluate_translation(folder: Path, file: Path, sides: SidesConfig) -> tuple
     predictor = TranslationPredictor(read_encoder_decoder(folder))
     task = predictor.task
     examples = replace(task, sides=sides).read(file)
-    rows = task.encode(examples, predictor.encoder)
+    rows = task.encode(examples, predictor.encoder).rows
     written = predictor.write(rows)
     loss = translation_loss(predictor.model, rows, device=predictor.device)
     signatures = score_texts(["a"], ["a"], lowercase=task.lowercase).signatures
-    return task.judge(written, examples, loss=loss, mistakes=0), signatures
+    return task.evaluate(written, examples, loss=loss, mistakes=0), signatures

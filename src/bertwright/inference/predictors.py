@@ -21,10 +21,9 @@ from bertwright.inference.batching import Forward, cpu_policy, logits_of
 from bertwright.inference.embedder import Embedder, exported_embedder, open_embedder
 from bertwright.inference.pretrained_predictor import PretrainedPredictor
 from bertwright.tasks.base import Task
+from bertwright.tasks.by_name import TASK, task_of_head
 from bertwright.tasks.embedding.metrics import cosines
-from bertwright.tasks.tagging.task import Tag
 from bertwright.tasks.text_encoder import TextEncoder
-from bertwright.tasks.trained import TASK, task_of_head
 from bertwright.tokenizer.load import load_tokenizer
 
 if TYPE_CHECKING:
@@ -82,8 +81,7 @@ def _exported(opened: OnnxFolder, *, top_k: int) -> Predictor:
     if opened.part == "vector":
         return SimilarityPredictor(exported_embedder(opened))
     task = task_of_head(opened.part, opened.problem, opened.labels, opened.own)
-    if isinstance(task, Tag):
-        task = task.reading_by(read_chain(opened.folder, tags=len(opened.labels)))
+    task = task.with_crf(read_chain(opened.folder, tags=len(opened.labels)))
     encoder = TextEncoder(load_tokenizer(opened.folder), max_length=opened.max_length)
     return TaskPredictor(task, encoder, partial(logits_of, opened.ask, policy=cpu_policy()))
 
@@ -144,12 +142,12 @@ class TaskPredictor(Predictor):
     def __init__(self, task: Task[Any], encoder: TextEncoder, score: Callable[[LabelledRows], np.ndarray]) -> None:
         """Take the task, what turns its texts into rows, and what gives the logits [Q, outputs] of rows."""
         self.task, self.encoder, self.score = task, encoder, score
-        self.head_type, self.pairs = task.part, task.pairs
+        self.head_type, self.pairs = task.head_type, task.pairs
 
     def predict(self, questions: Sequence[tuple[str, ...]]) -> Predictions:
         """Return what the task predicts for each question, a text or several that belong together."""
-        examples = self.task.ask(questions)
-        return self.task.answers(self.score(self.task.encode(examples, self.encoder)), examples)
+        encoded = self.task.encode(self.task.from_questions(questions), self.encoder)
+        return self.task.predictions(self.score(encoded.rows), encoded.examples)
 
 
 class SimilarityPredictor(Predictor):
@@ -179,7 +177,7 @@ class SimilarityPredictor(Predictor):
 
 def task_of(folder: FineTunedFolder) -> Task[Any]:
     """Return the task a fine-tuned model was trained for."""
-    return task_of_head(folder.model.part, folder.problem, folder.labels, folder.own).with_crf(folder.model)
+    return task_of_head(folder.model.part, folder.problem, folder.labels, folder.own).with_crf(folder.model.crf)
 
 
 def margin_of(folder: FineTunedFolder) -> Margin | None:

@@ -105,7 +105,7 @@ class PretrainedPredictor(Predictor):
         guesses: list[list[list[Guess]]] = [[] for _ in texts]
         for places, (ids, probabilities) in in_batches(likeliest, rows, policy=self.policy or WORD_POLICY):
             for row, place in enumerate(places.tolist()):
-                for slot in range(int(rows.asked_counts[place])):
+                for slot in range(int(rows.num_targets[place])):
                     found = zip(ids[row, slot].tolist(), probabilities[row, slot].tolist(), strict=True)
                     guesses[place].append([(self._readable(token), probability) for token, probability in found])
         return guesses

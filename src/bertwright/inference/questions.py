@@ -20,7 +20,7 @@ from bertwright.tasks.question_answering.reader import squad_questions
 from bertwright.tasks.stream import choose_column, stream_options
 from bertwright.tasks.tagging.conll import is_conll
 from bertwright.tasks.tagging.pretokenize import PreTokenized
-from bertwright.tasks.tagging.reader import RowSource, asked_of_tagger
+from bertwright.tasks.tagging.reader import RowSource, questions_for_tagger
 from bertwright.tasks.translation.reader import SOURCES, TARGETS
 
 MOST_LINES = 4096
@@ -83,7 +83,11 @@ class InputFile:
         is_file = self.file != STDIN
         if is_file and is_conll(self.file) and self.head_type != "token":
             raise UsageError(f"{self.file} is a CoNLL file of words, which only a model that tags can predict")
-        if is_file and self.head_type == "token" and (tagged := asked_of_tagger(self.file, self.columns)) is not None:
+        if (
+            is_file
+            and self.head_type == "token"
+            and (tagged := questions_for_tagger(self.file, self.columns)) is not None
+        ):
             unit, questions, self._stream = tagged
             return unit, questions
         if self.head_type == "span" and ".json" in self.file.suffixes:

@@ -43,8 +43,8 @@ def text_rows(
         ids=np.array([token for row in rows for token in row], dtype=np.uint32),
         lengths=np.array([len(row) for row in rows], dtype=np.int64),
         first_lengths=np.array(first_lengths, dtype=np.int64),
-        asked=np.array([place for places in positions for place in places], dtype=np.int64),
-        asked_counts=counts,
+        positions=np.array([place for places in positions for place in places], dtype=np.int64),
+        num_targets=counts,
         targets=np.zeros(int(counts.sum()), dtype=np.int64),
         pad=special.pad,
     )

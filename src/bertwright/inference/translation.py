@@ -58,7 +58,7 @@ class TranslationPredictor(Predictor):
         texts = [text.strip() for (text,) in questions]
         sources = [text for text in texts if text]
         pairs = Parallel(STDIN, sources, [""] * len(sources))
-        written = iter(self.write(self.task.encode(pairs, self.encoder)) if sources else ())
+        written = iter(self.write(self.task.encode(pairs, self.encoder).rows) if sources else ())
         return [{"text": text, "translation": next(written) if text else ""} for text in texts]
 
     def write(self, rows: PairedRows) -> list[str]:

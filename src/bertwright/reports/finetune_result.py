@@ -1,4 +1,4 @@
-"""Turns what a fine-tuning run has measured into its manifest, its result.json and the tables people read."""
+"""Turns what a fine-tuning run has found into its manifest, its result.json and the tables people read."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from statistics import mean, stdev
 from typing import Any
 
 from bertwright.device import machine, versions
-from bertwright.errors import ConfigError
 from bertwright.files import sha256_of
 from bertwright.log import Table, note
 from bertwright.model.build import architecture_of
@@ -16,69 +15,46 @@ from bertwright.model.encoder import parameter_count
 from bertwright.result import Result
 from bertwright.tasks.eval_result import EvalResult
 from bertwright.tasks.metrics import figure_names
+from bertwright.train.task_setup.base import TaskSetup, TrainedRun
 from bertwright.train.task_setup.finetune_config import FinetuneConfig
-from bertwright.train.task_setup.run_of_task import TrainedRun, Tuning
 
-SMALLER_IS_BETTER = ("loss", "perplexity", "mean_squared_error")
 MOST_COLUMNS = 12
 """Wider tables stand in report.html alone."""
 
 
-def metric_of(parts: Tuning) -> str:
-    """Return the figure the best checkpoint is chosen by; raises ConfigError where the task has none of that name."""
-    metric: str = parts.config.watch.metric or parts.task.metric
-    if metric not in parts.task.metrics:
-        raise ConfigError(
-            f"watch.metric: {parts.task.name} has no figure {metric!r}; known: {', '.join(parts.task.metrics)}"
-        )
-    return metric
-
-
-def sign_of(metric: str) -> int:
-    """Return 1 where a larger figure is better, else -1."""
-    return -1 if metric in SMALLER_IS_BETTER else 1
-
-
-def better(metric: str, figures: Mapping[str, float], than: Mapping[str, float]) -> bool:
-    """Say whether figures are better than others."""
-    return sign_of(metric) * figures[metric] > sign_of(metric) * than[metric]
-
-
-def tune_manifest(parts: Tuning, files: Mapping[str, Path], *, seeds: int) -> dict[str, Any]:
+def task_manifest(setup: TaskSetup, files: Mapping[str, Path], *, seeds: int) -> dict[str, Any]:
     """Return what the run was made from and where: files, model, seeds, machine, versions."""
     return {
-        "model": str(parts.folder),
+        "model": str(setup.folder),
         "seeds": seeds,
         "files": {
-            name: {"path": str(path), "sha256": sha256_of(path)} for name, path in parts.files_read(files).items()
+            name: {"path": str(path), "sha256": sha256_of(path)} for name, path in setup.files_read(files).items()
         },
-        "examples": {name: len(split.examples) for name, split in parts.splits.items()},
-        **held_out_of(parts, files),
-        "labels": list(parts.task.labels),
-        "precision": parts.precision,
-        "machine": machine(parts.device),
+        "examples": {name: len(split.examples) for name, split in setup.splits.items()},
+        **held_out_of(setup, files),
+        "labels": list(setup.task.labels),
+        "precision": setup.precision,
+        "machine": machine(setup.device),
         "versions": versions(),
     }
 
 
-def tune_result(
-    parts: Tuning, files: Mapping[str, Path], best: TrainedRun, seed_results: list[dict[str, Any]]
+def task_result(
+    setup: TaskSetup, files: Mapping[str, Path], best: TrainedRun, seed_results: list[dict[str, Any]]
 ) -> dict[str, Any]:
     """Return the final figures of a run, as result.json holds them: those of the best seed, and of all of them."""
     progress, trained = best.progress, best.progress.seconds - best.progress.setup_seconds
-    splits = list(best.judged)
+    splits, several = list(best.results), len(seed_results) > 1
     return {
-        "task": parts.task.name,
-        "model": str(parts.folder),
-        "architecture": architecture_of(parts.shape),
-        "labels": list(parts.task.labels),
-        **({} if (positive := getattr(parts.task, "positive", None)) is None else {"positive": positive}),
-        "metric": metric_of(parts),
-        **{split: best.judged[split].figures for split in splits},
+        "task": setup.task.name,
+        "model": str(setup.folder),
+        "architecture": architecture_of(setup.encoder_config),
+        "labels": list(setup.task.labels),
+        **({} if (positive := setup.task.positive) is None else {"positive": positive}),
+        "metric": setup.metric,
+        **{split: best.results[split].figures for split in splits},
         "mean": {split: summary([one[split] for one in seed_results], mean) for split in splits},
-        "spread": {split: summary([one[split] for one in seed_results], stdev) for split in splits}
-        if len(seed_results) > 1
-        else {},
+        "spread": {split: summary([one[split] for one in seed_results], stdev) for split in splits if several},
         "seed": best.seed,
         "seeds": seed_results,
         "best_step": best.best_step,
@@ -86,25 +62,25 @@ def tune_result(
         "epochs": round(progress.epochs, 4),
         "tokens": progress.tokens,
         "seconds": round(progress.seconds, 1),
-        "examples_per_second": round(progress.epochs * len(parts.splits["train"].examples) / trained, 1),
+        "examples_per_second": round(progress.epochs * len(setup.splits["train"].examples) / trained, 1),
         "tokens_per_second": round(progress.tokens / trained, 1),
         **({} if best.diverged is None else {"diverged": best.diverged.happened}),
-        "optimizer": parts.config.optimizer.name,
-        "learning_rate": parts.config.optimizer.learning_rate,
-        "warmup": parts.config.schedule.warmup,
-        "rows": parts.config.batches.rows,
+        "optimizer": setup.config.optimizer.name,
+        "learning_rate": setup.config.optimizer.learning_rate,
+        "warmup": setup.config.schedule.warmup,
+        "rows": setup.config.batches.rows,
         "parameters": parameter_count(best.model),
-        "examples": {name: len(split.examples) for name, split in parts.splits.items()},
+        "examples": {name: len(split.examples) for name, split in setup.splits.items()},
         "files": {name: path.name for name, path in files.items()},
-        **held_out_of(parts, files),
-        "strategies": strategies(parts.config),
-        **parts.facts(),
+        **held_out_of(setup, files),
+        "strategies": strategies(setup.config),
+        **setup.extra_facts(),
     }
 
 
-def held_out_of(parts: Tuning, files: Mapping[str, Path]) -> dict[str, Any]:
+def held_out_of(setup: TaskSetup, files: Mapping[str, Path]) -> dict[str, Any]:
     """Return what share of the training file is dev, where there is no dev file."""
-    fraction = parts.config.dev_fraction_for(files)
+    fraction = setup.config.dev_fraction_for(files)
     return {} if fraction is None else {"dev_fraction": fraction}
 
 
@@ -144,13 +120,13 @@ def score_table(figures: Mapping[str, Any]) -> Table:
     return figures_table(figures, [split for split in ("dev", "test") if split in figures])
 
 
-def with_tables(figures: Mapping[str, Any], evaluated: Mapping[str, EvalResult]) -> Result:
+def with_tables(figures: Mapping[str, Any], results: Mapping[str, EvalResult]) -> Result:
     """Return the figures of a run with their table (see `score_table`), and the task's own table on dev."""
     tables = [score_table(figures)]
-    grid = evaluated["dev"].grid
-    if grid is not None and len(grid.header) <= MOST_COLUMNS:
-        tables.append(Table(f"dev: {grid.title}", grid.header, grid.rows))
-    for split, one in evaluated.items():
+    table = results["dev"].table
+    if table is not None and len(table.header) <= MOST_COLUMNS:
+        tables.append(Table(f"dev: {table.title}", table.header, table.rows))
+    for split, one in results.items():
         if one.warning:
             note(f"{split}: {one.warning}")
     return Result(figures, *tables)

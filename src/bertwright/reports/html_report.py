@@ -51,8 +51,8 @@ def write_report(run: Path, *, peer: Path | None = None) -> Path:
     )
 
 
-def write_task_report(run: Path, evaluated: Mapping[str, EvalResult]) -> Path:
-    """Write RUN/report.html of a fine-tuning run from what is there and the `evaluated` splits; return its path."""
+def write_task_report(run: Path, results: Mapping[str, EvalResult]) -> Path:
+    """Write RUN/report.html of a fine-tuning run from what is there and the `results` splits; return its path."""
     lines = read_metrics(run / "metrics.jsonl")
     result, manifest = read_json(run / "result.json"), read_json(run / "manifest.json")
     return _write(
@@ -60,11 +60,11 @@ def write_task_report(run: Path, evaluated: Mapping[str, EvalResult]) -> Path:
         "finetuning.html",
         task=result["task"],
         facts=task_rows(result, manifest),
-        figures=figures_table(result, list(evaluated)),
+        figures=figures_table(result, list(results)),
         curves=_picture([curves.task_loss, curves.task_metric(result["metric"])], lines),
-        warnings={split: one.warning for split, one in evaluated.items() if one.warning},
-        tables={split: one.grid for split, one in evaluated.items() if one.grid is not None},
-        errors={split: error_rows(one.mistakes) for split, one in evaluated.items()},
+        warnings={split: one.warning for split, one in results.items() if one.warning},
+        tables={split: one.table for split, one in results.items() if one.table is not None},
+        errors={split: error_rows(one.mistakes) for split, one in results.items()},
     )
 
 
@@ -144,4 +144,4 @@ def sample_tables(lines: Lines) -> list[dict[str, Any]]:
 
 def error_rows(mistakes: Sequence[Mistake]) -> list[tuple[str, str, str]]:
     """Return (text, label, prediction) of the worst errors."""
-    return [(mistake.text[:LONGEST_TEXT], mistake.truth, mistake.said) for mistake in mistakes]
+    return [(mistake.text[:LONGEST_TEXT], mistake.label, mistake.prediction) for mistake in mistakes]

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import Any
 
+from bertwright.data.labelled.rows_of_labels import LabelledSource
 from bertwright.data.prefetch import Prefetcher
 from bertwright.train.parallel.group import ALONE, BatchSlice, Group
 from bertwright.train.schedule import ScheduleConfig
@@ -41,24 +42,21 @@ class Loader(ABC):
 
     def work(self, phase: int, first: int) -> Work:
         """Return what this process does of the step whose micro-batches begin at number `first` of a phase."""
-        return [(piece, self.draw(phase, first + piece.index)) for piece in self.group.pieces(self.accumulation)]
+        return [
+            (batch_slice, self.draw(phase, first + batch_slice.index))
+            for batch_slice in self.group.slices(self.accumulation)
+        ]
 
     def counts(self, work: Work, *, phase: int, fraction: float) -> dict[str, float]:
         """Return the rows, tokens (padding not counted) and useful operations of what this process does of a step."""
-        mine = [piece.rows(len(batch.input_ids)) for piece, batch in work]
+        mine = [batch_slice.rows(len(batch.input_ids)) for batch_slice, batch in work]
         return {
             "rows": sum(rows.stop - rows.start for rows in mine),
             "tokens": sum(int(batch.attention_mask[rows].sum()) for rows, (_, batch) in zip(mine, work, strict=True)),
-            "flops": sum(self.flops(batch, phase=phase, fraction=fraction) * piece.share for piece, batch in work),
+            "flops": sum(
+                self.flops(batch, phase=phase, fraction=fraction) * batch_slice.fraction for batch_slice, batch in work
+            ),
         }
-
-
-class Numbered(Protocol):
-    """Batches by number."""
-
-    def draw(self, t: int) -> TokenRows:
-        """Return batch `t`."""
-        ...
 
 
 class TaskLoader(Loader):
@@ -66,7 +64,7 @@ class TaskLoader(Loader):
 
     def __init__(
         self,
-        source: Numbered,
+        source: LabelledSource[Any],
         schedule: ScheduleConfig,
         *,
         rows_per_epoch: int,
@@ -79,11 +77,13 @@ class TaskLoader(Loader):
         self._prefetcher = Prefetcher(self._pinned) if prefetch else None
 
     def _pinned(self, t: int) -> TokenRows:
-        return self.source.draw(t).pinned()
+        batch: TokenRows = self.source.draw(t).pinned()
+        return batch
 
     def draw(self, phase: int, t: int) -> TokenRows:
         """Return batch `t`."""
-        return self.source.draw(t) if self._prefetcher is None else self._prefetcher(t)
+        batch: TokenRows = self.source.draw(t) if self._prefetcher is None else self._prefetcher(t)
+        return batch
 
     def rows_per_epoch(self, phase: int) -> int:
         """Return the rows of a pass over the examples."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import TYPE_CHECKING
 
 from torch import nn
 
@@ -17,26 +17,13 @@ from bertwright.errors import NotFiniteError, TrainingError
 from bertwright.objectives.base import Objective
 from bertwright.train.callbacks.base import Callback, StepReport
 from bertwright.train.loader import Loader, Work
-from bertwright.train.parallel.group import whole
+from bertwright.train.parallel.group import full_tensor
 from bertwright.train.schedule import rate_factor
 from bertwright.train.state import TrainState
 from bertwright.train.step import Engine
 
-
-class Guard(Protocol):
-    """Decides what becomes of a step that went wrong, and may set the state of the run back."""
-
-    def failed(self, error: NotFiniteError) -> None:
-        """Take note of a step that changed nothing; raise to end the run."""
-        ...
-
-    def passed(self, loss: float, *, phase: int) -> bool:
-        """Return whether a step with that loss stands, or the state is an earlier one now."""
-        ...
-
-    def broken(self, error: NotFiniteError) -> None:
-        """Set the state back after a step that left weights that are no numbers; raise to end the run."""
-        ...
+if TYPE_CHECKING:
+    from bertwright.train.loss_guard import LossSpikeGuard
 
 
 def train(
@@ -46,7 +33,7 @@ def train(
     callbacks: Sequence[Callback],
     *,
     engine: Engine,
-    guard: Guard | None = None,
+    guard: LossSpikeGuard | None = None,
     clock: Callable[[], float] = time.perf_counter,
 ) -> None:
     """Train until the schedule of `loader` is used up, or a callback ends the run; `state` moves along in place.
@@ -60,8 +47,8 @@ def train(
     state.attach(callbacks)
     for callback in callbacks:
         callback.on_begin(state, progress.fraction(schedule))
-    if not state.last_step.callbacks_done:
-        state.last_step.callbacks_done = True
+    if not state.callbacks_done:
+        state.callbacks_done = True
         if report(state, loader, callbacks, {}):
             return
     while (fraction := progress.fraction(schedule)) < 1:
@@ -77,7 +64,7 @@ def train(
             progress.seconds = engine.group.broadcast(clock() - began)
             guard.failed(error)
             continue
-        state.last_step.phase, state.last_step.rate_factor = phase, factor
+        state.phase, state.rate_factor = phase, factor
         counts = count(state, loader, work, fraction=fraction, seconds=clock() - began)
         sums |= {"steps": 1.0, **counts, "seconds": clock() - step_began}
         fraction = progress.fraction(schedule)
@@ -103,9 +90,9 @@ def count(state: TrainState, loader: Loader, work: Work, *, fraction: float, sec
 
     Returns its tokens and useful operations, summed over all processes.
     """
-    progress, phase, group = state.progress, state.last_step.phase, loader.group
+    progress, phase, group = state.progress, state.phase, loader.group
     mine = loader.counts(work, phase=phase, fraction=fraction)
-    done = group.total({**mine, "seconds": seconds if group.first else 0.0})
+    done = group.total({**mine, "seconds": seconds if group.is_main else 0.0})
     progress.step += 1
     progress.tokens += int(done["tokens"])
     progress.drawn[phase] += loader.accumulation
@@ -116,8 +103,8 @@ def count(state: TrainState, loader: Loader, work: Work, *, fraction: float, sec
 
 def report(state: TrainState, loader: Loader, callbacks: Sequence[Callback], sums: dict[str, float]) -> bool:
     """Have each callback do its work after the last step; return whether one of them ends the run."""
-    fraction, last = state.progress.fraction(loader.schedule), state.last_step
-    step = StepReport(state.progress, fraction, last.phase, last.rate_factor, last=fraction >= 1, sums=sums)
+    fraction = state.progress.fraction(loader.schedule)
+    step = StepReport(state.progress, fraction, state.phase, state.rate_factor, last=fraction >= 1, sums=sums)
     for callback in callbacks:
         callback.on_step(step)
     return step.stop
@@ -125,4 +112,4 @@ def report(state: TrainState, loader: Loader, callbacks: Sequence[Callback], sum
 
 def weight_norm(model: nn.Module) -> float:
     """Return the Euclidean norm of all weights; every process must ask where they are sharded."""
-    return float(whole(nn.utils.get_total_norm([parameter.detach() for parameter in model.parameters()])))
+    return float(full_tensor(nn.utils.get_total_norm([parameter.detach() for parameter in model.parameters()])))

@@ -10,44 +10,26 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from bertwright.train.ema import EMA
 from bertwright.train.schedule import ScheduleConfig
 
+if TYPE_CHECKING:
+    from bertwright.train.callbacks.base import Callback
+    from bertwright.train.callbacks.best import BestCallback
+
 POSITION: dict[str, Any] = {
-    # progress
-    "step": 0,
-    "tokens": 0,
-    "epochs": 0.0,
-    "seconds": 0.0,
-    "setup_seconds": 0.0,
-    "drawn": [],
-    # metrics
-    "window": {},
-    # the last step
-    "phase": 0,
-    "rate_factor": 0.0,
-    "heard": True,
-    # the guard against loss spikes
-    "skipped": 0,
-    "failed": 0,
-    "judged_phase": 0,
-    "judged": 0,
-    "mean_loss": 0.0,
-    "above": 0,
-    "attempts": 0,
-    # checkpoints
-    "stalled": 0.0,
-    "saved": 0,
-    # divergence
-    "first_loss": 0.0,
-    "first_norm": 0.0,
-}
-"""Every figure of "position" in position.json, as it is when a run begins."""
+    "step": 0, "tokens": 0, "epochs": 0.0, "seconds": 0.0, "setup_seconds": 0.0, "drawn": [], "window": {},
+    "phase": 0, "rate_factor": 0.0, "heard": True,
+    "skipped": 0, "failed": 0, "judged_phase": 0, "judged": 0, "mean_loss": 0.0, "above": 0, "attempts": 0,
+    "stalled": 0.0, "saved": 0, "first_loss": 0.0, "first_norm": 0.0,
+}  # fmt: skip
+"""Every figure of "position" in position.json, as it is when a run begins: of the progress, the window of metrics, the
+last step, the guard, checkpoints and divergence."""
 
 
 class Saved:
@@ -65,22 +47,6 @@ class Saved:
         for ours, name in self.SAVED.items():
             if name in position:
                 setattr(self, ours, deepcopy(position[name]))
-
-
-class Resumable(Protocol):
-    """A callback, as the state of a run sees it; see callbacks/base.py."""
-
-    def state(self) -> dict[str, Any]:
-        """Return what a checkpoint holds of it."""
-        ...
-
-    def restore(self, position: Mapping[str, Any]) -> None:
-        """Take over what a checkpoint holds of it."""
-        ...
-
-    def on_begin(self, state: TrainState, fraction: float) -> None:
-        """Prepare for steps from `state` on."""
-        ...
 
 
 @dataclass
@@ -114,48 +80,34 @@ class Progress(Saved):
 
 
 @dataclass
-class LastStep(Saved):
-    """The last step, for callbacks that were not done with it when the run was stopped."""
-
-    SAVED: ClassVar[Mapping[str, str]] = {"phase": "phase", "rate_factor": "rate_factor", "callbacks_done": "heard"}
-
-    phase: int = 0
-    rate_factor: float = 0.0
-    """Its factor on the learning rate."""
-    callbacks_done: bool = True
-    """Whether the callbacks were done with it; not where a stop was asked for while they evaluated."""
-
-
-class BestWeights(Protocol):
-    """The weights of the best evaluation so far, where a run keeps them."""
-
-    weights: dict[str, Tensor]
-    figures: dict[str, float]
-    step: int
-    waited: int
-
-
-@dataclass
 class TrainState(Saved):
     """What of a run changes: all that a checkpoint holds."""
 
-    SAVED: ClassVar[Mapping[str, str]] = {"stalled": "stalled"}
+    SAVED: ClassVar[Mapping[str, str]] = {
+        "stalled": "stalled", "phase": "phase", "rate_factor": "rate_factor", "callbacks_done": "heard"
+    }  # fmt: skip
 
     model: nn.Module
     """All that is trained."""
     optimizers: list[torch.optim.Optimizer]
     progress: Progress
     average: EMA | None = None
-    best: BestWeights | None = None
-    last_step: LastStep = field(default_factory=LastStep)
+    best: BestCallback | None = None
+    """What keeps the weights of the best evaluation, where a run does so."""
     stalled: float = 0.0
     """Seconds that steps waited for copies of the state, over all sessions of the run."""
-    callbacks: Sequence[Resumable] = ()
+    phase: int = 0
+    """Phase of the last step, counted from 0."""
+    rate_factor: float = 0.0
+    """Factor on the learning rate in the last step."""
+    callbacks_done: bool = True
+    """Whether the callbacks were done with the last step; not where a stop was asked for while they evaluated."""
+    callbacks: Sequence[Callback] = ()
     """Those of the run, once it has begun."""
     _read: dict[str, Any] = field(default_factory=lambda: deepcopy(POSITION), init=False)
     """The position that was read last, for callbacks that come later."""
 
-    def attach(self, callbacks: Sequence[Resumable]) -> None:
+    def attach(self, callbacks: Sequence[Callback]) -> None:
         """Have the state of `callbacks` saved from now on, and give them back what a checkpoint held of it."""
         self.callbacks = callbacks
         for callback in callbacks:
@@ -164,7 +116,7 @@ class TrainState(Saved):
     def position(self) -> dict[str, Any]:
         """Return a copy of every figure but tensors, as "position" in position.json has them."""
         position = deepcopy(self._read)
-        for part in (self.progress, self.last_step, self, *self.callbacks):
+        for part in (self, self.progress, *self.callbacks):
             position |= part.state()
         return position
 
@@ -172,7 +124,7 @@ class TrainState(Saved):
         """Take over the figures of a position; raises TypeError where it holds what no position does."""
         check_position(position)
         self._read = {**self._read, **deepcopy(dict(position))}
-        for part in (self.progress, self.last_step, self, *self.callbacks):
+        for part in (self, self.progress, *self.callbacks):
             part.restore(position)
 
     @contextmanager

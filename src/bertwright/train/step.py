@@ -18,7 +18,7 @@ from bertwright.rng import key_of
 from bertwright.train.loader import Work
 from bertwright.train.micro_batches import MicroBatches
 from bertwright.train.optim.optimizers import set_rates
-from bertwright.train.parallel.group import ALONE, BatchSlice, Group, whole
+from bertwright.train.parallel.group import ALONE, BatchSlice, Group, full_tensor
 from bertwright.train.state import TrainState
 from bertwright.types import Loss, TokenRows, flat_sums
 
@@ -72,7 +72,7 @@ class Engine:
         step = state.progress.step
         with one_thread_fewer() if step < self.fewer_threads_before else nullcontext():
             totals = self.backward(state.model, objective, work, step=step, of=of, fraction=fraction)
-            norm = whole(nn.utils.clip_grad_norm_(state.model.parameters(), self.clip_norm or math.inf))
+            norm = full_tensor(nn.utils.clip_grad_norm_(state.model.parameters(), self.clip_norm or math.inf))
             mine = torch.stack([*totals.values(), norm / self.group.size]).float()
             figures = dict(zip([*totals, "gradient_norm"], self.group.all_reduce(mine).tolist(), strict=True))
             finite = math.isfinite(figures["loss"]) and math.isfinite(figures["gradient_norm"])
@@ -95,10 +95,10 @@ class Engine:
         totals: dict[str, Tensor] = {}
         forward_loss = self.forward_loss_at(step, model, objective)
         examples = self.examples(objective, work, step=step, of=of, fraction=fraction)
-        for done, ((piece, batch), example) in enumerate(zip(work, examples, strict=True), 1):
-            self.begin_dropout(model, step, piece, row=piece.rows(len(batch.input_ids)).start)
+        for done, ((batch_slice, batch), example) in enumerate(zip(work, examples, strict=True), 1):
+            self.begin_dropout(model, step, batch_slice, row=batch_slice.rows(len(batch.input_ids)).start)
             with self.no_sync() if done < len(work) else nullcontext():
-                loss = self._split(model, step, piece, example, forward_loss)
+                loss = self._split(model, step, batch_slice, example, forward_loss)
                 if loss is None:
                     loss = forward_loss(example)
                     torch.autograd.backward(loss.total / (of / self.group.size))
@@ -107,7 +107,7 @@ class Engine:
         return totals
 
     def _split(
-        self, model: nn.Module, step: int, piece: BatchSlice, example: Any, forward_loss: ForwardLoss
+        self, model: nn.Module, step: int, batch_slice: BatchSlice, example: Any, forward_loss: ForwardLoss
     ) -> Loss | None:
         """Do the work of a batch some rows at a time, where it must be split; return None where it need not."""
         slices = self.micro_batches.slices(example) if self.micro_batches is not None else []
@@ -115,7 +115,7 @@ class Engine:
             return None
 
         def begin(row: int) -> None:
-            self.begin_dropout(model, step, piece, row=row)
+            self.begin_dropout(model, step, batch_slice, row=row)
 
         return self.micro_batches.backward(example, slices, forward_loss, begin)
 
@@ -131,9 +131,9 @@ class Engine:
         Of several micro-batches, the losses of each are divided by the counts of all of them, which differ a little.
         """
         found = []
-        for piece, batch in work:
-            example = self.example(objective, batch, step=step, index=piece.index, fraction=fraction)
-            found.append(example if piece.whole else example.cut(piece.rows(len(example.input_ids))))
+        for batch_slice, batch in work:
+            example = self.example(objective, batch, step=step, index=batch_slice.index, fraction=fraction)
+            found.append(example if batch_slice.whole else example.cut(batch_slice.rows(len(example.input_ids))))
         if of > 1:
             counts = self.group.all_reduce(torch.stack([example.counts() for example in found]).sum(0)) / of
             found = [replace(example, normalizer=counts.to(self.device, torch.float32)) for example in found]
@@ -151,9 +151,9 @@ class Engine:
                 torch._dynamo.mark_dynamic(slots, 1)
         return example
 
-    def begin_dropout(self, model: nn.Module, step: int, piece: BatchSlice, *, row: int) -> None:
+    def begin_dropout(self, model: nn.Module, step: int, batch_slice: BatchSlice, *, row: int) -> None:
         """Set torch's random state for a slice of a micro-batch, and the row of it at which dropout begins."""
-        torch.manual_seed(key_of("dropout", self.seed, step, piece.index))
+        torch.manual_seed(key_of("dropout", self.seed, step, batch_slice.index))
         if self.begin_at_row is not None:
             self.begin_at_row(model, row)
 

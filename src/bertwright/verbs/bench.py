@@ -36,9 +36,10 @@ from bertwright.train.setup.pretrain_config import resolve
 from bertwright.train.setup.pretrain_loader import PretrainLoader
 from bertwright.train.state import TrainState
 from bertwright.train.step import Engine
+from bertwright.train.task_setup.by_task import set_up
+from bertwright.train.task_setup.finetune_config import resolve_finetune
 from bertwright.verbs.calls.held_out_rows import LENGTH
 from bertwright.verbs.evaluate import evaluate
-from bertwright.verbs.finetune import build_parts
 from bertwright.verbs.pretrain import pretrain
 
 SKIPPED = 5
@@ -202,13 +203,13 @@ def bench_finetune(
     of them together, the time of compiling not counted. Nothing is evaluated.
     """
     file = Path(train)
-    parts = build_parts(task, settings or {}, Path(model), {"train": file, "dev": file})
-    network = parts.fresh_model(parts.config.seed)
+    setup = set_up(resolve_finetune(task, settings or {}), Path(model), {"train": file, "dev": file})
+    network = setup.new_model(setup.config.seed)
     began = time.perf_counter()
-    state, objective, engine = parts.begin(network, parts.config.seed)
+    state, objective, engine = setup.begin(network, setup.config.seed)
     compiling = time.perf_counter() - began
-    peak = parts.peak_flops()
-    loader, marks = parts.batches(parts.config.seed), Marks(most=steps + SKIPPED)
+    peak = setup.peak_flops()
+    loader, marks = setup.loader(setup.config.seed), Marks(most=steps + SKIPPED)
     network.train()
     train_steps(state, loader, objective, [marks], engine=engine)
     if len(marks.seconds) < SKIPPED + 2:
@@ -216,9 +217,9 @@ def bench_finetune(
     seconds = marks.seconds[-1] - marks.seconds[SKIPPED - 1]
     rows = (marks.epochs[-1] - marks.epochs[SKIPPED - 1]) * loader.rows_per_epoch(0)
     flops = sum(marks.flops[SKIPPED:])
-    peak = max(peak, parts.peak_flops())
+    peak = max(peak, setup.peak_flops())
     figures = {
-        "what": f"finetune {task} from {model}, {parts.config.batches.rows} examples a step, {parts.precision}",
+        "what": f"finetune {task} from {model}, {setup.config.batches.rows} examples a step, {setup.precision}",
         "examples_per_second": round(rows / seconds, 1),
         "mfu": round(flops / seconds / peak, 4),
         "setup_seconds": round(compiling, 1),
@@ -228,7 +229,7 @@ def bench_finetune(
         "MFU": f"{figures['mfu']:.0%} of {peak / 1e9:,.0f} GFLOP/s",
         "setup, compilation if any": f"{compiling:.0f} s",
     }
-    return _result(str(figures["what"]), figures, shown, parts.device, out)
+    return _result(str(figures["what"]), figures, shown, setup.device, out)
 
 
 def bench_pretrain(

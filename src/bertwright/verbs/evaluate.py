@@ -148,8 +148,8 @@ def evaluate_labelled(
 
     result, shown = evaluate_task(task, model, file, columns, positive=positive)
     blocks: list[Block] = [Facts(f"{model} on {file}", shown)]
-    if result.grid is not None:
-        blocks.append(Table(result.grid.title, result.grid.header, result.grid.rows))
+    if result.table is not None:
+        blocks.append(Table(result.table.title, result.table.header, result.table.rows))
     if result.warning:
         note(result.warning)
     return Result(result.figures, *blocks)

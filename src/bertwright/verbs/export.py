@@ -37,12 +37,12 @@ from bertwright.model.sentence_encoder import SentenceEncoder
 from bertwright.model.task_model import FineTuned
 from bertwright.result import Result
 from bertwright.rng import stream
+from bertwright.tasks.by_name import task_of_head
 from bertwright.tasks.columns import ColumnsConfig
 from bertwright.tasks.embedding.metrics import cosines
-from bertwright.tasks.embedding.task import judge_sentences
+from bertwright.tasks.embedding.task import evaluate_vectors
 from bertwright.tasks.eval_result import EvalResult
 from bertwright.tasks.text_encoder import TextEncoder
-from bertwright.tasks.trained import task_of_head
 from bertwright.tokenizer.load import Tokenizer, load_tokenizer
 
 PROBED = 256
@@ -202,14 +202,14 @@ def _probe(opened: Opened, data: Path | None, columns: ColumnsConfig) -> tuple[L
     if data is not None and isinstance(opened.model, SentenceEncoder):
         pairs = read_pairs_of_texts(data, columns)
         rows = encoder.rows(pairs.texts, None, np.zeros(len(pairs.texts), dtype=np.int64))
-        return rows, lambda vectors: judge_sentences(vectors, pairs)
+        return rows, lambda vectors: evaluate_vectors(vectors, pairs)
     if data is not None:
         if not isinstance(opened.model, FineTuned):
             raise UsageError(f"{opened.folder} is no fine-tuned model, so --data has no labels it could be judged by")
         task = task_of_head(*(opened.about[name] for name in ("part", "problem", "labels", "own")))
-        task = task.with_crf(opened.model).with_columns(data, columns)
-        examples = task.read(data)
-        return task.encode(examples, encoder), lambda logits: task.judge(logits, examples)
+        task = task.with_crf(opened.model.crf).with_columns(data, columns)
+        encoded = task.encode(task.read(data), encoder)
+        return encoded.rows, lambda logits: task.evaluate(logits, encoded.examples)
     texts = _sentences(opened.tokenizer)
     texts.append(" ".join(texts))  # as long as the model reads
     second = None if isinstance(opened.model, SentenceEncoder) else texts[::-1]
@@ -244,8 +244,8 @@ def _asked_within(rows: LabelledRows, opened: Opened) -> LabelledRows:
         ids=ids,
         lengths=rows.lengths,
         first_lengths=rows.first_lengths,
-        asked=within[chosen],
-        asked_counts=np.maximum(counts, 1),
+        positions=within[chosen],
+        num_targets=np.maximum(counts, 1),
         targets=np.zeros(int(chosen.sum()), dtype=np.int64),
         pad=rows.pad,
     )

@@ -66,7 +66,7 @@ def pretrain(
     config = resume_settings(out, settings) if resume else resolve(recipe, settings)
     require_tracker(config.engine.track)
     with working(out, config, writes=not dry_run) as group:
-        anew = not (resume or restarted) and group.first
+        anew = not (resume or restarted) and group.is_main
         if anew:
             require_free(out, config.folders(data), overwrite=overwrite)
         if dry_run:
@@ -77,7 +77,7 @@ def pretrain(
         identity = run_identity(dataset, config, precision=engine.precision)
         require_same(identity, group)
         good = resumed(checkpoint, state, identity, group=group) if checkpoint else None
-        if group.first:
+        if group.is_main:
             begin_folder(out, dataset, config, state, engine, clear=anew and overwrite)
         if not resume and (off := switched_off(recipe, settings)):
             note(off)

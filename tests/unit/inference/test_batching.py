@@ -18,8 +18,8 @@ def some_rows(count: int) -> LabelledRows:
         ids=np.repeat(np.arange(count), lengths).astype(np.uint32),
         lengths=lengths,
         first_lengths=lengths,
-        asked=np.concatenate([np.arange(one) for one in counts]),
-        asked_counts=counts,
+        positions=np.concatenate([np.arange(one) for one in counts]),
+        num_targets=counts,
         targets=np.zeros(int(counts.sum()), dtype=np.int64),
         pad=count,
     )
@@ -35,8 +35,8 @@ def row_and_place(arrays: dict[str, np.ndarray]) -> np.ndarray:
 def test_answers_stand_where_they_were_asked(policy: BatchPolicy) -> None:
     rows = some_rows(200)
     scores = logits_of(row_and_place, rows, policy=policy)
-    np.testing.assert_array_equal(scores[:, 0], np.repeat(np.arange(200), rows.asked_counts))
-    np.testing.assert_array_equal(scores[:, 1], rows.asked)
+    np.testing.assert_array_equal(scores[:, 0], np.repeat(np.arange(200), rows.num_targets))
+    np.testing.assert_array_equal(scores[:, 1], rows.positions)
 
 
 @pytest.mark.parametrize("policy", POLICIES)
@@ -51,10 +51,10 @@ def test_batches_keep_to_the_policy_longest_first(policy: BatchPolicy) -> None:
 
 def test_some_rows_into_what_is_there() -> None:
     rows = some_rows(50)
-    into = np.full((int(rows.asked_counts.sum()), 2), -1.0, dtype=np.float32)
+    into = np.full((int(rows.num_targets.sum()), 2), -1.0, dtype=np.float32)
     places = np.array([3, 7, 40])
     assert logits_of(row_and_place, rows, policy=POLICIES[0], into=into, places=places) is into
-    owners = np.repeat(np.arange(50), rows.asked_counts)
+    owners = np.repeat(np.arange(50), rows.num_targets)
     np.testing.assert_array_equal(into[:, 0], np.where(np.isin(owners, places), owners, -1))
 
 

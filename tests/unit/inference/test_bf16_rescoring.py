@@ -44,8 +44,8 @@ def some_rows(part: Part, count: int = FEWEST + 100) -> LabelledRows:
         ids=random.integers(5, VOCAB, size=int(lengths.sum())).astype(np.uint32),
         lengths=lengths,
         first_lengths=lengths,
-        asked=np.concatenate(asked),
-        asked_counts=np.array([len(places) for places in asked]),
+        positions=np.concatenate(asked),
+        num_targets=np.array([len(places) for places in asked]),
         targets=np.zeros(sum(map(len, asked)), dtype=np.int64),
         pad=0,
     )

@@ -134,7 +134,7 @@ def test_sentences_of_conll_are_asked_word_by_word(tmp_path: Path) -> None:
     found = asked(file, "token", pairs=False)
     assert found == [("U.N.", "said"), ("Oslo",)]
     assert asked(file, "token", pairs=False, text="2") == [("NN", "V"), ("NN",)]
-    examples = Tag(["O", "B-ORG"]).ask([PreTokenized(("U.N. x", "said")), ("It's U.N. !",)])
+    examples = Tag(("O", "B-ORG")).from_questions([PreTokenized(("U.N. x", "said")), ("It's U.N. !",)])
     assert examples.words == ["U.N. x", "said", "It", "'s", "U.N.", "!"]
     assert examples.texts == ["U.N. x said", "It's U.N. !"]
     assert examples.spans is not None

@@ -14,6 +14,7 @@ from bertwright.corpus.eval_texts import load_eval_texts
 from bertwright.errors import CorpusError
 from bertwright.inference.minimal_pairs import read_minimal_pairs
 from bertwright.inference.questions import InputFile
+from bertwright.tasks.base import TrainFile
 from bertwright.tasks.classification.task import Classify
 from bertwright.tasks.columns import ColumnsConfig
 from bertwright.tasks.embedding.reader import read_sentences
@@ -48,7 +49,8 @@ READERS: dict[str, tuple[str, Callable[[Path, str | None], Any]]] = {
 
 
 def classes(path: Path, encoding: str | None) -> list[str]:
-    task, examples = Classify.begin(path, ColumnsConfig(encoding=encoding))
+    task, splits = Classify.from_train_file(TrainFile(path, ColumnsConfig(encoding=encoding)))
+    examples = splits["train"]
     return task.read(path).first + examples.first
 
 

@@ -23,8 +23,7 @@ from bertwright.tasks.question_answering.task import Answer
 from bertwright.tasks.regression.task import Regress
 from bertwright.tasks.tagging.task import Tag
 from bertwright.train import micro_batches
-from bertwright.train.free_memory import free_memory, machine_memory
-from bertwright.train.micro_batches import MicroBatches, room_for
+from bertwright.train.micro_batches import MicroBatches, free_memory, machine_memory, room_for
 from bertwright.train.parallel.group import BatchSlice
 from bertwright.train.step import Engine
 from bertwright.train.task_setup.r_drop import RDrop
@@ -77,7 +76,7 @@ def case(name: str) -> tuple[torch.nn.Module, Any, TokenRows]:
         return model, Regress.from_labels(["score"]), labelled(first, torch.rand(ROWS, 1))
     task = Classify.from_labels(["a", "b", "c"])
     if name == "weighted":
-        task.weights = np.array([0.5, 1.0, 4.0], dtype=np.float32)
+        task = replace(task, weights=np.array([0.5, 1.0, 4.0], dtype=np.float32))
     return model, RDrop(task, alpha=0.5) if name == "r-drop" else task, labelled(first, classes)
 
 

@@ -45,7 +45,7 @@ def test_micro_batches_add_up_to_the_loss_of_their_rows_together(pairs: bool) ->
     objective = build_objective(ObjectiveConfig(next_sentence=pairs), vocab_size=100, mask_id=4)
     loss = forward_loss_of(model, objective, torch.enable_grad)
     engine = Engine(CPU, seed=1, clip_norm=0.0)
-    work = list(zip(Group().pieces(2), [batch_of(24), batch_of(6)], strict=True))
+    work = list(zip(Group().slices(2), [batch_of(24), batch_of(6)], strict=True))
     apart = engine.examples(objective, work, step=7, of=2, fraction=0.0)
     assert [int(example.masked_weights.sum()) for example in apart] == [12, 3]
     together = loss(joined([replace(example, normalizer=None) for example in apart]))
@@ -71,7 +71,7 @@ def test_processes_that_share_micro_batches_divide_by_the_counts_of_all() -> Non
 
     def examples(group: Group) -> list[MaskedBatch]:
         engine = Engine(CPU, seed=1, clip_norm=0.0, group=group)
-        work = [(piece, batches[piece.index]) for piece in group.pieces(2)]
+        work = [(piece, batches[piece.index]) for piece in group.slices(2)]
         return engine.examples(objective, work, step=7, of=2, fraction=0.0)
 
     whole, first, second = examples(ALONE), examples(Half(0, 2)), examples(Half(1, 2))

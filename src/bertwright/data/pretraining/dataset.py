@@ -41,36 +41,19 @@ class Dataset:
     """The prepared text a run is trained on: one DATA folder, or several whose rows are mixed.
 
     folders    the DATA folder of the run first
-    manifests  what each folder says of itself, validated
-    mixture    the weight of each folder's rows as settings give it; empty: by their tokens
+    manifests  the manifest.json of each, validated
     tokenizer  of all of them
-
-    Shards are opened when they are first asked for.
+    train      the training shards of each
+    valid      the held-out shards of each; None of one without held-out documents
+    weights    how much of the rows each folder gives; they add up to anything
     """
 
     folders: tuple[Path, ...]
     manifests: tuple[dict[str, Any], ...]
     tokenizer: Tokenizer
-    mixture: tuple[float, ...] = ()
-
-    @cached_property
-    def train(self) -> list[Shards]:
-        """The training shards of each folder."""
-        return [self._split(index, "train") for index in range(len(self.folders))]
-
-    @cached_property
-    def valid(self) -> list[Shards | None]:
-        """The held-out shards of each folder; None of one without held-out documents."""
-        held = [manifest["splits"].get("valid", {}).get("documents") for manifest in self.manifests]
-        return [self._split(index, "valid") if documents else None for index, documents in enumerate(held)]
-
-    def _split(self, index: int, name: str) -> Shards:
-        return Shards.open(self.folders[index], name, manifest=self.manifests[index])
-
-    @property
-    def weights(self) -> list[float]:
-        """How much of the rows each folder gives, adding up to anything: as settings say, else its tokens."""
-        return list(self.mixture) or [float(split.token_count) for split in self.train]
+    train: tuple[Shards, ...]
+    valid: tuple[Shards | None, ...]
+    weights: tuple[float, ...]
 
     @property
     def names(self) -> list[str]:
@@ -116,13 +99,15 @@ class Dataset:
         return counts[0] if len(counts) == 1 else merge_neighbours(counts)
 
 
-def open_dataset(folders: Sequence[Path], *, mixture: Sequence[float] = ()) -> Dataset:
+def open_dataset(
+    folders: Sequence[Path], *, mixture: Sequence[float] = (), manifests: Sequence[dict[str, Any]] | None = None
+) -> Dataset:
     """Return the data in DATA folders; `mixture` is the weight of each, by their tokens where it is empty.
 
-    Raises DataError where a folder is damaged, where the tokenizer is not the one it was made with, and where the
-    folders were not made with the same.
+    `manifests` are those of the folders, where they have been read already. Raises DataError where a folder is damaged,
+    where the tokenizer is not the one it was made with, and where the folders were not made with the same.
     """
-    manifests = [read_manifest(folder) for folder in folders]
+    manifests = [read_manifest(folder) for folder in folders] if manifests is None else manifests
     first, expected = folders[0], manifests[0]["tokenizer"]
     for folder, manifest in zip(folders, manifests, strict=True):
         if manifest["tokenizer"]["sha256"] != expected["sha256"]:
@@ -136,7 +121,20 @@ def open_dataset(folders: Sequence[Path], *, mixture: Sequence[float] = ()) -> D
             f"{first / 'manifest.json'} tells of {expected['vocab_size']:,} tokens and its tokenizer has "
             f"{tokenizer.vocab_size:,}; prepare the data again"
         )
-    return Dataset(tuple(folders), tuple(manifests), tokenizer, tuple(mixture))
+    each = list(zip(folders, manifests, strict=True))
+    held_out = [manifest["splits"].get("valid", {}).get("documents") for manifest in manifests]
+    train = tuple(Shards.open(folder, "train", manifest=manifest) for folder, manifest in each)
+    return Dataset(
+        folders=tuple(folders),
+        manifests=tuple(manifests),
+        tokenizer=tokenizer,
+        train=train,
+        valid=tuple(
+            Shards.open(folder, "valid", manifest=manifest) if documents else None
+            for (folder, manifest), documents in zip(each, held_out, strict=True)
+        ),
+        weights=tuple(mixture) or tuple(float(split.token_count) for split in train),
+    )
 
 
 def folder_names(folders: Sequence[Path]) -> list[str]:

@@ -47,7 +47,7 @@ def task_card(name: str, figures: Mapping[str, Any], *, names: Mapping[str, str]
 
     `names` are the figures to show, by their keys, and what each is called; all of them where not given.
     """
-    part = TASKS[figures["task"]].part
+    part = TASKS[figures["task"]].head_type
     return render("task.md", name=name, figures=figures, names=names, pipeline=PIPELINES[part], cls=CLASSES.get(part))
 
 

@@ -29,7 +29,7 @@ class EvaluateCallback(Callback):
 
     def on_begin(self, state: TrainState, fraction: float) -> None:
         """Take the marks up to here as passed, but for one whose evaluation was left half done."""
-        half_done = 0 if state.last_step.callbacks_done else 1
+        half_done = 0 if state.callbacks_done else 1
         self.done = self._marks(state.progress, fraction) - half_done
 
     def _marks(self, progress: Progress, fraction: float) -> int:

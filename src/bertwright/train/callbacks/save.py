@@ -104,7 +104,7 @@ class CheckpointCallback(Callback):
                 yield
             except StopAskedError:
                 state = self.saver.train_state
-                state.last_step.callbacks_done = False
+                state.callbacks_done = False
                 self.saver.save()
                 self._leave(state.progress.step, self.signal)
 

@@ -33,7 +33,7 @@ from bertwright.train.checkpoint.saver import Saver
 from bertwright.train.checkpoint.snapshot import MISFITS, Snapshot, restore
 from bertwright.train.ema import AVERAGE
 from bertwright.train.loss_guard import LossSpikeGuard
-from bertwright.train.parallel.group import Group, launch_name, whole
+from bertwright.train.parallel.group import Group, full_tensor, launch_name
 from bertwright.train.setup.pretrain_config import PretrainConfig
 from bertwright.train.state import TrainState
 
@@ -58,7 +58,7 @@ def saving(
         guard=guard,
         beside=[out / "metrics.jsonl"],
         write=write,
-        first=group.first,
+        is_main=group.is_main,
     )
     lowest = best_valid_loss(out) if engine.keep_best else None
     return CheckpointCallback(
@@ -78,7 +78,7 @@ def lower_loss(valid: Mapping[str, float]) -> float:
 
 def last_checkpoint(out: Path, group: Group) -> Path | None:
     """Return the newest checkpoint that is whole, as the first process finds it, or None; see `newest_whole`."""
-    found = newest_whole(out) if group.first else None
+    found = newest_whole(out) if group.is_main else None
     step = int(group.broadcast(-1 if found is None else step_of(found)))
     return None if step < 0 else out / "checkpoints" / f"{PREFIX}{step}"
 
@@ -146,5 +146,5 @@ def whole_model(state: TrainState, *, sharded: bool) -> Encoder:
     model = build_encoder(encoder.config)
     targets = dict(model.named_parameters())
     for name, parameter in encoder.named_parameters():
-        targets[name].copy_(whole(parameter))
+        targets[name].copy_(full_tensor(parameter))
     return model

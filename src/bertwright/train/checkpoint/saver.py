@@ -13,20 +13,15 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar
 
 import torch
 
 from bertwright.files import flush
 from bertwright.train.checkpoint.folder import Retention, retain, write_checkpoint
 from bertwright.train.checkpoint.snapshot import Snapshot, copy_state
+from bertwright.train.loss_guard import LossSpikeGuard
 from bertwright.train.state import Saved, TrainState
-
-
-class KeepsState(Protocol):
-    """A guard that keeps a state to go back to."""
-
-    good: Snapshot | None
 
 
 @dataclass
@@ -43,12 +38,12 @@ class Saver(Saved):
     train_state: TrainState
     identity: Mapping[str, Any]
     retention: Retention
-    guard: KeepsState | None = None
+    guard: LossSpikeGuard | None = None
     beside: Sequence[Path] = ()
     write: Callable[..., Path] = write_checkpoint
     """Writes a state to a checkpoint; see `sharded_checkpoint` for that of several processes ..."""
-    first: bool = True
-    """... of which the first deletes older ones."""
+    is_main: bool = True
+    """... of which rank 0 deletes older ones."""
     saved: int = 0
     """Checkpoints begun, over all sessions of the run."""
     _thread: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, "checkpoint"), init=False)
@@ -91,7 +86,7 @@ class Saver(Saved):
             flush(path)
         with ready:
             folder = self.write(self.run, snapshot, identity=self.identity, good=good, held_out=held_out)
-        if self.first:
+        if self.is_main:
             retain(self.run, folder, self.retention)
         return folder
 

@@ -66,7 +66,7 @@ class ShardedWriter:
         Every process must call it for the same step. What several hold, one of them writes.
         """
         folder = run / "checkpoints" / f"{PREFIX}{state.step}"
-        if not self.group.first:
+        if not self.group.is_main:
             self._write(folder.with_name(f".{folder.name}.partial"), state, good)
             return folder
         with written_aside(folder) as aside:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
 from functools import partial
 
 import torch
@@ -35,8 +34,8 @@ def build(
 ) -> tuple[TrainState, PretrainLoader, Objective, Engine]:
     """Return a run at its beginning; raises DataError or ConfigError with the reason where its parts do not fit.
 
-    Not `fresh`: weights will be loaded, or only timed, and need no start. The weights of a fresh run are whole after
-    `initial_weights`. `group` is the processes of the run.
+    Weights that will be loaded, or only timed, need no start: not `fresh`, the corpus is not read for one. `group` is
+    the processes of the run.
     """
     require_rows(config, group)
     special, device = dataset.tokenizer.special, pick_device()
@@ -65,9 +64,11 @@ def build(
             f"objective: {config.model.architecture} has no head for pairs of segments; give "
             "--objective.next-sentence false, or objectives about tokens as --objective.names"
         )
-    if fresh and not made_beside(config, group) and group.first:
-        with initial_weights(model, dataset, loader, config):
-            pass
+    if fresh and group.is_main:
+        initialise(
+            model, config.model, dataset.neighbour_counts, special=special,
+            next_sentence=objective.rows == "pairs", examples=loader.first_examples,
+        )  # fmt: skip
     auxiliary = auxiliary_of(objective, shape, seed=config.seed, device=device)
     trained = model if auxiliary is None else ModelWithAuxiliary(model, auxiliary)
     group.same_weights(trained)
@@ -81,25 +82,6 @@ def build(
     if auxiliary is None:
         return state, loader, objective, engine
     return state, loader, ObjectiveWithAuxiliary(objective, auxiliary, engine.cast), engine
-
-
-def made_beside(config: PretrainConfig, group: Group) -> bool:
-    """Say whether first weights can be made beside other work: what takes copies of weights cannot wait for them."""
-    return group.size == 1 and config.average.name == "none"
-
-
-def initial_weights(
-    model: nn.Module, dataset: Dataset, loader: PretrainLoader, config: PretrainConfig
-) -> AbstractContextManager[None]:
-    """Return the context by whose end a model has the weights that the settings of a run ask for; see `initialise`."""
-    return initialise(
-        encoder_of(model),
-        config.model,
-        dataset.neighbour_counts,
-        special=dataset.tokenizer.special,
-        next_sentence=loader.objective.rows == "pairs",
-        examples=loader.first_examples,
-    )
 
 
 def require_rows(config: PretrainConfig, group: Group) -> None:
@@ -161,10 +143,10 @@ def _run_each_phase(
     for phase in range(len(loader.schedule.phases)):
         work = loader.work(phase, 0)
         examples = engine.examples(objective, work, step=0, of=loader.accumulation, fraction=0.0)
-        for (piece, batch), example in zip(work, examples, strict=True):
-            engine.begin_dropout(model, 0, piece, row=piece.rows(len(batch.input_ids)).start)
+        for (batch_slice, batch), example in zip(work, examples, strict=True):
+            engine.begin_dropout(model, 0, batch_slice, row=batch_slice.rows(len(batch.input_ids)).start)
             forward_loss(example).total.backward()  # type: ignore[no-untyped-call]
-            if piece.whole:
+            if batch_slice.whole:
                 break
     model.zero_grad(set_to_none=True)
 
@@ -188,9 +170,9 @@ def join_processes(
     engine.forward_loss, engine.no_sync = replicated(state.model, loss, all_used=all_used)
 
 
-def peak_flops(loader: PretrainLoader, engine: Engine, *, stretches: int = 6) -> float:
+def peak_flops(loader: PretrainLoader, engine: Engine, *, rounds: int = 6) -> float:
     """Return the measured rate of this machine on the model's own largest block product, the yardstick of MFU."""
     phase, shape = loader.schedule.phases[0], loader.shape
     rows = phase.rows // loader.accumulation * phase.length
     width, widest = shape.hidden_size, shape.widest_product
-    return matmul_rate(rows, width, widest, precision=engine.precision, device=engine.device, rounds=stretches)
+    return matmul_rate(rows, width, widest, precision=engine.precision, device=engine.device, rounds=rounds)

@@ -39,7 +39,7 @@ WORTH_READING = 60.0
 """Seconds that must be left of a run for it to read finished code, which takes about ten."""
 MEASURED = 5
 """Steps that the speed of a run is measured by."""
-SAID_EVERY = 10.0
+NOTED_EVERY = 10.0
 """Seconds between two lines while a run waits for the compiler."""
 
 
@@ -206,10 +206,10 @@ class CompileCallback(Callback):
             note(f"running uncompiled, slower: no process for the compiler could be started ({error})")
 
     def _wait(self, compiler: BackgroundCompiler) -> None:
-        said = time.perf_counter()
+        noted = time.perf_counter()
         for _ in self.until(iter(compiler.working, False)):
-            if time.perf_counter() - said >= SAID_EVERY:
-                said = time.perf_counter()
+            if time.perf_counter() - noted >= NOTED_EVERY:
+                noted = time.perf_counter()
                 note(f"waiting for the compiler, which has worked for {compiler.elapsed:.0f} s")
             time.sleep(0.05)
 

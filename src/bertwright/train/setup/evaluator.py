@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 from bertwright.data.pretraining.dataset import Dataset
@@ -80,7 +80,7 @@ class Evaluator:
 
     def samples(self) -> list[dict[str, Any]]:
         """Return what the model predicts for fixed sentences with a masked word."""
-        context = nullcontext()
+        context: AbstractContextManager[None] = nullcontext()
         if self.engine.sharded:  # its methods need the weights outside blocks
             from bertwright.train.parallel.wrap import outside_blocks_whole
 

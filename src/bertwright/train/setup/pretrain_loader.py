@@ -67,7 +67,7 @@ class PretrainLoader(Loader):
         super().__init__(config.schedule, accumulation=config.engine.accumulation, group=group)
         self.objective, self.shape, self.seed = objective, shape, config.seed
         self.sources = [phase_source(dataset, config, objective, phase) for phase in config.schedule.phases]
-        self._mine = [piece.index for piece in group.pieces(self.accumulation)]
+        self._mine = [batch_slice.index for batch_slice in group.slices(self.accumulation)]
         ahead = pick_device().type == "cuda"
         self._prefetchers = [Prefetcher(partial(_pinned, one), self._after) for one in self.sources] if ahead else []
 

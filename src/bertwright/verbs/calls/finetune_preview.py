@@ -11,18 +11,19 @@ from bertwright.files import free_space, human_bytes
 from bertwright.log import Facts, Lines
 from bertwright.model.encoder import parameter_count
 from bertwright.result import Result
-from bertwright.train.task_setup.run_of_task import Tuning
+from bertwright.train.task_setup.base import TaskSetup
+from bertwright.train.task_setup.transfer import trained_count
 
 COPIES = 5
 """Numbers a checkpoint and the model take for each weight: weights, two moments, the best ones, and the model."""
 
 
-def preview_task(parts: Tuning, out: Path, *, seeds: int) -> Result:
+def preview_task(setup: TaskSetup, out: Path, *, seeds: int) -> Result:
     """Return what a run would be: its settings, model, examples, steps and disk."""
-    model, schedule = parts.fresh_model(parts.config.seed), parts.batches(parts.config.seed).schedule
-    trained = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
-    examples = {name: len(split.examples) for name, split in parts.splits.items()}
-    config = parts.config
+    model, schedule = setup.new_model(setup.config.seed), setup.loader(setup.config.seed).schedule
+    trained = trained_count(model)
+    examples = {name: len(split.examples) for name, split in setup.splits.items()}
+    config = setup.config
     plan: dict[str, Any] = {
         "settings": config.model_dump(mode="json", exclude_none=True),
         "parameters": parameter_count(model),
@@ -30,20 +31,20 @@ def preview_task(parts: Tuning, out: Path, *, seeds: int) -> Result:
         "examples": examples,
         "steps": schedule.steps,
         "seeds": seeds,
-        "precision": parts.precision,
-        "device": str(parts.device),
+        "precision": setup.precision,
+        "device": str(setup.device),
         "disk_bytes": 4 * COPIES * parameter_count(model) + 20_000_000,
         "free_bytes": free_space(out),
         "out": str(out),
     }
     facts = {
-        "model": f"{parts.folder}: {plan['parameters']:,} parameters, {trained:,} of them trained",
+        "model": f"{setup.folder}: {plan['parameters']:,} parameters, {trained:,} of them trained",
         "examples": ", ".join(f"{count:,} {name}" for name, count in examples.items()),
         "run": f"{schedule.amount:,.0f} {schedule.unit} of up to {config.batches.rows} examples"
         f"{f', {seeds} times' if seeds > 1 else ''}",
         "learning rate": f"{config.optimizer.learning_rate:g}, warm-up {config.schedule.warmup:.0%}",
-        "device": f"{parts.precision} on {parts.device}",
+        "device": f"{setup.precision} on {setup.device}",
         "disk": f"about {human_bytes(plan['disk_bytes'])} of {human_bytes(plan['free_bytes'])} free",
     }
-    title = f"dry run: finetune {parts.task.name} would write {out}"
+    title = f"dry run: finetune {setup.task.name} would write {out}"
     return Result(plan, Lines([tomli_w.dumps(plan["settings"])]), Facts(title, facts))

@@ -51,11 +51,11 @@ def finish(
     The first process writes, and alone has the figures.
     """
     group, tokenizer = engine.group, dataset.tokenizer
-    figures = result(out, dataset, config, state, peak=peak) if group.first else {}
+    figures = result(out, dataset, config, state, peak=peak) if group.is_main else {}
     if group.any(figures.get("weights") == "average") and state.average is not None:
         state.average.swap()
     model = whole_model(state, sharded=engine.sharded)
-    if not group.first:
+    if not group.is_main:
         return Result({})
     held_out = dataset.valid[0]
     if figures["weights"] == "average" and figures["samples"] and held_out is not None:

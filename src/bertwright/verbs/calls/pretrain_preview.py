@@ -55,7 +55,7 @@ def preview_run(data: Path, out: Path, config: PretrainConfig, group: Group) -> 
         "free_bytes": free_space(out),
         "out": str(out),
     }
-    if not group.first:
+    if not group.is_main:
         return Result(plan)
     phases = [f"{phase.rows} rows of {phase.length} for {phase.share:.0%}" for phase in schedule.phases]
     optimizer = config.optimizer

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Mapping
-from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -31,7 +30,7 @@ from bertwright.train.checkpoint.snapshot import Snapshot
 from bertwright.train.interval import Interval
 from bertwright.train.loop import train, weight_norm
 from bertwright.train.loss_guard import LossSpikeGuard
-from bertwright.train.setup.assemble import initial_weights, made_beside, peak_flops
+from bertwright.train.setup.assemble import peak_flops
 from bertwright.train.setup.compiling import CompileCallback, plan_of
 from bertwright.train.setup.evaluator import Evaluator
 from bertwright.train.setup.pretrain_config import PretrainConfig, keep_found
@@ -71,18 +70,16 @@ def train_watched(
         dataset.folders[0], out, config, state, loader, objective, engine,
         plan=plan_of(config, loader, engine, step=state.progress.step), until=checkpoint.until_asked,
     )  # fmt: skip
-    beside = good is None and made_beside(config, group)
-    with initial_weights(state.model, dataset, loader, config) if beside else nullcontext():
-        compiling.begin()
+    compiling.begin()
     measure = partial(group_peak, loader, engine)
     peak = PeakCallback(measure, measure())
     evaluator = Evaluator(dataset, config, state, engine, until=checkpoint.until_asked)
     seconds = group.broadcast(60 * (schedule.minutes or 0) - (time.perf_counter() - began))
     evaluate = evaluation(out, config, evaluator, work=loader.run_flops(peak=peak.flops, seconds=seconds))
     console = ConsoleCallback()
-    trackers = tracking(config.engine.track if group.first else None, out, config.model_dump(mode="json"))
+    trackers = tracking(config.engine.track if group.is_main else None, out, config.model_dump(mode="json"))
     callbacks: list[Callback] = [window, compiling, evaluate, peak, divergence]
-    if group.first:
+    if group.is_main:
         lengths = [phase.length for phase in schedule.phases]
         metrics = MetricsCallback(
             out / "metrics.jsonl", window, config.engine.log_every, lengths, config.optimizer, peak
@@ -98,7 +95,7 @@ def train_watched(
     except TrainingError as error:
         raise TrainingError(f"{error}; {save_before_the_end(state, checkpoint.saver, config)}") from error
     except Interrupted:
-        if group.first:
+        if group.is_main:
             write_report(out)
         group.wait()  # torchrun ends all processes when the first of them has ended
         raise
@@ -113,7 +110,7 @@ def train_watched(
 
 def group_peak(loader: PretrainLoader, engine: Engine) -> float:
     """Return the measured rate of all processes together."""
-    return engine.group.total({"peak": peak_flops(loader, engine, stretches=2)})["peak"]
+    return engine.group.total({"peak": peak_flops(loader, engine, rounds=2)})["peak"]
 
 
 def evaluation(out: Path, config: PretrainConfig, evaluator: Evaluator, *, work: float) -> EvaluateCallback:
@@ -122,7 +119,7 @@ def evaluation(out: Path, config: PretrainConfig, evaluator: Evaluator, *, work:
     times = settings.evaluations or evaluator.times(work)
     every = None if settings.evaluate_every is None else Interval.parse(settings.evaluate_every)
     times = times if any(evaluator.examples) else 0
-    if group.first and times and settings.evaluations is None and every is None:
+    if group.is_main and times and settings.evaluations is None and every is None:
         keep_found(out, evaluations=times)  # later starts go by the same number
     return EvaluateCallback(held_out=evaluator.figures, samples=evaluator.samples, times=times, every=every)
 
@@ -149,7 +146,7 @@ def save_before_the_end(state: TrainState, saver: Saver, config: PretrainConfig)
     if not math.isfinite(weight_norm(state.model)):
         saver.wait()
         return f"checkpoints before that are untouched in {saver.run / 'checkpoints'}"
-    done = state.last_step.callbacks_done and state.progress.fraction(config.schedule) < 1
-    state.last_step.callbacks_done = done
+    done = state.callbacks_done and state.progress.fraction(config.schedule) < 1
+    state.callbacks_done = done
     saver.save()
     return f"the state before it is saved in {saver.wait()}"

@@ -9,7 +9,7 @@ from math import isfinite
 from pathlib import Path
 from typing import Any
 
-from bertwright.corpus.shards import check_shards
+from bertwright.corpus.shards import check_shards, read_manifest
 from bertwright.data.pretraining.dataset import Dataset, open_dataset
 from bertwright.data.pretraining.mixture import SMALLEST_SHARE
 from bertwright.device import on_device
@@ -61,8 +61,8 @@ def working(out: Path, config: PretrainConfig, *, writes: bool) -> Iterator[Grou
     """Yield the processes of a run, on the device of its settings; rank 0 logs, and holds the folder it writes."""
     with (
         init_distributed(timeout=config.engine.timeout) as group,
-        silent(not group.first),
-        held(out, locks=group.first) if writes else nullcontext(),
+        silent(not group.is_main),
+        held(out, locks=group.is_main) if writes else nullcontext(),
         on_device(config.engine.device),
     ):
         if group.size > 1 and ":" in config.engine.device:
@@ -98,21 +98,21 @@ def open_checked(folders: Sequence[Path], mixture: Sequence[float], group: Group
 
     Raises DataError in all processes where one of them finds something wrong. Says so where it took a while.
     """
-    began, count, dataset, wrong = time.perf_counter(), 0, None, ""
+    began, count, manifests, wrong = time.perf_counter(), 0, [], ""
     try:
-        dataset = open_dataset(folders, mixture=mixture)
-        for folder, manifest in zip(folders, dataset.manifests, strict=True):
-            count += check_shards(folder, manifest=manifest, rank=group.rank, processes=group.size)
+        for folder in folders:
+            manifests.append(read_manifest(folder))
+            count += check_shards(folder, manifest=manifests[-1], rank=group.rank, processes=group.size)
     except (BertwrightError, OSError) as error:
         if group.size == 1:
             raise
         wrong = str(error) or type(error).__name__
     wrong = group.first_message(wrong)
-    if wrong or dataset is None:
+    if wrong:
         failure = DataError(wrong)
-        failure.quiet = not group.first
+        failure.quiet = not group.is_main
         raise failure
     total, seconds = group.total({"bytes": count})["bytes"], time.perf_counter() - began
     if seconds > LONG_CHECK:
         note(f"checked {human_bytes(total)} of shards in {seconds:.0f} s ({human_bytes(total / seconds)}/s)")
-    return dataset
+    return open_dataset(folders, mixture=mixture, manifests=manifests)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from bertwright.corpus.cooccurrence import count_neighbours
+from bertwright.corpus.cooccurrence import NeighbourCounts, count_neighbours
 from bertwright.corpus.shards import DocumentBlock, Shard, Shards, write_shard
 from bertwright.model.build import build_encoder, named_size
 from bertwright.model.encoder import Encoder
@@ -42,16 +42,21 @@ def drawn(seed: int) -> Encoder:
 
 def words_of(shards: Shards, *, seed: int, meanwhile: int) -> torch.Tensor:
     model = drawn(seed)
-    with initialise(
+    before = model.word_embeddings.weight.detach().clone()
+
+    def counts() -> NeighbourCounts:
+        found = count_neighbours(shards, VOCAB)
+        torch.manual_seed(meanwhile)  # as what else draws at the same time
+        return found
+
+    initialise(
         model,
         EncoderConfig(architecture="modern", neighbour_start=True),
-        lambda: count_neighbours(shards, VOCAB),
+        counts,
         special=SPECIAL,
         next_sentence=False,
         examples=lambda: [],
-    ):
-        torch.manual_seed(meanwhile)
-        before = model.word_embeddings.weight.detach().clone()
+    )
     after = model.word_embeddings.weight.detach()
     assert torch.equal(after[-5:], before[-5:])  # which never occur
     assert not torch.isclose(after[:-5], before[:-5]).all(1).any()
@@ -68,13 +73,12 @@ def test_words_depend_on_the_seed_alone(tmp_path: Path) -> None:
 def test_nothing_is_counted_where_nothing_is_asked_for() -> None:
     model = drawn(1)
     before = model.word_embeddings.weight.detach().clone()
-    with initialise(
+    initialise(
         model,
         EncoderConfig(architecture="modern"),
         lambda: pytest.fail("counted"),
         special=SPECIAL,
         next_sentence=False,
         examples=lambda: [],
-    ):
-        pass
+    )
     assert torch.equal(model.word_embeddings.weight, before)

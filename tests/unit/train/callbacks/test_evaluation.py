@@ -10,7 +10,7 @@ from torch import nn
 from bertwright.train.callbacks.base import StepReport
 from bertwright.train.callbacks.evaluation import EvaluateCallback
 from bertwright.train.interval import Interval
-from bertwright.train.state import LastStep, Progress, TrainState
+from bertwright.train.state import Progress, TrainState
 
 STEPS, SETUP = 20, 100.0
 
@@ -23,7 +23,7 @@ def progress_at(step: int) -> Progress:
 def evaluated(begin: int = 0, *, done: bool = True, **given: Any) -> list[int]:
     """Return the steps of a run, gone on with at step `begin`, after which it evaluates."""
     callback = EvaluateCallback(held_out=lambda: {"loss": 1.0}, samples=list, **given)
-    state = TrainState(nn.Module(), [], progress_at(begin), last_step=LastStep(callbacks_done=done))
+    state = TrainState(nn.Module(), [], progress_at(begin), callbacks_done=done)
     callback.on_begin(state, begin / STEPS)
     found = []
     for step in range(begin + done, STEPS + 1):

@@ -21,9 +21,9 @@ from bertwright.train.checkpoint.folder import (
     retain,
     step_of,
     write_checkpoint,
+    write_tensors,
 )
 from bertwright.train.checkpoint.snapshot import copy_state, restore
-from bertwright.train.checkpoint.tensor_file import write_tensors
 from bertwright.train.ema import EMA, AverageConfig
 from bertwright.train.state import Progress, TrainState
 
