@@ -6,7 +6,7 @@ from pathlib import Path
 
 
 def verify_command(thing: Path, /) -> None:
-    """Check that a DATA, RUN or MODEL folder is whole: checksums, reloading, and a model's answers to a probe.
+    """Check that a DATA, RUN or MODEL folder is whole: checksums, reloading, and a model's outputs for fixed tokens.
 
     Example of its use:
         bertwright verify runs/en

@@ -113,7 +113,7 @@ def exported_embedder(opened: OnnxFolder) -> Embedder:
 
     def ask(rows: LabelledRows, done: Done) -> np.ndarray:
         vectors = np.empty((len(rows), opened.width), dtype=np.float32)
-        for places, answer in in_batches(opened.ask, rows, pace=cpu_policy()):
+        for places, answer in in_batches(opened.logits, rows, pace=cpu_policy()):
             vectors[places] = answer[:, 0]
             done(len(places))
         return vectors
@@ -135,7 +135,7 @@ def _require_exported(
     opened: OnnxFolder, *, layer: int | None, pooling: str | None, normalize: bool | None, precision: str
 ) -> None:
     """Raise ModelError where a graph gives no vectors, and UsageError where it gives others than those told."""
-    if opened.part != "vector":
+    if opened.head_type != "vector":
         raise ModelError(f"{opened.folder} was exported with a head and gives no vectors; give a model that has them")
     has = opened.about
     told = {

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from bertwright.errors import ModelError
-from bertwright.hub.crf_file import read_chain
+from bertwright.hub.crf_file import read_crf
 from bertwright.hub.onnx.onnx_folder import OnnxFolder, open_onnx
 from bertwright.inference.batching import cpu_policy, logits_of
 from bertwright.inference.embed_predictor import similarities_with
@@ -33,16 +33,16 @@ def open_exported(
     Raises ModelError where the folder is damaged, and UsageError where onnxruntime is not installed.
     """
     opened = open_onnx(folder)
-    if opened.part is None or opened.has_nsp_head:
+    if opened.head_type is None or opened.has_nsp_head:
         return None, _word_answers(opened, top_k=top_k), None
-    if opened.part == "vector":
-        return opened.part, similarities_with(exported_embedder(opened)), True
-    task = task_of_head(opened.part, opened.problem, opened.labels, opened.own)
+    if opened.head_type == "vector":
+        return opened.head_type, similarities_with(exported_embedder(opened)), True
+    task = task_of_head(opened.head_type, opened.problem, opened.labels, opened.extra_config)
     if isinstance(task, Tag):
-        task = task.reading_by(read_chain(folder, tags=len(opened.labels)))
+        task = task.reading_by(read_crf(folder, tags=len(opened.labels)))
     encoder = TextEncoder(load_tokenizer(folder), max_length=opened.max_length)
-    answer = answers_with(task, encoder, partial(logits_of, opened.ask, pace=cpu_policy()))
-    return opened.part, answer, task.pairs
+    answer = answers_with(task, encoder, partial(logits_of, opened.logits, pace=cpu_policy()))
+    return opened.head_type, answer, task.pairs
 
 
 def _word_answers(opened: OnnxFolder, *, top_k: int) -> Callable[[Sequence[Any]], list[dict[str, Any]]]:
@@ -51,11 +51,11 @@ def _word_answers(opened: OnnxFolder, *, top_k: int) -> Callable[[Sequence[Any]]
     def words(texts: list[str]) -> list[list[list[Guess]]]:
         if opened.has_nsp_head:
             raise ModelError(f"{opened.folder} has no masked-token head; export the folder RUN/model of its run")
-        return guess_words(opened.ask, tokenizer, texts, top_k=top_k, positions=positions, pace=pace)
+        return guess_words(opened.logits, tokenizer, texts, top_k=top_k, positions=positions, pace=pace)
 
     def following(arrays: dict[str, np.ndarray]) -> np.ndarray:
         if opened.has_nsp_head:
-            return opened.ask(arrays)
+            return opened.logits(arrays)
         if "nsp_logits" not in opened.about["outputs"]:
             raise ModelError(f"{opened.folder} has no next-sentence head; export a folder pre-trained with one")
         return opened.run(arrays)[1][:, None]

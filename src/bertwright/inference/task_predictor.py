@@ -37,7 +37,9 @@ ASKED = ("text", "first", "second", "question", "context")
 
 def task_of(folder: FineTunedFolder) -> Task[Any]:
     """Return the task a fine-tuned model was trained for."""
-    return task_of_head(folder.model.part, folder.problem, folder.labels, folder.own).with_crf(folder.model)
+    return task_of_head(folder.model.head_type, folder.problem, folder.labels, folder.extra_config).with_crf(
+        folder.model
+    )
 
 
 def open_task(
@@ -77,7 +79,7 @@ def lead_of(folder: FineTunedFolder) -> Lead | None:
     """Return how far an answer of a model is from another one; None where that is no matter of single logits."""
     from bertwright.inference.bf16_rescoring import lead_of_class, lead_of_labels
 
-    if folder.model.part in ("choice", "span") or folder.model.crf is not None or TASK in folder.own:
+    if folder.model.head_type in ("choice", "span") or folder.model.crf is not None or TASK in folder.extra_config:
         return None
     leads: dict[str, Lead] = {
         "single_label_classification": lead_of_class,

@@ -29,13 +29,13 @@ class EncoderDecoder(nn.Module):
 
     def __init__(self, encoder: Encoder, decoder: Decoder) -> None:
         super().__init__()
-        encoder.keep_states()
+        encoder.drop_heads()
         self.encoder, self.decoder = encoder, decoder
 
     def read(self, input_ids: Tensor, token_type_ids: Tensor, attention_mask: Tensor) -> EncoderStates:
-        """Return what the decoder looks at of source texts, each [N, S]."""
+        """Return what the decoder attends to of source texts, each [N, S]."""
         hidden = self.encoder.encode(input_ids, token_type_ids, attention_mask)
-        return self.decoder.remember(hidden, attention_mask)
+        return self.decoder.encoder_states(hidden, attention_mask)
 
     def forward(self, batch: PairBatch) -> Tensor:
         """Return logits [R, V] of the R real tokens of the targets, row after row.

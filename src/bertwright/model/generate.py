@@ -52,16 +52,16 @@ def _greedy(decoder: Decoder, memory: EncoderStates, rules: SearchRules) -> list
     written = torch.full((count, rules.max_length - 1), rules.end, device=memory.bias.device)
     open_rows = torch.arange(count, device=memory.bias.device)
     ids = torch.full((count, 1), rules.begin, device=memory.bias.device)
-    past: list[KVCache] = []
-    for place in range(rules.max_length - 1):
-        chosen = decoder.next_logits(ids, place, past, memory)[:, 0].argmax(-1)
-        written[open_rows, place] = chosen
+    cache: list[KVCache] = []
+    for position in range(rules.max_length - 1):
+        chosen = decoder.next_logits(ids, position, cache, memory)[:, 0].argmax(-1)
+        written[open_rows, position] = chosen
         still = torch.nonzero(chosen != rules.end).flatten()
         if not len(still):
             break
         if len(still) < len(chosen):
             memory, open_rows, chosen = memory.take(still), open_rows[still], chosen[still]
-            for block in past:
+            for block in cache:
                 block.take(still)
         ids = chosen[:, None]
     rows: list[list[int]] = written.tolist()
@@ -81,7 +81,7 @@ class BeamSearch:
         """Start with one empty text a source, which is where the K beams part."""
         self.decoder, self.memory, self.rules = decoder, memory, rules
         count, device = len(memory.bias), memory.bias.device
-        self.past: list[KVCache] = []
+        self.cache: list[KVCache] = []
         self.ids = torch.full((count, 1), rules.begin, device=device)
         self.scores = torch.zeros(count, 1, device=device)
         self.written = torch.empty(count, 1, 0, dtype=torch.int64, device=device)
@@ -92,27 +92,27 @@ class BeamSearch:
 
     def run(self) -> list[list[int]]:
         """Return the best text of each source, the end token after it."""
-        for place in range(self.rules.max_length - 1):
-            scores, parents, tokens = self._candidates(place)
-            last = place + 2 >= self.rules.max_length
+        for position in range(self.rules.max_length - 1):
+            scores, parents, tokens = self._candidates(position)
+            last = position + 2 >= self.rules.max_length
             ends = torch.ones_like(tokens, dtype=torch.bool) if last else tokens == self.rules.end
             texts = torch.cat([self._of(self.written, parents), tokens[:, :, None]], dim=2)
-            self._finish(texts, scores / (place + 1) ** self.rules.length_penalty, ends)
+            self._finish(texts, scores / (position + 1) ** self.rules.length_penalty, ends)
             if last:
                 break
             parents = self._go_on(texts, scores + ends * FORBIDDEN_SCORE, parents)
-            done = self.scores[:, 0] / (place + 1) ** self.rules.length_penalty <= self.best_scores[:, -1]
+            done = self.scores[:, 0] / (position + 1) ** self.rules.length_penalty <= self.best_scores[:, -1]
             if not self._drop(done, parents):
                 break
         self.found[self.open_rows] = self.best_texts[:, 0]
         rows: list[list[int]] = self.found.tolist()
         return rows
 
-    def _candidates(self, place: int) -> tuple[Tensor, Tensor, Tensor]:
+    def _candidates(self, position: int) -> tuple[Tensor, Tensor, Tensor]:
         """Return log probabilities, parent beams and last tokens of the 2K likeliest continuations, each [N, 2K]."""
-        logits = self.decoder.next_logits(self.ids, place, self.past, self.memory)
-        shares = torch.log_softmax(logits.float(), -1) + self.scores[:, :, None]
-        scores, flat = shares.flatten(1).topk(2 * self.rules.beams)
+        logits = self.decoder.next_logits(self.ids, position, self.cache, self.memory)
+        totals = torch.log_softmax(logits.float(), -1) + self.scores[:, :, None]
+        scores, flat = totals.flatten(1).topk(2 * self.rules.beams)
         return scores, flat // logits.shape[-1], flat % logits.shape[-1]
 
     def _finish(self, texts: Tensor, scores: Tensor, ends: Tensor) -> None:
@@ -132,12 +132,12 @@ class BeamSearch:
         return parents.gather(1, chosen)
 
     def _drop(self, done: Tensor, parents: Tensor) -> int:
-        """Let go of the sources that are done, carry the others' past along their beams; return how many go on."""
+        """Drop the sources that are done, reorder the cache of the others by their beams; return how many go on."""
         still = torch.nonzero(~done).flatten()
         self.found[self.open_rows[done]] = self.best_texts[done, 0]
-        before = self.past[0].keys.shape[0] // len(done)
+        before = self.cache[0].keys.shape[0] // len(done)
         rows = (still[:, None] * before + parents[still]).flatten()
-        for block in self.past:
+        for block in self.cache:
             block.take(rows)
         if len(still) < len(done):
             self.memory, self.open_rows = self.memory.take(still), self.open_rows[still]

@@ -29,7 +29,7 @@ if TYPE_CHECKING:  # tasks name tensors in training alone: an exported model is 
     from torch import Tensor, nn
 
     from bertwright.model.crf import Crf
-    from bertwright.model.encoder import Part
+    from bertwright.model.encoder import HeadType
     from bertwright.model.task_model import FineTuned, Problem
 
 E = TypeVar("E")
@@ -42,7 +42,7 @@ class Task(ABC, Generic[E]):
     name: ClassVar[str]
     sums_over_rows: ClassVar[bool] = True
     """Whether the loss of a batch is a sum over its rows, divided by a sum over them: it can be had row by row."""
-    part: ClassVar[Part]
+    part: ClassVar[HeadType]
     """What the head is about."""
     metric: ClassVar[str]
     """The figure the best checkpoint is chosen by, where no other is asked for."""

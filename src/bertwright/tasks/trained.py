@@ -16,10 +16,10 @@ from bertwright.tasks.regression.task import Regress
 from bertwright.tasks.tagging.task import Tag
 
 if TYPE_CHECKING:
-    from bertwright.model.encoder import Part
+    from bertwright.model.encoder import HeadType
     from bertwright.model.task_model import Problem
 
-OF_PARTS: dict[Part, type[Task[Any]]] = {"token": Tag, "span": Answer, "choice": Choose}
+OF_PARTS: dict[HeadType, type[Task[Any]]] = {"token": Tag, "span": Answer, "choice": Choose}
 """The tasks that are told by what their head is about."""
 BY_PROBLEM: dict[Problem, type[Task[Any]]] = {task.problem: task for task in (Classify, MultiLabel, Regress)}
 """The tasks about rows, by what Hugging Face calls the kind of their loss."""
@@ -29,7 +29,7 @@ TASK = "task"
 """The setting of its own by which a task is found that its head does not tell."""
 
 
-def task_of_head(part: Part, problem: Problem, labels: Sequence[str], own: Mapping[str, Any]) -> Task[Any]:
+def task_of_head(part: HeadType, problem: Problem, labels: Sequence[str], own: Mapping[str, Any]) -> Task[Any]:
     """Return the task of a trained model: what its head is about, the kind of its loss, its outputs by name.
 
     `own` are the settings that the task keeps in the model's folder, its name among them where the head is not enough.
@@ -48,7 +48,7 @@ def settings_to_keep(task: Task[Any]) -> dict[str, Any]:
     return task.own if kind_of_head(task.part, task.problem) is type(task) else {**task.own, TASK: task.name}
 
 
-def kind_of_head(part: Part, problem: Problem) -> type[Task[Any]]:
+def kind_of_head(part: HeadType, problem: Problem) -> type[Task[Any]]:
     """Return the task that a head tells by itself, as of a model of another make; raises ModelError where none does."""
     of_rows = BY_PROBLEM.get(problem) if isinstance(problem, str) else None
     kind = of_rows if part == "row" else OF_PARTS.get(part) if isinstance(part, str) else None

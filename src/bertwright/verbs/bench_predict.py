@@ -16,7 +16,7 @@ from typing import Any
 from bertwright.device import has_bfloat16, pick_device
 from bertwright.files import write_json
 from bertwright.hub.onnx.onnx_folder import is_onnx_folder
-from bertwright.hub.task_folder import fine_tuned_part
+from bertwright.hub.task_folder import head_type_of
 from bertwright.inference.inputs_of_predict import Question
 from bertwright.log import note, print_table
 from bertwright.machine import machine, versions
@@ -70,7 +70,7 @@ def _sides(folder: Path, scratch: Path) -> tuple[dict[str, Side], Answerer]:
     if is_onnx_folder(folder):
         opened = open_answers(folder, top_k=5, precision="auto")
         return {"ONNX": opened.answer}, opened
-    if not folder.is_dir() or fine_tuned_part(folder) is None:
+    if not folder.is_dir() or head_type_of(folder) is None:
         opened = open_answers(folder, top_k=5, precision="auto")
         return {"predict": opened.answer}, opened
     opened = open_answers(folder, top_k=5, precision="fp32")

@@ -190,11 +190,11 @@ def open_answers(folder: Path, *, top_k: int, precision: Precision) -> Answerer:
         return Answerer(*open_exported(folder, top_k=top_k))
     from bertwright.hub.nsp_folder import is_next_sentence_folder
     from bertwright.hub.sentence_layout import is_sentence_folder
-    from bertwright.hub.task_folder import fine_tuned_part
+    from bertwright.hub.task_folder import head_type_of
 
     if is_sentence_folder(folder):
         return Answerer("vector", similarities_with(open_embedder(folder)), pairs=True)
-    part = fine_tuned_part(folder) if folder.is_dir() else None
+    part = head_type_of(folder) if folder.is_dir() else None
     if part is not None and not is_next_sentence_folder(folder):
         task, answer = open_task(folder, precision=precision)
         return Answerer(part, answer, pairs=task.pairs)

@@ -50,7 +50,7 @@ MODERN: dict[str, Any] = {"architecture": "modern", "global_every": 2, "local_wi
 def test_what_is_asked_does_not_change_the_answer(over: dict[str, Any]) -> None:
     """The last block computes asked positions alone; the logits, and every gradient, are those of all positions."""
     model, asked = build_encoder(named_size("tiny", vocab_size=131, **over)).eval(), example()
-    everywhere = model.all_logits(asked.input_ids, asked.token_type_ids, asked.attention_mask)
+    everywhere = model.mlm_logits(model.encode(asked.input_ids, asked.token_type_ids, asked.attention_mask))
     expected = everywhere[torch.arange(4)[:, None], asked.masked_positions]
     scores = model(asked)
     torch.testing.assert_close(scores.mlm, expected, atol=1e-5, rtol=0)

@@ -115,7 +115,7 @@ def speeds_of(config: ModernConfig, block: int) -> torch.Tensor:
 def _level(model: ModernForMaskedLM, number: int, layout: ModernLayout, examples: Sequence[MaskedBatch]) -> float:
     """Return how large the constant is where the attention of a block reads it, over the tokens of some rows."""
     example = examples[0].to(model.word_embeddings.weight.device)
-    hidden = model.states(example.input_ids, example.token_type_ids, example.attention_mask, layer=number)
+    hidden = model.hidden_states(example.input_ids, example.token_type_ids, example.attention_mask, layer=number)
     read = block_of(model, number).attention_norm(hidden) if number < model.config.layers else hidden
     return float(read[example.attention_mask][:, layout.constant].mean())
 

@@ -12,10 +12,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from bertwright.model.bert import BertForPreTraining
+from bertwright.model.bert import BertForPreTraining, Block
 from bertwright.model.init.layout import Layout
 from bertwright.model.layers.attention import Attention
-from bertwright.model.layers.block import Block
 from bertwright.model.modernbert import ModernForMaskedLM
 from bertwright.types import MaskedBatch
 
@@ -103,9 +102,9 @@ def _attended(model: BertForPreTraining, examples: Sequence[MaskedBatch]) -> Ten
     found = []
     for example in (example.to(device) for example in examples):
         hidden = model.embeddings(example.input_ids, example.token_type_ids)
-        sight = model.sight(example.attention_mask, None)
+        mask = model.build_mask(example.attention_mask, None)
         at = torch.zeros(len(hidden), 1, dtype=torch.int64, device=device)
-        found.append(model.block(0).attention(hidden, sight, at=at)[:, 0])
+        found.append(model.block(0).attention(hidden, mask, at=at)[:, 0])
     return torch.cat(found)
 
 
@@ -157,9 +156,9 @@ def _score_pairs(model: BertForPreTraining, layout: Layout, examples: Sequence[M
 def _last_of_first(model: BertForPreTraining, example: MaskedBatch, blocks: int) -> Tensor:
     """Return the last hidden state of the first token of each row, [B, H]."""
     moved = example.to(model.word_embeddings.weight.device)
-    hidden = model.states(moved.input_ids, moved.token_type_ids, moved.attention_mask, layer=blocks - 1)
+    hidden = model.hidden_states(moved.input_ids, moved.token_type_ids, moved.attention_mask, layer=blocks - 1)
     at = torch.zeros(len(hidden), 1, dtype=torch.int64, device=hidden.device)
-    last: Tensor = model.block(blocks - 1)(hidden, model.sight(moved.attention_mask, None), at=at)
+    last: Tensor = model.block(blocks - 1)(hidden, model.build_mask(moved.attention_mask, None), at=at)
     return last[:, 0]
 
 
@@ -168,4 +167,4 @@ def states_of(model: BertForPreTraining | ModernForMaskedLM, example: MaskedBatc
     moved = example.to(model.word_embeddings.weight.device)
     if isinstance(model, ModernForMaskedLM) or moved.documents is not None:  # ModernBERT has a LayerNorm after them
         return model.encode(moved.input_ids, moved.token_type_ids, moved.attention_mask, documents=moved.documents)
-    return model.states(moved.input_ids, moved.token_type_ids, moved.attention_mask, layer=blocks)
+    return model.hidden_states(moved.input_ids, moved.token_type_ids, moved.attention_mask, layer=blocks)

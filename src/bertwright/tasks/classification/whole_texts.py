@@ -17,7 +17,7 @@ from bertwright.tasks.columns import Columns
 from bertwright.tasks.text_encoder import TextEncoder
 
 if TYPE_CHECKING:
-    from bertwright.model.encoder import Part
+    from bertwright.model.encoder import HeadType
 
 PAIRS = "pairs"
 """Under this name a folder keeps whether its model has learned from pairs of texts."""
@@ -26,7 +26,7 @@ PAIRS = "pairs"
 class WholeTexts(Task[Texts]):
     """A task whose examples are single texts, or pairs of texts."""
 
-    part: ClassVar[Part] = "row"
+    part: ClassVar[HeadType] = "row"
     numbers: ClassVar[type[np.generic]]
     """What targets are."""
     pairs: bool | None = None

@@ -25,7 +25,7 @@ from bertwright.types import LabelledBatch, Loss, PartSums
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from bertwright.model.encoder import Part
+    from bertwright.model.encoder import HeadType
 
 RIGHT, FIRST = 1, 2
 """The target of a row: RIGHT where its choice is, plus FIRST where it is the first of its question."""
@@ -36,7 +36,7 @@ class Choose(Task[Choices]):
 
     name: ClassVar[str] = "choose"
     sums_over_rows: ClassVar[bool] = False
-    part: ClassVar[Part] = "choice"
+    part: ClassVar[HeadType] = "choice"
     metric: ClassVar[str] = "accuracy"
     metrics: ClassVar[tuple[str, ...]] = ("accuracy", "loss")
     problem: ClassVar[Literal["regression", "single_label_classification"]] = "single_label_classification"

@@ -29,7 +29,7 @@ from bertwright.types import LabelledBatch, Loss, PartSums
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from bertwright.model.encoder import Part
+    from bertwright.model.encoder import HeadType
 
 KINDS: dict[str, str] = {
     "who": r"\b(?:who|whose|whom)\b|谁",
@@ -68,7 +68,7 @@ class Answer(Task[Questions]):
     """The best span of the context by the logits of its first and last token."""
 
     name: ClassVar[str] = "answer"
-    part: ClassVar[Part] = "span"
+    part: ClassVar[HeadType] = "span"
     metric: ClassVar[str] = "f1"
     metrics: ClassVar[tuple[str, ...]] = ("f1", "exact", "loss")
     problem: ClassVar[Literal["regression", "single_label_classification"]] = "single_label_classification"

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from bertwright.model.crf import Crf
-    from bertwright.model.encoder import Part
+    from bertwright.model.encoder import HeadType
     from bertwright.model.task_model import FineTuned, Problem
 
 
@@ -102,14 +102,14 @@ class TagHead:
     @property
     def chain(self) -> CRFDecoder | None:
         """The steps to read tags by, as they are now; None without a CRF."""
-        return self.known if self.crf is None else self.crf.chain()
+        return self.known if self.crf is None else self.crf.decoder()
 
 
 class Tag(Task[TaggedSentences]):
     """A tag a word, from the logits at its first piece (Devlin 2018, section 5.3): by softmax, or by a CRF."""
 
     name: ClassVar[str] = "tag"
-    part: ClassVar[Part] = "token"
+    part: ClassVar[HeadType] = "token"
     metric: ClassVar[str] = "f1"
     metrics: ClassVar[tuple[str, ...]] = ("f1", "precision", "recall", "accuracy", "loss")
     problem: ClassVar[Problem] = "single_label_classification"
@@ -365,8 +365,6 @@ def _spans_of(question: tuple[str, ...]) -> list[tuple[int, int]]:
 
 def crf_of(labels: Sequence[str]) -> Crf:
     """Return a new CRF over tags of these names; steps their scheme forbids never happen."""
-    import torch
+    from bertwright.model.crf import Crf
 
-    from bertwright.model.crf import Crf, Steps
-
-    return Crf(Steps(*map(torch.from_numpy, allowed_transitions(labels))))
+    return Crf(allowed_transitions(labels))

@@ -92,7 +92,7 @@ class TuneParts(Tuning):
             out,
             labels=self.task.labels,
             problem=self.task.problem,
-            own=settings_to_keep(self.task),
+            extra_config=settings_to_keep(self.task),
             max_length=self.config.batches.max_length,
             card=task_card(name, figures, names=figure_names(figures["dev"], positive=self.task.positive)),
         )
@@ -161,7 +161,7 @@ def fresh_model(parts: TuneParts, seed: int) -> FineTuned:
     transfer = parts.config.transfer
     outputs = len(parts.task.labels)
     crf = parts.task.new_crf()
-    model = FineTuned(encoder, part=parts.task.part, outputs=outputs, dropout=transfer.head_dropout, crf=crf)
+    model = FineTuned(encoder, head_type=parts.task.part, outputs=outputs, dropout=transfer.head_dropout, crf=crf)
     parts.task.start_head(model.classifier)
     drawn = sorted({name.split(".")[0] for name in report.initialised if name in encoder.state_dict()})
     if drawn:

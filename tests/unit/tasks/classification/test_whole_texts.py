@@ -27,7 +27,7 @@ def test_asked_as_it_was_trained(kind: type[WholeTexts], targets: str, pairs: bo
     texts = PAIR if pairs else ALONE
     file.write_text("".join("\t".join(row) + "\n" for row in [(header, name), *((*texts, one) for one in targets)]))
     trained: Any = kind.begin(file, ColumnsConfig())[0]
-    task = task_of_head("row", kind.problem, trained.labels, trained.own)
+    task = task_of_head("row", kind.problem, trained.labels, trained.extra_config)
     own, other = (PAIR, ALONE) if pairs else (ALONE, PAIR)
     assert len(task.ask([own, own])) == 2
     with pytest.raises(UsageError, match="was asked about"):
