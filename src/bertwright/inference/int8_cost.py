@@ -1,4 +1,4 @@
-"""Turns an ONNX folder in float32 and one in 8-bit integers into what rounding costs in answers, and brings in speed."""
+"""Turns ONNX folders in float32 and in 8-bit integers into what rounding costs in answers, and brings in speed."""
 
 from __future__ import annotations
 

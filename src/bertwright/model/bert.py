@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, ClassVar
 
 import torch
@@ -16,6 +17,9 @@ from bertwright.model.layers.attention import Attention, gather_positions
 from bertwright.model.layers.attention_mask import AttentionMask, LongRowMask
 from bertwright.model.layers.dropout import Dropout
 from bertwright.model.layers.linear import Linear
+
+SMALL_RMS = 0.05
+"""Root mean square of word embeddings that `shrink_embeddings` aims at."""
 
 
 class Embeddings(nn.Module):
@@ -130,3 +134,21 @@ class BertForPreTraining(Encoder):
     def head_inputs(self, hidden: Tensor, head_type: HeadType) -> Tensor:
         """Return the pooled vector of each row [B, 1, H], or the hidden states of tokens as they are."""
         return self.pooler(hidden).unsqueeze(1) if head_type in SEQUENCE_HEADS else hidden
+
+
+@torch.no_grad()
+def shrink_embeddings(model: BertForPreTraining) -> None:
+    """Divide all embeddings by a power of two, so that words have a root mean square of about `SMALL_RMS`, if not less.
+
+    Embeddings are normalised as soon as they are added up, so their common size changes no hidden state; the
+    vocabulary, which is scored with the same vectors, gets them multiplied by the last LayerNorm of the masked-token
+    head. But an Adam step has one size: at the rates of fine-tuning it moves small vectors further. See
+    results/README.md for what it brings. Powers of two round nothing: all scores stay as they were, but for the epsilon
+    of the first LayerNorm.
+    """
+    words = model.embeddings.words.weight
+    factor = 2.0 ** max(0, round(math.log2(max(float(words.square().mean().sqrt()), SMALL_RMS) / SMALL_RMS)))
+    for table in (words, model.embeddings.positions.weight, model.embeddings.types.weight):
+        table.div_(factor)
+    for vector in (model.mlm_head.norm.weight, model.mlm_head.norm.bias):
+        vector.mul_(factor)

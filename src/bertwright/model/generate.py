@@ -14,7 +14,7 @@ from torch import Tensor
 
 from bertwright.model.decoder import Decoder, EncoderStates, KVCache
 
-FORBIDDEN_SCORE = -1e9
+LOWEST_SCORE = -1e9
 """The score of what must not be chosen."""
 
 
@@ -85,7 +85,7 @@ class BeamSearch:
         self.ids = torch.full((count, 1), rules.begin, device=device)
         self.scores = torch.zeros(count, 1, device=device)
         self.written = torch.empty(count, 1, 0, dtype=torch.int64, device=device)
-        self.best_scores = torch.full((count, rules.beams), FORBIDDEN_SCORE, device=device)
+        self.best_scores = torch.full((count, rules.beams), LOWEST_SCORE, device=device)
         self.best_texts = torch.full((count, rules.beams, rules.max_length - 1), rules.end, device=device)
         self.open_rows = torch.arange(count, device=device)
         self.found = torch.full((count, rules.max_length - 1), rules.end, device=device)
@@ -100,7 +100,7 @@ class BeamSearch:
             self._finish(texts, scores / (position + 1) ** self.rules.length_penalty, ends)
             if last:
                 break
-            parents = self._go_on(texts, scores + ends * FORBIDDEN_SCORE, parents)
+            parents = self._go_on(texts, scores + ends * LOWEST_SCORE, parents)
             done = self.scores[:, 0] / (position + 1) ** self.rules.length_penalty <= self.best_scores[:, -1]
             if not self._drop(done, parents):
                 break
@@ -118,7 +118,7 @@ class BeamSearch:
     def _finish(self, texts: Tensor, scores: Tensor, ends: Tensor) -> None:
         """Put the ending texts among the first K candidates to the finished ones, and keep the K best of all."""
         beams, length = self.rules.beams, texts.shape[2]
-        ending = scores[:, :beams].masked_fill(~ends[:, :beams], FORBIDDEN_SCORE)
+        ending = scores[:, :beams].masked_fill(~ends[:, :beams], LOWEST_SCORE)
         ended = torch.full_like(self.best_texts, self.rules.end)
         ended[:, :, :length] = texts[:, :beams]
         self.best_scores, chosen = torch.cat([self.best_scores, ending], 1).topk(beams)

@@ -25,8 +25,7 @@ from bertwright.hub.nsp_folder import FOLDER, has_own_folder, save_next_sentence
 from bertwright.inference.samples import choose_samples, predict_samples
 from bertwright.log import note, print_facts
 from bertwright.malloc import freed_memory_kept
-from bertwright.model.bert import BertForPreTraining
-from bertwright.model.embedding_size import shrink_embeddings
+from bertwright.model.bert import BertForPreTraining, shrink_embeddings
 from bertwright.model.encoder import parameter_count
 from bertwright.model.random_state import kept_random_state
 from bertwright.objectives.combine import build_objective, for_evaluation

@@ -70,6 +70,7 @@ class HFMapping:
     def to_local(self, name: str) -> tuple[str, ...]:
         """Return our names of a Hugging Face weight, in the order they are stacked in it; none where it has no place.
 
+        >>> from bertwright.hub.mappings.modernbert_names import MODERN
         >>> MODERN.to_local("model.layers.3.mlp.Wi.weight")
         ('blocks.3.mlp.inner.weight', 'blocks.3.mlp.gate.weight')
         """
@@ -84,6 +85,7 @@ class HFMapping:
     def to_hf(self, name: str) -> str:
         """Return the Hugging Face name of the weight that one of ours is in.
 
+        >>> from bertwright.hub.mappings.modernbert_names import MODERN
         >>> MODERN.to_hf("blocks.0.attention.key.weight")
         'model.layers.0.attn.Wqkv.weight'
         """

@@ -1,6 +1,7 @@
-"""Lets [CLS] average both segments in the first block and compare the averages: next sentences from the start.
+"""Turns the first block of a BERT into one in which [CLS] compares the averages of both segments.
 
-Topics alone tell most random pairs apart: averages of word vectors, rare words first, are alike in neighbouring text.
+So next sentences are predicted from the start. Topics alone set most random pairs apart: averages of word vectors, rare
+words first, are alike in neighbouring text.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from bertwright.types import MaskedBatch
 SHUT = 8.0
 """How far the units that compare are shut for other tokens than [CLS]."""
 GATE, WEIGHING = 4.0, 2.7
-"""How strongly [CLS] tells the segments apart, and how strongly it prefers rare words."""
+"""How strongly [CLS] prefers the words of one segment, and how strongly rare words."""
 
 
 def compare_segments(
@@ -63,13 +64,13 @@ def _average_segment(
 ) -> None:
     """Have [CLS] gather the first `count` dimensions of the words of one segment in dimensions of their own.
 
-    Three units of the head score: segment, rarity, and a gate by which all tokens but [CLS] look at [CLS].
+    Three units of the head score: segment, rarity, and a gate by which all tokens but [CLS] attend to [CLS].
     """
     size = attention.query.out_features // attention.heads
     start, scale = head * size, math.sqrt(math.sqrt(size / 64))
     rows = slice(start, start + size)
-    for part in (attention.query, attention.key, attention.value):
-        part.weight[rows] = 0
+    for layer in (attention.query, attention.key, attention.value):
+        layer.weight[rows] = 0
     segment, rarity, gate = start + size - 1, start + size - 2, start + size - 3
     attention.query.weight[segment, layout.marker] = GATE * scale
     attention.key.weight[segment, layout.segment] = GATE * scale * sign
@@ -115,9 +116,9 @@ def _compare_averages(block: Block, count: int, layout: Layout, *, marker: float
     marker of [CLS] makes up for (`marker` is its level), shuts the units for all other tokens.
     """
     plus, minus = torch.zeros(count, block.inner.in_features), torch.zeros(count, block.inner.in_features)
-    place = torch.arange(count)
-    plus[place, place] = plus[place, count + place] = minus[place, place] = 1.0
-    minus[place, count + place] = -1.0
+    unit = torch.arange(count)
+    plus[unit, unit] = plus[unit, count + unit] = minus[unit, unit] = 1.0
+    minus[unit, count + unit] = -1.0
     device = block.inner.weight.device
     block.inner.weight[: 4 * count] = torch.cat([plus, -plus, minus, -minus]).to(device)
     block.inner.bias[: 4 * count] = -SHUT
@@ -162,7 +163,17 @@ def _last_of_first(model: BertForPreTraining, example: MaskedBatch, blocks: int)
     return last[:, 0]
 
 
-def states_of(model: BertForPreTraining | ModernForMaskedLM, example: MaskedBatch, *, blocks: int) -> Tensor:
+def masked_states(
+    model: BertForPreTraining | ModernForMaskedLM, example: MaskedBatch, *, blocks: int
+) -> tuple[Tensor, Tensor]:
+    """Return the last hidden states [N, H] of the N masked tokens of an example, and their labels [N]."""
+    used = example.masked_weights > 0
+    rows = torch.arange(len(used))[:, None].expand_as(used)[used]
+    hidden = last_states(model, example, blocks=blocks)
+    return hidden[rows, example.masked_positions[used]], example.masked_labels[used]
+
+
+def last_states(model: BertForPreTraining | ModernForMaskedLM, example: MaskedBatch, *, blocks: int) -> Tensor:
     """Return the last hidden states [B, S, H] of an example; blocks past the first `blocks` change nothing yet."""
     moved = example.to(model.word_embeddings.weight.device)
     if isinstance(model, ModernForMaskedLM) or moved.documents is not None:  # ModernBERT has a LayerNorm after them

@@ -203,10 +203,14 @@ def rotary_angles(count: int, width: int, *, theta: float) -> Tensor:
     theta^(-2 i / width) a position. The sines of the first half are negative, so that a rotation is one multiply and
     add of a vector and its swapped halves.
     """
-    frequencies = theta ** (-torch.arange(0, width, 2, dtype=torch.float32) / width)
-    angles = torch.arange(count, dtype=torch.float32)[:, None] * frequencies
+    angles = torch.arange(count, dtype=torch.float32)[:, None] * rotary_speeds(width, theta=theta)
     cosines, sines = angles.cos(), angles.sin()
     return torch.stack([torch.stack([cosines, cosines], 1), torch.stack([-sines, sines], 1)])
+
+
+def rotary_speeds(width: int, *, theta: float) -> Tensor:
+    """Return the radians a position [width / 2] by which each pair of units of a head turns."""
+    return theta ** (-torch.arange(0, width, 2, dtype=torch.float32) / width)
 
 
 def rotate(vectors: Tensor, angles: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 
 class Dropout(nn.Module):
-    """Zeroes units with probability `rate` while training, and scales the others so that the mean stays (Srivastava 2014)."""
+    """While training, zeroes units with probability `rate` and scales the others: the mean stays (Srivastava 2014)."""
 
     def __init__(self, rate: float) -> None:
         super().__init__()

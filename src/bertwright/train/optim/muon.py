@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from bertwright.errors import ConfigError
-from bertwright.train.optim.adamw import adamw
+from bertwright.train.optim.adam import adam_over
 from bertwright.train.optim.config import OptimizerConfig, trained
 
 HIDDEN = {"blocks", "pooler", "mlm_head", "nsp_head"}
@@ -151,8 +151,8 @@ def _best_polynomial(low: float, high: float) -> Polynomial:
     first, second = (3 * low + high) / 4, (low + 3 * high) / 4
     error, before = 1.0, 2.0
     while abs(error - before) > 1e-12:
-        places = np.array([low, first, second, high])
-        system = np.stack([places, places**3, places**5, [1, -1, 1, -1]], axis=1)
+        at = np.array([low, first, second, high])
+        system = np.stack([at, at**3, at**5, [1, -1, 1, -1]], axis=1)
         before = error
         a, b, c, error = (float(value) for value in np.linalg.solve(system, np.ones(4)))
         spread = math.sqrt(9 * b * b - 20 * a * c)
@@ -177,7 +177,7 @@ def build_muon(model: nn.Module, config: OptimizerConfig, make: MakeMuon) -> lis
         weight_decay=config.muon_weight_decay,
         iterations=config.muon_iterations,
     )
-    return [muon, adamw([p for p in trained(model) if id(p) not in taken], config)]
+    return [muon, adam_over([p for p in trained(model) if id(p) not in taken], config)]
 
 
 def hidden_matrices(model: nn.Module) -> list[Tensor]:

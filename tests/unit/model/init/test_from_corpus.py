@@ -23,7 +23,7 @@ from bertwright.model.init.layout import CorpusStatistics, layout_of, rarities, 
 from bertwright.model.init.modern_from_corpus import ModernLayout, start_modern_from_corpus
 from bertwright.model.init.neighbour_maps import neighbour_maps
 from bertwright.model.init.neighbour_vectors import neighbour_vectors
-from bertwright.model.init.segment_averages import states_of
+from bertwright.model.init.segment_averages import last_states
 from bertwright.model.layers.attention import rotate
 from bertwright.model.modernbert import ModernForMaskedLM
 from bertwright.objectives.mlm import MaskedLanguageModel
@@ -199,7 +199,7 @@ def test_states_of_packed_rows_are_those_of_their_documents(corpus: Corpus) -> N
     model, example = started(drawn((4, 64, 4, 128)), corpus).eval(), corpus.example(8, seed=5)
     packed = replace(example, documents=(1 + (torch.arange(64) >= 32)) * example.attention_mask)
     with torch.inference_mode():
-        found = states_of(model, packed, blocks=2)
+        found = last_states(model, packed, blocks=2)
         own = model.hidden_states(
             example.input_ids[:, 32:], example.token_type_ids[:, 32:], example.attention_mask[:, 32:], layer=2
         )
