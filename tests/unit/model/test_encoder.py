@@ -13,7 +13,7 @@ from torch.nn import functional
 from bertwright.model.bert import BertForPreTraining
 from bertwright.model.build import build_encoder, named_size
 from bertwright.model.config import BertConfig
-from bertwright.model.layers.attention_mask import MASK_VALUE, attention_bias, window_bias
+from bertwright.model.layers.attention_mask import MASK_VALUE, attention_bias
 from bertwright.model.layers.linear import Linear
 from bertwright.types import MaskedBatch, Scores
 
@@ -83,7 +83,7 @@ def test_a_local_block_sees_its_window_alone_and_padding_stays_finite() -> None:
     shape = named_size("tiny", architecture="modern", vocab_size=131, layers=2, global_every=2, local_window=8)
     model = build_encoder(shape).eval()
     ids, mask = torch.randint(131, (1, 64)), torch.arange(64)[None] < 20
-    bias = window_bias(attention_bias(mask), 8)
+    bias = attention_bias(mask, window=8)
     seen = bias[0, 0] > MASK_VALUE / 2
     assert seen[10].nonzero()[:, 0].tolist() == list(range(6, 15))
     assert not seen[40].any()

@@ -47,14 +47,7 @@ class Attention(nn.Module):
         if rotation is not None:
             query = rotate(query, rotation if at is None else rotation[:, at].unsqueeze(2))
             key = rotate(key, rotation)
-        if isinstance(mask, LongRowMask):
-            return self._output_projection(self._in_chunks(query, key, value, mask, at))
-        bias = mask.bias
-        if at is not None and bias.shape[2] > 1:
-            bias = gather_positions(bias[:, 0], at)[:, None]
-        if at is None and mask.blocks is not None:
-            return self._output_projection(self._by_blocks(query, key, value, mask.blocks))
-        return self._output_projection(self._attend(query, key, value, bias))
+        return self._output_projection(self._attend(query, key, value, mask, at))
 
     def keys_and_values(self, hidden: Tensor) -> tuple[Tensor, Tensor]:
         """Return keys and values [B, A, S, H/A] of hidden states [B, S, H], for `cross_attend`."""
@@ -67,18 +60,28 @@ class Attention(nn.Module):
         `bias` [B or 1, 1, M or 1, S] is added to the scores, as in `AttentionMask`.
         """
         (query,) = self.fused_projection(hidden, [self.query])
-        return self._output_projection(self._attend(query, keys, values, bias))
+        return self._output_projection(self._by_bias(query, keys, values, bias))
 
     def attend(self, fused: Tensor, mask: AttentionMask | LongRowMask) -> Tensor:
         """Return [B, S, H], what each head found, from queries, keys and values side by side: [B, S, 3 H]."""
         query, key, value = self._split_heads(fused, 3)
-        if isinstance(mask, LongRowMask):
-            found: Tensor = self._in_chunks(query, key, value, mask)
-        else:
-            found = self._attend(query, key, value, mask.bias)
-        return found.transpose(1, 2).flatten(2)
+        return self._attend(query, key, value, mask).transpose(1, 2).flatten(2)
 
-    def _attend(self, query: Tensor, key: Tensor, value: Tensor, bias: Tensor) -> Tensor:
+    def _attend(
+        self, query: Tensor, key: Tensor, value: Tensor, mask: AttentionMask | LongRowMask, at: Tensor | None = None
+    ) -> Tensor:
+        """Return [B, A, M, H/A], what each head found, by the way that suits rows and device."""
+        if isinstance(mask, LongRowMask):
+            found: Tensor = self._in_chunks(query, key, value, mask, at)
+            return found
+        if at is None and mask.blocks is not None:
+            return self._by_blocks(query, key, value, mask.blocks)
+        bias = mask.bias
+        if at is not None and bias.shape[2] > 1:
+            bias = gather_positions(bias[:, 0], at)[:, None]
+        return self._by_bias(query, key, value, bias)
+
+    def _by_bias(self, query: Tensor, key: Tensor, value: Tensor, bias: Tensor) -> Tensor:
         return self._on_cuda(query, key, value, bias) if query.is_cuda else self._on_cpu(query, key, value, bias)
 
     def _output_projection(self, attended: Tensor) -> Tensor:

@@ -55,17 +55,7 @@ class LongRowMask:
 
     def bias(self, queries: Tensor, keys: slice) -> Tensor:
         """Return [B, 1, 1 or M, K]: what is added to the scores of queries at positions [B or 1, M] for some keys."""
-        if self.documents is None:
-            bias = attention_bias(self.attention_mask[:, keys])
-        else:
-            rows = torch.arange(len(self.documents), device=queries.device)[:, None]
-            same = self.documents[rows, queries][:, :, None] == self.documents[:, None, keys]
-            bias = torch.where(same, 0.0, MASK_VALUE)[:, None]
-        if self.window is None:
-            return bias
-        positions = torch.arange(self.attention_mask.shape[1], device=queries.device)[keys]
-        far = (queries[:, :, None] - positions).abs() > self.window // 2
-        return bias.masked_fill(far[:, None], MASK_VALUE)
+        return attention_bias(self.attention_mask, self.documents, window=self.window, queries=queries, keys=keys)
 
 
 def build_mask(
@@ -75,9 +65,7 @@ def build_mask(
 
     With `blocks`, and where rows are packed, it has a mask of blocks too.
     """
-    bias = attention_bias(attention_mask, documents)
-    if window is not None:
-        bias = window_bias(bias, window)
+    bias = attention_bias(attention_mask, documents, window=window)
     if documents is None or not blocks:
         return AttentionMask(bias)
     rows, length = documents.shape
@@ -85,21 +73,30 @@ def build_mask(
     return AttentionMask(bias, create_block_mask(rule, rows, None, length, length, device=documents.device))
 
 
-def attention_bias(attention_mask: Tensor, documents: Tensor | None = None) -> Tensor:
-    """Return float32: 0 where a token stands, MASK_VALUE for padding, [B, 1, 1, S].
+def attention_bias(
+    attention_mask: Tensor,
+    documents: Tensor | None = None,
+    *,
+    window: int | None = None,
+    queries: Tensor | None = None,
+    keys: slice = slice(None),
+) -> Tensor:
+    """Return float32 [B, 1, 1 or M, K]: 0 where a query may attend to a key, MASK_VALUE where not.
 
-    With `documents`, MASK_VALUE in all documents but that of the token, [B, 1, S, S]; padding attends to padding.
+    Keys must be tokens, with `documents` [B, S] those of the query's document (padding then attends to padding), with
+    `window` at most window // 2 positions away. Queries are at positions `queries` [B or 1, M], everywhere if None.
     """
+    positions = torch.arange(attention_mask.shape[1], device=attention_mask.device)
     if documents is None:
-        return torch.where(attention_mask, 0.0, MASK_VALUE)[:, None, None, :]
-    return torch.where(documents[:, :, None] == documents[:, None, :], 0.0, MASK_VALUE)[:, None]
-
-
-def window_bias(bias: Tensor, window: int) -> Tensor:
-    """Return [B, 1, S, S]: `bias` [B, 1, 1 or S, S], and MASK_VALUE where keys are over window // 2 tokens away."""
-    positions = torch.arange(bias.shape[-1], device=bias.device)
-    far = (positions[:, None] - positions[None, :]).abs() > window // 2
-    return bias.masked_fill(far, MASK_VALUE)
+        bias = torch.where(attention_mask[:, keys], 0.0, MASK_VALUE)[:, None, None, :]
+    else:
+        rows = torch.arange(len(documents), device=documents.device)[:, None]
+        of_queries = documents if queries is None else documents[rows, queries]
+        bias = torch.where(of_queries[:, :, None] == documents[:, None, keys], 0.0, MASK_VALUE)[:, None]
+    if window is None:
+        return bias
+    distances = (positions[None] if queries is None else queries)[:, :, None] - positions[keys]
+    return bias.masked_fill((distances.abs() > window // 2)[:, None], MASK_VALUE)
 
 
 def mask_mod(documents: Tensor, window: int | None = None) -> Rule:
