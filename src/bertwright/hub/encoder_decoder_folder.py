@@ -53,7 +53,7 @@ DECODER = replace(
 )
 """How Hugging Face writes down the decoder: as BertLMHeadModel, whose blocks attend to the source text too."""
 MOST_BEAMS, MOST_PENALTY = 256, 100
-"""Of a folder that says how to write: memory and time grow with beams; people use 4 to 10, and penalties below 3."""
+"""Limits of what a folder may ask for: memory and time grow with beams; people use 4 to 10, and penalties below 3."""
 
 
 @dataclass(frozen=True)
@@ -131,7 +131,7 @@ def read_encoder_decoder(folder: Path) -> TranslationFolder:
     encoder_values, decoder_values = (_side(values, name, folder) for name in ("encoder", "decoder"))
     mapping, shape = config_of(encoder_values, folder)
     if any(decoder_values.get(name) is not True for name in IS_DECODER):
-        raise ModelError(f"the decoder of {folder} does not look at its encoder; only such decoders are supported")
+        raise ModelError(f"the decoder of {folder} does not attend to its encoder; only decoders that do are supported")
     _, written = config_of({**decoder_values, **dict.fromkeys(IS_DECODER, False)}, folder)
     if not isinstance(written, BertConfig) or written.hidden_size != shape.hidden_size:
         raise ModelError(f"the decoder of {folder} is not a BERT as wide as its encoder; only such are supported")
@@ -166,12 +166,14 @@ def _split(tensors: dict[str, Tensor]) -> dict[str, dict[str, Tensor]]:
 
 
 def _rules(folder: Path, values: dict[str, Any], decoder: BertConfig) -> SearchRules:
-    """Return how the folder says to write; where it does not, as transformers would, but for the longest length."""
+    """Return how the folder wants texts to be written; else as transformers would, but for the longest length."""
     file = folder / "generation_config.json"
     writing = {**values, **(read_object(file) if file.is_file() else {})}
     begin, end = (writing.get(name, -1) for name in ("decoder_start_token_id", "eos_token_id"))
     if not all(type(token) is int and 0 <= token < decoder.vocab_size for token in (begin, end)):
-        raise ModelError(f"{folder} does not say which token a text begins or ends with; name them in {file.name}")
+        raise ModelError(
+            f"{folder} does not name the tokens that a text begins and ends with; name them in {file.name}"
+        )
     longest, beams = writing.get("max_length") or decoder.max_positions, writing.get("num_beams") or 1
     penalty = 1.0 if writing.get("length_penalty") is None else writing["length_penalty"]
     counted = type(longest) is int and longest > 1 and type(beams) is int and 1 <= beams <= MOST_BEAMS

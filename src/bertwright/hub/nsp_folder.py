@@ -1,4 +1,4 @@
-"""Turns ModernBERT's next-sentence head into a Hugging Face folder of its own, and back.
+"""Turns ModernBERT's next-sentence head into a second Hugging Face folder, and back.
 
 transformers has no ModernBERT with two heads, so a run writes two folders with the same encoder: RUN/model is a
 ModernBertForMaskedLM, RUN/model-nsp a ModernBertForSequenceClassification with the labels "is_next" and "random".
@@ -42,7 +42,7 @@ HEAD_ALONE = replace(
 
 
 def has_own_folder(model: Encoder) -> bool:
-    """Say whether the next-sentence head of a model is kept in a folder of its own, as ModernBERT's is."""
+    """Say whether the next-sentence head of a model is kept in a second folder, as ModernBERT's is."""
     return model.has_nsp_head and isinstance(model, ModernForMaskedLM)
 
 
@@ -102,7 +102,7 @@ def lacks_head(
     """
     if head == "masked-token" and report is not None and report.untied:
         return ModelError(
-            f"the masked-token head of {folder} has an output matrix of its own, and only one tied to the word "
+            f"the masked-token head of {folder} has an untied output matrix, and only one tied to the word "
             "embeddings is supported; embed, finetune and evaluate on tasks do without this head"
         )
     if head == "next-sentence":

@@ -19,7 +19,7 @@ from bertwright.model.encoder import Encoder
 
 CHECKSUMS = "checksums.json"
 EDITED = ("README.md",)
-"""Without a checksum: people write their own model cards."""
+"""Without a checksum: people edit model cards."""
 SHAPE = (2, 16)
 """Rows and tokens of the reference outputs; fewer tokens where the model reads fewer."""
 KEPT = 64
@@ -31,7 +31,7 @@ Outputs = dict[str, list[float]]
 KnownHead = Literal["mlm", "nsp"] | None
 """Whose logits are kept beside the hidden states: those of the masked-token head, or of the next-sentence head."""
 ReadEncoder = Callable[[Path], tuple[Encoder, KnownHead]]
-"""Reads the encoder of a folder, and says which head it has from there."""
+"""Reads the encoder of a folder, and returns which head it has from there."""
 
 
 def write_reference(folder: Path, read: ReadEncoder) -> None:
@@ -74,6 +74,6 @@ def output_difference(folder: Path, read: ReadEncoder) -> float:
 
 
 def _spread(values: torch.Tensor) -> list[float]:
-    """Return KEPT figures of the last axis at each place, flat."""
+    """Return KEPT figures of the last axis at each position, flat."""
     chosen = torch.linspace(0, values.shape[-1] - 1, KEPT).long()
     return [float(value) for value in values.float()[..., chosen].flatten()]

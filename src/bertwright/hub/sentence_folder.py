@@ -1,8 +1,7 @@
 """Turns a sentence encoder into a sentence-transformers folder and back: the encoder, how it is pooled, its length.
 
 What is written loads in stock sentence-transformers, and its encoder in transformers' AutoModel. What is read may be
-such a folder, also with its encoder in 0_Transformer/, or any other BERT or ModernBERT folder, which says nothing of
-pooling.
+such a folder, also with its encoder in 0_Transformer/, or any other BERT or ModernBERT folder, which has no pooling.
 
     config.json  model.safetensors  tokenizer.json      the encoder, as BertModel or ModernBertModel
     modules.json                                        Transformer, Pooling, and Normalize where it is used
@@ -40,7 +39,7 @@ from bertwright.tokenizer.load import load_tokenizer
 NO_PROMPTS = Prompts()
 LENGTH = "sentence_bert_config.json"
 KINDS = ("Transformer", "Pooling", "Normalize")
-"""The modules of sentence-transformers that are known, by the last part of their type."""
+"""The modules of sentence-transformers that are known, by the last word of their type."""
 FLAGS: dict[str, str] = {
     "pooling_mode_cls_token": "cls",
     "pooling_mode_mean_tokens": "mean",
@@ -49,18 +48,18 @@ FLAGS: dict[str, str] = {
     "pooling_mode_weightedmean_tokens": "weightedmean",
     "pooling_mode_lasttoken": "lasttoken",
 }
-"""How folders say the pooling that were written before sentence-transformers 6, and what they mean."""
+"""How folders written before sentence-transformers 6 name the pooling, and what they mean."""
 
 
 @dataclass(frozen=True)
 class SentenceSettings:
-    """How a folder says that its encoder is read.
+    """How a folder wants its encoder to be read.
 
     pooling     of the hidden states
     normalize   to unit length
     max_length  the longest row in tokens
     prompts     what is put before texts
-    skip        tokens at the beginning of a row that are not pooled: those of the prompt, where the folder says so
+    skip        tokens at the beginning of a row that are not pooled: those of the prompt, where they are left out
     """
 
     pooling: Pooling
@@ -72,7 +71,7 @@ class SentenceSettings:
 
 @kept_random_state()
 def read_sentence_folder(folder: Path) -> tuple[Encoder, SentenceSettings]:
-    """Return the encoder of a folder and how it is read: mean and not normalised where the folder does not say.
+    """Return the encoder of a folder and how it is read: mean and not normalised where the folder names nothing.
 
     Raises ModelError as `read_model` does, and where a sentence-transformers folder has a module or a pooling that is
     not supported.
@@ -146,8 +145,8 @@ def _path(place: int, name: str) -> str:
 def _modules(folder: Path) -> dict[str, str]:
     """Return the path of each module by its kind; raises ModelError where one is not supported."""
     modules = modules_of(folder)
-    strange = [name for name in modules if name not in KINDS]
-    if strange or "Pooling" not in modules:
+    unknown = [name for name in modules if name not in KINDS]
+    if unknown or "Pooling" not in modules:
         raise ModelError(
             f"{folder} is made of {', '.join(modules)}; only Transformer, Pooling and Normalize are supported"
         )
@@ -155,7 +154,7 @@ def _modules(folder: Path) -> dict[str, str]:
 
 
 def _pooling(file: Path) -> tuple[Pooling, bool]:
-    """Return the pooling that a file says, and whether the tokens of a prompt are pooled, too."""
+    """Return the pooling that a file names, and whether the tokens of a prompt are pooled, too."""
     values = read_object(file)
     named = values.get("pooling_mode")
     modes = [mode for flag, mode in FLAGS.items() if values.get(flag)] or ["mean"]

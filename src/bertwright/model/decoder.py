@@ -1,8 +1,8 @@
 """Turns the beginning of a text, and hidden states of another, into scores of its next word: BERT as a decoder.
 
-The decoder of Vaswani et al. (2017, section 3.1) with the parts of BERT, so that it can start from BERT's weights
+The decoder of Vaswani et al. (2017, section 3.1) with the layers of BERT, so that it can start from BERT's weights
 (Rothe et al. 2020, "Leveraging Pre-trained Checkpoints for Sequence Generation Tasks"): each token attends to those
-before it, then to the whole source text, and the masked-token head says which word follows.
+before it, then to the whole source text, and the masked-token head scores which word follows.
 """
 
 from __future__ import annotations

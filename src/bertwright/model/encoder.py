@@ -31,7 +31,7 @@ class Encoder(nn.Module, ABC):
     """An encoder with a masked-token head.
 
     A subclass makes `embeddings` (called with ids, token types and documents, each [B, S] or None), `blocks`, `norm`
-    (what follows the last block) and `mlm_head`; `block_inputs` says what its blocks read beside hidden states.
+    (what follows the last block) and `mlm_head`; `block_inputs` gives what its blocks read beside hidden states.
 
     >>> model = build_encoder(named_size("mini", vocab_size=8192))
     >>> scores = model(batch)                # Scores(mlm [B, M, V], nsp [B, 2] or None)
@@ -69,7 +69,7 @@ class Encoder(nn.Module, ABC):
         """Return the last hidden states [B, S, H] of ids [B, S], token types [B, S] and a mask [B, S] bool.
 
         With `at` [B, M], those at these positions alone, [B, M, H]: the last block computes no others. With `documents`
-        [B, S] (see `Batch`) they are what each document of a packed row would have in a row of its own.
+        [B, S] (see `Batch`) they are what each document of a packed row would have alone in a row.
         """
         inputs = self.block_inputs(attention_mask, documents)
         hidden: Tensor = self.embeddings(input_ids, token_type_ids, documents)

@@ -78,7 +78,7 @@ class BeamSearch:
     """
 
     def __init__(self, decoder: Decoder, memory: EncoderStates, rules: SearchRules) -> None:
-        """Start with one empty text a source, which is where the K beams part."""
+        """Start with one empty text a source, from which the K beams begin."""
         self.decoder, self.memory, self.rules = decoder, memory, rules
         count, device = len(memory.bias), memory.bias.device
         self.cache: list[KVCache] = []

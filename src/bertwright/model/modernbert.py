@@ -84,7 +84,7 @@ class ModernBlock(nn.Module):
 
 
 class ModernForMaskedLM(Encoder):
-    """ModernBERT with its masked-token head and, where the settings say so, a next-sentence head beside it."""
+    """ModernBERT with its masked-token head and, where the settings ask for it, a next-sentence head."""
 
     config_type: ClassVar[type[ModelConfig]] = ModernConfig
     config: ModernConfig

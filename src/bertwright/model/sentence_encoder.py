@@ -1,4 +1,4 @@
-"""Turns rows of tokens into one vector each: hidden states of a layer, pooled, and of unit length where asked.
+"""Turns rows of tokens into one vector each: hidden states of a layer, pooled, and of unit length where wanted.
 
     row -> encoder, up to `layer` -> hidden states -> mean, first or largest -> vector
 

@@ -49,12 +49,12 @@ class FineTuned(nn.Module):
         self.crf = crf
 
     def forward(self, batch: LabelledBatch) -> Tensor:
-        """Return logits [B, M, outputs] at the positions asked about, or at all; the last block computes no others.
+        """Return logits [B, M, outputs] at the positions `asked`, or at all; the last block computes no others.
 
         Where rows are averaged it computes all, and M is 1.
         """
-        mask, asked = batch.attention_mask, None if self.averages else batch.asked
-        hidden = self.encoder.encode(batch.input_ids, batch.token_type_ids, mask, asked)
+        mask, at = batch.attention_mask, None if self.averages else batch.asked
+        hidden = self.encoder.encode(batch.input_ids, batch.token_type_ids, mask, at)
         if self.averages:
             hidden = mean_of(hidden.float(), mask.unsqueeze(-1)).unsqueeze(1).to(hidden.dtype)
         logits: Tensor = self.classifier(self.dropout(self.encoder.head_inputs(hidden, self.head_type)))

@@ -29,7 +29,7 @@ from bertwright.tasks.embedding.task import judge_sentences
 from bertwright.tasks.trained import task_of_head
 
 CALIBRATION = 64
-"""Rows on which the values to be rounded are looked at."""
+"""Rows on which the range of values is measured before they are rounded."""
 
 
 def export(
@@ -44,7 +44,7 @@ def export(
     """Write the model of a Hugging Face folder as ONNX to the folder `out`, whole or not at all; return the figures.
 
     The graph must give what torch gives, on real rows in batches of several sizes and lengths. With `quantize` it
-    multiplies 8-bit integers; a table then says what that costs: in the task's figures on `data`, a labelled file (for
+    multiplies 8-bit integers; a table then shows what that costs: in the task's figures on `data`, a labelled file (for
     sentence vectors pairs or scored pairs), and in answers that change. Raises ModelError where the graph differs,
     OutputExistsError, and UsageError where onnx is not installed.
     """

@@ -18,7 +18,7 @@ from bertwright.verbs.show import kind_of_folder
 
 @dataclass(frozen=True)
 class Check:
-    """Something that was looked at: what was found, what is wrong with it, if anything, and how it is."""
+    """Something that was checked: what was found, what is wrong with it, if anything, and its status."""
 
     what: str
     found: str
@@ -54,7 +54,7 @@ def verify(thing: Path | str) -> list[Check]:
 def verify_data(data: Path) -> list[Check]:
     """Compare tokenizer, shards and neighbour counts with their checksums, and open every shard.
 
-    Counts that a run kept in an older folder are checked, too, by the checksum in their own file.
+    Counts that a run kept in an older folder are checked, too, by the checksum in their file.
     """
     manifest = read_manifest(data)
     splits = manifest["splits"]

@@ -159,9 +159,9 @@ def _projected(
     weight = torch.cat([weight for weight, _ in layers])
     joined = graph.linear(hidden, name, weight, torch.cat(biases) if biases else None)
     count = len(layers)
-    parts = graph.several("Split", joined, outputs=count, axis=-1, num_outputs=count) if count > 1 else [joined]
+    outputs = graph.several("Split", joined, outputs=count, axis=-1, num_outputs=count) if count > 1 else [joined]
     shape = graph.constant([0, 0, heads, width])
-    return [graph("Reshape", part, shape) for part in parts]
+    return [graph("Reshape", part, shape) for part in outputs]
 
 
 def _rotated(graph: Graph, vectors: str, angles: tuple[str, str], queries: QueriedTokens) -> str:

@@ -49,7 +49,7 @@ def sample_rows(exportable: Exportable) -> LabelledRows:
 
 
 def _sentences(tokenizer: Tokenizer) -> list[str]:
-    """Return sentences of English prose and, since the model may read another language, runs of its own vocabulary."""
+    """Return sentences of English prose and, since the model may read another language, runs of its vocabulary."""
     paragraphs = (line for _, text in python_docs(()) for line in text.splitlines() if len(line) > 20)
     prose = list(islice(paragraphs, TEXTS // 2))
     random = stream("export probe", 0)
@@ -83,7 +83,7 @@ def _with_positions(rows: LabelledRows, exportable: Exportable) -> LabelledRows:
 
 
 def write_checked(exportable: Exportable, rows: LabelledRows, folder: Path) -> dict[str, Any]:
-    """Write all files of the folder, and return what onnx.json says; ModelError where the graph differs from torch."""
+    """Write all files of the folder, and return what onnx.json holds; ModelError where the graph differs from torch."""
     axes = write_model(exportable.model, folder / MODEL, pairs=exportable.about.get("pairs", False))
     exportable.tokenizer.write(folder)
     for name in ("config.json", CRF, *EXTRA_TOKENIZER_FILES):

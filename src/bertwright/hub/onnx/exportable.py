@@ -1,4 +1,4 @@
-"""Turns a model folder into what is exported: the network in float32, and what onnx.json will say of its head."""
+"""Turns a model folder into what is exported: the network in float32, and what onnx.json will hold of its head."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Exportable:
     folder     where its config.json and tokenizer lie
     model      the network
     tokenizer  its tokenizer
-    about      what onnx.json will say of its head
+    about      what onnx.json will hold of its head
     """
 
     folder: Path

@@ -74,10 +74,10 @@ def reference(model: FineTuned | SentenceEncoder | Encoder, arrays: Mapping[str,
         return [model.mlm_logits(hidden[:, 1:]).numpy(), *([] if following is None else [following.numpy()])]
 
 
-def graph_difference(ours: np.ndarray, theirs: np.ndarray) -> tuple[float, bool]:
+def graph_difference(expected: np.ndarray, output: np.ndarray) -> tuple[float, bool]:
     """Return the largest difference of two arrays of logits or vectors, and whether that is within tolerance."""
-    largest = float(np.abs(ours - theirs).max())
-    return largest, largest <= TOLERANCE * max(1.0, float(np.abs(ours).max()))
+    largest = float(np.abs(expected - output).max())
+    return largest, largest <= TOLERANCE * max(1.0, float(np.abs(expected).max()))
 
 
 def _pooled(graph: Graph, model: SentenceEncoder) -> Values:

@@ -25,7 +25,7 @@ INPUTS = {"input_ids", "token_type_ids", "attention_mask", "asked"}
 SAME_EVERYWHERE = "same_on_every_cpu"
 """The key of onnx.json for graphs of 8-bit integers whose sums no CPU cuts off; those of earlier versions lack it."""
 ABOUT_HEAD = ("part", "problem", "labels", "max_length")
-"""What onnx.json says of every head."""
+"""What onnx.json holds for every head."""
 LONGEST_ROW = 1 << 20
 NEXT_SENTENCE = "next_sentence"
 """The key of its extra settings that sets a next-sentence head apart from any other classifier of two labels."""
@@ -37,7 +37,7 @@ SLOW_FUSIONS = ["SkipLayerNormFusion"]
 class OnnxFolder:
     """An exported model, ready to run.
 
-    about holds all that onnx.json says.
+    about holds all of onnx.json.
     """
 
     folder: Path
@@ -63,7 +63,7 @@ class OnnxFolder:
 
     @property
     def has_nsp_head(self) -> bool:
-        """Whether it is a classifier that says whether a text follows another."""
+        """Whether it is a classifier of whether a text follows another."""
         return self.head_type == "row" and self.extra_config.get(NEXT_SENTENCE) is True
 
     @property
@@ -146,13 +146,13 @@ def _is_about(about: Any, session: Any) -> bool:
         set(inputs) == {one.name for one in session.get_inputs()}
         and list(outputs) == [one.name for one in session.get_outputs()]
         and set(inputs) <= INPUTS
-        and (about["part"] != "vector" or _says_pooling(about, width))
+        and (about["part"] != "vector" or _has_pooling(about, width))
         and (about["part"] in (None, "choice", "span", "vector") or not isinstance(width, int) or len(labels) == width)
     )
 
 
-def _says_pooling(about: dict[str, Any], width: Any) -> bool:
-    """Say whether onnx.json tells how sentence vectors are made, and the graph how wide they are."""
+def _has_pooling(about: dict[str, Any], width: Any) -> bool:
+    """Say whether onnx.json holds how sentence vectors are made, and the graph how wide they are."""
     values = (about.get(name) for name in ("pooling", "normalize", "layer"))
     return isinstance(width, int) and [type(one) for one in values] == [str, bool, int]
 
@@ -171,7 +171,7 @@ def open_session(file: Path, *, threads: int = 1) -> Any:
         return onnxruntime.InferenceSession(
             str(file), options, providers=["CPUExecutionProvider"], disabled_optimizers=SLOW_FUSIONS
         )
-    except Exception as error:  # onnxruntime raises a class of its own for each kind of damage
+    except Exception as error:  # onnxruntime raises another class for each kind of damage
         raise ModelError(f"onnxruntime cannot open {file} ({error}); export the model again") from error
 
 

@@ -1,6 +1,6 @@
 """Turns a BERT just drawn into one that predicts masked words and next sentences before its first step.
 
-layout.py says what is put where.
+What is put where: layout.py.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def start_from_corpus(
     next_sentence: bool,
     examples: Sequence[MaskedBatch],
 ) -> None:
-    """Put the weights of a model just drawn in place; what is not set keeps a part of what was drawn.
+    """Put the weights of a model just drawn in place; what is not set stays as drawn.
 
     On `examples`, masked rows of the corpus (of pairs with `next_sentence`), three things are measured that depend on
     it: the mean of an average of words, the spread of the comparison, and how sharp the masked-token head should be.

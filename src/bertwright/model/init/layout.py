@@ -121,10 +121,10 @@ def start_embeddings(
     words[corpus.words.to(device), :count] = (corpus.vectors * WORD_RMS).to(device)
     rarity = rarities(corpus.frequencies)
     words[:, layout.rarity] = (rarity * RARITY).to(device)
-    marked = torch.tensor(special_ids, device=device)
-    words[marked] = 0
-    words[marked, layout.filler] = WORD_RMS * math.sqrt(count)
-    words[marked, layout.rarity] = 2 * RARITY * float(rarity.min())
+    special = torch.tensor(special_ids, device=device)
+    words[special] = 0
+    words[special, layout.filler] = WORD_RMS * math.sqrt(count)
+    words[special, layout.rarity] = 2 * RARITY * float(rarity.min())
     positions.zero_()
     rms = POSITION_RMS * math.sqrt(layout.width / 4 / layout.positions)
     positions[:, layout.where] = waves(len(positions), speeds(layout.positions // 2), rms=rms).to(device)

@@ -61,7 +61,7 @@ class ModernLayout:
 def start_modern_from_corpus(
     model: ModernForMaskedLM, corpus: CorpusStatistics, *, special_ids: Sequence[int], examples: Sequence[MaskedBatch]
 ) -> None:
-    """Put the weights of a model just drawn in place; what is not set keeps a part of what was drawn.
+    """Put the weights of a model just drawn in place; what is not set stays as drawn.
 
     On `examples`, masked rows of the corpus, the level of the constant in each block is measured, and how sharp the
     masked-token head should be. Draws nothing.
@@ -99,9 +99,9 @@ def _start_embeddings(
     weight, count = model.word_embeddings.weight, layout.words
     weight[corpus.words.to(weight.device), :count] = (corpus.vectors * WORD_RMS).to(weight.device)
     weight[:, layout.filler] = 0
-    marked = torch.tensor(special_ids, device=weight.device)
-    weight[marked] = 0
-    weight[marked, layout.filler] = WORD_RMS * math.sqrt(count)
+    special = torch.tensor(special_ids, device=weight.device)
+    weight[special] = 0
+    weight[special, layout.filler] = WORD_RMS * math.sqrt(count)
     weight[:, layout.constant] = CONSTANT
 
 

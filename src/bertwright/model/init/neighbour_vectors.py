@@ -43,7 +43,7 @@ def symmetric_counts(counts: NeighbourCounts) -> Tensor:
 def _factors(near: Tensor, width: int, generator: torch.Generator) -> Tensor:
     """Return [W, width]: factors of the positive pointwise mutual information of symmetric counts [W, W]."""
     # Mutual information is log(P(word, neighbour) / (P(word) P(neighbour))). Of counts that is log(count / expected)
-    # with expected = count of the word x share of the neighbour, the share smoothed; below zero, and of pairs that
+    # with expected = count of the word x fraction of the neighbour, smoothed; below zero, and of pairs that
     # never occur, it is taken as zero (its positive part).
     words, others = near.sum(1), near.sum(0).pow(SMOOTHING)
     expected = words[:, None] * (others / others.sum())

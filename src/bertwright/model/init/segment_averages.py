@@ -62,7 +62,7 @@ def _first_states(model: BertForPreTraining, examples: Sequence[MaskedBatch]) ->
 def _average_segment(
     attention: Attention, head: int, sign: float, count: int, layout: Layout, *, marker: float
 ) -> None:
-    """Have [CLS] gather the first `count` dimensions of the words of one segment in dimensions of their own.
+    """Have [CLS] gather the first `count` dimensions of the words of one segment in further dimensions.
 
     Three units of the head score: segment, rarity, and a gate by which all tokens but [CLS] attend to [CLS].
     """

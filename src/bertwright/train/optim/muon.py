@@ -1,7 +1,7 @@
 """Turns the gradients of hidden matrices into updates whose singular values are all near one (Jordan et al., 2024).
 
 torch.optim.Muon does the same one matrix at a time, by five iterations of one polynomial. Here matrices of a shape go
-through batched products together, and each iteration has a polynomial of its own (Amsel et al., 2025, "The Polar
+through batched products together, and each iteration has another polynomial (Amsel et al., 2025, "The Polar
 Express"): three bring singular values of 0.01 to 1 within three tenths of one, four those of 0.003 within a fifth.
 """
 
@@ -161,7 +161,7 @@ def _best_polynomial(low: float, high: float) -> Polynomial:
 
 
 MakeMuon = Callable[..., Muon]
-"""Returns Muon over matrices; of several processes, one that shares the work."""
+"""Returns Muon over matrices; of several processes, one that does some of the work."""
 
 
 def build_muon(model: nn.Module, config: OptimizerConfig, make: MakeMuon) -> list[torch.optim.Optimizer]:

@@ -47,9 +47,9 @@ class SharedMuon(Muon):
             updates[: len(mine)] = orthogonalised(ahead.to(self.dtype), self.polynomials)
         gathered = [torch.empty_like(updates) for _ in owned]
         dist.all_gather(gathered, updates)
-        for matrices, theirs in zip(owned, gathered, strict=True):
+        for matrices, found in zip(owned, gathered, strict=True):
             if matrices:
-                self._move(matrices, list(theirs[: len(matrices)].to(like.dtype)), group, shape=like.shape)
+                self._move(matrices, list(found[: len(matrices)].to(like.dtype)), group, shape=like.shape)
 
 
 class ShardedMuon(Muon):

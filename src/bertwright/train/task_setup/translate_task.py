@@ -131,7 +131,7 @@ class TranslateParts(Tuning):
             count, length = batch.decoder_ids.shape
             asked = int((batch.labels >= 0).sum())
             read = batch.input_ids.shape[1]
-            return translation_flops(shape, decoder, rows=count, source=read, target=length, asked=asked)
+            return translation_flops(shape, decoder, rows=count, source=read, target=length, scored=asked)
 
         span = self.config.schedule
         schedule = ScheduleConfig(
