@@ -1,8 +1,8 @@
 """Pre-trains BERT-style encoders from raw text; the public names, in the order of the walk from text to model.
 
 >>> import bertwright
->>> bertwright.prepare(["my-texts/"], "data")            # doctest: +SKIP
->>> bertwright.pretrain("data", "run", recipe="classic-muon")    # doctest: +SKIP
+>>> bertwright.prepare(["my-texts/"], "data")  # reads your texts  # doctest: +SKIP
+>>> bertwright.pretrain("data", "run", recipe="classic-muon")  # trains  # doctest: +SKIP
 """
 
 from __future__ import annotations

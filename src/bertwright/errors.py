@@ -25,6 +25,11 @@ A message says what was wrong, what was expected, and what to do next.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from bertwright.result import Shown
+
 
 class BertwrightError(Exception):
     """The work failed; `str(error)` is the whole story for a person."""
@@ -32,6 +37,8 @@ class BertwrightError(Exception):
     exit_code = 1
     quiet = False
     """Whether another process of the run says it."""
+    result: Shown | None = None
+    """What was found before it failed; the command line prints that too."""
 
 
 class UsageError(BertwrightError):

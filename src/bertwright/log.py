@@ -8,14 +8,15 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
+from dataclasses import dataclass
 from functools import lru_cache
-from typing import TextIO, cast
+from typing import Protocol, TextIO, cast
 
 from rich.cells import cell_len
 from rich.console import Console
 from rich.padding import Padding
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-from rich.table import Table
+from rich.table import Table as RichTable
 from rich.text import Text
 
 _speaks: ContextVar[bool] = ContextVar("speaks", default=True)
@@ -128,44 +129,118 @@ def _note_if_new(message: str) -> None:
     note(message)
 
 
-def print_facts(title: str, facts: Mapping[str, str]) -> None:
-    """Print a two-column table of named figures to stdout; where it is too narrow for one, a fact a line."""
-    console, rows = results(), list(facts.items())
-    console.print(Text(title, style="italic"), soft_wrap=True)
-    widths = column_widths(rows, console.width) if rows else None
-    if widths is None:
+class Block(Protocol):
+    """Something that a result shows: facts, a table, lines."""
+
+    def show(self, console: Console) -> None:
+        """Print it on a console."""
+        ...
+
+
+@dataclass(frozen=True)
+class Facts:
+    """Named figures in two columns; where it is too narrow for a table, a fact a line."""
+
+    title: str
+    facts: Mapping[str, str]
+
+    def show(self, console: Console) -> None:
+        """Print title and figures."""
+        rows = list(self.facts.items())
+        console.print(Text(self.title, style="italic"), soft_wrap=True)
+        widths = column_widths(rows, console.width) if rows else None
+        if widths is None:
+            for name, value in rows:
+                console.print(Text.assemble((name, "bold"), f": {value}"), soft_wrap=True)
+            return
+        table = RichTable(show_header=False)
+        table.add_column(style="bold", width=widths[0])
+        table.add_column(justify="right", width=widths[1])
         for name, value in rows:
-            console.print(Text.assemble((name, "bold"), f": {value}"), soft_wrap=True)
-        return
-    table = Table(show_header=False)
-    table.add_column(style="bold", width=widths[0])
-    table.add_column(justify="right", width=widths[1])
-    for name, value in rows:
-        table.add_row(Text(name), Text(value))
-    console.print(table)
+            table.add_row(Text(name), Text(value))
+        console.print(table)
 
 
-def print_table(title: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Print a table with a header to stdout; the first column is text, the others are figures.
+@dataclass(frozen=True)
+class Table:
+    """A table with a header; the first column is text, the others are figures.
 
     Cells are shown as they are: brackets in them, as in [unused3], are not markup. Where it is too narrow for a table,
     a cell stands on each line.
     """
-    console = results()
-    console.print(Text(title, style="italic"), soft_wrap=True)
-    widths = column_widths([header, *rows], console.width)
-    if widths is None:
-        for first, *others in rows:
-            console.print(Text(first, style="bold"), soft_wrap=True)
-            for name, cell in zip(header[1:], others, strict=True):
-                console.print(Text(f"    {name}: {cell}"), soft_wrap=True)
-        return
-    table = Table()
-    for index, (name, width) in enumerate(zip(header, widths, strict=True)):
-        table.add_column(Text(name), justify="left" if index == 0 else "right", width=width)
-    for row in rows:
-        table.add_row(*(Text(cell) for cell in row))
-    console.print(table)
+
+    title: str
+    header: Sequence[str]
+    rows: Sequence[Sequence[str]]
+
+    def show(self, console: Console) -> None:
+        """Print title, header and rows."""
+        console.print(Text(self.title, style="italic"), soft_wrap=True)
+        widths = column_widths([self.header, *self.rows], console.width)
+        if widths is None:
+            for first, *others in self.rows:
+                console.print(Text(first, style="bold"), soft_wrap=True)
+                for name, cell in zip(self.header[1:], others, strict=True):
+                    console.print(Text(f"    {name}: {cell}"), soft_wrap=True)
+            return
+        table = RichTable()
+        for index, (name, width) in enumerate(zip(self.header, widths, strict=True)):
+            table.add_column(Text(name), justify="left" if index == 0 else "right", width=width)
+        for row in self.rows:
+            table.add_row(*(Text(cell) for cell in row))
+        console.print(table)
+
+
+@dataclass(frozen=True)
+class Lines:
+    """Lines of text, each whole, or with `wrap` broken where the console ends; brackets in them are not markup."""
+
+    lines: Sequence[str | Text]
+    style: str = ""
+    wrap: bool = False
+
+    def show(self, console: Console) -> None:
+        """Print the lines."""
+        for line in self.lines:
+            console.print(line, style=self.style, markup=False, emoji=False, soft_wrap=not self.wrap)
+
+
+@dataclass(frozen=True)
+class Raw:
+    """Lines of text exactly as they are, tabs and control characters included."""
+
+    lines: Sequence[str]
+
+    def show(self, console: Console) -> None:
+        """Write the lines."""
+        if not console.quiet:
+            console.file.write("".join(f"{line}\n" for line in self.lines))
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Settings, one after the other: name and value on a line, the meaning below it."""
+
+    title: str
+    rows: Sequence[tuple[str, str, str]]
+
+    def show(self, console: Console) -> None:
+        """Print title and settings."""
+        console.print(Text(self.title, style="bold"))
+        for name, value, meaning in self.rows:
+            console.print(Text.assemble((name, "bold"), " = ", value))
+            if meaning:
+                console.print(Padding(Text(meaning), (0, 0, 0, 4)))
+
+
+def print_facts(title: str, facts: Mapping[str, str]) -> None:
+    """Print named figures to stdout; see `Facts`."""
+    Facts(title, facts).show(results())
+
+
+def print_table(title: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print a table to stdout; see `Table`."""
+    Table(title, header, rows).show(results())
 
 
 def column_widths(rows: Sequence[Sequence[str]], width: int) -> list[int] | None:
@@ -192,16 +267,6 @@ def column_widths(rows: Sequence[Sequence[str]], width: int) -> list[int] | None
 def _longest_word(cell: str) -> int:
     """Return the columns that the longest word of a cell takes; scripts without blanks may be broken anywhere."""
     return max((cell_len(word) if word.isascii() else min(cell_len(word), 8) for word in cell.split()), default=1)
-
-
-def print_settings(title: str, rows: Sequence[tuple[str, str, str]]) -> None:
-    """Print settings to stdout, one after the other: name and value on a line, the meaning below it."""
-    console = results()
-    console.print(Text(title, style="bold"))
-    for name, value, meaning in rows:
-        console.print(Text.assemble((name, "bold"), " = ", value))
-        if meaning:
-            console.print(Padding(Text(meaning), (0, 0, 0, 4)))
 
 
 def progress_bar(*figures: str) -> Progress:

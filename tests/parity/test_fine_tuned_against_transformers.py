@@ -158,7 +158,7 @@ def test_transformers_passes_over_a_crf_without_a_word(
     assert torch.equal(ours.crf.next_forbidden, back.crf.next_forbidden)
     file = tmp_path / "model" / "crf.safetensors"
     file.write_bytes(file.read_bytes()[:-5])
-    with pytest.raises(ModelError, match=r"crf.safetensors does not fit a head of"):
+    with pytest.raises(ModelError, match=r"crf.safetensors"):
         read_fine_tuned(tmp_path / "model")
 
 

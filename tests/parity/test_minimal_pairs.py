@@ -79,7 +79,7 @@ def test_the_verb_counts_by_paradigm_and_field(folder: Path, tmp_path: Path) -> 
 
 def test_what_is_no_pair_is_named(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "bad.jsonl").write_text(json.dumps(PAIRS[0]) + '\n{"good": "the cat"}\n')
-    with pytest.raises(CorpusError, match=r"bad\.jsonl pair 2 should be an object"):
+    with pytest.raises(CorpusError, match=r"bad\.jsonl pair 2"):
         evaluate("minimal-pairs", folder, tmp_path / "bad.jsonl")
     (tmp_path / "empty.jsonl").write_text("")
     with pytest.raises(CorpusError, match="is empty"):

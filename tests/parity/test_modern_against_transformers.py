@@ -130,10 +130,10 @@ def test_gradients_are_theirs(tokenizer: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"layer_types": ["sliding_attention", "full_attention", "full_attention"]}, "one global block in every so"),
-        ({"rope_parameters": {"full_attention": {"rope_type": "yarn"}}}, "of type 'yarn' are not supported"),
-        ({"norm_bias": True}, "norm_bias True; only False is supported"),
-        ({"num_attention_heads": 32}, "heads of 1 units cannot be rotated"),
+        ({"layer_types": ["sliding_attention", "full_attention", "full_attention"]}, "global block"),
+        ({"rope_parameters": {"full_attention": {"rope_type": "yarn"}}}, "'yarn'"),
+        ({"norm_bias": True}, r"norm_bias True.*False"),
+        ({"num_attention_heads": 32}, r"heads.*1 units"),
     ],
 )
 def test_what_we_cannot_be_is_refused(change: dict[str, Any], message: str, tokenizer: Path, tmp_path: Path) -> None:

@@ -151,8 +151,8 @@ def test_a_head_that_learns_has_their_gradients(tokenizer: Path, tmp_path: Path)
 @pytest.mark.parametrize(
     ("file", "change", "message"),
     [
-        ("config.json", {"id2label": {"0": "random", "1": "is_next"}}, "id2label should name is_next and random"),
-        ("config.json", {"classifier_pooling": "mean"}, "set classifier_pooling to 'cls'"),
+        ("config.json", {"id2label": {"0": "random", "1": "is_next"}}, r"id2label.*is_next.*random"),
+        ("config.json", {"classifier_pooling": "mean"}, r"classifier_pooling.*'cls'"),
         ("config.json", {"hidden_size": 64}, "asks for"),
     ],
 )
@@ -172,5 +172,5 @@ def test_a_head_without_weights_is_refused(tokenizer: Path, tmp_path: Path) -> N
     save_next_sentence(ours, tokenizer, tmp_path / "model-nsp")
     save_model(ours, tokenizer, tmp_path / "model")
     (tmp_path / "model-nsp" / "model.safetensors").write_bytes((tmp_path / "model" / "model.safetensors").read_bytes())
-    with pytest.raises(ModelError, match=r"lacks 2 weights of the encoder, such as classifier\.weight"):
+    with pytest.raises(ModelError, match=r"2 weights.*classifier\.weight"):
         read_next_sentence(tmp_path / "model-nsp")

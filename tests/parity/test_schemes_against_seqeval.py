@@ -121,7 +121,8 @@ def test_entities_come_back_from_every_scheme(tmp_path: Path, name: str, seed: i
     tags = [write_tags(count, entities, name) for count, entities in drawn]
     scheme, found, become = read_back(tmp_path / "a.conll", tags)
     letter = "I" if name in WITHOUT_BEGIN else "B"
-    assert scheme.startswith(f"{name}, tags written as {letter}-TYPE")
+    assert scheme.startswith(name)
+    assert f"{letter}-TYPE" in scheme
     assert found == [entities for _, entities in drawn]
     assert found == [default_mode(part) for part in tags]
     assert found == [default_mode(part) for part in become]
@@ -145,7 +146,8 @@ def test_entities_come_back_from_every_notation(tmp_path: Path, name: str, notat
     tags = [[rewrite(tag, notation) for tag in write_tags(count, entities, name)] for count, entities in drawn]
     scheme, found, become = read_back(tmp_path / "a.conll", tags)
     shown = notation.replace("B", "I").replace("b", "i") if name in WITHOUT_BEGIN else notation
-    assert scheme.startswith(f"{name}, tags written as {shown}")
+    assert scheme.startswith(name)
+    assert shown in scheme
     bare = len(notation) == 1
     assert found == [[("" if bare else kind, *where) for kind, *where in entities] for _, entities in drawn]
     learned = [default_mode(part) for part in become]

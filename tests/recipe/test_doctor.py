@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -163,10 +164,10 @@ def test_the_cure_of_unknown_tokens_is_one_that_can_be_taken(tmp_path: Path) -> 
     prepare([tmp_path / "a.txt"], tmp_path / "small", vocab_size=512, language="en")
     finding = found(doctor(tmp_path / "small"), "unknown tokens")
     assert finding["hurts"] == "MLM"
-    assert "--vocab-size 8192 (now 512)" in finding["remedy"]
+    assert re.search(r"--vocab-size 8192.*512", finding["remedy"])
     prepare([tmp_path / "b.txt"], tmp_path / "plain", vocab_size=512)
     prepare([tmp_path / "a.txt"], tmp_path / "given", tokenizer=tmp_path / "plain" / "tokenizer", language="en")
-    assert "prepare without --tokenizer" in found(doctor(tmp_path / "given"), "unknown tokens")["remedy"]
+    assert "--tokenizer" in found(doctor(tmp_path / "given"), "unknown tokens")["remedy"]
     prepare([tmp_path / "a.txt"], tmp_path / "large", vocab_size=4096, language="en")
     assert found(doctor(tmp_path / "large"), "unknown tokens")["hurts"] == ""
 
@@ -180,15 +181,15 @@ def test_files_that_prepare_refuses_and_files_that_are_not_read(tmp_path: Path) 
     refused = report["findings"]["files that prepare refuses"]
     assert refused["figure"] == "1 of 3"
     assert refused["verdict"] == "stops prepare"
-    assert "torn.txt is not UTF-8 text at byte" in refused["remedy"]
+    assert re.search(r"torn\.txt.*UTF-8.*byte", refused["remedy"])
     skipped = report["findings"]["files that are not read"]
     assert skipped["figure"] == "1 .html"
     assert "page.html" in skipped["remedy"]
-    with pytest.raises(CorpusError, match=r"torn\.txt is not UTF-8"):
+    with pytest.raises(CorpusError, match=r"torn\.txt.*UTF-8"):
         prepare([tmp_path], tmp_path / "data", vocab_size=512)
     (tmp_path / "torn.txt").unlink()
     assert "files that prepare refuses" not in doctor(tmp_path)["findings"]
     prepare([tmp_path], tmp_path / "data", vocab_size=512)
     (tmp_path / "torn.txt").write_bytes(b"text\0\n")
-    with pytest.raises(CorpusError, match=r"torn\.txt has a NUL byte"):
+    with pytest.raises(CorpusError, match=r"torn\.txt.*NUL"):
         doctor(tmp_path / "torn.txt")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -95,8 +96,8 @@ def test_at_the_terminal(
     words = ["embed", "--model", str(model), "--input", str(file), "--out", str(tmp_path / "a.npy"), "--layer", "-2"]
     assert main(words) == 0
     told = capsys.readouterr()
-    assert "301 texts, a vector of 16 float32 each: 23.4 kB" in told.err
-    assert "1 texts are longer than 32 tokens and were cut" in told.err
+    assert re.search(r"301 texts.*16 float32.*23\.4 kB", told.err)
+    assert re.search("1 texts.*32 tokens", told.err)
     assert "texts per second" in told.out
     np.testing.assert_array_equal(np.load(tmp_path / "a.npy"), embed(model, file, layer=1))
     assert main(words) == 1
@@ -134,18 +135,18 @@ def test_what_is_interrupted_leaves_nothing(
 def test_calls_that_do_not_fit(
     model: Path, file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with pytest.raises(UsageError, match=r"should end in \.parquet or \.npy"):
+    with pytest.raises(UsageError, match=r"\.parquet.*\.npy"):
         embed(model, file, tmp_path / "a.csv")
-    with pytest.raises(UsageError, match="--pooling first is none of mean, cls, max"):
+    with pytest.raises(UsageError, match=r"--pooling first.*mean.*cls.*max"):
         embed(model, file, pooling="first")  # type: ignore[call-overload]
     (tmp_path / "empty.jsonl").write_text("\n")
-    with pytest.raises(CorpusError, match=r"empty\.jsonl is empty; give a file with texts"):
+    with pytest.raises(CorpusError, match=r"empty\.jsonl"):
         embed(model, tmp_path / "empty.jsonl", tmp_path / "a.npy")
     (tmp_path / "taken.npy").write_text("x")
     with pytest.raises(OutputExistsError):
         embed(model, file, tmp_path / "taken.npy")
     monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=100))
-    with pytest.raises(DiskSpaceError, match=r"the vectors will need about 23\.4 kB"):
+    with pytest.raises(DiskSpaceError, match=r"23\.4 kB"):
         embed(model, file, tmp_path / "a.npy")
     assert not (tmp_path / "a.npy").exists()
     assert embed(model, []).shape == (0, 16)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -88,7 +89,7 @@ def test_a_chain_travels_with_the_graph(folders: Path, tmp_path: Path) -> None:
     texts = questions("tag")
     assert predict(chain, texts) != predict(alone, texts), "the chain changes nothing here, so nothing is shown"
     (alone / "crf.safetensors").write_bytes(b"no")
-    with pytest.raises(ModelError, match="does not fit a head of 3 tags"):
+    with pytest.raises(ModelError, match="3 tags"):
         predict(alone, texts)
 
 
@@ -142,28 +143,28 @@ def test_int8_says_what_it_costs(folders: Path, tmp_path: Path, capsys: pytest.C
     del about["same_on_every_cpu"]  # as earlier versions wrote it
     (tmp_path / "small" / "onnx.json").write_text(json.dumps(about), encoding="utf-8")
     predict(tmp_path / "small", ["wordaa"])
-    assert "on a CPU without VNNI its answers can be wrong; export the model again" in capsys.readouterr().err
+    assert re.search("VNNI.*export", capsys.readouterr().err)
 
 
 def test_nothing_is_left_of_an_export_that_fails(
     folders: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(graphs, "TOLERANCE", 0.0)
-    with pytest.raises(ModelError, match="differs from torch by"):
+    with pytest.raises(ModelError, match="torch"):
         export(folders / "classify", tmp_path / "out")
     assert list(tmp_path.iterdir()) == []
 
 
 def test_calls_that_are_refused(folders: Path, tmp_path: Path) -> None:
-    with pytest.raises(OutputExistsError, match="give another --out"):
+    with pytest.raises(OutputExistsError, match="--out"):
         export(folders / "classify", folders / "tag-onnx")
-    with pytest.raises(UsageError, match="is no fine-tuned model"):
+    with pytest.raises(UsageError, match="fine-tuned"):
         export(folders / "words", tmp_path / "out", data=tmp_path / "dev.tsv")
     (tmp_path / "translator").mkdir()
     (tmp_path / "translator" / "config.json").write_text('{"model_type": "encoder-decoder"}')
-    with pytest.raises(UsageError, match="translates, which is not exported to ONNX"):
+    with pytest.raises(UsageError, match=r"translates.*ONNX"):
         export(tmp_path / "translator", tmp_path / "out")
-    with pytest.raises(UsageError, match="give --to onnx"):
+    with pytest.raises(UsageError, match="--to onnx"):
         export(folders / "words", tmp_path / "out", to="coreml")  # type: ignore[arg-type]
 
 
@@ -189,6 +190,6 @@ def test_a_file_longer_than_a_chunk(
 def test_a_bad_line_leaves_no_file(folders: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(predict_recipe, "CHUNK", 2)
     (tmp_path / "texts.txt").write_text("wordaa\nwordab\nwordac\nworda\twordb\twordc\n", encoding="utf-8")
-    with pytest.raises(UsageError, match="line 4 is 3 texts, tabs between, and"):
+    with pytest.raises(UsageError, match=r"line 4.*3 texts"):
         predict_to_file(folders / "classify", input=tmp_path / "texts.txt", output=tmp_path / "answers.jsonl")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["texts.txt"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -122,10 +123,10 @@ def test_classify_learns_and_its_folder_is_whole(model: Path, tmp_path: Path) ->
     )
     assert len([line for line in lines if "valid" in line]) == 6
     assert evaluate("classify", tmp_path / "run" / "model", tmp_path / "test.tsv") == figures["test"]
-    with pytest.raises(UsageError, match="was trained to classify, not to tag"):
+    with pytest.raises(UsageError, match=r"classify.*tag"):
         evaluate("tag", tmp_path / "run" / "model", tmp_path / "test.tsv")
     report = (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
-    assert "true class (rows) and answer (columns)" in report
+    assert "true class" in report
     texts = [text for text, _, _ in sentences(60, 1)]
     answers = predict(tmp_path / "run" / "model", texts, output=tmp_path / "answers.jsonl")
     ask = transformers.pipeline("text-classification", model=str(tmp_path / "run" / "model"), device="cpu")
@@ -150,11 +151,11 @@ def test_pairs_need_both_texts(model: Path, tmp_path: Path) -> None:
     figures = finetune("classify", model, **lines, out=tmp_path / "run", settings=QUICK)
     assert figures["dev"]["accuracy"] > 0.9
     card = (tmp_path / "run" / "model" / "README.md").read_text(encoding="utf-8")
-    assert "Data: train `train.csv` (400 examples), dev `dev.csv` (60 examples)" in card
+    assert re.search(r"train `train\.csv` .*400 .*dev `dev\.csv` .*60 ", card)
     assert "adamw" in card
     assert "dropout 0.0" in card
     single = write_table(tmp_path / "single.csv", "sentence,label", ["the film was fine,1", "the film was dull,0"])
-    with pytest.raises(UsageError, match=r"learned from pairs of texts and .*single.csv was read as single texts"):
+    with pytest.raises(UsageError, match=r"pairs.*single\.csv"):
         evaluate("classify", tmp_path / "run" / "model", single)
     (tmp_path / "pairs.txt").write_text("the film was fine\tthe film was fine\n")
     answers = predict(tmp_path / "run" / "model", input=tmp_path / "pairs.txt", output=tmp_path / "answers.jsonl")
@@ -166,7 +167,7 @@ def test_pairs_need_both_texts(model: Path, tmp_path: Path) -> None:
     told = predict(saved, input=lines["dev"], output=out, text_column="sentence2", pair_column="sentence1")
     assert told[0]["second"] == labelled[0]["first"]
     assert predict(saved, ["the film was fine"] * 2, output=out) == answers
-    with pytest.raises(UsageError, match="learned from pairs of texts and was asked about single texts; give two"):
+    with pytest.raises(UsageError, match=r"pairs.*single"):
         predict(saved, ["the film was fine"], output=out)
 
 
@@ -255,10 +256,10 @@ def test_frozen_blocks_stay_and_patience_ends(model: Path, tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("split", "text", "message"),
     [
-        ("dev", "sentence\tlabel\nfine\tgreat\n", r"dev.tsv row 1 .* has the label 'great', which no training example"),
-        ("train", "sentence\tlabel\nfine\tgood\n\t bad\nx\tbad\n", "has 1 rows where sentence is empty"),
-        ("dev", "text\tlabel\nfine\tgood\n", "has no column 'sentence', which the training file has"),
-        ("train", "sentence\tlabel\nfine\tgood\npoor\tgood\n", "every row of .* has the label 'good'"),
+        ("dev", "sentence\tlabel\nfine\tgreat\n", r"dev.tsv row 1.*'great'"),
+        ("train", "sentence\tlabel\nfine\tgood\n\t bad\nx\tbad\n", r"1 rows.*sentence"),
+        ("dev", "text\tlabel\nfine\tgood\n", "'sentence'"),
+        ("train", "sentence\tlabel\nfine\tgood\npoor\tgood\n", r"every row.*'good'"),
         ("train", "label\tsentence\na long text\tgood\nanother text\tgood\nthird one\tbad\n", "columns swapped"),
     ],
 )
@@ -272,7 +273,7 @@ def test_bad_tables_are_one_sentence(model: Path, tmp_path: Path, split: str, te
 
 def test_scores_that_are_no_numbers(model: Path, tmp_path: Path) -> None:
     file = write_table(tmp_path / "a.tsv", "score\tsentence", ["fine\t1.0", "poor\t2.0"])
-    with pytest.raises(CorpusError, match=r"row 1 .* has 'fine' for score, which is no number; are text and score"):
+    with pytest.raises(CorpusError, match=r"row 1.*'fine'.*score"):
         finetune("regress", model, file, file, tmp_path / "run", settings=QUICK)
 
 
@@ -292,13 +293,13 @@ def test_a_model_that_always_says_the_same_is_remarked_on(
 
 def test_calls_that_do_not_fit(model: Path, tmp_path: Path) -> None:
     files = classes(tmp_path, 20)
-    with pytest.raises(UsageError, match="there is no task 'sort'; the tasks are classify"):
+    with pytest.raises(UsageError, match=r"'sort'.*classify"):
         finetune("sort", model, **files, out=tmp_path / "run")
-    with pytest.raises(ConfigError, match=r"watch.metric: classify has no figure 'pearson'"):
+    with pytest.raises(ConfigError, match=r"watch.metric.*'pearson'"):
         finetune("classify", model, **files, out=tmp_path / "run", settings={"watch": {"metric": "pearson"}})
-    with pytest.raises(ConfigError, match=r"did you mean schedule\.epochs"):
+    with pytest.raises(ConfigError, match=r"schedule\.epochs"):
         finetune("classify", model, **files, out=tmp_path / "run", settings={"schedule": {"epoch": 1}})
-    with pytest.raises(ConfigError, match="has 2 blocks, not 3 to freeze"):
+    with pytest.raises(ConfigError, match=r"2 blocks.*3"):
         finetune("classify", model, **files, out=tmp_path / "run", settings={"transfer": {"freeze": 3}})
     (tmp_path / "taken").mkdir()
     (tmp_path / "taken" / "file").write_text("")

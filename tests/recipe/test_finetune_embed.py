@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -104,7 +105,7 @@ def test_pairs_find_each_other_and_the_folder_is_whole(
     run = tmp_path / "run"
     for name in ("config.toml", "manifest.json", "result.json", "report.html", "model/README.md", "model/modules.json"):
         assert (run / name).is_file(), name
-    assert "place of the right text" in (run / "report.html").read_text(encoding="utf-8")
+    assert "right text" in (run / "report.html").read_text(encoding="utf-8")
     line = json.loads((run / "metrics.jsonl").read_text().splitlines()[0])
     assert {"loss", "embed_loss", "embed_accuracy", "tokens_per_second", "mfu"} <= set(line)
     assert evaluate("embed", run / "model", files["dev"]) == figures["dev"]
@@ -149,7 +150,7 @@ def test_texts_alone_find_themselves(modern: Path, tmp_path: Path, capsys: pytes
     figures = finetune("embed", modern, tmp_path / "train.txt", dev, tmp_path / "run", settings=settings)
     assert figures["objective"] == "texts"
     assert figures["dev"]["spearman"] > 0.5
-    assert "has no dropout" in capsys.readouterr().err
+    assert "no dropout" in capsys.readouterr().err
     losses = [json.loads(line)["loss"] for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
     assert np.mean(losses[-5:]) < 0.8 * np.mean(losses[:5])
     texts = ["red cat", "old bird sings"]
@@ -161,17 +162,17 @@ def test_calls_that_do_not_fit(bert: Path, tmp_path: Path) -> None:
     train, scores = pairs(tmp_path / "train.tsv", 20, 0), scored(tmp_path / "scored.tsv", 20, 0)
     (tmp_path / "texts.txt").write_text("red cat\nold dog\n")
     out = tmp_path / "run"
-    with pytest.raises(CorpusError, match="holds texts alone, by which nothing can be judged"):
+    with pytest.raises(CorpusError, match="texts"):
         finetune("embed", bert, train, tmp_path / "texts.txt", out)
-    with pytest.raises(CorpusError, match=r"scored\.tsv holds scores but .*train\.tsv pairs"):
+    with pytest.raises(CorpusError, match=r"scored\.tsv.*train\.tsv"):
         finetune("embed", bert, train, train, out, test=scores)
-    with pytest.raises(ConfigError, match="embed has no figure 'spearman'; known: mrr_at_10, accuracy"):
+    with pytest.raises(ConfigError, match=r"'spearman'.*mrr_at_10"):
         finetune("embed", bert, train, train, out, settings={"watch": {"metric": "spearman"}})
-    with pytest.raises(ConfigError, match=r"did you mean embed\.pooling"):
+    with pytest.raises(ConfigError, match=r"embed\.pooling"):
         finetune("embed", bert, train, train, out, settings={"embed": {"poolin": "cls"}})
-    with pytest.raises(ConfigError, match="has 2 blocks, of which one must learn"):
+    with pytest.raises(ConfigError, match="2 blocks"):
         finetune("embed", bert, train, train, out, settings={"transfer": {"freeze": 2}})
-    with pytest.raises(ModelError, match="is no model of sentence vectors"):
+    with pytest.raises(ModelError, match="sentence vectors"):
         evaluate("embed", bert, train)
     assert not out.exists()
 
@@ -182,7 +183,7 @@ def test_at_the_terminal(bert: Path, tmp_path: Path, capsys: pytest.CaptureFixtu
     assert main([*words, "--out", str(tmp_path / "run"), "--embed.objective", "pairs", "--embed.pooling", "cls"]) == 0
     told = capsys.readouterr()
     assert "mrr at 10" in told.out
-    assert "40 pairs from sentence1 and sentence2" in told.err
+    assert re.search("40 pairs.*sentence1.*sentence2", told.err)
     assert main(["predict", "--model", str(tmp_path / "run" / "model"), "red cat", "rot katze"]) == 0
     assert "cosine" in capsys.readouterr().out
     assert main(["evaluate", "embed", "--model", str(tmp_path / "run" / "model"), "--data", str(dev)]) == 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import sys
 import tomllib
 from pathlib import Path
@@ -61,19 +62,19 @@ def test_a_model_is_measured_alike_whatever_it_was_trained_on(
     objective = {**OTHER_MASKS, "whole_word": whole_word, "next_sentence": kind == "nsp"}
     figures = pretrain(data, tmp_path / "run", settings={**SMALL, "objective": objective})
     again = evaluate(kind, tmp_path / "run" / "model", data)
-    assert "the same rows and masks as in" in capsys.readouterr().err
+    assert "same rows and masks" in capsys.readouterr().err
     assert again.pop("mlm_perplexity") == pytest.approx(math.exp(again["mlm_loss"]))
     assert again == pytest.approx(
         {name: v for name, v in figures["valid"].items() if "perplexity" not in name}, abs=2e-5
     )
     other = evaluate(kind, tmp_path / "run" / "model", data, length=32, num_rows=64, whole_word=not whole_word)
     assert other["mlm_loss"] != pytest.approx(figures["valid"]["mlm_loss"], abs=2e-5)
-    assert f"ended with mlm loss {figures['valid']['mlm_loss']:.4f}" in " ".join(capsys.readouterr().err.split())
+    assert f"mlm loss {figures['valid']['mlm_loss']:.4f}" in " ".join(capsys.readouterr().err.split())
     if kind == "nsp":
         evaluate("mlm", tmp_path / "run" / "model", data, num_rows=100)
         said = " ".join(capsys.readouterr().err.split())
-        assert "on other rows: up to 64 rows of 32 tokens, sentence pairs" in said
-        assert "96 rows where up to 100 were asked" in said
+        assert re.search("64 rows of 32 tokens.*pairs", said)
+        assert re.search("96 rows.*100", said)
 
 
 def test_stock_transformers_gives_the_same_figures(data: Path, run: Path, judged: Any) -> None:
@@ -117,14 +118,14 @@ def test_a_modern_classifier_of_pairs_is_judged_by_the_names_of_its_labels(
     assert found["nsp_accuracy"] == pytest.approx(found["nsp_majority"], abs=1e-4)  # here random pairs are the commoner
     model.config.id2label, model.config.label2id = {0: "a", 1: "b"}, {"a": 0, "b": 1}
     model.save_pretrained(tmp_path / "other")
-    with pytest.raises(SystemExit, match="its labels are a, b"):
+    with pytest.raises(SystemExit, match=r"labels.*a, b"):
         judged(tmp_path / "other", "--data", data, "--nsp")
 
 
 def test_a_folder_without_the_head_is_not_judged(data: Path, run: Path, tmp_path: Path, judged: Any) -> None:
     transformers.BertForMaskedLM.from_pretrained(run / "model").save_pretrained(tmp_path / "masked")
     assert judged(tmp_path / "masked", "--data", data, "--length", 32, "--rows", 32)
-    with pytest.raises(SystemExit, match=r"has no weights for .*cls\.seq_relationship"):
+    with pytest.raises(SystemExit, match=r"cls\.seq_relationship"):
         judged(tmp_path / "masked", "--data", data, "--length", 32, "--rows", 32, "--nsp")
 
 

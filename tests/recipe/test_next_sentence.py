@@ -50,7 +50,7 @@ def test_a_run_says_what_it_switched_off_and_writes_two_models(
     words = ["--recipe", "fast", "--size", "tiny", "--steps", "3", "--objective.next-sentence", "true"]
     words += ["--engine.compile", "false", "--engine.evaluation-rows", "32"]
     assert main(["pretrain", "--data", str(data), "--out", str(tmp_path / "run"), *words]) == 0
-    assert capsys.readouterr().err.count("data.fill_rows is off: a sentence pair is a row of its own\n") == 1
+    assert capsys.readouterr().err.count("data.fill_rows is off") == 1
     kept = (tmp_path / "run" / "config.toml").read_text()
     assert "fill_rows = false" in kept
     assert "next_sentence = true" in kept
@@ -87,15 +87,15 @@ def test_each_folder_says_where_the_other_head_is(run: Path, data: Path) -> None
         lambda: predict(words, QUESTION),
         lambda: evaluate("nsp", words, data, length=32, num_rows=32),
     ):
-        with pytest.raises(ModelError, match=f"has no next-sentence head; give {re.escape(str(pairs))}$"):
+        with pytest.raises(ModelError, match=f"next-sentence.*{re.escape(str(pairs))}$"):
             asked()
     for asked in (
         lambda: predict(pairs, ["The [MASK] eats."]),
         lambda: evaluate("mlm", pairs, data, length=32, num_rows=32),
     ):
-        with pytest.raises(ModelError, match=f"has no masked-token head; give {re.escape(str(words))}$"):
+        with pytest.raises(ModelError, match=f"masked-token.*{re.escape(str(words))}$"):
             asked()
-    with pytest.raises(UsageError, match="give two texts"):
+    with pytest.raises(UsageError, match="two texts"):
         predict(pairs, ["The cat eats."])
 
 
@@ -119,7 +119,7 @@ def test_verify_reads_both_models_and_finds_a_head_that_answers_otherwise(run: P
     told = json.loads((copy / "checksums.json").read_text())
     told["probe"]["next_sentence"][5] += 0.01
     (copy / "checksums.json").write_text(json.dumps(told))
-    with pytest.raises(ModelError, match="no longer gives what it gave"):
+    with pytest.raises(ModelError, match=r"\de-0\d"):
         verify(copy)
 
 
@@ -137,7 +137,7 @@ def test_an_exported_head_answers_the_same(run: Path, tmp_path: Path) -> None:
     export(run / "model-nsp", tmp_path / "onnx")
     (expected,), (answer,) = predict(run / "model-nsp", QUESTION), predict(tmp_path / "onnx", QUESTION)
     assert answer == {**expected, "next": pytest.approx(expected["next"], abs=1e-5)}
-    with pytest.raises(ModelError, match="has no masked-token head"):
+    with pytest.raises(ModelError, match="masked-token"):
         predict(tmp_path / "onnx", ["The [MASK] eats."])
 
 

@@ -58,7 +58,7 @@ def test_the_verbs_run_without_what_only_linux_has(tmp_path: Path) -> None:
         text=True,
     )
     assert ran.returncode == 0, ran.stderr
-    assert "not known on this system" in ran.stdout  # the memory of a child process
+    assert "not known" in ran.stdout  # the memory of a child process
     assert (tmp_path / "answers.jsonl").is_file()
 
 

@@ -36,8 +36,8 @@ def test_it_ends_with_figures_explained(
     said = capsys.readouterr().out
     assert given["schedule"]["minutes"] == 0.5
     assert "without learning" in said
-    assert "a constant answer" in said
-    assert "This machine made 4 steps" in said
-    assert "too few steps" in said
+    assert "constant answer" in said
+    assert "4 steps" in said
+    assert "too few" in said
     assert f"{figures['valid']['mlm_accuracy']:.1%}" in said
     assert "predict --model" in said

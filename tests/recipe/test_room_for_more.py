@@ -167,5 +167,5 @@ def test_a_verb_is_called_at_the_terminal_and_from_python(
     assert main(["count", str(data), "--split", "valid"]) == 0
     assert "documents" in capsys.readouterr().out
     assert main(["count", "--help"]) == 0
-    assert "train or valid" in capsys.readouterr().out
+    assert "valid" in capsys.readouterr().out
     assert bertwright.count(data)["documents"] > 100

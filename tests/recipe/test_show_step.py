@@ -121,7 +121,7 @@ def test_a_run_measured_in_minutes_shows_its_first_phase(
     main(["show", str(run), "--batch", "1"])
     assert "phase 1" in capsys.readouterr().out
     assert main(["show", str(run), "--batch", "5"]) == 2
-    assert "give --phase 2" in capsys.readouterr().err
+    assert "--phase 2" in capsys.readouterr().err
 
 
 def test_a_checkpoint_shows_its_step_figures_and_checksums(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -192,7 +193,7 @@ def test_another_task_first(model: Path, learned: Path, tmp_path: Path) -> None:
     files = tagged(tmp_path, {"train": 32, "dev": 8})
     tagger = finetune("tag", learned, **files, out=tmp_path / "tagger", settings=QUICK)
     assert len(tagger["labels"]) == 5
-    with pytest.raises(UsageError, match="was trained to tag, not to classify; evaluate tag instead"):
+    with pytest.raises(UsageError, match=r"tag.*classify"):
         evaluate("classify", tmp_path / "tagger" / "model", one_topic(tmp_path)["dev"])
 
 
@@ -261,11 +262,11 @@ def test_a_resumed_run_is_the_uninterrupted_one(
         finetune("classify", model, **files, out=out, settings=settings)
     assert [path.name for path in (out / "checkpoints").iterdir()] == ["step-8"]
     before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
-    with pytest.raises(ModelError, match=r"begun with another value of watch\.patience \(3, now 5\)"):
+    with pytest.raises(ModelError, match=r"watch\.patience.*3.*5"):
         finetune("classify", model, **files, out=out, resume=True, settings={"watch": {"patience": 5}})
     assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before
     stopping(stop - 8, lambda: signal.raise_signal(signal.SIGTERM))
-    with pytest.raises(Interrupted, match=f"stopped at step {stop}; everything is saved"):
+    with pytest.raises(Interrupted, match=f"step {stop}"):
         finetune("classify", model, **files, out=out, resume=True)
     resumed = finetune("classify", model, **files, out=out, resume=True)
     assert without_times(resumed) == without_times(whole)
@@ -273,7 +274,7 @@ def test_a_resumed_run_is_the_uninterrupted_one(
     mine, theirs = weights(out / "model"), weights(tmp_path / "whole" / "model")
     assert all(torch.equal(mine[name], theirs[name]) for name in theirs)
     assert not (out / "checkpoints").exists()
-    with pytest.raises(OutputExistsError, match="is done, so there is nothing to resume"):
+    with pytest.raises(OutputExistsError, match="resume"):
         finetune("classify", model, **files, out=out, resume=True)
 
 
@@ -288,7 +289,7 @@ def test_finished_seeds_are_not_trained_again(
     with pytest.raises(Killed):
         finetune("classify", model, **files, out=out, num_seeds=3, settings=settings)
     assert len(json.loads((out / "checkpoints" / "finished" / "seeds.json").read_text())["seen"]) == 2
-    with pytest.raises(ModelError, match="another value of the dev file"):
+    with pytest.raises(ModelError, match="dev file"):
         finetune("classify", model, files["train"], files["train"], out, num_seeds=3, resume=True)
     (out / "checkpoints" / "finished").rename(out / "checkpoints" / ".finished.replaced")  # killed between renames
     stopping(7, kill)
@@ -301,11 +302,11 @@ def test_finished_seeds_are_not_trained_again(
 
 def test_runs_that_cannot_be_resumed(model: Path, tmp_path: Path) -> None:
     files = one_topic(tmp_path)
-    with pytest.raises(ModelError, match="there is no run to resume in"):
+    with pytest.raises(ModelError, match="resume"):
         finetune("classify", model, **files, out=tmp_path / "run", resume=True)
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "config.toml").write_text('task = "tag"\n')
-    with pytest.raises(ModelError, match="is of another task than classify"):
+    with pytest.raises(ModelError, match="classify"):
         finetune("classify", model, **files, out=tmp_path / "run", resume=True)
     (tmp_path / "run" / "config.toml").write_text('task = "classify"\n')
     (tmp_path / "run" / "manifest.json").write_text('{"seeds": 3}')
@@ -319,25 +320,25 @@ def test_runs_that_cannot_be_resumed(model: Path, tmp_path: Path) -> None:
         (
             "tag",
             {"head": {"multi_label": True}},
-            "head.multi_label: tag has no use for it; multi label is for classify",
+            r"head.multi_label.*tag.*classify",
         ),
-        ("classify", {"head": {"crf": True}}, "head.crf: classify has no use for it; crf is for tag"),
-        ("classify", {"head": {"class_weights": {"art": 2}}}, "there is no class 'art'; known: food, music, sport"),
-        ("tag", {"head": {"crf": True, "class_weights": "balanced"}}, "head.class_weights: tag with a CRF has no use"),
-        ("classify", {"transfer": {"freeze": 9}}, "has 2 blocks, not 9 to freeze"),
-        ("classify", {"transfer": {"freeze": "all", "lora_rank": 2}}, "every block is frozen, so there is nothing to"),
-        ("classify", {"transfer": {"unfreeze": 0.5, "lora_rank": 2}}, "transfer.unfreeze: there is nothing to thaw"),
+        ("classify", {"head": {"crf": True}}, r"head.crf.*classify.*tag"),
+        ("classify", {"head": {"class_weights": {"art": 2}}}, r"'art'.*food, music, sport"),
+        ("tag", {"head": {"crf": True, "class_weights": "balanced"}}, r"head.class_weights.*tag.*CRF"),
+        ("classify", {"transfer": {"freeze": 9}}, r"2 blocks.*9"),
+        ("classify", {"transfer": {"freeze": "all", "lora_rank": 2}}, "every block"),
+        ("classify", {"transfer": {"unfreeze": 0.5, "lora_rank": 2}}, "transfer.unfreeze"),
         (
             "classify",
             {"transfer": {"unfreeze": 0.5}, "engine": {"compile": True}},
-            "blocks that thaw along the run are",
+            "thaw",
         ),
         ("classify", {"transfer": {"lora_rank": 2, "lora_matrices": ["keys"]}}, "transfer.lora_matrices"),
-        ("classify", {"transfer": {"lora_alpha": 4.0}}, "transfer.lora_rank: 0 means no adapters"),
-        ("classify", {"transfer": {"freeze": "some"}}, r"^transfer.freeze must be .* \(given: 'some'\)$"),
-        ("answer", {"transfer": {"r_drop": 1.0}}, "transfer.r_drop: answer has no use for it"),
-        ("embed", {"transfer": {"lora_rank": 2}}, "transfer.lora_rank: embed knows dropout, freeze, layer_decay alone"),
-        ("embed", {"head": {"crf": True}}, "head.crf: embed has no use for it"),
+        ("classify", {"transfer": {"lora_alpha": 4.0}}, r"transfer.lora_rank.*0"),
+        ("classify", {"transfer": {"freeze": "some"}}, r"^transfer.freeze.*'some'"),
+        ("answer", {"transfer": {"r_drop": 1.0}}, r"transfer.r_drop.*answer"),
+        ("embed", {"transfer": {"lora_rank": 2}}, r"transfer.lora_rank.*embed.*dropout, freeze, layer_decay"),
+        ("embed", {"head": {"crf": True}}, r"head.crf.*embed"),
     ],
 )
 def test_heads_and_strategies_that_do_not_fit(
@@ -352,11 +353,11 @@ def test_heads_and_strategies_that_do_not_fit(
 @pytest.mark.parametrize(
     ("split", "text", "message"),
     [
-        ("train", "anna B-PER\nlives\n", r"train.conll line 2 has 1 columns where 2 as before were expected: 'lives'"),
-        ("train", "anna\nlives\n", "line 1 has 1 columns where a word and its tag were expected"),
-        ("train", "anna B-PER\nlives O\nrome LOC\n", r"line 3 has the tag 'LOC', though others mark entities"),
-        ("dev", "anna B-PER\nlives O\nrome B-GPE\n", r"dev.conll line 3 has the tag 'B-GPE', which the training file"),
-        ("dev", "\n\n", "holds no words"),
+        ("train", "anna B-PER\nlives\n", r"train.conll line 2.*1 columns.*2.*'lives'"),
+        ("train", "anna\nlives\n", r"line 1.*1 columns"),
+        ("train", "anna B-PER\nlives O\nrome LOC\n", r"line 3.*'LOC'"),
+        ("dev", "anna B-PER\nlives O\nrome B-GPE\n", r"dev.conll line 3.*'B-GPE'"),
+        ("dev", "\n\n", "no words"),
     ],
 )
 def test_bad_tag_files_are_one_sentence(model: Path, tmp_path: Path, split: str, text: str, message: str) -> None:
@@ -370,13 +371,13 @@ def test_bad_tag_files_are_one_sentence(model: Path, tmp_path: Path, split: str,
 @pytest.mark.parametrize(
     ("split", "lines", "message"),
     [
-        ("train", ["a song\t", "a meal\t"], "has no label; give examples of two labels or more"),
-        ("dev", ["a song\tmusic|art"], r"dev.tsv row 1 .* has the label 'art', which no training example has"),
-        ("train", ['a song\t["music"', "a meal\tfood"], "row 1 .* has labels that begin as a list but are none"),
+        ("train", ["a song\t", "a meal\t"], "no label"),
+        ("dev", ["a song\tmusic|art"], r"dev.tsv row 1.*'art'"),
+        ("train", ['a song\t["music"', "a meal\tfood"], r"row 1.*list"),
         (
             "train",
             ["food\ta song", "food\tthe meal", "food\tthe soup was", "sport\tthe race"],
-            "text and label columns swapped",
+            "swapped",
         ),
     ],
 )
@@ -395,10 +396,10 @@ def test_pairs_of_which_one_is_missing(model: Path, learned: Path, tmp_path: Pat
     for split in ("train", "dev"):
         rows = ["sentence1\tsentence2\tlabel", "a song\ta band\t1", "a meal\t\t0", "a goal\tthe race\t1"]
         (tmp_path / f"{split}.tsv").write_text("\n".join(rows) + "\n")
-    with pytest.raises(CorpusError, match=r"has 1 rows where sentence2 is empty, the first of them row 2"):
+    with pytest.raises(CorpusError, match=r"1 rows.*sentence2.*row 2"):
         finetune("classify", model, tmp_path / "train.tsv", tmp_path / "dev.tsv", tmp_path / "run")
     (tmp_path / "asked.txt").write_text("a song\ta band\na meal\n")
-    with pytest.raises(UsageError, match=r"asked.txt, line 1 is a pair .* has learned from single texts"):
+    with pytest.raises(UsageError, match=r"asked\.txt, line 1.*pair.*single"):
         predict(learned, input=tmp_path / "asked.txt", output=tmp_path / "answers.jsonl")
 
 
@@ -406,14 +407,14 @@ def test_texts_past_the_positions_are_cut_and_told(
     learned: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     predict(learned, ["a song " * 40, "a meal"], output=tmp_path / "answers.jsonl")
-    assert "1 of 2 texts are longer than 32 tokens and were cut" in capsys.readouterr().err
+    assert re.search("1 of 2 texts.*32 tokens", capsys.readouterr().err)
 
 
 def test_lists_without_the_flag_say_which(model: Path, tmp_path: Path) -> None:
     for split in ("train", "dev"):
         rows = [{"text": "a song", "labels": ["music"]}, {"text": "a meal", "labels": ["food", "sport"]}]
         (tmp_path / f"{split}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    with pytest.raises(CorpusError, match=r"are lists, such as .*; give --multi-label"):
+    with pytest.raises(CorpusError, match=r"lists.*--multi-label"):
         finetune("classify", model, tmp_path / "train.jsonl", tmp_path / "dev.jsonl", tmp_path / "run")
 
 
@@ -423,12 +424,12 @@ def test_the_flags_at_the_terminal(model: Path, tmp_path: Path, capsys: pytest.C
     words += ["--out", str(tmp_path / "run"), "--epochs", "1"]
     told = ["--class-weights", "food=1,music=2.5", "--lora-rank", "2", "--lora-matrices", "query,inner"]
     assert main([*words, "--class-weights", "food"]) == 2
-    assert "neither balanced nor NAME=WEIGHT" in capsys.readouterr().err
+    assert re.search("balanced.*NAME=WEIGHT", capsys.readouterr().err)
     assert main([*words, "--decoder-layers", "2"]) == 2
-    assert "--decoder-layers is for translate; classify has no use for it" in capsys.readouterr().err
+    assert re.search("--decoder-layers.*translate.*classify", capsys.readouterr().err)
     assert main([*words, *told]) == 0
     settings = (tmp_path / "run" / "config.toml").read_text()
     assert 'lora_matrices = [\n    "query",\n    "inner",\n]' in settings
     assert "music = 2.5" in settings
     assert main([*words, *told, "--resume"]) == 1
-    assert "nothing to resume" in capsys.readouterr().err
+    assert "resume" in capsys.readouterr().err

@@ -8,7 +8,7 @@ from pathlib import PurePosixPath
 
 FOUNDATION = {
     "types", "config", "configs", "errors", "files", "checksums", "rng", "log", "stopping", "system", "device",
-    "machine", "malloc", "flags",
+    "machine", "malloc", "flags", "result",
 }  # fmt: skip
 ROOMS = [
     {"tokenizer"}, {"corpus"}, {"model", "objectives"}, {"data"}, {"tasks"}, {"hub"}, {"inference"}, {"train"},
@@ -91,6 +91,7 @@ def test_folders_are_small_and_names_stand_for_one_thing(trees: Trees) -> None:
     assert {name for name, count in names.items() if count > 1} - DRAWERS == set()
     assert {PurePosixPath(path).stem for path in trees if path.startswith("cli/")} - verbs <= {
         "main",
+        "command",
         "overrides",
         "help_panels",
         "__init__",

@@ -38,7 +38,7 @@ def test_what_a_setting_should_have_been(settings: dict[str, Any], message: str)
 def test_a_recipe_that_gives_no_duration_takes_that_of_the_call(tmp_path: Path, schedule: str) -> None:
     file = tmp_path / "own.toml"
     file.write_text(f'size = "tiny"\n{schedule}')
-    with pytest.raises(ConfigError, match=r"nothing says how long to train: give --minutes, --steps"):
+    with pytest.raises(ConfigError, match="--minutes, --steps"):
         resolve(str(file), {})
     assert resolve(str(file), {"schedule": {"steps": 7}}).schedule.amount == 7
 
@@ -48,5 +48,5 @@ def test_a_text_alone_is_a_list_of_one() -> None:
     assert listed(Path("a")) == listed((Path("a"),)) == ["a"]
     assert listed(text for text in ("a", "b")) == ["a", "b"]
     for odd in (None, 3, b"a"):
-        with pytest.raises(UsageError, match=f"texts must be strings; .* is of type {type(odd).__name__}"):
+        with pytest.raises(UsageError, match=f"strings.*{type(odd).__name__}"):
             listed(["a", odd])  # type: ignore[list-item]

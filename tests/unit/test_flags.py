@@ -252,5 +252,5 @@ def test_a_recipe_extends_another(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="extends itself"):
         resolve(str(own), {})
     own.write_text('extends = "clasic"\n', encoding="utf-8")
-    with pytest.raises(ConfigError, match="no recipe is called 'clasic'"):
+    with pytest.raises(ConfigError, match="'clasic'"):
         resolve(str(own), {})

@@ -52,7 +52,7 @@ def test_the_public_names_are_listed() -> None:
 def test_an_unknown_name_is_an_attribute_error() -> None:
     import bertwright
 
-    with pytest.raises(AttributeError, match="has no attribute 'pretrian'"):
+    with pytest.raises(AttributeError, match="'pretrian'"):
         bertwright.pretrian  # noqa: B018
 
 
@@ -81,7 +81,7 @@ def test_a_name_that_the_system_cannot_encode_is_one_sentence(
 
     monkeypatch.setattr(front, "run_command", lambda words: "".join(words).encode("utf-8"))
     assert front.main(["show", "out \udcc3"]) == 1
-    assert "not in this system's encoding" in capsys.readouterr().err
+    assert "this system's encoding" in capsys.readouterr().err
     monkeypatch.setattr(front, "run_command", lambda words: "\udcc3".encode("utf-8"))
     with pytest.raises(UnicodeEncodeError):
         front.main(["show", "out"])

@@ -45,7 +45,7 @@ def test_no_name_in_a_manifest_leads_out_of_its_folder(tmp_path: Path, name: obj
     (tmp_path / "x").touch()
     (tmp_path / "in" / "link").symlink_to(tmp_path / "x")
     (tmp_path / "in" / "folder").symlink_to(tmp_path)
-    with pytest.raises(InputError, match="does not lie in it"):
+    with pytest.raises(InputError, match="lie in"):
         safe_join(tmp_path / "in", name)
     assert safe_join(tmp_path / "in", "a/b") == tmp_path / "in" / "a" / "b"
 
@@ -103,7 +103,7 @@ def test_headers_of_weights_that_lie_are_refused(model: Path, tmp_path: Path, na
     header = HEADERS[name]
     claimed = struct.pack("<Q", len(header) if length is None else length)
     (tmp_path / "model.safetensors").write_bytes(claimed + header + b"\0" * 8)
-    with pytest.raises(ModelError, match="cannot be read as safetensors"):
+    with pytest.raises(ModelError, match="safetensors"):
         read_model(tmp_path)
 
 
@@ -119,7 +119,7 @@ def test_an_index_names_files_of_its_folder_alone(model: Path, tmp_path: Path, p
     (tmp_path / "config.json").write_bytes((model / "bert" / "config.json").read_bytes())
     save_file({"a": torch.zeros(1)}, tmp_path.parent / "a.safetensors")
     write_json(tmp_path / "model.safetensors.index.json", {"weight_map": {"a": place}})
-    with pytest.raises(ModelError, match="names what is no file of the folder"):
+    with pytest.raises(ModelError, match="names"):
         read_model(tmp_path)
 
 
@@ -154,7 +154,7 @@ def write(path: Path, *, tokens: int = 7, ends: tuple[int, ...] = (2, 4, 2, 4)) 
 def test_what_no_tokenizer_gave_is_found(data: Path, tokens: int, ends: tuple[int, ...]) -> None:
     Shards.open(data, "train").check(512)
     write(data / "train-00000.arrow", tokens=tokens, ends=ends)
-    with pytest.raises(DataError, match="no tokenizer of 512 tokens gave"):
+    with pytest.raises(DataError, match="512 tokens"):
         Shards.open(data, "train").check(512)
 
 
@@ -196,7 +196,7 @@ def test_shards_that_lie_are_refused_at_opening(tmp_path: Path, name: str) -> No
     (tmp_path / "good.arrow").write_bytes(arrow(**GOOD))
     assert Shard.open(tmp_path / "good.arrow").tokens.tolist() == [5, 6, 7, 8]
     (tmp_path / "bad.arrow").write_bytes(LYING[name]())
-    with pytest.raises(DataError, match="is not a whole shard"):
+    with pytest.raises(DataError, match="shard"):
         Shard.open(tmp_path / "bad.arrow")
 
 
@@ -228,7 +228,7 @@ def test_manifests_that_lie_are_refused(data: Path, place: tuple[str | int, ...]
 
 def test_a_manifest_nested_too_deeply_is_refused(data: Path) -> None:
     (data / "manifest.json").write_text("[" * 100_000)
-    with pytest.raises(DataError, match="nested too deeply"):
+    with pytest.raises(DataError, match="nested"):
         read_manifest(data)
 
 
@@ -264,7 +264,7 @@ def test_ids_that_no_embedding_could_hold_are_refused(model: Path, tmp_path: Pat
     values = json.loads((model / "tokenizer.json").read_text())
     values["model"]["vocab"]["the"] = 2**32 - 1
     write_json(tmp_path / "tokenizer.json", values)
-    with pytest.raises(InputError, match=r"id 4,294,967,295: an embedding would need as many rows"):
+    with pytest.raises(InputError, match="4,294,967,295"):
         load_tokenizer(tmp_path)
 
 
@@ -313,7 +313,7 @@ def test_a_small_file_that_unpacks_without_end_is_not_read_whole(
     }  # fmt: skip
     for name, read in readers.items():
         (tmp_path / f"{name}.gz").write_bytes(gzip.compress(b"text\tlabel\n" * 300_000))
-        with pytest.raises(CorpusError, match="is read whole"):
+        with pytest.raises(CorpusError, match="whole"):
             read(tmp_path / f"{name}.gz")
 
 

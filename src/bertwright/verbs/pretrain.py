@@ -91,7 +91,7 @@ def pretrain(
     default, that of their tokens). `flags` are those of the command line, and laid over the recipe, as `settings` are,
     nested as in its TOML, e.g. {"schedule": {"decay": "cosine"}}.
 
-    >>> pretrain("data", "run", size="mini", minutes=20)["valid"]["mlm_loss"]    # doctest: +SKIP
+    >>> pretrain("data", "run", size="mini", minutes=20)["valid"]["mlm_loss"]  # takes 20 minutes  # doctest: +SKIP
     3.43
 
     With `resume` the run in `out` goes on from its last checkpoint; `overwrite` deletes the run in `out` when the new

@@ -8,13 +8,14 @@ from collections.abc import Iterator
 
 from bertwright.config import Section
 from bertwright.configs.names import RECIPES
-from bertwright.log import print_settings, print_table
+from bertwright.log import Settings, print_table, results
 from bertwright.train.setup.pretrain_config import resolve
 
 
 def show_settings(recipe: str) -> None:
     """Print every setting of a run under a recipe (a name, or a TOML file), its value and its meaning to stdout."""
-    print_settings(f"recipe {recipe}: what --SECTION.FIELD VALUE may change", list(settings_of(resolve(recipe, {}))))
+    title = f"recipe {recipe}: what --SECTION.FIELD VALUE may change"
+    Settings(title, list(settings_of(resolve(recipe, {})))).show(results())
 
 
 def settings_of(section: Section, prefix: str = "") -> Iterator[tuple[str, str, str]]:

@@ -22,7 +22,7 @@ def test_saved_and_taken_up(tmp_path: Path) -> None:
 
 def test_other_settings_are_named(tmp_path: Path) -> None:
     open_journal(tmp_path, {"language": "en", "kind": "bpe"}).save(tmp_path)
-    with pytest.raises(OutputExistsError, match="language was 'en', now 'zh'"):
+    with pytest.raises(OutputExistsError, match=r"language.*'en'.*'zh'"):
         open_journal(tmp_path, {"language": "zh", "kind": "bpe"})
 
 
@@ -31,7 +31,7 @@ def test_a_finished_or_foreign_folder_is_refused(tmp_path: Path) -> None:
     with pytest.raises(OutputExistsError, match="not empty"):
         open_journal(tmp_path, {})
     (tmp_path / "manifest.json").write_text("{}")
-    with pytest.raises(OutputExistsError, match="already holds prepared data"):
+    with pytest.raises(OutputExistsError, match="prepared"):
         open_journal(tmp_path, {})
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -45,8 +46,8 @@ def test_a_given_wordpiece_refuses_text_it_makes_unknown(
     refuse_unknown_text(wordpiece, [TEXT] * 40, None)
     assert not capfd.readouterr().err
     refuse_unknown_text(wordpiece, [*[TEXT] * 40, DNA], None)
-    assert f"{400 / (400 + 40 * len(TEXT)):.2%} of the text is words of over 100 characters" in capfd.readouterr().err
-    with pytest.raises(TokenizerError, match=r"36.*% of the text is words"):
+    assert re.search(f"{400 / (400 + 40 * len(TEXT)):.2%}.*100 characters", capfd.readouterr().err)
+    with pytest.raises(TokenizerError, match=r"36.*%.*words"):
         refuse_unknown_text(wordpiece, [*[TEXT] * 10, DNA], None)
     bpe = train_tokenizer([TEXT] * 9, folder=tmp_path / "bpe", vocab_size=512, kind="bpe")
     refuse_unknown_text(bpe, [DNA], None)

@@ -47,15 +47,15 @@ def test_every_line_is_asked(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("part", "pairs", "text", "message"),
     [
-        ("row", True, "a\tb\nc\n", "line 2 is a single text and this model has learned from pairs of texts; give"),
-        ("row", False, "a\nb\tc\n", "line 2 is a pair with a tab between and this model has learned from single"),
-        ("row", None, "\na\nb\tc\n", "line 3 is a pair .* and .*line 2 is a single text; ask one kind at a time"),
-        ("row", None, "a\tb\tc\n", "line 1 is 3 texts, tabs between, and"),
-        ("token", False, "a\tb\n", "this model tags the words of single texts; take the tabs out"),
-        ("span", True, "a\tb\nc\n", "line 2 is a single text .* give `question TAB context`"),
-        ("vector", True, "a\n", "line 1 is a single text .* or ask `bertwright embed` for vectors"),
-        ("choice", None, "a\tb\tc\nd\te\n", "line 2 has one choice, and this model chooses between endings"),
-        ("choice", None, "a\tb\tc\n\n", "line 2 has no text, and"),
+        ("row", True, "a\tb\nc\n", r"line 2.*single.*pairs"),
+        ("row", False, "a\nb\tc\n", r"line 2.*pair.*single"),
+        ("row", None, "\na\nb\tc\n", r"line 3.*pair.*line 2.*single"),
+        ("row", None, "a\tb\tc\n", r"line 1.*3 texts"),
+        ("token", False, "a\tb\n", "tabs"),
+        ("span", True, "a\tb\nc\n", r"line 2.*`question TAB context`"),
+        ("vector", True, "a\n", r"line 1.*single.*`bertwright embed`"),
+        ("choice", None, "a\tb\tc\nd\te\n", r"line 2.*choice"),
+        ("choice", None, "a\tb\tc\n\n", r"line 2.*no text"),
     ],
 )
 def test_the_first_line_that_differs_is_named(
@@ -110,12 +110,12 @@ def test_tables_without_names(
 @pytest.mark.parametrize(
     ("text", "pairs", "told", "message"),
     [
-        ("sentence1\tsentence2\na\tb\n", False, {}, "takes single texts and .* holds pairs .* with --text-column"),
-        ("sentence1\tsentence2\na\tb\n", False, {"pair": "sentence2"}, "leave --pair-column out"),
-        ("sentence1\tsentence2\na\tb\n", True, {"text": "x"}, "has no column 'x'; its columns are sentence1"),
+        ("sentence1\tsentence2\na\tb\n", False, {}, r"single.*pairs.*--text-column"),
+        ("sentence1\tsentence2\na\tb\n", False, {"pair": "sentence2"}, "--pair-column"),
+        ("sentence1\tsentence2\na\tb\n", True, {"text": "x"}, r"'x'.*sentence1"),
         ("sentence1\tsentence2\na\tb\n", True, {"text": "sentence1", "pair": "sentence1"}, "must be different"),
-        ("sentence\tlabel\na\tb\n", True, {}, "which two columns of .* with --text-column and --pair-column"),
-        ("a\tb\tlabel\nx\n", True, {}, "has 1 cells where 3 were expected"),
+        ("sentence\tlabel\na\tb\n", True, {}, r"--text-column.*--pair-column"),
+        ("a\tb\tlabel\nx\n", True, {}, r"1 cells.*3"),
     ],
 )
 def test_tables_that_do_not_fit(text: str, pairs: bool, told: dict[str, str], message: str, tmp_path: Path) -> None:
@@ -142,20 +142,20 @@ def test_sentences_of_conll_are_asked_word_by_word(tmp_path: Path) -> None:
     assert examples.spans is not None
     assert examples.spans.tolist() == [[0, 6], [7, 11], [0, 2], [2, 4], [5, 9], [10, 11]]
     assert asked(written(tmp_path / "words.iob", "Anna\nran\n\nSo"), "token") == [("Anna", "ran"), ("So",)]
-    with pytest.raises(CorpusError, match="line 2 has 1 columns where 2 as before were expected"):
+    with pytest.raises(CorpusError, match=r"line 2.*1 columns.*2"):
         asked(written(tmp_path / "ragged.bio", "Anna N\nran\n"), "token")
-    with pytest.raises(UsageError, match="is a CoNLL file of words, about which only a model that tags is asked"):
+    with pytest.raises(UsageError, match="CoNLL"):
         asked(file, "row")
 
 
 def test_files_that_ask_nothing(tmp_path: Path) -> None:
     for name, text in (("a.txt", ""), ("a.tsv", "\n"), ("a.csv", "text,label\n"), ("a.conll", "\n"), ("a.jsonl", "")):
-        with pytest.raises(CorpusError, match="is empty; give a file with"):
+        with pytest.raises(CorpusError, match="empty"):
             asked(written(tmp_path / name, text), "token")
     squad = '{"version": "1.1", "data": [{"paragraphs": []}]}'
-    with pytest.raises(CorpusError, match="one JSON object with all its rows in it, as SQuAD is"):
+    with pytest.raises(CorpusError, match=r"JSON.*SQuAD"):
         asked(written(tmp_path / "a.json", squad))
-    with pytest.raises(CorpusError, match=r"has a NUL byte at byte 6 \(line 2\): .*; convert it to UTF-8"):
+    with pytest.raises(CorpusError, match=r"NUL.*byte 6.*2.*UTF-8"):
         asked(written(tmp_path / "b.csv", "text,\n\0,\n"))
 
 

@@ -75,11 +75,11 @@ def test_more_words_than_there_are(model: BertForPreTraining, tokenizer: Tokeniz
 
 
 def test_questions_that_cannot_be_answered(model: BertForPreTraining, tokenizer: Tokenizer) -> None:
-    with pytest.raises(UsageError, match=r'"a b" has no \[MASK\]; write \[MASK\] in place of the word'):
+    with pytest.raises(UsageError, match=r'"a b".*\[MASK\]'):
         fill_mask(model, tokenizer, ["a [MASK]", "a b"])
     with pytest.raises(UsageError, match="more than one"):
         fill_mask(model, tokenizer, ["[MASK] [MASK]"])
-    with pytest.raises(InputError, match=r'text 2 \(".*"\) is 25 tokens long but the model reads 24'):
+    with pytest.raises(InputError, match=r"text 2.*25 tokens.*24"):
         fill_mask(model, tokenizer, ["[MASK]", "a " * 22 + "[MASK]"])
 
 

@@ -52,10 +52,10 @@ def test_flops_are_those_torch_counts(architecture: str) -> None:
 
 
 def test_unknown_size() -> None:
-    with pytest.raises(ConfigError, match="unknown size 'huge'; the sizes are tiny, mini"):
+    with pytest.raises(ConfigError, match=r"'huge'.*tiny, mini"):
         named_size("huge", vocab_size=8)
 
 
 def test_heads_must_divide_the_width() -> None:
-    with pytest.raises(ConfigError, match="hidden_size 30 is not a multiple of heads 4"):
+    with pytest.raises(ConfigError, match=r"hidden_size 30.*heads 4"):
         compose(BertConfig, {"vocab_size": 8, "hidden_size": 30, "layers": 1, "heads": 4, "intermediate_size": 8})

@@ -69,7 +69,7 @@ def test_its_work_is_counted() -> None:
 
 
 def test_it_does_not_go_with_averaged_rows() -> None:
-    with pytest.raises(ValueError, match="reads \\[CLS\\], so pooling cannot be 'mean'"):
+    with pytest.raises(ValueError, match=r"\[CLS\].*'mean'"):
         shape(next_sentence=True, pooling="mean")
 
 

@@ -149,11 +149,11 @@ def test_pairs_are_asked_for_where_they_are_missing() -> None:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"mask_share": 0.95, "random_share": 0.1}, "add up to more than 1"),
+        ({"mask_share": 0.95, "random_share": 0.1}, "more than 1"),
         ({"options": {"mlm": 3}}, "options.mlm"),
         ({"mask_rate": 0.0}, "mask_rate"),
         ({"mask_rate": 1.5}, "mask_rate"),
-        ({"whole_words": True}, "did you mean whole_word"),
+        ({"whole_words": True}, "whole_word"),
     ],
 )
 def test_settings_that_do_not_fit_are_refused(settings: dict[str, object], message: str) -> None:
@@ -164,9 +164,9 @@ def test_settings_that_do_not_fit_are_refused(settings: dict[str, object], messa
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"names": ("mlm", "sop")}, "'sop'; known: mlm, nsp"),
-        ({"names": ("mlm", "mlm")}, "names an objective twice"),
-        ({"names": ("mlm",), "options": {"nsp": {}}}, "has the objectives mlm alone"),
+        ({"names": ("mlm", "sop")}, r"'sop'.*mlm, nsp"),
+        ({"names": ("mlm", "mlm")}, "twice"),
+        ({"names": ("mlm",), "options": {"nsp": {}}}, "mlm"),
         ({"options": {"mlm": {"rate": 0.2}}}, "unknown setting"),
     ],
 )

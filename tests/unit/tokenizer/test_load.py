@@ -48,7 +48,7 @@ def test_found_in_a_data_folder(tmp_path: Path) -> None:
 
 def test_a_missing_special_token_is_named(tmp_path: Path) -> None:
     without = {token: index for token, index in ROBERTA.items() if token != "<mask>"}
-    with pytest.raises(TokenizerError, match=r"no mask token \(looked for \[MASK\], <mask>\)"):
+    with pytest.raises(TokenizerError, match=r"mask.*\[MASK\], <mask>"):
         load_tokenizer(_save(tmp_path, without))
 
 
@@ -60,9 +60,9 @@ def test_a_damaged_file_is_refused(tmp_path: Path, content: str) -> None:
 
 
 def test_absent_places_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(TokenizerError, match=r"holds no tokenizer"):
+    with pytest.raises(TokenizerError, match="no tokenizer"):
         load_tokenizer(tmp_path)
-    with pytest.raises(TokenizerError, match="does not exist"):
+    with pytest.raises(TokenizerError, match="exist"):
         load_tokenizer(tmp_path / "nowhere")
 
 

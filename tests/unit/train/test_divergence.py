@@ -69,7 +69,7 @@ PHASES = (Phase(length=8, rows=1, share=1.0),)
 
 def test_a_last_step_that_ruins_the_weights_is_an_error() -> None:
     schedule = ScheduleConfig(steps=3, phases=PHASES)
-    with pytest.raises(NotFiniteError, match=r"step 3 left weights that are no numbers; lower --learning"):
+    with pytest.raises(NotFiniteError, match=r"step 3.*--learning"):
         reports(Steps(lambda made: made == 3), schedule, guard=None, position=Progress(drawn=[0]), ticks=0.0)
 
 
@@ -91,7 +91,7 @@ def test_a_guard_goes_back_and_makes_the_last_steps_anew() -> None:
     assert all(p.isfinite().all() for p in step.model.parameters())
     always, position = Steps(lambda made: made >= 5), Progress(drawn=[0])
     guard = guarded(always, position, every=2, attempts=2)
-    with pytest.raises(TrainingError, match="going back to step 4 2 times"):
+    with pytest.raises(TrainingError, match=r"step 4.*2 times"):
         reports(always, ScheduleConfig(steps=5, phases=PHASES), guard=guard, position=position, ticks=0.0)
 
 
@@ -116,7 +116,7 @@ def test_where_the_time_is_up_the_state_gone_back_to_is_the_last() -> None:
     assert found[-1] == 2
     assert position.step == 2
     never, position = Steps(lambda made: True), Progress(drawn=[0])
-    with pytest.raises(TrainingError, match=r"no step of the run succeeded|3 times"):
+    with pytest.raises(TrainingError, match=r"no step|3 times"):
         reports(never, schedule, guard=guarded(never, position, every=1), position=position, ticks=6.0)
 
 
@@ -151,7 +151,7 @@ def test_figures_of_ruined_weights_are_never_the_best() -> None:
         look(report)
         best(report)
         if last:
-            with pytest.raises(DivergedError, match="the run diverged: the loss is nan"):
+            with pytest.raises(DivergedError, match=r"diverged.*nan"):
                 end_if_diverged(report)
         else:
             end_if_diverged(report)

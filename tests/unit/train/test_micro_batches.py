@@ -149,7 +149,7 @@ def test_a_machine_with_too_little_memory_is_told_so(monkeypatch: pytest.MonkeyP
         room = room_for(model, lambda length: kept_bytes(SHAPE, length), longest=longest, what="training m")
         assert room(longest) == expected
     monkeypatch.setattr(micro_batches, "free_memory", lambda: state + row - 1)
-    with pytest.raises(TrainingError, match=r"training m takes about .* rows of 512 tokens, and .* are free: give"):
+    with pytest.raises(TrainingError, match=r"512 tokens.*free"):
         room_for(model, lambda length: kept_bytes(SHAPE, length), longest=longest, what="training m")
 
 

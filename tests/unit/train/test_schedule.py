@@ -80,5 +80,5 @@ def test_cosine_is_steepest_in_the_middle() -> None:
 
 
 def test_warmup_and_decay_must_fit() -> None:
-    with pytest.raises(ValidationError, match="more than the run together"):
+    with pytest.raises(ValidationError, match="more than"):
         ScheduleConfig(steps=1, warmup=0.5, decay_share=0.6)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -40,9 +41,9 @@ def test_texts_of_a_call() -> None:
     assert questions_of(["a [MASK]", "b [MASK]"], pair=False) == ["a [MASK]", "b [MASK]"]
     assert questions_of(["a", "b"], pair=False) == [("a", "b")]
     assert questions_of(["a [MASK]", "b"], pair=True) == [("a [MASK]", "b")]
-    with pytest.raises(UsageError, match=r'"b" has no \[MASK\].*or give two texts'):
+    with pytest.raises(UsageError, match=r'"b".*\[MASK\].*two texts'):
         questions_of(["a [MASK]", "b"], pair=False)
-    with pytest.raises(UsageError, match="--pair takes two texts, not 3"):
+    with pytest.raises(UsageError, match=r"--pair.*3"):
         questions_of(["a", "b", "c"], pair=True)
 
 
@@ -54,17 +55,17 @@ def test_lines_of_a_file(tmp_path: Path) -> None:
     file = tmp_path / "questions.txt"
     file.write_text("a [MASK]\n\nb\tc\n", encoding="utf-8")
     assert masked(file) == ["a [MASK]", "", ("b", "c")]
-    with pytest.raises(UsageError, match="line 1 should hold two texts with one tab between"):
+    with pytest.raises(UsageError, match=r"line 1.*tab"):
         masked(file, pair=True)
     file.write_text("a\tb\n\n", encoding="utf-8")
     assert masked(file, pair=True) == [("a", "b"), ("", "")]
     file.write_text("a [MASK]\nb\tc\td\n", encoding="utf-8")
-    with pytest.raises(UsageError, match="line 2 should hold a text with"):
+    with pytest.raises(UsageError, match="line 2"):
         masked(file)
     file.write_bytes("a [MASK]\né [MASK]\n".encode("latin-1"))
     assert masked(file) == ["a [MASK]", "é [MASK]"]
     file.write_bytes(b"a [MASK]\n\0 [MASK]\n")
-    with pytest.raises(CorpusError, match=r"has a NUL byte at byte 9 \(line 2\)"):
+    with pytest.raises(CorpusError, match=r"NUL.*byte 9.*2"):
         masked(file)
     file.write_bytes("a [MASK]\n".encode("utf-16"))
     assert masked(file) == ["a [MASK]"]
@@ -87,7 +88,7 @@ def test_missing_heads_are_refused(folder: Path) -> None:
     tensors = {name: tensor.clone() for name, tensor in load_file(file).items()}
     save_file({name: t for name, t in tensors.items() if not name.startswith("cls.seq_relationship")}, file)
     assert predict(folder, ["[MASK]"])
-    with pytest.raises(ModelError, match="has no next-sentence head"):
+    with pytest.raises(ModelError, match="next-sentence"):
         predict(folder, ["a", "b"])
 
 
@@ -98,7 +99,7 @@ def test_at_the_terminal(folder: Path, capsys: pytest.CaptureFixture[str], monke
     assert "[unused0]" in shown.out
     assert shown.err == ""
     assert main(["predict", "--model", model, "a", "b"]) == 0
-    assert "does the second text follow the first?" in capsys.readouterr().out
+    assert re.search("second.*first", capsys.readouterr().out)
     monkeypatch.setattr("sys.stdin", io.StringIO("a [MASK]\nb [MASK] [MASK]\n"))
     assert main(["predict", "--model", model, "--input", "-"]) == 0
     assert "(mask 1" in capsys.readouterr().out

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -75,9 +76,9 @@ def test_documents_show_sentences_and_words(data: Path, capsys: pytest.CaptureFi
     text = shown(capsys, str(data))
     assert "wordpiece of 64 tokens" in text
     assert "1,200" in text
-    assert "document 2: 8 sentences, 28 words, 40 tokens" in text
+    assert re.search("document 2: 8 sentences.*28 words.*40 tokens", text)
     assert "    0  the cat play##ing\n    1  北京 the dog play##s\n" in text
-    assert "2 more; all of it: --document 0" in text
+    assert re.search("2 more.*--document 0", text)
 
 
 def test_one_document_is_shown_whole_also_from_its_shard(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -90,8 +91,8 @@ def test_one_document_is_shown_whole_also_from_its_shard(data: Path, capsys: pyt
 def test_a_batch_is_shown_as_a_run_sees_it(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
     text = shown(capsys, str(data), "--batch", "5", "--length", "32", "--num-rows", "8", "--seed", "3", "--whole-word")
     assert "[MASK]→" in text
-    assert "label 1: B comes from another document" in text
-    assert "label 0: B continues A" in text
+    assert re.search("label 1.*another document", text)
+    assert re.search("label 0.*B continues A", text)
     assert text.count("[CLS]") == 8
     assert text == shown(
         capsys, str(data), "--batch", "5", "--length", "32", "--num-rows", "8", "--seed", "3", "--whole-word"
@@ -184,13 +185,13 @@ def test_a_fine_tuning_run_shows_its_figures_and_course(tmp_path: Path, capsys: 
     (run / "result.json").write_text("{}")
     assert "is damaged" in shown(capsys, str(run), code=1)
     (run / "manifest.json").write_text("{}")
-    assert "a RUN of `pretrain`" in shown(capsys, str(run), "--batch", "0", code=2)
+    assert "`pretrain`" in shown(capsys, str(run), "--batch", "0", code=2)
 
 
 def test_a_run_is_not_taken_for_data(tmp_path: Path) -> None:
     (tmp_path / "config.toml").write_text('size = "mini"\n')
     (tmp_path / "manifest.json").write_text("{}")
-    with pytest.raises(DataError, match="is a RUN folder, not a DATA folder"):
+    with pytest.raises(DataError, match=r"RUN.*DATA"):
         read_manifest(tmp_path)
 
 
@@ -198,14 +199,14 @@ def test_a_model_shows_its_weights_by_part(tmp_path: Path, capsys: pytest.Captur
     model = tmp_path / "model"
     model.mkdir()
     write_json(model / "config.json", {"model_type": "bert", "hidden_size": 8, "num_hidden_layers": 2})
-    assert "has no model.safetensors" in shown(capsys, str(model), code=1)
+    assert "model.safetensors" in shown(capsys, str(model), code=1)
     names = ["bert.embeddings.word_embeddings.weight", "bert.encoder.layer.0.a", "bert.encoder.layer.1.a"]
     save_file({name: np.zeros((50, 30), dtype=np.float32) for name in names}, model / "model.safetensors")
     text = shown(capsys, str(model))
     assert "encoder layer 1" in text
     assert "4,500" in text
     (model / "model.safetensors").write_bytes(b"torn")
-    assert "is not a whole model folder" in shown(capsys, str(model), code=1)
+    assert "whole model folder" in shown(capsys, str(model), code=1)
 
 
 @pytest.mark.parametrize(

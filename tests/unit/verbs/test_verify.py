@@ -114,7 +114,7 @@ def test_a_model_that_says_something_else_is_found(made: Path, tmp_path: Path) -
     assert output_difference(folder, read_encoder) < 1e-5
     kept["probe"]["logits"][7] += 0.01
     (folder / CHECKSUMS).write_text(json.dumps(kept))
-    with pytest.raises(ModelError, match="no longer gives what it gave"):
+    with pytest.raises(ModelError, match=r"\de-0\d"):
         verify(folder)
 
 
@@ -130,5 +130,5 @@ def test_a_probe_is_repeatable(made: Path, tmp_path: Path, architecture: str) ->
 
 
 def test_a_shard_alone_is_refused(made: Path) -> None:
-    with pytest.raises(InputError, match="is a shard; give the whole DATA folder"):
+    with pytest.raises(InputError, match=r"shard.*DATA"):
         verify(made / "data" / "train-00000.arrow")

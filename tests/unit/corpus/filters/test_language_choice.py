@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -59,7 +60,7 @@ def test_the_language_of_a_corpus(
 
 def test_a_text_that_is_partly_chinese_is_told_of_both_ways(tmp_path: Path) -> None:
     (path,) = write(tmp_path, {"a": ENGLISH * 3 + CHINESE * 2})
-    assert "--language zh finds Chinese words" in choose_language([path], ReadOptions(), layout="file").advice
+    assert "--language zh" in choose_language([path], ReadOptions(), layout="file").advice
     (path,) = write(tmp_path, {"a": ENGLISH * 99 + CHINESE})
     assert choose_language([path], ReadOptions(), layout="file").advice == ""
 
@@ -72,7 +73,7 @@ def test_what_was_found_is_said_and_kept_and_data_is_as_if_it_had_been_given(
     for name, language in (("found", None), ("given", "zh")):
         prepare([path], tmp_path / name, vocab_size=512, valid_fraction=0.2, language=language)
         found[name] = json.loads((tmp_path / name / "manifest.json").read_text(encoding="utf-8"))
-        assert ("language zh: 100% of the letters are Chinese" in capsys.readouterr().err) is (name == "found")
+        assert bool(re.search("zh.*100%", capsys.readouterr().err)) is (name == "found")
     assert [one["language"] for one in found.values()] == ["zh", "zh"]
     assert [one["language_by"] for one in found.values()] == ["characters", "given"]
     assert found["found"]["fingerprint"] == found["given"]["fingerprint"]
@@ -87,5 +88,5 @@ def test_an_unfinished_preparation_keeps_its_language(tmp_path: Path, kept: str,
         journal = open_journal(tmp_path, {"language": given, "kind": "bpe"})
         assert journal.settings["language"] == kept
         return
-    with pytest.raises(OutputExistsError, match="language was 'zh', now 'en'"):
+    with pytest.raises(OutputExistsError, match=r"language.*'zh'.*'en'"):
         open_journal(tmp_path, {"language": given, "kind": "bpe"})

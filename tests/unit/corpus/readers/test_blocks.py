@@ -32,25 +32,25 @@ def test_all_members_of_a_compressed_file_are_read_and_padding_is_not(tmp_path: 
     (tmp_path / "p.txt.gz").write_bytes(gzip.compress(parts[0]) + padding + gzip.compress(parts[1]))
     assert read_text(tmp_path / "p.txt.gz").encode() == parts[0] + parts[1]
     (tmp_path / "p.txt.gz").write_bytes(gzip.compress(parts[0]) + b"rest")
-    with pytest.raises(CorpusError, match="is damaged or cut short"):
+    with pytest.raises(CorpusError, match="damaged"):
         read_text(tmp_path / "p.txt.gz")
 
 
 @pytest.mark.parametrize(
     ("name", "data", "message"),
     [
-        ("a.txt", b"PK\x03\x04\x14\x00", "is a zip archive .*; unpack it"),
-        ("a.csv", gzip.compress(b"text", mtime=0), r"is compressed with gzip.*; add that to its suffix"),
-        ("a.jsonl", zstandard.compress(b"text"), "is compressed with zstd"),
-        ("a.txt", b"%PDF-1.7\n...", "is a PDF document.*; give its text"),
-        ("a.txt", b"\x89PNG\r\n\x1a\n", "is a PNG picture"),
-        ("a.tsv", b"PAR1\x15\x04", "is a Parquet file"),
-        ("a.txt", b"\x80\x04\x95\x10", "is a pickle, which is never read"),
-        ("a.txt.gz", b"plain text\n", "is not compressed although its name ends in .gz"),
-        ("a.txt.gz", zstandard.compress(b"text"), "is compressed with zstd, not what its suffix says"),
-        ("a.txt.zst", b"PK\x03\x04\x14\x00", "is a zip archive .*, not what its suffix says"),
-        ("a.txt.gz", gzip.compress(b"PK\x03\x04\x14\x00", mtime=0), "is a zip archive"),
-        ("a.txt", b"text\0more", "has a NUL byte at byte 4: it is binary, or UTF-16 without a byte-order mark"),
+        ("a.txt", b"PK\x03\x04\x14\x00", "zip"),
+        ("a.csv", gzip.compress(b"text", mtime=0), r"gzip.*suffix"),
+        ("a.jsonl", zstandard.compress(b"text"), "zstd"),
+        ("a.txt", b"%PDF-1.7\n...", "PDF"),
+        ("a.txt", b"\x89PNG\r\n\x1a\n", "PNG"),
+        ("a.tsv", b"PAR1\x15\x04", "Parquet"),
+        ("a.txt", b"\x80\x04\x95\x10", "pickle"),
+        ("a.txt.gz", b"plain text\n", r"not compressed.*\.gz"),
+        ("a.txt.gz", zstandard.compress(b"text"), r"zstd.*suffix"),
+        ("a.txt.zst", b"PK\x03\x04\x14\x00", r"zip.*suffix"),
+        ("a.txt.gz", gzip.compress(b"PK\x03\x04\x14\x00", mtime=0), "zip"),
+        ("a.txt", b"text\0more", r"NUL.*byte 4.*UTF-16"),
     ],
 )
 def test_files_are_named_for_what_they_are(tmp_path: Path, name: str, data: bytes, message: str) -> None:
@@ -92,5 +92,5 @@ def test_a_line_longer_than_memory_is_refused(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setattr(blocks, "BLOCK_BYTES", 100)
     monkeypatch.setattr(blocks, "LONGEST_DOCUMENT", 1000)
     (tmp_path / "a.txt").write_text("x" * 5000)
-    with pytest.raises(CorpusError, match="has a document of more than"):
+    with pytest.raises(CorpusError, match="document"):
         list(blocks.read_blocks(tmp_path / "a.txt"))

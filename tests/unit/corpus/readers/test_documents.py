@@ -202,7 +202,7 @@ def test_a_broken_json_line_is_named_or_left_out_and_counted(tmp_path: Path) -> 
     good = json.dumps({"text": "good"})
     rows = [good, "", "{oops", '["no object"]', '{"text": 3}', good, '{"text": "\\ud83d lone"}']
     path = write(tmp_path / "en.jsonl", "\n".join(rows).encode() + b'\n{"text": "\xff"}\n' + good.encode())
-    with pytest.raises(CorpusError, match=r"en\.jsonl line 3 is not .* --skip-broken"):
+    with pytest.raises(CorpusError, match=r"en\.jsonl line 3.*--skip-broken"):
         texts_of([path])
     assert broken_of([path]) == (["good", "good", "\ufffd lone", "good"], 4)
 
@@ -231,9 +231,9 @@ def test_the_column_is_text_or_the_only_string_or_asked_for(tmp_path: Path, name
     assert texts_of([table({"text": ["a", "b"], "body": ["c", "d"]})]) == ["a", "b"]
     path = table({"title": ["a", "b"], "body": ["c", "d"]})
     assert texts_of([path], ReadOptions(column="body")) == ["c", "d"]
-    with pytest.raises(CorpusError, match=r"is the text \(its columns are title, body\); name it with --column"):
+    with pytest.raises(CorpusError, match=r"title, body.*--column"):
         texts_of([path])
-    with pytest.raises(CorpusError, match="no column 'boddy'; its columns are title, body"):
+    with pytest.raises(CorpusError, match=r"'boddy'.*title, body"):
         texts_of([path], ReadOptions(column="boddy"))
 
 
@@ -252,9 +252,9 @@ def test_bytes_that_are_no_text_are_named_or_left_out(tmp_path: Path) -> None:
 def test_rows_of_a_table_that_cannot_be_read_are_named_or_left_out(tmp_path: Path) -> None:
     ragged = write(tmp_path / "ragged.csv", "id,text\n1,a\n2,b,c\n3,d\n")
     torn = write(tmp_path / "torn.csv", "id,text\n1,ä\n2,ö".encode() + b"caf\xe9\n3,d\n")
-    with pytest.raises(CorpusError, match=r"ragged\.csv row 3 .* has 3 cells where 2 were expected .* --skip-broken"):
+    with pytest.raises(CorpusError, match=r"ragged\.csv row 3.*3 cells.*2.*--skip-broken"):
         texts_of([ragged])
-    with pytest.raises(CorpusError, match=r"torn\.csv is not UTF-8 text at byte 20 \(line 3\);"):
+    with pytest.raises(CorpusError, match=r"torn\.csv.*UTF-8.*byte 20.*3"):
         texts_of([torn])
     assert broken_of([ragged]) == (["a", "d"], 1)
     assert broken_of([torn]) == (["ä", "d"], 1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -71,24 +72,24 @@ def test_what_is_said_has_ten_characters_of_the_text(tmp_path: Path, capsys: pyt
         read_text(tmp_path / f"{number}.txt")
         read_text(tmp_path / f"{number}.txt")
     lines = capsys.readouterr().err.splitlines()
-    assert all("is read as gb18030: '这家店的面条很好吃，'" in line for line in lines)
+    assert all(re.search("gb18030.*'这家店的面条很好吃，'", line) for line in lines)
     assert len(lines) <= 6
 
 
 def test_broken_utf8_is_not_taken_for_another_encoding(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_bytes(CHINESE.encode() + b"torn \xe4\xb8 here\n" + CHINESE.encode())
-    with pytest.raises(CorpusError, match=r"a\.txt is not UTF-8 text at byte 105"):
+    with pytest.raises(CorpusError, match=r"a\.txt.*UTF-8.*byte 105"):
         read_text(tmp_path / "a.txt")
 
 
 def test_wrong_encodings_are_refused(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_bytes(CHINESE.encode())
     for name in ("no-such", "rot13", "base64"):
-        with pytest.raises(UsageError, match=f"--encoding {name} is not known"):
+        with pytest.raises(UsageError, match=f"--encoding {name}"):
             read_text(tmp_path / "a.txt", name)
     (tmp_path / "b.txt").write_bytes(CHINESE.encode("gb18030"))
-    with pytest.raises(CorpusError, match="is not UTF-8 text at byte 0"):
+    with pytest.raises(CorpusError, match=r"UTF-8.*byte 0"):
         read_text(tmp_path / "b.txt", "utf-8")
     (tmp_path / "c.txt").write_bytes(GERMAN.encode("cp1252"))
-    with pytest.raises(CorpusError, match=r"c\.txt is not UTF-8 text"):
+    with pytest.raises(CorpusError, match=r"c\.txt.*UTF-8"):
         read_text(tmp_path / "c.txt", "ascii")

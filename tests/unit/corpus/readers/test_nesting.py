@@ -35,14 +35,14 @@ def test_depths(data: bytes, depth: int, monkeypatch: pytest.MonkeyPatch) -> Non
 @pytest.mark.parametrize("depth", [DEEPEST, 20_000, 1_000_000])
 def test_files_that_nest_too_deeply_are_refused(tmp_path: Path, before: str, depth: int) -> None:
     (tmp_path / "a.jsonl").write_text(nested(3) + nested(depth, before=before))
-    with pytest.raises(CorpusError, match="nested more than 100 deep"):
+    with pytest.raises(CorpusError, match="100 deep"):
         read_table(tmp_path / "a.jsonl", names={"text"})
     assert [text[-2:] for piece in stream_texts(tmp_path / "a.jsonl") for text in piece] == [" a", " a"]
 
 
 def test_lines_that_break_within_values_hide_nothing(tmp_path: Path) -> None:
     (tmp_path / "a.jsonl").write_text('{"text": "a", "label": ' + "[\n" * 20_000 + "]\n" * 20_000 + "}\n")
-    with pytest.raises(CorpusError, match=r"nested (more than|too deeply)"):
+    with pytest.raises(CorpusError, match="nested"):
         read_table(tmp_path / "a.jsonl", names={"text"})
 
 

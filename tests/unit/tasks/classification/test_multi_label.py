@@ -52,9 +52,9 @@ def test_the_worst_errors_come_first() -> None:
 @pytest.mark.parametrize(
     ("lines", "message"),
     [
-        (["a song\t", "a meal\t"], "the column labels of .* has no label; give examples of two labels or more"),
-        (["a song\tmusic", "a meal\t"], "has only the label 'music'; give examples of two labels"),
-        (['a song\t["music"', "a meal\tfood"], "row 1 .* has labels that begin as a list but are none"),
+        (["a song\t", "a meal\t"], r"labels.*no label"),
+        (["a song\tmusic", "a meal\t"], "'music'"),
+        (['a song\t["music"', "a meal\tfood"], r"row 1.*list"),
     ],
 )
 def test_what_is_odd_is_said(tmp_path: Path, lines: list[str], message: str) -> None:

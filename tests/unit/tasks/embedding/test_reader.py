@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -94,7 +95,7 @@ def test_equal_texts_have_one_number(tmp_path: Path) -> None:
 
 def test_scores_are_laid_out_from_0_to_1(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     found = read(tmp_path / "a.tsv", "sentence1\tsentence2\tscore\nx\ty\t-1\nv\tw\t3\nv\tx\t1\n")
-    assert "score from -1 to 3 becomes 0 to 1" in capsys.readouterr().err
+    assert re.search("-1 to 3.*0 to 1", capsys.readouterr().err)
     assert found.scores is not None
     np.testing.assert_array_equal(scaled(found.scores), np.array([0, 1, 0.5], dtype=np.float32))
 
@@ -102,15 +103,15 @@ def test_scores_are_laid_out_from_0_to_1(tmp_path: Path, capsys: pytest.CaptureF
 @pytest.mark.parametrize(
     ("name", "text", "told", "message"),
     [
-        ("a.tsv", "sentence1\tsentence2\tlabel\nx\ty\tno\nv\tw\tyes\n", {}, "pairs with a label that is no number"),
-        ("a.tsv", "sentence1\tsentence2\tscore\nx\ty\t1\nv\tw\t1\n", {}, "every row of .* has the score 1"),
-        ("a.tsv", "sentence1\tsentence2\nx\t\nv\tw\n", {}, "has 1 rows where sentence2 is empty"),
-        ("a.tsv", "a\tb\tc\td\nw w\tx x\ty y\tz z\n", {}, "cannot tell which columns of .* are the texts"),
+        ("a.tsv", "sentence1\tsentence2\tlabel\nx\ty\tno\nv\tw\tyes\n", {}, r"label.*number"),
+        ("a.tsv", "sentence1\tsentence2\tscore\nx\ty\t1\nv\tw\t1\n", {}, "score 1"),
+        ("a.tsv", "sentence1\tsentence2\nx\t\nv\tw\n", {}, r"1 rows.*sentence2"),
+        ("a.tsv", "a\tb\tc\td\nw w\tx x\ty y\tz z\n", {}, "which columns"),
         (
             "a.tsv",
             "a\tb\tc\nx\ty\t1\nx\ty\tbig\n",
             {"text": "a", "pair": "b", "label": "c"},
-            r"row 2 .* has 'big' for c",
+            r"row 2.*'big'.*c",
         ),
         ("a.txt", "\n \n", {}, "is empty"),
     ],
@@ -121,11 +122,11 @@ def test_unfit_files_are_one_sentence(tmp_path: Path, name: str, text: str, told
 
 
 def test_calls_that_do_not_fit(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"has no column 'c'; its columns are anchor, positive"):
+    with pytest.raises(UsageError, match=r"'c'.*anchor, positive"):
         read(tmp_path / "a.tsv", "anchor\tpositive\nx\ty\n", ColumnsConfig(text="c"))
-    with pytest.raises(UsageError, match="'c' is unlike the first text of a pair; name the second with --pair-column"):
+    with pytest.raises(UsageError, match=r"'c'.*--pair-column"):
         read(tmp_path / "a.tsv", "a\tb\tc\nx\ty\tz\n", ColumnsConfig(text="a"), negative="c")
-    with pytest.raises(CorpusError, match="holds pairs, not scores"):
+    with pytest.raises(CorpusError, match="scores"):
         read(tmp_path / "a.tsv", "anchor\tpositive\nx\ty\n", kind="scores")
-    with pytest.raises(UsageError, match="holds a text a line, not pairs"):
+    with pytest.raises(UsageError, match="pairs"):
         read(tmp_path / "a.txt", "x\n", kind="pairs")

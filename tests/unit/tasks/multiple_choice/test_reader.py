@@ -75,11 +75,11 @@ def test_empty_last_columns_are_no_choices(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("row", "message"),
     [
-        ({"context": "x", "choices": ["a", "b"], "label": 2}, "row 1 .* says '2' is right, which is none of its 2"),
-        ({"context": " ", "choices": ["a", "b"], "label": 0}, "has 1 rows where context is empty, .* row 1"),
-        ({"context": "x", "choices": ["a"], "label": 0}, "row 1 of .* has fewer than two choices"),
-        ({"context": "x", "body": "a", "label": 0}, "expected columns such as ending0"),
-        ({"context": "x", "choices": ["a", "b"]}, "cannot tell which column"),
+        ({"context": "x", "choices": ["a", "b"], "label": 2}, r"row 1.*'2'.*2"),
+        ({"context": " ", "choices": ["a", "b"], "label": 0}, r"1 rows.*context.*row 1"),
+        ({"context": "x", "choices": ["a"], "label": 0}, r"row 1.*choices"),
+        ({"context": "x", "body": "a", "label": 0}, "ending0"),
+        ({"context": "x", "choices": ["a", "b"]}, "which column"),
     ],
 )
 def test_bad_tables_are_one_sentence(tmp_path: Path, row: dict[str, Any], message: str) -> None:
@@ -91,9 +91,9 @@ def test_told_columns(tmp_path: Path) -> None:
     file = lines(tmp_path / "a.jsonl", {"before": "x", "choices": ["a", "b"], "best": 1})
     assert read_choices(file, ColumnsConfig(text="before", label="best")).right.tolist() == [1]
     assert read_choices(file, ColumnsConfig(text="before"), labelled=False).right.tolist() == [-1]
-    with pytest.raises(UsageError, match="has no column 'nowhere'"):
+    with pytest.raises(UsageError, match="'nowhere'"):
         read_choices(file, ColumnsConfig(text="nowhere"))
-    with pytest.raises(UsageError, match="chooses between endings"):
+    with pytest.raises(UsageError, match="endings"):
         asked_choices([("context", "one ending")])
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -79,11 +80,11 @@ def test_what_is_cut_or_read_in_windows_is_said(
 ) -> None:
     encoded(Answer(), file, encoder)
     told = " ".join(capsys.readouterr().err.split())
-    assert "4 of 4 questions have a context that is longer than a row of 24 tokens: read in windows" in told
+    assert re.search("4 of 4 questions.*24 tokens.*windows", told)
     assert "cut" not in told
     Answer().encode(Answer().ask([("where ? " * 9, "rome"), ("where ?", "rome")]), encoder)
     told = " ".join(capsys.readouterr().err.split())
-    assert "1 of 2 questions are longer than 12 tokens and were cut" in told
+    assert re.search("1 of 2 questions.*12 tokens", told)
 
 
 def test_the_figure_called_loss_is_that_of_training(file: Path, encoder: TextEncoder) -> None:
@@ -113,7 +114,7 @@ def test_dev_sets_the_threshold_and_others_keep_it(file: Path, encoder: TextEnco
     assert judged.figures["f1"] == judged.figures["best_f1"] == 1.0
     assert (judged.mistakes, judged.warning) == ([], "")
     silent = Answer().with_saved_settings({"no_answer_threshold": -99.0}).judge(logits, examples)
-    assert silent.warning.startswith("no question is answered: the model tells nothing apart")
+    assert silent.warning.startswith("no question")
     settled = task.settled(judged)
     assert settled.own["no_answer_threshold"] == judged.figures["no_answer_threshold"]
     assert settled.settled(judged) is settled
@@ -154,5 +155,5 @@ def test_an_empty_context_has_no_answer(encoder: TextEncoder) -> None:
 def test_settings_that_do_not_fit(file: Path) -> None:
     with pytest.raises(ConfigError, match="max_answer"):
         Answer().with_saved_settings({"max_answer": 0})
-    with pytest.raises(UsageError, match="which has no columns"):
+    with pytest.raises(UsageError, match="no columns"):
         Answer.begin(file, ColumnsConfig(text="question"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from collections.abc import Callable, Mapping
 from itertools import chain
 from pathlib import Path
@@ -187,7 +188,7 @@ def test_numbers_that_a_model_has_as_tags_stay(tmp_path: Path) -> None:
     assert Tag.from_labels(["0", "1"]).read(file).targets.tolist() == [1, 0]
     with pytest.raises(CorpusError, match="--label-names"):
         Tag.from_labels(["O", "B-X"]).read(file)
-    with pytest.raises(UsageError, match="--label-names is for tag"):
+    with pytest.raises(UsageError, match="--label-names"):
         begin_task("classify", HeadConfig(), file, ColumnsConfig(label_names=("a", "b")))
 
 
@@ -206,30 +207,30 @@ def test_entities_that_do_not_fit_words_are_counted(tmp_path: Path, capsys: pyte
     assert examples.words == ["Rome-based", "Anna", "Stone"]
     assert [task.labels[tag] for tag in examples.targets] == ["B-LOC", "B-PER", "I-PER"]
     told = capsys.readouterr().err
-    assert "1 entities begin or end within a word" in told
-    assert "1 entities lie in longer ones" in told
-    assert "1 rows have no words and were left out" in told
+    assert "within a word" in told
+    assert "longer ones" in told
+    assert re.search("1 rows.*no words", told)
 
 
 @pytest.mark.parametrize(
     ("some", "message"),
     [
-        ([{"tokens": ["a", "b"], "tags": ["O"]}], "row 1 has 2 words in tokens and 1 tags in tags"),
+        ([{"tokens": ["a", "b"], "tags": ["O"]}], r"row 1.*2 words in tokens.*1 tags in tags"),
         ([{"tokens": ["a"], "tags": [0]}, {"tokens": ["b"], "tags": [4]}], "--label-names"),
-        ([{"tokens": ["a"], "tags": [None]}], "row 1 has no list of tags in tags"),
-        ([{"tokens": ["a"], "tags": ["O"]}, {"tokens": "a", "tags": ["O"]}], "no list of words in tokens"),
-        ([{"tokens": ["a", None], "tags": ["O", "O"]}], r"no columns of words and tags.*tokens, tags"),
-        ([{"text": "a b", "label": "good"}], "row 1 has 2 words in text and 1 tags in label"),
-        ([{"text": "a b"}], "no columns of words and tags"),
-        ([{"text": "ab", "entities": [[0, 3, "X"]]}], "row 1 has an entity from character 0 to 3"),
-        ([{"text": "a b", "entities": [[1, 2, "X"]]}], "row 1 has an entity from character 1 to 2"),
-        ([{"text": "ab", "entities": [{"start": 0, "end": "1", "label": "X"}]}], "without start, end and label"),
+        ([{"tokens": ["a"], "tags": [None]}], r"row 1.*tags"),
+        ([{"tokens": ["a"], "tags": ["O"]}, {"tokens": "a", "tags": ["O"]}], "words in tokens"),
+        ([{"tokens": ["a", None], "tags": ["O", "O"]}], r"columns.*tokens, tags"),
+        ([{"text": "a b", "label": "good"}], r"row 1.*2 words in text.*1 tags in label"),
+        ([{"text": "a b"}], r"columns.*words"),
+        ([{"text": "ab", "entities": [[0, 3, "X"]]}], r"row 1.*0.*3"),
+        ([{"text": "a b", "entities": [[1, 2, "X"]]}], r"row 1.*1.*2"),
+        ([{"text": "ab", "entities": [{"start": 0, "end": "1", "label": "X"}]}], r"start, end.*label"),
         (
             [{"text": "\u00e9\u00e9 Rome", "entities": [{"start": 5, "end": 7, "label": "X", "text": "Rome"}]}],
-            "row 1 has the entity 'Rome', but 'me' from character 5 to 7",
+            r"row 1.*'Rome'.*'me'.*5.*7",
         ),
-        ([{"tokens": [101, 102], "tags": ["O", "O"]}], "no columns of words and tags"),
-        ([{"word": "a", "tag": "O"}, {"word": "b", "tag": "B-X"}], "no column such as sentence_id"),
+        ([{"tokens": [101, 102], "tags": ["O", "O"]}], r"columns.*words"),
+        ([{"word": "a", "tag": "O"}, {"word": "b", "tag": "B-X"}], "sentence_id"),
     ],
 )
 def test_files_that_do_not_fit_are_refused(some: list[dict[str, Any]], message: str, tmp_path: Path) -> None:
@@ -250,16 +251,16 @@ def test_arrays_of_arrays_are_refused(tmp_path: Path) -> None:
 
 def test_columns_are_named(tmp_path: Path) -> None:
     file = lines("a.jsonl", rows(("a", WORDS), ("b", TAGS), ("c", [["X"] * 5, ["Y"] * 3])))(tmp_path)
-    with pytest.raises(CorpusError, match="name them with --text-column and --label-column"):
+    with pytest.raises(CorpusError, match=r"--text-column.*--label-column"):
         Tag.begin(file, ColumnsConfig())
     assert Tag.begin(file, ColumnsConfig(text="a", label="c"))[0].labels == ("X", "Y")
     assert Tag.begin(file, ColumnsConfig(text="a", label="b"))[0].labels == LABELS
-    with pytest.raises(UsageError, match="has no column 'd'; its columns are a, b, c"):
+    with pytest.raises(UsageError, match=r"'d'.*a, b, c"):
         Tag.begin(file, ColumnsConfig(text="a", label="d"))
-    with pytest.raises(UsageError, match="leave --label-names out"):
+    with pytest.raises(UsageError, match="--label-names"):
         Tag.begin(file, ColumnsConfig(text="a", label="b", label_names=("O", "X")))
     numbers = lines("n.jsonl", rows(("tokens", WORDS), ("tags", NUMBERS)))(tmp_path)
-    with pytest.raises(CorpusError, match=r"row 1 has the tag 3, and the names of tags go from 0 to 2 \(O, B-PER"):
+    with pytest.raises(CorpusError, match=r"row 1.*3.*0 to 2.*O, B-PER"):
         Tag.begin(numbers, ColumnsConfig(label_names=NAMES[:3]))
 
 

@@ -63,7 +63,7 @@ def test_schemes_are_recognised_and_learned_alike(tmp_path: Path, name: str) -> 
 @pytest.mark.parametrize("example", NOTATIONS)
 def test_notations_are_recognised_and_learned_alike(tmp_path: Path, example: str) -> None:
     scheme, tags = learned(tmp_path / "a.conll", NOTATIONS[example])
-    assert f", tags written as {example}" in scheme
+    assert example in scheme
     assert tags == ["O", "B-A", "I-A", "O", "B-B"]
 
 
@@ -88,10 +88,10 @@ def test_a_few_invalid_tags_are_noted(tmp_path: Path, capsys: pytest.CaptureFixt
     scheme, tags = learned(tmp_path / "a.conll", *["B-A I-A O B-A"] * 20, "O I-A I-A")
     assert scheme.startswith("IOB2")
     assert tags[-3:] == ["O", "B-A", "I-A"]
-    assert "1 tags are not IOB2, the first of them on line 102" in capsys.readouterr().err
+    assert re.search("1 tags.*IOB2.*line 102", capsys.readouterr().err)
     scheme, tags = learned(tmp_path / "b.conll", "B-A E-A O B-A", "S-A")
     assert tags == ["B-A", "E-A", "O", "S-A", "S-A"]
-    assert "1 tags break their scheme, the first of them on line 4" in capsys.readouterr().err
+    assert re.search("1 tags.*line 4", capsys.readouterr().err)
 
 
 def test_a_sentence_never_goes_on_in_the_next(tmp_path: Path) -> None:
@@ -102,7 +102,7 @@ def test_a_sentence_never_goes_on_in_the_next(tmp_path: Path) -> None:
 
 def test_types_that_differ_by_case_are_kept_apart(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert learned(tmp_path / "a.conll", "B-Loc B-LOC O")[1] == ["B-Loc", "B-LOC", "O"]
-    assert "differ by case alone" in capsys.readouterr().err
+    assert "by case" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("scheme", ["O B_A I_A S_B", "O A A B", "O I-A E-A E-B", "o b-A i-A b-B", "O B-A M-A S-B"])
@@ -141,30 +141,30 @@ def test_lines_of_conll_2003(tmp_path: Path) -> None:
     assert [words.names[tag] for tag in words.tags] == ["I-ORG", "O", "I-PER"]
     assert words.lines.tolist() == [3, 4, 8]
     assert set(read_conll(file, tag_column="2").names) == {"NNP", "VBZ"}
-    with pytest.raises(UsageError, match="columns 1 to 4, and none called '5'"):
+    with pytest.raises(UsageError, match=r"1.*4.*'5'"):
         read_conll(file, tag_column="5")
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("a\tO\nb\tO\tO\n", "line 2 has 3 columns where 2 as before were expected"),
-        ("a\nb\n", "line 1 has 1 columns where a word and its tag were expected"),
-        ("\n\n", "holds no words"),
-        ("a\tO\nb\tI-A\nc\tB-B\n", "mixes IOB1 and IOB2: line 2 opens an entity with I-A, line 3 with B-B"),
-        ("a\tO\nb\tA\nc\tB-B\n", "line 2 has the tag 'A', though others mark entities as 'B-B' does"),
-        ("a\tO\nb\tA\nc\tB_B\n", "line 2 has the tag 'A', though others mark entities as 'B_B' does"),
-        ("a\tO\nb\tE-A\nc\tL-B\n", "mixes schemes: .* line 2 has the tag 'E-A', .* line 3 has 'L-B'"),
-        ("a\tI-A\nb\tE-A\nc\tI-A\n\nd\tI-A\nd\tE-A\ne\tE-A\n", "mixes IOE1 and IOE2"),
-        ("a\t(A*\nb\t*)\nc\t*\n", "line 1 has the tag '\\(A\\*': entities in brackets"),
-        ("\n".join(f"w{n}\t{n}x" for n in range(40)), "has 40 different tags at 40 words"),
-        ("a\t0\nb\t1\n", r"the tags of .* are numbers \(0, 1\).*--label-names"),
+        ("a\tO\nb\tO\tO\n", r"line 2.*3 columns.*2"),
+        ("a\nb\n", r"line 1.*1 columns"),
+        ("\n\n", "no words"),
+        ("a\tO\nb\tI-A\nc\tB-B\n", r"IOB1.*IOB2.*line 2.*I-A.*line 3.*B-B"),
+        ("a\tO\nb\tA\nc\tB-B\n", r"line 2.*'A'.*'B-B'"),
+        ("a\tO\nb\tA\nc\tB_B\n", r"line 2.*'A'.*'B_B'"),
+        ("a\tO\nb\tE-A\nc\tL-B\n", r"line 2.*'E-A'.*line 3.*'L-B'"),
+        ("a\tI-A\nb\tE-A\nc\tI-A\n\nd\tI-A\nd\tE-A\ne\tE-A\n", r"IOE1.*IOE2"),
+        ("a\t(A*\nb\t*)\nc\t*\n", "line 1.*'\\(A\\*'"),
+        ("\n".join(f"w{n}\t{n}x" for n in range(40)), r"40 different.*40 words"),
+        ("a\t0\nb\t1\n", r"numbers.*0, 1.*--label-names"),
         (
             "d1 0 a O\nd1 1 b B-X\nd1 2 c O\n\nd1 0 e O\n",
-            "the first column of .* is the same at all words of a sentence",
+            "first column",
         ),
-        ("T1\tPER 0 4\tAnna\nT2\tLOC 9 13\tRome\n", "is a file of brat, which is not read"),
-        ("a\tO\nb\tO\n", "every word of .* has the tag 'O'"),
+        ("T1\tPER 0 4\tAnna\nT2\tLOC 9 13\tRome\n", "brat"),
+        ("a\tO\nb\tO\n", "'O'"),
     ],
 )
 def test_odd_files_are_refused(tmp_path: Path, text: str, message: str) -> None:
@@ -182,7 +182,7 @@ def test_comments_and_names_of_columns_are_skipped(tmp_path: Path, capsys: pytes
     assert words.words == ["Anna", "#1", "#", "Rome"]
     assert words.counts.tolist() == [3, 1]
     assert words.lines.tolist() == [3, 4, 5, 10]
-    assert "6 lines that begin with # are skipped as comments" in capsys.readouterr().err
+    assert re.search("6 lines.*#", capsys.readouterr().err)
     assert [sentence for _, sentence in stream_sentences(file)] == [("Anna", "#1", "#"), ("Rome",)]
     file.write_text("# id\nAnna B-PER\n# O\n\n# id\n# O\nRome B-LOC\n")
     assert read_conll(file).words == ["Anna", "#", "#", "Rome"]
@@ -191,7 +191,7 @@ def test_comments_and_names_of_columns_are_skipped(tmp_path: Path, capsys: pytes
     assert read_conll(file, tag_column="Tag").names == ["B-PER", "O"]
     assert [sentence for _, sentence in stream_sentences(file)] == [("Anna", "ran")]
     file.write_text("Anna\tB-PER\n#fun\n")
-    with pytest.raises(CorpusError, match="line 2 has 1 columns where 2 as before were expected"):
+    with pytest.raises(CorpusError, match=r"line 2.*1 columns.*2"):
         read_conll(file)
     (tmp_path / "a.csv").write_text('Anna,B-PER\n",",O\n\nRome,B-LOC\n')
     assert read_conll(tmp_path / "a.csv").words == ["Anna", ",", "Rome"]
@@ -210,12 +210,12 @@ def test_words_are_numbered_in_conll_u(tmp_path: Path) -> None:
     assert read_conll(file, word_column="3").words == ["ADP", "DET", "NOUN", "INTJ"]
     assert list(stream_sentences(file)) == [(3, ("de", "le", "vin")), (8, ("Oui",))]
     file.write_text("1\tOui\toui\tINTJ\t_\t_\t0\troot\t_\t_\n")
-    with pytest.raises(CorpusError, match=r"is CoNLL-U, .* --label-column 4"):
+    with pytest.raises(CorpusError, match=r"CoNLL-U.*--label-column 4"):
         read_conll(file)
     assert read_conll(file, tag_column="4").names == ["INTJ"]
 
 
 def test_a_type_the_training_file_lacks_is_refused(tmp_path: Path) -> None:
     task, _ = Tag.begin(conll(tmp_path / "a.conll", "B-A I-A O"), ColumnsConfig())
-    with pytest.raises(CorpusError, match=r"line 2 has the tag 'B-C', which the training file has no place for"):
+    with pytest.raises(CorpusError, match=r"line 2.*'B-C'"):
         task.read(conll(tmp_path / "b.conll", "O B-C"))

