@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from pydantic import ValidationError
 from safetensors.torch import save_file
-from torch import Tensor, nn
+from torch import Tensor
 
 from bertwright.config import requirement
 from bertwright.errors import ModelError
@@ -28,6 +28,7 @@ from bertwright.hub.weights import WEIGHTS, read_object, read_tensors
 from bertwright.log import note
 from bertwright.model.build import build_encoder
 from bertwright.model.config import ModelConfig
+from bertwright.model.decoder import Decoder
 from bertwright.model.encoder import Encoder
 from bertwright.model.random_state import kept_random_state
 from bertwright.tokenizer.load import Tokenizer, has_tokenizer, load_tokenizer
@@ -153,7 +154,7 @@ def read_weights(folder: Path, config: ModelConfig, mapping: HFMapping) -> tuple
 
 
 def load_weights(
-    model: nn.Module, weights: Mapping[str, Tensor], mapping: HFMapping, folder: Path, *, side: str = "encoder"
+    model: Encoder | Decoder, weights: Mapping[str, Tensor], mapping: HFMapping, folder: Path, *, side: str = "encoder"
 ) -> LoadReport:
     """Put the weights of a folder, by their Hugging Face names, into `model`; return what did not match.
 
@@ -168,8 +169,8 @@ def load_weights(
         unknown = [part for part in local if part not in wanted]
         if any(part.startswith("blocks.") for part in unknown):
             raise ModelError(
-                f"{folder} holds {name}, which its config.json ({len(model.get_submodule('blocks'))} layers) has no "
-                "place for; fix the config or the weights"
+                f"{folder} holds {name}, which its config.json ({model.config.layers} layers) has no place for; "
+                "fix the config or the weights"
             )
         if not local or unknown:
             unused[name] = tensor
@@ -193,7 +194,7 @@ def load_weights(
     return LoadReport(initialised=tuple(missing), unused=unused)
 
 
-def hf_tensors(model: nn.Module, mapping: HFMapping) -> dict[str, Tensor]:
+def hf_tensors(model: Encoder | Decoder, mapping: HFMapping) -> dict[str, Tensor]:
     """Return the weights by their Hugging Face names; several of ours that stand in one are stacked in our order."""
     stacks: dict[str, list[Tensor]] = {}
     for name, tensor in model.state_dict().items():

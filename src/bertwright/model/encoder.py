@@ -87,7 +87,8 @@ class Encoder(nn.Module, ABC):
         hidden: Tensor = self.embeddings(input_ids, token_type_ids)
         for block, others in zip(self.blocks[:layer], inputs[:layer], strict=True):
             hidden = block(hidden, *others)
-        return self.norm(hidden) if layer == self.config.layers else hidden
+        last: Tensor = self.norm(hidden) if layer == self.config.layers else hidden
+        return last
 
     def mlm_logits(self, hidden: Tensor) -> Tensor:
         """Return logits [..., V] of the vocabulary from hidden states [..., H]."""
