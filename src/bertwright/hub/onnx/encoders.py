@@ -196,12 +196,12 @@ def _window_bias(graph: Graph, padding: str, window: int, queries: QueriedTokens
     length = graph("Squeeze", graph("Shape", "input_ids", start=1))
     keys = graph("Range", graph.constant(np.int64(0)), length, graph.constant(np.int64(1)))
     if queries.positions is None:
-        queries = graph("Unsqueeze", keys, graph.constant([1]))
+        at = graph("Unsqueeze", keys, graph.constant([1]))
     elif queries.positions == FIRST:
-        queries = graph.constant(np.zeros((1, 1), dtype=np.int64))
+        at = graph.constant(np.zeros((1, 1), dtype=np.int64))
     else:
-        queries = graph("Unsqueeze", queries.positions, graph.constant([1, 3]))
-    distance = graph("Abs", graph("Sub", queries, keys))
+        at = graph("Unsqueeze", queries.positions, graph.constant([1, 3]))
+    distance = graph("Abs", graph("Sub", at, keys))
     far = graph("Greater", distance, graph.constant(np.int64(window // 2)))
     return graph("Where", far, graph.constant(np.float32(MASK_VALUE)), padding)
 

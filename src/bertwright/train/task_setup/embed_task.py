@@ -112,11 +112,11 @@ class EmbedParts(Tuning):
     def set_dropout(self, parts: Sequence[Dropout]) -> None:
         """Set the dropout asked for; where it alone tells two readings of a text apart, there must be some."""
         share = self.config.transfer.dropout
-        if share is None and self.task.kind == "texts" and not any(part.share for part in parts):
+        if share is None and self.task.kind == "texts" and not any(part.rate for part in parts):
             note(f"{self.folder} has no dropout, which tells two readings of a text apart: {SIMCSE_DROPOUT} is used")
             share = SIMCSE_DROPOUT
         for part in parts:
-            part.share = part.share if share is None else share
+            part.rate = part.rate if share is None else share
 
     def step(self, model: SentenceEncoder, seed: int) -> TrainStep:
         """Return the training step of a model."""

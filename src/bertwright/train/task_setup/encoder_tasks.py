@@ -212,7 +212,7 @@ def compile_blocks(model: FineTuned | SentenceEncoder, step: TrainStep, batch: T
         model.train()
         step.backward(0, [(BatchSlice(0), batch)], micro_batches=1, progress=0.0)
 
-    drops = any(isinstance(module, Dropout) and module.share > 0 for module in model.encoder.modules())
+    drops = any(isinstance(module, Dropout) and module.rate > 0 for module in model.encoder.modules())
     reason = try_compiled_blocks(model.encoder.get_submodule("blocks").children(), attempt, drops=drops)
     model.zero_grad(set_to_none=True)
     if reason:

@@ -58,8 +58,8 @@ def treat(model: FineTuned, transfer: TransferConfig) -> None:
     if dropout is not None:
         for module in model.encoder.modules():
             if isinstance(module, Dropout):
-                module.share = dropout
-    if transfer.r_drop and not any(isinstance(part, Dropout) and part.share for part in model.encoder.modules()):
+                module.rate = dropout
+    if transfer.r_drop and not any(isinstance(module, Dropout) and module.rate for module in model.encoder.modules()):
         note("R-Drop compares two draws of dropout, and this encoder has none but before its head; give --dropout 0.1")
     _tell_weights(model)
 

@@ -97,7 +97,7 @@ class TranslateParts(Tuning):
         if transfer.dropout is not None:
             for module in model.modules():
                 if isinstance(module, Dropout):
-                    module.share = transfer.dropout
+                    module.rate = transfer.dropout
         return model.to(self.device)
 
     def step(self, model: EncoderDecoder, seed: int) -> TrainStep:
