@@ -11,6 +11,7 @@ import numpy as np
 
 from bertwright.corpus.builtin import python_docs
 from bertwright.data.labelled.rows_of_labels import LabelledRows
+from bertwright.device import versions
 from bertwright.errors import ModelError
 from bertwright.files import write_json
 from bertwright.hub.crf_file import CRF
@@ -19,7 +20,6 @@ from bertwright.hub.onnx.exportable import Exportable
 from bertwright.hub.onnx.graphs import graph_difference, reference, write_model
 from bertwright.hub.onnx.onnx_folder import ABOUT, MODEL, OnnxFolder, open_onnx, require
 from bertwright.log import note
-from bertwright.machine import versions
 from bertwright.model.encoder import SEQUENCE_HEADS
 from bertwright.model.sentence_encoder import SentenceEncoder
 from bertwright.model.task_model import FineTuned
