@@ -131,11 +131,25 @@ def read_model(folder: Path) -> tuple[Encoder, LoadReport]:
     Raises ModelError where the folder is not a whole model of the kinds supported (see `must_be` of `HFMapping`), its
     weights do not fit its config.json, or its tokenizer has more tokens than the model.
     """
+    folder, mapping, config = _config_in(folder)
+    return read_weights(folder, config, mapping)
+
+
+def read_config(folder: Path) -> ModelConfig:
+    """Return the settings of the encoder in a folder, its weights left alone; raises ModelError as `read_model` does.
+
+    >>> read_config(Path("runs/en/model")).hidden_size
+    256
+    """
+    return _config_in(folder)[2]
+
+
+def _config_in(folder: Path) -> tuple[Path, HFMapping, ModelConfig]:
+    """Return the folder of the encoder itself, the mapping of its names, and its settings."""
     if not folder.is_dir():
         raise ModelError(f"{folder} is not a folder; give a Hugging Face BERT folder")
     folder = encoder_folder(folder)
-    mapping, config = config_of(read_object(folder / "config.json"), folder)
-    return read_weights(folder, config, mapping)
+    return folder, *config_of(read_object(folder / "config.json"), folder)
 
 
 def read_weights(folder: Path, config: ModelConfig, mapping: HFMapping) -> tuple[Encoder, LoadReport]:

@@ -12,7 +12,7 @@ from torch.nn import functional
 from bertwright.model.config import BertConfig, ModelConfig
 from bertwright.model.encoder import SEQUENCE_HEADS, Encoder, HeadType
 from bertwright.model.heads import MaskedTokenHead, NextSentenceHead, Pooler
-from bertwright.model.init.noise import initialise
+from bertwright.model.init.noise import draw_weights
 from bertwright.model.layers.attention import Attention, gather_positions
 from bertwright.model.layers.attention_mask import AttentionMask, LongRowMask
 from bertwright.model.layers.dropout import Dropout
@@ -106,7 +106,7 @@ class BertForPreTraining(Encoder):
         self.mlm_head = MaskedTokenHead(config)
         self.nsp_head = NextSentenceHead(config)
         if drawn:
-            initialise(self, std=config.initializer_range)
+            draw_weights(self, std=config.initializer_range)
 
     def block(self, number: int) -> Block:
         """Return block `number`, from 0."""

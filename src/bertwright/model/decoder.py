@@ -16,7 +16,7 @@ from torch.nn import functional
 from bertwright.model.bert import Embeddings
 from bertwright.model.config import BertConfig
 from bertwright.model.heads import MaskedTokenHead
-from bertwright.model.init.noise import initialise
+from bertwright.model.init.noise import draw_weights
 from bertwright.model.layers.attention import Attention
 from bertwright.model.layers.attention_mask import MASK_VALUE, AttentionMask
 from bertwright.model.layers.dropout import Dropout
@@ -94,7 +94,7 @@ class Decoder(nn.Module):
         self.embeddings = Embeddings(config)
         self.blocks = nn.ModuleList(DecoderBlock(config) for _ in range(config.layers))
         self.mlm_head = MaskedTokenHead(config)
-        initialise(self, std=config.initializer_range)
+        draw_weights(self, std=config.initializer_range)
 
     def encoder_states(self, hidden: Tensor, attention_mask: Tensor) -> EncoderStates:
         """Return what the blocks attend to of source texts, from hidden states [N, S, H] and their mask [N, S]."""

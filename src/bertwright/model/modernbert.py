@@ -17,7 +17,7 @@ from torch.nn import functional
 from bertwright.model.config import ModelConfig, ModernConfig
 from bertwright.model.encoder import Encoder, HeadType
 from bertwright.model.heads import MaskedTokenHead, ModernNextSentenceHead
-from bertwright.model.init.noise import initialise
+from bertwright.model.init.noise import draw_weights
 from bertwright.model.layers.attention import Attention, gather_positions, rotary_angles
 from bertwright.model.layers.attention_mask import AttentionMask, LongRowMask
 from bertwright.model.layers.dropout import Dropout
@@ -103,13 +103,13 @@ class ModernForMaskedLM(Encoder):
             angles = rotary_angles(config.max_positions, width, theta=theta)
             self.register_buffer(f"{kind}_rotation", angles, persistent=False)
         if drawn:
-            initialise(self, std=config.initializer_range)
+            draw_weights(self, std=config.initializer_range)
             self._initialise_outputs()
         self.has_nsp_head = config.next_sentence
         if config.next_sentence:  # made and drawn last: the other weights are those of a model without this head
             self.nsp_head = ModernNextSentenceHead(config)
             if drawn:
-                initialise(self.nsp_head, std=config.initializer_range)
+                draw_weights(self.nsp_head, std=config.initializer_range)
 
     def block_inputs(self, attention_mask: Tensor, documents: Tensor | None) -> list[tuple[Any, ...]]:
         """Return for each block the mask of rows [B, S] and its rotary angles: of whole rows, or of a window."""

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from bertwright.model.crf import Crf
 from bertwright.model.encoder import SEQUENCE_HEADS, Encoder, HeadType
-from bertwright.model.init.noise import initialise
+from bertwright.model.init.noise import draw_weights
 from bertwright.model.layers.dropout import Dropout
 from bertwright.model.layers.linear import Linear
 from bertwright.model.sentence_encoder import SentenceEncoder, mean_of
@@ -45,7 +45,7 @@ class FineTuned(nn.Module):
         self.dropout = Dropout(dropout)
         self.classifier = Linear(encoder.config.hidden_size, outputs)
         std = encoder.config.initializer_range if head_type in SEQUENCE_HEADS else encoder.config.hidden_size**-0.5
-        initialise(self.classifier, std=std)
+        draw_weights(self.classifier, std=std)
         self.crf = crf
 
     def forward(self, batch: LabelledBatch) -> Tensor:

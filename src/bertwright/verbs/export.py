@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,37 +16,71 @@ from bertwright.errors import UsageError
 from bertwright.files import human_bytes, map_os_errors, read_json, refuse_existing, write_json, written_aside
 from bertwright.hub.onnx.exportable import Exportable, open_exportable
 from bertwright.hub.onnx.onnx_folder import ABOUT, MODEL, SAME_EVERYWHERE, open_onnx, require
-from bertwright.inference.batching import Predictor
-from bertwright.inference.embed_predictor import read_judged
-from bertwright.inference.int8_cost import Evaluate, losses_of, rows_a_second
-from bertwright.inference.scoring import ask_model
-from bertwright.log import note, print_table
+from bertwright.inference.batching import Forward
+from bertwright.inference.evaluate_task import read_pairs_of_texts
+from bertwright.inference.int8_cost import Evaluate, cost_table, losses_of, rows_a_second
+from bertwright.inference.scoring import task_forward
+from bertwright.log import Block, Facts, Table
 from bertwright.model.encoder import Encoder
 from bertwright.model.sentence_encoder import SentenceEncoder
 from bertwright.model.task_model import FineTuned
+from bertwright.result import Result
+from bertwright.tasks.by_name import task_of_head
 from bertwright.tasks.columns import ColumnsConfig
-from bertwright.tasks.embedding.task import judge_sentences
-from bertwright.tasks.trained import task_of_head
+from bertwright.tasks.embedding.task import evaluate_vectors
 
 CALIBRATION = 64
 """Rows on which the range of values is measured before they are rounded."""
 
 
 def export(
-    model: Path,
-    out: Path,
+    model: Path | str,
+    out: Path | str,
     *,
     to: Literal["onnx"] = "onnx",
     quantize: Literal["int8"] | None = None,
-    data: Path | None = None,
+    data: Path | str | None = None,
+    text_column: str | None = None,
+    pair_column: str | None = None,
+    label_column: str | None = None,
+    encoding: str | None = None,
     columns: Mapping[str, str] | None = None,
-) -> dict[str, Any]:
-    """Write the model of a Hugging Face folder as ONNX to the folder `out`, whole or not at all; return the figures.
+) -> Result:
+    """Write a model in a form that other programs run, checked against torch before it is called done.
 
-    The graph must give what torch gives, on real rows in batches of several sizes and lengths. With `quantize` it
-    multiplies 8-bit integers; a table then shows what that costs: in the task's figures on `data`, a labelled file (for
-    sentence vectors pairs or scored pairs), and in answers that change. Raises ModelError where the graph differs,
-    OutputExistsError, and UsageError where onnx is not installed.
+    The graph must give what torch gives, on real rows in batches of several sizes and lengths. The folder is there
+    whole or not at all; what onnx.json holds is returned.
+
+    Parameters
+    ----------
+    model
+        Hugging Face BERT or ModernBERT folder: pre-trained, fine-tuned, or of sentence vectors.
+    out
+        Folder to write: model.onnx, onnx.json (inputs, outputs, labels), tokenizer.json, config.json.
+    to
+        onnx: a graph for onnxruntime and others; `predict` and `embed` run it without torch.
+    quantize
+        int8: multiply 8-bit integers; a table shows what that costs, in the figures of the task on `data` and in
+        answers that change, and the speed it brings.
+    data
+        Labelled file to check and evaluate on, such as the dev file, for sentence vectors pairs or scored pairs;
+        sentences of ours where not given.
+    text_column
+        Column of the text in the labelled file; found by its name where not given.
+    pair_column
+        Column of the second text of a pair.
+    label_column
+        Column of the label, score or tag.
+    encoding
+        Encoding of the files, such as gb18030 or cp1252; where not given, one other than UTF-8 is detected and
+        reported.
+    columns
+        The four before this under the names of the settings: text, pair, label, encoding.
+
+    Raises
+    ------
+    ModelError
+        Where the graph differs from torch; OutputExistsError; UsageError where onnx is not installed.
     """
     if to != "onnx":
         raise UsageError(f"there is no way to export to {to!r}; give --to onnx")
@@ -56,17 +90,25 @@ def export(
     model, out = Path(model), Path(out)
     refuse_existing(out, instead="give another --out")
     opened = open_exportable(model)
+    flags = {"text": text_column, "pair": pair_column, "label": label_column, "encoding": encoding}
+    given = dict(columns or {}) | {name: column for name, column in flags.items() if column is not None}
     if data is None:
         rows, evaluate = sample_rows(opened), None
     else:
-        rows, evaluate = _labelled_rows(opened, Path(data), ColumnsConfig.model_validate(columns or {}))
+        rows, evaluate = _labelled_rows(opened, Path(data), ColumnsConfig.model_validate(given))
     with map_os_errors(out.parent), written_aside(out) as folder:
         folder.mkdir()
         figures = write_checked(opened, rows, folder)
+        blocks: list[Block] = []
         if quantize:
-            figures |= _quantize(opened, folder, rows, evaluate)
-    note(f"{out}: {human_bytes((out / MODEL).stat().st_size)}, {', '.join(figures['outputs'])}; runs without torch")
-    return figures
+            figures, table = _quantize(opened, folder, rows, evaluate)
+            blocks.append(table)
+    facts = {
+        "size": human_bytes((out / MODEL).stat().st_size),
+        "outputs": ", ".join(figures["outputs"]),
+        "largest difference from torch": f"{figures['checked']['largest_difference_from_torch']:.1e}",
+    }
+    return Result(figures, Facts(f"exported: {out}, which runs without torch", facts), *blocks)
 
 
 def _labelled_rows(opened: Exportable, data: Path, columns: ColumnsConfig) -> tuple[LabelledRows, Evaluate]:
@@ -74,19 +116,21 @@ def _labelled_rows(opened: Exportable, data: Path, columns: ColumnsConfig) -> tu
     from bertwright.hub.onnx.export_check import text_encoder
 
     if isinstance(opened.model, SentenceEncoder):
-        pairs = read_judged(data, columns)
+        pairs = read_pairs_of_texts(data, columns)
         rows = text_encoder(opened).rows(pairs.texts, None, np.zeros(len(pairs.texts), dtype=np.int64))
-        return rows, lambda vectors: judge_sentences(vectors, pairs)
+        return rows, lambda vectors: evaluate_vectors(vectors, pairs)
     if not isinstance(opened.model, FineTuned):
         raise UsageError(f"{opened.folder} is no fine-tuned model, so --data has no labels it could be evaluated on")
     task = task_of_head(*(opened.about[name] for name in ("part", "problem", "labels", "own")))
-    task = task.with_crf(opened.model).with_columns(data, columns)
-    examples = task.read(data)
-    return task.encode(examples, text_encoder(opened)), lambda logits: task.judge(logits, examples)
+    task = task.with_crf(opened.model.crf).with_columns(data, columns)
+    encoded = task.encode(task.read(data), text_encoder(opened))
+    return encoded.rows, lambda logits: task.evaluate(logits, encoded.examples)
 
 
-def _quantize(opened: Exportable, folder: Path, rows: LabelledRows, evaluate: Evaluate | None) -> dict[str, Any]:
-    """Put 8-bit integers in the place of the float graph, and print what that costs and brings."""
+def _quantize(
+    opened: Exportable, folder: Path, rows: LabelledRows, evaluate: Evaluate | None
+) -> tuple[dict[str, Any], Table]:
+    """Put 8-bit integers in the place of the float graph; return onnx.json, and what that costs and brings."""
     from bertwright.hub.onnx.int8 import quantize_int8
 
     with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
@@ -97,35 +141,13 @@ def _quantize(opened: Exportable, folder: Path, rows: LabelledRows, evaluate: Ev
         chosen = np.linspace(0, len(rows) - 1, min(CALIBRATION, len(rows))).astype(np.int64)
         quantize_int8(kept / MODEL, folder / MODEL, [before.inputs(rows.arrays(chosen))])
         after = open_onnx(folder)
-        sides: dict[str, Predictor[np.ndarray]] = {"ONNX float32": before.logits, "ONNX int8": after.logits}
+        sides: dict[str, Forward[np.ndarray]] = {"ONNX float32": before.logits, "ONNX int8": after.logits}
         if not isinstance(opened.model, Encoder):
-            sides = {"torch float32": ask_model(opened.model, device=torch.device("cpu")), **sides}
+            sides = {"torch float32": task_forward(opened.model, device=torch.device("cpu")), **sides}
         speeds = rows_a_second(sides, rows)
         losses = losses_of(before, after, rows, evaluate)
         sizes = [(one / MODEL).stat().st_size for one in (kept, folder)]
     about: dict[str, Any] = read_json(folder / ABOUT)
     about |= {"quantized": "int8", SAME_EVERYWHERE: True, "bytes": sizes, "rows_a_second": speeds, **losses}
     write_json(folder / ABOUT, about)
-    _print_cost(speeds, losses, sizes)
-    return about
-
-
-def _print_cost(speeds: dict[str, float], losses: dict[str, Any], sizes: Sequence[int]) -> None:
-    """Print a row a figure, float32 beside int8."""
-    figures: dict[str, dict[str, float]] = losses.get("figures", {"float32": {}})
-    rows = [
-        [name.replace("_", " "), *(f"{figures[kind][name]:.4f}" for kind in ("float32", "int8"))]
-        for name in figures["float32"]
-    ]
-    if "agreement" in losses:
-        rows.append(["answers that agree", "", f"{losses['agreement']:.2%}"])
-    if "mean_cosine" in losses:
-        rows.append(["mean cosine with float32", "", f"{losses['mean_cosine']:.4f}"])
-    if "largest_change" in losses:
-        rows.append(["largest change of a logit", "", f"{losses['largest_change']:.3f}"])
-    rows.append(["rows a second", f"{speeds['ONNX float32']:,.0f}", f"{speeds['ONNX int8']:,.0f}"])
-    if "torch float32" in speeds:
-        times = [speeds[f"ONNX {kind}"] / speeds["torch float32"] for kind in ("float32", "int8")]
-        rows.append(["times torch in float32", *(f"{value:.2f}" for value in times)])
-    rows.append(["size of the file", *(human_bytes(size) for size in sizes)])
-    print_table("8-bit integers", ["", "float32", "int8"], rows)
+    return about, cost_table(speeds, losses, sizes)

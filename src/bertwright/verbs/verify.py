@@ -12,8 +12,9 @@ from bertwright.corpus.cooccurrence import NEIGHBOURS, read_neighbours
 from bertwright.corpus.shards import Shards, check_shards, check_tokenizer, read_manifest
 from bertwright.errors import BertwrightError, DataError, InputError, ModelError
 from bertwright.files import human_bytes
-from bertwright.log import note, print_table
-from bertwright.verbs.show import kind_of_folder
+from bertwright.log import Table, note
+from bertwright.result import ResultList
+from bertwright.verbs.calls.folder_kind import kind_of_folder
 
 
 @dataclass(frozen=True)
@@ -26,12 +27,25 @@ class Check:
     status: str = "whole"
 
 
-def verify(thing: Path | str) -> list[Check]:
-    """Check a DATA, RUN or MODEL folder or a checkpoint, print the table, and return it; nothing is changed.
+def verify(thing: Path | str) -> ResultList[Check]:
+    """Check that a DATA, RUN or MODEL folder is whole: checksums, reloading, and a model's answers to a probe.
 
-    Raises InputError, with the first thing that is wrong, where anything is: DataError, or ModelError for checkpoints
-    and models.
+    Shows what was checked, and ends with the first thing that is wrong, if any is (in Python an error, whose `result`
+    is the table). Nothing is changed.
 
+    Parameters
+    ----------
+    thing
+        A DATA folder, a RUN folder (its checkpoints, metrics and model), a checkpoint, or a MODEL folder that
+        bertwright wrote.
+
+    Raises
+    ------
+    InputError
+        Where anything is wrong: DataError, or ModelError for checkpoints and models.
+
+    Examples
+    --------
     >>> verify("runs/en")[0].what
     'checkpoint step-1200'
     """
@@ -43,12 +57,14 @@ def verify(thing: Path | str) -> list[Check]:
         )
     checks = KINDS[kind](thing)
     rows = [[check.what, check.found, check.status if check.wrong is None else "DAMAGED"] for check in checks]
-    print_table(f"{thing}, a {kind.upper() if kind != 'checkpoint' else kind} folder", ["what", "checked", "is"], rows)
+    title = f"{thing}, a {kind.upper() if kind != 'checkpoint' else kind} folder"
+    result = ResultList(checks, Table(title, ["what", "checked", "is"], rows))
     note(f"checked in {time.perf_counter() - began:.1f} s")
     wrong = next((check.wrong for check in checks if check.wrong is not None), None)
     if wrong is not None:
+        wrong.result = result
         raise wrong
-    return checks
+    return result
 
 
 def verify_data(data: Path) -> list[Check]:
@@ -129,7 +145,7 @@ def verify_checkpoint(folder: Path) -> list[Check]:
 
 
 def verify_model(model: Path, *, must_have_checksums: bool = False) -> list[Check]:
-    """Compare the files of a model with their checksums, reload it, and compare its outputs with those at that time.
+    """Compare the files of a model with their checksums, reload it, and compare its outputs with those written down.
 
     One that bertwright did not write has no checksums: its weights are read, unless it must have them.
     """

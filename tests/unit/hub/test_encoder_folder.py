@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from bertwright.errors import ModelError
-from bertwright.hub.cards.pretrained import model_card
+from bertwright.hub.cards.model_cards import model_card
 from bertwright.hub.encoder_folder import load_model, read_model, save_model
 from bertwright.model.bert import BertForPreTraining
 from bertwright.model.build import named_size

@@ -75,8 +75,8 @@ def _with_positions(rows: LabelledRows, exportable: Exportable) -> LabelledRows:
         ids=ids,
         lengths=rows.lengths,
         first_lengths=rows.first_lengths,
-        asked=within[chosen],
-        asked_counts=np.maximum(counts, 1),
+        positions=within[chosen],
+        num_targets=np.maximum(counts, 1),
         targets=np.zeros(int(chosen.sum()), dtype=np.int64),
         pad=rows.pad,
     )

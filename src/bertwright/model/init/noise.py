@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 
-def initialise(module: nn.Module, *, std: float) -> None:
+def draw_weights(module: nn.Module, *, std: float) -> None:
     """Draw every weight under `module` in place, from torch's default generator.
 
     Matrices and embeddings come from a normal of standard deviation `std` cut at two of them (Devlin 2018,
