@@ -2,7 +2,8 @@
 
 A packed row is [CLS] A [SEP] [CLS] B [SEP] ...; its pieces are the rows of `plan_singles`. They are put into rows by
 best fit, the longest first. Pieces of one length are handled together, as are rows with as much room left, so that the
-work grows with the length of a row and not with the number of documents (Krell et al. 2021, "Efficient Sequence Packing without Cross-contamination").
+work grows with the length of a row and not with the number of documents (Krell et al. 2021, "Efficient Sequence Packing
+without Cross-contamination").
 """
 
 from __future__ import annotations
