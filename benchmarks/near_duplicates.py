@@ -108,7 +108,7 @@ def remove(texts: list[str], threshold: float) -> tuple[np.ndarray, float, float
         batches = [pa.array(texts[start : start + 500]) for start in range(0, len(texts), 500)]
         began, busy = time.perf_counter(), time.process_time()
         for batch in batches:
-            kept.append(near.first_seen(signatures(batch, threshold)))
+            kept.append(near.find_new(signatures(batch, threshold)))
         near.save()
         seconds, busy = time.perf_counter() - began, time.process_time() - busy
         disk = sum(file.stat().st_size for file in Path(scratch).rglob("*") if file.is_file())

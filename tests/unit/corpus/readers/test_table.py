@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from bertwright.corpus.readers import json_rows
+from bertwright.corpus.readers import json_lines
 from bertwright.corpus.readers.documents import read_documents
 from bertwright.corpus.readers.formats import ReadOptions
 from bertwright.corpus.readers.layouts import detect_layout
@@ -67,7 +67,7 @@ def documents(*paths: Path, **reading: Any) -> list[str]:
 @pytest.mark.parametrize(("size", "piece"), [(1, 1), (5, 5), (64, 7), (1 << 20, 3), (1 << 20, 1 << 20)])
 def test_arrays_of_json_stream(tmp_path: Path, size: int, piece: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("bertwright.corpus.readers.blocks.BLOCK_BYTES", size)
-    monkeypatch.setattr(json_rows, "PIECE", piece)
+    monkeypatch.setattr(json_lines, "PIECE", piece)
     texts = ["\\", '"', '\\"', "[{,}]", "a\nb", "\ud83d", "\\\\", "", "end,"]
     rows = [{"text": text, "more": {"data": [{"a": "]"}], "b": [1, [2]]}} for text in texts]
     expected = [text.replace("\ud83d", "\ufffd") for text in texts]
