@@ -234,7 +234,7 @@ def compile_blocks(model: Any, objective: Any, engine: Engine, batch: TokenRows)
         model.train()
         engine.backward(model, objective, [(BatchSlice(0), batch)], step=0, of=1, fraction=0.0)
 
-    drops = any(isinstance(module, Dropout) and module.share > 0 for module in model.encoder.modules())
+    drops = any(isinstance(module, Dropout) and module.rate > 0 for module in model.encoder.modules())
     reason = try_compiled_blocks(model.encoder.get_submodule("blocks").children(), attempt, drops=drops)
     model.zero_grad(set_to_none=True)
     if reason:

@@ -51,7 +51,7 @@ class HeadSetup(TaskSetup):
         encoder, report = read_model(self.folder)
         model = FineTuned(
             encoder,
-            part=self.task.head_type,
+            head_type=self.task.head_type,
             outputs=len(self.task.labels),
             dropout=self.config.transfer.head_dropout,
             crf=self.task.new_crf(),
@@ -110,7 +110,7 @@ class HeadSetup(TaskSetup):
             out,
             labels=self.task.labels,
             problem=self.task.problem,
-            own=config_to_keep(self.task),
+            extra_config=config_to_keep(self.task),
             max_length=self.config.batches.max_length,
             card=task_card(name, figures, names=figure_names(figures["dev"], positive=self.task.positive)),
         )

@@ -67,7 +67,7 @@ class SentenceSetup(TaskSetup):
         model = SentenceEncoder(encoder, pooling=how.pooling, normalize=how.normalize, skip=how.skip)
         freeze(model, transfer.frozen(self.encoder_config.layers))
         dropout = transfer.dropout
-        has_dropout = any(isinstance(module, Dropout) and module.share for module in encoder.modules())
+        has_dropout = any(isinstance(module, Dropout) and module.rate for module in encoder.modules())
         if dropout is None and self.task.kind == "texts" and not has_dropout:
             note(f"{self.folder} has no dropout, which makes two views of a text differ: {SIMCSE_DROPOUT} is used")
             dropout = SIMCSE_DROPOUT

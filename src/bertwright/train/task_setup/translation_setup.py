@@ -113,14 +113,14 @@ class TranslationSetup(TaskSetup):
 
     def row_flops(self, rows: int, length: int) -> int:
         """Return the floating-point operations of training on pairs of so many tokens on either side."""
-        sizes = {"source": length, "target": length, "asked": rows * length}
+        sizes = {"source": length, "target": length, "scored": rows * length}
         return translation_flops(self.encoder_config, self.decoder_config, rows=rows, **sizes)
 
     def batch_flops(self, batch: TokenRows) -> int:
         """Return the floating-point operations of training on a batch."""
         assert isinstance(batch, PairBatch)
         rows, target = batch.decoder_ids.shape
-        sizes = {"source": batch.input_ids.shape[1], "target": target, "asked": int((batch.labels >= 0).sum())}
+        sizes = {"source": batch.input_ids.shape[1], "target": target, "scored": int((batch.labels >= 0).sum())}
         return translation_flops(self.encoder_config, self.decoder_config, rows=rows, **sizes)
 
     def files_read(self, files: Mapping[str, Path]) -> Mapping[str, Path]:
