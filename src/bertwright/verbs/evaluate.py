@@ -8,7 +8,7 @@ from typing import Any
 
 from bertwright.errors import ModelError, UsageError
 from bertwright.flags import with_flags
-from bertwright.log import Block, Facts, Table, note
+from bertwright.log import Block, Facts, note
 from bertwright.result import Result
 from bertwright.tasks.by_name import TASKS, task_names
 from bertwright.tasks.tagging.task import Tag
@@ -149,7 +149,7 @@ def evaluate_labelled(
     result, shown = evaluate_task(task, model, file, columns, positive=positive)
     blocks: list[Block] = [Facts(f"{model} on {file}", shown)]
     if result.table is not None:
-        blocks.append(Table(result.table.title, result.table.header, result.table.rows))
+        blocks.append(result.table)
     if result.warning:
         note(result.warning)
     return Result(result.figures, *blocks)
