@@ -67,8 +67,8 @@ def some_rows(part: Part) -> LabelledRows:
         ids=random.integers(5, VOCAB, size=int(lengths.sum())).astype(np.uint32),
         lengths=lengths,
         first_lengths=lengths // 2 + 1,
-        asked=np.concatenate(asked),
-        asked_counts=np.array([len(positions) for positions in asked]),
+        positions=np.concatenate(asked),
+        num_targets=np.array([len(positions) for positions in asked]),
         targets=np.zeros(sum(map(len, asked)), dtype=np.int64),
         pad=0,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import io
 import json
 import re
@@ -286,7 +287,7 @@ def test_a_model_that_always_says_the_same_is_remarked_on(
     remark = "every answer is 'good': the model tells nothing apart"
     assert f"dev: {remark}" in told
     assert f"test: {remark}" in told
-    assert remark.replace("'", "&#x27;") in (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
+    assert remark in html.unescape((tmp_path / "run" / "report.html").read_text(encoding="utf-8"))
     evaluate("classify", tmp_path / "run" / "model", tmp_path / "dev.tsv")
     assert remark in " ".join(capsys.readouterr().err.split())
 
@@ -317,6 +318,11 @@ def test_at_the_terminal(
     assert "accuracy" in capsys.readouterr().out
     assert main(["predict", "--model", str(tmp_path / "run" / "model"), "the film was fine", "a poor book"]) == 0
     assert "label" in capsys.readouterr().out
+    evaluation = ["evaluate", "classify", "--model", str(tmp_path / "run" / "model"), "--data", str(files["dev"])]
+    assert main([*evaluation, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == evaluate("classify", tmp_path / "run" / "model", files["dev"])
+    assert main(evaluation) == 0
+    assert "true class (rows)" in capsys.readouterr().out
     monkeypatch.setattr("sys.stdin", io.StringIO("the film was fine\n\na poor book\n"))
     asked = [
         "predict",

@@ -29,9 +29,9 @@ def test_ranks_are_those_of_a_plain_computation(monkeypatch: pytest.MonkeyPatch)
     others = random.integers(60, size=10)
     expected = plain_ranks(vectors, pairs, others)
     found = rank_texts(vectors, pairs, others)
-    assert dict(zip(found.asked.tolist(), found.rank.tolist(), strict=True)) == expected
-    assert all([asked, right] in pairs.tolist() for asked, right in zip(found.asked, found.right, strict=True))
-    assert not any([asked, best] in pairs.tolist() for asked, best in zip(found.asked, found.best, strict=True))
+    assert dict(zip(found.queries.tolist(), found.rank.tolist(), strict=True)) == expected
+    assert all([asked, right] in pairs.tolist() for asked, right in zip(found.queries, found.right, strict=True))
+    assert not any([asked, best] in pairs.tolist() for asked, best in zip(found.queries, found.best, strict=True))
     monkeypatch.setattr(similarity, "BLOCK", 200)
     in_blocks = rank_texts(vectors, pairs, others)
     np.testing.assert_array_equal(in_blocks.rank, found.rank)
