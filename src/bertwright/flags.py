@@ -125,7 +125,7 @@ def with_flags(verb: str, *kinds: type) -> Callable[[F], F]:
         signature = inspect.signature(function)
         named = {one.name: one for one in signature.parameters.values() if one.kind is not one.VAR_KEYWORD}
         flags = [
-            inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=plain(hint))
+            inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=plain(hint) | None)
             for name, hint in hints.items()
             if name not in named
         ]

@@ -14,22 +14,23 @@ import pytest
 import tokenizers
 import torch
 
+from bertwright import log
 from bertwright.cli.main import main
 from bertwright.errors import ModelError, OutputExistsError, UsageError
 from bertwright.hub.encoder_folder import save_model
 from bertwright.hub.onnx import graphs
 from bertwright.hub.task_folder import Problem, save_fine_tuned
+from bertwright.inference.base import Predictor
 from bertwright.model.build import build_encoder, named_size
-from bertwright.model.encoder import Part
+from bertwright.model.encoder import HeadType
 from bertwright.model.task_model import FineTuned
 from bertwright.tasks.tagging.task import crf_of
-from bertwright.verbs import predict as predict_recipe
 from bertwright.verbs.export import export
 from bertwright.verbs.predict import predict, predict_to_file
 
 WORDS = [f"word{first}{second}" for first in "abcdefghi" for second in "abcdefghi"]
 NAMES = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *WORDS]
-KINDS: dict[str, tuple[Part | None, Problem, tuple[str, ...]]] = {
+KINDS: dict[str, tuple[HeadType | None, Problem, tuple[str, ...]]] = {
     "classify": ("row", "single_label_classification", ("no", "yes")),
     "labels": ("row", "multi_label_classification", ("one", "two", "three")),
     "choose": ("choice", "single_label_classification", ("choice",)),
@@ -61,7 +62,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> Path:
             save_model(encoder, folder / "tokenizer.json", folder / kind)
         else:
             crf = crf_of(labels) if kind == "tag by a chain" else None
-            model = FineTuned(encoder, part=part, outputs=len(labels), dropout=0.0, crf=crf)
+            model = FineTuned(encoder, head_type=part, outputs=len(labels), dropout=0.0, crf=crf)
             for parameter in crf.parameters() if crf else ():
                 torch.nn.init.normal_(parameter, std=3.0)
             save_fine_tuned(model, folder / "tokenizer.json", folder / kind, labels=labels, problem=problem)
@@ -171,8 +172,8 @@ def test_calls_that_are_refused(folders: Path, tmp_path: Path) -> None:
 def test_a_file_longer_than_a_chunk(
     folders: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(predict_recipe, "CHUNK", 7)
-    monkeypatch.setattr(predict_recipe, "NOTED", 0.0)
+    monkeypatch.setattr(Predictor, "chunk", 7)
+    monkeypatch.setattr(log, "NOTED_EVERY", 0.0)
     texts = [" ".join(NAMES[5 + (place * 7 + word) % 81] for word in range(1 + place % 9)) for place in range(40)]
     (tmp_path / "texts.txt").write_text("\n".join(texts) + "\n", encoding="utf-8")
     for name in ("classify", "classify-onnx"):
@@ -184,11 +185,11 @@ def test_a_file_longer_than_a_chunk(
             [alone] = predict(folders / name, [line["text"]])
             assert alone["label"] == line["label"]
             assert alone["probability"] == pytest.approx(line["probability"], abs=1e-5)
-    assert "7 answers, " in capsys.readouterr().err
+    assert "7 predictions, " in capsys.readouterr().err
 
 
 def test_a_bad_line_leaves_no_file(folders: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(predict_recipe, "CHUNK", 2)
+    monkeypatch.setattr(Predictor, "chunk", 2)
     (tmp_path / "texts.txt").write_text("wordaa\nwordab\nwordac\nworda\twordb\twordc\n", encoding="utf-8")
     with pytest.raises(UsageError, match=r"line 4.*3 texts"):
         predict_to_file(folders / "classify", input=tmp_path / "texts.txt", output=tmp_path / "answers.jsonl")

@@ -71,7 +71,7 @@ def command_of(
     paths           parameters that are a path at the terminal, and needed there, whatever else Python takes
     """
     hints = get_type_hints(verb, include_extras=True)
-    parameters = []
+    parameters: list[inspect.Parameter] = []
     for one in inspect.signature(verb).parameters.values():
         if one.name in python_only:
             continue

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
+import struct
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from importlib.util import find_spec
@@ -57,16 +58,29 @@ def mlflow_curve(folder: Path, name: str) -> dict[int, float]:
     return {point.step: point.value for point in client.get_metric_history(run.info.run_id, name)}
 
 
+def records(log: bytes) -> Iterator[bytes]:
+    """Yield the records of a LevelDB log behind a header of 7 bytes: what a .wandb file is."""
+    place, begun = 7, b""
+    while place + 7 <= len(log):
+        left = 32768 - place % 32768
+        length, kind = struct.unpack_from("<HB", log, place + 4) if left >= 7 else (0, 0)
+        if kind == 0:
+            place += left
+            continue
+        begun += log[place + 7 : place + 7 + length]
+        place += 7 + length
+        if kind in (1, 4):  # whole, or the last piece
+            yield begun
+            begun = b""
+
+
 def wandb_curve(folder: Path, name: str) -> dict[int, float]:
     from wandb.proto.wandb_internal_pb2 import Record
-    from wandb.sdk.internal.datastore import DataStore
 
     found: dict[int, float] = {}
     ids = set()
     for file in sorted((folder / "wandb").glob("offline-run-*/*.wandb"), key=lambda path: path.stat().st_mtime_ns):
-        store = DataStore()
-        store.open_for_scan(str(file))
-        while data := store.scan_data():
+        for data in records(file.read_bytes()):
             record = Record()
             record.ParseFromString(data)
             if record.run.run_id:

@@ -163,11 +163,11 @@ class WandB:
 
 
 class MLflow:
-    """A run in RUN/mlruns (`mlflow ui --backend-store-uri RUN/mlruns` shows it), or where MLFLOW_TRACKING_URI says."""
+    """A run in the folder RUN/mlruns, or where MLFLOW_TRACKING_URI says."""
 
     def __init__(self, folder: Path, settings: Mapping[str, Any]) -> None:
         """Begin the run with its settings, or go on with it."""
-        for name in ("MLFLOW_DISABLE_TELEMETRY", "DO_NOT_TRACK"):
+        for name in ("MLFLOW_DISABLE_TELEMETRY", "DO_NOT_TRACK", "MLFLOW_ALLOW_FILE_STORE"):
             os.environ.setdefault(name, "true")
         mlflow = import_module("mlflow")
         uri = os.environ.get("MLFLOW_TRACKING_URI") or (folder.resolve() / "mlruns").as_uri()

@@ -82,7 +82,7 @@ def evaluate_held_out(
     """
     manifest = read_manifest(data)
     run = find_run(model, str(manifest["fingerprint"])) if split == "valid" else None
-    given = {"length": length, "count": count, "whole_word": whole_word}
+    given: dict[str, Any] = {"length": length, "count": count, "whole_word": whole_word}
     usual = HeldOutRows(kind) if run is None else run.rows
     rows = replace(usual, kind=kind, **{name: value for name, value in given.items() if value is not None})
     tokenizer = load_tokenizer(model)

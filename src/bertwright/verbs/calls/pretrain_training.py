@@ -18,8 +18,7 @@ from bertwright.hub.encoder_folder import save_model
 from bertwright.hub.nsp_folder import FOLDER, has_own_folder, save_next_sentence
 from bertwright.inference.samples import choose_samples, predict_samples
 from bertwright.log import Facts, note
-from bertwright.model.bert import BertForPreTraining
-from bertwright.model.embedding_size import shrink_embeddings
+from bertwright.model.bert import BertForPreTraining, shrink_embeddings
 from bertwright.model.encoder import parameter_count
 from bertwright.objectives.base import Objective
 from bertwright.reports.html_report import write_report
