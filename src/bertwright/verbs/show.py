@@ -11,7 +11,6 @@ from bertwright.configs.names import RECIPES
 from bertwright.errors import UsageError
 from bertwright.flags import with_flags
 from bertwright.reports.checkpoint_table import show_checkpoint
-from bertwright.reports.model_table import show_model
 from bertwright.result import Result
 from bertwright.verbs.calls.folder_kind import kind_of_folder
 from bertwright.verbs.show_data import show_data, show_shard
@@ -117,6 +116,8 @@ def _show_whole(thing: Path, *, split: str, document: int | None) -> Result:
 
         return show_run(thing)
     if kind == "model":
+        from bertwright.reports.model_table import show_model
+
         return show_model(thing)
     if kind == "checkpoint":
         return show_checkpoint(thing)
