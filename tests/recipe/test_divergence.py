@@ -55,8 +55,8 @@ def text(number: int) -> str:
 
 
 def question(number: int) -> dict[str, Any]:
-    asked = {"id": str(number), "question": "now here", "answers": [{"text": text(number)[:3], "answer_start": 0}]}
-    return {"context": text(number), "qas": [asked]}
+    question = {"id": str(number), "question": "now here", "answers": [{"text": text(number)[:3], "answer_start": 0}]}
+    return {"context": text(number), "qas": [question]}
 
 
 def written(folder: Path, task: str) -> Path:
@@ -96,10 +96,10 @@ def test_a_wild_rate_ends_every_task_by_an_error(task: str, model: Path, tmp_pat
 
 def test_the_best_evaluation_before_is_kept(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A run that goes wrong after its first evaluation ends by an error, and leaves the model of that one."""
-    file, run, heard = written(tmp_path, "classify"), tmp_path / "run", BestListener.__call__
+    file, run, usual = written(tmp_path, "classify"), tmp_path / "run", BestListener.__call__
 
     def ruin(callback: BestListener, report: StepReport) -> None:
-        heard(callback, report)
+        usual(callback, report)
         if report.notes.get("valid"):
             torch.nn.init.constant_(next(callback.model.parameters()), float("nan"))
 

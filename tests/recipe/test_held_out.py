@@ -72,9 +72,9 @@ def test_a_model_is_measured_alike_whatever_it_was_trained_on(
     assert f"mlm loss {figures['valid']['mlm_loss']:.4f}" in " ".join(capsys.readouterr().err.split())
     if kind == "nsp":
         evaluate("mlm", tmp_path / "run" / "model", data, num_rows=100)
-        said = " ".join(capsys.readouterr().err.split())
-        assert re.search("64 rows of 32 tokens.*pairs", said)
-        assert re.search("96 rows.*100", said)
+        output = " ".join(capsys.readouterr().err.split())
+        assert re.search("64 rows of 32 tokens.*pairs", output)
+        assert re.search("96 rows.*100", output)
 
 
 def test_stock_transformers_gives_the_same_figures(data: Path, run: Path, judged: Any) -> None:
@@ -138,12 +138,12 @@ def test_next_sentence_figures_stand_beside_those_of_a_constant_answer(
     assert lines[-1]["valid"] == valid
     assert 0.5 <= valid["nsp_majority"] < 1
     assert valid["mlm_perplexity"] == pytest.approx(math.exp(valid["mlm_loss"]), rel=1e-6)
-    said = {name: f"{valid[name]:.1%}" for name in ("nsp_accuracy", "nsp_majority", "nsp_balanced_accuracy")}
-    said["mlm_perplexity"] = f"{valid['mlm_perplexity']:,.1f}"
+    shown = {name: f"{valid[name]:.1%}" for name in ("nsp_accuracy", "nsp_majority", "nsp_balanced_accuracy")}
+    shown["mlm_perplexity"] = f"{valid['mlm_perplexity']:,.1f}"
     capsys.readouterr()
     print_facts("run", facts(figures))
     for text in (capsys.readouterr().out, model_card("run", figures)):
-        assert all(value in text for value in said.values())
+        assert all(value in text for value in shown.values())
         assert "chance" not in text
     report = (run / "report.html").read_text(encoding="utf-8")
     assert f"{valid['nsp_balanced_accuracy']:.4f}" in report
@@ -157,9 +157,9 @@ def test_a_run_of_an_earlier_version_is_still_shown(run: Path, tmp_path: Path) -
         (tmp_path / name).write_bytes((run / name).read_bytes())
     figures = {**json.loads((run / "result.json").read_text(encoding="utf-8")), "valid": valid}
     lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
-    told = [{**line, "valid": valid} if "valid" in line else line for line in lines]
+    changed = [{**line, "valid": valid} if "valid" in line else line for line in lines]
     (tmp_path / "result.json").write_text(json.dumps(figures), encoding="utf-8")
-    (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in told), encoding="utf-8")
+    (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in changed), encoding="utf-8")
     assert "0.6500" in write_report(tmp_path).read_text(encoding="utf-8")
     assert facts(figures)["held-out NSP accuracy"] == "65.0%"
     assert "65.0%" in model_card("run", figures)

@@ -170,10 +170,10 @@ def test_a_worker_that_dies_is_told_in_a_sentence(corpus: Path, tmp_path: Path) 
     program = tmp_path / "dying.py"
     program.write_text(DYING)
     words = [sys.executable, str(program), str(corpus), str(tmp_path / "data")]
-    told = subprocess.run(words, capture_output=True, text=True, check=False)
-    assert told.returncode == 1
-    assert "worker process" in told.stderr
-    assert "Traceback" not in told.stderr
+    ran = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert ran.returncode == 1
+    assert "worker process" in ran.stderr
+    assert "Traceback" not in ran.stderr
     prepare([corpus], tmp_path / "data", vocab_size=512)
 
 

@@ -216,9 +216,9 @@ def test_the_better_of_mean_and_last_weights_is_exported(data: Path, tmp_path: P
         average={"name": "tail", "share": 0.5},
     )
     figures = pretrain(data, tmp_path / "run", settings=settings)
-    judged = metrics(tmp_path / "run")[-1]["valid"]
+    evaluated = metrics(tmp_path / "run")[-1]["valid"]
     assert figures["weights"] == "average"
-    assert figures["valid"]["mlm_loss"] == judged["average_mlm_loss"] < judged["mlm_loss"]
+    assert figures["valid"]["mlm_loss"] == evaluated["average_mlm_loss"] < evaluated["mlm_loss"]
     again = evaluate("nsp", tmp_path / "run" / "model", data, length=32, num_rows=32)
     assert again == pytest.approx(figures["valid"], abs=2e-5)
 
@@ -247,13 +247,13 @@ def test_control_c_saves_and_says_how_to_go_on(data: Path, tmp_path: Path) -> No
         assert process.poll() is None, process.stderr.read()
     process.send_signal(signal.SIGINT)
     try:
-        _, told = process.communicate(timeout=60)
+        _, output = process.communicate(timeout=60)
     finally:
         process.kill()
         process.wait()
     assert process.returncode == 130
-    assert "--resume" in told
-    assert "Traceback" not in told
+    assert "--resume" in output
+    assert "Traceback" not in output
     assert list((run / "checkpoints").glob("step-*/weights.safetensors"))
 
 
@@ -420,6 +420,6 @@ def test_a_machine_without_a_working_compiler_goes_on_and_says_so(
 )
 def test_exit_codes(words: list[str], code: int, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(words) == code
-    told = capsys.readouterr().err
-    assert told.count("\n") <= 2
-    assert told.startswith("bertwright: ")
+    output = capsys.readouterr().err
+    assert output.count("\n") <= 2
+    assert output.startswith("bertwright: ")

@@ -33,11 +33,11 @@ def test_it_ends_with_figures_explained(
     monkeypatch.setattr(recipe, "prepare", prepare_small)
     monkeypatch.setattr(recipe, "pretrain", pretrain_briefly)
     figures = recipe.quickstart(tmp_path / "out", minutes=0.5)
-    said = capsys.readouterr().out
+    output = capsys.readouterr().out
     assert given["schedule"]["minutes"] == 0.5
-    assert "without learning" in said
-    assert "constant answer" in said
-    assert "4 steps" in said
-    assert "too few" in said
-    assert f"{figures['valid']['mlm_accuracy']:.1%}" in said
-    assert "predict --model" in said
+    assert "without learning" in output
+    assert "constant answer" in output
+    assert "4 steps" in output
+    assert "too few" in output
+    assert f"{figures['valid']['mlm_accuracy']:.1%}" in output
+    assert "predict --model" in output

@@ -88,10 +88,10 @@ def test_a_flag_of_another_program_is_answered_with_ours(
     verb: str, theirs: str, ours: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main([*CALLS[verb], theirs, "8"]) == 2
-    told = capsys.readouterr().err
-    assert told.count("\n") == 1
-    assert f" {ours}" in told
-    assert theirs.partition("=")[0] in told
+    output = capsys.readouterr().err
+    assert output.count("\n") == 1
+    assert f" {ours}" in output
+    assert theirs.partition("=")[0] in output
 
 
 def test_flags_of_hugging_face_are_not_ours_and_lead_to_flags_or_settings() -> None:
@@ -209,18 +209,18 @@ def test_defaults_in_the_help_are_those_of_the_recipe_and_of_the_settings() -> N
     assert shown_defaults(["pretrain", "--help"])["--batch-size"] == f"32 in {DEFAULT_RECIPE}"
     assert shown_defaults(["pretrain", "--recipe", "classic"])["--batch-size"] == "32 and 8 in classic"
     fresh = FinetuneConfig(task="classify")
-    for name, told in shown_defaults(["finetune"]).items():
+    for name, given in shown_defaults(["finetune"]).items():
         mark = set_by(FinetuneFlags)[name[2:].replace("-", "_")].setting
         value = None if mark.startswith("translate.") else setting(fresh, mark)
         if isinstance(value, (int, float)) and name != "--learning-rate":  # that one depends on the width
-            assert float(told.replace(";", " ").replace(":", " ").split()[0]) == value, name
+            assert float(given.replace(";", " ").replace(":", " ").split()[0]) == value, name
 
 
 def test_help_shows_defaults(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["pretrain", "--help"]) == 0
-    told = " ".join(capsys.readouterr().out.replace("│", " ").split())
-    assert f"[default: 0.005 in {DEFAULT_RECIPE}]" in told
-    assert "[default: auto]" in told
+    output = " ".join(capsys.readouterr().out.replace("│", " ").split())
+    assert f"[default: 0.005 in {DEFAULT_RECIPE}]" in output
+    assert "[default: auto]" in output
 
 
 @pytest.mark.parametrize(

@@ -27,16 +27,16 @@ def some_rows(count: int) -> LabelledRows:
 
 def row_and_place(arrays: dict[str, np.ndarray]) -> np.ndarray:
     """Answer with the number of the row, which is its token, and the position asked about."""
-    asked = arrays["asked"]
-    return np.stack([np.repeat(arrays["input_ids"][:, :1], asked.shape[1], 1), asked], -1).astype(np.float32)
+    positions = arrays["asked"]
+    return np.stack([np.repeat(arrays["input_ids"][:, :1], positions.shape[1], 1), positions], -1).astype(np.float32)
 
 
 @pytest.mark.parametrize("pace", PACES)
 def test_answers_stand_where_they_were_asked(pace: BatchPolicy) -> None:
     rows = some_rows(200)
-    said = logits_of(row_and_place, rows, pace=pace)
-    np.testing.assert_array_equal(said[:, 0], np.repeat(np.arange(200), rows.asked_counts))
-    np.testing.assert_array_equal(said[:, 1], rows.asked)
+    predicted = logits_of(row_and_place, rows, pace=pace)
+    np.testing.assert_array_equal(predicted[:, 0], np.repeat(np.arange(200), rows.asked_counts))
+    np.testing.assert_array_equal(predicted[:, 1], rows.asked)
 
 
 @pytest.mark.parametrize("pace", PACES)

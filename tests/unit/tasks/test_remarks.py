@@ -18,7 +18,7 @@ SURE = 5 * np.eye(3, dtype=np.float32)
 
 
 @pytest.mark.parametrize(
-    ("truth", "said", "warning"),
+    ("labels", "predicted", "warning"),
     [
         ([0, 1, 1], [0, 1, 1], ""),
         ([0, 1, 1], [1, 0, 0], ""),
@@ -28,8 +28,8 @@ SURE = 5 * np.eye(3, dtype=np.float32)
         ([1], [0], ""),
     ],
 )
-def test_one_class_for_all(truth: list[int], said: list[int], warning: str) -> None:
-    found = remark_on(["bad", "good"], np.array(truth), np.array(said))
+def test_one_class_for_all(labels: list[int], predicted: list[int], warning: str) -> None:
+    found = remark_on(["bad", "good"], np.array(labels), np.array(predicted))
     assert found.startswith(warning)
     assert bool(found) == bool(warning)
 

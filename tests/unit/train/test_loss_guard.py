@@ -53,11 +53,11 @@ def test_a_batch_that_fails_is_left_out(capsys: pytest.CaptureFixture[str]) -> N
 
 def test_a_burst_sends_the_run_back_past_its_batches(capsys: pytest.CaptureFixture[str]) -> None:
     """Ten losses from step 120 on stand above the mean: the state of step 100 comes back, batch 130 is the next one."""
-    guard, told = begun(), []
-    guard.went_back = lambda: told.append(guard.moving.position.step)
+    guard, steps = begun(), []
+    guard.went_back = lambda: steps.append(guard.moving.position.step)
     live(guard, lambda t: 8.0 if 120 <= t < 130 else 5.0, draws=200)
     position = guard.moving.position
-    assert told == [100]
+    assert steps == [100]
     assert (position.step, position.drawn, position.skipped) == (170, [200], 30)
     assert "step 130 the loss is 8.00" in (err := capsys.readouterr().err)
     assert re.search("step 100.*1 of 3", err)

@@ -252,9 +252,9 @@ def test_calls_that_do_not_fit_are_refused(
 
 def test_a_recipe_shows_every_setting_with_its_meaning(capsys: pytest.CaptureFixture[str]) -> None:
     show_settings("fast")
-    told = capsys.readouterr().out
-    assert "optimizer.muon_iterations = 3" in told
-    assert "Iterations of Muon's orthogonalisation" in told
+    output = capsys.readouterr().out
+    assert "optimizer.muon_iterations = 3" in output
+    assert "Iterations of Muon's orthogonalisation" in output
     leaves = list(settings_of(resolve("fast", {})))
     assert {name for name, _, _ in leaves} >= {"size", "model.architecture", "data.fill_rows", "schedule.phases"}
     assert all(meaning for _, _, meaning in leaves), "a setting without a description"

@@ -35,19 +35,19 @@ def test_what_a_plain_count_leaves(tmp_path: Path, newline: Newlines) -> None:
     shares = np.geomspace(1, 0.01, 400)
     texts = [end.join(draw.choice(paragraphs, size=int(n), p=shares / shares.sum())) for n in draw.integers(1, 9, 500)]
     expected, removed = _plain(texts, 3, end)
-    told, left = DropCounts(), []
+    counts, left = DropCounts(), []
     saved: dict[str, int] = {}
     for start in range(0, len(texts), 120):
         batch = pa.array(["before", *texts])[1 + start : 1 + start + 120]
         lost = SeenParagraphs(tmp_path / "seen" / "it", saved, most=3, newline=newline)
         lost.without_repeated(batch, DropCounts())
         seen = SeenParagraphs(tmp_path / "seen" / "it", saved, most=3, newline=newline)
-        left += seen.without_repeated(batch, told).to_pylist()
+        left += seen.without_repeated(batch, counts).to_pylist()
         saved = seen.save()
         seen.settle()
     assert left == expected
-    assert told.counts["repeated_paragraph"] == removed > 100
-    assert told.examples["repeated_paragraph"].startswith("Paragraph number")
+    assert counts.counts["repeated_paragraph"] == removed > 100
+    assert counts.examples["repeated_paragraph"].startswith("Paragraph number")
     assert "" in left
 
 

@@ -91,22 +91,22 @@ POOR = {
 def test_each_rule_leaves_out_what_it_names() -> None:
     screen = Screen(FILTERS["web"], None, spaced=True)
     for rule, text in POOR.items():
-        told = DropCounts()
-        left = screen.screen(pa.array([_varied(80, 77), text, ""]), told)
+        counts = DropCounts()
+        left = screen.screen(pa.array([_varied(80, 77), text, ""]), counts)
         assert left.to_pylist() == [_varied(80, 77), ""], rule
-        assert told.counts == {rule: 1}
-        assert told.examples == {rule: text[:200]}
+        assert counts.counts == {rule: 1}
+        assert counts.examples == {rule: text[:200]}
     assert set(POOR) | {LINE_RULE} == set(FILTERS["web"]) == set(MEASURES) | {LINE_RULE}
     assert set(FILTERS["web"]) | {"language"} <= set(DROPPED)
 
 
 def test_lines_without_letters_go_and_the_rest_stays() -> None:
-    told = DropCounts()
+    counts = DropCounts()
     texts = pa.array([f"{_varied(60, 1)}\n| 1 | 2 | 3 |\n\n{_varied(60, 2)}", _varied(70, 3)])
-    left = Screen(FILTERS["web"], None, spaced=True).screen(texts, told).to_pylist()
+    left = Screen(FILTERS["web"], None, spaced=True).screen(texts, counts).to_pylist()
     assert left == [f"{_varied(60, 1)}\n\n{_varied(60, 2)}", _varied(70, 3)]
-    assert told == DropCounts(told.counts, {LINE_RULE: "| 1 | 2 | 3 |"})
-    assert told.counts == {LINE_RULE: 1}
+    assert counts == DropCounts(counts.counts, {LINE_RULE: "| 1 | 2 | 3 |"})
+    assert counts.counts == {LINE_RULE: 1}
 
 
 def test_limits_of_ones_own() -> None:
@@ -126,10 +126,10 @@ def test_limits_of_ones_own() -> None:
 def test_languages() -> None:
     texts = ["The house stands on the hill.", "Das Haus steht auf dem Hügel.", "今天天气很好，我们去公园。", ""]
     assert languages_of(pa.array(texts)) == ["en", "de", "zh", ""]
-    told = DropCounts()
-    left = Screen({}, "en", spaced=True).screen(pa.array(texts), told)
+    counts = DropCounts()
+    left = Screen({}, "en", spaced=True).screen(pa.array(texts), counts)
     assert left.to_pylist() == [texts[0], ""]
-    assert told.counts == {"language": 2}
+    assert counts.counts == {"language": 2}
 
 
 def test_a_missing_package_is_told(monkeypatch: pytest.MonkeyPatch) -> None:

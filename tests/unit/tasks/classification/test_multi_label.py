@@ -40,13 +40,13 @@ def test_the_worst_errors_come_first() -> None:
     task = MultiLabel.from_labels(["a", "b"])
     examples = task.ask([("right",), ("bad",), ("worst",)])
     marked = type(examples)(examples.path, examples.first, None, np.array([[1, 0], [1, 0], [1, 0]], dtype=np.float32))
-    judged = task.judge(np.array([[3.0, -3.0], [-1.0, -3.0], [-4.0, 4.0]]), marked, mistakes=5)
-    assert [(mistake.text, mistake.truth, mistake.said) for mistake in judged.mistakes] == [
+    evaluated = task.judge(np.array([[3.0, -3.0], [-1.0, -3.0], [-4.0, 4.0]]), marked, mistakes=5)
+    assert [(mistake.text, mistake.truth, mistake.said) for mistake in evaluated.mistakes] == [
         ("worst", "a", "b"),
         ("bad", "a", "nothing"),
     ]
-    assert judged.grid is not None
-    assert judged.grid.rows[0] == ["a", "1.0000", "0.3333", "0.5000", "3", "1"]
+    assert evaluated.grid is not None
+    assert evaluated.grid.rows[0] == ["a", "1.0000", "0.3333", "0.5000", "3", "1"]
 
 
 @pytest.mark.parametrize(
