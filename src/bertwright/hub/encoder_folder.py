@@ -131,7 +131,7 @@ def load_model(folder: Path) -> Encoder:
 
     Weights of missing heads are drawn at random, and a note says so. Raises ModelError as `read_model` does.
 
-    >>> load_model(Path("runs/en/model")).config.hidden_size
+    >>> load_model(Path("runs/en/model")).config.hidden_size  # needs a model  # doctest: +SKIP
     256
     """
     model, report = read_model(folder)

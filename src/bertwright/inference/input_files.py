@@ -36,7 +36,7 @@ class ReadsFile(Protocol):
 class InputFile:
     """What a file asks of a model: where each question stands, and its texts.
 
-    >>> list(InputFile(Path("pairs.csv"), part="row", pairs=True))
+    >>> list(InputFile(Path("pairs.csv"), part="row", pairs=True))  # needs a file  # doctest: +SKIP
     [('pairs.csv, row 1', ('It rains.', 'It pours.'))]
     """
 

@@ -39,7 +39,7 @@ class Identified(tuple[str, ...]):
 class Lines:
     """The lines of a text file, or of stdin, with their numbers from 1, empty ones too.
 
-    >>> list(Lines(Path("questions.txt")))
+    >>> list(Lines(Path("questions.txt")))  # needs a file  # doctest: +SKIP
     [(1, 'What is it?'), (2, ''), (3, 'Who was that?')]
     """
 

@@ -23,7 +23,7 @@ def next_sentence(model: Encoder, tokenizer: Tokenizer, pairs: Sequence[tuple[st
     The model must be in evaluation mode. Raises InputError where a pair is longer than the model reads, and ModelError
     where the model has no next-sentence head.
 
-    >>> next_sentence(model, tokenizer, [("He sat down.", "Then he ate.")])
+    >>> next_sentence(model, tokenizer, [("He sat down.", "Then he ate.")])  # needs a model  # doctest: +SKIP
     [0.93]
     """
     return shares_of_pairs(

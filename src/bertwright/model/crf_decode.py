@@ -21,7 +21,7 @@ Parts = tuple[np.ndarray, np.ndarray, np.ndarray]
 class CRFDecoder:
     """What steps add to a path of K tags, and whether they are allowed.
 
-    >>> chain.decode(logits, here)                                   # [B, M, K], [B, M] -> [B, M]
+    >>> chain.decode(logits, here)  # [B, M, K], [B, M] -> [B, M]; needs a model  # doctest: +SKIP
     """
 
     added: Parts

@@ -88,7 +88,7 @@ def embed(
     hardware has it, and less exactly. Raises UsageError, InputError, OutputExistsError and DiskSpaceError, all before
     the first text is embedded.
 
-    >>> embed("runs/en/model", ["A text.", "Another one."], pooling="mean").shape
+    >>> embed("runs/en/model", ["A text.", "Another one."], pooling="mean").shape  # needs a model  # doctest: +SKIP
     (2, 256)
     """
     number: Number = "float16" if float16 else "float32"

@@ -90,7 +90,8 @@ def finetune(
     Raises UsageError for an invalid call, InputError for files or models that do not fit, and OutputExistsError or
     BusyError, all before anything is written; Interrupted on Ctrl-C, after a checkpoint is saved.
 
-    >>> finetune("classify", "runs/en/model", "train.tsv", "dev.tsv", "runs/sst2")["dev"]["accuracy"]
+    >>> # trains
+    >>> finetune("classify", "runs/en/model", "train.tsv", "dev.tsv", "runs/sst2")["dev"]["accuracy"]  # doctest: +SKIP
     0.91
     """
     if out is None:

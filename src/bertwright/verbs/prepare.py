@@ -100,7 +100,7 @@ def prepare(
 
     Raises CorpusError, TokenizerError, OutputExistsError, BusyError or DiskSpaceError, each saying what to do.
 
-    >>> prepare(["books/"], Path("data"), vocab_size=8192)["tokens"]
+    >>> prepare(["books/"], Path("data"), vocab_size=8192)["tokens"]  # reads your texts  # doctest: +SKIP
     {'train': 30116725, 'valid': 298117}
     """
     started, out = perf_counter(), Path(out)

@@ -32,7 +32,7 @@ def verify(thing: Path | str) -> list[Check]:
     Raises InputError, with the first thing that is wrong, where anything is: DataError, or ModelError for checkpoints
     and models.
 
-    >>> verify("runs/en")[0].what
+    >>> verify("runs/en")[0].what  # needs a run  # doctest: +SKIP
     'checkpoint step-1200'
     """
     thing, began = Path(thing), time.perf_counter()
