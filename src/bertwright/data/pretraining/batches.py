@@ -11,7 +11,7 @@ An epoch of pairs walks every sentence once and adds the random segments: on tha
 the text at 128 and 1.3 times at 512.
 
     >>> # needs a DATA folder
-    >>> source = BatchSource(shards, special=tokenizer.special, length=128, rows=64, pairs=True, seed=0)  # doctest: +SKIP
+    >>> source = BatchSource(shards, special=special, length=128, rows=64, pairs=True, seed=0)  # doctest: +SKIP
     >>> source.draw(1000).input_ids.shape  # without drawing those before  # doctest: +SKIP
     torch.Size([64, 128])
 """
