@@ -14,11 +14,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 
-from bertwright.cli.prepare import prepare_command
 from bertwright.corpus import cooccurrence
 from bertwright.corpus.cooccurrence import NEIGHBOURS, load_or_count
 from bertwright.corpus.shards import Shards
-from bertwright.errors import CorpusError, DiskSpaceError, OutputExistsError, TokenizerError, UsageError
+from bertwright.errors import CorpusError, DiskSpaceError, TokenizerError, UsageError
 from bertwright.rng import stream
 from bertwright.tokenizer.load import load_tokenizer
 from bertwright.verbs.prepare import prepare, vocabulary_for
@@ -274,12 +273,6 @@ def test_a_full_disk_is_told_before_anything_is_written(
     assert not (tmp_path / "data").exists()
 
 
-def test_taken_places_are_refused(corpus: Path, tmp_path: Path) -> None:
-    prepare([corpus], tmp_path / "data", vocab_size=512)
-    with pytest.raises(OutputExistsError, match="prepared"):
-        prepare([corpus], tmp_path / "data", vocab_size=512)
-
-
 def test_a_tokenizer_without_special_tokens_is_refused(corpus: Path, tmp_path: Path) -> None:
     (tmp_path / "tokenizer.json").write_text(
         '{"version": "1.0", "added_tokens": [], '
@@ -317,7 +310,6 @@ def test_the_command(corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture
     out = capsys.readouterr().out
     assert "exactly duplicate" in out
     assert "MB/s" in out
-    assert prepare_command.__doc__
 
 
 def test_vocabulary_by_amount_of_text() -> None:
