@@ -112,7 +112,7 @@ def test_the_best_evaluation_before_is_kept(model: Path, tmp_path: Path, monkeyp
 
 
 def test_pre_training_at_a_wild_rate(data: Path, tmp_path: Path) -> None:
-    """The second step, the last, is the first that counts; resumed, the run is judged again."""
+    """The second step, the last, is the first that counts; resumed, the run is evaluated again."""
     settings: dict[str, Any] = {
         "size": "tiny",
         "schedule": {"steps": 2, "phases": [{"length": 32, "rows": 4, "share": 1.0}]},

@@ -39,15 +39,15 @@ def run(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def judged(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Any:
-    """benchmarks/peers/judge.py as a function of its arguments, which returns what it prints."""
+def stock(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Any:
+    """benchmarks/peers/evaluate_folders.py as a function of its arguments, which returns what it prints."""
     monkeypatch.syspath_prepend(ROOT / "benchmarks" / "peers")
-    import judge
+    import evaluate_folders
 
     def run_it(*words: object) -> Any:
         capsys.readouterr()
-        monkeypatch.setattr(sys, "argv", ["judge.py", *map(str, words)])
-        judge.main()
+        monkeypatch.setattr(sys, "argv", ["evaluate_folders.py", *map(str, words)])
+        evaluate_folders.main()
         return json.loads(capsys.readouterr().out)
 
     return run_it
@@ -77,7 +77,7 @@ def test_a_model_is_measured_alike_whatever_it_was_trained_on(
         assert re.search("96 rows.*100", output)
 
 
-def test_stock_transformers_gives_the_same_figures(data: Path, run: Path, judged: Any) -> None:
+def test_stock_transformers_gives_the_same_figures(data: Path, run: Path, stock: Any) -> None:
     model = run / "model"
     options = (model, "--data", data, "--length", 32, "--rows", 64)
     expected = {
@@ -90,14 +90,14 @@ def test_stock_transformers_gives_the_same_figures(data: Path, run: Path, judged
         },
     }
     for flags, figures in expected.items():
-        found = judged(*options, *flags)[str(model)]
+        found = stock(*options, *flags)[str(model)]
         assert found.pop("parameters") > 100_000
         figures.pop("mlm_perplexity", None)
         assert found == pytest.approx(figures, abs=1e-4), flags
 
 
-def test_a_modern_classifier_of_pairs_is_judged_by_the_names_of_its_labels(
-    data: Path, run: Path, tmp_path: Path, judged: Any
+def test_a_modern_classifier_of_pairs_is_evaluated_by_the_names_of_its_labels(
+    data: Path, run: Path, tmp_path: Path, stock: Any
 ) -> None:
     names = {"is_next": 1, "random": 0}
     config = transformers.ModernBertConfig(
@@ -111,7 +111,7 @@ def test_a_modern_classifier_of_pairs_is_judged_by_the_names_of_its_labels(
         model.classifier.weight.zero_()
         model.classifier.bias.copy_(torch.tensor([3.0, -3.0]))
     model.save_pretrained(tmp_path / "random")
-    found = judged(tmp_path / "random", "--data", data, "--length", 32, "--rows", 64, "--nsp")[str(tmp_path / "random")]
+    found = stock(tmp_path / "random", "--data", data, "--length", 32, "--rows", 64, "--nsp")[str(tmp_path / "random")]
     share = evaluate("nsp", run / "model", data, length=32, num_rows=64)["nsp_majority"]
     assert found["nsp_balanced_accuracy"] == 0.5
     assert found["nsp_majority"] == pytest.approx(share, abs=1e-4)
@@ -119,14 +119,14 @@ def test_a_modern_classifier_of_pairs_is_judged_by_the_names_of_its_labels(
     model.config.id2label, model.config.label2id = {0: "a", 1: "b"}, {"a": 0, "b": 1}
     model.save_pretrained(tmp_path / "other")
     with pytest.raises(SystemExit, match=r"labels.*a, b"):
-        judged(tmp_path / "other", "--data", data, "--nsp")
+        stock(tmp_path / "other", "--data", data, "--nsp")
 
 
-def test_a_folder_without_the_head_is_not_judged(data: Path, run: Path, tmp_path: Path, judged: Any) -> None:
+def test_a_folder_without_the_head_is_not_evaluated(data: Path, run: Path, tmp_path: Path, stock: Any) -> None:
     transformers.BertForMaskedLM.from_pretrained(run / "model").save_pretrained(tmp_path / "masked")
-    assert judged(tmp_path / "masked", "--data", data, "--length", 32, "--rows", 32)
+    assert stock(tmp_path / "masked", "--data", data, "--length", 32, "--rows", 32)
     with pytest.raises(SystemExit, match=r"cls\.seq_relationship"):
-        judged(tmp_path / "masked", "--data", data, "--length", 32, "--rows", 32, "--nsp")
+        stock(tmp_path / "masked", "--data", data, "--length", 32, "--rows", 32, "--nsp")
 
 
 def test_next_sentence_figures_stand_beside_those_of_a_constant_answer(

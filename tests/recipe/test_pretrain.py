@@ -208,7 +208,7 @@ def test_the_loss_falls_with_every_optimizer(data: Path, tmp_path: Path, recipe:
 
 
 def test_the_better_of_mean_and_last_weights_is_exported(data: Path, tmp_path: Path) -> None:
-    """At a rate held high to the end the mean of the last half is better; both are judged, and the folder has it."""
+    """At a rate held high to the end the mean of the last half is better; both are evaluated, and the folder has it."""
     settings = laid_over(
         SMALL,
         optimizer={"learning_rate": 0.02},
@@ -359,7 +359,8 @@ def test_a_trained_modern_model_gives_the_same_logits_in_transformers(data: Path
 
 
 def test_evaluate_repeats_the_last_evaluation_of_the_run(data: Path, done: Path) -> None:
-    """The saved model, judged from its folder on the same fixed rows and masks, has the figures the run ended with."""
+    """The saved model, evaluated from its folder on the same fixed rows and masks, has the figures the run ended
+    with."""
     figures = json.loads((done / "result.json").read_text())
     again = evaluate("nsp", done / "model", data, length=32, num_rows=32)
     assert again == pytest.approx(figures["valid"], abs=2e-5, rel=2e-5)

@@ -184,7 +184,7 @@ def test_tables_that_left_something_out_are_not_added(
 
 
 def rewrite(path: Path, *, head: dict[str, object] | None = None, **changes: np.ndarray) -> None:
-    """Write the table anew with other tensors and a checksum that fits them: what a hostile file would have."""
+    """Write the table again with other tensors and a checksum that fits them: what a hostile file would have."""
     tensors = load_file(path)
     with safe_open(path, framework="numpy") as file:
         content = json.loads(file.metadata()["bertwright"])

@@ -1,4 +1,4 @@
-"""What is made of a finished model: dev settles what the other splits are judged by."""
+"""What is made of a finished model: dev settles what the other splits are evaluated by."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from bertwright.train.task_setup.run_of_task import Tuning, judge_tuned
 
 @dataclass(frozen=True)
 class Thresholded:
-    """Parts whose figures tell the threshold they were judged by; dev sets it to 7."""
+    """Parts whose figures tell the threshold they were evaluated by; dev sets it to 7."""
 
     threshold: float | None = None
     splits: dict[str, Any] = field(default_factory=lambda: dict.fromkeys(("train", "test", "dev"), SimpleNamespace()))

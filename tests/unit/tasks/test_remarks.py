@@ -1,4 +1,4 @@
-"""Figures that are not what they seem: where all answers are the same, a judgement says so, and otherwise nothing."""
+"""Figures that are not what they seem: where all answers are the same, an evaluation says so, and otherwise nothing."""
 
 from __future__ import annotations
 

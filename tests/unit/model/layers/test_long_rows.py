@@ -65,7 +65,8 @@ def test_answers_and_gradients_of_all_scores_together(
 
 
 def test_units_are_dropped_alike_forward_and_backward(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Scores computed anew in the backward pass drop what the forward pass dropped: a step along the gradient helps."""
+    """Scores computed again in the backward pass drop what the forward pass dropped: a step along the gradient
+    helps."""
     as_long(monkeypatch)
     model, (ids, types, mask) = model_of({"attention_dropout": 0.3}).double().train(), inputs()
 
