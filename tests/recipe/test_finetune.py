@@ -172,7 +172,7 @@ def test_pairs_need_both_texts(model: Path, tmp_path: Path) -> None:
 
 
 def test_a_folder_reads_rows_as_long_as_in_training(model: Path, tmp_path: Path) -> None:
-    """What decides stands past the eighth token: who reads on evaluates otherwise than result.json says."""
+    """What decides comes after the eighth token: a longer row would give other figures than result.json has."""
     rows = sentences(60, seed=3)
     file = write_table(tmp_path / "a.tsv", "text\tlabel", [f"{'the ' * 7}{text}\t{label}" for text, _, label in rows])
     settings = {**QUICK, "batches": {"rows": 16, "max_length": 9}, "schedule": {"epochs": 1}}
