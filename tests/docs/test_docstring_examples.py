@@ -30,14 +30,11 @@ def failures_of(test: doctest.DocTest) -> str:
 
 
 def skipped_without_reason(test: doctest.DocTest) -> list[str]:
-    """Return the lines that are not run although no comment, in them or before them, says why."""
-    found, reason = [], False
-    for example in test.examples:
-        line = example.source.rstrip().removesuffix("# doctest: +SKIP")
-        reason = reason or bool(re.search(r"# .*\w", line))
-        if example.options.get(doctest.SKIP) and not reason:
-            found.append(line)
-    return found
+    """Return the lines that are not run although no comment, in them or in an example before them, says why."""
+    lines = [line.strip().removesuffix("# doctest: +SKIP") for line in (test.docstring or "").splitlines()]
+    commented = [place for place, line in enumerate(lines) if re.match(r">>> .*# .*\w", line)]
+    skipped = [example for example in test.examples if example.options.get(doctest.SKIP)]
+    return [example.source for example in skipped if not any(place <= example.lineno for place in commented)]
 
 
 def test_every_example_gives_what_it_shows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -45,7 +42,8 @@ def test_every_example_gives_what_it_shows(tmp_path: Path, monkeypatch: pytest.M
     finder = doctest.DocTestFinder(exclude_empty=True)
     tests = [test for module in modules() for test in finder.find(module) if test.examples]
     assert len(tests) > 50
-    assert {test.name: failures for test in tests if (failures := failures_of(test))} == {}
+    failures = "\n".join(filter(None, map(failures_of, tests)))
+    assert not failures, failures
     assert {test.name: lines for test in tests if (lines := skipped_without_reason(test))} == {}
 
 
