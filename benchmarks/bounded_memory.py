@@ -25,14 +25,15 @@ import torch
 
 from bertwright.corpus import pipeline
 from bertwright.corpus.clean import clean
-from bertwright.corpus.readers.documents import BATCH_BYTES, TextBatch, read_documents
+from bertwright.corpus.readers.documents import BATCH_BYTES, read_documents
 from bertwright.corpus.readers.formats import ReadOptions
 from bertwright.corpus.readers.inputs import find_inputs
+from bertwright.corpus.readers.rows import TextBatch
 from bertwright.corpus.sentences import split_sentences
 from bertwright.corpus.shards import DocumentBlock, write_shard
+from bertwright.device import machine
 from bertwright.files import human_bytes, require_space, write_json
 from bertwright.log import note
-from bertwright.machine import machine
 from bertwright.rng import stream
 from bertwright.verbs.prepare import prepare
 
@@ -59,7 +60,7 @@ class Synthetic:
         for number in range(skip[1], -(-self._size // BATCH_BYTES)):
             texts = self._batch(number)
             made += texts.nbytes
-            yield TextBatch(texts, 0, number + 1, 0, 0)
+            yield TextBatch(texts, 0, stop=number + 1)
             if made >= given:
                 self.rows.append(self._measured(made))
                 given += max(self._size // 20, BATCH_BYTES)

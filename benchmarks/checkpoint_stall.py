@@ -21,10 +21,9 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from bertwright.device import pick_device
+from bertwright.device import machine, pick_device, versions
 from bertwright.files import human_bytes, write_json
 from bertwright.log import print_facts
-from bertwright.machine import machine, versions
 from bertwright.train.callbacks.save import CheckpointListener
 from bertwright.train.loop import StepReport
 from bertwright.verbs.pretrain import pretrain

@@ -27,8 +27,8 @@ import torch
 from safetensors.torch import load_file
 
 from bertwright.cli.main import main as bertwright
+from bertwright.device import machine, versions
 from bertwright.log import print_facts
-from bertwright.machine import machine, versions
 from bertwright.reports.pretrain_result import TIMED, TIMED_IN_LINES
 
 KINDS = ("early", "training", "writing")

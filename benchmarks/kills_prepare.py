@@ -26,8 +26,8 @@ import torch
 from bertwright.corpus.readers.documents import read_documents
 from bertwright.corpus.readers.formats import ReadOptions
 from bertwright.corpus.readers.inputs import find_inputs
+from bertwright.device import machine
 from bertwright.files import write_json
-from bertwright.machine import machine
 
 PREPARE = """
 import sys

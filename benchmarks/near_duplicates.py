@@ -24,13 +24,13 @@ import pyarrow as pa
 import torch
 
 from bertwright.corpus.clean import clean
+from bertwright.corpus.dedup.hashes import WORDS
 from bertwright.corpus.dedup.near_duplicates import NearDuplicates, signatures
-from bertwright.corpus.dedup.shingles import WORDS
 from bertwright.corpus.readers.documents import BATCH_BYTES, read_documents
 from bertwright.corpus.readers.formats import ReadOptions
 from bertwright.corpus.readers.inputs import find_inputs
+from bertwright.device import machine
 from bertwright.files import write_json
-from bertwright.machine import machine
 
 Shingle = tuple[str, ...]
 ALONE = "\u3040-\u9fff\uac00-\ud7ff\uf900-\ufaff"
@@ -108,7 +108,7 @@ def remove(texts: list[str], threshold: float) -> tuple[np.ndarray, float, float
         batches = [pa.array(texts[start : start + 500]) for start in range(0, len(texts), 500)]
         began, busy = time.perf_counter(), time.process_time()
         for batch in batches:
-            kept.append(near.first_seen(signatures(batch, threshold)))
+            kept.append(near.find_new(signatures(batch, threshold)))
         near.save()
         seconds, busy = time.perf_counter() - began, time.process_time() - busy
         disk = sum(file.stat().st_size for file in Path(scratch).rglob("*") if file.is_file())

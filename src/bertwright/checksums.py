@@ -1,4 +1,4 @@
-"""Turns a folder into a sealed one: a list of its files with their checksums, by which damage is found before use.
+"""Turns a folder into a list of its files with their checksums, by which damage is found before use.
 
 A checkpoint and a model folder carry such a list, so that a file that was cut short, lost, or had a bit flipped is
 named before anything of it is read. XXH3 is made for that and no more: it finds accidents, at 15 times the speed of
@@ -30,9 +30,9 @@ def digest_of(path: Path) -> str:
 
 
 def write_checksums(
-    folder: Path, name: str, *, known: Mapping[str, str] | None = None, besides: Sequence[str] = (), **told: Any
+    folder: Path, name: str, *, known: Mapping[str, str] | None = None, besides: Sequence[str] = (), **facts: Any
 ) -> None:
-    """Write `folder`/`name`: the size and digest of every other file but those `besides`, and whatever is `told`.
+    """Write `folder`/`name`: the size and digest of every other file but those `besides`, and the `facts`.
 
     `known` are digests that are known already, by path in the folder.
     """
@@ -41,16 +41,16 @@ def write_checksums(
         for place, path in _files(folder, name).items()
         if place not in besides
     }
-    write_json(folder / name, {"files": files, **told})
+    write_json(folder / name, {"files": files, **facts})
 
 
-def sealed_files(folder: Path, name: str) -> int:
-    """Return how many files the list `folder`/`name` speaks of; OSError, ValueError and KeyError pass through."""
+def count_listed(folder: Path, name: str) -> int:
+    """Return how many files the list `folder`/`name` has; OSError, ValueError and KeyError pass through."""
     return len(read_json(folder / name)["files"])
 
 
 def damage(folder: Path, name: str) -> str | None:
-    """Say what is wrong with the files of a sealed folder, the first thing found, or None where all are as written.
+    """Return the first thing wrong with the files of a folder that has such a list, or None where all are as written.
 
     Only files that lie in the folder are opened, whatever the list says.
     """

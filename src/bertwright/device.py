@@ -1,14 +1,19 @@
-"""Decides what the arithmetic runs in: device, bfloat16 where the hardware has it, compiled code where it works."""
+"""Decides what the arithmetic runs in: device, bfloat16 where the hardware has it, compiled code where it works.
+
+And says what machine and which versions a figure was measured with: without them it means nothing elsewhere.
+"""
 
 from __future__ import annotations
 
 import math
+import platform
 import re
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
 from functools import wraps
+from importlib.metadata import version
 from pathlib import Path
 from threading import RLock
 from typing import Annotated, Any, Literal, TypeVar, cast
@@ -27,7 +32,7 @@ AUTOCAST = ("torch.amp.autocast_mode._enter_autocast", "torch.amp.autocast_mode.
 compiler does not know that, and would trace the step anew in every process, which is most of the time it takes."""
 _TABLE = RLock()
 """Held while the compiler's table is another one."""
-STRETCH = 0.1
+ROUND_SECONDS = 0.1
 """Seconds that products are timed over together."""
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -212,12 +217,12 @@ def matmul_rate(
     *,
     precision: Literal["bf16", "fp32"],
     device: torch.device,
-    stretches: int = 6,
+    rounds: int = 6,
 ) -> float:
     """Measure floating-point operations a second of [rows, inner] x [inner, outer] products.
 
-    The best of some stretches of 0.1 seconds: what the machine can do, not what its other guests left over. A GPU is
-    waited for once a stretch: between single products it would stand idle.
+    The best of some rounds of 0.1 seconds: what the machine can do, not what its other guests left over. A GPU is
+    waited for once a round: between single products it would stand idle.
     """
     dtype = product_dtype(precision)
     left = torch.randn(rows, inner, device=device).to(dtype)
@@ -232,7 +237,29 @@ def matmul_rate(
         return time.perf_counter() - began
 
     count, each = 1, seconds(1)  # the first product also pays for what is made once
-    while count * each < STRETCH:
-        count = max(count + 1, min(10 * count, math.ceil(STRETCH / each)))
+    while count * each < ROUND_SECONDS:
+        count = max(count + 1, min(10 * count, math.ceil(ROUND_SECONDS / each)))
         each = seconds(count) / count
-    return 2 * rows * inner * outer / min(each, *(seconds(count) / count for _ in range(stretches - 1)))
+    return 2 * rows * inner * outer / min(each, *(seconds(count) / count for _ in range(rounds - 1)))
+
+
+def machine(device: torch.device) -> dict[str, Any]:
+    """Return device, threads, system and processor."""
+    return {
+        "device": device.type,
+        "threads": torch.get_num_threads(),
+        "system": platform.platform(),
+        "processor": processor_name(device),
+    }
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of what a run is made with."""
+    return {name: version(name) for name in ("bertwright", "torch", "tokenizers")}
+
+
+def processor_name(device: torch.device) -> str:
+    """Return the name of the GPU, or the CPU's architecture and widest vector instructions."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()}"

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from filelock import BaseFileLock, FileLock, SoftFileLock, Timeout
+from rich import filesize
 
 from bertwright.errors import BusyError, DiskSpaceError, InputError, OutputExistsError, ReadOnlyError
 from bertwright.log import note
@@ -128,7 +129,7 @@ def locked(folder: Path) -> Iterator[None]:
 
 
 def _lock(path: Path) -> BaseFileLock | None:
-    """Lock a file and write down whose it is; None, said in a note, on a disk that knows no locks."""
+    """Lock a file and write down whose it is; None, with a note, on a disk that knows no locks."""
     lock = FileLock(path, timeout=0)
     try:
         lock.acquire()
@@ -150,15 +151,15 @@ def _lock(path: Path) -> BaseFileLock | None:
 def _owner(path: Path) -> str:
     """Return whose lock a file is, as far as it says."""
     try:
-        said = path.read_text(encoding="utf-8", errors="replace")[:200].strip()
+        text = path.read_text(encoding="utf-8", errors="replace")[:200].strip()
     except OSError:
-        said = ""
-    return said if said.startswith("process ") else "another process"
+        text = ""
+    return text if text.startswith("process ") else "another process"
 
 
 @contextmanager
 def map_os_errors(folder: Path, *, saved: str = "") -> Iterator[None]:
-    """Turn the system's word that something cannot be written in `folder` into DiskSpaceError or ReadOnlyError.
+    """Turn the system's error that something cannot be written in `folder` into DiskSpaceError or ReadOnlyError.
 
     `saved` is put behind it: what is not lost, and how to go on.
     """
@@ -297,11 +298,7 @@ def free_space(folder: Path) -> int:
 
 def human_bytes(count: float) -> str:
     """Return a byte count as people write it, e.g. 1.5 GB (powers of 1,000)."""
-    for unit in ("bytes", "kB", "MB", "GB"):
-        if count < 1000:
-            return f"{count:.0f} {unit}" if unit == "bytes" else f"{count:.1f} {unit}"
-        count /= 1000
-    return f"{count:.1f} TB"
+    return filesize.decimal(round(count))
 
 
 def _is_left(path: Path) -> bool:

@@ -1,4 +1,4 @@
-"""Talks to the person at the terminal: notes, tables and progress to stderr, results to stdout."""
+"""Prints for the person at the terminal: notes, tables and progress to stderr, results to stdout."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 from rich.table import Table as RichTable
 from rich.text import Text
 
-_speaks: ContextVar[bool] = ContextVar("speaks", default=True)
+_prints: ContextVar[bool] = ContextVar("speaks", default=True)
 
 
 @contextmanager
 def silent(wanted: bool) -> Iterator[None]:
-    """Say nothing for a while, if `wanted`: of several processes of a run, one speaks."""
-    before = _speaks.set(not wanted)
+    """Print nothing for a while, if `wanted`: of several processes of a run, one prints."""
+    before = _prints.set(not wanted)
     try:
         yield
     finally:
-        _speaks.reset(before)
+        _prints.reset(before)
 
 
 class _Output(io.TextIOBase):
@@ -69,7 +69,7 @@ class _Output(io.TextIOBase):
             self.stream.flush()
 
 
-class _Talk(_Output):
+class _Stderr(_Output):
     """stderr: where nobody can read it any more, as after a terminal was closed, the work goes on all the same."""
 
     def write(self, text: str) -> int:
@@ -91,13 +91,13 @@ def _is_terminal(stream: TextIO | None) -> bool:
 
 
 def person_reads() -> bool:
-    """Say whether stderr is a terminal: progress is a bar there, a line now and then elsewhere."""
+    """Return whether stderr is a terminal: progress is a bar there, a line now and then elsewhere."""
     return _is_terminal(sys.stderr)
 
 
-def talk() -> Console:
+def stderr_console() -> Console:
     """Return a console on stderr, where progress, notes and warnings go (made anew: stderr may be redirected)."""
-    return Console(file=cast(TextIO, _Talk(sys.stderr)), highlight=False, quiet=not _speaks.get())
+    return Console(file=cast(TextIO, _Stderr(sys.stderr)), highlight=False, quiet=not _prints.get())
 
 
 def results() -> Console:
@@ -105,7 +105,7 @@ def results() -> Console:
     file = cast(TextIO, _Output(sys.stdout))
     console = Console(file=file, highlight=False)
     width = console.width if console.is_terminal else max(100, console.width)
-    return Console(file=file, highlight=False, width=width, quiet=not _speaks.get())
+    return Console(file=file, highlight=False, width=width, quiet=not _prints.get())
 
 
 def print_lines(lines: Iterable[str]) -> None:
@@ -115,12 +115,12 @@ def print_lines(lines: Iterable[str]) -> None:
 
 def note(message: str) -> None:
     """Print one plain line to stderr."""
-    talk().print(message, markup=False, soft_wrap=True)
+    stderr_console().print(message, markup=False, soft_wrap=True)
 
 
 def note_once(message: str) -> None:
     """Print one plain line to stderr, the first time it can be read: files are read several times."""
-    if _speaks.get():
+    if _prints.get():
         _note_if_new(message)
 
 
@@ -278,7 +278,7 @@ def progress_bar(*figures: str) -> Progress:
         TimeElapsedColumn(),
         TimeRemainingColumn(),
         *(TextColumn(f"{{task.fields[{name}]}}") for name in figures),
-        console=talk(),
+        console=stderr_console(),
         transient=True,
         disable=not person_reads(),
     )
@@ -290,7 +290,7 @@ def working(message: str) -> Iterator[None]:
     began = time.perf_counter()
     if person_reads():
         columns = (TextColumn("{task.description}"), TimeElapsedColumn())
-        with Progress(*columns, console=talk(), transient=True, disable=not _speaks.get()) as bar:
+        with Progress(*columns, console=stderr_console(), transient=True, disable=not _prints.get()) as bar:
             bar.add_task(message, total=None)
             yield
     else:

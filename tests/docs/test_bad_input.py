@@ -174,7 +174,7 @@ CASES = [
     Case("an address without a file", PREPARE.format("memory://nowhere/a.txt")),
     Case("one document, none to hold out", PREPARE.format("one.txt") + " --vocab-size 512", write("one.txt", SENTENCE)),
     Case("a vocabulary too small", PREPARE.format("texts") + " --vocab-size 10"),
-    Case("a share that is none", PREPARE.format("texts") + " --valid-fraction 2"),
+    Case("a fraction that is none", PREPARE.format("texts") + " --valid-fraction 2"),
     Case("a tokenizer and a vocabulary size", PREPARE.format("texts") + " --tokenizer data --vocab-size 512"),
     Case("a tokenizer that is absent", PREPARE.format("texts") + " --tokenizer absent"),
     Case("a tokenizer.json that is none", PREPARE.format("texts") + " --tokenizer t.json", write("t.json", "{}")),

@@ -20,7 +20,7 @@ from bertwright.corpus.readers import blocks, delimited
 from bertwright.corpus.readers.documents import read_documents
 from bertwright.corpus.readers.formats import ReadOptions
 from bertwright.corpus.readers.inputs import find_inputs
-from bertwright.corpus.readers.layouts import describe_layout
+from bertwright.corpus.readers.layouts import detect_layout
 from bertwright.corpus.readers.table import read_table
 from bertwright.errors import CorpusError, InputError
 from bertwright.files import write_json
@@ -45,7 +45,7 @@ def _read_corpus(folder: Path) -> None:
     for skip_broken in (False, True):
         options = ReadOptions(skip_broken=skip_broken)
         paths = find_inputs([str(path) for path in folder.iterdir() if not path.name.startswith(".")]).files
-        for batch in read_documents(paths, options, layout=describe_layout(paths, options)):
+        for batch in read_documents(paths, options, layout=detect_layout(paths, options)):
             batch.texts.validate(full=True)
 
 

@@ -13,6 +13,7 @@ from bertwright.corpus.encode import DocumentEncoder, choose_sentences
 from bertwright.corpus.sentences import split_sentences
 from bertwright.tokenizer.bulk import BulkEncoder
 from bertwright.tokenizer.load import Tokenizer, load_tokenizer
+from bertwright.tokenizer.ragged import Ragged
 from bertwright.tokenizer.train_vocabulary import train_tokenizer
 from bertwright.tokenizer.word_starts import word_rule
 
@@ -76,7 +77,7 @@ def test_wordpiece_word_starts_equal_word_ids(real: tuple[str, Tokenizer, list[s
     for document in [*documents[:20], *SENTENCES]:
         encoding = tokenizer.backend.encode(document, add_special_tokens=False)
         words = np.array(encoding.word_ids)
-        starts = rule.starts(np.array(encoding.ids), np.array([len(words)]))
+        starts = rule.starts(Ragged(np.array(encoding.ids), np.array([len(words)])))
         assert np.array_equal(starts, np.diff(words, prepend=-1) != 0)
 
 
@@ -89,7 +90,7 @@ def test_chinese_words_keep_the_ids_of_whole_sentences(real: tuple[str, Tokenize
     documents = [*documents, "".join(SENTENCES), "二〇〇一年，佐々木喝café１２３元。□□□"]
     encoder = DocumentEncoder(tokenizer, language="zh", newline="paragraph", sample=documents[:30])
     assert "rjieba" in encoder.word_statement
-    block = encoder.encode(encoder.split(pa.array(documents)))
+    block = encoder.encode(*encoder.split(pa.array(documents)))
     expected = [i for s in split_sentences(documents, "zh")[0] for i in tokenizer.encode(s)]
     assert block.tokens.tolist() == expected
     assert 1.3 < len(expected) / block.word_starts.sum() < 1.9
@@ -100,7 +101,7 @@ def test_byte_level_keeps_the_blank_between_sentences(tmp_path: Path) -> None:
 
     tokenizer = train_tokenizer(["One. Two. Three."] * 9, folder=tmp_path, vocab_size=512, kind="bpe", lowercase=False)
     encoder = DocumentEncoder(tokenizer, language="en", newline="paragraph", sample=["One. Two."])
-    block = encoder.encode(encoder.split(pa.array(["One. Two. Three.", "Two. One."])))
+    block = encoder.encode(*encoder.split(pa.array(["One. Two. Three.", "Two. One."])))
     assert block.tokens.tolist() == tokenizer.encode("One. Two. Three.") + tokenizer.encode("Two. One.")
 
 

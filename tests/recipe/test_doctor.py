@@ -117,7 +117,7 @@ def test_held_out_copies_are_found(tmp_path: Path) -> None:
     prepare([tmp_path / "train.jsonl"], tmp_path / "data", valid=[tmp_path / "valid.jsonl"], vocab_size=512)
     finding = found(doctor(tmp_path / "data"), "held-out")
     assert finding["value"] == pytest.approx(25 / 26)
-    assert finding["hurts"] == "judging"
+    assert finding["hurts"] == "evaluation"
 
 
 def test_json_and_table_say_the_same_and_a_sample_is_told(sick: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -17,10 +17,11 @@ import pytest
 from bertwright.corpus import cooccurrence
 from bertwright.corpus.cooccurrence import NEIGHBOURS, load_or_count
 from bertwright.corpus.shards import Shards
+from bertwright.corpus.vocabulary import vocabulary_size
 from bertwright.errors import CorpusError, DiskSpaceError, TokenizerError, UsageError
 from bertwright.rng import stream
 from bertwright.tokenizer.load import load_tokenizer
-from bertwright.verbs.prepare import prepare, vocabulary_for
+from bertwright.verbs.prepare import prepare
 
 
 def _document(number: int) -> str:
@@ -69,7 +70,8 @@ KILLED = """
 import os, signal, sys
 from pathlib import Path
 from bertwright.corpus import pipeline, journal
-from bertwright.corpus.dedup import exact, near_duplicates
+from bertwright.corpus import data_folder
+from bertwright.corpus.dedup import dedup_state, near_duplicates
 from bertwright.corpus.readers import documents
 from bertwright.verbs import prepare as recipe
 documents.BATCH_BYTES = 20_000
@@ -85,11 +87,11 @@ def killing(function, when):
         return result
     return wrapped
 if where == "journal": journal.Journal.save = killing(journal.Journal.save, "before")
-if where == "settle": exact.SeenDocuments.settle = killing(exact.SeenDocuments.settle, "before")
+if where == "forget": dedup_state.DedupState.forget_previous = killing(dedup_state.DedupState.forget_previous, "before")
 if where == "shard": pipeline.write_shard = killing(pipeline.write_shard, "after")
 if where == "append": near_duplicates.GrowingArray.append = killing(near_duplicates.GrowingArray.append, "after")
-if where == "neighbours": recipe.count_prepared = killing(recipe.count_prepared, "after")
-if where == "finish": recipe.remove = killing(recipe.remove, "after")
+if where == "neighbours": data_folder.write_neighbours = killing(data_folder.write_neighbours, "after")
+if where == "finish": data_folder.remove = killing(data_folder.remove, "after")
 recipe.prepare(
     [sys.argv[1]], Path(sys.argv[2]), vocab_size=512, valid_fraction=0.1, shard_text=30_000, near_duplicates=0.6,
     repeated_paragraphs=3, filter=["web", "words=2:", "digits=:0.5"],
@@ -103,7 +105,7 @@ def _run(corpus: Path, out: Path, kill: str) -> int:
     return subprocess.run(words, env=environment, check=False, capture_output=True).returncode
 
 
-@pytest.mark.parametrize("kill", ["journal", "settle", "shard", "append", "neighbours", "finish"])
+@pytest.mark.parametrize("kill", ["journal", "forget", "shard", "append", "neighbours", "finish"])
 def test_a_killed_run_continues_to_the_same_bytes(corpus: Path, tmp_path: Path, kill: str) -> None:
     assert _run(corpus, tmp_path / "whole", "never") == 0
     assert _run(corpus, tmp_path / "killed", kill) == -signal.SIGKILL
@@ -313,7 +315,8 @@ def test_the_command(corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture
 
 
 def test_vocabulary_by_amount_of_text() -> None:
-    assert [vocabulary_for(size) for size in (10**8, 10**9, 10**10)] == [8192, 16384, 30528]
+    assert [vocabulary_size(None, size) for size in (10**8, 10**9, 10**10)] == [8192, 16384, 30528]
+    assert vocabulary_size(500, 10**10) == 512
 
 
 def test_text_without_words_is_refused(tmp_path: Path) -> None:

@@ -7,8 +7,8 @@ from collections import Counter
 from pathlib import PurePosixPath
 
 FOUNDATION = {
-    "types", "config", "configs", "errors", "files", "checksums", "rng", "log", "stopping", "system", "device",
-    "machine", "malloc", "flags", "result",
+    "types", "config", "configs", "errors", "files", "checksums", "rng", "log", "stopping", "system", "device", "flags",
+    "result",
 }  # fmt: skip
 ROOMS = [
     {"tokenizer"}, {"corpus"}, {"model", "objectives"}, {"data"}, {"tasks"}, {"hub"}, {"inference"}, {"train"},
@@ -16,7 +16,7 @@ ROOMS = [
 ]  # fmt: skip
 """Rooms in the order of the walk; each imports the foundation and rooms before it, and itself."""
 FRONT_DOORS = {"__init__.py", "__main__.py"}
-WITHOUT_TORCH = {"tokenizer", "corpus"} | FOUNDATION - {"device", "machine"}
+WITHOUT_TORCH = {"tokenizer", "corpus"} | FOUNDATION - {"device"}
 APART = {"model": {"objectives"}, "objectives": {"model"}}
 """Rooms of one rank that do not know each other."""
 MOST_FILES = 20

@@ -24,7 +24,7 @@ from safetensors.torch import save_file
 from bertwright.corpus.eval_texts import load_eval_texts
 from bertwright.corpus.readers.documents import read_documents
 from bertwright.corpus.readers.formats import ReadOptions
-from bertwright.corpus.readers.layouts import describe_layout
+from bertwright.corpus.readers.layouts import detect_layout
 from bertwright.corpus.readers.table import read_table
 from bertwright.corpus.shards import DocumentBlock, Shard, Shards, read_manifest, write_shard
 from bertwright.errors import BertwrightError, ConfigError, CorpusError, DataError, InputError, ModelError
@@ -233,7 +233,7 @@ def test_a_manifest_nested_too_deeply_is_refused(data: Path) -> None:
 
 
 def read_all(path: Path) -> list[str]:
-    layout = describe_layout([path], ReadOptions())
+    layout = detect_layout([path], ReadOptions())
     return [text for batch in read_documents([path], ReadOptions(), layout=layout) for text in batch.texts.to_pylist()]
 
 

@@ -30,7 +30,7 @@ KNOWN = {
     ("hub/onnx/onnx_folder.py", "importlib.import_module"),  # "onnx" or "onnxruntime"
     ("hub/pickled_weights.py", "torch.load"),  # weights alone
     ("hub/pickled_weights.py", "weights_only"),
-    ("malloc.py", "ctypes.CDLL"),  # the C library of this process
+    ("system.py", "ctypes.CDLL"),  # the C library of this process
 }
 
 

@@ -1,4 +1,4 @@
-"""Turns the words after `bertwright doctor` into a call of the recipe."""
+"""Turns the words after `bertwright doctor` into a call of the Python function."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def doctor_command(
     encoding
         Of inputs: encoding of the files, such as gb18030; detected where not given and not UTF-8.
     tokenizer
-        Of inputs: a tokenizer.json or vocab.txt, or its folder, whose share of unknown tokens is told.
+        Of inputs: a tokenizer.json or vocab.txt, or its folder, whose fraction of unknown tokens is shown.
     json
         Print JSON instead of a table.
     """

@@ -1,4 +1,4 @@
-"""Turns the words after `bertwright prepare` into a call of the recipe."""
+"""Turns the words after `bertwright prepare` into a call of the Python function."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def prepare_command(
     out
         Folder to write: manifest.json, tokenizer/, train-*.arrow, valid-*.arrow, report.json.
     valid
-        Files, folders or globs held out for evaluation, instead of a share of the inputs.
+        Files, folders or globs held out for evaluation, instead of a fraction of the inputs.
     tokenizer
         A tokenizer.json or vocab.txt, or a folder that has one, instead of training a vocabulary.
     vocab_size
@@ -66,9 +66,9 @@ def prepare_command(
     skip_broken
         Leave out lines that cannot be read, and count them, instead of stopping.
     encoding
-        Encoding of the files, such as gb18030 or cp1252; where not given, one other than UTF-8 is found and said.
+        Encoding of the files, such as gb18030 or cp1252; where not given, it is detected, with a note.
     valid_fraction
-        Share of the documents held out for evaluation when --valid is not given; 0 for none.
+        Fraction of the documents held out for evaluation when --valid is not given; 0 for none.
     near_duplicates
         Leave out documents that share this much of their five-word sequences with an earlier one, such as 0.8.
     repeated_paragraphs

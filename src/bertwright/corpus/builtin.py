@@ -15,10 +15,10 @@ import re
 import subprocess
 import sys
 import sysconfig
-import tempfile
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 import zstandard
@@ -90,45 +90,28 @@ def paragraphs_of_all(sources: Sequence[Path]) -> list[list[str]]:
     if len(sources) < WORTH_A_HELPER or (os.cpu_count() or 1) == 1:
         return [paragraphs_of(source) for source in sources]
     found: list[list[str]] = [[] for _ in sources]
-    with _helper(sources[1::2]) as answer:
+    with ThreadPoolExecutor(1) as thread:
+        helper = thread.submit(_ask_helper, sources[1::2])
         found[::2] = [paragraphs_of(source) for source in sources[::2]]
-        found[1::2] = answer() or [paragraphs_of(source) for source in sources[1::2]]
+        found[1::2] = helper.result() or [paragraphs_of(source) for source in sources[1::2]]
     return found
 
 
-@contextmanager
-def _helper(sources: Sequence[Path]) -> Iterator[Callable[[], list[list[str]] | None]]:
-    """Have a process read some files; yield what waits for it and returns their paragraphs, or None if it failed.
+def _ask_helper(sources: Sequence[Path]) -> list[list[str]] | None:
+    """Have a process read some files; return their paragraphs, or None if it failed.
 
     The process is Python with this very file and nothing else of the caller: no script is run a second time.
     """
     command = [sys.executable, "-m", "bertwright.corpus.builtin"]
     paths = os.pathsep.join([str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")])
-    with tempfile.TemporaryFile() as asked, tempfile.TemporaryFile() as answered:
-        asked.write(json.dumps([str(source) for source in sources]).encode())
-        asked.seek(0)
-        process: subprocess.Popen[bytes] | None = None
-        with suppress(OSError):
-            process = subprocess.Popen(
-                command, stdin=asked, stdout=answered, stderr=subprocess.DEVNULL, env=os.environ | {"PYTHONPATH": paths}
-            )
-
-        def answer() -> list[list[str]] | None:
-            if process is None or process.wait() != 0:
-                return None
-            answered.seek(0)
-            try:
-                found: list[list[str]] = json.loads(answered.read())
-            except ValueError:
-                return None
-            return found if len(found) == len(sources) else None
-
-        try:
-            yield answer
-        finally:
-            if process is not None:
-                process.kill()
-                process.wait()
+    asked = json.dumps([str(source) for source in sources]).encode()
+    with suppress(OSError, ValueError, subprocess.CalledProcessError):
+        done = subprocess.run(
+            command, input=asked, capture_output=True, env=os.environ | {"PYTHONPATH": paths}, check=True
+        )
+        found: list[list[str]] = json.loads(done.stdout)
+        return found if len(found) == len(sources) else None
+    return None
 
 
 def help_out() -> None:

@@ -55,7 +55,7 @@ def clean(texts: pa.StringArray) -> pa.StringArray:
 def without(lists: pa.ListArray, removed: np.ndarray, *, end: str, texts: pa.StringArray) -> pa.StringArray:
     """Return clean documents without some of their parts.
 
-    `lists` are the parts of `texts`, cut at `end`; `removed` tells which of all P parts go, [P] bool.
+    `lists` are the parts of `texts`, cut at `end`; `removed` says which of all P parts go, [P] bool.
     """
     left = np.concatenate([[0], np.cumsum(~removed)])
     offsets = left[lists.offsets.to_numpy() - lists.offsets[0].as_py()].astype(np.int32)

@@ -28,7 +28,7 @@ import xxhash
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
-from bertwright.corpus.shards import Shard, Shards
+from bertwright.corpus.shards import Shards
 from bertwright.errors import BertwrightError, DataError
 from bertwright.files import map_os_errors, written_aside
 from bertwright.log import note
@@ -106,8 +106,8 @@ class NeighbourCounts:
 def load_or_count(data: Path, shards: Shards, vocab_size: int) -> NeighbourCounts:
     """Return the neighbour counts of a DATA folder's split: read from its table, else counted and kept there.
 
-    A table that is damaged, or of other shards, is told of and replaced. Where nothing can be written in `data`, the
-    counts are returned all the same, and the next run counts again.
+    A table that is damaged, or of other shards, is named in a note and replaced. Where nothing can be written in
+    `data`, the counts are returned all the same, and the next run counts again.
     """
     if (data / NEIGHBOURS).exists():
         try:
@@ -155,17 +155,16 @@ def count_neighbours(shards: Shards, vocab_size: int, *, frequencies: np.ndarray
     words = np.sort(common[frequencies[common] > 0])
     place = np.full(vocab_size, -1, dtype=np.int16)
     place[words] = np.arange(len(words))
-    counted, stretch = _counted_tokens(shards, place)
-    distances = {
-        distance: _counted(_pairs(counted, stretch, len(words), distance), len(words)) for distance in DISTANCES
-    }
+    counted, chunk = _counted_tokens(shards, place)
+    distances = {distance: _counted(_pairs(counted, chunk, len(words), distance), len(words)) for distance in DISTANCES}
     return NeighbourCounts(words, frequencies, distances)
 
 
 def _counted_tokens(shards: Shards, place: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the first tokens of a split as i of their word or -1, [T] int16, and the stretch each is in, [T] int32.
+    """Return the first tokens of a split as i of their word or -1, [T] int16, and the chunk that each is in, [T] int32.
 
-    A stretch is what lies in one document and one chunk; pairs are counted within one. `place` [V] is the i of a token.
+    A chunk lies in one document and has at most CHUNK tokens; pairs are counted within one. `place` [V] is the i of a
+    token.
     """
     words, starts, left = [np.zeros(0, dtype=np.int16)], [np.zeros(0, dtype=bool)], MOST_TOKENS
     for shard in shards.shards:
@@ -181,10 +180,10 @@ def _counted_tokens(shards: Shards, place: np.ndarray) -> tuple[np.ndarray, np.n
     return np.concatenate(words), np.cumsum(np.concatenate(starts), dtype=np.int32)
 
 
-def _pairs(words: np.ndarray, stretch: np.ndarray, side: int, distance: int) -> np.ndarray:
-    """Return i * W + j, int32, of every two words `distance` apart in one stretch."""
+def _pairs(words: np.ndarray, chunk: np.ndarray, side: int, distance: int) -> np.ndarray:
+    """Return i * W + j, int32, of every two words `distance` apart in one chunk."""
     first, second = words[:-distance], words[distance:]
-    both = (first >= 0) & (second >= 0) & (stretch[:-distance] == stretch[distance:])
+    both = (first >= 0) & (second >= 0) & (chunk[:-distance] == chunk[distance:])
     pairs: np.ndarray = first[both].astype(np.int32)
     pairs *= side
     pairs += second[both]
@@ -212,28 +211,21 @@ def _by_rows(keys: np.ndarray, counts: np.ndarray, side: int) -> DistanceCounts:
     return DistanceCounts(row_starts, (keys % max(side, 1)).astype(np.uint16), counts.astype(np.int32))
 
 
-def count_prepared(data: Path, files: Sequence[str], frequencies: np.ndarray, *, fingerprint: str) -> dict[str, Any]:
-    """Count the neighbours in the train shards `files` that were written to `data`; return the manifest's entry."""
-    shards = Shards([Shard.open(data / file) for file in files], fingerprint=fingerprint)
-    counts = count_neighbours(shards, len(frequencies), frequencies=frequencies)
-    return write_neighbours(data, counts, fingerprint=fingerprint)
-
-
 def can_merge(splits: Sequence[Shards], vocab_size: int) -> bool:
     """Return whether the counts of each split add up to those of all together: nothing was left out of any."""
     return vocab_size <= MOST_WORDS and sum(split.token_count for split in splits) <= MOST_TOKENS
 
 
-def merge_neighbours(parts: Sequence[NeighbourCounts]) -> NeighbourCounts:
+def merge_neighbours(several: Sequence[NeighbourCounts]) -> NeighbourCounts:
     """Return the counts of several splits with one tokenizer, added up, over the words of all."""
-    frequencies = np.sum([part.frequencies for part in parts], axis=0)
-    words = np.unique(np.concatenate([part.words for part in parts]))
+    frequencies = np.sum([one.frequencies for one in several], axis=0)
+    words = np.unique(np.concatenate([one.words for one in several]))
     side = len(words)
     distances = {}
     for distance in DISTANCES:
         keys, counts = [], []
-        for part in parts:
-            places, found = np.searchsorted(words, part.words), part.distances[distance]
+        for one in several:
+            places, found = np.searchsorted(words, one.words), one.distances[distance]
             rows = np.repeat(places, np.diff(found.row_starts))
             keys.append(rows * side + places[found.columns])
             counts.append(found.counts)
@@ -307,8 +299,8 @@ def _check_sizes(file: Any, vocab_size: int) -> None:
     """Raise ValueError where a tensor is not of the type and size that a table of `vocab_size` tokens has."""
     shapes: dict[str, int] = {}
     for name in _names():
-        part = file.get_slice(name)
-        shape, dtype = part.get_shape(), part.get_dtype()
+        tensor = file.get_slice(name)
+        shape, dtype = tensor.get_shape(), tensor.get_dtype()
         if dtype != DTYPES[name.split(".")[0]] or len(shape) != 1:
             raise ValueError(f"{name} is {dtype} {shape}")
         shapes[name] = shape[0]

@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from bertwright.corpus.chinese_words import cut_words
-from bertwright.corpus.sentences import Newlines, split_sentences
+from bertwright.corpus.sentences import Newlines, cut_words, split_sentences
 from bertwright.corpus.shards import DocumentBlock, token_dtype
 from bertwright.tokenizer.alphabet import code_points, standing_alone
 from bertwright.tokenizer.bulk import BulkEncoder
 from bertwright.tokenizer.load import Tokenizer
-from bertwright.tokenizer.ragged import Rows, replace_rows, rows_equal, take_rows
-from bertwright.tokenizer.word_starts import starts_of_words, wants_leading_blank, word_rule
+from bertwright.tokenizer.ragged import Ragged
+from bertwright.tokenizer.word_starts import wants_leading_blank, word_rule
 
 SEGMENTED = frozenset({"zh", "zh-hans", "zh-hant", "zh-cn", "zh-tw"})
 """Languages whose words are found by a dictionary, not by blanks."""
@@ -26,23 +24,15 @@ PROOF_SENTENCES = 10_000
 """Each also proves its characters one by one in several contexts, and every new one is tried before its first use."""
 
 
-@dataclass(frozen=True)
-class DocumentSentences:
-    """The sentences of D documents in order, and how many each document has, [D] int64."""
-
-    sentences: list[str]
-    counts: np.ndarray
-
-
 class DocumentEncoder:
     """Encodes documents of one language with one tokenizer.
 
     statement        which encoder is used, and on what grounds
-    word_statement   how word starts are told
+    word_statement   how word starts are found
 
     >>> # needs a tokenizer
     >>> encoder = DocumentEncoder(tokenizer, language="en", newline="paragraph", sample=texts)  # doctest: +SKIP
-    >>> encoder.encode(encoder.split(pa.array(["One. Two."]))).sentence_counts  # doctest: +SKIP
+    >>> encoder.encode(*encoder.split(pa.array(["One. Two."]))).sentence_counts  # doctest: +SKIP
     array([2])
     """
 
@@ -63,49 +53,48 @@ class DocumentEncoder:
         if language in SEGMENTED:
             self.word_statement = self._prove_words(sentences)
 
-    def split(self, texts: pa.StringArray) -> DocumentSentences:
-        """Return the sentences of some documents."""
-        texts = spelt_out(texts, self._reserved)
-        sentences, counts = split_sentences(texts, self._language, newline=self._newline)
-        return DocumentSentences(sentences, counts)
+    def split(self, texts: pa.StringArray) -> tuple[list[str], np.ndarray]:
+        """Return the sentences of D documents in order, and how many each document has, [D] int64."""
+        texts = break_reserved(texts, self._reserved)
+        return split_sentences(texts, self._language, newline=self._newline)
 
-    def encode(self, split: DocumentSentences) -> DocumentBlock:
-        """Return the documents that have any token; sentences without one are left out.
+    def encode(self, sentences: list[str], sentence_counts: np.ndarray) -> DocumentBlock:
+        """Return the documents that have any token, from what `split` returned; sentences without one are left out.
 
         tokie works outside Python's lock, so this may run in a thread while another splits.
         """
-        sentences, sentence_counts = split.sentences, split.counts
         if self._by_words:
-            ids, counts, starts = self._encode_words(sentences)
+            rows, starts = self._encode_words(sentences)
         else:
-            ids, counts = self._bulk.encode(self._with_blanks(sentences, sentence_counts))
-            starts = self._rule.starts(ids, counts)
-        return document_block(ids.astype(self._dtype), counts, sentence_counts, starts)
+            rows = self._bulk.encode(self._with_blanks(sentences, sentence_counts))
+            starts = self._rule.starts(rows)
+        return document_block(Ragged(rows.values.astype(self._dtype), rows.lengths), sentence_counts, starts)
 
-    def _encode_words(self, sentences: list[str]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def _encode_words(self, sentences: list[str]) -> tuple[Ragged, np.ndarray]:
         """Encode word by word; a sentence whose words do not add up to its own encoding is encoded as a whole."""
         words, words_of_sentence = cut_words(sentences)
-        ids, word_counts = self._encode_repeated(words)
-        ends = np.concatenate([[0], np.cumsum(word_counts)])[np.cumsum(words_of_sentence)]
-        counts = np.diff(ends, prepend=0)
-        starts = starts_of_words(word_counts)
+        by_word = self._encode_repeated(words)
+        starts = by_word.begins
+        ends = np.concatenate([[0], np.cumsum(by_word.lengths)])[np.cumsum(words_of_sentence)]
+        rows = Ragged(by_word.values, np.diff(ends, prepend=0))
         doubtful = with_joining_characters(sentences)
         whole = self._bulk.encode([sentences[index] for index in doubtful.tolist()])
-        wrong = ~rows_equal(take_rows((ids, counts), doubtful), whole)
+        wrong = ~rows.take(doubtful).equals(whole)
         if wrong.any():
-            whole = take_rows(whole, np.flatnonzero(wrong))
-            starts, _ = replace_rows((starts, counts), doubtful[wrong], (self._rule.starts(*whole), whole[1]))
-            ids, counts = replace_rows((ids, counts), doubtful[wrong], whole)
-        return ids, counts, starts
+            whole = whole.take(np.flatnonzero(wrong))
+            marks = Ragged(starts, rows.lengths)
+            starts = marks.replace(doubtful[wrong], Ragged(self._rule.starts(whole), whole.lengths)).values
+            rows = rows.replace(doubtful[wrong], whole)
+        return rows, starts
 
-    def _encode_repeated(self, words: list[str]) -> Rows:
+    def _encode_repeated(self, words: list[str]) -> Ragged:
         """Encode each different word once: of a batch of Chinese, nine words in ten are repetitions."""
         numbers = {word: number for number, word in enumerate(dict.fromkeys(words))}
         places = np.fromiter(map(numbers.__getitem__, words), dtype=np.int64, count=len(words))
-        return take_rows(self._bulk.encode(list(numbers)), places)
+        return self._bulk.encode(list(numbers)).take(places)
 
     def _with_blanks(self, sentences: list[str], sentence_counts: np.ndarray) -> list[str]:
-        """Give every sentence but the first of a document the blank it had in running text, where tokens tell it."""
+        """Give every sentence but the first of a document the blank it had in running text, where tokens need it."""
         if not self._blank:
             return sentences
         spaced = [f" {sentence}" for sentence in sentences]
@@ -114,9 +103,8 @@ class DocumentEncoder:
         return spaced
 
     def _prove_words(self, sentences: list[str]) -> str:
-        """Encode by words from now on if that gives the ids of whole sentences; say what was decided."""
-        ids, counts, _ = self._encode_words(sentences)
-        differing = np.flatnonzero(~rows_equal((ids, counts), self._bulk.encode(sentences)))
+        """Encode by words from now on if that gives the ids of whole sentences; return what was decided."""
+        differing = np.flatnonzero(~self._encode_words(sentences)[0].equals(self._bulk.encode(sentences)))
         self._by_words = not len(differing)
         if self._by_words:
             return "words of rjieba"
@@ -143,7 +131,7 @@ def with_joining_characters(sentences: list[str]) -> np.ndarray:
     return np.unique(np.searchsorted(ends, places, side="right"))
 
 
-def spelt_out(texts: pa.StringArray, reserved: Sequence[str]) -> pa.StringArray:
+def break_reserved(texts: pa.StringArray, reserved: Sequence[str]) -> pa.StringArray:
     """Put a blank into special tokens that stand in the text itself, such as "[MASK]", so that they stay text."""
     data = texts.buffers()[2]
     anywhere = re.compile(b"|".join(re.escape(token.encode()) for token in reserved))
@@ -153,23 +141,21 @@ def spelt_out(texts: pa.StringArray, reserved: Sequence[str]) -> pa.StringArray:
     return texts
 
 
-def document_block(
-    ids: np.ndarray, counts: np.ndarray, sentence_counts: np.ndarray, starts: np.ndarray
-) -> DocumentBlock:
+def document_block(sentences: Ragged, sentence_counts: np.ndarray, starts: np.ndarray) -> DocumentBlock:
     """Return a block of the documents that have tokens.
 
-    ids [T], counts [N] tokens of each sentence, sentence_counts [D] sentences of each document, starts [T] bool.
+    `sentences` are the ids of N sentences, [T], sentence_counts [D] sentences of each document, starts [T] bool.
     """
     document_of = np.repeat(np.arange(len(sentence_counts)), sentence_counts)
-    full = counts > 0
-    document_of, ends = document_of[full], np.cumsum(counts)[full]
+    full = sentences.lengths > 0
+    document_of, ends = document_of[full], np.cumsum(sentences.lengths)[full]
     sentence_counts = np.bincount(document_of, minlength=len(sentence_counts))
     kept = sentence_counts > 0
     last_sentences = np.cumsum(sentence_counts[kept]) - 1
     token_counts = np.diff(ends[last_sentences], prepend=0)
     begins = np.cumsum(token_counts) - token_counts
     return DocumentBlock(
-        tokens=ids,
+        tokens=sentences.values,
         token_counts=token_counts,
         sentence_ends=(ends - np.repeat(begins, sentence_counts[kept])).astype(np.uint32),
         sentence_counts=sentence_counts[kept].astype(np.int64),

@@ -1,4 +1,4 @@
-"""Turns files that a model will be judged on, of any task, into the texts in them, to look for these in a corpus.
+"""Turns files that a model will be evaluated on, of any task, into the texts in them, to look for these in a corpus.
 
 Whatever the task, its texts are the strings of the file: the text columns of tables, the strings of .json and .jsonl at
 any depth, the lines of anything else, and the sentences of CoNLL files. Words
@@ -76,9 +76,9 @@ def _strings_of_json(text: str, lines: list[str], path: Path) -> Iterator[str]:
 
 def _one_token_a_line(lines: list[str], *, commas: bool = False) -> bool:
     """Return whether lines are those of a CoNLL file: a token and its columns each, sentences ended by blank lines."""
-    seen = [line for line in lines[:SAMPLE_LINES] if line.strip()]
-    columns = {len(_cells(line, commas=commas)) for line in seen if not line.startswith(("-DOCSTART-", "# "))}
-    return len(seen) < len(lines[:SAMPLE_LINES]) - 1 and len(columns) == 1 and 2 <= min(columns) <= MOST_COLUMNS
+    sample = [line for line in lines[:SAMPLE_LINES] if line.strip()]
+    columns = {len(_cells(line, commas=commas)) for line in sample if not line.startswith(("-DOCSTART-", "# "))}
+    return len(sample) < len(lines[:SAMPLE_LINES]) - 1 and len(columns) == 1 and 2 <= min(columns) <= MOST_COLUMNS
 
 
 def _cells(line: str, *, commas: bool) -> list[str]:

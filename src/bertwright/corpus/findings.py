@@ -1,21 +1,17 @@
-"""Turns the counts of an examination into findings: what was found, whether it hurts, and the flag that fixes it."""
+"""Turns the profile of a corpus into findings: what was found, whether it hurts, and the flag that fixes it."""
 
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from bertwright.corpus.encode import SEGMENTED
-from bertwright.corpus.filters.language_choice import both_ways, scripts_of
-from bertwright.corpus.profile import LONG_LINE, NEAR, Examination
+from bertwright.corpus.filters.language import both_ways, scripts_of
+from bertwright.corpus.profile import LONG_LINE, NEAR, Profile
 from bertwright.corpus.readers.inputs import NAMED, count_by_suffix
+from bertwright.corpus.vocabulary import SIZES
 
-if TYPE_CHECKING:
-    from bertwright.verbs.doctor import Looked
-
-USUAL_SIZE = 8192
-"""Tokens of the smallest vocabulary that `prepare` trains where no size is given."""
 STOPPED = "prepare"
 """What a file that cannot be read spoils."""
 
@@ -25,22 +21,22 @@ class Finding:
     """One line of the table.
 
     name, figure   what was looked for, and what was found, in words
-    value          the figure as a share, or None where it was not told
-    hurts          "", "MLM", "NSP", "MLM and NSP", "judging" or "prepare": what this much of it spoils
+    value          the figure as a fraction, or None where it is not known
+    hurts          "", "MLM", "NSP", "MLM and NSP", "evaluation" or "prepare": what this much of it spoils
     remedy         the flag or the act that fixes it; "" where there is nothing to do
     """
 
     name: str
     figure: str
     value: float | None
-    hurts: str
-    remedy: str
+    hurts: str = ""
+    remedy: str = ""
 
     @property
     def verdict(self) -> str:
         """What to think of it, in a word or two."""
         if self.value is None:
-            return "not told"
+            return "not known"
         return f"stops {STOPPED}" if self.hurts == STOPPED else f"hurts {self.hurts}" if self.hurts else "fine"
 
     def as_dict(self) -> dict[str, Any]:
@@ -49,67 +45,52 @@ class Finding:
 
 
 def _finding(name: str, value: float, figure: str, *, most: float, hurts: str, remedy: str) -> Finding:
-    """Return a finding that hurts where its share is above `most`."""
+    """Return a finding that hurts where its fraction is above `most`."""
     return Finding(name, figure, value, hurts if value > most else "", remedy if value > most else "")
 
 
-def findings_of(examination: Examination, looked: Looked, *, prepared: bool) -> list[Finding]:
-    """Return all findings, in the order in which they should be fixed; `prepared` for those of a DATA folder."""
-    found = [*_files(looked), *_copies(examination, prepared), _languages(examination), *_damage(examination, prepared)]
-    found += _chinese(examination, looked, prepared)
-    found += [_single_sentences(examination, prepared), *_lines(examination, prepared), *_tokens(looked)]
-    if looked.held_out is not None:
+def findings_of(profile: Profile) -> list[Finding]:
+    """Return all findings, in the order in which they should be fixed."""
+    found = [*_files(profile), *_copies(profile), _languages(profile), *_damage(profile), *_chinese(profile)]
+    found += [_single_sentences(profile), *_long_lines(profile), _tokens(profile)]
+    if profile.held_out is not None:
         found.append(
             _finding(
-                "held-out documents that are in the training text",
-                looked.held_out,
-                f"{looked.held_out:.2%}",
-                most=0.01,
-                hurts="judging",
-                remedy="prepare --near-duplicates 0.8, or --valid other texts",
+                "held-out documents that are in the training text", profile.held_out, f"{profile.held_out:.2%}",
+                most=0.01, hurts="evaluation", remedy="prepare --near-duplicates 0.8, or --valid other texts",
             )
-        )
-    for path, (texts, copied) in looked.tests.items():
-        share = copied / max(1, texts)
-        figure = f"{share:.2%} ({copied:,} of {texts:,})"
+        )  # fmt: skip
+    for path, (texts, copied) in profile.tests.items():
+        fraction = copied / max(1, texts)
+        name, figure = "/".join(Path(path).parts[-2:]), f"{fraction:.2%} ({copied:,} of {texts:,})"
         remedy = "leave the source of these out of the input, or say so beside the score"
         found.append(
-            _finding(
-                f"texts of {'/'.join(Path(path).parts[-2:])} in the corpus",
-                share,
-                figure,
-                most=0.01,
-                hurts="judging",
-                remedy=remedy,
-            )
+            _finding(f"texts of {name} in the corpus", fraction, figure, most=0.01, hurts="evaluation", remedy=remedy)
         )
     return found
 
 
-def _share(examination: Examination, what: str) -> float:
-    return examination.counts[what] / max(1, examination.counts["documents"])
-
-
-def _files(looked: Looked) -> list[Finding]:
+def _files(profile: Profile) -> list[Finding]:
     """Return which files `prepare` refuses, and which it does not read; nothing where there are none."""
-    found = []
-    if looked.refused:
-        share = len(looked.refused) / max(1, looked.files)
-        figure = f"{len(looked.refused):,} of {looked.files:,}"
-        found.append(Finding("files that prepare refuses", figure, share, STOPPED, looked.refused[0]))
-    if looked.skipped:
-        share = len(looked.skipped) / (len(looked.skipped) + looked.files)
-        names = ", ".join(path.name for path in looked.skipped[:NAMED]) + ", ..." * (len(looked.skipped) > NAMED)
+    found, refused, skipped = [], profile.refused, profile.skipped
+    if refused:
+        fraction = len(refused) / max(1, profile.files)
+        figure = f"{len(refused):,} of {profile.files:,}"
+        found.append(Finding("files that prepare refuses", figure, fraction, STOPPED, refused[0]))
+    if skipped:
+        fraction = len(skipped) / (len(skipped) + profile.files)
+        names = ", ".join(path.name for path in skipped[:NAMED]) + ", ..." * (len(skipped) > NAMED)
         remedy = f"convert them if their text belongs to the corpus: {names}"
-        found.append(Finding("files that are not read", count_by_suffix(looked.skipped), share, "", remedy))
+        found.append(Finding("files that are not read", count_by_suffix(skipped), fraction, "", remedy))
     return found
 
 
-def _copies(examination: Examination, prepared: bool) -> list[Finding]:
-    exact, near = _share(examination, "duplicate"), _share(examination, "near_duplicate")
-    drops = "" if prepared or not exact else "nothing: prepare drops them"
+def _copies(profile: Profile) -> list[Finding]:
+    exact, near = profile.fraction("duplicate"), profile.fraction("near_duplicate")
+    drops = "" if profile.prepared or not exact else "nothing: prepare drops them"
+    hurts = "MLM" if profile.prepared and exact > 0.01 else ""
     return [
-        Finding("exact copies of documents", f"{exact:.2%}", exact, "MLM" if prepared and exact > 0.01 else "", drops),
+        Finding("exact copies of documents", f"{exact:.2%}", exact, hurts, drops),
         _finding(
             f"near-copies (Jaccard {NEAR} or more)", near, f"{near:.2%}", most=0.01, hurts="MLM",
             remedy=f"prepare --near-duplicates {NEAR}",
@@ -117,85 +98,84 @@ def _copies(examination: Examination, prepared: bool) -> list[Finding]:
     ]  # fmt: skip
 
 
-def _languages(examination: Examination) -> Finding:
-    total = sum(examination.languages.values())
+def _languages(profile: Profile) -> Finding:
+    languages = profile.documents.languages
+    total = sum(languages.values())
     if not total:
-        return Finding("language", examination.language_missing or "no text", None, "", "")
-    most = [(code or "unsure", count / total) for code, count in examination.languages.most_common(4)]
-    sure = total - examination.languages[""]
-    main = next((code for code, _ in examination.languages.most_common() if code), "")
-    other = 1 - examination.languages[main] / sure if sure else 0.0
-    figure = ", ".join(f"{code} {share:.1%}" for code, share in most)
+        return Finding("language", profile.documents.language_missing or "no text", None)
+    figure = ", ".join(f"{code or 'unsure'} {count / total:.1%}" for code, count in languages.most_common(4))
+    sure = total - languages[""]
+    main = next((code for code, _ in languages.most_common() if code), "")
+    other = 1 - languages[main] / sure if sure else 0.0
     return _finding(
         "language", other, figure, most=0.05, hurts="MLM",
         remedy=f"prepare --only-language {main}, or a vocabulary large enough for all",
     )  # fmt: skip
 
 
-def _chinese(examination: Examination, looked: Looked, prepared: bool) -> list[Finding]:
+def _chinese(profile: Profile) -> list[Finding]:
     """Return what the language of the preparation means for Chinese text; nothing where there is little of it."""
-    scripts, language = scripts_of(examination.scripts), looked.language
+    scripts, language = scripts_of(profile.documents.scripts), profile.language
     if not (scripts.is_chinese or scripts.is_mixed):
         return []
+    hurts = remedy = ""
+    if scripts.is_mixed and language not in SEGMENTED:
+        remedy = both_ways(scripts, language)
+    elif language not in SEGMENTED:
+        hurts, again = "MLM", "prepare again with" if profile.prepared else "prepare"
+        remedy = f"{again} --language zh: else words are single characters, and whole-word masking does nothing"
     figure = f"{scripts.han:.1%} of the letters, prepared as {language}"
-    if language in SEGMENTED:
-        return [Finding("Chinese text", figure, scripts.han, "", "")]
-    again = "prepare again with" if prepared else "prepare"
-    if scripts.is_mixed:
-        return [Finding("Chinese text", figure, scripts.han, "", both_ways(scripts, language))]
-    remedy = f"{again} --language zh: else words are single characters, and whole-word masking does nothing"
-    return [Finding("Chinese text", figure, scripts.han, "MLM", remedy)]
+    return [Finding("Chinese text", figure, scripts.han, hurts, remedy)]
 
 
-def _damage(examination: Examination, prepared: bool) -> list[Finding]:
-    mojibake, replaced, control = (_share(examination, what) for what in ("mojibake", "replaced", "control"))
+def _damage(profile: Profile) -> list[Finding]:
+    mojibake, replaced, control = (profile.fraction(fault) for fault in ("mojibake", "replaced", "control"))
     lost = _finding(
         "documents with lost characters (U+FFFD)", replaced, f"{replaced:.2%}", most=0.001, hurts="MLM",
         remedy="convert the files again from the encoding they were written in",
     )  # fmt: skip
-    if prepared:
+    if profile.prepared:
         return [lost]
-    fixes = "nothing: prepare fixes them"
+    wrong, fixes = "documents read in a wrong encoding (Ã©, â€œ)", "nothing: prepare fixes them"
     return [
-        Finding(
-            "documents read in a wrong encoding (Ã©, â€œ)", f"{mojibake:.2%}", mojibake, "", fixes if mojibake else ""
-        ),
+        Finding(wrong, f"{mojibake:.2%}", mojibake, "", fixes if mojibake else ""),
         lost,
         Finding("documents with control characters", f"{control:.2%}", control, "", fixes if control else ""),
     ]
 
 
-def _single_sentences(examination: Examination, prepared: bool) -> Finding:
-    kept = examination.counts["documents"] - examination.counts["empty"] - examination.counts["duplicate"]
-    documents = examination.counts["all_documents"] if prepared else kept
-    share = examination.counts["one_sentence"] / max(1, documents)
-    again = "prepare again with" if prepared else "prepare"
+def _single_sentences(profile: Profile) -> Finding:
+    counts = profile.documents.counts
+    kept = counts["documents"] - counts["empty"] - counts["duplicate"]
+    fraction = counts["one_sentence"] / max(1, counts["all_documents"] if profile.prepared else kept)
+    again = "prepare again with" if profile.prepared else "prepare"
     remedy = f"{again} --document-boundary file or blank if lines were taken for documents, or pretrain without pairs: "
     return _finding(
-        "documents of one sentence", share, f"{share:.2%}", most=0.2, hurts="NSP",
+        "documents of one sentence", fraction, f"{fraction:.2%}", most=0.2, hurts="NSP",
         remedy=f"{remedy}--objective.next-sentence false",
     )  # fmt: skip
 
 
-def _lines(examination: Examination, prepared: bool) -> list[Finding]:
-    if prepared:
+def _long_lines(profile: Profile) -> list[Finding]:
+    if profile.prepared:
         return []
-    share = examination.counts["long_line_bytes"] / max(1, examination.counts["bytes"])
-    figure = f"{examination.counts['long_line']:,} documents, {share:.2%} of the text"
+    counts = profile.documents.counts
+    fraction = counts["long_line_bytes"] / max(1, counts["bytes"])
+    figure = f"{counts['long_line']:,} documents, {fraction:.2%} of the text"
     return [
         _finding(
-            f"lines of over {LONG_LINE:,} characters", share, figure, most=0.01, hurts="MLM and NSP",
+            f"lines of over {LONG_LINE:,} characters", fraction, figure, most=0.01, hurts="MLM and NSP",
             remedy="prepare --filter web, if they are code, tables or logs",
         )
     ]  # fmt: skip
 
 
-def _tokens(looked: Looked) -> list[Finding]:
-    if not looked.tokens:
-        return [Finding("unknown tokens", "give --tokenizer, or examine the DATA folder", None, "", "")]
-    share = looked.tokens["unknown"] / max(1, looked.tokens["all"])
+def _tokens(profile: Profile) -> Finding:
+    if not profile.tokens:
+        return Finding("unknown tokens", "give --tokenizer, or examine the DATA folder", None)
+    fraction = profile.tokens["unknown"] / max(1, profile.tokens["all"])
     remedy = "prepare without --tokenizer, so that a vocabulary of this text is trained"
-    if looked.trained_vocabulary:
-        size = looked.trained_vocabulary
-        remedy = f"prepare again with a larger vocabulary: --vocab-size {max(2 * size, USUAL_SIZE)} (now {size:,})"
-    return [_finding("unknown tokens", share, f"{share:.3%}", most=0.005, hurts="MLM", remedy=remedy)]
+    if size := profile.trained_vocabulary:
+        larger = max(2 * size, SIZES[0][1])
+        remedy = f"prepare again with a larger vocabulary: --vocab-size {larger} (now {size:,})"
+    return _finding("unknown tokens", fraction, f"{fraction:.3%}", most=0.005, hurts="MLM", remedy=remedy)

@@ -11,9 +11,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from bertwright.corpus.filters.language import LanguageChoice
 from bertwright.corpus.shards import SPLITS
 from bertwright.errors import DataError, OutputExistsError
 from bertwright.files import read_json, refuse_existing, remove, write_json
+from bertwright.log import note
 
 JOURNAL = ".progress.json"
 Position = tuple[int, int, int]
@@ -23,7 +25,7 @@ Position = tuple[int, int, int]
 class Journal:
     """What is done of one preparation.
 
-    settings     what was asked for; a journal is only taken up with the same settings
+    settings     the options and inputs; a journal is only taken up with the same settings
     tokenizer    what is known of the finished tokenizer, empty before
     position     (source, file, documents of that file) read up to the last shards
     memory       what is remembered of the documents up to `position`, by what it is for: names of files and counts
@@ -54,6 +56,14 @@ class Journal:
         """Add to the time spent on a stage."""
         self.seconds[stage] = self.seconds.get(stage, 0.0) + seconds
 
+    def choose_language(self, choice: LanguageChoice) -> None:
+        """Keep a language that was found, and print what it was found by."""
+        if choice.grounds != "given":
+            self.settings["language"], self.language_by = choice.code, choice.grounds
+            note(f"language {choice.statement} (--language to change it)")
+            if choice.advice:
+                note(choice.advice)
+
     def total(self, split: str, what: str) -> int:
         """Return the sum of a figure over the shards of a split."""
         return sum(shard[what] for shard in self.shards[split])
@@ -67,9 +77,8 @@ def open_journal(out: Path, settings: dict[str, Any]) -> Journal:
     """
     if (out / "manifest.json").exists():
         remove(out / JOURNAL)  # where a preparation was killed after its last write but one
-        raise OutputExistsError(f"{out} already holds prepared data; give another --out, or --overwrite to replace it")
+    refuse_taken(out)
     if not (out / JOURNAL).exists():
-        refuse_existing(out, instead="give another --out, or delete it first")
         return Journal(settings)
     try:
         saved = read_json(out / JOURNAL)
@@ -87,6 +96,14 @@ def open_journal(out: Path, settings: dict[str, Any]) -> Journal:
             "give the same settings to continue it, another --out, or delete it"
         )
     return journal
+
+
+def refuse_taken(out: Path) -> None:
+    """Raise OutputExistsError where `out` holds finished data, or anything else but an unfinished preparation."""
+    if (out / "manifest.json").exists():
+        raise OutputExistsError(f"{out} already holds prepared data; give another --out, or --overwrite to replace it")
+    if not (out / JOURNAL).exists():
+        refuse_existing(out, instead="give another --out, or delete it first")
 
 
 def _position(saved: list[int]) -> Position:

@@ -10,11 +10,11 @@ does one with other workers.
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from time import perf_counter
 
@@ -23,9 +23,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from bertwright.corpus.dedup.dedup_state import DedupState
-from bertwright.corpus.dedup.exact import valid_documents
-from bertwright.corpus.executors.ahead import read_ahead
-from bertwright.corpus.executors.processes import Workers, in_order
+from bertwright.corpus.dedup.hashes import valid_documents
+from bertwright.corpus.executors.processes import Workers, in_order, read_ahead
 from bertwright.corpus.executors.work import CleanTexts, EncodedTexts
 from bertwright.corpus.filters.counts import DropCounts
 from bertwright.corpus.journal import Journal, Position
@@ -33,6 +32,7 @@ from bertwright.corpus.readers.documents import read_documents
 from bertwright.corpus.readers.formats import ReadOptions
 from bertwright.corpus.readers.layouts import Layout
 from bertwright.corpus.readers.remote import TextFile
+from bertwright.corpus.readers.rows import TextBatch
 from bertwright.corpus.shards import SPLITS, DocumentBlock, join_blocks, write_shard
 from bertwright.errors import CorpusError
 from bertwright.files import sha256_of
@@ -43,91 +43,75 @@ SHARD_TEXT = 1 << 26
 
 @dataclass(frozen=True)
 class Source:
-    """Files that are read in one go: `held_out` is the share of their documents that goes to the valid split."""
+    """Files that are read in one go, and the fraction of their documents that goes to the valid split."""
 
     paths: list[TextFile]
     layout: Layout | None
-    held_out: float
+    valid_fraction: float
 
 
-@dataclass(frozen=True)
-class RawBatch:
-    """Documents [D] as they were found, with the place reached in the source; `seconds` it took to read them."""
-
-    texts: pa.StringArray
-    broken: int
-    position: Position
-    source_bytes_done: int
-    seconds: float
-    passed_over: int = 0
-
-
-def raw_batches(sources: list[Source], options: ReadOptions, *, after: Position) -> Iterator[RawBatch]:
+def raw_batches(sources: list[Source], options: ReadOptions, *, after: Position) -> Iterator[TextBatch]:
     """Yield all documents of all sources, starting after a position."""
     for number in range(after[0], len(sources)):
         source = sources[number]
         skip = after[1:] if number == after[0] else (0, 0)
         began = perf_counter()
         for batch in read_documents(source.paths, options, layout=source.layout, skip=skip):
-            position = (number, batch.file, batch.stop)
-            yield RawBatch(
-                batch.texts, batch.broken, position, batch.source_bytes_done, perf_counter() - began, batch.passed_over
-            )
+            yield replace(batch, source=number, seconds=perf_counter() - began)
             began = perf_counter()
 
 
 class ShardPipeline:
-    """Carries documents from the sources to the shards in `out`, keeping `journal` and `memory`."""
+    """Carries documents from the sources to the shards in `out`, keeping the journal and the state of duplicates."""
 
     def __init__(
-        self, out: Path, journal: Journal, sources: list[Source], options: ReadOptions, *, memory: DedupState,
+        self, out: Path, journal: Journal, sources: list[Source], options: ReadOptions, *, seen: DedupState,
         vocab_size: int, shard_text: int = SHARD_TEXT,
     ) -> None:  # fmt: skip
         """Take up the journal; nothing is read before `run`."""
         self._out, self._journal, self._sources, self._options = out, journal, sources, options
-        self._memory = memory
-        self._shard_text = shard_text
+        self._seen, self._shard_text = seen, shard_text
         self._frequencies = np.array(journal.frequencies or np.zeros(vocab_size), dtype=np.int64)
         self._blocks: dict[str, list[DocumentBlock]] = {split: [] for split in SPLITS}
         self._encoding: deque[tuple[str, Future[EncodedTexts]]] = deque()
-        self._told = DropCounts(examples=dict(journal.examples))
+        self._dropped = DropCounts(examples=dict(journal.examples))
+        self._text_bytes = 0
         self._position = journal.position
 
     def run(self, workers: Workers, advanced: Callable[[int, int], None]) -> None:
         """Read everything that is left; `advanced(source number, bytes of it read)` is called after each batch.
 
-        Raises CorpusError where documents should be held out and there is only one.
+        Raises CorpusError where documents should go to the valid split and there is only one.
         """
         raw = read_ahead(raw_batches(self._sources, self._options, after=self._position))
         with closing(raw):
             cleaned = in_order(raw, lambda batch: workers.submit("clean", batch.texts), ahead=workers.ahead)
             for batch, clean in cleaned:
-                if self._told.counts["text_bytes"] >= self._shard_text:
+                if self._text_bytes >= self._shard_text:
                     self._close_shards()
                 self._add(batch, clean, workers)
                 self._collect(leave=workers.ahead)
-                advanced(batch.position[0], batch.source_bytes_done)
+                advanced(batch.source, batch.source_bytes_done)
             self._collect(leave=0)
-        if any(source.held_out for source in self._sources):
+        if any(source.valid_fraction for source in self._sources):
             self._hold_out_one()
         self._position = (len(self._sources), 0, 0)
         self._close_shards()
 
-    def _add(self, batch: RawBatch, clean: CleanTexts, workers: Workers) -> None:
+    def _add(self, batch: TextBatch, clean: CleanTexts, workers: Workers) -> None:
         """Have the documents encoded that stay."""
         began = perf_counter()
-        self._told.update(clean.told)
-        texts, kept = self._memory.new(clean, self._told)
+        texts, kept, repeated = self._seen.new(clean)
         self._journal.spent("repetitions", perf_counter() - began)
-        held = valid_documents(clean.hashes, self._sources[batch.position[0]].held_out)
-        for split, chosen in (("train", kept & ~held), ("valid", kept & held)):
+        valid = valid_documents(clean.hashes, self._sources[batch.source].valid_fraction)
+        for split, chosen in (("train", kept & ~valid), ("valid", kept & valid)):
             if chosen.any():
                 some = texts.filter(pa.array(chosen))
-                self._told.counts["text_bytes"] += int(pc.sum(pc.binary_length(some)).as_py())
+                self._text_bytes += int(pc.sum(pc.binary_length(some)).as_py())
                 self._encoding.append((split, workers.submit("encode", some)))
-        self._told.counts["broken"] += batch.broken
-        self._told.counts["passed over"] += batch.passed_over
-        self._position = batch.position
+        unread = DropCounts(Counter({"broken": batch.broken, "passed over": batch.passed_over}))
+        self._dropped += clean.dropped + repeated + unread
+        self._position = (batch.source, batch.file, batch.stop)
         self._spent({"reading": batch.seconds, **clean.seconds})
 
     def _collect(self, *, leave: int) -> None:
@@ -136,7 +120,7 @@ class ShardPipeline:
             split, encoded = self._encoding.popleft()
             result = encoded.result()
             self._spent(result.seconds)
-            self._told.counts["empty"] += result.asked - len(result.block.token_counts)
+            self._dropped += DropCounts(Counter(empty=result.documents - len(result.block.token_counts)))
             if len(result.block.token_counts):
                 self._blocks[split].append(result.block)
 
@@ -156,15 +140,15 @@ class ShardPipeline:
                 journal.shards[split].append(self._write(split, block))
                 if split == "train":
                     self._frequencies += np.bincount(block.tokens, minlength=len(self._frequencies))
-        journal.counts += self._told.counts
-        self._told.counts.clear()
-        journal.examples = dict(self._told.examples)
+        journal.counts += self._dropped.counts + Counter(text_bytes=self._text_bytes)
+        journal.examples = self._dropped.examples
+        self._dropped, self._text_bytes = DropCounts(examples=journal.examples), 0
         journal.frequencies = self._frequencies.tolist()
         journal.position = self._position
-        journal.memory = self._memory.save()
+        journal.memory = self._seen.save()
         journal.spent("writing", perf_counter() - began)
         journal.save(self._out)
-        self._memory.settle()
+        self._seen.forget_previous()
 
     def _write(self, split: str, block: DocumentBlock) -> dict[str, object]:
         file = f"{split}-{len(self._journal.shards[split]):05d}.arrow"
@@ -180,7 +164,7 @@ class ShardPipeline:
         }
 
     def _hold_out_one(self) -> None:
-        """Hold out the last document of a corpus so small that its share of documents came to none."""
+        """Hold out the last document of a corpus so small that its fraction of documents came to none."""
         train = self._blocks["train"]
         if self._journal.shards["valid"] or self._blocks["valid"] or not (train or self._journal.shards["train"]):
             return

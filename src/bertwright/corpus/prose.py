@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 
 LONGEST_OPEN_END = 12
-"""Characters at the end of a sentence that tell whether it was cut off."""
+"""Characters at the end of a sentence that show whether it was cut off."""
 SHORTEST_DOCSTRING = 40
 """Characters under which a docstring says nothing ("Initialize self.")."""
 

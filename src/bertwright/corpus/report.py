@@ -8,10 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from bertwright.corpus.filters.screen import LINE_RULE
+from bertwright.corpus.filters.text_filter import LINE_RULE
 from bertwright.corpus.journal import Journal
 from bertwright.corpus.shards import FORMAT_VERSION, SPLITS, fingerprint_of
 from bertwright.files import human_bytes
+from bertwright.log import note
 
 COUNTED = ("documents", "sentences", "words", "tokens")
 DROPPED = {
@@ -38,7 +39,9 @@ FILTERED = {
     "language": "of another language",
 }
 DROPPED |= FILTERED
-ALWAYS_TOLD = ("empty", "duplicate", "broken")
+ALWAYS_SHOWN = ("empty", "duplicate", "broken")
+MUCH_UNKNOWN = 0.05
+"""Fraction of unknown tokens that is warned of."""
 
 
 def manifest_of(
@@ -67,7 +70,7 @@ def manifest_of(
         "inputs": inputs,
         "options": dict(options),
         "dropped": {
-            reason: journal.counts[reason] for reason in DROPPED if reason in ALWAYS_TOLD or journal.counts[reason]
+            reason: journal.counts[reason] for reason in DROPPED if reason in ALWAYS_SHOWN or journal.counts[reason]
         },
         "text_bytes": journal.counts["text_bytes"],
     }
@@ -115,6 +118,15 @@ def report_of(
         "word_starts": word_starts,
         "fingerprint": manifest["fingerprint"],
     }
+
+
+def note_unknown(report: Mapping[str, Any]) -> None:
+    """Warn where much of the text is unknown to the tokenizer."""
+    if report["unknown_rate"] > MUCH_UNKNOWN:
+        note(
+            f"warning: {report['unknown_rate']:.1%} of the tokens are unknown, and a model learns nothing of them: "
+            "prepare again with a larger --vocab-size, or another --tokenizer"
+        )
 
 
 def facts_of(report: Mapping[str, Any]) -> dict[str, str]:

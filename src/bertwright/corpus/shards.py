@@ -238,8 +238,8 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(f"{path} is damaged ({error}); prepare the data again") from error
     if version != FORMAT_VERSION:
-        told = str(version)[:40]
-        raise DataError(f"{folder} has data format {told}, this bertwright reads {FORMAT_VERSION}; prepare it again")
+        found = str(version)[:40]
+        raise DataError(f"{folder} has data format {found}, this bertwright reads {FORMAT_VERSION}; prepare it again")
     try:
         _Manifest.model_validate(manifest)
     except ValidationError as error:
@@ -309,19 +309,19 @@ def fingerprint_of(tokenizer: str, digests: Mapping[str, Sequence[str]]) -> str:
 
 def check_tokenizer(folder: Path) -> Path:
     """Return the tokenizer.json of a DATA folder; raises DataError where it is not the one the data was made with."""
-    told = read_manifest(folder)["tokenizer"]
-    file = member(folder, told["file"])
-    if not file.is_file() or sha256_of(file) != told["sha256"]:
+    tokenizer = read_manifest(folder)["tokenizer"]
+    file = member(folder, tokenizer["file"])
+    if not file.is_file() or sha256_of(file) != tokenizer["sha256"]:
         raise DataError(
             f"{file} is not the tokenizer {folder} was prepared with; restore it, or prepare the data again"
         )
     return file
 
 
-def check_shards(folder: Path, *, part: int = 0, of: int = 1) -> int:
+def check_shards(folder: Path, *, rank: int = 0, processes: int = 1) -> int:
     """Read every shard of a DATA folder and compare it with its checksum; return the bytes read.
 
-    Of several processes, number `part` (from 0) of `of` reads its share: about as many bytes as each other. Several
+    Of several processes each reads about as many bytes as the others; `rank` is the number of this one, from 0. Several
     shards at a time. Raises DataError with the first that is not as it was written, and where the manifest has been
     edited: its fingerprint names the checksums it lists.
     """
@@ -330,7 +330,7 @@ def check_shards(folder: Path, *, part: int = 0, of: int = 1) -> int:
     if manifest["fingerprint"] != fingerprint_of(manifest["tokenizer"]["sha256"], digests):
         raise DataError(f"{folder / 'manifest.json'} was edited (its fingerprint is another); prepare the data again")
     entries = [entry for split in manifest["splits"].values() for entry in split["shards"]]
-    share = sorted(entries, key=lambda entry: -int(entry["bytes"]))[part::of]
+    mine = sorted(entries, key=lambda entry: -int(entry["bytes"]))[rank::processes]
 
     def check(entry: Mapping[str, Any]) -> int:
         path = member(folder, entry["file"])
@@ -343,4 +343,4 @@ def check_shards(folder: Path, *, part: int = 0, of: int = 1) -> int:
         return int(entry["bytes"])
 
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1), "checking") as threads:
-        return sum(threads.map(check, share))
+        return sum(threads.map(check, mine))

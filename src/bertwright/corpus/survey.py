@@ -1,68 +1,85 @@
-"""Turns the start of a corpus into what must be known before the work: how much text, what newlines mean, a sample."""
+"""Turns the start of a corpus into what must be known before the work: how much text, what newlines mean, its language.
+
+The starts of some files are read once for all of these.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import islice
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 
 from bertwright.corpus.clean import clean
-from bertwright.corpus.dedup.exact import hash_documents, valid_documents
-from bertwright.corpus.filters.counts import DropCounts
-from bertwright.corpus.filters.screen import Screen
-from bertwright.corpus.readers.documents import read_documents, source_bytes
+from bertwright.corpus.filters.language import LanguageChoice, LanguageVotes
+from bertwright.corpus.readers.documents import read_documents
 from bertwright.corpus.readers.formats import ReadOptions
 from bertwright.corpus.readers.layouts import Layout
-from bertwright.corpus.readers.remote import TextFile, size_of
-from bertwright.corpus.sentences import Newlines, tell_newlines
+from bertwright.corpus.readers.remote import TextFile, size_of, total_size
+from bertwright.corpus.sentences import Newlines, detect_newlines
 from bertwright.errors import CorpusError
 
 SAMPLE_FILES = 8
 SAMPLE_BATCHES = 2
 SAMPLE_BYTES = 3 << 20
 """About 22,000 sentences of English: twice what the proofs look at."""
-TRAINING_BYTES = 1 << 30
-"""Text a vocabulary is trained on at most: the trainer holds a count of every different word in it."""
+LANGUAGE_FILES, LANGUAGE_REMOTE = 64, 8
+"""Files whose language is looked at; of those behind addresses each costs a request."""
+LANGUAGE_DOCUMENTS, FEWEST = 240, 8
+"""Documents of all these files together, and the fewest of one file."""
 
 
 @dataclass(frozen=True)
 class Survey:
-    """What a look at a corpus told.
+    """What a look at a corpus found.
 
     text_bytes  estimate of the bytes of text in all files
     newline     whether a newline ends a paragraph or was put in to wrap a line
     sample      clean documents from the start, or from the starts of up to 8 files, for the proofs
+    language    the one given, or found
     """
 
     text_bytes: int
     newline: Newlines
     sample: list[str]
+    language: LanguageChoice
 
 
-def survey(paths: list[TextFile], options: ReadOptions, *, layout: Layout | None) -> Survey:
-    """Look at two batches of a single file, or one of each of up to eight files.
+def survey(
+    paths: list[TextFile], options: ReadOptions, *, layout: Layout | None, language: str | None = None
+) -> Survey:  # fmt: skip
+    """Look at two batches of a single file, or one of each of up to eight files; for the language, of up to 64.
 
-    Raises CorpusError where there is no text in them.
+    A file looked at for its language counts by the bytes of the files around it. Raises CorpusError where there is no
+    text in the eight files.
     """
+    sampled = {int(group[0]) for group in np.array_split(np.arange(len(paths)), min(len(paths), SAMPLE_FILES))}
+    weights = {} if language else _language_weights(paths)
+    votes = LanguageVotes()
     texts: list[str] = []
-    seen_text = seen_source = 0
-    for picked in np.array_split(np.arange(len(paths)), min(len(paths), SAMPLE_FILES)):
-        path = paths[int(picked[0])]
-        batches = -(-SAMPLE_BATCHES // len(paths))
-        read = size_of(path)
-        for batch in islice(read_documents([path], options, layout=layout), batches):
-            seen_text += batch.texts.nbytes
-            texts += _some(batch.texts, SAMPLE_BYTES // SAMPLE_BATCHES)
-            read = batch.source_bytes_done
-        seen_source += read
+    text_bytes = read_bytes = 0
+    for number in sorted(sampled | weights.keys()):
+        path = paths[number]
+        batches = -(-SAMPLE_BATCHES // len(paths)) if number in sampled else 1
+        starts = list(islice(read_documents([path], options, layout=layout), batches))
+        if number in weights:
+            first = starts[0].texts if starts else pa.array([], pa.string())
+            votes.add(_spread(first, len(weights)), weight=weights[number])
+        if number in sampled:
+            text_bytes += sum(batch.texts.nbytes for batch in starts)
+            read_bytes += starts[-1].source_bytes_done if starts else size_of(path)
+            texts += [text for batch in starts for text in _some(batch.texts, SAMPLE_BYTES // SAMPLE_BATCHES)]
     if not texts:
         raise CorpusError(f"there is no text in {paths[0]} and the other inputs; give files with words in them")
-    ratio = seen_text / max(seen_source, 1)
-    starts = [text[:4000] for text in texts[:: -(-len(texts) // 250)]]
-    return Survey(int(ratio * source_bytes(paths)), tell_newlines(starts), texts)
+    fraction = text_bytes / max(read_bytes, 1)
+    starts_of_texts = [text[:4000] for text in texts[:: -(-len(texts) // 250)]]
+    return Survey(
+        int(fraction * total_size(paths)), detect_newlines(starts_of_texts), texts,
+        LanguageChoice(language) if language else votes.choice(),
+    )  # fmt: skip
 
 
 def _some(texts: pa.StringArray, most: int) -> list[str]:
@@ -72,34 +89,18 @@ def _some(texts: pa.StringArray, most: int) -> list[str]:
     return [text for text in clean(pa.array(picked, pa.string())).to_pylist() if text]
 
 
-class TrainingTexts:
-    """The clean documents a vocabulary is trained on, batch by batch, anew each time it is gone through.
+def _language_weights(paths: Sequence[TextFile]) -> dict[int, float]:
+    """Return the numbers of some files, evenly spread, each with the bytes of the files it stands for."""
+    most = LANGUAGE_FILES if all(isinstance(path, Path) for path in paths) else LANGUAGE_REMOTE
+    groups = np.array_split(np.arange(len(paths)), min(len(paths), most))
+    return {
+        int(group[0]): float(max(1, total_size([paths[int(place)] for place in group]))) for group in groups
+    }  # fmt: skip
 
-    Held-out documents, a `share` of all, are left out, and what does not pass the screen. Of more than a gigabyte of
-    text, every k-th batch is taken.
 
-    source_bytes  bytes of all files
-    source_done   how many of them were read, in the pass that began last
-    """
-
-    def __init__(
-        self, paths: list[TextFile], options: ReadOptions, *, layout: Layout | None, text_bytes: int, share: float,
-        screen: Screen | None = None,
-    ) -> None:  # fmt: skip
-        """Name what to read; nothing is read before it is gone through."""
-        self.stride = -(-max(text_bytes, 1) // TRAINING_BYTES)
-        self.source_bytes, self.source_done = source_bytes(paths), 0
-        self._share, self._screen = share, screen
-        self._paths, self._options, self._layout = paths, options, layout
-
-    def __iter__(self) -> Iterator[list[str]]:
-        """Yield lists of documents."""
-        batches = read_documents(self._paths, self._options, layout=self._layout)
-        for batch in islice(batches, 0, None, self.stride):
-            texts = clean(batch.texts)
-            if self._screen is not None:
-                texts = self._screen.screen(texts, DropCounts())
-            training = ~valid_documents(hash_documents(texts), self._share)
-            documents: list[str] = texts.filter(pa.array(training)).to_pylist()
-            self.source_done = batch.source_bytes_done
-            yield documents
+def _spread(texts: pa.StringArray, files: int) -> pa.StringArray:
+    """Return the documents of a batch that its language is found by, where `files` files are looked at."""
+    most = max(FEWEST, LANGUAGE_DOCUMENTS // files)
+    if len(texts) <= most:
+        return texts
+    return texts.take(pa.array(np.linspace(0, len(texts) - 1, most).round().astype(np.int64)))

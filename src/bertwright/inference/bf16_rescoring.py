@@ -17,10 +17,10 @@ from bertwright.data.labelled.rows_of_labels import LabelledRows
 from bertwright.device import Precision, has_bfloat16
 from bertwright.inference.batching import BatchPolicy, cpu_policy, logits_of
 from bertwright.inference.scoring import ask_model
-from bertwright.malloc import freed_memory_kept
 from bertwright.model.encoder import LONG
 from bertwright.model.layers.onednn_block import can_pack, pack
 from bertwright.model.task_model import FineTuned
+from bertwright.system import tune_malloc
 
 FEWEST = 512
 """Rows below which nothing is worth measuring or laying out: they are scored in float32, unless told otherwise."""
@@ -70,7 +70,7 @@ class Bf16Rescorer:
         threads = torch.get_num_threads()
         try:
             many_alike = self.device.type == "cpu" and rows.lengths.max(initial=0) <= LONG
-            with freed_memory_kept() if many_alike else nullcontext():  # blocks of long rows fit none that was freed
+            with tune_malloc() if many_alike else nullcontext():  # blocks of long rows fit none that was freed
                 return self._score(rows)
         finally:
             torch.set_num_threads(threads)

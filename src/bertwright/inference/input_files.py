@@ -29,8 +29,8 @@ class ReadsFile(Protocol):
     """What knows how much of a file has been read."""
 
     @property
-    def share(self) -> float | None:
-        """The share read, 0 to 1; None where nobody knows."""
+    def progress(self) -> float | None:
+        """How much has been read, 0 to 1; None where nobody knows."""
 
 
 class InputFile:
@@ -45,12 +45,12 @@ class InputFile:
     ) -> None:
         """Open nothing yet; `part` and `pairs` are of the model, `told` are columns of a table."""
         self.file, self.part, self.pairs, self.told = file, part, pairs, told or ColumnsConfig()
-        self.progress: ReadsFile | None = None
+        self.reader: ReadsFile | None = None
 
     @property
-    def share(self) -> float | None:
+    def progress(self) -> float | None:
         """How much of the file has been read, 0 to 1; None where nobody knows."""
-        return None if self.progress is None else self.progress.share
+        return None if self.reader is None else self.reader.progress
 
     def __iter__(self) -> Iterator[Located]:
         """Yield the questions; raises CorpusError where the file cannot be read or asks nothing."""
@@ -68,7 +68,7 @@ class InputFile:
             raise UsageError(f"{self.file} is a CoNLL file of words, about which only a model that tags is asked")
         asked = asked_of_tagger(self.file, self.told) if self.part == "token" and self.file != STDIN else None
         if asked is not None:
-            unit, questions, self.progress = asked
+            unit, questions, self.reader = asked
             return unit, questions
         if self.part == "span" and ".json" in self.file.suffixes:
             return "question", enumerate(map(Identified, squad_questions(self.file, self.told.encoding)), start=1)
@@ -78,7 +78,7 @@ class InputFile:
             raise UsageError(f"{self.file} holds a text a line and has no columns; leave --text-column out")
         if self.file != STDIN and format_of(self.file) not in ("txt", "md", None):
             raise CorpusError(f"{self.file} cannot be asked; give .txt, .tsv, .csv, .jsonl or .parquet")
-        self.progress = lines = Lines(self.file, self.told.encoding)
+        self.reader = lines = Lines(self.file, self.told.encoding)
         return "line", ((number, tuple(line.split("\t"))) for number, line in lines)
 
     def _choices(self) -> Iterable[tuple[str, ...]]:
@@ -91,6 +91,6 @@ class InputFile:
             lambda start: find_texts(start.table, self.told, pairs=self.pairs, names=names),
             stream_options(*self.told.names(), encoding=self.told.encoding),
         )
-        self.progress = stream
+        self.reader = stream
         for columns in stream:
             yield from zip(*columns, strict=True)

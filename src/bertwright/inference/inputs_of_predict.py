@@ -49,9 +49,9 @@ class Lines:
         self.stream = LineStream(file, most=PIECE, encoding=encoding)
 
     @property
-    def share(self) -> float | None:
+    def progress(self) -> float | None:
         """How much of the file has been read, 0 to 1; None where nobody knows its size."""
-        return self.stream.share
+        return self.stream.progress
 
     def __iter__(self) -> Iterator[tuple[int, str]]:
         """Yield number and line; raises CorpusError where the file is missing or no UTF-8 text."""

@@ -7,10 +7,10 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
+from bertwright.device import machine, versions
 from bertwright.errors import ConfigError
 from bertwright.files import sha256_of
 from bertwright.log import note, print_table
-from bertwright.machine import machine, versions
 from bertwright.model.build import architecture_of
 from bertwright.model.encoder import parameter_count
 from bertwright.reports.finetune_html import figure_cells

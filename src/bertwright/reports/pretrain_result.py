@@ -7,7 +7,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from bertwright.machine import machine, versions
+from bertwright.device import machine, versions
 from bertwright.model.encoder import parameter_count
 from bertwright.tasks.metrics import with_perplexity
 from bertwright.train.callbacks.metrics_file import read_metrics

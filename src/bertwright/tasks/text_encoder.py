@@ -10,7 +10,7 @@ from bertwright.data.labelled.rows_of_labels import LabelledRows, runs
 from bertwright.log import note
 from bertwright.tokenizer.bulk import BulkEncoder
 from bertwright.tokenizer.load import Tokenizer
-from bertwright.tokenizer.ragged import Rows, replace_rows
+from bertwright.tokenizer.ragged import Ragged
 from bertwright.tokenizer.word_starts import wants_leading_blank
 
 PROOF = 2000
@@ -30,7 +30,7 @@ class TextEncoder:
         self._bulk = BulkEncoder(tokenizer)
         self._proved = False
 
-    def encode(self, texts: Sequence[str]) -> Rows:
+    def encode(self, texts: Sequence[str]) -> Ragged:
         """Return (ids [T] uint32, counts [N] int64) of N texts, without special tokens."""
         if self.prompt:
             texts = [self.prompt + text for text in texts]
@@ -77,7 +77,7 @@ class TextEncoder:
         ends = np.cumsum(row_counts)
         totals = np.cumsum(np.concatenate([[0], pieces]))
         row_pieces = totals[ends] - totals[ends - row_counts]
-        framed, lengths, first_lengths, _ = self.frame((ids, row_pieces), None)
+        framed, lengths, first_lengths, _ = self.frame(Ragged(ids, row_pieces), None)
         begins = totals[:-1] - np.repeat(totals[ends - row_counts], row_counts)
         return LabelledRows(
             ids=framed,
@@ -89,21 +89,22 @@ class TextEncoder:
             pad=self.tokenizer.special.pad,
         )
 
-    def _words(self, words: Sequence[str]) -> Rows:
+    def _words(self, words: Sequence[str]) -> Ragged:
         """Return the pieces of each word, at least one and at most a row of them."""
         blank = " " if wants_leading_blank(self.tokenizer) else ""
-        ids, pieces = self.encode([blank + word for word in words] if blank else words)
-        nothing = np.flatnonzero(pieces == 0)
+        encoded = self.encode([blank + word for word in words] if blank else words)
+        nothing = np.flatnonzero(encoded.lengths == 0)
         if len(nothing):
-            unknown = np.full(len(nothing), self.tokenizer.special.unk, dtype=ids.dtype)
-            ids, pieces = replace_rows((ids, pieces), nothing, (unknown, np.ones(len(nothing), dtype=np.int64)))
+            unknown = np.full(len(nothing), self.tokenizer.special.unk, dtype=encoded.values.dtype)
+            encoded = encoded.replace(nothing, Ragged(unknown, np.ones(len(nothing), dtype=np.int64)))
+        ids, pieces = encoded
         kept = np.minimum(pieces, self.max_length - 2)
         if not np.array_equal(kept, pieces):
             within = np.arange(len(ids)) - np.repeat(np.cumsum(pieces) - pieces, pieces)
             ids = ids[within < np.repeat(kept, pieces)]
-        return ids, kept
+        return Ragged(ids, kept)
 
-    def frame(self, left: Rows, right: Rows | None) -> tuple[np.ndarray, np.ndarray, np.ndarray, int]:
+    def frame(self, left: Ragged, right: Ragged | None) -> tuple[np.ndarray, np.ndarray, np.ndarray, int]:
         """Return ids, lengths and first lengths of [CLS] A [SEP] or [CLS] A [SEP] B [SEP], and how many were cut."""
         special = self.tokenizer.special
         a, b = left[1], np.zeros_like(left[1]) if right is None else right[1]
@@ -159,7 +160,7 @@ def longest_first(a: np.ndarray, b: np.ndarray, *, room: int) -> tuple[np.ndarra
     return kept_a, kept_b
 
 
-def _put(ids: np.ndarray, begins: np.ndarray, rows: Rows, kept: np.ndarray) -> None:
+def _put(ids: np.ndarray, begins: np.ndarray, rows: Ragged, kept: np.ndarray) -> None:
     """Write the first `kept` [N] tokens of each row into `ids` from `begins` [N] on."""
     values, counts = rows
     ids[runs(begins, kept)] = values[runs(np.cumsum(counts) - counts, kept)]

@@ -19,7 +19,7 @@ import tokie
 from bertwright.errors import is_native_failure, is_panic
 from bertwright.tokenizer.alphabet import CODE_POINTS, code_points
 from bertwright.tokenizer.load import FILE, Tokenizer
-from bertwright.tokenizer.ragged import Rows, replace_rows, rows_equal
+from bertwright.tokenizer.ragged import Ragged
 
 UNTRIED, EQUAL, DIFFERENT = 0, 1, 2
 CONTEXTS = ("{0}", "ab{0}cd", "a {0} b", "{0}{0}", "中{0}中")
@@ -65,8 +65,8 @@ class BulkEncoder:
             self.statement = f"tokenizers: {reason}"
         return reason
 
-    def encode(self, sentences: list[str]) -> Rows:
-        """Return (ids [T] uint32, token counts [N] int64) of N sentences."""
+    def encode(self, sentences: list[str]) -> Ragged:
+        """Return the token ids, [T] uint32, of N sentences."""
         if self._fast is None:
             return self._reference(sentences)
         try:
@@ -76,28 +76,28 @@ class BulkEncoder:
                 raise
             return self._reference(sentences)
 
-    def _mixed(self, sentences: list[str]) -> Rows:
+    def _mixed(self, sentences: list[str]) -> Ragged:
         """Return what tokie makes of the sentences, and the reference of those in which tokie differs."""
         odd = self._with_different_characters(sentences)
         quick = self._quick(sentences)
-        return replace_rows(quick, odd, self._reference([sentences[i] for i in odd.tolist()])) if len(odd) else quick
+        return quick.replace(odd, self._reference([sentences[i] for i in odd.tolist()])) if len(odd) else quick
 
     def _difference(self, sample: list[str]) -> str | None:
         odd = self._with_different_characters(sample)
         if len(odd) > MOST_DIFFERENT * len(sample):
             return f"tokie treats common characters differently, as in {sample[int(odd[0])][:60]!r}"
-        differing = np.flatnonzero(~rows_equal(self._mixed(sample), self._reference(sample)))
+        differing = np.flatnonzero(~self._mixed(sample).equals(self._reference(sample)))
         return f"tokie differs at {sample[int(differing[0])][:60]!r}" if len(differing) else None
 
-    def _quick(self, sentences: list[str]) -> Rows:
+    def _quick(self, sentences: list[str]) -> Ragged:
         ids, counts = self._fast.encode_batch_flat(sentences, False)
-        return ids, counts.astype(np.int64)
+        return Ragged(ids, counts.astype(np.int64))
 
-    def _reference(self, sentences: list[str]) -> Rows:
+    def _reference(self, sentences: list[str]) -> Ragged:
         encoded = [e.ids for e in self._backend.encode_batch_fast(sentences, add_special_tokens=False)]
         counts = np.fromiter(map(len, encoded), dtype=np.int64, count=len(encoded))
         ids = np.fromiter((i for row in encoded for i in row), dtype=np.uint32, count=int(counts.sum()))
-        return ids, counts
+        return Ragged(ids, counts)
 
     def _with_different_characters(self, sentences: list[str]) -> np.ndarray:
         """Return the indices of the sentences that hold a character which tokie treats differently."""
@@ -122,8 +122,7 @@ class BulkEncoder:
             return
         new = np.unique(points[states == UNTRIED])
         probes = [context.format(chr(point)) for point in new.tolist() for context in CONTEXTS]
-        quick, reference = self._quick(probes), self._reference(probes)
-        same = rows_equal(quick, reference).reshape(len(new), len(CONTEXTS)).all(axis=1)
+        same = self._quick(probes).equals(self._reference(probes)).reshape(len(new), len(CONTEXTS)).all(axis=1)
         self._tried[new] = np.where(same, EQUAL, DIFFERENT)
 
 

@@ -6,7 +6,7 @@ to whatever length a file asks for. So what a file says is looked at here before
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -45,8 +45,9 @@ def checked_json(values: Any, file: Path) -> dict[str, Any]:
             f"{file} has max_input_chars_per_word {word:,}; give {LONGEST_WORD:,} or fewer, in published ones it is 100"
         )
     growth = 1
-    for step in _steps([values.get("normalizer"), values.get("decoder")]):
-        growth *= max(1, len(str(step.get("content") or step.get("prepend") or "")))
+    for step in _collections([values.get("normalizer"), values.get("decoder")]):
+        if isinstance(step, dict):
+            growth *= max(1, len(str(step.get("content") or step.get("prepend") or "")))
     if growth > MOST_GROWTH:
         raise TokenizerError(f"{file} has replacements that together make one character {growth:,}; leave them out")
     return {name: value for name, value in values.items() if name not in UNUSED}
@@ -54,24 +55,18 @@ def checked_json(values: Any, file: Path) -> dict[str, Any]:
 
 def _strings(values: Any) -> Iterator[str]:
     """Yield the longest string of each collection in a tree of JSON, keys included."""
-    waiting = [values]
-    while waiting:
-        value = waiting.pop()
+    for value in _collections(values, passed_over=FREE_LENGTH):
         if isinstance(value, dict):
             yield max(value, key=len, default="")
-            inner = [one for key, one in value.items() if key not in FREE_LENGTH]
-        else:
-            inner = value if isinstance(value, list) else [value]
+        inner = [one for key, one in value.items() if key not in FREE_LENGTH] if isinstance(value, dict) else value
         yield max((one for one in inner if isinstance(one, str)), key=len, default="")
-        waiting += [one for one in inner if isinstance(one, (dict, list))]
 
 
-def _steps(values: Any) -> Iterator[dict[str, Any]]:
-    """Yield every object in a tree of JSON."""
+def _collections(values: Any, *, passed_over: Sequence[str] = ()) -> Iterator[dict[str, Any] | list[Any]]:
+    """Yield every object and list in a tree of JSON, without those under keys that are passed over."""
     waiting = [values]
     while waiting:
         value = waiting.pop()
-        if isinstance(value, dict):
-            yield value
-        inner = value.values() if isinstance(value, dict) else value
-        waiting += [one for one in inner if isinstance(one, (dict, list))] if inner is not None else []
+        yield value
+        inner = [one for key, one in value.items() if key not in passed_over] if isinstance(value, dict) else value
+        waiting += [one for one in inner if isinstance(one, (dict, list))]

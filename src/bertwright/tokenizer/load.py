@@ -11,12 +11,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import tokenizers
 
 from bertwright.errors import TokenizerError, is_native_failure
-from bertwright.files import read_json
+from bertwright.files import optional_object, read_json
 from bertwright.tokenizer.json_checks import LARGEST_FILE, checked_json
 from bertwright.tokenizer.vocab_txt import VOCAB, tokenizer_of_vocab
 
@@ -183,12 +182,7 @@ def _special_ids(file: Path, vocab: Mapping[str, int]) -> SpecialIds:
 
 
 def _configured_names(config: Path) -> dict[str, str]:
-    if not config.is_file():
-        return {}
-    try:
-        values: Any = read_json(config)
-        named = {kind: values.get(f"{kind}_token") for kind in SPECIAL_NAMES}
-    except (OSError, ValueError, AttributeError) as error:
-        raise TokenizerError(f"{config} is damaged ({error}); fix or remove it") from error
+    values = optional_object(config, error=TokenizerError, fix="fix or remove it")
+    named = {kind: values.get(f"{kind}_token") for kind in SPECIAL_NAMES}
     contents = {kind: name.get("content") if isinstance(name, dict) else name for kind, name in named.items()}
     return {kind: name for kind, name in contents.items() if isinstance(name, str)}

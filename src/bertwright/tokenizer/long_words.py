@@ -34,7 +34,7 @@ UNIGRAM_LONGEST = 4_000
 freed by recursion, which overflows the stack at some 200,000."""
 ENCODED = re.compile(r"[A-Za-z0-9+/=_-]{101,}")
 ENCODED_LETTERS = 0.9
-"""Share of letters and digits in base64; a line of dashes or a chain of hyphens has fewer."""
+"""Fraction of letters and digits in base64; a line of dashes or a chain of hyphens has fewer."""
 LAST_CATEGORY = 0x32000
 """Code points from here on are unassigned, or tags and private use."""
 
@@ -61,8 +61,8 @@ class TextsWithBoundedWords(ABC):
         self.example = ""
 
     @property
-    def share(self) -> float:
-        """The share of the characters that stand in too long words, from 0 to 1."""
+    def long_fraction(self) -> float:
+        """The fraction of the characters that stand in too long words, from 0 to 1."""
         return self.long_characters / max(self.characters, 1)
 
     def __iter__(self) -> Iterator[list[str]]:
@@ -81,11 +81,11 @@ class TextsWithBoundedWords(ABC):
 
     @abstractmethod
     def _suspicious(self, points: np.ndarray) -> bool:
-        """Say quickly whether a text of these code points may have a too long word."""
+        """Return quickly whether a text of these code points may have a too long word."""
 
     @abstractmethod
     def _kept(self, text: str) -> list[Span]:
-        """Return the stretches of a text to train on, in order, and count the too long words."""
+        """Return the spans of a text to train on, in order, and count the too long words."""
 
 
 class WordPieceTexts(TextsWithBoundedWords):
@@ -151,14 +151,14 @@ class UnigramTexts(TextsWithBoundedWords):
 
 
 def _cut_in_runs(text: str, begin: int, end: int) -> list[Span]:
-    """Cut a stretch of a text wherever it has UNIGRAM_LONGEST characters without a blank."""
+    """Cut a span of a text wherever it has UNIGRAM_LONGEST characters without a blank."""
     runs = begin + _runs(code_points(text[begin:end]) != ord(" "), UNIGRAM_LONGEST)
     places = [place for first, last in runs.tolist() for place in range(first + UNIGRAM_LONGEST, last, UNIGRAM_LONGEST)]
     return list(zip([begin, *places], [*places, end], strict=True))
 
 
 def _in_pieces(text: str, long: np.ndarray, count: Callable[[str], None]) -> list[Span]:
-    """Return the stretches of a text with its long runs in pieces, evenly spread where there are too many of them."""
+    """Return the spans of a text with its long runs in pieces, evenly spread where there are too many of them."""
     kept: list[Span] = []
     done = 0
     for begin, end in long.tolist():

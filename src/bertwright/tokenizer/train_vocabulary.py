@@ -41,8 +41,8 @@ def train_tokenizer(
     `texts` holds strings or lists of strings. WordPiece goes through it twice, so give a list or an object that starts
     anew each time, not a generator. `vocab_size` is rounded up to a multiple of 64; where the text has fewer pieces,
     tokens [unused0], [unused1] ... fill it. Writes tokenizer.json, tokenizer_config.json and, for WordPiece, vocab.txt.
-    Words without bound are left out or cut (see long_words.py), and their share of the text is printed. Raises
-    TokenizerError where the text is empty, for WordPiece has a larger share of such words than `most_long_words`, or
+    Words without bound are left out or cut (see long_words.py), and their fraction of the text is printed. Raises
+    TokenizerError where the text is empty, for WordPiece has a larger fraction of such words than `most_long_words`, or
     the size or kind is not possible.
 
     >>> tokenizer = train_tokenizer(["to be or not to be"] * 9, folder=Path("tokenizer"), vocab_size=512)
@@ -106,22 +106,22 @@ def words_of(backend: tokenizers.Tokenizer) -> Callable[[str], list[str]]:
 
 
 def refuse_long_words(texts: TextsWithBoundedWords, most: float, *, instead: str) -> None:
-    """Raise TokenizerError where over a share of `most` of the texts, gone through, are words unknown to WordPiece.
+    """Raise TokenizerError where over a fraction `most` of the texts, gone through, are words unknown to WordPiece.
 
     `instead` is what to give in its place.
     """
-    if texts.share > most:
+    if texts.long_fraction > most:
         raise TokenizerError(
-            f"{texts.share:.1%} of the text is words of over {texts.longest} characters, such as '{texts.example}...': "
-            f"DNA, base64, or a script without blanks, of which WordPiece learns nothing; give {instead}, put blanks "
-            "into such text, or leave it out"
+            f"{texts.long_fraction:.1%} of the text is words of over {texts.longest} characters, such as "
+            f"'{texts.example}...': DNA, base64, or a script without blanks, of which WordPiece learns nothing; "
+            f"give {instead}, put blanks into such text, or leave it out"
         )
 
 
 def note_long_words(texts: TextsWithBoundedWords, treated: str) -> None:
-    """Say what share of the texts, once gone through, are too long words, if any, and what becomes of them."""
+    """Print what fraction of the texts, once gone through, are too long words, if any, and what becomes of them."""
     if texts.long_characters:
-        note(f"{texts.share:.2%} of the text is words of over {texts.longest:,} characters: {treated}")
+        note(f"{texts.long_fraction:.2%} of the text is words of over {texts.longest:,} characters: {treated}")
 
 
 def _without_extra_special_tokens(trained: tokenizers.Tokenizer) -> tokenizers.Tokenizer:

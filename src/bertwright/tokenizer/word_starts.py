@@ -18,6 +18,7 @@ import tokenizers
 
 from bertwright.tokenizer.alphabet import is_cjk
 from bertwright.tokenizer.load import Tokenizer
+from bertwright.tokenizer.ragged import Ragged
 
 INSIDE, LETTER, DIGIT, OTHER, CJK, BLANK, ENDED = range(7)
 METASPACE = "▁"
@@ -36,20 +37,19 @@ class WordRule:
     first: np.ndarray
     last: np.ndarray
 
-    def starts(self, ids: np.ndarray, counts: np.ndarray) -> np.ndarray:
-        """Return bool [T]: does a word start at each of the T tokens of sentences of `counts` [N] tokens?"""
+    def starts(self, sentences: Ragged) -> np.ndarray:
+        """Return bool [T]: does a word start at each of the T tokens of N sentences?"""
+        ids = sentences.values
         starts: np.ndarray = self.opens[ids]
         if self.first.any() and len(ids):
             first, last = self.first[ids[1:]], _carried(self.last[ids[:-1]])
             meets = (first != last) | (first == CJK)
             starts[1:] |= meets & (first != INSIDE) & (last != BLANK)
-        beginnings = np.cumsum(counts) - counts
-        starts[beginnings[counts > 0]] = True
-        return starts
+        return np.asarray(starts | sentences.begins)
 
 
 def word_rule(tokenizer: Tokenizer) -> WordRule:
-    """Return the rule for a tokenizer, told from its model and decoder."""
+    """Return the rule for a tokenizer, from its model and decoder."""
     state: dict[str, Any] = json.loads(tokenizer.backend.to_str())
     prefix = state["model"].get("continuing_subword_prefix")
     if prefix:
@@ -61,14 +61,6 @@ def word_rule(tokenizer: Tokenizer) -> WordRule:
     ends = [_ends_of(token, suffix=suffix, to_bytes=to_bytes) for token in tokenizer.tokens]
     opens, first, last = zip(*ends, strict=True)
     return WordRule(np.array(opens), np.array(first, dtype=np.uint8), np.array(last, dtype=np.uint8))
-
-
-def starts_of_words(word_counts: np.ndarray) -> np.ndarray:
-    """Return bool [T] where words of `word_counts` [W] tokens start; words of no tokens start nowhere."""
-    starts = np.zeros(int(word_counts.sum()), dtype=bool)
-    beginnings = np.cumsum(word_counts) - word_counts
-    starts[beginnings[word_counts > 0]] = True
-    return starts
 
 
 def wants_leading_blank(tokenizer: Tokenizer) -> bool:

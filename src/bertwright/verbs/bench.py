@@ -16,15 +16,13 @@ from typing import Any
 
 import torch
 
-from bertwright.device import pick_device
+from bertwright.device import machine, pick_device, versions
 from bertwright.errors import CorpusError, UsageError
 from bertwright.files import read_json, write_json
 from bertwright.log import note, print_facts
-from bertwright.machine import machine, versions
-from bertwright.malloc import freed_memory_kept
 from bertwright.model.encoder import parameter_count
 from bertwright.reports.pretrain_html import write_report
-from bertwright.system import peak_memory_of_children
+from bertwright.system import peak_memory_of_children, tune_malloc
 from bertwright.train.loop import Progress, train
 from bertwright.train.setup.pretrain_config import resolve
 from bertwright.train.setup.run import Parts, build, compiled_step, peak_flops
@@ -38,7 +36,7 @@ SKIPPED = 5
 """First steps left out of every figure: caches fill, and the machine finds its pace."""
 
 
-@freed_memory_kept()
+@tune_malloc()
 def bench_step(
     data: Path | str,
     *,
@@ -163,7 +161,7 @@ def bench_prepare(
     return _told("preparation", figures, shown, torch.device("cpu"), out)
 
 
-@freed_memory_kept()
+@tune_malloc()
 def bench_finetune(
     task: str,
     *,

@@ -13,13 +13,12 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from bertwright.device import has_bfloat16, pick_device
+from bertwright.device import has_bfloat16, machine, pick_device, versions
 from bertwright.files import write_json
 from bertwright.hub.onnx.onnx_folder import is_onnx_folder
 from bertwright.hub.task_folder import fine_tuned_part
 from bertwright.inference.inputs_of_predict import Question
 from bertwright.log import note, print_table
-from bertwright.machine import machine, versions
 from bertwright.rng import stream
 from bertwright.tasks.columns import ColumnsConfig
 from bertwright.tokenizer.load import Tokenizer, load_tokenizer

@@ -16,6 +16,7 @@ import torch
 
 from bertwright.corpus.builtin import python_docs
 from bertwright.data.labelled.rows_of_labels import LabelledRows
+from bertwright.device import versions
 from bertwright.errors import ModelError, UsageError
 from bertwright.files import human_bytes, map_os_errors, read_json, refuse_existing, write_json, written_aside
 from bertwright.hub.crf_file import CRF
@@ -30,7 +31,6 @@ from bertwright.inference.batching import Predictor, cpu_policy, in_batches, log
 from bertwright.inference.embed_predictor import read_judged
 from bertwright.inference.scoring import ask_model
 from bertwright.log import note, print_table
-from bertwright.machine import versions
 from bertwright.model.encoder import SEQUENCE_HEADS, Encoder
 from bertwright.model.random_state import kept_random_state
 from bertwright.model.sentence_encoder import SentenceEncoder

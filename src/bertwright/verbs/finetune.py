@@ -18,11 +18,11 @@ from bertwright.errors import DivergedError, TrainingError, UsageError
 from bertwright.files import locked, map_os_errors, write_json
 from bertwright.flags import with_flags
 from bertwright.log import note
-from bertwright.malloc import freed_memory_kept
 from bertwright.model.lora import merge_adapters
 from bertwright.model.random_state import kept_random_state
 from bertwright.reports.finetune_html import write_task_report
 from bertwright.reports.finetune_result import better, metric_of, print_figures, sign_of, tune_manifest, tune_result
+from bertwright.system import tune_malloc
 from bertwright.tasks.columns import ColumnsConfig
 from bertwright.tasks.embedding.task import Embed
 from bertwright.tasks.examples import overlap_sentences, overlaps_of
@@ -241,7 +241,7 @@ def train_one(parts: Tuning, folder: Path, *, seed: int, peak: PeakCallback, ide
         position.seconds = position.setup_seconds = time.perf_counter() - began
     diverged: DivergedError | None = None
     try:
-        with freed_memory_kept(), checkpoint.listening_for_signals():
+        with tune_malloc(), checkpoint.listening_for_signals():
             reports = train(step, [source], schedule, position=position, accumulation=1)
             for report in () if best.exhausted else reports:
                 for callback in callbacks:

@@ -229,7 +229,7 @@ def write_answers(chunks: Iterable[Answers], output: Path, *, read: ReadsFile | 
         for answers in chunks:
             file.writelines(json.dumps(line, ensure_ascii=False) + "\n" for line in answers)
             count += len(answers)
-            now, done = time.monotonic(), None if read is None else read.share
+            now, done = time.monotonic(), None if read is None else read.progress
             speed = f"{count / max(1e-9, now - began):,.0f} a second"
             bar.update(task, completed=done or 0.0, total=None if done is None else 1.0, speed=speed)
             if now - noted > NOTED and not person_reads():

@@ -24,7 +24,6 @@ from bertwright.hub.encoder_folder import save_model
 from bertwright.hub.nsp_folder import FOLDER, has_own_folder, save_next_sentence
 from bertwright.inference.samples import choose_samples, predict_samples
 from bertwright.log import note, print_facts
-from bertwright.malloc import freed_memory_kept
 from bertwright.model.bert import BertForPreTraining
 from bertwright.model.embedding_size import shrink_embeddings
 from bertwright.model.encoder import parameter_count
@@ -32,6 +31,7 @@ from bertwright.model.random_state import kept_random_state
 from bertwright.objectives.combine import build_objective, for_evaluation
 from bertwright.reports.pretrain_html import write_report
 from bertwright.reports.pretrain_result import AVERAGE, facts, result, run_manifest
+from bertwright.system import tune_malloc
 from bertwright.train.callbacks import Callback
 from bertwright.train.callbacks.console import ConsoleListener
 from bertwright.train.callbacks.evaluation import EvaluateListener
@@ -147,7 +147,7 @@ def check_data(folders: Sequence[Path], group: Group) -> None:
     """
     began, count, wrong = time.perf_counter(), 0, ""
     try:
-        count = sum(check_shards(folder, part=group.rank, of=group.size) for folder in folders)
+        count = sum(check_shards(folder, rank=group.rank, processes=group.size) for folder in folders)
     except (BertwrightError, OSError) as error:
         if group.size == 1:
             raise
@@ -206,7 +206,7 @@ def run(data: Path, out: Path, parts: Parts, moving: TrainState, *, good: Snapsh
         compiling.step, parts.sources, schedule, position=position, accumulation=engine.accumulation, guard=guard
     )
     try:
-        with freed_memory_kept(), checkpoint.listening_for_signals():
+        with tune_malloc(), checkpoint.listening_for_signals():
             compiling.start(checkpoint.until_asked)
             for report in reports:
                 hear(report, callbacks, checkpoint)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from bertwright.checksums import damage, sealed_files
+from bertwright.checksums import count_listed, damage
 from bertwright.corpus.cooccurrence import NEIGHBOURS, read_neighbours
 from bertwright.corpus.shards import Shards, check_shards, check_tokenizer, read_manifest
 from bertwright.errors import BertwrightError, DataError, InputError, ModelError
@@ -186,7 +186,7 @@ def _sealed(folder: Path, name: str) -> str:
     if wrong is not None:
         raise ModelError(f"{folder} is damaged: {wrong}; restore it from a copy")
     size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
-    return f"XXH3 of {sealed_files(folder, name)} files, {human_bytes(size)}"
+    return f"XXH3 of {count_listed(folder, name)} files, {human_bytes(size)}"
 
 
 def _checked(what: str, look: Callable[[], str]) -> Check:

@@ -109,8 +109,7 @@ def test_a_helper_changes_nothing_but_the_time(tmp_path: Path, monkeypatch: pyte
     assert all(len(paragraphs) == 1 for paragraphs in alone)
     monkeypatch.setattr(builtin, "WORTH_A_HELPER", 2)
     monkeypatch.setattr(os, "cpu_count", lambda: 2)
-    with builtin._helper(sources) as answer:
-        assert answer() == alone
+    assert builtin._ask_helper(sources) == alone
     assert paragraphs_of_all(sources) == alone
     monkeypatch.setattr(sys, "executable", str(tmp_path / "nothing"))
     assert paragraphs_of_all(sources) == alone

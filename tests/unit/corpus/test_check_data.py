@@ -58,7 +58,7 @@ def shards(data: Path) -> Iterator[tuple[Path, int]]:
 def test_shares_are_all_of_it_and_alike(data: Path) -> None:
     whole = [size for _, size in shards(data)]
     assert len(whole) > 2 * SIZE
-    parts = [check_shards(data, part=rank, of=SIZE) for rank in range(SIZE)]
+    parts = [check_shards(data, rank=rank, processes=SIZE) for rank in range(SIZE)]
     assert sum(parts) == check_shards(data) == sum(whole)
     assert max(parts) - min(parts) <= max(whole)
 

@@ -4,8 +4,9 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from bertwright.corpus.encode import DocumentEncoder, choose_sentences, document_block, spelt_out
+from bertwright.corpus.encode import DocumentEncoder, break_reserved, choose_sentences, document_block
 from bertwright.tokenizer.load import Tokenizer
+from bertwright.tokenizer.ragged import Ragged
 from bertwright.tokenizer.train_vocabulary import train_tokenizer
 
 TEXTS = ["Dr. Smith came home. He sat down.", "One line only", "Two words. \u200d. And [MASK] in text."]
@@ -18,7 +19,7 @@ def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Tokenizer:
 
 def test_sentences_and_words_of_documents(tokenizer: Tokenizer) -> None:
     encoder = DocumentEncoder(tokenizer, language="en", newline="paragraph", sample=TEXTS)
-    block = encoder.encode(encoder.split(pa.array(TEXTS[:2])))
+    block = encoder.encode(*encoder.split(pa.array(TEXTS[:2])))
     first = [tokenizer.encode("Dr. Smith came home."), tokenizer.encode("He sat down.")]
     third = tokenizer.encode("One line only")
     assert block.tokens.tolist() == [*first[0], *first[1], *third]
@@ -31,22 +32,21 @@ def test_sentences_and_words_of_documents(tokenizer: Tokenizer) -> None:
 
 def test_special_tokens_in_the_text_stay_text(tokenizer: Tokenizer) -> None:
     encoder = DocumentEncoder(tokenizer, language="en", newline="paragraph", sample=TEXTS)
-    tokens = encoder.encode(encoder.split(pa.array([TEXTS[2]]))).tokens
+    tokens = encoder.encode(*encoder.split(pa.array([TEXTS[2]]))).tokens
     assert tokenizer.special.mask not in tokens
-    assert "[ MASK]" in spelt_out(pa.array([TEXTS[2]]), tokenizer.reserved)[0].as_py()
+    assert "[ MASK]" in break_reserved(pa.array([TEXTS[2]]), tokenizer.reserved)[0].as_py()
 
 
 def test_sentences_and_documents_without_tokens_are_left_out() -> None:
-    block = document_block(
-        np.arange(6, dtype=np.uint16), np.array([2, 0, 1, 0, 0, 3]), np.array([3, 1, 0, 2]), np.ones(6, dtype=bool)
-    )
+    sentences = Ragged(np.arange(6, dtype=np.uint16), np.array([2, 0, 1, 0, 0, 3]))
+    block = document_block(sentences, np.array([3, 1, 0, 2]), np.ones(6, dtype=bool))
     assert block.sentence_counts.tolist() == [2, 1]
     assert block.token_counts.tolist() == [3, 3]
     assert block.sentence_ends.tolist() == [2, 3, 3]
 
 
 def test_a_block_without_any_token() -> None:
-    block = document_block(np.zeros(0, dtype=np.uint16), np.array([0]), np.array([1]), np.zeros(0, dtype=bool))
+    block = document_block(Ragged(np.zeros(0, np.uint16), np.array([0])), np.array([1]), np.zeros(0, dtype=bool))
     assert len(block.token_counts) == len(block.sentence_ends) == 0
 
 

@@ -8,8 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from bertwright.corpus.chinese_words import cut_words
-from bertwright.corpus.sentences import Newlines, split_sentences, tell_newlines
+from bertwright.corpus.sentences import Newlines, cut_words, detect_newlines, split_sentences
 
 PIECES = [
     "Dr. Smith went home.",
@@ -57,15 +56,16 @@ def test_a_newline_ends_a_sentence_or_is_a_blank() -> None:
 def test_whether_lines_are_wrapped_is_told_from_a_sample() -> None:
     words = ("the quick brown fox jumps over a lazy dog and then walks home " * 40).split()
     wrapped = "\n".join(" ".join(words[i : i + 13]) for i in range(0, 390, 13))
-    assert tell_newlines([wrapped]) == "wrapped"
-    assert tell_newlines([wrapped.replace("\n", " ")] * 3) == "paragraph"
+    assert detect_newlines([wrapped]) == "wrapped"
+    assert detect_newlines([wrapped.replace("\n", " ")] * 3) == "paragraph"
     assert (
-        tell_newlines(["\n".join(f"This is sentence number {n} of a list of many." for n in range(30))]) == "paragraph"
+        detect_newlines(["\n".join(f"This is sentence number {n} of a list of many." for n in range(30))])
+        == "paragraph"
     )
-    assert tell_newlines(["\n".join(["A long paragraph of text that goes on " * 9] * 9)]) == "paragraph"
-    assert tell_newlines(["\n".join(["A verse is short", "and never wrapped"] * 9)]) == "paragraph"
-    assert tell_newlines(["\n".join(["他来到北京大学读书并且认识了很多新的朋友他们一起学习和生活"] * 9)]) == "wrapped"
-    assert tell_newlines([]) == "paragraph"
+    assert detect_newlines(["\n".join(["A long paragraph of text that goes on " * 9] * 9)]) == "paragraph"
+    assert detect_newlines(["\n".join(["A verse is short", "and never wrapped"] * 9)]) == "paragraph"
+    assert detect_newlines(["\n".join(["他来到北京大学读书并且认识了很多新的朋友他们一起学习和生活"] * 9)]) == "wrapped"
+    assert detect_newlines([]) == "paragraph"
 
 
 def test_chinese_is_cut_into_words_and_other_letters_are_not() -> None:

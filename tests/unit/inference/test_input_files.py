@@ -164,6 +164,6 @@ def test_files_that_ask_nothing(tmp_path: Path) -> None:
 def test_how_much_has_been_read(tmp_path: Path) -> None:
     for file in (written(tmp_path / "a.txt", "a\nb\n"), written(tmp_path / "a.csv", "text\na\nb\n")):
         read = InputFile(file, part="row")
-        assert read.share is None
+        assert read.progress is None
         assert len(list(read)) == 2
-        assert read.share == pytest.approx(1.0)
+        assert read.progress == pytest.approx(1.0)

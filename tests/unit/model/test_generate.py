@@ -14,7 +14,7 @@ from bertwright.model.generate import SearchRules, write_texts
 END = 3
 
 
-class DropCounts(Decoder):
+class PlannedDecoder(Decoder):
     """A decoder whose next word depends on the last one alone, as a table [V, V] of probabilities says."""
 
     def __init__(self, table: dict[int, dict[int, float]]) -> None:
@@ -40,23 +40,23 @@ def memory(decoder: Decoder, count: int) -> EncoderStates:
 def test_beams_find_what_greed_passes_by() -> None:
     """2 -> 4 is more probable than 2 -> 5, but 5 ends surely and 4 in one of many ways."""
     ways = {2: {4: 0.6, 5: 0.4}, 4: {6: 0.3, 7: 0.3, END: 0.2}, 5: {END: 1.0}, 6: {END: 1.0}, 7: {END: 1.0}}
-    decoder = DropCounts(ways)
+    decoder = PlannedDecoder(ways)
     assert write_texts(decoder, memory(decoder, 2), SearchRules(2, END, 9)) == [[4, 6], [4, 6]]
     assert write_texts(decoder, memory(decoder, 2), SearchRules(2, END, 9, beams=2)) == [[5], [5]]
 
 
 @pytest.mark.parametrize(("penalty", "text"), [(0.0, [4]), (2.0, [5, 6, 7])])
 def test_a_length_penalty_asks_for_longer_texts(penalty: float, text: list[int]) -> None:
-    decoder = DropCounts({2: {4: 0.5, 5: 0.4}, 4: {END: 1.0}, 5: {6: 0.9}, 6: {7: 0.9}, 7: {END: 1.0}})
+    decoder = PlannedDecoder({2: {4: 0.5, 5: 0.4}, 4: {END: 1.0}, 5: {6: 0.9}, 6: {7: 0.9}, 7: {END: 1.0}})
     rules = SearchRules(2, END, 9, beams=3, length_penalty=penalty)
     assert write_texts(decoder, memory(decoder, 1), rules) == [text]
 
 
 @pytest.mark.parametrize("beams", [1, 3])
 def test_no_text_is_longer_than_allowed_and_none_is_asked_about_when_done(beams: int) -> None:
-    decoder = DropCounts({2: {4: 1.0}, 4: {4: 1.0}})
+    decoder = PlannedDecoder({2: {4: 1.0}, 4: {4: 1.0}})
     assert write_texts(decoder, memory(decoder, 1), SearchRules(2, END, 5, beams=beams)) == [[4, 4, 4, 4]]
-    quick = DropCounts({2: {END: 0.99, 4: 0.01}, 4: {4: 0.01, END: 0.99}})
+    quick = PlannedDecoder({2: {END: 0.99, 4: 0.01}, 4: {4: 0.01, END: 0.99}})
     assert write_texts(quick, memory(quick, 3), SearchRules(2, END, 40, beams=beams)) == [[], [], []]
     assert len(quick.asked) <= 1 + beams
 

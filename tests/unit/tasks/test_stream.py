@@ -43,8 +43,8 @@ def test_lines_some_at_a_time_say_how_much_of_the_file_they_are(tmp_path: Path) 
     file = tmp_path / "a.de"
     file.write_text("\n".join(LINES) + "\n", encoding="utf-8")
     lines = LineStream(file, most=2)
-    assert lines.share is None
-    seen = [(part, lines.share) for part in lines]
+    assert lines.progress is None
+    seen = [(part, lines.progress) for part in lines]
     assert [len(part) for part, _ in seen] == [2, 2, 1]
     assert [line for part, _ in seen for line in part] == LINES
     assert [share for _, share in seen] == pytest.approx([0.4, 0.8, 1.0])

@@ -41,7 +41,7 @@ def _bounded(kind: str, texts: list[str]) -> TextsWithBoundedWords:
 def test_ordinary_text_passes_as_it_is(kind: str) -> None:
     bounded = _bounded(kind, ORDINARY)
     assert [text for texts in bounded for text in texts] == ORDINARY
-    assert bounded.share == 0
+    assert bounded.long_fraction == 0
 
 
 @pytest.mark.parametrize(
@@ -59,7 +59,7 @@ def test_ordinary_text_passes_as_it_is(kind: str) -> None:
 def test_wordpiece_leaves_out_what_bert_makes_unknown(word: str, kept: bool) -> None:
     bounded = _wordpiece_texts([f"before {word} after"])
     assert list(bounded) == ([[f"before {word} after"]] if kept else [["before ", " after"]])
-    assert bounded.share == pytest.approx(0 if kept else len(word) / (len(word) + 13))
+    assert bounded.long_fraction == pytest.approx(0 if kept else len(word) / (len(word) + 13))
 
 
 @pytest.mark.parametrize("kind", ["bpe", "unigram"])
@@ -97,6 +97,6 @@ def test_wordpiece_refuses_a_text_of_long_words(tmp_path: Path) -> None:
 
 def test_counts_begin_anew_with_each_pass() -> None:
     bounded = WordPieceTexts(["a " * 100, ["b" * 200]], str.split)
-    shares = [bounded.share for _ in range(2) for _ in bounded]
-    assert shares[1] == shares[3] == bounded.share == 0.5
+    shares = [bounded.long_fraction for _ in range(2) for _ in bounded]
+    assert shares[1] == shares[3] == bounded.long_fraction == 0.5
     assert np.isclose(shares[0], 0)

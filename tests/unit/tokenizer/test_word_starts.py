@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from bertwright.tokenizer.load import Tokenizer
+from bertwright.tokenizer.ragged import Ragged
 from bertwright.tokenizer.train_vocabulary import train_tokenizer
-from bertwright.tokenizer.word_starts import starts_of_words, wants_leading_blank, word_rule
+from bertwright.tokenizer.word_starts import wants_leading_blank, word_rule
 
 TEXT = "unbelievable words, believe 12 in42 中文 café"
 
@@ -15,7 +16,7 @@ TEXT = "unbelievable words, believe 12 in42 中文 café"
 def _words(tokenizer: Tokenizer, text: str) -> list[str]:
     """Return the decoded words of a text, told by the word starts."""
     ids = np.array(tokenizer.encode(text))
-    starts = word_rule(tokenizer).starts(ids, np.array([len(ids)]))
+    starts = word_rule(tokenizer).starts(Ragged(ids, np.array([len(ids)])))
     assert starts[0]
     groups = np.split(ids, np.flatnonzero(starts)[1:])
     return [tokenizer.decode(group.tolist()).strip() for group in groups]
@@ -39,11 +40,11 @@ def test_each_sentence_starts_a_word(tmp_path: Path) -> None:
     tokenizer = train_tokenizer([TEXT] * 3, folder=tmp_path, vocab_size=512, kind="bpe")
     ids = np.array(tokenizer.encode("cafécafé"))
     counts = np.array([0, 1, 0, len(ids) - 1])
-    assert np.flatnonzero(word_rule(tokenizer).starts(ids, counts)).tolist() == [0, 1]
+    assert np.flatnonzero(word_rule(tokenizer).starts(Ragged(ids, counts))).tolist() == [0, 1]
 
 
 def test_given_words() -> None:
-    assert starts_of_words(np.array([2, 0, 1, 3])).tolist() == [True, False, True, True, False, False]
+    assert Ragged(np.arange(6), np.array([2, 0, 1, 3])).begins.tolist() == [True, False, True, True, False, False]
 
 
 def test_who_wants_the_blank_before(tmp_path: Path) -> None:

@@ -1,10 +1,11 @@
-"""Tells which clean documents of a corpus are new: all that depends on the documents before, kept on disk as one.
+"""Finds which clean documents of a corpus are new: all that depends on the documents before, kept on disk as one.
 
 What is remembered is saved with the journal, and taken up again as it was then.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +13,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from bertwright.corpus.dedup.exact import SeenDocuments
+from bertwright.corpus.dedup.hash_store import HashStore
 from bertwright.corpus.dedup.near_duplicates import NearDuplicates
 from bertwright.corpus.dedup.paragraphs import SeenParagraphs
 from bertwright.corpus.executors.work import CleanTexts
-from bertwright.corpus.filters.counts import DropCounts
+from bertwright.corpus.filters.counts import DropCounts, keep_passed
 from bertwright.corpus.sentences import Newlines
 
 SEEN_FOLDER = ".seen"
@@ -31,58 +32,54 @@ class DedupState:
     ) -> None:  # fmt: skip
         """Take up a state that `save` returned ({} for none); raises CorpusError where its files are damaged."""
         folder = out / SEEN_FOLDER
-        self._documents = SeenDocuments(folder / "documents", saved.get("documents", {}))
-        self._near = None
+        self._documents = HashStore(folder / "documents", saved.get("documents", {}), numbered=False)
+        self._near: NearDuplicates | None = None
+        self._paragraphs: SeenParagraphs | None = None
+        self._stores: dict[str, HashStore | NearDuplicates | SeenParagraphs] = {"documents": self._documents}
         if near_duplicates is not None:
             self._near = NearDuplicates(folder / "near", saved.get("near", {}), near_duplicates)
-        self._paragraphs = None
+            self._stores["near"] = self._near
         if repeated_paragraphs is not None:
             self._paragraphs = SeenParagraphs(
                 folder / "paragraphs", saved.get("paragraphs", {}), most=repeated_paragraphs, newline=newline
             )
+            self._stores["paragraphs"] = self._paragraphs
 
-    def new(self, clean: CleanTexts, told: DropCounts) -> tuple[pa.StringArray, np.ndarray]:
-        """Return the texts of D documents and which of them stay, [D] bool; tell of the others."""
-        kept = np.asarray(pc.binary_length(clean.texts).to_numpy(zero_copy_only=False) > 0)
-        told.counts["empty"] += len(kept) - int(kept.sum())
-        _keep(kept, self._documents.first_seen(clean.hashes[kept]), "duplicate", told, clean.texts)
+    def new(self, clean: CleanTexts) -> tuple[pa.StringArray, np.ndarray, DropCounts]:
+        """Return the texts of D documents, which of them stay, [D] bool, and the counts of the others; remember all."""
+        texts = clean.texts
+        kept = _is_full(texts)
+        dropped = DropCounts(Counter(empty=len(kept) - int(kept.sum())))
+        kept, copies = keep_passed(kept, _spread(kept, self._documents.add_new(clean.hashes[kept])), "duplicate", texts)
+        dropped += copies
         if self._near is not None and clean.signatures is not None:
-            _keep(kept, self._near.first_seen(clean.signatures.filter(kept)), "near_duplicate", told, clean.texts)
-        if self._paragraphs is None or not kept.any():
-            return clean.texts, kept
-        return self._without_repeated(clean.texts, kept, told)
-
-    def _without_repeated(
-        self, texts: pa.StringArray, kept: np.ndarray, told: DropCounts
-    ) -> tuple[pa.StringArray, np.ndarray]:
-        assert self._paragraphs is not None
-        left = self._paragraphs.without_repeated(texts.filter(pa.array(kept)), told)
-        full = np.asarray(pc.binary_length(left).to_numpy(zero_copy_only=False) > 0)
-        shortened = pc.replace_with_mask(texts, pa.array(kept), left)
-        _keep(kept, full, "repeated", told, texts)
-        return shortened, kept
+            new = self._near.find_new(clean.signatures.filter(kept))
+            kept, near = keep_passed(kept, _spread(kept, new), "near_duplicate", texts)
+            dropped += near
+        if self._paragraphs is not None and kept.any():
+            left, repeated = self._paragraphs.without_repeated(texts.filter(pa.array(kept)))
+            shortened = pc.replace_with_mask(texts, pa.array(kept), left)
+            kept, of_repeated_alone = keep_passed(kept, _spread(kept, _is_full(left)), "repeated", texts)
+            dropped, texts = dropped + repeated + of_repeated_alone, shortened
+        return texts, kept, dropped
 
     def save(self) -> dict[str, Any]:
         """Write everything to disk; return what a later process needs to take it up."""
-        saved: dict[str, Any] = {"documents": self._documents.save()}
-        if self._near is not None:
-            saved["near"] = self._near.save()
-        if self._paragraphs is not None:
-            saved["paragraphs"] = self._paragraphs.save()
-        return saved
+        return {name: store.save() for name, store in self._stores.items()}
 
-    def settle(self) -> None:
-        """Let go of the state before the one that `save` returned last."""
-        self._documents.settle()
-        if self._near is not None:
-            self._near.settle()
-        if self._paragraphs is not None:
-            self._paragraphs.settle()
+    def forget_previous(self) -> None:
+        """Remove the files that only the state before the last `save` needs."""
+        for store in self._stores.values():
+            store.forget_previous()
 
 
-def _keep(kept: np.ndarray, new: np.ndarray, reason: str, told: DropCounts, texts: pa.StringArray) -> None:
-    """Of the documents kept so far, keep those that are new."""
-    repeated = np.flatnonzero(kept)[~new]
-    kept[repeated] = False
-    if len(repeated):
-        told.add(reason, len(repeated), texts[int(repeated[0])].as_py())
+def _is_full(texts: pa.StringArray) -> np.ndarray:
+    """Return which texts hold something, [D] bool."""
+    return np.asarray(pc.binary_length(texts).to_numpy(zero_copy_only=False) > 0)
+
+
+def _spread(kept: np.ndarray, passed: np.ndarray) -> np.ndarray:
+    """Return [D] bool from what is true of the documents kept: False for all others."""
+    spread = kept.copy()
+    spread[kept] = passed
+    return spread

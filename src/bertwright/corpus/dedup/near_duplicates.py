@@ -1,11 +1,11 @@
 """Tells which documents are nearly equal to an earlier one: MinHash finds candidates, their shingles decide.
 
-    shingles -> MinHash of 16 bands -> earlier document that is first with a band -> share of common shingles
+    shingles -> MinHash of 16 bands -> earlier document that is first with a band -> fraction of common shingles
 
 Documents that agree in all of a few minima of random orders of their shingles are candidates (MinHash, Broder 1997;
-banding, Indyk and Motwani 1998). Whether a candidate is a copy, the 1,024 smallest hashes of both tell: exactly
+banding, Indyk and Motwani 1998). Whether a candidate is a copy, the 1,024 smallest hashes of both decide: exactly
 for documents of up to 1,024 different shingles, within 0.0125 (one standard deviation at 0.8) beyond (Bar-Yossef et al.
-2002), where a third of that is asked for on top: text that is lost is worse than a copy that stays.
+2002), where a third of that is required on top: text that is lost is worse than a copy that stays.
 
 A document is compared with all earlier ones, removed ones too, so that copies of copies form one group, of which the
 first is kept, and the answer depends on the order of documents alone. On disk a document takes 12 bytes a band it is
@@ -24,9 +24,10 @@ import numpy as np
 import pyarrow as pa
 from rensa import RMinHash
 
-from bertwright.corpus.dedup.hash_store import SortedRuns
-from bertwright.corpus.dedup.shingles import mixed, shingles
+from bertwright.corpus.dedup.hash_store import HashStore
+from bertwright.corpus.dedup.hashes import mixed, shingles
 from bertwright.errors import CorpusError
+from bertwright.tokenizer.ragged import ranges
 
 BANDS = 16
 SKETCH = 1024
@@ -35,7 +36,7 @@ to 1: recall 0.974, precision 0.993; with 512 and half a deviation of doubt 0.94
 DOUBT = 0.35
 """Standard deviations that an estimate must be above the threshold."""
 FOUND = 0.985
-"""Share of copies at the threshold itself that are candidates at least: 0.992 for a threshold of 0.8, with 6 rows."""
+"""Fraction of copies at the threshold itself that are candidates at least: 0.992 for 0.8, with 6 rows."""
 SEED = 42
 PAIRED = 1 << 20
 """Hashes of candidate pairs compared at a time: some 40 MB."""
@@ -97,11 +98,11 @@ class NearDuplicates:
     def __init__(self, folder: Path, saved: dict[str, Any], threshold: float) -> None:
         """Take up a state that `save` returned ({} for none); raises CorpusError where its files are damaged."""
         self._threshold = threshold
-        self._firsts = SortedRuns(folder, saved.get("bands", {}), numbered=True)
+        self._firsts = HashStore(folder, saved.get("bands", {}), numbered=True)
         self._hashes = GrowingArray(folder / "hashes.u32", saved.get("hashes", 0), np.uint32)
         self._ends = GrowingArray(folder / "ends.u64", saved.get("ends", 0), np.uint64)
 
-    def first_seen(self, new: Signatures) -> np.ndarray:
+    def find_new(self, new: Signatures) -> np.ndarray:
         """Return which documents are near no earlier one, neither from before nor in `new`, [D] bool; remember all."""
         worded = new.counts > 0
         answer = np.ones(len(worded), dtype=bool)
@@ -112,9 +113,9 @@ class NearDuplicates:
         """Write everything to disk; return what a later process needs to take it up."""
         return {"bands": self._firsts.save(), "hashes": self._hashes.save(), "ends": self._ends.save()}
 
-    def settle(self) -> None:
-        """Let go of the state before the one that `save` returned last."""
-        self._firsts.settle()
+    def forget_previous(self) -> None:
+        """Remove the files that only the state before the last `save` needs."""
+        self._firsts.forget_previous()
 
     def _repeated(self, new: Signatures) -> np.ndarray:
         bands, first, which = np.unique(new.bands, return_index=True, return_inverse=True)
@@ -123,16 +124,16 @@ class NearDuplicates:
         known = holders >= 0
         holders[~known] = len(self._ends) + first[~known]
         earlier = holders[which.reshape(new.bands.shape)]
-        own = len(self._ends) + np.arange(len(new.counts))
-        later, band = np.nonzero(earlier != own[:, None])
+        numbers = len(self._ends) + np.arange(len(new.counts))
+        later, band = np.nonzero(earlier != numbers[:, None])
         pairs = np.unique(np.stack([later, earlier[later, band]], axis=1), axis=0)
         self._hashes.append(new.hashes)
         self._ends.append((self._ends.last() + np.cumsum(new.counts)).astype(np.uint64))
         self._firsts.add(bands[~known], (holders[~known] + 1).astype(np.uint32))
         answer = np.zeros(len(new.counts), dtype=bool)
-        copies = [part[self._similar(own[part[:, 0]], part[:, 1])] for part in _parts(pairs)]
-        for part in copies:
-            answer[part[:, 0]] = True
+        for block in _blocks(pairs):
+            copies = block[self._similar(numbers[block[:, 0]], block[:, 1])]
+            answer[copies[:, 0]] = True
         return answer
 
     def _similar(self, left: np.ndarray, right: np.ndarray) -> np.ndarray:
@@ -143,9 +144,8 @@ class NearDuplicates:
             stops = ends[numbers].astype(np.int64)
             counts = stops - np.where(numbers > 0, ends[numbers - 1], 0).astype(np.int64)
             whole &= counts < SKETCH
-            owner = np.repeat(np.arange(len(numbers)), counts)
-            owners.append(owner)
-            values.append(self._hashes.all()[np.repeat(stops - np.cumsum(counts), counts) + np.arange(len(owner))])
+            owners.append(np.repeat(np.arange(len(numbers)), counts))
+            values.append(self._hashes.all()[ranges(stops - counts, counts)])
         both = (np.concatenate(owners).astype(np.uint64) << np.uint64(32)) | np.concatenate(values)
         both.sort()
         fresh = np.diff(both, prepend=~both[:1]) != 0
@@ -153,9 +153,9 @@ class NearDuplicates:
         owner = (both[fresh] >> np.uint64(32)).astype(np.int64)
         counted = whole[owner] | (_rank(owner) < SKETCH)
         total = np.bincount(owner[counted], minlength=len(left))
-        shares = np.bincount(owner[counted & common], minlength=len(left)) / total
+        fractions = np.bincount(owner[counted & common], minlength=len(left)) / total
         deviation = np.sqrt(self._threshold * (1 - self._threshold) / SKETCH)
-        return np.asarray(shares >= self._threshold + DOUBT * deviation * ~whole)
+        return np.asarray(fractions >= self._threshold + DOUBT * deviation * ~whole)
 
 
 class GrowingArray:
@@ -200,8 +200,8 @@ def _rank(owner: np.ndarray) -> np.ndarray:
     return np.arange(len(owner)) - np.repeat(firsts, np.diff(firsts, append=len(owner)))
 
 
-def _parts(pairs: np.ndarray) -> Iterator[np.ndarray]:
-    """Yield pairs [P, 2] in parts small enough to be compared in memory."""
+def _blocks(pairs: np.ndarray) -> Iterator[np.ndarray]:
+    """Yield pairs [P, 2] in blocks small enough to be compared in memory."""
     most = PAIRED // (2 * SKETCH)
     for start in range(0, len(pairs), most):
         yield pairs[start : start + most]

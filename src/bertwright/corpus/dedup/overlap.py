@@ -10,7 +10,8 @@ from __future__ import annotations
 import numpy as np
 import pyarrow as pa
 
-from bertwright.corpus.dedup.shingles import mixed, word_hashes
+from bertwright.corpus.dedup.hashes import mixed, word_hashes
+from bertwright.tokenizer.ragged import ranges
 
 WORDS = 13
 """Words in a row that no two texts have in common by chance."""
@@ -24,7 +25,7 @@ class Overlap:
 
     >>> overlap = Overlap(pa.array(["Who wrote the book on the table?"]))
     >>> overlap.look(pa.array(["He asked: who wrote the book on the table? I did."]))
-    >>> overlap.found_shares()
+    >>> overlap.found_fractions()
     array([1.])
     """
 
@@ -35,7 +36,7 @@ class Overlap:
         each = np.where(counts >= SHORTEST, np.maximum(counts - WORDS + 1, 1), 0)
         self.sequences = each
         self._owners = np.repeat(np.arange(len(counts)), each)
-        places = np.repeat(starts - (np.cumsum(each) - each), each) + np.arange(len(self._owners))
+        places = ranges(starts, each)
         lengths = np.minimum(counts, WORDS)[self._owners]
         padded = np.concatenate([words, np.zeros(WORDS, np.uint64)])
         self._lengths = np.unique(lengths)
@@ -63,13 +64,18 @@ class Overlap:
             here, at = _within(_hashes(padded, places[room >= length], length), self._wanted[length])
             self._found[length][at[here]] = True
 
-    def found_shares(self) -> np.ndarray:
-        """Return the share of each text's sequences that were found, [U]; 0 for texts of under five words."""
+    def found_fractions(self) -> np.ndarray:
+        """Return the fraction of each text's sequences that were found, [U]; 0 for texts of under five words."""
         found = np.zeros(len(self._which), dtype=bool)
         for length, marks in self._found.items():
             mine = self._of_length == length
             found[mine] = marks[self._which[mine]]
         return np.asarray(np.bincount(self._owners, found, len(self.sequences)) / np.maximum(self.sequences, 1))
+
+    def found_texts(self) -> tuple[int, int]:
+        """Return how many texts were looked for, those of under five words left out, and how many found in part."""
+        looked_for = self.sequences > 0
+        return int(looked_for.sum()), int((self.found_fractions()[looked_for] > 0).sum())
 
 
 def _hashes(padded: np.ndarray, places: np.ndarray, length: int) -> np.ndarray:

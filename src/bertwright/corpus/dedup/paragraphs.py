@@ -14,8 +14,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from bertwright.corpus.clean import without
-from bertwright.corpus.dedup.exact import hash_documents
-from bertwright.corpus.dedup.hash_store import SortedRuns
+from bertwright.corpus.dedup.hash_store import HashStore
+from bertwright.corpus.dedup.hashes import hash_documents
 from bertwright.corpus.filters.counts import DropCounts
 from bertwright.corpus.sentences import Newlines
 
@@ -28,29 +28,32 @@ class SeenParagraphs:
 
     def __init__(self, folder: Path, saved: dict[str, Any], *, most: int, newline: Newlines) -> None:
         """Take up a state that `save` returned ({} for none); a paragraph may stay `most` times."""
-        self._counts = SortedRuns(folder, saved, numbered=True)
+        self._counts = HashStore(folder, saved, numbered=True)
         self._most = most
         self._end = ENDS[newline]
 
-    def without_repeated(self, texts: pa.StringArray, told: DropCounts) -> pa.StringArray:
-        """Return documents without the paragraphs that stand `most` times before them; one of none else is empty."""
+    def without_repeated(self, texts: pa.StringArray) -> tuple[pa.StringArray, DropCounts]:
+        """Return documents without the paragraphs that stand `most` times before them, and what was left out.
+
+        A document of such paragraphs alone is empty.
+        """
         lists = pc.split_pattern(texts, self._end)
         paragraphs = lists.flatten()
         repeated = self._earlier(paragraphs) >= self._most
         repeated &= pc.binary_length(paragraphs).to_numpy(zero_copy_only=False) > 0
         if not repeated.any():
-            return texts
+            return texts, DropCounts()
         first = int(np.argmax(repeated))
-        told.add("repeated_paragraph", int(repeated.sum()), paragraphs[first].as_py())
-        return without(lists, repeated, end=self._end, texts=texts)
+        dropped = DropCounts.of("repeated_paragraph", int(repeated.sum()), paragraphs[first].as_py())
+        return without(lists, repeated, end=self._end, texts=texts), dropped
 
     def save(self) -> dict[str, int]:
         """Write everything to disk; return what a later process needs to take it up."""
         return self._counts.save()
 
-    def settle(self) -> None:
-        """Let go of the state before the one that `save` returned last."""
-        self._counts.settle()
+    def forget_previous(self) -> None:
+        """Remove the files that only the state before the last `save` needs."""
+        self._counts.forget_previous()
 
     def _earlier(self, paragraphs: pa.StringArray) -> np.ndarray:
         """Return how often each paragraph stands before its place, up to `most`, [P] int64; count all of them."""

@@ -35,8 +35,8 @@ def ray_cluster(plan: WorkPlan) -> Iterator[Workers]:
         import ray
     except ImportError as error:
         raise UsageError("--engine ray needs Ray; pip install 'bertwright[cluster]' on every machine") from error
-    own = not ray.is_initialized()
-    if own:
+    started = not ray.is_initialized()
+    if started:
         ray.init(include_dashboard=False, log_to_driver=False, logging_level="error")
     work = ray.remote(num_cpus=1, max_retries=-1)(_work)
     files = {path.name: path.read_bytes() for path in sorted(plan.tokenizer.iterdir()) if path.is_file()}
@@ -53,7 +53,7 @@ def ray_cluster(plan: WorkPlan) -> Iterator[Workers]:
             f"the Ray cluster did not finish ({reason}); the same command goes on from the last whole shard"
         ) from error
     finally:
-        if own:
+        if started:
             ray.shutdown()
 
 

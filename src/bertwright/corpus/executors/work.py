@@ -13,11 +13,11 @@ import numpy as np
 import pyarrow as pa
 
 from bertwright.corpus.clean import clean
-from bertwright.corpus.dedup.exact import hash_documents
+from bertwright.corpus.dedup.hashes import hash_documents
 from bertwright.corpus.dedup.near_duplicates import Signatures, signatures
 from bertwright.corpus.encode import DocumentEncoder
 from bertwright.corpus.filters.counts import DropCounts
-from bertwright.corpus.filters.screen import Screen
+from bertwright.corpus.filters.text_filter import TextFilter
 from bertwright.corpus.sentences import Newlines
 from bertwright.corpus.shards import DocumentBlock
 from bertwright.tokenizer.load import load_tokenizer
@@ -32,7 +32,7 @@ class WorkPlan:
     newline          what a newline means in the text
     sample           documents the encoder is proved on
     near_duplicates  similarity from which documents count as copies; None leaves copies in
-    screen           what documents must be to stay, or None
+    text_filter      what lines and documents must be to stay, or None
     """
 
     tokenizer: Path
@@ -40,33 +40,33 @@ class WorkPlan:
     newline: Newlines
     sample: list[str]
     near_duplicates: float | None = None
-    screen: Screen | None = None
+    text_filter: TextFilter | None = None
 
 
 @dataclass(frozen=True)
 class CleanTexts:
-    """Cleaned documents, those left out that do not pass the screen.
+    """Cleaned documents, without those that do not pass the filter.
 
     texts       [D]
     hashes      [D] uint64
     signatures  of the D documents, where near-duplicates are looked for
-    told        what was left out
+    dropped     what was left out
     seconds     time spent
     """
 
     texts: pa.StringArray
     hashes: np.ndarray
     signatures: Signatures | None
-    told: DropCounts
+    dropped: DropCounts
     seconds: dict[str, float]
 
 
 @dataclass(frozen=True)
 class EncodedTexts:
-    """The tokens of documents, those without any left out; `asked` counts these too; `seconds` is the time spent."""
+    """The tokens of `documents` documents, those without any left out; `seconds` is the time spent."""
 
     block: DocumentBlock
-    asked: int
+    documents: int
     seconds: dict[str, float]
 
 
@@ -82,12 +82,12 @@ class TextWork:
         )  # fmt: skip
 
     def clean(self, texts: pa.StringArray) -> CleanTexts:
-        """Return raw documents cleaned, with what they are told from others by."""
-        watch, told = Stopwatch(), DropCounts()
+        """Return raw documents cleaned, with what duplicates are found by."""
+        watch, dropped = Stopwatch(), DropCounts()
         texts = clean(texts)
-        if self.plan.screen is not None:
+        if self.plan.text_filter is not None:
             watch.lap("cleaning")
-            texts = self.plan.screen.screen(texts, told)
+            texts, dropped = self.plan.text_filter.filter(texts)
             watch.lap("filters")
         hashes = hash_documents(texts)
         watch.lap("cleaning")
@@ -95,14 +95,14 @@ class TextWork:
         if self.plan.near_duplicates is not None:
             near = signatures(texts, self.plan.near_duplicates)
             watch.lap("near-duplicates")
-        return CleanTexts(texts, hashes, near, told, watch.seconds)
+        return CleanTexts(texts, hashes, near, dropped, watch.seconds)
 
     def encode(self, texts: pa.StringArray) -> EncodedTexts:
         """Return the tokens of clean documents."""
         watch = Stopwatch()
-        sentences = self.encoder.split(texts)
+        sentences, counts = self.encoder.split(texts)
         watch.lap("sentences")
-        block = self.encoder.encode(sentences)
+        block = self.encoder.encode(sentences, counts)
         watch.lap("encoding")
         return EncodedTexts(block, len(texts), watch.seconds)
 

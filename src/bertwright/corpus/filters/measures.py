@@ -1,6 +1,6 @@
 """Turns documents into figures of their quality: words, symbols, digits, lines, and what they repeat.
 
-Every figure is arithmetic on whole arrays of bytes, words and lines. A document without any of a thing has share 0.
+Every figure is arithmetic on whole arrays of bytes, words and lines. A document without any of a thing has fraction 0.
 """
 
 from __future__ import annotations
@@ -12,8 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from bertwright.corpus.dedup.exact import hash_documents
-from bertwright.corpus.dedup.shingles import BETWEEN, bytes_of, kinds_of, mixed, shingles_of, word_hashes
+from bertwright.corpus.dedup.hashes import BETWEEN, bytes_of, hash_documents, kinds_of, mixed, shingles_of, word_hashes
 
 BULLET = "^[•●▪■‣·*–-] "
 ELLIPSIS = r"(?:…|\.\.\.)$"
@@ -39,7 +38,7 @@ class Characters:
 
 
 class Measures:
-    """The figures of D documents, none empty, each worked out when it is asked for."""
+    """The figures of D documents, none empty, each worked out when it is needed."""
 
     def __init__(self, texts: pa.StringArray) -> None:
         """Take the documents and find their lines."""
@@ -69,52 +68,52 @@ class Measures:
 
     def word_length(self) -> np.ndarray:
         """Return letters and digits a word, [D]."""
-        return _share(self._characters.letters + self._characters.digits, self.words())
+        return _fraction(self._characters.letters + self._characters.digits, self.words())
 
     def symbols(self) -> np.ndarray:
-        """Return the share of characters that are neither letters nor digits, [D]."""
-        return _share(self._characters.symbols, self._characters.total)
+        """Return the fraction of characters that are neither letters nor digits, [D]."""
+        return _fraction(self._characters.symbols, self._characters.total)
 
     def digits(self) -> np.ndarray:
-        """Return the share of characters that are digits, [D]."""
-        return _share(self._characters.digits, self._characters.total)
+        """Return the fraction of characters that are digits, [D]."""
+        return _fraction(self._characters.digits, self._characters.total)
 
     def hashes(self) -> np.ndarray:
         """Return signs # a word, [D]."""
-        return _share(self._characters.hashes, self.words())
+        return _fraction(self._characters.hashes, self.words())
 
     def bullet_lines(self) -> np.ndarray:
-        """Return the share of lines that begin with a bullet, [D]."""
-        return self._share_of_lines(pc.match_substring_regex(self._lines, BULLET))
+        """Return the fraction of lines that begin with a bullet, [D]."""
+        return self._fraction_of_lines(pc.match_substring_regex(self._lines, BULLET))
 
     def ellipsis_lines(self) -> np.ndarray:
-        """Return the share of lines that end with an ellipsis, [D]."""
-        return self._share_of_lines(pc.match_substring_regex(self._lines, ELLIPSIS))
+        """Return the fraction of lines that end with an ellipsis, [D]."""
+        return self._fraction_of_lines(pc.match_substring_regex(self._lines, ELLIPSIS))
 
     def repeated_lines(self) -> np.ndarray:
-        """Return the share of lines that stand earlier in the same document, [D]."""
-        return self._share_of_lines(self._repeated_lines)
+        """Return the fraction of lines that stand earlier in the same document, [D]."""
+        return self._fraction_of_lines(self._repeated_lines)
 
     def repeated_line_characters(self) -> np.ndarray:
-        """Return the share of bytes in such lines, [D]."""
+        """Return the fraction of bytes in such lines, [D]."""
         sizes = pc.binary_length(self._lines).to_numpy(zero_copy_only=False)
         count = len(self._texts)
         repeated = np.bincount(self._owners, weights=sizes * self._repeated_lines, minlength=count)
-        return _share(repeated, np.bincount(self._owners, weights=sizes, minlength=count))
+        return _fraction(repeated, np.bincount(self._owners, weights=sizes, minlength=count))
 
     def repeated_sequences(self) -> np.ndarray:
-        """Return the share of five-word sequences that stand earlier in the same document, [D]."""
+        """Return the fraction of five-word sequences that stand earlier in the same document, [D]."""
         hashes, counts = shingles_of(*self._words)
         owners = np.repeat(np.arange(len(counts), dtype=np.uint64), counts)
-        owned = (owners << np.uint64(32)) | (hashes >> np.uint64(32))
-        owned.sort()
-        again = owned[1:][owned[1:] == owned[:-1]] >> np.uint64(32)
-        return _share(np.bincount(again.astype(np.int64), minlength=len(counts)), counts)
+        keyed = (owners << np.uint64(32)) | (hashes >> np.uint64(32))
+        keyed.sort()
+        again = keyed[1:][keyed[1:] == keyed[:-1]] >> np.uint64(32)
+        return _fraction(np.bincount(again.astype(np.int64), minlength=len(counts)), counts)
 
-    def _share_of_lines(self, chosen: pa.BooleanArray | np.ndarray) -> np.ndarray:
+    def _fraction_of_lines(self, chosen: pa.BooleanArray | np.ndarray) -> np.ndarray:
         count = len(self._texts)
         weights = np.asarray(chosen).astype(np.float64)
-        return _share(np.bincount(self._owners, weights, count), np.bincount(self._owners, minlength=count))
+        return _fraction(np.bincount(self._owners, weights, count), np.bincount(self._owners, minlength=count))
 
 
 MEASURES: dict[str, Callable[[Measures], np.ndarray]] = {
@@ -132,23 +131,23 @@ MEASURES: dict[str, Callable[[Measures], np.ndarray]] = {
 
 
 def line_letters(lines: pa.StringArray) -> np.ndarray:
-    """Return the share of letters among the characters of each line, [L]."""
+    """Return the fraction of letters among the characters of each line, [L]."""
     characters = Characters(lines)
-    return _share(characters.letters, characters.total)
+    return _fraction(characters.letters, characters.total)
 
 
 def _sums(chosen: np.ndarray, bounds: np.ndarray) -> np.ndarray:
     return np.diff(np.concatenate([[0], np.cumsum(chosen, dtype=np.int32)])[bounds])
 
 
-def _share(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
-    return np.asarray(part / np.maximum(whole, 1))
+def _fraction(count: np.ndarray, whole: np.ndarray) -> np.ndarray:
+    return np.asarray(count / np.maximum(whole, 1))
 
 
 def _repeated(owners: np.ndarray, hashes: np.ndarray) -> np.ndarray:
     """Return which hashes stand earlier with the same owner, [N] bool."""
-    own = mixed(hashes ^ mixed(owners.astype(np.uint64) + np.uint64(1)))
-    order = np.argsort(own, kind="stable")
-    again = np.zeros(len(own), dtype=bool)
-    again[order[1:]] = own[order[1:]] == own[order[:-1]]
+    keys = mixed(hashes ^ mixed(owners.astype(np.uint64) + np.uint64(1)))
+    order = np.argsort(keys, kind="stable")
+    again = np.zeros(len(keys), dtype=bool)
+    again[order[1:]] = keys[order[1:]] == keys[order[:-1]]
     return again

@@ -7,27 +7,19 @@ A file that is something else than its name says (a zip archive, a picture, a .g
 
 from __future__ import annotations
 
-import codecs
+import gzip
 import re
 import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import chain, islice
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
-from bertwright.corpus.readers.characters import replace_surrogate_bytes
-from bertwright.corpus.readers.encoding import (
-    SAMPLE_BYTES,
-    announce_encoding,
-    check_encoding,
-    detect_encoding,
-    encoding_of_mark,
-    is_mostly_utf8,
-)
+from bertwright.corpus.readers.encoding import AS_UTF8, check_encoding, decode_chunks, fault_in, not_text
 from bertwright.corpus.readers.formats import COMPRESSIONS
 from bertwright.corpus.readers.remote import TextFile, open_bytes
 from bertwright.errors import CorpusError
@@ -38,10 +30,6 @@ LARGEST_WHOLE = 4 << 30
 """Bytes of a file that is read whole: a small one that unpacks without end is noticed there."""
 LONGEST_DOCUMENT = 128 << 20
 """Bytes of the longest document taken: cleaning and splitting hold about six copies of it."""
-READ_BYTES = 1 << 20
-LONGEST_CHARACTER = 4
-SAMPLE_LINE = 1 << 10
-"""Bytes before a last one that is of another encoding, to tell it by."""
 SIGNATURES = {
     rb"PK\x03\x04": "a zip archive (as .docx, .xlsx and .epub files are)",
     rb"\x1f\x8b": "compressed with gzip",
@@ -90,57 +78,6 @@ class OpenedText:
     file: pa.NativeFile
 
 
-class GzipStream:
-    """A gzip file decompressed as it is read: all its members, and without the zeros that tape and disk pad it with.
-
-    pyarrow ends with an error at such zeros, and Python's gzip decompresses 8 kB at a time.
-    """
-
-    def __init__(self, file: pa.NativeFile) -> None:
-        """Read nothing yet."""
-        self._file, self._member, self._left = file, zlib.decompressobj(wbits=31), b""
-        self._begun = self.closed = False
-
-    def read(self, size: int = -1) -> bytes:
-        """Return `size` bytes, or fewer at the end; raises OSError where the file is damaged or cut short."""
-        parts: list[bytes] = []
-        wanted = size if size >= 0 else LARGEST_WHOLE
-        while wanted > 0 and (part := self._some(wanted)):
-            parts.append(part)
-            wanted -= len(part)
-        return b"".join(parts)
-
-    def _some(self, most: int) -> bytes:
-        """Return some bytes, none at the end."""
-        while True:
-            if self._member.eof:
-                self._left, self._begun, self._member = self._member.unused_data, False, zlib.decompressobj(wbits=31)
-            self._left = self._left or self._file.read(READ_BYTES)
-            if not self._left and self._begun:
-                raise OSError("it ends within its compressed data")
-            if not self._left:
-                return b""
-            self._left = self._left if self._begun else self._left.lstrip(b"\0")
-            if not self._left:
-                continue
-            self._begun = True
-            try:
-                part = self._member.decompress(self._left, most)
-            except zlib.error as error:
-                raise OSError(str(error)) from error
-            self._left = self._member.unconsumed_tail
-            if part:
-                return part
-
-    def readable(self) -> bool:
-        """Return True."""
-        return True
-
-    def close(self) -> None:
-        """Close the stream; whoever opened the file closes that."""
-        self.closed = True
-
-
 def what_it_is(start: bytes) -> str | None:
     """Return what a file that begins so is, where it is no text, or None.
 
@@ -159,15 +96,15 @@ def open_text(path: TextFile) -> Iterator[OpenedText]:
     try:
         with open_bytes(path) as file:
             yield OpenedText(_decompressed(file, codec), file)
-    except OSError as error:
+    except (OSError, EOFError, zlib.error) as error:
         whole = f"a whole {path.suffix} file" if codec else "a file that can be read"
-        reason = str(error).rstrip(".")
+        reason = "it ends within its compressed data" if isinstance(error, EOFError) else str(error).rstrip(".")
         raise CorpusError(f"{path} is damaged or cut short ({reason}); expected {whole}, so fetch it again") from error
 
 
 def _decompressed(file: pa.NativeFile, codec: str | None) -> Any:
     if codec == "gzip":
-        return GzipStream(file)
+        return gzip.GzipFile(fileobj=file, mode="rb")  # pyarrow's own fails at the zeros that tapes pad files with
     return pa.CompressedInputStream(file, codec) if codec else file
 
 
@@ -197,7 +134,7 @@ def refuse_other_kind(path: TextFile, start: bytes) -> None:
 def read_blocks(path: TextFile, encoding: str | None = None) -> Iterator[ByteBlock]:
     """Yield the file as blocks of whole lines in UTF-8, about BLOCK_BYTES each.
 
-    Without an `encoding` the byte-order mark tells it, or, where the file is not UTF-8, its content, as a note says.
+    Without an `encoding` the byte-order mark decides, or, where the file is not UTF-8, its content, as a note says.
     Bytes that cannot be decoded stay such that they are no UTF-8 (see `fault_in`). Raises CorpusError where the file is
     damaged or a line is longer than LONGEST_DOCUMENT, UsageError where no such encoding is known.
     """
@@ -211,7 +148,7 @@ def read_decoded(path: TextFile, encoding: str | None = None) -> Iterator[tuple[
         first = opened.stream.read(BLOCK_BYTES)
         refuse_other_kind(path, first)
         chunks = chain([first], iter(lambda: opened.stream.read(BLOCK_BYTES), b""))
-        for data in decoded(chunks, path, encoding):
+        for data in decode_chunks(chunks, path, encoding):
             yield data, opened.file.tell()
 
 
@@ -236,7 +173,7 @@ def in_lines(chunks: Iterable[tuple[bytes, int]], path: TextFile) -> Iterator[By
 
 def read_whole(path: TextFile, encoding: str | None = None) -> bytes:
     """Return a labelled file whole, in UTF-8; raises CorpusError where it is past LARGEST_WHOLE, decompressed."""
-    return join_blocks((data for data, _ in read_decoded(path, encoding)), path)
+    return join_parts((data for data, _ in read_decoded(path, encoding)), path)
 
 
 def read_text(path: TextFile, encoding: str | None = None) -> str:
@@ -248,10 +185,7 @@ def read_text(path: TextFile, encoding: str | None = None) -> str:
     return data.decode()
 
 
-AS_UTF8 = "convert it to UTF-8, or name its encoding with --encoding"
-
-
-def join_blocks(parts: Iterable[bytes], path: TextFile) -> bytes:
+def join_parts(parts: Iterable[bytes], path: TextFile) -> bytes:
     """Return the parts of a file as one; raises CorpusError as soon as they are past LARGEST_WHOLE."""
     held, size = [], 0
     for part in parts:
@@ -268,144 +202,5 @@ def too_long(path: TextFile) -> str:
     """Return the sentence for a document that does not fit in memory."""
     return (
         f"{path} has a document of more than {LONGEST_DOCUMENT >> 20} MiB; "
-        "split it, or tell where its documents end with --document-boundary blank or --document-boundary line"
+        "split it, or say where its documents end with --document-boundary blank or --document-boundary line"
     )
-
-
-def decoded(chunks: Iterator[bytes], path: TextFile, encoding: str | None) -> Iterator[bytes]:
-    """Yield chunks of a file in UTF-8, without the byte-order mark; `encoding` None detects it.
-
-    Lines of a file whose lines all end in a carriage return alone (old Mac programs) end in a line feed here.
-    """
-    in_utf8 = _decoded(chunks, path, encoding)
-    first = next((chunk for chunk in in_utf8 if chunk), b"")
-    everything = chain([first], in_utf8)
-    if b"\r" not in first[:-1] or b"\n" in first:
-        yield from everything
-        return
-    for chunk in everything:
-        yield chunk.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
-
-
-def _decoded(chunks: Iterator[bytes], path: TextFile, encoding: str | None) -> Iterator[bytes]:
-    """Yield chunks of a file in UTF-8, its lines as they are."""
-    first = b""
-    while len(first) < LONGEST_CHARACTER and (chunk := next(chunks, None)) is not None:
-        first += chunk
-    name = encoding or encoding_of_mark(first)
-    everything = chain([first.removeprefix(codecs.BOM_UTF8)], chunks)
-    if name is None:
-        yield from _detected(everything, path)
-    elif codecs.lookup(name).name in ("utf-8", "utf-8-sig"):
-        yield from map(replace_surrogate_bytes, everything)
-    else:
-        yield from _decoded_as(name, chain([first], chunks), path, given=encoding is not None)
-
-
-def _detected(chunks: Iterator[bytes], path: TextFile) -> Iterator[bytes]:
-    """Yield chunks as they are while they are UTF-8; from the first bytes that are not, decoded in what they are in.
-
-    A file that has UTF-8 characters before, or more of them than broken bytes, is UTF-8 with faults, and stays so.
-    """
-    rest = before = b""
-    is_ascii = True
-    while (chunk := next(chunks, None)) is not None:
-        data = rest + chunk if rest else chunk
-        data = replace_surrogate_bytes(data) if b"\xed" in data else data
-        whole = data[: len(data) - _cut_character(data)]
-        fault = fault_in(whole)
-        if fault is None:
-            rest, before, is_ascii = data[len(whole) :], whole[-SAMPLE_LINE:], is_ascii and whole.isascii()
-            yield whole
-            continue
-        if len(data) - fault < SAMPLE_BYTES:
-            data += b"".join(islice(chunks, 1 + SAMPLE_BYTES // BLOCK_BYTES))
-        name = _name_of(data, fault) if is_ascii else None
-        if name is None:
-            yield from chain([data], map(replace_surrogate_bytes, chunks))
-            return
-        announce_encoding(path, name, _sample(data, fault))
-        yield from _decoded_as(name, chain([data], chunks), path, given=False)
-        return
-    if rest:  # a character that is cut off by the end of the file, or one byte of another encoding
-        name = _name_of(before + rest, len(before)) if is_ascii else None
-        if name is not None:
-            announce_encoding(path, name, _sample(before + rest, len(before)))
-        yield rest if name is None else b"".join(_decoded_as(name, iter([rest]), path, given=False))
-
-
-def _cut_character(data: bytes) -> int:
-    """Return how many bytes at the end begin a UTF-8 character that goes on after it."""
-    for back in range(1, min(LONGEST_CHARACTER, len(data) + 1)):
-        byte = data[-back]
-        if byte >= 0xC0:
-            return back if back < (2 if byte < 0xE0 else 3 if byte < 0xF0 else 4) else 0
-        if byte < 0x80:
-            return 0
-    return 0
-
-
-def _name_of(data: bytes, fault: int) -> str | None:
-    """Return the encoding of bytes that are no UTF-8 at `fault`, or None."""
-    around = data[max(0, fault - SAMPLE_BYTES) : fault + SAMPLE_BYTES]
-    return None if is_mostly_utf8(around) else detect_encoding(_sample(data, fault))
-
-
-def _sample(data: bytes, fault: int) -> bytes:
-    """Return the bytes from the line on that holds the fault, or from a blank or mark before it."""
-    begin = data.rfind(b"\n", max(0, fault - SAMPLE_BYTES // 2), fault) + 1
-    if not begin and fault >= SAMPLE_BYTES // 2:
-        begin = max(fault - SAMPLE_BYTES // 2, *(data.rfind(mark, 0, fault) for mark in b" ,.\t"))
-    return data[begin : begin + SAMPLE_BYTES]
-
-
-def _decoded_as(name: str, chunks: Iterator[bytes], path: TextFile, *, given: bool) -> Iterator[bytes]:
-    """Yield chunks in UTF-8; what cannot be decoded becomes bytes that are no UTF-8, halves of pairs U+FFFD."""
-    wide = codecs.lookup(name).name.startswith(("utf-16", "utf-32"))
-    decoder = codecs.getincrementaldecoder(name)("replace" if wide else "surrogateescape")
-    for final, chunk in _with_end(chunks):
-        try:
-            text = decoder.decode(chunk, final)
-        except UnicodeError as error:
-            raise CorpusError(_not_in(name, path, given=given)) from error
-        if wide and text.count("\ufffd") > 1 + len(text) // 100:
-            raise CorpusError(_not_in(name, path, given=given))
-        yield re.sub("[\ud800-\udfff]", "\udcff", text).removeprefix("\ufeff").encode("utf-8", "surrogateescape")
-
-
-def _with_end(chunks: Iterator[bytes]) -> Iterator[tuple[bool, bytes]]:
-    """Yield each chunk, and at last an empty one marked as the end."""
-    yield from ((False, chunk) for chunk in chunks)
-    yield True, b""
-
-
-def _not_in(name: str, path: TextFile, *, given: bool) -> str:
-    cure = "give another --encoding" if given else "convert it to UTF-8, or name its encoding with --encoding"
-    return f"{path} {'is not text in' if given else 'starts as'} {name}{'' if given else ' but is not'}; {cure}"
-
-
-def fault_in(data: bytes) -> int | None:
-    """Return where `data` stops being UTF-8 text (a NUL byte is none), or None where all of it is."""
-    nul = data.find(b"\0")
-    text = pa.StringArray.from_buffers(1, pa.array([0, len(data)], pa.int32()).buffers()[1], pa.py_buffer(data))
-    try:
-        text.validate(full=True)
-    except pa.ArrowInvalid:
-        return _first_undecodable(data) if nul < 0 else min(nul, _first_undecodable(data))
-    return None if nul < 0 else nul
-
-
-def _first_undecodable(data: bytes) -> int:
-    try:
-        data.decode()
-    except UnicodeDecodeError as error:
-        return error.start
-    return len(data)
-
-
-def not_text(path: TextFile | str, data: bytes, fault: int, *, offset: int = 0, line: int | None = None) -> str:
-    """Return what is wrong with bytes of a file at `fault`, which are `offset` bytes from its start."""
-    where = f"at byte {offset + fault:,}" + (f" (line {line:,})" if line else "")
-    if data[fault : fault + 1] == b"\0":
-        return f"{path} has a NUL byte {where}: it is binary, or UTF-16 without a byte-order mark"
-    return f"{path} is not UTF-8 text {where}"

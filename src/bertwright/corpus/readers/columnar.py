@@ -29,7 +29,7 @@ def parquet_head(path: TextFile) -> pa.Table:
     """Return the first rows of a Parquet file; raises CorpusError where it is damaged."""
     if _is_empty(path):
         return pa.table({})
-    with _explained(path, "Parquet"), _seekable(path) as file, pa.parquet.ParquetFile(file) as table:
+    with _map_errors(path, "Parquet"), _seekable(path) as file, pa.parquet.ParquetFile(file) as table:
         _refuse_twice(table.schema_arrow.names, path)
         first = next(table.iter_batches(batch_size=SAMPLE_ROWS), None)
         whole = table.schema_arrow.empty_table() if first is None else pa.Table.from_batches([first])
@@ -41,21 +41,21 @@ def parquet_rows(path: TextFile, columns: Sequence[str] | None) -> Iterator[Tabl
     """Yield the rows of a Parquet file, all columns or some, about PIECE_BYTES at a time."""
     if _is_empty(path):
         return
-    with _explained(path, "Parquet"), _seekable(path) as file, pa.parquet.ParquetFile(file) as table:
+    with _map_errors(path, "Parquet"), _seekable(path) as file, pa.parquet.ParquetFile(file) as table:
         names = list(_without_index(table.schema_arrow.names) if columns is None else columns)
         size, rows, done = size_of(path), max(1, table.metadata.num_rows), 0
         for batch in table.iter_batches(batch_size=_rows_a_piece(table.metadata), columns=names):
             done += len(batch)
-            part = pa.Table.from_batches([batch]).select(names)
-            part.validate(full=True)
-            yield TableRows(_named(part, table.schema_arrow, path), 0, size * done // rows)
+            rows_read = pa.Table.from_batches([batch]).select(names)
+            rows_read.validate(full=True)
+            yield TableRows(_named(rows_read, table.schema_arrow, path), 0, size * done // rows)
 
 
 def arrow_head(path: TextFile) -> pa.Table:
     """Return the first rows of an Arrow file; raises CorpusError where it is damaged."""
     if _is_empty(path):
         return pa.table({})
-    with _explained(path, "Arrow"), _mapped(path) as opened:
+    with _map_errors(path, "Arrow"), _mapped(path) as opened:
         first = next(_record_batches(opened), None)
         whole = pa.table({}) if first is None else pa.Table.from_batches([first[0]]).slice(0, SAMPLE_ROWS)
         _refuse_twice(whole.column_names, path)
@@ -70,18 +70,18 @@ def arrow_rows(path: TextFile, columns: Sequence[str] | None) -> Iterator[TableR
     """
     if _is_empty(path):
         return
-    with _explained(path, "Arrow"), _mapped(path) as opened:
+    with _map_errors(path, "Arrow"), _mapped(path) as opened:
         for batch, position in _record_batches(opened):
             whole = pa.Table.from_batches([batch])
-            part = whole.select(_without_index(whole.column_names) if columns is None else list(columns))
-            part.validate(full=True)
-            step = max(1, PIECE_BYTES * len(part) // max(1, part.nbytes))
-            for start in range(0, len(part), step):
-                yield TableRows(_named(part.slice(start, step), batch.schema, path), 0, position)
+            rows_read = whole.select(_without_index(whole.column_names) if columns is None else list(columns))
+            rows_read.validate(full=True)
+            step = max(1, PIECE_BYTES * len(rows_read) // max(1, rows_read.nbytes))
+            for start in range(0, len(rows_read), step):
+                yield TableRows(_named(rows_read.slice(start, step), batch.schema, path), 0, position)
 
 
 @contextmanager
-def _explained(path: TextFile, kind: str) -> Iterator[None]:
+def _map_errors(path: TextFile, kind: str) -> Iterator[None]:
     """Raise CorpusError for whatever pyarrow raises over bytes that are no such file."""
     try:
         yield
@@ -154,7 +154,7 @@ def _record_batches(opened: OpenedText) -> Iterator[tuple[pa.RecordBatch, int]]:
 def _rows_a_piece(metadata: Any) -> int:
     """Return how many rows hold about PIECE_BYTES, all columns together.
 
-    The sizes of single columns are not asked for: where the figures of one contradict one another, `RowGroupMetaData.
+    The sizes of single columns are not read: where the figures of one contradict one another, `RowGroupMetaData.
     column` of pyarrow ends the process ("terminate called after throwing an instance of 'parquet::ParquetException'").
     """
     size = sum(metadata.row_group(group).total_byte_size for group in range(metadata.num_row_groups))

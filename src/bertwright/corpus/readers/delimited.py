@@ -1,4 +1,4 @@
-"""Turns .csv and .tsv files into rows of text; separator, quoting and header are told from the content."""
+"""Turns .csv and .tsv files into rows of text; separator, quoting and header are detected."""
 
 from __future__ import annotations
 
@@ -13,15 +13,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv
 
-from bertwright.corpus.readers.blocks import (
-    AS_UTF8,
-    BLOCK_BYTES,
-    ByteBlock,
-    fault_in,
-    join_blocks,
-    not_text,
-    read_blocks,
-)
+from bertwright.corpus.readers.blocks import BLOCK_BYTES, ByteBlock, join_parts, read_blocks
+from bertwright.corpus.readers.encoding import AS_UTF8, fault_in, not_text
 from bertwright.corpus.readers.header import NEWLINE, SAMPLE_BYTES, SEPARATORS, HeaderLayout, is_number, layout_of_table
 from bertwright.corpus.readers.remote import TextFile
 from bertwright.corpus.readers.rows import SAMPLE_ROWS, TableOptions, TableRows
@@ -33,7 +26,7 @@ BROKEN = "\0"
 """Stands for bytes that are no text in rows that are to be left out: no text has it."""
 
 
-def checked(blocks: Iterator[ByteBlock], path: TextFile | str) -> Iterator[ByteBlock]:
+def require_text(blocks: Iterator[ByteBlock], path: TextFile | str) -> Iterator[ByteBlock]:
     """Yield blocks as they are; raises CorpusError, naming byte and line, at the first that is no UTF-8 text."""
     lines = 0
     for block in blocks:
@@ -83,7 +76,7 @@ class _Opened:
 def _open(path: TextFile, options: TableOptions) -> _Opened | None:
     """Open a table; None where it is empty."""
     blocks = read_blocks(path, options.encoding)
-    blocks = _marked(blocks) if options.skip_broken else checked(blocks, path)
+    blocks = _marked(blocks) if options.skip_broken else require_text(blocks, path)
     first = _start(blocks)
     if not first.data.strip():
         return None
@@ -97,7 +90,7 @@ def _open(path: TextFile, options: TableOptions) -> _Opened | None:
 
 
 def _start(blocks: Iterator[ByteBlock]) -> ByteBlock:
-    """Return the first blocks as one, of as many bytes as a layout is told from, if there are so many."""
+    """Return the first blocks as one, of as many bytes as a layout is detected by, if there are so many."""
     start = ByteBlock(b"", 0, 0)
     while len(start.data.lstrip(b"\r\n")) < SAMPLE_BYTES and (block := next(blocks, None)) is not None:
         start = ByteBlock(start.data + block.data, 0, block.position)
@@ -140,7 +133,7 @@ def delimited_rows(
         left_out.append(row)
         return "skip" if options.skip_broken else "error"
 
-    data = join_blocks((block.data for block in blocks), path) + b"\n" if whole else None
+    data = join_parts((block.data for block in blocks), path) + b"\n" if whole else None
     stream = _Blocks(iter([ByteBlock(data, 0, len(data))]) if data is not None else blocks)
     names = list(layout.names if columns is None else columns)
     try:

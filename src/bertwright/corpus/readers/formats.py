@@ -44,7 +44,7 @@ class ReadOptions:
 
 
 def format_of(path: TextFile) -> Format | None:
-    """Return the format that a file's name tells, or None where it is no text file we know."""
+    """Return the format of a file by its name, or None where it is no text file we know."""
     return FORMATS.get(plain_suffix(path))
 
 
@@ -55,5 +55,5 @@ def plain_suffix(path: TextFile) -> str:
 
 
 def is_table(path: TextFile) -> bool:
-    """Return whether a file's name tells a table: .tsv, .csv, .jsonl, .json, .parquet, .arrow, also compressed."""
+    """Return whether a file is a table by its name: .tsv, .csv, .jsonl, .json, .parquet, .arrow, also compressed."""
     return format_of(path) in TABLES

@@ -1,6 +1,6 @@
 """Turns what was typed as INPUT (files, folders, globs, addresses) into text files, and names what is passed over.
 
-The format is told by the suffix (.txt .md .jsonl .ndjson .json .csv .tsv .parquet .arrow .xml) before an optional .gz,
+The format is found by the suffix (.txt .md .jsonl .ndjson .json .csv .tsv .parquet .arrow .xml) before an optional .gz,
 .zst or .bz2; an .xml is a Wikipedia dump. An address such as s3://bucket/texts names files elsewhere: see
 remote.py.
 """
@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from bertwright.corpus.builtin import PYTHON_DOCS, write_python_docs
 from bertwright.corpus.readers.blocks import open_text
 from bertwright.corpus.readers.formats import FORMATS, format_of
 from bertwright.corpus.readers.remote import TextFile, is_address, remote_files, size_of
@@ -52,6 +53,14 @@ def find_inputs(inputs: Sequence[str]) -> Inputs:
     if not held:
         raise CorpusError(f"{', '.join(inputs)} holds no text: every file is empty (0 bytes); give files with text")
     return Inputs(held, list(skipped))
+
+
+def find_texts(names: Sequence[str], folder: Path) -> Inputs:
+    """Return the text files that inputs name, as `find_inputs` does; a builtin corpus is written to `folder`."""
+    others = [name for name in names if name != PYTHON_DOCS]
+    found = find_inputs(others) if others or not names else Inputs([], [])
+    found.files.extend([write_python_docs(folder)] if PYTHON_DOCS in names else [])
+    return found
 
 
 def describe_skipped(skipped: Sequence[Path]) -> str:

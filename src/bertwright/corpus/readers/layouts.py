@@ -1,4 +1,4 @@
-"""Turns .txt and .md files into documents: tells from the start of each file where a document ends, then cuts there."""
+"""Turns .txt and .md files into documents: finds from the start of each file where a document ends, then cuts there."""
 
 from __future__ import annotations
 
@@ -12,11 +12,13 @@ from typing import Literal
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from bertwright.corpus.readers import blocks as reading
-from bertwright.corpus.readers.blocks import AS_UTF8, ByteBlock, fault_in, not_text, read_blocks, too_long
+from bertwright.corpus.readers import blocks
+from bertwright.corpus.readers.blocks import ByteBlock, read_blocks, too_long
+from bertwright.corpus.readers.encoding import AS_UTF8, fault_in, not_text
 from bertwright.corpus.readers.formats import COMPRESSIONS, ReadOptions, format_of
 from bertwright.corpus.readers.remote import TextFile, size_of
-from bertwright.corpus.sentences import tell_newlines
+from bertwright.corpus.readers.rows import TextBatch
+from bertwright.corpus.sentences import detect_newlines
 from bertwright.errors import CorpusError
 
 Layout = Literal["blank", "file", "line", "each"]
@@ -41,21 +43,6 @@ BLANK_LINES = r"\n(?:[ \t\r]*\n)+"
 
 
 @dataclass(frozen=True)
-class TextPiece:
-    """Some documents of one file.
-
-    broken       lines or files left out among them because they cannot be read
-    position     bytes of the file read so far
-    passed_over  pages of a Wikipedia dump left out among them, because they are no articles
-    """
-
-    texts: pa.StringArray
-    broken: int
-    position: int
-    passed_over: int = 0
-
-
-@dataclass(frozen=True)
 class _Sample:
     """What the start of a file shows: its own layout, about how many bytes and how many lines or blocks it holds."""
 
@@ -64,10 +51,10 @@ class _Sample:
     parts: int
 
 
-def describe_layout(paths: Sequence[TextFile], options: ReadOptions) -> Layout | None:
+def detect_layout(paths: Sequence[TextFile], options: ReadOptions) -> Layout | None:
     """Return where documents end in the .txt files of `paths`; None where there are none.
 
-    It is told of each file by itself ("each", or what all of them have in common): a hard-wrapped text whose blank
+    It is found for each file by itself ("each", or what all of them have in common): a hard-wrapped text whose blank
     lines are paragraphs is one document; otherwise a blank line ends a document where there are any, and a line is a
     document where there are none. Of many small files with few paragraphs each a file is a document ("file").
     """
@@ -113,40 +100,40 @@ def layout_of_text(start: str, *, size: int) -> Layout:
     """Return where documents end in a file of about `size` bytes, by its start alone."""
     if not re.search(BLANK_LINES, start.strip()):
         return "line"
-    return "file" if size < reading.LONGEST_DOCUMENT and tell_newlines([start]) == "wrapped" else "blank"
+    return "file" if size < blocks.LONGEST_DOCUMENT and detect_newlines([start]) == "wrapped" else "blank"
 
 
-def read_text_file(path: TextFile, options: ReadOptions, *, layout: Layout) -> Iterator[TextPiece]:
+def read_text_file(path: TextFile, options: ReadOptions, *, layout: Layout) -> Iterator[TextBatch]:
     """Yield the documents of one .txt or .md file; blank documents are none.
 
     Bytes that are no UTF-8 text raise CorpusError naming the file and the byte, or, with `skip_broken`, their lines
     are left out and counted (the whole file, where a file is a document).
     """
-    blocks = read_blocks(path, options.encoding)
+    pieces = read_blocks(path, options.encoding)
     if layout == "each":
-        first = next(blocks, None)
+        first = next(pieces, None)
         if first is None:
             return
         start = first.data[:SAMPLE_BYTES].decode(errors="replace").replace("\r\n", "\n")
         size = len(first.data) if len(first.data) < SAMPLE_BYTES else _unpacked(path)
-        layout, blocks = layout_of_text(start, size=size), chain([first], blocks)
+        layout, pieces = layout_of_text(start, size=size), chain([first], pieces)
     if layout == "file":
-        yield from _whole_file(blocks, path, options)
+        yield from _whole_file(pieces, path, options)
         return
     rest, position, broken = "", 0, 0
-    for block in blocks:
+    for block in pieces:
         data, left_out = _readable(block, path, options)
         text, position, broken = rest + data.decode().replace("\r\n", "\n"), block.position, broken + left_out
         texts = _split(text, layout)
         if layout == "blank":
             rest = texts[-1].as_py()
             texts = texts[:-1]
-        if len(rest) > reading.LONGEST_DOCUMENT:
+        if len(rest) > blocks.LONGEST_DOCUMENT:
             raise CorpusError(too_long(path))
-        yield TextPiece(_not_blank(texts), broken, position)
+        yield TextBatch(_not_blank(texts), position, broken)
         broken = 0
     if rest:
-        yield TextPiece(_not_blank(pa.array([rest])), broken, position)
+        yield TextBatch(_not_blank(pa.array([rest])), position, broken)
 
 
 def _split(text: str, layout: Layout) -> pa.StringArray:
@@ -159,18 +146,18 @@ def _not_blank(texts: pa.StringArray) -> pa.StringArray:
     return texts.filter(pc.not_equal(pc.utf8_trim_whitespace(texts), ""))
 
 
-def _whole_file(blocks: Iterator[ByteBlock], path: TextFile, options: ReadOptions) -> Iterator[TextPiece]:
+def _whole_file(pieces: Iterator[ByteBlock], path: TextFile, options: ReadOptions) -> Iterator[TextBatch]:
     parts, size, position = [], 0, 0
-    for block in blocks:
+    for block in pieces:
         data, left_out = _readable(block, path, options)
         if left_out:
-            yield TextPiece(pa.array([], pa.string()), 1, size_of(path))
+            yield TextBatch(pa.array([], pa.string()), size_of(path), broken=1)
             return
         parts.append(data)
         size, position = size + len(data), block.position
-        if size > reading.LONGEST_DOCUMENT:
+        if size > blocks.LONGEST_DOCUMENT:
             raise CorpusError(too_long(path))
-    yield TextPiece(_not_blank(pa.array([b"".join(parts).decode()])), 0, position)
+    yield TextBatch(_not_blank(pa.array([b"".join(parts).decode()])), position)
 
 
 def _readable(block: ByteBlock, path: TextFile, options: ReadOptions) -> tuple[bytes, int]:

@@ -7,10 +7,9 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from bertwright.corpus.readers import blocks as reading
-from bertwright.corpus.readers.blocks import decoded, in_lines, read_blocks, read_text
-from bertwright.corpus.readers.delimited import checked
-from bertwright.corpus.readers.encoding import check_encoding
+from bertwright.corpus.readers.blocks import BLOCK_BYTES, ByteBlock, in_lines, read_blocks, read_text
+from bertwright.corpus.readers.delimited import require_text
+from bertwright.corpus.readers.encoding import check_encoding, decode_chunks
 from bertwright.corpus.readers.table import refuse_missing
 from bertwright.errors import CorpusError
 
@@ -37,7 +36,7 @@ class LineStream:
     def __init__(self, path: Path, *, most: int | None = None, encoding: str | None = None) -> None:
         """Open nothing yet."""
         self.path, self.most, self.encoding = path, most, encoding
-        self.share: float | None = None
+        self.progress: float | None = None
         """How much of the file has been given out, 0 to 1; None where nobody knows its size."""
 
     def __iter__(self) -> Iterator[list[str]]:
@@ -47,20 +46,20 @@ class LineStream:
         size, before = 0 if self.path == STDIN else self.path.stat().st_size, 0
         is_stdin = self.path == STDIN
         blocks = _stdin(self.encoding) if is_stdin else read_blocks(self.path, self.encoding)
-        for block in checked(blocks, "stdin" if is_stdin else self.path):
+        for block in require_text(blocks, "stdin" if is_stdin else self.path):
             lines = [line.removesuffix("\r") for line in block.data.decode().removesuffix("\n").split("\n")]
             step = self.most or len(lines)
             for begin in range(0, len(lines), step):
                 done = min(1.0, (begin + step) / len(lines))
-                self.share = (before + (block.position - before) * done) / size if size else None
+                self.progress = (before + (block.position - before) * done) / size if size else None
                 yield lines[begin : begin + step]
             before = block.position
 
 
-def _stdin(encoding: str | None) -> Iterator[reading.ByteBlock]:
+def _stdin(encoding: str | None) -> Iterator[ByteBlock]:
     """Yield stdin as blocks of whole lines."""
     check_encoding(encoding)
     stdin = getattr(sys.stdin, "buffer", None) or io.BytesIO(sys.stdin.read().encode())  # a notebook's has no bytes
-    chunks = iter(lambda: stdin.read(reading.BLOCK_BYTES), b"")
+    chunks = iter(lambda: stdin.read(BLOCK_BYTES), b"")
     name = Path("stdin")
-    return in_lines(((data, 0) for data in decoded(chunks, name, encoding)), name)
+    return in_lines(((data, 0) for data in decode_chunks(chunks, name, encoding)), name)

@@ -1,7 +1,7 @@
 """Turns addresses such as s3://bucket/texts or https://host/a.jsonl.zst into files read as they come, by fsspec.
 
 Nothing is fetched beforehand and nothing kept: a file is read from its front, and only Parquet also from its end. The
-libraries behind a protocol (s3fs, aiohttp ...) are asked for when an address of theirs is given, and not before.
+libraries behind a protocol (s3fs, aiohttp ...) are needed when an address of theirs is given, and not before.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ import pyarrow as pa
 from bertwright.errors import CorpusError
 
 READ_AHEAD = 8 << 20
-"""Bytes asked for at a time: large enough that the way there and back, some 50 ms, does not count."""
+"""Bytes fetched at a time: large enough that the way there and back, some 50 ms, does not count."""
 _ADDRESS = re.compile(r"[a-z][a-z0-9+.-]*://")
 _SEVERAL = re.compile(r"[*?\[]")
 
 
 @dataclass(frozen=True)
 class RemoteFile:
-    """A file somewhere else: its address, and its bytes where the other side tells them (else 0)."""
+    """A file somewhere else: its address, and its bytes where the other side gives them (else 0)."""
 
     address: str
     size: int
@@ -99,17 +99,17 @@ class _Reads:
 
     def __init__(self, address: str) -> None:
         self._address = address
-        self._file: Any = self._asked(lambda: fsspec.open(address, "rb", block_size=READ_AHEAD).open())
+        self._file: Any = self._mapped(lambda: fsspec.open(address, "rb", block_size=READ_AHEAD).open())
 
     @property
     def closed(self) -> bool:
         return bool(self._file.closed)
 
     def read(self, count: int = -1) -> bytes:
-        return bytes(self._asked(lambda: self._file.read(count)))
+        return bytes(self._mapped(lambda: self._file.read(count)))
 
     def seek(self, place: int, whence: int = 0) -> int:
-        return int(self._asked(lambda: self._file.seek(place, whence)))
+        return int(self._mapped(lambda: self._file.seek(place, whence)))
 
     def tell(self) -> int:
         return int(self._file.tell())
@@ -117,7 +117,7 @@ class _Reads:
     def close(self) -> None:
         self._file.close()
 
-    def _asked(self, action: Callable[[], Any]) -> Any:
+    def _mapped(self, action: Callable[[], Any]) -> Any:
         try:
             return action()
         except ImportError as error:
@@ -132,7 +132,7 @@ def open_bytes(file: TextFile) -> pa.NativeFile:
 
 
 def size_of(file: TextFile) -> int:
-    """Return the bytes of a file as it is (compressed); 0 where a remote side does not tell."""
+    """Return the bytes of a file as it is (compressed); 0 where a remote side does not give it."""
     return file.size if isinstance(file, RemoteFile) else file.stat().st_size
 
 

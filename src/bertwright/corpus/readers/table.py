@@ -159,7 +159,7 @@ class TableStream:
     def __init__(self, path: Path, choose: Choose, options: TableOptions) -> None:
         """Open nothing yet."""
         self.path, self.choose, self.options = path, choose, options
-        self.share: float | None = None
+        self.progress: float | None = None
         """How much of the file has been read, 0 to 1; None before that."""
 
     def __iter__(self) -> Iterator[tuple[list[str], ...]]:
@@ -173,7 +173,7 @@ class TableStream:
         for name in columns:
             _refuse_textless(head, name, self.path)
         for rows in read_rows(self.path, self.options, columns, head=head):
-            self.share = min(1.0, rows.position / size)
+            self.progress = min(1.0, rows.position / size)
             given += len(rows.table)
             yield tuple(text_cells(rows.table, name, start, self.path) for name in columns)
         if not given and format_of(self.path) == "json":

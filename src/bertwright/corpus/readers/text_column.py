@@ -10,9 +10,8 @@ import pyarrow.compute as pc
 
 from bertwright.corpus.readers.cells import are_written_lists, kind_of
 from bertwright.corpus.readers.formats import ReadOptions, format_of
-from bertwright.corpus.readers.layouts import TextPiece
 from bertwright.corpus.readers.remote import TextFile
-from bertwright.corpus.readers.rows import TableOptions
+from bertwright.corpus.readers.rows import TableOptions, TextBatch
 from bertwright.corpus.readers.table import Start, choose_text_column, read_head, read_rows, start_of, text_cells
 from bertwright.errors import CorpusError, UsageError
 from bertwright.log import note_once
@@ -25,35 +24,35 @@ NAMES = frozenset((
 FLAG = "--column"
 
 
-def read_text_column(path: TextFile, options: ReadOptions) -> Iterator[TextPiece]:
+def read_text_column(path: TextFile, options: ReadOptions) -> Iterator[TextBatch]:
     """Yield the texts of a table; a null or absent text is an empty document, lists of words are joined by blanks.
 
-    The column is the one asked for, else "text", else the only one of text. Raises CorpusError where it is not clear,
+    The column is the one given, else "text", else the only one of text. Raises CorpusError where it is not clear,
     holds no text, or where a row cannot be read, unless `skip_broken` leaves that out.
     """
-    reading = _table_options(options)
-    head = read_head(path, reading)
+    table_options = _table_options(options)
+    head = read_head(path, table_options)
     if not head.num_columns:
         return
     start = start_of(Path(str(path)), head)
     _note_no_header(start, path)
     name = _column(start, options, path)
-    for rows in read_rows(path, reading, [name], head=head):
+    for rows in read_rows(path, table_options, [name], head=head):
         column = rows.table.column(0)
         is_plain = kind_of(column.type) == "text" and not are_written_lists(start.table.columns[name])
         texts = _filled(column) if is_plain else pa.array(text_cells(rows.table, name, start, path), pa.string())
-        yield TextPiece(texts, rows.broken, rows.position)
+        yield TextBatch(texts, rows.position, rows.broken)
 
 
 def text_columns(path: TextFile, encoding: str | None = None) -> Iterator[str]:
     """Yield every text of every column of text of a table; raises CorpusError where it is damaged."""
-    reading = TableOptions(names=NAMES, encoding=encoding)
-    head = read_head(path, reading)
+    table_options = TableOptions(names=NAMES, encoding=encoding)
+    head = read_head(path, table_options)
     start = start_of(Path(str(path)), head)
     names = [name for name in head.column_names if name in start.texts]
     if not names:
         return
-    for rows in read_rows(path, reading, names, head=head):
+    for rows in read_rows(path, table_options, names, head=head):
         for name in names:
             yield from text_cells(rows.table, name, start, path)
 

@@ -17,8 +17,8 @@ from xml.parsers import expat
 import pyarrow as pa
 
 from bertwright.corpus.readers.blocks import LONGEST_DOCUMENT, open_text
-from bertwright.corpus.readers.layouts import TextPiece
 from bertwright.corpus.readers.remote import TextFile
+from bertwright.corpus.readers.rows import TextBatch
 from bertwright.errors import CorpusError
 
 CHUNK = 1 << 20
@@ -31,7 +31,7 @@ FILE_NAMESPACES = ("-2", "6", "14")
 _READ = ("ns", "text", "namespace")
 
 
-def read_wikipedia(path: TextFile) -> Iterator[TextPiece]:
+def read_wikipedia(path: TextFile) -> Iterator[TextBatch]:
     """Yield the articles of a dump; raises CorpusError where it is no dump, damaged, or hostile."""
     pages = _Pages(path)
     with open_text(path) as opened:
@@ -59,7 +59,7 @@ class _Pages:
         self._namespace, self._text, self._redirect = "", "", False
         self._articles: list[str] = []
 
-    def fed(self, chunk: bytes, position: int) -> TextPiece:
+    def fed(self, chunk: bytes, position: int) -> TextBatch:
         """Return the articles that end in the next chunk of the dump; an empty chunk is its end."""
         try:
             self._parser.Parse(chunk, not chunk)
@@ -73,7 +73,7 @@ class _Pages:
             raise CorpusError(f"{self._path} has a tag of more than {LONGEST_TAG >> 20} MiB; it is no Wikipedia dump")
         texts = [plain_text(text, passed_over=self._passed_over) for text in self._articles]
         self._articles, left_out, self._left_out = [], self._left_out, 0
-        return TextPiece(pa.array(texts, pa.string()), 0, position, passed_over=left_out)
+        return TextBatch(pa.array(texts, pa.string()), position, passed_over=left_out)
 
     def _start(self, name: str, attributes: dict[str, str]) -> None:
         if not self._depth and name != "mediawiki":

@@ -17,7 +17,7 @@ from bertwright.data.labelled.rows_of_labels import LabelledRows, runs
 from bertwright.log import note
 from bertwright.tasks.text_encoder import TextEncoder
 from bertwright.tokenizer.load import Tokenizer
-from bertwright.tokenizer.ragged import Rows
+from bertwright.tokenizer.ragged import Ragged
 
 CONTEXTS = 512
 """Contexts encoded at once: the objects that hold their offsets are large."""
@@ -27,7 +27,7 @@ CONTEXTS = 512
 class Passages:
     """The tokens of P contexts, C in all, and where they stand.
 
-    ids [C] uint32, counts [P] int64      as in `Rows`
+    ids [C] uint32, counts [P] int64      as in `Ragged`
     begins, ends [C] int64                characters of its context each token stands at
     sizes [P] int64                       characters of each context
     """
@@ -189,7 +189,7 @@ def tell_cut(asked: np.ndarray, kept: np.ndarray, row: np.ndarray, *, length: in
 
 
 def _framed(
-    asked: Rows,
+    asked: Ragged,
     kept: np.ndarray,
     row: np.ndarray,
     passages: Passages,

@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from bertwright.corpus.readers.blocks import read_blocks, read_text
-from bertwright.corpus.readers.delimited import checked
+from bertwright.corpus.readers.delimited import require_text
 from bertwright.corpus.readers.formats import plain_suffix
 from bertwright.errors import CorpusError, UsageError
 from bertwright.log import note
@@ -161,7 +161,7 @@ def read_conll(
 
 def has_words_alone(path: Path, encoding: str | None = None) -> bool:
     """Return whether the lines at the start of a CoNLL file hold one word each, and no tag."""
-    for block in checked(read_blocks(path, encoding), path):
+    for block in require_text(read_blocks(path, encoding), path):
         lines = [line.strip(BLANKS) for line in block.data.decode().split("\n")]
         held = [line for line in lines if line and not line.startswith((DOCUMENT, "#"))]
         between = r"[ \t]|.,|,." if _commas(path) else r"[ \t]"
@@ -321,7 +321,7 @@ def _lines(path: Path, encoding: str | None) -> Iterator[tuple[int, str]]:
     if not path.is_file():
         raise CorpusError(f"there is no file {path}; give a CoNLL file that exists")
     number = 0
-    for block in checked(read_blocks(path, encoding), path):
+    for block in require_text(read_blocks(path, encoding), path):
         for line in block.data.decode().removesuffix("\n").split("\n"):
             number += 1
             yield number, "" if not line.strip() or line.startswith(DOCUMENT) else line

@@ -61,14 +61,14 @@ class RowSource:
         names = frozenset(name for name in (given.text, given.label) if name is not None)
         self.path, self.form = path, form
         self.options = TableOptions(NAMES, names, encoding=given.encoding)
-        self.share: float | None = None
+        self.progress: float | None = None
         """How much of the file has been read, 0 to 1; None before that."""
 
     def __call__(self, columns: Collection[str] | None) -> Iterator[Row]:
         """Yield each row with its number from 1: its objects as JSON has them, else some columns, or all."""
         number, size = 0, max(1, size_of(self.path))
         for position, rows in self._pieces(columns):
-            self.share = min(1.0, position / size)
+            self.progress = min(1.0, position / size)
             for row in rows:
                 number += 1
                 yield number, row

@@ -21,9 +21,8 @@ from typing import IO, Any
 
 import torch
 
-from bertwright.device import kind_of_cpu
+from bertwright.device import kind_of_cpu, versions
 from bertwright.errors import BertwrightError
-from bertwright.machine import versions
 from bertwright.train.setup.pretrain_config import PretrainConfig
 from bertwright.train.setup.run import Parts, build, compiled_loss
 

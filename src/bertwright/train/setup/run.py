@@ -373,5 +373,5 @@ def peak_flops(parts: Parts, *, stretches: int = 6) -> float:
         parts.shape.widest_product,
         precision=parts.precision,
         device=parts.device,
-        stretches=stretches,
+        rounds=stretches,
     )

@@ -167,7 +167,7 @@ class EmbedParts(Tuning):
         texts = min(self.config.batches.rows, len(rows)) * rows.members.shape[1]
         tokens = round(float(np.mean(rows.texts.lengths)) * texts)
         width, widest = self.shape.hidden_size, self.shape.widest_product
-        return matmul_rate(tokens, width, widest, precision=self.precision, device=self.device, stretches=stretches)
+        return matmul_rate(tokens, width, widest, precision=self.precision, device=self.device, rounds=stretches)
 
     def save(self, model: SentenceEncoder, out: Path, *, name: str, figures: Mapping[str, Any]) -> None:
         """Write the model folder `out` of a run called `name`, its card made from the figures of result.json."""

@@ -257,4 +257,4 @@ def tune_peak_flops(parts: TuneParts, *, stretches: int = 6) -> float:
     drawn = parts.splits["train"].rows.drawn()
     tokens = round(float(np.mean(drawn.lengths)) * min(parts.config.batches.rows, len(drawn)))
     width, widest = parts.shape.hidden_size, parts.shape.widest_product
-    return matmul_rate(tokens, width, widest, precision=parts.precision, device=parts.device, stretches=stretches)
+    return matmul_rate(tokens, width, widest, precision=parts.precision, device=parts.device, rounds=stretches)

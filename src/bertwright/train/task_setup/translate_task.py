@@ -148,7 +148,7 @@ class TranslateParts(Tuning):
         rows = self.splits["train"].rows
         tokens = round(float(np.mean(rows.source_lengths)) * min(self.config.batches.rows, len(rows)))
         width, widest = self.shape.hidden_size, self.shape.widest_product
-        return matmul_rate(tokens, width, widest, precision=self.precision, device=self.device, stretches=stretches)
+        return matmul_rate(tokens, width, widest, precision=self.precision, device=self.device, rounds=stretches)
 
     def judge_along(self, model: EncoderDecoder) -> dict[str, float]:
         """Return the figures on dev of what the model writes greedily, which is cheap and ranks checkpoints alike."""

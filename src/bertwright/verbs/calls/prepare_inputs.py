@@ -1,4 +1,7 @@
-"""Looks at the inputs of `prepare` before anything is written: which files, how much text, how much disk."""
+"""Turns the call of `prepare` into checked options and the files to read, before anything is written.
+
+Which files, how much text, how much disk: what `--dry-run` prints, and what is announced before the work.
+"""
 
 from __future__ import annotations
 
@@ -7,34 +10,26 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from bertwright.corpus.builtin import write_python_docs
-from bertwright.corpus.cooccurrence import NEIGHBOURS, most_bytes
-from bertwright.corpus.dedup.dedup_state import SEEN_FOLDER
-from bertwright.corpus.filters.language_choice import choose_language
-from bertwright.corpus.journal import JOURNAL
+from bertwright.corpus.builtin import PYTHON_DOCS
+from bertwright.corpus.cooccurrence import most_bytes
+from bertwright.corpus.data_folder import BUILTIN_FOLDER, DATA_FILES
+from bertwright.corpus.encode import UNSPACED
+from bertwright.corpus.filters.text_filter import TextFilter, filter_of
+from bertwright.corpus.journal import refuse_taken
 from bertwright.corpus.pipeline import Source
 from bertwright.corpus.readers.formats import ReadOptions
-from bertwright.corpus.readers.inputs import Inputs, describe_skipped, find_inputs
-from bertwright.corpus.readers.layouts import LAYOUTS, describe_layout
+from bertwright.corpus.readers.inputs import describe_skipped, find_texts
+from bertwright.corpus.readers.layouts import LAYOUTS, detect_layout
 from bertwright.corpus.survey import Survey, survey
-from bertwright.errors import OutputExistsError
-from bertwright.files import clear_output, free_space, human_bytes, refuse_existing, require_space
+from bertwright.corpus.vocabulary import vocabulary_size
+from bertwright.errors import UsageError
+from bertwright.files import clear_output, free_space, human_bytes, require_space
 from bertwright.log import note, note_once, print_facts
 from bertwright.tokenizer.load import load_tokenizer
-from bertwright.tokenizer.train_vocabulary import MULTIPLE
+from bertwright.tokenizer.train_vocabulary import KINDS, SMALLEST
 
-BUILTINS = {"builtin:python-docs": write_python_docs}
-BUILTIN_FOLDER = ".builtin"
-DATA_FILES = (
-    "manifest.json", "report.json", "tokenizer", "train-*.arrow", "valid-*.arrow", NEIGHBOURS, JOURNAL, SEEN_FOLDER,
-    BUILTIN_FOLDER,
-)  # fmt: skip
-"""What a DATA folder holds, whole or not."""
 SHARD_BYTES_PER_TEXT_BYTE = 1.0
 """English takes 0.53, Chinese 0.75, and the amount of text is an estimate."""
-VOCABULARY_BY_TEXT = ((500_000_000, 8_192), (2_000_000_000, 16_384))
-LARGEST_VOCABULARY = 30_528
-"""The 30,522 of BERT rounded up to a multiple of 64."""
 
 
 @dataclass(frozen=True)
@@ -57,87 +52,102 @@ class PrepareOptions:
     only_language: str | None
     shard_text: int
 
+    @property
+    def reading(self) -> ReadOptions:
+        """How the files are read."""
+        return ReadOptions(self.column, self.documents, self.skip_broken, self.encoding)
 
-def find_sources(
-    inputs: list[str], valid: list[str], out: Path, options: PrepareOptions, reading: ReadOptions
-) -> list[Source]:
+    @property
+    def text_filter(self) -> TextFilter | None:
+        """What lines and documents must be to stay; raises UsageError for rules that are not known."""
+        return filter_of(self.filter, self.only_language, spaced=self.language not in UNSPACED)
+
+    def files(self, inputs: list[str]) -> list[str]:
+        """Return the files and folders that are read, so that none of them may be deleted."""
+        return [one for one in (*inputs, self.tokenizer) if one and one != PYTHON_DOCS]
+
+    def check(self) -> None:
+        """Raise UsageError for a value that no flag can have, or flags that do not go together."""
+        if self.kind not in KINDS:
+            raise UsageError(f"--kind {self.kind} is not known; choose one of {', '.join(KINDS)}")
+        if not 0 <= self.held_out < 1:
+            wrong = f"--valid-fraction {self.held_out} is no fraction of the documents"
+            raise UsageError(f"{wrong}; give a number from 0 to below 1")
+        if self.tokenizer and self.vocab_size:
+            raise UsageError("--tokenizer and --vocab-size cannot both be given; leave one out")
+        if self.near_duplicates is not None and not 0.5 <= self.near_duplicates < 1:
+            wrong = f"--near-duplicates {self.near_duplicates} is no similarity to look for"
+            raise UsageError(f"{wrong}; give one from 0.5 to below 1")
+        if self.repeated_paragraphs is not None and self.repeated_paragraphs < 1:
+            raise UsageError(f"--repeated-paragraphs {self.repeated_paragraphs} would leave nothing; give 1 or more")
+        if self.vocab_size is not None and self.vocab_size < SMALLEST:
+            raise UsageError(f"--vocab-size {self.vocab_size} is too small; give {SMALLEST} or more")
+        _ = self.text_filter  # raises where its rules are not known
+
+
+def find_sources(inputs: list[str], valid: list[str], out: Path, options: PrepareOptions) -> list[Source]:
     """Return what to read, in order; given held-out files come first, so that copies of them never reach training."""
     named = [(valid, 1.0), (inputs, 0.0)] if valid else [(inputs, options.held_out)]
     sources = []
-    for names, share in named:
-        outside = [name for name in names if name not in BUILTINS]
-        found = find_inputs(outside) if outside or not names else Inputs([], [])
+    for names, fraction in named:
+        found = find_texts(names, out / BUILTIN_FOLDER)
         if found.skipped:
             note_once(describe_skipped(found.skipped))
-        paths = found.files
-        paths += [BUILTINS[name](out / BUILTIN_FOLDER) for name in names if name in BUILTINS]
-        sources.append(Source(paths, describe_layout(paths, reading), share))
+        sources.append(Source(found.files, detect_layout(found.files, options.reading), fraction))
     return sources
 
 
-def announce(train: Source, look: Survey, out: Path) -> None:
+def announce(train: Source, found: Survey, out: Path) -> None:
     """Say what was found, and stop now if the disk cannot hold what will be written."""
     layout = f", {LAYOUTS[train.layout]}" if train.layout else ""
-    wrapped = ", lines taken as wrapped" if look.newline == "wrapped" else ""
+    wrapped = ", lines taken as wrapped" if found.newline == "wrapped" else ""
     files = "1 file" if len(train.paths) == 1 else f"{len(train.paths):,} files"
-    note(f"{files}, about {human_bytes(look.text_bytes)} of text{layout}{wrapped}")
-    shards, counts = int(look.text_bytes * SHARD_BYTES_PER_TEXT_BYTE), most_bytes(look.text_bytes)
+    note(f"{files}, about {human_bytes(found.text_bytes)} of text{layout}{wrapped}")
+    shards, counts = _disk_bytes(found.text_bytes)
     require_space(out, shards + counts, what="preparing this text")
     note(f"the shards will take about {human_bytes(shards)}, and counts of neighbours up to {human_bytes(counts)}")
 
 
-def vocabulary_for(text_bytes: int) -> int:
-    """Return the vocabulary size that suits an amount of text."""
-    return next((size for most, size in VOCABULARY_BY_TEXT if text_bytes <= most), LARGEST_VOCABULARY)
+def _disk_bytes(text_bytes: int) -> tuple[int, int]:
+    """Return about how many bytes shards and counts of neighbours take."""
+    return int(text_bytes * SHARD_BYTES_PER_TEXT_BYTE), most_bytes(text_bytes)
 
 
 def preview(
-    inputs: list[str], valid: list[str], out: Path, options: PrepareOptions, *, overwrite: bool, told: bool
-) -> dict[str, Any]:
-    """Return what preparing these inputs would do, writing nothing: settings, sizes and disk; print it where `told`.
+    inputs: list[str], valid: list[str], out: Path, options: PrepareOptions, *, overwrite: bool
+) -> dict[str, Any]:  # fmt: skip
+    """Return what preparing these inputs would do, writing nothing: settings, sizes and disk.
 
     Raises what preparing would raise before it writes: for inputs that cannot be read, and a place that is taken.
     """
-    reading = ReadOptions(options.column, options.documents, options.skip_broken, options.encoding)
     with tempfile.TemporaryDirectory(prefix="bertwright-dry-run-") as scratch:
-        train = find_sources(inputs, valid, Path(scratch), options, reading)[-1]
-        look = survey(train.paths, reading, layout=train.layout)
-        language = options.language or choose_language(train.paths, reading, layout=train.layout).code
-    require_replaceable(out, inputs, valid, options, overwrite=overwrite)
-    size = options.vocab_size or vocabulary_for(look.text_bytes)
+        train = find_sources(inputs, valid, Path(scratch), options)[-1]
+        found = survey(train.paths, options.reading, layout=train.layout, language=options.language)
+    if overwrite:
+        clear_output(out, ours=DATA_FILES, needed=options.files([*inputs, *valid]), dry_run=True)
+    else:
+        refuse_taken(out)
     given = load_tokenizer(Path(options.tokenizer)) if options.tokenizer else None
-    disk = int(look.text_bytes * SHARD_BYTES_PER_TEXT_BYTE) + most_bytes(look.text_bytes)
-    plan: dict[str, Any] = {
-        "settings": {**asdict(options), "language": language},
+    return {
+        "settings": {**asdict(options), "language": found.language.code},
         "files": len(train.paths),
-        "text_bytes": look.text_bytes,
-        "vocab_size": given.vocab_size if given else -(-size // MULTIPLE) * MULTIPLE,
-        "disk_bytes": disk,
+        "text_bytes": found.text_bytes,
+        "vocab_size": given.vocab_size if given else vocabulary_size(options.vocab_size, found.text_bytes),
+        "disk_bytes": sum(_disk_bytes(found.text_bytes)),
         "free_bytes": free_space(out),
         "out": str(out),
     }
-    if not told:
-        return plan
+
+
+def print_preview(plan: dict[str, Any], valid: list[str]) -> None:
+    """Print what `preview` returned."""
     settings = {name: value for name, value in plan["settings"].items() if value not in (None, [], False)}
+    vocabulary = "given" if "tokenizer" in settings else f"a {settings['kind']} to train"
     facts = {
-        "inputs": f"{len(train.paths):,} files, about {human_bytes(look.text_bytes)} of text",
-        "vocabulary": f"{plan['vocab_size']:,} tokens, {'given' if given else f'a {options.kind} to train'}",
-        "held out": ", ".join(valid) or f"{options.held_out:.1%} of the documents",
-        "disk": f"up to {human_bytes(disk)} of {human_bytes(plan['free_bytes'])} free",
+        "inputs": f"{plan['files']:,} files, about {human_bytes(plan['text_bytes'])} of text",
+        "vocabulary": f"{plan['vocab_size']:,} tokens, {vocabulary}",
+        "held out": ", ".join(valid) or f"{plan['settings']['held_out']:.1%} of the documents",
+        "disk": f"up to {human_bytes(plan['disk_bytes'])} of {human_bytes(plan['free_bytes'])} free",
         "settings": ", ".join(f"{name} {value}" for name, value in settings.items() if name != "shard_text"),
     }
-    print_facts(f"dry run: prepare would write {out}", facts)
-    return plan
-
-
-def require_replaceable(
-    out: Path, inputs: list[str], valid: list[str], options: PrepareOptions, *, overwrite: bool, clear: bool = False
-) -> None:
-    """Raise OutputExistsError where `out` holds finished data, with `overwrite` anything else; `clear` deletes it."""
-    if overwrite:
-        needed = [one for one in (*inputs, *valid, options.tokenizer) if one and one not in BUILTINS]
-        clear_output(out, ours=DATA_FILES, needed=needed, dry_run=not clear)
-    elif (out / "manifest.json").exists():
-        raise OutputExistsError(f"{out} already holds prepared data; give another --out, or --overwrite to replace it")
-    elif not (out / JOURNAL).exists():
-        refuse_existing(out, instead="give another --out, or delete it first")
+    print_facts(f"dry run: prepare would write {plan['out']}", facts)

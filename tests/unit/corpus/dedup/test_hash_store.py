@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from bertwright.corpus.dedup import hash_store as runs
-from bertwright.corpus.dedup.hash_store import SortedRuns
+from bertwright.corpus.dedup.hash_store import HashStore
 from bertwright.errors import CorpusError
 
 
@@ -26,7 +26,7 @@ def test_what_is_known_is_what_a_plain_counter_says(
     monkeypatch.setattr(runs, "MERGE_BLOCK", 16)
     draw = np.random.default_rng(0)
     folder = tmp_path / "seen" / "it"
-    known, counted = SortedRuns(folder, {}, numbered=numbered), Counter[int]()
+    known, counted = HashStore(folder, {}, numbered=numbered), Counter[int]()
     state, before = dict[str, int](), Counter[int]()
     for step in range(120):
         requested = np.unique(draw.integers(0, 4000, size=int(draw.integers(0, 60))).astype(np.uint64))
@@ -39,24 +39,24 @@ def test_what_is_known_is_what_a_plain_counter_says(
         )
         if step % 7 == 0:
             state, before = known.save(), Counter(counted)
-            known.settle()
+            known.forget_previous()
         if step % 31 == 0:
-            known, counted = SortedRuns(folder, state, numbered=numbered), Counter(before)
+            known, counted = HashStore(folder, state, numbered=numbered), Counter(before)
     known.save()
-    known.settle()
+    known.forget_previous()
     assert len(list(folder.glob("run-*.u64"))) <= 7
     assert len(known) >= len(counted)
     assert numbered or len(known) == len(counted)
 
 
 def test_a_state_that_was_not_kept_is_forgotten(tmp_path: Path) -> None:
-    known = SortedRuns(tmp_path / "a" / "b", {}, numbered=False)
+    known = HashStore(tmp_path / "a" / "b", {}, numbered=False)
     known.add(np.array([1, 2], np.uint64))
     kept = known.save()
-    known.settle()
+    known.forget_previous()
     known.add(np.array([3], np.uint64))
     known.save()  # written, but its names are lost
-    again = SortedRuns(tmp_path / "a" / "b", kept, numbered=False)
+    again = HashStore(tmp_path / "a" / "b", kept, numbered=False)
     assert again.find(np.array([1, 2, 3], np.uint64)).tolist() == [1, 1, 0]
     assert len(list((tmp_path / "a" / "b").iterdir())) == 1
 
@@ -68,14 +68,14 @@ from pathlib import Path
 from bertwright.corpus.dedup import hash_store
 from bertwright.files import write_json
 hash_store.MOST_PENDING = 100
-known, step = hash_store.SortedRuns(Path(sys.argv[1]) / "seen" / "it", {}, numbered=True), 0
+known, step = hash_store.HashStore(Path(sys.argv[1]) / "seen" / "it", {}, numbered=True), 0
 while True:
     hashes = np.arange(step * 70, step * 70 + 70, dtype=np.uint64)
     known.add(hashes, (hashes + 1).astype(np.uint32))
     step += 1
     if step % 10 == 0:
         write_json(Path(sys.argv[1]) / "state.json", known.save())
-        known.settle()
+        known.forget_previous()
         print(step, flush=True)
 """
 
@@ -87,15 +87,15 @@ def test_after_a_kill_it_is_what_it_was_when_saved(tmp_path: Path) -> None:
         given = [int(process.stdout.readline()) for _ in range(8)][-1]
         os.kill(process.pid, signal.SIGKILL)
         given = max([given, *(int(line) for line in process.stdout.read().split("\n")[:-1])])
-    known = SortedRuns(tmp_path / "seen" / "it", json.loads((tmp_path / "state.json").read_text()), numbered=True)
-    assert len(known) in (given * 70, given * 70 + 700)  # the last state may be kept before it is told
+    known = HashStore(tmp_path / "seen" / "it", json.loads((tmp_path / "state.json").read_text()), numbered=True)
+    assert len(known) in (given * 70, given * 70 + 700)  # the last state may be kept before it is printed
     hashes = np.arange(len(known) + 9, dtype=np.uint64)
     assert known.find(hashes).tolist() == [*range(1, len(known) + 1), *[0] * 9]
 
 
 @pytest.mark.parametrize("damage", ["missing", "short"])
 def test_damage_is_told(tmp_path: Path, damage: str) -> None:
-    known = SortedRuns(tmp_path / "seen" / "it", {}, numbered=True)
+    known = HashStore(tmp_path / "seen" / "it", {}, numbered=True)
     known.add(np.array([1, 2], np.uint64), np.array([1, 2], np.uint32))
     kept = known.save()
     file = next((tmp_path / "seen" / "it").glob("run-*.u32"))
@@ -104,4 +104,17 @@ def test_damage_is_told(tmp_path: Path, damage: str) -> None:
     else:
         file.write_bytes(file.read_bytes()[:3])
     with pytest.raises(CorpusError, match="missing"):
-        SortedRuns(tmp_path / "seen" / "it", kept, numbered=True)
+        HashStore(tmp_path / "seen" / "it", kept, numbered=True)
+
+
+def test_a_document_is_new_once_as_a_plain_set_says(tmp_path: Path) -> None:
+    draw = np.random.default_rng(0)
+    seen, known = HashStore(tmp_path / "seen" / "documents", {}, numbered=False), set[int]()
+    for _ in range(100):
+        hashes = draw.integers(0, 2000, size=int(draw.integers(0, 60))).astype(np.uint64)
+        expected = []
+        for value in hashes.tolist():
+            expected.append(value not in known)
+            known.add(value)
+        assert seen.add_new(hashes).tolist() == expected
+    assert len(seen) == len(known)

@@ -8,8 +8,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from bertwright.corpus.dedup.hashes import shingles
 from bertwright.corpus.dedup.near_duplicates import BANDS, SKETCH, NearDuplicates, rows_of, signatures
-from bertwright.corpus.dedup.shingles import shingles
 from bertwright.errors import CorpusError
 
 
@@ -43,7 +43,7 @@ def planted() -> tuple[list[str], list[int], list[float]]:
 def test_copies_are_found_and_others_left(planted: tuple[list[str], list[int], list[float]], tmp_path: Path) -> None:
     texts, _, labels = planted
     near = NearDuplicates(tmp_path / "seen" / "near", {}, 0.8)
-    first = near.first_seen(signatures(pa.array(texts), 0.8))
+    first = near.find_new(signatures(pa.array(texts), 0.8))
     assert first[:300].all()
     close = np.array(labels) >= 0.8
     assert 100 < close.sum() < 250
@@ -58,23 +58,23 @@ def test_the_answer_does_not_depend_on_batches_or_restarts(
     planted: tuple[list[str], list[int], list[float]], tmp_path: Path
 ) -> None:
     texts = [text for pair in zip(planted[0][:300], planted[0][300:], strict=True) for text in pair]
-    whole = NearDuplicates(tmp_path / "a" / "near", {}, 0.8).first_seen(signatures(pa.array(texts), 0.8))
+    whole = NearDuplicates(tmp_path / "a" / "near", {}, 0.8).find_new(signatures(pa.array(texts), 0.8))
     near, parts = NearDuplicates(tmp_path / "b" / "near", {}, 0.8), []
     for start in range(0, len(texts), 70):
         saved = near.save()
-        near.settle()
-        near.first_seen(signatures(pa.array(texts[start : start + 35]), 0.8))  # lost: the process ends here
+        near.forget_previous()
+        near.find_new(signatures(pa.array(texts[start : start + 35]), 0.8))  # lost: the process ends here
         near = NearDuplicates(tmp_path / "b" / "near", saved, 0.8)
-        parts.append(near.first_seen(signatures(pa.array(texts[start : start + 70]), 0.8)))
+        parts.append(near.find_new(signatures(pa.array(texts[start : start + 70]), 0.8)))
     assert np.concatenate(parts).tolist() == whole.tolist()
 
 
 def test_documents_without_words_and_short_ones(tmp_path: Path) -> None:
     near = NearDuplicates(tmp_path / "seen" / "near", {}, 0.8)
     texts = pa.array(["...", "!!!", "one two", "One, two.", "one", "two three"])
-    assert near.first_seen(signatures(texts, 0.8)).tolist() == [True, True, True, False, True, True]
-    assert near.first_seen(signatures(texts[:0], 0.8)).tolist() == []
-    assert near.first_seen(signatures(texts[:2], 0.8)).tolist() == [True, True]
+    assert near.find_new(signatures(texts, 0.8)).tolist() == [True, True, True, False, True, True]
+    assert near.find_new(signatures(texts[:0], 0.8)).tolist() == []
+    assert near.find_new(signatures(texts[:2], 0.8)).tolist() == [True, True]
 
 
 def test_rows_leave_nearly_all_pairs_at_the_threshold_candidates() -> None:
@@ -86,7 +86,7 @@ def test_rows_leave_nearly_all_pairs_at_the_threshold_candidates() -> None:
 
 def test_damage_is_told(tmp_path: Path) -> None:
     near = NearDuplicates(tmp_path / "seen" / "near", {}, 0.8)
-    near.first_seen(signatures(pa.array(["one two three"]), 0.8))
+    near.find_new(signatures(pa.array(["one two three"]), 0.8))
     saved = near.save()
     (tmp_path / "seen" / "near" / "hashes.u32").write_bytes(b"")
     with pytest.raises(CorpusError, match="cut short"):

@@ -25,7 +25,7 @@ def found(texts: list[str], corpus: list[str]) -> list[bool]:
     overlap = Overlap(pa.array(texts))
     for document in corpus:
         overlap.look(pa.array([document]))
-    return (overlap.found_shares() > 0).tolist()
+    return (overlap.found_fractions() > 0).tolist()
 
 
 def test_thirteen_words_in_a_row_are_found_whatever_stands_between() -> None:
@@ -46,7 +46,7 @@ def test_words_of_two_documents_are_none_in_a_row() -> None:
     text = sentence(13, 9).split()
     overlap = Overlap(pa.array([" ".join(text)]))
     overlap.look(pa.array([" ".join(text[:7]), " ".join(text[7:])]))
-    assert overlap.found_shares().tolist() == [0.0]
+    assert overlap.found_fractions().tolist() == [0.0]
 
 
 def test_every_planted_text_is_found_and_no_other() -> None:
@@ -63,7 +63,7 @@ def test_the_share_counts_sequences() -> None:
     text = sentence(25, 12)
     overlap = Overlap(pa.array([text, ""]))
     overlap.look(pa.array([" ".join(text.split()[:19])]))
-    assert overlap.found_shares().tolist() == [7 / 13, 0.0]
+    assert overlap.found_fractions().tolist() == [7 / 13, 0.0]
 
 
 FILES = {

@@ -35,24 +35,26 @@ def test_what_a_plain_count_leaves(tmp_path: Path, newline: Newlines) -> None:
     shares = np.geomspace(1, 0.01, 400)
     texts = [end.join(draw.choice(paragraphs, size=int(n), p=shares / shares.sum())) for n in draw.integers(1, 9, 500)]
     expected, removed = _plain(texts, 3, end)
-    counts, left = DropCounts(), []
+    dropped, left = DropCounts(), []
     saved: dict[str, int] = {}
     for start in range(0, len(texts), 120):
         batch = pa.array(["before", *texts])[1 + start : 1 + start + 120]
         lost = SeenParagraphs(tmp_path / "seen" / "it", saved, most=3, newline=newline)
-        lost.without_repeated(batch, DropCounts())
+        lost.without_repeated(batch)
         seen = SeenParagraphs(tmp_path / "seen" / "it", saved, most=3, newline=newline)
-        left += seen.without_repeated(batch, counts).to_pylist()
+        kept, more = seen.without_repeated(batch)
+        left += kept.to_pylist()
+        dropped += more
         saved = seen.save()
-        seen.settle()
+        seen.forget_previous()
     assert left == expected
-    assert counts.counts["repeated_paragraph"] == removed > 100
-    assert counts.examples["repeated_paragraph"].startswith("Paragraph number")
+    assert dropped.counts["repeated_paragraph"] == removed > 100
+    assert dropped.examples["repeated_paragraph"].startswith("Paragraph number")
     assert "" in left
 
 
 def test_blank_lines_stay_one(tmp_path: Path) -> None:
     seen = SeenParagraphs(tmp_path / "seen" / "it", {}, most=1, newline="paragraph")
     texts = pa.array(["A\n\nMenu\n\nB", "C\n\nMenu\n\nD", "Menu\n\nE\n\nF"])
-    assert seen.without_repeated(texts, DropCounts()).to_pylist() == ["A\n\nMenu\n\nB", "C\n\nD", "E\n\nF"]
-    assert seen.without_repeated(texts[:0], DropCounts()).to_pylist() == []
+    assert seen.without_repeated(texts)[0].to_pylist() == ["A\n\nMenu\n\nB", "C\n\nD", "E\n\nF"]
+    assert seen.without_repeated(texts[:0])[0].to_pylist() == []

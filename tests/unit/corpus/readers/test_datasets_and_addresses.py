@@ -12,9 +12,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from bertwright.corpus.readers.documents import read_documents, source_bytes
+from bertwright.corpus.readers.documents import read_documents
 from bertwright.corpus.readers.formats import ReadOptions
 from bertwright.corpus.readers.inputs import find_inputs
+from bertwright.corpus.readers.remote import total_size
 from bertwright.errors import CorpusError
 
 TEXTS = [f"Document {i} says {'more ' * (i % 7)}things." for i in range(300)]
@@ -105,7 +106,7 @@ def test_addresses_are_read_like_files(bucket: str) -> None:
     assert read(f"{bucket}/a/*.gz") == TEXTS
     assert read(f"{bucket}/b.parquet") == TEXTS
     files = find_inputs([f"{bucket}/a"]).files
-    assert source_bytes(files) == sum(
+    assert total_size(files) == sum(
         fsspec.filesystem("memory").size(f"/bucket/a/{n}") for n in ("one.txt", "two.jsonl.gz")
     )
     whole = list(read_documents(files, ReadOptions(), layout="line"))

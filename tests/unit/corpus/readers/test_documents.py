@@ -15,9 +15,11 @@ import pyarrow.parquet as pq
 import pytest
 import zstandard
 
-from bertwright.corpus.readers.documents import BATCH_BYTES, TextBatch, read_documents, source_bytes
+from bertwright.corpus.readers.documents import BATCH_BYTES, read_documents
 from bertwright.corpus.readers.formats import ReadOptions
-from bertwright.corpus.readers.layouts import Layout, describe_layout
+from bertwright.corpus.readers.layouts import Layout, detect_layout
+from bertwright.corpus.readers.remote import total_size
+from bertwright.corpus.readers.rows import TextBatch
 from bertwright.errors import CorpusError
 
 TEXTS = ["A first text.\nIts second line.", "“Zwölf” Größen, 你好", 'quotes " and, commas\tand tabs', "", "the last"]
@@ -47,7 +49,7 @@ def write(path: Path, data: bytes | str) -> Path:
 
 
 def texts_of(paths: list[Path], options: ReadOptions = ReadOptions(), layout: Layout | None = None) -> list[str]:  # noqa: B008
-    layout = layout or describe_layout(paths, options)
+    layout = layout or detect_layout(paths, options)
     return [text for batch in read_documents(paths, options, layout=layout) for text in batch.texts.to_pylist()]
 
 
@@ -92,9 +94,9 @@ def test_the_layout_is_told_from_a_sample(tmp_path: Path) -> None:
     }
     for name, (texts, layout) in cases.items():
         paths = [write(tmp_path / f"{name}-{n}.txt", text) for n, text in enumerate(texts)]
-        assert describe_layout(paths, ReadOptions()) == layout, name
-        assert describe_layout(paths, ReadOptions(documents="line")) == "line"
-    assert describe_layout([tmp_path / "x.jsonl"], ReadOptions()) is None
+        assert detect_layout(paths, ReadOptions()) == layout, name
+        assert detect_layout(paths, ReadOptions(documents="line")) == "line"
+    assert detect_layout([tmp_path / "x.jsonl"], ReadOptions()) is None
 
 
 LINES, BLOCKS, BOOK = (
@@ -110,14 +112,14 @@ def test_a_folder_of_mixed_layouts_is_told_file_by_file(tmp_path: Path, many: in
     counts = [30, 40, 1, 1, 0, 0]
     paths = [write(tmp_path / f"{n:03d}.txt", text) for n, text in enumerate(texts * many)]
     assert len(texts_of(paths)) == many * sum(counts)
-    rest = list(read_documents(paths, ReadOptions(), layout=describe_layout(paths, ReadOptions()), skip=(1, 5)))
+    rest = list(read_documents(paths, ReadOptions(), layout=detect_layout(paths, ReadOptions()), skip=(1, 5)))
     assert sum(len(batch.texts) for batch in rest) == many * sum(counts) - 30 - 5
 
 
 def test_an_empty_file_changes_nothing(tmp_path: Path) -> None:
     for name, text in (("a", LINES), ("b", BLOCKS), ("c", BOOK)):
         path, empty = write(tmp_path / f"{name}.txt", text), write(tmp_path / f"{name}-empty.txt.gz", "")
-        assert describe_layout([path, empty], ReadOptions()) == describe_layout([path], ReadOptions())
+        assert detect_layout([path, empty], ReadOptions()) == detect_layout([path], ReadOptions())
         assert texts_of([empty, path]) == texts_of([path])
     for name in ("x.csv", "x.tsv", "x.jsonl", "x.json", "x.parquet", "x.arrow", "x.csv.gz"):
         (tmp_path / name).touch()
@@ -127,7 +129,7 @@ def test_an_empty_file_changes_nothing(tmp_path: Path) -> None:
 def test_many_small_articles_are_a_document_each(tmp_path: Path) -> None:
     texts = [f"Title {n}\n\nA paragraph.\n\nAnother paragraph.\n" for n in range(20)]
     paths = [write(tmp_path / f"{n}.txt", text) for n, text in enumerate(texts)]
-    assert describe_layout(paths, ReadOptions()) == "file"
+    assert detect_layout(paths, ReadOptions()) == "file"
     assert len(texts_of(paths)) == 20
 
 
@@ -156,7 +158,7 @@ def test_reading_goes_on_from_the_place_of_any_batch(tmp_path: Path, monkeypatch
     assert len(whole) > 20
     assert sum(batch.broken for batch in whole) == 37 + 5
     assert sum(len(batch.texts) for batch in whole) == 363 + 300 + 5
-    assert whole[-1].source_bytes_done == source_bytes(paths)
+    assert whole[-1].source_bytes_done == total_size(paths)
     for number, batch in enumerate(whole):
         rest = list(read_documents(paths, options, layout="line", skip=(batch.file, batch.stop)))
         assert [same(b) for b in rest] == [same(b) for b in whole[number + 1 :]], number

@@ -11,10 +11,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from bertwright.corpus.readers import json_rows
+from bertwright.corpus.readers import json_lines
 from bertwright.corpus.readers.documents import read_documents
 from bertwright.corpus.readers.formats import ReadOptions
-from bertwright.corpus.readers.layouts import describe_layout
+from bertwright.corpus.readers.layouts import detect_layout
 from bertwright.corpus.readers.rows import TableOptions
 from bertwright.corpus.readers.table import Table, read_head, read_rows, read_table
 from bertwright.errors import CorpusError
@@ -60,14 +60,14 @@ def test_every_format_gives_the_same(tmp_path: Path, name: str) -> None:
 
 def documents(*paths: Path, **reading: Any) -> list[str]:
     options = ReadOptions(**reading)
-    batches = read_documents(paths, options, layout=describe_layout(paths, options))
+    batches = read_documents(paths, options, layout=detect_layout(paths, options))
     return [text for batch in batches for text in batch.texts.to_pylist()]
 
 
 @pytest.mark.parametrize(("size", "piece"), [(1, 1), (5, 5), (64, 7), (1 << 20, 3), (1 << 20, 1 << 20)])
 def test_arrays_of_json_stream(tmp_path: Path, size: int, piece: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("bertwright.corpus.readers.blocks.BLOCK_BYTES", size)
-    monkeypatch.setattr(json_rows, "PIECE", piece)
+    monkeypatch.setattr(json_lines, "PIECE", piece)
     texts = ["\\", '"', '\\"', "[{,}]", "a\nb", "\ud83d", "\\\\", "", "end,"]
     rows = [{"text": text, "more": {"data": [{"a": "]"}], "b": [1, [2]]}} for text in texts]
     expected = [text.replace("\ud83d", "\ufffd") for text in texts]

@@ -15,13 +15,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from bertwright.corpus.clean import without
-from bertwright.corpus.filters.counts import DropCounts
+from bertwright.corpus.filters.counts import DropCounts, keep_passed
 from bertwright.corpus.filters.language import languages_of
 from bertwright.corpus.filters.measures import MEASURES, Measures, line_letters
 from bertwright.errors import UsageError
 
 LINE_RULE = "line-letters"
-"""The one rule about lines: share of letters among their characters."""
+"""The one rule about lines: fraction of letters among their characters."""
 OF_WORDS_BETWEEN_BLANKS = frozenset({"word-length"})
 """Rules that mean nothing where every character is a word."""
 
@@ -33,7 +33,7 @@ class Limits:
     least: float = 0.0
     most: float = float("inf")
 
-    def pass_(self, figures: np.ndarray) -> np.ndarray:
+    def passed(self, figures: np.ndarray) -> np.ndarray:
         """Return which figures pass, [N] bool."""
         return (figures >= self.least) & (figures <= self.most)
 
@@ -56,8 +56,20 @@ FILTERS: dict[str, Rules] = {
 }
 
 
+def filter_of(names: Sequence[str], only_language: str | None, *, spaced: bool) -> TextFilter | None:
+    """Return the filter that --filter and --only-language ask for, None where neither does.
+
+    Raises UsageError for rules that are not known, and where a package is missing.
+    """
+    if not names and only_language is None:
+        return None
+    found = TextFilter(rules_of(names) if names else {}, only_language, spaced)
+    found.filter(pa.array(["a document"]))
+    return found
+
+
 def rules_of(words: Sequence[str]) -> Rules:
-    """Return the rules of a filter by name, with limits of one's own after it.
+    """Return the rules of a filter by name, with limits that replace the usual ones after it.
 
     Raises UsageError for a name or a limit that is not known.
 
@@ -82,7 +94,7 @@ def rules_of(words: Sequence[str]) -> Rules:
 
 
 @dataclass(frozen=True)
-class Screen:
+class TextFilter:
     """What lines and documents must be to stay.
 
     rules          limits by rule; {} for none
@@ -94,39 +106,36 @@ class Screen:
     only_language: str | None
     spaced: bool
 
-    def screen(self, texts: pa.StringArray, told: DropCounts) -> pa.StringArray:
-        """Return the documents that stay; those without any text stay too, to be counted as empty later."""
+    def filter(self, texts: pa.StringArray) -> tuple[pa.StringArray, DropCounts]:
+        """Return the documents that stay, and what was left out; empty documents stay, to be counted as empty later."""
+        dropped = DropCounts()
         if LINE_RULE in self.rules:
-            texts = self._without_poor_lines(texts, told)
+            texts, dropped = self._without_poor_lines(texts)
         rules = [rule for rule in self.rules if rule != LINE_RULE]
         rules = [rule for rule in rules if self.spaced or rule not in OF_WORDS_BETWEEN_BLANKS]
         measures = Measures(texts)
         kept, blank = np.ones(len(texts), dtype=bool), pc.equal(texts, "").to_numpy(zero_copy_only=False)
         for rule in rules:
-            self._leave_out(kept, self.rules[rule].pass_(MEASURES[rule](measures)) | blank, rule, texts, told)
+            passed = self.rules[rule].passed(MEASURES[rule](measures)) | blank
+            kept, poor = keep_passed(kept, passed, rule, texts)
+            dropped += poor
         if self.only_language is not None:
             places = np.flatnonzero(kept & ~blank)
-            right = np.ones(len(texts), dtype=bool)
+            passed = np.ones(len(texts), dtype=bool)
             codes = languages_of(texts.take(pa.array(places)))
-            right[places] = [code in (self.only_language, "") for code in codes]
-            self._leave_out(kept, right, "language", texts, told)
-        return texts.filter(pa.array(kept))
+            passed[places] = [code in (self.only_language, "") for code in codes]
+            kept, others = keep_passed(kept, passed, "language", texts)
+            dropped += others
+        return texts.filter(pa.array(kept)), dropped
 
-    def _without_poor_lines(self, texts: pa.StringArray, told: DropCounts) -> pa.StringArray:
+    def _without_poor_lines(self, texts: pa.StringArray) -> tuple[pa.StringArray, DropCounts]:
         lists = pc.split_pattern(texts, "\n")
         lines = lists.flatten()
-        good = self.rules[LINE_RULE].pass_(line_letters(lines)) | (
+        good = self.rules[LINE_RULE].passed(line_letters(lines)) | (
             pc.binary_length(lines).to_numpy(zero_copy_only=False) == 0
         )
         if good.all():
-            return texts
+            return texts, DropCounts()
         poor = np.flatnonzero(~good)
-        told.add(LINE_RULE, len(poor), lines[int(poor[0])].as_py())
-        return without(lists, ~good, end="\n", texts=texts)
-
-    @staticmethod
-    def _leave_out(kept: np.ndarray, passed: np.ndarray, rule: str, texts: pa.StringArray, told: DropCounts) -> None:
-        poor = np.flatnonzero(kept & ~passed)
-        kept[poor] = False
-        if len(poor):
-            told.add(rule, len(poor), texts[int(poor[0])].as_py())
+        dropped = DropCounts.of(LINE_RULE, len(poor), lines[int(poor[0])].as_py())
+        return without(lists, ~good, end="\n", texts=texts), dropped

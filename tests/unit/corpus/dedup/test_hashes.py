@@ -8,8 +8,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from bertwright.corpus.dedup import shingles as module
-from bertwright.corpus.dedup.shingles import WORDS, shingles, word_hashes
+from bertwright.corpus.dedup import hashes as module
+from bertwright.corpus.dedup.hashes import WORDS, hash_documents, shingles, valid_documents, word_hashes
 
 SAME_WORDS = [
     ("Hello, WORLD!", "hello world"),
@@ -51,3 +51,22 @@ def test_shingles_are_those_of_a_plain_reading(monkeypatch: pytest.MonkeyPatch, 
 def test_no_documents() -> None:
     assert [len(part) for part in shingles(pa.array([], pa.string()))] == [0, 0]
     assert shingles(pa.array(["", "..."]))[1].tolist() == [0, 0]
+
+
+def test_equal_texts_have_equal_hashes_wherever_they_stand() -> None:
+    texts = pa.array(["a", "", "你好", "a", "b" * 1000])
+    hashes = hash_documents(texts)
+    assert hashes.dtype == np.uint64
+    assert hashes[0] == hashes[3]
+    assert len(set(hashes.tolist())) == 4
+    assert hash_documents(texts[2:4]).tolist() == hashes[2:4].tolist()
+    assert len(hash_documents(texts[:0])) == 0
+
+
+def test_the_held_out_share_is_the_share_asked_for() -> None:
+    """Over 10^6 hashes the share 0.01 has a standard deviation of 1e-4; four of them are allowed."""
+    hashes = hash_documents(pa.array([str(n) for n in range(1_000_000)]))
+    assert abs(valid_documents(hashes, 0.01).mean() - 0.01) < 4e-4
+    assert valid_documents(hashes[::-1], 0.01).tolist() == valid_documents(hashes, 0.01)[::-1].tolist()
+    assert not valid_documents(hashes, 0.0).any()
+    assert valid_documents(hashes, 1.0).all()

@@ -8,8 +8,7 @@ from pathlib import Path
 import pytest
 
 from bertwright.corpus.readers.formats import ReadOptions
-from bertwright.corpus.survey import TrainingTexts
-from bertwright.corpus.vocabulary_texts import TextsWithProgress, refuse_unknown_text
+from bertwright.corpus.vocabulary import TrainingTexts, refuse_unknown_text
 from bertwright.errors import TokenizerError
 from bertwright.rng import stream
 from bertwright.tokenizer.load import Tokenizer
@@ -22,13 +21,13 @@ DNA = "".join(stream("dna", 1).choice(list("ACGT"), size=400))
 def test_progress_rises_from_pass_to_pass(tmp_path: Path) -> None:
     for number in range(3):
         (tmp_path / f"{number}.txt").write_text("\n\n".join(f"{TEXT} {number} {line}" for line in range(50)))
-    texts = TrainingTexts(
-        sorted(tmp_path.glob("*.txt")), ReadOptions(documents="blank"), layout="blank", text_bytes=9000, share=0.0
-    )
     shares: list[float] = []
-    shown = TextsWithProgress(texts, 2, shares.append)
+    texts = TrainingTexts(
+        sorted(tmp_path.glob("*.txt")), ReadOptions(documents="blank"), layout="blank", text_bytes=9000,
+        valid_fraction=0.0, passes=2, on_read=shares.append,
+    )  # fmt: skip
     for _ in range(2):
-        assert sum(map(len, shown)) == 150
+        assert sum(map(len, texts)) == 150
     assert shares == sorted(shares)
     assert 0 < shares[0] <= 0.5
     assert 0.5 in shares

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from bertwright.corpus.executors.ahead import read_ahead
+from bertwright.corpus.executors.processes import read_ahead
 
 
 def test_order_is_kept() -> None:

@@ -10,10 +10,10 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from bertwright.corpus.filters import language_choice
-from bertwright.corpus.filters.language_choice import choose_language
+from bertwright.corpus.filters import language as languages
 from bertwright.corpus.journal import JOURNAL, open_journal
 from bertwright.corpus.readers.formats import ReadOptions
+from bertwright.corpus.survey import survey
 from bertwright.errors import OutputExistsError, UsageError
 from bertwright.verbs.prepare import prepare
 
@@ -51,18 +51,18 @@ def test_the_language_of_a_corpus(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, texts: dict[str, str], code: str, plain: str
 ) -> None:
     paths: Any = write(tmp_path, texts)
-    assert choose_language(paths, ReadOptions(), layout="file").code == code
-    monkeypatch.setattr(language_choice, "languages_of", without_detector)
-    choice = choose_language(paths, ReadOptions(), layout="file")
+    assert survey(paths, ReadOptions(), layout="file").language.code == code
+    monkeypatch.setattr(languages, "languages_of", without_detector)
+    choice = survey(paths, ReadOptions(), layout="file").language
     assert choice.code == plain
     assert choice.grounds == ("characters" if plain == "zh" else "default")
 
 
 def test_a_text_that_is_partly_chinese_is_told_of_both_ways(tmp_path: Path) -> None:
     (path,) = write(tmp_path, {"a": ENGLISH * 3 + CHINESE * 2})
-    assert "--language zh" in choose_language([path], ReadOptions(), layout="file").advice
+    assert "--language zh" in survey([path], ReadOptions(), layout="file").language.advice
     (path,) = write(tmp_path, {"a": ENGLISH * 99 + CHINESE})
-    assert choose_language([path], ReadOptions(), layout="file").advice == ""
+    assert survey([path], ReadOptions(), layout="file").language.advice == ""
 
 
 def test_what_was_found_is_said_and_kept_and_data_is_as_if_it_had_been_given(

@@ -13,7 +13,7 @@ import pytest
 from bertwright.corpus.filters.counts import DropCounts
 from bertwright.corpus.filters.language import languages_of
 from bertwright.corpus.filters.measures import MEASURES, Measures, line_letters
-from bertwright.corpus.filters.screen import FILTERS, LINE_RULE, Limits, Screen, rules_of
+from bertwright.corpus.filters.text_filter import FILTERS, LINE_RULE, Limits, TextFilter, rules_of
 from bertwright.corpus.report import DROPPED
 from bertwright.errors import UsageError
 
@@ -89,24 +89,21 @@ POOR = {
 
 
 def test_each_rule_leaves_out_what_it_names() -> None:
-    screen = Screen(FILTERS["web"], None, spaced=True)
+    web = TextFilter(FILTERS["web"], None, spaced=True)
     for rule, text in POOR.items():
-        counts = DropCounts()
-        left = screen.screen(pa.array([_varied(80, 77), text, ""]), counts)
+        left, dropped = web.filter(pa.array([_varied(80, 77), text, ""]))
         assert left.to_pylist() == [_varied(80, 77), ""], rule
-        assert counts.counts == {rule: 1}
-        assert counts.examples == {rule: text[:200]}
+        assert dropped.counts == {rule: 1}
+        assert dropped.examples == {rule: text[:200]}
     assert set(POOR) | {LINE_RULE} == set(FILTERS["web"]) == set(MEASURES) | {LINE_RULE}
     assert set(FILTERS["web"]) | {"language"} <= set(DROPPED)
 
 
 def test_lines_without_letters_go_and_the_rest_stays() -> None:
-    counts = DropCounts()
     texts = pa.array([f"{_varied(60, 1)}\n| 1 | 2 | 3 |\n\n{_varied(60, 2)}", _varied(70, 3)])
-    left = Screen(FILTERS["web"], None, spaced=True).screen(texts, counts).to_pylist()
-    assert left == [f"{_varied(60, 1)}\n\n{_varied(60, 2)}", _varied(70, 3)]
-    assert counts == DropCounts(counts.counts, {LINE_RULE: "| 1 | 2 | 3 |"})
-    assert counts.counts == {LINE_RULE: 1}
+    left, dropped = TextFilter(FILTERS["web"], None, spaced=True).filter(texts)
+    assert left.to_pylist() == [f"{_varied(60, 1)}\n\n{_varied(60, 2)}", _varied(70, 3)]
+    assert dropped == DropCounts.of(LINE_RULE, 1, "| 1 | 2 | 3 |")
 
 
 def test_limits_of_ones_own() -> None:
@@ -126,10 +123,9 @@ def test_limits_of_ones_own() -> None:
 def test_languages() -> None:
     texts = ["The house stands on the hill.", "Das Haus steht auf dem Hügel.", "今天天气很好，我们去公园。", ""]
     assert languages_of(pa.array(texts)) == ["en", "de", "zh", ""]
-    counts = DropCounts()
-    left = Screen({}, "en", spaced=True).screen(pa.array(texts), counts)
+    left, dropped = TextFilter({}, "en", spaced=True).filter(pa.array(texts))
     assert left.to_pylist() == [texts[0], ""]
-    assert counts.counts == {"language": 2}
+    assert dropped.counts == {"language": 2}
 
 
 def test_a_missing_package_is_told(monkeypatch: pytest.MonkeyPatch) -> None:

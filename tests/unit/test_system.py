@@ -11,7 +11,7 @@ import pytest
 PROGRAM = """
 import resource, torch
 from contextlib import nullcontext
-from bertwright.malloc import freed_memory_kept
+from bertwright.system import tune_malloc
 def work():
     tensors = [torch.zeros(12_000_000) for _ in range(3)]
 def faults():
@@ -24,7 +24,7 @@ def faults():
 def resident():
     return int(open("/proc/self/statm").read().split()[1]) * resource.getpagesize()
 before = resident()
-with freed_memory_kept(), freed_memory_kept():
+with tune_malloc(), tune_malloc():
     kept = faults()
     held = resident() - before
 print(kept, held, resident() - before)

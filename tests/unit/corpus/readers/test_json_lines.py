@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from bertwright.corpus.readers import nesting
-from bertwright.corpus.readers.nesting import DEEPEST, depth_of, refuse_nested
+from bertwright.corpus.readers import json_lines as nesting
+from bertwright.corpus.readers.json_lines import DEEPEST, depth_of, refuse_nested
 from bertwright.corpus.readers.table import read_table
 from bertwright.errors import CorpusError
 from bertwright.tasks.stream import stream_texts
