@@ -23,25 +23,25 @@ from typing import Any
 
 from bertwright.device import machine, pick_device, versions
 from bertwright.files import human_bytes, write_json
-from bertwright.log import print_facts
-from bertwright.train.callbacks.save import CheckpointListener
-from bertwright.train.loop import StepReport
+from bertwright.log import Facts, print_blocks
+from bertwright.train.callbacks.base import StepReport
+from bertwright.train.callbacks.save import CheckpointCallback
 from bertwright.verbs.pretrain import pretrain
 
 
 def measure_stall(data: Path, run: Path, *, size: str, minutes: float, every: float) -> dict[str, Any]:
     """Train for some minutes with a checkpoint every few; return how long steps waited, and how long they took."""
     times: dict[bool, list[float]] = {True: [], False: []}
-    usual, last = CheckpointListener.__call__, [0.0]
+    usual, last = CheckpointCallback.on_step, [0.0]
 
-    def listen(self: CheckpointListener, report: StepReport) -> None:
+    def on_step(self: CheckpointCallback, report: StepReport) -> None:
         now = time.perf_counter()
         if last[0] and "valid" not in report.notes:
             times[self.saver.busy].append(now - last[0])
         usual(self, report)
         last[0] = time.perf_counter()
 
-    CheckpointListener.__call__ = listen  # type: ignore[method-assign]
+    CheckpointCallback.on_step = on_step  # type: ignore[method-assign]
     settings = {
         "size": size,
         "schedule": {"minutes": minutes, "phases": [{"length": 128, "rows": 16, "share": 1.0}]},
@@ -112,7 +112,7 @@ def main() -> None:
     shown = {name.replace("_", " "): str(value) for name, value in figures.items()}
     if "last_checkpoint_bytes" in figures:
         shown["last checkpoint bytes"] = human_bytes(figures["last_checkpoint_bytes"])
-    print_facts("checkpoints beside the step", shown)
+    print_blocks(Facts("checkpoints beside the step", shown))
     if given.out is not None:
         write_json(given.out, {**figures, "machine": machine(pick_device()), "versions": versions()})
 

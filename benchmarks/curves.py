@@ -13,7 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from bertwright.files import read_json
-from bertwright.reports.pretrain_html import valid_curve
+from bertwright.reports.curves import valid_curve
 from bertwright.train.callbacks.metrics_file import read_metrics
 
 

@@ -28,7 +28,7 @@ from safetensors.torch import load_file
 
 from bertwright.cli.main import main as bertwright
 from bertwright.device import machine, versions
-from bertwright.log import print_facts
+from bertwright.log import Facts, print_blocks
 from bertwright.reports.pretrain_result import TIMED, TIMED_IN_LINES
 
 KINDS = ("early", "training", "writing")
@@ -209,8 +209,8 @@ def main() -> None:
     if given.out is not None:
         given.out.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
     shown = {name: str(value) for name, value in figures.items() if name not in ("machine", "versions")}
-    print_facts(
-        "killed and resumed", {**shown, **{name: "the same" if one else "ANOTHER" for name, one in same.items()}}
+    print_blocks(
+        Facts("killed and resumed", {**shown, **{name: "the same" if one else "ANOTHER" for name, one in same.items()}})
     )
     raise SystemExit(not all(same.values()))
 

@@ -23,7 +23,7 @@ from sklearn.preprocessing import PolynomialFeatures, StandardScaler
 from bertwright.corpus.shards import Shards
 from bertwright.data.pretraining.batches import BatchSource
 from bertwright.tokenizer.load import load_tokenizer
-from bertwright.train.setup.run import EVALUATION_ROWS, EVALUATION_SEED
+from bertwright.train.held_out import EVALUATION_ROWS, EVALUATION_SEED
 
 SPECIAL_TOKENS = 3
 """Of a pair: [CLS], and a [SEP] after either segment."""

@@ -33,7 +33,7 @@ from bertwright.objectives.combine import build_objective
 from bertwright.objectives.config import ObjectiveConfig
 from bertwright.objectives.nsp import pair_figures, pair_sums
 from bertwright.tokenizer.load import load_tokenizer
-from bertwright.train.setup.run import fixed_examples
+from bertwright.train.held_out import fixed_examples
 from bertwright.types import MaskedBatch, flat_sums, part_figures
 
 LABELS = ("is_next", "random")

@@ -36,7 +36,7 @@ from transformers import (
 )
 
 from bertwright.device import has_bfloat16, pick_device
-from bertwright.tasks.base import Task
+from bertwright.tasks.base import Task, TrainFile
 from bertwright.tasks.by_name import task_named
 from bertwright.tasks.columns import ColumnsConfig
 from bertwright.train.task_setup.finetune_config import PUBLISHED_RATE, PUBLISHED_WIDTH, resolve_finetune
@@ -64,7 +64,7 @@ class Clock(TrainerCallback):  # type: ignore[misc]
 
 def encode(task: Task[Any], examples: Any, words: PreTrainedTokenizerBase, longest: int) -> list[dict[str, Any]]:
     """Return the examples as its tokenizer encodes them, with labels; first pieces alone are labelled for tags."""
-    if task.part == "token":
+    if task.head_type == "token":
         ends = np.cumsum(examples.counts)
         cuts = list(zip((ends - examples.counts).tolist(), ends.tolist(), strict=True))
         predicted = [
@@ -93,7 +93,7 @@ def encode(task: Task[Any], examples: Any, words: PreTrainedTokenizerBase, longe
 
 def flat_logits(predictions: np.ndarray, labels: np.ndarray, task: Task[Any]) -> np.ndarray:
     """Return logits [Q, outputs] of everything asked, in the order of the examples."""
-    if task.part != "token":
+    if task.head_type != "token":
         return predictions.reshape(len(predictions), -1)
     flat: np.ndarray = predictions[labels != UNASKED]
     return flat
@@ -101,13 +101,14 @@ def flat_logits(predictions: np.ndarray, labels: np.ndarray, task: Task[Any]) ->
 
 def fresh_model(folder: Path, task: Task[Any]) -> PreTrainedModel:
     """Return the stock class of the task on the pre-trained weights."""
-    kind = AutoModelForTokenClassification if task.part == "token" else AutoModelForSequenceClassification
+    kind = AutoModelForTokenClassification if task.head_type == "token" else AutoModelForSequenceClassification
     return kind.from_pretrained(folder, num_labels=len(task.labels), problem_type=task.problem, dtype=torch.float32)
 
 
 def run(options: argparse.Namespace, seed: int) -> dict[str, Any]:
     """Train one seed; return its figures on each split, and its speed."""
-    task, examples = task_named(options.task).begin(options.train, ColumnsConfig())
+    task, splits = task_named(options.task).from_train_file(TrainFile(options.train, ColumnsConfig()))
+    examples = splits["train"]
     words = AutoTokenizer.from_pretrained(options.model)
     torch.manual_seed(seed)
     model = fresh_model(options.model, task)
@@ -116,11 +117,11 @@ def run(options: argparse.Namespace, seed: int) -> dict[str, Any]:
     read = {name: task.read(path) for name, path in splits.items()}
     ours = resolve_finetune(options.task, {})
     rate = options.learning_rate or PUBLISHED_RATE * PUBLISHED_WIDTH / model.config.hidden_size
-    pads = DataCollatorForTokenClassification(words) if task.part == "token" else DataCollatorWithPadding(words)
+    pads = DataCollatorForTokenClassification(words) if task.head_type == "token" else DataCollatorWithPadding(words)
     clock, device = Clock(), pick_device()
 
     def figures(predicted: Any, of: Any) -> dict[str, float]:
-        return task.judge(flat_logits(predicted.predictions, predicted.label_ids, task), of).figures
+        return task.evaluate(flat_logits(predicted.predictions, predicted.label_ids, task), of).figures
 
     with tempfile.TemporaryDirectory() as scratch:
         keeps = options.steps is None

@@ -35,7 +35,7 @@ _HOMES = {
     "load_tokenizer": "bertwright.tokenizer.load",
     "load_model": "bertwright.hub.encoder_folder",
 }
-"""Where what is no verb stands."""
+"""Where public names that are no verbs are defined."""
 _AFTER = {"doctor": ("Shards", "load_tokenizer"), "pretrain": ("load_model",)}
 """Its place on the walk: behind which verb."""
 
@@ -43,7 +43,7 @@ __all__ = [name for verb in VERBS if verb not in AT_THE_TERMINAL_ALONE for name 
 
 
 def __getattr__(name: str) -> Any:
-    """Return a public name, importing its home when first asked: preparing text should not wait for torch."""
+    """Return a public name, importing its module when it is first used: preparing text should not wait for torch."""
     is_verb = name in VERBS and name not in AT_THE_TERMINAL_ALONE
     if not is_verb and name not in _HOMES:
         raise AttributeError(f"module 'bertwright' has no attribute {name!r}")

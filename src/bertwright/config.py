@@ -49,9 +49,9 @@ LIMITS = {
     "less_than": ("lt", "below {}"),
     "less_than_equal": ("le", "{} or less"),
 }
-OWN_WORDS = ("value_error", "assertion_error")
+RAISED_BY_SECTIONS = ("value_error", "assertion_error")
 """Errors that a section raises itself."""
-WITHOUT_VALUE = (*OWN_WORDS, "missing", "dict_type", "model_type")
+WITHOUT_VALUE = (*RAISED_BY_SECTIONS, "missing", "dict_type", "model_type")
 """Errors whose message says what was given, or for which that is a whole section."""
 
 
@@ -103,9 +103,18 @@ def override(dotted: str, value: str) -> dict[str, Any]:
         parsed: Any = tomllib.loads(f"value = {value}")["value"]
     except (tomllib.TOMLDecodeError, RecursionError):
         parsed = value
-    for name in reversed(dotted.replace("-", "_").split(".")):
-        parsed = {name: parsed}
-    return dict(parsed)
+    return nested(dotted.replace("-", "_"), parsed)
+
+
+def nested(dotted: str, value: Any) -> dict[str, Any]:
+    """Return a value under a dotted name as nested mappings.
+
+    >>> nested("optimizer.learning_rate", 0.1)
+    {'optimizer': {'learning_rate': 0.1}}
+    """
+    for name in reversed(dotted.split(".")):
+        value = {name: value}
+    return dict(value)
 
 
 def _by_setting(kind: type[BaseModel], error: ValidationError) -> list[tuple[list[str], list[ErrorDetails]]]:
@@ -130,10 +139,10 @@ def _explain(kind: type[BaseModel], path: list[str], problems: list[ErrorDetails
     name, first = ".".join(path), problems[0]
     if first["type"] != "extra_forbidden":
         wanted = " or ".join(dict.fromkeys(requirement(problem).removeprefix("must be ") for problem in problems))
-        said = requirement(first) if len(problems) == 1 else f"must be {wanted}"
+        needed = requirement(first) if len(problems) == 1 else f"must be {wanted}"
         given = "" if first["type"] in WITHOUT_VALUE else f" (given: {repr(first['input'])[:200]})"
-        colon = ":" * (first["type"] in OWN_WORDS)
-        return f"{name or 'settings'}{colon} {said}{given}"
+        colon = ":" * (first["type"] in RAISED_BY_SECTIONS)
+        return f"{name or 'settings'}{colon} {needed}{given}"
     known = list(_section_at(kind, path[:-1]).model_fields)
     near = difflib.get_close_matches(path[-1], known, n=1, cutoff=0.5)
     hint = f"did you mean {'.'.join([*path[:-1], near[0]])}?" if near else f"known here: {', '.join(known)}"
@@ -147,7 +156,7 @@ def requirement(problem: ErrorDetails) -> str:
     'is missing'
     """
     kind, context = problem["type"], problem.get("ctx", {})
-    if kind in OWN_WORDS:
+    if kind in RAISED_BY_SECTIONS:
         return problem["msg"].partition(", ")[2]
     if kind == "literal_error":
         return f"must be {context['expected']}"

@@ -2,20 +2,24 @@
 
 The flags of a verb that stand for settings are a TypedDict (`verbs/calls/`): the name of a field is the flag, its
 docstring the help, and `Sets` names the setting. The command line reads that class, and the Python function takes
-`**flags: Unpack[...]` of it. Names of earlier versions go on working, from one table.
+`**flags: Unpack[...]` of it, which its signature and its docstring show one by one. Names of earlier versions go on
+working, from one table.
 """
 
 from __future__ import annotations
 
+import ast
 import difflib
 import inspect
+import re
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from functools import wraps
+from itertools import pairwise
 from typing import Annotated, Any, TypeVar, cast, get_args, get_origin, get_type_hints
 
-from bertwright.config import merge
-from bertwright.errors import UsageError
+from bertwright.config import merge, nested
+from bertwright.errors import ConfigError, UsageError
 
 F = TypeVar("F", bound=Callable[..., Any])
 EARLIER: dict[str, dict[str, str]] = {
@@ -32,6 +36,8 @@ EARLIER: dict[str, dict[str, str]] = {
     "show": {"rows": "num_rows"},
 }
 """Flags by their names in earlier versions, which go on working, verb by verb."""
+WITHOUT_EFFECT = {"doctor": ("as_json",)}
+"""Parameters of Python functions in earlier versions that chose what was printed."""
 BATCH, LENGTH, ACCUMULATION = ("batch_size",), ("seq_length",), ("accumulation",)
 HUGGING_FACE: dict[str, tuple[str, ...]] = {
     "per_device_train_batch_size": BATCH, "per_gpu_train_batch_size": BATCH, "train_batch_size": BATCH,
@@ -77,15 +83,17 @@ ONE_VERB_ALONE = {"engine.log_every": "pretrain", "engine.keep": "pretrain", "sc
 class Sets:
     """Marks a flag, in its annotation, with the setting it stands for; `default` says in words what holds without it.
 
-    Where a recipe has the setting, its value there is the default.
+    Where a recipe has the setting, its value there is the default. `read` turns what is given into the value of the
+    setting. A flag that is no setting has none.
     """
 
-    setting: str
+    setting: str = ""
     default: str | None = None
+    read: Callable[[Any], Any] | None = None
 
 
 def set_by(kind: type) -> dict[str, Sets]:
-    """Return what each flag of a TypedDict sets, for those that stand for one setting."""
+    """Return the mark of each flag of a TypedDict that has one."""
     found = {}
     for name, annotation in get_type_hints(kind, include_extras=True).items():
         for mark in get_args(annotation)[1:]:
@@ -98,53 +106,93 @@ def settings_of_flags(kind: type, flags: Mapping[str, Any]) -> dict[str, Any]:
     """Return the nested settings of the flags given, of those that stand for one setting; None is not given."""
     marks, settings = set_by(kind), dict[str, Any]()
     for name, value in flags.items():
-        if value is not None and name in marks:
-            settings = merge(settings, nested(marks[name].setting, value))
+        mark = marks.get(name)
+        if value is not None and mark is not None and mark.setting:
+            settings = merge(settings, nested(mark.setting, value if mark.read is None else mark.read(value)))
     return settings
 
 
-def nested(dotted: str, value: Any) -> dict[str, Any]:
-    """Return a value under a dotted name as nested mappings.
-
-    >>> nested("optimizer.learning_rate", 0.1)
-    {'optimizer': {'learning_rate': 0.1}}
-    """
-    for name in reversed(dotted.split(".")):
-        value = {name: value}
-    return dict(value)
-
-
-def with_flags(verb: str, kind: type | None = None) -> Callable[[F], F]:
+def with_flags(verb: str, *kinds: type) -> Callable[[F], F]:
     """Return a decorator for the Python function of a verb that knows flags by their earlier names too.
 
-    Its signature, which help() shows, has the flags of `kind` one by one. Raises UsageError, naming the nearest flag,
-    where it is called with one that does not exist.
+    Signature and docstring, which help() shows, have the flags of `kinds` one by one. Raises UsageError, naming the
+    nearest flag, where it is called with one that does not exist. A ConfigError names the flag that set the value.
     """
+    hints = {name: hint for kind in kinds for name, hint in get_type_hints(kind, include_extras=True).items()}
+    marks = {name: mark for kind in kinds for name, mark in set_by(kind).items() if mark.setting}
 
     def decorate(function: F) -> F:
         signature = inspect.signature(function)
-        own = [one for one in signature.parameters.values() if one.kind is not one.VAR_KEYWORD]
+        named = {one.name: one for one in signature.parameters.values() if one.kind is not one.VAR_KEYWORD}
         flags = [
-            inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=plain(annotation))
-            for name, annotation in (get_type_hints(kind, include_extras=True) if kind else {}).items()
+            inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=plain(hint) | None)
+            for name, hint in hints.items()
+            if name not in named
         ]
-        known = {one.name for one in (*own, *flags)}
+        known = {*named, *(one.name for one in flags)}
 
         @wraps(function)
-        def renamed(*arguments: Any, **named: Any) -> Any:
+        def called(*arguments: Any, **given: Any) -> Any:
+            for name in WITHOUT_EFFECT.get(verb, ()):
+                given.pop(name, None)
             for name, now in EARLIER.get(verb, {}).items():
-                if name in named:
-                    if now in named:
+                if name in given:
+                    if now in given:
                         raise UsageError(f"{now} is given twice: {name} is its earlier name, so leave that out")
-                    named[now] = named.pop(name)
-            for name in named.keys() - known:
+                    given[now] = given.pop(name)
+            for name in given.keys() - known:
                 raise UsageError(f"{verb} has no {name}; {advice(verb, name, known, spelled=str)}")
-            return function(*arguments, **named)
+            try:
+                return function(*arguments, **given)
+            except ConfigError as error:
+                used = {mark.setting: dashed(name) for name, mark in marks.items() if given.get(name) is not None}
+                error.args = (naming_flags(str(error), used),)
+                raise
 
-        renamed.__signature__ = signature.replace(parameters=[*own, *flags])  # type: ignore[attr-defined]
-        return cast(F, renamed)
+        called.__signature__ = signature.replace(parameters=[*named.values(), *flags])  # type: ignore[attr-defined]
+        called.__doc__ = with_parameters(function.__doc__ or "", kinds) if kinds else function.__doc__
+        return cast(F, called)
 
     return decorate
+
+
+def naming_flags(message: str, flags: Mapping[str, str]) -> str:
+    """Return what is wrong with settings, with the flags that set them in the place of their names.
+
+    >>> naming_flags("objective.mask_rate must be below 1 (given: 3)", {"objective.mask_rate": "--mask-rate"})
+    '--mask-rate must be below 1 (given: 3)'
+    """
+    sentences = []
+    for sentence in message.split("; "):
+        for setting, flag in flags.items():
+            section, _, field = setting.rpartition(".")
+            name = rf"{re.escape(section)}(\.phases\.\d+)?\.{field}" if section else field
+            sentence = re.sub(rf"^{name}(?=[ :])", flag, sentence)
+        sentences.append(sentence)
+    return "; ".join(dict.fromkeys(sentences))
+
+
+def with_parameters(docstring: str, kinds: Collection[type]) -> str:
+    """Return a docstring with the flags of TypedDicts, what they mean and their defaults, before what it raises."""
+    lines = []
+    for kind in kinds:
+        marks = set_by(kind)
+        for name, meaning in meanings(kind).items():
+            default = marks[name].default if name in marks else None
+            lines += [name, f"    {meaning}{f' Default: {default}.' if default else ''}"]
+    head, raises, tail = inspect.cleandoc(docstring).partition("\n\nRaises\n")
+    title = [] if "\n\nParameters\n" in head else ["", "Parameters", "----------"]
+    return "\n".join([head, *title, *lines]) + raises + tail
+
+
+def meanings(kind: type) -> dict[str, str]:
+    """Return what stands below each field of a class, in one line, in order."""
+    body = cast(ast.ClassDef, ast.parse(inspect.getsource(kind)).body[0]).body
+    found = {}
+    for field, below in pairwise(body):
+        if isinstance(field, ast.AnnAssign) and isinstance(below, ast.Expr) and isinstance(below.value, ast.Constant):
+            found[ast.unparse(field.target)] = " ".join(str(below.value.value).split())
+    return found
 
 
 def plain(annotation: Any) -> Any:
@@ -174,9 +222,9 @@ MEANINGS = {
     "mixed_precision": ", with bf16, fp32 or auto",
     "no_cuda": ", with cpu",
     "use_cpu": ", with cpu",
-    "warmup_steps": ", a share of the run such as 0.05",
-    "num_warmup_steps": ", a share of the run such as 0.05",
-    "validation_split_percentage": ", a share such as 0.05",
+    "warmup_steps": ", a fraction of the run such as 0.05",
+    "num_warmup_steps": ", a fraction of the run such as 0.05",
+    "validation_split_percentage": ", a fraction such as 0.05",
     "do_lower_case": ", which keeps capitals; without it they are lowered",
 }
 """What a flag of ours takes, where that differs from the one of Hugging Face."""

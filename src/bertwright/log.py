@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import sys
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -18,6 +18,11 @@ from rich.padding import Padding
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table as RichTable
 from rich.text import Text
+
+Count = Callable[..., None]
+"""Is called with how many more are done, and perhaps with how much of the work that is in all."""
+NOTED_EVERY = 10.0
+"""Seconds between lines of progress where there is no terminal."""
 
 _prints: ContextVar[bool] = ContextVar("speaks", default=True)
 
@@ -233,14 +238,11 @@ class Settings:
                 console.print(Padding(Text(meaning), (0, 0, 0, 4)))
 
 
-def print_facts(title: str, facts: Mapping[str, str]) -> None:
-    """Print named figures to stdout; see `Facts`."""
-    Facts(title, facts).show(results())
-
-
-def print_table(title: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Print a table to stdout; see `Table`."""
-    Table(title, header, rows).show(results())
+def print_blocks(*blocks: Block) -> None:
+    """Print facts, tables and lines to stdout, in order."""
+    console = results()
+    for block in blocks:
+        block.show(console)
 
 
 def column_widths(rows: Sequence[Sequence[str]], width: int) -> list[int] | None:
@@ -282,6 +284,33 @@ def progress_bar(*figures: str) -> Progress:
         transient=True,
         disable=not person_reads(),
     )
+
+
+@contextmanager
+def count_progress(unit: str, *, total: int | None = None) -> Iterator[Count]:
+    """Yield what is called with how many more are done: shown with their speed, and with the time left where known.
+
+    On a terminal that is a bar, elsewhere a line now and then. Where there is no `total`, the second argument may be
+    how much of the work is done in all, 0 to 1.
+    """
+    began = noted = time.monotonic()
+    count = 0
+    with progress_bar("speed") as bar:
+        task = bar.add_task(unit, total=None, speed="")
+
+        def done(more: int, fraction: float | None = None) -> None:
+            nonlocal count, noted
+            count += more
+            fraction = count / total if total else fraction
+            now = time.monotonic()
+            speed = f"{count / max(1e-9, now - began):,.0f} a second"
+            bar.update(task, completed=fraction or 0.0, total=None if fraction is None else 1.0, speed=speed)
+            if now - noted > NOTED_EVERY and not person_reads():
+                left = f", {(now - began) * (1 / fraction - 1) / 60:.1f} min left" if fraction else ""
+                note(f"{count:,} {unit}, {speed}{left}")
+                noted = now
+
+        yield done
 
 
 @contextmanager

@@ -14,13 +14,13 @@ import io
 import json
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, is_dataclass
+from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
 from rich.console import Console
 
-from bertwright.log import Block, print_lines, results
+from bertwright.log import Block, print_blocks, print_lines
 
 T = TypeVar("T")
 WIDTH = 100
@@ -84,10 +84,8 @@ def print_result(result: Shown | None, *, as_json: bool) -> None:
         return
     if as_json:
         print_lines([result.to_json()])
-        return
-    console = results()
-    for block in result.blocks:
-        block.show(console)
+    else:
+        print_blocks(*result.blocks)
 
 
 def plain(value: Any) -> Any:
@@ -99,7 +97,7 @@ def plain(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {str(name): plain(one) for name, one in value.items()}
     if is_dataclass(value) and not isinstance(value, type):
-        return plain(asdict(value))
+        return {field.name: plain(getattr(value, field.name)) for field in fields(value)}
     if isinstance(value, (list, tuple)):
         return [plain(one) for one in value]
     if hasattr(value, "tolist"):  # a number or an array of numpy

@@ -16,9 +16,7 @@ from bertwright.files import write_json
 from bertwright.hub.crf_file import chain_arrays
 from bertwright.hub.encoder_decoder_folder import save_encoder_decoder
 from bertwright.hub.encoder_folder import read_model
-from bertwright.inference.embed_predictor import similarities_with
-from bertwright.inference.embedder import open_embedder
-from bertwright.inference.translation_predictor import translate_texts
+from bertwright.inference.predictors import open_predictor
 from bertwright.model.config import BertConfig
 from bertwright.model.crf_decode import CRFDecoder
 from bertwright.model.decoder import Decoder
@@ -193,11 +191,11 @@ def _asked(name: str) -> Callable[[Path], None]:
 
 
 def _alike(folder: Path) -> None:
-    similarities_with(open_embedder(folder / "model"))([("The cat sat.", "A dog ran.")])
+    open_predictor(folder / "model").predict([("The cat sat.", "A dog ran.")])
 
 
 def _translated(folder: Path) -> None:
-    translate_texts(folder / "translator", ["The cat sat.", ""])
+    open_predictor(folder / "translator").predict([("The cat sat.",), ("",)])
 
 
 def forget(_: object) -> None:

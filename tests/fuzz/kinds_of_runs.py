@@ -15,16 +15,17 @@ from torch.distributed.checkpoint.state_dict_saver import save
 from bertwright.corpus.journal import Journal, open_journal
 from bertwright.corpus.shards import DocumentBlock, Shard, Shards, write_shard
 from bertwright.data.pretraining.batches import BatchSource
+from bertwright.data.pretraining.dataset import open_dataset
 from bertwright.files import sha256_of, write_json
+from bertwright.train.callbacks.metrics_file import MetricsWindow
 from bertwright.train.checkpoint.folder import newest_whole, write_checkpoint
 from bertwright.train.checkpoint.resume import resumed
-from bertwright.train.checkpoint.snapshot import TrainState, copy_state
+from bertwright.train.checkpoint.snapshot import copy_state
 from bertwright.train.ema import EMA, AverageConfig
-from bertwright.train.loop import Progress
 from bertwright.train.parallel.group import ALONE
 from bertwright.train.setup.pretrain_config import resolve
-from bertwright.train.setup.run import open_data
-from bertwright.verbs.show import show_run
+from bertwright.train.state import Progress, TrainState
+from bertwright.verbs.show_run import show_run
 
 RECIPE = b"""
 size = "tiny"
@@ -82,9 +83,9 @@ def _shard(folder: Path) -> Path:
 
 
 def _read_data(folder: Path) -> None:
-    manifest, tokenizer = open_data(folder / "data")
+    dataset = open_dataset([folder / "data"])
+    tokenizer, vocabulary = dataset.tokenizer, dataset.vocab_size
     shards = Shards.open(folder / "data", "train")
-    vocabulary = int(manifest["tokenizer"]["vocab_size"])
     shards.check(vocabulary)
     for document in range(min(shards.document_count, 100)):
         tokens = shards.tokens(document)
@@ -111,20 +112,22 @@ def _datatokenizer_in(folder: Path) -> Path:
     return tokenizer_in(folder)
 
 
-def _moving() -> TrainState:
-    """Return what moves of a run of one matrix, after a step."""
+def _state() -> TrainState:
+    """Return the state of a run of one matrix, after a step."""
     model = torch.nn.Linear(3, 2)
     optimizer = torch.optim.AdamW(model.parameters())
     model(torch.ones(1, 3)).sum().backward()
     optimizer.step()
     average = EMA(model, AverageConfig(name="ema"))
-    return TrainState(model, [optimizer], Progress(step=3, seconds=1.5, drawn=[3], window={"loss": 2.0}), average)
+    state = TrainState(model, [optimizer], Progress(step=3, seconds=1.5, drawn=[3]), average)
+    state.attach([MetricsWindow({"loss": 2.0})])
+    return state
 
 
 def _checkpoint(file: str) -> Callable[[Path], Path]:
     def make(folder: Path) -> Path:
-        state, good = (copy_state(_moving()) for _ in range(2))
-        good.told["position"]["step"] = 2
+        state, good = (copy_state(_state()) for _ in range(2))
+        good.facts["position"]["step"] = 2
         write_checkpoint(folder, state, identity={"seed": 0}, good=good)
         return folder / "checkpoints" / "step-3" / file
 
@@ -133,7 +136,7 @@ def _checkpoint(file: str) -> Callable[[Path], Path]:
 
 def _shared_checkpoint(folder: Path) -> Path:
     """Write the checkpoint as a run of several processes does: by torch.distributed.checkpoint, as safetensors."""
-    step, state = folder / "checkpoints" / "step-3", copy_state(_moving())
+    step, state = folder / "checkpoints" / "step-3", copy_state(_state())
     step.mkdir(parents=True)
     flat = {
         f"{file}/{name}": value.reshape(-1) if value.ndim == 0 else value
@@ -141,14 +144,14 @@ def _shared_checkpoint(folder: Path) -> Path:
         for name, value in tensors.items()
     }
     save(flat, storage_writer=HuggingFaceStorageWriter(str(step), save_distributed=True), no_dist=True)
-    write_json(step / "position.json", {**state.told, "identity": {"seed": 0}})
+    write_json(step / "position.json", {**state.facts, "identity": {"seed": 0}})
     (shard,) = step.glob("shard-*.safetensors")
     return shard
 
 
 def _go_on(folder: Path) -> None:
     """Go on from the checkpoint as if its checksums were right: they prove nothing about who wrote it."""
-    resumed(folder / "checkpoints" / "step-3", _moving(), {"seed": 0}, group=ALONE)
+    resumed(folder / "checkpoints" / "step-3", _state(), {"seed": 0}, group=ALONE)
 
 
 def _read_checksums(folder: Path) -> None:

@@ -24,8 +24,9 @@ from bertwright.corpus.readers.layouts import detect_layout
 from bertwright.corpus.readers.table import read_table
 from bertwright.errors import CorpusError, InputError
 from bertwright.files import write_json
-from bertwright.inference.input_files import InputFile
-from bertwright.inference.inputs_of_predict import Lines
+from bertwright.inference.minimal_pairs import read_minimal_pairs
+from bertwright.inference.questions import InputFile
+from bertwright.tasks.base import TrainFile
 from bertwright.tasks.classification.multi_label import MultiLabel
 from bertwright.tasks.columns import ColumnsConfig
 from bertwright.tasks.embedding.reader import read_sentences
@@ -35,7 +36,6 @@ from bertwright.tasks.question_answering.reader import read_squad
 from bertwright.tasks.stream import stream_texts
 from bertwright.tasks.tagging.task import Tag
 from bertwright.tasks.translation.reader import SidesConfig, read_parallel
-from bertwright.verbs.evaluate import read_pairs
 
 blocks.BLOCK_BYTES = delimited.BLOCK_BYTES = 1 << 16
 """pyarrow does not give back what a read that failed was to fill, 8 MB otherwise: 100 readings would use up ROOM."""
@@ -202,16 +202,16 @@ def _read_tags(file: Path) -> None:
     """Read the tags of a file as training does, as those of another file, and as what a tagger is asked."""
     columns = ColumnsConfig()
     with suppress(InputError):
-        for where, texts in InputFile(file, part="token", pairs=False):
+        for where, texts in InputFile(file, head_type="token", pairs=False):
             assert isinstance(where, str)
             assert all(isinstance(text, str) for text in texts)
-    task = Tag.from_labels(["O", "B-X", "I-X", "B-Y", "I-Y"]).with_saved_settings({"label_names": ["O", "B-X", "I-X"]})
-    for read in (lambda: Tag.begin(file, columns)[1], lambda: task.read(file)):
+    task = Tag.from_labels(["O", "B-X", "I-X", "B-Y", "I-Y"], {"label_names": ["O", "B-X", "I-X"]})
+    for read in (lambda: Tag.from_train_file(TrainFile(file, columns))[1]["train"], lambda: task.read(file)):
         with suppress(InputError):
             examples = read()
             assert int(examples.counts.sum()) == len(examples.words) == len(examples.targets)
             assert all(isinstance(word, str) for word in examples.words)
-    Tag.begin(file, columns)
+    Tag.from_train_file(TrainFile(file, columns))
 
 
 def _squad() -> bytes:
@@ -263,10 +263,11 @@ def _separated() -> bytes:
 
 def _read_multi_label(file: Path) -> None:
     """Read labels as training does, a share of the rows held out, and as those of a file for a trained model."""
-    task, examples = MultiLabel.begin(file, ColumnsConfig())
+    task, splits = MultiLabel.from_train_file(TrainFile(file, ColumnsConfig()))
+    examples = splits["train"]
     with suppress(InputError):
-        train, dev = split_dev(examples, fraction=0.3, labels=task.labels)
-        assert len(train) + len(dev) == len(examples)
+        split = split_dev(examples, 0.3, labels=task.labels)
+        assert len(split["train"]) + len(split["dev"]) == len(examples)
     task.unlabelled(file)
     again = MultiLabel.from_labels(task.labels).with_columns(file, ColumnsConfig()).read(file)
     assert (again.targets == examples.targets).all()
@@ -288,12 +289,12 @@ def _streamed(file: Path) -> None:
 
 
 def _read_lines(file: Path) -> None:
-    for _, line in Lines(file):
-        assert isinstance(line, str)
+    for _, texts in InputFile(file, head_type="row"):
+        assert all(isinstance(text, str) for text in texts)
 
 
 def _read_numbers(file: Path) -> None:
-    Tag.begin(file, ColumnsConfig(label_names=("O", "B-X", "I-X")))
+    Tag.from_train_file(TrainFile(file, ColumnsConfig(label_names=("O", "B-X", "I-X"))))
 
 
 CORPORA: dict[str, Kind] = {
@@ -362,7 +363,7 @@ LABELLED: dict[str, Kind] = {
         a_file("a.json", lambda: json.dumps(_squad_rows()).encode()), only_file(read_squad), is_json=True
     ),
     "SQuAD, rows .parquet": Kind(a_file("a.parquet", _squad_parquet), only_file(read_squad)),
-    "minimal pairs": Kind(a_file("a.jsonl", _pairs), only_file(read_pairs)),
+    "minimal pairs": Kind(a_file("a.jsonl", _pairs), only_file(read_minimal_pairs)),
     "test file .jsonl": Kind(a_file("a.jsonl", _json_lines), only_file(load_eval_texts)),
     "test file .parquet": Kind(a_file("a.parquet", _parquet), only_file(load_eval_texts)),
     "texts to embed .csv": Kind(a_file("a.csv", _csv), only_file(_streamed)),

@@ -103,6 +103,6 @@ def test_nothing_unlawful_is_ever_said(scheme: str) -> None:
     read = decode_tags(crf_of(labels).chain(), logits, counts, np.zeros(len(logits), dtype=np.int64))
     for part in np.split(read.tags, np.cumsum(counts)[:-1]):
         assert lawful(labels, tuple(part.tolist()))
-    np.testing.assert_allclose(np.exp(read.log_shares).sum(-1), 1, atol=1e-5)
+    np.testing.assert_allclose(np.exp(read.log_probabilities).sum(-1), 1, atol=1e-5)
     one = decode_tags(crf_of(labels).chain(), logits[: counts[0]], counts[:1], np.zeros(int(counts[0]), dtype=np.int64))
     np.testing.assert_array_equal(one.tags, read.tags[: counts[0]])

@@ -67,8 +67,8 @@ def some_rows(part: Part) -> LabelledRows:
         ids=random.integers(5, VOCAB, size=int(lengths.sum())).astype(np.uint32),
         lengths=lengths,
         first_lengths=lengths // 2 + 1,
-        asked=np.concatenate(at),
-        asked_counts=np.array([len(positions) for positions in at]),
+        positions=np.concatenate(at),
+        num_targets=np.array([len(positions) for positions in at]),
         targets=np.zeros(sum(map(len, at)), dtype=np.int64),
         pad=0,
     )

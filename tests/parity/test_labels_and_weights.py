@@ -16,7 +16,7 @@ from bertwright.tasks.classification.task import Classify
 from bertwright.tasks.head import class_weights
 from bertwright.tasks.metrics import figures_by_label, multi_label_figures
 from bertwright.tasks.regression.task import Regress
-from bertwright.tasks.tagging.task import Tag, TagHead
+from bertwright.tasks.tagging.task import Tag
 from bertwright.train.task_setup.r_drop import RDrop
 from bertwright.types import UNASKED, LabelledBatch
 
@@ -46,7 +46,7 @@ def test_figures_of_several_labels(labels: int) -> None:
             theirs["recall"],
             theirs["f1-score"],
         )
-        assert (one["true"], one["said"]) == (references[:, place].sum(), predicted[:, place].sum())
+        assert (one["labels"], one["predictions"]) == (references[:, place].sum(), predicted[:, place].sum())
 
 
 def test_the_loss_of_several_labels_is_that_of_transformers() -> None:
@@ -68,8 +68,7 @@ def test_balanced_weights_are_those_of_scikit_learn_and_weigh_as_torch_weighs() 
     np.testing.assert_allclose(weights, theirs, rtol=1e-6)
     logits, targets = torch.randn(40, 1, 4), torch.from_numpy(labels[:40])[:, None]
     expected = functional.cross_entropy(logits[:, 0], targets[:, 0], weight=torch.from_numpy(weights))
-    task = Classify(["a", "b", "c", "d"])
-    task.weights = weights
+    task = Classify(("a", "b", "c", "d"), weights=weights)
     ours = task.loss(logits, batch(targets)).total
     torch.testing.assert_close(ours, expected)
     words = targets.reshape(10, 4).clone()
@@ -78,13 +77,12 @@ def test_balanced_weights_are_those_of_scikit_learn_and_weigh_as_torch_weighs() 
     expected = functional.cross_entropy(
         logits.reshape(10, 4, 4)[positions], words[positions], weight=torch.from_numpy(weights)
     )
-    tagger = Tag(["O", "B-X", "I-X", "B-Y"], head=TagHead(weights))
+    tagger = Tag(("O", "B-X", "I-X", "B-Y"), weights=weights)
     torch.testing.assert_close(tagger.loss(logits.reshape(10, 4, 4), batch(words)).total, expected)
 
 
 def test_a_batch_of_classes_that_weigh_nothing_teaches_nothing() -> None:
-    task = Classify(["a", "b"])
-    task.weights = np.array([0.0, 1.0], dtype=np.float32)
+    task = Classify(("a", "b"), weights=np.array([0.0, 1.0], dtype=np.float32))
     logits = torch.randn(3, 1, 2, requires_grad=True)
     task.loss(logits, batch(torch.zeros(3, 1, dtype=torch.int64))).total.backward()
     assert logits.grad is not None

@@ -71,7 +71,7 @@ def test_entities_of_any_tags_even_broken_ones(letters: str, seed: int) -> None:
         assert (part.precision, part.recall, part.f1) == tuple(
             report[kind][n] for n in ("precision", "recall", "f1-score")
         )
-        assert part.true == report[kind]["support"]
+        assert part.labels == report[kind]["support"]
 
 
 def spread(count: int) -> list[float]:

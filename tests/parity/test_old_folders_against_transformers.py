@@ -23,7 +23,7 @@ from bertwright.errors import ModelError
 from bertwright.hub.encoder_folder import read_model
 from bertwright.hub.pickled_weights import read_pickled
 from bertwright.reports.model_table import show_model
-from bertwright.verbs.show import kind_of_folder
+from bertwright.verbs.calls.folder_kind import kind_of_folder
 
 WORDS = [
     "the", "a", "boat", "sea", "sails", "far", "home", "sun", "moon", "is", "red", "old", "new", "and", "we", "see",

@@ -60,8 +60,8 @@ def some_rows(part: str | None, lengths: list[int]) -> LabelledRows:
         ids=random.integers(5, VOCAB, size=sum(lengths)).astype(np.uint32),
         lengths=np.array(lengths),
         first_lengths=np.array(lengths) // 2 + 1,
-        asked=np.concatenate(at),
-        asked_counts=np.array([len(positions) for positions in at]),
+        positions=np.concatenate(at),
+        num_targets=np.array([len(positions) for positions in at]),
         targets=np.zeros(sum(map(len, at)), dtype=np.int64),
         pad=0,
     )
@@ -81,7 +81,9 @@ def test_same_outputs(name: str, part: str | None, tmp_path: Path) -> None:
     for lengths in ([3], [40], [17, 5, 11, 3, 40], [9] * 8):
         rows = some_rows("row" if part == "choice" else part, lengths)
         if part == "span":  # which is asked about every token
-            rows = replace(rows, asked=None, asked_counts=rows.lengths, targets=np.zeros((len(lengths), 2), np.int64))
+            rows = replace(
+                rows, positions=None, num_targets=rows.lengths, targets=np.zeros((len(lengths), 2), np.int64)
+            )
         arrays = rows.arrays(np.arange(len(lengths)))
         expected = reference(model, arrays)
         predicted = [exported.ask(arrays), *exported.run(arrays)[1:]]
@@ -98,7 +100,7 @@ def test_padding_and_company_change_nothing(tmp_path: Path) -> None:
     together = exported.ask(rows.arrays(np.arange(3)))
     for place in range(3):
         alone = exported.ask(rows.arrays(np.array([place])))
-        count = int(rows.asked_counts[place])
+        count = int(rows.num_targets[place])
         np.testing.assert_allclose(together[place, :count], alone[0, :count], atol=TOLERANCE)
 
 

@@ -186,7 +186,7 @@ def test_f1_of_predictions_in_every_notation(labels: str, suffix: bool, seed: in
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         assert whole.f1 == pytest.approx(seqeval.metrics.f1_score(*written, suffix=suffix), abs=1e-12)
-    assert whole.true > 0
+    assert whole.labels > 0
 
 
 @pytest.mark.parametrize("letters", ["BI", "BIES", "ES", "IE"])

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from bertwright.data.labelled.paired import PairedRows
 from bertwright.hub.encoder_decoder_folder import read_encoder_decoder, save_encoder_decoder
-from bertwright.inference.translating import translate_rows, translation_loss
+from bertwright.inference.translation import translate_rows, translation_loss
 from bertwright.model.bert import BertForPreTraining
 from bertwright.model.config import BertConfig, ModelConfig, ModernConfig
 from bertwright.model.decoder import Decoder

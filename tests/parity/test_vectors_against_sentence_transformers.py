@@ -23,11 +23,11 @@ from bertwright.model.build import build_encoder, named_size
 from bertwright.model.sentence_encoder import Pooling, SentenceEncoder
 from bertwright.reports.model_table import show_model
 from bertwright.tasks.embedding.reader import gathered
-from bertwright.tasks.embedding.task import Embed, judge_sentences
+from bertwright.tasks.embedding.task import Embed, evaluate_vectors
 from bertwright.types import SentenceBatch
+from bertwright.verbs.calls.folder_kind import kind_of_folder
 from bertwright.verbs.embed import embed
 from bertwright.verbs.export import export
-from bertwright.verbs.show import kind_of_folder
 from bertwright.verbs.verify import verify
 
 sentence_transformers = pytest.importorskip("sentence_transformers")
@@ -251,7 +251,7 @@ def test_the_figures_are_theirs(minilm: Path) -> None:
     answers = [f"{name} is {place}" for name, place in zip("abcdhgfe", random.permutation(8).tolist(), strict=True)]
     theirs = sentence_transformers.SentenceTransformer(str(minilm), device="cpu")
     pairs = gathered(Path("f"), [questions, answers], None)
-    ours = judge_sentences(embed(minilm, pairs.texts), pairs).figures
+    ours = evaluate_vectors(embed(minilm, pairs.texts), pairs).figures
     figures = InformationRetrievalEvaluator(
         dict(zip("abcdefgh", questions, strict=True)),
         dict(zip("abcdefgh", answers, strict=True)),
@@ -262,7 +262,7 @@ def test_the_figures_are_theirs(minilm: Path) -> None:
     assert 0 < ours["accuracy"] < 1
     scores = random.random(8)
     scored = gathered(Path("f"), [questions, answers], scores.astype(np.float32))
-    ours = judge_sentences(embed(minilm, scored.texts), scored).figures
+    ours = evaluate_vectors(embed(minilm, scored.texts), scored).figures
     figures = EmbeddingSimilarityEvaluator(questions, answers, scores.tolist())(theirs)
     assert ours["spearman"] == pytest.approx(figures["spearman_cosine"])
     assert ours["pearson"] == pytest.approx(figures["pearson_cosine"], abs=1e-5)

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from bertwright.device import matmul_rate
-from bertwright.reports.pretrain_html import draw
+from bertwright.reports.curves import draw
 from bertwright.verbs.prepare import prepare
 
 USUAL = {"draw": draw, "matmul_rate": matmul_rate}

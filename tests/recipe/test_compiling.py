@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import time
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,37 +14,55 @@ import torch
 from safetensors.torch import load_file
 
 from bertwright.config import read_toml
+from bertwright.data.pretraining.dataset import open_dataset
 from bertwright.errors import Interrupted
-from bertwright.train.callbacks.save import CheckpointListener
-from bertwright.train.loop import Progress, StepReport
-from bertwright.train.parallel.group import Group
+from bertwright.train.callbacks.base import StepReport
+from bertwright.train.callbacks.save import CheckpointCallback
+from bertwright.train.parallel.group import ALONE, Group
 from bertwright.train.setup import compiling
-from bertwright.train.setup.compiling import CompileListener, plan_of
-from bertwright.train.setup.evaluation_count import run_work
-from bertwright.train.setup.pretrain_config import resolve
-from bertwright.train.setup.run import Parts, build
-from bertwright.train.step import TrainStep, forward_loss_of
+from bertwright.train.setup.assemble import build
+from bertwright.train.setup.compiling import CompileCallback, CompilePlan, plan_of
+from bertwright.train.setup.pretrain_config import PretrainConfig, resolve
+from bertwright.train.setup.pretrain_loader import PretrainLoader
+from bertwright.train.state import Progress, TrainState
+from bertwright.train.step import Engine, forward_loss_of
 from bertwright.verbs.pretrain import pretrain
 
 PHASE = {"length": 32, "rows": 8, "share": 1.0}
 
 
-def counted_work(parts: Parts) -> float:
-    return run_work(parts, peak=0.0, seconds=0.0)
+@dataclass
+class Run:
+    """A run of `fast` with these settings, at its beginning."""
+
+    config: PretrainConfig
+    state: TrainState
+    loader: PretrainLoader
+    objective: Any
+    engine: Engine
+
+    def plan(self, *, step: int) -> CompilePlan:
+        return plan_of(self.config, self.loader, self.engine, step=step)
+
+    @property
+    def work(self) -> float:
+        return self.loader.run_flops(peak=0.0, seconds=0.0)
 
 
-def parts_of(data: Path, schedule: dict[str, Any], **engine: Any) -> Parts:
+def run_of(data: Path, schedule: dict[str, Any], group: Group = ALONE, **engine: Any) -> Run:
     settings = {"size": "tiny", "schedule": {"phases": [PHASE], **schedule}, "engine": {"precision": "fp32", **engine}}
-    parts = build(data, resolve("fast", settings), fresh=False)
-    return replace(parts, device=torch.device("cpu"))
+    config = resolve("fast", settings)
+    run = Run(config, *build(open_dataset([data]), config, fresh=False))
+    run.engine.device, run.engine.group = torch.device("cpu"), group
+    return run
 
 
 def test_operations_decide_in_runs_that_are_not_of_minutes(data: Path) -> None:
     """Just below WORTH a run never compiles; above, it compiles from the step at which AHEAD operations are done."""
-    step = counted_work(parts_of(data, {"steps": 1}))
+    step = run_of(data, {"steps": 1}).work
     most = int(compiling.WORTH["cpu"] / step)
-    assert plan_of(parts_of(data, {"steps": int(0.99 * most)}), step=0).start is None
-    start = plan_of(parts_of(data, {"steps": int(1.01 * most)}), step=0).start
+    assert run_of(data, {"steps": int(0.99 * most)}).plan(step=0).start is None
+    start = run_of(data, {"steps": int(1.01 * most)}).plan(step=0).start
     assert start is not None
     assert (start - 1) * step < 1.1 * compiling.AHEAD["cpu"]
     assert start * step > 0.9 * compiling.AHEAD["cpu"]
@@ -52,43 +70,42 @@ def test_operations_decide_in_runs_that_are_not_of_minutes(data: Path) -> None:
 
 
 def test_the_plan_is_the_same_wherever_a_run_goes_on(data: Path) -> None:
-    long = parts_of(data, {"steps": 10**7})
-    assert plan_of(long, step=0) == plan_of(long, step=10**6)
+    long = run_of(data, {"steps": 10**7})
+    assert long.plan(step=0) == long.plan(step=10**6)
 
 
 def test_the_work_of_steps_tokens_and_epochs_is_the_same_for_the_same_rows(data: Path) -> None:
-    steps = parts_of(data, {"steps": 500})
-    rows_per_epoch = steps.sources[0].rows_per_epoch
-    work = counted_work(steps)
-    assert counted_work(parts_of(data, {"tokens": 500 * 8 * 32})) == pytest.approx(work)
-    assert counted_work(parts_of(data, {"epochs": 500 * 8 / rows_per_epoch})) == pytest.approx(work)
+    steps = run_of(data, {"steps": 500})
+    assert run_of(data, {"tokens": 500 * 8 * 32}).work == pytest.approx(steps.work)
+    epochs = 500 * 8 / steps.loader.rows_per_epoch(0)
+    assert run_of(data, {"epochs": epochs}).work == pytest.approx(steps.work)
 
 
 def test_every_shape_of_batches_is_compiled_by_itself(data: Path) -> None:
     two = [{"length": 32, "rows": 8, "share": 0.5}, {"length": 64, "rows": 4, "share": 0.5}]
-    one, more = parts_of(data, {"steps": 1}), parts_of(data, {"steps": 1, "phases": two})
-    assert compiling.worth_compiling(more) == 2 * compiling.worth_compiling(one)
+    one, more = run_of(data, {"steps": 1}), run_of(data, {"steps": 1, "phases": two})
+    worth = [compiling.worth_compiling(run.loader, run.engine) for run in (one, more)]
+    assert worth[1] == 2 * worth[0]
 
 
 @pytest.mark.parametrize(("given", "start"), [(True, 0), (False, None)])
 def test_what_was_given_is_obeyed(data: Path, given: bool, start: int | None) -> None:
-    assert plan_of(parts_of(data, {"steps": 10**7}, compile=given), step=5).start == start
-    assert plan_of(parts_of(data, {"minutes": 0.1}, compile=given), step=5).start == start
+    assert run_of(data, {"steps": 10**7}, compile=given).plan(step=5).start == start
+    assert run_of(data, {"minutes": 0.1}, compile=given).plan(step=5).start == start
 
 
 def test_the_step_in_config_toml_is_kept(data: Path) -> None:
-    assert plan_of(parts_of(data, {"steps": 3}, compiled_from=2), step=0).start == 2
-    assert plan_of(parts_of(data, {"minutes": 99}, compiled_from=2), step=7).start == 2
+    assert run_of(data, {"steps": 3}, compiled_from=2).plan(step=0).start == 2
+    assert run_of(data, {"minutes": 99}, compiled_from=2).plan(step=7).start == 2
 
 
 def test_several_processes_never_start_another(data: Path) -> None:
-    many = replace(parts_of(data, {"steps": 10**7}), group=Group(rank=1, size=2))
-    assert plan_of(many, step=0).start == 0
-    few = replace(parts_of(data, {"steps": 10}), group=Group(rank=1, size=2))
-    assert plan_of(few, step=0).start is None
-    later = replace(parts_of(data, {"steps": 10}, compiled_from=7), group=Group(rank=1, size=2))
-    assert plan_of(later, step=3).start is None
-    assert plan_of(later, step=7).start == 7
+    second = Group(rank=1, size=2)
+    assert run_of(data, {"steps": 10**7}, second).plan(step=0).start == 0
+    assert run_of(data, {"steps": 10}, second).plan(step=0).start is None
+    later = run_of(data, {"steps": 10}, second, compiled_from=7)
+    assert later.plan(step=3).start is None
+    assert later.plan(step=7).start == 7
 
 
 @pytest.mark.parametrize(("seconds_a_step", "compiles"), [(0.001, True), (60.0, False)])
@@ -96,33 +113,37 @@ def test_the_speed_of_the_first_steps_decides_in_minutes(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seconds_a_step: float, compiles: bool
 ) -> None:
     started = []
-    monkeypatch.setattr(compiling, "is_kept", lambda parts: False)
-    monkeypatch.setattr(compiling, "BackgroundCompiler", lambda data, parts: started.append(parts))
-    parts = parts_of(data, {"minutes": 60})
-    callback = CompileListener.begin(data, tmp_path, parts, step=0)
-    callback.start(iter)
+    monkeypatch.setattr(compiling, "is_kept", lambda *_: False)
+    monkeypatch.setattr(compiling, "BackgroundCompiler", lambda *given: started.append(given))
+    run = run_of(data, {"minutes": 60})
+    callback = CompileCallback(
+        data, tmp_path, run.config, run.state, run.loader, run.objective, run.engine, run.plan(step=0)
+    )
+    callback.begin()
+    callback.start()
     assert not started
     for step in range(1, compiling.MEASURED + 2):
-        callback(StepReport(Progress(step=step, seconds=10 + step * seconds_a_step), 0.0, 0, 1.0, last=False))
+        progress = Progress(step=step, seconds=10 + step * seconds_a_step)
+        callback.on_step(StepReport(progress, 0.0, 0, 1.0, last=False))
     assert bool(started) == compiles
     assert callback.done != compiles
 
 
 def test_code_that_is_kept_is_read_at_once_in_minutes(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(compiling, "is_kept", lambda parts: True)
-    assert plan_of(parts_of(data, {"minutes": 60}), step=0).start == 0
-    assert plan_of(parts_of(data, {"minutes": 60}), step=9).start == 9
-    assert plan_of(parts_of(data, {"minutes": 0.5}), step=0).start is None
-    assert plan_of(parts_of(data, {"steps": 10}), step=0).start is None
+    monkeypatch.setattr(compiling, "is_kept", lambda *_: True)
+    assert run_of(data, {"minutes": 60}).plan(step=0).start == 0
+    assert run_of(data, {"minutes": 60}).plan(step=9).start == 9
+    assert run_of(data, {"minutes": 0.5}).plan(step=0).start is None
+    assert run_of(data, {"steps": 10}).plan(step=0).start is None
 
 
 def stop_at(step: int) -> Any:
     """Return a checkpoint callback that saves as usual and dies after `step`, as a kill would."""
-    usual = CheckpointListener.__call__
+    usual = CheckpointCallback.on_step
 
-    def callback(self: CheckpointListener, report: StepReport) -> None:
+    def callback(self: CheckpointCallback, report: StepReport) -> None:
         usual(self, report)
-        if report.position.step == step:
+        if report.progress.step == step:
             raise KeyboardInterrupt
 
     return callback
@@ -135,7 +156,7 @@ class LateCompiler:
     asked = 6
     made = 0
 
-    def __init__(self, data: Path, parts: Parts) -> None:
+    def __init__(self, *_: Any) -> None:
         self.left = self.asked
         type(self).made += 1
 
@@ -155,8 +176,8 @@ def quick_compiler(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Compiled code that computes a little otherwise, as real one does in its last bits, and counts its steps."""
     ran: list[int] = []
 
-    def compiled(parts: Parts) -> Any:
-        usual = forward_loss_of(parts.model, parts.objective, parts.cast)
+    def compiled(state: TrainState, loader: Any, objective: Any, engine: Engine, **_: Any) -> Any:
+        usual = forward_loss_of(state.model, objective, engine.cast)
 
         def loss(example: Any) -> Any:
             ran.append(1)
@@ -167,7 +188,7 @@ def quick_compiler(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
     monkeypatch.setattr(compiling, "BackgroundCompiler", LateCompiler)
     monkeypatch.setattr(compiling, "compiled_loss", compiled)
-    monkeypatch.setattr(compiling, "mark_kept", lambda parts: None)
+    monkeypatch.setattr(compiling, "mark_kept", lambda *_: None)
     return ran
 
 
@@ -175,13 +196,13 @@ def quick_compiler(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 def threads(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[tuple[int, int]]]:
     """Give torch three threads; return a list of (step, threads it runs on) that fills as steps run."""
     ran: list[tuple[int, int]] = []
-    usual, before = TrainStep.forward_loss_at, torch.get_num_threads()
+    usual, before = Engine.forward_loss_at, torch.get_num_threads()
 
-    def forward_loss_at(self: TrainStep, step: int) -> Any:
+    def forward_loss_at(self: Engine, step: int, *given: Any) -> Any:
         ran.append((step, torch.get_num_threads()))
-        return usual(self, step)
+        return usual(self, step, *given)
 
-    monkeypatch.setattr(TrainStep, "forward_loss_at", forward_loss_at)
+    monkeypatch.setattr(Engine, "forward_loss_at", forward_loss_at)
     torch.set_num_threads(3)
     yield ran
     torch.set_num_threads(before)
@@ -212,7 +233,8 @@ def test_a_run_stopped_before_at_or_after_the_change_ends_as_one_never_stopped(
     """
     monkeypatch.setattr(LateCompiler, "asked", requested)
     settings = settings_of(10)
-    work = counted_work(build(data, resolve("fast", settings), fresh=False))
+    config = resolve("fast", settings)
+    work = Run(config, *build(open_dataset([data]), config, fresh=False)).work
     monkeypatch.setattr(compiling, "WORTH", {"cpu": 0.9 * work})
     monkeypatch.setattr(compiling, "AHEAD", {"cpu": 0.55 * work})
     pretrain(data, tmp_path / "whole", recipe="fast", settings=settings)
@@ -220,7 +242,7 @@ def test_a_run_stopped_before_at_or_after_the_change_ends_as_one_never_stopped(
     assert read_toml(tmp_path / "whole" / "config.toml")["engine"]["compiled_from"] == 6
     stopped = tmp_path / "stopped"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("bertwright.train.callbacks.save.CheckpointListener.__call__", stop_at(killed_after))
+        patch.setattr("bertwright.train.callbacks.save.CheckpointCallback.on_step", stop_at(killed_after))
         with pytest.raises(KeyboardInterrupt):
             pretrain(data, stopped, recipe="fast", settings=settings)
     pretrain(data, stopped, recipe="fast", settings=settings, resume=True)
@@ -245,7 +267,7 @@ def test_a_run_asked_to_stop_while_it_waits_saves_and_waits_again(
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(LateCompiler, "working", asked_to_stop)
-        patch.setattr(compiling.CompileListener, "__call__", only_at(2, compiling.CompileListener.__call__))
+        patch.setattr(CompileCallback, "on_step", only_at(2, CompileCallback.on_step))
         with pytest.raises(Interrupted, match="step 2"):
             pretrain(data, tmp_path / "run", recipe="fast", settings=settings)
     pretrain(data, tmp_path / "run", recipe="fast", settings=settings, resume=True)
@@ -253,10 +275,10 @@ def test_a_run_asked_to_stop_while_it_waits_saves_and_waits_again(
 
 
 def only_at(step: int, usual: Any) -> Any:
-    """Return a callback that hears of one step alone."""
+    """Return a callback that does its work after one step alone."""
 
     def callback(self: Any, report: StepReport) -> None:
-        if report.position.step == step:
+        if report.progress.step == step:
             usual(self, report)
 
     return callback
@@ -267,7 +289,7 @@ def test_a_compiler_that_fails_is_told_of_and_the_run_goes_on(
 ) -> None:
     """The real process, with a folder of data that is not there."""
     usual = compiling.BackgroundCompiler
-    monkeypatch.setattr(compiling, "BackgroundCompiler", lambda data, parts: usual(tmp_path / "nothing", parts))
+    monkeypatch.setattr(compiling, "BackgroundCompiler", lambda _, *given: usual(tmp_path / "nothing", *given))
     settings = settings_of(3)
     settings["engine"]["compiled_from"] = 2
     pretrain(data, tmp_path / "run", recipe="fast", settings=settings)
@@ -279,7 +301,7 @@ def test_a_compiler_that_fails_is_told_of_and_the_run_goes_on(
 def test_a_process_that_cannot_be_started_is_told_of_and_the_run_goes_on(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def no_process(data: Path, parts: Parts) -> None:
+    def no_process(*_: Any) -> None:
         raise OSError("no memory left")
 
     monkeypatch.setattr(compiling, "BackgroundCompiler", no_process)
@@ -298,11 +320,11 @@ def test_a_run_of_minutes_never_waits_for_the_compiler(
 ) -> None:
     """The compiler never ends; the steps that measure run on all threads, those beside it on one less."""
     made = LateCompiler.made
-    monkeypatch.setattr(compiling, "is_kept", lambda parts: False)
+    monkeypatch.setattr(compiling, "is_kept", lambda *_: False)
     monkeypatch.setattr(compiling, "WORTH", {"cpu": 0.0})
     monkeypatch.setattr(compiling, "MEASURED", 1)
     monkeypatch.setattr(LateCompiler, "working", lambda self: True)
-    monkeypatch.setattr(compiling.CompileListener, "_wait", lambda self, compiler: pytest.fail("it waited"))
+    monkeypatch.setattr(CompileCallback, "_wait", lambda self, compiler: pytest.fail("it waited"))
     settings = settings_of(1)
     settings["schedule"] = {"minutes": 0.05, "phases": [PHASE]}
     pretrain(data, tmp_path / "run", recipe="fast", settings=settings)
@@ -317,7 +339,8 @@ def test_the_compiler_knows_no_module_of_the_current_folder(
     """A file of that name would stand in for the json of Python, and the process would end at once."""
     (tmp_path / "json.py").write_text("raise SystemExit(7)")
     monkeypatch.chdir(tmp_path)
-    compiler = compiling.BackgroundCompiler(tmp_path / "nothing", parts_of(data, {"steps": 3}))
+    run = run_of(data, {"steps": 3})
+    compiler = compiling.BackgroundCompiler(tmp_path / "nothing", run.config, run.engine)
     while compiler.working():
         time.sleep(0.1)
     failure = compiler.failure()

@@ -18,10 +18,12 @@ from bertwright.errors import CorpusError, ModelError, UsageError
 from bertwright.files import write_json
 from bertwright.hub.encoder_folder import save_model
 from bertwright.model.build import build_encoder, named_size
-from bertwright.train.checkpoint.task_resume import require_same_run, tune_identity
-from bertwright.train.task_setup.run_of_task import Tuning
+from bertwright.train.checkpoint.task_resume import require_same_run, task_identity
+from bertwright.train.task_setup.base import TaskSetup
+from bertwright.train.task_setup.by_task import set_up
+from bertwright.train.task_setup.finetune_config import resolve_finetune
 from bertwright.verbs.evaluate import evaluate
-from bertwright.verbs.finetune import build_parts, finetune
+from bertwright.verbs.finetune import finetune
 
 WORDS = ["good", "bad", "film", "song", "book", "meal", "in", "was", "the", "a", "rome", "oslo", "who", "where", "is"]
 ROWS = 200
@@ -80,8 +82,8 @@ FILES: dict[str, Callable[[Path], Path]] = {
 }
 
 
-def built(task: str, model: Path, file: Path, settings: dict[str, Any] | None = None) -> Tuning:
-    return build_parts(task, settings or {}, model, {"train": file})
+def built(task: str, model: Path, file: Path, settings: dict[str, Any] | None = None) -> TaskSetup:
+    return set_up(resolve_finetune(task, settings or {}), model, {"train": file})
 
 
 @pytest.mark.parametrize("task", FILES)
@@ -115,14 +117,14 @@ def test_classes_keep_their_shares_and_weights_are_those_of_what_is_trained_on(m
 
 def test_a_run_is_gone_on_with_by_the_same_rows_alone(model: Path, tmp_path: Path) -> None:
     files = {"train": classes(tmp_path)}
-    write_json(tmp_path / "manifest.json", {"identity": tune_identity(built("classify", model, files["train"]), files)})
-    require_same_run(tmp_path, tune_identity(built("classify", model, files["train"]), files))
+    write_json(tmp_path / "manifest.json", {"identity": task_identity(built("classify", model, files["train"]), files)})
+    require_same_run(tmp_path, task_identity(built("classify", model, files["train"]), files))
     other = built("classify", model, files["train"], {"split": {"dev_fraction": 0.2}})
     with pytest.raises(ModelError, match=r"split\.dev_fraction.*0\.1.*0\.2"):
-        require_same_run(tmp_path, tune_identity(other, files))
+        require_same_run(tmp_path, task_identity(other, files))
     both = files | {"dev": files["train"]}
     with pytest.raises(ModelError, match="dev file"):
-        require_same_run(tmp_path, tune_identity(build_parts("classify", {}, model, both), both))
+        require_same_run(tmp_path, task_identity(set_up(resolve_finetune("classify", {}), model, both), both))
 
 
 def test_a_whole_run_without_dev_and_with_a_test_file_without_labels(
@@ -165,6 +167,11 @@ def test_known_texts_are_a_warning(model: Path, tmp_path: Path, capsys: pytest.C
     assert figures["test"]["accuracy"] >= 0
 
 
+def test_names_of_tags_are_for_taggers(model: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="--label-names is for tag"):
+        built("classify", model, classes(tmp_path), {"columns": {"label_names": ["a", "b"]}})
+
+
 def test_what_cannot_be_divided_is_said(model: Path, tmp_path: Path) -> None:
     file = table(tmp_path / "a.tsv", "text\tlabel", lambda i: f"the film\t{'ab'[i % 2]}")
     with pytest.raises(CorpusError, match="200 examples"):
@@ -190,11 +197,11 @@ def test_words_without_tags_and_tags_that_do_not_fit(model: Path, tmp_path: Path
     train = FILES["tag"](tmp_path)
     words = {"train": train, "dev": train, "test": tmp_path / "test.conll"}
     words["test"].write_text("the\nfilm\n\nrome\n", encoding="utf-8")
-    assert list(build_parts("tag", {}, model, words).unlabelled) == ["test"]
+    assert list(set_up(resolve_finetune("tag", {}), model, words).unlabelled) == ["test"]
     odd = words | {"test": tmp_path / "odd.jsonl"}
     odd["test"].write_text('{"tokens": ["the", "film"], "tags": ["O"]}\n', encoding="utf-8")
     with pytest.raises(CorpusError, match=r"2 words in tokens.*1 tags"):
-        build_parts("tag", {}, model, odd)
+        set_up(resolve_finetune("tag", {}), model, odd)
 
 
 @pytest.mark.parametrize("task", UNLABELLED)
@@ -203,8 +210,8 @@ def test_a_test_file_without_labels_is_known_in_every_task(model: Path, tmp_path
     (tmp_path / "test").mkdir()
     (tmp_path / "test" / name).write_text(content, encoding="utf-8")
     train = FILES[task](tmp_path)
-    parts = build_parts(task, {}, model, {"train": train, "dev": train, "test": tmp_path / "test" / name})
+    parts = set_up(resolve_finetune(task, {}), model, {"train": train, "dev": train, "test": tmp_path / "test" / name})
     assert list(parts.unlabelled) == ["test"]
     assert "test" not in parts.splits
-    labelled = build_parts(task, {}, model, {"train": train, "dev": train, "test": train})
+    labelled = set_up(resolve_finetune(task, {}), model, {"train": train, "dev": train, "test": train})
     assert not labelled.unlabelled

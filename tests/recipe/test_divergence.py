@@ -14,8 +14,8 @@ import torch
 from bertwright.errors import TrainingError
 from bertwright.hub.encoder_folder import save_model
 from bertwright.model.build import build_encoder, named_size
-from bertwright.train.callbacks.best import BestListener
-from bertwright.train.loop import StepReport
+from bertwright.train.callbacks.base import StepReport
+from bertwright.train.callbacks.best import BestCallback
 from bertwright.verbs.finetune import finetune
 from bertwright.verbs.pretrain import pretrain
 
@@ -96,14 +96,14 @@ def test_a_wild_rate_ends_every_task_by_an_error(task: str, model: Path, tmp_pat
 
 def test_the_best_evaluation_before_is_kept(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A run that goes wrong after its first evaluation ends by an error, and leaves the model of that one."""
-    file, run, usual = written(tmp_path, "classify"), tmp_path / "run", BestListener.__call__
+    file, run, usual = written(tmp_path, "classify"), tmp_path / "run", BestCallback.on_step
 
-    def ruin(callback: BestListener, report: StepReport) -> None:
+    def ruin(callback: BestCallback, report: StepReport) -> None:
         usual(callback, report)
         if report.notes.get("valid"):
             torch.nn.init.constant_(next(callback.model.parameters()), float("nan"))
 
-    monkeypatch.setattr(BestListener, "__call__", ruin)
+    monkeypatch.setattr(BestCallback, "on_step", ruin)
     settings = {**WILD, "optimizer": {"learning_rate": 1e-3}, "schedule": {"epochs": 2}}
     with pytest.raises(TrainingError, match=r"step 6.*nan.*run.model.*step 6"):
         finetune("classify", model, file, file, run, settings=settings)
@@ -112,7 +112,7 @@ def test_the_best_evaluation_before_is_kept(model: Path, tmp_path: Path, monkeyp
 
 
 def test_pre_training_at_a_wild_rate(data: Path, tmp_path: Path) -> None:
-    """The second step, the last, is the first that counts; resumed, the run is evaluated again."""
+    """The second step, the last, is the first that counts; resumed, the run is judged again."""
     settings: dict[str, Any] = {
         "size": "tiny",
         "schedule": {"steps": 2, "phases": [{"length": 32, "rows": 4, "share": 1.0}]},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import re
 from pathlib import Path
@@ -100,6 +101,9 @@ def test_at_the_terminal(
     assert re.search("1 texts.*32 tokens", output.err)
     assert "texts per second" in output.out
     np.testing.assert_array_equal(np.load(tmp_path / "a.npy"), embed(model, file, layer=1))
+    assert main([*words[:-3], str(tmp_path / "json.npy"), "--json"]) == 0
+    figures = json.loads(capsys.readouterr().out)
+    assert (figures["texts"], figures["width"], figures["cut"]) == (301, 16, 1)
     assert main(words) == 1
     assert "already exists" in capsys.readouterr().err
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"red cat\nblue dog\n")))

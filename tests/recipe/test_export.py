@@ -14,16 +14,17 @@ import pytest
 import tokenizers
 import torch
 
+from bertwright import log
 from bertwright.cli.main import main
 from bertwright.errors import ModelError, OutputExistsError, UsageError
 from bertwright.hub.encoder_folder import save_model
 from bertwright.hub.onnx import graphs
 from bertwright.hub.task_folder import Problem, save_fine_tuned
+from bertwright.inference.base import Predictor
 from bertwright.model.build import build_encoder, named_size
 from bertwright.model.encoder import Part
 from bertwright.model.task_model import FineTuned
 from bertwright.tasks.tagging.task import crf_of
-from bertwright.verbs import predict as predict_recipe
 from bertwright.verbs.export import export
 from bertwright.verbs.predict import predict, predict_to_file
 
@@ -171,8 +172,8 @@ def test_calls_that_are_refused(folders: Path, tmp_path: Path) -> None:
 def test_a_file_longer_than_a_chunk(
     folders: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(predict_recipe, "CHUNK", 7)
-    monkeypatch.setattr(predict_recipe, "NOTED", 0.0)
+    monkeypatch.setattr(Predictor, "chunk", 7)
+    monkeypatch.setattr(log, "NOTED_EVERY", 0.0)
     texts = [" ".join(NAMES[5 + (place * 7 + word) % 81] for word in range(1 + place % 9)) for place in range(40)]
     (tmp_path / "texts.txt").write_text("\n".join(texts) + "\n", encoding="utf-8")
     for name in ("classify", "classify-onnx"):
@@ -184,11 +185,11 @@ def test_a_file_longer_than_a_chunk(
             [alone] = predict(folders / name, [line["text"]])
             assert alone["label"] == line["label"]
             assert alone["probability"] == pytest.approx(line["probability"], abs=1e-5)
-    assert "7 answers, " in capsys.readouterr().err
+    assert "7 predictions, " in capsys.readouterr().err
 
 
 def test_a_bad_line_leaves_no_file(folders: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(predict_recipe, "CHUNK", 2)
+    monkeypatch.setattr(Predictor, "chunk", 2)
     (tmp_path / "texts.txt").write_text("wordaa\nwordab\nwordac\nworda\twordb\twordc\n", encoding="utf-8")
     with pytest.raises(UsageError, match=r"line 4.*3 texts"):
         predict_to_file(folders / "classify", input=tmp_path / "texts.txt", output=tmp_path / "answers.jsonl")

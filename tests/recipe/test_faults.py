@@ -31,9 +31,10 @@ from bertwright.errors import (
 )
 from bertwright.files import locked
 from bertwright.reports.pretrain_result import TIMED, TIMED_IN_LINES
-from bertwright.train.callbacks.save import CheckpointListener
+from bertwright.train.callbacks.save import CheckpointCallback
 from bertwright.train.checkpoint.folder import MANIFEST, checkpoints, newest_whole
-from bertwright.train.step import TrainStep
+from bertwright.train.state import TrainState
+from bertwright.train.step import Engine
 from bertwright.verbs.pretrain import pretrain
 
 ROOT = Path(__file__).parents[2]
@@ -77,16 +78,16 @@ def alone(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def at_step(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
     """Return what makes something happen just before a step is made, or a step fail."""
-    usual = TrainStep.__call__
+    usual = Engine.step
     happenings: dict[int, Callable[[], object]] = {}
 
-    def call(self: TrainStep, step: int, *args: Any, **given: Any) -> dict[str, float]:
-        happenings.pop(step, lambda: None)()
-        return usual(self, step, *args, **given)
+    def call(self: Engine, state: TrainState, *args: Any, **given: Any) -> dict[str, float]:
+        happenings.pop(state.progress.step, lambda: None)()
+        return usual(self, state, *args, **given)
 
-    monkeypatch.setattr(TrainStep, "__call__", call)
+    monkeypatch.setattr(Engine, "step", call)
     yield lambda step, happening: happenings.update({step: happening})
-    monkeypatch.setattr(TrainStep, "__call__", usual)
+    monkeypatch.setattr(Engine, "step", usual)
 
 
 @pytest.mark.parametrize(
@@ -111,16 +112,16 @@ def test_a_signal_that_comes_while_the_processes_agree_is_heard_after_the_next_s
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Too late for this step's question, not lost for the next one's."""
-    usual, calls = CheckpointListener._agreed, 0
+    usual, calls = CheckpointCallback._agreed, 0
 
-    def agreed(self: CheckpointListener, due: bool) -> tuple[bool, int | None]:
+    def agreed(self: CheckpointCallback, due: bool) -> tuple[bool, int | None]:
         nonlocal calls
         answer, calls = usual(self, due), calls + 1
         if calls == 9:
             os.kill(os.getpid(), signal.SIGINT)
         return answer
 
-    monkeypatch.setattr(CheckpointListener, "_agreed", agreed)
+    monkeypatch.setattr(CheckpointCallback, "_agreed", agreed)
     with pytest.raises(Interrupted, match="step 10"):
         pretrain(data, tmp_path / "run", settings=SMALL)
 
@@ -308,15 +309,15 @@ def bad(at: range, *, happening: str) -> Callable[..., dict[str, float]]:
 
     A batch is known by its tokens, so that it is bad in any run that draws it.
     """
-    usual = TrainStep.__call__
+    usual = Engine.step
     seen: dict[bytes, int] = {}
 
-    def call(self: TrainStep, step: int, batches: Any, **given: Any) -> dict[str, float]:
-        key = batches[0][1].input_ids.numpy().tobytes()
+    def call(self: Engine, state: TrainState, objective: Any, work: Any, **given: Any) -> dict[str, float]:
+        key = work[0][1].input_ids.numpy().tobytes()
         number = seen.setdefault(key, len(seen))
         if number in at and happening == "nan":
-            raise NotFiniteError(f"at step {step} the loss is nan")
-        sums = usual(self, step, batches, **given)
+            raise NotFiniteError(f"at step {state.progress.step} the loss is nan")
+        sums = usual(self, state, objective, work, **given)
         return {**sums, "loss": sums["loss"] + 50.0} if number in at else sums
 
     return call
@@ -331,7 +332,7 @@ def test_a_run_that_goes_back_is_the_same_whenever_it_was_stopped(
     data: Path, tmp_path: Path, at_step: Any, monkeypatch: pytest.MonkeyPatch, at: range, happening: str, skipped: int
 ) -> None:
     monkeypatch.setattr("bertwright.train.loss_guard.SETTLED", 4)
-    monkeypatch.setattr(TrainStep, "__call__", bad(at, happening=happening))
+    monkeypatch.setattr(Engine, "step", bad(at, happening=happening))
     figures = pretrain(data, tmp_path / "whole", settings=SMALL)
     assert figures["skipped"] == skipped
     assert figures["steps"] == 24
@@ -340,15 +341,15 @@ def test_a_run_that_goes_back_is_the_same_whenever_it_was_stopped(
     for stop in (9, 13) if happening == "burst" else (12,):
         run = tmp_path / f"stopped-{stop}"
         with monkeypatch.context() as patch:
-            inner, left = TrainStep.__call__, [stop]
+            inner, left = Engine.step, [stop]
 
-            def call(self: Any, step: int, *args: Any, inner: Any = inner, left: Any = left, **given: Any) -> Any:
+            def call(self: Any, *args: Any, inner: Any = inner, left: Any = left, **given: Any) -> Any:
                 left[0] -= 1
                 if not left[0]:
                     os.kill(os.getpid(), signal.SIGTERM)
-                return inner(self, step, *args, **given)
+                return inner(self, *args, **given)
 
-            patch.setattr(TrainStep, "__call__", call)
+            patch.setattr(Engine, "step", call)
             with pytest.raises(Terminated):
                 pretrain(data, run, settings=SMALL)
         pretrain(data, run, settings=SMALL, resume=True)
@@ -356,7 +357,7 @@ def test_a_run_that_goes_back_is_the_same_whenever_it_was_stopped(
 
 
 def test_a_run_that_cannot_go_on_gives_up(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(TrainStep, "__call__", bad(range(10, 10_000), happening="nan"))
+    monkeypatch.setattr(Engine, "step", bad(range(10, 10_000), happening="nan"))
     with pytest.raises(TrainingError, match=r"step 8.*3 times.*saved"):
         pretrain(data, tmp_path / "run", settings=SMALL)
     assert [path.name for path in checkpoints(tmp_path / "run")] == ["step-7", "step-8"]

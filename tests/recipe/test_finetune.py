@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import io
 import json
 import re
@@ -172,7 +173,7 @@ def test_pairs_need_both_texts(model: Path, tmp_path: Path) -> None:
 
 
 def test_a_folder_reads_rows_as_long_as_in_training(model: Path, tmp_path: Path) -> None:
-    """What decides comes after the eighth token: a longer row would give other figures than result.json has."""
+    """What decides stands past the eighth token: who reads on judges otherwise than result.json says."""
     rows = sentences(60, seed=3)
     file = write_table(tmp_path / "a.tsv", "text\tlabel", [f"{'the ' * 7}{text}\t{label}" for text, _, label in rows])
     settings = {**QUICK, "batches": {"rows": 16, "max_length": 9}, "schedule": {"epochs": 1}}
@@ -286,7 +287,7 @@ def test_a_model_that_always_says_the_same_is_remarked_on(
     warning = "every answer is 'good'"
     assert f"dev: {warning}" in output
     assert f"test: {warning}" in output
-    assert warning.replace("'", "&#x27;") in (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
+    assert warning in html.unescape((tmp_path / "run" / "report.html").read_text(encoding="utf-8"))
     evaluate("classify", tmp_path / "run" / "model", tmp_path / "dev.tsv")
     assert warning in " ".join(capsys.readouterr().err.split())
 
@@ -317,6 +318,11 @@ def test_at_the_terminal(
     assert "accuracy" in capsys.readouterr().out
     assert main(["predict", "--model", str(tmp_path / "run" / "model"), "the film was fine", "a poor book"]) == 0
     assert "label" in capsys.readouterr().out
+    evaluation = ["evaluate", "classify", "--model", str(tmp_path / "run" / "model"), "--data", str(files["dev"])]
+    assert main([*evaluation, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == evaluate("classify", tmp_path / "run" / "model", files["dev"])
+    assert main(evaluation) == 0
+    assert "true class (rows)" in capsys.readouterr().out
     monkeypatch.setattr("sys.stdin", io.StringIO("the film was fine\n\na poor book\n"))
     call = [
         "predict",

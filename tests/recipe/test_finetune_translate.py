@@ -19,8 +19,8 @@ from bertwright.errors import ConfigError, CorpusError, UsageError
 from bertwright.hub.encoder_folder import read_model, save_model
 from bertwright.model.build import build_encoder, named_size
 from bertwright.tokenizer.load import load_tokenizer
-from bertwright.train.task_setup.translate_config import resolve_translation
-from bertwright.train.task_setup.translate_task import build_translation
+from bertwright.train.task_setup.by_task import set_up
+from bertwright.train.task_setup.finetune_config import resolve_finetune
 from bertwright.verbs.evaluate import evaluate
 from bertwright.verbs.finetune import finetune
 from bertwright.verbs.predict import predict
@@ -149,8 +149,9 @@ def test_other_ways_to_give_pairs(model: Path, tmp_path: Path, capsys: pytest.Ca
     assert main(call) == 0
     assert re.search("30 pairs.*1 with an empty", capsys.readouterr().err)
     files_named = {name: Path(f"{tmp_path}/train.en,{tmp_path}/train.de") for name in ("train", "dev")}
-    parts = build_translation(resolve_translation({"schedule": {"minutes": 3}}), model, files_named)
-    assert (parts.batches(0)[1].unit, parts.batches(0)[1].amount) == ("minutes", 3)
+    setup = set_up(resolve_finetune("translate", {"schedule": {"minutes": 3}}), model, files_named)
+    schedule = setup.loader(0).schedule
+    assert (schedule.unit, schedule.amount) == ("minutes", 3)
 
 
 def test_what_does_not_fit_is_one_sentence(model: Path, tmp_path: Path) -> None:

@@ -14,9 +14,9 @@ import pytest
 import torch
 import transformers
 
-from bertwright.hub.cards.pretrained import model_card
-from bertwright.log import print_facts
-from bertwright.reports.pretrain_html import write_report
+from bertwright.hub.cards.model_cards import model_card
+from bertwright.log import Facts, print_blocks
+from bertwright.reports.html_report import write_report
 from bertwright.reports.pretrain_result import facts
 from bertwright.verbs.evaluate import evaluate
 from bertwright.verbs.pretrain import pretrain
@@ -141,7 +141,7 @@ def test_next_sentence_figures_stand_beside_those_of_a_constant_answer(
     shown = {name: f"{valid[name]:.1%}" for name in ("nsp_accuracy", "nsp_majority", "nsp_balanced_accuracy")}
     shown["mlm_perplexity"] = f"{valid['mlm_perplexity']:,.1f}"
     capsys.readouterr()
-    print_facts("run", facts(figures))
+    print_blocks(Facts("run", facts(figures)))
     for text in (capsys.readouterr().out, model_card("run", figures)):
         assert all(value in text for value in shown.values())
         assert "chance" not in text
@@ -190,12 +190,14 @@ def test_a_run_of_minutes_goes_on_with_the_number_it_began_with(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("bertwright.train.callbacks.save.CheckpointListener.__call__", stop)
+        patch.setattr("bertwright.train.callbacks.save.CheckpointCallback.on_step", stop)
         with pytest.raises(KeyboardInterrupt):
             pretrain(data, tmp_path / "run", settings={**SMALL, "schedule": schedule, "engine": engine})
     file = tmp_path / "run" / "config.toml"
     first = tomllib.loads(file.read_text(encoding="utf-8"))["engine"]["evaluations"]
     assert 1 <= first <= 20
-    monkeypatch.setattr("bertwright.verbs.pretrain.peak_flops", lambda _, **__: 1.0)  # far too slow for more than one
+    monkeypatch.setattr(
+        "bertwright.verbs.calls.pretrain_training.peak_flops", lambda *_, **__: 1.0
+    )  # far too slow for more than one
     pretrain(data, tmp_path / "run", resume=True)
     assert tomllib.loads(file.read_text(encoding="utf-8"))["engine"]["evaluations"] == first

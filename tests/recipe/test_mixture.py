@@ -14,11 +14,10 @@ from safetensors.torch import load_file
 from bertwright.cli.main import main
 from bertwright.corpus import cooccurrence
 from bertwright.corpus.cooccurrence import count_neighbours
+from bertwright.data.pretraining import dataset
+from bertwright.data.pretraining.dataset import open_dataset, shuffled_together
 from bertwright.errors import DataError, UsageError
 from bertwright.model.init.neighbour_vectors import symmetric_counts
-from bertwright.train.setup import mixture_of_folders as mixture
-from bertwright.train.setup.mixture_of_folders import neighbours_of, open_train, shuffled_together
-from bertwright.train.setup.pretrain_config import resolve
 from bertwright.verbs.evaluate import evaluate
 from bertwright.verbs.prepare import prepare
 from bertwright.verbs.pretrain import pretrain
@@ -71,16 +70,15 @@ def test_a_mixture_trains_and_is_judged_folder_by_folder(folders: tuple[Path, Pa
 
 def test_words_start_from_all_folders(folders: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> None:
     """Added up, they are to the bit what counting all shards in turns gives; nothing is counted for it."""
-    config = resolve("fast", {**SMALL, "data": {"others": [str(folders[1])]}})
-    splits = open_train(folders[0], config)
-    expected = count_neighbours(shuffled_together(splits), 512)
+    both = open_dataset(folders)
+    expected = count_neighbours(shuffled_together(both.train), 512)
     monkeypatch.setattr(cooccurrence, "count_neighbours", lambda *_: pytest.fail("counted"))
-    found = neighbours_of(folders[0], config, splits)
+    found = both.neighbour_counts()
     assert torch.equal(symmetric_counts(found), symmetric_counts(expected))
     assert found.words.tolist() == expected.words.tolist()
-    monkeypatch.setattr(mixture, "can_merge", lambda *_: False)
+    monkeypatch.setattr(dataset, "can_merge", lambda *_: False)
     monkeypatch.setattr(cooccurrence, "word_frequencies", lambda *_: pytest.fail("read all tokens"))
-    together = neighbours_of(folders[0], config, splits)
+    together = both.neighbour_counts()
     assert together.frequencies.tolist() == expected.frequencies.tolist()
     assert torch.equal(symmetric_counts(together), symmetric_counts(expected))
 

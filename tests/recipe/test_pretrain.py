@@ -124,7 +124,7 @@ def test_a_resumed_run_equals_one_never_stopped(
     stopped = tmp_path / "stopped"
     if stopped_by == "a kill":
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("bertwright.train.callbacks.save.CheckpointListener.__call__", stop_at(8))
+            patch.setattr("bertwright.train.callbacks.save.CheckpointCallback.on_step", stop_at(8))
             with pytest.raises(KeyboardInterrupt):
                 pretrain(data, stopped, recipe=recipe, settings=settings)
     else:
@@ -159,13 +159,13 @@ def test_packed_rows_hold_more_tokens_and_are_learned_from(data: Path, tmp_path:
 
 def stop_at(step: int) -> Any:
     """Return a checkpoint callback that saves as usual and dies after `step`, as a kill would."""
-    from bertwright.train.callbacks.save import CheckpointListener
+    from bertwright.train.callbacks.save import CheckpointCallback
 
-    usual = CheckpointListener.__call__
+    usual = CheckpointCallback.on_step
 
-    def callback(self: CheckpointListener, report: Any) -> None:
+    def callback(self: CheckpointCallback, report: Any) -> None:
         usual(self, report)
-        if report.position.step == step:
+        if report.progress.step == step:
             raise KeyboardInterrupt
 
     return callback

@@ -13,7 +13,7 @@ from bertwright.config import write_toml
 from bertwright.reports.text import row_text
 from bertwright.tokenizer.load import load_tokenizer
 from bertwright.train.setup.pretrain_config import resolve
-from bertwright.train.step import TrainStep
+from bertwright.train.step import Engine
 from bertwright.types import Batch, MaskedBatch
 from bertwright.verbs.prepare import prepare
 from bertwright.verbs.pretrain import pretrain
@@ -38,16 +38,16 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[tuple[Bat
     (folder / "text.txt").write_text("\n\n".join("\n".join(lines[n : n + 8]) for n in range(0, 400, 8)))
     prepare([folder / "text.txt"], folder / "data", vocab_size=512, valid_fraction=0.1)
     seen: list[tuple[Batch, MaskedBatch]] = []
-    example = TrainStep.example
+    example = Engine.example
 
-    def recorded(self: TrainStep, step: int, index: int, batch: Any, progress: float) -> Any:
-        made = example(self, step, index, batch, progress)
-        if index == 0:
+    def recorded(self: Engine, objective: Any, batch: Any, **given: Any) -> Any:
+        made = example(self, objective, batch, **given)
+        if given["index"] == 0:
             seen.append((batch, made))
         return made
 
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(TrainStep, "example", recorded)
+        patched.setattr(Engine, "example", recorded)
         pretrain(folder / "data", folder / "run", settings=SETTINGS)
     return folder, seen[-6:]
 

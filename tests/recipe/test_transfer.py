@@ -16,12 +16,13 @@ import tokenizers
 import torch
 import transformers
 
-import bertwright.verbs.finetune as recipe
+import bertwright.train.task_setup.seeds as seeds_of_run
 from bertwright.cli.main import main
 from bertwright.errors import ConfigError, CorpusError, Interrupted, ModelError, OutputExistsError, UsageError
 from bertwright.hub.encoder_folder import save_model
 from bertwright.model.build import build_encoder, named_size
 from bertwright.tokenizer.load import load_tokenizer
+from bertwright.train.callbacks.base import Callback, StepReport
 from bertwright.verbs.evaluate import evaluate
 from bertwright.verbs.finetune import finetune
 from bertwright.verbs.predict import predict
@@ -204,18 +205,20 @@ class Killed(BaseException):
 @pytest.fixture
 def stopping(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[int, Callable[[], None]], None]]:
     """Call something at the n-th step from now, over all seeds."""
-    train = recipe.train
+    train = seeds_of_run.train
 
     def stop_at(step: int, act: Callable[[], None]) -> None:
         steps = iter(range(1, 1_000_000))
 
-        def stopped(*flags: Any, **named: Any) -> Iterator[Any]:
-            for report in train(*flags, **named):
+        class Act(Callback):
+            def on_step(self, report: StepReport) -> None:
                 if next(steps) == step:
                     act()
-                yield report
 
-        monkeypatch.setattr(recipe, "train", stopped)
+        def stopped(state: Any, loader: Any, objective: Any, callbacks: Any, **named: Any) -> None:
+            train(state, loader, objective, [Act(), *callbacks], **named)
+
+        monkeypatch.setattr(seeds_of_run, "train", stopped)
 
     yield stop_at
     monkeypatch.undo()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import pydoc
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,9 @@ from bertwright.errors import ConfigError, UsageError
 from bertwright.flags import EARLIER, HUGGING_FACE, dashed, from_earlier, set_by
 from bertwright.train.interval import Interval
 from bertwright.train.setup.pretrain_config import PretrainConfig, resolve
-from bertwright.train.task_setup.finetune_config import FinetuneConfig
-from bertwright.train.task_setup.translate_config import TranslateConfig
-from bertwright.verbs.calls.finetune_flags import FinetuneFlags, finetune_settings
+from bertwright.train.task_setup.finetune_config import FinetuneConfig, TranslateConfig
+from bertwright.verbs import AT_THE_TERMINAL_ALONE
+from bertwright.verbs.calls.finetune_flags import FinetuneCall, FinetuneFlags, finetune_settings
 from bertwright.verbs.calls.pretrain_flags import PretrainFlags, pretrain_settings
 
 CALLS = {
@@ -98,7 +99,7 @@ def test_flags_of_hugging_face_are_not_ours_and_lead_to_flags_or_settings() -> N
     known = {name.removeprefix("--").replace("-", "_") for verb in VERBS for name in flags_of(verb)}
     sections = [*PretrainConfig.model_fields, *TranslateConfig.model_fields]
     for theirs, ours in HUGGING_FACE.items():
-        assert all(one in known or one.split(".")[0] in sections or one == "track" for one in ours), theirs
+        assert all(one in known or one.split(".")[0] in sections for one in ours), theirs
     assert "per_device_train_batch_size" not in known
 
 
@@ -109,11 +110,48 @@ def test_a_wrong_name_in_python_is_answered_too(tmp_path: Path) -> None:
         bertwright.finetune("classify", "m", "t", out="o", seqlength=9)  # type: ignore[call-arg]
 
 
-def test_python_functions_have_the_flags_of_the_command_line() -> None:
-    for verb, function in (("pretrain", bertwright.pretrain), ("finetune", bertwright.finetune)):
-        names = {dashed(name) for name in inspect.signature(function).parameters}
-        missing = {name for name in flags_of(verb) - names if name.startswith("--")}
-        assert {name for name in missing if not name.startswith(("--no-", "--empty-"))} == set(), verb
+PYTHON_ONLY = {"settings", "columns", "shard_text", "lowercase"}
+"""Parameters that stand for several flags, for earlier ones, or are for tests."""
+
+
+@pytest.mark.parametrize("verb", [verb for verb in VERBS if verb not in AT_THE_TERMINAL_ALONE])
+def test_python_functions_have_the_flags_of_the_command_line_and_their_defaults(verb: str) -> None:
+    arguments = build_app(overview=False)[verb].assemble_argument_collection()
+    of_command = {argument.name.lstrip("-").replace("-", "_").lower(): argument for argument in arguments}
+    of_command = {name: argument for name, argument in of_command.items() if name not in ("json", "overrides", "*")}
+    of_function = {
+        name: one
+        for name, one in inspect.signature(getattr(bertwright, verb)).parameters.items()
+        if name not in PYTHON_ONLY
+    }
+    assert of_command.keys() == of_function.keys()
+    for name, argument in of_command.items():
+        default = argument.field_info.default
+        if default not in (None, inspect.Parameter.empty):
+            assert str(default) == str(of_function[name].default), name
+
+
+@pytest.mark.parametrize("verb", [verb for verb in VERBS if verb not in AT_THE_TERMINAL_ALONE])
+def test_help_in_python_shows_flags_with_their_meaning(verb: str) -> None:
+    function = getattr(bertwright, verb)
+    given = pydoc.render_doc(function, renderer=pydoc.plaintext)
+    assert all(f"\n    {name}\n" in given for name in inspect.signature(function).parameters if name not in PYTHON_ONLY)
+    assert f"\n    {verb}(" in pydoc.render_doc(bertwright, renderer=pydoc.plaintext)
+
+
+def test_an_error_about_a_value_names_the_flag_that_was_given(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "t.tsv").write_text("text\tlabel\na\tb\n", encoding="utf-8")
+    for words, flag in (
+        ([*CALLS["pretrain"], "--mask-rate", "3"], "--mask-rate must be"),
+        ([*CALLS["pretrain"], "--batch-size", "0"], "--batch-size must be"),
+        ([*CALLS["pretrain"], "--objective.mask-rate", "3"], "objective.mask_rate must be"),
+        ([*CALLS["finetune"], "--warmup", "2"], "--warmup must be"),
+        ([*CALLS["finetune"], "--freeze-layers", "-1"], "--freeze-layers must be"),
+    ):
+        assert main(words) == 2
+        assert flag in capsys.readouterr().err
 
 
 PRETRAIN: dict[str, Any] = {
@@ -210,8 +248,8 @@ def test_defaults_in_the_help_are_those_of_the_recipe_and_of_the_settings() -> N
     assert shown_defaults(["pretrain", "--recipe", "classic"])["--batch-size"] == "32 and 8 in classic"
     fresh = FinetuneConfig(task="classify")
     for name, given in shown_defaults(["finetune"]).items():
-        mark = set_by(FinetuneFlags)[name[2:].replace("-", "_")].setting
-        value = None if mark.startswith("translate.") else setting(fresh, mark)
+        mark = (set_by(FinetuneCall) | set_by(FinetuneFlags))[name[2:].replace("-", "_")].setting
+        value = None if mark.partition(".")[0] in ("", "translate") else setting(fresh, mark)
         if isinstance(value, (int, float)) and name != "--learning-rate":  # that one depends on the width
             assert float(given.replace(";", " ").replace(":", " ").split()[0]) == value, name
 

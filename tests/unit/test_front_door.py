@@ -22,7 +22,7 @@ for turn in range(2):
         assert callable(getattr(bertwright, name)), name
 from bertwright import evaluate
 assert evaluate.__name__ == "evaluate"
-from bertwright.inference.fill_mask import fill_mask
+from bertwright.inference.pretrained_predictor import fill_mask
 """
 FORKS = """
 import os, sys

@@ -10,12 +10,13 @@ import sys
 import pytest
 
 from bertwright.log import (
+    Facts,
+    Table,
     column_widths,
     note,
     note_once,
-    print_facts,
+    print_blocks,
     print_lines,
-    print_table,
     progress_bar,
     silent,
     working,
@@ -50,8 +51,8 @@ def narrow(monkeypatch: pytest.MonkeyPatch) -> Terminal:
 
 def test_a_table_too_wide_for_the_terminal_breaks_no_path(monkeypatch: pytest.MonkeyPatch) -> None:
     terminal = narrow(monkeypatch)
-    print_facts(f"pre-trained: {PATH}", {"model": PATH, "loss": "3.2"})
-    print_table(f"files of {PATH}", ["file", "bytes"], [[PATH, "12"], [f"{PATH}.json", "3"]])
+    print_blocks(Facts(f"pre-trained: {PATH}", {"model": PATH, "loss": "3.2"}))
+    print_blocks(Table(f"files of {PATH}", ["file", "bytes"], [[PATH, "12"], [f"{PATH}.json", "3"]]))
     output = terminal.shown
     assert output.count(PATH) == 5
     assert "loss: 3.2" in output
@@ -60,7 +61,9 @@ def test_a_table_too_wide_for_the_terminal_breaks_no_path(monkeypatch: pytest.Mo
 
 def test_long_texts_are_wrapped_beside_a_path_that_fits(monkeypatch: pytest.MonkeyPatch) -> None:
     terminal = narrow(monkeypatch)
-    print_table("answers", ["text", "file"], [["a text of many words " * 6, PATH[:30]], ["另一个句子" * 30, "b.txt"]])
+    print_blocks(
+        Table("answers", ["text", "file"], [["a text of many words " * 6, PATH[:30]], ["另一个句子" * 30, "b.txt"]])
+    )
     lines = terminal.shown.splitlines()
     assert any(PATH[:30] in line for line in lines)
     assert max(map(len, lines)) <= 60
@@ -83,7 +86,7 @@ def test_stdout_stays_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
     raw = io.BytesIO()
     stream = io.TextIOWrapper(raw, encoding="ascii", errors="strict")
     monkeypatch.setattr(sys, "stdout", stream)
-    print_facts("å", {"half a character": "\ud800"})
+    print_blocks(Facts("å", {"half a character": "\ud800"}))
     print_lines(["\ud83d", "é"])
     stream.flush()
     assert (stream.errors, sys.stdout) == ("strict", stream)
@@ -120,7 +123,7 @@ def test_results_that_cannot_be_written_are_an_error(monkeypatch: pytest.MonkeyP
     with pytest.raises(OSError, match="Input/output"):
         print_lines(["a result"])
     monkeypatch.setattr(sys, "stdout", None)
-    print_facts("no stdout", {"as under": "pythonw"})
+    print_blocks(Facts("no stdout", {"as under": "pythonw"}))
 
 
 def test_a_note_that_nobody_heard_is_said_again(capsys: pytest.CaptureFixture[str]) -> None:

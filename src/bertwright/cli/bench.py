@@ -1,57 +1,52 @@
-"""The verb `bench`: how fast this machine does a stage."""
+"""The verb `bench` at the terminal: how fast this machine does a stage."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal, TypedDict
+from typing import Annotated, Any, Literal
 
 from cyclopts import Parameter
 
+from bertwright.cli.command import prints
 from bertwright.cli.overrides import parse_overrides
 from bertwright.config import merge
 from bertwright.errors import UsageError
+from bertwright.result import Result
+
+NEEDED = {
+    "step": {"data": "DATA"},
+    "prepare": {"tokenizer": "DIR"},
+    "pretrain": {"data": "DATA", "peer": "DIR", "run": "RUN"},
+    "finetune": {"model": "DIR", "train": "FILE"},
+    "predict": {"model": "DIR"},
+}
+"""Flags that a stage cannot do without."""
 
 
-class BenchFlags(TypedDict, total=False):
-    """What the stages need, each its own."""
-
-    data: Path
-    """For step and pretrain: folder that `bertwright prepare` made."""
-    size: str
-    """For step and pretrain: size of the model; the recipe's own where not given."""
-    tokenizer: Path
-    """For prepare: a tokenizer.json or its folder."""
-    model: Path
-    """For finetune and predict: a MODEL folder; for predict also an ONNX folder."""
-    input: Path
-    """For predict: file of questions, one a line."""
-    encoding: str
-    """For predict: encoding of the file, such as gb18030; where not given, one other than UTF-8 is found and said."""
-    minutes: float
-    """For pretrain: length of the run; the recipe's own where not given."""
-    peer: Path
-    """For pretrain: a MODEL folder to reach, such as benchmarks/peers/trainer.py writes."""
-    run: Path
-    """For pretrain: folder of the run."""
-    train: Path
-    """For finetune: a file of labelled examples."""
-    out: Path
-    """JSON file to write the figures to."""
-
-
+@prints
 def bench_command(
     what: Literal["step", "prepare", "pretrain", "finetune", "predict"],
     *words: Annotated[str, Parameter(allow_leading_hyphen=True)],
+    data: Path | None = None,
     recipe: str = "fast",
+    size: str | None = None,
     steps: int = 40,
+    tokenizer: Path | None = None,
     language: str = "en",
+    model: Path | None = None,
+    input: Path | None = None,
+    encoding: str | None = None,
     sentences: int = 1000,
     turns: int = 3,
-    flags: Annotated[BenchFlags | None, Parameter(name="*")] = None,
-) -> None:
-    """Measure how fast this machine does a stage; print a table, and write JSON with machine and versions.
+    minutes: float | None = None,
+    peer: Path | None = None,
+    run: Path | None = None,
+    train: Path | None = None,
+    out: Path | None = None,
+) -> Result:
+    """Measure how fast this machine does a stage; show a table, and write JSON with machine and versions.
 
-    Example:
+    For example:
         bertwright bench step --data data/en --recipe fast --size mini
         bertwright bench prepare my-texts/ --tokenizer data/en/tokenizer
         bertwright bench pretrain --data data/en --minutes 5 --run runs/fast --peer peer/model
@@ -68,74 +63,63 @@ def bench_command(
         sentences/s in float32, as `predict` does and exported, side by side; of a pre-trained model, fill-mask.
     words
         For prepare: the INPUT files, folders or globs. For finetune: the task. Settings, but for prepare and predict.
+    data
+        For step and pretrain: folder that `bertwright prepare` made.
     recipe
         For step: the recipe whose first phase is measured. For pretrain: the recipe of the run.
+    size
+        For step and pretrain: size of the model; the recipe's own where not given.
     steps
         For step and finetune: optimizer steps to time, after the first few.
+    tokenizer
+        For prepare: a tokenizer.json or its folder.
     language
         For prepare: language of the text.
+    model
+        For finetune and predict: a MODEL folder; for predict also an ONNX folder.
+    input
+        For predict: file of questions, one a line.
+    encoding
+        For predict: encoding of the file, such as gb18030; where not given, one other than UTF-8 is detected and
+        reported.
     sentences
         For predict without --input: how many sentences of the model's own words.
     turns
         For predict: times each side is measured; the median counts.
+    minutes
+        For pretrain: length of the run; the recipe's own where not given.
+    peer
+        For pretrain: a MODEL folder to reach, such as benchmarks/peers/trainer.py writes.
+    run
+        For pretrain: folder of the run.
+    train
+        For finetune: a file of labelled examples.
+    out
+        JSON file to write the figures to.
     """
-    from bertwright.verbs.bench import bench_prepare, bench_step
+    if what == "prepare" and not words:
+        raise UsageError("bench prepare needs an INPUT: a file, a folder or a glob")
+    if what == "finetune" and (not words or words[0].startswith("-")):
+        raise UsageError("bench finetune needs a task, such as: bertwright bench finetune classify ...")
+    given: dict[str, Any] = {
+        "data": data, "tokenizer": tokenizer, "model": model, "peer": peer, "run": run, "train": train
+    }  # fmt: skip
+    for name, value in NEEDED[what].items():
+        if given[name] is None:
+            raise UsageError(f"this needs --{name} {value}; see bertwright bench --help")
+    from bertwright.verbs import bench
     from bertwright.verbs.bench_predict import bench_predict
 
-    given = flags or BenchFlags()
-    out, input, encoding = given.get("out"), given.get("input"), given.get("encoding")
+    given = {name: given[name] for name in NEEDED[what]} | {"out": out}
+    if what == "predict":
+        return bench_predict(**given, input=input, encoding=encoding, sentences=sentences, turns=turns)
+    if what == "prepare":
+        return bench.bench_prepare(words, **given, language=language)
+    if what == "finetune":
+        settings = parse_overrides(words[1:], verb="bench")
+        return bench.bench_finetune(words[0], **given, steps=steps, settings=settings)
+    settings = parse_overrides(words, verb="bench") | ({} if size is None else {"size": size})
     if what == "step":
-        bench_step(
-            _needed(given, "data", "DATA"), recipe=recipe, steps=steps, settings=_settings(words, given), out=out
-        )
-    elif what == "pretrain":
-        _bench_pretrain(words, given, recipe=recipe)
-    elif what == "finetune":
-        _bench_finetune(words, given, steps=steps)
-    elif what == "prepare":
-        if not words:
-            raise UsageError("bench prepare needs an INPUT: a file, a folder or a glob")
-        bench_prepare(words, tokenizer=_needed(given, "tokenizer", "DIR"), language=language, out=out)
-    else:
-        model = _needed(given, "model", "DIR")
-        bench_predict(model, input=input, encoding=encoding, sentences=sentences, turns=turns, out=out)
-
-
-def _bench_pretrain(words: tuple[str, ...], given: BenchFlags, *, recipe: str) -> None:
-    from bertwright.verbs.bench import bench_pretrain
-
-    bench_pretrain(
-        _needed(given, "data", "DATA"),
-        peer=_needed(given, "peer", "DIR"),
-        run=_needed(given, "run", "RUN"),
-        recipe=recipe,
-        settings=merge(
-            _settings(words, given), {"schedule": {"minutes": given["minutes"]}} if "minutes" in given else {}
-        ),
-        out=given.get("out"),
-    )
-
-
-def _bench_finetune(words: tuple[str, ...], given: BenchFlags, *, steps: int) -> None:
-    from bertwright.verbs.bench import bench_finetune
-
-    if not words or words[0].startswith("-"):
-        raise UsageError("bench finetune needs a task, such as: bertwright bench finetune classify ...")
-    bench_finetune(
-        words[0],
-        model=_needed(given, "model", "DIR"),
-        examples=_needed(given, "train", "FILE"),
-        steps=steps,
-        settings=parse_overrides(words[1:], verb="bench"),
-        out=given.get("out"),
-    )
-
-
-def _settings(words: tuple[str, ...], given: BenchFlags) -> dict[str, object]:
-    return parse_overrides(words, verb="bench") | ({"size": given["size"]} if "size" in given else {})
-
-
-def _needed(given: BenchFlags, name: Literal["data", "tokenizer", "model", "peer", "run", "train"], value: str) -> Path:
-    if name not in given:
-        raise UsageError(f"this needs --{name} {value}; see bertwright bench --help")
-    return given[name]
+        return bench.bench_step(**given, recipe=recipe, steps=steps, settings=settings)
+    settings = merge(settings, {} if minutes is None else {"schedule": {"minutes": minutes}})
+    return bench.bench_pretrain(**given, recipe=recipe, settings=settings)

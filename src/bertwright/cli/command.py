@@ -1,10 +1,14 @@
-"""Turns what a verb returns into what its command prints: tables for people, or with --json one JSON document."""
+"""Turns the Python function of a verb into its command: the same names, defaults and help, and --json beside them."""
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
-from typing import Annotated, Any, get_type_hints
+import re
+import textwrap
+from collections.abc import Callable, Collection, Sequence
+from pathlib import Path
+from types import NoneType
+from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 from cyclopts import Parameter
 
@@ -20,7 +24,7 @@ JSON = inspect.Parameter(
 
 
 def prints(verb: Callable[..., Shown | None]) -> Callable[..., None]:
-    """Return the command of a verb that prints what `verb` returns, with the flag --json.
+    """Return the command that prints what `verb` returns, with the flag --json beside those of its signature.
 
     Where it fails, and its error knows what was found before, that is printed too.
     """
@@ -34,10 +38,92 @@ def prints(verb: Callable[..., Shown | None]) -> Callable[..., None]:
             raise
         print_result(result, as_json=json)
 
-    parameters = [*signature.parameters.values()]
-    last = len(parameters) - (bool(parameters) and parameters[-1].kind is inspect.Parameter.VAR_KEYWORD)
-    parameters.insert(last, JSON)
-    command.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
+    command.__signature__ = signature.replace(parameters=[*signature.parameters.values(), JSON])  # type: ignore[attr-defined]
     command.__annotations__ = get_type_hints(verb, include_extras=True) | {"json": JSON.annotation}
-    command.__doc__, command.__name__ = verb.__doc__, verb.__name__
+    command.__doc__ = _flowing(inspect.cleandoc(verb.__doc__ or ""))
     return command
+
+
+def _flowing(docstring: str) -> str:
+    """Return a docstring whose paragraphs, up to the parameters, are a line each, so that any terminal can break them.
+
+    Indented lines, such as commands, stay as they are.
+    """
+    head, section, tail = docstring.partition("\n\nParameters\n")
+    return re.sub(r"(?<!\n)\n(?=\S)", " ", head) + section + tail
+
+
+def command_of(
+    verb: Callable[..., Shown | None],
+    *,
+    words: str = "",
+    example: str,
+    leading_hyphen: Collection[str] = (),
+    python_only: Collection[str] = (),
+    paths: Collection[str] = (),
+) -> Callable[..., None]:
+    """Return the command of a Python function: its parameters are flags, with their defaults and their help.
+
+    words           the parameter that is given without a flag; as often as one likes where it takes several
+    example         commands that the help shows, a line each
+    leading_hyphen  parameters whose values may begin with a hyphen, such as - for stdin
+    python_only     parameters that the command line does not have
+    paths           parameters that are a path at the terminal, and needed there, whatever else Python takes
+    """
+    hints = get_type_hints(verb, include_extras=True)
+    parameters: list[inspect.Parameter] = []
+    for one in inspect.signature(verb).parameters.values():
+        if one.name in python_only:
+            continue
+        hint = hints[one.name]
+        if one.name in paths:
+            one, hint = one.replace(default=inspect.Parameter.empty), Path
+        if one.name == words:
+            parameters.insert(0, _word(one, hint))
+        else:
+            parameters.append(_flag(one, hint, hyphen=one.name in leading_hyphen))
+
+    def call(*given: Any, **flags: Any) -> Shown | None:
+        if words:
+            flags[words] = given[0] if parameters[0].kind is inspect.Parameter.POSITIONAL_ONLY else list(given)
+        return verb(**flags)
+
+    call.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    call.__annotations__ = {one.name: one.annotation for one in parameters}
+    head, section, help_of_flags = inspect.cleandoc(verb.__doc__ or "").partition("\n\nParameters\n")
+    commands = textwrap.indent(inspect.cleandoc(example), "    ")
+    call.__doc__ = f"{head}\n\nFor example:\n{commands}{section}{help_of_flags}"
+    return prints(call)
+
+
+def _word(parameter: inspect.Parameter, hint: Any) -> inspect.Parameter:
+    """Return what stands without a flag: one word, or any number of them."""
+    kind = inspect.Parameter.VAR_POSITIONAL if _takes_several(hint) else inspect.Parameter.POSITIONAL_ONLY
+    return parameter.replace(
+        kind=kind, annotation=str if _takes_several(hint) else _at_the_terminal(hint), default=inspect.Parameter.empty
+    )
+
+
+def _flag(parameter: inspect.Parameter, hint: Any, *, hyphen: bool) -> inspect.Parameter:
+    """Return a parameter as a flag; one that takes several values takes all up to the next flag."""
+    annotation, default = _at_the_terminal(hint), parameter.default
+    if _takes_several(hint):
+        annotation = Annotated[list[str] | None, Parameter(consume_multiple=True)]
+        default = default if default is inspect.Parameter.empty else None
+    elif default is False:
+        annotation = Annotated[annotation, Parameter(negative="")]
+    elif hyphen:
+        annotation = Annotated[annotation, Parameter(allow_leading_hyphen=True)]
+    return parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY, annotation=annotation, default=default)
+
+
+def _takes_several(hint: Any) -> bool:
+    return any(get_origin(one) is Sequence for one in (hint, *get_args(hint)))
+
+
+def _at_the_terminal(hint: Any) -> Any:
+    """Return the type that a word is turned into: a path where Python takes a path or a str."""
+    kinds = get_args(hint)
+    if Path not in kinds or str not in kinds:
+        return hint
+    return Path | None if NoneType in kinds else Path

@@ -37,7 +37,8 @@ class DefaultsFormatter(DefaultFormatter):
         text = getattr(entry.description, "primary_renderable", None)
         words = " ".join(text.plain.split()) if isinstance(text, Text) else ""
         description = InlineText.from_format(words, format="plaintext") if words else entry.description
-        return entry.copy(default=self.defaults.get(name, entry.default), description=description)
+        default = None if entry.default == "False" else entry.default
+        return entry.copy(default=self.defaults.get(name, default), description=description)
 
 
 def shown_defaults(words: Sequence[str]) -> dict[str, str]:
@@ -47,17 +48,21 @@ def shown_defaults(words: Sequence[str]) -> dict[str, str]:
     """
     verb = words[0] if words else ""
     if verb == "finetune":
-        from bertwright.verbs.calls.finetune_flags import FinetuneFlags
+        from bertwright.verbs.calls.finetune_flags import FinetuneCall, FinetuneFlags
 
-        return {dashed(name): one.default for name, one in set_by(FinetuneFlags).items() if one.default}
+        marks = set_by(FinetuneCall) | set_by(FinetuneFlags)
+        return {dashed(name): one.default for name, one in marks.items() if one.default}
     if verb != "pretrain":
         return {}
-    from bertwright.verbs.calls.pretrain_flags import PretrainFlags
+    from bertwright.verbs.calls.pretrain_flags import PretrainCall, PretrainFlags
 
     after = [word for flag, word in zip(words, [*words[1:], ""], strict=True) if flag == "--recipe"]
     recipe = after[0] if after and after[0] in RECIPES else DEFAULT_RECIPE
     values = read_toml(RECIPES[recipe])
-    shown = {dashed(name): _default(one, values, recipe) for name, one in set_by(PretrainFlags).items()}
+    shown = {
+        dashed(name): _default(one, values, recipe)
+        for name, one in (set_by(PretrainCall) | set_by(PretrainFlags)).items()
+    }
     return {flag: default for flag, default in shown.items() if default}
 
 

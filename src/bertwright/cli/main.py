@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from cyclopts.help.protocols import HelpFormatter
 
 READER_GONE = 141
-"""What a shell says of a program that SIGPIPE ended."""
+"""Exit code of a program that SIGPIPE ended, as shells report it."""
 SPINS = "20000"
 """Turns for which a thread of torch that waits for the others keeps its core before it sleeps (libgomp: 300,000). Where
 other work keeps all cores busy, steps of `fast` at mini on two cores ran 3.8 times as fast, and alone no slower."""

@@ -1,14 +1,18 @@
-"""The verb `quickstart`: the whole walk on the embedded corpus, in minutes."""
+"""The verb `quickstart` at the terminal."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
+from bertwright.cli.command import prints
+from bertwright.result import Result
 
-def quickstart_command(*, out: Path = Path("quickstart"), minutes: float = 4.0) -> None:
+
+@prints
+def quickstart_command(*, out: Path = Path("quickstart"), minutes: float = 4.0) -> Result:
     """Train a small BERT on the documentation of your own Python, offline, in under five minutes.
 
-    Example:
+    For example:
         bertwright quickstart --out quickstart
 
     Parameters
@@ -21,4 +25,4 @@ def quickstart_command(*, out: Path = Path("quickstart"), minutes: float = 4.0) 
     """
     from bertwright.verbs.quickstart import quickstart
 
-    quickstart(out, minutes=minutes)
+    return quickstart(out, minutes=minutes)

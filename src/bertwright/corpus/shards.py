@@ -162,9 +162,12 @@ class Shards:
         self.first_document = np.cumsum([0] + [len(s.token_offsets) - 1 for s in shards])
 
     @classmethod
-    def open(cls, folder: Path, split: str) -> Shards:
-        """Open the `split` ("train" or "valid") of a DATA folder; raises DataError with the reason if it cannot."""
-        manifest = read_manifest(folder)
+    def open(cls, folder: Path, split: str, *, manifest: Mapping[str, Any] | None = None) -> Shards:
+        """Open the `split` ("train" or "valid") of a DATA folder; raises DataError with the reason if it cannot.
+
+        `manifest` is that of the folder, where it has been read already.
+        """
+        manifest = read_manifest(folder) if manifest is None else manifest
         if split not in manifest["splits"]:
             raise DataError(f"{folder} holds no {split} split; its splits are {', '.join(manifest['splits'])}")
         entries = manifest["splits"][split]["shards"]
@@ -307,25 +310,25 @@ def fingerprint_of(tokenizer: str, digests: Mapping[str, Sequence[str]]) -> str:
     return hashlib.sha256(named.encode()).hexdigest()[:32]
 
 
-def check_tokenizer(folder: Path) -> Path:
+def check_tokenizer(folder: Path, *, manifest: Mapping[str, Any] | None = None) -> Path:
     """Return the tokenizer.json of a DATA folder; raises DataError where it is not the one the data was made with."""
-    tokenizer = read_manifest(folder)["tokenizer"]
-    file = member(folder, tokenizer["file"])
-    if not file.is_file() or sha256_of(file) != tokenizer["sha256"]:
+    expected = (manifest or read_manifest(folder))["tokenizer"]
+    file = member(folder, expected["file"])
+    if not file.is_file() or sha256_of(file) != expected["sha256"]:
         raise DataError(
             f"{file} is not the tokenizer {folder} was prepared with; restore it, or prepare the data again"
         )
     return file
 
 
-def check_shards(folder: Path, *, rank: int = 0, processes: int = 1) -> int:
+def check_shards(folder: Path, *, manifest: Mapping[str, Any] | None = None, rank: int = 0, processes: int = 1) -> int:
     """Read every shard of a DATA folder and compare it with its checksum; return the bytes read.
 
     Of several processes each reads about as many bytes as the others; `rank` is the number of this one, from 0. Several
     shards at a time. Raises DataError with the first that is not as it was written, and where the manifest has been
     edited: its fingerprint names the checksums it lists.
     """
-    manifest = read_manifest(folder)
+    manifest = read_manifest(folder) if manifest is None else manifest
     digests = {name: [entry["sha256"] for entry in split["shards"]] for name, split in manifest["splits"].items()}
     if manifest["fingerprint"] != fingerprint_of(manifest["tokenizer"]["sha256"], digests):
         raise DataError(f"{folder / 'manifest.json'} was edited (its fingerprint is another); prepare the data again")

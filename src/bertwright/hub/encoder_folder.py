@@ -45,12 +45,12 @@ class LoadReport:
     """What did not match when a folder was read.
 
     initialised  our names of weights the folder lacks, drawn at random: heads alone
-    unused       their names of weights that pre-training has no place for, such as a classifier
+    unused       weights that pre-training has no place for, by their names, such as a classifier
     untied       the output matrix is not the word embeddings, so that the masked-token head is among `initialised`
     """
 
     initialised: tuple[str, ...]
-    unused: tuple[str, ...]
+    unused: Mapping[str, Tensor]
     untied: bool = False
 
     def lacks(self, head: str) -> bool:
@@ -148,11 +148,25 @@ def read_model(folder: Path) -> tuple[Encoder, LoadReport]:
     Raises ModelError where the folder is not a whole model of the kinds supported (see the dialects' `must_be`), its
     weights do not fit its config.json, or its tokenizer has more tokens than the model.
     """
+    folder, dialect, config = _config_in(folder)
+    return read_weights(folder, config, dialect)
+
+
+def read_config(folder: Path) -> ModelConfig:
+    """Return the settings of the encoder in a folder, its weights left alone; raises ModelError as `read_model` does.
+
+    >>> read_config(Path("runs/en/model")).hidden_size
+    256
+    """
+    return _config_in(folder)[2]
+
+
+def _config_in(folder: Path) -> tuple[Path, HFMapping, ModelConfig]:
+    """Return the folder of the encoder itself, the mapping of its names, and its settings."""
     if not folder.is_dir():
         raise ModelError(f"{folder} is not a folder; give a Hugging Face BERT folder")
     folder = encoder_folder(folder)
-    dialect, config = config_of(read_object(folder / "config.json"), folder)
-    return read_weights(folder, config, dialect)
+    return folder, *config_of(read_object(folder / "config.json"), folder)
 
 
 def read_weights(folder: Path, config: ModelConfig, dialect: HFMapping) -> tuple[Encoder, LoadReport]:
@@ -177,7 +191,7 @@ def load_weights(model: Encoder, theirs: dict[str, Tensor], dialect: HFMapping, 
     """
     wanted = model.state_dict()
     found: dict[str, Tensor] = {}
-    unused: list[str] = []
+    unused: dict[str, Tensor] = {}
     for name, tensor in theirs.items():
         ours = dialect.to_ours(name)
         strange = [part for part in ours if part not in wanted]
@@ -187,7 +201,7 @@ def load_weights(model: Encoder, theirs: dict[str, Tensor], dialect: HFMapping, 
                 "fix the config or the weights"
             )
         if not ours or strange:
-            unused.append(name)
+            unused[name] = tensor
             continue
         shape = list(wanted[ours[0]].shape)
         shape[0] *= len(ours)
@@ -205,7 +219,7 @@ def load_weights(model: Encoder, theirs: dict[str, Tensor], dialect: HFMapping, 
             "give a whole Hugging Face folder"
         )
     model.load_state_dict(found, strict=False)
-    return LoadReport(initialised=tuple(missing), unused=tuple(unused))
+    return LoadReport(initialised=tuple(missing), unused=unused)
 
 
 def their_tensors(model: Encoder, dialect: HFMapping) -> dict[str, Tensor]:

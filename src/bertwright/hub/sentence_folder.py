@@ -80,9 +80,13 @@ def read_sentence_folder(folder: Path) -> tuple[Encoder, SentenceSettings]:
     not supported.
     """
     encoder, _ = read_model(folder)
-    positions = encoder.config.max_positions
+    return encoder, read_sentence_settings(folder, encoder.config.max_positions)
+
+
+def read_sentence_settings(folder: Path, positions: int) -> SentenceSettings:
+    """Return how the encoder of a folder is read, which has so many positions; see `read_sentence_folder`."""
     if not is_sentence_folder(folder):
-        return encoder, SentenceSettings("mean", normalize=False, max_length=positions)
+        return SentenceSettings("mean", normalize=False, max_length=positions)
     modules, home = _modules(folder), encoder_folder(folder)
     length, prompts = _longest(home), prompts_of(folder)
     pooling, over_prompt = _pooling(module_folder(folder, modules["Pooling"]) / "config.json")
@@ -90,7 +94,7 @@ def read_sentence_folder(folder: Path) -> tuple[Encoder, SentenceSettings]:
     skip = 0 if over_prompt or not prompts.text else 1 + len(load_tokenizer(home).encode(prompts.text))
     if skip >= max_length - 1:
         raise ModelError(f"the prompt of {folder} fills its rows of {max_length} tokens; give it a shorter one")
-    return encoder, SentenceSettings(pooling, "Normalize" in modules, max_length, prompts, skip)
+    return SentenceSettings(pooling, "Normalize" in modules, max_length, prompts, skip)
 
 
 def save_sentence_model(

@@ -21,7 +21,7 @@ from bertwright.hub.encoder_folder import read_model, their_tensors, write_folde
 from bertwright.hub.mappings.known import MAPPINGS, mapping_of
 from bertwright.hub.mappings.mapping import HFMapping
 from bertwright.hub.mappings.old_configs import model_type_of
-from bertwright.hub.weights import read_object, read_tensors
+from bertwright.hub.weights import read_object
 from bertwright.log import note
 from bertwright.model.crf import Crf
 from bertwright.model.encoder import Part
@@ -113,11 +113,11 @@ def read_fine_tuned(folder: Path) -> FineTunedFolder:
     ('negative', 'positive')
     """
     encoder, report = read_model(folder)
-    part, values, tensors = fine_tuned_part(folder), read_object(folder / "config.json"), read_tensors(folder)
+    part, values = fine_tuned_part(folder), read_object(folder / "config.json")
     called = mapping_of(encoder.config).head_called
-    if part is None or not all(f"{called[part]}.{name}" in tensors for name in HEAD):
+    if part is None or not all(f"{called[part]}.{name}" in report.unused for name in HEAD):
         raise ModelError(f"{folder} has no head of a task; give a folder that `bertwright finetune` wrote as RUN/model")
-    head = {name: tensors[f"{called[part]}.{name}"].to(torch.float32) for name in HEAD}
+    head = {name: report.unused[f"{called[part]}.{name}"].to(torch.float32) for name in HEAD}
     outputs = len(head["weight"])
     model = FineTuned(encoder, part=part, outputs=outputs, dropout=_dropout(values, folder))
     chain = read_chain(folder, tags=outputs) if part == "token" else None

@@ -1,1 +1,1 @@
-"""Asks a model: in batches without waste."""
+"""Runs models that are trained: in batches without waste, of torch or exported."""

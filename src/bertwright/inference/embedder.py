@@ -5,17 +5,17 @@ texts -> rows -> batches by length -> hidden states of a layer -> pooled -> vect
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from bertwright.data.labelled.rows_of_labels import LabelledRows
 from bertwright.errors import ModelError, UsageError
 from bertwright.hub.onnx.onnx_folder import OnnxFolder, is_onnx_folder, open_onnx
-from bertwright.inference.batching import cpu_policy, in_batches
+from bertwright.inference.batching import BatchPolicy, Done, Forward, cpu_policy, vectors_of
 from bertwright.log import note
 from bertwright.tasks.text_encoder import TextEncoder
 from bertwright.tokenizer.load import load_tokenizer
@@ -23,15 +23,13 @@ from bertwright.tokenizer.load import load_tokenizer
 if TYPE_CHECKING:
     from bertwright.model.sentence_encoder import Pooling
 
-Done = Callable[[int], None]
-"""Hears of texts that are embedded."""
-
 
 @dataclass(frozen=True)
 class Embedder:
     """A model that turns texts into vectors, with its tokenizer.
 
-    ask      gives the vectors [N, H] float32 of N rows, and tells of each batch how many rows it had
+    forward  gives the vectors [B, H] or [B, 1, H] float32 of a batch of rows
+    policy   how rows are batched
     width    H, the length of a vector
     layer    the hidden states that are pooled: 0 for the embeddings, then one a block
 
@@ -42,7 +40,8 @@ class Embedder:
 
     folder: Path
     encoder: TextEncoder
-    ask: Callable[[LabelledRows, Done], np.ndarray]
+    forward: Forward[np.ndarray]
+    policy: BatchPolicy
     width: int
     layer: int
     pooling: Pooling
@@ -52,7 +51,8 @@ class Embedder:
         """Return vectors [N, H] float32 of N texts; those past the longest row are cut, and counted by the encoder."""
         if not texts:
             return np.empty((0, self.width), dtype=np.float32)
-        return self.ask(self.encoder.rows(texts, None, np.zeros(len(texts), dtype=np.int64), quiet=True), done)
+        rows = self.encoder.rows(texts, None, np.zeros(len(texts), dtype=np.int64), quiet=True)
+        return vectors_of(self.forward, rows, width=self.width, policy=self.policy, done=done)
 
 
 def open_embedder(
@@ -63,7 +63,7 @@ def open_embedder(
     normalize: bool | None = None,
     precision: Literal["bf16", "fp32"] = "fp32",
 ) -> Embedder:
-    """Read a model folder onto the fastest device; what is not told is as the folder says, see `embed`.
+    """Read a model folder onto the fastest device; what is not given is as the folder says, see `embed`.
 
     Raises UsageError for a layer or pooling there is none of, or that an exported model was not written with, and
     ModelError or TokenizerError for a folder that is unfit.
@@ -74,7 +74,7 @@ def open_embedder(
         return exported_embedder(opened)
     from bertwright.device import autocast, pick_device
     from bertwright.hub.sentence_folder import read_sentence_folder
-    from bertwright.inference.vectors import row_vectors
+    from bertwright.inference.scoring import task_forward, vector_policy
     from bertwright.model.sentence_encoder import POOLINGS, SentenceEncoder
 
     if not folder.is_dir():
@@ -101,7 +101,8 @@ def open_embedder(
     return Embedder(
         folder,
         TextEncoder(load_tokenizer(folder), max_length=reading.max_length, prompt=reading.prompts.text),
-        lambda rows, done: row_vectors(model, rows, device=device, cast=lambda: autocast(precision, device), done=done),
+        task_forward(model, device=device, cast=partial(autocast, precision, device)),
+        vector_policy(device),
         width=encoder.config.hidden_size,
         layer=model.layer,
         pooling=model.pooling,
@@ -111,20 +112,13 @@ def open_embedder(
 
 def exported_embedder(opened: OnnxFolder) -> Embedder:
     """Return the embedder of an exported model of sentence vectors, which onnxruntime runs on all cores."""
-
-    def ask(rows: LabelledRows, done: Done) -> np.ndarray:
-        vectors = np.empty((len(rows), opened.width), dtype=np.float32)
-        for places, answer in in_batches(opened.ask, rows, pace=cpu_policy()):
-            vectors[places] = answer[:, 0]
-            done(len(places))
-        return vectors
-
     return Embedder(
         opened.folder,
         TextEncoder(
             load_tokenizer(opened.folder), max_length=opened.max_length, prompt=str(opened.about.get("prompt", ""))
         ),
-        ask,
+        opened.ask,
+        cpu_policy(),
         width=opened.width,
         layer=opened.about["layer"],
         pooling=opened.about["pooling"],
@@ -135,20 +129,20 @@ def exported_embedder(opened: OnnxFolder) -> Embedder:
 def _require_exported(
     opened: OnnxFolder, *, layer: int | None, pooling: str | None, normalize: bool | None, precision: str
 ) -> None:
-    """Raise ModelError where a graph gives no vectors, and UsageError where it gives others than those told."""
+    """Raise ModelError where a graph gives no vectors, and UsageError where it gives others than those wanted."""
     if opened.part != "vector":
         raise ModelError(f"{opened.folder} was exported with a head and gives no vectors; give a model that has them")
     has = opened.about
-    told = {
+    fitting = {
         f"--layer {layer}": layer in (None, -1, has["layer"]),
         f"--pooling {pooling}": pooling in (None, has["pooling"]),
         "--normalize" if normalize else "--no-normalize": normalize in (None, has["normalize"]),
         f"--precision {precision}": precision == "fp32",
     }
-    unfit = [name for name, fits in told.items() if not fits]
+    unfit = [name for name, fits in fitting.items() if not fits]
     if unfit:
         raise UsageError(
-            f"{opened.folder} cannot be asked with {' '.join(unfit)}: an exported graph is of layer {has['layer']}, "
+            f"{opened.folder} cannot be run with {' '.join(unfit)}: an exported graph is of layer {has['layer']}, "
             f"pooling {has['pooling']}, {'unit length' if has['normalize'] else 'length as it comes'} and fp32; give "
             "the folder it was exported from"
         )

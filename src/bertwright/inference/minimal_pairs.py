@@ -1,4 +1,4 @@
-"""Turns pairs of sentences that differ in one point of grammar into how often a model finds the right one likelier.
+"""Turns pairs of sentences that differ in one point of grammar into how often a model finds the good one likelier.
 
 A sentence is as likely as its words are, each guessed from all the others: the pseudo-log-likelihood of Salazar et al.
 (2020), "Masked Language Model Scoring", by which BLiMP (Warstadt et al., 2020) is scored for masked language models.
@@ -6,17 +6,60 @@ A sentence is as likely as its words are, each guessed from all the others: the 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from statistics import mean
 
 import numpy as np
 import torch
 
-from bertwright.errors import InputError
+from bertwright.corpus.readers.json_rows import json_objects
+from bertwright.corpus.readers.rows import TableOptions
+from bertwright.errors import CorpusError, InputError
+from bertwright.inference.scoring import encoder_logits
 from bertwright.model.encoder import Encoder
 from bertwright.tokenizer.load import Tokenizer
 
 TOKENS = 16_384
 """Tokens a batch: rows of sentences of one length, each with another token masked."""
+
+
+def read_minimal_pairs(file: Path, encoding: str | None = None) -> list[dict[str, str]]:
+    """Return the objects of a JSON file of pairs: "good", "bad" and, where there are several, "field" and "paradigm".
+
+    `file` is JSON lines, or one array (also .gz or .zst), as BLiMP is distributed. Raises CorpusError naming the pair,
+    or the line, that is none.
+    """
+    if not file.is_file():
+        raise CorpusError(f'there is no file {file}; give JSON lines with "good" and "bad" sentences')
+    rows = (row for _, some in json_objects(file, TableOptions(encoding=encoding)) for row in some)
+    pairs: list[dict[str, str]] = []
+    for number, pair in enumerate(rows, start=1):
+        try:
+            fields: dict[str, str] = {name: str(pair[name]) for name in ("paradigm", "field") if name in pair}
+            pairs.append({"good": str(pair["good"]), "bad": str(pair["bad"]), **fields})
+        except KeyError as error:
+            raise CorpusError(
+                f'{file} pair {number:,} should be an object with "good" and "bad" sentences (it has no {error})'
+            ) from error
+    if not pairs:
+        raise CorpusError(f'{file} is empty; give JSON lines with "good" and "bad" sentences')
+    return pairs
+
+
+def minimal_pair_accuracy(model: Encoder, tokenizer: Tokenizer, pairs: Sequence[Mapping[str, str]]) -> dict[str, float]:
+    """Return how often the good sentence of a pair is the likelier one: the mean over paradigms, and by field.
+
+    A tie counts as wrong. The model must be in evaluation mode. Raises as `pseudo_log_likelihoods` does.
+    """
+    sums = pseudo_log_likelihoods(model, tokenizer, [pair[side] for pair in pairs for side in ("good", "bad")])
+    by_paradigm, by_field = defaultdict(list), defaultdict(list)
+    for pair, correct in zip(pairs, (sums[::2] > sums[1::2]).tolist(), strict=True):
+        by_paradigm[pair.get("paradigm", "")].append(correct)
+        by_field[pair.get("field", "")].append(correct)
+    overall = mean(mean(of_paradigm) for of_paradigm in by_paradigm.values())
+    return {"accuracy": overall, **{name: mean(by_field[name]) for name in sorted(by_field) if name}}
 
 
 @torch.inference_mode()
@@ -32,24 +75,26 @@ def pseudo_log_likelihoods(model: Encoder, tokenizer: Tokenizer, texts: Sequence
             raise InputError(
                 f'"{text[:40]}" has {len(ids)} tokens; the model reads 1 to {model.config.max_positions - 2}'
             )
-    device = next(model.parameters()).device
     sums = np.zeros(len(texts))
-    for places, framed in _batches(encoded, tokenizer):
-        count, length = framed.shape
-        inner = length - 2
-        rows = framed.repeat_interleave(inner, 0)
-        masked = torch.arange(1, inner + 1).repeat(count)
-        every = torch.arange(len(rows))
-        truth = rows[every, masked]
-        rows[every, masked] = tokenizer.special.mask
-        hidden = model.encode(*(part.to(device) for part in (rows, rows * 0, rows >= 0, masked[:, None])))
-        logits = model.mlm_logits(hidden[:, 0]).float()
-        chances = torch.log_softmax(logits, -1).gather(1, truth.to(device)[:, None])
-        sums[places] = chances.view(count, inner).sum(1).cpu().numpy()
+    for places, sentences in _batches(encoded, tokenizer):
+        count, length = sentences.shape
+        rows = sentences.repeat(length - 2, axis=0)
+        positions = np.tile(np.arange(1, length - 1), count)
+        labels = rows[np.arange(len(rows)), positions]
+        rows[np.arange(len(rows)), positions] = tokenizer.special.mask
+        arrays = {
+            "input_ids": rows,
+            "token_type_ids": np.zeros_like(rows),
+            "attention_mask": np.ones_like(rows, dtype=bool),
+            "asked": positions[:, None],
+        }
+        logarithms = torch.log_softmax(encoder_logits(model, arrays, head="masked-token")[:, 0], -1)
+        of_labels = logarithms.gather(1, torch.from_numpy(labels).to(logarithms.device)[:, None])
+        sums[places] = of_labels.view(count, length - 2).sum(1).cpu().numpy()
     return sums
 
 
-def _batches(encoded: list[list[int]], tokenizer: Tokenizer) -> Iterator[tuple[np.ndarray, torch.Tensor]]:
+def _batches(encoded: Sequence[Sequence[int]], tokenizer: Tokenizer) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Yield (places [B], ids [B, S]) of sentences of one length, few enough for a batch once each is masked."""
     lengths = np.array([len(ids) for ids in encoded])
     special = tokenizer.special
@@ -59,10 +104,4 @@ def _batches(encoded: list[list[int]], tokenizer: Tokenizer) -> Iterator[tuple[n
         for start in range(0, len(places), size):
             chosen = places[start : start + size]
             rows = [[special.cls, *encoded[place], special.sep] for place in chosen.tolist()]
-            yield chosen, torch.tensor(rows)
-
-
-def prefers_first(model: Encoder, tokenizer: Tokenizer, pairs: Sequence[tuple[str, str]]) -> np.ndarray:
-    """Return for each pair whether the first text is the likelier one, bool [N]; a tie is no preference."""
-    sums = pseudo_log_likelihoods(model, tokenizer, [text for pair in pairs for text in pair])
-    return np.asarray(sums[::2] > sums[1::2])
+            yield chosen, np.array(rows, dtype=np.int64)

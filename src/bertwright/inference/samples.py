@@ -1,16 +1,15 @@
-"""Turns held-out sentences into fixed questions with one word masked, and a model's answers, to watch it learn."""
+"""Turns held-out sentences into fixed ones with a word masked, and a model's predictions of it, to watch it learn."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
 from bertwright.corpus.shards import Shards
-from bertwright.inference.fill_mask import fill_mask
+from bertwright.inference.pretrained_predictor import fill_mask
 from bertwright.inference.text_rows import MASK
 from bertwright.model.encoder import Encoder
 from bertwright.rng import stream
@@ -26,15 +25,14 @@ class MaskedSample:
     """A sentence with [MASK] in it, and the word that stood there."""
 
     text: str
-    truth: str
+    label: str
 
 
-def choose_samples(data: Path, tokenizer: Tokenizer, *, count: int = COUNT) -> list[MaskedSample]:
-    """Return up to `count` held-out sentences, the same for every run on `data`, one whole word masked in each.
+def choose_samples(shards: Shards, tokenizer: Tokenizer, *, count: int = COUNT) -> list[MaskedSample]:
+    """Return up to `count` sentences of a split, the same for every run on it, one whole word masked in each.
 
     The word masked is the longest that is a single token, has only letters, and is neither first nor last.
     """
-    shards = Shards.open(data, "valid")
     found: list[MaskedSample] = []
     for document in stream("samples", shards.fingerprint).permutation(shards.document_count)[:200]:
         ends = shards.sentence_ends(int(document))
@@ -58,19 +56,22 @@ def _mask_one(shards: Shards, document: int, start: int, end: int, tokenizer: To
         return None
     place = max(whole, key=lambda i: len(tokenizer.tokens[ids[i]]))
     text = f"{tokenizer.decode(ids[:place])} {MASK} {tokenizer.decode(ids[place + 1 :])}"
-    return MaskedSample(text=text, truth=tokenizer.tokens[ids[place]])
+    return MaskedSample(text=text, label=tokenizer.tokens[ids[place]])
 
 
 def predict_samples(
     model: Encoder, tokenizer: Tokenizer, samples: list[MaskedSample], *, top_k: int = 5
 ) -> list[dict[str, Any]]:
-    """Return for each sample its text, truth and the model's `top_k` guesses as [token, probability] pairs."""
+    """Return for each sample its text, the word that stood there ("truth") and the model's `top_k` predictions.
+
+    A prediction is [token, probability]; the keys are those of metrics.jsonl.
+    """
     training = model.training
     model.eval()
     with torch.inference_mode():
-        answers = fill_mask(model, tokenizer, [sample.text for sample in samples], top_k=top_k) if samples else []
+        guesses = fill_mask(model, tokenizer, [sample.text for sample in samples], top_k=top_k) if samples else []
     model.train(training)
     return [
-        {"text": sample.text, "truth": sample.truth, "predictions": answer}
-        for sample, answer in zip(samples, answers, strict=True)
+        {"text": sample.text, "truth": sample.label, "predictions": predictions}
+        for sample, predictions in zip(samples, guesses, strict=True)
     ]

@@ -6,7 +6,6 @@ These are the rows of prediction: nothing is cut, since an answer about half a t
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -18,28 +17,37 @@ MASK = "[MASK]"
 """What a person writes, whatever the tokenizer calls its mask token."""
 
 
-@dataclass(frozen=True)
-class TextRow:
-    """One text, or one pair, as the model reads it: [CLS] A [SEP] or [CLS] A [SEP] B [SEP]."""
+def text_rows(
+    questions: Sequence[Sequence[str]], tokenizer: Tokenizer, *, max_length: int, masked: bool
+) -> LabelledRows:
+    """Return a row for each question, [CLS] A [SEP] of one text or [CLS] A [SEP] B [SEP] of two.
 
-    input_ids: list[int]
-    token_type_ids: list[int]
-
-
-def frame(place: int, segments: Sequence[str], *, tokenizer: Tokenizer, positions: int) -> TextRow:
-    """Return the row of one or two segments, [MASK] in them masked; raises InputError where it is past `positions`."""
+    Its positions are those of every mask token, or where not `masked` that of [CLS]. Raises InputError where a row is
+    longer than `max_length` tokens.
+    """
     special = tokenizer.special
-    ids, types = [special.cls], [0]
-    for kind, segment in enumerate(segments):
-        tokens = [*_with_masks(segment, tokenizer), special.sep]
-        ids += tokens
-        types += [kind] * len(tokens)
-    if len(ids) > positions:
-        raise InputError(
-            f'text {place + 1} ("{segments[0][:40]}...") is {len(ids):,} tokens long but the model reads {positions}; '
-            "split or shorten it"
-        )
-    return TextRow(input_ids=ids, token_type_ids=types)
+    rows: list[list[int]] = []
+    first_lengths: list[int] = []
+    for number, texts in enumerate(questions, start=1):
+        segments = [[*_with_masks(text, tokenizer), special.sep] for text in texts]
+        rows.append([special.cls, *(token for segment in segments for token in segment)])
+        first_lengths.append(1 + len(segments[0]))
+        if len(rows[-1]) > max_length:
+            raise InputError(
+                f'text {number} ("{texts[0][:40]}...") is {len(rows[-1]):,} tokens long but the model reads '
+                f"{max_length}; split or shorten it"
+            )
+    positions = [[at for at, token in enumerate(row) if token == special.mask] if masked else [0] for row in rows]
+    counts = np.array([len(places) for places in positions], dtype=np.int64)
+    return LabelledRows(
+        ids=np.array([token for row in rows for token in row], dtype=np.uint32),
+        lengths=np.array([len(row) for row in rows], dtype=np.int64),
+        first_lengths=np.array(first_lengths, dtype=np.int64),
+        positions=np.array([place for places in positions for place in places], dtype=np.int64),
+        num_targets=counts,
+        targets=np.zeros(int(counts.sum()), dtype=np.int64),
+        pad=special.pad,
+    )
 
 
 def _with_masks(text: str, tokenizer: Tokenizer) -> list[int]:
@@ -49,20 +57,3 @@ def _with_masks(text: str, tokenizer: Tokenizer) -> list[int]:
     for part in others:
         ids += [tokenizer.special.mask, *tokenizer.encode(part)]
     return ids
-
-
-def labelled(rows: Sequence[TextRow], *, tokenizer: Tokenizer, mask: bool) -> LabelledRows:
-    """Return rows as batches are cut from, asked about at every mask token, or with `mask` false at [CLS]."""
-    special = tokenizer.special
-    asked = [[at for at, index in enumerate(row.input_ids) if index == special.mask] if mask else [0] for row in rows]
-    firsts = [row.token_type_ids.index(1) if 1 in row.token_type_ids else len(row.input_ids) for row in rows]
-    counts = np.array([len(places) for places in asked], dtype=np.int64)
-    return LabelledRows(
-        ids=np.array([index for row in rows for index in row.input_ids], dtype=np.uint32),
-        lengths=np.array([len(row.input_ids) for row in rows], dtype=np.int64),
-        first_lengths=np.array(firsts, dtype=np.int64),
-        asked=np.array([place for places in asked for place in places], dtype=np.int64),
-        asked_counts=counts,
-        targets=np.zeros(int(counts.sum()), dtype=np.int64),
-        pad=special.pad,
-    )

@@ -36,7 +36,7 @@ class FineTuned(nn.Module):
         Over rows its deviation is that of the encoder's matrices, 0.02. Over tokens it is 1 / sqrt(H), which makes
         logits of about 1 from normalised states of any width: from 0.02 MiniLM learns so slowly that F1 on the test of
         WNUT-17 is 0.34 after 3 epochs, not 0.42, and on SQuAD (2,000 questions) 0.31, not 0.43.
-        A `crf` goes along with the model: the task decides by it (see `Task.knowing`), not the forward pass.
+        A `crf` goes along with the model: the task decides by it (see `Task.with_crf`), not the forward pass.
         """
         super().__init__()
         encoder.keep_for(part)

@@ -5,8 +5,8 @@
 `corrupt` and `loss` stand side by side in one file an objective. Both are pure functions of tensors; every random
 number comes from the generator handed in. No objective owns, or knows, the model.
 
-An objective may ask another model first: `new_auxiliary` makes it, the training step has it score what `ask` returns,
-and hands both to `corrupt`; `loss` gets its scores again, with gradients. Its parameters are trained with the model's
+An objective may ask another model first: `new_auxiliary` makes it, the training step has it score `auxiliary_batch` and
+hands both to `corrupt`; `loss` gets its scores again, with gradients. Its parameters are trained with the model's
 and saved in checkpoints, and are no part of the model that is written at the end.
 """
 
@@ -28,13 +28,13 @@ Rows = Literal["single", "pairs", "ordered_pairs"]
 """One segment a row; or two, of which the second follows or comes from another document; or two that follow one another
 in the text, in this order or swapped."""
 FirstScores = tuple[MaskedBatch, Scores]
-"""What the auxiliary module was asked, and what it answered."""
+"""What the auxiliary module has scored, and its scores."""
 EncoderOf = Callable[..., nn.Module]
 """Returns an encoder of the run's architecture, given fields laid over the run's shape, such as `hidden_size=64`."""
 
 
 class Objective(Protocol):
-    """What the training step asks of an objective or a task; it never learns which one it is.
+    """What the training step needs of an objective or a task; it never learns which one it is.
 
     Each has its own kind of batch, of example and of scores, which pass through the step unseen.
     """
@@ -62,7 +62,7 @@ class Vocabulary:
 
 
 class PretrainingObjective(ABC):
-    """What pre-training asks of an objective, be it one or a sum of several."""
+    """What pre-training needs of an objective, be it one or a sum of several."""
 
     @property
     @abstractmethod
@@ -82,9 +82,9 @@ class PretrainingObjective(ABC):
     def corrupt(
         self, batch: Batch, generator: torch.Generator, progress: float = 1.0, first: FirstScores | None = None
     ) -> MaskedBatch:
-        """Return what the model sees and what it is asked at `progress` of a run, drawn from `generator` alone.
+        """Return what the model sees and what it is to predict at `progress` of a run, drawn from `generator` alone.
 
-        `first` is what the auxiliary module answered, of objectives that ask one; None where there is no module, as
+        `first` is what the auxiliary module has scored, of objectives that have one; None where there is no module, as
         where a batch is only shown.
         """
 
@@ -103,8 +103,8 @@ class PretrainingObjective(ABC):
         """Return a new auxiliary module, drawn from torch's default generator, or None; see the top of this file."""
         return None
 
-    def ask(self, batch: Batch, generator: torch.Generator, progress: float) -> MaskedBatch:
-        """Return what the auxiliary module is asked before `corrupt`; called where there is one alone."""
+    def auxiliary_batch(self, batch: Batch, generator: torch.Generator, progress: float) -> MaskedBatch:
+        """Return what the auxiliary module scores before `corrupt`; called where there is one alone."""
         raise NotImplementedError
 
 
@@ -112,7 +112,7 @@ class NamedObjective(PretrainingObjective):
     """One that `objective.names` can name: a class of its own, in a file of its own."""
 
     needs: ClassVar[Rows] = "single"
-    """The rows it needs; "single" asks for nothing: an objective about tokens goes with rows of any kind."""
+    """The rows it needs; "single" needs nothing: an objective about tokens goes with rows of any kind."""
     hides: ClassVar[bool] = True
     """Whether it hides tokens; of several objectives at once, one alone may."""
     options: ClassVar[type[Section]] = Section
@@ -130,7 +130,7 @@ class NamedObjective(PretrainingObjective):
 
 
 def unhidden(batch: Batch) -> MaskedBatch:
-    """Return a batch as it is, nothing hidden and no token asked about: what an objective about rows sees."""
+    """Return a batch as it is, nothing hidden and no token to predict: what an objective about rows sees."""
     none = batch.input_ids[:, :0]
     return MaskedBatch(
         input_ids=batch.input_ids,

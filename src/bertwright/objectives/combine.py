@@ -82,9 +82,9 @@ class CombinedObjective(PretrainingObjective):
         """Return the auxiliary module of the one that hides tokens."""
         return self.hider.new_auxiliary(encoder_of)
 
-    def ask(self, batch: Batch, generator: torch.Generator, progress: float) -> MaskedBatch:
-        """Return what the one that hides tokens asks its auxiliary module."""
-        return self.hider.ask(batch, generator, progress)
+    def auxiliary_batch(self, batch: Batch, generator: torch.Generator, progress: float) -> MaskedBatch:
+        """Return what the auxiliary module of the one that hides tokens scores."""
+        return self.hider.auxiliary_batch(batch, generator, progress)
 
 
 def build_objective(config: ObjectiveConfig, *, vocab_size: int, mask_id: int) -> PretrainingObjective:

@@ -15,18 +15,18 @@ class ObjectiveConfig(Section):
     names: tuple[str, ...] = ()
     """Objectives whose losses are added up, such as mlm and nsp; by next_sentence where not given: mlm, or both."""
     mask_rate: float = Field(default=0.15, gt=0.0, lt=1.0)
-    """Share of a row's tokens that are asked about."""
+    """Fraction of a row's tokens that are masked."""
     final_mask_rate: float | None = Field(default=None, gt=0.0, lt=1.0)
-    """That share at the end of the run, reached linearly; the same throughout where not given. Held-out text is masked
-    at 15% whatever both are."""
+    """That fraction at the end of the run, reached linearly; the same throughout where not given. Held-out text is
+    masked at 15% whatever both are."""
     whole_word: bool = False
     """Ask about whole words instead of single tokens."""
     next_sentence: bool = True
     """Train on sentence pairs with next sentence prediction beside masking."""
     mask_share: float = Field(default=0.8, ge=0.0, le=1.0)
-    """Of the tokens asked about, the share replaced by [MASK]."""
+    """Of the masked tokens, the fraction replaced by [MASK]."""
     random_share: float = Field(default=0.1, ge=0.0, le=1.0)
-    """Of the tokens asked about, the share replaced by a random token; the rest is left as it is."""
+    """Of the masked tokens, the fraction replaced by a random token; the rest is left as it is."""
     options: dict[str, dict[str, Any]] = Field(default_factory=dict)
     """Settings of single objectives, by their names: objective.options.NAME.FIELD."""
 

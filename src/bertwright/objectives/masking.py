@@ -1,4 +1,4 @@
-"""Chooses which tokens of a batch are asked about, and hides them: 15% of a row, 80% [MASK] / 10% random / 10% as is.
+"""Chooses the tokens of a batch to be predicted, and hides them: 15% of a row, 80% [MASK] / 10% random / 10% as is.
 
 Source: Devlin et al. 2018, section 3.1 and appendix A.1, and its reference data builder; whole words after its
 "Whole Word Masking" release of 2019. Drawn afresh for each batch (dynamic masking, Liu et al. 2019, section 4.1).
@@ -15,14 +15,14 @@ from bertwright.types import Batch
 
 
 def masked_slots(length: int, rate: float) -> int:
-    """Return the number of tokens asked about in a full row of `length` tokens, rounded up: the M of an Example."""
+    """Return the number of tokens to predict in a full row of `length` tokens, rounded up: the M of an Example."""
     return max(1, math.ceil(rate * length - 1e-9))
 
 
 def select_tokens(batch: Batch, *, rate: float, whole_word: bool, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Return (positions [B, M] int64, weights [B, M] float32) of the tokens to ask about, in order of position.
+    """Return (positions [B, M] int64, weights [B, M] float32) of the tokens to predict, in order of position.
 
-    A row is asked about max(1, round(rate * its tokens, special ones counted)) of its maskable tokens, as in 2018.
+    Of a row that is max(1, round(rate * its tokens, special ones counted)) of its maskable tokens, as in 2018.
     With `whole_word` these are whole words (see `_choose_words`), so a row may hold a few fewer. Unused slots have
     weight 0 and position 0. Batch and generator are on the same device; a batch of 64 x 128 takes under 1 ms on a CPU,
     and there every machine draws the same masks.
@@ -74,7 +74,7 @@ def _choose_words(batch: Batch, budget: Tensor, generator: torch.Generator) -> T
     """Return [B, S] bool: tokens of whole words, taken in random order; a word that no longer fits is passed over.
 
     Where no word of a row fits its budget (a row of a few tokens), the first `budget` tokens of the first word drawn
-    are taken, so that every row is asked about at least one token.
+    are taken, so that every row has at least one token to predict.
     """
     starts = batch.word_starts & batch.maskable
     word = (starts.cumsum(1) - 1).clamp(min=0)

@@ -44,7 +44,7 @@ class MaskedLanguageModel(NamedObjective):
         )
 
     def rate_at(self, progress: float) -> float:
-        """Return the share of tokens asked about at `progress` in [0, 1] of a run: a straight line to `final_rate`.
+        """Return the fraction of tokens masked at `progress` in [0, 1] of a run: a straight line to `final_rate`.
 
         Ankner et al. (2024), "Dynamic Masking Rate Schedules for MLM Pretraining".
         """
@@ -62,7 +62,7 @@ class MaskedLanguageModel(NamedObjective):
     def corrupt(
         self, batch: Batch, generator: torch.Generator, progress: float = 1.0, first: FirstScores | None = None
     ) -> MaskedBatch:
-        """Return the batch with tokens hidden and what is asked about them."""
+        """Return the batch with tokens hidden, and their labels."""
         rate = self.rate_at(progress)
         positions, weights = select_tokens(batch, rate=rate, whole_word=self.whole_word, generator=generator)
         input_ids = corrupt_tokens(

@@ -9,7 +9,8 @@ from typing import Any
 from bertwright.checksums import DIGEST
 from bertwright.errors import ModelError
 from bertwright.files import human_bytes, read_json
-from bertwright.log import print_facts, print_table
+from bertwright.log import Facts, Table
+from bertwright.result import Result
 
 SHOWN: dict[str, tuple[str, str]] = {
     "step": ("step", ",d"),
@@ -24,8 +25,8 @@ OF_RUN = ("size", "seed", "precision", "data fingerprint")
 """What the checkpoint keeps of its run, to be compared when it is resumed."""
 
 
-def show_checkpoint(folder: Path) -> None:
-    """Print what a checkpoint holds; its checksums are those written down, `verify` compares them.
+def show_checkpoint(folder: Path) -> Result:
+    """Return what a checkpoint holds; its checksums are those written down, `verify` compares them.
 
     Raises ModelError where its manifest.json or position.json is damaged.
     """
@@ -35,8 +36,11 @@ def show_checkpoint(folder: Path) -> None:
         rows = [[name, human_bytes(one["bytes"]), str(one[DIGEST])] for name, one in files.items()]
     except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
         raise ModelError(f"the checkpoint {folder} is damaged ({error}); take the one before") from error
-    print_facts(f"{folder}, a checkpoint", facts)
-    print_table("files", ["file", "size", "XXH3"], rows)
+    return Result(
+        {"kind": "checkpoint", **saved, "files": files},
+        Facts(f"{folder}, a checkpoint", facts),
+        Table("files", ["file", "size", "XXH3"], rows),
+    )
 
 
 def _facts(saved: Mapping[str, Any]) -> dict[str, str]:

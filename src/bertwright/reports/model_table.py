@@ -14,28 +14,35 @@ from bertwright.errors import ModelError
 from bertwright.files import read_json
 from bertwright.hub.mappings.old_configs import model_type_of
 from bertwright.hub.sentence_layout import encoder_folder
-from bertwright.log import print_facts, print_table
+from bertwright.log import Facts, Table
+from bertwright.result import Result
 
 BLOCK = re.compile(r"(?:^|\.)layers?\.(\d+)\.")
 SIDES = ("encoder", "decoder")
 
 
-def show_model(model: Path) -> None:
-    """Print the settings of a MODEL folder and its weights by part; sizes are read from the files' headers alone."""
+def show_model(model: Path) -> Result:
+    """Return the settings of a MODEL folder and its weights by part; sizes are read from the files' headers alone."""
     folder = encoder_folder(model)
     try:
         config = dict(read_json(folder / "config.json"))
         sizes = weight_sizes(folder)
         sides = [(f"{name} ", config[name]) for name in SIDES if isinstance(config.get(name), dict)] or [("", config)]
-        print_facts(str(model), {name: fact for side, part in sides for name, fact in _facts(part, side).items()})
+        facts = {name: fact for side, part in sides for name, fact in _facts(part, side).items()}
     except (OSError, ValueError, TypeError, AttributeError, SafetensorError) as error:
         raise ModelError(f"{model} is not a whole model folder ({error}); export or download it again") from error
     parts: dict[str, list[int]] = {}
     for name, size in sizes.items():
         parts.setdefault(part_of(name), []).append(size)
-    rows = [[part, f"{len(counts)}", f"{sum(counts):,}"] for part, counts in sorted(parts.items(), key=_in_order)]
-    total = sum(sizes.values())
-    print_table("weights", ["part", "tensors", "parameters"], [*rows, ["all", f"{len(sizes)}", f"{total:,}"]])
+    counts = {part: (len(found), sum(found)) for part, found in sorted(parts.items(), key=_in_order)}
+    counts["all"] = (len(sizes), sum(sizes.values()))
+    rows = [[part, f"{tensors}", f"{weights:,}"] for part, (tensors, weights) in counts.items()]
+    weights = {part: {"tensors": tensors, "parameters": weights} for part, (tensors, weights) in counts.items()}
+    return Result(
+        {"kind": "model", "config": config, "weights": weights},
+        Facts(str(model), facts),
+        Table("weights", ["part", "tensors", "parameters"], rows),
+    )
 
 
 def _facts(config: Mapping[str, Any], side: str) -> dict[str, str]:

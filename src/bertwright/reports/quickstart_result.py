@@ -1,4 +1,4 @@
-"""Turns the figures of a quickstart into a table and sentences that explain them to someone who sees them first."""
+"""Turns the figures of a quickstart into a table and sentences that explain them to newcomers."""
 
 from __future__ import annotations
 
@@ -12,29 +12,27 @@ README_MACHINE = "2 cores with AVX512-bf16"
 FALLS_YET = 0.02
 """Nats by which the loss must have fallen in the last quarter to say that it falls."""
 FEWEST_LINES = 8
-"""Lines of metrics.jsonl that a course of the training loss can be told from."""
+"""Lines of metrics.jsonl that show a course of the training loss."""
 
 
 def learned_rows(figures: Mapping[str, Any], *, commonest: float) -> list[list[str]]:
     """Return rows [what, this model, what it would be without learning] about held-out text.
 
-    `commonest` is the share of the most frequent token.
+    `commonest` is the fraction of the most frequent token.
     """
     valid, entropy = figures["valid"], figures["unigram_entropy"]
     rows = []
     if "mlm_loss" in valid:
         loss = valid["mlm_loss"]
-        knowing = f"{entropy:.2f} nats, {math.exp(entropy):,.0f} (knowing only how frequent words are)"
-        rows.append(["loss, perplexity of masked words (lower is better)", f"{loss:.2f} nats, {exp(loss)}", knowing])
-        rows.append(
-            ["masked words right", f"{valid['mlm_accuracy']:.1%}", f"{commonest:.1%} (always the commonest token)"]
-        )
+        unigram = f"{entropy:.2f} nats, {math.exp(entropy):,.0f} (from the frequency of words alone)"
+        rows.append(["MLM loss, perplexity (lower is better)", f"{loss:.2f} nats, {exp(loss)}", unigram])
+        rows.append(["MLM accuracy", f"{valid['mlm_accuracy']:.1%}", f"{commonest:.1%} (always the commonest token)"])
     if "nsp_balanced_accuracy" in valid:
-        right = f"{valid['nsp_balanced_accuracy']:.1%}"
-        rows.append(["next sentences right, mean over both classes", right, "50.0% (a constant answer)"])
+        balanced = f"{valid['nsp_balanced_accuracy']:.1%}"
+        rows.append(["NSP balanced accuracy (mean over both classes)", balanced, "50.0% (a constant answer)"])
     if "nsp_accuracy" in valid:
         constant = f"{valid['nsp_majority']:.1%} (always the commoner class)" if "nsp_majority" in valid else ""
-        rows.append(["next sentences right", f"{valid['nsp_accuracy']:.1%}", constant])
+        rows.append(["NSP accuracy", f"{valid['nsp_accuracy']:.1%}", constant])
     return rows
 
 
@@ -80,5 +78,5 @@ def _fall(course: Sequence[tuple[float, float]]) -> float:
     before = [point for point in course if point[0] <= 0.75 * end] or [course[0]]
     after = [point for point in course if point[0] > 0.75 * end]
     (low, below), (high, above) = before[-1], after[0]
-    share = (0.75 * end - low) / (high - low) if high > low else 0.0
-    return below + share * (above - below) - last
+    fraction = (0.75 * end - low) / (high - low) if high > low else 0.0
+    return below + fraction * (above - below) - last

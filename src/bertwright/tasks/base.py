@@ -1,15 +1,17 @@
-"""What a task is: examples, encode, head, score. Four answers for each task, and everything else is the engine's.
+"""What a task is: examples, encode, head, evaluate. Four answers for each task, and everything else is the engine's.
 
     file -> examples -> LabelledRows -> logits -> EvalResult
-         read        encode          (a head)  judge
+         read        encode          (a head)  evaluate
 
-A task also marks the answers of a batch (`loss`), which is all the training loop asks of it.
+A task also has the loss of a batch (`loss`), which is all the training loop asks of it. Tasks are frozen: each is made
+once, from its training file or from the labels of a trained model.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Self, TypeVar
 
@@ -19,55 +21,105 @@ from bertwright.config import Section
 from bertwright.data.labelled.rows_of_labels import LabelledRows
 from bertwright.tasks.columns import ColumnsConfig
 from bertwright.tasks.eval_result import EvalResult
+from bertwright.tasks.examples import EncodedExamples, Examples
 from bertwright.tasks.head import HeadConfig
 from bertwright.tasks.text_encoder import TextEncoder
 from bertwright.tasks.unlabelled import UnlabelledFile
-from bertwright.types import LabelledBatch, Loss
+from bertwright.types import LabelledBatch, Loss, TokenRows
 
 if TYPE_CHECKING:  # tasks name tensors in training alone: an exported model is asked without torch
     import torch
     from torch import Tensor, nn
 
     from bertwright.model.crf import Crf
+    from bertwright.model.crf_decode import CRFDecoder
     from bertwright.model.encoder import Part
-    from bertwright.model.task_model import FineTuned, Problem
+    from bertwright.model.task_model import Problem
 
-E = TypeVar("E")
+E = TypeVar("E", bound=Examples)
 """What the examples of a task are."""
+B = TypeVar("B", bound=TokenRows)
+"""What its batches are."""
 
 
-class Task(ABC, Generic[E]):
-    """A task with all it has learned from its training file, but for the weights."""
+@dataclass(frozen=True)
+class TrainFile:
+    """A training file, and what is asked of the task that is made from it.
+
+    columns       where its names do not say which column is which
+    head          the head asked for
+    extra_config  settings of this task alone
+    dev_fraction  the share of its examples to hold out for dev; None where there is a dev file
+    """
+
+    path: Path
+    columns: ColumnsConfig = field(default_factory=ColumnsConfig)
+    head: HeadConfig = field(default_factory=HeadConfig)
+    extra_config: Mapping[str, Any] = field(default_factory=dict)
+    dev_fraction: float | None = None
+
+
+class FinetuneTask:
+    """What training asks of every task, also of those without a head: translate and embed."""
 
     name: ClassVar[str]
     sums_over_rows: ClassVar[bool] = True
     """Whether the loss of a batch is a sum over its rows, divided by a sum over them: it can be had row by row."""
-    part: ClassVar[Part]
-    """What the head is about."""
-    metric: ClassVar[str]
-    """The figure the best checkpoint is chosen by, where no other is asked for."""
-    metrics: ClassVar[tuple[str, ...]]
-    """Every figure `judge` gives."""
-    problem: ClassVar[Problem]
-    """What Hugging Face calls the kind of its loss."""
     labels: tuple[str, ...]
     """Names of the head's outputs."""
-    pairs: bool | None = None
-    """Whether its examples are pairs of texts; None where that is not known, or they are neither."""
-    options: ClassVar[type[Section]] = Section
-    """What `options` of a run may hold for this task, handed to `with_saved_settings`; nothing, as a rule."""
     has_dynamic_slots = False
     """No task grows its batches along a run (see train/step.py)."""
 
-    @classmethod
-    @abstractmethod
-    def begin(cls, path: Path, columns: ColumnsConfig) -> tuple[Self, E]:
-        """Return the task of a training file, and its examples; raises InputError with the reason."""
+    @property
+    def positive(self) -> str | None:
+        """The class whose F1 is reported, where there are two; None elsewhere."""
+        return None
+
+    def with_tuned_threshold(self, dev: EvalResult) -> Self:
+        """Return the task with the threshold that is best on dev; as it is where it has none, as a rule."""
+        return self
+
+    def corrupt(self, batch: B, generator: torch.Generator, progress: float = 1.0) -> B:
+        """Hide nothing: the text of a task is read as it is."""
+        return batch
+
+
+class Task(FinetuneTask, ABC, Generic[E]):
+    """A task with all it has learned from its training file, but for the weights of encoder and head."""
+
+    head_type: ClassVar[Part]
+    """What the head is about: rows, tokens, spans or choices."""
+    metric: ClassVar[str]
+    """The figure the best checkpoint is chosen by, where no other is asked for."""
+    metrics: ClassVar[tuple[str, ...]]
+    """Every figure `evaluate` gives."""
+    problem: ClassVar[Problem] = "single_label_classification"
+    """What Hugging Face calls the kind of its loss."""
+    pairs: bool | None = None
+    """Whether its examples are pairs of texts; None where that is not known, or they are neither."""
+    options: ClassVar[type[Section]] = Section
+    """What `options` of a run may hold for this task; nothing, as a rule."""
 
     @classmethod
     @abstractmethod
-    def from_labels(cls, labels: Sequence[str]) -> Self:
-        """Return the task of a trained model, whose head has outputs of these names."""
+    def from_train_file(cls, file: TrainFile) -> tuple[Self, dict[str, E]]:
+        """Return the task of a training file, and its examples as "train" and, where some are held out, "dev".
+
+        Raises InputError, UsageError or ConfigError with the reason.
+        """
+
+    @classmethod
+    @abstractmethod
+    def from_labels(cls, labels: Sequence[str], extra_config: Mapping[str, Any] | None = None) -> Self:
+        """Return the task of a trained model, whose head has outputs of these names.
+
+        `extra_config` is what its folder keeps: the property of that name. Raises ModelError or ConfigError.
+        """
+
+    @property
+    def extra_config(self) -> dict[str, Any]:
+        """The settings of its own that a model's folder keeps for `from_labels`; none, as a rule."""
+        return {}
 
     @abstractmethod
     def with_columns(self, path: Path, columns: ColumnsConfig) -> Self:
@@ -82,60 +134,33 @@ class Task(ABC, Generic[E]):
         return None
 
     @abstractmethod
-    def ask(self, questions: Sequence[tuple[str, ...]]) -> E:
-        """Return texts, or pairs of texts, as examples whose targets nobody knows."""
+    def from_questions(self, questions: Sequence[tuple[str, ...]]) -> E:
+        """Return texts, or pairs of texts, as examples whose labels nobody knows."""
 
     @abstractmethod
-    def encode(self, examples: E, encoder: TextEncoder) -> LabelledRows:
-        """Return the examples as rows."""
+    def encode(self, examples: E, encoder: TextEncoder) -> EncodedExamples[E, LabelledRows]:
+        """Return the examples with the rows they become."""
 
     @abstractmethod
     def loss(self, scores: Tensor, example: LabelledBatch) -> Loss:
-        """Mark logits [B, M, outputs] against the targets [B, M] of a batch."""
+        """Return the loss of logits [B, M, outputs] against the targets [B, M] of a batch."""
 
     @abstractmethod
-    def judge(self, logits: np.ndarray, examples: E, *, mistakes: int = 0) -> EvalResult:
-        """Judge logits [Q, outputs] of everything asked, in the order of the examples, with the worst mistakes."""
+    def evaluate(self, logits: np.ndarray, examples: E, *, mistakes: int = 0) -> EvalResult:
+        """Return how good logits [Q, outputs] are, in the order of the encoded examples, with the worst mistakes."""
 
     @abstractmethod
-    def answers(self, logits: np.ndarray, examples: E) -> list[dict[str, Any]]:
-        """Return what the logits [Q, outputs] say of each example, as `predict` shows it."""
-
-    def with_saved_settings(self, own: Mapping[str, Any]) -> Self:
-        """Return the task with settings of its own, from its section of a run or from the folder of a trained model."""
-        return self
-
-    @property
-    def own(self) -> dict[str, Any]:
-        """The settings of its own that a folder keeps for `with_saved_settings`; none, as a rule."""
-        return {}
-
-    @property
-    def positive(self) -> str | None:
-        """The class whose F1 is reported, where there are two; None elsewhere."""
-        return None
-
-    def settled(self, judged: EvalResult) -> Self:
-        """Return the task with what is set by looking at a judgement on dev; nothing, as a rule."""
-        return self
-
-    def with_head(self, head: HeadConfig, examples: E) -> Self:
-        """Return the task with the head asked for; `examples` are those of training. Raises ConfigError if unfit."""
-        head.refuse("multi_label", "class_weights", "crf", "positive", task=self.name)
-        return self
+    def predictions(self, logits: np.ndarray, examples: E) -> list[dict[str, Any]]:
+        """Return what the logits [Q, outputs] say of each encoded example, as `predict` shows it."""
 
     def new_crf(self) -> Crf | None:
         """Return what a new model has above its logits, where the task decides over whole rows; nothing, as a rule."""
         return None
 
-    def with_crf(self, model: FineTuned) -> Self:
-        """Return the task with what a model knows beside its logits; nothing, as a rule."""
+    def with_crf(self, crf: Crf | CRFDecoder | None) -> Self:
+        """Return the task with the CRF of a model; as it is where tags are not what it predicts."""
         return self
 
-    def start_head(self, head: nn.Linear) -> None:
+    def init_head(self, head: nn.Linear) -> None:
         """Set what of a new head is known beforehand; nothing, as a rule."""
         return
-
-    def corrupt(self, batch: LabelledBatch, generator: torch.Generator, progress: float = 1.0) -> LabelledBatch:
-        """Hide nothing: the text of a task is read as it is."""
-        return batch

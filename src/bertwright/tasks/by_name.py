@@ -1,21 +1,26 @@
-"""Names the tasks there are; imports no torch, so that an exported model is asked without it."""
+"""Names the tasks there are, and finds the task of a trained model by its head.
+
+Imports no torch, so that an exported model is asked without it.
+"""
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
-from bertwright.errors import UsageError
+from bertwright.errors import ModelError, UsageError
 from bertwright.tasks.base import Task
 from bertwright.tasks.classification.multi_label import MultiLabel
 from bertwright.tasks.classification.task import Classify
-from bertwright.tasks.columns import ColumnsConfig
-from bertwright.tasks.examples import split_dev
 from bertwright.tasks.head import HeadConfig
 from bertwright.tasks.multiple_choice.task import Choose
 from bertwright.tasks.question_answering.task import Answer
 from bertwright.tasks.regression.task import Regress
 from bertwright.tasks.tagging.task import Tag
+
+if TYPE_CHECKING:
+    from bertwright.model.encoder import Part
+    from bertwright.model.task_model import Problem
 
 TASKS: dict[str, type[Task[Any]]] = {
     "classify": Classify,
@@ -27,6 +32,12 @@ TASKS: dict[str, type[Task[Any]]] = {
 """Every task with a head, by the word that follows `bertwright finetune`."""
 WITHOUT_HEAD = ("translate", "embed")
 """What else may follow it: translate writes texts, and embed gives vectors."""
+BY_HEAD: dict[Part, type[Task[Any]]] = {"token": Tag, "span": Answer, "choice": Choose}
+"""The tasks that are known by the type of their head."""
+BY_PROBLEM: dict[Problem, type[Task[Any]]] = {task.problem: task for task in (Classify, MultiLabel, Regress)}
+"""The tasks about rows, by what Hugging Face calls the kind of their loss."""
+TASK = "task"
+"""The extra setting by which a task is found whose head is not enough."""
 
 
 def task_names() -> tuple[str, ...]:
@@ -34,28 +45,42 @@ def task_names() -> tuple[str, ...]:
     return (*TASKS, *WITHOUT_HEAD)
 
 
-def begin_task(
-    name: str, head: HeadConfig, path: Path, columns: ColumnsConfig, *, dev_fraction: float | None = None
-) -> tuple[Task[Any], dict[str, Any]]:
-    """Return the task of a training file with the head asked for, and its examples as "train".
-
-    With `dev_fraction` that share of them is held out as "dev". Raises UsageError or InputError.
-    """
-    kind = task_named(name)
-    if head.multi_label and kind is Classify:
-        kind = MultiLabel
-        head = head.model_copy(update={"multi_label": False})
-    if columns.label_names and kind is not Tag:
-        raise UsageError(f"--label-names is for tag; {name} takes labels as they are in the file, so leave it out")
-    task, examples = kind.begin(path, columns)
-    splits = {"train": examples}
-    if dev_fraction is not None:
-        splits["train"], splits["dev"] = split_dev(examples, fraction=dev_fraction, labels=task.labels)
-    return task.with_head(head, splits["train"]), splits
-
-
-def task_named(name: str) -> type[Task[Any]]:
-    """Return a task by its name; raises UsageError where there is none."""
+def task_named(name: str, head: HeadConfig | None = None) -> type[Task[Any]]:
+    """Return a task by its name, and by the `head` asked for; raises UsageError where there is none."""
     if name not in TASKS:
         raise UsageError(f"there is no task {name!r}; the tasks are {', '.join(task_names())}")
-    return TASKS[name]
+    task = TASKS[name]
+    return MultiLabel if head is not None and head.multi_label and task is Classify else task
+
+
+def task_of_head(
+    head_type: Part, problem: Problem, labels: Sequence[str], extra_config: Mapping[str, Any]
+) -> Task[Any]:
+    """Return the task of a trained model: the type of its head, the kind of its loss, its outputs by name.
+
+    `extra_config` are the settings of the task in the model's folder, its name among them where the head is not enough.
+    Raises ModelError where no task has such a head, or that name.
+    """
+    name = extra_config.get(TASK)
+    if name is None:
+        return kind_of_head(head_type, problem).from_labels(labels, extra_config)
+    if not isinstance(name, str) or name not in TASKS:
+        raise ModelError(f"the model was trained for a task {str(name)[:50]!r}, which is not known here")
+    return TASKS[name].from_labels(labels, {key: extra_config[key] for key in extra_config if key != TASK})
+
+
+def config_to_keep(task: Task[Any]) -> dict[str, Any]:
+    """Return what a model's folder keeps of its task, so that `task_of_head` finds it again."""
+    kept = task.extra_config
+    return kept if kind_of_head(task.head_type, task.problem) is type(task) else {**kept, TASK: task.name}
+
+
+def kind_of_head(head_type: Part, problem: Problem) -> type[Task[Any]]:
+    """Return the task that has such a head, as of a model of another make; raises ModelError where none does."""
+    of_rows = BY_PROBLEM.get(problem) if isinstance(problem, str) else None
+    kind = of_rows if head_type == "row" else BY_HEAD.get(head_type) if isinstance(head_type, str) else None
+    if kind is None:
+        raise ModelError(
+            f"no task has a head about {head_type!r} of the kind {problem!r}; export or fine-tune the model again"
+        )
+    return kind

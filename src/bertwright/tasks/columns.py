@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from pydantic import Field
 
 from bertwright.config import Section
+from bertwright.corpus.readers.cells import PADDING
 from bertwright.corpus.readers.header import is_number
 from bertwright.corpus.readers.table import Table
 from bertwright.errors import CorpusError, UsageError
@@ -64,7 +67,7 @@ class ColumnsConfig(Section):
     """How the characters of the files are written, such as gb18030; detected where it is not given and not UTF-8."""
 
     def names(self) -> set[str]:
-        """Return the names told."""
+        """Return the names that are given."""
         return {name for name in (self.text, self.pair, self.label) if name is not None}
 
 
@@ -77,23 +80,64 @@ class Columns:
     target: str
     encoding: str | None = None
 
+    @property
+    def texts(self) -> str:
+        """The columns of text, as people read them."""
+        return self.first if self.second is None else f"{self.first} and {self.second}"
 
-def find_columns(table: Table, told: ColumnsConfig, *, targets: tuple[str, ...]) -> Columns:
-    """Return the columns told, or found by name, or told from what they hold; `targets` are names of the label.
+    @property
+    def names(self) -> tuple[str, ...]:
+        """All of these columns, the target last."""
+        return tuple(name for name in (self.first, self.second, self.target) if name is not None)
 
-    Raises UsageError where a column told is not there or a text is told to be two things, and CorpusError where nothing
+    @property
+    def targets(self) -> tuple[str, ...]:
+        """The columns of labels; where each label has a column, all of those."""
+        return (self.target,)
+
+
+def by_lower_name(names: Iterable[str]) -> dict[str, str]:
+    """Return the names of columns by their lower case; of equal ones the first counts."""
+    return {name.strip().lower(): name for name in reversed(list(names))}
+
+
+def first_known(lower: dict[str, str], usual: Iterable[str]) -> str | None:
+    """Return the column of the first of some usual names that is there, among those of `by_lower_name`."""
+    return next((lower[name] for name in usual if name in lower), None)
+
+
+def refuse_missing_columns(path: Path, columns: Iterable[str], given: Iterable[str | None]) -> None:
+    """Raise UsageError where a table of these columns lacks one that is given."""
+    there = list(columns)
+    missing = sorted({name for name in given if name is not None} - set(there))
+    if missing:
+        raise UsageError(f"{path} has no column {missing[0]!r}; its columns are {', '.join(there)}")
+
+
+def refuse_empty(path: Path, name: str, cells: Sequence[str]) -> None:
+    """Raise CorpusError where a cell of a column is empty."""
+    empty = [row for row, cell in enumerate(cells, start=1) if not cell.strip(PADDING)]
+    if empty:
+        raise CorpusError(
+            f"{path} has {len(empty):,} rows where {name} is empty, the first of them row {empty[0]:,} (without the "
+            "header); fill them or take them out"
+        )
+
+
+def find_columns(table: Table, given: ColumnsConfig, *, targets: tuple[str, ...]) -> Columns:
+    """Return the columns given, or found by name, or by what they hold; `targets` are names of the label.
+
+    Raises UsageError where a column given is not there or a text is to be two things, and CorpusError where nothing
     says which is which.
     """
-    missing = sorted(told.names() - set(table.columns))
-    if missing:
-        raise UsageError(f"{table.path} has no column {missing[0]!r}; its columns are {', '.join(table.columns)}")
-    lower = {name.strip().lower(): name for name in reversed(table.columns)}
-    target = told.label or next((lower[name] for name in targets if name in lower), None)
-    texts = (told.text, told.pair) if told.text else texts_by_name(lower, target)
-    if told.pair:
-        texts = (texts[0], told.pair)
+    refuse_missing_columns(table.path, table.columns, given.names())
+    lower = by_lower_name(table.columns)
+    target = given.label or first_known(lower, targets)
+    texts = (given.text, given.pair) if given.text else texts_by_name(lower, target)
+    if given.pair:
+        texts = (texts[0], given.pair)
     if texts[0] is None:
-        texts = (_longest(table, taken={target}), told.pair)
+        texts = (_longest(table, taken={target}), given.pair)
     if target is None:
         target = _fewest_values(table, taken=set(texts))
     if target is None or texts[0] is None:
@@ -104,24 +148,28 @@ def find_columns(table: Table, told: ColumnsConfig, *, targets: tuple[str, ...])
     found = [name for name in (*texts, target) if name]
     if len(set(found)) < len(found):
         raise UsageError(f"text, pair and label of {table.path} must be different columns, not {', '.join(found)}")
-    return Columns(texts[0], texts[1], target, told.encoding)
+    return Columns(texts[0], texts[1], target, given.encoding)
 
 
 def find_texts(
-    table: Table, told: ColumnsConfig, *, pairs: bool | None, names: tuple[tuple[str, str], ...] = PAIRS
+    table: Table, given: ColumnsConfig, *, pairs: bool | None, names: tuple[tuple[str, str], ...] = PAIRS
 ) -> tuple[str, ...]:
-    """Return the column of the text, or the two of a pair, of a table that is asked about, its labels passed over.
+    """Return the column of the text, or the two of a pair, of a table to predict, its labels passed over.
 
     `table` may be its first rows. `pairs` says which of both is wanted, None that either will do; `names` are those of
-    the two of a pair. Raises UsageError where a column told is not there or not wanted, and CorpusError where nothing
+    the two of a pair. Raises UsageError where a column given is not there or not wanted, and CorpusError where nothing
     says which are meant.
     """
-    _refuse_told(table, told, pairs=pairs)
-    lower = {name.strip().lower(): name for name in reversed(table.columns)}
-    if told.text and (told.pair or not pairs):
-        return (told.text, told.pair) if told.pair else (told.text,)
+    refuse_missing_columns(table.path, table.columns, (given.text, given.pair))
+    if given.pair and pairs is False:
+        raise UsageError("this model takes single texts; leave --pair-column out")
+    if given.pair and given.pair == given.text:
+        raise UsageError(f"the two texts of a pair must be different columns of {table.path}, not {given.pair} twice")
+    lower = by_lower_name(table.columns)
+    if given.text and (given.pair or not pairs):
+        return (given.text, given.pair) if given.pair else (given.text,)
     named = next(((lower[one], lower[two]) for one, two in names if one in lower and two in lower), None)
-    if named and not told.names():
+    if named and not given.names():
         if pairs is False:
             raise UsageError(
                 f"this model takes single texts and {table.path} holds pairs ({', '.join(named)}); name the one column "
@@ -131,34 +179,21 @@ def find_texts(
     marks = {name for name in table.columns if name.strip().lower() in (*LABELS, *SCORES)}
     texts = [name for name in table.columns if name not in marks] or list(table.columns)
     usual = next((lower[name] for name in SINGLES if lower.get(name) in texts), None)
-    if pairs or told.pair:
-        return _pair_of(table, told, marks)
-    if pairs is None and usual is None and len(_with_words(table, marks)) == 2:
-        return _pair_of(table, told, marks)
+    if pairs or given.pair or (pairs is None and usual is None and len(_with_words(table, marks)) == 2):
+        return _pair_of(table, given, marks)
     return (usual or str(_longest(table, taken={name for name in table.columns if name not in texts})),)
 
 
-def _refuse_told(table: Table, told: ColumnsConfig, *, pairs: bool | None) -> None:
-    missing = sorted({name for name in (told.text, told.pair) if name} - set(table.columns))
-    if missing:
-        raise UsageError(f"{table.path} has no column {missing[0]!r}; its columns are {', '.join(table.columns)}")
-    if told.pair and pairs is False:
-        raise UsageError("this model takes single texts; leave --pair-column out")
-    if told.pair and told.pair == told.text:
-        raise UsageError(f"the two texts of a pair must be different columns of {table.path}, not {told.pair} twice")
-
-
-def _pair_of(table: Table, told: ColumnsConfig, marks: set[str]) -> tuple[str, str]:
-    """Return the two columns of a pair where no names say them: what is told, and the only others with words."""
-    given = told.names()
-    left = [name for name in _with_words(table, marks) if name not in given]
-    if len(left) != 2 - len(given):
+def _pair_of(table: Table, given: ColumnsConfig, marks: set[str]) -> tuple[str, str]:
+    """Return the two columns of a pair where no names say them: what is given, and the only others with words."""
+    left = [name for name in _with_words(table, marks) if name not in given.names()]
+    if len(left) != 2 - len(given.names()):
         raise CorpusError(
             f"cannot tell which two columns of {table.path} are the texts of a pair (its columns are "
             f"{', '.join(table.columns)}); name them with --text-column and --pair-column"
         )
-    first = told.text or left.pop(0)
-    return first, told.pair or left.pop(0)
+    first = given.text or left.pop(0)
+    return first, given.pair or left.pop(0)
 
 
 def _with_words(table: Table, marks: set[str]) -> list[str]:

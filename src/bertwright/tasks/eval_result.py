@@ -1,4 +1,4 @@
-"""What judging a task gives: figures, a table of the task's own, and the worst mistakes; what reports are made of."""
+"""What the evaluation of a task gives, and reports are made of: figures, a table of its own, the worst mistakes."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-UNLEARNED = "the model tells nothing apart; train it longer, on more examples or at another rate, higher or lower"
-UNTELLING = "the figures say little; give a file in which answers differ"
+SAME_PREDICTION = "the model predicts a single class; train it longer, on more examples or at another learning rate"
+SAME_LABEL = "the figures say little; give a file in which labels differ"
 
 
 @dataclass(frozen=True)
 class Mistake:
-    """An answer that is wrong: the text, what was true, what was said, and how bad that is (larger is worse)."""
+    """A wrong prediction: the text, its label, what was predicted, and how bad that is (larger is worse)."""
 
     text: str
-    truth: str
-    said: str
+    label: str
+    prediction: str
     error: float
 
 
@@ -32,24 +32,33 @@ class ResultTable:
 
 @dataclass(frozen=True)
 class EvalResult:
-    """How good answers are: figures by name, a table of its own where a task has one, and the worst mistakes.
+    """How good predictions are: figures by name, a table of its own where a task has one, and the worst mistakes.
 
-    The remark says why the figures are not what they seem, where all answers are the same.
+    The warning says why the figures are not what they seem, where all predictions are the same.
     """
 
     figures: dict[str, float]
-    grid: ResultTable | None = None
+    table: ResultTable | None = None
     mistakes: list[Mistake] = field(default_factory=list)
     warning: str = ""
 
 
-def remark_on(names: Sequence[str], truth: np.ndarray, said: np.ndarray) -> str:
-    """Return a remark where all true classes or else all answers, int64 [N] into `names`, are one; "" as a rule.
+def worst_first(errors: np.ndarray, most: int) -> list[int]:
+    """Return the places of the largest of `errors` [N] that are above 0, the worst first, `most` at most.
 
-    >>> remark_on(["bad", "good"], np.array([0, 1]), np.array([1, 1]))
-    "every answer is 'good': the model tells nothing apart; train it longer, on more examples or at another rate, ..."
+    >>> worst_first(np.array([0.0, 0.5, 2.0]), 5)
+    [2, 1]
     """
-    for classes, of, so in ((truth, "true answer", UNTELLING), (said, "answer", UNLEARNED)):
+    return [place for place in np.argsort(-errors, kind="stable")[:most].tolist() if errors[place] > 0]
+
+
+def warning_of(names: Sequence[str], labels: np.ndarray, predictions: np.ndarray) -> str:
+    """Return a warning where all labels or else all predictions, int64 [N] into `names`, are one; "" as a rule.
+
+    >>> warning_of(["bad", "good"], np.array([0, 1]), np.array([1, 1]))
+    "every prediction is 'good': the model predicts a single class; train it longer, on more examples or at another ..."
+    """
+    for classes, of, why in ((labels, "label", SAME_LABEL), (predictions, "prediction", SAME_PREDICTION)):
         if len(classes) > 1 and (classes == classes[0]).all():
-            return f"every {of} is {names[classes[0]]!r}: {so}"
+            return f"every {of} is {names[classes[0]]!r}: {why}"
     return ""

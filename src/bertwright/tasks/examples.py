@@ -6,10 +6,12 @@ together (`groups`), which class each is of (`classes`), and a choice of them (`
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
-from typing import Protocol, Self, TypeVar
+from typing import Generic, Self, TypeVar
 
 import numpy as np
 
@@ -23,43 +25,53 @@ MOST_CLASSES = 10
 """Counts of more classes are not printed."""
 
 
-class Examples(Protocol):
-    """N labelled examples of any task."""
+@dataclass(frozen=True)
+class Examples(ABC):
+    """N labelled examples of any task, from a file."""
 
-    @property
-    def path(self) -> Path:
-        """The file they are from."""
-        ...
+    path: Path
 
+    @abstractmethod
     def __len__(self) -> int:
         """Return N."""
-        ...
 
+    @abstractmethod
     def keys(self) -> list[str]:
         """Return what each row says, all its texts: rows of equal keys are the same question."""
-        ...
 
     def groups(self) -> list[str]:
         """Return what rows that stay on one side of a split have in common; the keys, as a rule."""
-        ...
+        return self.keys()
 
     def classes(self) -> np.ndarray | None:
         """Return the class of each row, int64 [N], or its labels [N, K]; None where rows are all of a kind."""
-        ...
+        return None
 
+    @abstractmethod
     def take(self, places: np.ndarray) -> Self:
         """Return the examples at `places`, in that order."""
-        ...
 
 
 E = TypeVar("E", bound=Examples)
+E_co = TypeVar("E_co", bound=Examples, covariant=True)
+R_co = TypeVar("R_co", covariant=True)
 
 
-def split_dev(examples: E, *, fraction: float, labels: Sequence[str] = ()) -> tuple[E, E]:
-    """Return the examples to train on and those held out for dev, and say how many there are of each class.
+@dataclass(frozen=True)
+class EncodedExamples(Generic[E_co, R_co]):
+    """Examples, and the rows of tokens they become."""
+
+    examples: E_co
+    rows: R_co
+
+
+def split_dev(examples: E, fraction: float | None, *, labels: Sequence[str] = ()) -> dict[str, E]:
+    """Return the examples to train on as "train" and, with a `fraction`, those held out as "dev", and note how many.
 
     `labels` are the names of the classes. Raises CorpusError where the examples cannot be divided.
     """
+    if fraction is None:
+        return {"train": examples}
     try:
         held = dev_rows(examples.groups(), examples.classes(), fraction=fraction)
     except ValueError as error:
@@ -73,7 +85,7 @@ def split_dev(examples: E, *, fraction: float, labels: Sequence[str] = ()) -> tu
         f"no --dev: {len(dev):,} of the {len(examples):,} examples of {examples.path} are held out for it by a hash of "
         f"their text{shown}; {len(train):,} are trained on (--dev-fraction for another share than {fraction:g})"
     )
-    return train, dev
+    return {"train": train, "dev": dev}
 
 
 def _class_counts(dev: Examples, labels: Sequence[str]) -> str:

@@ -1,15 +1,19 @@
-"""Says what the head of a task answers, one class or several, and how much each of its answers counts."""
+"""Says what the head of a task predicts, one class or several, and how much each class counts in the loss."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from pydantic import Field
 
 from bertwright.config import Section
 from bertwright.errors import ConfigError
+from bertwright.types import UNASKED, Loss, PartSums
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 Weights = Literal["balanced"] | Mapping[str, float]
 """A weight for each class by its name, or "balanced": the rarer a class, the more it counts."""
@@ -23,7 +27,7 @@ USES = {
 
 
 class HeadConfig(Section):
-    """What the head of a task answers, where it is not one class of a few, all alike."""
+    """What the head of a task predicts, where it is not one class of a few, all alike."""
 
     multi_label: bool = False
     """classify: a text may have several labels at once, or none; sigmoids and binary cross-entropy."""
@@ -36,9 +40,9 @@ class HeadConfig(Section):
 
     def refuse(self, *settings: str, task: str) -> None:
         """Raise ConfigError where one of `settings` is asked for: `task` has no use for it."""
-        asked = next((name for name in settings if getattr(self, name)), None)
-        if asked is not None:
-            raise ConfigError(f"head.{asked}: {task} has no use for it; {asked.replace('_', ' ')} is {USES[asked]}")
+        odd = next((name for name in settings if getattr(self, name)), None)
+        if odd is not None:
+            raise ConfigError(f"head.{odd}: {task} has no use for it; {odd.replace('_', ' ')} is {USES[odd]}")
 
 
 def class_weights(wanted: Weights, targets: np.ndarray, labels: Sequence[str]) -> np.ndarray:
@@ -66,3 +70,25 @@ def class_weights(wanted: Weights, targets: np.ndarray, labels: Sequence[str]) -
     if not weights.any():
         raise ConfigError("head.class_weights: every class weighs 0, so there is nothing to learn; give one a weight")
     return weights
+
+
+def class_loss(scores: Tensor, targets: Tensor, *, name: str, weights: np.ndarray | None = None) -> Loss:
+    """Return the mean cross-entropy (nats) of logits [B, M, K] where there are `targets` [B, M], and its part `name`.
+
+    With `weights` [K] the mean is weighted by those of the targets, as torch's is; 0 where all of these are 0.
+    """
+    import torch
+    from torch.nn import functional
+
+    logits, flat = scores.float().flatten(0, 1), targets.flatten()
+    mask = flat != UNASKED
+    count = mask.sum()
+    if weights is None:
+        total, mass = functional.cross_entropy(logits, flat, ignore_index=UNASKED), count
+    else:
+        of_class = torch.from_numpy(weights).to(logits.device)
+        mass = (of_class[flat.clamp(min=0)] * mask).sum()
+        summed = functional.cross_entropy(logits, flat, weight=of_class, ignore_index=UNASKED, reduction="sum")
+        total = summed / mass.clamp(min=torch.finfo(mass.dtype).tiny)
+    correct = ((logits.argmax(-1) == flat) & mask).sum()
+    return Loss(total, {name: PartSums(total.detach() * count, count, correct)}, mass)

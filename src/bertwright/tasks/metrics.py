@@ -1,4 +1,4 @@
-"""Turns true and given answers into the figures a task is judged by, computed by scikit-learn and scipy.
+"""Turns labels and predictions into the figures of a task, computed by scikit-learn and scipy.
 
 Those libraries are imported when a figure is asked for: pre-training never waits for them.
 """
@@ -10,19 +10,26 @@ from collections.abc import Mapping
 
 import numpy as np
 
+SMALLER_IS_BETTER = ("loss", "perplexity", "mean_squared_error")
+"""Figures of which a smaller one is better; of all others a larger one is."""
 LARGEST_EXPONENT = 700.0
 """The exponential of more is past the largest float."""
 
 
+def sign_of(metric: str) -> int:
+    """Return 1 where a larger figure is better, else -1."""
+    return -1 if metric in SMALLER_IS_BETTER else 1
+
+
 def softmax(logits: np.ndarray) -> np.ndarray:
     """Return probabilities [N, K] of logits [N, K]."""
-    from scipy.special import softmax as shares
+    from scipy.special import softmax as scipy_softmax
 
-    probabilities: np.ndarray = shares(logits.astype(np.float64), axis=-1)
+    probabilities: np.ndarray = scipy_softmax(logits.astype(np.float64), axis=-1)
     return probabilities
 
 
-def log_shares(logits: np.ndarray) -> np.ndarray:
+def log_probabilities(logits: np.ndarray) -> np.ndarray:
     """Return logarithms of the probabilities [N, K] of logits [N, K]."""
     from scipy.special import log_softmax
 
@@ -30,11 +37,11 @@ def log_shares(logits: np.ndarray) -> np.ndarray:
     return logarithms
 
 
-def confusion(truth: np.ndarray, said: np.ndarray, *, classes: int) -> np.ndarray:
-    """Return counts [K, K] of classes [N] against answers [N]: rows are true classes."""
+def confusion(labels: np.ndarray, predictions: np.ndarray, *, classes: int) -> np.ndarray:
+    """Return counts [K, K] of classes [N] against predictions [N]: rows are labels."""
     from sklearn.metrics import confusion_matrix
 
-    counts: np.ndarray = confusion_matrix(truth, said, labels=np.arange(classes))
+    counts: np.ndarray = confusion_matrix(labels, predictions, labels=np.arange(classes))
     return counts
 
 
@@ -56,23 +63,23 @@ def figure_names(figures: Mapping[str, float], *, positive: str | None = None) -
 
 
 def classification_figures(
-    truth: np.ndarray, said: np.ndarray, logits: np.ndarray, *, classes: int, positive: int = 1
+    labels: np.ndarray, predictions: np.ndarray, logits: np.ndarray, *, classes: int, positive: int = 1
 ) -> dict[str, float]:
-    """Return accuracy, f1, f1_macro, matthews (Matthews 1975) and loss (nats) of classes [N] and answers [N].
+    """Return accuracy, f1, f1_macro, matthews (Matthews 1975) and loss (nats) of classes [N] and predictions [N].
 
     `f1` is that of the `positive` one of two classes (the second, as in GLUE), and the mean over classes where there
     are more. A class that is never given counts as zero, and so does a correlation where all is one class.
     """
     from sklearn.metrics import accuracy_score, f1_score, matthews_corrcoef
 
-    macro = float(f1_score(truth, said, labels=np.arange(classes), average="macro", zero_division=0.0))
+    macro = float(f1_score(labels, predictions, labels=np.arange(classes), average="macro", zero_division=0.0))
     binary = classes == 2
-    nats = -log_shares(logits)[np.arange(len(truth)), truth]
+    nats = -log_probabilities(logits)[np.arange(len(labels)), labels]
     return {
-        "accuracy": float(accuracy_score(truth, said)),
-        "f1": float(f1_score(truth, said, pos_label=positive, zero_division=0.0)) if binary else macro,
+        "accuracy": float(accuracy_score(labels, predictions)),
+        "f1": float(f1_score(labels, predictions, pos_label=positive, zero_division=0.0)) if binary else macro,
         "f1_macro": macro,
-        "matthews": float(matthews_corrcoef(truth, said)) if len(np.unique([truth, said])) > 1 else 0.0,
+        "matthews": float(matthews_corrcoef(labels, predictions)) if len(np.unique([labels, predictions])) > 1 else 0.0,
         "loss": float(nats.mean()),
     }
 
@@ -85,48 +92,48 @@ def sigmoid(logits: np.ndarray) -> np.ndarray:
     return probabilities
 
 
-def multi_label_figures(truth: np.ndarray, said: np.ndarray, logits: np.ndarray) -> dict[str, float]:
-    """Return f1_micro, f1_macro, subset_accuracy and loss (nats a label) of labels bool [N, K] and answers bool [N, K].
+def multi_label_figures(labels: np.ndarray, predictions: np.ndarray, logits: np.ndarray) -> dict[str, float]:
+    """Return f1_micro, f1_macro, subset_accuracy and loss (nats a label) of labels and predictions, bool [N, K].
 
-    `f1_micro` counts labels of all rows together, `f1_macro` is the mean over labels, `subset_accuracy` the share of
-    rows all of whose labels are right. A label that is never given, nor true, counts as zero.
+    `f1_micro` counts labels of all rows together, `f1_macro` is the mean over labels, `subset_accuracy` the fraction
+    of rows all of whose labels are right. A label that is never there, nor predicted, counts as zero.
     """
     from sklearn.metrics import accuracy_score, f1_score
 
-    nats = np.logaddexp(0.0, np.where(truth, -1.0, 1.0) * logits.astype(np.float64))
+    nats = np.logaddexp(0.0, np.where(labels, -1.0, 1.0) * logits.astype(np.float64))
     return {
-        "f1_micro": float(f1_score(truth, said, average="micro", zero_division=0.0)),
-        "f1_macro": float(f1_score(truth, said, average="macro", zero_division=0.0)),
-        "subset_accuracy": float(accuracy_score(truth, said)),
+        "f1_micro": float(f1_score(labels, predictions, average="micro", zero_division=0.0)),
+        "f1_macro": float(f1_score(labels, predictions, average="macro", zero_division=0.0)),
+        "subset_accuracy": float(accuracy_score(labels, predictions)),
         "loss": float(nats.mean()),
     }
 
 
-def figures_by_label(truth: np.ndarray, said: np.ndarray) -> list[dict[str, float]]:
-    """Return precision, recall, f1, and how often it is true and said, of each of K labels, bool [N, K] twice."""
+def figures_by_label(labels: np.ndarray, predictions: np.ndarray) -> list[dict[str, float]]:
+    """Return precision, recall, f1, and how often it is there and predicted, of each of K labels, bool [N, K]."""
     from sklearn.metrics import precision_recall_fscore_support
 
-    parts = precision_recall_fscore_support(truth, said, average=None, zero_division=0.0)
-    names = ("precision", "recall", "f1", "true", "said")
-    return [dict(zip(names, map(float, one), strict=True)) for one in zip(*parts, said.sum(0), strict=True)]
+    parts = precision_recall_fscore_support(labels, predictions, average=None, zero_division=0.0)
+    names = ("precision", "recall", "f1", "labels", "predictions")
+    return [dict(zip(names, map(float, one), strict=True)) for one in zip(*parts, predictions.sum(0), strict=True)]
 
 
-def regression_figures(truth: np.ndarray, said: np.ndarray) -> dict[str, float]:
+def regression_figures(labels: np.ndarray, predictions: np.ndarray) -> dict[str, float]:
     """Return pearson and spearman correlations, their mean (as GLUE reports STS-B) and the mean squared error.
 
-    A correlation with answers that are all the same counts as zero.
+    A correlation with predictions that are all the same counts as zero.
     """
     from scipy.stats import pearsonr, spearmanr
 
-    truth, said = truth.astype(np.float64), said.astype(np.float64)
-    constant = bool(np.ptp(truth) == 0 or np.ptp(said) == 0)
-    pearson = 0.0 if constant else float(pearsonr(truth, said).statistic)
-    spearman = 0.0 if constant else float(spearmanr(truth, said).statistic)
+    labels, predictions = labels.astype(np.float64), predictions.astype(np.float64)
+    constant = bool(np.ptp(labels) == 0 or np.ptp(predictions) == 0)
+    pearson = 0.0 if constant else float(pearsonr(labels, predictions).statistic)
+    spearman = 0.0 if constant else float(spearmanr(labels, predictions).statistic)
     return {
         "pearson": pearson,
         "spearman": spearman,
         "correlation": (pearson + spearman) / 2,
-        "mean_squared_error": float(np.square(truth - said).mean()),
+        "mean_squared_error": float(np.square(labels - predictions).mean()),
     }
 
 

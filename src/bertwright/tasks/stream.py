@@ -1,6 +1,6 @@
 """Turns a file, or stdin, into its texts in order, a row or line a text, a piece at a time.
 
-Columns, separator and header are told as everywhere; an empty line or cell is an empty text, so that the n-th text is
+Columns, separator and header are found as everywhere; an empty line or cell is an empty text, so that the n-th text is
 that of the n-th row.
 """
 

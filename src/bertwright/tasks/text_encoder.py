@@ -6,11 +6,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from bertwright.data.labelled.rows_of_labels import LabelledRows, runs
+from bertwright.data.labelled.rows_of_labels import LabelledRows
 from bertwright.log import note
 from bertwright.tokenizer.bulk import BulkEncoder
 from bertwright.tokenizer.load import Tokenizer
-from bertwright.tokenizer.ragged import Ragged
+from bertwright.tokenizer.ragged import Ragged, ranges
 from bertwright.tokenizer.word_starts import wants_leading_blank
 
 PROOF = 2000
@@ -42,7 +42,7 @@ class TextEncoder:
     def rows(
         self, first: Sequence[str], second: Sequence[str] | None, targets: np.ndarray, *, quiet: bool = False
     ) -> LabelledRows:
-        """Return a row for each text or pair, asked about at its [CLS]; what is past the longest row is cut, and told.
+        """Return a row for each text or pair, with its target at [CLS]; what is past the longest row is cut, and noted.
 
         The longer text of a pair is cut first, as Hugging Face tokenizers do.
         """
@@ -57,17 +57,17 @@ class TextEncoder:
             ids=ids,
             lengths=lengths,
             first_lengths=first_lengths,
-            asked=np.zeros(len(first), dtype=np.int64),
-            asked_counts=np.ones(len(first), dtype=np.int64),
+            positions=np.zeros(len(first), dtype=np.int64),
+            num_targets=np.ones(len(first), dtype=np.int64),
             targets=targets,
             pad=self.tokenizer.special.pad,
         )
 
     def word_rows(self, words: Sequence[str], counts: np.ndarray, targets: np.ndarray) -> LabelledRows:
-        """Return rows of sentences of `counts` [N] words, asked about at the first piece of each word.
+        """Return rows of sentences of `counts` [N] words, with a target at the first piece of each word.
 
         Words are encoded one by one, as `is_split_into_words` does in transformers; one that leaves nothing is [UNK].
-        A sentence past the longest row goes on in the next one from a whole word, and that is told.
+        A sentence past the longest row goes on in the next one from a whole word, and that is noted.
         """
         ids, pieces = self._words(words)
         room = self.max_length - 2
@@ -83,8 +83,8 @@ class TextEncoder:
             ids=framed,
             lengths=lengths,
             first_lengths=first_lengths,
-            asked=begins + 1,
-            asked_counts=row_counts,
+            positions=begins + 1,
+            num_targets=row_counts,
             targets=targets,
             pad=self.tokenizer.special.pad,
         )
@@ -163,4 +163,4 @@ def longest_first(a: np.ndarray, b: np.ndarray, *, room: int) -> tuple[np.ndarra
 def _put(ids: np.ndarray, begins: np.ndarray, rows: Ragged, kept: np.ndarray) -> None:
     """Write the first `kept` [N] tokens of each row into `ids` from `begins` [N] on."""
     values, counts = rows
-    ids[runs(begins, kept)] = values[runs(np.cumsum(counts) - counts, kept)]
+    ids[ranges(begins, kept)] = values[ranges(np.cumsum(counts) - counts, kept)]

@@ -9,7 +9,7 @@ from pathlib import Path
 from bertwright.corpus.readers.cells import PADDING
 from bertwright.corpus.readers.table import read_table
 from bertwright.errors import CorpusError
-from bertwright.tasks.columns import KNOWN, Columns, ColumnsConfig, texts_by_name
+from bertwright.tasks.columns import KNOWN, Columns, ColumnsConfig, by_lower_name, first_known, texts_by_name
 
 NO_LABEL = frozenset(("", "-1", "-1.0", "?", "nan", "none", "null", "n/a"))
 """What stands in the column of labels where nobody may know them."""
@@ -31,17 +31,14 @@ def are_no_labels(cells: Sequence[str], *, known: Collection[str] = ()) -> bool:
     return all(cell.strip(PADDING).lower() in NO_LABEL and cell not in known for cell in cells)
 
 
-def unlabelled_texts(
-    path: Path, columns: Columns, *, targets: Sequence[str] = (), known: Collection[str] = ()
-) -> UnlabelledFile | None:
+def unlabelled_texts(path: Path, columns: Columns, *, known: Collection[str] = ()) -> UnlabelledFile | None:
     """Return a table that has the texts of the training file and no labels as what is to be predicted; None elsewhere.
 
-    `targets` are the columns of labels, those of `columns` where not given, and `known` the labels there are.
+    `known` are the labels there are.
     """
     texts = [name for name in (columns.first, columns.second) if name is not None]
-    targets = targets or (columns.target,)
-    table = read_table(path, names=KNOWN, given={*texts, *targets}, one_column=True, encoding=columns.encoding)
-    cells = [table.columns[name] for name in targets if name in table.columns]
+    table = read_table(path, names=KNOWN, given={*texts, *columns.targets}, one_column=True, encoding=columns.encoding)
+    cells = [table.columns[name] for name in columns.targets if name in table.columns]
     if any(name not in table.columns for name in texts) or not all(are_no_labels(one, known=known) for one in cells):
         return None
     return UnlabelledFile(path, columns.first, columns.second)
@@ -50,8 +47,8 @@ def unlabelled_texts(
 def refuse_unlabelled(path: Path, given: ColumnsConfig, *, targets: Sequence[str], model: Path) -> None:
     """Raise CorpusError where a table that a model is to be evaluated on has no labels; `targets` are their names."""
     table = read_table(path, names=KNOWN, given=given.names(), one_column=True, encoding=given.encoding)
-    lower = {name.strip().lower(): name for name in reversed(table.columns)}
-    target = given.label or next((lower[name] for name in targets if name in lower), None)
+    lower = by_lower_name(table.columns)
+    target = given.label or first_known(lower, targets)
     if target in table.columns:
         nothing = are_no_labels(table.columns[str(target)])
     else:

@@ -8,13 +8,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import nn
 
 from bertwright.model.build import build_encoder
 from bertwright.model.config import ModelConfig
+from bertwright.model.encoder import Encoder
 from bertwright.objectives.base import PretrainingObjective
 from bertwright.rng import key_of
 from bertwright.types import Batch, Loss, MaskedBatch, Scores
@@ -33,11 +34,16 @@ class ModelWithAuxiliary(nn.Module):
         return self.model(example)
 
 
+def encoder_of(model: nn.Module) -> Encoder:
+    """Return the encoder of what is trained: all of it, but for the auxiliary module of an objective."""
+    return cast(Encoder, model.model if isinstance(model, ModelWithAuxiliary) else model)
+
+
 @dataclass(frozen=True)
 class ObjectiveWithAuxiliary:
-    """An objective and the module it asks, as the training step sees an objective.
+    """An objective and its auxiliary module, as the training step sees an objective.
 
-    `cast()` is the context forward passes run in. What is asked before `corrupt` is scored without dropout, so that a
+    `cast()` is the context forward passes run in. What `corrupt` needs is scored without dropout, so that a
     batch depends on its seed and the weights alone.
     """
 
@@ -51,14 +57,14 @@ class ObjectiveWithAuxiliary:
         return self.objective.has_dynamic_slots
 
     def corrupt(self, batch: Batch, generator: torch.Generator, progress: float = 1.0) -> MaskedBatch:
-        """Return what the model sees, after the module was asked."""
-        asked = self.objective.ask(batch, generator, progress)
+        """Return what the model sees, after the module has scored what `corrupt` needs."""
+        first = self.objective.auxiliary_batch(batch, generator, progress)
         training = self.auxiliary.training
         self.auxiliary.eval()
         with torch.no_grad(), self.cast():
-            scores: Scores = self.auxiliary(asked)
+            scores: Scores = self.auxiliary(first)
         self.auxiliary.train(training)
-        return self.objective.corrupt(batch, generator, progress, (asked, scores))
+        return self.objective.corrupt(batch, generator, progress, (first, scores))
 
     def loss(self, scores: Scores, example: MaskedBatch) -> Loss:
         """Return the loss of the model's scores, and of the module's where it reads `example.first_ids`."""
@@ -71,7 +77,7 @@ class ObjectiveWithAuxiliary:
 def auxiliary_of(
     objective: PretrainingObjective, shape: ModelConfig, *, seed: int, device: torch.device
 ) -> nn.Module | None:
-    """Return the auxiliary module that an objective asks for, drawn from the seed of a run; None where it asks none.
+    """Return the auxiliary module of an objective, drawn from the seed of a run; None where it has none.
 
     It leaves torch's random state as it was: the model starts alike with it and without.
     """

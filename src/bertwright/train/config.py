@@ -10,6 +10,8 @@ from bertwright.config import Section
 from bertwright.device import DeviceName, Precision
 from bertwright.train.interval import Every
 
+TrackerName = Literal["tensorboard", "wandb", "mlflow"]
+
 
 class EngineConfig(Section):
     """How a run is carried out and watched."""
@@ -35,6 +37,8 @@ class EngineConfig(Section):
     """Seconds without an answer after which another process is taken for lost, and the run ends or is restarted."""
     log_every: int = Field(default=10, ge=1)
     """Steps between two lines of metrics.jsonl."""
+    track: TrackerName | None = None
+    """Write these lines as curves too: tensorboard, wandb or mlflow."""
     evaluations: int | None = Field(default=None, ge=1)
     """Held-out evaluations, spread evenly over the run; the last one is at its end. Where not given, as many as take 5%
     of the run's work, by counted operations: 1 to 20."""

@@ -18,6 +18,9 @@ from torch import Tensor, nn
 
 from bertwright.config import Section
 
+AVERAGE = "average_"
+"""Begins the names of held-out figures of the averaged weights."""
+
 
 class AverageConfig(Section):
     """Whether a mean of the weights is kept, and over what; a run exports the better of mean and raw weights."""

@@ -1,32 +1,68 @@
-"""Turns held-out batches into a loss: the same rows and the same masks at every evaluation of every run."""
+"""Turns held-out text into a loss: the same rows and the same masks at every evaluation of every run."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
 from torch import nn
 
+from bertwright.corpus.shards import Shards
+from bertwright.data.pretraining.batches import BatchSource
+from bertwright.data.pretraining.pairs import why_no_pairs
+from bertwright.log import note
 from bertwright.objectives.base import PretrainingObjective
 from bertwright.rng import key_of
 from bertwright.tasks.metrics import with_perplexity
+from bertwright.tokenizer.load import Tokenizer
 from bertwright.train.parallel.group import ALONE, Group
-from bertwright.types import Batch, MaskedBatch, flat_sums, part_figures
+from bertwright.types import MaskedBatch, flat_sums, part_figures
 
-MASK_SEED = 2018
-"""Held-out masks never depend on the seed of a run, so that runs can be compared."""
+MASK_SEED = EVALUATION_SEED = 2018
+"""Held-out masks and rows never depend on the seed of a run, so that runs can be compared."""
+EVALUATION_ROWS = 32
+"""Rows of a held-out batch; part of which rows are drawn."""
 
 
-def hold_out(batches: Iterable[Batch], objective: PretrainingObjective) -> list[MaskedBatch]:
-    """Return the batches corrupted with fixed masks, ready to be scored again and again.
+def held_out_examples(
+    shards: Shards | None, tokenizer: Tokenizer, objective: PretrainingObjective, *, length: int, rows: int
+) -> list[MaskedBatch]:
+    """Return the fixed held-out set of a DATA folder (see `fixed_examples`); empty if there is none, which is said.
+
+    A split too poor for pairs (one document, single sentences) gives none.
+    """
+    if shards is None:
+        note("no held-out split in the data, so nothing is evaluated (prepare --valid-fraction 0.01 makes one)")
+        return []
+    ordered = objective.rows == "ordered_pairs"
+    if objective.rows != "single" and (reason := why_no_pairs(shards, ordered=ordered)):
+        note(f"the held-out split is not evaluated: {reason}")
+        return []
+    return fixed_examples(shards, tokenizer, objective, length=length, rows=rows)
+
+
+def fixed_examples(
+    shards: Shards, tokenizer: Tokenizer, objective: PretrainingObjective, *, length: int, rows: int
+) -> list[MaskedBatch]:
+    """Return up to `rows` rows of a split (at most one pass), masked, in batches of 32: always the same rows and masks.
 
     `objective` is one of `for_evaluation`, so that the masks do not depend on the settings of a run.
     """
+    shards.check(tokenizer.vocab_size)
+    source = BatchSource(
+        shards,
+        special=tokenizer.special,
+        length=length,
+        rows=EVALUATION_ROWS,
+        pairs=objective.rows != "single",
+        ordered=objective.rows == "ordered_pairs",
+        seed=EVALUATION_SEED,
+    )
     return [
-        objective.corrupt(batch, torch.Generator().manual_seed(key_of("held-out mask", MASK_SEED, index)))
-        for index, batch in enumerate(batches)
+        objective.corrupt(source.draw(t), torch.Generator().manual_seed(key_of("held-out mask", MASK_SEED, t)))
+        for t in range(max(1, min(rows, source.rows_per_epoch) // EVALUATION_ROWS))
     ]
 
 
@@ -41,10 +77,10 @@ def held_out_figures(
 ) -> dict[str, float]:
     """Return mean losses (nats) and accuracies over all examples, e.g. mlm_loss, mlm_accuracy, nsp_loss, nsp_accuracy.
 
-    Of masked tokens also mlm_perplexity, and what `objective.figures` adds. Means
-    are over everything asked in all examples together, not over batches. The model is left in the mode it was in. The
-    processes of `group` share the examples and have the same figures; each makes as many forward passes, since sharded
-    weights are gathered in each, but a surplus one counts nothing.
+    Of masked tokens also mlm_perplexity, and what `objective.figures` adds. Means are over all targets of all examples
+    together, not over batches. The model is left in the mode it was in. The processes of `group` share the examples and
+    have the same figures; each makes as many forward passes, since sharded weights are gathered in each, but a surplus
+    one counts nothing.
     """
     totals: dict[str, float] = {}
     training = model.training
@@ -70,3 +106,23 @@ def _shared(examples: Iterable[MaskedBatch], group: Group) -> Iterator[tuple[Mas
     turns = -(-len(held) // group.size)
     for place in range(group.rank, turns * group.size, group.size):
         yield (held[place], 1.0) if place < len(held) else (held[0], 0.0)
+
+
+def mixed_figures(figures: Mapping[str, Mapping[str, float]], weights: Sequence[float]) -> dict[str, float]:
+    """Return held-out figures of several folders as one mapping: of the mixture by their names, of each as NAME/figure.
+
+    >>> mixed_figures({"en": {"mlm_loss": 4.0}, "de": {"mlm_loss": 6.0}}, [3, 1])
+    {'mlm_loss': 4.5, 'mlm_perplexity': 90.017131, 'en/mlm_loss': 4.0, 'de/mlm_loss': 6.0}
+    """
+    if len(figures) == 1:
+        return dict(next(iter(figures.values())))
+    weight_of = dict(zip(figures, weights, strict=True))
+    measured = {name: weight_of[name] for name, values in figures.items() if values}
+    kinds = dict.fromkeys(kind for values in figures.values() for kind in values)
+    mean = {
+        kind: round(sum(figures[name][kind] * weight for name, weight in measured.items()) / sum(measured.values()), 6)
+        for kind in kinds
+        if all(kind in figures[name] for name in measured)
+    }
+    of_each = {f"{name}/{kind}": value for name, values in figures.items() for kind, value in values.items()}
+    return with_perplexity(mean) | of_each

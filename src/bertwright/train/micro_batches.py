@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -17,7 +18,6 @@ from torch import Tensor, nn
 
 from bertwright.errors import TrainingError
 from bertwright.files import human_bytes
-from bertwright.train.free_memory import free_memory, machine_memory
 from bertwright.types import Loss, LossParts
 
 ROOM = 2**29
@@ -26,6 +26,16 @@ ROOM_BY_WEIGHTS = 2.5
 """So many times the bytes of the weights."""
 SHORT, SHORT_ROOM = 128, 4
 """Rows of so many tokens or fewer may take so many times that: what they gain by company weighs more."""
+MEMINFO = Path("/proc/meminfo")
+GROUPS = (
+    (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory.current"), "inactive_file"),
+    (
+        Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"),
+        Path("/sys/fs/cgroup/memory/memory.usage_in_bytes"),
+        "total_inactive_file",
+    ),
+)
+"""The limit of a container, what is used of it, and the part of that which is files: they can be read again."""
 STATE = 4
 """Gradients, two moments and the best weights so far: numbers for each weight that is trained."""
 
@@ -120,3 +130,33 @@ def room_for(model: nn.Module, row_bytes: Callable[[int], int], *, longest: int,
 def endless_room(length: int) -> int:
     """Return the bytes that rows of a length may take where nobody has measured how many there are: any number."""
     return 2**62
+
+
+def free_memory(meminfo: Path = MEMINFO, groups: tuple[tuple[Path, Path, str], ...] = GROUPS) -> int | None:
+    """Return the bytes that are free, in the machine and in the container; None where the system does not say."""
+    found = []
+    for line in _text(meminfo).splitlines():
+        if line.startswith("MemAvailable:"):
+            found.append(1024 * int(line.split()[1]))
+    for limit, used, cached in groups:
+        most, taken = _text(limit).strip(), _text(used).strip()
+        if most.isdigit() and taken.isdigit():
+            lines = dict(
+                line.split() for line in _text(used.parent / "memory.stat").splitlines() if line.count(" ") == 1
+            )
+            found.append(max(0, int(most) - int(taken) + int(lines.get(cached, 0))))
+    return min(found, default=None)
+
+
+def machine_memory(meminfo: Path = MEMINFO, groups: tuple[tuple[Path, Path, str], ...] = GROUPS) -> int | None:
+    """Return the bytes that the machine, or the container, has in all; None where the system does not say."""
+    found = [1024 * int(line.split()[1]) for line in _text(meminfo).splitlines() if line.startswith("MemTotal:")]
+    found += [int(most) for limit, _, _ in groups if (most := _text(limit).strip()).isdigit()]
+    return min(found, default=None)
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except OSError:
+        return ""

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Literal
 
 from pydantic import Field, model_validator
@@ -110,22 +109,3 @@ def rate_factor(progress: float, schedule: ScheduleConfig) -> float:
     span = 1 - schedule.warmup if schedule.decay_share is None else schedule.decay_share
     fallen = min(1.0, max(0.0, (progress - (1 - span)) / span))
     return schedule.final_rate + (1 - schedule.final_rate) * DECAYS[schedule.decay](fallen)
-
-
-@dataclass(frozen=True)
-class Spent:
-    """What a run has used so far, in every unit."""
-
-    steps: int
-    tokens: int
-    epochs: float
-    seconds: float
-    setup_seconds: float
-    """Part of `seconds` that passed before the first step (compilation): inside the minutes, outside the schedule."""
-
-    def progress(self, schedule: ScheduleConfig) -> float:
-        """Return how much of the run is done, at most 1."""
-        if schedule.unit == "minutes":
-            budget = schedule.amount * 60 - self.setup_seconds
-            return min(1.0, (self.seconds - self.setup_seconds) / budget) if budget > 0 else 1.0
-        return min(1.0, float(getattr(self, schedule.unit)) / schedule.amount)

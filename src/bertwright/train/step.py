@@ -1,159 +1,161 @@
-"""Turns batches into one optimizer step: hide, predict, mark, backpropagate, clip, update."""
+"""Turns batches into one optimizer step: hide, predict, compute the loss, backpropagate, clip, update."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
+from bertwright.device import autocast
 from bertwright.errors import NotFiniteError
 from bertwright.objectives.base import Objective
 from bertwright.rng import key_of
-from bertwright.train.ema import EMA
+from bertwright.train.loader import Work
 from bertwright.train.micro_batches import MicroBatches
 from bertwright.train.optim.optimizers import set_rates
-from bertwright.train.parallel.group import ALONE, BatchSlice, Group, whole
+from bertwright.train.parallel.group import ALONE, BatchSlice, Group, full_tensor
+from bertwright.train.state import TrainState
 from bertwright.types import Loss, TokenRows, flat_sums
+
+ForwardLoss = Callable[[Any], Loss]
+"""Runs model and loss on what an objective has hidden."""
 
 
 @dataclass
-class TrainStep:
-    """One optimizer step over the micro-batches of a step.
+class Engine:
+    """How the steps of a run are computed: on which device, in which precision, in how many processes, compiled or not.
 
-    `forward_loss(example)` runs model and loss (compiled where that works) and returns the Loss.
+    What is learned does not depend on it, but for rounding.
     """
 
-    model: nn.Module
-    objective: Objective
-    optimizers: list[torch.optim.Optimizer]
-    forward_loss: Callable[[Any], Loss]
-    average: EMA | None
-    clip_norm: float
-    seed: int
     device: torch.device
+    seed: int
+    """Of the run: masks and dropout are drawn from it."""
+    clip_norm: float
+    """Largest norm of a gradient; 0 for any."""
+    precision: Literal["bf16", "fp32"] = "fp32"
     group: Group = ALONE
     """The processes that share the rows of a step; `forward_loss` means their gradients, but for what is ..."""
     no_sync: Callable[[], AbstractContextManager[Any]] = nullcontext
     """... done in this context: gradients are sent once a step."""
+    sharded: bool = False
+    """Whether each process holds a share of the weights alone."""
     begin_at_row: Callable[[nn.Module, int], None] | None = None
-    """Tells the model at which row of a micro-batch its dropout begins, where processes share one."""
+    """Sets in the model the row of a micro-batch at which its dropout begins, where processes share one."""
     micro_batches: MicroBatches | None = None
     """How batches are split that memory has no room for; None where there is none such."""
-    compiled_loss: Callable[[Any], Loss] | None = None
-    """`forward_loss` compiled, for steps from `compiled_from` on; None where it is not (yet) compiled."""
+    forward_loss: ForwardLoss | None = None
+    """Model and loss as one, such as that of several processes; None: as they are."""
+    compiled_loss: ForwardLoss | None = None
+    """The same compiled, for steps from `compiled_from` on; None where it is not (yet) compiled."""
     compiled_from: int = 0
     fewer_threads_before: int = 0
     """Steps before this one run on one thread fewer: they leave a core to a compiler in another process."""
 
-    def __call__(
-        self,
-        step: int,
-        work: Sequence[tuple[BatchSlice, TokenRows]],
-        *,
-        micro_batches: int,
-        rate_factor: float,
-        progress: float,
-    ) -> dict[str, float]:
-        """Train on `step`, at `progress` in [0, 1] of the run; return the sums of the loss parts over all processes.
+    def cast(self) -> AbstractContextManager[Any]:
+        """Return the context forward passes run in."""
+        return autocast(self.precision, self.device)
 
-        `work` is what this process does of the `micro_batches` of the step, with the whole micro-batch of each piece.
-        Raises NotFiniteError, with the parameters as they were, where the loss or the gradient is not finite.
+    def step(
+        self, state: TrainState, objective: Objective, work: Work, *, of: int, fraction: float, rate_factor: float
+    ) -> dict[str, float]:
+        """Make the next step, at a `fraction` of the run; return the sums of the loss parts over all processes.
+
+        `work` is what this process does of the micro-batches of the step, `of` of them in all. Raises NotFiniteError,
+        with the parameters as they were, where the loss or the gradient is not finite.
         """
+        step = state.progress.step
         with one_thread_fewer() if step < self.fewer_threads_before else nullcontext():
-            totals = self.backward(step, work, micro_batches=micro_batches, progress=progress)
-            norm = whole(nn.utils.clip_grad_norm_(self.model.parameters(), self.clip_norm or math.inf))
+            totals = self.backward(state.model, objective, work, step=step, of=of, fraction=fraction)
+            norm = full_tensor(nn.utils.clip_grad_norm_(state.model.parameters(), self.clip_norm or math.inf))
             mine = torch.stack([*totals.values(), norm / self.group.size]).float()
             figures = dict(zip([*totals, "gradient_norm"], self.group.all_reduce(mine).tolist(), strict=True))
-            if not (math.isfinite(figures["loss"]) and math.isfinite(figures["gradient_norm"])):
-                self._clear()
-                raise NotFiniteError(
-                    f"at step {step} the loss is {figures['loss']} and the gradient norm {figures['gradient_norm']}"
-                )
-            set_rates(self.optimizers, factor=rate_factor, progress=progress)
-            for optimizer in self.optimizers:
-                optimizer.step()
-            self._clear()
+            finite = math.isfinite(figures["loss"]) and math.isfinite(figures["gradient_norm"])
+            if finite:
+                set_rates(state.optimizers, factor=rate_factor, progress=fraction)
+                for optimizer in state.optimizers:
+                    optimizer.step()
+            for optimizer in state.optimizers:
+                optimizer.zero_grad(set_to_none=True)
+        if not finite:
+            raise NotFiniteError(
+                f"at step {step} the loss is {figures['loss']} and the gradient norm {figures['gradient_norm']}"
+            )
         return figures
 
     def backward(
-        self, step: int, work: Sequence[tuple[BatchSlice, TokenRows]], *, micro_batches: int, progress: float
+        self, model: nn.Module, objective: Objective, work: Work, *, step: int, of: int, fraction: float
     ) -> dict[str, Tensor]:
         """Add up the gradients of a step; return the sums of the loss parts of this process."""
         totals: dict[str, Tensor] = {}
-        forward_loss = self.forward_loss_at(step)
-        examples = self.examples(step, work, micro_batches=micro_batches, progress=progress)
-        for done, ((piece, batch), example) in enumerate(zip(work, examples, strict=True), 1):
-            self.begin_dropout(step, piece, rows=len(batch.input_ids))
+        forward_loss = self.forward_loss_at(step, model, objective)
+        examples = self.examples(objective, work, step=step, of=of, fraction=fraction)
+        for done, ((batch_slice, batch), example) in enumerate(zip(work, examples, strict=True), 1):
+            self.begin_dropout(model, step, batch_slice, row=batch_slice.rows(len(batch.input_ids)).start)
             with self.no_sync() if done < len(work) else nullcontext():
-                loss = self._split(step, piece, example, forward_loss)
+                loss = self._split(model, step, batch_slice, example, forward_loss)
                 if loss is None:
                     loss = forward_loss(example)
-                    torch.autograd.backward(loss.total / (micro_batches / self.group.size))
-            for name, value in {"loss": loss.total.detach() / micro_batches, **flat_sums(loss.parts)}.items():
+                    torch.autograd.backward(loss.total / (of / self.group.size))
+            for name, value in {"loss": loss.total.detach() / of, **flat_sums(loss.parts)}.items():
                 totals[name] = totals[name] + value if name in totals else value
         return totals
 
-    def _split(self, step: int, piece: BatchSlice, example: Any, forward_loss: Callable[[Any], Loss]) -> Loss | None:
+    def _split(
+        self, model: nn.Module, step: int, batch_slice: BatchSlice, example: Any, forward_loss: ForwardLoss
+    ) -> Loss | None:
         """Do the work of a batch some rows at a time, where it must be split; return None where it need not."""
         slices = self.micro_batches.slices(example) if self.micro_batches is not None else []
         if self.micro_batches is None or len(slices) < 2:
             return None
 
         def begin(row: int) -> None:
-            torch.manual_seed(key_of("dropout", self.seed, step, piece.index))
-            if self.begin_at_row is not None:
-                self.begin_at_row(self.model, row)
+            self.begin_dropout(model, step, batch_slice, row=row)
 
         return self.micro_batches.backward(example, slices, forward_loss, begin)
 
-    def forward_loss_at(self, step: int) -> Callable[[Any], Loss]:
+    def forward_loss_at(self, step: int, model: nn.Module, objective: Objective) -> ForwardLoss:
         """Return what runs model and loss at `step`: by its number alone, so that a step done again is the same."""
-        if self.compiled_loss is None or step < self.compiled_from:
-            return self.forward_loss
-        return self.compiled_loss
+        if self.compiled_loss is not None and step >= self.compiled_from:
+            return self.compiled_loss
+        return self.forward_loss or forward_loss_of(model, objective, self.cast)
 
-    def examples(
-        self, step: int, work: Sequence[tuple[BatchSlice, TokenRows]], *, micro_batches: int, progress: float
-    ) -> list[Any]:
+    def examples(self, objective: Objective, work: Work, *, step: int, of: int, fraction: float) -> list[Any]:
         """Return what this process does of a step, corrupted.
 
         Of several micro-batches, the losses of each are divided by the counts of all of them, which differ a little.
         """
         found = []
-        for piece, batch in work:
-            example = self.example(step, piece.index, batch, progress)
-            found.append(example if piece.whole else example.cut(piece.rows(len(example.input_ids))))
-        if micro_batches > 1:
-            counts = self.group.all_reduce(torch.stack([example.counts() for example in found]).sum(0)) / micro_batches
+        for batch_slice, batch in work:
+            example = self.example(objective, batch, step=step, index=batch_slice.index, fraction=fraction)
+            found.append(example if batch_slice.whole else example.cut(batch_slice.rows(len(example.input_ids))))
+        if of > 1:
+            counts = self.group.all_reduce(torch.stack([example.counts() for example in found]).sum(0)) / of
             found = [replace(example, normalizer=counts.to(self.device, torch.float32)) for example in found]
         return found
 
-    def example(self, step: int, index: int, batch: TokenRows, progress: float) -> Any:
+    def example(self, objective: Objective, batch: TokenRows, *, step: int, index: int, fraction: float) -> Any:
         """Return micro-batch `index` of `step` corrupted.
 
-        Where the number of slots changes along the run, the compiler is told so: one graph serves all of them.
+        Where the number of slots changes along the run, they are marked for the compiler: one graph serves all.
         """
         generator = torch.Generator(self.device).manual_seed(key_of("mask", self.seed, step, index))
-        example = self.objective.corrupt(batch.to(self.device), generator, progress)
-        if self.objective.has_dynamic_slots:
+        example = objective.corrupt(batch.to(self.device), generator, fraction)
+        if objective.has_dynamic_slots:
             for slots in (example.masked_positions, example.masked_labels, example.masked_weights):
                 torch._dynamo.mark_dynamic(slots, 1)
         return example
 
-    def begin_dropout(self, step: int, piece: BatchSlice, *, rows: int) -> None:
-        """Set torch's random state for a piece of a micro-batch of `rows` rows, and the row at which it begins."""
-        torch.manual_seed(key_of("dropout", self.seed, step, piece.index))
+    def begin_dropout(self, model: nn.Module, step: int, batch_slice: BatchSlice, *, row: int) -> None:
+        """Set torch's random state for a slice of a micro-batch, and the row of it at which dropout begins."""
+        torch.manual_seed(key_of("dropout", self.seed, step, batch_slice.index))
         if self.begin_at_row is not None:
-            self.begin_at_row(self.model, piece.rows(rows).start)
-
-    def _clear(self) -> None:
-        for optimizer in self.optimizers:
-            optimizer.zero_grad(set_to_none=True)
+            self.begin_at_row(model, row)
 
 
 @contextmanager
@@ -171,7 +173,7 @@ def one_thread_fewer() -> Iterator[None]:
         torch.set_num_threads(threads)
 
 
-def forward_loss_of(model: nn.Module, objective: Objective, cast: Callable[[], Any]) -> Callable[[Any], Loss]:
+def forward_loss_of(model: nn.Module, objective: Objective, cast: Callable[[], Any]) -> ForwardLoss:
     """Return the function to compile: model and loss in one, the forward pass inside `cast()`."""
 
     def forward_loss(example: Any) -> Loss:

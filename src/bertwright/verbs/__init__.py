@@ -1,4 +1,4 @@
-"""One function a verb, with the names and defaults of the command line; nothing is imported before it is asked for."""
+"""One function a verb, with the names and defaults of the command line; each is imported when it is first used."""
 
 VERBS = {
     "quickstart": "The whole walk on the documentation of your own Python, offline, in under five minutes.",
@@ -7,11 +7,11 @@ VERBS = {
     "pretrain": "Train a BERT on prepared data.",
     "evaluate": "Evaluate a trained model on held-out data.",
     "finetune": "Train a pre-trained model for a task, and evaluate it.",
-    "predict": "Ask a model: masked words, next sentences, or what it was fine-tuned for.",
+    "predict": "Predict masked words, next sentences, or what a model was fine-tuned for.",
     "embed": "Turn texts into vectors, of any layer and pooling.",
     "export": "Write a model in a form that other programs run: ONNX, also in 8-bit integers.",
     "show": "Look inside data, a batch, a run or a model.",
-    "verify": "Check that data, a run or a model is whole, and says what it said.",
+    "verify": "Check that data, a run or a model is whole, and that a model answers as it did.",
     "bench": "Measure how fast this machine does a stage.",
 }
 """Every verb, in the order of the walk, with its line of the overview. NAME is `verbs/NAME.py`, and at the terminal

@@ -10,26 +10,36 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 import torch
 
+from bertwright.data.pretraining.dataset import open_dataset
 from bertwright.device import machine, pick_device, versions
 from bertwright.errors import CorpusError, UsageError
 from bertwright.files import read_json, write_json
-from bertwright.log import note, print_facts
+from bertwright.log import Facts, note
 from bertwright.model.encoder import parameter_count
-from bertwright.reports.pretrain_html import write_report
+from bertwright.objectives.base import Objective
+from bertwright.reports.html_report import write_report
+from bertwright.result import Result
 from bertwright.system import peak_memory_of_children, tune_malloc
-from bertwright.train.loop import Progress, train
+from bertwright.train.auxiliary import encoder_of
+from bertwright.train.callbacks.base import Callback, StepReport
+from bertwright.train.loop import train as train_steps
+from bertwright.train.setup.assemble import build, compiled_loss, peak_flops
 from bertwright.train.setup.pretrain_config import resolve
-from bertwright.train.setup.run import Parts, build, compiled_step, peak_flops
-from bertwright.train.step import TrainStep
+from bertwright.train.setup.pretrain_loader import PretrainLoader
+from bertwright.train.state import TrainState
+from bertwright.train.step import Engine
+from bertwright.train.task_setup.by_task import set_up
+from bertwright.train.task_setup.finetune_config import resolve_finetune
+from bertwright.verbs.calls.held_out_rows import LENGTH
 from bertwright.verbs.evaluate import evaluate
-from bertwright.verbs.finetune import build_parts
-from bertwright.verbs.own_run import LENGTH
 from bertwright.verbs.pretrain import pretrain
 
 SKIPPED = 5
@@ -44,7 +54,7 @@ def bench_step(
     steps: int = 40,
     settings: Mapping[str, Any] | None = None,
     out: Path | None = None,
-) -> dict[str, Any]:
+) -> Result:
     """Measure training steps of a recipe's first phase on a DATA folder: tokens/s, MFU, and where the time goes.
 
     Tokens are real ones, padding not counted. MFU is useful floating-point operations (the MLM head at masked positions
@@ -54,19 +64,22 @@ def bench_step(
     first = resolve(recipe, over).schedule.phases[0]
     phases = [{"length": first.length, "rows": first.rows, "share": 1.0}]
     timed = resolve(recipe, {**over, "schedule": {"steps": steps + SKIPPED, "phases": phases}})
-    parts = build(Path(data), timed, fresh=False)
-    config = parts.config
-    compiles = bool(config.engine.compile) and not parts.sharded
-    note(f"{config.size}, {first.rows} rows of {first.length}, {parts.precision}{'; compiling' * compiles}")
+    dataset = open_dataset(timed.folders(Path(data)), mixture=timed.data.mixture)
+    state, loader, objective, engine = build(dataset, timed, fresh=False)
+    compiles = bool(timed.engine.compile)
+    note(f"{timed.size}, {first.rows} rows of {first.length}, {engine.precision}{'; compiling' * compiles}")
     began = time.perf_counter()
-    step = compiled_step(parts)
+    if compiles:
+        engine.forward_loss = compiled_loss(state, loader, objective, engine, autotune=timed.engine.autotune)
     compiling = time.perf_counter() - began
-    peak = peak_flops(parts)
-    (speed, work), seconds = _timed_steps(parts, step), _time_by_part(parts, step)
-    peak = max(peak, peak_flops(parts))
+    peak = peak_flops(loader, engine)
+    marks = Marks()
+    train_steps(state, loader, objective, [marks], engine=engine)
+    (speed, work), seconds = marks.speed(), _time_by_part(state, loader, objective, engine)
+    peak = max(peak, peak_flops(loader, engine))
     figures = {
-        "what": f"{recipe}, {config.model.architecture} {config.size}, {first.rows} rows of {first.length}",
-        "parameters": parameter_count(parts.model),
+        "what": f"{recipe}, {timed.model.architecture} {timed.size}, {first.rows} rows of {first.length}",
+        "parameters": parameter_count(encoder_of(state.model)),
         "tokens_per_second": round(speed, 1),
         "mfu": round(work / peak, 4),
         "peak_flops": peak,
@@ -79,51 +92,64 @@ def bench_step(
         "compilation": f"{compiling:.0f} s" if compiles else "none: engine.compile is false",
         **{f"a step: {name}": f"{1000 * value:.1f} ms" for name, value in seconds.items()},
     }
-    return _told(f"training step: {figures['what']}", figures, shown, parts.device, out)
+    return _result(f"training step: {figures['what']}", figures, shown, engine.device, out)
 
 
-def _timed_steps(parts: Parts, step: TrainStep) -> tuple[float, float]:
-    """Return tokens and useful floating-point operations a second, from the median step."""
-    marks: list[tuple[float, int]] = []
-    flops: list[float] = []
-    position = Progress(drawn=[0])
-    schedule = parts.config.schedule
-    accumulation = parts.config.engine.accumulation
-    for _ in train(step, parts.sources, schedule, position=position, accumulation=accumulation):
-        marks.append((time.perf_counter(), position.tokens))
-        flops.append(position.window.pop("flops"))
-    times = [after[0] - before[0] for before, after in zip(marks[SKIPPED - 1 :], marks[SKIPPED:], strict=False)]
-    tokens = (marks[-1][1] - marks[SKIPPED - 1][1]) / len(times)
-    return tokens / median(times), median(flops) / median(times)
+@dataclass
+class Marks(Callback):
+    """Notes time, tokens, passes over the data and operations at each step; ends the run after `most` of them."""
+
+    most: int | None = None
+    seconds: list[float] = field(default_factory=list)
+    tokens: list[int] = field(default_factory=list)
+    epochs: list[float] = field(default_factory=list)
+    flops: list[float] = field(default_factory=list)
+
+    def on_step(self, report: StepReport) -> None:
+        """Note them."""
+        self.seconds.append(time.perf_counter())
+        self.tokens.append(report.progress.tokens)
+        self.epochs.append(report.progress.epochs)
+        self.flops.append(report.sums["flops"])
+        report.stop = len(self.seconds) == self.most
+
+    def speed(self) -> tuple[float, float]:
+        """Return tokens and useful floating-point operations a second, from the median step."""
+        times = [after - before for before, after in pairwise(self.seconds[SKIPPED - 1 :])]
+        tokens = (self.tokens[-1] - self.tokens[SKIPPED - 1]) / len(times)
+        return tokens / median(times), median(self.flops) / median(times)
 
 
-def _time_by_part(parts: Parts, step: TrainStep, turns: int = 10) -> dict[str, float]:
+def _time_by_part(
+    state: TrainState, loader: PretrainLoader, objective: Objective, engine: Engine, turns: int = 10
+) -> dict[str, float]:
     """Return median seconds of each part of a step of one micro-batch."""
-    parts_of: dict[str, list[float]] = {}
+    seconds: dict[str, list[float]] = {}
+    forward_loss = engine.forward_loss_at(0, state.model, objective)
 
-    def timed(name: str, work: Callable[..., Any], *arguments: Any) -> Any:
+    def timed(name: str, work: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
         began = time.perf_counter()
-        value = work(*arguments)
-        if parts.device.type == "cuda":
+        value = work(*arguments, **options)
+        if engine.device.type == "cuda":
             torch.cuda.synchronize()
-        parts_of.setdefault(name, []).append(time.perf_counter() - began)
+        seconds.setdefault(name, []).append(time.perf_counter() - began)
         return value
 
     for turn in range(turns):
-        batch = timed("draw", parts.sources[0].draw, turn)
-        example = timed("mask", step.example, turn, 0, batch, 0.5)
-        loss = timed("forward", step.forward_loss, example).total
+        batch = timed("draw", loader.draw, 0, turn)
+        example = timed("mask", engine.example, objective, batch, step=turn, index=0, fraction=0.5)
+        loss = timed("forward", forward_loss, example).total
         timed("backward", torch.autograd.backward, loss)
-        timed("clip", torch.nn.utils.clip_grad_norm_, parts.model.parameters(), step.clip_norm)
-        for optimizer in parts.optimizers:
+        timed("clip", torch.nn.utils.clip_grad_norm_, state.model.parameters(), engine.clip_norm)
+        for optimizer in state.optimizers:
             timed(type(optimizer).__name__, optimizer.step)
-        parts.model.zero_grad(set_to_none=True)
-    return {name: median(values) for name, values in parts_of.items()}
+        state.model.zero_grad(set_to_none=True)
+    return {name: median(values) for name, values in seconds.items()}
 
 
 def bench_prepare(
     inputs: Sequence[str | Path], *, tokenizer: Path | str, language: str = "en", out: Path | None = None
-) -> dict[str, Any]:
+) -> Result:
     """Measure the command `prepare` with a given tokenizer, into a folder that is deleted: MB/s, peak memory, disk.
 
     Whole command, in a process of its own: imports, survey, proof of the encoder and report included.
@@ -132,12 +158,12 @@ def bench_prepare(
         data = Path(scratch) / "data"
         words = [*(str(name) for name in inputs), "--tokenizer", str(tokenizer), "--language", language]
         began = time.perf_counter()
-        told = subprocess.run(
+        ended = subprocess.run(
             [sys.executable, "-m", "bertwright", "prepare", *words, "--out", str(data)], capture_output=True, text=True
         )
         seconds = time.perf_counter() - began
-        if told.returncode:
-            lines = told.stderr.strip().splitlines() or [f"prepare ended with exit code {told.returncode}"]
+        if ended.returncode:
+            lines = ended.stderr.strip().splitlines() or [f"prepare ended with exit code {ended.returncode}"]
             raise CorpusError(lines[-1].removeprefix("bertwright: "))
         report = read_json(data / "report.json")
     text, disk = report["text_bytes"], report["shard_bytes"]
@@ -158,7 +184,7 @@ def bench_prepare(
         "peak memory": "not known on this system" if memory is None else f"{memory / 1e9:.2f} GB",
         "on disk": f"{disk / 1e6:,.1f} MB ({disk / text:.2f} bytes a byte of text)",
     }
-    return _told("preparation", figures, shown, torch.device("cpu"), out)
+    return _result("preparation", figures, shown, torch.device("cpu"), out)
 
 
 @tune_malloc()
@@ -166,36 +192,34 @@ def bench_finetune(
     task: str,
     *,
     model: Path | str,
-    examples: Path | str,
+    train: Path | str,
     steps: int = 40,
     settings: Mapping[str, Any] | None = None,
     out: Path | None = None,
-) -> dict[str, Any]:
-    """Measure fine-tuning steps of a task on the `examples` of a file, from a MODEL folder: examples/s and MFU.
+) -> Result:
+    """Measure fine-tuning steps of a task on the examples of a file, from a MODEL folder: examples/s and MFU.
 
     The first steps of a run as `finetune` would make it with these settings, whose lengths differ: the figure is of all
-    of them together, the time of compiling not counted. Nothing is judged.
+    of them together, the time of compiling not counted. Nothing is evaluated.
     """
-    file = Path(examples)
-    parts = build_parts(task, settings or {}, Path(model), {"train": file, "dev": file})
-    network = parts.fresh_model(parts.config.seed)
+    file = Path(train)
+    setup = set_up(resolve_finetune(task, settings or {}), Path(model), {"train": file, "dev": file})
+    network = setup.new_model(setup.config.seed)
     began = time.perf_counter()
-    step = parts.step(network, parts.config.seed)
+    state, objective, engine = setup.begin(network, setup.config.seed)
     compiling = time.perf_counter() - began
-    peak = parts.peak_flops()
-    source, schedule = parts.batches(parts.config.seed)
-    position, marks = Progress(drawn=[0]), []
+    peak = setup.peak_flops()
+    loader, marks = setup.loader(setup.config.seed), Marks(most=steps + SKIPPED)
     network.train()
-    for _ in train(step, [source], schedule, position=position, accumulation=1):
-        marks.append((time.perf_counter(), position.epochs * source.rows_per_epoch, position.window["flops"]))
-        if len(marks) == steps + SKIPPED:
-            break
-    if len(marks) < SKIPPED + 2:
-        raise UsageError(f"{file} makes {len(marks)} steps, too few to measure; give more or --schedule.epochs")
-    seconds, rows, flops = (last - first for first, last in zip(marks[SKIPPED - 1], marks[-1], strict=True))
-    peak = max(peak, parts.peak_flops())
+    train_steps(state, loader, objective, [marks], engine=engine)
+    if len(marks.seconds) < SKIPPED + 2:
+        raise UsageError(f"{file} makes {len(marks.seconds)} steps, too few to measure; give more or --schedule.epochs")
+    seconds = marks.seconds[-1] - marks.seconds[SKIPPED - 1]
+    rows = (marks.epochs[-1] - marks.epochs[SKIPPED - 1]) * loader.rows_per_epoch(0)
+    flops = sum(marks.flops[SKIPPED:])
+    peak = max(peak, setup.peak_flops())
     figures = {
-        "what": f"finetune {task} from {model}, {parts.config.batches.rows} examples a step, {parts.precision}",
+        "what": f"finetune {task} from {model}, {setup.config.batches.rows} examples a step, {setup.precision}",
         "examples_per_second": round(rows / seconds, 1),
         "mfu": round(flops / seconds / peak, 4),
         "setup_seconds": round(compiling, 1),
@@ -205,7 +229,7 @@ def bench_finetune(
         "MFU": f"{figures['mfu']:.0%} of {peak / 1e9:,.0f} GFLOP/s",
         "setup, compilation if any": f"{compiling:.0f} s",
     }
-    return _told(str(figures["what"]), figures, shown, parts.device, out)
+    return _result(str(figures["what"]), figures, shown, setup.device, out)
 
 
 def bench_pretrain(
@@ -216,12 +240,12 @@ def bench_pretrain(
     recipe: str = "fast",
     settings: Mapping[str, Any] | None = None,
     out: Path | None = None,
-) -> dict[str, Any]:
-    """Pre-train in the folder `run`, and judge it beside the MODEL folder of a peer on the same held-out text.
+) -> Result:
+    """Pre-train in the folder `run`, and evaluate it beside the MODEL folder of a peer on the same held-out text.
 
-    Both are judged by `evaluate mlm` on whole masked words (15%, 80/10/10), whatever they were trained on. The figures
-    tell whether the budget of the run was enough to reach the peer. Where the peer's folder has a metrics.jsonl beside
-    it, the report of the run draws both curves.
+    Both are evaluated by `evaluate mlm` on whole masked words (15%, 80/10/10), whatever they were trained on. The
+    figures say whether the budget of the run was enough to reach the peer. Where the peer's folder has a metrics.jsonl
+    beside it, the report of the run draws both curves.
     """
     theirs = evaluate("mlm", peer, data, length=LENGTH, num_rows=1024, whole_word=True)
     trained = pretrain(data, run, recipe=recipe, settings=settings)
@@ -239,15 +263,14 @@ def bench_pretrain(
         "peer": f"{theirs['mlm_loss']:.3f} nats, {theirs['mlm_accuracy']:.1%}",
         "the peer is reached": "yes" if figures["reached"] else "no",
     }
-    return _told(str(figures["what"]), figures, shown, pick_device(), out)
+    return _result(str(figures["what"]), figures, shown, pick_device(), out)
 
 
-def _told(
+def _result(
     title: str, figures: dict[str, Any], shown: Mapping[str, str], device: torch.device, out: Path | None
-) -> dict[str, Any]:
-    """Print figures as a table, write them where asked, and return them."""
-    print_facts(title, shown)
+) -> Result:
+    """Return figures with machine and versions, and write them where `out` names a file."""
     whole = {**figures, "machine": machine(device), "versions": versions()}
     if out is not None:
         write_json(Path(out), whole)
-    return whole
+    return Result(whole, Facts(title, shown))

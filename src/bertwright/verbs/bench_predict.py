@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from statistics import median
@@ -17,15 +17,15 @@ from bertwright.device import has_bfloat16, machine, pick_device, versions
 from bertwright.files import write_json
 from bertwright.hub.onnx.onnx_folder import is_onnx_folder
 from bertwright.hub.task_folder import fine_tuned_part
-from bertwright.inference.inputs_of_predict import Question
-from bertwright.log import note, print_table
+from bertwright.inference.base import Predictions, Predictor
+from bertwright.inference.predictors import open_predictor
+from bertwright.inference.questions import Question
+from bertwright.log import Table, note
+from bertwright.result import Result
 from bertwright.rng import stream
 from bertwright.tasks.columns import ColumnsConfig
 from bertwright.tokenizer.load import Tokenizer, load_tokenizer
 from bertwright.verbs.export import export
-from bertwright.verbs.predict import CHUNK, Answerer, Answers, open_answers
-
-Side = Callable[[Sequence[Any]], Answers]
 
 
 def bench_predict(
@@ -36,7 +36,7 @@ def bench_predict(
     sentences: int = 1000,
     turns: int = 3,
     out: Path | None = None,
-) -> dict[str, Any]:
+) -> Result:
     """Measure answers a second with a MODEL or ONNX folder, on the lines of `input`, and how far the sides agree.
 
     Without `input` the questions are `sentences` runs of 4 to 60 of the model's own words. A fine-tuned model is asked
@@ -44,8 +44,9 @@ def bench_predict(
     """
     folder = Path(model)
     with tempfile.TemporaryDirectory() as scratch:
-        sides, opened = _sides(folder, Path(scratch))
-        questions = _questions(folder, input, sentences, opened=opened, encoding=encoding)
+        sides = _sides(folder, Path(scratch))
+        predictor = next(iter(sides.values()))
+        questions = _questions(folder, input, sentences, predictor=predictor, encoding=encoding)
         note(f"{len(questions):,} questions, {', '.join(sides)}; {turns} turns")
         speeds, answers = _timed(sides, questions, turns)
     medians = {name: round(median(of), 1) for name, of in speeds.items()}
@@ -58,40 +59,37 @@ def bench_predict(
         "machine": machine(pick_device()),
         "versions": versions(),
     }
-    _print(figures)
     if out is not None:
         write_json(Path(out), figures)
-    return figures
+    return Result(figures, _table(figures))
 
 
-def _sides(folder: Path, scratch: Path) -> tuple[dict[str, Side], Answerer]:
-    """Return what is asked, the first being what the others are compared with, and that one's model."""
+def _sides(folder: Path, scratch: Path) -> dict[str, Predictor]:
+    """Return the predictors that are measured; the others are compared with the first."""
     if is_onnx_folder(folder):
-        opened = open_answers(folder, top_k=5, precision="auto")
-        return {"ONNX": opened.answer}, opened
+        return {"ONNX": open_predictor(folder)}
     if not folder.is_dir() or fine_tuned_part(folder) is None:
-        opened = open_answers(folder, top_k=5, precision="auto")
-        return {"predict": opened.answer}, opened
-    opened = open_answers(folder, top_k=5, precision="fp32")
-    sides = {"float32": opened.answer}
+        return {"predict": open_predictor(folder)}
+    sides = {"float32": open_predictor(folder, precision="fp32")}
     if has_bfloat16(pick_device()):
-        sides["predict"] = open_answers(folder, top_k=5, precision="auto").answer
-        sides["bfloat16"] = open_answers(folder, top_k=5, precision="bf16").answer
+        sides["predict"] = open_predictor(folder)
+        sides["bfloat16"] = open_predictor(folder, precision="bf16")
     if find_spec("onnx") and find_spec("onnxruntime"):
         export(folder, scratch / "float32")
         export(folder, scratch / "int8", quantize="int8")
         for name in ("float32", "int8"):
-            sides[f"ONNX {name}"] = open_answers(scratch / name, top_k=5, precision="auto").answer
-    return sides, opened
+            sides[f"ONNX {name}"] = open_predictor(scratch / name)
+    return sides
 
 
 def _questions(
-    folder: Path, input: Path | None, sentences: int, *, opened: Answerer, encoding: str | None
+    folder: Path, input: Path | None, sentences: int, *, predictor: Predictor, encoding: str | None
 ) -> list[Question]:
     if input is not None:
-        return list(opened.questions((), pair=False, asked=opened.asked(Path(input), ColumnsConfig(encoding=encoding))))
+        file = predictor.input_file(Path(input), ColumnsConfig(encoding=encoding))
+        return list(predictor.questions((), located=file))
     texts = own_words(load_tokenizer(folder), sentences)
-    return [(text,) for text in texts] if opened.part else [f"[MASK] {text}" for text in texts]
+    return [(text,) for text in texts] if predictor.head_type else [f"[MASK] {text}" for text in texts]
 
 
 def own_words(tokenizer: Tokenizer, sentences: int) -> list[str]:
@@ -103,22 +101,22 @@ def own_words(tokenizer: Tokenizer, sentences: int) -> list[str]:
 
 
 def _timed(
-    sides: dict[str, Side], questions: Sequence[Question], turns: int
-) -> tuple[dict[str, list[float]], dict[str, Answers]]:
+    sides: dict[str, Predictor], questions: Sequence[Question], turns: int
+) -> tuple[dict[str, list[float]], dict[str, Predictions]]:
     """Return questions a second of each turn of each side, and its answers; a first turn of 64 warms up."""
     speeds: dict[str, list[float]] = {name: [] for name in sides}
-    answers: dict[str, Answers] = {}
-    for ask in sides.values():
-        ask(questions[:64])
+    answers: dict[str, Predictions] = {}
+    for predictor in sides.values():
+        predictor.predict(questions[:64])
     for _ in range(turns):
-        for name, ask in sides.items():
+        for name, predictor in sides.items():
             began = time.perf_counter()
-            answers[name] = [one for at in range(0, len(questions), CHUNK) for one in ask(questions[at : at + CHUNK])]
+            answers[name] = [one for chunk in predictor.stream(questions) for one in chunk]
             speeds[name].append(len(questions) / (time.perf_counter() - began))
     return speeds, answers
 
 
-def _agreement(answers: dict[str, Answers]) -> dict[str, dict[str, float]]:
+def _agreement(answers: dict[str, Predictions]) -> dict[str, dict[str, float]]:
     """Return for each side but the first the share of labels like its, and the largest change of a probability."""
     first, *others = answers
     if "label" not in answers[first][0] or not others:
@@ -136,17 +134,18 @@ def _agreement(answers: dict[str, Answers]) -> dict[str, dict[str, float]]:
     }
 
 
-def _both(answers: dict[str, Answers], first: str, other: str) -> list[tuple[dict[str, Any], dict[str, Any]]]:
+def _both(answers: dict[str, Predictions], first: str, other: str) -> list[tuple[dict[str, Any], dict[str, Any]]]:
     return list(zip(answers[first], answers[other], strict=True))
 
 
-def _print(figures: dict[str, Any]) -> None:
+def _table(figures: dict[str, Any]) -> Table:
+    """Return speed and agreement of each side, a row a side."""
     speeds: dict[str, float] = figures["sides"]
-    base = next(iter(speeds.values()))
+    first = next(iter(speeds.values()))
     rows = []
     for name, speed in speeds.items():
         agreed = figures["agreement"].get(name)
-        told = ["", ""] if agreed is None else [f"{agreed['labels']:.2%}", f"{agreed['largest_change']:.4f}"]
-        rows.append([name, f"{speed:,.0f}", f"{speed / base:.2f}", *told])
+        cells = ["", ""] if agreed is None else [f"{agreed['labels']:.2%}", f"{agreed['largest_change']:.4f}"]
+        rows.append([name, f"{speed:,.0f}", f"{speed / first:.2f}", *cells])
     header = ["", "questions a second", "times the first", "labels that agree", "largest change"]
-    print_table(figures["what"], header, rows)
+    return Table(figures["what"], header, rows)

@@ -5,12 +5,11 @@ bertwright doctor my-texts/            bertwright doctor data --test sst2/dev.ts
 
 from __future__ import annotations
 
-import json
 import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from bertwright.corpus.dedup.overlap import Overlap
 from bertwright.corpus.eval_texts import load_eval_texts
@@ -19,28 +18,54 @@ from bertwright.corpus.findings import findings_of
 from bertwright.corpus.readers.formats import ReadOptions
 from bertwright.errors import UsageError
 from bertwright.flags import with_flags
-from bertwright.log import print_lines, print_table
+from bertwright.log import Table
+from bertwright.result import Result
 from bertwright.tokenizer.load import load_tokenizer
 from bertwright.types import listed
 
 
 @with_flags("doctor")
 def doctor(
-    things: Path | str | Sequence[Path | str], *, test: Sequence[Path | str] = (), sample_mb: int = 64,
-    language: str | None = None, column: str | None = None,
-    document_boundary: Literal["auto", "blank", "file", "line"] = "auto", encoding: str | None = None,
-    tokenizer: Path | str | None = None, as_json: bool = False,
-) -> dict[str, Any]:  # fmt: skip
-    """Examine a DATA folder, or inputs as `prepare` takes them; print a table (or JSON), and return what it says.
+    things: Path | str | Sequence[Path | str],
+    *,
+    test: Path | str | Sequence[Path | str] = (),
+    sample_mb: int = 64,
+    language: str | None = None,
+    column: str | None = None,
+    document_boundary: Literal["auto", "blank", "file", "line"] = "auto",
+    encoding: str | None = None,
+    tokenizer: Path | str | None = None,
+) -> Result:
+    """Examine text before training: copies, languages, broken characters, single sentences, overlap with tests.
 
-    test         files whose texts should not stand in the corpus: of any task, in any format
-    language     of inputs; found as `prepare` finds it where not given
-    sample_mb    megabytes of text looked at, at most
-    encoding     of inputs: how characters are written; detected where not given
-    tokenizer    of inputs: one whose fraction of unknown tokens is shown
+    Says what will hurt masked words (MLM) or next sentences (NSP), and the flag that fixes it.
 
-    Raises CorpusError or DataError where something cannot be read, UsageError for an invalid value.
+    Parameters
+    ----------
+    things
+        A DATA folder, or files, folders, globs and addresses as prepare takes them.
+    test
+        Files of tasks, of any format, whose texts should not stand in the corpus.
+    sample_mb
+        Megabytes of text looked at, at most, spread over the input; the table says how much of it that is.
+    language
+        Of inputs: code of the language, which decides how sentences are found; as `prepare` finds it where not given.
+    column
+        Name of the text column of .jsonl, .csv, .tsv, .parquet and .arrow files.
+    document_boundary
+        Where a document ends in .txt files: at a blank line, the end of the file, or of the line.
+    encoding
+        Of inputs: encoding of the files, such as gb18030; detected where not given and not UTF-8.
+    tokenizer
+        Of inputs: a tokenizer.json or vocab.txt, or its folder; the fraction of unknown tokens is reported.
 
+    Raises
+    ------
+    CorpusError
+        Where text cannot be read; DataError where DATA cannot; UsageError for an invalid call.
+
+    Examples
+    --------
     >>> # needs a DATA folder
     >>> doctor("data", test=["sst2/dev.tsv"])["findings"]["unknown tokens"]["value"]  # doctest: +SKIP
     0.0
@@ -62,10 +87,6 @@ def doctor(
             )  # fmt: skip
     findings = findings_of(replace(profile, tests={path: overlap.found_texts() for path, overlap in overlaps.items()}))
     report = {"looked_at": profile.looked_at, "findings": {finding.name: finding.as_dict() for finding in findings}}
-    if as_json:
-        print_lines([json.dumps(report, indent=2, ensure_ascii=False)])
-    else:
-        rows = [[finding.name, finding.figure, finding.verdict, finding.remedy] for finding in findings]
-        title = f"{', '.join(named)}: looked at {profile.looked_at}"
-        print_table(title, ["what", "found", "verdict", "what to do"], rows)
-    return report
+    rows = [[finding.name, finding.figure, finding.verdict, finding.remedy] for finding in findings]
+    title = f"{', '.join(named)}: looked at {profile.looked_at}"
+    return Result(report, Table(title, ["what", "found", "verdict", "what to do"], rows))

@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, overload
+from typing import Any, Literal, overload
 
 import numpy as np
 
@@ -18,20 +17,16 @@ from bertwright.corpus.readers.lines import STDIN
 from bertwright.errors import CorpusError, UsageError
 from bertwright.files import human_bytes, map_os_errors, refuse_existing, require_space
 from bertwright.hub.vector_files import Number, bytes_needed, writer_of
-from bertwright.inference.embedder import Done, Embedder, open_embedder
-from bertwright.log import note, person_reads, print_facts, progress_bar
+from bertwright.inference.embedder import Embedder, open_embedder
+from bertwright.log import Facts, count_progress, note
+from bertwright.result import Result
 from bertwright.tasks.stream import stream_texts
 from bertwright.types import listed
-
-if TYPE_CHECKING:
-    from bertwright.model.sentence_encoder import Pooling
 
 CHUNK_TEXTS = 8192
 """Texts sorted by length together, and rows of a Parquet row group."""
 CHUNK_CHARACTERS = 16 << 20
 """Characters after which a chunk of long texts is full."""
-PLAIN_EVERY = 30.0
-"""Seconds between two lines of progress where there is no terminal."""
 
 
 @overload
@@ -41,11 +36,11 @@ def embed(
     out: None = None,
     *,
     layer: int | None = None,
-    pooling: Pooling | None = None,
+    pooling: Literal["mean", "cls", "max"] | None = None,
     normalize: bool | None = None,
     text_column: str | None = None,
     encoding: str | None = None,
-    precision: Literal["bf16", "fp32"] = "fp32",
+    precision: Literal["fp32", "bf16"] = "fp32",
     float16: bool = False,
 ) -> np.ndarray: ...
 
@@ -57,13 +52,13 @@ def embed(
     out: Path | str,
     *,
     layer: int | None = None,
-    pooling: Pooling | None = None,
+    pooling: Literal["mean", "cls", "max"] | None = None,
     normalize: bool | None = None,
     text_column: str | None = None,
     encoding: str | None = None,
-    precision: Literal["bf16", "fp32"] = "fp32",
+    precision: Literal["fp32", "bf16"] = "fp32",
     float16: bool = False,
-) -> dict[str, Any]: ...
+) -> Result: ...
 
 
 def embed(
@@ -72,22 +67,53 @@ def embed(
     out: Path | str | None = None,
     *,
     layer: int | None = None,
-    pooling: Pooling | None = None,
+    pooling: Literal["mean", "cls", "max"] | None = None,
     normalize: bool | None = None,
     text_column: str | None = None,
     encoding: str | None = None,
-    precision: Literal["bf16", "fp32"] = "fp32",
+    precision: Literal["fp32", "bf16"] = "fp32",
     float16: bool = False,
-) -> np.ndarray | dict[str, Any]:
-    """Return vectors [N, H] of the texts of a file or list; with `out`, write them there and return what was done.
+) -> np.ndarray | Result:
+    """Turn texts into vectors.
 
-    `input` is a file (see `stream_texts`), "-" for stdin, or a list of texts. `layer` counts blocks: 0 is the
-    embeddings, -1 or None the last. `pooling` and `normalize` are those of a sentence-transformers folder where not
-    given, mean and as they come elsewhere; an exported model has those alone that it was exported with. `out` ends in
-    .parquet (text and vector) or .npy. `float16` rounds what is written; `precision` "bf16" computes faster where the
-    hardware has it, and less exactly. Raises UsageError, InputError, OutputExistsError and DiskSpaceError, all before
-    the first text is embedded.
+    Returns the vectors, float32 [N, H] of N texts; with `out`, writes them there and returns how many there are, how
+    they were made and how fast. The n-th vector is that of the n-th row, empty lines included. Memory does not grow
+    with what is written.
 
+    Parameters
+    ----------
+    model
+        Hugging Face BERT or ModernBERT folder: pre-trained, fine-tuned, or of sentence-transformers. Or an ONNX
+        folder of `bertwright export`, which needs no torch; its layer, pooling and unit length are fixed.
+    input
+        .txt (a text a line), .tsv, .csv, .jsonl or .parquet, the first four also .gz or .zst; - for lines of stdin. In
+        Python also a list of texts.
+    out
+        .parquet (a row a text: text, vector) or .npy (the vectors alone).
+    layer
+        Which hidden states: 0 for the embeddings, then one a block, negative from the end; the last where not given.
+    pooling
+        Mean of the tokens, the first one ([CLS]), or the largest value of each unit; as a sentence-transformers folder
+        says where not given, mean elsewhere.
+    normalize
+        Vectors of unit length; as a sentence-transformers folder says where not given, as they come elsewhere.
+    text_column
+        Column of a table to read; found by its name (text, sentence ...) where not given.
+    encoding
+        Encoding of the files, such as gb18030 or cp1252; where not given, one other than UTF-8 is detected and
+        reported.
+    precision
+        fp32, or bf16: faster where the hardware multiplies it, and off by about a hundredth of a vector's length.
+    float16
+        Write numbers of 2 bytes instead of 4.
+
+    Raises
+    ------
+    UsageError, InputError, OutputExistsError, DiskSpaceError
+        All before the first text is embedded.
+
+    Examples
+    --------
     >>> embed("runs/en/model", ["A text.", "Another one."], pooling="mean").shape  # needs a model  # doctest: +SKIP
     (2, 256)
     """
@@ -98,15 +124,13 @@ def embed(
     read = reader_of(input, text_column, encoding)
     opened = open_embedder(Path(model), layer=layer, pooling=pooling, normalize=normalize, precision=precision)
     if out is None:
-        parts = [opened.vectors(chunk).astype(number) for chunk in chunks(read())]
-        _say_cut(opened)
-        return np.concatenate(parts) if parts else np.empty((0, opened.width), dtype=number)
+        vectors = [opened.vectors(chunk).astype(number) for chunk in chunks(read())]
+        _note_cut(opened)
+        return np.concatenate(vectors) if vectors else np.empty((0, opened.width), dtype=number)
     name = str(input) if isinstance(input, (str, Path)) else "the list given"
     count = None if input in ("-", STDIN) else announced(read(), Path(out), opened.width, number, name=name)
     with map_os_errors(Path(out).parent):
-        facts = write_vectors(opened, read(), Path(out), number, count=count)
-    print_facts(f"vectors in {out}", {name.replace("_", " "): _shown(value) for name, value in facts.items()})
-    return facts
+        return write_vectors(opened, read(), Path(out), number, count=count)
 
 
 def reader_of(
@@ -156,18 +180,18 @@ def announced(pieces: Iterable[Sequence[str]], out: Path, width: int, number: Nu
 
 def write_vectors(
     opened: Embedder, pieces: Iterable[Sequence[str]], out: Path, number: Number, *, count: int | None
-) -> dict[str, Any]:
+) -> Result:
     """Write the vectors of the texts of `pieces` to `out` in order, with progress; return what was done."""
     began, total = time.perf_counter(), 0
-    with progress(count) as done, writer_of(out)(out, opened.width, number) as put:
+    with count_progress("texts", total=count) as done, writer_of(out)(out, opened.width, number) as put:
         for chunk in chunks(pieces):
             put(chunk, opened.vectors(chunk, done))
             total += len(chunk)
         if not total:
             raise CorpusError("stdin holds no texts; give some")
     seconds = time.perf_counter() - began
-    _say_cut(opened)
-    return {
+    _note_cut(opened)
+    figures = {
         "texts": total,
         "width": opened.width,
         "number": number,
@@ -179,33 +203,14 @@ def write_vectors(
         "seconds": round(seconds, 2),
         "texts_per_second": round(total / seconds, 1),
     }
+    facts = {name.replace("_", " "): _cell(value) for name, value in figures.items()}
+    return Result(figures, Facts(f"vectors in {out}", facts))
 
 
-@contextmanager
-def progress(count: int | None) -> Iterator[Done]:
-    """Yield what hears of texts done: shown on a terminal as a bar with time left, elsewhere as a line now and then."""
-    began = said = time.perf_counter()
-    total = 0
-    with progress_bar() as bar:
-        task = bar.add_task("embedding", total=count)
-
-        def done(texts: int) -> None:
-            nonlocal said, total
-            total += texts
-            bar.advance(task, texts)
-            now = time.perf_counter()
-            if not person_reads() and now - said > PLAIN_EVERY:
-                said, speed = now, total / (now - began)
-                left = "" if count is None else f", {(count - total) / speed / 60:.1f} min left"
-                note(f"{total:,} texts, {speed:,.0f} a second{left}")
-
-        yield done
-
-
-def _say_cut(opened: Embedder) -> None:
+def _note_cut(opened: Embedder) -> None:
     if opened.encoder.cut:
         note(f"{opened.encoder.cut:,} texts are longer than {opened.encoder.max_length} tokens and were cut")
 
 
-def _shown(value: Any) -> str:
+def _cell(value: Any) -> str:
     return f"{value:,}" if isinstance(value, (int, float)) and not isinstance(value, bool) else str(value)

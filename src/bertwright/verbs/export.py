@@ -27,21 +27,22 @@ from bertwright.hub.onnx.onnx_folder import ABOUT, MODEL, SAME_EVERYWHERE, OnnxF
 from bertwright.hub.sentence_folder import read_sentence_folder
 from bertwright.hub.sentence_layout import encoder_folder, is_sentence_folder
 from bertwright.hub.task_folder import fine_tuned_part, read_fine_tuned
-from bertwright.inference.batching import Predictor, cpu_policy, in_batches, logits_of
-from bertwright.inference.embed_predictor import read_judged
-from bertwright.inference.scoring import ask_model
-from bertwright.log import note, print_table
+from bertwright.inference.batching import Forward, cpu_policy, in_batches, logits_of
+from bertwright.inference.evaluate_task import read_pairs_of_texts
+from bertwright.inference.scoring import task_forward
+from bertwright.log import Block, Facts, Table, note
 from bertwright.model.encoder import SEQUENCE_HEADS, Encoder
 from bertwright.model.random_state import kept_random_state
 from bertwright.model.sentence_encoder import SentenceEncoder
 from bertwright.model.task_model import FineTuned
+from bertwright.result import Result
 from bertwright.rng import stream
+from bertwright.tasks.by_name import task_of_head
 from bertwright.tasks.columns import ColumnsConfig
 from bertwright.tasks.embedding.metrics import cosines
-from bertwright.tasks.embedding.task import judge_sentences
+from bertwright.tasks.embedding.task import evaluate_vectors
 from bertwright.tasks.eval_result import EvalResult
 from bertwright.tasks.text_encoder import TextEncoder
-from bertwright.tasks.trained import task_of_head
 from bertwright.tokenizer.load import Tokenizer, load_tokenizer
 
 PROBED = 256
@@ -73,20 +74,53 @@ class Opened:
 
 
 def export(
-    model: Path,
-    out: Path,
+    model: Path | str,
+    out: Path | str,
     *,
     to: Literal["onnx"] = "onnx",
     quantize: Literal["int8"] | None = None,
-    data: Path | None = None,
+    data: Path | str | None = None,
+    text_column: str | None = None,
+    pair_column: str | None = None,
+    label_column: str | None = None,
+    encoding: str | None = None,
     columns: Mapping[str, str] | None = None,
-) -> dict[str, Any]:
-    """Write the model of a Hugging Face folder as ONNX to the folder `out`, whole or not at all; return the figures.
+) -> Result:
+    """Write a model in a form that other programs run, checked against torch before it is called done.
 
-    The graph must give what torch gives, on real rows in batches of several sizes and lengths. With `quantize` it
-    multiplies 8-bit integers; a table then says what that costs: in the task's figures on `data`, a labelled file (for
-    sentence vectors pairs or scored pairs), and in answers that change. Raises ModelError where the graph differs,
-    OutputExistsError, and UsageError where onnx is not installed.
+    The graph must give what torch gives, on real rows in batches of several sizes and lengths. The folder is there
+    whole or not at all; what onnx.json holds is returned.
+
+    Parameters
+    ----------
+    model
+        Hugging Face BERT or ModernBERT folder: pre-trained, fine-tuned, or of sentence vectors.
+    out
+        Folder to write: model.onnx, onnx.json (inputs, outputs, labels), tokenizer.json, config.json.
+    to
+        onnx: a graph for onnxruntime and others; `predict` and `embed` run it without torch.
+    quantize
+        int8: multiply 8-bit integers; a table shows what that costs, in the figures of the task on `data` and in
+        answers that change, and the speed it brings.
+    data
+        Labelled file to check and evaluate on, such as the dev file, for sentence vectors pairs or scored pairs;
+        sentences of ours where not given.
+    text_column
+        Column of the text in the labelled file; found by its name where not given.
+    pair_column
+        Column of the second text of a pair.
+    label_column
+        Column of the label, score or tag.
+    encoding
+        Encoding of the files, such as gb18030 or cp1252; where not given, one other than UTF-8 is detected and
+        reported.
+    columns
+        The four before this under the names of the settings: text, pair, label, encoding.
+
+    Raises
+    ------
+    ModelError
+        Where the graph differs from torch; OutputExistsError; UsageError where onnx is not installed.
     """
     if to != "onnx":
         raise UsageError(f"there is no way to export to {to!r}; give --to onnx")
@@ -94,14 +128,22 @@ def export(
     model, out = Path(model), Path(out)
     refuse_existing(out, instead="give another --out")
     opened = _open(model)
-    rows, judge = _probe(opened, Path(data) if data else None, ColumnsConfig.model_validate(columns or {}))
+    flags = {"text": text_column, "pair": pair_column, "label": label_column, "encoding": encoding}
+    given = dict(columns or {}) | {name: column for name, column in flags.items() if column is not None}
+    rows, judge = _probe(opened, Path(data) if data else None, ColumnsConfig.model_validate(given))
     with map_os_errors(out.parent), written_aside(out) as folder:
         folder.mkdir()
         figures = _write_checked(opened, rows, folder)
+        blocks: list[Block] = []
         if quantize:
-            figures |= _quantized(opened, folder, rows, judge)
-    note(f"{out}: {human_bytes((out / MODEL).stat().st_size)}, {', '.join(figures['outputs'])}; runs without torch")
-    return figures
+            figures, table = _quantized(opened, folder, rows, judge)
+            blocks.append(table)
+    facts = {
+        "size": human_bytes((out / MODEL).stat().st_size),
+        "outputs": ", ".join(figures["outputs"]),
+        "largest difference from torch": f"{figures['checked']['largest_difference_from_torch']:.1e}",
+    }
+    return Result(figures, Facts(f"exported: {out}, which runs without torch", facts), *blocks)
 
 
 @kept_random_state()
@@ -158,16 +200,16 @@ def _probe(opened: Opened, data: Path | None, columns: ColumnsConfig) -> tuple[L
         opened.tokenizer, max_length=opened.about["max_length"], prompt=opened.about.get("prompt", "")
     )
     if data is not None and isinstance(opened.model, SentenceEncoder):
-        pairs = read_judged(data, columns)
+        pairs = read_pairs_of_texts(data, columns)
         rows = encoder.rows(pairs.texts, None, np.zeros(len(pairs.texts), dtype=np.int64))
-        return rows, lambda vectors: judge_sentences(vectors, pairs)
+        return rows, lambda vectors: evaluate_vectors(vectors, pairs)
     if data is not None:
         if not isinstance(opened.model, FineTuned):
             raise UsageError(f"{opened.folder} is no fine-tuned model, so --data has no labels it could be judged by")
         task = task_of_head(*(opened.about[name] for name in ("part", "problem", "labels", "own")))
-        task = task.with_crf(opened.model).with_columns(data, columns)
-        examples = task.read(data)
-        return task.encode(examples, encoder), lambda logits: task.judge(logits, examples)
+        task = task.with_crf(opened.model.crf).with_columns(data, columns)
+        encoded = task.encode(task.read(data), encoder)
+        return encoded.rows, lambda logits: task.evaluate(logits, encoded.examples)
     texts = _sentences(opened.tokenizer)
     texts.append(" ".join(texts))  # as long as the model reads
     second = None if isinstance(opened.model, SentenceEncoder) else texts[::-1]
@@ -202,8 +244,8 @@ def _asked_within(rows: LabelledRows, opened: Opened) -> LabelledRows:
         ids=ids,
         lengths=rows.lengths,
         first_lengths=rows.first_lengths,
-        asked=within[chosen],
-        asked_counts=np.maximum(counts, 1),
+        positions=within[chosen],
+        num_targets=np.maximum(counts, 1),
         targets=np.zeros(int(chosen.sum()), dtype=np.int64),
         pad=rows.pad,
     )
@@ -252,8 +294,8 @@ def _largest_difference(opened: Opened, exported: OnnxFolder, rows: LabelledRows
     return largest, batches
 
 
-def _quantized(opened: Opened, folder: Path, rows: LabelledRows, judge: Judge | None) -> dict[str, Any]:
-    """Put 8-bit integers in the place of the float graph, and print what that costs and brings."""
+def _quantized(opened: Opened, folder: Path, rows: LabelledRows, judge: Judge | None) -> tuple[dict[str, Any], Table]:
+    """Put 8-bit integers in the place of the float graph; return onnx.json, and what that costs and brings."""
     from bertwright.hub.onnx.int8 import quantize_int8
 
     with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
@@ -264,27 +306,26 @@ def _quantized(opened: Opened, folder: Path, rows: LabelledRows, judge: Judge | 
         shown = np.linspace(0, len(rows) - 1, min(SHOWN, len(rows))).astype(np.int64)
         quantize_int8(kept / MODEL, folder / MODEL, [before.inputs(rows.arrays(shown))])
         after = open_onnx(folder)
-        sides: dict[str, Predictor[np.ndarray]] = {"ONNX float32": before.ask, "ONNX int8": after.ask}
+        sides: dict[str, Forward[np.ndarray]] = {"ONNX float32": before.ask, "ONNX int8": after.ask}
         if not isinstance(opened.model, Encoder):
-            sides = {"torch float32": ask_model(opened.model, device=torch.device("cpu")), **sides}
+            sides = {"torch float32": task_forward(opened.model, device=torch.device("cpu")), **sides}
         speeds = sentences_a_second(sides, rows)
         losses = _score_lost(before, after, rows, judge)
         sizes = [(one / MODEL).stat().st_size for one in (kept, folder)]
     about: dict[str, Any] = read_json(folder / ABOUT)
     about |= {"quantized": "int8", SAME_EVERYWHERE: True, "bytes": sizes, "rows_a_second": speeds, **losses}
     write_json(folder / ABOUT, about)
-    _print_cost(speeds, losses, sizes)
-    return about
+    return about, _cost(speeds, losses, sizes)
 
 
-def sentences_a_second(sides: dict[str, Predictor[Any]], rows: LabelledRows, *, turns: int = 3) -> dict[str, float]:
+def sentences_a_second(sides: dict[str, Forward[Any]], rows: LabelledRows, *, turns: int = 3) -> dict[str, float]:
     """Return rows a second of each side over some of the rows, best of several turns, the sides taking turns."""
     places = np.linspace(0, len(rows) - 1, min(TIMED, len(rows))).astype(np.int64)
     best = dict.fromkeys(sides, 0.0)
     for _ in range(turns):
         for name, ask in sides.items():
             began = time.perf_counter()
-            for _ in in_batches(ask, rows, pace=cpu_policy(), places=places):
+            for _ in in_batches(ask, rows, policy=cpu_policy(), places=places):
                 pass
             best[name] = max(best[name], len(places) / (time.perf_counter() - began))
     return {name: round(value, 1) for name, value in best.items()}
@@ -294,7 +335,7 @@ def _score_lost(before: OnnxFolder, after: OnnxFolder, rows: LabelledRows, judge
     """Return the figures on labelled examples before and after, and how far the answers are still the same."""
     if before.part is None:
         return {"agreement": _agreement(_likeliest(before.ask), _likeliest(after.ask), rows)}
-    old, new = (logits_of(one.ask, rows, pace=cpu_policy()) for one in (before, after))
+    old, new = (logits_of(one.ask, rows, policy=cpu_policy()) for one in (before, after))
     found: dict[str, Any] = {}
     if judge is not None:
         found["figures"] = {name: judge(logits).figures for name, logits in (("float32", old), ("int8", new))}
@@ -307,18 +348,18 @@ def _score_lost(before: OnnxFolder, after: OnnxFolder, rows: LabelledRows, judge
     return found | {"largest_change": float(np.abs(old - new).max())}
 
 
-def _likeliest(ask: Predictor[np.ndarray]) -> Predictor[np.ndarray]:
+def _likeliest(ask: Forward[np.ndarray]) -> Forward[np.ndarray]:
     """Return the ask whose answers are the likeliest words [B, M, 1] alone: logits of a vocabulary are many."""
     return lambda arrays: ask(arrays).argmax(-1)[..., None].astype(np.float32)
 
 
-def _agreement(before: Predictor[np.ndarray], after: Predictor[np.ndarray], rows: LabelledRows) -> float:
-    old, new = (logits_of(ask, rows, pace=cpu_policy()) for ask in (before, after))
+def _agreement(before: Forward[np.ndarray], after: Forward[np.ndarray], rows: LabelledRows) -> float:
+    old, new = (logits_of(ask, rows, policy=cpu_policy()) for ask in (before, after))
     return float((old == new).mean())
 
 
-def _print_cost(speeds: dict[str, float], losses: dict[str, Any], sizes: Sequence[int]) -> None:
-    """Print a row a figure, float32 beside int8."""
+def _cost(speeds: dict[str, float], losses: dict[str, Any], sizes: Sequence[int]) -> Table:
+    """Return a row a figure, float32 beside int8."""
     rows = [[name, f"{of['float32']:.4f}", f"{of['int8']:.4f}"] for name, of in _by_name(losses.get("figures", {}))]
     if "agreement" in losses:
         rows.append(["answers that agree", "", f"{losses['agreement']:.2%}"])
@@ -331,7 +372,7 @@ def _print_cost(speeds: dict[str, float], losses: dict[str, Any], sizes: Sequenc
         times = [speeds[f"ONNX {kind}"] / speeds["torch float32"] for kind in ("float32", "int8")]
         rows.append(["times torch in float32", *(f"{value:.2f}" for value in times)])
     rows.append(["size of the file", *(human_bytes(size) for size in sizes)])
-    print_table("8-bit integers", ["", "float32", "int8"], rows)
+    return Table("8-bit integers", ["", "float32", "int8"], rows)
 
 
 def _by_name(figures: dict[str, dict[str, float]]) -> list[tuple[str, dict[str, float]]]:

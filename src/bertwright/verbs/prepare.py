@@ -25,56 +25,112 @@ from bertwright.corpus.vocabulary import TrainingTexts, make_tokenizer, refuse_u
 from bertwright.errors import CorpusError, UsageError
 from bertwright.files import clear_output, locked
 from bertwright.flags import with_flags
-from bertwright.log import print_facts
+from bertwright.log import Facts
+from bertwright.result import Result
 from bertwright.stopping import interrupted
 from bertwright.tokenizer.load import load_tokenizer
 from bertwright.types import listed
-from bertwright.verbs.calls.prepare_inputs import PrepareOptions, announce, find_sources, preview, print_preview
+from bertwright.verbs.calls.prepare_inputs import PrepareOptions, announce, find_sources, preview
 
 
 @with_flags("prepare")
 def prepare(
-    inputs: str | Path | Sequence[str | Path], out: Path | str, *, valid: str | Path | Sequence[str | Path] = (),
-    tokenizer: Path | str | None = None, vocab_size: int | None = None, kind: str = "wordpiece", cased: bool = False,
-    language: str | None = None, column: str | None = None,
-    document_boundary: Literal["auto", "blank", "file", "line"] = "auto", skip_broken: bool = False,
-    encoding: str | None = None, valid_fraction: float = 0.01, near_duplicates: float | None = None,
-    repeated_paragraphs: int | None = None, filter: Sequence[str] = (), only_language: str | None = None,
-    workers: int = 1, engine: Literal["local", "ray"] = "local", shard_text: int = SHARD_TEXT,
-    lowercase: bool | None = None, overwrite: bool = False, dry_run: bool = False,
-) -> dict[str, Any]:  # fmt: skip
-    """Prepare text for pre-training in the folder `out`; return the report, which is also saved there and printed.
+    inputs: str | Path | Sequence[str | Path],
+    out: Path | str,
+    *,
+    valid: str | Path | Sequence[str | Path] = (),
+    tokenizer: Path | str | None = None,
+    vocab_size: int | None = None,
+    language: str | None = None,
+    kind: Literal["wordpiece", "bpe", "unigram"] = "wordpiece",
+    cased: bool = False,
+    column: str | None = None,
+    document_boundary: Literal["auto", "blank", "file", "line"] = "auto",
+    skip_broken: bool = False,
+    encoding: str | None = None,
+    valid_fraction: float = 0.01,
+    near_duplicates: float | None = None,
+    repeated_paragraphs: int | None = None,
+    filter: str | Sequence[str] = (),
+    only_language: str | None = None,
+    workers: int = 1,
+    engine: Literal["local", "ray"] = "local",
+    overwrite: bool = False,
+    dry_run: bool = False,
+    shard_text: int = SHARD_TEXT,
+    lowercase: bool | None = None,
+) -> Result:
+    """Turn raw text into data to pre-train on: vocabulary, token ids, sentence and word boundaries.
 
-    inputs       files, folders, globs, addresses such as "s3://bucket/texts", or "builtin:python-docs"
-    valid        the same for the held-out split; without it, a fraction `valid_fraction` of the documents is taken by
-                 the hash of their text (at least one document; 0 for none)
-    tokenizer    a tokenizer.json or its folder; without it a vocabulary is trained: `kind` "wordpiece", "bpe" or
-                 "unigram", of `vocab_size` tokens (by default 8,192 for up to 500 MB of text, 16,384 for up to 2 GB,
-                 30,528 above), with capitals and accents where `cased`
-                 (`lowercase` is the opposite of that, the name it had before)
-    language     code of the language, such as "en" or "zh"; without it Chinese is known by its characters, others by
-                 the detector where that is installed, and what is left is "en"
+    Reads .txt, .md, .jsonl, .csv, .tsv, .parquet and .arrow, Wikipedia dumps (.xml) and saved Hugging Face datasets,
+    plain or .gz, .zst or .bz2. Interrupted, the same call goes on where it stopped.
+
+    Parameters
+    ----------
+    inputs
+        Files, folders, globs, addresses such as s3://bucket/texts, or builtin:python-docs.
+    out
+        Folder to write: manifest.json, tokenizer/, train-*.arrow, valid-*.arrow, report.json (what is returned).
+    valid
+        Files, folders or globs held out for evaluation, instead of a fraction of the inputs.
+    tokenizer
+        A tokenizer.json or vocab.txt, or a folder that has one, instead of training a vocabulary.
+    vocab_size
+        Tokens of the vocabulary to train, rounded up to a multiple of 64; where not given 8,192 for up to 500 MB of
+        text, 16,384 for up to 2 GB, 30,528 above.
+    language
+        Code of the language, such as en, zh or de: decides how sentences (and Chinese words) are found. Without it
+        Chinese is known by its characters, other languages by the detector of bertwright[language], and else en is
+        taken.
+    kind
+        Kind of vocabulary to train.
+    cased
+        Keep capitals and accents.
+    column
+        Name of the text column of .jsonl, .csv, .tsv, .parquet and .arrow files, or its number without a header.
     document_boundary
-                 where documents end in .txt files; "auto" finds it from a sample
-    encoding     how characters are written, such as "gb18030"; detected, with a note, where a file is not UTF-8
+        Where a document ends in .txt files: at a blank line, the end of the file, or of the line; auto finds it out
+        from a sample.
+    skip_broken
+        Leave out lines that cannot be read, and count them, instead of stopping.
+    encoding
+        Encoding of the files, such as gb18030 or cp1252; where not given, one other than UTF-8 is detected and
+        reported.
+    valid_fraction
+        Fraction of the documents held out for evaluation where no files are given for it, by a hash of their text; 0
+        for none, else at least one document.
     near_duplicates
-                 leave out documents that share this much of their five-word sequences with an earlier one (Jaccard,
-                 0.5 to below 1)
+        Leave out documents that share this much of their five-word sequences with an earlier one (Jaccard, 0.5 to
+        below 1), such as 0.8.
     repeated_paragraphs
-                 leave out paragraphs after they stood so many times in documents before
-    filter       leave out poor lines and documents by the rules of "web", with limits of one's own after it, such as
-                 ["web", "words=20:", "digits=:0.4"]
+        Leave out paragraphs after they stood so many times, such as 10: licences, menus, running heads.
+    filter
+        Leave out poor lines and documents by the rules of "web"; limits may follow: web words=20: digits=:0.4
     only_language
-                 leave out documents in other languages than this one
-    workers      processes that clean and encode; 1 works in threads of this one. The bytes of DATA are the same
-    engine       "ray" works on the cluster that RAY_ADDRESS names, or one of this machine; again the same bytes
+        Leave out documents in other languages than this one, such as en; needs bertwright[language].
+    workers
+        Processes that clean and encode; 1 works in threads of one process. The bytes of DATA are the same.
+    engine
+        "ray" works on the cluster that RAY_ADDRESS names, or on one of this machine; needs bertwright[cluster]. Again
+        the same bytes.
+    overwrite
+        Replace the DATA folder that OUT is; nothing is deleted before the inputs were found to be readable.
+    dry_run
+        Write nothing: show the settings, how much text there is, and how much disk it will take.
+    shard_text
+        Bytes of text in a shard, about.
+    lowercase
+        The opposite of cased, under the name it had before.
 
-    overwrite    delete the DATA folder that `out` is, once the inputs were found to be readable
-    dry_run      write nothing: print, and return, the settings, what was found and how much disk it will take
+    Raises
+    ------
+    CorpusError
+        Where text cannot be read; TokenizerError, OutputExistsError, BusyError or DiskSpaceError, each saying what to
+        do.
 
-    Raises CorpusError, TokenizerError, OutputExistsError, BusyError or DiskSpaceError, each saying what to do.
-
-    >>> prepare(["books/"], Path("data"), vocab_size=8192)["tokens"]  # reads your texts  # doctest: +SKIP
+    Examples
+    --------
+    >>> prepare(["books/"], "data", vocab_size=8192)["tokens"]  # reads your texts  # doctest: +SKIP
     {'train': 30116725, 'valid': 298117}
     """
     started, out = perf_counter(), Path(out)
@@ -92,7 +148,6 @@ def prepare(
     if dry_run or overwrite:
         plan = preview(named, named_valid, out, options, overwrite=overwrite)
         if dry_run:
-            print_preview(plan, named_valid)
             return plan
     try:
         with locked(out):
@@ -102,9 +157,8 @@ def prepare(
             report = _prepare(named, named_valid, out, options, journal, started, workers, engine)
     except KeyboardInterrupt as stop:
         raise interrupted(stop, f"stopped; the same command goes on from the last whole shard in {out}") from None
-    print_facts(f"prepared {out}", facts_of(report))
     note_unknown(report)
-    return report
+    return Result(report, Facts(f"prepared {out}", facts_of(report)))
 
 
 def _prepare(

@@ -1,37 +1,39 @@
-"""Shows a batch as a run sees it: its rows with segments, labels and padding, and the masks marked and in colour."""
+"""Turns a batch of a DATA folder into its rows: segments, labels and padding, and the masks marked and in colour."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from bertwright.corpus.shards import Shards, read_manifest
 from bertwright.data.pretraining.batches import BatchSource
 from bertwright.errors import UsageError
-from bertwright.log import results
+from bertwright.log import Block, Lines
 from bertwright.objectives.combine import build_objective
 from bertwright.objectives.config import ObjectiveConfig
 from bertwright.reports.text import legend, row_text, row_title
+from bertwright.result import Result
 from bertwright.rng import key_of
 from bertwright.tokenizer.load import Tokenizer, load_tokenizer
 from bertwright.types import Batch, MaskedBatch
-from bertwright.verbs.show import kind_of_folder
+from bertwright.verbs.calls.folder_kind import kind_of_folder
 
 
 def show_batch(
     data: Path,
     number: int,
     *,
-    split: str = "train",
-    length: int = 128,
-    rows: int = 4,
-    seed: int = 0,
-    whole_word: bool = False,
-    next_sentence: bool = True,
-    pack: bool = False,
-) -> None:
-    """Print batch `number` of a DATA folder as a run with these settings sees it in its first phase, masks marked."""
+    split: str,
+    length: int,
+    rows: int,
+    seed: int,
+    whole_word: bool,
+    next_sentence: bool,
+    pack: bool,
+) -> Result:
+    """Return batch `number` of a DATA folder as a run with these settings sees it in its first phase, masks marked."""
     if kind_of_folder(data) != "data":
         raise UsageError(f"--batch looks into a DATA folder, and {data} is none")
     if number < 0 or rows < 1:
@@ -55,21 +57,38 @@ def show_batch(
     batch = source.draw(number)
     generator = torch.Generator().manual_seed(key_of("mask", seed, number, 0))
     filled = float(batch.attention_mask.float().mean())
-    results().print(
+    title = (
         f"batch {number} of {data} ({split}), seed {seed}: {rows} rows of {length} tokens, {filled:.0%} filled; "
-        f"an epoch has {source.rows_per_epoch:,} rows",
-        markup=False,
-        soft_wrap=True,
+        f"an epoch has {source.rows_per_epoch:,} rows"
     )
-    print_rows(batch, objective.corrupt(batch, generator), tokenizer)
+    figures = {"kind": "batch", "batch": number, "split": split, "seed": seed, "rows_per_epoch": source.rows_per_epoch}
+    return rows_result(figures, title, batch, objective.corrupt(batch, generator), tokenizer)
 
 
-def print_rows(batch: Batch, example: MaskedBatch, tokenizer: Tokenizer, *, most: int | None = None) -> None:
-    """Print the rows of a batch, or its first ones, with their masks marked."""
-    console, mask = results(), tokenizer.special.mask
-    unused = int(example.input_ids.max()) + 1 - len(tokenizer.tokens)
+def rows_result(
+    figures: dict[str, Any], title: str, batch: Batch, masked: MaskedBatch, tokenizer: Tokenizer, *,
+    most: int | None = None,
+) -> Result:  # fmt: skip
+    """Return `figures` with the rows of a batch, or its first ones, and what they look like with their masks marked."""
+    mask = tokenizer.special.mask
+    unused = int(masked.input_ids.max()) + 1 - len(tokenizer.tokens)
     names = tokenizer.tokens + ["[unused]"] * max(0, unused)
-    console.print(legend(names[mask]))
-    for row in range(len(batch.input_ids))[:most]:
-        console.print(f"\n{row_title(batch, example, row)}", style="bold", markup=False)
-        console.print(row_text(batch, example, row, tokens=names, mask_id=mask))
+    blocks: list[Block] = [Lines([title]), Lines([legend(names[mask])], wrap=True)]
+    rows = range(len(batch.input_ids))[:most]
+    for row in rows:
+        blocks.append(Lines([f"\n{row_title(batch, masked, row)}"], style="bold", wrap=True))
+        blocks.append(Lines([row_text(batch, masked, row, tokens=names, mask_id=mask)], wrap=True))
+    return Result({**figures, "rows": [_row_figures(batch, masked, row, names) for row in rows]}, *blocks)
+
+
+def _row_figures(batch: Batch, masked: MaskedBatch, row: int, names: list[str]) -> dict[str, Any]:
+    """Return the tokens of a row as the model sees them, padding left out, and the true ones at the masked places."""
+    used = int(batch.attention_mask[row].sum())
+    positions = masked.masked_positions[row][masked.masked_weights[row] > 0].tolist()
+    true = batch.input_ids[row].tolist()
+    figures = {
+        "tokens": [names[token] for token in masked.input_ids[row, :used].tolist()],
+        "segments": batch.token_type_ids[row, :used].tolist(),
+        "masked": {str(place): names[true[place]] for place in positions},
+    }
+    return figures if batch.next_label is None else {**figures, "next_label": int(batch.next_label[row])}

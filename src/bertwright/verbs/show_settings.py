@@ -8,33 +8,38 @@ from collections.abc import Iterator
 
 from bertwright.config import Section
 from bertwright.configs.names import RECIPES
-from bertwright.log import Settings, print_table, results
+from bertwright.log import Settings, Table
+from bertwright.result import Result
 from bertwright.train.setup.pretrain_config import resolve
 
 
-def show_settings(recipe: str) -> None:
-    """Print every setting of a run under a recipe (a name, or a TOML file), its value and its meaning to stdout."""
+def show_settings(recipe: str) -> Result:
+    """Return every setting of a run under a recipe (a name, or a TOML file), with its value and its meaning."""
+    rows = list(settings_of(resolve(recipe, {})))
+    settings = {name: {"value": value, "meaning": meaning} for name, value, meaning in rows}
+    shown = [
+        (name, "-" if value is None else json.dumps(value, ensure_ascii=False), text) for name, value, text in rows
+    ]
     title = f"recipe {recipe}: what --SECTION.FIELD VALUE may change"
-    Settings(title, list(settings_of(resolve(recipe, {})))).show(results())
+    return Result({"recipe": recipe, "settings": settings}, Settings(title, shown))
 
 
-def settings_of(section: Section, prefix: str = "") -> Iterator[tuple[str, str, str]]:
-    """Yield (dotted name, value, meaning) of every field of a settings tree; a field not given has the value "-"."""
-    plain = section.model_dump(mode="json")
+def settings_of(section: Section, prefix: str = "") -> Iterator[tuple[str, object, str]]:
+    """Yield (dotted name, value as in JSON, meaning) of every field of a settings tree."""
+    values = section.model_dump(mode="json")
     for name, field in type(section).model_fields.items():
-        part = getattr(section, name)
-        if isinstance(part, Section):
-            yield from settings_of(part, f"{prefix}{name}.")
+        inner = getattr(section, name)
+        if isinstance(inner, Section):
+            yield from settings_of(inner, f"{prefix}{name}.")
         else:
-            value = "-" if part is None else json.dumps(plain[name], ensure_ascii=False)
-            yield f"{prefix}{name}", value, " ".join((field.description or "").split())
+            yield f"{prefix}{name}", values[name], " ".join((field.description or "").split())
 
 
-def show_recipes() -> list[dict[str, str]]:
-    """Print the recipes that come along to stdout, and return name, what, paper and budget of each."""
+def show_recipes() -> Result:
+    """Return name, what, paper and budget of each recipe that comes along."""
     rows = [recipe_row(name) for name in RECIPES]
-    print_table('recipes, for --recipe NAME or extends = "NAME"', list(rows[0]), [list(row.values()) for row in rows])
-    return rows
+    title = 'recipes, for --recipe NAME or extends = "NAME"'
+    return Result({"recipes": rows}, Table(title, list(rows[0]), [list(row.values()) for row in rows]))
 
 
 def recipe_row(name: str) -> dict[str, str]:
@@ -48,11 +53,10 @@ def recipe_row(name: str) -> dict[str, str]:
         if last:
             entries[last] = f"{entries.get(last, '')} {text}".strip()
     config = resolve(name, {})
-    budget = f"{config.size}, {config.schedule.amount:g} {config.schedule.unit}"
     paper = re.match(r".*?\(\d{4}\)", entries["Paper"])
     return {
         "recipe": name,
         "what": what,
         "paper": paper.group() if paper else entries["Paper"],
-        "budget": budget,
+        "budget": f"{config.size}, {config.schedule.amount:g} {config.schedule.unit}",
     }

@@ -1,4 +1,4 @@
-"""Shows the rows and masks that a step of a run sees: those of a recipe on a DATA folder, or of a RUN on its own.
+"""Turns a step of a run into the rows and masks it sees: of a recipe on a DATA folder, or of a RUN on its own data.
 
 They are drawn by what draws them for training, so a step of a run is shown as it was.
 """
@@ -13,19 +13,19 @@ from typing import Any
 import torch
 
 from bertwright.corpus.shards import read_manifest
+from bertwright.data.pretraining.dataset import open_dataset
 from bertwright.errors import DataError, InputError, UsageError
 from bertwright.files import read_json
-from bertwright.log import note, results
+from bertwright.log import note
 from bertwright.objectives.combine import build_objective
+from bertwright.result import Result
 from bertwright.rng import key_of
-from bertwright.train.parallel.group import ALONE
 from bertwright.train.schedule import ScheduleConfig
-from bertwright.train.setup.mixture_of_folders import folders_of, open_train, shares_of
 from bertwright.train.setup.pretrain_config import PretrainConfig, resolve, resume_settings
-from bertwright.train.setup.run import open_data, phase_source
+from bertwright.train.setup.pretrain_loader import phase_source
 from bertwright.types import Batch
-from bertwright.verbs.show import kind_of_folder, task_of_run
-from bertwright.verbs.show_batch import print_rows
+from bertwright.verbs.calls.folder_kind import kind_of_folder, task_of_run
+from bertwright.verbs.show_batch import rows_result
 
 
 @dataclass(frozen=True)
@@ -43,8 +43,8 @@ class Place:
 
 def show_step(
     thing: Path, number: int, *, recipe: str | None, phase: int | None, rows: int, seed: int | None = None
-) -> None:
-    """Print rows of step `number` of a RUN, or of a run of `recipe` on a DATA folder, masks marked.
+) -> Result:
+    """Return rows of step `number` of a RUN, or of a run of `recipe` on a DATA folder, masks marked.
 
     With `phase`, counted from 1, `number` counts the steps of that phase. Raises UsageError where the step's phase
     cannot be known or there is none, and InputError where the data of a RUN is not there.
@@ -61,22 +61,24 @@ def show_step(
     batch, tokenizer, per_epoch, objective = _drawn(data, config, place)
     index = place.drawn % config.engine.accumulation
     generator = torch.Generator().manual_seed(key_of("mask", config.seed, number, index))
-    example = objective.corrupt(batch, generator, place.progress or 0.0)
-    length, every = batch.input_ids.shape[1], len(batch.input_ids)
-    results().print(
-        f"step {number} of {run or recipe} on {data}, phase {place.phase + 1}, seed {config.seed}: {every} rows of "
-        f"{length} tokens, {float(batch.attention_mask.float().mean()):.0%} filled, the first {min(rows, every)} of "
-        f"them; an epoch has {per_epoch:,} rows",
-        markup=False,
-        soft_wrap=True,
-    )
+    masked = objective.corrupt(batch, generator, place.progress or 0.0)
     if not place.exact:
         note("masks are drawn by the number of the step in the whole run, so these are of the same kind, but others")
     if place.progress is None and objective.has_dynamic_slots:
         note("the mask rate changes along the run; it is shown as at its start")
     if config.engine.accumulation > 1:
         note(f"a step has {config.engine.accumulation} such micro-batches; this is the first")
-    print_rows(batch, example, tokenizer, most=rows)
+    length, every = batch.input_ids.shape[1], len(batch.input_ids)
+    title = (
+        f"step {number} of {run or recipe} on {data}, phase {place.phase + 1}, seed {config.seed}: {every} rows of "
+        f"{length} tokens, {float(batch.attention_mask.float().mean()):.0%} filled, the first {min(rows, every)} of "
+        f"them; an epoch has {per_epoch:,} rows"
+    )
+    figures = {
+        "kind": "batch", "batch": number, "data": data, "phase": place.phase + 1, "seed": config.seed,
+        "rows_per_epoch": per_epoch,
+    }  # fmt: skip
+    return rows_result(figures, title, batch, masked, tokenizer, most=rows)
 
 
 def _of_run(run: Path) -> tuple[Path, PretrainConfig, Path]:
@@ -144,21 +146,10 @@ def _require_first_phase(run: Path, number: int, schedule: ScheduleConfig) -> No
 
 def _drawn(data: Path, config: PretrainConfig, place: Place) -> tuple[Batch, Any, int, Any]:
     """Return the batch of a step, the tokenizer, the rows of an epoch, and the objective."""
-    manifest, tokenizer = open_data(data)
-    vocab_size = int(manifest["tokenizer"]["vocab_size"])
-    for folder in folders_of(data, config)[1:]:
-        read_manifest(folder)
-    objective = build_objective(config.objective, vocab_size=vocab_size, mask_id=tokenizer.special.mask)
-    shape = config.model.shape(
-        config.size, vocab_size=vocab_size, pad_token_id=tokenizer.special.pad, next_sentence=objective.rows != "single"
-    )
-    splits = open_train(data, config)
-    for shards in splits:
-        shards.check(vocab_size)
-    source = phase_source(
-        splits, shares_of(data, config), config.schedule.phases[place.phase], tokenizer, objective, shape, config,
-        group=ALONE,
-    )  # fmt: skip
-    batch = source.draw(place.drawn)
-    assert isinstance(batch, Batch)
-    return batch, tokenizer, source.rows_per_epoch, objective
+    dataset = open_dataset(config.folders(data), mixture=config.data.mixture)
+    tokenizer = dataset.tokenizer
+    objective = build_objective(config.objective, vocab_size=dataset.vocab_size, mask_id=tokenizer.special.mask)
+    for shards in dataset.train:
+        shards.check(dataset.vocab_size)
+    source = phase_source(dataset, config, objective, config.schedule.phases[place.phase])
+    return source.draw(place.drawn), tokenizer, source.rows_per_epoch, objective

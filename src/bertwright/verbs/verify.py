@@ -12,13 +12,14 @@ from bertwright.corpus.cooccurrence import NEIGHBOURS, read_neighbours
 from bertwright.corpus.shards import Shards, check_shards, check_tokenizer, read_manifest
 from bertwright.errors import BertwrightError, DataError, InputError, ModelError
 from bertwright.files import human_bytes
-from bertwright.log import note, print_table
-from bertwright.verbs.show import kind_of_folder
+from bertwright.log import Table, note
+from bertwright.result import ResultList
+from bertwright.verbs.calls.folder_kind import kind_of_folder
 
 
 @dataclass(frozen=True)
 class Check:
-    """Something that was looked at: what was found, what is wrong with it, if anything, and how it is."""
+    """Something that was checked: what was found, what is wrong with it, if anything, and how it is."""
 
     what: str
     found: str
@@ -26,12 +27,25 @@ class Check:
     status: str = "whole"
 
 
-def verify(thing: Path | str) -> list[Check]:
-    """Check a DATA, RUN or MODEL folder or a checkpoint, print the table, and return it; nothing is changed.
+def verify(thing: Path | str) -> ResultList[Check]:
+    """Check that a DATA, RUN or MODEL folder is whole: checksums, reloading, and a model's answers to a probe.
 
-    Raises InputError, with the first thing that is wrong, where anything is: DataError, or ModelError for checkpoints
-    and models.
+    Shows what was checked, and ends with the first thing that is wrong, if any is (in Python an error, whose `result`
+    is the table). Nothing is changed.
 
+    Parameters
+    ----------
+    thing
+        A DATA folder, a RUN folder (its checkpoints, metrics and model), a checkpoint, or a MODEL folder that
+        bertwright wrote.
+
+    Raises
+    ------
+    InputError
+        Where anything is wrong: DataError, or ModelError for checkpoints and models.
+
+    Examples
+    --------
     >>> verify("runs/en")[0].what  # needs a run  # doctest: +SKIP
     'checkpoint step-1200'
     """
@@ -43,12 +57,14 @@ def verify(thing: Path | str) -> list[Check]:
         )
     checks = KINDS[kind](thing)
     rows = [[check.what, check.found, check.status if check.wrong is None else "DAMAGED"] for check in checks]
-    print_table(f"{thing}, a {kind.upper() if kind != 'checkpoint' else kind} folder", ["what", "checked", "is"], rows)
+    title = f"{thing}, a {kind.upper() if kind != 'checkpoint' else kind} folder"
+    result = ResultList(checks, Table(title, ["what", "checked", "is"], rows))
     note(f"checked in {time.perf_counter() - began:.1f} s")
     wrong = next((check.wrong for check in checks if check.wrong is not None), None)
     if wrong is not None:
+        wrong.result = result
         raise wrong
-    return checks
+    return result
 
 
 def verify_data(data: Path) -> list[Check]:
@@ -137,7 +153,7 @@ def verify_checkpoint(folder: Path) -> list[Check]:
 
 
 def verify_model(model: Path, *, must_have_checksums: bool = False) -> list[Check]:
-    """Compare the files of a model with their checksums, reload it, and compare what it says with what it said.
+    """Compare the files of a model with their checksums, reload it, and compare its outputs with those written down.
 
     One that bertwright did not write has no checksums: its weights are read, unless it must have them.
     """
@@ -146,12 +162,12 @@ def verify_model(model: Path, *, must_have_checksums: bool = False) -> list[Chec
     from bertwright.hub.nsp_folder import is_next_sentence_folder, read_its_head
     from bertwright.hub.reference_outputs import SEAL, TOLERANCE, difference
 
-    def says() -> str:
+    def compared() -> str:
         other = read_its_head if is_next_sentence_folder(model) else read_encoder
         apart = difference(model, read_its_encoder if is_encoder_decoder(model) else other)
         if not apart <= TOLERANCE:
             raise ModelError(
-                f"the model in {model} no longer says what it said when it was written (its answers to a probe are off "
+                f"the model in {model} no longer answers as it did when it was written (its answers to a probe are off "
                 f"by {apart:.1e}); restore the folder from a copy, or compare the versions"
             )
         return f"answers to a probe within {apart:.0e} of those written down"
@@ -164,7 +180,7 @@ def verify_model(model: Path, *, must_have_checksums: bool = False) -> list[Chec
             ]
         unsealed = ModelError(f"{model} has no {SEAL}, so there is nothing to compare it with; restore it from a copy")
         return [Check("model files", "no checksums", unsealed)]
-    return [_checked("model files", lambda: _sealed(model, SEAL)), _checked("model answers", says)]
+    return [_checked("model files", lambda: _sealed(model, SEAL)), _checked("model answers", compared)]
 
 
 def _weights_of(model: Path) -> str:

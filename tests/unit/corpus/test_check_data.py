@@ -13,8 +13,8 @@ import pytest
 from bertwright.corpus.shards import check_shards, read_manifest
 from bertwright.errors import DataError
 from bertwright.train.parallel.group import Group
+from bertwright.verbs.calls.run_folder import open_checked
 from bertwright.verbs.prepare import prepare
-from bertwright.verbs.pretrain import check_data
 
 SIZE = 3
 
@@ -70,7 +70,7 @@ def test_damage_in_one_share_ends_all_processes_with_one_sentence(data: Path) ->
 
     def work(rank: int) -> None:
         try:
-            check_data([data], Threads(rank, SIZE))
+            open_checked([data], (), Threads(rank, SIZE))
         except DataError as error:
             errors[rank] = error
 

@@ -9,8 +9,8 @@ from torch._dynamo.testing import CompileCounter
 
 from bertwright.data.labelled.rows_of_labels import LabelledRows
 from bertwright.device import Precision
-from bertwright.inference import bf16_rescoring as half_precision
-from bertwright.inference.bf16_rescoring import FEWEST, Bf16Rescorer, lead_of_class
+from bertwright.inference import bf16_rescoring
+from bertwright.inference.bf16_rescoring import FEWEST, Bf16Rescorer, class_margin
 from bertwright.inference.scoring import score_rows
 from bertwright.model.bert import BertForPreTraining
 from bertwright.model.build import build_encoder
@@ -23,7 +23,7 @@ VOCAB, CPU = 97, torch.device("cpu")
 
 @pytest.fixture(autouse=True)
 def _bfloat16_everywhere(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(half_precision, "has_bfloat16", lambda _: True)
+    monkeypatch.setattr(bf16_rescoring, "has_bfloat16", lambda _: True)
 
 
 def random_model(part: Part) -> FineTuned:
@@ -44,21 +44,21 @@ def some_rows(part: Part, count: int = FEWEST + 100) -> LabelledRows:
         ids=random.integers(5, VOCAB, size=int(lengths.sum())).astype(np.uint32),
         lengths=lengths,
         first_lengths=lengths,
-        asked=np.concatenate(positions),
-        asked_counts=np.array([len(places) for places in positions]),
+        positions=np.concatenate(positions),
+        num_targets=np.array([len(places) for places in positions]),
         targets=np.zeros(sum(map(len, positions)), dtype=np.int64),
         pad=0,
     )
 
 
 def scored(part: Part, precision: Precision) -> np.ndarray:
-    score = Bf16Rescorer(random_model(part), device=CPU, margin=lead_of_class, precision=precision)
+    score = Bf16Rescorer(random_model(part), device=CPU, margin=class_margin, precision=precision)
     return score(some_rows(part))
 
 
 @pytest.mark.parametrize("part", ["row", "token"])
 def test_the_labels_of_float32(part: Part, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(half_precision, "TOO_MANY", 1.1)
+    monkeypatch.setattr(bf16_rescoring, "TOO_MANY", 1.1)
     exact = score_rows(random_model(part), some_rows(part), device=CPU)
     auto, half = scored(part, "auto"), scored(part, "bf16")
     assert (half.argmax(-1) != exact.argmax(-1)).any(), "bfloat16 alone changes no label here: nothing is tested"
@@ -68,15 +68,15 @@ def test_the_labels_of_float32(part: Part, monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_where_most_is_in_doubt_nothing_is_asked_twice(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(half_precision, "TOO_MANY", 0.0)
+    monkeypatch.setattr(bf16_rescoring, "TOO_MANY", 0.0)
     exact = score_rows(random_model("row"), some_rows("row"), device=CPU)
     np.testing.assert_allclose(scored("row", "auto"), exact, atol=1e-5)
 
 
 def test_few_rows_and_numbers_stay_in_float32() -> None:
-    for lead, count in ((lead_of_class, FEWEST - 1), (None, FEWEST)):
+    for margin, count in ((class_margin, FEWEST - 1), (None, FEWEST)):
         rows = some_rows("row", count)
-        score = Bf16Rescorer(random_model("row"), device=CPU, margin=lead, precision="auto")
+        score = Bf16Rescorer(random_model("row"), device=CPU, margin=margin, precision="auto")
         np.testing.assert_allclose(score(rows), score_rows(random_model("row"), rows, device=CPU), atol=1e-5)
 
 
@@ -87,7 +87,7 @@ def test_the_mean_of_a_row_is_read_in_the_precision_of_the_weights(precision: Pr
     config = ModernConfig(vocab_size=VOCAB, hidden_size=32, layers=2, heads=4, intermediate_size=64, pooling="mean")
     model = FineTuned(build_encoder(config), part="row", outputs=3, dropout=0.0).eval()
     exact = score_rows(model, some_rows("row"), device=CPU)
-    predicted = Bf16Rescorer(model, device=CPU, margin=lead_of_class, precision=precision)(some_rows("row"))
+    predicted = Bf16Rescorer(model, device=CPU, margin=class_margin, precision=precision)(some_rows("row"))
     np.testing.assert_allclose(predicted, exact, atol=0.05)
     assert (predicted != exact).any()
 
@@ -98,8 +98,8 @@ def test_threads_are_as_before() -> None:
     assert torch.get_num_threads() == before
 
 
-def test_the_lead_is_between_the_two_largest() -> None:
-    np.testing.assert_allclose(lead_of_class(np.array([[1.0, 4.0, 2.5], [0.0, 0.0, -9.0]])), [1.5, 0.0])
+def test_the_margin_is_between_the_two_largest() -> None:
+    np.testing.assert_allclose(class_margin(np.array([[1.0, 4.0, 2.5], [0.0, 0.0, -9.0]])), [1.5, 0.0])
 
 
 def test_the_compiler_works_after_threads_have_asked() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -9,8 +10,8 @@ import tokenizers
 import torch
 
 from bertwright.errors import InputError, UsageError
-from bertwright.inference.fill_mask import PACE, fill_mask, fill_masks
-from bertwright.inference.next_sentence import next_sentence
+from bertwright.inference.pretrained_predictor import WORD_POLICY, PretrainedPredictor, fill_mask
+from bertwright.inference.scoring import encoder_forward
 from bertwright.model.bert import BertForPreTraining
 from bertwright.model.build import named_size
 from bertwright.tokenizer.load import Tokenizer, load_tokenizer
@@ -42,13 +43,17 @@ def model() -> BertForPreTraining:
     return model
 
 
+def predictor_of(model: BertForPreTraining, tokenizer: Tokenizer) -> PretrainedPredictor:
+    return PretrainedPredictor(tokenizer, partial(encoder_forward, model), max_length=24, top_k=3)
+
+
 def shares_at(model: BertForPreTraining, ids: list[int], position: int) -> torch.Tensor:
     row = torch.tensor([ids])
     return torch.softmax(model.all_logits(row, row * 0, row >= 0)[0, position], dim=-1)
 
 
 def test_guesses_are_those_of_the_model(model: BertForPreTraining, tokenizer: Tokenizer) -> None:
-    [first, second] = fill_masks(model, tokenizer, ["a [MASK] b [MASK]", "c[MASK]"], top_k=3)
+    [first, second] = predictor_of(model, tokenizer).fill_masks(["a [MASK] b [MASK]", "c[MASK]"])
     assert len(first) == 2
     assert len(second) == 1
     for guesses, (ids, position) in zip(
@@ -60,7 +65,7 @@ def test_guesses_are_those_of_the_model(model: BertForPreTraining, tokenizer: To
 
 
 def test_order_survives_batching(model: BertForPreTraining, tokenizer: Tokenizer) -> None:
-    texts = [" ".join(["a", "b", "c"][: i % 3] + ["d"] * (i % 11)) + " [MASK]" for i in range(2 * PACE.rows + 3)]
+    texts = [" ".join(["a", "b", "c"][: i % 3] + ["d"] * (i % 11)) + " [MASK]" for i in range(2 * WORD_POLICY.rows + 3)]
     together = fill_mask(model, tokenizer, texts, top_k=2)
     for text, guesses in zip(texts, together, strict=True):
         [alone] = fill_mask(model, tokenizer, [text], top_k=2)
@@ -84,7 +89,7 @@ def test_questions_that_cannot_be_answered(model: BertForPreTraining, tokenizer:
 
 
 def test_next_sentence_is_the_first_class(model: BertForPreTraining, tokenizer: Tokenizer) -> None:
-    [first, second] = next_sentence(model, tokenizer, [("a b", "c"), ("d", "e f g h")])
+    [first, second] = predictor_of(model, tokenizer).next_sentence([("a b", "c"), ("d", "e f g h")])
     for share, ids, types in (
         (first, [2, 5, 6, 3, 7, 3], [0, 0, 0, 0, 1, 1]),
         (second, [2, 8, 3, 9, 10, 11, 12, 3], [0, 0, 0, 1, 1, 1, 1, 1]),

@@ -1,4 +1,4 @@
-"""What is made of a finished model: dev settles what the other splits are evaluated by."""
+"""What is made of a finished model: dev sets the threshold that the other splits are evaluated with."""
 
 from __future__ import annotations
 
@@ -9,30 +9,38 @@ from typing import Any, cast
 from torch import nn
 
 from bertwright.tasks.eval_result import EvalResult
-from bertwright.train.loop import Progress
-from bertwright.train.task_setup.run_of_task import Tuning, judge_tuned
+from bertwright.train.state import Progress
+from bertwright.train.task_setup.base import TaskSetup, evaluate_trained
 
 
 @dataclass(frozen=True)
 class Thresholded:
-    """Parts whose figures tell the threshold they were evaluated by; dev sets it to 7."""
+    """A task that takes its threshold from dev."""
 
     threshold: float | None = None
-    splits: dict[str, Any] = field(default_factory=lambda: dict.fromkeys(("train", "test", "dev"), SimpleNamespace()))
 
-    def judge(self, model: nn.Module, split: str) -> EvalResult:
-        return EvalResult({"found": 7.0} if split == "dev" else {"used": self.threshold or 0.0})
-
-    def settled(self, dev: EvalResult) -> Thresholded:
+    def with_tuned_threshold(self, dev: EvalResult) -> Thresholded:
         return replace(self, threshold=dev.figures["found"])
 
 
-def test_dev_is_judged_first_and_settles_the_rest() -> None:
-    parts = Thresholded()
-    tuned = judge_tuned(cast(Tuning, parts), nn.Linear(1, 1), seed=3, best_step=5, position=Progress(drawn=[0]))
-    assert tuned.judged["dev"].figures == {"found": 7.0}
-    assert tuned.judged["test"].figures == {"used": 7.0}
-    assert "train" not in tuned.judged
-    assert cast(Thresholded, tuned.parts).threshold == 7.0
-    assert parts.threshold is None
-    assert not tuned.model.training
+@dataclass(frozen=True)
+class Setup:
+    """A setup whose figures are the threshold it evaluates with; on dev it finds 7."""
+
+    task: Thresholded = field(default_factory=Thresholded)
+    splits: dict[str, Any] = field(default_factory=lambda: dict.fromkeys(("train", "test", "dev"), SimpleNamespace()))
+
+    def evaluate(self, model: nn.Module, split: str) -> EvalResult:
+        return EvalResult({"found": 7.0} if split == "dev" else {"used": self.task.threshold or 0.0})
+
+
+def test_dev_is_evaluated_first_and_sets_the_threshold() -> None:
+    setup = Setup()
+    model, progress = nn.Linear(1, 1), Progress(drawn=[0])
+    trained = evaluate_trained(cast(TaskSetup, setup), model, seed=3, best_step=5, progress=progress)
+    assert trained.results["dev"].figures == {"found": 7.0}
+    assert trained.results["test"].figures == {"used": 7.0}
+    assert "train" not in trained.results
+    assert trained.setup.task.threshold == 7.0
+    assert setup.task.threshold is None
+    assert not trained.model.training

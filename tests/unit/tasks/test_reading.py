@@ -12,7 +12,9 @@ import pytest
 from bertwright.cli.main import main
 from bertwright.corpus.eval_texts import load_eval_texts
 from bertwright.errors import CorpusError
-from bertwright.inference.input_files import InputFile
+from bertwright.inference.minimal_pairs import read_minimal_pairs
+from bertwright.inference.questions import InputFile
+from bertwright.tasks.base import TrainFile
 from bertwright.tasks.classification.task import Classify
 from bertwright.tasks.columns import ColumnsConfig
 from bertwright.tasks.embedding.reader import read_sentences
@@ -21,7 +23,6 @@ from bertwright.tasks.question_answering.reader import read_squad
 from bertwright.tasks.tagging.conll import read_conll
 from bertwright.tasks.translation.reader import SidesConfig, read_parallel
 from bertwright.verbs.embed import reader_of
-from bertwright.verbs.evaluate import read_pairs
 
 SHORT, LONG = "好吃", "这家店的面条很好吃。"
 SQUAD = {"context": LONG, "qas": [{"id": "名", "question": "什么？", "answers": [{"text": "面条", "answer_start": 4}]}]}
@@ -36,19 +37,20 @@ READERS: dict[str, tuple[str, Callable[[Path, str | None], Any]]] = {
         read_squad(path, encoding).contexts, read_squad(path, encoding).ids)),
     "choices.jsonl": (json.dumps({"context": LONG, "choices": [SHORT, "面"], "label": 0}, ensure_ascii=False),
         lambda path, encoding: read_choices(path, ColumnsConfig(encoding=encoding)).choices),
-    "pairs.jsonl": (json.dumps({"good": LONG, "bad": SHORT}, ensure_ascii=False), read_pairs),
+    "pairs.jsonl": (json.dumps({"good": LONG, "bad": SHORT}, ensure_ascii=False), read_minimal_pairs),
     "lines.txt": (f"{LONG}\n{SHORT}\n", lambda path, encoding: list(
-        InputFile(path, part="row", told=ColumnsConfig(encoding=encoding)))),
+        InputFile(path, head_type="row", columns=ColumnsConfig(encoding=encoding)))),
     "table.csv": (f"text\n{LONG}\n{SHORT}\n", lambda path, encoding: list(
-        InputFile(path, part="row", told=ColumnsConfig(encoding=encoding)))),
+        InputFile(path, head_type="row", columns=ColumnsConfig(encoding=encoding)))),
     "words.bio": (f"{SHORT}\n{LONG}\n", lambda path, encoding: list(
-        InputFile(path, part="token", told=ColumnsConfig(encoding=encoding)))),
+        InputFile(path, head_type="token", columns=ColumnsConfig(encoding=encoding)))),
     "test.txt": (f"{LONG}\n{SHORT}\n", lambda path, encoding: load_eval_texts(path, encoding).to_pylist()),
 }  # fmt: skip
 
 
 def classes(path: Path, encoding: str | None) -> list[str]:
-    task, examples = Classify.begin(path, ColumnsConfig(encoding=encoding))
+    task, splits = Classify.from_train_file(TrainFile(path, ColumnsConfig(encoding=encoding)))
+    examples = splits["train"]
     return task.read(path).first + examples.first
 
 
@@ -100,7 +102,7 @@ def test_minimal_pairs_are_read_in_every_form_of_json(
     pairs = [{"good": "He sees.", "bad": "He see.", "field": "syntax"}, {"good": "a", "bad": "b"}]
     path = tmp_path / "pairs.json"
     path.write_text(written(pairs))
-    assert read_pairs(path) == pairs
+    assert read_minimal_pairs(path) == pairs
     path.write_text(written([*pairs, {"good": "a"}]))
     with pytest.raises(CorpusError, match=r"pair 3.*'bad'"):
-        read_pairs(path)
+        read_minimal_pairs(path)

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from bertwright.tasks.base import TrainFile
 from bertwright.tasks.by_name import task_named
 from bertwright.tasks.columns import ColumnsConfig
 from bertwright.tasks.question_answering.task import Answer, AnswerConfig
@@ -41,7 +42,8 @@ def test_every_example_is_read(name: str) -> None:
     if not (TASKS / name).is_file():
         pytest.skip("the files of real tasks are not here")
     kind, count, labels = FILES[name]
-    task, examples = task_named(kind).begin(TASKS / name, ColumnsConfig())
+    task, splits = task_named(kind).from_train_file(TrainFile(TASKS / name, ColumnsConfig()))
+    examples = splits["train"]
     assert len(examples.counts if kind == "tag" else examples) == count
     assert len(task.labels) == labels
 
@@ -61,7 +63,7 @@ def test_true_answers_come_back_from_their_tokens(kind: str, tmp_path: Path) -> 
     logits = np.zeros((len(windows.places), 2), dtype=np.float32)
     for edge in (0, 1):
         logits[windows.begins + windows.targets[:, edge], edge] = np.where(windows.targets[:, 0] > 0, 60.0, 20.0)
-    predicted = [one["answer"] for one in task.answers(logits, examples)]
+    predicted = [one["answer"] for one in task.predictions(logits, examples)]
     # a token may hold the full stop behind an answer
     assert np.mean([ours.startswith(true[0]) for ours, true in zip(predicted, examples.answers, strict=True)]) > 0.97
-    assert task.judge(logits, examples).figures["f1"] > 0.97
+    assert task.evaluate(logits, examples).figures["f1"] > 0.97

@@ -70,6 +70,6 @@ def test_long_sentences_are_split_between_words(tokenizer: Tokenizer, capsys: py
     assert windows(np.array([1, 1]), np.array([2]), room=5)[0].tolist() == [2]
     rows = TextEncoder(tokenizer, max_length=6).word_rows(["acd", "acd", "b"], np.array([3]), np.arange(3))
     assert rows.lengths.tolist() == [5, 6]
-    assert rows.asked_counts.tolist() == [1, 2]
-    assert rows.asked.tolist() == [1, 1, 4]
-    assert re.search("1 of 1 sentences.*6 tokens", capsys.readouterr().err)
+    assert rows.num_targets.tolist() == [1, 2]
+    assert rows.positions.tolist() == [1, 1, 4]
+    assert "1 of 1 sentences are longer than 6 tokens" in capsys.readouterr().err

@@ -11,9 +11,12 @@ import torch
 from torch import nn
 
 from bertwright.errors import NotFiniteError, TrainingError
-from bertwright.train.checkpoint.snapshot import TrainState
-from bertwright.train.loop import Progress, StepReport
+from bertwright.train.callbacks.base import Callback, StepReport
+from bertwright.train.callbacks.divergence import DivergenceCallback
+from bertwright.train.callbacks.metrics_file import MetricsWindow
 from bertwright.train.loss_guard import SETTLED, GuardConfig, LossSpikeGuard
+from bertwright.train.schedule import ScheduleConfig
+from bertwright.train.state import Progress, TrainState
 
 LOSSES = Iterator[float]
 
@@ -22,43 +25,51 @@ def begun(**settings: float) -> LossSpikeGuard:
     """A guard over a model whose weight counts the steps made."""
     model = nn.Linear(1, 1, bias=False)
     nn.init.zeros_(model.weight)
-    moving = TrainState(model, [torch.optim.AdamW(model.parameters())], Progress(drawn=[0]))
-    return LossSpikeGuard(GuardConfig.model_validate(settings), moving)
+    state = TrainState(model, [torch.optim.AdamW(model.parameters())], Progress(drawn=[0]))
+    divergence = DivergenceCallback(model, MetricsWindow())
+    guard = LossSpikeGuard(GuardConfig.model_validate(settings), state, ScheduleConfig(steps=10_000), divergence)
+    state.attach([guard])
+    guard.on_begin(state, 0.0)
+    return guard
 
 
 @torch.no_grad()
 def live(guard: LossSpikeGuard, loss_of: Callable[[int], float], *, draws: int) -> None:
     """Make a step with each batch, its loss given by its number; nan fails."""
-    position, (weight,) = guard.moving.position, guard.moving.model.parameters()
-    while position.drawn[0] < draws:
-        loss = loss_of(position.drawn[0])
-        position.drawn[0] += 1
+    progress, (weight,) = guard.train_state.progress, guard.train_state.model.parameters()
+    while progress.drawn[0] < draws:
+        loss = loss_of(progress.drawn[0])
+        progress.drawn[0] += 1
         if math.isnan(loss):
-            guard.failed(NotFiniteError(f"at step {position.step} the loss is nan"))
+            guard.failed(NotFiniteError(f"at step {progress.step} the loss is nan"))
             continue
-        position.step += 1
+        progress.step += 1
         weight += 1
         if guard.passed(loss, phase=0):
-            guard(StepReport(position, 0.5, 0, 1.0, last=False))
-        assert weight.item() == position.step
+            guard.on_step(StepReport(progress, 0.5, 0, 1.0, last=False))
+        assert weight.item() == progress.step
 
 
 def test_a_batch_that_fails_is_left_out(capsys: pytest.CaptureFixture[str]) -> None:
     guard = begun()
     live(guard, lambda t: math.nan if t == 20 else 5.0, draws=60)
-    position = guard.moving.position
-    assert (position.step, position.skipped, position.attempts) == (59, 1, 0)
+    assert (guard.train_state.progress.step, guard.skipped, guard.attempts) == (59, 1, 0)
     assert re.fullmatch("at step 20 the loss is nan.*\n", capsys.readouterr().err)
 
 
 def test_a_burst_sends_the_run_back_past_its_batches(capsys: pytest.CaptureFixture[str]) -> None:
     """Ten losses from step 120 on stand above the mean: the state of step 100 comes back, batch 130 is the next one."""
-    guard, steps = begun(), []
-    guard.went_back = lambda: steps.append(guard.moving.position.step)
+    guard, begins = begun(), []
+
+    class Begins(Callback):
+        def on_begin(self, state: TrainState, fraction: float) -> None:
+            begins.append(state.progress.step)
+
+    guard.train_state.attach([guard, Begins()])
     live(guard, lambda t: 8.0 if 120 <= t < 130 else 5.0, draws=200)
-    position = guard.moving.position
-    assert steps == [100]
-    assert (position.step, position.drawn, position.skipped) == (170, [200], 30)
+    progress = guard.train_state.progress
+    assert begins == [100]
+    assert (progress.step, progress.drawn, guard.skipped) == (170, [200], 30)
     assert "step 130 the loss is 8.00" in (err := capsys.readouterr().err)
     assert re.search("step 100.*1 of 3", err)
 
@@ -78,7 +89,7 @@ def test_a_burst_sends_the_run_back_past_its_batches(capsys: pytest.CaptureFixtu
 def test_what_is_no_burst(loss_of: Callable[[int], float]) -> None:
     guard = begun()
     live(guard, loss_of, draws=320)
-    assert guard.moving.position.step == 320
+    assert guard.train_state.progress.step == 320
 
 
 def test_no_state_is_kept_while_losses_are_high() -> None:
@@ -93,15 +104,15 @@ def test_broken_weights_send_the_run_back_until_it_gives_up() -> None:
     guard = begun()
     with pytest.raises(TrainingError, match=r"3 batches.*step 50.*3 times"):
         live(guard, lambda t: math.nan if t >= 60 else 5.0, draws=1000)
-    position = guard.moving.position
-    assert (position.step, position.drawn, position.attempts) == (50, [72], 0)
+    progress = guard.train_state.progress
+    assert (progress.step, progress.drawn, guard.attempts) == (50, [72], 0)
 
 
 def test_progress_renews_the_attempts() -> None:
     """Bursts a hundred steps apart never add up."""
     guard = begun(attempts=1)
     live(guard, lambda t: 8.0 if t > 100 and t % 200 < 10 else 5.0, draws=1500)
-    assert guard.moving.position.step > 1000
+    assert guard.train_state.progress.step > 1000
 
 
 def test_without_attempts_nothing_is_kept() -> None:
@@ -110,4 +121,4 @@ def test_without_attempts_nothing_is_kept() -> None:
     with pytest.raises(NotFiniteError, match="--learning-rate"):
         live(guard, lambda t: math.nan, draws=1)
     live(guard, lambda t: 5.0 if t < 100 else 9.0, draws=200)
-    assert guard.moving.position.step == 199
+    assert guard.train_state.progress.step == 199

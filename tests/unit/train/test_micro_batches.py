@@ -23,10 +23,9 @@ from bertwright.tasks.question_answering.task import Answer
 from bertwright.tasks.regression.task import Regress
 from bertwright.tasks.tagging.task import Tag
 from bertwright.train import micro_batches
-from bertwright.train.free_memory import free_memory, machine_memory
-from bertwright.train.micro_batches import MicroBatches, room_for
+from bertwright.train.micro_batches import MicroBatches, free_memory, machine_memory, room_for
 from bertwright.train.parallel.group import BatchSlice
-from bertwright.train.step import TrainStep, forward_loss_of
+from bertwright.train.step import Engine
 from bertwright.train.task_setup.r_drop import RDrop
 from bertwright.types import UNASKED, LabelledBatch, PairBatch, SentenceBatch, TokenRows
 
@@ -77,7 +76,7 @@ def case(name: str) -> tuple[torch.nn.Module, Any, TokenRows]:
         return model, Regress.from_labels(["score"]), labelled(first, torch.rand(ROWS, 1))
     task = Classify.from_labels(["a", "b", "c"])
     if name == "weighted":
-        task.weights = np.array([0.5, 1.0, 4.0], dtype=np.float32)
+        task = replace(task, weights=np.array([0.5, 1.0, 4.0], dtype=np.float32))
     return model, RDrop(task, alpha=0.5) if name == "r-drop" else task, labelled(first, classes)
 
 
@@ -85,14 +84,13 @@ def gradients(
     model: torch.nn.Module, task: Any, batch: TokenRows, rows: int | None
 ) -> tuple[dict[str, float], list[torch.Tensor]]:
     """Return the figures of a step and its gradients, by so many rows at a time."""
-    loss = forward_loss_of(model, task, torch.enable_grad)
-    step = TrainStep(model, task, [], loss, average=None, clip_norm=0.0, seed=1, device=CPU)
+    engine = Engine(CPU, seed=1, clip_norm=0.0)
     if rows is not None:
-        step.micro_batches = MicroBatches(model, task, torch.enable_grad, lambda length: 1, lambda length: rows)
-        step.begin_at_row = begin_at_row
+        engine.micro_batches = MicroBatches(model, task, torch.enable_grad, lambda length: 1, lambda length: rows)
+        engine.begin_at_row = begin_at_row
         follow_rows(model)
     model.zero_grad(set_to_none=True)
-    figures = step.backward(3, [(BatchSlice(0), batch)], micro_batches=1, progress=0.0)
+    figures = engine.backward(model, task, [(BatchSlice(0), batch)], step=3, of=1, fraction=0.0)
     return {n: float(v) for n, v in figures.items()}, [p.grad for p in model.parameters() if p.grad is not None]
 
 

@@ -7,9 +7,10 @@ from itertools import pairwise
 import pytest
 from pydantic import ValidationError
 
-from bertwright.train.schedule import Phase, ScheduleConfig, Spent, rate_factor
+from bertwright.train.schedule import Phase, ScheduleConfig, rate_factor
+from bertwright.train.state import Progress
 
-SPENT = Spent(steps=50, tokens=4_000, epochs=0.5, seconds=90.0, setup_seconds=30.0)
+USED = Progress(step=50, tokens=4_000, epochs=0.5, seconds=90.0, setup_seconds=30.0)
 
 
 @pytest.mark.parametrize(
@@ -18,14 +19,14 @@ SPENT = Spent(steps=50, tokens=4_000, epochs=0.5, seconds=90.0, setup_seconds=30
 )
 def test_progress_in_every_unit(duration: dict[str, float], expected: float) -> None:
     # 4.5 minutes are 270 s; 30 of them were set-up, so 60 of 240 are used.
-    assert SPENT.progress(ScheduleConfig(**duration)) == pytest.approx(expected)
+    assert USED.fraction(ScheduleConfig(**duration)) == pytest.approx(expected)
 
 
 def test_minutes_end_on_the_wall_clock_whatever_the_setup() -> None:
     schedule = ScheduleConfig(minutes=2)
-    assert Spent(1, 1, 1, seconds=120.0, setup_seconds=100.0).progress(schedule) == 1.0
-    assert Spent(1, 1, 1, seconds=119.0, setup_seconds=100.0).progress(schedule) < 1.0
-    assert Spent(1, 1, 1, seconds=130.0, setup_seconds=130.0).progress(schedule) == 1.0
+    assert Progress(1, 1, 1, seconds=120.0, setup_seconds=100.0).fraction(schedule) == 1.0
+    assert Progress(1, 1, 1, seconds=119.0, setup_seconds=100.0).fraction(schedule) < 1.0
+    assert Progress(1, 1, 1, seconds=130.0, setup_seconds=130.0).fraction(schedule) == 1.0
 
 
 @pytest.mark.parametrize(("progress", "phase"), [(0.0, 0), (0.899, 0), (0.9, 1), (0.99, 1), (1.0, 1)])

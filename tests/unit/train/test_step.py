@@ -12,7 +12,7 @@ from bertwright.model.build import named_size
 from bertwright.objectives.combine import build_objective
 from bertwright.objectives.config import ObjectiveConfig
 from bertwright.train.parallel.group import ALONE, Group
-from bertwright.train.step import TrainStep, forward_loss_of
+from bertwright.train.step import Engine, forward_loss_of
 from bertwright.types import Batch, MaskedBatch
 
 CPU = torch.device("cpu")
@@ -44,9 +44,9 @@ def test_micro_batches_add_up_to_the_loss_of_their_rows_together(pairs: bool) ->
     model = BertForPreTraining(named_size("tiny", vocab_size=100, dropout=0.0, attention_dropout=0.0))
     objective = build_objective(ObjectiveConfig(next_sentence=pairs), vocab_size=100, mask_id=4)
     loss = forward_loss_of(model, objective, torch.enable_grad)
-    step = TrainStep(model, objective, [], loss, average=None, clip_norm=0.0, seed=1, device=CPU)
-    work = list(zip(Group().pieces(2), [batch_of(24), batch_of(6)], strict=True))
-    apart = step.examples(7, work, micro_batches=2, progress=0.0)
+    engine = Engine(CPU, seed=1, clip_norm=0.0)
+    work = list(zip(Group().slices(2), [batch_of(24), batch_of(6)], strict=True))
+    apart = engine.examples(objective, work, step=7, of=2, fraction=0.0)
     assert [int(example.masked_weights.sum()) for example in apart] == [12, 3]
     together = loss(joined([replace(example, normalizer=None) for example in apart]))
     total = torch.stack([loss(example).total for example in apart]).mean()
@@ -70,19 +70,9 @@ def test_processes_that_share_micro_batches_divide_by_the_counts_of_all() -> Non
             return sum(counts, torch.zeros(2))
 
     def examples(group: Group) -> list[MaskedBatch]:
-        step = TrainStep(
-            torch.nn.Module(),
-            objective,
-            [],
-            lambda _: None,
-            average=None,
-            clip_norm=0.0,
-            seed=1,
-            device=CPU,
-            group=group,
-        )
-        pieces = group.pieces(2)
-        return step.examples(7, [(piece, batches[piece.index]) for piece in pieces], micro_batches=2, progress=0.0)
+        engine = Engine(CPU, seed=1, clip_norm=0.0, group=group)
+        work = [(piece, batches[piece.index]) for piece in group.slices(2)]
+        return engine.examples(objective, work, step=7, of=2, fraction=0.0)
 
     whole, first, second = examples(ALONE), examples(Half(0, 2)), examples(Half(1, 2))
     assert len(first) == len(second) == 1

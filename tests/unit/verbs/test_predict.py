@@ -15,8 +15,7 @@ from safetensors.torch import load_file, save_file
 from bertwright.cli.main import main
 from bertwright.errors import CorpusError, ModelError, UsageError
 from bertwright.hub.encoder_folder import save_model
-from bertwright.inference.input_files import InputFile
-from bertwright.inference.inputs_of_predict import Question, masked_questions, questions_of
+from bertwright.inference.questions import InputFile, Question, masked_questions
 from bertwright.model.bert import BertForPreTraining
 from bertwright.model.build import named_size
 from bertwright.verbs.predict import predict
@@ -37,6 +36,9 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_texts_of_a_call() -> None:
+    def questions_of(texts: list[str], *, pair: bool) -> list[Question]:
+        return list(masked_questions(texts, pair=pair))
+
     assert questions_of(["a [MASK]"], pair=False) == ["a [MASK]"]
     assert questions_of(["a [MASK]", "b [MASK]"], pair=False) == ["a [MASK]", "b [MASK]"]
     assert questions_of(["a", "b"], pair=False) == [("a", "b")]
@@ -48,7 +50,7 @@ def test_texts_of_a_call() -> None:
 
 
 def masked(file: Path, *, pair: bool = False) -> list[Question]:
-    return list(masked_questions((), pair=pair, asked=InputFile(file, part=None, pairs=True if pair else None)))
+    return list(masked_questions((), pair=pair, located=InputFile(file, head_type=None, pairs=True if pair else None)))
 
 
 def test_lines_of_a_file(tmp_path: Path) -> None:
@@ -103,6 +105,10 @@ def test_at_the_terminal(folder: Path, capsys: pytest.CaptureFixture[str], monke
     monkeypatch.setattr("sys.stdin", io.StringIO("a [MASK]\nb [MASK] [MASK]\n"))
     assert main(["predict", "--model", model, "--input", "-"]) == 0
     assert "(mask 1" in capsys.readouterr().out
+    assert main(["predict", "--model", model, "a [MASK]", "b [MASK]", "--top-k", "1", "--json"]) == 0
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert lines == json.loads(json.dumps(predict(folder, ["a [MASK]", "b [MASK]"], top_k=1)))
+    assert capsys.readouterr().out == "", "in Python a result is returned, not printed"
     for words, code, message in (
         (["a"], 2, "has no [MASK]"),
         ([], 2, "nothing to answer"),

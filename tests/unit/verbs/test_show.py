@@ -250,11 +250,11 @@ def test_calls_that_do_not_fit_are_refused(
     assert message in shown(capsys, *(word.format(tmp=data.parent) for word in words), code=code)
 
 
-def test_a_recipe_shows_every_setting_with_its_meaning(capsys: pytest.CaptureFixture[str]) -> None:
-    show_settings("fast")
-    output = capsys.readouterr().out
-    assert "optimizer.muon_iterations = 3" in output
-    assert "Iterations of Muon's orthogonalisation" in output
+def test_a_recipe_shows_every_setting_with_its_meaning() -> None:
+    result = show_settings("fast")
+    assert "optimizer.muon_iterations = 3" in str(result)
+    assert "Iterations of Muon's orthogonalisation" in str(result)
+    assert result["settings"]["optimizer.muon_iterations"]["value"] == 3
     leaves = list(settings_of(resolve("fast", {})))
     assert {name for name, _, _ in leaves} >= {"size", "model.architecture", "data.fill_rows", "schedule.phases"}
     assert all(meaning for _, _, meaning in leaves), "a setting without a description"

@@ -82,11 +82,11 @@ def _quotas(marks: np.ndarray, fraction: float, *, exact: bool) -> np.ndarray:
     If `exact` (a row has one class), together they are `fraction` of all rows, by largest remainders.
     """
     totals = np.bincount(marks[:, 1])
-    shares = fraction * totals
-    quotas = np.floor(shares if exact else shares + 0.5).astype(np.int64)
+    wanted = fraction * totals
+    quotas = np.floor(wanted if exact else wanted + 0.5).astype(np.int64)
     if exact:
-        left = max(1, round(float(shares.sum()))) - int(quotas.sum())
-        first = np.argsort(-(shares - quotas) - 1e-9 * totals, kind="stable")
+        left = max(1, round(float(wanted.sum()))) - int(quotas.sum())
+        first = np.argsort(-(wanted - quotas) - 1e-9 * totals, kind="stable")
         room = [place for place in first.tolist() if quotas[place] + 1 < totals[place]]
         quotas[room[:left]] += 1
     kept: np.ndarray = np.minimum(quotas, np.maximum(totals - 1, 0))

@@ -8,12 +8,13 @@ from functools import cached_property
 import numpy as np
 import torch
 
-from bertwright.data.labelled.rows_of_labels import padded, runs
+from bertwright.data.labelled.rows_of_labels import EncodedRows, padded
+from bertwright.tokenizer.ragged import ranges
 from bertwright.types import UNASKED, PairBatch
 
 
 @dataclass(frozen=True)
-class PairedRows:
+class PairedRows(EncodedRows[PairBatch]):
     """N encoded pairs, flat: S source and T target tokens in all.
 
     source_ids      [S] uint32  [CLS] A [SEP], row after row
@@ -38,6 +39,16 @@ class PairedRows:
         """Tokens a pair takes up, both sides as long as the longer one, int64 [N]."""
         return np.asarray(2 * np.maximum(self.source_lengths, self.target_lengths))
 
+    @property
+    def longest(self) -> int:
+        """Tokens of the longest source text."""
+        return int(self.source_lengths.max())
+
+    @property
+    def row_lengths(self) -> np.ndarray:
+        """Tokens of the longer side of each pair, int64 [N]."""
+        return np.asarray(np.maximum(self.source_lengths, self.target_lengths))
+
     @cached_property
     def order(self) -> np.ndarray:
         """The longer side, then the shorter one, int64 [N].
@@ -60,8 +71,8 @@ class PairedRows:
         read, written = self.source_lengths[places], self.target_lengths[places] - 1
         here = np.arange(int(read.max()))[None, :] < read[:, None]
         there = np.arange(int(written.max()))[None, :] < written[:, None]
-        source = self.source_ids[runs(self._source_begins[places], read)].astype(np.int64)
-        given = runs(self._target_begins[places], written)
+        source = self.source_ids[ranges(self._source_begins[places], read)].astype(np.int64)
+        given = ranges(self._target_begins[places], written)
         return PairBatch(
             input_ids=torch.from_numpy(padded(source, here, fill=self.pad)),
             token_type_ids=torch.zeros(here.shape, dtype=torch.int64),

@@ -6,14 +6,16 @@ pools of some batches, cut into batches, and the batches shuffled: neighbours in
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 import numpy as np
 
 from bertwright.rng import stream
+from bertwright.tokenizer.ragged import ranges
 from bertwright.types import UNASKED, LabelledBatch, TokenRows
 
 POOL = 64
@@ -23,39 +25,64 @@ POOL = 64
 B_co = TypeVar("B_co", bound=TokenRows, covariant=True)
 
 
-class EncodedRows(Protocol[B_co]):
-    """Rows of any kind that batches can be made of."""
+class EncodedRows(ABC, Generic[B_co]):
+    """Rows of any kind that batches can be made of: N of them."""
 
-    @property
-    def lengths(self) -> np.ndarray:
-        """Tokens each row takes up in a batch of its own kind, int64 [N]."""
-        ...
+    if TYPE_CHECKING:
+
+        @property
+        def lengths(self) -> np.ndarray:
+            """Tokens each row takes up in a batch of its own kind, int64 [N]."""
+
+    @abstractmethod
+    def __len__(self) -> int:
+        """Return N."""
+
+    @abstractmethod
+    def batch(self, places: np.ndarray) -> B_co:
+        """Return the rows at `places` [B] as a batch."""
 
     @property
     def order(self) -> np.ndarray:
-        """What neighbours in a batch should be alike in, int64 [N]; rises with the lengths."""
-        ...
+        """What neighbours in a batch should be alike in, int64 [N]; rises with the lengths, which it is as a rule."""
+        return self.lengths
 
-    def __len__(self) -> int:
-        """Return N."""
-        ...
+    @property
+    def row_lengths(self) -> np.ndarray:
+        """Tokens of each row that a model reads, of which an example may have several, int64."""
+        return self.lengths
 
-    def batch(self, places: np.ndarray) -> B_co:
-        """Return the rows at `places` [B] as a batch."""
-        ...
+    @property
+    def longest(self) -> int:
+        """Tokens of the longest row that a model reads."""
+        return int(self.row_lengths.max())
+
+    @property
+    def row_count(self) -> int:
+        """Rows that a model reads in an epoch."""
+        return len(self)
+
+    @property
+    def rows_per_example(self) -> int:
+        """Rows an example has in a batch, at most."""
+        return 1
+
+    def drawn(self) -> EncodedRows[B_co]:
+        """Return what training draws as one: each row, as a rule."""
+        return self
 
 
 @dataclass(frozen=True)
-class LabelledRows:
-    """Encoded rows of a task, flat: N rows of T tokens in all, of which Q are asked about.
+class LabelledRows(EncodedRows[LabelledBatch]):
+    """Encoded rows of a task, flat: N rows of T tokens in all, with Q targets.
 
     ids            [T] uint32  token ids, [CLS] A [SEP] or [CLS] A [SEP] B [SEP], row after row
     lengths        [N] int64   tokens of each row
     first_lengths  [N] int64   of which up to the first [SEP], that included
-    asked          [Q] int64   positions in their row that are asked about; None where that is every token, and Q is T
-    asked_counts   [N] int64   how many of them each row has
-    targets        [Q]         int64 the true class, or float32 the true score; [Q, K] float32 for several labels.
-                               [N, ...] int64 what is true of each row, where every token is asked about
+    positions      [Q] int64   positions in their row that have a target; None where that is every token, and Q is T
+    num_targets    [N] int64   how many of them each row has
+    targets        [Q]         int64 the class, or float32 the score; [Q, K] float32 for several labels.
+                               [N, ...] int64 what is true of each row, where every token has a target
     pad            id of the padding token
     together       [G] int64   where rows are answers to one question, among which one is chosen: how many each of the
                                G questions has. A batch of training holds all of a question's rows. None elsewhere
@@ -64,8 +91,8 @@ class LabelledRows:
     ids: np.ndarray
     lengths: np.ndarray
     first_lengths: np.ndarray
-    asked: np.ndarray | None
-    asked_counts: np.ndarray
+    positions: np.ndarray | None
+    num_targets: np.ndarray
     targets: np.ndarray
     pad: int
     together: np.ndarray | None = None
@@ -74,18 +101,13 @@ class LabelledRows:
         """Return N."""
         return len(self.lengths)
 
-    @property
-    def order(self) -> np.ndarray:
-        """The lengths: rows of like length make a batch."""
-        return self.lengths
-
     @cached_property
     def _begins(self) -> np.ndarray:
         return np.asarray(np.cumsum(self.lengths) - self.lengths)
 
     @cached_property
-    def _asked_begins(self) -> np.ndarray:
-        return np.asarray(np.cumsum(self.asked_counts) - self.asked_counts)
+    def _target_begins(self) -> np.ndarray:
+        return np.asarray(np.cumsum(self.num_targets) - self.num_targets)
 
     def batch(self, places: np.ndarray) -> LabelledBatch:
         """Return the rows at `places` [B], padded to the longest of them."""
@@ -95,34 +117,39 @@ class LabelledRows:
         return LabelledBatch(asked=tensors.pop("asked", None), **tensors)
 
     def arrays(self, places: np.ndarray) -> dict[str, np.ndarray]:
-        """Return what `batch` holds, by name, as arrays; without `asked` where every token is asked about."""
+        """Return what `batch` holds, by name, as arrays; without `asked` where every token has a target."""
         lengths, first_lengths = self.lengths[places], self.first_lengths[places]
         columns = np.arange(int(lengths.max()))[None, :]
-        here = columns < lengths[:, None]
-        tokens_at = runs(self._begins[places], lengths)
+        mask = columns < lengths[:, None]
+        tokens_at = ranges(self._begins[places], lengths)
         return {
-            "input_ids": padded(self.ids[tokens_at].astype(np.int64), here, fill=self.pad),
-            "token_type_ids": ((columns >= first_lengths[:, None]) & here).astype(np.int64),
-            "attention_mask": here,
-            **self._asked(places),
+            "input_ids": padded(self.ids[tokens_at].astype(np.int64), mask, fill=self.pad),
+            "token_type_ids": ((columns >= first_lengths[:, None]) & mask).astype(np.int64),
+            "attention_mask": mask,
+            **self._targets(places),
         }
 
-    def _asked(self, places: np.ndarray) -> dict[str, np.ndarray]:
-        """Return what is asked of the rows at `places` [B], and what is true."""
-        if self.asked is None:
+    def _targets(self, places: np.ndarray) -> dict[str, np.ndarray]:
+        """Return the positions and targets of the rows at `places` [B]."""
+        if self.positions is None:
             return {"targets": self.targets[places]}
-        counts = self.asked_counts[places]
+        counts = self.num_targets[places]
         slots = np.arange(int(counts.max()))[None, :] < counts[:, None]
-        asked_at = runs(self._asked_begins[places], counts)
+        at = ranges(self._target_begins[places], counts)
         return {
-            "asked": padded(self.asked[asked_at], slots, fill=0),
-            "targets": padded(self.targets[asked_at], slots, fill=UNASKED),
+            "asked": padded(self.positions[at], slots, fill=0),
+            "targets": padded(self.targets[at], slots, fill=UNASKED),
         }
 
     @cached_property
-    def usual_asked(self) -> int:
-        """Positions of a row that are asked about, the mean of all rows, at least one."""
-        return max(1, round(float(np.mean(self.asked_counts))))
+    def usual_targets(self) -> int:
+        """Targets of a row, the mean of all rows, at least one."""
+        return max(1, round(float(np.mean(self.num_targets))))
+
+    @property
+    def rows_per_example(self) -> int:
+        """Rows an example has in a batch, at most."""
+        return 1 if self.together is None else int(self.together.max())
 
     def drawn(self) -> EncodedRows[LabelledBatch]:
         """Return what training draws as one: each row, or all rows of a question."""
@@ -130,7 +157,7 @@ class LabelledRows:
 
 
 @dataclass(frozen=True)
-class QuestionRows:
+class QuestionRows(EncodedRows[LabelledBatch]):
     """Rows of which `counts` [G] at a time are answers to one question, and stand in a batch together."""
 
     rows: LabelledRows
@@ -149,33 +176,15 @@ class QuestionRows:
         """Tokens [G] of all rows of a question, each padded to the longest."""
         return np.asarray(np.maximum.reduceat(self.rows.lengths, self._begins) * self.counts)
 
-    @property
-    def order(self) -> np.ndarray:
-        """The lengths: questions of like length make a batch."""
-        return self.lengths
-
     def batch(self, places: np.ndarray) -> LabelledBatch:
         """Return all rows of the questions at `places` [B], question after question."""
-        return self.rows.batch(runs(self._begins[places], self.counts[places]))
+        return self.rows.batch(ranges(self._begins[places], self.counts[places]))
 
 
-def runs(begins: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    """Return begins[0], begins[0] + 1, ... of counts[0] places, then those of the next, and so on, int64.
-
-    So the values of some rows stand in a flat array.
-
-    >>> runs(np.array([5, 0]), np.array([2, 3]))
-    array([5, 6, 0, 1, 2])
-    """
-    within = np.arange(int(counts.sum())) - np.repeat(np.cumsum(counts) - counts, counts)
-    places: np.ndarray = np.repeat(begins, counts) + within
-    return places
-
-
-def padded(values: np.ndarray, here: np.ndarray, *, fill: int) -> np.ndarray:
-    """Return `values` [n, ...], row after row, where `here` [B, S] is true, and `fill` elsewhere."""
-    table = np.full((*here.shape, *values.shape[1:]), fill, dtype=values.dtype)
-    table[here] = values
+def padded(values: np.ndarray, mask: np.ndarray, *, fill: int) -> np.ndarray:
+    """Return `values` [n, ...], row after row, where `mask` [B, S] is true, and `fill` elsewhere."""
+    table = np.full((*mask.shape, *values.shape[1:]), fill, dtype=values.dtype)
+    table[mask] = values
     return table
 
 

@@ -1,6 +1,6 @@
 """Turns examples of texts that belong together into batches: a row a text, and equal texts known as such.
 
-A text that stands in several examples is encoded once. Which text stands where tells the loss what is no negative.
+A text that stands in several examples is encoded once. Which text stands where says what is no negative.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ from functools import cached_property
 import numpy as np
 import torch
 
-from bertwright.data.labelled.rows_of_labels import LabelledRows
+from bertwright.data.labelled.rows_of_labels import EncodedRows, LabelledRows
 from bertwright.types import SentenceBatch
 
 
 @dataclass(frozen=True)
-class SentenceRows:
+class SentenceRows(EncodedRows[SentenceBatch]):
     """N examples of K texts each, out of U different texts.
 
     texts    the U texts as rows
@@ -39,9 +39,19 @@ class SentenceRows:
         return taken
 
     @property
-    def order(self) -> np.ndarray:
-        """The lengths: examples of like length make a batch."""
-        return self.lengths
+    def row_lengths(self) -> np.ndarray:
+        """Tokens of each text, int64 [U]."""
+        return self.texts.lengths
+
+    @property
+    def row_count(self) -> int:
+        """Rows that a model reads in an epoch: N K."""
+        return int(self.members.size)
+
+    @property
+    def rows_per_example(self) -> int:
+        """Rows an example has in a batch: K."""
+        return int(self.members.shape[1])
 
     def batch(self, places: np.ndarray) -> SentenceBatch:
         """Return the examples at `places` [B], their rows padded to the longest of them."""

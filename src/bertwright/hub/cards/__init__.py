@@ -1,1 +1,1 @@
-"""Model cards."""
+"""Writes model cards."""

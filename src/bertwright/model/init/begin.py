@@ -6,8 +6,7 @@ Parts are positions as sinusoids and words from their neighbours; the whole is `
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TypeVar
+from concurrent.futures import ThreadPoolExecutor
 
 import torch
 
@@ -31,15 +30,9 @@ WORD_RMS = 0.2
 at 0.02, 4.56 at 0.05, 4.39 at 0.1, 4.32 at 0.2."""
 MEASURED_ROWS = 256
 """Rows on which a start from the corpus measures what depends on the text: two averages, a gain."""
-T = TypeVar("T")
 
 
-def no_op() -> None:
-    """Leave the weights as they are."""
-
-
-@torch.no_grad()
-def begin_weights(
+def initialise(
     model: Encoder,
     config: EncoderConfig,
     counts: Callable[[], NeighbourCounts],
@@ -47,50 +40,38 @@ def begin_weights(
     special: SpecialIds,
     next_sentence: bool,
     examples: Callable[[], Sequence[MaskedBatch]],
-) -> Callable[[], None]:
-    """Start positions as sinusoids; begin to make what else the settings ask for, and return what puts it in place.
+) -> None:
+    """Give a model just drawn the weights that its settings ask for, in place.
 
-    `counts()` reads or counts the neighbours of words. That goes on in a thread, beside the compilation of the step,
-    which asks for the shapes of weights alone; what is returned waits for it. The thread draws from a generator of its
-    own, which goes on from where torch's default one stands now: what others draw meanwhile changes nothing.
-    `examples()` are some masked rows of the corpus, of pairs with `next_sentence`.
+    `counts()` reads or counts the neighbours of words, in a thread, while `examples()` draws some masked rows of the
+    corpus, of pairs with `next_sentence`. The thread draws from a generator of its own, which goes on from where
+    torch's default one stands.
     """
     shape = model.config
     if config.sinusoidal_start and isinstance(model, BertForPreTraining):
-        model.embeddings.positions.weight.copy_(sinusoids(shape.max_positions, shape.hidden_size, rms=POSITION_RMS))
+        positions = sinusoids(shape.max_positions, shape.hidden_size, rms=POSITION_RMS)
+        model.embeddings.positions.weight.detach().copy_(positions)
     generator = torch.Generator().set_state(torch.get_rng_state())
     ids = (special.pad, special.unk, special.cls, special.sep, special.mask)
-    if config.init == "cooccurrence" and isinstance(model, BertForPreTraining):
-        statistics = _in_thread(lambda: _statistics(counts(), layout_of(shape).words, generator))
-        return lambda: start_from_corpus(
-            model, statistics.result(), special_ids=ids, cls=special.cls, next_sentence=next_sentence,
-            examples=examples(),
-        )  # fmt: skip
-    if config.init == "cooccurrence" and isinstance(model, ModernForMaskedLM):
-        statistics = _in_thread(lambda: _statistics(counts(), ModernLayout(shape.hidden_size).words, generator))
-        return lambda: start_modern_from_corpus(model, statistics.result(), special_ids=ids, examples=examples())
-    if not config.neighbour_start:
-        return no_op
-    found = _in_thread(lambda: neighbour_vectors(counts(), width=shape.hidden_size, generator=generator))
-
-    @torch.no_grad()
-    def start_words() -> None:
-        words, vectors = found.result()
-        weight = model.word_embeddings.weight
-        weight[words.to(weight.device)] = (vectors * WORD_RMS).to(weight.device)
-
-    return start_words
+    with ThreadPoolExecutor(1, "counting") as thread:
+        if config.init == "cooccurrence" and isinstance(model, BertForPreTraining):
+            statistics = thread.submit(_statistics, counts, layout_of(shape).words, generator)
+            rows = examples()
+            start_from_corpus(
+                model, statistics.result(), special_ids=ids, cls=special.cls, next_sentence=next_sentence, examples=rows
+            )
+        elif config.init == "cooccurrence" and isinstance(model, ModernForMaskedLM):
+            statistics = thread.submit(_statistics, counts, ModernLayout(shape.hidden_size).words, generator)
+            rows = examples()
+            start_modern_from_corpus(model, statistics.result(), special_ids=ids, examples=rows)
+        elif config.neighbour_start:
+            words, vectors = neighbour_vectors(counts(), width=shape.hidden_size, generator=generator)
+            weight = model.word_embeddings.weight.detach()
+            weight[words.to(weight.device)] = (vectors * WORD_RMS).to(weight.device)
 
 
-def _in_thread(make: Callable[[], T]) -> Future[T]:
-    """Return what `make` will have returned, while it runs beside the caller."""
-    thread = ThreadPoolExecutor(1, "counting")
-    found = thread.submit(make)
-    thread.shutdown(wait=False)
-    return found
-
-
-def _statistics(counts: NeighbourCounts, width: int, generator: torch.Generator) -> CorpusStatistics:
+def _statistics(counting: Callable[[], NeighbourCounts], width: int, generator: torch.Generator) -> CorpusStatistics:
     """Return what a model whose words have `width` dimensions starts from."""
+    counts = counting()
     words, vectors = neighbour_vectors(counts, width=width, generator=generator)
     return CorpusStatistics(words, vectors, counts.frequencies, counts.tables)

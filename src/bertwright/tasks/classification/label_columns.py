@@ -6,7 +6,7 @@ In one column labels stand in a list or between separators. With a column a labe
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -15,8 +15,16 @@ from bertwright.corpus.readers.cells import PADDING, as_label
 from bertwright.corpus.readers.table import Table
 from bertwright.errors import CorpusError, UsageError
 from bertwright.log import note
-from bertwright.tasks.classification.labels import is_list, items_in, labels_in, separator_of_labels
-from bertwright.tasks.columns import LABELS, Columns, ColumnsConfig, find_columns
+from bertwright.tasks.classification.labels import index_of, is_list, items_in, labels_in, separator_of_labels
+from bertwright.tasks.columns import (
+    LABELS,
+    Columns,
+    ColumnsConfig,
+    by_lower_name,
+    find_columns,
+    first_known,
+    refuse_missing_columns,
+)
 from bertwright.tasks.unlabelled import NUMBERS_OF_ROWS
 
 FLAGS = {"0": False, "0.0": False, "false": False, "no": False, "1": True, "1.0": True, "true": True, "yes": True}
@@ -26,25 +34,29 @@ NEARLY = frozenset(("", "-1", "-1.0", "nan", "none", "null"))
 
 
 @dataclass(frozen=True)
-class LabelColumns:
-    """Where the labels of a row stand.
+class LabelColumns(Columns):
+    """Where the texts and labels of a row stand.
 
-    columns    text, second text, and the column of labels (the first of them, with a column a label)
+    target     the column of labels (the first of them, with a column a label)
     separator  what stands between the labels of a cell
     flags      the columns of a label each; none where one column holds all labels
     placed     whether a cell is a list of 0 and 1, which say of each label by its number whether the text has it
     """
 
-    columns: Columns
-    separator: str
+    separator: str = "|"
     flags: tuple[str, ...] = ()
     placed: bool = False
 
-    def cut(self, table: Table) -> list[list[str]]:
+    @property
+    def targets(self) -> tuple[str, ...]:
+        """The columns of labels."""
+        return self.flags or (self.target,)
+
+    def labels_of(self, table: Table) -> list[list[str]]:
         """Return the labels of each row; raises CorpusError naming the first row that has none that can be read."""
         if self.flags:
             return self._flagged(table)
-        cells = table.columns[self.columns.target]
+        cells = table.columns[self.target]
         return [self._cut(table.path, row, cell) for row, cell in enumerate(cells, start=1)]
 
     def _cut(self, path: Path, row: int, cell: str) -> list[str]:
@@ -93,7 +105,8 @@ def find_label_columns(table: Table, given: ColumnsConfig, *, known: Sequence[st
     if flags:
         found = find_columns(table, given.model_copy(update={"label": flags[0]}), targets=LABELS)
         flags = tuple(name for name in flags if name not in (found.first, found.second))
-        return LabelColumns(replace(found, target=flags[0]), given.label_separator or "|", flags)
+        separator = given.label_separator or "|"
+        return LabelColumns(found.first, found.second, flags[0], found.encoding, separator, flags)
     found = find_columns(table, given, targets=LABELS)
     cells = table.columns[found.target]
     if given.label is None and found.target.strip().lower() not in LABELS and FLAGS.keys() >= set(cells):
@@ -105,7 +118,7 @@ def find_label_columns(table: Table, given: ColumnsConfig, *, known: Sequence[st
     count = places_in(cells)
     if count:
         note(f"{table.path}: {found.target} holds 0 or 1 for each of {count} labels, which are called 0 to {count - 1}")
-    return LabelColumns(found, separator, placed=bool(count))
+    return LabelColumns(found.first, found.second, found.target, found.encoding, separator, placed=bool(count))
 
 
 def places_in(cells: Sequence[str]) -> int:
@@ -119,19 +132,17 @@ def places_in(cells: Sequence[str]) -> int:
     lists = [items_in(cell) or [] for cell in cells if is_list(cell)]
     if len(lists) < len(cells) or not lists or len({len(one) for one in lists}) > 1:
         return 0
-    said = set().union(*lists) - {""}
-    flags = (said <= {"0", "1"} or said <= {"false", "true"}) and any(len(set(one)) < len(one) for one in lists)
+    names = set().union(*lists) - {""}
+    flags = (names <= {"0", "1"} or names <= {"false", "true"}) and any(len(set(one)) < len(one) for one in lists)
     return len(lists[0]) if flags else 0
 
 
-def describe_labels(table: Table, found: LabelColumns) -> None:
+def note_labels(table: Table, found: LabelColumns) -> None:
     """Say from which columns texts and labels are."""
-    columns = found.columns
-    texts = columns.first if columns.second is None else f"{columns.first} and {columns.second}"
-    names = f"the columns {', '.join(found.flags)}, 0 or 1 each" if found.flags else columns.target
-    rest = [name for name in table.columns if name not in (columns.first, columns.second, columns.target, *found.flags)]
+    names = f"the columns {', '.join(found.flags)}, 0 or 1 each" if found.flags else found.target
+    rest = [name for name in table.columns if name not in (*found.names, *found.flags)]
     more = f"; not read: {', '.join(rest)}" if rest and found.flags else ""
-    note(f"{table.path}: {len(table):,} rows; text from {texts}, labels from {names}{more}")
+    note(f"{table.path}: {len(table):,} rows; text from {found.texts}, labels from {names}{more}")
 
 
 def _flags_given(table: Table, given: ColumnsConfig) -> tuple[str, ...]:
@@ -139,9 +150,7 @@ def _flags_given(table: Table, given: ColumnsConfig) -> tuple[str, ...]:
     if given.label is None or given.label in table.columns or "," not in given.label:
         return ()
     names = tuple(dict.fromkeys(name.strip() for name in given.label.split(",")))
-    missing = next((name for name in names if name not in table.columns), None)
-    if missing is not None:
-        raise UsageError(f"{table.path} has no column {missing!r}; its columns are {', '.join(table.columns)}")
+    refuse_missing_columns(table.path, table.columns, names)
     return names
 
 
@@ -178,8 +187,7 @@ def _flags_found(table: Table, given: ColumnsConfig, known: Sequence[str]) -> tu
             f"the column {given.label} of {table.path} holds 0 and 1 alone, one label of several columns; leave "
             f"--label-column out, or name all: --label-column {','.join(flags)}"
         )
-    lower = {name.strip().lower(): name for name in reversed(table.columns)}
-    named = next((lower[name] for name in LABELS if name in lower), None)
+    named = first_known(by_lower_name(table.columns), LABELS)
     if len(flags) < 2 or (named is not None and named not in flags):
         return ()
     doubtful = next((name for name, cells in values.items() if name not in flags and _is_nearly(cells)), None)
@@ -197,18 +205,19 @@ def _is_nearly(values: set[str]) -> bool:
     return left < FLAGS.keys() and len({FLAGS[value] for value in left}) == 2
 
 
-def marked_rows(cut: Sequence[Sequence[str]], index: dict[str, int], *, path: Path) -> np.ndarray:
+def one_hot(labels_of_rows: Sequence[Sequence[str]], labels: Sequence[str], *, path: Path) -> np.ndarray:
     """Return 1 for every label a row has and 0 for the others, float32 [N, K]; raises CorpusError for others yet."""
     places: list[tuple[int, int]] = []
-    for row, labels in enumerate(cut):
-        for label in labels:
+    index = index_of(labels)
+    for row, names in enumerate(labels_of_rows):
+        for label in names:
             if label not in index:
                 raise CorpusError(
                     f"{path} row {row + 1:,} (without the header) has the label {label[:60]!r}, which no training "
                     f"example has; known: {', '.join(list(index)[:20])}"
                 )
             places.append((row, index[label]))
-    targets = np.zeros((len(cut), 1 + max(index.values(), default=-1)), dtype=np.float32)
+    targets = np.zeros((len(labels_of_rows), len(labels)), dtype=np.float32)
     rows, columns = np.array(places, dtype=np.int64).reshape(-1, 2).T
     targets[rows, columns] = 1
     return targets

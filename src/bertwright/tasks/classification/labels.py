@@ -96,15 +96,15 @@ def _refuse_blanks(path: Path, cells: Sequence[str]) -> None:
 
 def _is_between(cells: Sequence[str], separator: str) -> bool:
     """Return whether a part of a cell occurs in another cell of other parts: names of labels are cut, not one name."""
-    companies = Counter(part for cell in set(cells) for part in set(labels_in(cell, separator) or ()))
+    companies = Counter(name for cell in set(cells) for name in set(labels_in(cell, separator) or ()))
     return any(count > 1 for count in companies.values())
 
 
 def note_combinations(path: Path, labels: Sequence[str]) -> None:
     """Say that labels look like several labels in one cell, where their parts occur in one another's company."""
     for separator in SEPARATORS:
-        parts = {part for label in labels for part in labels_in(label, separator) or ()}
-        if len(parts) < len(labels) and any(separator in label for label in labels) and _is_between(labels, separator):
+        names = {name for label in labels for name in labels_in(label, separator) or ()}
+        if len(names) < len(labels) and any(separator in label for label in labels) and _is_between(labels, separator):
             example = next(label for label in labels if separator in label)
             note(
                 f"{path}: labels such as {example[:60]!r} look like several labels in one cell, and are taken as one "

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from copy import copy
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
@@ -12,16 +12,16 @@ import numpy as np
 from bertwright.corpus.readers.cells import as_label
 from bertwright.corpus.readers.table import Table, read_table
 from bertwright.errors import CorpusError
-from bertwright.tasks.classification.label_columns import LabelColumns, describe_labels, find_label_columns, marked_rows
-from bertwright.tasks.classification.labels import index_of, note_case
-from bertwright.tasks.classification.reader import Texts, another_table, looks_swapped, texts_of
+from bertwright.tasks.base import TrainFile
+from bertwright.tasks.classification.label_columns import LabelColumns, find_label_columns, note_labels, one_hot
+from bertwright.tasks.classification.labels import note_case
+from bertwright.tasks.classification.reader import Texts, looks_swapped, texts_of
 from bertwright.tasks.classification.task import FEWEST, MOST_LABELS, natural
 from bertwright.tasks.classification.whole_texts import WholeTexts
 from bertwright.tasks.columns import KNOWN, ColumnsConfig
-from bertwright.tasks.eval_result import UNLEARNED, EvalResult, Mistake, ResultTable
-from bertwright.tasks.head import HeadConfig
+from bertwright.tasks.eval_result import SAME_PREDICTION, EvalResult, Mistake, ResultTable, worst_first
+from bertwright.tasks.examples import split_dev
 from bertwright.tasks.metrics import figures_by_label, multi_label_figures, sigmoid
-from bertwright.tasks.unlabelled import UnlabelledFile, unlabelled_texts
 from bertwright.types import LabelledBatch, Loss, PartSums
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from bertwright.model.task_model import Problem
 
-SHARES, COUNTS = ("precision", "recall", "f1"), ("true", "said")
+FRACTIONS, COUNTS = ("precision", "recall", "f1"), ("labels", "predictions")
 """Columns of the table by label."""
 
 
@@ -38,10 +38,11 @@ def open_labels(path: Path, given: ColumnsConfig, *, known: Sequence[str] = ()) 
     named = {name.strip() for name in (given.label or "").split(",")}
     table = read_table(path, names=KNOWN | set(known), given=given.names() | named, encoding=given.encoding)
     found = find_label_columns(table, given, known=known)
-    describe_labels(table, found)
+    note_labels(table, found)
     return table, found
 
 
+@dataclass(frozen=True, eq=False)
 class MultiLabel(WholeTexts):
     """Any number of labels a row: one sigmoid for each, and those above one half are given."""
 
@@ -49,21 +50,18 @@ class MultiLabel(WholeTexts):
     metric: ClassVar[str] = "f1_micro"
     metrics: ClassVar[tuple[str, ...]] = ("f1_micro", "f1_macro", "subset_accuracy", "loss")
     problem: ClassVar[Problem] = "multi_label_classification"
-    numbers = np.float32
-
-    def __init__(self, labels: Sequence[str], column: LabelColumns | None = None) -> None:
-        """Hold the names of the labels, in the order of the head's outputs, and where to find them in a table."""
-        self.labels, self.column = tuple(labels), column
-        self.index = index_of(self.labels)
+    number_type: ClassVar[type[np.generic]] = np.float32
+    may_lack_target: ClassVar[bool] = True
 
     @classmethod
-    def begin(cls, path: Path, columns: ColumnsConfig) -> tuple[Self, Texts]:
+    def from_train_file(cls, file: TrainFile) -> tuple[Self, dict[str, Texts]]:
         """Return the task of a training table: every label that occurs in it."""
-        table, column = open_labels(path, columns)
-        found = column.columns
+        path = file.path
+        file.head.refuse("class_weights", "crf", "positive", task="classify with several labels a text")
+        table, found = open_labels(path, file.columns)
         first, second, written = texts_of(table, found, may_lack_target=True)
-        cut = column.cut(table)
-        labels = list(map(as_label, column.flags)) or sorted({label for one in cut for label in one}, key=natural)
+        of_rows = found.labels_of(table)
+        labels = list(map(as_label, found.flags)) or sorted({one for row in of_rows for one in row}, key=natural)
         if len(labels) < 2:
             only = f"only the label {labels[0]!r}" if labels else "no label"
             raise CorpusError(f"the column {found.target} of {path} has {only}; give examples of two labels or more")
@@ -71,42 +69,20 @@ class MultiLabel(WholeTexts):
             raise CorpusError(
                 f"the column {found.target} of {path} has {len(labels):,} different labels in {len(written):,} rows; "
                 "are text and label columns swapped (--text-column, --label-column), or is --label-separator "
-                f"not {column.separator!r}?"
+                f"not {found.separator!r}?"
             )
         note_case(path, labels)
-        task = cls(labels, column)
-        task.pairs = second is not None
-        return task, Texts(path, first, second, marked_rows(cut, task.index, path=path))
+        examples = Texts(path, first, second, one_hot(of_rows, labels, path=path))
+        return cls(tuple(labels), found, second is not None), split_dev(examples, file.dev_fraction, labels=labels)
 
-    @classmethod
-    def from_labels(cls, labels: Sequence[str]) -> Self:
-        """Return the task of a trained model."""
-        return cls(labels)
+    def open(self, path: Path, columns: ColumnsConfig) -> tuple[Table, LabelColumns]:
+        """Return a table and its label columns."""
+        return open_labels(path, columns, known=self.labels)
 
-    def with_columns(self, path: Path, columns: ColumnsConfig) -> Self:
-        """Return the task with the columns of a table."""
-        column = open_labels(path, columns, known=self.labels)[1]
-        self.fitting(path, column.columns)
-        task = copy(self)
-        task.column = column
-        return task
-
-    def with_head(self, head: HeadConfig, examples: Texts) -> Self:
-        """Return the task: several labels a row is all its head can be asked for."""
-        head.refuse("class_weights", "crf", "positive", task="classify with several labels a text")
-        return self
-
-    def read(self, path: Path) -> Texts:
-        """Return the examples of another table; raises CorpusError where one has a label the training file lacks."""
-        assert self.column is not None
-        table = another_table(path, self.column.columns)
-        first, second, _ = texts_of(table, self.column.columns, may_lack_target=True)
-        return Texts(path, first, second, marked_rows(self.column.cut(table), self.index, path=path))
-
-    def unlabelled(self, path: Path) -> UnlabelledFile | None:
-        """Return a table without labels as what is to be predicted; None where it has some."""
-        assert self.column is not None
-        return unlabelled_texts(path, self.column.columns, targets=self.column.flags, known=self.index)
+    def targets_of(self, table: Table, written: Sequence[str]) -> np.ndarray:
+        """Return 1 for every label a row has and 0 for the others, float32 [N, K]."""
+        assert isinstance(self.columns, LabelColumns)
+        return one_hot(self.columns.labels_of(table), self.labels, path=table.path)
 
     def loss(self, scores: Tensor, example: LabelledBatch) -> Loss:
         """Return the binary cross-entropy (nats) of logits [B, 1, K], its mean over rows and labels."""
@@ -118,36 +94,37 @@ class MultiLabel(WholeTexts):
         right = ((logits > 0) == (targets > 0)).sum()
         return Loss(total, {self.name: PartSums(total.detach() * count, count, right)}, count)
 
-    def judge(self, logits: np.ndarray, examples: Texts, *, mistakes: int = 0) -> EvalResult:
+    def evaluate(self, logits: np.ndarray, examples: Texts, *, mistakes: int = 0) -> EvalResult:
         """Return F1 over all labels and its mean over them, how often all are right, and figures by label."""
-        truth, said, shares = examples.targets > 0, logits > 0, sigmoid(logits)
+        labels, predictions, probabilities = examples.targets > 0, logits > 0, sigmoid(logits)
         rows = [
-            [label, *(f"{one[name]:.4f}" for name in SHARES), *(f"{one[name]:,.0f}" for name in COUNTS)]
-            for label, one in zip(self.labels, figures_by_label(truth, said), strict=True)
+            [label, *(f"{one[name]:.4f}" for name in FRACTIONS), *(f"{one[name]:,.0f}" for name in COUNTS)]
+            for label, one in zip(self.labels, figures_by_label(labels, predictions), strict=True)
         ]
-        error = np.where(said != truth, np.abs(shares - truth), 0.0).sum(-1)
-        worst = [place for place in np.argsort(-error, kind="stable")[:mistakes].tolist() if error[place] > 0]
+        error = np.where(predictions != labels, np.abs(probabilities - labels), 0.0).sum(-1)
         return EvalResult(
-            figures=multi_label_figures(truth, said, logits),
-            grid=ResultTable("figures by label", ["label", *SHARES, *COUNTS], rows),
+            figures=multi_label_figures(labels, predictions, logits),
+            table=ResultTable("figures by label", ["label", *FRACTIONS, *COUNTS], rows),
             mistakes=[
-                Mistake(examples.shown(place), self._told(truth[place]), self._told(said[place]), float(error[place]))
-                for place in worst
+                Mistake(examples.shown(one), self._names(labels[one]), self._names(predictions[one]), float(error[one]))
+                for one in worst_first(error, mistakes)
             ],
-            warning=f"no label is given to any text: {UNLEARNED}" if truth.any() and not said.any() else "",
+            warning=f"no label is given to any text: {SAME_PREDICTION}"
+            if labels.any() and not predictions.any()
+            else "",
         )
 
-    def _told(self, marked: np.ndarray) -> str:
-        return ", ".join(self.labels[place] for place in np.flatnonzero(marked)) or "nothing"
+    def _names(self, chosen: np.ndarray) -> str:
+        return ", ".join(self.labels[place] for place in np.flatnonzero(chosen)) or "nothing"
 
-    def answers(self, logits: np.ndarray, examples: Texts) -> list[dict[str, Any]]:
+    def predictions(self, logits: np.ndarray, examples: Texts) -> list[dict[str, Any]]:
         """Return the labels of each example whose probability is above one half, and the probability of every label."""
-        shares = sigmoid(logits)
+        probabilities = sigmoid(logits)
         return [
             {
-                **examples.asked(place),
+                **examples.fields(place),
                 "labels": [self.labels[label] for label in np.flatnonzero(logits[place] > 0)],
-                "probabilities": dict(zip(self.labels, shares[place].tolist(), strict=True)),
+                "probabilities": dict(zip(self.labels, probabilities[place].tolist(), strict=True)),
             }
             for place in range(len(examples))
         ]

@@ -1,4 +1,4 @@
-"""Turns a labelled table into texts, or pairs of texts, each with what is true of it; for tasks about whole rows."""
+"""Turns a labelled table into texts, or pairs of texts, each with its target; for tasks about whole rows."""
 
 from __future__ import annotations
 
@@ -9,19 +9,17 @@ from typing import Self
 
 import numpy as np
 
-from bertwright.corpus.readers.cells import PADDING
 from bertwright.corpus.readers.table import Table, read_table
 from bertwright.errors import CorpusError
 from bertwright.log import note
-from bertwright.tasks.columns import KNOWN, Columns, ColumnsConfig, find_columns
-from bertwright.tasks.examples import BETWEEN
+from bertwright.tasks.columns import KNOWN, Columns, ColumnsConfig, find_columns, refuse_empty
+from bertwright.tasks.examples import BETWEEN, Examples
 
 
 @dataclass(frozen=True)
-class Texts:
-    """N texts or pairs of a file, and their targets [N]: int64 classes, or float32 scores."""
+class Texts(Examples):
+    """N texts or pairs of a file, and their targets: int64 classes [N], scores [N] or labels [N, K] as float32."""
 
-    path: Path
     first: list[str]
     second: list[str] | None
     targets: np.ndarray
@@ -36,10 +34,6 @@ class Texts:
             return self.first
         return [f"{one}{BETWEEN}{other}" for one, other in zip(self.first, self.second, strict=True)]
 
-    def groups(self) -> list[str]:
-        """Return what rows that stay on one side of a split have in common: equal texts."""
-        return self.keys()
-
     def classes(self) -> np.ndarray | None:
         """Return the class of each row [N], or its labels [N, K]; None where it is a score."""
         return None if self.targets.ndim == 1 and self.targets.dtype.kind == "f" else self.targets
@@ -50,7 +44,7 @@ class Texts:
         second = None if self.second is None else [self.second[place] for place in chosen]
         return replace(self, first=[self.first[place] for place in chosen], second=second, targets=self.targets[places])
 
-    def asked(self, place: int) -> dict[str, str]:
+    def fields(self, place: int) -> dict[str, str]:
         """Return a text or pair as `predict` writes it down."""
         if self.second is None:
             return {"text": self.first[place]}
@@ -61,15 +55,12 @@ class Texts:
         return self.first[place] if self.second is None else f"{self.first[place]} | {self.second[place]}"
 
 
-def open_texts(path: Path, told: ColumnsConfig, *, targets: tuple[str, ...]) -> tuple[Table, Columns]:
+def open_texts(path: Path, given: ColumnsConfig, *, targets: tuple[str, ...]) -> tuple[Table, Columns]:
     """Return a training table and its columns, and say which they are; `targets` are names of the label column."""
-    table = read_table(path, names=KNOWN, given=told.names(), encoding=told.encoding)
-    columns = find_columns(table, told, targets=targets)
-    texts = columns.first if columns.second is None else f"{columns.first} and {columns.second}"
-    note(
-        f"{path}: {len(table):,} rows; text from {texts}, {'label' if 'label' in targets[0] else 'score'} from "
-        f"{columns.target}"
-    )
+    table = read_table(path, names=KNOWN, given=given.names(), encoding=given.encoding)
+    columns = find_columns(table, given, targets=targets)
+    kind = "label" if "label" in targets[0] else "score"
+    note(f"{path}: {len(table):,} rows; text from {columns.texts}, {kind} from {columns.target}")
     return table, columns
 
 
@@ -80,27 +71,16 @@ def texts_of(
 
     With `may_lack_target` a target may be empty: a text that has none of the labels.
     """
-    wanted = [name for name in (columns.first, columns.second, columns.target) if name is not None]
-    for name in wanted:
+    for name in columns.names:
         if name not in table.columns:
             raise CorpusError(
                 f"{table.path} has no column {name!r}, which the training file has; its columns are "
                 f"{', '.join(table.columns)}"
             )
         if not (may_lack_target and name == columns.target):
-            refuse_empty(table, name)
+            refuse_empty(table.path, name, table.columns[name])
     second = None if columns.second is None else table.texts(columns.second)
     return table.texts(columns.first), second, table.labels(columns.target)
-
-
-def refuse_empty(table: Table, name: str) -> None:
-    """Raise CorpusError where a cell of a column is empty."""
-    empty = [row for row, cell in enumerate(table.columns[name]) if not cell.strip(PADDING)]
-    if empty:
-        raise CorpusError(
-            f"{table.path} has {len(empty):,} rows where {name} is empty, the first of them row {empty[0] + 1:,} "
-            "(without the header); fill them or take them out"
-        )
 
 
 def numbers_of(path: Path, written: Sequence[str], *, column: str) -> np.ndarray:
@@ -118,12 +98,6 @@ def numbers_of(path: Path, written: Sequence[str], *, column: str) -> np.ndarray
             "no number; are text and score columns swapped (--text-column, --label-column)?"
         )
     return scores
-
-
-def another_table(path: Path, columns: Columns) -> Table:
-    """Return a table that has the columns of the training file."""
-    names = {name for name in (columns.first, columns.second, columns.target) if name is not None}
-    return read_table(path, names=KNOWN, given=names, encoding=columns.encoding)
 
 
 def looks_swapped(texts: list[str], targets: list[str]) -> bool:

@@ -3,29 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from copy import copy
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 
 from bertwright.corpus.readers.cells import as_label
+from bertwright.corpus.readers.table import Table
 from bertwright.errors import ConfigError, CorpusError
+from bertwright.tasks.base import TrainFile
 from bertwright.tasks.classification.label_columns import refuse_flags
 from bertwright.tasks.classification.labels import index_of, is_list, labels_in, note_case, note_combinations
-from bertwright.tasks.classification.reader import Texts, another_table, looks_swapped, open_texts, texts_of
-from bertwright.tasks.classification.whole_texts import WholeTexts
+from bertwright.tasks.classification.reader import Texts, looks_swapped, open_texts, texts_of
+from bertwright.tasks.classification.whole_texts import WholeTexts, known_pairs
 from bertwright.tasks.columns import LABELS, Columns, ColumnsConfig
-from bertwright.tasks.eval_result import EvalResult, Mistake, ResultTable, remark_on
-from bertwright.tasks.head import HeadConfig, class_weights
+from bertwright.tasks.eval_result import EvalResult, Mistake, ResultTable, warning_of
+from bertwright.tasks.examples import split_dev
+from bertwright.tasks.head import class_loss, class_weights
 from bertwright.tasks.metrics import classification_figures, confusion, softmax
-from bertwright.tasks.unlabelled import UnlabelledFile, unlabelled_texts
 from bertwright.types import LabelledBatch, Loss
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-    from bertwright.model.task_model import Problem
 
 MOST_LABELS = 10_000
 FEWEST = 50
@@ -34,33 +34,30 @@ POSITIVE = "positive"
 """Under this name a folder keeps the class whose F1 is reported."""
 
 
+@dataclass(frozen=True, eq=False)
 class Classify(WholeTexts):
-    """One class a row, by the softmax of its logits."""
+    """One class a row, by the softmax of its logits.
+
+    weights          how much each class counts in the loss, float32 [K]; all alike where there are none
+    chosen_positive  the class of two whose F1 is reported, where one was asked for
+    """
 
     name: ClassVar[str] = "classify"
     metric: ClassVar[str] = "accuracy"
     metrics: ClassVar[tuple[str, ...]] = ("accuracy", "f1", "f1_macro", "matthews", "loss")
-    problem: ClassVar[Problem] = "single_label_classification"
-    numbers = np.int64
-
+    number_type: ClassVar[type[np.generic]] = np.int64
     weights: np.ndarray | None = None
-    """How much each class counts in the loss, [K]; all alike where there are none."""
-
-    chosen: str | None = None
-    """The class of two whose F1 is reported, where one was asked for."""
-
-    def __init__(self, labels: Sequence[str], columns: Columns | None = None) -> None:
-        """Hold the names of the classes, in the order of the head's outputs, and where to find them in a table."""
-        self.labels, self.columns = tuple(labels), columns
-        self.index = index_of(self.labels)
+    chosen_positive: str | None = None
 
     @classmethod
-    def begin(cls, path: Path, columns: ColumnsConfig) -> tuple[Self, Texts]:
+    def from_train_file(cls, file: TrainFile) -> tuple[Self, dict[str, Texts]]:
         """Return the task of a training table: its labels in order, numbers by size."""
-        table, found = open_texts(path, columns, targets=LABELS)
+        path, head = file.path, file.head
+        head.refuse("crf", task=cls.name)
+        table, found = open_texts(path, file.columns, targets=LABELS)
         refuse_lists(path, table.columns[found.target])
         if found.target.strip().lower() not in LABELS:
-            refuse_flags(table, columns)
+            refuse_flags(table, file.columns)
         first, second, written = texts_of(table, found)
         labels = sorted(set(written), key=natural)
         if looks_swapped(first, written) or len(labels) > min(MOST_LABELS, max(FEWEST, len(written) // 2)):
@@ -72,130 +69,107 @@ class Classify(WholeTexts):
             raise CorpusError(f"every row of {path} has the label {labels[0]!r}; give examples of two classes or more")
         note_case(path, labels)
         note_combinations(path, labels)
-        task = cls(labels, found)
-        task.pairs = second is not None
-        return task, Texts(path, first, second, task.classes(path, written))
+        examples = Texts(path, first, second, classes_of(path, written, labels))
+        splits = split_dev(examples, file.dev_fraction, labels=labels)
+        wanted = head.class_weights
+        weights = None if wanted is None else class_weights(wanted, splits["train"].targets, labels)
+        return cls(tuple(labels), found, second is not None, weights, positive_of(labels, head.positive)), splits
 
     @classmethod
-    def from_labels(cls, labels: Sequence[str]) -> Self:
-        """Return the task of a trained model."""
-        return cls(labels)
+    def from_labels(cls, labels: Sequence[str], extra_config: Mapping[str, Any] | None = None) -> Self:
+        """Return the task of a trained model; raises ConfigError where its positive class is none of two."""
+        kept = extra_config or {}
+        positive = positive_of(labels, str(kept[POSITIVE])) if POSITIVE in kept else None
+        return cls(tuple(labels), pairs=known_pairs(kept), chosen_positive=positive)
 
-    def with_columns(self, path: Path, columns: ColumnsConfig) -> Self:
-        """Return the task with the columns of a table."""
-        task = copy(self)
-        task.columns = self.fitting(path, open_texts(path, columns, targets=LABELS)[1])
-        return task
-
-    def with_head(self, head: HeadConfig, examples: Texts) -> Self:
-        """Return the task with the class weights asked for."""
-        head.refuse("crf", task=self.name)
-        task = self if head.positive is None else self.with_positive(head.positive)
-        if head.class_weights is not None:
-            task = copy(task)
-            task.weights = class_weights(head.class_weights, examples.targets, self.labels)
-        return task
-
-    def with_positive(self, name: str) -> Self:
-        """Return the task whose F1 is that of the class `name`; raises ConfigError where it is none of two."""
-        name = next((label for label in self.labels if as_label(label) == as_label(name)), name)
-        if name not in self.labels:
-            raise ConfigError(f"--positive: there is no class {name!r}; known: {', '.join(self.labels[:20])}")
-        if len(self.labels) != 2:
-            raise ConfigError(
-                f"head.positive: F1 has a positive class where there are two, and here are {len(self.labels):,}; "
-                "leave --positive out, F1 is then the mean over all classes"
-            )
-        task = copy(self)
-        task.chosen = name
-        return task
+    @property
+    def extra_config(self) -> dict[str, Any]:
+        """What a folder keeps: whether texts stand in pairs, and the positive class that was asked for."""
+        return super().extra_config | ({} if self.chosen_positive is None else {POSITIVE: self.chosen_positive})
 
     @property
     def positive(self) -> str | None:
         """The class whose F1 is reported: the one asked for, or the second of two."""
-        return self.chosen or (self.labels[1] if len(self.labels) == 2 else None)
+        return self.chosen_positive or (self.labels[1] if len(self.labels) == 2 else None)
 
-    @property
-    def own(self) -> dict[str, Any]:
-        """What a folder keeps: whether texts stand in pairs, and the positive class that was asked for."""
-        return super().own | ({} if self.chosen is None else {POSITIVE: self.chosen})
+    def open(self, path: Path, columns: ColumnsConfig) -> tuple[Table, Columns]:
+        """Return a table and its columns."""
+        return open_texts(path, columns, targets=LABELS)
 
-    def with_saved_settings(self, own: Mapping[str, Any]) -> Self:
-        """Return the task as a folder says that it was trained."""
-        task = super().with_saved_settings(own)
-        return task.with_positive(str(own[POSITIVE])) if POSITIVE in own else task
-
-    def read(self, path: Path) -> Texts:
-        """Return the examples of another table; raises CorpusError where one has a label the training file lacks."""
-        assert self.columns is not None
-        first, second, written = texts_of(another_table(path, self.columns), self.columns)
-        return Texts(path, first, second, self.classes(path, written))
-
-    def unlabelled(self, path: Path) -> UnlabelledFile | None:
-        """Return a table without labels as what is to be predicted; None where it has some."""
-        assert self.columns is not None
-        return unlabelled_texts(path, self.columns, known=self.index)
-
-    def classes(self, path: Path, written: Sequence[str]) -> np.ndarray:
-        """Return the class of each label as written, int64 [N]."""
-        written = list(map(as_label, written))
-        unknown = next((row for row, label in enumerate(written) if label not in self.index), None)
-        if unknown is not None:
-            known = ", ".join(self.labels[:20])
-            raise CorpusError(
-                f"{path} row {unknown + 1:,} (without the header) has the label {written[unknown][:60]!r}, which no "
-                f"training example has; known: {known}"
-            )
-        return np.fromiter((self.index[label] for label in written), dtype=np.int64, count=len(written))
+    def targets_of(self, table: Table, written: Sequence[str]) -> np.ndarray:
+        """Return the class of each row, int64 [N]."""
+        return classes_of(table.path, written, self.labels)
 
     def loss(self, scores: Tensor, example: LabelledBatch) -> Loss:
         """Return the mean cross-entropy, in nats, weighted where classes have weights."""
-        from bertwright.tasks.class_loss import class_loss
-
         return class_loss(scores, example.targets, name=self.name, weights=self.weights)
 
-    def judge(self, logits: np.ndarray, examples: Texts, *, mistakes: int = 0) -> EvalResult:
-        """Return accuracy, F1 and Matthews correlation, the confusion matrix, and the surest wrong answers."""
-        said, shares = logits.argmax(-1), softmax(logits)
-        matrix = confusion(examples.targets, said, classes=len(self.labels))
+    def evaluate(self, logits: np.ndarray, examples: Texts, *, mistakes: int = 0) -> EvalResult:
+        """Return accuracy, F1 and Matthews correlation, the confusion matrix, and the surest wrong predictions."""
+        labels, predictions, probabilities = examples.targets, logits.argmax(-1), softmax(logits)
+        matrix = confusion(labels, predictions, classes=len(self.labels))
         rows = [
             [label, *(f"{count:,}" for count in row)] for label, row in zip(self.labels, matrix.tolist(), strict=True)
         ]
-        wrong = np.flatnonzero(said != examples.targets)
-        truth = shares[wrong, examples.targets[wrong]]
-        worst = wrong[np.argsort(truth, kind="stable")][:mistakes].tolist()
+        wrong = np.flatnonzero(predictions != labels)
+        of_label = probabilities[wrong, labels[wrong]]
+        worst = wrong[np.argsort(of_label, kind="stable")][:mistakes].tolist()
+        positive = 1 if self.positive is None else self.labels.index(self.positive)
         return EvalResult(
-            figures=self._figures(examples.targets, said, logits),
-            grid=ResultTable("true class (rows) and answer (columns)", ["", *self.labels], rows),
+            figures=classification_figures(labels, predictions, logits, classes=len(self.labels), positive=positive),
+            table=ResultTable("label (rows) and prediction (columns)", ["", *self.labels], rows),
             mistakes=[
                 Mistake(
                     text=examples.shown(place),
-                    truth=self.labels[examples.targets[place]],
-                    said=f"{self.labels[said[place]]} ({shares[place, said[place]]:.1%})",
-                    error=1 - float(shares[place, examples.targets[place]]),
+                    label=self.labels[labels[place]],
+                    prediction=f"{self.labels[predictions[place]]} ({probabilities[place, predictions[place]]:.1%})",
+                    error=1 - float(probabilities[place, labels[place]]),
                 )
                 for place in worst
             ],
-            warning=remark_on(self.labels, examples.targets, said),
+            warning=warning_of(self.labels, labels, predictions),
         )
 
-    def _figures(self, truth: np.ndarray, said: np.ndarray, logits: np.ndarray) -> dict[str, float]:
-        positive = 1 if self.positive is None else self.index[as_label(self.positive)]
-        return classification_figures(truth, said, logits, classes=len(self.labels), positive=positive)
-
-    def answers(self, logits: np.ndarray, examples: Texts) -> list[dict[str, Any]]:
+    def predictions(self, logits: np.ndarray, examples: Texts) -> list[dict[str, Any]]:
         """Return the likeliest label of each example, its probability, and the probability of every label."""
-        shares = softmax(logits)
-        best = shares.argmax(-1)
+        probabilities = softmax(logits)
+        best = probabilities.argmax(-1)
         return [
             {
-                **examples.asked(place),
+                **examples.fields(place),
                 "label": self.labels[best[place]],
-                "probability": float(shares[place, best[place]]),
-                "probabilities": dict(zip(self.labels, shares[place].tolist(), strict=True)),
+                "probability": float(probabilities[place, best[place]]),
+                "probabilities": dict(zip(self.labels, probabilities[place].tolist(), strict=True)),
             }
             for place in range(len(examples))
         ]
+
+
+def classes_of(path: Path, written: Sequence[str], labels: Sequence[str]) -> np.ndarray:
+    """Return the class of each label as written, int64 [N]; raises CorpusError where one is none of `labels`."""
+    index, names = index_of(labels), list(map(as_label, written))
+    unknown = next((row for row, label in enumerate(names) if label not in index), None)
+    if unknown is not None:
+        raise CorpusError(
+            f"{path} row {unknown + 1:,} (without the header) has the label {names[unknown][:60]!r}, which no "
+            f"training example has; known: {', '.join(labels[:20])}"
+        )
+    return np.fromiter((index[label] for label in names), dtype=np.int64, count=len(names))
+
+
+def positive_of(labels: Sequence[str], name: str | None) -> str | None:
+    """Return the class `name` whose F1 is reported, as `labels` have it; raises ConfigError where it is none of two."""
+    if name is None:
+        return None
+    found = next((label for label in labels if as_label(label) == as_label(name)), None)
+    if found is None:
+        raise ConfigError(f"--positive: there is no class {name!r}; known: {', '.join(labels[:20])}")
+    if len(labels) != 2:
+        raise ConfigError(
+            f"head.positive: F1 has a positive class where there are two, and here are {len(labels):,}; "
+            "leave --positive out, F1 is then the mean over all classes"
+        )
+    return found
 
 
 def refuse_lists(path: Path, cells: Sequence[str]) -> None:

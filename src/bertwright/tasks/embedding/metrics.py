@@ -1,4 +1,4 @@
-"""Turns vectors of texts into how well they tell what is alike: correlation with scores, and finding the right text."""
+"""Turns vectors of texts into how well they show what is alike: correlation with scores, and finding the right text."""
 
 from __future__ import annotations
 
@@ -37,13 +37,13 @@ def score_figures(scores: np.ndarray, similarity: np.ndarray) -> dict[str, float
 class Ranks:
     """Where each of Q questions found its text.
 
-    asked   [Q] int64    which text was asked with
+    queries [Q] int64    which text was looked for with
     rank    [Q] int64    place of the first right text, from 1
     right   [Q] int64    the right text that came first
     best    [Q] int64    the wrong text that came first
     """
 
-    asked: np.ndarray
+    queries: np.ndarray
     rank: np.ndarray
     right: np.ndarray
     best: np.ndarray
@@ -52,30 +52,30 @@ class Ranks:
 def rank_texts(vectors: np.ndarray, pairs: np.ndarray, others: np.ndarray) -> Ranks:
     """Look for the second text of each pair [N, 2] among all second texts and `others` [M], by cosine.
 
-    `vectors` [U, H] are those of the texts that pairs and others number. A text is asked with once, and each text it is
+    `vectors` [U, H] are those of the texts that pairs and others number. A text is a query once, and each text it is
     paired with is right; itself it does not find. Where a wrong text is as near as the right one, it comes first.
     """
     pairs = np.unique(pairs, axis=0)
-    asked, begins = np.unique(pairs[:, 0], return_index=True)
+    queries, begins = np.unique(pairs[:, 0], return_index=True)
     known = np.unique(np.concatenate([pairs[:, 1], others]))
     column = np.searchsorted(known, pairs[:, 1])
     near, ends = unit(vectors), np.append(begins[1:], len(pairs))
     documents = near[known].T
-    rank, right, best = (np.empty(len(asked), dtype=np.int64) for _ in range(3))
+    rank, right, best = (np.empty(len(queries), dtype=np.int64) for _ in range(3))
     step = max(1, BLOCK // len(known))
-    for start in range(0, len(asked), step):
-        part = slice(start, min(start + step, len(asked)))
-        similarity = near[asked[part]] @ documents
-        counts = ends[part] - begins[part]
-        rows, places = np.repeat(np.arange(len(counts)), counts), column[begins[start] : ends[part][-1]]
+    for start in range(0, len(queries), step):
+        some = slice(start, min(start + step, len(queries)))
+        similarity = near[queries[some]] @ documents
+        counts = ends[some] - begins[some]
+        rows, places = np.repeat(np.arange(len(counts)), counts), column[begins[start] : ends[some][-1]]
         only = np.full_like(similarity, -np.inf)
         only[rows, places] = similarity[rows, places]
-        right[part] = known[only.argmax(1)]
+        right[some] = known[only.argmax(1)]
         similarity[rows, places] = -np.inf
-        similarity[known[None, :] == asked[part][:, None]] = -np.inf
-        rank[part] = 1 + (similarity >= only.max(1, keepdims=True)).sum(1)
-        best[part] = known[similarity.argmax(1)]
-    return Ranks(asked, rank, right, best)
+        similarity[known[None, :] == queries[some][:, None]] = -np.inf
+        rank[some] = 1 + (similarity >= only.max(1, keepdims=True)).sum(1)
+        best[some] = known[similarity.argmax(1)]
+    return Ranks(queries, rank, right, best)
 
 
 def retrieval_figures(ranks: Ranks) -> dict[str, float]:

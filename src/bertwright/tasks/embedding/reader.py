@@ -1,4 +1,4 @@
-"""Turns a file into texts, pairs of texts that belong together, or pairs with a score; the file tells which."""
+"""Turns a file into texts, pairs of texts that belong together, or pairs with a score; the file says which."""
 
 from __future__ import annotations
 
@@ -14,13 +14,22 @@ import pyarrow as pa
 from bertwright.corpus.readers.formats import format_of
 from bertwright.corpus.readers.lines import read_lines
 from bertwright.corpus.readers.table import Table, read_table
-from bertwright.data.labelled.sentence_rows import SentenceRows
 from bertwright.errors import CorpusError, UsageError
 from bertwright.log import note
-from bertwright.tasks.classification.reader import numbers_of, refuse_empty
-from bertwright.tasks.columns import SCORES, SENTENCES, SINGLES, TOGETHER, UNLIKE, ColumnsConfig
-from bertwright.tasks.examples import BETWEEN
-from bertwright.tasks.text_encoder import TextEncoder
+from bertwright.tasks.classification.reader import numbers_of
+from bertwright.tasks.columns import (
+    SCORES,
+    SENTENCES,
+    SINGLES,
+    TOGETHER,
+    UNLIKE,
+    ColumnsConfig,
+    by_lower_name,
+    first_known,
+    refuse_empty,
+    refuse_missing_columns,
+)
+from bertwright.tasks.examples import BETWEEN, Examples
 
 Kind = Literal["pairs", "texts", "scores"]
 """What a file holds: texts that belong together, texts alone, or pairs with a score."""
@@ -40,7 +49,7 @@ class SentenceColumns:
 
 
 @dataclass(frozen=True)
-class Sentences:
+class Sentences(Examples):
     """N examples of K texts each, out of U different texts.
 
     texts    the U texts
@@ -48,7 +57,6 @@ class Sentences:
     scores   [N] float32   as written; None where there are none
     """
 
-    path: Path
     texts: list[str]
     members: np.ndarray
     scores: np.ndarray | None
@@ -66,14 +74,6 @@ class Sentences:
         """Return the texts of each example that belong together."""
         return [BETWEEN.join(self.texts[text] for text in row) for row in self.members[:, :2].tolist()]
 
-    def groups(self) -> list[str]:
-        """Return what examples that stay on one side of a split have in common: equal texts."""
-        return self.keys()
-
-    def classes(self) -> np.ndarray | None:
-        """Return None: examples are all of a kind."""
-        return None
-
     def take(self, places: np.ndarray) -> Self:
         """Return the examples at `places`, in that order, and their texts alone."""
         used, members = np.unique(self.members[places], return_inverse=True)
@@ -85,34 +85,29 @@ class Sentences:
         """Return an example as people read it, a bar between its texts."""
         return " | ".join(self.texts[text] for text in self.members[place].tolist())
 
-    def encode(self, encoder: TextEncoder) -> SentenceRows:
-        """Return the examples as rows; scores are laid out from 0 to 1, a text alone is paired with itself."""
-        rows = encoder.rows(self.texts, None, np.zeros(len(self.texts), dtype=np.int64))
-        members = np.repeat(self.members, 2, axis=1) if self.kind == "texts" else self.members
-        return SentenceRows(rows, members, None if self.scores is None else scaled(self.scores))
-
 
 def scaled(scores: np.ndarray) -> np.ndarray:
     """Return scores [N] laid out from 0 (the lowest) to 1 (the highest), float32."""
-    shares: np.ndarray = ((scores - scores.min()) / np.ptp(scores)).astype(np.float32)
-    return shares
+    fractions: np.ndarray = ((scores - scores.min()) / np.ptp(scores)).astype(np.float32)
+    return fractions
 
 
-def read_sentences(path: Path, told: ColumnsConfig, *, negative: str | None = None, kind: Kind | None) -> Sentences:
+def read_sentences(path: Path, given: ColumnsConfig, *, negative: str | None = None, kind: Kind | None) -> Sentences:
     """Return the examples of a file and say what they are; raises CorpusError or UsageError with the reason.
 
-    `kind` None tells it from the columns. A .txt file holds a text a line; empty lines are passed over.
+    `kind` None finds it by the columns. A .txt file holds a text a line; empty lines are passed over.
     """
     if format_of(path) == "txt":
         if kind not in (None, "texts"):
             raise UsageError(f"{path} holds a text a line, not {kind}; give a .tsv, .csv, .jsonl or .parquet file")
         note(f"{path}: texts, one a line")
-        return gathered(path, [read_lines(path, told.encoding)], None)
-    given = told.names() | ({negative} if negative else set())
-    table = read_table(path, names=SENTENCES, given=given, one_column=True, encoding=told.encoding)
-    columns = find_sentences(table, told, negative=negative, kind=kind)
+        return gathered(path, [read_lines(path, given.encoding)], None)
+    named = given.names() | ({negative} if negative else set())
+    table = read_table(path, names=SENTENCES, given=named, one_column=True, encoding=given.encoding)
+    refuse_missing_columns(path, table.columns, named)
+    columns = find_sentences(table, given, negative=negative, kind=kind)
     for name in columns.texts:
-        refuse_empty(table, name)
+        refuse_empty(path, name, table.columns[name])
     score = columns.score
     scores = None if score is None else numbers_of(path, table.columns[score], column=score)
     if scores is not None and np.ptp(scores) == 0:
@@ -138,22 +133,18 @@ def _described(found: Sentences, columns: SentenceColumns) -> str:
     return f"{'texts' if found.kind == 'texts' else 'pairs'} from {names}{unlike}"
 
 
-def find_sentences(table: Table, told: ColumnsConfig, *, negative: str | None, kind: Kind | None) -> SentenceColumns:
-    """Return the columns told, or found by name, or the only ones; those that `kind` has no use for are left out.
+def find_sentences(table: Table, given: ColumnsConfig, *, negative: str | None, kind: Kind | None) -> SentenceColumns:
+    """Return the columns given, or found by name, or the only ones; those that `kind` has no use for are left out.
 
-    Raises UsageError where a column told is not there, CorpusError where nothing says what is what, or where a label
-    that is no number stands beside a pair: it may say that they do not belong together.
+    Raises CorpusError where nothing says what is what, or where a label that is no number stands beside a pair: it may
+    say that they do not belong together.
     """
-    wanted = told.names() | ({negative} if negative else set())
-    missing = sorted(wanted - set(table.columns))
-    if missing:
-        raise UsageError(f"{table.path} has no column {missing[0]!r}; its columns are {', '.join(table.columns)}")
-    texts, score = _texts(table, told, negative), _score(table, told)
+    texts, score = _texts(table, given, negative), _score(table, given)
     if kind == "texts" or len(texts) == 1:
         texts, score = texts[:1], None
     elif kind == "pairs":
         score = None
-    elif score is not None and not told.label and not _numeric(table, score):
+    elif score is not None and not given.label and not _numeric(table, score):
         raise CorpusError(
             f"{table.path} has pairs with a {score} that is no number; if all of them belong together say "
             "--embed.objective pairs, else keep those that do, or name a column of scores with --label-column"
@@ -167,37 +158,36 @@ def find_sentences(table: Table, told: ColumnsConfig, *, negative: str | None, k
     return found
 
 
-def _texts(table: Table, told: ColumnsConfig, negative: str | None) -> tuple[str, ...]:
-    """Return the columns of texts: told, by name, or every column that holds no numbers, up to three."""
-    free = [name for name in table.columns if name not in (told.pair, negative, told.label)]
-    lower = {name.strip().lower(): name for name in reversed(free)}
+def _texts(table: Table, given: ColumnsConfig, negative: str | None) -> tuple[str, ...]:
+    """Return the columns of texts: given, by name, or every column that holds no numbers, up to three."""
+    free = [name for name in table.columns if name not in (given.pair, negative, given.label)]
+    lower = by_lower_name(free)
     pair = next(((lower[a], lower[b]) for a, b in TOGETHER if a in lower and b in lower), (None, None))
-    singles = SINGLES if told.pair is None else (*(name for name, _ in TOGETHER), *SINGLES)
-    first = told.text or pair[0] or next((lower[name] for name in singles if name in lower), None)
-    second = told.pair or (None if told.text else pair[1])
-    unlike = negative or next((lower[name] for name in UNLIKE if name in lower), None)
-    if told.text and negative and not second:
+    singles = SINGLES if given.pair is None else (*(name for name, _ in TOGETHER), *SINGLES)
+    first = given.text or pair[0] or first_known(lower, singles)
+    second = given.pair or (None if given.text else pair[1])
+    unlike = negative or first_known(lower, UNLIKE)
+    if given.text and negative and not second:
         raise UsageError(f"{negative!r} is unlike the first text of a pair; name the second with --pair-column")
     if first and second:
         return (first, second, unlike) if unlike else (first, second)
     if first and not negative:
         return (first,)
     texts = [name for name in free if not _numeric(table, name)]
-    fewest, most = (1, 1) if told.pair else (2, 2) if negative else (1, 3)
+    fewest, most = (1, 1) if given.pair else (2, 2) if negative else (1, 3)
     if not fewest <= len(texts) <= most:
         raise CorpusError(
             f"cannot tell which columns of {table.path} are the texts (its columns are {', '.join(table.columns)}); "
             "name them with --text-column and --pair-column"
         )
-    return (*texts, *(name for name in (told.pair, negative) if name))
+    return (*texts, *(name for name in (given.pair, negative) if name))
 
 
-def _score(table: Table, told: ColumnsConfig) -> str | None:
-    """Return the column of scores: told, by name, or the third of a file without a header, where it holds numbers."""
-    if told.label:
-        return told.label
-    lower = {name.strip().lower(): name for name in reversed(table.columns)}
-    named = next((lower[name] for name in SCORES if name in lower), None)
+def _score(table: Table, given: ColumnsConfig) -> str | None:
+    """Return the column of scores: given, by name, or the third of a file without a header, where it holds numbers."""
+    if given.label:
+        return given.label
+    named = first_known(by_lower_name(table.columns), SCORES)
     return named or ("3" if list(table.columns) == ["1", "2", "3"] and _numeric(table, "3") else None)
 
 

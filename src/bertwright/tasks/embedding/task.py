@@ -1,4 +1,4 @@
-"""Teaches an encoder to give texts that are alike vectors of a small angle: contrastive training, and its judgement.
+"""Teaches an encoder to give texts that are alike vectors of a small angle: contrastive training, and its evaluation.
 
     file -> Sentences -> SentenceRows -> vectors -> loss, EvalResult
          read_sentences   encode       (no head)
@@ -25,14 +25,18 @@ from torch import Tensor
 from torch.nn import functional
 
 from bertwright.config import Section
+from bertwright.data.labelled.sentence_rows import SentenceRows
 from bertwright.model.sentence_encoder import Pooling
+from bertwright.tasks.base import FinetuneTask
 from bertwright.tasks.embedding.metrics import Ranks, cosines, rank_texts, retrieval_figures, score_figures
 from bertwright.tasks.embedding.reader import Kind, Sentences, scaled
-from bertwright.tasks.eval_result import EvalResult, Mistake, ResultTable
+from bertwright.tasks.eval_result import EvalResult, Mistake, ResultTable, worst_first
+from bertwright.tasks.examples import EncodedExamples
+from bertwright.tasks.text_encoder import TextEncoder
 from bertwright.types import Loss, PartSums, SentenceBatch
 
 FIGURES: dict[Kind, tuple[str, ...]] = {"scores": ("spearman", "pearson"), "pairs": ("mrr_at_10", "accuracy")}
-"""What a file is judged by; the first chooses the checkpoint."""
+"""The figures of a file; the first chooses the checkpoint."""
 
 
 class EmbedConfig(Section):
@@ -40,7 +44,7 @@ class EmbedConfig(Section):
 
     objective: Literal["auto", "pairs", "texts", "scores"] = "auto"
     """pairs: each text finds the one it belongs with. texts: each finds itself through other dropout. scores: cosines
-    come near the scores. auto tells it from the columns of the training file."""
+    come near the scores. auto finds it by the columns of the training file."""
     pooling: Pooling | None = None
     """mean, cls or max; as the folder of a sentence-transformers model says where not given, mean elsewhere."""
     normalize: bool | None = None
@@ -50,12 +54,12 @@ class EmbedConfig(Section):
     symmetric: bool = False
     """The second texts of pairs look for the first ones as well."""
     negative_column: str | None = None
-    """Column of a text that is unlike the first; told by its name (negative) where not given."""
+    """Column of a text that is unlike the first; found by its name (negative) where not given."""
 
 
 @dataclass(frozen=True)
-class Embed:
-    """What the vectors of a batch are marked by, and what models are judged by.
+class Embed(FinetuneTask):
+    """The loss of the vectors of a batch, and the figures of models.
 
     kind      what the training file holds
     metrics   the figures of the dev file, which may hold something else
@@ -63,8 +67,7 @@ class Embed:
 
     name: ClassVar[str] = "embed"
     sums_over_rows: ClassVar[bool] = False
-    labels: ClassVar[tuple[str, ...]] = ()
-    has_dynamic_slots: ClassVar[bool] = False
+    labels = ()
     kind: Kind
     metrics: tuple[str, ...]
     temperature: float
@@ -75,12 +78,15 @@ class Embed:
         """The figure the best checkpoint is chosen by, where no other is asked for."""
         return self.metrics[0]
 
-    def corrupt(self, batch: SentenceBatch, generator: torch.Generator, progress: float = 1.0) -> SentenceBatch:
-        """Hide nothing."""
-        return batch
+    def encode(self, examples: Sentences, encoder: TextEncoder) -> EncodedExamples[Sentences, SentenceRows]:
+        """Return the rows of examples; scores are laid out from 0 to 1, a text alone is paired with itself."""
+        rows = encoder.rows(examples.texts, None, np.zeros(len(examples.texts), dtype=np.int64))
+        members = np.repeat(examples.members, 2, axis=1) if examples.kind == "texts" else examples.members
+        scores = None if examples.scores is None else scaled(examples.scores)
+        return EncodedExamples(examples, SentenceRows(rows, members, scores))
 
     def loss(self, vectors: Tensor, batch: SentenceBatch) -> Loss:
-        """Mark the vectors [K B, H] of a batch."""
+        """Return the loss of the vectors [K B, H] of a batch."""
         columns = functional.normalize(vectors.float(), dim=-1).view(*batch.texts.shape, -1)
         if self.kind != "scores":
             return contrast_loss(columns, batch.texts, temperature=self.temperature, symmetric=self.symmetric)
@@ -106,14 +112,14 @@ def contrast_loss(vectors: Tensor, texts: Tensor, *, temperature: float, symmetr
     return Loss(losses.mean(), {"embed": PartSums(losses.detach().sum(), _count(losses), right.sum())})
 
 
-def _find(asked: Tensor, among: Tensor, known: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
+def _find(queries: Tensor, among: Tensor, known: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
     """Return losses [B] and hits [B] of vectors [B, H] that look for the same place of others [C, H].
 
     Places that are `known` [B, C] to be alike are left out, but for the one looked for.
     """
-    places = torch.arange(len(asked), device=asked.device)
+    places = torch.arange(len(queries), device=queries.device)
     wrong = known.index_put((places, places), torch.zeros_like(places, dtype=torch.bool))
-    logits = (asked @ among.T / temperature).masked_fill(wrong, -torch.inf)
+    logits = (queries @ among.T / temperature).masked_fill(wrong, -torch.inf)
     return functional.cross_entropy(logits, places, reduction="none"), logits.argmax(-1) == places
 
 
@@ -125,59 +131,56 @@ def _count(values: Tensor) -> Tensor:
     return torch.full((), values.numel(), device=values.device)
 
 
-def judge_sentences(vectors: np.ndarray, examples: Sentences, *, mistakes: int = 0) -> EvalResult:
-    """Judge vectors [U, H] of the texts of examples: by their scores, or by finding the text each is paired with."""
+def evaluate_vectors(vectors: np.ndarray, examples: Sentences, *, mistakes: int = 0) -> EvalResult:
+    """Evaluate vectors [U, H] of the texts of examples: by their scores, or by finding the text each is paired with."""
     if examples.scores is not None:
-        return _judge_scores(vectors, examples, examples.scores, mistakes=mistakes)
+        return _evaluate_scores(vectors, examples, examples.scores, mistakes=mistakes)
     ranks = rank_texts(vectors, examples.members[:, :2], examples.members[:, 2:].reshape(-1))
-    worst = np.argsort(-ranks.rank, kind="stable")[:mistakes]
     return EvalResult(
         figures=retrieval_figures(ranks),
-        grid=_grid_of_ranks(ranks),
+        table=_table_of_ranks(ranks),
         mistakes=[
             Mistake(
-                text=examples.texts[ranks.asked[place]],
-                truth=f"{examples.texts[ranks.right[place]]} (place {ranks.rank[place]:,})",
-                said=examples.texts[ranks.best[place]],
+                text=examples.texts[ranks.queries[place]],
+                label=f"{examples.texts[ranks.right[place]]} (place {ranks.rank[place]:,})",
+                prediction=examples.texts[ranks.best[place]],
                 error=float(ranks.rank[place]),
             )
-            for place in worst.tolist()
-            if ranks.rank[place] > 1
+            for place in worst_first(ranks.rank - 1, mistakes)
         ],
     )
 
 
-def _grid_of_ranks(ranks: Ranks) -> ResultTable:
+def _table_of_ranks(ranks: Ranks) -> ResultTable:
     rows, begin = [], 1
     for end, name in ((1, "1"), (3, "2 to 3"), (10, "4 to 10"), (100, "11 to 100"), (int(ranks.rank.max()), "later")):
         count = int(((ranks.rank >= begin) & (ranks.rank <= end)).sum())
         rows.append([name, f"{count:,}", f"{count / len(ranks.rank):.1%}"])
         begin = end + 1
-    return ResultTable("place of the right text", ["place", "texts", "share"], rows)
+    return ResultTable("place of the right text", ["place", "texts", "fraction"], rows)
 
 
-def _judge_scores(vectors: np.ndarray, examples: Sentences, scores: np.ndarray, *, mistakes: int) -> EvalResult:
+def _evaluate_scores(vectors: np.ndarray, examples: Sentences, scores: np.ndarray, *, mistakes: int) -> EvalResult:
     similarity = cosines(vectors[examples.members[:, 0]], vectors[examples.members[:, 1]])
     fifths = np.minimum((scaled(scores) * 5).astype(np.int64), 4)
     low, width = float(scores.min()), float(np.ptp(scores)) / 5
     rows = []
     for fifth in np.unique(fifths).tolist():
-        part = similarity[fifths == fifth]
-        middle = [f"{value:.3f}" for value in np.quantile(part, (0.1, 0.5, 0.9))]
-        rows.append([f"{low + fifth * width:g} to {low + (fifth + 1) * width:g}", f"{len(part):,}", *middle])
-    off = _order(similarity) - _order(scores)
-    worst = np.argsort(-np.abs(off), kind="stable")[:mistakes].tolist()
+        some = similarity[fifths == fifth]
+        middle = [f"{value:.3f}" for value in np.quantile(some, (0.1, 0.5, 0.9))]
+        rows.append([f"{low + fifth * width:g} to {low + (fifth + 1) * width:g}", f"{len(some):,}", *middle])
+    errors = np.abs(_order(similarity) - _order(scores))
     return EvalResult(
         figures=score_figures(scores, similarity),
-        grid=ResultTable("cosine by score", ["score", "pairs", "10%", "median", "90%"], rows),
+        table=ResultTable("cosine by score", ["score", "pairs", "10%", "median", "90%"], rows),
         mistakes=[
             Mistake(
                 text=examples.shown(place),
-                truth=f"{scores[place]:g}",
-                said=f"cosine {similarity[place]:.3f}",
-                error=float(abs(off[place])),
+                label=f"{scores[place]:g}",
+                prediction=f"cosine {similarity[place]:.3f}",
+                error=float(errors[place]),
             )
-            for place in worst
+            for place in np.argsort(-errors, kind="stable")[:mistakes].tolist()
         ],
     )
 

@@ -18,11 +18,11 @@ import pyarrow as pa
 
 from bertwright.corpus.readers.cells import are_written_lists, as_label, as_text, as_texts, kind_of, list_items
 from bertwright.corpus.readers.table import open_table
-from bertwright.data.labelled.rows_of_labels import runs
 from bertwright.errors import CorpusError, UsageError
-from bertwright.tasks.columns import ColumnsConfig
-from bertwright.tasks.examples import BETWEEN
+from bertwright.tasks.columns import ColumnsConfig, by_lower_name, first_known, refuse_empty, refuse_missing_columns
+from bertwright.tasks.examples import BETWEEN, Examples
 from bertwright.tasks.unlabelled import are_no_labels
+from bertwright.tokenizer.ragged import ranges
 
 CONTEXTS = ("sent1", "context", "article", "passage", "premise", "story", "text", "sentence", "ctx", "question")
 STARTS = ("sent2", "question", "start")
@@ -34,7 +34,7 @@ LETTERED = re.compile(r"[A-Z]")
 
 
 @dataclass(frozen=True)
-class Choices:
+class Choices(Examples):
     """N questions with R choices in all.
 
     contexts [N]        texts
@@ -44,7 +44,6 @@ class Choices:
     right    [N] int64  which of them is right, from 0; -1 where nobody knows
     """
 
-    path: Path
     contexts: list[str]
     starts: list[str]
     choices: list[str]
@@ -65,14 +64,10 @@ class Choices:
         """Return the context of each question: those about one stay on one side of a split."""
         return self.contexts
 
-    def classes(self) -> np.ndarray | None:
-        """Return None: questions are all of a kind."""
-        return None
-
     def take(self, places: np.ndarray) -> Self:
         """Return the questions at `places`, in that order."""
         counts, chosen = self.counts[places], places.tolist()
-        at = runs(np.cumsum(self.counts)[places] - counts, counts)
+        at = ranges(np.cumsum(self.counts)[places] - counts, counts)
         return replace(
             self,
             contexts=[self.contexts[place] for place in chosen],
@@ -102,59 +97,53 @@ class Choices:
         return self.choices[end - int(self.counts[place]) : end]
 
 
-def read_choices(path: Path, told: ColumnsConfig, *, labelled: bool = True) -> Choices:
+def open_choices(path: Path, given: ColumnsConfig) -> tuple[dict[str, pa.ChunkedArray], str | None]:
+    """Return the columns of a table of questions, and the one of the right choice: given, or found by its name."""
+    names = frozenset((*CONTEXTS, *STARTS, *ANSWERS, *LISTS))
+    table = open_table(path, names=names, given=given.names(), encoding=given.encoding)
+    columns = {str(name): table.column(place) for place, name in enumerate(table.column_names)}
+    return columns, given.label or first_known(_plain(columns), ANSWERS)
+
+
+def read_choices(path: Path, given: ColumnsConfig, *, labelled: bool = True) -> Choices:
     """Return the questions of a table (.csv, .tsv, .jsonl, .parquet); raises CorpusError where it is none of choices.
 
-    `told` says the columns of the context, of the start of every ending (`pair`) and of the right choice, where their
-    names do not. Without `labelled` the right choices are not looked for.
+    `given` names the columns of the context, of the start of every ending (`pair`) and of the right choice, where their
+    names do not say it. Without `labelled` the right choices are not looked for.
     """
-    names = (*CONTEXTS, *STARTS, *ANSWERS, *LISTS)
-    table = open_table(path, names=names, given=told.names(), encoding=told.encoding)
-    columns = {str(name): table.column(place) for place, name in enumerate(table.column_names)}
-    missing = sorted(told.names() - set(columns))
-    if missing:
-        raise UsageError(f"{path} has no column {missing[0]!r}; its columns are {', '.join(columns)}")
-    lower = {name.strip().lower(): name for name in reversed(columns)}
+    columns, label = open_choices(path, given)
+    refuse_missing_columns(path, columns, given.names())
+    lower = by_lower_name(columns)
     choices, numbers = _choices_of(columns, lower, path)
-    label = told.label or next((lower[name] for name in ANSWERS if _is_plain(columns, lower.get(name))), None)
-    context = told.text or next((lower[name] for name in CONTEXTS if _is_plain(columns, lower.get(name))), None)
+    context = given.text or first_known(_plain(columns), CONTEXTS)
     if context is None or (label is None and labelled):
         raise CorpusError(
             f"cannot tell which column of {path} is the context and which the right choice (its columns are "
             f"{', '.join(columns)}); name them with --text-column and --label-column"
         )
-    start = told.pair or next((lower[name] for name in STARTS if lower.get(name, context) != context), None)
-    counts = np.array([len(row) for row in choices], dtype=np.int64)
+    start = given.pair or next((lower[name] for name in STARTS if lower.get(name, context) != context), None)
     contexts = as_texts(columns[context])
-    empty = [row for row, text in enumerate(contexts, start=1) if not text.strip()]
-    if empty:
-        raise CorpusError(
-            f"{path} has {len(empty):,} rows where {context} is empty, the first of them row {empty[0]:,} (without the "
-            "header); fill them or take them out"
-        )
+    refuse_empty(path, context, contexts)
+    right = np.full(len(choices), -1, dtype=np.int64)
+    if labelled and label is not None:
+        right = _right(list(map(as_label, as_texts(columns[label]))), choices, numbers, path)
     return Choices(
         path=path,
         contexts=contexts,
         starts=[""] * len(choices) if start is None else as_texts(columns[start]),
         choices=[text for row in choices for text in row],
-        counts=counts,
-        right=_right(list(map(as_label, as_texts(columns[label]))), choices, numbers, path)
-        if labelled and label is not None
-        else np.full(len(choices), -1, dtype=np.int64),
+        counts=np.array([len(row) for row in choices], dtype=np.int64),
+        right=right,
     )
 
 
 def lacks_right(path: Path, given: ColumnsConfig) -> bool:
     """Return whether a table of questions does not say which choice is right: no column of it, or nothing in it."""
-    names = frozenset((*CONTEXTS, *STARTS, *ANSWERS, *LISTS))
-    table = open_table(path, names=names, given=given.names(), encoding=given.encoding)
-    columns = {str(name): table.column(place) for place, name in enumerate(table.column_names)}
-    lower = {name.strip().lower(): name for name in reversed(columns)}
-    label = given.label or next((lower[name] for name in ANSWERS if _is_plain(columns, lower.get(name))), None)
+    columns, label = open_choices(path, given)
     return label not in columns or are_no_labels(as_texts(columns[str(label)]))
 
 
-def asked_choices(questions: Sequence[tuple[str, ...]]) -> Choices:
+def choices_of_questions(questions: Sequence[tuple[str, ...]]) -> Choices:
     """Return (context, choice, choice, ...) as questions whose right choice nobody knows; raises UsageError."""
     if any(len(question) < 3 for question in questions):
         raise UsageError(
@@ -171,8 +160,10 @@ def asked_choices(questions: Sequence[tuple[str, ...]]) -> Choices:
     )
 
 
-def _is_plain(columns: dict[str, pa.ChunkedArray], name: str | None) -> bool:
-    return name is not None and kind_of(columns[name].type) not in ("list", "object")
+def _plain(columns: dict[str, pa.ChunkedArray]) -> dict[str, str]:
+    """Return the names of the columns that hold neither lists nor objects, by their lower case."""
+    lower = by_lower_name(columns)
+    return {key: name for key, name in lower.items() if kind_of(columns[name].type) not in ("list", "object")}
 
 
 def _choices_of(
@@ -220,9 +211,9 @@ def _without_empty_end(row: Sequence[str]) -> list[str]:
 
 
 def _right(written: list[str], choices: list[list[str]], numbers: list[str], path: Path) -> np.ndarray:
-    """Return which choice is right, told by the number or letter of its column, its place from 0, or its text.
+    """Return which choice is right, by the number or letter of its column, its place from 0, or its text.
 
-    By text only where not every row is told by a place: choices may be numbers themselves.
+    By text only where not every row gives a place: choices may be numbers themselves.
     """
     by_column = {number.lower(): place for place, number in enumerate(numbers)}
     if not all(label.strip().lower() in by_column for label in written):

@@ -14,7 +14,7 @@ import numpy as np
 
 from bertwright.tasks.question_answering.windows import Windows
 
-STRETCH = 16_384
+CHUNK_TOKENS = 16_384
 """Tokens looked at together: 128 kB of float64, of which a processor's second-level cache holds several."""
 
 
@@ -37,14 +37,14 @@ class BestSpans:
     scores  [T] float64   -inf where none may begin
     sizes   [T] int64     its tokens
     begins  [N] int64     where the tokens of each question's windows begin
-    nothing [N] float64   what no answer is worth: the least of the question's windows, any of which may hold one
+    null_scores [N] float64   what no answer is worth: the least of the question's windows, any of which may hold one
     """
 
     windows: Windows
     scores: np.ndarray
     sizes: np.ndarray
     begins: np.ndarray
-    nothing: np.ndarray
+    null_scores: np.ndarray
 
     def best(self, most: int) -> list[Spans]:
         """Return the best span of each question, then the best that has no token with it in common, `most` in all."""
@@ -67,42 +67,44 @@ class BestSpans:
         return characters
 
 
-def read_spans(logits: np.ndarray, windows: Windows, *, longest: int) -> BestSpans:
+def best_spans(logits: np.ndarray, windows: Windows, *, longest: int) -> BestSpans:
     """Return the best span from each token, of at most `longest` tokens; `logits` [T, 2] are starts and ends."""
     scores, sizes = np.full(len(logits), -np.inf), np.ones(len(logits), dtype=np.int64)
-    for here in _stretches(windows):
+    for here in _chunks(windows):
         best, size_of = scores[here], sizes[here]
         for size, worth in _spans_of(logits, windows, here, longest=longest):
             better = worth > best[: len(worth)]
             np.copyto(best[: len(worth)], worth, where=better)
             size_of[: len(worth)][better] = size
     first_rows = np.flatnonzero(np.diff(windows.question, prepend=-1))
-    nothing = np.minimum.reduceat(logits[windows.begins].astype(np.float64).sum(-1), first_rows)
-    return BestSpans(windows, scores, sizes, windows.begins[first_rows], nothing)
+    null_scores = np.minimum.reduceat(logits[windows.begins].astype(np.float64).sum(-1), first_rows)
+    return BestSpans(windows, scores, sizes, windows.begins[first_rows], null_scores)
 
 
-def span_mass(logits: np.ndarray, reading: BestSpans, *, longest: int) -> tuple[np.ndarray, np.ndarray]:
+def span_mass(logits: np.ndarray, spans: BestSpans, *, longest: int) -> tuple[np.ndarray, np.ndarray]:
     """Return (highest [N], mass [N]) of each question: the best score, and the sum of exp(score - best) of all spans.
 
     A span's probability is exp(its score - highest) / mass, plus what no answer adds to the mass where that is one.
     """
-    highest = np.maximum.reduceat(reading.scores, reading.begins)
-    highest = np.where(np.isfinite(highest), highest, reading.nothing)
-    shift = np.repeat(highest, np.diff(reading.begins, append=len(logits)))
+    highest = np.maximum.reduceat(spans.scores, spans.begins)
+    highest = np.where(np.isfinite(highest), highest, spans.null_scores)
+    shift = np.repeat(highest, np.diff(spans.begins, append=len(logits)))
     mass = np.zeros(len(logits))
-    for here in _stretches(reading.windows):
+    for here in _chunks(spans.windows):
         held, base = mass[here], shift[here]
-        for _, worth in _spans_of(logits, reading.windows, here, longest=longest):
+        for _, worth in _spans_of(logits, spans.windows, here, longest=longest):
             held[: len(worth)] += np.exp(worth - base[: len(worth)])
-    return highest, np.add.reduceat(mass, reading.begins)
+    return highest, np.add.reduceat(mass, spans.begins)
 
 
-def _stretches(windows: Windows) -> Iterator[slice]:
+def _chunks(windows: Windows) -> Iterator[slice]:
     """Yield the tokens of some rows at a time, few enough that what is computed of them stays in the cache."""
     ends = windows.begins + windows.lengths
     begin = 0
     while begin < ends[-1]:
-        end = int(ends[max(np.searchsorted(ends, begin + STRETCH, side="right") - 1, np.searchsorted(ends, begin + 1))])
+        end = int(
+            ends[max(np.searchsorted(ends, begin + CHUNK_TOKENS, side="right") - 1, np.searchsorted(ends, begin + 1))]
+        )
         yield slice(begin, end)
         begin = end
 
@@ -122,10 +124,10 @@ def _spans_of(logits: np.ndarray, windows: Windows, here: slice, *, longest: int
 
 
 def _place_of_most(values: np.ndarray, begins: np.ndarray) -> np.ndarray:
-    """Return where the first of the largest of each stretch of `values` stands, the stretches beginning at `begins`."""
+    """Return where the first of the largest of each chunk of `values` stands, the chunks beginning at `begins`."""
     most = np.maximum.reduceat(values, begins)
-    stretch = np.repeat(np.arange(len(begins)), np.diff(begins, append=len(values)))
-    at = np.flatnonzero(values == most[stretch])
-    _, firsts = np.unique(stretch[at], return_index=True)
+    chunk = np.repeat(np.arange(len(begins)), np.diff(begins, append=len(values)))
+    at = np.flatnonzero(values == most[chunk])
+    _, firsts = np.unique(chunk[at], return_index=True)
     found: np.ndarray = at[firsts]
     return found

@@ -1,7 +1,7 @@
-"""Turns answers and true answers into exact match and F1, as the scripts of SQuAD and of CMRC 2018 count them.
+"""Turns predicted and reference answers into exact match and F1, as the scripts of SQuAD and of CMRC 2018 count them.
 
 SQuAD (Rajpurkar et al., 2016 and 2018): words, without case, punctuation and articles; CMRC 2018 (Cui et al., 2019):
-single Chinese characters, and F1 from the longest run of them that both have. Of several true answers the best counts.
+single Chinese characters, and F1 from the longest run of them that both have. Of several references the best counts.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ def normalised(answer: str) -> str:
     return " ".join(ARTICLES.sub(" ", answer.lower().translate(NO_PUNCTUATION)).split())
 
 
-def word_exact(said: str, true: str) -> float:
+def word_exact(prediction: str, reference: str) -> float:
     """Return 1 where two answers are the same once normalised, else 0."""
-    return float(normalised(said) == normalised(true))
+    return float(normalised(prediction) == normalised(reference))
 
 
-def word_f1(said: str, true: str) -> float:
+def word_f1(prediction: str, reference: str) -> float:
     """Return the F1 of the words two answers share; where one of them has none, 1 if neither has, else 0."""
-    ours, theirs = normalised(said).split(), normalised(true).split()
+    ours, theirs = normalised(prediction).split(), normalised(reference).split()
     if not ours or not theirs:
         return float(ours == theirs)
     return _f1((Counter(ours) & Counter(theirs)).total(), len(ours), len(theirs))
@@ -54,14 +54,14 @@ def characters(answer: str) -> list[str]:
     return PIECE.findall(_without_signs(answer))
 
 
-def character_exact(said: str, true: str) -> float:
+def character_exact(prediction: str, reference: str) -> float:
     """Return 1 where two answers are the same without case and Chinese punctuation, else 0."""
-    return float(_without_signs(said) == _without_signs(true))
+    return float(_without_signs(prediction) == _without_signs(reference))
 
 
-def character_f1(said: str, true: str) -> float:
+def character_f1(prediction: str, reference: str) -> float:
     """Return the F1 of the longest run of characters two answers share; 1 where neither has any."""
-    ours, theirs = characters(said), characters(true)
+    ours, theirs = characters(prediction), characters(reference)
     if not ours or not theirs:
         return float(ours == theirs)
     return _f1(_longest_run(ours, theirs), len(ours), len(theirs))
@@ -73,15 +73,15 @@ def is_chinese(answers: Sequence[str]) -> bool:
     return 2 * len(CHINESE.findall(text)) > sum(map(str.isalpha, text))
 
 
-def score_answers(said: Sequence[str], true: Sequence[Sequence[str]]) -> tuple[np.ndarray, np.ndarray]:
-    """Return exact match [N] and F1 [N] of answers against the true answers of each question, the best one counting.
+def score_answers(predictions: Sequence[str], references: Sequence[Sequence[str]]) -> tuple[np.ndarray, np.ndarray]:
+    """Return exact match [N] and F1 [N] of answers against the references of each question, the best one counting.
 
-    No answer is the empty text, and a question without one has no true answers.
+    No answer is the empty text, and a question without one has no references.
     """
-    chinese = is_chinese([answer for answers in true for answer in answers])
+    chinese = is_chinese([answer for answers in references for answer in answers])
     exact, f1 = (character_exact, character_f1) if chinese else (word_exact, word_f1)
-    whole, partial = np.zeros(len(said)), np.zeros(len(said))
-    for place, (ours, answers) in enumerate(zip(said, true, strict=True)):
+    whole, partial = np.zeros(len(predictions)), np.zeros(len(predictions))
+    for place, (ours, answers) in enumerate(zip(predictions, references, strict=True)):
         worthy = [answer for answer in answers if chinese or normalised(answer)] or [""]
         whole[place] = max(exact(ours, answer) for answer in worthy)
         partial[place] = max(f1(ours, answer) for answer in worthy)

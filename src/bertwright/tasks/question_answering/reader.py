@@ -20,7 +20,7 @@ from bertwright.corpus.readers.formats import plain_suffix
 from bertwright.corpus.readers.table import open_table
 from bertwright.errors import CorpusError, UsageError
 from bertwright.log import note
-from bertwright.tasks.examples import BETWEEN
+from bertwright.tasks.examples import BETWEEN, Examples
 from bertwright.tasks.question_answering.windows import Windows
 
 ROWS = (".jsonl", ".ndjson", ".parquet", ".arrow")
@@ -30,19 +30,18 @@ NAMED = 5
 """So many of those left out are named."""
 
 
-@dataclass
-class Questions:
+@dataclass(frozen=True)
+class Questions(Examples):
     """N questions about P contexts.
 
     contexts [P], questions [N], ids [N]  texts
     context_of  [N] int64     which context a question is about
-    answers     [N]           the true answers of each; none where there is none, or where nobody knows
+    answers     [N]           the reference answers of each; none where there is none, or where nobody knows
     spans       [N, 2] int64  characters from and to of the first of them in the context, -1 where there is none
     impossible  whether some are known to have no answer, as in SQuAD 2.0
-    windows     where the tokens of its rows stand, once they are encoded: what judging them needs
+    windows     where the tokens of its rows stand, once they are encoded: what evaluation needs
     """
 
-    path: Path
     contexts: list[str]
     questions: list[str]
     ids: list[str]
@@ -58,16 +57,12 @@ class Questions:
 
     def keys(self) -> list[str]:
         """Return each question with its context."""
-        asked = zip(self.questions, self.groups(), strict=True)
-        return [f"{question}{BETWEEN}{context}" for question, context in asked]
+        pairs = zip(self.questions, self.groups(), strict=True)
+        return [f"{question}{BETWEEN}{context}" for question, context in pairs]
 
     def groups(self) -> list[str]:
         """Return the context of each question: those about one stay on one side of a split."""
         return [self.contexts[place] for place in self.context_of.tolist()]
-
-    def classes(self) -> np.ndarray | None:
-        """Return None: questions are all of a kind."""
-        return None
 
     def take(self, places: np.ndarray) -> Self:
         """Return the questions at `places`, in that order, and their contexts alone."""
@@ -97,8 +92,8 @@ def read_squad(path: Path, encoding: str | None = None) -> Questions:
     broken: list[str] = []
     empty: list[str] = []
     without = inferred = 0
-    for context, asked in _paragraphs(path, encoding):
-        for one in asked:
+    for context, questions in _paragraphs(path, encoding):
+        for one in questions:
             if not context.strip() or not one["question"].strip():
                 empty.append(str(one["id"]))
                 continue
@@ -112,7 +107,7 @@ def read_squad(path: Path, encoding: str | None = None) -> Questions:
             else:
                 without += 1
         contexts.append(context)
-    _tell(path, broken, empty, without)
+    _note_left_out(path, broken, empty, without)
     _check_inferred(path, inferred, kept=len(kept))
     if not kept:
         raise CorpusError(f"{path} holds no question with an answer in its context; give SQuAD json")
@@ -132,17 +127,19 @@ def read_squad(path: Path, encoding: str | None = None) -> Questions:
 def squad_questions(path: Path, encoding: str | None = None) -> list[tuple[str, ...]]:
     """Return (question, context, id) of everything a SQuAD json file asks, answered or not; raises CorpusError."""
     return [
-        (one["question"], context, str(one["id"])) for context, asked in _paragraphs(path, encoding) for one in asked
+        (one["question"], context, str(one["id"]))
+        for context, questions in _paragraphs(path, encoding)
+        for one in questions
     ]
 
 
 def lacks_answers(path: Path, encoding: str | None = None) -> bool:
     """Return whether no question of a SQuAD json file has an answer, or is marked as having none."""
-    every = (one for _, asked in _paragraphs(path, encoding) for one in asked)
+    every = (one for _, questions in _paragraphs(path, encoding) for one in questions)
     return not any(one.get("answers") or one.get("is_impossible") for one in every)
 
 
-def asked_questions(questions: Sequence[tuple[str, ...]]) -> Questions:
+def questions_with_contexts(questions: Sequence[tuple[str, ...]]) -> Questions:
     """Return (question, context) or (question, context, id) as questions whose answers nobody knows.
 
     Raises UsageError where one is no such thing. Equal contexts are one.
@@ -166,7 +163,7 @@ def asked_questions(questions: Sequence[tuple[str, ...]]) -> Questions:
 
 
 def _paragraphs(path: Path, encoding: str | None) -> Iterator[tuple[str, list[dict[str, Any]]]]:
-    """Yield each context and what is asked about it, checked for what must be there."""
+    """Yield each context and its questions, checked for what must be there."""
     if not path.is_file():
         raise CorpusError(f"there is no file {path}; give a SQuAD .json file that exists")
     if plain_suffix(path) in ROWS:
@@ -189,8 +186,8 @@ def _of_articles(path: Path, paragraphs: list[Any]) -> Iterator[tuple[str, list[
     """Yield what the paragraphs of SQuAD json hold."""
     for number, paragraph in enumerate(paragraphs, start=1):
         try:
-            context, asked = paragraph["context"], paragraph["qas"]
-            ready = isinstance(context, str) and all(_is_whole(one) for one in asked)
+            context, questions = paragraph["context"], paragraph["qas"]
+            ready = isinstance(context, str) and all(_is_whole(one) for one in questions)
         except (TypeError, KeyError, AttributeError):
             ready = False
         if not ready:
@@ -198,12 +195,12 @@ def _of_articles(path: Path, paragraphs: list[Any]) -> Iterator[tuple[str, list[
                 f'{path}, paragraph {number:,}, should hold "context" and "qas" of "id", "question" and "answers" of '
                 '"text" and "answer_start"; fix it'
             )
-        yield context, asked
+        yield context, questions
 
 
 def _of_rows(path: Path, rows: list[Any]) -> Iterator[tuple[str, list[dict[str, Any]]]]:
     """Yield what rows of a question hold, as Hugging Face writes SQuAD; those on end about one context together."""
-    context, asked = "", list[dict[str, Any]]()
+    context, questions = "", list[dict[str, Any]]()
     for number, row in enumerate(rows, start=1):
         try:
             one = {"id": number} | {name: row[name] for name in ("id", "is_impossible") if row.get(name) is not None}
@@ -213,13 +210,13 @@ def _of_rows(path: Path, rows: list[Any]) -> Iterator[tuple[str, list[dict[str, 
             ready = False
         if not ready:
             raise CorpusError(f"{path}, row {number:,}, should hold {ROW}; fix it")
-        if asked and row["context"] != context:
-            yield context, asked
-            asked = []
+        if questions and row["context"] != context:
+            yield context, questions
+            questions = []
         context = row["context"]
-        asked.append(one)
-    if asked:
-        yield context, asked
+        questions.append(one)
+    if questions:
+        yield context, questions
 
 
 def _answers_of(cell: Any) -> dict[str, list[dict[str, Any]]]:
@@ -259,7 +256,7 @@ def _check_inferred(path: Path, inferred: int, *, kept: int) -> None:
         note(f"{path}: {inferred:,} questions with an empty list of answers are taken to have none, as in SQuAD 2.0")
 
 
-def _tell(path: Path, broken: list[str], empty: list[str], without: int) -> None:
+def _note_left_out(path: Path, broken: list[str], empty: list[str], without: int) -> None:
     if broken:
         note(
             f"{path}: {len(broken):,} answers do not stand in their context at their answer_start and were left out "

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from copy import copy
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 from pydantic import Field
@@ -15,12 +15,13 @@ from bertwright.config import Section, compose
 from bertwright.data.labelled.rows_of_labels import LabelledRows
 from bertwright.errors import UsageError
 from bertwright.log import note
-from bertwright.tasks.base import Task
+from bertwright.tasks.base import Task, TrainFile
 from bertwright.tasks.columns import ColumnsConfig
-from bertwright.tasks.eval_result import UNLEARNED, EvalResult, Mistake, ResultTable
-from bertwright.tasks.question_answering.decode import BestSpans, Spans, read_spans, span_mass
+from bertwright.tasks.eval_result import SAME_PREDICTION, EvalResult, Mistake, ResultTable, worst_first
+from bertwright.tasks.examples import EncodedExamples, split_dev
+from bertwright.tasks.question_answering.decode import BestSpans, Spans, best_spans, span_mass
 from bertwright.tasks.question_answering.metrics import best_threshold, score_answers
-from bertwright.tasks.question_answering.reader import Questions, asked_questions, lacks_answers, read_squad
+from bertwright.tasks.question_answering.reader import Questions, lacks_answers, questions_with_contexts, read_squad
 from bertwright.tasks.question_answering.windows import window_rows
 from bertwright.tasks.text_encoder import TextEncoder
 from bertwright.tasks.unlabelled import UnlabelledFile
@@ -43,9 +44,13 @@ KINDS: dict[str, str] = {
 }
 """What a question asks for, the first that is found in it."""
 OTHERS = 4
-"""Further spans that `predict` tells of."""
+"""Further spans that `predict` shows."""
 AROUND = 150
-"""Characters of the context shown to either side of the true answer."""
+"""Characters of the context shown to either side of the reference answer."""
+
+
+NO_ANSWER: dict[str, Any] = {"answer": "", "start": None, "end": None}
+"""What `predict` shows where there is none."""
 
 
 class AnswerConfig(Section):
@@ -64,65 +69,56 @@ class AnswerConfig(Section):
     given; None for models that always answer."""
 
 
+@dataclass(frozen=True)
 class Answer(Task[Questions]):
-    """The best span of the context by the logits of its first and last token."""
+    """The best span of the context by the logits of its first and last token.
+
+    settings  of windows and spans
+    encoding  how the characters of the files are written; None detects it
+    """
 
     name: ClassVar[str] = "answer"
-    part: ClassVar[Part] = "span"
+    head_type: ClassVar[Part] = "span"
     metric: ClassVar[str] = "f1"
     metrics: ClassVar[tuple[str, ...]] = ("f1", "exact", "loss")
-    problem: ClassVar[Literal["regression", "single_label_classification"]] = "single_label_classification"
     pairs = True
     labels = ("start", "end")
-
+    settings: AnswerConfig = field(default_factory=AnswerConfig)
     encoding: str | None = None
-    """How the characters of the files are written."""
-
-    def __init__(self, settings: AnswerConfig | None = None) -> None:
-        """Hold the settings of windows and spans."""
-        self.settings = settings or AnswerConfig()
-
-    def reading_in(self, encoding: str | None) -> Self:
-        """Return the task for files in an encoding; None detects it."""
-        task = copy(self)
-        task.encoding = encoding
-        return task
 
     @classmethod
-    def begin(cls, path: Path, columns: ColumnsConfig) -> tuple[Self, Questions]:
+    def from_train_file(cls, file: TrainFile) -> tuple[Self, dict[str, Questions]]:
         """Return the task and the questions of a training file."""
-        if columns.names():
+        file.head.refuse("multi_label", "class_weights", "crf", "positive", task=cls.name)
+        if file.columns.names():
             raise UsageError("answer reads SQuAD json, which has no columns; leave out --text-column and the like")
-        examples = read_squad(path, columns.encoding)
+        examples = read_squad(file.path, file.columns.encoding)
         lacking = sum(not answers for answers in examples.answers)
         kind = f"SQuAD 2.0, {lacking:,} of them without an answer" if examples.impossible else "SQuAD 1.1"
-        note(f"{path}: {len(examples):,} questions about {len(examples.contexts):,} contexts; {kind}")
-        return cls().reading_in(columns.encoding), examples
+        note(f"{file.path}: {len(examples):,} questions about {len(examples.contexts):,} contexts; {kind}")
+        task = cls(compose(AnswerConfig, file.extra_config), file.columns.encoding)
+        return task, split_dev(examples, file.dev_fraction)
 
     @classmethod
-    def from_labels(cls, labels: Sequence[str]) -> Self:
-        """Return the task of a trained model."""
-        return cls()
-
-    def with_columns(self, path: Path, columns: ColumnsConfig) -> Self:
-        """Return the task as it is but for the encoding: SQuAD json has no columns."""
-        return self.reading_in(columns.encoding)
-
-    def with_saved_settings(self, own: Mapping[str, Any]) -> Self:
-        """Return the task with these settings."""
-        return type(self)(compose(AnswerConfig, own)).reading_in(self.encoding)
+    def from_labels(cls, labels: Sequence[str], extra_config: Mapping[str, Any] | None = None) -> Self:
+        """Return the task of a trained model, with the settings its folder keeps."""
+        return cls(compose(AnswerConfig, extra_config or {}))
 
     @property
-    def own(self) -> dict[str, Any]:
+    def extra_config(self) -> dict[str, Any]:
         """The settings, threshold included."""
         return self.settings.model_dump(exclude_none=True)
 
-    def settled(self, judged: EvalResult) -> Self:
+    def with_columns(self, path: Path, columns: ColumnsConfig) -> Self:
+        """Return the task as it is but for the encoding: SQuAD json has no columns."""
+        return replace(self, encoding=columns.encoding)
+
+    def with_tuned_threshold(self, dev: EvalResult) -> Self:
         """Return the task with the threshold that is best on dev, where questions without an answer are among it."""
-        best = judged.figures.get("no_answer_threshold")
+        best = dev.figures.get("no_answer_threshold")
         if best is None or self.settings.no_answer_threshold is not None:
             return self
-        return type(self)(self.settings.model_copy(update={"no_answer_threshold": best})).reading_in(self.encoding)
+        return replace(self, settings=self.settings.model_copy(update={"no_answer_threshold": best}))
 
     def read(self, path: Path) -> Questions:
         """Return the questions of another file."""
@@ -132,13 +128,13 @@ class Answer(Task[Questions]):
         """Return a file of questions without answers as what is to be predicted; None where it has some."""
         return UnlabelledFile(path) if lacks_answers(path, self.encoding) else None
 
-    def ask(self, questions: Sequence[tuple[str, ...]]) -> Questions:
+    def from_questions(self, questions: Sequence[tuple[str, ...]]) -> Questions:
         """Return pairs of question and context."""
-        return asked_questions(questions)
+        return questions_with_contexts(questions)
 
-    def encode(self, examples: Questions, encoder: TextEncoder) -> LabelledRows:
-        """Return a row for each window of each question, and leave with the examples where its tokens come from."""
-        rows, examples.windows = window_rows(
+    def encode(self, examples: Questions, encoder: TextEncoder) -> EncodedExamples[Questions, LabelledRows]:
+        """Return a row for each window of each question, and examples that know where the tokens of these come from."""
+        rows, windows = window_rows(
             examples.questions,
             examples.contexts,
             examples.context_of,
@@ -148,7 +144,7 @@ class Answer(Task[Questions]):
             stride=self.settings.stride,
             question_share=self.settings.question_share,
         )
-        return rows
+        return EncodedExamples(replace(examples, windows=windows), rows)
 
     def loss(self, scores: Tensor, example: LabelledBatch) -> Loss:
         """Return the mean of the cross-entropies of starts and ends, in nats: logits [B, S, 2], targets [B, 2]."""
@@ -160,96 +156,86 @@ class Answer(Task[Questions]):
         count = correct.new_tensor(len(example.targets))
         return Loss(total, {self.name: PartSums(total.detach() * count, count, correct)}, mass=count)
 
-    def judge(self, logits: np.ndarray, examples: Questions, *, mistakes: int = 0) -> EvalResult:
+    def evaluate(self, logits: np.ndarray, examples: Questions, *, mistakes: int = 0) -> EvalResult:
         """Return exact match and F1, a table by kind of question, and the surest wrong answers.
 
         Where questions may lack an answer, also the figures with and without one, and the best F1 a threshold can give;
-        without a threshold of its own the task is judged by that one.
+        without a threshold of its own the task is evaluated with that one.
         """
-        reading, settings = self._read(logits, examples), self.settings
-        best = reading.best(1)[0]
-        said = _texts(best, examples)
-        exact, f1 = score_answers(said, examples.answers)
+        spans = self._spans(logits, examples)
+        best = spans.best(1)[0]
+        predictions = _texts(best, examples)
+        exact, f1 = score_answers(predictions, examples.answers)
         figures: dict[str, float] = {}
         answerable = np.array([bool(answers) for answers in examples.answers])
-        threshold = settings.no_answer_threshold
+        threshold = self.settings.no_answer_threshold
         if not answerable.all():
-            doubts = reading.nothing - best.scores
-            found = best_threshold(f1, doubts, answerable)
+            found = best_threshold(f1, spans.null_scores - best.scores, answerable)
             threshold = found.value if threshold is None else threshold
             figures = {"best_f1": found.score, "no_answer_threshold": found.value}
         if threshold is not None:
-            silent = reading.nothing - best.scores > threshold
-            said = ["" if quiet else text for text, quiet in zip(said, silent.tolist(), strict=True)]
-            exact, f1 = (np.where(silent, ~answerable, marks).astype(np.float64) for marks in (exact, f1))
+            silent = spans.null_scores - best.scores > threshold
+            predictions = ["" if quiet else text for text, quiet in zip(predictions, silent.tolist(), strict=True)]
+            exact, f1 = (np.where(silent, ~answerable, scores).astype(np.float64) for scores in (exact, f1))
         figures = {"f1": float(f1.mean()), "exact": float(exact.mean()), **_parts(exact, f1, answerable), **figures}
         figures["loss"] = _loss(logits, examples)
-        return EvalResult(
-            figures,
-            _by_kind(exact, f1, answerable, examples),
-            self._worst(said, f1, best, (logits, reading), examples, most=mistakes) if mistakes else [],
-            f"no question is answered: {UNLEARNED}" if answerable.any() and not any(said) else "",
-        )
+        worst: list[Mistake] = []
+        if mistakes:
+            may_be_silent = examples.impossible or self.settings.no_answer_threshold is not None
+            surely, silence = self._probabilities(logits, spans, [best], silent=may_be_silent)
+            sure = np.where([bool(text) for text in predictions], surely, silence)
+            worst = _worst(predictions, sure, (1 - f1) * sure, examples, most=mistakes)
+        warning = f"no question is answered: {SAME_PREDICTION}" if answerable.any() and not any(predictions) else ""
+        return EvalResult(figures, _by_kind(exact, f1, answerable, examples), worst, warning)
 
-    def _read(self, logits: np.ndarray, examples: Questions) -> BestSpans:
+    def _spans(self, logits: np.ndarray, examples: Questions) -> BestSpans:
         assert examples.windows is not None
-        return read_spans(logits, examples.windows, longest=self.settings.max_answer)
+        return best_spans(logits, examples.windows, longest=self.settings.max_answer)
 
     def _probabilities(
-        self, logits: np.ndarray, reading: BestSpans, spans: Sequence[Spans], *, silent: bool
+        self, logits: np.ndarray, every: BestSpans, spans: Sequence[Spans], *, silent: bool
     ) -> list[np.ndarray]:
         """Return the probabilities [N] of spans among all there are, then that of no answer, if one may be `silent`."""
-        highest, mass = span_mass(logits, reading, longest=self.settings.max_answer)
-        nothing = np.exp(np.minimum(reading.nothing - highest, 700.0)) if silent else np.where(mass > 0, 0.0, 1.0)
-        mass = mass + nothing
-        return [*(np.exp(span.scores - highest) / mass for span in spans), nothing / mass]
+        highest, mass = span_mass(logits, every, longest=self.settings.max_answer)
+        none = np.exp(np.minimum(every.null_scores - highest, 700.0)) if silent else np.where(mass > 0, 0.0, 1.0)
+        mass = mass + none
+        return [*(np.exp(span.scores - highest) / mass for span in spans), none / mass]
 
-    def _worst(
-        self,
-        said: list[str],
-        f1: np.ndarray,
-        best: Spans,
-        read: tuple[np.ndarray, BestSpans],
-        examples: Questions,
-        *,
-        most: int,
-    ) -> list[Mistake]:
-        """Return the answers that are furthest from the truth, the surest of them first."""
-        may_be_silent = examples.impossible or self.settings.no_answer_threshold is not None
-        surely, silence = self._probabilities(*read, [best], silent=may_be_silent)
-        sure = np.where([bool(text) for text in said], surely, silence)
-        error = (1 - f1) * sure
-        return [
-            Mistake(
-                text=f"{examples.questions[place]} | {_around(examples, place)}",
-                truth=" / ".join(dict.fromkeys(examples.answers[place])) or "no answer",
-                said=f"{said[place] or 'no answer'} ({sure[place]:.1%})",
-                error=float(error[place]),
-            )
-            for place in np.argsort(-error, kind="stable")[:most].tolist()
-            if error[place] > 0
-        ]
-
-    def answers(self, logits: np.ndarray, examples: Questions) -> list[dict[str, Any]]:
+    def predictions(self, logits: np.ndarray, examples: Questions) -> list[dict[str, Any]]:
         """Return for each question its answer, the characters of the context it stands at, score and probability.
 
         The answer is empty where there is none; `others` are the next best spans.
         """
-        reading = self._read(logits, examples)
-        best = reading.best(1 + OTHERS)
+        every = self._spans(logits, examples)
+        best = every.best(1 + OTHERS)
         threshold = self.settings.no_answer_threshold
-        *shares, silence = self._probabilities(logits, reading, best, silent=threshold is not None)
-        told = []
+        *probabilities, silence = self._probabilities(logits, every, best, silent=threshold is not None)
+        found = []
         for place, question in enumerate(examples.questions):
-            spans = [_span(one, share, examples, place) for one, share in zip(best, shares, strict=True)]
-            first, *others = [span for span in spans if span is not None] or [_nothing()]
-            if threshold is not None and reading.nothing[place] - best[0].scores[place] > threshold:
-                first, others = _nothing(), [first, *others][:OTHERS]
+            spans = [_span(one, sure, examples, place) for one, sure in zip(best, probabilities, strict=True)]
+            first, *others = [span for span in spans if span is not None] or [NO_ANSWER]
+            if threshold is not None and every.null_scores[place] - best[0].scores[place] > threshold:
+                first, others = NO_ANSWER, [first, *others][:OTHERS]
             if not first["answer"]:
-                first |= {"score": float(reading.nothing[place]), "probability": float(silence[place])}
+                first = first | {"score": float(every.null_scores[place]), "probability": float(silence[place])}
             name = {"id": examples.ids[place]} if examples.ids[place] else {}
-            told.append({**name, "question": question, **first, "others": others})
-        return told
+            found.append({**name, "question": question, **first, "others": others})
+        return found
+
+
+def _worst(
+    predictions: list[str], sure: np.ndarray, errors: np.ndarray, examples: Questions, *, most: int
+) -> list[Mistake]:
+    """Return the answers of the largest `errors` [N], with how `sure` [N] each is."""
+    return [
+        Mistake(
+            text=f"{examples.questions[place]} | {_around(examples, place)}",
+            label=" / ".join(dict.fromkeys(examples.answers[place])) or "no answer",
+            prediction=f"{predictions[place] or 'no answer'} ({sure[place]:.1%})",
+            error=float(errors[place]),
+        )
+        for place in worst_first(errors, most)
+    ]
 
 
 def _texts(spans: Spans, examples: Questions) -> list[str]:
@@ -258,20 +244,16 @@ def _texts(spans: Spans, examples: Questions) -> list[str]:
     return [examples.contexts[context][begin:end].strip() for context, (begin, end) in places]
 
 
-def _span(spans: Spans, shares: np.ndarray, examples: Questions, place: int) -> dict[str, Any] | None:
-    """Return a span as `predict` tells it, without blanks around it; None where there is none."""
+def _span(spans: Spans, probabilities: np.ndarray, examples: Questions, place: int) -> dict[str, Any] | None:
+    """Return a span as `predict` shows it, without blanks around it; None where there is none."""
     if not np.isfinite(spans.scores[place]):
         return None
     begin, end = spans.characters[place].tolist()
     piece = examples.contexts[examples.context_of[place]][begin:end]
     begin += len(piece) - len(piece.lstrip())
     text = piece.strip()
-    score, share = float(spans.scores[place]), float(shares[place])
-    return {"answer": text, "start": begin, "end": begin + len(text), "score": score, "probability": share}
-
-
-def _nothing() -> dict[str, Any]:
-    return {"answer": "", "start": None, "end": None}
+    score, sure = float(spans.scores[place]), float(probabilities[place])
+    return {"answer": text, "start": begin, "end": begin + len(text), "score": score, "probability": sure}
 
 
 def _parts(exact: np.ndarray, f1: np.ndarray, answerable: np.ndarray) -> dict[str, float]:
@@ -315,7 +297,7 @@ def _by_kind(exact: np.ndarray, f1: np.ndarray, answerable: np.ndarray, examples
 
 
 def _around(examples: Questions, place: int) -> str:
-    """Return the context of a question, that of its true answer where it is long."""
+    """Return the context of a question, that of its reference answer where it is long."""
     context = examples.contexts[examples.context_of[place]]
     begin, end = examples.spans[place].tolist()
     begin, end = max(0, begin - AROUND), max(0, end) + AROUND

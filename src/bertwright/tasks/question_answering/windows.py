@@ -13,11 +13,11 @@ from functools import cached_property
 
 import numpy as np
 
-from bertwright.data.labelled.rows_of_labels import LabelledRows, runs
+from bertwright.data.labelled.rows_of_labels import LabelledRows
 from bertwright.log import note
 from bertwright.tasks.text_encoder import TextEncoder
 from bertwright.tokenizer.load import Tokenizer
-from bertwright.tokenizer.ragged import Ragged
+from bertwright.tokenizer.ragged import Ragged, ranges
 
 CONTEXTS = 512
 """Contexts encoded at once: the objects that hold their offsets are large."""
@@ -81,14 +81,14 @@ class Windows:
 
 
 def encode_contexts(tokenizer: Tokenizer, contexts: Sequence[str]) -> Passages:
-    """Return the tokens of contexts and their characters, by the reference tokenizer: tokie tells no characters."""
+    """Return the tokens of contexts and their characters, by the reference tokenizer: tokie gives no characters."""
     ids: list[np.ndarray] = []
     offsets: list[np.ndarray] = []
     for begin in range(0, len(contexts), CONTEXTS):
         encoded = tokenizer.backend.encode_batch(list(contexts[begin : begin + CONTEXTS]), add_special_tokens=False)
         ids += [np.array(one.ids, dtype=np.uint32) for one in encoded]
         offsets += [
-            np.array(_with_marks(context, one.offsets), dtype=np.int64).reshape(-1, 2)
+            np.array(_with_accents(context, one.offsets), dtype=np.int64).reshape(-1, 2)
             for context, one in zip(contexts[begin : begin + CONTEXTS], encoded, strict=True)
         ]
     flat = np.concatenate(offsets)
@@ -101,13 +101,13 @@ def encode_contexts(tokenizer: Tokenizer, contexts: Sequence[str]) -> Passages:
     )
 
 
-def _with_marks(context: str, offsets: list[tuple[int, int]]) -> list[tuple[int, int]]:
+def _with_accents(context: str, offsets: list[tuple[int, int]]) -> list[tuple[int, int]]:
     """Return the characters of tokens with the accents behind them that belong to no token.
 
     A tokenizer that drops accents ends a token before an accent written as a character of its own (Unicode's NFD), and
     so an answer would lose the last one of its word.
 
-    >>> _with_marks("ete\u0301", [(0, 3)])
+    >>> _with_accents("ete\u0301", [(0, 3)])
     [(0, 4)]
     """
     if context.isascii():
@@ -152,44 +152,44 @@ def window_rows(
     a row of `length` tokens.
     """
     passages = encode_contexts(encoder.tokenizer, contexts)
-    asked = encoder.encode([question.strip() for question in questions])
-    kept = np.minimum(asked[1], int(question_share * length))
+    encoded = encoder.encode([question.strip() for question in questions])
+    kept = np.minimum(encoded[1], int(question_share * length))
     row, begin, size = cut_windows(passages.counts[context_of], kept, length=length, stride=stride)
-    tell_cut(asked[1], kept, row, length=length)
+    note_cut(encoded[1], kept, row, length=length)
     window_begins = passages.firsts[context_of[row]] + begin
-    ids, lengths, places = _framed(asked, kept[row], row, passages, window_begins, size, encoder.tokenizer)
+    ids, lengths, places = _framed(encoded, kept[row], row, passages, window_begins, size, encoder.tokenizer)
     first_lengths = kept[row] + 2
     tokens = np.where(spans >= 0, passages.tokens_at(context_of, np.maximum(spans, 0)), -1)[row]
     inside = (tokens[:, 0] >= window_begins) & (tokens[:, 1] < window_begins + size) & (tokens[:, 0] <= tokens[:, 1])
     targets = np.where(inside[:, None], tokens - window_begins[:, None] + first_lengths[:, None], 0)
     counted = np.zeros(len(ids), dtype=bool)
-    counted[places >= 0] = _best_seen(row, begin, size)
+    counted[places >= 0] = _best_shown(row, begin, size)
     rows = LabelledRows(
         ids=ids,
         lengths=lengths,
         first_lengths=first_lengths,
-        asked=None,
-        asked_counts=lengths,
+        positions=None,
+        num_targets=lengths,
         targets=targets,
         pad=encoder.tokenizer.special.pad,
     )
     return rows, Windows(row, lengths, places, counted, targets, passages)
 
 
-def tell_cut(asked: np.ndarray, kept: np.ndarray, row: np.ndarray, *, length: int) -> None:
-    """Say how many of N questions were cut from `asked` [N] to `kept` [N] tokens, and how many have several rows."""
-    cut, several = np.count_nonzero(kept < asked), np.count_nonzero(np.bincount(row) > 1)
+def note_cut(tokens: np.ndarray, kept: np.ndarray, row: np.ndarray, *, length: int) -> None:
+    """Say how many of N questions were cut from `tokens` [N] to `kept` [N] tokens, and how many have several rows."""
+    cut, several = np.count_nonzero(kept < tokens), np.count_nonzero(np.bincount(row) > 1)
     if cut:
-        note(f"{cut:,} of {len(asked):,} questions are longer than {kept.max():,} tokens and were cut")
+        note(f"{cut:,} of {len(tokens):,} questions are longer than {kept.max():,} tokens and were cut")
     if several:
         note(
-            f"{several:,} of {len(asked):,} questions have a context that is longer than a row of {length:,} tokens: "
+            f"{several:,} of {len(tokens):,} questions have a context that is longer than a row of {length:,} tokens: "
             "read in windows"
         )
 
 
 def _framed(
-    asked: Ragged,
+    questions: Ragged,
     kept: np.ndarray,
     row: np.ndarray,
     passages: Passages,
@@ -203,25 +203,25 @@ def _framed(
     ids = np.full(int(lengths.sum()), tokenizer.special.sep, dtype=np.uint32)
     places = np.full(len(ids), -1, dtype=np.int64)
     ids[begins] = tokenizer.special.cls
-    ids[runs(begins + 1, kept)] = asked[0][runs((np.cumsum(asked[1]) - asked[1])[row], kept)]
-    here, there = runs(begins + kept + 2, size), runs(window_begins, size)
+    ids[ranges(begins + 1, kept)] = questions[0][ranges((np.cumsum(questions[1]) - questions[1])[row], kept)]
+    here, there = ranges(begins + kept + 2, size), ranges(window_begins, size)
     ids[here], places[here] = passages.ids[there], there
     return ids, lengths, places
 
 
-def _best_seen(row: np.ndarray, begin: np.ndarray, size: np.ndarray) -> np.ndarray:
+def _best_shown(row: np.ndarray, begin: np.ndarray, size: np.ndarray) -> np.ndarray:
     """Return for every token of every window whether no other window of its question shows more around it, bool.
 
     How much it shows is the lesser of the tokens to either side, then the size of the window, then the first of them.
     """
-    within = runs(np.zeros_like(size), size)
+    within = ranges(np.zeros_like(size), size)
     around = np.minimum(within, np.repeat(size, size) - 1 - within)
     totals = np.zeros(int(row[-1]) + 1, dtype=np.int64)
     np.maximum.at(totals, row, begin + size)
-    token = runs((np.cumsum(totals) - totals)[row] + begin, size)
+    token = ranges((np.cumsum(totals) - totals)[row] + begin, size)
     order = np.arange(len(row)) - np.searchsorted(row, row)
     worth = (100 * around + np.repeat(size, size)) * (int(order.max()) + 1) - np.repeat(order, size)
     best = np.full(int(totals.sum()), np.iinfo(np.int64).min)
     np.maximum.at(best, token, worth)
-    seen: np.ndarray = best[token] == worth
-    return seen
+    shown: np.ndarray = best[token] == worth
+    return shown

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from copy import copy
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 
+from bertwright.corpus.readers.table import Table
 from bertwright.errors import CorpusError
-from bertwright.tasks.classification.reader import Texts, another_table, numbers_of, open_texts, texts_of
+from bertwright.tasks.base import TrainFile
+from bertwright.tasks.classification.reader import Texts, numbers_of, open_texts, texts_of
 from bertwright.tasks.classification.whole_texts import WholeTexts
 from bertwright.tasks.columns import SCORES, Columns, ColumnsConfig
 from bertwright.tasks.eval_result import EvalResult, Mistake
-from bertwright.tasks.head import HeadConfig
+from bertwright.tasks.examples import split_dev
 from bertwright.tasks.metrics import regression_figures
-from bertwright.tasks.unlabelled import UnlabelledFile, unlabelled_texts
 from bertwright.types import LabelledBatch, Loss, PartSums
 
 if TYPE_CHECKING:
@@ -25,60 +26,45 @@ if TYPE_CHECKING:
     from bertwright.model.task_model import Problem
 
 
+@dataclass(frozen=True, eq=False)
 class Regress(WholeTexts):
-    """One score a row: the only output of the head, trained on the squared error."""
+    """One score a row: the only output of the head, trained on the squared error.
+
+    middle  the mean score of the examples that are trained on
+    """
 
     name: ClassVar[str] = "regress"
     metric: ClassVar[str] = "correlation"
     metrics: ClassVar[tuple[str, ...]] = ("pearson", "spearman", "correlation", "mean_squared_error")
     problem: ClassVar[Problem] = "regression"
-    numbers = np.float32
-
-    def __init__(self, label: str, columns: Columns | None = None, *, middle: float = 0.0) -> None:
-        """Hold the name of the score, where to find it in a table, and its mean over the training examples."""
-        self.labels, self.columns, self.middle = (label,), columns, middle
+    number_type: ClassVar[type[np.generic]] = np.float32
+    known_cells: ClassVar[Collection[str]] = ("-1", "-1.0")
+    """-1 is a score like any other."""
+    middle: float = 0.0
 
     @classmethod
-    def begin(cls, path: Path, columns: ColumnsConfig) -> tuple[Self, Texts]:
+    def from_train_file(cls, file: TrainFile) -> tuple[Self, dict[str, Texts]]:
         """Return the task of a training table."""
-        table, found = open_texts(path, columns, targets=SCORES)
+        file.head.refuse("multi_label", "class_weights", "crf", "positive", task=cls.name)
+        table, found = open_texts(file.path, file.columns, targets=SCORES)
         first, second, written = texts_of(table, found)
-        scores = numbers_of(path, written, column=found.target)
+        scores = numbers_of(file.path, written, column=found.target)
         if np.ptp(scores) == 0:
-            raise CorpusError(f"every row of {path} has the score {written[0]}; give examples of different scores")
-        task = cls(found.target, found, middle=float(scores.mean()))
-        task.pairs = second is not None
-        return task, Texts(path, first, second, scores)
+            raise CorpusError(f"every row of {file.path} has the score {written[0]}; give examples of different scores")
+        splits = split_dev(Texts(file.path, first, second, scores), file.dev_fraction, labels=(found.target,))
+        middle = float(splits["train"].targets.mean())
+        return cls((found.target,), found, second is not None, middle), splits
 
-    @classmethod
-    def from_labels(cls, labels: Sequence[str]) -> Self:
-        """Return the task of a trained model."""
-        return cls(labels[0])
+    def open(self, path: Path, columns: ColumnsConfig) -> tuple[Table, Columns]:
+        """Return a table and its columns."""
+        return open_texts(path, columns, targets=SCORES)
 
-    def with_columns(self, path: Path, columns: ColumnsConfig) -> Self:
-        """Return the task with the columns of a table."""
-        task = copy(self)
-        task.columns = self.fitting(path, open_texts(path, columns, targets=SCORES)[1])
-        return task
-
-    def read(self, path: Path) -> Texts:
-        """Return the examples of another table."""
+    def targets_of(self, table: Table, written: Sequence[str]) -> np.ndarray:
+        """Return the score of each row, float32 [N]."""
         assert self.columns is not None
-        first, second, written = texts_of(another_table(path, self.columns), self.columns)
-        return Texts(path, first, second, numbers_of(path, written, column=self.columns.target))
+        return numbers_of(table.path, written, column=self.columns.target)
 
-    def unlabelled(self, path: Path) -> UnlabelledFile | None:
-        """Return a table without scores as what is to be predicted; None where it has some."""
-        assert self.columns is not None
-        return unlabelled_texts(path, self.columns, known=("-1", "-1.0"))
-
-    def with_head(self, head: HeadConfig, examples: Texts) -> Self:
-        """Return the task with the mean score of the examples that are trained on."""
-        task = copy(super().with_head(head, examples))
-        task.middle = float(examples.targets.mean())
-        return task
-
-    def start_head(self, head: nn.Linear) -> None:
+    def init_head(self, head: nn.Linear) -> None:
         """Start from the mean score, which a head that learns at 1e-5 a step would take the whole run to find."""
         head.bias.detach().fill_(self.middle)
 
@@ -88,18 +74,20 @@ class Regress(WholeTexts):
         count = errors.new_full((), errors.numel())
         return Loss(errors.mean(), {self.name: PartSums(errors.detach().sum(), count)}, count)
 
-    def judge(self, logits: np.ndarray, examples: Texts, *, mistakes: int = 0) -> EvalResult:
-        """Return the correlations, the mean squared error, and the answers that are furthest off."""
-        said, truth = logits[:, 0], examples.targets
-        off = np.abs(said - truth)
+    def evaluate(self, logits: np.ndarray, examples: Texts, *, mistakes: int = 0) -> EvalResult:
+        """Return the correlations, the mean squared error, and the predictions that are furthest off."""
+        predictions, scores = logits[:, 0], examples.targets
+        errors = np.abs(predictions - scores)
         return EvalResult(
-            figures=regression_figures(truth, said),
+            figures=regression_figures(scores, predictions),
             mistakes=[
-                Mistake(examples.shown(place), f"{truth[place]:.2f}", f"{said[place]:.2f}", float(off[place]))
-                for place in np.argsort(-off, kind="stable")[:mistakes].tolist()
+                Mistake(
+                    examples.shown(place), f"{scores[place]:.2f}", f"{predictions[place]:.2f}", float(errors[place])
+                )
+                for place in np.argsort(-errors, kind="stable")[:mistakes].tolist()
             ],
         )
 
-    def answers(self, logits: np.ndarray, examples: Texts) -> list[dict[str, Any]]:
+    def predictions(self, logits: np.ndarray, examples: Texts) -> list[dict[str, Any]]:
         """Return the score of each example."""
-        return [{**examples.asked(place), "score": score} for place, score in enumerate(logits[:, 0].tolist())]
+        return [{**examples.fields(place), "score": score} for place, score in enumerate(logits[:, 0].tolist())]

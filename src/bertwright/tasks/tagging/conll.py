@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import csv
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from itertools import dropwhile, islice
+from itertools import groupby, islice
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from bertwright.corpus.readers.blocks import read_blocks, read_text
 from bertwright.corpus.readers.delimited import require_text
@@ -124,38 +123,44 @@ class Cutter:
         return int(given) - 1
 
 
+@dataclass(frozen=True)
+class WordLine:
+    """A line that holds a word: its number from 1, the number of its sentence, and its cells."""
+
+    number: int
+    sentence: int
+    cells: list[str]
+
+
 def read_conll(
     path: Path, *, word_column: str | None = None, tag_column: str | None = None, encoding: str | None = None
 ) -> TaggedWords:
-    """Return the words of a CoNLL file, columns cut at tabs or else at blanks (at commas in .csv), parsed at once.
+    """Return the words of a CoNLL file, columns cut at tabs or else at blanks (at commas in .csv).
 
     Columns are numbers from 1; without them the first holds the words and the last the tags. Raises CorpusError where
     the file is missing, empty or ragged, naming the line, and UsageError where there is no such column.
     """
-    every, held, sentence_of = _word_lines(path, encoding)
-    lines = every.take(pa.array(held))
-    cutter = Cutter.of_lines(_start(lines, sentence_of), commas=_commas(path))
-    if BRAT.match(lines[0].as_py()):
+    _refuse_missing(path)
+    every = list(_numbered(read_text(path, encoding).split("\n")))
+    if BRAT.match(next((line for _, line in every if line), "")):
         raise CorpusError(f"{path} is a file of brat, which is not read; export CoNLL, a word and its tag a line")
-    cells = _cells_of(lines, cutter)
-    widths = pc.list_value_length(cells).to_numpy(zero_copy_only=False)
-    kept = _without_comments(lines, cells, widths, cutter, sentence_of, path)
-    lines, cells, widths, held, sentence_of = (
-        lines.filter(pa.array(kept)), cells.filter(pa.array(kept)), widths[kept], held[kept], sentence_of[kept],
-    )  # fmt: skip
-    if not len(held):
+    cutter = _cutter_of(every, path)
+    lines = (
+        []
+        if cutter is None
+        else _without_odd_openings(list(_word_lines(every, cutter, path, tagged=True)), cutter, path)
+    )
+    if cutter is None or not lines:
         raise CorpusError(f"{path} holds no words; give a CoNLL file: a word and its tag a line")
-    _refuse_ragged(path, lines, widths, held, width=cutter.width)
-    words = pc.list_element(cells, cutter.words(word_column, path=path))
-    tags = pc.list_element(cells, cutter.tags(tag_column, path=path))
-    tags = pc.utf8_trim_whitespace(tags).dictionary_encode()
+    word, tag = cutter.words(word_column, path=path), cutter.tags(tag_column, path=path)
+    tags = pa.array([line.cells[tag].strip() for line in lines]).dictionary_encode()
     return TaggedWords(
         path=path,
-        words=words.to_pylist(),
+        words=[line.cells[word] for line in lines],
         names=tags.dictionary.to_pylist(),
         tags=tags.indices.to_numpy().astype(np.int64),
-        counts=np.unique(sentence_of, return_counts=True)[1].astype(np.int64),
-        lines=held + 1,
+        counts=np.unique([line.sentence for line in lines], return_counts=True)[1].astype(np.int64),
+        lines=np.array([line.number for line in lines], dtype=np.int64),
     )
 
 
@@ -171,14 +176,6 @@ def has_words_alone(path: Path, encoding: str | None = None) -> bool:
 
 def _commas(path: Path) -> bool:
     return ".csv" in (suffix.lower() for suffix in path.suffixes[-2:])
-
-
-def _start(lines: pa.StringArray, sentence_of: np.ndarray) -> list[str]:
-    """Return the first lines, empty ones between sentences, at least one of them without # where there is one."""
-    plain = pc.index(pc.starts_with(lines, "#"), False).as_py()
-    some = lines[: max(plain, 0) + START_LINES].to_pylist()
-    new = np.diff(sentence_of[: len(some)], prepend=sentence_of[0]) != 0
-    return [piece for line, opens in zip(some, new, strict=True) for piece in ([""] * bool(opens) + [line])]
 
 
 def _number_words(lines: list[str], cutter: Cutter) -> bool:
@@ -205,64 +202,22 @@ def _repeat(lines: list[str], cutter: Cutter) -> bool:
     return any(len(cells) > 2 for cells in sentences) and all(len(set(cells)) < 2 for cells in sentences)
 
 
-def _cells_of(lines: pa.StringArray, cutter: Cutter) -> pa.ListArray:
-    # Only what ASCII calls blank: a word may be a no-break space.
-    if cutter.separator == "\t":
-        return pc.split_pattern(pc.ascii_rtrim_whitespace(lines), "\t")
-    if cutter.separator == " ":
-        return pc.split_pattern_regex(pc.ascii_trim_whitespace(lines), r"[ \t]+")
-    return pa.array([cutter.cells(line) for line in lines.to_pylist()], pa.list_(pa.string()))
-
-
-def _without_comments(
-    lines: pa.StringArray, cells: pa.ListArray, widths: np.ndarray, cutter: Cutter, sentence_of: np.ndarray, path: Path
-) -> np.ndarray:
-    """Return bool [L]: the lines that hold a word; comments and the names of the columns do not."""
-    kept = np.ones(len(lines), dtype=bool)
-    opens = np.diff(sentence_of, prepend=-1) != 0
-    marked = np.flatnonzero(pc.starts_with(lines, "#").to_numpy(zero_copy_only=False)).tolist()
-    for place in marked:
-        first = bool(opens[place]) or (not kept[place - 1] and sentence_of[place - 1] == sentence_of[place])
-        kept[place] = not cutter.is_comment(lines[place].as_py(), int(widths[place]), opens=first)
-    if cutter.numbered:
-        ranges = pc.match_substring_regex(pc.list_element(cells, 0), f"^{RANGE.pattern}$")
-        kept &= ~ranges.to_numpy(zero_copy_only=False)
-    for place in _odd_openings(lines, cells, [place for place in marked if kept[place] and opens[place]], cutter):
-        kept[place] = False
-    comments = len(marked) - int(kept[marked].sum())
-    if comments:
-        note(f"{path}: {comments:,} lines that begin with # are skipped as comments")
-    if cutter.names:
-        names = int(np.flatnonzero(kept)[0])
-        note(f"{path}: its first line ({', '.join(cutter.names)[:60]}) is taken for the names of its columns")
-        kept[names] = False
+def _without_odd_openings(lines: list[WordLine], cutter: Cutter, path: Path) -> list[WordLine]:
+    """Leave out lines `# x` that open sentences and are as wide as others, but have a tag that no other line has."""
+    sentences = [-1, *(line.sentence for line in lines)]
+    opens = [line.cells[0].startswith("#") and line.sentence != sentences[n] for n, line in enumerate(lines)]
+    if cutter.separator == "\t" or not any(opens):
+        return lines
+    tags = {line.cells[-1] for line, odd in zip(lines, opens, strict=True) if not odd}
+    every = zip(lines, opens, strict=True)
+    kept = [line for line, odd in every if not (odd and line.cells[0] == "#" and line.cells[-1] not in tags)]
+    if len(kept) < len(lines):
+        note(f"{path}: {len(lines) - len(kept):,} lines `# ...` with a tag of their own are skipped as comments too")
     return kept
 
 
-def _odd_openings(lines: pa.StringArray, cells: pa.ListArray, places: list[int], cutter: Cutter) -> list[int]:
-    """Return which of some lines `# x`, that open sentences and are as wide as others, have a tag that no other has."""
-    if not places or cutter.separator == "\t":
-        return []
-    others = pc.equal(pc.list_value_length(cells), cutter.width).to_numpy(zero_copy_only=False).copy()
-    others[places] = False
-    tags = set(pc.list_element(cells.filter(pa.array(others)), cutter.width - 1).to_pylist()) if others.any() else set()
-    return [place for place in places if cells[place].as_py()[0] == "#" and cells[place].as_py()[-1] not in tags]
-
-
-def _refuse_ragged(path: Path, lines: pa.StringArray, widths: np.ndarray, held: np.ndarray, *, width: int) -> None:
-    odd = np.flatnonzero(widths != width)
-    if width > 1 and not len(odd):
-        return
-    place = int(odd[0]) if width > 1 else 0
-    expected = f"{width} as before" if width > 1 else "a word and its tag"
-    raise CorpusError(
-        f"{path} line {held[place] + 1:,} has {widths[place]} columns where {expected} were expected: "
-        f"{lines[place].as_py()[:60]!r}; fix that line"
-    )
-
-
 def is_conll(path: Path) -> bool:
-    """Say whether a file's name tells CoNLL."""
+    """Say whether a file has the name of a CoNLL file."""
     return plain_suffix(path) in SUFFIXES
 
 
@@ -274,67 +229,74 @@ def stream_sentences(
     The words are in the first column, or that of the number `word_column`. Raises CorpusError where the file is
     missing, ragged or no text, naming the line, and UsageError where there is no such column.
     """
-    every = (line for _, line in _lines(path, encoding))
-    start = list(islice(dropwhile(lambda line: not line or line.startswith("#"), every), START_LINES))
-    start = start or [line for _, line in islice(_lines(path, encoding), START_LINES)]
-    if not any(start):
+    _refuse_missing(path)
+    cutter = _cutter_of(_lines(path, encoding), path)
+    if cutter is None:
         return
-    cutter = Cutter.of_lines(start, commas=_commas(path))
     column = cutter.words(word_column, path=path)
-    words: list[str] = []
-    begun = 0
-    for number, cells in islice(_word_cells(path, cutter, encoding), bool(cutter.names), None):
-        if not cells and words:
-            yield begun, PreTokenized(words)
-            words = []
-        if not cells or (cutter.numbered and RANGE.fullmatch(cells[0])):
-            continue
-        begun = begun if words else number
-        words.append(cells[column])
-    if words:
-        yield begun, PreTokenized(words)
+    for _, group in groupby(_word_lines(_lines(path, encoding), cutter, path), key=lambda line: line.sentence):
+        lines = list(group)
+        yield lines[0].number, PreTokenized(line.cells[column] for line in lines)
 
 
-def _word_cells(path: Path, cutter: Cutter, encoding: str | None) -> Iterator[tuple[int, list[str]]]:
-    """Yield the number and cells of each line that holds a word, no cells for one that stands between sentences."""
-    opens, begun = True, False
-    for number, line in _lines(path, encoding):
+def _cutter_of(every: Iterable[tuple[int, str]], path: Path) -> Cutter | None:
+    """Return what cuts the lines of a file, by the first that hold words; None where none does."""
+    comments: list[str] = []
+    lines = (line for _, line in every)
+    for line in lines:
+        if line and not line.startswith("#"):
+            return Cutter.of_lines([line, *islice(lines, START_LINES - 1)], commas=_commas(path))
+        if len(comments) < START_LINES:
+            comments.append(line)
+    return Cutter.of_lines(comments, commas=_commas(path)) if any(comments) else None
+
+
+def _word_lines(
+    every: Iterable[tuple[int, str]], cutter: Cutter, path: Path, *, tagged: bool = False
+) -> Iterator[WordLine]:
+    """Yield each line that holds a word; if words are to be `tagged`, what is skipped is noted.
+
+    Raises CorpusError for a line of other columns than the first ones, or of one column where tags are wanted.
+    """
+    sentence, opens, comments, named = 0, True, 0, not cutter.names
+    for number, line in every:
         if not line:
-            opens = True
-            if begun:
-                yield number, []
+            sentence, opens = sentence + 1, True
             continue
         cells = cutter.cells(line)
         if cutter.is_comment(line, len(cells), opens=opens):
+            opens, comments = True, comments + 1
             continue
-        if len(cells) != cutter.width:
+        opens = False
+        if cutter.numbered and RANGE.fullmatch(cells[0]):
+            continue
+        if len(cells) != cutter.width or (tagged and cutter.width < 2):
+            expected = f"{cutter.width} as before" if cutter.width > 1 else "a word and its tag"
             raise CorpusError(
-                f"{path} line {number:,} has {len(cells)} columns where {cutter.width} as before were expected; fix "
+                f"{path} line {number:,} has {len(cells)} columns where {expected} were expected: {line[:60]!r}; fix "
                 "that line"
             )
-        opens, begun = False, True
-        yield number, cells
+        if named:
+            yield WordLine(number, sentence, cells)
+        elif tagged:
+            note(f"{path}: its first line ({', '.join(cutter.names)[:60]}) is taken for the names of its columns")
+        named = True
+    if tagged and comments:
+        note(f"{path}: {comments:,} lines that begin with # are skipped as comments")
+
+
+def _refuse_missing(path: Path) -> None:
+    if not path.is_file():
+        raise CorpusError(f"there is no file {path}; give a CoNLL file that exists")
 
 
 def _lines(path: Path, encoding: str | None) -> Iterator[tuple[int, str]]:
-    """Yield the number of each line and the line, empty for one that stands between sentences."""
-    if not path.is_file():
-        raise CorpusError(f"there is no file {path}; give a CoNLL file that exists")
-    number = 0
-    for block in require_text(read_blocks(path, encoding), path):
-        for line in block.data.decode().removesuffix("\n").split("\n"):
-            number += 1
-            yield number, "" if not line.strip() or line.startswith(DOCUMENT) else line
+    """Yield the lines of a file with their numbers, read a block at a time."""
+    blocks = require_text(read_blocks(path, encoding), path)
+    return _numbered(line for block in blocks for line in block.data.decode().removesuffix("\n").split("\n"))
 
 
-def _word_lines(path: Path, encoding: str | None) -> tuple[pa.StringArray, np.ndarray, np.ndarray]:
-    """Return all lines, the places of those that hold something, and the number of the sentence each of these is in."""
-    if not path.is_file():
-        raise CorpusError(f"there is no file {path}; give a CoNLL file that exists")
-    every = pc.split_pattern(pa.array([read_text(path, encoding)]), "\n").flatten()
-    between = pc.or_(pc.equal(pc.utf8_trim_whitespace(every), ""), pc.starts_with(every, DOCUMENT))
-    breaks = between.to_numpy(zero_copy_only=False)
-    held = np.flatnonzero(~breaks)
-    if not len(held):
-        raise CorpusError(f"{path} holds no words; give a CoNLL file: a word and its tag a line")
-    return every, held, np.cumsum(breaks)[held]
+def _numbered(lines: Iterable[str]) -> Iterator[tuple[int, str]]:
+    """Yield lines with their numbers from 1, empty for one that stands between sentences."""
+    for number, line in enumerate(lines, start=1):
+        yield number, "" if not line.strip() or line.startswith(DOCUMENT) else line

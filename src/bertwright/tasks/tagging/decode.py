@@ -15,23 +15,23 @@ SENTENCES = 256
 
 @dataclass(frozen=True)
 class DecodedTags:
-    """What a CRF says of W words: the best tags [W] int64, logarithms of probabilities [W, K], and surprise in nats."""
+    """What a CRF says of W words: the best tags [W] int64, log probabilities [W, K], and the nats of the labels."""
 
     tags: np.ndarray
-    log_shares: np.ndarray
+    log_probabilities: np.ndarray
     nats: float
 
 
-def decode_tags(chain: CRFDecoder, logits: np.ndarray, counts: np.ndarray, targets: np.ndarray) -> DecodedTags:
-    """Return the reading of logits [W, K] of sentences of `counts` [N] words, and how surprising `targets` [W] are."""
-    tags, shares = np.empty(len(logits), dtype=np.int64), np.empty(logits.shape, dtype=np.float64)
+def decode_tags(decoder: CRFDecoder, logits: np.ndarray, counts: np.ndarray, targets: np.ndarray) -> DecodedTags:
+    """Return the tags of logits [W, K] of sentences of `counts` [N] words, and how likely `targets` [W] are."""
+    tags, logs = np.empty(len(logits), dtype=np.int64), np.empty(logits.shape, dtype=np.float64)
     nats = 0.0
-    for places, here in _batches(counts):
-        scores, flat = logits[places].astype(np.float64), places[here]
-        tags[flat] = chain.decode(scores, here)[here]
-        shares[flat] = chain.log_marginals(scores, here)[here]
-        nats += float(chain.negative_log_likelihood(scores, targets[places], here).sum())
-    return DecodedTags(tags, shares, nats)
+    for places, mask in _batches(counts):
+        scores, flat = logits[places].astype(np.float64), places[mask]
+        tags[flat] = decoder.decode(scores, mask)[mask]
+        logs[flat] = decoder.log_marginals(scores, mask)[mask]
+        nats += float(decoder.negative_log_likelihood(scores, targets[places], mask).sum())
+    return DecodedTags(tags, logs, nats)
 
 
 def _batches(counts: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
@@ -42,5 +42,5 @@ def _batches(counts: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     for at in range(0, len(order), SENTENCES):
         some = order[at : at + SENTENCES]
         columns = np.arange(int(counts[some].max()))[None, :]
-        here = columns < counts[some][:, None]
-        yield np.where(here, begins[some][:, None] + columns, begins[some][:, None]), here
+        mask = columns < counts[some][:, None]
+        yield np.where(mask, begins[some][:, None] + columns, begins[some][:, None]), mask

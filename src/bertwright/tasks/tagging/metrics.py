@@ -62,21 +62,21 @@ class Entities:
 
 @dataclass(frozen=True)
 class Found:
-    """How many entities there were, were given, and were both."""
+    """How many entities there were, were predicted, and were both."""
 
-    true: int
-    said: int
+    labels: int
+    predictions: int
     right: int
 
     @property
     def precision(self) -> float:
-        """Share of what was given that is right; 0 where nothing was."""
-        return self.right / self.said if self.said else 0.0
+        """Fraction of what was predicted that is right; 0 where nothing was."""
+        return self.right / self.predictions if self.predictions else 0.0
 
     @property
     def recall(self) -> float:
-        """Share of what there was that was given; 0 where there was nothing."""
-        return self.right / self.true if self.true else 0.0
+        """Fraction of what there was that was predicted; 0 where there was nothing."""
+        return self.right / self.labels if self.labels else 0.0
 
     @property
     def f1(self) -> float:
@@ -133,10 +133,10 @@ def letters_of(found: Entities, words: int, *, closes: bool) -> tuple[np.ndarray
     return letters, kinds
 
 
-def compare(true: Entities, said: Entities, *, words: int, types: int) -> list[Found]:
+def compare(labels: Entities, predictions: Entities, *, words: int, types: int) -> list[Found]:
     """Return how many entities were found: in all, and then of each type."""
-    keys = [(found.first * (words + 1) + found.last) * max(1, types) + found.kind for found in (true, said)]
-    right = true.kind[np.isin(keys[0], keys[1])]
-    counts = [np.bincount(kind, minlength=types) for kind in (true.kind, said.kind, right)]
+    keys = [(found.first * (words + 1) + found.last) * max(1, types) + found.kind for found in (labels, predictions)]
+    right = labels.kind[np.isin(keys[0], keys[1])]
+    counts = [np.bincount(kind, minlength=types) for kind in (labels.kind, predictions.kind, right)]
     each = [Found(*(int(count[kind]) for count in counts)) for kind in range(types)]
     return [Found(*(int(count.sum()) for count in counts)), *each]

@@ -9,9 +9,12 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from itertools import pairwise
+from dataclasses import dataclass, replace
+from itertools import accumulate, pairwise
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
+
+import numpy as np
 
 from bertwright.corpus.readers.blocks import read_decoded
 from bertwright.corpus.readers.cells import BLANK, class_names
@@ -22,9 +25,12 @@ from bertwright.corpus.readers.rows import TableOptions
 from bertwright.corpus.readers.table import read_head, read_rows
 from bertwright.errors import CorpusError, UsageError
 from bertwright.tasks.columns import SINGLES, ColumnsConfig
+from bertwright.tasks.examples import Examples
 from bertwright.tasks.tagging.conll import has_words_alone, is_conll, read_conll, stream_sentences
+from bertwright.tasks.tagging.pretokenize import PreTokenized, word_spans
 from bertwright.tasks.tagging.tag_columns import BEGINNINGS, TAGS, WORDS, TaggedWords
-from bertwright.tasks.tagging.tag_rows import Row, asked_rows, columns_of_rows, tagged_rows
+from bertwright.tasks.tagging.tag_rows import Row, columns_of_rows, questions_of_rows, tagged_rows
+from bertwright.tokenizer.ragged import ranges
 
 Form = Literal["conll", "json", "table"]
 HEAD_BYTES = 1 << 18
@@ -32,6 +38,67 @@ HEAD_BYTES = 1 << 18
 JSON = re.compile(r'\s*(\[\s*)?\{\s*"[^"\n]*"\s*:')
 """How JSON lines begin, and an array of objects."""
 NAMES = frozenset((*WORDS, *SINGLES, *TAGS, *BEGINNINGS))
+
+
+@dataclass(frozen=True)
+class TaggedSentences(Examples):
+    """W words of N sentences, and their tags.
+
+    words [W] strings    counts [N] words of each sentence    targets [W] int64
+    texts, spans  the running text of each sentence and the characters [W, 2] of each word in it, where they are known
+    """
+
+    words: list[str]
+    counts: np.ndarray
+    targets: np.ndarray
+    texts: list[str] | None = None
+    spans: np.ndarray | None = None
+
+    def __len__(self) -> int:
+        """Return N."""
+        return len(self.counts)
+
+    def keys(self) -> list[str]:
+        """Return the words of each sentence, a blank between them."""
+        return [" ".join(self.words[begin:end]) for begin, end in self.bounds()]
+
+    def bounds(self) -> list[tuple[int, int]]:
+        """Return the first word of each sentence, and that after its last one."""
+        ends = np.cumsum(self.counts).tolist()
+        return list(zip([0, *ends[:-1]], ends, strict=True))
+
+    def take(self, places: np.ndarray) -> Self:
+        """Return the sentences at `places`, in that order."""
+        counts = self.counts[places]
+        at = ranges(np.cumsum(self.counts)[places] - counts, counts)
+        return replace(
+            self,
+            words=[self.words[place] for place in at.tolist()],
+            counts=counts,
+            targets=self.targets[at],
+            texts=None if self.texts is None else [self.texts[place] for place in places.tolist()],
+            spans=None if self.spans is None else self.spans[at],
+        )
+
+
+def sentences_of_questions(questions: Sequence[tuple[str, ...]]) -> TaggedSentences:
+    """Return running texts cut into words, or sentences of given ones; raises UsageError where one is a pair."""
+    if any(len(question) > 1 and not isinstance(question, PreTokenized) for question in questions):
+        raise UsageError("this model tags the words of single texts; it has no use for pairs")
+    texts = [" ".join(question) for question in questions]
+    found = [_spans_of(question) for question in questions]
+    words = [text[begin:end] for text, spans in zip(texts, found, strict=True) for begin, end in spans]
+    counts = np.array([len(spans) for spans in found], dtype=np.int64)
+    spans = np.array([span for spans in found for span in spans], dtype=np.int64).reshape(-1, 2)
+    return TaggedSentences(Path("questions"), words, counts, np.zeros(len(words), dtype=np.int64), texts, spans)
+
+
+def _spans_of(question: tuple[str, ...]) -> list[tuple[int, int]]:
+    """Return the characters [begin, end) of each word: those of a running text, or given ones a blank apart."""
+    if not isinstance(question, PreTokenized):
+        return word_spans(question[0])
+    ends = list(accumulate(len(word) + 1 for word in question))
+    return [(end - 1 - len(word), end - 1) for word, end in zip(question, ends, strict=True)]
 
 
 def read_tagged(
@@ -91,7 +158,7 @@ class RowSource:
             yield rows.position, (row for batch in rows.table.to_batches(1024) for row in batch.to_pylist())
 
 
-def asked_of_tagger(
+def questions_for_tagger(
     path: Path, given: ColumnsConfig
 ) -> tuple[str, Iterator[tuple[int, tuple[str, ...]]], RowSource | None] | None:
     """Return what a file asks of a tagger; None where it has texts: no words that are cut, and no entities.
@@ -104,15 +171,15 @@ def asked_of_tagger(
         is_words = is_conll(path) or _is_words_a_line(path, given)
         return ("line", stream_sentences(path, given.text, given.encoding), None) if is_words else None
     source = RowSource(path, form, given)
-    asked = asked_rows(path, source, given)
-    return None if asked is None else ("row", enumerate(asked, start=1), source)
+    questions = questions_of_rows(path, source, given)
+    return None if questions is None else ("row", enumerate(questions, start=1), source)
 
 
 def lacks_tags(path: Path, given: ColumnsConfig) -> bool:
     """Return whether a file has words, or texts, and no column of tags; a damaged one does not count."""
     form = form_of_tags(path, given)
     if form == "conll":
-        return has_words_alone(path, given.encoding) and asked_of_tagger(path, given) is not None
+        return has_words_alone(path, given.encoding) and questions_for_tagger(path, given) is not None
     source = RowSource(path, form, given)
     try:
         columns_of_rows(path, source, given, labelled=True)

@@ -145,7 +145,7 @@ def find_tag_columns(
         return TagColumns("text", names[0] if names else "")
     if found is None or (labelled and found.tags is None):
         raise CorpusError(
-            f"{path} has no columns of words and tags, nor of texts and entities, that their names tell (its "
+            f"{path} has no columns of words and tags, nor of texts and entities, by their names (its "
             f"columns are {', '.join(names)}); name them with --text-column and --label-column"
         )
     return found

@@ -1,4 +1,4 @@
-"""Turns a table about words (JSON lines, Parquet, CSV) into words and their tags, or into what it asks of a tagger."""
+"""Turns a table about words (JSON lines, Parquet, CSV) into words and their tags, or into questions for a tagger."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def tagged_rows(
     )
 
 
-def asked_rows(path: Path, source: Source, given: ColumnsConfig) -> Iterator[tuple[str, ...]] | None:
+def questions_of_rows(path: Path, source: Source, given: ColumnsConfig) -> Iterator[tuple[str, ...]] | None:
     """Return what each row asks of a tagger: its words as they are cut, or its text; None where it has one text alone.
 
     Rows of a word each are one question a sentence. Tags need not be there, and are passed over.

@@ -26,7 +26,7 @@ class TextScores:
     signatures: dict[str, str]
 
 
-def score_texts(said: Sequence[str], truth: Sequence[str], *, lowercase: bool) -> TextScores:
+def score_texts(predictions: Sequence[str], references: Sequence[str], *, lowercase: bool) -> TextScores:
     """Return BLEU (Papineni et al. 2002) and chrF (Popović 2015) of texts [N] against references [N].
 
     With `lowercase` capitals do not count, and the signatures say so (case:lc).
@@ -37,20 +37,27 @@ def score_texts(said: Sequence[str], truth: Sequence[str], *, lowercase: bool) -
     from sacrebleu.metrics import BLEU, CHRF
 
     bleu, chrf = BLEU(lowercase=lowercase), CHRF(lowercase=lowercase)
-    figures = bleu.corpus_score(list(said), [list(truth)]).score, chrf.corpus_score(list(said), [list(truth)]).score
+    figures = (
+        bleu.corpus_score(list(predictions), [list(references)]).score,
+        chrf.corpus_score(list(predictions), [list(references)]).score,
+    )
     signatures = {"bleu": str(bleu.get_signature()), "chrf": str(chrf.get_signature())}
     return TextScores(round(figures[0], 4), round(figures[1], 4), signatures)
 
 
-def chrf_of_each(said: Sequence[str], truth: Sequence[str], *, lowercase: bool) -> np.ndarray:
+def chrf_of_each(predictions: Sequence[str], references: Sequence[str], *, lowercase: bool) -> np.ndarray:
     """Return the chrF of each text, [N] in percent: unlike BLEU it means something for a single sentence."""
     from sacrebleu.metrics import CHRF
 
     chrf = CHRF(lowercase=lowercase)
-    return np.array([chrf.sentence_score(one, [other]).score for one, other in zip(said, truth, strict=True)])
+    return np.array(
+        [chrf.sentence_score(one, [other]).score for one, other in zip(predictions, references, strict=True)]
+    )
 
 
-def by_length(source: Sequence[str], said: Sequence[str], truth: Sequence[str], *, lowercase: bool) -> ResultTable:
+def by_length(
+    source: Sequence[str], predictions: Sequence[str], references: Sequence[str], *, lowercase: bool
+) -> ResultTable:
     """Return a table of the scores by words of the source text; its title holds the signature of BLEU."""
     words = np.array([len(text.split()) for text in source])
     rows: list[list[str]] = []
@@ -58,7 +65,9 @@ def by_length(source: Sequence[str], said: Sequence[str], truth: Sequence[str], 
     for low, high in zip((0, *LENGTHS), (*LENGTHS, None), strict=True):
         here = np.flatnonzero((words > low) & (words <= (words.max() if high is None else high))).tolist()
         if here:
-            part = score_texts([said[place] for place in here], [truth[place] for place in here], lowercase=lowercase)
+            part = score_texts(
+                [predictions[place] for place in here], [references[place] for place in here], lowercase=lowercase
+            )
             signature = part.signatures["bleu"]
             name = f"over {low}" if high is None else f"{low + 1} to {high}"
             rows.append([name, f"{len(here):,}", f"{part.bleu:.2f}", f"{part.chrf:.2f}"])

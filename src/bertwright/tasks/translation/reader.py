@@ -1,6 +1,6 @@
 """Turns parallel text into pairs: two files of like many lines, a prefix of two such files, or a table of two columns.
 
-Where a line is empty on either side the pair is left out, and how many were is told.
+Where a line is empty on either side the pair is left out, and how many were is noted.
 """
 
 from __future__ import annotations
@@ -17,9 +17,11 @@ from bertwright.corpus.readers.formats import is_table
 from bertwright.corpus.readers.table import Table, read_table
 from bertwright.errors import CorpusError, UsageError
 from bertwright.log import note
+from bertwright.tasks.columns import by_lower_name, first_known, refuse_missing_columns
+from bertwright.tasks.examples import Examples
 from bertwright.tasks.unlabelled import UnlabelledFile
 
-BETWEEN = ","
+COMMA = ","
 """Between the names of a source file and its target file."""
 SOURCES = ("source", "src", "input", "text")
 TARGETS = ("target", "tgt", "translation", "output", "reference")
@@ -38,10 +40,9 @@ class SidesConfig(Section):
 
 
 @dataclass(frozen=True)
-class Parallel:
+class Parallel(Examples):
     """N pairs of texts: `second[n]` says what `first[n]` says."""
 
-    path: Path
     first: list[str]
     second: list[str]
 
@@ -52,14 +53,6 @@ class Parallel:
     def keys(self) -> list[str]:
         """Return the source of each pair."""
         return self.first
-
-    def groups(self) -> list[str]:
-        """Return what pairs that stay on one side of a split have in common: an equal source."""
-        return self.first
-
-    def classes(self) -> np.ndarray | None:
-        """Return None: pairs are all of a kind."""
-        return None
 
     def take(self, places: np.ndarray) -> Self:
         """Return the pairs at `places`, in that order."""
@@ -94,11 +87,11 @@ def read_parallel(given: Path, sides: SidesConfig) -> Parallel:
 
 def parallel_files(given: Path, sides: SidesConfig) -> list[Path]:
     """Return the source and the target file of what a call names, or one table; raises UsageError or CorpusError."""
-    names = str(given).split(BETWEEN)
+    names = str(given).split(COMMA)
     if given.is_file():
         if not is_table(given):
             raise UsageError(
-                f"{given} is one side alone; give both as {given}{BETWEEN}TARGET_FILE, or a table (to translate one "
+                f"{given} is one side alone; give both as {given}{COMMA}TARGET_FILE, or a table (to translate one "
                 "side: bertwright predict)"
             )
         return [given]
@@ -110,7 +103,7 @@ def parallel_files(given: Path, sides: SidesConfig) -> list[Path]:
         raise UsageError(_which(given))
     for file in files:
         if not file.is_file():
-            raise CorpusError(f"there is no file {file}; give SOURCE{BETWEEN}TARGET files that exist")
+            raise CorpusError(f"there is no file {file}; give SOURCE{COMMA}TARGET files that exist")
     return files
 
 
@@ -122,8 +115,8 @@ def source_alone(given: Path, sides: SidesConfig) -> UnlabelledFile | None:
         return UnlabelledFile(given)
     named = {name for name in (sides.source, sides.target) if name}
     table = read_table(given, names={*SOURCES, *TARGETS}, given=named, one_column=True, encoding=sides.encoding)
-    source = sides.source if sides.source in table.columns else _told(table, None, SOURCES)
-    if sides.target in table.columns or _told(table, None, TARGETS) is not None:
+    source = sides.source if sides.source in table.columns else _column(table, None, SOURCES)
+    if sides.target in table.columns or _column(table, None, TARGETS) is not None:
         return None
     if source is None and len(table.columns) == 1:
         source = next(iter(table.columns))
@@ -133,7 +126,7 @@ def source_alone(given: Path, sides: SidesConfig) -> UnlabelledFile | None:
 def _which(given: Path) -> str:
     found = sorted(file.name for file in given.parent.glob(f"{given.name}.*")) if given.parent.is_dir() else []
     if len(found) < 2:
-        return f"there is no file {given}; give parallel text as SOURCE_FILE{BETWEEN}TARGET_FILE, or a table"
+        return f"there is no file {given}; give parallel text as SOURCE_FILE{COMMA}TARGET_FILE, or a table"
     suffixes = [name.removeprefix(f"{given.name}.") for name in found[:2]]
     return (
         f"which of {', '.join(found)} is the source? give --source {suffixes[0]} --target {suffixes[1]}, "
@@ -152,7 +145,7 @@ def lines_of_side(file: Path, encoding: str | None = None) -> list[str]:
 def _columns(file: Path, sides: SidesConfig) -> tuple[list[str], list[str]]:
     given = {name for name in (sides.source, sides.target) if name}
     table = read_table(file, names={*SOURCES, *TARGETS}, given=given, encoding=sides.encoding)
-    source, target = _told(table, sides.source, SOURCES), _told(table, sides.target, TARGETS)
+    source, target = _column(table, sides.source, SOURCES), _column(table, sides.target, TARGETS)
     if (source is None or target is None) and len(table.columns) == 2:
         one, other = table.columns
         source = source or (one if target != one else other)
@@ -165,8 +158,6 @@ def _columns(file: Path, sides: SidesConfig) -> tuple[list[str], list[str]]:
     return [text.strip() for text in table.texts(source)], [text.strip() for text in table.texts(target)]
 
 
-def _told(table: Table, told: str | None, usual: tuple[str, ...]) -> str | None:
-    if told is not None and told not in table.columns:
-        raise UsageError(f"{table.path} has no column {told!r}; its columns are {', '.join(table.columns)}")
-    lower = {name.strip().lower(): name for name in reversed(table.columns)}
-    return told or next((lower[name] for name in usual if name in lower), None)
+def _column(table: Table, given: str | None, usual: tuple[str, ...]) -> str | None:
+    refuse_missing_columns(table.path, table.columns, (given,))
+    return given or first_known(by_lower_name(table.columns), usual)

@@ -8,11 +8,13 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
-from bertwright.train.loop import StepReport
+from bertwright.errors import DivergedError
+from bertwright.log import note
+from bertwright.train.callbacks.base import Callback, StepReport
 
 
 @dataclass
-class BestListener:
+class BestCallback(Callback):
     """Copies the trained weights whenever the held-out figure `metric` is better than ever; stands after evaluation.
 
     Where it is as good as before, as F1 of zero is at first, a lower loss is better.
@@ -35,7 +37,7 @@ class BestListener:
         """Remember what is trained: gradual unfreezing may hold some of it back for a while."""
         self._trained = [name for name, parameter in self.model.named_parameters() if parameter.requires_grad]
 
-    def __call__(self, report: StepReport) -> None:
+    def on_step(self, report: StepReport) -> None:
         """Compare, if there was an evaluation."""
         valid: dict[str, float] | None = report.notes.get("valid")
         if valid is None:
@@ -45,7 +47,7 @@ class BestListener:
             return
         before = self._rank(self.figures) if self.figures else (-math.inf, -math.inf)
         if self._rank(valid) > before:  # never so where a figure is not a number
-            self.figures, self.step, self.waited = valid, report.position.step, 0
+            self.figures, self.step, self.waited = valid, report.progress.step, 0
             parameters = dict(self.model.named_parameters())
             self.weights = {name: parameters[name].detach().clone() for name in self._trained}
         else:
@@ -61,8 +63,25 @@ class BestListener:
         return self.patience is not None and self.waited >= self.patience
 
     @torch.no_grad()
-    def restore(self) -> None:
+    def load_best(self) -> None:
         """Put the best weights back into the model."""
         parameters = dict(self.model.named_parameters())
         for name, weights in self.weights.items():
             parameters[name].copy_(weights)
+
+
+@dataclass
+class EarlyStop(Callback):
+    """Ends the run where the patience of `best` is at an end; stands last."""
+
+    best: BestCallback
+
+    def on_step(self, report: StepReport) -> None:
+        """End the run, if it is time; raises DivergedError where it has diverged."""
+        if not self.best.exhausted:
+            return
+        if "diverged" in report.notes:
+            raise DivergedError(f"the run diverged: {report.notes['diverged']}")
+        step, waited = report.progress.step, self.best.waited
+        note(f"stopped at step {step:,}: {waited} evaluations without a better {self.best.metric}")
+        report.stop = True

@@ -9,15 +9,15 @@ from dataclasses import dataclass, field
 from rich.progress import Progress, TaskID
 
 from bertwright.log import note, person_reads, progress_bar
-from bertwright.train.loop import StepReport
+from bertwright.train.callbacks.base import Callback, StepReport
 
 PLAIN_EVERY = 30.0
 """Seconds between two plain lines where there is no terminal."""
 
 
 @dataclass
-class ConsoleListener:
-    """Shows time left, loss, tokens/s and MFU; hears of them from the last line of metrics in the notes."""
+class ConsoleCallback(Callback):
+    """Shows time left, loss, tokens/s and MFU, from the last line of metrics in the notes."""
 
     names: Callable[[Mapping[str, float]], Mapping[str, str]] | None = None
     """Which held-out figures are shown, and as what; all of them by their keys where not given."""
@@ -26,7 +26,7 @@ class ConsoleListener:
     figures: str = ""
     plain_at: float = field(default_factory=time.perf_counter)
 
-    def __call__(self, report: StepReport) -> None:
+    def on_step(self, report: StepReport) -> None:
         """Show one report."""
         if line := report.notes.get("line"):
             self.figures = (
@@ -38,15 +38,15 @@ class ConsoleListener:
             if self.task is None:
                 self.bar.start()
                 self.task = self.bar.add_task("training", total=1.0, figures="")
-            self.bar.update(self.task, completed=report.progress, figures=self.figures + compiling)
+            self.bar.update(self.task, completed=report.fraction, figures=self.figures + compiling)
         elif self.figures and (time.perf_counter() - self.plain_at > PLAIN_EVERY or report.last):
             self.plain_at = time.perf_counter()
-            note(f"{report.progress:4.0%}  {self.figures}  {minutes_left(report):.1f} min left{compiling}")
+            note(f"{report.fraction:4.0%}  {self.figures}  {minutes_left(report):.1f} min left{compiling}")
         if valid := report.notes.get("valid"):
             names = {name: name for name in valid} if self.names is None else self.names(valid)
             shown = "  ".join(f"{name} {valid[key]:.3f}" for key, name in names.items())
             (self.bar.console.print if self.task is not None else note)(
-                f"held out at step {report.position.step:,}: {shown}"
+                f"held out at step {report.progress.step:,}: {shown}"
             )
 
     def close(self) -> None:
@@ -56,5 +56,5 @@ class ConsoleListener:
 
 def minutes_left(report: StepReport) -> float:
     """Return about how many minutes are left, at the speed since the first step."""
-    spent = report.position.seconds - report.position.setup_seconds
-    return spent * (1 - report.progress) / max(report.progress, 1e-9) / 60
+    spent = report.progress.seconds - report.progress.setup_seconds
+    return spent * (1 - report.fraction) / max(report.fraction, 1e-9) / 60

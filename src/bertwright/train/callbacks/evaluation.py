@@ -6,12 +6,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from bertwright.train.callbacks.base import Callback, StepReport
 from bertwright.train.interval import Interval
-from bertwright.train.loop import Progress, StepReport
+from bertwright.train.state import Progress, TrainState
 
 
 @dataclass
-class EvaluateListener:
+class EvaluateCallback(Callback):
     """Evaluates about `times` times, evenly over the run's progress, and at its end; never where `times` is 0.
 
     Where `every` is given, it evaluates after each such interval of training instead, and at the end.
@@ -26,18 +27,19 @@ class EvaluateListener:
     done: int = field(default=0)
     """Marks passed."""
 
-    def rewind(self, position: Progress, progress: float, *, behind: int = 0) -> None:
-        """Take the marks up to a position, `progress` of the run, as passed, all but the last `behind` of them."""
-        self.done = self._marks(position, progress) - behind
+    def on_begin(self, state: TrainState, fraction: float) -> None:
+        """Take the marks up to here as passed, but for one whose evaluation was left half done."""
+        half_done = 0 if state.callbacks_done else 1
+        self.done = self._marks(state.progress, fraction) - half_done
 
-    def _marks(self, position: Progress, progress: float) -> int:
+    def _marks(self, progress: Progress, fraction: float) -> int:
         if self.every is None:
-            return int(progress * self.times + 1e-9)
-        return self.every.passed(steps=position.step, seconds=max(0.0, position.seconds - position.setup_seconds))
+            return int(fraction * self.times + 1e-9)
+        return self.every.passed(steps=progress.step, seconds=max(0.0, progress.seconds - progress.setup_seconds))
 
-    def __call__(self, report: StepReport) -> None:
+    def on_step(self, report: StepReport) -> None:
         """Evaluate if the run has passed the next mark."""
-        marks = self._marks(report.position, report.progress)
+        marks = self._marks(report.progress, report.fraction)
         if self.times and (marks > self.done or report.last):
             self.done = marks
             report.notes["valid"] = self.held_out()

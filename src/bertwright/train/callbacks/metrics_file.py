@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from bertwright.files import write_text
+from bertwright.train.callbacks.base import Callback, StepReport
 from bertwright.train.callbacks.peak import PeakCallback
-from bertwright.train.loop import Progress, StepReport
 from bertwright.train.optim.config import OptimizerConfig
+from bertwright.train.state import TrainState
 from bertwright.types import part_figures
 
 UNLOGGED = {"compiling"}
@@ -19,7 +20,27 @@ UNLOGGED = {"compiling"}
 
 
 @dataclass
-class MetricsCallback:
+class MetricsWindow(Callback):
+    """Adds up the figures of steps since the last line of metrics.jsonl; stands before all who look at them."""
+
+    SAVED: ClassVar[Mapping[str, str]] = {"sums": "window"}
+
+    sums: dict[str, float] = field(default_factory=dict)
+    """The loss parts, and the steps, tokens, flops and seconds they took."""
+
+    def on_step(self, report: StepReport) -> None:
+        """Add the figures of a step."""
+        for name, value in report.sums.items():
+            self.sums[name] = self.sums.get(name, 0.0) + value
+
+    @property
+    def loss(self) -> float | None:
+        """The mean loss of these steps; None where there are none."""
+        return self.sums["loss"] / self.sums["steps"] if self.sums else None
+
+
+@dataclass
+class MetricsCallback(Callback):
     """Appends to RUN/metrics.jsonl every `every` steps, and whenever an evaluation left figures.
 
     A line holds step, tokens, epochs, seconds, loss and its parts (means over the steps since the last line),
@@ -29,6 +50,7 @@ class MetricsCallback:
     """
 
     path: Path
+    window: MetricsWindow
     every: int
     lengths: list[int]
     optimizer: OptimizerConfig
@@ -36,44 +58,44 @@ class MetricsCallback:
     _last: dict[str, Any] = field(default_factory=dict, init=False)
     """The figures of the last line."""
 
-    def begin(self, position: Progress) -> None:
+    def on_begin(self, state: TrainState, fraction: float) -> None:
         """Start the file; a run that goes on from an earlier step drops the lines after it, and writes them again.
 
         So it drops a last line that a kill tore, and what a power cut left behind the lines of the checkpoint.
         """
         kept, self._last = [], {}
         for line, figures in _whole_lines(self.path, forgiving=True):
-            if figures["step"] <= position.step:
+            if figures["step"] <= state.progress.step:
                 kept.append(line)
                 self._last = figures
         write_text(self.path, "".join(kept))
 
-    def __call__(self, report: StepReport) -> None:
+    def on_step(self, report: StepReport) -> None:
         """Write a line if one is due."""
-        position, window = report.position, report.position.window
-        if position.step % self.every and not report.notes.keys() - UNLOGGED and not report.last:
+        sums = self.window.sums
+        if report.progress.step % self.every and not report.notes.keys() - UNLOGGED and not report.last:
             return
-        # A run that went back to its last line has no step to tell of since.
-        line = {**(self._figures(report) if window else self._last), **report.notes}
+        # A run that went back to its last line has made no step since.
+        line = {**(self._figures(report) if sums else self._last), **report.notes}
         for name in UNLOGGED & line.keys():
             del line[name]
         with self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(line, ensure_ascii=False) + "\n")
         report.notes["line"] = self._last = line
-        window.clear()
+        sums.clear()
 
     def _figures(self, report: StepReport) -> dict[str, Any]:
         """Return what a line holds but for notes: means over the steps since the last one."""
-        position, window = report.position, report.position.window
+        progress, sums = report.progress, self.window.sums
         return {
-            "step": position.step,
-            "tokens": position.tokens,
-            "epochs": round(position.epochs, 5),
-            "seconds": round(position.seconds, 3),
-            **means(window),
-            **self._rates(report.learning_rate_factor),
-            "tokens_per_second": round(window["tokens"] / window["seconds"], 1),
-            "mfu": round(window["flops"] / window["seconds"] / self.peak.flops, 4),
+            "step": progress.step,
+            "tokens": progress.tokens,
+            "epochs": round(progress.epochs, 5),
+            "seconds": round(progress.seconds, 3),
+            **means(sums),
+            **self._rates(report.rate_factor),
+            "tokens_per_second": round(sums["tokens"] / sums["seconds"], 1),
+            "mfu": round(sums["flops"] / sums["seconds"] / self.peak.flops, 4),
             "peak_flops": self.peak.flops,
             "length": self.lengths[report.phase],
         }
@@ -86,14 +108,14 @@ class MetricsCallback:
         return rates
 
 
-def means(window: dict[str, float]) -> dict[str, float]:
+def means(sums: Mapping[str, float]) -> dict[str, float]:
     """Return means of the loss parts from their sums: losses a step, objective parts each over its own count.
 
     See `part_figures` for those of the parts.
     """
-    steps = window["steps"]
-    figures = {"loss": window["loss"] / steps, "gradient_norm": window["gradient_norm"] / steps}
-    return {name: round(value, 6) for name, value in figures.items()} | part_figures(window)
+    steps = sums["steps"]
+    figures = {"loss": sums["loss"] / steps, "gradient_norm": sums["gradient_norm"] / steps}
+    return {name: round(value, 6) for name, value in figures.items()} | part_figures(sums)
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:

@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from bertwright.train.loop import StepReport
+from bertwright.train.callbacks.base import Callback, StepReport
 
 
 @dataclass
-class PeakCallback:
+class PeakCallback(Callback):
     """Holds the highest peak rate measured so far; stands after evaluation, and before who writes figures.
 
     `measure()` returns the rate in floating-point operations a second; where a run has several processes, of them all.
@@ -23,7 +23,7 @@ class PeakCallback:
     flops: float
     """The highest rate so far."""
 
-    def __call__(self, report: StepReport) -> None:
+    def on_step(self, report: StepReport) -> None:
         """Measure again after an evaluation."""
         if report.notes.get("valid"):
             self.flops = max(self.flops, self.measure())

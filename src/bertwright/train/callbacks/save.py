@@ -6,11 +6,11 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import NoReturn, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 from bertwright.stopping import STOPPING, on_signals, stopped_by
+from bertwright.train.callbacks.base import Callback, StepReport
 from bertwright.train.checkpoint.saver import Saver
-from bertwright.train.loop import StepReport
 from bertwright.train.parallel.group import ALONE, Group
 
 T = TypeVar("T")
@@ -23,7 +23,7 @@ class StopAskedError(Exception):
 
 
 @dataclass
-class CheckpointListener:
+class CheckpointCallback(Callback):
     """Saves every `minutes` (and every `steps`, where given), before stopping on a signal, and `at_end`.
 
     The first checkpoint of a run comes after FIRST_SECONDS at the latest. Without `at_end` the last step is saved where
@@ -44,11 +44,11 @@ class CheckpointListener:
     """The signal that asked this process to stop. Only a signal sets it: one may come at any instant."""
     saved_at: float = field(default_factory=time.perf_counter, init=False)
 
-    def __call__(self, report: StepReport) -> None:
+    def on_step(self, report: StepReport) -> None:
         """Save if it is time; raise Interrupted after saving if someone asked to stop."""
-        step, valid = report.position.step, report.notes.get("valid")
+        step, valid = report.progress.step, report.notes.get("valid")
         loss = self.held_out(valid) if valid and self.held_out is not None else None
-        wait = self.minutes * 60 if self.saver.moving.position.saved else min(FIRST_SECONDS, self.minutes * 60)
+        wait = self.minutes * 60 if self.saver.saved else min(FIRST_SECONDS, self.minutes * 60)
         waited = time.perf_counter() - self.saved_at
         due = waited >= wait and not self.saver.busy
         due = due or (report.last and (self.at_end or waited >= FIRST_SECONDS))
@@ -70,11 +70,13 @@ class CheckpointListener:
             self.saver.wait()
         return sums["due"] > 0, next((number for number in STOPPING if sums[str(number)]), None)
 
-    def stop_unheard(self, report: StepReport) -> NoReturn:
-        """Save a step whose evaluation was left half done, to be made on resuming, and raise Interrupted."""
-        report.position.heard = False
-        self.saver.save()
-        self._leave(report.position.step, self.signal)
+    def state(self) -> dict[str, Any]:
+        """Return how many checkpoints were begun, and how long steps waited for copies of the state."""
+        return self.saver.state()
+
+    def restore(self, position: Mapping[str, Any]) -> None:
+        """Go on counting from there."""
+        self.saver.restore(position)
 
     def until_asked(self, values: Iterable[T]) -> Iterator[T]:
         """Yield `values`, and raise StopAskedError instead of the next one when someone asked to stop."""
@@ -92,11 +94,19 @@ class CheckpointListener:
 
     @contextmanager
     def listening_for_signals(self) -> Iterator[None]:
-        """Turn the first Ctrl-C, SIGTERM or SIGHUP into a stop after the current step; see `on_signals`."""
+        """Turn the first Ctrl-C, SIGTERM or SIGHUP into a stop after the current step; see `on_signals`.
 
-        def ask(number: int) -> None:
-            self.signal = number
-
+        A step whose evaluation was left half done is saved, and evaluated again when the run goes on.
+        """
         self.saved_at = time.perf_counter()
-        with on_signals(STOPPING, ask):
-            yield
+        with on_signals(STOPPING, self._ask):
+            try:
+                yield
+            except StopAskedError:
+                state = self.saver.train_state
+                state.callbacks_done = False
+                self.saver.save()
+                self._leave(state.progress.step, self.signal)
+
+    def _ask(self, number: int) -> None:
+        self.signal = number

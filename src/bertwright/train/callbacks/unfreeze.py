@@ -7,11 +7,12 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from bertwright.train.loop import StepReport
+from bertwright.train.callbacks.base import Callback, StepReport
+from bertwright.train.state import TrainState
 
 
-@dataclass(frozen=True)
-class UnfreezeListener:
+@dataclass
+class UnfreezeCallback(Callback):
     """Thaws one group of parameters after another, evenly over the first `share` of a run; the last thaws at its end.
 
     A frozen parameter gets no gradient, so that optimizers pass it over; their moments begin when it thaws.
@@ -20,13 +21,17 @@ class UnfreezeListener:
     groups: Sequence[Sequence[nn.Parameter]]
     share: float
 
-    def __call__(self, report: StepReport) -> None:
-        """Thaw what is due before the next step."""
-        self.thaw(report.progress)
+    def on_begin(self, state: TrainState, fraction: float) -> None:
+        """Thaw what is due before the first step."""
+        self.thaw(fraction)
 
-    def thaw(self, progress: float) -> None:
-        """Train the groups that are due at `progress` in [0, 1] of the run, and no others of them."""
-        due = min(len(self.groups), int(progress / self.share * len(self.groups) + 1e-9))
+    def on_step(self, report: StepReport) -> None:
+        """Thaw what is due before the next step."""
+        self.thaw(report.fraction)
+
+    def thaw(self, fraction: float) -> None:
+        """Train the groups that are due at a `fraction` of the run, and no others of them."""
+        due = min(len(self.groups), int(fraction / self.share * len(self.groups) + 1e-9))
         for place, group in enumerate(self.groups):
             for parameter in group:
                 parameter.requires_grad_(place < due)

@@ -14,20 +14,33 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
+import xxhash
 from safetensors import SafetensorError
 from safetensors.torch import load_file
+from torch import Tensor
 
 from bertwright.checksums import damage, write_checksums
 from bertwright.errors import ModelError
 from bertwright.files import clear_leftovers, read_json, remove, written_aside
 from bertwright.log import note
 from bertwright.train.checkpoint.snapshot import Snapshot
-from bertwright.train.checkpoint.tensor_file import write_tensors
 
 PREFIX = "step-"
 DAMAGED = "damaged-"
 MANIFEST = "manifest.json"
 GOOD = "good"
+DTYPES = {
+    torch.float64: "F64",
+    torch.float32: "F32",
+    torch.float16: "F16",
+    torch.bfloat16: "BF16",
+    torch.int64: "I64",
+    torch.int32: "I32",
+    torch.uint8: "U8",
+    torch.bool: "BOOL",
+}
+"""What safetensors calls the types that weights and moments may have."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +66,7 @@ def write_checkpoint(
     """Write RUN/checkpoints/step-N, whole or not at all, and return its path; OSError passes through.
 
     `identity` says what the run is (data fingerprint, settings that shape it); `read_checkpoint` compares it. `good` is
-    the state the run would go back to, and `held_out` the loss on held-out rows at this step, where it was judged.
+    the state the run would go back to, and `held_out` the loss on held-out rows at this step, where it was evaluated.
     """
     folder = run / "checkpoints" / f"{PREFIX}{state.step}"
     with written_aside(folder) as aside:
@@ -66,13 +79,13 @@ def write_checkpoint(
     return folder
 
 
-def _write_state(folder: Path, state: Snapshot, **told: Any) -> dict[str, str]:
+def _write_state(folder: Path, state: Snapshot, **more: Any) -> dict[str, str]:
     """Write the files of a state and return the digests of those with tensors."""
     digests = {
         f"{name}.safetensors": write_tensors(folder / f"{name}.safetensors", tensors)
         for name, tensors in state.tensors.items()
     }
-    (folder / "position.json").write_text(json.dumps({**state.told, **told}, indent=2) + "\n", encoding="utf-8")
+    (folder / "position.json").write_text(json.dumps({**state.facts, **more}, indent=2) + "\n", encoding="utf-8")
     return digests
 
 
@@ -95,29 +108,29 @@ def retain(run: Path, newest: Path, retention: Retention) -> None:
     saved = checkpoints(run)
     past = [folder for folder in saved if step_of(folder) <= step_of(newest)]
     keep = {*past[-retention.newest :]}
-    told = {folder: _told(folder) for folder in past} if retention.best or retention.hours else {}
-    losses = {folder: one["held_out"] for folder, one in told.items() if one.get("held_out") is not None}
+    facts = {folder: _facts(folder) for folder in past} if retention.best or retention.hours else {}
+    losses = {folder: one["held_out"] for folder, one in facts.items() if one.get("held_out") is not None}
     if retention.best and losses:
         keep.add(min(losses, key=lambda folder: losses[folder]))
     if retention.hours:
-        stretches: dict[int, Path] = {}
+        spans: dict[int, Path] = {}
         for folder in past:
-            seconds = told[folder].get("position", {}).get("seconds", 0.0)
-            stretches.setdefault(int(seconds // (3600 * retention.hours)), folder)
-        keep |= {folder for stretch, folder in stretches.items() if stretch}
+            seconds = facts[folder].get("position", {}).get("seconds", 0.0)
+            spans.setdefault(int(seconds // (3600 * retention.hours)), folder)
+        keep |= {folder for span, folder in spans.items() if span}
     for folder in saved:
         if folder not in keep:
             remove(folder)
 
 
 def best_valid_loss(run: Path) -> float | None:
-    """Return the lowest held-out loss of the checkpoints of a run, None where none was judged."""
-    losses = [_told(folder).get("held_out") for folder in checkpoints(run)]
+    """Return the lowest held-out loss of the checkpoints of a run, None where none was evaluated."""
+    losses = [_facts(folder).get("held_out") for folder in checkpoints(run)]
     return min((loss for loss in losses if loss is not None), default=None)
 
 
-def _told(folder: Path) -> dict[str, Any]:
-    """Return what a checkpoint says of itself; nothing where that cannot be read."""
+def _facts(folder: Path) -> dict[str, Any]:
+    """Return what is in the position.json of a checkpoint; nothing where that cannot be read."""
     try:
         return dict(read_json(folder / "position.json"))
     except (OSError, ValueError, TypeError):
@@ -152,7 +165,7 @@ def read_checkpoint(folder: Path, *, identity: Mapping[str, Any]) -> tuple[Snaps
     """
     try:
         state = _read_state(folder)
-        compare_identity(folder, state.told["identity"], identity)
+        compare_identity(folder, state.facts["identity"], identity)
         return state, _read_state(folder / GOOD) if (folder / GOOD).is_dir() else None
     except (OSError, ValueError, KeyError, TypeError, AttributeError, SafetensorError) as error:
         raise damaged(folder, error) from error
@@ -194,3 +207,36 @@ def first_difference(then: Mapping[str, Any], now: Mapping[str, Any]) -> tuple[s
         elif before != value:
             return name, before, value
     return None
+
+
+def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> str:
+    """Write a safetensors file and return the XXH3 digest (128 bits) of its bytes; OSError passes through.
+
+    The library's own writer first joins all tensors in memory, and keeps the interpreter to itself until the file is on
+    disk; here training goes on meanwhile, no second copy is made, and the file need not be read again for its checksum.
+    """
+    header = _header(tensors)
+    digest = xxhash.xxh3_128(header)
+    with path.open("wb") as file:
+        file.write(header)
+        for tensor in tensors.values():
+            held = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data
+            file.write(held)
+            digest.update(held)
+    return digest.hexdigest()
+
+
+def _header(tensors: Mapping[str, Tensor]) -> bytes:
+    """Return the head of the file: the length of a JSON object, and the object, which says where each tensor lies."""
+    places, start = {}, 0
+    for name, tensor in tensors.items():
+        size = tensor.numel() * tensor.element_size()
+        places[name] = {
+            "dtype": DTYPES[tensor.dtype],
+            "shape": list(tensor.shape),
+            "data_offsets": [start, start + size],
+        }
+        start += size
+    text = json.dumps(places, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    return len(text).to_bytes(8, "little") + text

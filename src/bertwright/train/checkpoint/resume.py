@@ -1,24 +1,28 @@
-"""Turns the parts of a run into checkpoints and its final model, and checkpoints back, for one process or several."""
+"""Turns the state of a run into checkpoints and its final model, and checkpoints back, for one process or several."""
 
 from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from bertwright.data.pretraining.dataset import Dataset
 from bertwright.errors import DataError
 from bertwright.files import read_json
 from bertwright.log import note
 from bertwright.model.build import build_encoder
 from bertwright.model.encoder import Encoder
+from bertwright.train.auxiliary import encoder_of
+from bertwright.train.callbacks.save import CheckpointCallback
 from bertwright.train.checkpoint.folder import (
     PREFIX,
     Retention,
+    best_valid_loss,
     damaged,
     newest_whole,
     read_checkpoint,
@@ -26,84 +30,103 @@ from bertwright.train.checkpoint.folder import (
     write_checkpoint,
 )
 from bertwright.train.checkpoint.saver import Saver
-from bertwright.train.checkpoint.snapshot import MISFITS, Snapshot, TrainState, restore
+from bertwright.train.checkpoint.snapshot import MISFITS, Snapshot, restore
+from bertwright.train.ema import AVERAGE
 from bertwright.train.loss_guard import LossSpikeGuard
-from bertwright.train.parallel.group import Group, launch_name, whole
-from bertwright.train.setup.run import Parts
+from bertwright.train.parallel.group import Group, full_tensor, launch_name
+from bertwright.train.setup.pretrain_config import PretrainConfig
+from bertwright.train.state import TrainState
 
 
-def saving(out: Path, parts: Parts, moving: TrainState, guard: LossSpikeGuard, *, beside: Path) -> Saver:
-    """Return what writes checkpoints of the run; several processes write their shares of them."""
-    engine, group = parts.config.engine, parts.group
+def saving(
+    out: Path, config: PretrainConfig, state: TrainState, guard: LossSpikeGuard, *, identity: Mapping[str, Any],
+    group: Group,
+) -> CheckpointCallback:  # fmt: skip
+    """Return the callback that has checkpoints of a run written; several processes write their shares of them."""
+    engine = config.engine
     write: Callable[..., Path] = write_checkpoint
     if group.size > 1:
         # Imported here: torch.distributed.checkpoint takes a second, which a run of one process need not wait for.
         from bertwright.train.checkpoint.sharded import ShardedWriter
 
         write = ShardedWriter(group, group.channel(timeout=engine.timeout))
-    return Saver(
+    saver = Saver(
         out,
-        moving,
-        identity=run_identity(parts),
+        state,
+        identity=identity,
         retention=Retention(engine.keep, best=engine.keep_best, hours=engine.keep_hours),
-        good=lambda: guard.good,
-        beside=[beside],
+        guard=guard,
+        beside=[out / "metrics.jsonl"],
         write=write,
-        first=group.first,
+        is_main=group.is_main,
     )
+    lowest = best_valid_loss(out) if engine.keep_best else None
+    return CheckpointCallback(
+        saver,
+        minutes=engine.checkpoint_minutes,
+        steps=engine.checkpoint_steps,
+        group=group,
+        held_out=lower_loss,
+        best=math.inf if engine.keep_best and lowest is None else lowest,
+    )
+
+
+def lower_loss(valid: Mapping[str, float]) -> float:
+    """Return the lower of the held-out losses of the weights and of their mean."""
+    return min(loss for name, loss in valid.items() if name in ("mlm_loss", f"{AVERAGE}mlm_loss"))
 
 
 def last_checkpoint(out: Path, group: Group) -> Path | None:
     """Return the newest checkpoint that is whole, as the first process finds it, or None; see `newest_whole`."""
-    found = newest_whole(out) if group.first else None
+    found = newest_whole(out) if group.is_main else None
     step = int(group.broadcast(-1 if found is None else step_of(found)))
     return None if step < 0 else out / "checkpoints" / f"{PREFIX}{step}"
 
 
-def resumed(checkpoint: Path, moving: TrainState, identity: Mapping[str, Any], *, group: Group) -> Snapshot:
-    """Load a checkpoint into what moves; return the state to go back to, or raise ModelError where it does not fit.
+def resumed(checkpoint: Path, state: TrainState, identity: Mapping[str, Any], *, group: Group) -> Snapshot:
+    """Load a checkpoint into a state; return the one to go back to, or raise ModelError where it does not fit.
 
     It may have been written by any number of processes.
     """
     if group.size == 1 and not any(checkpoint.glob("shard-*")):
-        state, good = read_checkpoint(checkpoint, identity=identity)
+        saved, good = read_checkpoint(checkpoint, identity=identity)
     else:
         from bertwright.train.checkpoint.sharded import read_any
 
-        state, good = read_any(checkpoint, moving, identity=identity, group=group)
+        saved, good = read_any(checkpoint, state, identity=identity, group=group)
     try:
-        for one in (good, state) if good is not None else (state,):  # the first to see that it could be gone back to
-            restore(moving, one)
+        for one in (good, saved) if good is not None else (saved,):  # the first to see that it could be gone back to
+            restore(state, one)
     except MISFITS as error:
         raise damaged(checkpoint, error) from error
-    note(f"going on from step {moving.position.step:,} ({checkpoint})")
-    return good or state
+    note(f"going on from step {state.progress.step:,} ({checkpoint})")
+    return good or saved
 
 
-def run_identity(parts: Parts) -> dict[str, Any]:
+def run_identity(dataset: Dataset, config: PretrainConfig, *, precision: str) -> dict[str, Any]:
     """Return what must be the same for a checkpoint to be gone on with; how it is watched may change."""
-    settings = parts.config.model_dump(mode="json", exclude={"engine": True, "data": {"others"}})
+    settings = config.model_dump(mode="json", exclude={"engine": True, "data": {"others"}})
     if settings["model"]["init"] == "noise":
         del settings["model"]["init"]  # checkpoints of earlier versions do not name it
     for name in ("names", "options"):
         if not settings["objective"][name]:
             del settings["objective"][name]  # nor these
     return {
-        "data fingerprint": parts.manifest["fingerprint"],
+        "data fingerprint": dataset.manifest["fingerprint"],
         **settings,
-        "engine.accumulation": parts.config.engine.accumulation,
-        "engine.compile": parts.config.engine.compile,
-        "precision": parts.precision,
+        "engine.accumulation": config.engine.accumulation,
+        "engine.compile": config.engine.compile,
+        "precision": precision,
     }
 
 
-def require_same(parts: Parts) -> None:
+def require_same(identity: Mapping[str, Any], group: Group) -> None:
     """Raise DataError where another process has other data or settings than this one: each would go its own way."""
-    mine = hashlib.sha256(json.dumps(run_identity(parts), sort_keys=True).encode()).digest()
-    others = [rank for rank, digest in enumerate(parts.group.gathered(mine)) if digest != mine]
+    mine = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).digest()
+    others = [rank for rank, digest in enumerate(group.gathered(mine)) if digest != mine]
     if others:
         raise DataError(
-            f"process {others[0]} has other data or settings than process {parts.group.rank}; give every machine the "
+            f"process {others[0]} has other data or settings than process {group.rank}; give every machine the "
             "same DATA, recipe and flags"
         )
 
@@ -115,21 +138,13 @@ def launched_before(out: Path) -> bool:
 
 
 @torch.no_grad()
-def whole_model(parts: Parts) -> Encoder:
-    """Return the model with all its weights: where they are sharded, gathered into a new one, on the CPU."""
-    if not parts.sharded:
-        return parts.model
-    model = build_encoder(parts.shape)
+def whole_model(state: TrainState, *, sharded: bool) -> Encoder:
+    """Return the encoder of a run with all its weights: where they are sharded, gathered into a new one, on the CPU."""
+    encoder = encoder_of(state.model)
+    if not sharded:
+        return encoder
+    model = build_encoder(encoder.config)
     targets = dict(model.named_parameters())
-    for name, parameter in parts.model.named_parameters():
-        targets[name].copy_(whole(parameter))
+    for name, parameter in encoder.named_parameters():
+        targets[name].copy_(full_tensor(parameter))
     return model
-
-
-def whole_for_methods(parts: Parts) -> AbstractContextManager[None]:
-    """Return a context in which any method of the model can be called; where weights are sharded, by all processes."""
-    if not parts.sharded:
-        return nullcontext()
-    from bertwright.train.parallel.wrap import outside_blocks_whole
-
-    return outside_blocks_whole(parts.model)

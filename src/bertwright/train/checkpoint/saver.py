@@ -8,55 +8,57 @@ At most one is being written; who saves before it is done waits for it, so that 
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 
 from bertwright.files import flush
 from bertwright.train.checkpoint.folder import Retention, retain, write_checkpoint
-from bertwright.train.checkpoint.snapshot import Snapshot, TrainState, copy_state
+from bertwright.train.checkpoint.snapshot import Snapshot, copy_state
+from bertwright.train.loss_guard import LossSpikeGuard
+from bertwright.train.state import Saved, TrainState
 
 
 @dataclass
-class Saver:
-    """Saves what is `moving` in the folder `run`; `wait` and `close` come last.
+class Saver(Saved):
+    """Saves the state of a run in its folder `run`; `wait` and `close` come last.
 
-    `good()` returns the state the run would go back to, saved along. `beside` are files that tell of the steps before a
-    checkpoint, and must not be lost with the power if it is not: metrics.jsonl.
+    The state that `guard` would go back to, if there is one, is saved along. `beside` are files about the steps before
+    a checkpoint, which must not be lost with the power if it is not: metrics.jsonl.
     """
 
+    SAVED: ClassVar[Mapping[str, str]] = {"saved": "saved"}
+
     run: Path
-    moving: TrainState
+    train_state: TrainState
     identity: Mapping[str, Any]
     retention: Retention
-    good: Callable[[], Snapshot | None] = field(default=lambda: None)
+    guard: LossSpikeGuard | None = None
     beside: Sequence[Path] = ()
     write: Callable[..., Path] = write_checkpoint
     """Writes a state to a checkpoint; see `sharded_checkpoint` for that of several processes ..."""
-    first: bool = True
-    """... of which the first deletes older ones."""
+    is_main: bool = True
+    """... of which rank 0 deletes older ones."""
+    saved: int = 0
+    """Checkpoints begun, over all sessions of the run."""
     _thread: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, "checkpoint"), init=False)
     _writing: Future[Path] | None = field(default=None, init=False)
 
     def save(self, *, held_out: float | None = None) -> None:
-        """Copy the state and have it written; the seconds it took are added to the position, for a run to state them.
-
-        Raises what went wrong with the checkpoint before.
-        """
-        began, position = time.perf_counter(), self.moving.position
-        self.wait()
-        good = self.good()
-        state = good if good is not None and good.step == position.step else copy_state(self.moving)
-        ready = _copied(next(self.moving.model.parameters()).device)
-        self._writing = self._thread.submit(self._write, state, good, held_out, ready)
-        position.stalled += time.perf_counter() - began
-        position.saved += 1
+        """Copy the state and have it written; raises what went wrong with the checkpoint before."""
+        with self.train_state.stalling():
+            self.wait()
+            good = self.guard.good if self.guard is not None else None
+            same = good is not None and good.step == self.train_state.progress.step
+            snapshot = good if good is not None and same else copy_state(self.train_state)
+            ready = _copied(next(self.train_state.model.parameters()).device)
+            self._writing = self._thread.submit(self._write, snapshot, good, held_out, ready)
+        self.saved += 1
 
     @property
     def busy(self) -> bool:
@@ -78,13 +80,13 @@ class Saver:
         self._thread.shutdown(wait=True)
 
     def _write(
-        self, state: Snapshot, good: Snapshot | None, held_out: float | None, ready: AbstractContextManager[Any]
+        self, snapshot: Snapshot, good: Snapshot | None, held_out: float | None, ready: AbstractContextManager[Any]
     ) -> Path:
         for path in self.beside:
             flush(path)
         with ready:
-            folder = self.write(self.run, state, identity=self.identity, good=good, held_out=held_out)
-        if self.first:
+            folder = self.write(self.run, snapshot, identity=self.identity, good=good, held_out=held_out)
+        if self.is_main:
             retain(self.run, folder, self.retention)
         return folder
 

@@ -31,10 +31,11 @@ from bertwright.checksums import digest_of, write_checksums
 from bertwright.errors import BertwrightError
 from bertwright.files import flush, read_json, written_aside
 from bertwright.train.checkpoint.folder import GOOD, MANIFEST, PREFIX, compare_identity, damaged, read_checkpoint
-from bertwright.train.checkpoint.snapshot import Snapshot, TrainState
+from bertwright.train.checkpoint.snapshot import Snapshot
 from bertwright.train.optim.muon import Muon
 from bertwright.train.parallel.group import Group
 from bertwright.train.parallel.wrap import put
+from bertwright.train.state import TrainState
 
 DAMAGE = (OSError, ValueError, KeyError, TypeError, IndexError, AssertionError, RuntimeError, SafetensorError)
 NONE = "-" * 32
@@ -65,17 +66,16 @@ class ShardedWriter:
         Every process must call it for the same step. What several hold, one of them writes.
         """
         folder = run / "checkpoints" / f"{PREFIX}{state.step}"
-        if not self.group.first:
+        if not self.group.is_main:
             self._write(folder.with_name(f".{folder.name}.partial"), state, good)
             return folder
         with written_aside(folder) as aside:
             aside.mkdir()
             (aside / GOOD).mkdir()
             digests = self._write(aside, state, good)
-            told = {**state.told, "identity": dict(identity), "held_out": held_out}
-            _write_json(aside / "position.json", told)
+            _write_json(aside / "position.json", {**state.facts, "identity": dict(identity), "held_out": held_out})
             if good is not None and good.step != state.step:
-                _write_json(aside / GOOD / "position.json", good.told)
+                _write_json(aside / GOOD / "position.json", good.facts)
             else:
                 (aside / GOOD).rmdir()
             write_checksums(aside, MANIFEST, known=digests)
@@ -118,46 +118,46 @@ def is_sharded(folder: Path) -> bool:
 
 
 def read_any(
-    folder: Path, moving: TrainState, *, identity: Mapping[str, Any], group: Group
+    folder: Path, train_state: TrainState, *, identity: Mapping[str, Any], group: Group
 ) -> tuple[Snapshot, Snapshot | None]:
     """Return this process's share of a checkpoint of any number of processes, and of the state to go back to.
 
-    The shares are those of `moving`, which is left as it is. Raises ModelError where the checkpoint is damaged or
+    The shares are those of `train_state`, which is left as it is. Raises ModelError where the checkpoint is damaged or
     belongs to another run.
     """
     if not is_sharded(folder):
         states = read_checkpoint(folder, identity=identity)
-        return _share(states[0], moving), None if states[1] is None else _share(states[1], moving)
+        return _share(states[0], train_state), None if states[1] is None else _share(states[1], train_state)
     try:
-        told = read_json(folder / "position.json")
-        compare_identity(folder, told["identity"], identity)
-        state = _read(folder, moving, told, group)
+        facts = read_json(folder / "position.json")
+        compare_identity(folder, facts["identity"], identity)
+        state = _read(folder, train_state, facts, group)
         if not (folder / GOOD).is_dir():
             return state, None
-        return state, _read(folder / GOOD, moving, read_json(folder / GOOD / "position.json"), group)
+        return state, _read(folder / GOOD, train_state, read_json(folder / GOOD / "position.json"), group)
     except DAMAGE as error:
         raise damaged(folder, error) from error
     except CheckpointException as error:
         raise damaged(folder, next(iter(error.failures.values()))[0]) from error
 
 
-def _read(folder: Path, moving: TrainState, told: dict[str, Any], group: Group) -> Snapshot:
+def _read(folder: Path, train_state: TrainState, facts: dict[str, Any], group: Group) -> Snapshot:
     reader = HuggingFaceStorageReader(str(folder))
     entries = reader.read_metadata().state_dict_metadata.items()
-    targets = _targets({n: e.size for n, e in entries if isinstance(e, TensorStorageMetadata)}, moving)
+    targets = _targets({n: e.size for n, e in entries if isinstance(e, TensorStorageMetadata)}, train_state)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="torch.distributed is disabled")  # meant: a run of one process
         load(dict(targets), storage_reader=reader, no_dist=group.size == 1)
-    return Snapshot(_by_file(targets), told)
+    return Snapshot(_by_file(targets), facts)
 
 
-def _share(state: Snapshot, moving: TrainState) -> Snapshot:
+def _share(state: Snapshot, train_state: TrainState) -> Snapshot:
     """Return of a state with whole tensors the rows and tensors that this process keeps."""
     whole = _flat(state)
-    targets = _targets({name: value.shape for name, value in whole.items()}, moving)
+    targets = _targets({name: value.shape for name, value in whole.items()}, train_state)
     for name, target in targets.items():
         put(target, whole[name].view(target.shape))
-    return Snapshot(_by_file(targets), state.told)
+    return Snapshot(_by_file(targets), state.facts)
 
 
 def _flat(state: Snapshot) -> dict[str, Tensor]:
@@ -178,13 +178,13 @@ def _by_file(flat: Mapping[str, Tensor]) -> dict[str, dict[str, Tensor]]:
     return files
 
 
-def _targets(sizes: Mapping[str, torch.Size], moving: TrainState) -> dict[str, Tensor]:
+def _targets(sizes: Mapping[str, torch.Size], train_state: TrainState) -> dict[str, Tensor]:
     """Return new tensors to load into: of those saved, what this process keeps, each like its parameter.
 
     Raises KeyError or ValueError where what was saved does not fit the model.
     """
-    parameters = dict(moving.model.named_parameters())
-    owners = {id(p): o for o in moving.optimizers for group in o.param_groups for p in group["params"]}
+    parameters = dict(train_state.model.named_parameters())
+    owners = {id(p): o for o in train_state.optimizers for group in o.param_groups for p in group["params"]}
     targets: dict[str, Tensor] = {}
     for key, size in sizes.items():
         file, name = key.split("/", 1)

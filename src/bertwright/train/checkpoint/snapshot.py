@@ -1,33 +1,20 @@
-"""Turns what of a run moves, step by step, into a copy that stands still, and puts such a copy back.
+"""Turns the state of a run, which changes at each step, into a copy that does not, and such a copy back.
 
 The copy is what a checkpoint is written from while training goes on, and what a run goes back to when its loss bursts.
 """
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from bertwright.train.callbacks.best import BestListener
-from bertwright.train.ema import EMA
-from bertwright.train.loop import Progress, fits
+from bertwright.train.state import TrainState, fits
 
 MISFITS = (KeyError, TypeError, ValueError, AttributeError, RuntimeError)
 """What `restore` raises where a state is not one of what moves."""
-
-
-@dataclass(frozen=True)
-class TrainState:
-    """What of a run moves: all that a checkpoint holds. No random state: see rng.py."""
-
-    model: nn.Module
-    optimizers: list[torch.optim.Optimizer]
-    position: Progress
-    average: EMA | None = None
-    best: BestListener | None = None
 
 
 @dataclass(frozen=True)
@@ -35,16 +22,16 @@ class Snapshot:
     """A copy of what moves, at one step.
 
     tensors  by file (weights, optimizer, and, where the run keeps such, average and best) and name
-    told     what else there is, as JSON has it: the position, how far the average and the best have come
+    facts    what else there is, as JSON has it: the position, how far the average and the best have come
     """
 
     tensors: dict[str, dict[str, Tensor]]
-    told: dict[str, Any]
+    facts: dict[str, Any]
 
     @property
     def step(self) -> int:
         """The step it was made after."""
-        return int(self.told["position"]["step"])
+        return int(self.facts["position"]["step"])
 
     @property
     def bytes(self) -> int:
@@ -52,45 +39,45 @@ class Snapshot:
         return sum(t.numel() * t.element_size() for tensors in self.tensors.values() for t in tensors.values())
 
 
-def copy_state(moving: TrainState) -> Snapshot:
+def copy_state(train_state: TrainState) -> Snapshot:
     """Return a copy of what moves, its tensors beside the originals: on a GPU the step waits for no transfer."""
     tensors: dict[str, dict[str, Tensor]] = {
-        "weights": {name: parameter.detach() for name, parameter in moving.model.named_parameters()},
-        "optimizer": optimizer_tensors(moving.model, moving.optimizers),
+        "weights": {name: parameter.detach() for name, parameter in train_state.model.named_parameters()},
+        "optimizer": optimizer_tensors(train_state.model, train_state.optimizers),
     }
-    told: dict[str, Any] = {"position": asdict(moving.position)}
-    if (average := moving.average) is not None:
+    facts: dict[str, Any] = {"position": train_state.position()}
+    if (average := train_state.average) is not None:
         tensors["average"] = average.weights
-        told["average"] = {"progress": average.progress, "count": average.count}
-    if (best := moving.best) is not None:
+        facts["average"] = {"progress": average.progress, "count": average.count}
+    if (best := train_state.best) is not None:
         tensors["best"] = best.weights
-        told["best"] = {"figures": best.figures, "step": best.step, "waited": best.waited}
+        facts["best"] = {"figures": best.figures, "step": best.step, "waited": best.waited}
     copies = {file: {name: t.detach().clone() for name, t in held.items()} for file, held in tensors.items()}
-    return Snapshot(copies, told)
+    return Snapshot(copies, facts)
 
 
 @torch.no_grad()
-def restore(moving: TrainState, state: Snapshot) -> None:
+def restore(train_state: TrainState, snapshot: Snapshot) -> None:
     """Put a copy back into what moves; the copy stays apart. Raises one of MISFITS where they do not fit."""
-    weights, places = state.tensors["weights"], {}
-    for name, parameter in moving.model.named_parameters():
+    weights, places = snapshot.tensors["weights"], {}
+    for name, parameter in train_state.model.named_parameters():
         parameter.copy_(weights[name])
         places[name] = parameter.device
-    restore_optimizers(moving.model, moving.optimizers, state.tensors["optimizer"])
-    if (average := moving.average) is not None:
+    restore_optimizers(train_state.model, train_state.optimizers, snapshot.tensors["optimizer"])
+    if (average := train_state.average) is not None:
         for name, mean in average.weights.items():
-            mean.copy_(state.tensors["average"][name])
-        told = state.told["average"]
-        if not fits(told["progress"], float) or not fits(told["count"], int):
+            mean.copy_(snapshot.tensors["average"][name])
+        facts = snapshot.facts["average"]
+        if not fits(facts["progress"], float) or not fits(facts["count"], int):
             raise TypeError("the average has come no known way")
-        average.progress, average.count = told["progress"], told["count"]
-    if (best := moving.best) is not None:
-        best.weights = {name: kept.to(places[name], copy=True) for name, kept in state.tensors["best"].items()}
-        told = state.told["best"]
-        if not all(fits(told[name], kind) for name, kind in (("figures", dict), ("step", int), ("waited", int))):
+        average.progress, average.count = facts["progress"], facts["count"]
+    if (best := train_state.best) is not None:
+        best.weights = {name: kept.to(places[name], copy=True) for name, kept in snapshot.tensors["best"].items()}
+        facts = snapshot.facts["best"]
+        if not all(fits(facts[name], kind) for name, kind in (("figures", dict), ("step", int), ("waited", int))):
             raise TypeError("the best evaluation has no known figures")
-        best.figures, best.step, best.waited = told["figures"], told["step"], told["waited"]
-    moving.position.become(state.told["position"])
+        best.figures, best.step, best.waited = facts["figures"], facts["step"], facts["waited"]
+    train_state.restore_position(snapshot.facts["position"])
 
 
 def optimizer_tensors(model: nn.Module, optimizers: list[torch.optim.Optimizer]) -> dict[str, Tensor]:

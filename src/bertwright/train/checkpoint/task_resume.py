@@ -8,8 +8,8 @@ All of it is deleted when the run is done.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -22,16 +22,16 @@ from bertwright.errors import ModelError, OutputExistsError
 from bertwright.files import clear_leftovers, read_json, remove, sha256_of, write_json, written_aside
 from bertwright.log import note
 from bertwright.model.lora import merge_adapters
-from bertwright.train.callbacks.best import BestListener
-from bertwright.train.callbacks.save import CheckpointListener
+from bertwright.tasks.metrics import sign_of
+from bertwright.train.callbacks.best import BestCallback
+from bertwright.train.callbacks.save import CheckpointCallback
 from bertwright.train.checkpoint.folder import Retention, damaged, first_difference, newest_whole, read_checkpoint
 from bertwright.train.checkpoint.saver import Saver
-from bertwright.train.checkpoint.snapshot import MISFITS, TrainState, restore
-from bertwright.train.loop import Progress
-from bertwright.train.step import TrainStep
-from bertwright.train.task_setup.run_of_task import TrainedRun, Tuning, judge_tuned
+from bertwright.train.checkpoint.snapshot import MISFITS, restore
+from bertwright.train.state import Progress, TrainState, check_position
+from bertwright.train.task_setup.base import TaskSetup, TrainedRun, evaluate_trained
 
-WATCHED: dict[str, Any] = {
+MAY_CHANGE: dict[str, Any] = {
     "watch": {"log_every", "mistakes", "checkpoint_minutes", "checkpoint_steps"}, "seed": True, "engine": {"device"}
 }  # fmt: skip
 """Settings that may change while a run is interrupted; each seed has an identity of its own."""
@@ -41,13 +41,26 @@ WATCHED: dict[str, Any] = {
 class Finished:
     """The seeds of a run that are trained to the end: figures of each, and the best of them."""
 
-    seen: list[dict[str, Any]] = field(default_factory=list)
+    seed_results: list[dict[str, Any]] = field(default_factory=list)
     best: TrainedRun | None = None
 
     @property
     def seeds(self) -> set[int]:
         """Their numbers."""
-        return {one["seed"] for one in self.seen}
+        return {one["seed"] for one in self.seed_results}
+
+    def left(self, seeds: Sequence[int]) -> list[int]:
+        """Return which of some seeds are still to be trained."""
+        return [seed for seed in seeds if seed not in self.seeds]
+
+    def add(self, trained: TrainedRun) -> None:
+        """Count a seed in, and keep it where it is better on dev than all before it."""
+        figures = {split: result.figures for split, result in trained.results.items()}
+        self.seed_results.append({"seed": trained.seed, **figures})
+        metric = trained.setup.metric
+        dev = [run.results["dev"].figures[metric] for run in (trained, self.best) if run is not None]
+        if self.best is None or sign_of(metric) * dev[0] > sign_of(metric) * dev[1]:
+            self.best = trained
 
 
 def resumed_settings(out: Path, task: str, settings: Mapping[str, Any], *, seeds: int) -> dict[str, Any]:
@@ -71,22 +84,22 @@ def resumed_settings(out: Path, task: str, settings: Mapping[str, Any], *, seeds
     return merge(kept, settings)
 
 
-def tune_identity(parts: Tuning, files: Mapping[str, Path]) -> dict[str, Any]:
+def task_identity(setup: TaskSetup, files: Mapping[str, Path]) -> dict[str, Any]:
     """Return what must be the same for a run to be gone on with: files, model and settings."""
     exclude = {
-        **WATCHED,
+        **MAY_CHANGE,
         **({"split": True} if "dev" in files else {}),
-        **({} if parts.config.options else {"options": True}),  # checkpoints of earlier versions do not name them
+        **({} if setup.config.options else {"options": True}),  # checkpoints of earlier versions do not name them
     }
-    settings = parts.config.model_dump(mode="json", exclude=exclude)
+    settings = setup.config.model_dump(mode="json", exclude=exclude)
     if settings["engine"]["accumulation"] == 1:
         del settings["engine"]["accumulation"]  # nor this one
-    weights = sorted([parts.folder / "config.json", *parts.folder.glob("*.safetensors")])
+    weights = sorted([setup.folder / "config.json", *setup.folder.glob("*.safetensors")])
     return {
-        **{f"the {name} file": sha256_of(path) for name, path in parts.files_read(files).items()},
+        **{f"the {name} file": sha256_of(path) for name, path in setup.files_read(files).items()},
         **({} if "dev" in files else {"the dev file": "a share of the train file"}),
         "the model": {path.name: sha256_of(path) for path in weights},
-        "precision": parts.precision,
+        "precision": setup.precision,
         **settings,
     }
 
@@ -103,33 +116,35 @@ def require_same_run(out: Path, identity: Mapping[str, Any]) -> None:
         )
 
 
-def begin_seed(folder: Path, step: TrainStep, best: BestListener, identity: Mapping[str, Any]) -> TrainState:
-    """Return what of a seed moves: at its beginning, or as the last whole checkpoint in `folder` has it."""
-    moving = TrainState(step.model, step.optimizers, Progress(drawn=[0]), best=best)
+def restore_seed(
+    folder: Path, state: TrainState, best: BestCallback, *, seed: int, identity: Mapping[str, Any]
+) -> None:
+    """Restore the state of a seed from the last whole checkpoint in `folder`, if there is one; `best` is part of it."""
+    state.best = best
     checkpoint = newest_whole(folder)
-    if checkpoint is not None:
-        state, _ = read_checkpoint(checkpoint, identity={**identity, "seed": step.seed})
-        try:
-            restore(moving, state)
-        except MISFITS as error:
-            raise damaged(checkpoint, error) from error
-        note(f"seed {step.seed}: going on from step {moving.position.step:,}")
-    return moving
+    if checkpoint is None:
+        return
+    saved, _ = read_checkpoint(checkpoint, identity={**identity, "seed": seed})
+    try:
+        restore(state, saved)
+    except MISFITS as error:
+        raise damaged(checkpoint, error) from error
+    note(f"seed {seed}: going on from step {state.progress.step:,}")
 
 
 def task_checkpointing(
-    parts: Tuning, folder: Path, moving: TrainState, *, identity: Mapping[str, Any], seed: int
-) -> CheckpointListener:
+    setup: TaskSetup, folder: Path, state: TrainState, *, identity: Mapping[str, Any], seed: int
+) -> CheckpointCallback:
     """Return the callback that has checkpoints of a seed written into its folder."""
     saver = Saver(
         folder,
-        moving,
+        state,
         identity={**identity, "seed": seed},
         retention=Retention(newest=1),
         beside=[folder / "metrics.jsonl"],
     )
-    watch = parts.config.watch
-    return CheckpointListener(saver, minutes=watch.checkpoint_minutes, steps=watch.checkpoint_steps, at_end=False)
+    watch = setup.config.watch
+    return CheckpointCallback(saver, minutes=watch.checkpoint_minutes, steps=watch.checkpoint_steps, at_end=False)
 
 
 def keep_finished(out: Path, finished: Finished) -> None:
@@ -140,12 +155,12 @@ def keep_finished(out: Path, finished: Finished) -> None:
         aside.mkdir()
         weights = {name: p.detach().contiguous() for name, p in best.model.named_parameters()}
         save_file(weights, aside / "weights.safetensors")
-        told = {"seed": best.seed, "best_step": best.best_step, "position": asdict(best.position)}
-        write_json(aside / "seeds.json", {"seen": finished.seen, "best": told})
+        facts = {"seed": best.seed, "best_step": best.best_step, "position": best.progress.state()}
+        write_json(aside / "seeds.json", {"seen": finished.seed_results, "best": facts})
 
 
-def read_finished(out: Path, parts: Tuning) -> Finished:
-    """Return the seeds that are done, the best of them judged again; none where nothing was written down."""
+def read_finished(out: Path, setup: TaskSetup) -> Finished:
+    """Return the seeds that are done, the best of them evaluated again; none where nothing was written down."""
     folder = out / "checkpoints" / "finished"
     clear_leftovers(folder.parent)
     if not folder.is_dir():
@@ -153,20 +168,21 @@ def read_finished(out: Path, parts: Tuning) -> Finished:
     try:
         state = read_json(folder / "seeds.json")
         weights = load_file(folder / "weights.safetensors")
-        told, position = state["best"], Progress()
-        position.become(told["position"])
-        model = parts.fresh_model(int(told["seed"]))
+        facts, progress = state["best"], Progress()
+        check_position(facts["position"])
+        progress.restore(facts["position"])
+        model = setup.new_model(int(facts["seed"]))
         merge_adapters(model)
         with torch.no_grad():
             for name, parameter in model.named_parameters():
                 parameter.copy_(weights[name])
     except (OSError, SafetensorError, *MISFITS) as error:
         raise ModelError(f"{folder} is damaged ({error}); delete it to train its seeds again") from error
-    best = judge_tuned(parts, model, seed=told["seed"], best_step=told["best_step"], position=position)
+    best = evaluate_trained(setup, model, seed=facts["seed"], best_step=facts["best_step"], progress=progress)
     note(f"seeds {', '.join(str(one['seed']) for one in state['seen'])} are done")
     return Finished(state["seen"], best)
 
 
-def forget_checkpoints(folder: Path) -> None:
+def delete_checkpoints(folder: Path) -> None:
     """Delete the checkpoints of a run or a seed that is done."""
     remove(folder / "checkpoints")

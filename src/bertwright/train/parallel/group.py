@@ -1,10 +1,10 @@
-"""Turns one of several processes into its share of a run: the rows that are its own, and what all of them agree on.
+"""Turns one of several processes into its part of a run: the rows that are its own, and what all of them agree on.
 
 A step has its micro-batches, each with its own masks and dropout, however many processes there are: process r of N
 works on the r-th N-th of their rows, in order. Where N divides the micro-batches these are whole ones; where it does
 not, the processes that share one each draw and mask all of it, so that its masks are the same, and keep their rows.
-Losses are divided by what is asked in the whole micro-batch, and gradients are summed: the loss curve does not depend
-on N.
+Losses are divided by the number of targets in the whole micro-batch, and gradients are summed: the loss curve does not
+depend on N.
 
     12 rows, 2 micro-batches:   0 1 2 3 4 5 | 6 7 8 9 10 11
     2 processes                 ----- 0 ----- ------ 1 -----
@@ -35,7 +35,7 @@ from bertwright.errors import Interrupted, WorkerLostError
 from bertwright.system import usable_cores
 
 MESSAGE_BYTES = 2000
-"""Bytes of what one process tells all others."""
+"""Bytes of what one process sends to all others."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class BatchSlice:
     of: int = 1
 
     @property
-    def share(self) -> float:
+    def fraction(self) -> float:
         """How much of the micro-batch it is, in (0, 1]."""
         return (self.stop - self.start) / self.of
 
@@ -70,11 +70,11 @@ class Group:
     size: int = 1
 
     @property
-    def first(self) -> bool:
-        """Whether this is the process that speaks and writes for all."""
+    def is_main(self) -> bool:
+        """Whether this is rank 0, which logs and writes files."""
         return self.rank == 0
 
-    def pieces(self, micro_batches: int) -> list[BatchSlice]:
+    def slices(self, micro_batches: int) -> list[BatchSlice]:
         """Return what this process works on, of a step of so many micro-batches."""
         first, stop = self.rank * micro_batches, (self.rank + 1) * micro_batches
         return [
@@ -103,7 +103,7 @@ class Group:
 
     def broadcast(self, value: float) -> float:
         """Return what the first process has, such as the time: clocks differ, and all must end at the same step."""
-        return value if self.size == 1 else self.total({"first": value if self.first else 0.0})["first"]
+        return value if self.size == 1 else self.total({"first": value if self.is_main else 0.0})["first"]
 
     def gathered(self, data: bytes, channel: dist.ProcessGroup | None = None) -> list[bytes]:
         """Return the bytes of every process in order, sent over `channel`; all give the same number of them."""
@@ -139,10 +139,10 @@ class Group:
             dist.broadcast(parameter, 0)
 
 
-def whole(tensor: Tensor) -> Tensor:
+def full_tensor(tensor: Tensor) -> Tensor:
     """Return all of a tensor, gathered from every process where it is sharded; all of them must ask.
 
-    A sharded tensor is told by its method: to import its class takes a second that other runs need not wait for.
+    A sharded tensor is recognised by its method: to import its class takes a second that other runs need not wait for.
     """
     gather: Callable[[], Tensor] | None = getattr(tensor, "full_tensor", None)
     return tensor if gather is None else gather()

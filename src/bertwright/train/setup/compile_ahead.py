@@ -21,10 +21,13 @@ from typing import IO, Any
 
 import torch
 
+from bertwright.data.pretraining.dataset import open_dataset
 from bertwright.device import kind_of_cpu, versions
 from bertwright.errors import BertwrightError
+from bertwright.train.setup.assemble import build, compiled_loss
 from bertwright.train.setup.pretrain_config import PretrainConfig
-from bertwright.train.setup.run import Parts, build, compiled_loss
+from bertwright.train.setup.pretrain_loader import PretrainLoader
+from bertwright.train.step import Engine
 
 MODULE = "bertwright.train.setup.compile_ahead"
 
@@ -32,7 +35,7 @@ MODULE = "bertwright.train.setup.compile_ahead"
 class BackgroundCompiler:
     """Another process that compiles the step of a run; it ends with the run, however that ends."""
 
-    def __init__(self, data: Path, parts: Parts) -> None:
+    def __init__(self, data: Path, config: PretrainConfig, engine: Engine) -> None:
         """Start the process. Its number of threads is the run's: the code is made for one."""
         self.began = time.perf_counter()
         self.seconds: float | None = None
@@ -53,8 +56,8 @@ class BackgroundCompiler:
             start_new_session=True,  # Ctrl-C is for the run, which then ends this process
         )
         assert self.process.stdin is not None
-        engine = parts.config.engine.model_copy(update={"compile": True, "precision": parts.precision})
-        config = parts.config.model_copy(update={"engine": engine})
+        settings = config.engine.model_copy(update={"compile": True, "precision": engine.precision})
+        config = config.model_copy(update={"engine": settings})
         # The pipe stays open: the process ends when it closes, as it does when the run dies.
         self.process.stdin.write(json.dumps({"data": str(data), "config": config.model_dump(mode="json")}) + "\n")
         self.process.stdin.flush()
@@ -94,35 +97,34 @@ class BackgroundCompiler:
         self.messages.close()
 
 
-def is_kept(parts: Parts) -> bool:
+def is_kept(config: PretrainConfig, loader: PretrainLoader, engine: Engine) -> bool:
     """Say whether the code of this step was compiled before and is still there."""
-    return _mark(parts).is_file()
+    return _mark(config, loader, engine).is_file()
 
 
-def mark_kept(parts: Parts) -> None:
+def mark_kept(config: PretrainConfig, loader: PretrainLoader, engine: Engine) -> None:
     """Write down that the code of this step is there; it is a hint, left out where nothing can be written."""
     with suppress(OSError):
-        _mark(parts).touch()
+        _mark(config, loader, engine).touch()
 
 
-def _mark(parts: Parts) -> Path:
+def _mark(config: PretrainConfig, loader: PretrainLoader, engine: Engine) -> Path:
     # Imported here: the compiler takes a second, which a run that does not compile need not wait for.
     from torch._inductor.runtime.cache_dir_utils import cache_dir
 
-    return Path(cache_dir()) / f"bertwright-{_key(parts)}"
+    return Path(cache_dir()) / f"bertwright-{_key(config, loader, engine)}"
 
 
-def _key(parts: Parts) -> str:
+def _key(config: PretrainConfig, loader: PretrainLoader, engine: Engine) -> str:
     """Return a name for all that the code of a step depends on."""
     import hashlib
 
-    config = parts.config
     depends: dict[str, Any] = {
         "versions": versions(),
         "source": [hashlib.sha256(file.read_bytes()).hexdigest() for file in sorted(_sources())],
-        "processor": [kind_of_cpu(), torch.get_num_threads(), parts.device.type],
-        "shape": repr(parts.shape),
-        "precision": parts.precision,
+        "processor": [kind_of_cpu(), torch.get_num_threads(), engine.device.type],
+        "shape": repr(loader.shape),
+        "precision": engine.precision,
         "objective": config.objective.model_dump(mode="json"),
         "phases": [(phase.length, phase.rows // config.engine.accumulation) for phase in config.schedule.phases],
         "packed": config.data.pack,
@@ -140,16 +142,18 @@ def _sources() -> list[Path]:
 
 def main() -> int:
     """Compile the step that a line of standard input describes; return the exit code."""
-    asked = json.loads(sys.stdin.readline())
+    order = json.loads(sys.stdin.readline())
     threading.Thread(target=_end_with_the_run, daemon=True).start()
     try:
-        parts = build(Path(asked["data"]), PretrainConfig.model_validate(asked["config"]), fresh=False)
+        config = PretrainConfig.model_validate(order["config"])
+        dataset = open_dataset(config.folders(Path(order["data"])), mixture=config.data.mixture)
+        state, loader, objective, engine = build(dataset, config, fresh=False)
     except BertwrightError as error:
         print(error, file=sys.stderr)
         return 1
-    if compiled_loss(parts) is None:
+    if compiled_loss(state, loader, objective, engine, autotune=config.engine.autotune) is None:
         return 1
-    mark_kept(parts)
+    mark_kept(config, loader, engine)
     return 0
 
 

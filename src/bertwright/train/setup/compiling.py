@@ -18,14 +18,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from bertwright.log import note, working
-from bertwright.model.config import training_flops
-from bertwright.train.loop import StepReport
-from bertwright.train.schedule import Phase
+from bertwright.objectives.base import Objective
+from bertwright.train.callbacks.base import Callback, StepReport
+from bertwright.train.setup.assemble import compiled_loss, join_processes
 from bertwright.train.setup.compile_ahead import BackgroundCompiler, is_kept, mark_kept
-from bertwright.train.setup.evaluation_count import run_work
-from bertwright.train.setup.pretrain_config import keep_found
-from bertwright.train.setup.run import Parts, compiled_loss, plain_step
-from bertwright.train.step import TrainStep
+from bertwright.train.setup.pretrain_config import PretrainConfig, keep_found
+from bertwright.train.setup.pretrain_loader import PretrainLoader
+from bertwright.train.state import TrainState
+from bertwright.train.step import Engine, ForwardLoss
 
 WORTH = {"cpu": 4e13, "cuda": 2e15}
 """Floating-point operations of a run, for each shape of its batches, above which compiling takes less time than it
@@ -39,7 +39,7 @@ WORTH_READING = 60.0
 """Seconds that must be left of a run for it to read finished code, which takes about ten."""
 MEASURED = 5
 """Steps that the speed of a run is measured by."""
-SAID_EVERY = 10.0
+NOTED_EVERY = 10.0
 """Seconds between two lines while a run waits for the compiler."""
 
 
@@ -53,32 +53,32 @@ class CompilePlan:
     by_speed: bool = False
 
 
-def plan_of(parts: Parts, *, step: int) -> CompilePlan:
+def plan_of(config: PretrainConfig, loader: PretrainLoader, engine: Engine, *, step: int) -> CompilePlan:
     """Return the plan of a run that begins, or goes on, at `step`."""
-    engine, schedule, device = parts.config.engine, parts.config.schedule, parts.device.type
-    if parts.sharded:
+    settings, schedule, device = config.engine, config.schedule, engine.device.type
+    if engine.sharded:
         return CompilePlan(None, "steps run uncompiled: sharded weights are not compiled")
-    if engine.compile is False:
+    if settings.compile is False:
         return CompilePlan(None, "steps run uncompiled, as engine.compile says")
-    if engine.compile is True:
+    if settings.compile is True:
         return CompilePlan(0, "steps run compiled from the first one on, as engine.compile says")
-    beside = parts.group.size == 1 and AHEAD[device] > 0
-    if engine.compiled_from is not None and (beside or engine.compiled_from <= step):
+    beside = engine.group.size == 1 and AHEAD[device] > 0
+    if settings.compiled_from is not None and (beside or settings.compiled_from <= step):
         return CompilePlan(
-            engine.compiled_from, f"steps run compiled from step {engine.compiled_from:,} on, as config.toml says"
+            settings.compiled_from, f"steps run compiled from step {settings.compiled_from:,} on, as config.toml says"
         )
     if schedule.unit == "minutes":
         if not beside:
             return CompilePlan(0, "steps run compiled from the first one on")
-        if schedule.amount * 60 > WORTH_READING and is_kept(parts):
+        if schedule.amount * 60 > WORTH_READING and is_kept(config, loader, engine):
             return CompilePlan(step, "steps run compiled: the code of an earlier run is read")
         return CompilePlan(None, "whether to compile is decided by the speed of the first steps", by_speed=True)
-    work, worth = run_work(parts, peak=0.0, seconds=0.0), worth_compiling(parts)
+    work, worth = loader.run_flops(peak=0.0, seconds=0.0), worth_compiling(loader, engine)
     if work <= worth:
         return CompilePlan(
             None, f"steps run uncompiled: compiling pays from {worth:.1e} operations, and this run has {work:.1e}"
         )
-    start = math.ceil(AHEAD[device] / operations(parts, schedule.phases[0], 0.0)) if beside else 0
+    start = math.ceil(AHEAD[device] / float(loader.step_flops(0, 0.0))) if beside else 0
     return CompilePlan(
         start,
         f"steps run compiled from step {start:,} on: this run has {work:.1e} operations, and compiling pays from "
@@ -86,30 +86,28 @@ def plan_of(parts: Parts, *, step: int) -> CompilePlan:
     )
 
 
-def operations(parts: Parts, phase: Phase, progress: float) -> float:
-    """Return the floating-point operations of a step of a phase, at a progress in [0, 1] of the run."""
-    masked = parts.objective.masked_slots(phase.length, progress)
-    return float(training_flops(parts.shape, rows=phase.rows, length=phase.length, masked=masked))
-
-
-def worth_compiling(parts: Parts) -> float:
+def worth_compiling(loader: PretrainLoader, engine: Engine) -> float:
     """Return the operations of a run above which compiling pays: every shape of its batches is compiled by itself."""
-    shapes = {(phase.length, phase.rows) for phase in parts.config.schedule.phases}
-    return WORTH[parts.device.type] * len(shapes)
+    shapes = {(phase.length, phase.rows) for phase in loader.schedule.phases}
+    return WORTH[engine.device.type] * len(shapes)
 
 
 @dataclass
-class CompileListener:
-    """Has the step compiled as its plan says.
+class CompileCallback(Callback):
+    """Has the steps of `engine` compiled as its plan says.
 
     It stands before the other callbacks: a run that is stopped while it waits for the compiler waits again on resuming.
     """
 
     data: Path
+    """The DATA folder of the run, for the other process."""
     out: Path
-    parts: Parts
+    config: PretrainConfig
+    train_state: TrainState
+    loader: PretrainLoader
+    objective: Objective
+    engine: Engine
     plan: CompilePlan
-    step: TrainStep
     until: Callable[[Iterable[bool]], Iterator[bool]] = iter
     """Yields the values it is given, or raises where someone asked to stop."""
     compiler: BackgroundCompiler | None = None
@@ -118,38 +116,36 @@ class CompileListener:
     first: tuple[int, float] | None = field(default=None, init=False)
     """Steps and seconds where the measuring began."""
 
-    @classmethod
-    def begin(cls, data: Path, out: Path, parts: Parts, *, step: int) -> CompileListener:
-        """Return the callback of a run that begins, or goes on, at `step`; compile where the plan wants it by now."""
-        plan = plan_of(parts, step=step)
-        note(plan.why)
-        if plan.start is None or plan.start > step:
-            plain = plain_step(parts)
-            plain.fewer_threads_before = plan.start or 0
-            return cls(data, out, parts, plan, plain, done=plan.start is None and not plan.by_speed)
-        if parts.group.size == 1:
-            callback = cls(data, out, parts, plan, plain_step(parts), done=True)
-            callback.compile(from_step=plan.start)
-            return callback
-        with working("compiling the step"):
-            loss = compiled_loss(parts)
-        return cls(data, out, parts, plan, plain_step(parts, forward_loss=loss), done=True)
+    def begin(self) -> None:
+        """Compile where the plan wants it by now, and have the engine compute the gradients of all processes."""
+        note(self.plan.why)
+        start, loss = self.plan.start, None
+        if start is None or start > self.train_state.progress.step:
+            self.engine.fewer_threads_before = start or 0
+            self.done = start is None and not self.plan.by_speed
+        elif self.engine.group.size == 1:
+            self.done = True
+            self.compile(from_step=start)
+        else:
+            self.done = True
+            with working("compiling the step"):
+                loss = self._compiled()
+        join_processes(self.train_state, self.objective, self.engine, self.config, loss)
 
-    def start(self, until: Callable[[Iterable[bool]], Iterator[bool]]) -> None:
+    def start(self) -> None:
         """Start the compiler, where the plan says already that it is needed."""
-        self.until = until
         if not self.done and not self.plan.by_speed:
             self._start_compiler("compiling in another process; steps run uncompiled meanwhile")
 
-    def __call__(self, report: StepReport) -> None:
-        """Hear of a step: measure, wait or change over, as the plan says."""
+    def on_step(self, report: StepReport) -> None:
+        """Measure, wait or change over, as the plan says."""
         if self.done or report.last:
             return
         if self.compiler is None:
             self._measure(report)
             return
-        exact = self.parts.config.schedule.unit != "minutes"
-        if exact and self.plan.start is not None and report.position.step >= self.plan.start:
+        exact = self.config.schedule.unit != "minutes"
+        if exact and self.plan.start is not None and report.progress.step >= self.plan.start:
             self._wait(self.compiler)
         if self.compiler.working():
             report.notes["compiling"] = self.compiler.elapsed
@@ -164,26 +160,31 @@ class CompileListener:
 
     def compile(self, *, from_step: int) -> None:
         """Compile the step in this process, or read its code; it is used from `from_step` on."""
-        with working("reading the compiled step" if is_kept(self.parts) else "compiling the step"):
-            loss = compiled_loss(self.parts)
+        kept = self.config, self.loader, self.engine
+        with working("reading the compiled step" if is_kept(*kept) else "compiling the step"):
+            loss = self._compiled()
         if loss is not None:
-            self.step.compiled_loss, self.step.compiled_from = loss, from_step
-            mark_kept(self.parts)
-            if self.parts.config.engine.compile == "auto":
+            self.engine.compiled_loss, self.engine.compiled_from = loss, from_step
+            mark_kept(*kept)
+            if self.config.engine.compile == "auto":
                 keep_found(self.out, compiled_from=from_step)
+
+    def _compiled(self) -> ForwardLoss | None:
+        autotune = self.config.engine.autotune
+        return compiled_loss(self.train_state, self.loader, self.objective, self.engine, autotune=autotune)
 
     def _measure(self, report: StepReport) -> None:
         """Start the compiler if, at the speed of the first steps, enough operations are left of the run."""
-        position, schedule = report.position, self.parts.config.schedule
+        progress, schedule = report.progress, self.config.schedule
         if self.first is None:
-            self.first = position.step, position.seconds
+            self.first = progress.step, progress.seconds
             return
-        steps, seconds = position.step - self.first[0], position.seconds - self.first[1]
+        steps, seconds = progress.step - self.first[0], progress.seconds - self.first[1]
         if steps < MEASURED:
             return
-        each = operations(self.parts, schedule.phases[report.phase], report.progress)
-        work = max(0.0, schedule.amount * 60 - position.seconds) * steps * each / max(seconds, 1e-9)
-        worth = worth_compiling(self.parts)
+        each = self.loader.step_flops(report.phase, report.fraction)
+        work = max(0.0, schedule.amount * 60 - progress.seconds) * steps * each / max(seconds, 1e-9)
+        worth = worth_compiling(self.loader, self.engine)
         if work <= worth:
             note(f"steps run uncompiled: {work:.1e} operations are left at this speed; compiling pays from {worth:.1e}")
             self.done = True
@@ -196,36 +197,36 @@ class CompileListener:
     def _start_compiler(self, why: str) -> None:
         """Start the other process, or go on uncompiled where none can be started."""
         try:
-            self.compiler = BackgroundCompiler(self.data, self.parts)
+            self.compiler = BackgroundCompiler(self.data, self.config, self.engine)
             if self.plan.by_speed:
-                self.step.fewer_threads_before = sys.maxsize
+                self.engine.fewer_threads_before = sys.maxsize
             note(why)
         except OSError as error:
             self.done = True
             note(f"running uncompiled, slower: no process for the compiler could be started ({error})")
 
     def _wait(self, compiler: BackgroundCompiler) -> None:
-        said = time.perf_counter()
+        noted = time.perf_counter()
         for _ in self.until(iter(compiler.working, False)):
-            if time.perf_counter() - said >= SAID_EVERY:
-                said = time.perf_counter()
+            if time.perf_counter() - noted >= NOTED_EVERY:
+                noted = time.perf_counter()
                 note(f"waiting for the compiler, which has worked for {compiler.elapsed:.0f} s")
             time.sleep(0.05)
 
     def _change_over(self, compiler: BackgroundCompiler, report: StepReport) -> None:
-        position, schedule = report.position, self.parts.config.schedule
+        progress, schedule = report.progress, self.config.schedule
         self.done = True
         if self.plan.by_speed:
-            self.step.fewer_threads_before = 0
+            self.engine.fewer_threads_before = 0
         failure = compiler.failure()
         self.close()
         if failure is not None:
             note(f"running uncompiled, slower: the compiler did not work here ({failure})")
-        elif schedule.unit == "minutes" and schedule.amount * 60 - position.seconds < WORTH_READING:
+        elif schedule.unit == "minutes" and schedule.amount * 60 - progress.seconds < WORTH_READING:
             note("steps stay uncompiled: too little is left of the run to read the code")
         else:
-            start = position.step if self.plan.start is None else self.plan.start
+            start = progress.step if self.plan.start is None else self.plan.start
             if schedule.unit == "minutes":
-                start = max(start, position.step)
+                start = max(start, progress.step)
             note(f"compiled in {compiler.elapsed:.0f} s; steps run compiled from step {start:,} on")
             self.compile(from_step=start)

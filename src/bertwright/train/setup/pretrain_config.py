@@ -57,6 +57,10 @@ class PretrainConfig(Section):
     guard: GuardConfig = GuardConfig()
     engine: EngineConfig = EngineConfig()
 
+    def folders(self, data: Path) -> list[Path]:
+        """Return the DATA folders of a run: the one it was called with, and those mixed in."""
+        return [data, *(Path(folder) for folder in self.data.others)]
+
 
 def resolve(recipe: str, settings: Mapping[str, Any]) -> PretrainConfig:
     """Return a recipe (a name of RECIPES, or a TOML file) with `settings` laid over it, checked as a whole.

@@ -3,6 +3,11 @@
 AdamW, 10% warm-up and a linear fall to zero, dropout 0.1, 3 epochs of batches of 32: Devlin et al. (2018, appendix
 A.3). Their learning rates, 2e-5 to 5e-5, are those of 768 and 1,024 units; smaller models want larger ones (Turc et
 al., 2019, use 3e-5 to 3e-4 for 128 to 512 units), so the default is 3e-5 x 768 / width.
+
+Of translation: label smoothing 0.1 and beam search with 4 texts are those of Vaswani et al. (2017, sections 5.4 and
+6.1). The learning rate is that of the best of three short runs on Multi30k at 128 units (150 steps of random weights:
+1e-3, 3e-3 and 6e-3 end at 5.22, 4.53 and 4.81 nats a token on dev), and near the published ones at 768 (Rothe et al.
+2020: 5e-5).
 """
 
 from __future__ import annotations
@@ -18,12 +23,17 @@ from bertwright.errors import ConfigError
 from bertwright.model.lora import Matrix
 from bertwright.tasks.base import Task
 from bertwright.tasks.columns import ColumnsConfig
+from bertwright.tasks.embedding.task import EmbedConfig
 from bertwright.tasks.head import HeadConfig
 from bertwright.tasks.question_answering.task import AnswerConfig
+from bertwright.tasks.translation.reader import SidesConfig
+from bertwright.train.config import TrackerName
 from bertwright.train.interval import Every
 from bertwright.train.optim.config import OptimizerConfig
 
 PUBLISHED_RATE, PUBLISHED_WIDTH = 3e-5, 768
+TRANSLATION_RATE = 1e-4
+"""The learning rate of translation at that width; others get it by the square of the width: 9e-4 at 256."""
 LORA_RATE, HEAD_RATE = 10.0, 30.0
 """Factors on that rate where adapters (Hu et al., 2021, table 9: 2e-4 to 5e-4), or the head alone, are trained."""
 
@@ -55,8 +65,8 @@ class TransferConfig(Section):
     def refuse_all_but(self, known: Collection[str], *, task: str) -> None:
         """Raise ConfigError where something else than the settings `known` is asked for: `task` has no use for it."""
         usual = TransferConfig()
-        strange = [name for name in type(self).model_fields if getattr(self, name) != getattr(usual, name)]
-        odd = next((name for name in sorted(strange) if name not in known), None)
+        changed = [name for name in type(self).model_fields if getattr(self, name) != getattr(usual, name)]
+        odd = next((name for name in sorted(changed) if name not in known), None)
         if odd is not None:
             raise ConfigError(f"transfer.{odd}: {task} knows {', '.join(sorted(known))} alone")
 
@@ -70,7 +80,7 @@ class TransferConfig(Section):
 
 
 class WatchConfig(Section):
-    """How a run is judged on dev while it goes on."""
+    """How a run is evaluated on dev while it goes on."""
 
     metric: str | None = None
     """Figure the best checkpoint is chosen by; that of the task where not given."""
@@ -83,6 +93,8 @@ class WatchConfig(Section):
     """Stop after so many evaluations in a row without a better one; never where not given."""
     log_every: int = Field(default=10, ge=1)
     """Steps between two lines of metrics.jsonl."""
+    track: TrackerName | None = None
+    """Write these lines as curves too: tensorboard, wandb or mlflow."""
     mistakes: int = Field(default=20, ge=0)
     """Worst errors shown in report.html."""
     checkpoint_minutes: float = Field(default=5.0, gt=0)
@@ -117,6 +129,10 @@ class SpanConfig(Section):
     warmup: float = Field(default=0.1, ge=0, lt=1)
     """Share of the run in which the learning rate rises."""
 
+    def budget(self, steps: int) -> dict[str, Any]:
+        """Return how long the run is, as `ScheduleConfig` has it; `steps` are those of so many epochs."""
+        return {"steps": steps}
+
 
 class FinetuneEngineConfig(Section):
     """How steps are computed."""
@@ -137,7 +153,7 @@ class FinetuneConfig(Section):
     seed: int = Field(default=0, ge=0)
     """Seed of the head, the order of the examples and dropout; further seeds count up from it."""
     precision: Precision = "auto"
-    """auto (bf16 where the hardware multiplies it), bf16 or fp32; a finished model is always judged in fp32."""
+    """auto (bf16 where the hardware multiplies it), bf16 or fp32; a finished model is always evaluated in fp32."""
     columns: ColumnsConfig = ColumnsConfig()
     head: HeadConfig = HeadConfig()
     split: SplitConfig = SplitConfig()
@@ -151,7 +167,11 @@ class FinetuneConfig(Section):
     options: dict[str, Any] = Field(default_factory=dict)
     """Settings of a task that has some of its own and no section here."""
 
-    def own(self, task: type[Task[Any]]) -> dict[str, Any]:
+    def check(self) -> None:
+        """Raise ConfigError where settings do not fit the task."""
+        return
+
+    def extra_config(self, task: type[Task[Any]]) -> dict[str, Any]:
         """Return the settings that are those of one task alone; none for most. Raises ConfigError."""
         options = compose(task.options, self.options).model_dump()
         section = getattr(self, task.name, None)
@@ -168,12 +188,104 @@ class FinetuneConfig(Section):
         """
         optimizer = self.optimizer
         if "learning_rate" not in optimizer.model_fields_set:
-            rate = PUBLISHED_RATE * PUBLISHED_WIDTH / width * faster
-            optimizer = optimizer.model_copy(update={"learning_rate": rate})
+            optimizer = optimizer.model_copy(update={"learning_rate": self.usual_rate(width) * faster})
         batches = self.batches.model_copy(update={"max_length": min(self.batches.max_length, positions)})
         return self.model_copy(update={"optimizer": optimizer, "batches": batches})
 
+    def usual_rate(self, width: int) -> float:
+        """Return the published learning rate for so many units."""
+        return PUBLISHED_RATE * PUBLISHED_WIDTH / width
+
+    def refuse_unused(self, transfer: Collection[str]) -> None:
+        """Raise ConfigError for settings that a task without a head has no use for; it knows those of `transfer`."""
+        self.transfer.refuse_all_but(transfer, task=self.task)
+        self.head.refuse("multi_label", "class_weights", "crf", "positive", task=self.task)
+        compose(Section, self.options)  # there are none
+
+
+class SentenceBatchConfig(BatchConfig):
+    """How examples of sentence vectors make a step."""
+
+    rows: int = Field(default=64, ge=1)
+    """Examples a step: each is compared with all others of it (Gao et al., 2021, use 64 for SimCSE)."""
+
+
+class EmbedTuneConfig(FinetuneConfig):
+    """Everything a run that trains sentence vectors is made of, resolved."""
+
+    batches: SentenceBatchConfig = SentenceBatchConfig()
+    embed: EmbedConfig = EmbedConfig()
+
+    def check(self) -> None:
+        """Raise ConfigError where something is asked for that other tasks alone know."""
+        self.refuse_unused({"freeze", "dropout", "layer_decay"})
+
+
+class PairBatchConfig(BatchConfig):
+    """How pairs make a step."""
+
+    rows: int = Field(default=64, ge=1)
+    """Pairs a step."""
+    max_length: int = Field(default=256, ge=8)
+    """Longest row in tokens on either side, [CLS] and [SEP] included; at most the model's positions."""
+
+
+class PairSpanConfig(SpanConfig):
+    """How long the run is, and how the learning rate moves: up from zero, then linearly down to it."""
+
+    epochs: float = Field(default=10.0, gt=0)
+    """Passes over the training pairs; with `minutes`, the evaluations on dev alone are spread as over so many."""
+    minutes: float | None = Field(default=None, gt=0)
+    """Wall-clock minutes of training, evaluation along the way included, instead of a number of passes."""
+
+    def budget(self, steps: int) -> dict[str, Any]:
+        """Return the minutes where they are given, else the steps."""
+        return {"minutes": self.minutes} if self.minutes else {"steps": steps}
+
+
+class WritingConfig(SidesConfig):
+    """Which side is which, what the decoder starts from, and how it writes."""
+
+    start: Literal["both", "encoder", "neither"] = "both"
+    """What starts from pre-trained weights: encoder and decoder, the encoder alone, or neither of them."""
+    decoder_layers: int | None = Field(default=None, ge=1)
+    """Blocks of the decoder, evenly spaced ones of the pre-trained model; as many as that has where not given."""
+    smoothing: float = Field(default=0.1, ge=0, lt=1)
+    """Share of the probability of each label that is spread over the vocabulary in training."""
+    beams: int = Field(default=4, ge=1)
+    """Texts kept for each source while a translation is searched for; 1 takes the likeliest token each time."""
+    length_penalty: float = 1.0
+    """A text of n tokens scores its log probability / n to this power: 0 favours short ones."""
+    longest: int | None = Field(default=None, ge=2)
+    """Most tokens of a translation; one and a half times those of the longest training target where not given."""
+
+
+class TranslateConfig(FinetuneConfig):
+    """Everything a translation run is made of, resolved."""
+
+    batches: PairBatchConfig = PairBatchConfig()
+    schedule: PairSpanConfig = PairSpanConfig()
+    translate: WritingConfig = WritingConfig()
+
+    def usual_rate(self, width: int) -> float:
+        """Return the learning rate of translation for so many units."""
+        return TRANSLATION_RATE * (PUBLISHED_WIDTH / width) ** 2
+
+    def check(self) -> None:
+        """Raise ConfigError where something is asked for that other tasks alone know."""
+        self.refuse_unused({"freeze", "dropout"})
+        if self.engine.compile:
+            raise ConfigError("engine.compile: steps of translate do not run compiled; leave it out")
+        if self.columns.names():
+            raise ConfigError("columns: translate calls its two columns --source and --target")
+
+
+CONFIGS: dict[str, type[FinetuneConfig]] = {"embed": EmbedTuneConfig, "translate": TranslateConfig}
+"""The settings of tasks that have others than those with a head."""
+
 
 def resolve_finetune(task: str, settings: Mapping[str, Any]) -> FinetuneConfig:
-    """Return the defaults with `settings` laid over them; raises ConfigError."""
-    return compose(FinetuneConfig, {"task": task, **settings})
+    """Return the defaults of a task with `settings` laid over them, checked as a whole; raises ConfigError."""
+    config = compose(CONFIGS.get(task, FinetuneConfig), {"task": task, **settings})
+    config.check()
+    return config

@@ -1,4 +1,4 @@
-"""Marks two draws of dropout against each other: R-Drop (Liang et al., 2021), for tasks with logits.
+"""Compares two draws of dropout with each other: R-Drop (Liang et al., 2021), for tasks with logits.
 
 Every row stands twice in a batch, so that dropout draws twice for it; the loss is the mean of both plus alpha times how
 far the two answers are apart.
@@ -47,13 +47,13 @@ ABLE: tuple[Part, ...] = ("row", "token")
 
 
 class RDrop:
-    """A task whose batches are seen twice."""
+    """A task whose batches are read twice."""
 
     has_dynamic_slots = False
     sums_over_rows = False
 
     def __init__(self, task: Task[Any], *, alpha: float) -> None:
-        """Add `alpha` times the distance of two draws to the loss of `task`, whose part is one of ABLE."""
+        """Add `alpha` times the distance of two draws to the loss of `task`, whose head type is one of ABLE."""
         self.task, self.alpha = task, alpha
 
     def corrupt(self, batch: LabelledBatch, generator: torch.Generator, progress: float = 1.0) -> LabelledBatch:
@@ -65,10 +65,10 @@ class RDrop:
         """Return the loss of both halves of logits [2B, M, K] together, and what their distance adds."""
         loss = self.task.loss(scores, example)
         first, second = scores.float().chunk(2)
-        apart = DIVERGENCES[self.task.problem](first, second)
+        distance = DIVERGENCES[self.task.problem](first, second)
         targets = example.targets[: len(first)]
-        one_by_one = not targets.is_floating_point() and targets.ndim == apart.ndim
-        asked = targets != UNASKED if one_by_one else torch.ones_like(apart, dtype=torch.bool)
-        mean = (apart * asked).sum() / asked.sum()
-        apart_sums = PartSums(mean.detach() * asked.sum(), asked.sum())
-        return Loss(loss.total + self.alpha * mean, loss.parts | {"r_drop": apart_sums})
+        one_by_one = not targets.is_floating_point() and targets.ndim == distance.ndim
+        mask = targets != UNASKED if one_by_one else torch.ones_like(distance, dtype=torch.bool)
+        count = mask.sum()
+        mean = (distance * mask).sum() / count
+        return Loss(loss.total + self.alpha * mean, loss.parts | {"r_drop": PartSums(mean.detach() * count, count)})

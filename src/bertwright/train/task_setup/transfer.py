@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from typing import Any
 
+from torch import nn
+
 from bertwright.errors import ConfigError
 from bertwright.log import note
 from bertwright.model.encoder import parameter_count
 from bertwright.model.layers.dropout import Dropout
 from bertwright.model.lora import adapt
+from bertwright.model.sentence_encoder import SentenceEncoder
 from bertwright.model.task_model import FineTuned, depths, freeze
-from bertwright.tasks.base import Task
 from bertwright.tasks.by_name import TASKS
-from bertwright.train.callbacks.unfreeze import UnfreezeListener
+from bertwright.train.callbacks.unfreeze import UnfreezeCallback
 from bertwright.train.task_setup.finetune_config import FinetuneConfig, TransferConfig
-from bertwright.train.task_setup.r_drop import ABLE, RDrop
+from bertwright.train.task_setup.r_drop import ABLE
 
 CRF_RATE = 100.0
 """How much faster the transitions of a CRF learn, since they start from nothing: F1 0.630 after two epochs of 1,500
@@ -24,7 +26,7 @@ sentences of CoNLL-2003, against 0.616 at 1 and at 10."""
 def check_transfer(config: FinetuneConfig, *, layers: int, folder: Any) -> None:
     """Raise ConfigError where the strategies asked for do not fit the model, or one another."""
     transfer = config.transfer
-    able = [name for name, task in TASKS.items() if task.part in ABLE]
+    able = [name for name, task in TASKS.items() if task.head_type in ABLE]
     if transfer.r_drop and config.task not in able:
         raise ConfigError(f"transfer.r_drop: {config.task} has no use for it; it is for {', '.join(able)}")
     if transfer.frozen(layers) > layers:
@@ -55,38 +57,37 @@ def treat(model: FineTuned, transfer: TransferConfig) -> None:
         adapt(model, transfer.lora_matrices, rank=transfer.lora_rank, alpha=transfer.lora_alpha)
     # Features of an encoder that does not learn are the same each time.
     dropout = 0.0 if transfer.dropout is None and frozen == layers else transfer.dropout
-    if dropout is not None:
-        for module in model.encoder.modules():
-            if isinstance(module, Dropout):
-                module.share = dropout
-    if transfer.r_drop and not any(isinstance(part, Dropout) and part.share for part in model.encoder.modules()):
+    set_dropout(model.encoder, dropout)
+    if transfer.r_drop and not any(isinstance(module, Dropout) and module.share for module in model.encoder.modules()):
         note("R-Drop compares two draws of dropout, and this encoder has none but before its head; give --dropout 0.1")
-    _tell_weights(model)
-
-
-def _tell_weights(model: FineTuned) -> None:
-    """Say how many of a model's weights are trained, where not all of them are."""
-    trained = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
-    every = parameter_count(model)
+    trained, every = trained_count(model), parameter_count(model)
     if trained < every:
         note(f"{trained:,} of {every:,} weights are trained ({trained / every:.2%})")
 
 
-def learning_rates(model: FineTuned, transfer: TransferConfig) -> dict[str, float] | None:
-    """Return the factor on the learning rate of each parameter, or None where all are 1."""
-    top = model.encoder.config.layers + 1
-    rates = {name: transfer.layer_decay ** (top - depth) for name, depth in depths(model).items()}
+def trained_count(model: nn.Module) -> int:
+    """Return the number of weights of a model that are trained."""
+    return sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
+
+
+def set_dropout(model: nn.Module, fraction: float | None) -> None:
+    """Set the fraction of values that every dropout of a model drops; None leaves all as they are."""
+    for module in model.modules():
+        if isinstance(module, Dropout) and fraction is not None:
+            module.share = fraction
+
+
+def learning_rates(model: FineTuned | SentenceEncoder, decay: float, *, top: int) -> dict[str, float] | None:
+    """Return the factor on the learning rate of each parameter, or None where all are 1.
+
+    It is 1 from depth `top` on, and falls by `decay` from each block to the one below it.
+    """
+    rates = {name: decay ** (top - min(depth, top)) for name, depth in depths(model).items()}
     rates |= {name: CRF_RATE for name in rates if name.startswith("crf.")}
     return None if set(rates.values()) == {1.0} else rates
 
 
-def objective_of(task: Task[Any], model: FineTuned, transfer: TransferConfig) -> Task[Any] | RDrop:
-    """Return what marks the answers of a model along its training."""
-    known = task.with_crf(model)
-    return RDrop(known, alpha=transfer.r_drop) if transfer.r_drop else known
-
-
-def unfreezing(model: FineTuned, transfer: TransferConfig) -> UnfreezeListener | None:
+def unfreezing(model: FineTuned, transfer: TransferConfig) -> UnfreezeCallback | None:
     """Return the callback that thaws the blocks from the last to the first, then the embeddings; or None."""
     if not transfer.unfreeze:
         return None
@@ -94,4 +95,4 @@ def unfreezing(model: FineTuned, transfer: TransferConfig) -> UnfreezeListener |
     trained = [(deep[name], parameter) for name, parameter in model.named_parameters() if parameter.requires_grad]
     order = sorted({depth for depth, _ in trained if depth < top}, reverse=True)
     groups = [[parameter for depth, parameter in trained if depth == wanted] for wanted in order]
-    return UnfreezeListener(groups, transfer.unfreeze)
+    return UnfreezeCallback(groups, transfer.unfreeze)

@@ -1,1 +1,1 @@
-"""What a call of a verb asks for, looked at before it is carried out: its flags, its inputs, a dry run."""
+"""What a call of a verb asks for, checked before it is carried out: its flags, its inputs, a dry run."""

@@ -1,27 +1,66 @@
-"""Declares the flags of `finetune` that stand for settings, for the command line and the Python function alike."""
+"""Declares the flags of `finetune`, for the command line and Python alike, and turns them into settings."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, TypedDict
+from pathlib import Path
+from typing import Annotated, Any, Literal, Required, TypedDict
 
-from bertwright.config import merge
+from bertwright.config import merge, nested
 from bertwright.errors import UsageError
-from bertwright.flags import Sets, dashed, nested, settings_of_flags
+from bertwright.flags import Sets, dashed, settings_of_flags
 from bertwright.verbs.calls.pretrain_flags import save_every_settings
 
 OF_TRANSLATE = ("source", "target", "init_parts", "decoder_layers")
 RATES = "3e-5 x 768 / width; translate 1e-4 x (768 / width)^2"
 """Default learning rates: see `FinetuneConfig.fitted` and `TranslateConfig.fitted`."""
-LISTS = {"label_names": "columns.label_names", "lora_matrices": "transfer.lora_matrices"}
-"""Flags whose value is a list, with commas between."""
+
+
+def listed(value: Any) -> Any:
+    """Return the names of a list such as "O,B-PER"."""
+    return [name.strip() for name in value.split(",")] if isinstance(value, str) else value
+
+
+def weights_given(given: Any) -> Any:
+    """Return "balanced", or weights by name from NAME=WEIGHT,NAME=WEIGHT; raises UsageError."""
+    if given == "balanced" or not isinstance(given, str):
+        return given
+    pairs = [pair.rpartition("=") for pair in given.split(",")]
+    if not all(name and weight for name, _, weight in pairs):
+        raise UsageError(f"--class-weights {given} is neither balanced nor NAME=WEIGHT,NAME=WEIGHT; fix it")
+    return {name: weight for name, _, weight in pairs}
+
+
+class FinetuneCall(TypedDict, total=False):
+    """What a call of `finetune` names beside its settings."""
+
+    model: Required[Path]
+    """Hugging Face BERT or ModernBERT folder to start from, pre-trained or already fine-tuned for something else."""
+    train: Required[Path]
+    """Labelled examples: .tsv, .csv, .jsonl or .parquet; for tag also CoNLL, a word a line; for answer SQuAD .json, or
+    a question a row; for translate two files of like many lines, SOURCE,TARGET, or PREFIX with --source and --target,
+    or a table of two columns; for embed also a .txt file, a text a line."""
+    dev: Annotated[Path, Sets(default="a fraction of the training file, by a hash of its texts")]
+    """Examples the best checkpoint is chosen on."""
+    test: Path
+    """Examples that are looked at once, at the end; without labels, predictions are written to OUT."""
+    out: Required[Path]
+    """Folder of the run: settings, metrics, report.html, and the model in OUT/model."""
+    resume: bool
+    """Go on with an interrupted run in OUT, as if nothing had been: give the same words, and this."""
+    num_seeds: Annotated[int, Sets(default="1")]
+    """Train so many seeds; report mean and standard deviation, and keep the best on dev."""
+    overwrite: bool
+    """Replace the run in OUT; it is deleted when the new one is about to begin."""
+    dry_run: bool
+    """Write nothing: read model and files; show the settings, how many examples and steps there are, and the disk."""
 
 
 class FinetuneFlags(TypedDict, total=False):
     """Settings of a run under names of their own; every other is given as --SECTION.FIELD VALUE."""
 
     dev_fraction: Annotated[float, Sets("split.dev_fraction", "0.1")]
-    """Share of the training file to hold out where there is no --dev. Classes keep their shares, equal texts (for
+    """Fraction of the training file to hold out where there is no --dev. Classes keep their fractions, equal texts (for
     answer and choose, questions about one context) stay on one side."""
     seed: Annotated[int, Sets("seed", "0")]
     """The first seed."""
@@ -34,11 +73,11 @@ class FinetuneFlags(TypedDict, total=False):
     learning_rate: Annotated[float, Sets("optimizer.learning_rate", RATES)]
     """Peak learning rate."""
     warmup: Annotated[float, Sets("schedule.warmup", "0.1")]
-    """Share of the run in which the learning rate rises."""
+    """Fraction of the run in which the learning rate rises."""
     weight_decay: Annotated[float, Sets("optimizer.weight_decay", "0.01")]
     """Decoupled weight decay; never on biases and LayerNorms."""
     accumulation: Annotated[int, Sets("engine.accumulation", "1")]
-    """Parts a step is computed in, one after another: less memory, the same model but for rounding."""
+    """Micro-batches a step is computed in, one after another: less memory, the same model but for rounding."""
     precision: Annotated[str, Sets("precision", "auto")]
     """bf16, fp32, or auto: bf16 where the hardware multiplies it. A finished model is evaluated in fp32."""
     device: Annotated[str, Sets("engine.device", "auto")]
@@ -47,22 +86,25 @@ class FinetuneFlags(TypedDict, total=False):
     """Evaluate on dev every so many steps (500) or minutes (2min; also s and h), and at the end."""
     save_every: int | str
     """Save a checkpoint every so many steps, on top of every 5 minutes, or, given a time such as 2min, that often."""
-    text_column: Annotated[str, Sets("columns.text", "told by its name")]
+    track: Annotated[Literal["tensorboard", "wandb", "mlflow"], Sets("watch.track", "none")]
+    """Write the lines of metrics.jsonl as curves too, offline, into the run's folder; needs bertwright[track]."""
+    text_column: Annotated[str, Sets("columns.text", "found by its name")]
     """Column of the text, or of the first text of a pair. Without a header: 1, 2 ..."""
-    pair_column: Annotated[str, Sets("columns.pair", "told by its name")]
+    pair_column: Annotated[str, Sets("columns.pair", "found by its name")]
     """Column of the second text of a pair."""
-    label_column: Annotated[str, Sets("columns.label", "told by its name; tag: the last")]
+    label_column: Annotated[str, Sets("columns.label", "found by its name; tag: the last")]
     """Column of the label, score or tag; with --multi-label also A,B,C: a column each."""
     multi_label: Annotated[bool, Sets("head.multi_label")]
     """classify: a text may have several labels, or none: a list in JSON, several with a separator between them in one
     column, or a column for each label with 0 and 1."""
     label_separator: Annotated[str, Sets("columns.label_separator", "found in the file: | ; ,")]
     """What stands between labels in one column."""
-    label_names: str
-    """tag: what numbers stand for as tags, from 0 on, such as O,B-PER,I-PER; as the file says where not given."""
+    label_names: Annotated[str, Sets("columns.label_names", "as the file says", listed)]
+    """tag: what numbers stand for as tags, from 0 on, such as O,B-PER,I-PER."""
     encoding: str
-    """Encoding of the files, such as gb18030 or cp1252; where not given, one other than UTF-8 is found and said."""
-    class_weights: str
+    """Encoding of the files, such as gb18030 or cp1252; where not given, one other than UTF-8 is detected and
+    reported."""
+    class_weights: Annotated[str, Sets("head.class_weights", read=weights_given)]
     """classify, tag: balanced (the rarer a class, the more it counts), or weights by name, such as good=1,bad=2.5."""
     crf: Annotated[bool, Sets("head.crf")]
     """tag: put a conditional random field above the tags, so that they follow one another as their scheme allows."""
@@ -74,18 +116,18 @@ class FinetuneFlags(TypedDict, total=False):
     """Stop after so many evaluations in a row without a better one."""
     layer_decay: Annotated[float, Sets("transfer.layer_decay", "1")]
     """Factor on the learning rate from each block to the one below it."""
-    freeze_layers: int | Literal["all"]
+    freeze_layers: Annotated[int | Literal["all"], Sets("transfer.freeze", "0")]
     """Keep the embeddings and so many blocks, from the first, as they are; all leaves the head to learn alone."""
     unfreeze: Annotated[float, Sets("transfer.unfreeze", "0")]
-    """Unfreeze block after block, from the last to the first, over this share of the run, such as 0.5."""
+    """Unfreeze block after block, from the last to the first, over this fraction of the run, such as 0.5."""
     lora_rank: Annotated[int, Sets("transfer.lora_rank", "0: none")]
     """Train low-rank adapters of this rank, such as 8, instead of the encoder; they are merged into what is written."""
     lora_alpha: Annotated[float, Sets("transfer.lora_alpha", "16")]
     """What they are multiplied by, times 1 / rank."""
-    lora_matrices: str
-    """Matrices of each block that have them, of query, key, value, output, inner; query,value where not given."""
+    lora_matrices: Annotated[str, Sets("transfer.lora_matrices", "query,value", listed)]
+    """Matrices of each block that have them, of query, key, value, output, inner."""
     r_drop: Annotated[float, Sets("transfer.r_drop", "0: off")]
-    """Weight of R-Drop, such as 1: every batch is seen twice, and its two draws of dropout should agree."""
+    """Weight of R-Drop, such as 1: every batch is computed twice, and its two draws of dropout should agree."""
     dropout: Annotated[float, Sets("transfer.dropout", "as config.json says")]
     """Dropout inside the encoder."""
     source: Annotated[str, Sets("translate.source")]
@@ -108,30 +150,8 @@ def finetune_settings(task: str, flags: Mapping[str, Any]) -> dict[str, Any]:
     odd = next((name for name in OF_TRANSLATE if name in given), None)
     if odd is not None and task != "translate":
         raise UsageError(f"{dashed(odd)} is for translate; {task} has no use for it, so leave it out")
-    layers = [settings_of_flags(FinetuneFlags, given)]
-    layers += [nested(LISTS[name], _listed(given[name])) for name in LISTS if name in given]
+    settings = settings_of_flags(FinetuneFlags, given)
     if "encoding" in given:
-        layers.append(nested("translate.encoding" if task == "translate" else "columns.encoding", given["encoding"]))
-    if "class_weights" in given:
-        layers.append(nested("head.class_weights", _weights(given["class_weights"])))
-    if "freeze_layers" in given:
-        layers.append(nested("transfer.freeze", given["freeze_layers"]))
-    layers.append(save_every_settings("watch", given.get("save_every")))
-    settings: dict[str, Any] = {}
-    for layer in layers:
-        settings = merge(settings, layer)
-    return settings
-
-
-def _listed(value: Any) -> Any:
-    return [name.strip() for name in value.split(",")] if isinstance(value, str) else value
-
-
-def _weights(given: Any) -> Any:
-    """Return "balanced", or weights by name from NAME=WEIGHT,NAME=WEIGHT; raises UsageError."""
-    if given == "balanced" or not isinstance(given, str):
-        return given
-    parts = [part.rpartition("=") for part in given.split(",")]
-    if not all(name and weight for name, _, weight in parts):
-        raise UsageError(f"--class-weights {given} is neither balanced nor NAME=WEIGHT,NAME=WEIGHT; fix it")
-    return {name: weight for name, _, weight in parts}
+        section = "translate" if task == "translate" else "columns"
+        settings = merge(settings, nested(f"{section}.encoding", given["encoding"]))
+    return merge(settings, save_every_settings("watch", given.get("save_every")))

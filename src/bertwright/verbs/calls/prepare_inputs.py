@@ -24,7 +24,8 @@ from bertwright.corpus.survey import Survey, survey
 from bertwright.corpus.vocabulary import vocabulary_size
 from bertwright.errors import UsageError
 from bertwright.files import clear_output, free_space, human_bytes, require_space
-from bertwright.log import note, note_once, print_facts
+from bertwright.log import Facts, note, note_once
+from bertwright.result import Result
 from bertwright.tokenizer.load import load_tokenizer
 from bertwright.tokenizer.train_vocabulary import KINDS, SMALLEST
 
@@ -113,9 +114,7 @@ def _disk_bytes(text_bytes: int) -> tuple[int, int]:
     return int(text_bytes * SHARD_BYTES_PER_TEXT_BYTE), most_bytes(text_bytes)
 
 
-def preview(
-    inputs: list[str], valid: list[str], out: Path, options: PrepareOptions, *, overwrite: bool
-) -> dict[str, Any]:  # fmt: skip
+def preview(inputs: list[str], valid: list[str], out: Path, options: PrepareOptions, *, overwrite: bool) -> Result:
     """Return what preparing these inputs would do, writing nothing: settings, sizes and disk.
 
     Raises what preparing would raise before it writes: for inputs that cannot be read, and a place that is taken.
@@ -128,7 +127,7 @@ def preview(
     else:
         refuse_taken(out)
     given = load_tokenizer(Path(options.tokenizer)) if options.tokenizer else None
-    return {
+    plan: dict[str, Any] = {
         "settings": {**asdict(options), "language": found.language.code},
         "files": len(train.paths),
         "text_bytes": found.text_bytes,
@@ -137,10 +136,6 @@ def preview(
         "free_bytes": free_space(out),
         "out": str(out),
     }
-
-
-def print_preview(plan: dict[str, Any], valid: list[str]) -> None:
-    """Print what `preview` returned."""
     settings = {name: value for name, value in plan["settings"].items() if value not in (None, [], False)}
     vocabulary = "given" if "tokenizer" in settings else f"a {settings['kind']} to train"
     facts = {
@@ -150,4 +145,4 @@ def print_preview(plan: dict[str, Any], valid: list[str]) -> None:
         "disk": f"up to {human_bytes(plan['disk_bytes'])} of {human_bytes(plan['free_bytes'])} free",
         "settings": ", ".join(f"{name} {value}" for name, value in settings.items() if name != "shard_text"),
     }
-    print_facts(f"dry run: prepare would write {plan['out']}", facts)
+    return Result(plan, Facts(f"dry run: prepare would write {out}", facts))

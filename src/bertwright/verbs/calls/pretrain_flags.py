@@ -1,16 +1,39 @@
-"""Declares the flags of `pretrain` that stand for settings, for the command line and the Python function alike."""
+"""Declares the flags of `pretrain`, for the command line and Python alike, and turns them into settings."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Annotated, Any, TypedDict
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal, Required, TypedDict
 
-from bertwright.config import merge
+from bertwright.config import merge, nested
 from bertwright.errors import UsageError
-from bertwright.flags import Sets, nested, settings_of_flags
+from bertwright.flags import Sets, settings_of_flags
 from bertwright.train.interval import Interval
 
 DURATIONS = ("minutes", "steps", "tokens", "epochs")
+
+
+class PretrainCall(TypedDict, total=False):
+    """What a call of `pretrain` names beside its settings."""
+
+    data: Required[list[Path]]
+    """Folder that `bertwright prepare` made. Given several times, rows of all are mixed; they must have been made with
+    the same tokenizer (prepare --tokenizer)."""
+    out: Required[Path]
+    """Folder of the run: settings, metrics, checkpoints, report.html, and the model in OUT/model; of ModernBERT with
+    --objective.next-sentence true also that head, in OUT/model-nsp."""
+    mixture: Annotated[str, Sets(default="by their tokens")]
+    """Fraction of the rows from each --data, in their order, such as 0.7,0.3."""
+    recipe: Annotated[Path, Sets(default="classic-fast")]
+    """classic-fast (2018's model and objectives, started from the corpus), classic (as published), classic-muon, fast
+    (ModernBERT, masked words alone), or a TOML file of your own; see `bertwright show recipes`."""
+    resume: bool
+    """Go on with the run in OUT from its last checkpoint."""
+    overwrite: bool
+    """Replace the run in OUT; it is deleted when the new one is about to begin."""
+    dry_run: bool
+    """Write nothing: show the settings, the size of the model, how much disk the run takes, and what it would do."""
 
 
 class PretrainFlags(TypedDict, total=False):
@@ -42,11 +65,11 @@ class PretrainFlags(TypedDict, total=False):
     muon_learning_rate: Annotated[float, Sets("optimizer.muon_learning_rate")]
     """Peak learning rate of Muon."""
     warmup: Annotated[float, Sets("schedule.warmup")]
-    """Share of the run in which the learning rate rises, such as 0.05."""
+    """Fraction of the run in which the learning rate rises, such as 0.05."""
     weight_decay: Annotated[float, Sets("optimizer.weight_decay")]
     """Weight decay of AdamW; that of Muon is --optimizer.muon-weight-decay."""
     mask_rate: Annotated[float, Sets("objective.mask_rate")]
-    """Share of a row's tokens that are masked, the same throughout the run."""
+    """Fraction of a row's tokens that are masked, the same throughout the run."""
     accumulation: Annotated[int, Sets("engine.accumulation", "1")]
     """Micro-batches a step is computed in, one after another: less memory."""
     precision: Annotated[str, Sets("engine.precision", "auto")]
@@ -57,6 +80,8 @@ class PretrainFlags(TypedDict, total=False):
     """Evaluate on held-out rows every so many steps (500) or minutes (2min; also s and h), and at the end."""
     save_every: int | str
     """Save a checkpoint every so many steps, on top of every 5 minutes, or, given a time such as 2min, that often."""
+    track: Annotated[Literal["tensorboard", "wandb", "mlflow"], Sets("engine.track", "none")]
+    """Write the lines of metrics.jsonl as curves too, offline, into the run's folder; needs bertwright[track]."""
     seed: Annotated[int, Sets("seed", "0")]
     """Seed of everything random."""
 
@@ -74,6 +99,14 @@ def pretrain_settings(flags: Mapping[str, Any]) -> dict[str, Any]:
     if flags.get("mask_rate") is not None:
         settings = merge(nested("objective.final_mask_rate", None), settings)
     return merge(settings, save_every_settings("engine", flags.get("save_every")))
+
+
+def shares_given(mixture: str | Sequence[float] | None) -> Sequence[float] | None:
+    """Return the numbers of a list such as "0.7,0.3"; raises UsageError where it is none."""
+    try:
+        return [float(weight) for weight in mixture.split(",")] if isinstance(mixture, str) else mixture
+    except ValueError as error:
+        raise UsageError(f"--mixture {mixture} is no list of numbers; give one such as 0.7,0.3") from error
 
 
 def save_every_settings(section: str, every: int | str | None) -> dict[str, Any]:

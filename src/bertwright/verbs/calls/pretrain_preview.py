@@ -8,17 +8,18 @@ from typing import Any
 import tomli_w
 import torch
 
+from bertwright.data.pretraining.dataset import open_dataset
 from bertwright.device import pick_device, resolve_precision
 from bertwright.files import free_space, human_bytes
 from bertwright.hub.nsp_folder import has_own_folder
-from bertwright.log import print_facts, results
+from bertwright.log import Facts, Lines
 from bertwright.model.build import build_encoder
 from bertwright.model.encoder import Encoder, parameter_count
 from bertwright.objectives.combine import needs_pairs
+from bertwright.result import Result
 from bertwright.train.parallel.group import Group
-from bertwright.train.setup.mixture_of_folders import folders_of, mixed_manifest
+from bertwright.train.setup.assemble import require_rows
 from bertwright.train.setup.pretrain_config import PretrainConfig
-from bertwright.train.setup.run import open_data, require_rows
 
 
 def disk_needed(model: Encoder, config: PretrainConfig, *, auxiliary: int = 0) -> int:
@@ -32,14 +33,14 @@ def disk_needed(model: Encoder, config: PretrainConfig, *, auxiliary: int = 0) -
     return weights * copies * (config.engine.keep + 1) + exported * models + 20_000_000
 
 
-def preview_run(data: Path, out: Path, config: PretrainConfig, group: Group) -> dict[str, Any]:
-    """Return and print what a run would be: its settings, model, data and disk. Raises what building it would raise."""
+def preview_run(data: Path, out: Path, config: PretrainConfig, group: Group) -> Result:
+    """Return what a run would be: its settings, model, data and disk. Raises what building it would raise."""
     require_rows(config, group)
-    manifest, tokenizer = mixed_manifest(data, config), open_data(data)[1]
+    dataset = open_dataset(config.folders(data), mixture=config.data.mixture)
     with torch.device("meta"):
         model = build_encoder(
             config.model.shape(
-                config.size, vocab_size=manifest["tokenizer"]["vocab_size"], pad_token_id=tokenizer.special.pad,
+                config.size, vocab_size=dataset.vocab_size, pad_token_id=dataset.tokenizer.special.pad,
                 next_sentence=needs_pairs(config.objective),
             ),
             drawn=False,
@@ -54,20 +55,18 @@ def preview_run(data: Path, out: Path, config: PretrainConfig, group: Group) -> 
         "free_bytes": free_space(out),
         "out": str(out),
     }
-    if not group.first:
-        return plan
+    if not group.is_main:
+        return Result(plan)
     phases = [f"{phase.rows} rows of {phase.length} for {phase.share:.0%}" for phase in schedule.phases]
     optimizer = config.optimizer
     muon = f", Muon at {optimizer.muon_learning_rate:g}" if optimizer.name == "muon" else ""
-    results().print(tomli_w.dumps(plan["settings"]), markup=False, highlight=False, soft_wrap=True)
     facts = {
         "model": f"{config.model.architecture} {config.size}: {shape.layers} layers, width {shape.hidden_size}, "
         f"{shape.heads} heads, {plan['parameters']:,} parameters",
-        "data": f"{', '.join(map(str, folders_of(data, config)))}: vocabulary of {shape.vocab_size:,} tokens",
+        "data": f"{', '.join(map(str, dataset.folders))}: vocabulary of {shape.vocab_size:,} tokens",
         "run": f"{schedule.amount:g} {schedule.unit}: {'; '.join(phases)}",
         "learning rate": f"{optimizer.learning_rate:g}{muon}, warm-up {schedule.warmup:.0%}",
         "device": f"{plan['precision']} on {device}{f', {group.size} processes' if group.size > 1 else ''}",
         "disk": f"about {human_bytes(plan['disk_bytes'])} of {human_bytes(plan['free_bytes'])} free",
     }
-    print_facts(f"dry run: pretrain would write {out}", facts)
-    return plan
+    return Result(plan, Lines([tomli_w.dumps(plan["settings"])]), Facts(f"dry run: pretrain would write {out}", facts))

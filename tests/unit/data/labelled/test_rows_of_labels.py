@@ -12,15 +12,15 @@ from bertwright.types import UNASKED
 def some_rows(count: int = 300) -> LabelledRows:
     random = np.random.default_rng(0)
     lengths = random.integers(3, 40, size=count)
-    asked_counts = random.integers(1, 3, size=count)
+    num_targets = random.integers(1, 3, size=count)
     ends = np.cumsum(lengths)
     return LabelledRows(
         ids=np.arange(int(ends[-1]), dtype=np.uint32) + 5,
         lengths=lengths,
         first_lengths=np.maximum(2, lengths // 2),
-        asked=np.concatenate([np.arange(n) for n in asked_counts]),
-        asked_counts=asked_counts,
-        targets=np.arange(int(asked_counts.sum())),
+        positions=np.concatenate([np.arange(n) for n in num_targets]),
+        num_targets=num_targets,
+        targets=np.arange(int(num_targets.sum())),
         pad=0,
     )
 
@@ -30,9 +30,9 @@ def test_a_batch_is_its_rows_padded() -> None:
     places = np.array([7, 2, 7])
     batch = rows.batch(places)
     begins = np.cumsum(rows.lengths) - rows.lengths
-    asked_begins = np.cumsum(rows.asked_counts) - rows.asked_counts
+    asked_begins = np.cumsum(rows.num_targets) - rows.num_targets
     for row, place in enumerate(places.tolist()):
-        length, count = int(rows.lengths[place]), int(rows.asked_counts[place])
+        length, count = int(rows.lengths[place]), int(rows.num_targets[place])
         assert batch.input_ids[row, :length].tolist() == list(range(begins[place] + 5, begins[place] + 5 + length))
         assert not batch.input_ids[row, length:].any()
         assert int(batch.attention_mask[row].sum()) == length

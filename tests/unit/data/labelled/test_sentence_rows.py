@@ -15,8 +15,8 @@ def some_rows(columns: int, count: int = 50) -> SentenceRows:
         ids=np.repeat(np.arange(30, dtype=np.uint32) + 5, lengths),
         lengths=lengths,
         first_lengths=lengths,
-        asked=np.zeros(30, dtype=np.int64),
-        asked_counts=np.ones(30, dtype=np.int64),
+        positions=np.zeros(30, dtype=np.int64),
+        num_targets=np.ones(30, dtype=np.int64),
         targets=np.zeros(30, dtype=np.int64),
         pad=0,
     )

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 import torch
 
-from bertwright.corpus.cooccurrence import count_neighbours
+from bertwright.corpus.cooccurrence import NeighbourCounts, count_neighbours
 from bertwright.corpus.shards import DocumentBlock, Shard, Shards, write_shard
 from bertwright.model.build import build_encoder, named_size
 from bertwright.model.encoder import Encoder
 from bertwright.model.encoder_config import EncoderConfig
-from bertwright.model.init.begin import begin_weights
+from bertwright.model.init.begin import initialise
 from bertwright.tokenizer.load import SpecialIds
 
 VOCAB = 60
@@ -42,17 +42,21 @@ def drawn(seed: int) -> Encoder:
 
 def words_of(shards: Shards, *, seed: int, meanwhile: int) -> torch.Tensor:
     model = drawn(seed)
-    start = begin_weights(
+    before = model.word_embeddings.weight.detach().clone()
+
+    def counts() -> NeighbourCounts:
+        found = count_neighbours(shards, VOCAB)
+        torch.manual_seed(meanwhile)  # as what else draws at the same time
+        return found
+
+    initialise(
         model,
         EncoderConfig(architecture="modern", neighbour_start=True),
-        lambda: count_neighbours(shards, VOCAB),
+        counts,
         special=SPECIAL,
         next_sentence=False,
         examples=lambda: [],
     )
-    torch.manual_seed(meanwhile)
-    before = model.word_embeddings.weight.detach().clone()
-    start()
     after = model.word_embeddings.weight.detach()
     assert torch.equal(after[-5:], before[-5:])  # which never occur
     assert not torch.isclose(after[:-5], before[:-5]).all(1).any()
@@ -69,7 +73,7 @@ def test_words_depend_on_the_seed_alone(tmp_path: Path) -> None:
 def test_nothing_is_counted_where_nothing_is_asked_for() -> None:
     model = drawn(1)
     before = model.word_embeddings.weight.detach().clone()
-    start = begin_weights(
+    initialise(
         model,
         EncoderConfig(architecture="modern"),
         lambda: pytest.fail("counted"),
@@ -77,5 +81,4 @@ def test_nothing_is_counted_where_nothing_is_asked_for() -> None:
         next_sentence=False,
         examples=lambda: [],
     )
-    start()
     assert torch.equal(model.word_embeddings.weight, before)

@@ -10,9 +10,10 @@ import pyarrow.parquet
 import pytest
 
 from bertwright.errors import CorpusError, UsageError
+from bertwright.tasks.base import TrainFile
 from bertwright.tasks.classification.labels import labels_in
 from bertwright.tasks.classification.multi_label import MultiLabel
-from bertwright.tasks.classification.task import Classify
+from bertwright.tasks.classification.task import Classify, classes_of
 from bertwright.tasks.columns import ColumnsConfig
 
 ROWS = [("a song", ["music"]), ("a meal", []), ("both", ["food", "music"]), ("all", ["film", "food", "music"])]
@@ -38,7 +39,8 @@ def write(path: Path, lines: list[str]) -> Path:
 @pytest.mark.parametrize("how", COLUMN)
 def test_labels_in_one_column(tmp_path: Path, how: str) -> None:
     path = write(tmp_path / "a.tsv", ["text\tlabels", *(f"{text}\t{COLUMN[how](labels)}" for text, labels in ROWS)])
-    task, examples = MultiLabel.begin(path, ColumnsConfig())
+    task, splits = MultiLabel.from_train_file(TrainFile(path, ColumnsConfig()))
+    examples = splits["train"]
     assert task.labels == ("film", "food", "music")
     assert examples.targets.tolist() == EXPECTED
     assert task.read(path).targets.tolist() == EXPECTED
@@ -51,7 +53,8 @@ def test_labels_in_one_column(tmp_path: Path, how: str) -> None:
 def test_a_column_for_each_label(tmp_path: Path, flags: tuple[str, str], given: str | None) -> None:
     lines = [f"{i},{ROWS[i][0]},{','.join(flags[flag] for flag in EXPECTED[i])}" for i in range(4)]
     path = write(tmp_path / "a.csv", ["id,text,film,food,music", *lines])
-    task, examples = MultiLabel.begin(path, ColumnsConfig(label=given))
+    task, splits = MultiLabel.from_train_file(TrainFile(path, ColumnsConfig(label=given)))
+    examples = splits["train"]
     assert task.labels == ("film", "food", "music")
     assert examples.first == [text for text, _ in ROWS]
     assert examples.targets.tolist() == EXPECTED
@@ -64,7 +67,8 @@ def test_a_column_for_each_label(tmp_path: Path, flags: tuple[str, str], given: 
 def test_lists_of_zeros_and_ones_say_it_of_each_label(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     table = pa.table({"text": [text for text, _ in ROWS], "labels": pa.array(EXPECTED, pa.list_(pa.float32()))})
     pa.parquet.write_table(table, tmp_path / "a.parquet")
-    task, examples = MultiLabel.begin(tmp_path / "a.parquet", ColumnsConfig())
+    task, splits = MultiLabel.from_train_file(TrainFile(tmp_path / "a.parquet", ColumnsConfig()))
+    examples = splits["train"]
     assert task.labels == ("0", "1", "2")
     assert examples.targets.tolist() == EXPECTED
     assert re.search("0 or 1.*3 labels.*0 to 2", capsys.readouterr().err)
@@ -72,7 +76,8 @@ def test_lists_of_zeros_and_ones_say_it_of_each_label(tmp_path: Path, capsys: py
 
 def test_numbers_in_a_list_are_labels(tmp_path: Path) -> None:
     path = write(tmp_path / "a.tsv", ["text\tlabels", "one\t[1, 20]", "two\t[3.0]", "three\t[]"])
-    task, examples = MultiLabel.begin(path, ColumnsConfig())
+    task, splits = MultiLabel.from_train_file(TrainFile(path, ColumnsConfig()))
+    examples = splits["train"]
     assert task.labels == ("1", "3", "20")
     assert examples.targets.tolist() == [[1, 0, 1], [0, 1, 0], [0, 0, 0]]
 
@@ -89,17 +94,17 @@ def test_numbers_in_a_list_are_labels(tmp_path: Path) -> None:
 )
 def test_what_is_not_clear_is_asked(tmp_path: Path, lines: list[str], message: str) -> None:
     with pytest.raises(CorpusError, match=message):
-        MultiLabel.begin(write(tmp_path / "a.tsv", lines), ColumnsConfig())
+        MultiLabel.from_train_file(TrainFile(write(tmp_path / "a.tsv", lines), ColumnsConfig()))
 
 
 def test_columns_of_labels_are_never_dropped(tmp_path: Path) -> None:
     path = write(tmp_path / "a.csv", ["text,x,y", "one,0,1", "two,1,0", "three,1,1"])
     with pytest.raises(CorpusError, match=r"x, y.*--multi-label"):
-        Classify.begin(path, ColumnsConfig())
-    assert Classify.begin(path, ColumnsConfig(label="x"))[0].labels == ("0", "1")
+        Classify.from_train_file(TrainFile(path, ColumnsConfig()))
+    assert Classify.from_train_file(TrainFile(path, ColumnsConfig(label="x")))[0].labels == ("0", "1")
     with pytest.raises(UsageError, match="--label-column x,y"):
-        MultiLabel.begin(path, ColumnsConfig(label="x"))
-    task, _ = MultiLabel.begin(path, ColumnsConfig())
+        MultiLabel.from_train_file(TrainFile(path, ColumnsConfig(label="x")))
+    task, _ = MultiLabel.from_train_file(TrainFile(path, ColumnsConfig()))
     for lines, message in (
         (["text,x", "one,0"], "no column 'y'"),
         (["text,x,y", "one,0,-1"], "has '-1' for the label y"),
@@ -110,13 +115,14 @@ def test_columns_of_labels_are_never_dropped(tmp_path: Path) -> None:
 
 def test_blanks_around_a_label_are_nothing_and_case_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = write(tmp_path / "a.tsv", ["text\tlabel", "one\tgood", "two\tgood ", "three\t\u00a0Good", "four\tbad"])
-    task, examples = Classify.begin(path, ColumnsConfig())
+    task, splits = Classify.from_train_file(TrainFile(path, ColumnsConfig()))
+    examples = splits["train"]
     assert task.labels == ("Good", "bad", "good")
     assert examples.targets.tolist() == [2, 2, 0, 1]
     assert "'Good' and 'good'" in capsys.readouterr().err
     assert task.read(path).targets.tolist() == [2, 2, 0, 1]
     earlier = Classify.from_labels([" good", "bad"]).with_columns(path, ColumnsConfig())
-    assert earlier.classes(path, ["good", "bad"]).tolist() == [0, 1]
+    assert classes_of(path, ["good", "bad"], earlier.labels).tolist() == [0, 1]
 
 
 def test_several_labels_in_a_cell_are_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -125,14 +131,14 @@ def test_several_labels_in_a_cell_are_said(tmp_path: Path, capsys: pytest.Captur
         ("b", ["arts, music", "sport", "food"], False),
     ):
         lines = ["text\tlabel", *(f"text {n}\t{labels[n % len(labels)]}" for n in range(9))]
-        Classify.begin(write(tmp_path / f"{name}.tsv", lines), ColumnsConfig())
+        Classify.from_train_file(TrainFile(write(tmp_path / f"{name}.tsv", lines), ColumnsConfig()))
         assert ("--multi-label" in capsys.readouterr().err) is several
 
 
 def test_lists_want_a_flag_even_if_some_are_empty(tmp_path: Path) -> None:
     path = write(tmp_path / "a.jsonl", ['{"text": "one", "labels": ["a"]}', '{"text": "two", "labels": []}'])
     with pytest.raises(CorpusError, match=r"lists.*--multi-label"):
-        Classify.begin(path, ColumnsConfig())
+        Classify.from_train_file(TrainFile(path, ColumnsConfig()))
 
 
 def test_a_quotation_mark_in_a_list_is_read() -> None:
@@ -152,7 +158,9 @@ def test_a_long_cell_takes_no_time() -> None:
 def test_a_file_whose_first_value_is_null_is_refused(tmp_path: Path) -> None:
     """pyarrow ends the process there."""
     with pytest.raises(CorpusError, match=r"line 1.*JSON"):
-        Classify.begin(write(tmp_path / "a.jsonl", ['null{"text": "one", "label": "a"}']), ColumnsConfig())
+        Classify.from_train_file(
+            TrainFile(write(tmp_path / "a.jsonl", ['null{"text": "one", "label": "a"}']), ColumnsConfig())
+        )
 
 
 def test_items_of_lists_that_python_and_numpy_print_are_labels() -> None:
@@ -167,9 +175,10 @@ def test_items_of_lists_that_python_and_numpy_print_are_labels() -> None:
 )  # fmt: skip
 def test_a_list_of_flags_says_which_labels_a_text_has(tmp_path: Path, rows: tuple[str, str]) -> None:
     path = write(tmp_path / "a.tsv", ["text\tlabels", *(f"text {row}\t{row}" for row in rows)])
-    task, examples = MultiLabel.begin(path, ColumnsConfig())
+    task, splits = MultiLabel.from_train_file(TrainFile(path, ColumnsConfig()))
+    examples = splits["train"]
     assert task.labels == ("0", "1", "2")
     assert examples.targets.tolist() == [[1, 0, 1], [0, 1, 0]]
     write(path, ["text\tlabels", "a\t[1, None, 0, 0]", "b\t[None, 1, 0, 0]"])
     with pytest.raises(CorpusError, match=r"row 1.*0 or 1"):
-        MultiLabel.begin(path, ColumnsConfig())
+        MultiLabel.from_train_file(TrainFile(path, ColumnsConfig()))

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from bertwright.errors import CorpusError
+from bertwright.tasks.base import TrainFile
 from bertwright.tasks.classification.multi_label import MultiLabel
 from bertwright.tasks.columns import ColumnsConfig
 
@@ -23,7 +24,8 @@ def test_lists_and_marked_cells_are_the_same(tmp_path: Path) -> None:
     }
     for name, written in lines.items():
         (tmp_path / name).write_text("\n".join(written) + "\n")
-        task, examples = MultiLabel.begin(tmp_path / name, ColumnsConfig(label_separator=";"))
+        task, splits = MultiLabel.from_train_file(TrainFile(tmp_path / name, ColumnsConfig(label_separator=";")))
+        examples = splits["train"]
         assert task.labels == ("9", "10", "food", "music")
         assert examples.targets.tolist() == [[0, 0, 0, 1], [0, 0, 0, 0], [0, 0, 1, 1], [1, 1, 1, 0]]
         assert task.read(tmp_path / name).targets.tolist() == examples.targets.tolist()
@@ -31,22 +33,22 @@ def test_lists_and_marked_cells_are_the_same(tmp_path: Path) -> None:
 
 def test_answers_are_the_labels_above_one_half() -> None:
     task = MultiLabel.from_labels(["a", "b"])
-    answers = task.answers(np.array([[0.1, 2.0], [-0.1, -3.0]]), task.ask([("x",), ("y",)]))
+    answers = task.predictions(np.array([[0.1, 2.0], [-0.1, -3.0]]), task.from_questions([("x",), ("y",)]))
     assert [answer["labels"] for answer in answers] == [["a", "b"], []]
     assert answers[0]["probabilities"]["b"] == pytest.approx(1 / (1 + np.exp(-2.0)))
 
 
 def test_the_worst_errors_come_first() -> None:
     task = MultiLabel.from_labels(["a", "b"])
-    examples = task.ask([("right",), ("bad",), ("worst",)])
+    examples = task.from_questions([("right",), ("bad",), ("worst",)])
     marked = type(examples)(examples.path, examples.first, None, np.array([[1, 0], [1, 0], [1, 0]], dtype=np.float32))
-    evaluated = task.judge(np.array([[3.0, -3.0], [-1.0, -3.0], [-4.0, 4.0]]), marked, mistakes=5)
-    assert [(mistake.text, mistake.truth, mistake.said) for mistake in evaluated.mistakes] == [
+    evaluated = task.evaluate(np.array([[3.0, -3.0], [-1.0, -3.0], [-4.0, 4.0]]), marked, mistakes=5)
+    assert [(mistake.text, mistake.label, mistake.prediction) for mistake in evaluated.mistakes] == [
         ("worst", "a", "b"),
         ("bad", "a", "nothing"),
     ]
-    assert evaluated.grid is not None
-    assert evaluated.grid.rows[0] == ["a", "1.0000", "0.3333", "0.5000", "3", "1"]
+    assert evaluated.table is not None
+    assert evaluated.table.rows[0] == ["a", "1.0000", "0.3333", "0.5000", "3", "1"]
 
 
 @pytest.mark.parametrize(
@@ -60,4 +62,4 @@ def test_the_worst_errors_come_first() -> None:
 def test_what_is_odd_is_said(tmp_path: Path, lines: list[str], message: str) -> None:
     (tmp_path / "a.tsv").write_text("\n".join(["text\tlabels", *lines]) + "\n")
     with pytest.raises(CorpusError, match=message):
-        MultiLabel.begin(tmp_path / "a.tsv", ColumnsConfig())
+        MultiLabel.from_train_file(TrainFile(tmp_path / "a.tsv", ColumnsConfig()))

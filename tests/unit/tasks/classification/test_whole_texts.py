@@ -8,12 +8,13 @@ from typing import Any
 import pytest
 
 from bertwright.errors import UsageError
+from bertwright.tasks.base import TrainFile
+from bertwright.tasks.by_name import task_of_head
 from bertwright.tasks.classification.multi_label import MultiLabel
 from bertwright.tasks.classification.task import Classify
 from bertwright.tasks.classification.whole_texts import WholeTexts
 from bertwright.tasks.columns import ColumnsConfig
 from bertwright.tasks.regression.task import Regress
-from bertwright.tasks.trained import task_of_head
 
 KINDS: list[tuple[type[WholeTexts], str]] = [(Classify, "ab"), (MultiLabel, "ab"), (Regress, "12")]
 PAIR, ALONE = ("A text.", "Another one."), ("A text.",)
@@ -26,18 +27,18 @@ def test_asked_as_it_was_trained(kind: type[WholeTexts], targets: str, pairs: bo
     name, header = ("score" if kind is Regress else "label"), "sentence1\tsentence2" if pairs else "sentence"
     texts = PAIR if pairs else ALONE
     file.write_text("".join("\t".join(row) + "\n" for row in [(header, name), *((*texts, one) for one in targets)]))
-    trained: Any = kind.begin(file, ColumnsConfig())[0]
-    task = task_of_head("row", kind.problem, trained.labels, trained.own)
+    trained: Any = kind.from_train_file(TrainFile(file, ColumnsConfig()))[0]
+    task = task_of_head("row", kind.problem, trained.labels, trained.extra_config)
     own, other = (PAIR, ALONE) if pairs else (ALONE, PAIR)
-    assert len(task.ask([own, own])) == 2
+    assert len(task.from_questions([own, own])) == 2
     with pytest.raises(UsageError, match="asked"):
-        task.ask([other])
+        task.from_questions([other])
     assert task.with_columns(file, ColumnsConfig()).pairs is pairs
 
 
 @pytest.mark.parametrize(("kind", "targets"), KINDS)
 def test_a_folder_that_does_not_say(kind: type[WholeTexts], targets: str) -> None:
     task = task_of_head("row", kind.problem, ["score"] if kind is Regress else list(targets), {})
-    assert task.own == {}
-    assert task.ask([PAIR]).second == ["Another one."]
-    assert task.ask([ALONE]).second is None
+    assert task.extra_config == {}
+    assert task.from_questions([PAIR]).second == ["Another one."]
+    assert task.from_questions([ALONE]).second is None

@@ -13,11 +13,11 @@ def plain_ranks(vectors: np.ndarray, pairs: np.ndarray, others: np.ndarray) -> d
     near = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
     known = set(pairs[:, 1].tolist()) | set(others.tolist())
     ranks = {}
-    for requested in set(pairs[:, 0].tolist()):
-        right = set(pairs[pairs[:, 0] == requested, 1].tolist())
-        best = max(float(near[requested] @ near[text]) for text in right)
-        wrong = known - right - {requested}
-        ranks[requested] = 1 + sum(float(near[requested] @ near[text]) >= best for text in wrong)
+    for query in set(pairs[:, 0].tolist()):
+        right = set(pairs[pairs[:, 0] == query, 1].tolist())
+        best = max(float(near[query] @ near[text]) for text in right)
+        wrong = known - right - {query}
+        ranks[query] = 1 + sum(float(near[query] @ near[text]) >= best for text in wrong)
     return ranks
 
 
@@ -29,9 +29,9 @@ def test_ranks_are_those_of_a_plain_computation(monkeypatch: pytest.MonkeyPatch)
     others = random.integers(60, size=10)
     expected = plain_ranks(vectors, pairs, others)
     found = rank_texts(vectors, pairs, others)
-    assert dict(zip(found.asked.tolist(), found.rank.tolist(), strict=True)) == expected
-    assert all([requested, right] in pairs.tolist() for requested, right in zip(found.asked, found.right, strict=True))
-    assert not any([requested, best] in pairs.tolist() for requested, best in zip(found.asked, found.best, strict=True))
+    assert dict(zip(found.queries.tolist(), found.rank.tolist(), strict=True)) == expected
+    assert all([query, right] in pairs.tolist() for query, right in zip(found.queries, found.right, strict=True))
+    assert not any([query, best] in pairs.tolist() for query, best in zip(found.queries, found.best, strict=True))
     monkeypatch.setattr(similarity, "BLOCK", 200)
     in_blocks = rank_texts(vectors, pairs, others)
     np.testing.assert_array_equal(in_blocks.rank, found.rank)

@@ -14,7 +14,7 @@ from torch.nn import functional
 from bertwright.data.labelled.rows_of_labels import LabelledRows, LabelledSource
 from bertwright.errors import CorpusError, UsageError
 from bertwright.tasks.columns import ColumnsConfig
-from bertwright.tasks.multiple_choice.reader import asked_choices, read_choices
+from bertwright.tasks.multiple_choice.reader import choices_of_questions, read_choices
 from bertwright.tasks.multiple_choice.task import FIRST, RIGHT, Choose
 from bertwright.types import LabelledBatch
 
@@ -94,7 +94,7 @@ def test_told_columns(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="'nowhere'"):
         read_choices(file, ColumnsConfig(text="nowhere"))
     with pytest.raises(UsageError, match="endings"):
-        asked_choices([("context", "one ending")])
+        choices_of_questions([("context", "one ending")])
 
 
 COUNTS = [3, 2, 4]
@@ -130,8 +130,8 @@ def test_rows_of_a_question_stay_together() -> None:
         ids=np.repeat(question, lengths).astype(np.uint32),
         lengths=lengths,
         first_lengths=lengths,
-        asked=np.zeros(len(lengths), dtype=np.int64),
-        asked_counts=np.ones(len(lengths), dtype=np.int64),
+        positions=np.zeros(len(lengths), dtype=np.int64),
+        num_targets=np.ones(len(lengths), dtype=np.int64),
         targets=np.zeros(len(lengths), dtype=np.int64),
         pad=0,
         together=counts,

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from bertwright.tasks.question_answering.decode import read_spans, span_mass
+from bertwright.tasks.question_answering.decode import best_spans, span_mass
 from bertwright.tasks.question_answering.windows import Passages, Windows, cut_windows
 
 QUESTION = 4
@@ -54,7 +54,7 @@ def test_every_span_is_looked_at(longest: int) -> None:
     random = np.random.default_rng(longest)
     windows = some_windows(random, [30, 5, 17, 1], length=18, stride=4)
     logits = random.normal(size=(len(windows.places), 2)).astype(np.float32) * 3
-    reading = read_spans(logits, windows, longest=longest)
+    reading = best_spans(logits, windows, longest=longest)
     best = reading.best(1)[0]
     highest, mass = span_mass(logits, reading, longest=longest)
     for question in range(4):
@@ -69,14 +69,16 @@ def test_every_span_is_looked_at(longest: int) -> None:
         share = math.exp(best.scores[question] - highest[question]) / mass[question]
         assert share == pytest.approx(math.exp(score) / sum(math.exp(one) for one, *_ in spans), rel=1e-4)
         rows = np.flatnonzero(windows.question == question)
-        assert reading.nothing[question] == pytest.approx(min(float(logits[windows.begins[row]].sum()) for row in rows))
+        assert reading.null_scores[question] == pytest.approx(
+            min(float(logits[windows.begins[row]].sum()) for row in rows)
+        )
 
 
 def test_next_best_spans_stand_elsewhere() -> None:
     random = np.random.default_rng(0)
     windows = some_windows(random, [30], length=24, stride=4)
     logits = random.normal(size=(len(windows.places), 2)).astype(np.float32)
-    best = read_spans(logits, windows, longest=4).best(4)
+    best = best_spans(logits, windows, longest=4).best(4)
     scores = [float(one.scores[0]) for one in best]
     assert scores == sorted(scores, reverse=True)
     taken: set[int] = set()

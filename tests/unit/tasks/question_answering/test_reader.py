@@ -12,7 +12,12 @@ import pyarrow.parquet as pq
 import pytest
 
 from bertwright.errors import CorpusError, UsageError
-from bertwright.tasks.question_answering.reader import asked_questions, lacks_answers, read_squad, squad_questions
+from bertwright.tasks.question_answering.reader import (
+    lacks_answers,
+    questions_with_contexts,
+    read_squad,
+    squad_questions,
+)
 
 CONTEXT = "Anna lives in Rome. Bert lives in Oslo."
 
@@ -158,9 +163,9 @@ def test_rows_that_hold_something_else_are_named(tmp_path: Path, row: dict[str, 
 
 
 def test_equal_contexts_are_one() -> None:
-    questions = asked_questions([("a?", "same"), ("b?", "other"), ("c?", "same", "id7")])
+    questions = questions_with_contexts([("a?", "same"), ("b?", "other"), ("c?", "same", "id7")])
     assert questions.contexts == ["same", "other"]
     assert questions.context_of.tolist() == [0, 1, 0]
     assert questions.ids == ["", "", "id7"]
     with pytest.raises(UsageError, match=r"questions.*context"):
-        asked_questions([("a?",)])
+        questions_with_contexts([("a?",)])

@@ -14,6 +14,7 @@ import torch
 
 from bertwright.data.labelled.rows_of_labels import LabelledRows
 from bertwright.errors import ConfigError, UsageError
+from bertwright.tasks.base import TrainFile
 from bertwright.tasks.columns import ColumnsConfig
 from bertwright.tasks.question_answering.reader import Questions
 from bertwright.tasks.question_answering.task import Answer
@@ -71,8 +72,8 @@ def some_logits(examples: Questions, seed: int = 0) -> np.ndarray:
 
 
 def encoded(task: Answer, file: Path, encoder: TextEncoder) -> tuple[Questions, LabelledRows]:
-    examples = task.read(file)
-    return examples, task.encode(examples, encoder)
+    found = task.encode(task.read(file), encoder)
+    return found.examples, found.rows
 
 
 def test_what_is_cut_or_read_in_windows_is_said(
@@ -82,7 +83,7 @@ def test_what_is_cut_or_read_in_windows_is_said(
     output = " ".join(capsys.readouterr().err.split())
     assert re.search("4 of 4 questions.*24 tokens.*windows", output)
     assert "cut" not in output
-    Answer().encode(Answer().ask([("where ? " * 9, "rome"), ("where ?", "rome")]), encoder)
+    Answer().encode(Answer().from_questions([("where ? " * 9, "rome"), ("where ?", "rome")]), encoder)
     output = " ".join(capsys.readouterr().err.split())
     assert re.search("1 of 2 questions.*12 tokens", output)
 
@@ -96,7 +97,7 @@ def test_the_figure_called_loss_is_that_of_training(file: Path, encoder: TextEnc
     scores = torch.full((*batch.input_ids.shape, 2), 9.0)
     scores[batch.attention_mask] = torch.from_numpy(logits)
     trained = task.loss(scores, batch)
-    assert task.judge(logits, examples).figures["loss"] == pytest.approx(float(trained.total), abs=1e-6)
+    assert task.evaluate(logits, examples).figures["loss"] == pytest.approx(float(trained.total), abs=1e-6)
     assert int(trained.parts["answer"].count) == len(rows)
 
 
@@ -110,22 +111,22 @@ def test_dev_sets_the_threshold_and_others_keep_it(file: Path, encoder: TextEnco
         sure = 4.0 if windows.question[row] < 2 else 1.0
         for edge in (0, 1):
             logits[windows.begins[row] + windows.targets[row, edge], edge] = sure
-    evaluated = task.judge(logits, examples, mistakes=3)
+    evaluated = task.evaluate(logits, examples, mistakes=3)
     assert evaluated.figures["f1"] == evaluated.figures["best_f1"] == 1.0
     assert (evaluated.mistakes, evaluated.warning) == ([], "")
-    silent = Answer().with_saved_settings({"no_answer_threshold": -99.0}).judge(logits, examples)
+    silent = Answer.from_labels((), {"no_answer_threshold": -99.0}).evaluate(logits, examples)
     assert silent.warning.startswith("no question")
-    tuned = task.settled(evaluated)
-    assert tuned.own["no_answer_threshold"] == evaluated.figures["no_answer_threshold"]
-    assert tuned.settled(evaluated) is tuned
-    assert Answer().with_saved_settings(tuned.own).own == tuned.own
+    tuned = task.with_tuned_threshold(evaluated)
+    assert tuned.extra_config["no_answer_threshold"] == evaluated.figures["no_answer_threshold"]
+    assert tuned.with_tuned_threshold(evaluated) is tuned
+    assert Answer.from_labels((), tuned.extra_config).extra_config == tuned.extra_config
     logits[windows.begins[windows.question == 2]] -= 20
-    worse = tuned.judge(logits, examples, mistakes=3)
+    worse = tuned.evaluate(logits, examples, mistakes=3)
     assert worse.figures["no_answer_accuracy"] == 0.5
     assert worse.figures["has_answer_f1"] == 1.0
     (mistake,) = worse.mistakes
-    assert mistake.truth == "no answer"
-    predicted = tuned.answers(logits, examples)
+    assert mistake.label == "no answer"
+    predicted = tuned.predictions(logits, examples)
     assert [one["answer"] for one in predicted[:2]] == ["rome", "oslo ."]
     assert predicted[2]["answer"]
     assert (predicted[3]["answer"], predicted[3]["start"]) == ("", None)
@@ -138,22 +139,21 @@ def test_a_model_without_threshold_always_answers(file: Path, encoder: TextEncod
     logits = some_logits(examples)
     assert examples.windows is not None
     logits[examples.windows.begins] += 50
-    for one in task.answers(logits, examples):
+    for one in task.predictions(logits, examples):
         assert CONTEXT[one["start"] : one["end"]] == one["answer"] != ""
         assert one["probability"] > 0
 
 
 def test_an_empty_context_has_no_answer(encoder: TextEncoder) -> None:
     task = Answer()
-    examples = task.ask([("where ?", " "), ("where ?", CONTEXT)])
-    task.encode(examples, encoder)
-    nothing, something = task.answers(some_logits(examples), examples)
+    examples = task.encode(task.from_questions([("where ?", " "), ("where ?", CONTEXT)]), encoder).examples
+    nothing, something = task.predictions(some_logits(examples), examples)
     assert (nothing["answer"], nothing["probability"], nothing["others"]) == ("", 1.0, [])
     assert something["answer"]
 
 
 def test_settings_that_do_not_fit(file: Path) -> None:
     with pytest.raises(ConfigError, match="max_answer"):
-        Answer().with_saved_settings({"max_answer": 0})
+        Answer.from_labels((), {"max_answer": 0})
     with pytest.raises(UsageError, match="no columns"):
-        Answer.begin(file, ColumnsConfig(text="question"))
+        Answer.from_train_file(TrainFile(file, ColumnsConfig(text="question")))

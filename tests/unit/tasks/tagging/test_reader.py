@@ -16,10 +16,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from bertwright.errors import CorpusError, ModelError, UsageError
-from bertwright.inference.input_files import InputFile
-from bertwright.tasks.by_name import begin_task
+from bertwright.inference.questions import InputFile
+from bertwright.tasks.base import TrainFile
 from bertwright.tasks.columns import ColumnsConfig
-from bertwright.tasks.head import HeadConfig
 from bertwright.tasks.tagging.pretokenize import PreTokenized
 from bertwright.tasks.tagging.reader import lacks_tags
 from bertwright.tasks.tagging.task import Tag
@@ -111,7 +110,8 @@ FORMS: dict[str, Writer] = {
 
 @pytest.mark.parametrize("form", FORMS)
 def test_every_form_gives_the_same_words_and_tags(form: str, tmp_path: Path) -> None:
-    task, examples = Tag.begin(FORMS[form](tmp_path), ColumnsConfig())
+    task, splits = Tag.from_train_file(TrainFile(FORMS[form](tmp_path), ColumnsConfig()))
+    examples = splits["train"]
     assert task.labels == LABELS
     assert examples.words == EVERY_WORD
     assert examples.counts.tolist() == [5, 3]
@@ -120,7 +120,7 @@ def test_every_form_gives_the_same_words_and_tags(form: str, tmp_path: Path) -> 
 
 @pytest.mark.parametrize("form", FORMS)
 def test_a_tagger_is_asked_the_same_words(form: str, tmp_path: Path) -> None:
-    questions = [texts for _, texts in InputFile(FORMS[form](tmp_path), part="token", pairs=False)]
+    questions = [texts for _, texts in InputFile(FORMS[form](tmp_path), head_type="token", pairs=False)]
     if "spans" in form:
         assert questions == [(text,) for text in TEXTS]
     else:
@@ -135,10 +135,10 @@ def test_a_tagger_is_asked_words_without_tags(tmp_path: Path) -> None:
         parquet({"tokens": [[], *WORDS], "tags": [[], *NUMBERS]}),
         lines("b.jsonl", rows(("tokens", [[], *WORDS]), ("ner_tags", [[], *NUMBERS]))),
     ):
-        questions = [texts for _, texts in InputFile(write(tmp_path), part="token", pairs=False)]
+        questions = [texts for _, texts in InputFile(write(tmp_path), head_type="token", pairs=False)]
         assert questions == [("",), *map(tuple, WORDS)]
     texts = lines("c.jsonl", rows(("text", TEXTS), ("label", ["a", "b"])))(tmp_path)
-    assert [texts for _, texts in InputFile(texts, part="token", pairs=False)] == [(text,) for text in TEXTS]
+    assert [texts for _, texts in InputFile(texts, head_type="token", pairs=False)] == [(text,) for text in TEXTS]
 
 
 def test_a_tagger_is_asked_texts_of_lines_and_words_of_conll(tmp_path: Path) -> None:
@@ -150,7 +150,7 @@ def test_a_tagger_is_asked_texts_of_lines_and_words_of_conll(tmp_path: Path) -> 
         ('{"tokens": ["Anna", "ran"]}\n', [("Anna", "ran")]),
     ]:
         file.write_text(text)
-        assert [texts for _, texts in InputFile(file, part="token", pairs=False)] == expected
+        assert [texts for _, texts in InputFile(file, head_type="token", pairs=False)] == expected
 
 
 def with_class_names(folder: Path) -> Path:
@@ -174,13 +174,14 @@ def with_class_names(folder: Path) -> Path:
 )
 def test_numbers_are_tags_by_their_names(write: Writer, names: tuple[str, ...] | None, tmp_path: Path) -> None:
     file = write(tmp_path)
-    task, examples = Tag.begin(file, ColumnsConfig(label_names=names))
+    task, splits = Tag.from_train_file(TrainFile(file, ColumnsConfig(label_names=names)))
+    examples = splits["train"]
     assert [task.labels[tag] for tag in examples.targets] == EVERY_TAG
-    assert task.own == {"label_names": list(NAMES)}
-    recalled = Tag.from_labels(task.labels).with_saved_settings(task.own)
+    assert task.extra_config == {"label_names": list(NAMES)}
+    recalled = Tag.from_labels(task.labels, task.extra_config)
     assert recalled.read(file).targets.tolist() == examples.targets.tolist()
     with pytest.raises(ModelError, match="label_names"):
-        Tag.from_labels(task.labels).with_saved_settings({"label_names": 3})
+        Tag.from_labels(task.labels, {"label_names": 3})
 
 
 def test_numbers_that_a_model_has_as_tags_stay(tmp_path: Path) -> None:
@@ -188,13 +189,11 @@ def test_numbers_that_a_model_has_as_tags_stay(tmp_path: Path) -> None:
     assert Tag.from_labels(["0", "1"]).read(file).targets.tolist() == [1, 0]
     with pytest.raises(CorpusError, match="--label-names"):
         Tag.from_labels(["O", "B-X"]).read(file)
-    with pytest.raises(UsageError, match="--label-names"):
-        begin_task("classify", HeadConfig(), file, ColumnsConfig(label_names=("a", "b")))
 
 
 def test_names_of_a_file_count_before_those_of_the_model(tmp_path: Path) -> None:
-    task, _ = Tag.begin(with_class_names(tmp_path), ColumnsConfig())
-    other = Tag.from_labels(task.labels).with_saved_settings({"label_names": list(NAMES[::-1])})
+    task, _ = Tag.from_train_file(TrainFile(with_class_names(tmp_path), ColumnsConfig()))
+    other = Tag.from_labels(task.labels, {"label_names": list(NAMES[::-1])})
     assert [task.labels[tag] for tag in other.read(tmp_path / "named.parquet").targets] == EVERY_TAG
 
 
@@ -203,7 +202,8 @@ def test_entities_that_do_not_fit_words_are_counted(tmp_path: Path, capsys: pyte
         {"text": "Rome-based Anna Stone", "entities": [[0, 4, "LOC"], [10, 21, "PER"], [11, 15, "NAME"]]},
         {"text": "", "entities": []},
     ]
-    task, examples = Tag.begin(lines("a.jsonl", some)(tmp_path), ColumnsConfig())
+    task, splits = Tag.from_train_file(TrainFile(lines("a.jsonl", some)(tmp_path), ColumnsConfig()))
+    examples = splits["train"]
     assert examples.words == ["Rome-based", "Anna", "Stone"]
     assert [task.labels[tag] for tag in examples.targets] == ["B-LOC", "B-PER", "I-PER"]
     output = capsys.readouterr().err
@@ -235,33 +235,33 @@ def test_entities_that_do_not_fit_words_are_counted(tmp_path: Path, capsys: pyte
 )
 def test_files_that_do_not_fit_are_refused(some: list[dict[str, Any]], message: str, tmp_path: Path) -> None:
     with pytest.raises(CorpusError, match=message):
-        Tag.begin(lines("a.jsonl", some)(tmp_path), ColumnsConfig())
+        Tag.from_train_file(TrainFile(lines("a.jsonl", some)(tmp_path), ColumnsConfig()))
 
 
 def test_numbers_among_words_are_words(tmp_path: Path) -> None:
     file = lines("a.jsonl", [{"tokens": ["In", 2019, 1.5], "tags": ["O", "B-T", "O"]}])(tmp_path)
-    assert Tag.begin(file, ColumnsConfig())[1].words == ["In", "2019", "1.5"]
+    assert Tag.from_train_file(TrainFile(file, ColumnsConfig()))[1]["train"].words == ["In", "2019", "1.5"]
 
 
 def test_arrays_of_arrays_are_refused(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text('[["Anna left", {"entities": [[0, 4, "PER"]]}], ["Rome", {"entities": []}]]\n')
     with pytest.raises(CorpusError, match="JSON object"):
-        Tag.begin(tmp_path / "a.txt", ColumnsConfig())
+        Tag.from_train_file(TrainFile(tmp_path / "a.txt", ColumnsConfig()))
 
 
 def test_columns_are_named(tmp_path: Path) -> None:
     file = lines("a.jsonl", rows(("a", WORDS), ("b", TAGS), ("c", [["X"] * 5, ["Y"] * 3])))(tmp_path)
     with pytest.raises(CorpusError, match=r"--text-column.*--label-column"):
-        Tag.begin(file, ColumnsConfig())
-    assert Tag.begin(file, ColumnsConfig(text="a", label="c"))[0].labels == ("X", "Y")
-    assert Tag.begin(file, ColumnsConfig(text="a", label="b"))[0].labels == LABELS
+        Tag.from_train_file(TrainFile(file, ColumnsConfig()))
+    assert Tag.from_train_file(TrainFile(file, ColumnsConfig(text="a", label="c")))[0].labels == ("X", "Y")
+    assert Tag.from_train_file(TrainFile(file, ColumnsConfig(text="a", label="b")))[0].labels == LABELS
     with pytest.raises(UsageError, match=r"'d'.*a, b, c"):
-        Tag.begin(file, ColumnsConfig(text="a", label="d"))
+        Tag.from_train_file(TrainFile(file, ColumnsConfig(text="a", label="d")))
     with pytest.raises(UsageError, match="--label-names"):
-        Tag.begin(file, ColumnsConfig(text="a", label="b", label_names=("O", "X")))
+        Tag.from_train_file(TrainFile(file, ColumnsConfig(text="a", label="b", label_names=("O", "X"))))
     numbers = lines("n.jsonl", rows(("tokens", WORDS), ("tags", NUMBERS)))(tmp_path)
     with pytest.raises(CorpusError, match=r"row 1.*3.*0 to 2.*O, B-PER"):
-        Tag.begin(numbers, ColumnsConfig(label_names=NAMES[:3]))
+        Tag.from_train_file(TrainFile(numbers, ColumnsConfig(label_names=NAMES[:3])))
 
 
 @pytest.mark.parametrize("label", [None, "2"])
@@ -271,6 +271,6 @@ def test_a_file_of_words_alone_has_no_tags(tmp_path: Path, name: str, label: str
     path.write_text("\n\n".join("\n".join(words) for words in WORDS) + "\n")
     given = ColumnsConfig(label=label)
     assert lacks_tags(path, given)
-    assert [list(words) for _, words in InputFile(path, part="token", told=given)] == WORDS
+    assert [list(words) for _, words in InputFile(path, head_type="token", columns=given)] == WORDS
     path.write_text("Rome\n\nAnna\n")
     assert lacks_tags(path, given) == (name == "a.conll")

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from bertwright.errors import CorpusError, UsageError
+from bertwright.tasks.base import TrainFile
 from bertwright.tasks.columns import ColumnsConfig
 from bertwright.tasks.tagging.conll import read_conll, stream_sentences
 from bertwright.tasks.tagging.schemes import as_labels, detect_scheme, tag_labels
@@ -107,7 +108,7 @@ def test_types_that_differ_by_case_are_kept_apart(tmp_path: Path, capsys: pytest
 
 @pytest.mark.parametrize("scheme", ["O B_A I_A S_B", "O A A B", "O I-A E-A E-B", "o b-A i-A b-B", "O B-A M-A S-B"])
 def test_another_file_may_have_another_scheme(tmp_path: Path, scheme: str) -> None:
-    task, _ = Tag.begin(conll(tmp_path / "a.conll", "B-A I-A O B-B"), ColumnsConfig())
+    task, _ = Tag.from_train_file(TrainFile(conll(tmp_path / "a.conll", "B-A I-A O B-B"), ColumnsConfig()))
     tags = task.read(conll(tmp_path / "b.conll", scheme)).targets
     assert [task.labels[tag] for tag in tags] == ["O", "B-A", "I-A", "B-B"]
     closing = Tag.from_labels(["O", "B-A", "I-A", "L-A", "U-A", "U-B", "B-B", "I-B", "L-B"])
@@ -170,7 +171,7 @@ def test_lines_of_conll_2003(tmp_path: Path) -> None:
 def test_odd_files_are_refused(tmp_path: Path, text: str, message: str) -> None:
     (tmp_path / "a.conll").write_text(text)
     with pytest.raises(CorpusError, match=message):
-        Tag.begin(tmp_path / "a.conll", ColumnsConfig())
+        Tag.from_train_file(TrainFile(tmp_path / "a.conll", ColumnsConfig()))
 
 
 def test_comments_and_names_of_columns_are_skipped(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -216,6 +217,6 @@ def test_words_are_numbered_in_conll_u(tmp_path: Path) -> None:
 
 
 def test_a_type_the_training_file_lacks_is_refused(tmp_path: Path) -> None:
-    task, _ = Tag.begin(conll(tmp_path / "a.conll", "B-A I-A O"), ColumnsConfig())
+    task, _ = Tag.from_train_file(TrainFile(conll(tmp_path / "a.conll", "B-A I-A O"), ColumnsConfig()))
     with pytest.raises(CorpusError, match=r"line 2.*'B-C'"):
         task.read(conll(tmp_path / "b.conll", "O B-C"))

@@ -5,27 +5,30 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from torch import nn
 
-from bertwright.train.callbacks.evaluation import EvaluateListener
+from bertwright.train.callbacks.base import StepReport
+from bertwright.train.callbacks.evaluation import EvaluateCallback
 from bertwright.train.interval import Interval
-from bertwright.train.loop import Progress, StepReport
+from bertwright.train.state import Progress, TrainState
 
 STEPS, SETUP = 20, 100.0
 
 
-def position_at(step: int) -> Progress:
+def progress_at(step: int) -> Progress:
     """Return where a run stands after `step` steps of 3 seconds each, and 100 seconds of setup."""
     return Progress(step=step, seconds=SETUP + 3.0 * step, setup_seconds=SETUP)
 
 
-def evaluated(begin: int = 0, *, heard: bool = True, **given: Any) -> list[int]:
+def evaluated(begin: int = 0, *, done: bool = True, **given: Any) -> list[int]:
     """Return the steps of a run, gone on with at step `begin`, after which it evaluates."""
-    callback = EvaluateListener(held_out=lambda: {"loss": 1.0}, samples=list, **given)
-    callback.rewind(position_at(begin), begin / STEPS, behind=0 if heard else 1)
+    callback = EvaluateCallback(held_out=lambda: {"loss": 1.0}, samples=list, **given)
+    state = TrainState(nn.Module(), [], progress_at(begin), callbacks_done=done)
+    callback.on_begin(state, begin / STEPS)
     found = []
-    for step in range(begin + heard, STEPS + 1):
-        report = StepReport(position_at(step), step / STEPS, 0, 1.0, last=step == STEPS)
-        callback(report)
+    for step in range(begin + done, STEPS + 1):
+        report = StepReport(progress_at(step), step / STEPS, 0, 1.0, last=step == STEPS)
+        callback.on_step(report)
         found += [step] * ("valid" in report.notes)
     return found
 
@@ -46,4 +49,4 @@ def test_when_a_run_evaluates(given: dict[str, Any], steps: list[int]) -> None:
     for begin in (1, 6, 10, 19):
         assert evaluated(begin, **given) == [step for step in steps if step > begin]
     for begin in steps:  # stopped while it evaluated: that evaluation is made again
-        assert evaluated(begin, heard=False, **given)[0] == begin
+        assert evaluated(begin, done=False, **given)[0] == begin

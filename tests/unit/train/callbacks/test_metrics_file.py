@@ -10,22 +10,24 @@ from typing import Any
 import pytest
 
 from bertwright.reports.pretrain_result import mfu_of
-from bertwright.train.callbacks.metrics_file import MetricsCallback
+from bertwright.train.callbacks.base import StepReport
+from bertwright.train.callbacks.metrics_file import MetricsCallback, MetricsWindow
 from bertwright.train.callbacks.peak import PeakCallback
-from bertwright.train.loop import Progress, StepReport
 from bertwright.train.optim.config import OptimizerConfig
+from bertwright.train.state import Progress
 
 
 def lines_of(file: Path, *, optimizer: OptimizerConfig, rates: Iterator[float]) -> list[dict[str, Any]]:
     """Three steps of 100 operations in a second each; an evaluation after the second and the third."""
     peak = PeakCallback(lambda: next(rates), next(rates))
-    metrics = MetricsCallback(file, every=1, lengths=[128], optimizer=optimizer, peak=peak)
+    window = MetricsWindow()
+    metrics = MetricsCallback(file, window, every=1, lengths=[128], optimizer=optimizer, peak=peak)
     for step in (1, 2, 3):
-        window = {"loss": 1.0, "gradient_norm": 1.0, "steps": 1.0, "tokens": 8.0, "flops": 100.0, "seconds": 1.0}
+        sums = {"loss": 1.0, "gradient_norm": 1.0, "steps": 1.0, "tokens": 8.0, "flops": 100.0, "seconds": 1.0}
         notes = {"valid": {"mlm_loss": 1.0}} if step > 1 else {}
-        report = StepReport(Progress(step=step, window=window), step / 3, 0, 0.5, last=step == 3, notes=notes)
-        for callback in (peak, metrics):
-            callback(report)
+        report = StepReport(Progress(step=step), step / 3, 0, 0.5, last=step == 3, sums=sums, notes=notes)
+        for callback in (window, peak, metrics):
+            callback.on_step(report)
     return [json.loads(line) for line in file.read_text().splitlines()]
 
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from bertwright.train.callbacks.unfreeze import UnfreezeListener
+from bertwright.train.callbacks.unfreeze import UnfreezeCallback
 
 
 @pytest.mark.parametrize(
@@ -14,14 +14,14 @@ from bertwright.train.callbacks.unfreeze import UnfreezeListener
 )
 def test_groups_thaw_in_order(progress: float, thawed: int) -> None:
     groups = [[nn.Parameter(torch.zeros(1))] for _ in range(3)]
-    UnfreezeListener(groups, share=0.5).thaw(progress)
+    UnfreezeCallback(groups, share=0.5).thaw(progress)
     assert [group[0].requires_grad for group in groups] == [place < thawed for place in range(3)]
 
 
 def test_the_optimizer_passes_over_what_is_frozen() -> None:
     first, second = nn.Parameter(torch.ones(2)), nn.Parameter(torch.ones(2))
     optimizer = torch.optim.AdamW([first, second], lr=0.1, fused=True)
-    callback = UnfreezeListener([[second]], share=0.5)
+    callback = UnfreezeCallback([[second]], share=0.5)
     for progress, moves in ((0.0, False), (0.6, True)):
         before = second.detach().clone()
         callback.thaw(progress)

@@ -21,16 +21,16 @@ from bertwright.train.checkpoint.folder import (
     retain,
     step_of,
     write_checkpoint,
+    write_tensors,
 )
-from bertwright.train.checkpoint.snapshot import TrainState, copy_state, restore
-from bertwright.train.checkpoint.tensor_file import write_tensors
+from bertwright.train.checkpoint.snapshot import copy_state, restore
 from bertwright.train.ema import EMA, AverageConfig
-from bertwright.train.loop import Progress
+from bertwright.train.state import Progress, TrainState
 
 IDENTITY = {"seed": 1}
 
 
-def moving(value: float, *, step: int, seconds: float = 0.0) -> TrainState:
+def state_of(value: float, *, step: int, seconds: float = 0.0) -> TrainState:
     """A small model after one step of AdamW, its weights all `value`."""
     model = nn.Linear(3, 2)
     optimizer = torch.optim.AdamW(model.parameters())
@@ -44,31 +44,32 @@ def moving(value: float, *, step: int, seconds: float = 0.0) -> TrainState:
 
 
 def test_a_state_comes_back_and_stays_apart() -> None:
-    one, other = moving(1.0, step=4), moving(2.0, step=9)
+    one, other = state_of(1.0, step=4), state_of(2.0, step=9)
     state = copy_state(one)
     restore(other, state)
-    assert other.position == one.position
+    assert other.progress == one.progress
+    assert other.position() == one.position()
     assert all(torch.equal(a, b) for a, b in zip(one.model.parameters(), other.model.parameters(), strict=True))
     held = [t.clone() for tensors in state.tensors.values() for t in tensors.values()]
     other.model(torch.ones(1, 3)).sum().backward()
     other.optimizers[0].step()
-    other.position.drawn[0] = 7
+    other.progress.drawn[0] = 7
     assert all(
         torch.equal(a, b) for a, b in zip(held, [t for f in state.tensors.values() for t in f.values()], strict=True)
     )
-    assert state.told["position"]["drawn"] == [4]
+    assert state.facts["position"]["drawn"] == [4]
 
 
 def test_a_state_before_the_first_step_forgets_the_moments() -> None:
-    before = moving(1.0, step=0)
+    before = state_of(1.0, step=0)
     before.optimizers[0].state.clear()
-    after = moving(2.0, step=3)
+    after = state_of(2.0, step=3)
     restore(after, copy_state(before))
     assert not after.optimizers[0].state
 
 
 def test_a_checkpoint_comes_back_with_the_state_to_go_back_to(tmp_path: Path) -> None:
-    state, good = copy_state(moving(1.0, step=7)), copy_state(moving(2.0, step=5))
+    state, good = copy_state(state_of(1.0, step=7)), copy_state(state_of(2.0, step=5))
     folder = write_checkpoint(tmp_path, state, identity=IDENTITY, good=good)
     read, back = read_checkpoint(folder, identity=IDENTITY)
     assert back is not None
@@ -116,9 +117,9 @@ def flip(path: Path) -> None:
 def test_a_damaged_checkpoint_is_set_aside(
     tmp_path: Path, harm: Callable[[Path], object], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    good = copy_state(moving(1.0, step=3))
+    good = copy_state(state_of(1.0, step=3))
     for step in (5, 7):
-        write_checkpoint(tmp_path, copy_state(moving(1.0, step=step)), identity=IDENTITY, good=good)
+        write_checkpoint(tmp_path, copy_state(state_of(1.0, step=step)), identity=IDENTITY, good=good)
     (tmp_path / "checkpoints" / ".step-9.partial").mkdir()
     harm(tmp_path / "checkpoints" / "step-7")
     assert newest_whole(tmp_path) == tmp_path / "checkpoints" / "step-5"
@@ -135,7 +136,7 @@ def test_no_checkpoint_is_no_damage(tmp_path: Path) -> None:
 
 def saved(run: Path, step: int, **given: Any) -> Path:
     seconds = given.pop("seconds", 0.0)
-    return write_checkpoint(run, copy_state(moving(1.0, step=step, seconds=seconds)), identity={}, **given)
+    return write_checkpoint(run, copy_state(state_of(1.0, step=step, seconds=seconds)), identity={}, **given)
 
 
 def test_the_newest_and_the_best_are_kept(tmp_path: Path) -> None:

@@ -22,15 +22,15 @@ def test_every_row_of_a_step_belongs_to_one_process(size: int, micro_batches: in
     taken = [
         (piece.index, row)
         for rank in range(size)
-        for piece in Group(rank, size).pieces(micro_batches)
+        for piece in Group(rank, size).slices(micro_batches)
         for row in range(rows)[piece.rows(rows)]
     ]
     assert taken == [(index, row) for index in range(micro_batches) for row in range(rows)]
 
 
 def test_whole_micro_batches_where_processes_divide_them() -> None:
-    assert all(piece.whole for rank in range(4) for piece in Group(rank, 4).pieces(8))
-    assert [piece.share for piece in Group(1, 4).pieces(2)] == [0.5]
+    assert all(piece.whole for rank in range(4) for piece in Group(rank, 4).slices(8))
+    assert [piece.fraction for piece in Group(1, 4).slices(2)] == [0.5]
 
 
 def batch(rows: int, length: int = 24) -> Batch:
@@ -74,7 +74,7 @@ def test_losses_and_gradients_of_shares_add_up(pairs: bool) -> None:
 
     whole = gradients([(example, 0)])
     shared = gradients(
-        [(example.cut(piece.rows(10)), piece.rows(10).start) for r in range(3) for piece in Group(r, 3).pieces(1)]
+        [(example.cut(piece.rows(10)), piece.rows(10).start) for r in range(3) for piece in Group(r, 3).slices(1)]
     )
     assert shared[0] == pytest.approx(whole[0], rel=1e-6)
     for ours, theirs in zip(shared[1], whole[1], strict=True):

@@ -1,0 +1,108 @@
+"""Turns the lines of metrics.jsonl into the pictures of report.html: curves over minutes, side by side in one SVG."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+Lines = Sequence[Mapping[str, Any]]
+"""Lines of metrics.jsonl."""
+Drawer = Callable[["Axes", Lines], None]
+"""Fills one picture from the lines of a run."""
+TRAINING, HELD_OUT, OTHER, REFERENCE = "#9bb8d9", "#1f4e8c", "#c0562b", "#999"
+"""Colours: of the training loss, of held-out figures, of a second curve, of what needs no learning."""
+
+
+def draw(drawers: Sequence[Drawer], lines: Lines) -> str:
+    """Return pictures side by side as the text of one <svg> element; each drawer fills one from the metrics lines."""
+    from matplotlib.figure import Figure  # a third of a second, which no run need wait for before its first step
+
+    figure = Figure(figsize=(11, 3.8), layout="constrained")
+    for axes, drawer in zip(figure.subplots(1, len(drawers), squeeze=False)[0], drawers, strict=True):
+        drawer(axes, lines)
+        axes.grid(alpha=0.3)
+    buffer = io.StringIO()
+    figure.savefig(buffer, format="svg")
+    text = buffer.getvalue()
+    return text[text.index("<svg") :]
+
+
+def minutes(lines: Lines) -> list[float]:
+    """Return the wall-clock minutes of metrics lines."""
+    return [line["seconds"] / 60 for line in lines]
+
+
+def valid_curve(lines: Lines, name: str) -> tuple[list[float], list[float]]:
+    """Return (minutes, values) of a held-out figure, over the lines that have it."""
+    evaluated = [line for line in lines if name in line.get("valid", {})]
+    return minutes(evaluated), [line["valid"][name] for line in evaluated]
+
+
+def pretraining_loss(entropy: float, peer: tuple[str, Lines] | None = None) -> Drawer:
+    """Return what draws the MLM loss beside the unigram entropy (nats) and, if given, that of another run by name."""
+
+    def drawer(axes: Axes, lines: Lines) -> None:
+        axes.plot(minutes(lines), [line["mlm_loss"] for line in lines], color=TRAINING, lw=1, label="training")
+        axes.plot(*valid_curve(lines, "mlm_loss"), "o-", color=HELD_OUT, ms=3, label="held out")
+        if peer:
+            axes.plot(*valid_curve(peer[1], "mlm_loss"), "s-", color=OTHER, ms=3, label=f"{peer[0]}, held out")
+        axes.axhline(entropy, color=REFERENCE, ls="--", lw=1, label="unigram entropy")
+        _name(axes, "MLM loss (nats)")
+
+    return drawer
+
+
+def pretraining_accuracy(axes: Axes, lines: Lines) -> None:
+    """Draw the held-out accuracy of MLM and, where the run has it, that of NSP."""
+    axes.plot(*valid_curve(lines, "mlm_accuracy"), "o-", color=HELD_OUT, ms=3, label="MLM accuracy, held out")
+    times, values = valid_curve(lines, "nsp_balanced_accuracy")
+    if times:
+        axes.plot(times, values, "s-", color=OTHER, ms=3, label="NSP balanced accuracy, held out")
+        axes.axhline(0.5, color=OTHER, ls=":", lw=1, label="NSP, a constant answer")
+    else:  # a run of an earlier version, or without sentence pairs
+        times, values = valid_curve(lines, "nsp_accuracy")
+        axes.plot(times, values, "s-", color=OTHER, ms=3, label="NSP accuracy, held out" if times else None)
+    _name(axes, "accuracy", ylim=(0, 1))
+
+
+def speed(axes: Axes, lines: Lines) -> None:
+    """Draw tokens a second and MFU."""
+    axes.plot(minutes(lines), [line["tokens_per_second"] for line in lines], color=HELD_OUT, lw=1)
+    axes.set(xlabel="minutes", ylabel="tokens a second", ylim=(0, None))
+    right = axes.twinx()
+    right.plot(minutes(lines), [line["mfu"] for line in lines], color=OTHER, lw=1)
+    right.set(ylabel="MFU", ylim=(0, max(1, *(line["mfu"] for line in lines))))
+    right.yaxis.label.set_color(OTHER)
+
+
+def learning_rate(axes: Axes, lines: Lines) -> None:
+    """Draw the learning rate."""
+    axes.plot(minutes(lines), [line["learning_rate"] for line in lines], color=HELD_OUT)
+    axes.set(xlabel="minutes", ylabel="learning rate", ylim=(0, None))
+
+
+def task_loss(axes: Axes, lines: Lines) -> None:
+    """Draw the loss of a fine-tuning run, and that on dev where it is known."""
+    axes.plot(minutes(lines), [line["loss"] for line in lines], color=TRAINING, lw=1, label="training")
+    if any("loss" in line.get("valid", {}) for line in lines):
+        axes.plot(*valid_curve(lines, "loss"), "o-", color=HELD_OUT, ms=3, label="dev")
+    _name(axes, "loss")
+
+
+def task_metric(metric: str) -> Drawer:
+    """Return what draws the figure of dev that the best checkpoint is chosen by."""
+
+    def drawer(axes: Axes, lines: Lines) -> None:
+        axes.plot(*valid_curve(lines, metric), "o-", color=HELD_OUT, ms=3, label="dev")
+        _name(axes, metric.replace("_", " "))
+
+    return drawer
+
+
+def _name(axes: Axes, figure: str, **limits: Any) -> None:
+    axes.set(xlabel="minutes", ylabel=figure, **limits)
+    axes.legend(frameon=False)

@@ -1,0 +1,147 @@
+"""Turns a RUN folder into report.html, which opens offline: figures, curves, predictions along the way, worst errors.
+
+The pages are templates in templates/, in which every text is escaped, whatever a corpus or the name of a file holds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from bertwright.files import read_json, write_text
+from bertwright.reports import curves
+from bertwright.reports.curves import Drawer, Lines
+from bertwright.reports.finetune_result import figures_table
+from bertwright.tasks.eval_result import EvalResult, Mistake
+from bertwright.tasks.metrics import with_perplexity
+from bertwright.train.callbacks.metrics_file import read_metrics
+
+LONGEST_TEXT = 600
+"""Characters of an error shown."""
+MOST_SAMPLES = 6
+"""Evaluations whose predictions are shown."""
+
+
+def write_report(run: Path, *, peer: Path | None = None) -> Path:
+    """Write RUN/report.html of a pre-training run from what is there now (also if it was stopped); return its path.
+
+    `peer` is a folder with the metrics.jsonl of another run, whose held-out loss is drawn on the same axis.
+    """
+    lines, manifest = read_metrics(run / "metrics.jsonl"), read_json(run / "manifest.json")
+    if not lines:
+        return _write(run, "pretraining.html", lines=lines)
+    if (run / "result.json").is_file():
+        facts = result_rows(read_json(run / "result.json"), manifest)
+    else:
+        facts = [("stopped at step", f"{lines[-1]['step']:,}")]
+    beside = (peer.name, read_metrics(peer / "metrics.jsonl")) if peer else None
+    quality: list[Drawer] = [
+        curves.pretraining_loss(manifest["unigram_entropy"], beside),
+        curves.pretraining_accuracy,
+    ]
+    return _write(
+        run,
+        "pretraining.html",
+        lines=lines,
+        facts=facts,
+        quality=_picture(quality, lines),
+        speed=_picture([curves.speed, curves.learning_rate], lines),
+        samples=sample_tables(lines),
+    )
+
+
+def write_task_report(run: Path, results: Mapping[str, EvalResult]) -> Path:
+    """Write RUN/report.html of a fine-tuning run from what is there and the `results` splits; return its path."""
+    lines = read_metrics(run / "metrics.jsonl")
+    result, manifest = read_json(run / "result.json"), read_json(run / "manifest.json")
+    return _write(
+        run,
+        "finetuning.html",
+        task=result["task"],
+        facts=task_rows(result, manifest),
+        figures=figures_table(result, list(results)),
+        curves=_picture([curves.task_loss, curves.task_metric(result["metric"])], lines),
+        warnings={split: one.warning for split, one in results.items() if one.warning},
+        tables={split: one.table for split, one in results.items() if one.table is not None},
+        errors={split: error_rows(one.mistakes) for split, one in results.items()},
+    )
+
+
+def _write(run: Path, template: str, **values: Any) -> Path:
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined  # here: a run need not wait for it
+
+    folder = Path(__file__).parent / "templates"
+    environment = Environment(
+        loader=FileSystemLoader(folder),
+        undefined=StrictUndefined,
+        autoescape=True,
+        trim_blocks=True,
+    )
+    settings = (run / "config.toml").read_text(encoding="utf-8")
+    page = environment.get_template(template).render(values, run=run.name, settings=settings)
+    write_text(run / "report.html", page.rstrip("\n") + "\n")
+    return run / "report.html"
+
+
+def _picture(drawers: Sequence[Drawer], lines: Lines) -> Any:
+    """Return curves as a text that is HTML already: matplotlib escapes the names in it."""
+    from markupsafe import Markup
+
+    return Markup(curves.draw(drawers, lines))
+
+
+def result_rows(result: Mapping[str, Any], manifest: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Return the figures of a finished pre-training run as (name, value) rows."""
+    valid = with_perplexity(result["valid"])
+    machine = manifest["machine"]
+    return [
+        *((f"held-out {name.replace('_', ' ')}", f"{value:.4f}") for name, value in valid.items()),
+        ("unigram entropy of the corpus", f"{result['unigram_entropy']:.4f} nats a token"),
+        ("steps, tokens", f"{result['steps']:,} steps, {result['tokens']:,} tokens, {result['epochs']:.2f} epochs"),
+        ("time", f"{result['seconds'] / 60:.1f} minutes, {result['setup_seconds']:.0f} s of it before the first step"),
+        ("speed", f"{result['tokens_per_second']:,.0f} tokens/s, MFU {result['mfu']:.1%}"),
+        ("model", f"{result['size']}, {result['parameters']:,} parameters, {manifest['precision']}"),
+        ("machine", f"{machine['processor']}, {machine['threads']} threads"),
+    ]
+
+
+def task_rows(result: Mapping[str, Any], manifest: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Return what a fine-tuning run was made of, and how long it took, as (name, value) rows."""
+    machine, counts = manifest["machine"], manifest["examples"]
+    rows = [
+        ("started from", f"{result['model']} ({result['architecture']}, {result['parameters']:,} parameters)"),
+        ("examples", ", ".join(f"{name} {count:,}" for name, count in counts.items())),
+    ]
+    if "dev_fraction" in result:
+        rows.append(("dev", f"{result['dev_fraction']:g} of the training file, held out by a hash of the texts"))
+    for split, others in manifest.get("overlaps", {}).items():
+        known = ", ".join(f"{count:,} of {counts[split]:,} also in {other}" for other, count in others.items())
+        rows.append((f"overlap of {split}", known))
+    return [
+        *rows,
+        ("trained", f"{result['epochs']:g} epochs, {result['steps']:,} steps, {result['seconds']:.0f} s"),
+        ("kept", f"seed {result['seed']}, step {result['best_step']:,}, best {result['metric']} on dev"),
+        ("speed", f"{result['examples_per_second']:,.0f} examples/s, {result['tokens_per_second']:,.0f} tokens/s"),
+        ("machine", f"{machine['processor']}, {machine['threads']} threads, {manifest['precision']}"),
+    ]
+
+
+def sample_tables(lines: Lines) -> list[dict[str, Any]]:
+    """Return for each held-out sentence its text, the word masked, and (step, predictions) of about six evaluations."""
+    shown = [line for line in lines if line.get("samples")]
+    if len(shown) > MOST_SAMPLES:
+        shown = [shown[round(i * (len(shown) - 1) / (MOST_SAMPLES - 1))] for i in range(MOST_SAMPLES)]
+    return [
+        {
+            "text": sample["text"],
+            "label": sample["truth"],
+            "rows": [(line["step"], line["samples"][index]["predictions"]) for line in shown],
+        }
+        for index, sample in enumerate(shown[-1]["samples"] if shown else ())
+    ]
+
+
+def error_rows(mistakes: Sequence[Mistake]) -> list[tuple[str, str, str]]:
+    """Return (text, label, prediction) of the worst errors."""
+    return [(mistake.text[:LONGEST_TEXT], mistake.label, mistake.prediction) for mistake in mistakes]

@@ -1,0 +1,155 @@
+"""Turns the predictions of any model into what people read: a table for each kind of them, or a file of JSON lines."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from bertwright.errors import OutputExistsError
+from bertwright.files import map_os_errors, written_aside
+from bertwright.inference.base import Predictions
+from bertwright.inference.questions import InputFile
+from bertwright.inference.text_rows import MASK
+from bertwright.log import Block, Raw, Table, count_progress, note
+from bertwright.result import ResultList
+
+Prediction = dict[str, Any]
+Cells = Callable[[Prediction], list[str]]
+"""Returns the cells of a prediction beside that of its text."""
+
+LONGEST_CELL = 80
+"""Characters of a text shown in a table."""
+INPUTS = ("text", "first", "second", "question", "context")
+"""What of a prediction is the question."""
+
+
+def write_predictions(chunks: Iterable[Predictions], output: Path, *, file: InputFile | None) -> int:
+    """Write predictions as JSON lines, whole or not at all, with progress by how much of a file has been read.
+
+    Returns how many there are. Raises OutputExistsError where `output` is a folder.
+    """
+    if output.is_dir():
+        raise OutputExistsError(f"{output} is a folder; give --output a file")
+    count = 0
+    with (
+        map_os_errors(output.parent),
+        written_aside(output) as aside,
+        aside.open("w", encoding="utf-8") as lines,
+        count_progress("predictions") as done,
+    ):
+        for chunk in chunks:
+            lines.writelines(json.dumps(one, ensure_ascii=False) + "\n" for one in chunk)
+            count += len(chunk)
+            done(len(chunk), None if file is None else file.progress)
+    note(f"{count:,} predictions in {output}")
+    return count
+
+
+def shown(predictions: Sequence[Prediction]) -> ResultList[Prediction]:
+    """Return predictions of one model as a result: translations show as a line each, all else as tables.
+
+    >>> print(shown([{"text": "A fine film.", "score": 4.5}]))  # doctest: +ELLIPSIS
+    predictions
+    ...
+    """
+    return ResultList(predictions, *blocks_of(predictions), a_line_each=True)
+
+
+def blocks_of(predictions: Sequence[Prediction]) -> list[Block]:
+    """Return what predictions of one model look like to people."""
+    if not predictions:
+        return []
+    first = predictions[0]
+    if "translation" in first:
+        return [Raw([one["translation"] for one in predictions])]
+    if "predictions" in first or "next" in first:
+        words, pairs = ([one for one in predictions if name in one] for name in ("text", "next"))
+        return [*_word_tables(words), *_pair_tables(pairs)]
+    if "entities" in first:
+        rows = [row for one in predictions for row in _entity_rows(one)]
+        return [Table("predictions", ["text", "entity", "type", "characters", "probability"], rows)]
+    if "tags" in first:
+        rows = [[word["word"], word["tag"], _percent(word)] for one in predictions for word in one["tags"]]
+        return [Table("predictions", ["word", "tag", "probability"], rows)]
+    header, cells = _columns(first)
+    title = "question" if "answer" in first else "text"
+    return [Table("predictions", [title, *header], [[_text(one), *cells(one)] for one in predictions])]
+
+
+def _columns(first: Prediction) -> tuple[list[str], Cells]:
+    """Return the header beside the text, and what gives the cells under it, for predictions like `first`."""
+    known: dict[str, tuple[list[str], Cells]] = {
+        "answer": (
+            ["answer", "characters", "probability"],
+            lambda one: [
+                _short(one["answer"]) or "none",
+                f"{one['start']}-{one['end']}" if one["answer"] else "",
+                _percent(one),
+            ],
+        ),
+        "choice": (["choice", "probability"], lambda one: [_short(one["choice"]), _percent(one)]),
+        "label": (["label", "probability"], lambda one: [one["label"], _percent(one)]),
+        "labels": (
+            ["labels", "probabilities"],
+            lambda one: [
+                ", ".join(one["labels"]) or "none",
+                ", ".join(f"{one['probabilities'][label]:.1%}" for label in one["labels"]),
+            ],
+        ),
+        "score": (["score"], lambda one: [f"{one['score']:.3f}"]),
+        "similarity": (["cosine"], lambda one: [f"{one['similarity']:.3f}"]),
+    }
+    kind = next((name for name in known if name in first), None)
+    if kind is not None:
+        return known[kind]
+    others = [name for name in first if name not in INPUTS]
+    return others, lambda one: [_short(str(one[name])) for name in others]
+
+
+def _word_tables(predictions: Sequence[Prediction]) -> list[Table]:
+    """Return the words for each [MASK]: those of a single one under each other, those of several a row each."""
+    masks = []
+    for one in predictions:
+        count = len(one["predictions"])
+        for number, words in enumerate(one["predictions"], start=1):
+            masks.append((one["text"] if count == 1 else f"{one['text']} (mask {number} of {count})", words))
+    if not masks:
+        return []
+    if len(masks) == 1:
+        [(text, words)] = masks
+        return [Table(text, ["word", "probability"], [[word, f"{probability:.1%}"] for word, probability in words])]
+    header = ["text", *map(str, range(1, 1 + len(masks[0][1])))]
+    rows = [[text, *(f"{word} {probability:.1%}" for word, probability in words)] for text, words in masks]
+    return [Table(f"predictions for {MASK}", header, rows)]
+
+
+def _pair_tables(predictions: Sequence[Prediction]) -> list[Table]:
+    rows = [
+        [one["first"], one["second"], "yes" if one["next"] >= 0.5 else "no", f"{one['next']:.1%}"]
+        for one in predictions
+    ]
+    title = "does the second text follow the first?"
+    return [Table(title, ["first", "second", "next", "probability"], rows)] if rows else []
+
+
+def _entity_rows(prediction: Prediction) -> list[list[str]]:
+    rows = [
+        [_text(prediction), one["text"], one["type"], f"{one['start']}-{one['end']}", _percent(one)]
+        for one in prediction["entities"]
+    ]
+    return rows or [[_text(prediction), "none", "", "", ""]]
+
+
+def _percent(prediction: Prediction) -> str:
+    return f"{prediction['probability']:.1%}"
+
+
+def _text(prediction: Prediction) -> str:
+    single = next((prediction[name] for name in ("text", "question", "context") if name in prediction), None)
+    return _short(f"{prediction['first']} | {prediction['second']}" if single is None else single)
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= LONGEST_CELL else f"{text[: LONGEST_CELL - 3]}..."

@@ -1,0 +1,178 @@
+"""Turns data and settings into what a pre-training run is made of: its state, batches, objective and engine."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import torch
+from torch import nn
+
+from bertwright.data.pretraining.dataset import Dataset
+from bertwright.device import matmul_rate, pick_device, product_dtype, resolve_precision, try_compiled
+from bertwright.errors import ConfigError
+from bertwright.hub.mappings.known import mapping_of
+from bertwright.log import note
+from bertwright.model.build import build_encoder
+from bertwright.model.init.begin import initialise
+from bertwright.model.layers.dropout import begin_at_row
+from bertwright.objectives.base import Objective
+from bertwright.objectives.combine import build_objective, needs_pairs
+from bertwright.rng import key_of
+from bertwright.train.auxiliary import ModelWithAuxiliary, ObjectiveWithAuxiliary, auxiliary_of, encoder_of
+from bertwright.train.ema import EMA
+from bertwright.train.optim.muon import MakeMuon, Muon
+from bertwright.train.optim.optimizers import build_optimizers
+from bertwright.train.parallel.group import ALONE, Group
+from bertwright.train.setup.pretrain_config import PretrainConfig
+from bertwright.train.setup.pretrain_loader import PretrainLoader
+from bertwright.train.state import Progress, TrainState
+from bertwright.train.step import Engine, ForwardLoss, forward_loss_of
+
+
+def build(
+    dataset: Dataset, config: PretrainConfig, *, fresh: bool = True, group: Group = ALONE
+) -> tuple[TrainState, PretrainLoader, Objective, Engine]:
+    """Return a run at its beginning; raises DataError or ConfigError with the reason where its parts do not fit.
+
+    Weights that will be loaded, or only timed, need no start: not `fresh`, the corpus is not read for one. `group` is
+    the processes of the run.
+    """
+    require_rows(config, group)
+    special, device = dataset.tokenizer.special, pick_device()
+    shape = config.model.shape(
+        config.size,
+        vocab_size=dataset.vocab_size,
+        pad_token_id=special.pad,
+        next_sentence=needs_pairs(config.objective),
+    )
+    mapping_of(shape)  # a model that cannot be written is refused before it is trained
+    objective = build_objective(config.objective, vocab_size=shape.vocab_size, mask_id=special.mask)
+    loader = PretrainLoader(dataset, config, objective, shape, group=group)
+    engine = Engine(
+        device=device,
+        seed=config.seed,
+        clip_norm=config.optimizer.clip_norm,
+        precision=resolve_precision(config.engine.precision, device),
+        group=group,
+        sharded=group.size > 1 and config.engine.parallel == "fsdp",
+        begin_at_row=begin_at_row if group.size > 1 else None,
+    )
+    torch.manual_seed(key_of("initialise", config.seed))
+    model = build_encoder(shape, drawn=fresh).to(device)
+    if objective.rows != "single" and not model.has_nsp_head:
+        raise ConfigError(
+            f"objective: {config.model.architecture} has no head for pairs of segments; give "
+            "--objective.next-sentence false, or objectives about tokens as --objective.names"
+        )
+    if fresh and group.is_main:
+        initialise(
+            model, config.model, dataset.neighbour_counts, special=special,
+            next_sentence=objective.rows == "pairs", examples=loader.first_examples,
+        )  # fmt: skip
+    auxiliary = auxiliary_of(objective, shape, seed=config.seed, device=device)
+    trained = model if auxiliary is None else ModelWithAuxiliary(model, auxiliary)
+    group.same_weights(trained)
+    muon = muon_of(trained, config, group)
+    state = TrainState(
+        trained,
+        build_optimizers(trained, config.optimizer, dtype=product_dtype(engine.precision), muon=muon),
+        Progress(drawn=[0] * len(config.schedule.phases)),
+        average=None if config.average.name == "none" else EMA(trained, config.average),
+    )
+    if auxiliary is None:
+        return state, loader, objective, engine
+    return state, loader, ObjectiveWithAuxiliary(objective, auxiliary, engine.cast), engine
+
+
+def require_rows(config: PretrainConfig, group: Group) -> None:
+    """Raise ConfigError where a process of `group` would have no rows of a step, or another number of slices."""
+    count, size = config.engine.accumulation, group.size
+    fewest = min(phase.rows // count for phase in config.schedule.phases)
+    if count % size and fewest < size:
+        raise ConfigError(
+            f"schedule.phases: micro-batches of {fewest} rows cannot be shared out among {size} processes; start fewer "
+            "processes, or give a phase more rows"
+        )
+    if config.engine.parallel == "fsdp" and count % size and size % count:
+        raise ConfigError(
+            f"engine.parallel fsdp: {size} processes must have as many pieces of a step each, and it has {count} "
+            f"micro-batches; give --accumulation 1, or a number that divides {size} or that {size} divides"
+        )
+
+
+def muon_of(model: nn.Module, config: PretrainConfig, group: Group) -> MakeMuon:
+    """Return what makes Muon for the processes of `group`; cuts the weights up among them first, if they are to be."""
+    if group.size == 1:
+        return Muon
+    # Imported here: sharded tensors take a second, which a run of one process need not wait for.
+    from bertwright.train.optim.muon_distributed import ShardedMuon, SharedMuon
+    from bertwright.train.parallel.wrap import shard
+
+    if config.engine.parallel == "ddp":
+        return partial(SharedMuon, group=group)
+    for module in modules_of(model):
+        shard(module)
+    return partial(ShardedMuon, group=group)
+
+
+def modules_of(model: nn.Module) -> list[nn.Module]:
+    """Return the model that is trained, and the auxiliary one beside it, if any."""
+    return [model.model, model.auxiliary] if isinstance(model, ModelWithAuxiliary) else [model]
+
+
+def compiled_loss(
+    state: TrainState, loader: PretrainLoader, objective: Objective, engine: Engine, *, autotune: bool = False
+) -> ForwardLoss | None:
+    """Return model and loss compiled for the shapes of every phase; None where that does not work, which is said."""
+    shape = loader.shape
+    loss, reason = try_compiled(
+        forward_loss_of(encoder_of(state.model), objective, engine.cast),
+        lambda compiled: _run_each_phase(compiled, state.model, loader, objective, engine),
+        drops=shape.dropout > 0 or shape.attention_dropout > 0,
+        autotune=autotune,
+    )
+    if reason:
+        note(f"running uncompiled, slower: the compiler did not work here ({reason})")
+    return None if reason else loss
+
+
+def _run_each_phase(
+    forward_loss: ForwardLoss, model: nn.Module, loader: PretrainLoader, objective: Objective, engine: Engine
+) -> None:
+    """Run forward and backward once for each shape of each phase, changing nothing but gradients, which are dropped."""
+    for phase in range(len(loader.schedule.phases)):
+        work = loader.work(phase, 0)
+        examples = engine.examples(objective, work, step=0, of=loader.accumulation, fraction=0.0)
+        for (batch_slice, batch), example in zip(work, examples, strict=True):
+            engine.begin_dropout(model, 0, batch_slice, row=batch_slice.rows(len(batch.input_ids)).start)
+            forward_loss(example).total.backward()  # type: ignore[no-untyped-call]
+            if batch_slice.whole:
+                break
+    model.zero_grad(set_to_none=True)
+
+
+def join_processes(
+    state: TrainState, objective: Objective, engine: Engine, config: PretrainConfig, loss: ForwardLoss | None = None
+) -> None:
+    """Have the engine compute the gradients of all processes of the run, with `loss` as model and loss, where given."""
+    if engine.group.size == 1:
+        engine.forward_loss = loss
+        return
+    from bertwright.train.parallel.wrap import no_sync, replicated
+
+    encoder = encoder_of(state.model)
+    loss = loss or forward_loss_of(encoder, objective, engine.cast)
+    if engine.sharded:
+        engine.forward_loss, engine.no_sync = loss, partial(no_sync, modules_of(state.model))
+        return
+    chosen = config.objective.chosen
+    all_used = chosen == ("mlm", "nsp") or (chosen == ("mlm",) and not encoder.has_nsp_head)
+    engine.forward_loss, engine.no_sync = replicated(state.model, loss, all_used=all_used)
+
+
+def peak_flops(loader: PretrainLoader, engine: Engine, *, rounds: int = 6) -> float:
+    """Return the measured rate of this machine on the model's own largest block product, the yardstick of MFU."""
+    phase, shape = loader.schedule.phases[0], loader.shape
+    rows = phase.rows // loader.accumulation * phase.length
+    width, widest = shape.hidden_size, shape.widest_product
+    return matmul_rate(rows, width, widest, precision=engine.precision, device=engine.device, rounds=rounds)

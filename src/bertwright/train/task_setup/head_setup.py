@@ -1,0 +1,147 @@
+"""Sets up fine-tuning of a head over the encoder: of texts, words, spans or choices."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from bertwright.errors import CorpusError, UsageError
+from bertwright.hub.cards.model_cards import task_card
+from bertwright.hub.encoder_folder import read_model
+from bertwright.hub.task_folder import save_fine_tuned
+from bertwright.inference.scoring import score_rows
+from bertwright.log import note
+from bertwright.model.config import ModelConfig, training_flops
+from bertwright.model.encoder import SEQUENCE_HEADS
+from bertwright.model.task_model import FineTuned
+from bertwright.rng import key_of
+from bertwright.tasks.base import Task, TrainFile
+from bertwright.tasks.by_name import config_to_keep, task_named
+from bertwright.tasks.eval_result import EvalResult
+from bertwright.tasks.metrics import figure_names
+from bertwright.tasks.tagging.task import Tag
+from bertwright.tasks.unlabelled import UnlabelledFile
+from bertwright.tokenizer.load import Tokenizer
+from bertwright.train.callbacks.base import Callback
+from bertwright.train.task_setup.base import TaskSetup
+from bertwright.train.task_setup.finetune_config import FinetuneConfig
+from bertwright.train.task_setup.r_drop import RDrop
+from bertwright.train.task_setup.transfer import check_transfer, learning_rates, treat, unfreezing
+
+
+@dataclass(frozen=True)
+class HeadSetup(TaskSetup):
+    """What seeds have in common that train a head over the encoder."""
+
+    task: Task[Any]
+
+    @classmethod
+    def fitted(cls, config: FinetuneConfig, encoder_config: ModelConfig, folder: Path) -> tuple[FinetuneConfig, str]:
+        """Return the settings fitted to a model."""
+        task_named(config.task)
+        layers, transfer = encoder_config.layers, config.transfer
+        check_transfer(config, layers=layers, folder=folder)
+        width, positions = encoder_config.hidden_size, encoder_config.max_positions
+        return config.fitted(width=width, positions=positions, faster=transfer.faster(layers)), ""
+
+    @classmethod
+    def read(
+        cls, config: FinetuneConfig, tokenizer: Tokenizer, files: Mapping[str, Path]
+    ) -> tuple[Task[Any], dict[str, Any], dict[str, UnlabelledFile]]:
+        """Return the task of the training file, the examples of each split, and the files without labels."""
+        kind, train = task_named(config.task, config.head), files["train"]
+        if config.columns.label_names and kind is not Tag:
+            raise UsageError(
+                f"--label-names is for tag; {kind.name} takes labels as they are in the file, leave it out"
+            )
+        fraction = config.dev_fraction_for(files)
+        file = TrainFile(train, config.columns, config.head, config.extra_config(kind), fraction)
+        task, examples = kind.from_train_file(file)
+        unlabelled: dict[str, UnlabelledFile] = {}
+        for name, path in list(files.items())[1:]:
+            without = task.unlabelled(path)
+            if without is not None and name == "dev":
+                raise CorpusError(
+                    f"{path} has no labels to choose a checkpoint by; leave --dev out, and a share of the training "
+                    "file is held out instead"
+                )
+            if without is not None:
+                unlabelled[name] = without
+            else:
+                examples[name] = task.read(path)
+        return task, examples, unlabelled
+
+    def new_model(self, seed: int) -> FineTuned:
+        """Return the pre-trained encoder with a new head drawn from `seed`, frozen and adapted as the settings say."""
+        torch.manual_seed(key_of("head", seed))
+        encoder, report = read_model(self.folder)
+        model = FineTuned(
+            encoder,
+            part=self.task.head_type,
+            outputs=len(self.task.labels),
+            dropout=self.config.transfer.head_dropout,
+            crf=self.task.new_crf(),
+        )
+        self.task.init_head(model.classifier)
+        drawn = sorted({name.split(".")[0] for name in report.initialised if name in encoder.state_dict()})
+        if drawn:
+            note(f"{self.folder} has no weights for {', '.join(drawn)}: drawn at random, and trained with the head")
+        treat(model, self.config.transfer)
+        return model.to(self.device)
+
+    def objective(self, model: FineTuned) -> Task[Any] | RDrop:
+        """Return the task with the CRF of a model, if it has one; under R-Drop, twice."""
+        task, alpha = self.task.with_crf(model.crf), self.config.transfer.r_drop
+        return RDrop(task, alpha=alpha) if alpha else task
+
+    def rate_factors(self, model: FineTuned) -> dict[str, float] | None:
+        """Return factors that fall from the head down."""
+        top = self.encoder_config.layers + 1
+        return learning_rates(model, self.config.transfer.layer_decay, top=top)
+
+    def callbacks(self, model: FineTuned) -> list[Callback]:
+        """Return what thaws the model, where it is to thaw."""
+        thaw = unfreezing(model, self.config.transfer)
+        return [] if thaw is None else [thaw]
+
+    @property
+    def rows_per_example(self) -> int:
+        """Rows an example has in a batch, at most: twice as many under R-Drop."""
+        return super().rows_per_example * (2 if self.config.transfer.r_drop else 1)
+
+    def row_flops(self, rows: int, length: int) -> int:
+        """Return the operations of a step over rows of like length that have as many targets as rows of train do."""
+        train, shape = self.splits["train"].rows, self.encoder_config
+        masked = length if train.positions is None else train.usual_targets
+        averaged = self.task.head_type in SEQUENCE_HEADS and shape.averages_rows
+        outputs = len(self.task.labels)
+        return training_flops(shape, rows=rows, length=length, masked=masked, outputs=outputs, averaged=averaged)
+
+    def evaluate(self, model: FineTuned, split: str, *, training: bool = False) -> EvalResult:
+        """Return the figures of a model on a split.
+
+        Scores are always float32: between 2 and 4 bfloat16 knows steps of 0.016 alone, and what is equal has no order.
+        """
+        chosen = self.splits[split]
+        cast = self.cast if training and self.task.problem != "regression" else nullcontext
+        logits = score_rows(model, chosen.rows, device=self.device, cast=cast)
+        mistakes = 0 if training else self.config.watch.mistakes
+        return self.task.with_crf(model.crf).evaluate(logits, chosen.examples, mistakes=mistakes)
+
+    def save(self, model: FineTuned, out: Path, *, name: str, figures: Mapping[str, Any]) -> None:
+        """Write the folder of the class Hugging Face has for such a head."""
+        save_fine_tuned(
+            model,
+            self.tokenizer.path.parent,
+            out,
+            labels=self.task.labels,
+            problem=self.task.problem,
+            own=config_to_keep(self.task),
+            max_length=self.config.batches.max_length,
+            card=task_card(name, figures, names=figure_names(figures["dev"], positive=self.task.positive)),
+        )

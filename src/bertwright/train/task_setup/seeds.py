@@ -1,0 +1,120 @@
+"""Trains the seeds of a fine-tuning run, one after another, and keeps the one that is best on dev."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from bertwright.errors import DivergedError, TrainingError
+from bertwright.log import note
+from bertwright.model.lora import merge_adapters
+from bertwright.system import tune_malloc
+from bertwright.tasks.metrics import figure_names, sign_of
+from bertwright.train.callbacks.base import Callback
+from bertwright.train.callbacks.best import BestCallback, EarlyStop
+from bertwright.train.callbacks.console import ConsoleCallback
+from bertwright.train.callbacks.divergence import DivergenceCallback, EndIfDiverged
+from bertwright.train.callbacks.evaluation import EvaluateCallback
+from bertwright.train.callbacks.metrics_file import MetricsCallback, MetricsWindow
+from bertwright.train.callbacks.peak import PeakCallback
+from bertwright.train.callbacks.track import tracking
+from bertwright.train.checkpoint.task_resume import (
+    Finished,
+    delete_checkpoints,
+    keep_finished,
+    restore_seed,
+    task_checkpointing,
+)
+from bertwright.train.interval import Interval
+from bertwright.train.loop import train
+from bertwright.train.task_setup.base import TaskSetup, TrainedRun, evaluate_trained
+
+
+def train_seeds(
+    setup: TaskSetup, out: Path, seeds: int, *, first: nn.Module | None, finished: Finished, identity: Mapping[str, Any]
+) -> TrainedRun:
+    """Train each seed that is not `finished`, and put it there; return the best one on dev.
+
+    `first` is the new model of the first of them. The metrics of the best become RUN/metrics.jsonl.
+    """
+    peak = PeakCallback(partial(setup.peak_flops, rounds=2), setup.peak_flops())
+    metric = setup.metric
+    for seed in finished.left(range(setup.config.seed, setup.config.seed + seeds)):
+        folder = out if seeds == 1 else out / "seeds" / str(seed)
+        folder.mkdir(parents=True, exist_ok=True)
+        model, first = setup.new_model(seed) if first is None else first, None
+        trained = train_seed(setup, model, folder, seed=seed, peak=peak, identity=identity)
+        if seeds > 1 and trained.diverged is not None:
+            done = f"; {len(finished.seeds)} seeds before it are kept for --resume" if finished.seeds else ""
+            raise TrainingError(f"seed {seed}: {trained.diverged}{done}") from trained.diverged
+        finished.add(trained)
+        if seeds > 1:
+            note(f"seed {seed}: {metric} on dev {trained.results['dev'].figures[metric]:.4f}")
+            keep_finished(out, finished)
+            delete_checkpoints(folder)
+    assert finished.best is not None
+    if seeds > 1:
+        shutil.copyfile(out / "seeds" / str(finished.best.seed) / "metrics.jsonl", out / "metrics.jsonl")
+    return finished.best
+
+
+def train_seed(
+    setup: TaskSetup, model: nn.Module, folder: Path, *, seed: int, peak: PeakCallback, identity: Mapping[str, Any]
+) -> TrainedRun:
+    """Train one seed to the end of its schedule or of its patience, and evaluate it at its best evaluation.
+
+    It starts where a checkpoint in `folder` says that it stands, if there is one.
+    """
+    began = time.perf_counter()
+    (state, objective, engine), loader = setup.begin(model, seed), setup.loader(seed)
+    watch, progress, window = setup.config.watch, state.progress, MetricsWindow()
+    best = BestCallback(model, setup.metric, sign=sign_of(setup.metric), patience=watch.patience)
+    restore_seed(folder, state, best, seed=seed, identity=identity)
+    metrics = MetricsCallback(
+        folder / "metrics.jsonl",
+        window,
+        every=watch.log_every,
+        lengths=[phase.length for phase in loader.schedule.phases],
+        optimizer=setup.config.optimizer,
+        peak=peak,
+    )
+    console = ConsoleCallback(partial(figure_names, positive=setup.task.positive))
+    checkpoint = task_checkpointing(setup, folder, state, identity=identity, seed=seed)
+    trackers = tracking(watch.track, folder, setup.config.model_dump(mode="json"))
+    callbacks: list[Callback] = [window, dev_evaluation(setup, model), peak, DivergenceCallback(model, window), best]
+    callbacks += [metrics, console, *trackers, EndIfDiverged(), *setup.callbacks(model), checkpoint, EarlyStop(best)]
+    model.train()
+    if not progress.step:
+        progress.seconds = progress.setup_seconds = time.perf_counter() - began
+    diverged: DivergedError | None = None
+    try:
+        with tune_malloc(), checkpoint.listening_for_signals():
+            if not best.exhausted:
+                train(state, loader, objective, callbacks, engine=engine)
+            checkpoint.saver.wait()
+    except DivergedError as error:
+        if not best.figures:
+            raise
+        diverged = error
+    finally:
+        console.close()
+        checkpoint.saver.close()
+        for tracker in trackers:
+            tracker.close()
+    best.load_best()
+    merge_adapters(model)
+    return evaluate_trained(setup, model, seed=seed, best_step=best.step, progress=progress, diverged=diverged)
+
+
+def dev_evaluation(setup: TaskSetup, model: nn.Module) -> EvaluateCallback:
+    """Return the callback that evaluates the model on dev along the run."""
+    watch = setup.config.watch
+    times = max(1, round(setup.config.schedule.epochs * watch.evaluations))
+    every = None if watch.evaluate_every is None else Interval.parse(watch.evaluate_every)
+    return EvaluateCallback(held_out=partial(setup.dev_figures, model), samples=list, times=times, every=every)

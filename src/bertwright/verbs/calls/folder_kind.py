@@ -1,0 +1,30 @@
+"""Tells by its files what a folder is: DATA, a RUN and of which task, a checkpoint of one, or a MODEL."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from bertwright.config import read_toml
+from bertwright.errors import InputError
+
+
+def kind_of_folder(thing: Path) -> str:
+    """Return "data", "shard", "run", "checkpoint" or "model"; raises InputError where `thing` is none of them."""
+    if thing.is_file() and thing.suffix == ".arrow":
+        return "shard"
+    if (thing / "config.toml").is_file():
+        return "run"
+    if (thing / "position.json").is_file():
+        return "checkpoint"
+    if (thing / "config.json").is_file() or (thing / "modules.json").is_file():
+        return "model"
+    if (thing / "manifest.json").is_file():
+        return "data"
+    what = "does not exist" if not thing.exists() else "holds nothing bertwright makes"
+    raise InputError(f"{thing} {what}; give a DATA folder, a shard (.arrow), a RUN folder or a MODEL folder")
+
+
+def task_of_run(run: Path) -> str | None:
+    """Return the task of a fine-tuning run, as its config.toml has it; None where it is one of pre-training."""
+    task = read_toml(run / "config.toml").get("task")
+    return task if isinstance(task, str) else None

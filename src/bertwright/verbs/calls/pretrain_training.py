@@ -1,0 +1,152 @@
+"""Turns the state of a pre-training run into that after its last step: trained, evaluated, logged, saved on the way."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from bertwright.data.pretraining.dataset import Dataset
+from bertwright.errors import Interrupted, TrainingError
+from bertwright.log import note
+from bertwright.model.encoder import parameter_count
+from bertwright.objectives.base import Objective
+from bertwright.reports.html_report import write_report
+from bertwright.system import tune_malloc
+from bertwright.train.auxiliary import encoder_of
+from bertwright.train.callbacks.base import Callback
+from bertwright.train.callbacks.console import ConsoleCallback
+from bertwright.train.callbacks.divergence import DivergenceCallback, EndIfDiverged
+from bertwright.train.callbacks.evaluation import EvaluateCallback
+from bertwright.train.callbacks.metrics_file import MetricsCallback, MetricsWindow
+from bertwright.train.callbacks.peak import PeakCallback
+from bertwright.train.callbacks.track import tracking
+from bertwright.train.checkpoint.resume import saving
+from bertwright.train.checkpoint.saver import Saver
+from bertwright.train.checkpoint.snapshot import Snapshot
+from bertwright.train.interval import Interval
+from bertwright.train.loop import train, weight_norm
+from bertwright.train.loss_guard import LossSpikeGuard
+from bertwright.train.setup.assemble import peak_flops
+from bertwright.train.setup.compiling import CompileCallback, plan_of
+from bertwright.train.setup.evaluator import Evaluator
+from bertwright.train.setup.pretrain_config import PretrainConfig, keep_found
+from bertwright.train.setup.pretrain_loader import PretrainLoader
+from bertwright.train.state import TrainState
+from bertwright.train.step import Engine
+
+
+def train_watched(
+    out: Path,
+    dataset: Dataset,
+    config: PretrainConfig,
+    state: TrainState,
+    loader: PretrainLoader,
+    objective: Objective,
+    engine: Engine,
+    *,
+    identity: Mapping[str, Any],
+    good: Snapshot | None,
+    began: float,
+) -> float:
+    """Train from `state` to the end of the schedule, callbacks in place; return the peak rate of the machine.
+
+    `good` is the state to go back to, of a run that was resumed. The run began at `began`, by a clock that cannot be
+    set. What is saved when it ends early is said in what it raises: TrainingError or Interrupted.
+    """
+    group, schedule, window = engine.group, config.schedule, MetricsWindow()
+    note(
+        f"{config.size}: {parameter_count(encoder_of(state.model)):,} parameters, {engine.precision} on "
+        f"{engine.device.type}, {schedule.amount:g} {schedule.unit}"
+        f"{f', {group.size} processes' if group.size > 1 else ''}"
+    )
+    divergence = DivergenceCallback(state.model, window, group)
+    guard = LossSpikeGuard(config.guard, state, schedule, divergence, good=good if config.guard.attempts else None)
+    checkpoint = saving(out, config, state, guard, identity=identity, group=group)
+    compiling = CompileCallback(
+        dataset.folders[0], out, config, state, loader, objective, engine,
+        plan=plan_of(config, loader, engine, step=state.progress.step), until=checkpoint.until_asked,
+    )  # fmt: skip
+    compiling.begin()
+    measure = partial(group_peak, loader, engine)
+    peak = PeakCallback(measure, measure())
+    evaluator = Evaluator(dataset, config, state, engine, until=checkpoint.until_asked)
+    seconds = group.broadcast(60 * (schedule.minutes or 0) - (time.perf_counter() - began))
+    evaluate = evaluation(out, config, evaluator, work=loader.run_flops(peak=peak.flops, seconds=seconds))
+    console = ConsoleCallback()
+    trackers = tracking(config.engine.track if group.is_main else None, out, config.model_dump(mode="json"))
+    callbacks: list[Callback] = [window, compiling, evaluate, peak, divergence]
+    if group.is_main:
+        lengths = [phase.length for phase in schedule.phases]
+        metrics = MetricsCallback(
+            out / "metrics.jsonl", window, config.engine.log_every, lengths, config.optimizer, peak
+        )
+        callbacks += [metrics, console, *trackers]
+    callbacks += [EndIfDiverged(), guard, checkpoint]
+    start_clock(out, config, state, seconds=group.broadcast(time.perf_counter() - began))
+    try:
+        with tune_malloc(), checkpoint.listening_for_signals():
+            compiling.start()
+            train(state, loader, objective, callbacks, engine=engine, guard=guard)
+            checkpoint.saver.wait()
+    except TrainingError as error:
+        raise TrainingError(f"{error}; {save_before_the_end(state, checkpoint.saver, config)}") from error
+    except Interrupted:
+        if group.is_main:
+            write_report(out)
+        group.wait()  # torchrun ends all processes when the first of them has ended
+        raise
+    finally:
+        compiling.close()
+        console.close()
+        checkpoint.saver.close()
+        for tracker in trackers:
+            tracker.close()
+    return peak.flops
+
+
+def group_peak(loader: PretrainLoader, engine: Engine) -> float:
+    """Return the measured rate of all processes together."""
+    return engine.group.total({"peak": peak_flops(loader, engine, rounds=2)})["peak"]
+
+
+def evaluation(out: Path, config: PretrainConfig, evaluator: Evaluator, *, work: float) -> EvaluateCallback:
+    """Return the callback that evaluates along a run of so many operations; where how often is found, it is kept."""
+    settings, group = config.engine, evaluator.engine.group
+    times = settings.evaluations or evaluator.times(work)
+    every = None if settings.evaluate_every is None else Interval.parse(settings.evaluate_every)
+    times = times if any(evaluator.examples) else 0
+    if group.is_main and times and settings.evaluations is None and every is None:
+        keep_found(out, evaluations=times)  # later starts go by the same number
+    return EvaluateCallback(held_out=evaluator.figures, samples=evaluator.samples, times=times, every=every)
+
+
+def start_clock(out: Path, config: PretrainConfig, state: TrainState, *, seconds: float) -> None:
+    """Note that a new run has taken so many seconds before its first step; TrainingError if that was all it had."""
+    progress, schedule = state.progress, config.schedule
+    if progress.step:
+        return
+    progress.seconds = progress.setup_seconds = seconds
+    if progress.fraction(schedule) >= 1:
+        raise TrainingError(
+            f"all that comes before the first step took {seconds:.0f} s, and {schedule.minutes:g} minutes "
+            f"were all there was: no step was made; delete {out} and give more --minutes"
+            f"{'' if config.engine.compile is False else ', or --engine.compile false'}"
+        )
+
+
+def save_before_the_end(state: TrainState, saver: Saver, config: PretrainConfig) -> str:
+    """Save the state of a run that ends by an error, unless its weights are no numbers; return where it is, in words.
+
+    Resumed after its last step, such a run is evaluated again.
+    """
+    if not math.isfinite(weight_norm(state.model)):
+        saver.wait()
+        return f"checkpoints before that are untouched in {saver.run / 'checkpoints'}"
+    done = state.callbacks_done and state.progress.fraction(config.schedule) < 1
+    state.callbacks_done = done
+    saver.save()
+    return f"the state before it is saved in {saver.wait()}"

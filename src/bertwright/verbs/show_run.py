@@ -1,0 +1,86 @@
+"""Turns a RUN folder into the figures of the run and the course of its loss; one that is not done has the course."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bertwright.errors import ModelError
+from bertwright.files import read_json
+from bertwright.log import Block, Facts, Table
+from bertwright.reports.finetune_result import score_table
+from bertwright.reports.pretrain_result import facts
+from bertwright.result import Result
+from bertwright.tasks.metrics import with_perplexity
+from bertwright.train.callbacks.metrics_file import read_metrics
+from bertwright.verbs.calls.folder_kind import task_of_run
+
+METRIC_LINES = 12
+Columns = dict[str, tuple[str, str]]
+"""Columns of the table of a run: where each comes from in a line of metrics.jsonl, and how it is written."""
+TASK_METRICS: Columns = {
+    "minutes": ("seconds", ".1f"),
+    "loss": ("loss", ".3f"),
+    "rate": ("learning_rate", ".1e"),
+    "tokens/s": ("tokens_per_second", ",.0f"),
+}
+METRICS: Columns = {
+    "minutes": ("seconds", ".1f"),
+    "loss": ("loss", ".3f"),
+    "MLM": ("mlm_loss", ".3f"),
+    "NSP": ("nsp_loss", ".3f"),
+    "length": ("length", "d"),
+    "rate": ("learning_rate", ".1e"),
+    "tokens/s": ("tokens_per_second", ",.0f"),
+    "held-out MLM": ("mlm_loss", ".3f"),
+    "held-out perplexity": ("mlm_perplexity", ",.1f"),
+    "held-out NSP": ("nsp_accuracy", ".1%"),
+    "held-out NSP, balanced": ("nsp_balanced_accuracy", ".1%"),
+}
+OF_VALID = ("held-out ", "dev ")
+"""How the names of columns begin that come from the figures of an evaluation."""
+
+
+def show_run(run: Path) -> Result:
+    """Return the figures of a run and a dozen lines of its metrics; raises ModelError where it has none, or damaged."""
+    task = task_of_run(run)
+    result: dict[str, Any] | None = None
+    blocks: list[Block] = []
+    try:
+        lines = read_metrics(run / "metrics.jsonl")
+        if (run / "result.json").is_file():
+            result = dict(read_json(run / "result.json"))
+            blocks.append(score_table(result) if task else Facts(str(run), facts(result)))
+        columns, chosen = task_columns(lines) if task else METRICS, spread_lines(lines)
+        rows = [metric_row(line, columns) for line in chosen]
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError) as error:
+        raise ModelError(f"{run} is damaged ({error!r}); its config.toml says how to run it again") from error
+    if not lines:
+        raise ModelError(f"{run} has no metrics yet; look again once it has made some steps")
+    course = Table(f"{run}, along training", ["step", *columns], rows)
+    return Result({"kind": "run", "task": task, "result": result, "metrics": chosen}, *blocks, course)
+
+
+def task_columns(lines: Sequence[Mapping[str, Any]]) -> Columns:
+    """Return the columns of a fine-tuning run: the usual ones, and each figure on dev."""
+    figures = dict.fromkeys(name for line in lines for name in line.get("valid") or {})
+    return TASK_METRICS | {f"dev {name.replace('_', ' ')}": (name, ".4f") for name in figures}
+
+
+def spread_lines(lines: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return a dozen lines of a metrics file, evenly spread: of those with held-out figures, if any."""
+    evaluated = [line for line in lines if line.get("valid")] or list(lines)
+    places = {round(place) for place in np.linspace(0, len(evaluated) - 1, METRIC_LINES)} if evaluated else set()
+    return [evaluated[place] for place in sorted(places)]
+
+
+def metric_row(line: Mapping[str, Any], columns: Columns) -> list[str]:
+    """Return a line of a metrics file as a row of the table: the step, then the columns; empty where it has none."""
+    row = [f"{line['step']:,}"]
+    for name, (key, shape) in columns.items():
+        value = (with_perplexity(line.get("valid") or {}) if name.startswith(OF_VALID) else line).get(key)
+        row.append("" if value is None else format(value / 60 if name == "minutes" else value, shape))
+    return row
