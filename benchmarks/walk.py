@@ -21,8 +21,8 @@ from bertwright.cli.main import main
 
 PACKAGE = Path(bertwright.__file__).parent
 CALL = [
-    "--size", "tiny", "--steps", "1", "--recipe", "classic", "--engine.compile", "false", "--engine.evaluations", "1",
-    "--batch-size", "4", "--seq-length", "32",
+    "--size", "tiny", "--steps", "1", "--recipe", "classic-fast", "--batch-size", "4", "--seq-length", "32",
+    "--engine.compile", "false", "--engine.evaluations", "1",
 ]  # fmt: skip
 AT_START = {("corpus/shards.py", "open"), ("data/pretraining/batches.py", "__init__")}
 EACH_STEP = {
@@ -30,7 +30,8 @@ EACH_STEP = {
     ("objectives/mlm.py", "loss"),
 }  # fmt: skip
 """Where parcels are made, by file and function."""
-LOOP = ("train/loop.py", "train")
+FIRST = "cli/pretrain.py", "pretrain_command"
+RUN, LOOP = ("verbs/calls/pretrain_training.py", "train_watched"), ("train/loop.py", "train")
 
 Place = tuple[str, str]
 
@@ -60,9 +61,9 @@ def measure(data: Path) -> tuple[list[Place], list[Place]]:
         stack.reverse()
         parcel = place[0], place[1].split(".")[-1]
         if LOOP in stack and parcel in EACH_STEP and not any("on_step" in name for _, name in stack):
-            step.update(dict.fromkeys(stack[stack.index(LOOP) :]))
-        elif LOOP not in stack and parcel in AT_START and not any("Evaluator" in name for _, name in stack):
-            start.update(dict.fromkeys(stack))
+            step.update(dict.fromkeys(stack[stack.index(RUN) :]))
+        elif RUN not in stack and parcel in AT_START:
+            start.update(dict.fromkeys(stack[stack.index(FIRST) :]))
 
     with tempfile.TemporaryDirectory() as scratch:
         sys.setprofile(note)
@@ -76,10 +77,10 @@ def measure(data: Path) -> tuple[list[Place], list[Place]]:
 
 
 def show(title: str, places: list[Place]) -> None:
-    """Print the functions of each file, in their order."""
+    """Print the functions of each file, in their order, as rows of a table."""
     print(f"{title}: {len(places)}")
     for file, functions in groupby(places, key=lambda place: place[0]):
-        print(f"    {file:40} {', '.join(name for _, name in functions)}")
+        print(f"| `{file}` | {' '.join(f'`{name}`' for _, name in functions)} |")
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from safetensors.numpy import save_file as save_arrays
 from safetensors.torch import load_file, save_file
 
 from bertwright.files import write_json
-from bertwright.hub.crf_file import chain_arrays
+from bertwright.hub.crf_file import crf_arrays
 from bertwright.hub.encoder_decoder_folder import save_encoder_decoder
 from bertwright.hub.encoder_folder import read_model
 from bertwright.inference.predictors import open_predictor
@@ -55,7 +55,7 @@ def _fine_tuned(part: str, file: str) -> Callable[[Path], Path]:
         if part == "TokenClassification":
             none, may = np.zeros(2), np.ones(2, dtype=bool)
             chain = CRFDecoder((none, np.zeros((2, 2)), none), (may, np.ones((2, 2), dtype=bool), may))
-            save_arrays(chain_arrays(chain), model / "crf.safetensors")
+            save_arrays(crf_arrays(chain), model / "crf.safetensors")
         return model / file
 
     return make

@@ -19,7 +19,7 @@ from bertwright.hub.task_folder import read_fine_tuned, save_fine_tuned
 from bertwright.inference.scoring import score_rows
 from bertwright.model.bert import BertForPreTraining
 from bertwright.model.config import BertConfig, ModernConfig
-from bertwright.model.encoder import Encoder, Part
+from bertwright.model.encoder import Encoder, HeadType
 from bertwright.model.modernbert import ModernForMaskedLM
 from bertwright.model.task_model import FineTuned
 from bertwright.tasks.multiple_choice.task import FIRST, RIGHT, Choose
@@ -44,7 +44,7 @@ def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "tokenizer.json"
 
 
-def random_model(name: str, part: Part) -> FineTuned:
+def random_model(name: str, part: HeadType) -> FineTuned:
     torch.manual_seed(0)
     encoder: Encoder = (
         BertForPreTraining(BertConfig(**SHAPE))
@@ -53,14 +53,14 @@ def random_model(name: str, part: Part) -> FineTuned:
             ModernConfig(**SHAPE, global_every=2, local_window=8, pooling="mean" if name == "averaged" else "cls")
         )
     )
-    model = FineTuned(encoder, part=part, outputs=2 if part == "span" else 1, dropout=0.1).eval()
+    model = FineTuned(encoder, head_type=part, outputs=2 if part == "span" else 1, dropout=0.1).eval()
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.add_(0.1 * torch.randn_like(parameter))
     return model
 
 
-def some_rows(part: Part) -> LabelledRows:
+def some_rows(part: HeadType) -> LabelledRows:
     """Return six rows: windows with an answer or without, or two questions of three choices."""
     random = np.random.default_rng(0)
     lengths = np.array([17, 5, 11, 9, 17, 6])
@@ -78,7 +78,7 @@ def some_rows(part: Part) -> LabelledRows:
     )
 
 
-def their_output(model: nn.Module, rows: LabelledRows, part: Part, *, types: bool) -> tuple[np.ndarray, float]:
+def their_output(model: nn.Module, rows: LabelledRows, part: HeadType, *, types: bool) -> tuple[np.ndarray, float]:
     """Return the logits of everything asked, row after row, and the loss."""
     batch = rows.batch(np.arange(6))
     inputs = {"input_ids": batch.input_ids, "attention_mask": batch.attention_mask.long()}
@@ -105,11 +105,11 @@ def their_output(model: nn.Module, rows: LabelledRows, part: Part, *, types: boo
 
 @pytest.mark.parametrize("part", ["span", "choice"])
 @pytest.mark.parametrize("name", ["bert", "modern", "averaged"])
-def test_our_folder_in_transformers(name: str, part: Part, tokenizer: Path, tmp_path: Path) -> None:
+def test_our_folder_in_transformers(name: str, part: HeadType, tokenizer: Path, tmp_path: Path) -> None:
     ours, rows = random_model(name, part), some_rows(part)
     task = Answer() if part == "span" else Choose()
     own = {"no_answer_threshold": 1.5, "max_answer": 7} if part == "span" else {}
-    save_fine_tuned(ours, tokenizer, tmp_path / "model", labels=task.labels, problem=task.problem, own=own)
+    save_fine_tuned(ours, tokenizer, tmp_path / "model", labels=task.labels, problem=task.problem, extra_config=own)
     theirs, info = CLASSES[part].from_pretrained(
         tmp_path / "model", attn_implementation="eager", output_loading_info=True
     )
@@ -123,13 +123,13 @@ def test_our_folder_in_transformers(name: str, part: Part, tokenizer: Path, tmp_
     with torch.inference_mode():
         assert float(task.loss(ours(batch), batch).total) == pytest.approx(loss, abs=TOLERANCE)
     back = read_fine_tuned(tmp_path / "model")
-    assert back.own == own
+    assert back.extra_config == own
     np.testing.assert_array_equal(score_rows(back.model, rows, device=torch.device("cpu")), logits)
 
 
 @pytest.mark.parametrize("part", ["span", "choice"])
 @pytest.mark.parametrize("name", ["bert", "modern"])
-def test_their_folder_in_ours(name: str, part: Part, tokenizer: Path, tmp_path: Path) -> None:
+def test_their_folder_in_ours(name: str, part: HeadType, tokenizer: Path, tmp_path: Path) -> None:
     torch.manual_seed(1)
     shape: dict[str, Any] = {
         "vocab_size": VOCAB,
@@ -145,8 +145,8 @@ def test_their_folder_in_ours(name: str, part: Part, tokenizer: Path, tmp_path: 
     theirs.save_pretrained(tmp_path / "theirs")
     (tmp_path / "theirs" / "tokenizer.json").write_bytes(tokenizer.read_bytes())
     opened, rows = read_fine_tuned(tmp_path / "theirs"), some_rows(part)
-    assert opened.own == {}
-    assert opened.model.part == part
+    assert opened.extra_config == {}
+    assert opened.model.head_type == part
     expected, _ = their_output(theirs, rows, part, types=name == "bert")
     np.testing.assert_allclose(
         score_rows(opened.model, rows, device=torch.device("cpu")), expected, atol=TOLERANCE, rtol=0

@@ -58,7 +58,7 @@ def some_sentences(labels: list[str], seed: int) -> tuple[Tensor, Tensor, Tensor
 def test_every_path_counted_one_by_one(scheme: str, seed: int) -> None:
     labels = SCHEMES[scheme]
     crf, (logits, tags, here) = random_crf(labels, seed), some_sentences(labels, seed)
-    chain, arrays = crf.chain(), (logits.numpy(), tags.numpy(), here.numpy())
+    chain, arrays = crf.decoder(), (logits.numpy(), tags.numpy(), here.numpy())
     nats, best = crf.negative_log_likelihood(logits, tags, here), chain.decode(arrays[0], arrays[2])
     shares = np.exp(chain.log_marginals(arrays[0], arrays[2]))
     expected = []
@@ -90,7 +90,7 @@ def test_a_path_that_breaks_the_scheme_is_marked_without_it() -> None:
     every = [score(crf, logits[0], path) for path in itertools.product(range(5), repeat=4)]
     expected = torch.logsumexp(torch.stack(every), 0) - score(crf, logits[0], (2, 0, 0, 0))
     assert float(crf.negative_log_likelihood(logits, tags, here)[0]) == pytest.approx(float(expected), abs=1e-9)
-    assert crf.chain().negative_log_likelihood(logits.numpy(), tags.numpy(), here.numpy())[0] == pytest.approx(
+    assert crf.decoder().negative_log_likelihood(logits.numpy(), tags.numpy(), here.numpy())[0] == pytest.approx(
         float(expected), abs=1e-9
     )
 
@@ -100,9 +100,11 @@ def test_nothing_unlawful_is_ever_said(scheme: str) -> None:
     labels, random = SCHEMES[scheme], np.random.default_rng(0)
     counts = random.integers(1, 30, size=700)
     logits = random.normal(size=(counts.sum(), len(labels)), scale=5).astype(np.float32)
-    read = decode_tags(crf_of(labels).chain(), logits, counts, np.zeros(len(logits), dtype=np.int64))
+    read = decode_tags(crf_of(labels).decoder(), logits, counts, np.zeros(len(logits), dtype=np.int64))
     for part in np.split(read.tags, np.cumsum(counts)[:-1]):
         assert lawful(labels, tuple(part.tolist()))
     np.testing.assert_allclose(np.exp(read.log_probabilities).sum(-1), 1, atol=1e-5)
-    one = decode_tags(crf_of(labels).chain(), logits[: counts[0]], counts[:1], np.zeros(int(counts[0]), dtype=np.int64))
+    one = decode_tags(
+        crf_of(labels).decoder(), logits[: counts[0]], counts[:1], np.zeros(int(counts[0]), dtype=np.int64)
+    )
     np.testing.assert_array_equal(one.tags, read.tags[: counts[0]])

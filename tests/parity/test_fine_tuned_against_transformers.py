@@ -19,7 +19,7 @@ from bertwright.hub.task_folder import read_fine_tuned, save_fine_tuned
 from bertwright.inference.scoring import score_rows
 from bertwright.model.bert import BertForPreTraining
 from bertwright.model.config import BertConfig, ModelConfig, ModernConfig
-from bertwright.model.encoder import Encoder, Part
+from bertwright.model.encoder import Encoder, HeadType
 from bertwright.model.modernbert import ModernForMaskedLM
 from bertwright.model.task_model import FineTuned
 from bertwright.tasks.tagging.task import crf_of
@@ -48,18 +48,18 @@ def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return next(tmp_path_factory.getbasetemp().glob("tokenizer*")) / "tokenizer.json"
 
 
-def random_model(name: str, part: Part) -> FineTuned:
+def random_model(name: str, part: HeadType) -> FineTuned:
     torch.manual_seed(0)
     config = ARCHITECTURES[name]
     encoder: Encoder = BertForPreTraining(config) if isinstance(config, BertConfig) else ModernForMaskedLM(config)
-    model = FineTuned(encoder, part=part, outputs=3, dropout=0.1).eval()
+    model = FineTuned(encoder, head_type=part, outputs=3, dropout=0.1).eval()
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.add_(0.1 * torch.randn_like(parameter))
     return model
 
 
-def some_rows(part: Part) -> LabelledRows:
+def some_rows(part: HeadType) -> LabelledRows:
     random = np.random.default_rng(0)
     lengths = np.array([17, 5, 11, 3])
     at = [np.array([0]) if part == "row" else np.arange(1, length - 1, 2) for length in lengths]
@@ -74,7 +74,7 @@ def some_rows(part: Part) -> LabelledRows:
     )
 
 
-def their_logits(model: nn.Module, batch: LabelledBatch, part: Part, *, types: bool) -> np.ndarray:
+def their_logits(model: nn.Module, batch: LabelledBatch, part: HeadType, *, types: bool) -> np.ndarray:
     more = {"token_type_ids": batch.token_type_ids} if types else {}
     with torch.inference_mode():
         logits = model(input_ids=batch.input_ids, attention_mask=batch.attention_mask.long(), **more).logits
@@ -86,7 +86,7 @@ def their_logits(model: nn.Module, batch: LabelledBatch, part: Part, *, types: b
 
 @pytest.mark.parametrize("part", ["row", "token"])
 @pytest.mark.parametrize("name", ARCHITECTURES)
-def test_our_folder_in_transformers(name: str, part: Part, tokenizer: Path, tmp_path: Path) -> None:
+def test_our_folder_in_transformers(name: str, part: HeadType, tokenizer: Path, tmp_path: Path) -> None:
     ours = random_model(name, part)
     save_fine_tuned(ours, tokenizer, tmp_path / "model", labels=LABELS, problem="single_label_classification")
     theirs, info = CLASSES[part].from_pretrained(
@@ -107,7 +107,7 @@ def test_our_folder_in_transformers(name: str, part: Part, tokenizer: Path, tmp_
 
 @pytest.mark.parametrize("part", ["row", "token"])
 @pytest.mark.parametrize("name", ARCHITECTURES)
-def test_their_folder_in_ours(name: str, part: Part, tokenizer: Path, tmp_path: Path) -> None:
+def test_their_folder_in_ours(name: str, part: HeadType, tokenizer: Path, tmp_path: Path) -> None:
     torch.manual_seed(1)
     shape: dict[str, Any] = {
         "vocab_size": VOCAB,

@@ -105,7 +105,7 @@ def test_the_folder_in_ours_whoever_saved_it(name: str, tokenizer: Path, tmp_pat
         assert is_next_sentence_folder(folder)
         back, report = read_next_sentence(folder)
         assert {name.split(".")[0] for name in report.initialised} == {"mlm_head"}
-        assert tuple(report.unused) == ()
+        assert report.unused == {}
         classifier = read_fine_tuned(folder)
         assert classifier.labels == ("is_next", "random")
         batch = LabelledBatch(

@@ -40,7 +40,7 @@ HEADS = ("row", "choice", "token", "span", None)
 def random_model(name: str, part: Any) -> FineTuned | Encoder:
     torch.manual_seed(0)
     encoder = build_encoder(ARCHITECTURES[name]).eval()
-    model = encoder if part is None else FineTuned(encoder, part=part, outputs=3, dropout=0.1).eval()
+    model = encoder if part is None else FineTuned(encoder, head_type=part, outputs=3, dropout=0.1).eval()
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.add_(0.1 * torch.randn_like(parameter))
@@ -86,7 +86,7 @@ def test_same_outputs(name: str, part: str | None, tmp_path: Path) -> None:
             )
         arrays = rows.arrays(np.arange(len(lengths)))
         expected = reference(model, arrays)
-        predicted = [exported.ask(arrays), *exported.run(arrays)[1:]]
+        predicted = [exported.logits(arrays), *exported.run(arrays)[1:]]
         assert len(predicted) == len(expected)
         assert len(expected) == (2 if part is None and name.startswith("bert") else 1)
         for ours, theirs in zip(predicted, expected, strict=True):
@@ -97,9 +97,9 @@ def test_same_outputs(name: str, part: str | None, tmp_path: Path) -> None:
 def test_padding_and_company_change_nothing(tmp_path: Path) -> None:
     exported = opened(random_model("modern", "token"), "token", tmp_path / "model.onnx")
     rows = some_rows("token", [17, 5, 33])
-    together = exported.ask(rows.arrays(np.arange(3)))
+    together = exported.logits(rows.arrays(np.arange(3)))
     for place in range(3):
-        alone = exported.ask(rows.arrays(np.array([place])))
+        alone = exported.logits(rows.arrays(np.array([place])))
         count = int(rows.num_targets[place])
         np.testing.assert_allclose(together[place, :count], alone[0, :count], atol=TOLERANCE)
 
@@ -114,13 +114,13 @@ def test_same_vectors(name: str, pooling: Pooling, normalize: bool, tmp_path: Pa
     assert ("token_type_ids" in exported.about["inputs"]) == (name == "bert")
     for lengths in ([2], [40], [17, 5, 11, 2, 40], [9] * 8):
         rows = some_rows("row", lengths)
-        vectors = exported.ask(rows.arrays(np.arange(len(rows))))
+        vectors = exported.logits(rows.arrays(np.arange(len(rows))))
         [theirs] = reference(model, rows.arrays(np.arange(len(rows))))
         assert vectors.shape == (len(rows), 1, exported.width)
         np.testing.assert_allclose(vectors, theirs, atol=TOLERANCE, rtol=TOLERANCE)
         assert np.allclose(np.linalg.norm(vectors, axis=-1), 1, atol=1e-6) == normalize
         for place in range(len(rows)):  # padding counts in no pooling
-            alone = exported.ask(rows.arrays(np.array([place])))
+            alone = exported.logits(rows.arrays(np.array([place])))
             np.testing.assert_allclose(vectors[place], alone[0], atol=TOLERANCE, rtol=TOLERANCE)
 
 
@@ -130,7 +130,7 @@ def test_vectors_of_int8_are_near(name: str, pooling: Pooling, tmp_path: Path) -
     exported = opened(random_vectors(name, pooling, normalize=True), "vector", tmp_path / "model.onnx")
     arrays = some_rows("row", [17, 5, 11, 3, 40]).arrays(np.arange(5))
     smaller = in_int8(exported, arrays, tmp_path)
-    exact, near = exported.ask(arrays)[:, 0], smaller.ask(arrays)[:, 0]
+    exact, near = exported.logits(arrays)[:, 0], smaller.logits(arrays)[:, 0]
     assert not np.array_equal(exact, near)
     assert cosines(exact, near).min() > 0.99
 
@@ -154,7 +154,7 @@ def test_int8_is_near_and_products_are_of_integers(name: str, tmp_path: Path) ->
     assert kinds.count("MatMul") == 2 * SHAPE["layers"]  # of attention, whose two sides are both computed
     of_head, query_apart = 2, "averaged" not in name  # where the last block is asked about the first token alone
     assert kinds.count("MatMulInteger") == 4 * SHAPE["layers"] + query_apart + of_head
-    exact, near = exported.ask(arrays), smaller.ask(arrays)
+    exact, near = exported.logits(arrays), smaller.logits(arrays)
     assert not np.array_equal(exact, near)
     assert np.abs(exact - near).max() < 0.1 * np.abs(exact).max()
 
@@ -234,10 +234,10 @@ def test_large_units_are_evened_out_before_rounding(tmp_path: Path, monkeypatch:
             block.inner.weight[:, 3] *= 0.02
     exported = opened(model, "token", tmp_path / "model.onnx")
     arrays = some_rows("token", [17, 5, 11, 3, 40]).arrays(np.arange(5))
-    exact = exported.ask(arrays)
-    smoothed = np.abs(in_int8(exported, arrays, tmp_path).ask(arrays) - exact).mean()
+    exact = exported.logits(arrays)
+    smoothed = np.abs(in_int8(exported, arrays, tmp_path).logits(arrays) - exact).mean()
     monkeypatch.setattr(onnx_int8, "LARGE", np.inf)
-    as_they_were = np.abs(in_int8(exported, arrays, tmp_path).ask(arrays) - exact).mean()
+    as_they_were = np.abs(in_int8(exported, arrays, tmp_path).logits(arrays) - exact).mean()
     assert smoothed < 0.6 * as_they_were
 
 

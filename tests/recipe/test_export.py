@@ -22,7 +22,7 @@ from bertwright.hub.onnx import graphs
 from bertwright.hub.task_folder import Problem, save_fine_tuned
 from bertwright.inference.base import Predictor
 from bertwright.model.build import build_encoder, named_size
-from bertwright.model.encoder import Part
+from bertwright.model.encoder import HeadType
 from bertwright.model.task_model import FineTuned
 from bertwright.tasks.tagging.task import crf_of
 from bertwright.verbs.export import export
@@ -30,7 +30,7 @@ from bertwright.verbs.predict import predict, predict_to_file
 
 WORDS = [f"word{first}{second}" for first in "abcdefghi" for second in "abcdefghi"]
 NAMES = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *WORDS]
-KINDS: dict[str, tuple[Part | None, Problem, tuple[str, ...]]] = {
+KINDS: dict[str, tuple[HeadType | None, Problem, tuple[str, ...]]] = {
     "classify": ("row", "single_label_classification", ("no", "yes")),
     "labels": ("row", "multi_label_classification", ("one", "two", "three")),
     "choose": ("choice", "single_label_classification", ("choice",)),
@@ -62,7 +62,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> Path:
             save_model(encoder, folder / "tokenizer.json", folder / kind)
         else:
             crf = crf_of(labels) if kind == "tag by a chain" else None
-            model = FineTuned(encoder, part=part, outputs=len(labels), dropout=0.0, crf=crf)
+            model = FineTuned(encoder, head_type=part, outputs=len(labels), dropout=0.0, crf=crf)
             for parameter in crf.parameters() if crf else ():
                 torch.nn.init.normal_(parameter, std=3.0)
             save_fine_tuned(model, folder / "tokenizer.json", folder / kind, labels=labels, problem=problem)

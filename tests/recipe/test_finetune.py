@@ -127,7 +127,7 @@ def test_classify_learns_and_its_folder_is_whole(model: Path, tmp_path: Path) ->
     with pytest.raises(UsageError, match=r"classify.*tag"):
         evaluate("tag", tmp_path / "run" / "model", tmp_path / "test.tsv")
     report = (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
-    assert "true class" in report
+    assert "label (rows)" in report
     texts = [text for text, _, _ in sentences(60, 1)]
     answers = predict(tmp_path / "run" / "model", texts, output=tmp_path / "answers.jsonl")
     ask = transformers.pipeline("text-classification", model=str(tmp_path / "run" / "model"), device="cpu")
@@ -284,7 +284,7 @@ def test_a_model_that_always_says_the_same_is_remarked_on(
     settings = QUICK | {"schedule": {"epochs": 2}, "head": {"class_weights": {"bad": 0.0, "good": 1.0}}}
     finetune("classify", model, **classes(tmp_path), out=tmp_path / "run", settings=settings)
     output = " ".join(capsys.readouterr().err.split())
-    warning = "every answer is 'good'"
+    warning = "every prediction is 'good'"
     assert f"dev: {warning}" in output
     assert f"test: {warning}" in output
     assert warning in html.unescape((tmp_path / "run" / "report.html").read_text(encoding="utf-8"))
@@ -322,7 +322,7 @@ def test_at_the_terminal(
     assert main([*evaluation, "--json"]) == 0
     assert json.loads(capsys.readouterr().out) == evaluate("classify", tmp_path / "run" / "model", files["dev"])
     assert main(evaluation) == 0
-    assert "true class (rows)" in capsys.readouterr().out
+    assert "label (rows)" in capsys.readouterr().out
     monkeypatch.setattr("sys.stdin", io.StringIO("the film was fine\n\na poor book\n"))
     call = [
         "predict",

@@ -108,7 +108,7 @@ def test_evaluate_repeats_the_last_evaluation_of_the_run(run: Path, data: Path) 
 
 
 def test_verify_reads_both_models_and_finds_a_head_that_answers_otherwise(run: Path, tmp_path: Path) -> None:
-    assert {"model files", "model answers", "model-nsp files", "model-nsp answers"} <= {
+    assert {"model files", "model outputs", "model-nsp files", "model-nsp outputs"} <= {
         check.what for check in verify(run)
     }
     assert len(verify(run / "model-nsp")) == 2

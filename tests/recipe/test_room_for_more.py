@@ -116,12 +116,12 @@ def test_an_architecture_is_built_run_forward_written_and_read(add: Add, data: P
     model = build_encoder(named_size("tiny", architecture="deep", vocab_size=tokenizer.vocab_size)).eval()
     assert model.config.layers == 4
     ids = torch.randint(5, tokenizer.vocab_size, (2, 9))
-    logits = model.all_logits(ids, torch.zeros_like(ids), ids > 0)
+    logits = model.mlm_logits(model.encode(ids, torch.zeros_like(ids), ids > 0))
     assert logits.shape == (2, 9, tokenizer.vocab_size)
     save_model(model, tokenizer.path.parent, tmp_path / "model")
     again = load_model(tmp_path / "model")
     assert type(again) is type(model)
-    assert torch.equal(again.all_logits(ids, torch.zeros_like(ids), ids > 0), logits)
+    assert torch.equal(again.mlm_logits(again.encode(ids, torch.zeros_like(ids), ids > 0)), logits)
 
 
 def test_a_task_is_trained_evaluated_and_asked(add: Add, data: Path, tmp_path: Path) -> None:

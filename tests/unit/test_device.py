@@ -16,9 +16,9 @@ from torch._inductor.decomposition import decompositions
 
 from bertwright.device import on_device, pick_device, try_compiled, try_compiled_blocks
 from bertwright.errors import ConfigError
+from bertwright.model.bert import Block
 from bertwright.model.build import build_encoder, named_size
 from bertwright.model.layers.attention_mask import build_mask
-from bertwright.model.layers.block import Block
 
 pytestmark = [  # what torch's compiler warns of in its own code
     pytest.mark.filterwarnings("ignore:`torch.jit.script_method` is deprecated:DeprecationWarning"),
@@ -37,10 +37,10 @@ def loss_of(blocks: nn.ModuleList) -> Callable[[Tensor], Tensor]:
     """Return a function of hidden states [B, S, 16]; the last block computes two positions alone."""
 
     def loss(hidden: Tensor) -> Tensor:
-        sight = build_mask(torch.ones(hidden.shape[:2], dtype=torch.bool), None)
-        first = blocks[0](hidden, sight)
+        mask = build_mask(torch.ones(hidden.shape[:2], dtype=torch.bool), None)
+        first = blocks[0](hidden, mask)
         positions = torch.tensor([[0, 3]]).expand(len(hidden), -1)
-        return (blocks[1](first, sight, positions) ** 3).sum()
+        return (blocks[1](first, mask, positions) ** 3).sum()
 
     return loss
 

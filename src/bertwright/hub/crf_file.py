@@ -13,31 +13,30 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
 from bertwright.errors import ModelError
-from bertwright.model.crf_decode import CRFDecoder
+from bertwright.model.crf_decode import STEPS, CRFDecoder
 
 CRF = "crf.safetensors"
 """first [K], next [K, K] (from, to) and last [K], float32: what each step adds; the same with "allowed_", bool."""
-PARTS = ("first", "next", "last")
 
 
-def chain_arrays(chain: CRFDecoder) -> dict[str, np.ndarray]:
-    """Return what is written to crf.safetensors."""
-    added = {name: part.astype(np.float32) for name, part in zip(PARTS, chain.added, strict=True)}
-    return added | {f"allowed_{name}": part for name, part in zip(PARTS, chain.allowed, strict=True)}
+def crf_arrays(decoder: CRFDecoder) -> dict[str, np.ndarray]:
+    """Return what is written to crf.safetensors, by name."""
+    added = {name: values.astype(np.float32) for name, values in zip(STEPS, decoder.added, strict=True)}
+    return added | {f"allowed_{name}": values for name, values in zip(STEPS, decoder.allowed, strict=True)}
 
 
-def read_chain(folder: Path, *, tags: int) -> CRFDecoder | None:
-    """Return the steps of a folder with so many tags, or None where it has none; raises ModelError where unfit."""
+def read_crf(folder: Path, *, tags: int) -> CRFDecoder | None:
+    """Return the CRF of a folder with so many tags, or None where it has none; raises ModelError where unfit."""
     file = folder / CRF
     if not file.is_file():
         return None
     try:
         found = load_file(file)
-        first, following, last = (found[name].astype(np.float64) for name in PARTS)
-        opens, follows, ends = (found[f"allowed_{name}"].astype(bool) for name in PARTS)
+        first, following, last = (found[name].astype(np.float64) for name in STEPS)
+        opens, follows, ends = (found[f"allowed_{name}"].astype(bool) for name in STEPS)
         for steps in ((first, following, last), (opens, follows, ends)):
-            if [part.shape for part in steps] != [(tags,), (tags, tags), (tags,)]:
-                raise ValueError(f"it is about {' and '.join(str(part.shape) for part in steps)} steps of tags")
+            if [values.shape for values in steps] != [(tags,), (tags, tags), (tags,)]:
+                raise ValueError(f"it is about {' and '.join(str(values.shape) for values in steps)} steps of tags")
     except (OSError, ValueError, TypeError, KeyError, SafetensorError) as error:
         raise ModelError(
             f"{file} does not fit a head of {tags} tags ({error}); copy or download the folder again"

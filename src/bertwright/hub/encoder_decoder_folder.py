@@ -6,23 +6,22 @@ are written. Both sides share one tokenizer.
 
 from __future__ import annotations
 
-import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from bertwright.errors import ModelError
 from bertwright.hub.encoder_folder import (
     check_vocabulary,
     config_of,
+    hf_config,
+    hf_tensors,
+    is_untied,
     load_weights,
     refuse_oversized,
-    their_config,
-    their_tensors,
-    write_files,
+    write_folder,
 )
 from bertwright.hub.mappings.bert_names import BERT
 from bertwright.hub.mappings.known import mapping_of
@@ -38,22 +37,23 @@ from bertwright.model.random_state import kept_random_state
 from bertwright.tokenizer.load import Tokenizer, load_tokenizer
 
 MODEL_TYPE = "encoder-decoder"
-PREFIXES = ("bert.", "model.")
-"""What transformers puts before the names of an encoder's weights, but not in a model that is the encoder alone."""
 IS_DECODER = {"is_decoder": True, "add_cross_attention": True}
 
-CROSS_PARTS: tuple[tuple[str, str], ...] = (
-    ("crossattention.self.query", "cross.query"),
-    ("crossattention.self.key", "cross.key"),
-    ("crossattention.self.value", "cross.value"),
-    ("crossattention.output.dense", "cross.output"),
-    ("crossattention.output.LayerNorm", "cross_norm"),
+DECODER = replace(
+    BERT,
+    heads=(),
+    in_block={
+        **BERT.in_block,
+        "crossattention.self.query": ("cross.query",),
+        "crossattention.self.key": ("cross.key",),
+        "crossattention.self.value": ("cross.value",),
+        "crossattention.output.dense": ("cross.output",),
+        "crossattention.output.LayerNorm": ("cross_norm",),
+    },
 )
-"""(theirs, ours) of what a block of a decoder has more than one of an encoder."""
-THEIR_CROSS = {ours: theirs for theirs, ours in CROSS_PARTS}
-LOST = "it may be cut short: copy or download it again"
+"""How Hugging Face writes down the decoder: as BertLMHeadModel, whose blocks attend to the source text too."""
 MOST_BEAMS, MOST_PENALTY = 256, 100
-"""Of a folder that says how to write: memory and time grow with beams; people use 4 to 10, and penalties below 3."""
+"""Limits of what a folder may ask for: memory and time grow with beams; people use 4 to 10, and penalties below 3."""
 
 
 @dataclass(frozen=True)
@@ -77,13 +77,10 @@ def save_encoder_decoder(
 
     `tokenizer` is a tokenizer.json or a folder that has one. Raises ModelError where it has more tokens than the model.
     """
-    words = load_tokenizer(tokenizer)
-    dialect = mapping_of(model.encoder.config)
-    encoder = {f"encoder.{_bare(name)}": tensor for name, tensor in their_tensors(model.encoder, dialect).items()}
-    decoder = {
-        f"decoder.{decoder_name(name)}": tensor.detach().cpu().contiguous()
-        for name, tensor in model.decoder.state_dict().items()
-    }
+    words, mapping = load_tokenizer(tokenizer), mapping_of(model.encoder.config)
+    encoder = {name.removeprefix(mapping.prefix): one for name, one in hf_tensors(model.encoder, mapping).items()}
+    tensors = {f"encoder.{name}": one for name, one in encoder.items()}
+    tensors |= {f"decoder.{name}": one for name, one in hf_tensors(model.decoder, DECODER).items()}
     special = {
         "decoder_start_token_id": rules.begin,
         "bos_token_id": rules.begin,
@@ -94,9 +91,9 @@ def save_encoder_decoder(
         "architectures": ["EncoderDecoderModel"],
         "model_type": MODEL_TYPE,
         "is_encoder_decoder": True,
-        "encoder": their_config(model.encoder.config, dialect, words),
+        "encoder": hf_config(model.encoder.config, mapping, words),
         "decoder": {
-            **their_config(model.decoder.config, BERT, words),
+            **hf_config(model.decoder.config, DECODER, words),
             **IS_DECODER,
             "architectures": ["BertLMHeadModel"],
         },
@@ -112,26 +109,13 @@ def save_encoder_decoder(
         "early_stopping": False,
     }
     files = {"config.json": settings, "generation_config.json": writing}
-    tensors = {WEIGHTS: encoder | decoder}
-    write_files(out, words, model.encoder.config, tensors=tensors, files=files, card=card, read=read_its_encoder)
+    config = model.encoder.config
+    write_folder(out, config, words, tensors={WEIGHTS: tensors}, files=files, card=card, read=read_encoder_side)
 
 
-def read_its_encoder(folder: Path) -> tuple[Encoder, KnownHead]:
+def read_encoder_side(folder: Path) -> tuple[Encoder, KnownHead]:
     """Return the encoder of an encoder-decoder's folder; that it has no head."""
     return read_encoder_decoder(folder).model.encoder, None
-
-
-def decoder_name(ours: str) -> str:
-    """Return the name BertLMHeadModel gives one of the weights of our decoder.
-
-    >>> decoder_name("blocks.0.cross.query.weight")
-    'bert.encoder.layer.0.crossattention.self.query.weight'
-    """
-    part, _, leaf = ours.rpartition(".")
-    block = re.fullmatch(r"blocks\.(\d+)\.(.+)", part)
-    if block and block[2] in THEIR_CROSS:
-        return f"bert.encoder.layer.{block[1]}.{THEIR_CROSS[block[2]]}.{leaf}"
-    return BERT.to_theirs(ours)
 
 
 @kept_random_state()
@@ -145,9 +129,9 @@ def read_encoder_decoder(folder: Path) -> TranslationFolder:
     if values.get("model_type") != MODEL_TYPE:
         raise ModelError(f"{folder} is no encoder-decoder; give a folder that `finetune translate` wrote as RUN/model")
     encoder_values, decoder_values = (_side(values, name, folder) for name in ("encoder", "decoder"))
-    dialect, shape = config_of(encoder_values, folder)
+    mapping, shape = config_of(encoder_values, folder)
     if any(decoder_values.get(name) is not True for name in IS_DECODER):
-        raise ModelError(f"the decoder of {folder} does not look at its encoder; only such decoders are supported")
+        raise ModelError(f"the decoder of {folder} does not attend to its encoder; only decoders that do are supported")
     _, written = config_of({**decoder_values, **dict.fromkeys(IS_DECODER, False)}, folder)
     if not isinstance(written, BertConfig) or written.hidden_size != shape.hidden_size:
         raise ModelError(f"the decoder of {folder} is not a BERT as wide as its encoder; only such are supported")
@@ -155,9 +139,12 @@ def read_encoder_decoder(folder: Path) -> TranslationFolder:
     for config, side in ((shape, "encoder"), (written, "decoder")):
         refuse_oversized(config, sides[side], folder)
         check_vocabulary(tokenizer, config, place=str(folder))
+    if is_untied(sides["decoder"], DECODER):
+        raise ModelError(f"the output matrix of {folder} differs from its word embeddings; only tied are supported")
+    sides["decoder"].pop(DECODER.decoder, None)
     encoder, decoder = build_encoder(shape), Decoder(written)
-    load_weights(encoder, sides["encoder"], dialect, folder)
-    _fill_decoder(decoder, sides["decoder"], folder)
+    load_weights(encoder, sides["encoder"], mapping, folder)
+    load_weights(decoder, sides["decoder"], DECODER, folder, side="decoder")
     return TranslationFolder(EncoderDecoder(encoder, decoder).eval(), tokenizer, _rules(folder, values, written))
 
 
@@ -169,10 +156,6 @@ def _side(values: dict[str, Any], name: str, folder: Path) -> dict[str, Any]:
     return settings
 
 
-def _bare(name: str) -> str:
-    return next((name.removeprefix(prefix) for prefix in PREFIXES if name.startswith(prefix)), name)
-
-
 def _split(tensors: dict[str, Tensor]) -> dict[str, dict[str, Tensor]]:
     """Return the weights of either side by their names in it."""
     sides: dict[str, dict[str, Tensor]] = {"encoder": {}, "decoder": {}}
@@ -182,27 +165,15 @@ def _split(tensors: dict[str, Tensor]) -> dict[str, dict[str, Tensor]]:
     return sides
 
 
-def _fill_decoder(decoder: Decoder, theirs: dict[str, Tensor], folder: Path) -> None:
-    output, words = theirs.get(BERT.decoder), theirs.get(BERT.words)
-    if output is not None and words is not None and not torch.equal(output, words):
-        raise ModelError(f"the output matrix of {folder} differs from its word embeddings; only tied are supported")
-    wanted = {ours: decoder_name(ours) for ours in decoder.state_dict()}
-    lost = [name for name in wanted.values() if name not in theirs]
-    if lost:
-        raise ModelError(f"{folder} lacks {len(lost)} weights of its decoder, such as {lost[0]}; {LOST}")
-    try:
-        decoder.load_state_dict({ours: theirs[name].to(torch.float32) for ours, name in wanted.items()})
-    except RuntimeError as error:
-        raise ModelError(f"the decoder in {folder} does not fit its config.json; fix the config or weights") from error
-
-
 def _rules(folder: Path, values: dict[str, Any], decoder: BertConfig) -> SearchRules:
-    """Return how the folder says to write; where it does not, as transformers would, but for the longest length."""
+    """Return how the folder wants texts to be written; else as transformers would, but for the longest length."""
     file = folder / "generation_config.json"
     writing = {**values, **(read_object(file) if file.is_file() else {})}
     begin, end = (writing.get(name, -1) for name in ("decoder_start_token_id", "eos_token_id"))
     if not all(type(token) is int and 0 <= token < decoder.vocab_size for token in (begin, end)):
-        raise ModelError(f"{folder} does not say which token a text begins or ends with; name them in {file.name}")
+        raise ModelError(
+            f"{folder} does not name the tokens that a text begins and ends with; name them in {file.name}"
+        )
     longest, beams = writing.get("max_length") or decoder.max_positions, writing.get("num_beams") or 1
     penalty = 1.0 if writing.get("length_penalty") is None else writing["length_penalty"]
     counted = type(longest) is int and longest > 1 and type(beams) is int and 1 <= beams <= MOST_BEAMS

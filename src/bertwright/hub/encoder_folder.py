@@ -6,9 +6,8 @@ read may be any BERT or ModernBERT folder, whatever heads it has.
 
 from __future__ import annotations
 
-import json
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -20,16 +19,16 @@ from torch import Tensor
 
 from bertwright.config import requirement
 from bertwright.errors import ModelError
-from bertwright.files import written_aside
-from bertwright.hub.mappings.known import MAPPINGS, mapping_of
+from bertwright.files import write_json, written_aside
+from bertwright.hub.mappings.known import MAPPINGS, mapping_of, model_type_of
 from bertwright.hub.mappings.mapping import HFMapping
-from bertwright.hub.mappings.old_configs import model_type_of
-from bertwright.hub.reference_outputs import KnownHead, ReadEncoder, seal_model
+from bertwright.hub.reference_outputs import KnownHead, ReadEncoder, write_reference
 from bertwright.hub.sentence_layout import encoder_folder
 from bertwright.hub.weights import WEIGHTS, read_object, read_tensors
 from bertwright.log import note
 from bertwright.model.build import build_encoder
 from bertwright.model.config import ModelConfig
+from bertwright.model.decoder import Decoder
 from bertwright.model.encoder import Encoder
 from bertwright.model.random_state import kept_random_state
 from bertwright.tokenizer.load import Tokenizer, has_tokenizer, load_tokenizer
@@ -45,7 +44,7 @@ class LoadReport:
     """What did not match when a folder was read.
 
     initialised  our names of weights the folder lacks, drawn at random: heads alone
-    unused       weights that pre-training has no place for, by their names, such as a classifier
+    unused       weights that pre-training has no place for, such as a classifier, by their Hugging Face names
     untied       the output matrix is not the word embeddings, so that the masked-token head is among `initialised`
     """
 
@@ -65,64 +64,48 @@ def save_model(model: Encoder, tokenizer: Path, out: Path, *, card: str | None =
     The tied decoder is left out, as transformers does. Raises ModelError where the tokenizer has more tokens than the
     model.
     """
-    dialect = mapping_of(model.config)
-    write_folder(out, model.config, tokenizer, tensors=their_tensors(model, dialect), card=card)
+    tensors = {WEIGHTS: hf_tensors(model, mapping_of(model.config))}
+    write_folder(out, model.config, load_tokenizer(tokenizer), tensors=tensors, card=card)
 
 
 def write_folder(
     out: Path,
     config: ModelConfig,
-    tokenizer: Path,
+    tokenizer: Tokenizer,
     *,
-    tensors: dict[str, Tensor],
+    tensors: Mapping[str, dict[str, Tensor]],
     settings: Mapping[str, Any] | None = None,
-    beside: Mapping[str, dict[str, Tensor]] | None = None,
+    files: Mapping[str, Any] | None = None,
     card: str | None = None,
     read: ReadEncoder | None = None,
 ) -> None:
-    """Write a Hugging Face folder of weights under their names, whole or not at all, as `save_model` does.
+    """Write the Hugging Face folder of an encoder of `config` and its tokenizer, whole or not at all.
 
-    `settings` are laid over config.json: what a fine-tuned model says of its head. `beside` are further safetensors
-    files by name, which transformers passes over. `read` is as in `write_files`.
+    `tensors` are safetensors files by name, weights under Hugging Face's names; transformers reads model.safetensors
+    alone. `settings` are laid over the config.json of the encoder, such as what a fine-tuned model says of its head;
+    `files` are further JSON files by path, or another config.json. Checksums are written too, and what the encoder that
+    `read(folder)` finds in it gives for a few tokens; `read_encoder` where not given. Raises ModelError where the
+    tokenizer has more tokens than the model.
     """
-    words = load_tokenizer(tokenizer)
-    values = their_config(config, mapping_of(config), words) | dict(settings or {})
-    weights = {WEIGHTS: tensors, **(beside or {})}
-    write_files(out, words, config, tensors=weights, files={"config.json": values}, card=card, read=read)
-
-
-def write_files(
-    out: Path,
-    words: Tokenizer,
-    config: ModelConfig,
-    *,
-    tensors: Mapping[str, dict[str, Tensor]],
-    files: Mapping[str, dict[str, Any]],
-    card: str | None,
-    read: ReadEncoder | None = None,
-) -> None:
-    """Write safetensors files and JSON files by name, and the tokenizer of an encoder of `config`, whole or not at all.
-
-    The folder is sealed with what the encoder that `read(folder)` finds in it says; `read_encoder` where not given.
-    Raises ModelError where the tokenizer has more tokens than the model.
-    """
-    check_vocabulary(words, config, place=str(words.path))
+    check_vocabulary(tokenizer, config, place=str(tokenizer.path))
+    mapping = mapping_of(config)
+    objects = {"config.json": hf_config(config, mapping, tokenizer) | dict(settings or {}), **(files or {})}
     with written_aside(out) as folder:
         folder.mkdir()
         for name, held in tensors.items():
             save_file(held, folder / name, metadata={"format": "pt"})
-        for name, values in files.items():
-            _write_json(folder / name, values)
-        _write_tokenizer(words, config, mapping_of(config), folder)
+        for name, value in objects.items():
+            write_json(folder / name, value)
+        _write_tokenizer(tokenizer, config, mapping, folder)
         if card is not None:
             (folder / "README.md").write_text(card, encoding="utf-8")
-        seal_model(folder, read or read_encoder)
+        write_reference(folder, read or read_encoder)
 
 
 def read_encoder(folder: Path) -> tuple[Encoder, KnownHead]:
     """Return the encoder of a folder, and its masked-token head, if it has one."""
     model, report = read_model(folder)
-    return model, None if any(name.startswith("mlm_head") for name in report.initialised) else "mlm"
+    return model, None if report.lacks("mlm_head") else "mlm"
 
 
 @kept_random_state()
@@ -145,11 +128,11 @@ def load_model(folder: Path) -> Encoder:
 def read_model(folder: Path) -> tuple[Encoder, LoadReport]:
     """Return the model of a Hugging Face BERT or ModernBERT folder, in evaluation mode, and what did not match.
 
-    Raises ModelError where the folder is not a whole model of the kinds supported (see the dialects' `must_be`), its
+    Raises ModelError where the folder is not a whole model of the kinds supported (see `must_be` of `HFMapping`), its
     weights do not fit its config.json, or its tokenizer has more tokens than the model.
     """
-    folder, dialect, config = _config_in(folder)
-    return read_weights(folder, config, dialect)
+    folder, mapping, config = _config_in(folder)
+    return read_weights(folder, config, mapping)
 
 
 def read_config(folder: Path) -> ModelConfig:
@@ -169,88 +152,91 @@ def _config_in(folder: Path) -> tuple[Path, HFMapping, ModelConfig]:
     return folder, *config_of(read_object(folder / "config.json"), folder)
 
 
-def read_weights(folder: Path, config: ModelConfig, dialect: HFMapping) -> tuple[Encoder, LoadReport]:
-    """Return a model of `config` with the weights of `folder`, read as `dialect` says, as `read_model` does."""
+def read_weights(folder: Path, config: ModelConfig, mapping: HFMapping) -> tuple[Encoder, LoadReport]:
+    """Return a model of `config` with the weights of `folder`, named as `mapping` says, as `read_model` does."""
     if has_tokenizer(folder):
         check_vocabulary(load_tokenizer(folder), config, place=str(folder))
-    theirs = read_tensors(folder)
-    refuse_oversized(config, theirs, folder)
+    found = read_tensors(folder)
+    refuse_oversized(config, found, folder)
     model = build_encoder(config)
-    untied = _is_untied(theirs, dialect)
+    untied = is_untied(found, mapping)
     if untied:
-        theirs = {name: tensor for name, tensor in theirs.items() if not _of_mlm_head(dialect.to_ours(name))}
-    theirs.pop(dialect.decoder, None)
-    report = load_weights(model, theirs, dialect, folder)
+        found = {name: tensor for name, tensor in found.items() if not _of_mlm_head(mapping.to_local(name))}
+    found.pop(mapping.decoder, None)
+    report = load_weights(model, found, mapping, folder)
     return model.eval(), replace(report, untied=untied)
 
 
-def load_weights(model: Encoder, theirs: dict[str, Tensor], dialect: HFMapping, folder: Path) -> LoadReport:
-    """Put the weights of a folder, by their names, into `model`; return what did not match.
+def load_weights(
+    model: Encoder | Decoder, weights: Mapping[str, Tensor], mapping: HFMapping, folder: Path, *, side: str = "encoder"
+) -> LoadReport:
+    """Put the weights of a folder, by their Hugging Face names, into `model`; return what did not match.
 
-    Raises ModelError where one has another shape than the model, or is missing and no head's.
+    Raises ModelError where one has another shape than the model, or one is missing that is not of a head. `side` is
+    what messages call the model.
     """
     wanted = model.state_dict()
     found: dict[str, Tensor] = {}
     unused: dict[str, Tensor] = {}
-    for name, tensor in theirs.items():
-        ours = dialect.to_ours(name)
-        strange = [part for part in ours if part not in wanted]
-        if any(part.startswith("blocks.") for part in strange):
+    for name, tensor in weights.items():
+        local = mapping.to_local(name)
+        unknown = [part for part in local if part not in wanted]
+        if any(part.startswith("blocks.") for part in unknown):
             raise ModelError(
                 f"{folder} holds {name}, which its config.json ({model.config.layers} layers) has no place for; "
                 "fix the config or the weights"
             )
-        if not ours or strange:
+        if not local or unknown:
             unused[name] = tensor
             continue
-        shape = list(wanted[ours[0]].shape)
-        shape[0] *= len(ours)
+        shape = list(wanted[local[0]].shape)
+        shape[0] *= len(local)
         if list(tensor.shape) != shape:
             raise ModelError(
                 f"{name} in {folder} has shape {list(tensor.shape)} but its config.json asks for {shape}; "
                 "fix the config or the weights"
             )
-        found.update(zip(ours, tensor.to(torch.float32).chunk(len(ours)), strict=True))
+        found.update(zip(local, tensor.to(torch.float32).chunk(len(local)), strict=True))
     missing = [name for name in wanted if name not in found]
-    lost = [name for name in missing if not name.startswith(dialect.heads)]
+    lost = [name for name in missing if not name.startswith(mapping.heads)]
     if lost:
         raise ModelError(
-            f"{folder} lacks {len(lost)} weights of the encoder, such as {dialect.to_theirs(lost[0])}; "
+            f"{folder} lacks {len(lost)} weights of the {side}, such as {mapping.to_hf(lost[0])}; "
             "give a whole Hugging Face folder"
         )
     model.load_state_dict(found, strict=False)
     return LoadReport(initialised=tuple(missing), unused=unused)
 
 
-def their_tensors(model: Encoder, dialect: HFMapping) -> dict[str, Tensor]:
-    """Return the weights under their names; several of ours that stand in one of theirs are stacked in our order."""
+def hf_tensors(model: Encoder | Decoder, mapping: HFMapping) -> dict[str, Tensor]:
+    """Return the weights by their Hugging Face names; several of ours that stand in one are stacked in our order."""
     stacks: dict[str, list[Tensor]] = {}
-    kept = {name: tensor for name, tensor in model.state_dict().items() if not name.startswith(dialect.left_out)}
-    for name, tensor in kept.items():
-        stacks.setdefault(dialect.to_theirs(name), []).append(tensor.detach().cpu())
+    for name, tensor in model.state_dict().items():
+        if not name.startswith(mapping.left_out):
+            stacks.setdefault(mapping.to_hf(name), []).append(tensor.detach().cpu())
     return {name: torch.cat(parts) if len(parts) > 1 else parts[0].contiguous() for name, parts in stacks.items()}
 
 
-def refuse_oversized(config: ModelConfig, theirs: Mapping[str, Tensor], folder: Path) -> None:
+def refuse_oversized(config: ModelConfig, weights: Mapping[str, Tensor], folder: Path) -> None:
     """Raise ModelError where config.json asks for more weights than there are, before memory is taken for them."""
-    asked = config.layers * config.block_weights + config.embedding_rows * config.hidden_size
-    held = sum(tensor.numel() for tensor in theirs.values())
-    if asked > held:
+    needed = config.layers * config.block_weights + config.embedding_rows * config.hidden_size
+    held = sum(tensor.numel() for tensor in weights.values())
+    if needed > held:
         raise ModelError(
-            f"{folder}/config.json asks for an encoder of {asked:,} weights and more, but its files hold {held:,}; "
+            f"{folder}/config.json asks for an encoder of {needed:,} weights and more, but its files hold {held:,}; "
             "fix the config or the weights"
         )
 
 
-def _is_untied(theirs: Mapping[str, Tensor], dialect: HFMapping) -> bool:
+def is_untied(weights: Mapping[str, Tensor], mapping: HFMapping) -> bool:
     """Say whether the output matrix is another than the word embeddings: a head for which we have no place."""
-    decoder = theirs.get(dialect.decoder)
-    words = next((tensor for name, tensor in theirs.items() if dialect.to_ours(name) == (WORDS,)), None)
+    decoder = weights.get(mapping.decoder)
+    words = next((tensor for name, tensor in weights.items() if mapping.to_local(name) == (WORDS,)), None)
     return decoder is not None and words is not None and not torch.equal(decoder, words)
 
 
-def _of_mlm_head(ours: tuple[str, ...]) -> bool:
-    return bool(ours) and ours[0].startswith("mlm_head.")
+def _of_mlm_head(local: tuple[str, ...]) -> bool:
+    return bool(local) and local[0].startswith("mlm_head.")
 
 
 def config_of(values: Mapping[str, Any], folder: Path) -> tuple[HFMapping, ModelConfig]:
@@ -259,51 +245,48 @@ def config_of(values: Mapping[str, Any], folder: Path) -> tuple[HFMapping, Model
     if kind not in MAPPINGS:
         known = " and ".join(repr(name) for name in MAPPINGS)
         raise ModelError(f"{folder} holds a model of type {kind!r}; only {known} are supported")
-    dialect = MAPPINGS[kind]
-    for name, supported in dialect.must_be.items():
+    mapping = MAPPINGS[kind]
+    for name, supported in mapping.must_be.items():
         if values.get(name, supported) != supported:
             raise ModelError(f"{folder}/config.json has {name} {values[name]!r}; only {supported!r} is supported")
-    values = {**dialect.absent, **values}
-    given = {ours: values[theirs] for theirs, ours in dialect.fields.items() if values.get(theirs) is not None}
+    values = {**mapping.absent, **values}
+    given = {local: values[hf] for hf, local in mapping.fields.items() if values.get(hf) is not None}
     try:
-        return dialect, dialect.config.model_validate(given | dialect.read_extra(values))
+        return mapping, mapping.config.model_validate(given | mapping.read_extra(values))
     except ValidationError as error:
         problem = error.errors()[0]
         place = ".".join(str(part) for part in problem["loc"])
-        theirs = next((theirs for theirs, ours in dialect.fields.items() if ours == place), place)
-        said = f"{theirs} {requirement(problem)}".strip()
-        raise ModelError(f"{folder}/config.json: {said}; correct it") from error
+        field = next((hf for hf, local in mapping.fields.items() if local == place), place)
+        wrong = f"{field} {requirement(problem)}".strip()
+        raise ModelError(f"{folder}/config.json: {wrong}; correct it") from error
 
 
-def their_config(config: ModelConfig, dialect: HFMapping, tokenizer: Tokenizer) -> dict[str, Any]:
+def hf_config(config: ModelConfig, mapping: HFMapping, tokenizer: Tokenizer) -> dict[str, Any]:
     """Return our settings as config.json holds them."""
     fixed: dict[str, Any] = {
-        "architectures": [dialect.written_as],
-        "model_type": dialect.model_type,
-        **dialect.must_be,
+        "architectures": [mapping.written_as],
+        "model_type": mapping.model_type,
+        **mapping.must_be,
         "tie_word_embeddings": True,
         "dtype": "float32",
     }
-    named = {theirs: getattr(config, ours) for theirs, ours in dialect.fields.items()}
-    return fixed | named | dialect.write_extra(config, tokenizer.special)
+    named = {hf: getattr(config, local) for hf, local in mapping.fields.items()}
+    return fixed | named | mapping.write_extra(config, tokenizer.special)
 
 
-def _write_tokenizer(tokenizer: Tokenizer, config: ModelConfig, dialect: HFMapping, folder: Path) -> None:
+def _write_tokenizer(tokenizer: Tokenizer, config: ModelConfig, mapping: HFMapping, folder: Path) -> None:
     """Copy the tokenizer, and say in its config which of its outputs the model reads."""
     tokenizer.write(folder)
-    for name in _present(tokenizer.path.parent, EXTRA_TOKENIZER_FILES):
-        shutil.copyfile(tokenizer.path.parent / name, folder / name)
+    for name in EXTRA_TOKENIZER_FILES:
+        if (tokenizer.path.parent / name).is_file():
+            shutil.copyfile(tokenizer.path.parent / name, folder / name)
     special = {
         f"{kind}_token": tokenizer.tokens[getattr(tokenizer.special, kind)]
         for kind in ("pad", "unk", "cls", "sep", "mask")
     }
     file = folder / "tokenizer_config.json"
     kept = read_object(file) if file.is_file() else {"tokenizer_class": "PreTrainedTokenizerFast", **special}
-    _write_json(file, kept | {"model_max_length": config.max_positions, "model_input_names": list(dialect.inputs)})
-
-
-def _present(folder: Path, names: Iterable[str]) -> list[str]:
-    return [name for name in names if (folder / name).is_file()]
+    write_json(file, kept | {"model_max_length": config.max_positions, "model_input_names": list(mapping.inputs)})
 
 
 def check_vocabulary(tokenizer: Tokenizer, config: ModelConfig, *, place: str) -> None:
@@ -313,7 +296,3 @@ def check_vocabulary(tokenizer: Tokenizer, config: ModelConfig, *, place: str) -
             f"the tokenizer of {place} has {tokenizer.vocab_size:,} tokens but the model has room for "
             f"{config.vocab_size:,}; use the tokenizer the model was trained with"
         )
-
-
-def _write_json(path: Path, value: dict[str, Any]) -> None:
-    path.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

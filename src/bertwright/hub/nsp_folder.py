@@ -1,4 +1,4 @@
-"""Turns ModernBERT's next-sentence head into a Hugging Face folder of its own, and back.
+"""Turns ModernBERT's next-sentence head into a second Hugging Face folder, and back.
 
 transformers has no ModernBERT with two heads, so a run writes two folders with the same encoder: RUN/model is a
 ModernBertForMaskedLM, RUN/model-nsp a ModernBertForSequenceClassification with the labels "is_next" and "random".
@@ -11,15 +11,16 @@ from pathlib import Path
 from typing import Literal
 
 from bertwright.errors import ModelError
-from bertwright.hub.encoder_folder import LoadReport, config_of, read_weights, their_tensors, write_folder
-from bertwright.hub.mappings.modernbert_names import MODERN, to_ours, to_theirs
+from bertwright.hub.encoder_folder import LoadReport, config_of, hf_tensors, read_weights, write_folder
+from bertwright.hub.mappings.modernbert_names import MODERN
 from bertwright.hub.onnx.onnx_folder import NEXT_SENTENCE
 from bertwright.hub.reference_outputs import KnownHead
-from bertwright.hub.task_folder import OWN, classifier_settings, fine_tuned_part
-from bertwright.hub.weights import read_object
+from bertwright.hub.task_folder import EXTRA_CONFIG, head_config, head_type_of
+from bertwright.hub.weights import WEIGHTS, read_object
 from bertwright.model.encoder import Encoder
 from bertwright.model.modernbert import ModernForMaskedLM
 from bertwright.model.random_state import kept_random_state
+from bertwright.tokenizer.load import load_tokenizer
 
 FOLDER = "model-nsp"
 """What the folder of the head is called, beside RUN/model."""
@@ -27,27 +28,21 @@ SUFFIX = "-nsp"
 LABELS = ("is_next", "random")
 """Its outputs: B continues A, B comes from another document."""
 
-HEAD = {
-    "head.dense.weight": "nsp_head.dense.weight",
-    "head.norm.weight": "nsp_head.norm.weight",
-    "classifier.weight": "nsp_head.classifier.weight",
-    "classifier.bias": "nsp_head.classifier.bias",
-}
-"""Their name and ours of the weights of the head."""
-HF_NAMES = {ours: theirs for theirs, ours in HEAD.items()}
-
 HEAD_ALONE = replace(
     MODERN,
-    heads=("mlm_head.",),
     left_out=("mlm_head.",),
-    to_ours=lambda name: (HEAD[name],) if name in HEAD else to_ours(name),
-    to_theirs=lambda name: HF_NAMES[name] if name in HF_NAMES else to_theirs(name),
+    modules={
+        **MODERN.modules,
+        "head.dense": ("nsp_head.dense",),
+        "head.norm": ("nsp_head.norm",),
+        "classifier": ("nsp_head.classifier",),
+    },
 )
 """How Hugging Face writes down ModernBERT with a next-sentence head in the place of the masked-token head."""
 
 
 def has_own_folder(model: Encoder) -> bool:
-    """Say whether the next-sentence head of a model is kept in a folder of its own, as ModernBERT's is."""
+    """Say whether the next-sentence head of a model is kept in a second folder, as ModernBERT's is."""
     return model.has_nsp_head and isinstance(model, ModernForMaskedLM)
 
 
@@ -56,19 +51,20 @@ def save_next_sentence(model: Encoder, tokenizer: Path, out: Path, *, card: str 
 
     `model` is one with `has_own_folder`. Raises ModelError as `save_model` does.
     """
-    settings = classifier_settings(
-        MODERN, part="row", labels=LABELS, problem="single_label_classification", dropout=0.0, own={NEXT_SENTENCE: True}
+    settings = head_config(
+        MODERN, "row", labels=LABELS, problem="single_label_classification", dropout=0.0, extra={NEXT_SENTENCE: True}
     )
-    tensors = their_tensors(model, HEAD_ALONE)
-    write_folder(out, model.config, tokenizer, tensors=tensors, settings=settings, card=card, read=read_its_head)
+    tensors = {WEIGHTS: hf_tensors(model, HEAD_ALONE)}
+    words = load_tokenizer(tokenizer)
+    write_folder(out, model.config, words, tensors=tensors, settings=settings, card=card, read=read_nsp_encoder)
 
 
 def is_next_sentence_folder(folder: Path) -> bool:
     """Say whether `folder` is one that `save_next_sentence` wrote."""
-    if not (folder / "config.json").is_file() or fine_tuned_part(folder) != "row":
+    if not (folder / "config.json").is_file() or head_type_of(folder) != "row":
         return False
-    own = read_object(folder / "config.json").get(OWN)
-    return isinstance(own, dict) and own.get(NEXT_SENTENCE) is True
+    extra = read_object(folder / "config.json").get(EXTRA_CONFIG)
+    return isinstance(extra, dict) and extra.get(NEXT_SENTENCE) is True
 
 
 @kept_random_state()
@@ -92,7 +88,7 @@ def read_next_sentence(folder: Path) -> tuple[Encoder, LoadReport]:
     return read_weights(folder, config.model_copy(update={"next_sentence": True}), HEAD_ALONE)
 
 
-def read_its_head(folder: Path) -> tuple[Encoder, KnownHead]:
+def read_nsp_encoder(folder: Path) -> tuple[Encoder, KnownHead]:
     """Return the model of a next-sentence folder; that its next-sentence head is known."""
     return read_next_sentence(folder)[0], "nsp"
 
@@ -106,7 +102,7 @@ def lacks_head(
     """
     if head == "masked-token" and report is not None and report.untied:
         return ModelError(
-            f"the masked-token head of {folder} has an output matrix of its own, and only one tied to the word "
+            f"the masked-token head of {folder} has an untied output matrix, and only one tied to the word "
             "embeddings is supported; embed, finetune and evaluate on tasks do without this head"
         )
     if head == "next-sentence":

@@ -1,8 +1,7 @@
 """Turns a sentence encoder into a sentence-transformers folder and back: the encoder, how it is pooled, its length.
 
 What is written loads in stock sentence-transformers, and its encoder in transformers' AutoModel. What is read may be
-such a folder, also with its encoder in 0_Transformer/, or any other BERT or ModernBERT folder, which says nothing of
-pooling.
+such a folder, also with its encoder in 0_Transformer/, or any other BERT or ModernBERT folder, which has no pooling.
 
     config.json  model.safetensors  tokenizer.json      the encoder, as BertModel or ModernBertModel
     modules.json                                        Transformer, Pooling, and Normalize where it is used
@@ -19,10 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from bertwright.errors import ModelError
-from bertwright.files import write_json, written_aside
-from bertwright.hub.encoder_folder import read_encoder, read_model, their_tensors, write_folder
+from bertwright.hub.encoder_folder import hf_tensors, read_model, write_folder
 from bertwright.hub.mappings.known import mapping_of
-from bertwright.hub.reference_outputs import seal_model
 from bertwright.hub.sentence_layout import (
     DESCRIPTION,
     MODULES,
@@ -33,7 +30,7 @@ from bertwright.hub.sentence_layout import (
     modules_of,
     prompts_of,
 )
-from bertwright.hub.weights import read_object
+from bertwright.hub.weights import WEIGHTS, read_object
 from bertwright.model.encoder import Encoder
 from bertwright.model.random_state import kept_random_state
 from bertwright.model.sentence_encoder import POOLINGS, Pooling, SentenceEncoder
@@ -42,7 +39,7 @@ from bertwright.tokenizer.load import load_tokenizer
 NO_PROMPTS = Prompts()
 LENGTH = "sentence_bert_config.json"
 KINDS = ("Transformer", "Pooling", "Normalize")
-"""The modules of sentence-transformers that are known, by the last part of their type."""
+"""The modules of sentence-transformers that are known, by the last word of their type."""
 FLAGS: dict[str, str] = {
     "pooling_mode_cls_token": "cls",
     "pooling_mode_mean_tokens": "mean",
@@ -51,18 +48,18 @@ FLAGS: dict[str, str] = {
     "pooling_mode_weightedmean_tokens": "weightedmean",
     "pooling_mode_lasttoken": "lasttoken",
 }
-"""How folders say the pooling that were written before sentence-transformers 6, and what they mean."""
+"""How folders written before sentence-transformers 6 name the pooling, and what they mean."""
 
 
 @dataclass(frozen=True)
 class SentenceSettings:
-    """How a folder says that its encoder is read.
+    """How a folder wants its encoder to be read.
 
     pooling     of the hidden states
     normalize   to unit length
     max_length  the longest row in tokens
     prompts     what is put before texts
-    skip        tokens at the beginning of a row that are not pooled: those of the prompt, where the folder says so
+    skip        tokens at the beginning of a row that are not pooled: those of the prompt, where they are left out
     """
 
     pooling: Pooling
@@ -74,7 +71,7 @@ class SentenceSettings:
 
 @kept_random_state()
 def read_sentence_folder(folder: Path) -> tuple[Encoder, SentenceSettings]:
-    """Return the encoder of a folder and how it is read: mean and not normalised where the folder does not say.
+    """Return the encoder of a folder and how it is read: mean and not normalised where the folder names nothing.
 
     Raises ModelError as `read_model` does, and where a sentence-transformers folder has a module or a pooling that is
     not supported.
@@ -111,22 +108,27 @@ def save_sentence_model(
     `prompts` are kept for whoever reads the folder. `tokenizer` is a tokenizer.json or a folder that has one. Raises
     ModelError as `save_model` does.
     """
-    dialect = mapping_of(model.encoder.config)
-    prefix = dialect.words.partition(".")[0] + "."
-    tensors = {name.removeprefix(prefix): one for name, one in their_tensors(model.encoder, dialect).items()}
-    settings = {"architectures": [dialect.bare]}
-    with written_aside(out) as aside:
-        write_folder(aside, model.encoder.config, tokenizer, tensors=tensors, settings=settings, card=card)
-        names = KINDS if model.normalize else KINDS[:2]
-        write_json(aside / MODULES, [_module(place, name) for place, name in enumerate(names)])
-        write_json(aside / LENGTH, {"max_seq_length": max_length, "do_lower_case": False})
-        named = {} if prompts.default is None else {"default_prompt_name": prompts.default}
-        description = {"prompts": dict(prompts.by_name), **named, "similarity_fn_name": "cosine"}
-        write_json(aside / DESCRIPTION, description)
-        write_json(aside / _path(1, "Pooling") / "config.json", _written_pooling(model))
-        if model.normalize:
-            write_json(aside / _path(2, "Normalize") / "config.json", {})
-        seal_model(aside, read_encoder)
+    config, mapping = model.encoder.config, mapping_of(model.encoder.config)
+    tensors = {name.removeprefix(mapping.prefix): one for name, one in hf_tensors(model.encoder, mapping).items()}
+    names = KINDS if model.normalize else KINDS[:2]
+    default = {} if prompts.default is None else {"default_prompt_name": prompts.default}
+    files = {
+        MODULES: [_module(place, name) for place, name in enumerate(names)],
+        LENGTH: {"max_seq_length": max_length, "do_lower_case": False},
+        DESCRIPTION: {"prompts": dict(prompts.by_name), **default, "similarity_fn_name": "cosine"},
+        f"{_path(1, 'Pooling')}/config.json": _written_pooling(model),
+    }
+    if model.normalize:
+        files[f"{_path(2, 'Normalize')}/config.json"] = {}
+    write_folder(
+        out,
+        config,
+        load_tokenizer(tokenizer),
+        tensors={WEIGHTS: tensors},
+        settings={"architectures": [mapping.bare]},
+        files=files,
+        card=card,
+    )
 
 
 def _written_pooling(model: SentenceEncoder) -> dict[str, Any]:
@@ -147,8 +149,8 @@ def _path(place: int, name: str) -> str:
 def _modules(folder: Path) -> dict[str, str]:
     """Return the path of each module by its kind; raises ModelError where one is not supported."""
     modules = modules_of(folder)
-    strange = [name for name in modules if name not in KINDS]
-    if strange or "Pooling" not in modules:
+    unknown = [name for name in modules if name not in KINDS]
+    if unknown or "Pooling" not in modules:
         raise ModelError(
             f"{folder} is made of {', '.join(modules)}; only Transformer, Pooling and Normalize are supported"
         )
@@ -156,12 +158,12 @@ def _modules(folder: Path) -> dict[str, str]:
 
 
 def _pooling(file: Path) -> tuple[Pooling, bool]:
-    """Return the pooling that a file says, and whether the tokens of a prompt are pooled, too."""
+    """Return the pooling that a file names, and whether the tokens of a prompt are pooled, too."""
     values = read_object(file)
-    told = values.get("pooling_mode")
+    named = values.get("pooling_mode")
     modes = [mode for flag, mode in FLAGS.items() if values.get(flag)] or ["mean"]
-    if told is not None:
-        modes = list(map(str, told)) if isinstance(told, list) else [str(told)]
+    if named is not None:
+        modes = list(map(str, named)) if isinstance(named, list) else [str(named)]
     known = next((name for name in POOLINGS if modes == [name]), None)
     if known is None:
         raise ModelError(f"{file} pools by {' and '.join(modes)}; only one of {', '.join(POOLINGS)} is supported")
@@ -169,7 +171,7 @@ def _pooling(file: Path) -> tuple[Pooling, bool]:
 
 
 def _longest(folder: Path) -> int | None:
-    """Return the longest row a sentence-transformers folder tells, if it does; since version 6 its tokenizer does."""
+    """Return the longest row that a sentence-transformers folder names, if any; since version 6 its tokenizer does."""
     values: Mapping[str, Any] = read_object(folder / LENGTH) if (folder / LENGTH).is_file() else {}
     if values.get("do_lower_case"):
         raise ModelError(f"{folder / LENGTH} asks for lower case; let its tokenizer do it, and set do_lower_case false")

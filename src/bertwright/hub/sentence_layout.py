@@ -49,7 +49,7 @@ def module_folder(folder: Path, path: str) -> Path:
 
 @dataclass(frozen=True)
 class Prompts:
-    """The texts that a folder puts before others: by name, and the name of the one used where none is asked for."""
+    """The texts that a folder puts before others: by name, and the name of the one used by default."""
 
     by_name: Mapping[str, str] = field(default_factory=dict)
     default: str | None = None

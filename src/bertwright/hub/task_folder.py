@@ -16,22 +16,22 @@ import torch
 from torch import Tensor
 
 from bertwright.errors import ModelError
-from bertwright.hub.crf_file import CRF, chain_arrays, read_chain
-from bertwright.hub.encoder_folder import read_model, their_tensors, write_folder
-from bertwright.hub.mappings.known import MAPPINGS, mapping_of
+from bertwright.hub.crf_file import CRF, crf_arrays, read_crf
+from bertwright.hub.encoder_folder import hf_tensors, read_model, write_folder
+from bertwright.hub.mappings.known import MAPPINGS, mapping_of, model_type_of
 from bertwright.hub.mappings.mapping import HFMapping
-from bertwright.hub.mappings.old_configs import model_type_of
-from bertwright.hub.weights import read_object
+from bertwright.hub.weights import WEIGHTS, read_object
 from bertwright.log import note
 from bertwright.model.crf import Crf
-from bertwright.model.encoder import Part
+from bertwright.model.encoder import HeadType
 from bertwright.model.random_state import kept_random_state
 from bertwright.model.task_model import FineTuned, Problem
+from bertwright.tokenizer.load import load_tokenizer
 
 HEAD = ("weight", "bias")
 """The weights of a task's head."""
-OWN = "bertwright"
-"""The key of config.json under which a task keeps settings of its own; transformers passes it over."""
+EXTRA_CONFIG = "bertwright"
+"""The key of config.json under which a task keeps its settings; transformers ignores it."""
 LENGTH = "max_length"
 """The setting there of the longest row."""
 
@@ -43,8 +43,8 @@ class FineTunedFolder:
     model: FineTuned
     labels: tuple[str, ...]
     problem: Problem
-    own: dict[str, Any]
-    """What the task keeps of its own."""
+    extra_config: dict[str, Any]
+    """The settings that the task keeps."""
     max_length: int
     """Tokens of the longest row: as it was trained, or all the positions it has."""
 
@@ -56,53 +56,60 @@ def save_fine_tuned(
     *,
     labels: Sequence[str],
     problem: Problem,
-    own: Mapping[str, Any] | None = None,
+    extra_config: Mapping[str, Any] | None = None,
     max_length: int | None = None,
     card: str | None = None,
 ) -> None:
     """Write `model` to the folder `out`, whole or not at all; `labels` name its outputs in config.json.
 
-    `own` are settings that the task keeps there too, and so is `max_length`, the longest row in tokens, where that is
-    not every position. `tokenizer` is a tokenizer.json or a folder that has one. Raises ModelError as `save_model`
-    does.
+    `extra_config` are settings that the task keeps there too, and so is `max_length`, the longest row in tokens, where
+    that is not every position. `tokenizer` is a tokenizer.json or a folder that has one. Raises ModelError as
+    `save_model` does.
     """
-    dialect = mapping_of(model.encoder.config)
-    called, weights = dialect.head_called[model.part], model.classifier.state_dict()
-    head = {f"{called}.{name}": weights[name].detach().cpu().contiguous() for name in HEAD}
-    kept = dict(own or {})
-    if max_length not in (None, model.encoder.config.max_positions):
-        kept[LENGTH] = max_length
-    settings = classifier_settings(
-        dialect, part=model.part, labels=labels, problem=problem, dropout=model.dropout.share, own=kept
+    mapping, config = mapping_of(model.encoder.config), model.encoder.config
+    head, weights = mapping.head_called[model.head_type], model.classifier.state_dict()
+    tensors = hf_tensors(model.encoder, mapping)
+    tensors |= {f"{head}.{name}": weights[name].detach().cpu().contiguous() for name in HEAD}
+    extra = dict(extra_config or {})
+    if max_length not in (None, config.max_positions):
+        extra[LENGTH] = max_length
+    settings = head_config(
+        mapping, model.head_type, labels=labels, problem=problem, dropout=model.dropout.rate, extra=extra
     )
-    tensors = their_tensors(model.encoder, dialect) | head
-    arrays = {} if model.crf is None else chain_arrays(model.crf.chain())
-    beside = {CRF: {name: torch.from_numpy(array) for name, array in arrays.items()}} if arrays else {}
-    write_folder(out, model.encoder.config, tokenizer, tensors=tensors, settings=settings, beside=beside, card=card)
+    files = {WEIGHTS: tensors}
+    if model.crf is not None:
+        files[CRF] = {name: torch.from_numpy(array) for name, array in crf_arrays(model.crf.decoder()).items()}
+    write_folder(out, config, load_tokenizer(tokenizer), tensors=files, settings=settings, card=card)
 
 
-def classifier_settings(
-    dialect: HFMapping, *, part: Part, labels: Sequence[str], problem: Problem, dropout: float, own: Mapping[str, Any]
+def head_config(
+    mapping: HFMapping,
+    head_type: HeadType,
+    *,
+    labels: Sequence[str],
+    problem: Problem,
+    dropout: float,
+    extra: Mapping[str, Any],
 ) -> dict[str, Any]:
     """Return what the config.json of a model with the head of a task says of that head."""
     return {
-        "architectures": [dialect.fine_tuned_as[part]],
+        "architectures": [mapping.fine_tuned_as[head_type]],
         "id2label": {str(index): label for index, label in enumerate(labels)},
         "label2id": {label: index for index, label in enumerate(labels)},
-        **({} if part in ("choice", "span") else {"problem_type": problem}),
+        **({} if head_type in ("choice", "span") else {"problem_type": problem}),
         "classifier_dropout": dropout,
-        **({OWN: dict(own)} if own else {}),
+        **({EXTRA_CONFIG: dict(extra)} if extra else {}),
     }
 
 
-def fine_tuned_part(folder: Path) -> Part | None:
-    """Return what the head of a folder is about, or None where it holds a pre-trained model."""
+def head_type_of(folder: Path) -> HeadType | None:
+    """Return the type of the head of a folder, or None where it holds a pre-trained model."""
     values = read_object(folder / "config.json")
-    told = values.get("architectures")
-    names = [name for name in told if isinstance(name, str)] if isinstance(told, list) else []
-    dialect = MAPPINGS.get(str(model_type_of(values)))
-    parts: dict[str, Part] = {} if dialect is None else {name: part for part, name in dialect.fine_tuned_as.items()}
-    return next((parts[name] for name in names if name in parts), None)
+    named, mapping = values.get("architectures"), MAPPINGS.get(str(model_type_of(values)))
+    if mapping is None or not isinstance(named, list):
+        return None
+    types: dict[str, HeadType] = {name: head_type for head_type, name in mapping.fine_tuned_as.items()}
+    return next((types[name] for name in named if isinstance(name, str) and name in types), None)
 
 
 @kept_random_state()
@@ -113,33 +120,34 @@ def read_fine_tuned(folder: Path) -> FineTunedFolder:
     ('negative', 'positive')
     """
     encoder, report = read_model(folder)
-    part, values = fine_tuned_part(folder), read_object(folder / "config.json")
-    called = mapping_of(encoder.config).head_called
-    if part is None or not all(f"{called[part]}.{name}" in report.unused for name in HEAD):
+    head_type, values = head_type_of(folder), read_object(folder / "config.json")
+    head = {} if head_type is None else _head_weights(report.unused, mapping_of(encoder.config).head_called[head_type])
+    if head_type is None or not head:
         raise ModelError(f"{folder} has no head of a task; give a folder that `bertwright finetune` wrote as RUN/model")
-    head = {name: report.unused[f"{called[part]}.{name}"].to(torch.float32) for name in HEAD}
     outputs = len(head["weight"])
-    model = FineTuned(encoder, part=part, outputs=outputs, dropout=_dropout(values, folder))
-    chain = read_chain(folder, tags=outputs) if part == "token" else None
-    model.crf = None if chain is None else Crf.of(chain)
+    model = FineTuned(encoder, head_type=head_type, outputs=outputs, dropout=_dropout(values, folder))
+    decoder = read_crf(folder, tags=outputs) if head_type == "token" else None
+    model.crf = None if decoder is None else Crf.from_decoder(decoder)
     lost = [name for name in report.initialised if name in model.encoder.state_dict()]
     if lost:
         raise ModelError(f"{folder} lacks weights of its head ({', '.join(lost)}); copy or download it again")
-    _fill_head(model, head, folder)
-    told: Problem = values.get("problem_type") or "single_label_classification"
-    problem: Problem = told if told in get_args(Problem) else "single_label_classification"
-    own, positions = _own(values, folder), encoder.config.max_positions
-    longest = own.pop(LENGTH, positions)
-    if not isinstance(longest, int) or not 8 <= longest <= positions:
-        raise ModelError(f"{folder}/config.json: {LENGTH} should be from 8 to {positions}; fix it")
-    return FineTunedFolder(model.eval(), _labels(values, outputs, folder), problem, own, longest)
-
-
-def _fill_head(model: FineTuned, head: dict[str, Tensor], folder: Path) -> None:
     try:
         model.classifier.load_state_dict(head)
     except RuntimeError as error:
         raise ModelError(f"the head in {folder} does not fit its encoder; fix the config or the weights") from error
+    named: Problem = values.get("problem_type") or "single_label_classification"
+    problem: Problem = named if named in get_args(Problem) else "single_label_classification"
+    extra, positions = _extra_config(values, folder), encoder.config.max_positions
+    longest = extra.pop(LENGTH, positions)
+    if not isinstance(longest, int) or not 8 <= longest <= positions:
+        raise ModelError(f"{folder}/config.json: {LENGTH} should be from 8 to {positions}; fix it")
+    return FineTunedFolder(model.eval(), _labels(values, outputs, folder), problem, extra, longest)
+
+
+def _head_weights(unused: Mapping[str, Tensor], head: str) -> dict[str, Tensor]:
+    """Return weight and bias of the head of a task in float32, of weights the encoder has no use for; both or none."""
+    found = {name: unused[f"{head}.{name}"] for name in HEAD if f"{head}.{name}" in unused}
+    return {name: tensor.to(torch.float32) for name, tensor in found.items()} if len(found) == len(HEAD) else {}
 
 
 def _labels(values: dict[str, Any], outputs: int, folder: Path) -> tuple[str, ...]:
@@ -154,15 +162,15 @@ def _labels(values: dict[str, Any], outputs: int, folder: Path) -> tuple[str, ..
     return labels
 
 
-def _own(values: dict[str, Any], folder: Path) -> dict[str, Any]:
-    own = values.get(OWN) or {}
-    if not isinstance(own, dict):
-        raise ModelError(f"{folder}/config.json: {OWN} should be an object; fix it")
-    return dict(own)
+def _extra_config(values: dict[str, Any], folder: Path) -> dict[str, Any]:
+    extra = values.get(EXTRA_CONFIG) or {}
+    if not isinstance(extra, dict):
+        raise ModelError(f"{folder}/config.json: {EXTRA_CONFIG} should be an object; fix it")
+    return dict(extra)
 
 
 def _dropout(values: dict[str, Any], folder: Path) -> float:
-    share = values.get("classifier_dropout") or 0.0
-    if not isinstance(share, (int, float)) or not 0 <= share < 1:
+    rate = values.get("classifier_dropout") or 0.0
+    if not isinstance(rate, (int, float)) or not 0 <= rate < 1:
         raise ModelError(f"{folder}/config.json: classifier_dropout should be from 0 to below 1; fix it")
-    return float(share)
+    return float(rate)

@@ -117,7 +117,7 @@ def exported_embedder(opened: OnnxFolder) -> Embedder:
         TextEncoder(
             load_tokenizer(opened.folder), max_length=opened.max_length, prompt=str(opened.about.get("prompt", ""))
         ),
-        opened.ask,
+        opened.logits,
         cpu_policy(),
         width=opened.width,
         layer=opened.about["layer"],
@@ -130,7 +130,7 @@ def _require_exported(
     opened: OnnxFolder, *, layer: int | None, pooling: str | None, normalize: bool | None, precision: str
 ) -> None:
     """Raise ModelError where a graph gives no vectors, and UsageError where it gives others than those wanted."""
-    if opened.part != "vector":
+    if opened.head_type != "vector":
         raise ModelError(f"{opened.folder} was exported with a head and gives no vectors; give a model that has them")
     has = opened.about
     fitting = {

@@ -14,7 +14,7 @@ import numpy as np
 
 from bertwright.data.labelled.rows_of_labels import LabelledRows
 from bertwright.errors import ModelError, UsageError
-from bertwright.hub.crf_file import read_chain
+from bertwright.hub.crf_file import read_crf
 from bertwright.hub.onnx.onnx_folder import OnnxFolder, is_onnx_folder, open_onnx
 from bertwright.inference.base import Predictions, Predictor
 from bertwright.inference.batching import Forward, cpu_policy, logits_of
@@ -52,14 +52,14 @@ def open_predictor(folder: Path, *, top_k: int = 5, precision: Precision = "auto
     from bertwright.hub.encoder_decoder_folder import is_encoder_decoder, read_encoder_decoder
     from bertwright.hub.nsp_folder import is_next_sentence_folder
     from bertwright.hub.sentence_layout import is_sentence_folder
-    from bertwright.hub.task_folder import fine_tuned_part, read_fine_tuned
+    from bertwright.hub.task_folder import head_type_of, read_fine_tuned
     from bertwright.inference.translation import TranslationPredictor
 
     if is_encoder_decoder(folder):
         return TranslationPredictor(read_encoder_decoder(folder))
     if is_sentence_folder(folder):
         return SimilarityPredictor(open_embedder(folder))
-    if not folder.is_dir() or fine_tuned_part(folder) is None or is_next_sentence_folder(folder):
+    if not folder.is_dir() or head_type_of(folder) is None or is_next_sentence_folder(folder):
         return _pretrained(folder, top_k=top_k)
     from bertwright.device import pick_device
     from bertwright.inference.bf16_rescoring import Bf16Rescorer
@@ -70,7 +70,7 @@ def open_predictor(folder: Path, *, top_k: int = 5, precision: Precision = "auto
 
 
 def _exported(opened: OnnxFolder, *, top_k: int) -> Predictor:
-    if opened.part is None or opened.has_nsp_head:
+    if opened.head_type is None or opened.has_nsp_head:
         return PretrainedPredictor(
             load_tokenizer(opened.folder),
             partial(_exported_forward, opened),
@@ -78,12 +78,12 @@ def _exported(opened: OnnxFolder, *, top_k: int) -> Predictor:
             top_k=top_k,
             policy=cpu_policy(),
         )
-    if opened.part == "vector":
+    if opened.head_type == "vector":
         return SimilarityPredictor(exported_embedder(opened))
-    task = task_of_head(opened.part, opened.problem, opened.labels, opened.own)
-    task = task.with_crf(read_chain(opened.folder, tags=len(opened.labels)))
+    task = task_of_head(opened.head_type, opened.problem, opened.labels, opened.extra_config)
+    task = task.with_crf(read_crf(opened.folder, tags=len(opened.labels)))
     encoder = TextEncoder(load_tokenizer(opened.folder), max_length=opened.max_length)
-    return TaskPredictor(task, encoder, partial(logits_of, opened.ask, policy=cpu_policy()))
+    return TaskPredictor(task, encoder, partial(logits_of, opened.logits, policy=cpu_policy()))
 
 
 def _exported_forward(opened: OnnxFolder, head: Head) -> Forward[np.ndarray]:
@@ -91,9 +91,9 @@ def _exported_forward(opened: OnnxFolder, head: Head) -> Forward[np.ndarray]:
     if opened.has_nsp_head:
         if head == "masked-token":
             raise ModelError(f"{opened.folder} has no masked-token head; export the folder RUN/model of its run")
-        return opened.ask
+        return opened.logits
     if head == "masked-token":
-        return opened.ask
+        return opened.logits
     if "nsp_logits" not in opened.about["outputs"]:
         raise ModelError(f"{opened.folder} has no next-sentence head; export a folder pre-trained with one")
     return lambda arrays: opened.run(arrays)[1][:, None]
@@ -177,14 +177,16 @@ class SimilarityPredictor(Predictor):
 
 def task_of(folder: FineTunedFolder) -> Task[Any]:
     """Return the task a fine-tuned model was trained for."""
-    return task_of_head(folder.model.part, folder.problem, folder.labels, folder.own).with_crf(folder.model.crf)
+    return task_of_head(folder.model.head_type, folder.problem, folder.labels, folder.extra_config).with_crf(
+        folder.model.crf
+    )
 
 
 def margin_of(folder: FineTunedFolder) -> Margin | None:
     """Return how far a prediction of a model is from another one; None where single logits do not tell."""
     from bertwright.inference.bf16_rescoring import class_margin, label_margin
 
-    if folder.model.part in ("choice", "span") or folder.model.crf is not None or TASK in folder.own:
+    if folder.model.head_type in ("choice", "span") or folder.model.crf is not None or TASK in folder.extra_config:
         return None
     margins: dict[str, Margin] = {
         "single_label_classification": class_margin,

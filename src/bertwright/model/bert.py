@@ -2,16 +2,89 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+import math
+from typing import Any, ClassVar
 
+import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from bertwright.model.config import BertConfig, ModelConfig
-from bertwright.model.encoder import SEQUENCE_HEADS, Encoder, Part
+from bertwright.model.encoder import SEQUENCE_HEADS, Encoder, HeadType
 from bertwright.model.heads import MaskedTokenHead, NextSentenceHead, Pooler
-from bertwright.model.init.noise import initialise
-from bertwright.model.layers.block import Block
-from bertwright.model.layers.embeddings import Embeddings
+from bertwright.model.init.noise import draw_weights
+from bertwright.model.layers.attention import Attention, gather_positions
+from bertwright.model.layers.attention_mask import AttentionMask, LongRowMask
+from bertwright.model.layers.dropout import Dropout
+from bertwright.model.layers.linear import Linear
+
+SMALL_RMS = 0.05
+"""Root mean square of word embeddings that `shrink_embeddings` aims at."""
+
+
+class Embeddings(nn.Module):
+    """The sum of a word, a position and a token-type embedding, normalised (Devlin 2018, section 3)."""
+
+    def __init__(self, config: BertConfig) -> None:
+        super().__init__()
+        self.words = nn.Embedding(config.vocab_size, config.hidden_size)
+        self.positions = nn.Embedding(config.max_positions, config.hidden_size)
+        self.types = nn.Embedding(config.type_vocab_size, config.hidden_size)
+        self.norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
+        self.dropout = Dropout(config.dropout)
+
+    def forward(
+        self, input_ids: Tensor, token_type_ids: Tensor, documents: Tensor | None = None, *, first: int = 0
+    ) -> Tensor:
+        """Return hidden states [B, S, H] of token ids and token types [B, S] from position `first` on.
+
+        Where there are `documents` [B, S], the positions of each start at 0.
+        """
+        end = first + input_ids.shape[1]
+        where = self.positions.weight[first:end] if documents is None else self.positions(positions_in(documents))
+        summed = self.words(input_ids) + self._types(token_type_ids) + where
+        hidden: Tensor = self.dropout(self.norm(summed))
+        return hidden
+
+    def _types(self, token_type_ids: Tensor) -> Tensor:
+        """Pick by comparison, not by index: the gradient is then a sum, not 8,192 atomic additions to the same row."""
+        weight: Tensor = self.types.weight
+        vectors: Tensor = weight[0]
+        for kind in range(1, self.types.num_embeddings):
+            vectors = torch.where((token_type_ids == kind).unsqueeze(-1), weight[kind], vectors)
+        return vectors
+
+
+def positions_in(documents: Tensor) -> Tensor:
+    """Return [B, S] int64: the position of each token in its document, from `documents` [B, S] (see `Batch`)."""
+    position = torch.arange(documents.shape[1], device=documents.device).expand_as(documents)
+    first = functional.pad(documents[:, 1:] != documents[:, :-1], (1, 0), value=True)
+    # The largest position of a first token so far is where the document of a token begins.
+    return position - position.where(first, 0).cummax(1).values
+
+
+class Block(nn.Module):
+    """Post-LayerNorm Transformer block (Vaswani 2017) with an exact GELU (Hendrycks and Gimpel 2016).
+
+    Attention, then an inner layer, each added to its input and normalised after.
+    """
+
+    def __init__(self, config: BertConfig) -> None:
+        super().__init__()
+        self.attention = Attention(config, bias=True)
+        self.attention_norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
+        self.inner = Linear(config.hidden_size, config.intermediate_size)
+        self.outer = Linear(config.intermediate_size, config.hidden_size)
+        self.norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
+        self.dropout = Dropout(config.dropout)
+
+    def forward(self, hidden: Tensor, mask: AttentionMask | LongRowMask, at: Tensor | None = None) -> Tensor:
+        """Return hidden states [B, S, H] from hidden states and the mask of their rows; [B, M, H] with `at` [B, M]."""
+        residual = hidden if at is None else gather_positions(hidden, at)
+        attended = self.attention_norm(residual + self.dropout(self.attention(hidden, mask, at=at)))
+        expanded = functional.gelu(self.inner(attended))
+        normalised: Tensor = self.norm(attended + self.dropout(self.outer(expanded)))
+        return normalised
 
 
 class BertForPreTraining(Encoder):
@@ -19,18 +92,21 @@ class BertForPreTraining(Encoder):
 
     config_type: ClassVar[type[ModelConfig]] = BertConfig
     config: BertConfig
+    embeddings: Embeddings
     has_nsp_head = True
 
     def __init__(self, config: BertConfig, *, drawn: bool = True) -> None:
+        """Draw the weights from torch's default generator; not `drawn`, for those who load others, they are any."""
         super().__init__()
         self.config = config
         self.embeddings = Embeddings(config)
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.layers))
+        self.norm = nn.Identity()  # each block normalises what it returns
         self.pooler = Pooler(config)
         self.mlm_head = MaskedTokenHead(config)
         self.nsp_head = NextSentenceHead(config)
         if drawn:
-            initialise(self, std=config.initializer_range)
+            draw_weights(self, std=config.initializer_range)
 
     def block(self, number: int) -> Block:
         """Return block `number`, from 0."""
@@ -38,56 +114,41 @@ class BertForPreTraining(Encoder):
         assert isinstance(block, Block)
         return block
 
-    def encode(
-        self,
-        input_ids: Tensor,
-        token_type_ids: Tensor,
-        attention_mask: Tensor,
-        at: Tensor | None = None,
-        documents: Tensor | None = None,
-    ) -> Tensor:
-        """Return the last hidden states [B, S, H] of ids, token types and a mask, each [B, S]; [B, M, H] with `at`."""
-        sight = self.sight(attention_mask, documents)
-        hidden: Tensor = self.embeddings(input_ids, token_type_ids, documents)
-        for block in self.blocks[:-1]:
-            hidden = block(hidden, sight)
-        last: Tensor = self.blocks[-1](hidden, sight, at)
-        return last
-
-    def states(self, input_ids: Tensor, token_type_ids: Tensor, attention_mask: Tensor, *, layer: int) -> Tensor:
-        """Return the hidden states [B, S, H] after `layer` blocks."""
-        sight = self.sight(attention_mask, None)
-        hidden: Tensor = self.embeddings(input_ids, token_type_ids)
-        for block in self.blocks[:layer]:
-            hidden = block(hidden, sight)
-        return hidden
-
-    @property
-    def word_embeddings(self) -> nn.Embedding:
-        """The embeddings of the vocabulary."""
-        return self.embeddings.words
-
-    def mlm_logits(self, hidden: Tensor) -> Tensor:
-        """Return logits [..., V] of the vocabulary from hidden states [..., H]."""
-        logits: Tensor = self.mlm_head(hidden, self.embeddings.words.weight)
-        return logits
+    def block_inputs(self, attention_mask: Tensor, documents: Tensor | None) -> list[tuple[Any, ...]]:
+        """Return the mask of rows [B, S], the same for each block."""
+        return [(self.build_mask(attention_mask, documents),)] * len(self.blocks)
 
     def nsp_logits(self, hidden: Tensor) -> Tensor:
         """Return logits [B, 2] of (B continues A, B comes from another document) from hidden states, [CLS] first."""
         logits: Tensor = self.nsp_head(self.pooler(hidden))
         return logits
 
-    def keep_for(self, part: Part) -> None:
-        """Let go of the pre-training heads; tasks about rows go on from the pooler."""
+    def drop_heads(self, head_type: HeadType | None = None) -> None:
+        """Delete the pre-training heads; heads over rows go on from the pooler, and BertModel has one, untrained."""
         del self.mlm_head, self.nsp_head
-        if part not in SEQUENCE_HEADS:
+        if head_type is None:
+            self.pooler.requires_grad_(False)
+        elif head_type not in SEQUENCE_HEADS:
             del self.pooler
 
-    def keep_states(self) -> None:
-        """Let go of both pre-training heads; the pooler stays, which nothing trains: it is part of BertModel."""
-        del self.mlm_head, self.nsp_head
-        self.pooler.requires_grad_(False)
-
-    def vectors(self, hidden: Tensor, part: Part) -> Tensor:
+    def head_inputs(self, hidden: Tensor, head_type: HeadType) -> Tensor:
         """Return the pooled vector of each row [B, 1, H], or the hidden states of tokens as they are."""
-        return self.pooler(hidden).unsqueeze(1) if part in SEQUENCE_HEADS else hidden
+        return self.pooler(hidden).unsqueeze(1) if head_type in SEQUENCE_HEADS else hidden
+
+
+@torch.no_grad()
+def shrink_embeddings(model: BertForPreTraining) -> None:
+    """Divide all embeddings by a power of two, so that words have a root mean square of about `SMALL_RMS`, if not less.
+
+    Embeddings are normalised as soon as they are added up, so their common size changes no hidden state; the
+    vocabulary, which is scored with the same vectors, gets them multiplied by the last LayerNorm of the masked-token
+    head. But an Adam step has one size: at the rates of fine-tuning it moves small vectors further. See
+    results/README.md for what it brings. Powers of two round nothing: all scores stay as they were, but for the epsilon
+    of the first LayerNorm.
+    """
+    words = model.embeddings.words.weight
+    factor = 2.0 ** max(0, round(math.log2(max(float(words.square().mean().sqrt()), SMALL_RMS) / SMALL_RMS)))
+    for table in (words, model.embeddings.positions.weight, model.embeddings.types.weight):
+        table.div_(factor)
+    for vector in (model.mlm_head.norm.weight, model.mlm_head.norm.bias):
+        vector.mul_(factor)

@@ -133,7 +133,7 @@ class ModernConfig(ModelConfig):
     }
 
     global_every: int = Field(default=1, ge=1)
-    """Every which block looks at the whole row, counted from the first; the others look around themselves."""
+    """Every which block attends to the whole row, counted from the first; the others attend to tokens around."""
     local_window: int = Field(default=128, ge=2)
     """Tokens a local block sees, half of them on either side."""
     global_theta: float = Field(default=10_000.0, gt=0)
@@ -162,12 +162,12 @@ class ModernConfig(ModelConfig):
         return self
 
     def is_global(self, block: int) -> bool:
-        """Say whether `block` (from 0) looks at the whole row."""
+        """Say whether `block` (from 0) attends to the whole row."""
         return block % self.global_every == 0
 
     @property
     def averages_rows(self) -> bool:
-        """As the settings say."""
+        """Whether `pooling` is the mean."""
         return self.pooling == "mean"
 
     @property
@@ -192,11 +192,11 @@ def training_flops(
     """Return the useful floating-point operations of one step (forward and backward) over a batch.
 
     With T = rows x length tokens, width H, vocabulary V and `masked` slots a row, of which A = rows x masked tokens
-    (and [CLS] where there is a next-sentence head) are asked about, the forward pass is
+    (and [CLS] where there is a next-sentence head) are scored, the forward pass is
 
         (layers - 1) x (2 T block_weights  +  4 T length H)  the matrices of a block; scores and values
         + 4 T H^2                                            keys and values of the last block
-        + 2 A (block_weights - 2 H^2)  +  4 A length H       the rest of it, at the asked positions alone
+        + 2 A (block_weights - 2 H^2)  +  4 A length H       the rest of it, at the scored positions alone
         + 2 rows row_weights                                 pooler and next-sentence head, if any
         + 2 rows masked (H^2 + H V)                          MLM transform and vocabulary, at masked positions alone
 
@@ -207,8 +207,8 @@ def training_flops(
     a thousandth.
     """
     width, tokens = config.hidden_size, rows * length
-    asked = tokens if averaged else rows * (masked + (config.row_weights > 0))
+    scored = tokens if averaged else rows * (masked + (config.row_weights > 0))
     block = 2 * tokens * config.block_weights + 4 * tokens * length * width
-    last = 4 * tokens * width**2 + 2 * asked * (config.block_weights - 2 * width**2) + 4 * asked * length * width
+    last = 4 * tokens * width**2 + 2 * scored * (config.block_weights - 2 * width**2) + 4 * scored * length * width
     vocabulary = 2 * rows * masked * width * (width + (config.vocab_size if outputs is None else outputs))
     return 3 * ((config.layers - 1) * block + last + 2 * rows * config.row_weights + vocabulary)

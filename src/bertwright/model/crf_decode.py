@@ -1,4 +1,4 @@
-"""Reads tags off the logits of a tagger with a CRF: best path, probabilities and surprise, in numpy alone.
+"""Turns the logits of a tagger with a CRF into tags: best path, probabilities and likelihoods, in numpy alone.
 
 So an exported model is read without torch; what its transitions are learned by is `crf.Crf`. Everything runs over whole
 batches, one word of every sentence at a time, in float64.
@@ -11,25 +11,26 @@ from dataclasses import dataclass
 import numpy as np
 
 FORBIDDEN_SCORE = -1e4
-"""What a forbidden step adds to a path: its share of the whole is zero in float32, and its gradient a number."""
+"""What a forbidden step adds to a path: its probability is zero in float32, and its gradient a number."""
 
-Parts = tuple[np.ndarray, np.ndarray, np.ndarray]
-"""Of the steps that open a sentence [K], follow a tag [K, K] (from, to), and end it [K]."""
+STEPS = ("first", "next", "last")
+OfSteps = tuple[np.ndarray, np.ndarray, np.ndarray]
+"""One value a step: those that open a sentence [K], follow a tag [K, K] (from, to), and end it [K]."""
 
 
 @dataclass(frozen=True)
 class CRFDecoder:
     """What steps add to a path of K tags, and whether they are allowed.
 
-    >>> chain.decode(logits, here)  # [B, M, K], [B, M] -> [B, M]; needs a model  # doctest: +SKIP
+    >>> decoder.decode(logits, here)                                   # [B, M, K], [B, M] -> [B, M]
     """
 
-    added: Parts
-    allowed: Parts
+    added: OfSteps
+    allowed: OfSteps
 
     def decode(self, logits: np.ndarray, here: np.ndarray) -> np.ndarray:
         """Return the best path [B, M] under logits [B, M, K] (Viterbi, 1967); 0 where `here` [B, M] says no word is."""
-        first, following, last = self._lawful()
+        first, following, last = self._with_forbidden()
         best, origins = first + logits[:, 0], []
         for word in range(1, logits.shape[1]):
             on, moved = best[:, :, None] + following, here[:, word, None]
@@ -42,7 +43,7 @@ class CRFDecoder:
 
     def log_marginals(self, logits: np.ndarray, here: np.ndarray) -> np.ndarray:
         """Return the logarithm of the probability [B, M, K] of each tag of each word, over all paths."""
-        steps = self._lawful()
+        steps = self._with_forbidden()
         _, following, last = steps
         forward = _forward(logits, steps)
         # Beyond the last word everything is as it is at its end.
@@ -54,21 +55,22 @@ class CRFDecoder:
         return np.asarray(both - _log_sum(both, axis=2)[:, :, None])
 
     def negative_log_likelihood(self, logits: np.ndarray, tags: np.ndarray, here: np.ndarray) -> np.ndarray:
-        """Return the surprise [B], in nats, of tags [B, M], as `Crf.negative_log_likelihood` does."""
+        """Return the negative log-likelihood [B], in nats, of tags [B, M], as `Crf.negative_log_likelihood` does."""
         tags, ends = np.where(here, tags, 0), here.sum(1) - 1
         allowed = _along(self.allowed, tags, ends, here).all(1)
         nats = np.empty(len(logits))
-        for lawful in (True, False):
-            some = allowed == lawful
+        for forbids in (True, False):
+            some = allowed == forbids
             if some.any():
-                steps = self._lawful() if lawful else self.added
+                steps = self._with_forbidden() if forbids else self.added
                 forward = np.stack(_forward(logits[some], steps), axis=1)
                 at_end = np.take_along_axis(forward, ends[some, None, None], axis=1)[:, 0]
                 nats[some] = _log_sum(at_end + steps[2], axis=1)
-        own = np.take_along_axis(logits, tags[:, :, None], axis=2)[:, :, 0] * here
-        return np.asarray(nats - own.sum(1) - _along(self.added, tags, ends, here).sum(1))
+        of_tags = np.take_along_axis(logits, tags[:, :, None], axis=2)[:, :, 0] * here
+        return np.asarray(nats - of_tags.sum(1) - _along(self.added, tags, ends, here).sum(1))
 
-    def _lawful(self) -> Parts:
+    def _with_forbidden(self) -> OfSteps:
+        """Return what steps add, FORBIDDEN_SCORE where they are not allowed."""
         first, following, last = (
             added + np.where(allowed, 0.0, FORBIDDEN_SCORE)
             for added, allowed in zip(self.added, self.allowed, strict=True)
@@ -76,7 +78,7 @@ class CRFDecoder:
         return first, following, last
 
 
-def _forward(logits: np.ndarray, steps: Parts) -> list[np.ndarray]:
+def _forward(logits: np.ndarray, steps: OfSteps) -> list[np.ndarray]:
     """Return for each word the logarithm of the mass [B, K] of all paths up to each of its tags."""
     first, following, _ = steps
     forward = [first + logits[:, 0]]
@@ -85,9 +87,9 @@ def _forward(logits: np.ndarray, steps: Parts) -> list[np.ndarray]:
     return forward
 
 
-def _along(parts: Parts, tags: np.ndarray, ends: np.ndarray, here: np.ndarray) -> np.ndarray:
-    """Return what the steps of a path have in `parts`, [B, M + 1]: into each word, then the last; 1 or 0 beyond."""
-    first, following, last = parts
+def _along(steps: OfSteps, tags: np.ndarray, ends: np.ndarray, here: np.ndarray) -> np.ndarray:
+    """Return what the steps of a path have in `steps`, [B, M + 1]: into each word, then the last; 1 or 0 beyond."""
+    first, following, last = steps
     into = np.concatenate([first[tags[:, :1]], following[tags[:, :-1], tags[:, 1:]]], axis=1)
     nothing = np.ones((), dtype=into.dtype) if into.dtype == bool else np.zeros((), dtype=into.dtype)
     out = last[np.take_along_axis(tags, ends[:, None], axis=1)]

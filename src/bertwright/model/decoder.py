@@ -1,8 +1,8 @@
 """Turns the beginning of a text, and hidden states of another, into scores of its next word: BERT as a decoder.
 
-The decoder of Vaswani et al. (2017, section 3.1) with the parts of BERT, so that it can start from BERT's weights
-(Rothe et al. 2020, "Leveraging Pre-trained Checkpoints for Sequence Generation Tasks"): each token looks at those
-before it, then at the whole source text, and the masked-token head says which word follows.
+The decoder of Vaswani et al. (2017, section 3.1) with the layers of BERT, so that it can start from BERT's weights
+(Rothe et al. 2020, "Leveraging Pre-trained Checkpoints for Sequence Generation Tasks"): each token attends to those
+before it, then to the whole source text, and the masked-token head scores which word follows.
 """
 
 from __future__ import annotations
@@ -13,19 +13,19 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from bertwright.model.bert import Embeddings
 from bertwright.model.config import BertConfig
 from bertwright.model.heads import MaskedTokenHead
-from bertwright.model.init.noise import initialise
+from bertwright.model.init.noise import draw_weights
 from bertwright.model.layers.attention import Attention
 from bertwright.model.layers.attention_mask import MASK_VALUE, AttentionMask
 from bertwright.model.layers.dropout import Dropout
-from bertwright.model.layers.embeddings import Embeddings
 from bertwright.model.layers.linear import Linear
 
 
 @dataclass(frozen=True)
 class EncoderStates:
-    """What the decoder looks at of N source texts: computed once a text, whatever is written about it.
+    """What the decoder attends to of N source texts: computed once a text, whatever is written about it.
 
     keys, values  for each block [N, A, S, H/A]
     bias          [N, 1, 1, S] float32: 0 where a token stands, MASK_VALUE for padding
@@ -36,7 +36,7 @@ class EncoderStates:
     bias: Tensor
 
     def take(self, rows: Tensor) -> EncoderStates:
-        """Return the memory of the texts at `rows` [M]."""
+        """Return the states of the texts at `rows` [M]."""
         return EncoderStates(
             tuple(keys[rows] for keys in self.keys), tuple(values[rows] for values in self.values), self.bias[rows]
         )
@@ -79,7 +79,7 @@ class DecoderBlock(nn.Module):
         Keys, values and bias are those of `EncoderStates`.
         """
         hidden = self.attention_norm(hidden + self.dropout(around))
-        hidden = self.cross_norm(hidden + self.dropout(self.cross.look_at(keys, values, hidden, bias)))
+        hidden = self.cross_norm(hidden + self.dropout(self.cross.cross_attend(keys, values, hidden, bias)))
         expanded = functional.gelu(self.inner(hidden))
         normalised: Tensor = self.norm(hidden + self.dropout(self.outer(expanded)))
         return normalised
@@ -94,10 +94,10 @@ class Decoder(nn.Module):
         self.embeddings = Embeddings(config)
         self.blocks = nn.ModuleList(DecoderBlock(config) for _ in range(config.layers))
         self.mlm_head = MaskedTokenHead(config)
-        initialise(self, std=config.initializer_range)
+        draw_weights(self, std=config.initializer_range)
 
-    def remember(self, hidden: Tensor, attention_mask: Tensor) -> EncoderStates:
-        """Return what the blocks look at of source texts: of hidden states [N, S, H] and their mask [N, S]."""
+    def encoder_states(self, hidden: Tensor, attention_mask: Tensor) -> EncoderStates:
+        """Return what the blocks attend to of source texts, from hidden states [N, S, H] and their mask [N, S]."""
         pairs = [block.cross.keys_and_values(hidden) for block in self._blocks()]
         bias = torch.where(attention_mask, 0.0, MASK_VALUE)[:, None, None, :]
         return EncoderStates(tuple(keys for keys, _ in pairs), tuple(values for _, values in pairs), bias)
@@ -106,31 +106,31 @@ class Decoder(nn.Module):
         """Return hidden states [N, T, H] of texts written so far, ids [N, T], padding at their ends."""
         length = ids.shape[1]
         ahead = torch.full((length, length), MASK_VALUE, device=ids.device).triu(1)
-        sight = AttentionMask(ahead[None, None])
+        mask = AttentionMask(ahead[None, None])
         hidden = self.embeddings(ids, torch.zeros_like(ids))
         for block, keys, values in zip(self._blocks(), memory.keys, memory.values, strict=True):
-            hidden = block(hidden, block.attention(hidden, sight), keys, values, memory.bias)
+            hidden = block(hidden, block.attention(hidden, mask), keys, values, memory.bias)
         last: Tensor = hidden
         return last
 
-    def next_logits(self, ids: Tensor, place: int, past: list[KVCache], memory: EncoderStates) -> Tensor:
-        """Return logits [N, K, V] of what follows `ids` [N, K], which stand at `place` in K texts about each source.
+    def next_logits(self, ids: Tensor, position: int, cache: list[KVCache], memory: EncoderStates) -> Tensor:
+        """Return logits [N, K, V] of what follows `ids` [N, K], which stand at `position` in K texts about each source.
 
-        `past` holds what was written before, a row for each of the N x K texts, and is carried on; pass an empty list
-        at the beginning. All K texts about a source look at one memory of it.
+        `cache` holds what was written before, a row for each of the N x K texts, and is extended; pass an empty list at
+        the beginning. All K texts about a source attend to the same states of it.
         """
         sources, texts = ids.shape
         flat = ids.reshape(-1, 1)
-        hidden = self.embeddings(flat, torch.zeros_like(flat), first=place).view(sources, texts, -1)
-        unhidden = torch.zeros(1, 1, 1, 1, device=ids.device)
+        hidden = self.embeddings(flat, torch.zeros_like(flat), first=position).view(sources, texts, -1)
+        nothing_masked = torch.zeros(1, 1, 1, 1, device=ids.device)
         for index, block in enumerate(self._blocks()):
             alone = hidden.view(sources * texts, 1, -1)
             keys, values = block.attention.keys_and_values(alone)
-            if len(past) == index:
-                past.append(KVCache(keys, values))
+            if len(cache) == index:
+                cache.append(KVCache(keys, values))
             else:
-                past[index].add(keys, values)
-            around = block.attention.look_at(past[index].keys, past[index].values, alone, unhidden)
+                cache[index].add(keys, values)
+            around = block.attention.cross_attend(cache[index].keys, cache[index].values, alone, nothing_masked)
             around = around.view(sources, texts, -1)
             hidden = block(hidden, around, memory.keys[index], memory.values[index], memory.bias)
         return self.logits(hidden)

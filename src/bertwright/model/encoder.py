@@ -1,37 +1,41 @@
-"""What every architecture is to the rest of the walk: an example in, scores out; the modules are its own.
+"""What every architecture has in common: embeddings, blocks and a masked-token head turn a MaskedBatch into Scores.
 
-example -> encode, asked about the masked positions -> hidden states there -> mlm_logits -> Scores
+MaskedBatch -> encode, at the masked positions -> hidden states there -> mlm_logits -> Scores
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from bertwright.model.config import ModelConfig
-from bertwright.model.layers.attention_mask import AttentionMask, LongSight, build_mask
+from bertwright.model.heads import MaskedTokenHead
+from bertwright.model.layers.attention_mask import AttentionMask, LongRowMask, build_mask
 from bertwright.types import MaskedBatch, Scores
 
-Part = Literal["row", "choice", "token", "span"]
-"""What a task is about: a whole row, or one among several rows; tokens of a row, or a span of them."""
+HeadType = Literal["row", "choice", "token", "span"]
+"""What the head of a task scores: a whole row, or one among several rows; tokens of a row, or a span of them."""
 LONG = 1024
 """Tokens of a row above which attention on a CPU is computed for some queries at a time."""
 SCORES_KEPT = 2.5
 """Tensors of the size of a block's attention scores that are kept: exponentials, what is left of them, and which."""
-SEQUENCE_HEADS: tuple[Part, ...] = ("row", "choice")
+SEQUENCE_HEADS: tuple[HeadType, ...] = ("row", "choice")
 """Those whose head reads one vector of a row, that of [CLS] or a mean; the others' read those of tokens."""
 
 
 class Encoder(nn.Module, ABC):
     """An encoder with a masked-token head.
 
+    A subclass makes `embeddings` (called with ids, token types and documents, each [B, S] or None), `blocks`, `norm`
+    (what follows the last block) and `mlm_head`; `block_inputs` gives what its blocks read beside hidden states.
+
     >>> # needs a batch
     >>> model = build_encoder(named_size("mini", vocab_size=8192))  # doctest: +SKIP
-    >>> scores = model(example)  # Scores(mlm [B, M, V], nsp [B, 2] or None)  # doctest: +SKIP
+    >>> scores = model(batch)  # Scores(mlm [B, M, V], nsp [B, 2] or None)  # doctest: +SKIP
     """
 
     config_type: ClassVar[type[ModelConfig]]
@@ -39,13 +43,22 @@ class Encoder(nn.Module, ABC):
     config: ModelConfig
     has_nsp_head: bool = False
     """Whether there is a next-sentence head; it reads the first token of a row."""
+    embeddings: nn.Module
+    blocks: nn.ModuleList
+    norm: nn.Module
+    mlm_head: MaskedTokenHead
+
+    @abstractmethod
+    def block_inputs(self, attention_mask: Tensor, documents: Tensor | None) -> list[tuple[Any, ...]]:
+        """Return what each block reads of rows [B, S] beside hidden states: their mask, and rotary angles if any."""
 
     @property
-    @abstractmethod
     def word_embeddings(self) -> nn.Embedding:
         """The embeddings of the vocabulary, which the MLM head scores with."""
+        words = self.embeddings.words
+        assert isinstance(words, nn.Embedding)
+        return words
 
-    @abstractmethod
     def encode(
         self,
         input_ids: Tensor,
@@ -57,65 +70,68 @@ class Encoder(nn.Module, ABC):
         """Return the last hidden states [B, S, H] of ids [B, S], token types [B, S] and a mask [B, S] bool.
 
         With `at` [B, M], those at these positions alone, [B, M, H]: the last block computes no others. With `documents`
-        [B, S] (see `Batch`) they are what each document of a packed row would have in a row of its own.
+        [B, S] (see `Batch`) they are what each document of a packed row would have alone in a row.
         """
+        inputs = self.block_inputs(attention_mask, documents)
+        hidden: Tensor = self.embeddings(input_ids, token_type_ids, documents)
+        for block, others in zip(self.blocks[:-1], inputs[:-1], strict=True):
+            hidden = block(hidden, *others)
+        last: Tensor = self.norm(self.blocks[-1](hidden, *inputs[-1], at))
+        return last
 
-    @abstractmethod
-    def states(self, input_ids: Tensor, token_type_ids: Tensor, attention_mask: Tensor, *, layer: int) -> Tensor:
+    def hidden_states(self, input_ids: Tensor, token_type_ids: Tensor, attention_mask: Tensor, *, layer: int) -> Tensor:
         """Return the hidden states [B, S, H] after `layer` blocks: 0 is the embeddings, all of them what `encode` has.
 
         They are `hidden_states` of transformers; blocks past `layer` are not computed.
         """
+        inputs = self.block_inputs(attention_mask, None)
+        hidden: Tensor = self.embeddings(input_ids, token_type_ids)
+        for block, others in zip(self.blocks[:layer], inputs[:layer], strict=True):
+            hidden = block(hidden, *others)
+        last: Tensor = self.norm(hidden) if layer == self.config.layers else hidden
+        return last
 
-    @abstractmethod
     def mlm_logits(self, hidden: Tensor) -> Tensor:
         """Return logits [..., V] of the vocabulary from hidden states [..., H]."""
+        logits: Tensor = self.mlm_head(hidden, self.word_embeddings.weight)
+        return logits
 
     def nsp_logits(self, hidden: Tensor) -> Tensor | None:
         """Return logits [B, 2] (B continues A, B comes from elsewhere) from hidden states, [CLS] first, or None."""
         return None
 
     @abstractmethod
-    def keep_for(self, part: Part) -> None:
-        """Let go of the pre-training heads, but for what a task about `part` goes on from; there is no way back."""
+    def drop_heads(self, head_type: HeadType | None = None) -> None:
+        """Delete the pre-training heads, but for what a head of `head_type` goes on from; there is no way back.
 
-    @abstractmethod
-    def keep_states(self) -> None:
-        """Let go of all that is not needed for hidden states; there is no way back.
-
-        BERT keeps its pooler, unused and untrained, since transformers' BertModel has one.
+        None leaves what hidden states need, and BERT's pooler, unused and untrained, since transformers' BertModel has
+        one.
         """
 
     @abstractmethod
-    def vectors(self, hidden: Tensor, part: Part) -> Tensor:
+    def head_inputs(self, hidden: Tensor, head_type: HeadType) -> Tensor:
         """Return what a task's head reads, [B, M, H], from hidden states [B, M, H]: for rows of [CLS], or a mean."""
 
-    def forward(self, example: MaskedBatch) -> Scores:
-        """Return the scores of an example: the vocabulary at its masked positions, and next sentence where known.
+    def forward(self, batch: MaskedBatch) -> Scores:
+        """Return the scores of a batch: the vocabulary at its masked positions, and next sentence where known.
 
-        Only the 15% to 30% of tokens that are asked about go through the last block, where they still see all others,
+        Only the 15% to 30% of tokens that are scored go through the last block, where they still attend to all others,
         and through the MLM head, whose vocabulary is the largest product of a small model.
         """
-        asked = example.masked_positions
-        at = functional.pad(asked, (1, 0)) if self.has_nsp_head else asked
-        hidden = self.encode(
-            example.input_ids, example.token_type_ids, example.attention_mask, at, documents=example.documents
-        )
-        return Scores(mlm=self.mlm_logits(hidden[:, at.shape[1] - asked.shape[1] :]), nsp=self.nsp_logits(hidden))
+        masked = batch.masked_positions
+        at = functional.pad(masked, (1, 0)) if self.has_nsp_head else masked
+        hidden = self.encode(batch.input_ids, batch.token_type_ids, batch.attention_mask, at, documents=batch.documents)
+        return Scores(mlm=self.mlm_logits(hidden[:, at.shape[1] - masked.shape[1] :]), nsp=self.nsp_logits(hidden))
 
-    def all_logits(self, input_ids: Tensor, token_type_ids: Tensor, attention_mask: Tensor) -> Tensor:
-        """Return the MLM logits [B, S, V] at every position."""
-        return self.mlm_logits(self.encode(input_ids, token_type_ids, attention_mask))
-
-    def sight(
+    def build_mask(
         self, attention_mask: Tensor, documents: Tensor | None, *, window: int | None = None
-    ) -> AttentionMask | LongSight:
-        """Return what the tokens of rows [B, S] look at; by blocks in compiled code on CUDA, where no share is dropped.
+    ) -> AttentionMask | LongRowMask:
+        """Return the mask of rows [B, S]; one of blocks in compiled code on CUDA, where no probability is dropped.
 
         Uncompiled, a mask of blocks would be computed as a bias is, only slower.
         """
         if attention_mask.shape[1] > LONG and not attention_mask.is_cuda and not torch.compiler.is_compiling():
-            return LongSight(attention_mask, documents, window)
+            return LongRowMask(attention_mask, documents, window)
         drops = self.training and self.config.attention_dropout > 0
         blocks = attention_mask.is_cuda and torch.compiler.is_compiling() and not drops
         return build_mask(attention_mask, documents, window=window, blocks=blocks)
@@ -131,6 +147,6 @@ def kept_bytes(shape: ModelConfig, length: int) -> int:
 
     Measured uncompiled: MiniLM (6 layers) keeps 24 MB of 64 tokens and 213 MB of 512, BERT base 1.1 GB of 512.
     """
-    states = (24 * shape.hidden_size + 4 * shape.intermediate_size) * length
+    hidden = (24 * shape.hidden_size + 4 * shape.intermediate_size) * length
     scores = 0 if length > LONG else round(SCORES_KEPT * shape.heads * length**2)
-    return 4 * shape.layers * (states + scores)
+    return 4 * shape.layers * (hidden + scores)

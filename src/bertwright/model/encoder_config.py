@@ -17,14 +17,14 @@ STARTED = ("bert", "modern")
 
 
 class EncoderConfig(Section):
-    """What of the model a run may set; its size and the vocabulary say the rest."""
+    """What of the model a run may set; its size and the vocabulary give the rest."""
 
     architecture: str = "bert"
     """bert (as published in 2018) or modern (ModernBERT: LayerNorm first, rotary positions, gated inner layer)."""
     layers: int | None = Field(default=None, ge=1)
-    """Transformer blocks; as the size says where not given."""
+    """Transformer blocks; those of the size where not given."""
     hidden_size: int | None = Field(default=None, ge=1)
-    """Width of the hidden states; as the size says where not given. The inner layer keeps its proportion to it."""
+    """Width of the hidden states; that of the size where not given. The inner layer keeps its proportion to it."""
     heads: int | None = Field(default=None, ge=1)
     """Attention heads of a block; of 64 units each where not given."""
     dropout: float | None = Field(default=None, ge=0, lt=1)
@@ -42,7 +42,8 @@ class EncoderConfig(Section):
     """Start word embeddings from which words stand near which in the corpus, instead of noise: seconds before the first
     step that save a short run most of its way."""
     global_every: int | None = Field(default=None, ge=1)
-    """Every which block of modern looks at the whole row, the others at 128 tokens around; 1 (all) where not given."""
+    """Every which block of modern attends to the whole row, the others to 128 tokens around; 1 (all) where not
+    given."""
 
     @field_validator("architecture")
     @classmethod
@@ -54,7 +55,7 @@ class EncoderConfig(Section):
     @model_validator(mode="after")
     def _fits_architecture(self) -> EncoderConfig:
         if self.global_every is not None and "global_every" not in self._fields:
-            raise ValueError("global_every belongs to architecture 'modern'; bert's blocks all look at the whole row")
+            raise ValueError("global_every belongs to architecture 'modern'; bert's blocks all attend to the whole row")
         if self.init == "cooccurrence" and (self.sinusoidal_start or self.neighbour_start):
             raise ValueError(
                 "init 'cooccurrence' sets positions and words itself; leave out sinusoidal_start and neighbour_start"

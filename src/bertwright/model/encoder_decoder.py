@@ -17,7 +17,7 @@ from bertwright.model.modernbert import ModernForMaskedLM
 from bertwright.types import UNASKED, PairBatch
 
 MOST_POSITIONS = 512
-"""Position embeddings of a decoder whose encoder has none of its own: BERT's."""
+"""Position embeddings of a decoder whose encoder has none: as BERT."""
 
 
 class EncoderDecoder(nn.Module):
@@ -30,13 +30,13 @@ class EncoderDecoder(nn.Module):
 
     def __init__(self, encoder: Encoder, decoder: Decoder) -> None:
         super().__init__()
-        encoder.keep_states()
+        encoder.drop_heads()
         self.encoder, self.decoder = encoder, decoder
 
     def read(self, input_ids: Tensor, token_type_ids: Tensor, attention_mask: Tensor) -> EncoderStates:
-        """Return what the decoder looks at of source texts, each [N, S]."""
+        """Return what the decoder attends to of source texts, each [N, S]."""
         hidden = self.encoder.encode(input_ids, token_type_ids, attention_mask)
-        return self.decoder.remember(hidden, attention_mask)
+        return self.decoder.encoder_states(hidden, attention_mask)
 
     def forward(self, batch: PairBatch) -> Tensor:
         """Return logits [R, V] of the R real tokens of the targets, row after row.
@@ -49,7 +49,7 @@ class EncoderDecoder(nn.Module):
 
 
 def decoder_config(encoder: ModelConfig, *, layers: int | None = None) -> BertConfig:
-    """Return the shape of a decoder beside an encoder: as wide, and as deep where `layers` does not say otherwise.
+    """Return the shape of a decoder beside an encoder: as wide, and as deep where `layers` is not given.
 
     Beside a ModernBERT it has BERT's inner layer, four times as wide as the hidden states.
     """
@@ -87,9 +87,8 @@ def start_from(decoder: Decoder, model: Encoder) -> None:
 
 def freeze_encoder(model: EncoderDecoder, blocks: int) -> None:
     """Keep the embeddings and the first `blocks` blocks of the encoder as they are; 0 freezes nothing."""
-    parts = [model.encoder.get_submodule("embeddings")] if blocks else []
-    for part in [*parts, *(model.encoder.get_submodule(f"blocks.{index}") for index in range(blocks))]:
-        part.requires_grad_(False)
+    for name in ["embeddings", *(f"blocks.{index}" for index in range(blocks))] if blocks else []:
+        model.encoder.get_submodule(name).requires_grad_(False)
 
 
 def evenly_spaced(whole: int, chosen: int) -> list[int]:
@@ -104,11 +103,11 @@ def evenly_spaced(whole: int, chosen: int) -> list[int]:
 
 
 def translation_flops(
-    encoder: ModelConfig, decoder: BertConfig, *, rows: int, source: int, target: int, asked: int
+    encoder: ModelConfig, decoder: BertConfig, *, rows: int, source: int, target: int, scored: int
 ) -> int:
     """Return the useful floating-point operations of one step, forward and backward, as `training_flops` counts them.
 
-    Over `rows` pairs padded to `source` and `target` tokens, of which `asked` real ones are marked.
+    Over `rows` pairs padded to `source` and `target` tokens, of which `scored` real ones are scored.
     """
     width, read, written = encoder.hidden_size, rows * source, rows * target
     reading = encoder.layers * (2 * read * encoder.block_weights + 4 * read * source * width)
@@ -117,4 +116,4 @@ def translation_flops(
         + 4 * read * width**2
         + 4 * written * (source + target) * width
     )
-    return 3 * (reading + writing + 2 * asked * width * (width + decoder.vocab_size))
+    return 3 * (reading + writing + 2 * scored * width * (width + decoder.vocab_size))

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from bertwright.model.decoder import Decoder, EncoderStates, KVCache
 
-FORBIDDEN_SCORE = -1e9
+LOWEST_SCORE = -1e9
 """The score of what must not be chosen."""
 
 
@@ -52,16 +52,16 @@ def _greedy(decoder: Decoder, memory: EncoderStates, rules: SearchRules) -> list
     written = torch.full((count, rules.max_length - 1), rules.end, device=memory.bias.device)
     open_rows = torch.arange(count, device=memory.bias.device)
     ids = torch.full((count, 1), rules.begin, device=memory.bias.device)
-    past: list[KVCache] = []
-    for place in range(rules.max_length - 1):
-        chosen = decoder.next_logits(ids, place, past, memory)[:, 0].argmax(-1)
-        written[open_rows, place] = chosen
+    cache: list[KVCache] = []
+    for position in range(rules.max_length - 1):
+        chosen = decoder.next_logits(ids, position, cache, memory)[:, 0].argmax(-1)
+        written[open_rows, position] = chosen
         still = torch.nonzero(chosen != rules.end).flatten()
         if not len(still):
             break
         if len(still) < len(chosen):
             memory, open_rows, chosen = memory.take(still), open_rows[still], chosen[still]
-            for block in past:
+            for block in cache:
                 block.take(still)
         ids = chosen[:, None]
     rows: list[list[int]] = written.tolist()
@@ -78,47 +78,47 @@ class BeamSearch:
     """
 
     def __init__(self, decoder: Decoder, memory: EncoderStates, rules: SearchRules) -> None:
-        """Start with one empty text a source, which is where the K beams part."""
+        """Start with one empty text a source, from which the K beams begin."""
         self.decoder, self.memory, self.rules = decoder, memory, rules
         count, device = len(memory.bias), memory.bias.device
-        self.past: list[KVCache] = []
+        self.cache: list[KVCache] = []
         self.ids = torch.full((count, 1), rules.begin, device=device)
         self.scores = torch.zeros(count, 1, device=device)
         self.written = torch.empty(count, 1, 0, dtype=torch.int64, device=device)
-        self.best_scores = torch.full((count, rules.beams), FORBIDDEN_SCORE, device=device)
+        self.best_scores = torch.full((count, rules.beams), LOWEST_SCORE, device=device)
         self.best_texts = torch.full((count, rules.beams, rules.max_length - 1), rules.end, device=device)
         self.open_rows = torch.arange(count, device=device)
         self.found = torch.full((count, rules.max_length - 1), rules.end, device=device)
 
     def run(self) -> list[list[int]]:
         """Return the best text of each source, the end token after it."""
-        for place in range(self.rules.max_length - 1):
-            scores, parents, tokens = self._candidates(place)
-            last = place + 2 >= self.rules.max_length
+        for position in range(self.rules.max_length - 1):
+            scores, parents, tokens = self._candidates(position)
+            last = position + 2 >= self.rules.max_length
             ends = torch.ones_like(tokens, dtype=torch.bool) if last else tokens == self.rules.end
             texts = torch.cat([self._of(self.written, parents), tokens[:, :, None]], dim=2)
-            self._finish(texts, scores / (place + 1) ** self.rules.length_penalty, ends)
+            self._finish(texts, scores / (position + 1) ** self.rules.length_penalty, ends)
             if last:
                 break
-            parents = self._go_on(texts, scores + ends * FORBIDDEN_SCORE, parents)
-            done = self.scores[:, 0] / (place + 1) ** self.rules.length_penalty <= self.best_scores[:, -1]
+            parents = self._go_on(texts, scores + ends * LOWEST_SCORE, parents)
+            done = self.scores[:, 0] / (position + 1) ** self.rules.length_penalty <= self.best_scores[:, -1]
             if not self._drop(done, parents):
                 break
         self.found[self.open_rows] = self.best_texts[:, 0]
         rows: list[list[int]] = self.found.tolist()
         return rows
 
-    def _candidates(self, place: int) -> tuple[Tensor, Tensor, Tensor]:
+    def _candidates(self, position: int) -> tuple[Tensor, Tensor, Tensor]:
         """Return log probabilities, parent beams and last tokens of the 2K likeliest continuations, each [N, 2K]."""
-        logits = self.decoder.next_logits(self.ids, place, self.past, self.memory)
-        shares = torch.log_softmax(logits.float(), -1) + self.scores[:, :, None]
-        scores, flat = shares.flatten(1).topk(2 * self.rules.beams)
+        logits = self.decoder.next_logits(self.ids, position, self.cache, self.memory)
+        totals = torch.log_softmax(logits.float(), -1) + self.scores[:, :, None]
+        scores, flat = totals.flatten(1).topk(2 * self.rules.beams)
         return scores, flat // logits.shape[-1], flat % logits.shape[-1]
 
     def _finish(self, texts: Tensor, scores: Tensor, ends: Tensor) -> None:
         """Put the ending texts among the first K candidates to the finished ones, and keep the K best of all."""
         beams, length = self.rules.beams, texts.shape[2]
-        ending = scores[:, :beams].masked_fill(~ends[:, :beams], FORBIDDEN_SCORE)
+        ending = scores[:, :beams].masked_fill(~ends[:, :beams], LOWEST_SCORE)
         ended = torch.full_like(self.best_texts, self.rules.end)
         ended[:, :, :length] = texts[:, :beams]
         self.best_scores, chosen = torch.cat([self.best_scores, ending], 1).topk(beams)
@@ -132,12 +132,12 @@ class BeamSearch:
         return parents.gather(1, chosen)
 
     def _drop(self, done: Tensor, parents: Tensor) -> int:
-        """Let go of the sources that are done, carry the others' past along their beams; return how many go on."""
+        """Drop the sources that are done, reorder the cache of the others by their beams; return how many go on."""
         still = torch.nonzero(~done).flatten()
         self.found[self.open_rows[done]] = self.best_texts[done, 0]
-        before = self.past[0].keys.shape[0] // len(done)
+        before = self.cache[0].keys.shape[0] // len(done)
         rows = (still[:, None] * before + parents[still]).flatten()
-        for block in self.past:
+        for block in self.cache:
             block.take(rows)
         if len(still) < len(done):
             self.memory, self.open_rows = self.memory.take(still), self.open_rows[still]

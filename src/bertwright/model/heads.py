@@ -22,26 +22,33 @@ class Pooler(nn.Module):
         return torch.tanh(self.dense(hidden[:, 0]))
 
 
-class MaskedTokenHead(nn.Module):
-    """Scores every word of the vocabulary: dense, GELU, LayerNorm, then the word embeddings themselves, and a bias."""
+class TransformHead(nn.Module):
+    """A head that begins with a dense layer, GELU and LayerNorm."""
 
-    def __init__(self, config: ModelConfig, *, bias: bool = True) -> None:
+    def __init__(self, config: ModelConfig, *, bias: bool) -> None:
         super().__init__()
         self.dense = Linear(config.hidden_size, config.hidden_size, bias=bias)
         self.norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps, bias=bias)
+
+    def transform(self, hidden: Tensor) -> Tensor:
+        """Return [..., H] from hidden states [..., H]; ModernBERT's tasks go on from that of the masked-token head."""
+        transformed: Tensor = self.norm(functional.gelu(self.dense(hidden)))
+        return transformed
+
+
+class MaskedTokenHead(TransformHead):
+    """Scores every word of the vocabulary: the transform, then the word embeddings themselves, and a bias."""
+
+    def __init__(self, config: ModelConfig, *, bias: bool = True) -> None:
+        super().__init__(config, bias=bias)
         self.bias = nn.Parameter(torch.zeros(config.vocab_size))
 
     def forward(self, hidden: Tensor, words: Tensor) -> Tensor:
         """Return logits [..., V] from hidden states [..., H] and the word embeddings [V, H]."""
         return linear(self.transform(hidden), words, self.bias)
 
-    def transform(self, hidden: Tensor) -> Tensor:
-        """Return [..., H] from hidden states [..., H]: all but the vocabulary, which ModernBERT's tasks go on from."""
-        transformed: Tensor = self.norm(functional.gelu(self.dense(hidden)))
-        return transformed
 
-
-class ModernNextSentenceHead(nn.Module):
+class ModernNextSentenceHead(TransformHead):
     """Scores (B continues A, B comes from another document) from the hidden state of [CLS].
 
     Dense, GELU, LayerNorm, linear: weight for weight the head of ModernBertForSequenceClassification (Warner et al.,
@@ -51,14 +58,12 @@ class ModernNextSentenceHead(nn.Module):
     """
 
     def __init__(self, config: ModelConfig) -> None:
-        super().__init__()
-        self.dense = Linear(config.hidden_size, config.hidden_size, bias=False)
-        self.norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps, bias=False)
+        super().__init__(config, bias=False)
         self.classifier = Linear(config.hidden_size, 2)
 
     def forward(self, hidden: Tensor) -> Tensor:
         """Return logits [B, 2] from hidden states [B, S, H]."""
-        logits: Tensor = self.classifier(self.norm(functional.gelu(self.dense(hidden[:, 0]))))
+        logits: Tensor = self.classifier(self.transform(hidden[:, 0]))
         return logits
 
 

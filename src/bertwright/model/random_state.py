@@ -1,4 +1,4 @@
-"""Keeps torch's own random state as a caller left it: a run seeds it at every step, and hands it back as it was."""
+"""Keeps torch's random state as a caller left it: a run seeds it at every step, and restores it in the end."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Turns rows of tokens into one vector each: hidden states of a layer, pooled, and of unit length where asked.
+"""Turns rows of tokens into one vector each: hidden states of a layer, pooled, and of unit length where wanted.
 
     row -> encoder, up to `layer` -> hidden states -> mean, first or largest -> vector
 
@@ -38,14 +38,14 @@ class SentenceEncoder(nn.Module):
         """
         super().__init__()
         self.skip = skip
-        encoder.keep_states()
+        encoder.drop_heads()
         self.encoder, self.pooling, self.normalize = encoder, pooling, normalize
         self.layer = encoder.config.layers if layer is None else layer
 
     def forward(self, rows: TokenRows) -> Tensor:
         """Return vectors [B, H] float32 of rows of B texts."""
         mask = rows.attention_mask
-        hidden = self.encoder.states(rows.input_ids, rows.token_type_ids, mask, layer=self.layer)
+        hidden = self.encoder.hidden_states(rows.input_ids, rows.token_type_ids, mask, layer=self.layer)
         pooled, kept = hidden[:, self.skip :], mask[:, self.skip :]
         vectors = POOLINGS[self.pooling](pooled.float(), kept.unsqueeze(-1))
         return functional.normalize(vectors, dim=-1) if self.normalize else vectors

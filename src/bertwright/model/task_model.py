@@ -11,8 +11,8 @@ from typing import Literal
 from torch import Tensor, nn
 
 from bertwright.model.crf import Crf
-from bertwright.model.encoder import SEQUENCE_HEADS, Encoder, Part
-from bertwright.model.init.noise import initialise
+from bertwright.model.encoder import SEQUENCE_HEADS, Encoder, HeadType
+from bertwright.model.init.noise import draw_weights
 from bertwright.model.layers.dropout import Dropout
 from bertwright.model.layers.linear import Linear
 from bertwright.model.sentence_encoder import SentenceEncoder, mean_of
@@ -26,11 +26,13 @@ class FineTuned(nn.Module):
     """An encoder with the head of a task (Devlin 2018, section 4.1 for rows and 5.3 for tokens).
 
     >>> # needs a model
-    >>> model = FineTuned(load_model(Path("runs/en/model")), part="row", outputs=2, dropout=0.1)  # doctest: +SKIP
+    >>> model = FineTuned(load_model(Path("runs/en/model")), head_type="row", outputs=2, dropout=0.1)  # doctest: +SKIP
     >>> logits = model(batch)  # [B, 1, 2]  # doctest: +SKIP
     """
 
-    def __init__(self, encoder: Encoder, *, part: Part, outputs: int, dropout: float, crf: Crf | None = None) -> None:
+    def __init__(
+        self, encoder: Encoder, *, head_type: HeadType, outputs: int, dropout: float, crf: Crf | None = None
+    ) -> None:
         """Take over `encoder`, without its pre-training heads; the new head is drawn from torch's default generator.
 
         Over rows its deviation is that of the encoder's matrices, 0.02. Over tokens it is 1 / sqrt(H), which makes
@@ -39,30 +41,30 @@ class FineTuned(nn.Module):
         A `crf` goes along with the model: the task decides by it (see `Task.with_crf`), not the forward pass.
         """
         super().__init__()
-        encoder.keep_for(part)
-        self.encoder, self.part = encoder, part
+        encoder.drop_heads(head_type)
+        self.encoder, self.head_type = encoder, head_type
         self.dropout = Dropout(dropout)
         self.classifier = Linear(encoder.config.hidden_size, outputs)
-        std = encoder.config.initializer_range if part in SEQUENCE_HEADS else encoder.config.hidden_size**-0.5
-        initialise(self.classifier, std=std)
+        std = encoder.config.initializer_range if head_type in SEQUENCE_HEADS else encoder.config.hidden_size**-0.5
+        draw_weights(self.classifier, std=std)
         self.crf = crf
 
     def forward(self, batch: LabelledBatch) -> Tensor:
-        """Return logits [B, M, outputs] at the positions asked about, or at all; the last block computes no others.
+        """Return logits [B, M, outputs] at the positions `asked`, or at all; the last block computes no others.
 
         Where rows are averaged it computes all, and M is 1.
         """
-        mask, asked = batch.attention_mask, None if self.averages else batch.asked
-        hidden = self.encoder.encode(batch.input_ids, batch.token_type_ids, mask, asked)
+        mask, at = batch.attention_mask, None if self.averages else batch.asked
+        hidden = self.encoder.encode(batch.input_ids, batch.token_type_ids, mask, at)
         if self.averages:
             hidden = mean_of(hidden.float(), mask.unsqueeze(-1)).unsqueeze(1).to(hidden.dtype)
-        logits: Tensor = self.classifier(self.dropout(self.encoder.vectors(hidden, self.part)))
+        logits: Tensor = self.classifier(self.dropout(self.encoder.head_inputs(hidden, self.head_type)))
         return logits
 
     @property
     def averages(self) -> bool:
         """Whether the head reads the mean of a row's tokens, padding not counted."""
-        return self.part in SEQUENCE_HEADS and self.encoder.config.averages_rows
+        return self.head_type in SEQUENCE_HEADS and self.encoder.config.averages_rows
 
 
 def depths(model: FineTuned | SentenceEncoder) -> dict[str, int]:
@@ -70,8 +72,8 @@ def depths(model: FineTuned | SentenceEncoder) -> dict[str, int]:
     top = model.encoder.config.layers + 1
     found: dict[str, int] = {}
     for name, _ in model.named_parameters():
-        part = name.removeprefix("encoder.").split(".")
-        found[name] = 0 if part[0] == "embeddings" else int(part[1]) + 1 if part[0] == "blocks" else top
+        first, *rest = name.removeprefix("encoder.").split(".")
+        found[name] = 0 if first == "embeddings" else int(rest[0]) + 1 if first == "blocks" else top
     return found
 
 

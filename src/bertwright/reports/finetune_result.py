@@ -15,8 +15,9 @@ from bertwright.model.encoder import parameter_count
 from bertwright.result import Result
 from bertwright.tasks.eval_result import EvalResult
 from bertwright.tasks.metrics import figure_names
-from bertwright.train.task_setup.base import TaskSetup, TrainedRun
+from bertwright.train.task_setup.base import TaskSetup
 from bertwright.train.task_setup.finetune_config import FinetuneConfig
+from bertwright.train.task_setup.trained import TrainedRun
 
 MOST_COLUMNS = 12
 """Wider tables stand in report.html alone."""

@@ -12,7 +12,7 @@ from safetensors import SafetensorError, safe_open
 
 from bertwright.errors import ModelError
 from bertwright.files import read_json
-from bertwright.hub.mappings.old_configs import model_type_of
+from bertwright.hub.mappings.known import model_type_of
 from bertwright.hub.sentence_layout import encoder_folder
 from bertwright.log import Facts, Table
 from bertwright.result import Result

@@ -33,7 +33,7 @@ if TYPE_CHECKING:  # tasks name tensors in training alone: an exported model is 
 
     from bertwright.model.crf import Crf
     from bertwright.model.crf_decode import CRFDecoder
-    from bertwright.model.encoder import Part
+    from bertwright.model.encoder import HeadType
     from bertwright.model.task_model import Problem
 
 E = TypeVar("E", bound=Examples)
@@ -87,7 +87,7 @@ class FinetuneTask:
 class Task(FinetuneTask, ABC, Generic[E]):
     """A task with all it has learned from its training file, but for the weights of encoder and head."""
 
-    head_type: ClassVar[Part]
+    head_type: ClassVar[HeadType]
     """What the head is about: rows, tokens, spans or choices."""
     metric: ClassVar[str]
     """The figure the best checkpoint is chosen by, where no other is asked for."""

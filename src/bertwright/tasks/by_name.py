@@ -19,7 +19,7 @@ from bertwright.tasks.regression.task import Regress
 from bertwright.tasks.tagging.task import Tag
 
 if TYPE_CHECKING:
-    from bertwright.model.encoder import Part
+    from bertwright.model.encoder import HeadType
     from bertwright.model.task_model import Problem
 
 TASKS: dict[str, type[Task[Any]]] = {
@@ -32,7 +32,7 @@ TASKS: dict[str, type[Task[Any]]] = {
 """Every task with a head, by the word that follows `bertwright finetune`."""
 WITHOUT_HEAD = ("translate", "embed")
 """What else may follow it: translate writes texts, and embed gives vectors."""
-BY_HEAD: dict[Part, type[Task[Any]]] = {"token": Tag, "span": Answer, "choice": Choose}
+BY_HEAD: dict[HeadType, type[Task[Any]]] = {"token": Tag, "span": Answer, "choice": Choose}
 """The tasks that are known by the type of their head."""
 BY_PROBLEM: dict[Problem, type[Task[Any]]] = {task.problem: task for task in (Classify, MultiLabel, Regress)}
 """The tasks about rows, by what Hugging Face calls the kind of their loss."""
@@ -54,7 +54,7 @@ def task_named(name: str, head: HeadConfig | None = None) -> type[Task[Any]]:
 
 
 def task_of_head(
-    head_type: Part, problem: Problem, labels: Sequence[str], extra_config: Mapping[str, Any]
+    head_type: HeadType, problem: Problem, labels: Sequence[str], extra_config: Mapping[str, Any]
 ) -> Task[Any]:
     """Return the task of a trained model: the type of its head, the kind of its loss, its outputs by name.
 
@@ -75,7 +75,7 @@ def config_to_keep(task: Task[Any]) -> dict[str, Any]:
     return kept if kind_of_head(task.head_type, task.problem) is type(task) else {**kept, TASK: task.name}
 
 
-def kind_of_head(head_type: Part, problem: Problem) -> type[Task[Any]]:
+def kind_of_head(head_type: HeadType, problem: Problem) -> type[Task[Any]]:
     """Return the task that has such a head, as of a model of another make; raises ModelError where none does."""
     of_rows = BY_PROBLEM.get(problem) if isinstance(problem, str) else None
     kind = of_rows if head_type == "row" else BY_HEAD.get(head_type) if isinstance(head_type, str) else None

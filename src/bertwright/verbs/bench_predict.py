@@ -16,7 +16,7 @@ from typing import Any
 from bertwright.device import has_bfloat16, machine, pick_device, versions
 from bertwright.files import write_json
 from bertwright.hub.onnx.onnx_folder import is_onnx_folder
-from bertwright.hub.task_folder import fine_tuned_part
+from bertwright.hub.task_folder import head_type_of
 from bertwright.inference.base import Predictions, Predictor
 from bertwright.inference.predictors import open_predictor
 from bertwright.inference.questions import Question
@@ -68,7 +68,7 @@ def _sides(folder: Path, scratch: Path) -> dict[str, Predictor]:
     """Return the predictors that are measured; the others are compared with the first."""
     if is_onnx_folder(folder):
         return {"ONNX": open_predictor(folder)}
-    if not folder.is_dir() or fine_tuned_part(folder) is None:
+    if not folder.is_dir() or head_type_of(folder) is None:
         return {"predict": open_predictor(folder)}
     sides = {"float32": open_predictor(folder, precision="fp32")}
     if has_bfloat16(pick_device()):

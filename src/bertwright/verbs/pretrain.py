@@ -19,9 +19,8 @@ from bertwright.train.checkpoint.resume import last_checkpoint, launched_before,
 from bertwright.train.setup.assemble import build
 from bertwright.train.setup.pretrain_config import resolve, resume_settings, switched_off
 from bertwright.verbs.calls.pretrain_flags import PretrainCall, PretrainFlags, pretrain_settings
-from bertwright.verbs.calls.pretrain_output import begin_folder, finish
 from bertwright.verbs.calls.pretrain_preview import preview_run
-from bertwright.verbs.calls.pretrain_training import train_watched
+from bertwright.verbs.calls.pretrain_training import begin_folder, finish, train_watched
 from bertwright.verbs.calls.run_folder import data_settings, open_checked, require_free, working
 
 

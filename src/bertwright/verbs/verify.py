@@ -1,4 +1,4 @@
-"""Turns a DATA, RUN or MODEL folder or a checkpoint into a table of what was checked: checksums, reloading, answers."""
+"""Turns a DATA, RUN or MODEL folder or a checkpoint into a table of what was checked: checksums, reloading, outputs."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from bertwright.verbs.calls.folder_kind import kind_of_folder
 
 @dataclass(frozen=True)
 class Check:
-    """Something that was checked: what was found, what is wrong with it, if anything, and how it is."""
+    """Something that was checked: what was found, what is wrong with it, if anything, and its status."""
 
     what: str
     found: str
@@ -70,7 +70,7 @@ def verify(thing: Path | str) -> ResultList[Check]:
 def verify_data(data: Path) -> list[Check]:
     """Compare tokenizer, shards and neighbour counts with their checksums, and open every shard.
 
-    Counts that a run kept in an older folder are checked, too, by the checksum in their own file.
+    Counts that a run kept in an older folder are checked, too, by the checksum in their file.
     """
     manifest = read_manifest(data)
     splits = manifest["splits"]
@@ -104,18 +104,10 @@ def verify_run(run: Path) -> list[Check]:
 
     A checkpoint of fine-tuning is checked where several seeds were trained, too.
     """
-    from bertwright.train.checkpoint.folder import MANIFEST, checkpoints, read_checkpoint
+    from bertwright.train.checkpoint.folder import checkpoints
 
-    folders = [run, *sorted((run / "seeds").glob("*"))]
-    checks = []
-    for folder in (saved for one in folders for saved in checkpoints(one)):
-
-        def read(folder: Path = folder) -> str:
-            found = _sealed(folder, MANIFEST)
-            state, _ = read_checkpoint(folder, identity={})
-            return f"{found}, {human_bytes(state.bytes)} of tensors read"
-
-        checks.append(_checked(f"checkpoint {folder.relative_to(run).name}", read))
+    saved = [folder for one in (run, *sorted((run / "seeds").glob("*"))) for folder in checkpoints(one)]
+    checks = [check for folder in saved for check in verify_checkpoint(folder)]
     if (run / "metrics.jsonl").is_file():
         checks.append(_checked("metrics.jsonl", lambda: _lines_of(run)))
     for name in ("model", "model-nsp"):
@@ -145,9 +137,9 @@ def verify_checkpoint(folder: Path) -> list[Check]:
     from bertwright.train.checkpoint.folder import MANIFEST, read_checkpoint
 
     def read() -> str:
-        found = _sealed(folder, MANIFEST)
+        files = _checksums(folder, MANIFEST)
         state, _ = read_checkpoint(folder, identity={})
-        return f"step {state.step:,}: {found}, {human_bytes(state.bytes)} of tensors read"
+        return f"step {state.step:,}: {files}, {human_bytes(state.bytes)} of tensors read"
 
     return [_checked(f"checkpoint {folder.name}", read)]
 
@@ -157,30 +149,32 @@ def verify_model(model: Path, *, must_have_checksums: bool = False) -> list[Chec
 
     One that bertwright did not write has no checksums: its weights are read, unless it must have them.
     """
-    from bertwright.hub.encoder_decoder_folder import is_encoder_decoder, read_its_encoder
+    from bertwright.hub.encoder_decoder_folder import is_encoder_decoder, read_encoder_side
     from bertwright.hub.encoder_folder import read_encoder
-    from bertwright.hub.nsp_folder import is_next_sentence_folder, read_its_head
-    from bertwright.hub.reference_outputs import SEAL, TOLERANCE, difference
+    from bertwright.hub.nsp_folder import is_next_sentence_folder, read_nsp_encoder
+    from bertwright.hub.reference_outputs import CHECKSUMS, TOLERANCE, output_difference
 
     def compared() -> str:
-        other = read_its_head if is_next_sentence_folder(model) else read_encoder
-        apart = difference(model, read_its_encoder if is_encoder_decoder(model) else other)
-        if not apart <= TOLERANCE:
+        other = read_nsp_encoder if is_next_sentence_folder(model) else read_encoder
+        off = output_difference(model, read_encoder_side if is_encoder_decoder(model) else other)
+        if not off <= TOLERANCE:
             raise ModelError(
-                f"the model in {model} no longer answers as it did when it was written (its answers to a probe are off "
-                f"by {apart:.1e}); restore the folder from a copy, or compare the versions"
+                f"the model in {model} no longer gives what it gave when it was written (its outputs for fixed tokens "
+                f"are off by {off:.1e}); restore the folder from a copy, or compare the versions"
             )
-        return f"answers to a probe within {apart:.0e} of those written down"
+        return f"outputs for fixed tokens within {off:.0e} of those written down"
 
-    if not (model / SEAL).is_file():
+    if not (model / CHECKSUMS).is_file():
         if not must_have_checksums:
             return [
-                Check("model files", f"no {SEAL} to compare them with", status="unknown"),
+                Check("model files", f"no {CHECKSUMS} to compare them with", status="unknown"),
                 _checked("model weights", lambda: _weights_of(model)),
             ]
-        unsealed = ModelError(f"{model} has no {SEAL}, so there is nothing to compare it with; restore it from a copy")
-        return [Check("model files", "no checksums", unsealed)]
-    return [_checked("model files", lambda: _sealed(model, SEAL)), _checked("model answers", compared)]
+        missing = ModelError(
+            f"{model} has no {CHECKSUMS}, so there is nothing to compare it with; restore it from a copy"
+        )
+        return [Check("model files", "no checksums", missing)]
+    return [_checked("model files", lambda: _checksums(model, CHECKSUMS)), _checked("model outputs", compared)]
 
 
 def _weights_of(model: Path) -> str:
@@ -196,7 +190,7 @@ def _weights_of(model: Path) -> str:
     return f"{sum(one.numel() for one in network.parameters()):,} read; they fit config.json and the tokenizer"
 
 
-def _sealed(folder: Path, name: str) -> str:
+def _checksums(folder: Path, name: str) -> str:
     """Say how many files of a folder are as they were written, or raise ModelError with the first that is not."""
     wrong = damage(folder, name)
     if wrong is not None:

@@ -15,7 +15,7 @@ from bertwright.inference.scoring import score_rows
 from bertwright.model.bert import BertForPreTraining
 from bertwright.model.build import build_encoder
 from bertwright.model.config import BertConfig, ModernConfig
-from bertwright.model.encoder import Part
+from bertwright.model.encoder import HeadType
 from bertwright.model.task_model import FineTuned
 
 VOCAB, CPU = 97, torch.device("cpu")
@@ -26,17 +26,17 @@ def _bfloat16_everywhere(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bf16_rescoring, "has_bfloat16", lambda _: True)
 
 
-def random_model(part: Part) -> FineTuned:
+def random_model(part: HeadType) -> FineTuned:
     torch.manual_seed(0)
     shape = BertConfig(vocab_size=VOCAB, hidden_size=32, layers=2, heads=4, intermediate_size=64, max_positions=40)
-    model = FineTuned(BertForPreTraining(shape), part=part, outputs=3, dropout=0.1).eval()
+    model = FineTuned(BertForPreTraining(shape), head_type=part, outputs=3, dropout=0.1).eval()
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.add_(0.1 * torch.randn_like(parameter))
     return model
 
 
-def some_rows(part: Part, count: int = FEWEST + 100) -> LabelledRows:
+def some_rows(part: HeadType, count: int = FEWEST + 100) -> LabelledRows:
     random = np.random.default_rng(0)
     lengths = random.integers(3, 30, size=count)
     positions = [np.array([0]) if part == "row" else np.arange(1, length - 1) for length in lengths]
@@ -51,13 +51,13 @@ def some_rows(part: Part, count: int = FEWEST + 100) -> LabelledRows:
     )
 
 
-def scored(part: Part, precision: Precision) -> np.ndarray:
+def scored(part: HeadType, precision: Precision) -> np.ndarray:
     score = Bf16Rescorer(random_model(part), device=CPU, margin=class_margin, precision=precision)
     return score(some_rows(part))
 
 
 @pytest.mark.parametrize("part", ["row", "token"])
-def test_the_labels_of_float32(part: Part, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_labels_of_float32(part: HeadType, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bf16_rescoring, "TOO_MANY", 1.1)
     exact = score_rows(random_model(part), some_rows(part), device=CPU)
     auto, half = scored(part, "auto"), scored(part, "bf16")
@@ -85,7 +85,7 @@ def test_the_mean_of_a_row_is_read_in_the_precision_of_the_weights(precision: Pr
     """ModernBERT's head over means: the mean is taken in float32, and goes on as what the weights are."""
     torch.manual_seed(0)
     config = ModernConfig(vocab_size=VOCAB, hidden_size=32, layers=2, heads=4, intermediate_size=64, pooling="mean")
-    model = FineTuned(build_encoder(config), part="row", outputs=3, dropout=0.0).eval()
+    model = FineTuned(build_encoder(config), head_type="row", outputs=3, dropout=0.0).eval()
     exact = score_rows(model, some_rows("row"), device=CPU)
     predicted = Bf16Rescorer(model, device=CPU, margin=class_margin, precision=precision)(some_rows("row"))
     np.testing.assert_allclose(predicted, exact, atol=0.05)

@@ -49,7 +49,7 @@ def predictor_of(model: BertForPreTraining, tokenizer: Tokenizer) -> PretrainedP
 
 def shares_at(model: BertForPreTraining, ids: list[int], position: int) -> torch.Tensor:
     row = torch.tensor([ids])
-    return torch.softmax(model.all_logits(row, row * 0, row >= 0)[0, position], dim=-1)
+    return torch.softmax(model.mlm_logits(model.encode(row, row * 0, row >= 0))[0, position], dim=-1)
 
 
 def test_guesses_are_those_of_the_model(model: BertForPreTraining, tokenizer: Tokenizer) -> None:

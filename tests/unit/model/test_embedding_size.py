@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import torch
 
-from bertwright.model.bert import BertForPreTraining
+from bertwright.model.bert import SMALL_RMS, BertForPreTraining, shrink_embeddings
 from bertwright.model.config import BertConfig
-from bertwright.model.embedding_size import SMALL, shrink_embeddings
 
 
 def model_of_words(rms: float) -> BertForPreTraining:
@@ -39,7 +38,7 @@ def test_answers_stay_and_words_get_small() -> None:
         before = answers(model)
         shrink_embeddings(model)
         assert torch.allclose(answers(model), before, rtol=1e-6, atol=1e-6)
-        assert SMALL / 1.5 < float(model.embeddings.words.weight.square().mean().sqrt()) < SMALL * 1.5
+        assert SMALL_RMS / 1.5 < float(model.embeddings.words.weight.square().mean().sqrt()) < SMALL_RMS * 1.5
 
 
 @torch.no_grad()

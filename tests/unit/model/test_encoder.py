@@ -13,7 +13,7 @@ from torch.nn import functional
 from bertwright.model.bert import BertForPreTraining
 from bertwright.model.build import build_encoder, named_size
 from bertwright.model.config import BertConfig
-from bertwright.model.layers.attention_mask import MASK_VALUE, attention_bias, window_bias
+from bertwright.model.layers.attention_mask import MASK_VALUE, attention_bias
 from bertwright.model.layers.linear import Linear
 from bertwright.types import MaskedBatch, Scores
 
@@ -50,7 +50,7 @@ MODERN: dict[str, Any] = {"architecture": "modern", "global_every": 2, "local_wi
 def test_what_is_asked_does_not_change_the_answer(over: dict[str, Any]) -> None:
     """The last block computes asked positions alone; the logits, and every gradient, are those of all positions."""
     model, masked = build_encoder(named_size("tiny", vocab_size=131, **over)).eval(), example()
-    everywhere = model.all_logits(masked.input_ids, masked.token_type_ids, masked.attention_mask)
+    everywhere = model.mlm_logits(model.encode(masked.input_ids, masked.token_type_ids, masked.attention_mask))
     expected = everywhere[torch.arange(4)[:, None], masked.masked_positions]
     scores = model(masked)
     torch.testing.assert_close(scores.mlm, expected, atol=1e-5, rtol=0)
@@ -83,7 +83,7 @@ def test_a_local_block_sees_its_window_alone_and_padding_stays_finite() -> None:
     shape = named_size("tiny", architecture="modern", vocab_size=131, layers=2, global_every=2, local_window=8)
     model = build_encoder(shape).eval()
     ids, mask = torch.randint(131, (1, 64)), torch.arange(64)[None] < 20
-    bias = window_bias(attention_bias(mask), 8)
+    bias = attention_bias(mask, window=8)
     seen = bias[0, 0] > MASK_VALUE / 2
     assert seen[10].nonzero()[:, 0].tolist() == list(range(6, 15))
     assert not seen[40].any()

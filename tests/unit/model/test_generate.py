@@ -34,7 +34,7 @@ class PlannedDecoder(Decoder):
 
 
 def memory(decoder: Decoder, count: int) -> EncoderStates:
-    return decoder.remember(torch.zeros(count, 2, 8), torch.ones(count, 2, dtype=torch.bool))
+    return decoder.encoder_states(torch.zeros(count, 2, 8), torch.ones(count, 2, dtype=torch.bool))
 
 
 def test_beams_find_what_greed_passes_by() -> None:

@@ -16,7 +16,7 @@ from bertwright.types import LabelledBatch
 def small(architecture: str) -> FineTuned:
     torch.manual_seed(0)
     shape = named_size("tiny", architecture=architecture, vocab_size=50, hidden_size=16, heads=2, max_positions=16)
-    return FineTuned(build_encoder(shape), part="row", outputs=3, dropout=0.0).eval()
+    return FineTuned(build_encoder(shape), head_type="row", outputs=3, dropout=0.0).eval()
 
 
 def batch() -> LabelledBatch:

@@ -51,13 +51,10 @@ def test_muon_takes_its_dense_layer_and_adamw_its_outputs() -> None:
     assert {"nsp_head.classifier.weight", "nsp_head.classifier.bias", "nsp_head.norm.weight"} <= of_adamw
 
 
-@pytest.mark.parametrize("part", ["row", "token", None])
-def test_tasks_go_on_without_it(part: Any) -> None:
+@pytest.mark.parametrize("head_type", ["row", "token", None])
+def test_tasks_go_on_without_it(head_type: Any) -> None:
     model = drawn(next_sentence=True)
-    if part is None:
-        model.keep_states()
-    else:
-        model.keep_for(part)
+    model.drop_heads(head_type)
     assert not model.has_nsp_head
     assert model.nsp_logits(torch.zeros(1, 1, 128)) is None
     assert not any("nsp_head" in name for name, _ in model.named_parameters())

@@ -10,7 +10,8 @@ from torch import nn
 
 from bertwright.tasks.eval_result import EvalResult
 from bertwright.train.state import Progress
-from bertwright.train.task_setup.base import TaskSetup, evaluate_trained
+from bertwright.train.task_setup.base import TaskSetup
+from bertwright.train.task_setup.trained import evaluate_trained
 
 
 @dataclass(frozen=True)

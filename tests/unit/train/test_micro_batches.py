@@ -60,18 +60,18 @@ def case(name: str) -> tuple[torch.nn.Module, Any, TokenRows]:
         targets[0] = UNASKED  # a row in which nothing is asked
         targets[3, 2:] = UNASKED
         return (
-            FineTuned(encoder, part="token", outputs=3, dropout=0.1).train(),
+            FineTuned(encoder, head_type="token", outputs=3, dropout=0.1).train(),
             Tag.from_labels(["O", "B-X", "I-X"]),
             labelled(positions, targets),
         )
     if name == "answer":
         return (
-            FineTuned(encoder, part="span", outputs=2, dropout=0.1).train(),
+            FineTuned(encoder, head_type="span", outputs=2, dropout=0.1).train(),
             Answer(),
             labelled(None, torch.randint(0, 5, (ROWS, 2))),
         )
     outputs = 1 if name == "regress" else 3
-    model = FineTuned(encoder, part="row", outputs=outputs, dropout=0.1).train()
+    model = FineTuned(encoder, head_type="row", outputs=outputs, dropout=0.1).train()
     if name == "regress":
         return model, Regress.from_labels(["score"]), labelled(first, torch.rand(ROWS, 1))
     task = Classify.from_labels(["a", "b", "c"])

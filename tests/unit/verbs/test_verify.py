@@ -14,7 +14,7 @@ import torch
 from bertwright.cli.main import main
 from bertwright.errors import DataError, InputError, ModelError
 from bertwright.hub.encoder_folder import read_encoder, save_model
-from bertwright.hub.reference_outputs import SEAL, difference
+from bertwright.hub.reference_outputs import CHECKSUMS, output_difference
 from bertwright.model.build import build_encoder, named_size
 from bertwright.verbs.prepare import prepare
 from bertwright.verbs.pretrain import pretrain
@@ -40,7 +40,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_whole_folders(made: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert [check.what for check in verify(made / "data")] == ["tokenizer", "shards", "contents", "neighbour counts"]
     checks = verify(made / "run")
-    assert [check.what for check in checks] == ["checkpoint step-4", "metrics.jsonl", "model files", "model answers"]
+    assert [check.what for check in checks] == ["checkpoint step-4", "metrics.jsonl", "model files", "model outputs"]
     assert main(["verify", str(made / "run" / "model")]) == 0
     assert "DAMAGED" not in capsys.readouterr().out
 
@@ -57,7 +57,7 @@ def double_last_line(path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("thing", "harm", "message"),
+    ("thing", "harm", "predicted"),
     [
         ("data", lambda f: flip(f / "train-00000.arrow"), "train-00000.arrow is missing or not as it was written"),
         ("data", lambda f: flip(f / "tokenizer" / "tokenizer.json"), "not the tokenizer"),
@@ -72,7 +72,7 @@ def double_last_line(path: Path) -> None:
         ("run", lambda f: flip(f / "model" / "model.safetensors"), "model.safetensors are not those"),
         ("run", lambda f: double_last_line(f / "metrics.jsonl"), "do not rise from line to line"),
         ("run/model", lambda f: (f / "config.json").unlink(), "holds nothing bertwright makes"),
-        ("run", lambda f: (f / "model" / SEAL).unlink(), "has no checksums.json"),
+        ("run", lambda f: (f / "model" / CHECKSUMS).unlink(), "has no checksums.json"),
         ("run/checkpoints/step-4", lambda f: flip(f / "weights.safetensors"), "weights.safetensors are not"),
         ("run/model", lambda f: (f / "vocab.txt").unlink(), "vocab.txt is missing"),
     ],
@@ -83,14 +83,14 @@ def test_each_damage_is_named(
     capsys: pytest.CaptureFixture[str],
     thing: str,
     harm: Callable[[Path], object],
-    message: str,
+    predicted: str,
 ) -> None:
     folder = shutil.copytree(made / thing, tmp_path / "copy")
     harm(folder)
     assert main(["verify", str(folder)]) == 1
     lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("bertwright: ")]
     assert len(lines) == 1
-    assert message in lines[0]
+    assert predicted in lines[0]
 
 
 def test_counts_that_a_run_kept_in_an_older_folder_are_checked(made: Path, tmp_path: Path) -> None:
@@ -110,10 +110,10 @@ def test_counts_that_a_run_kept_in_an_older_folder_are_checked(made: Path, tmp_p
 def test_a_model_that_says_something_else_is_found(made: Path, tmp_path: Path) -> None:
     """Files whose checksums fit, and a probe whose answers were others: another version of the code, say."""
     folder = shutil.copytree(made / "run" / "model", tmp_path / "model")
-    content = json.loads((folder / SEAL).read_text())
-    assert difference(folder, read_encoder) < 1e-5
-    content["probe"]["logits"][7] += 0.01
-    (folder / SEAL).write_text(json.dumps(content))
+    kept = json.loads((folder / CHECKSUMS).read_text())
+    assert output_difference(folder, read_encoder) < 1e-5
+    kept["probe"]["logits"][7] += 0.01
+    (folder / CHECKSUMS).write_text(json.dumps(kept))
     with pytest.raises(ModelError, match=r"\de-0\d"):
         verify(folder)
 
@@ -125,7 +125,7 @@ def test_a_probe_is_repeatable(made: Path, tmp_path: Path, architecture: str) ->
     model = build_encoder(shape).eval()
     save_model(model, made / "data" / "tokenizer", tmp_path / "model")
     state = torch.random.get_rng_state()
-    assert difference(tmp_path / "model", read_encoder) == 0
+    assert output_difference(tmp_path / "model", read_encoder) == 0
     assert torch.equal(state, torch.random.get_rng_state())
 
 

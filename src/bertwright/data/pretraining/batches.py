@@ -26,11 +26,10 @@ import numpy as np
 import torch
 
 from bertwright.corpus.shards import Shards
-from bertwright.data.pretraining.packed import plan_packed
+from bertwright.data.pretraining.packed import plan_packed, plan_singles
 from bertwright.data.pretraining.pairs import plan_ordered_pairs, plan_pairs, why_no_pairs
 from bertwright.data.pretraining.planned_rows import PlannedRows, join_rows
 from bertwright.data.pretraining.sentence_windows import BLOCK_TOKENS, STRETCH_TOKENS, WINDOW_TOKENS, Blocks, Text
-from bertwright.data.pretraining.singles import plan_singles
 from bertwright.errors import DataError
 from bertwright.rng import stream
 from bertwright.types import Batch
@@ -59,8 +58,7 @@ class SpecialTokens(Protocol):
 class BatchSource:
     """Batches of `rows` rows of `length` tokens from one split, for as many epochs as are asked for.
 
-    rows_per_epoch    rows in which the split passes by once; the same for every epoch and seed
-    tokens_per_epoch  tokens in these rows, special tokens counted and padding not (an estimate)
+    rows_per_epoch  rows in which the split passes by once; the same for every epoch and seed
     """
 
     def __init__(
@@ -96,7 +94,7 @@ class BatchSource:
         self._plan_text: Planner = of_pairs if pairs else partial(plan_packed if pack else plan_singles, fill=fill)
         self._blocks = Blocks(shards, block_tokens=block_tokens, stretch_tokens=stretch_tokens)
         self.window_count = max(1, min(len(self._blocks), round(shards.token_count / window_tokens)))
-        self.rows_per_epoch, self.tokens_per_epoch = self._measure(window_tokens // 4)
+        self.rows_per_epoch = self._measure(window_tokens // 4)
         self._layout = lru_cache(maxsize=2)(self._make_layout)
         self._plan = lru_cache(maxsize=2)(self._make_plan)
 
@@ -191,13 +189,12 @@ class BatchSource:
         tokens = np.cumsum([0] + [int(self._blocks.token_counts[window].sum()) for window in windows])
         return windows, tokens * self.rows_per_epoch // tokens[-1]
 
-    def _measure(self, sample_tokens: int) -> tuple[int, int]:
-        """Return (rows, tokens) of an epoch, from the plan of blocks evenly spread over the split."""
+    def _measure(self, sample_tokens: int) -> int:
+        """Return the rows of an epoch, from the plan of blocks evenly spread over the split."""
         blocks, total = self._blocks, self.shards.token_count
         count = max(1, min(len(blocks), round(len(blocks) * sample_tokens / total)))
         sample = np.unique(np.linspace(0, len(blocks) - 1, count).round().astype(np.int64))
         rng = stream("measure", self.shards.fingerprint, self.length)
         rows = self._plan_text(blocks.window(sample), self.length, rng)
         scale = total / int(blocks.token_counts[sample].sum())
-        special = len(rows.starts) + int(self._opens(rows).sum())
-        return max(1, round(len(rows) * scale)), round((rows.tokens + special) * scale)
+        return max(1, round(len(rows) * scale))

@@ -1,22 +1,58 @@
-"""Plans rows of several documents, [CLS] A [SEP] [CLS] B [SEP] ..., so that short ones leave next to no padding.
+"""Plans rows of single segments, for masking alone, and packs several into a row, so that little of it is padding.
 
-The pieces are those of `plan_singles`. They are put into rows by best fit, the longest first. Pieces of one length are
-handled together, as are rows with as much room left, so that the work grows with the length of a row and not with the
-number of documents (Krell et al. 2021, "Efficient Sequence Packing without Cross-contamination").
+A packed row is [CLS] A [SEP] [CLS] B [SEP] ...; its pieces are the rows of `plan_singles`. They are put into rows by
+best fit, the longest first. Pieces of one length are handled together, as are rows with as much room left, so that the
+work grows with the length of a row and not with the number of documents (Krell et al. 2021, "Efficient Sequence Packing
+without Cross-contamination").
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-from bertwright.data.pretraining.planned_rows import PlannedRows, join_rows
+from bertwright.data.pretraining.planned_rows import PlannedRows, equal_rows, join_rows
 from bertwright.data.pretraining.sentence_windows import Text
-from bertwright.data.pretraining.singles import plan_singles
 
 SPECIAL = 2
 """[CLS] and [SEP]: each piece has its own."""
 LEAST_TOKENS = 8
 """A piece is cut only into parts of so many tokens or more: fewer are not worth their [CLS] and [SEP]."""
+
+
+def plan_singles(text: Text, length: int, rng: np.random.Generator, *, fill: bool = False) -> PlannedRows:
+    """Return the rows of at most `length` - 2 tokens that a window gives, in document order: [CLS] A [SEP].
+
+    Known as full sentences without crossing documents (RoBERTa, Liu et al. 2019, section 4.2, "doc-sentences").
+
+    A row takes whole sentences while they fit; a sentence longer than a row is cut. With `fill` every sentence is cut
+    that does not fit, so that rows are full but for the first and last of a document. Every token of the window is in
+    exactly one row. Without `fill` the cut is the same each time; with it, the first row of a document that needs more
+    than one is cut short at random, so that the cuts of another epoch fall elsewhere.
+    """
+    room = length - 2
+    ends = text.cumulative[text.firsts[1:]]
+    at = text.cumulative[text.firsts[:-1]]
+    active = np.arange(text.walked)
+    stretches: list[np.ndarray] = []
+    starts: list[np.ndarray] = []
+    stops: list[np.ndarray] = []
+    while active.size:
+        start = at[active]
+        if fill:
+            stop = np.minimum(start + room, ends[active])
+            if not starts:
+                early = start + rng.integers(room // 2, room, size=active.size, endpoint=True)
+                stop = np.where(ends[active] - start > room, early, stop)
+        else:
+            whole = text.cumulative[np.searchsorted(text.cumulative, start + room, side="right") - 1]
+            stop = np.minimum(np.where(whole > start, whole, start + room), ends[active])
+        stretches.append(active)
+        starts.append(start)
+        stops.append(stop)
+        at[active] = stop
+        active = active[stop < ends[active]]
+    first = np.concatenate(starts)
+    return equal_rows(text.places(np.concatenate(stretches), first), np.concatenate(stops) - first)
 
 
 def plan_packed(text: Text, length: int, rng: np.random.Generator, *, fill: bool = False) -> PlannedRows:

@@ -36,11 +36,6 @@ class PlannedRows:
         segments = np.arange(firsts[-1]) + np.repeat(self.firsts[rows] - firsts[:-1], counts)
         return PlannedRows(self.starts[segments], self.lengths[segments], firsts, self.labels[rows])
 
-    @property
-    def tokens(self) -> int:
-        """Tokens of text in all rows, special tokens not counted."""
-        return int(self.lengths.sum(dtype=np.int64))
-
 
 def equal_rows(
     starts: np.ndarray, lengths: np.ndarray, *, each: int = 1, labels: np.ndarray | None = None

@@ -13,17 +13,17 @@ from typing import Any
 from bertwright.hub.mappings.known import mapping_of
 from bertwright.hub.mappings.modernbert_names import MODERN
 from bertwright.model.build import ARCHITECTURES
-from bertwright.model.encoder import Part
+from bertwright.model.encoder import HeadType
 from bertwright.tasks.by_name import TASKS
 
-PIPELINES: dict[Part, str] = {
+PIPELINES: dict[HeadType, str] = {
     "row": "text-classification",
     "token": "token-classification",
     "span": "question-answering",
     "choice": "multiple-choice",
 }
 """What Hugging Face calls the pipeline of a task, by what its head is about."""
-CLASSES: dict[Part, str] = {"span": "AutoModelForQuestionAnswering", "choice": "AutoModelForMultipleChoice"}
+CLASSES: dict[HeadType, str] = {"span": "AutoModelForQuestionAnswering", "choice": "AutoModelForMultipleChoice"}
 """The class to load for tasks that transformers has no pipeline for."""
 
 

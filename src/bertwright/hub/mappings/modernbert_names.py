@@ -6,7 +6,6 @@ matrices, which is what Muon wants.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -15,59 +14,9 @@ from bertwright.hub.mappings.mapping import HFMapping
 from bertwright.model.config import ModelConfig, ModernConfig
 from bertwright.tokenizer.load import SpecialIds
 
-PARTS: dict[str, str] = {
-    "model.embeddings.tok_embeddings.weight": "embeddings.words.weight",
-    "model.embeddings.norm.weight": "embeddings.norm.weight",
-    "model.final_norm.weight": "norm.weight",
-    "head.dense.weight": "mlm_head.dense.weight",
-    "head.norm.weight": "mlm_head.norm.weight",
-    "decoder.bias": "mlm_head.bias",
-}
-"""Their name and ours for what stands once."""
-
-BLOCK_PARTS: dict[str, tuple[str, ...]] = {
-    "attn_norm.weight": ("attention_norm.weight",),
-    "attn.Wqkv.weight": ("attention.query.weight", "attention.key.weight", "attention.value.weight"),
-    "attn.Wo.weight": ("attention.output.weight",),
-    "mlp_norm.weight": ("mlp_norm.weight",),
-    "mlp.Wi.weight": ("mlp.inner.weight", "mlp.gate.weight"),
-    "mlp.Wo.weight": ("mlp.outer.weight",),
-}
-"""Their name inside model.layers.N and ours inside blocks.N, stacked in this order."""
-
-HF_NAMES = {ours: theirs for theirs, ours in PARTS.items()}
-THEIR_BLOCK = {ours: theirs for theirs, several in BLOCK_PARTS.items() for ours in several}
-BACKBONE = ("embeddings.", "layers.", "final_norm.")
-
 FULL, SLIDING = "full_attention", "sliding_attention"
 PUBLISHED_EVERY = 3
 PUBLISHED_THETA = {FULL: 160_000.0, SLIDING: 10_000.0}
-
-
-def to_ours(name: str) -> tuple[str, ...]:
-    """Return our names of a Hugging Face weight, in the order they are stacked in it; none where it has no place.
-
-    The prefix "model." may be missing (ModernBertModel saves without it).
-
-    >>> to_ours("model.layers.3.mlp.Wi.weight")
-    ('blocks.3.mlp.inner.weight', 'blocks.3.mlp.gate.weight')
-    """
-    if name.startswith(BACKBONE):
-        name = f"model.{name}"
-    if block := re.fullmatch(r"model\.layers\.(\d+)\.(.+)", name):
-        return tuple(f"blocks.{block[1]}.{ours}" for ours in BLOCK_PARTS.get(block[2], ()))
-    return (PARTS[name],) if name in PARTS else ()
-
-
-def to_theirs(name: str) -> str:
-    """Return the name Hugging Face's ModernBertForMaskedLM gives the weight that one of ours is in.
-
-    >>> to_theirs("blocks.0.attention.key.weight")
-    'model.layers.0.attn.Wqkv.weight'
-    """
-    if block := re.fullmatch(r"blocks\.(\d+)\.(.+)", name):
-        return f"model.layers.{block[1]}.{THEIR_BLOCK[block[2]]}"
-    return HF_NAMES[name]
 
 
 def read_extra(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -114,9 +63,10 @@ def write_extra(config: ModelConfig, special: SpecialIds) -> dict[str, Any]:
 
 
 def _pattern(kinds: list[str], layers: int) -> int:
+    """Return every which block is global; raises ModelError where `kinds` has no such pattern."""
     if isinstance(kinds, list) and len(kinds) == layers:
-        seen = [block for block, kind in enumerate(kinds) if kind == FULL]
-        every = seen[1] if len(seen) > 1 else layers
+        full = [block for block, kind in enumerate(kinds) if kind == FULL]
+        every = full[1] if len(full) > 1 else layers
         if kinds == [SLIDING if block % every else FULL for block in range(layers)]:
             return every
     raise ModelError(
@@ -164,11 +114,27 @@ MODERN = HFMapping(
     },
     heads=("mlm_head.",),
     left_out=("nsp_head.",),
+    prefix="model.",
+    backbone=("embeddings.", "layers.", "final_norm."),
+    modules={
+        "model.embeddings.tok_embeddings": ("embeddings.words",),
+        "model.embeddings.norm": ("embeddings.norm",),
+        "model.final_norm": ("norm",),
+        "head.dense": ("mlm_head.dense",),
+        "head.norm": ("mlm_head.norm",),
+        "decoder": ("mlm_head",),
+    },
+    blocks="model.layers",
+    in_block={
+        "attn_norm": ("attention_norm",),
+        "attn.Wqkv": ("attention.query", "attention.key", "attention.value"),
+        "attn.Wo": ("attention.output",),
+        "mlp_norm": ("mlp_norm",),
+        "mlp.Wi": ("mlp.inner", "mlp.gate"),
+        "mlp.Wo": ("mlp.outer",),
+    },
     decoder="decoder.weight",
-    words="model.embeddings.tok_embeddings.weight",
     inputs=("input_ids", "attention_mask"),
-    to_ours=to_ours,
-    to_theirs=to_theirs,
     read_extra=read_extra,
     write_extra=write_extra,
 )

@@ -1,7 +1,8 @@
 """Writes an encoder down as an ONNX graph: BERT and ModernBERT, block by block, with the weights they have.
 
-B rows, S tokens a row, M of them asked about, A heads of D units, H = A x D. What the model computes anew each time is
-done once here: query, key and value stand side by side, and the scale of the scores is part of the query's weights.
+B rows, S tokens a row, M of them queries of the last block, A heads of D units, H = A x D. What the model computes anew
+each time is done once here: query, key and value stand side by side, and the scale of the scores is part of the weights
+of the query.
 """
 
 from __future__ import annotations
@@ -15,19 +16,17 @@ from torch import Tensor, nn
 
 from bertwright.errors import ModelError
 from bertwright.hub.onnx.operators import Graph
-from bertwright.model.bert import BertForPreTraining
+from bertwright.model.bert import BertForPreTraining, Block
 from bertwright.model.encoder import Encoder
 from bertwright.model.heads import MaskedTokenHead
 from bertwright.model.layers.attention import Attention
 from bertwright.model.layers.attention_mask import MASK_VALUE
-from bertwright.model.layers.block import Block
-from bertwright.model.layers.embeddings import Embeddings
 from bertwright.model.modernbert import ModernBlock, ModernForMaskedLM
 
 INPUTS = ("input_ids", "token_type_ids", "attention_mask")
 """What an encoder reads, [batch, length] int64 each, as transformers calls it."""
 FIRST = "first"
-"""Stands for the first token of each row, where positions are asked about."""
+"""Stands for the first token of each row, where positions are wanted."""
 
 
 @dataclass(frozen=True)
@@ -37,15 +36,22 @@ class QueriedTokens:
     positions: str | None
 
 
-def write_encoder(graph: Graph, encoder: Encoder, asked: QueriedTokens) -> str:
+EVERY = QueriedTokens(None)
+
+
+def write_encoder(graph: Graph, encoder: Encoder, queries: QueriedTokens) -> str:
     """Add the encoder to `graph` and return its hidden states [B, S or M, H], as `Encoder.encode` does.
 
     Raises ModelError where the architecture cannot be written.
     """
-    write = ENCODERS.get(type(encoder))
-    if write is None:
+    if type(encoder) not in ENCODERS:
         raise ModelError(f"{type(encoder).__name__} cannot be written as ONNX; BERT and ModernBERT can")
-    return write(graph, encoder, asked)
+    write_embeddings, write_block = ENCODERS[type(encoder)]
+    hidden, padding = write_embeddings(graph, encoder), _padding_bias(graph)
+    for number in range(len(encoder.blocks)):
+        of_block = queries if number == len(encoder.blocks) - 1 else EVERY
+        hidden = write_block(graph, encoder, number, hidden, padding, of_block)
+    return _norm(graph, hidden, "norm", encoder.norm)
 
 
 def write_transform(graph: Graph, head: MaskedTokenHead, hidden: str) -> str:
@@ -54,74 +60,60 @@ def write_transform(graph: Graph, head: MaskedTokenHead, hidden: str) -> str:
     return _norm(graph, graph("Gelu", dense), "mlm_head.norm", head.norm)
 
 
-def pick(graph: Graph, values: str, asked: QueriedTokens) -> str:
-    """Return [B, M, ...] of values [B, S, ...]: those asked about."""
-    if asked.positions is None:
+def pick(graph: Graph, values: str, queries: QueriedTokens) -> str:
+    """Return [B, M, ...] of values [B, S, ...]: those of the queries."""
+    if queries.positions is None:
         return values
-    if asked.positions == FIRST:
+    if queries.positions == FIRST:
         return graph("Gather", values, graph.constant([0]), axis=1)
-    places = graph("Unsqueeze", asked.positions, graph.constant([2]))
+    places = graph("Unsqueeze", queries.positions, graph.constant([2]))
     return graph("GatherND", values, places, batch_dims=1)
 
 
-def _write_bert(graph: Graph, model: Encoder, asked: QueriedTokens) -> str:
+def _bert_embeddings(graph: Graph, model: Encoder) -> str:
     assert isinstance(model, BertForPreTraining)
-    parts = model.embeddings
-    words = graph("Gather", graph.weight("embeddings.words", parts.words.weight), "input_ids")
-    types = graph("Gather", graph.weight("embeddings.types", parts.types.weight), _types(graph, parts))
+    tables = model.embeddings
+    words = graph("Gather", graph.weight("embeddings.words", tables.words.weight), "input_ids")
+    # In a model of one token type all tokens are of that, in pairs too: an index of 1 would be out of its table.
+    only_one = tables.types.num_embeddings == 1
+    kinds = graph("Mul", "token_type_ids", graph.constant(np.int64(0))) if only_one else "token_type_ids"
+    types = graph("Gather", graph.weight("embeddings.types", tables.types.weight), kinds)
     length = graph("Shape", "input_ids", start=1)
     positions = graph(
-        "Slice", graph.weight("embeddings.positions", parts.positions.weight), graph.constant([0]), length
+        "Slice", graph.weight("embeddings.positions", tables.positions.weight), graph.constant([0]), length
     )
     hidden = graph("Add", graph("Add", words, types), positions)
-    hidden = _norm(graph, hidden, "embeddings.norm", parts.norm)
-    bias = _padding_bias(graph)
-    for place, block in enumerate(model.blocks):
-        assert isinstance(block, Block)
-        last = asked if place == len(model.blocks) - 1 else QueriedTokens(None)
-        hidden = _write_block(graph, f"blocks.{place}", block, hidden, bias, last)
-    return hidden
+    return _norm(graph, hidden, "embeddings.norm", tables.norm)
 
 
-def _types(graph: Graph, parts: Embeddings) -> str:
-    """Return the token types [B, S] that have an embedding: in a model of one type all are of that, in pairs too."""
-    only_one = parts.types.num_embeddings == 1
-    return graph("Mul", "token_type_ids", graph.constant(np.int64(0))) if only_one else "token_type_ids"
-
-
-def _write_block(graph: Graph, name: str, block: Block, hidden: str, bias: str, asked: QueriedTokens) -> str:
-    attended = _attention(graph, f"{name}.attention", block.attention, hidden, bias, asked)
-    summed = graph("Add", pick(graph, hidden, asked), attended)
+def _bert_block(graph: Graph, model: Encoder, number: int, hidden: str, padding: str, queries: QueriedTokens) -> str:
+    block, name = model.blocks[number], f"blocks.{number}"
+    assert isinstance(block, Block)
+    attended = _attention(graph, f"{name}.attention", block.attention, hidden, padding, queries)
+    summed = graph("Add", pick(graph, hidden, queries), attended)
     between = _norm(graph, summed, f"{name}.attention_norm", block.attention_norm)
     inner = graph("Gelu", graph.linear(between, f"{name}.inner", block.inner.weight, block.inner.bias))
     outer = graph.linear(inner, f"{name}.outer", block.outer.weight, block.outer.bias)
     return _norm(graph, graph("Add", between, outer), f"{name}.norm", block.norm)
 
 
-def _write_modern(graph: Graph, model: Encoder, asked: QueriedTokens) -> str:
+def _modern_embeddings(graph: Graph, model: Encoder) -> str:
     assert isinstance(model, ModernForMaskedLM)
-    config, parts = model.config, model.embeddings
-    words = graph("Gather", graph.weight("embeddings.words", parts.words.weight), "input_ids")
-    hidden = _norm(graph, words, "embeddings.norm", parts.norm)
-    padding = _padding_bias(graph)
-    for place, block in enumerate(model.blocks):
-        assert isinstance(block, ModernBlock)
-        last = asked if place == len(model.blocks) - 1 else QueriedTokens(None)
-        whole = config.is_global(place)
-        bias = padding if whole else _window_bias(graph, padding, config.local_window, last)
-        rotation = model.get_buffer("global_rotation" if whole else "local_rotation")
-        angles = _angles(graph, "global" if whole else "local", rotation)
-        hidden = _write_modern_block(graph, f"blocks.{place}", block, hidden, bias, angles, last)
-    return _norm(graph, hidden, "norm", model.norm)
+    words = graph("Gather", graph.weight("embeddings.words", model.embeddings.words.weight), "input_ids")
+    return _norm(graph, words, "embeddings.norm", model.embeddings.norm)
 
 
-def _write_modern_block(
-    graph: Graph, name: str, block: ModernBlock, hidden: str, bias: str, angles: tuple[str, str], asked: QueriedTokens
-) -> str:
-    norm = block.attention_norm
-    normed = _norm(graph, hidden, f"{name}.attention_norm", norm) if isinstance(norm, nn.LayerNorm) else hidden
-    attended = _attention(graph, f"{name}.attention", block.attention, normed, bias, asked, angles)
-    summed = graph("Add", pick(graph, hidden, asked), attended)
+def _modern_block(graph: Graph, model: Encoder, number: int, hidden: str, padding: str, queries: QueriedTokens) -> str:
+    block, name = model.blocks[number], f"blocks.{number}"
+    assert isinstance(model, ModernForMaskedLM)
+    assert isinstance(block, ModernBlock)
+    whole = model.config.is_global(number)
+    bias = padding if whole else _window_bias(graph, padding, model.config.local_window, queries)
+    kind = "global" if whole else "local"
+    angles = _angles(graph, kind, model.get_buffer(f"{kind}_rotation"))
+    normed = _norm(graph, hidden, f"{name}.attention_norm", block.attention_norm)
+    attended = _attention(graph, f"{name}.attention", block.attention, normed, bias, queries, angles)
+    summed = graph("Add", pick(graph, hidden, queries), attended)
     between = _norm(graph, summed, f"{name}.mlp_norm", block.mlp_norm)
     mlp = block.mlp
     both = graph.linear(between, f"{name}.inner_and_gate", torch.cat([mlp.inner.weight, mlp.gate.weight]), None)
@@ -133,30 +125,30 @@ def _write_modern_block(
 def _attention(
     graph: Graph,
     name: str,
-    part: Attention,
+    layer: Attention,
     hidden: str,
     bias: str,
-    asked: QueriedTokens,
+    queries: QueriedTokens,
     angles: tuple[str, str] | None = None,
 ) -> str:
     """Return [B, M, H] of hidden states [B, S, H]; `bias` is added to the scores [B, A, M, S]."""
-    width = part.query.out_features // part.heads
+    width = layer.query.out_features // layer.heads
     scale = width**-0.5
-    query = (part.query.weight * scale, None if part.query.bias is None else part.query.bias * scale)
-    key, value = ((layer.weight, layer.bias) for layer in (part.key, part.value))
-    if asked.positions is None:
-        q, k, v = _projected(graph, f"{name}.query_key_value", hidden, [query, key, value], part.heads, width)
+    query = (layer.query.weight * scale, None if layer.query.bias is None else layer.query.bias * scale)
+    key, value = ((one.weight, one.bias) for one in (layer.key, layer.value))
+    if queries.positions is None:
+        q, k, v = _projected(graph, f"{name}.query_key_value", hidden, [query, key, value], layer.heads, width)
     else:
-        (q,) = _projected(graph, f"{name}.query", pick(graph, hidden, asked), [query], part.heads, width)
-        k, v = _projected(graph, f"{name}.key_value", hidden, [key, value], part.heads, width)
+        (q,) = _projected(graph, f"{name}.query", pick(graph, hidden, queries), [query], layer.heads, width)
+        k, v = _projected(graph, f"{name}.key_value", hidden, [key, value], layer.heads, width)
     if angles is not None:
-        q, k = _rotated(graph, q, angles, asked), _rotated(graph, k, angles, QueriedTokens(None))
+        q, k = _rotated(graph, q, angles, queries), _rotated(graph, k, angles, EVERY)
     q, k, v = (graph("Transpose", one, perm=[0, 2, 1, 3]) for one in (q, k, v))
     scores = graph("MatMul", q, graph("Transpose", k, perm=[0, 1, 3, 2]))  # onnxruntime makes this one product
-    shares = graph("Softmax", graph("Add", scores, bias), axis=-1)
-    mixed = graph("Transpose", graph("MatMul", shares, v), perm=[0, 2, 1, 3])
-    joined = graph("Reshape", mixed, graph.constant([0, 0, part.heads * width]))
-    return graph.linear(joined, f"{name}.output", part.output.weight, part.output.bias)
+    probabilities = graph("Softmax", graph("Add", scores, bias), axis=-1)
+    found = graph("Transpose", graph("MatMul", probabilities, v), perm=[0, 2, 1, 3])
+    joined = graph("Reshape", found, graph.constant([0, 0, layer.heads * width]))
+    return graph.linear(joined, f"{name}.output", layer.output.weight, layer.output.bias)
 
 
 def _projected(
@@ -167,24 +159,24 @@ def _projected(
     weight = torch.cat([weight for weight, _ in layers])
     joined = graph.linear(hidden, name, weight, torch.cat(biases) if biases else None)
     count = len(layers)
-    parts = graph.several("Split", joined, outputs=count, axis=-1, num_outputs=count) if count > 1 else [joined]
+    outputs = graph.several("Split", joined, outputs=count, axis=-1, num_outputs=count) if count > 1 else [joined]
     shape = graph.constant([0, 0, heads, width])
-    return [graph("Reshape", part, shape) for part in parts]
+    return [graph("Reshape", part, shape) for part in outputs]
 
 
-def _rotated(graph: Graph, vectors: str, angles: tuple[str, str], asked: QueriedTokens) -> str:
-    """Return vectors [B, S, A, D] turned by their positions (see `model/layers/rotary.py`)."""
-    cosines, sines = (_at_positions(graph, one, asked) for one in angles)
+def _rotated(graph: Graph, vectors: str, angles: tuple[str, str], queries: QueriedTokens) -> str:
+    """Return vectors [B, S, A, D] turned by their positions (see `rotate` in model/layers/attention.py)."""
+    cosines, sines = (_at_positions(graph, one, queries) for one in angles)
     first, second = graph.several("Split", vectors, outputs=2, axis=-1, num_outputs=2)
     swapped = graph("Concat", second, first, axis=-1)
     return graph("Add", graph("Mul", vectors, cosines), graph("Mul", swapped, sines))
 
 
-def _at_positions(graph: Graph, angles: str, asked: QueriedTokens) -> str:
-    """Return the rows of angles [positions, 1, D] that belong to the tokens asked about."""
-    if asked.positions is None:
+def _at_positions(graph: Graph, angles: str, queries: QueriedTokens) -> str:
+    """Return the rows of angles [positions, 1, D] that belong to the queries."""
+    if queries.positions is None:
         return graph("Slice", angles, graph.constant([0]), graph("Shape", "input_ids", start=1))
-    return graph("Gather", angles, graph.constant([0]) if asked.positions == FIRST else asked.positions)
+    return graph("Gather", angles, graph.constant([0]) if queries.positions == FIRST else queries.positions)
 
 
 def _angles(graph: Graph, name: str, rotation: Tensor) -> tuple[str, str]:
@@ -199,29 +191,34 @@ def _padding_bias(graph: Graph) -> str:
     return graph("Where", here, graph.constant(np.float32(0)), graph.constant(np.float32(MASK_VALUE)))
 
 
-def _window_bias(graph: Graph, padding: str, window: int, asked: QueriedTokens) -> str:
+def _window_bias(graph: Graph, padding: str, window: int, queries: QueriedTokens) -> str:
     """Return [B, 1, M, S]: `padding`, and MASK_VALUE where keys are over window // 2 tokens away."""
     length = graph("Squeeze", graph("Shape", "input_ids", start=1))
     keys = graph("Range", graph.constant(np.int64(0)), length, graph.constant(np.int64(1)))
-    if asked.positions is None:
-        queries = graph("Unsqueeze", keys, graph.constant([1]))
-    elif asked.positions == FIRST:
-        queries = graph.constant(np.zeros((1, 1), dtype=np.int64))
+    if queries.positions is None:
+        at = graph("Unsqueeze", keys, graph.constant([1]))
+    elif queries.positions == FIRST:
+        at = graph.constant(np.zeros((1, 1), dtype=np.int64))
     else:
-        queries = graph("Unsqueeze", asked.positions, graph.constant([1, 3]))
-    distance = graph("Abs", graph("Sub", queries, keys))
+        at = graph("Unsqueeze", queries.positions, graph.constant([1, 3]))
+    distance = graph("Abs", graph("Sub", at, keys))
     far = graph("Greater", distance, graph.constant(np.int64(window // 2)))
     return graph("Where", far, graph.constant(np.float32(MASK_VALUE)), padding)
 
 
-def _norm(graph: Graph, values: str, name: str, norm: nn.LayerNorm) -> str:
+def _norm(graph: Graph, values: str, name: str, norm: nn.Module) -> str:
+    """Add a LayerNorm, or nothing for the identity that stands where an architecture has none."""
+    if not isinstance(norm, nn.LayerNorm):
+        return values
     scale = graph.weight(f"{name}.weight", norm.weight)
-    parts = [scale] if norm.bias is None else [scale, graph.weight(f"{name}.bias", norm.bias)]
-    return graph("LayerNormalization", values, *parts, axis=-1, epsilon=norm.eps)
+    inputs = [scale] if norm.bias is None else [scale, graph.weight(f"{name}.bias", norm.bias)]
+    return graph("LayerNormalization", values, *inputs, axis=-1, epsilon=norm.eps)
 
 
-ENCODERS: dict[type[Encoder], Callable[[Graph, Encoder, QueriedTokens], str]] = {
-    BertForPreTraining: _write_bert,
-    ModernForMaskedLM: _write_modern,
+WriteEmbeddings = Callable[[Graph, Encoder], str]
+WriteBlock = Callable[[Graph, Encoder, int, str, str, QueriedTokens], str]
+ENCODERS: dict[type[Encoder], tuple[WriteEmbeddings, WriteBlock]] = {
+    BertForPreTraining: (_bert_embeddings, _bert_block),
+    ModernForMaskedLM: (_modern_embeddings, _modern_block),
 }
-"""How each architecture is written."""
+"""How embeddings and blocks of each architecture are written."""

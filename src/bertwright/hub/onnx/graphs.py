@@ -1,26 +1,24 @@
-"""Turns a model into an ONNX graph that computes what the model computes, and says how far the two differ.
+"""Turns a model into an ONNX graph that computes what the model computes.
 
 row       input_ids, token_type_ids, attention_mask [B, S]     -> logits [B, outputs]
 token     the same                                             -> logits [B, S, outputs]
-vector    the same                                             -> vectors [B, H], pooled, of unit length where asked
+vector    the same                                             -> vectors [B, H], pooled, of unit length where set
 masked    the same and asked [B, M], the positions of [MASK]   -> mlm_logits [B, M, V], and nsp_logits [B, 2] of BERT
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import onnx
 import torch
 
-from bertwright.errors import ModelError
-from bertwright.hub.onnx.encoders import FIRST, INPUTS, QueriedTokens, write_encoder, write_transform
+from bertwright.hub.onnx.encoders import EVERY, FIRST, INPUTS, QueriedTokens, write_encoder, write_transform
 from bertwright.hub.onnx.operators import Graph
 from bertwright.model.bert import BertForPreTraining
-from bertwright.model.encoder import SEQUENCE_HEADS, Encoder, Part
+from bertwright.model.encoder import SEQUENCE_HEADS, Encoder
 from bertwright.model.modernbert import ModernForMaskedLM
 from bertwright.model.sentence_encoder import Pooling, SentenceEncoder
 from bertwright.model.task_model import FineTuned
@@ -33,33 +31,20 @@ Values = dict[str, tuple[str, Sequence[int | str]]]
 """Outputs of a graph: by name, the value and its axes."""
 
 
-@dataclass(frozen=True)
-class OnnxHead:
-    """How a head is written: which tokens of the last block it reads, and its outputs from their hidden states."""
-
-    asked: QueriedTokens
-    write: Callable[[Graph, FineTuned, str], Values]
-
-
 def write_model(
     model: FineTuned | SentenceEncoder | Encoder, file: Path, *, pairs: bool = True
 ) -> dict[str, dict[str, Sequence[int | str]]]:
     """Write the graph of a model to `file`; return the axes of its inputs and outputs by name.
 
-    A pre-trained model's has the next-sentence head where it has one and `pairs` asks for it. Raises ModelError where
-    there is no way to write its head.
+    With `pairs` a pre-trained model has its next-sentence head too, if it has one. Raises ModelError where the
+    architecture cannot be written.
     """
     graph = Graph()
     inputs: dict[str, Sequence[int | str]] = dict.fromkeys(INPUTS, ("batch", "length"))
     if isinstance(model, SentenceEncoder):
         encoder, outputs = model.encoder, _pooled(graph, model)
     elif isinstance(model, FineTuned):
-        if model.part not in HEADS:
-            raise ModelError(f"a head about {model.part!r} cannot be exported; those about {', '.join(HEADS)} can")
-        head = HEADS[model.part]
-        hidden = write_encoder(graph, model.encoder, QueriedTokens(None) if model.averages else head.asked)
-        outputs = head.write(graph, model, _mean(graph, hidden) if model.averages else hidden)
-        encoder = model.encoder
+        encoder, outputs = model.encoder, _head(graph, model)
     else:
         encoder = model
         outputs = _masked(graph, encoder, pairs=pairs and encoder.has_nsp_head)
@@ -73,7 +58,7 @@ def write_model(
 def reference(model: FineTuned | SentenceEncoder | Encoder, arrays: Mapping[str, np.ndarray]) -> list[np.ndarray]:
     """Return what torch computes for a batch of arrays, in float32: the outputs of the graph, in their order.
 
-    The first is as `OnnxFolder.ask` gives it: of the positions asked about, [B, 1, H] for vectors.
+    The first is as `OnnxFolder.logits` gives it: at the positions `asked`, [B, 1, H] for vectors.
     """
     tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
     batch = LabelledBatch(asked=tensors.pop("asked", None), **tensors)
@@ -89,16 +74,16 @@ def reference(model: FineTuned | SentenceEncoder | Encoder, arrays: Mapping[str,
         return [model.mlm_logits(hidden[:, 1:]).numpy(), *([] if following is None else [following.numpy()])]
 
 
-def graph_difference(ours: np.ndarray, theirs: np.ndarray) -> tuple[float, bool]:
+def graph_difference(expected: np.ndarray, output: np.ndarray) -> tuple[float, bool]:
     """Return the largest difference of two arrays of logits or vectors, and whether that is within tolerance."""
-    largest = float(np.abs(ours - theirs).max())
-    return largest, largest <= TOLERANCE * max(1.0, float(np.abs(ours).max()))
+    largest = float(np.abs(expected - output).max())
+    return largest, largest <= TOLERANCE * max(1.0, float(np.abs(expected).max()))
 
 
 def _pooled(graph: Graph, model: SentenceEncoder) -> Values:
     """Write an encoder of sentence vectors, as `SentenceEncoder.forward` reads its last block."""
-    asked, pool = POOLINGS[model.pooling]
-    vectors = graph("Squeeze", pool(graph, write_encoder(graph, model.encoder, asked)), graph.constant([1]))
+    queries, pool = POOLINGS[model.pooling]
+    vectors = graph("Squeeze", pool(graph, write_encoder(graph, model.encoder, queries)), graph.constant([1]))
     if model.normalize:
         length = graph("ReduceL2", vectors, graph.constant([-1]))
         vectors = graph("Div", vectors, graph("Max", length, graph.constant(np.float32(1e-12))))
@@ -124,62 +109,56 @@ def _mean(graph: Graph, hidden: str) -> str:
     return graph("Div", summed, count)
 
 
-def _vectors(graph: Graph, model: FineTuned, hidden: str) -> str:
-    """Return what a head reads, [B, M, H], as `Encoder.vectors` does."""
+def _head_inputs(graph: Graph, model: FineTuned, hidden: str) -> str:
+    """Return what a head reads, [B, M, H], as `Encoder.head_inputs` does."""
     encoder = model.encoder
     if isinstance(encoder, ModernForMaskedLM):
         return write_transform(graph, encoder.mlm_head, hidden)
-    if isinstance(encoder, BertForPreTraining) and model.part in SEQUENCE_HEADS:
+    if isinstance(encoder, BertForPreTraining) and model.head_type in SEQUENCE_HEADS:
         dense = encoder.pooler.dense
         return graph("Tanh", graph.linear(hidden, "pooler", dense.weight, dense.bias))
     return hidden
 
 
-def _over_rows(graph: Graph, model: FineTuned, hidden: str) -> Values:
-    vectors = graph("Squeeze", _vectors(graph, model, hidden), graph.constant([1]))
+def _head(graph: Graph, model: FineTuned) -> Values:
+    """Write a fine-tuned model: over rows its head reads one token, or the mean of all; else every token."""
+    over_rows = model.head_type in SEQUENCE_HEADS
+    queries = QueriedTokens(FIRST) if over_rows and not model.averages else EVERY
+    hidden = write_encoder(graph, model.encoder, queries)
+    vectors = _head_inputs(graph, model, _mean(graph, hidden) if model.averages else hidden)
+    if over_rows:
+        vectors = graph("Squeeze", vectors, graph.constant([1]))
     logits = graph.linear(vectors, "classifier", model.classifier.weight, model.classifier.bias)
-    return {"logits": (logits, ("batch", model.classifier.out_features))}
-
-
-def _over_tokens(graph: Graph, model: FineTuned, hidden: str) -> Values:
-    vectors = _vectors(graph, model, hidden)
-    logits = graph.linear(vectors, "classifier", model.classifier.weight, model.classifier.bias)
-    return {"logits": (logits, ("batch", "length", model.classifier.out_features))}
+    axes = ("batch",) if over_rows else ("batch", "length")
+    return {"logits": (logits, (*axes, model.classifier.out_features))}
 
 
 def _masked(graph: Graph, encoder: Encoder, *, pairs: bool) -> Values:
-    """Write a pre-trained model; with `pairs`, [CLS] comes out before the positions asked about."""
+    """Write a pre-trained model; with `pairs`, [CLS] comes out before the masked positions."""
     assert isinstance(encoder, BertForPreTraining | ModernForMaskedLM)
-    places = graph("Concat", graph("Mul", _part(graph, "asked", 0, 1), graph.constant([0])), "asked", axis=1)
+    places = graph("Concat", graph("Mul", _slice(graph, "asked", 0, 1), graph.constant([0])), "asked", axis=1)
     hidden = write_encoder(graph, encoder, QueriedTokens(places if pairs else "asked"))
-    asked = _part(graph, hidden, 1, np.iinfo(np.int64).max) if pairs else hidden
-    vectors, words = write_transform(graph, encoder.mlm_head, asked), encoder.word_embeddings.weight
+    masked = _slice(graph, hidden, 1, np.iinfo(np.int64).max) if pairs else hidden
+    vectors, words = write_transform(graph, encoder.mlm_head, masked), encoder.word_embeddings.weight
     logits = graph.linear(vectors, "decoder", words, encoder.mlm_head.bias)
     outputs: Values = {"mlm_logits": (logits, ("batch", "asked", encoder.config.vocab_size))}
     if pairs:
         assert isinstance(encoder, BertForPreTraining)
         start = graph("Gather", hidden, graph.constant(np.int64(0)), axis=1)
-        dense, judge = encoder.pooler.dense, encoder.nsp_head.dense
+        dense, classifier = encoder.pooler.dense, encoder.nsp_head.dense
         pooled = graph("Tanh", graph.linear(start, "pooler", dense.weight, dense.bias))
-        outputs["nsp_logits"] = (graph.linear(pooled, "nsp_head", judge.weight, judge.bias), ("batch", 2))
+        outputs["nsp_logits"] = (graph.linear(pooled, "nsp_head", classifier.weight, classifier.bias), ("batch", 2))
     return outputs
 
 
-def _part(graph: Graph, values: str, begin: int, end: int) -> str:
+def _slice(graph: Graph, values: str, begin: int, end: int) -> str:
     """Return values [B, begin:end, ...]."""
     return graph("Slice", values, *(graph.constant([number]) for number in (begin, end, 1)))
 
 
-HEADS: dict[Part, OnnxHead] = {
-    "row": OnnxHead(QueriedTokens(FIRST), _over_rows),
-    "choice": OnnxHead(QueriedTokens(FIRST), _over_rows),
-    "token": OnnxHead(QueriedTokens(None), _over_tokens),
-    "span": OnnxHead(QueriedTokens(None), _over_tokens),
-}
-"""How the head of a task is written, by what it is about."""
 POOLINGS: dict[Pooling, tuple[QueriedTokens, Callable[[Graph, str], str]]] = {
-    "mean": (QueriedTokens(None), _mean),
+    "mean": (EVERY, _mean),
     "cls": (QueriedTokens(FIRST), _first),
-    "max": (QueriedTokens(None), _largest),
+    "max": (EVERY, _largest),
 }
 """How sentence vectors are written: which tokens of the last block they read, and what becomes of these."""

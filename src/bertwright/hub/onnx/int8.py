@@ -90,7 +90,7 @@ def rounded_columns(weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def write_smoothed(model: Path, out: Path, batches: Iterable[Mapping[str, np.ndarray]]) -> None:
     """Write the graph with no unit much larger than others in its products, all else being the same.
 
-    A weight that several nodes share stays as it is: what suits one of them would be wrong for the others.
+    A weight that several nodes use stays as it is: what suits one of them would be wrong for the others.
     """
     graph = onnx.load(str(model))
     weights = {tensor.name: tensor for tensor in graph.graph.initializer}

@@ -1,4 +1,4 @@
-"""Opens a folder of an exported model and asks it, by onnxruntime alone: nothing here imports torch.
+"""Turns arrays into the outputs of an exported model, by onnxruntime alone: nothing here imports torch.
 
 DIR/  model.onnx  onnx.json (inputs, outputs, labels, how it was checked)  tokenizer.json  config.json
 """
@@ -16,26 +16,28 @@ from bertwright.files import read_json
 from bertwright.log import note
 
 if TYPE_CHECKING:
-    from bertwright.model.encoder import Part
+    from bertwright.model.encoder import HeadType
     from bertwright.model.task_model import Problem
 
 MODEL, ABOUT = "model.onnx", "onnx.json"
 INPUTS = {"input_ids", "token_type_ids", "attention_mask", "asked"}
-"""What graphs of bertwright may ask for."""
+"""The inputs that graphs of bertwright may have."""
 SAME_EVERYWHERE = "same_on_every_cpu"
-"""What onnx.json says of graphs of 8-bit integers whose sums no CPU cuts off; those of earlier versions lack it."""
+"""The key of onnx.json for graphs of 8-bit integers whose sums no CPU cuts off; those of earlier versions lack it."""
+ABOUT_HEAD = ("part", "problem", "labels", "max_length")
+"""What onnx.json holds for every head."""
 LONGEST_ROW = 1 << 20
 NEXT_SENTENCE = "next_sentence"
-"""The setting of its own by which a next-sentence head is told from any other classifier of two labels."""
+"""The key of its extra settings that sets a next-sentence head apart from any other classifier of two labels."""
 SLOW_FUSIONS = ["SkipLayerNormFusion"]
 """Optimisations of onnxruntime not wanted: its sum with LayerNorm takes ten times what the two take singly (1.32)."""
 
 
 @dataclass(frozen=True)
 class OnnxFolder:
-    """An exported model, ready to be asked.
+    """An exported model, ready to run.
 
-    about holds all that onnx.json says.
+    about holds all of onnx.json.
     """
 
     folder: Path
@@ -43,10 +45,10 @@ class OnnxFolder:
     about: dict[str, Any]
 
     @property
-    def part(self) -> Part | Literal["vector"] | None:
-        """What its head is about, "vector" for sentence vectors, or None for a pre-trained model."""
-        part: Part | Literal["vector"] | None = self.about["part"]
-        return part
+    def head_type(self) -> HeadType | Literal["vector"] | None:
+        """The type of its head, "vector" for sentence vectors, or None for a pre-trained model."""
+        head_type: HeadType | Literal["vector"] | None = self.about["part"]
+        return head_type
 
     @property
     def problem(self) -> Problem:
@@ -55,14 +57,14 @@ class OnnxFolder:
         return problem
 
     @property
-    def own(self) -> dict[str, Any]:
+    def extra_config(self) -> dict[str, Any]:
         """The settings that its task keeps."""
         return dict(self.about.get("own") or {})
 
     @property
     def has_nsp_head(self) -> bool:
-        """Whether it is a classifier that says whether a text follows another."""
-        return self.part == "row" and self.own.get(NEXT_SENTENCE) is True
+        """Whether it is a classifier of whether a text follows another."""
+        return self.head_type == "row" and self.extra_config.get(NEXT_SENTENCE) is True
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -79,8 +81,8 @@ class OnnxFolder:
         """Numbers of a sentence vector."""
         return int(self.session.get_outputs()[0].shape[-1])
 
-    def ask(self, arrays: dict[str, np.ndarray]) -> np.ndarray:
-        """Return logits [B, M, outputs] at the positions asked about, from the arrays of `LabelledRows.arrays`.
+    def logits(self, arrays: dict[str, np.ndarray]) -> np.ndarray:
+        """Return logits [B, M, outputs] at the positions `asked`, or at all, from the arrays of `LabelledRows.arrays`.
 
         Sentence vectors are [B, 1, width].
         """
@@ -130,10 +132,8 @@ def open_onnx(folder: Path, *, threads: int = 1) -> OnnxFolder:
 
 
 def _is_about(about: Any, session: Any) -> bool:
-    """Say whether onnx.json holds what is asked of it, and names the inputs and outputs that the graph has."""
-    if not isinstance(about, dict) or not {"part", "problem", "inputs", "outputs", "labels", "max_length"} <= set(
-        about
-    ):
+    """Say whether onnx.json holds what it must, and names the inputs and outputs that the graph has."""
+    if not isinstance(about, dict) or not about.keys() >= {*ABOUT_HEAD, "inputs", "outputs"}:
         return False
     objects = (about["inputs"], about["outputs"], about.get("own") or {})
     inputs, outputs, labels, longest = (about[name] for name in ("inputs", "outputs", "labels", "max_length"))
@@ -146,15 +146,15 @@ def _is_about(about: Any, session: Any) -> bool:
         set(inputs) == {one.name for one in session.get_inputs()}
         and list(outputs) == [one.name for one in session.get_outputs()]
         and set(inputs) <= INPUTS
-        and (about["part"] != "vector" or _says_pooling(about, width))
+        and (about["part"] != "vector" or _has_pooling(about, width))
         and (about["part"] in (None, "choice", "span", "vector") or not isinstance(width, int) or len(labels) == width)
     )
 
 
-def _says_pooling(about: dict[str, Any], width: Any) -> bool:
-    """Say whether onnx.json tells how sentence vectors are made, and the graph how wide they are."""
-    told = (about.get(name) for name in ("pooling", "normalize", "layer"))
-    return isinstance(width, int) and [type(one) for one in told] == [str, bool, int]
+def _has_pooling(about: dict[str, Any], width: Any) -> bool:
+    """Say whether onnx.json holds how sentence vectors are made, and the graph how wide they are."""
+    values = (about.get(name) for name in ("pooling", "normalize", "layer"))
+    return isinstance(width, int) and [type(one) for one in values] == [str, bool, int]
 
 
 def _are_names(values: Any) -> bool:
@@ -171,7 +171,7 @@ def open_session(file: Path, *, threads: int = 1) -> Any:
         return onnxruntime.InferenceSession(
             str(file), options, providers=["CPUExecutionProvider"], disabled_optimizers=SLOW_FUSIONS
         )
-    except Exception as error:  # onnxruntime raises a class of its own for each kind of damage
+    except Exception as error:  # onnxruntime raises another class for each kind of damage
         raise ModelError(f"onnxruntime cannot open {file} ({error}); export the model again") from error
 
 

@@ -1,8 +1,8 @@
 """Turns calls such as `graph("MatMul", hidden, weight)` into an ONNX graph, node by node, in the order of the calls.
 
 The graph of an encoder is written down, not traced: it takes milliseconds, needs no example, has free batch and length
-by construction, and uses those operators that onnxruntime fuses and quantises. That it says the same as the model is
-checked on real input each time (see `graphs.py`).
+by construction, and uses those operators that onnxruntime fuses and quantises. That it computes what the model
+computes is checked on real input each time (see export_check.py).
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""Turns a model just drawn into the one a run starts from: as the corpus says, or single parts of it.
+"""Turns a model just drawn into the one a run starts from: wholly from the corpus, or in part.
 
-Parts are positions as sinusoids and words from their neighbours; the whole is `model.init`, see model/init/.
+The parts are positions as sinusoids and words from their neighbours; the whole is `init = "cooccurrence"`.
 """
 
 from __future__ import annotations
@@ -10,13 +10,14 @@ from concurrent.futures import ThreadPoolExecutor
 
 import torch
 
+from bertwright.corpus.cooccurrence import NeighbourCounts
 from bertwright.model.bert import BertForPreTraining
 from bertwright.model.encoder import Encoder
 from bertwright.model.encoder_config import EncoderConfig
 from bertwright.model.init.from_corpus import start_from_corpus
 from bertwright.model.init.layout import CorpusStatistics, layout_of
 from bertwright.model.init.modern_from_corpus import ModernLayout, start_modern_from_corpus
-from bertwright.model.init.neighbour_vectors import NeighbourCounts, neighbour_vectors
+from bertwright.model.init.neighbour_vectors import neighbour_vectors
 from bertwright.model.init.noise import sinusoids
 from bertwright.model.modernbert import ModernForMaskedLM
 from bertwright.tokenizer.load import SpecialIds
@@ -44,7 +45,7 @@ def initialise(
     """Give a model just drawn the weights that its settings ask for, in place.
 
     `counts()` reads or counts the neighbours of words, in a thread, while `examples()` draws some masked rows of the
-    corpus, of pairs with `next_sentence`. The thread draws from a generator of its own, which goes on from where
+    corpus, of pairs with `next_sentence`. The thread draws from a second generator, which goes on from where
     torch's default one stands.
     """
     shape = model.config

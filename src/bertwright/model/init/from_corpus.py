@@ -1,6 +1,6 @@
 """Turns a BERT just drawn into one that predicts masked words and next sentences before its first step.
 
-What is put where is told in layout.py.
+What is put where: layout.py.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ from bertwright.model.config import ModelConfig
 from bertwright.model.heads import MaskedTokenHead
 from bertwright.model.init.layout import MARKER, CorpusStatistics, Layout, layout_of, speeds, start_embeddings
 from bertwright.model.init.neighbour_maps import neighbour_maps
-from bertwright.model.init.segment_averages import compare_segments, states_of
+from bertwright.model.init.segment_averages import compare_segments, masked_states
 from bertwright.model.layers.attention import Attention
 from bertwright.model.modernbert import ModernForMaskedLM
 from bertwright.types import MaskedBatch
 
 OFFSETS = (-1, 1, -2, 2, -3, 3, -4, 4)
-"""Places of the neighbours that heads look at, nearest first; counts go no further."""
+"""Distances of the neighbours that heads attend to, nearest first; counts go no further."""
 SHARPNESS = 9.0
-"""Size of the scores of heads that look at a neighbour."""
+"""Size of the scores of heads that attend to a neighbour."""
 APART = 4.0
-"""How strongly [CLS] looks at itself where others look at neighbours."""
+"""How strongly [CLS] attends to itself where others attend to neighbours."""
 LINEAR = 3.0
 """Bias of the masked-token head: around it GELU is nearly a straight line, and LayerNorm takes the bias out again."""
 MEASURED = 2048
@@ -40,7 +40,7 @@ GAINS = 14
 
 
 def offsets_by_block(config: ModelConfig, *, next_sentence: bool) -> list[list[int]]:
-    """Return the offsets that the heads of the first block look at, and those of the second where any are left.
+    """Return the offsets that the heads of the first block attend to, and those of the second where any are left.
 
     With `next_sentence`, the first two heads of the first block are not for offsets.
     """
@@ -59,11 +59,12 @@ def start_from_corpus(
     next_sentence: bool,
     examples: Sequence[MaskedBatch],
 ) -> None:
-    """Put the weights of a model just drawn in place; what is not set keeps a part of what was drawn.
+    """Put the weights of a model just drawn in place; what is not set stays as drawn.
 
     On `examples`, masked rows of the corpus (of pairs with `next_sentence`), three things are measured that depend on
     it: the mean of an average of words, the spread of the comparison, and how sharp the masked-token head should be.
-    Draws nothing. Source: our own; neighbours as in a log-bilinear model (Mnih and Hinton, 2007), fitted in one step.
+    Draws nothing. No published source; neighbours as in a log-bilinear model (Mnih and Hinton, 2007), fitted in one
+    step.
     """
     layout, training = layout_of(model.config), model.training
     pairs = next_sentence and can_compare(model.config)
@@ -107,7 +108,7 @@ def _silence(model: BertForPreTraining) -> None:
 
 @torch.no_grad()
 def look_at_offset(attention: Attention, head: int, offset: int, layout: Layout) -> None:
-    """Have a head look `offset` places further, on top of what was drawn.
+    """Have a head attend to the token `offset` positions further, on top of what was drawn.
 
     sin and cos of (p + offset) are a rotation of those of p; the score of position q is then the sum over speeds w of
     cos(w (p + offset - q)), which is largest where q = p + offset.
@@ -127,16 +128,16 @@ def look_at_offset(attention: Attention, head: int, offset: int, layout: Layout)
 
 
 def _spare_first_token(attention: Attention, head: int, layout: Layout) -> None:
-    """Have [CLS] look at itself in a head that others look at neighbours with: it gathers segments, not neighbours."""
+    """Have [CLS] attend to itself in a head by which others find neighbours: it gathers segments, not neighbours."""
     size = attention.query.out_features // attention.heads
     unit = (head + 1) * size - 1
-    for part in (attention.query, attention.key):
-        part.weight[unit] = 0
-        part.weight[unit, layout.marker] = APART * (size / 64) ** 0.25
+    for layer in (attention.query, attention.key):
+        layer.weight[unit] = 0
+        layer.weight[unit, layout.marker] = APART * (size / 64) ** 0.25
 
 
 def copy_through(attention: Attention, head: int, back: Tensor, into: Tensor) -> None:
-    """Have a head carry what it looks at: `into` [R, W] as its value, `back` [W, R] as its output."""
+    """Have a head carry what it attends to: `into` [R, W] as its value, `back` [W, R] as its output."""
     size = attention.query.out_features // attention.heads
     rank, words = into.shape
     rows, device = slice(head * size, head * size + rank), attention.value.weight.device
@@ -152,7 +153,7 @@ def _start_token_head(head: MaskedTokenHead, frequencies: np.ndarray) -> None:
 
 
 def log_frequencies(frequencies: np.ndarray) -> Tensor:
-    """Return [V]: the log of each token's share of the text, each counted half a time more."""
+    """Return [V]: the log of each token's fraction of the text, each counted half a time more."""
     return torch.from_numpy(np.log((frequencies + 0.5) / (frequencies + 0.5).sum()))
 
 
@@ -162,12 +163,7 @@ def sharpen(model: BertForPreTraining | ModernForMaskedLM, examples: Sequence[Ma
     Scores without the bias of each word are in proportion to the gain, so the vocabulary is computed once. Blocks past
     the first `blocks` change nothing yet.
     """
-    states, labels = [], []
-    for example in examples[:2]:
-        used = example.masked_weights > 0
-        rows = torch.arange(len(used))[:, None].expand_as(used)[used]
-        states.append(states_of(model, example, blocks=blocks)[rows, example.masked_positions[used]])
-        labels.append(example.masked_labels[used])
+    states, labels = zip(*(masked_states(model, example, blocks=blocks) for example in examples[:2]), strict=True)
     head, words = model.mlm_head, model.word_embeddings.weight
     count = min(MEASURED, max(1, MOST_SCORES // len(words)))
     hidden, answers = torch.cat(states)[:count], torch.cat(labels)[:count].to(words.device)

@@ -2,9 +2,9 @@
 
 A 2018 BERT drawn from noise stays for thousands of steps at the unigram entropy. Started here, a masked word is scored
 by its neighbours at once, and [CLS] knows how alike both segments are. No weight is frozen and no layer is changed: the
-model is a stock BERT, and training goes on from a better place. The width H is shared out as
+model is a stock BERT, and training goes on from a better place. The width H is divided into
 
-    words      W = H - P - 4   what a word means: factors of mutual information (see data/neighbours)
+    words      W = H - P - 4   what a word means: factors of mutual information (see neighbour_vectors.py)
     segment    1               + in segment A, - in segment B
     marker     1               of [CLS]; after the first block it holds how alike A and B are
     rarity     1               of a word, standardised negative log frequency
@@ -15,7 +15,7 @@ model is a stock BERT, and training goes on from a better place. The width H is 
 First block, and the second where it has too few heads: a head a neighbour. Its query is its position turned by the
 offset, its key the position, its value and output the map from the neighbour's vector to the masked word's (below). Two
 heads of the first block are kept for next sentences: in them [CLS] averages A and B, rare words first, and the inner
-layer of the block compares the averages; other tokens look at [CLS] there, whose value is zero. Everything else adds
+layer of the block compares the averages; other tokens attend to [CLS] there, whose value is zero. Everything else adds
 nothing: the second matrix of every inner layer and the attention output of later blocks are zero, and a post-LayerNorm
 block is then the identity. The masked-token head passes its input through, and its bias is the log of word frequencies.
 """
@@ -33,6 +33,7 @@ from torch import Tensor
 
 from bertwright.model.bert import BertForPreTraining
 from bertwright.model.config import ModelConfig
+from bertwright.model.init.noise import waves
 
 WORD_RMS = 0.2
 """Root mean square of word vectors."""
@@ -43,7 +44,7 @@ FREQUENCIES = (1.5, 0.015)
 SEGMENT, MARKER, RARITY = 0.3, 0.75, 0.1
 """Sizes of the three single dimensions; rarity is a standard deviation."""
 RARE = 1e-4
-"""Share of the tokens below which words count as equally rare."""
+"""Fraction of the tokens below which words count as equally rare."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,7 @@ class CorpusStatistics:
     words        [N] int64 ids of the counted words
     vectors      [N, W] float32 their vectors, each of mean square one; W is `Layout.words`
     frequencies  [V] int64 how often each token occurs
-    tables       by distance d: [N, N] sparse counts; [i, j] says how often words[j] stands d places after words[i]
+    tables       by distance d: [N, N] sparse counts; [i, j] is how often words[j] stands d tokens after words[i]
     """
 
     words: Tensor
@@ -101,7 +102,7 @@ class Layout:
 
 
 def layout_of(config: ModelConfig) -> Layout:
-    """Return how the width of a model is shared out: 64 dimensions for positions, or a quarter of a narrow model.
+    """Return how the width of a model is divided: 64 dimensions for positions, or a quarter of a narrow model.
 
     >>> from bertwright.model.build import named_size
     >>> layout_of(named_size("mini", vocab_size=8192)).words
@@ -121,13 +122,13 @@ def start_embeddings(
     words[corpus.words.to(device), :count] = (corpus.vectors * WORD_RMS).to(device)
     rarity = rarities(corpus.frequencies)
     words[:, layout.rarity] = (rarity * RARITY).to(device)
-    marked = torch.tensor(special_ids, device=device)
-    words[marked] = 0
-    words[marked, layout.filler] = WORD_RMS * math.sqrt(count)
-    words[marked, layout.rarity] = 2 * RARITY * float(rarity.min())
+    special = torch.tensor(special_ids, device=device)
+    words[special] = 0
+    words[special, layout.filler] = WORD_RMS * math.sqrt(count)
+    words[special, layout.rarity] = 2 * RARITY * float(rarity.min())
     positions.zero_()
     rms = POSITION_RMS * math.sqrt(layout.width / 4 / layout.positions)
-    positions[:, layout.where] = sines(len(positions), layout.positions).to(device) * (rms * math.sqrt(2))
+    positions[:, layout.where] = waves(len(positions), speeds(layout.positions // 2), rms=rms).to(device)
     types = model.embeddings.types.weight
     types.zero_()
     types[0, layout.segment] = SEGMENT
@@ -135,21 +136,16 @@ def start_embeddings(
 
 
 def rarities(frequencies: np.ndarray) -> Tensor:
-    """Return [V] float32: minus the log of each token's share, of mean zero and variance one over the text."""
-    share = torch.from_numpy(frequencies.astype(np.float64))
-    share = share / share.sum().clamp(min=1)
-    rare = -torch.log(share + RARE)
-    rare = rare - (share * rare).sum()
-    return (rare / (share * rare.square()).sum().sqrt().clamp(min=1e-6)).float()
+    """Return [V] float32: minus the log of each token's fraction, of mean zero and variance one over the text."""
+    fraction = torch.from_numpy(frequencies.astype(np.float64))
+    fraction = fraction / fraction.sum().clamp(min=1)
+    rare = -torch.log(fraction + RARE)
+    # Mean and variance over the text, in which a word counts as often as it occurs.
+    rare = rare - (fraction * rare).sum()
+    return (rare / (fraction * rare.square()).sum().sqrt().clamp(min=1e-6)).float()
 
 
 def speeds(count: int) -> Tensor:
     """Return [count] radians a position, falling geometrically."""
     fastest, slowest = FREQUENCIES
     return fastest * (slowest / fastest) ** (torch.arange(count) / count)
-
-
-def sines(count: int, width: int) -> Tensor:
-    """Return [count, width]: sine and cosine of each position at each of width / 2 speeds, side by side."""
-    angles = torch.arange(count)[:, None] * speeds(width // 2)[None]
-    return torch.stack([angles.sin(), angles.cos()], dim=-1).flatten(1)

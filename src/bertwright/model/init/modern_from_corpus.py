@@ -22,17 +22,17 @@ from bertwright.model.config import ModernConfig
 from bertwright.model.init.from_corpus import LINEAR, OFFSETS, copy_through, log_frequencies, sharpen
 from bertwright.model.init.layout import WORD_RMS, CorpusStatistics
 from bertwright.model.init.neighbour_maps import neighbour_maps
-from bertwright.model.init.segment_averages import states_of
-from bertwright.model.layers.attention import Attention
+from bertwright.model.init.segment_averages import masked_states
+from bertwright.model.layers.attention import Attention, rotary_speeds
 from bertwright.model.modernbert import ModernBlock, ModernForMaskedLM
 from bertwright.types import MaskedBatch
 
 CONSTANT = 1.0
 """Size of the constant in the embeddings; words have a root mean square of 0.2 in each of their dimensions."""
 SLOWEST = 0.01
-"""Radians a position of the slowest rotary speed that heads look at neighbours with."""
+"""Radians a position of the slowest rotary speed by which heads find neighbours."""
 DROP = 4.0
-"""What a token one place off scores less, before the softmax."""
+"""What a token one position off scores less, before the softmax."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ class ModernLayout:
 def start_modern_from_corpus(
     model: ModernForMaskedLM, corpus: CorpusStatistics, *, special_ids: Sequence[int], examples: Sequence[MaskedBatch]
 ) -> None:
-    """Put the weights of a model just drawn in place; what is not set keeps a part of what was drawn.
+    """Put the weights of a model just drawn in place; what is not set stays as drawn.
 
     On `examples`, masked rows of the corpus, the level of the constant in each block is measured, and how sharp the
     masked-token head should be. Draws nothing.
@@ -99,23 +99,22 @@ def _start_embeddings(
     weight, count = model.word_embeddings.weight, layout.words
     weight[corpus.words.to(weight.device), :count] = (corpus.vectors * WORD_RMS).to(weight.device)
     weight[:, layout.filler] = 0
-    marked = torch.tensor(special_ids, device=weight.device)
-    weight[marked] = 0
-    weight[marked, layout.filler] = WORD_RMS * math.sqrt(count)
+    special = torch.tensor(special_ids, device=weight.device)
+    weight[special] = 0
+    weight[special, layout.filler] = WORD_RMS * math.sqrt(count)
     weight[:, layout.constant] = CONSTANT
 
 
 def speeds_of(config: ModernConfig, block: int) -> torch.Tensor:
     """Return the radians a position by which each plane of a head turns in a block, [D / 2]."""
     theta = config.global_theta if config.is_global(block) else config.local_theta
-    size = config.hidden_size // config.heads
-    return theta ** (-torch.arange(0, size, 2, dtype=torch.float32) / size)
+    return rotary_speeds(config.hidden_size // config.heads, theta=theta)
 
 
 def _level(model: ModernForMaskedLM, number: int, layout: ModernLayout, examples: Sequence[MaskedBatch]) -> float:
     """Return how large the constant is where the attention of a block reads it, over the tokens of some rows."""
     example = examples[0].to(model.word_embeddings.weight.device)
-    hidden = model.states(example.input_ids, example.token_type_ids, example.attention_mask, layer=number)
+    hidden = model.hidden_states(example.input_ids, example.token_type_ids, example.attention_mask, layer=number)
     read = block_of(model, number).attention_norm(hidden) if number < model.config.layers else hidden
     return float(read[example.attention_mask][:, layout.constant].mean())
 
@@ -123,26 +122,28 @@ def _level(model: ModernForMaskedLM, number: int, layout: ModernLayout, examples
 def _look_at_offset(
     attention: Attention, head: int, offset: int, constant: int, speeds: torch.Tensor, *, level: float
 ) -> None:
-    """Have a head look `offset` places further, on top of what was drawn."""
+    """Have a head attend to the token `offset` positions further, on top of what was drawn.
+
+    Its score is a sum of cosines of (distance - offset) times a speed, so the strength for a drop of DROP at one
+    position off is DROP over the sum of 1 - cos(speed).
+    """
     fast = speeds[speeds >= SLOWEST]
     size, half = 2 * len(speeds), len(speeds)
     strength = DROP * math.sqrt(size) / float((1 - fast.cos()).sum())
     amplitude = math.sqrt(strength) / level
-    start, place = head * size, torch.arange(len(fast))
+    start, unit = head * size, torch.arange(len(fast))
     device = attention.query.weight.device
-    attention.query.weight[start + place, constant] += (amplitude * (fast * offset).cos()).to(device)
-    attention.query.weight[start + half + place, constant] += (amplitude * (fast * offset).sin()).to(device)
-    attention.key.weight[start + place, constant] += amplitude
+    attention.query.weight[start + unit, constant] += (amplitude * (fast * offset).cos()).to(device)
+    attention.query.weight[start + half + unit, constant] += (amplitude * (fast * offset).sin()).to(device)
+    attention.key.weight[start + unit, constant] += amplitude
 
 
 def _start_token_head(
     model: ModernForMaskedLM, corpus: CorpusStatistics, layout: ModernLayout, examples: Sequence[MaskedBatch]
 ) -> None:
     """Pass hidden states through to the vocabulary, and begin with how frequent each word is."""
-    head, example = model.mlm_head, examples[0]
-    used = example.masked_weights > 0
-    rows = torch.arange(len(used))[:, None].expand_as(used)[used]
-    hidden = states_of(model, example, blocks=model.config.layers)[rows, example.masked_positions[used]]
+    head = model.mlm_head
+    hidden, _ = masked_states(model, examples[0], blocks=model.config.layers)
     level = float(hidden[:, layout.constant].mean())
     straight = torch.eye(len(head.dense.weight))
     straight[layout.constant, layout.constant] = straight[layout.filler, layout.filler] = 0

@@ -15,8 +15,8 @@ from bertwright.model.init.layout import WORD_RMS, CorpusStatistics
 
 RIDGE = 0.1
 """Added to the regression from neighbours to words, in mean variances of a dimension."""
-HIDDEN_SHARE = 0.2
-"""Share of the neighbours that the regression takes to be masked themselves."""
+MASKED_FRACTION = 0.2
+"""Fraction of the neighbours that the regression takes to be masked themselves."""
 
 
 def neighbour_maps(corpus: CorpusStatistics, offsets: Sequence[int], *, rank: int) -> dict[int, tuple[Tensor, Tensor]]:
@@ -29,31 +29,32 @@ def neighbour_maps(corpus: CorpusStatistics, offsets: Sequence[int], *, rank: in
     """
     vectors = corpus.vectors.double().numpy() * WORD_RMS
     counted = corpus.frequencies[corpus.words.numpy()]
-    share = counted / max(int(counted.sum()), 1)
-    centred = vectors - share @ vectors
-    own = (centred * share[:, None]).T @ centred
+    fraction = counted / max(int(counted.sum()), 1)
+    centred = vectors - fraction @ vectors
+    of_words = (centred * fraction[:, None]).T @ centred
     with ThreadPoolExecutor() as threads:  # sparse products use one core each
         covariances = threads.map(lambda table: _covariance(table, centred), corpus.tables.values())
         near = dict(zip(corpus.tables, covariances, strict=True))
 
     def covariance(step: int) -> np.ndarray:
-        """Return that of a word with the one `step` places further."""
+        """Return that of a word with the one `step` tokens further."""
         if step == 0:
-            return np.asarray(own)
-        found: np.ndarray = near.get(abs(step), np.zeros_like(own))
+            return np.asarray(of_words)
+        found: np.ndarray = near.get(abs(step), np.zeros_like(of_words))
         return found if step > 0 else np.asarray(found.T)
 
-    seen, width = 1 - HIDDEN_SHARE, len(own)
-    ridge = (RIDGE * np.trace(own) / width + 1e-9) * np.eye(width)
-    with_word = np.concatenate([seen * covariance(offset) for offset in offsets], axis=1)
+    # A neighbour is read where it is not masked itself: with a chance of `kept`, and two of them with its square.
+    kept, width = 1 - MASKED_FRACTION, len(of_words)
+    ridge = (RIDGE * np.trace(of_words) / width + 1e-9) * np.eye(width)
+    with_word = np.concatenate([kept * covariance(offset) for offset in offsets], axis=1)
     among = np.block(
         [
-            [seen * (own + ridge) if a == b else seen**2 * covariance(b - a) for b in offsets]
+            [kept * (of_words + ridge) if a == b else kept**2 * covariance(b - a) for b in offsets]
             for a in offsets
         ]
     )  # fmt: skip
-    maps = np.linalg.solve(own + ridge, np.linalg.solve(among, with_word.T).T)
-    root = np.linalg.cholesky(own + ridge)
+    maps = np.linalg.solve(of_words + ridge, np.linalg.solve(among, with_word.T).T)
+    root = np.linalg.cholesky(of_words + ridge)
     found = {offset: _strongest(maps[:, n * width : (n + 1) * width], root, rank) for n, offset in enumerate(offsets)}
     size = math.sqrt(float(np.square(maps).sum()) / max(len(offsets), 1))
     scale = math.sqrt(math.sqrt(rank) / max(size, 1e-12))

@@ -10,12 +10,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from bertwright.corpus.cooccurrence import NeighbourCounts, load_or_count
-
-__all__ = ["NeighbourCounts", "dense_counts", "leading", "load_or_count", "neighbour_vectors", "symmetric_counts"]
+from bertwright.corpus.cooccurrence import NeighbourCounts
 
 CLOSENESS = (12, 6, 4, 3)
-"""What two tokens 1 to 4 places apart count: one part in their distance, in whole numbers, which add up exactly."""
+"""What two tokens 1 to 4 places apart count: in inverse proportion to their distance, in whole numbers, which add up
+exactly."""
 SMOOTHING = 0.75
 """Exponent of how frequent a neighbour is, so that rare ones do not look like news."""
 
@@ -26,14 +25,6 @@ def neighbour_vectors(counts: NeighbourCounts, *, width: int, generator: torch.G
     W is at most 8,192; words that never occur are not among them. Draws from `generator` alone.
     """
     return torch.from_numpy(counts.words), _factors(symmetric_counts(counts).float(), width, generator)
-
-
-def dense_counts(counts: NeighbourCounts, distance: int) -> Tensor:
-    """Return [W, W] int32: entry [i, j] says how often word j stands `distance` places after word i."""
-    table = torch.zeros(len(counts.words) ** 2, dtype=torch.int32)
-    found = counts.distances[distance]
-    table[torch.from_numpy(found.keys)] = torch.from_numpy(found.counts)
-    return table.view(len(counts.words), len(counts.words))
 
 
 def symmetric_counts(counts: NeighbourCounts) -> Tensor:
@@ -51,11 +42,14 @@ def symmetric_counts(counts: NeighbourCounts) -> Tensor:
 
 def _factors(near: Tensor, width: int, generator: torch.Generator) -> Tensor:
     """Return [W, width]: factors of the positive pointwise mutual information of symmetric counts [W, W]."""
-    own, others = near.sum(1), near.sum(0).pow(SMOOTHING)
-    expected = own[:, None] * (others / others.sum())
+    # Mutual information is log(P(word, neighbour) / (P(word) P(neighbour))). Of counts that is log(count / expected)
+    # with expected = count of the word x fraction of the neighbour, smoothed; below zero, and of pairs that
+    # never occur, it is taken as zero (its positive part).
+    words, others = near.sum(1), near.sum(0).pow(SMOOTHING)
+    expected = words[:, None] * (others / others.sum())
     information = near.div_(expected.clamp_(min=1e-6)).log_().clamp_(min=0.0)
     left, strengths = leading(information, min(width + 32, len(near)), generator)
-    vectors = torch.zeros(len(near), width)
+    vectors = torch.zeros(len(near), width)  # of few words there are fewer directions than dimensions
     vectors[:, : left.shape[1]] = (left * strengths.sqrt())[:, :width]
     return vectors / vectors.square().mean(1, keepdim=True).sqrt().clamp(min=1e-6)
 
@@ -67,6 +61,8 @@ def leading(matrix: Tensor, count: int, generator: torch.Generator) -> tuple[Ten
     4.4 and 5.1): what `torch.svd_lowrank` returns, which knows no generator but the default one, up to signs. The last
     step, on [count, W], takes eigenvectors of a product in float64: a tenth of the time of singular vectors.
     """
+    # Powers of the matrix turn drawn vectors towards its leading ones; each is made orthonormal, or all would become
+    # the first. What is left is small: [count, W].
     basis = torch.linalg.qr(matrix @ torch.randn(len(matrix), count, generator=generator)).Q
     for _ in range(2):
         basis = torch.linalg.qr(matrix.T @ basis).Q

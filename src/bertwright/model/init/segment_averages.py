@@ -1,6 +1,7 @@
-"""Lets [CLS] average both segments in the first block and compare the averages: next sentences from the start.
+"""Turns the first block of a BERT into one in which [CLS] compares the averages of both segments.
 
-Topics alone tell most random pairs apart: averages of word vectors, rare words first, are alike in neighbouring text.
+So next sentences are predicted from the start. Topics alone set most random pairs apart: averages of word vectors, rare
+words first, are alike in neighbouring text.
 """
 
 from __future__ import annotations
@@ -12,17 +13,16 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from bertwright.model.bert import BertForPreTraining
+from bertwright.model.bert import BertForPreTraining, Block
 from bertwright.model.init.layout import Layout
 from bertwright.model.layers.attention import Attention
-from bertwright.model.layers.block import Block
 from bertwright.model.modernbert import ModernForMaskedLM
 from bertwright.types import MaskedBatch
 
 SHUT = 8.0
 """How far the units that compare are shut for other tokens than [CLS]."""
 GATE, WEIGHING = 4.0, 2.7
-"""How strongly [CLS] tells the segments apart, and how strongly it prefers rare words."""
+"""How strongly [CLS] prefers the words of one segment, and how strongly rare words."""
 
 
 def compare_segments(
@@ -62,15 +62,15 @@ def _first_states(model: BertForPreTraining, examples: Sequence[MaskedBatch]) ->
 def _average_segment(
     attention: Attention, head: int, sign: float, count: int, layout: Layout, *, marker: float
 ) -> None:
-    """Have [CLS] gather the first `count` dimensions of the words of one segment in dimensions of their own.
+    """Have [CLS] gather the first `count` dimensions of the words of one segment in further dimensions.
 
-    Three units of the head score: segment, rarity, and a gate by which all tokens but [CLS] look at [CLS].
+    Three units of the head score: segment, rarity, and a gate by which all tokens but [CLS] attend to [CLS].
     """
     size = attention.query.out_features // attention.heads
     start, scale = head * size, math.sqrt(math.sqrt(size / 64))
     rows = slice(start, start + size)
-    for part in (attention.query, attention.key, attention.value):
-        part.weight[rows] = 0
+    for layer in (attention.query, attention.key, attention.value):
+        layer.weight[rows] = 0
     segment, rarity, gate = start + size - 1, start + size - 2, start + size - 3
     attention.query.weight[segment, layout.marker] = GATE * scale
     attention.key.weight[segment, layout.segment] = GATE * scale * sign
@@ -103,9 +103,9 @@ def _attended(model: BertForPreTraining, examples: Sequence[MaskedBatch]) -> Ten
     found = []
     for example in (example.to(device) for example in examples):
         hidden = model.embeddings(example.input_ids, example.token_type_ids)
-        sight = model.sight(example.attention_mask, None)
+        mask = model.build_mask(example.attention_mask, None)
         at = torch.zeros(len(hidden), 1, dtype=torch.int64, device=device)
-        found.append(model.block(0).attention(hidden, sight, at=at)[:, 0])
+        found.append(model.block(0).attention(hidden, mask, at=at)[:, 0])
     return torch.cat(found)
 
 
@@ -116,9 +116,9 @@ def _compare_averages(block: Block, count: int, layout: Layout, *, marker: float
     marker of [CLS] makes up for (`marker` is its level), shuts the units for all other tokens.
     """
     plus, minus = torch.zeros(count, block.inner.in_features), torch.zeros(count, block.inner.in_features)
-    place = torch.arange(count)
-    plus[place, place] = plus[place, count + place] = minus[place, place] = 1.0
-    minus[place, count + place] = -1.0
+    unit = torch.arange(count)
+    plus[unit, unit] = plus[unit, count + unit] = minus[unit, unit] = 1.0
+    minus[unit, count + unit] = -1.0
     device = block.inner.weight.device
     block.inner.weight[: 4 * count] = torch.cat([plus, -plus, minus, -minus]).to(device)
     block.inner.bias[: 4 * count] = -SHUT
@@ -157,15 +157,25 @@ def _score_pairs(model: BertForPreTraining, layout: Layout, examples: Sequence[M
 def _last_of_first(model: BertForPreTraining, example: MaskedBatch, blocks: int) -> Tensor:
     """Return the last hidden state of the first token of each row, [B, H]."""
     moved = example.to(model.word_embeddings.weight.device)
-    hidden = model.states(moved.input_ids, moved.token_type_ids, moved.attention_mask, layer=blocks - 1)
+    hidden = model.hidden_states(moved.input_ids, moved.token_type_ids, moved.attention_mask, layer=blocks - 1)
     at = torch.zeros(len(hidden), 1, dtype=torch.int64, device=hidden.device)
-    last: Tensor = model.block(blocks - 1)(hidden, model.sight(moved.attention_mask, None), at=at)
+    last: Tensor = model.block(blocks - 1)(hidden, model.build_mask(moved.attention_mask, None), at=at)
     return last[:, 0]
 
 
-def states_of(model: BertForPreTraining | ModernForMaskedLM, example: MaskedBatch, *, blocks: int) -> Tensor:
+def masked_states(
+    model: BertForPreTraining | ModernForMaskedLM, example: MaskedBatch, *, blocks: int
+) -> tuple[Tensor, Tensor]:
+    """Return the last hidden states [N, H] of the N masked tokens of an example, and their labels [N]."""
+    used = example.masked_weights > 0
+    rows = torch.arange(len(used))[:, None].expand_as(used)[used]
+    hidden = last_states(model, example, blocks=blocks)
+    return hidden[rows, example.masked_positions[used]], example.masked_labels[used]
+
+
+def last_states(model: BertForPreTraining | ModernForMaskedLM, example: MaskedBatch, *, blocks: int) -> Tensor:
     """Return the last hidden states [B, S, H] of an example; blocks past the first `blocks` change nothing yet."""
     moved = example.to(model.word_embeddings.weight.device)
     if isinstance(model, ModernForMaskedLM) or moved.documents is not None:  # ModernBERT has a LayerNorm after them
         return model.encode(moved.input_ids, moved.token_type_ids, moved.attention_mask, documents=moved.documents)
-    return model.states(moved.input_ids, moved.token_type_ids, moved.attention_mask, layer=blocks)
+    return model.hidden_states(moved.input_ids, moved.token_type_ids, moved.attention_mask, layer=blocks)

@@ -1,1 +1,1 @@
-"""The parts blocks are made of."""
+"""The layers that blocks are made of."""

@@ -1,4 +1,7 @@
-"""Lets every token of a row look at the others of its document: multi-head self-attention (Vaswani 2017, §3.2)."""
+"""Turns hidden states into those that attend to others of their row: multi-head attention (Vaswani 2017, section 3.2).
+
+Positions come in as angles that queries and keys are rotated by, so that their products see distances (Su 2021).
+"""
 
 from __future__ import annotations
 
@@ -9,10 +12,9 @@ from torch.nn.attention.flex_attention import BlockMask, flex_attention
 from torch.utils.checkpoint import checkpoint
 
 from bertwright.model.config import ModelConfig
-from bertwright.model.layers.attention_mask import AttentionMask, LongSight
+from bertwright.model.layers.attention_mask import AttentionMask, LongRowMask
 from bertwright.model.layers.dropout import Dropout
 from bertwright.model.layers.linear import Linear, linear
-from bertwright.model.layers.rotary import rotate
 
 CHUNK = 2**22
 """Scores of a long row that are computed together: 16 MB of float32, of all heads."""
@@ -31,53 +33,60 @@ class Attention(nn.Module):
         self.dropout = Dropout(config.attention_dropout)
 
     def forward(
-        self, hidden: Tensor, sight: AttentionMask | LongSight, rotation: Tensor | None = None, at: Tensor | None = None
+        self,
+        hidden: Tensor,
+        mask: AttentionMask | LongRowMask,
+        rotation: Tensor | None = None,
+        at: Tensor | None = None,
     ) -> Tensor:
-        """Return [B, S, H] from hidden states [B, S, H], what they look at, and rotary angles.
+        """Return [B, S, H] from hidden states [B, S, H], the mask of their rows, and rotary angles.
 
-        With `at` [B, M] only the tokens at these positions look around, at all that they may look at: [B, M, H].
+        With `at` [B, M] only the tokens at these positions attend, to all that they may attend to: [B, M, H].
         """
         query, key, value = self._project(hidden, at)
         if rotation is not None:
             query = rotate(query, rotation if at is None else rotation[:, at].unsqueeze(2))
             key = rotate(key, rotation)
-        if isinstance(sight, LongSight):
-            return self._output_projection(self._in_chunks(query, key, value, sight, at))
-        bias = sight.bias
-        if at is not None and bias.shape[2] > 1:
-            bias = gather_positions(bias[:, 0], at)[:, None]
-        if at is None and sight.blocks is not None:
-            return self._output_projection(self._by_blocks(query, key, value, sight.blocks))
-        return self._output_projection(self._mixed(query, key, value, bias))
+        return self._output_projection(self._attend(query, key, value, mask, at))
 
     def keys_and_values(self, hidden: Tensor) -> tuple[Tensor, Tensor]:
-        """Return keys and values [B, A, S, H/A] of hidden states [B, S, H], for `look_at`."""
+        """Return keys and values [B, A, S, H/A] of hidden states [B, S, H], for `cross_attend`."""
         keys, values = self.fused_projection(hidden, [self.key, self.value])
         return keys, values
 
-    def look_at(self, keys: Tensor, values: Tensor, hidden: Tensor, bias: Tensor) -> Tensor:
+    def cross_attend(self, keys: Tensor, values: Tensor, hidden: Tensor, bias: Tensor) -> Tensor:
         """Return [B, M, H]: what hidden states [B, M, H] find among keys and values [B, A, S, H/A] of any other text.
 
         `bias` [B or 1, 1, M or 1, S] is added to the scores, as in `AttentionMask`.
         """
         (query,) = self.fused_projection(hidden, [self.query])
-        return self._output_projection(self._mixed(query, keys, values, bias))
+        return self._output_projection(self._by_bias(query, keys, values, bias))
 
-    def mixed(self, sides: Tensor, sight: AttentionMask | LongSight) -> Tensor:
+    def attend(self, fused: Tensor, mask: AttentionMask | LongRowMask) -> Tensor:
         """Return [B, S, H], what each head found, from queries, keys and values side by side: [B, S, 3 H]."""
-        query, key, value = self._apart(sides, 3)
-        if isinstance(sight, LongSight):
-            found: Tensor = self._in_chunks(query, key, value, sight)
-        else:
-            found = self._mixed(query, key, value, sight.bias)
-        return found.transpose(1, 2).flatten(2)
+        query, key, value = self._split_heads(fused, 3)
+        return self._attend(query, key, value, mask).transpose(1, 2).flatten(2)
 
-    def _mixed(self, query: Tensor, key: Tensor, value: Tensor, bias: Tensor) -> Tensor:
+    def _attend(
+        self, query: Tensor, key: Tensor, value: Tensor, mask: AttentionMask | LongRowMask, at: Tensor | None = None
+    ) -> Tensor:
+        """Return [B, A, M, H/A], what each head found, by the way that suits rows and device."""
+        if isinstance(mask, LongRowMask):
+            found: Tensor = self._in_chunks(query, key, value, mask, at)
+            return found
+        if at is None and mask.blocks is not None:
+            return self._by_blocks(query, key, value, mask.blocks)
+        bias = mask.bias
+        if at is not None and bias.shape[2] > 1:
+            bias = gather_positions(bias[:, 0], at)[:, None]
+        return self._by_bias(query, key, value, bias)
+
+    def _by_bias(self, query: Tensor, key: Tensor, value: Tensor, bias: Tensor) -> Tensor:
         return self._on_cuda(query, key, value, bias) if query.is_cuda else self._on_cpu(query, key, value, bias)
 
-    def _output_projection(self, mixed: Tensor) -> Tensor:
+    def _output_projection(self, attended: Tensor) -> Tensor:
         """Return [B, M, H] from what each head found, [B, A, M, H/A]."""
-        projected: Tensor = self.output(mixed.transpose(1, 2).flatten(2))
+        projected: Tensor = self.output(attended.transpose(1, 2).flatten(2))
         return projected
 
     def _project(self, hidden: Tensor, at: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
@@ -89,97 +98,127 @@ class Attention(nn.Module):
             key, value = self.fused_projection(hidden, [self.key, self.value])
         return query, key, value
 
-    def fused_projection(self, hidden: Tensor, parts: list[Linear]) -> tuple[Tensor, ...]:
-        """Return [B, A, S, H/A] for each part, by one matrix product over their weights side by side.
+    def fused_projection(self, hidden: Tensor, layers: list[Linear]) -> tuple[Tensor, ...]:
+        """Return [B, A, S, H/A] for each layer, by one matrix product over their weights side by side.
 
         The parameters stay apart, so that an optimiser that works on matrices sees the matrices of the paper.
         """
-        weight = torch.cat([part.weight for part in parts])
-        bias = None if parts[0].bias is None else torch.cat([part.bias for part in parts])
-        return self._apart(linear(hidden, weight, bias), len(parts))
+        # Joining the weights copies 3 H^2 numbers; one product of [B S, H] by [H, 3 H] instead of three saves more: the
+        # hidden states are read from memory once.
+        weight = torch.cat([layer.weight for layer in layers])
+        bias = None if layers[0].bias is None else torch.cat([layer.bias for layer in layers])
+        return self._split_heads(linear(hidden, weight, bias), len(layers))
 
-    def _apart(self, sides: Tensor, count: int) -> tuple[Tensor, ...]:
-        rows, length, width = sides.shape
-        return sides.view(rows, length, count, self.heads, width // count // self.heads).transpose(1, 3).unbind(2)
+    def _split_heads(self, fused: Tensor, count: int) -> tuple[Tensor, ...]:
+        """Return `count` tensors [B, A, S, H/A] from [B, S, count H]: the heads of one layer lie side by side in it."""
+        rows, length, width = fused.shape
+        return fused.view(rows, length, count, self.heads, width // count // self.heads).transpose(1, 3).unbind(2)
 
     def _on_cpu(self, query: Tensor, key: Tensor, value: Tensor, bias: Tensor) -> Tensor:
         """Batched products: the compiler fuses scale, bias and exponential between them.
 
-        Shares are divided by their total after they are used, [.., S, H/A] numbers instead of [.., S, S] (as in Dao et
-        al., 2022, FlashAttention); subtracting the largest score changes nothing but the range, so it has no gradient.
+        The softmax divides by its total after its use, [.., S, H/A] numbers instead of [.., S, S] (as in Dao et al.,
+        2022, FlashAttention); subtracting the largest score changes nothing but the range, so it has no gradient.
         """
         scores = query @ key.transpose(-1, -2) * query.shape[-1] ** -0.5 + bias
-        shares = torch.exp(scores - scores.detach().amax(-1, keepdim=True))
-        total = shares.sum(-1, keepdim=True)
-        mixed: Tensor = (self.dropout(shares).to(value.dtype) @ value / total).to(value.dtype)
-        return mixed
+        exponentials = torch.exp(scores - scores.detach().amax(-1, keepdim=True))
+        return self._weighted_mean(exponentials, value)
+
+    def _weighted_mean(self, weights: Tensor, value: Tensor) -> Tensor:
+        """Return the mean [B, A, M, H/A] of values [B, A, S, H/A] by positive weights [B, A, M, S], some dropped."""
+        total = weights.sum(-1, keepdim=True)
+        mean: Tensor = (self.dropout(weights).to(value.dtype) @ value / total).to(value.dtype)
+        return mean
 
     @torch.compiler.disable  # type: ignore[untyped-decorator]
     def _in_chunks(
-        self, query: Tensor, key: Tensor, value: Tensor, sight: LongSight, at: Tensor | None = None
+        self, query: Tensor, key: Tensor, value: Tensor, mask: LongRowMask, at: Tensor | None = None
     ) -> Tensor:
         """Compute as `_on_cpu` does, for some queries at a time: memory grows with S, not with S squared.
 
         Where gradients are wanted, the scores are computed once more in the backward pass instead of kept. In a local
-        block the scores of keys that cannot be seen are not computed at all.
+        block the scores of keys out of the window are not computed at all.
         """
         count, heads, length = query.shape[2], query.shape[1], key.shape[2]
         positions = torch.arange(length, device=query.device)[None] if at is None else at
         key, value = key.contiguous(), value.contiguous()  # once, not in the product of every chunk
+        step = max(16, CHUNK // (heads * length))
+        chunks = [(first, min(count, first + step)) for first in range(0, count, step)]
+        windows = [slice(0, length) if at is not None else mask.keys_of(*chunk) for chunk in chunks]
 
-        def some(query: Tensor, key: Tensor, value: Tensor, first: int, last: int, keys: slice) -> Tensor:
-            bias = sight.bias(positions[:, first:last], keys)
-            part = query[:, :, first:last], key[:, :, keys], value[:, :, keys], bias
-            return self._on_cpu(*part) if room is None else self._in_place(*part, room)
+        def one_chunk(query: Tensor, key: Tensor, value: Tensor, first: int, last: int, keys: slice) -> Tensor:
+            bias = mask.bias(positions[:, first:last], keys)
+            arguments = query[:, :, first:last], key[:, :, keys], value[:, :, keys], bias
+            return self._on_cpu(*arguments) if buffer is None else self._in_place(*arguments, buffer)
 
-        each = max(16, CHUNK // (heads * length))
-        parts = [(first, min(count, first + each)) for first in range(0, count, each)]
-        keys = [slice(0, length) if at is not None else sight.keys_of(*part) for part in parts]
-        room = None
+        buffer = None
         if torch.is_grad_enabled() and any(one.requires_grad for one in (query, key, value)):
             found = [
-                checkpoint(some, query, key, value, *part, seen, use_reentrant=False)
-                for part, seen in zip(parts, keys, strict=True)
+                checkpoint(one_chunk, query, key, value, *chunk, keys, use_reentrant=False)
+                for chunk, keys in zip(chunks, windows, strict=True)
             ]
             return torch.cat(found, dim=2)
-        most = max(seen.stop - seen.start for seen in keys)
-        room = torch.empty(len(query) * heads * each * most, device=query.device)
-        mixed = value.new_empty(*query.shape[:3], value.shape[3])
-        for (first, last), seen in zip(parts, keys, strict=True):
-            mixed[:, :, first:last] = some(query, key, value, first, last, seen)
-        return mixed
+        widest = max(keys.stop - keys.start for keys in windows)
+        buffer = torch.empty(len(query) * heads * step * widest, device=query.device)
+        attended = value.new_empty(*query.shape[:3], value.shape[3])
+        for (first, last), keys in zip(chunks, windows, strict=True):
+            attended[:, :, first:last] = one_chunk(query, key, value, first, last, keys)
+        return attended
 
-    def _in_place(self, query: Tensor, key: Tensor, value: Tensor, bias: Tensor, room: Tensor) -> Tensor:
-        """Compute as `_on_cpu` does, without gradients, in the float32 of `room`.
+    def _in_place(self, query: Tensor, key: Tensor, value: Tensor, bias: Tensor, buffer: Tensor) -> Tensor:
+        """Compute as `_on_cpu` does, without gradients, in the float32 of `buffer`.
 
-        A block asked for anew for each chunk seldom fits where the last one was: the process would grow by all scores.
+        A tensor allocated for each chunk seldom fits where the last one was: the process would grow by all scores.
         """
         rows, heads, count, _ = query.shape
-        scores = room[: rows * heads * count * key.shape[2]].view(rows * heads, count, -1)
+        scores = buffer[: rows * heads * count * key.shape[2]].view(rows * heads, count, -1)
         factors = query.flatten(0, 1), key.flatten(0, 1).transpose(1, 2)
         if query.dtype == scores.dtype:
             torch.bmm(*factors, out=scores)
         else:
             scores.copy_(torch.bmm(*factors))
-        shares = scores.view(rows, heads, count, -1).mul_(query.shape[-1] ** -0.5).add_(bias)
-        shares.sub_(shares.amax(-1, keepdim=True)).exp_()
-        total = shares.sum(-1, keepdim=True)
-        mixed: Tensor = (self.dropout(shares).to(value.dtype) @ value / total).to(value.dtype)
-        return mixed
+        weights = scores.view(rows, heads, count, -1).mul_(query.shape[-1] ** -0.5).add_(bias)
+        weights.sub_(weights.amax(-1, keepdim=True)).exp_()
+        return self._weighted_mean(weights, value)
 
     def _on_cuda(self, query: Tensor, key: Tensor, value: Tensor, bias: Tensor) -> Tensor:
-        share = self.dropout.share if self.training else 0.0
+        rate = self.dropout.rate if self.training else 0.0
         return functional.scaled_dot_product_attention(
-            query, key, value, attn_mask=bias.to(query.dtype), dropout_p=share
+            query, key, value, attn_mask=bias.to(query.dtype), dropout_p=rate
         )
 
     def _by_blocks(self, query: Tensor, key: Tensor, value: Tensor, blocks: BlockMask) -> Tensor:
-        """Skips blocks of tokens that look at nothing of each other; it knows no dropout (see `Encoder.sight`)."""
-        mixed = flex_attention(query, key, value, block_mask=blocks)
-        assert isinstance(mixed, Tensor)
-        return mixed
+        """Skips blocks of tokens that attend to nothing of each other; has no dropout (see `Encoder.build_mask`)."""
+        attended = flex_attention(query, key, value, block_mask=blocks)
+        assert isinstance(attended, Tensor)
+        return attended
 
 
 def gather_positions(hidden: Tensor, at: Tensor) -> Tensor:
     """Return [B, M, H]: of hidden states [B, S, H], those at positions [B, M]."""
     return hidden.gather(1, at.unsqueeze(-1).expand(-1, -1, hidden.shape[-1]))
+
+
+def rotary_angles(count: int, width: int, *, theta: float) -> Tensor:
+    """Return [2, count, 2, width / 2] float32: cosines and signed sines of `count` positions for heads of `width`.
+
+    Unit i of the first half is paired with unit i of the second, as in GPT-NeoX and ModernBERT; pair i turns by
+    theta^(-2 i / width) a position. The sines of the first half are negative, so that a rotation is one multiply and
+    add of a vector and its swapped halves.
+    """
+    angles = torch.arange(count, dtype=torch.float32)[:, None] * rotary_speeds(width, theta=theta)
+    cosines, sines = angles.cos(), angles.sin()
+    return torch.stack([torch.stack([cosines, cosines], 1), torch.stack([-sines, sines], 1)])
+
+
+def rotary_speeds(width: int, *, theta: float) -> Tensor:
+    """Return the radians a position [width / 2] by which each pair of units of a head turns."""
+    return theta ** (-torch.arange(0, width, 2, dtype=torch.float32) / width)
+
+
+def rotate(vectors: Tensor, angles: Tensor) -> Tensor:
+    """Return `vectors` [B, A, S, D] (queries or keys) rotated by `angles` [2, S, 2, D / 2], computed in float32."""
+    cosines, sines = angles
+    halves = vectors.view(*vectors.shape[:-1], *cosines.shape[-2:]).float()
+    rotated: Tensor = halves * cosines + halves.flip(-2) * sines
+    return rotated.flatten(-2).to(vectors.dtype)

@@ -13,23 +13,23 @@ from torch import Tensor, nn
 
 
 class Dropout(nn.Module):
-    """Zeroes a share of the units while training, and scales the others up so that the mean stays (Srivastava 2014)."""
+    """While training, zeroes units with probability `rate` and scales the others: the mean stays (Srivastava 2014)."""
 
-    def __init__(self, share: float) -> None:
+    def __init__(self, rate: float) -> None:
         super().__init__()
-        self.share = share
+        self.rate = rate
         self.first_row: int | Tensor = 0
 
     def forward(self, values: Tensor) -> Tensor:
-        """Return `values` (any shape) with units dropped; unchanged in evaluation mode or with a share of zero."""
-        if not self.training or self.share == 0.0:
+        """Return `values` (any shape) with units dropped; unchanged in evaluation mode or at a rate of zero."""
+        if not self.training or self.rate == 0.0:
             return values
-        kept = keep_mask(values.shape, self.share, device=values.device, first_row=self.first_row)
-        return torch.where(kept, values * (1.0 / (1.0 - self.share)), 0.0)
+        kept = keep_mask(values.shape, self.rate, device=values.device, first_row=self.first_row)
+        return torch.where(kept, values * (1.0 / (1.0 - self.rate)), 0.0)
 
     def extra_repr(self) -> str:
-        """Return the share, for printing the model."""
-        return f"share={self.share}"
+        """Return the rate, for printing the model."""
+        return f"rate={self.rate}"
 
 
 def begin_at_row(model: nn.Module, row: int) -> None:
@@ -53,8 +53,8 @@ def follow_rows(model: nn.Module) -> None:
             module.first_row = torch.zeros((), dtype=torch.int32)
 
 
-def keep_mask(shape: torch.Size, share: float, *, device: torch.device, first_row: int | Tensor = 0) -> Tensor:
-    """Return a boolean tensor of `shape`, each unit False with probability `share`, independently.
+def keep_mask(shape: torch.Size, rate: float, *, device: torch.device, first_row: int | Tensor = 0) -> Tensor:
+    """Return a boolean tensor of `shape`, each unit False with probability `rate`, independently.
 
     With `first_row` it is the mask of the rows from there on of a larger tensor.
 
@@ -75,4 +75,4 @@ def keep_mask(shape: torch.Size, share: float, *, device: torch.device, first_ro
     bits = bits * 0x7FEB352D + seed[1]
     bits = bits ^ ((bits >> 15) & 0x1FFFF)
     bits = bits * (0x846CA68B - 2**32)
-    return bits >= round(share * 2**32) - 2**31
+    return bits >= round(rate * 2**32) - 2**31

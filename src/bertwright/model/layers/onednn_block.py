@@ -11,8 +11,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from bertwright.model.layers.attention_mask import AttentionMask, LongSight
-from bertwright.model.layers.block import Block
+from bertwright.model.bert import Block
+from bertwright.model.layers.attention_mask import AttentionMask, LongRowMask
 from bertwright.model.layers.linear import Linear
 
 
@@ -47,18 +47,18 @@ class PackedBlock(nn.Module):
         super().__init__()
         attention = block.attention
         self.block = block
-        self.sides = PackedLinear([attention.query, attention.key, attention.value])
+        self.query_key_value = PackedLinear([attention.query, attention.key, attention.value])
         self.output = PackedLinear([attention.output])
         self.inner = PackedLinear([block.inner])
         self.outer = PackedLinear([block.outer])
 
-    def forward(self, hidden: Tensor, sight: AttentionMask | LongSight, at: Tensor | None = None) -> Tensor:
-        """Return hidden states [B, S, H] from hidden states and what they look at; [B, M, H] with `at`."""
+    def forward(self, hidden: Tensor, mask: AttentionMask | LongRowMask, at: Tensor | None = None) -> Tensor:
+        """Return hidden states [B, S, H] from hidden states and the mask of their rows; [B, M, H] with `at`."""
         if at is not None:
-            computed: Tensor = self.block(hidden, sight, at)
+            computed: Tensor = self.block(hidden, mask, at)
             return computed
-        mixed = self.block.attention.mixed(self.sides(hidden), sight)
-        attended = self.block.attention_norm(self.output.added_to(hidden, mixed))
+        found = self.block.attention.attend(self.query_key_value(hidden), mask)
+        attended = self.block.attention_norm(self.output.added_to(hidden, found))
         expanded = self.inner(attended, then="gelu")
         normalised: Tensor = self.block.norm(self.outer.added_to(attended, expanded))
         return normalised

@@ -23,7 +23,7 @@ from bertwright.tasks.text_encoder import TextEncoder
 from bertwright.tasks.unlabelled import UnlabelledFile, unlabelled_texts
 
 if TYPE_CHECKING:
-    from bertwright.model.encoder import Part
+    from bertwright.model.encoder import HeadType
 
 PAIRS = "pairs"
 """Under this name a folder keeps whether its model has learned from pairs of texts."""
@@ -38,7 +38,7 @@ class WholeTexts(Task[Texts]):
     pairs    whether the training examples were pairs; None where a folder made elsewhere does not say
     """
 
-    head_type: ClassVar[Part] = "row"
+    head_type: ClassVar[HeadType] = "row"
     number_type: ClassVar[type[np.generic]]
     """What targets are."""
     may_lack_target: ClassVar[bool] = False

@@ -26,7 +26,7 @@ from bertwright.types import LabelledBatch, Loss, PartSums
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from bertwright.model.encoder import Part
+    from bertwright.model.encoder import HeadType
 
 RIGHT, FIRST = 1, 2
 """The target of a row: RIGHT where its choice is, plus FIRST where it is the first of its question."""
@@ -38,7 +38,7 @@ class Choose(Task[Choices]):
 
     name: ClassVar[str] = "choose"
     sums_over_rows: ClassVar[bool] = False
-    head_type: ClassVar[Part] = "choice"
+    head_type: ClassVar[HeadType] = "choice"
     metric: ClassVar[str] = "accuracy"
     metrics: ClassVar[tuple[str, ...]] = ("accuracy", "loss")
     labels = ("choice",)

@@ -30,7 +30,7 @@ from bertwright.types import LabelledBatch, Loss, PartSums
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from bertwright.model.encoder import Part
+    from bertwright.model.encoder import HeadType
 
 KINDS: dict[str, str] = {
     "who": r"\b(?:who|whose|whom)\b|谁",
@@ -78,7 +78,7 @@ class Answer(Task[Questions]):
     """
 
     name: ClassVar[str] = "answer"
-    head_type: ClassVar[Part] = "span"
+    head_type: ClassVar[HeadType] = "span"
     metric: ClassVar[str] = "f1"
     metrics: ClassVar[tuple[str, ...]] = ("f1", "exact", "loss")
     pairs = True

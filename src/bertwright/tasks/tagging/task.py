@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from bertwright.model.crf import Crf
-    from bertwright.model.encoder import Part
+    from bertwright.model.encoder import HeadType
 
 SHOWN = 12
 """Types of entities that are named."""
@@ -51,7 +51,7 @@ class Tag(Task[TaggedSentences]):
     """
 
     name: ClassVar[str] = "tag"
-    head_type: ClassVar[Part] = "token"
+    head_type: ClassVar[HeadType] = "token"
     metric: ClassVar[str] = "f1"
     metrics: ClassVar[tuple[str, ...]] = ("f1", "precision", "recall", "accuracy", "loss")
     pairs = False
@@ -165,7 +165,7 @@ class Tag(Task[TaggedSentences]):
     def decode(self, logits: np.ndarray, examples: TaggedSentences) -> DecodedTags:
         """Return the tags that logits [W, K] stand for, and how likely all tags, and those of the examples, are."""
         if self.crf is not None:
-            decoder = self.crf if isinstance(self.crf, CRFDecoder) else self.crf.chain()
+            decoder = self.crf if isinstance(self.crf, CRFDecoder) else self.crf.decoder()
             return decode_tags(decoder, logits, examples.counts, examples.targets)
         logs = log_probabilities(logits)
         nats = -logs[np.arange(len(logs)), examples.targets].sum()
@@ -266,8 +266,6 @@ class Tag(Task[TaggedSentences]):
 
 def crf_of(labels: Sequence[str]) -> Crf:
     """Return a new CRF over tags of these names; steps their scheme forbids never happen."""
-    import torch
+    from bertwright.model.crf import Crf
 
-    from bertwright.model.crf import Crf, Steps
-
-    return Crf(Steps(*map(torch.from_numpy, allowed_transitions(labels))))
+    return Crf(allowed_transitions(labels))

@@ -29,10 +29,12 @@ from bertwright.train.checkpoint.folder import Retention, damaged, first_differe
 from bertwright.train.checkpoint.saver import Saver
 from bertwright.train.checkpoint.snapshot import MISFITS, restore
 from bertwright.train.state import Progress, TrainState, check_position
-from bertwright.train.task_setup.base import TaskSetup, TrainedRun, evaluate_trained
+from bertwright.train.task_setup.base import TaskSetup
+from bertwright.train.task_setup.trained import TrainedRun, evaluate_trained
 
 MAY_CHANGE: dict[str, Any] = {
-    "watch": {"log_every", "mistakes", "checkpoint_minutes", "checkpoint_steps"}, "seed": True, "engine": {"device"}
+    "watch": {"log_every", "mistakes", "track", "checkpoint_minutes", "checkpoint_steps"}, "seed": True,
+    "engine": {"device"},
 }  # fmt: skip
 """Settings that may change while a run is interrupted; each seed has an identity of its own."""
 

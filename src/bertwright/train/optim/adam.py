@@ -1,13 +1,19 @@
-"""What the optimizers with Adam's moments share: the moments, and the direction they give (Kingma and Ba, 2015)."""
+"""Turns gradients into steps by Adam's moments (Kingma and Ba, 2015): AdamW, LAMB and StableAdamW.
+
+AdamW is torch's; the other two go other lengths in the direction that the moments give.
+"""
 
 from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+
+from bertwright.train.optim.config import OptimizerConfig, decay_groups, trained
 
 
 class AdamMoments(torch.optim.Optimizer):
@@ -69,3 +75,63 @@ class AdamMoments(torch.optim.Optimizer):
             state["step"] = state["step"].cpu()
         state["step"] += 1
         return int(state["step"])
+
+
+class Lamb(AdamMoments):
+    """A step for each matrix as long as the matrix, for very large batches (You et al., 2020; arXiv:1904.00962).
+
+    Algorithm 2, with bias correction: a parameter moves by lr * ||p|| / ||r|| * r with r = m / (sqrt(v) + eps) + decay
+    * p. Vectors (biases, LayerNorms) move by lr * r, as in the reference implementation, which leaves them out of decay
+    and of the ratio.
+    """
+
+    def update(self, parameters: list[Tensor], group: dict[str, Any], *, count: int) -> None:
+        """Move parameters of a group that make their step number `count`."""
+        directions = self.directions(parameters, group, count=count)
+        if group["weight_decay"]:
+            torch._foreach_add_(directions, parameters, alpha=group["weight_decay"])
+        lengths = torch._foreach_norm(parameters)
+        steps = torch._foreach_norm(directions)
+        # Of a matrix of zeros, or one whose direction is zero, the ratio says nothing.
+        for parameter, direction, length, step in zip(parameters, directions, lengths, steps, strict=True):
+            trusted = parameter.ndim > 1 and bool(length > 0) and bool(step > 0)
+            parameter.add_(direction, alpha=-group["lr"] * (float(length / step) if trusted else 1.0))
+
+
+class StableAdamW(AdamMoments):
+    """AdamW that slows a parameter down while its second moment lags behind its gradient.
+
+    The rate of each parameter is divided by max(1, RMS of gradient / sqrt(second moment)) (Wortsman et al., 2023,
+    "Stable and low-precision training for large-scale vision-language models", algorithm 2): the update clipping of
+    AdaFactor, which can take the place of clipping the norm of the gradient (clip_norm = 0).
+    """
+
+    def update(self, parameters: list[Tensor], group: dict[str, Any], *, count: int) -> None:
+        """Move parameters of a group that make their step number `count`."""
+        directions = self.directions(parameters, group, count=count)
+        floor = group["eps"] ** 2
+        for parameter, direction in zip(parameters, directions, strict=True):
+            assert parameter.grad is not None
+            second = (self.state[parameter]["exp_avg_sq"] / (1 - group["betas"][1] ** count)).clamp_(min=floor)
+            lag = float((parameter.grad.square() / second).mean().sqrt())
+            rate = group["lr"] / max(1.0, lag)
+            parameter.mul_(1 - rate * group["weight_decay"])
+            parameter.add_(direction, alpha=-rate)
+
+
+AdamW = partial(torch.optim.AdamW, fused=True)
+
+
+def adam_over(
+    parameters: list[nn.Parameter], config: OptimizerConfig, kind: Callable[..., torch.optim.Optimizer] = AdamW
+) -> torch.optim.Optimizer:
+    """Return an optimizer of Adam's family over `parameters`, with decay on matrices alone."""
+    groups = decay_groups(parameters, config.weight_decay)
+    return kind(groups, lr=config.learning_rate, betas=(config.beta1, config.beta2), eps=config.eps)
+
+
+def build_adam(
+    kind: Callable[..., torch.optim.Optimizer], model: nn.Module, config: OptimizerConfig, _: Any
+) -> list[torch.optim.Optimizer]:
+    """Return an optimizer of Adam's family over every trained parameter."""
+    return [adam_over(trained(model), config, kind)]

@@ -1,7 +1,7 @@
 """Turns the gradients of hidden matrices into updates whose singular values are all near one (Jordan et al., 2024).
 
 torch.optim.Muon does the same one matrix at a time, by five iterations of one polynomial. Here matrices of a shape go
-through batched products together, and each iteration has a polynomial of its own (Amsel et al., 2025, "The Polar
+through batched products together, and each iteration has another polynomial (Amsel et al., 2025, "The Polar
 Express"): three bring singular values of 0.01 to 1 within three tenths of one, four those of 0.003 within a fifth.
 """
 
@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from bertwright.errors import ConfigError
-from bertwright.train.optim.adamw import adamw
+from bertwright.train.optim.adam import adam_over
 from bertwright.train.optim.config import OptimizerConfig, trained
 
 HIDDEN = {"blocks", "pooler", "mlm_head", "nsp_head"}
@@ -151,8 +151,8 @@ def _best_polynomial(low: float, high: float) -> Polynomial:
     first, second = (3 * low + high) / 4, (low + 3 * high) / 4
     error, before = 1.0, 2.0
     while abs(error - before) > 1e-12:
-        places = np.array([low, first, second, high])
-        system = np.stack([places, places**3, places**5, [1, -1, 1, -1]], axis=1)
+        at = np.array([low, first, second, high])
+        system = np.stack([at, at**3, at**5, [1, -1, 1, -1]], axis=1)
         before = error
         a, b, c, error = (float(value) for value in np.linalg.solve(system, np.ones(4)))
         spread = math.sqrt(9 * b * b - 20 * a * c)
@@ -161,7 +161,7 @@ def _best_polynomial(low: float, high: float) -> Polynomial:
 
 
 MakeMuon = Callable[..., Muon]
-"""Returns Muon over matrices; of several processes, one that shares the work."""
+"""Returns Muon over matrices; of several processes, one that does some of the work."""
 
 
 def build_muon(model: nn.Module, config: OptimizerConfig, make: MakeMuon) -> list[torch.optim.Optimizer]:
@@ -177,7 +177,7 @@ def build_muon(model: nn.Module, config: OptimizerConfig, make: MakeMuon) -> lis
         weight_decay=config.muon_weight_decay,
         iterations=config.muon_iterations,
     )
-    return [muon, adamw([p for p in trained(model) if id(p) not in taken], config)]
+    return [muon, adam_over([p for p in trained(model) if id(p) not in taken], config)]
 
 
 def hidden_matrices(model: nn.Module) -> list[Tensor]:

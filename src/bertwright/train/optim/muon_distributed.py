@@ -1,4 +1,4 @@
-"""Turns Muon into that of several processes: each orthogonalises its share of the matrices and keeps their momentum.
+"""Turns Muon into that of several processes: each orthogonalises some of the matrices and keeps their momentum.
 
 SharedMuon    every process holds all weights (ddp): a matrix and its momentum belong to one process, which computes its
               update and gives it to the others.
@@ -39,17 +39,17 @@ class SharedMuon(Muon):
         return self._owners[id(parameter)] == self.group.rank
 
     def _update(self, parameters: list[Tensor], group: dict[str, Any]) -> None:
-        shares = [[p for p in parameters if self._owners[id(p)] == rank] for rank in range(self.group.size)]
-        longest, like = max(len(share) for share in shares), parameters[0]
+        owned = [[p for p in parameters if self._owners[id(p)] == rank] for rank in range(self.group.size)]
+        longest, like = max(map(len, owned)), parameters[0]
         updates = torch.zeros(longest, *like.shape, dtype=self.dtype, device=like.device)
-        if mine := shares[self.group.rank]:
+        if mine := owned[self.group.rank]:
             ahead = torch.stack(self._ahead(mine, group["momentum"]))
             updates[: len(mine)] = orthogonalised(ahead.to(self.dtype), self.polynomials)
-        gathered = [torch.empty_like(updates) for _ in shares]
+        gathered = [torch.empty_like(updates) for _ in owned]
         dist.all_gather(gathered, updates)
-        for share, theirs in zip(shares, gathered, strict=True):
-            if share:
-                self._move(share, list(theirs[: len(share)].to(like.dtype)), group, shape=like.shape)
+        for matrices, found in zip(owned, gathered, strict=True):
+            if matrices:
+                self._move(matrices, list(found[: len(matrices)].to(like.dtype)), group, shape=like.shape)
 
 
 class ShardedMuon(Muon):
@@ -66,7 +66,7 @@ class ShardedMuon(Muon):
         self._move([self._local(p) for p in parameters], mine, group, shape=parameters[0].shape)
 
     def _together(self, rows: list[Tensor], count: int) -> Tensor:
-        """Return this process's share of the matrices [N / P, R, C], of P processes, from its rows of all N of them.
+        """Return the matrices [N / P, R, C] that this process of P owns, from its rows of all N of them.
 
         Rows and matrices are filled up with zeros where P does not divide them: zero rows change nothing of the others.
         """
@@ -80,7 +80,7 @@ class ShardedMuon(Muon):
         return got.view(size, each, height, -1).transpose(0, 1).reshape(each, size * height, -1)
 
     def _back(self, matrices: Tensor) -> Tensor:
-        """Return this process's rows of all matrices [P N / P, R / P, C] from its share of the matrices."""
+        """Return this process's rows of all matrices [P N / P, R / P, C] from the matrices it owns."""
         each, rows, columns = matrices.shape
         size = self.group.size
         sent = matrices.reshape(each, size, rows // size, columns).transpose(0, 1).contiguous()

@@ -9,16 +9,14 @@ import torch
 from torch import nn
 
 from bertwright.errors import ConfigError
-from bertwright.train.optim.adamw import build_adamw
+from bertwright.train.optim.adam import AdamW, Lamb, StableAdamW, build_adam
 from bertwright.train.optim.config import OptimizerConfig
-from bertwright.train.optim.lamb import build_lamb
 from bertwright.train.optim.muon import MakeMuon, Muon, build_muon
-from bertwright.train.optim.stable_adamw import build_stable_adamw
 
 OPTIMIZERS: dict[str, Callable[[nn.Module, OptimizerConfig, MakeMuon], list[torch.optim.Optimizer]]] = {
-    "adamw": build_adamw,
-    "stable-adamw": build_stable_adamw,
-    "lamb": build_lamb,
+    "adamw": partial(build_adam, AdamW),
+    "stable-adamw": partial(build_adam, StableAdamW),
+    "lamb": partial(build_adam, Lamb),
     "muon": build_muon,
 }
 """What makes each optimizer, by the name in `optimizer.name`."""
@@ -34,8 +32,8 @@ def build_optimizers(
 ) -> list[torch.optim.Optimizer]:
     """Return the optimizers that together hold every trained parameter of `model` once; ConfigError on a wrong name.
 
-    `dtype` is what Muon's products run in, and `muon` makes it (see `muon_shared` for several processes). `rates` are
-    factors on the learning rate by name of parameter, 1 for those it does not name. Every group remembers its peaks:
+    `dtype` is what Muon's products run in, and `muon` makes it (for several processes see muon_distributed.py). `rates`
+    are factors on the learning rate by name of parameter, 1 for those it does not name. Every group keeps its peaks:
     "peak_lr", "peak_decay", "final_decay".
     """
     if config.name not in OPTIMIZERS:

@@ -7,6 +7,7 @@ depends on, says that the code of such a step is complete.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import signal
@@ -109,15 +110,9 @@ def mark_kept(config: PretrainConfig, loader: PretrainLoader, engine: Engine) ->
 
 
 def _mark(config: PretrainConfig, loader: PretrainLoader, engine: Engine) -> Path:
+    """Return the file that stands for the code of a step, named after all that the code depends on."""
     # Imported here: the compiler takes a second, which a run that does not compile need not wait for.
     from torch._inductor.runtime.cache_dir_utils import cache_dir
-
-    return Path(cache_dir()) / f"bertwright-{_key(config, loader, engine)}"
-
-
-def _key(config: PretrainConfig, loader: PretrainLoader, engine: Engine) -> str:
-    """Return a name for all that the code of a step depends on."""
-    import hashlib
 
     depends: dict[str, Any] = {
         "versions": versions(),
@@ -130,7 +125,8 @@ def _key(config: PretrainConfig, loader: PretrainLoader, engine: Engine) -> str:
         "packed": config.data.pack,
         "autotune": config.engine.autotune,
     }
-    return hashlib.sha256(json.dumps(depends, sort_keys=True).encode()).hexdigest()[:32]
+    name = hashlib.sha256(json.dumps(depends, sort_keys=True).encode()).hexdigest()[:32]
+    return Path(cache_dir()) / f"bertwright-{name}"
 
 
 def _sources() -> list[Path]:

@@ -1,4 +1,4 @@
-"""Turns settings, a MODEL folder and labelled files into what every seed of a fine-tuning run is trained from.
+"""What every seed of a fine-tuning run is trained from: settings, the task, encoded examples of each split.
 
 What is the same for all kinds of models is here: optimizers, the training step, batches and their schedule. What
 differs is in the file of each kind: a head over the encoder, sentence vectors, or a decoder beside the encoder.
@@ -9,10 +9,10 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -22,22 +22,18 @@ from bertwright.data.labelled.rows_of_labels import LabelledSource
 from bertwright.device import (
     autocast,
     matmul_rate,
-    pick_device,
     product_dtype,
-    resolve_precision,
     try_compiled_blocks,
 )
-from bertwright.errors import ConfigError, DivergedError
-from bertwright.hub.encoder_folder import read_config
+from bertwright.errors import ConfigError
 from bertwright.log import note
 from bertwright.model.config import ModelConfig
 from bertwright.model.encoder import kept_bytes
 from bertwright.model.layers.dropout import Dropout, begin_at_row, follow_rows
 from bertwright.tasks.eval_result import EvalResult
 from bertwright.tasks.examples import EncodedExamples
-from bertwright.tasks.text_encoder import TextEncoder
 from bertwright.tasks.unlabelled import UnlabelledFile
-from bertwright.tokenizer.load import Tokenizer, load_tokenizer
+from bertwright.tokenizer.load import Tokenizer
 from bertwright.train.callbacks.base import Callback
 from bertwright.train.loader import TaskLoader
 from bertwright.train.micro_batches import MicroBatches, endless_room, room_for
@@ -77,38 +73,13 @@ class TaskSetup(ABC):
     precision: Literal["bf16", "fp32"]
 
     @classmethod
-    def of_files(cls, config: FinetuneConfig, folder: Path, files: Mapping[str, Path]) -> Self:
-        """Read and encode the files of each split; raises InputError with the reason where a file or model is unfit.
-
-        Of the model its config.json and tokenizer are read, and not its weights.
-        """
-        tokenizer, encoder_config = load_tokenizer(folder), read_config(folder)
-        config, prompt = cls.fitted(config, encoder_config, folder)
-        task, examples, unlabelled = cls.read(config, tokenizer, files)
-        encoder, device = TextEncoder(tokenizer, max_length=config.batches.max_length, prompt=prompt), pick_device()
-        return cls(
-            config=config,
-            folder=folder,
-            encoder_config=encoder_config,
-            tokenizer=tokenizer,
-            task=task,
-            splits={name: task.encode(part, encoder) for name, part in examples.items()},
-            unlabelled=unlabelled,
-            device=device,
-            precision=resolve_precision(config.precision, device),
-        )
-
-    @classmethod
     @abstractmethod
     def fitted(cls, config: Any, encoder_config: ModelConfig, folder: Path) -> tuple[Any, str]:
         """Return the settings fitted to a model, and the prompt it wants before each text; raises ConfigError."""
 
-    @classmethod
-    @abstractmethod
-    def read(
-        cls, config: Any, tokenizer: Tokenizer, files: Mapping[str, Path]
-    ) -> tuple[Any, Mapping[str, Any], Mapping[str, UnlabelledFile]]:
-        """Return the task, the examples of each split, "train" first, and the files without labels."""
+    def check(self) -> None:
+        """Raise ConfigError where settings do not fit the task; note what is odd about the examples."""
+        _ = self.metric
 
     @abstractmethod
     def new_model(self, seed: int) -> Any:
@@ -263,42 +234,8 @@ def compile_blocks(model: Any, objective: Any, engine: Engine, batch: TokenRows)
         model.train()
         engine.backward(model, objective, [(BatchSlice(0), batch)], step=0, of=1, fraction=0.0)
 
-    drops = any(isinstance(module, Dropout) and module.share > 0 for module in model.encoder.modules())
+    drops = any(isinstance(module, Dropout) and module.rate > 0 for module in model.encoder.modules())
     reason = try_compiled_blocks(model.encoder.get_submodule("blocks").children(), attempt, drops=drops)
     model.zero_grad(set_to_none=True)
     if reason:
         note(f"running uncompiled, slower: the compiler did not work here ({reason})")
-
-
-@dataclass(frozen=True)
-class TrainedRun:
-    """A model after training, at its best evaluation, and how good it is.
-
-    setup     with the threshold that is best on dev, where the task has one
-    results   by split: dev, and test where there is one
-    diverged  why training ended after the best evaluation, where it did so by an error
-    """
-
-    setup: TaskSetup
-    seed: int
-    model: nn.Module
-    best_step: int
-    progress: Progress
-    results: Mapping[str, EvalResult]
-    diverged: DivergedError | None = None
-
-
-def evaluate_trained(
-    setup: TaskSetup,
-    model: nn.Module,
-    *,
-    seed: int,
-    best_step: int,
-    progress: Progress,
-    diverged: DivergedError | None = None,
-) -> TrainedRun:
-    """Return a finished model evaluated on every split but train: on dev first, which sets the task's threshold."""
-    dev = setup.evaluate(model, "dev")
-    setup = replace(setup, task=setup.task.with_tuned_threshold(dev))
-    others = {split: setup.evaluate(model, split) for split in setup.splits if split not in ("train", "dev")}
-    return TrainedRun(setup, seed, model.eval(), best_step, progress, {"dev": dev, **others}, diverged)

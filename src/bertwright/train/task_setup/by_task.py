@@ -1,25 +1,50 @@
-"""Names how each task is set up: a decoder for translate, no head for embed, a head for every other."""
+"""Sets up a fine-tuning run: a decoder for translate, no head for embed, a head for every other task."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
+from bertwright.device import pick_device, resolve_precision
+from bertwright.hub.encoder_folder import read_config
+from bertwright.tasks.text_encoder import TextEncoder
+from bertwright.tokenizer.load import load_tokenizer
 from bertwright.train.task_setup.base import TaskSetup
 from bertwright.train.task_setup.finetune_config import FinetuneConfig
 from bertwright.train.task_setup.head_setup import HeadSetup
 from bertwright.train.task_setup.sentence_setup import SentenceSetup
+from bertwright.train.task_setup.task_files import read_parallel_files, read_sentence_files, read_task_files
 from bertwright.train.task_setup.translation_setup import TranslationSetup
 
-SETUPS: dict[str, type[TaskSetup]] = {"embed": SentenceSetup, "translate": TranslationSetup}
-"""Tasks without a head."""
+SETUPS: dict[str, tuple[type[TaskSetup], Callable[..., Any]]] = {
+    "embed": (SentenceSetup, read_sentence_files),
+    "translate": (TranslationSetup, read_parallel_files),
+}
+"""Tasks without a head: what their seeds have in common, and what reads their files."""
 
 
 def set_up(config: FinetuneConfig, folder: Path, files: Mapping[str, Path]) -> TaskSetup:
-    """Return the setup of a run: files read and encoded, "train" first; raises InputError where one is unfit.
+    """Return the setup of a run: `files` are read and encoded, "train" first.
 
-    Also raises ConfigError where the task has no figure of the name the checkpoint is to be chosen by.
+    Of the model in `folder` its config.json and tokenizer are read, and not its weights. Raises InputError where a file
+    or the model is unfit, and ConfigError where settings are, such as the name of the figure a checkpoint is chosen by.
     """
-    setup = SETUPS.get(config.task, HeadSetup).of_files(config, folder, files)
-    _ = setup.metric
+    kind, read = SETUPS.get(config.task, (HeadSetup, read_task_files))
+    tokenizer, encoder_config = load_tokenizer(folder), read_config(folder)
+    config, prompt = kind.fitted(config, encoder_config, folder)
+    task, examples, unlabelled = read(config, tokenizer, files)
+    encoder, device = TextEncoder(tokenizer, max_length=config.batches.max_length, prompt=prompt), pick_device()
+    setup: TaskSetup = kind(
+        config=config,
+        folder=folder,
+        encoder_config=encoder_config,
+        tokenizer=tokenizer,
+        task=task,
+        splits={name: task.encode(part, encoder) for name, part in examples.items()},
+        unlabelled=unlabelled,
+        device=device,
+        precision=resolve_precision(config.precision, device),
+    )
+    setup.check()
     return setup

@@ -10,7 +10,6 @@ from typing import Any
 
 import torch
 
-from bertwright.errors import CorpusError, UsageError
 from bertwright.hub.cards.model_cards import task_card
 from bertwright.hub.encoder_folder import read_model
 from bertwright.hub.task_folder import save_fine_tuned
@@ -20,13 +19,10 @@ from bertwright.model.config import ModelConfig, training_flops
 from bertwright.model.encoder import SEQUENCE_HEADS
 from bertwright.model.task_model import FineTuned
 from bertwright.rng import key_of
-from bertwright.tasks.base import Task, TrainFile
+from bertwright.tasks.base import Task
 from bertwright.tasks.by_name import config_to_keep, task_named
 from bertwright.tasks.eval_result import EvalResult
 from bertwright.tasks.metrics import figure_names
-from bertwright.tasks.tagging.task import Tag
-from bertwright.tasks.unlabelled import UnlabelledFile
-from bertwright.tokenizer.load import Tokenizer
 from bertwright.train.callbacks.base import Callback
 from bertwright.train.task_setup.base import TaskSetup
 from bertwright.train.task_setup.finetune_config import FinetuneConfig
@@ -49,40 +45,13 @@ class HeadSetup(TaskSetup):
         width, positions = encoder_config.hidden_size, encoder_config.max_positions
         return config.fitted(width=width, positions=positions, faster=transfer.faster(layers)), ""
 
-    @classmethod
-    def read(
-        cls, config: FinetuneConfig, tokenizer: Tokenizer, files: Mapping[str, Path]
-    ) -> tuple[Task[Any], dict[str, Any], dict[str, UnlabelledFile]]:
-        """Return the task of the training file, the examples of each split, and the files without labels."""
-        kind, train = task_named(config.task, config.head), files["train"]
-        if config.columns.label_names and kind is not Tag:
-            raise UsageError(
-                f"--label-names is for tag; {kind.name} takes labels as they are in the file, leave it out"
-            )
-        fraction = config.dev_fraction_for(files)
-        file = TrainFile(train, config.columns, config.head, config.extra_config(kind), fraction)
-        task, examples = kind.from_train_file(file)
-        unlabelled: dict[str, UnlabelledFile] = {}
-        for name, path in list(files.items())[1:]:
-            without = task.unlabelled(path)
-            if without is not None and name == "dev":
-                raise CorpusError(
-                    f"{path} has no labels to choose a checkpoint by; leave --dev out, and a share of the training "
-                    "file is held out instead"
-                )
-            if without is not None:
-                unlabelled[name] = without
-            else:
-                examples[name] = task.read(path)
-        return task, examples, unlabelled
-
     def new_model(self, seed: int) -> FineTuned:
         """Return the pre-trained encoder with a new head drawn from `seed`, frozen and adapted as the settings say."""
         torch.manual_seed(key_of("head", seed))
         encoder, report = read_model(self.folder)
         model = FineTuned(
             encoder,
-            part=self.task.head_type,
+            head_type=self.task.head_type,
             outputs=len(self.task.labels),
             dropout=self.config.transfer.head_dropout,
             crf=self.task.new_crf(),
@@ -141,7 +110,7 @@ class HeadSetup(TaskSetup):
             out,
             labels=self.task.labels,
             problem=self.task.problem,
-            own=config_to_keep(self.task),
+            extra_config=config_to_keep(self.task),
             max_length=self.config.batches.max_length,
             card=task_card(name, figures, names=figure_names(figures["dev"], positive=self.task.positive)),
         )

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from bertwright.model.encoder import Part
+from bertwright.model.encoder import HeadType
 from bertwright.model.task_model import Problem
 from bertwright.tasks.base import Task
 from bertwright.types import UNASKED, LabelledBatch, Loss, PartSums
@@ -42,7 +42,7 @@ DIVERGENCES: dict[Problem, Callable[[Tensor, Tensor], Tensor]] = {
     "multi_label_classification": between_labels,
     "regression": between_scores,
 }
-ABLE: tuple[Part, ...] = ("row", "token")
+ABLE: tuple[HeadType, ...] = ("row", "token")
 """What tasks are about whose scores are one tensor of logits, each by itself."""
 
 

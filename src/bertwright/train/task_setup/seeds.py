@@ -33,7 +33,8 @@ from bertwright.train.checkpoint.task_resume import (
 )
 from bertwright.train.interval import Interval
 from bertwright.train.loop import train
-from bertwright.train.task_setup.base import TaskSetup, TrainedRun, evaluate_trained
+from bertwright.train.task_setup.base import TaskSetup
+from bertwright.train.task_setup.trained import TrainedRun, evaluate_trained
 
 
 def train_seeds(

@@ -12,9 +12,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from bertwright.errors import ConfigError, CorpusError, UsageError
+from bertwright.errors import ConfigError
 from bertwright.hub.cards.model_cards import sentence_card
 from bertwright.hub.sentence_folder import (
     SentenceSettings,
@@ -29,20 +27,14 @@ from bertwright.model.config import ModelConfig, training_flops
 from bertwright.model.layers.dropout import Dropout
 from bertwright.model.sentence_encoder import SentenceEncoder
 from bertwright.model.task_model import freeze
-from bertwright.tasks.columns import ColumnsConfig
-from bertwright.tasks.embedding.reader import Kind, Sentences, read_sentences
-from bertwright.tasks.embedding.task import FIGURES, Embed, evaluate_vectors
+from bertwright.tasks.embedding.task import Embed, evaluate_vectors
 from bertwright.tasks.eval_result import EvalResult
-from bertwright.tasks.examples import split_dev
-from bertwright.tasks.unlabelled import UnlabelledFile
-from bertwright.tokenizer.load import Tokenizer
 from bertwright.train.task_setup.base import TaskSetup
 from bertwright.train.task_setup.finetune_config import EmbedTuneConfig
 from bertwright.train.task_setup.transfer import learning_rates, set_dropout
 
 SIMCSE_DROPOUT = 0.1
 """Dropout of an encoder that has none, where it alone makes two views of a text differ (Gao et al., 2021)."""
-DEV_FILES = "pairs (two columns of texts that belong together) or pairs with a score"
 
 
 @dataclass(frozen=True)
@@ -60,15 +52,6 @@ class SentenceSetup(TaskSetup):
             raise ConfigError(f"transfer.freeze: {folder} has {layers} blocks, of which one must learn; freeze fewer")
         return config.fitted(width=encoder_config.hidden_size, positions=found.max_length), found.prompts.text
 
-    @classmethod
-    def read(
-        cls, config: EmbedTuneConfig, tokenizer: Tokenizer, files: Mapping[str, Path]
-    ) -> tuple[Embed, dict[str, Sentences], dict[str, UnlabelledFile]]:
-        """Return the task and the examples of each split."""
-        examples, embed = read_splits(config, files), config.embed
-        figures = FIGURES[examples["dev"].kind]
-        return Embed(examples["train"].kind, figures, embed.temperature, embed.symmetric), examples, {}
-
     @cached_property
     def pooling(self) -> SentenceSettings:
         """How vectors are made of hidden states: as the settings say, else as the folder does, else of unit length."""
@@ -84,7 +67,7 @@ class SentenceSetup(TaskSetup):
         model = SentenceEncoder(encoder, pooling=how.pooling, normalize=how.normalize, skip=how.skip)
         freeze(model, transfer.frozen(self.encoder_config.layers))
         dropout = transfer.dropout
-        has_dropout = any(isinstance(module, Dropout) and module.share for module in encoder.modules())
+        has_dropout = any(isinstance(module, Dropout) and module.rate for module in encoder.modules())
         if dropout is None and self.task.kind == "texts" and not has_dropout:
             note(f"{self.folder} has no dropout, which makes two views of a text differ: {SIMCSE_DROPOUT} is used")
             dropout = SIMCSE_DROPOUT
@@ -114,37 +97,3 @@ class SentenceSetup(TaskSetup):
         card = sentence_card(name, figures, pooling=model.pooling, normalize=model.normalize)
         length, tokenizer = self.config.batches.max_length, self.tokenizer.path.parent
         save_sentence_model(model, tokenizer, out, max_length=length, prompts=self.pooling.prompts, card=card)
-
-
-def read_splits(config: EmbedTuneConfig, files: Mapping[str, Path]) -> dict[str, Sentences]:
-    """Return the examples of each file: train as the objective says, dev and test as their own columns say."""
-    embed, given = config.embed, config.columns
-    if given.label_names:
-        raise UsageError("--label-names is for tag; embed takes scores as they are written, so leave it out")
-    wanted: Kind | None = None if embed.objective == "auto" else embed.objective
-    train = read_sentences(files["train"], given, negative=embed.negative_column, kind=wanted)
-    fraction = config.dev_fraction_for(files)
-    if fraction is not None and train.kind == "texts":
-        raise CorpusError(
-            f"{files['train']} holds texts alone, of which none can be held out to evaluate on; give --dev {DEV_FILES}"
-        )
-    examples = split_dev(train, fraction)
-    for name, part in examples.items():
-        if fraction is not None and part.scores is not None and np.ptp(part.scores) == 0:
-            raise CorpusError(
-                f"{files['train']} has too few scores to divide: all of {name} would be the same; give --dev"
-            )
-    for name in (name for name in files if name != "train"):
-        examples[name] = read_sentences(files[name], ColumnsConfig(encoding=given.encoding), kind=None)
-        if examples[name].kind == "texts":
-            raise CorpusError(
-                f"{files[name]} holds texts alone, on which nothing can be evaluated; give {DEV_FILES} (vectors of "
-                "texts alone: bertwright embed)"
-            )
-    for name, part in examples.items():
-        if name != "train" and part.kind != examples["dev"].kind:
-            other = files.get("dev", files["train"])
-            raise CorpusError(
-                f"{part.path} holds {part.kind} but {other} {examples['dev'].kind}; give files of one kind"
-            )
-    return examples

@@ -58,7 +58,7 @@ def treat(model: FineTuned, transfer: TransferConfig) -> None:
     # Features of an encoder that does not learn are the same each time.
     dropout = 0.0 if transfer.dropout is None and frozen == layers else transfer.dropout
     set_dropout(model.encoder, dropout)
-    if transfer.r_drop and not any(isinstance(module, Dropout) and module.share for module in model.encoder.modules()):
+    if transfer.r_drop and not any(isinstance(module, Dropout) and module.rate for module in model.encoder.modules()):
         note("R-Drop compares two draws of dropout, and this encoder has none but before its head; give --dropout 0.1")
     trained, every = trained_count(model), parameter_count(model)
     if trained < every:
@@ -74,7 +74,7 @@ def set_dropout(model: nn.Module, fraction: float | None) -> None:
     """Set the fraction of values that every dropout of a model drops; None leaves all as they are."""
     for module in model.modules():
         if isinstance(module, Dropout) and fraction is not None:
-            module.share = fraction
+            module.rate = fraction
 
 
 def learning_rates(model: FineTuned | SentenceEncoder, decay: float, *, top: int) -> dict[str, float] | None:

@@ -7,7 +7,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 
 import torch
 
@@ -31,14 +31,11 @@ from bertwright.model.encoder_decoder import (
 from bertwright.model.generate import SearchRules
 from bertwright.rng import key_of
 from bertwright.tasks.eval_result import EvalResult
-from bertwright.tasks.examples import EncodedExamples, split_dev
 from bertwright.tasks.translation.metrics import score_texts
-from bertwright.tasks.translation.reader import Parallel, SidesConfig, parallel_files, source_alone
+from bertwright.tasks.translation.reader import parallel_files
 from bertwright.tasks.translation.task import Translate
-from bertwright.tasks.unlabelled import UnlabelledFile
-from bertwright.tokenizer.load import Tokenizer
 from bertwright.train.task_setup.base import TaskSetup
-from bertwright.train.task_setup.finetune_config import FinetuneConfig, TranslateConfig
+from bertwright.train.task_setup.finetune_config import TranslateConfig
 from bertwright.train.task_setup.transfer import set_dropout
 from bertwright.types import PairBatch, TokenRows
 
@@ -57,13 +54,6 @@ class TranslationSetup(TaskSetup):
     task: Translate
 
     @classmethod
-    def of_files(cls, config: FinetuneConfig, folder: Path, files: Mapping[str, Path]) -> Self:
-        """Read and encode the pairs of each split, and note what the vocabulary does to the target language."""
-        setup = super().of_files(config, folder, files)
-        note_vocabulary(setup.task, setup.splits["dev"])
-        return setup
-
-    @classmethod
     def fitted(cls, config: TranslateConfig, encoder_config: ModelConfig, folder: Path) -> tuple[TranslateConfig, str]:
         """Return the settings fitted to a model."""
         layers = encoder_config.layers
@@ -72,18 +62,18 @@ class TranslationSetup(TaskSetup):
         positions = min(encoder_config.max_positions, decoder_config(encoder_config).max_positions)
         return config.fitted(width=encoder_config.hidden_size, positions=positions), ""
 
-    @classmethod
-    def read(
-        cls, config: TranslateConfig, tokenizer: Tokenizer, files: Mapping[str, Path]
-    ) -> tuple[Translate, dict[str, Parallel], dict[str, UnlabelledFile]]:
-        """Return the task, the pairs of each split, and a test file of source texts alone."""
-        writing = config.translate
-        sides = SidesConfig(source=writing.source, target=writing.target, encoding=writing.encoding)
-        task = Translate(tokenizer, sides, smoothing=writing.smoothing)
-        source = source_alone(files["test"], sides) if "test" in files else None
-        examples = {name: task.read(path) for name, path in files.items() if name != "test" or source is None}
-        examples |= split_dev(examples["train"], config.dev_fraction_for(files))
-        return task, examples, {} if source is None else {"test": source}
+    def check(self) -> None:
+        """Note what the vocabulary does to the target language."""
+        super().check()
+        dev = self.splits["dev"]
+        ceiling = self.task.ceiling(dev.examples, dev.rows)
+        words = sum(len(text.split()) for text in dev.examples.second)
+        pieces = float(dev.rows.target_lengths.sum() - 2 * len(dev.rows)) / words
+        fault = "" if ceiling >= LOW_CEILING else ": it lacks letters or loses spaces, and no training can fix that"
+        note(
+            f"the vocabulary makes {pieces:.2f} tokens of a target word; the references of dev, encoded and decoded, "
+            f"score BLEU {ceiling:.1f}{fault}"
+        )
 
     @cached_property
     def rules(self) -> SearchRules:
@@ -123,14 +113,14 @@ class TranslationSetup(TaskSetup):
 
     def row_flops(self, rows: int, length: int) -> int:
         """Return the floating-point operations of training on pairs of so many tokens on either side."""
-        sizes = {"source": length, "target": length, "asked": rows * length}
+        sizes = {"source": length, "target": length, "scored": rows * length}
         return translation_flops(self.encoder_config, self.decoder_config, rows=rows, **sizes)
 
     def batch_flops(self, batch: TokenRows) -> int:
         """Return the floating-point operations of training on a batch."""
         assert isinstance(batch, PairBatch)
         rows, target = batch.decoder_ids.shape
-        sizes = {"source": batch.input_ids.shape[1], "target": target, "asked": int((batch.labels >= 0).sum())}
+        sizes = {"source": batch.input_ids.shape[1], "target": target, "scored": int((batch.labels >= 0).sum())}
         return translation_flops(self.encoder_config, self.decoder_config, rows=rows, **sizes)
 
     def files_read(self, files: Mapping[str, Path]) -> Mapping[str, Path]:
@@ -168,15 +158,3 @@ class TranslationSetup(TaskSetup):
         """Write the folder of an EncoderDecoderModel."""
         card = translation_card(name, figures)
         save_encoder_decoder(model, self.tokenizer.path.parent, out, rules=self.rules, card=card)
-
-
-def note_vocabulary(task: Translate, dev: EncodedExamples[Any, Any]) -> None:
-    """Note what the vocabulary does to the target language."""
-    ceiling = task.ceiling(dev.examples, dev.rows)
-    words = sum(len(text.split()) for text in dev.examples.second)
-    pieces = float(dev.rows.target_lengths.sum() - 2 * len(dev.rows)) / words
-    fault = "" if ceiling >= LOW_CEILING else ": it lacks letters or loses spaces, and no training can fix that"
-    note(
-        f"the vocabulary makes {pieces:.2f} tokens of a target word; the references of dev, encoded and decoded, score "
-        f"BLEU {ceiling:.1f}{fault}"
-    )

@@ -1,4 +1,4 @@
-"""Turns the state of a pre-training run into that after its last step: trained, evaluated, logged, saved on the way."""
+"""Turns the state of a pre-training run into a trained model in its folder: begins it, trains, finishes it."""
 
 from __future__ import annotations
 
@@ -9,12 +9,21 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from bertwright.config import write_toml
 from bertwright.data.pretraining.dataset import Dataset
 from bertwright.errors import Interrupted, TrainingError
-from bertwright.log import note
+from bertwright.files import require_space, write_json
+from bertwright.hub.cards.model_cards import model_card, next_sentence_card
+from bertwright.hub.encoder_folder import save_model
+from bertwright.hub.nsp_folder import FOLDER, has_own_folder, save_next_sentence
+from bertwright.inference.samples import choose_samples, predict_samples
+from bertwright.log import Facts, note
+from bertwright.model.bert import BertForPreTraining, shrink_embeddings
 from bertwright.model.encoder import parameter_count
 from bertwright.objectives.base import Objective
 from bertwright.reports.html_report import write_report
+from bertwright.reports.pretrain_result import facts, result, run_manifest
+from bertwright.result import Result
 from bertwright.system import tune_malloc
 from bertwright.train.auxiliary import encoder_of
 from bertwright.train.callbacks.base import Callback
@@ -24,7 +33,7 @@ from bertwright.train.callbacks.evaluation import EvaluateCallback
 from bertwright.train.callbacks.metrics_file import MetricsCallback, MetricsWindow
 from bertwright.train.callbacks.peak import PeakCallback
 from bertwright.train.callbacks.track import tracking
-from bertwright.train.checkpoint.resume import saving
+from bertwright.train.checkpoint.resume import saving, whole_model
 from bertwright.train.checkpoint.saver import Saver
 from bertwright.train.checkpoint.snapshot import Snapshot
 from bertwright.train.interval import Interval
@@ -37,6 +46,24 @@ from bertwright.train.setup.pretrain_config import PretrainConfig, keep_found
 from bertwright.train.setup.pretrain_loader import PretrainLoader
 from bertwright.train.state import TrainState
 from bertwright.train.step import Engine
+from bertwright.verbs.calls.pretrain_preview import disk_needed
+from bertwright.verbs.calls.run_folder import require_free
+
+
+def begin_folder(
+    out: Path, dataset: Dataset, config: PretrainConfig, state: TrainState, engine: Engine, *, clear: bool
+) -> None:
+    """Write the manifest and the settings of a run that begins or goes on, where the disk has room for all of it.
+
+    `clear` deletes an earlier run in its folder. Raises DiskSpaceError.
+    """
+    encoder = encoder_of(state.model)
+    auxiliary = parameter_count(state.model) - parameter_count(encoder)
+    require_space(out, disk_needed(encoder, config, auxiliary=auxiliary), what="this run")
+    if clear:
+        require_free(out, dataset.folders, overwrite=True, clear=True)
+    write_json(out / "manifest.json", run_manifest(dataset, encoder, engine))
+    write_toml(out / "config.toml", config)
 
 
 def train_watched(
@@ -150,3 +177,32 @@ def save_before_the_end(state: TrainState, saver: Saver, config: PretrainConfig)
     state.callbacks_done = done
     saver.save()
     return f"the state before it is saved in {saver.wait()}"
+
+
+def finish(
+    out: Path, dataset: Dataset, config: PretrainConfig, state: TrainState, engine: Engine, *, peak: float
+) -> Result:
+    """Write the model folder of a run that is done, its result.json and its report; return the figures.
+
+    The first process writes, and alone has the figures.
+    """
+    group, tokenizer = engine.group, dataset.tokenizer
+    figures = result(out, dataset, config, state, peak=peak) if group.is_main else {}
+    if group.any(figures.get("weights") == "average") and state.average is not None:
+        state.average.swap()
+    model = whole_model(state, sharded=engine.sharded)
+    if not group.is_main:
+        return Result({})
+    held_out = dataset.valid[0]
+    if figures["weights"] == "average" and figures["samples"] and held_out is not None:
+        figures["samples"] = predict_samples(model, tokenizer, choose_samples(held_out, tokenizer))
+    if config.model.init == "cooccurrence" and isinstance(model, BertForPreTraining):
+        shrink_embeddings(model)  # the start has large ones, which fine-tuning would hardly move
+    words = tokenizer.path.parent
+    if has_own_folder(model):
+        figures["next_sentence_model"] = FOLDER
+        save_next_sentence(model, words, out / FOLDER, card=next_sentence_card(out.name, figures))
+    save_model(model, words, out / "model", card=model_card(out.name, figures))
+    write_json(out / "result.json", figures)
+    write_report(out)
+    return Result(figures, Facts(f"pre-trained: {out / 'model'}", facts(figures)))

@@ -159,8 +159,6 @@ def test_windows_stay_under_their_cap_and_rows_are_foretold(
     assert max(sizes) < 1.25 * 40_000
     whole = source(shards, special, pairs=pairs)
     assert drawn.rows_per_epoch == pytest.approx(whole.rows_per_epoch, rel=0.1)
-    real = sum(int(whole.draw(t).attention_mask.sum()) for t in range(whole.rows_per_epoch // 16))
-    assert whole.tokens_per_epoch == pytest.approx(real, rel=0.02)
 
 
 @pytest.mark.parametrize(

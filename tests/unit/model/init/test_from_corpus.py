@@ -23,8 +23,8 @@ from bertwright.model.init.layout import CorpusStatistics, layout_of, rarities, 
 from bertwright.model.init.modern_from_corpus import ModernLayout, start_modern_from_corpus
 from bertwright.model.init.neighbour_maps import neighbour_maps
 from bertwright.model.init.neighbour_vectors import neighbour_vectors
-from bertwright.model.init.segment_averages import states_of
-from bertwright.model.layers.rotary import rotate
+from bertwright.model.init.segment_averages import last_states
+from bertwright.model.layers.attention import rotate
 from bertwright.model.modernbert import ModernForMaskedLM
 from bertwright.objectives.mlm import MaskedLanguageModel
 from bertwright.types import Batch, MaskedBatch, Scores
@@ -189,8 +189,8 @@ def test_later_blocks_change_nothing_yet(corpus: Corpus) -> None:
     model, example = started(drawn((6, 128, 2, 256)), corpus).eval(), corpus.example(8, seed=5)
     with torch.inference_mode():
         rows = (example.input_ids, example.token_type_ids, example.attention_mask)
-        second, last = model.states(*rows, layer=2), model.states(*rows, layer=6)
-    assert not torch.allclose(model.states(*rows, layer=1), second, atol=0.1)
+        second, last = model.hidden_states(*rows, layer=2), model.hidden_states(*rows, layer=6)
+    assert not torch.allclose(model.hidden_states(*rows, layer=1), second, atol=0.1)
     torch.testing.assert_close(last, second, atol=2e-3, rtol=1e-3)
 
 
@@ -199,8 +199,8 @@ def test_states_of_packed_rows_are_those_of_their_documents(corpus: Corpus) -> N
     model, example = started(drawn((4, 64, 4, 128)), corpus).eval(), corpus.example(8, seed=5)
     packed = replace(example, documents=(1 + (torch.arange(64) >= 32)) * example.attention_mask)
     with torch.inference_mode():
-        found = states_of(model, packed, blocks=2)
-        own = model.states(
+        found = last_states(model, packed, blocks=2)
+        own = model.hidden_states(
             example.input_ids[:, 32:], example.token_type_ids[:, 32:], example.attention_mask[:, 32:], layer=2
         )
     here = example.attention_mask[:, 32:]

@@ -15,7 +15,6 @@ from bertwright.corpus.shards import Shards
 from bertwright.model.init.neighbour_vectors import (
     CLOSENESS,
     _factors,
-    dense_counts,
     leading,
     neighbour_vectors,
     symmetric_counts,
@@ -47,12 +46,15 @@ def test_symmetric_counts_are_those_counted_by_hand(
     assert fewer.sum() > 0.7 * expected.sum()
 
 
-def test_dense_counts_are_the_sparse_ones(tmp_path: Path, shards_of: ShardsOf) -> None:
+def test_tables_of_distances_add_up_to_the_symmetric_counts(tmp_path: Path, shards_of: ShardsOf) -> None:
     rng = np.random.default_rng(5)
     counts = count_neighbours(shards_of(tmp_path, [rng.integers(0, VOCAB, size) for size in (90, 40, 70)]), VOCAB)
-    for distance, table in counts.tables.items():
-        assert np.array_equal(dense_counts(counts, distance).numpy(), table.toarray())
-        assert not np.array_equal(table.toarray(), table.toarray().T)
+    expected = symmetric_counts(counts).numpy()
+    for distance, weight in enumerate(CLOSENESS, start=1):
+        table = counts.tables[distance].toarray()
+        assert not np.array_equal(table, table.T)
+        expected = expected - weight * (table + table.T)
+    assert not expected.any()
 
 
 def test_vectors_are_to_the_bit_those_of_the_table_that_was_counted_at_each_start(

@@ -116,12 +116,12 @@ PROGRAM = """
 import resource, torch
 from bertwright.model.layers.attention import Attention
 from bertwright.model.config import BertConfig
-from bertwright.model.layers.attention_mask import LongSight
+from bertwright.model.layers.attention_mask import LongRowMask
 part = Attention(BertConfig(vocab_size=9, hidden_size=48, layers=1, heads=12, intermediate_size=48), bias=True).eval()
 def peak_of(length):
     with torch.inference_mode():
         for _ in range(2):
-            part(torch.randn(1, length, 48), LongSight(torch.ones(1, length, dtype=torch.bool), None, None))
+            part(torch.randn(1, length, 48), LongRowMask(torch.ones(1, length, dtype=torch.bool), None, None))
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 first = peak_of(64)
 print((peak_of(2048) - first) / 1024)

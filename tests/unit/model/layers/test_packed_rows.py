@@ -1,4 +1,4 @@
-"""Packed rows in the model: each document is scored as in a row of its own, and both forms of the sight agree."""
+"""Packed rows in the model: each document is scored as in a row of its own, and both forms of the mask agree."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ import pytest
 import torch
 from torch.nn.attention.flex_attention import create_mask
 
+from bertwright.model.bert import positions_in
 from bertwright.model.build import build_encoder, named_size
 from bertwright.model.encoder import Encoder
 from bertwright.model.layers.attention import Attention
 from bertwright.model.layers.attention_mask import build_mask, mask_mod
-from bertwright.model.layers.embeddings import positions_in
 from bertwright.types import MaskedBatch
 
 SIZES = [[5, 3, 6], [9, 7], [16], [2, 2, 2, 2]]
@@ -59,7 +59,7 @@ def test_a_document_is_scored_as_if_alone(over: dict[str, Any]) -> None:
         assert everywhere.isfinite().all()
         for row, sizes in enumerate(SIZES):
             alone = [
-                model.all_logits(ids[None], ids[None] * 0, ids[None] >= 0)[0]
+                model.mlm_logits(model.encode(ids[None], ids[None] * 0, ids[None] >= 0))[0]
                 for ids in masked.input_ids[row, : sum(sizes)].split(sizes)
             ]
             expected = torch.cat(alone)

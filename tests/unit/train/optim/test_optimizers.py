@@ -48,7 +48,9 @@ def test_muon_takes_the_matrices_between_embeddings_and_heads(model: BertForPreT
 
 def test_muon_takes_no_output_layer_however_many_classes_it_has() -> None:
     """Neither that of a task, nor adapters; where no matrix of a block is trained, there is nothing for it."""
-    tagger = FineTuned(BertForPreTraining(named_size("tiny", vocab_size=128)), part="token", outputs=40, dropout=0.0)
+    tagger = FineTuned(
+        BertForPreTraining(named_size("tiny", vocab_size=128)), head_type="token", outputs=40, dropout=0.0
+    )
     taken = {id(matrix) for matrix in hidden_matrices(tagger)}
     assert id(tagger.classifier.weight) not in taken
     assert len(taken) == 2 * 6
