@@ -20,7 +20,7 @@ from bertwright.inference.batching import Forward
 from bertwright.inference.evaluate_task import read_pairs_of_texts
 from bertwright.inference.int8_cost import Evaluate, cost_table, losses_of, rows_a_second
 from bertwright.inference.scoring import task_forward
-from bertwright.log import Block, Facts, Table
+from bertwright.log import Facts, Table
 from bertwright.model.encoder import Encoder
 from bertwright.model.sentence_encoder import SentenceEncoder
 from bertwright.model.task_model import FineTuned
@@ -28,9 +28,7 @@ from bertwright.result import Result
 from bertwright.tasks.by_name import task_of_head
 from bertwright.tasks.columns import ColumnsConfig
 from bertwright.tasks.embedding.task import evaluate_vectors
-
-CALIBRATION = 64
-"""Rows on which the range of values is measured before they are rounded."""
+from bertwright.tasks.text_encoder import TextEncoder
 
 
 def export(
@@ -85,52 +83,51 @@ def export(
     if to != "onnx":
         raise UsageError(f"there is no way to export to {to!r}; give --to onnx")
     require("onnx")
-    from bertwright.hub.onnx.export_check import sample_rows, write_checked
+    from bertwright.hub.onnx.export_check import sample_rows, text_encoder, write_checked
 
     model, out = Path(model), Path(out)
     refuse_existing(out, instead="give another --out")
     opened = open_exportable(model)
     flags = {"text": text_column, "pair": pair_column, "label": label_column, "encoding": encoding}
-    given = dict(columns or {}) | {name: column for name, column in flags.items() if column is not None}
+    named = dict(columns or {}) | {name: column for name, column in flags.items() if column is not None}
+    given = ColumnsConfig.model_validate(named)
     if data is None:
         rows, evaluate = sample_rows(opened), None
     else:
-        rows, evaluate = _labelled_rows(opened, Path(data), ColumnsConfig.model_validate(given))
+        rows, evaluate = _labelled_rows(opened, text_encoder(opened), Path(data), given)
     with map_os_errors(out.parent), written_aside(out) as folder:
         folder.mkdir()
         figures = write_checked(opened, rows, folder)
-        blocks: list[Block] = []
-        if quantize:
-            figures, table = _quantize(opened, folder, rows, evaluate)
-            blocks.append(table)
+        figures, tables = _quantize(opened, folder, rows, evaluate) if quantize else (figures, [])
     facts = {
         "size": human_bytes((out / MODEL).stat().st_size),
         "outputs": ", ".join(figures["outputs"]),
         "largest difference from torch": f"{figures['checked']['largest_difference_from_torch']:.1e}",
     }
-    return Result(figures, Facts(f"exported: {out}, which runs without torch", facts), *blocks)
+    return Result(figures, Facts(f"exported: {out}, which runs without torch", facts), *tables)
 
 
-def _labelled_rows(opened: Exportable, data: Path, columns: ColumnsConfig) -> tuple[LabelledRows, Evaluate]:
+def _labelled_rows(
+    opened: Exportable, encoder: TextEncoder, data: Path, columns: ColumnsConfig
+) -> tuple[LabelledRows, Evaluate]:
     """Return the rows of a labelled file, and what scores the outputs for them."""
-    from bertwright.hub.onnx.export_check import text_encoder
-
     if isinstance(opened.model, SentenceEncoder):
         pairs = read_pairs_of_texts(data, columns)
-        rows = text_encoder(opened).rows(pairs.texts, None, np.zeros(len(pairs.texts), dtype=np.int64))
+        rows = encoder.rows(pairs.texts, None, np.zeros(len(pairs.texts), dtype=np.int64))
         return rows, lambda vectors: evaluate_vectors(vectors, pairs)
     if not isinstance(opened.model, FineTuned):
         raise UsageError(f"{opened.folder} is no fine-tuned model, so --data has no labels it could be evaluated on")
     task = task_of_head(*(opened.about[name] for name in ("part", "problem", "labels", "own")))
     task = task.with_crf(opened.model.crf).with_columns(data, columns)
-    encoded = task.encode(task.read(data), text_encoder(opened))
+    encoded = task.encode(task.read(data), encoder)
     return encoded.rows, lambda logits: task.evaluate(logits, encoded.examples)
 
 
 def _quantize(
     opened: Exportable, folder: Path, rows: LabelledRows, evaluate: Evaluate | None
-) -> tuple[dict[str, Any], Table]:
+) -> tuple[dict[str, Any], list[Table]]:
     """Put 8-bit integers in the place of the float graph; return onnx.json, and what that costs and brings."""
+    from bertwright.hub.onnx.export_check import some_arrays
     from bertwright.hub.onnx.int8 import quantize_int8
 
     with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
@@ -138,8 +135,7 @@ def _quantize(
         for name in (MODEL, ABOUT):
             shutil.copyfile(folder / name, kept / name)
         before = open_onnx(kept)
-        chosen = np.linspace(0, len(rows) - 1, min(CALIBRATION, len(rows))).astype(np.int64)
-        quantize_int8(kept / MODEL, folder / MODEL, [before.inputs(rows.arrays(chosen))])
+        quantize_int8(kept / MODEL, folder / MODEL, [before.inputs(some_arrays(rows))])
         after = open_onnx(folder)
         sides: dict[str, Forward[np.ndarray]] = {"ONNX float32": before.logits, "ONNX int8": after.logits}
         if not isinstance(opened.model, Encoder):
@@ -150,4 +146,4 @@ def _quantize(
     about: dict[str, Any] = read_json(folder / ABOUT)
     about |= {"quantized": "int8", SAME_EVERYWHERE: True, "bytes": sizes, "rows_a_second": speeds, **losses}
     write_json(folder / ABOUT, about)
-    return about, cost_table(speeds, losses, sizes)
+    return about, [cost_table(speeds, losses, sizes)]

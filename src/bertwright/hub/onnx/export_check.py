@@ -29,6 +29,8 @@ from bertwright.tokenizer.load import Tokenizer
 
 TEXTS = 256
 """Texts the export is checked on where no file is given."""
+CALIBRATION = 64
+"""Rows on which the range of values is measured before they are rounded to 8 bits."""
 GROUPS = (1, 2, 5, 24)
 """Rows of the batches by which the graph is checked against torch."""
 
@@ -46,6 +48,11 @@ def sample_rows(exportable: Exportable) -> LabelledRows:
     second = None if isinstance(exportable.model, SentenceEncoder) else texts[::-1]
     rows = text_encoder(exportable).rows(texts, second, np.zeros(len(texts), dtype=np.int64), quiet=True)
     return rows if exportable.about["part"] in (*SEQUENCE_HEADS, "vector") else _with_positions(rows, exportable)
+
+
+def some_arrays(rows: LabelledRows) -> dict[str, np.ndarray]:
+    """Return a batch of CALIBRATION rows, evenly spread, as the arrays that a graph reads."""
+    return rows.arrays(np.linspace(0, len(rows) - 1, min(CALIBRATION, len(rows))).astype(np.int64))
 
 
 def _sentences(tokenizer: Tokenizer) -> list[str]:
