@@ -12,7 +12,7 @@ from bertwright.files import map_os_errors, written_aside
 from bertwright.inference.base import Predictions
 from bertwright.inference.questions import InputFile
 from bertwright.inference.text_rows import MASK
-from bertwright.log import Block, Raw, Table, count_progress, note
+from bertwright.log import Block, Raw, ResultTable, count_progress, note
 from bertwright.result import ResultList
 
 Prediction = dict[str, Any]
@@ -67,12 +67,12 @@ def blocks_of(predictions: Sequence[Prediction]) -> list[Block]:
         return [*_word_tables(words), *_pair_tables(pairs)]
     if "entities" in first:
         rows = [row for one in predictions for row in _entity_rows(one)]
-        return [Table("predictions", ["text", "entity", "type", "characters", "probability"], rows)]
+        return [ResultTable("predictions", ["text", "entity", "type", "characters", "probability"], rows)]
     if "tags" in first:
         rows = [[word["word"], word["tag"], _percent(word)] for one in predictions for word in one["tags"]]
-        return [Table("predictions", ["word", "tag", "probability"], rows)]
+        return [ResultTable("predictions", ["word", "tag", "probability"], rows)]
     rows_by_column = [_row(one) for one in predictions]
-    return [Table("predictions", list(rows_by_column[0]), [list(row.values()) for row in rows_by_column])]
+    return [ResultTable("predictions", list(rows_by_column[0]), [list(row.values()) for row in rows_by_column])]
 
 
 def _row(prediction: Prediction) -> dict[str, str]:
@@ -97,7 +97,7 @@ def _row(prediction: Prediction) -> dict[str, str]:
     return row
 
 
-def _word_tables(predictions: Sequence[Prediction]) -> list[Table]:
+def _word_tables(predictions: Sequence[Prediction]) -> list[ResultTable]:
     """Return the words for each [MASK]: those of a single one under each other, those of several a row each."""
     masks = []
     for one in predictions:
@@ -108,19 +108,21 @@ def _word_tables(predictions: Sequence[Prediction]) -> list[Table]:
         return []
     if len(masks) == 1:
         [(text, words)] = masks
-        return [Table(text, ["word", "probability"], [[word, f"{probability:.1%}"] for word, probability in words])]
+        return [
+            ResultTable(text, ["word", "probability"], [[word, f"{probability:.1%}"] for word, probability in words])
+        ]
     header = ["text", *map(str, range(1, 1 + len(masks[0][1])))]
     rows = [[text, *(f"{word} {probability:.1%}" for word, probability in words)] for text, words in masks]
-    return [Table(f"predictions for {MASK}", header, rows)]
+    return [ResultTable(f"predictions for {MASK}", header, rows)]
 
 
-def _pair_tables(predictions: Sequence[Prediction]) -> list[Table]:
+def _pair_tables(predictions: Sequence[Prediction]) -> list[ResultTable]:
     rows = [
         [one["first"], one["second"], "yes" if one["next"] >= 0.5 else "no", f"{one['next']:.1%}"]
         for one in predictions
     ]
     title = "does the second text follow the first?"
-    return [Table(title, ["first", "second", "next", "probability"], rows)] if rows else []
+    return [ResultTable(title, ["first", "second", "next", "probability"], rows)] if rows else []
 
 
 def _entity_rows(prediction: Prediction) -> list[list[str]]:
