@@ -54,7 +54,7 @@ def pick_device() -> torch.device:
 
 @contextmanager
 def on_device(name: str) -> Iterator[None]:
-    """Have everything inside run on a device: "cpu", "cuda", "cuda:1", or "auto", a GPU where there is one.
+    """Run everything inside on a device: "cpu", "cuda", "cuda:1", or "auto", a GPU where there is one.
 
     Raises ConfigError where this machine has no such device.
     """
@@ -74,7 +74,7 @@ def on_device(name: str) -> Iterator[None]:
 
 
 def has_bfloat16(device: torch.device) -> bool:
-    """Say whether `device` multiplies bfloat16 matrices natively.
+    """Return whether `device` multiplies bfloat16 matrices natively.
 
     On CPUs without such instructions bfloat16 products are many times slower than float32, so this asks for the
     instructions, not for the type; and for oneDNN, which ONEDNN_MAX_CPU_ISA can hold to less than AVX512.
@@ -166,7 +166,7 @@ def remove_torn(error: Exception) -> set[Path]:
 
 @contextmanager
 def gradients_added_in_order() -> Iterator[None]:
-    """Have what is traced meanwhile add up the gradients of a word in the order of its places, as uncompiled code does.
+    """Make what is traced meanwhile add up the gradients of a word in the order of its places, as uncompiled code does.
 
     The compiler's own loop lets several threads add to a word at once, so that on two threads the last bits of the word
     embeddings differ from one run of a seed to the next. Its table of such loops is put back for whoever else compiles

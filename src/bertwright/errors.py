@@ -125,10 +125,10 @@ class Terminated(Interrupted):
 
 
 def is_panic(error: BaseException) -> bool:
-    """Say whether an error is the panic of a library in Rust, which is no Exception."""
+    """Return whether an error is the panic of a library in Rust, which is no Exception."""
     return type(error).__name__ == "PanicException"
 
 
 def is_native_failure(error: BaseException) -> bool:
-    """Say whether an error is one that a library raises for what it cannot use: any Exception, or a panic."""
+    """Return whether an error is one that a library raises for what it cannot use: any Exception, or a panic."""
     return isinstance(error, Exception) or is_panic(error)

@@ -53,7 +53,7 @@ class _Output(io.TextIOBase):
         return getattr(self.stream, "encoding", None) or "utf-8"
 
     def isatty(self) -> bool:
-        """Say whether a person reads along."""
+        """Return whether it is a terminal."""
         return _is_terminal(self.stream)
 
     def fileno(self) -> int:
@@ -84,7 +84,7 @@ class _Stderr(_Output):
         return len(text)
 
     def flush(self) -> None:
-        """Have it shown, if it can still be shown."""
+        """Show it, if it can still be shown."""
         with suppress(OSError, ValueError):
             super().flush()
 

@@ -48,7 +48,7 @@ def given(words: list[str]) -> dict[str, object]:
     """Return the flags of a call of `pretrain`; raises where it is no valid one."""
     _, bound, *_ = build_app(overview=False).parse_args(["pretrain", *words], exit_on_error=False, print_error=False)
     arguments = dict(bound.arguments)
-    return {**arguments, **(arguments.get("flags") or {})}
+    return {**arguments.get("call", {}), **(arguments.get("flags") or {})}
 
 
 @pytest.mark.parametrize("words", [words for _, words in EXAMPLES], ids=[name for name, _ in EXAMPLES])

@@ -19,9 +19,9 @@ import bertwright
 from bertwright.cli.main import main
 from bertwright.errors import CorpusError, DiskSpaceError, OutputExistsError, UsageError
 from bertwright.hub.encoder_folder import save_model
+from bertwright.inference import embed_texts
 from bertwright.inference.embedder import Embedder
 from bertwright.model.build import build_encoder, named_size
-from bertwright.verbs import embed as recipe
 from bertwright.verbs.embed import embed
 
 WORDS = ["red", "green", "blue", "cat", "dog", "runs", "sleeps", "far", "away"]
@@ -63,7 +63,7 @@ def test_the_nth_vector_is_that_of_the_nth_text(
     alone = np.concatenate([embed(model, [text]) for text in texts[:20]])
     together = embed(model, texts)
     np.testing.assert_allclose(together[:20], alone, atol=HIGHEST, rtol=0)
-    monkeypatch.setattr(recipe, "CHUNK_TEXTS", 64)
+    monkeypatch.setattr(embed_texts, "CHUNK_TEXTS", 64)
     facts = embed(model, file, tmp_path / "a.npy")
     assert (facts["texts"], facts["width"], facts["cut"]) == (301, 16, 1)
     np.testing.assert_allclose(np.load(tmp_path / "a.npy", mmap_mode="r"), together, atol=HIGHEST, rtol=0)
@@ -118,7 +118,7 @@ def test_at_the_terminal(
 def test_what_is_interrupted_leaves_nothing(
     name: str, model: Path, file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(recipe, "CHUNK_TEXTS", 64)
+    monkeypatch.setattr(embed_texts, "CHUNK_TEXTS", 64)
     before = Embedder.vectors
     calls: list[int] = []
 

@@ -98,16 +98,16 @@ def paragraphs_of_all(sources: Sequence[Path]) -> list[list[str]]:
 
 
 def _ask_helper(sources: Sequence[Path]) -> list[list[str]] | None:
-    """Have a process read some files; return their paragraphs, or None if it failed.
+    """Let a process read some files; return their paragraphs, or None if it failed.
 
     The process is Python with this very file and nothing else of the caller: no script is run a second time.
     """
     command = [sys.executable, "-m", "bertwright.corpus.builtin"]
     paths = os.pathsep.join([str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")])
-    asked = json.dumps([str(source) for source in sources]).encode()
+    request = json.dumps([str(source) for source in sources]).encode()
     with suppress(OSError, ValueError, subprocess.CalledProcessError):
         done = subprocess.run(
-            command, input=asked, capture_output=True, env=os.environ | {"PYTHONPATH": paths}, check=True
+            command, input=request, capture_output=True, env=os.environ | {"PYTHONPATH": paths}, check=True
         )
         found: list[list[str]] = json.loads(done.stdout)
         return found if len(found) == len(sources) else None

@@ -37,12 +37,10 @@ def write_shards(
     pipeline: ShardPipeline, work: TextWork, sources: list[Source], journal: Journal, *, workers: int, engine: str
 ) -> None:
     """Read all sources that are left and write their shards, with a bar on a terminal, by as many workers."""
-    began = perf_counter()
     sizes = [total_size(source.paths) for source in sources]
-    with _workers(work, workers, engine) as crew, progress_bar() as bar:
+    with journal.timed("shards"), _workers(work, workers, engine) as crew, progress_bar() as bar:
         task = bar.add_task("preparing", total=sum(sizes))
         pipeline.run(crew, lambda source, done: bar.update(task, completed=sum(sizes[:source]) + done))
-    journal.spent("shards", perf_counter() - began)
 
 
 def _workers(work: TextWork, count: int, engine: str) -> AbstractContextManager[Workers]:
@@ -60,7 +58,7 @@ def write_counts(out: Path, journal: Journal) -> dict[str, Any]:
     shards = Shards([Shard.open(file) for file in files], fingerprint=fingerprint)
     counts = count_neighbours(shards, len(frequencies), frequencies=frequencies)
     entry = write_neighbours(out, counts, fingerprint=fingerprint)
-    journal.spent("neighbours", perf_counter() - began)
+    journal.spent({"neighbours": perf_counter() - began})
     return entry
 
 

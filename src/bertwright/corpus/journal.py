@@ -7,8 +7,11 @@ removed after it. So whenever the process ends, the journal and all it names are
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from time import perf_counter
 from typing import Any
 
 from bertwright.corpus.filters.language import LanguageChoice
@@ -52,9 +55,17 @@ class Journal:
         """Write the journal to the DATA folder `out`."""
         write_json(out / JOURNAL, vars(self))
 
-    def spent(self, stage: str, seconds: float) -> None:
-        """Add to the time spent on a stage."""
-        self.seconds[stage] = self.seconds.get(stage, 0.0) + seconds
+    def spent(self, seconds: Mapping[str, float]) -> None:
+        """Add to the time spent on some stages."""
+        for stage, spent in seconds.items():
+            self.seconds[stage] = self.seconds.get(stage, 0.0) + spent
+
+    @contextmanager
+    def timed(self, stage: str) -> Iterator[None]:
+        """Add the time inside to that spent on a stage."""
+        began = perf_counter()
+        yield
+        self.spent({stage: perf_counter() - began})
 
     def choose_language(self, choice: LanguageChoice) -> None:
         """Keep a language that was found, and print what it was found by."""

@@ -99,10 +99,9 @@ class ShardPipeline:
         self._close_shards()
 
     def _add(self, batch: TextBatch, clean: CleanTexts, workers: Workers) -> None:
-        """Have the documents encoded that stay."""
-        began = perf_counter()
-        texts, kept, repeated = self._seen.new(clean)
-        self._journal.spent("repetitions", perf_counter() - began)
+        """Start encoding the documents that stay."""
+        with self._journal.timed("repetitions"):
+            texts, kept, repeated = self._seen.new(clean)
         valid = valid_documents(clean.hashes, self._sources[batch.source].valid_fraction)
         for split, chosen in (("train", kept & ~valid), ("valid", kept & valid)):
             if chosen.any():
@@ -112,21 +111,17 @@ class ShardPipeline:
         unread = DropCounts(Counter({"broken": batch.broken, "passed over": batch.passed_over}))
         self._dropped += clean.dropped + repeated + unread
         self._position = (batch.source, batch.file, batch.stop)
-        self._spent({"reading": batch.seconds, **clean.seconds})
+        self._journal.spent({"reading": batch.seconds, **clean.seconds})
 
     def _collect(self, *, leave: int) -> None:
         """Take the blocks that are encoded, in order, waiting until no more than `leave` are not."""
         while len(self._encoding) > leave:
             split, encoded = self._encoding.popleft()
             result = encoded.result()
-            self._spent(result.seconds)
+            self._journal.spent(result.seconds)
             self._dropped += DropCounts(Counter(empty=result.documents - len(result.block.token_counts)))
             if len(result.block.token_counts):
                 self._blocks[split].append(result.block)
-
-    def _spent(self, seconds: dict[str, float]) -> None:
-        for stage, spent in seconds.items():
-            self._journal.spent(stage, spent)
 
     def _close_shards(self) -> None:
         """Write what is buffered of each split as a shard, then what is remembered, then the journal that names all."""
@@ -146,7 +141,7 @@ class ShardPipeline:
         journal.frequencies = self._frequencies.tolist()
         journal.position = self._position
         journal.memory = self._seen.save()
-        journal.spent("writing", perf_counter() - began)
+        journal.spent({"writing": perf_counter() - began})
         journal.save(self._out)
         self._seen.forget_previous()
 

@@ -82,7 +82,7 @@ def _blocks(text: str) -> Iterator[str]:
 
 
 def _item(line: str) -> tuple[bool, str]:
-    """Tell whether a line begins a list item or a field, and return it without its marker or the field's name."""
+    """Return whether a line begins a list item or a field, and return it without its marker or the field's name."""
     words = line.strip()
     first = words[:1]
     marker = _MARKER.match(line) if first in _MARKER_SIGNS or first.isdigit() else None
@@ -134,13 +134,13 @@ def _indent(line: str) -> int:
 
 
 def _is_rule(line: str) -> bool:
-    """Tell whether a line is a rule or the edge of a table; most lines begin with a letter, and are not."""
+    """Return whether a line is a rule or the edge of a table; most lines begin with a letter, and are not."""
     text = line.lstrip()
     return bool(text) and text[0] in _RULE_SIGNS and _RULE.match(line) is not None
 
 
 def _is_heading(line: str, following: str) -> bool:
-    """Tell whether a line is a directive, a title above a rule, or a section's name such as "Args:" or "Examples"."""
+    """Return whether a line is a directive, a title above a rule, or a section's name such as "Args:" or "Examples"."""
     if ".. " in line and _DIRECTIVE.match(line):
         return True
     if _is_rule(following) and len(following.strip()) >= 3:
@@ -179,7 +179,7 @@ def _kept_sentences(paragraph: str) -> str:
 
 
 def _is_prose(sentence: str) -> bool:
-    """Tell whether a sentence reads as English: a capital, an end, words that only sentences have, few signs."""
+    """Return whether a sentence reads as English: a capital, an end, words that only sentences have, few signs."""
     words = sentence.count(" ") + 1
     return (
         3 <= words <= 80
@@ -193,7 +193,7 @@ def _is_prose(sentence: str) -> bool:
 
 
 def _is_plain(sentence: str, signs: list[str]) -> bool:
-    """Tell whether a sentence has nothing that `_CODE` or `_CODE_SIGN` could find; `signs` are its signs and digits."""
+    """Return whether a sentence has nothing that `_CODE` or `_CODE_SIGN` finds; `signs` are its signs and digits."""
     return _SIGNS_OF_CODE.isdisjoint(signs) and "--" not in sentence and "." not in sentence[:-1]
 
 

@@ -134,14 +134,12 @@ def make_tokenizer(
         _copy_tokenizer(given, folder)
         tokenizer = load_tokenizer(folder)
     else:
-        began = time.perf_counter()
         note(f"training a {kind} vocabulary of {size:,} tokens")
         texts.passes = 2 if kind == "wordpiece" else 1
-        with shown_training(texts):
+        with journal.timed("vocabulary"), shown_training(texts):
             tokenizer = train_tokenizer(
                 texts, folder=folder, vocab_size=size, kind=kind, lowercase=lowercase, most_long_words=MOST_LONG_WORDS
             )
-        journal.spent("vocabulary", time.perf_counter() - began)
     journal.tokenizer = {
         "file": "tokenizer/tokenizer.json",
         "sha256": sha256_of(tokenizer.path),

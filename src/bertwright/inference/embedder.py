@@ -54,6 +54,11 @@ class Embedder:
         rows = self.encoder.rows(texts, None, np.zeros(len(texts), dtype=np.int64), quiet=True)
         return vectors_of(self.forward, rows, width=self.width, policy=self.policy, done=done)
 
+    def note_cut(self) -> None:
+        """Say how many texts were too long so far, if any."""
+        if self.encoder.cut:
+            note(f"{self.encoder.cut:,} texts are longer than {self.encoder.max_length} tokens and were cut")
+
 
 def open_embedder(
     folder: Path,

@@ -17,6 +17,8 @@ from bertwright.inference.embedder import open_embedder
 from bertwright.inference.predictors import task_of
 from bertwright.inference.scoring import score_rows
 from bertwright.inference.translation import TranslationPredictor, translation_loss
+from bertwright.log import Block, Facts, Table, note
+from bertwright.result import Result
 from bertwright.tasks.base import Task
 from bertwright.tasks.classification.task import Classify, positive_of
 from bertwright.tasks.classification.whole_texts import WholeTexts
@@ -35,8 +37,8 @@ from bertwright.tokenizer.load import load_tokenizer
 
 def evaluate_task(
     name: str, folder: Path, file: Path, columns: Mapping[str, Any], *, positive: str | None = None
-) -> tuple[EvalResult, dict[str, str]]:
-    """Return how good a model of the task called `name` is on a labelled file, in float32, and its figures in words.
+) -> Result:
+    """Return the figures of a model of the task called `name` on a labelled file, in float32, and the task's own table.
 
     `columns` are those of ColumnsConfig, for translate those of SidesConfig; `positive` is the class of two whose F1 is
     reported. Raises UsageError where the model was trained for another task, ModelError where the folder has no
@@ -50,7 +52,13 @@ def evaluate_task(
     else:
         result, positive = _evaluate_head(name, folder, file, compose(ColumnsConfig, columns), positive=positive)
     names = figure_names(result.figures, positive=positive)
-    return result, {shown: f"{result.figures[key]:.4f}" for key, shown in names.items()} | words
+    facts = {shown: f"{result.figures[key]:.4f}" for key, shown in names.items()} | words
+    if result.warning:
+        note(result.warning)
+    blocks: list[Block] = [Facts(f"{folder} on {file}", facts)]
+    if result.table is not None:
+        blocks.append(Table(result.table.title, result.table.header, result.table.rows))
+    return Result(result.figures, *blocks)
 
 
 def _evaluate_head(

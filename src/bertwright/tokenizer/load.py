@@ -149,7 +149,7 @@ def _unreadable(file: Path, error: BaseException) -> TokenizerError:
 
 
 def has_tokenizer(folder: Path) -> bool:
-    """Say whether a folder has a tokenizer of its own."""
+    """Return whether a folder has a tokenizer of its own."""
     return any((folder / name).is_file() for name in NAMES)
 
 

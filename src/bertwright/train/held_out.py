@@ -29,7 +29,7 @@ EVALUATION_ROWS = 32
 def held_out_examples(
     shards: Shards | None, tokenizer: Tokenizer, objective: PretrainingObjective, *, length: int, rows: int
 ) -> list[MaskedBatch]:
-    """Return the fixed held-out set of a DATA folder (see `fixed_examples`); empty if there is none, which is said.
+    """Return the fixed held-out set of a DATA folder (see `fixed_examples`); empty if there is none, with a note.
 
     A split too poor for pairs (one document, single sentences) gives none.
     """

@@ -36,7 +36,7 @@ def train(
     guard: LossSpikeGuard | None = None,
     clock: Callable[[], float] = time.perf_counter,
 ) -> None:
-    """Train until the schedule of `loader` is used up, or a callback ends the run; `state` moves along in place.
+    """Train until the schedule of `loader` is used up, or a callback ends the run; `state` is changed in place.
 
     Step t of a phase draws its micro-batches by number, so a run that starts from a restored `state` goes on exactly.
     The clock is one that cannot be set. Raises NotFiniteError where a loss or gradient is not finite and no `guard` is

@@ -1,6 +1,6 @@
 """Turns a batch that is too large for memory into gradients, some rows at a time: the same ones, but for rounding.
 
-Where the loss is a mean over what is asked, each part is trained on by itself and weighs by what it was asked. Where
+Where the loss is a mean over targets, each part is trained on by itself and weighs by its number of targets. Where
 rows are compared with one another, all are scored first, nothing kept; the gradient of the loss by the scores then goes
 back through some rows at a time, which are scored again (Gao et al., 2021, "Scaling Deep Contrastive Learning Batch
 Size under Memory Limited Setup"). Dropout is that of the whole batch.

@@ -33,7 +33,7 @@ class Phase(Section):
 
 
 class ScheduleConfig(Section):
-    """How long the run is, how the learning rate moves, and which sequence lengths it passes through.
+    """How long the run is, how the learning rate changes, and which sequence lengths it passes through.
 
     Exactly one of minutes, steps, tokens and epochs says how long. The published phases are 90% at 128 and 10% at 512.
     """

@@ -101,7 +101,7 @@ class TrainState(Saved):
     rate_factor: float = 0.0
     """Factor on the learning rate in the last step."""
     callbacks_done: bool = True
-    """Whether the callbacks were done with the last step; not where a stop was asked for while they evaluated."""
+    """Whether the callbacks were done with the last step; not where a stop was requested while they evaluated."""
     callbacks: Sequence[Callback] = ()
     """Those of the run, once it has begun."""
     _read: dict[str, Any] = field(default_factory=lambda: deepcopy(POSITION), init=False)

@@ -5,28 +5,22 @@ texts -> chunk -> vectors of a model, torch's or exported -> in order into the f
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Literal, overload
+from typing import Literal, overload
 
 import numpy as np
 
 from bertwright.corpus.readers.characters import replace_surrogates
 from bertwright.corpus.readers.lines import STDIN
-from bertwright.errors import CorpusError, UsageError
-from bertwright.files import human_bytes, map_os_errors, refuse_existing, require_space
-from bertwright.hub.vector_files import Number, bytes_needed, writer_of
-from bertwright.inference.embedder import Embedder, open_embedder
-from bertwright.log import Facts, count_progress, note
+from bertwright.errors import UsageError
+from bertwright.files import map_os_errors, refuse_existing
+from bertwright.hub.vector_files import Number, writer_of
+from bertwright.inference.embed_texts import announce, chunks, write_vectors
+from bertwright.inference.embedder import open_embedder
 from bertwright.result import Result
 from bertwright.tasks.stream import stream_texts
 from bertwright.types import listed
-
-CHUNK_TEXTS = 8192
-"""Texts sorted by length together, and rows of a Parquet row group."""
-CHUNK_CHARACTERS = 16 << 20
-"""Characters after which a chunk of long texts is full."""
 
 
 @overload
@@ -125,10 +119,10 @@ def embed(
     opened = open_embedder(Path(model), layer=layer, pooling=pooling, normalize=normalize, precision=precision)
     if out is None:
         vectors = [opened.vectors(chunk).astype(number) for chunk in chunks(read())]
-        _note_cut(opened)
+        opened.note_cut()
         return np.concatenate(vectors) if vectors else np.empty((0, opened.width), dtype=number)
     name = str(input) if isinstance(input, (str, Path)) else "the list given"
-    count = None if input in ("-", STDIN) else announced(read(), Path(out), opened.width, number, name=name)
+    count = None if input in ("-", STDIN) else announce(read(), Path(out), opened.width, number, name=name)
     with map_os_errors(Path(out).parent):
         return write_vectors(opened, read(), Path(out), number, count=count)
 
@@ -143,74 +137,3 @@ def reader_of(
         raise UsageError("a list of texts has no columns; leave text_column out")
     texts = [replace_surrogates(text) for text in listed(input)]
     return lambda: iter([texts])
-
-
-def chunks(pieces: Iterable[Sequence[str]]) -> Iterator[list[str]]:
-    """Yield the texts of pieces in chunks of CHUNK_TEXTS, or fewer where texts are long."""
-    held: list[str] = []
-    size = 0
-    for piece in pieces:
-        begin = 0
-        while begin < len(piece):
-            part = piece[begin : begin + CHUNK_TEXTS - len(held)]
-            held, begin, size = [*held, *part], begin + len(part), size + sum(map(len, part))
-            if len(held) == CHUNK_TEXTS or size >= CHUNK_CHARACTERS:
-                yield held
-                held, size = [], 0
-    if held:
-        yield held
-
-
-def announced(pieces: Iterable[Sequence[str]], out: Path, width: int, number: Number, *, name: str) -> int:
-    """Read the input called `name` through once: return how many texts it has, and say what disk their vectors take.
-
-    Raises CorpusError where there are none, and DiskSpaceError where the disk is too full.
-    """
-    count = size = 0
-    for piece in pieces:
-        count += len(piece)
-        size += len("".join(piece).encode())
-    if not count:
-        raise CorpusError(f"{name} holds no texts; give a file that has some")
-    needed = bytes_needed(out, count=count, width=width, number=number, text_bytes=size)
-    note(f"{count:,} texts, a vector of {width} {number} each: {human_bytes(needed)} in {out}")
-    require_space(out.parent, needed, what="the vectors")
-    return count
-
-
-def write_vectors(
-    opened: Embedder, pieces: Iterable[Sequence[str]], out: Path, number: Number, *, count: int | None
-) -> Result:
-    """Write the vectors of the texts of `pieces` to `out` in order, with progress; return what was done."""
-    began, total = time.perf_counter(), 0
-    with count_progress("texts", total=count) as done, writer_of(out)(out, opened.width, number) as put:
-        for chunk in chunks(pieces):
-            put(chunk, opened.vectors(chunk, done))
-            total += len(chunk)
-        if not total:
-            raise CorpusError("stdin holds no texts; give some")
-    seconds = time.perf_counter() - began
-    _note_cut(opened)
-    figures = {
-        "texts": total,
-        "width": opened.width,
-        "number": number,
-        "layer": opened.layer,
-        "pooling": opened.pooling,
-        "normalize": opened.normalize,
-        "cut": opened.encoder.cut,
-        "bytes": out.stat().st_size,
-        "seconds": round(seconds, 2),
-        "texts_per_second": round(total / seconds, 1),
-    }
-    facts = {name.replace("_", " "): _cell(value) for name, value in figures.items()}
-    return Result(figures, Facts(f"vectors in {out}", facts))
-
-
-def _note_cut(opened: Embedder) -> None:
-    if opened.encoder.cut:
-        note(f"{opened.encoder.cut:,} texts are longer than {opened.encoder.max_length} tokens and were cut")
-
-
-def _cell(value: Any) -> str:
-    return f"{value:,}" if isinstance(value, (int, float)) and not isinstance(value, bool) else str(value)

@@ -8,7 +8,6 @@ from typing import Any
 
 from bertwright.errors import ModelError, UsageError
 from bertwright.flags import with_flags
-from bertwright.log import Block, Facts, Table, note
 from bertwright.result import Result
 from bertwright.tasks.by_name import TASKS, task_names
 from bertwright.tasks.tagging.task import Tag
@@ -124,7 +123,9 @@ def evaluate(
     if columns.get("label_names") and kind != Tag.name:
         raise UsageError(f"--label-names is for tag; {kind} has no use for it, so leave it out")
     if kind in task_names():
-        return evaluate_labelled(kind, model, data, columns, positive=positive)
+        from bertwright.inference.evaluate_task import evaluate_task  # brings torch along
+
+        return evaluate_task(kind, model, data, columns, positive=positive)
     from bertwright.verbs.calls.held_out_rows import evaluate_held_out, evaluate_pairs  # brings torch along
 
     if kind == "minimal-pairs":
@@ -138,18 +139,3 @@ def evaluate(
         count=num_rows,
         whole_word=whole_word,
     )
-
-
-def evaluate_labelled(
-    task: str, model: Path, file: Path, columns: Mapping[str, Any], *, positive: str | None
-) -> Result:
-    """Return the figures of a fine-tuned model on a labelled file, and the task's own table."""
-    from bertwright.inference.evaluate_task import evaluate_task  # brings torch along
-
-    result, shown = evaluate_task(task, model, file, columns, positive=positive)
-    blocks: list[Block] = [Facts(f"{model} on {file}", shown)]
-    if result.table is not None:
-        blocks.append(Table(result.table.title, result.table.header, result.table.rows))
-    if result.warning:
-        note(result.warning)
-    return Result(result.figures, *blocks)

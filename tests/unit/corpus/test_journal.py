@@ -12,7 +12,7 @@ def test_saved_and_taken_up(tmp_path: Path) -> None:
     journal = open_journal(tmp_path, {"language": "en"})
     journal.position, journal.memory = (1, 2, 3), {"documents": {"run-000001": 7}}
     journal.counts["empty"] += 4
-    journal.spent("writing", 1.5)
+    journal.spent({"writing": 1.5})
     journal.shards["train"].append({"file": "train-00000.arrow", "tokens": 9})
     journal.save(tmp_path)
     again = open_journal(tmp_path, {"language": "en"})

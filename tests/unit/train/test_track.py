@@ -75,8 +75,10 @@ def records(log: bytes) -> Iterator[bytes]:
 
 
 def wandb_curve(folder: Path, name: str) -> dict[int, float]:
+    import wandb
     from wandb.proto.wandb_internal_pb2 import Record
 
+    wandb.teardown()  # waits for the process that writes the file
     found: dict[int, float] = {}
     ids = set()
     for file in sorted((folder / "wandb").glob("offline-run-*/*.wandb"), key=lambda path: path.stat().st_mtime_ns):

@@ -79,7 +79,7 @@ def _column(start: Start, options: ReadOptions, path: TextFile) -> str:
 
 
 def _note_no_header(start: Start, path: TextFile) -> None:
-    """Say so where a table has no header: its first row is text like the others."""
+    """Print a note where a table has no header: its first row is text like the others."""
     names = list(start.table.columns)
     if format_of(path) in ("csv", "tsv") and names == [str(place + 1) for place in range(len(names))]:
         note_once(f"{path} has no header; its columns are called {', '.join(names)}")

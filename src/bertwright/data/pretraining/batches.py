@@ -56,7 +56,7 @@ class SpecialTokens(Protocol):
 
 
 class BatchSource:
-    """Batches of `rows` rows of `length` tokens from one split, for as many epochs as are asked for.
+    """Batches of `rows` rows of `length` tokens from one split, for any number of epochs.
 
     rows_per_epoch  rows in which the split passes by once; the same for every epoch and seed
     """

@@ -118,7 +118,7 @@ def open_dataset(
     tokenizer = load_tokenizer(check_tokenizer(first, manifest=manifests[0]))
     if expected["vocab_size"] != tokenizer.vocab_size:
         raise DataError(
-            f"{first / 'manifest.json'} tells of {expected['vocab_size']:,} tokens and its tokenizer has "
+            f"{first / 'manifest.json'} counts {expected['vocab_size']:,} tokens and its tokenizer has "
             f"{tokenizer.vocab_size:,}; prepare the data again"
         )
     each = list(zip(folders, manifests, strict=True))

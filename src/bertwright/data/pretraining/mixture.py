@@ -3,7 +3,7 @@
     row i -> cycle i // 4096 -> whose row it is (the cycle's own permutation) -> that source's next row
 
 Over any number of whole cycles each source has its share of the rows to within one row. Which row comes from where, and
-how many of a source's rows came before, are told by arithmetic: batch t is a pure function of the sources, seed and t.
+how many of a source's rows came before, follow by arithmetic: batch t is a pure function of the sources, seed and t.
 """
 
 from __future__ import annotations

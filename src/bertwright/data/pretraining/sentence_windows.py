@@ -145,7 +145,7 @@ def _documents_between(shard: Shard, first: int, stop: int) -> tuple[np.ndarray,
 
 
 def _search(ordered: np.ndarray, value: int, *, side: Literal["left", "right"] = "left") -> int:
-    """Return where `value` falls in a mapped array; asked in the array's own type, as another would copy it whole."""
+    """Return where `value` falls in a mapped array; in the array's own type, as another would copy it whole."""
     return int(np.searchsorted(ordered, ordered.dtype.type(value), side=side))
 
 

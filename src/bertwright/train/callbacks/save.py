@@ -18,8 +18,8 @@ FIRST_SECONDS = 60.0
 """Seconds of training before the first checkpoint of a run, at most."""
 
 
-class StopAskedError(Exception):
-    """Leaves an evaluation half done, because someone asked to stop; never seen outside a run."""
+class StopRequestedError(Exception):
+    """Leaves an evaluation half done, because a stop was requested; never seen outside a run."""
 
 
 @dataclass
@@ -27,7 +27,7 @@ class CheckpointCallback(Callback):
     """Saves every `minutes` (and every `steps`, where given), before stopping on a signal, and `at_end`.
 
     The first checkpoint of a run comes after FIRST_SECONDS at the latest. Without `at_end` the last step is saved where
-    more than that would be lost, and where someone asked to stop: what follows it, such as predicting a test set, takes
+    more than that would be lost, and where a stop was requested: what follows it, such as predicting a test set, takes
     its time. Where `best` is given, it also saves whenever the figure that `held_out` takes from an evaluation is lower
     than ever, `best` being the lowest so far. Stands last: a checkpoint holds what others made of the step.
     """
@@ -37,15 +37,15 @@ class CheckpointCallback(Callback):
     steps: int | None = None
     at_end: bool = True
     group: Group = ALONE
-    """The processes of the run: all save at the same step, whichever was asked to stop."""
+    """The processes of the run: all save at the same step, whichever got the signal."""
     held_out: Callable[[Mapping[str, float]], float] | None = None
     best: float | None = None
     signal: int | None = field(default=None, init=False)
-    """The signal that asked this process to stop. Only a signal sets it: one may come at any instant."""
+    """The signal to stop that this process got. Only a signal sets it: one may come at any instant."""
     saved_at: float = field(default_factory=time.perf_counter, init=False)
 
     def on_step(self, report: StepReport) -> None:
-        """Save if it is time; raise Interrupted after saving if someone asked to stop."""
+        """Save if it is time; raise Interrupted after saving if a stop was requested."""
         step, valid = report.progress.step, report.notes.get("valid")
         loss = self.held_out(valid) if valid and self.held_out is not None else None
         wait = self.minutes * 60 if self.saver.saved else min(FIRST_SECONDS, self.minutes * 60)
@@ -64,8 +64,8 @@ class CheckpointCallback(Callback):
 
     def _agreed(self, due: bool) -> tuple[bool, int | None]:
         """Return whether any process finds a checkpoint due, and the signal any was sent; all get what went wrong."""
-        asked = {str(number): float(self.signal == number) for number in STOPPING}
-        sums = self.group.total({"due": due, "failed": self.saver.failed} | asked)
+        signals = {str(number): float(self.signal == number) for number in STOPPING}
+        sums = self.group.total({"due": due, "failed": self.saver.failed} | signals)
         if sums["failed"]:
             self.saver.wait()
         return sums["due"] > 0, next((number for number in STOPPING if sums[str(number)]), None)
@@ -78,11 +78,11 @@ class CheckpointCallback(Callback):
         """Go on counting from there."""
         self.saver.restore(position)
 
-    def until_asked(self, values: Iterable[T]) -> Iterator[T]:
-        """Yield `values`, and raise StopAskedError instead of the next one when someone asked to stop."""
+    def until_stopped(self, values: Iterable[T]) -> Iterator[T]:
+        """Yield `values`, and raise StopRequestedError instead of the next one when a stop was requested."""
         for value in values:
             if self.signal is not None:
-                raise StopAskedError
+                raise StopRequestedError
             yield value
 
     def _leave(self, step: int, number: int | None) -> NoReturn:
@@ -99,14 +99,14 @@ class CheckpointCallback(Callback):
         A step whose evaluation was left half done is saved, and evaluated again when the run goes on.
         """
         self.saved_at = time.perf_counter()
-        with on_signals(STOPPING, self._ask):
+        with on_signals(STOPPING, self._request_stop):
             try:
                 yield
-            except StopAskedError:
+            except StopRequestedError:
                 state = self.saver.train_state
                 state.callbacks_done = False
                 self.saver.save()
                 self._leave(state.progress.step, self.signal)
 
-    def _ask(self, number: int) -> None:
+    def _request_stop(self, number: int) -> None:
         self.signal = number

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -15,7 +16,6 @@ from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Protocol
-from uuid import uuid4
 
 from bertwright.errors import UsageError
 from bertwright.files import read_json, write_json
@@ -91,12 +91,9 @@ def text_of(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
-def identity(folder: Path, make: str) -> tuple[str, bool]:
-    """Return the name that a tracker knows the run in `folder` by, `make` where it is new, and whether it is."""
-    if (folder / IDENTITY).is_file():
-        return str(read_json(folder / IDENTITY)["run"]), False
-    write_json(folder / IDENTITY, {"run": make})
-    return make, True
+def known_as(folder: Path) -> str | None:
+    """Return the name that a tracker knows the run in `folder` by; None where it is new."""
+    return read_json(folder / IDENTITY)["run"] if (folder / IDENTITY).is_file() else None
 
 
 class TensorBoard:
@@ -139,11 +136,10 @@ class WandB:
         """Begin the run, or go on with it."""
         os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
         wandb = import_module("wandb")
-        name, _ = identity(folder, uuid4().hex[:12])
         self.run = wandb.init(
             project=os.environ.get("WANDB_PROJECT", PROJECT),
             name=folder.name,
-            id=name,
+            id=known_as(folder),
             resume="allow",
             dir=folder,
             mode=os.environ.get("WANDB_MODE", "offline"),
@@ -151,6 +147,7 @@ class WandB:
             reinit="finish_previous",
             settings=wandb.Settings(silent=True, console="off", disable_git=True, disable_code=True),
         )
+        write_json(folder / IDENTITY, {"run": self.run.id})
         self.run.define_metric("*", step_metric="step")
 
     def log(self, step: int, numbers: Mapping[str, float], texts: Mapping[str, str]) -> None:
@@ -159,7 +156,7 @@ class WandB:
 
     def close(self) -> None:
         """Finish the run."""
-        self.run.finish()
+        self.run.finish(exit_code=int(sys.exc_info()[0] is not None))
 
 
 class MLflow:
@@ -169,29 +166,28 @@ class MLflow:
         """Begin the run with its settings, or go on with it."""
         for name in ("MLFLOW_DISABLE_TELEMETRY", "DO_NOT_TRACK", "MLFLOW_ALLOW_FILE_STORE"):
             os.environ.setdefault(name, "true")
-        mlflow = import_module("mlflow")
         uri = os.environ.get("MLFLOW_TRACKING_URI") or (folder.resolve() / "mlruns").as_uri()
-        self.client = mlflow.MlflowClient(tracking_uri=uri)
-        known = self.client.get_experiment_by_name(PROJECT)
-        experiment = known.experiment_id if known else self.client.create_experiment(PROJECT)
-        if (folder / IDENTITY).is_file():
-            self.name, _ = identity(folder, "")
-            self.client.update_run(self.name, status="RUNNING")
-        else:
-            self.name, _ = identity(folder, self.client.create_run(experiment, run_name=folder.name).info.run_id)
+        self.client = import_module("mlflow").MlflowClient(tracking_uri=uri)
+        self.run = known_as(folder)
+        if self.run is None:
+            known = self.client.get_experiment_by_name(PROJECT)
+            experiment = known.experiment_id if known else self.client.create_experiment(PROJECT)
+            self.run = self.client.create_run(experiment, run_name=folder.name).info.run_id
+            write_json(folder / IDENTITY, {"run": self.run})
             for setting, value in settings.items():
-                self.client.log_param(self.name, setting, text_of(value))
+                self.client.log_param(self.run, setting, text_of(value))
+        self.client.update_run(self.run, status="RUNNING")
 
     def log(self, step: int, numbers: Mapping[str, float], texts: Mapping[str, str]) -> None:
-        """Write a point on each curve; texts are tags."""
+        """Write a point on each curve; texts are files of the run."""
         for name, value in numbers.items():
-            self.client.log_metric(self.name, name, value, step=step)
+            self.client.log_metric(self.run, name, value, step=step)
         for name, text in texts.items():
-            self.client.log_text(self.name, text, f"{name}/step-{step}.txt")
+            self.client.log_text(self.run, text, f"{name}/step-{step}.txt")
 
     def close(self) -> None:
-        """Mark the run as finished."""
-        self.client.set_terminated(self.name)
+        """Mark the run as finished, or as ended by an error."""
+        self.client.set_terminated(self.run, "FINISHED" if sys.exc_info()[0] is None else "KILLED")
 
 
 TRACKERS: dict[TrackerName, Any] = {"tensorboard": TensorBoard, "wandb": WandB, "mlflow": MLflow}

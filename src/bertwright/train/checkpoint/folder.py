@@ -140,7 +140,7 @@ def _facts(folder: Path) -> dict[str, Any]:
 def newest_whole(run: Path) -> Path | None:
     """Return the newest checkpoint whose every file is as it was written; None where no checkpoint was ever written.
 
-    Damaged ones are set aside under another name, and that is said. What a killed process was writing is deleted.
+    Damaged ones are set aside under another name, with a note. What a killed process was writing is deleted.
     Raises ModelError where all are damaged.
     """
     clear_leftovers(run / "checkpoints")

@@ -101,7 +101,7 @@ class ShardedWriter:
 
 
 def _unwritten(aside: Path, error: CheckpointException) -> Exception:
-    """Return what to raise where shards could not be written: what the system said, in whichever process it said it."""
+    """Return what to raise where shards could not be written: what the system reported, in whichever process."""
     failures = [failure[0] for failure in error.failures.values()]
     from_system = next((failure for failure in failures if isinstance(failure, OSError)), None)
     if from_system is not None:

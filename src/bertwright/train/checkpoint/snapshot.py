@@ -14,12 +14,12 @@ from torch import Tensor, nn
 from bertwright.train.state import TrainState, fits
 
 MISFITS = (KeyError, TypeError, ValueError, AttributeError, RuntimeError)
-"""What `restore` raises where a state is not one of what moves."""
+"""What `restore` raises where a snapshot does not fit the state."""
 
 
 @dataclass(frozen=True)
 class Snapshot:
-    """A copy of what moves, at one step.
+    """A copy of a state, at one step.
 
     tensors  by file (weights, optimizer, and, where the run keeps such, average and best) and name
     facts    what else there is, as JSON has it: the position, how far the average and the best have come
@@ -40,7 +40,7 @@ class Snapshot:
 
 
 def copy_state(train_state: TrainState) -> Snapshot:
-    """Return a copy of what moves, its tensors beside the originals: on a GPU the step waits for no transfer."""
+    """Return a copy of a state, its tensors beside the originals: on a GPU the step waits for no transfer."""
     tensors: dict[str, dict[str, Tensor]] = {
         "weights": {name: parameter.detach() for name, parameter in train_state.model.named_parameters()},
         "optimizer": optimizer_tensors(train_state.model, train_state.optimizers),
@@ -58,7 +58,7 @@ def copy_state(train_state: TrainState) -> Snapshot:
 
 @torch.no_grad()
 def restore(train_state: TrainState, snapshot: Snapshot) -> None:
-    """Put a copy back into what moves; the copy stays apart. Raises one of MISFITS where they do not fit."""
+    """Copy a snapshot back into a state; it stays apart. Raises one of MISFITS where they do not fit."""
     weights, places = snapshot.tensors["weights"], {}
     for name, parameter in train_state.model.named_parameters():
         parameter.copy_(weights[name])

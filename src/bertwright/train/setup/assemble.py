@@ -123,7 +123,7 @@ def modules_of(model: nn.Module) -> list[nn.Module]:
 def compiled_loss(
     state: TrainState, loader: PretrainLoader, objective: Objective, engine: Engine, *, autotune: bool = False
 ) -> ForwardLoss | None:
-    """Return model and loss compiled for the shapes of every phase; None where that does not work, which is said."""
+    """Return model and loss compiled for the shapes of every phase; None where that does not work, with a note."""
     shape = loader.shape
     loss, reason = try_compiled(
         forward_loss_of(encoder_of(state.model), objective, engine.cast),

@@ -109,7 +109,7 @@ class CompileCallback(Callback):
     engine: Engine
     plan: CompilePlan
     until: Callable[[Iterable[bool]], Iterator[bool]] = iter
-    """Yields the values it is given, or raises where someone asked to stop."""
+    """Yields the values it is given, or raises where a stop was requested."""
     compiler: BackgroundCompiler | None = None
     done: bool = False
     """Whether nothing is left to do."""

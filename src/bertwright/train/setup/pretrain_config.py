@@ -73,8 +73,8 @@ def resolve(recipe: str, settings: Mapping[str, Any]) -> PretrainConfig:
 def switched_off(recipe: str, settings: Mapping[str, Any]) -> str | None:
     """Return which of a recipe's settings `resolve` switches off for sentence pairs, as a sentence, or None.
 
-    Pairs that `settings` ask for and rows filled or packed by the recipe alone exclude each other; what was asked for
-    counts.
+    Pairs that `settings` ask for and rows filled or packed by the recipe alone exclude each other; `settings`
+    count.
     """
     base = _read(recipe)
     off = _unfit_for_pairs(_composed(base, settings), settings)

@@ -99,7 +99,7 @@ def find_sources(inputs: list[str], valid: list[str], out: Path, options: Prepar
 
 
 def announce(train: Source, found: Survey, out: Path) -> None:
-    """Say what was found, and stop now if the disk cannot hold what will be written."""
+    """Print what was found, and stop now if the disk cannot hold what will be written."""
     layout = f", {LAYOUTS[train.layout]}" if train.layout else ""
     wrapped = ", lines taken as wrapped" if found.newline == "wrapped" else ""
     files = "1 file" if len(train.paths) == 1 else f"{len(train.paths):,} files"

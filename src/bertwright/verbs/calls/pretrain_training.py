@@ -95,12 +95,12 @@ def train_watched(
     checkpoint = saving(out, config, state, guard, identity=identity, group=group)
     compiling = CompileCallback(
         dataset.folders[0], out, config, state, loader, objective, engine,
-        plan=plan_of(config, loader, engine, step=state.progress.step), until=checkpoint.until_asked,
+        plan=plan_of(config, loader, engine, step=state.progress.step), until=checkpoint.until_stopped,
     )  # fmt: skip
     compiling.begin()
     measure = partial(group_peak, loader, engine)
     peak = PeakCallback(measure, measure())
-    evaluator = Evaluator(dataset, config, state, engine, until=checkpoint.until_asked)
+    evaluator = Evaluator(dataset, config, state, engine, until=checkpoint.until_stopped)
     seconds = group.broadcast(60 * (schedule.minutes or 0) - (time.perf_counter() - began))
     evaluate = evaluation(out, config, evaluator, work=loader.run_flops(peak=peak.flops, seconds=seconds))
     console = ConsoleCallback()
