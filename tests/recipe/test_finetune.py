@@ -324,7 +324,7 @@ def test_at_the_terminal(
     assert main(evaluation) == 0
     assert "label (rows)" in capsys.readouterr().out
     monkeypatch.setattr("sys.stdin", io.StringIO("the film was fine\n\na poor book\n"))
-    call = [
+    predicting = [
         "predict",
         "--model",
         str(tmp_path / "run" / "model"),
@@ -333,7 +333,7 @@ def test_at_the_terminal(
         "--output",
         str(tmp_path / "a.jsonl"),
     ]
-    assert main(call) == 0
+    assert main(predicting) == 0
     assert len((tmp_path / "a.jsonl").read_text().splitlines()) == 3
     assert main(call) == 1
     assert "already exists" in capsys.readouterr().err
