@@ -56,14 +56,14 @@ class Synthetic:
 
     def read(self, *_: Any, skip: tuple[int, int] = (0, 0), **__: Any) -> Iterator[TextBatch]:
         """Yield the batches, as `read_documents` would."""
-        made, told = 0, 0
+        made, given = 0, 0
         for number in range(skip[1], -(-self._size // BATCH_BYTES)):
             texts = self._batch(number)
             made += texts.nbytes
             yield TextBatch(texts, 0, stop=number + 1)
-            if made >= told:
+            if made >= given:
                 self.rows.append(self._measured(made))
-                told += max(self._size // 20, BATCH_BYTES)
+                given += max(self._size // 20, BATCH_BYTES)
 
     def _batch(self, number: int) -> pa.StringArray:
         random = stream("bounded memory", number)
@@ -102,29 +102,29 @@ def main() -> None:
     words.add_argument("--scratch", type=Path)
     words.add_argument("--workers", type=int, default=1)
     words.add_argument("--out", type=Path)
-    asked = words.parse_args()
-    size = int(asked.gigabytes * 1e9)
-    with tempfile.TemporaryDirectory(dir=asked.scratch) as scratch:
+    options = words.parse_args()
+    size = int(options.gigabytes * 1e9)
+    with tempfile.TemporaryDirectory(dir=options.scratch) as scratch:
         needed = size // DOCUMENT_BYTES * REMEMBERED
         require_space(Path(scratch), needed, what="remembering this stream")
         note(f"a stream of {human_bytes(size)}; at most {human_bytes(needed)} of disk")
         sample = Path(scratch) / "sample.jsonl"
-        texts = sample_of(asked.text)
+        texts = sample_of(options.text)
         sample.write_text("".join(json.dumps({"text": text}) + "\n" for text in texts), encoding="utf-8")
         made = Synthetic(split_sentences(texts, "en")[0], size)
         pipeline.read_documents = made.read  # type: ignore[assignment]
         pipeline.write_shard = write_and_remove
         report = prepare(
             [sample], Path(scratch) / "data", vocab_size=8192, near_duplicates=0.8, repeated_paragraphs=10,
-            filter=["web"], workers=asked.workers,
+            filter=["web"], workers=options.workers,
         )  # fmt: skip
     print(f"{'read':>12} {'peak memory':>12} {'of it private now':>18} {'MB/s':>8}")
     for row in made.rows:
         shown = (human_bytes(row["bytes_read"]), human_bytes(row["peak_bytes"]), human_bytes(row["private_bytes"]))
         print(f"{shown[0]:>12} {shown[1]:>12} {shown[2]:>18} {row['megabytes_per_second']:>8}")
     figures = {"what": "prepare of a stream", "dropped": report["dropped"], "seconds": report["seconds"]}
-    if asked.out:
-        write_json(asked.out, {**figures, "rows": made.rows, "machine": machine(torch.device("cpu"))})
+    if options.out:
+        write_json(options.out, {**figures, "rows": made.rows, "machine": machine(torch.device("cpu"))})
 
 
 def sample_of(names: list[str]) -> list[str]:

@@ -10,7 +10,7 @@ from typing import Any
 def run(words: list[Any]) -> str:
     """Return what a command prints; raises SystemExit with what it says of its failure."""
     environment = {**os.environ, "HF_HUB_OFFLINE": "1"}
-    told = subprocess.run([str(word) for word in words], capture_output=True, text=True, env=environment)
-    if told.returncode:
-        raise SystemExit(told.stderr)
-    return told.stdout
+    ran = subprocess.run([str(word) for word in words], capture_output=True, text=True, env=environment)
+    if ran.returncode:
+        raise SystemExit(ran.stderr)
+    return ran.stdout

@@ -19,18 +19,18 @@ from bertwright.train.callbacks.metrics_file import read_metrics
 
 def main(out: Path, runs: list[Path]) -> None:
     """Draw every run that has a metrics.jsonl, named by its folder, against the unigram entropy of their corpus."""
-    told = {run.name: read_metrics(run / "metrics.jsonl") for run in runs}
-    pairs = [lines for lines in told.values() if valid_curve(lines, "nsp_accuracy")[1]]
+    content = {run.name: read_metrics(run / "metrics.jsonl") for run in runs}
+    pairs = [lines for lines in content.values() if valid_curve(lines, "nsp_accuracy")[1]]
     figure = Figure(figsize=(11 if pairs else 6.5, 4), layout="constrained")
     panels = figure.subplots(1, 2 if pairs else 1, squeeze=False)[0]
-    draw(panels[0], told, "mlm_loss")
+    draw(panels[0], content, "mlm_loss")
     panels[0].set(xlabel="minutes", ylabel="held-out MLM loss (nats)")
     manifests = [read_json(run / "manifest.json") for run in runs if (run / "manifest.json").is_file()]
     if manifests:
         panels[0].axhline(manifests[0]["unigram_entropy"], color="#999", ls="--", lw=1, label="unigram entropy")
     if pairs:
         balanced = all(valid_curve(lines, "nsp_balanced_accuracy")[1] for lines in pairs)  # not in earlier runs
-        draw(panels[1], told, "nsp_balanced_accuracy" if balanced else "nsp_accuracy")
+        draw(panels[1], content, "nsp_balanced_accuracy" if balanced else "nsp_accuracy")
         if balanced:
             panels[1].axhline(0.5, color="#999", ls="--", lw=1, label="a constant answer")
         name = "balanced accuracy" if balanced else "accuracy"
@@ -41,9 +41,9 @@ def main(out: Path, runs: list[Path]) -> None:
     figure.savefig(out, dpi=110)
 
 
-def draw(axes: Axes, told: dict[str, list[dict[str, Any]]], name: str) -> None:
+def draw(axes: Axes, given: dict[str, list[dict[str, Any]]], name: str) -> None:
     """Draw the held-out figure `name` of each run that has it over minutes."""
-    for run, lines in told.items():
+    for run, lines in given.items():
         minutes, values = valid_curve(lines, name)
         if values:
             axes.plot(minutes, values, "o-", ms=3, label=run)

@@ -26,8 +26,8 @@ PEERS = Path(__file__).parent / "peers" / "finetune.py"
 def peer_speed(options: argparse.Namespace, task: str, file: str, *, plain: bool) -> float:
     """Return examples a second of the Trainer."""
     words = ["--model", options.model, "--train", file, "--dev", file, "--steps", options.steps]
-    told = run([options.peer_python, PEERS, task, *words, *(["--plain"] if plain else [])])
-    return float(json.loads(told.splitlines()[-1])["examples_per_second"])
+    given = run([options.peer_python, PEERS, task, *words, *(["--plain"] if plain else [])])
+    return float(json.loads(given.splitlines()[-1])["examples_per_second"])
 
 
 def our_speed(options: argparse.Namespace, task: str, file: str) -> float:

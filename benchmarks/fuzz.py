@@ -49,7 +49,7 @@ MUTATIONS = st.lists(st.tuples(NUMBER, NUMBER, NUMBER), min_size=1, max_size=4)
 
 
 class Reader:
-    """A process, forked from this one, that reads files of one kind; started anew after a crash or a hang."""
+    """A process, forked from this one, that reads files of one kind; started again after a crash or a hang."""
 
     def __init__(self, kind: Kind) -> None:
         """Start it; `whole` is the file that mutations begin with."""
@@ -57,19 +57,19 @@ class Reader:
         self.whole = self._start()
 
     def _start(self) -> bytes:
-        asked, ask = os.pipe()
+        requested, ask = os.pipe()
         answers, answer = os.pipe()
         self._process = os.fork()
         if not self._process:
             os.close(ask)
             os.close(answers)
             try:
-                serve(self._kind, os.fdopen(asked, "rb"), os.fdopen(answer, "wb"))
+                serve(self._kind, os.fdopen(requested, "rb"), os.fdopen(answer, "wb"))
             except Exception:
                 traceback.print_exc()
             finally:
                 os._exit(0)
-        os.close(asked)
+        os.close(requested)
         os.close(answer)
         self._ask, self._answers = os.fdopen(ask, "wb"), os.fdopen(answers, "rb", buffering=0)
         whole = self._answer(120.0)
@@ -79,23 +79,23 @@ class Reader:
 
     def __call__(self, inputs: Sequence[bytes]) -> list[str]:
         """Return "read", "refused: ...", "raised: ...", "crashed: ..." or "hung: ..." for each."""
-        told: list[str] = []
-        while len(told) < len(inputs):
-            told += self._some(inputs[len(told) : len(told) + AHEAD])
-        return told
+        found: list[str] = []
+        while len(found) < len(inputs):
+            found += self._some(inputs[len(found) : len(found) + AHEAD])
+        return found
 
     def _some(self, inputs: Sequence[bytes]) -> list[str]:
         """Return what is told of some inputs, up to the first that the process does not outlive."""
         with suppress(BrokenPipeError):
             for data in inputs:
                 send(self._ask, data)
-        told: list[str] = []
+        found: list[str] = []
         for _ in inputs:
             answer = self._answer(HANG)
             if answer is None:
-                return [*told, self._ended()]
-            told.append(answer.decode("utf-8", "replace"))
-        return told
+                return [*found, self._ended()]
+            found.append(answer.decode("utf-8", "replace"))
+        return found
 
     def _answer(self, seconds: float) -> bytes | None:
         """Return the next answer, or None where the process ended or did not answer in time."""
@@ -117,10 +117,10 @@ class Reader:
         done, status = os.waitpid(self._process, os.WNOHANG)
         if done:
             self._process = 0
-        told = f"crashed: signal {os.waitstatus_to_exitcode(status)}" if done else f"hung: {HANG:.0f} s"
+        content = f"crashed: signal {os.waitstatus_to_exitcode(status)}" if done else f"hung: {HANG:.0f} s"
         self.close()
         self._start()
-        return told
+        return content
 
     def close(self) -> None:
         """End the process."""
@@ -145,11 +145,11 @@ def fuzz(kind: Kind, count: int, *, seed: int) -> tuple[Counter[str], dict[str, 
 
     try:
         one()
-        for data, told in zip(inputs, reader(inputs), strict=True):
-            end = told.split(":")[0]
+        for data, entries in zip(inputs, reader(inputs), strict=True):
+            end = entries.split(":")[0]
             ends[end] += 1
             if end not in ("read", "refused"):
-                found.setdefault("\n".join(told.strip().splitlines()[-3:]), data)
+                found.setdefault("\n".join(entries.strip().splitlines()[-3:]), data)
     finally:
         reader.close()
     return ends, found
@@ -162,8 +162,8 @@ def keep(folder: Path, name: str, *, kind: str, was: str, data: bytes) -> None:
         held = {"text": data.decode()} if len(data) < 1500 else {"packed": packed(data)}
     except UnicodeDecodeError:
         held = {"packed": packed(data)}
-    told = json.dumps({"kind": kind, "was": was, **held}, indent=2, ensure_ascii=False)
-    (folder / f"{name}.json").write_text(told + "\n", encoding="utf-8")
+    content = json.dumps({"kind": kind, "was": was, **held}, indent=2, ensure_ascii=False)
+    (folder / f"{name}.json").write_text(content + "\n", encoding="utf-8")
 
 
 def packed(data: bytes) -> str:
@@ -179,9 +179,9 @@ def again() -> int:
     bad = 0
     for name, files in by_kind.items():
         reader = Reader(KINDS[name])
-        for file, told in zip(files, reader([_held(file) for file in files]), strict=True):
-            bad += told.split(":")[0] not in ("read", "refused")
-            print(f"{file.stem}: {told}"[:1000])
+        for file, found in zip(files, reader([_held(file) for file in files]), strict=True):
+            bad += found.split(":")[0] not in ("read", "refused")
+            print(f"{file.stem}: {found}"[:1000])
         reader.close()
     return 1 if bad else 0
 
@@ -212,11 +212,11 @@ def main() -> int:
         everything += bad
         total.update(ends)
         print(f"| {name} | {sum(ends.values()):,} | {ends['refused']:,} | {ends['read']:,} | {bad:,} |", flush=True)
-        for number, (told, data) in enumerate(found.items()):
-            print(f"finding in {name}: {told}\n", file=sys.stderr, flush=True)
+        for number, (entries, data) in enumerate(found.items()):
+            print(f"finding in {name}: {entries}\n", file=sys.stderr, flush=True)
             if given_words.keep:
                 place = f"{re.sub(r'[^a-z0-9]+', '-', name.lower()).strip('-')}-{number}"
-                keep(given_words.keep, place, kind=name, was=told.splitlines()[-1][:200], data=data)
+                keep(given_words.keep, place, kind=name, was=entries.splitlines()[-1][:200], data=data)
     print(f"| **all** | {sum(total.values()):,} | {total['refused']:,} | {total['read']:,} | {everything:,} |")
     print(f"{time.perf_counter() - began:.0f} s", file=sys.stderr)
     return 1 if everything else 0

@@ -69,10 +69,10 @@ def life(words: list[str], run: Path) -> BaseProcess:
     return started
 
 
-def live(words: list[str], told: Path) -> None:
+def live(words: list[str], given: Path) -> None:
     """Run a command in this process, whatever it says put into a file."""
     torch.set_num_threads(1)
-    with told.open("a", encoding="utf-8") as file:
+    with given.open("a", encoding="utf-8") as file:
         os.dup2(file.fileno(), sys.stdout.fileno())
         os.dup2(file.fileno(), sys.stderr.fileno())
         sys.exit(bertwright(words))
@@ -173,8 +173,8 @@ def trial(
     alone, killed = scratch / "alone" / "run", scratch / "killed" / "run"
     seconds = whole(command(data, alone, settings, steps=steps), alone)
     words = command(data, killed, settings, steps=steps)
-    told = kill_and_resume(words, killed, kills=kills, steps=steps, chance=random.Random(seed))
-    return told, seconds, compare(alone, killed)
+    given = kill_and_resume(words, killed, kills=kills, steps=steps, chance=random.Random(seed))
+    return given, seconds, compare(alone, killed)
 
 
 def main() -> None:
@@ -191,16 +191,16 @@ def main() -> None:
     settings += ["--engine.log-every", "5", "--engine.evaluations", "6", "--engine.evaluation-rows", "64"]
     settings += ["--schedule.phases", PHASES]
     with tempfile.TemporaryDirectory() as scratch:
-        told, seconds, same = trial(
+        found, seconds, same = trial(
             given.data, Path(scratch), settings, steps=given.steps, kills=given.kills, seed=given.seed
         )
     figures = {
         "steps": given.steps,
         "compiled": given.compile,
-        "kills": told.kills - told.at_end,
-        "inside_a_checkpoint": told.inside_checkpoint,
-        "before_the_first_checkpoint": told.before_first_checkpoint,
-        "newest_checkpoint_at_each_kill": told.steps,
+        "kills": found.kills - found.at_end,
+        "inside_a_checkpoint": found.inside_checkpoint,
+        "before_the_first_checkpoint": found.before_first_checkpoint,
+        "newest_checkpoint_at_each_kill": found.steps,
         "seconds_of_the_run_left_alone": round(seconds, 1),
         "same": same,
         "machine": machine(torch.device("cpu")),

@@ -52,19 +52,19 @@ def main() -> None:
     words.add_argument("--workers", type=int, default=1)
     words.add_argument("--seed", type=int, default=0)
     words.add_argument("--out", type=Path)
-    asked = words.parse_args()
+    options = words.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
-        size = write_text(folder / "text.txt", asked.text, asked.megabytes * 1e6)
+        size = write_text(folder / "text.txt", options.text, options.megabytes * 1e6)
         program = folder / "program.py"
-        settings = {"batch": size // 80, "shard": size // 20, "workers": asked.workers}
+        settings = {"batch": size // 80, "shard": size // 20, "workers": options.workers}
         program.write_text(PREPARE.format(text=str(folder / "text.txt"), **settings))
-        figures = killed_often(program, folder, kills=asked.kills, seed=asked.seed)
-    figures = {"text_bytes": size, "workers": asked.workers, **figures, "machine": machine(torch.device("cpu"))}
+        figures = killed_often(program, folder, kills=options.kills, seed=options.seed)
+    figures = {"text_bytes": size, "workers": options.workers, **figures, "machine": machine(torch.device("cpu"))}
     for name, value in figures.items():
         print(f"{name:24} {value}")
-    if asked.out:
-        write_json(asked.out, figures)
+    if options.out:
+        write_json(options.out, figures)
     sys.exit(0 if figures["identical"] else 1)
 
 

@@ -46,17 +46,17 @@ def main() -> None:
     words.add_argument("--threshold", type=float, default=0.8)
     words.add_argument("--seed", type=int, default=0)
     words.add_argument("--out", type=Path)
-    asked = words.parse_args()
-    originals = read(asked.text, asked.megabytes * 1e6)
-    texts, planted = plant(originals, asked.copies, np.random.default_rng(asked.seed))
-    kept, seconds, busy, disk = remove(texts, asked.threshold)
-    truth = similarities(texts)
+    options = words.parse_args()
+    originals = read(options.text, options.megabytes * 1e6)
+    texts, planted = plant(originals, options.copies, np.random.default_rng(options.seed))
+    kept, seconds, busy, disk = remove(texts, options.threshold)
+    similar = similarities(texts)
     figures = {
-        "what": f"near-duplicates at {asked.threshold} in {' '.join(asked.text)}",
+        "what": f"near-duplicates at {options.threshold} in {' '.join(options.text)}",
         "documents": len(texts),
         "text_bytes": sum(len(text.encode()) for text in texts),
         "planted": len(planted),
-        **judged(truth, kept, planted, asked.threshold),
+        **figures_of(similar, kept, planted, options.threshold),
         "megabytes_per_second": round(sum(len(text.encode()) for text in texts) / seconds / 1e6, 1),
         "megabytes_per_processor_second": round(sum(len(text.encode()) for text in texts) / busy / 1e6, 1),
         "disk_bytes_per_document": round(disk / len(texts), 1),
@@ -64,8 +64,8 @@ def main() -> None:
     }
     for name, value in figures.items():
         print(f"{name:28} {value}")
-    if asked.out:
-        write_json(asked.out, figures)
+    if options.out:
+        write_json(options.out, figures)
 
 
 def read(names: list[str], size: float) -> list[str]:
@@ -135,10 +135,10 @@ def plain_shingles(text: str) -> set[Shingle]:
     return {tuple(words[i : i + WORDS]) for i in range(max(len(words) - WORDS + 1, min(len(words), 1)))}
 
 
-def judged(truth: np.ndarray, kept: np.ndarray, planted: set[int], threshold: float) -> dict[str, Any]:
+def figures_of(similar: np.ndarray, kept: np.ndarray, planted: set[int], threshold: float) -> dict[str, Any]:
     """Return recall and precision."""
-    near, copies = truth >= threshold, np.isin(np.arange(len(truth)), list(planted))
-    spread = np.histogram(truth[copies], bins=[0, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0001])[0].tolist()
+    near, copies = similar >= threshold, np.isin(np.arange(len(similar)), list(planted))
+    spread = np.histogram(similar[copies], bins=[0, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0001])[0].tolist()
     return {
         "planted_by_similarity": dict(zip(("<.5", ".5-", ".6-", ".7-", ".8-", ".9-1"), spread, strict=True)),
         "near_in_truth": int(near.sum()),
@@ -146,7 +146,7 @@ def judged(truth: np.ndarray, kept: np.ndarray, planted: set[int], threshold: fl
         "recall": round(float((near & ~kept).sum() / near.sum()), 4),
         "recall_of_planted": round(float((near & copies & ~kept).sum() / (near & copies).sum()), 4),
         "precision": round(float((near & ~kept).sum() / (~kept).sum()), 4),
-        "lowest_similarity_removed": round(float(truth[~kept].min()), 4),
+        "lowest_similarity_removed": round(float(similar[~kept].min()), 4),
     }
 
 

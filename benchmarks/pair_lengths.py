@@ -3,8 +3,9 @@
     python benchmarks/pair_lengths.py --data DATA
 
 A logistic regression sees the number of tokens of A and of B, and simple functions of the two, but no word. It is
-fitted on pairs of the training split, as a run draws them, and judged on the fixed held-out pairs every run is judged
-on, and on as many more of them as there are in one pass. What a model reaches above this it has from the text.
+fitted on pairs of the training split, as a run draws them, and evaluated on the fixed held-out pairs every run is
+evaluated on, and on as many more of them as there are in one pass. What a model reaches above this it has from the
+text.
 """
 
 from __future__ import annotations
@@ -89,11 +90,11 @@ def main() -> None:
     lengths, y = pair_lengths(arguments.data, "train", rows=arguments.train_rows, length=length, seed=0)
     x = features(lengths, room=room)
     model = fitted(x, y)
-    told = {"train": figures(model, x, y)}
+    content = {"train": figures(model, x, y)}
     for name, rows in (("held-out", arguments.rows), ("held-out, one pass", 10**9)):
         lengths, y = pair_lengths(arguments.data, "valid", rows=rows, length=length, seed=EVALUATION_SEED)
-        told[name] = figures(model, features(lengths, room=room), y)
-    print(json.dumps(told, indent=2))
+        content[name] = figures(model, features(lengths, room=room), y)
+    print(json.dumps(content, indent=2))
 
 
 if __name__ == "__main__":

@@ -62,9 +62,9 @@ def main() -> None:
     speeds: dict[str, list[float]] = {"pipeline": []}
     figures: dict[str, Any] = {}
     for _ in range(options.turns):
-        told = peer(options, first)
-        first = first or told
-        speeds["pipeline"].append(told["sentences_per_second"])
+        given = peer(options, first)
+        first = first or given
+        speeds["pipeline"].append(given["sentences_per_second"])
         figures = ours(options)
         for name, speed in figures["sides"].items():
             speeds.setdefault(name, []).append(speed)

@@ -75,7 +75,7 @@ def peer(options: argparse.Namespace, name: str, seed: int, scratch: Path) -> Pa
 
 
 def figure_of(file: Path, task: Compared) -> float:
-    """Return the figure of one side and seed: on test where it was judged there."""
+    """Return the figure of one side and seed: on test where it was evaluated there."""
     seen = json.loads(file.read_text(encoding="utf-8"))["seeds"][0]
     return float(seen.get("test", seen["dev"])[task.figure])
 

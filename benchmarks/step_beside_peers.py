@@ -28,8 +28,8 @@ def peer_speed(options: argparse.Namespace, architecture: str, *, compiled: bool
     """Return tokens a second of the Trainer."""
     words = ["--data", options.data, "--size", options.size, "--steps", options.steps, "--rows", options.rows]
     words += ["--architecture", architecture, *(["--compile"] if compiled else [])]
-    told = run([options.peer_python, PEERS, *words])
-    return float(json.loads(told.splitlines()[-1])["tokens_per_second"])
+    given = run([options.peer_python, PEERS, *words])
+    return float(json.loads(given.splitlines()[-1])["tokens_per_second"])
 
 
 def our_speed(options: argparse.Namespace) -> tuple[float, float]:

@@ -51,11 +51,11 @@ class Windows:
     """Characters of each token in the context; None outside it."""
 
 
-def windows_of(asked: Questions, words: PreTrainedTokenizerBase) -> Windows:
+def windows_of(questions: Questions, words: PreTrainedTokenizerBase) -> Windows:
     """Return the windows of all questions, with the tokens of the first true answer as targets."""
     encoded = words(
-        [question.lstrip() for question in asked.questions],
-        [asked.contexts[place] for place in asked.context_of],
+        [question.lstrip() for question in questions.questions],
+        [questions.contexts[place] for place in questions.context_of],
         truncation="only_second",
         max_length=384,
         stride=128,
@@ -66,7 +66,7 @@ def windows_of(asked: Questions, words: PreTrainedTokenizerBase) -> Windows:
     for window, question in enumerate(encoded["overflow_to_sample_mapping"]):
         inside = [part == 1 for part in encoded.sequence_ids(window)]
         places = [span if own else None for span, own in zip(encoded["offset_mapping"][window], inside, strict=True)]
-        begin, end = pointed(places, asked.spans[question].tolist())
+        begin, end = pointed(places, questions.spans[question].tolist())
         inputs = {name: encoded[name][window] for name in words.model_input_names if name in encoded}
         rows.append({**inputs, "start_positions": begin, "end_positions": end})
         offsets.append(places)
@@ -82,23 +82,23 @@ def pointed(places: Sequence[tuple[int, int] | None], answer: Sequence[int]) -> 
     return (within[0], within[-1]) if within else (0, 0)
 
 
-def read_out(starts: np.ndarray, ends: np.ndarray, windows: Windows, asked: Questions) -> dict[str, float]:
+def read_out(starts: np.ndarray, ends: np.ndarray, windows: Windows, questions: Questions) -> dict[str, float]:
     """Return F1 and exact match of the best spans; with the best threshold on these questions where some lack one."""
-    best, said = np.full(len(asked), -np.inf), [""] * len(asked)
-    nothing = np.full(len(asked), np.inf)
+    best, predicted = np.full(len(questions), -np.inf), [""] * len(questions)
+    nothing = np.full(len(questions), np.inf)
     for window, (question, places) in enumerate(zip(windows.question, windows.offsets, strict=True)):
         start, end = starts[window, : len(places)], ends[window, : len(places)]
         nothing[question] = min(nothing[question], start[0] + end[0])
-        context = asked.contexts[asked.context_of[question]]
+        context = questions.contexts[questions.context_of[question]]
         for first in np.argsort(-start)[:CANDIDATES]:
             for last in np.argsort(-end)[:CANDIDATES]:
                 begins, stops = places[first], places[last]
                 if begins is None or stops is None or not first <= last < first + LONGEST_ANSWER:
                     continue
                 if (score := start[first] + end[last]) > best[question]:
-                    best[question], said[question] = score, context[begins[0] : stops[1]]
-    exact, f1 = score_answers(said, asked.answers)
-    answerable = np.array([bool(answers) for answers in asked.answers])
+                    best[question], predicted[question] = score, context[begins[0] : stops[1]]
+    exact, f1 = score_answers(predicted, questions.answers)
+    answerable = np.array([bool(answers) for answers in questions.answers])
     if not answerable.all():
         doubts = nothing - best
         silent = doubts > best_threshold(f1, doubts, answerable).value
@@ -155,11 +155,11 @@ def run(options: argparse.Namespace, seed: int) -> dict[str, Any]:
         trainer._get_eval_sampler = torch.utils.data.SequentialSampler  # it would group dev by length, too
         trainer.train()
         seconds = time.perf_counter() - began
-        judged = figures(trainer.predict(dev_windows.rows))
+        evaluated = figures(trainer.predict(dev_windows.rows))
     steady = clock.seconds[SKIPPED:]
     return {
         "seed": seed,
-        "dev": judged,
+        "dev": evaluated,
         "examples_per_second": round(options.rows * len(steady) / sum(steady), 2),
         "training_seconds": round(sum(clock.seconds), 1),
         "seconds_with_evaluations": round(seconds, 1),

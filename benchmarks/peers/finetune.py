@@ -5,7 +5,7 @@
 
 Its own tokenizer, collator (rows padded to the longest of their batch), fused AdamW, 10% warm-up, linear fall,
 batches grouped by length, bf16 autocast where the hardware multiplies it; --plain leaves those two at its defaults:
-float32, and rows at random. Files are read and figures computed by bertwright, so that both sides are judged alike;
+float32, and rows at random. Files are read and figures computed by bertwright, so that both sides are evaluated alike;
 each figure of ours is tested against scikit-learn, scipy or seqeval. The best epoch on dev is kept, by the task's
 figure. Prints JSON; examples a second are of the training steps alone, first ones left out.
 """
@@ -67,8 +67,10 @@ def encode(task: Task[Any], examples: Any, words: PreTrainedTokenizerBase, longe
     if task.head_type == "token":
         ends = np.cumsum(examples.counts)
         cuts = list(zip((ends - examples.counts).tolist(), ends.tolist(), strict=True))
-        said = [word if words.tokenize(word) else words.unk_token for word in examples.words]  # a label for every word
-        sentences = [said[begin:end] for begin, end in cuts]
+        predicted = [
+            word if words.tokenize(word) else words.unk_token for word in examples.words
+        ]  # a label for every word
+        sentences = [predicted[begin:end] for begin, end in cuts]
         encoded = words(sentences, is_split_into_words=True, truncation=True, max_length=longest)
         rows = []
         for place, (begin, _) in enumerate(cuts):
@@ -159,13 +161,13 @@ def run(options: argparse.Namespace, seed: int) -> dict[str, Any]:
         trainer._get_eval_sampler = torch.utils.data.SequentialSampler  # it would group dev by length, too
         trainer.train()
         trainer.compute_metrics = None  # it knows the examples of dev alone
-        judged: dict[str, Any] = {}
+        evaluated: dict[str, Any] = {}
         for name, split in read.items() if keeps else ():
-            judged[name] = figures(trainer.predict(encode(task, split, words, longest)), split)
+            evaluated[name] = figures(trainer.predict(encode(task, split, words, longest)), split)
     steady = clock.seconds[SKIPPED:]
     return {
         "seed": seed,
-        **judged,
+        **evaluated,
         "examples_per_second": round(options.rows * len(steady) / sum(steady), 2),
         "training_seconds": round(sum(clock.seconds), 1),
     }

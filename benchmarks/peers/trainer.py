@@ -24,7 +24,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from judge import judge, judged_rows
+from evaluate_folders import evaluate, evaluation_rows
 from transformers import (
     BertConfig,
     BertForMaskedLM,
@@ -96,10 +96,10 @@ def build_model(architecture: str, size: str, tokenizer: Tokenizer) -> PreTraine
 
 
 class Clock(TrainerCallback):  # type: ignore[misc]
-    """Notes when each step ended and, where a step's seconds are known, judges the model now and then."""
+    """Notes when each step ended and, where a step's seconds are known, evaluates the model now and then."""
 
     def __init__(self, steps: int, step_seconds: float | None, examples: list[MaskedBatch], evaluations: int) -> None:
-        """Judge after so many equal parts of the steps."""
+        """Evaluate after so many equal parts of the steps."""
         self.due = {steps * (part + 1) // evaluations for part in range(evaluations)}
         self.step_seconds, self.examples = step_seconds, examples
         self.marks: list[float] = []
@@ -110,7 +110,7 @@ class Clock(TrainerCallback):  # type: ignore[misc]
         self.marks.append(time.perf_counter())
         done = len(self.marks)
         if self.step_seconds is not None and done in self.due:
-            figures = judge(model.eval(), self.examples)
+            figures = evaluate(model.eval(), self.examples)
             model.train()
             self.lines.append({"step": done, "seconds": round(done * self.step_seconds, 2), "valid": figures})
 
@@ -120,10 +120,10 @@ class Clock(TrainerCallback):  # type: ignore[misc]
 
 
 def train(options: argparse.Namespace, rows: Rows, *, steps: int, step_seconds: float | None) -> tuple[Trainer, Clock]:
-    """Train a fresh model for so many steps; judge it along the way where the seconds of a step are given."""
+    """Train a fresh model for so many steps; evaluate it along the way where the seconds of a step are given."""
     examples: list[MaskedBatch] = []
     if step_seconds is not None:
-        examples = judged_rows(options.data, rows=1024, length=options.length, whole_word=False)
+        examples = evaluation_rows(options.data, rows=1024, length=options.length, whole_word=False)
     torch.manual_seed(options.seed)
     device = pick_device()
     tokenizer = load_tokenizer(options.data / "tokenizer")

@@ -56,27 +56,29 @@ class Verdict:
     differences: list[Difference]
 
 
-def judge(case: Case, one: Side, two: Side) -> Verdict:
+def verdict_of(case: Case, one: Side, two: Side) -> Verdict:
     """Compare what a case has left under both commits."""
-    codes = [[told["exit"] for told in json.loads((side.folder(case) / RECORD).read_text())] for side in (one, two)]
+    codes = [
+        [content["exit"] for content in json.loads((side.folder(case) / RECORD).read_text())] for side in (one, two)
+    ]
     if codes[0][-1]:
         return Verdict(0, "", last_words(one, case), [])
-    said = last_words(two, case) if codes[1][-1] else ""
-    if codes[1][-1] == 1 and case.name.startswith(REFUSED) and "\n" not in said:
-        return Verdict(0, said, "", [])
+    predicted = last_words(two, case) if codes[1][-1] else ""
+    if codes[1][-1] == 1 and case.name.startswith(REFUSED) and "\n" not in predicted:
+        return Verdict(0, predicted, "", [])
     compared = compare_folders(one.folder(case), two.folder(case))
     found = [
         Difference(f"{case.name}/{each.name}", each.what, each.size) for some in compared.values() for each in some
     ]
-    if said:
-        found = [Difference(f"{case.name}/{RECORD}", f"the second fails: {said.splitlines()[-1]}")]
+    if predicted:
+        found = [Difference(f"{case.name}/{RECORD}", f"the second fails: {predicted.splitlines()[-1]}")]
     return Verdict(len(compared), "", "", found)
 
 
 def last_words(side: Side, case: Case) -> str:
     """Return what the last command of a case said of its failure."""
-    said = sorted(side.folder(case).glob("*.err"), key=lambda path: int(path.name.partition("-")[0]))
-    return said[-1].read_text(encoding="utf-8", errors="replace").strip() if said else "it has said nothing"
+    predicted = sorted(side.folder(case).glob("*.err"), key=lambda path: int(path.name.partition("-")[0]))
+    return predicted[-1].read_text(encoding="utf-8", errors="replace").strip() if predicted else "it has said nothing"
 
 
 def chosen(patterns: Sequence[str]) -> tuple[list[Case], list[Case]]:
@@ -107,18 +109,21 @@ def sides(commits: Sequence[str], folder: Path, *, steps: int, seed: int) -> Ite
 def compare(given: argparse.Namespace, folder: Path) -> bool:
     """Run what is asked for, print a table, write JSON; say whether all that differs is allowed."""
     cases, compared = chosen(given.only)
-    began, seconds, told, good = time.perf_counter(), 0.0, {}, True
+    began, seconds, content, good = time.perf_counter(), 0.0, {}, True
     with sides((given.before, given.after), folder, steps=given.steps, seed=given.seed) as (one, two):
         for count, case in enumerate(run_both(one, two, cases, compared), 1):
-            verdict = judge(case, one, two)
+            verdict = verdict_of(case, one, two)
             good &= show(case, verdict, given)
-            told[case.name] = {"files": verdict.files, "differences": [written(each) for each in verdict.differences]}
-            told[case.name] |= {"refused": verdict.refused, "failed": verdict.failed}
+            content[case.name] = {
+                "files": verdict.files,
+                "differences": [written(each) for each in verdict.differences],
+            }
+            content[case.name] |= {"refused": verdict.refused, "failed": verdict.failed}
             seconds = time.perf_counter() - began
             left = seconds / count * (len(compared) - count)
             print(f"{count} of {len(compared)} cases, about {left / 60:.1f} min left", file=sys.stderr, flush=True)
     if given.out is not None:
-        given.out.write_text(json.dumps(told, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        given.out.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     cpu = resource.getrusage(resource.RUSAGE_CHILDREN)
     spent = f"{seconds / 60:.1f} min ({cpu.ru_utime + cpu.ru_stime:.0f} s of processors)"
     print(f"{len(compared)} cases in {spent}: {'the same' if good else 'NOT THE SAME'}")
@@ -135,8 +140,8 @@ def show(case: Case, verdict: Verdict, given: argparse.Namespace) -> bool:
     """Print the lines of a case, one for each file that differs; say whether all that differs is allowed."""
     found: dict[tuple[str, str], list[Difference]] = {}
     for each in verdict.differences:
-        told = state(each, allow=given.allow, within=given.within)
-        found.setdefault((told, each.name.partition(":")[0]), []).append(each)
+        entries = state(each, allow=given.allow, within=given.within)
+        found.setdefault((entries, each.name.partition(":")[0]), []).append(each)
     if verdict.failed:
         print(f"{case.name:22} FAILS under the first commit: {verdict.failed}")
     elif verdict.refused:
@@ -147,11 +152,11 @@ def show(case: Case, verdict: Verdict, given: argparse.Namespace) -> bool:
             f"{case.name:22} "
             + (f"{verdict.files} files, {unequal} not equal" if unequal else f"equal ({verdict.files} files)")
         )
-    for (told, file), differences in found.items():
-        print(f"    {told:8} {file}{in_short(differences)}")
+    for (entries, file), differences in found.items():
+        print(f"    {entries:8} {file}{in_short(differences)}")
     sys.stdout.flush()
     allowed = bool(verdict.failed) and any(fnmatchcase(case.name, pattern) for pattern in given.allow)
-    return (not verdict.failed or allowed) and not any(told == "DIFFERS" for told, _ in found)
+    return (not verdict.failed or allowed) and not any(entries == "DIFFERS" for entries, _ in found)
 
 
 def in_short(differences: Sequence[Difference]) -> str:

@@ -49,13 +49,11 @@ def case(name: str, *commands: str, once: bool = False) -> Case:
     return Case(name, commands, once)
 
 
-def tuned(name: str, finetune: str, asked: str, judged: str = "") -> Case:
-    """Return a case that fine-tunes, asks the model and evaluates it; what is asked and judged by ends the commands."""
+def tuned(name: str, finetune: str, question: str, data: str = "") -> Case:
+    """Return a case that fine-tunes, asks the model and evaluates it; `question` and `data` end the commands."""
     task, model = finetune.split()[1], "--model run/model"
-    predict = f"predict {model} {asked} --output predictions.jsonl"
-    return case(
-        name, f"{finetune} --epochs 1", predict, *([f"evaluate {task} {model} --data {judged}"] if judged else [])
-    )
+    predict = f"predict {model} {question} --output predictions.jsonl"
+    return case(name, f"{finetune} --epochs 1", predict, *([f"evaluate {task} {model} --data {data}"] if data else []))
 
 
 PREPARE = (

@@ -144,8 +144,8 @@ def compare_values(name: str, one: Mapping[str, Any], two: Mapping[str, Any]) ->
         place = f"{name}:{key}"
         if key not in one or key not in two:
             found.append(Difference(place, f"the {'first' if key not in one else 'second'} has none"))
-        elif (told := difference(one[key], two[key])) is not None:
-            found.append(Difference(place, told[0], float("inf") if key.endswith("[]") else told[1]))
+        elif (given := difference(one[key], two[key])) is not None:
+            found.append(Difference(place, given[0], float("inf") if key.endswith("[]") else given[1]))
     return found
 
 
@@ -194,11 +194,11 @@ def shortened(value: Any) -> str:
 def compare_texts(name: str, one: str, two: str) -> list[Difference]:
     """Return whether two texts differ in their numbers ("figures") or in what stands between them ("words")."""
     found = []
-    figures = [[float(told.replace(",", "")) for told in NUMBER.findall(text)] for text in (one, two)]
+    figures = [[float(given.replace(",", "")) for given in NUMBER.findall(text)] for text in (one, two)]
     if figures[0] != figures[1]:
-        told = difference(*figures)
-        assert told is not None
-        found.append(Difference(f"{name}:figures", *told))
+        given = difference(*figures)
+        assert given is not None
+        found.append(Difference(f"{name}:figures", *given))
     words = [NUMBER.sub("0", text).split() for text in (one, two)]
     if words[0] != words[1]:
         place = next(

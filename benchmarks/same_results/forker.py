@@ -58,13 +58,13 @@ def write_labels_alone() -> None:
     patch.object(Figure, "savefig", write).start()
 
 
-def run(asked: dict[str, Any]) -> int:
+def run(requested: dict[str, Any]) -> int:
     """Run a command in this process, and return its exit code."""
-    os.chdir(asked["folder"])
-    for stream, path in ((0, os.devnull), (1, asked["stdout"]), (2, asked["stderr"])):
+    os.chdir(requested["folder"])
+    for stream, path in ((0, os.devnull), (1, requested["stdout"]), (2, requested["stderr"])):
         opened = os.open(path, os.O_RDONLY if stream == 0 else os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
         os.dup2(opened, stream)
-    sys.argv = ["bertwright", *asked["words"]]
+    sys.argv = ["bertwright", *requested["words"]]
     try:
         runpy.run_module("bertwright", run_name="__main__", alter_sys=True)
         code: Any = 0

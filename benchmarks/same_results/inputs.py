@@ -68,8 +68,8 @@ phases = [{{ length = 64, rows = 4, share = 0.5 }}, {{ length = 64, rows = 8, sh
 
 def sentence(draw: random.Random, adjectives: Sequence[str] = (*GOOD, *BAD)) -> str:
     """Return an English sentence."""
-    said = f"{draw.choice(WHO)} {draw.choice(DOES)} the {draw.choice(adjectives)} {draw.choice(THINGS)}"
-    return f"{said[0].upper()}{said[1:]} {draw.choice(WHEN)}."
+    predicted = f"{draw.choice(WHO)} {draw.choice(DOES)} the {draw.choice(adjectives)} {draw.choice(THINGS)}"
+    return f"{predicted[0].upper()}{predicted[1:]} {draw.choice(WHEN)}."
 
 
 def sentence_zh(draw: random.Random) -> str:
@@ -153,13 +153,13 @@ def pairs(folder: Path, draw: random.Random) -> None:
 def tags(folder: Path, draw: random.Random) -> None:
     """Write what `tag` reads: CoNLL with names and places."""
     for name, count in (("train", 60), ("dev", 24)):
-        told = []
+        given = []
         for _ in range(count):
             who, place = draw.choice(NAMES), draw.choice(PLACES)
             words = [(who, "B-PER"), (draw.choice(DOES), "O"), ("the", "O"), (draw.choice(THINGS), "O"), ("in", "O")]
             words += [("New", "B-LOC"), (place, "I-LOC")] if draw.random() < 0.4 else [(place, "B-LOC")]
-            told += [f"{word}\t{tag}" for word, tag in [*words, (".", "O")]] + [""]
-        lines(folder / f"tag-{name}.conll", told)
+            given += [f"{word}\t{tag}" for word, tag in [*words, (".", "O")]] + [""]
+        lines(folder / f"tag-{name}.conll", given)
     lines(folder / "tag.txt", [f"{draw.choice(NAMES)} finds the lamp in {draw.choice(PLACES)} ." for _ in range(10)])
 
 
@@ -175,12 +175,12 @@ def paragraph(draw: random.Random, name: str) -> dict[str, Any]:
     """Return a context and three questions about it, the last without an answer."""
     (one, other), places = draw.sample(NAMES, 2), draw.sample(PLACES, 2)
     context = f"{sentence(draw)} {one} lives in {places[0]}. {sentence(draw)} {other} lives in {places[1]}."
-    asked = []
+    inputs = []
     for number, (who, place) in enumerate([(one, places[0]), (other, places[1]), ("Zoe", None)]):
         answers = [] if place is None else [{"text": place, "answer_start": context.index(f" {place}.") + 1}]
         question = {"id": f"{name}-{number}", "question": f"Where does {who} live?"}
-        asked.append({**question, "answers": answers, "is_impossible": place is None})
-    return {"context": context, "qas": asked}
+        inputs.append({**question, "answers": answers, "is_impossible": place is None})
+    return {"context": context, "qas": inputs}
 
 
 def choices(folder: Path, draw: random.Random) -> None:

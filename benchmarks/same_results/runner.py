@@ -36,10 +36,10 @@ def check_out(repository: Path, commit: str, folder: Path) -> Path:
 
 def git(*words: str | Path) -> str:
     """Return what git prints; raises SystemExit with what it says of its failure."""
-    told = subprocess.run(["git", *map(str, words)], capture_output=True, text=True)
-    if told.returncode:
-        raise SystemExit(told.stderr.strip())
-    return told.stdout.strip()
+    ran = subprocess.run(["git", *map(str, words)], capture_output=True, text=True)
+    if ran.returncode:
+        raise SystemExit(ran.stderr.strip())
+    return ran.stdout.strip()
 
 
 class Side:
@@ -103,17 +103,22 @@ class Side:
         processes = ["torch.distributed.run", "--standalone", "--nproc-per-node", rest[0], "-m"]
         python = [sys.executable, "-m", *(processes if how == "torchrun" else []), "bertwright"]
         out, err = outputs(folder, called, number)
-        with out.open("w") as told, err.open("w") as said:
+        with out.open("w") as given, err.open("w") as predicted:
             process = subprocess.Popen(
-                [*python, *called], cwd=folder, env=self.environment, stdin=subprocess.DEVNULL, stdout=told, stderr=said
+                [*python, *called],
+                cwd=folder,
+                env=self.environment,
+                stdin=subprocess.DEVNULL,
+                stdout=given,
+                stderr=predicted,
             )
             return kill_at(process, folder, rest[0]) if how == "stop" else process.wait()
 
     def _forked(self, folder: Path, words: list[str], out: Path, err: Path) -> int:
-        asked = {"words": words, "folder": str(folder), "stdout": str(out), "stderr": str(err)}
+        output = {"words": words, "folder": str(folder), "stdout": str(out), "stderr": str(err)}
         assert self.forker.stdin is not None
         assert self.forker.stdout is not None
-        print(json.dumps(asked), file=self.forker.stdin, flush=True)
+        print(json.dumps(output), file=self.forker.stdin, flush=True)
         if not (answer := self.forker.stdout.readline()):
             raise SystemExit(f"the process that commands are forked from has ended ({self.forker.wait()}); start again")
         return int(answer)

@@ -58,7 +58,8 @@ WITHOUT_VALUE = (*RAISED_BY_SECTIONS, "missing", "dict_type", "model_type")
 def compose(kind: type[S], *layers: Mapping[str, Any]) -> S:
     """Return a `kind` from nested mappings, later ones winning; raises ConfigError naming every misfit.
 
-    >>> compose(PretrainConfig, {"optimizer": {"name": "adamw"}}, {"optimizer": {"name": "muon"}}).optimizer.name
+    >>> from bertwright.train.optim.config import OptimizerConfig
+    >>> compose(OptimizerConfig, {"name": "adamw", "beta1": 0.8}, {"name": "muon"}).name
     'muon'
     """
     merged: dict[str, Any] = {}

@@ -2,7 +2,7 @@
 
     PYTHONPATH=src python tests/docs/test_bad_input.py --write
 
-makes the table anew, in the Chinese page too, where a new case has its English name until it is translated. Each case
+makes the table again, in the Chinese page too, where a new case has its English name until it is translated. Each case
 runs a command in this process, in a folder that holds the same small whole files. The tests compare exit codes and the
 facts of a message, not its wording.
 """

@@ -66,9 +66,9 @@ def test_the_python_lines_of_the_readme_run(tmp_path: Path, monkeypatch: pytest.
 @pytest.mark.parametrize("verb", VERBS)
 def test_every_verb_has_help_with_an_example(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([verb, "--help"]) == 0
-    told = capsys.readouterr().out
-    assert "example" in told.lower()
-    assert f"bertwright {verb}" in told
+    output = capsys.readouterr().out
+    assert "example" in output.lower()
+    assert f"bertwright {verb}" in output
 
 
 def test_the_recipe_of_the_docs_is_one(tmp_path: Path) -> None:
@@ -93,7 +93,7 @@ def test_flags_and_settings_named_in_the_docs_of_tasks_exist(capsys: pytest.Capt
     text = (ROOT / "docs/tasks.md").read_text(encoding="utf-8")
     for verb in ("finetune", "predict", "export"):
         assert main([verb, "--help"]) == 0
-    told = capsys.readouterr().out
+    output = capsys.readouterr().out
     for flag in re.findall(r"`(--[\w.-]+)`", text):
         section, dot, name = flag[2:].replace("-", "_").partition(".")
         if dot:
@@ -101,7 +101,7 @@ def test_flags_and_settings_named_in_the_docs_of_tasks_exist(capsys: pytest.Capt
             assert fields is not None
             assert name in fields.model_fields, flag
         else:
-            assert flag in told, flag
+            assert flag in output, flag
 
 
 def test_settings_named_in_the_docs_of_runs_have_the_defaults_they_say() -> None:
@@ -109,7 +109,7 @@ def test_settings_named_in_the_docs_of_runs_have_the_defaults_they_say() -> None
     named = re.findall(r"^\| `(engine|guard)\.(\w+)` \| (\S+) \|", text, re.M)
     assert {section for section, _, _ in named} == {"engine", "guard"}
     config = resolve("classic", {})
-    for section, name, told in named:
+    for section, name, given in named:
         default = getattr(getattr(config, section), name)
-        assert (default in (None, False) and told in ("none", "false")) or float(told) == default, name
+        assert (default in (None, False) and given in ("none", "false")) or float(given) == default, name
     assert {name for section, name, _ in named if section == "guard"} == set(GuardConfig.model_fields)

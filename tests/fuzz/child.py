@@ -24,7 +24,7 @@ ROOM = 1 << 30
 """Bytes a reader may take beyond what the process has; no seed is above 30 kB."""
 
 
-def serve(kind: Kind, asked: BinaryIO, answers: BinaryIO) -> None:
+def serve(kind: Kind, requested: BinaryIO, answers: BinaryIO) -> None:
     """Send the whole file of a kind, then answer each mutated one: "read", "refused: ..." or "raised: ...".
 
     What the readers print goes nowhere.
@@ -39,7 +39,7 @@ def serve(kind: Kind, asked: BinaryIO, answers: BinaryIO) -> None:
         os.dup2(quiet, 2)
         send(answers, whole)
         _limit()
-        for data in _messages(asked):
+        for data in _messages(requested):
             path.write_bytes(data)
             send(answers, _read(kind, folder))
 

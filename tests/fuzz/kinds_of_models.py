@@ -160,8 +160,8 @@ def _tokenizer_of(kind: str) -> Callable[[Path], Path]:
 
 def _with_prompts(folder: Path) -> Path:
     _sentence_model("modules.json")(folder)
-    told = {"prompts": {"query": "The cat: ", "passage": ""}, "default_prompt_name": "query"}
-    write_json(folder / "model" / "config_sentence_transformers.json", told)
+    content = {"prompts": {"query": "The cat: ", "passage": ""}, "default_prompt_name": "query"}
+    write_json(folder / "model" / "config_sentence_transformers.json", content)
     return folder / "model" / "config_sentence_transformers.json"
 
 

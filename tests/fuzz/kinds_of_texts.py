@@ -216,9 +216,9 @@ def _read_tags(file: Path) -> None:
 
 def _squad() -> bytes:
     answers = [{"text": "cat", "answer_start": 4}]
-    asked = [{"id": "1", "question": "Who sat?", "answers": answers, "is_impossible": False}]
+    questions = [{"id": "1", "question": "Who sat?", "answers": answers, "is_impossible": False}]
     return json.dumps(
-        {"version": "1", "data": [{"title": "t", "paragraphs": [{"context": TEXTS[0], "qas": asked}]}]}
+        {"version": "1", "data": [{"title": "t", "paragraphs": [{"context": TEXTS[0], "qas": questions}]}]}
     ).encode()
 
 

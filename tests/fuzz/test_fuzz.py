@@ -15,9 +15,9 @@ FINDINGS = sorted((Path(__file__).parent / "findings").glob("*.json"))
 
 def fuzz(*words: str) -> list[str]:
     """Return the lines that benchmarks/fuzz.py prints; it must have found nothing."""
-    told = subprocess.run([sys.executable, str(FUZZ), *words], capture_output=True, text=True)
-    assert told.returncode == 0, told.stdout + told.stderr
-    return told.stdout.splitlines()
+    ran = subprocess.run([sys.executable, str(FUZZ), *words], capture_output=True, text=True)
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    return ran.stdout.splitlines()
 
 
 def test_mutated_files_of_every_kind() -> None:

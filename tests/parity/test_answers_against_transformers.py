@@ -87,10 +87,10 @@ def their_output(model: nn.Module, rows: LabelledRows, part: HeadType, *, types:
     with torch.inference_mode():
         if part == "choice":
             several = {name: value.view(2, CHOICES, -1) for name, value in inputs.items()}
-            told = model(**several, labels=torch.tensor([1, 0]))
-            return told.logits.reshape(-1, 1).numpy(), float(told.loss)
-        told = model(**inputs)
-        logits = torch.stack([told.start_logits, told.end_logits], dim=-1)
+            outputs = model(**several, labels=torch.tensor([1, 0]))
+            return outputs.logits.reshape(-1, 1).numpy(), float(outputs.loss)
+        outputs = model(**inputs)
+        logits = torch.stack([outputs.start_logits, outputs.end_logits], dim=-1)
         # transformers counts padding among what may be the answer; without it the loss is that of single rows
         alone = [
             model(
@@ -110,10 +110,10 @@ def test_our_folder_in_transformers(name: str, part: HeadType, tokenizer: Path, 
     task = Answer() if part == "span" else Choose()
     own = {"no_answer_threshold": 1.5, "max_answer": 7} if part == "span" else {}
     save_fine_tuned(ours, tokenizer, tmp_path / "model", labels=task.labels, problem=task.problem, extra_config=own)
-    theirs, told = CLASSES[part].from_pretrained(
+    theirs, info = CLASSES[part].from_pretrained(
         tmp_path / "model", attn_implementation="eager", output_loading_info=True
     )
-    assert not any(told.values()), told
+    assert not any(info.values()), info
     assert type(theirs).__name__ == json.loads((tmp_path / "model" / "config.json").read_text())["architectures"][0]
     expected, loss = their_output(theirs.eval(), rows, part, types=name == "bert")
     logits = score_rows(ours, rows, device=torch.device("cpu"))

@@ -74,10 +74,10 @@ def furthest(ours: Tensor, theirs: Tensor) -> float:
 def test_our_folder_in_transformers(name: str, tokenizer: Path, tmp_path: Path) -> None:
     ours = random_model(CONFIGS[name])
     save_model(ours, tokenizer, tmp_path / "model", card="# a model")
-    theirs, told = transformers.BertForPreTraining.from_pretrained(
+    theirs, info = transformers.BertForPreTraining.from_pretrained(
         tmp_path / "model", attn_implementation="eager", output_loading_info=True
     )
-    assert not any(told.values()), told
+    assert not any(info.values()), info
     ids, types, mask = padded_rows(ours.config)
     with torch.inference_mode():
         expected = theirs(input_ids=ids, token_type_ids=types, attention_mask=mask.long())
@@ -144,9 +144,9 @@ def test_there_and_back_is_exact(tokenizer: Path, tmp_path: Path) -> None:
 def test_other_classes_load_without_missing_weights(kind: type, tokenizer: Path, tmp_path: Path) -> None:
     ours = random_model(CONFIGS["plain"])
     save_model(ours, tokenizer, tmp_path / "model")
-    theirs, told = kind.from_pretrained(tmp_path / "model", output_loading_info=True)
-    assert not told["missing_keys"]
-    assert not told["mismatched_keys"]
+    theirs, info = kind.from_pretrained(tmp_path / "model", output_loading_info=True)
+    assert not info["missing_keys"]
+    assert not info["mismatched_keys"]
     ids, types, mask = padded_rows(ours.config)
     with torch.inference_mode():
         hidden = theirs.base_model(input_ids=ids, token_type_ids=types, attention_mask=mask.long()).last_hidden_state
@@ -191,11 +191,11 @@ def test_loss_and_gradient(tokenizer: Path, tmp_path: Path) -> None:
     theirs = transformers.BertForPreTraining.from_pretrained(tmp_path / "model", attn_implementation="eager").eval()
     ids, types, mask = padded_rows(ours.config)
     positions = torch.tensor([[1, 5, 28], [0, 1, 0], [1, 2, 0], [2, 1, 0], [0, 2, 1]])
-    truth, follows = torch.randint(VOCAB, positions.shape), torch.tensor([0, 1, 1, 0, 1])
+    references, follows = torch.randint(VOCAB, positions.shape), torch.tensor([0, 1, 1, 0, 1])
     used = torch.tensor([[1, 1, 1], [1, 1, 0], [1, 1, 0], [1, 1, 0], [1, 1, 1]]).bool()
     labels = torch.full_like(ids, -100)
     for row in range(len(ids)):
-        labels[row, positions[row][used[row]]] = truth[row][used[row]]
+        labels[row, positions[row][used[row]]] = references[row][used[row]]
     expected = theirs(
         input_ids=ids,
         token_type_ids=types,
@@ -203,8 +203,8 @@ def test_loss_and_gradient(tokenizer: Path, tmp_path: Path) -> None:
         labels=labels,
         next_sentence_label=follows,
     ).loss
-    scores = ours(MaskedBatch(ids, types, mask, positions, truth, used.float(), follows))
-    loss = functional.cross_entropy(scores.mlm[used], truth[used]) + functional.cross_entropy(scores.nsp, follows)
+    scores = ours(MaskedBatch(ids, types, mask, positions, references, used.float(), follows))
+    loss = functional.cross_entropy(scores.mlm[used], references[used]) + functional.cross_entropy(scores.nsp, follows)
     assert furthest(loss.detach(), expected.detach()) < TOLERANCE
     loss.backward()
     expected.backward()

@@ -62,14 +62,14 @@ def random_model(name: str, part: HeadType) -> FineTuned:
 def some_rows(part: HeadType) -> LabelledRows:
     random = np.random.default_rng(0)
     lengths = np.array([17, 5, 11, 3])
-    asked = [np.array([0]) if part == "row" else np.arange(1, length - 1, 2) for length in lengths]
+    at = [np.array([0]) if part == "row" else np.arange(1, length - 1, 2) for length in lengths]
     return LabelledRows(
         ids=random.integers(5, VOCAB, size=int(lengths.sum())).astype(np.uint32),
         lengths=lengths,
         first_lengths=lengths // 2 + 1,
-        positions=np.concatenate(asked),
-        num_targets=np.array([len(positions) for positions in asked]),
-        targets=np.zeros(sum(map(len, asked)), dtype=np.int64),
+        positions=np.concatenate(at),
+        num_targets=np.array([len(positions) for positions in at]),
+        targets=np.zeros(sum(map(len, at)), dtype=np.int64),
         pad=0,
     )
 
@@ -80,8 +80,8 @@ def their_logits(model: nn.Module, batch: LabelledBatch, part: HeadType, *, type
         logits = model(input_ids=batch.input_ids, attention_mask=batch.attention_mask.long(), **more).logits
     if part == "row":
         return logits.numpy()
-    asked = batch.targets >= 0
-    return logits.gather(1, batch.asked[:, :, None].expand(-1, -1, logits.shape[-1]))[asked].numpy()
+    positions = batch.targets >= 0
+    return logits.gather(1, batch.asked[:, :, None].expand(-1, -1, logits.shape[-1]))[positions].numpy()
 
 
 @pytest.mark.parametrize("part", ["row", "token"])
@@ -89,10 +89,10 @@ def their_logits(model: nn.Module, batch: LabelledBatch, part: HeadType, *, type
 def test_our_folder_in_transformers(name: str, part: HeadType, tokenizer: Path, tmp_path: Path) -> None:
     ours = random_model(name, part)
     save_fine_tuned(ours, tokenizer, tmp_path / "model", labels=LABELS, problem="single_label_classification")
-    theirs, told = CLASSES[part].from_pretrained(
+    theirs, info = CLASSES[part].from_pretrained(
         tmp_path / "model", attn_implementation="eager", output_loading_info=True
     )
-    assert not any(told.values()), told
+    assert not any(info.values()), info
     assert type(theirs).__name__ == json.loads((tmp_path / "model" / "config.json").read_text())["architectures"][0]
     assert theirs.config.id2label == dict(enumerate(LABELS))
     rows = some_rows(part)
@@ -144,9 +144,9 @@ def test_transformers_passes_over_a_crf_without_a_word(
             parameter.copy_(torch.randn_like(parameter))
     save_fine_tuned(ours, tokenizer, tmp_path / "model", labels=labels, problem="single_label_classification")
     transformers.utils.logging.enable_propagation()
-    theirs, told = CLASSES["token"].from_pretrained(tmp_path / "model", output_loading_info=True)
+    theirs, info = CLASSES["token"].from_pretrained(tmp_path / "model", output_loading_info=True)
     transformers.utils.logging.disable_propagation()
-    assert not any(told.values()), told
+    assert not any(info.values()), info
     assert not caplog.records
     rows = some_rows("token")
     expected = their_logits(theirs.eval(), rows.batch(np.arange(4)), "token", types=name == "bert")

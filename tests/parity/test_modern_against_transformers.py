@@ -69,10 +69,10 @@ def padded_rows(config: ModernConfig, length: int = 61) -> tuple[Tensor, Tensor]
 def test_our_folder_in_transformers(name: str, tokenizer: Path, tmp_path: Path) -> None:
     ours = random_model(CONFIGS[name])
     save_model(ours, tokenizer, tmp_path / "model")
-    theirs, told = transformers.ModernBertForMaskedLM.from_pretrained(
+    theirs, info = transformers.ModernBertForMaskedLM.from_pretrained(
         tmp_path / "model", attn_implementation="eager", output_loading_info=True
     )
-    assert not any(told.values()), told
+    assert not any(info.values()), info
     ids, mask = padded_rows(CONFIGS[name])
     with torch.inference_mode():
         mine = ours.mlm_logits(ours.encode(ids, ids * 0, mask))

@@ -61,10 +61,10 @@ def padded_rows(config: ModernConfig, length: int = 61) -> tuple[Tensor, Tensor]
 
 
 def their_logits(folder: Path, ids: Tensor, mask: Tensor) -> Tensor:
-    theirs, told = transformers.ModernBertForSequenceClassification.from_pretrained(
+    theirs, info = transformers.ModernBertForSequenceClassification.from_pretrained(
         folder, attn_implementation="eager", output_loading_info=True
     )
-    assert not any(told.values()), told
+    assert not any(info.values()), info
     assert theirs.config.id2label == {0: "is_next", 1: "random"}
     with torch.inference_mode():
         logits: Tensor = theirs.eval()(input_ids=ids, attention_mask=mask.long()).logits
@@ -82,10 +82,10 @@ def test_our_folders_in_transformers(name: str, tokenizer: Path, tmp_path: Path)
     assert pairs is not None
     torch.testing.assert_close(pairs, their_logits(tmp_path / "model-nsp", ids, mask), atol=TOLERANCE, rtol=0)
     assert float(pairs.std()) > 0.5
-    theirs, told = transformers.ModernBertForMaskedLM.from_pretrained(
+    theirs, info = transformers.ModernBertForMaskedLM.from_pretrained(
         tmp_path / "model", attn_implementation="eager", output_loading_info=True
     )
-    assert not any(told.values()), told
+    assert not any(info.values()), info
     with torch.inference_mode():
         expected = theirs.eval()(input_ids=ids, attention_mask=mask.long()).logits
     torch.testing.assert_close(words[mask], expected[mask], atol=TOLERANCE, rtol=0)

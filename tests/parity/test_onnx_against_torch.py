@@ -55,14 +55,14 @@ def random_vectors(name: str, pooling: Pooling, *, normalize: bool) -> SentenceE
 
 def some_rows(part: str | None, lengths: list[int]) -> LabelledRows:
     random = np.random.default_rng(0)
-    asked = [np.array([0]) if part == "row" else np.arange(1, length - 1, 2) for length in lengths]
+    at = [np.array([0]) if part == "row" else np.arange(1, length - 1, 2) for length in lengths]
     return LabelledRows(
         ids=random.integers(5, VOCAB, size=sum(lengths)).astype(np.uint32),
         lengths=np.array(lengths),
         first_lengths=np.array(lengths) // 2 + 1,
-        positions=np.concatenate(asked),
-        num_targets=np.array([len(positions) for positions in asked]),
-        targets=np.zeros(sum(map(len, asked)), dtype=np.int64),
+        positions=np.concatenate(at),
+        num_targets=np.array([len(positions) for positions in at]),
+        targets=np.zeros(sum(map(len, at)), dtype=np.int64),
         pad=0,
     )
 
@@ -86,10 +86,10 @@ def test_same_outputs(name: str, part: str | None, tmp_path: Path) -> None:
             )
         arrays = rows.arrays(np.arange(len(lengths)))
         expected = reference(model, arrays)
-        said = [exported.logits(arrays), *exported.run(arrays)[1:]]
-        assert len(said) == len(expected)
+        predicted = [exported.logits(arrays), *exported.run(arrays)[1:]]
+        assert len(predicted) == len(expected)
         assert len(expected) == (2 if part is None and name.startswith("bert") else 1)
-        for ours, theirs in zip(said, expected, strict=True):
+        for ours, theirs in zip(predicted, expected, strict=True):
             assert ours.shape == theirs.shape
             np.testing.assert_allclose(ours, theirs, atol=TOLERANCE, rtol=TOLERANCE)
 
@@ -141,8 +141,8 @@ def test_pairs_may_be_left_out(tmp_path: Path) -> None:
     arrays = some_rows(None, [17, 5]).arrays(np.arange(2))
     names = ("input_ids", "token_type_ids", "attention_mask", "asked")
     feed = {name: arrays[name].astype(np.int64) for name in names}
-    said = open_session(tmp_path / "model.onnx").run(None, feed)
-    np.testing.assert_allclose(said[0], reference(model, arrays)[0], atol=TOLERANCE, rtol=TOLERANCE)
+    predicted = open_session(tmp_path / "model.onnx").run(None, feed)
+    np.testing.assert_allclose(predicted[0], reference(model, arrays)[0], atol=TOLERANCE, rtol=TOLERANCE)
 
 
 @pytest.mark.parametrize("name", ARCHITECTURES)

@@ -73,10 +73,10 @@ def some_rows(count: int = 24, seed: int = 0) -> PairedRows:
 
 
 def theirs_of(folder: Path) -> Any:
-    model, told = transformers.EncoderDecoderModel.from_pretrained(
+    model, info = transformers.EncoderDecoderModel.from_pretrained(
         folder, attn_implementation="eager", output_loading_info=True
     )
-    assert not any(told.values()), told
+    assert not any(info.values()), info
     return model.eval()
 
 
@@ -170,12 +170,12 @@ def test_their_folder_in_ours(name: str, tokenizer: Path, tmp_path: Path) -> Non
 
 
 def test_the_same_scores_as_sacrebleu() -> None:
-    said = ["Ein Hund läuft über das Gras.", "zwei Männer sitzen", "Eine Frau liest ein Buch im Park ."]
-    truth = ["Ein Hund rennt über das Gras.", "Zwei Männer sitzen da.", "Eine Frau liest im Park ein Buch."]
+    predicted = ["Ein Hund läuft über das Gras.", "zwei Männer sitzen", "Eine Frau liest ein Buch im Park ."]
+    labels = ["Ein Hund rennt über das Gras.", "Zwei Männer sitzen da.", "Eine Frau liest im Park ein Buch."]
     for lowercase, case in ((False, "case:mixed"), (True, "case:lc")):
-        scores = score_texts(said, truth, lowercase=lowercase)
-        assert scores.bleu == pytest.approx(corpus_bleu(said, [truth], lowercase=lowercase).score, abs=1e-4)
-        lower = ([text.lower() for text in texts] if lowercase else texts for texts in (said, truth))
+        scores = score_texts(predicted, labels, lowercase=lowercase)
+        assert scores.bleu == pytest.approx(corpus_bleu(predicted, [labels], lowercase=lowercase).score, abs=1e-4)
+        lower = ([text.lower() for text in texts] if lowercase else texts for texts in (predicted, labels))
         hypotheses, references = lower
         assert scores.chrf == pytest.approx(corpus_chrf(hypotheses, [references]).score, abs=1e-4)
         assert case in scores.signatures["bleu"]

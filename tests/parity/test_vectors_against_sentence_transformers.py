@@ -118,8 +118,8 @@ def test_our_folder_in_sentence_transformers(
     assert len(theirs) == 2 + normalize
     ours = embed(tmp_path / "m", TEXTS)
     np.testing.assert_allclose(ours, theirs.encode(TEXTS), atol=TOLERANCE, rtol=0)
-    _, told = transformers.AutoModel.from_pretrained(tmp_path / "m", output_loading_info=True)
-    assert not any(told.values()), told
+    _, info = transformers.AutoModel.from_pretrained(tmp_path / "m", output_loading_info=True)
+    assert not any(info.values()), info
     theirs.save(str(tmp_path / "again"))
     np.testing.assert_allclose(embed(tmp_path / "again", TEXTS), ours, atol=TOLERANCE, rtol=0)
 
@@ -252,17 +252,17 @@ def test_the_figures_are_theirs(minilm: Path) -> None:
     theirs = sentence_transformers.SentenceTransformer(str(minilm), device="cpu")
     pairs = gathered(Path("f"), [questions, answers], None)
     ours = evaluate_vectors(embed(minilm, pairs.texts), pairs).figures
-    told = InformationRetrievalEvaluator(
+    figures = InformationRetrievalEvaluator(
         dict(zip("abcdefgh", questions, strict=True)),
         dict(zip("abcdefgh", answers, strict=True)),
         {name: {name} for name in "abcdefgh"},
     )(theirs)
-    assert ours["mrr_at_10"] == pytest.approx(told["cosine_mrr@10"])
-    assert ours["accuracy"] == pytest.approx(told["cosine_accuracy@1"])
+    assert ours["mrr_at_10"] == pytest.approx(figures["cosine_mrr@10"])
+    assert ours["accuracy"] == pytest.approx(figures["cosine_accuracy@1"])
     assert 0 < ours["accuracy"] < 1
     scores = random.random(8)
     scored = gathered(Path("f"), [questions, answers], scores.astype(np.float32))
     ours = evaluate_vectors(embed(minilm, scored.texts), scored).figures
-    told = EmbeddingSimilarityEvaluator(questions, answers, scores.tolist())(theirs)
-    assert ours["spearman"] == pytest.approx(told["spearman_cosine"])
-    assert ours["pearson"] == pytest.approx(told["pearson_cosine"], abs=1e-5)
+    figures = EmbeddingSimilarityEvaluator(questions, answers, scores.tolist())(theirs)
+    assert ours["spearman"] == pytest.approx(figures["spearman_cosine"])
+    assert ours["pearson"] == pytest.approx(figures["pearson_cosine"], abs=1e-5)

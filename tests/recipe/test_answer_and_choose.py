@@ -90,8 +90,8 @@ def test_answers_are_found(model: Path, tmp_path: Path, capsys: pytest.CaptureFi
     assert "AutoModelForQuestionAnswering" in (saved / "README.md").read_text(encoding="utf-8")
 
     context = "the very old " * 28 + "cat. Emma lives in Lima. Emma likes the cat."
-    asked = [f"Where does Emma live?\t{text}\n" for text in (context, context.replace("Lima", "the cat"))]
-    (tmp_path / "asked.txt").write_text("".join(asked))
+    questions = [f"Where does Emma live?\t{text}\n" for text in (context, context.replace("Lima", "the cat"))]
+    (tmp_path / "asked.txt").write_text("".join(questions))
     found, nothing = predict(saved, input=tmp_path / "asked.txt", output=tmp_path / "answers.jsonl")
     assert context[found["start"] : found["end"]] == found["answer"] == "Lima"
     assert 0.5 < found["probability"] <= 1
@@ -109,9 +109,9 @@ def test_answers_are_found(model: Path, tmp_path: Path, capsys: pytest.CaptureFi
 def test_a_split_may_lack_figures_of_dev(model: Path, tmp_path: Path) -> None:
     """Dev has questions of both kinds, test those without an answer alone."""
     files = {split: squad(tmp_path / f"{split}.json", 8, 0) for split in ("train", "dev", "test")}
-    told = json.loads(files["test"].read_text())
-    told["data"][0]["paragraphs"] = [one for one in told["data"][0]["paragraphs"] if not one["qas"][0]["answers"]]
-    files["test"].write_text(json.dumps(told))
+    content = json.loads(files["test"].read_text())
+    content["data"][0]["paragraphs"] = [one for one in content["data"][0]["paragraphs"] if not one["qas"][0]["answers"]]
+    files["test"].write_text(json.dumps(content))
     settings = {**QUICK, "schedule": {"epochs": 1}, "answer": {"stride": 16, "max_answer": 3}}
     figures = finetune("answer", model, **files, out=tmp_path / "run", settings=settings)
     assert "has_answer_f1" in figures["dev"]
@@ -154,10 +154,10 @@ def test_the_right_choice_is_found(model: Path, tmp_path: Path, capsys: pytest.C
     hits = [one["place"] == true for one, true in zip(answers, right, strict=True)]
     assert np.mean(hits) == pytest.approx(figures["dev"]["accuracy"], abs=1e-6)
     assert sum(answers[0]["probabilities"]) == pytest.approx(1)
-    asked = ["Anna lives in Rome.", "Bert lives in the cat.", "Anna likes the dog.", "Emma lives in the dog."]
-    (tmp_path / "asked.txt").write_text("\t".join(asked) + "\n" + "\t".join(asked[:3]) + "\n")
-    told = predict(saved, input=tmp_path / "asked.txt", output=tmp_path / "more.jsonl")
-    assert [one["choice"] for one in told] == [asked[2], asked[2]]
+    questions = ["Anna lives in Rome.", "Bert lives in the cat.", "Anna likes the dog.", "Emma lives in the dog."]
+    (tmp_path / "asked.txt").write_text("\t".join(questions) + "\n" + "\t".join(questions[:3]) + "\n")
+    summary = predict(saved, input=tmp_path / "asked.txt", output=tmp_path / "more.jsonl")
+    assert [one["choice"] for one in summary] == [questions[2], questions[2]]
     capsys.readouterr()
-    assert main(["predict", "--model", str(saved), *asked]) == 0
-    assert asked[2] in capsys.readouterr().out
+    assert main(["predict", "--model", str(saved), *questions]) == 0
+    assert questions[2] in capsys.readouterr().out

@@ -1,4 +1,4 @@
-"""The verb bench: each stage gives its figures as JSON with machine and versions; a run is judged beside a peer."""
+"""The verb bench: each stage gives its figures as JSON with machine and versions; a run is evaluated beside a peer."""
 
 from __future__ import annotations
 

@@ -217,7 +217,7 @@ def weights(run: Path) -> dict[str, torch.Tensor]:
     return load_file(run / "model" / "model.safetensors")
 
 
-@pytest.mark.parametrize(("killed_after", "asked"), [(4, 6), (6, 20), (8, 2)])
+@pytest.mark.parametrize(("killed_after", "requested"), [(4, 6), (6, 20), (8, 2)])
 def test_a_run_stopped_before_at_or_after_the_change_ends_as_one_never_stopped(
     data: Path,
     tmp_path: Path,
@@ -225,13 +225,13 @@ def test_a_run_stopped_before_at_or_after_the_change_ends_as_one_never_stopped(
     quick_compiler: list[int],
     threads: list[tuple[int, int]],
     killed_after: int,
-    asked: int,
+    requested: int,
 ) -> None:
     """Of 10 steps those from 6 on are compiled, whether the compiler is early or late; checkpoints at 3, 6 and 9.
 
     Until then steps run on one thread fewer.
     """
-    monkeypatch.setattr(LateCompiler, "asked", asked)
+    monkeypatch.setattr(LateCompiler, "asked", requested)
     settings = settings_of(10)
     config = resolve("fast", settings)
     work = Run(config, *build(open_dataset([data]), config, fresh=False)).work
@@ -293,9 +293,9 @@ def test_a_compiler_that_fails_is_told_of_and_the_run_goes_on(
     settings = settings_of(3)
     settings["engine"]["compiled_from"] = 2
     pretrain(data, tmp_path / "run", recipe="fast", settings=settings)
-    told = capsys.readouterr().err
-    assert "uncompiled" in told
-    assert str(tmp_path / "nothing") in told.replace("\n", "")
+    output = capsys.readouterr().err
+    assert "uncompiled" in output
+    assert str(tmp_path / "nothing") in output.replace("\n", "")
 
 
 def test_a_process_that_cannot_be_started_is_told_of_and_the_run_goes_on(

@@ -134,9 +134,9 @@ def test_a_whole_run_without_dev_and_with_a_test_file_without_labels(
     test = table(tmp_path / "test.tsv", "id\ttext", lambda i: f"{i}\tthe song {i} was bad", count=7)
     words = ["--model", model, "--train", train, "--test", test, "--out", tmp_path / "run", "--epochs", "1"]
     assert main(["finetune", "classify", *map(str, words), "--dev-fraction", "0.2"]) == 0
-    said = " ".join(capsys.readouterr().err.split())
-    assert re.search(r"test\.tsv.*labels", said)
-    assert f"predict --model {tmp_path / 'run' / 'model'} --input" in said
+    output = " ".join(capsys.readouterr().err.split())
+    assert re.search(r"test\.tsv.*labels", output)
+    assert f"predict --model {tmp_path / 'run' / 'model'} --input" in output
     figures = json.loads((tmp_path / "run" / "result.json").read_text(encoding="utf-8"))
     assert figures["examples"] == {"train": 160, "dev": 40}
     assert figures["dev_fraction"] == 0.2
@@ -158,9 +158,9 @@ def test_known_texts_are_a_warning(model: Path, tmp_path: Path, capsys: pytest.C
     test = table(tmp_path / "test.tsv", "text\tlabel", lambda i: f"the song {i} was\tb" if i % 2 else f"{text(i)}\ta")
     settings = {"schedule": {"epochs": 1}, "batches": {"rows": 64}}
     figures = finetune("classify", model, train, train, tmp_path / "run", test=test, settings=settings)
-    said = " ".join(capsys.readouterr().err.split())
-    assert re.search(r"warning: 200 of 200 .*dev .*100\.0%.*train", said)
-    assert re.search(r"warning: 100 of 200 .*test .*50\.0%.*train", said)
+    output = " ".join(capsys.readouterr().err.split())
+    assert re.search(r"warning: 200 of 200 .*dev .*100\.0%.*train", output)
+    assert re.search(r"warning: 100 of 200 .*test .*50\.0%.*train", output)
     manifest = json.loads((tmp_path / "run" / "manifest.json").read_text(encoding="utf-8"))
     assert manifest["overlaps"] == {"dev": {"train": 200}, "test": {"train": 100, "dev": 100}}
     assert "200 of 200" in (tmp_path / "run" / "report.html").read_text(encoding="utf-8")

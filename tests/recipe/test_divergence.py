@@ -55,8 +55,8 @@ def text(number: int) -> str:
 
 
 def question(number: int) -> dict[str, Any]:
-    asked = {"id": str(number), "question": "now here", "answers": [{"text": text(number)[:3], "answer_start": 0}]}
-    return {"context": text(number), "qas": [asked]}
+    question = {"id": str(number), "question": "now here", "answers": [{"text": text(number)[:3], "answer_start": 0}]}
+    return {"context": text(number), "qas": [question]}
 
 
 def written(folder: Path, task: str) -> Path:

@@ -96,10 +96,10 @@ def test_at_the_terminal(
 ) -> None:
     words = ["embed", "--model", str(model), "--input", str(file), "--out", str(tmp_path / "a.npy"), "--layer", "-2"]
     assert main(words) == 0
-    told = capsys.readouterr()
-    assert re.search(r"301 texts.*16 float32.*23\.4 kB", told.err)
-    assert re.search("1 texts.*32 tokens", told.err)
-    assert "texts per second" in told.out
+    output = capsys.readouterr()
+    assert re.search(r"301 texts.*16 float32.*23\.4 kB", output.err)
+    assert re.search("1 texts.*32 tokens", output.err)
+    assert "texts per second" in output.out
     np.testing.assert_array_equal(np.load(tmp_path / "a.npy"), embed(model, file, layer=1))
     assert main([*words[:-3], str(tmp_path / "json.npy"), "--json"]) == 0
     figures = json.loads(capsys.readouterr().out)

@@ -109,9 +109,9 @@ def test_torch_is_never_imported(folders: Path) -> None:
         "assert codes == [0] * len(codes), codes; assert 'torch' not in sys.modules, 'torch was imported'"
     )
     words = json.dumps([[str(folders / f"{kind}-onnx"), *questions(kind)] for kind in KINDS])
-    told = subprocess.run([sys.executable, "-c", program, words], capture_output=True, text=True)
-    assert told.returncode == 0, told.stderr
-    assert "probability" in told.stdout
+    ran = subprocess.run([sys.executable, "-c", program, words], capture_output=True, text=True)
+    assert ran.returncode == 0, ran.stderr
+    assert "probability" in ran.stdout
 
 
 def test_the_folder_says_what_it_is(folders: Path) -> None:

@@ -105,9 +105,9 @@ def test_torch_is_never_imported(folders: Path, tmp_path: Path) -> None:
     for kind in KINDS:
         words = ["embed", "--model", str(folders / f"{kind}-onnx"), "--input", str(tmp_path / "texts.txt")]
         calls += [[*words, "--out", str(tmp_path / f"{kind}.{form}")] for form in ("npy", "parquet")]
-    told = subprocess.run([sys.executable, "-c", program, json.dumps(calls)], capture_output=True, text=True)
-    assert told.returncode == 0, told.stderr
-    assert "cosine" in told.stdout
+    ran = subprocess.run([sys.executable, "-c", program, json.dumps(calls)], capture_output=True, text=True)
+    assert ran.returncode == 0, ran.stderr
+    assert "cosine" in ran.stdout
     np.testing.assert_allclose(np.load(tmp_path / "bert.npy"), embed(folders / "bert", TEXTS), atol=TOLERANCE)
 
 
@@ -171,9 +171,9 @@ def test_what_a_graph_cannot_do_is_refused(folders: Path, tmp_path: Path, capsys
         ({"normalize": False}, "--no-normalize"),
         ({"precision": "bf16"}, "--precision bf16"),
     ]
-    for told, name in refused:
+    for given, name in refused:
         with pytest.raises(UsageError, match=f"{name}.*layer 2.*pooling mean"):
-            embed(graph, TEXTS, **told)
+            embed(graph, TEXTS, **given)
     with pytest.raises(UsageError, match=r"--normalize.*pooling max"):
         embed(folders / "modern-onnx", TEXTS, normalize=True)
     as_exported = embed(graph, TEXTS, layer=-1, pooling="mean", normalize=True)

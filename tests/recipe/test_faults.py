@@ -112,12 +112,12 @@ def test_a_signal_that_comes_while_the_processes_agree_is_heard_after_the_next_s
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Too late for this step's question, not lost for the next one's."""
-    usual, asked = CheckpointCallback._agreed, 0
+    usual, calls = CheckpointCallback._agreed, 0
 
     def agreed(self: CheckpointCallback, due: bool) -> tuple[bool, int | None]:
-        nonlocal asked
-        answer, asked = usual(self, due), asked + 1
-        if asked == 9:
+        nonlocal calls
+        answer, calls = usual(self, due), calls + 1
+        if calls == 9:
             os.kill(os.getpid(), signal.SIGINT)
         return answer
 
@@ -132,20 +132,20 @@ def test_a_signal_in_an_evaluation_does_not_wait_for_it(
     """The evaluation is left half done, and made on resuming: no figure of it is lost."""
     from bertwright.objectives.combine import CombinedObjective
 
-    usual, judged = CombinedObjective.loss, 0
+    usual, evaluated = CombinedObjective.loss, 0
 
     def loss(self: CombinedObjective, scores: Any, example: Any) -> Any:
-        nonlocal judged
+        nonlocal evaluated
         if not torch.is_grad_enabled():
-            judged += 1
-            if judged == 6:
+            evaluated += 1
+            if evaluated == 6:
                 os.kill(os.getpid(), signal.SIGTERM)
         return usual(self, scores, example)
 
     monkeypatch.setattr(CombinedObjective, "loss", loss)
     with pytest.raises(Terminated, match="step 16"):
         pretrain(data, tmp_path / "run", settings=SMALL)
-    assert judged == 6  # two batches each time, by the weights and by their mean: half of the second evaluation
+    assert evaluated == 6  # two batches each time, by the weights and by their mean: half of the second evaluation
     pretrain(data, tmp_path / "run", settings=SMALL, resume=True)
     assert told(tmp_path / "run") == told(alone)
 
@@ -197,10 +197,10 @@ def test_a_damaged_checkpoint_is_passed_over(
     with (tmp_path / "run" / "metrics.jsonl").open("a") as file:
         file.write('{"step": 20, "los')
     pretrain(data, tmp_path / "run", settings=SMALL, resume=True)
-    said = capsys.readouterr().err
-    assert "weights.safetensors has" in said
-    assert "damaged-step-17" in said
-    assert "from step 14" in said
+    output = capsys.readouterr().err
+    assert "weights.safetensors has" in output
+    assert "damaged-step-17" in output
+    assert "from step 14" in output
     assert told(tmp_path / "run") == told(alone)
 
 
@@ -284,9 +284,9 @@ def test_a_full_disk_and_a_read_only_one(data: Path, tmp_path: Path) -> None:
     code, left, damages, read_only = ran.stdout.splitlines()
     assert (code, left, read_only) == ("1", "[]", "1")
     assert set(eval(damages)) == {None}
-    said = [line for line in ran.stderr.splitlines() if line.startswith("bertwright: ")]
-    assert re.search("disk is full.*--resume", said[0])
-    assert "Read-only file system" in said[1]
+    output = [line for line in ran.stderr.splitlines() if line.startswith("bertwright: ")]
+    assert re.search("disk is full.*--resume", output[0])
+    assert "Read-only file system" in output[1]
     assert "Traceback" not in ran.stderr
 
 

@@ -165,8 +165,8 @@ def test_pairs_need_both_texts(model: Path, tmp_path: Path) -> None:
     labelled = predict(saved, input=lines["dev"], output=out)
     assert [one["second"] for one in labelled] == [text for text, _, _ in sentences(60, 1)]
     assert sum(one["label"] == str(row[2]) for one, row in zip(labelled, sentences(60, 1), strict=True)) > 54
-    told = predict(saved, input=lines["dev"], output=out, text_column="sentence2", pair_column="sentence1")
-    assert told[0]["second"] == labelled[0]["first"]
+    summary = predict(saved, input=lines["dev"], output=out, text_column="sentence2", pair_column="sentence1")
+    assert summary[0]["second"] == labelled[0]["first"]
     assert predict(saved, ["the film was fine"] * 2, output=out) == answers
     with pytest.raises(UsageError, match=r"pairs.*single"):
         predict(saved, ["the film was fine"], output=out)
@@ -283,13 +283,13 @@ def test_a_model_that_always_says_the_same_is_remarked_on(
 ) -> None:
     settings = QUICK | {"schedule": {"epochs": 2}, "head": {"class_weights": {"bad": 0.0, "good": 1.0}}}
     finetune("classify", model, **classes(tmp_path), out=tmp_path / "run", settings=settings)
-    told = " ".join(capsys.readouterr().err.split())
-    remark = "every prediction is 'good'"
-    assert f"dev: {remark}" in told
-    assert f"test: {remark}" in told
-    assert remark in html.unescape((tmp_path / "run" / "report.html").read_text(encoding="utf-8"))
+    output = " ".join(capsys.readouterr().err.split())
+    warning = "every prediction is 'good'"
+    assert f"dev: {warning}" in output
+    assert f"test: {warning}" in output
+    assert warning in html.unescape((tmp_path / "run" / "report.html").read_text(encoding="utf-8"))
     evaluate("classify", tmp_path / "run" / "model", tmp_path / "dev.tsv")
-    assert remark in " ".join(capsys.readouterr().err.split())
+    assert warning in " ".join(capsys.readouterr().err.split())
 
 
 def test_calls_that_do_not_fit(model: Path, tmp_path: Path) -> None:
@@ -324,7 +324,7 @@ def test_at_the_terminal(
     assert main(evaluation) == 0
     assert "label (rows)" in capsys.readouterr().out
     monkeypatch.setattr("sys.stdin", io.StringIO("the film was fine\n\na poor book\n"))
-    asked = [
+    predicting = [
         "predict",
         "--model",
         str(tmp_path / "run" / "model"),
@@ -333,7 +333,7 @@ def test_at_the_terminal(
         "--output",
         str(tmp_path / "a.jsonl"),
     ]
-    assert main(asked) == 0
+    assert main(predicting) == 0
     assert len((tmp_path / "a.jsonl").read_text().splitlines()) == 3
     assert main(call) == 1
     assert "already exists" in capsys.readouterr().err

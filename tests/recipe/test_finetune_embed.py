@@ -181,9 +181,9 @@ def test_at_the_terminal(bert: Path, tmp_path: Path, capsys: pytest.CaptureFixtu
     train, dev = scored(tmp_path / "train.tsv", 40, 0), pairs(tmp_path / "dev.tsv", 20, 1)
     words = ["finetune", "embed", "--model", str(bert), "--train", str(train), "--dev", str(dev), "--epochs", "1"]
     assert main([*words, "--out", str(tmp_path / "run"), "--embed.objective", "pairs", "--embed.pooling", "cls"]) == 0
-    told = capsys.readouterr()
-    assert "mrr at 10" in told.out
-    assert re.search("40 pairs.*sentence1.*sentence2", told.err)
+    output = capsys.readouterr()
+    assert "mrr at 10" in output.out
+    assert re.search("40 pairs.*sentence1.*sentence2", output.err)
     assert main(["predict", "--model", str(tmp_path / "run" / "model"), "red cat", "rot katze"]) == 0
     assert "cosine" in capsys.readouterr().out
     assert main(["evaluate", "embed", "--model", str(tmp_path / "run" / "model"), "--data", str(dev)]) == 0

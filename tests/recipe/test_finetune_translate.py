@@ -84,8 +84,8 @@ def test_translate_learns_and_its_folder_is_whole(
     for name in ("config.toml", "metrics.jsonl", "model/README.md", "model/generation_config.json"):
         assert (run / name).is_file(), name
     assert json.loads((run / "result.json").read_text()) == figures
-    told = json.loads((run / "manifest.json").read_text())["files"]
-    assert {"train.source", "train.target", "dev.source", "dev.target", "test.source", "test.target"} == set(told)
+    content = json.loads((run / "manifest.json").read_text())["files"]
+    assert {"train.source", "train.target", "dev.source", "dev.target", "test.source", "test.target"} == set(content)
     report = (run / "report.html").read_text(encoding="utf-8")
     assert "nrefs:1" in report
     assert evaluate("translate", run / "model", given["test"]) == figures["test"]
@@ -94,8 +94,8 @@ def test_translate_learns_and_its_folder_is_whole(
     theirs = transformers.EncoderDecoderModel.from_pretrained(run / "model").eval()
     words = transformers.AutoTokenizer.from_pretrained(run / "model")
     texts = [source for source, _ in pairs(12, 9)]
-    asked = words(texts, return_tensors="pt", padding=True)
-    written = theirs.generate(asked.input_ids, attention_mask=asked.attention_mask)
+    inputs = words(texts, return_tensors="pt", padding=True)
+    written = theirs.generate(inputs.input_ids, attention_mask=inputs.attention_mask)
     answers = predict(run / "model", texts, output=tmp_path / "answers.jsonl")
     assert [line["translation"] for line in answers] == words.batch_decode(written, skip_special_tokens=True)
     capsys.readouterr()

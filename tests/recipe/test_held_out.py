@@ -39,15 +39,15 @@ def run(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def judged(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Any:
-    """benchmarks/peers/judge.py as a function of its arguments, which returns what it prints."""
+def stock(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Any:
+    """benchmarks/peers/evaluate_folders.py as a function of its arguments, which returns what it prints."""
     monkeypatch.syspath_prepend(ROOT / "benchmarks" / "peers")
-    import judge
+    import evaluate_folders
 
     def run_it(*words: object) -> Any:
         capsys.readouterr()
-        monkeypatch.setattr(sys, "argv", ["judge.py", *map(str, words)])
-        judge.main()
+        monkeypatch.setattr(sys, "argv", ["evaluate_folders.py", *map(str, words)])
+        evaluate_folders.main()
         return json.loads(capsys.readouterr().out)
 
     return run_it
@@ -72,12 +72,12 @@ def test_a_model_is_measured_alike_whatever_it_was_trained_on(
     assert f"mlm loss {figures['valid']['mlm_loss']:.4f}" in " ".join(capsys.readouterr().err.split())
     if kind == "nsp":
         evaluate("mlm", tmp_path / "run" / "model", data, num_rows=100)
-        said = " ".join(capsys.readouterr().err.split())
-        assert re.search("64 rows of 32 tokens.*pairs", said)
-        assert re.search("96 rows.*100", said)
+        output = " ".join(capsys.readouterr().err.split())
+        assert re.search("64 rows of 32 tokens.*pairs", output)
+        assert re.search("96 rows.*100", output)
 
 
-def test_stock_transformers_gives_the_same_figures(data: Path, run: Path, judged: Any) -> None:
+def test_stock_transformers_gives_the_same_figures(data: Path, run: Path, stock: Any) -> None:
     model = run / "model"
     options = (model, "--data", data, "--length", 32, "--rows", 64)
     expected = {
@@ -90,14 +90,14 @@ def test_stock_transformers_gives_the_same_figures(data: Path, run: Path, judged
         },
     }
     for flags, figures in expected.items():
-        found = judged(*options, *flags)[str(model)]
+        found = stock(*options, *flags)[str(model)]
         assert found.pop("parameters") > 100_000
         figures.pop("mlm_perplexity", None)
         assert found == pytest.approx(figures, abs=1e-4), flags
 
 
-def test_a_modern_classifier_of_pairs_is_judged_by_the_names_of_its_labels(
-    data: Path, run: Path, tmp_path: Path, judged: Any
+def test_a_modern_classifier_of_pairs_is_evaluated_by_the_names_of_its_labels(
+    data: Path, run: Path, tmp_path: Path, stock: Any
 ) -> None:
     names = {"is_next": 1, "random": 0}
     config = transformers.ModernBertConfig(
@@ -111,7 +111,7 @@ def test_a_modern_classifier_of_pairs_is_judged_by_the_names_of_its_labels(
         model.classifier.weight.zero_()
         model.classifier.bias.copy_(torch.tensor([3.0, -3.0]))
     model.save_pretrained(tmp_path / "random")
-    found = judged(tmp_path / "random", "--data", data, "--length", 32, "--rows", 64, "--nsp")[str(tmp_path / "random")]
+    found = stock(tmp_path / "random", "--data", data, "--length", 32, "--rows", 64, "--nsp")[str(tmp_path / "random")]
     share = evaluate("nsp", run / "model", data, length=32, num_rows=64)["nsp_majority"]
     assert found["nsp_balanced_accuracy"] == 0.5
     assert found["nsp_majority"] == pytest.approx(share, abs=1e-4)
@@ -119,14 +119,14 @@ def test_a_modern_classifier_of_pairs_is_judged_by_the_names_of_its_labels(
     model.config.id2label, model.config.label2id = {0: "a", 1: "b"}, {"a": 0, "b": 1}
     model.save_pretrained(tmp_path / "other")
     with pytest.raises(SystemExit, match=r"labels.*a, b"):
-        judged(tmp_path / "other", "--data", data, "--nsp")
+        stock(tmp_path / "other", "--data", data, "--nsp")
 
 
-def test_a_folder_without_the_head_is_not_judged(data: Path, run: Path, tmp_path: Path, judged: Any) -> None:
+def test_a_folder_without_the_head_is_not_evaluated(data: Path, run: Path, tmp_path: Path, stock: Any) -> None:
     transformers.BertForMaskedLM.from_pretrained(run / "model").save_pretrained(tmp_path / "masked")
-    assert judged(tmp_path / "masked", "--data", data, "--length", 32, "--rows", 32)
+    assert stock(tmp_path / "masked", "--data", data, "--length", 32, "--rows", 32)
     with pytest.raises(SystemExit, match=r"cls\.seq_relationship"):
-        judged(tmp_path / "masked", "--data", data, "--length", 32, "--rows", 32, "--nsp")
+        stock(tmp_path / "masked", "--data", data, "--length", 32, "--rows", 32, "--nsp")
 
 
 def test_next_sentence_figures_stand_beside_those_of_a_constant_answer(
@@ -138,12 +138,12 @@ def test_next_sentence_figures_stand_beside_those_of_a_constant_answer(
     assert lines[-1]["valid"] == valid
     assert 0.5 <= valid["nsp_majority"] < 1
     assert valid["mlm_perplexity"] == pytest.approx(math.exp(valid["mlm_loss"]), rel=1e-6)
-    said = {name: f"{valid[name]:.1%}" for name in ("nsp_accuracy", "nsp_majority", "nsp_balanced_accuracy")}
-    said["mlm_perplexity"] = f"{valid['mlm_perplexity']:,.1f}"
+    shown = {name: f"{valid[name]:.1%}" for name in ("nsp_accuracy", "nsp_majority", "nsp_balanced_accuracy")}
+    shown["mlm_perplexity"] = f"{valid['mlm_perplexity']:,.1f}"
     capsys.readouterr()
     print_blocks(Facts("run", facts(figures)))
     for text in (capsys.readouterr().out, model_card("run", figures)):
-        assert all(value in text for value in said.values())
+        assert all(value in text for value in shown.values())
         assert "chance" not in text
     report = (run / "report.html").read_text(encoding="utf-8")
     assert f"{valid['nsp_balanced_accuracy']:.4f}" in report
@@ -157,9 +157,9 @@ def test_a_run_of_an_earlier_version_is_still_shown(run: Path, tmp_path: Path) -
         (tmp_path / name).write_bytes((run / name).read_bytes())
     figures = {**json.loads((run / "result.json").read_text(encoding="utf-8")), "valid": valid}
     lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
-    told = [{**line, "valid": valid} if "valid" in line else line for line in lines]
+    changed = [{**line, "valid": valid} if "valid" in line else line for line in lines]
     (tmp_path / "result.json").write_text(json.dumps(figures), encoding="utf-8")
-    (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in told), encoding="utf-8")
+    (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in changed), encoding="utf-8")
     assert "0.6500" in write_report(tmp_path).read_text(encoding="utf-8")
     assert facts(figures)["held-out NSP accuracy"] == "65.0%"
     assert "65.0%" in model_card("run", figures)

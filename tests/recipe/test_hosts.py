@@ -103,9 +103,9 @@ def test_a_host_cut_off_is_done_without(tmp_path: Path, hosts: list[str]) -> Non
         for process in (first, second):
             process.kill()
             process.wait()
-    told = logs[0].read_text()
-    assert "2 processes" in told
-    assert told.rindex("going on from step") > told.rindex("2 processes")
+    output = logs[0].read_text()
+    assert "2 processes" in output
+    assert output.rindex("going on from step") > output.rindex("2 processes")
     assert json.loads((run / "manifest.json").read_text(encoding="utf-8"))["processes"] == 1
     assert losses(run) == pytest.approx(losses(tmp_path / "one"), rel=1e-5)
     weights = load_file(tmp_path / "one" / "model" / "model.safetensors")

@@ -54,9 +54,9 @@ def test_a_run_says_what_it_switched_off_and_writes_two_models(
     kept = (tmp_path / "run" / "config.toml").read_text()
     assert "fill_rows = false" in kept
     assert "next_sentence = true" in kept
-    told = json.loads((tmp_path / "run" / "model-nsp" / "config.json").read_text())
-    assert told["architectures"] == ["ModernBertForSequenceClassification"]
-    assert told["id2label"] == {"0": "is_next", "1": "random"}
+    content = json.loads((tmp_path / "run" / "model-nsp" / "config.json").read_text())
+    assert content["architectures"] == ["ModernBertForSequenceClassification"]
+    assert content["id2label"] == {"0": "is_next", "1": "random"}
     assert json.loads((tmp_path / "run" / "result.json").read_text())["next_sentence_model"] == "model-nsp"
     for name in ("model", "model-nsp"):
         assert "model-nsp" in (tmp_path / "run" / "model" / "README.md").read_text()
@@ -68,8 +68,8 @@ def test_stock_transformers_answers_as_predict_does(run: Path) -> None:
     transformers = pytest.importorskip("transformers")
     (answer,) = predict(run / "model-nsp", QUESTION)
     ask = transformers.pipeline("text-classification", model=str(run / "model-nsp"), top_k=None)
-    said = {line["label"]: line["score"] for line in ask({"text": QUESTION[0], "text_pair": QUESTION[1]})}
-    assert said["is_next"] == pytest.approx(answer["next"], abs=1e-5)
+    predicted = {line["label"]: line["score"] for line in ask({"text": QUESTION[0], "text_pair": QUESTION[1]})}
+    assert predicted["is_next"] == pytest.approx(answer["next"], abs=1e-5)
     assert (answer["first"], answer["second"]) == QUESTION
 
 
@@ -83,18 +83,18 @@ def test_the_encoders_of_both_folders_are_one(run: Path) -> None:
 def test_each_folder_says_where_the_other_head_is(run: Path, data: Path) -> None:
     pairs, words = run / "model-nsp", run / "model"
     assert len(predict(words, ["The [MASK] eats."])[0]["predictions"]) == 1
-    for asked in (
+    for call in (
         lambda: predict(words, QUESTION),
         lambda: evaluate("nsp", words, data, length=32, num_rows=32),
     ):
         with pytest.raises(ModelError, match=f"next-sentence.*{re.escape(str(pairs))}$"):
-            asked()
-    for asked in (
+            call()
+    for call in (
         lambda: predict(pairs, ["The [MASK] eats."]),
         lambda: evaluate("mlm", pairs, data, length=32, num_rows=32),
     ):
         with pytest.raises(ModelError, match=f"masked-token.*{re.escape(str(words))}$"):
-            asked()
+            call()
     with pytest.raises(UsageError, match="two texts"):
         predict(pairs, ["The cat eats."])
 
@@ -116,9 +116,9 @@ def test_verify_reads_both_models_and_finds_a_head_that_answers_otherwise(run: P
     copy.mkdir()
     for file in (run / "model-nsp").iterdir():
         (copy / file.name).write_bytes(file.read_bytes())
-    told = json.loads((copy / "checksums.json").read_text())
-    told["probe"]["next_sentence"][5] += 0.01
-    (copy / "checksums.json").write_text(json.dumps(told))
+    content = json.loads((copy / "checksums.json").read_text())
+    content["probe"]["next_sentence"][5] += 0.01
+    (copy / "checksums.json").write_text(json.dumps(content))
     with pytest.raises(ModelError, match=r"\de-0\d"):
         verify(copy)
 

@@ -57,9 +57,9 @@ def test_the_bytes_of_the_local_engine_though_a_worker_is_killed(
     program.write_text(PROGRAM)
     words = [sys.executable, str(program), str(text), str(tmp_path / "ray")]
     patient = {**os.environ, "RAY_raylet_start_wait_time_s": "300"}  # 60 by default, too short on a busy machine
-    told = subprocess.run(words, capture_output=True, text=True, env=patient)
-    assert told.returncode == 0, told.stderr
-    assert "killed one of" in told.stdout
+    ran = subprocess.run(words, capture_output=True, text=True, env=patient)
+    assert ran.returncode == 0, ran.stderr
+    assert "killed one of" in ran.stdout
     monkeypatch.setattr("bertwright.corpus.readers.documents.BATCH_BYTES", 5_000)
     prepare([text], tmp_path / "local", vocab_size=512, near_duplicates=0.8, shard_text=30_000)
     assert _files(tmp_path / "ray") == _files(tmp_path / "local")

@@ -112,9 +112,9 @@ def test_two_sharded_processes_go_on_with_the_run_of_one_and_one_with_theirs(dat
     pretrain(data, tmp_path / "one", recipe="fast", settings=settings)
     two = cut_back(tmp_path / "one", tmp_path / "two", step=6)
     process = torchrun("pretrain", "--data", str(data), "--out", str(two), "--resume", "--engine.parallel", "fsdp")
-    _, told = process.communicate(timeout=300)
-    assert process.returncode == 0, told
-    assert told.count("from step 6") == 1
+    _, output = process.communicate(timeout=300)
+    assert process.returncode == 0, output
+    assert output.count("from step 6") == 1
     same(two, tmp_path / "one")
     assert {p.name for p in (two / "checkpoints" / "step-9").glob("*")} >= {
         "manifest.json",
@@ -152,7 +152,7 @@ def test_a_killed_worker_is_started_again_and_the_run_goes_on_from_its_checkpoin
         assert process.poll() is None, process.communicate()[1]
         time.sleep(0.005)
     os.kill(worker(process, 1), signal.SIGKILL)
-    _, told = process.communicate(timeout=300)
-    assert process.returncode == 0, told
-    assert "from step" in told
+    _, output = process.communicate(timeout=300)
+    assert process.returncode == 0, output
+    assert "from step" in output
     same(two, tmp_path / "one")

@@ -32,11 +32,11 @@ def test_it_ends_with_figures_explained(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setattr(recipe, "prepare", prepare_small)
     monkeypatch.setattr(recipe, "pretrain", pretrain_briefly)
     figures = recipe.quickstart(tmp_path / "out", minutes=0.5)
-    said = str(figures)
+    predicted = str(figures)
     assert given["schedule"]["minutes"] == 0.5
-    assert "without learning" in said
-    assert "constant answer" in said
-    assert "4 steps" in said
-    assert "too few" in said
-    assert f"{figures['valid']['mlm_accuracy']:.1%}" in said
-    assert "predict --model" in said
+    assert "without learning" in predicted
+    assert "constant answer" in predicted
+    assert "4 steps" in predicted
+    assert "too few" in predicted
+    assert f"{figures['valid']['mlm_accuracy']:.1%}" in predicted
+    assert "predict --model" in predicted

@@ -141,8 +141,8 @@ def test_a_task_is_trained_evaluated_and_asked(add: Add, data: Path, tmp_path: P
     assert figures["steps"] == 2
     answers = predict(tmp_path / "run" / "model", ["The cat sees river 3.", "The owl sees river 3."])
     assert all(0 < answer["score"] < 1 for answer in answers)
-    judged = evaluate("share", tmp_path / "run" / "model", tmp_path / "dev.tsv")
-    assert judged["pearson"] == pytest.approx(figures["dev"]["pearson"], abs=1e-5)
+    evaluated = evaluate("share", tmp_path / "run" / "model", tmp_path / "dev.tsv")
+    assert evaluated["pearson"] == pytest.approx(figures["dev"]["pearson"], abs=1e-5)
     assert "text-classification" in (tmp_path / "run" / "model" / "README.md").read_text(encoding="utf-8")
 
 

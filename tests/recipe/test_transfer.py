@@ -129,11 +129,11 @@ def test_several_labels_a_text(model: Path, tmp_path: Path) -> None:
     assert "figures by label" in (tmp_path / "run" / "report.html").read_text()
     run = tmp_path / "run" / "model"
     assert evaluate("classify", run, tmp_path / "dev.jsonl") == figures["dev"]
-    asked = [text for text, _ in texts(30, 5)]
-    answers = predict(run, asked, output=tmp_path / "answers.jsonl")
+    inputs = [text for text, _ in texts(30, 5)]
+    answers = predict(run, inputs, output=tmp_path / "answers.jsonl")
     ask = transformers.pipeline("text-classification", model=str(run), device="cpu", top_k=None)
     assert ask.model.config.problem_type == "multi_label_classification"
-    for ours, theirs in zip(answers, ask(asked), strict=True):
+    for ours, theirs in zip(answers, ask(inputs), strict=True):
         shares = {one["label"]: one["score"] for one in theirs}
         assert ours["probabilities"] == pytest.approx(shares, abs=1e-5)
         assert ours["labels"] == [label for label in ("food", "music", "sport") if shares[label] > 0.5]
@@ -163,9 +163,9 @@ def test_strategies_with_best_checkpoint_and_patience(learned: Path, tmp_path: P
     settings = {**QUICK, "transfer": transfer, "watch": {"patience": 2, "metric": "loss"}}
     figures = finetune("classify", learned, **files, out=tmp_path / "run", settings=settings)
     lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
-    judged = {line["step"]: line["valid"]["loss"] for line in lines if "valid" in line}
-    assert min(judged.values()) == judged[figures["best_step"]]
-    assert figures["dev"]["loss"] == pytest.approx(judged[figures["best_step"]], abs=1e-6)
+    evaluated = {line["step"]: line["valid"]["loss"] for line in lines if "valid" in line}
+    assert min(evaluated.values()) == evaluated[figures["best_step"]]
+    assert figures["dev"]["loss"] == pytest.approx(evaluated[figures["best_step"]], abs=1e-6)
     before, after = weights(learned), weights(tmp_path / "run" / "model")
     moved = {name for name, tensor in before.items() if name in after and not torch.equal(tensor, after[name])}
     inside = {name for name in before if "encoder.layer" in name or "embeddings" in name}
@@ -425,14 +425,14 @@ def test_the_flags_at_the_terminal(model: Path, tmp_path: Path, capsys: pytest.C
     files = one_topic(tmp_path, train=32)
     words = ["finetune", "classify", "--model", str(model), "--train", str(files["train"]), "--dev", str(files["dev"])]
     words += ["--out", str(tmp_path / "run"), "--epochs", "1"]
-    told = ["--class-weights", "food=1,music=2.5", "--lora-rank", "2", "--lora-matrices", "query,inner"]
+    flags = ["--class-weights", "food=1,music=2.5", "--lora-rank", "2", "--lora-matrices", "query,inner"]
     assert main([*words, "--class-weights", "food"]) == 2
     assert re.search("balanced.*NAME=WEIGHT", capsys.readouterr().err)
     assert main([*words, "--decoder-layers", "2"]) == 2
     assert re.search("--decoder-layers.*translate.*classify", capsys.readouterr().err)
-    assert main([*words, *told]) == 0
+    assert main([*words, *flags]) == 0
     settings = (tmp_path / "run" / "config.toml").read_text()
     assert 'lora_matrices = [\n    "query",\n    "inner",\n]' in settings
     assert "music = 2.5" in settings
-    assert main([*words, *told, "--resume"]) == 1
+    assert main([*words, *flags, "--resume"]) == 1
     assert "resume" in capsys.readouterr().err

@@ -36,7 +36,7 @@ def flip(path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("harm", "said"),
+    ("harm", "message"),
     [
         (lambda f: flip(f / "a"), "the bytes of a are not those"),
         (lambda f: (f / "a").write_bytes((f / "a").read_bytes()[:-1]), "a has 10,239,999 bytes instead of 10,240,000"),
@@ -47,6 +47,6 @@ def flip(path: Path) -> None:
         (lambda f: (f / "list.json").write_text('{"files": {"../x": {}}}'), "../x is missing"),
     ],
 )
-def test_damage_is_named(folder: Path, harm: Callable[[Path], object], said: str) -> None:
+def test_damage_is_named(folder: Path, harm: Callable[[Path], object], message: str) -> None:
     harm(folder)
-    assert said in str(damage(folder, "list.json"))
+    assert message in str(damage(folder, "list.json"))

@@ -39,8 +39,8 @@ def loss_of(blocks: nn.ModuleList) -> Callable[[Tensor], Tensor]:
     def loss(hidden: Tensor) -> Tensor:
         mask = build_mask(torch.ones(hidden.shape[:2], dtype=torch.bool), None)
         first = blocks[0](hidden, mask)
-        asked = torch.tensor([[0, 3]]).expand(len(hidden), -1)
-        return (blocks[1](first, mask, asked) ** 3).sum()
+        positions = torch.tensor([[0, 3]]).expand(len(hidden), -1)
+        return (blocks[1](first, mask, positions) ** 3).sum()
 
     return loss
 
@@ -139,13 +139,15 @@ def test_gradients_of_words_are_added_in_one_order() -> None:
 
 def test_bfloat16_is_not_chosen_where_onednn_is_held_to_less() -> None:
     """On any machine: with the instructions, or without."""
-    asked = """
+    program = """
 import torch
 from bertwright.device import resolve_precision
 print(resolve_precision("auto", torch.device("cpu")))
 """
     surroundings = {**os.environ, "ONEDNN_MAX_CPU_ISA": "AVX2"}
-    ended = subprocess.run([sys.executable, "-c", asked], env=surroundings, capture_output=True, text=True, check=True)
+    ended = subprocess.run(
+        [sys.executable, "-c", program], env=surroundings, capture_output=True, text=True, check=True
+    )
     assert ended.stdout.strip() == "fp32"
 
 

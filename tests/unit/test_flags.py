@@ -89,10 +89,10 @@ def test_a_flag_of_another_program_is_answered_with_ours(
     verb: str, theirs: str, ours: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main([*CALLS[verb], theirs, "8"]) == 2
-    told = capsys.readouterr().err
-    assert told.count("\n") == 1
-    assert f" {ours}" in told
-    assert theirs.partition("=")[0] in told
+    output = capsys.readouterr().err
+    assert output.count("\n") == 1
+    assert f" {ours}" in output
+    assert theirs.partition("=")[0] in output
 
 
 def test_flags_of_hugging_face_are_not_ours_and_lead_to_flags_or_settings() -> None:
@@ -134,8 +134,8 @@ def test_python_functions_have_the_flags_of_the_command_line_and_their_defaults(
 @pytest.mark.parametrize("verb", [verb for verb in VERBS if verb not in AT_THE_TERMINAL_ALONE])
 def test_help_in_python_shows_flags_with_their_meaning(verb: str) -> None:
     function = getattr(bertwright, verb)
-    told = pydoc.render_doc(function, renderer=pydoc.plaintext)
-    assert all(f"\n    {name}\n" in told for name in inspect.signature(function).parameters if name not in PYTHON_ONLY)
+    given = pydoc.render_doc(function, renderer=pydoc.plaintext)
+    assert all(f"\n    {name}\n" in given for name in inspect.signature(function).parameters if name not in PYTHON_ONLY)
     assert f"\n    {verb}(" in pydoc.render_doc(bertwright, renderer=pydoc.plaintext)
 
 
@@ -247,18 +247,18 @@ def test_defaults_in_the_help_are_those_of_the_recipe_and_of_the_settings() -> N
     assert shown_defaults(["pretrain", "--help"])["--batch-size"] == f"32 in {DEFAULT_RECIPE}"
     assert shown_defaults(["pretrain", "--recipe", "classic"])["--batch-size"] == "32 and 8 in classic"
     fresh = FinetuneConfig(task="classify")
-    for name, told in shown_defaults(["finetune"]).items():
+    for name, given in shown_defaults(["finetune"]).items():
         mark = (set_by(FinetuneCall) | set_by(FinetuneFlags))[name[2:].replace("-", "_")].setting
         value = None if mark.partition(".")[0] in ("", "translate") else setting(fresh, mark)
         if isinstance(value, (int, float)) and name != "--learning-rate":  # that one depends on the width
-            assert float(told.replace(";", " ").replace(":", " ").split()[0]) == value, name
+            assert float(given.replace(";", " ").replace(":", " ").split()[0]) == value, name
 
 
 def test_help_shows_defaults(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["pretrain", "--help"]) == 0
-    told = " ".join(capsys.readouterr().out.replace("│", " ").split())
-    assert f"[default: 0.005 in {DEFAULT_RECIPE}]" in told
-    assert "[default: auto]" in told
+    output = " ".join(capsys.readouterr().out.replace("│", " ").split())
+    assert f"[default: 0.005 in {DEFAULT_RECIPE}]" in output
+    assert "[default: auto]" in output
 
 
 @pytest.mark.parametrize(

@@ -131,8 +131,8 @@ def data(tmp_path: Path) -> Path:
     entry = {"file": "train-00000.arrow", "documents": 2, "tokens": 8, "bytes": 1, "sha256": ""}
     split = {"documents": 2, "sentences": 4, "words": 8, "tokens": 8, "shards": [entry]}
     words = {"file": "tokenizer/tokenizer.json", "sha256": "", "kind": "wordpiece", "vocab_size": 512}
-    told = {"format": 1, "fingerprint": "f", "language": "en", "tokenizer": words, "unigram_entropy": 1.0}
-    write_json(folder / "manifest.json", {**told, "splits": {"train": split}})
+    content = {"format": 1, "fingerprint": "f", "language": "en", "tokenizer": words, "unigram_entropy": 1.0}
+    write_json(folder / "manifest.json", {**content, "splits": {"train": split}})
     return folder
 
 

@@ -53,10 +53,10 @@ def test_a_table_too_wide_for_the_terminal_breaks_no_path(monkeypatch: pytest.Mo
     terminal = narrow(monkeypatch)
     print_blocks(Facts(f"pre-trained: {PATH}", {"model": PATH, "loss": "3.2"}))
     print_blocks(ResultTable(f"files of {PATH}", ["file", "bytes"], [[PATH, "12"], [f"{PATH}.json", "3"]]))
-    said = terminal.shown
-    assert said.count(PATH) == 5
-    assert "loss: 3.2" in said
-    assert "    bytes: 12" in said
+    output = terminal.shown
+    assert output.count(PATH) == 5
+    assert "loss: 3.2" in output
+    assert "    bytes: 12" in output
 
 
 def test_long_texts_are_wrapped_beside_a_path_that_fits(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -92,10 +92,10 @@ def test_stdout_stays_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
     print_lines(["\ud83d", "é"])
     stream.flush()
     assert (stream.errors, sys.stdout) == ("strict", stream)
-    said = raw.getvalue().decode("ascii")
-    assert "\\xe5" in said
-    assert "\\ud800" in said
-    assert said.endswith("\\ud83d\n\\xe9\n")
+    output = raw.getvalue().decode("ascii")
+    assert "\\xe5" in output
+    assert "\\ud800" in output
+    assert output.endswith("\\ud83d\n\\xe9\n")
 
 
 class Gone(io.StringIO):

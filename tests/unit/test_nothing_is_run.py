@@ -73,8 +73,8 @@ def test_the_one_reader_of_pickles_reads_weights_alone(trees: dict[str, ast.Modu
         for node in ast.walk(trees["hub/pickled_weights.py"])
         if isinstance(node, ast.Call) and ast.unparse(node.func) == "torch.load"
     ]
-    (asked,) = [{word.arg: ast.unparse(word.value) for word in node.keywords} for node in calls]
-    assert asked["weights_only"] == "True"
+    (arguments,) = [{word.arg: ast.unparse(word.value) for word in node.keywords} for node in calls]
+    assert arguments["weights_only"] == "True"
 
 
 @pytest.mark.parametrize(

@@ -13,9 +13,9 @@ def test_memory_that_runs_out_is_told_in_a_sentence(
 ) -> None:
     monkeypatch.setattr(command, "run_command", lambda words: torch.empty(2**60, dtype=torch.uint8))
     assert command.main(["predict"]) == 1
-    told = capsys.readouterr().err
-    assert "not enough memory" in told
-    assert len(told.splitlines()) == 1
+    output = capsys.readouterr().err
+    assert "not enough memory" in output
+    assert len(output.splitlines()) == 1
     monkeypatch.setattr(command, "run_command", lambda words: torch.ones(2) @ torch.ones(3))
     with pytest.raises(RuntimeError, match="size"):
         command.main(["predict"])

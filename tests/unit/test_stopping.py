@@ -34,11 +34,11 @@ def own_handlers() -> Iterator[None]:
 
 @pytest.mark.parametrize("number", STOPPING)
 def test_the_first_signal_is_heard_and_handlers_come_back(number: int) -> None:
-    before, heard = [signal.getsignal(one) for one in STOPPING], []
-    with on_signals(STOPPING, heard.append):
+    before, received = [signal.getsignal(one) for one in STOPPING], []
+    with on_signals(STOPPING, received.append):
         signal.raise_signal(number)
         signal.raise_signal(signal.SIGHUP)  # a dropped connection sends it twice, and a scheduler after SIGTERM
-        assert heard == [number]
+        assert received == [number]
         assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
     assert [signal.getsignal(one) for one in STOPPING] == before
 

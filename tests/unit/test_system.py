@@ -33,7 +33,7 @@ print(kept, held, resident() - before)
 
 @pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "mallopt"), reason="the allocator is not glibc's")
 def test_freed_tensors_are_not_handed_back_to_the_kernel() -> None:
-    """Four times three tensors of 48 MB: 140,000 pages of 4 KiB where each is mapped anew; the first rounds settle.
+    """Four times three tensors of 48 MB: 140,000 pages of 4 KiB where each is mapped again; the first rounds settle.
 
     Afterwards memory goes back.
     """

@@ -9,8 +9,9 @@ shard is an Arrow IPC file of one record batch, a row a document, readable by an
 
 Reading maps the files into memory: nothing is loaded until it is touched, and nothing is copied.
 
-    >>> shards = Shards.open(Path("data"), "train")
-    >>> shards.tokens(12)[:5]            # the first five token ids of document 12
+    >>> # needs a DATA folder
+    >>> shards = Shards.open(Path("data"), "train")  # doctest: +SKIP
+    >>> shards.tokens(12)[:5]  # the first five token ids of document 12  # doctest: +SKIP
 """
 
 from __future__ import annotations

@@ -114,7 +114,7 @@ def load_model(folder: Path) -> Encoder:
 
     Weights of missing heads are drawn at random, and a note says so. Raises ModelError as `read_model` does.
 
-    >>> load_model(Path("runs/en/model")).config.hidden_size
+    >>> load_model(Path("runs/en/model")).config.hidden_size  # needs a model  # doctest: +SKIP
     256
     """
     model, report = read_model(folder)
@@ -138,7 +138,7 @@ def read_model(folder: Path) -> tuple[Encoder, LoadReport]:
 def read_config(folder: Path) -> ModelConfig:
     """Return the settings of the encoder in a folder, its weights left alone; raises ModelError as `read_model` does.
 
-    >>> read_config(Path("runs/en/model")).hidden_size
+    >>> read_config(Path("runs/en/model")).hidden_size  # needs a model  # doctest: +SKIP
     256
     """
     return _config_in(folder)[2]

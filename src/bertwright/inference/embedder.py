@@ -33,7 +33,8 @@ class Embedder:
     width    H, the length of a vector
     layer    the hidden states that are pooled: 0 for the embeddings, then one a block
 
-    >>> open_embedder(Path("runs/en/model")).vectors(["A text.", "Another one."]).shape
+    >>> # needs a model
+    >>> open_embedder(Path("runs/en/model")).vectors(["A text.", "Another one."]).shape  # doctest: +SKIP
     (2, 256)
     """
 

@@ -52,7 +52,8 @@ class Identified(tuple[str, ...]):
 class InputFile:
     """The questions of a file to a model: where each stands, and its texts.
 
-    >>> list(InputFile(Path("pairs.csv"), head_type="row", pairs=True))
+    >>> # needs a file
+    >>> list(InputFile(Path("pairs.csv"), head_type="row", pairs=True))  # doctest: +SKIP
     [('pairs.csv, row 1', ('It rains.', 'It pours.'))]
     """
 

@@ -18,8 +18,9 @@ from bertwright.model.crf_decode import FORBIDDEN_SCORE, STEPS, CRFDecoder, OfSt
 class Crf(nn.Module):
     """What each of K tags adds to a path: first in a sentence [K], after another [K, K] (from, to), and last [K].
 
-    >>> crf = Crf(allowed_transitions(["O", "B-X", "I-X"]))
-    >>> crf.negative_log_likelihood(logits, tags, here).sum()        # [B, M, K], [B, M], [B, M] -> scalar
+    >>> # needs a batch
+    >>> crf = Crf(allowed_transitions(["O", "B-X", "I-X"]))  # doctest: +SKIP
+    >>> crf.negative_log_likelihood(logits, tags, here).sum()  # [B, M, K], [B, M], [B, M] -> scalar  # doctest: +SKIP
     """
 
     first_forbidden: Tensor

@@ -22,7 +22,7 @@ OfSteps = tuple[np.ndarray, np.ndarray, np.ndarray]
 class CRFDecoder:
     """What steps add to a path of K tags, and whether they are allowed.
 
-    >>> decoder.decode(logits, here)                                   # [B, M, K], [B, M] -> [B, M]
+    >>> decoder.decode(logits, here)  # [B, M, K], [B, M] -> [B, M]; needs a model  # doctest: +SKIP
     """
 
     added: OfSteps

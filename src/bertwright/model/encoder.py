@@ -33,8 +33,9 @@ class Encoder(nn.Module, ABC):
     A subclass makes `embeddings` (called with ids, token types and documents, each [B, S] or None), `blocks`, `norm`
     (what follows the last block) and `mlm_head`; `block_inputs` gives what its blocks read beside hidden states.
 
-    >>> model = build_encoder(named_size("mini", vocab_size=8192))
-    >>> scores = model(batch)                # Scores(mlm [B, M, V], nsp [B, 2] or None)
+    >>> # needs a batch
+    >>> model = build_encoder(named_size("mini", vocab_size=8192))  # doctest: +SKIP
+    >>> scores = model(batch)  # Scores(mlm [B, M, V], nsp [B, 2] or None)  # doctest: +SKIP
     """
 
     config_type: ClassVar[type[ModelConfig]]

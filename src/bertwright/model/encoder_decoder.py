@@ -23,8 +23,9 @@ MOST_POSITIONS = 512
 class EncoderDecoder(nn.Module):
     """An encoder, which loses its heads, and a decoder of the same width.
 
-    >>> model = EncoderDecoder(encoder, Decoder(decoder_config(encoder.config, layers=2)))
-    >>> logits = model(batch)                           # [R, V] of the R real tokens of the targets
+    >>> # needs a model
+    >>> model = EncoderDecoder(encoder, Decoder(decoder_config(encoder.config, layers=2)))  # doctest: +SKIP
+    >>> logits = model(batch)  # [R, V] of the R real tokens of the targets  # doctest: +SKIP
     """
 
     def __init__(self, encoder: Encoder, decoder: Decoder) -> None:

@@ -86,7 +86,8 @@ def predict(
 
     Examples
     --------
-    >>> predict("run/model", ["Return the [MASK] of the list."])[0]["predictions"][0][0]
+    >>> # needs a model
+    >>> predict("run/model", ["Return the [MASK] of the list."])[0]["predictions"][0][0]  # doctest: +SKIP
     ("length", 0.31)
     """
     columns = ColumnsConfig(text=text_column, pair=pair_column, encoding=encoding)

@@ -130,7 +130,7 @@ def prepare(
 
     Examples
     --------
-    >>> prepare(["books/"], "data", vocab_size=8192)["tokens"]
+    >>> prepare(["books/"], "data", vocab_size=8192)["tokens"]  # reads your texts  # doctest: +SKIP
     {'train': 30116725, 'valid': 298117}
     """
     started, out = perf_counter(), Path(out)

@@ -71,7 +71,7 @@ def show(
 
     Examples
     --------
-    >>> bertwright.show("data", document=0)["documents"][0]["words"]    # doctest: +SKIP
+    >>> bertwright.show("data", document=0)["documents"][0]["words"]  # needs a DATA folder  # doctest: +SKIP
     412
     """
     name, thing = str(thing), Path(thing)

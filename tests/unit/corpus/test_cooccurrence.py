@@ -184,14 +184,14 @@ def test_tables_that_left_something_out_are_not_added(
 
 
 def rewrite(path: Path, *, head: dict[str, object] | None = None, **changes: np.ndarray) -> None:
-    """Write the table anew with other tensors and a checksum that fits them: what a hostile file would have."""
+    """Write the table again with other tensors and a checksum that fits them: what a hostile file would have."""
     tensors = load_file(path)
     with safe_open(path, framework="numpy") as file:
-        told = json.loads(file.metadata()["bertwright"])
+        content = json.loads(file.metadata()["bertwright"])
     for name, value in changes.items():
         tensors[name.replace("__", ".")] = value
-    told["xxh3_128"] = cooccurrence._digest(tensors)
-    save_file(tensors, path, metadata={"bertwright": json.dumps(told | (head or {}))})
+    content["xxh3_128"] = cooccurrence._digest(tensors)
+    save_file(tensors, path, metadata={"bertwright": json.dumps(content | (head or {}))})
 
 
 @pytest.fixture

@@ -99,9 +99,9 @@ DAMAGE: dict[str, tuple[Callable[[Path], object], str]] = {
 def test_damage_is_told_in_a_sentence(name: str, folder: Path) -> None:
     damage, message = DAMAGE[name]
     damage(folder)
-    with pytest.raises(ModelError, match=message) as told:
+    with pytest.raises(ModelError, match=message) as caught:
         load_model(folder)
-    assert "\n" not in str(told.value)
+    assert "\n" not in str(caught.value)
 
 
 def test_no_folder(tmp_path: Path) -> None:

@@ -27,8 +27,8 @@ def some_rows(count: int) -> LabelledRows:
 
 def row_and_place(arrays: dict[str, np.ndarray]) -> np.ndarray:
     """Answer with the number of the row, which is its token, and the position asked about."""
-    asked = arrays["asked"]
-    return np.stack([np.repeat(arrays["input_ids"][:, :1], asked.shape[1], 1), asked], -1).astype(np.float32)
+    positions = arrays["asked"]
+    return np.stack([np.repeat(arrays["input_ids"][:, :1], positions.shape[1], 1), positions], -1).astype(np.float32)
 
 
 @pytest.mark.parametrize("policy", POLICIES)

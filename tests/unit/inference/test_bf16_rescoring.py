@@ -39,14 +39,14 @@ def random_model(part: HeadType) -> FineTuned:
 def some_rows(part: HeadType, count: int = FEWEST + 100) -> LabelledRows:
     random = np.random.default_rng(0)
     lengths = random.integers(3, 30, size=count)
-    asked = [np.array([0]) if part == "row" else np.arange(1, length - 1) for length in lengths]
+    positions = [np.array([0]) if part == "row" else np.arange(1, length - 1) for length in lengths]
     return LabelledRows(
         ids=random.integers(5, VOCAB, size=int(lengths.sum())).astype(np.uint32),
         lengths=lengths,
         first_lengths=lengths,
-        positions=np.concatenate(asked),
-        num_targets=np.array([len(places) for places in asked]),
-        targets=np.zeros(sum(map(len, asked)), dtype=np.int64),
+        positions=np.concatenate(positions),
+        num_targets=np.array([len(places) for places in positions]),
+        targets=np.zeros(sum(map(len, positions)), dtype=np.int64),
         pad=0,
     )
 
@@ -87,9 +87,9 @@ def test_the_mean_of_a_row_is_read_in_the_precision_of_the_weights(precision: Pr
     config = ModernConfig(vocab_size=VOCAB, hidden_size=32, layers=2, heads=4, intermediate_size=64, pooling="mean")
     model = FineTuned(build_encoder(config), head_type="row", outputs=3, dropout=0.0).eval()
     exact = score_rows(model, some_rows("row"), device=CPU)
-    said = Bf16Rescorer(model, device=CPU, margin=class_margin, precision=precision)(some_rows("row"))
-    np.testing.assert_allclose(said, exact, atol=0.05)
-    assert (said != exact).any()
+    predicted = Bf16Rescorer(model, device=CPU, margin=class_margin, precision=precision)(some_rows("row"))
+    np.testing.assert_allclose(predicted, exact, atol=0.05)
+    assert (predicted != exact).any()
 
 
 def test_threads_are_as_before() -> None:

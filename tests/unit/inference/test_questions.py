@@ -87,7 +87,7 @@ def test_tables_of_single_texts_and_of_pairs(name: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "pairs", "told", "wanted"),
+    ("text", "pairs", "given", "wanted"),
     [
         ("It rains.\tIt pours.\nA.\tB.\n", True, {}, [("It rains.", "It pours."), ("A.", "B.")]),
         ("It rains.\tIt pours.\nA.\tB.\n", None, {}, [("It rains.", "It pours."), ("A.", "B.")]),
@@ -99,14 +99,14 @@ def test_tables_of_single_texts_and_of_pairs(name: str, tmp_path: Path) -> None:
     ],
 )
 def test_tables_without_names(
-    text: str, pairs: bool | None, told: dict[str, str], wanted: list[Question] | None, tmp_path: Path
+    text: str, pairs: bool | None, given: dict[str, str], wanted: list[Question] | None, tmp_path: Path
 ) -> None:
     file = written(tmp_path / "a.tsv", text)
-    assert asked(file, pairs=pairs, **told) == (wanted or [("z.", "x.")])  # type: ignore[arg-type]
+    assert asked(file, pairs=pairs, **given) == (wanted or [("z.", "x.")])  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
-    ("text", "pairs", "told", "message"),
+    ("text", "pairs", "given", "message"),
     [
         ("sentence1\tsentence2\na\tb\n", False, {}, r"single.*pairs.*--text-column"),
         ("sentence1\tsentence2\na\tb\n", False, {"pair": "sentence2"}, "--pair-column"),
@@ -116,9 +116,9 @@ def test_tables_without_names(
         ("a\tb\tlabel\nx\n", True, {}, r"1 cells.*3"),
     ],
 )
-def test_tables_that_do_not_fit(text: str, pairs: bool, told: dict[str, str], message: str, tmp_path: Path) -> None:
+def test_tables_that_do_not_fit(text: str, pairs: bool, given: dict[str, str], message: str, tmp_path: Path) -> None:
     with pytest.raises((CorpusError, UsageError), match=message):
-        asked(written(tmp_path / "a.tsv", text), pairs=pairs, **told)  # type: ignore[arg-type]
+        asked(written(tmp_path / "a.tsv", text), pairs=pairs, **given)  # type: ignore[arg-type]
 
 
 def test_names_of_pairs_differ_by_model(tmp_path: Path) -> None:

@@ -37,10 +37,10 @@ def example(rows: int = 4, length: int = 16, masked: int = 3) -> MaskedBatch:
     )
 
 
-def loss_of(scores: Scores, asked: MaskedBatch) -> torch.Tensor:
-    assert asked.next_label is not None
-    words = functional.cross_entropy(scores.mlm.flatten(0, 1), asked.masked_labels.flatten())
-    return words + functional.cross_entropy(scores.nsp, asked.next_label)
+def loss_of(scores: Scores, masked: MaskedBatch) -> torch.Tensor:
+    assert masked.next_label is not None
+    words = functional.cross_entropy(scores.mlm.flatten(0, 1), masked.masked_labels.flatten())
+    return words + functional.cross_entropy(scores.nsp, masked.next_label)
 
 
 MODERN: dict[str, Any] = {"architecture": "modern", "global_every": 2, "local_window": 8, "layers": 2}
@@ -49,13 +49,13 @@ MODERN: dict[str, Any] = {"architecture": "modern", "global_every": 2, "local_wi
 @pytest.mark.parametrize("over", [{}, MODERN, {**MODERN, "next_sentence": True}])
 def test_what_is_asked_does_not_change_the_answer(over: dict[str, Any]) -> None:
     """The last block computes asked positions alone; the logits, and every gradient, are those of all positions."""
-    model, asked = build_encoder(named_size("tiny", vocab_size=131, **over)).eval(), example()
-    everywhere = model.mlm_logits(model.encode(asked.input_ids, asked.token_type_ids, asked.attention_mask))
-    expected = everywhere[torch.arange(4)[:, None], asked.masked_positions]
-    scores = model(asked)
+    model, masked = build_encoder(named_size("tiny", vocab_size=131, **over)).eval(), example()
+    everywhere = model.mlm_logits(model.encode(masked.input_ids, masked.token_type_ids, masked.attention_mask))
+    expected = everywhere[torch.arange(4)[:, None], masked.masked_positions]
+    scores = model(masked)
     torch.testing.assert_close(scores.mlm, expected, atol=1e-5, rtol=0)
     if scores.nsp is not None:
-        whole = model.encode(asked.input_ids, asked.token_type_ids, asked.attention_mask)
+        whole = model.encode(masked.input_ids, masked.token_type_ids, masked.attention_mask)
         torch.testing.assert_close(scores.nsp, model.nsp_logits(whole), atol=1e-5, rtol=0)
     weights = dict(model.named_parameters())
     loss = scores.mlm.square().sum(), expected.square().sum()
@@ -68,12 +68,12 @@ def test_what_is_asked_does_not_change_the_answer(over: dict[str, Any]) -> None:
 
 def test_padding_changes_nothing() -> None:
     """Whatever ids stand under the padding, and however wide it is, real tokens look the same."""
-    model, asked = BertForPreTraining(small()).eval(), example()
-    mask = asked.attention_mask
-    other = torch.where(mask, asked.input_ids, torch.randint(131, mask.shape))
-    wide = [functional.pad(t, (0, 7)) for t in (other, asked.token_type_ids, mask)]
+    model, masked = BertForPreTraining(small()).eval(), example()
+    mask = masked.attention_mask
+    other = torch.where(mask, masked.input_ids, torch.randint(131, mask.shape))
+    wide = [functional.pad(t, (0, 7)) for t in (other, masked.token_type_ids, mask)]
     with torch.inference_mode():
-        first = model.encode(asked.input_ids, asked.token_type_ids, mask)
+        first = model.encode(masked.input_ids, masked.token_type_ids, mask)
         second = model.encode(*wide)[:, : mask.shape[1]]
     torch.testing.assert_close(first[mask], second[mask], atol=1e-5, rtol=0)
 
@@ -125,11 +125,11 @@ def test_linear_is_that_of_torch() -> None:
 
 @pytest.mark.parametrize("dropout", [0.0, 0.1])
 def test_step_is_a_function_of_the_seed(dropout: float) -> None:
-    model, asked = BertForPreTraining(small(dropout=dropout, attention_dropout=dropout)).train(), example()
+    model, masked = BertForPreTraining(small(dropout=dropout, attention_dropout=dropout)).train(), example()
     losses = []
     for seed in (7, 7, 8):
         torch.manual_seed(seed)
-        losses.append(loss_of(model(asked), asked).item())
+        losses.append(loss_of(model(masked), masked).item())
     assert losses[0] == losses[1]
     assert (losses[0] == losses[2]) == (dropout == 0.0)
 

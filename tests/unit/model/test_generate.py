@@ -38,7 +38,7 @@ def memory(decoder: Decoder, count: int) -> EncoderStates:
 
 
 def test_beams_find_what_greed_passes_by() -> None:
-    """2 -> 4 is likelier than 2 -> 5, but 5 ends surely and 4 in one of many ways."""
+    """2 -> 4 is more probable than 2 -> 5, but 5 ends surely and 4 in one of many ways."""
     ways = {2: {4: 0.6, 5: 0.4}, 4: {6: 0.3, 7: 0.3, END: 0.2}, 5: {END: 1.0}, 6: {END: 1.0}, 7: {END: 1.0}}
     decoder = PlannedDecoder(ways)
     assert write_texts(decoder, memory(decoder, 2), SearchRules(2, END, 9)) == [[4, 6], [4, 6]]

@@ -63,7 +63,7 @@ def test_true_answers_come_back_from_their_tokens(kind: str, tmp_path: Path) -> 
     logits = np.zeros((len(windows.places), 2), dtype=np.float32)
     for edge in (0, 1):
         logits[windows.begins + windows.targets[:, edge], edge] = np.where(windows.targets[:, 0] > 0, 60.0, 20.0)
-    said = [one["answer"] for one in task.predictions(logits, examples)]
+    predicted = [one["answer"] for one in task.predictions(logits, examples)]
     # a token may hold the full stop behind an answer
-    assert np.mean([ours.startswith(true[0]) for ours, true in zip(said, examples.answers, strict=True)]) > 0.97
+    assert np.mean([ours.startswith(true[0]) for ours, true in zip(predicted, examples.answers, strict=True)]) > 0.97
     assert task.evaluate(logits, examples).figures["f1"] > 0.97

@@ -86,8 +86,8 @@ def test_an_example_is_not_eaten_as_a_header(tmp_path: Path, first: str, capsys:
 
 def test_a_header_nobody_knows_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     read(written(tmp_path / "a.tsv", "satz\turteil\n" + "".join(f"{text}\t{label}\n" for text, label in ROWS)))
-    told = " ".join(capsys.readouterr().err.split())
-    assert "first row (satz, urteil)" in told
+    output = " ".join(capsys.readouterr().err.split())
+    assert "first row (satz, urteil)" in output
 
 
 def test_every_format_gives_the_same_columns(tmp_path: Path) -> None:
@@ -134,7 +134,7 @@ def table(*names: str, rows: int = 6) -> Table:
 
 
 @pytest.mark.parametrize(
-    ("names", "told", "targets", "expected"),
+    ("names", "columns", "targets", "expected"),
     [
         (("sentence", "label"), {}, LABELS, ("sentence", None, "label")),
         (("id", "premise", "hypothesis", "label", "task"), {}, LABELS, ("premise", "hypothesis", "label")),
@@ -148,9 +148,9 @@ def table(*names: str, rows: int = 6) -> Table:
     ],
 )
 def test_columns_are_found(
-    names: tuple[str, ...], told: dict[str, str], targets: tuple[str, ...], expected: tuple[str, str | None, str]
+    names: tuple[str, ...], columns: dict[str, str], targets: tuple[str, ...], expected: tuple[str, str | None, str]
 ) -> None:
-    assert find_columns(table(*names), ColumnsConfig(**told), targets=targets) == Columns(*expected)
+    assert find_columns(table(*names), ColumnsConfig(**columns), targets=targets) == Columns(*expected)
 
 
 def test_columns_that_are_not_there_or_the_same_are_refused() -> None:

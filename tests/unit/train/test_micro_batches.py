@@ -38,9 +38,9 @@ def rows_of(count: int) -> TokenRows:
     return TokenRows(torch.randint(5, 60, (count, LENGTH)) * mask, torch.zeros(count, LENGTH, dtype=torch.long), mask)
 
 
-def labelled(asked: torch.Tensor | None, targets: torch.Tensor) -> LabelledBatch:
+def labelled(requested: torch.Tensor | None, targets: torch.Tensor) -> LabelledBatch:
     rows = rows_of(ROWS)
-    return LabelledBatch(rows.input_ids, rows.token_type_ids, rows.attention_mask, asked, targets)
+    return LabelledBatch(rows.input_ids, rows.token_type_ids, rows.attention_mask, requested, targets)
 
 
 def case(name: str) -> tuple[torch.nn.Module, Any, TokenRows]:
@@ -55,14 +55,14 @@ def case(name: str) -> tuple[torch.nn.Module, Any, TokenRows]:
         model: torch.nn.Module = SentenceEncoder(encoder, pooling="mean", normalize=True)
         return model.train(), Embed("pairs", ("accuracy",), 0.05, True), batch
     if name == "tag":
-        asked = torch.arange(4).expand(ROWS, 4).contiguous()
+        positions = torch.arange(4).expand(ROWS, 4).contiguous()
         targets = torch.randint(0, 3, (ROWS, 4))
         targets[0] = UNASKED  # a row in which nothing is asked
         targets[3, 2:] = UNASKED
         return (
             FineTuned(encoder, head_type="token", outputs=3, dropout=0.1).train(),
             Tag.from_labels(["O", "B-X", "I-X"]),
-            labelled(asked, targets),
+            labelled(positions, targets),
         )
     if name == "answer":
         return (

@@ -57,7 +57,7 @@ def double_last_line(path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("thing", "harm", "said"),
+    ("thing", "harm", "predicted"),
     [
         ("data", lambda f: flip(f / "train-00000.arrow"), "train-00000.arrow is missing or not as it was written"),
         ("data", lambda f: flip(f / "tokenizer" / "tokenizer.json"), "not the tokenizer"),
@@ -83,14 +83,14 @@ def test_each_damage_is_named(
     capsys: pytest.CaptureFixture[str],
     thing: str,
     harm: Callable[[Path], object],
-    said: str,
+    predicted: str,
 ) -> None:
     folder = shutil.copytree(made / thing, tmp_path / "copy")
     harm(folder)
     assert main(["verify", str(folder)]) == 1
     lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("bertwright: ")]
     assert len(lines) == 1
-    assert said in lines[0]
+    assert predicted in lines[0]
 
 
 def test_counts_that_a_run_kept_in_an_older_folder_are_checked(made: Path, tmp_path: Path) -> None:

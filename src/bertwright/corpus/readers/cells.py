@@ -150,7 +150,7 @@ def list_items(text: str) -> list[Any] | None:
 
     Items are texts, numbers, truth values and None; a list of lists or objects is none. `as_text` names items.
 
-    >>> listed("['New' 'York\\'s']"), listed("[1. 0.]"), listed("['a', None, True]")
+    >>> list_items("['New' 'York\\'s']"), list_items("[1. 0.]"), list_items("['a', None, True]")
     (['New', "York's"], [1.0, 0.0], ['a', None, True])
     """
     text = text.strip()

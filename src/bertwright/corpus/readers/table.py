@@ -151,7 +151,8 @@ Choose = Callable[[Start], tuple[str, ...]]
 class TableStream:
     """Some columns of a table, a piece at a time: a list of cells for each of them, empty ones as empty texts.
 
-    >>> list(TableStream(Path("pairs.tsv"), lambda start: ("sentence1", "sentence2"), options))
+    >>> # needs a file
+    >>> list(TableStream(Path("pairs.tsv"), lambda start: ("sentence1", "sentence2"), options))  # doctest: +SKIP
     [(['It rains.', 'Yes.'], ['It pours.', 'No.'])]
     """
 

@@ -10,8 +10,9 @@ plans were within 0.6% of their number of rows (pairs and single segments, 128 a
 An epoch of pairs walks every sentence once and adds the random segments: on that text it has 1.2 times the tokens of
 the text at 128 and 1.3 times at 512.
 
-    >>> source = BatchSource(shards, special=tokenizer.special, length=128, rows=64, pairs=True, seed=0)
-    >>> source.draw(1000).input_ids.shape        # without drawing the 1,000 batches before
+    >>> # needs a DATA folder
+    >>> source = BatchSource(shards, special=special, length=128, rows=64, pairs=True, seed=0)  # doctest: +SKIP
+    >>> source.draw(1000).input_ids.shape  # without drawing those before  # doctest: +SKIP
     torch.Size([64, 128])
 """
 

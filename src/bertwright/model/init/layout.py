@@ -104,6 +104,7 @@ class Layout:
 def layout_of(config: ModelConfig) -> Layout:
     """Return how the width of a model is divided: 64 dimensions for positions, or a quarter of a narrow model.
 
+    >>> from bertwright.model.build import named_size
     >>> layout_of(named_size("mini", vocab_size=8192)).words
     188
     """

@@ -144,7 +144,7 @@ def finetune_settings(task: str, flags: Mapping[str, Any]) -> dict[str, Any]:
     """Return the settings that flags of FinetuneFlags stand for; raises UsageError where `task` has no use for one.
 
     >>> finetune_settings("tag", {"crf": True, "batch_size": 16, "label_names": "O,B-PER"})
-    {'batches': {'rows': 16}, 'head': {'crf': True}, 'columns': {'label_names': ['O', 'B-PER']}}
+    {'head': {'crf': True}, 'batches': {'rows': 16}, 'columns': {'label_names': ['O', 'B-PER']}}
     """
     given = {name: value for name, value in flags.items() if value is not None}
     odd = next((name for name in OF_TRANSLATE if name in given), None)

@@ -29,9 +29,9 @@ def test_what_is_known_is_what_a_plain_counter_says(
     known, counted = HashStore(folder, {}, numbered=numbered), Counter[int]()
     state, before = dict[str, int](), Counter[int]()
     for step in range(120):
-        asked = np.unique(draw.integers(0, 4000, size=int(draw.integers(0, 60))).astype(np.uint64))
-        assert known.find(asked).tolist() == [counted[value] for value in asked.tolist()]
-        added = asked if numbered else asked[known.find(asked) == 0]
+        requested = np.unique(draw.integers(0, 4000, size=int(draw.integers(0, 60))).astype(np.uint64))
+        assert known.find(requested).tolist() == [counted[value] for value in requested.tolist()]
+        added = requested if numbered else requested[known.find(requested) == 0]
         numbers = draw.integers(1, 9, size=len(added)).astype(np.uint32) if numbered else None
         known.add(added, numbers)
         counted.update(
@@ -84,11 +84,11 @@ def test_after_a_kill_it_is_what_it_was_when_saved(tmp_path: Path) -> None:
     words = [sys.executable, "-c", KILLED, str(tmp_path)]
     with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
-        told = [int(process.stdout.readline()) for _ in range(8)][-1]
+        given = [int(process.stdout.readline()) for _ in range(8)][-1]
         os.kill(process.pid, signal.SIGKILL)
-        told = max([told, *(int(line) for line in process.stdout.read().split("\n")[:-1])])
+        given = max([given, *(int(line) for line in process.stdout.read().split("\n")[:-1])])
     known = HashStore(tmp_path / "seen" / "it", json.loads((tmp_path / "state.json").read_text()), numbered=True)
-    assert len(known) in (told * 70, told * 70 + 700)  # the last state may be kept before it is told
+    assert len(known) in (given * 70, given * 70 + 700)  # the last state may be kept before it is printed
     hashes = np.arange(len(known) + 9, dtype=np.uint64)
     assert known.find(hashes).tolist() == [*range(1, len(known) + 1), *[0] * 9]
 

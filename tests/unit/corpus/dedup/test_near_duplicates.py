@@ -36,22 +36,22 @@ def planted() -> tuple[list[str], list[int], list[float]]:
     originals = [_words(draw, int(count)) for count in np.geomspace(30, 1500, 300)]
     copies = [_edited(words, int(draw.uniform(0, 0.05) * len(words)), draw) for words in originals]
     texts = [" ".join(words) for words in originals + copies]
-    truth = [_similarity(texts[i], texts[300 + i]) for i in range(300)]
-    return texts, list(range(300)), truth
+    labels = [_similarity(texts[i], texts[300 + i]) for i in range(300)]
+    return texts, list(range(300)), labels
 
 
 def test_copies_are_found_and_others_left(planted: tuple[list[str], list[int], list[float]], tmp_path: Path) -> None:
-    texts, _, truth = planted
+    texts, _, labels = planted
     near = NearDuplicates(tmp_path / "seen" / "near", {}, 0.8)
     first = near.find_new(signatures(pa.array(texts), 0.8))
     assert first[:300].all()
-    close = np.array(truth) >= 0.8
+    close = np.array(labels) >= 0.8
     assert 100 < close.sum() < 250
     small = np.array([len(text.split()) for text in texts[:300]]) < SKETCH - 50
     assert not (~first[300:] & ~close & small).any()  # exact where all shingles are kept
     assert (~first[300:] & close).sum() >= 0.97 * close.sum()
     assert (~first[300:] & ~close).sum() <= 0.05 * (~first[300:]).sum()  # all of them within 0.02 of the threshold
-    assert min(np.array(truth)[~first[300:]]) > 0.74
+    assert min(np.array(labels)[~first[300:]]) > 0.74
 
 
 def test_the_answer_does_not_depend_on_batches_or_restarts(

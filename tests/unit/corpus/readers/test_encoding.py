@@ -41,8 +41,8 @@ def test_the_same_text_from_every_encoding(
         file.write_bytes(whole.encode(encoding))
         assert read_text(file) == whole
         assert read_text(file, encoding) == whole
-    said = capsys.readouterr().err
-    assert ("--encoding" in said) == (not encoding.startswith("utf") or encoding[-2:] in ("le", "be"))
+    output = capsys.readouterr().err
+    assert ("--encoding" in output) == (not encoding.startswith("utf") or encoding[-2:] in ("le", "be"))
 
 
 @pytest.mark.parametrize("words", ["好电影", "坏", "你好 world", "价格：30元"])

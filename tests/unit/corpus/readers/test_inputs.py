@@ -24,9 +24,9 @@ def test_a_folder_gives_its_text_files_in_order_and_passes_over_the_others(tmp_p
     found = find_inputs([str(tmp_path)])
     assert [path.relative_to(tmp_path).as_posix() for path in found.files] == ["a.jsonl.zst", "b.txt", "sub/c.MD"]
     assert [path.name for path in found.skipped] == ["README", "e.gz", "photo.png"]
-    said = describe_skipped(found.skipped)
-    assert re.match(r"3 files.*1 without a suffix, 1 \.gz, 1 \.", said)
-    assert "photo.png" in said
+    output = describe_skipped(found.skipped)
+    assert re.match(r"3 files.*1 without a suffix, 1 \.gz, 1 \.", output)
+    assert "photo.png" in output
     assert describe_skipped([]) == ""
 
 

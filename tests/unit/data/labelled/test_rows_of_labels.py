@@ -32,13 +32,13 @@ def test_a_batch_is_its_rows_padded() -> None:
     begins = np.cumsum(rows.lengths) - rows.lengths
     asked_begins = np.cumsum(rows.num_targets) - rows.num_targets
     for row, place in enumerate(places.tolist()):
-        length, asked = int(rows.lengths[place]), int(rows.num_targets[place])
+        length, count = int(rows.lengths[place]), int(rows.num_targets[place])
         assert batch.input_ids[row, :length].tolist() == list(range(begins[place] + 5, begins[place] + 5 + length))
         assert not batch.input_ids[row, length:].any()
         assert int(batch.attention_mask[row].sum()) == length
         assert int((batch.token_type_ids[row] == 0)[:length].sum()) == rows.first_lengths[place]
-        assert batch.targets[row, :asked].tolist() == list(range(asked_begins[place], asked_begins[place] + asked))
-        assert (batch.targets[row, asked:] == UNASKED).all()
+        assert batch.targets[row, :count].tolist() == list(range(asked_begins[place], asked_begins[place] + count))
+        assert (batch.targets[row, count:] == UNASKED).all()
 
 
 def test_every_row_once_an_epoch_in_another_order() -> None:

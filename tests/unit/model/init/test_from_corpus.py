@@ -130,7 +130,7 @@ def started(model: BertForPreTraining, corpus: Corpus, *, next_sentence: bool = 
 
 @torch.inference_mode()
 def figures(model: BertForPreTraining, example: MaskedBatch) -> tuple[float, float]:
-    """Return the loss of masked words in nats and the share of pairs judged rightly."""
+    """Return the loss of masked words in nats and the share of pairs evaluated rightly."""
     scores: Scores = model.eval()(example)
     assert scores.nsp is not None
     assert example.next_label is not None

@@ -38,15 +38,15 @@ def inputs(rows: int = 2) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     return ids, torch.zeros_like(ids), torch.arange(LENGTH) < torch.tensor([[LENGTH], [41]])[:rows]
 
 
-@pytest.mark.parametrize("asked", [True, False])
+@pytest.mark.parametrize("requested", [True, False])
 @pytest.mark.parametrize("documents", [True, False])
 @pytest.mark.parametrize("over", [{}, MODERN])
 def test_answers_and_gradients_of_all_scores_together(
-    over: dict[str, Any], documents: bool, asked: bool, monkeypatch: pytest.MonkeyPatch
+    over: dict[str, Any], documents: bool, requested: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model, (ids, types, mask) = model_of(over), inputs()
     packed = (torch.arange(LENGTH) // 30 + 1) * mask if documents else None
-    at = torch.tensor([[0, 7, 69], [0, 40, 3]]) if asked else None
+    at = torch.tensor([[0, 7, 69], [0, 40, 3]]) if requested else None
     used, some = mask if at is None else mask.gather(1, at), torch.randn(32)
 
     def run() -> tuple[torch.Tensor, tuple[torch.Tensor | None, ...]]:
@@ -65,7 +65,8 @@ def test_answers_and_gradients_of_all_scores_together(
 
 
 def test_units_are_dropped_alike_forward_and_backward(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Scores computed anew in the backward pass drop what the forward pass dropped: a step along the gradient helps."""
+    """Scores computed again in the backward pass drop what the forward pass dropped: a step along the gradient
+    helps."""
     as_long(monkeypatch)
     model, (ids, types, mask) = model_of({"attention_dropout": 0.3}).double().train(), inputs()
 

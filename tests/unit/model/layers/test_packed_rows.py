@@ -49,37 +49,39 @@ def model_of(**over: Any) -> Encoder:
 @pytest.mark.parametrize("over", MODELS)
 def test_a_document_is_scored_as_if_alone(over: dict[str, Any]) -> None:
     """Through `forward`, whose last block computes asked positions alone, and at every position."""
-    model, asked = model_of(**over), packed_example()
+    model, masked = model_of(**over), packed_example()
     with torch.inference_mode():
-        hidden = model.encode(asked.input_ids, asked.token_type_ids, asked.attention_mask, documents=asked.documents)
+        hidden = model.encode(
+            masked.input_ids, masked.token_type_ids, masked.attention_mask, documents=masked.documents
+        )
         everywhere = model.mlm_logits(hidden)
-        scores = model(asked)
+        scores = model(masked)
         assert everywhere.isfinite().all()
         for row, sizes in enumerate(SIZES):
             alone = [
                 model.mlm_logits(model.encode(ids[None], ids[None] * 0, ids[None] >= 0))[0]
-                for ids in asked.input_ids[row, : sum(sizes)].split(sizes)
+                for ids in masked.input_ids[row, : sum(sizes)].split(sizes)
             ]
             expected = torch.cat(alone)
             torch.testing.assert_close(everywhere[row, : sum(sizes)], expected, atol=1e-5, rtol=0)
-            torch.testing.assert_close(scores.mlm[row], expected[asked.masked_positions[row]], atol=1e-5, rtol=0)
+            torch.testing.assert_close(scores.mlm[row], expected[masked.masked_positions[row]], atol=1e-5, rtol=0)
 
 
 @pytest.mark.parametrize("over", MODELS)
 def test_one_document_a_row_packed_is_the_row_itself(over: dict[str, Any]) -> None:
-    model, asked = model_of(**over), packed_example()
-    mask = asked.attention_mask
+    model, masked = model_of(**over), packed_example()
+    mask = masked.attention_mask
     with torch.inference_mode():
-        plain = model.encode(asked.input_ids, asked.token_type_ids, mask)
-        packed = model.encode(asked.input_ids, asked.token_type_ids, mask, documents=mask.long())
+        plain = model.encode(masked.input_ids, masked.token_type_ids, mask)
+        packed = model.encode(masked.input_ids, masked.token_type_ids, mask, documents=mask.long())
     torch.testing.assert_close(packed[mask], plain[mask], atol=1e-5, rtol=0)
 
 
 def test_gradients_stay_in_the_document() -> None:
-    model, asked = model_of().train(), packed_example()
+    model, masked = model_of().train(), packed_example()
     seen: list[torch.Tensor] = []
     model.get_submodule("embeddings").register_forward_hook(lambda _module, _inputs, out: seen.append(out))
-    hidden = model.encode(asked.input_ids, asked.token_type_ids, asked.attention_mask, documents=asked.documents)
+    hidden = model.encode(masked.input_ids, masked.token_type_ids, masked.attention_mask, documents=masked.documents)
     (gradient,) = torch.autograd.grad(hidden[0, 6].square().sum(), seen[0])
     assert gradient[0].abs().sum(-1).nonzero()[:, 0].tolist() == [5, 6, 7]
     assert not gradient[1:].any()

@@ -42,13 +42,13 @@ def test_the_worst_errors_come_first() -> None:
     task = MultiLabel.from_labels(["a", "b"])
     examples = task.from_questions([("right",), ("bad",), ("worst",)])
     marked = type(examples)(examples.path, examples.first, None, np.array([[1, 0], [1, 0], [1, 0]], dtype=np.float32))
-    judged = task.evaluate(np.array([[3.0, -3.0], [-1.0, -3.0], [-4.0, 4.0]]), marked, mistakes=5)
-    assert [(mistake.text, mistake.label, mistake.prediction) for mistake in judged.mistakes] == [
+    evaluated = task.evaluate(np.array([[3.0, -3.0], [-1.0, -3.0], [-4.0, 4.0]]), marked, mistakes=5)
+    assert [(mistake.text, mistake.label, mistake.prediction) for mistake in evaluated.mistakes] == [
         ("worst", "a", "b"),
         ("bad", "a", "nothing"),
     ]
-    assert judged.table is not None
-    assert judged.table.rows[0] == ["a", "1.0000", "0.3333", "0.5000", "3", "1"]
+    assert evaluated.table is not None
+    assert evaluated.table.rows[0] == ["a", "1.0000", "0.3333", "0.5000", "3", "1"]
 
 
 @pytest.mark.parametrize(

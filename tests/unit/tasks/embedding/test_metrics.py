@@ -13,11 +13,11 @@ def plain_ranks(vectors: np.ndarray, pairs: np.ndarray, others: np.ndarray) -> d
     near = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
     known = set(pairs[:, 1].tolist()) | set(others.tolist())
     ranks = {}
-    for asked in set(pairs[:, 0].tolist()):
-        right = set(pairs[pairs[:, 0] == asked, 1].tolist())
-        best = max(float(near[asked] @ near[text]) for text in right)
-        wrong = known - right - {asked}
-        ranks[asked] = 1 + sum(float(near[asked] @ near[text]) >= best for text in wrong)
+    for query in set(pairs[:, 0].tolist()):
+        right = set(pairs[pairs[:, 0] == query, 1].tolist())
+        best = max(float(near[query] @ near[text]) for text in right)
+        wrong = known - right - {query}
+        ranks[query] = 1 + sum(float(near[query] @ near[text]) >= best for text in wrong)
     return ranks
 
 
@@ -30,8 +30,8 @@ def test_ranks_are_those_of_a_plain_computation(monkeypatch: pytest.MonkeyPatch)
     expected = plain_ranks(vectors, pairs, others)
     found = rank_texts(vectors, pairs, others)
     assert dict(zip(found.queries.tolist(), found.rank.tolist(), strict=True)) == expected
-    assert all([asked, right] in pairs.tolist() for asked, right in zip(found.queries, found.right, strict=True))
-    assert not any([asked, best] in pairs.tolist() for asked, best in zip(found.queries, found.best, strict=True))
+    assert all([query, right] in pairs.tolist() for query, right in zip(found.queries, found.right, strict=True))
+    assert not any([query, best] in pairs.tolist() for query, best in zip(found.queries, found.best, strict=True))
     monkeypatch.setattr(similarity, "BLOCK", 200)
     in_blocks = rank_texts(vectors, pairs, others)
     np.testing.assert_array_equal(in_blocks.rank, found.rank)

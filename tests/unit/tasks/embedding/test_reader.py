@@ -16,10 +16,10 @@ from bertwright.tasks.embedding.reader import Kind, Sentences, read_sentences, s
 
 
 def read(
-    path: Path, text: str, told: ColumnsConfig | None = None, *, negative: str | None = None, kind: Kind | None = None
+    path: Path, text: str, chosen: ColumnsConfig | None = None, *, negative: str | None = None, kind: Kind | None = None
 ) -> Sentences:
     path.write_text(text, encoding="utf-8")
-    return read_sentences(path, told or ColumnsConfig(), negative=negative, kind=kind)
+    return read_sentences(path, chosen or ColumnsConfig(), negative=negative, kind=kind)
 
 
 def columns(found: Sentences) -> list[list[str]]:
@@ -49,10 +49,10 @@ def test_what_a_file_holds(tmp_path: Path, name: str, text: str, kind: str, expe
 
 def test_columns_and_kind_may_be_told(tmp_path: Path) -> None:
     table = "q\ta\tbad\tsim\nx\ty\tz\t1\nv\tw\tu\t2\n"
-    told = ColumnsConfig(text="q", pair="a")
-    assert columns(read(tmp_path / "a.tsv", table, told, negative="bad")) == [["x", "v"], ["y", "w"], ["z", "u"]]
-    told = ColumnsConfig(text="q", pair="a", label="sim")
-    found = read(tmp_path / "a.tsv", table, told)
+    chosen = ColumnsConfig(text="q", pair="a")
+    assert columns(read(tmp_path / "a.tsv", table, chosen, negative="bad")) == [["x", "v"], ["y", "w"], ["z", "u"]]
+    chosen = ColumnsConfig(text="q", pair="a", label="sim")
+    found = read(tmp_path / "a.tsv", table, chosen)
     assert found.scores is not None
     assert found.scores.tolist() == [1, 2]
     labelled = "sentence1\tsentence2\tlabel\nx\ty\tno\nv\tw\tyes\n"
@@ -64,7 +64,7 @@ def test_columns_and_kind_may_be_told(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("header", "told", "negative", "expected"),
+    ("header", "chosen", "negative", "expected"),
     [
         ("question\tother", {"pair": "other"}, None, ["question", "other"]),
         ("text\tother", {"pair": "other"}, None, ["text", "other"]),
@@ -77,11 +77,11 @@ def test_columns_and_kind_may_be_told(tmp_path: Path) -> None:
     ],
 )
 def test_one_of_the_columns_may_be_told(
-    tmp_path: Path, header: str, told: dict[str, str], negative: str | None, expected: list[str]
+    tmp_path: Path, header: str, chosen: dict[str, str], negative: str | None, expected: list[str]
 ) -> None:
     names = header.split("\t")
     row = "\t".join(f"in {name}" for name in names)
-    found = read(tmp_path / "a.tsv", f"{header}\n{row}\n{row} too\n", ColumnsConfig(**told), negative=negative)
+    found = read(tmp_path / "a.tsv", f"{header}\n{row}\n{row} too\n", ColumnsConfig(**chosen), negative=negative)
     assert [column[0] for column in columns(found)] == [f"in {name}" for name in expected]
 
 
@@ -101,7 +101,7 @@ def test_scores_are_laid_out_from_0_to_1(tmp_path: Path, capsys: pytest.CaptureF
 
 
 @pytest.mark.parametrize(
-    ("name", "text", "told", "message"),
+    ("name", "text", "chosen", "message"),
     [
         ("a.tsv", "sentence1\tsentence2\tlabel\nx\ty\tno\nv\tw\tyes\n", {}, r"label.*number"),
         ("a.tsv", "sentence1\tsentence2\tscore\nx\ty\t1\nv\tw\t1\n", {}, "score 1"),
@@ -116,9 +116,11 @@ def test_scores_are_laid_out_from_0_to_1(tmp_path: Path, capsys: pytest.CaptureF
         ("a.txt", "\n \n", {}, "is empty"),
     ],
 )
-def test_unfit_files_are_one_sentence(tmp_path: Path, name: str, text: str, told: dict[str, str], message: str) -> None:
+def test_unfit_files_are_one_sentence(
+    tmp_path: Path, name: str, text: str, chosen: dict[str, str], message: str
+) -> None:
     with pytest.raises(CorpusError, match=message):
-        read(tmp_path / name, text, ColumnsConfig(**told))
+        read(tmp_path / name, text, ColumnsConfig(**chosen))
 
 
 def test_calls_that_do_not_fit(tmp_path: Path) -> None:

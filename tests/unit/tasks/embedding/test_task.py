@@ -85,11 +85,11 @@ def test_judged_by_finding_the_right_text() -> None:
     vectors = np.zeros((6, 2), dtype=np.float32)
     for text, angle in {"a": 0, "x": 0.1, "b": 1, "y": 1.1, "c": 0.05, "z": 2}.items():
         vectors[place[text]] = np.cos(angle), np.sin(angle)
-    judged = evaluate_vectors(vectors, examples, mistakes=5)
-    assert judged.figures == {"mrr_at_10": pytest.approx((1 + 1 + 1 / 3) / 3), "accuracy": pytest.approx(2 / 3)}
-    assert [(one.text, one.label, one.prediction) for one in judged.mistakes] == [("c", "z (place 3)", "x")]
-    assert judged.table is not None
-    assert judged.table.rows[:2] == [["1", "2", "66.7%"], ["2 to 3", "1", "33.3%"]]
+    evaluated = evaluate_vectors(vectors, examples, mistakes=5)
+    assert evaluated.figures == {"mrr_at_10": pytest.approx((1 + 1 + 1 / 3) / 3), "accuracy": pytest.approx(2 / 3)}
+    assert [(one.text, one.label, one.prediction) for one in evaluated.mistakes] == [("c", "z (place 3)", "x")]
+    assert evaluated.table is not None
+    assert evaluated.table.rows[:2] == [["1", "2", "66.7%"], ["2 to 3", "1", "33.3%"]]
 
 
 def test_judged_by_scores() -> None:
@@ -98,8 +98,8 @@ def test_judged_by_scores() -> None:
     vectors = np.zeros((6, 2), dtype=np.float32)
     for text, angle in {"a": 0, "x": 0.1, "b": 0, "y": 1, "c": 0, "z": 3}.items():
         vectors[place[text]] = np.cos(angle), np.sin(angle)
-    judged = evaluate_vectors(vectors, examples, mistakes=1)
-    assert judged.figures["spearman"] == pytest.approx(0.5)
-    assert judged.mistakes[0].text in ("b | y", "c | z")
-    assert judged.table is not None
-    assert [row[0] for row in judged.table.rows] == ["0 to 1", "2 to 3", "4 to 5"]
+    evaluated = evaluate_vectors(vectors, examples, mistakes=1)
+    assert evaluated.figures["spearman"] == pytest.approx(0.5)
+    assert evaluated.mistakes[0].text in ("b | y", "c | z")
+    assert evaluated.table is not None
+    assert [row[0] for row in evaluated.table.rows] == ["0 to 1", "2 to 3", "4 to 5"]

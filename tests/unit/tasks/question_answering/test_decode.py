@@ -21,8 +21,8 @@ def some_windows(random: np.random.Generator, contexts: list[int], *, length: in
     within = np.concatenate([np.arange(count) for count in contexts])
     passages = Passages(np.zeros(counts.sum(), np.uint32), counts, 2 * within, 2 * within + 2, 2 * counts)
     places, counted = [], []
-    for asked, first, many in zip(question.tolist(), begin.tolist(), size.tolist(), strict=True):
-        tokens = firsts[asked] + np.arange(first, first + many)
+    for number, first, many in zip(question.tolist(), begin.tolist(), size.tolist(), strict=True):
+        tokens = firsts[number] + np.arange(first, first + many)
         places.append(np.concatenate([np.full(QUESTION + 2, -1), tokens, [-1]]))
         counted.append(np.concatenate([np.zeros(QUESTION + 2), random.random(many) < 0.8, [0]]).astype(bool))
     lengths = size + QUESTION + 3

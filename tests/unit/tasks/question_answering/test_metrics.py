@@ -19,7 +19,7 @@ from bertwright.tasks.question_answering.metrics import (
 
 
 @pytest.mark.parametrize(
-    ("said", "true", "exact", "f1"),
+    ("predicted", "true", "exact", "f1"),
     [
         ("the Norman Conquest.", "Norman conquest", 1.0, 1.0),
         ("an apple a day", "apple day", 1.0, 1.0),
@@ -34,9 +34,9 @@ from bertwright.tasks.question_answering.metrics import (
         ("Paris", "", 0.0, 0.0),
     ],
 )
-def test_words(said: str, true: str, exact: float, f1: float) -> None:
-    assert word_exact(said, true) == exact
-    assert word_f1(said, true) == pytest.approx(f1)
+def test_words(predicted: str, true: str, exact: float, f1: float) -> None:
+    assert word_exact(predicted, true) == exact
+    assert word_f1(predicted, true) == pytest.approx(f1)
 
 
 def test_articles_go_after_punctuation() -> None:
@@ -45,7 +45,7 @@ def test_articles_go_after_punctuation() -> None:
 
 
 @pytest.mark.parametrize(
-    ("said", "true", "exact", "f1"),
+    ("predicted", "true", "exact", "f1"),
     [
         ("《任天堂》。", "任天堂", 1.0, 1.0),
         ("光荣", "光荣和ω-force", 0.0, 2 * 1.0 * (2 / 4) / (1.0 + 2 / 4)),
@@ -55,9 +55,9 @@ def test_articles_go_after_punctuation() -> None:
         ("东京", "北海道", 0.0, 0.0),
     ],
 )
-def test_characters(said: str, true: str, exact: float, f1: float) -> None:
-    assert character_exact(said, true) == exact
-    assert character_f1(said, true) == pytest.approx(f1)
+def test_characters(predicted: str, true: str, exact: float, f1: float) -> None:
+    assert character_exact(predicted, true) == exact
+    assert character_f1(predicted, true) == pytest.approx(f1)
 
 
 def test_a_run_is_unbroken() -> None:

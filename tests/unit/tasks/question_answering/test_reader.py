@@ -23,8 +23,8 @@ CONTEXT = "Anna lives in Rome. Bert lives in Oslo."
 
 
 def squad(path: Path, *questions: dict[str, Any]) -> Path:
-    asked = [{"id": f"q{n}", "question": "Where?", "answers": []} | one for n, one in enumerate(questions)]
-    path.write_text(json.dumps({"data": [{"paragraphs": [{"context": CONTEXT, "qas": asked}]}]}))
+    inputs = [{"id": f"q{n}", "question": "Where?", "answers": []} | one for n, one in enumerate(questions)]
+    path.write_text(json.dumps({"data": [{"paragraphs": [{"context": CONTEXT, "qas": inputs}]}]}))
     return path
 
 
@@ -45,10 +45,10 @@ def test_answers_are_checked_against_their_context(tmp_path: Path, capsys: pytes
     assert found.answers == [["Rome", "in Rome"], ["Oslo"]]
     assert found.spans.tolist() == [[14, 18], [34, 38]]
     assert not found.impossible
-    told = " ".join(capsys.readouterr().err.split())
-    assert "3 answers" in told
-    assert "q1, q2, q3" in told
-    assert "2 questions" in told
+    output = " ".join(capsys.readouterr().err.split())
+    assert "3 answers" in output
+    assert "q1, q2, q3" in output
+    assert "2 questions" in output
     assert len(squad_questions(file)) == 4
 
 
@@ -57,15 +57,15 @@ def test_nothing_is_asked_of_nothing(
     tmp_path: Path, question: str, context: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     nothing = {"id": "q7", "question": question, "answers": [], "is_impossible": True}
-    asked = {"id": "q8", "question": "Where?", "answers": [at("Rome", 14)]}
-    paragraphs = [{"context": context, "qas": [nothing]}, {"context": CONTEXT, "qas": [asked]}]
+    question = {"id": "q8", "question": "Where?", "answers": [at("Rome", 14)]}
+    paragraphs = [{"context": context, "qas": [nothing]}, {"context": CONTEXT, "qas": [question]}]
     file = tmp_path / "a.json"
     file.write_text(json.dumps({"data": [{"paragraphs": paragraphs}]}))
     found = read_squad(file)
     assert found.ids == ["q8"]
     assert found.contexts[found.context_of[0]] == CONTEXT
-    told = " ".join(capsys.readouterr().err.split())
-    assert re.search("1 questions.*empty.*q7", told)
+    output = " ".join(capsys.readouterr().err.split())
+    assert re.search("1 questions.*empty.*q7", output)
 
 
 def test_version_2_has_questions_without_an_answer(tmp_path: Path) -> None:
@@ -163,9 +163,9 @@ def test_rows_that_hold_something_else_are_named(tmp_path: Path, row: dict[str, 
 
 
 def test_equal_contexts_are_one() -> None:
-    asked = questions_with_contexts([("a?", "same"), ("b?", "other"), ("c?", "same", "id7")])
-    assert asked.contexts == ["same", "other"]
-    assert asked.context_of.tolist() == [0, 1, 0]
-    assert asked.ids == ["", "", "id7"]
+    questions = questions_with_contexts([("a?", "same"), ("b?", "other"), ("c?", "same", "id7")])
+    assert questions.contexts == ["same", "other"]
+    assert questions.context_of.tolist() == [0, 1, 0]
+    assert questions.ids == ["", "", "id7"]
     with pytest.raises(UsageError, match=r"questions.*context"):
         questions_with_contexts([("a?",)])

@@ -37,13 +37,13 @@ def encoder(tmp_path: Path) -> TextEncoder:
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
     """Four questions, the last two of which have no answer."""
-    asked: list[dict[str, Any]] = [
+    inputs: list[dict[str, Any]] = [
         {"answers": [{"text": "rome", "answer_start": CONTEXT.index("rome")}]},
         {"answers": [{"text": "oslo .", "answer_start": CONTEXT.rindex("oslo")}]},
         {"answers": [], "is_impossible": True},
         {"answers": [], "is_impossible": True},
     ]
-    questions = [{"id": str(n), "question": "where ?"} | one for n, one in enumerate(asked)]
+    questions = [{"id": str(n), "question": "where ?"} | one for n, one in enumerate(inputs)]
     path = tmp_path / "a.json"
     path.write_text(json.dumps({"data": [{"paragraphs": [{"context": CONTEXT, "qas": questions}]}]}))
     return path
@@ -80,12 +80,12 @@ def test_what_is_cut_or_read_in_windows_is_said(
     file: Path, encoder: TextEncoder, capsys: pytest.CaptureFixture[str]
 ) -> None:
     encoded(Answer(), file, encoder)
-    told = " ".join(capsys.readouterr().err.split())
-    assert re.search("4 of 4 questions.*24 tokens.*windows", told)
-    assert "cut" not in told
+    output = " ".join(capsys.readouterr().err.split())
+    assert re.search("4 of 4 questions.*24 tokens.*windows", output)
+    assert "cut" not in output
     Answer().encode(Answer().from_questions([("where ? " * 9, "rome"), ("where ?", "rome")]), encoder)
-    told = " ".join(capsys.readouterr().err.split())
-    assert re.search("1 of 2 questions.*12 tokens", told)
+    output = " ".join(capsys.readouterr().err.split())
+    assert re.search("1 of 2 questions.*12 tokens", output)
 
 
 def test_the_figure_called_loss_is_that_of_training(file: Path, encoder: TextEncoder) -> None:
@@ -111,26 +111,26 @@ def test_dev_sets_the_threshold_and_others_keep_it(file: Path, encoder: TextEnco
         sure = 4.0 if windows.question[row] < 2 else 1.0
         for edge in (0, 1):
             logits[windows.begins[row] + windows.targets[row, edge], edge] = sure
-    judged = task.evaluate(logits, examples, mistakes=3)
-    assert judged.figures["f1"] == judged.figures["best_f1"] == 1.0
-    assert (judged.mistakes, judged.warning) == ([], "")
+    evaluated = task.evaluate(logits, examples, mistakes=3)
+    assert evaluated.figures["f1"] == evaluated.figures["best_f1"] == 1.0
+    assert (evaluated.mistakes, evaluated.warning) == ([], "")
     silent = Answer.from_labels((), {"no_answer_threshold": -99.0}).evaluate(logits, examples)
     assert silent.warning.startswith("no question")
-    settled = task.with_tuned_threshold(judged)
-    assert settled.extra_config["no_answer_threshold"] == judged.figures["no_answer_threshold"]
-    assert settled.with_tuned_threshold(judged) is settled
-    assert Answer.from_labels((), settled.extra_config).extra_config == settled.extra_config
+    tuned = task.with_tuned_threshold(evaluated)
+    assert tuned.extra_config["no_answer_threshold"] == evaluated.figures["no_answer_threshold"]
+    assert tuned.with_tuned_threshold(evaluated) is tuned
+    assert Answer.from_labels((), tuned.extra_config).extra_config == tuned.extra_config
     logits[windows.begins[windows.question == 2]] -= 20
-    worse = settled.evaluate(logits, examples, mistakes=3)
+    worse = tuned.evaluate(logits, examples, mistakes=3)
     assert worse.figures["no_answer_accuracy"] == 0.5
     assert worse.figures["has_answer_f1"] == 1.0
     (mistake,) = worse.mistakes
     assert mistake.label == "no answer"
-    said = settled.predictions(logits, examples)
-    assert [one["answer"] for one in said[:2]] == ["rome", "oslo ."]
-    assert said[2]["answer"]
-    assert (said[3]["answer"], said[3]["start"]) == ("", None)
-    assert 0 < said[3]["probability"] < 1
+    predicted = tuned.predictions(logits, examples)
+    assert [one["answer"] for one in predicted[:2]] == ["rome", "oslo ."]
+    assert predicted[2]["answer"]
+    assert (predicted[3]["answer"], predicted[3]["start"]) == ("", None)
+    assert 0 < predicted[3]["probability"] < 1
 
 
 def test_a_model_without_threshold_always_answers(file: Path, encoder: TextEncoder) -> None:

@@ -120,13 +120,13 @@ def test_every_form_gives_the_same_words_and_tags(form: str, tmp_path: Path) -> 
 
 @pytest.mark.parametrize("form", FORMS)
 def test_a_tagger_is_asked_the_same_words(form: str, tmp_path: Path) -> None:
-    asked = [texts for _, texts in InputFile(FORMS[form](tmp_path), head_type="token", pairs=False)]
+    questions = [texts for _, texts in InputFile(FORMS[form](tmp_path), head_type="token", pairs=False)]
     if "spans" in form:
-        assert asked == [(text,) for text in TEXTS]
+        assert questions == [(text,) for text in TEXTS]
     else:
-        asked = asked[1:] if form == "no words" else asked
-        assert asked == list(map(tuple, WORDS))
-        assert all(isinstance(texts, PreTokenized) for texts in asked)
+        questions = questions[1:] if form == "no words" else questions
+        assert questions == list(map(tuple, WORDS))
+        assert all(isinstance(texts, PreTokenized) for texts in questions)
 
 
 def test_a_tagger_is_asked_words_without_tags(tmp_path: Path) -> None:
@@ -135,8 +135,8 @@ def test_a_tagger_is_asked_words_without_tags(tmp_path: Path) -> None:
         parquet({"tokens": [[], *WORDS], "tags": [[], *NUMBERS]}),
         lines("b.jsonl", rows(("tokens", [[], *WORDS]), ("ner_tags", [[], *NUMBERS]))),
     ):
-        asked = [texts for _, texts in InputFile(write(tmp_path), head_type="token", pairs=False)]
-        assert asked == [("",), *map(tuple, WORDS)]
+        questions = [texts for _, texts in InputFile(write(tmp_path), head_type="token", pairs=False)]
+        assert questions == [("",), *map(tuple, WORDS)]
     texts = lines("c.jsonl", rows(("text", TEXTS), ("label", ["a", "b"])))(tmp_path)
     assert [texts for _, texts in InputFile(texts, head_type="token", pairs=False)] == [(text,) for text in TEXTS]
 
@@ -206,10 +206,10 @@ def test_entities_that_do_not_fit_words_are_counted(tmp_path: Path, capsys: pyte
     examples = splits["train"]
     assert examples.words == ["Rome-based", "Anna", "Stone"]
     assert [task.labels[tag] for tag in examples.targets] == ["B-LOC", "B-PER", "I-PER"]
-    told = capsys.readouterr().err
-    assert "within a word" in told
-    assert "longer ones" in told
-    assert re.search("1 rows.*no words", told)
+    output = capsys.readouterr().err
+    assert "within a word" in output
+    assert "longer ones" in output
+    assert re.search("1 rows.*no words", output)
 
 
 @pytest.mark.parametrize(

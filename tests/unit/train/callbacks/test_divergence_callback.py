@@ -88,7 +88,7 @@ PHASES = (Phase(length=8, rows=1, share=1.0),)
 
 def test_a_last_step_that_ruins_the_weights_is_an_error() -> None:
     schedule = ScheduleConfig(steps=3, phases=PHASES)
-    with pytest.raises(NotFiniteError, match=r"step 3 left weights that are no numbers; lower --learning"):
+    with pytest.raises(NotFiniteError, match=r"step 3.*--learning"):
         reports(begun(), Steps(lambda made: made == 3), schedule, guard=None)
 
 
@@ -101,7 +101,7 @@ def test_a_guard_goes_back_and_makes_the_last_steps_anew() -> None:
     assert all(p.isfinite().all() for p in state.model.parameters())
     state = begun()
     guard = guarded(state, schedule, every=2, attempts=2)
-    with pytest.raises(TrainingError, match="going back to step 4 2 times"):
+    with pytest.raises(TrainingError, match=r"step 4.*2 times"):
         reports(state, Steps(lambda made: made >= 5), schedule, guard=guard)
 
 
@@ -120,7 +120,7 @@ def test_where_the_time_is_up_the_state_gone_back_to_is_the_last() -> None:
     assert reports(state, Steps(lambda made: made > 2), schedule, guard=guard, ticks=6.0)[-1] == 2
     assert state.progress.step == 2
     state, never = begun(), Steps(lambda made: True)
-    with pytest.raises(TrainingError, match=r"no step of the run succeeded|3 times"):
+    with pytest.raises(TrainingError, match=r"no step|3 times"):
         reports(state, never, schedule, guard=guarded(state, schedule, every=1), ticks=6.0)
 
 

@@ -134,9 +134,9 @@ def test_no_checkpoint_is_no_damage(tmp_path: Path) -> None:
     assert newest_whole(tmp_path) is None
 
 
-def saved(run: Path, step: int, **told: Any) -> Path:
-    seconds = told.pop("seconds", 0.0)
-    return write_checkpoint(run, copy_state(state_of(1.0, step=step, seconds=seconds)), identity={}, **told)
+def saved(run: Path, step: int, **given: Any) -> Path:
+    seconds = given.pop("seconds", 0.0)
+    return write_checkpoint(run, copy_state(state_of(1.0, step=step, seconds=seconds)), identity={}, **given)
 
 
 def test_the_newest_and_the_best_are_kept(tmp_path: Path) -> None:

@@ -98,16 +98,16 @@ def test_every_held_out_example_counts_once(monkeypatch: pytest.MonkeyPatch) -> 
     objective = build_objective(ObjectiveConfig(), vocab_size=100, mask_id=4)
     examples = [example_of(rows) for rows in (2, 3, 4, 5, 6)]
     whole = held_out_figures(model, objective, examples, device=torch.device("cpu"))
-    told: list[dict[str, float]] = []
+    added: list[dict[str, float]] = []
 
     class Half(Group):
         def total(self, figures: dict[str, float]) -> dict[str, float]:  # type: ignore[override]
-            told.append(dict(figures))
-            return {name: sum(one[name] for one in told) for name in figures}
+            added.append(dict(figures))
+            return {name: sum(one[name] for one in added) for name in figures}
 
     for rank in range(2):
         shared = held_out_figures(model, objective, examples, device=torch.device("cpu"), group=Half(rank, 2))
-    assert told[0]["nsp_count"] + told[1]["nsp_count"] == 20
+    assert added[0]["nsp_count"] + added[1]["nsp_count"] == 20
     assert shared == pytest.approx(whole, abs=1e-5)
 
 

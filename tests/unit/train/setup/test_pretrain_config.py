@@ -1,4 +1,4 @@
-"""Settings of a run: what a recipe's own rows and the sentence pairs of a call do to one another."""
+"""Settings of a run: those that do not fit are refused, and what rows of a recipe and pairs of a call do together."""
 
 from __future__ import annotations
 
@@ -46,3 +46,22 @@ def test_the_model_has_the_head_where_pairs_are_trained_on() -> None:
         config = resolve("fast", settings)
         shape = config.model.shape("tiny", vocab_size=99, pad_token_id=0, next_sentence=config.objective.next_sentence)
         assert shape.model_dump()["next_sentence"] is head
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"optimiser": {"name": "adamw"}}, "optimizer"),
+        ({"size": "huge"}, "tiny, mini"),
+        ({"schedule": {"steps": 3, "phases": [{"length": 1024, "rows": 4, "share": 1.0}]}}, "512 positions"),
+        ({"schedule": {"steps": "many"}}, r"schedule\.steps"),
+        ({"engine": {"accumulation": 3}}, "micro-batches"),
+        ({"model": {"architecture": "mod"}}, r"model\.architecture"),
+        ({"model": {"global_every": 3}}, "'modern'"),
+        ({"data": {"fill_rows": True}}, "sentence pairs"),
+        ({"data": {"pack": True}}, r"sentence pair.*--objective\.next-sentence"),
+    ],
+)
+def test_settings_that_do_not_fit(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        resolve("classic-fast", settings)

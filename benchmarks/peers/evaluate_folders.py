@@ -1,8 +1,8 @@
 """Turns Hugging Face folders into figures on the same held-out text: masked words, or next sentences, by transformers.
 
-    python benchmarks/peers/judge.py --data DATA RUN/model peer/model                    15% of the tokens, whole words
-    python benchmarks/peers/judge.py --data DATA RUN/model peer/model --single-tokens    15% of the tokens, single ones
-    python benchmarks/peers/judge.py --data DATA RUN/model --nsp                         sentence pairs
+    python benchmarks/peers/evaluate_folders.py --data DATA RUN/model peer/model    # whole words
+    python benchmarks/peers/evaluate_folders.py --data DATA RUN/model peer/model --single-tokens    # single tokens
+    python benchmarks/peers/evaluate_folders.py --data DATA RUN/model --nsp    # sentence pairs
 
 Rows, masks (80/10/10) and pairs are fixed by the data alone; they are those of `bertwright evaluate` (of "nsp" too,
 where 15% of the tokens, single ones, are masked as in training). The models are loaded and run by transformers in
@@ -40,7 +40,7 @@ LABELS = ("is_next", "random")
 """Names of labels 0 and 1 of a sentence pair."""
 
 
-def judged_rows(
+def evaluation_rows(
     data: Path, *, rows: int, length: int, whole_word: bool = True, pairs: bool = False
 ) -> list[MaskedBatch]:
     """Return the fixed masked rows, or sentence pairs, of the held-out split of a DATA folder."""
@@ -54,23 +54,23 @@ def judged_rows(
 
 
 @torch.inference_mode()
-def judge(model: PreTrainedModel, examples: list[MaskedBatch]) -> dict[str, float]:
+def evaluate(model: PreTrainedModel, examples: list[MaskedBatch]) -> dict[str, float]:
     """Return nats a masked token and the share guessed right."""
     loss, right, count = 0.0, 0, 0
     for example in examples:
         logits = model(input_ids=example.input_ids, attention_mask=example.attention_mask.long()).logits.float()
         used = example.masked_weights > 0
         rows = torch.arange(len(logits))[:, None].expand_as(example.masked_positions)[used]
-        asked = logits[rows, example.masked_positions[used]]
+        scores = logits[rows, example.masked_positions[used]]
         labels = example.masked_labels[used]
-        loss += float(torch.nn.functional.cross_entropy(asked, labels, reduction="sum"))
-        right += int((asked.argmax(-1) == labels).sum())
+        loss += float(torch.nn.functional.cross_entropy(scores, labels, reduction="sum"))
+        right += int((scores.argmax(-1) == labels).sum())
         count += len(labels)
     return {"mlm_loss": round(loss / count, 4), "mlm_accuracy": round(right / count, 4)}
 
 
 @torch.inference_mode()
-def judge_pairs(model: PreTrainedModel, examples: list[MaskedBatch]) -> dict[str, float]:
+def evaluate_pairs(model: PreTrainedModel, examples: list[MaskedBatch]) -> dict[str, float]:
     """Return nats a pair, accuracy, balanced accuracy and the share of the commoner class."""
     order = label_order(model.config)
     totals: dict[str, float] = {}
@@ -91,7 +91,9 @@ def label_order(config: PretrainedConfig) -> list[int]:
         return [0, 1]
     places = {name: int(place) for place, name in config.id2label.items()}
     if set(places) != set(LABELS):
-        raise SystemExit(f"its labels are {', '.join(places)}; a judge of sentence pairs has {' and '.join(LABELS)}")
+        raise SystemExit(
+            f"its labels are {', '.join(places)}; a classifier of sentence pairs has {' and '.join(LABELS)}"
+        )
     return [places[name] for name in LABELS]
 
 
@@ -108,14 +110,14 @@ def load(kind: Any, folder: Path) -> PreTrainedModel:
     return model.eval()
 
 
-def judge_folder(folder: Path, examples: list[MaskedBatch], *, nsp: bool = False) -> dict[str, float]:
+def evaluate_folder(folder: Path, examples: list[MaskedBatch], *, nsp: bool = False) -> dict[str, float]:
     """Return the figures of a model folder and its number of weights."""
     kind = AutoModelForMaskedLM
     if nsp:
         classifier = is_classifier(AutoConfig.from_pretrained(folder))
         kind = AutoModelForSequenceClassification if classifier else AutoModelForNextSentencePrediction
     model = load(kind, folder)
-    figures = judge_pairs(model, examples) if nsp else judge(model, examples)
+    figures = evaluate_pairs(model, examples) if nsp else evaluate(model, examples)
     return {**figures, "parameters": sum(parameter.numel() for parameter in model.parameters())}
 
 
@@ -128,16 +130,16 @@ def main() -> None:
     parser.add_argument("--length", type=int, default=128)
     what = parser.add_mutually_exclusive_group()
     what.add_argument("--single-tokens", action="store_true", help="mask single tokens instead of whole words")
-    what.add_argument("--nsp", action="store_true", help="judge next-sentence prediction instead of masked words")
+    what.add_argument("--nsp", action="store_true", help="evaluate next-sentence prediction instead of masked words")
     arguments = parser.parse_args()
-    examples = judged_rows(
+    examples = evaluation_rows(
         arguments.data,
         rows=arguments.rows,
         length=arguments.length,
         whole_word=not (arguments.single_tokens or arguments.nsp),
         pairs=arguments.nsp,
     )
-    figures = {str(folder): judge_folder(folder, examples, nsp=arguments.nsp) for folder in arguments.models}
+    figures = {str(folder): evaluate_folder(folder, examples, nsp=arguments.nsp) for folder in arguments.models}
     print(json.dumps(figures, indent=2))
 
 
