@@ -12,7 +12,6 @@ import sys
 import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Protocol
@@ -111,7 +110,8 @@ class TensorBoard:
             self.close()
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
-                self.writer = import_module("torch.utils.tensorboard").SummaryWriter(self.folder, purge_step=step)
+                from torch.utils.tensorboard import SummaryWriter
+            self.writer = SummaryWriter(self.folder, purge_step=step)
             rows = "".join(f"| {name} | {text_of(value)} |\n" for name, value in self.settings.items())
             if rows:
                 self.writer.add_text("settings", f"| setting | value |\n|---|---|\n{rows}", step)
@@ -135,7 +135,8 @@ class WandB:
     def __init__(self, folder: Path, settings: Mapping[str, Any]) -> None:
         """Begin the run, or go on with it."""
         os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
-        wandb = import_module("wandb")
+        import wandb
+
         self.run = wandb.init(
             project=os.environ.get("WANDB_PROJECT", PROJECT),
             name=folder.name,
@@ -167,7 +168,9 @@ class MLflow:
         for name in ("MLFLOW_DISABLE_TELEMETRY", "DO_NOT_TRACK", "MLFLOW_ALLOW_FILE_STORE"):
             os.environ.setdefault(name, "true")
         uri = os.environ.get("MLFLOW_TRACKING_URI") or (folder.resolve() / "mlruns").as_uri()
-        self.client = import_module("mlflow").MlflowClient(tracking_uri=uri)
+        import mlflow
+
+        self.client = mlflow.MlflowClient(tracking_uri=uri)
         self.run = known_as(folder)
         if self.run is None:
             known = self.client.get_experiment_by_name(PROJECT)
