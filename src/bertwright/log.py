@@ -16,7 +16,7 @@ from rich.cells import cell_len
 from rich.console import Console
 from rich.padding import Padding
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-from rich.table import Table as RichTable
+from rich.table import Table
 from rich.text import Text
 
 Count = Callable[..., None]
@@ -158,7 +158,7 @@ class Facts:
             for name, value in rows:
                 console.print(Text.assemble((name, "bold"), f": {value}"), soft_wrap=True)
             return
-        table = RichTable(show_header=False)
+        table = Table(show_header=False)
         table.add_column(style="bold", width=widths[0])
         table.add_column(justify="right", width=widths[1])
         for name, value in rows:
@@ -167,7 +167,7 @@ class Facts:
 
 
 @dataclass(frozen=True)
-class Table:
+class ResultTable:
     """A table with a header; the first column is text, the others are figures.
 
     Cells are shown as they are: brackets in them, as in [unused3], are not markup. Where it is too narrow for a table,
@@ -188,7 +188,7 @@ class Table:
                 for name, cell in zip(self.header[1:], others, strict=True):
                     console.print(Text(f"    {name}: {cell}"), soft_wrap=True)
             return
-        table = RichTable()
+        table = Table()
         for index, (name, width) in enumerate(zip(self.header, widths, strict=True)):
             table.add_column(Text(name), justify="left" if index == 0 else "right", width=width)
         for row in self.rows:

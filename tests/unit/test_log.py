@@ -11,7 +11,7 @@ import pytest
 
 from bertwright.log import (
     Facts,
-    Table,
+    ResultTable,
     column_widths,
     note,
     note_once,
@@ -52,7 +52,7 @@ def narrow(monkeypatch: pytest.MonkeyPatch) -> Terminal:
 def test_a_table_too_wide_for_the_terminal_breaks_no_path(monkeypatch: pytest.MonkeyPatch) -> None:
     terminal = narrow(monkeypatch)
     print_blocks(Facts(f"pre-trained: {PATH}", {"model": PATH, "loss": "3.2"}))
-    print_blocks(Table(f"files of {PATH}", ["file", "bytes"], [[PATH, "12"], [f"{PATH}.json", "3"]]))
+    print_blocks(ResultTable(f"files of {PATH}", ["file", "bytes"], [[PATH, "12"], [f"{PATH}.json", "3"]]))
     output = terminal.shown
     assert output.count(PATH) == 5
     assert "loss: 3.2" in output
@@ -62,7 +62,9 @@ def test_a_table_too_wide_for_the_terminal_breaks_no_path(monkeypatch: pytest.Mo
 def test_long_texts_are_wrapped_beside_a_path_that_fits(monkeypatch: pytest.MonkeyPatch) -> None:
     terminal = narrow(monkeypatch)
     print_blocks(
-        Table("answers", ["text", "file"], [["a text of many words " * 6, PATH[:30]], ["另一个句子" * 30, "b.txt"]])
+        ResultTable(
+            "answers", ["text", "file"], [["a text of many words " * 6, PATH[:30]], ["另一个句子" * 30, "b.txt"]]
+        )
     )
     lines = terminal.shown.splitlines()
     assert any(PATH[:30] in line for line in lines)

@@ -11,7 +11,7 @@ import pytest
 
 from bertwright.cli.command import command_of, prints
 from bertwright.errors import BertwrightError
-from bertwright.log import Facts, Lines, Raw, Settings, Table
+from bertwright.log import Facts, Lines, Raw, ResultTable, Settings
 from bertwright.result import Result, ResultList, plain
 
 
@@ -26,7 +26,7 @@ class Point:
 def test_a_result_is_a_dict_that_prints_as_its_blocks() -> None:
     result = Result(
         {"valid": {"mlm_loss": 3.4}},
-        Table("figures [x]", ["name", "value"], [["[unused1]", "3.4"]]),
+        ResultTable("figures [x]", ["name", "value"], [["[unused1]", "3.4"]]),
         Lines(["[bold]as it is[/bold]"]),
         Raw(["a\tb"]),
         Settings("settings", [("seed", "0", "Seed.")]),

@@ -21,7 +21,6 @@ from bertwright.files import written_aside
 Number = Literal["float32", "float16"]
 Put = Callable[[Sequence[str], np.ndarray], None]
 """Takes the texts of a chunk [n] and their vectors [n, H]."""
-COLUMNS = ("text", "vector")
 BESIDE_VALUES = 4096
 """Bytes of a file that are neither text nor vectors: header or footer."""
 

@@ -17,7 +17,7 @@ from bertwright.inference.embedder import open_embedder
 from bertwright.inference.predictors import task_of
 from bertwright.inference.scoring import score_rows
 from bertwright.inference.translation import TranslationPredictor, translation_loss
-from bertwright.log import Block, Facts, Table, note
+from bertwright.log import Block, Facts, note
 from bertwright.result import Result
 from bertwright.tasks.base import Task
 from bertwright.tasks.classification.task import Classify, positive_of
@@ -57,7 +57,7 @@ def evaluate_task(
         note(result.warning)
     blocks: list[Block] = [Facts(f"{folder} on {file}", facts)]
     if result.table is not None:
-        blocks.append(Table(result.table.title, result.table.header, result.table.rows))
+        blocks.append(result.table)
     return Result(result.figures, *blocks)
 
 

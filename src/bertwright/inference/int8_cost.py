@@ -12,7 +12,7 @@ from bertwright.data.labelled.rows_of_labels import LabelledRows
 from bertwright.files import human_bytes
 from bertwright.hub.onnx.onnx_folder import OnnxFolder
 from bertwright.inference.batching import Forward, cpu_policy, in_batches, logits_of
-from bertwright.log import Table
+from bertwright.log import ResultTable
 from bertwright.tasks.embedding.metrics import cosines
 from bertwright.tasks.eval_result import EvalResult
 
@@ -58,7 +58,7 @@ def _likeliest(predict: Forward[np.ndarray]) -> Forward[np.ndarray]:
     return lambda arrays: predict(arrays).argmax(-1)[..., None].astype(np.float32)
 
 
-def cost_table(speeds: dict[str, float], losses: dict[str, Any], sizes: Sequence[int]) -> Table:
+def cost_table(speeds: dict[str, float], losses: dict[str, Any], sizes: Sequence[int]) -> ResultTable:
     """Return a table with a row a figure, float32 beside int8; `sizes` are the bytes of both graphs."""
     figures: dict[str, dict[str, float]] = losses.get("figures", {"float32": {}})
     rows = [
@@ -76,4 +76,4 @@ def cost_table(speeds: dict[str, float], losses: dict[str, Any], sizes: Sequence
         times = [speeds[f"ONNX {kind}"] / speeds["torch float32"] for kind in ("float32", "int8")]
         rows.append(["times torch in float32", *(f"{value:.2f}" for value in times)])
     rows.append(["size of the file", *(human_bytes(size) for size in sizes)])
-    return Table("8-bit integers", ["", "float32", "int8"], rows)
+    return ResultTable("8-bit integers", ["", "float32", "int8"], rows)

@@ -9,7 +9,7 @@ from typing import Any
 from bertwright.checksums import DIGEST
 from bertwright.errors import ModelError
 from bertwright.files import human_bytes, read_json
-from bertwright.log import Facts, Table
+from bertwright.log import Facts, ResultTable
 from bertwright.result import Result
 
 SHOWN: dict[str, tuple[str, str]] = {
@@ -39,7 +39,7 @@ def show_checkpoint(folder: Path) -> Result:
     return Result(
         {"kind": "checkpoint", **saved, "files": files},
         Facts(f"{folder}, a checkpoint", facts),
-        Table("files", ["file", "size", "XXH3"], rows),
+        ResultTable("files", ["file", "size", "XXH3"], rows),
     )
 
 

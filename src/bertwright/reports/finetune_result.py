@@ -9,7 +9,7 @@ from typing import Any
 
 from bertwright.device import machine, versions
 from bertwright.files import sha256_of
-from bertwright.log import Table, note
+from bertwright.log import ResultTable, note
 from bertwright.model.build import architecture_of
 from bertwright.model.encoder import parameter_count
 from bertwright.result import Result
@@ -96,7 +96,7 @@ def summary(figures: list[Mapping[str, float]], of: Any) -> dict[str, float]:
     return {name: round(float(of([one[name] for one in figures])), 6) for name in figures[0]}
 
 
-def figures_table(figures: Mapping[str, Any], splits: Sequence[str]) -> Table:
+def figures_table(figures: Mapping[str, Any], splits: Sequence[str]) -> ResultTable:
     """Return the figures of result.json on each split, and their mean and spread where there are several seeds.
 
     A cell is empty on a split that has no such figure, as one whose questions all have answers has none of the others.
@@ -110,10 +110,10 @@ def figures_table(figures: Mapping[str, Any], splits: Sequence[str]) -> Table:
             mean, deviation = (figures[which][split].get(name) for which in ("mean", "spread"))
             cells.append("" if mean is None else f"{mean:.4f} ± {deviation:.4f}")
         rows.append([shown, *cells])
-    return Table(figures["task"], header, rows)
+    return ResultTable(figures["task"], header, rows)
 
 
-def score_table(figures: Mapping[str, Any]) -> Table:
+def score_table(figures: Mapping[str, Any]) -> ResultTable:
     """Say how long a run took; return a table of its figures on each split, with their spread over seeds."""
     speed = f"{figures['examples_per_second']:,.0f} examples/s"
     best = f"step {figures['best_step']:,} was best, evaluated below in float32"
@@ -126,7 +126,7 @@ def with_tables(figures: Mapping[str, Any], results: Mapping[str, EvalResult]) -
     tables = [score_table(figures)]
     table = results["dev"].table
     if table is not None and len(table.header) <= MOST_COLUMNS:
-        tables.append(Table(f"dev: {table.title}", table.header, table.rows))
+        tables.append(ResultTable(f"dev: {table.title}", table.header, table.rows))
     for split, one in results.items():
         if one.warning:
             note(f"{split}: {one.warning}")

@@ -14,7 +14,7 @@ from bertwright.errors import ModelError
 from bertwright.files import read_json
 from bertwright.hub.mappings.known import model_type_of
 from bertwright.hub.sentence_layout import encoder_folder
-from bertwright.log import Facts, Table
+from bertwright.log import Facts, ResultTable
 from bertwright.result import Result
 
 BLOCK = re.compile(r"(?:^|\.)layers?\.(\d+)\.")
@@ -41,7 +41,7 @@ def show_model(model: Path) -> Result:
     return Result(
         {"kind": "model", "config": config, "weights": weights},
         Facts(str(model), facts),
-        Table("weights", ["part", "tensors", "parameters"], rows),
+        ResultTable("weights", ["part", "tensors", "parameters"], rows),
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +12,10 @@ from bertwright.files import map_os_errors, written_aside
 from bertwright.inference.base import Predictions
 from bertwright.inference.questions import InputFile
 from bertwright.inference.text_rows import MASK
-from bertwright.log import Block, Raw, Table, count_progress, note
+from bertwright.log import Block, Raw, ResultTable, count_progress, note
 from bertwright.result import ResultList
 
 Prediction = dict[str, Any]
-Cells = Callable[[Prediction], list[str]]
-"""Returns the cells of a prediction beside that of its text."""
 
 LONGEST_CELL = 80
 """Characters of a text shown in a table."""
@@ -69,46 +67,37 @@ def blocks_of(predictions: Sequence[Prediction]) -> list[Block]:
         return [*_word_tables(words), *_pair_tables(pairs)]
     if "entities" in first:
         rows = [row for one in predictions for row in _entity_rows(one)]
-        return [Table("predictions", ["text", "entity", "type", "characters", "probability"], rows)]
+        return [ResultTable("predictions", ["text", "entity", "type", "characters", "probability"], rows)]
     if "tags" in first:
         rows = [[word["word"], word["tag"], _percent(word)] for one in predictions for word in one["tags"]]
-        return [Table("predictions", ["word", "tag", "probability"], rows)]
-    header, cells = _columns(first)
-    title = "question" if "answer" in first else "text"
-    return [Table("predictions", [title, *header], [[_text(one), *cells(one)] for one in predictions])]
+        return [ResultTable("predictions", ["word", "tag", "probability"], rows)]
+    rows_by_column = [_row(one) for one in predictions]
+    return [ResultTable("predictions", list(rows_by_column[0]), [list(row.values()) for row in rows_by_column])]
 
 
-def _columns(first: Prediction) -> tuple[list[str], Cells]:
-    """Return the header beside the text, and what gives the cells under it, for predictions like `first`."""
-    known: dict[str, tuple[list[str], Cells]] = {
-        "answer": (
-            ["answer", "characters", "probability"],
-            lambda one: [
-                _short(one["answer"]) or "none",
-                f"{one['start']}-{one['end']}" if one["answer"] else "",
-                _percent(one),
-            ],
-        ),
-        "choice": (["choice", "probability"], lambda one: [_short(one["choice"]), _percent(one)]),
-        "label": (["label", "probability"], lambda one: [one["label"], _percent(one)]),
-        "labels": (
-            ["labels", "probabilities"],
-            lambda one: [
-                ", ".join(one["labels"]) or "none",
-                ", ".join(f"{one['probabilities'][label]:.1%}" for label in one["labels"]),
-            ],
-        ),
-        "score": (["score"], lambda one: [f"{one['score']:.3f}"]),
-        "similarity": (["cosine"], lambda one: [f"{one['similarity']:.3f}"]),
-    }
-    kind = next((name for name in known if name in first), None)
-    if kind is not None:
-        return known[kind]
-    others = [name for name in first if name not in INPUTS]
-    return others, lambda one: [_short(str(one[name])) for name in others]
+def _row(prediction: Prediction) -> dict[str, str]:
+    """Return the cells of a prediction by the header of their column, its text first."""
+    row = {"question" if "answer" in prediction else "text": _text(prediction)}
+    if "answer" in prediction:
+        row["answer"] = _short(prediction["answer"]) or "none"
+        row["characters"] = f"{prediction['start']}-{prediction['end']}" if prediction["answer"] else ""
+    elif "labels" in prediction:
+        labels, probabilities = prediction["labels"], prediction["probabilities"]
+        row["labels"] = ", ".join(labels) or "none"
+        row["probabilities"] = ", ".join(f"{probabilities[label]:.1%}" for label in labels)
+    elif named := next((name for name in ("choice", "label") if name in prediction), None):
+        row[named] = _short(prediction[named])
+    elif figure := next((name for name in ("score", "similarity") if name in prediction), None):
+        row["cosine" if figure == "similarity" else figure] = f"{prediction[figure]:.3f}"
+    else:
+        row |= {name: _short(str(value)) for name, value in prediction.items() if name not in INPUTS}
+        return row
+    if "probability" in prediction:
+        row["probability"] = _percent(prediction)
+    return row
 
 
-def _word_tables(predictions: Sequence[Prediction]) -> list[Table]:
+def _word_tables(predictions: Sequence[Prediction]) -> list[ResultTable]:
     """Return the words for each [MASK]: those of a single one under each other, those of several a row each."""
     masks = []
     for one in predictions:
@@ -119,19 +108,21 @@ def _word_tables(predictions: Sequence[Prediction]) -> list[Table]:
         return []
     if len(masks) == 1:
         [(text, words)] = masks
-        return [Table(text, ["word", "probability"], [[word, f"{probability:.1%}"] for word, probability in words])]
+        return [
+            ResultTable(text, ["word", "probability"], [[word, f"{probability:.1%}"] for word, probability in words])
+        ]
     header = ["text", *map(str, range(1, 1 + len(masks[0][1])))]
     rows = [[text, *(f"{word} {probability:.1%}" for word, probability in words)] for text, words in masks]
-    return [Table(f"predictions for {MASK}", header, rows)]
+    return [ResultTable(f"predictions for {MASK}", header, rows)]
 
 
-def _pair_tables(predictions: Sequence[Prediction]) -> list[Table]:
+def _pair_tables(predictions: Sequence[Prediction]) -> list[ResultTable]:
     rows = [
         [one["first"], one["second"], "yes" if one["next"] >= 0.5 else "no", f"{one['next']:.1%}"]
         for one in predictions
     ]
     title = "does the second text follow the first?"
-    return [Table(title, ["first", "second", "next", "probability"], rows)] if rows else []
+    return [ResultTable(title, ["first", "second", "next", "probability"], rows)] if rows else []
 
 
 def _entity_rows(prediction: Prediction) -> list[list[str]]:

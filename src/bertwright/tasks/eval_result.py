@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from bertwright.log import ResultTable
+
 SAME_PREDICTION = "the model predicts a single class; train it longer, on more examples or at another learning rate"
 SAME_LABEL = "the figures say little; give a file in which labels differ"
 
@@ -19,15 +21,6 @@ class Mistake:
     label: str
     prediction: str
     error: float
-
-
-@dataclass(frozen=True)
-class ResultTable:
-    """A table of a task's own: a confusion matrix, or figures by entity type."""
-
-    title: str
-    header: list[str]
-    rows: list[list[str]]
 
 
 @dataclass(frozen=True)

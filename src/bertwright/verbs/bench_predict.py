@@ -20,7 +20,7 @@ from bertwright.hub.task_folder import head_type_of
 from bertwright.inference.base import Predictions, Predictor
 from bertwright.inference.predictors import open_predictor
 from bertwright.inference.questions import Question
-from bertwright.log import Table, note
+from bertwright.log import ResultTable, note
 from bertwright.result import Result
 from bertwright.rng import stream
 from bertwright.tasks.columns import ColumnsConfig
@@ -138,7 +138,7 @@ def _both(answers: dict[str, Predictions], first: str, other: str) -> list[tuple
     return list(zip(answers[first], answers[other], strict=True))
 
 
-def _table(figures: dict[str, Any]) -> Table:
+def _table(figures: dict[str, Any]) -> ResultTable:
     """Return speed and agreement of each side, a row a side."""
     speeds: dict[str, float] = figures["sides"]
     first = next(iter(speeds.values()))
@@ -148,4 +148,4 @@ def _table(figures: dict[str, Any]) -> Table:
         cells = ["", ""] if agreed is None else [f"{agreed['labels']:.2%}", f"{agreed['largest_change']:.4f}"]
         rows.append([name, f"{speed:,.0f}", f"{speed / first:.2f}", *cells])
     header = ["", "questions a second", "times the first", "labels that agree", "largest change"]
-    return Table(figures["what"], header, rows)
+    return ResultTable(figures["what"], header, rows)

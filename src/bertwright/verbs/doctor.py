@@ -18,7 +18,7 @@ from bertwright.corpus.findings import findings_of
 from bertwright.corpus.readers.formats import ReadOptions
 from bertwright.errors import UsageError
 from bertwright.flags import with_flags
-from bertwright.log import Table
+from bertwright.log import ResultTable
 from bertwright.result import Result
 from bertwright.tokenizer.load import load_tokenizer
 from bertwright.types import listed
@@ -89,4 +89,4 @@ def doctor(
     report = {"looked_at": profile.looked_at, "findings": {finding.name: finding.as_dict() for finding in findings}}
     rows = [[finding.name, finding.figure, finding.verdict, finding.remedy] for finding in findings]
     title = f"{', '.join(named)}: looked at {profile.looked_at}"
-    return Result(report, Table(title, ["what", "found", "verdict", "what to do"], rows))
+    return Result(report, ResultTable(title, ["what", "found", "verdict", "what to do"], rows))

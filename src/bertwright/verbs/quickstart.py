@@ -13,7 +13,7 @@ from bertwright.corpus.shards import Shards
 from bertwright.files import refuse_existing
 from bertwright.hub.encoder_folder import load_model
 from bertwright.inference.pretrained_predictor import fill_mask
-from bertwright.log import Block, Lines, Table, note
+from bertwright.log import Block, Lines, ResultTable, note
 from bertwright.reports.quickstart_result import learned_rows, machine_sentence, outlook
 from bertwright.result import Result
 from bertwright.tokenizer.load import load_tokenizer
@@ -72,7 +72,7 @@ def quickstart(out: Path | str = "quickstart", *, minutes: float = 4.0) -> Resul
         {**run, "data": data, "predictions": predictions},
         *data.blocks,
         *run.blocks,
-        Table("predictions for [MASK]", ["sentence", "1st", "2nd", "3rd", "4th"], rows),
+        ResultTable("predictions for [MASK]", ["sentence", "1st", "2nd", "3rd", "4th"], rows),
         *explained(out, run),
         Lines(next_steps(out)),
     )
@@ -85,7 +85,9 @@ def explained(out: Path, figures: Mapping[str, Any]) -> list[Block]:
     rows = learned_rows(figures, commonest=float(frequencies.max() / frequencies.sum()))
     lines = read_metrics(out / "run" / "metrics.jsonl")
     return [
-        Table("what it learned, on text it was not trained on", ["figure", "this model", "without learning"], rows),
+        ResultTable(
+            "what it learned, on text it was not trained on", ["figure", "this model", "without learning"], rows
+        ),
         Lines([machine_sentence(figures), outlook(lines)]),
     ]
 

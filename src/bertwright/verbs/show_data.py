@@ -10,7 +10,7 @@ import numpy as np
 from bertwright.corpus.shards import Shard, Shards, read_manifest
 from bertwright.errors import DataError, UsageError
 from bertwright.files import human_bytes
-from bertwright.log import Block, Lines, Table
+from bertwright.log import Block, Lines, ResultTable
 from bertwright.reports.text import sentence_text
 from bertwright.result import Result
 from bertwright.tokenizer.load import Tokenizer, load_tokenizer
@@ -36,7 +36,7 @@ def show_data(data: Path, split: str, *, document: int | None) -> Result:
         for name, figures in manifest["splits"].items()
     }
     figures = {"kind": "data", "language": manifest["language"], "tokenizer": tokenizer, "splits": counts, **shown}
-    return Result(figures, Table(title, ["split", *names, "size"], rows), *shown.blocks)
+    return Result(figures, ResultTable(title, ["split", *names, "size"], rows), *shown.blocks)
 
 
 def show_shard(shard: Path, *, document: int | None) -> Result:

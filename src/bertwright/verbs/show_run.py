@@ -10,7 +10,7 @@ import numpy as np
 
 from bertwright.errors import ModelError
 from bertwright.files import read_json
-from bertwright.log import Block, Facts, Table
+from bertwright.log import Block, Facts, ResultTable
 from bertwright.reports.finetune_result import score_table
 from bertwright.reports.pretrain_result import facts
 from bertwright.result import Result
@@ -60,7 +60,7 @@ def show_run(run: Path) -> Result:
         raise ModelError(f"{run} is damaged ({error!r}); its config.toml says how to run it again") from error
     if not lines:
         raise ModelError(f"{run} has no metrics yet; look again once it has made some steps")
-    course = Table(f"{run}, along training", ["step", *columns], rows)
+    course = ResultTable(f"{run}, along training", ["step", *columns], rows)
     return Result({"kind": "run", "task": task, "result": result, "metrics": chosen}, *blocks, course)
 
 

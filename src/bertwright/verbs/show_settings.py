@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 from bertwright.config import Section
 from bertwright.configs.names import RECIPES
-from bertwright.log import Settings, Table
+from bertwright.log import ResultTable, Settings
 from bertwright.result import Result
 from bertwright.train.setup.pretrain_config import resolve
 
@@ -39,7 +39,7 @@ def show_recipes() -> Result:
     """Return name, what, paper and budget of each recipe that comes along."""
     rows = [recipe_row(name) for name in RECIPES]
     title = 'recipes, for --recipe NAME or extends = "NAME"'
-    return Result({"recipes": rows}, Table(title, list(rows[0]), [list(row.values()) for row in rows]))
+    return Result({"recipes": rows}, ResultTable(title, list(rows[0]), [list(row.values()) for row in rows]))
 
 
 def recipe_row(name: str) -> dict[str, str]:

@@ -12,7 +12,7 @@ from bertwright.corpus.cooccurrence import NEIGHBOURS, read_neighbours
 from bertwright.corpus.shards import Shards, check_shards, check_tokenizer, read_manifest
 from bertwright.errors import BertwrightError, DataError, InputError, ModelError
 from bertwright.files import human_bytes
-from bertwright.log import Table, note
+from bertwright.log import ResultTable, note
 from bertwright.result import ResultList
 from bertwright.verbs.calls.folder_kind import kind_of_folder
 
@@ -58,7 +58,7 @@ def verify(thing: Path | str) -> ResultList[Check]:
     checks = KINDS[kind](thing)
     rows = [[check.what, check.found, check.status if check.wrong is None else "DAMAGED"] for check in checks]
     title = f"{thing}, a {kind.upper() if kind != 'checkpoint' else kind} folder"
-    result = ResultList(checks, Table(title, ["what", "checked", "is"], rows))
+    result = ResultList(checks, ResultTable(title, ["what", "checked", "is"], rows))
     note(f"checked in {time.perf_counter() - began:.1f} s")
     wrong = next((check.wrong for check in checks if check.wrong is not None), None)
     if wrong is not None:

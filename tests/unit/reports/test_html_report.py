@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 
 import bertwright
+from bertwright.log import ResultTable
 from bertwright.reports import curves
 from bertwright.reports.html_report import write_report, write_task_report
-from bertwright.tasks.eval_result import EvalResult, Mistake, ResultTable
+from bertwright.tasks.eval_result import EvalResult, Mistake
 
 HOSTILE = "<script>alert('x')</script>&amp;"
 LINE: dict[str, Any] = {

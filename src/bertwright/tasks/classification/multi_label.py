@@ -12,6 +12,7 @@ import numpy as np
 from bertwright.corpus.readers.cells import as_label
 from bertwright.corpus.readers.table import Table, read_table
 from bertwright.errors import CorpusError
+from bertwright.log import ResultTable
 from bertwright.tasks.base import TrainFile
 from bertwright.tasks.classification.label_columns import LabelColumns, find_label_columns, note_labels, one_hot
 from bertwright.tasks.classification.labels import note_case
@@ -19,7 +20,7 @@ from bertwright.tasks.classification.reader import Texts, looks_swapped, texts_o
 from bertwright.tasks.classification.task import FEWEST, MOST_LABELS, natural
 from bertwright.tasks.classification.whole_texts import WholeTexts
 from bertwright.tasks.columns import KNOWN, ColumnsConfig
-from bertwright.tasks.eval_result import SAME_PREDICTION, EvalResult, Mistake, ResultTable, worst_first
+from bertwright.tasks.eval_result import SAME_PREDICTION, EvalResult, Mistake, worst_first
 from bertwright.tasks.examples import split_dev
 from bertwright.tasks.metrics import figures_by_label, multi_label_figures, sigmoid
 from bertwright.types import LabelledBatch, Loss, PartSums

@@ -12,13 +12,14 @@ import numpy as np
 from bertwright.corpus.readers.cells import as_label
 from bertwright.corpus.readers.table import Table
 from bertwright.errors import ConfigError, CorpusError
+from bertwright.log import ResultTable
 from bertwright.tasks.base import TrainFile
 from bertwright.tasks.classification.label_columns import refuse_flags
 from bertwright.tasks.classification.labels import index_of, is_list, labels_in, note_case, note_combinations
 from bertwright.tasks.classification.reader import Texts, looks_swapped, open_texts, texts_of
 from bertwright.tasks.classification.whole_texts import WholeTexts, known_pairs
 from bertwright.tasks.columns import LABELS, Columns, ColumnsConfig
-from bertwright.tasks.eval_result import EvalResult, Mistake, ResultTable, warning_of
+from bertwright.tasks.eval_result import EvalResult, Mistake, warning_of
 from bertwright.tasks.examples import split_dev
 from bertwright.tasks.head import class_loss, class_weights
 from bertwright.tasks.metrics import classification_figures, confusion, softmax

@@ -26,11 +26,12 @@ from torch.nn import functional
 
 from bertwright.config import Section
 from bertwright.data.labelled.sentence_rows import SentenceRows
+from bertwright.log import ResultTable
 from bertwright.model.sentence_encoder import Pooling
 from bertwright.tasks.base import FinetuneTask
 from bertwright.tasks.embedding.metrics import Ranks, cosines, rank_texts, retrieval_figures, score_figures
 from bertwright.tasks.embedding.reader import Kind, Sentences, scaled
-from bertwright.tasks.eval_result import EvalResult, Mistake, ResultTable, worst_first
+from bertwright.tasks.eval_result import EvalResult, Mistake, worst_first
 from bertwright.tasks.examples import EncodedExamples
 from bertwright.tasks.text_encoder import TextEncoder
 from bertwright.types import Loss, PartSums, SentenceBatch

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 import numpy as np
 
 from bertwright.data.labelled.rows_of_labels import LabelledRows
-from bertwright.log import note
+from bertwright.log import ResultTable, note
 from bertwright.tasks.base import Task, TrainFile
 from bertwright.tasks.columns import ColumnsConfig
-from bertwright.tasks.eval_result import EvalResult, Mistake, ResultTable
+from bertwright.tasks.eval_result import EvalResult, Mistake
 from bertwright.tasks.examples import EncodedExamples, split_dev
 from bertwright.tasks.multiple_choice.reader import Choices, choices_of_questions, lacks_right, read_choices
 from bertwright.tasks.text_encoder import TextEncoder

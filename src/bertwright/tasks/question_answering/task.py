@@ -14,10 +14,10 @@ from pydantic import Field
 from bertwright.config import Section, compose
 from bertwright.data.labelled.rows_of_labels import LabelledRows
 from bertwright.errors import UsageError
-from bertwright.log import note
+from bertwright.log import ResultTable, note
 from bertwright.tasks.base import Task, TrainFile
 from bertwright.tasks.columns import ColumnsConfig
-from bertwright.tasks.eval_result import SAME_PREDICTION, EvalResult, Mistake, ResultTable, worst_first
+from bertwright.tasks.eval_result import SAME_PREDICTION, EvalResult, Mistake, worst_first
 from bertwright.tasks.examples import EncodedExamples, split_dev
 from bertwright.tasks.question_answering.decode import BestSpans, Spans, best_spans, span_mass
 from bertwright.tasks.question_answering.metrics import best_threshold, score_answers

@@ -12,11 +12,11 @@ import numpy as np
 
 from bertwright.data.labelled.rows_of_labels import LabelledRows
 from bertwright.errors import CorpusError, ModelError, UsageError
-from bertwright.log import note
+from bertwright.log import ResultTable, note
 from bertwright.model.crf_decode import CRFDecoder
 from bertwright.tasks.base import Task, TrainFile
 from bertwright.tasks.columns import ColumnsConfig
-from bertwright.tasks.eval_result import SAME_PREDICTION, EvalResult, Mistake, ResultTable, warning_of, worst_first
+from bertwright.tasks.eval_result import SAME_PREDICTION, EvalResult, Mistake, warning_of, worst_first
 from bertwright.tasks.examples import EncodedExamples, split_dev
 from bertwright.tasks.head import class_loss, class_weights
 from bertwright.tasks.metrics import log_probabilities

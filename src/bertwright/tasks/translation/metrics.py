@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bertwright.tasks.eval_result import ResultTable
+from bertwright.log import ResultTable
 
 LENGTHS = (10, 20, 40)
 """Words of the source text where one row of the table by length ends and the next begins."""

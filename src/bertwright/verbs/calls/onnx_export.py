@@ -20,7 +20,7 @@ from bertwright.inference.batching import Forward
 from bertwright.inference.evaluate_task import read_pairs_of_texts
 from bertwright.inference.int8_cost import Evaluate, cost_table, losses_of, rows_a_second
 from bertwright.inference.scoring import task_forward
-from bertwright.log import Block, Facts, Table
+from bertwright.log import Block, Facts, ResultTable
 from bertwright.model.encoder import Encoder
 from bertwright.model.sentence_encoder import SentenceEncoder
 from bertwright.model.task_model import FineTuned
@@ -79,7 +79,7 @@ def _labelled_rows(opened: Exportable, data: Path, columns: ColumnsConfig) -> tu
 
 def _quantize(
     opened: Exportable, folder: Path, rows: LabelledRows, evaluate: Evaluate | None
-) -> tuple[dict[str, Any], Table]:
+) -> tuple[dict[str, Any], ResultTable]:
     """Put 8-bit integers in the place of the float graph; return onnx.json, and what that costs and brings."""
     from bertwright.hub.onnx.int8 import quantize_int8
 
