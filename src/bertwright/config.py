@@ -72,7 +72,7 @@ def compose(kind: type[S], *layers: Mapping[str, Any]) -> S:
 
 
 def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    """Return `base` with `over` laid on top, mappings merged key by key, everything else replaced."""
+    """Return `base` overridden by `over`, mappings merged key by key, everything else replaced."""
     merged = dict(base)
     for key, value in over.items():
         old = merged.get(key)

@@ -29,7 +29,7 @@ Precision = Literal["auto", "bf16", "fp32"]
 _CHOSEN: ContextVar[torch.device | None] = ContextVar("_CHOSEN", default=None)
 AUTOCAST = ("torch.amp.autocast_mode._enter_autocast", "torch.amp.autocast_mode._exit_autocast")
 """What autocast leaves in a graph, its arguments with it, so that a graph can be kept by its text as any other; the
-compiler does not know that, and would trace the step anew in every process, which is most of the time it takes."""
+compiler does not know that, and would trace the step again in every process, which is most of the time it takes."""
 _TABLE = RLock()
 """Held while the compiler's table is another one."""
 ROUND_SECONDS = 0.1
@@ -108,7 +108,7 @@ def try_compiled(
     """Return `function` compiled, if `attempt(compiled)` runs; else the function itself and the reason in one line.
 
     Random numbers come from torch's own kernels, compiled or not: the compiler would draw the seeds of a dropout mask
-    anew for every vector of it, and other ones than the uncompiled model draws. Where the model `drops` units, the
+    again for every vector of it, and other ones than the uncompiled model draws. Where the model `drops` units, the
     backward pass makes everything cheap again instead of reading it back: storing dropout masks as bytes is slow
     (classic, size mini, 32 rows of 128: forward 115 ms instead of 167, backward 225 instead of 222).
     """
@@ -138,7 +138,7 @@ def _options() -> dict[str, Any]:
     """Return options of the compiler; all of them are in the key that it keeps a graph under.
 
     That key lacks two things, and a graph kept without them would be read by mistake: whether gradients are added in
-    order, and the width of the processor's vectors. Code made for 16 numbers at a time, built anew for 8, leaves out
+    order, and the width of the processor's vectors. Code made for 16 numbers at a time, built again for 8, leaves out
     every other 8, and the other way round it writes past the end (as where several machines share a home directory).
     """
     kept_under = f"{torch.__version__}, in order, {kind_of_cpu()}"

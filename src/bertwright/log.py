@@ -101,7 +101,7 @@ def person_reads() -> bool:
 
 
 def stderr_console() -> Console:
-    """Return a console on stderr, where progress, notes and warnings go (made anew: stderr may be redirected)."""
+    """Return a console on stderr, where progress, notes and warnings go (made again: stderr may be redirected)."""
     return Console(file=cast(TextIO, _Stderr(sys.stderr)), highlight=False, quiet=not _prints.get())
 
 

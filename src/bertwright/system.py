@@ -59,7 +59,7 @@ def tune_malloc() -> Iterator[None]:
     """Tell glibc's allocator not to hand freed blocks back to the kernel meanwhile; other allocators are left alone.
 
     By default each large tensor is mapped when made and unmapped when freed, and the kernel clears every page of it
-    anew: 31,000 page faults and 60 of 590 ms in a step of recipe fast, size mini, 64 rows. Memory in use stays at its
+    again: 31,000 page faults and 60 of 590 ms in a step of recipe fast, size mini, 64 rows. Memory in use stays at its
     peak until the last of those who ask for this is done; what is free then goes back.
     """
     _count(1)

@@ -62,7 +62,7 @@ OUT_OF_MEMORY = ("can't allocate memory", "not enough memory", "out of memory")
 
 
 def main(tokens: Sequence[str] | None = None) -> int:
-    """Run one command; return 0 (done), 1 (it failed), 2 (invalid command line), 130 or 143 (told to stop).
+    """Run one command; return 0 (done), 1 (it failed), 2 (invalid command line), 130 or 143 (stopped by a signal).
 
     141 where the reader of stdout has gone, such as `head`: as the system would end it.
     """

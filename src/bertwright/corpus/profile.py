@@ -59,7 +59,7 @@ class Profile:
     documents           counts of documents and their faults
     tokens              tokens by what is known of them: "all" and "unknown"; empty without a tokenizer
     trained_vocabulary  tokens of the vocabulary of DATA that `prepare` trained; 0 where one was given, or there is none
-    held_out            fraction of the held-out documents that stand in the training text too; None where none are
+    held_out            fraction of the held-out documents that are in the training text too; None where none are
     tests               of each test file, (its texts, of which found)
     files               files of the inputs that were looked into; 0 for DATA
     refused             what `prepare` says of those of them that it refuses

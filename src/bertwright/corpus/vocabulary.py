@@ -58,7 +58,7 @@ def vocabulary_size(wanted: int | None, text_bytes: int) -> int:
 
 
 class TrainingTexts:
-    """The clean documents a vocabulary is trained on, batch by batch, anew each time it is gone through.
+    """The clean documents a vocabulary is trained on, batch by batch, again each time it is gone through.
 
     Documents of the valid split, a fraction of all, are left out, and what does not pass the filter. Of more than a
     gigabyte of text, every k-th batch is taken. `on_read` gets the fraction read of all `passes`, 0 to 1.

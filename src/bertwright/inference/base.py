@@ -21,7 +21,7 @@ class Predictor(ABC):
     head_type  what its head is about: "row", "token", "span" or "choice" of a task, "vector", "translation"; None
                where it fills masks and says whether one text follows another
     pairs      whether it has learned from pairs of texts; None where that is not known
-    chunk      questions answered together: enough to find texts of like length, few enough for any memory
+    chunk      questions answered together: enough to find texts of similar length, few enough for any memory
 
     >>> # needs a model
     >>> predictor = open_predictor(Path("runs/sentiment/model"))  # doctest: +SKIP

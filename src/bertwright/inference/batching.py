@@ -1,4 +1,4 @@
-"""Turns labelled rows into the logits of a model, whatever runs it, several small batches of like length at a time.
+"""Turns labelled rows into the logits of a model, whatever runs it, several small batches of similar length at a time.
 
 It needs no torch: a model is a function from arrays to logits, and so an exported one is run as torch's are.
 """
@@ -18,7 +18,7 @@ from bertwright.system import wanted_threads
 T = TypeVar("T")
 
 Forward = Callable[[dict[str, np.ndarray]], T]
-"""Runs a model on a batch, the arrays of `LabelledRows.arrays`: gives logits [B, M, outputs] float32, as a rule."""
+"""Runs a model on a batch, the arrays of `LabelledRows.arrays`: gives logits [B, M, outputs] float32, usually."""
 Done = Callable[[int], None]
 """Is called after each batch with the number of its rows."""
 

@@ -1,4 +1,4 @@
-"""Turns pairs of sentences that differ in one point of grammar into how often a model finds the good one likelier.
+"""Turns pairs of sentences that differ in one point of grammar into how often a model finds the good one more probable.
 
 A sentence is as likely as its words are, each guessed from all the others: the pseudo-log-likelihood of Salazar et al.
 (2020), "Masked Language Model Scoring", by which BLiMP (Warstadt et al., 2020) is scored for masked language models.
@@ -49,7 +49,7 @@ def read_minimal_pairs(file: Path, encoding: str | None = None) -> list[dict[str
 
 
 def minimal_pair_accuracy(model: Encoder, tokenizer: Tokenizer, pairs: Sequence[Mapping[str, str]]) -> dict[str, float]:
-    """Return how often the good sentence of a pair is the likelier one: the mean over paradigms, and by field.
+    """Return how often the good sentence of a pair is the more probable one: the mean over paradigms, and by field.
 
     A tie counts as wrong. The model must be in evaluation mode. Raises as `pseudo_log_likelihoods` does.
     """

@@ -40,10 +40,10 @@ def open_predictor(folder: Path, *, top_k: int = 5, precision: Precision = "auto
 
     A fine-tuned model does its task. Classify gives label, probability and probabilities (labels and probabilities,
     where a text may have several); regress a score; tag entities with type, text, the characters they stand at and
-    probability; answer the same of a span of the context; choose the likeliest choice. Texts past the model's positions
-    are cut (split, for tag and answer), and a note says so. A model of sentence vectors gives the similarity of pairs,
-    an encoder-decoder translations, a pre-trained one `top_k` words for each [MASK] and whether texts follow one
-    another. `precision` is that of tasks, see `predict`.
+    probability; answer the same of a span of the context; choose the most probable choice. Texts past the model's
+    positions are cut (split, for tag and answer), and a note says so. A model of sentence vectors gives the similarity
+    of pairs, an encoder-decoder translations, a pre-trained one `top_k` words for each [MASK] and whether texts follow
+    one another. `precision` is that of tasks, see `predict`.
 
     Raises ModelError where the folder is damaged or lacks weights, and UsageError where onnxruntime is not installed.
     """

@@ -32,7 +32,7 @@ Guess = tuple[str, float]
 
 
 def fill_mask(model: Encoder, tokenizer: Tokenizer, texts: Sequence[str], *, top_k: int = 5) -> list[list[Guess]]:
-    """Return for each text, which has one [MASK], the `top_k` likeliest tokens there, likeliest first.
+    """Return for each text, which has one [MASK], the `top_k` most probable tokens there, most probable first.
 
     The model must be in evaluation mode. Raises UsageError where a text has no [MASK] or several, and InputError where
     it is longer than the model reads.
@@ -89,7 +89,7 @@ class PretrainedPredictor(Predictor):
         ]
 
     def fill_masks(self, texts: Sequence[str]) -> list[list[list[Guess]]]:
-        """Return for each text, and each [MASK] in it, the likeliest tokens there, likeliest first.
+        """Return for each text, and each [MASK] in it, the most probable tokens there, most probable first.
 
         Probabilities are over the whole vocabulary; each [MASK] is filled on its own. Raises UsageError where a text
         has no [MASK], and InputError where it is longer than the model reads.
@@ -129,7 +129,8 @@ class PretrainedPredictor(Predictor):
 
 
 def _likeliest(forward: Forward[np.ndarray], count: int, *, words: int) -> Forward[tuple[np.ndarray, np.ndarray]]:
-    """Return what gives ids and probabilities [B, M, count], likeliest first, of the first `words` tokens there are."""
+    """Return what gives ids and probabilities [B, M, count], most probable first, of the first `words` tokens there
+    are."""
 
     def best(arrays: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
         logits = forward(arrays)

@@ -72,7 +72,7 @@ def translate_rows(
 ) -> list[list[int]]:
     """Return the token ids written about each source text, in the order of the rows, special tokens left out.
 
-    Texts of like length are read together; their targets are not looked at. The model stays in the mode it was in.
+    Texts of similar length are read together; their targets are not looked at. The model stays in the mode it was in.
     """
     training = model.training
     model.eval()

@@ -42,7 +42,7 @@ def named_size(name: str, *, vocab_size: int, **over: Any) -> BertConfig: ...
 
 
 def named_size(name: str, *, vocab_size: int, architecture: str = "bert", **over: Any) -> ModelConfig:
-    """Return the settings of a named size of an architecture, with other fields laid over; raises ConfigError.
+    """Return the settings of a named size of an architecture, with other fields replaced; raises ConfigError.
 
     >>> named_size("mini", vocab_size=8192).hidden_size
     256

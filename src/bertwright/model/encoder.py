@@ -110,7 +110,7 @@ class Encoder(nn.Module, ABC):
 
     @abstractmethod
     def head_inputs(self, hidden: Tensor, head_type: HeadType) -> Tensor:
-        """Return what a task's head reads, [B, M, H], from hidden states [B, M, H]: for rows of [CLS], or a mean."""
+        """Return what a task's head takes, [B, M, H], from hidden states [B, M, H]: for rows of [CLS], or a mean."""
 
     def forward(self, batch: MaskedBatch) -> Scores:
         """Return the scores of a batch: the vocabulary at its masked positions, and next sentence where known.

@@ -92,7 +92,7 @@ def freeze_encoder(model: EncoderDecoder, blocks: int) -> None:
 
 
 def evenly_spaced(whole: int, chosen: int) -> list[int]:
-    """Return `chosen` of `whole` blocks, evenly spaced, the last among them; more than there are begin anew.
+    """Return `chosen` of `whole` blocks, evenly spaced, the last among them; more than there are begin again.
 
     >>> evenly_spaced(12, 3)
     [3, 7, 11]

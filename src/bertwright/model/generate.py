@@ -1,4 +1,4 @@
-"""Writes the text a decoder finds likeliest: greedily, or by beam search with a length penalty.
+"""Writes the text a decoder finds most probable: greedily, or by beam search with a length penalty.
 
 Both give what `generate` of transformers gives on the same folder: greedy search with num_beams=1, beam search with
 early_stopping=False (see `BeamSearch`). Texts about several sources are written at once; a source whose text is
@@ -47,7 +47,7 @@ def _inside(ids: list[int], rules: SearchRules) -> list[int]:
 
 
 def _greedy(decoder: Decoder, memory: EncoderStates, rules: SearchRules) -> list[list[int]]:
-    """Take the likeliest token each time, until the end token or the longest length."""
+    """Take the most probable token each time, until the end token or the longest length."""
     count = len(memory.bias)
     written = torch.full((count, rules.max_length - 1), rules.end, device=memory.bias.device)
     open_rows = torch.arange(count, device=memory.bias.device)
@@ -69,10 +69,10 @@ def _greedy(decoder: Decoder, memory: EncoderStates, rules: SearchRules) -> list
 
 
 class BeamSearch:
-    """Keeps the K likeliest beginnings of each of N sources, and the K best finished texts.
+    """Keeps the K most probable beginnings of each of N sources, and the K best finished texts.
 
-    Of the 2K likeliest continuations those that end (by the end token, or at the longest length) are finished if they
-    are among the first K, scored with the length penalty; the K best others go on. A source is done when its worst
+    Of the 2K most probable continuations those that end (by the end token, or at the longest length) are finished if
+    they are among the first K, scored with the length penalty; the K best others go on. A source is done when its worst
     finished text scores at least what its best beginning would if it ended now: early_stopping=False of transformers,
     which is exact for a length penalty of 0 and a good guess for others.
     """
@@ -109,7 +109,7 @@ class BeamSearch:
         return rows
 
     def _candidates(self, position: int) -> tuple[Tensor, Tensor, Tensor]:
-        """Return log probabilities, parent beams and last tokens of the 2K likeliest continuations, each [N, 2K]."""
+        """Return log probabilities, parent beams and last tokens of the 2K best continuations, each [N, 2K]."""
         logits = self.decoder.next_logits(self.ids, position, self.cache, self.memory)
         totals = torch.log_softmax(logits.float(), -1) + self.scores[:, :, None]
         scores, flat = totals.flatten(1).topk(2 * self.rules.beams)
@@ -125,7 +125,7 @@ class BeamSearch:
         self.best_texts = self._of(torch.cat([self.best_texts, ended], 1), chosen)
 
     def _go_on(self, texts: Tensor, scores: Tensor, parents: Tensor) -> Tensor:
-        """Take the K likeliest unfinished texts; return the beams they come from, [N, K]."""
+        """Take the K most probable unfinished texts; return the beams they come from, [N, K]."""
         self.scores, chosen = scores.topk(self.rules.beams)
         self.written = self._of(texts, chosen)
         self.ids = self.written[:, :, -1]

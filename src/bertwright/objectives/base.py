@@ -116,7 +116,7 @@ class NamedObjective(PretrainingObjective):
     hides: ClassVar[bool] = True
     """Whether it hides tokens; of several objectives at once, one alone may."""
     options: ClassVar[type[Section]] = Section
-    """What `objective.options.NAME` may hold; nothing, as a rule."""
+    """What `objective.options.NAME` may hold; usually nothing."""
 
     @classmethod
     @abstractmethod

@@ -76,7 +76,7 @@ class FinetuneTask:
         return None
 
     def with_tuned_threshold(self, dev: EvalResult) -> Self:
-        """Return the task with the threshold that is best on dev; as it is where it has none, as a rule."""
+        """Return the task with the threshold that is best on dev; as it is where it has none, usually."""
         return self
 
     def corrupt(self, batch: B, generator: torch.Generator, progress: float = 1.0) -> B:
@@ -98,7 +98,7 @@ class Task(FinetuneTask, ABC, Generic[E]):
     pairs: bool | None = None
     """Whether its examples are pairs of texts; None where that is not known, or they are neither."""
     options: ClassVar[type[Section]] = Section
-    """What `options` of a run may hold for this task; nothing, as a rule."""
+    """What `options` of a run may hold for this task; usually nothing."""
 
     @classmethod
     @abstractmethod
@@ -118,7 +118,7 @@ class Task(FinetuneTask, ABC, Generic[E]):
 
     @property
     def extra_config(self) -> dict[str, Any]:
-        """The settings of its own that a model's folder keeps for `from_labels`; none, as a rule."""
+        """The settings of its own that a model's folder keeps for `from_labels`; none, usually."""
         return {}
 
     @abstractmethod
@@ -154,7 +154,7 @@ class Task(FinetuneTask, ABC, Generic[E]):
         """Return what the logits [Q, outputs] say of each encoded example, as `predict` shows it."""
 
     def new_crf(self) -> Crf | None:
-        """Return what a new model has above its logits, where the task decides over whole rows; nothing, as a rule."""
+        """Return what a new model has above its logits, where the task decides over whole rows; usually nothing."""
         return None
 
     def with_crf(self, crf: Crf | CRFDecoder | None) -> Self:
@@ -162,5 +162,5 @@ class Task(FinetuneTask, ABC, Generic[E]):
         return self
 
     def init_head(self, head: nn.Linear) -> None:
-        """Set what of a new head is known beforehand; nothing, as a rule."""
+        """Set what of a new head is known beforehand; usually nothing."""
         return

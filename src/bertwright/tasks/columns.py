@@ -1,4 +1,4 @@
-"""Tells which columns of a table hold the text, the second text of a pair, and the label or score."""
+"""Finds which columns of a table hold the text, the second text of a pair, and the label or score."""
 
 from __future__ import annotations
 

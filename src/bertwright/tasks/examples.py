@@ -40,7 +40,7 @@ class Examples(ABC):
         """Return what each row says, all its texts: rows of equal keys are the same question."""
 
     def groups(self) -> list[str]:
-        """Return what rows that stay on one side of a split have in common; the keys, as a rule."""
+        """Return what rows that stay on one side of a split have in common; the keys, usually."""
         return self.keys()
 
     def classes(self) -> np.ndarray | None:

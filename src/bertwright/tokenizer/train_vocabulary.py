@@ -39,7 +39,7 @@ def train_tokenizer(
     """Train a vocabulary on `texts`, save it in `folder` and return it.
 
     `texts` holds strings or lists of strings. WordPiece goes through it twice, so give a list or an object that starts
-    anew each time, not a generator. `vocab_size` is rounded up to a multiple of 64; where the text has fewer pieces,
+    again each time, not a generator. `vocab_size` is rounded up to a multiple of 64; where the text has fewer pieces,
     tokens [unused0], [unused1] ... fill it. Writes tokenizer.json, tokenizer_config.json and, for WordPiece, vocab.txt.
     Words without bound are left out or cut (see long_words.py), and their fraction of the text is printed. Raises
     TokenizerError where the text is empty, for WordPiece has a larger fraction of such words than `most_long_words`, or

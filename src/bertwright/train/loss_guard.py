@@ -120,7 +120,7 @@ class LossSpikeGuard(Callback):
             self._go_back(f"{error.happened}, {self.failures} batches in a row")
 
     def broken(self, error: NotFiniteError) -> None:
-        """Go back because the last step left weights that are no numbers, or raise as `failed` does."""
+        """Go back because the last step left weights that are not finite, or raise as `failed` does."""
         if self.good is None:
             raise error
         self._go_back(error.happened)

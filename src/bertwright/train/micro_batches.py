@@ -57,7 +57,7 @@ class MicroBatches:
     fewest: int = 1
 
     def slices(self, example: Any) -> list[slice]:
-        """Return which rows of a batch are trained on together: parts of like size, as few as there is room for."""
+        """Return which rows of a batch are trained on together: parts of similar size, as few as there is room for."""
         rows, length = len(example.input_ids), example.longest
         needed = -(-rows // max(1, self.room(length) // self.row_bytes(length)))
         parts = max(needed, min(rows, self.fewest))

@@ -45,7 +45,7 @@ def doctor(
     things
         A DATA folder, or files, folders, globs and addresses as prepare takes them.
     test
-        Files of tasks, of any format, whose texts should not stand in the corpus.
+        Files of tasks, of any format, whose texts should not be in the corpus.
     sample_mb
         Megabytes of text looked at, at most, spread over the input; the table says how much of it that is.
     language

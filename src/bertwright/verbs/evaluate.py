@@ -47,7 +47,7 @@ def evaluate(
         does the second segment follow the first? accuracy, balanced accuracy (a constant answer: 50%) and the share of
         the commoner class, and the figures of mlm on these rows where the model has the head for those too. Of a
         ModernBERT pre-trained with next sentences, mlm is a matter of RUN/model and nsp of RUN/model-nsp.
-        minimal-pairs: how often is the good sentence of a pair likelier than the bad one? classify, regress, tag,
+        minimal-pairs: how often is the good sentence of a pair more probable than the bad one? classify, regress, tag,
         answer, choose, translate, embed: the figures of a fine-tuned model.
     model
         Hugging Face BERT or ModernBERT folder.

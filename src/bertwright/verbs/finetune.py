@@ -124,7 +124,7 @@ def finetune(
 
 
 def warn_of_overlaps(setup: TaskSetup) -> dict[str, dict[str, int]]:
-    """Note how many examples of dev and test stand in train, or in one another, and return the counts."""
+    """Note how many examples of dev and test are in train, or in one another, and return the counts."""
     examples = {name: split.examples for name, split in setup.splits.items()}
     overlaps = overlaps_of(examples)
     for sentence in overlap_sentences(overlaps, {name: len(part) for name, part in examples.items()}):

@@ -134,7 +134,7 @@ class HashStore:
         self._lengths[name] = length
 
     def _open(self, name: str) -> SortedRun:
-        """Map a run into memory anew: pages touched for an earlier search are given back with the old mapping."""
+        """Map a run into memory again: pages touched for an earlier search are given back with the old mapping."""
         paths = self._paths(name)
         numbers = np.memmap(paths[1], dtype=np.uint32, mode="r") if self._numbered else None
         return SortedRun(np.memmap(paths[0], dtype=np.uint64, mode="r"), numbers)

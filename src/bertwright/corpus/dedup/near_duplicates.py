@@ -1,4 +1,4 @@
-"""Tells which documents are nearly equal to an earlier one: MinHash finds candidates, their shingles decide.
+"""Finds which documents are nearly equal to an earlier one: MinHash finds candidates, their shingles decide.
 
     shingles -> MinHash of 16 bands -> earlier document that is first with a band -> fraction of common shingles
 

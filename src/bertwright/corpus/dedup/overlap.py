@@ -1,4 +1,4 @@
-"""Tells which texts, of a test or held out, stand in a corpus too: by thirteen words in a row, or whole where shorter.
+"""Finds which texts, of a test or held out, stand in a corpus too: by thirteen words in a row, or whole where shorter.
 
 Thirteen words are what Brown et al. 2020 ("Language Models are Few-Shot Learners", appendix C) look for. The corpus
 streams past; in memory there are only hashes of the texts looked for. A place is looked at in full where five words

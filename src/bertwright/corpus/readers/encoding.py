@@ -48,7 +48,7 @@ WESTERN = "àâäáãåæçéèêëíìîïñóòôöõøœúùûüßÀÂÄÁÃ�
 CENTRAL = "ąćęłńóśźżĄĆĘŁŃÓŚŹŻáčďéěíňřšťúůýžÁČĎÉĚÍŇŘŠŤÚŮÝŽőűŐŰăâîșțşţöäüßđĐ«»“”„’–—…€\u00a0"
 TURKISH = "çğıöşüÇĞİÖŞÜâîû“”‘’–—…\u00a0"
 LATIN = (("cp1252", WESTERN), ("cp1250", CENTRAL), ("iso8859_2", CENTRAL), ("cp1254", TURKISH))
-"""Encodings of Latin letters, with the characters that text in them has, the likeliest first."""
+"""Encodings of Latin letters, with the characters that text in them has, the most probable first."""
 FEW_BEYOND = 0.4
 """Fraction of letters beyond ASCII up to which a text is written in Latin letters."""
 OTHERS = [
@@ -215,7 +215,7 @@ def encoding_of_mark(start: bytes) -> str | None:
 
 
 def is_mostly_utf8(sample: bytes) -> bool:
-    """Return whether UTF-8 with some broken bytes is likelier than another encoding."""
+    """Return whether UTF-8 with some broken bytes is more probable than another encoding."""
     text = sample.decode("utf-8", "surrogateescape")
     broken = len(re.findall("[\udc80-\udcff]", text))
     return len(re.findall("[^\x00-\x7f\udc80-\udcff]", text)) > broken

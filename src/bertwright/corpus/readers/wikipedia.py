@@ -23,11 +23,11 @@ from bertwright.errors import CorpusError
 
 CHUNK = 1 << 20
 LONGEST_TAG = 16 << 20
-"""Bytes of one tag or other mark: expat holds it whole, and before 2.6 reads it anew with each chunk."""
+"""Bytes of one tag or other mark: expat holds it whole, and before 2.6 reads it again with each chunk."""
 DEEPEST = 32
 """Elements inside elements; a dump has five."""
 FILE_NAMESPACES = ("-2", "6", "14")
-"""Media, File and Category: links there are pictures and lists, not words of the page; each wiki names them anew."""
+"""Media, File and Category: links there are pictures and lists, not words of the page; each wiki names them again."""
 _READ = ("ns", "text", "namespace")
 
 

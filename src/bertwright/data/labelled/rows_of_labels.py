@@ -1,4 +1,4 @@
-"""Turns labelled rows into batches of like length under a token budget, so that next to nothing of them is padding.
+"""Turns labelled rows into batches of similar length under a token budget, so that next to nothing of them is padding.
 
 Batch t is a pure function of (rows, seed, t), as everywhere. Rows of an epoch are shuffled, sorted by length within
 pools of some batches, cut into batches, and the batches shuffled: neighbours in length meet, but never the same ones.
@@ -68,7 +68,7 @@ class EncodedRows(ABC, Generic[B_co]):
         return 1
 
     def drawn(self) -> EncodedRows[B_co]:
-        """Return what training draws as one: each row, as a rule."""
+        """Return what training draws as one: each row, usually."""
         return self
 
 
@@ -212,7 +212,7 @@ class LabelledSource(Generic[B_co]):
     """Numbers the batches of a run over labelled rows: batch t belongs to the epoch it falls in."""
 
     def __init__(self, rows: EncodedRows[B_co], *, batch_rows: int, tokens: int, seed: int) -> None:
-        """Cut `rows` into batches of at most `batch_rows` rows and `tokens` tokens; drawn anew each epoch."""
+        """Cut `rows` into batches of at most `batch_rows` rows and `tokens` tokens; drawn again each epoch."""
         self.rows, self._batch_rows, self._tokens, self._seed = rows, batch_rows, tokens, seed
         self._begins = [0]
         self._plan: tuple[int, list[np.ndarray]] = (-1, [])

@@ -1,8 +1,8 @@
 """Writes an encoder down as an ONNX graph: BERT and ModernBERT, block by block, with the weights they have.
 
-B rows, S tokens a row, M of them queries of the last block, A heads of D units, H = A x D. What the model computes anew
-each time is done once here: query, key and value stand side by side, and the scale of the scores is part of the weights
-of the query.
+B rows, S tokens a row, M of them queries of the last block, A heads of D units, H = A x D. What the model computes
+again each time is done once here: query, key and value stand side by side, and the scale of the scores is part of the
+weights of the query.
 """
 
 from __future__ import annotations

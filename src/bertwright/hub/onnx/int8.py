@@ -62,7 +62,7 @@ def quantize_int8(model: Path, out: Path, batches: Sequence[Mapping[str, np.ndar
 
 
 def round_weights(model: Path, quantized: Path) -> None:
-    """Round the weights of the products in the float32 graph `model` anew, and put them into `quantized`, in place."""
+    """Round the weights of the products in the float32 graph `model` again, and put them into `quantized`, in place."""
     exact = {tensor.name: tensor for tensor in onnx.load(str(model)).graph.initializer}
     graph = onnx.load(str(quantized))
     stored = {tensor.name: tensor for tensor in graph.graph.initializer}

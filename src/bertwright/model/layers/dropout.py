@@ -61,7 +61,7 @@ def keep_mask(shape: torch.Size, rate: float, *, device: torch.device, first_row
     The hash is the two-round multiply and xor-shift of Wellons ("hash prospector", 2018), with a second seed word
     between the rounds: without it two masks whose first words lie close would be shifted copies of one another.
     The seed is drawn by `rand_like`: of the compiler's random operations it is among those that the backward pass reads
-    back. `randint` it may compute anew there, from other bits: then units are dropped forward and others backward.
+    back. `randint` it may compute again there, from other bits: then units are dropped forward and others backward.
     """
     drawn = torch.rand_like(torch.empty(2, dtype=torch.float64, device=device))
     seed = (drawn * 2.0**32 - 2.0**31).to(torch.int32)

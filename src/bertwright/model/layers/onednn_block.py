@@ -1,4 +1,4 @@
-"""BERT's block for many answers on a CPU: its weights are laid out for oneDNN once, not anew in every product.
+"""BERT's block for many answers on a CPU: its weights are laid out for oneDNN once, not again in every product.
 
 Biases, the GELU and the residual are added within the products, while their results are in cache. These products are
 the ones torch's compiler calls for a frozen model; calling them here takes no minute of compiling.

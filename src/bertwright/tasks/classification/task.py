@@ -132,7 +132,7 @@ class Classify(WholeTexts):
         )
 
     def predictions(self, logits: np.ndarray, examples: Texts) -> list[dict[str, Any]]:
-        """Return the likeliest label of each example, its probability, and the probability of every label."""
+        """Return the most probable label of each example, its probability, and the probability of every label."""
         probabilities = softmax(logits)
         best = probabilities.argmax(-1)
         return [

@@ -120,7 +120,7 @@ class Choose(Task[Choices]):
         )
 
     def predictions(self, logits: np.ndarray, examples: Choices) -> list[dict[str, Any]]:
-        """Return for each question the likeliest choice, its place from 0, and the probability of every choice."""
+        """Return for each question the most probable choice, its place from 0, and the probability of every choice."""
         chosen, probabilities, firsts = _chosen(logits, examples)
         begun = zip(firsts.tolist(), examples.counts.tolist(), chosen.tolist(), strict=True)
         return [
@@ -136,7 +136,7 @@ class Choose(Task[Choices]):
 
 
 def _chosen(logits: np.ndarray, examples: Choices) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return the likeliest choice [N] of each question, the probabilities [R] of all, and where questions begin."""
+    """Return the most probable choice [N] of each question, the probabilities [R] of all, and where questions begin."""
     firsts = np.cumsum(examples.counts) - examples.counts
     values = logits[:, 0].astype(np.float64)
     most = np.maximum.reduceat(values, firsts)

@@ -10,7 +10,7 @@ import numpy as np
 from bertwright.model.crf_decode import CRFDecoder
 
 SENTENCES = 256
-"""Sentences decoded together, of like length."""
+"""Sentences decoded together, of similar length."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,5 @@
-"""Turns parallel text into pairs: two files of like many lines, a prefix of two such files, or a table of two columns.
+"""Turns parallel text into pairs: two files with equal numbers of lines, a prefix of two such files, or a table of two
+columns.
 
 Where a line is empty on either side the pair is left out, and how many were is noted.
 """

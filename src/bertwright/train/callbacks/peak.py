@@ -1,4 +1,4 @@
-"""Turns evaluations into measurements of the machine's peak rate, of which the highest counts: the yardstick of MFU.
+"""Turns evaluations into measurements of the machine's peak rate, of which the highest counts: MFU is relative to it.
 
 The rate that is measured before the first step is too low where the machine had other work then, such as the compiler,
 and MFU would come out above 100%.

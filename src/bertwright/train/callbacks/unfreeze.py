@@ -13,20 +13,20 @@ from bertwright.train.state import TrainState
 
 @dataclass
 class UnfreezeCallback(Callback):
-    """Thaws one group of parameters after another, evenly over the first `share` of a run; the last thaws at its end.
+    """Unfreezes one group of parameters after another, evenly over the first `share` of a run; the last at its end.
 
-    A frozen parameter gets no gradient, so that optimizers pass it over; their moments begin when it thaws.
+    A frozen parameter gets no gradient, so that optimizers pass it over; their moments begin when it is unfrozen.
     """
 
     groups: Sequence[Sequence[nn.Parameter]]
     share: float
 
     def on_begin(self, state: TrainState, fraction: float) -> None:
-        """Thaw what is due before the first step."""
+        """Unfreeze what is due before the first step."""
         self.thaw(fraction)
 
     def on_step(self, report: StepReport) -> None:
-        """Thaw what is due before the next step."""
+        """Unfreeze what is due before the next step."""
         self.thaw(report.fraction)
 
     def thaw(self, fraction: float) -> None:

@@ -132,7 +132,7 @@ def require_same(identity: Mapping[str, Any], group: Group) -> None:
 
 
 def launched_before(out: Path) -> bool:
-    """Say whether the run in a folder was begun by the same call of torchrun, which has since started anew."""
+    """Say whether the run in a folder was begun by the same call of torchrun, which has since started again."""
     launch, manifest = launch_name(), out / "manifest.json"
     return launch is not None and manifest.is_file() and bool(read_json(manifest).get("launch") == launch)
 

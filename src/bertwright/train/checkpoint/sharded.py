@@ -3,7 +3,7 @@
 RUN/checkpoints/step-1200/   manifest.json  position.json  shard-00001-model-00001-of-00001.safetensors  shard-00002-...
                              good/ (the same of the state the run would go back to, where that is another step)
 
-Written and cut anew by torch.distributed.checkpoint, in its safetensors form: its usual one keeps a pickled index, and
+Written and cut again by torch.distributed.checkpoint, in its safetensors form: its usual one keeps a pickled index, and
 nothing here is ever unpickled. Tensors are named weights/NAME, optimizer/MOMENT/NAME and average/NAME; the header of
 each file says where in a tensor its rows belong. The folder of a run must be on a disk that all machines see.
 """

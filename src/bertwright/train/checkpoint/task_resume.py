@@ -66,7 +66,7 @@ class Finished:
 
 
 def resumed_settings(out: Path, task: str, settings: Mapping[str, Any], *, seeds: int) -> dict[str, Any]:
-    """Return the settings in RUN/config.toml with `settings` laid over them, but for the task.
+    """Return the settings in RUN/config.toml overridden by `settings`, but for the task.
 
     Raises ModelError where there is no run of this task and so many seeds to go on with, and OutputExistsError where it
     is done.

@@ -171,7 +171,7 @@ def join_processes(
 
 
 def peak_flops(loader: PretrainLoader, engine: Engine, *, rounds: int = 6) -> float:
-    """Return the measured rate of this machine on the model's own largest block product, the yardstick of MFU."""
+    """Return the measured rate of this machine on the model's own largest block product, to which MFU is relative."""
     phase, shape = loader.schedule.phases[0], loader.shape
     rows = phase.rows // loader.accumulation * phase.length
     width, widest = shape.hidden_size, shape.widest_product

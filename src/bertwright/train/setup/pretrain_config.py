@@ -63,7 +63,7 @@ class PretrainConfig(Section):
 
 
 def resolve(recipe: str, settings: Mapping[str, Any]) -> PretrainConfig:
-    """Return a recipe (a name of RECIPES, or a TOML file) with `settings` laid over it, checked as a whole.
+    """Return a recipe (a name of RECIPES, or a TOML file) overridden by `settings`, checked as a whole.
 
     A duration among `settings` replaces the recipe's, whatever its unit. Raises ConfigError.
     """
@@ -83,7 +83,7 @@ def switched_off(recipe: str, settings: Mapping[str, Any]) -> str | None:
 
 
 def _read(recipe: str, *, beside: Path = Path(), readers: tuple[Path, ...] = ()) -> dict[str, Any]:
-    """Return the settings of a recipe, laid over those of the one that it `extends`, a name or a file beside it."""
+    """Return the settings of a recipe, overriding those of the one that it `extends`, a name or a file beside it."""
     if recipe not in RECIPES and not recipe.endswith(".toml"):
         raise ConfigError(f"no recipe is called {recipe!r}; give {', '.join(RECIPES)} or a file ending in .toml")
     file = RECIPES.get(recipe, beside / recipe)
@@ -108,7 +108,7 @@ def _laid_over(base: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str
 
 
 def resume_settings(run: Path, settings: Mapping[str, Any]) -> PretrainConfig:
-    """Return the settings an earlier call left in RUN/config.toml, with `settings` laid over them."""
+    """Return the settings an earlier call left in RUN/config.toml, overridden by `settings`."""
     if not (run / "config.toml").is_file():
         raise ModelError(f"there is no run to resume in {run} (no config.toml); start it without --resume")
     return _checked(read_toml(run / "config.toml"), settings)

@@ -87,7 +87,7 @@ class TaskSetup(ABC):
 
     @abstractmethod
     def evaluate(self, model: Any, split: str, *, training: bool = False) -> EvalResult:
-        """Return the figures of a model on a split, in float32, as whoever loads it will find it, and its mistakes.
+        """Return the figures of a model on a split, in float32, as it is after loading, and its mistakes.
 
         While `training`, figures alone, in the precision it trains in.
         """
@@ -209,7 +209,7 @@ class TaskSetup(ABC):
     def _is_worth_compiling(self) -> bool:
         """Say whether steps are to run compiled: as the settings say, or by the work of the run.
 
-        Where blocks thaw along the run they never are: each would have to be compiled anew.
+        Where blocks are unfrozen along the run they never are: each would have to be compiled again.
         """
         if self.config.transfer.unfreeze or not self.can_compile:
             return False

@@ -47,8 +47,8 @@ class TransferConfig(Section):
     freeze: Annotated[int, Field(ge=0)] | Literal["all"] = 0
     """Blocks, from the first, that stay as they are, and the embeddings with them; all of them leaves the head."""
     unfreeze: float = Field(default=0, ge=0, le=1)
-    """Share of the run over which blocks thaw one by one, from the last to the first, and then the embeddings; the head
-    learns alone at first (Howard and Ruder, 2018). 0: all are trained from the start."""
+    """Share of the run over which blocks are unfrozen one by one, from the last to the first, and then the embeddings;
+    the head learns alone at first (Howard and Ruder, 2018). 0: all are trained from the start."""
     lora_rank: int = Field(default=0, ge=0)
     """Rank of low-rank adapters beside matrices that stay as they are (Hu et al., 2021); 0 for none."""
     lora_alpha: float = Field(default=16.0, gt=0)
@@ -253,7 +253,7 @@ class WritingConfig(SidesConfig):
     smoothing: float = Field(default=0.1, ge=0, lt=1)
     """Share of the probability of each label that is spread over the vocabulary in training."""
     beams: int = Field(default=4, ge=1)
-    """Texts kept for each source while a translation is searched for; 1 takes the likeliest token each time."""
+    """Texts kept for each source while a translation is searched for; 1 takes the most probable token each time."""
     length_penalty: float = 1.0
     """A text of n tokens scores its log probability / n to this power: 0 favours short ones."""
     longest: int | None = Field(default=None, ge=2)
@@ -285,7 +285,7 @@ CONFIGS: dict[str, type[FinetuneConfig]] = {"embed": EmbedTuneConfig, "translate
 
 
 def resolve_finetune(task: str, settings: Mapping[str, Any]) -> FinetuneConfig:
-    """Return the defaults of a task with `settings` laid over them, checked as a whole; raises ConfigError."""
+    """Return the defaults of a task overridden by `settings`, checked as a whole; raises ConfigError."""
     config = compose(CONFIGS.get(task, FinetuneConfig), {"task": task, **settings})
     config.check()
     return config

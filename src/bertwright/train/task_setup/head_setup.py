@@ -74,7 +74,7 @@ class HeadSetup(TaskSetup):
         return learning_rates(model, self.config.transfer.layer_decay, top=top)
 
     def callbacks(self, model: FineTuned) -> list[Callback]:
-        """Return what thaws the model, where it is to thaw."""
+        """Return the callback that unfreezes the model, if blocks are to be unfrozen."""
         thaw = unfreezing(model, self.config.transfer)
         return [] if thaw is None else [thaw]
 
@@ -84,7 +84,7 @@ class HeadSetup(TaskSetup):
         return super().rows_per_example * (2 if self.config.transfer.r_drop else 1)
 
     def row_flops(self, rows: int, length: int) -> int:
-        """Return the operations of a step over rows of like length that have as many targets as rows of train do."""
+        """Return the operations of a step over rows of similar length that have as many targets as rows of train do."""
         train, shape = self.splits["train"].rows, self.encoder_config
         masked = length if train.positions is None else train.usual_targets
         averaged = self.task.head_type in SEQUENCE_HEADS and shape.averages_rows

@@ -88,7 +88,7 @@ def learning_rates(model: FineTuned | SentenceEncoder, decay: float, *, top: int
 
 
 def unfreezing(model: FineTuned, transfer: TransferConfig) -> UnfreezeCallback | None:
-    """Return the callback that thaws the blocks from the last to the first, then the embeddings; or None."""
+    """Return the callback that unfreezes the blocks from the last to the first, then the embeddings; or None."""
     if not transfer.unfreeze:
         return None
     deep, top = depths(model), model.encoder.config.layers + 1

@@ -38,8 +38,8 @@ class FinetuneCall(TypedDict, total=False):
     """Hugging Face BERT or ModernBERT folder to start from, pre-trained or already fine-tuned for something else."""
     train: Required[Path]
     """Labelled examples: .tsv, .csv, .jsonl or .parquet; for tag also CoNLL, a word a line; for answer SQuAD .json, or
-    a question a row; for translate two files of like many lines, SOURCE,TARGET, or PREFIX with --source and --target,
-    or a table of two columns; for embed also a .txt file, a text a line."""
+    a question a row; for translate two files with equal numbers of lines, SOURCE,TARGET, or PREFIX with --source and
+    --target, or a table of two columns; for embed also a .txt file, a text a line."""
     dev: Annotated[Path, Sets(default="a fraction of the training file, by a hash of its texts")]
     """Examples the best checkpoint is chosen on."""
     test: Path

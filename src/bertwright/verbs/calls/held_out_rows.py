@@ -171,7 +171,7 @@ def compare_with_run(rows: HeldOutRows, run: TrainingRun, figures: Mapping[str, 
 
 
 def evaluate_pairs(model: Path, file: Path, *, most: int | None = None, encoding: str | None = None) -> Result:
-    """Return how often the good sentence is likelier than the bad one: of up to `most` pairs, and by field.
+    """Return how often the good sentence is more probable than the bad one: of up to `most` pairs, and by field.
 
     The whole is the mean over paradigms, as BLiMP reports it. Raises CorpusError.
     """

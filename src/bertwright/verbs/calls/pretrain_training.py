@@ -166,7 +166,7 @@ def start_clock(out: Path, config: PretrainConfig, state: TrainState, *, seconds
 
 
 def save_before_the_end(state: TrainState, saver: Saver, config: PretrainConfig) -> str:
-    """Save the state of a run that ends by an error, unless its weights are no numbers; return where it is, in words.
+    """Save the state of a run that ends by an error, unless its weights are not finite; return where it is, in words.
 
     Resumed after its last step, such a run is evaluated again.
     """
