@@ -114,8 +114,10 @@ def results() -> Console:
 
 
 def print_lines(lines: Iterable[str]) -> None:
-    """Print results to stdout, a line each, as they are."""
-    _Output(sys.stdout).write("".join(f"{line}\n" for line in lines))
+    """Print results to stdout at once, a line each, as they are."""
+    stdout = _Output(sys.stdout)
+    stdout.write("".join(f"{line}\n" for line in lines))
+    stdout.flush()
 
 
 def note(message: str) -> None:
@@ -217,9 +219,10 @@ class Raw:
     lines: Sequence[str]
 
     def show(self, console: Console) -> None:
-        """Write the lines."""
+        """Write the lines at once."""
         if not console.quiet:
             console.file.write("".join(f"{line}\n" for line in self.lines))
+            console.file.flush()
 
 
 @dataclass(frozen=True)

@@ -13,14 +13,14 @@ from __future__ import annotations
 import io
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
 from rich.console import Console
 
-from bertwright.log import Block, print_blocks, print_lines
+from bertwright.log import Block, Raw, print_blocks, print_lines
 
 T = TypeVar("T")
 WIDTH = 100
@@ -78,11 +78,36 @@ class ResultList(Shown, list[T]):
         return "\n".join(json.dumps(plain(one), ensure_ascii=False) for one in self)
 
 
+class ResultStream(Shown):
+    """Answers of one kind that are printed as they come and not kept; where people get a table of them, at the end."""
+
+    def __init__(
+        self, chunks: Iterable[Sequence[dict[str, Any]]], show: Callable[[Sequence[dict[str, Any]]], Shown]
+    ) -> None:
+        """Take the answers, some at a time, and what turns answers into what people and programs see."""
+        self.chunks, self.show = chunks, show
+
+    def print(self, *, as_json: bool) -> None:
+        """Print the answers, as JSON or as lines chunk after chunk."""
+        table: list[dict[str, Any]] = []
+        for chunk in self.chunks:
+            shown = self.show(chunk)
+            if as_json:
+                print_lines([shown.to_json()])
+            elif all(isinstance(block, Raw) for block in shown.blocks):
+                print_blocks(*shown.blocks)
+            else:
+                table += chunk
+        print_blocks(*self.show(table).blocks)
+
+
 def print_result(result: Shown | None, *, as_json: bool) -> None:
     """Print a result to stdout, as tables or as JSON; nothing where there is none, or another process shows it."""
-    if result is None or not result.blocks:
+    if isinstance(result, ResultStream):
+        result.print(as_json=as_json)
+    elif result is None or not result.blocks:
         return
-    if as_json:
+    elif as_json:
         print_lines([result.to_json()])
     else:
         print_blocks(*result.blocks)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import getpass
 import os
 import sys
@@ -71,6 +70,8 @@ def tune_malloc() -> Iterator[None]:
 
 def _count(more: int) -> None:
     """Count who asks for this, in any thread, and set the allocator for the first and after the last of them."""
+    import ctypes  # here, as --help should not wait for it
+
     try:
         library = ctypes.CDLL(None)
         mallopt, trim = library.mallopt, library.malloc_trim

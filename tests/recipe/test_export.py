@@ -24,9 +24,11 @@ from bertwright.inference.base import Predictor
 from bertwright.model.build import build_encoder, named_size
 from bertwright.model.encoder import HeadType
 from bertwright.model.task_model import FineTuned
+from bertwright.reports.predictions import write_predictions
 from bertwright.tasks.tagging.task import crf_of
+from bertwright.verbs.calls.predict_stream import stream_predictions
 from bertwright.verbs.export import export
-from bertwright.verbs.predict import predict, predict_to_file
+from bertwright.verbs.predict import predict
 
 WORDS = [f"word{first}{second}" for first in "abcdefghi" for second in "abcdefghi"]
 NAMES = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *WORDS]
@@ -169,6 +171,11 @@ def test_calls_that_are_refused(folders: Path, tmp_path: Path) -> None:
         export(folders / "words", tmp_path / "out", to="coreml")  # type: ignore[arg-type]
 
 
+def predict_to_file(model: Path, folder: Path) -> int:
+    chunks, file = stream_predictions(model, input=folder / "texts.txt")
+    return write_predictions(chunks, folder / "answers.jsonl", file=file)
+
+
 def test_a_file_longer_than_a_chunk(
     folders: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -177,7 +184,7 @@ def test_a_file_longer_than_a_chunk(
     texts = [" ".join(NAMES[5 + (place * 7 + word) % 81] for word in range(1 + place % 9)) for place in range(40)]
     (tmp_path / "texts.txt").write_text("\n".join(texts) + "\n", encoding="utf-8")
     for name in ("classify", "classify-onnx"):
-        count = predict_to_file(folders / name, input=tmp_path / "texts.txt", output=tmp_path / "answers.jsonl")
+        count = predict_to_file(folders / name, tmp_path)
         lines = [json.loads(line) for line in (tmp_path / "answers.jsonl").read_text(encoding="utf-8").splitlines()]
         assert count == len(lines) == 40
         assert [line["text"] for line in lines] == texts
@@ -192,5 +199,5 @@ def test_a_bad_line_leaves_no_file(folders: Path, tmp_path: Path, monkeypatch: p
     monkeypatch.setattr(Predictor, "chunk", 2)
     (tmp_path / "texts.txt").write_text("wordaa\nwordab\nwordac\nworda\twordb\twordc\n", encoding="utf-8")
     with pytest.raises(UsageError, match=r"line 4.*3 texts"):
-        predict_to_file(folders / "classify", input=tmp_path / "texts.txt", output=tmp_path / "answers.jsonl")
+        predict_to_file(folders / "classify", tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["texts.txt"]

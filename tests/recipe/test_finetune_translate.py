@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,8 @@ import transformers
 from bertwright.cli.main import main
 from bertwright.errors import ConfigError, CorpusError, UsageError
 from bertwright.hub.encoder_folder import read_model, save_model
+from bertwright.inference.base import Predictions
+from bertwright.inference.translation import TranslationPredictor
 from bertwright.model.build import build_encoder, named_size
 from bertwright.tokenizer.load import load_tokenizer
 from bertwright.train.task_setup.by_task import set_up
@@ -107,6 +110,17 @@ def test_translate_learns_and_its_folder_is_whole(
         predict(run / "model", input=tmp_path / "asked.jsonl", text_column="en", output=tmp_path / "answers.jsonl")
     assert main(["predict", "--model", str(run / "model"), "--input", "-"]) == 0
     assert capsys.readouterr().out.split("\n")[1] == "", "line n of the output belongs to line n of the input"
+    one_chunk, printed = TranslationPredictor.predict, list[str]()
+
+    def predicted(self: TranslationPredictor, questions: Sequence[tuple[str, ...]]) -> Predictions:
+        printed.append(capsys.readouterr().out)
+        return one_chunk(self, questions)
+
+    monkeypatch.setattr(TranslationPredictor, "chunk", 1)
+    monkeypatch.setattr(TranslationPredictor, "predict", predicted)
+    assert main(["predict", "--model", str(run / "model"), "--input", str(tmp_path / "asked.jsonl")]) == 0
+    printed = [*printed[1:], capsys.readouterr().out]
+    assert printed == [f"{one['translation']}\n" for one in answers], "each is printed before the next is made"
 
 
 def test_where_the_decoder_starts(model: Path, tmp_path: Path) -> None:

@@ -9,7 +9,29 @@ import sys
 import pytest
 
 from bertwright.cli.main import SPINS
+from bertwright.verbs import VERBS
 
+NOT_FOR_HELP = (
+    "numpy", "pyarrow", "torch", "transformers", "tokenizers", "safetensors", "sklearn", "matplotlib", "onnxruntime",
+    "xxhash", "fsspec", "zstandard", "charset_normalizer", "asyncio", "multiprocessing", "ctypes",
+    "bertwright.corpus", "bertwright.data", "bertwright.hub", "bertwright.inference", "bertwright.model",
+    "bertwright.objectives", "bertwright.reports", "bertwright.tasks", "bertwright.tokenizer", "bertwright.types",
+)  # fmt: skip
+"""Modules that only the work of a verb needs."""
+HELP = """
+import os, sys
+import bertwright
+assert not {not_for_help!r} & {{*sys.modules}}
+from bertwright.cli.main import main
+for words in {calls!r}:
+    child = os.fork()
+    if not child:
+        code = main(words)
+        found = sorted({not_for_help!r} & {{*sys.modules}})
+        print(words, found, file=sys.stderr)
+        os._exit(code or len(found))
+    assert os.waitpid(child, 0)[1] == 0, words
+"""
 ORDERS = {
     "first thing": "",
     "after pre-training": "bertwright.prepare, bertwright.pretrain",
@@ -40,6 +62,13 @@ for code in {codes!r}:
 def test_verbs_are_functions_whatever_was_asked_for_before() -> None:
     codes = [NAMES.format(before=before) for before in ORDERS.values()]
     ran = subprocess.run([sys.executable, "-c", FORKS.format(codes=codes)], capture_output=True, text=True)
+    assert ran.returncode == 0, ran.stderr
+
+
+def test_help_imports_nothing_that_only_the_work_needs() -> None:
+    calls = [["--help"], *([verb, "--help"] for verb in VERBS)]
+    code = HELP.format(not_for_help={*NOT_FOR_HELP}, calls=calls)
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert ran.returncode == 0, ran.stderr
 
 

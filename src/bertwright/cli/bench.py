@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -97,29 +98,31 @@ def bench_command(
     out
         JSON file to write the figures to.
     """
+    given = _needed(what, words, data=data, tokenizer=tokenizer, model=model, peer=peer, run=run, train=train)
+    from bertwright.verbs import bench
+    from bertwright.verbs.bench_predict import bench_predict
+
+    if what == "predict":
+        return bench_predict(**given, out=out, input=input, encoding=encoding, sentences=sentences, turns=turns)
+    if what == "prepare":
+        return bench.bench_prepare(words, **given, out=out, language=language)
+    if what == "finetune":
+        settings = parse_overrides(words[1:], verb="bench")
+        return bench.bench_finetune(words[0], **given, out=out, steps=steps, settings=settings)
+    settings = parse_overrides(words, verb="bench") | ({} if size is None else {"size": size})
+    if what == "step":
+        return bench.bench_step(**given, out=out, recipe=recipe, steps=steps, settings=settings)
+    settings = merge(settings, {} if minutes is None else {"schedule": {"minutes": minutes}})
+    return bench.bench_pretrain(**given, out=out, recipe=recipe, settings=settings)
+
+
+def _needed(what: str, words: Sequence[str], **paths: Path | None) -> dict[str, Any]:
+    """Return the paths that a stage cannot do without; raises UsageError where one of them, or a word, is missing."""
     if what == "prepare" and not words:
         raise UsageError("bench prepare needs an INPUT: a file, a folder or a glob")
     if what == "finetune" and (not words or words[0].startswith("-")):
         raise UsageError("bench finetune needs a task, such as: bertwright bench finetune classify ...")
-    given: dict[str, Any] = {
-        "data": data, "tokenizer": tokenizer, "model": model, "peer": peer, "run": run, "train": train
-    }  # fmt: skip
     for name, value in NEEDED[what].items():
-        if given[name] is None:
+        if paths[name] is None:
             raise UsageError(f"this needs --{name} {value}; see bertwright bench --help")
-    from bertwright.verbs import bench
-    from bertwright.verbs.bench_predict import bench_predict
-
-    given = {name: given[name] for name in NEEDED[what]} | {"out": out}
-    if what == "predict":
-        return bench_predict(**given, input=input, encoding=encoding, sentences=sentences, turns=turns)
-    if what == "prepare":
-        return bench.bench_prepare(words, **given, language=language)
-    if what == "finetune":
-        settings = parse_overrides(words[1:], verb="bench")
-        return bench.bench_finetune(words[0], **given, steps=steps, settings=settings)
-    settings = parse_overrides(words, verb="bench") | ({} if size is None else {"size": size})
-    if what == "step":
-        return bench.bench_step(**given, recipe=recipe, steps=steps, settings=settings)
-    settings = merge(settings, {} if minutes is None else {"schedule": {"minutes": minutes}})
-    return bench.bench_pretrain(**given, recipe=recipe, settings=settings)
+    return {name: paths[name] for name in NEEDED[what]}

@@ -7,7 +7,7 @@ import re
 import textwrap
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
-from types import NoneType
+from types import NoneType, SimpleNamespace
 from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 from cyclopts import Parameter
@@ -70,7 +70,7 @@ def command_of(
     python_only     parameters that the command line does not have
     paths           parameters that are a path at the terminal, and needed there, whatever else Python takes
     """
-    hints = get_type_hints(verb, include_extras=True)
+    hints = _hints_of_parameters(verb)
     parameters: list[inspect.Parameter] = []
     for one in inspect.signature(verb).parameters.values():
         if one.name in python_only:
@@ -94,6 +94,14 @@ def command_of(
     commands = textwrap.indent(inspect.cleandoc(example), "    ")
     call.__doc__ = f"{head}\n\nFor example:\n{commands}{section}{help_of_flags}"
     return prints(call)
+
+
+def _hints_of_parameters(verb: Callable[..., Any]) -> dict[str, Any]:
+    """Return the types of a function's parameters; what it returns may be of a type that only its work imports."""
+    annotations = {name: hint for name, hint in inspect.get_annotations(verb).items() if name != "return"}
+    return get_type_hints(
+        SimpleNamespace(__annotations__=annotations), globalns=inspect.unwrap(verb).__globals__, include_extras=True
+    )
 
 
 def _word(parameter: inspect.Parameter, hint: Any) -> inspect.Parameter:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from functools import wraps
+from pathlib import Path
 from typing import Any
 
 from bertwright.cli.command import command_of
-from bertwright.result import Shown
-from bertwright.verbs.predict import predict, predict_to_file
+from bertwright.result import ResultStream
+from bertwright.verbs.predict import predict
 
 EXAMPLE = """
 bertwright predict --model run/model "Return the [MASK] of the list."
@@ -18,11 +19,15 @@ bertwright predict --model runs/en-de/model --input news.en > news.de   # a tran
 
 
 @wraps(predict)
-def _predict(*, output: Any = None, **flags: Any) -> Shown | None:
-    """Do what `predict` does, but keep no predictions in memory that go to a file."""
+def _predict(*, output: Any = None, **flags: Any) -> ResultStream | None:
+    """Do what `predict` does, but keep no predictions in memory that go to a file or are printed as they come."""
+    from bertwright.reports.predictions import shown, write_predictions
+    from bertwright.verbs.calls.predict_stream import stream_predictions
+
+    chunks, file = stream_predictions(**flags)
     if output is None:
-        return predict(**flags)
-    predict_to_file(output=output, **flags)
+        return ResultStream(chunks, shown)
+    write_predictions(chunks, Path(output), file=file)
     return None
 
 

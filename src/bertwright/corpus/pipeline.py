@@ -37,9 +37,6 @@ from bertwright.corpus.shards import SPLITS, DocumentBlock, join_blocks, write_s
 from bertwright.errors import CorpusError
 from bertwright.files import sha256_of
 
-SHARD_TEXT = 1 << 26
-"""Bytes of text a shard holds: some 15 million tokens of English, 20 million of Chinese."""
-
 
 @dataclass(frozen=True)
 class Source:
@@ -66,7 +63,7 @@ class ShardPipeline:
 
     def __init__(
         self, out: Path, journal: Journal, sources: list[Source], options: ReadOptions, *, seen: DedupState,
-        vocab_size: int, shard_text: int = SHARD_TEXT,
+        vocab_size: int, shard_text: int,
     ) -> None:  # fmt: skip
         """Take up the journal; nothing is read before `run`."""
         self._out, self._journal, self._sources, self._options = out, journal, sources, options

@@ -1,26 +1,20 @@
 """Turns texts into vectors with the model of any folder, a chunk at a time: memory does not grow with the input.
 
 texts -> chunk -> vectors of a model, torch's or exported -> in order into the file
+
+The work is in verbs/calls/embed_input.py, which is imported by a call: --help does not wait for readers and arrays.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal, overload
+from typing import TYPE_CHECKING, Literal, overload
 
-import numpy as np
-
-from bertwright.corpus.readers.characters import replace_surrogates
-from bertwright.corpus.readers.lines import STDIN
-from bertwright.errors import UsageError
-from bertwright.files import map_os_errors, refuse_existing
-from bertwright.hub.vector_files import Number, writer_of
-from bertwright.inference.embed_texts import announce, chunks, write_vectors
-from bertwright.inference.embedder import open_embedder
 from bertwright.result import Result
-from bertwright.tasks.stream import stream_texts
-from bertwright.types import listed
+
+if TYPE_CHECKING:
+    import numpy as np
 
 
 @overload
@@ -111,29 +105,9 @@ def embed(
     >>> embed("runs/en/model", ["A text.", "Another one."], pooling="mean").shape  # needs a model  # doctest: +SKIP
     (2, 256)
     """
-    number: Number = "float16" if float16 else "float32"
-    if out is not None:
-        writer_of(Path(out))
-        refuse_existing(Path(out), instead="give another --out")
-    read = reader_of(input, text_column, encoding)
-    opened = open_embedder(Path(model), layer=layer, pooling=pooling, normalize=normalize, precision=precision)
-    if out is None:
-        vectors = [opened.vectors(chunk).astype(number) for chunk in chunks(read())]
-        opened.note_cut()
-        return np.concatenate(vectors) if vectors else np.empty((0, opened.width), dtype=number)
-    name = str(input) if isinstance(input, (str, Path)) else "the list given"
-    count = None if input in ("-", STDIN) else announce(read(), Path(out), opened.width, number, name=name)
-    with map_os_errors(Path(out).parent):
-        return write_vectors(opened, read(), Path(out), number, count=count)
+    from bertwright.verbs.calls.embed_input import embed_input
 
-
-def reader_of(
-    input: Path | str | Sequence[str], column: str | None, encoding: str | None = None
-) -> Callable[[], Iterator[Sequence[str]]]:
-    """Return what reads the input from its start, a piece at a time."""
-    if isinstance(input, (str, Path)):
-        return lambda: stream_texts(Path(input), column, encoding)
-    if column is not None:
-        raise UsageError("a list of texts has no columns; leave text_column out")
-    texts = [replace_surrogates(text) for text in listed(input)]
-    return lambda: iter([texts])
+    return embed_input(
+        Path(model), input, None if out is None else Path(out), layer=layer, pooling=pooling, normalize=normalize,
+        text_column=text_column, encoding=encoding, precision=precision, number="float16" if float16 else "float32",
+    )  # fmt: skip

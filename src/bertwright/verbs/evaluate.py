@@ -1,4 +1,7 @@
-"""Turns a model and held-out data into figures: of masked words, next sentences, minimal pairs or a task."""
+"""Turns a model and held-out data into figures: of masked words, next sentences, minimal pairs or a task.
+
+What reads and evaluates is imported by a call: --help does not wait for readers and arrays.
+"""
 
 from __future__ import annotations
 
@@ -9,8 +12,6 @@ from typing import Any
 from bertwright.errors import ModelError, UsageError
 from bertwright.flags import with_flags
 from bertwright.result import Result
-from bertwright.tasks.by_name import TASKS, task_names
-from bertwright.tasks.tagging.task import Tag
 
 KINDS = ("mlm", "nsp", "minimal-pairs")
 
@@ -102,8 +103,6 @@ def evaluate(
     >>> evaluate("mlm", "runs/en/model", "data/en")["mlm_accuracy"]  # needs a model  # doctest: +SKIP
     0.42
     """
-    if kind not in KINDS and kind not in task_names():
-        raise UsageError(f"nothing called {kind!r} can be evaluated; known: {', '.join((*KINDS, *task_names()))}")
     model, data = Path(model), Path(data)
     named = {
         "text": text_column,
@@ -116,13 +115,8 @@ def evaluate(
         "target": target,
     }
     columns = {**(columns or {}), **{name: value for name, value in named.items() if value is not None}}
-    if not model.is_dir():
-        raise ModelError(f"there is no model folder {model}; give the folder `pretrain` wrote as RUN/model")
-    if positive is not None and kind not in TASKS:
-        raise UsageError(f"--positive is for classify of two classes; {kind} has no use for it, so leave it out")
-    if columns.get("label_names") and kind != Tag.name:
-        raise UsageError(f"--label-names is for tag; {kind} has no use for it, so leave it out")
-    if kind in task_names():
+    _check(kind, model, columns, positive=positive)
+    if kind not in KINDS:
         from bertwright.inference.evaluate_task import evaluate_task  # brings torch along
 
         return evaluate_task(kind, model, data, columns, positive=positive)
@@ -139,3 +133,18 @@ def evaluate(
         count=num_rows,
         whole_word=whole_word,
     )
+
+
+def _check(kind: str, model: Path, columns: Mapping[str, Any], *, positive: str | None) -> None:
+    """Raise UsageError or ModelError for a call that cannot be done."""
+    from bertwright.tasks.by_name import TASKS, task_names
+    from bertwright.tasks.tagging.task import Tag
+
+    if kind not in KINDS and kind not in task_names():
+        raise UsageError(f"nothing called {kind!r} can be evaluated; known: {', '.join((*KINDS, *task_names()))}")
+    if not model.is_dir():
+        raise ModelError(f"there is no model folder {model}; give the folder `pretrain` wrote as RUN/model")
+    if positive is not None and kind not in TASKS:
+        raise UsageError(f"--positive is for classify of two classes; {kind} has no use for it, so leave it out")
+    if columns.get("label_names") and kind != Tag.name:
+        raise UsageError(f"--label-names is for tag; {kind} has no use for it, so leave it out")

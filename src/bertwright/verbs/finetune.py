@@ -18,7 +18,6 @@ from bertwright.reports.finetune_result import task_manifest, task_result, with_
 from bertwright.reports.html_report import write_task_report
 from bertwright.reports.predictions import write_predictions
 from bertwright.result import Result
-from bertwright.tasks.columns import ColumnsConfig
 from bertwright.tasks.examples import overlap_sentences, overlaps_of
 from bertwright.train.callbacks.track import require_tracker
 from bertwright.train.checkpoint.task_resume import (
@@ -35,8 +34,8 @@ from bertwright.train.task_setup.finetune_config import resolve_finetune
 from bertwright.train.task_setup.seeds import train_seeds
 from bertwright.verbs.calls.finetune_flags import FinetuneCall, FinetuneFlags, finetune_settings
 from bertwright.verbs.calls.finetune_preview import preview_task
+from bertwright.verbs.calls.predict_stream import stream_predictions
 from bertwright.verbs.calls.run_folder import TASK_FILES, held, require_free
-from bertwright.verbs.predict import stream_predictions
 
 
 @with_flags("finetune", FinetuneCall, FinetuneFlags)
@@ -136,8 +135,13 @@ def predict_unlabelled(setup: TaskSetup, out: Path, figures: dict[str, Any]) -> 
     """Write what the model of a run predicts of files without labels, and name the files in its figures."""
     for name, unlabelled in setup.unlabelled.items():
         file = out / f"{name}-predictions.jsonl"
-        columns = ColumnsConfig(text=unlabelled.text, pair=unlabelled.pair, encoding=setup.config.columns.encoding)
-        predictions, read = stream_predictions(out / "model", input=unlabelled.path, columns=columns)
+        predictions, read = stream_predictions(
+            out / "model",
+            input=unlabelled.path,
+            text_column=unlabelled.text,
+            pair_column=unlabelled.pair,
+            encoding=setup.config.columns.encoding,
+        )
         count = write_predictions(predictions, file, file=read)
         figures[f"{name}_predictions"] = file.name
         note(

@@ -1,26 +1,17 @@
 """Turns questions into what a model's head is for: the word behind a [MASK], whether a text follows, or its task.
 
-Nothing here imports torch before a model needs it: an exported one does not.
+The work is in verbs/calls/predict_stream.py, which is imported by a call: --help does not wait for readers and arrays.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from itertools import chain, tee
 from pathlib import Path
 from typing import Any, Literal
 
-from bertwright.corpus.readers.characters import replace_surrogates
-from bertwright.errors import UsageError
 from bertwright.flags import with_flags
-from bertwright.inference.base import Predictions
-from bertwright.inference.predictors import open_predictor
-from bertwright.inference.questions import InputFile
-from bertwright.inference.text_rows import MASK
-from bertwright.reports.predictions import shown, write_predictions
 from bertwright.result import ResultList
-from bertwright.tasks.columns import ColumnsConfig
-from bertwright.types import listed
 
 Precision = Literal["auto", "bf16", "fp32"]
 
@@ -90,62 +81,15 @@ def predict(
     >>> predict("run/model", ["Return the [MASK] of the list."])[0]["predictions"][0][0]  # doctest: +SKIP
     ("length", 0.31)
     """
-    columns = ColumnsConfig(text=text_column, pair=pair_column, encoding=encoding)
+    from bertwright.reports.predictions import shown, write_predictions
+    from bertwright.verbs.calls.predict_stream import stream_predictions
+
     chunks, file = stream_predictions(
-        model, texts, pair=pair, input=input, columns=columns, top_k=top_k, precision=precision
-    )
+        model, texts, pair=pair, input=input, text_column=text_column, pair_column=pair_column, encoding=encoding,
+        top_k=top_k, precision=precision,
+    )  # fmt: skip
     if output is not None:
         chunks, kept = tee(chunks)
         write_predictions(chunks, Path(output), file=file)
         return ResultList(chain.from_iterable(kept))
     return shown([*chain.from_iterable(chunks)])
-
-
-def predict_to_file(
-    model: Path | str,
-    texts: Sequence[str] = (),
-    *,
-    output: Path | str,
-    pair: bool = False,
-    input: Path | str | None = None,
-    text_column: str | None = None,
-    pair_column: str | None = None,
-    encoding: str | None = None,
-    top_k: int = 5,
-    precision: Precision = "auto",
-) -> int:
-    """Write the predictions of `predict` as they come, in the order of the questions and in bounded memory.
-
-    The file is there whole or not at all; returns how many there are.
-    """
-    columns = ColumnsConfig(text=text_column, pair=pair_column, encoding=encoding)
-    chunks, file = stream_predictions(
-        model, texts, pair=pair, input=input, columns=columns, top_k=top_k, precision=precision
-    )
-    return write_predictions(chunks, Path(output), file=file)
-
-
-def stream_predictions(
-    model: Path | str,
-    texts: Sequence[str] = (),
-    *,
-    pair: bool = False,
-    input: Path | str | None = None,
-    columns: ColumnsConfig,
-    top_k: int = 5,
-    precision: Precision = "auto",
-) -> tuple[Iterator[Predictions], InputFile | None]:
-    """Return the predictions of `predict`, chunk after chunk, and the file they are about, which knows its progress."""
-    texts = [replace_surrogates(text) for text in listed(texts)]
-    if top_k < 1:
-        raise UsageError(f"--top-k {top_k} asks for no words; give 1 or more")
-    if columns.names() and input is None:
-        raise UsageError("--text-column and --pair-column name columns of a table; give one with --input FILE")
-    predictor = open_predictor(Path(model), top_k=top_k, precision=precision)
-    file = None if input is None else predictor.input_file(Path(input), columns, pair=pair)
-    questions = predictor.questions(texts, pair=pair, located=file or ())
-    first = next(questions, None)
-    if first is None:
-        example = "a TEXT" if predictor.head_type else f'a TEXT such as "Paris is the {MASK} of France."'
-        raise UsageError(f"nothing to answer: give {example}, or --input FILE with one a line")
-    return predictor.stream(chain([first], questions)), file

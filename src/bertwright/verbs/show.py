@@ -1,6 +1,7 @@
 """Looks inside what bertwright makes: a DATA folder, a shard, a batch, a run, a checkpoint, a model, a recipe.
 
-What a thing needs is imported when one is shown, so that documents and models are there at once, without torch.
+What a thing needs is imported when one is shown, so that documents and models are there at once, without torch,
+and --help without arrays.
 """
 
 from __future__ import annotations
@@ -10,10 +11,8 @@ from pathlib import Path
 from bertwright.configs.names import RECIPES
 from bertwright.errors import UsageError
 from bertwright.flags import with_flags
-from bertwright.reports.checkpoint_table import show_checkpoint
 from bertwright.result import Result
 from bertwright.verbs.calls.folder_kind import kind_of_folder
-from bertwright.verbs.show_data import show_data, show_shard
 
 
 @with_flags("show")
@@ -120,5 +119,9 @@ def _show_whole(thing: Path, *, split: str, document: int | None) -> Result:
 
         return show_model(thing)
     if kind == "checkpoint":
+        from bertwright.reports.checkpoint_table import show_checkpoint
+
         return show_checkpoint(thing)
+    from bertwright.verbs.show_data import show_data, show_shard
+
     return show_shard(thing, document=document) if kind == "shard" else show_data(thing, split, document=document)

@@ -1,4 +1,7 @@
-"""Turns a DATA, RUN or MODEL folder or a checkpoint into a table of what was checked: checksums, reloading, outputs."""
+"""Turns a DATA, RUN or MODEL folder or a checkpoint into a table of what was checked: checksums, reloading, outputs.
+
+What a check needs is imported by it: --help does not wait for arrays.
+"""
 
 from __future__ import annotations
 
@@ -7,9 +10,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from bertwright.checksums import count_listed, damage
-from bertwright.corpus.cooccurrence import NEIGHBOURS, read_neighbours
-from bertwright.corpus.shards import Shards, check_shards, check_tokenizer, read_manifest
 from bertwright.errors import BertwrightError, DataError, InputError, ModelError
 from bertwright.files import human_bytes
 from bertwright.log import ResultTable, note
@@ -72,6 +72,9 @@ def verify_data(data: Path) -> list[Check]:
 
     Counts that a run kept in an older folder are checked, too, by the checksum in their file.
     """
+    from bertwright.corpus.cooccurrence import NEIGHBOURS, read_neighbours
+    from bertwright.corpus.shards import Shards, check_shards, check_tokenizer, read_manifest
+
     manifest = read_manifest(data)
     splits = manifest["splits"]
 
@@ -192,6 +195,8 @@ def _weights_of(model: Path) -> str:
 
 def _checksums(folder: Path, name: str) -> str:
     """Say how many files of a folder are as they were written, or raise ModelError with the first that is not."""
+    from bertwright.checksums import count_listed, damage
+
     wrong = damage(folder, name)
     if wrong is not None:
         raise ModelError(f"{folder} is damaged: {wrong}; restore it from a copy")

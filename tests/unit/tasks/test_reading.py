@@ -22,7 +22,7 @@ from bertwright.tasks.multiple_choice.reader import read_choices
 from bertwright.tasks.question_answering.reader import read_squad
 from bertwright.tasks.tagging.conll import read_conll
 from bertwright.tasks.translation.reader import SidesConfig, read_parallel
-from bertwright.verbs.embed import reader_of
+from bertwright.verbs.calls.embed_input import reader_of
 
 SHORT, LONG = "好吃", "这家店的面条很好吃。"
 SQUAD = {"context": LONG, "qas": [{"id": "名", "question": "什么？", "answers": [{"text": "面条", "answer_start": 4}]}]}

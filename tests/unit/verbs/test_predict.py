@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,8 @@ from safetensors.torch import load_file, save_file
 from bertwright.cli.main import main
 from bertwright.errors import CorpusError, ModelError, UsageError
 from bertwright.hub.encoder_folder import save_model
+from bertwright.inference.base import Predictions
+from bertwright.inference.pretrained_predictor import PretrainedPredictor
 from bertwright.inference.questions import InputFile, Question, masked_questions
 from bertwright.model.bert import BertForPreTraining
 from bertwright.model.build import named_size
@@ -118,6 +121,29 @@ def test_at_the_terminal(folder: Path, capsys: pytest.CaptureFixture[str], monke
         assert main(["predict", "--model", model, *words]) == code
         assert message in capsys.readouterr().err
     assert main(["predict", "--model", str(folder.parent / "nowhere"), "a [MASK]"]) == 1
+
+
+def test_json_lines_are_printed_as_they_come(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Chunk after chunk; a table is one, at the end; in Python all predictions are returned."""
+    (tmp_path / "questions.txt").write_text("a [MASK]\n\nb [MASK]\nc [MASK]\nb [MASK]\n", encoding="utf-8")
+    monkeypatch.setattr(PretrainedPredictor, "chunk", 1)
+    whole = predict(folder, input=tmp_path / "questions.txt")
+    one_chunk, printed = PretrainedPredictor.predict, list[str]()
+
+    def predicted(self: PretrainedPredictor, questions: Sequence[Question]) -> Predictions:
+        printed.append(capsys.readouterr().out)
+        return one_chunk(self, questions)
+
+    monkeypatch.setattr(PretrainedPredictor, "predict", predicted)
+    words = ["predict", "--model", str(folder), "--input", str(tmp_path / "questions.txt")]
+    assert main([*words, "--json"]) == 0
+    assert [*printed[1:], capsys.readouterr().out] == [json.dumps(one, ensure_ascii=False) + "\n" for one in whole]
+    printed.clear()
+    assert main(words) == 0
+    assert printed == [""] * 5
+    assert capsys.readouterr().out.rstrip("\n") == str(whole)
 
 
 def test_files_and_places_that_do_not_fit(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
