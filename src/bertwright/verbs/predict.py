@@ -13,8 +13,6 @@ from typing import Any, Literal
 from bertwright.flags import with_flags
 from bertwright.result import ResultList
 
-Precision = Literal["auto", "bf16", "fp32"]
-
 
 @with_flags("predict")
 def predict(
@@ -28,7 +26,7 @@ def predict(
     pair_column: str | None = None,
     encoding: str | None = None,
     top_k: int = 5,
-    precision: Precision = "auto",
+    precision: Literal["auto", "bf16", "fp32"] = "auto",
 ) -> ResultList[dict[str, Any]]:
     """Do with a model what its head is for: the word behind [MASK], whether one text follows another, or its task.
 

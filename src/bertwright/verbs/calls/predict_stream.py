@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from itertools import chain
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from bertwright.corpus.readers.characters import replace_surrogates
 from bertwright.errors import UsageError
@@ -17,7 +18,9 @@ from bertwright.inference.questions import InputFile
 from bertwright.inference.text_rows import MASK
 from bertwright.tasks.columns import ColumnsConfig
 from bertwright.types import listed
-from bertwright.verbs.predict import Precision
+
+if TYPE_CHECKING:
+    from bertwright.device import Precision
 
 
 def stream_predictions(
