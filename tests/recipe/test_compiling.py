@@ -28,6 +28,8 @@ from bertwright.train.state import Progress, TrainState
 from bertwright.train.step import Engine, forward_loss_of
 from bertwright.verbs.pretrain import pretrain
 
+pytestmark = pytest.mark.slow
+
 PHASE = {"length": 32, "rows": 8, "share": 1.0}
 
 

@@ -37,6 +37,8 @@ from bertwright.train.state import TrainState
 from bertwright.train.step import Engine
 from bertwright.verbs.pretrain import pretrain
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 SMALL: dict[str, Any] = {
     "size": "tiny",

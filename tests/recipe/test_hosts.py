@@ -18,6 +18,8 @@ from safetensors.torch import load_file
 from bertwright.verbs.prepare import prepare
 from bertwright.verbs.pretrain import pretrain
 
+pytestmark = pytest.mark.slow
+
 NAMES = [f"bertwright-{os.getpid()}-{host}" for host in "ab"]
 ADDRESSES = ["10.213.77.1", "10.213.77.2"]
 STEPS = 12

@@ -12,6 +12,8 @@ import pytest
 
 from bertwright.verbs.prepare import prepare
 
+pytestmark = pytest.mark.slow
+
 pytest.importorskip("ray", reason="Ray is not installed: pip install 'bertwright[cluster]'")
 
 PROGRAM = """

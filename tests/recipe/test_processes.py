@@ -20,6 +20,8 @@ from safetensors.torch import load_file
 from bertwright.verbs.prepare import prepare
 from bertwright.verbs.pretrain import pretrain
 
+pytestmark = pytest.mark.slow
+
 TIMED = {"seconds", "tokens_per_second", "mfu", "peak_flops", "samples"}
 
 
