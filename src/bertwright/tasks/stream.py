@@ -26,7 +26,7 @@ def stream_texts(path: Path, column: str | None = None, encoding: str | None = N
     CorpusError where the file is missing, of no known format or damaged, and UsageError where it has no such column.
     """
     if path != STDIN:
-        refuse_missing(path)
+        refuse_missing(path, alternative=", or - for stdin")
     if path != STDIN and is_table(path):
         options = stream_options(column, encoding=encoding)
         yield from (columns[0] for columns in TableStream(path, lambda start: (choose_column(start, column),), options))

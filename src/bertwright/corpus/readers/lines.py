@@ -42,7 +42,7 @@ class LineStream:
     def __iter__(self) -> Iterator[list[str]]:
         """Yield lines without their ends; raises CorpusError where the file is missing or no text."""
         if self.path != STDIN:
-            refuse_missing(self.path)
+            refuse_missing(self.path, alternative=", or - for stdin")
         size, before = 0 if self.path == STDIN else self.path.stat().st_size, 0
         is_stdin = self.path == STDIN
         blocks = _stdin(self.encoding) if is_stdin else read_blocks(self.path, self.encoding)

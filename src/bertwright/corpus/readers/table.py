@@ -122,8 +122,7 @@ def open_table(
     encoding: str | None = None,
 ) -> pa.Table:  # fmt: skip
     """Return a file as `read_table` does, with the types its columns have in it; raises CorpusError."""
-    if not path.is_file():
-        raise CorpusError(f"there is no file {path}; give a {EXPECTED} file that exists")
+    refuse_missing(path, f"{EXPECTED} file")
     if format_of(path) is None:
         raise CorpusError(f"{path} is of no format that can be read; expected {EXPECTED}")
     options = TableOptions(frozenset(names), frozenset(given), one_column=one_column, encoding=encoding)
@@ -164,7 +163,7 @@ class TableStream:
 
     def __iter__(self) -> Iterator[tuple[list[str], ...]]:
         """Yield pieces; raises CorpusError where the file is missing or damaged, and what `choose` raises."""
-        refuse_missing(self.path)
+        refuse_missing(self.path, alternative=", or - for stdin")
         head = read_head(self.path, self.options)
         if not head.num_columns or (format_of(self.path) in ("parquet", "arrow") and not head.num_rows):
             raise CorpusError(f"{self.path} is empty; give a file with texts")
@@ -208,10 +207,12 @@ def text_cells(rows: pa.Table, name: str, start: Start, path: TextFile) -> list[
     return Table(Path(str(path)), {name: cells}, start.table.kinds).texts(name)
 
 
-def refuse_missing(path: Path) -> None:
-    """Raise CorpusError where there is no such file."""
+def refuse_missing(path: Path, kind: str = "text file or table", *, alternative: str = "") -> None:
+    """Raise CorpusError where `path` is a folder or does not exist; `kind` and `alternative` are what to give."""
+    if path.is_dir():
+        raise CorpusError(f"{path} is a folder; give a {kind}{alternative}")
     if not path.is_file():
-        raise CorpusError(f"there is no file {path}; give a text file or table that exists, or - for stdin")
+        raise CorpusError(f"there is no file {path}; give a {kind} that exists{alternative}")
 
 
 def choose_text_column(start: Start, given: str | None, *, usual: Sequence[str], flag: str) -> str:

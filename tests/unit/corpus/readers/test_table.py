@@ -226,3 +226,13 @@ def test_pieces_have_types_and_places(tmp_path: Path) -> None:
 def test_labels_of_objects_are_refused() -> None:
     with pytest.raises(CorpusError, match=r"'label'.*objects"):
         Table(Path("a"), {"label": ['{"a": 1}']}, {"label": "object"}).labels("label")
+
+
+def test_a_folder_in_place_of_a_table_is_not_called_absent(tmp_path: Path) -> None:
+    messages = []
+    for path in (tmp_path, tmp_path / "absent.csv"):
+        with pytest.raises(CorpusError) as refused:
+            read_table(path, names=())
+        assert str(path) in str(refused.value)
+        messages.append(str(refused.value).replace(str(path), ""))
+    assert ["folder" in message for message in messages] == [True, False]
