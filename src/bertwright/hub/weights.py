@@ -55,7 +55,7 @@ def read_object(file: Path) -> dict[str, Any]:
 
 
 def model_beside(folder: Path) -> str | None:
-    """Say in a sentence where the model of a RUN folder or a checkpoint is, or None for any other folder."""
+    """Say in a sentence where the model of a RUN, checkpoint or DATA folder is, or None for any other folder."""
     if (folder / "position.json").is_file():
         run = folder.parent.parent
         return f"{folder} is a checkpoint, from which a run goes on, and no model; give {run / 'model'} once it is done"
@@ -63,6 +63,8 @@ def model_beside(folder: Path) -> str | None:
         return f"{folder} is a RUN folder; its model is in {folder / 'model'}: give that"
     if (folder / "config.toml").is_file():
         return f"{folder} is a RUN folder without a model yet; let it end, then give {folder / 'model'}"
+    if any(folder.glob("train-*.arrow")):
+        return f"{folder} is a DATA folder, which holds no model; give the model folder of a run"
     return None
 
 

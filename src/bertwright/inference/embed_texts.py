@@ -47,7 +47,7 @@ def announce(pieces: Iterable[Sequence[str]], out: Path, width: int, number: Num
     if not count:
         raise CorpusError(f"{name} holds no texts; give a file that has some")
     needed = bytes_needed(out, count=count, width=width, number=number, text_bytes=size)
-    note(f"{count:,} texts, a vector of {width} {number} each: {human_bytes(needed)} in {out}")
+    note(f"{count:,} texts, a vector of {width} {number} each: up to {human_bytes(needed)} in {out}")
     require_space(out.parent, needed, what="the vectors")
     return count
 

@@ -6,10 +6,11 @@ and --help without arrays.
 
 from __future__ import annotations
 
+from difflib import get_close_matches
 from pathlib import Path
 
 from bertwright.configs.names import RECIPES
-from bertwright.errors import UsageError
+from bertwright.errors import InputError, UsageError
 from bertwright.flags import with_flags
 from bertwright.result import Result
 from bertwright.verbs.calls.folder_kind import kind_of_folder
@@ -84,6 +85,8 @@ def show(
         from bertwright.verbs.show_settings import show_settings
 
         return show_settings(name)
+    if not thing.exists() and (near := get_close_matches(name, RECIPES, n=1)):
+        raise InputError(f"{name} does not exist; did you mean the recipe {near[0]}?")
     if batch is None:
         return _show_whole(thing, split=split, document=document)
     if recipe is not None or (thing / "config.toml").is_file():

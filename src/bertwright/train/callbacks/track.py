@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol, cast
 
 from bertwright.errors import UsageError
 from bertwright.files import read_json, write_json
@@ -129,6 +129,9 @@ class TensorBoard:
             self.writer.close()
 
 
+WandBMode = Literal["online", "offline", "disabled", "shared"]
+
+
 class WandB:
     """An offline run in RUN/wandb, which `wandb sync` sends; one that sends at once where WANDB_MODE is online."""
 
@@ -143,7 +146,7 @@ class WandB:
             id=known_as(folder),
             resume="allow",
             dir=folder,
-            mode=os.environ.get("WANDB_MODE", "offline"),
+            mode=cast(WandBMode, os.environ.get("WANDB_MODE", "offline")),
             config=dict(settings),
             reinit="finish_previous",
             settings=wandb.Settings(silent=True, console="off", disable_git=True, disable_code=True),

@@ -43,8 +43,10 @@ def data_settings(
         raise UsageError("no DATA folder was given; name at least one with --data")
     weights = list(shares_given(mixture) or ())
     if weights and len(weights) != len(folders):
+        there = "is 1" if len(folders) == 1 else f"are {len(folders)}"
         raise UsageError(
-            f"--mixture gives {len(weights)} shares for {len(folders)} DATA folders; give one of each, in their order"
+            f"--mixture gives {len(weights)} shares for DATA folders of which there {there}; "
+            "give a share for each, in their order"
         )
     if any(not weight >= SMALLEST_SHARE * sum(weights) for weight in weights) or not all(map(isfinite, weights)):
         raise UsageError(
