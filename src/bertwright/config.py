@@ -8,7 +8,6 @@ TOML.
 from __future__ import annotations
 
 import difflib
-import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import NoneType, UnionType
@@ -20,6 +19,7 @@ from pydantic_core import ErrorDetails
 
 from bertwright.errors import ConfigError
 from bertwright.files import write_text
+from bertwright.nested import merge
 
 
 class Section(BaseModel):
@@ -71,50 +71,9 @@ def compose(kind: type[S], *layers: Mapping[str, Any]) -> S:
         raise ConfigError("; ".join(_explain(kind, *one) for one in _by_setting(kind, error))) from error
 
 
-def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    """Return `base` overridden by `over`, mappings merged key by key, everything else replaced."""
-    merged = dict(base)
-    for key, value in over.items():
-        old = merged.get(key)
-        merged[key] = merge(old, value) if isinstance(old, Mapping) and isinstance(value, Mapping) else value
-    return merged
-
-
-def read_toml(path: Path) -> dict[str, Any]:
-    """Return a TOML file as nested dictionaries; raises ConfigError with file and place where it cannot be read."""
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise ConfigError(f"there is no settings file {path}; give a TOML file that exists") from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"cannot read the settings file {path}: {error}") from error
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
-        raise ConfigError(f"{path} is not valid TOML: {error}") from error
-
-
 def write_toml(path: Path, section: Section) -> None:
     """Write a resolved settings tree as TOML (fields that are None are left out)."""
     write_text(path, tomli_w.dumps(section.model_dump(mode="json", exclude_none=True)))
-
-
-def override(dotted: str, value: str) -> dict[str, Any]:
-    """Return the nested mapping of one ``--section.field value`` flag; the value is read as TOML, else as text."""
-    try:
-        parsed: Any = tomllib.loads(f"value = {value}")["value"]
-    except (tomllib.TOMLDecodeError, RecursionError):
-        parsed = value
-    return nested(dotted.replace("-", "_"), parsed)
-
-
-def nested(dotted: str, value: Any) -> dict[str, Any]:
-    """Return a value under a dotted name as nested mappings.
-
-    >>> nested("optimizer.learning_rate", 0.1)
-    {'optimizer': {'learning_rate': 0.1}}
-    """
-    for name in reversed(dotted.split(".")):
-        value = {name: value}
-    return dict(value)
 
 
 def _by_setting(kind: type[BaseModel], error: ValidationError) -> list[tuple[list[str], list[ErrorDetails]]]:

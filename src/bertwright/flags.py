@@ -18,8 +18,8 @@ from functools import wraps
 from itertools import pairwise
 from typing import Annotated, Any, TypeVar, cast, get_args, get_origin, get_type_hints
 
-from bertwright.config import merge, nested
 from bertwright.errors import ConfigError, UsageError
+from bertwright.nested import merge, nested
 
 F = TypeVar("F", bound=Callable[..., Any])
 EARLIER: dict[str, dict[str, str]] = {

@@ -13,9 +13,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from bertwright.config import read_toml
 from bertwright.data.pretraining.dataset import open_dataset
 from bertwright.errors import Interrupted
+from bertwright.nested import read_toml
 from bertwright.train.callbacks.base import StepReport
 from bertwright.train.callbacks.save import CheckpointCallback
 from bertwright.train.parallel.group import ALONE, Group

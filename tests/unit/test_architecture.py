@@ -7,7 +7,7 @@ from collections import Counter
 from pathlib import PurePosixPath
 
 FOUNDATION = {
-    "types", "config", "configs", "errors", "files", "checksums", "rng", "log", "stopping", "system", "device", "flags",
+    "types", "nested", "config", "configs", "errors", "files", "checksums", "rng", "log", "stopping", "system", "device", "flags",
     "result",
 }  # fmt: skip
 ROOMS = [

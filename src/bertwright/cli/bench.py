@@ -10,8 +10,8 @@ from cyclopts import Parameter
 
 from bertwright.cli.command import prints
 from bertwright.cli.overrides import parse_overrides
-from bertwright.config import merge
 from bertwright.errors import UsageError
+from bertwright.nested import merge
 from bertwright.result import Result
 
 NEEDED = {

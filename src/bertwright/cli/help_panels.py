@@ -9,9 +9,9 @@ from cyclopts.help.formatters import DefaultFormatter
 from cyclopts.help.inline_text import InlineText
 from rich.text import Text
 
-from bertwright.config import read_toml
 from bertwright.configs.names import RECIPES
 from bertwright.flags import Sets, dashed, set_by
+from bertwright.nested import read_toml
 
 if TYPE_CHECKING:
     from cyclopts.help import HelpEntry, HelpPanel

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Any
 
-from bertwright.config import merge, override
 from bertwright.errors import UsageError
 from bertwright.flags import advice, dashed
+from bertwright.nested import merge, override
 
 
 class UnknownFlagError(UsageError):

@@ -7,13 +7,14 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, Unpack
 
-from bertwright.config import merge, write_toml
+from bertwright.config import write_toml
 from bertwright.device import on_device
 from bertwright.errors import TrainingError, UsageError
 from bertwright.files import write_json
 from bertwright.flags import with_flags
 from bertwright.log import note
 from bertwright.model.random_state import kept_random_state
+from bertwright.nested import merge
 from bertwright.reports.finetune_result import task_manifest, task_result, with_tables
 from bertwright.reports.html_report import write_task_report
 from bertwright.reports.predictions import write_predictions

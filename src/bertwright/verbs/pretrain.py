@@ -7,12 +7,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Unpack
 
-from bertwright.config import merge
 from bertwright.errors import UsageError
 from bertwright.files import read_json
 from bertwright.flags import with_flags
 from bertwright.log import note
 from bertwright.model.random_state import kept_random_state
+from bertwright.nested import merge
 from bertwright.result import Result
 from bertwright.train.callbacks.track import require_tracker
 from bertwright.train.checkpoint.resume import last_checkpoint, launched_before, require_same, resumed, run_identity

@@ -17,11 +17,11 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from bertwright.config import merge, read_toml
 from bertwright.errors import ModelError, OutputExistsError
 from bertwright.files import clear_leftovers, read_json, remove, sha256_of, write_json, written_aside
 from bertwright.log import note
 from bertwright.model.lora import merge_adapters
+from bertwright.nested import merge, read_toml
 from bertwright.tasks.metrics import sign_of
 from bertwright.train.callbacks.best import BestCallback
 from bertwright.train.callbacks.save import CheckpointCallback

@@ -8,11 +8,12 @@ from typing import Any
 
 from pydantic import Field
 
-from bertwright.config import Section, compose, merge, read_toml, write_toml
+from bertwright.config import Section, compose, write_toml
 from bertwright.configs.names import RECIPES
 from bertwright.errors import ConfigError, ModelError
 from bertwright.model.build import ARCHITECTURES
 from bertwright.model.encoder_config import EncoderConfig
+from bertwright.nested import merge, read_toml
 from bertwright.objectives.combine import needs_pairs
 from bertwright.objectives.config import ObjectiveConfig
 from bertwright.train.config import EngineConfig

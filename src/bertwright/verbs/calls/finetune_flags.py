@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Required, TypedDict
 
-from bertwright.config import merge, nested
 from bertwright.errors import UsageError
 from bertwright.flags import Sets, dashed, settings_of_flags
+from bertwright.nested import merge, nested
 from bertwright.verbs.calls.pretrain_flags import save_every_settings
 
 OF_TRANSLATE = ("source", "target", "init_parts", "decoder_layers")

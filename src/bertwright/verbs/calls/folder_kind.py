@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from bertwright.config import read_toml
 from bertwright.errors import InputError
+from bertwright.nested import read_toml
 
 
 def kind_of_folder(thing: Path) -> str:

@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Required, TypedDict
 
-from bertwright.config import merge, nested
 from bertwright.errors import UsageError
 from bertwright.flags import Sets, settings_of_flags
+from bertwright.nested import merge, nested
 from bertwright.train.interval import Interval
 
 DURATIONS = ("minutes", "steps", "tokens", "epochs")
