@@ -68,7 +68,7 @@ def fitted(x: np.ndarray, y: np.ndarray) -> Pipeline:
 
 
 def figures(model: Pipeline, x: np.ndarray, y: np.ndarray) -> dict[str, float]:
-    """Return number of pairs, accuracy, share of the commoner class and balanced accuracy."""
+    """Return number of pairs, accuracy, share of the more frequent class and balanced accuracy."""
     predictions = model.predict(x)
     return {
         "pairs": len(y),

@@ -71,7 +71,7 @@ def evaluate(model: PreTrainedModel, examples: list[MaskedBatch]) -> dict[str, f
 
 @torch.inference_mode()
 def evaluate_pairs(model: PreTrainedModel, examples: list[MaskedBatch]) -> dict[str, float]:
-    """Return nats a pair, accuracy, balanced accuracy and the share of the commoner class."""
+    """Return nats a pair, accuracy, balanced accuracy and the share of the more frequent class."""
     order = label_order(model.config)
     totals: dict[str, float] = {}
     for example in examples:

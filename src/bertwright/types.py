@@ -7,7 +7,7 @@
     sentence rows -> SentenceBatch -> vectors -> Loss
                   data/            model/     tasks/
 
-B rows a batch, S tokens a row, M positions of a row that are asked about, V words of the vocabulary.
+B rows a batch, S tokens a row, M positions of a row to predict, V words of the vocabulary.
 The raw-text side has its own parcels in `corpus`, which never needs torch; the tensors here are only named.
 """
 
@@ -103,7 +103,7 @@ class Batch(TokenRows):
 class MaskedBatch(TokenRows):
     """What the model sees and what it is asked: a batch after corruption, with tokens of input_ids hidden.
 
-    masked_positions  [B, M] int64    positions in the row that are asked about; unused slots hold 0
+    masked_positions  [B, M] int64    positions in the row to predict; unused slots hold 0
     masked_labels     [B, M] int64    the true tokens there; unused slots hold 0
     masked_weights    [B, M] float32  1 where a slot is used, 0 where not
     next_label        [B] int64 or None

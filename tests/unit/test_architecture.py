@@ -7,8 +7,8 @@ from collections import Counter
 from pathlib import PurePosixPath
 
 FOUNDATION = {
-    "types", "nested", "config", "configs", "errors", "files", "checksums", "rng", "log", "stopping", "system", "device", "flags",
-    "result",
+    "types", "nested", "config", "configs", "errors", "files", "checksums", "rng", "log", "stopping", "system",
+    "device", "flags", "result",
 }  # fmt: skip
 ROOMS = [
     {"tokenizer"}, {"corpus"}, {"model", "objectives"}, {"data"}, {"tasks"}, {"hub"}, {"inference"}, {"train"},

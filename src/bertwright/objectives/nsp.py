@@ -50,7 +50,7 @@ class NextSentencePrediction(NamedObjective):
         return Loss(summed / example.divisors(example.masked_weights.sum())[1], parts)
 
     def figures(self, sums: Mapping[str, float]) -> dict[str, float]:
-        """Return balanced accuracy and the share of the commoner class (see `pair_figures`)."""
+        """Return balanced accuracy and the share of the more frequent class (see `pair_figures`)."""
         return pair_figures(sums) if sums.get("nsp_count") else {}
 
 
@@ -70,9 +70,9 @@ def pair_sums(logits: Tensor, labels: Tensor) -> tuple[Tensor, LossParts]:
 
 
 def pair_figures(sums: Mapping[str, float]) -> dict[str, float]:
-    """Return how the commoner class and both classes alike come out, from "nsp_" sums over one pair or more.
+    """Return how the more frequent class and both classes alike come out, from "nsp_" sums over one pair or more.
 
-    nsp_majority           share of the commoner class: the accuracy of the best constant answer
+    nsp_majority           share of the more frequent class: the accuracy of the best constant answer
     nsp_balanced_accuracy  mean of the recall of both classes, of one where there is no pair of the other; a constant
                            answer has 0.5 (Brodersen et al. 2010, "The Balanced Accuracy and Its Posterior
                            Distribution")

@@ -95,7 +95,7 @@ def facts(figures: Mapping[str, Any]) -> dict[str, str]:
             "held-out MLM accuracy": f"{valid['mlm_accuracy']:.1%}",
         }
     if "nsp_accuracy" in valid:  # results of earlier versions have no more than that
-        majority = f" (always the commoner class: {valid['nsp_majority']:.1%})" if "nsp_majority" in valid else ""
+        majority = f" (always the more frequent class: {valid['nsp_majority']:.1%})" if "nsp_majority" in valid else ""
         shown["held-out NSP accuracy"] = f"{valid['nsp_accuracy']:.1%}{majority}"
     if "nsp_balanced_accuracy" in valid:
         constant = "(mean over both classes; a constant answer: 50%)"

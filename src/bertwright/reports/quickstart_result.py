@@ -26,12 +26,14 @@ def learned_rows(figures: Mapping[str, Any], *, commonest: float) -> list[list[s
         loss = valid["mlm_loss"]
         unigram = f"{entropy:.2f} nats, {math.exp(entropy):,.0f} (from the frequency of words alone)"
         rows.append(["MLM loss, perplexity (lower is better)", f"{loss:.2f} nats, {exp(loss)}", unigram])
-        rows.append(["MLM accuracy", f"{valid['mlm_accuracy']:.1%}", f"{commonest:.1%} (always the commonest token)"])
+        rows.append(
+            ["MLM accuracy", f"{valid['mlm_accuracy']:.1%}", f"{commonest:.1%} (always the most frequent token)"]
+        )
     if "nsp_balanced_accuracy" in valid:
         balanced = f"{valid['nsp_balanced_accuracy']:.1%}"
         rows.append(["NSP balanced accuracy (mean over both classes)", balanced, "50.0% (a constant answer)"])
     if "nsp_accuracy" in valid:
-        constant = f"{valid['nsp_majority']:.1%} (always the commoner class)" if "nsp_majority" in valid else ""
+        constant = f"{valid['nsp_majority']:.1%} (always the more frequent class)" if "nsp_majority" in valid else ""
         rows.append(["NSP accuracy", f"{valid['nsp_accuracy']:.1%}", constant])
     return rows
 

@@ -35,7 +35,7 @@ def legend(mask: str) -> Text:
     for shown, style, meaning in (
         (f"{mask}→cat", MASKED_STYLE, "hidden"),
         ("dog→cat", RANDOM_STYLE, "replaced at random"),
-        ("cat→cat", KEPT_STYLE, "asked about, left as it is"),
+        ("cat→cat", KEPT_STYLE, "to predict, left as it is"),
     ):
         line.append(shown, style)
         line.append(f" {meaning}   ", "default")
@@ -48,7 +48,7 @@ def row_title(batch: Batch, example: MaskedBatch, row: int) -> str:
     parts = [
         f"row {row}",
         f"{int(batch.attention_mask[row].sum())} tokens{packed}",
-        f"{int(example.masked_weights[row].sum())} asked about",
+        f"{int(example.masked_weights[row].sum())} to predict",
     ]
     if batch.next_label is not None:
         label = int(batch.next_label[row])
@@ -57,7 +57,7 @@ def row_title(batch: Batch, example: MaskedBatch, row: int) -> str:
 
 
 def row_text(batch: Batch, example: MaskedBatch, row: int, *, tokens: Sequence[str], mask_id: int) -> Text:
-    """Return one row of a batch as the model sees it, with the true token beside each place it is asked about.
+    """Return one row of a batch as the model sees it, with the true token beside each position to predict.
 
     The documents of a packed row stand on lines of their own.
     """

@@ -46,7 +46,7 @@ def evaluate(
     kind
         mlm: loss (nats) and accuracy at masked tokens, 15% of all, in rows of full sentences of one document. nsp:
         does the second segment follow the first? accuracy, balanced accuracy (a constant answer: 50%) and the share of
-        the commoner class, and the figures of mlm on these rows where the model has the head for those too. Of a
+        the more frequent class, and the figures of mlm on these rows where the model has the head for those too. Of a
         ModernBERT pre-trained with next sentences, mlm is a matter of RUN/model and nsp of RUN/model-nsp.
         minimal-pairs: how often is the good sentence of a pair more probable than the bad one? classify, regress, tag,
         answer, choose, translate, embed: the figures of a fine-tuned model.

@@ -173,8 +173,7 @@ def save_before_the_end(state: TrainState, saver: Saver, config: PretrainConfig)
     if not math.isfinite(weight_norm(state.model)):
         saver.wait()
         return f"checkpoints before that are untouched in {saver.run / 'checkpoints'}"
-    done = state.callbacks_done and state.progress.fraction(config.schedule) < 1
-    state.callbacks_done = done
+    state.callbacks_done = state.callbacks_done and state.progress.fraction(config.schedule) < 1
     saver.save()
     return f"the state before it is saved in {saver.wait()}"
 
