@@ -57,7 +57,7 @@ def test_true_answers_come_back_from_their_tokens(kind: str, tmp_path: Path) -> 
     task = Answer(AnswerConfig(window=160, stride=80, max_answer=80))
     examples = task.read(file)
     tokenizer = train_tokenizer(examples.contexts, folder=tmp_path, vocab_size=1024, kind=kind, lowercase=False)
-    task.encode(examples, TextEncoder(load_tokenizer(tokenizer.path), max_length=512))
+    examples = task.encode(examples, TextEncoder(load_tokenizer(tokenizer.path), max_length=512)).examples
     windows = examples.windows
     assert windows is not None
     logits = np.zeros((len(windows.places), 2), dtype=np.float32)
