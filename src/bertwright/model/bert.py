@@ -26,15 +26,16 @@ SMALL_RMS = 0.05
 class Embeddings(nn.Module):
     """The sum of a word, a position and a token-type embedding, normalised (Devlin 2018, section 3).
 
-    There are no token types where `type_vocab_size` is 0. Sums of another width than the hidden states are projected to
-    it after the norm (Clark et al. 2020).
+    An architecture may have no token types, or no positions. Sums of another width than the hidden states are projected
+    to it after the norm (Clark et al. 2020).
     """
 
     def __init__(self, config: BertConfig) -> None:
         super().__init__()
         width, self.first, self.reads_types = config.embedding_width, config.first_position, config.reads_token_types
         self.words = nn.Embedding(config.vocab_size, width)
-        self.positions = nn.Embedding(config.first_position + config.max_positions, width)
+        if config.position_rows:
+            self.positions = nn.Embedding(config.position_rows, width)
         if config.type_vocab_size:
             self.types = nn.Embedding(config.type_vocab_size, width)
         self.norm = nn.LayerNorm(width, eps=config.layer_norm_eps)
@@ -49,16 +50,20 @@ class Embeddings(nn.Module):
 
         Where there are `documents` [B, S], the positions of each start at 0.
         """
-        first += self.first
-        end = first + input_ids.shape[1]
-        if documents is None:
-            where = self.positions.weight[first:end]
-        else:
-            where = self.positions(positions_in(documents) + first)
-        words = self.words(input_ids)
-        summed = (words + self._types(token_type_ids) if hasattr(self, "types") else words) + where
+        summed = self.words(input_ids)
+        if hasattr(self, "types"):
+            summed = summed + self._types(token_type_ids)
+        if hasattr(self, "positions"):
+            summed = summed + self._positions(input_ids.shape[1], documents, first + self.first)
         hidden: Tensor = self.dropout(self.norm(summed))
         return self.project(hidden) if hasattr(self, "project") else hidden
+
+    def _positions(self, length: int, documents: Tensor | None, first: int) -> Tensor:
+        """Return the vectors [S, E] of positions from `first` on, or [B, S, E] where each document has its own."""
+        if documents is None:
+            return self.positions.weight[first : first + length]
+        vectors: Tensor = self.positions(positions_in(documents) + first)
+        return vectors
 
     def _types(self, token_type_ids: Tensor) -> Tensor:
         """Pick by comparison, not by index: the gradient is then a sum, not 8,192 atomic additions to the same row."""
@@ -109,7 +114,7 @@ class BertForPreTraining(Encoder):
     config: BertConfig
     embeddings: Embeddings
     has_nsp_head = True
-    embeddings_type: ClassVar[type[nn.Module]] = Embeddings
+    embeddings_type: ClassVar[type[Embeddings]] = Embeddings
     block_type: ClassVar[type[Block]] = Block
     bare_has_pooler: ClassVar[bool] = True
     """Whether transformers' class without heads has a pooler."""

@@ -138,9 +138,14 @@ class BertConfig(ModelConfig):
         return 0
 
     @property
+    def position_rows(self) -> int:
+        """Rows of the position embeddings."""
+        return self.first_position + self.max_positions
+
+    @property
     def embedding_rows(self) -> int:
         """Words, positions and kinds of segments."""
-        return self.vocab_size + self.first_position + self.max_positions + self.type_vocab_size
+        return self.vocab_size + self.position_rows + self.type_vocab_size
 
     @property
     def row_weights(self) -> int:

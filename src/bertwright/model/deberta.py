@@ -13,7 +13,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from bertwright.model.bert import BertForPreTraining, Block
+from bertwright.model.bert import BertForPreTraining, Block, Embeddings
 from bertwright.model.config import Activation, BertConfig, ModelConfig
 from bertwright.model.layers.attention import Attention, gather_positions
 from bertwright.model.layers.attention_mask import AttentionMask, LongRowMask, build_mask
@@ -46,6 +46,11 @@ class DebertaConfig(BertConfig):
         return self.max_positions if self.max_relative_positions < 1 else self.max_relative_positions
 
     @property
+    def position_rows(self) -> int:
+        """None: blocks read distances."""
+        return 0
+
+    @property
     def embedding_rows(self) -> int:
         """Words, and distances of either sign."""
         return self.vocab_size + 2 * self.position_buckets
@@ -56,24 +61,14 @@ class DebertaConfig(BertConfig):
         return 0
 
 
-class DebertaEmbeddings(nn.Module):
+class DebertaEmbeddings(Embeddings):
     """Word embeddings, normalised, and the vectors of distances, which blocks read."""
 
     def __init__(self, config: BertConfig) -> None:
-        super().__init__()
+        super().__init__(config)
         assert isinstance(config, DebertaConfig)
-        self.words = nn.Embedding(config.vocab_size, config.hidden_size)
-        self.norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
         self.distances = nn.Embedding(2 * config.position_buckets, config.hidden_size)
         self.distance_norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
-        self.dropout = Dropout(config.dropout)
-
-    def forward(
-        self, input_ids: Tensor, token_type_ids: Tensor | None = None, documents: Tensor | None = None
-    ) -> Tensor:
-        """Return hidden states [B, S, H] of token ids [B, S], whatever their types and documents."""
-        hidden: Tensor = self.dropout(self.norm(self.words(input_ids)))
-        return hidden
 
     def distance_vectors(self) -> Tensor:
         """Return [2 K, H]: the vectors of K buckets of either sign, normalised."""
@@ -135,7 +130,7 @@ class Deberta(BertForPreTraining):
     config_type: ClassVar[type[ModelConfig]] = DebertaConfig
     config: DebertaConfig
     embeddings: DebertaEmbeddings
-    embeddings_type: ClassVar[type[nn.Module]] = DebertaEmbeddings
+    embeddings_type: ClassVar[type[Embeddings]] = DebertaEmbeddings
     block_type: ClassVar[type[Block]] = DebertaBlock
     has_nsp_head = False
     bare_has_pooler: ClassVar[bool] = False
