@@ -88,10 +88,13 @@ class EncoderConfig(Section):
         )
 
     def shape_from(self, shape: Mapping[str, Any], *, next_sentence: bool) -> ModelConfig:
-        """Return the shape of another model of this architecture, by its settings, with the dropout of this run."""
+        """Return the shape of another model of this architecture, by its settings, with the dropout of this run.
+
+        It is one with a masked-token head: what was the discriminator of an ELECTRA is no longer one.
+        """
         given = {name: value for name in DROPOUTS if (value := getattr(self, name)) is not None}
-        if "next_sentence" in self._fields:
-            given["next_sentence"] = next_sentence
+        heads = {"next_sentence": next_sentence, "discriminator": False}
+        given |= {name: value for name, value in heads.items() if name in self._fields}
         return compose(ARCHITECTURES[self.architecture].config_type, {**shape, **given})
 
     def _proportions(self, size: str) -> dict[str, int]:

@@ -19,7 +19,7 @@ from bertwright.train.checkpoint.extend import extended
 from bertwright.train.checkpoint.resume import last_checkpoint, launched_before, require_same, resumed, run_identity
 from bertwright.train.setup.assemble import build
 from bertwright.train.setup.evaluator import open_beside
-from bertwright.train.setup.init_from import require_start, start_settings
+from bertwright.train.setup.init_from import open_start, require_start
 from bertwright.train.setup.pretrain_config import resolve, resume_settings, switched_off
 from bertwright.verbs.calls.pretrain_flags import PretrainCall, PretrainFlags, more_of, pretrain_settings
 from bertwright.verbs.calls.pretrain_preview import preview_run
@@ -63,7 +63,7 @@ def pretrain(
     data, folders = data_settings(data, mixture)
     given, more = more_of(flags)
     settings = merge(folders, merge(pretrain_settings(given), settings or {}))
-    out, start = Path(out), None if init_from is None else Path(init_from)
+    out, start = Path(out), None if init_from is None else open_start(init_from)
     recipe = str(recipe or ("classic-fast" if start is None else "adapt"))
     restarted = launched_before(out)
     if overwrite and resume:
@@ -71,7 +71,7 @@ def pretrain(
     if more is not None and not resume:
         raise UsageError(f"{more} makes a finished run longer: give --resume with it; a new run has --{more.unit} N")
     resume = resume or (restarted and (out / "config.toml").is_file())
-    settings = settings if start is None else merge(settings, start_settings(start, settings))
+    settings = settings if start is None else merge(settings, start.settings(settings))
     config = resume_settings(out, settings) if resume else resolve(recipe, settings)
     if more is not None and not restarted:
         config = extended(out, config, more)
@@ -79,7 +79,7 @@ def pretrain(
     with working(out, config, writes=not dry_run) as group:
         anew = not (resume or restarted) and group.is_main
         if anew:
-            needed = [*config.folders(data), *config.engine.files, *([] if start is None else [start])]
+            needed = [*config.folders(data), *config.engine.files, *([] if start is None else [start.folder])]
             require_free(out, needed, overwrite=overwrite)
         if dry_run:
             return preview_run(data, out, config, group, start=start, resumes=resume)
@@ -89,7 +89,7 @@ def pretrain(
         if fresh:
             require_start(dataset, config, start)
         beside = open_beside(config, dataset)
-        state, loader, objective, engine = build(dataset, config, init_from=start, fresh=fresh, group=group)
+        state, loader, objective, engine = build(dataset, config, start=start, fresh=fresh, group=group)
         identity = run_identity(dataset, config, precision=engine.precision)
         require_same(identity, group)
         good = resumed(checkpoint, state, identity, config.schedule, group=group) if checkpoint else None

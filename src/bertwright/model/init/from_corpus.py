@@ -164,7 +164,7 @@ def sharpen(model: Encoder, examples: Sequence[MaskedBatch], *, blocks: int) -> 
     the first `blocks` change nothing yet.
     """
     states, labels = zip(*(masked_states(model, example, blocks=blocks) for example in examples[:2]), strict=True)
-    head, words = model.mlm_head, model.word_embeddings.weight
+    head, words = model.mlm_head, model.output_matrix
     count = min(MEASURED, max(1, MOST_SCORES // len(words)))
     hidden, answers = torch.cat(states)[:count], torch.cat(labels)[:count].to(words.device)
     head.norm.weight.fill_(1.0)

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from bertwright.model.encoder import Encoder
 from bertwright.model.init.from_corpus import LINEAR, log_frequencies, sharpen
@@ -30,11 +31,11 @@ def start_token_head(model: Encoder, counts: np.ndarray, examples: Sequence[Mask
     """
     head, training = model.mlm_head, model.training
     model.eval()  # what is measured must not depend on dropout
-    eye = torch.eye(len(head.dense.weight), device=head.dense.weight.device)
+    through = _identity(model)
     if head.dense.bias is None:
-        head.dense.weight.copy_(SMALL * eye)
+        head.dense.weight.copy_(SMALL * through)
     else:
-        head.dense.weight.copy_(eye)
+        head.dense.weight.copy_(through)
         head.dense.bias.fill_(LINEAR)
         head.norm.bias.zero_()
     every = np.zeros(len(head.bias))
@@ -42,3 +43,13 @@ def start_token_head(model: Encoder, counts: np.ndarray, examples: Sequence[Mask
     head.bias.copy_(log_frequencies(every))
     sharpen(model, examples, blocks=model.config.layers)
     model.train(training)
+
+
+def _identity(model: Encoder) -> Tensor:
+    """Return the identity [E, H]; where embeddings are narrower, what undoes the matrix that made them as wide."""
+    weight = model.mlm_head.dense.weight
+    if weight.shape[0] == weight.shape[1]:
+        return torch.eye(len(weight), device=weight.device)
+    widened = model.embeddings.get_parameter("project.weight")
+    inverse: Tensor = torch.linalg.pinv(widened)
+    return inverse

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from functools import partial
-from pathlib import Path
 
 import torch
 from torch import nn
@@ -24,7 +23,7 @@ from bertwright.train.ema import EMA
 from bertwright.train.optim.muon import MakeMuon, Muon
 from bertwright.train.optim.optimizers import build_optimizers
 from bertwright.train.parallel.group import ALONE, Group
-from bertwright.train.setup.init_from import go_on_from
+from bertwright.train.setup.init_from import Start, go_on_from
 from bertwright.train.setup.pretrain_config import PretrainConfig
 from bertwright.train.setup.pretrain_loader import PretrainLoader
 from bertwright.train.state import Progress, TrainState
@@ -35,15 +34,15 @@ def build(
     dataset: Dataset,
     config: PretrainConfig,
     *,
-    init_from: Path | None = None,
+    start: Start | None = None,
     fresh: bool = True,
     group: Group = ALONE,
 ) -> tuple[TrainState, PretrainLoader, Objective, Engine]:
     """Return a run at its beginning; raises DataError or ConfigError with the reason where its parts do not fit.
 
-    It begins with the weights of the model in `init_from`, if any, and is evaluated before its first step then. Weights
-    that will be loaded, or only timed, need no start: not `fresh`, neither model nor corpus is read for one. `group` is
-    the processes of the run.
+    It begins with the weights of the model of `start`, if any, and is evaluated before its first step then. Weights
+    that will be loaded, or only timed, need no start: not `fresh`, the corpus is not read for one. `group` is the
+    processes of the run.
     """
     require_rows(config, group)
     special, device = dataset.tokenizer.special, pick_device()
@@ -67,9 +66,8 @@ def build(
             f"objective: {config.model.architecture} has no head for pairs of segments; give "
             "--objective.next-sentence false, or objectives about tokens as --objective.names"
         )
-    if init_from is not None and fresh and group.is_main:
-        pairs = objective.rows != "single"
-        go_on_from(model, init_from, dataset, pairs=pairs, examples=loader.first_examples)
+    if start is not None and fresh and group.is_main:
+        go_on_from(start, model, dataset, pairs=objective.rows != "single", examples=loader.first_examples)
     elif fresh and group.is_main:
         initialise(
             model, config.model, dataset.neighbour_counts, special=special,
@@ -84,7 +82,7 @@ def build(
         build_optimizers(trained, config.optimizer, dtype=product_dtype(engine.precision), muon=muon),
         Progress(drawn=[0] * len(config.schedule.phases)),
         average=None if config.average.name == "none" else EMA(trained, config.average),
-        callbacks_done=init_from is None or not fresh,
+        callbacks_done=start is None or not fresh,
     )
     if auxiliary is None:
         return state, loader, objective, engine

@@ -18,7 +18,7 @@ from bertwright.model.encoder import Encoder, parameter_count
 from bertwright.result import Result
 from bertwright.train.parallel.group import Group
 from bertwright.train.setup.assemble import require_rows
-from bertwright.train.setup.init_from import require_start
+from bertwright.train.setup.init_from import Start, require_start
 from bertwright.train.setup.pretrain_config import PretrainConfig
 
 
@@ -35,11 +35,11 @@ def disk_needed(model: Encoder, config: PretrainConfig, *, auxiliary: int = 0) -
 
 
 def preview_run(
-    data: Path, out: Path, config: PretrainConfig, group: Group, *, start: Path | None = None, resumes: bool = False
+    data: Path, out: Path, config: PretrainConfig, group: Group, *, start: Start | None = None, resumes: bool = False
 ) -> Result:
     """Return what a run would be: its settings, model, data and disk. Raises what building it would raise.
 
-    `start` is the folder of the model it would go on from; none is needed where it `resumes`.
+    `start` is the model it would go on from; none is needed where it `resumes`.
     """
     require_rows(config, group)
     dataset = open_dataset(config.folders(data), mixture=config.data.shares)

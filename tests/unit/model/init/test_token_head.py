@@ -28,19 +28,24 @@ def rows(generator: torch.Generator, *, shares: torch.Tensor) -> MaskedBatch:
     )
 
 
-@pytest.mark.parametrize("architecture", ["bert", "modern"])
+@pytest.mark.parametrize(
+    ("architecture", "over"), [("bert", {}), ("modern", {}), ("roberta", {}), ("electra", {"embedding_size": 64})]
+)
 @torch.no_grad()
-def test_the_head_is_near_the_identity_and_as_good_as_the_unigrams(architecture: str) -> None:
+def test_the_head_is_near_the_identity_and_as_good_as_the_unigrams(architecture: str, over: dict[str, int]) -> None:
     torch.manual_seed(0)
-    model = build_encoder(named_size("tiny", vocab_size=V, architecture=architecture, max_positions=32)).eval()
+    shape = named_size("tiny", vocab_size=V, architecture=architecture, max_positions=32, **over)
+    model = build_encoder(shape).eval()
     counts = np.zeros(V)
     counts[5:] = np.arange(1, V - 4) ** 2
     shares = torch.from_numpy(counts / counts.sum())
     example = rows(torch.Generator().manual_seed(1), shares=shares.float())
     start_token_head(model, counts, [example])
-    hidden = torch.randn(200, model.config.hidden_size)
+    narrow = hidden = torch.randn(200, model.config.embedding_width)
+    if "embedding_size" in over:
+        hidden = functional.linear(narrow, model.embeddings.get_parameter("project.weight"))
     passed = functional.normalize(model.mlm_head.transform(hidden), dim=-1)
-    straight = functional.normalize(functional.layer_norm(hidden, hidden.shape[-1:]), dim=-1)
+    straight = functional.normalize(functional.layer_norm(narrow, narrow.shape[-1:]), dim=-1)
     assert float((passed * straight).sum(-1).min()) > 0.98  # cosine: GELU is a straight line there but for little
     scores = model(example).mlm.flatten(0, 1)
     loss = float(functional.cross_entropy(scores, example.masked_labels.flatten()))
