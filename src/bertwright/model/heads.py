@@ -45,7 +45,11 @@ class MaskedTokenHead(TransformHead):
 
     def forward(self, hidden: Tensor, words: Tensor) -> Tensor:
         """Return logits [..., V] from hidden states [..., H] and the word embeddings [V, H]."""
-        return linear(self.transform(hidden), words, self.bias)
+        return self.score(self.transform(hidden), words)
+
+    def score(self, vectors: Tensor, words: Tensor) -> Tensor:
+        """Return logits [..., V] of vectors [..., H] such as the transform returns."""
+        return linear(vectors, words, self.bias)
 
 
 class ModernNextSentenceHead(TransformHead):
