@@ -115,10 +115,11 @@ class PretrainingObjective(ABC):
         """Return a new auxiliary module, drawn from torch's default generator, or None; see the top of this file."""
         return None
 
-    def new_head(self, width: int) -> nn.Module | None:
-        """Return a new head for hidden states of this width at `MaskedBatch.boundaries`, or None.
+    def new_head(self, width: int, output_width: int) -> nn.Module | None:
+        """Return a new head for hidden states of this width, H, at `MaskedBatch.boundaries`, or None.
 
-        Called with these [B, 2 K, H] and the batch, it returns vectors [B, M, H], which the model scores as words.
+        Called with these [B, 2 K, H] and the batch, it returns vectors [B, M, E], which the model scores as words; E is
+        `output_width`.
         """
         return None
 

@@ -92,9 +92,9 @@ class CombinedObjective(PretrainingObjective):
         """Return the auxiliary module of the one that hides tokens."""
         return self.hider.new_auxiliary(encoder_of)
 
-    def new_head(self, width: int) -> nn.Module | None:
+    def new_head(self, width: int, output_width: int) -> nn.Module | None:
         """Return the head of the one that hides tokens."""
-        return self.hider.new_head(width)
+        return self.hider.new_head(width, output_width)
 
     def auxiliary_batch(self, batch: Batch, generator: torch.Generator, progress: float) -> MaskedBatch:
         """Return what the auxiliary module of the one that hides tokens scores."""

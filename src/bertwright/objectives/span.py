@@ -76,9 +76,9 @@ class SpanMasking(MaskedLanguageModel):
         """Return ids [B, S] with each run of tokens at `positions` hidden as a whole."""
         return super().hidden_ids(batch, positions, weights, generator, alike=first_slots(runs_open(positions)))
 
-    def new_head(self, width: int) -> nn.Module | None:
-        """Return what scores tokens from the ends of their span, where that is asked for."""
-        return BoundaryHead(width) if self.boundary else None
+    def new_head(self, width: int, output_width: int) -> nn.Module | None:
+        """Return what predicts tokens from the ends of their span, where that is asked for."""
+        return BoundaryHead(width, output_width) if self.boundary else None
 
     def loss(self, scores: Scores, example: MaskedBatch, beside: Scores | None = None) -> Loss:
         """Return the mean loss of the masked tokens, plus that of their prediction from both ends, if there is one."""
@@ -99,13 +99,13 @@ class BoundaryHead(nn.Module):
     word embeddings, as the masked-token head scores its own.
     """
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, width: int, output_width: int) -> None:
         """Draw the weights from torch's default generator."""
         super().__init__()
         self.before, self.after = nn.Linear(width, width), nn.Linear(width, width, bias=False)
         self.places = nn.Embedding(PLACES, width)
-        self.first_norm, self.norm = nn.LayerNorm(width), nn.LayerNorm(width)
-        self.dense = nn.Linear(width, width)
+        self.first_norm, self.norm = nn.LayerNorm(width), nn.LayerNorm(output_width)
+        self.dense = nn.Linear(width, output_width)
         for table in (self.before.weight, self.after.weight, self.places.weight, self.dense.weight):
             nn.init.trunc_normal_(table, std=0.02, a=-0.04, b=0.04)
         for bias in (self.before.bias, self.dense.bias):
@@ -113,8 +113,8 @@ class BoundaryHead(nn.Module):
         nn.init.constant_(self.norm.weight, SMALL)
 
     def forward(self, hidden: Tensor, example: MaskedBatch) -> Tensor:
-        """Return vectors [B, M, H] from hidden states [B, 2 K, H] at the boundaries of a batch."""
-        before, after = hidden.unflatten(1, (2, -1)).unbind(1)
+        """Return vectors [B, M, E] from hidden states [B, 2 K, H] at the boundaries of a batch."""
+        before, after = hidden.chunk(2, 1)
         run, place = runs_and_places(example)
         ends = self.before(before) + self.after(after)
         mine = run.clamp(max=ends.shape[1] - 1)[:, :, None].expand(-1, -1, ends.shape[2])

@@ -105,5 +105,5 @@ def head_of(
     """Return the head of an objective for hidden states of the model, drawn likewise; None where it has none."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(key_of("head", seed))
-        head = objective.new_head(shape.hidden_size)
+        head = objective.new_head(shape.hidden_size, shape.embedding_width)
     return None if head is None else head.to(device)
