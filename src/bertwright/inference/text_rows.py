@@ -51,7 +51,13 @@ def text_rows(
 
 
 def _with_masks(text: str, tokenizer: Tokenizer) -> list[int]:
-    """Put the mask id between the parts of `text`: not every tokenizer recognises [MASK] inside running text."""
+    """Return the ids of `text`, the mask id for each [MASK]; not every tokenizer recognises its own in running text.
+
+    One that does knows best what becomes of the blank before it: RoBERTa's <mask> takes it.
+    """
+    own = tokenizer.tokens[tokenizer.special.mask]
+    if own in tokenizer.reserved:
+        return tokenizer.encode(text.replace(MASK, own))
     first, *others = text.split(MASK)
     ids = tokenizer.encode(first)
     for part in others:

@@ -22,6 +22,8 @@ from bertwright.tokenizer.vocab_txt import VOCAB, tokenizer_of_vocab
 FILE = "tokenizer.json"
 NAMES = (FILE, VOCAB)
 """What a tokenizer is read from, the first that is there."""
+SENTENCEPIECE = ".model"
+"""Suffix of the models of sentencepiece."""
 INNER = ("tokenizer", "0_Transformer")
 """Folders in a folder where it may lie: in DATA, and in a model of sentence-transformers before 2.0."""
 
@@ -154,9 +156,17 @@ def has_tokenizer(folder: Path) -> bool:
 
 
 def _find(path: Path) -> Path:
-    for file in (path, *(folder / name for folder in (path, *(path / name for name in INNER)) for name in NAMES)):
+    folders = (path, *(path / name for name in INNER))
+    named = [path] if path.suffix != SENTENCEPIECE else []
+    for file in (*named, *(folder / name for folder in folders for name in NAMES)):
         if file.is_file():
             return file
+    if pieces := _sentencepiece_file(path):
+        raise TokenizerError(
+            f"{pieces} is a model of sentencepiece, which is not read; make a {FILE} of it, where transformers and "
+            'sentencepiece are installed, with: python -c "from transformers import AutoTokenizer; '
+            f"AutoTokenizer.from_pretrained('{pieces.parent}').save_pretrained('{pieces.parent}')\""
+        )
     if has_tokenizer(path / "model"):
         raise TokenizerError(f"{path} is a RUN folder; its model is in {path / 'model'}: give that")
     if path.exists():
@@ -164,6 +174,13 @@ def _find(path: Path) -> Path:
             f"the folder {path} holds no {FILE} and no {VOCAB}; give the file or a folder that has one of them"
         )
     raise TokenizerError(f"{path} does not exist; give a {FILE}, a {VOCAB} or a folder that has one")
+
+
+def _sentencepiece_file(path: Path) -> Path | None:
+    """Return the model of sentencepiece that a path is, or that lies in it, if any."""
+    if path.is_dir():
+        return next((file for file in sorted(path.glob(f"*{SENTENCEPIECE}")) if file.is_file()), None)
+    return path if path.suffix == SENTENCEPIECE and path.is_file() else None
 
 
 def _special_ids(file: Path, vocab: Mapping[str, int]) -> SpecialIds:
