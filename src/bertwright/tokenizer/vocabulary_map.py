@@ -132,7 +132,8 @@ def _old_ids(old: Tokenizer, texts: Sequence[str | None]) -> list[list[int]]:
 def _inside_words(old: Tokenizer) -> tokenizers.Tokenizer:
     """Return a tokenizer that takes every text for the inside of a word."""
     state = json.loads(old.backend.to_str())
-    model, bare = state["model"], {"added_tokens": [], "post_processor": None}
+    model = state["model"]
+    bare: dict[str, Any] = {"added_tokens": [], "post_processor": None}
     prefix = model.get("continuing_subword_prefix")
     if prefix:
         later = {token: place for place, token in enumerate(old.tokens) if token.startswith(prefix)}
