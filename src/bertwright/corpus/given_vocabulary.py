@@ -31,6 +31,8 @@ LONGEST_WORD = 100
 """Characters of a word that pieces may come from."""
 SAMPLE_BYTES = 2_000_000
 """Text that tokenizers are compared on."""
+GENERAL_BYTES = 150_000
+"""Text of other kinds in which changed tokens are counted: some 40,000 of them."""
 
 
 @dataclass(frozen=True)
@@ -163,7 +165,8 @@ def general_texts() -> list[str]:
         topics = importlib.import_module("pydoc_data.topics").topics
     except (ImportError, AttributeError):
         return []
-    return [paragraph for text in topics.values() for paragraph in str(text).split("\n\n") if paragraph.strip()]
+    paragraphs = [part for text in topics.values() for part in str(text).split("\n\n") if part.strip()]
+    return _bounded(paragraphs, GENERAL_BYTES)
 
 
 def _bounded(texts: Sequence[str], most: int) -> list[str]:

@@ -99,8 +99,8 @@ class PrepareOptions:
             raise UsageError(f"--extend-vocab {self.extend_vocab} is no number of pieces; give 1 to {MOST_ADDED:,}")
         if self.tokenizer and self.vocab_size and not self.new_tokenizer:
             raise UsageError(
-                "--tokenizer and --vocab-size cannot both be given: leave one out, or add --new-tokenizer to train "
-                "another vocabulary for that model"
+                "--tokenizer and --vocab-size cannot both be given; leave one out, or add --new-tokenizer to train one "
+                "for a model of that tokenizer"
             )
 
 
