@@ -20,8 +20,8 @@ from bertwright.model.init.neighbour_vectors import neighbour_vectors
 from bertwright.rng import key_of
 from bertwright.tokenizer.vocabulary_map import VocabularyMap
 
-VOCABULARY_ROWS = ("embeddings.words.weight", "mlm_head.bias", "mlm_head.decoder.weight")
-"""Our names of weights with a row a token; the last is that of heads with an output matrix of their own."""
+VOCABULARY_ROWS = ("embeddings.words.weight", "mlm_head.bias", "output_words.weight")
+"""Our names of weights with a row a token; the last is an output matrix that is not tied to the embeddings."""
 WIDTH = 128
 """Numbers of the vectors by which neighbours are found."""
 BLOCK = 1024

@@ -25,7 +25,7 @@ def _map() -> VocabularyMap:
 def _state(rows: int = OLD + 2) -> dict[str, torch.Tensor]:
     torch.manual_seed(0)
     shapes = {
-        "embeddings.words.weight": (rows, 8), "mlm_head.decoder.weight": (rows, 8), "mlm_head.bias": (rows,),
+        "embeddings.words.weight": (rows, 8), "output_words.weight": (rows, 8), "mlm_head.bias": (rows,),
         "mlm_head.dense.weight": (8, 8), "embeddings.positions.weight": (rows, 8),
     }  # fmt: skip
     return {name: torch.randn(*shape) for name, shape in shapes.items()}
@@ -46,7 +46,7 @@ def _counts(words: np.ndarray) -> NeighbourCounts:
 def test_mean_of_old_pieces_and_kept_rows_as_they_were() -> None:
     state = _state()
     moved = move_vocabulary(state, _map())
-    for name in ("embeddings.words.weight", "mlm_head.decoder.weight", "mlm_head.bias"):
+    for name in ("embeddings.words.weight", "output_words.weight", "mlm_head.bias"):
         old, new = state[name], moved[name]
         assert new.shape == (NEW, *old.shape[1:])
         assert torch.equal(new[:12], old[torch.from_numpy(KEPT[:12])])
