@@ -182,7 +182,7 @@ def test_fertility_by_hand(model: tuple[Path, Any]) -> None:
     assert counted.bytes_per_token == round((9 + 11) / tokens, 4)
 
 
-def test_a_model_of_sentencepiece_is_refused_in_a_sentence(tmp_path: Path) -> None:
+def test_a_sentencepiece_model_is_refused_with_the_command_that_converts_it(tmp_path: Path) -> None:
     (tmp_path / "sentencepiece.bpe.model").write_bytes(b"\n\x0e\n\x05<unk>")
     for path in (tmp_path, tmp_path / "sentencepiece.bpe.model"):
         with pytest.raises(TokenizerError, match="AutoTokenizer"):
