@@ -52,6 +52,13 @@ def shown_defaults(words: Sequence[str]) -> dict[str, str]:
 
         marks = set_by(FinetuneCall) | set_by(FinetuneFlags)
         return {dashed(name): one.default for name, one in marks.items() if one.default}
+    if verb == "tune":
+        from bertwright.verbs.calls.finetune_flags import FinetuneFlags
+        from bertwright.verbs.calls.tune_flags import TuneCall
+
+        searched = {"epochs", "batch_size", "learning_rate", "layer_decay", "freeze_layers", "dropout"}
+        marks = set_by(TuneCall) | set_by(FinetuneFlags) | dict.fromkeys(searched, Sets(default="searched"))
+        return {dashed(name): one.default for name, one in marks.items() if one.default}
     if verb != "pretrain":
         return {}
     from bertwright.verbs.calls.pretrain_flags import PretrainCall, PretrainFlags
