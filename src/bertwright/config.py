@@ -36,7 +36,7 @@ blocks of the model."""
 
 @dataclass(frozen=True)
 class Between:
-    """Numbers from `low` to `high` that a search may give a setting: by their logarithm if `log`, integers if `whole`."""
+    """Numbers from `low` to `high` for a setting: drawn by their logarithm if `log`, integers if `whole`."""
 
     low: float
     high: float

@@ -13,11 +13,13 @@ if TYPE_CHECKING:
 
 Figures = Mapping[str, Any]
 """What result.json of a study holds."""
+MOST_VALUES = 6
+"""Values of a setting that are written beside its axis; of more the first and the last."""
 
 
 def history(figures: Figures, axes: Axes) -> None:
     """Draw each trial's figure in order, the best so far, and the defaults."""
-    trials, sign = figures["trials"], sign_of_study(figures)
+    trials, sign = figures["trials"], figures["sign"]
     whole = [one for one in trials if one["whole"]]
     stopped = [one for one in trials if not one["whole"]]
     axes.plot(
@@ -50,33 +52,30 @@ def models(figures: Figures, axes: Axes) -> None:
     most = max((one["parameters"] for one in known.values()), default=1)
     for name, one in known.items():
         axes.scatter(one["latency_ms"], one["dev"], s=40 + 400 * one["parameters"] / most, color=TRAINING, ec=HELD_OUT)
-        axes.annotate(name, (one["latency_ms"], one["dev"]), ha="center", va="bottom", fontsize=8)
-    axes.set(xlabel="milliseconds a text", ylabel=f"best {figures['metric']} on dev", xlim=(0, None))
+        axes.annotate(label_of(name), (one["latency_ms"], one["dev"]), ha="center", va="bottom", fontsize=8)
+    axes.set(xlabel="milliseconds a text", ylabel=f"best {figures['metric']} on dev")
     axes.margins(0.2)
+    axes.set_xlim(left=0)
     axes.grid(alpha=0.3)
 
 
 def parallel_coordinates(figures: Figures, axes: Axes) -> None:
-    """Draw a line a trial over the settings it has drawn, coloured from the worst figure to the best."""
-    trials = figures["trials"]
-    names = list(dict.fromkeys(name for one in trials for name in one["drawn"]))
-    scales = {name: places_of([one["drawn"].get(name) for one in trials]) for name in names}
-    ranked = sorted(trials, key=lambda one: sign_of_study(figures) * one["dev"])
-    for rank, one in enumerate(ranked):
-        share = (rank + 1) / len(ranked)
+    """Draw a line a trial over the settings it has drawn, the darker the better, the winner in a colour of its own."""
+    names = list(dict.fromkeys(name for one in figures["trials"] for name in one["drawn"]))
+    scales = {name: places_of([one["drawn"].get(name) for one in figures["trials"]]) for name in names}
+    ranked = sorted(figures["trials"], key=lambda one: figures["sign"] * one["dev"])
+    for rank, one in enumerate(ranked, start=1):
         heights = [scales[name][repr(one["drawn"].get(name))] for name in names]
-        best = rank == len(ranked) - 1
-        axes.plot(
-            range(len(names)),
-            heights,
-            color=OTHER if best else HELD_OUT,
-            alpha=1.0 if best else 0.1 + 0.5 * share,
-            lw=2 if best else 1,
-        )
+        if one["trial"] == figures["winner"]["trial"]:
+            axes.plot(range(len(names)), heights, color=OTHER, lw=2, zorder=3)
+        else:
+            axes.plot(range(len(names)), heights, color=HELD_OUT, alpha=0.1 + 0.5 * rank / len(ranked), lw=1)
     for place, name in enumerate(names):
-        for shown, height in scales[name].items():
-            axes.annotate(label_of(shown), (place, height), fontsize=7, ha="left", va="center", color="#444")
-    axes.set_xticks(range(len(names)), [name.rpartition(".")[2].replace("_", " ") for name in names])
+        every = list(scales[name].items())
+        for shown, height in every if len(every) <= MOST_VALUES else (every[0], every[-1]):
+            axes.annotate(label_of(shown), (place + 0.02, height), fontsize=7, ha="left", va="center", color="#444")
+    labels = [name.rpartition(".")[2].replace("_", "\n") for name in names]
+    axes.set_xticks(range(len(names)), labels, fontsize=8)
     axes.set(ylim=(-0.05, 1.05), xlim=(-0.2, len(names) - 0.5), yticks=[])
     axes.spines[["top", "right", "left"]].set_visible(False)
     axes.grid(axis="x", alpha=0.5)
@@ -112,8 +111,3 @@ def label_of(text: str) -> str:
         return f"{float(text):.3g}"
     except ValueError:
         return text.strip("'").rstrip("/").rpartition("/")[2]
-
-
-def sign_of_study(figures: Figures) -> int:
-    """Return 1 where a larger figure is better, else -1."""
-    return int(figures["sign"])

@@ -20,7 +20,7 @@ Figures = Mapping[str, Any]
 
 
 def study_tables(figures: Figures, out: Path) -> list[Block]:
-    """Return what `tune` prints: the winner beside the defaults, the best trials, and models where there are several."""
+    """Return what `tune` prints: the winner beside the defaults, the best trials, and the models, if several."""
     tables: list[Block] = [
         Facts(f"tuned {figures['task']}: {out}", study_facts(figures, out)),
         trial_table(figures, SHOWN),

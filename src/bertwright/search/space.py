@@ -56,10 +56,13 @@ def usual_of(one: Range, default: Any) -> Any:
 def settings_of(
     space: Mapping[str, Range], params: Mapping[str, Any], defaults: Mapping[str, Any], *, layers: int
 ) -> dict[str, Any]:
-    """Return the nested settings that parameters of a trial stand for; `defaults` are the values by dotted names."""
+    """Return the nested settings that parameters of a trial stand for, without those that are as they are by default.
+
+    `defaults` are the values of all settings by their dotted names.
+    """
     settings: dict[str, Any] = {}
     for name, one in space.items():
-        if name in params:
+        if name in params and params[name] != usual_of(one, defaults[name]):
             value = value_of(one, params[name], default=defaults[name], layers=layers)
             settings = merge(settings, nested(name, value))
     return settings

@@ -151,21 +151,18 @@ class TaskTrials(Tunable):
     def settings(self, params: Params) -> dict[str, Any]:
         """Return the settings that a trial has drawn, nested, as finetune takes them; none for the defaults."""
         model = self.model(params)
-        drawn = {name: value for name, value in params.items() if name != MODEL}
-        if drawn == self._usual(model):
-            return {}
         space = {name: one for name, one in self.space.items() if name != MODEL}
         layers = self.setups[model][0].encoder_config.layers
         settings = settings_of(space, params, self._defaults(model), layers=layers)
-        if EPOCHS in self.space and model in self.most_epochs:
-            settings["schedule"]["epochs"] = min(settings["schedule"]["epochs"], self.most_epochs[model])
+        if "schedule" in settings:
+            settings["schedule"]["epochs"] = self.epochs(params)
         return settings
 
-    def epochs(self, params: Params) -> float:
+    def epochs(self, params: Params) -> int | float:
         """Return the epochs of a trial."""
         model = self.model(params)
-        drawn = params.get(EPOCHS, self.setups[model][0].config.schedule.epochs)
-        return float(min(drawn, self.most_epochs.get(model, drawn)))
+        drawn: int | float = params.get(EPOCHS, self.setups[model][0].config.schedule.epochs)
+        return min(drawn, self.most_epochs.get(model, drawn))
 
     def run_seconds(self, params: Params) -> float:
         """Return about how long a run takes: its epochs, and two evaluations, one of them of the parts of dev."""

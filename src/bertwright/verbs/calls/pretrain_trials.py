@@ -38,7 +38,7 @@ LEAST_SECONDS, LEAST_STEPS = 30.0, 100
 """What a run must have time for."""
 BESIDE = 10.0
 """Seconds of a run beside its minutes: checking the data, and writing its model."""
-ROWS, MASK_RATE = "schedule.rows", "objective.mask_rate"
+ROWS = "schedule.rows"
 
 
 class PretrainTrials(Tunable):
@@ -78,10 +78,8 @@ class PretrainTrials(Tunable):
 
         None for the defaults.
         """
-        if dict(params) == self.first[0]:
-            return {}
         settings = settings_of(self.space, params, self.defaults, layers=0)
-        if MASK_RATE in params:
+        if "objective" in settings:
             settings = merge(nested("objective.final_mask_rate", None), settings)
         return settings
 
