@@ -15,6 +15,8 @@ PRETRAIN = "pretrain"
 """The word that stands in the place of a task where pre-training is tuned."""
 SHARED = PretrainFlags.__annotations__.keys() & FinetuneFlags.__annotations__.keys() - {"epochs"}
 """Flags of `finetune` that mean the same to `tune pretrain`."""
+SEARCHED = ("epochs", "batch_size", "learning_rate", "layer_decay", "freeze_layers", "dropout")
+"""Flags of `finetune` whose settings are searched, where they are not given."""
 
 
 class TuneCall(TypedDict, total=False):
