@@ -21,8 +21,8 @@ from bertwright.model.build import build_encoder, named_size
 from bertwright.result import Result
 from bertwright.search.task_trials import TaskTrials
 from bertwright.tokenizer.load import load_tokenizer
-from bertwright.verbs.calls import pretrain_trials, study_winner
 from bertwright.verbs.finetune import finetune
+from bertwright.verbs.study import pretrain_trials, study_winner
 from bertwright.verbs.tune import tune
 
 WORDS = ["the", "was", "film", "song", "meal", "walk", "fine", "great", "lovely", "poor", "dull", "awful"]

@@ -1,78 +1,80 @@
-"""Turns the words of a call of `tune` into what each process of its study makes its trials from."""
+"""Runs a study: begins it or goes on with it, searches in one process or several, and has the winner trained."""
 
 from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from bertwright.config import OneOf, Range
-from bertwright.device import machine, pick_device
-from bertwright.errors import ModelError
-from bertwright.files import read_json, write_json
+from bertwright.device import machine, on_device, pick_device
+from bertwright.errors import ModelError, TrainingError
+from bertwright.files import clear_output, locked, map_os_errors, read_json, refuse_existing, write_json
 from bertwright.log import Facts, note
 from bertwright.result import Result
 from bertwright.search.clock import StudyClock
 from bertwright.search.search_console import SearchConsole
-from bertwright.search.shared_study import SharedStudy
+from bertwright.search.shared_study import DATABASE, LOCK, PROCESSES, SharedStudy, opened
 from bertwright.search.task_trials import ModelSpeed, TaskTrials
-from bertwright.search.time_plan import TimePlan, plan_time
+from bertwright.search.time_plan import plan_time
 from bertwright.search.trials import Search
 from bertwright.system import wanted_threads
 from bertwright.train.checkpoint.folder import first_difference
-from bertwright.verbs.calls.pretrain_trials import PretrainTrials
-from bertwright.verbs.calls.tune_flags import PRETRAIN
+from bertwright.verbs.study.pretrain_trials import RUNS, PretrainTrials
+from bertwright.verbs.study.study_call import StudyCall
+from bertwright.verbs.study.study_helpers import helpers
+from bertwright.verbs.study.study_winner import RECIPE, WINNER, WINNER_LOCK, finish
+from bertwright.verbs.study.tune_flags import PRETRAIN
 
 STUDY = "study.json"
 """What a study was begun with: what must stay the same, the speed of its models, and how its time is divided."""
+STUDY_FILES = (
+    STUDY, DATABASE, f"{DATABASE}-journal", PROCESSES, RUNS, WINNER, "result.json", "report.html", RECIPE, LOCK,
+    WINNER_LOCK,
+)  # fmt: skip
+"""What the folder of a study holds."""
+WAIT_SECONDS = 1.0
+"""Seconds between two looks at whether other processes are done."""
 
 
-@dataclass(frozen=True)
-class StudyCall:
-    """A call of `tune`, its settings resolved.
+def run_study(call: StudyCall, *, overwrite: bool, dry_run: bool, began: float) -> Result:
+    """Return what a study has found when its time is up; it began at `began`, by a clock that cannot be set."""
+    folder = Path(call.out)
+    with on_device(call.device):
+        if not (overwrite or dry_run or (folder / STUDY).is_file()):
+            refuse_existing(folder, instead="give another --out, or --overwrite to replace it")
+        tunable = tunable_of(call)
+        if dry_run:
+            return preview_study(call, tunable, spent=time.perf_counter() - began)
+        if overwrite:
+            clear_study(folder, call)
+        folder.mkdir(parents=True, exist_ok=True)
+        with map_os_errors(folder):
+            runs = begin(call, tunable, spent=time.perf_counter() - began)
+            with opened(folder, tunable) as shared:
+                clock = StudyClock(shared.study, 60 * call.minutes, began=began)
+                with helpers(call):
+                    found = search(call, tunable, shared, clock, runs=runs)
+                while shared.others_work() and clock.left > 0:
+                    time.sleep(WAIT_SECONDS)
+                if shared.best() is None:
+                    raise TrainingError(
+                        f"no trial came to its end in {call.minutes:g} minutes; give more --minutes, and the study in "
+                        f"{folder} goes on"
+                    )
+                return finish(call, tunable, shared, clock, found)
 
-    settings  nested, what all trials share
-    seeds     that the winner is trained with
-    """
 
-    task: str
-    out: str
-    models: tuple[str, ...] = ()
-    files: Mapping[str, str] = field(default_factory=dict)
-    data: tuple[str, ...] = ()
-    recipe: str = ""
-    settings: Mapping[str, Any] = field(default_factory=dict)
-    minutes: float = 30.0
-    seeds: int = 3
-    folds: int = 0
-    processes: int = 1
-    trials: int | None = None
-
-    def to_json(self) -> str:
-        """Return it as a line for another process."""
-        return json.dumps(asdict(self), default=str)
-
-    @classmethod
-    def from_json(cls, line: str) -> StudyCall:
-        """Return what `to_json` wrote."""
-        return cls(**json.loads(line))
-
-    @property
-    def threads(self) -> int:
-        """Threads of each process of the search."""
-        return max(1, wanted_threads() // self.processes)
-
-    def tunable(self) -> TaskTrials | PretrainTrials:
-        """Return what is tuned, its files read and encoded; raises what `finetune` or `pretrain` would raise."""
-        if self.task == PRETRAIN:
-            return PretrainTrials(list(map(Path, self.data)), Path(self.out), self.recipe, self.settings)
-        files = {name: Path(file) for name, file in self.files.items()}
-        return TaskTrials(self.task, list(map(Path, self.models)), files, self.settings, folds=self.folds)
+def tunable_of(call: StudyCall) -> TaskTrials | PretrainTrials:
+    """Return what is tuned, its files read and encoded; raises what `finetune` or `pretrain` would raise."""
+    if call.task == PRETRAIN:
+        return PretrainTrials(list(map(Path, call.data)), Path(call.out), call.recipe, call.settings)
+    files = {name: Path(file) for name, file in call.files.items()}
+    return TaskTrials(call.task, list(map(Path, call.models)), files, call.settings, folds=call.folds)
 
 
 def measured(call: StudyCall, tunable: TaskTrials | PretrainTrials, *, spent: float) -> dict[str, Any]:
@@ -115,7 +117,7 @@ def begin(call: StudyCall, tunable: TaskTrials | PretrainTrials, *, spent: float
         tunable.minutes = float(plan["each_minutes"])
     else:
         tunable.speeds = {name: ModelSpeed(**one) for name, one in plan["speeds"].items()}
-        tunable.limit_epochs(TimePlan(plan["runs"], plan["most_epochs"]).most_epochs)
+        tunable.limit_epochs(plan["most_epochs"])
     return int(plan["runs"])
 
 
@@ -160,3 +162,12 @@ def described_range(one: Range) -> str:
     if isinstance(one, OneOf):
         return f"{', '.join('none' if value is None else str(value) for value in one.values)}{times}"
     return f"{one.low:g} to {one.high:g}{times}"
+
+
+def clear_study(folder: Path, call: StudyCall) -> None:
+    """Delete an earlier study in a folder; raises BusyError where a process works on it, and OutputExistsError."""
+    for owner in sorted((folder / PROCESSES).glob("*")):
+        with locked(owner):
+            pass
+    clear_output(folder, ours=STUDY_FILES, needed=[*call.models, *call.files.values(), *call.data])
+    note(f"an earlier study in {folder}, if any, is deleted")

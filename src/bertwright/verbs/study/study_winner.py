@@ -20,12 +20,12 @@ from bertwright.search.outcome import by_model, study_figures
 from bertwright.search.shared_study import SharedStudy
 from bertwright.search.task_trials import UNCOMPILED, TaskTrials
 from bertwright.search.trials import Search
-from bertwright.verbs.calls.pretrain_trials import PretrainTrials
-from bertwright.verbs.calls.study_call import StudyCall
 from bertwright.verbs.finetune import finetune
 from bertwright.verbs.pretrain import pretrain
+from bertwright.verbs.study.pretrain_trials import PretrainTrials
+from bertwright.verbs.study.study_call import StudyCall
 
-WINNER, LOCK = "winner", ".winner.lock"
+WINNER, WINNER_LOCK, RECIPE = "winner", ".winner.lock", "recipe.toml"
 RETRAINED = "retrained"
 """The attribute of a study that says of which trial the run in STUDY/winner is, and with how many seeds."""
 
@@ -43,12 +43,12 @@ def finish(
     """
     out = Path(call.out)
     searched = clock.spent
-    with FileLock(out / LOCK):
+    with FileLock(out / WINNER_LOCK):
         figures = {"task": call.task, **study_figures(shared, tunable)}
         best = shared.best()
         assert best is not None
         settings = merge(call.settings, tunable.settings(best.params))
-        write_text(out / "recipe.toml", recipe_text(call, figures, settings))
+        write_text(out / RECIPE, recipe_text(call, figures, settings))
         run = retrain(call, tunable, shared, found, settings, room=clock.left)
         clock.keep()
         figures |= {
@@ -59,7 +59,7 @@ def finish(
             "minutes": call.minutes,
             "seconds": round(clock.spent, 1),
             "seconds_of_search": round(searched, 1),
-            "recipe": "recipe.toml",
+            "recipe": RECIPE,
         }
         write_json(out / "result.json", figures)
         write_study_report(out, figures)
@@ -152,13 +152,13 @@ def recipe_text(call: StudyCall, figures: Mapping[str, Any], settings: Mapping[s
     beside = "" if figures["defaults"] is None else f", the defaults {figures['defaults']['dev']:.4f}"
     head = [f"# Found by bertwright tune {call.task}: {metric} on dev {winner['dev']:.4f}{beside}."]
     if call.task == "pretrain":
-        words = ["bertwright", "pretrain", "--data", *call.data, "--recipe", "recipe.toml", "--out", "run"]
+        words = ["bertwright", "pretrain", "--data", *call.data, "--recipe", RECIPE, "--out", "run"]
         base = call.recipe or "classic-fast"
         extends = str(Path(base).resolve()) if base.endswith(".toml") else base
         content: dict[str, Any] = {"extends": extends, **settings}
     else:
         words = ["bertwright", "finetune", call.task, "--model", winner["model"], "--train", call.files["train"]]
-        words += ["--recipe", "recipe.toml", "--out", "run"]
+        words += ["--recipe", RECIPE, "--out", "run"]
         content = {"task": call.task, **settings}
     return "\n".join([*head, f"# {shlex.join(words)}", tomli_w.dumps(without_none(content))])
 

@@ -38,7 +38,7 @@ LEAST_SECONDS, LEAST_STEPS = 30.0, 100
 """What a run must have time for."""
 BESIDE = 10.0
 """Seconds of a run beside its minutes: checking the data, and writing its model."""
-ROWS = "schedule.rows"
+ROWS, RUNS = "schedule.rows", "runs"
 
 
 class PretrainTrials(Tunable):
@@ -98,7 +98,7 @@ class PretrainTrials(Tunable):
 
     def run(self, params: Params, number: int, watch: Callback) -> Run:
         """Pre-train for the minutes of a run; its folder is deleted when its figures are read."""
-        began, folder = time.perf_counter(), self.out / "runs" / str(os.getpid())
+        began, folder = time.perf_counter(), self.out / RUNS / str(os.getpid())
         remove(folder)
         settings = self.run_settings(self.settings(params), number)
         try:
