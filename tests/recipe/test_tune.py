@@ -19,10 +19,13 @@ from bertwright.errors import ModelError, OutputExistsError, UsageError
 from bertwright.hub.encoder_folder import save_model
 from bertwright.model.build import build_encoder, named_size
 from bertwright.result import Result
+from bertwright.search import time_plan
 from bertwright.search.task_trials import TaskTrials
 from bertwright.tokenizer.load import load_tokenizer
+from bertwright.train.callbacks.base import Callback
 from bertwright.verbs.finetune import finetune
 from bertwright.verbs.study import pretrain_trials, study_winner
+from bertwright.verbs.study.pretrain_trials import PretrainTrials
 from bertwright.verbs.tune import tune
 
 WORDS = ["the", "was", "film", "song", "meal", "walk", "fine", "great", "lovely", "poor", "dull", "awful"]
@@ -71,7 +74,10 @@ def call(folder: Path, **given: Any) -> dict[str, Any]:
     } | given
 
 
-def test_a_study_finds_a_winner_goes_on_and_refuses_others(folder: Path, tmp_path: Path) -> None:
+def test_a_study_finds_a_winner_goes_on_and_refuses_others(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(time_plan, "RUNS_WORTH", ())  # a run a trial
     out, models = tmp_path / "study", [folder / "a", folder / "b"]
     figures = tune(**call(folder, out=out, model=models, trials=4, num_seeds=2))
     trials, winner = figures["trials"], figures["winner"]
@@ -137,8 +143,6 @@ def test_a_run_of_a_trial_is_what_finetune_would_do(folder: Path, tmp_path: Path
     files = {name: folder / f"{name}.tsv" for name in ("train", "dev")}
     settings = {**QUICK, "schedule": {"epochs": 3}, "engine": {"compile": False}}
     trials = TaskTrials("classify", [folder / "a"], files, settings, folds=0)
-    from bertwright.train.callbacks.base import Callback
-
     run = trials.run(trials.first[0], 1, Callback())
     finetune("classify", folder / "a", *files.values(), tmp_path / "run", seed=1, settings=settings)
     lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
@@ -149,7 +153,7 @@ def test_a_run_of_a_trial_is_what_finetune_would_do(folder: Path, tmp_path: Path
 
 
 def test_a_killed_study_goes_on(folder: Path, tmp_path: Path) -> None:
-    """kill -9 between the runs of a trial: the trial is begun again with the runs that it had."""
+    """kill -9 in a trial: it is begun again with the runs that it had, by two processes."""
     out = tmp_path / "study"
     words = ["tune", "classify", "--model", "a", "--train", "train.tsv", "--dev", "dev.tsv", "--out", str(out)]
     words += ["--minutes", "10", "--trials", "3", "--num-seeds", "1", "--learning-rate", "5e-3", "--precision", "fp32"]
@@ -165,7 +169,7 @@ def test_a_killed_study_goes_on(folder: Path, tmp_path: Path) -> None:
         process.kill()
         process.wait()
         process.stderr.close()
-        assert main(words) == 0
+        assert main([*words, "--processes", "2"]) == 0
     figures = json.loads((out / "result.json").read_text())
     assert len(figures["trials"]) == 3
     assert all(len(one["runs"]) == figures["runs"] for one in figures["trials"] if one["whole"])
@@ -190,7 +194,7 @@ def test_calls_that_make_no_study_are_refused(folder: Path, tmp_path: Path) -> N
 
 def test_a_dry_run_writes_nothing(folder: Path, tmp_path: Path) -> None:
     plan = tune(**call(folder, out=tmp_path / "study", dry_run=True))
-    assert plan["runs_in_time"] > 10
+    assert plan["runs_in_time"] > 0
     assert "schedule.epochs" in plan["space"]
     assert "optimizer.learning_rate" not in plan["space"]
     assert not (tmp_path / "study").exists()
@@ -207,12 +211,14 @@ def test_pretraining_is_tuned_on_short_runs(data: Path, tmp_path: Path, monkeypa
 
     monkeypatch.setattr(pretrain_trials, "pretrain", made_up)
     monkeypatch.setattr(study_winner, "pretrain", made_up)
+    monkeypatch.setattr(PretrainTrials, "step_seconds", lambda self, threads: 0.01)
     out = tmp_path / "study"
     figures = tune("pretrain", data=data, out=out, minutes=20, trials=4, settings={"size": "tiny"})
     assert figures["winner"]["dev"] == min(one["dev"] for one in figures["trials"])
     assert figures["winner"]["settings"]["optimizer.muon_learning_rate"] >= 0.02
     assert figures["defaults"]["trial"] == 0
-    assert {one["schedule"]["minutes"] for one in calls} == {pytest.approx(20 / 15, rel=0.2)}
+    assert len({one["schedule"]["minutes"] for one in calls}) == 1
+    assert 1 < calls[0]["schedule"]["minutes"] < 20 / 15
     assert [one["seed"] for one in calls] == [0, 0, 0, 0, 1]
     recipe = tomllib.loads((out / "recipe.toml").read_text())
     assert recipe["extends"] == "classic-fast"
