@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from bertwright.corpus.shards import bytes_per_token
 from bertwright.data.pretraining.dataset import Dataset, open_dataset
 from bertwright.errors import DataError
 from bertwright.inference.probes import Probe, open_probes
@@ -20,7 +21,7 @@ from bertwright.objectives.base import PretrainingObjective
 from bertwright.objectives.combine import build_objective, for_evaluation
 from bertwright.train.auxiliary import encoder_of
 from bertwright.train.ema import AVERAGE
-from bertwright.train.held_out import held_out_examples, held_out_figures, mixed_figures
+from bertwright.train.held_out import held_out_examples, held_out_figures, mixed_figures, with_nats_per_byte
 from bertwright.train.setup.pretrain_config import PretrainConfig
 from bertwright.train.state import TrainState
 from bertwright.train.step import Engine
@@ -82,6 +83,8 @@ class Evaluator:
             for shards in (*dataset.valid, *(general.valid if general is not None else ()))
         ]
         self.names = [*dataset.names, *([name_of_general(general, dataset)] if general is not None else [])]
+        manifests = [*dataset.manifests, *(general.manifests if general is not None else ())]
+        self.bytes_per_token = [bytes_per_token(manifest, "valid") for manifest in manifests]
         first = dataset.valid[0]
         self.sentences = choose_samples(first, tokenizer) if self.examples[0] and first is not None else []
 
@@ -105,12 +108,13 @@ class Evaluator:
     def _figures(self) -> dict[str, float]:
         """Return the figures of the weights as they are, of each folder and of the mixture."""
         engine, figures = self.engine, {}
-        for name, examples in zip(self.names, self.examples, strict=True):
+        for name, size, examples in zip(self.names, self.bytes_per_token, self.examples, strict=True):
             # Several processes stop after the step: one that left half-way would leave the others waiting.
             rows = self.until(examples) if engine.group.size == 1 else examples
-            figures[name] = held_out_figures(
+            found = held_out_figures(
                 self.model, self.objective, rows, device=engine.device, cast=engine.cast, group=engine.group
             )
+            figures[name] = with_nats_per_byte(found, size)
         trained = {name: figures.pop(name) for name in self.dataset.names}
         beside = {f"{name}/{kind}": value for name, values in figures.items() for kind, value in values.items()}
         return mixed_figures(trained, self.dataset.weights) | beside
