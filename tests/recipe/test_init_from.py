@@ -24,6 +24,7 @@ from bertwright.train.callbacks.save import CheckpointCallback
 from bertwright.verbs.evaluate import evaluate
 from bertwright.verbs.prepare import prepare
 from bertwright.verbs.pretrain import pretrain
+from bertwright.verbs.show import show
 from bertwright.verbs.verify import verify
 
 SMALL: dict[str, Any] = {
@@ -103,6 +104,8 @@ def test_a_run_begins_with_the_model_and_says_what_it_was(data: Path, start: Pat
         written = (adapted / name).read_text(encoding="utf-8")
         assert digest in written, name
         assert str(start) not in written, name
+    assert show(adapted)["result"]["start"]["sha256"] == digest
+    assert digest in json.dumps(show(adapted / "checkpoints" / "before-decay")["identity"])
     assert {"before-decay", "start"} <= {check.what.removeprefix("checkpoint ") for check in verify(adapted)}
 
 

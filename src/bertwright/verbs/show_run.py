@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 
 from bertwright.errors import ModelError
-from bertwright.files import read_json
+from bertwright.files import optional_object, read_json
 from bertwright.log import Block, Facts, ResultTable
+from bertwright.reports.checkpoint_table import went_on_from
 from bertwright.reports.finetune_result import score_table
 from bertwright.reports.pretrain_result import facts
 from bertwright.result import Result
@@ -54,6 +55,10 @@ def show_run(run: Path) -> Result:
         if (run / "result.json").is_file():
             result = dict(read_json(run / "result.json"))
             blocks.append(score_table(result) if task else Facts(str(run), facts(result)))
+        elif not task and (
+            start := optional_object(run / "manifest.json", error=ModelError, fix="restore it").get("start")
+        ):
+            blocks.append(Facts(str(run), {"goes on from": went_on_from(start)}))
         columns, chosen = task_columns(lines) if task else METRICS, spread_lines(lines)
         rows = [metric_row(line, columns) for line in chosen]
     except (OSError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError) as error:
