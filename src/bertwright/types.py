@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Self
 
 from bertwright.errors import UsageError
 
@@ -43,18 +43,19 @@ def listed(given: str | Path | Iterable[str | Path], *, what: str = "texts") -> 
 class _OnDevice:
     """A frozen dataclass of tensors that can be moved as one."""
 
+    def tensors(self) -> dict[str, Tensor]:
+        """Return the tensors it holds, by their names."""
+        held = {field.name: getattr(self, field.name) for field in fields(self)}  # type: ignore[arg-type]
+        return {name: value for name, value in held.items() if value is not None and not isinstance(value, bool)}
+
     def to(self, device: torch.device) -> Self:
         """Return the same parcel with every tensor on `device`."""
-        moved: dict[str, Any] = {}
-        for field in fields(self):  # type: ignore[arg-type]
-            value = getattr(self, field.name)
-            moved[field.name] = None if value is None else value.to(device, non_blocking=True)
+        moved = {name: value.to(device, non_blocking=True) for name, value in self.tensors().items()}
         return replace(self, **moved)  # type: ignore[type-var]
 
     def pinned(self) -> Self:
         """Return the same parcel in memory a GPU copies from by itself, while the CPU goes on; needs CUDA."""
-        held = {field.name: getattr(self, field.name) for field in fields(self)}  # type: ignore[arg-type]
-        return replace(self, **{name: value.pin_memory() for name, value in held.items() if value is not None})  # type: ignore[type-var]
+        return replace(self, **{name: value.pin_memory() for name, value in self.tensors().items()})  # type: ignore[type-var]
 
 
 @dataclass(frozen=True)
@@ -78,8 +79,7 @@ class TokenRows(_OnDevice):
 
     def cut(self, rows: slice) -> TokenRows:
         """Return some of the rows, with what belongs to them."""
-        held = {field.name: getattr(self, field.name) for field in fields(self)}
-        return replace(self, **{name: value[rows] for name, value in held.items() if value is not None})
+        return replace(self, **{name: value[rows] for name, value in self.tensors().items()})
 
 
 @dataclass(frozen=True)
@@ -112,6 +112,8 @@ class MaskedBatch(TokenRows):
                                    where these are some of its rows; of a step of several micro-batches, their mean
                                    over these. None where the losses are divided by what is here
     first_ids         [B, S] int64 what the auxiliary module of an objective reads in place of input_ids; or None
+    causal            whether each token attends to those before it alone, and what is predicted at each position but
+                      the last is the next token: M is S - 1
     """
 
     masked_positions: Tensor
@@ -121,11 +123,16 @@ class MaskedBatch(TokenRows):
     documents: Tensor | None = None
     normalizer: Tensor | None = None
     first_ids: Tensor | None = None
+    causal: bool = False
+
+    @property
+    def dynamic_slots(self) -> tuple[Tensor, ...]:
+        """The tensors whose M may change along a run; none of a causal batch, where M follows from S."""
+        return () if self.causal else (self.masked_positions, self.masked_labels, self.masked_weights)
 
     def cut(self, rows: slice) -> MaskedBatch:
         """Return some of the rows, whose loss is their share of the loss of all."""
-        held = {field.name: getattr(self, field.name) for field in fields(self)}
-        taken = {name: value[rows] for name, value in held.items() if value is not None}
+        taken = {name: value[rows] for name, value in self.tensors().items()}
         return replace(self, **{**taken, "normalizer": self.counts()})
 
     def divisors(self, slots: Tensor) -> tuple[Tensor, Tensor]:

@@ -57,15 +57,23 @@ class LoadReport:
         return any(name.startswith(f"{head}.") for name in self.initialised)
 
 
-def save_model(model: Encoder, tokenizer: Path, out: Path, *, card: str | None = None) -> None:
+def save_model(
+    model: Encoder,
+    tokenizer: Path,
+    out: Path,
+    *,
+    settings: Mapping[str, Any] | None = None,
+    card: str | None = None,
+) -> None:
     """Write `model` to the folder `out` as its Hugging Face class, whole or not at all.
 
-    `tokenizer` is a tokenizer.json or a folder that has one; it is copied byte for byte. `card` becomes README.md.
+    `tokenizer` is a tokenizer.json or a folder that has one; it is copied byte for byte. `settings` are laid over its
+    config.json. `card` becomes README.md.
     The tied decoder is left out, as transformers does. Raises ModelError where the tokenizer has more tokens than the
     model.
     """
     tensors = {WEIGHTS: hf_tensors(model, mapping_of(model.config))}
-    write_folder(out, model.config, load_tokenizer(tokenizer), tensors=tensors, card=card)
+    write_folder(out, model.config, load_tokenizer(tokenizer), tensors=tensors, settings=settings, card=card)
 
 
 def write_folder(

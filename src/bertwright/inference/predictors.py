@@ -77,6 +77,7 @@ def _exported(opened: OnnxFolder, *, top_k: int) -> Predictor:
             max_length=opened.max_length,
             top_k=top_k,
             policy=cpu_policy(),
+            tells_order=opened.tells_order,
         )
     if opened.head_type == "vector":
         return SimilarityPredictor(exported_embedder(opened))
@@ -101,6 +102,7 @@ def _exported_forward(opened: OnnxFolder, head: Head) -> Forward[np.ndarray]:
 
 def _pretrained(folder: Path, *, top_k: int) -> Predictor:
     from bertwright.device import pick_device
+    from bertwright.hub.nsp_folder import tells_order
     from bertwright.inference.scoring import encoder_forward
 
     model, report = read_pretrained(folder)
@@ -111,7 +113,9 @@ def _pretrained(folder: Path, *, top_k: int) -> Predictor:
         return encoder_forward(model, head)
 
     max_length = model.config.max_positions
-    return PretrainedPredictor(load_tokenizer(folder), forward, max_length=max_length, top_k=top_k)
+    return PretrainedPredictor(
+        load_tokenizer(folder), forward, max_length=max_length, top_k=top_k, tells_order=tells_order(folder)
+    )
 
 
 def read_pretrained(folder: Path) -> tuple[Encoder, LoadReport]:

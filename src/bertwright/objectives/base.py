@@ -7,7 +7,8 @@ number comes from the generator handed in. No objective owns, or knows, the mode
 
 An objective may ask another model first: `new_auxiliary` makes it, the training step has it score `auxiliary_batch` and
 hands both to `corrupt`; `loss` gets its scores again, with gradients. Its parameters are trained with the model's
-and saved in checkpoints, and are no part of the model that is written at the end.
+and saved in checkpoints, and are no part of the model that is written at the end. One that `asks_model` has the model
+itself score `auxiliary_batch`. Either way the batch is a function of the weights too.
 """
 
 from __future__ import annotations
@@ -31,6 +32,9 @@ FirstScores = tuple[MaskedBatch, Scores]
 """What the auxiliary module has scored, and its scores."""
 EncoderOf = Callable[..., nn.Module]
 """Returns an encoder of the run's architecture, given fields laid over the run's shape, such as `hidden_size=64`."""
+FlopsOf = Callable[..., int]
+"""Returns the operations of training an encoder of the run's shape on a batch, given `masked`, the slots of a row, and
+perhaps `outputs`, the classes scored there in place of the vocabulary, and fields laid over the run's shape."""
 
 
 class Objective(Protocol):
@@ -78,6 +82,15 @@ class PretrainingObjective(ABC):
         """Return M, the slots of a row of `length` tokens at `progress` in [0, 1] of a run."""
         return 0
 
+    @property
+    def asks_model(self) -> bool:
+        """Whether the model itself scores `auxiliary_batch`; there is no auxiliary module then."""
+        return False
+
+    def flops(self, flops_of: FlopsOf, *, length: int, progress: float) -> int:
+        """Return the useful operations of training on a batch of rows of `length` tokens."""
+        return flops_of(masked=self.masked_slots(length, progress))
+
     @abstractmethod
     def corrupt(
         self, batch: Batch, generator: torch.Generator, progress: float = 1.0, first: FirstScores | None = None
@@ -103,8 +116,8 @@ class PretrainingObjective(ABC):
         """Return a new auxiliary module, drawn from torch's default generator, or None; see the top of this file."""
         return None
 
-    def auxiliary_batch(self, batch: Batch, generator: torch.Generator, progress: float) -> MaskedBatch:
-        """Return what the auxiliary module scores before `corrupt`; called where there is one alone."""
+    def auxiliary_batch(self, batch: Batch, generator: torch.Generator, progress: float) -> MaskedBatch | None:
+        """Return what is scored before `corrupt`, None where nothing is; called where something can score it alone."""
         raise NotImplementedError
 
 

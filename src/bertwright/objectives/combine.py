@@ -16,6 +16,7 @@ from bertwright.errors import ConfigError, DataError
 from bertwright.objectives.base import (
     EncoderOf,
     FirstScores,
+    FlopsOf,
     NamedObjective,
     PretrainingObjective,
     Rows,
@@ -24,11 +25,15 @@ from bertwright.objectives.base import (
 from bertwright.objectives.config import ObjectiveConfig
 from bertwright.objectives.mlm import MaskedLanguageModel
 from bertwright.objectives.nsp import NextSentencePrediction
+from bertwright.objectives.sop import SentenceOrderPrediction
+from bertwright.objectives.uncertain import UncertainTokens
 from bertwright.types import Batch, Loss, MaskedBatch, Scores
 
 OBJECTIVES: dict[str, type[NamedObjective]] = {
     "mlm": MaskedLanguageModel,
     "nsp": NextSentencePrediction,
+    "sop": SentenceOrderPrediction,
+    "uncertain": UncertainTokens,
 }
 """Every objective, by the name it has in `objective.names`."""
 
@@ -78,11 +83,20 @@ class CombinedObjective(PretrainingObjective):
         """Return the figures of each objective, in their order."""
         return {name: value for one in self.several for name, value in one.figures(sums).items()}
 
+    @property
+    def asks_model(self) -> bool:
+        """Whether the one that hides tokens has the model itself score a batch first."""
+        return self.hider.asks_model
+
+    def flops(self, flops_of: FlopsOf, *, length: int, progress: float) -> int:
+        """Return the useful operations of training on a batch, those of the one that hides tokens."""
+        return self.hider.flops(flops_of, length=length, progress=progress)
+
     def new_auxiliary(self, encoder_of: EncoderOf) -> nn.Module | None:
         """Return the auxiliary module of the one that hides tokens."""
         return self.hider.new_auxiliary(encoder_of)
 
-    def auxiliary_batch(self, batch: Batch, generator: torch.Generator, progress: float) -> MaskedBatch:
+    def auxiliary_batch(self, batch: Batch, generator: torch.Generator, progress: float) -> MaskedBatch | None:
         """Return what the auxiliary module of the one that hides tokens scores."""
         return self.hider.auxiliary_batch(batch, generator, progress)
 

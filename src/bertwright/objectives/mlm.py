@@ -65,6 +65,10 @@ class MaskedLanguageModel(NamedObjective):
         """Return the batch with tokens hidden, and their labels."""
         rate = self.rate_at(progress)
         positions, weights = select_tokens(batch, rate=rate, whole_word=self.whole_word, generator=generator)
+        return self.hide(batch, positions, weights, generator)
+
+    def hide(self, batch: Batch, positions: Tensor, weights: Tensor, generator: torch.Generator) -> MaskedBatch:
+        """Return the batch with the tokens hidden that were chosen (see `select_tokens`), and their labels."""
         input_ids = corrupt_tokens(
             batch.input_ids,
             positions,
@@ -87,17 +91,25 @@ class MaskedLanguageModel(NamedObjective):
         )
 
     def loss(self, scores: Scores, example: MaskedBatch, beside: Scores | None = None) -> Loss:
-        """Return the mean loss of the masked tokens (nats), in float32 whatever the type of the logits [B, M, V]."""
-        logits = scores.mlm.float().flatten(0, 1)
-        labels, weights = example.masked_labels.flatten(), example.masked_weights.flatten()
-        losses = F.cross_entropy(logits, labels, reduction="none")
-        correct = _top1_accuracy(logits.detach(), labels)
-        summed, count = (losses * weights).sum(), weights.sum()
-        slots, _ = example.divisors(count)
-        return Loss(
-            total=summed / slots.clamp(min=1.0),
-            parts={"mlm": PartSums(summed.detach(), count, (correct * weights).sum())},
-        )
+        """Return the mean loss of the masked tokens (nats); see `token_loss`."""
+        return token_loss(scores.mlm, example, part="mlm")
+
+
+def token_loss(logits: Tensor, example: MaskedBatch, *, part: str) -> Loss:
+    """Return the mean loss of the used slots (nats), in float32 whatever the type of `logits` [B, M, V].
+
+    `part` is what the loss goes by among the parts of a run's.
+    """
+    logits = logits.float().flatten(0, 1)
+    labels, weights = example.masked_labels.flatten(), example.masked_weights.flatten()
+    losses = F.cross_entropy(logits, labels, reduction="none")
+    correct = _top1_accuracy(logits.detach(), labels)
+    summed, count = (losses * weights).sum(), weights.sum()
+    slots, _ = example.divisors(count)
+    return Loss(
+        total=summed / slots.clamp(min=1.0),
+        parts={part: PartSums(summed.detach(), count, (correct * weights).sum())},
+    )
 
 
 def _top1_accuracy(scores: Tensor, labels: Tensor) -> Tensor:

@@ -10,6 +10,7 @@ from typing import Any
 from bertwright.data.pretraining.dataset import Dataset
 from bertwright.device import machine, versions
 from bertwright.model.encoder import Encoder, parameter_count
+from bertwright.reports.curves import BINARY
 from bertwright.tasks.metrics import with_perplexity
 from bertwright.train.auxiliary import encoder_of
 from bertwright.train.callbacks.metrics_file import read_metrics
@@ -94,12 +95,14 @@ def facts(figures: Mapping[str, Any]) -> dict[str, str]:
             "held-out MLM loss": f"{valid['mlm_loss']:.3f} nats, perplexity {valid['mlm_perplexity']:,.1f} ({entropy})",
             "held-out MLM accuracy": f"{valid['mlm_accuracy']:.1%}",
         }
-    if "nsp_accuracy" in valid:  # results of earlier versions have no more than that
-        majority = f" (always the more frequent class: {valid['nsp_majority']:.1%})" if "nsp_majority" in valid else ""
-        shown["held-out NSP accuracy"] = f"{valid['nsp_accuracy']:.1%}{majority}"
-    if "nsp_balanced_accuracy" in valid:
-        constant = "(mean over both classes; a constant answer: 50%)"
-        shown["held-out NSP balanced accuracy"] = f"{valid['nsp_balanced_accuracy']:.1%} {constant}"
+    for part, name in BINARY.items():
+        if f"{part}_accuracy" in valid:  # results of earlier versions have no more than that
+            majority = valid.get(f"{part}_majority")
+            constant = "" if majority is None else f" (always the more frequent class: {majority:.1%})"
+            shown[f"held-out {name} accuracy"] = f"{valid[f'{part}_accuracy']:.1%}{constant}"
+        if f"{part}_balanced_accuracy" in valid:
+            constant = "(mean over both classes; a constant answer: 50%)"
+            shown[f"held-out {name} balanced accuracy"] = f"{valid[f'{part}_balanced_accuracy']:.1%} {constant}"
     shown["speed"] = f"{figures['tokens_per_second']:,.0f} tokens/s, MFU {figures['mfu']:.0%}"
     done = f"{figures['steps']:,} steps, {figures['tokens']:,} tokens ({figures['epochs']:.2f} epochs)"
     shown["trained"] = f"{done}, {seconds / 60:.1f} minutes"

@@ -41,7 +41,7 @@ def encoder_of(model: nn.Module) -> Encoder:
 
 @dataclass(frozen=True)
 class ObjectiveWithAuxiliary:
-    """An objective and its auxiliary module, as the training step sees an objective.
+    """An objective and what scores batches for it, its auxiliary module or the model, as the step sees an objective.
 
     `cast()` is the context forward passes run in. What `corrupt` needs is scored without dropout, so that a
     batch depends on its seed and the weights alone.
@@ -59,6 +59,8 @@ class ObjectiveWithAuxiliary:
     def corrupt(self, batch: Batch, generator: torch.Generator, progress: float = 1.0) -> MaskedBatch:
         """Return what the model sees, after the module has scored what `corrupt` needs."""
         first = self.objective.auxiliary_batch(batch, generator, progress)
+        if first is None:
+            return self.objective.corrupt(batch, generator, progress)
         training = self.auxiliary.training
         self.auxiliary.eval()
         with torch.no_grad(), self.cast():
@@ -68,7 +70,8 @@ class ObjectiveWithAuxiliary:
 
     def loss(self, scores: Scores, example: MaskedBatch) -> Loss:
         """Return the loss of the model's scores, and of the module's where it reads `example.first_ids`."""
-        assert example.first_ids is not None
+        if example.first_ids is None:
+            return self.objective.loss(scores, example)
         with self.cast():
             beside: Scores = self.auxiliary(replace(example, input_ids=example.first_ids))
         return self.objective.loss(scores, example, beside)

@@ -111,6 +111,9 @@ def run_identity(dataset: Dataset, config: PretrainConfig, *, precision: str) ->
     for name in ("names", "options"):
         if not settings["objective"][name]:
             del settings["objective"][name]  # nor these
+    for phase in settings["schedule"]["phases"]:
+        if not phase["causal"]:
+            del phase["causal"]
     return {
         "data fingerprint": dataset.manifest["fingerprint"],
         **settings,

@@ -16,7 +16,7 @@ from bertwright.model.build import build_encoder
 from bertwright.model.init.begin import initialise
 from bertwright.model.layers.dropout import begin_at_row
 from bertwright.objectives.base import Objective
-from bertwright.objectives.combine import build_objective, needs_pairs
+from bertwright.objectives.combine import needs_pairs
 from bertwright.rng import key_of
 from bertwright.train.auxiliary import ModelWithAuxiliary, ObjectiveWithAuxiliary, auxiliary_of, encoder_of
 from bertwright.train.ema import EMA
@@ -24,7 +24,7 @@ from bertwright.train.optim.muon import MakeMuon, Muon
 from bertwright.train.optim.optimizers import build_optimizers
 from bertwright.train.parallel.group import ALONE, Group
 from bertwright.train.setup.pretrain_config import PretrainConfig
-from bertwright.train.setup.pretrain_loader import PretrainLoader
+from bertwright.train.setup.pretrain_loader import PretrainLoader, objective_of
 from bertwright.train.state import Progress, TrainState
 from bertwright.train.step import Engine, ForwardLoss, forward_loss_of
 
@@ -46,7 +46,7 @@ def build(
         next_sentence=needs_pairs(config.objective),
     )
     mapping_of(shape)  # a model that cannot be written is refused before it is trained
-    objective = build_objective(config.objective, vocab_size=shape.vocab_size, mask_id=special.mask)
+    objective = objective_of(config, vocab_size=shape.vocab_size, mask_id=special.mask)
     loader = PretrainLoader(dataset, config, objective, shape, group=group)
     engine = Engine(
         device=device,
@@ -79,9 +79,10 @@ def build(
         Progress(drawn=[0] * len(config.schedule.phases)),
         average=None if config.average.name == "none" else EMA(trained, config.average),
     )
-    if auxiliary is None:
+    scorer = model if objective.asks_model else auxiliary
+    if scorer is None:
         return state, loader, objective, engine
-    return state, loader, ObjectiveWithAuxiliary(objective, auxiliary, engine.cast), engine
+    return state, loader, ObjectiveWithAuxiliary(objective, scorer, engine.cast), engine
 
 
 def require_rows(config: PretrainConfig, group: Group) -> None:
@@ -142,7 +143,8 @@ def _run_each_phase(
     """Run forward and backward once for each shape of each phase, changing nothing but gradients, which are dropped."""
     for phase in range(len(loader.schedule.phases)):
         work = loader.work(phase, 0)
-        examples = engine.examples(objective, work, step=0, of=loader.accumulation, fraction=0.0)
+        start = loader.schedule.start_of(phase)
+        examples = engine.examples(objective, work, step=0, of=loader.accumulation, fraction=start)
         for (batch_slice, batch), example in zip(work, examples, strict=True):
             engine.begin_dropout(model, 0, batch_slice, row=batch_slice.rows(len(batch.input_ids)).start)
             forward_loss(example).total.backward()  # type: ignore[no-untyped-call]
@@ -165,9 +167,11 @@ def join_processes(
     if engine.sharded:
         engine.forward_loss, engine.no_sync = loss, partial(no_sync, modules_of(state.model))
         return
-    chosen = config.objective.chosen
+    chosen, causal = config.objective.chosen, any(phase.causal for phase in config.schedule.phases)
     all_used = chosen == ("mlm", "nsp") or (chosen == ("mlm",) and not encoder.has_nsp_head)
-    engine.forward_loss, engine.no_sync = replicated(state.model, loss, all_used=all_used)
+    engine.forward_loss, engine.no_sync = replicated(
+        state.model, loss, all_used=all_used and not (causal and encoder.has_nsp_head)
+    )
 
 
 def peak_flops(loader: PretrainLoader, engine: Engine, *, rounds: int = 6) -> float:

@@ -15,7 +15,7 @@ from bertwright.errors import Interrupted, TrainingError
 from bertwright.files import require_space, write_json
 from bertwright.hub.cards.model_cards import model_card, next_sentence_card
 from bertwright.hub.encoder_folder import save_model
-from bertwright.hub.nsp_folder import FOLDER, has_own_folder, save_next_sentence
+from bertwright.hub.nsp_folder import FOLDER, ORDER_FOLDER, has_own_folder, order_settings, save_next_sentence
 from bertwright.inference.samples import choose_samples, predict_samples
 from bertwright.log import Facts, note
 from bertwright.model.bert import BertForPreTraining, shrink_embeddings
@@ -197,11 +197,12 @@ def finish(
         figures["samples"] = predict_samples(model, tokenizer, choose_samples(held_out, tokenizer))
     if config.model.init == "cooccurrence" and isinstance(model, BertForPreTraining):
         shrink_embeddings(model)  # the start has large ones, which fine-tuning would hardly move
-    words = tokenizer.path.parent
+    words, order = tokenizer.path.parent, "sop" in config.objective.chosen
     if has_own_folder(model):
-        figures["next_sentence_model"] = FOLDER
-        save_next_sentence(model, words, out / FOLDER, card=next_sentence_card(out.name, figures))
-    save_model(model, words, out / "model", card=model_card(out.name, figures))
+        folder = figures["next_sentence_model"] = ORDER_FOLDER if order else FOLDER
+        save_next_sentence(model, words, out / folder, order=order, card=next_sentence_card(out.name, figures))
+    settings = order_settings() if order and not has_own_folder(model) else None
+    save_model(model, words, out / "model", settings=settings, card=model_card(out.name, figures))
     write_json(out / "result.json", figures)
     write_report(out)
     return Result(figures, Facts(f"pre-trained: {out / 'model'}", facts(figures)))
