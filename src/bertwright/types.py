@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from bertwright.errors import UsageError
 
@@ -43,7 +43,7 @@ def listed(given: str | Path | Iterable[str | Path], *, what: str = "texts") -> 
 class _OnDevice:
     """A frozen dataclass of tensors that can be moved as one."""
 
-    def tensors(self) -> dict[str, Tensor]:
+    def tensors(self) -> dict[str, Any]:
         """Return the tensors it holds, by their names."""
         held = {field.name: getattr(self, field.name) for field in fields(self)}  # type: ignore[arg-type]
         return {name: value for name, value in held.items() if value is not None and not isinstance(value, bool)}

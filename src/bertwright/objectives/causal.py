@@ -53,8 +53,9 @@ class CausalPhases(PretrainingObjective):
 
     def flops(self, flops_of: FlopsOf, *, length: int, progress: float) -> int:
         """Return the useful operations of training on a batch; attention counts over the whole row in either phase."""
-        one = super() if self.is_causal(progress) else self.masked
-        return one.flops(flops_of, length=length, progress=progress)
+        if self.is_causal(progress):
+            return flops_of(masked=length - 1)
+        return self.masked.flops(flops_of, length=length, progress=progress)
 
     def corrupt(
         self, batch: Batch, generator: torch.Generator, progress: float = 1.0, first: FirstScores | None = None

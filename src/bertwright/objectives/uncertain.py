@@ -112,7 +112,8 @@ class UncertainTokens(NamedObjective):
 def entropies(logits: Tensor) -> Tensor:
     """Return the entropies [B, M] (nats, float32) of the distributions that `logits` [B, M, V] stand for."""
     flat = logits.flatten(0, 1)
-    parts = [_entropies(part.float()) for part in flat.split(max(1, AT_ONCE // flat.shape[1]))]
+    step = max(1, AT_ONCE // flat.shape[1])
+    parts = [_entropies(flat[first : first + step].float()) for first in range(0, len(flat), step)]
     return torch.cat(parts).view(logits.shape[:2])
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import fields, replace
+from dataclasses import replace
 
 import pytest
 import torch
@@ -33,8 +33,8 @@ def batch_of(length: int, *, rows: int = 3) -> Batch:
 
 
 def joined(examples: list[MaskedBatch]) -> MaskedBatch:
-    values = {field.name: [getattr(example, field.name) for example in examples] for field in fields(MaskedBatch)}
-    return MaskedBatch(**{name: None if value[0] is None else torch.cat(value) for name, value in values.items()})
+    held = [example.tensors() for example in examples]
+    return MaskedBatch(**{name: torch.cat([one[name] for one in held]) for name in held[0]})
 
 
 @pytest.mark.parametrize("pairs", [True, False])
