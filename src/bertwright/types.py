@@ -108,9 +108,9 @@ class MaskedBatch(TokenRows):
     masked_weights    [B, M] float32  1 where a slot is used, 0 where not
     next_label        [B] int64 or None
     documents         [B, S] int64 or None
-    normalizer        [2] float32  used slots and rows that the losses are divided by: those of the whole micro-batch,
-                                   where these are some of its rows; of a step of several micro-batches, their mean
-                                   over these. None where the losses are divided by what is here
+    normalizer        [3] float32  used slots, rows and tokens that the losses are divided by: those of the whole
+                                   micro-batch, where these are some of its rows; of a step of several micro-batches,
+                                   their mean over these. None where the losses are divided by what is here
     first_ids         [B, S] int64 what the auxiliary module of an objective reads in place of input_ids; or None
     causal            whether each token attends to those before it alone, and what is predicted at each position but
                       the last is the next token: M is S - 1
@@ -139,13 +139,17 @@ class MaskedBatch(TokenRows):
         """Return the slots and rows that losses are divided by, where `slots` (a float32 scalar) are used here."""
         if self.normalizer is None:
             return slots, slots.new_full((), self.input_ids.shape[0])
-        of_slots, of_rows = self.normalizer.unbind()
+        of_slots, of_rows, _ = self.normalizer.unbind()
         return of_slots, of_rows
 
+    def token_divisor(self) -> Tensor:
+        """Return the tokens, padding not counted, that a loss over all of them is divided by, as a float32 scalar."""
+        return self.attention_mask.sum().float() if self.normalizer is None else self.normalizer[2]
+
     def counts(self) -> Tensor:
-        """Return [2] float32: how many slots are used, and the rows."""
-        counts = self.masked_weights.new_full((2,), len(self.input_ids))
-        counts[0] = self.masked_weights.sum()
+        """Return [3] float32: how many slots are used, the rows, and the tokens, padding not counted."""
+        counts = self.masked_weights.new_full((3,), len(self.input_ids))
+        counts[0], counts[2] = self.masked_weights.sum(), self.attention_mask.sum()
         return counts
 
 
@@ -207,10 +211,13 @@ class Scores(_OnDevice):
 
     mlm  [B, M, V]  logits of the vocabulary at the masked positions
     nsp  [B, 2]     logits of (B continues A, B comes from another document), or None from a model without that head
+    replaced [B, S] logits, above 0 where a token was more likely replaced than not, of a model that finds those: then
+                    there are none of the vocabulary, and M is 0. None from other models
     """
 
     mlm: Tensor
     nsp: Tensor | None
+    replaced: Tensor | None = None
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from bertwright.errors import ModelError
-from bertwright.hub.encoder_folder import LoadReport, config_of, hf_tensors, read_weights, write_folder
+from bertwright.hub.encoder_folder import GENERATOR, LoadReport, config_of, hf_tensors, read_weights, write_folder
 from bertwright.hub.mappings.modernbert_names import MODERN
 from bertwright.hub.onnx.onnx_folder import NEXT_SENTENCE, SENTENCE_ORDER
 from bertwright.hub.reference_outputs import KnownHead
@@ -136,6 +136,8 @@ def lacks_head(folder: Path, head: Literal["next-sentence", "masked-token"]) -> 
         other = next((one for one in others if is_next_sentence_folder(one)), others[0])
         found = is_next_sentence_folder(other)
     else:
-        other = folder.parent / folder.name.removesuffix(SUFFIXES[0]).removesuffix(SUFFIXES[1])
-        found = is_next_sentence_folder(folder) and other != folder and (other / "config.json").is_file()
+        generator = folder.parent / GENERATOR
+        bare = folder.parent / folder.name.removesuffix(SUFFIXES[0]).removesuffix(SUFFIXES[1])
+        other = bare if is_next_sentence_folder(folder) else generator
+        found = other != folder and (other / "config.json").is_file()
     return ModelError(f"{folder} has no {head} head; give {other if found else 'a folder pre-trained with one'}")

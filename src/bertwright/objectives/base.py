@@ -31,7 +31,8 @@ in the text, in this order or swapped."""
 FirstScores = tuple[MaskedBatch, Scores]
 """What the auxiliary module has scored, and its scores."""
 EncoderOf = Callable[..., nn.Module]
-"""Returns an encoder of the run's architecture, given fields laid over the run's shape, such as `hidden_size=64`."""
+"""Returns an encoder of the run's architecture, given fields laid over the run's shape, such as `hidden_size=64`, and
+perhaps `width`: hidden size, heads and inner layer as a share of the run's."""
 FlopsOf = Callable[..., int]
 """Returns the operations of training an encoder of the run's shape on a batch, given `masked`, the slots of a row, and
 perhaps `outputs`, the classes scored there in place of the vocabulary, and fields laid over the run's shape."""
@@ -83,6 +84,11 @@ class PretrainingObjective(ABC):
         return 0
 
     @property
+    def shared(self) -> tuple[str, ...]:
+        """Names of the modules of the model that its auxiliary module has too."""
+        return ()
+
+    @property
     def asks_model(self) -> bool:
         """Whether the model itself scores `auxiliary_batch`; there is no auxiliary module then."""
         return False
@@ -128,6 +134,11 @@ class NamedObjective(PretrainingObjective):
     """The rows it needs; "single" needs nothing: an objective about tokens goes with rows of any kind."""
     hides: ClassVar[bool] = True
     """Whether it hides tokens; of several objectives at once, one alone may."""
+    finds_replaced: ClassVar[bool] = False
+    """Whether the model says which tokens were replaced instead of predicting masked ones, which its auxiliary module
+    does: held-out text is then evaluated by the objective itself."""
+    shares: ClassVar[tuple[str, ...]] = ()
+    """Names of the modules of the model that the auxiliary module has too, instead of its own."""
     options: ClassVar[type[Section]] = Section
     """What `objective.options.NAME` may hold; usually nothing."""
 
@@ -140,6 +151,11 @@ class NamedObjective(PretrainingObjective):
     def rows(self) -> Rows:
         """The rows it needs."""
         return self.needs
+
+    @property
+    def shared(self) -> tuple[str, ...]:
+        """Names of the modules of the model that its auxiliary module has too."""
+        return self.shares
 
 
 def unhidden(batch: Batch) -> MaskedBatch:

@@ -47,6 +47,11 @@ class CausalPhases(PretrainingObjective):
         return length - 1 if self.is_causal(progress) else self.masked.masked_slots(length, progress)
 
     @property
+    def shared(self) -> tuple[str, ...]:
+        """Names of the modules of the model that the auxiliary module has too."""
+        return self.masked.shared
+
+    @property
     def asks_model(self) -> bool:
         """Whether `masked` has the model itself score a batch first."""
         return self.masked.asks_model

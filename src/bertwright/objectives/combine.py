@@ -25,6 +25,7 @@ from bertwright.objectives.base import (
 from bertwright.objectives.config import ObjectiveConfig
 from bertwright.objectives.mlm import MaskedLanguageModel
 from bertwright.objectives.nsp import NextSentencePrediction
+from bertwright.objectives.rtd import ReplacedTokenDetection
 from bertwright.objectives.sop import SentenceOrderPrediction
 from bertwright.objectives.uncertain import UncertainTokens
 from bertwright.types import Batch, Loss, MaskedBatch, Scores
@@ -32,6 +33,7 @@ from bertwright.types import Batch, Loss, MaskedBatch, Scores
 OBJECTIVES: dict[str, type[NamedObjective]] = {
     "mlm": MaskedLanguageModel,
     "nsp": NextSentencePrediction,
+    "rtd": ReplacedTokenDetection,
     "sop": SentenceOrderPrediction,
     "uncertain": UncertainTokens,
 }
@@ -82,6 +84,11 @@ class CombinedObjective(PretrainingObjective):
     def figures(self, sums: Mapping[str, float]) -> dict[str, float]:
         """Return the figures of each objective, in their order."""
         return {name: value for one in self.several for name, value in one.figures(sums).items()}
+
+    @property
+    def shared(self) -> tuple[str, ...]:
+        """Names of the modules of the model that the auxiliary module has too."""
+        return self.hider.shared
 
     @property
     def asks_model(self) -> bool:
@@ -137,17 +144,25 @@ def needs_pairs(config: ObjectiveConfig) -> bool:
     return any(kind.needs != "single" for kind in objectives_of(config).values())
 
 
+def finds_replaced(config: ObjectiveConfig) -> bool:
+    """Say whether a run with these settings trains a model that says which tokens were replaced."""
+    return any(kind.finds_replaced for kind in objectives_of(config).values())
+
+
 def for_evaluation(config: ObjectiveConfig) -> ObjectiveConfig:
     """Return how held-out text is masked: 15%, 80/10/10, as published, so that all runs are measured alike.
 
     Only what is predicted stays as in training: single tokens or whole words, and what hides nothing, such as sentence
-    pairs. Objectives that hide tokens in a way of their own are evaluated on masked tokens too.
+    pairs. Objectives that hide tokens in a way of their own are evaluated on masked tokens too; so is the generator of
+    one that finds replaced tokens, and the model on what it writes there.
     """
     if not config.names:
         return ObjectiveConfig(whole_word=config.whole_word, next_sentence=config.next_sentence)
-    beside = [name for name, kind in objectives_of(config).items() if not kind.hides]
+    kinds = objectives_of(config)
+    beside = [name for name, kind in kinds.items() if not kind.hides or kind.finds_replaced]
+    hider = () if finds_replaced(config) else ("mlm",)
     return ObjectiveConfig(
-        names=("mlm", *beside),
+        names=(*hider, *beside),
         whole_word=config.whole_word,
         options={name: options for name, options in config.options.items() if name in beside},
     )

@@ -87,7 +87,7 @@ class UncertainTokens(NamedObjective):
         if first is None:
             return self.mlm.corrupt(batch, generator, progress)
         asked, scores = first
-        shares = self.shares(batch, asked, entropies(scores.mlm))
+        shares = self.shares_of(batch, asked, entropies(scores.mlm))
         positions, weights = select_tokens(
             batch,
             rate=self.mlm.rate_at(progress),
@@ -97,7 +97,7 @@ class UncertainTokens(NamedObjective):
         )
         return self.mlm.hide(batch, positions, weights, generator)
 
-    def shares(self, batch: Batch, asked: MaskedBatch, uncertainty: Tensor) -> Tensor:
+    def shares_of(self, batch: Batch, asked: MaskedBatch, uncertainty: Tensor) -> Tensor:
         """Return [B, S]: the share of the draw that each token has, of entropies [B, M]; 0 where it was not asked."""
         used = asked.masked_weights
         mean = (uncertainty * used).sum(1, keepdim=True) / used.sum(1, keepdim=True).clamp(min=1.0)

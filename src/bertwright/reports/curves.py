@@ -13,7 +13,7 @@ Lines = Sequence[Mapping[str, Any]]
 """Lines of metrics.jsonl."""
 Drawer = Callable[["Axes", Lines], None]
 """Fills one picture from the lines of a run."""
-BINARY = {"nsp": "NSP", "sop": "SOP"}
+BINARY = {"nsp": "NSP", "sop": "SOP", "rtd": "replaced-token"}
 """Parts of the loss that tell two classes apart, and what they are called."""
 TRAINING, HELD_OUT, OTHER, REFERENCE = "#9bb8d9", "#1f4e8c", "#c0562b", "#999"
 """Colours: of the training loss, of held-out figures, of a second curve, of what needs no learning."""

@@ -68,6 +68,13 @@ def blocks_of(predictions: Sequence[Prediction]) -> list[Block]:
         words, *pairs = ([one for one in predictions if name in one] for name in ("text", *PAIR_TITLES))
         tables = [_pair_tables(some, name) for some, name in zip(pairs, PAIR_TITLES, strict=True)]
         return [*_word_tables(words), *(table for several in tables for table in several)]
+    if "replaced" in first:
+        rows = [
+            [token, "yes" if chance >= 0.5 else "", f"{chance:.1%}"]
+            for one in predictions
+            for token, chance in one["replaced"]
+        ]
+        return [ResultTable("was the token replaced?", ["token", "replaced", "probability"], rows)]
     if "entities" in first:
         rows = [row for one in predictions for row in _entity_rows(one)]
         return [ResultTable("predictions", ["text", "entity", "type", "characters", "probability"], rows)]

@@ -112,6 +112,8 @@ def facts(figures: Mapping[str, Any]) -> dict[str, str]:
         written, waited = figures["checkpoints"]["written"], figures["checkpoints"]["stalled_seconds"]
         share = waited / max(seconds, 1e-9)
         shown["checkpoints"] = f"{written} written, steps waited {waited:.2f} s for them ({share:.2%})"
+    if figures.get("generator_model"):
+        shown["generator, whose figures those of MLM are"] = figures["generator_model"]
     if figures.get("next_sentence_model"):
         shown["next-sentence head"] = figures["next_sentence_model"]
     return shown

@@ -34,6 +34,7 @@ METRICS: Columns = {
     "NSP": ("nsp_loss", ".3f"),
     "SOP": ("sop_loss", ".3f"),
     "next token": ("causal_loss", ".3f"),
+    "replaced": ("rtd_loss", ".3f"),
     "length": ("length", "d"),
     "rate": ("learning_rate", ".1e"),
     "tokens/s": ("tokens_per_second", ",.0f"),
@@ -43,8 +44,11 @@ METRICS: Columns = {
     "held-out NSP, balanced": ("nsp_balanced_accuracy", ".1%"),
     "held-out SOP": ("sop_accuracy", ".1%"),
     "held-out SOP, balanced": ("sop_balanced_accuracy", ".1%"),
+    "held-out replaced, balanced": ("rtd_balanced_accuracy", ".1%"),
 }
-SOMETIMES = ("SOP", "next token", "held-out SOP", "held-out SOP, balanced")
+SOMETIMES = (
+    "SOP", "next token", "replaced", "held-out SOP", "held-out SOP, balanced", "held-out replaced, balanced",
+)  # fmt: skip
 """Columns that are left out where no line has their figure."""
 OF_VALID = ("held-out ", "dev ")
 """How the names of columns begin that come from the figures of an evaluation."""

@@ -66,6 +66,8 @@ def show_step(
         note("masks are drawn by the number of the step in the whole run, so these are of the same kind, but others")
     if place.progress is None and objective.has_dynamic_slots:
         note("the mask rate changes along the run; it is shown as at its start")
+    if objective.shared:
+        note("the generator of the run writes over these masked tokens; what it writes depends on its weights")
     if objective.asks_model:
         note("the run chooses masks by what its model is uncertain about; these are drawn without it")
     if config.engine.accumulation > 1:

@@ -113,7 +113,7 @@ def verify_run(run: Path) -> list[Check]:
     checks = [check for folder in saved for check in verify_checkpoint(folder)]
     if (run / "metrics.jsonl").is_file():
         checks.append(_checked("metrics.jsonl", lambda: _lines_of(run)))
-    for name in ("model", "model-nsp", "model-sop"):
+    for name in ("model", "model-nsp", "model-sop", "model-generator"):
         if (run / name).is_dir():
             found = verify_model(run / name, must_have_checksums=True)
             checks += [replace(check, what=check.what.replace("model", name, 1)) for check in found]

@@ -23,7 +23,7 @@ from bertwright.types import Batch
 
 VOCAB, LENGTH = 131, 24
 LOCAL: dict[str, Any] = {"architecture": "modern", "global_every": 2, "local_window": 6, "layers": 3}
-MODELS: list[dict[str, Any]] = [{}, {"architecture": "modern"}, LOCAL]
+MODELS: list[dict[str, Any]] = [{}, {"architecture": "modern"}, LOCAL, {"architecture": "deberta"}]
 LENGTHS = torch.tensor([LENGTH, 9, 17])
 
 

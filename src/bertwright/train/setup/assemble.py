@@ -16,7 +16,6 @@ from bertwright.model.build import build_encoder
 from bertwright.model.init.begin import initialise
 from bertwright.model.layers.dropout import begin_at_row
 from bertwright.objectives.base import Objective
-from bertwright.objectives.combine import needs_pairs
 from bertwright.rng import key_of
 from bertwright.train.auxiliary import ModelWithAuxiliary, ObjectiveWithAuxiliary, auxiliary_of, encoder_of
 from bertwright.train.ema import EMA
@@ -39,12 +38,7 @@ def build(
     """
     require_rows(config, group)
     special, device = dataset.tokenizer.special, pick_device()
-    shape = config.model.shape(
-        config.size,
-        vocab_size=dataset.vocab_size,
-        pad_token_id=special.pad,
-        next_sentence=needs_pairs(config.objective),
-    )
+    shape = config.shape(vocab_size=dataset.vocab_size, pad_token_id=special.pad)
     mapping_of(shape)  # a model that cannot be written is refused before it is trained
     objective = objective_of(config, vocab_size=shape.vocab_size, mask_id=special.mask)
     loader = PretrainLoader(dataset, config, objective, shape, group=group)
@@ -69,7 +63,7 @@ def build(
             model, config.model, dataset.neighbour_counts, special=special,
             next_sentence=objective.rows == "pairs", examples=loader.first_examples,
         )  # fmt: skip
-    auxiliary = auxiliary_of(objective, shape, seed=config.seed, device=device)
+    auxiliary = auxiliary_of(objective, model, seed=config.seed, device=device)
     trained = model if auxiliary is None else ModelWithAuxiliary(model, auxiliary)
     group.same_weights(trained)
     muon = muon_of(trained, config, group)

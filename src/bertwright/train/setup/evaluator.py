@@ -6,19 +6,21 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
+from torch import nn
+
 from bertwright.data.pretraining.dataset import Dataset
 from bertwright.inference.samples import COUNT as SAMPLES
 from bertwright.inference.samples import choose_samples, predict_samples
 from bertwright.model.config import ModelConfig, training_flops
 from bertwright.objectives.base import PretrainingObjective
-from bertwright.objectives.combine import build_objective, for_evaluation
-from bertwright.train.auxiliary import encoder_of
+from bertwright.objectives.combine import build_objective, finds_replaced, for_evaluation
+from bertwright.train.auxiliary import ObjectiveWithAuxiliary, encoder_of, generator_of, scaled
 from bertwright.train.ema import AVERAGE
 from bertwright.train.held_out import held_out_examples, held_out_figures, mixed_figures
 from bertwright.train.setup.pretrain_config import PretrainConfig
 from bertwright.train.state import TrainState
 from bertwright.train.step import Engine
-from bertwright.types import MaskedBatch
+from bertwright.types import Loss, MaskedBatch
 
 WORK = 0.05
 """Of the operations of a run, the most its held-out evaluations may take together, but for the one at its end."""
@@ -41,10 +43,15 @@ class Evaluator:
         """Draw the rows; `until(examples)` yields the examples, or ends an evaluation by an exception."""
         tokenizer, self.length = dataset.tokenizer, config.schedule.phases[0].length
         self.dataset, self.state, self.engine, self.until = dataset, state, engine, until
-        self.model = encoder_of(state.model)
+        self.model = self.masked_model = encoder_of(state.model)
         self.objective = build_objective(
             for_evaluation(config.objective), vocab_size=dataset.vocab_size, mask_id=tokenizer.special.mask
         )
+        self.loss_of: Callable[[nn.Module, MaskedBatch], Loss] | None = None
+        generator = generator_of(state.model)
+        if finds_replaced(config.objective) and generator is not None:
+            self.masked_model = generator
+            self.loss_of = ObjectiveWithAuxiliary(self.objective, generator, engine.cast).held_out_loss
         self.examples = [
             held_out_examples(shards, tokenizer, self.objective, length=self.length, rows=config.engine.evaluation_rows)
             for shards in dataset.valid
@@ -74,19 +81,20 @@ class Evaluator:
             # Several processes stop after the step: one that left half-way would leave the others waiting.
             rows = self.until(examples) if engine.group.size == 1 else examples
             figures[name] = held_out_figures(
-                self.model, self.objective, rows, device=engine.device, cast=engine.cast, group=engine.group
-            )
+                self.model, self.objective, rows, device=engine.device, cast=engine.cast, group=engine.group,
+                loss_of=self.loss_of,
+            )  # fmt: skip
         return mixed_figures(figures, self.dataset.weights)
 
     def samples(self) -> list[dict[str, Any]]:
-        """Return what the model predicts for fixed sentences with a masked word."""
+        """Return what the model, or the generator beside it, predicts for fixed sentences with a masked word."""
         context: AbstractContextManager[None] = nullcontext()
         if self.engine.sharded:  # its methods need the weights outside blocks
             from bertwright.train.parallel.wrap import outside_blocks_whole
 
             context = outside_blocks_whole(self.model)
         with context:
-            return predict_samples(self.model, self.dataset.tokenizer, self.sentences)
+            return predict_samples(self.masked_model, self.dataset.tokenizer, self.sentences)
 
 
 def evaluation_count(
@@ -97,6 +105,11 @@ def evaluation_count(
     An evaluation is a forward pass, a third of the operations of a training step, over these rows and the sentences
     whose predictions are shown; over all of them again for averaged weights (2 `passes`).
     """
-    masked = objective.masked_slots(length)
-    one = passes * training_flops(shape, rows=rows + SAMPLES, length=length, masked=masked) / 3
+
+    def flops_of(*, masked: int, outputs: int | None = None, **fields: Any) -> int:
+        return training_flops(
+            scaled(shape, **fields), rows=rows + SAMPLES, length=length, masked=masked, outputs=outputs
+        )
+
+    one = passes * objective.flops(flops_of, length=length, progress=1.0) / 3
     return max(1, min(MOST, int(WORK * work / one)))

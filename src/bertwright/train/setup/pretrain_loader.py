@@ -18,6 +18,7 @@ from bertwright.objectives.base import PretrainingObjective
 from bertwright.objectives.causal import CausalPhases
 from bertwright.objectives.combine import build_objective
 from bertwright.rng import key_of
+from bertwright.train.auxiliary import scaled
 from bertwright.train.loader import Loader
 from bertwright.train.parallel.group import ALONE, Group
 from bertwright.train.schedule import Phase
@@ -108,7 +109,7 @@ class PretrainLoader(Loader):
         length = self.schedule.phases[phase].length
 
         def flops_of(*, masked: int, outputs: int | None = None, **fields: Any) -> int:
-            shape = type(self.shape)(**{**self.shape.model_dump(), **fields}) if fields else self.shape
+            shape = scaled(self.shape, **fields)
             return training_flops(shape, rows=rows, length=length, masked=masked, outputs=outputs)
 
         return self.objective.flops(flops_of, length=length, progress=fraction)

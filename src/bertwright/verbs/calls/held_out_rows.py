@@ -19,6 +19,7 @@ from bertwright.data.pretraining.dataset import folder_names
 from bertwright.device import pick_device
 from bertwright.errors import BertwrightError, DataError, UsageError
 from bertwright.files import read_json
+from bertwright.hub.encoder_folder import GENERATOR
 from bertwright.hub.nsp_folder import FOLDER, ORDER_FOLDER, is_next_sentence_folder, require_question
 from bertwright.inference.minimal_pairs import minimal_pair_accuracy, read_minimal_pairs
 from bertwright.inference.predictors import read_pretrained, require_head
@@ -36,7 +37,7 @@ Kind = Literal["mlm", "nsp", "sop"]
 PAIR_KINDS: tuple[Kind, ...] = ("nsp", "sop")
 LENGTH, ROWS = 128, 4096
 """Of the rows on which a model is evaluated that has no run on the data."""
-MODELS = ("model", FOLDER, ORDER_FOLDER)
+MODELS = ("model", FOLDER, ORDER_FOLDER, GENERATOR)
 """Folders of a run that hold its model."""
 BROKEN = (BertwrightError, OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError)
 

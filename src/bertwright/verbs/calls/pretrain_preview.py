@@ -15,7 +15,6 @@ from bertwright.hub.nsp_folder import has_own_folder
 from bertwright.log import Facts, Lines
 from bertwright.model.build import build_encoder
 from bertwright.model.encoder import Encoder, parameter_count
-from bertwright.objectives.combine import needs_pairs
 from bertwright.result import Result
 from bertwright.train.parallel.group import Group
 from bertwright.train.setup.assemble import require_rows
@@ -39,12 +38,8 @@ def preview_run(data: Path, out: Path, config: PretrainConfig, group: Group) -> 
     dataset = open_dataset(config.folders(data), mixture=config.data.mixture)
     with torch.device("meta"):
         model = build_encoder(
-            config.model.shape(
-                config.size, vocab_size=dataset.vocab_size, pad_token_id=dataset.tokenizer.special.pad,
-                next_sentence=needs_pairs(config.objective),
-            ),
-            drawn=False,
-        )  # fmt: skip
+            config.shape(vocab_size=dataset.vocab_size, pad_token_id=dataset.tokenizer.special.pad), drawn=False
+        )
     shape, device, schedule = model.config, pick_device(), config.schedule
     plan: dict[str, Any] = {
         "settings": config.model_dump(mode="json", exclude_none=True),
