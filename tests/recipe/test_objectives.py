@@ -12,9 +12,11 @@ import torch
 from safetensors.torch import load_file
 
 from bertwright.errors import ModelError
+from bertwright.hub.encoder_folder import load_model
 from bertwright.train.callbacks.metrics_file import read_metrics
 from bertwright.verbs.evaluate import evaluate
 from bertwright.verbs.export import export
+from bertwright.verbs.finetune import finetune
 from bertwright.verbs.predict import predict
 from bertwright.verbs.pretrain import pretrain
 from bertwright.verbs.show import show
@@ -130,3 +132,72 @@ def test_a_next_sentence_head_is_not_asked_for_the_order(data: Path, tmp_path: P
     pretrain(data, tmp_path / "run", recipe="classic", settings=settings_of(steps=1))
     with pytest.raises(ModelError, match="evaluate nsp"):
         evaluate("sop", tmp_path / "run" / "model", data)
+
+
+@pytest.fixture(scope="module")
+def electra(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run of replaced-token detection, averaged weights and all."""
+    run = tmp_path_factory.mktemp("electra") / "run"
+    settings = settings_of(names=["rtd"], mask_rate=0.3, final_mask_rate=0.15)
+    model = {"architecture": "electra", "neighbour_start": True, "sinusoidal_start": True}
+    pretrain(data, run, recipe="classic", settings={**settings, "model": model, "average": {"name": "ema"}})
+    return run
+
+
+def test_both_models_of_a_run_are_trained_resumed_and_known_to_verbs(electra: Path, data: Path, tmp_path: Path) -> None:
+    lines = read_metrics(electra / "metrics.jsonl")
+    assert {"mlm_loss", "mlm_accuracy", "rtd_loss", "rtd_accuracy"} <= lines[-1].keys()
+    figures = json.loads((electra / "result.json").read_text())
+    assert {"mlm_loss", "rtd_loss", "rtd_balanced_accuracy", "rtd_majority"} <= figures["valid"].keys()
+    assert figures["samples"]
+    resumed_is_the_same(data, electra, tmp_path / "again", step=4)
+    assert evaluate("mlm", electra / "model-generator", data)["mlm_loss"] == pytest.approx(
+        figures["valid"]["mlm_loss"], abs=1e-5
+    )
+    with pytest.raises(ModelError, match="model-generator"):
+        evaluate("mlm", electra / "model", data)
+    (answer,) = predict(electra / "model", ["The cat number 3 sees the dog near river 1."])
+    assert all(0 < chance < 1 for _, chance in answer["replaced"])
+    assert "".join(token.removeprefix("##") for token, _ in answer["replaced"]).startswith("thecat")
+    assert "replaced" in str(predict(electra / "model", ["The cat sees the dog."]))
+    assert predict(electra / "model-generator", ["The cat sees the [MASK]."])[0]["predictions"]
+    assert {check.what for check in verify(electra)} >= {"model outputs", "model-generator outputs"}
+    assert "ElectraForPreTraining" in str(show(electra / "model"))
+    assert show(electra, batch=1, num_rows=1)["rows"]
+    assert "replaced" in str(show(electra))
+
+
+def test_stock_transformers_gives_the_scores_of_both(electra: Path) -> None:
+    """The classes of the folders, their logits, and the embeddings that both share."""
+    transformers = pytest.importorskip("transformers")
+    ours, generator = load_model(electra / "model"), load_model(electra / "model-generator")
+    torch.manual_seed(0)
+    mask = torch.arange(20) < torch.tensor([20, 11])[:, None]
+    ids = torch.randint(5, ours.config.vocab_size, (2, 20)) * mask
+    given = {"input_ids": ids, "attention_mask": mask.long(), "token_type_ids": ids * 0}
+    hidden = ours.encode(ids, ids * 0, mask), generator.encode(ids, ids * 0, mask)
+    with torch.inference_mode():
+        for cls, folder, expected in (
+            (transformers.ElectraForPreTraining, "model", ours.rtd_logits(hidden[0])),
+            (transformers.ElectraForMaskedLM, "model-generator", generator.mlm_logits(hidden[1])),
+        ):
+            theirs, info = cls.from_pretrained(electra / folder, output_loading_info=True)
+            assert not any(info.values()), info
+            assert json.loads((electra / folder / "config.json").read_text())["architectures"] == [cls.__name__]
+            torch.testing.assert_close(expected[mask], theirs.eval()(**given).logits[mask], atol=1e-4, rtol=0)
+    shared = weights(electra), weights(electra, "model-generator")
+    names = [name for name in shared[0] if name.startswith("electra.embeddings.")]
+    assert len(names) == 5
+    assert all(torch.equal(shared[0][name], shared[1][name]) for name in names)
+
+
+def test_a_discriminator_is_fine_tuned(electra: Path, tmp_path: Path) -> None:
+    lines = [f"The {animal} sees river {n}.\t{animal}" for n in range(12) for animal in ("cat", "dog")]
+    for name in ("train", "dev"):
+        (tmp_path / f"{name}.tsv").write_text("\n".join(["sentence\tlabel", *lines]) + "\n", encoding="utf-8")
+    figures = finetune(
+        "classify", electra / "model", tmp_path / "train.tsv", tmp_path / "dev.tsv", tmp_path / "run",
+        settings={"precision": "fp32", "schedule": {"epochs": 1}},
+    )  # fmt: skip
+    assert 0 <= figures["dev"]["accuracy"] <= 1
+    assert predict(tmp_path / "run" / "model", ["The cat sees river 3."])[0]["label"] in ("cat", "dog")
