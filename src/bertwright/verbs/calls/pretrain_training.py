@@ -13,7 +13,7 @@ from bertwright.config import write_toml
 from bertwright.data.pretraining.dataset import Dataset
 from bertwright.errors import Interrupted, TrainingError
 from bertwright.files import require_space, write_json
-from bertwright.hub.cards.model_cards import model_card, next_sentence_card
+from bertwright.hub.cards.model_cards import discriminator_card, model_card, next_sentence_card
 from bertwright.hub.encoder_folder import GENERATOR, save_model
 from bertwright.hub.nsp_folder import FOLDER, ORDER_FOLDER, has_own_folder, order_settings, save_next_sentence
 from bertwright.inference.samples import choose_samples, predict_samples
@@ -205,9 +205,10 @@ def finish(
         save_next_sentence(model, words, out / folder, order=order, card=next_sentence_card(out.name, figures))
     if generator is not None:
         figures["generator_model"] = GENERATOR
-        save_model(generator, words, out / GENERATOR, card=model_card(out.name, figures))
+        save_model(generator, words, out / GENERATOR, card=model_card(f"{out.name} (generator)", figures))
     settings = order_settings() if order and not has_own_folder(model) else None
-    save_model(model, words, out / "model", settings=settings, card=model_card(out.name, figures))
+    card = model_card if generator is None else discriminator_card
+    save_model(model, words, out / "model", settings=settings, card=card(out.name, figures))
     write_json(out / "result.json", figures)
     write_report(out)
     return Result(figures, Facts(f"pre-trained: {out / 'model'}", facts(figures)))
