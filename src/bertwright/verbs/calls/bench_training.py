@@ -59,7 +59,7 @@ def bench_step(
     timed = resolve(recipe, {**over, "schedule": {"steps": steps + SKIPPED}})
     # Not through the checks of a schedule: the first phase alone may be one that no run can end with.
     timed = timed.model_copy(update={"schedule": timed.schedule.model_copy(update={"phases": (first,)})})
-    dataset = open_dataset(timed.folders(Path(data)), mixture=timed.data.mixture)
+    dataset = open_dataset(timed.folders(Path(data)), mixture=timed.data.shares)
     state, loader, objective, engine = build(dataset, timed, fresh=False)
     compiles = bool(timed.engine.compile)
     note(f"{timed.size}, {first.rows} rows of {first.length}, {engine.precision}{'; compiling' * compiles}")
