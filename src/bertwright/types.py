@@ -114,6 +114,8 @@ class MaskedBatch(TokenRows):
     first_ids         [B, S] int64 what the auxiliary module of an objective reads in place of input_ids; or None
     causal            whether each token attends to those before it alone, and what is predicted at each position but
                       the last is the next token: M is S - 1
+    boundaries        [B, 2, K] int64 positions before and after each of K runs of masked tokens, which a head of an
+                                   objective reads, 0 where a row has fewer; or None
     """
 
     masked_positions: Tensor
@@ -123,6 +125,7 @@ class MaskedBatch(TokenRows):
     documents: Tensor | None = None
     normalizer: Tensor | None = None
     first_ids: Tensor | None = None
+    boundaries: Tensor | None = None
     causal: bool = False
 
     @property
@@ -213,11 +216,13 @@ class Scores(_OnDevice):
     nsp  [B, 2]     logits of (B continues A, B comes from another document), or None from a model without that head
     replaced [B, S] logits, above 0 where a token was more likely replaced than not, of a model that finds those: then
                     there are none of the vocabulary, and M is 0. None from other models
+    boundary  [B, M, V]  logits of the vocabulary there, by a head of the objective that reads `boundaries`; or None
     """
 
     mlm: Tensor
     nsp: Tensor | None
     replaced: Tensor | None = None
+    boundary: Tensor | None = None
 
 
 @dataclass(frozen=True)

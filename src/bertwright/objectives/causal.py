@@ -62,6 +62,16 @@ class CausalPhases(PretrainingObjective):
             return flops_of(masked=length - 1)
         return self.masked.flops(flops_of, length=length, progress=progress)
 
+    def describe(self, progress: float = 1.0) -> str:
+        """Return what is predicted at `progress` of a run."""
+        if self.is_causal(progress):
+            return "each next token, from those before it"
+        return self.masked.describe(progress)
+
+    def new_head(self, width: int, output_width: int) -> nn.Module | None:
+        """Return the head of `masked`."""
+        return self.masked.new_head(width, output_width)
+
     def corrupt(
         self, batch: Batch, generator: torch.Generator, progress: float = 1.0, first: FirstScores | None = None
     ) -> MaskedBatch:

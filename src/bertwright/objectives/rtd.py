@@ -59,6 +59,10 @@ class ReplacedTokenDetection(NamedObjective):
         """Return M, the slots of a row of `length` tokens that the generator writes."""
         return self.mlm.masked_slots(length, progress)
 
+    def describe(self, progress: float = 1.0) -> str:
+        """Return which tokens are masked at `progress` of a run, and how."""
+        return f"{self.mlm.describe(progress)}, for the generator"
+
     def flops(self, flops_of: FlopsOf, *, length: int, progress: float) -> int:
         """Return the operations of the model, which scores every token, and of the generator, which runs once more."""
         generator = flops_of(masked=self.masked_slots(length, progress), width=self.width, discriminator=False)

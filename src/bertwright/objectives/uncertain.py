@@ -68,6 +68,10 @@ class UncertainTokens(NamedObjective):
         """Return M, the slots of a row of `length` tokens."""
         return self.mlm.masked_slots(length, progress)
 
+    def describe(self, progress: float = 1.0) -> str:
+        """Return which tokens are masked at `progress` of a run, and how."""
+        return f"{self.mlm.describe(progress)}, where the model is uncertain"
+
     def flops(self, flops_of: FlopsOf, *, length: int, progress: float) -> int:
         """Return the operations of training on a batch, and of the forward pass before it: a third of a step's."""
         asked = flops_of(masked=masked_slots(length, self.asked)) // 3

@@ -164,7 +164,7 @@ def test_settings_that_do_not_fit_are_refused(settings: dict[str, object], messa
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"names": ("mlm", "sip")}, r"'sip'.*mlm, nsp"),
+        ({"names": ("mlm", "clozes")}, r"'clozes'.*mlm"),
         ({"names": ("mlm", "uncertain")}, "mlm and uncertain"),
         ({"names": ("mlm", "nsp", "sop")}, "nsp and sop"),
         ({"names": ("mlm", "mlm")}, "twice"),

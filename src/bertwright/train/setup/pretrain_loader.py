@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from bertwright.data.prefetch import Prefetcher
 from bertwright.data.pretraining.batches import BatchSource
@@ -29,9 +31,11 @@ USED_RATE = 0.5
 """Fraction of the measured rate of matrix products that a run measured in minutes is taken to reach."""
 
 
-def objective_of(config: PretrainConfig, *, vocab_size: int, mask_id: int) -> PretrainingObjective:
-    """Return the objective of all phases of a run, for a vocabulary and its [MASK]; raises ConfigError."""
-    objective = build_objective(config.objective, vocab_size=vocab_size, mask_id=mask_id)
+def objective_of(
+    config: PretrainConfig, *, vocab_size: int, mask_id: int, similar: Callable[[], Tensor] | None = None
+) -> PretrainingObjective:
+    """Return the objective of all phases of a run (see `build_objective`); raises ConfigError."""
+    objective = build_objective(config.objective, vocab_size=vocab_size, mask_id=mask_id, similar=similar)
     causal = any(phase.causal for phase in config.schedule.phases)
     return CausalPhases(objective, config.schedule.is_causal) if causal else objective
 
