@@ -67,7 +67,7 @@ def test_processes_that_share_micro_batches_divide_by_the_counts_of_all() -> Non
     class Half(Group):
         def all_reduce(self, values: torch.Tensor) -> torch.Tensor:
             counts.append(values)
-            return sum(counts, torch.zeros(2))
+            return sum(counts, torch.zeros(3))
 
     def examples(group: Group) -> list[MaskedBatch]:
         engine = Engine(CPU, seed=1, clip_norm=0.0, group=group)
