@@ -118,8 +118,8 @@ def _directions(states: Sequence[Tensor], student: BertForPreTraining) -> Tensor
     width = student.config.hidden_size
     total = torch.zeros(states[0].shape[1], states[0].shape[1], dtype=torch.float64)
     for one in states:
-        centred = (one - one.mean(0)).double()
-        covariance = centred.T @ centred
+        centred = one - one.mean(0)
+        covariance = (centred.T @ centred).double()
         total += covariance / covariance.trace()
     largest = torch.linalg.eigh(total).eigenvectors[:, -width:]
     generator = torch.Generator().manual_seed(key_of("directions", width))
@@ -138,10 +138,11 @@ def project_embeddings(
     token types, which every token has.
     """
     norm = teacher.embeddings.norm
-    tables = [(part.words, of.words) for part, of in [(student.embeddings, teacher.embeddings)]]
-    tables += [(student.embeddings.positions, teacher.embeddings.positions)]
-    tables += [(student.embeddings.types, teacher.embeddings.types)]
-    for ours, theirs in tables:
+    for ours, theirs in (
+        (student.embeddings.words, teacher.embeddings.words),
+        (student.embeddings.positions, teacher.embeddings.positions),
+        (student.embeddings.types, teacher.embeddings.types),
+    ):
         ours.weight.copy_((theirs.weight - theirs.weight.mean(1, keepdim=True)) * norm.weight @ directions)
     summed = rows.tokens([_summed(teacher, batch) for batch in rows.batches])
     size = float(summed.std(1, correction=0).mean())
@@ -169,9 +170,11 @@ def _fit_block(
     """Fit a block of the student to one of the teacher; return the states [B, S, W] it hands on."""
     attention, read = ours.attention, rows.tokens(states)
     units = _strongest_heads(theirs, layer, attention.heads)
-    for part, target in (("query", layer.queries), ("key", layer.keys), ("value", layer.values)):
-        _set(getattr(attention, part), *fit(read, target[:, units]))
-    fused = [torch.cat([one(x) for one in (attention.query, attention.key, attention.value)], -1) for x in states]
+    parts = (attention.query, attention.key, attention.value)
+    matrix, offsets = fit(read, torch.cat([one[:, units] for one in (layer.queries, layer.keys, layer.values)], -1))
+    for part, to_part, offset in zip(parts, matrix.chunk(3, -1), offsets.chunk(3), strict=True):
+        _set(part, to_part, offset)
+    fused = [torch.cat([part(x) for part in parts], -1) for x in states]
     found = [attention.attend(one, mask) for one, mask in zip(fused, masks, strict=True)]
     attended = (layer.attended - layer.attended.mean(0)) @ directions
     _fit_residual(attention.output, ours.attention_norm, read, rows.tokens(found), attended)
@@ -208,7 +211,8 @@ def _fit_residual(layer: nn.Linear, norm: nn.LayerNorm, read: Tensor, found: Ten
     The norm does not see the size of its input, so this is to be a multiple of the target: the one by which it is
     nearest, in proportion.
     """
-    (to_target, bias), (to_read, offset) = fit(found, target), fit(found, read)
+    matrix, offsets = fit(found, torch.cat([target, read], -1))
+    (to_target, to_read), (bias, offset) = matrix.chunk(2, -1), offsets.chunk(2)
     rest, kept = target - found @ to_target - bias, read - found @ to_read - offset
     product = float((rest * kept).sum())
     times = float(kept.square().sum()) / product if product > 0 else 1.0
@@ -236,13 +240,12 @@ def _fit_pooler(
 
 def fit(values: Tensor, target: Tensor, *, ridge: float = RIDGE) -> tuple[Tensor, Tensor]:
     """Return the matrix [W, V] and offset [V] by which `values` [N, W] give `target` [N, V] with the least squares."""
-    x, y = values.double(), target.double()
-    mean, goal = x.mean(0), y.mean(0)
-    x, y = x - mean, y - goal
-    squares = x.T @ x
+    mean, goal = values.mean(0), target.mean(0)
+    centred = values - mean
+    squares = (centred.T @ centred).double()
     squares.diagonal().add_(ridge * squares.diagonal().mean())
-    matrix = torch.linalg.solve(squares, x.T @ y)
-    return matrix.float(), (goal - mean @ matrix).float()
+    matrix: Tensor = torch.linalg.solve(squares, (centred.T @ (target - goal)).double()).float()
+    return matrix, goal - mean @ matrix
 
 
 def _set(layer: nn.Linear, matrix: Tensor, offset: Tensor) -> None:

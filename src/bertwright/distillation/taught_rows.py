@@ -46,7 +46,7 @@ class TaughtRows(LabelledRows):
         return cls(**joined, labelled=known)
 
     def _targets(self, places: np.ndarray) -> dict[str, np.ndarray]:
-        """Return positions, targets, logits of the teachers and whether there are labels, of the rows at `places`."""
+        """Return positions and targets of the rows at `places` [B], and, once they are there, what teachers answer."""
         found = super()._targets(places)
         if self.taught is None or self.labelled is None:
             return found
@@ -57,6 +57,8 @@ class TaughtRows(LabelledRows):
 
     def batch(self, places: np.ndarray) -> LabelledBatch:
         """Return the rows at `places` [B], padded to the longest of them."""
+        if self.taught is None:
+            return super().batch(places)
         import torch
 
         tensors = {name: torch.from_numpy(array) for name, array in self.arrays(places).items()}
