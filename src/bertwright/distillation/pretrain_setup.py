@@ -45,7 +45,7 @@ USUAL: dict[str, Any] = {
     "objective": {"next_sentence": False},
     "data": {"fill_rows": True},
     "optimizer": {"learning_rate": 5e-4},
-    "schedule": {"minutes": 20, "phases": [{"length": 128, "rows": 32, "share": 1.0}]},
+    "schedule": {"phases": [{"length": 128, "rows": 32, "share": 1.0}]},
     "engine": {"compile": False, "evaluation_rows": 256},
 }
 """What is laid over the recipe `classic`: no sentence pairs, no dropout, rows of 128."""

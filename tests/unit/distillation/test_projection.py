@@ -1,4 +1,4 @@
-"""A student projected from its teacher computes about what the teacher does, on rows that neither has been fitted to."""
+"""A student projected from its teacher computes about what the teacher does, on rows it was not fitted to."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ def layers_given(given: Any) -> Any:
     if not isinstance(given, str):
         return given
     try:
-        numbers = [int(one) for one in given.split(",")]
+        numbers = [int(one) for one in given.split(",") if one]
     except ValueError as error:
         raise UsageError(f"--layers {given} is no number and no list of blocks; give 4, or 2,4,6") from error
     return numbers if "," in given else numbers[0]
@@ -65,7 +65,7 @@ class DistillFlags(TypedDict, total=False):
     """
 
     layers: Annotated[int | str, Sets("distill.student.layers", "the teacher's", layers_given)]
-    """Blocks of the student: a number, spread evenly over the teacher's blocks, or those taken: 2,4,6."""
+    """Blocks of the student: a number, spread evenly over the teacher's, or those taken: 2,4,6 (one alone: 2,)."""
     width: Annotated[int, Sets("distill.student.width", "the teacher's")]
     """Units of the student's hidden states."""
     heads: Annotated[int, Sets("distill.student.heads", "of as many units as the teacher's")]
