@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
-from bertwright.config import Section
+from bertwright.config import Section, compose
 
 
 class StudentConfig(Section):
@@ -67,6 +68,17 @@ class DistillConfig(Section):
     relation_layer: int | None = Field(default=None, ge=1)
     """Block of the teacher whose relations are taken, counted from 1; its last. The student's is always its last."""
     student: StudentConfig = StudentConfig()
+
+
+class _Named(Section):
+    """The settings under their name, for messages about them."""
+
+    distill: DistillConfig = DistillConfig()
+
+
+def compose_distillation(*layers: Mapping[str, Any]) -> DistillConfig:
+    """Return the settings of a distillation, later ones winning; raises ConfigError as `compose` does."""
+    return compose(_Named, *({"distill": layer} for layer in layers)).distill
 
 
 PRETRAIN_WEIGHTS: dict[str, Any] = {"logits": 1.0, "labels": 0.0, "hidden": 1.0, "relations": 1.0}

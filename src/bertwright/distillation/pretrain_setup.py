@@ -10,10 +10,9 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
-from bertwright.config import compose
 from bertwright.data.pretraining.dataset import Dataset
 from bertwright.device import pick_device, product_dtype, resolve_precision
-from bertwright.distillation.config import PRETRAIN_WEIGHTS, DistillConfig
+from bertwright.distillation.config import PRETRAIN_WEIGHTS, DistillConfig, compose_distillation
 from bertwright.distillation.distilled_task import put, weights_of
 from bertwright.distillation.pretrain_objective import PretrainDistillation, TracedPretraining
 from bertwright.distillation.projection import TOKENS, fit
@@ -127,7 +126,7 @@ def resolve_distillation(settings: Mapping[str, Any], teacher: Path, *, predicts
     """Return the settings of the distillation; a teacher that predicts no words teaches none."""
     given: Mapping[str, Any] = settings.get("weights", {})
     usual = dict(PRETRAIN_WEIGHTS) if predicts_words else PRETRAIN_WEIGHTS | {"logits": 0.0}
-    config = compose(DistillConfig, {"weights": usual}, settings)
+    config = compose_distillation({"weights": usual}, settings)
     if not predicts_words and (given.get("logits") or given.get("labels")):
         raise ModelError(
             f"{teacher} has no head that predicts masked words, which a student could learn; leave --logits and "
@@ -135,7 +134,7 @@ def resolve_distillation(settings: Mapping[str, Any], teacher: Path, *, predicts
         )
     weights = config.weights
     if not (weights.logits or weights.labels or weights.reads_states):
-        raise ConfigError("weights: every loss weighs 0, so there is nothing to learn; give one a weight")
+        raise ConfigError("distill.weights: every loss weighs 0, so there is nothing to learn; give one a weight")
     return config
 
 

@@ -18,7 +18,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from bertwright.model.bert import BertForPreTraining, Block
+from bertwright.model.bert import BertForPreTraining, Block, Embeddings
+from bertwright.model.encoder import Encoder
 from bertwright.model.layers.attention_mask import AttentionMask, LongRowMask
 from bertwright.rng import key_of
 from bertwright.types import TokenRows
@@ -38,7 +39,7 @@ class Layer:
     queries, keys, values  [N, H]    of the heads side by side
     found                  [N, H]    what the heads found
     attended               [N, H]    after attention and its LayerNorm
-    inner                  [N, I]    the inner layer before its GELU
+    inner                  [N, I]    the inner layer before its activation
     output                 [N, H]    what the block hands on
     """
 
@@ -68,6 +69,13 @@ def few_rows(batches: Sequence[TokenRows], tokens: int = TOKENS) -> list[TokenRo
     while len(chosen) < len(batches) and sum(int(one.attention_mask.sum()) for one in chosen) < tokens:
         chosen.append(batches[len(chosen)])
     return chosen
+
+
+def can_be_projected(model: Encoder) -> bool:
+    """Say whether a model has BERT's blocks and, before them, the sum of a word, a position and a token type."""
+    if not isinstance(model, BertForPreTraining) or type(model.embeddings) is not Embeddings:
+        return False
+    return hasattr(model.embeddings, "types") and not hasattr(model.embeddings, "project")
 
 
 @torch.no_grad()
@@ -107,7 +115,7 @@ def _layer(block: Block, hidden: Sequence[Tensor], masks: Sequence[Mask], rows: 
         found = attention.attend(fused, mask)
         attended = block.attention_norm(states + attention.output(found))
         inner = block.inner(attended)
-        output = block.norm(attended + block.outer(functional.gelu(inner)))
+        output = block.norm(attended + block.outer(block.activation(inner)))
         for kept, one in zip(parts, (*fused.chunk(3, -1), found, attended, inner, output), strict=True):
             kept.append(one)
     return Layer(*(rows.tokens(one) for one in parts)), parts[-1]
@@ -154,7 +162,9 @@ def project_embeddings(
 def _summed(model: BertForPreTraining, batch: TokenRows) -> Tensor:
     """Return the embeddings of rows [B, S, H] before they are normalised."""
     parts, length = model.embeddings, batch.input_ids.shape[1]
-    summed: Tensor = parts.words(batch.input_ids) + parts.types(batch.token_type_ids) + parts.positions.weight[:length]
+    types = batch.token_type_ids if parts.reads_types else torch.zeros_like(batch.token_type_ids)
+    positions = parts.positions.weight[parts.first : parts.first + length]
+    summed: Tensor = parts.words(batch.input_ids) + parts.types(types) + positions
     return summed
 
 
@@ -181,7 +191,7 @@ def _fit_block(
     middle = [ours.attention_norm(x + attention.output(one)) for x, one in zip(states, found, strict=True)]
     inner = _strongest_units(theirs, layer, ours.inner.out_features)
     _set(ours.inner, *fit(rows.tokens(middle), layer.inner[:, inner]))
-    expanded = [functional.gelu(ours.inner(one)) for one in middle]
+    expanded = [ours.activation(ours.inner(one)) for one in middle]
     output = (layer.output - layer.output.mean(0)) @ directions
     _fit_residual(ours.outer, ours.norm, rows.tokens(middle), rows.tokens(expanded), output)
     return [ours.norm(x + ours.outer(one)) for x, one in zip(middle, expanded, strict=True)]
@@ -201,7 +211,7 @@ def _strongest_heads(block: Block, layer: Layer, count: int) -> Tensor:
 
 def _strongest_units(block: Block, layer: Layer, count: int) -> Tensor:
     """Return the `count` inner units of a teacher's block that add most to the residual, in their order."""
-    added = functional.gelu(layer.inner).square().sum(0) * block.outer.weight.square().sum(0)
+    added = block.activation(layer.inner).square().sum(0) * block.outer.weight.square().sum(0)
     return added.topk(count).indices.sort().values
 
 
@@ -234,7 +244,7 @@ def _fit_pooler(
 ) -> None:
     """Fit the pooler to the units of the teacher's that vary most."""
     pooled = teacher.pooler.dense(torch.cat([one[:, 0] for one in hidden]))
-    units = torch.tanh(pooled).var(0).topk(student.config.hidden_size).indices.sort().values
+    units = teacher.pooler.activation(pooled).var(0).topk(student.config.hidden_size).indices.sort().values
     _set(student.pooler.dense, *fit(torch.cat([one[:, 0] for one in states]), pooled[:, units], ridge=10 * RIDGE))
 
 

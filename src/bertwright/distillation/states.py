@@ -42,15 +42,17 @@ class StateLosses:
         heads, block = config.relation_heads or common_heads(*widths), config.relation_layer or teacher.layers
         if any(width % heads for width in widths):
             raise ConfigError(
-                f"relation_heads: {heads} does not divide the widths {widths[0]} and {widths[1]}; give "
+                f"distill.relation_heads: {heads} does not divide the widths {widths[0]} and {widths[1]}; give "
                 f"{common_heads(*widths)}, or another number that does"
             )
         if block > teacher.layers:
-            raise ConfigError(f"relation_layer: the teacher has {teacher.layers} blocks, not {block}; give one it has")
+            raise ConfigError(
+                f"distill.relation_layer: the teacher has {teacher.layers} blocks, not {block}; give one it has"
+            )
         if config.weights.attention and student.heads != teacher.heads:
             raise ConfigError(
-                f"weights.attention: the student has {student.heads} heads and the teacher {teacher.heads}, whose "
-                f"scores cannot be compared; give --heads {teacher.heads}, or relations instead"
+                f"distill.weights.attention: the student has {student.heads} heads and the teacher "
+                f"{teacher.heads}, whose scores cannot be compared; give --heads {teacher.heads}, or relations instead"
             )
         return cls(config.weights, matched, heads, block)
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 
 from bertwright.distillation.config import StudentConfig
-from bertwright.distillation.projection import project_encoder
+from bertwright.distillation.projection import can_be_projected, project_encoder
 from bertwright.distillation.traces import matched_layers
 from bertwright.errors import ConfigError
 from bertwright.model.bert import BertForPreTraining
@@ -25,23 +25,26 @@ def student_shape(wanted: StudentConfig, teacher: ModelConfig) -> tuple[ModelCon
     layers, most = wanted.layers or teacher.layers, teacher.layers
     taken = layers if isinstance(layers, tuple) else matched_layers(min(layers, most), most)
     if taken[-1] > most or (isinstance(layers, int) and layers > most):
-        raise ConfigError(f"student.layers: the teacher has {most} blocks; give so many or fewer, or blocks it has")
+        raise ConfigError(
+            f"distill.student.layers: {most} is the number of the teacher's blocks; "
+            "give that or fewer, or name blocks it has"
+        )
     if isinstance(teacher, ModernConfig) and any(
         teacher.is_global(one - 1) != teacher.is_global(place) for place, one in enumerate(taken)
     ):
         raise ConfigError(
-            f"student.layers: every {teacher.global_every}rd block of the teacher, from the first, sees the whole row, "
-            "and the student's would stand elsewhere; name blocks so that they match"
+            f"distill.student.layers: blocks {teacher.global_every} apart in the teacher, from the first, see the "
+            "whole row, and the student's would stand elsewhere; name blocks so that they match"
         )
     width, units = wanted.width or teacher.hidden_size, teacher.hidden_size // teacher.heads
     if width > teacher.hidden_size:
-        raise ConfigError(f"student.width: {width} is more than the teacher's {teacher.hidden_size}; give less")
+        raise ConfigError(f"distill.student.width: {width} is more than the teacher's {teacher.hidden_size}; give less")
     heads = wanted.heads or width // units
     odd = isinstance(teacher, ModernConfig) and heads and width // heads % 2
     if not heads or width % heads or odd or (wanted.heads is None and width % units):
         raise ConfigError(
-            f"student.width: {width} does not divide into {f'{heads} heads' if wanted.heads else f'heads of {units}'}; "
-            f"give a multiple of {units}, or --heads a number that divides it"
+            f"distill.student.width: {width} does not divide into {f'{heads} heads' if wanted.heads else f'heads of {units}'}"
+            f"; give a multiple of {units}, or --heads a number that divides it"
         )
     sizes = {
         "layers": len(taken),
@@ -61,13 +64,16 @@ def check_start(wanted: StudentConfig, shape: ModelConfig, teacher: Encoder) -> 
     """Raise ConfigError where the student cannot begin as settings say."""
     if is_copied(shape, teacher.config) or wanted.start == "noise":
         return
-    if not isinstance(teacher, BertForPreTraining):
-        raise ConfigError("student.start: projected is made for BERT alone; give --start noise, or leave --width out")
+    if not can_be_projected(teacher):
+        raise ConfigError(
+            "distill.student.start: projected is made for BERT and RoBERTa alone; "
+            "give --start noise, or leave --width out"
+        )
     units = [one.hidden_size // one.heads for one in (shape, teacher.config)]
     if units[0] != units[1]:
         raise ConfigError(
-            f"student.start: the student's heads have {units[0]} units and the teacher's {units[1]}, so nothing can be "
-            "projected; leave --heads out, or give --start noise"
+            f"distill.student.start: the student's heads have {units[0]} units and the teacher's {units[1]}, "
+            "so nothing can be projected; leave --heads out, or give --start noise"
         )
 
 

@@ -10,9 +10,9 @@ from typing import Any
 
 from torch import nn
 
-from bertwright.config import compose, write_toml
+from bertwright.config import write_toml
 from bertwright.device import on_device
-from bertwright.distillation.config import DistillConfig
+from bertwright.distillation.config import compose_distillation
 from bertwright.distillation.distilled_task import DistilledSetup
 from bertwright.distillation.task_inputs import DistillInputs, require_task, set_up_distilled
 from bertwright.errors import TrainingError
@@ -66,7 +66,7 @@ def distill_task(task: str, inputs: DistillInputs, call: RunCall, settings: Mapp
     if call.resume:
         of_run = resumed_settings(out, task, of_run, seeds=seeds)
         of_distillation = merge(read_toml(out / SETTINGS), of_distillation)
-    config, distill = resolve_finetune(task, of_run), compose(DistillConfig, of_distillation)
+    config, distill = resolve_finetune(task, of_run), compose_distillation(of_distillation)
     require_tracker(config.watch.track)
     with nullcontext() if call.dry_run else held(out, locks=True), on_device(config.engine.device):
         needed = [*inputs.teachers, *inputs.texts, *files.values(), *([inputs.student] if inputs.student else [])]
