@@ -42,9 +42,10 @@ def student_shape(wanted: StudentConfig, teacher: ModelConfig) -> tuple[ModelCon
     heads = wanted.heads or width // units
     odd = isinstance(teacher, ModernConfig) and heads and width // heads % 2
     if not heads or width % heads or odd or (wanted.heads is None and width % units):
+        parts = f"{heads} heads" if wanted.heads else f"heads of {units} units"
         raise ConfigError(
-            f"distill.student.width: {width} does not divide into {f'{heads} heads' if wanted.heads else f'heads of {units}'}"
-            f"; give a multiple of {units}, or --heads a number that divides it"
+            f"distill.student.width: {width} does not divide into {parts}; give a multiple of {units}, or "
+            "--heads a number that divides it"
         )
     sizes = {
         "layers": len(taken),
