@@ -94,7 +94,9 @@ def distill_pretrain(data: Path, inputs: DistillInputs, call: RunCall, settings:
         require_space(out, disk_needed(run), what="this run")
         if call.overwrite:
             require_free(out, needed, overwrite=True, clear=True, files=DISTILL_FILES)
-        write_json(out / "manifest.json", {**run_manifest(dataset, run.student, run.engine), "teacher": str(teacher)})
+        write_json(
+            out / "manifest.json", {**run_manifest(dataset, config, run.student, run.engine), "teacher": str(teacher)}
+        )
         write_toml(out / "config.toml", config)
         write_toml(out / SETTINGS, distill)
         train_run(run, config, out, identity=identity, began=began)
