@@ -10,11 +10,8 @@ from typing import Any
 from bertwright.data.pretraining.dataset import Dataset
 from bertwright.device import machine, versions
 from bertwright.model.encoder import Encoder, parameter_count
-<<<<<<< HEAD
 from bertwright.reports.checkpoint_table import went_on_from
-=======
 from bertwright.reports.curves import BINARY
->>>>>>> 765e50c0760fbd97d3998ecea9e38e243a469632
 from bertwright.tasks.metrics import with_perplexity
 from bertwright.train.auxiliary import encoder_of
 from bertwright.train.callbacks.metrics_file import read_metrics
