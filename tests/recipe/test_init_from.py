@@ -247,3 +247,16 @@ def test_probes_are_measured_at_each_evaluation(data: Path, tmp_path: Path, caps
         assert figures["probes"][name]["accuracy"] == measured[-1][name]
         assert figures["probes"][name]["chance"] == pytest.approx(chance, abs=0.1)
     assert measured[-1]["animals"] > 0.9
+
+
+def test_a_causal_detour_ends_in_masked_tokens_and_can_be_made_longer(data: Path, start: Path, tmp_path: Path) -> None:
+    """Next tokens while the rate is held, masked tokens while it falls, as the header of the recipe says."""
+    rows = {"length": 32, "rows": 8}
+    phases = [{**rows, "share": 0.75, "causal": True}, {**rows, "share": 0.25}]
+    settings = laid_over(SMALL, schedule={**SMALL["schedule"], "phases": phases})
+    pretrain(data, tmp_path / "run", init_from=start, settings=settings)
+    lines = metrics(tmp_path / "run")
+    assert ["causal_loss" in line for line in lines] == [False, *[True] * 6, False, False]
+    assert "mlm_loss" in lines[-1]
+    pretrain(data, tmp_path / "run", resume=True, steps="+8")
+    assert ["causal_loss" in line for line in metrics(tmp_path / "run")] == [False, *[True] * 12, *[False] * 4]
