@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,11 +15,14 @@ import transformers
 from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 
 from bertwright import embed, evaluate, export, finetune, predict, verify
+from bertwright.errors import ModelError, TokenizerError
 from bertwright.hub.encoder_decoder_folder import read_encoder_decoder, save_encoder_decoder
 from bertwright.hub.encoder_folder import read_model
 from bertwright.hub.sentence_folder import read_sentence_folder, save_sentence_model
 from bertwright.log import Facts
+from bertwright.model.build import architecture_of
 from bertwright.model.decoder import Decoder
+from bertwright.model.encoder_config import EncoderConfig
 from bertwright.model.encoder_decoder import EncoderDecoder, decoder_config, start_from
 from bertwright.model.generate import SearchRules
 from bertwright.model.sentence_encoder import SentenceEncoder
@@ -284,3 +288,41 @@ def test_what_is_shown(family: tuple[str, Path]) -> None:
     assert {name: facts.facts[name] for name in ("layers", "width", "heads", "inner width")} == {
         "layers": "2", "width": "32", "heads": "2", "inner width": "48",
     }  # fmt: skip
+
+
+def test_what_a_discriminator_does(family: tuple[str, Path], tmp_path: Path) -> None:
+    name, folder = family
+    if name != "electra":
+        pytest.skip("ELECTRA alone has one")
+    torch.manual_seed(7)
+    theirs = transformers.ElectraForPreTraining(transformers.AutoConfig.from_pretrained(folder)).eval()
+    theirs.save_pretrained(tmp_path)
+    words = transformers.AutoTokenizer.from_pretrained(folder)
+    words.save_pretrained(tmp_path)
+    batch = words(TEXTS[:1], return_tensors="pt")
+    with torch.inference_mode():
+        expected = theirs.electra(**batch).last_hidden_state.mean(1)
+    np.testing.assert_allclose(embed(tmp_path, TEXTS[:1]), expected.numpy(), atol=TOLERANCE)
+    for call in (lambda: predict(tmp_path, ["a [MASK]"]), lambda: export(tmp_path, tmp_path / "onnx")):
+        with pytest.raises(ModelError, match="masked-token"):
+            call()
+
+
+def test_what_is_refused(family: tuple[str, Path]) -> None:
+    name, folder = family
+    model = read_model(folder)[0]
+    if name not in ("bert", "bert, words of XLM-R", "modernbert"):
+        with pytest.raises(ModelError, match="next-sentence"):
+            predict(folder, PAIRS[0], pair=True)
+        with pytest.raises(ValueError, match="cooccurrence"):
+            EncoderConfig(architecture=architecture_of(model.config), init="cooccurrence")
+    if name == "electra":
+        with pytest.raises(ModelError, match="Electra"):
+            start_from(Decoder(decoder_config(model.config)), model)
+    spm, weights = folder.with_name("spm"), "model.safetensors"
+    spm.mkdir()
+    shutil.copy(folder / "config.json", spm)
+    shutil.copy(folder / weights, spm)
+    (spm / "sentencepiece.bpe.model").write_bytes(b"")
+    with pytest.raises(TokenizerError, match=r"sentencepiece\.bpe\.model.*AutoTokenizer"):
+        embed(spm, TEXTS)
