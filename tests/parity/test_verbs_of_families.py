@@ -303,9 +303,8 @@ def test_what_a_discriminator_does(family: tuple[str, Path], tmp_path: Path) -> 
     with torch.inference_mode():
         expected = theirs.electra(**batch).last_hidden_state.mean(1)
     np.testing.assert_allclose(embed(tmp_path, TEXTS[:1]), expected.numpy(), atol=TOLERANCE)
-    for call in (lambda: predict(tmp_path, ["a [MASK]"]), lambda: export(tmp_path, tmp_path / "onnx")):
-        with pytest.raises(ModelError, match="masked-token"):
-            call()
+    with pytest.raises(ModelError, match="masked-token"):
+        export(tmp_path, tmp_path / "onnx")
 
 
 def test_what_is_refused(family: tuple[str, Path]) -> None:
