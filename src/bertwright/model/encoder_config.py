@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Container
-from typing import Literal
+from collections.abc import Container, Mapping
+from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from bertwright.config import Section
+from bertwright.config import Section, compose
 from bertwright.errors import ConfigError
 from bertwright.model.build import ARCHITECTURES, named_size
 from bertwright.model.config import ModelConfig
 
 STARTED = ("bert", "modern")
 """Architectures whose first weights can be made from the corpus; see model/init/."""
+DROPOUTS = ("dropout", "attention_dropout")
+"""Settings of a model that are about training: a run may have others than the model it goes on from."""
 
 
 class EncoderConfig(Section):
@@ -41,6 +43,10 @@ class EncoderConfig(Section):
     neighbour_start: bool = False
     """Start word embeddings from which words stand near which in the corpus, instead of noise: seconds before the first
     step that save a short run most of its way."""
+    new_vectors: Literal["mean", "neighbours"] = "mean"
+    """What new tokens begin from where a run goes on from a model with another vocabulary (prepare --extend-vocab, or
+    --new-tokenizer): the mean of the old tokens of their text, or a weighted mean of kept words that are their
+    neighbours in the data, as in FOCUS."""
     global_every: int | None = Field(default=None, ge=1)
     """Every which block of modern attends to the whole row, the others to 128 tokens around; 1 (all) where not
     given."""
@@ -76,7 +82,7 @@ class EncoderConfig(Section):
     def shape(self, size: str, *, vocab_size: int, pad_token_id: int, next_sentence: bool = False) -> ModelConfig:
         """Return the shape of a model of a named size with these settings; bert has a next-sentence head anyway."""
         given = self.model_dump(
-            exclude={"architecture", "init", "sinusoidal_start", "neighbour_start"}, exclude_none=True
+            exclude={"architecture", "init", "sinusoidal_start", "neighbour_start", "new_vectors"}, exclude_none=True
         )
         if "next_sentence" in self._fields:
             given["next_sentence"] = next_sentence
@@ -84,6 +90,16 @@ class EncoderConfig(Section):
         return named_size(
             size, architecture=self.architecture, vocab_size=vocab_size, pad_token_id=pad_token_id, **given
         )
+
+    def shape_from(self, shape: Mapping[str, Any], *, next_sentence: bool) -> ModelConfig:
+        """Return the shape of another model of this architecture, by its settings, with the dropout of this run.
+
+        It is one with a masked-token head: what was the discriminator of an ELECTRA is no longer one.
+        """
+        given = {name: value for name in DROPOUTS if (value := getattr(self, name)) is not None}
+        heads = {"next_sentence": next_sentence, "discriminator": False}
+        given |= {name: value for name, value in heads.items() if name in self._fields}
+        return compose(ARCHITECTURES[self.architecture].config_type, {**shape, **given})
 
     def _proportions(self, size: str) -> dict[str, int]:
         """Return heads and inner layer of a width other than that of the size; raises ConfigError where none fit."""

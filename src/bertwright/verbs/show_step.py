@@ -146,7 +146,7 @@ def _require_first_phase(run: Path, number: int, schedule: ScheduleConfig) -> No
 
 def _drawn(data: Path, config: PretrainConfig, place: Place) -> tuple[Batch, Any, int, Any]:
     """Return the batch of a step, the tokenizer, the rows of an epoch, and the objective."""
-    dataset = open_dataset(config.folders(data), mixture=config.data.mixture)
+    dataset = open_dataset(config.folders(data), mixture=config.data.shares)
     tokenizer = dataset.tokenizer
     objective = build_objective(config.objective, vocab_size=dataset.vocab_size, mask_id=tokenizer.special.mask)
     for shards in dataset.train:
