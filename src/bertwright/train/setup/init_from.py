@@ -81,7 +81,7 @@ class Start:
 
 
 def open_start(folder: Path | str, data: Path) -> Start:
-    """Return the model in a folder, for the data that a run is trained on first; raises ModelError where it has none."""
+    """Return the model in a folder, for the first DATA folder of a run; raises ModelError where it holds none."""
     model, report = read_model(Path(folder))
     vocabulary = read_vocabulary_map(data)
     if vocabulary is not None and vocabulary.old_sha256 != digest_of(load_tokenizer(Path(folder))):
@@ -125,13 +125,10 @@ def _with_new_vocabulary(
 ) -> Mapping[str, Tensor]:
     """Return the weights of a model with the rows of the data's vocabulary, and say how many tokens are new."""
     fresh, every = int((vocabulary.kept < 0).sum()), len(vocabulary.kept)
-    source = (
-        "their neighbours among the others, or of the old tokens of their text"
-        if neighbours
-        else ("the old tokens of their text")
-    )
+    means = "kept words that are their neighbours, or else of " if neighbours else ""
     note(
-        f"another vocabulary: {every - fresh:,} of {every:,} tokens keep their vectors, others begin as means of {source}"
+        f"another vocabulary: {every - fresh:,} of {every:,} tokens keep their vectors, {fresh:,} begin as means of "
+        f"{means}the old tokens of their text"
     )
     return move_vocabulary(state, vocabulary, counts=dataset.neighbour_counts() if neighbours else None)
 

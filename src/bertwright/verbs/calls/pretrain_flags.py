@@ -74,8 +74,8 @@ class PretrainFlags(TypedDict, total=False):
     heads: Annotated[int, Sets("model.heads", "width / 64")]
     """Attention heads of a block."""
     new_vectors: Annotated[Literal["mean", "neighbours"], Sets("model.new_vectors", "mean")]
-    """With --init-from and data of another vocabulary (prepare --extend-vocab, --new-tokenizer): new tokens begin as the
-    mean of the old tokens of their text, or of kept words that are their neighbours in the data."""
+    """With --init-from and data of another vocabulary (prepare --extend-vocab, --new-tokenizer): new tokens begin as
+    the mean of the old tokens of their text, or of kept words that are their neighbours in the data."""
     minutes: Annotated[str | float, Sets("schedule.minutes", read=amount_of)]
     """Train for this many minutes; the learning rate is annealed to zero at their end. Of this and the next three, +N
     with --resume makes a finished run so much longer."""
