@@ -18,7 +18,14 @@ from bertwright.model.layers.dropout import begin_at_row
 from bertwright.objectives.base import Objective
 from bertwright.objectives.combine import build_objective
 from bertwright.rng import key_of
-from bertwright.train.auxiliary import ModelWithAuxiliary, ObjectiveWithAuxiliary, auxiliary_of, encoder_of
+from bertwright.train.auxiliary import (
+    ModelWithAuxiliary,
+    ModelWithHead,
+    ObjectiveWithAuxiliary,
+    auxiliary_of,
+    encoder_of,
+    head_of,
+)
 from bertwright.train.ema import EMA
 from bertwright.train.optim.muon import MakeMuon, Muon
 from bertwright.train.optim.optimizers import build_optimizers
@@ -48,7 +55,12 @@ def build(
     special, device = dataset.tokenizer.special, pick_device()
     shape = config.shape(vocab_size=dataset.vocab_size, pad_token_id=special.pad)
     mapping_of(shape)  # a model that cannot be written is refused before it is trained
-    objective = build_objective(config.objective, vocab_size=dataset.vocab_size, mask_id=special.mask)
+    objective = build_objective(
+        config.objective,
+        vocab_size=dataset.vocab_size,
+        mask_id=special.mask,
+        similar=lambda: group.same_tensor(dataset.similar_words.to(device)),
+    )
     loader = PretrainLoader(dataset, config, objective, shape, group=group)
     engine = Engine(
         device=device,
@@ -77,7 +89,9 @@ def build(
             next_sentence=objective.rows == "pairs", examples=loader.first_examples,
         )  # fmt: skip
     auxiliary = auxiliary_of(objective, shape, seed=config.seed, device=device)
-    trained = model if auxiliary is None else ModelWithAuxiliary(model, auxiliary)
+    head = head_of(objective, shape, seed=config.seed, device=device)
+    trained: nn.Module = model if auxiliary is None else ModelWithAuxiliary(model, auxiliary)
+    trained = trained if head is None else ModelWithHead(model, head)
     group.same_weights(trained)
     muon = muon_of(trained, config, group)
     state = TrainState(
@@ -134,7 +148,7 @@ def compiled_loss(
     """Return model and loss compiled for the shapes of every phase; None where that does not work, with a note."""
     shape = loader.shape
     loss, reason = try_compiled(
-        forward_loss_of(encoder_of(state.model), objective, engine.cast),
+        forward_loss_of(state.model, objective, engine.cast),
         lambda compiled: _run_each_phase(compiled, state.model, loader, objective, engine),
         drops=shape.dropout > 0 or shape.attention_dropout > 0,
         autotune=autotune,
@@ -169,7 +183,7 @@ def join_processes(
     from bertwright.train.parallel.wrap import no_sync, replicated
 
     encoder = encoder_of(state.model)
-    loss = loss or forward_loss_of(encoder, objective, engine.cast)
+    loss = loss or forward_loss_of(state.model, objective, engine.cast)
     if engine.sharded:
         engine.forward_loss, engine.no_sync = loss, partial(no_sync, modules_of(state.model))
         return

@@ -83,7 +83,7 @@ class Evaluator:
             for shards in (*dataset.valid, *(general.valid if general is not None else ()))
         ]
         self.names = [*dataset.names, *([name_of_general(general, dataset)] if general is not None else [])]
-        manifests = (*dataset.manifests, *(general.manifests if general is not None else ()))
+        manifests = [*dataset.manifests, *(general.manifests if general is not None else ())]
         self.bytes_per_token = [bytes_per_token(manifest, "valid") for manifest in manifests]
         first = dataset.valid[0]
         self.sentences = choose_samples(first, tokenizer) if self.examples[0] and first is not None else []
@@ -108,13 +108,13 @@ class Evaluator:
     def _figures(self) -> dict[str, float]:
         """Return the figures of the weights as they are, of each folder and of the mixture."""
         engine, figures = self.engine, {}
-        for name, token, examples in zip(self.names, self.bytes_per_token, self.examples, strict=True):
+        for name, size, examples in zip(self.names, self.bytes_per_token, self.examples, strict=True):
             # Several processes stop after the step: one that left half-way would leave the others waiting.
             rows = self.until(examples) if engine.group.size == 1 else examples
             found = held_out_figures(
                 self.model, self.objective, rows, device=engine.device, cast=engine.cast, group=engine.group
             )
-            figures[name] = with_nats_per_byte(found, token)
+            figures[name] = with_nats_per_byte(found, size)
         trained = {name: figures.pop(name) for name in self.dataset.names}
         beside = {f"{name}/{kind}": value for name, values in figures.items() for kind, value in values.items()}
         return mixed_figures(trained, self.dataset.weights) | beside

@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import Field
 
-from bertwright.config import Section, compose, write_toml
+from bertwright.config import Between, OneOf, Range, Section, compose, write_toml
 from bertwright.configs.names import RECIPES
 from bertwright.errors import ConfigError, ModelError
 from bertwright.model.build import ARCHITECTURES
@@ -25,6 +25,23 @@ from bertwright.train.schedule import UNITS, ScheduleConfig
 
 PHASE_FLAGS = {"rows": "--batch-size", "length": "--seq-length"}
 """What may stand in [schedule] for all phases at once, and the flag that sets it."""
+
+
+SPACE: dict[str, Range] = {
+    "size": OneOf(("tiny", "mini", "small")),
+    "optimizer.learning_rate": Between(0.25, 4.0, log=True, times="default"),
+    "optimizer.muon_learning_rate": Between(0.25, 4.0, log=True, times="default"),
+    "schedule.rows": OneOf((0.5, 1.0, 2.0), times="default"),
+    "schedule.warmup": Between(0.01, 0.2, log=True),
+    "objective.mask_rate": Between(0.1, 0.4),
+}
+"""What `bertwright tune pretrain` searches."""
+TRIED_FIRST: tuple[dict[str, Any], ...] = (
+    {"size": "tiny"},
+    {"optimizer.learning_rate": 2.0, "optimizer.muon_learning_rate": 2.0},
+    {"schedule.rows": 0.5},
+)
+"""What it tries after the defaults, from which these differ."""
 
 
 class DataConfig(Section):
