@@ -149,7 +149,7 @@ def go_on_from(
     heads for `pairs` of segments that are not there stay as drawn.
     """
     folder, report = start.folder, start.report
-    state = start.model.state_dict()
+    state: Mapping[str, Tensor] = start.model.state_dict()
     if start.vocabulary is not None:
         state = _with_new_vocabulary(state, start.vocabulary, dataset, neighbours=neighbours)
     found = {name: tensor for name, tensor in state.items() if name not in report.initialised}
