@@ -73,7 +73,8 @@ def asked(*words: Any) -> dict[str, Any]:
 def trained(options: argparse.Namespace, name: str, seed: int) -> tuple[Path, dict[str, Any]]:
     """Return the folder of a run and its result; trains it where that is not done."""
     budget = ("--steps", options.steps) if options.steps else ("--minutes", options.minutes)
-    run = options.runs / "-".join([options.data.name, *map(str, budget), str(seed), name.replace(", ", "-")])
+    words = [options.data.name, options.recipe, options.size, f"{budget[1]:g}", budget[0][2:], f"seed {seed}", name]
+    run = options.runs / " ".join(words).translate(str.maketrans(" ", "-", ",%"))
     if not (run / "result.json").exists():
         shutil.rmtree(run, ignore_errors=True)
         size = ("--recipe", options.recipe, "--size", options.size, "--seed", seed, "--engine.compile", "false")
