@@ -22,7 +22,7 @@ from bertwright.result import Result
 from bertwright.tasks.base import Task
 from bertwright.tasks.classification.task import Classify, positive_of
 from bertwright.tasks.classification.whole_texts import WholeTexts
-from bertwright.tasks.columns import LABELS, SCORES, ColumnsConfig
+from bertwright.tasks.columns import ColumnsConfig
 from bertwright.tasks.embedding.reader import Sentences, read_sentences
 from bertwright.tasks.embedding.task import Embed, evaluate_vectors
 from bertwright.tasks.eval_result import EvalResult
@@ -82,7 +82,7 @@ def _evaluate_head(
 def refuse_without_labels(task: Task[Any], file: Path, columns: ColumnsConfig, *, model: Path) -> None:
     """Raise CorpusError where a file has no labels to compare predictions with, naming the way to predict it."""
     if isinstance(task, WholeTexts):
-        refuse_unlabelled(file, columns, targets=SCORES if task.problem == "regression" else LABELS, model=model)
+        refuse_unlabelled(file, columns, targets=task.target_names, model=model)
     elif task.with_columns(file, columns).unlabelled(file) is not None:
         raise CorpusError(no_labels(file, model))
 

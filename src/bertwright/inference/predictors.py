@@ -40,10 +40,10 @@ def open_predictor(folder: Path, *, top_k: int = 5, precision: Precision = "auto
 
     A fine-tuned model does its task. Classify gives label, probability and probabilities (labels and probabilities,
     where a text may have several); regress a score; tag entities with type, text, the characters they stand at and
-    probability; answer the same of a span of the context; choose the most probable choice. Texts past the model's
-    positions are cut (split, for tag and answer), and a note says so. A model of sentence vectors gives the similarity
-    of pairs, an encoder-decoder translations, a pre-trained one `top_k` words for each [MASK] and whether texts follow
-    one another. `precision` is that of tasks, see `predict`.
+    probability; answer the same of a span of the context; choose the most probable choice; rank the passages of a
+    query, the best first. Texts past the model's positions are cut (split, for tag and answer), and a note says so. A
+    model of sentence vectors gives the similarity of pairs, an encoder-decoder translations, a pre-trained one `top_k`
+    words for each [MASK] and whether texts follow one another. `precision` is that of tasks, see `predict`.
 
     Raises ModelError where the folder is damaged or lacks weights, and UsageError where onnxruntime is not installed.
     """
@@ -142,7 +142,7 @@ class TaskPredictor(Predictor):
     def __init__(self, task: Task[Any], encoder: TextEncoder, score: Callable[[LabelledRows], np.ndarray]) -> None:
         """Take the task, what turns its texts into rows, and what gives the logits [Q, outputs] of rows."""
         self.task, self.encoder, self.score = task, encoder, score
-        self.head_type, self.pairs = task.head_type, task.pairs
+        self.head_type, self.pairs = task.asks or task.head_type, task.pairs
 
     def predict(self, questions: Sequence[tuple[str, ...]]) -> Predictions:
         """Return what the task predicts for each question, a text or several that belong together."""

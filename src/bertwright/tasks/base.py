@@ -97,6 +97,8 @@ class Task(FinetuneTask, ABC, Generic[E]):
     """What Hugging Face calls the kind of its loss."""
     pairs: bool | None = None
     """Whether its examples are pairs of texts; None where that is not known, or they are neither."""
+    asks: ClassVar[str | None] = None
+    """How its questions are given to `predict`, where the head does not say it: see `inference/questions.py`."""
     options: ClassVar[type[Section]] = Section
     """What `options` of a run may hold for this task; usually nothing."""
 

@@ -15,6 +15,7 @@ from bertwright.tasks.classification.task import Classify
 from bertwright.tasks.head import HeadConfig
 from bertwright.tasks.multiple_choice.task import Choose
 from bertwright.tasks.question_answering.task import Answer
+from bertwright.tasks.ranking.task import Rank
 from bertwright.tasks.regression.task import Regress
 from bertwright.tasks.tagging.task import Tag
 
@@ -28,6 +29,7 @@ TASKS: dict[str, type[Task[Any]]] = {
     "tag": Tag,
     "answer": Answer,
     "choose": Choose,
+    "rank": Rank,
 }
 """Every task with a head, by the word that follows `bertwright finetune`."""
 WITHOUT_HEAD = ("translate", "embed")

@@ -49,7 +49,7 @@ def evaluate(
         the more frequent class, and the figures of mlm on these rows where the model has the head for those too. Of a
         ModernBERT pre-trained with next sentences, mlm is a matter of RUN/model and nsp of RUN/model-nsp.
         minimal-pairs: how often is the good sentence of a pair more probable than the bad one? classify, regress, tag,
-        answer, choose, translate, embed: the figures of a fine-tuned model.
+        answer, choose, rank, translate, embed: the figures of a fine-tuned model.
     model
         Hugging Face BERT or ModernBERT folder.
     data

@@ -69,7 +69,7 @@ def finetune(
     Parameters
     ----------
     task
-        classify, regress, tag, answer, choose, translate or embed.
+        classify, regress, tag, answer, choose, rank, translate or embed.
 
     Raises
     ------

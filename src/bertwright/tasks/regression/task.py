@@ -38,6 +38,7 @@ class Regress(WholeTexts):
     metrics: ClassVar[tuple[str, ...]] = ("pearson", "spearman", "correlation", "mean_squared_error")
     problem: ClassVar[Problem] = "regression"
     number_type: ClassVar[type[np.generic]] = np.float32
+    target_names: ClassVar[tuple[str, ...]] = SCORES
     known_cells: ClassVar[Collection[str]] = ("-1", "-1.0")
     """-1 is a score like any other."""
     middle: float = 0.0
