@@ -58,18 +58,19 @@ def save_fine_tuned(
     problem: Problem,
     extra_config: Mapping[str, Any] | None = None,
     max_length: int | None = None,
+    temperature: float = 1.0,
     card: str | None = None,
 ) -> None:
     """Write `model` to the folder `out`, whole or not at all; `labels` name its outputs in config.json.
 
     `extra_config` are settings that the task keeps there too, and so is `max_length`, the longest row in tokens, where
-    that is not every position. `tokenizer` is a tokenizer.json or a folder that has one. Raises ModelError as
-    `save_model` does.
+    that is not every position. The head that is written gives logits divided by `temperature`. `tokenizer` is a
+    tokenizer.json or a folder that has one. Raises ModelError as `save_model` does.
     """
     mapping, config = mapping_of(model.encoder.config), model.encoder.config
     head, weights = mapping.head_called[model.head_type], model.classifier.state_dict()
     tensors = hf_tensors(model.encoder, mapping)
-    tensors |= {f"{head}.{name}": weights[name].detach().cpu().contiguous() for name in HEAD}
+    tensors |= {f"{head}.{name}": (weights[name].detach() / temperature).cpu().contiguous() for name in HEAD}
     extra = dict(extra_config or {})
     if max_length not in (None, config.max_positions):
         extra[LENGTH] = max_length

@@ -22,6 +22,7 @@ from bertwright.inference.embedder import Embedder, exported_embedder, open_embe
 from bertwright.inference.pretrained_predictor import PretrainedPredictor
 from bertwright.tasks.base import Task
 from bertwright.tasks.by_name import TASK, task_of_head
+from bertwright.tasks.classification.multi_label import MultiLabel
 from bertwright.tasks.embedding.metrics import cosines
 from bertwright.tasks.text_encoder import TextEncoder
 from bertwright.tokenizer.load import load_tokenizer
@@ -188,8 +189,7 @@ def margin_of(folder: FineTunedFolder) -> Margin | None:
 
     if folder.model.head_type in ("choice", "span") or folder.model.crf is not None or TASK in folder.extra_config:
         return None
-    margins: dict[str, Margin] = {
-        "single_label_classification": class_margin,
-        "multi_label_classification": label_margin,
-    }
-    return margins.get(folder.problem)
+    if folder.problem == "multi_label_classification":
+        task = task_of(folder)
+        return partial(label_margin, cuts=task.cuts) if isinstance(task, MultiLabel) else None
+    return class_margin if folder.problem == "single_label_classification" else None

@@ -75,10 +75,6 @@ class FinetuneTask:
         """The class whose F1 is reported, where there are two; None elsewhere."""
         return None
 
-    def with_tuned_threshold(self, dev: EvalResult) -> Self:
-        """Return the task with the threshold that is best on dev; as it is where it has none, usually."""
-        return self
-
     def corrupt(self, batch: B, generator: torch.Generator, progress: float = 1.0) -> B:
         """Hide nothing: the text of a task is read as it is."""
         return batch
@@ -154,6 +150,24 @@ class Task(FinetuneTask, ABC, Generic[E]):
     @abstractmethod
     def predictions(self, logits: np.ndarray, examples: E) -> list[dict[str, Any]]:
         """Return what the logits [Q, outputs] say of each encoded example, as `predict` shows it."""
+
+    def tuned(self, logits: np.ndarray, examples: E) -> Self:
+        """Return the task with what is best for logits [Q, outputs] of dev: thresholds, a temperature; or as it is."""
+        return self
+
+    def suspects(self, logits: np.ndarray, examples: E) -> list[tuple[int, dict[str, Any]]]:
+        """Return the examples whose label is doubtful, with their places, of out-of-fold logits; usually none are."""
+        return []
+
+    @property
+    def tuned_settings(self) -> dict[str, Any]:
+        """What `tuned` has set, as result.json shows it."""
+        return {}
+
+    @property
+    def temperature(self) -> float:
+        """What the logits of the model that is written are divided by."""
+        return 1.0
 
     def new_crf(self) -> Crf | None:
         """Return what a new model has above its logits, where the task decides over whole rows; usually nothing."""

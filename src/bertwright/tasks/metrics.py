@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-SMALLER_IS_BETTER = ("loss", "perplexity", "mean_squared_error")
+SMALLER_IS_BETTER = ("loss", "perplexity", "mean_squared_error", "ece")
 """Figures of which a smaller one is better; of all others a larger one is."""
 LARGEST_EXPONENT = 700.0
 """The exponential of more is past the largest float."""
@@ -54,7 +54,7 @@ def figure_names(figures: Mapping[str, float], *, positive: str | None = None) -
     >>> figure_names({"accuracy": 0.9, "f1": 0.8, "f1_macro": 0.7}, positive="spam")
     {'accuracy': 'accuracy', 'f1': 'F1 (positive: spam)', 'f1_macro': 'F1 macro'}
     """
-    names = {name: name.replace("_", " ") for name in figures}
+    names = {name: "calibration error" if name == "ece" else name.replace("_", " ") for name in figures}
     if "f1" in names and "f1_macro" in names:
         names |= {"f1": f"F1 (positive: {positive})", "f1_macro": "F1 macro"}
         if positive is None:
@@ -90,6 +90,14 @@ def sigmoid(logits: np.ndarray) -> np.ndarray:
 
     probabilities: np.ndarray = expit(logits.astype(np.float64))
     return probabilities
+
+
+def logit(probabilities: np.ndarray) -> np.ndarray:
+    """Return the logits of probabilities, the inverse of `sigmoid`; infinite for 0 and 1."""
+    from scipy.special import logit as scipy_logit
+
+    logits: np.ndarray = scipy_logit(probabilities)
+    return logits
 
 
 def multi_label_figures(labels: np.ndarray, predictions: np.ndarray, logits: np.ndarray) -> dict[str, float]:

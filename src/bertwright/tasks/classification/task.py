@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
@@ -14,7 +14,9 @@ from bertwright.corpus.readers.table import Table
 from bertwright.errors import ConfigError, CorpusError
 from bertwright.log import ResultTable
 from bertwright.tasks.base import TrainFile
+from bertwright.tasks.classification.calibration import calibration, fit_temperature
 from bertwright.tasks.classification.label_columns import refuse_flags
+from bertwright.tasks.classification.label_errors import doubtful_labels
 from bertwright.tasks.classification.labels import index_of, is_list, labels_in, note_case, note_combinations
 from bertwright.tasks.classification.reader import Texts, looks_swapped, open_texts, texts_of
 from bertwright.tasks.classification.whole_texts import WholeTexts, known_pairs
@@ -41,14 +43,16 @@ class Classify(WholeTexts):
 
     weights          how much each class counts in the loss, float32 [K]; all alike where there are none
     chosen_positive  the class of two whose F1 is reported, where one was asked for
+    temperature      what logits are divided by; 1 for a model read from a folder, whose logits are so already
     """
 
     name: ClassVar[str] = "classify"
     metric: ClassVar[str] = "accuracy"
-    metrics: ClassVar[tuple[str, ...]] = ("accuracy", "f1", "f1_macro", "matthews", "loss")
+    metrics: ClassVar[tuple[str, ...]] = ("accuracy", "f1", "f1_macro", "matthews", "loss", "ece")
     number_type: ClassVar[type[np.generic]] = np.int64
     weights: np.ndarray | None = None
     chosen_positive: str | None = None
+    temperature: float = 1.0
 
     @classmethod
     def from_train_file(cls, file: TrainFile) -> tuple[Self, dict[str, Texts]]:
@@ -105,8 +109,19 @@ class Classify(WholeTexts):
         """Return the mean cross-entropy, in nats, weighted where classes have weights."""
         return class_loss(scores, example.targets, name=self.name, weights=self.weights)
 
+    def tuned(self, logits: np.ndarray, examples: Texts) -> Self:
+        """Return the task with the temperature that is best on dev, where dev is large enough to say."""
+        return replace(self, temperature=fit_temperature(logits, examples.targets))
+
+    @property
+    def tuned_settings(self) -> dict[str, Any]:
+        """The temperature, if there is one."""
+        return {} if self.temperature == 1.0 else {"temperature": round(self.temperature, 6)}
+
     def evaluate(self, logits: np.ndarray, examples: Texts, *, mistakes: int = 0) -> EvalResult:
         """Return accuracy, F1 and Matthews correlation, the confusion matrix, and the surest wrong predictions."""
+        sure = calibration(logits, examples.targets, temperature=self.temperature)
+        logits = logits / self.temperature
         labels, predictions, probabilities = examples.targets, logits.argmax(-1), softmax(logits)
         matrix = confusion(labels, predictions, classes=len(self.labels))
         rows = [
@@ -116,8 +131,9 @@ class Classify(WholeTexts):
         of_label = probabilities[wrong, labels[wrong]]
         worst = wrong[np.argsort(of_label, kind="stable")][:mistakes].tolist()
         positive = 1 if self.positive is None else self.labels.index(self.positive)
+        figures = classification_figures(labels, predictions, logits, classes=len(self.labels), positive=positive)
         return EvalResult(
-            figures=classification_figures(labels, predictions, logits, classes=len(self.labels), positive=positive),
+            figures={**figures, "ece": sure.after.error},
             table=ResultTable("label (rows) and prediction (columns)", ["", *self.labels], rows),
             mistakes=[
                 Mistake(
@@ -129,11 +145,30 @@ class Classify(WholeTexts):
                 for place in worst
             ],
             warning=warning_of(self.labels, labels, predictions),
+            calibration=sure,
         )
+
+    def suspects(self, logits: np.ndarray, examples: Texts) -> list[tuple[int, dict[str, Any]]]:
+        """Return the examples whose label is doubtful, of out-of-fold logits: text, label, what is more probable."""
+        probabilities = softmax(logits / self.temperature)
+        best = probabilities.argmax(-1)
+        return [
+            (
+                place,
+                {
+                    **examples.fields(place),
+                    "label": self.labels[examples.targets[place]],
+                    "suggested": self.labels[best[place]],
+                    "probability_of_label": float(probabilities[place, examples.targets[place]]),
+                    "probability_of_suggested": float(probabilities[place, best[place]]),
+                },
+            )
+            for place in doubtful_labels(probabilities, examples.targets).tolist()
+        ]
 
     def predictions(self, logits: np.ndarray, examples: Texts) -> list[dict[str, Any]]:
         """Return the most probable label of each example, its probability, and the probability of every label."""
-        probabilities = softmax(logits)
+        probabilities = softmax(logits / self.temperature)
         best = probabilities.argmax(-1)
         return [
             {

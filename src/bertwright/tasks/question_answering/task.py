@@ -113,9 +113,9 @@ class Answer(Task[Questions]):
         """Return the task as it is but for the encoding: SQuAD json has no columns."""
         return replace(self, encoding=columns.encoding)
 
-    def with_tuned_threshold(self, dev: EvalResult) -> Self:
+    def tuned(self, logits: np.ndarray, examples: Questions) -> Self:
         """Return the task with the threshold that is best on dev, where questions without an answer are among it."""
-        best = dev.figures.get("no_answer_threshold")
+        best = self.evaluate(logits, examples).figures.get("no_answer_threshold")
         if best is None or self.settings.no_answer_threshold is not None:
             return self
         return replace(self, settings=self.settings.model_copy(update={"no_answer_threshold": best}))

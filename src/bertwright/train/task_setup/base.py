@@ -12,7 +12,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 import torch
@@ -91,6 +91,10 @@ class TaskSetup(ABC):
 
         While `training`, figures alone, in the precision it trains in.
         """
+
+    def tuned(self, model: Any) -> tuple[Self, EvalResult]:
+        """Return the setup with what of its task is set on dev, thresholds and the like, and how good it is there."""
+        return self, self.evaluate(model, "dev")
 
     def dev_figures(self, model: Any) -> dict[str, float]:
         """Return the figures of a model on dev while it trains."""

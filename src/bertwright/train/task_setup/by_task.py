@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from bertwright.device import pick_device, resolve_precision
 from bertwright.hub.encoder_folder import read_config
@@ -22,6 +23,9 @@ SETUPS: dict[str, tuple[type[TaskSetup], Callable[..., Any]]] = {
     "translate": (TranslationSetup, read_parallel_files),
 }
 """Tasks without a head: what their seeds have in common, and what reads their files."""
+
+S = TypeVar("S", bound=TaskSetup)
+"""A setup of any kind."""
 
 
 def set_up(config: FinetuneConfig, folder: Path, files: Mapping[str, Path]) -> TaskSetup:
@@ -48,3 +52,11 @@ def set_up(config: FinetuneConfig, folder: Path, files: Mapping[str, Path]) -> T
     )
     setup.check()
     return setup
+
+
+def with_examples(setup: S, examples: Mapping[str, Any]) -> S:
+    """Return a setup whose splits are these examples, encoded; those that it has by the same name are replaced."""
+    _, prompt = type(setup).fitted(setup.config, setup.encoder_config, setup.folder)
+    encoder = TextEncoder(setup.tokenizer, max_length=setup.config.batches.max_length, prompt=prompt)
+    encoded = {name: setup.task.encode(part, encoder) for name, part in examples.items()}
+    return replace(setup, splits={**setup.splits, **encoded})

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
+import numpy as np
 import torch
 
 from bertwright.hub.cards.model_cards import task_card
@@ -16,6 +17,7 @@ from bertwright.hub.task_folder import save_fine_tuned
 from bertwright.inference.scoring import score_rows
 from bertwright.log import note
 from bertwright.model.config import ModelConfig, training_flops
+from bertwright.model.crf import Crf
 from bertwright.model.encoder import SEQUENCE_HEADS
 from bertwright.model.task_model import FineTuned
 from bertwright.rng import key_of
@@ -96,11 +98,29 @@ class HeadSetup(TaskSetup):
 
         Scores are always float32: between 2 and 4 bfloat16 knows steps of 0.016 alone, and what is equal has no order.
         """
-        chosen = self.splits[split]
         cast = self.cast if training and self.task.problem != "regression" else nullcontext
-        logits = score_rows(model, chosen.rows, device=self.device, cast=cast)
+        logits = score_rows(model, self.splits[split].rows, device=self.device, cast=cast)
         mistakes = 0 if training else self.config.watch.mistakes
-        return self.task.with_crf(model.crf).evaluate(logits, chosen.examples, mistakes=mistakes)
+        return self.task.with_crf(model.crf).evaluate(logits, self.splits[split].examples, mistakes=mistakes)
+
+    def tuned(self, model: FineTuned) -> tuple[Self, EvalResult]:
+        """Return the setup with its task tuned on dev, and how good it is there."""
+        return self.tuned_by(self.logits(model, "dev"), model.crf)
+
+    def tuned_by(self, logits: np.ndarray, crf: Crf | None = None) -> tuple[Self, EvalResult]:
+        """Return the same for logits [Q, outputs] of dev."""
+        dev = self.splits["dev"].examples
+        task = self.task.with_crf(crf).tuned(logits, dev)
+        result = task.evaluate(logits, dev, mistakes=self.config.watch.mistakes)
+        return replace(self, task=task.with_crf(None)), result
+
+    def logits(self, model: FineTuned, split: str) -> np.ndarray:
+        """Return the logits [Q, outputs] of a model for a split, in float32."""
+        return score_rows(model, self.splits[split].rows, device=self.device)
+
+    def extra_facts(self) -> dict[str, Any]:
+        """Return what was set on dev."""
+        return self.task.tuned_settings
 
     def save(self, model: FineTuned, out: Path, *, name: str, figures: Mapping[str, Any]) -> None:
         """Write the folder of the class Hugging Face has for such a head."""
@@ -112,5 +132,6 @@ class HeadSetup(TaskSetup):
             problem=self.task.problem,
             extra_config=config_to_keep(self.task),
             max_length=self.config.batches.max_length,
+            temperature=self.task.temperature,
             card=task_card(name, figures, names=figure_names(figures["dev"], positive=self.task.positive)),
         )

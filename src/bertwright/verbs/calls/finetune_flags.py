@@ -62,6 +62,11 @@ class FinetuneFlags(TypedDict, total=False):
     dev_fraction: Annotated[float, Sets("split.dev_fraction", "0.1")]
     """Fraction of the training file to hold out where there is no --dev. Classes keep their fractions, equal texts (for
     answer and choose, questions about one context) stay on one side."""
+    folds: Annotated[int, Sets("split.folds", "none")]
+    """Cross-validation in place of --dev: so many parts, each predicted by a model trained on the others; mean and
+    deviation are reported, and the model that is written is trained on all of the training file."""
+    suspects: Annotated[bool, Sets("watch.suspects")]
+    """classify, with --folds: list the examples whose label the other folds doubt in OUT/suspects.jsonl."""
     seed: Annotated[int, Sets("seed", "0")]
     """The first seed."""
     epochs: Annotated[float, Sets("schedule.epochs", "3; translate 10")]
@@ -155,3 +160,13 @@ def finetune_settings(task: str, flags: Mapping[str, Any]) -> dict[str, Any]:
         section = "translate" if task == "translate" else "columns"
         settings = merge(settings, nested(f"{section}.encoding", given["encoding"]))
     return merge(settings, save_every_settings("watch", given.get("save_every")))
+
+
+def require_one_split(dev: Path | str | None, settings: Mapping[str, Any], *, seeds: int) -> None:
+    """Raise UsageError where a call says in two ways what is evaluated on."""
+    split = settings.get("split", {})
+    if dev is not None and split:
+        flag = "--folds" if split.get("folds") else "--dev-fraction"
+        raise UsageError(f"--dev and {flag} cannot both be given; leave one out")
+    if split.get("folds") and (seeds > 1 or "dev_fraction" in split):
+        raise UsageError("--folds holds out every part in turn; give it without --num-seeds and --dev-fraction")

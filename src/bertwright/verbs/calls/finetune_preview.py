@@ -41,7 +41,8 @@ def preview_task(setup: TaskSetup, out: Path, *, seeds: int) -> Result:
         "model": f"{setup.folder}: {plan['parameters']:,} parameters, {trained:,} of them trained",
         "examples": ", ".join(f"{count:,} {name}" for name, count in examples.items()),
         "run": f"{schedule.amount:,.0f} {schedule.unit} of up to {config.batches.rows} examples"
-        f"{f', {seeds} times' if seeds > 1 else ''}",
+        f"{f', {seeds} times' if seeds > 1 else ''}"
+        f"{f', and as often without one of {config.split.folds} folds' if config.split.folds else ''}",
         "learning rate": f"{config.optimizer.learning_rate:g}, warm-up {config.schedule.warmup:.0%}",
         "device": f"{setup.precision} on {setup.device}",
         "disk": f"about {human_bytes(plan['disk_bytes'])} of {human_bytes(plan['free_bytes'])} free",
