@@ -41,10 +41,10 @@ def written(folder: Path, architecture: str) -> Path:
     encoder = build_encoder(named_size("tiny", architecture=architecture, **size))
     with torch.no_grad():
         for parameter in encoder.parameters():
-            parameter.add_(torch.randn_like(parameter) * 0.1)
+            parameter.add_(torch.randn_like(parameter) * 0.3)
     model = FineTuned(encoder, head_type="row", outputs=1, dropout=0.1).eval()
     with torch.no_grad():
-        model.classifier.weight.normal_()
+        model.classifier.weight.normal_(std=0.5)
     task = Rank.from_labels(["rank"], {"top_grade": 3})
     out, kept = folder / "model", config_to_keep(task)
     save_fine_tuned(model, folder / "tokenizer.json", out, labels=task.labels, problem=task.problem, extra_config=kept)

@@ -164,13 +164,13 @@ def test_the_right_choice_is_found(model: Path, tmp_path: Path, capsys: pytest.C
 
 
 def passages(path: Path, count: int) -> Path:
-    """Write queries for where somebody lives, each with a passage that says it, one about the name, and two others."""
+    """Write queries for where somebody lives, each with a passage that says it, another of the name, two of things."""
     random = np.random.default_rng(count)
     with path.open("w", encoding="utf-8") as file:
         for _ in range(count):
-            name, other = random.permutation(NAMES)[:2].tolist()
+            name = str(random.choice(NAMES))
             texts = [f"{name} lives in {random.choice(PLACES)}.", f"{name} likes the {random.choice(THINGS)}."]
-            texts += [f"{other} lives in {random.choice(PLACES)}.", f"the old {random.choice(THINGS)}."]
+            texts += [f"the {age} {random.choice(THINGS)}." for age in ("very old", "old")]
             query = f"Where does {name} live? {' '.join(random.choice(WORDS, size=3))}"
             for text, grade in zip(texts, (2, 1, 0, 0), strict=True):
                 file.write(json.dumps({"query": query, "passage": text, "relevance": grade}) + "\n")
@@ -186,7 +186,7 @@ def test_passages_are_ranked(model: Path, tmp_path: Path, capsys: pytest.Capture
     saved = tmp_path / "run" / "model"
     assert evaluate("rank", saved, files["test"]) == figures["test"]
     assert "CrossEncoder" in (saved / "README.md").read_text(encoding="utf-8")
-    texts = ["Bert lives in Oslo.", "Anna likes the cat.", "Anna lives in Rome."]
+    texts = ["the old boat.", "Anna likes the cat.", "Anna lives in Rome."]
     capsys.readouterr()
     assert main(["predict", "--model", str(saved), "Where does Anna live?", *texts]) == 0
     shown = capsys.readouterr().out

@@ -23,6 +23,7 @@ from bertwright.tasks.columns import ColumnsConfig
 from bertwright.tasks.eval_result import EvalResult
 from bertwright.tasks.examples import EncodedExamples, Examples
 from bertwright.tasks.head import HeadConfig
+from bertwright.tasks.paired import Resampled
 from bertwright.tasks.text_encoder import TextEncoder
 from bertwright.tasks.unlabelled import UnlabelledFile
 from bertwright.types import LabelledBatch, Loss, TokenRows
@@ -146,6 +147,10 @@ class Task(FinetuneTask, ABC, Generic[E]):
     @abstractmethod
     def evaluate(self, logits: np.ndarray, examples: E, *, mistakes: int = 0) -> EvalResult:
         """Return how good logits [Q, outputs] are, in the order of the encoded examples, with the worst mistakes."""
+
+    @abstractmethod
+    def resampled(self, logits: np.ndarray, examples: E) -> Resampled:
+        """Return the figures of logits [Q, outputs] on any choice of examples, by which models are compared."""
 
     @abstractmethod
     def predictions(self, logits: np.ndarray, examples: E) -> list[dict[str, Any]]:

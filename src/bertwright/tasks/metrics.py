@@ -84,6 +84,27 @@ def classification_figures(
     }
 
 
+def counted_figures(
+    labels: np.ndarray, predictions: np.ndarray, *, classes: int, positive: int = 1
+) -> dict[str, float]:
+    """Return accuracy, f1, f1_macro and matthews as `classification_figures` does, by counting alone: many times over.
+
+    >>> counted_figures(np.array([0, 1, 1]), np.array([0, 1, 0]), classes=2)["f1"]
+    0.6666666666666666
+    """
+    right = np.bincount(labels[labels == predictions], minlength=classes)
+    there, given = (np.bincount(one, minlength=classes) for one in (labels, predictions))
+    f1 = 2 * right / np.maximum(there + given, 1)
+    count, macro = len(labels), float(f1.mean())
+    spread = (count**2 - float(given @ given)) * (count**2 - float(there @ there))
+    return {
+        "accuracy": float(right.sum() / count),
+        "f1": float(f1[positive]) if classes == 2 else macro,
+        "f1_macro": macro,
+        "matthews": float(right.sum() * count - there @ given) / math.sqrt(spread) if spread > 0 else 0.0,
+    }
+
+
 def sigmoid(logits: np.ndarray) -> np.ndarray:
     """Return the probability of each label by itself, of logits of any shape."""
     from scipy.special import expit

@@ -24,6 +24,7 @@ from bertwright.tasks.columns import KNOWN, ColumnsConfig
 from bertwright.tasks.eval_result import SAME_PREDICTION, EvalResult, Mistake, worst_first
 from bertwright.tasks.examples import split_dev
 from bertwright.tasks.metrics import figures_by_label, logit, multi_label_figures, sigmoid
+from bertwright.tasks.paired import Resampled
 from bertwright.types import LabelledBatch, Loss, PartSums
 
 if TYPE_CHECKING:
@@ -154,6 +155,25 @@ class MultiLabel(WholeTexts):
             if labels.any() and not predictions.any()
             else "",
         )
+
+    def resampled(self, logits: np.ndarray, examples: Texts) -> Resampled:
+        """Return what `evaluate` gives on any choice of texts."""
+        labels, predictions = examples.targets > 0, self.given(logits)
+        parts = [one.astype(np.float32) for one in (labels & predictions, labels, predictions)]
+        whole = (labels == predictions).all(-1)
+        nats = np.logaddexp(0.0, np.where(labels, -1.0, 1.0) * logits.astype(np.float64)).mean(-1)
+
+        def figures(places: np.ndarray) -> dict[str, float]:
+            times = np.bincount(places, minlength=len(labels)).astype(np.float32)
+            right, there, given = (times @ part for part in parts)
+            return {
+                "f1_micro": float(2 * right.sum() / max(1.0, float((there + given).sum()))),
+                "f1_macro": float((2 * right / np.maximum(there + given, 1)).mean()),
+                "subset_accuracy": float(whole[places].mean()),
+                "loss": float(nats[places].mean()),
+            }
+
+        return Resampled(len(labels), figures)
 
     def _names(self, chosen: np.ndarray) -> str:
         return ", ".join(self.labels[place] for place in np.flatnonzero(chosen)) or "nothing"

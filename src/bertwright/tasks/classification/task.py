@@ -24,7 +24,8 @@ from bertwright.tasks.columns import LABELS, Columns, ColumnsConfig
 from bertwright.tasks.eval_result import EvalResult, Mistake, warning_of
 from bertwright.tasks.examples import split_dev
 from bertwright.tasks.head import class_loss, class_weights
-from bertwright.tasks.metrics import classification_figures, confusion, softmax
+from bertwright.tasks.metrics import classification_figures, confusion, counted_figures, log_probabilities, softmax
+from bertwright.tasks.paired import Resampled
 from bertwright.types import LabelledBatch, Loss
 
 if TYPE_CHECKING:
@@ -147,6 +148,18 @@ class Classify(WholeTexts):
             warning=warning_of(self.labels, labels, predictions),
             calibration=sure,
         )
+
+    def resampled(self, logits: np.ndarray, examples: Texts) -> Resampled:
+        """Return what `evaluate` gives, but the calibration error, on any choice of texts."""
+        labels, predictions, classes = examples.targets, logits.argmax(-1), len(self.labels)
+        nats = -log_probabilities(logits / self.temperature)[np.arange(len(labels)), labels]
+        positive = 1 if self.positive is None else self.labels.index(self.positive)
+
+        def figures(places: np.ndarray) -> dict[str, float]:
+            found = counted_figures(labels[places], predictions[places], classes=classes, positive=positive)
+            return {**found, "loss": float(nats[places].mean())}
+
+        return Resampled(len(labels), figures)
 
     def suspects(self, logits: np.ndarray, examples: Texts) -> list[tuple[int, dict[str, Any]]]:
         """Return the examples whose label is doubtful, of out-of-fold logits: text, label, what is more probable."""

@@ -33,6 +33,7 @@ from bertwright.tasks.embedding.metrics import Ranks, cosines, rank_texts, retri
 from bertwright.tasks.embedding.reader import Kind, Sentences, scaled
 from bertwright.tasks.eval_result import EvalResult, Mistake, worst_first
 from bertwright.tasks.examples import EncodedExamples
+from bertwright.tasks.paired import Resampled
 from bertwright.tasks.text_encoder import TextEncoder
 from bertwright.types import Loss, PartSums, SentenceBatch
 
@@ -138,7 +139,7 @@ def evaluate_vectors(vectors: np.ndarray, examples: Sentences, *, mistakes: int 
         return _evaluate_scores(vectors, examples, examples.scores, mistakes=mistakes)
     ranks = rank_texts(vectors, examples.members[:, :2], examples.members[:, 2:].reshape(-1))
     return EvalResult(
-        figures=retrieval_figures(ranks),
+        figures=retrieval_figures(ranks.rank),
         table=_table_of_ranks(ranks),
         mistakes=[
             Mistake(
@@ -150,6 +151,15 @@ def evaluate_vectors(vectors: np.ndarray, examples: Sentences, *, mistakes: int 
             for place in worst_first(ranks.rank - 1, mistakes)
         ],
     )
+
+
+def resampled_vectors(vectors: np.ndarray, examples: Sentences) -> Resampled:
+    """Return what `evaluate_vectors` gives on any choice of scored pairs, or of texts that look for others."""
+    if examples.scores is None:
+        ranks = rank_texts(vectors, examples.members[:, :2], examples.members[:, 2:].reshape(-1))
+        return Resampled(len(ranks.rank), lambda places: retrieval_figures(ranks.rank[places]))
+    scores, similarity = examples.scores, cosines(vectors[examples.members[:, 0]], vectors[examples.members[:, 1]])
+    return Resampled(len(scores), lambda places: score_figures(scores[places], similarity[places]))
 
 
 def _table_of_ranks(ranks: Ranks) -> ResultTable:

@@ -19,6 +19,7 @@ from bertwright.tasks.columns import ColumnsConfig
 from bertwright.tasks.eval_result import EvalResult, Mistake
 from bertwright.tasks.examples import EncodedExamples, split_dev
 from bertwright.tasks.multiple_choice.reader import Choices, choices_of_questions, lacks_right, read_choices
+from bertwright.tasks.paired import Resampled, means
 from bertwright.tasks.text_encoder import TextEncoder
 from bertwright.tasks.unlabelled import UnlabelledFile
 from bertwright.types import LabelledBatch, Loss, PartSums
@@ -118,6 +119,12 @@ class Choose(Task[Choices]):
                 for place in worst
             ],
         )
+
+    def resampled(self, logits: np.ndarray, examples: Choices) -> Resampled:
+        """Return what `evaluate` gives on any choice of questions."""
+        chosen, probabilities, firsts = _chosen(logits, examples)
+        nats = -np.log(np.maximum(probabilities[firsts + examples.right], 1e-300))
+        return means({"accuracy": (chosen == examples.right).astype(np.float64), "loss": nats})
 
     def predictions(self, logits: np.ndarray, examples: Choices) -> list[dict[str, Any]]:
         """Return for each question the most probable choice, its place from 0, and the probability of every choice."""

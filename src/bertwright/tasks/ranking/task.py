@@ -23,6 +23,7 @@ from bertwright.tasks.columns import Columns, ColumnsConfig
 from bertwright.tasks.eval_result import EvalResult, Mistake
 from bertwright.tasks.examples import split_dev
 from bertwright.tasks.metrics import sigmoid
+from bertwright.tasks.paired import Resampled, means
 from bertwright.tasks.ranking.metrics import QueryRanks, rank_passages
 from bertwright.tasks.ranking.reader import RELEVANCE, Passages, grades_of, open_passages, passages_of_questions
 from bertwright.types import LabelledBatch, Loss, PartSums
@@ -134,6 +135,12 @@ class Rank(WholeTexts):
             if len(ranks.queries)
             else "no query has a relevant passage and another one to tell it from, so the figures are 0",
         )
+
+    def resampled(self, logits: np.ndarray, examples: Texts) -> Resampled:
+        """Return NDCG@10 and MRR@10 on any choice of the queries that are counted."""
+        assert isinstance(examples, Passages)
+        ranks = rank_passages(logits[:, 0].astype(np.float64), examples.targets, examples.query_numbers())
+        return means({"ndcg_at_10": ranks.ndcg, "mrr_at_10": ranks.reciprocal})
 
     def predictions(self, logits: np.ndarray, examples: Texts) -> list[dict[str, Any]]:
         """Return for each query its passages, the best first, each with its place among those given and its score."""

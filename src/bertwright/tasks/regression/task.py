@@ -18,6 +18,7 @@ from bertwright.tasks.columns import SCORES, Columns, ColumnsConfig
 from bertwright.tasks.eval_result import EvalResult, Mistake
 from bertwright.tasks.examples import split_dev
 from bertwright.tasks.metrics import regression_figures
+from bertwright.tasks.paired import Resampled
 from bertwright.types import LabelledBatch, Loss, PartSums
 
 if TYPE_CHECKING:
@@ -88,6 +89,11 @@ class Regress(WholeTexts):
                 for place in np.argsort(-errors, kind="stable")[:mistakes].tolist()
             ],
         )
+
+    def resampled(self, logits: np.ndarray, examples: Texts) -> Resampled:
+        """Return what `evaluate` gives on any choice of texts."""
+        scores, predictions = examples.targets, logits[:, 0]
+        return Resampled(len(scores), lambda places: regression_figures(scores[places], predictions[places]))
 
     def predictions(self, logits: np.ndarray, examples: Texts) -> list[dict[str, Any]]:
         """Return the score of each example."""

@@ -20,8 +20,17 @@ from bertwright.tasks.eval_result import SAME_PREDICTION, EvalResult, Mistake, w
 from bertwright.tasks.examples import EncodedExamples, split_dev
 from bertwright.tasks.head import class_loss, class_weights
 from bertwright.tasks.metrics import log_probabilities
+from bertwright.tasks.paired import Resampled
 from bertwright.tasks.tagging.decode import DecodedTags, decode_tags
-from bertwright.tasks.tagging.metrics import Entities, TagSet, compare, entities_of, tag_set
+from bertwright.tasks.tagging.metrics import (
+    Entities,
+    Found,
+    TagSet,
+    compare,
+    counts_by_sentence,
+    entities_of,
+    tag_set,
+)
 from bertwright.tasks.tagging.reader import TaggedSentences, lacks_tags, read_tagged, sentences_of_questions
 from bertwright.tasks.tagging.schemes import Scheme, allowed_transitions, as_labels, detect_scheme, tag_labels
 from bertwright.tasks.text_encoder import TextEncoder
@@ -194,6 +203,23 @@ class Tag(Task[TaggedSentences]):
         figures = {"f1": f1, "precision": precision, "recall": recall, "accuracy": accuracy, "loss": loss}
         of_labels = decoded.log_probabilities[np.arange(len(logits)), labels]
         return EvalResult(figures, table, self._worst(predictions, of_labels, examples, most=mistakes), warning)
+
+    def resampled(self, logits: np.ndarray, examples: TaggedSentences) -> Resampled:
+        """Return what `evaluate` gives, but the loss, on any choice of sentences."""
+        labels, predictions = examples.targets, self.decode(logits, examples).tags
+        begins = np.cumsum(examples.counts) - examples.counts
+        words = np.add.reduceat((labels == predictions).astype(np.int64), begins)
+        found = [entities_of(tags, examples.counts, self.tag_set) for tags in (labels, predictions)]
+        entities = counts_by_sentence(found[0], found[1], examples.counts, types=len(self.tag_set.types))
+
+        def figures(places: np.ndarray) -> dict[str, float]:
+            accuracy = float(words[places].sum() / examples.counts[places].sum())
+            whole = Found(*(int(count[places].sum()) for count in entities))
+            of_entities = {"f1": whole.f1, "precision": whole.precision, "recall": whole.recall}
+            plain = dict.fromkeys(of_entities, accuracy)
+            return {**(plain if self.scheme == "plain" else of_entities), "accuracy": accuracy}
+
+        return Resampled(len(examples), figures)
 
     def _worst(
         self, predictions: np.ndarray, of_labels: np.ndarray, examples: TaggedSentences, *, most: int

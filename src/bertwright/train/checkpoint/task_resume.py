@@ -97,7 +97,7 @@ def task_identity(setup: TaskSetup, files: Mapping[str, Path]) -> dict[str, Any]
     }
     settings = setup.config.model_dump(mode="json", exclude=exclude)
     for section, name in NEWER:
-        if settings[section][name] == getattr(type(getattr(setup.config, section))(), name):
+        if section in settings and settings[section][name] == getattr(type(getattr(setup.config, section))(), name):
             del settings[section][name]
     weights = sorted([setup.folder / "config.json", *setup.folder.glob("*.safetensors")])
     return {
