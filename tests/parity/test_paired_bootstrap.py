@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from bertwright.tasks.bootstrap import means, paired_bootstrap
 from bertwright.tasks.classification.multi_label import MultiLabel
 from bertwright.tasks.classification.reader import Texts
 from bertwright.tasks.classification.task import Classify
@@ -17,7 +18,6 @@ from bertwright.tasks.embedding.reader import Sentences
 from bertwright.tasks.embedding.task import evaluate_vectors, resampled_vectors
 from bertwright.tasks.multiple_choice.reader import Choices
 from bertwright.tasks.multiple_choice.task import Choose
-from bertwright.tasks.paired import means, paired_bootstrap
 from bertwright.tasks.ranking.reader import Passages
 from bertwright.tasks.ranking.task import Rank
 from bertwright.tasks.regression.task import Regress

@@ -19,10 +19,10 @@ from bertwright.verbs.evaluate import evaluate
 from bertwright.verbs.finetune import finetune
 
 GOOD, BAD, THINGS = ["fine", "great", "lovely"], ["poor", "dull", "awful"], ["film", "song", "book", "play"]
-ROWS, FLIPPED = 240, 12
+ROWS, FLIPPED = 360, 18
 QUICK: dict[str, Any] = {
     "precision": "fp32",
-    "schedule": {"epochs": 4},
+    "schedule": {"epochs": 10},
     "optimizer": {"learning_rate": 3e-3},
     "batches": {"rows": 16},
     "transfer": {"dropout": 0.0},
@@ -33,7 +33,7 @@ QUICK: dict[str, Any] = {
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An untrained encoder of two blocks."""
     folder = tmp_path_factory.mktemp("model")
-    names = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *GOOD, *BAD, *THINGS, "the", "was", *map(str, range(ROWS))]
+    names = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *GOOD, *BAD, *THINGS, "the", "was"]
     backend = tokenizers.Tokenizer(tokenizers.models.WordLevel({n: i for i, n in enumerate(names)}, unk_token="[UNK]"))
     backend.pre_tokenizer = tokenizers.pre_tokenizers.BertPreTokenizer()
     backend.post_processor = tokenizers.processors.BertProcessing(("[SEP]", 3), ("[CLS]", 2))
@@ -68,7 +68,7 @@ def test_folds_predict_all_and_find_wrong_labels(model: Path, tmp_path: Path, mo
     each = [one["dev"]["accuracy"] for one in figures["folds"]]
     assert figures["mean"]["dev"]["accuracy"] == pytest.approx(np.mean(each), abs=1e-6)
     assert figures["spread"]["dev"]["accuracy"] == pytest.approx(np.std(each, ddof=1), abs=1e-6)
-    assert figures["dev"]["accuracy"] == pytest.approx(np.mean(each), abs=1e-9)  # folds of 80 rows each
+    assert figures["dev"]["accuracy"] == pytest.approx(np.mean(each), abs=1e-9)  # folds of 120 rows each
     assert figures["examples"]["train"] == ROWS
     assert figures["best_step"] == figures["steps"]
     found = [json.loads(line) for line in (tmp_path / "run" / "suspects.jsonl").read_text().splitlines()]
@@ -92,7 +92,7 @@ def test_folds_predict_all_and_find_wrong_labels(model: Path, tmp_path: Path, mo
             finetune("classify", model, **call, out=tmp_path / "again")
     assert len(list((tmp_path / "again" / "checkpoints" / "folds").iterdir())) == 3
     with monkeypatch.context() as patch:
-        patch.setattr(folds, "with_examples", no_training := _no_training(folds.with_examples))
+        patch.setattr(folds, "with_examples", no_training := NoTraining(folds.with_examples))
         resumed = finetune("classify", model, **call, out=tmp_path / "again", resume=True)
     assert no_training.splits == [{"dev"}]
     same = ("dev", "test", "folds", "mean", "spread", "suspects")
@@ -101,7 +101,7 @@ def test_folds_predict_all_and_find_wrong_labels(model: Path, tmp_path: Path, mo
     assert weights[0].read_bytes() == weights[1].read_bytes()
 
 
-class _no_training:
+class NoTraining:
     """Notes which splits are encoded: a fold that is trained has a split of its own to train on."""
 
     def __init__(self, function: Any) -> None:
@@ -135,9 +135,9 @@ def test_calls_that_contradict_themselves_are_refused(model: Path, tmp_path: Pat
     with pytest.raises(UsageError, match="--num-seeds"):
         finetune("classify", model, file, out=out, folds=3, num_seeds=2)
     for flags in ({"folds": 3, "patience": 2}, {"suspects": True}, {"folds": 3, "suspects": True, "multi_label": True}):
-        with pytest.raises(ConfigError, match=r"split\.folds|watch\.suspects"):
+        with pytest.raises(ConfigError, match=r"folds|suspects"):
             finetune("classify", model, file, out=out, **flags)
-    with pytest.raises(ConfigError, match=r"split\.folds"):
+    with pytest.raises(ConfigError, match="folds"):
         finetune("embed", model, file, out=out, folds=3)
     with pytest.raises(ConfigError, match="folds"):
         finetune("classify", model, file, out=out, folds=1)

@@ -23,6 +23,7 @@ from bertwright.inference.translation import TranslationPredictor, translation_l
 from bertwright.log import Block, Facts, ResultTable, note
 from bertwright.result import Result
 from bertwright.tasks.base import Task
+from bertwright.tasks.bootstrap import Difference, paired_bootstrap
 from bertwright.tasks.classification.task import Classify, positive_of
 from bertwright.tasks.classification.whole_texts import WholeTexts
 from bertwright.tasks.columns import ColumnsConfig
@@ -30,7 +31,6 @@ from bertwright.tasks.embedding.reader import Sentences, read_sentences
 from bertwright.tasks.embedding.task import Embed, evaluate_vectors, resampled_vectors
 from bertwright.tasks.eval_result import EvalResult
 from bertwright.tasks.metrics import figure_names
-from bertwright.tasks.paired import Difference, paired_bootstrap
 from bertwright.tasks.text_encoder import TextEncoder
 from bertwright.tasks.translation.metrics import score_texts
 from bertwright.tasks.translation.reader import SidesConfig
@@ -143,8 +143,8 @@ def _compared(
         rows.append([shown, *cells, *[""] * (5 - len(cells))])
     header = ["figure", "model", "against", "difference", "95% interval", "p"]
     title = f"{folders[0]} against {folders[1]} on {file}"
-    found = {key: asdict(one) for key, one in differences.items()}
-    return Result({**ours, "against": theirs, "differences": found}, ResultTable(title, header, rows))
+    by_name = {key: asdict(one) for key, one in differences.items()}
+    return Result({**ours, "against": theirs, "differences": by_name}, ResultTable(title, header, rows))
 
 
 def refuse_without_labels(task: Task[Any], file: Path, columns: ColumnsConfig, *, model: Path) -> None:

@@ -134,6 +134,8 @@ def score_table(figures: Mapping[str, Any]) -> ResultTable:
     """Say how long a run took; return a table of its figures on each split, with their spread over seeds."""
     speed = f"{figures['examples_per_second']:,.0f} examples/s"
     best = f"step {figures['best_step']:,} was best, evaluated below in float32"
+    if "folds" in figures:
+        best = f"dev below are {len(figures['folds'])} folds, each predicted by a model trained on the others"
     note(f"{figures['epochs']:g} epochs in {figures['seconds']:.0f} s, {speed}; {best}")
     return figures_table(figures, [split for split in ("dev", "test") if split in figures])
 

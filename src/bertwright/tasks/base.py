@@ -19,11 +19,11 @@ import numpy as np
 
 from bertwright.config import Section
 from bertwright.data.labelled.rows_of_labels import LabelledRows
+from bertwright.tasks.bootstrap import Resampled
 from bertwright.tasks.columns import ColumnsConfig
 from bertwright.tasks.eval_result import EvalResult
 from bertwright.tasks.examples import EncodedExamples, Examples
 from bertwright.tasks.head import HeadConfig
-from bertwright.tasks.paired import Resampled
 from bertwright.tasks.text_encoder import TextEncoder
 from bertwright.tasks.unlabelled import UnlabelledFile
 from bertwright.types import LabelledBatch, Loss, TokenRows
@@ -170,9 +170,14 @@ class Task(FinetuneTask, ABC, Generic[E]):
         return {}
 
     @property
-    def temperature(self) -> float:
-        """What the logits of the model that is written are divided by."""
-        return 1.0
+    def outputs(self) -> tuple[str, ...]:
+        """Names of the head's outputs: the labels, usually."""
+        return self.labels
+
+    @property
+    def divisors(self) -> np.ndarray:
+        """What each output of the model that is written is divided by, float64."""
+        return np.ones(len(self.outputs))
 
     def new_crf(self) -> Crf | None:
         """Return what a new model has above its logits, where the task decides over whole rows; usually nothing."""

@@ -14,6 +14,7 @@ from bertwright.corpus.readers.table import Table, read_table
 from bertwright.errors import CorpusError, ModelError
 from bertwright.log import ResultTable
 from bertwright.tasks.base import TrainFile
+from bertwright.tasks.bootstrap import Resampled
 from bertwright.tasks.classification.calibration import best_thresholds
 from bertwright.tasks.classification.label_columns import LabelColumns, find_label_columns, note_labels, one_hot
 from bertwright.tasks.classification.labels import note_case
@@ -24,7 +25,6 @@ from bertwright.tasks.columns import KNOWN, ColumnsConfig
 from bertwright.tasks.eval_result import SAME_PREDICTION, EvalResult, Mistake, worst_first
 from bertwright.tasks.examples import split_dev
 from bertwright.tasks.metrics import figures_by_label, logit, multi_label_figures, sigmoid
-from bertwright.tasks.paired import Resampled
 from bertwright.types import LabelledBatch, Loss, PartSums
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ class MultiLabel(WholeTexts):
     def from_train_file(cls, file: TrainFile) -> tuple[Self, dict[str, Texts]]:
         """Return the task of a training table: every label that occurs in it."""
         path = file.path
-        file.head.refuse("class_weights", "crf", "positive", task="classify with several labels a text")
+        file.head.refuse("class_weights", "crf", "positive", "windows", task="classify with several labels a text")
         table, found = open_labels(path, file.columns)
         first, second, written = texts_of(table, found, may_lack_target=True)
         of_rows = found.labels_of(table)

@@ -14,6 +14,7 @@ from bertwright.corpus.readers.table import Table
 from bertwright.errors import ConfigError, CorpusError
 from bertwright.log import ResultTable
 from bertwright.tasks.base import TrainFile
+from bertwright.tasks.bootstrap import Resampled
 from bertwright.tasks.classification.calibration import calibration, fit_temperature
 from bertwright.tasks.classification.label_columns import refuse_flags
 from bertwright.tasks.classification.label_errors import doubtful_labels
@@ -25,7 +26,6 @@ from bertwright.tasks.eval_result import EvalResult, Mistake, warning_of
 from bertwright.tasks.examples import split_dev
 from bertwright.tasks.head import class_loss, class_weights
 from bertwright.tasks.metrics import classification_figures, confusion, counted_figures, log_probabilities, softmax
-from bertwright.tasks.paired import Resampled
 from bertwright.types import LabelledBatch, Loss
 
 if TYPE_CHECKING:
@@ -113,6 +113,11 @@ class Classify(WholeTexts):
     def tuned(self, logits: np.ndarray, examples: Texts) -> Self:
         """Return the task with the temperature that is best on dev, where dev is large enough to say."""
         return replace(self, temperature=fit_temperature(logits, examples.targets))
+
+    @property
+    def divisors(self) -> np.ndarray:
+        """The temperature, for each class."""
+        return np.full(len(self.labels), self.temperature)
 
     @property
     def tuned_settings(self) -> dict[str, Any]:

@@ -15,11 +15,11 @@ import numpy as np
 from bertwright.data.labelled.rows_of_labels import LabelledRows
 from bertwright.log import ResultTable, note
 from bertwright.tasks.base import Task, TrainFile
+from bertwright.tasks.bootstrap import Resampled, means
 from bertwright.tasks.columns import ColumnsConfig
 from bertwright.tasks.eval_result import EvalResult, Mistake
 from bertwright.tasks.examples import EncodedExamples, split_dev
 from bertwright.tasks.multiple_choice.reader import Choices, choices_of_questions, lacks_right, read_choices
-from bertwright.tasks.paired import Resampled, means
 from bertwright.tasks.text_encoder import TextEncoder
 from bertwright.tasks.unlabelled import UnlabelledFile
 from bertwright.types import LabelledBatch, Loss, PartSums
@@ -48,7 +48,7 @@ class Choose(Task[Choices]):
     @classmethod
     def from_train_file(cls, file: TrainFile) -> tuple[Self, dict[str, Choices]]:
         """Return the task and the questions of a training table."""
-        file.head.refuse("multi_label", "class_weights", "crf", "positive", task=cls.name)
+        file.head.refuse("multi_label", "class_weights", "crf", "positive", "windows", task=cls.name)
         examples = read_choices(file.path, file.columns)
         fewest, most = int(examples.counts.min()), int(examples.counts.max())
         several = f"{most}" if fewest == most else f"{fewest} to {most}"

@@ -16,10 +16,10 @@ from bertwright.data.labelled.rows_of_labels import LabelledRows
 from bertwright.errors import UsageError
 from bertwright.log import ResultTable, note
 from bertwright.tasks.base import Task, TrainFile
+from bertwright.tasks.bootstrap import Resampled, means
 from bertwright.tasks.columns import ColumnsConfig
 from bertwright.tasks.eval_result import SAME_PREDICTION, EvalResult, Mistake, worst_first
 from bertwright.tasks.examples import EncodedExamples, split_dev
-from bertwright.tasks.paired import Resampled, means
 from bertwright.tasks.question_answering.decode import BestSpans, Spans, best_spans, span_mass
 from bertwright.tasks.question_answering.metrics import best_threshold, score_answers
 from bertwright.tasks.question_answering.reader import Questions, lacks_answers, questions_with_contexts, read_squad
@@ -90,7 +90,7 @@ class Answer(Task[Questions]):
     @classmethod
     def from_train_file(cls, file: TrainFile) -> tuple[Self, dict[str, Questions]]:
         """Return the task and the questions of a training file."""
-        file.head.refuse("multi_label", "class_weights", "crf", "positive", task=cls.name)
+        file.head.refuse("multi_label", "class_weights", "crf", "positive", "windows", task=cls.name)
         if file.columns.names():
             raise UsageError("answer reads SQuAD json, which has no columns; leave out --text-column and the like")
         examples = read_squad(file.path, file.columns.encoding)

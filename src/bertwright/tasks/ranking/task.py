@@ -17,13 +17,13 @@ from bertwright.corpus.readers.table import Table
 from bertwright.errors import CorpusError, ModelError
 from bertwright.log import ResultTable, note
 from bertwright.tasks.base import TrainFile
+from bertwright.tasks.bootstrap import Resampled, means
 from bertwright.tasks.classification.reader import Texts, texts_of
 from bertwright.tasks.classification.whole_texts import WholeTexts
 from bertwright.tasks.columns import Columns, ColumnsConfig
 from bertwright.tasks.eval_result import EvalResult, Mistake
 from bertwright.tasks.examples import split_dev
 from bertwright.tasks.metrics import sigmoid
-from bertwright.tasks.paired import Resampled, means
 from bertwright.tasks.ranking.metrics import QueryRanks, rank_passages
 from bertwright.tasks.ranking.reader import RELEVANCE, Passages, grades_of, open_passages, passages_of_questions
 from bertwright.types import LabelledBatch, Loss, PartSums
@@ -58,7 +58,7 @@ class Rank(WholeTexts):
     @classmethod
     def from_train_file(cls, file: TrainFile) -> tuple[Self, dict[str, Texts]]:
         """Return the task of a training table."""
-        file.head.refuse("multi_label", "class_weights", "crf", "positive", task=cls.name)
+        file.head.refuse("multi_label", "class_weights", "crf", "positive", "windows", task=cls.name)
         table, found = open_passages(file.path, file.columns)
         queries, passages, written = texts_of(table, found)
         grades = grades_of(file.path, written, column=found.target)

@@ -12,13 +12,13 @@ import numpy as np
 from bertwright.corpus.readers.table import Table
 from bertwright.errors import CorpusError
 from bertwright.tasks.base import TrainFile
+from bertwright.tasks.bootstrap import Resampled
 from bertwright.tasks.classification.reader import Texts, numbers_of, open_texts, texts_of
 from bertwright.tasks.classification.whole_texts import WholeTexts
 from bertwright.tasks.columns import SCORES, Columns, ColumnsConfig
 from bertwright.tasks.eval_result import EvalResult, Mistake
 from bertwright.tasks.examples import split_dev
 from bertwright.tasks.metrics import regression_figures
-from bertwright.tasks.paired import Resampled
 from bertwright.types import LabelledBatch, Loss, PartSums
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ class Regress(WholeTexts):
     @classmethod
     def from_train_file(cls, file: TrainFile) -> tuple[Self, dict[str, Texts]]:
         """Return the task of a training table."""
-        file.head.refuse("multi_label", "class_weights", "crf", "positive", task=cls.name)
+        file.head.refuse("multi_label", "class_weights", "crf", "positive", "windows", task=cls.name)
         table, found = open_texts(file.path, file.columns, targets=SCORES)
         first, second, written = texts_of(table, found)
         scores = numbers_of(file.path, written, column=found.target)

@@ -15,12 +15,12 @@ from bertwright.errors import CorpusError, ModelError, UsageError
 from bertwright.log import ResultTable, note
 from bertwright.model.crf_decode import CRFDecoder
 from bertwright.tasks.base import Task, TrainFile
+from bertwright.tasks.bootstrap import Resampled
 from bertwright.tasks.columns import ColumnsConfig
 from bertwright.tasks.eval_result import SAME_PREDICTION, EvalResult, Mistake, warning_of, worst_first
 from bertwright.tasks.examples import EncodedExamples, split_dev
 from bertwright.tasks.head import class_loss, class_weights
 from bertwright.tasks.metrics import log_probabilities
-from bertwright.tasks.paired import Resampled
 from bertwright.tasks.tagging.decode import DecodedTags, decode_tags
 from bertwright.tasks.tagging.metrics import (
     Entities,
@@ -75,9 +75,7 @@ class Tag(Task[TaggedSentences]):
     def from_train_file(cls, file: TrainFile) -> tuple[Self, dict[str, TaggedSentences]]:
         """Return the task of a training file: its scheme and its types."""
         path, columns, head = file.path, file.columns, file.head
-        head.refuse("multi_label", "positive", task=cls.name)
-        if head.crf:
-            head.refuse("class_weights", task="tag with a CRF")
+        head.refuse("multi_label", "positive", "windows", task=cls.name)
         if columns.pair is not None:
             raise UsageError("--pair-column has no place in tagging; give a file of words and their tags")
         found = read_tagged(path, columns)
@@ -162,14 +160,23 @@ class Tag(Task[TaggedSentences]):
         return EncodedExamples(examples, encoder.word_rows(examples.words, examples.counts, examples.targets))
 
     def loss(self, scores: Tensor, example: LabelledBatch) -> Loss:
-        """Return the mean cross-entropy of the words, in nats; with a CRF, the negative log-likelihood a word."""
+        """Return the mean cross-entropy of the words, in nats; with a CRF, the negative log-likelihood a word.
+
+        With a CRF and weights, each word has that of its tag times how improbable it is after the one before.
+        """
         if self.crf is None:
             return class_loss(scores, example.targets, name=self.name, weights=self.weights)
         assert not isinstance(self.crf, CRFDecoder)
         has_word = example.targets != UNASKED
-        nats = self.crf.negative_log_likelihood(scores.float(), example.targets, has_word).sum()
         count = has_word.sum()
-        return Loss(nats / count, {self.name: PartSums(nats.detach(), count)}, count)
+        if self.weights is None:
+            nats = self.crf.negative_log_likelihood(scores.float(), example.targets, has_word).sum()
+            return Loss(nats / count, {self.name: PartSums(nats.detach(), count)}, count)
+        of_tag = scores.float().new_tensor(self.weights.tolist())
+        weights = has_word * of_tag[example.targets.clamp(min=0)]
+        nats = (self.crf.nats_of_words(scores.float(), example.targets, has_word) * weights).sum()
+        total = nats / weights.sum().clamp(min=1e-30)
+        return Loss(total, {self.name: PartSums(total.detach() * count, count)}, weights.sum())
 
     def decode(self, logits: np.ndarray, examples: TaggedSentences) -> DecodedTags:
         """Return the tags that logits [W, K] stand for, and how likely all tags, and those of the examples, are."""

@@ -37,7 +37,17 @@ MAY_CHANGE: dict[str, Any] = {
     "engine": {"device"},
 }  # fmt: skip
 """Settings that may change while a run is interrupted; each seed has an identity of its own."""
-NEWER = (("engine", "accumulation"), ("split", "folds"), ("watch", "suspects"))
+NEWER = (
+    ("engine", "accumulation"),
+    ("engine", "recompute"),
+    ("head", "windows"),
+    ("head", "window_overlap"),
+    ("split", "folds"),
+    ("embed", "dimensions"),
+    ("embed", "hard_negatives"),
+    ("embed", "margin"),
+    ("watch", "suspects"),
+)
 """Settings that checkpoints of earlier versions do not name: where they are as usual, they say nothing."""
 
 

@@ -51,7 +51,7 @@ def set_up(config: FinetuneConfig, folder: Path, files: Mapping[str, Path]) -> T
         precision=resolve_precision(config.precision, device),
     )
     setup.check()
-    return setup
+    return setup.ready()
 
 
 def with_examples(setup: S, examples: Mapping[str, Any]) -> S:

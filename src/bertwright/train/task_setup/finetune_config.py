@@ -146,6 +146,8 @@ class FinetuneEngineConfig(Section):
     """auto (a GPU where there is one), cpu, cuda or cuda:N."""
     accumulation: int = Field(default=1, ge=1)
     """Parts that a step is computed in, one after another: less memory, and the same model but for rounding."""
+    recompute: bool = False
+    """Whether blocks are computed again in the backward pass: less memory, more time, and the same model."""
     compile: bool | None = None
     """Whether steps run compiled; where not given, if the run is long enough to win back the time that takes."""
 
@@ -179,6 +181,10 @@ class FinetuneConfig(Section):
             raise ConfigError(
                 "split.folds: folds are trained to the end of their schedule, so that nothing is chosen "
                 "by them; leave --patience and --eval-every out"
+            )
+        if self.head.windows and self.transfer.r_drop:
+            raise ConfigError(
+                "transfer.r_drop: it compares rows, and windows are parts of a text; leave one of them out"
             )
         if watch.suspects and (self.task != "classify" or self.head.multi_label):
             raise ConfigError("watch.suspects: doubtful labels are found for classify, one label a text")
@@ -217,7 +223,7 @@ class FinetuneConfig(Section):
             raise ConfigError(
                 f"split.folds: folds are for tasks with a head; {self.task} has none, so leave --folds out"
             )
-        self.head.refuse("multi_label", "class_weights", "crf", "positive", task=self.task)
+        self.head.refuse("multi_label", "class_weights", "crf", "positive", "windows", task=self.task)
         compose(Section, self.options)  # there are none
 
 
@@ -292,6 +298,8 @@ class TranslateConfig(FinetuneConfig):
     def check(self) -> None:
         """Raise ConfigError where something is asked for that other tasks alone know."""
         self.refuse_unused({"freeze", "dropout"})
+        if self.engine.recompute:
+            raise ConfigError("engine.recompute: a decoder is not computed again; give --accumulation for less memory")
         if self.engine.compile:
             raise ConfigError("engine.compile: steps of translate do not run compiled; leave it out")
         if self.columns.names():

@@ -54,7 +54,7 @@ class HeadSetup(TaskSetup):
         model = FineTuned(
             encoder,
             head_type=self.task.head_type,
-            outputs=len(self.task.labels),
+            outputs=len(self.task.outputs),
             dropout=self.config.transfer.head_dropout,
             crf=self.task.new_crf(),
         )
@@ -128,10 +128,10 @@ class HeadSetup(TaskSetup):
             model,
             self.tokenizer.path.parent,
             out,
-            labels=self.task.labels,
+            labels=self.task.outputs,
             problem=self.task.problem,
             extra_config=config_to_keep(self.task),
             max_length=self.config.batches.max_length,
-            temperature=self.task.temperature,
+            divisors=self.task.divisors,
             card=task_card(name, figures, names=figure_names(figures["dev"], positive=self.task.positive)),
         )

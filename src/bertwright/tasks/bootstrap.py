@@ -13,6 +13,8 @@ from bertwright.rng import stream
 RESAMPLES = 9999
 """Times that examples are drawn again, as scipy's bootstrap draws them where nothing else is asked for."""
 CONFIDENCE = 0.95
+SHOWN_EVERY = 100
+"""Resamples between two updates of the progress shown."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +72,8 @@ def paired_bootstrap(
             places = random.integers(first.units, size=first.units)
             left, right = first.figures(places), second.figures(places)
             drawn[turn] = [left[name] - right[name] for name in names]
-            done(1)
+            if turn % SHOWN_EVERY == SHOWN_EVERY - 1:
+                done(SHOWN_EVERY)
     tail = (1 - CONFIDENCE) / 2
     low, high = np.quantile(drawn, (tail, 1 - tail), axis=0)
     beyond = np.minimum((drawn <= 0).sum(0), (drawn >= 0).sum(0))
