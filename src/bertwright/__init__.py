@@ -10,12 +10,13 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from bertwright.verbs import AT_THE_TERMINAL_ALONE, VERBS
+from bertwright.verbs import VERBS
 
 if TYPE_CHECKING:
     from bertwright.corpus.shards import Shards as Shards
     from bertwright.hub.encoder_folder import load_model as load_model
     from bertwright.tokenizer.load import load_tokenizer as load_tokenizer
+    from bertwright.verbs.bench import bench as bench
     from bertwright.verbs.doctor import doctor as doctor
     from bertwright.verbs.embed import embed as embed
     from bertwright.verbs.evaluate import evaluate as evaluate
@@ -39,12 +40,12 @@ _HOMES = {
 _AFTER = {"doctor": ("Shards", "load_tokenizer"), "pretrain": ("load_model",)}
 """Its place on the walk: behind which verb."""
 
-__all__ = [name for verb in VERBS if verb not in AT_THE_TERMINAL_ALONE for name in (verb, *_AFTER.get(verb, ()))]
+__all__ = [name for verb in VERBS for name in (verb, *_AFTER.get(verb, ()))]
 
 
 def __getattr__(name: str) -> Any:
     """Return a public name, importing its module when it is first used: preparing text should not wait for torch."""
-    is_verb = name in VERBS and name not in AT_THE_TERMINAL_ALONE
+    is_verb = name in VERBS
     if not is_verb and name not in _HOMES:
         raise AttributeError(f"module 'bertwright' has no attribute {name!r}")
     return getattr(importlib.import_module(f"bertwright.verbs.{name}" if is_verb else _HOMES[name]), name)

@@ -1,11 +1,10 @@
 """Turns TOML files and flags into settings as nested dictionaries, before a section says what is allowed.
 
-Apart from `config`, so that a command's --help need not wait for pydantic.
+Apart from `config`, so that a command's --help need not wait for pydantic; nor for tomllib, which reads alone.
 """
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -24,6 +23,8 @@ def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
 
 def read_toml(path: Path) -> dict[str, Any]:
     """Return a TOML file as nested dictionaries; raises ConfigError with file and place where it cannot be read."""
+    import tomllib
+
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
@@ -36,6 +37,8 @@ def read_toml(path: Path) -> dict[str, Any]:
 
 def override(dotted: str, value: str) -> dict[str, Any]:
     """Return the nested mapping of one ``--section.field value`` flag; the value is read as TOML, else as text."""
+    import tomllib
+
     try:
         parsed: Any = tomllib.loads(f"value = {value}")["value"]
     except (tomllib.TOMLDecodeError, RecursionError):

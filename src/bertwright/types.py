@@ -146,11 +146,11 @@ class MaskedBatch(TokenRows):
 class LabelledBatch(TokenRows):
     """Rows of text with the answers a task asks for.
 
-    asked    [B, M] int64  positions that are asked about: [CLS] for tasks about rows; unused slots hold 0. None where
-                           every token of a row is asked about, and M is S
+    asked    [B, M] int64  positions that are predicted at: [CLS] for tasks about rows; unused slots hold 0. None where
+                           every token of a row is predicted at, and M is S
     targets  [B, M]        int64 the true class, or float32 the true score; unused slots hold UNASKED
              [B, M, K]     float32, where each of K labels is true (1) or not (0)
-             [B, ...]      int64 what is true of each row, where every token is asked about
+             [B, ...]      int64 what is true of each row, where every token is predicted at
     """
 
     asked: Tensor | None

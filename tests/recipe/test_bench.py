@@ -90,6 +90,9 @@ def test_pretrain_finetune_and_predict(data: Path, tmp_path: Path, capsys: pytes
         (["predict"], "this needs --model DIR"),
         (["finetune"], "needs a task"),
         (["finetune", "classify", "--model", "m"], "this needs --train FILE"),
+        (["predict", "--model", "m", "--steps", "3"], "takes no --steps"),
+        (["predict", "some", "--model", "m"], "takes no 'some'"),
+        (["prepare", "a.txt", "--tokenizer", "t", "--model.layers", "3"], "takes no settings"),
         (["nothing"], "nothing"),
     ],
 )

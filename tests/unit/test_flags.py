@@ -18,7 +18,6 @@ from bertwright.flags import EARLIER, HUGGING_FACE, dashed, from_earlier, set_by
 from bertwright.train.interval import Interval
 from bertwright.train.setup.pretrain_config import PretrainConfig, resolve
 from bertwright.train.task_setup.finetune_config import FinetuneConfig, TranslateConfig
-from bertwright.verbs import AT_THE_TERMINAL_ALONE
 from bertwright.verbs.calls.finetune_flags import FinetuneCall, FinetuneFlags, finetune_settings
 from bertwright.verbs.calls.pretrain_flags import PretrainFlags, pretrain_settings
 
@@ -114,7 +113,7 @@ PYTHON_ONLY = {"settings", "columns", "shard_text", "lowercase"}
 """Parameters that stand for several flags, for earlier ones, or are for tests."""
 
 
-@pytest.mark.parametrize("verb", [verb for verb in VERBS if verb not in AT_THE_TERMINAL_ALONE])
+@pytest.mark.parametrize("verb", list(VERBS))
 def test_python_functions_have_the_flags_of_the_command_line_and_their_defaults(verb: str) -> None:
     arguments = build_app(overview=False)[verb].assemble_argument_collection()
     of_command = {argument.name.lstrip("-").replace("-", "_").lower(): argument for argument in arguments}
@@ -131,7 +130,7 @@ def test_python_functions_have_the_flags_of_the_command_line_and_their_defaults(
             assert str(default) == str(of_function[name].default), name
 
 
-@pytest.mark.parametrize("verb", [verb for verb in VERBS if verb not in AT_THE_TERMINAL_ALONE])
+@pytest.mark.parametrize("verb", list(VERBS))
 def test_help_in_python_shows_flags_with_their_meaning(verb: str) -> None:
     function = getattr(bertwright, verb)
     given = pydoc.render_doc(function, renderer=pydoc.plaintext)

@@ -9,9 +9,7 @@ from cyclopts.help.formatters import DefaultFormatter
 from cyclopts.help.inline_text import InlineText
 from rich.text import Text
 
-from bertwright.configs.names import RECIPES
 from bertwright.flags import Sets, dashed, set_by
-from bertwright.nested import read_toml
 
 if TYPE_CHECKING:
     from cyclopts.help import HelpEntry, HelpPanel
@@ -50,10 +48,15 @@ def shown_defaults(words: Sequence[str]) -> dict[str, str]:
     if verb == "finetune":
         from bertwright.verbs.calls.finetune_flags import FinetuneCall, FinetuneFlags
 
-        marks = set_by(FinetuneCall) | set_by(FinetuneFlags)
-        return {dashed(name): one.default for name, one in marks.items() if one.default}
+        return _written(set_by(FinetuneCall) | set_by(FinetuneFlags))
+    if verb == "bench":
+        from bertwright.verbs.calls.bench_flags import BenchFlags
+
+        return _written(set_by(BenchFlags))
     if verb != "pretrain":
         return {}
+    from bertwright.configs.names import RECIPES
+    from bertwright.nested import read_toml
     from bertwright.verbs.calls.pretrain_flags import PretrainCall, PretrainFlags
 
     after = [word for flag, word in zip(words, [*words[1:], ""], strict=True) if flag == "--recipe"]
@@ -64,6 +67,11 @@ def shown_defaults(words: Sequence[str]) -> dict[str, str]:
         for name, one in (set_by(PretrainCall) | set_by(PretrainFlags)).items()
     }
     return {flag: default for flag, default in shown.items() if default}
+
+
+def _written(flags: Mapping[str, Sets]) -> dict[str, str]:
+    """Return the defaults that stand beside their flags."""
+    return {dashed(name): one.default for name, one in flags.items() if one.default}
 
 
 def _default(flag: Sets, recipe: Mapping[str, Any], name: str) -> str | None:

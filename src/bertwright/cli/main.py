@@ -49,8 +49,8 @@ def build_app(*, overview: bool, words: Sequence[str] = ()) -> App:
 
 
 def _formatter(words: Sequence[str]) -> HelpFormatter | None:
-    """Return what prints help, where `words` ask for it."""
-    if not {"--help", "-h"} & set(words):
+    """Return what prints the help of a verb, where `words` ask for it."""
+    if not {"--help", "-h"} & set(words) or words[0].startswith("-"):
         return None
     from bertwright.cli.help_panels import DefaultsFormatter
 

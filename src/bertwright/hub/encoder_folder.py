@@ -1,14 +1,15 @@
 """Turns a model into a Hugging Face folder and back: the only format models are kept in.
 
-What is written loads in stock transformers as BertForPreTraining or ModernBertForMaskedLM, AutoModel and so on; what is
-read may be any BERT or ModernBERT folder, whatever heads it has.
+What is written loads in stock transformers as the class of its architecture with a masked-token head, such as
+BertForPreTraining, as AutoModel and so on; what is read may be a folder of any architecture of `MAPPINGS`, whatever
+heads it has.
 """
 
 from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -29,12 +30,15 @@ from bertwright.log import note
 from bertwright.model.build import build_encoder
 from bertwright.model.config import ModelConfig
 from bertwright.model.decoder import Decoder
-from bertwright.model.encoder import Encoder
+from bertwright.model.encoder import Encoder, HeadType
 from bertwright.model.random_state import kept_random_state
 from bertwright.tokenizer.load import Tokenizer, has_tokenizer, load_tokenizer
 
 WORDS = "embeddings.words.weight"
 """Our name of the word embeddings."""
+HARMLESS = ("position_ids", "token_type_ids", "pooler.dense.weight", "pooler.dense.bias", "position_embeddings.weight")
+"""Ends of names of an encoder that may have no place: numbers counted up, and what a class does without, as
+transformers does: a pooler, and the position embeddings of DeBERTa-v3, which were read in its pre-training alone."""
 EXTRA_TOKENIZER_FILES = ("vocab.txt", "special_tokens_map.json", "tokenizer_config.json")
 """Files of a tokenizer folder that travel with its tokenizer.json."""
 
@@ -44,16 +48,14 @@ class LoadReport:
     """What did not match when a folder was read.
 
     initialised  our names of weights the folder lacks, drawn at random: heads alone
-    unused       weights that pre-training has no place for, such as a classifier, by their Hugging Face names
-    untied       the output matrix is not the word embeddings, so that the masked-token head is among `initialised`
+    unused       weights of heads that pre-training has no place for, such as a classifier, by their Hugging Face names
     """
 
     initialised: tuple[str, ...]
     unused: Mapping[str, Tensor]
-    untied: bool = False
 
     def lacks(self, head: str) -> bool:
-        """Say whether weights of a head, "mlm_head" or "nsp_head", were not read."""
+        """Say whether weights of a head, "mlm_head", "nsp_head" or "rtd_head", were not read."""
         return any(name.startswith(f"{head}.") for name in self.initialised)
 
 
@@ -61,8 +63,8 @@ def save_model(model: Encoder, tokenizer: Path, out: Path, *, card: str | None =
     """Write `model` to the folder `out` as its Hugging Face class, whole or not at all.
 
     `tokenizer` is a tokenizer.json or a folder that has one; it is copied byte for byte. `card` becomes README.md.
-    The tied decoder is left out, as transformers does. Raises ModelError where the tokenizer has more tokens than the
-    model.
+    A tied output matrix is left out, as transformers does. Raises ModelError where the tokenizer has more tokens than
+    the model.
     """
     tensors = {WEIGHTS: hf_tensors(model, mapping_of(model.config))}
     write_folder(out, model.config, load_tokenizer(tokenizer), tensors=tensors, card=card)
@@ -110,7 +112,7 @@ def read_encoder(folder: Path) -> tuple[Encoder, KnownHead]:
 
 @kept_random_state()
 def load_model(folder: Path) -> Encoder:
-    """Return the model of a Hugging Face BERT or ModernBERT folder, in evaluation mode, on the CPU, in float32.
+    """Return the model of a Hugging Face folder, in evaluation mode, on the CPU, in float32.
 
     Weights of missing heads are drawn at random, and a note says so. Raises ModelError as `read_model` does.
 
@@ -120,13 +122,12 @@ def load_model(folder: Path) -> Encoder:
     model, report = read_model(folder)
     if report.initialised:
         heads = sorted({name.split(".")[0] for name in report.initialised})
-        has = "has a masked-token head of another kind, and" if report.untied else "has"
-        note(f"{folder} {has} no weights for {', '.join(heads)}: drawn at random, of no use until trained")
+        note(f"{folder} has no weights for {', '.join(heads)}: drawn at random, of no use until trained")
     return model
 
 
 def read_model(folder: Path) -> tuple[Encoder, LoadReport]:
-    """Return the model of a Hugging Face BERT or ModernBERT folder, in evaluation mode, and what did not match.
+    """Return the model of a Hugging Face folder of a known architecture, in evaluation mode, and what did not match.
 
     Raises ModelError where the folder is not a whole model of the kinds supported (see `must_be` of `HFMapping`), its
     weights do not fit its config.json, or its tokenizer has more tokens than the model.
@@ -149,7 +150,17 @@ def _config_in(folder: Path) -> tuple[Path, HFMapping, ModelConfig]:
     if not folder.is_dir():
         raise ModelError(f"{folder} is not a folder; give a Hugging Face BERT folder")
     folder = encoder_folder(folder)
-    return folder, *config_of(read_object(folder / "config.json"), folder)
+    values = read_object(folder / "config.json")
+    mapping, config = config_of(values, folder)
+    return folder, mapping.with_head(head_type_in(values, mapping)), config
+
+
+def head_type_in(values: Mapping[str, Any], mapping: HFMapping) -> HeadType | None:
+    """Return the type of the task's head that a config.json names, or None where it names none."""
+    named = values.get("architectures")
+    types: dict[str, HeadType] = {name: head_type for head_type, name in mapping.fine_tuned_as.items()}
+    classes = named if isinstance(named, list) else []
+    return next((types[name] for name in classes if isinstance(name, str) and name in types), None)
 
 
 def read_weights(folder: Path, config: ModelConfig, mapping: HFMapping) -> tuple[Encoder, LoadReport]:
@@ -157,14 +168,16 @@ def read_weights(folder: Path, config: ModelConfig, mapping: HFMapping) -> tuple
     if has_tokenizer(folder):
         check_vocabulary(load_tokenizer(folder), config, place=str(folder))
     found = read_tensors(folder)
+    tied = mapping.decoder not in found or (config.tie_word_embeddings and not is_untied(found, mapping))
+    if tied:
+        found.pop(mapping.decoder, None)
+    if mapping.decoder_bias in found:  # read last, it wins over one that some heads hold beside it, unused
+        found[mapping.decoder_bias] = found.pop(mapping.decoder_bias)
+    config = config.model_copy(update={"tie_word_embeddings": tied})
     refuse_oversized(config, found, folder)
     model = build_encoder(config)
-    untied = is_untied(found, mapping)
-    if untied:
-        found = {name: tensor for name, tensor in found.items() if not _of_mlm_head(mapping.to_local(name))}
-    found.pop(mapping.decoder, None)
     report = load_weights(model, found, mapping, folder)
-    return model.eval(), replace(report, untied=untied)
+    return model.eval(), report
 
 
 def load_weights(
@@ -172,8 +185,8 @@ def load_weights(
 ) -> LoadReport:
     """Put the weights of a folder, by their Hugging Face names, into `model`; return what did not match.
 
-    Raises ModelError where one has another shape than the model, or one is missing that is not of a head. `side` is
-    what messages call the model.
+    Raises ModelError where one has another shape than the model, one of the encoder itself has no place in it, or one
+    is missing that is not of a head. `side` is what messages call the model.
     """
     wanted = model.state_dict()
     found: dict[str, Tensor] = {}
@@ -187,6 +200,11 @@ def load_weights(
                 "fix the config or the weights"
             )
         if not local or unknown:
+            if mapping.is_encoders(name) and not name.endswith(HARMLESS):
+                raise ModelError(
+                    f"{folder} holds {name}, which no {mapping.bare} has; give a folder without such additions, for "
+                    "example adapters merged into their weights"
+                )
             unused[name] = tensor
             continue
         shape = list(wanted[local[0]].shape)
@@ -214,12 +232,15 @@ def hf_tensors(model: Encoder | Decoder, mapping: HFMapping) -> dict[str, Tensor
     for name, tensor in model.state_dict().items():
         if not name.startswith(mapping.left_out):
             stacks.setdefault(mapping.to_hf(name), []).append(tensor.detach().cpu())
-    return {name: torch.cat(parts) if len(parts) > 1 else parts[0].contiguous() for name, parts in stacks.items()}
+    tensors = {name: torch.cat(parts) if len(parts) > 1 else parts[0].contiguous() for name, parts in stacks.items()}
+    if mapping.decoder in tensors:  # an untied matrix has a bias of its own
+        tensors[mapping.decoder_bias] = tensors[mapping.to_hf("mlm_head.bias")].clone()
+    return tensors
 
 
 def refuse_oversized(config: ModelConfig, weights: Mapping[str, Tensor], folder: Path) -> None:
     """Raise ModelError where config.json asks for more weights than there are, before memory is taken for them."""
-    needed = config.layers * config.block_weights + config.embedding_rows * config.hidden_size
+    needed = config.layers * config.block_weights + config.embedding_rows * config.embedding_width
     held = sum(tensor.numel() for tensor in weights.values())
     if needed > held:
         raise ModelError(
@@ -229,30 +250,27 @@ def refuse_oversized(config: ModelConfig, weights: Mapping[str, Tensor], folder:
 
 
 def is_untied(weights: Mapping[str, Tensor], mapping: HFMapping) -> bool:
-    """Say whether the output matrix is another than the word embeddings: a head for which we have no place."""
+    """Say whether the output matrix is there, and is another than the word embeddings."""
     decoder = weights.get(mapping.decoder)
     words = next((tensor for name, tensor in weights.items() if mapping.to_local(name) == (WORDS,)), None)
     return decoder is not None and words is not None and not torch.equal(decoder, words)
-
-
-def _of_mlm_head(local: tuple[str, ...]) -> bool:
-    return bool(local) and local[0].startswith("mlm_head.")
 
 
 def config_of(values: Mapping[str, Any], folder: Path) -> tuple[HFMapping, ModelConfig]:
     """Return what the config.json of `folder` holds, or a part of it, as our settings; raises ModelError."""
     kind = model_type_of(values)
     if kind not in MAPPINGS:
-        known = " and ".join(repr(name) for name in MAPPINGS)
-        raise ModelError(f"{folder} holds a model of type {kind!r}; only {known} are supported")
+        known = ", ".join(repr(name) for name in MAPPINGS)
+        raise ModelError(f"{folder} holds a model of type {kind!r}; the known ones are {known}: give one of these")
     mapping = MAPPINGS[kind]
+    values = {**mapping.absent, **values}
     for name, supported in mapping.must_be.items():
         if values.get(name, supported) != supported:
             raise ModelError(f"{folder}/config.json has {name} {values[name]!r}; only {supported!r} is supported")
-    values = {**mapping.absent, **values}
     given = {local: values[hf] for hf, local in mapping.fields.items() if values.get(hf) is not None}
     try:
-        return mapping, mapping.config.model_validate(given | mapping.read_extra(values))
+        config = mapping.config.model_validate(given | mapping.read_extra(values))
+        return mapping_of(config), config
     except ValidationError as error:
         problem = error.errors()[0]
         place = ".".join(str(part) for part in problem["loc"])
@@ -267,7 +285,6 @@ def hf_config(config: ModelConfig, mapping: HFMapping, tokenizer: Tokenizer) -> 
         "architectures": [mapping.written_as],
         "model_type": mapping.model_type,
         **mapping.must_be,
-        "tie_word_embeddings": True,
         "dtype": "float32",
     }
     named = {hf: getattr(config, local) for hf, local in mapping.fields.items()}

@@ -30,7 +30,7 @@ LABELS = ("is_next", "random")
 
 HEAD_ALONE = replace(
     MODERN,
-    left_out=("mlm_head.",),
+    left_out=("mlm_head.", "output_words."),
     modules={
         **MODERN.modules,
         "head.dense": ("nsp_head.dense",),
@@ -93,18 +93,8 @@ def read_nsp_encoder(folder: Path) -> tuple[Encoder, KnownHead]:
     return read_next_sentence(folder)[0], "nsp"
 
 
-def lacks_head(
-    folder: Path, head: Literal["next-sentence", "masked-token"], report: LoadReport | None = None
-) -> ModelError:
-    """Return the error of asking a model for a head it has not; names the folder beside it, if that has the head.
-
-    `report` is what did not match when the folder was read.
-    """
-    if head == "masked-token" and report is not None and report.untied:
-        return ModelError(
-            f"the masked-token head of {folder} has an untied output matrix, and only one tied to the word "
-            "embeddings is supported; embed, finetune and evaluate on tasks do without this head"
-        )
+def lacks_head(folder: Path, head: Literal["next-sentence", "masked-token"]) -> ModelError:
+    """Return the error of asking a model for a head it has not; names the folder beside it, if that has the head."""
     if head == "next-sentence":
         other = folder.parent / f"{folder.name}{SUFFIX}"
         found = is_next_sentence_folder(other)

@@ -1,8 +1,8 @@
 """Turns a fine-tuned model into the Hugging Face folder of its class, labels named, and back.
 
 What is written loads in stock transformers as BertForSequenceClassification, BertForMultipleChoice,
-BertForTokenClassification, BertForQuestionAnswering or ModernBERT's classes of those names; what is read may have been
-saved by transformers.
+BertForTokenClassification, BertForQuestionAnswering or another architecture's classes of those names; what is read may
+have been saved by transformers.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from torch import Tensor
 
 from bertwright.errors import ModelError
 from bertwright.hub.crf_file import CRF, crf_arrays, read_crf
-from bertwright.hub.encoder_folder import hf_tensors, read_model, write_folder
+from bertwright.hub.encoder_folder import head_type_in, hf_tensors, read_model, write_folder
 from bertwright.hub.mappings.known import MAPPINGS, mapping_of, model_type_of
 from bertwright.hub.mappings.mapping import HFMapping
 from bertwright.hub.weights import WEIGHTS, read_object
@@ -68,7 +68,8 @@ def save_fine_tuned(
     that is not every position. The head that is written gives logits divided by `divisors` [outputs]. `tokenizer` is
     a tokenizer.json or a folder that has one. Raises ModelError as `save_model` does.
     """
-    mapping, config = mapping_of(model.encoder.config), model.encoder.config
+    config = model.encoder.config
+    mapping = mapping_of(config).with_head(model.head_type)
     head, weights = mapping.head_called[model.head_type], model.classifier.state_dict()
     tensors = hf_tensors(model.encoder, mapping)
     tensors |= {f"{head}.{name}": scaled(weights[name], divisors) for name in HEAD}
@@ -107,7 +108,7 @@ def head_config(
         "id2label": {str(index): label for index, label in enumerate(labels)},
         "label2id": {label: index for index, label in enumerate(labels)},
         **({} if head_type in ("choice", "span") else {"problem_type": problem}),
-        "classifier_dropout": dropout,
+        mapping.head_dropout[head_type]: dropout,
         **({EXTRA_CONFIG: dict(extra)} if extra else {}),
     }
 
@@ -115,11 +116,8 @@ def head_config(
 def head_type_of(folder: Path) -> HeadType | None:
     """Return the type of the head of a folder, or None where it holds a pre-trained model."""
     values = read_object(folder / "config.json")
-    named, mapping = values.get("architectures"), MAPPINGS.get(str(model_type_of(values)))
-    if mapping is None or not isinstance(named, list):
-        return None
-    types: dict[str, HeadType] = {name: head_type for head_type, name in mapping.fine_tuned_as.items()}
-    return next((types[name] for name in named if isinstance(name, str) and name in types), None)
+    mapping = MAPPINGS.get(str(model_type_of(values)))
+    return None if mapping is None else head_type_in(values, mapping)
 
 
 @kept_random_state()
@@ -131,11 +129,14 @@ def read_fine_tuned(folder: Path) -> FineTunedFolder:
     """
     encoder, report = read_model(folder)
     head_type, values = head_type_of(folder), read_object(folder / "config.json")
-    head = {} if head_type is None else _head_weights(report.unused, mapping_of(encoder.config).head_called[head_type])
+    mapping = mapping_of(encoder.config)
+    head = {} if head_type is None else _head_weights(report.unused, mapping.head_called[head_type])
     if head_type is None or not head:
         raise ModelError(f"{folder} has no head of a task; give a folder that `bertwright finetune` wrote as RUN/model")
     outputs = len(head["weight"])
-    model = FineTuned(encoder, head_type=head_type, outputs=outputs, dropout=_dropout(values, folder))
+    model = FineTuned(
+        encoder, head_type=head_type, outputs=outputs, dropout=_dropout(values, mapping.head_dropout[head_type], folder)
+    )
     decoder = read_crf(folder, tags=outputs) if head_type == "token" else None
     model.crf = None if decoder is None else Crf.from_decoder(decoder)
     lost = [name for name in report.initialised if name in model.encoder.state_dict()]
@@ -179,8 +180,8 @@ def _extra_config(values: dict[str, Any], folder: Path) -> dict[str, Any]:
     return dict(extra)
 
 
-def _dropout(values: dict[str, Any], folder: Path) -> float:
-    rate = values.get("classifier_dropout") or 0.0
+def _dropout(values: dict[str, Any], name: str, folder: Path) -> float:
+    rate = values.get(name) or 0.0
     if not isinstance(rate, (int, float)) or not 0 <= rate < 1:
-        raise ModelError(f"{folder}/config.json: classifier_dropout should be from 0 to below 1; fix it")
+        raise ModelError(f"{folder}/config.json: {name} should be from 0 to below 1; fix it")
     return float(rate)

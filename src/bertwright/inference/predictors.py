@@ -134,7 +134,7 @@ def require_head(model: Encoder, head: Head, *, folder: Path, report: LoadReport
 
     name = "nsp_head" if head == "next-sentence" else "mlm_head"
     if report.lacks(name) or (head == "next-sentence" and not model.has_nsp_head):
-        raise lacks_head(folder, head, report)
+        raise lacks_head(folder, head)
 
 
 class TaskPredictor(Predictor):

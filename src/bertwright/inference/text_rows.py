@@ -22,16 +22,19 @@ def text_rows(
 ) -> LabelledRows:
     """Return a row for each question, [CLS] A [SEP] of one text or [CLS] A [SEP] B [SEP] of two.
 
+    Two texts are joined as the tokenizer joins them: see `PairFrame`.
     Its positions are those of every mask token, or where not `masked` that of [CLS]. Raises InputError where a row is
     longer than `max_length` tokens.
     """
-    special = tokenizer.special
+    special, pair = tokenizer.special, tokenizer.pair_frame
+    between = [special.sep] * (pair.separators - 1)
     rows: list[list[int]] = []
     first_lengths: list[int] = []
     for number, texts in enumerate(questions, start=1):
         segments = [[*_with_masks(text, tokenizer), special.sep] for text in texts]
-        rows.append([special.cls, *(token for segment in segments for token in segment)])
-        first_lengths.append(1 + len(segments[0]))
+        first = [special.cls, *segments[0]]
+        rows.append([*first, *(token for segment in segments[1:] for token in [*between, *segment])])
+        first_lengths.append(len(first) if pair.second_type else len(rows[-1]))
         if len(rows[-1]) > max_length:
             raise InputError(
                 f'text {number} ("{texts[0][:40]}...") is {len(rows[-1]):,} tokens long but the model reads '
@@ -51,7 +54,14 @@ def text_rows(
 
 
 def _with_masks(text: str, tokenizer: Tokenizer) -> list[int]:
-    """Put the mask id between the parts of `text`: not every tokenizer recognises [MASK] inside running text."""
+    """Return the ids of `text`, that of the mask where it has [MASK].
+
+    A tokenizer that knows its mask inside running text decides itself what becomes of blanks beside it; where one does
+    not, the parts of the text are encoded one by one.
+    """
+    mask = tokenizer.tokens[tokenizer.special.mask]
+    if mask in tokenizer.reserved:
+        return tokenizer.encode(text.replace(MASK, mask))
     first, *others = text.split(MASK)
     ids = tokenizer.encode(first)
     for part in others:

@@ -13,6 +13,7 @@ from bertwright.model.config import BertConfig, ModelConfig
 from bertwright.model.encoder import SEQUENCE_HEADS, Encoder, HeadType
 from bertwright.model.heads import MaskedTokenHead, NextSentenceHead, Pooler
 from bertwright.model.init.noise import draw_weights
+from bertwright.model.layers.activations import ACTIVATIONS
 from bertwright.model.layers.attention import Attention, gather_positions
 from bertwright.model.layers.attention_mask import AttentionMask, LongRowMask
 from bertwright.model.layers.dropout import Dropout
@@ -23,15 +24,24 @@ SMALL_RMS = 0.05
 
 
 class Embeddings(nn.Module):
-    """The sum of a word, a position and a token-type embedding, normalised (Devlin 2018, section 3)."""
+    """The sum of a word, a position and a token-type embedding, normalised (Devlin 2018, section 3).
+
+    An architecture may have no token types, or no positions. Sums of another width than the hidden states are projected
+    to it after the norm (Clark et al. 2020).
+    """
 
     def __init__(self, config: BertConfig) -> None:
         super().__init__()
-        self.words = nn.Embedding(config.vocab_size, config.hidden_size)
-        self.positions = nn.Embedding(config.max_positions, config.hidden_size)
-        self.types = nn.Embedding(config.type_vocab_size, config.hidden_size)
-        self.norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
+        width, self.first, self.reads_types = config.embedding_width, config.first_position, config.reads_token_types
+        self.words = nn.Embedding(config.vocab_size, width)
+        if config.position_rows:
+            self.positions = nn.Embedding(config.position_rows, width)
+        if config.type_vocab_size:
+            self.types = nn.Embedding(config.type_vocab_size, width)
+        self.norm = nn.LayerNorm(width, eps=config.layer_norm_eps)
         self.dropout = Dropout(config.dropout)
+        if width != config.hidden_size:
+            self.project = Linear(width, config.hidden_size)
 
     def forward(
         self, input_ids: Tensor, token_type_ids: Tensor, documents: Tensor | None = None, *, first: int = 0
@@ -40,17 +50,26 @@ class Embeddings(nn.Module):
 
         Where there are `documents` [B, S], the positions of each start at 0.
         """
-        end = first + input_ids.shape[1]
-        where = self.positions.weight[first:end] if documents is None else self.positions(positions_in(documents))
-        summed = self.words(input_ids) + self._types(token_type_ids) + where
+        summed = self.words(input_ids)
+        if hasattr(self, "types"):
+            summed = summed + self._types(token_type_ids)
+        if hasattr(self, "positions"):
+            summed = summed + self._positions(input_ids.shape[1], documents, first + self.first)
         hidden: Tensor = self.dropout(self.norm(summed))
-        return hidden
+        return self.project(hidden) if hasattr(self, "project") else hidden
+
+    def _positions(self, length: int, documents: Tensor | None, first: int) -> Tensor:
+        """Return the vectors [S, E] of positions from `first` on, or [B, S, E] where each document has its own."""
+        if documents is None:
+            return self.positions.weight[first : first + length]
+        vectors: Tensor = self.positions(positions_in(documents) + first)
+        return vectors
 
     def _types(self, token_type_ids: Tensor) -> Tensor:
         """Pick by comparison, not by index: the gradient is then a sum, not 8,192 atomic additions to the same row."""
         weight: Tensor = self.types.weight
         vectors: Tensor = weight[0]
-        for kind in range(1, self.types.num_embeddings):
+        for kind in range(1, self.types.num_embeddings if self.reads_types else 1):
             vectors = torch.where((token_type_ids == kind).unsqueeze(-1), weight[kind], vectors)
         return vectors
 
@@ -64,7 +83,7 @@ def positions_in(documents: Tensor) -> Tensor:
 
 
 class Block(nn.Module):
-    """Post-LayerNorm Transformer block (Vaswani 2017) with an exact GELU (Hendrycks and Gimpel 2016).
+    """Post-LayerNorm Transformer block (Vaswani 2017), as a rule with an exact GELU (Hendrycks and Gimpel 2016).
 
     Attention, then an inner layer, each added to its input and normalised after.
     """
@@ -77,36 +96,47 @@ class Block(nn.Module):
         self.outer = Linear(config.intermediate_size, config.hidden_size)
         self.norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
         self.dropout = Dropout(config.dropout)
+        self.activation = ACTIVATIONS[config.hidden_act]
 
     def forward(self, hidden: Tensor, mask: AttentionMask | LongRowMask, at: Tensor | None = None) -> Tensor:
         """Return hidden states [B, S, H] from hidden states and the mask of their rows; [B, M, H] with `at` [B, M]."""
         residual = hidden if at is None else gather_positions(hidden, at)
         attended = self.attention_norm(residual + self.dropout(self.attention(hidden, mask, at=at)))
-        expanded = functional.gelu(self.inner(attended))
+        expanded = self.activation(self.inner(attended))
         normalised: Tensor = self.norm(attended + self.dropout(self.outer(expanded)))
         return normalised
 
 
 class BertForPreTraining(Encoder):
-    """BERT with its masked-token and next-sentence heads."""
+    """BERT with its masked-token and next-sentence heads; what is BERT with other parts is in bert_family.py."""
 
     config_type: ClassVar[type[ModelConfig]] = BertConfig
     config: BertConfig
     embeddings: Embeddings
     has_nsp_head = True
+    embeddings_type: ClassVar[type[Embeddings]] = Embeddings
+    block_type: ClassVar[type[Block]] = Block
+    bare_has_pooler: ClassVar[bool] = True
+    """Whether transformers' class without heads has a pooler."""
 
     def __init__(self, config: BertConfig, *, drawn: bool = True) -> None:
         """Draw the weights from torch's default generator; not `drawn`, for those who load others, they are any."""
         super().__init__()
         self.config = config
-        self.embeddings = Embeddings(config)
-        self.blocks = nn.ModuleList(Block(config) for _ in range(config.layers))
+        self.embeddings = self.embeddings_type(config)
+        self.blocks = nn.ModuleList(self.block_type(config) for _ in range(config.layers))
         self.norm = nn.Identity()  # each block normalises what it returns
         self.pooler = Pooler(config)
         self.mlm_head = MaskedTokenHead(config)
-        self.nsp_head = NextSentenceHead(config)
+        if self.has_nsp_head:
+            self.nsp_head = NextSentenceHead(config)
+        self._add_output_words()
+        self._add_heads()
         if drawn:
             draw_weights(self, std=config.initializer_range)
+
+    def _add_heads(self) -> None:
+        """Make the heads that an architecture has beside those of BERT."""
 
     def block(self, number: int) -> Block:
         """Return block `number`, from 0."""
@@ -118,15 +148,16 @@ class BertForPreTraining(Encoder):
         """Return the mask of rows [B, S], the same for each block."""
         return [(self.build_mask(attention_mask, documents),)] * len(self.blocks)
 
-    def nsp_logits(self, hidden: Tensor) -> Tensor:
-        """Return logits [B, 2] of (B continues A, B comes from another document) from hidden states, [CLS] first."""
-        logits: Tensor = self.nsp_head(self.pooler(hidden))
-        return logits
+    def nsp_logits(self, hidden: Tensor) -> Tensor | None:
+        """Return logits [B, 2] (B continues A, B comes from elsewhere) from hidden states, [CLS] first, or None."""
+        return self.nsp_head(self.pooler(hidden)) if self.has_nsp_head else None
 
     def drop_heads(self, head_type: HeadType | None = None) -> None:
         """Delete the pre-training heads; heads over rows go on from the pooler, and BertModel has one, untrained."""
-        del self.mlm_head, self.nsp_head
-        if head_type is None:
+        for head in ("mlm_head", "nsp_head", "rtd_head", "output_words"):
+            if hasattr(self, head):
+                delattr(self, head)
+        if head_type is None and self.bare_has_pooler:
             self.pooler.requires_grad_(False)
         elif head_type not in SEQUENCE_HEADS:
             del self.pooler

@@ -6,13 +6,21 @@ from typing import Any, overload
 
 from bertwright.errors import ConfigError
 from bertwright.model.bert import BertForPreTraining
+from bertwright.model.bert_family import Camembert, DistilBert, Electra, Roberta, XlmRoberta
 from bertwright.model.config import BertConfig, ModelConfig
+from bertwright.model.deberta import Deberta
 from bertwright.model.encoder import Encoder
 from bertwright.model.modernbert import ModernForMaskedLM
 
 ARCHITECTURES: dict[str, type[Encoder]] = {
     "bert": BertForPreTraining,
     "modern": ModernForMaskedLM,
+    "roberta": Roberta,
+    "xlm-roberta": XlmRoberta,
+    "camembert": Camembert,
+    "electra": Electra,
+    "distilbert": DistilBert,
+    "deberta": Deberta,
 }
 """Every architecture, by the name in `model.architecture`; how its folders are written is in `hub/mappings`."""
 

@@ -15,6 +15,8 @@ from bertwright.config import Section
 
 Size = tuple[int, int, int, int]
 """(layers, hidden_size, heads, intermediate_size)."""
+Activation = Literal["gelu", "gelu_new", "relu", "tanh"]
+"""Names of the functions in model/layers/activations.py."""
 
 
 class ModelConfig(Section):
@@ -45,6 +47,11 @@ class ModelConfig(Section):
     """Standard deviation of the truncated normal that matrices and embeddings are drawn from."""
     pad_token_id: int = Field(default=0, ge=0)
     """Id of the padding token."""
+    tie_word_embeddings: bool = True
+    """Whether the MLM head scores words with their embeddings, not with a matrix of its own."""
+
+    reads_token_types: ClassVar[bool] = False
+    """Whether the second segment of a row has an embedding of its own."""
 
     @model_validator(mode="after")
     def _heads_divide_width(self) -> Self:
@@ -56,6 +63,16 @@ class ModelConfig(Section):
     def block_weights(self) -> int:
         """Weights of a block that every token is multiplied by."""
         raise NotImplementedError
+
+    @property
+    def embedding_width(self) -> int:
+        """Width of the word embeddings, and of what the MLM head compares with them."""
+        return self.hidden_size
+
+    @property
+    def head_act(self) -> Activation:
+        """Activation of the MLM head."""
+        return "gelu"
 
     @property
     def embedding_rows(self) -> int:
@@ -90,8 +107,14 @@ class BertConfig(ModelConfig):
         "large": (24, 1024, 16, 4096),
     }
 
+    reads_token_types: ClassVar[bool] = True
+    pooler_act: ClassVar[Activation] = "tanh"
+    """Activation of the dense layer between [CLS] and the head of a task about rows."""
+
     type_vocab_size: int = Field(default=2, ge=1)
     """Kinds of segments (A and B)."""
+    hidden_act: Literal["gelu", "gelu_new", "relu"] = "gelu"
+    """Activation of the inner layer: gelu_new is GELU by tanh."""
     dropout: float = Field(default=0.1, ge=0, lt=1)
     """Share of hidden units dropped after the embeddings and at the end of both halves of a block."""
     attention_dropout: float = Field(default=0.1, ge=0, lt=1)
@@ -105,9 +128,24 @@ class BertConfig(ModelConfig):
         return 4 * self.hidden_size**2 + 2 * self.hidden_size * self.intermediate_size
 
     @property
+    def head_act(self) -> Activation:
+        """That of the inner layer."""
+        return self.hidden_act
+
+    @property
+    def first_position(self) -> int:
+        """Row of the position embeddings that the first token of a text has."""
+        return 0
+
+    @property
+    def position_rows(self) -> int:
+        """Rows of the position embeddings."""
+        return self.first_position + self.max_positions
+
+    @property
     def embedding_rows(self) -> int:
         """Words, positions and kinds of segments."""
-        return self.vocab_size + self.max_positions + self.type_vocab_size
+        return self.vocab_size + self.position_rows + self.type_vocab_size
 
     @property
     def row_weights(self) -> int:
@@ -198,7 +236,8 @@ def training_flops(
         + 4 T H^2                                            keys and values of the last block
         + 2 A (block_weights - 2 H^2)  +  4 A length H       the rest of it, at the scored positions alone
         + 2 rows row_weights                                 pooler and next-sentence head, if any
-        + 2 rows masked (H^2 + H V)                          MLM transform and vocabulary, at masked positions alone
+        + 2 rows masked E (H + V)                            MLM transform and vocabulary, at masked positions alone
+        + 2 T E H                                            embeddings of another width, E, made as wide as H
 
     counting two operations for a multiply and add, matrix products only; the backward pass costs twice that. Padding
     counts as computed, since it is; recomputation would not count, since it is no use to anyone. Local attention, and
@@ -210,5 +249,7 @@ def training_flops(
     scored = tokens if averaged else rows * (masked + (config.row_weights > 0))
     block = 2 * tokens * config.block_weights + 4 * tokens * length * width
     last = 4 * tokens * width**2 + 2 * scored * (config.block_weights - 2 * width**2) + 4 * scored * length * width
-    vocabulary = 2 * rows * masked * width * (width + (config.vocab_size if outputs is None else outputs))
-    return 3 * ((config.layers - 1) * block + last + 2 * rows * config.row_weights + vocabulary)
+    narrow = width if outputs is not None else config.embedding_width
+    vocabulary = 2 * rows * masked * narrow * (width + (config.vocab_size if outputs is None else outputs))
+    widened = 0 if config.embedding_width == width else 2 * tokens * config.embedding_width * width
+    return 3 * ((config.layers - 1) * block + last + 2 * rows * config.row_weights + vocabulary + widened)

@@ -11,12 +11,12 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from bertwright.model.bert import Embeddings
 from bertwright.model.config import BertConfig
 from bertwright.model.heads import MaskedTokenHead
 from bertwright.model.init.noise import draw_weights
+from bertwright.model.layers.activations import ACTIVATIONS
 from bertwright.model.layers.attention import Attention
 from bertwright.model.layers.attention_mask import MASK_VALUE, AttentionMask
 from bertwright.model.layers.dropout import Dropout
@@ -72,6 +72,7 @@ class DecoderBlock(nn.Module):
         self.outer = Linear(config.intermediate_size, config.hidden_size)
         self.norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
         self.dropout = Dropout(config.dropout)
+        self.activation = ACTIVATIONS[config.hidden_act]
 
     def forward(self, hidden: Tensor, around: Tensor, keys: Tensor, values: Tensor, bias: Tensor) -> Tensor:
         """Return hidden states [N, T, H] from those before, and from `around` [N, T, H], what self-attention found.
@@ -80,7 +81,7 @@ class DecoderBlock(nn.Module):
         """
         hidden = self.attention_norm(hidden + self.dropout(around))
         hidden = self.cross_norm(hidden + self.dropout(self.cross.cross_attend(keys, values, hidden, bias)))
-        expanded = functional.gelu(self.inner(hidden))
+        expanded = self.activation(self.inner(hidden))
         normalised: Tensor = self.norm(hidden + self.dropout(self.outer(expanded)))
         return normalised
 

@@ -46,6 +46,8 @@ class Encoder(nn.Module, ABC):
     """Whether blocks keep their input alone until the backward pass, and are computed again there."""
     has_nsp_head: bool = False
     """Whether there is a next-sentence head; it reads the first token of a row."""
+    output_words: nn.Embedding
+    """The matrix that words are scored with, where it is not that of their embeddings (`tie_word_embeddings`)."""
     embeddings: nn.Module
     blocks: nn.ModuleList
     norm: nn.Module
@@ -57,7 +59,7 @@ class Encoder(nn.Module, ABC):
 
     @property
     def word_embeddings(self) -> nn.Embedding:
-        """The embeddings of the vocabulary, which the MLM head scores with."""
+        """The embeddings of the vocabulary, which the MLM head scores with where they are tied."""
         words = self.embeddings.words
         assert isinstance(words, nn.Embedding)
         return words
@@ -107,8 +109,19 @@ class Encoder(nn.Module, ABC):
 
     def mlm_logits(self, hidden: Tensor) -> Tensor:
         """Return logits [..., V] of the vocabulary from hidden states [..., H]."""
-        logits: Tensor = self.mlm_head(hidden, self.word_embeddings.weight)
+        logits: Tensor = self.mlm_head(hidden, self.output_matrix)
         return logits
+
+    @property
+    def output_matrix(self) -> Tensor:
+        """The vectors [V, E] that the MLM head compares hidden states with: the word embeddings, where tied."""
+        matrix: Tensor = self.word_embeddings.weight if self.config.tie_word_embeddings else self.output_words.weight
+        return matrix
+
+    def _add_output_words(self) -> None:
+        """Make the matrix that words are scored with, where it is not tied to their embeddings."""
+        if not self.config.tie_word_embeddings:
+            self.output_words = nn.Embedding(self.config.vocab_size, self.config.embedding_width)
 
     def nsp_logits(self, hidden: Tensor) -> Tensor | None:
         """Return logits [B, 2] (B continues A, B comes from elsewhere) from hidden states, [CLS] first, or None."""

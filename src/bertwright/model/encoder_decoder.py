@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from bertwright.errors import ModelError
-from bertwright.model.bert import BertForPreTraining
+from bertwright.model.bert import BertForPreTraining, Embeddings
 from bertwright.model.config import BertConfig, ModelConfig
 from bertwright.model.decoder import Decoder, EncoderStates
 from bertwright.model.encoder import Encoder
@@ -53,16 +53,18 @@ def decoder_config(encoder: ModelConfig, *, layers: int | None = None) -> BertCo
 
     Beside a ModernBERT it has BERT's inner layer, four times as wide as the hidden states.
     """
-    if isinstance(encoder, BertConfig):
-        return encoder.model_copy(update={"layers": layers or encoder.layers})
+    if type(encoder) is BertConfig:
+        return encoder.model_copy(update={"layers": layers or encoder.layers, "tie_word_embeddings": True})
+    of_bert = isinstance(encoder, BertConfig)
     return BertConfig(
         vocab_size=encoder.vocab_size,
         hidden_size=encoder.hidden_size,
         layers=layers or encoder.layers,
         heads=encoder.heads,
-        intermediate_size=4 * encoder.hidden_size,
+        intermediate_size=encoder.intermediate_size if of_bert else 4 * encoder.hidden_size,
         max_positions=min(encoder.max_positions, MOST_POSITIONS),
         pad_token_id=encoder.pad_token_id,
+        layer_norm_eps=encoder.layer_norm_eps if of_bert else BertConfig.model_fields["layer_norm_eps"].default,
     )
 
 
@@ -70,19 +72,34 @@ def decoder_config(encoder: ModelConfig, *, layers: int | None = None) -> BertCo
 def start_from(decoder: Decoder, model: Encoder) -> None:
     """Copy what a pre-trained model, its heads still on, has for a decoder; attention to the source stays as drawn.
 
-    From a BERT: embeddings, masked-token head, and its blocks, evenly spaced with the last among them where the decoder
-    has fewer. From a ModernBERT: word embeddings and masked-token head alone, since its blocks are of another kind.
+    From a BERT or its kin: embeddings, masked-token head, and blocks, evenly spaced with the last among them where the
+    decoder has fewer. From a ModernBERT: word embeddings and masked-token head alone, since its blocks are of another
+    kind. Raises ModelError where embeddings are narrower than hidden states, which a decoder has no place for.
     """
     if isinstance(model, ModernForMaskedLM):
         decoder.embeddings.words.load_state_dict(model.embeddings.words.state_dict())
         decoder.mlm_head.load_state_dict(model.mlm_head.state_dict(), strict=False)
-    elif isinstance(model, BertForPreTraining):
-        decoder.embeddings.load_state_dict(model.embeddings.state_dict())
+    elif isinstance(model, BertForPreTraining) and model.config.embedding_width == model.config.hidden_size:
+        _start_embeddings(decoder.embeddings, model.embeddings)
         decoder.mlm_head.load_state_dict(model.mlm_head.state_dict())
         for block, source in zip(decoder.blocks, evenly_spaced(len(model.blocks), len(decoder.blocks)), strict=True):
             block.load_state_dict(model.blocks[source].state_dict(), strict=False)
     else:
-        raise ModelError(f"a decoder cannot start from a {type(model).__name__}; give --start encoder, or neither")
+        raise ModelError(
+            f"a decoder cannot start from a {type(model).__name__} of this shape; give --start encoder, or neither"
+        )
+
+
+def _start_embeddings(decoder: Embeddings, encoder: Embeddings) -> None:
+    """Copy words, positions from the first of a text on, and the first token type, or zeros where there is none."""
+    decoder.words.load_state_dict(encoder.words.state_dict())
+    decoder.norm.load_state_dict(encoder.norm.state_dict())
+    decoder.positions.weight.copy_(encoder.positions.weight[encoder.first :][: decoder.positions.num_embeddings])
+    if not hasattr(encoder, "types"):
+        decoder.types.weight.zero_()
+    else:
+        kinds = min(decoder.types.num_embeddings, encoder.types.num_embeddings)
+        decoder.types.weight[:kinds] = encoder.types.weight[:kinds]
 
 
 def freeze_encoder(model: EncoderDecoder, blocks: int) -> None:

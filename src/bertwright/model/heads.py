@@ -4,47 +4,49 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
-from bertwright.model.config import ModelConfig
+from bertwright.model.config import BertConfig, ModelConfig
+from bertwright.model.layers.activations import ACTIVATIONS
 from bertwright.model.layers.linear import Linear, linear
 
 
 class Pooler(nn.Module):
-    """Turns the hidden state of [CLS] into a vector of the row: a dense layer and tanh."""
+    """Turns the hidden state of [CLS] into a vector of the row: a dense layer and, in BERT, tanh."""
 
-    def __init__(self, config: ModelConfig) -> None:
+    def __init__(self, config: BertConfig) -> None:
         super().__init__()
         self.dense = Linear(config.hidden_size, config.hidden_size)
+        self.activation = ACTIVATIONS[config.pooler_act]
 
     def forward(self, hidden: Tensor) -> Tensor:
         """Return [B, H] from hidden states [B, S, H]."""
-        return torch.tanh(self.dense(hidden[:, 0]))
+        return self.activation(self.dense(hidden[:, 0]))
 
 
 class TransformHead(nn.Module):
-    """A head that begins with a dense layer, GELU and LayerNorm."""
+    """A head that begins with a dense layer as wide as the embeddings, GELU as a rule, and LayerNorm."""
 
     def __init__(self, config: ModelConfig, *, bias: bool) -> None:
         super().__init__()
-        self.dense = Linear(config.hidden_size, config.hidden_size, bias=bias)
-        self.norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps, bias=bias)
+        self.dense = Linear(config.hidden_size, config.embedding_width, bias=bias)
+        self.norm = nn.LayerNorm(config.embedding_width, eps=config.layer_norm_eps, bias=bias)
+        self.activation = ACTIVATIONS[config.head_act]
 
     def transform(self, hidden: Tensor) -> Tensor:
-        """Return [..., H] from hidden states [..., H]; ModernBERT's tasks go on from that of the masked-token head."""
-        transformed: Tensor = self.norm(functional.gelu(self.dense(hidden)))
+        """Return [..., E] from hidden states [..., H]; ModernBERT's tasks go on from that of the masked-token head."""
+        transformed: Tensor = self.norm(self.activation(self.dense(hidden)))
         return transformed
 
 
 class MaskedTokenHead(TransformHead):
-    """Scores every word of the vocabulary: the transform, then the word embeddings themselves, and a bias."""
+    """Scores every word of the vocabulary: the transform, then vectors of the words, their embeddings, and a bias."""
 
     def __init__(self, config: ModelConfig, *, bias: bool = True) -> None:
         super().__init__(config, bias=bias)
         self.bias = nn.Parameter(torch.zeros(config.vocab_size))
 
     def forward(self, hidden: Tensor, words: Tensor) -> Tensor:
-        """Return logits [..., V] from hidden states [..., H] and the word embeddings [V, H]."""
+        """Return logits [..., V] from hidden states [..., H] and vectors of the words [V, E]."""
         return linear(self.transform(hidden), words, self.bias)
 
 
@@ -64,6 +66,21 @@ class ModernNextSentenceHead(TransformHead):
     def forward(self, hidden: Tensor) -> Tensor:
         """Return logits [B, 2] from hidden states [B, S, H]."""
         logits: Tensor = self.classifier(self.transform(hidden[:, 0]))
+        return logits
+
+
+class ReplacedTokenHead(nn.Module):
+    """Scores whether each token was replaced, from its hidden state: dense, GELU, linear (Clark et al. 2020)."""
+
+    def __init__(self, config: BertConfig) -> None:
+        super().__init__()
+        self.dense = Linear(config.hidden_size, config.hidden_size)
+        self.activation = ACTIVATIONS[config.hidden_act]
+        self.classifier = Linear(config.hidden_size, 1)
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        """Return logits [...] from hidden states [..., H]: above 0 where a token was more likely replaced than not."""
+        logits: Tensor = self.classifier(self.activation(self.dense(hidden))).squeeze(-1)
         return logits
 
 

@@ -98,6 +98,7 @@ class ModernForMaskedLM(Encoder):
         self.blocks = nn.ModuleList(ModernBlock(config, first=block == 0) for block in range(config.layers))
         self.norm = layer_norm(config)
         self.mlm_head = MaskedTokenHead(config, bias=False)
+        self._add_output_words()
         width = config.hidden_size // config.heads
         for kind, theta in (("global", config.global_theta), ("local", config.local_theta)):
             angles = rotary_angles(config.max_positions, width, theta=theta)
@@ -132,6 +133,8 @@ class ModernForMaskedLM(Encoder):
             del self.mlm_head
         else:
             del self.mlm_head.bias
+        if hasattr(self, "output_words"):
+            del self.output_words
         if self.has_nsp_head:
             del self.nsp_head
             self.has_nsp_head = False

@@ -111,7 +111,10 @@ def refuse_missing_columns(path: Path, columns: Iterable[str], given: Iterable[s
     there = list(columns)
     missing = sorted({name for name in given if name is not None} - set(there))
     if missing:
-        raise UsageError(f"{path} has no column {missing[0]!r}; its columns are {', '.join(there)}")
+        raise UsageError(
+            f"{path} has no column {missing[0]!r}; its columns are {', '.join(there)}: name one of these with "
+            "--text-column, --pair-column or --label-column"
+        )
 
 
 def refuse_empty(path: Path, name: str, cells: Sequence[str]) -> None:

@@ -134,19 +134,24 @@ class TextEncoder:
         return Ragged(ids, kept)
 
     def frame(self, left: Ragged, right: Ragged | None) -> tuple[np.ndarray, np.ndarray, np.ndarray, int]:
-        """Return ids, lengths and first lengths of [CLS] A [SEP] or [CLS] A [SEP] B [SEP], and how many were cut."""
-        special = self.tokenizer.special
+        """Return ids, lengths and first lengths of [CLS] A [SEP] or [CLS] A [SEP] B [SEP], and how many were cut.
+
+        Tokenizers that put two separators between texts get two. The second text counts as first where its token type
+        is that of the first.
+        """
+        special, pair = self.tokenizer.special, self.tokenizer.pair_frame
         a, b = left[1], np.zeros_like(left[1]) if right is None else right[1]
-        room = self.max_length - (2 if right is None else 3)
+        room = self.max_length - (2 if right is None else 2 + pair.separators)
         kept_a, kept_b = longest_first(a, b, room=room)
-        first_lengths = kept_a + 2
-        lengths = first_lengths + (0 if right is None else kept_b + 1)
+        second = kept_a + 1 + pair.separators
+        lengths = kept_a + 2 if right is None else second + kept_b + 1
         ids = np.full(int(lengths.sum()), special.sep, dtype=np.uint32)
         begins = np.cumsum(lengths) - lengths
         ids[begins] = special.cls
         _put(ids, begins + 1, left, kept_a)
         if right is not None:
-            _put(ids, begins + first_lengths, right, kept_b)
+            _put(ids, begins + second, right, kept_b)
+        first_lengths = kept_a + 2 if pair.second_type else lengths
         return ids, lengths, first_lengths, int(np.count_nonzero(kept_a + kept_b < a + b))
 
 

@@ -22,6 +22,8 @@ from bertwright.tokenizer.vocab_txt import VOCAB, tokenizer_of_vocab
 FILE = "tokenizer.json"
 NAMES = (FILE, VOCAB)
 """What a tokenizer is read from, the first that is there."""
+NOT_JSON = ("sentencepiece.bpe.model", "spm.model", "spiece.model", "tokenizer.model", "vocab.json", "merges.txt")
+"""What tokenizers of other libraries are kept in: sentencepiece, and byte-level BPE before 2020."""
 INNER = ("tokenizer", "0_Transformer")
 """Folders in a folder where it may lie: in DATA, and in a model of sentence-transformers before 2.0."""
 
@@ -51,6 +53,18 @@ class SpecialIds:
     cls: int
     sep: int
     mask: int
+
+
+@dataclass(frozen=True)
+class PairFrame:
+    """How the second text of a pair follows the first.
+
+    separators   separator tokens between them: 1 in [CLS] A [SEP] B [SEP], 2 in RoBERTa's <s> A </s></s> B </s>
+    second_type  the token type of the second: 1 in BERT's tokenizers, 0 in RoBERTa's
+    """
+
+    separators: int
+    second_type: int
 
 
 class Tokenizer:
@@ -88,6 +102,13 @@ class Tokenizer:
         for token, index in self.backend.get_vocab(with_added_tokens=True).items():
             names[index] = token
         return names
+
+    @cached_property
+    def pair_frame(self) -> PairFrame:
+        """How its tokenizer.json joins two texts; as BERT does where it says nothing."""
+        added = [self.backend.num_special_tokens_to_add(pair) for pair in (False, True)]
+        types = self.backend.encode("a", "a").type_ids
+        return PairFrame(separators=2 if added[1] - added[0] == 2 else 1, second_type=max(types, default=1))
 
     @cached_property
     def reserved(self) -> list[str]:
@@ -159,6 +180,11 @@ def _find(path: Path) -> Path:
             return file
     if has_tokenizer(path / "model"):
         raise TokenizerError(f"{path} is a RUN folder; its model is in {path / 'model'}: give that")
+    if others := [name for name in NOT_JSON if (path / name).is_file()]:
+        raise TokenizerError(
+            f"{path} has its tokenizer in {' and '.join(others)} alone, which is not read; write a {FILE} beside it "
+            f"with transformers: AutoTokenizer.from_pretrained({str(path)!r}).save_pretrained({str(path)!r})"
+        )
     if path.exists():
         raise TokenizerError(
             f"the folder {path} holds no {FILE} and no {VOCAB}; give the file or a folder that has one of them"

@@ -16,5 +16,3 @@ VERBS = {
 }
 """Every verb, in the order of the walk, with its line of the overview. NAME is `verbs/NAME.py`, and at the terminal
 NAME_command of `cli/NAME.py`."""
-AT_THE_TERMINAL_ALONE = ("bench",)
-"""Verbs that the Python API does not have."""

@@ -1,276 +1,100 @@
-"""Measures how fast this machine does each stage: figures as a table, and as JSON with machine and versions.
+"""Measures how fast this machine does a stage: figures as a table, and as JSON with machine and versions.
 
-Speeds are medians over whole steps or best of several turns, stated with each figure; nothing here is a test.
+Speeds are medians over whole steps or best of several turns, stated with each figure.
 """
 
 from __future__ import annotations
 
-import subprocess
-import sys
-import tempfile
-import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from itertools import pairwise
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from statistics import median
-from typing import Any
+from typing import Any, Literal, Unpack
 
-import torch
-
-from bertwright.data.pretraining.dataset import open_dataset
-from bertwright.device import machine, pick_device, versions
-from bertwright.errors import CorpusError, UsageError
-from bertwright.files import read_json, write_json
-from bertwright.log import Facts, note
-from bertwright.model.encoder import parameter_count
-from bertwright.objectives.base import Objective
-from bertwright.reports.html_report import write_report
+from bertwright.errors import UsageError
+from bertwright.flags import settings_of_flags, with_flags
+from bertwright.nested import merge
 from bertwright.result import Result
-from bertwright.system import peak_memory_of_children, tune_malloc
-from bertwright.train.auxiliary import encoder_of
-from bertwright.train.callbacks.base import Callback, StepReport
-from bertwright.train.loop import train as train_steps
-from bertwright.train.setup.assemble import build, compiled_loss, peak_flops
-from bertwright.train.setup.pretrain_config import resolve
-from bertwright.train.setup.pretrain_loader import PretrainLoader
-from bertwright.train.state import TrainState
-from bertwright.train.step import Engine
-from bertwright.train.task_setup.by_task import set_up
-from bertwright.train.task_setup.finetune_config import resolve_finetune
-from bertwright.verbs.calls.held_out_rows import LENGTH
-from bertwright.verbs.evaluate import evaluate
-from bertwright.verbs.pretrain import pretrain
+from bertwright.verbs.calls.bench_flags import BenchFlags
 
-SKIPPED = 5
-"""First steps left out of every figure: caches fill, and the machine finds its pace."""
+Stage = Literal["step", "prepare", "pretrain", "finetune", "predict"]
+NEEDED: dict[str, dict[str, str]] = {
+    "step": {"data": "DATA"},
+    "prepare": {"tokenizer": "DIR"},
+    "pretrain": {"data": "DATA", "peer": "DIR", "run": "RUN"},
+    "finetune": {"model": "DIR", "train": "FILE"},
+    "predict": {"model": "DIR"},
+}
+"""Flags that a stage cannot do without."""
+TAKEN: dict[str, tuple[str, ...]] = {
+    "step": ("recipe", "size", "steps", "out"),
+    "prepare": ("language", "out"),
+    "pretrain": ("recipe", "size", "minutes", "out"),
+    "finetune": ("steps", "out"),
+    "predict": ("input", "encoding", "sentences", "turns", "out"),
+}
+"""Flags that it takes beside them."""
 
 
-@tune_malloc()
-def bench_step(
-    data: Path | str,
+@with_flags("bench", BenchFlags)
+def bench(
+    what: Stage,
+    inputs: Sequence[Path | str] | Path | str = (),
     *,
-    recipe: str = "fast",
-    steps: int = 40,
     settings: Mapping[str, Any] | None = None,
-    out: Path | None = None,
+    **flags: Unpack[BenchFlags],
 ) -> Result:
-    """Measure training steps of a recipe's first phase on a DATA folder: tokens/s, MFU, and where the time goes.
+    """Measure how fast this machine does a stage; return the figures, with machine and versions.
 
-    Tokens are real ones, padding not counted. MFU is useful floating-point operations (the MLM head at masked positions
-    alone) over the matrix-product rate measured here with this model's largest block product.
+    Nothing else should run on the machine meanwhile.
+
+    Parameters
+    ----------
+    what
+        step: training steps, tokens/s, utilisation, where the time goes. prepare: MB/s, peak memory, disk.
+        pretrain: a whole run, evaluated beside a peer's model. finetune: steps of a task, examples/s. predict:
+        sentences/s in float32, as `predict` does and exported, side by side; of a pre-trained model, fill-mask.
+    inputs
+        For prepare: the INPUT files, folders or globs. For finetune: the task.
+    settings
+        For step, pretrain and finetune: nested settings of the recipe or the run.
+
+    Raises
+    ------
+    UsageError
+        Where a stage lacks what it needs, or is given what it does not take.
     """
-    over = dict(settings or {})
-    first = resolve(recipe, over).schedule.phases[0]
-    phases = [{"length": first.length, "rows": first.rows, "share": 1.0}]
-    timed = resolve(recipe, {**over, "schedule": {"steps": steps + SKIPPED, "phases": phases}})
-    dataset = open_dataset(timed.folders(Path(data)), mixture=timed.data.mixture)
-    state, loader, objective, engine = build(dataset, timed, fresh=False)
-    compiles = bool(timed.engine.compile)
-    note(f"{timed.size}, {first.rows} rows of {first.length}, {engine.precision}{'; compiling' * compiles}")
-    began = time.perf_counter()
-    if compiles:
-        engine.forward_loss = compiled_loss(state, loader, objective, engine, autotune=timed.engine.autotune)
-    compiling = time.perf_counter() - began
-    peak = peak_flops(loader, engine)
-    marks = Marks()
-    train_steps(state, loader, objective, [marks], engine=engine)
-    (speed, work), seconds = marks.speed(), _time_by_part(state, loader, objective, engine)
-    peak = max(peak, peak_flops(loader, engine))
-    figures = {
-        "what": f"{recipe}, {timed.model.architecture} {timed.size}, {first.rows} rows of {first.length}",
-        "parameters": parameter_count(encoder_of(state.model)),
-        "tokens_per_second": round(speed, 1),
-        "mfu": round(work / peak, 4),
-        "peak_flops": peak,
-        "compile_seconds": round(compiling, 1),
-        "milliseconds": {name: round(1000 * value, 2) for name, value in seconds.items()},
-    }
-    shown = {
-        "speed": f"{speed:,.0f} tokens/s",
-        "MFU": f"{figures['mfu']:.0%} of {peak / 1e9:,.0f} GFLOP/s",
-        "compilation": f"{compiling:.0f} s" if compiles else "none: engine.compile is false",
-        **{f"a step: {name}": f"{1000 * value:.1f} ms" for name, value in seconds.items()},
-    }
-    return _result(f"training step: {figures['what']}", figures, shown, engine.device, out)
+    words = [str(word) for word in ([inputs] if isinstance(inputs, str | Path) else inputs)]
+    of_flags = settings_of_flags(BenchFlags, flags)
+    given: dict[str, Any] = {name: value for name, value in flags.items() if value is not None}
+    _refuse(what, words, given, settings=bool(settings))
+    measured = {name: value for name, value in given.items() if name not in of_flags and name != "minutes"}
+    if what == "prepare":
+        from bertwright.verbs.calls.bench_prepare import bench_prepare
+
+        return bench_prepare(words, **measured)
+    if what == "predict":
+        from bertwright.verbs.calls.bench_predict import bench_predict
+
+        return bench_predict(**measured)
+    from bertwright.verbs.calls.bench_training import bench_finetune, bench_pretrain, bench_step
+
+    merged = merge(dict(settings or {}), of_flags)
+    if what == "finetune":
+        return bench_finetune(words[0], **measured, settings=merged)
+    return (bench_step if what == "step" else bench_pretrain)(**measured, settings=merged)
 
 
-@dataclass
-class Marks(Callback):
-    """Notes time, tokens, passes over the data and operations at each step; ends the run after `most` of them."""
-
-    most: int | None = None
-    seconds: list[float] = field(default_factory=list)
-    tokens: list[int] = field(default_factory=list)
-    epochs: list[float] = field(default_factory=list)
-    flops: list[float] = field(default_factory=list)
-
-    def on_step(self, report: StepReport) -> None:
-        """Note them."""
-        self.seconds.append(time.perf_counter())
-        self.tokens.append(report.progress.tokens)
-        self.epochs.append(report.progress.epochs)
-        self.flops.append(report.sums["flops"])
-        report.stop = len(self.seconds) == self.most
-
-    def speed(self) -> tuple[float, float]:
-        """Return tokens and useful floating-point operations a second, from the median step."""
-        times = [after - before for before, after in pairwise(self.seconds[SKIPPED - 1 :])]
-        tokens = (self.tokens[-1] - self.tokens[SKIPPED - 1]) / len(times)
-        return tokens / median(times), median(self.flops) / median(times)
-
-
-def _time_by_part(
-    state: TrainState, loader: PretrainLoader, objective: Objective, engine: Engine, turns: int = 10
-) -> dict[str, float]:
-    """Return median seconds of each part of a step of one micro-batch."""
-    seconds: dict[str, list[float]] = {}
-    forward_loss = engine.forward_loss_at(0, state.model, objective)
-
-    def timed(name: str, work: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
-        began = time.perf_counter()
-        value = work(*arguments, **options)
-        if engine.device.type == "cuda":
-            torch.cuda.synchronize()
-        seconds.setdefault(name, []).append(time.perf_counter() - began)
-        return value
-
-    for turn in range(turns):
-        batch = timed("draw", loader.draw, 0, turn)
-        example = timed("mask", engine.example, objective, batch, step=turn, index=0, fraction=0.5)
-        loss = timed("forward", forward_loss, example).total
-        timed("backward", torch.autograd.backward, loss)
-        timed("clip", torch.nn.utils.clip_grad_norm_, state.model.parameters(), engine.clip_norm)
-        for optimizer in state.optimizers:
-            timed(type(optimizer).__name__, optimizer.step)
-        state.model.zero_grad(set_to_none=True)
-    return {name: median(values) for name, values in seconds.items()}
-
-
-def bench_prepare(
-    inputs: Sequence[str | Path], *, tokenizer: Path | str, language: str = "en", out: Path | None = None
-) -> Result:
-    """Measure the command `prepare` with a given tokenizer, into a folder that is deleted: MB/s, peak memory, disk.
-
-    Whole command, in a process of its own: imports, survey, proof of the encoder and report included.
-    """
-    with tempfile.TemporaryDirectory() as scratch:
-        data = Path(scratch) / "data"
-        words = [*(str(name) for name in inputs), "--tokenizer", str(tokenizer), "--language", language]
-        began = time.perf_counter()
-        ended = subprocess.run(
-            [sys.executable, "-m", "bertwright", "prepare", *words, "--out", str(data)], capture_output=True, text=True
-        )
-        seconds = time.perf_counter() - began
-        if ended.returncode:
-            lines = ended.stderr.strip().splitlines() or [f"prepare ended with exit code {ended.returncode}"]
-            raise CorpusError(lines[-1].removeprefix("bertwright: "))
-        report = read_json(data / "report.json")
-    text, disk = report["text_bytes"], report["shard_bytes"]
-    memory = peak_memory_of_children()
-    figures = {
-        "what": f"prepare {' '.join(str(name) for name in inputs)}",
-        "text_bytes": text,
-        "seconds": round(seconds, 2),
-        "megabytes_per_second": round(text / seconds / 1e6, 2),
-        "megabytes_per_second_from_reading_to_shards": round(report["megabytes_per_second"], 2),
-        "peak_memory_bytes": memory,
-        "disk_bytes": disk,
-    }
-    shown = {
-        "text": f"{text / 1e6:,.1f} MB",
-        "whole command": f"{figures['megabytes_per_second']:.1f} MB/s",
-        "from reading to shards": f"{report['megabytes_per_second']:.1f} MB/s",
-        "peak memory": "not known on this system" if memory is None else f"{memory / 1e9:.2f} GB",
-        "on disk": f"{disk / 1e6:,.1f} MB ({disk / text:.2f} bytes a byte of text)",
-    }
-    return _result("preparation", figures, shown, torch.device("cpu"), out)
-
-
-@tune_malloc()
-def bench_finetune(
-    task: str,
-    *,
-    model: Path | str,
-    train: Path | str,
-    steps: int = 40,
-    settings: Mapping[str, Any] | None = None,
-    out: Path | None = None,
-) -> Result:
-    """Measure fine-tuning steps of a task on the examples of a file, from a MODEL folder: examples/s and MFU.
-
-    The first steps of a run as `finetune` would make it with these settings, whose lengths differ: the figure is of all
-    of them together, the time of compiling not counted. Nothing is evaluated.
-    """
-    file = Path(train)
-    setup = set_up(resolve_finetune(task, settings or {}), Path(model), {"train": file, "dev": file})
-    network = setup.new_model(setup.config.seed)
-    began = time.perf_counter()
-    state, objective, engine = setup.begin(network, setup.config.seed)
-    compiling = time.perf_counter() - began
-    peak = setup.peak_flops()
-    loader, marks = setup.loader(setup.config.seed), Marks(most=steps + SKIPPED)
-    network.train()
-    train_steps(state, loader, objective, [marks], engine=engine)
-    if len(marks.seconds) < SKIPPED + 2:
-        raise UsageError(f"{file} makes {len(marks.seconds)} steps, too few to measure; give more or --schedule.epochs")
-    seconds = marks.seconds[-1] - marks.seconds[SKIPPED - 1]
-    rows = (marks.epochs[-1] - marks.epochs[SKIPPED - 1]) * loader.rows_per_epoch(0)
-    flops = sum(marks.flops[SKIPPED:])
-    peak = max(peak, setup.peak_flops())
-    figures = {
-        "what": f"finetune {task} from {model}, {setup.config.batches.rows} examples a step, {setup.precision}",
-        "examples_per_second": round(rows / seconds, 1),
-        "mfu": round(flops / seconds / peak, 4),
-        "setup_seconds": round(compiling, 1),
-    }
-    shown = {
-        "speed": f"{figures['examples_per_second']:,.1f} examples/s",
-        "MFU": f"{figures['mfu']:.0%} of {peak / 1e9:,.0f} GFLOP/s",
-        "setup, compilation if any": f"{compiling:.0f} s",
-    }
-    return _result(str(figures["what"]), figures, shown, setup.device, out)
-
-
-def bench_pretrain(
-    data: Path | str,
-    *,
-    peer: Path | str,
-    run: Path | str,
-    recipe: str = "fast",
-    settings: Mapping[str, Any] | None = None,
-    out: Path | None = None,
-) -> Result:
-    """Pre-train in the folder `run`, and evaluate it beside the MODEL folder of a peer on the same held-out text.
-
-    Both are evaluated by `evaluate mlm` on whole masked words (15%, 80/10/10), whatever they were trained on. The
-    figures say whether the budget of the run was enough to reach the peer. Where the peer's folder has a metrics.jsonl
-    beside it, the report of the run draws both curves.
-    """
-    theirs = evaluate("mlm", peer, data, length=LENGTH, num_rows=1024, whole_word=True)
-    trained = pretrain(data, run, recipe=recipe, settings=settings)
-    write_report(Path(run), peer=Path(peer).parent)
-    ours = evaluate("mlm", Path(run) / "model", data, length=LENGTH, num_rows=1024, whole_word=True)
-    figures = {
-        "what": f"{recipe} for {trained['seconds'] / 60:.1f} minutes beside {peer}",
-        "minutes": round(trained["seconds"] / 60, 2),
-        "ours": ours,
-        "peer": theirs,
-        "reached": ours["mlm_loss"] <= theirs["mlm_loss"],
-    }
-    shown = {
-        "ours": f"{ours['mlm_loss']:.3f} nats, {ours['mlm_accuracy']:.1%}",
-        "peer": f"{theirs['mlm_loss']:.3f} nats, {theirs['mlm_accuracy']:.1%}",
-        "the peer is reached": "yes" if figures["reached"] else "no",
-    }
-    return _result(str(figures["what"]), figures, shown, pick_device(), out)
-
-
-def _result(
-    title: str, figures: dict[str, Any], shown: Mapping[str, str], device: torch.device, out: Path | None
-) -> Result:
-    """Return figures with machine and versions, and write them where `out` names a file."""
-    whole = {**figures, "machine": machine(device), "versions": versions()}
-    if out is not None:
-        write_json(Path(out), whole)
-    return Result(whole, Facts(title, shown))
+def _refuse(what: str, words: Sequence[str], given: Mapping[str, Any], *, settings: bool) -> None:
+    """Raise UsageError where a stage lacks what it needs, or is given what it does not take."""
+    if what not in NEEDED:
+        raise UsageError(f"bench has no stage {what!r}; give one of {', '.join(NEEDED)}")
+    if what == "prepare" and not words:
+        raise UsageError("bench prepare needs an INPUT: a file, a folder or a glob")
+    if what == "finetune" and not words:
+        raise UsageError("bench finetune needs a task, such as: bertwright bench finetune classify ...")
+    for name, value in NEEDED[what].items():
+        if name not in given:
+            raise UsageError(f"this needs --{name} {value}; see bertwright bench --help")
+    if (settings and what in ("prepare", "predict")) or (words and what in ("step", "pretrain", "predict")):
+        raise UsageError(f"bench {what} takes no {'settings' if settings else repr(words[0])}; leave that out")
+    for name in given.keys() - {*NEEDED[what], *TAKEN[what]}:
+        raise UsageError(f"bench {what} takes no --{name}; leave it out")

@@ -223,7 +223,7 @@ def choose_text_column(start: Start, given: str | None, *, usual: Sequence[str],
     path, names = start.table.path, ", ".join(start.table.columns) or "none"
     if given is not None:
         if given not in start.table.columns:
-            raise UsageError(f"{path} has no column {given!r}; its columns are {names}")
+            raise UsageError(f"{path} has no column {given!r}; give {flag} a name among its columns, which are {names}")
         return given
     lower = {name.strip(PADDING).lower(): name for name in reversed(start.table.columns) if name in start.texts}
     named = next((lower[name] for name in usual if name in lower), None)

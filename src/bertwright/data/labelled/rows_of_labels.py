@@ -78,7 +78,7 @@ class LabelledRows(EncodedRows[LabelledBatch]):
 
     ids            [T] uint32  token ids, [CLS] A [SEP] or [CLS] A [SEP] B [SEP], row after row
     lengths        [N] int64   tokens of each row
-    first_lengths  [N] int64   of which up to the first [SEP], that included
+    first_lengths  [N] int64   of which have the first token type: up to the first [SEP], that included, as a rule
     positions      [Q] int64   positions in their row that have a target; None where that is every token, and Q is T
     num_targets    [N] int64   how many of them each row has
     targets        [Q]         int64 the class, or float32 the score; [Q, K] float32 for several labels.

@@ -2,8 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from bertwright.hub.mappings.mapping import HFMapping
 from bertwright.model.config import BertConfig
+from bertwright.model.encoder import HeadType
+
+ONE_DROPOUT: Mapping[HeadType, str] = dict.fromkeys(("row", "choice", "token", "span"), "classifier_dropout")
+"""The setting of the dropout before a head, where it has the same name for all."""
+
+
+def encoder_modules(prefix: str) -> dict[str, tuple[str, ...]]:
+    """Return the modules of BERT outside its blocks and heads, by their names under a prefix, and ours."""
+    return {
+        f"{prefix}embeddings.word_embeddings": ("embeddings.words",),
+        f"{prefix}embeddings.position_embeddings": ("embeddings.positions",),
+        f"{prefix}embeddings.token_type_embeddings": ("embeddings.types",),
+        f"{prefix}embeddings.LayerNorm": ("embeddings.norm",),
+    }
+
 
 BERT = HFMapping(
     what="A BERT encoder (Devlin et al. 2018)",
@@ -17,6 +34,8 @@ BERT = HFMapping(
         "span": "BertForQuestionAnswering",
     },
     head_called={"row": "classifier", "choice": "classifier", "token": "classifier", "span": "qa_outputs"},
+    pooled_as={},
+    head_dropout=ONE_DROPOUT,
     config=BertConfig,
     fields={
         "vocab_size": "vocab_size",
@@ -26,15 +45,16 @@ BERT = HFMapping(
         "intermediate_size": "intermediate_size",
         "max_position_embeddings": "max_positions",
         "type_vocab_size": "type_vocab_size",
+        "hidden_act": "hidden_act",
         "hidden_dropout_prob": "dropout",
         "attention_probs_dropout_prob": "attention_dropout",
         "layer_norm_eps": "layer_norm_eps",
         "initializer_range": "initializer_range",
         "pad_token_id": "pad_token_id",
+        "tie_word_embeddings": "tie_word_embeddings",
     },
     absent={},
     must_be={
-        "hidden_act": "gelu",
         "position_embedding_type": "absolute",
         "is_decoder": False,
         "add_cross_attention": False,
@@ -44,10 +64,7 @@ BERT = HFMapping(
     prefix="bert.",
     backbone=("embeddings.", "encoder.", "pooler."),
     modules={
-        "bert.embeddings.word_embeddings": ("embeddings.words",),
-        "bert.embeddings.position_embeddings": ("embeddings.positions",),
-        "bert.embeddings.token_type_embeddings": ("embeddings.types",),
-        "bert.embeddings.LayerNorm": ("embeddings.norm",),
+        **encoder_modules("bert."),
         "bert.pooler.dense": ("pooler.dense",),
         "cls.predictions.transform.dense": ("mlm_head.dense",),
         "cls.predictions.transform.LayerNorm": ("mlm_head.norm",),

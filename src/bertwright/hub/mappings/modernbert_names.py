@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from bertwright.errors import ModelError
+from bertwright.hub.mappings.bert_names import ONE_DROPOUT
 from bertwright.hub.mappings.mapping import HFMapping
 from bertwright.model.config import ModelConfig, ModernConfig
 from bertwright.tokenizer.load import SpecialIds
@@ -86,6 +87,8 @@ MODERN = HFMapping(
         "span": "ModernBertForQuestionAnswering",
     },
     head_called=dict.fromkeys(("row", "choice", "token", "span"), "classifier"),
+    pooled_as={},
+    head_dropout=ONE_DROPOUT,
     config=ModernConfig,
     fields={
         "vocab_size": "vocab_size",
@@ -100,6 +103,7 @@ MODERN = HFMapping(
         "norm_eps": "layer_norm_eps",
         "initializer_range": "initializer_range",
         "pad_token_id": "pad_token_id",
+        "tie_word_embeddings": "tie_word_embeddings",
         "classifier_pooling": "pooling",
     },
     absent={"max_position_embeddings": 8192},

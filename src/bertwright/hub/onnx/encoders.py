@@ -1,4 +1,4 @@
-"""Writes an encoder down as an ONNX graph: BERT and ModernBERT, block by block, with the weights they have.
+"""Writes an encoder down as an ONNX graph: BERT, its kin and ModernBERT, block by block, with the weights they have.
 
 B rows, S tokens a row, M of them queries of the last block, A heads of D units, H = A x D. What the model computes
 again each time is done once here: query, key and value stand side by side, and the scale of the scores is part of the
@@ -16,9 +16,10 @@ from torch import Tensor, nn
 
 from bertwright.errors import ModelError
 from bertwright.hub.onnx.operators import Graph
-from bertwright.model.bert import BertForPreTraining, Block
+from bertwright.model.bert import BertForPreTraining, Block, Embeddings
 from bertwright.model.encoder import Encoder
 from bertwright.model.heads import MaskedTokenHead
+from bertwright.model.layers.activations import ACTIVATIONS
 from bertwright.model.layers.attention import Attention
 from bertwright.model.layers.attention_mask import MASK_VALUE
 from bertwright.model.modernbert import ModernBlock, ModernForMaskedLM
@@ -27,6 +28,14 @@ INPUTS = ("input_ids", "token_type_ids", "attention_mask")
 """What an encoder reads, [batch, length] int64 each, as transformers calls it."""
 FIRST = "first"
 """Stands for the first token of each row, where positions are wanted."""
+
+OPERATORS: dict[Callable[[Tensor], Tensor], tuple[str, dict[str, str]]] = {
+    ACTIVATIONS["gelu"]: ("Gelu", {}),
+    ACTIVATIONS["gelu_new"]: ("Gelu", {"approximate": "tanh"}),
+    ACTIVATIONS["relu"]: ("Relu", {}),
+    ACTIVATIONS["tanh"]: ("Tanh", {}),
+}
+"""The operator of each activation, and its attributes."""
 
 
 @dataclass(frozen=True)
@@ -44,9 +53,10 @@ def write_encoder(graph: Graph, encoder: Encoder, queries: QueriedTokens) -> str
 
     Raises ModelError where the architecture cannot be written.
     """
-    if type(encoder) not in ENCODERS:
-        raise ModelError(f"{type(encoder).__name__} cannot be written as ONNX; BERT and ModernBERT can")
-    write_embeddings, write_block = ENCODERS[type(encoder)]
+    found = next((writers for kind, writers in ENCODERS.items() if isinstance(encoder, kind)), None)
+    if found is None:
+        raise ModelError(f"{type(encoder).__name__} cannot be written as ONNX; BERT, its kin and ModernBERT can")
+    write_embeddings, write_block = found
     hidden, padding = write_embeddings(graph, encoder), _padding_bias(graph)
     for number in range(len(encoder.blocks)):
         of_block = queries if number == len(encoder.blocks) - 1 else EVERY
@@ -55,9 +65,15 @@ def write_encoder(graph: Graph, encoder: Encoder, queries: QueriedTokens) -> str
 
 
 def write_transform(graph: Graph, head: MaskedTokenHead, hidden: str) -> str:
-    """Add the dense layer, GELU and LayerNorm of the masked-token head: [..., H] of [..., H]."""
+    """Add the dense layer, activation and LayerNorm of the masked-token head: [..., E] of [..., H]."""
     dense = graph.linear(hidden, "mlm_head.dense", head.dense.weight, head.dense.bias)
-    return _norm(graph, graph("Gelu", dense), "mlm_head.norm", head.norm)
+    return _norm(graph, write_activation(graph, head.activation, dense), "mlm_head.norm", head.norm)
+
+
+def write_activation(graph: Graph, activation: Callable[[Tensor], Tensor], values: str) -> str:
+    """Add an activation of `ACTIVATIONS`: [...] of [...]."""
+    operator, attributes = OPERATORS[activation]
+    return graph(operator, values, **attributes)
 
 
 def pick(graph: Graph, values: str, queries: QueriedTokens) -> str:
@@ -73,17 +89,27 @@ def pick(graph: Graph, values: str, queries: QueriedTokens) -> str:
 def _bert_embeddings(graph: Graph, model: Encoder) -> str:
     assert isinstance(model, BertForPreTraining)
     tables = model.embeddings
-    words = graph("Gather", graph.weight("embeddings.words", tables.words.weight), "input_ids")
+    hidden = graph("Gather", graph.weight("embeddings.words", tables.words.weight), "input_ids")
+    if hasattr(tables, "types"):
+        hidden = graph("Add", hidden, _types(graph, tables))
+    # Rows before the first that a text begins with are never used, and not written.
+    rows = graph.weight("embeddings.positions", tables.positions.weight[tables.first :])
+    positions = graph("Slice", rows, graph.constant([0]), graph("Shape", "input_ids", start=1))
+    normed = _norm(graph, graph("Add", hidden, positions), "embeddings.norm", tables.norm)
+    if not hasattr(tables, "project"):
+        return normed
+    return graph.linear(normed, "embeddings.project", tables.project.weight, tables.project.bias)
+
+
+def _types(graph: Graph, tables: Embeddings) -> str:
+    """Return the token-type embeddings, [B, S, E], or [E] where all tokens are of the first type."""
+    weight = tables.types.weight
+    if not tables.reads_types:
+        return graph.weight("embeddings.type", weight[0])
     # In a model of one token type all tokens are of that, in pairs too: an index of 1 would be out of its table.
     only_one = tables.types.num_embeddings == 1
     kinds = graph("Mul", "token_type_ids", graph.constant(np.int64(0))) if only_one else "token_type_ids"
-    types = graph("Gather", graph.weight("embeddings.types", tables.types.weight), kinds)
-    length = graph("Shape", "input_ids", start=1)
-    positions = graph(
-        "Slice", graph.weight("embeddings.positions", tables.positions.weight), graph.constant([0]), length
-    )
-    hidden = graph("Add", graph("Add", words, types), positions)
-    return _norm(graph, hidden, "embeddings.norm", tables.norm)
+    return graph("Gather", graph.weight("embeddings.types", weight), kinds)
 
 
 def _bert_block(graph: Graph, model: Encoder, number: int, hidden: str, padding: str, queries: QueriedTokens) -> str:
@@ -92,7 +118,8 @@ def _bert_block(graph: Graph, model: Encoder, number: int, hidden: str, padding:
     attended = _attention(graph, f"{name}.attention", block.attention, hidden, padding, queries)
     summed = graph("Add", pick(graph, hidden, queries), attended)
     between = _norm(graph, summed, f"{name}.attention_norm", block.attention_norm)
-    inner = graph("Gelu", graph.linear(between, f"{name}.inner", block.inner.weight, block.inner.bias))
+    expanded = graph.linear(between, f"{name}.inner", block.inner.weight, block.inner.bias)
+    inner = write_activation(graph, block.activation, expanded)
     outer = graph.linear(inner, f"{name}.outer", block.outer.weight, block.outer.bias)
     return _norm(graph, graph("Add", between, outer), f"{name}.norm", block.norm)
 

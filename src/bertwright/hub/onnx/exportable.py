@@ -55,7 +55,7 @@ def open_exportable(folder: Path) -> Exportable:
         return Exportable(folder, found.model, load_tokenizer(folder), about)
     encoder, report = read_model(folder)
     if report.lacks("mlm_head"):
-        raise lacks_head(folder, "masked-token", report)
+        raise lacks_head(folder, "masked-token")
     about = {
         "part": None,
         "problem": "masked_words",

@@ -15,7 +15,15 @@ import numpy as np
 import onnx
 import torch
 
-from bertwright.hub.onnx.encoders import EVERY, FIRST, INPUTS, QueriedTokens, write_encoder, write_transform
+from bertwright.hub.onnx.encoders import (
+    EVERY,
+    FIRST,
+    INPUTS,
+    QueriedTokens,
+    write_activation,
+    write_encoder,
+    write_transform,
+)
 from bertwright.hub.onnx.operators import Graph
 from bertwright.model.bert import BertForPreTraining
 from bertwright.model.encoder import SEQUENCE_HEADS, Encoder
@@ -49,7 +57,7 @@ def write_model(
         encoder = model
         outputs = _masked(graph, encoder, pairs=pairs and encoder.has_nsp_head)
         inputs["asked"] = ("batch", "asked")
-    if isinstance(encoder, ModernForMaskedLM):
+    if not encoder.config.reads_token_types:
         del inputs["token_type_ids"]
     onnx.save(graph.model(inputs=inputs, outputs=outputs), str(file))
     return {"inputs": inputs, "outputs": {name: axes for name, (_, axes) in outputs.items()}}
@@ -116,7 +124,9 @@ def _head_inputs(graph: Graph, model: FineTuned, hidden: str) -> str:
         return write_transform(graph, encoder.mlm_head, hidden)
     if isinstance(encoder, BertForPreTraining) and model.head_type in SEQUENCE_HEADS:
         dense = encoder.pooler.dense
-        return graph("Tanh", graph.linear(hidden, "pooler", dense.weight, dense.bias))
+        return write_activation(
+            graph, encoder.pooler.activation, graph.linear(hidden, "pooler", dense.weight, dense.bias)
+        )
     return hidden
 
 
@@ -139,8 +149,8 @@ def _masked(graph: Graph, encoder: Encoder, *, pairs: bool) -> Values:
     places = graph("Concat", graph("Mul", _slice(graph, "asked", 0, 1), graph.constant([0])), "asked", axis=1)
     hidden = write_encoder(graph, encoder, QueriedTokens(places if pairs else "asked"))
     masked = _slice(graph, hidden, 1, np.iinfo(np.int64).max) if pairs else hidden
-    vectors, words = write_transform(graph, encoder.mlm_head, masked), encoder.word_embeddings.weight
-    logits = graph.linear(vectors, "decoder", words, encoder.mlm_head.bias)
+    vectors = write_transform(graph, encoder.mlm_head, masked)
+    logits = graph.linear(vectors, "decoder", encoder.output_matrix, encoder.mlm_head.bias)
     outputs: Values = {"mlm_logits": (logits, ("batch", "asked", encoder.config.vocab_size))}
     if pairs:
         assert isinstance(encoder, BertForPreTraining)

@@ -12,8 +12,16 @@ import torch
 from torch import Tensor, nn
 
 from bertwright.model.bert import Block
+from bertwright.model.layers.activations import ACTIVATIONS
 from bertwright.model.layers.attention_mask import AttentionMask, LongRowMask
 from bertwright.model.layers.linear import Linear
+
+ONEDNN_NAMES = {
+    ACTIVATIONS["gelu"]: ("gelu", "none"),
+    ACTIVATIONS["gelu_new"]: ("gelu", "tanh"),
+    ACTIVATIONS["relu"]: ("relu", ""),
+}
+"""What oneDNN's products call the activations of a block, and their variant."""
 
 
 def can_pack(device: torch.device, dtype: torch.dtype) -> bool:
@@ -51,6 +59,7 @@ class PackedBlock(nn.Module):
         self.output = PackedLinear([attention.output])
         self.inner = PackedLinear([block.inner])
         self.outer = PackedLinear([block.outer])
+        self.then = ONEDNN_NAMES[block.activation]
 
     def forward(self, hidden: Tensor, mask: AttentionMask | LongRowMask, at: Tensor | None = None) -> Tensor:
         """Return hidden states [B, S, H] from hidden states and the mask of their rows; [B, M, H] with `at`."""
@@ -59,7 +68,7 @@ class PackedBlock(nn.Module):
             return computed
         found = self.block.attention.attend(self.query_key_value(hidden), mask)
         attended = self.block.attention_norm(self.output.added_to(hidden, found))
-        expanded = self.inner(attended, then="gelu")
+        expanded = self.inner(attended, then=self.then)
         normalised: Tensor = self.block.norm(self.outer.added_to(attended, expanded))
         return normalised
 
@@ -73,10 +82,10 @@ class PackedLinear:
         self.weight = torch.ops.mkldnn._reorder_linear_weight(weight)
         self.bias = torch.cat([layer.bias.detach() for layer in layers])
 
-    def __call__(self, values: Tensor, *, then: str = "none") -> Tensor:
-        """Return [..., O] of values [..., I], after the function called `then`."""
-        exactly = "none" if then == "gelu" else ""
-        product: Tensor = torch.ops.mkldnn._linear_pointwise(values, self.weight, self.bias, then, [], exactly)
+    def __call__(self, values: Tensor, *, then: tuple[str, str] = ("none", "")) -> Tensor:
+        """Return [..., O] of values [..., I], after the function called `then`, and its variant."""
+        name, variant = then
+        product: Tensor = torch.ops.mkldnn._linear_pointwise(values, self.weight, self.bias, name, [], variant)
         return product
 
     def added_to(self, others: Tensor, values: Tensor) -> Tensor:

@@ -99,7 +99,7 @@ class WholeTexts(Task[Texts]):
         if questions and self.pairs is not None and given != self.pairs:
             knows, got = ("pairs of texts", "single texts") if self.pairs else ("single texts", "pairs")
             fix = "give two texts, or lines `text TAB text` with --input" if self.pairs else "give each text alone"
-            raise UsageError(f"this model has learned from {knows} and was asked about {got}; {fix}")
+            raise UsageError(f"this model has learned from {knows} and was given {got}; {fix}")
         second = [question[1] for question in questions] if given else None
         targets = np.zeros(len(questions), self.number_type)
         return Texts(Path("questions"), [question[0] for question in questions], second, targets)

@@ -121,13 +121,15 @@ def _with_accents(context: str, offsets: list[tuple[int, int]]) -> list[tuple[in
     return extended
 
 
-def cut_windows(contexts: np.ndarray, questions: np.ndarray, *, length: int, stride: int) -> tuple[np.ndarray, ...]:
+def cut_windows(
+    contexts: np.ndarray, questions: np.ndarray, *, length: int, stride: int, special: int = 3
+) -> tuple[np.ndarray, ...]:
     """Return question [R], begin [R] and size [R] of the windows of contexts of `contexts` [N] tokens.
 
-    A row of `length` tokens holds a question of `questions` [N] tokens, three special tokens and a window; windows
-    overlap by `stride` tokens, or by half a window where that is less.
+    A row of `length` tokens holds a question of `questions` [N] tokens, `special` ones and a window; windows overlap by
+    `stride` tokens, or by half a window where that is less.
     """
-    room = length - 3 - questions
+    room = length - special - questions
     step = room - np.minimum(stride, room // 2)
     counts = 1 + np.maximum(0, -((room - contexts) // step))
     question = np.repeat(np.arange(len(contexts)), counts)
@@ -154,20 +156,23 @@ def window_rows(
     passages = encode_contexts(encoder.tokenizer, contexts)
     encoded = encoder.encode([question.strip() for question in questions])
     kept = np.minimum(encoded[1], int(question_share * length))
-    row, begin, size = cut_windows(passages.counts[context_of], kept, length=length, stride=stride)
+    pair = encoder.tokenizer.pair_frame
+    row, begin, size = cut_windows(
+        passages.counts[context_of], kept, length=length, stride=stride, special=2 + pair.separators
+    )
     note_cut(encoded[1], kept, row, length=length)
     window_begins = passages.firsts[context_of[row]] + begin
     ids, lengths, places = _framed(encoded, kept[row], row, passages, window_begins, size, encoder.tokenizer)
-    first_lengths = kept[row] + 2
+    context_at = kept[row] + 1 + pair.separators
     tokens = np.where(spans >= 0, passages.tokens_at(context_of, np.maximum(spans, 0)), -1)[row]
     inside = (tokens[:, 0] >= window_begins) & (tokens[:, 1] < window_begins + size) & (tokens[:, 0] <= tokens[:, 1])
-    targets = np.where(inside[:, None], tokens - window_begins[:, None] + first_lengths[:, None], 0)
+    targets = np.where(inside[:, None], tokens - window_begins[:, None] + context_at[:, None], 0)
     counted = np.zeros(len(ids), dtype=bool)
     counted[places >= 0] = _best_shown(row, begin, size)
     rows = LabelledRows(
         ids=ids,
         lengths=lengths,
-        first_lengths=first_lengths,
+        first_lengths=kept[row] + 2 if pair.second_type else lengths,
         positions=None,
         num_targets=lengths,
         targets=targets,
@@ -197,14 +202,18 @@ def _framed(
     size: np.ndarray,
     tokenizer: Tokenizer,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return the ids [T] of [CLS] question [SEP] window [SEP], row after row, lengths [R] and `Windows.places` [T]."""
-    lengths = kept + size + 3
+    """Return the ids [T] of [CLS] question [SEP] window [SEP], row after row, lengths [R] and `Windows.places` [T].
+
+    There are two separators between, where the tokenizer puts two.
+    """
+    separators = tokenizer.pair_frame.separators
+    lengths = kept + size + 2 + separators
     begins = np.cumsum(lengths) - lengths
     ids = np.full(int(lengths.sum()), tokenizer.special.sep, dtype=np.uint32)
     places = np.full(len(ids), -1, dtype=np.int64)
     ids[begins] = tokenizer.special.cls
     ids[ranges(begins + 1, kept)] = questions[0][ranges((np.cumsum(questions[1]) - questions[1])[row], kept)]
-    here, there = ranges(begins + kept + 2, size), ranges(window_begins, size)
+    here, there = ranges(begins + kept + 1 + separators, size), ranges(window_begins, size)
     ids[here], places[here] = passages.ids[there], there
     return ids, lengths, places
 

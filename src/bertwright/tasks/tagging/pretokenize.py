@@ -24,7 +24,7 @@ def _pattern() -> re.Pattern[str]:
 
 
 class PreTokenized(tuple[str, ...]):
-    """The words of a sentence that somebody has cut already; they are asked about as they are."""
+    """The words of a sentence that somebody has cut already; they are taken as they are."""
 
     __slots__ = ()
 

@@ -188,8 +188,8 @@ def _checked(base: Mapping[str, Any], settings: Mapping[str, Any]) -> PretrainCo
     for phase in config.schedule.phases:
         if phase.length > config.model.max_positions:
             raise ConfigError(
-                f"schedule.phases: length {phase.length} is past the model's {config.model.max_positions} positions; "
-                "shorten the phase or raise --model.max-positions"
+                f"schedule.phases: length {phase.length} (--seq-length) is past the model's "
+                f"{config.model.max_positions} positions; shorten the phase or raise --model.max-positions"
             )
         if phase.rows % config.engine.accumulation:
             raise ConfigError(

@@ -312,6 +312,10 @@ CONFIGS: dict[str, type[FinetuneConfig]] = {"embed": EmbedTuneConfig, "translate
 
 def resolve_finetune(task: str, settings: Mapping[str, Any]) -> FinetuneConfig:
     """Return the defaults of a task overridden by `settings`, checked as a whole; raises ConfigError."""
-    config = compose(CONFIGS.get(task, FinetuneConfig), {"task": task, **settings})
+    kind = CONFIGS.get(task, FinetuneConfig)
+    for other, config_of_other in CONFIGS.items():
+        for section in settings.keys() & config_of_other.model_fields.keys() - kind.model_fields.keys():
+            raise ConfigError(f"{section} holds settings of {other}; {task} has none of these, so leave them out")
+    config = compose(kind, {"task": task, **settings})
     config.check()
     return config

@@ -31,7 +31,7 @@ def test_asked_as_it_was_trained(kind: type[WholeTexts], targets: str, pairs: bo
     task = task_of_head("row", kind.problem, trained.labels, trained.extra_config)
     own, other = (PAIR, ALONE) if pairs else (ALONE, PAIR)
     assert len(task.from_questions([own, own])) == 2
-    with pytest.raises(UsageError, match="asked"):
+    with pytest.raises(UsageError, match="given"):
         task.from_questions([other])
     assert task.with_columns(file, ColumnsConfig()).pairs is pairs
 

@@ -13,8 +13,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from bertwright.device import has_bfloat16, machine, pick_device, versions
-from bertwright.files import write_json
+from bertwright.device import has_bfloat16, pick_device
 from bertwright.hub.onnx.onnx_folder import is_onnx_folder
 from bertwright.hub.task_folder import head_type_of
 from bertwright.inference.base import Predictions, Predictor
@@ -25,6 +24,7 @@ from bertwright.result import Result
 from bertwright.rng import stream
 from bertwright.tasks.columns import ColumnsConfig
 from bertwright.tokenizer.load import Tokenizer, load_tokenizer
+from bertwright.verbs.calls.bench_result import bench_result
 from bertwright.verbs.export import export
 
 
@@ -50,18 +50,14 @@ def bench_predict(
         note(f"{len(questions):,} questions, {', '.join(sides)}; {turns} turns")
         speeds, answers = _timed(sides, questions, turns)
     medians = {name: round(median(of), 1) for name, of in speeds.items()}
-    figures = {
+    figures: dict[str, Any] = {
         "what": f"predict with {folder}, {len(questions):,} questions{f' of {input}' if input else ''}",
         "sentences_per_second": medians.get("predict", next(iter(medians.values()))),
         "sides": medians,
         "turns": {name: [round(speed, 1) for speed in of] for name, of in speeds.items()},
         "agreement": _agreement(answers),
-        "machine": machine(pick_device()),
-        "versions": versions(),
     }
-    if out is not None:
-        write_json(Path(out), figures)
-    return Result(figures, _table(figures))
+    return bench_result(figures["what"], figures, _table(figures), pick_device(), out)
 
 
 def _sides(folder: Path, scratch: Path) -> dict[str, Predictor]:
