@@ -30,8 +30,7 @@ from bertwright.train.task_setup.by_task import set_up
 from bertwright.train.task_setup.finetune_config import resolve_finetune
 from bertwright.train.task_setup.seeds import train_seeds
 from bertwright.verbs.calls.finetune_flags import FinetuneCall, FinetuneFlags, finetune_settings, require_one_split
-from bertwright.verbs.calls.finetune_outcome import cross_validate, predict_unlabelled, warn_of_overlaps
-from bertwright.verbs.calls.finetune_preview import preview_task
+from bertwright.verbs.calls.finetune_preview import cross_validate, predict_unlabelled, preview_task, warn_of_overlaps
 from bertwright.verbs.calls.run_folder import TASK_FILES, held, require_free
 
 

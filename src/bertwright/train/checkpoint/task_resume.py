@@ -40,6 +40,7 @@ MAY_CHANGE: dict[str, Any] = {
 NEWER = (
     ("engine", "accumulation"),
     ("engine", "recompute"),
+    ("transfer", "few_shot"),
     ("head", "windows"),
     ("head", "window_overlap"),
     ("split", "folds"),

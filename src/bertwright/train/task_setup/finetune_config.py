@@ -57,6 +57,9 @@ class TransferConfig(Section):
     """Matrices of a block that have adapters: query, key, value, output, and inner for all of the inner layer."""
     r_drop: float = Field(default=0, ge=0)
     """Weight of the distance between two draws of dropout in the loss (Liang et al., 2021); 0 for one draw."""
+    few_shot: bool = False
+    """Whether the encoder first learns from pairs of the training texts, and the head is fitted to them at once
+    (Tunstall et al., 2022, "SetFit"); for tens of examples."""
     dropout: float | None = Field(default=None, ge=0, lt=1)
     """Dropout inside the encoder; as its config.json says where not given."""
     head_dropout: float = Field(default=0.1, ge=0, lt=1)

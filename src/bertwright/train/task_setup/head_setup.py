@@ -27,6 +27,7 @@ from bertwright.tasks.eval_result import EvalResult
 from bertwright.tasks.metrics import figure_names
 from bertwright.train.callbacks.base import Callback
 from bertwright.train.task_setup.base import TaskSetup
+from bertwright.train.task_setup.few_shot import start_from_pairs
 from bertwright.train.task_setup.finetune_config import FinetuneConfig
 from bertwright.train.task_setup.r_drop import RDrop
 from bertwright.train.task_setup.transfer import check_transfer, learning_rates, treat, unfreezing
@@ -63,7 +64,18 @@ class HeadSetup(TaskSetup):
         if drawn:
             note(f"{self.folder} has no weights for {', '.join(drawn)}: drawn at random, and trained with the head")
         treat(model, self.config.transfer)
-        return model.to(self.device)
+        model.to(self.device)
+        if self.config.transfer.few_shot:
+            start_from_pairs(
+                model,
+                self.splits["train"].rows,
+                rate=self.config.optimizer.learning_rate,
+                tokens=self.config.batches.tokens,
+                seed=seed,
+                device=self.device,
+                cast=self.cast,
+            )
+        return model
 
     def objective(self, model: FineTuned) -> Task[Any] | RDrop:
         """Return the task with the CRF of a model, if it has one; under R-Drop, twice."""

@@ -148,6 +148,9 @@ class FinetuneFlags(TypedDict, total=False):
     """Matrices of each block that have them, of query, key, value, output, inner."""
     r_drop: Annotated[float, Sets("transfer.r_drop", "0: off")]
     """Weight of R-Drop, such as 1: every batch is computed twice, and its two draws of dropout should agree."""
+    few_shot: Annotated[bool, Sets("transfer.few_shot")]
+    """classify, from tens of examples: first compare them with one another, so that each class has vectors of its own,
+    and fit the head to these, as SetFit does."""
     dropout: Annotated[float, Sets("transfer.dropout", "as config.json says")]
     """Dropout inside the encoder."""
     hard_negatives: Annotated[int, Sets("embed.hard_negatives", "0: none")]
