@@ -1,4 +1,4 @@
-"""A start from few examples: the loss of pairs is sentence-transformers', the head is fitted as scikit-learn fits it."""
+"""A start from few examples: pairs have the loss of sentence-transformers, the head is a logistic regression."""
 
 from __future__ import annotations
 
