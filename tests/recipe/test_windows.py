@@ -20,7 +20,7 @@ from bertwright.verbs.predict import predict
 FILLERS = [f"word{number}" for number in range(8)]
 QUICK: dict[str, Any] = {
     "precision": "fp32",
-    "schedule": {"epochs": 5},
+    "schedule": {"epochs": 6},
     "optimizer": {"learning_rate": 5e-3},
     "batches": {"rows": 16, "max_length": 16},
     "transfer": {"dropout": 0.0, "head_dropout": 0.0},
@@ -39,7 +39,11 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     backend.save(str(folder / "tokenizer.json"))
     torch.manual_seed(0)
     shape = named_size("tiny", vocab_size=len(names), hidden_size=32, heads=2, intermediate_size=64, max_positions=32)
-    save_model(build_encoder(shape), folder / "tokenizer.json", folder / "model")
+    encoder = build_encoder(shape)
+    with torch.no_grad():
+        for parameter in encoder.parameters():  # so that texts have different vectors to begin with
+            parameter.add_(torch.randn_like(parameter) * 0.1)
+    save_model(encoder, folder / "tokenizer.json", folder / "model")
     return folder / "model"
 
 

@@ -99,7 +99,7 @@ def test_the_loss_is_that_of_the_evaluation(pooling: WindowPooling) -> None:
     ids = torch.ones(6, 4, dtype=torch.int64)
     loss = task.loss(scores, LabelledBatch(ids, ids, ids > 0, ids[:, :1] - 1, targets))
     figures = task.evaluate(scores.detach()[:, 0].numpy(), examples()).figures
-    assert float(loss.total) == pytest.approx(figures["loss"], abs=1e-6)
+    assert float(loss.total.detach()) == pytest.approx(figures["loss"], abs=1e-6)
     assert int(loss.parts["classify"].count) == 3
     (gradient,) = torch.autograd.grad(loss.total, scores)
     assert gradient.isfinite().all()
