@@ -16,7 +16,7 @@ import pytest
 
 from bertwright.corpus import cooccurrence
 from bertwright.corpus.cooccurrence import NEIGHBOURS, load_or_count
-from bertwright.corpus.shards import Shards
+from bertwright.corpus.shards import Shards, bytes_per_token, read_manifest
 from bertwright.corpus.vocabulary import vocabulary_size
 from bertwright.errors import CorpusError, DiskSpaceError, TokenizerError, UsageError
 from bertwright.rng import stream
@@ -324,3 +324,35 @@ def test_text_without_words_is_refused(tmp_path: Path) -> None:
     with pytest.raises(CorpusError, match="no text"):
         prepare([tmp_path / "blank.txt"], tmp_path / "data")
     assert not (tmp_path / "data").exists()
+
+
+@pytest.mark.parametrize(
+    ("flags", "names"),
+    [
+        ({"extend_vocab": 5}, "--tokenizer"),
+        ({"new_tokenizer": True}, "--tokenizer"),
+        ({"tokenizer": "t", "extend_vocab": 0}, "--extend-vocab 0"),
+        ({"tokenizer": "t", "extend_vocab": 5, "new_tokenizer": True}, "--new-tokenizer"),
+        ({"tokenizer": "t", "extend_vocab": 5, "vocab_size": 600}, "--vocab-size"),
+    ],
+)
+def test_flags_of_the_vocabulary_that_do_not_go_together(
+    corpus: Path, tmp_path: Path, flags: dict[str, Any], names: str
+) -> None:
+    with pytest.raises(UsageError, match=names):
+        prepare(corpus, tmp_path / "data", **flags)
+
+
+def test_bytes_of_text_are_counted_by_split(corpus: Path, tmp_path: Path) -> None:
+    report = prepare([corpus], tmp_path / "data", vocab_size=512, valid_fraction=0.1, shard_text=60_000)
+    manifest = read_manifest(tmp_path / "data")
+    tokenizer = load_tokenizer(tmp_path / "data")
+    for split in ("train", "valid"):
+        shards = Shards.open(tmp_path / "data", split)
+        texts = [tokenizer.decode(shards.tokens(i).tolist()) for i in range(shards.document_count)]
+        counted = sum(shard["text_bytes"] for shard in manifest["splits"][split]["shards"])
+        assert counted == sum(len(text.encode()) for text in texts)
+        assert bytes_per_token(manifest, split) == pytest.approx(counted / report["tokens"][split])
+        for shard in manifest["splits"][split]["shards"]:
+            del shard["text_bytes"]
+    assert bytes_per_token(manifest, "valid") == pytest.approx(report["bytes_per_token"])  # as in earlier folders

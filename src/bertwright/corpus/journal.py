@@ -97,7 +97,7 @@ def open_journal(out: Path, settings: dict[str, Any]) -> Journal:
         journal.position = _position(saved["position"])
         journal.counts = Counter(saved["counts"])
         given = {name: value for name, value in settings.items() if name != "language" or value is not None}
-        changed = [name for name in given if journal.settings.get(name) != given[name]]
+        changed = [name for name in given if (journal.settings.get(name) or None) != (given[name] or None)]
     except (OSError, ValueError, OverflowError, TypeError, KeyError, AttributeError) as error:
         raise DataError(f"{out / JOURNAL} is damaged ({error}); delete {out} and prepare the data again") from error
     if changed:

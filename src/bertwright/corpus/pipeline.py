@@ -70,7 +70,8 @@ class ShardPipeline:
         self._seen, self._shard_text = seen, shard_text
         self._frequencies = np.array(journal.frequencies or np.zeros(vocab_size), dtype=np.int64)
         self._blocks: dict[str, list[DocumentBlock]] = {split: [] for split in SPLITS}
-        self._encoding: deque[tuple[str, Future[EncodedTexts]]] = deque()
+        self._encoding: deque[tuple[str, int, Future[EncodedTexts]]] = deque()
+        self._bytes_of: Counter[str] = Counter()
         self._dropped = DropCounts(examples=dict(journal.examples))
         self._text_bytes = 0
         self._position = journal.position
@@ -103,8 +104,9 @@ class ShardPipeline:
         for split, chosen in (("train", kept & ~valid), ("valid", kept & valid)):
             if chosen.any():
                 some = texts.filter(pa.array(chosen))
-                self._text_bytes += int(pc.sum(pc.binary_length(some)).as_py())
-                self._encoding.append((split, workers.submit("encode", some)))
+                size = int(pc.sum(pc.binary_length(some)).as_py())
+                self._text_bytes += size
+                self._encoding.append((split, size, workers.submit("encode", some)))
         unread = DropCounts(Counter({"broken": batch.broken, "passed over": batch.passed_over}))
         self._dropped += clean.dropped + repeated + unread
         self._position = (batch.source, batch.file, batch.stop)
@@ -113,12 +115,13 @@ class ShardPipeline:
     def _collect(self, *, leave: int) -> None:
         """Take the blocks that are encoded, in order, waiting until no more than `leave` are not."""
         while len(self._encoding) > leave:
-            split, encoded = self._encoding.popleft()
+            split, size, encoded = self._encoding.popleft()
             result = encoded.result()
             self._journal.spent(result.seconds)
             self._dropped += DropCounts(Counter(empty=result.documents - len(result.block.token_counts)))
             if len(result.block.token_counts):
                 self._blocks[split].append(result.block)
+                self._bytes_of[split] += size
 
     def _close_shards(self) -> None:
         """Write what is buffered of each split as a shard, then what is remembered, then the journal that names all."""
@@ -151,6 +154,7 @@ class ShardPipeline:
             "sentences": len(block.sentence_ends),
             "words": int(block.word_starts.sum()),
             "tokens": len(block.tokens),
+            "text_bytes": self._bytes_of.pop(split, 0),
             "bytes": (self._out / file).stat().st_size,
             "sha256": sha256_of(self._out / file),
         }
@@ -170,6 +174,8 @@ class ShardPipeline:
         rest, last = cut_last_document(block)
         self._blocks["train"] = [rest] if len(rest.token_counts) else []
         self._blocks["valid"] = [last]
+        held_out = self._bytes_of["train"] * len(last.tokens) // len(block.tokens)
+        self._bytes_of.update({"train": -held_out, "valid": held_out})
 
 
 def cut_last_document(block: DocumentBlock) -> tuple[DocumentBlock, DocumentBlock]:

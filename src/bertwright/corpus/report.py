@@ -92,9 +92,13 @@ def entropy(frequencies: np.ndarray) -> float:
 
 
 def report_of(
-    journal: Journal, manifest: Mapping[str, Any], *, encoder: str, word_starts: str, seconds: float
-) -> dict[str, Any]:
-    """Return the figures of a finished preparation; `seconds` is the wall time of this run."""
+    journal: Journal, manifest: Mapping[str, Any], *, encoder: str, word_starts: str, seconds: float,
+    beside: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:  # fmt: skip
+    """Return the figures of a finished preparation; `seconds` is the wall time of this run.
+
+    `beside` is how an older vocabulary cuts the same text (see `compare_vocabularies`), where there is one.
+    """
     frequencies = np.array(journal.frequencies)
     tokens = {split: journal.total(split, "tokens") for split in SPLITS}
     words = journal.total("train", "words")
@@ -103,6 +107,7 @@ def report_of(
     return {
         **{what: {split: journal.total(split, what) for split in manifest["splits"]} for what in COUNTED},
         "tokens_per_word": tokens["train"] / max(words, 1),
+        "bytes_per_token": text / max(sum(tokens.values()), 1),
         "unknown_rate": float(frequencies[manifest["tokenizer"]["special_ids"]["unk"]]) / max(tokens["train"], 1),
         "unigram_entropy": manifest["unigram_entropy"],
         "vocab_size": manifest["tokenizer"]["vocab_size"],
@@ -117,6 +122,7 @@ def report_of(
         "encoder": encoder,
         "word_starts": word_starts,
         "fingerprint": manifest["fingerprint"],
+        **({"vocabularies": dict(beside)} if beside else {}),
     }
 
 
@@ -143,9 +149,11 @@ def facts_of(report: Mapping[str, Any]) -> dict[str, str]:
     return {
         **counts,
         "tokens per word": f"{report['tokens_per_word']:.3f}",
+        "bytes per token": f"{report['bytes_per_token']:.3f}",
         "unknown tokens": f"{report['unknown_rate']:.4%}",
         "unigram entropy": f"{report['unigram_entropy']:.3f} nats a token",
         "vocabulary": f"{report['vocab_size']:,}",
+        **_beside_facts(report.get("vocabularies")),
         "text": human_bytes(report["text_bytes"]),
         "on disk": disk,
         "dropped": ", ".join(dropped),
@@ -154,3 +162,19 @@ def facts_of(report: Mapping[str, Any]) -> dict[str, str]:
         "speed": f"{report['megabytes_per_second']:.1f} MB/s of text, from reading to shards",
         "seconds": f"{report['seconds']['this run']:.1f} ({', '.join(stages)})",
     }
+
+
+def _beside_facts(both: Mapping[str, Any] | None) -> dict[str, str]:
+    """Return what a sample of the text is with the older vocabulary and with this one, as lines of a table."""
+    if both is None:
+        return {}
+    old, new, general = both["old"], both["new"], both["general"]
+    cut = "{tokens_per_word:.3f} tokens a word, {bytes_per_token:.2f} bytes a token, {unknown_rate:.2%} unknown"
+    fewer = new["tokens"] / max(1, old["tokens"]) - 1
+    lines = {
+        "given vocabulary": f"{old['vocab_size']:,}: of a sample of this text {cut.format(**old)}",
+        "this vocabulary": f"{new['vocab_size']:,}: {cut.format(**new)}, {fewer:+.1%} tokens",
+    }
+    if general:
+        lines["other English text"] = f"{general['changed']:,} of {general['tokens']:,} tokens are cut otherwise"
+    return lines

@@ -252,6 +252,20 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     return manifest
 
 
+def bytes_per_token(manifest: Mapping[str, Any], split: str) -> float | None:
+    """Return the bytes of text a token of a split stands for; None where nothing is known.
+
+    It turns nats a token, which depend on the vocabulary, into nats a byte. Folders of earlier versions know it of both
+    splits together.
+    """
+    parts = manifest["splits"]
+    known = [entry.get("text_bytes") for entry in parts[split]["shards"]] if split in parts else []
+    if known and None not in known and sum(known):
+        return float(sum(known) / max(1, parts[split]["tokens"]))
+    tokens = sum(part["tokens"] for part in parts.values())
+    return float(manifest["text_bytes"] / tokens) if tokens and manifest.get("text_bytes") else None
+
+
 class _Part(BaseModel):
     """A part of a manifest: what is read of it has a type, and there may be more."""
 
@@ -264,6 +278,8 @@ class _Entry(_Part):
     tokens: int = Field(ge=0)
     bytes: int = Field(ge=0)
     sha256: str
+    text_bytes: int | None = Field(default=None, ge=0)
+    """Bytes of the text; shards of earlier versions are without."""
 
 
 class _Split(_Part):
@@ -292,6 +308,7 @@ class _Manifest(_Part):
     tokenizer: _Words
     unigram_entropy: float = Field(ge=0, allow_inf_nan=False)
     splits: dict[str, _Split]
+    text_bytes: int = Field(default=0, ge=0)
     neighbours: _Neighbours | None = None
     """Counts of neighbours; folders of earlier versions are without."""
 

@@ -11,7 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
 
@@ -21,6 +21,7 @@ from tokenizers import models
 from bertwright.corpus.clean import clean
 from bertwright.corpus.dedup.hashes import hash_documents, valid_documents
 from bertwright.corpus.filters.text_filter import TextFilter
+from bertwright.corpus.given_vocabulary import MOST_COUNTED, keep_old_vocabulary, write_extended
 from bertwright.corpus.journal import Journal
 from bertwright.corpus.readers.documents import read_documents
 from bertwright.corpus.readers.formats import ReadOptions
@@ -60,8 +61,9 @@ def vocabulary_size(wanted: int | None, text_bytes: int) -> int:
 class TrainingTexts:
     """The clean documents a vocabulary is trained on, batch by batch, again each time it is gone through.
 
-    Documents of the valid split, a fraction of all, are left out, and what does not pass the filter. Of more than a
-    gigabyte of text, every k-th batch is taken. `on_read` gets the fraction read of all `passes`, 0 to 1.
+    Documents of the valid split, a fraction of all, are left out, and what does not pass the filter. Of more than
+    `most_bytes` of text, a gigabyte, every k-th batch is taken. `on_read` gets the fraction read of all `passes`, 0 to
+    1.
     """
 
     def __init__(
@@ -71,7 +73,7 @@ class TrainingTexts:
     ) -> None:  # fmt: skip
         """Name what to read; nothing is read before it is gone through."""
         self.passes, self.on_read = passes, on_read
-        self._stride, self._source_bytes = -(-max(text_bytes, 1) // TRAINING_BYTES), max(1, total_size(paths))
+        self.most_bytes, self._text_bytes, self._source_bytes = TRAINING_BYTES, text_bytes, max(1, total_size(paths))
         self._valid_fraction, self._filter = valid_fraction, text_filter
         self._paths, self._options, self._layout = paths, options, layout
         self._begun = 0
@@ -80,7 +82,7 @@ class TrainingTexts:
         """Yield lists of documents."""
         self._begun += 1
         batches = read_documents(self._paths, self._options, layout=self._layout)
-        for batch in islice(batches, 0, None, self._stride):
+        for batch in islice(batches, 0, None, -(-max(self._text_bytes, 1) // self.most_bytes)):
             texts = clean(batch.texts)
             if self._filter is not None:
                 texts = self._filter.filter(texts)[0]
@@ -119,36 +121,76 @@ def shown_training(texts: TrainingTexts) -> Iterator[None]:
     note(f"vocabulary trained: {time.perf_counter() - began:.0f} s")
 
 
-def make_tokenizer(
-    out: Path, given: Tokenizer | None, texts: TrainingTexts, journal: Journal, *, kind: str, size: int, lowercase: bool
-) -> Tokenizer:  # fmt: skip
-    """Return the tokenizer of DATA: the one already there, the given one, or one trained on `texts`; journal it.
+@dataclass(frozen=True)
+class VocabularyPlan:
+    """How a DATA folder comes to its tokenizer.
 
-    Raises TokenizerError where no vocabulary can be trained.
+    given      the one to take; None trains one
+    model      where it was found, in words of the call
+    sample     documents of the corpus, for proofs
+    extend     pieces of the text to add to it, at most
+    anew       train one all the same, and remember the given one
+    kind, size, lowercase  of one that is trained
     """
-    folder = out / "tokenizer"
+
+    given: Tokenizer | None
+    model: str
+    sample: Sequence[str]
+    extend: int | None
+    anew: bool
+    kind: str
+    size: int
+    lowercase: bool
+
+
+def make_tokenizer(out: Path, plan: VocabularyPlan, texts: TrainingTexts, journal: Journal) -> Tokenizer:
+    """Return the tokenizer of DATA: the one already there, or what the plan says, made of `texts`; journal it.
+
+    Raises TokenizerError where no vocabulary can be trained, or the given one not extended.
+    """
+    folder, given = out / "tokenizer", plan.given
     if journal.tokenizer:
         return load_tokenizer(folder)
     journal.save(out)
-    if given is not None:
+    kind = plan.kind if given is None or plan.anew else "given"
+    if given is not None and not plan.anew:
         _copy_tokenizer(given, folder)
+        if plan.extend:
+            kind = "extended"
+            _extend(given, texts, folder, plan, journal)
         tokenizer = load_tokenizer(folder)
     else:
-        note(f"training a {kind} vocabulary of {size:,} tokens")
-        texts.passes = 2 if kind == "wordpiece" else 1
-        with journal.timed("vocabulary"), shown_training(texts):
-            tokenizer = train_tokenizer(
-                texts, folder=folder, vocab_size=size, kind=kind, lowercase=lowercase, most_long_words=MOST_LONG_WORDS
-            )
+        tokenizer = _train(texts, folder, plan, journal)
+        if given is not None:
+            keep_old_vocabulary(given, tokenizer, model=plan.model)
     journal.tokenizer = {
         "file": "tokenizer/tokenizer.json",
         "sha256": sha256_of(tokenizer.path),
-        "kind": kind if given is None else "given",
+        "kind": kind,
         "vocab_size": tokenizer.vocab_size,
         "special_ids": asdict(tokenizer.special),
     }
     journal.save(out)
     return tokenizer
+
+
+def _extend(given: Tokenizer, texts: TrainingTexts, folder: Path, plan: VocabularyPlan, journal: Journal) -> None:
+    """Add pieces of the texts to the tokenizer in `folder`."""
+    note(f"adding up to {plan.extend:,} pieces of this text to the {given.vocab_size:,} tokens given")
+    texts.most_bytes = MOST_COUNTED
+    with journal.timed("vocabulary"), shown_training(texts):
+        write_extended(given, texts, folder, most=plan.extend or 0, model=plan.model, sample=plan.sample)
+
+
+def _train(texts: TrainingTexts, folder: Path, plan: VocabularyPlan, journal: Journal) -> Tokenizer:
+    """Train a vocabulary on the texts."""
+    note(f"training a {plan.kind} vocabulary of {plan.size:,} tokens")
+    texts.passes = 2 if plan.kind == "wordpiece" else 1
+    with journal.timed("vocabulary"), shown_training(texts):
+        return train_tokenizer(
+            texts, folder=folder, vocab_size=plan.size, kind=plan.kind, lowercase=plan.lowercase,
+            most_long_words=MOST_LONG_WORDS,
+        )  # fmt: skip
 
 
 def _copy_tokenizer(given: Tokenizer, folder: Path) -> None:

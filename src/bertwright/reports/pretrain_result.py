@@ -90,8 +90,10 @@ def facts(figures: Mapping[str, Any]) -> dict[str, str]:
     shown = {"held-out MLM loss": "no held-out split"}
     if valid:
         entropy = f"unigram entropy of the corpus: {figures['unigram_entropy']:.3f}"
+        a_byte = f" ({valid['mlm_nats_per_byte']:.3f} a byte)" if "mlm_nats_per_byte" in valid else ""
         shown = {
-            "held-out MLM loss": f"{valid['mlm_loss']:.3f} nats, perplexity {valid['mlm_perplexity']:,.1f} ({entropy})",
+            "held-out MLM loss": f"{valid['mlm_loss']:.3f} nats{a_byte}, perplexity {valid['mlm_perplexity']:,.1f} "
+            f"({entropy})",
             "held-out MLM accuracy": f"{valid['mlm_accuracy']:.1%}",
         }
     if "nsp_accuracy" in valid:  # results of earlier versions have no more than that

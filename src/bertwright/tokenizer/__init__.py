@@ -1,1 +1,1 @@
-"""Turns text into token ids: trains a vocabulary, loads any tokenizer.json, encodes in bulk, finds word starts."""
+"""Turns text into token ids: trains or extends a vocabulary, reads any tokenizer.json, encodes in bulk, finds words."""

@@ -175,15 +175,17 @@ def has_tokenizer(folder: Path) -> bool:
 
 
 def _find(path: Path) -> Path:
-    for file in (path, *(folder / name for folder in (path, *(path / name for name in INNER)) for name in NAMES)):
+    named = [] if path.name in NOT_JSON else [path]
+    for file in (*named, *(folder / name for folder in (path, *(path / name for name in INNER)) for name in NAMES)):
         if file.is_file():
             return file
     if has_tokenizer(path / "model"):
         raise TokenizerError(f"{path} is a RUN folder; its model is in {path / 'model'}: give that")
-    if others := [name for name in NOT_JSON if (path / name).is_file()]:
+    folder = path.parent if path.is_file() else path
+    if others := [name for name in NOT_JSON if (folder / name).is_file()]:
         raise TokenizerError(
-            f"{path} has its tokenizer in {' and '.join(others)} alone, which is not read; write a {FILE} beside it "
-            f"with transformers: AutoTokenizer.from_pretrained({str(path)!r}).save_pretrained({str(path)!r})"
+            f"{folder} has its tokenizer in {' and '.join(others)} alone, which is not read; write a {FILE} beside it "
+            f"with transformers: AutoTokenizer.from_pretrained({str(folder)!r}).save_pretrained({str(folder)!r})"
         )
     if path.exists():
         raise TokenizerError(

@@ -57,10 +57,35 @@ def word_rule(tokenizer: Tokenizer) -> WordRule:
         nothing = np.full(len(whole), INSIDE, dtype=np.uint8)
         return WordRule(whole, nothing, nothing)
     suffix = state["model"].get("end_of_word_suffix") or ""
-    to_bytes = _byte_characters() if "ByteLevel" in json.dumps([state["pre_tokenizer"], state["decoder"]]) else None
+    to_bytes = _byte_characters() if is_byte_level(state) else None
     ends = [_ends_of(token, suffix=suffix, to_bytes=to_bytes) for token in tokenizer.tokens]
     opens, first, last = zip(*ends, strict=True)
     return WordRule(np.array(opens), np.array(first, dtype=np.uint8), np.array(last, dtype=np.uint8))
+
+
+def token_texts(tokenizer: Tokenizer) -> list[str | None]:
+    """Return the text of each token, with a blank before it where it begins a word; None of special and unused ones.
+
+    Of bytes that are no whole characters the text has surrogates.
+    """
+    state: dict[str, Any] = json.loads(tokenizer.backend.to_str())
+    prefix, suffix = (state["model"].get(name) or "" for name in ("continuing_subword_prefix", "end_of_word_suffix"))
+    to_bytes = _byte_characters() if is_byte_level(state) else None
+    special = {"", *tokenizer.reserved}
+
+    def text_of(token: str) -> str | None:
+        if token in special:
+            return None
+        if prefix:
+            return token.removeprefix(prefix) if token.startswith(prefix) else f" {token}"
+        return _surface(token.removesuffix(suffix), to_bytes)
+
+    return [text_of(token) for token in tokenizer.tokens]
+
+
+def is_byte_level(state: dict[str, Any]) -> bool:
+    """Say whether the tokens of a tokenizer.json are bytes, written as characters."""
+    return "ByteLevel" in json.dumps([state["pre_tokenizer"], state["decoder"]])
 
 
 def wants_leading_blank(tokenizer: Tokenizer) -> bool:

@@ -108,6 +108,19 @@ def _shared(examples: Iterable[MaskedBatch], group: Group) -> Iterator[tuple[Mas
         yield (held[place], 1.0) if place < len(held) else (held[0], 0.0)
 
 
+def with_nats_per_byte(figures: Mapping[str, float], bytes_per_token: float | None) -> dict[str, float]:
+    """Return the figures with mlm_nats_per_byte, where they have mlm_loss and the bytes a token stands for are known.
+
+    Losses a token of different vocabularies cannot be compared; a byte of text is the same for all.
+
+    >>> with_nats_per_byte({"mlm_loss": 3.0}, 4.0)
+    {'mlm_loss': 3.0, 'mlm_nats_per_byte': 0.75}
+    """
+    if bytes_per_token is None or "mlm_loss" not in figures:
+        return dict(figures)
+    return {**figures, "mlm_nats_per_byte": round(figures["mlm_loss"] / bytes_per_token, 6)}
+
+
 def mixed_figures(figures: Mapping[str, Mapping[str, float]], weights: Sequence[float]) -> dict[str, float]:
     """Return held-out figures of several folders as one mapping: of the mixture by their names, of each as NAME/figure.
 

@@ -27,6 +27,8 @@ def prepare(
     *,
     valid: str | Path | Sequence[str | Path] = (),
     tokenizer: Path | str | None = None,
+    extend_vocab: int | None = None,
+    new_tokenizer: bool = False,
     vocab_size: int | None = None,
     language: str | None = None,
     kind: Literal["wordpiece", "bpe", "unigram"] = "wordpiece",
@@ -61,7 +63,13 @@ def prepare(
     valid
         Files, folders or globs held out for evaluation, instead of a fraction of the inputs.
     tokenizer
-        A tokenizer.json or vocab.txt, or a folder that has one, instead of training a vocabulary.
+        A tokenizer.json or vocab.txt, or a folder that has one, such as a model to go on from, instead of training a
+        vocabulary.
+    extend_vocab
+        Add so many pieces of this text to that tokenizer, at most: those that save most tokens. Other text keeps its
+        tokens.
+    new_tokenizer
+        Train a vocabulary all the same, and remember that tokenizer, so that a model of it can go on.
     vocab_size
         Tokens of the vocabulary to train, rounded up to a multiple of 64; where not given 8,192 for up to 500 MB of
         text, 16,384 for up to 2 GB, 30,528 above.
@@ -127,7 +135,8 @@ def prepare(
     options = PrepareOptions(
         language, kind, vocab_size, not cased if lowercase is None else lowercase,
         str(tokenizer) if tokenizer else None, column, document_boundary, skip_broken, encoding, valid_fraction,
-        near_duplicates, repeated_paragraphs, listed(filter, what="filter"), only_language, shard_text,
+        near_duplicates, repeated_paragraphs, listed(filter, what="filter"), only_language, shard_text, extend_vocab,
+        new_tokenizer,
     )  # fmt: skip
     return prepare_data(
         inputs, valid, Path(out), options, workers=workers, engine=engine, overwrite=overwrite, dry_run=dry_run

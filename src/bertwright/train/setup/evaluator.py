@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
+from bertwright.corpus.shards import bytes_per_token
 from bertwright.data.pretraining.dataset import Dataset
 from bertwright.inference.samples import COUNT as SAMPLES
 from bertwright.inference.samples import choose_samples, predict_samples
@@ -14,7 +15,7 @@ from bertwright.objectives.base import PretrainingObjective
 from bertwright.objectives.combine import build_objective, for_evaluation
 from bertwright.train.auxiliary import encoder_of
 from bertwright.train.ema import AVERAGE
-from bertwright.train.held_out import held_out_examples, held_out_figures, mixed_figures
+from bertwright.train.held_out import held_out_examples, held_out_figures, mixed_figures, with_nats_per_byte
 from bertwright.train.setup.pretrain_config import PretrainConfig
 from bertwright.train.state import TrainState
 from bertwright.train.step import Engine
@@ -70,12 +71,14 @@ class Evaluator:
     def _figures(self) -> dict[str, float]:
         """Return the figures of the weights as they are, of each folder and of the mixture."""
         engine, figures = self.engine, {}
-        for name, examples in zip(self.dataset.names, self.examples, strict=True):
+        each = zip(self.dataset.names, self.dataset.manifests, self.examples, strict=True)
+        for name, manifest, examples in each:
             # Several processes stop after the step: one that left half-way would leave the others waiting.
             rows = self.until(examples) if engine.group.size == 1 else examples
-            figures[name] = held_out_figures(
+            found = held_out_figures(
                 self.model, self.objective, rows, device=engine.device, cast=engine.cast, group=engine.group
             )
+            figures[name] = with_nats_per_byte(found, bytes_per_token(manifest, "valid"))
         return mixed_figures(figures, self.dataset.weights)
 
     def samples(self) -> list[dict[str, Any]]:

@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from bertwright.corpus.shards import Shards, read_manifest
+from bertwright.corpus.shards import Shards, bytes_per_token, read_manifest
 from bertwright.data.pretraining.dataset import folder_names
 from bertwright.device import pick_device
 from bertwright.errors import BertwrightError, DataError, UsageError
@@ -29,7 +29,7 @@ from bertwright.objectives.combine import build_objective
 from bertwright.objectives.config import ObjectiveConfig
 from bertwright.result import Result
 from bertwright.tokenizer.load import load_tokenizer
-from bertwright.train.held_out import EVALUATION_ROWS, fixed_examples, held_out_figures
+from bertwright.train.held_out import EVALUATION_ROWS, fixed_examples, held_out_figures, with_nats_per_byte
 from bertwright.train.setup.pretrain_config import PretrainConfig, resume_settings
 
 Kind = Literal["mlm", "nsp"]
@@ -96,7 +96,8 @@ def evaluate_held_out(
     config = ObjectiveConfig(next_sentence=kind == "nsp", whole_word=rows.whole_word)
     objective = build_objective(config, vocab_size=network.config.vocab_size, mask_id=tokenizer.special.mask)
     examples = fixed_examples(Shards.open(data, split), tokenizer, objective, length=rows.length, rows=rows.count)
-    figures = held_out_figures(network, objective, examples, device=pick_device())
+    found = held_out_figures(network, objective, examples, device=pick_device())
+    figures = with_nats_per_byte(found, bytes_per_token(manifest, split))
     if is_next_sentence_folder(model):
         figures = {name: value for name, value in figures.items() if name.startswith("nsp")}
     taken = len(examples) * EVALUATION_ROWS

@@ -11,11 +11,18 @@ from typing import Any
 from bertwright.corpus.data_folder import DATA_FILES, finish, write_counts, write_shards
 from bertwright.corpus.dedup.dedup_state import DedupState
 from bertwright.corpus.executors.work import TextWork, WorkPlan
+from bertwright.corpus.given_vocabulary import compare_vocabularies
 from bertwright.corpus.journal import Journal, open_journal
 from bertwright.corpus.pipeline import ShardPipeline
 from bertwright.corpus.report import facts_of, manifest_of, note_unknown, report_of
 from bertwright.corpus.survey import survey
-from bertwright.corpus.vocabulary import TrainingTexts, make_tokenizer, refuse_unknown_text, vocabulary_size
+from bertwright.corpus.vocabulary import (
+    TrainingTexts,
+    VocabularyPlan,
+    make_tokenizer,
+    refuse_unknown_text,
+    vocabulary_size,
+)
 from bertwright.errors import CorpusError, UsageError
 from bertwright.files import clear_output, locked
 from bertwright.log import Facts
@@ -67,14 +74,17 @@ def _prepare(
     journal.choose_language(found.language)
     options = replace(options, language=found.language.code)
     text_filter = options.text_filter
-    if given is not None:
+    if given is not None and not options.new_tokenizer:
         refuse_unknown_text(given, found.sample, text_filter)
     texts = TrainingTexts(
         train.paths, reading, layout=train.layout, text_bytes=found.text_bytes, valid_fraction=train.valid_fraction,
         text_filter=text_filter,
     )  # fmt: skip
-    size = vocabulary_size(options.vocab_size, found.text_bytes)
-    tokenizer = make_tokenizer(out, given, texts, journal, kind=options.kind, size=size, lowercase=options.lowercase)
+    vocabulary = VocabularyPlan(
+        given, options.tokenizer or "", found.sample, options.extend_vocab, options.new_tokenizer, options.kind,
+        vocabulary_size(options.vocab_size, found.text_bytes), options.lowercase,
+    )  # fmt: skip
+    tokenizer = make_tokenizer(out, vocabulary, texts, journal)
     near, repeated = options.near_duplicates, options.repeated_paragraphs
     work = TextWork(WorkPlan(out / "tokenizer", found.language.code, found.newline, found.sample, near, text_filter))
     seen = DedupState(out, journal.memory, near_duplicates=near, repeated_paragraphs=repeated, newline=found.newline)
@@ -84,12 +94,17 @@ def _prepare(
     write_shards(pipeline, work, sources, journal, workers=workers, engine=engine)
     if not journal.total("train", "tokens"):
         raise CorpusError(f"no text to train on is left in {', '.join(inputs)}; give files with words in them")
-    neighbours = write_counts(out, journal)
+    neighbours, beside = write_counts(out, journal), None
+    if given is not None and (options.extend_vocab or options.new_tokenizer):
+        beside = compare_vocabularies(
+            given, tokenizer, found.sample, language=found.language.code, extended=not options.new_tokenizer
+        )
     shown = {**asdict(options), "newline": found.newline, "layout": train.layout, "valid": valid}
     manifest = manifest_of(journal, inputs=inputs, options=shown, neighbours=neighbours)
     encoder, seconds = work.encoder, perf_counter() - started
     report = report_of(
-        journal, manifest, encoder=encoder.statement, word_starts=encoder.word_statement, seconds=seconds
-    )
+        journal, manifest, encoder=encoder.statement, word_starts=encoder.word_statement, seconds=seconds,
+        beside=beside,
+    )  # fmt: skip
     finish(out, journal, manifest, report)
     return report

@@ -29,6 +29,8 @@ from bertwright.result import Result
 from bertwright.tokenizer.load import load_tokenizer
 from bertwright.tokenizer.train_vocabulary import KINDS, SMALLEST
 
+MOST_ADDED = 100_000
+"""Pieces that may be added to a vocabulary."""
 SHARD_BYTES_PER_TEXT_BYTE = 1.0
 """English takes 0.53, Chinese 0.75, and the amount of text is an estimate."""
 
@@ -52,6 +54,8 @@ class PrepareOptions:
     filter: list[str]
     only_language: str | None
     shard_text: int
+    extend_vocab: int | None = None
+    new_tokenizer: bool = False
 
     @property
     def reading(self) -> ReadOptions:
@@ -74,16 +78,30 @@ class PrepareOptions:
         if not 0 <= self.held_out < 1:
             wrong = f"--valid-fraction {self.held_out} is no fraction of the documents"
             raise UsageError(f"{wrong}; give a number from 0 to below 1")
-        if self.tokenizer and self.vocab_size:
-            raise UsageError("--tokenizer and --vocab-size cannot both be given; leave one out")
+        self._check_vocabulary()
         if self.near_duplicates is not None and not 0.5 <= self.near_duplicates < 1:
             wrong = f"--near-duplicates {self.near_duplicates} is no similarity to look for"
             raise UsageError(f"{wrong}; give one from 0.5 to below 1")
         if self.repeated_paragraphs is not None and self.repeated_paragraphs < 1:
             raise UsageError(f"--repeated-paragraphs {self.repeated_paragraphs} would leave nothing; give 1 or more")
+        _ = self.text_filter  # raises where its rules are not known
+
+    def _check_vocabulary(self) -> None:
+        """Raise UsageError where the flags about the vocabulary do not go together."""
         if self.vocab_size is not None and self.vocab_size < SMALLEST:
             raise UsageError(f"--vocab-size {self.vocab_size} is too small; give {SMALLEST} or more")
-        _ = self.text_filter  # raises where its rules are not known
+        if self.extend_vocab is not None and self.new_tokenizer:
+            raise UsageError("--extend-vocab and --new-tokenizer cannot both be given; leave one out")
+        flag = "--extend-vocab" if self.extend_vocab is not None else "--new-tokenizer" if self.new_tokenizer else None
+        if flag and not self.tokenizer:
+            raise UsageError(f"{flag} goes on from the vocabulary of a model; name it with --tokenizer MODEL")
+        if self.extend_vocab is not None and not 1 <= self.extend_vocab <= MOST_ADDED:
+            raise UsageError(f"--extend-vocab {self.extend_vocab} is no number of pieces; give 1 to {MOST_ADDED:,}")
+        if self.tokenizer and self.vocab_size and not self.new_tokenizer:
+            raise UsageError(
+                "--tokenizer and --vocab-size cannot both be given; leave one out, or add --new-tokenizer to train one "
+                "for a model of that tokenizer"
+            )
 
 
 def find_sources(inputs: list[str], valid: list[str], out: Path, options: PrepareOptions) -> list[Source]:
@@ -131,13 +149,17 @@ def preview(inputs: list[str], valid: list[str], out: Path, options: PrepareOpti
         "settings": {**asdict(options), "language": found.language.code},
         "files": len(train.paths),
         "text_bytes": found.text_bytes,
-        "vocab_size": given.vocab_size if given else vocabulary_size(options.vocab_size, found.text_bytes),
+        "vocab_size": given.vocab_size + (options.extend_vocab or 0)
+        if given and not options.new_tokenizer
+        else vocabulary_size(options.vocab_size, found.text_bytes),
         "disk_bytes": sum(_disk_bytes(found.text_bytes)),
         "free_bytes": free_space(out),
         "out": str(out),
     }
     settings = {name: value for name, value in plan["settings"].items() if value not in (None, [], False)}
-    vocabulary = "given" if "tokenizer" in settings else f"a {settings['kind']} to train"
+    taken = "tokenizer" in settings and not options.new_tokenizer
+    added = f", {options.extend_vocab:,} at most of this text" if options.extend_vocab else ""
+    vocabulary = f"given{added}" if taken else f"a {settings['kind']} to train"
     facts = {
         "inputs": f"{plan['files']:,} files, about {human_bytes(plan['text_bytes'])} of text",
         "vocabulary": f"{plan['vocab_size']:,} tokens, {vocabulary}",
