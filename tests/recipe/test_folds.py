@@ -95,10 +95,17 @@ def test_folds_predict_all_and_find_wrong_labels(model: Path, tmp_path: Path, mo
         patch.setattr(folds, "with_examples", no_training := NoTraining(folds.with_examples))
         resumed = finetune("classify", model, **call, out=tmp_path / "again", resume=True)
     assert no_training.splits == [{"dev"}]
-    same = ("dev", "test", "folds", "mean", "spread", "suspects")
-    assert {name: resumed[name] for name in same} == {name: figures[name] for name in same}
+    kept = ("dev", "test", "folds", "mean", "spread", "suspects")
+    assert {name: resumed[name] for name in kept} == {name: figures[name] for name in kept}
     weights = [tmp_path / run / "model" / "model.safetensors" for run in ("run", "again")]
     assert weights[0].read_bytes() == weights[1].read_bytes()
+    compared = evaluate("classify", tmp_path / "run" / "model", test, against=tmp_path / "again" / "model")
+    assert compared["accuracy"] == compared["against"]["accuracy"] == saved["accuracy"]
+    same = {"value": 0.0, "low": 0.0, "high": 0.0, "p": 1.0}
+    assert compared["differences"]["accuracy"] == compared["differences"]["f1"] == same
+    assert "p" in str(compared)
+    with pytest.raises(UsageError, match="against"):
+        evaluate("mlm", tmp_path / "run" / "model", test, against=model)
 
 
 class NoTraining:

@@ -23,6 +23,7 @@ def finetune_command(
 
     For example:
         bertwright finetune classify --model runs/en/model --train train.tsv --dev dev.tsv --out runs/sentiment
+        bertwright finetune classify --model runs/en/model --train train.tsv --folds 5 --suspects --out runs/sentiment
         bertwright finetune rank --model runs/en/model --train queries.tsv --out runs/rank
         bertwright finetune translate --model runs/both/model --train a.en,a.de --dev b.en,b.de --out runs/en-de
         bertwright finetune embed --model runs/en/model --train pairs.tsv --dev dev.tsv --out runs/sentences
