@@ -102,16 +102,16 @@ def test_classes_come_apart(folder: Path) -> None:
 
     def started(seed: int) -> FineTuned:
         model = classifier(folder, 3)
-        start_from_pairs(model, rows, rate=3e-3, tokens=512, seed=seed, device=CPU, cast=lambda: autocast("fp32", CPU))
+        start_from_pairs(model, rows, rate=1e-2, tokens=512, seed=seed, device=CPU, cast=lambda: autocast("fp32", CPU))
         return model.eval()
 
-    before, after = classifier(folder, 3).eval(), started(0)
+    before, after, again = classifier(folder, 3).eval(), started(0), started(0)
     batch = rows.batch(np.arange(len(rows)))
     with torch.no_grad():
         losses = [float(pair_loss(Features(one)(batch), torch.from_numpy(labels))) for one in (before, after)]
-        assert losses[1] < 0.5 * losses[0]
+        assert losses[1] < 0.7 * losses[0]
         assert (after(batch)[:, 0].argmax(-1).numpy() == labels).all()
-        torch.testing.assert_close(started(0)(batch), after(batch), rtol=0, atol=0)
+        torch.testing.assert_close(again(batch), after(batch), rtol=0, atol=0)
     assert not torch.equal(started(1).classifier.weight, after.classifier.weight)
 
 
