@@ -112,6 +112,8 @@ class MaskedBatch(TokenRows):
                                    where these are some of its rows; of a step of several micro-batches, their mean
                                    over these. None where the losses are divided by what is here
     first_ids         [B, S] int64 what the auxiliary module of an objective reads in place of input_ids; or None
+    boundaries        [B, 2, K] int64 positions before and after each of K runs of masked tokens, which a head of an
+                                   objective reads, 0 where a row has fewer; or None
     """
 
     masked_positions: Tensor
@@ -121,6 +123,7 @@ class MaskedBatch(TokenRows):
     documents: Tensor | None = None
     normalizer: Tensor | None = None
     first_ids: Tensor | None = None
+    boundaries: Tensor | None = None
 
     def cut(self, rows: slice) -> MaskedBatch:
         """Return some of the rows, whose loss is their share of the loss of all."""
@@ -200,10 +203,12 @@ class Scores(_OnDevice):
 
     mlm  [B, M, V]  logits of the vocabulary at the masked positions
     nsp  [B, 2]     logits of (B continues A, B comes from another document), or None from a model without that head
+    boundary  [B, M, V]  logits of the vocabulary there, by a head of the objective that reads `boundaries`; or None
     """
 
     mlm: Tensor
     nsp: Tensor | None
+    boundary: Tensor | None = None
 
 
 @dataclass(frozen=True)

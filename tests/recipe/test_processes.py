@@ -108,8 +108,9 @@ def cut_back(run: Path, copy: Path, *, step: int) -> Path:
 
 
 def test_two_sharded_processes_go_on_with_the_run_of_one_and_one_with_theirs(data: Path, tmp_path: Path) -> None:
-    """Muon, both heads, a moving mask rate, averaged weights; sharded (fsdp) from step 6, one process from step 9."""
-    average, pairs = {"name": "ema", "share": 0.5}, {"next_sentence": True}
+    """Muon, all heads, a moving mask rate, averaged weights; sharded (fsdp) from step 6, one process from step 9."""
+    average = {"name": "ema", "share": 0.5}
+    pairs = {"names": ["span", "nsp"], "options": {"span": {"boundary": True}}}
     settings = {**SETTINGS, "average": average, "objective": pairs, "engine": {**SETTINGS["engine"], "keep": 9}}
     pretrain(data, tmp_path / "one", recipe="fast", settings=settings)
     two = cut_back(tmp_path / "one", tmp_path / "two", step=6)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from pathlib import Path
 from typing import Any
@@ -37,6 +38,19 @@ def read_tensors(folder: Path) -> dict[str, Tensor]:
                 f"{file} cannot be read as safetensors ({error}); it may be cut short: copy or download it again"
             ) from error
     return tensors
+
+
+def weights_digest(folder: Path) -> str:
+    """Return the SHA-256 of the weights of `folder`: of the file or, of several, of all of them in their order.
+
+    Raises ModelError where there are none.
+    """
+    digest = hashlib.sha256()
+    for path in _files(folder):
+        with path.open("rb") as file:
+            while chunk := file.read(1 << 20):
+                digest.update(chunk)
+    return digest.hexdigest()
 
 
 def read_object(file: Path) -> dict[str, Any]:

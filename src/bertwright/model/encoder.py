@@ -139,16 +139,26 @@ class Encoder(nn.Module, ABC):
     def head_inputs(self, hidden: Tensor, head_type: HeadType) -> Tensor:
         """Return what a task's head takes, [B, M, H], from hidden states [B, M, H]: for rows of [CLS], or a mean."""
 
-    def forward(self, batch: MaskedBatch) -> Scores:
+    def forward(self, batch: MaskedBatch, head: nn.Module | None = None) -> Scores:
         """Return the scores of a batch: the vocabulary at its masked positions, and next sentence where known.
 
         Only the 15% to 30% of tokens that are scored go through the last block, where they still attend to all others,
-        and through the MLM head, whose vocabulary is the largest product of a small model.
+        and through the MLM head, whose vocabulary is the largest product of a small model. With a `head` of the
+        objective, the vocabulary is scored too by the vectors it makes of the hidden states at `batch.boundaries`.
         """
-        masked = batch.masked_positions
-        at = functional.pad(masked, (1, 0)) if self.has_nsp_head else masked
+        read = batch.masked_positions
+        if head is not None and batch.boundaries is not None:
+            read = torch.cat([read, batch.boundaries.flatten(1)], 1)
+        at = functional.pad(read, (1, 0)) if self.has_nsp_head else read
         hidden = self.encode(batch.input_ids, batch.token_type_ids, batch.attention_mask, at, documents=batch.documents)
-        return Scores(mlm=self.mlm_logits(hidden[:, at.shape[1] - masked.shape[1] :]), nsp=self.nsp_logits(hidden))
+        first = at.shape[1] - read.shape[1]
+        end = first + batch.masked_positions.shape[1]
+        vectors = None if head is None else head(hidden[:, end:], batch)
+        return Scores(
+            mlm=self.mlm_logits(hidden[:, first:end]),
+            nsp=self.nsp_logits(hidden),
+            boundary=None if vectors is None else self.mlm_head.score(vectors, self.output_matrix),
+        )
 
     def build_mask(
         self, attention_mask: Tensor, documents: Tensor | None, *, window: int | None = None

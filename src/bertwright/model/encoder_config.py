@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Container
-from typing import Literal
+from collections.abc import Container, Mapping
+from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from bertwright.config import Section
+from bertwright.config import Section, compose
 from bertwright.errors import ConfigError
 from bertwright.model.build import ARCHITECTURES, named_size
 from bertwright.model.config import ModelConfig
 
 STARTED = ("bert", "modern")
 """Architectures whose first weights can be made from the corpus; see model/init/."""
+DROPOUTS = ("dropout", "attention_dropout")
+"""Settings of a model that are about training: a run may have others than the model it goes on from."""
 
 
 class EncoderConfig(Section):
@@ -84,6 +86,16 @@ class EncoderConfig(Section):
         return named_size(
             size, architecture=self.architecture, vocab_size=vocab_size, pad_token_id=pad_token_id, **given
         )
+
+    def shape_from(self, shape: Mapping[str, Any], *, next_sentence: bool) -> ModelConfig:
+        """Return the shape of another model of this architecture, by its settings, with the dropout of this run.
+
+        It is one with a masked-token head: what was the discriminator of an ELECTRA is no longer one.
+        """
+        given = {name: value for name in DROPOUTS if (value := getattr(self, name)) is not None}
+        heads = {"next_sentence": next_sentence, "discriminator": False}
+        given |= {name: value for name, value in heads.items() if name in self._fields}
+        return compose(ARCHITECTURES[self.architecture].config_type, {**shape, **given})
 
     def _proportions(self, size: str) -> dict[str, int]:
         """Return heads and inner layer of a width other than that of the size; raises ConfigError where none fit."""

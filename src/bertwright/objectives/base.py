@@ -7,7 +7,8 @@ number comes from the generator handed in. No objective owns, or knows, the mode
 
 An objective may ask another model first: `new_auxiliary` makes it, the training step has it score `auxiliary_batch` and
 hands both to `corrupt`; `loss` gets its scores again, with gradients. Its parameters are trained with the model's
-and saved in checkpoints, and are no part of the model that is written at the end.
+and saved in checkpoints, and are no part of the model that is written at the end. The same holds for a head that reads
+hidden states of the model: `new_head` makes it, and the model returns what it makes of them in `Scores.boundary`.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, Protocol, Self
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from bertwright.config import Section
 from bertwright.objectives.config import ObjectiveConfig
@@ -55,10 +56,17 @@ class Objective(Protocol):
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """What objectives know of a tokenizer: how many tokens there are, and which one is [MASK]."""
+    """What objectives know of a tokenizer and its corpus.
+
+    size     how many tokens there are
+    mask_id  which one is [MASK]
+    similar  returns [V, K] int64, on the device of the masks: K tokens with the neighbours that each token has, -1
+             for a token that was not counted. None where no corpus is at hand
+    """
 
     size: int
     mask_id: int
+    similar: Callable[[], Tensor] | None = None
 
 
 class PretrainingObjective(ABC):
@@ -77,6 +85,10 @@ class PretrainingObjective(ABC):
     def masked_slots(self, length: int, progress: float = 1.0) -> int:
         """Return M, the slots of a row of `length` tokens at `progress` in [0, 1] of a run."""
         return 0
+
+    def describe(self, progress: float = 1.0) -> str:
+        """Return which tokens are masked at `progress` of a run, and how; nothing of objectives that mask none."""
+        return ""
 
     @abstractmethod
     def corrupt(
@@ -101,6 +113,14 @@ class PretrainingObjective(ABC):
 
     def new_auxiliary(self, encoder_of: EncoderOf) -> nn.Module | None:
         """Return a new auxiliary module, drawn from torch's default generator, or None; see the top of this file."""
+        return None
+
+    def new_head(self, width: int, output_width: int) -> nn.Module | None:
+        """Return a new head for hidden states of this width, H, at `MaskedBatch.boundaries`, or None.
+
+        Called with these [B, 2 K, H] and the batch, it returns vectors [B, M, E], which the model scores as words; E is
+        `output_width`.
+        """
         return None
 
     def auxiliary_batch(self, batch: Batch, generator: torch.Generator, progress: float) -> MaskedBatch:

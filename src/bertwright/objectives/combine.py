@@ -5,11 +5,11 @@ The usual total is the mean loss of the masked tokens plus that of the pairs (De
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from bertwright.config import compose
 from bertwright.errors import ConfigError, DataError
@@ -22,12 +22,18 @@ from bertwright.objectives.base import (
     Vocabulary,
 )
 from bertwright.objectives.config import ObjectiveConfig
+from bertwright.objectives.macbert import SimilarWords
 from bertwright.objectives.mlm import MaskedLanguageModel
+from bertwright.objectives.ngram import NgramMasking
 from bertwright.objectives.nsp import NextSentencePrediction
+from bertwright.objectives.span import SpanMasking
 from bertwright.types import Batch, Loss, MaskedBatch, Scores
 
 OBJECTIVES: dict[str, type[NamedObjective]] = {
     "mlm": MaskedLanguageModel,
+    "span": SpanMasking,
+    "ngram": NgramMasking,
+    "macbert": SimilarWords,
     "nsp": NextSentencePrediction,
 }
 """Every objective, by the name it has in `objective.names`."""
@@ -58,6 +64,10 @@ class CombinedObjective(PretrainingObjective):
         """Return M, the slots of a row of `length` tokens at `progress` in [0, 1] of a run."""
         return self.hider.masked_slots(length, progress)
 
+    def describe(self, progress: float = 1.0) -> str:
+        """Return which tokens are masked at `progress` of a run, and how."""
+        return self.hider.describe(progress)
+
     def corrupt(
         self, batch: Batch, generator: torch.Generator, progress: float = 1.0, first: FirstScores | None = None
     ) -> MaskedBatch:
@@ -82,15 +92,24 @@ class CombinedObjective(PretrainingObjective):
         """Return the auxiliary module of the one that hides tokens."""
         return self.hider.new_auxiliary(encoder_of)
 
+    def new_head(self, width: int, output_width: int) -> nn.Module | None:
+        """Return the head of the one that hides tokens."""
+        return self.hider.new_head(width, output_width)
+
     def auxiliary_batch(self, batch: Batch, generator: torch.Generator, progress: float) -> MaskedBatch:
         """Return what the auxiliary module of the one that hides tokens scores."""
         return self.hider.auxiliary_batch(batch, generator, progress)
 
 
-def build_objective(config: ObjectiveConfig, *, vocab_size: int, mask_id: int) -> PretrainingObjective:
-    """Return the objective that `config` describes, for a vocabulary and its [MASK]; raises ConfigError."""
+def build_objective(
+    config: ObjectiveConfig, *, vocab_size: int, mask_id: int, similar: Callable[[], Tensor] | None = None
+) -> PretrainingObjective:
+    """Return the objective that `config` describes, for a vocabulary and its [MASK]; raises ConfigError.
+
+    `similar()` returns the similar tokens of each token, where a corpus is at hand (see `Vocabulary`).
+    """
     kinds = objectives_of(config)
-    vocabulary = Vocabulary(vocab_size, mask_id)
+    vocabulary = Vocabulary(vocab_size, mask_id, similar)
     several = [
         kind.from_config(config, vocabulary, compose(kind.options, config.options.get(name, {})))
         for name, kind in kinds.items()

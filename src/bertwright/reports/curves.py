@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from itertools import cycle
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -21,12 +23,21 @@ TRAINING, HELD_OUT, OTHER, REFERENCE = "#9bb8d9", "#1f4e8c", "#c0562b", "#999"
 
 def draw(drawers: Sequence[Drawer], lines: Lines) -> str:
     """Return pictures side by side as the text of one <svg> element; each drawer fills one from the metrics lines."""
+    return draw_side_by_side([partial(_on_grid, drawer, lines) for drawer in drawers])
+
+
+def _on_grid(drawer: Drawer, lines: Lines, axes: Axes) -> None:
+    drawer(axes, lines)
+    axes.grid(alpha=0.3)
+
+
+def draw_side_by_side(drawers: Sequence[Callable[[Axes], None]]) -> str:
+    """Return pictures side by side as the text of one <svg> element; each drawer fills one."""
     from matplotlib.figure import Figure  # a third of a second, which no run need wait for before its first step
 
     figure = Figure(figsize=(11, 3.8), layout="constrained")
     for axes, drawer in zip(figure.subplots(1, len(drawers), squeeze=False)[0], drawers, strict=True):
-        drawer(axes, lines)
-        axes.grid(alpha=0.3)
+        drawer(axes)
     buffer = io.StringIO()
     figure.savefig(buffer, format="svg")
     text = buffer.getvalue()
@@ -36,6 +47,11 @@ def draw(drawers: Sequence[Drawer], lines: Lines) -> str:
 def minutes(lines: Lines) -> list[float]:
     """Return the wall-clock minutes of metrics lines."""
     return [line["seconds"] / 60 for line in lines]
+
+
+def of_steps(lines: Lines) -> Lines:
+    """Return the lines that have figures of steps: one of an evaluation before the first step has none."""
+    return [line for line in lines if "loss" in line]
 
 
 def valid_curve(lines: Lines, name: str) -> tuple[list[float], list[float]]:
@@ -48,7 +64,8 @@ def pretraining_loss(entropy: float, peer: tuple[str, Lines] | None = None) -> D
     """Return what draws the MLM loss beside the unigram entropy (nats) and, if given, that of another run by name."""
 
     def drawer(axes: Axes, lines: Lines) -> None:
-        axes.plot(minutes(lines), [line["mlm_loss"] for line in lines], color=TRAINING, lw=1, label="training")
+        made = of_steps(lines)
+        axes.plot(minutes(made), [line["mlm_loss"] for line in made], color=TRAINING, lw=1, label="training")
         axes.plot(*valid_curve(lines, "mlm_loss"), "o-", color=HELD_OUT, ms=3, label="held out")
         if peer:
             axes.plot(*valid_curve(peer[1], "mlm_loss"), "s-", color=OTHER, ms=3, label=f"{peer[0]}, held out")
@@ -71,8 +88,24 @@ def pretraining_accuracy(axes: Axes, lines: Lines) -> None:
     _name(axes, "accuracy", ylim=(0, 1))
 
 
+def probes(axes: Axes, lines: Lines) -> None:
+    """Draw the accuracy of each probe along the run, over the minutes that the loss is drawn over."""
+    measured = [line for line in lines if "probes" in line]
+    for name, colour in zip(measured[0]["probes"], cycle((HELD_OUT, OTHER, TRAINING, REFERENCE)), strict=False):
+        axes.plot(minutes(measured), [line["probes"][name] for line in measured], "o-", color=colour, ms=3, label=name)
+    axes.set_xlim(*_span(minutes(lines)))
+    _name(axes, "accuracy of probes")
+
+
+def _span(values: Sequence[float]) -> tuple[float, float]:
+    """Return the ends of an axis that shows all of these values, as it is drawn by default."""
+    margin = 0.05 * ((max(values) - min(values)) or 1.0)
+    return min(values) - margin, max(values) + margin
+
+
 def speed(axes: Axes, lines: Lines) -> None:
     """Draw tokens a second and MFU."""
+    lines = of_steps(lines)
     axes.plot(minutes(lines), [line["tokens_per_second"] for line in lines], color=HELD_OUT, lw=1)
     axes.set(xlabel="minutes", ylabel="tokens a second", ylim=(0, None))
     right = axes.twinx()
@@ -83,6 +116,7 @@ def speed(axes: Axes, lines: Lines) -> None:
 
 def learning_rate(axes: Axes, lines: Lines) -> None:
     """Draw the learning rate."""
+    lines = of_steps(lines)
     axes.plot(minutes(lines), [line["learning_rate"] for line in lines], color=HELD_OUT)
     axes.set(xlabel="minutes", ylabel="learning rate", ylim=(0, None))
 

@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from bertwright.files import read_json, write_text
+from bertwright.log import Block
 from bertwright.reports import curves
+from bertwright.reports.before_after import comparison_tables
 from bertwright.reports.curves import Drawer, Lines
 from bertwright.reports.finetune_result import figures_table
 from bertwright.tasks.eval_result import EvalResult, Mistake
@@ -30,21 +32,26 @@ def write_report(run: Path, *, peer: Path | None = None) -> Path:
     """
     lines, manifest = read_metrics(run / "metrics.jsonl"), read_json(run / "manifest.json")
     if not lines:
-        return _write(run, "pretraining.html", lines=lines)
+        return write_page(run, "pretraining.html", lines=lines)
+    tables: list[Block] = []
     if (run / "result.json").is_file():
-        facts = result_rows(read_json(run / "result.json"), manifest)
+        result = read_json(run / "result.json")
+        facts = result_rows(result, manifest)
+        tables = comparison_tables(result["before_after"]) if "before_after" in result else []
     else:
         facts = [("stopped at step", f"{lines[-1]['step']:,}")]
     beside = (peer.name, read_metrics(peer / "metrics.jsonl")) if peer else None
     quality: list[Drawer] = [
         curves.pretraining_loss(manifest["unigram_entropy"], beside),
         curves.pretraining_accuracy,
+        *([curves.probes] if any("probes" in line for line in lines) else []),
     ]
-    return _write(
+    return write_page(
         run,
         "pretraining.html",
         lines=lines,
         facts=facts,
+        comparisons=tables,
         quality=_picture(quality, lines),
         speed=_picture([curves.speed, curves.learning_rate], lines),
         samples=sample_tables(lines),
@@ -56,7 +63,7 @@ def write_task_report(run: Path, results: Mapping[str, EvalResult]) -> Path:
     lines, calibration = read_metrics(run / "metrics.jsonl"), results["dev"].calibration
     drawers = [curves.reliability(calibration)] if calibration is not None and calibration.temperature != 1 else []
     result, manifest = read_json(run / "result.json"), read_json(run / "manifest.json")
-    return _write(
+    return write_page(
         run,
         "finetuning.html",
         task=result["task"],
@@ -69,7 +76,8 @@ def write_task_report(run: Path, results: Mapping[str, EvalResult]) -> Path:
     )
 
 
-def _write(run: Path, template: str, **values: Any) -> Path:
+def write_page(run: Path, template: str, *, settings: str = "config.toml", **values: Any) -> Path:
+    """Fill a template with values, and the settings in a file of `run`; write RUN/report.html and return its path."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined  # here: a run need not wait for it
 
     folder = Path(__file__).parent / "templates"
@@ -79,8 +87,8 @@ def _write(run: Path, template: str, **values: Any) -> Path:
         autoescape=True,
         trim_blocks=True,
     )
-    settings = (run / "config.toml").read_text(encoding="utf-8")
-    page = environment.get_template(template).render(values, run=run.name, settings=settings)
+    shown = (run / settings).read_text(encoding="utf-8")
+    page = environment.get_template(template).render(values, run=run.name, settings=shown)
     write_text(run / "report.html", page.rstrip("\n") + "\n")
     return run / "report.html"
 
@@ -102,8 +110,25 @@ def result_rows(result: Mapping[str, Any], manifest: Mapping[str, Any]) -> list[
         ("steps, tokens", f"{result['steps']:,} steps, {result['tokens']:,} tokens, {result['epochs']:.2f} epochs"),
         ("time", f"{result['seconds'] / 60:.1f} minutes, {result['setup_seconds']:.0f} s of it before the first step"),
         ("speed", f"{result['tokens_per_second']:,.0f} tokens/s, MFU {result['mfu']:.1%}"),
+        *probe_rows(result),
+        *(
+            [("went on from", f"{start['model_type']}, SHA-256 of its weights {start['sha256']}")]
+            if (start := result.get("start"))
+            else []
+        ),
         ("model", f"{result['size']}, {result['parameters']:,} parameters, {manifest['precision']}"),
         ("machine", f"{machine['processor']}, {machine['threads']} threads"),
+    ]
+
+
+def probe_rows(result: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Return the probes of a run as (name, value) rows."""
+    return [
+        (
+            f"probe {name}: {one['kind']}",
+            f"{one['first']:.1%} to {one['accuracy']:.1%} (chance: {one['chance']:.1%})",
+        )
+        for name, one in result.get("probes", {}).items()
     ]
 
 

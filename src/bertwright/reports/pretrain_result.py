@@ -25,8 +25,8 @@ TIMED_IN_LINES = ("seconds", "tokens_per_second", "mfu", "peak_flops")
 """The same of a line of metrics.jsonl."""
 
 
-def run_manifest(dataset: Dataset, model: Encoder, engine: Engine) -> dict[str, Any]:
-    """Return what the run was made from and where: data, machine, versions."""
+def run_manifest(dataset: Dataset, config: PretrainConfig, model: Encoder, engine: Engine) -> dict[str, Any]:
+    """Return what the run was made from and where: the model it goes on from, if any, data, machine, versions."""
     manifest = dataset.manifest
     return {
         "data": str(dataset.folders[0]),
@@ -34,6 +34,7 @@ def run_manifest(dataset: Dataset, model: Encoder, engine: Engine) -> dict[str, 
         "language": manifest["language"],
         "unigram_entropy": manifest["unigram_entropy"],
         **({"mixture": manifest["mixture"]} if "mixture" in manifest else {}),
+        **({"start": config.start.model_dump(mode="json", exclude={"shape"})} if config.start else {}),
         "parameters": parameter_count(model),
         "precision": engine.precision,
         "processes": engine.group.size,
@@ -46,7 +47,8 @@ def run_manifest(dataset: Dataset, model: Encoder, engine: Engine) -> dict[str, 
 def result(out: Path, dataset: Dataset, config: PretrainConfig, state: TrainState, *, peak: float) -> dict[str, Any]:
     """Return the final figures of a run, as result.json holds them; speeds are medians over metrics.jsonl."""
     lines, progress, position = read_metrics(out / "metrics.jsonl"), state.progress, state.position()
-    mfu, peak = mfu_of(lines, peak)
+    made = [line for line in lines if "loss" in line]  # the evaluation before the first step has no such figures
+    mfu, peak = mfu_of(made, peak)
     evaluated: dict[str, float] = next((line["valid"] for line in reversed(lines) if line.get("valid")), {})
     raw = {name: value for name, value in evaluated.items() if not name.startswith(AVERAGE)}
     mean = {name.removeprefix(AVERAGE): value for name, value in evaluated.items() if name.startswith(AVERAGE)}
@@ -61,7 +63,7 @@ def result(out: Path, dataset: Dataset, config: PretrainConfig, state: TrainStat
         "valid": mean if better else raw,
         "weights": "average" if better else "last",
         "unigram_entropy": dataset.manifest["unigram_entropy"],
-        "tokens_per_second": median([line["tokens_per_second"] for line in lines]),
+        "tokens_per_second": median([line["tokens_per_second"] for line in made]),
         "mfu": mfu,
         "peak_flops": peak,
         "skipped": position["skipped"],
@@ -102,6 +104,11 @@ def facts(figures: Mapping[str, Any]) -> dict[str, str]:
     if "nsp_balanced_accuracy" in valid:
         constant = "(mean over both classes; a constant answer: 50%)"
         shown["held-out NSP balanced accuracy"] = f"{valid['nsp_balanced_accuracy']:.1%} {constant}"
+    for name, probe in figures.get("probes", {}).items():
+        from_first = f"{probe['first']:.1%} -> {probe['accuracy']:.1%}"
+        shown[f"probe {name}"] = f"{from_first} ({probe['kind']}; chance: {probe['chance']:.1%})"
+    if "start" in figures:
+        shown["went on from"] = f"{figures['start']['model_type']}, SHA-256 {figures['start']['sha256'][:12]}"
     shown["speed"] = f"{figures['tokens_per_second']:,.0f} tokens/s, MFU {figures['mfu']:.0%}"
     done = f"{figures['steps']:,} steps, {figures['tokens']:,} tokens ({figures['epochs']:.2f} epochs)"
     shown["trained"] = f"{done}, {seconds / 60:.1f} minutes"

@@ -1,7 +1,7 @@
 """Turns token ids into text a person can check: words apart, pieces of a word together, masks marked and in colour.
 
 Colours only add to what the characters say, so that a file or a pipe shows the same: [MASK]→cat is a hidden "cat",
-dog→cat one replaced at random, cat→cat one left as it is, and + joins the pieces of a word around such a place.
+dog→cat one replaced by another, cat→cat one left as it is, and + joins the pieces of a word around such a place.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def legend(mask: str) -> Text:
     line.append("B  ", SEGMENT_STYLES[1])
     for shown, style, meaning in (
         (f"{mask}→cat", MASKED_STYLE, "hidden"),
-        ("dog→cat", RANDOM_STYLE, "replaced at random"),
+        ("dog→cat", RANDOM_STYLE, "replaced"),
         ("cat→cat", KEPT_STYLE, "to predict, left as it is"),
     ):
         line.append(shown, style)

@@ -34,6 +34,14 @@ class ModelWithAuxiliary(nn.Module):
         return self.model(example)
 
 
+class ModelWithHead(ModelWithAuxiliary):
+    """The model, and as auxiliary module a head of the objective that reads its hidden states."""
+
+    def forward(self, example: Any) -> Any:
+        """Return the scores of the model and of the head."""
+        return self.model(example, self.auxiliary)
+
+
 def encoder_of(model: nn.Module) -> Encoder:
     """Return the encoder of what is trained: all of it, but for the auxiliary module of an objective."""
     return cast(Encoder, model.model if isinstance(model, ModelWithAuxiliary) else model)
@@ -89,3 +97,13 @@ def auxiliary_of(
         torch.manual_seed(key_of("auxiliary", seed))
         auxiliary = objective.new_auxiliary(encoder_of)
     return None if auxiliary is None else auxiliary.to(device)
+
+
+def head_of(
+    objective: PretrainingObjective, shape: ModelConfig, *, seed: int, device: torch.device
+) -> nn.Module | None:
+    """Return the head of an objective for hidden states of the model, drawn likewise; None where it has none."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(key_of("head", seed))
+        head = objective.new_head(shape.hidden_size, shape.embedding_width)
+    return None if head is None else head.to(device)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Literal
 
 from pydantic import Field
@@ -47,6 +48,12 @@ class EngineConfig(Section):
     the end of the run."""
     evaluation_rows: int = Field(default=1024, ge=1)
     """Rows of the fixed held-out set, at the length of the first phase."""
+    general: str | None = None
+    """A DATA folder of general text, prepared with the same tokenizer: its held-out rows are evaluated too, to see what
+    a run on a domain forgets."""
+    probes: tuple[str, ...] = ()
+    """Files that say at each evaluation what the model knows: minimal pairs (JSON lines of "good" and "bad"), or
+    labelled texts, told apart by a logistic regression over the frozen encoder."""
     checkpoint_minutes: float = Field(default=5.0, gt=0)
     """Minutes between two checkpoints; the first one comes after a minute at the latest."""
     checkpoint_steps: int | None = Field(default=None, ge=1)
@@ -57,3 +64,8 @@ class EngineConfig(Section):
     """Keep the checkpoint with the lowest held-out loss too, and make one whenever an evaluation finds it lower."""
     keep_hours: float | None = Field(default=None, gt=0)
     """Keep the first checkpoint in every so many hours of training too."""
+
+    @property
+    def files(self) -> list[Path]:
+        """What evaluations read beside the data of the run."""
+        return [Path(file) for file in (*([self.general] if self.general else []), *self.probes)]

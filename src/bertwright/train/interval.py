@@ -1,4 +1,4 @@
-"""Reads how often something is done during a run, in steps (500) or in time (90s, 2min, 1h), and counts how often."""
+"""Reads how often something is done in a run, in steps (500) or time (90s, 2min), and how much longer it is to be."""
 
 from __future__ import annotations
 
@@ -36,6 +36,18 @@ class Interval:
     def passed(self, *, steps: int, seconds: float) -> int:
         """Return how many intervals have ended after so many steps and so many seconds of training."""
         return steps // self.steps if self.steps is not None else int(seconds / self.seconds)
+
+
+@dataclass(frozen=True)
+class More:
+    """How much longer a finished run is to be, in the unit it is measured in, such as 60 minutes."""
+
+    unit: str
+    amount: float
+
+    def __str__(self) -> str:
+        """Return the flag that asks for it."""
+        return f"--{self.unit} +{self.amount:g}"
 
 
 def _checked(value: int | str) -> int | str:

@@ -78,6 +78,13 @@ class ScheduleConfig(Section):
         """How many of the unit the run lasts."""
         return float(getattr(self, self.unit))
 
+    @property
+    def hold_ends(self) -> float | None:
+        """Where in [0, 1] of the run the rate begins to fall after it was held; None where it is never held."""
+        if self.decay_share is None or 1 - self.decay_share <= self.warmup + 1e-9:
+            return None
+        return 1 - self.decay_share
+
     def phase_at(self, progress: float) -> int:
         """Return the index of the phase at `progress` in [0, 1)."""
         end = 0.0

@@ -149,6 +149,8 @@ class Engine:
         if objective.has_dynamic_slots:
             for slots in (example.masked_positions, example.masked_labels, example.masked_weights):
                 torch._dynamo.mark_dynamic(slots, 1)
+            if example.boundaries is not None:
+                torch._dynamo.mark_dynamic(example.boundaries, 2)
         return example
 
     def begin_dropout(self, model: nn.Module, step: int, batch_slice: BatchSlice, *, row: int) -> None:

@@ -15,10 +15,13 @@ from bertwright.model.random_state import kept_random_state
 from bertwright.nested import merge
 from bertwright.result import Result
 from bertwright.train.callbacks.track import require_tracker
+from bertwright.train.checkpoint.extend import extended
 from bertwright.train.checkpoint.resume import last_checkpoint, launched_before, require_same, resumed, run_identity
 from bertwright.train.setup.assemble import build
+from bertwright.train.setup.evaluator import open_beside
+from bertwright.train.setup.init_from import open_start, require_start
 from bertwright.train.setup.pretrain_config import resolve, resume_settings, switched_off
-from bertwright.verbs.calls.pretrain_flags import PretrainCall, PretrainFlags, pretrain_settings
+from bertwright.verbs.calls.pretrain_flags import PretrainCall, PretrainFlags, more_of, pretrain_settings
 from bertwright.verbs.calls.pretrain_preview import preview_run
 from bertwright.verbs.calls.pretrain_training import begin_folder, finish, train_watched
 from bertwright.verbs.calls.run_folder import data_settings, open_checked, require_free, working
@@ -31,7 +34,8 @@ def pretrain(
     out: Path | str,
     *,
     mixture: str | Sequence[float] | None = None,
-    recipe: Path | str = "classic-fast",
+    recipe: Path | str | None = None,
+    init_from: Path | str | None = None,
     resume: bool = False,
     overwrite: bool = False,
     dry_run: bool = False,
@@ -40,8 +44,9 @@ def pretrain(
 ) -> Result:
     """Pre-train a BERT on prepared data and write a RUN folder; return what result.json holds.
 
-    The flags, which are those of the command line, are laid over the recipe, as `settings` are, nested as in its TOML,
-    e.g. {"schedule": {"decay": "cosine"}}. A `dry_run` returns settings, sizes and disk.
+    With `init_from` it goes on from that model; with `resume` and a duration such as steps="+1000" a finished run is
+    made longer. The flags, which are those of the command line, are laid over the recipe, as `settings` are, nested as
+    in its TOML, e.g. {"schedule": {"decay": "cosine"}}. A `dry_run` returns settings, sizes and disk.
 
     >>> pretrain("data", "run", size="mini", minutes=20)["valid"]["mlm_loss"]  # takes 20 minutes  # doctest: +SKIP
     3.43
@@ -56,26 +61,38 @@ def pretrain(
     """
     began = time.perf_counter()
     data, folders = data_settings(data, mixture)
-    settings = merge(folders, merge(pretrain_settings(flags), settings or {}))
-    out, recipe = Path(out), str(recipe)
+    given, more = more_of(flags)
+    settings = merge(folders, merge(pretrain_settings(given), settings or {}))
+    out, start = Path(out), None if init_from is None else open_start(init_from)
+    recipe = str(recipe or ("classic-fast" if start is None else "adapt"))
     restarted = launched_before(out)
     if overwrite and resume:
         raise UsageError("--overwrite begins a new run and --resume goes on with an old one; give one of them")
+    if more is not None and not resume:
+        raise UsageError(f"{more} makes a finished run longer: give --resume with it; a new run has --{more.unit} N")
     resume = resume or (restarted and (out / "config.toml").is_file())
+    settings = settings if start is None else merge(settings, start.settings(settings))
     config = resume_settings(out, settings) if resume else resolve(recipe, settings)
+    if more is not None and not restarted:
+        config = extended(out, config, more)
     require_tracker(config.engine.track)
     with working(out, config, writes=not dry_run) as group:
         anew = not (resume or restarted) and group.is_main
         if anew:
-            require_free(out, config.folders(data), overwrite=overwrite)
+            needed = [*config.folders(data), *config.engine.files, *([] if start is None else [start.folder])]
+            require_free(out, needed, overwrite=overwrite)
         if dry_run:
-            return preview_run(data, out, config, group)
-        dataset = open_checked(config.folders(data), config.data.mixture, group)
-        checkpoint = last_checkpoint(out, group) if resume else None
-        state, loader, objective, engine = build(dataset, config, fresh=checkpoint is None, group=group)
+            return preview_run(data, out, config, group, start=start, resumes=resume)
+        dataset = open_checked(config.folders(data), config.data.shares, group)
+        checkpoint = last_checkpoint(out, config.schedule, group) if resume else None
+        fresh = checkpoint is None
+        if fresh:
+            require_start(dataset, config, start)
+        beside = open_beside(config, dataset)
+        state, loader, objective, engine = build(dataset, config, start=start, fresh=fresh, group=group)
         identity = run_identity(dataset, config, precision=engine.precision)
         require_same(identity, group)
-        good = resumed(checkpoint, state, identity, group=group) if checkpoint else None
+        good = resumed(checkpoint, state, identity, config.schedule, group=group) if checkpoint else None
         if group.is_main:
             begin_folder(out, dataset, config, state, engine, clear=anew and overwrite)
         if not resume and (off := switched_off(recipe, settings)):
@@ -83,8 +100,9 @@ def pretrain(
         if resume and checkpoint is None:
             note(f"{out} holds no checkpoint yet: its run starts again from the beginning")
         peak = train_watched(
-            out, dataset, config, state, loader, objective, engine, identity=identity, good=good, began=began
-        )
-        figures = finish(out, dataset, config, state, engine, peak=peak)
+            out, dataset, config, state, loader, objective, engine, beside=beside, identity=identity, good=good,
+            began=began,
+        )  # fmt: skip
+        figures = finish(out, dataset, config, state, engine, beside=beside, peak=peak)
         group.wait()
         return figures or Result(read_json(out / "result.json"))

@@ -76,7 +76,7 @@ def show_step(
     )
     figures = {
         "kind": "batch", "batch": number, "data": data, "phase": place.phase + 1, "seed": config.seed,
-        "rows_per_epoch": per_epoch,
+        "rows_per_epoch": per_epoch, "masking": objective.describe(place.progress or 0.0),
     }  # fmt: skip
     return rows_result(figures, title, batch, masked, tokenizer, most=rows)
 
@@ -146,9 +146,14 @@ def _require_first_phase(run: Path, number: int, schedule: ScheduleConfig) -> No
 
 def _drawn(data: Path, config: PretrainConfig, place: Place) -> tuple[Batch, Any, int, Any]:
     """Return the batch of a step, the tokenizer, the rows of an epoch, and the objective."""
-    dataset = open_dataset(config.folders(data), mixture=config.data.mixture)
+    dataset = open_dataset(config.folders(data), mixture=config.data.shares)
     tokenizer = dataset.tokenizer
-    objective = build_objective(config.objective, vocab_size=dataset.vocab_size, mask_id=tokenizer.special.mask)
+    objective = build_objective(
+        config.objective,
+        vocab_size=dataset.vocab_size,
+        mask_id=tokenizer.special.mask,
+        similar=lambda: dataset.similar_words,
+    )
     for shards in dataset.train:
         shards.check(dataset.vocab_size)
     source = phase_source(dataset, config, objective, config.schedule.phases[place.phase])

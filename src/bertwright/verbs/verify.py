@@ -6,13 +6,14 @@ What a check needs is imported by it: --help does not wait for arrays.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from bertwright.errors import BertwrightError, DataError, InputError, ModelError
-from bertwright.files import human_bytes
+from bertwright.errors import BertwrightError, ConfigError, DataError, InputError, ModelError
+from bertwright.files import human_bytes, read_json
 from bertwright.log import ResultTable, note
+from bertwright.nested import read_toml
 from bertwright.result import ResultList
 from bertwright.verbs.calls.folder_kind import kind_of_folder
 
@@ -107,10 +108,13 @@ def verify_run(run: Path) -> list[Check]:
 
     A checkpoint of fine-tuning is checked where several seeds were trained, too.
     """
-    from bertwright.train.checkpoint.folder import checkpoints
+    from bertwright.train.checkpoint.folder import checkpoints, kept_before_decay
 
     saved = [folder for one in (run, *sorted((run / "seeds").glob("*"))) for folder in checkpoints(one)]
+    saved += kept_before_decay(run)
     checks = [check for folder in saved for check in verify_checkpoint(folder)]
+    if "[start]" in (run / "config.toml").read_text(encoding="utf-8", errors="replace"):
+        checks.append(_checked("start", lambda: _start_of(run, saved)))
     if (run / "metrics.jsonl").is_file():
         checks.append(_checked("metrics.jsonl", lambda: _lines_of(run)))
     for name in ("model", "model-nsp"):
@@ -118,6 +122,23 @@ def verify_run(run: Path) -> list[Check]:
             found = verify_model(run / name, must_have_checksums=True)
             checks += [replace(check, what=check.what.replace("model", name, 1)) for check in found]
     return checks or [Check("run", "nothing yet", ModelError(f"{run} holds no checkpoint and no model yet"))]
+
+
+def _start_of(run: Path, saved: Sequence[Path]) -> str:
+    """Say which model a run went on from, or raise ModelError where its files do not agree on that."""
+    try:
+        start = read_toml(run / "config.toml")["start"]
+        written = {"manifest.json": read_json(run / "manifest.json").get("start")}
+        written |= {folder.name: read_json(folder / "position.json")["identity"].get("start") for folder in saved}
+        odd = [name for name, one in written.items() if one is None or one["sha256"] != start["sha256"]]
+        found = f"{start['model_type']}, SHA-256 {start['sha256'][:12]}"
+    except (ConfigError, OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+        raise ModelError(
+            f"{run} does not say which model it went on from ({error!r}); restore it from a copy"
+        ) from error
+    if odd:
+        raise ModelError(f"{run / 'config.toml'} and {odd[0]} name other models to go on from; restore one from a copy")
+    return f"{found}, in config.toml and {len(written)} other files"
 
 
 def _lines_of(run: Path) -> str:

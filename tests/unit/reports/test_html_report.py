@@ -82,6 +82,37 @@ def test_the_page_of_a_pretraining_run(run: Path) -> None:
     assert "was: cat" in page.text
 
 
+def test_the_page_of_a_run_that_went_on_from_a_model(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its first line is an evaluation before the first step; before and after stand side by side, probes are drawn."""
+    monkeypatch.undo()
+    first = {
+        "step": 0,
+        "seconds": 3.0,
+        "valid": {"mlm_loss": 6.1},
+        "samples": LINE["samples"],
+        "probes": {"blimp": 0.5},
+    }
+    before, after = {"nats_per_token": 6.1, "nats_per_byte": 1.5, "accuracy": 0.1}, {"nats_per_token": 4.9}
+    result = {
+        "valid": {"mlm_loss": 4.9}, "unigram_entropy": 6.0, "steps": 10, "tokens": 1000, "epochs": 0.5,
+        "seconds": 60.0, "setup_seconds": 3.0, "tokens_per_second": 1000.0, "mfu": 0.3, "size": "tiny",
+        "parameters": 1000, "start": {"model_type": "bert", "sha256": "ab" * 32},
+        "probes": {"blimp": {"kind": "9 minimal pairs", "chance": 0.5, "first": 0.5, "accuracy": 0.625}},
+        "before_after": {
+            "texts": {HOSTILE: {"role": "domain", "before": before, "after": before | after}},
+            "samples": [{"text": "a [MASK]", "truth": "cat", "before": [["dog", 0.25]], "after": [[HOSTILE, 0.5]]}],
+        },
+    }  # fmt: skip
+    manifest = {"unigram_entropy": 6.0, "precision": "fp32", "machine": MACHINE}
+    put(run, manifest, result, [first, LINE | {"probes": {"blimp": 0.625}}])
+    written = write_report(run).read_text(encoding="utf-8")
+    page = Page(written)
+    assert "script" not in page.tags
+    for text in ("6.1000", "4.9000", "-1.2000", "dog 25%", f"{HOSTILE} 50%", "50.0% to 62.5%", "ab" * 32):
+        assert text in page.text
+    assert "<!-- accuracy of probes -->" in written
+
+
 def test_the_page_of_a_run_that_was_stopped(run: Path) -> None:
     put(run, {"unigram_entropy": 6.0, "precision": "fp32", "machine": MACHINE}, None, [LINE] * 8)
     page = Page(write_report(run).read_text(encoding="utf-8"))

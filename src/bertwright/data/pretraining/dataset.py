@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import chain, zip_longest
@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from torch import Tensor
 
 from bertwright.corpus.cooccurrence import (
     NeighbourCounts,
@@ -29,6 +30,7 @@ from bertwright.corpus.cooccurrence import (
 )
 from bertwright.corpus.report import entropy
 from bertwright.corpus.shards import Shards, check_tokenizer, read_manifest
+from bertwright.data.pretraining.similar_words import similar_words
 from bertwright.errors import DataError
 from bertwright.tokenizer.load import Tokenizer, load_tokenizer
 
@@ -77,12 +79,29 @@ class Dataset:
             **first,
             "fingerprint": hashlib.sha256(json.dumps(prints).encode()).hexdigest()[:32],
             "language": " + ".join(dict.fromkeys(manifest["language"] for manifest in self.manifests)),
-            "unigram_entropy": _entropy(self.train, fractions, self.vocab_size),
+            "unigram_entropy": entropy(self.token_fractions),
             "mixture": {
                 str(folder): {"share": round(float(fraction), 6), "fingerprint": fingerprint}
                 for folder, fraction, fingerprint in zip(self.folders, fractions, prints, strict=True)
             },
         }
+
+    @cached_property
+    def similar_words(self) -> Tensor:
+        """The tokens of the training splits that are most like each token, [V, K] int64 (see `similar_words`)."""
+        return similar_words(self.neighbour_counts(), self.tokenizer, vocab_size=self.vocab_size)
+
+    @cached_property
+    def token_fractions(self) -> np.ndarray:
+        """The fraction of the mixture that each token makes up, [V], from the first tokens of each folder."""
+        mixed, fractions = np.zeros(self.vocab_size), np.array(self.weights) / sum(self.weights)
+        for split, fraction in zip(self.train, fractions, strict=True):
+            counts, left = np.zeros(self.vocab_size, dtype=np.int64), COUNTED_TOKENS
+            for shard in split.shards:
+                counts += np.bincount(shard.tokens[:left], minlength=self.vocab_size)
+                left = max(0, left - len(shard.tokens))
+            mixed += fraction * counts / max(1, counts.sum())
+        return mixed
 
     def neighbour_counts(self) -> NeighbourCounts:
         """Return the neighbour counts of the training splits, from the tables in their DATA folders.
@@ -143,19 +162,13 @@ def folder_names(folders: Sequence[Path]) -> list[str]:
     return [name if names.count(name) == 1 else f"{name}-{index}" for index, name in enumerate(names)]
 
 
+def bytes_per_token(manifest: Mapping[str, Any]) -> float | None:
+    """Return how many bytes of text a token of a DATA folder stands for; None where its manifest does not say."""
+    tokens = sum(split["tokens"] for split in manifest["splits"].values())
+    return manifest["text_bytes"] / tokens if tokens and manifest.get("text_bytes") else None
+
+
 def shuffled_together(splits: Sequence[Shards]) -> Shards:
     """Return the shards of all folders as one split, in turns, for what is counted from the front."""
     in_turns = chain.from_iterable(zip_longest(*(split.shards for split in splits)))
     return Shards([shard for shard in in_turns if shard is not None], fingerprint="")
-
-
-def _entropy(splits: Sequence[Shards], fractions: np.ndarray, vocab_size: int) -> float:
-    """Return the unigram entropy of the mixture in nats, from the first tokens of each split."""
-    mixed = np.zeros(vocab_size)
-    for split, fraction in zip(splits, fractions, strict=True):
-        counts, left = np.zeros(vocab_size, dtype=np.int64), COUNTED_TOKENS
-        for shard in split.shards:
-            counts += np.bincount(shard.tokens[:left], minlength=vocab_size)
-            left = max(0, left - len(shard.tokens))
-        mixed += fraction * counts / max(1, counts.sum())
-    return entropy(mixed)

@@ -15,12 +15,12 @@ from torch.nn import functional
 
 from bertwright.model.bert import BertForPreTraining
 from bertwright.model.config import ModelConfig
+from bertwright.model.encoder import Encoder
 from bertwright.model.heads import MaskedTokenHead
 from bertwright.model.init.layout import MARKER, CorpusStatistics, Layout, layout_of, speeds, start_embeddings
 from bertwright.model.init.neighbour_maps import neighbour_maps
 from bertwright.model.init.segment_averages import compare_segments, masked_states
 from bertwright.model.layers.attention import Attention
-from bertwright.model.modernbert import ModernForMaskedLM
 from bertwright.types import MaskedBatch
 
 OFFSETS = (-1, 1, -2, 2, -3, 3, -4, 4)
@@ -157,14 +157,14 @@ def log_frequencies(frequencies: np.ndarray) -> Tensor:
     return torch.from_numpy(np.log((frequencies + 0.5) / (frequencies + 0.5).sum()))
 
 
-def sharpen(model: BertForPreTraining | ModernForMaskedLM, examples: Sequence[MaskedBatch], *, blocks: int) -> None:
+def sharpen(model: Encoder, examples: Sequence[MaskedBatch], *, blocks: int) -> None:
     """Set the gain of the masked-token head's LayerNorm to the one of a row of values that predicts best.
 
     Scores without the bias of each word are in proportion to the gain, so the vocabulary is computed once. Blocks past
     the first `blocks` change nothing yet.
     """
     states, labels = zip(*(masked_states(model, example, blocks=blocks) for example in examples[:2]), strict=True)
-    head, words = model.mlm_head, model.word_embeddings.weight
+    head, words = model.mlm_head, model.output_matrix
     count = min(MEASURED, max(1, MOST_SCORES // len(words)))
     hidden, answers = torch.cat(states)[:count], torch.cat(labels)[:count].to(words.device)
     head.norm.weight.fill_(1.0)

@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from bertwright.model.bert import BertForPreTraining, Block
+from bertwright.model.encoder import Encoder
 from bertwright.model.init.layout import Layout
 from bertwright.model.layers.attention import Attention
 from bertwright.model.modernbert import ModernForMaskedLM
@@ -163,9 +164,7 @@ def _last_of_first(model: BertForPreTraining, example: MaskedBatch, blocks: int)
     return last[:, 0]
 
 
-def masked_states(
-    model: BertForPreTraining | ModernForMaskedLM, example: MaskedBatch, *, blocks: int
-) -> tuple[Tensor, Tensor]:
+def masked_states(model: Encoder, example: MaskedBatch, *, blocks: int) -> tuple[Tensor, Tensor]:
     """Return the last hidden states [N, H] of the N masked tokens of an example, and their labels [N]."""
     used = example.masked_weights > 0
     rows = torch.arange(len(used))[:, None].expand_as(used)[used]
@@ -173,7 +172,7 @@ def masked_states(
     return hidden[rows, example.masked_positions[used]], example.masked_labels[used]
 
 
-def last_states(model: BertForPreTraining | ModernForMaskedLM, example: MaskedBatch, *, blocks: int) -> Tensor:
+def last_states(model: Encoder, example: MaskedBatch, *, blocks: int) -> Tensor:
     """Return the last hidden states [B, S, H] of an example; blocks past the first `blocks` change nothing yet."""
     moved = example.to(model.word_embeddings.weight.device)
     if isinstance(model, ModernForMaskedLM) or moved.documents is not None:  # ModernBERT has a LayerNorm after them

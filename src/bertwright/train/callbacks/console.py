@@ -28,7 +28,7 @@ class ConsoleCallback(Callback):
 
     def on_step(self, report: StepReport) -> None:
         """Show one report."""
-        if line := report.notes.get("line"):
+        if (line := report.notes.get("line")) and "loss" in line:
             self.figures = (
                 f"step {line['step']:,}  loss {line['loss']:.3f}  "
                 f"{line['tokens_per_second']:,.0f} tokens/s  MFU {line['mfu']:.0%}"

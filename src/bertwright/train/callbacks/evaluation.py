@@ -17,13 +17,15 @@ class EvaluateCallback(Callback):
 
     Where `every` is given, it evaluates after each such interval of training instead, and at the end.
 
-    `held_out()` returns figures such as {"mlm_loss": 6.1}; `samples()` returns predictions for fixed masked sentences.
+    `held_out()` returns figures such as {"mlm_loss": 6.1}; `samples()` returns predictions for fixed masked sentences;
+    `probed()`, where given, the accuracies of probes by their names.
     """
 
     held_out: Callable[[], dict[str, float]]
     samples: Callable[[], list[dict[str, Any]]]
     times: int
     every: Interval | None = None
+    probed: Callable[[], dict[str, float]] | None = None
     done: int = field(default=0)
     """Marks passed."""
 
@@ -44,3 +46,5 @@ class EvaluateCallback(Callback):
             self.done = marks
             report.notes["valid"] = self.held_out()
             report.notes["samples"] = self.samples()
+            if self.probed is not None:
+                report.notes["probes"] = self.probed()

@@ -46,7 +46,7 @@ class MetricsCallback(Callback):
     A line holds step, tokens, epochs, seconds, loss and its parts (means over the steps since the last line),
     learning_rate (and that of Muon, where it trains some matrices), tokens_per_second, mfu (useful floating-point
     operations over the measured rate of matrix products, peak_flops), length, and, after an evaluation, valid and
-    samples.
+    samples. The line of an evaluation before the first step has no figures of steps.
     """
 
     path: Path
@@ -76,7 +76,7 @@ class MetricsCallback(Callback):
         if report.progress.step % self.every and not report.notes.keys() - UNLOGGED and not report.last:
             return
         # A run that went back to its last line has made no step since.
-        line = {**(self._figures(report) if sums else self._last), **report.notes}
+        line = {**(self._figures(report) if sums else self._last or self._place(report)), **report.notes}
         for name in UNLOGGED & line.keys():
             del line[name]
         with self.path.open("a", encoding="utf-8") as file:
@@ -86,18 +86,25 @@ class MetricsCallback(Callback):
 
     def _figures(self, report: StepReport) -> dict[str, Any]:
         """Return what a line holds but for notes: means over the steps since the last one."""
-        progress, sums = report.progress, self.window.sums
+        sums = self.window.sums
         return {
-            "step": progress.step,
-            "tokens": progress.tokens,
-            "epochs": round(progress.epochs, 5),
-            "seconds": round(progress.seconds, 3),
+            **self._place(report),
             **means(sums),
             **self._rates(report.rate_factor),
             "tokens_per_second": round(sums["tokens"] / sums["seconds"], 1),
             "mfu": round(sums["flops"] / sums["seconds"] / self.peak.flops, 4),
             "peak_flops": self.peak.flops,
             "length": self.lengths[report.phase],
+        }
+
+    def _place(self, report: StepReport) -> dict[str, Any]:
+        """Return how far the run is."""
+        progress = report.progress
+        return {
+            "step": progress.step,
+            "tokens": progress.tokens,
+            "epochs": round(progress.epochs, 5),
+            "seconds": round(progress.seconds, 3),
         }
 
     def _rates(self, factor: float) -> dict[str, float]:

@@ -10,8 +10,10 @@ from typing import Any, NoReturn, TypeVar
 
 from bertwright.stopping import STOPPING, on_signals, stopped_by
 from bertwright.train.callbacks.base import Callback, StepReport
+from bertwright.train.checkpoint.folder import BEFORE_DECAY
 from bertwright.train.checkpoint.saver import Saver
 from bertwright.train.parallel.group import ALONE, Group
+from bertwright.train.state import TrainState
 
 T = TypeVar("T")
 FIRST_SECONDS = 60.0
@@ -29,7 +31,8 @@ class CheckpointCallback(Callback):
     The first checkpoint of a run comes after FIRST_SECONDS at the latest. Without `at_end` the last step is saved where
     more than that would be lost, and where a stop was requested: what follows it, such as predicting a test set, takes
     its time. Where `best` is given, it also saves whenever the figure that `held_out` takes from an evaluation is lower
-    than ever, `best` being the lowest so far. Stands last: a checkpoint holds what others made of the step.
+    than ever, `best` being the lowest so far. Where `hold_ends` says at which fraction of the run its rate begins to
+    fall, the state there is kept for good. Stands last: a checkpoint holds what others made of the step.
     """
 
     saver: Saver
@@ -40,19 +43,29 @@ class CheckpointCallback(Callback):
     """The processes of the run: all save at the same step, whichever got the signal."""
     held_out: Callable[[Mapping[str, float]], float] | None = None
     best: float | None = None
+    hold_ends: float | None = None
+    decaying: bool = field(default=True, init=False)
+    """Whether the state before the rate falls is behind, or is never kept."""
     signal: int | None = field(default=None, init=False)
     """The signal to stop that this process got. Only a signal sets it: one may come at any instant."""
     saved_at: float = field(default_factory=time.perf_counter, init=False)
 
+    def on_begin(self, state: TrainState, fraction: float) -> None:
+        """Find out whether the rate falls already."""
+        self.decaying = self.hold_ends is None or fraction >= self.hold_ends
+
     def on_step(self, report: StepReport) -> None:
         """Save if it is time; raise Interrupted after saving if a stop was requested."""
+        if not self.decaying and self.hold_ends is not None and report.fraction >= self.hold_ends:
+            self.decaying = True
+            self.saver.save(name=BEFORE_DECAY)
         step, valid = report.progress.step, report.notes.get("valid")
         loss = self.held_out(valid) if valid and self.held_out is not None else None
         wait = self.minutes * 60 if self.saver.saved else min(FIRST_SECONDS, self.minutes * 60)
         waited = time.perf_counter() - self.saved_at
         due = waited >= wait and not self.saver.busy
         due = due or (report.last and (self.at_end or waited >= FIRST_SECONDS))
-        due = due or (self.steps is not None and step % self.steps == 0)
+        due = due or (self.steps is not None and step > 0 and step % self.steps == 0)
         due = due or (self.best is not None and loss is not None and loss < self.best)
         due, stop = self._agreed(due)
         if due or stop is not None:

@@ -4,6 +4,7 @@ RUN/checkpoints/step-1200/   manifest.json (every file with its checksum)  posit
                              weights.safetensors  optimizer.safetensors
                              (average.safetensors, best.safetensors: where the run keeps such weights)
                              good/ (the same of the state the run would go back to, where that is another step)
+RUN/checkpoints/before-decay the same, of a run whose learning rate was held until then: it is never deleted
 """
 
 from __future__ import annotations
@@ -27,6 +28,8 @@ from bertwright.log import note
 from bertwright.train.checkpoint.snapshot import Snapshot
 
 PREFIX = "step-"
+BEFORE_DECAY = "before-decay"
+"""The checkpoint of a run at the step from which its learning rate falls."""
 DAMAGED = "damaged-"
 MANIFEST = "manifest.json"
 GOOD = "good"
@@ -62,13 +65,15 @@ def write_checkpoint(
     identity: Mapping[str, Any],
     good: Snapshot | None = None,
     held_out: float | None = None,
+    name: str | None = None,
 ) -> Path:
     """Write RUN/checkpoints/step-N, whole or not at all, and return its path; OSError passes through.
 
     `identity` says what the run is (data fingerprint, settings that shape it); `read_checkpoint` compares it. `good` is
     the state the run would go back to, and `held_out` the loss on held-out rows at this step, where it was evaluated.
+    One with a `name` has that in the place of step-N.
     """
-    folder = run / "checkpoints" / f"{PREFIX}{state.step}"
+    folder = run / "checkpoints" / (name or f"{PREFIX}{state.step}")
     with written_aside(folder) as aside:
         aside.mkdir()
         digests = _write_state(aside, state, identity=dict(identity), held_out=held_out)
@@ -93,6 +98,12 @@ def checkpoints(run: Path) -> list[Path]:
     """Return the checkpoints of a run, oldest first."""
     found = [p for p in (run / "checkpoints").glob(f"{PREFIX}*") if p.name[len(PREFIX) :].isdigit()]
     return sorted(found, key=step_of)
+
+
+def kept_before_decay(run: Path) -> list[Path]:
+    """Return the checkpoint a longer run goes on from, in a list of one; of none, where the run has none."""
+    folder = run / "checkpoints" / BEFORE_DECAY
+    return [folder] if (folder / "position.json").is_file() else []
 
 
 def step_of(folder: Path) -> int:

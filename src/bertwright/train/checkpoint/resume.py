@@ -19,11 +19,14 @@ from bertwright.model.build import build_encoder
 from bertwright.model.encoder import Encoder
 from bertwright.train.auxiliary import encoder_of
 from bertwright.train.callbacks.save import CheckpointCallback
+from bertwright.train.checkpoint.extend import is_of_shorter, without_length
 from bertwright.train.checkpoint.folder import (
+    BEFORE_DECAY,
     PREFIX,
     Retention,
     best_valid_loss,
     damaged,
+    kept_before_decay,
     newest_whole,
     read_checkpoint,
     step_of,
@@ -34,6 +37,7 @@ from bertwright.train.checkpoint.snapshot import MISFITS, Snapshot, restore
 from bertwright.train.ema import AVERAGE
 from bertwright.train.loss_guard import LossSpikeGuard
 from bertwright.train.parallel.group import Group, full_tensor, launch_name
+from bertwright.train.schedule import ScheduleConfig
 from bertwright.train.setup.pretrain_config import PretrainConfig
 from bertwright.train.state import TrainState
 
@@ -68,6 +72,7 @@ def saving(
         group=group,
         held_out=lower_loss,
         best=math.inf if engine.keep_best and lowest is None else lowest,
+        hold_ends=config.schedule.hold_ends,
     )
 
 
@@ -76,18 +81,27 @@ def lower_loss(valid: Mapping[str, float]) -> float:
     return min(loss for name, loss in valid.items() if name in ("mlm_loss", f"{AVERAGE}mlm_loss"))
 
 
-def last_checkpoint(out: Path, group: Group) -> Path | None:
-    """Return the newest checkpoint that is whole, as the first process finds it, or None; see `newest_whole`."""
+def last_checkpoint(out: Path, schedule: ScheduleConfig, group: Group) -> Path | None:
+    """Return the newest checkpoint that is whole, as the first process finds it, or None; see `newest_whole`.
+
+    Of a run that was extended, those of the shorter run do not count: it goes on from before the decay.
+    """
     found = newest_whole(out) if group.is_main else None
-    step = int(group.broadcast(-1 if found is None else step_of(found)))
-    return None if step < 0 else out / "checkpoints" / f"{PREFIX}{step}"
+    longer = (found is None or is_of_shorter(found, schedule)) and group.is_main and bool(kept_before_decay(out))
+    step = int(group.broadcast(-2 if longer else -1 if found is None else step_of(found)))
+    name = BEFORE_DECAY if step == -2 else f"{PREFIX}{step}"
+    return None if step == -1 else out / "checkpoints" / name
 
 
-def resumed(checkpoint: Path, state: TrainState, identity: Mapping[str, Any], *, group: Group) -> Snapshot:
+def resumed(
+    checkpoint: Path, state: TrainState, identity: Mapping[str, Any], schedule: ScheduleConfig, *, group: Group
+) -> Snapshot:
     """Load a checkpoint into a state; return the one to go back to, or raise ModelError where it does not fit.
 
-    It may have been written by any number of processes.
+    It may have been written by any number of processes. One from before the decay may be of a shorter `schedule`.
     """
+    if checkpoint.name == BEFORE_DECAY:
+        identity = without_length(identity, schedule)
     if group.size == 1 and not any(checkpoint.glob("shard-*")):
         saved, good = read_checkpoint(checkpoint, identity=identity)
     else:
@@ -108,9 +122,13 @@ def run_identity(dataset: Dataset, config: PretrainConfig, *, precision: str) ->
     settings = config.model_dump(mode="json", exclude={"engine": True, "data": {"others"}})
     if settings["model"]["init"] == "noise":
         del settings["model"]["init"]  # checkpoints of earlier versions do not name it
-    for name in ("names", "options"):
+    for name in ("names", "options", "mask_phases"):
         if not settings["objective"][name]:
             del settings["objective"][name]  # nor these
+    if config.start is None:
+        del settings["start"]
+    if config.data.replay is None:
+        del settings["data"]["replay"]
     return {
         "data fingerprint": dataset.manifest["fingerprint"],
         **settings,

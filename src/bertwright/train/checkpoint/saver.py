@@ -49,15 +49,18 @@ class Saver(Saved):
     _thread: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, "checkpoint"), init=False)
     _writing: Future[Path] | None = field(default=None, init=False)
 
-    def save(self, *, held_out: float | None = None) -> None:
-        """Copy the state and have it written; raises what went wrong with the checkpoint before."""
+    def save(self, *, held_out: float | None = None, name: str | None = None) -> None:
+        """Copy the state and have it written; raises what went wrong with the checkpoint before.
+
+        One with a `name` of its own is kept whatever comes after it.
+        """
         with self.train_state.stalling():
             self.wait()
             good = self.guard.good if self.guard is not None else None
             same = good is not None and good.step == self.train_state.progress.step
             snapshot = good if good is not None and same else copy_state(self.train_state)
             ready = _copied(next(self.train_state.model.parameters()).device)
-            self._writing = self._thread.submit(self._write, snapshot, good, held_out, ready)
+            self._writing = self._thread.submit(self._write, snapshot, good, held_out, ready, name)
         self.saved += 1
 
     @property
@@ -80,13 +83,18 @@ class Saver(Saved):
         self._thread.shutdown(wait=True)
 
     def _write(
-        self, snapshot: Snapshot, good: Snapshot | None, held_out: float | None, ready: AbstractContextManager[Any]
+        self,
+        snapshot: Snapshot,
+        good: Snapshot | None,
+        held_out: float | None,
+        ready: AbstractContextManager[Any],
+        name: str | None,
     ) -> Path:
         for path in self.beside:
             flush(path)
         with ready:
-            folder = self.write(self.run, snapshot, identity=self.identity, good=good, held_out=held_out)
-        if self.is_main:
+            folder = self.write(self.run, snapshot, identity=self.identity, good=good, held_out=held_out, name=name)
+        if self.is_main and name is None:
             retain(self.run, folder, self.retention)
         return folder
 

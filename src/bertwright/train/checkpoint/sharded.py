@@ -60,12 +60,13 @@ class ShardedWriter:
         identity: Mapping[str, Any],
         good: Snapshot | None = None,
         held_out: float | None = None,
+        name: str | None = None,
     ) -> Path:
         """Write RUN/checkpoints/step-N, whole or not at all, and return its path; see `write_checkpoint`.
 
         Every process must call it for the same step. What several hold, one of them writes.
         """
-        folder = run / "checkpoints" / f"{PREFIX}{state.step}"
+        folder = run / "checkpoints" / (name or f"{PREFIX}{state.step}")
         if not self.group.is_main:
             self._write(folder.with_name(f".{folder.name}.partial"), state, good)
             return folder

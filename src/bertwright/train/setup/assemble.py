@@ -16,13 +16,21 @@ from bertwright.model.build import build_encoder
 from bertwright.model.init.begin import initialise
 from bertwright.model.layers.dropout import begin_at_row
 from bertwright.objectives.base import Objective
-from bertwright.objectives.combine import build_objective, needs_pairs
+from bertwright.objectives.combine import build_objective
 from bertwright.rng import key_of
-from bertwright.train.auxiliary import ModelWithAuxiliary, ObjectiveWithAuxiliary, auxiliary_of, encoder_of
+from bertwright.train.auxiliary import (
+    ModelWithAuxiliary,
+    ModelWithHead,
+    ObjectiveWithAuxiliary,
+    auxiliary_of,
+    encoder_of,
+    head_of,
+)
 from bertwright.train.ema import EMA
 from bertwright.train.optim.muon import MakeMuon, Muon
 from bertwright.train.optim.optimizers import build_optimizers
 from bertwright.train.parallel.group import ALONE, Group
+from bertwright.train.setup.init_from import Start, go_on_from
 from bertwright.train.setup.pretrain_config import PretrainConfig
 from bertwright.train.setup.pretrain_loader import PretrainLoader
 from bertwright.train.state import Progress, TrainState
@@ -30,23 +38,29 @@ from bertwright.train.step import Engine, ForwardLoss, forward_loss_of
 
 
 def build(
-    dataset: Dataset, config: PretrainConfig, *, fresh: bool = True, group: Group = ALONE
+    dataset: Dataset,
+    config: PretrainConfig,
+    *,
+    start: Start | None = None,
+    fresh: bool = True,
+    group: Group = ALONE,
 ) -> tuple[TrainState, PretrainLoader, Objective, Engine]:
     """Return a run at its beginning; raises DataError or ConfigError with the reason where its parts do not fit.
 
-    Weights that will be loaded, or only timed, need no start: not `fresh`, the corpus is not read for one. `group` is
-    the processes of the run.
+    It begins with the weights of the model of `start`, if any, and is evaluated before its first step then. Weights
+    that will be loaded, or only timed, need no start: not `fresh`, the corpus is not read for one. `group` is the
+    processes of the run.
     """
     require_rows(config, group)
     special, device = dataset.tokenizer.special, pick_device()
-    shape = config.model.shape(
-        config.size,
-        vocab_size=dataset.vocab_size,
-        pad_token_id=special.pad,
-        next_sentence=needs_pairs(config.objective),
-    )
+    shape = config.shape(vocab_size=dataset.vocab_size, pad_token_id=special.pad)
     mapping_of(shape)  # a model that cannot be written is refused before it is trained
-    objective = build_objective(config.objective, vocab_size=shape.vocab_size, mask_id=special.mask)
+    objective = build_objective(
+        config.objective,
+        vocab_size=dataset.vocab_size,
+        mask_id=special.mask,
+        similar=lambda: group.same_tensor(dataset.similar_words.to(device)),
+    )
     loader = PretrainLoader(dataset, config, objective, shape, group=group)
     engine = Engine(
         device=device,
@@ -64,13 +78,17 @@ def build(
             f"objective: {config.model.architecture} has no head for pairs of segments; give "
             "--objective.next-sentence false, or objectives about tokens as --objective.names"
         )
-    if fresh and group.is_main:
+    if start is not None and fresh and group.is_main:
+        go_on_from(start, model, dataset, pairs=objective.rows != "single", examples=loader.first_examples)
+    elif fresh and group.is_main:
         initialise(
             model, config.model, dataset.neighbour_counts, special=special,
             next_sentence=objective.rows == "pairs", examples=loader.first_examples,
         )  # fmt: skip
     auxiliary = auxiliary_of(objective, shape, seed=config.seed, device=device)
-    trained = model if auxiliary is None else ModelWithAuxiliary(model, auxiliary)
+    head = head_of(objective, shape, seed=config.seed, device=device)
+    trained: nn.Module = model if auxiliary is None else ModelWithAuxiliary(model, auxiliary)
+    trained = trained if head is None else ModelWithHead(model, head)
     group.same_weights(trained)
     muon = muon_of(trained, config, group)
     state = TrainState(
@@ -78,6 +96,7 @@ def build(
         build_optimizers(trained, config.optimizer, dtype=product_dtype(engine.precision), muon=muon),
         Progress(drawn=[0] * len(config.schedule.phases)),
         average=None if config.average.name == "none" else EMA(trained, config.average),
+        callbacks_done=start is None or not fresh,
     )
     if auxiliary is None:
         return state, loader, objective, engine
@@ -126,7 +145,7 @@ def compiled_loss(
     """Return model and loss compiled for the shapes of every phase; None where that does not work, with a note."""
     shape = loader.shape
     loss, reason = try_compiled(
-        forward_loss_of(encoder_of(state.model), objective, engine.cast),
+        forward_loss_of(state.model, objective, engine.cast),
         lambda compiled: _run_each_phase(compiled, state.model, loader, objective, engine),
         drops=shape.dropout > 0 or shape.attention_dropout > 0,
         autotune=autotune,
@@ -161,7 +180,7 @@ def join_processes(
     from bertwright.train.parallel.wrap import no_sync, replicated
 
     encoder = encoder_of(state.model)
-    loss = loss or forward_loss_of(encoder, objective, engine.cast)
+    loss = loss or forward_loss_of(state.model, objective, engine.cast)
     if engine.sharded:
         engine.forward_loss, engine.no_sync = loss, partial(no_sync, modules_of(state.model))
         return

@@ -142,7 +142,7 @@ def main() -> int:
     threading.Thread(target=_end_with_the_run, daemon=True).start()
     try:
         config = PretrainConfig.model_validate(order["config"])
-        dataset = open_dataset(config.folders(Path(order["data"])), mixture=config.data.mixture)
+        dataset = open_dataset(config.folders(Path(order["data"])), mixture=config.data.shares)
         state, loader, objective, engine = build(dataset, config, fresh=False)
     except BertwrightError as error:
         print(error, file=sys.stderr)

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+import torch
+
 from bertwright.corpus.shards import bytes_per_token
-from bertwright.data.pretraining.dataset import Dataset
+from bertwright.data.pretraining.dataset import Dataset, open_dataset
+from bertwright.errors import DataError
+from bertwright.inference.probes import Probe, open_probes
 from bertwright.inference.samples import COUNT as SAMPLES
 from bertwright.inference.samples import choose_samples, predict_samples
 from bertwright.model.config import ModelConfig, training_flops
@@ -27,8 +33,32 @@ MOST = 20
 """Evaluations of a run that can afford more; curves need no more points."""
 
 
+@dataclass(frozen=True)
+class Beside:
+    """What a run is measured by beside the held-out rows of its data: general text, and probes."""
+
+    general: Dataset | None = None
+    probes: Sequence[Probe] = ()
+
+
+def open_beside(config: PretrainConfig, dataset: Dataset) -> Beside:
+    """Return what the settings of a run name; raises DataError or CorpusError where it cannot be read or used."""
+    general, probes = None, [Path(file) for file in config.engine.probes]
+    if config.engine.general is not None:
+        general = open_dataset([Path(config.engine.general)])
+        if general.manifests[0]["tokenizer"]["sha256"] != dataset.manifests[0]["tokenizer"]["sha256"]:
+            raise DataError(
+                f"--general {config.engine.general} was prepared with another tokenizer than {dataset.folders[0]}; "
+                f"prepare it again with --tokenizer {dataset.folders[0] / 'tokenizer'}"
+            )
+    return Beside(general, open_probes(probes, dataset.tokenizer, longest=config.model.max_positions))
+
+
 class Evaluator:
-    """Evaluates the model of a run on the held-out rows of each of its folders: the same rows and masks each time."""
+    """Evaluates the model of a run on the held-out rows of each of its folders: the same rows and masks each time.
+
+    Also on those of a folder of general text that it is not trained on, and by probes, where the run has any.
+    """
 
     def __init__(
         self,
@@ -37,10 +67,12 @@ class Evaluator:
         state: TrainState,
         engine: Engine,
         *,
+        beside: Beside | None = None,
         until: Callable[[Iterable[MaskedBatch]], Iterator[MaskedBatch]] = iter,
     ) -> None:
         """Draw the rows; `until(examples)` yields the examples, or ends an evaluation by an exception."""
         tokenizer, self.length = dataset.tokenizer, config.schedule.phases[0].length
+        general, self.probes = (beside.general, beside.probes) if beside is not None else (None, ())
         self.dataset, self.state, self.engine, self.until = dataset, state, engine, until
         self.model = encoder_of(state.model)
         self.objective = build_objective(
@@ -48,8 +80,11 @@ class Evaluator:
         )
         self.examples = [
             held_out_examples(shards, tokenizer, self.objective, length=self.length, rows=config.engine.evaluation_rows)
-            for shards in dataset.valid
+            for shards in (*dataset.valid, *(general.valid if general is not None else ()))
         ]
+        self.names = [*dataset.names, *([name_of_general(general, dataset)] if general is not None else [])]
+        manifests = [*dataset.manifests, *(general.manifests if general is not None else ())]
+        self.bytes_per_token = [bytes_per_token(manifest, "valid") for manifest in manifests]
         first = dataset.valid[0]
         self.sentences = choose_samples(first, tokenizer) if self.examples[0] and first is not None else []
 
@@ -57,8 +92,10 @@ class Evaluator:
         """Return how many evaluations a run of so many operations can afford."""
         rows = sum(len(example.input_ids) for of_one in self.examples for example in of_one)
         passes = 1 if self.state.average is None else 2
-        shape = self.model.config
-        return evaluation_count(shape, self.objective, rows=rows, length=self.length, passes=passes, work=work)
+        shape, probed = self.model.config, -(-sum(probe.tokens for probe in self.probes) // self.length)
+        return evaluation_count(
+            shape, self.objective, rows=rows, length=self.length, passes=passes, probed=probed, work=work
+        )
 
     def figures(self) -> dict[str, float]:
         """Return figures such as {"mlm_loss": 6.1}; those of averaged weights, if any, have names of their own."""
@@ -71,35 +108,63 @@ class Evaluator:
     def _figures(self) -> dict[str, float]:
         """Return the figures of the weights as they are, of each folder and of the mixture."""
         engine, figures = self.engine, {}
-        each = zip(self.dataset.names, self.dataset.manifests, self.examples, strict=True)
-        for name, manifest, examples in each:
+        for name, size, examples in zip(self.names, self.bytes_per_token, self.examples, strict=True):
             # Several processes stop after the step: one that left half-way would leave the others waiting.
             rows = self.until(examples) if engine.group.size == 1 else examples
             found = held_out_figures(
                 self.model, self.objective, rows, device=engine.device, cast=engine.cast, group=engine.group
             )
-            figures[name] = with_nats_per_byte(found, bytes_per_token(manifest, "valid"))
-        return mixed_figures(figures, self.dataset.weights)
+            figures[name] = with_nats_per_byte(found, size)
+        trained = {name: figures.pop(name) for name in self.dataset.names}
+        beside = {f"{name}/{kind}": value for name, values in figures.items() for kind, value in values.items()}
+        return mixed_figures(trained, self.dataset.weights) | beside
 
     def samples(self) -> list[dict[str, Any]]:
         """Return what the model predicts for fixed sentences with a masked word."""
-        context: AbstractContextManager[None] = nullcontext()
-        if self.engine.sharded:  # its methods need the weights outside blocks
-            from bertwright.train.parallel.wrap import outside_blocks_whole
-
-            context = outside_blocks_whole(self.model)
-        with context:
+        with self._whole():
             return predict_samples(self.model, self.dataset.tokenizer, self.sentences)
+
+    def probed(self) -> dict[str, float]:
+        """Return the accuracy of each probe, by its name."""
+        training = self.model.training
+        self.model.eval()
+        with self._whole(), torch.compiler.set_stance("force_eager"):
+            figures = {probe.name: round(probe.measure(self.model, cast=self.engine.cast), 6) for probe in self.probes}
+        self.model.train(training)
+        return figures
+
+    def _whole(self) -> AbstractContextManager[None]:
+        """Return the context in which methods of the model can be called: they need the weights outside blocks."""
+        if not self.engine.sharded:
+            return nullcontext()
+        from bertwright.train.parallel.wrap import outside_blocks_whole
+
+        return outside_blocks_whole(self.model)
+
+
+def name_of_general(general: Dataset, dataset: Dataset) -> str:
+    """Return the name by which the figures of general text go beside those of the data of a run."""
+    (name,) = general.names
+    return f"{name}-general" if name in dataset.names else name
 
 
 def evaluation_count(
-    shape: ModelConfig, objective: PretrainingObjective, *, rows: int, length: int, passes: int, work: float
+    shape: ModelConfig,
+    objective: PretrainingObjective,
+    *,
+    rows: int,
+    length: int,
+    passes: int,
+    work: float,
+    probed: int = 0,
 ) -> int:
     """Return how many evaluations of `rows` held-out rows fit into their fraction of `work`: 1 to 20.
 
     An evaluation is a forward pass, a third of the operations of a training step, over these rows and the sentences
-    whose predictions are shown; over all of them again for averaged weights (2 `passes`).
+    whose predictions are shown; over all of them again for averaged weights (2 `passes`); and over as many tokens as
+    `probed` rows have, for probes.
     """
     masked = objective.masked_slots(length)
     one = passes * training_flops(shape, rows=rows + SAMPLES, length=length, masked=masked) / 3
+    one += training_flops(shape, rows=probed, length=length, masked=masked) / 3
     return max(1, min(MOST, int(WORK * work / one)))

@@ -8,10 +8,11 @@ from typing import Any
 
 from pydantic import Field
 
-from bertwright.config import Section, compose, write_toml
+from bertwright.config import Between, OneOf, Range, Section, compose, write_toml
 from bertwright.configs.names import RECIPES
 from bertwright.errors import ConfigError, ModelError
 from bertwright.model.build import ARCHITECTURES
+from bertwright.model.config import ModelConfig
 from bertwright.model.encoder_config import EncoderConfig
 from bertwright.nested import merge, read_toml
 from bertwright.objectives.combine import needs_pairs
@@ -24,6 +25,23 @@ from bertwright.train.schedule import UNITS, ScheduleConfig
 
 PHASE_FLAGS = {"rows": "--batch-size", "length": "--seq-length"}
 """What may stand in [schedule] for all phases at once, and the flag that sets it."""
+
+
+SPACE: dict[str, Range] = {
+    "size": OneOf(("tiny", "mini", "small")),
+    "optimizer.learning_rate": Between(0.25, 4.0, log=True, times="default"),
+    "optimizer.muon_learning_rate": Between(0.25, 4.0, log=True, times="default"),
+    "schedule.rows": OneOf((0.5, 1.0, 2.0), times="default"),
+    "schedule.warmup": Between(0.01, 0.2, log=True),
+    "objective.mask_rate": Between(0.1, 0.4),
+}
+"""What `bertwright tune pretrain` searches."""
+TRIED_FIRST: tuple[dict[str, Any], ...] = (
+    {"size": "tiny"},
+    {"optimizer.learning_rate": 2.0, "optimizer.muon_learning_rate": 2.0},
+    {"schedule.rows": 0.5},
+)
+"""What it tries after the defaults, from which these differ."""
 
 
 class DataConfig(Section):
@@ -39,14 +57,35 @@ class DataConfig(Section):
     others: tuple[str, ...] = ()
     """Further DATA folders whose rows are mixed in, made with the same tokenizer; --data given again is the same."""
     mixture: tuple[float, ...] = ()
-    """Share of the rows from each folder, the one of --data first; by their tokens where not given."""
+    """Share of the rows from each folder, the one of --data first; by replay where not given, or by their tokens."""
+    replay: float | None = Field(default=None, gt=0, lt=1)
+    """Fraction of the rows that the folders after the first give together, in equal parts, where mixture is not given:
+    general text, from which a model that goes on to a domain forgets less."""
+
+    @property
+    def shares(self) -> tuple[float, ...]:
+        """Share of the rows from each folder; empty where they go by their tokens."""
+        if self.mixture or self.replay is None or not self.others:
+            return self.mixture
+        return (1 - self.replay, *(self.replay / len(self.others) for _ in self.others))
+
+
+class StartConfig(Section):
+    """The model that a run goes on from: what it is, not where it lies; --init-from MODEL fills this in."""
+
+    model_type: str
+    """As in its config.json."""
+    sha256: str
+    """Of its weights: of their file, or of several in their order."""
+    shape: dict[str, Any]
+    """Its shape: settings of the architecture."""
 
 
 class PretrainConfig(Section):
     """Everything a pre-training run is made of, resolved."""
 
     size: str = "mini"
-    """tiny, mini, small, medium, base or large."""
+    """tiny, mini, small, medium, base or large; of a run with [start] what that says."""
     seed: int = Field(default=0, ge=0)
     """Seed of initialisation, data order, pairs, masks and dropout."""
     model: EncoderConfig = EncoderConfig()
@@ -57,6 +96,18 @@ class PretrainConfig(Section):
     average: AverageConfig = AverageConfig()
     guard: GuardConfig = GuardConfig()
     engine: EngineConfig = EngineConfig()
+    start: StartConfig | None = None
+    """The model that the run goes on from; none where it begins with a new one."""
+
+    def shape(self, *, vocab_size: int, pad_token_id: int) -> ModelConfig:
+        """Return the shape of the model: as settings say, or that of the model the run goes on from.
+
+        `vocab_size` and `pad_token_id` are those of the data. Raises ConfigError where settings fit no shape.
+        """
+        pairs = needs_pairs(self.objective)
+        if self.start is None:
+            return self.model.shape(self.size, vocab_size=vocab_size, pad_token_id=pad_token_id, next_sentence=pairs)
+        return self.model.shape_from(self.start.shape, next_sentence=pairs)
 
     def folders(self, data: Path) -> list[Path]:
         """Return the DATA folders of a run: the one it was called with, and those mixed in."""
@@ -168,9 +219,9 @@ def _checked(base: Mapping[str, Any], settings: Mapping[str, Any]) -> PretrainCo
     if off := _unfit_for_pairs(config, settings):
         config = _composed(base, merge(settings, {"data": dict.fromkeys(off, False)}))
     sizes = ARCHITECTURES[config.model.architecture].config_type.sizes
-    if config.size not in sizes:
+    if config.start is None and config.size not in sizes:
         raise ConfigError(f"size: no size is called {config.size!r}; known: {', '.join(sizes)}")
-    config.model.shape(config.size, vocab_size=1, pad_token_id=0)
+    config.shape(vocab_size=1, pad_token_id=0)
     if config.data.pack and needs_pairs(config.objective):
         raise ConfigError(
             "data.pack: a sentence pair is a row of its own; give --objective.next-sentence false, or --data.pack false"
@@ -189,7 +240,8 @@ def _checked(base: Mapping[str, Any], settings: Mapping[str, Any]) -> PretrainCo
         if phase.length > config.model.max_positions:
             raise ConfigError(
                 f"schedule.phases: length {phase.length} (--seq-length) is past the model's "
-                f"{config.model.max_positions} positions; shorten the phase or raise --model.max-positions"
+                f"{config.model.max_positions} positions; shorten the phase"
+                + (" or raise --model.max-positions" if config.start is None else "")
             )
         if phase.rows % config.engine.accumulation:
             raise ConfigError(

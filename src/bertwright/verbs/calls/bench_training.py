@@ -58,7 +58,7 @@ def bench_step(
     first = resolve(recipe, over).schedule.phases[0]
     phases = [{"length": first.length, "rows": first.rows, "share": 1.0}]
     timed = resolve(recipe, {**over, "schedule": {"steps": steps + SKIPPED, "phases": phases}})
-    dataset = open_dataset(timed.folders(Path(data)), mixture=timed.data.mixture)
+    dataset = open_dataset(timed.folders(Path(data)), mixture=timed.data.shares)
     state, loader, objective, engine = build(dataset, timed, fresh=False)
     compiles = bool(timed.engine.compile)
     note(f"{timed.size}, {first.rows} rows of {first.length}, {engine.precision}{'; compiling' * compiles}")

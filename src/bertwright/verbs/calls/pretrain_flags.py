@@ -3,15 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from math import inf
 from pathlib import Path
 from typing import Annotated, Any, Literal, Required, TypedDict
 
 from bertwright.errors import UsageError
 from bertwright.flags import Sets, settings_of_flags
 from bertwright.nested import merge, nested
-from bertwright.train.interval import Interval
+from bertwright.train.interval import Interval, More
 
 DURATIONS = ("minutes", "steps", "tokens", "epochs")
+
+
+def named_files(files: Path | str | Sequence[Path | str]) -> list[str]:
+    """Return the names of files, or of one that stands alone, as a list."""
+    return [str(file) for file in ([files] if isinstance(files, (str, Path)) else files)]
+
+
+def amount_of(value: Any) -> Any:
+    """Return the number that is written; what is none as it is, for the settings to refuse.
+
+    >>> amount_of("500"), amount_of("2.5"), amount_of("many")
+    (500, 2.5, 'many')
+    """
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        return value
+    return int(number) if number.is_integer() else number
 
 
 class PretrainCall(TypedDict, total=False):
@@ -25,11 +44,16 @@ class PretrainCall(TypedDict, total=False):
     --objective.next-sentence true also that head, in OUT/model-nsp."""
     mixture: Annotated[str, Sets(default="by their tokens")]
     """Fraction of the rows from each --data, in their order, such as 0.7,0.3."""
-    recipe: Annotated[Path, Sets(default="classic-fast")]
+    recipe: Annotated[Path, Sets(default="classic-fast; adapt with --init-from")]
     """classic-fast (2018's model and objectives, started from the corpus), classic (as published), classic-muon, fast
-    (ModernBERT, masked words alone), or a TOML file of your own; see `bertwright show recipes`."""
+    (ModernBERT, masked words alone), adapt (to go on from a model), or a TOML file of your own; see `bertwright show
+    recipes`."""
+    init_from: Annotated[Path, Sets(default="a new model")]
+    """Go on from this model instead of a new one: a Hugging Face folder, ours or another's. It decides architecture and
+    shape; the data must have been prepared with its tokenizer (prepare --tokenizer MODEL)."""
     resume: bool
-    """Go on with the run in OUT from its last checkpoint."""
+    """Go on with the run in OUT from its last checkpoint. With --steps +N (or --minutes, --tokens, --epochs) extend a
+    finished run whose learning rate was held, as that of adapt is, from before its decay."""
     overwrite: bool
     """Replace the run in OUT; it is deleted when the new one is about to begin."""
     dry_run: bool
@@ -48,13 +72,14 @@ class PretrainFlags(TypedDict, total=False):
     """Units of the hidden states; heads have 64 of them, and the inner layer grows in proportion."""
     heads: Annotated[int, Sets("model.heads", "width / 64")]
     """Attention heads of a block."""
-    minutes: Annotated[float, Sets("schedule.minutes")]
-    """Train for this many minutes; the learning rate is annealed to zero at their end."""
-    steps: Annotated[int, Sets("schedule.steps")]
+    minutes: Annotated[str | float, Sets("schedule.minutes", read=amount_of)]
+    """Train for this many minutes; the learning rate is annealed to zero at their end. Of this and the next three, +N
+    with --resume makes a finished run so much longer."""
+    steps: Annotated[str | int, Sets("schedule.steps", read=amount_of)]
     """Train for this many optimizer steps."""
-    tokens: Annotated[float, Sets("schedule.tokens")]
+    tokens: Annotated[str | float, Sets("schedule.tokens", read=amount_of)]
     """Train on this many tokens."""
-    epochs: Annotated[float, Sets("schedule.epochs")]
+    epochs: Annotated[str | float, Sets("schedule.epochs", read=amount_of)]
     """Train for this many passes over the data."""
     batch_size: Annotated[int, Sets("schedule.rows")]
     """Rows a step, all micro-batches together; for recipes whose phases have the same number."""
@@ -80,6 +105,13 @@ class PretrainFlags(TypedDict, total=False):
     """Evaluate on held-out rows every so many steps (500) or minutes (2min; also s and h), and at the end."""
     save_every: int | str
     """Save a checkpoint every so many steps, on top of every 5 minutes, or, given a time such as 2min, that often."""
+    probe: Annotated[list[Path], Sets("engine.probes", read=named_files)]
+    """At each evaluation measure, too, what the model knows by this file: minimal pairs (JSON lines of "good" and
+    "bad", such as BLiMP's), or labelled texts, which a logistic regression over the frozen encoder tells apart. Can be
+    given several times."""
+    general: Annotated[Path, Sets("engine.general", read=str)]
+    """DATA folder of general text, prepared with the same tokenizer: evaluated too, not trained on, to see what a run
+    on a domain forgets."""
     track: Annotated[Literal["tensorboard", "wandb", "mlflow"], Sets("engine.track", "none")]
     """Write the lines of metrics.jsonl as curves too, offline, into the run's folder; needs bertwright[track]."""
     seed: Annotated[int, Sets("seed", "0")]
@@ -97,8 +129,28 @@ def pretrain_settings(flags: Mapping[str, Any]) -> dict[str, Any]:
         raise UsageError(f"give one of --minutes, --steps, --tokens and --epochs, not {len(given)} of them")
     settings = settings_of_flags(PretrainFlags, flags)
     if flags.get("mask_rate") is not None:
-        settings = merge(nested("objective.final_mask_rate", None), settings)
+        settings = merge({"objective": {"final_mask_rate": None, "mask_phases": ()}}, settings)
     return merge(settings, save_every_settings("engine", flags.get("save_every")))
+
+
+def more_of(flags: Mapping[str, Any]) -> tuple[dict[str, Any], More | None]:
+    """Return the flags without a duration such as "+60", and that as what a finished run is to be extended by.
+
+    >>> more_of({"size": "tiny", "steps": "+100"})
+    ({'size': 'tiny'}, More(unit='steps', amount=100.0))
+    """
+    plus = [name for name in DURATIONS if str(flags.get(name) or "").lstrip().startswith("+")]
+    rest = {name: value for name, value in flags.items() if name not in plus}
+    if not plus:
+        return rest, None
+    unit = plus[0]
+    amount = amount_of(flags[unit])
+    if len(plus) > 1 or any(rest.get(name) is not None for name in DURATIONS):
+        raise UsageError(f"--{unit} {flags[unit]} extends a run in one unit; leave out the other durations")
+    if not isinstance(amount, (int, float)) or not 0 < amount < inf or (unit == "steps" and amount != int(amount)):
+        what = "whole steps" if unit == "steps" else unit
+        raise UsageError(f"--{unit} {flags[unit]}: give how many {what} more, such as --{unit} +100")
+    return rest, More(unit, float(amount))
 
 
 def shares_given(mixture: str | Sequence[float] | None) -> Sequence[float] | None:

@@ -15,10 +15,10 @@ from bertwright.hub.nsp_folder import has_own_folder
 from bertwright.log import Facts, Lines
 from bertwright.model.build import build_encoder
 from bertwright.model.encoder import Encoder, parameter_count
-from bertwright.objectives.combine import needs_pairs
 from bertwright.result import Result
 from bertwright.train.parallel.group import Group
 from bertwright.train.setup.assemble import require_rows
+from bertwright.train.setup.init_from import Start, require_start
 from bertwright.train.setup.pretrain_config import PretrainConfig
 
 
@@ -30,22 +30,25 @@ def disk_needed(model: Encoder, config: PretrainConfig, *, auxiliary: int = 0) -
     weights, exported = 4 * (parameter_count(model) + auxiliary), 4 * parameter_count(model)
     copies = (3 if config.average.name == "none" else 4) * (2 if config.guard.attempts else 1)
     models = 2 if has_own_folder(model) else 1
-    return weights * copies * (config.engine.keep + 1) + exported * models + 20_000_000
+    kept = config.engine.keep + 1 + (config.schedule.hold_ends is not None)
+    return weights * copies * kept + exported * models + 20_000_000
 
 
-def preview_run(data: Path, out: Path, config: PretrainConfig, group: Group) -> Result:
-    """Return what a run would be: its settings, model, data and disk. Raises what building it would raise."""
+def preview_run(
+    data: Path, out: Path, config: PretrainConfig, group: Group, *, start: Start | None = None, resumes: bool = False
+) -> Result:
+    """Return what a run would be: its settings, model, data and disk. Raises what building it would raise.
+
+    `start` is the model it would go on from; none is needed where it `resumes`.
+    """
     require_rows(config, group)
-    dataset = open_dataset(config.folders(data), mixture=config.data.mixture)
+    dataset = open_dataset(config.folders(data), mixture=config.data.shares)
+    if not resumes:
+        require_start(dataset, config, start)
     with torch.device("meta"):
-        model = build_encoder(
-            config.model.shape(
-                config.size, vocab_size=dataset.vocab_size, pad_token_id=dataset.tokenizer.special.pad,
-                next_sentence=needs_pairs(config.objective),
-            ),
-            drawn=False,
-        )  # fmt: skip
-    shape, device, schedule = model.config, pick_device(), config.schedule
+        shape = config.shape(vocab_size=dataset.vocab_size, pad_token_id=dataset.tokenizer.special.pad)
+        model = build_encoder(shape, drawn=False)
+    device, schedule = pick_device(), config.schedule
     plan: dict[str, Any] = {
         "settings": config.model_dump(mode="json", exclude_none=True),
         "parameters": parameter_count(model),
@@ -61,6 +64,7 @@ def preview_run(data: Path, out: Path, config: PretrainConfig, group: Group) -> 
     optimizer = config.optimizer
     muon = f", Muon at {optimizer.muon_learning_rate:g}" if optimizer.name == "muon" else ""
     facts = {
+        **({"goes on from": f"{config.start.model_type}, SHA-256 {config.start.sha256[:12]}"} if config.start else {}),
         "model": f"{config.model.architecture} {config.size}: {shape.layers} layers, width {shape.hidden_size}, "
         f"{shape.heads} heads, {plan['parameters']:,} parameters",
         "data": f"{', '.join(map(str, dataset.folders))}: vocabulary of {shape.vocab_size:,} tokens",

@@ -20,7 +20,9 @@ from bertwright.inference.samples import choose_samples, predict_samples
 from bertwright.log import Facts, note
 from bertwright.model.bert import BertForPreTraining, shrink_embeddings
 from bertwright.model.encoder import parameter_count
+from bertwright.model.encoder_config import DROPOUTS
 from bertwright.objectives.base import Objective
+from bertwright.reports.before_after import before_after, comparison_tables, probe_figures
 from bertwright.reports.html_report import write_report
 from bertwright.reports.pretrain_result import facts, result, run_manifest
 from bertwright.result import Result
@@ -30,7 +32,7 @@ from bertwright.train.callbacks.base import Callback
 from bertwright.train.callbacks.console import ConsoleCallback
 from bertwright.train.callbacks.divergence import DivergenceCallback, EndIfDiverged
 from bertwright.train.callbacks.evaluation import EvaluateCallback
-from bertwright.train.callbacks.metrics_file import MetricsCallback, MetricsWindow
+from bertwright.train.callbacks.metrics_file import MetricsCallback, MetricsWindow, read_metrics
 from bertwright.train.callbacks.peak import PeakCallback
 from bertwright.train.callbacks.track import tracking
 from bertwright.train.checkpoint.resume import saving, whole_model
@@ -41,7 +43,7 @@ from bertwright.train.loop import train, weight_norm
 from bertwright.train.loss_guard import LossSpikeGuard
 from bertwright.train.setup.assemble import peak_flops
 from bertwright.train.setup.compiling import CompileCallback, plan_of
-from bertwright.train.setup.evaluator import Evaluator
+from bertwright.train.setup.evaluator import Beside, Evaluator
 from bertwright.train.setup.pretrain_config import PretrainConfig, keep_found
 from bertwright.train.setup.pretrain_loader import PretrainLoader
 from bertwright.train.state import TrainState
@@ -62,7 +64,7 @@ def begin_folder(
     require_space(out, disk_needed(encoder, config, auxiliary=auxiliary), what="this run")
     if clear:
         require_free(out, dataset.folders, overwrite=True, clear=True)
-    write_json(out / "manifest.json", run_manifest(dataset, encoder, engine))
+    write_json(out / "manifest.json", run_manifest(dataset, config, encoder, engine))
     write_toml(out / "config.toml", config)
 
 
@@ -75,14 +77,16 @@ def train_watched(
     objective: Objective,
     engine: Engine,
     *,
+    beside: Beside,
     identity: Mapping[str, Any],
     good: Snapshot | None,
     began: float,
 ) -> float:
     """Train from `state` to the end of the schedule, callbacks in place; return the peak rate of the machine.
 
-    `good` is the state to go back to, of a run that was resumed. The run began at `began`, by a clock that cannot be
-    set. What is saved when it ends early is said in what it raises: TrainingError or Interrupted.
+    `beside` is measured at each evaluation, too; `good` is the state to go back to, of a run that was resumed. The run
+    began at `began`, by a clock that cannot be set. What is saved when it ends early is said in what it raises:
+    TrainingError or Interrupted.
     """
     group, schedule, window = engine.group, config.schedule, MetricsWindow()
     note(
@@ -100,7 +104,7 @@ def train_watched(
     compiling.begin()
     measure = partial(group_peak, loader, engine)
     peak = PeakCallback(measure, measure())
-    evaluator = Evaluator(dataset, config, state, engine, until=checkpoint.until_stopped)
+    evaluator = Evaluator(dataset, config, state, engine, beside=beside, until=checkpoint.until_stopped)
     seconds = group.broadcast(60 * (schedule.minutes or 0) - (time.perf_counter() - began))
     evaluate = evaluation(out, config, evaluator, work=loader.run_flops(peak=peak.flops, seconds=seconds))
     console = ConsoleCallback()
@@ -145,10 +149,13 @@ def evaluation(out: Path, config: PretrainConfig, evaluator: Evaluator, *, work:
     settings, group = config.engine, evaluator.engine.group
     times = settings.evaluations or evaluator.times(work)
     every = None if settings.evaluate_every is None else Interval.parse(settings.evaluate_every)
-    times = times if any(evaluator.examples) else 0
+    times = times if any(evaluator.examples) or evaluator.probes else 0
     if group.is_main and times and settings.evaluations is None and every is None:
         keep_found(out, evaluations=times)  # later starts go by the same number
-    return EvaluateCallback(held_out=evaluator.figures, samples=evaluator.samples, times=times, every=every)
+    return EvaluateCallback(
+        held_out=evaluator.figures, samples=evaluator.samples, times=times, every=every,
+        probed=evaluator.probed if evaluator.probes else None,
+    )  # fmt: skip
 
 
 def start_clock(out: Path, config: PretrainConfig, state: TrainState, *, seconds: float) -> None:
@@ -179,7 +186,14 @@ def save_before_the_end(state: TrainState, saver: Saver, config: PretrainConfig)
 
 
 def finish(
-    out: Path, dataset: Dataset, config: PretrainConfig, state: TrainState, engine: Engine, *, peak: float
+    out: Path,
+    dataset: Dataset,
+    config: PretrainConfig,
+    state: TrainState,
+    engine: Engine,
+    *,
+    beside: Beside,
+    peak: float,
 ) -> Result:
     """Write the model folder of a run that is done, its result.json and its report; return the figures.
 
@@ -197,6 +211,14 @@ def finish(
         figures["samples"] = predict_samples(model, tokenizer, choose_samples(held_out, tokenizer))
     if config.model.init == "cooccurrence" and isinstance(model, BertForPreTraining):
         shrink_embeddings(model)  # the start has large ones, which fine-tuning would hardly move
+    lines = read_metrics(out / "metrics.jsonl")
+    if beside.probes:
+        figures["probes"] = probe_figures(lines, beside)
+    if config.start is not None:
+        figures["start"] = config.start.model_dump(mode="json", exclude={"shape"})
+        figures["before_after"] = before_after(lines, dataset, beside, figures)
+        # Dropout belongs to training: who fine-tunes the model has what its first authors gave it.
+        model.config = model.config.model_copy(update={name: config.start.shape[name] for name in DROPOUTS})
     words = tokenizer.path.parent
     if has_own_folder(model):
         figures["next_sentence_model"] = FOLDER
@@ -204,4 +226,5 @@ def finish(
     save_model(model, words, out / "model", card=model_card(out.name, figures))
     write_json(out / "result.json", figures)
     write_report(out)
-    return Result(figures, Facts(f"pre-trained: {out / 'model'}", facts(figures)))
+    tables = comparison_tables(figures["before_after"]) if "before_after" in figures else []
+    return Result(figures, Facts(f"pre-trained: {out / 'model'}", facts(figures)), *tables)
