@@ -33,6 +33,7 @@ from bertwright.verbs.calls.finetune_flags import (
     FinetuneCall,
     FinetuneFlags,
     finetune_settings,
+    fold_settings,
     recipe_settings,
     require_one_split,
 )
@@ -52,6 +53,8 @@ def finetune(
     test: Path | str | None = None,
     recipe: Path | str | None = None,
     num_seeds: int = 1,
+    folds: int | None = None,
+    suspects: bool = False,
     resume: bool = False,
     overwrite: bool = False,
     dry_run: bool = False,
@@ -80,7 +83,8 @@ def finetune(
         before anything is written; Interrupted on Ctrl-C, after a checkpoint is saved.
     """
     given = recipe_settings(None if recipe is None else Path(recipe), task, has_dev=dev is not None)
-    settings = merge(given, merge(finetune_settings(task, flags), settings or {}))
+    flag_settings = merge(finetune_settings(task, flags), fold_settings(folds, suspects=suspects))
+    settings = merge(given, merge(flag_settings, settings or {}))
     if out is None:
         raise UsageError("no folder was given for the run; name one with --out")
     if num_seeds < 1:

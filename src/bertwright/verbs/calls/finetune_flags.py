@@ -62,6 +62,11 @@ class FinetuneCall(TypedDict, total=False):
     """Go on with an interrupted run in OUT, as if nothing had been: give the same words, and this."""
     num_seeds: Annotated[int, Sets(default="1")]
     """Train so many seeds; report mean and standard deviation, and keep the best on dev."""
+    folds: Annotated[int, Sets(default="none")]
+    """Cross-validation in place of --dev: so many parts, each predicted by a model trained on the others; mean and
+    deviation are reported, and the model that is written is trained on all of the training file."""
+    suspects: bool
+    """classify, with --folds: list the examples whose label the other folds doubt in OUT/suspects.jsonl."""
     overwrite: bool
     """Replace the run in OUT; it is deleted when the new one is about to begin."""
     dry_run: bool
@@ -74,11 +79,6 @@ class FinetuneFlags(TypedDict, total=False):
     dev_fraction: Annotated[float, Sets("split.dev_fraction", "0.1")]
     """Fraction of the training file to hold out where there is no --dev. Classes keep their fractions, equal texts (for
     answer and choose, questions about one context) stay on one side."""
-    folds: Annotated[int, Sets("split.folds", "none")]
-    """Cross-validation in place of --dev: so many parts, each predicted by a model trained on the others; mean and
-    deviation are reported, and the model that is written is trained on all of the training file."""
-    suspects: Annotated[bool, Sets("watch.suspects")]
-    """classify, with --folds: list the examples whose label the other folds doubt in OUT/suspects.jsonl."""
     seed: Annotated[int, Sets("seed", "0")]
     """The first seed."""
     epochs: Annotated[float, Sets("schedule.epochs", "3; translate 10")]
@@ -201,6 +201,12 @@ def finetune_settings(task: str, flags: Mapping[str, Any]) -> dict[str, Any]:
         section = "translate" if task == "translate" else "columns"
         settings = merge(settings, nested(f"{section}.encoding", given["encoding"]))
     return merge(settings, save_every_settings("watch", given.get("save_every")))
+
+
+def fold_settings(folds: int | None, *, suspects: bool) -> dict[str, Any]:
+    """Return the settings that --folds and --suspects stand for, where they are given."""
+    split = {} if folds is None else {"split": {"folds": folds}}
+    return split | ({"watch": {"suspects": True}} if suspects else {})
 
 
 def require_one_split(dev: Path | str | None, settings: Mapping[str, Any], *, seeds: int) -> None:
