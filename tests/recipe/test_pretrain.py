@@ -374,7 +374,7 @@ def test_evaluate_repeats_the_last_evaluation_of_the_run(data: Path, done: Path)
     assert again == pytest.approx(figures["valid"], abs=2e-5, rel=2e-5)
     single = evaluate("mlm", done / "model", data, length=32, num_rows=32)
     assert set(single) == {"mlm_loss", "mlm_perplexity", "mlm_accuracy"}
-    with pytest.raises(UsageError, match="mlm, nsp, minimal-pairs"):
+    with pytest.raises(UsageError, match="mlm, nsp, sop, minimal-pairs"):
         evaluate("glue", done / "model", data)
     with pytest.raises(UsageError, match="512 positions"):
         evaluate("mlm", done / "model", data, length=1024)

@@ -16,6 +16,7 @@ from bertwright.errors import ConfigError, DataError
 from bertwright.objectives.base import (
     EncoderOf,
     FirstScores,
+    FlopsOf,
     NamedObjective,
     PretrainingObjective,
     Rows,
@@ -26,7 +27,10 @@ from bertwright.objectives.macbert import SimilarWords
 from bertwright.objectives.mlm import MaskedLanguageModel
 from bertwright.objectives.ngram import NgramMasking
 from bertwright.objectives.nsp import NextSentencePrediction
+from bertwright.objectives.rtd import ReplacedTokenDetection
+from bertwright.objectives.sop import SentenceOrderPrediction
 from bertwright.objectives.span import SpanMasking
+from bertwright.objectives.uncertain import UncertainTokens
 from bertwright.types import Batch, Loss, MaskedBatch, Scores
 
 OBJECTIVES: dict[str, type[NamedObjective]] = {
@@ -35,6 +39,9 @@ OBJECTIVES: dict[str, type[NamedObjective]] = {
     "ngram": NgramMasking,
     "macbert": SimilarWords,
     "nsp": NextSentencePrediction,
+    "rtd": ReplacedTokenDetection,
+    "sop": SentenceOrderPrediction,
+    "uncertain": UncertainTokens,
 }
 """Every objective, by the name it has in `objective.names`."""
 
@@ -88,6 +95,20 @@ class CombinedObjective(PretrainingObjective):
         """Return the figures of each objective, in their order."""
         return {name: value for one in self.several for name, value in one.figures(sums).items()}
 
+    @property
+    def shared(self) -> tuple[str, ...]:
+        """Names of the modules of the model that the auxiliary module has too."""
+        return self.hider.shared
+
+    @property
+    def asks_model(self) -> bool:
+        """Whether the one that hides tokens has the model itself score a batch first."""
+        return self.hider.asks_model
+
+    def flops(self, flops_of: FlopsOf, *, length: int, progress: float) -> int:
+        """Return the useful operations of training on a batch, those of the one that hides tokens."""
+        return self.hider.flops(flops_of, length=length, progress=progress)
+
     def new_auxiliary(self, encoder_of: EncoderOf) -> nn.Module | None:
         """Return the auxiliary module of the one that hides tokens."""
         return self.hider.new_auxiliary(encoder_of)
@@ -96,7 +117,7 @@ class CombinedObjective(PretrainingObjective):
         """Return the head of the one that hides tokens."""
         return self.hider.new_head(width, output_width)
 
-    def auxiliary_batch(self, batch: Batch, generator: torch.Generator, progress: float) -> MaskedBatch:
+    def auxiliary_batch(self, batch: Batch, generator: torch.Generator, progress: float) -> MaskedBatch | None:
         """Return what the auxiliary module of the one that hides tokens scores."""
         return self.hider.auxiliary_batch(batch, generator, progress)
 
@@ -142,17 +163,25 @@ def needs_pairs(config: ObjectiveConfig) -> bool:
     return any(kind.needs != "single" for kind in objectives_of(config).values())
 
 
+def finds_replaced(config: ObjectiveConfig) -> bool:
+    """Say whether a run with these settings trains a model that says which tokens were replaced."""
+    return any(kind.finds_replaced for kind in objectives_of(config).values())
+
+
 def for_evaluation(config: ObjectiveConfig) -> ObjectiveConfig:
     """Return how held-out text is masked: 15%, 80/10/10, as published, so that all runs are measured alike.
 
     Only what is predicted stays as in training: single tokens or whole words, and what hides nothing, such as sentence
-    pairs. Objectives that hide tokens in a way of their own are evaluated on masked tokens too.
+    pairs. Objectives that hide tokens in a way of their own are evaluated on masked tokens too; so is the generator of
+    one that finds replaced tokens, and the model on what it writes there.
     """
     if not config.names:
         return ObjectiveConfig(whole_word=config.whole_word, next_sentence=config.next_sentence)
-    beside = [name for name, kind in objectives_of(config).items() if not kind.hides]
+    kinds = objectives_of(config)
+    beside = [name for name, kind in kinds.items() if not kind.hides or kind.finds_replaced]
+    hider = () if finds_replaced(config) else ("mlm",)
     return ObjectiveConfig(
-        names=("mlm", *beside),
+        names=(*hider, *beside),
         whole_word=config.whole_word,
         options={name: options for name, options in config.options.items() if name in beside},
     )

@@ -23,17 +23,22 @@ def masked_slots(length: int, rate: float) -> int:
     return max(1, math.ceil(rate * length - 1e-9))
 
 
-def select_tokens(batch: Batch, *, rate: float, whole_word: bool, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+def select_tokens(
+    batch: Batch, *, rate: float, whole_word: bool, generator: torch.Generator, shares: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
     """Return (positions [B, M] int64, weights [B, M] float32) of the tokens to predict, in order of position.
 
     Of a row that is max(1, round(rate * its tokens, special ones counted)) of its maskable tokens, as in 2018.
     With `whole_word` these are whole words (see `_choose_words`), so a row may hold a few fewer. Unused slots have
     weight 0 and position 0. Batch and generator are on the same device; a batch of 64 x 128 takes under 1 ms on a CPU,
     and there every machine draws the same masks.
+
+    With `shares` [B, S] float32 tokens are drawn one after another with probabilities in proportion to them, words to
+    the mean of their tokens; those of share 0 are not drawn.
     """
     slots = masked_slots(batch.input_ids.shape[1], rate)
     choose = _choose_words if whole_word else _choose_tokens
-    return _in_slots(choose(batch, _budget(batch, rate, slots), generator), slots)
+    return _in_slots(choose(batch, _budget(batch, rate, slots), generator, shares), slots)
 
 
 def select_spans(
@@ -89,16 +94,28 @@ def corrupt_tokens(
     return input_ids.scatter(1, positions, hidden)
 
 
-def _choose_tokens(batch: Batch, budget: Tensor, generator: torch.Generator) -> Tensor:
-    """Return [B, S] bool: `budget` [B] maskable tokens of each row, uniformly without replacement."""
-    maskable = batch.maskable
-    keys = torch.rand(maskable.shape, generator=generator, device=maskable.device).masked_fill(~maskable, 2.0)
+def _choose_tokens(batch: Batch, budget: Tensor, generator: torch.Generator, shares: Tensor | None) -> Tensor:
+    """Return [B, S] bool: `budget` [B] maskable tokens of each row without replacement, uniformly or by `shares`."""
+    maskable = batch.maskable if shares is None else batch.maskable & (shares > 0)
+    keys = _keys(maskable, generator, shares)
     rank = torch.arange(keys.shape[1], device=keys.device).expand_as(keys)
     taken = torch.empty_like(rank).scatter_(1, keys.argsort(1), rank) < budget[:, None]
     return taken & maskable
 
 
-def _choose_words(batch: Batch, budget: Tensor, generator: torch.Generator) -> Tensor:
+def _keys(candidates: Tensor, generator: torch.Generator, shares: Tensor | None) -> Tensor:
+    """Return [B, S] float32 whose order is a random one, of `candidates` [B, S] bool first; by `shares`, if given.
+
+    The order of exponential variables divided by shares is that of draws without replacement in proportion to them
+    (Efraimidis and Spirakis 2006, "Weighted Random Sampling with a Reservoir").
+    """
+    keys = torch.rand(candidates.shape, generator=generator, device=candidates.device)
+    if shares is None:
+        return keys.masked_fill(~candidates, 2.0)
+    return (-torch.log1p(-keys) / shares).masked_fill(~candidates, math.inf)
+
+
+def _choose_words(batch: Batch, budget: Tensor, generator: torch.Generator, shares: Tensor | None) -> Tensor:
     """Return [B, S] bool: tokens of whole words, taken in random order; a word that no longer fits is passed over.
 
     Where no word of a row fits its budget (a row of a few tokens), the first `budget` tokens of the first word drawn
@@ -107,8 +124,11 @@ def _choose_words(batch: Batch, budget: Tensor, generator: torch.Generator) -> T
     starts = batch.word_starts & batch.maskable
     word = (starts.cumsum(1) - 1).clamp(min=0)
     sizes = torch.zeros_like(word).scatter_add_(1, word, batch.maskable.long())
-    keys = torch.rand(sizes.shape, generator=generator, device=sizes.device).masked_fill(sizes == 0, 2.0)
-    order = keys.argsort(1)
+    if shares is not None:
+        summed = torch.zeros_like(shares).scatter_add_(1, word, shares.masked_fill(~batch.maskable, 0.0))
+        shares = summed / sizes.clamp(min=1)
+        sizes = sizes.masked_fill(shares <= 0, 0)
+    order = _keys(sizes > 0, generator, shares).argsort(1)
     drawn = sizes.gather(1, order)
     taken = _fill_in_order(drawn, budget)
     nothing = ~taken.any(1)

@@ -165,6 +165,8 @@ def test_settings_that_do_not_fit_are_refused(settings: dict[str, object], messa
     ("settings", "message"),
     [
         ({"names": ("mlm", "clozes")}, r"'clozes'.*mlm"),
+        ({"names": ("mlm", "uncertain")}, "mlm and uncertain"),
+        ({"names": ("mlm", "nsp", "sop")}, "nsp and sop"),
         ({"names": ("mlm", "mlm")}, "twice"),
         ({"names": ("mlm",), "options": {"nsp": {}}}, "mlm"),
         ({"options": {"mlm": {"rate": 0.2}}}, "unknown setting"),

@@ -125,6 +125,9 @@ def run_identity(dataset: Dataset, config: PretrainConfig, *, precision: str) ->
     for name in ("names", "options", "mask_phases"):
         if not settings["objective"][name]:
             del settings["objective"][name]  # nor these
+    for phase in settings["schedule"]["phases"]:
+        if not phase["causal"]:
+            del phase["causal"]
     if config.start is None:
         del settings["start"]
     if config.data.replay is None:
