@@ -143,6 +143,7 @@ def test_a_run_made_longer_equals_one_that_was_asked_for_the_longer_time(
             with pytest.raises(KeyboardInterrupt):
                 pretrain(data, run, resume=True, **words)
         assert read_toml(run / "config.toml")["schedule"]["steps"] == 16
+        assert read_toml(run / "config.toml")["schedule"]["warmup"] == 0.125
     with pytest.raises(UsageError, match="--resume"):
         pretrain(data, run, resume=True, steps="+8")
     pretrain(data, run, resume=True)
