@@ -24,7 +24,7 @@ from bertwright.model.lora import merge_adapters
 from bertwright.nested import merge
 from bertwright.rng import stream
 from bertwright.search.base import MODEL, Params, Run, Tunable
-from bertwright.search.space import settings_of, usual_of, without_fixed
+from bertwright.search.space import nearest, settings_of, usual_of, without_fixed
 from bertwright.search.trials import flat
 from bertwright.system import tune_malloc
 from bertwright.tasks.by_name import TASKS, task_named
@@ -117,11 +117,7 @@ class TaskTrials(Tunable):
         every = [self._usual(name) | ({MODEL: name} if MODEL in self.space else {}) for name in self.setups]
         usual = self._usual(next(iter(self.setups)))
         for other in TRIED_FIRST:
-            known = {name: value for name, value in other.items() if name in usual}
-            if EPOCHS in known:
-                one = self.space[EPOCHS]
-                assert isinstance(one, Between)
-                known[EPOCHS] = int(min(known[EPOCHS], one.high))
+            known = {name: nearest(self.space[name], value) for name, value in other.items() if name in usual}
             if known and usual | known not in every:
                 every.append(usual | known)
         return every
