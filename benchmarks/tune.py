@@ -2,11 +2,11 @@
 
     python benchmarks/tune.py --model MINILM --zh-model MODEL --tasks ../shared/data/tasks --out studies
 
-Each task is searched once for --minutes, in --processes processes; then `finetune` trains the defaults and the recipe that
-was found with the same five seeds, and both are evaluated on test. ChnSentiCorp has no test file: a fifth of its training
-file, by a hash of the texts, is held out as one. Each part is a line of OUT/parts.jsonl as soon as it is done, and a
-measurement that was stopped goes on from there. Prints for each task the means, the standard error of the winner's, and
-whether the winner is better by more than that.
+Each task is searched once for --minutes, in --processes processes; then `finetune` trains the defaults and the recipe
+that was found with the same five seeds, and both are evaluated on test. ChnSentiCorp has no test file: a fifth of its
+training file, by a hash of the texts, is held out as one. Each part is a line of OUT/parts.jsonl as soon as it is done,
+and a measurement that was stopped goes on from there. Prints for each task the means, the standard error of the
+winner's, and whether the winner is better by more than that.
 """
 
 from __future__ import annotations

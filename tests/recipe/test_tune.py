@@ -152,6 +152,46 @@ def test_a_run_of_a_trial_is_what_finetune_would_do(folder: Path, tmp_path: Path
     assert trials.run(trials.first[0], 1, Callback()).figure == run.figure
 
 
+def write_files(folder: Path, task: str) -> dict[str, Path]:
+    """Write train and dev files of a task."""
+    random, found = np.random.default_rng(1), {}
+    for split in ("train", "dev"):
+        texts = [" ".join(map(str, random.choice(WORDS, 5))) for _ in range(40)]
+        if task == "translate":
+            for side in ("en", "de"):
+                (folder / f"{split}.{side}").write_text("\n".join(texts) + "\n", encoding="utf-8")
+            found[split] = Path(f"{folder / split}.en,{folder / split}.de")
+            continue
+        found[split] = folder / f"{split}.{task}.{'conll' if task == 'tag' else 'tsv'}"
+        if task == "tag":
+            sentences = [
+                "\n".join(f"{word} {'B-X' if word in WORDS[6:] else 'O'}" for word in text.split()) for text in texts
+            ]
+            found[split].write_text("\n\n".join(sentences) + "\n", encoding="utf-8")
+        elif task == "regress":
+            rows = [f"{text}\t{sum(word in WORDS[6:9] for word in text.split())}" for text in texts]
+            found[split].write_text("\n".join(["text\tscore", *rows]) + "\n", encoding="utf-8")
+        else:
+            rows = [f"{text}\t{' '.join(reversed(text.split()))}" for text in texts]
+            found[split].write_text("\n".join(["text1\ttext2", *rows]) + "\n", encoding="utf-8")
+    return found
+
+
+@pytest.mark.parametrize("task", ["tag", "regress", "embed", "translate"])
+def test_every_kind_of_task_is_tuned(task: str, folder: Path, tmp_path: Path) -> None:
+    settings: dict[str, Any] = {"precision": "fp32", "translate": {"source": "en", "target": "de"}}
+    given = {name: value for name, value in settings.items() if name == "precision" or task == "translate"}
+    trials = TaskTrials(task, [folder / "a"], write_files(tmp_path, task), given, folds=0)
+    speed = trials.measure(each=1, alone=1)[str(folder / "a")]
+    assert min(speed.epoch, speed.evaluation, speed.latency) > 0
+    trials.limit_epochs({str(folder / "a"): 5})
+    params = dict(trials.first[1]) | ({"head.crf": True} if task == "tag" else {})
+    run = trials.run(params, 0, Callback())
+    assert len(run.parts) == 4
+    assert np.isfinite([run.figure, *run.parts]).all()
+    assert trials.run(trials.first[0], 0, Callback()).figure == trials.run(trials.first[0], 0, Callback()).figure
+
+
 def test_a_killed_study_goes_on(folder: Path, tmp_path: Path) -> None:
     """kill -9 in a trial: it is begun again with the runs that it had, by two processes."""
     out = tmp_path / "study"
@@ -185,7 +225,7 @@ def test_calls_that_make_no_study_are_refused(folder: Path, tmp_path: Path) -> N
     for given in wrong:
         with pytest.raises(UsageError):
             tune(**call(folder, out=tmp_path / "study", **given))
-        assert not (tmp_path / "study" / "study.db").exists(), given
+        assert not (tmp_path / "study").exists(), given
     (tmp_path / "taken").mkdir()
     (tmp_path / "taken" / "letter.txt").write_text("dear", encoding="utf-8")
     with pytest.raises(OutputExistsError):

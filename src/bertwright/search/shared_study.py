@@ -26,11 +26,11 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 
 from bertwright.config import Range
 from bertwright.errors import BusyError
-from bertwright.files import locked
+from bertwright.files import LOCK, locked
 from bertwright.search.base import Run, Tunable
 from bertwright.search.space import distribution_of
 
-DATABASE, PROCESSES, LOCK = "study.db", "processes", ".study.lock"
+DATABASE, PROCESSES = "study.db", "processes"
 NAME = "tune"
 RUNS, USUAL, OWNER, WHY = "runs", "usual", "owner", "why"
 """Attributes of a trial: its runs, whether it is the defaults, its process, and why it ended early."""
