@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from bertwright.hub.encoder_folder import load_model as load_model
     from bertwright.tokenizer.load import load_tokenizer as load_tokenizer
     from bertwright.verbs.bench import bench as bench
+    from bertwright.verbs.distill import distill as distill
     from bertwright.verbs.doctor import doctor as doctor
     from bertwright.verbs.embed import embed as embed
     from bertwright.verbs.evaluate import evaluate as evaluate

@@ -143,6 +143,7 @@ PREPARE, PRETRAIN = "prepare {} --out new", "pretrain --data data --out new --si
 FINETUNE = "finetune classify --model model --train {} --dev good.tsv --out new"
 BOMB = '<!DOCTYPE m [<!ENTITY a "aaaa">]><mediawiki><page><ns>0</ns><text>&a;</text></page></mediawiki>'
 
+SPLITS = "--train good.tsv --dev good.tsv"
 CASES = [
     Case("a verb that does not exist", "prepear texts --out new"),
     Case("a flag that does not exist", "prepare texts --oot new"),
@@ -250,6 +251,9 @@ CASES = [
     Case("data of another tokenizer", "evaluate mlm --model other --data data"),
     Case("nothing to show", "show texts"),
     Case("a document that is not there", "show data --document 999999"),
+    Case("a teacher that was not fine-tuned", f"distill classify --teacher model {SPLITS} --out new"),
+    Case("data of another tokenizer than the teacher's", "distill pretrain --teacher other --data data --out new"),
+    Case("too many blocks of a student", "distill pretrain --teacher model --data data --layers 3 --out new"),
     Case("nothing to verify", "verify texts"),
     Case("a model changed since it was written", "verify model", lambda: flip("model/model.safetensors")),
     Case("nothing to examine", "doctor absent/"),

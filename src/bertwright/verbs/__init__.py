@@ -8,6 +8,7 @@ VERBS = {
     "evaluate": "Evaluate a trained model on held-out data.",
     "finetune": "Train a pre-trained model for a task, and evaluate it.",
     "tune": "Search settings and models for a task, or settings of pre-training, within a limit of time.",
+    "distill": "Train a small model that answers nearly as a large one does.",
     "predict": "Predict masked words, next sentences, or what a model was fine-tuned for.",
     "embed": "Turn texts into vectors, of any layer and pooling.",
     "export": "Write a model in a form that other programs run: ONNX, also in 8-bit integers.",
