@@ -23,9 +23,9 @@ from bertwright.search import time_plan
 from bertwright.search.task_trials import TaskTrials
 from bertwright.tokenizer.load import load_tokenizer
 from bertwright.train.callbacks.base import Callback
+from bertwright.verbs.calls.tuning import pretrain_trials, study_winner
+from bertwright.verbs.calls.tuning.pretrain_trials import PretrainTrials
 from bertwright.verbs.finetune import finetune
-from bertwright.verbs.study import pretrain_trials, study_winner
-from bertwright.verbs.study.pretrain_trials import PretrainTrials
 from bertwright.verbs.tune import tune
 
 WORDS = ["the", "was", "film", "song", "meal", "walk", "fine", "great", "lovely", "poor", "dull", "awful"]

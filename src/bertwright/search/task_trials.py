@@ -208,7 +208,8 @@ def with_parts(setup: TaskSetup) -> TaskSetup:
     dev = setup.splits["dev"].examples
     count = max(1, min(PARTS, len(dev) // FEWEST))
     order = stream("parts of dev", 0, 0).permutation(len(dev))
-    return with_examples(setup, {f"dev.{part}": dev.take(np.sort(order[part::count])) for part in range(count)})
+    with silent(True):  # what there is to say of dev is said
+        return with_examples(setup, {f"dev.{part}": dev.take(np.sort(order[part::count])) for part in range(count)})
 
 
 def train_run(setup: TaskSetup, seed: int, callbacks: Sequence[Callback]) -> Any:

@@ -8,9 +8,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from os import environ
 
-from bertwright.verbs.study.study_call import StudyCall
+from bertwright.verbs.calls.tuning.study_call import StudyCall
 
-CODE = "from bertwright.verbs.study.study_worker import work; raise SystemExit(work())"
+CODE = "from bertwright.verbs.calls.tuning.study_worker import work; raise SystemExit(work())"
 """What such a process runs: started afresh, it needs no main module of a caller."""
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from bertwright.errors import UsageError
 from bertwright.system import wanted_threads
-from bertwright.verbs.study.tune_flags import PRETRAIN
+from bertwright.verbs.calls.tuning.tune_flags import PRETRAIN
 
 
 @dataclass(frozen=True)

@@ -27,11 +27,11 @@ from bertwright.search.trials import Search
 from bertwright.stopping import interrupted
 from bertwright.system import wanted_threads
 from bertwright.train.checkpoint.folder import first_difference
-from bertwright.verbs.study.pretrain_trials import RUNS, PretrainTrials
-from bertwright.verbs.study.study_call import StudyCall
-from bertwright.verbs.study.study_helpers import helpers
-from bertwright.verbs.study.study_winner import RECIPE, WINNER, WINNER_LOCK, finish
-from bertwright.verbs.study.tune_flags import PRETRAIN
+from bertwright.verbs.calls.tuning.pretrain_trials import RUNS, PretrainTrials
+from bertwright.verbs.calls.tuning.study_call import StudyCall
+from bertwright.verbs.calls.tuning.study_helpers import helpers
+from bertwright.verbs.calls.tuning.study_winner import RECIPE, WINNER, WINNER_LOCK, finish
+from bertwright.verbs.calls.tuning.tune_flags import PRETRAIN
 
 STUDY = "study.json"
 """What a study was begun with: what must stay the same, the speed of its models, and how its time is divided."""
