@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import subprocess
 import sys
@@ -20,11 +21,15 @@ from bertwright.hub.encoder_folder import save_model
 from bertwright.model.build import build_encoder, named_size
 from bertwright.result import Result
 from bertwright.search import time_plan
+from bertwright.search.shared_study import opened
 from bertwright.search.task_trials import TaskTrials
 from bertwright.tokenizer.load import load_tokenizer
 from bertwright.train.callbacks.base import Callback
 from bertwright.verbs.calls.tuning import pretrain_trials, study_winner
 from bertwright.verbs.calls.tuning.pretrain_trials import PretrainTrials
+from bertwright.verbs.calls.tuning.study_call import study_call
+from bertwright.verbs.calls.tuning.study_run import begin, tunable_of
+from bertwright.verbs.calls.tuning.study_worker import work
 from bertwright.verbs.finetune import finetune
 from bertwright.verbs.tune import tune
 
@@ -193,10 +198,10 @@ def test_every_kind_of_task_is_tuned(task: str, folder: Path, tmp_path: Path) ->
 
 
 def test_a_killed_study_goes_on(folder: Path, tmp_path: Path) -> None:
-    """kill -9 in a trial: it is begun again with the runs that it had, by two processes."""
+    """kill -9 in a trial: it is begun again with the runs that it had."""
     out = tmp_path / "study"
     words = ["tune", "classify", "--model", "a", "--train", "train.tsv", "--dev", "dev.tsv", "--out", str(out)]
-    words += ["--minutes", "10", "--trials", "3", "--num-seeds", "1", "--learning-rate", "5e-3", "--precision", "fp32"]
+    words += ["--minutes", "10", "--trials", "2", "--num-seeds", "1", "--learning-rate", "5e-3", "--precision", "fp32"]
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         process = subprocess.Popen(
@@ -209,11 +214,33 @@ def test_a_killed_study_goes_on(folder: Path, tmp_path: Path) -> None:
         process.kill()
         process.wait()
         process.stderr.close()
-        assert main([*words, "--processes", "2"]) == 0
+        assert main(words) == 0
     figures = json.loads((out / "result.json").read_text())
-    assert len(figures["trials"]) == 3
+    assert len(figures["trials"]) == 2
     assert all(len(one["runs"]) == figures["runs"] for one in figures["trials"] if one["whole"])
     assert figures["trials"][0]["defaults"]
+
+
+def test_a_helping_process_runs_trials_and_leaves_the_winner_to_others(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(time_plan, "RUNS_WORTH", ())  # a run a trial
+    out, files = tmp_path / "study", {name: folder / f"{name}.tsv" for name in ("train", "dev", "test")}
+    begun = study_call(
+        "classify", QUICK, out=out, model=folder / "a", data=(), recipe=None, minutes=10.0, num_seeds=None, folds=0,
+        processes=2, trials=2, files=files,
+    )  # fmt: skip
+    out.mkdir()
+    begin(begun, tunable_of(begun), spent=0.0)
+    monkeypatch.setattr(sys, "stdin", io.StringIO(begun.to_json() + "\n"))
+    assert work() == 0
+    with opened(out, tunable_of(begun)) as shared:
+        assert [one.number for one in shared.tried()] == [0, 1]
+        assert 0 < shared.study.user_attrs["seconds"] < 600
+    assert not (out / "winner").exists()
+    (out / "study.json").write_text('{"identity": {"the task": "tag"}, "plan": {}}', encoding="utf-8")
+    monkeypatch.setattr(sys, "stdin", io.StringIO(begun.to_json() + "\n"))
+    assert work() == 1
 
 
 def test_calls_that_make_no_study_are_refused(folder: Path, tmp_path: Path) -> None:
