@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from types import NoneType, UnionType
-from typing import Any, TypeVar, Union, get_args, get_origin
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin
 
 import tomli_w
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -27,6 +28,34 @@ class Section(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
+
+Times = Literal["", "default", "layers"]
+"""What a value that a search draws is multiplied by: nothing, the value that holds without a search, or the number of
+blocks of the model."""
+
+
+@dataclass(frozen=True)
+class Between:
+    """Numbers from `low` to `high` for a setting: drawn by their logarithm if `log`, integers if `whole`."""
+
+    low: float
+    high: float
+    log: bool = False
+    whole: bool = False
+    times: Times = ""
+
+
+@dataclass(frozen=True)
+class OneOf:
+    """Values that a search may give a setting."""
+
+    values: tuple[bool | int | float | str | None, ...]
+    times: Times = ""
+
+
+Range = Between | OneOf
+"""What a search may give a setting. A search space is a dictionary of them by the dotted names of settings, and stands
+beside these settings."""
 
 S = TypeVar("S", bound=Section)
 KINDS = {

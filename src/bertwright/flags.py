@@ -73,6 +73,7 @@ HUGGING_FACE: dict[str, tuple[str, ...]] = {
 SECTIONS = {
     "pretrain": {"model", "data", "objective", "optimizer", "schedule", "average", "guard", "engine"},
     "finetune": {"columns", "head", "batches", "engine", "schedule", "optimizer", "transfer", "watch", "translate"},
+    "tune": {"columns", "head", "batches", "engine", "schedule", "optimizer", "transfer", "watch", "translate"},
 }  # fmt: skip
 """Sections of the settings of a verb, for what Hugging Face has a flag for and we have a setting."""
 ONE_VERB_ALONE = {"engine.log_every": "pretrain", "engine.keep": "pretrain", "schedule.decay": "pretrain"}

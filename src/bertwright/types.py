@@ -43,18 +43,19 @@ def listed(given: str | Path | Iterable[str | Path], *, what: str = "texts") -> 
 class _OnDevice:
     """A frozen dataclass of tensors that can be moved as one."""
 
+    def tensors(self) -> dict[str, Any]:
+        """Return the tensors it holds, by their names."""
+        held = {field.name: getattr(self, field.name) for field in fields(self)}  # type: ignore[arg-type]
+        return {name: value for name, value in held.items() if value is not None and not isinstance(value, bool)}
+
     def to(self, device: torch.device) -> Self:
         """Return the same parcel with every tensor on `device`."""
-        moved: dict[str, Any] = {}
-        for field in fields(self):  # type: ignore[arg-type]
-            value = getattr(self, field.name)
-            moved[field.name] = None if value is None else value.to(device, non_blocking=True)
+        moved = {name: value.to(device, non_blocking=True) for name, value in self.tensors().items()}
         return replace(self, **moved)  # type: ignore[type-var]
 
     def pinned(self) -> Self:
         """Return the same parcel in memory a GPU copies from by itself, while the CPU goes on; needs CUDA."""
-        held = {field.name: getattr(self, field.name) for field in fields(self)}  # type: ignore[arg-type]
-        return replace(self, **{name: value.pin_memory() for name, value in held.items() if value is not None})  # type: ignore[type-var]
+        return replace(self, **{name: value.pin_memory() for name, value in self.tensors().items()})  # type: ignore[type-var]
 
 
 @dataclass(frozen=True)
@@ -78,8 +79,7 @@ class TokenRows(_OnDevice):
 
     def cut(self, rows: slice) -> TokenRows:
         """Return some of the rows, with what belongs to them."""
-        held = {field.name: getattr(self, field.name) for field in fields(self)}
-        return replace(self, **{name: value[rows] for name, value in held.items() if value is not None})
+        return replace(self, **{name: value[rows] for name, value in self.tensors().items()})
 
 
 @dataclass(frozen=True)
@@ -108,10 +108,14 @@ class MaskedBatch(TokenRows):
     masked_weights    [B, M] float32  1 where a slot is used, 0 where not
     next_label        [B] int64 or None
     documents         [B, S] int64 or None
-    normalizer        [2] float32  used slots and rows that the losses are divided by: those of the whole micro-batch,
-                                   where these are some of its rows; of a step of several micro-batches, their mean
-                                   over these. None where the losses are divided by what is here
+    normalizer        [3] float32  used slots, rows and tokens that the losses are divided by: those of the whole
+                                   micro-batch, where these are some of its rows; of a step of several micro-batches,
+                                   their mean over these. None where the losses are divided by what is here
     first_ids         [B, S] int64 what the auxiliary module of an objective reads in place of input_ids; or None
+    causal            whether each token attends to those before it alone, and what is predicted at each position but
+                      the last is the next token: M is S - 1
+    boundaries        [B, 2, K] int64 positions before and after each of K runs of masked tokens, which a head of an
+                                   objective reads, 0 where a row has fewer; or None
     """
 
     masked_positions: Tensor
@@ -121,24 +125,34 @@ class MaskedBatch(TokenRows):
     documents: Tensor | None = None
     normalizer: Tensor | None = None
     first_ids: Tensor | None = None
+    boundaries: Tensor | None = None
+    causal: bool = False
+
+    @property
+    def dynamic_slots(self) -> tuple[Tensor, ...]:
+        """The tensors whose M may change along a run; none of a causal batch, where M follows from S."""
+        return () if self.causal else (self.masked_positions, self.masked_labels, self.masked_weights)
 
     def cut(self, rows: slice) -> MaskedBatch:
         """Return some of the rows, whose loss is their share of the loss of all."""
-        held = {field.name: getattr(self, field.name) for field in fields(self)}
-        taken = {name: value[rows] for name, value in held.items() if value is not None}
+        taken = {name: value[rows] for name, value in self.tensors().items()}
         return replace(self, **{**taken, "normalizer": self.counts()})
 
     def divisors(self, slots: Tensor) -> tuple[Tensor, Tensor]:
         """Return the slots and rows that losses are divided by, where `slots` (a float32 scalar) are used here."""
         if self.normalizer is None:
             return slots, slots.new_full((), self.input_ids.shape[0])
-        of_slots, of_rows = self.normalizer.unbind()
+        of_slots, of_rows, _ = self.normalizer.unbind()
         return of_slots, of_rows
 
+    def token_divisor(self) -> Tensor:
+        """Return the tokens, padding not counted, that a loss over all of them is divided by, as a float32 scalar."""
+        return self.attention_mask.sum().float() if self.normalizer is None else self.normalizer[2]
+
     def counts(self) -> Tensor:
-        """Return [2] float32: how many slots are used, and the rows."""
-        counts = self.masked_weights.new_full((2,), len(self.input_ids))
-        counts[0] = self.masked_weights.sum()
+        """Return [3] float32: how many slots are used, the rows, and the tokens, padding not counted."""
+        counts = self.masked_weights.new_full((3,), len(self.input_ids))
+        counts[0], counts[2] = self.masked_weights.sum(), self.attention_mask.sum()
         return counts
 
 
@@ -200,10 +214,15 @@ class Scores(_OnDevice):
 
     mlm  [B, M, V]  logits of the vocabulary at the masked positions
     nsp  [B, 2]     logits of (B continues A, B comes from another document), or None from a model without that head
+    replaced [B, S] logits, above 0 where a token was more likely replaced than not, of a model that finds those: then
+                    there are none of the vocabulary, and M is 0. None from other models
+    boundary  [B, M, V]  logits of the vocabulary there, by a head of the objective that reads `boundaries`; or None
     """
 
     mlm: Tensor
     nsp: Tensor | None
+    replaced: Tensor | None = None
+    boundary: Tensor | None = None
 
 
 @dataclass(frozen=True)

@@ -17,8 +17,10 @@ from bertwright.hub.onnx import int8 as onnx_int8
 from bertwright.hub.onnx.graphs import reference, write_model
 from bertwright.hub.onnx.int8 import quantize_int8
 from bertwright.hub.onnx.onnx_folder import OnnxFolder, open_session
+from bertwright.model.bert_family import DistilBertConfig, ElectraConfig, RobertaConfig
 from bertwright.model.build import build_encoder
 from bertwright.model.config import BertConfig, ModelConfig, ModernConfig
+from bertwright.model.deberta import DebertaConfig
 from bertwright.model.encoder import Encoder
 from bertwright.model.sentence_encoder import Pooling, SentenceEncoder
 from bertwright.model.task_model import FineTuned
@@ -30,6 +32,11 @@ SHAPE: dict[str, Any] = {"vocab_size": VOCAB, "hidden_size": 32, "layers": 3, "h
 ARCHITECTURES: dict[str, ModelConfig] = {
     "bert": BertConfig(**SHAPE, max_positions=40),
     "bert of one token type": BertConfig(**SHAPE, max_positions=40, type_vocab_size=1),
+    "bert, relu and untied": BertConfig(**SHAPE, max_positions=40, hidden_act="relu", tie_word_embeddings=False),
+    "roberta": RobertaConfig(**SHAPE, max_positions=40, pad_token_id=1),
+    "electra": ElectraConfig(**SHAPE, max_positions=40, embedding_size=16, hidden_act="gelu_new"),
+    "distilbert": DistilBertConfig(**SHAPE, max_positions=40),
+    "deberta": DebertaConfig(**SHAPE, max_positions=40, position_buckets=8),
     "modern": ModernConfig(**SHAPE, global_every=3, local_window=8, max_positions=40),
     "modern, last block global": ModernConfig(**SHAPE, global_every=2, local_window=6, max_positions=40),
     "modern, averaged": ModernConfig(**SHAPE, global_every=3, local_window=8, max_positions=40, pooling="mean"),

@@ -37,6 +37,11 @@ SMALL: dict[str, Any] = {
     },
     "engine": {"compile": False, "precision": "fp32", "log_every": 5, "evaluations": 2, "evaluation_rows": 32},
 }
+SPANS: dict[str, Any] = {
+    "names": ["span"],
+    "options": {"span": {"boundary": True}},
+    "mask_phases": [{"rate": 0.3, "share": 0.5}, {"rate": 0.15, "share": 0.25}, {"rate": 0.05, "share": 0.25}],
+}
 
 
 def laid_over(settings: dict[str, Any], **sections: Any) -> dict[str, Any]:
@@ -102,6 +107,8 @@ def test_the_report_has_pictures_and_the_rate_is_that_of_the_machine(data: Path,
         ("fast", "stable-adamw", "tail", {}, "a copy"),
         ("fast", "muon", "none", {"data": {"pack": True}}, "a kill"),
         ("classic", "adamw", "none", {"data": {"pack": True}, "objective": {"next_sentence": False}}, "a copy"),
+        ("fast", "muon", "none", {"data": {"pack": True}, "objective": SPANS}, "a copy"),
+        ("classic", "adamw", "ema", {"objective": {"names": ["macbert", "nsp"]}}, "a copy"),
     ],
 )
 def test_a_resumed_run_equals_one_never_stopped(
@@ -367,7 +374,7 @@ def test_evaluate_repeats_the_last_evaluation_of_the_run(data: Path, done: Path)
     assert again == pytest.approx(figures["valid"], abs=2e-5, rel=2e-5)
     single = evaluate("mlm", done / "model", data, length=32, num_rows=32)
     assert set(single) == {"mlm_loss", "mlm_perplexity", "mlm_accuracy"}
-    with pytest.raises(UsageError, match="mlm, nsp, minimal-pairs"):
+    with pytest.raises(UsageError, match="mlm, nsp, sop, minimal-pairs"):
         evaluate("glue", done / "model", data)
     with pytest.raises(UsageError, match="512 positions"):
         evaluate("mlm", done / "model", data, length=1024)

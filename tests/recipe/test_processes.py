@@ -98,9 +98,7 @@ def same(run: Path, other: Path) -> None:
 
 def cut_back(run: Path, copy: Path, *, step: int) -> Path:
     """Return a copy of a run as it was after a step."""
-    shutil.copytree(
-        run, copy, ignore=shutil.ignore_patterns("model", "model-nsp", "result.json", "report.html", ".lock")
-    )
+    shutil.copytree(run, copy, ignore=shutil.ignore_patterns("model*", "result.json", "report.html", ".lock"))
     for folder in (copy / "checkpoints").iterdir():
         if folder.name != f"step-{step}":
             shutil.rmtree(folder)
@@ -108,8 +106,9 @@ def cut_back(run: Path, copy: Path, *, step: int) -> Path:
 
 
 def test_two_sharded_processes_go_on_with_the_run_of_one_and_one_with_theirs(data: Path, tmp_path: Path) -> None:
-    """Muon, both heads, a moving mask rate, averaged weights; sharded (fsdp) from step 6, one process from step 9."""
-    average, pairs = {"name": "ema", "share": 0.5}, {"next_sentence": True}
+    """Muon, all heads, a moving mask rate, averaged weights; sharded (fsdp) from step 6, one process from step 9."""
+    average = {"name": "ema", "share": 0.5}
+    pairs = {"names": ["span", "nsp"], "options": {"span": {"boundary": True}}}
     settings = {**SETTINGS, "average": average, "objective": pairs, "engine": {**SETTINGS["engine"], "keep": 9}}
     pretrain(data, tmp_path / "one", recipe="fast", settings=settings)
     two = cut_back(tmp_path / "one", tmp_path / "two", step=6)
@@ -157,4 +156,26 @@ def test_a_killed_worker_is_started_again_and_the_run_goes_on_from_its_checkpoin
     _, output = process.communicate(timeout=300)
     assert process.returncode == 0, output
     assert "from step" in output
+    same(two, tmp_path / "one")
+
+
+@pytest.mark.parametrize(
+    ("architecture", "names", "causal"), [("electra", ["rtd"], False), ("bert", ["uncertain", "nsp"], True)]
+)
+def test_two_processes_draw_by_the_weights_what_one_draws(
+    architecture: str, names: list[str], causal: bool, data: Path, tmp_path: Path
+) -> None:
+    """What a generator writes and the masks of an uncertain model are those of the whole batch, in each process."""
+    phases = [{"length": 32, "rows": 8, "share": 0.5, "causal": causal}, {"length": 32, "rows": 8, "share": 0.5}]
+    settings = {
+        **SETTINGS,
+        "model": {"architecture": architecture, "dropout": 0.0, "attention_dropout": 0.0},
+        "objective": {"names": names},
+        "schedule": {"steps": 12, "phases": phases},
+    }
+    pretrain(data, tmp_path / "one", recipe="classic", settings=settings)
+    two = cut_back(tmp_path / "one", tmp_path / "two", step=3)
+    process = torchrun("pretrain", "--data", str(data), "--out", str(two), "--resume")
+    _, output = process.communicate(timeout=300)
+    assert process.returncode == 0, output
     same(two, tmp_path / "one")

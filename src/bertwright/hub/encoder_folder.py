@@ -27,6 +27,7 @@ from bertwright.hub.reference_outputs import KnownHead, ReadEncoder, write_refer
 from bertwright.hub.sentence_layout import encoder_folder
 from bertwright.hub.weights import WEIGHTS, read_object, read_tensors
 from bertwright.log import note
+from bertwright.model.bert_family import Electra
 from bertwright.model.build import build_encoder
 from bertwright.model.config import ModelConfig
 from bertwright.model.decoder import Decoder
@@ -36,6 +37,8 @@ from bertwright.tokenizer.load import Tokenizer, has_tokenizer, load_tokenizer
 
 WORDS = "embeddings.words.weight"
 """Our name of the word embeddings."""
+GENERATOR = "model-generator"
+"""What the folder of ELECTRA's generator is called, beside RUN/model."""
 HARMLESS = ("position_ids", "token_type_ids", "pooler.dense.weight", "pooler.dense.bias", "position_embeddings.weight")
 """Ends of names of an encoder that may have no place: numbers counted up, and what a class does without, as
 transformers does: a pooler, and the position embeddings of DeBERTa-v3, which were read in its pre-training alone."""
@@ -59,15 +62,22 @@ class LoadReport:
         return any(name.startswith(f"{head}.") for name in self.initialised)
 
 
-def save_model(model: Encoder, tokenizer: Path, out: Path, *, card: str | None = None) -> None:
+def save_model(
+    model: Encoder,
+    tokenizer: Path,
+    out: Path,
+    *,
+    settings: Mapping[str, Any] | None = None,
+    card: str | None = None,
+) -> None:
     """Write `model` to the folder `out` as its Hugging Face class, whole or not at all.
 
-    `tokenizer` is a tokenizer.json or a folder that has one; it is copied byte for byte. `card` becomes README.md.
-    A tied output matrix is left out, as transformers does. Raises ModelError where the tokenizer has more tokens than
-    the model.
+    `tokenizer` is a tokenizer.json or a folder that has one; it is copied byte for byte. `settings` are laid over its
+    config.json. `card` becomes README.md. A tied output matrix is left out, as transformers does. Raises ModelError
+    where the tokenizer has more tokens than the model.
     """
     tensors = {WEIGHTS: hf_tensors(model, mapping_of(model.config))}
-    write_folder(out, model.config, load_tokenizer(tokenizer), tensors=tensors, card=card)
+    write_folder(out, model.config, load_tokenizer(tokenizer), tensors=tensors, settings=settings, card=card)
 
 
 def write_folder(
@@ -105,9 +115,16 @@ def write_folder(
 
 
 def read_encoder(folder: Path) -> tuple[Encoder, KnownHead]:
-    """Return the encoder of a folder, and its masked-token head, if it has one."""
+    """Return the encoder of a folder, and which head it has: for masked tokens, or for replaced ones; or None."""
     model, report = read_model(folder)
-    return model, None if report.lacks("mlm_head") else "mlm"
+    if report.lacks("mlm_head"):
+        return model, "rtd" if finds_replaced(model, report) else None
+    return model, "mlm"
+
+
+def finds_replaced(model: Encoder, report: LoadReport) -> bool:
+    """Say whether a model says which tokens were replaced, by a head that was read from its folder."""
+    return isinstance(model, Electra) and model.config.discriminator and not report.lacks("rtd_head")
 
 
 @kept_random_state()

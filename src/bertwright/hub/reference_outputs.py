@@ -15,6 +15,7 @@ import torch
 from bertwright.checksums import write_checksums
 from bertwright.errors import ModelError
 from bertwright.files import read_json
+from bertwright.model.bert_family import Electra
 from bertwright.model.encoder import Encoder
 
 CHECKSUMS = "checksums.json"
@@ -28,8 +29,8 @@ TOLERANCE = 1e-3
 """Largest difference that other kernels and thread counts make, far above the 1e-5 seen and far below any damage."""
 
 Outputs = dict[str, list[float]]
-KnownHead = Literal["mlm", "nsp"] | None
-"""Whose logits are kept beside the hidden states: those of the masked-token head, or of the next-sentence head."""
+KnownHead = Literal["mlm", "nsp", "rtd"] | None
+"""Whose logits are kept beside the hidden states: of the head for masked tokens, next sentences, replaced tokens."""
 ReadEncoder = Callable[[Path], tuple[Encoder, KnownHead]]
 """Reads the encoder of a folder, and returns which head it has from there."""
 
@@ -52,6 +53,8 @@ def reference_outputs(folder: Path, read: ReadEncoder) -> Outputs:
     outputs = {"hidden": _spread(hidden)}
     if head == "mlm":
         outputs["logits"] = _spread(model.mlm_logits(hidden))
+    if head == "rtd" and isinstance(model, Electra):
+        outputs["replaced"] = model.rtd_logits(hidden).flatten().tolist()
     if head == "nsp" and (pairs := model.nsp_logits(hidden)) is not None:
         outputs["next_sentence"] = _spread(pairs)
     return outputs

@@ -43,7 +43,8 @@ def open_predictor(folder: Path, *, top_k: int = 5, precision: Precision = "auto
     probability; answer the same of a span of the context; choose the most probable choice. Texts past the model's
     positions are cut (split, for tag and answer), and a note says so. A model of sentence vectors gives the similarity
     of pairs, an encoder-decoder translations, a pre-trained one `top_k` words for each [MASK] and whether texts follow
-    one another. `precision` is that of tasks, see `predict`.
+    one another, one that finds replaced tokens the probability of each token. `precision` is that of tasks, see
+    `predict`.
 
     Raises ModelError where the folder is damaged or lacks weights, and UsageError where onnxruntime is not installed.
     """
@@ -77,6 +78,7 @@ def _exported(opened: OnnxFolder, *, top_k: int) -> Predictor:
             max_length=opened.max_length,
             top_k=top_k,
             policy=cpu_policy(),
+            tells_order=opened.tells_order,
         )
     if opened.head_type == "vector":
         return SimilarityPredictor(exported_embedder(opened))
@@ -101,17 +103,24 @@ def _exported_forward(opened: OnnxFolder, head: Head) -> Forward[np.ndarray]:
 
 def _pretrained(folder: Path, *, top_k: int) -> Predictor:
     from bertwright.device import pick_device
+    from bertwright.hub.encoder_folder import finds_replaced
+    from bertwright.hub.nsp_folder import tells_order
+    from bertwright.inference.replaced_tokens import ReplacedTokenPredictor
     from bertwright.inference.scoring import encoder_forward
 
     model, report = read_pretrained(folder)
     model.to(pick_device())
+    if finds_replaced(model, report):
+        return ReplacedTokenPredictor(model, load_tokenizer(folder))
 
     def forward(head: Head) -> Forward[np.ndarray]:
         require_head(model, head, folder=folder, report=report)
         return encoder_forward(model, head)
 
     max_length = model.config.max_positions
-    return PretrainedPredictor(load_tokenizer(folder), forward, max_length=max_length, top_k=top_k)
+    return PretrainedPredictor(
+        load_tokenizer(folder), forward, max_length=max_length, top_k=top_k, tells_order=tells_order(folder)
+    )
 
 
 def read_pretrained(folder: Path) -> tuple[Encoder, LoadReport]:

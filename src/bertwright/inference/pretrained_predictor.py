@@ -1,5 +1,7 @@
 """Turns texts with [MASK] in them into likely words, and pairs into the probability that the second text follows.
 
+A model of sentence order prediction gives the probability that both are in the order of the text instead.
+
 Whatever runs the model: torch is imported where a model of torch is run, so that an exported one is run without it.
 """
 
@@ -62,13 +64,15 @@ class PretrainedPredictor(Predictor):
         max_length: int,
         top_k: int,
         policy: BatchPolicy | None = None,
+        tells_order: bool = False,
     ) -> None:
         """Take what runs each head, which raises ModelError where there is none; `policy` where batches are others.
 
-        The logits are [B, M, V] of the vocabulary at the mask tokens, or [B, 1, 2] of pairs.
+        The logits are [B, M, V] of the vocabulary at the mask tokens, or [B, 1, 2] of pairs; those of one that
+        `tells_order` are about the order of two texts.
         """
         self.tokenizer, self.forward, self.max_length, self.top_k = tokenizer, forward, max_length, top_k
-        self.policy = policy
+        self.policy, self.about_pairs = policy, "in_order" if tells_order else "next"
 
     def questions(
         self, texts: Sequence[str], *, pair: bool = False, located: Iterable[Located] = ()
@@ -77,14 +81,17 @@ class PretrainedPredictor(Predictor):
         return masked_questions(texts, pair=pair, located=located)
 
     def predict(self, questions: Sequence[Question]) -> Predictions:
-        """Return {"text", "predictions"} for a text with [MASK], {"first", "second", "next"} for a pair."""
+        """Return {"text", "predictions"} for a text with [MASK], {"first", "second", "next"} for a pair.
+
+        Of a model that tells the order of two texts it is "in_order", not "next".
+        """
         texts = [one for one in questions if isinstance(one, str) and one.strip()]
         pairs = [one for one in questions if isinstance(one, tuple)]
         guesses, probabilities = iter(self.fill_masks(texts)), iter(self.next_sentence(pairs))
         return [
             {"text": one, "predictions": next(guesses) if one.strip() else []}
             if isinstance(one, str)
-            else {"first": one[0], "second": one[1], "next": next(probabilities)}
+            else {"first": one[0], "second": one[1], self.about_pairs: next(probabilities)}
             for one in questions
         ]
 
@@ -111,7 +118,7 @@ class PretrainedPredictor(Predictor):
         return guesses
 
     def next_sentence(self, pairs: Sequence[Sequence[str]]) -> list[float]:
-        """Return for each pair the probability that the second text continues the first.
+        """Return for each pair the probability that the second text continues the first, or that they are in order.
 
         Raises InputError where a pair is longer than the model reads.
         """

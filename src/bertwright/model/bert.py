@@ -144,9 +144,11 @@ class BertForPreTraining(Encoder):
         assert isinstance(block, Block)
         return block
 
-    def block_inputs(self, attention_mask: Tensor, documents: Tensor | None) -> list[tuple[Any, ...]]:
+    def block_inputs(
+        self, attention_mask: Tensor, documents: Tensor | None, *, causal: bool = False
+    ) -> list[tuple[Any, ...]]:
         """Return the mask of rows [B, S], the same for each block."""
-        return [(self.build_mask(attention_mask, documents),)] * len(self.blocks)
+        return [(self.build_mask(attention_mask, documents, causal=causal),)] * len(self.blocks)
 
     def nsp_logits(self, hidden: Tensor) -> Tensor | None:
         """Return logits [B, 2] (B continues A, B comes from elsewhere) from hidden states, [CLS] first, or None."""

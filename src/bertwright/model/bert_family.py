@@ -8,11 +8,12 @@ from __future__ import annotations
 from typing import ClassVar
 
 from pydantic import Field
-from torch import Tensor
+from torch import Tensor, nn
 
 from bertwright.model.bert import BertForPreTraining
 from bertwright.model.config import Activation, BertConfig, ModelConfig
 from bertwright.model.heads import ReplacedTokenHead
+from bertwright.types import MaskedBatch, Scores
 
 
 class RobertaConfig(BertConfig):
@@ -122,6 +123,14 @@ class Electra(BertForPreTraining):
         """Make the head of a discriminator."""
         if self.config.discriminator:
             self.rtd_head = ReplacedTokenHead(self.config)
+
+    def forward(self, batch: MaskedBatch, head: nn.Module | None = None) -> Scores:
+        """Return the scores of a batch: of a discriminator those of all its tokens, else those of `Encoder.forward`."""
+        if not self.config.discriminator:
+            return super().forward(batch, head)
+        rows = batch.input_ids, batch.token_type_ids, batch.attention_mask
+        hidden = self.encode(*rows, documents=batch.documents)
+        return Scores(mlm=hidden[:, :0], nsp=None, replaced=self.rtd_logits(hidden))
 
     def rtd_logits(self, hidden: Tensor) -> Tensor:
         """Return logits [B, S] from hidden states [B, S, H]: above 0 where a token was more likely replaced."""

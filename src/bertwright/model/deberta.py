@@ -107,7 +107,8 @@ class DisentangledAttention(Attention):
         bias, buckets = mask.bias, mask.buckets[None]
         if at is not None:
             buckets = mask.buckets[at]
-            bias = gather_positions(bias[:, 0], at)[:, None] if bias.shape[2] > 1 else bias
+            whole = bias[:, 0].expand(len(at), -1, -1)
+            bias = gather_positions(whole, at)[:, None] if bias.shape[2] > 1 else bias
         rows, heads, count, width = query.shape
         shape = (rows, heads, count, key.shape[2])
         of_query = (query @ far_key.transpose(-1, -2)).gather(3, buckets[:, None].expand(shape))
@@ -141,12 +142,14 @@ class Deberta(BertForPreTraining):
         table = bucket_of_distance(config.max_positions, buckets=config.position_buckets, farthest=config.farthest)
         self.register_buffer("buckets", table, persistent=False)
 
-    def block_inputs(self, attention_mask: Tensor, documents: Tensor | None) -> list[tuple[Any, ...]]:
+    def block_inputs(
+        self, attention_mask: Tensor, documents: Tensor | None, *, causal: bool = False
+    ) -> list[tuple[Any, ...]]:
         """Return the mask of rows [B, S] with their distances, the same for each block."""
         positions = torch.arange(attention_mask.shape[1], device=attention_mask.device)
         distances = positions[:, None] - positions + self.config.max_positions - 1
         buckets = self.get_buffer("buckets")[distances]
-        bias = build_mask(attention_mask, documents).bias
+        bias = build_mask(attention_mask, documents, causal=causal).bias
         mask = DistanceMask(bias, vectors=self.embeddings.distance_vectors(), buckets=buckets)
         return [(mask,)] * len(self.blocks)
 

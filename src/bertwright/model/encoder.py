@@ -51,7 +51,9 @@ class Encoder(nn.Module, ABC):
     mlm_head: MaskedTokenHead
 
     @abstractmethod
-    def block_inputs(self, attention_mask: Tensor, documents: Tensor | None) -> list[tuple[Any, ...]]:
+    def block_inputs(
+        self, attention_mask: Tensor, documents: Tensor | None, *, causal: bool = False
+    ) -> list[tuple[Any, ...]]:
         """Return what each block reads of rows [B, S] beside hidden states: their mask, and rotary angles if any."""
 
     @property
@@ -68,13 +70,16 @@ class Encoder(nn.Module, ABC):
         attention_mask: Tensor,
         at: Tensor | None = None,
         documents: Tensor | None = None,
+        *,
+        causal: bool = False,
     ) -> Tensor:
         """Return the last hidden states [B, S, H] of ids [B, S], token types [B, S] and a mask [B, S] bool.
 
         With `at` [B, M], those at these positions alone, [B, M, H]: the last block computes no others. With `documents`
-        [B, S] (see `Batch`) they are what each document of a packed row would have alone in a row.
+        [B, S] (see `Batch`) they are what each document of a packed row would have alone in a row. Where `causal`, each
+        token attends to itself and those before it alone.
         """
-        inputs = self.block_inputs(attention_mask, documents)
+        inputs = self.block_inputs(attention_mask, documents, causal=causal)
         hidden: Tensor = self.embeddings(input_ids, token_type_ids, documents)
         for block, others in zip(self.blocks[:-1], inputs[:-1], strict=True):
             hidden = block(hidden, *others)
@@ -125,29 +130,44 @@ class Encoder(nn.Module, ABC):
     def head_inputs(self, hidden: Tensor, head_type: HeadType) -> Tensor:
         """Return what a task's head takes, [B, M, H], from hidden states [B, M, H]: for rows of [CLS], or a mean."""
 
-    def forward(self, batch: MaskedBatch) -> Scores:
+    def forward(self, batch: MaskedBatch, head: nn.Module | None = None) -> Scores:
         """Return the scores of a batch: the vocabulary at its masked positions, and next sentence where known.
 
         Only the 15% to 30% of tokens that are scored go through the last block, where they still attend to all others,
-        and through the MLM head, whose vocabulary is the largest product of a small model.
+        and through the MLM head, whose vocabulary is the largest product of a small model. Of a causal batch all but
+        the last are scored, and [CLS], which sees itself alone, is asked nothing about the row. With a `head` of the
+        objective, the vocabulary is scored too by the vectors it makes of the hidden states at `batch.boundaries`.
         """
-        masked = batch.masked_positions
-        at = functional.pad(masked, (1, 0)) if self.has_nsp_head else masked
+        read = batch.masked_positions
+        if batch.causal:
+            rows = batch.input_ids, batch.token_type_ids, batch.attention_mask
+            hidden = self.encode(*rows, documents=batch.documents, causal=True)
+            return Scores(mlm=self.mlm_logits(hidden[:, : read.shape[1]]), nsp=None)
+        if head is not None and batch.boundaries is not None:
+            read = torch.cat([read, batch.boundaries.flatten(1)], 1)
+        at = functional.pad(read, (1, 0)) if self.has_nsp_head else read
         hidden = self.encode(batch.input_ids, batch.token_type_ids, batch.attention_mask, at, documents=batch.documents)
-        return Scores(mlm=self.mlm_logits(hidden[:, at.shape[1] - masked.shape[1] :]), nsp=self.nsp_logits(hidden))
+        first = at.shape[1] - read.shape[1]
+        end = first + batch.masked_positions.shape[1]
+        vectors = None if head is None else head(hidden[:, end:], batch)
+        return Scores(
+            mlm=self.mlm_logits(hidden[:, first:end]),
+            nsp=self.nsp_logits(hidden),
+            boundary=None if vectors is None else self.mlm_head.score(vectors, self.output_matrix),
+        )
 
     def build_mask(
-        self, attention_mask: Tensor, documents: Tensor | None, *, window: int | None = None
+        self, attention_mask: Tensor, documents: Tensor | None, *, window: int | None = None, causal: bool = False
     ) -> AttentionMask | LongRowMask:
         """Return the mask of rows [B, S]; one of blocks in compiled code on CUDA, where no probability is dropped.
 
         Uncompiled, a mask of blocks would be computed as a bias is, only slower.
         """
         if attention_mask.shape[1] > LONG and not attention_mask.is_cuda and not torch.compiler.is_compiling():
-            return LongRowMask(attention_mask, documents, window)
+            return LongRowMask(attention_mask, documents, window, causal)
         drops = self.training and self.config.attention_dropout > 0
         blocks = attention_mask.is_cuda and torch.compiler.is_compiling() and not drops
-        return build_mask(attention_mask, documents, window=window, blocks=blocks)
+        return build_mask(attention_mask, documents, window=window, blocks=blocks, causal=causal)
 
 
 def parameter_count(model: nn.Module) -> int:

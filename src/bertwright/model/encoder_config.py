@@ -12,6 +12,8 @@ from bertwright.errors import ConfigError
 from bertwright.model.build import ARCHITECTURES, named_size
 from bertwright.model.config import ModelConfig
 
+WITH_POSITIONS = ("bert", "electra")
+"""Architectures whose learned positions can be started as sinusoids."""
 STARTED = ("bert", "modern")
 """Architectures whose first weights can be made from the corpus; see model/init/."""
 DROPOUTS = ("dropout", "attention_dropout")
@@ -62,8 +64,11 @@ class EncoderConfig(Section):
             raise ValueError(
                 "init 'cooccurrence' sets positions and words itself; leave out sinusoidal_start and neighbour_start"
             )
-        if self.architecture != "bert" and self.sinusoidal_start:
-            raise ValueError("sinusoidal_start belongs to architecture 'bert'; modern has rotary positions")
+        if self.architecture not in WITH_POSITIONS and self.sinusoidal_start:
+            raise ValueError(
+                f"sinusoidal_start belongs to architectures {' and '.join(WITH_POSITIONS)}; leave it out for "
+                f"{self.architecture}"
+            )
         if self.init == "cooccurrence" and self.architecture not in STARTED:
             raise ValueError(
                 f"init 'cooccurrence' is made for {' and '.join(STARTED)}, not for {self.architecture}; give 'noise'"
@@ -75,13 +80,26 @@ class EncoderConfig(Section):
         """The settings of the architecture's shape."""
         return ARCHITECTURES[self.architecture].config_type.model_fields
 
-    def shape(self, size: str, *, vocab_size: int, pad_token_id: int, next_sentence: bool = False) -> ModelConfig:
-        """Return the shape of a model of a named size with these settings; bert has a next-sentence head anyway."""
+    def shape(
+        self,
+        size: str,
+        *,
+        vocab_size: int,
+        pad_token_id: int,
+        next_sentence: bool = False,
+        discriminator: bool = False,
+    ) -> ModelConfig:
+        """Return the shape of a model of a named size with these settings; bert has a next-sentence head anyway.
+
+        A `discriminator` has a head that finds replaced tokens, where the architecture knows such.
+        """
         given = self.model_dump(
             exclude={"architecture", "init", "sinusoidal_start", "neighbour_start"}, exclude_none=True
         )
         if "next_sentence" in self._fields:
             given["next_sentence"] = next_sentence
+        if "discriminator" in self._fields:
+            given["discriminator"] = discriminator
         given |= self._proportions(size)
         return named_size(
             size, architecture=self.architecture, vocab_size=vocab_size, pad_token_id=pad_token_id, **given

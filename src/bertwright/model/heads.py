@@ -47,7 +47,11 @@ class MaskedTokenHead(TransformHead):
 
     def forward(self, hidden: Tensor, words: Tensor) -> Tensor:
         """Return logits [..., V] from hidden states [..., H] and vectors of the words [V, E]."""
-        return linear(self.transform(hidden), words, self.bias)
+        return self.score(self.transform(hidden), words)
+
+    def score(self, vectors: Tensor, words: Tensor) -> Tensor:
+        """Return logits [..., V] of vectors [..., E] such as the transform returns."""
+        return linear(vectors, words, self.bias)
 
 
 class ModernNextSentenceHead(TransformHead):

@@ -112,14 +112,16 @@ class ModernForMaskedLM(Encoder):
             if drawn:
                 draw_weights(self.nsp_head, std=config.initializer_range)
 
-    def block_inputs(self, attention_mask: Tensor, documents: Tensor | None) -> list[tuple[Any, ...]]:
+    def block_inputs(
+        self, attention_mask: Tensor, documents: Tensor | None, *, causal: bool = False
+    ) -> list[tuple[Any, ...]]:
         """Return for each block the mask of rows [B, S] and its rotary angles: of whole rows, or of a window."""
         length = attention_mask.shape[1]
         # Copied, the angles look alike to the compiler in rows of every length, the longest too.
         angles = {kind: torch.cat([self.get_buffer(f"{kind}_rotation")[:, :length]]) for kind in ("global", "local")}
-        whole = local = (self.build_mask(attention_mask, documents), angles["global"])
+        whole = local = (self.build_mask(attention_mask, documents, causal=causal), angles["global"])
         if self.config.global_every > 1:
-            window = self.build_mask(attention_mask, documents, window=self.config.local_window)
+            window = self.build_mask(attention_mask, documents, window=self.config.local_window, causal=causal)
             local = (window, angles["local"])
         return [whole if self.config.is_global(index) else local for index in range(self.config.layers)]
 

@@ -7,7 +7,9 @@ number comes from the generator handed in. No objective owns, or knows, the mode
 
 An objective may ask another model first: `new_auxiliary` makes it, the training step has it score `auxiliary_batch` and
 hands both to `corrupt`; `loss` gets its scores again, with gradients. Its parameters are trained with the model's
-and saved in checkpoints, and are no part of the model that is written at the end.
+and saved in checkpoints, and are no part of the model that is written at the end. One that `asks_model` has the model
+itself score `auxiliary_batch`. Either way the batch is a function of the weights too. The same holds for a head that
+reads hidden states of the model: `new_head` makes it, and the model returns what it makes of them in `Scores.boundary`.
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, Protocol, Self
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from bertwright.config import Section
 from bertwright.objectives.config import ObjectiveConfig
@@ -30,7 +32,11 @@ in the text, in this order or swapped."""
 FirstScores = tuple[MaskedBatch, Scores]
 """What the auxiliary module has scored, and its scores."""
 EncoderOf = Callable[..., nn.Module]
-"""Returns an encoder of the run's architecture, given fields laid over the run's shape, such as `hidden_size=64`."""
+"""Returns an encoder of the run's architecture, given fields laid over the run's shape, such as `hidden_size=64`, and
+perhaps `width`: hidden size, heads and inner layer as a share of the run's."""
+FlopsOf = Callable[..., int]
+"""Returns the operations of training an encoder of the run's shape on a batch, given `masked`, the slots of a row, and
+perhaps `outputs`, the classes scored there in place of the vocabulary, and fields laid over the run's shape."""
 
 
 class Objective(Protocol):
@@ -55,10 +61,17 @@ class Objective(Protocol):
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """What objectives know of a tokenizer: how many tokens there are, and which one is [MASK]."""
+    """What objectives know of a tokenizer and its corpus.
+
+    size     how many tokens there are
+    mask_id  which one is [MASK]
+    similar  returns [V, K] int64, on the device of the masks: K tokens with the neighbours that each token has, -1
+             for a token that was not counted. None where no corpus is at hand
+    """
 
     size: int
     mask_id: int
+    similar: Callable[[], Tensor] | None = None
 
 
 class PretrainingObjective(ABC):
@@ -77,6 +90,24 @@ class PretrainingObjective(ABC):
     def masked_slots(self, length: int, progress: float = 1.0) -> int:
         """Return M, the slots of a row of `length` tokens at `progress` in [0, 1] of a run."""
         return 0
+
+    @property
+    def shared(self) -> tuple[str, ...]:
+        """Names of the modules of the model that its auxiliary module has too."""
+        return ()
+
+    @property
+    def asks_model(self) -> bool:
+        """Whether the model itself scores `auxiliary_batch`; there is no auxiliary module then."""
+        return False
+
+    def flops(self, flops_of: FlopsOf, *, length: int, progress: float) -> int:
+        """Return the useful operations of training on a batch of rows of `length` tokens."""
+        return flops_of(masked=self.masked_slots(length, progress))
+
+    def describe(self, progress: float = 1.0) -> str:
+        """Return which tokens are masked at `progress` of a run, and how; nothing of objectives that mask none."""
+        return ""
 
     @abstractmethod
     def corrupt(
@@ -103,8 +134,16 @@ class PretrainingObjective(ABC):
         """Return a new auxiliary module, drawn from torch's default generator, or None; see the top of this file."""
         return None
 
-    def auxiliary_batch(self, batch: Batch, generator: torch.Generator, progress: float) -> MaskedBatch:
-        """Return what the auxiliary module scores before `corrupt`; called where there is one alone."""
+    def new_head(self, width: int, output_width: int) -> nn.Module | None:
+        """Return a new head for hidden states of this width, H, at `MaskedBatch.boundaries`, or None.
+
+        Called with these [B, 2 K, H] and the batch, it returns vectors [B, M, E], which the model scores as words; E is
+        `output_width`.
+        """
+        return None
+
+    def auxiliary_batch(self, batch: Batch, generator: torch.Generator, progress: float) -> MaskedBatch | None:
+        """Return what is scored before `corrupt`, None where nothing is; called where something can score it alone."""
         raise NotImplementedError
 
 
@@ -115,6 +154,11 @@ class NamedObjective(PretrainingObjective):
     """The rows it needs; "single" needs nothing: an objective about tokens goes with rows of any kind."""
     hides: ClassVar[bool] = True
     """Whether it hides tokens; of several objectives at once, one alone may."""
+    finds_replaced: ClassVar[bool] = False
+    """Whether the model says which tokens were replaced instead of predicting masked ones, which its auxiliary module
+    does: held-out text is then evaluated by the objective itself."""
+    shares: ClassVar[tuple[str, ...]] = ()
+    """Names of the modules of the model that the auxiliary module has too, instead of its own."""
     options: ClassVar[type[Section]] = Section
     """What `objective.options.NAME` may hold; usually nothing."""
 
@@ -127,6 +171,11 @@ class NamedObjective(PretrainingObjective):
     def rows(self) -> Rows:
         """The rows it needs."""
         return self.needs
+
+    @property
+    def shared(self) -> tuple[str, ...]:
+        """Names of the modules of the model that its auxiliary module has too."""
+        return self.shares
 
 
 def unhidden(batch: Batch) -> MaskedBatch:

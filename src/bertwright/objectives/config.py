@@ -9,6 +9,15 @@ from pydantic import Field, model_validator
 from bertwright.config import Section
 
 
+class MaskPhase(Section):
+    """One stretch of a run with a mask rate of its own."""
+
+    rate: float = Field(gt=0.0, lt=1.0)
+    """Fraction of a row's tokens that are masked."""
+    share: float = Field(gt=0.0, le=1.0)
+    """Share of the run, in the unit the run is measured in."""
+
+
 class ObjectiveConfig(Section):
     """What a run is trained on."""
 
@@ -19,6 +28,9 @@ class ObjectiveConfig(Section):
     final_mask_rate: float | None = Field(default=None, gt=0.0, lt=1.0)
     """That fraction at the end of the run, reached linearly; the same throughout where not given. Held-out text is
     masked at 15% whatever both are."""
+    mask_phases: tuple[MaskPhase, ...] = ()
+    """That fraction in stretches of the run, in place of mask_rate and final_mask_rate: in order, their shares sum to
+    1. Sequence lengths change in phases of their own (schedule.phases)."""
     whole_word: bool = False
     """Ask about whole words instead of single tokens."""
     next_sentence: bool = True
@@ -31,9 +43,11 @@ class ObjectiveConfig(Section):
     """Settings of single objectives, by their names: objective.options.NAME.FIELD."""
 
     @model_validator(mode="after")
-    def _shares_fit(self) -> ObjectiveConfig:
+    def _check_shares(self) -> ObjectiveConfig:
         if self.mask_share + self.random_share > 1.0 + 1e-9:
             raise ValueError("mask_share and random_share add up to more than 1; give shares of at most 1 together")
+        if self.mask_phases and abs(sum(phase.share for phase in self.mask_phases) - 1) > 1e-6:
+            raise ValueError("the shares of mask_phases must sum to 1")
         return self
 
     @property

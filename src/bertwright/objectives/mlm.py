@@ -6,6 +6,7 @@ Source: Devlin et al. 2018, section 3.1, task 1.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Any, Self
 
 import torch
@@ -20,7 +21,10 @@ from bertwright.types import Batch, Loss, MaskedBatch, PartSums, Scores
 
 @dataclass(frozen=True)
 class MaskedLanguageModel(NamedObjective):
-    """What to hide and how; every random number comes from the generator handed in."""
+    """What to hide and how; every random number comes from the generator handed in.
+
+    Objectives that choose or hide tokens in another way are subclasses with `select` or `hidden_ids` of their own.
+    """
 
     vocab_size: int
     mask_id: int
@@ -29,10 +33,13 @@ class MaskedLanguageModel(NamedObjective):
     whole_word: bool = False
     mask_share: float = 0.8
     random_share: float = 0.1
+    phases: tuple[tuple[float, float], ...] = ()
+    """Up to which progress of a run which fraction is masked, in place of `rate` and `final_rate`."""
 
     @classmethod
     def from_config(cls, config: ObjectiveConfig, vocabulary: Vocabulary, options: Any) -> Self:
         """Return the objective that settings describe."""
+        ends = accumulate(phase.share for phase in config.mask_phases)
         return cls(
             vocab_size=vocabulary.size,
             mask_id=vocabulary.mask_id,
@@ -41,42 +48,59 @@ class MaskedLanguageModel(NamedObjective):
             whole_word=config.whole_word,
             mask_share=config.mask_share,
             random_share=config.random_share,
+            phases=tuple((end, phase.rate) for end, phase in zip(ends, config.mask_phases, strict=True)),
         )
 
     def rate_at(self, progress: float) -> float:
-        """Return the fraction of tokens masked at `progress` in [0, 1] of a run: a straight line to `final_rate`.
+        """Return the fraction of tokens masked at `progress` in [0, 1] of a run.
 
-        Ankner et al. (2024), "Dynamic Masking Rate Schedules for MLM Pretraining".
+        In phases (Marone et al. 2025, "mmBERT"), or on a straight line to `final_rate` (Ankner et al. 2024, "Dynamic
+        Masking Rate Schedules for MLM Pretraining").
         """
+        if self.phases:
+            return next((rate for end, rate in self.phases if progress < end - 1e-9), self.phases[-1][1])
         return self.rate if self.final_rate is None else self.rate + progress * (self.final_rate - self.rate)
 
     @property
     def has_dynamic_slots(self) -> bool:
         """Whether M changes along a run."""
-        return self.final_rate is not None
+        return len({rate for _, rate in self.phases}) > 1 if self.phases else self.final_rate is not None
 
     def masked_slots(self, length: int, progress: float = 1.0) -> int:
         """Return M, the slots of a row of `length` tokens."""
         return masked_slots(length, self.rate_at(progress))
 
+    def describe(self, progress: float = 1.0) -> str:
+        """Return which tokens are masked at `progress` of a run, and how."""
+        kept = 1 - self.mask_share - self.random_share
+        hidden = f"{self.mask_share:.0%} {self.hidden_as}, {self.random_share:.0%} random, {kept:.0%} as they are"
+        return f"{self.rate_at(progress):.1%} of the tokens masked, {self.units}: {hidden}"
+
+    @property
+    def units(self) -> str:
+        """What is chosen to be masked."""
+        return "whole words" if self.whole_word else "single tokens"
+
+    @property
+    def hidden_as(self) -> str:
+        """What most masked tokens are replaced by."""
+        return "[MASK]"
+
+    def select(self, batch: Batch, rate: float, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Return positions and weights [B, M] of the tokens to predict (see `select_tokens`)."""
+        return select_tokens(batch, rate=rate, whole_word=self.whole_word, generator=generator)
+
     def corrupt(
         self, batch: Batch, generator: torch.Generator, progress: float = 1.0, first: FirstScores | None = None
     ) -> MaskedBatch:
         """Return the batch with tokens hidden, and their labels."""
-        rate = self.rate_at(progress)
-        positions, weights = select_tokens(batch, rate=rate, whole_word=self.whole_word, generator=generator)
-        input_ids = corrupt_tokens(
-            batch.input_ids,
-            positions,
-            weights,
-            mask_id=self.mask_id,
-            vocab_size=self.vocab_size,
-            mask_share=self.mask_share,
-            random_share=self.random_share,
-            generator=generator,
-        )
+        positions, weights = self.select(batch, self.rate_at(progress), generator)
+        return self.hide(batch, positions, weights, generator)
+
+    def hide(self, batch: Batch, positions: Tensor, weights: Tensor, generator: torch.Generator) -> MaskedBatch:
+        """Return the batch with the tokens hidden that were chosen (see `select_tokens`), and their labels."""
         return MaskedBatch(
-            input_ids=input_ids,
+            input_ids=self.hidden_ids(batch, positions, weights, generator),
             token_type_ids=batch.token_type_ids,
             attention_mask=batch.attention_mask,
             masked_positions=positions,
@@ -86,18 +110,50 @@ class MaskedLanguageModel(NamedObjective):
             documents=batch.documents,
         )
 
-    def loss(self, scores: Scores, example: MaskedBatch, beside: Scores | None = None) -> Loss:
-        """Return the mean loss of the masked tokens (nats), in float32 whatever the type of the logits [B, M, V]."""
-        logits = scores.mlm.float().flatten(0, 1)
-        labels, weights = example.masked_labels.flatten(), example.masked_weights.flatten()
-        losses = F.cross_entropy(logits, labels, reduction="none")
-        correct = _top1_accuracy(logits.detach(), labels)
-        summed, count = (losses * weights).sum(), weights.sum()
-        slots, _ = example.divisors(count)
-        return Loss(
-            total=summed / slots.clamp(min=1.0),
-            parts={"mlm": PartSums(summed.detach(), count, (correct * weights).sum())},
+    def hidden_ids(
+        self,
+        batch: Batch,
+        positions: Tensor,
+        weights: Tensor,
+        generator: torch.Generator,
+        *,
+        alike: Tensor | None = None,
+    ) -> Tensor:
+        """Return ids [B, S] with the chosen tokens hidden, slots of one number in `alike` alike: `corrupt_tokens`."""
+        return corrupt_tokens(
+            batch.input_ids,
+            positions,
+            weights,
+            mask_id=self.mask_id,
+            vocab_size=self.vocab_size,
+            mask_share=self.mask_share,
+            random_share=self.random_share,
+            generator=generator,
+            alike=alike,
         )
+
+    def loss(self, scores: Scores, example: MaskedBatch, beside: Scores | None = None) -> Loss:
+        """Return the mean loss of the masked tokens (nats); see `token_loss`."""
+        return token_loss(scores.mlm, example, part="mlm")
+
+
+def token_loss(logits: Tensor, example: MaskedBatch, *, part: str, asked: Tensor | None = None) -> Loss:
+    """Return the mean loss of the used slots (nats), in float32 whatever the type of `logits` [B, M, V].
+
+    `part` is what the loss goes by among the parts of a run's. Slots that are not `asked` [B, M] bool add nothing to
+    that mean.
+    """
+    logits = logits.float().flatten(0, 1)
+    labels, weights = example.masked_labels.flatten(), example.masked_weights.flatten()
+    slots, _ = example.divisors(weights.sum())
+    weights = weights if asked is None else weights * asked.flatten()
+    losses = F.cross_entropy(logits, labels, reduction="none")
+    correct = _top1_accuracy(logits.detach(), labels)
+    summed, count = (losses * weights).sum(), weights.sum()
+    return Loss(
+        total=summed / slots.clamp(min=1.0),
+        parts={part: PartSums(summed.detach(), count, (correct * weights).sum())},
+    )
 
 
 def _top1_accuracy(scores: Tensor, labels: Tensor) -> Tensor:

@@ -54,23 +54,24 @@ class NextSentencePrediction(NamedObjective):
         return pair_figures(sums) if sums.get("nsp_count") else {}
 
 
-def pair_sums(logits: Tensor, labels: Tensor) -> tuple[Tensor, LossParts]:
+def pair_sums(logits: Tensor, labels: Tensor, *, part: str = "nsp", second: str = "random") -> tuple[Tensor, LossParts]:
     """Return the summed loss (nats) of `logits` [B, 2] and `labels` [B], float32 whatever their type, and its parts.
 
-    "nsp" are all pairs, "nsp_random" those of them whose B is random (label 1), which are only counted.
+    "nsp" are all pairs, "nsp_random" those of them whose B is random (label 1), which are only counted; `part` and
+    `second` are other names for other questions about pairs.
     """
     scores = logits.float()
     correct = ((scores[:, 1] > scores[:, 0]).long() == labels).float()
     random = labels.float()
     summed = F.cross_entropy(scores, labels, reduction="sum")
     return summed, {
-        "nsp": PartSums(summed.detach(), random.new_full((), labels.shape[0]), correct.sum()),
-        "nsp_random": PartSums(None, random.sum(), (correct * random).sum()),
+        part: PartSums(summed.detach(), random.new_full((), labels.shape[0]), correct.sum()),
+        f"{part}_{second}": PartSums(None, random.sum(), (correct * random).sum()),
     }
 
 
-def pair_figures(sums: Mapping[str, float]) -> dict[str, float]:
-    """Return how the more frequent class and both classes alike come out, from "nsp_" sums over one pair or more.
+def pair_figures(sums: Mapping[str, float], *, part: str = "nsp", second: str = "random") -> dict[str, float]:
+    """Return how the more frequent class and both classes alike come out, from the sums of `pair_sums`, not empty.
 
     nsp_majority           share of the more frequent class: the accuracy of the best constant answer
     nsp_balanced_accuracy  mean of the recall of both classes, of one where there is no pair of the other; a constant
@@ -80,10 +81,11 @@ def pair_figures(sums: Mapping[str, float]) -> dict[str, float]:
     >>> pair_figures({"nsp_count": 10, "nsp_correct": 7, "nsp_random_count": 6, "nsp_random_correct": 6})
     {'nsp_balanced_accuracy': 0.625, 'nsp_majority': 0.6}
     """
-    count, random = sums["nsp_count"], sums["nsp_random_count"]
-    following, right = count - random, sums["nsp_random_correct"]
-    recalls = [part / whole for part, whole in ((sums["nsp_correct"] - right, following), (right, random)) if whole > 0]
+    count, of_second = sums[f"{part}_count"], sums[f"{part}_{second}_count"]
+    of_first, right = count - of_second, sums[f"{part}_{second}_correct"]
+    both = (sums[f"{part}_correct"] - right, of_first), (right, of_second)
+    recalls = [correct / whole for correct, whole in both if whole > 0]
     return {
-        "nsp_balanced_accuracy": round(sum(recalls) / len(recalls), 6),
-        "nsp_majority": round(max(random, following) / count, 6),
+        f"{part}_balanced_accuracy": round(sum(recalls) / len(recalls), 6),
+        f"{part}_majority": round(max(of_first, of_second) / count, 6),
     }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from itertools import cycle
 from typing import TYPE_CHECKING, Any
 
@@ -14,18 +15,29 @@ Lines = Sequence[Mapping[str, Any]]
 """Lines of metrics.jsonl."""
 Drawer = Callable[["Axes", Lines], None]
 """Fills one picture from the lines of a run."""
+BINARY = {"nsp": "NSP", "sop": "SOP", "rtd": "replaced-token"}
+"""Parts of the loss that tell two classes apart, and what they are called."""
 TRAINING, HELD_OUT, OTHER, REFERENCE = "#9bb8d9", "#1f4e8c", "#c0562b", "#999"
 """Colours: of the training loss, of held-out figures, of a second curve, of what needs no learning."""
 
 
 def draw(drawers: Sequence[Drawer], lines: Lines) -> str:
     """Return pictures side by side as the text of one <svg> element; each drawer fills one from the metrics lines."""
+    return draw_side_by_side([partial(_on_grid, drawer, lines) for drawer in drawers])
+
+
+def _on_grid(drawer: Drawer, lines: Lines, axes: Axes) -> None:
+    drawer(axes, lines)
+    axes.grid(alpha=0.3)
+
+
+def draw_side_by_side(drawers: Sequence[Callable[[Axes], None]]) -> str:
+    """Return pictures side by side as the text of one <svg> element; each drawer fills one."""
     from matplotlib.figure import Figure  # a third of a second, which no run need wait for before its first step
 
     figure = Figure(figsize=(11, 3.8), layout="constrained")
     for axes, drawer in zip(figure.subplots(1, len(drawers), squeeze=False)[0], drawers, strict=True):
-        drawer(axes, lines)
-        axes.grid(alpha=0.3)
+        drawer(axes)
     buffer = io.StringIO()
     figure.savefig(buffer, format="svg")
     text = buffer.getvalue()
@@ -52,8 +64,12 @@ def pretraining_loss(entropy: float, peer: tuple[str, Lines] | None = None) -> D
     """Return what draws the MLM loss beside the unigram entropy (nats) and, if given, that of another run by name."""
 
     def drawer(axes: Axes, lines: Lines) -> None:
-        made = of_steps(lines)
-        axes.plot(minutes(made), [line["mlm_loss"] for line in made], color=TRAINING, lw=1, label="training")
+        for name, color, label in (
+            ("mlm_loss", TRAINING, "training"),
+            ("causal_loss", REFERENCE, "training, next tokens"),
+        ):
+            if known := [line for line in of_steps(lines) if name in line]:
+                axes.plot(minutes(known), [line[name] for line in known], color=color, lw=1, label=label)
         axes.plot(*valid_curve(lines, "mlm_loss"), "o-", color=HELD_OUT, ms=3, label="held out")
         if peer:
             axes.plot(*valid_curve(peer[1], "mlm_loss"), "s-", color=OTHER, ms=3, label=f"{peer[0]}, held out")
@@ -64,13 +80,14 @@ def pretraining_loss(entropy: float, peer: tuple[str, Lines] | None = None) -> D
 
 
 def pretraining_accuracy(axes: Axes, lines: Lines) -> None:
-    """Draw the held-out accuracy of MLM and, where the run has it, that of NSP."""
+    """Draw the held-out accuracy of MLM and, where the run has it, the balanced one of what tells two classes apart."""
     axes.plot(*valid_curve(lines, "mlm_accuracy"), "o-", color=HELD_OUT, ms=3, label="MLM accuracy, held out")
-    times, values = valid_curve(lines, "nsp_balanced_accuracy")
-    if times:
-        axes.plot(times, values, "s-", color=OTHER, ms=3, label="NSP balanced accuracy, held out")
-        axes.axhline(0.5, color=OTHER, ls=":", lw=1, label="NSP, a constant answer")
-    else:  # a run of an earlier version, or without sentence pairs
+    curves = {name: valid_curve(lines, f"{part}_balanced_accuracy") for part, name in BINARY.items()}
+    for name, (times, values) in curves.items():
+        if times:
+            axes.plot(times, values, "s-", color=OTHER, ms=3, label=f"{name} balanced accuracy, held out")
+            axes.axhline(0.5, color=OTHER, ls=":", lw=1, label=f"{name}, a constant answer")
+    if not any(times for times, _ in curves.values()):  # a run of an earlier version, or without sentence pairs
         times, values = valid_curve(lines, "nsp_accuracy")
         axes.plot(times, values, "s-", color=OTHER, ms=3, label="NSP accuracy, held out" if times else None)
     _name(axes, "accuracy", ylim=(0, 1))

@@ -32,7 +32,7 @@ def write_report(run: Path, *, peer: Path | None = None) -> Path:
     """
     lines, manifest = read_metrics(run / "metrics.jsonl"), read_json(run / "manifest.json")
     if not lines:
-        return _write(run, "pretraining.html", lines=lines)
+        return write_page(run, "pretraining.html", lines=lines)
     tables: list[Block] = []
     if (run / "result.json").is_file():
         result = read_json(run / "result.json")
@@ -46,7 +46,7 @@ def write_report(run: Path, *, peer: Path | None = None) -> Path:
         curves.pretraining_accuracy,
         *([curves.probes] if any("probes" in line for line in lines) else []),
     ]
-    return _write(
+    return write_page(
         run,
         "pretraining.html",
         lines=lines,
@@ -62,7 +62,7 @@ def write_task_report(run: Path, results: Mapping[str, EvalResult]) -> Path:
     """Write RUN/report.html of a fine-tuning run from what is there and the `results` splits; return its path."""
     lines = read_metrics(run / "metrics.jsonl")
     result, manifest = read_json(run / "result.json"), read_json(run / "manifest.json")
-    return _write(
+    return write_page(
         run,
         "finetuning.html",
         task=result["task"],
@@ -75,7 +75,8 @@ def write_task_report(run: Path, results: Mapping[str, EvalResult]) -> Path:
     )
 
 
-def _write(run: Path, template: str, **values: Any) -> Path:
+def write_page(run: Path, template: str, *, settings: str = "config.toml", **values: Any) -> Path:
+    """Fill a template with values, and the settings in a file of `run`; write RUN/report.html and return its path."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined  # here: a run need not wait for it
 
     folder = Path(__file__).parent / "templates"
@@ -85,8 +86,8 @@ def _write(run: Path, template: str, **values: Any) -> Path:
         autoescape=True,
         trim_blocks=True,
     )
-    settings = (run / "config.toml").read_text(encoding="utf-8")
-    page = environment.get_template(template).render(values, run=run.name, settings=settings)
+    shown = (run / settings).read_text(encoding="utf-8")
+    page = environment.get_template(template).render(values, run=run.name, settings=shown)
     write_text(run / "report.html", page.rstrip("\n") + "\n")
     return run / "report.html"
 

@@ -19,6 +19,8 @@ Prediction = dict[str, Any]
 
 LONGEST_CELL = 80
 """Characters of a text shown in a table."""
+PAIR_TITLES = {"next": "does the second text follow the first?", "in_order": "are the texts in this order?"}
+"""What the head for pairs is asked, by the name its answer has in a prediction."""
 INPUTS = ("text", "first", "second", "question", "context")
 """What of a prediction is the question."""
 
@@ -62,9 +64,17 @@ def blocks_of(predictions: Sequence[Prediction]) -> list[Block]:
     first = predictions[0]
     if "translation" in first:
         return [Raw([one["translation"] for one in predictions])]
-    if "predictions" in first or "next" in first:
-        words, pairs = ([one for one in predictions if name in one] for name in ("text", "next"))
-        return [*_word_tables(words), *_pair_tables(pairs)]
+    if "predictions" in first or PAIR_TITLES.keys() & first.keys():
+        words, *pairs = ([one for one in predictions if name in one] for name in ("text", *PAIR_TITLES))
+        tables = [_pair_tables(some, name) for some, name in zip(pairs, PAIR_TITLES, strict=True)]
+        return [*_word_tables(words), *(table for several in tables for table in several)]
+    if "replaced" in first:
+        rows = [
+            [token, "yes" if chance >= 0.5 else "", f"{chance:.1%}"]
+            for one in predictions
+            for token, chance in one["replaced"]
+        ]
+        return [ResultTable("was the token replaced?", ["token", "replaced", "probability"], rows)]
     if "entities" in first:
         rows = [row for one in predictions for row in _entity_rows(one)]
         return [ResultTable("predictions", ["text", "entity", "type", "characters", "probability"], rows)]
@@ -116,13 +126,12 @@ def _word_tables(predictions: Sequence[Prediction]) -> list[ResultTable]:
     return [ResultTable(f"predictions for {MASK}", header, rows)]
 
 
-def _pair_tables(predictions: Sequence[Prediction]) -> list[ResultTable]:
+def _pair_tables(predictions: Sequence[Prediction], name: str) -> list[ResultTable]:
     rows = [
-        [one["first"], one["second"], "yes" if one["next"] >= 0.5 else "no", f"{one['next']:.1%}"]
-        for one in predictions
+        [one["first"], one["second"], "yes" if one[name] >= 0.5 else "no", f"{one[name]:.1%}"] for one in predictions
     ]
-    title = "does the second text follow the first?"
-    return [ResultTable(title, ["first", "second", "next", "probability"], rows)] if rows else []
+    header = ["first", "second", name.replace("_", " "), "probability"]
+    return [ResultTable(PAIR_TITLES[name], header, rows)] if rows else []
 
 
 def _entity_rows(prediction: Prediction) -> list[list[str]]:

@@ -10,6 +10,7 @@ from typing import Any
 from bertwright.data.pretraining.dataset import Dataset
 from bertwright.device import machine, versions
 from bertwright.model.encoder import Encoder, parameter_count
+from bertwright.reports.curves import BINARY
 from bertwright.tasks.metrics import with_perplexity
 from bertwright.train.auxiliary import encoder_of
 from bertwright.train.callbacks.metrics_file import read_metrics
@@ -98,12 +99,14 @@ def facts(figures: Mapping[str, Any]) -> dict[str, str]:
             f"({entropy})",
             "held-out MLM accuracy": f"{valid['mlm_accuracy']:.1%}",
         }
-    if "nsp_accuracy" in valid:  # results of earlier versions have no more than that
-        majority = f" (always the more frequent class: {valid['nsp_majority']:.1%})" if "nsp_majority" in valid else ""
-        shown["held-out NSP accuracy"] = f"{valid['nsp_accuracy']:.1%}{majority}"
-    if "nsp_balanced_accuracy" in valid:
-        constant = "(mean over both classes; a constant answer: 50%)"
-        shown["held-out NSP balanced accuracy"] = f"{valid['nsp_balanced_accuracy']:.1%} {constant}"
+    for part, name in BINARY.items():
+        if f"{part}_accuracy" in valid:  # results of earlier versions have no more than that
+            majority = valid.get(f"{part}_majority")
+            constant = "" if majority is None else f" (always the more frequent class: {majority:.1%})"
+            shown[f"held-out {name} accuracy"] = f"{valid[f'{part}_accuracy']:.1%}{constant}"
+        if f"{part}_balanced_accuracy" in valid:
+            constant = "(mean over both classes; a constant answer: 50%)"
+            shown[f"held-out {name} balanced accuracy"] = f"{valid[f'{part}_balanced_accuracy']:.1%} {constant}"
     for name, probe in figures.get("probes", {}).items():
         from_first = f"{probe['first']:.1%} -> {probe['accuracy']:.1%}"
         shown[f"probe {name}"] = f"{from_first} ({probe['kind']}; chance: {probe['chance']:.1%})"
@@ -118,6 +121,8 @@ def facts(figures: Mapping[str, Any]) -> dict[str, str]:
         written, waited = figures["checkpoints"]["written"], figures["checkpoints"]["stalled_seconds"]
         share = waited / max(seconds, 1e-9)
         shown["checkpoints"] = f"{written} written, steps waited {waited:.2f} s for them ({share:.2%})"
+    if figures.get("generator_model"):
+        shown["generator, whose figures those of MLM are"] = figures["generator_model"]
     if figures.get("next_sentence_model"):
         shown["next-sentence head"] = figures["next_sentence_model"]
     return shown

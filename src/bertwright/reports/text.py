@@ -1,7 +1,7 @@
 """Turns token ids into text a person can check: words apart, pieces of a word together, masks marked and in colour.
 
 Colours only add to what the characters say, so that a file or a pipe shows the same: [MASK]→cat is a hidden "cat",
-dog→cat one replaced at random, cat→cat one left as it is, and + joins the pieces of a word around such a place.
+dog→cat one replaced by another, cat→cat one left as it is, and + joins the pieces of a word around such a place.
 """
 
 from __future__ import annotations
@@ -16,7 +16,11 @@ from bertwright.types import Batch, MaskedBatch
 SEGMENT_STYLES = ("default", "blue")
 SPECIAL_STYLE = "bold magenta"
 MASKED_STYLE, RANDOM_STYLE, KEPT_STYLE = "bold white on red", "bold black on yellow", "bold black on green"
-LABELS = ("B continues A", "B comes from another document")
+LABELS = {
+    "pairs": ("B continues A", "B comes from another document"),
+    "ordered_pairs": ("A stands before B", "A and B are swapped"),
+}
+"""What the labels of pairs mean, by the kind of rows an objective needs."""
 
 
 def sentence_text(tokens: Sequence[str], ids: np.ndarray, word_starts: np.ndarray) -> str:
@@ -34,7 +38,7 @@ def legend(mask: str) -> Text:
     line.append("B  ", SEGMENT_STYLES[1])
     for shown, style, meaning in (
         (f"{mask}→cat", MASKED_STYLE, "hidden"),
-        ("dog→cat", RANDOM_STYLE, "replaced at random"),
+        ("dog→cat", RANDOM_STYLE, "replaced"),
         ("cat→cat", KEPT_STYLE, "to predict, left as it is"),
     ):
         line.append(shown, style)
@@ -42,8 +46,8 @@ def legend(mask: str) -> Text:
     return line
 
 
-def row_title(batch: Batch, example: MaskedBatch, row: int) -> str:
-    """Return the figures of one row in a line."""
+def row_title(batch: Batch, example: MaskedBatch, row: int, *, kind: str = "pairs") -> str:
+    """Return the figures of one row in a line; `kind` is that of its pairs."""
     packed = "" if batch.documents is None else f" of {int(batch.documents[row].max())} documents"
     parts = [
         f"row {row}",
@@ -52,7 +56,7 @@ def row_title(batch: Batch, example: MaskedBatch, row: int) -> str:
     ]
     if batch.next_label is not None:
         label = int(batch.next_label[row])
-        parts.append(f"label {label}: {LABELS[label]}")
+        parts.append(f"label {label}: {LABELS[kind][label]}")
     return ", ".join(parts)
 
 
@@ -63,7 +67,9 @@ def row_text(batch: Batch, example: MaskedBatch, row: int, *, tokens: Sequence[s
     """
     line = Text()
     used = int(batch.attention_mask[row].sum())
-    asked = example.masked_positions[row][example.masked_weights[row] > 0].tolist()
+    used_slots = example.masked_weights[row] > 0
+    slots = (example.masked_positions[row][used_slots].tolist(), example.masked_labels[row][used_slots].tolist())
+    asked = dict(zip(*slots, strict=True))
     true, seen = batch.input_ids[row].tolist(), example.input_ids[row].tolist()
     for place in range(used):
         special = not bool(batch.maskable[row, place])
@@ -79,7 +85,7 @@ def row_text(batch: Batch, example: MaskedBatch, row: int, *, tokens: Sequence[s
             continue
         kept = seen[place] == true[place]
         style = MASKED_STYLE if seen[place] == mask_id else KEPT_STYLE if kept else RANDOM_STYLE
-        line.append(f"{tokens[seen[place]]}→{tokens[true[place]]}", style)
+        line.append(f"{tokens[seen[place]]}→{tokens[asked[place]]}", style)
     padding = len(true) - used
     if padding:
         line.append(f" (and {padding} of padding)", "dim")

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, Self, TypeVar
 
 import numpy as np
 
-from bertwright.config import Section
+from bertwright.config import Range, Section
 from bertwright.data.labelled.rows_of_labels import LabelledRows
 from bertwright.tasks.columns import ColumnsConfig
 from bertwright.tasks.eval_result import EvalResult
@@ -99,6 +99,8 @@ class Task(FinetuneTask, ABC, Generic[E]):
     """Whether its examples are pairs of texts; None where that is not known, or they are neither."""
     options: ClassVar[type[Section]] = Section
     """What `options` of a run may hold for this task; usually nothing."""
+    space: ClassVar[Mapping[str, Range]] = {}
+    """What `bertwright tune` searches for the head of this task; usually nothing."""
 
     @classmethod
     @abstractmethod

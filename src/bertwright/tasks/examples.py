@@ -15,7 +15,7 @@ from typing import Generic, Self, TypeVar
 
 import numpy as np
 
-from bertwright.data.labelled.dev_split import dev_rows, key_hashes
+from bertwright.data.labelled.dev_split import dev_rows, fold_numbers, key_hashes
 from bertwright.errors import CorpusError
 from bertwright.log import note
 
@@ -86,6 +86,21 @@ def split_dev(examples: E, fraction: float | None, *, labels: Sequence[str] = ()
         f"their text{shown}; {len(train):,} are trained on (--dev-fraction for another share than {fraction:g})"
     )
     return {"train": train, "dev": dev}
+
+
+def fold_places(examples: Examples, folds: int) -> list[np.ndarray]:
+    """Return the rows of each of some folds, int64, for cross-validation: stratified, rows that belong together in one.
+
+    The same rows always give the same folds, in whatever order. Raises CorpusError where there are too few examples.
+    """
+    try:
+        numbers = fold_numbers(examples.groups(), examples.classes(), folds=folds)
+    except ValueError as error:
+        raise CorpusError(
+            f"{examples.path} cannot be divided into {folds} folds: there are too few different texts among its "
+            f"{len(examples):,} examples; give fewer folds, or more examples"
+        ) from error
+    return [np.flatnonzero(numbers == fold) for fold in range(folds)]
 
 
 def _class_counts(dev: Examples, labels: Sequence[str]) -> str:

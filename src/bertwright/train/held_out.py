@@ -18,7 +18,7 @@ from bertwright.rng import key_of
 from bertwright.tasks.metrics import with_perplexity
 from bertwright.tokenizer.load import Tokenizer
 from bertwright.train.parallel.group import ALONE, Group
-from bertwright.types import MaskedBatch, flat_sums, part_figures
+from bertwright.types import Loss, MaskedBatch, flat_sums, part_figures
 
 MASK_SEED = EVALUATION_SEED = 2018
 """Held-out masks and rows never depend on the seed of a run, so that runs can be compared."""
@@ -74,23 +74,28 @@ def held_out_figures(
     device: torch.device,
     cast: Callable[[], AbstractContextManager[Any]] = nullcontext,
     group: Group = ALONE,
+    loss_of: Callable[[nn.Module, MaskedBatch], Loss] | None = None,
 ) -> dict[str, float]:
     """Return mean losses (nats) and accuracies over all examples, e.g. mlm_loss, mlm_accuracy, nsp_loss, nsp_accuracy.
 
     Of masked tokens also mlm_perplexity, and what `objective.figures` adds. Means are over all targets of all examples
     together, not over batches. The model is left in the mode it was in. The processes of `group` share the examples and
     have the same figures; each makes as many forward passes, since sharded weights are gathered in each, but a surplus
-    one counts nothing.
+    one counts nothing. `loss_of(model, example)` returns the loss where it takes more than the scores of the model.
     """
+
+    def of_scores(model: nn.Module, example: MaskedBatch) -> Loss:
+        with cast():
+            scores = model(example)
+        return objective.loss(scores, example)
+
     totals: dict[str, float] = {}
     training = model.training
     model.eval()
     with torch.inference_mode():
         for example, counts in _shared(examples, group):
-            on_device = example.to(device)
-            with cast():
-                scores = model(on_device)
-            for name, value in flat_sums(objective.loss(scores, on_device).parts).items():
+            loss = (loss_of or of_scores)(model, example.to(device))
+            for name, value in flat_sums(loss.parts).items():
                 totals[name] = totals.get(name, 0.0) + counts * float(value)
     model.train(training)
     totals = dict(group.total(totals))

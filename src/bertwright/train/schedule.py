@@ -30,6 +30,8 @@ class Phase(Section):
     """Share of the run, in the unit the run is measured in."""
     rate: float = Field(default=1.0, gt=0)
     """Factor on the learning rate, for phases of more rows than others."""
+    causal: bool = False
+    """Predict each next token from those before it, in place of what the objectives of the run predict."""
 
 
 class ScheduleConfig(Section):
@@ -64,6 +66,8 @@ class ScheduleConfig(Section):
             raise ValueError(f"give exactly one of {', '.join(UNITS)} (given: {', '.join(given) or 'none'})")
         if abs(sum(phase.share for phase in self.phases) - 1) > 1e-6:
             raise ValueError("the shares of the phases must sum to 1")
+        if self.phases[-1].causal:
+            raise ValueError("the last of the phases is causal, and the model would predict no masked word; end masked")
         if self.warmup + (self.decay_share or 0) > 1 + 1e-9:
             raise ValueError("warmup and decay_share are more than the run together; give shares of at most 1")
         return self
@@ -93,6 +97,14 @@ class ScheduleConfig(Section):
             if progress < end - 1e-9:
                 return index
         return len(self.phases) - 1
+
+    def start_of(self, phase: int) -> float:
+        """Return the progress in [0, 1) at which a phase begins."""
+        return sum(earlier.share for earlier in self.phases[:phase])
+
+    def is_causal(self, progress: float) -> bool:
+        """Say whether the phase at `progress` in [0, 1] predicts next tokens."""
+        return self.phases[self.phase_at(progress)].causal
 
 
 DECAYS: dict[str, Callable[[float], float]] = {

@@ -147,8 +147,10 @@ class Engine:
         generator = torch.Generator(self.device).manual_seed(key_of("mask", self.seed, step, index))
         example = objective.corrupt(batch.to(self.device), generator, fraction)
         if objective.has_dynamic_slots:
-            for slots in (example.masked_positions, example.masked_labels, example.masked_weights):
+            for slots in example.dynamic_slots:
                 torch._dynamo.mark_dynamic(slots, 1)
+            if example.boundaries is not None:
+                torch._dynamo.mark_dynamic(example.boundaries, 2)
         return example
 
     def begin_dropout(self, model: nn.Module, step: int, batch_slice: BatchSlice, *, row: int) -> None:

@@ -7,6 +7,7 @@ VERBS = {
     "pretrain": "Train a BERT on prepared data.",
     "evaluate": "Evaluate a trained model on held-out data.",
     "finetune": "Train a pre-trained model for a task, and evaluate it.",
+    "tune": "Search settings and models for a task, or settings of pre-training, within a limit of time.",
     "distill": "Train a small model that answers nearly as a large one does.",
     "predict": "Predict masked words, next sentences, or what a model was fine-tuned for.",
     "embed": "Turn texts into vectors, of any layer and pooling.",

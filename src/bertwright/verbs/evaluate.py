@@ -13,7 +13,7 @@ from bertwright.errors import ModelError, UsageError
 from bertwright.flags import with_flags
 from bertwright.result import Result
 
-KINDS = ("mlm", "nsp", "minimal-pairs")
+KINDS = ("mlm", "nsp", "sop", "minimal-pairs")
 
 
 @with_flags("evaluate")
@@ -47,7 +47,8 @@ def evaluate(
         mlm: loss (nats) and accuracy at masked tokens, 15% of all, in rows of full sentences of one document. nsp:
         does the second segment follow the first? accuracy, balanced accuracy (a constant answer: 50%) and the share of
         the more frequent class, and the figures of mlm on these rows where the model has the head for those too. Of a
-        ModernBERT pre-trained with next sentences, mlm is a matter of RUN/model and nsp of RUN/model-nsp.
+        ModernBERT pre-trained with next sentences, mlm is a matter of RUN/model and nsp of RUN/model-nsp. sop: are two
+        segments in the order of the text? Of models pre-trained with it, as nsp; ModernBERT's is RUN/model-sop.
         minimal-pairs: how often is the good sentence of a pair more probable than the bad one? classify, regress, tag,
         answer, choose, translate, embed: the figures of a fine-tuned model.
     model
@@ -125,7 +126,7 @@ def evaluate(
     if kind == "minimal-pairs":
         return evaluate_pairs(model, data, most=num_rows, encoding=columns.get("encoding"))
     return evaluate_held_out(
-        "nsp" if kind == "nsp" else "mlm",
+        "nsp" if kind == "nsp" else "sop" if kind == "sop" else "mlm",
         model,
         data,
         split=split,

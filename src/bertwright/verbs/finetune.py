@@ -33,7 +33,7 @@ from bertwright.train.task_setup.base import TaskSetup
 from bertwright.train.task_setup.by_task import set_up
 from bertwright.train.task_setup.finetune_config import resolve_finetune
 from bertwright.train.task_setup.seeds import train_seeds
-from bertwright.verbs.calls.finetune_flags import FinetuneCall, FinetuneFlags, finetune_settings
+from bertwright.verbs.calls.finetune_flags import FinetuneCall, FinetuneFlags, finetune_settings, recipe_settings
 from bertwright.verbs.calls.finetune_preview import preview_task
 from bertwright.verbs.calls.predict_stream import stream_predictions
 from bertwright.verbs.calls.run_folder import TASK_FILES, held, require_free
@@ -49,6 +49,7 @@ def finetune(
     out: Path | str | None = None,
     *,
     test: Path | str | None = None,
+    recipe: Path | str | None = None,
     num_seeds: int = 1,
     resume: bool = False,
     overwrite: bool = False,
@@ -77,7 +78,8 @@ def finetune(
         For an invalid call; InputError for files or models that do not fit, and OutputExistsError or BusyError, all
         before anything is written; Interrupted on Ctrl-C, after a checkpoint is saved.
     """
-    settings = merge(finetune_settings(task, flags), settings or {})
+    given = recipe_settings(None if recipe is None else Path(recipe), task, has_dev=dev is not None)
+    settings = merge(given, merge(finetune_settings(task, flags), settings or {}))
     if out is None:
         raise UsageError("no folder was given for the run; name one with --out")
     if num_seeds < 1:

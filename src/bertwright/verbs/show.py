@@ -31,6 +31,7 @@ def show(
     whole_word: bool = False,
     next_sentence: bool = True,
     pack: bool = False,
+    masking: str = "mlm",
 ) -> Result:
     """Look inside what bertwright makes: documents, batches with their masks in colour, runs, models; or a recipe.
 
@@ -63,6 +64,8 @@ def show(
         Pairs for next sentence prediction; rows of one segment without it.
     pack
         Rows of several documents, each on a line of its own; together with --no-next-sentence.
+    masking
+        Which tokens are masked, and how: mlm, span, ngram or macbert, as in objective.names.
 
     Raises
     ------
@@ -92,10 +95,10 @@ def show(
     if recipe is not None or (thing / "config.toml").is_file():
         from bertwright.verbs.show_step import show_step
 
-        if (length, split, whole_word, next_sentence, pack) != (128, "train", False, True, False):
+        if (length, split, whole_word, next_sentence, pack, masking) != (128, "train", False, True, False, "mlm"):
             raise UsageError(
-                "--length, --split, --whole-word, --no-next-sentence and --pack are as the recipe or the run says; "
-                "leave them out"
+                "--length, --split, --whole-word, --no-next-sentence, --pack and --masking are as the recipe or the "
+                "run says; leave them out"
             )
         return show_step(
             thing, batch, recipe=None if recipe is None else str(recipe), phase=phase, rows=num_rows, seed=seed
@@ -104,7 +107,7 @@ def show(
 
     return show_batch(
         thing, batch, split=split, length=length, rows=num_rows, seed=seed or 0, whole_word=whole_word,
-        next_sentence=next_sentence, pack=pack,
+        next_sentence=next_sentence, pack=pack, masking=masking,
     )  # fmt: skip
 
 

@@ -9,6 +9,7 @@ import torch
 
 from bertwright.corpus.shards import Shards, read_manifest
 from bertwright.data.pretraining.batches import BatchSource
+from bertwright.data.pretraining.dataset import open_dataset
 from bertwright.errors import UsageError
 from bertwright.log import Block, Lines
 from bertwright.objectives.combine import build_objective
@@ -32,6 +33,7 @@ def show_batch(
     whole_word: bool,
     next_sentence: bool,
     pack: bool,
+    masking: str = "mlm",
 ) -> Result:
     """Return batch `number` of a DATA folder as a run with these settings sees it in its first phase, masks marked."""
     if kind_of_folder(data) != "data":
@@ -41,8 +43,13 @@ def show_batch(
     if pack and next_sentence:
         raise UsageError("--pack shows rows of several documents, not pairs; give --no-next-sentence too")
     tokenizer, vocab_size = load_tokenizer(data), read_manifest(data)["tokenizer"]["vocab_size"]
-    config = ObjectiveConfig(whole_word=whole_word, next_sentence=next_sentence)
-    objective = build_objective(config, vocab_size=vocab_size, mask_id=tokenizer.special.mask)
+    config = ObjectiveConfig(names=(masking, "nsp") if next_sentence else (masking,), whole_word=whole_word)
+    objective = build_objective(
+        config,
+        vocab_size=vocab_size,
+        mask_id=tokenizer.special.mask,
+        similar=lambda: open_dataset([data]).similar_words,
+    )
     shards = Shards.open(data, split)
     shards.check(vocab_size)
     source = BatchSource(
@@ -62,21 +69,25 @@ def show_batch(
         f"an epoch has {source.rows_per_epoch:,} rows"
     )
     figures = {"kind": "batch", "batch": number, "split": split, "seed": seed, "rows_per_epoch": source.rows_per_epoch}
+    figures["masking"] = objective.describe()
     return rows_result(figures, title, batch, objective.corrupt(batch, generator), tokenizer)
 
 
 def rows_result(
     figures: dict[str, Any], title: str, batch: Batch, masked: MaskedBatch, tokenizer: Tokenizer, *,
-    most: int | None = None,
+    most: int | None = None, kind: str = "pairs",
 ) -> Result:  # fmt: skip
-    """Return `figures` with the rows of a batch, or its first ones, and what they look like with their masks marked."""
+    """Return `figures` with the rows of a batch, or its first ones, and what they look like with their masks marked.
+
+    `kind` is what the objective needs of pairs.
+    """
     mask = tokenizer.special.mask
     unused = int(masked.input_ids.max()) + 1 - len(tokenizer.tokens)
     names = tokenizer.tokens + ["[unused]"] * max(0, unused)
-    blocks: list[Block] = [Lines([title]), Lines([legend(names[mask])], wrap=True)]
+    blocks: list[Block] = [Lines([title]), Lines([figures["masking"], legend(names[mask])], wrap=True)]
     rows = range(len(batch.input_ids))[:most]
     for row in rows:
-        blocks.append(Lines([f"\n{row_title(batch, masked, row)}"], style="bold", wrap=True))
+        blocks.append(Lines([f"\n{row_title(batch, masked, row, kind=kind)}"], style="bold", wrap=True))
         blocks.append(Lines([row_text(batch, masked, row, tokens=names, mask_id=mask)], wrap=True))
     return Result({**figures, "rows": [_row_figures(batch, masked, row, names) for row in rows]}, *blocks)
 
@@ -84,11 +95,11 @@ def rows_result(
 def _row_figures(batch: Batch, masked: MaskedBatch, row: int, names: list[str]) -> dict[str, Any]:
     """Return the tokens of a row as the model sees them, padding left out, and the true ones at the masked places."""
     used = int(batch.attention_mask[row].sum())
-    positions = masked.masked_positions[row][masked.masked_weights[row] > 0].tolist()
-    true = batch.input_ids[row].tolist()
+    used_slots = masked.masked_weights[row] > 0
+    slots = (masked.masked_positions[row][used_slots].tolist(), masked.masked_labels[row][used_slots].tolist())
     figures = {
         "tokens": [names[token] for token in masked.input_ids[row, :used].tolist()],
         "segments": batch.token_type_ids[row, :used].tolist(),
-        "masked": {str(place): names[true[place]] for place in positions},
+        "masked": {str(place): names[label] for place, label in zip(*slots, strict=True)},
     }
     return figures if batch.next_label is None else {**figures, "next_label": int(batch.next_label[row])}

@@ -32,6 +32,9 @@ METRICS: Columns = {
     "loss": ("loss", ".3f"),
     "MLM": ("mlm_loss", ".3f"),
     "NSP": ("nsp_loss", ".3f"),
+    "SOP": ("sop_loss", ".3f"),
+    "next token": ("causal_loss", ".3f"),
+    "replaced": ("rtd_loss", ".3f"),
     "length": ("length", "d"),
     "rate": ("learning_rate", ".1e"),
     "tokens/s": ("tokens_per_second", ",.0f"),
@@ -39,7 +42,14 @@ METRICS: Columns = {
     "held-out perplexity": ("mlm_perplexity", ",.1f"),
     "held-out NSP": ("nsp_accuracy", ".1%"),
     "held-out NSP, balanced": ("nsp_balanced_accuracy", ".1%"),
+    "held-out SOP": ("sop_accuracy", ".1%"),
+    "held-out SOP, balanced": ("sop_balanced_accuracy", ".1%"),
+    "held-out replaced, balanced": ("rtd_balanced_accuracy", ".1%"),
 }
+SOMETIMES = (
+    "SOP", "next token", "replaced", "held-out SOP", "held-out SOP, balanced", "held-out replaced, balanced",
+)  # fmt: skip
+"""Columns that are left out where no line has their figure."""
 OF_VALID = ("held-out ", "dev ")
 """How the names of columns begin that come from the figures of an evaluation."""
 
@@ -54,7 +64,7 @@ def show_run(run: Path) -> Result:
         if (run / "result.json").is_file():
             result = dict(read_json(run / "result.json"))
             blocks.append(score_table(result) if task else Facts(str(run), facts(result)))
-        columns, chosen = task_columns(lines) if task else METRICS, spread_lines(lines)
+        columns, chosen = task_columns(lines) if task else pretraining_columns(lines), spread_lines(lines)
         rows = [metric_row(line, columns) for line in chosen]
     except (OSError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError) as error:
         raise ModelError(f"{run} is damaged ({error!r}); its config.toml says how to run it again") from error
@@ -62,6 +72,12 @@ def show_run(run: Path) -> Result:
         raise ModelError(f"{run} has no metrics yet; look again once it has made some steps")
     course = ResultTable(f"{run}, along training", ["step", *columns], rows)
     return Result({"kind": "run", "task": task, "result": result, "metrics": chosen}, *blocks, course)
+
+
+def pretraining_columns(lines: Sequence[Mapping[str, Any]]) -> Columns:
+    """Return the columns of a pre-training run: the usual ones, and those of its objectives."""
+    known = {name for line in lines for name in (*line, *(line.get("valid") or {}))}
+    return {name: column for name, column in METRICS.items() if name not in SOMETIMES or column[0] in known}
 
 
 def task_columns(lines: Sequence[Mapping[str, Any]]) -> Columns:

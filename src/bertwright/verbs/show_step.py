@@ -17,12 +17,11 @@ from bertwright.data.pretraining.dataset import open_dataset
 from bertwright.errors import DataError, InputError, UsageError
 from bertwright.files import read_json
 from bertwright.log import note
-from bertwright.objectives.combine import build_objective
 from bertwright.result import Result
 from bertwright.rng import key_of
 from bertwright.train.schedule import ScheduleConfig
 from bertwright.train.setup.pretrain_config import PretrainConfig, resolve, resume_settings
-from bertwright.train.setup.pretrain_loader import phase_source
+from bertwright.train.setup.pretrain_loader import objective_of, phase_source
 from bertwright.types import Batch
 from bertwright.verbs.calls.folder_kind import kind_of_folder, task_of_run
 from bertwright.verbs.show_batch import rows_result
@@ -61,11 +60,16 @@ def show_step(
     batch, tokenizer, per_epoch, objective = _drawn(data, config, place)
     index = place.drawn % config.engine.accumulation
     generator = torch.Generator().manual_seed(key_of("mask", config.seed, number, index))
-    masked = objective.corrupt(batch, generator, place.progress or 0.0)
+    started = config.schedule.start_of(place.phase)
+    masked = objective.corrupt(batch, generator, started if place.progress is None else place.progress)
     if not place.exact:
         note("masks are drawn by the number of the step in the whole run, so these are of the same kind, but others")
     if place.progress is None and objective.has_dynamic_slots:
         note("the mask rate changes along the run; it is shown as at its start")
+    if objective.shared:
+        note("the generator of the run writes over these masked tokens; what it writes depends on its weights")
+    if objective.asks_model:
+        note("the run chooses masks by what its model is uncertain about; these are drawn without it")
     if config.engine.accumulation > 1:
         note(f"a step has {config.engine.accumulation} such micro-batches; this is the first")
     length, every = batch.input_ids.shape[1], len(batch.input_ids)
@@ -76,9 +80,9 @@ def show_step(
     )
     figures = {
         "kind": "batch", "batch": number, "data": data, "phase": place.phase + 1, "seed": config.seed,
-        "rows_per_epoch": per_epoch,
+        "rows_per_epoch": per_epoch, "masking": objective.describe(place.progress or 0.0),
     }  # fmt: skip
-    return rows_result(figures, title, batch, masked, tokenizer, most=rows)
+    return rows_result(figures, title, batch, masked, tokenizer, most=rows, kind=objective.rows)
 
 
 def _of_run(run: Path) -> tuple[Path, PretrainConfig, Path]:
@@ -148,7 +152,12 @@ def _drawn(data: Path, config: PretrainConfig, place: Place) -> tuple[Batch, Any
     """Return the batch of a step, the tokenizer, the rows of an epoch, and the objective."""
     dataset = open_dataset(config.folders(data), mixture=config.data.shares)
     tokenizer = dataset.tokenizer
-    objective = build_objective(config.objective, vocab_size=dataset.vocab_size, mask_id=tokenizer.special.mask)
+    objective = objective_of(
+        config,
+        vocab_size=dataset.vocab_size,
+        mask_id=tokenizer.special.mask,
+        similar=lambda: dataset.similar_words,
+    )
     for shards in dataset.train:
         shards.check(dataset.vocab_size)
     source = phase_source(dataset, config, objective, config.schedule.phases[place.phase])

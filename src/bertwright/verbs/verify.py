@@ -117,7 +117,7 @@ def verify_run(run: Path) -> list[Check]:
         checks.append(_checked("start", lambda: _start_of(run, saved)))
     if (run / "metrics.jsonl").is_file():
         checks.append(_checked("metrics.jsonl", lambda: _lines_of(run)))
-    for name in ("model", "model-nsp"):
+    for name in ("model", "model-nsp", "model-sop", "model-generator"):
         if (run / name).is_dir():
             found = verify_model(run / name, must_have_checksums=True)
             checks += [replace(check, what=check.what.replace("model", name, 1)) for check in found]

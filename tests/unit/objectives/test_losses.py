@@ -164,7 +164,9 @@ def test_settings_that_do_not_fit_are_refused(settings: dict[str, object], messa
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"names": ("mlm", "sop")}, r"'sop'.*mlm, nsp"),
+        ({"names": ("mlm", "clozes")}, r"'clozes'.*mlm"),
+        ({"names": ("mlm", "uncertain")}, "mlm and uncertain"),
+        ({"names": ("mlm", "nsp", "sop")}, "nsp and sop"),
         ({"names": ("mlm", "mlm")}, "twice"),
         ({"names": ("mlm",), "options": {"nsp": {}}}, "mlm"),
         ({"options": {"mlm": {"rate": 0.2}}}, "unknown setting"),

@@ -45,6 +45,23 @@ def dev_rows(keys: Sequence[str], classes: np.ndarray | None, *, fraction: float
     return held
 
 
+def fold_numbers(keys: Sequence[str], classes: np.ndarray | None, *, folds: int) -> np.ndarray:
+    """Return the fold of each of N rows, int64 [N] from 0 to `folds` - 1: each holds an equal share of each class.
+
+    Keys and classes are those of `dev_rows`, which takes each fold from the rows that are left. Raises ValueError where
+    there are too few rows for so many folds.
+    """
+    numbers, left = np.full(len(keys), folds - 1, dtype=np.int64), np.arange(len(keys))
+    for fold in range(folds - 1):
+        of_left = None if classes is None else classes[left]
+        held = dev_rows([keys[row] for row in left.tolist()], of_left, fraction=1 / (folds - fold))
+        numbers[left[held]] = fold
+        left = left[~held]
+    if not len(left):
+        raise ValueError("no row is left for the last fold")
+    return numbers
+
+
 def key_hash(key: str) -> int:
     """Return 64 bits that stand for a key; blanks count as one, however many there are."""
     return xxhash.xxh3_64_intdigest(" ".join(key.split()).encode("utf-8", "surrogatepass"))

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from torch import Tensor
 
 from bertwright.corpus.cooccurrence import (
     NeighbourCounts,
@@ -29,6 +30,7 @@ from bertwright.corpus.cooccurrence import (
 )
 from bertwright.corpus.report import entropy
 from bertwright.corpus.shards import Shards, check_tokenizer, read_manifest
+from bertwright.data.pretraining.similar_words import similar_words
 from bertwright.errors import DataError
 from bertwright.tokenizer.load import Tokenizer, load_tokenizer
 
@@ -83,6 +85,11 @@ class Dataset:
                 for folder, fraction, fingerprint in zip(self.folders, fractions, prints, strict=True)
             },
         }
+
+    @cached_property
+    def similar_words(self) -> Tensor:
+        """The tokens of the training splits that are most like each token, [V, K] int64 (see `similar_words`)."""
+        return similar_words(self.neighbour_counts(), self.tokenizer, vocab_size=self.vocab_size)
 
     @cached_property
     def token_fractions(self) -> np.ndarray:

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path, PurePath
 from typing import Any
 
+from bertwright.hub.mappings.electra_names import DISCRIMINATOR
 from bertwright.hub.mappings.known import mapping_of
 from bertwright.hub.mappings.modernbert_names import MODERN
 from bertwright.model.build import ARCHITECTURES
@@ -35,6 +36,12 @@ def model_card(name: str, figures: Mapping[str, Any]) -> str:
     """
     mapping = mapping_of(ARCHITECTURES[figures.get("architecture", "bert")].config_type)
     return render("pretrained.md", name=name, figures=figures, what=mapping.what, written_as=mapping.written_as)
+
+
+def discriminator_card(name: str, figures: Mapping[str, Any]) -> str:
+    """Return the card of an ELECTRA that finds replaced tokens, from the figures of the result.json of its run."""
+    what, written_as = DISCRIMINATOR.what, DISCRIMINATOR.written_as
+    return render("replaced.md", name=name, figures=figures, what=what, written_as=written_as)
 
 
 def next_sentence_card(name: str, figures: Mapping[str, Any]) -> str:

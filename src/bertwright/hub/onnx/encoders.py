@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from bertwright.errors import ModelError
 from bertwright.hub.onnx.operators import Graph
 from bertwright.model.bert import BertForPreTraining, Block, Embeddings
+from bertwright.model.deberta import SCORES, Deberta
 from bertwright.model.encoder import Encoder
 from bertwright.model.heads import MaskedTokenHead
 from bertwright.model.layers.activations import ACTIVATIONS
@@ -92,10 +93,11 @@ def _bert_embeddings(graph: Graph, model: Encoder) -> str:
     hidden = graph("Gather", graph.weight("embeddings.words", tables.words.weight), "input_ids")
     if hasattr(tables, "types"):
         hidden = graph("Add", hidden, _types(graph, tables))
-    # Rows before the first that a text begins with are never used, and not written.
-    rows = graph.weight("embeddings.positions", tables.positions.weight[tables.first :])
-    positions = graph("Slice", rows, graph.constant([0]), graph("Shape", "input_ids", start=1))
-    normed = _norm(graph, graph("Add", hidden, positions), "embeddings.norm", tables.norm)
+    if hasattr(tables, "positions"):  # rows before the first that a text begins with are never used, and not written
+        rows = graph.weight("embeddings.positions", tables.positions.weight[tables.first :])
+        positions = graph("Slice", rows, graph.constant([0]), graph("Shape", "input_ids", start=1))
+        hidden = graph("Add", hidden, positions)
+    normed = _norm(graph, hidden, "embeddings.norm", tables.norm)
     if not hasattr(tables, "project"):
         return normed
     return graph.linear(normed, "embeddings.project", tables.project.weight, tables.project.bias)
@@ -115,7 +117,8 @@ def _types(graph: Graph, tables: Embeddings) -> str:
 def _bert_block(graph: Graph, model: Encoder, number: int, hidden: str, padding: str, queries: QueriedTokens) -> str:
     block, name = model.blocks[number], f"blocks.{number}"
     assert isinstance(block, Block)
-    attended = _attention(graph, f"{name}.attention", block.attention, hidden, padding, queries)
+    distances = Distances(graph, model, queries) if isinstance(model, Deberta) else None
+    attended = _attention(graph, f"{name}.attention", block.attention, hidden, padding, queries, distances=distances)
     summed = graph("Add", pick(graph, hidden, queries), attended)
     between = _norm(graph, summed, f"{name}.attention_norm", block.attention_norm)
     expanded = graph.linear(between, f"{name}.inner", block.inner.weight, block.inner.bias)
@@ -157,10 +160,11 @@ def _attention(
     bias: str,
     queries: QueriedTokens,
     angles: tuple[str, str] | None = None,
+    distances: Distances | None = None,
 ) -> str:
     """Return [B, M, H] of hidden states [B, S, H]; `bias` is added to the scores [B, A, M, S]."""
     width = layer.query.out_features // layer.heads
-    scale = width**-0.5
+    scale = (width if distances is None else width * SCORES) ** -0.5
     query = (layer.query.weight * scale, None if layer.query.bias is None else layer.query.bias * scale)
     key, value = ((one.weight, one.bias) for one in (layer.key, layer.value))
     if queries.positions is None:
@@ -172,6 +176,8 @@ def _attention(
         q, k = _rotated(graph, q, angles, queries), _rotated(graph, k, angles, EVERY)
     q, k, v = (graph("Transpose", one, perm=[0, 2, 1, 3]) for one in (q, k, v))
     scores = graph("MatMul", q, graph("Transpose", k, perm=[0, 1, 3, 2]))  # onnxruntime makes this one product
+    if distances is not None:
+        scores = distances.added_to(scores, name, layer, q, k)
     probabilities = graph("Softmax", graph("Add", scores, bias), axis=-1)
     found = graph("Transpose", graph("MatMul", probabilities, v), perm=[0, 2, 1, 3])
     joined = graph("Reshape", found, graph.constant([0, 0, layer.heads * width]))
@@ -218,17 +224,51 @@ def _padding_bias(graph: Graph) -> str:
     return graph("Where", here, graph.constant(np.float32(0)), graph.constant(np.float32(MASK_VALUE)))
 
 
-def _window_bias(graph: Graph, padding: str, window: int, queries: QueriedTokens) -> str:
-    """Return [B, 1, M, S]: `padding`, and MASK_VALUE where keys are over window // 2 tokens away."""
+class Distances:
+    """What DeBERTa adds to the scores of a block: products with the vectors of distances (see model/deberta.py)."""
+
+    def __init__(self, graph: Graph, model: Deberta, queries: QueriedTokens) -> None:
+        """Write which vector stands for the distance of each query to each key, [B or 1, 1, M, S]."""
+        self.graph, self.vectors = graph, model.embeddings.distance_vectors().detach()
+        at, keys = _query_positions(graph, queries)
+        first = graph.constant(np.int64(model.config.max_positions - 1))
+        table = graph.constant(model.get_buffer("buckets").numpy(), "buckets")
+        self.buckets = graph("Gather", table, graph("Add", graph("Sub", at, keys), first))
+
+    def added_to(self, scores: str, name: str, layer: Attention, query: str, key: str) -> str:
+        """Return the scores [B, A, M, S] with both products added, of queries [B, A, M, D], scaled, and keys."""
+        graph, width = self.graph, layer.query.out_features // layer.heads
+        far_query, far_key = (
+            self._projected(f"{name}.far_{kind}", linear, layer.heads, scale)
+            for kind, linear, scale in (("query", layer.query, (width * SCORES) ** -0.5), ("key", layer.key, 1.0))
+        )
+        shape = graph("Shape", scores)
+        everywhere = graph("Expand", self.buckets, shape)
+        of_query = graph("GatherElements", graph("MatMul", query, far_key), everywhere, axis=3)
+        turned = graph("Transpose", everywhere, perm=[0, 1, 3, 2])
+        of_key = graph("GatherElements", graph("MatMul", key, far_query), turned, axis=3)
+        return graph("Add", graph("Add", scores, of_query), graph("Transpose", of_key, perm=[0, 1, 3, 2]))
+
+    def _projected(self, name: str, linear: nn.Linear, heads: int, scale: float) -> str:
+        """Add the vectors of distances as queries or keys, [A, D, 2 K]: they are the same for every row."""
+        projected = linear(self.vectors).detach() * scale
+        return self.graph.weight(name, projected.view(len(projected), heads, -1).permute(1, 2, 0))
+
+
+def _query_positions(graph: Graph, queries: QueriedTokens) -> tuple[str, str]:
+    """Return the positions of queries, [B, 1, M, 1], [M, 1] or [1, 1], and of keys, [S]."""
     length = graph("Squeeze", graph("Shape", "input_ids", start=1))
     keys = graph("Range", graph.constant(np.int64(0)), length, graph.constant(np.int64(1)))
     if queries.positions is None:
-        at = graph("Unsqueeze", keys, graph.constant([1]))
-    elif queries.positions == FIRST:
-        at = graph.constant(np.zeros((1, 1), dtype=np.int64))
-    else:
-        at = graph("Unsqueeze", queries.positions, graph.constant([1, 3]))
-    distance = graph("Abs", graph("Sub", at, keys))
+        return graph("Unsqueeze", keys, graph.constant([1])), keys
+    if queries.positions == FIRST:
+        return graph.constant(np.zeros((1, 1), dtype=np.int64)), keys
+    return graph("Unsqueeze", queries.positions, graph.constant([1, 3])), keys
+
+
+def _window_bias(graph: Graph, padding: str, window: int, queries: QueriedTokens) -> str:
+    """Return [B, 1, M, S]: `padding`, and MASK_VALUE where keys are over window // 2 tokens away."""
+    distance = graph("Abs", graph("Sub", *_query_positions(graph, queries)))
     far = graph("Greater", distance, graph.constant(np.int64(window // 2)))
     return graph("Where", far, graph.constant(np.float32(MASK_VALUE)), padding)
 

@@ -9,7 +9,8 @@ from typing import Any
 from bertwright.errors import ModelError, UsageError
 from bertwright.hub.encoder_decoder_folder import is_encoder_decoder
 from bertwright.hub.encoder_folder import read_model
-from bertwright.hub.nsp_folder import lacks_head
+from bertwright.hub.nsp_folder import lacks_head, tells_order
+from bertwright.hub.onnx.onnx_folder import SENTENCE_ORDER
 from bertwright.hub.sentence_folder import read_sentence_folder
 from bertwright.hub.sentence_layout import encoder_folder, is_sentence_folder
 from bertwright.hub.task_folder import head_type_of, read_fine_tuned
@@ -61,6 +62,7 @@ def open_exportable(folder: Path) -> Exportable:
         "problem": "masked_words",
         "labels": [],
         "pairs": encoder.has_nsp_head and not report.initialised,
+        **({"own": {SENTENCE_ORDER: True}} if tells_order(folder) else {}),
         "max_length": encoder.config.max_positions,
     }
     return Exportable(folder, encoder, load_tokenizer(folder), about)

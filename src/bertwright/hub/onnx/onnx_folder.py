@@ -29,6 +29,8 @@ ABOUT_HEAD = ("part", "problem", "labels", "max_length")
 LONGEST_ROW = 1 << 20
 NEXT_SENTENCE = "next_sentence"
 """The key of its extra settings that sets a next-sentence head apart from any other classifier of two labels."""
+SENTENCE_ORDER = "sentence_order"
+"""The same of a head that says whether two segments stand in the order of the text; BERT's beside its other head."""
 SLOW_FUSIONS = ["SkipLayerNormFusion"]
 """Optimisations of onnxruntime not wanted: its sum with LayerNorm takes ten times what the two take singly (1.32)."""
 
@@ -63,8 +65,14 @@ class OnnxFolder:
 
     @property
     def has_nsp_head(self) -> bool:
-        """Whether it is a classifier of whether a text follows another."""
-        return self.head_type == "row" and self.extra_config.get(NEXT_SENTENCE) is True
+        """Whether it is a classifier of whether a text follows another, or of the order of two."""
+        about_pairs = self.extra_config.get(NEXT_SENTENCE) is True or self.tells_order
+        return self.head_type == "row" and about_pairs
+
+    @property
+    def tells_order(self) -> bool:
+        """Whether its head for pairs says if they are in order, not if the second follows."""
+        return self.extra_config.get(SENTENCE_ORDER) is True
 
     @property
     def labels(self) -> tuple[str, ...]:

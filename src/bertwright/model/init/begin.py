@@ -50,7 +50,7 @@ def initialise(
     """
     shape = model.config
     if config.sinusoidal_start and isinstance(model, BertForPreTraining):
-        positions = sinusoids(shape.max_positions, shape.hidden_size, rms=POSITION_RMS)
+        positions = sinusoids(shape.max_positions, shape.embedding_width, rms=POSITION_RMS)
         model.embeddings.positions.weight.detach().copy_(positions)
     generator = torch.Generator().set_state(torch.get_rng_state())
     ids = (special.pad, special.unk, special.cls, special.sep, special.mask)
@@ -66,7 +66,7 @@ def initialise(
             rows = examples()
             start_modern_from_corpus(model, statistics.result(), special_ids=ids, examples=rows)
         elif config.neighbour_start:
-            words, vectors = neighbour_vectors(counts(), width=shape.hidden_size, generator=generator)
+            words, vectors = neighbour_vectors(counts(), width=shape.embedding_width, generator=generator)
             weight = model.word_embeddings.weight.detach()
             weight[words.to(weight.device)] = (vectors * WORD_RMS).to(weight.device)
 

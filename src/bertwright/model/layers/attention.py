@@ -77,8 +77,10 @@ class Attention(nn.Module):
         if at is None and mask.blocks is not None:
             return self._by_blocks(query, key, value, mask.blocks)
         bias = mask.bias
+        if at is None and mask.is_causal and query.is_cuda:
+            return self._on_cuda(query, key, value, None)
         if at is not None and bias.shape[2] > 1:
-            bias = gather_positions(bias[:, 0], at)[:, None]
+            bias = gather_positions(bias[:, 0].expand(len(at), -1, -1), at)[:, None]
         return self._by_bias(query, key, value, bias)
 
     def _by_bias(self, query: Tensor, key: Tensor, value: Tensor, bias: Tensor) -> Tensor:
@@ -181,10 +183,12 @@ class Attention(nn.Module):
         weights.sub_(weights.amax(-1, keepdim=True)).exp_()
         return self._weighted_mean(weights, value)
 
-    def _on_cuda(self, query: Tensor, key: Tensor, value: Tensor, bias: Tensor) -> Tensor:
+    def _on_cuda(self, query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None) -> Tensor:
+        """Compute by the kernel that suits the GPU; without a bias tokens attend to those before them."""
         rate = self.dropout.rate if self.training else 0.0
+        added = None if bias is None else bias.to(query.dtype)
         return functional.scaled_dot_product_attention(
-            query, key, value, attn_mask=bias.to(query.dtype), dropout_p=rate
+            query, key, value, attn_mask=added, dropout_p=rate, is_causal=bias is None
         )
 
     def _by_blocks(self, query: Tensor, key: Tensor, value: Tensor, blocks: BlockMask) -> Tensor:

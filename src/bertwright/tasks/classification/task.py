@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 
+from bertwright.config import OneOf, Range
 from bertwright.corpus.readers.cells import as_label
 from bertwright.corpus.readers.table import Table
 from bertwright.errors import ConfigError, CorpusError
@@ -47,6 +48,7 @@ class Classify(WholeTexts):
     metric: ClassVar[str] = "accuracy"
     metrics: ClassVar[tuple[str, ...]] = ("accuracy", "f1", "f1_macro", "matthews", "loss")
     number_type: ClassVar[type[np.generic]] = np.int64
+    space: ClassVar[Mapping[str, Range]] = {"head.class_weights": OneOf((None, "balanced"))}
     weights: np.ndarray | None = None
     chosen_positive: str | None = None
 

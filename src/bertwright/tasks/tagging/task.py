@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 
+from bertwright.config import OneOf, Range
 from bertwright.data.labelled.rows_of_labels import LabelledRows
 from bertwright.errors import CorpusError, ModelError, UsageError
 from bertwright.log import ResultTable, note
@@ -54,6 +55,7 @@ class Tag(Task[TaggedSentences]):
     head_type: ClassVar[HeadType] = "token"
     metric: ClassVar[str] = "f1"
     metrics: ClassVar[tuple[str, ...]] = ("f1", "precision", "recall", "accuracy", "loss")
+    space: ClassVar[Mapping[str, Range]] = {"head.crf": OneOf((False, True))}
     pairs = False
     labels: tuple[str, ...]
     columns: ColumnsConfig = field(default_factory=ColumnsConfig)

@@ -122,9 +122,12 @@ def run_identity(dataset: Dataset, config: PretrainConfig, *, precision: str) ->
     settings = config.model_dump(mode="json", exclude={"engine": True, "data": {"others"}})
     if settings["model"]["init"] == "noise":
         del settings["model"]["init"]  # checkpoints of earlier versions do not name it
-    for name in ("names", "options"):
+    for name in ("names", "options", "mask_phases"):
         if not settings["objective"][name]:
             del settings["objective"][name]  # nor these
+    for phase in settings["schedule"]["phases"]:
+        if not phase["causal"]:
+            del phase["causal"]
     if config.start is None:
         del settings["start"]
     if config.data.replay is None:

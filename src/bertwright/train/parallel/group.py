@@ -135,8 +135,14 @@ class Group:
     @torch.no_grad()
     def same_weights(self, model: nn.Module) -> None:
         """Give every process the weights of the first: other machines may round otherwise in making them."""
-        for parameter in model.parameters() if self.size > 1 else ():
-            dist.broadcast(parameter, 0)
+        for parameter in model.parameters():
+            self.same_tensor(parameter)
+
+    def same_tensor(self, tensor: Tensor) -> Tensor:
+        """Return `tensor` with the values that the first process has, in place."""
+        if self.size > 1:
+            dist.broadcast(tensor, 0)
+        return tensor
 
 
 def full_tensor(tensor: Tensor) -> Tensor:

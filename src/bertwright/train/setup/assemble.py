@@ -16,16 +16,22 @@ from bertwright.model.build import build_encoder
 from bertwright.model.init.begin import initialise
 from bertwright.model.layers.dropout import begin_at_row
 from bertwright.objectives.base import Objective
-from bertwright.objectives.combine import build_objective
 from bertwright.rng import key_of
-from bertwright.train.auxiliary import ModelWithAuxiliary, ObjectiveWithAuxiliary, auxiliary_of, encoder_of
+from bertwright.train.auxiliary import (
+    ModelWithAuxiliary,
+    ModelWithHead,
+    ObjectiveWithAuxiliary,
+    auxiliary_of,
+    encoder_of,
+    head_of,
+)
 from bertwright.train.ema import EMA
 from bertwright.train.optim.muon import MakeMuon, Muon
 from bertwright.train.optim.optimizers import build_optimizers
 from bertwright.train.parallel.group import ALONE, Group
 from bertwright.train.setup.init_from import Start, go_on_from
 from bertwright.train.setup.pretrain_config import PretrainConfig
-from bertwright.train.setup.pretrain_loader import PretrainLoader
+from bertwright.train.setup.pretrain_loader import PretrainLoader, objective_of
 from bertwright.train.state import Progress, TrainState
 from bertwright.train.step import Engine, ForwardLoss, forward_loss_of
 
@@ -48,7 +54,12 @@ def build(
     special, device = dataset.tokenizer.special, pick_device()
     shape = config.shape(vocab_size=dataset.vocab_size, pad_token_id=special.pad)
     mapping_of(shape)  # a model that cannot be written is refused before it is trained
-    objective = build_objective(config.objective, vocab_size=dataset.vocab_size, mask_id=special.mask)
+    objective = objective_of(
+        config,
+        vocab_size=dataset.vocab_size,
+        mask_id=special.mask,
+        similar=lambda: group.same_tensor(dataset.similar_words.to(device)),
+    )
     loader = PretrainLoader(dataset, config, objective, shape, group=group)
     engine = Engine(
         device=device,
@@ -73,8 +84,10 @@ def build(
             model, config.model, dataset.neighbour_counts, special=special,
             next_sentence=objective.rows == "pairs", examples=loader.first_examples,
         )  # fmt: skip
-    auxiliary = auxiliary_of(objective, shape, seed=config.seed, device=device)
-    trained = model if auxiliary is None else ModelWithAuxiliary(model, auxiliary)
+    auxiliary = auxiliary_of(objective, model, seed=config.seed, device=device)
+    head = head_of(objective, shape, seed=config.seed, device=device)
+    trained: nn.Module = model if auxiliary is None else ModelWithAuxiliary(model, auxiliary)
+    trained = trained if head is None else ModelWithHead(model, head)
     group.same_weights(trained)
     muon = muon_of(trained, config, group)
     state = TrainState(
@@ -84,9 +97,10 @@ def build(
         average=None if config.average.name == "none" else EMA(trained, config.average),
         callbacks_done=start is None or not fresh,
     )
-    if auxiliary is None:
+    scorer = model if objective.asks_model else auxiliary
+    if scorer is None:
         return state, loader, objective, engine
-    return state, loader, ObjectiveWithAuxiliary(objective, auxiliary, engine.cast), engine
+    return state, loader, ObjectiveWithAuxiliary(objective, scorer, engine.cast), engine
 
 
 def require_rows(config: PretrainConfig, group: Group) -> None:
@@ -131,7 +145,7 @@ def compiled_loss(
     """Return model and loss compiled for the shapes of every phase; None where that does not work, with a note."""
     shape = loader.shape
     loss, reason = try_compiled(
-        forward_loss_of(encoder_of(state.model), objective, engine.cast),
+        forward_loss_of(state.model, objective, engine.cast),
         lambda compiled: _run_each_phase(compiled, state.model, loader, objective, engine),
         drops=shape.dropout > 0 or shape.attention_dropout > 0,
         autotune=autotune,
@@ -147,7 +161,8 @@ def _run_each_phase(
     """Run forward and backward once for each shape of each phase, changing nothing but gradients, which are dropped."""
     for phase in range(len(loader.schedule.phases)):
         work = loader.work(phase, 0)
-        examples = engine.examples(objective, work, step=0, of=loader.accumulation, fraction=0.0)
+        start = loader.schedule.start_of(phase)
+        examples = engine.examples(objective, work, step=0, of=loader.accumulation, fraction=start)
         for (batch_slice, batch), example in zip(work, examples, strict=True):
             engine.begin_dropout(model, 0, batch_slice, row=batch_slice.rows(len(batch.input_ids)).start)
             forward_loss(example).total.backward()  # type: ignore[no-untyped-call]
@@ -166,13 +181,15 @@ def join_processes(
     from bertwright.train.parallel.wrap import no_sync, replicated
 
     encoder = encoder_of(state.model)
-    loss = loss or forward_loss_of(encoder, objective, engine.cast)
+    loss = loss or forward_loss_of(state.model, objective, engine.cast)
     if engine.sharded:
         engine.forward_loss, engine.no_sync = loss, partial(no_sync, modules_of(state.model))
         return
-    chosen = config.objective.chosen
+    chosen, causal = config.objective.chosen, any(phase.causal for phase in config.schedule.phases)
     all_used = chosen == ("mlm", "nsp") or (chosen == ("mlm",) and not encoder.has_nsp_head)
-    engine.forward_loss, engine.no_sync = replicated(state.model, loss, all_used=all_used)
+    engine.forward_loss, engine.no_sync = replicated(
+        state.model, loss, all_used=all_used and not (causal and encoder.has_nsp_head)
+    )
 
 
 def peak_flops(loader: PretrainLoader, engine: Engine, *, rounds: int = 6) -> float:

@@ -121,7 +121,9 @@ def _mark(config: PretrainConfig, loader: PretrainLoader, engine: Engine) -> Pat
         "shape": repr(loader.shape),
         "precision": engine.precision,
         "objective": config.objective.model_dump(mode="json"),
-        "phases": [(phase.length, phase.rows // config.engine.accumulation) for phase in config.schedule.phases],
+        "phases": [
+            (phase.length, phase.rows // config.engine.accumulation, phase.causal) for phase in config.schedule.phases
+        ],
         "packed": config.data.pack,
         "autotune": config.engine.autotune,
     }

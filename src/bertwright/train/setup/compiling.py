@@ -88,7 +88,7 @@ def plan_of(config: PretrainConfig, loader: PretrainLoader, engine: Engine, *, s
 
 def worth_compiling(loader: PretrainLoader, engine: Engine) -> float:
     """Return the operations of a run above which compiling pays: every shape of its batches is compiled by itself."""
-    shapes = {(phase.length, phase.rows) for phase in loader.schedule.phases}
+    shapes = {(phase.length, phase.rows, phase.causal) for phase in loader.schedule.phases}
     return WORTH[engine.device.type] * len(shapes)
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from bertwright.corpus.shards import bytes_per_token
 from bertwright.data.pretraining.dataset import Dataset, open_dataset
@@ -18,14 +19,14 @@ from bertwright.inference.samples import COUNT as SAMPLES
 from bertwright.inference.samples import choose_samples, predict_samples
 from bertwright.model.config import ModelConfig, training_flops
 from bertwright.objectives.base import PretrainingObjective
-from bertwright.objectives.combine import build_objective, for_evaluation
-from bertwright.train.auxiliary import encoder_of
+from bertwright.objectives.combine import build_objective, finds_replaced, for_evaluation
+from bertwright.train.auxiliary import ObjectiveWithAuxiliary, encoder_of, generator_of, scaled
 from bertwright.train.ema import AVERAGE
 from bertwright.train.held_out import held_out_examples, held_out_figures, mixed_figures, with_nats_per_byte
 from bertwright.train.setup.pretrain_config import PretrainConfig
 from bertwright.train.state import TrainState
 from bertwright.train.step import Engine
-from bertwright.types import MaskedBatch
+from bertwright.types import Loss, MaskedBatch
 
 WORK = 0.05
 """Of the operations of a run, the most its held-out evaluations may take together, but for the one at its end."""
@@ -74,10 +75,15 @@ class Evaluator:
         tokenizer, self.length = dataset.tokenizer, config.schedule.phases[0].length
         general, self.probes = (beside.general, beside.probes) if beside is not None else (None, ())
         self.dataset, self.state, self.engine, self.until = dataset, state, engine, until
-        self.model = encoder_of(state.model)
+        self.model = self.masked_model = encoder_of(state.model)
         self.objective = build_objective(
             for_evaluation(config.objective), vocab_size=dataset.vocab_size, mask_id=tokenizer.special.mask
         )
+        self.loss_of: Callable[[nn.Module, MaskedBatch], Loss] | None = None
+        generator = generator_of(state.model)
+        if finds_replaced(config.objective) and generator is not None:
+            self.masked_model = generator
+            self.loss_of = ObjectiveWithAuxiliary(self.objective, generator, engine.cast).held_out_loss
         self.examples = [
             held_out_examples(shards, tokenizer, self.objective, length=self.length, rows=config.engine.evaluation_rows)
             for shards in (*dataset.valid, *(general.valid if general is not None else ()))
@@ -112,17 +118,18 @@ class Evaluator:
             # Several processes stop after the step: one that left half-way would leave the others waiting.
             rows = self.until(examples) if engine.group.size == 1 else examples
             found = held_out_figures(
-                self.model, self.objective, rows, device=engine.device, cast=engine.cast, group=engine.group
-            )
+                self.model, self.objective, rows, device=engine.device, cast=engine.cast, group=engine.group,
+                loss_of=self.loss_of,
+            )  # fmt: skip
             figures[name] = with_nats_per_byte(found, size)
         trained = {name: figures.pop(name) for name in self.dataset.names}
         beside = {f"{name}/{kind}": value for name, values in figures.items() for kind, value in values.items()}
         return mixed_figures(trained, self.dataset.weights) | beside
 
     def samples(self) -> list[dict[str, Any]]:
-        """Return what the model predicts for fixed sentences with a masked word."""
+        """Return what the model, or the generator beside it, predicts for fixed sentences with a masked word."""
         with self._whole():
-            return predict_samples(self.model, self.dataset.tokenizer, self.sentences)
+            return predict_samples(self.masked_model, self.dataset.tokenizer, self.sentences)
 
     def probed(self) -> dict[str, float]:
         """Return the accuracy of each probe, by its name."""
@@ -164,7 +171,12 @@ def evaluation_count(
     whose predictions are shown; over all of them again for averaged weights (2 `passes`); and over as many tokens as
     `probed` rows have, for probes.
     """
-    masked = objective.masked_slots(length)
-    one = passes * training_flops(shape, rows=rows + SAMPLES, length=length, masked=masked) / 3
-    one += training_flops(shape, rows=probed, length=length, masked=masked) / 3
+
+    def flops_of(*, masked: int, outputs: int | None = None, **fields: Any) -> int:
+        return training_flops(
+            scaled(shape, **fields), rows=rows + SAMPLES, length=length, masked=masked, outputs=outputs
+        )
+
+    one = passes * objective.flops(flops_of, length=length, progress=1.0) / 3
+    one += training_flops(shape, rows=probed, length=length, masked=objective.masked_slots(length)) / 3
     return max(1, min(MOST, int(WORK * work / one)))

@@ -8,14 +8,14 @@ from typing import Any
 
 from pydantic import Field
 
-from bertwright.config import Section, compose, write_toml
+from bertwright.config import Between, OneOf, Range, Section, compose, write_toml
 from bertwright.configs.names import RECIPES
 from bertwright.errors import ConfigError, ModelError
 from bertwright.model.build import ARCHITECTURES
 from bertwright.model.config import ModelConfig
 from bertwright.model.encoder_config import EncoderConfig
 from bertwright.nested import merge, read_toml
-from bertwright.objectives.combine import needs_pairs
+from bertwright.objectives.combine import finds_replaced, needs_pairs
 from bertwright.objectives.config import ObjectiveConfig
 from bertwright.train.config import EngineConfig
 from bertwright.train.ema import AverageConfig
@@ -25,6 +25,23 @@ from bertwright.train.schedule import UNITS, ScheduleConfig
 
 PHASE_FLAGS = {"rows": "--batch-size", "length": "--seq-length"}
 """What may stand in [schedule] for all phases at once, and the flag that sets it."""
+
+
+SPACE: dict[str, Range] = {
+    "size": OneOf(("tiny", "mini", "small")),
+    "optimizer.learning_rate": Between(0.25, 4.0, log=True, times="default"),
+    "optimizer.muon_learning_rate": Between(0.25, 4.0, log=True, times="default"),
+    "schedule.rows": OneOf((0.5, 1.0, 2.0), times="default"),
+    "schedule.warmup": Between(0.01, 0.2, log=True),
+    "objective.mask_rate": Between(0.1, 0.4),
+}
+"""What `bertwright tune pretrain` searches."""
+TRIED_FIRST: tuple[dict[str, Any], ...] = (
+    {"size": "tiny"},
+    {"optimizer.learning_rate": 2.0, "optimizer.muon_learning_rate": 2.0},
+    {"schedule.rows": 0.5},
+)
+"""What it tries after the defaults, from which these differ."""
 
 
 class DataConfig(Section):
@@ -89,7 +106,13 @@ class PretrainConfig(Section):
         """
         pairs = needs_pairs(self.objective)
         if self.start is None:
-            return self.model.shape(self.size, vocab_size=vocab_size, pad_token_id=pad_token_id, next_sentence=pairs)
+            return self.model.shape(
+                self.size,
+                vocab_size=vocab_size,
+                pad_token_id=pad_token_id,
+                next_sentence=pairs,
+                discriminator=finds_replaced(self.objective),
+            )
         return self.model.shape_from(self.start.shape, next_sentence=pairs)
 
     def folders(self, data: Path) -> list[Path]:
@@ -184,6 +207,28 @@ def _with_one_phase(settings: Mapping[str, Any]) -> dict[str, Any]:
     return {**settings, "schedule": {**rest, "phases": phases}}
 
 
+def _require_replaced(config: PretrainConfig) -> None:
+    """Raise ConfigError where a model that finds replaced tokens cannot be trained with these settings."""
+    if "discriminator" not in ARCHITECTURES[config.model.architecture].config_type.model_fields:
+        raise ConfigError(
+            f"objective.names: transformers has no class for a {config.model.architecture} that finds replaced tokens; "
+            "give --model.architecture electra (and --model.init noise, where the recipe has another)"
+        )
+    if config.start is not None:
+        raise ConfigError(
+            "objective.names: rtd trains two models and MODEL holds one; leave out --init-from, or go on with mlm"
+        )
+    if any(phase.causal for phase in config.schedule.phases):
+        raise ConfigError(
+            "schedule.phases: a model that finds replaced tokens has no head for next tokens; leave out causal"
+        )
+    if config.engine.parallel == "fsdp":
+        raise ConfigError(
+            "engine.parallel fsdp: the generator of rtd shares its embeddings with the model, and sharding would part "
+            "them; give --engine.parallel ddp"
+        )
+
+
 def _unfit_for_pairs(config: PretrainConfig, settings: Mapping[str, Any]) -> list[str]:
     """Return the fields of `data` that the recipe alone sets and that exclude the pairs which `settings` ask for."""
     if not needs_pairs(config.objective) or not {"next_sentence", "names"} & set(settings.get("objective", {})):
@@ -205,6 +250,8 @@ def _checked(base: Mapping[str, Any], settings: Mapping[str, Any]) -> PretrainCo
     if config.start is None and config.size not in sizes:
         raise ConfigError(f"size: no size is called {config.size!r}; known: {', '.join(sizes)}")
     config.shape(vocab_size=1, pad_token_id=0)
+    if finds_replaced(config.objective):
+        _require_replaced(config)
     if config.data.pack and needs_pairs(config.objective):
         raise ConfigError(
             "data.pack: a sentence pair is a row of its own; give --objective.next-sentence false, or --data.pack false"

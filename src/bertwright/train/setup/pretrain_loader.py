@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import torch
+from torch import Tensor
 
 from bertwright.data.prefetch import Prefetcher
 from bertwright.data.pretraining.batches import BatchSource
@@ -14,7 +17,10 @@ from bertwright.device import pick_device
 from bertwright.model.config import ModelConfig, training_flops
 from bertwright.model.init.begin import MEASURED_ROWS
 from bertwright.objectives.base import PretrainingObjective
+from bertwright.objectives.causal import CausalPhases
+from bertwright.objectives.combine import build_objective
 from bertwright.rng import key_of
+from bertwright.train.auxiliary import scaled
 from bertwright.train.loader import Loader
 from bertwright.train.parallel.group import ALONE, Group
 from bertwright.train.schedule import Phase
@@ -23,6 +29,15 @@ from bertwright.types import Batch, MaskedBatch, TokenRows
 
 USED_RATE = 0.5
 """Fraction of the measured rate of matrix products that a run measured in minutes is taken to reach."""
+
+
+def objective_of(
+    config: PretrainConfig, *, vocab_size: int, mask_id: int, similar: Callable[[], Tensor] | None = None
+) -> PretrainingObjective:
+    """Return the objective of all phases of a run (see `build_objective`); raises ConfigError."""
+    objective = build_objective(config.objective, vocab_size=vocab_size, mask_id=mask_id, similar=similar)
+    causal = any(phase.causal for phase in config.schedule.phases)
+    return CausalPhases(objective, config.schedule.is_causal) if causal else objective
 
 
 def phase_source(
@@ -96,8 +111,12 @@ class PretrainLoader(Loader):
 
     def _flops(self, phase: int, fraction: float, *, rows: int) -> int:
         length = self.schedule.phases[phase].length
-        masked = self.objective.masked_slots(length, fraction)
-        return training_flops(self.shape, rows=rows, length=length, masked=masked)
+
+        def flops_of(*, masked: int, outputs: int | None = None, **fields: Any) -> int:
+            shape = scaled(self.shape, **fields)
+            return training_flops(shape, rows=rows, length=length, masked=masked, outputs=outputs)
+
+        return self.objective.flops(flops_of, length=length, progress=fraction)
 
     def run_flops(self, *, peak: float, seconds: float) -> float:
         """Return about how many operations a run takes, by its settings and data alone; in minutes, by its rate too.

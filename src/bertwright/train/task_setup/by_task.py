@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -48,3 +49,30 @@ def set_up(config: FinetuneConfig, folder: Path, files: Mapping[str, Path]) -> T
     )
     setup.check()
     return setup
+
+
+def with_examples(setup: TaskSetup, examples: Mapping[str, Any]) -> TaskSetup:
+    """Return a setup whose splits are these examples, encoded; those that it has by the same name are replaced."""
+    _, prompt = type(setup).fitted(setup.config, setup.encoder_config, setup.folder)
+    encoder = TextEncoder(setup.tokenizer, max_length=setup.config.batches.max_length, prompt=prompt)
+    encoded = {name: setup.task.encode(part, encoder) for name, part in examples.items()}
+    return replace(setup, splits={**setup.splits, **encoded})
+
+
+def with_config(setup: TaskSetup, config: FinetuneConfig, files: Mapping[str, Path]) -> TaskSetup:
+    """Return a setup with other settings of rates, batches, epochs, transfer and head, over the same encoded rows.
+
+    `files` are read again where the task depends on the settings that differ. Raises ConfigError.
+    """
+    kind, read = SETUPS.get(config.task, (HeadSetup, read_task_files))
+    fitted, _ = kind.fitted(config, setup.encoder_config, setup.folder)
+    task = setup.task if _same_task(setup.config, fitted) else read(fitted, setup.tokenizer, files)[0]
+    changed = replace(setup, config=fitted, task=task)
+    changed.check()
+    return changed
+
+
+def _same_task(before: FinetuneConfig, now: FinetuneConfig) -> bool:
+    """Return whether a task made with some settings is that of others: what it reads of them is the same."""
+    names = ("head", "options", "columns", "answer", "embed", "translate")
+    return all(getattr(before, name, None) == getattr(now, name, None) for name in names)

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Required, TypedDict
 
-from bertwright.errors import UsageError
+from bertwright.errors import ConfigError, UsageError
 from bertwright.flags import Sets, dashed, settings_of_flags
-from bertwright.nested import merge, nested
+from bertwright.nested import merge, nested, read_toml
 from bertwright.verbs.calls.pretrain_flags import save_every_settings
 
 OF_TRANSLATE = ("source", "target", "init_parts", "decoder_layers")
@@ -46,6 +46,8 @@ class FinetuneCall(TypedDict, total=False):
     """Examples that are looked at once, at the end; without labels, predictions are written to OUT."""
     out: Required[Path]
     """Folder of the run: settings, metrics, report.html, and the model in OUT/model."""
+    recipe: Annotated[Path, Sets(default="none")]
+    """TOML file of settings, such as recipe.toml of `bertwright tune` or config.toml of a run; flags count more."""
     resume: bool
     """Go on with an interrupted run in OUT, as if nothing had been: give the same words, and this."""
     num_seeds: Annotated[int, Sets(default="1")]
@@ -138,6 +140,20 @@ class FinetuneFlags(TypedDict, total=False):
     """translate: what starts from the weights of --model: both encoder and decoder, the encoder, or neither."""
     decoder_layers: Annotated[int, Sets("translate.decoder_layers", "as many as the model has")]
     """translate: blocks of the decoder."""
+
+
+def recipe_settings(recipe: Path | None, task: str, *, has_dev: bool) -> dict[str, Any]:
+    """Return the settings of a recipe file of a task, {} where there is none; raises ConfigError for another task.
+
+    With a dev file, how much of the training file is held out says nothing.
+    """
+    settings = {} if recipe is None else read_toml(recipe)
+    of = settings.pop("task", task)
+    if of != task:
+        raise ConfigError(f"{recipe} is a recipe for {of}, not for {task}; give one for {task}, or finetune {of}")
+    if has_dev:
+        settings.pop("split", None)
+    return settings
 
 
 def finetune_settings(task: str, flags: Mapping[str, Any]) -> dict[str, Any]:

@@ -19,7 +19,8 @@ from bertwright.data.pretraining.dataset import folder_names
 from bertwright.device import pick_device
 from bertwright.errors import BertwrightError, DataError, UsageError
 from bertwright.files import read_json
-from bertwright.hub.nsp_folder import FOLDER, is_next_sentence_folder
+from bertwright.hub.encoder_folder import GENERATOR
+from bertwright.hub.nsp_folder import FOLDER, ORDER_FOLDER, is_next_sentence_folder, require_question
 from bertwright.inference.minimal_pairs import minimal_pair_accuracy, read_minimal_pairs
 from bertwright.inference.predictors import read_pretrained, require_head
 from bertwright.inference.scoring import Head
@@ -32,17 +33,21 @@ from bertwright.tokenizer.load import load_tokenizer
 from bertwright.train.held_out import EVALUATION_ROWS, fixed_examples, held_out_figures, with_nats_per_byte
 from bertwright.train.setup.pretrain_config import PretrainConfig, resume_settings
 
-Kind = Literal["mlm", "nsp"]
+Kind = Literal["mlm", "nsp", "sop"]
+PAIR_KINDS: tuple[Kind, ...] = ("nsp", "sop")
 LENGTH, ROWS = 128, 4096
 """Of the rows on which a model is evaluated that has no run on the data."""
-MODELS = ("model", FOLDER)
+MODELS = ("model", FOLDER, ORDER_FOLDER, GENERATOR)
 """Folders of a run that hold its model."""
 BROKEN = (BertwrightError, OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError)
 
 
 @dataclass(frozen=True)
 class HeldOutRows:
-    """Held-out rows: how long, how many at most, and whether whole words are masked in them; pairs for "nsp"."""
+    """Held-out rows: how long, how many at most, and whether whole words are masked in them.
+
+    They are pairs for "nsp", and pairs in order or swapped for "sop".
+    """
 
     kind: Kind
     length: int = LENGTH
@@ -51,7 +56,7 @@ class HeldOutRows:
 
     def __str__(self) -> str:
         """Return them in words."""
-        pairs = "sentence pairs" if self.kind == "nsp" else "single segments"
+        pairs = {"mlm": "single segments", "nsp": "sentence pairs", "sop": "pairs in order or swapped"}[self.kind]
         masks = "whole words" if self.whole_word else "single tokens"
         return f"up to {self.count:,} rows of {self.length} tokens, {pairs}, {masks} masked"
 
@@ -76,7 +81,7 @@ def evaluate_held_out(
     count: int | None = None,
     whole_word: bool | None = None,
 ) -> Result:
-    """Return the figures of a model on rows of a split, as `evaluate` does for "mlm" and "nsp".
+    """Return the figures of a model on rows of a split, as `evaluate` does for "mlm", "nsp" and "sop".
 
     What is not given is as in the run that trained the model on this data, else as for any model.
     """
@@ -90,16 +95,18 @@ def evaluate_held_out(
         raise DataError(
             f"{data} was prepared with another tokenizer than {model}'s; prepare it with --tokenizer {model}"
         )
-    network = network_with_head(model, "next-sentence" if kind == "nsp" else "masked-token")
+    network = network_with_head(model, "masked-token" if kind == "mlm" else "next-sentence")
+    if kind != "mlm":
+        require_question(model, order=kind == "sop")
     if rows.length > network.config.max_positions:
         raise UsageError(f"--length {rows.length} is past the model's {network.config.max_positions} positions")
-    config = ObjectiveConfig(next_sentence=kind == "nsp", whole_word=rows.whole_word)
+    config = ObjectiveConfig(names=("mlm",) if kind == "mlm" else ("mlm", kind), whole_word=rows.whole_word)
     objective = build_objective(config, vocab_size=network.config.vocab_size, mask_id=tokenizer.special.mask)
     examples = fixed_examples(Shards.open(data, split), tokenizer, objective, length=rows.length, rows=rows.count)
     found = held_out_figures(network, objective, examples, device=pick_device())
     figures = with_nats_per_byte(found, bytes_per_token(manifest, split))
     if is_next_sentence_folder(model):
-        figures = {name: value for name, value in figures.items() if name.startswith("nsp")}
+        figures = {name: value for name, value in figures.items() if name.startswith(kind)}
     taken = len(examples) * EVALUATION_ROWS
     if taken < rows.count:
         note(
@@ -131,7 +138,7 @@ def find_run(model: Path, fingerprint: str) -> TrainingRun | None:
         if figures is None:
             return None
         rows = HeldOutRows(
-            "nsp" if "nsp" in config.objective.chosen else "mlm",
+            next((kind for kind in PAIR_KINDS if kind in config.objective.chosen), "mlm"),
             config.schedule.phases[0].length,
             config.engine.evaluation_rows,
             config.objective.whole_word,

@@ -129,7 +129,7 @@ def pretrain_settings(flags: Mapping[str, Any]) -> dict[str, Any]:
         raise UsageError(f"give one of --minutes, --steps, --tokens and --epochs, not {len(given)} of them")
     settings = settings_of_flags(PretrainFlags, flags)
     if flags.get("mask_rate") is not None:
-        settings = merge(nested("objective.final_mask_rate", None), settings)
+        settings = merge({"objective": {"final_mask_rate": None, "mask_phases": ()}}, settings)
     return merge(settings, save_every_settings("engine", flags.get("save_every")))
 
 

@@ -13,21 +13,22 @@ from bertwright.config import write_toml
 from bertwright.data.pretraining.dataset import Dataset
 from bertwright.errors import Interrupted, TrainingError
 from bertwright.files import require_space, write_json
-from bertwright.hub.cards.model_cards import model_card, next_sentence_card
-from bertwright.hub.encoder_folder import save_model
-from bertwright.hub.nsp_folder import FOLDER, has_own_folder, save_next_sentence
+from bertwright.hub.cards.model_cards import discriminator_card, model_card, next_sentence_card
+from bertwright.hub.encoder_folder import GENERATOR, save_model
+from bertwright.hub.nsp_folder import FOLDER, ORDER_FOLDER, has_own_folder, order_settings, save_next_sentence
 from bertwright.inference.samples import choose_samples, predict_samples
 from bertwright.log import Facts, note
 from bertwright.model.bert import BertForPreTraining, shrink_embeddings
 from bertwright.model.encoder import parameter_count
 from bertwright.model.encoder_config import DROPOUTS
 from bertwright.objectives.base import Objective
+from bertwright.objectives.combine import finds_replaced
 from bertwright.reports.before_after import before_after, comparison_tables, probe_figures
 from bertwright.reports.html_report import write_report
 from bertwright.reports.pretrain_result import facts, result, run_manifest
 from bertwright.result import Result
 from bertwright.system import tune_malloc
-from bertwright.train.auxiliary import encoder_of
+from bertwright.train.auxiliary import encoder_of, generator_of
 from bertwright.train.callbacks.base import Callback
 from bertwright.train.callbacks.console import ConsoleCallback
 from bertwright.train.callbacks.divergence import DivergenceCallback, EndIfDiverged
@@ -207,8 +208,9 @@ def finish(
     if not group.is_main:
         return Result({})
     held_out = dataset.valid[0]
+    generator = generator_of(state.model) if finds_replaced(config.objective) else None
     if figures["weights"] == "average" and figures["samples"] and held_out is not None:
-        figures["samples"] = predict_samples(model, tokenizer, choose_samples(held_out, tokenizer))
+        figures["samples"] = predict_samples(generator or model, tokenizer, choose_samples(held_out, tokenizer))
     if config.model.init == "cooccurrence" and isinstance(model, BertForPreTraining):
         shrink_embeddings(model)  # the start has large ones, which fine-tuning would hardly move
     lines = read_metrics(out / "metrics.jsonl")
@@ -219,11 +221,16 @@ def finish(
         figures["before_after"] = before_after(lines, dataset, beside, figures)
         # Dropout belongs to training: who fine-tunes the model has what its first authors gave it.
         model.config = model.config.model_copy(update={name: config.start.shape[name] for name in DROPOUTS})
-    words = tokenizer.path.parent
+    words, order = tokenizer.path.parent, "sop" in config.objective.chosen
     if has_own_folder(model):
-        figures["next_sentence_model"] = FOLDER
-        save_next_sentence(model, words, out / FOLDER, card=next_sentence_card(out.name, figures))
-    save_model(model, words, out / "model", card=model_card(out.name, figures))
+        folder = figures["next_sentence_model"] = ORDER_FOLDER if order else FOLDER
+        save_next_sentence(model, words, out / folder, order=order, card=next_sentence_card(out.name, figures))
+    if generator is not None:
+        figures["generator_model"] = GENERATOR
+        save_model(generator, words, out / GENERATOR, card=model_card(f"{out.name} (generator)", figures))
+    settings = order_settings() if order and not has_own_folder(model) else None
+    card = model_card if generator is None else discriminator_card
+    save_model(model, words, out / "model", settings=settings, card=card(out.name, figures))
     write_json(out / "result.json", figures)
     write_report(out)
     tables = comparison_tables(figures["before_after"]) if "before_after" in figures else []

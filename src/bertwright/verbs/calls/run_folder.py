@@ -22,7 +22,7 @@ from bertwright.verbs.calls.pretrain_flags import shares_given
 
 RUN_FILES = (
     "config.toml", "manifest.json", "metrics.jsonl", "result.json", "report.html", "checkpoints", "model", "model-nsp",
-    "snapshots", "track.json", "tensorboard", "wandb", "mlruns",
+    "model-sop", "model-generator", "snapshots", "track.json", "tensorboard", "wandb", "mlruns",
 )  # fmt: skip
 """What the folder of a run holds."""
 TASK_FILES = (*RUN_FILES, "seeds", "*-predictions.jsonl")

@@ -1,0 +1,111 @@
+"""Turns the figures of a study into the tables that `tune` prints and into report.html."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+from statistics import stdev
+from typing import Any
+
+from bertwright.log import Block, Facts, ResultTable
+from bertwright.reports import search_pictures
+from bertwright.reports.curves import draw_side_by_side
+from bertwright.reports.html_report import write_page
+
+SHOWN = 5
+"""Trials that are printed; report.html has all."""
+Figures = Mapping[str, Any]
+"""What result.json of a study holds."""
+
+
+def study_tables(figures: Figures, out: Path) -> list[Block]:
+    """Return what `tune` prints: the winner beside the defaults, the best trials, and the models, if several."""
+    tables: list[Block] = [
+        Facts(f"tuned {figures['task']}: {out}", study_facts(figures, out)),
+        trial_table(figures, SHOWN),
+    ]
+    if len(figures["models"]) > 1:
+        tables.append(model_table(figures))
+    return tables
+
+
+def study_facts(figures: Figures, out: Path) -> dict[str, str]:
+    """Return what came of a study in a few lines."""
+    metric, winner, defaults, run = (figures[name] for name in ("metric", "winner", "defaults", "retrained"))
+    which = "the defaults" if winner["defaults"] else settings_line(winner)
+    facts = {
+        "winner": f"trial {winner['trial']}: {winner['model']}",
+        "its settings": which,
+        f"{metric} on dev, search": f"{winner['dev']:.4f} (mean of {runs_text(len(winner['runs']), figures)})",
+    }
+    if defaults is not None:
+        facts["the defaults"] = f"{defaults['dev']:.4f} ({defaults['model']})"
+    for split in ("dev", "test"):
+        if split in run:
+            every = run.get(f"{split}_each", [])
+            spread = f" ± {stdev(every):.4f}" if len(every) > 1 else ""
+            facts[f"{metric} on {split}, {run['seeds']} new seeds"] = f"{run[split]:.4f}{spread}"
+    whole = sum(1 for one in figures["trials"] if one["whole"])
+    facts["trials"] = f"{len(figures['trials'])}, {whole} of them to the end, in {figures['seconds'] / 60:.1f} minutes"
+    facts["recipe"] = str(out / figures["recipe"])
+    facts["model"] = str(out / "winner" / "model")
+    return facts
+
+
+def runs_text(count: int, figures: Figures) -> str:
+    """Return what a trial was measured over, in words."""
+    return f"{count} folds" if figures.get("folds") else "a seed" if count == 1 else f"{count} seeds"
+
+
+def settings_line(trial: Figures) -> str:
+    """Return the settings of a trial in a line."""
+    return (
+        ", ".join(f"{name.rpartition('.')[2]} {value}" for name, value in trial["settings"].items()) or "the defaults"
+    )
+
+
+def trial_table(figures: Figures, most: int | None = None) -> ResultTable:
+    """Return the trials, the best first, those that were not stopped before the others."""
+    ranked = sorted(figures["trials"], key=lambda one: (not one["whole"], -figures["sign"] * one["dev"]))
+    several = len({one["model"] for one in ranked}) > 1
+    rows = []
+    for one in ranked[:most]:
+        name = f"{one['trial']}{' (defaults)' if one['defaults'] else ''}"
+        shown = [f"{one['dev']:.4f}", str(len(one["runs"])), f"{one['seconds']:.0f}"]
+        rows.append([name, *shown, *([one["model"]] if several else []), settings_line(one)])
+    header = ["trial", figures["metric"], "runs", "seconds", *(["model"] if several else []), "settings"]
+    return ResultTable("the best trials" if most else "trials", header, rows)
+
+
+def model_table(figures: Figures) -> ResultTable:
+    """Return the models of a study by quality, size and latency."""
+    rows = []
+    for name, one in figures["models"].items():
+        cells = ["" if one[part] is None else f"{one[part]:.4f}" for part in ("dev", "defaults")]
+        size = [f"{one['parameters']:,}", f"{one['latency_ms']:.1f}"] if "parameters" in one else ["", ""]
+        rows.append([name, *cells, *size, str(one["trials"])])
+    header = ["model", f"best {figures['metric']}", "defaults", "parameters", "ms a text", "trials"]
+    return ResultTable("models", header, rows)
+
+
+def write_study_report(out: Path, figures: Figures) -> Path:
+    """Write STUDY/report.html and return its path."""
+    from markupsafe import Markup
+
+    drawers = [partial(search_pictures.history, figures)]
+    if figures["importance"]:
+        drawers.append(partial(search_pictures.importance, figures))
+    if sum("latency_ms" in one for one in figures["models"].values()) > 1:
+        drawers.append(partial(search_pictures.models, figures))
+    return write_page(
+        out,
+        "study.html",
+        settings="recipe.toml",
+        task=figures["task"],
+        facts=list(study_facts(figures, out).items()),
+        pictures=Markup(draw_side_by_side(drawers)),
+        parallel=Markup(draw_side_by_side([partial(search_pictures.parallel_coordinates, figures)])),
+        models=model_table(figures),
+        trials=trial_table(figures),
+    )

@@ -1,0 +1,143 @@
+"""Keeps the trials of a study in STUDY/study.db, which several processes share and a killed one leaves whole.
+
+A process holds a lock in STUDY/processes/ as long as it lives. So the trials that a dead one left half done are known,
+and are begun again with the runs that they had.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import uuid
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import optuna
+from filelock import FileLock
+from optuna.pruners import WilcoxonPruner
+from optuna.samplers import TPESampler
+from optuna.storages import RDBStorage
+from optuna.study import Study
+from optuna.trial import FrozenTrial, Trial, TrialState
+
+from bertwright.config import Range
+from bertwright.errors import BusyError
+from bertwright.files import locked
+from bertwright.search.base import Run, Tunable
+from bertwright.search.space import distribution_of
+
+DATABASE, PROCESSES, LOCK = "study.db", "processes", ".study.lock"
+NAME = "tune"
+RUNS, USUAL, OWNER, WHY = "runs", "usual", "owner", "why"
+"""Attributes of a trial: its runs, whether it is the defaults, its process, and why it ended early."""
+LOCK_SECONDS = 60.0
+"""Seconds that a process waits for another one that writes to the database."""
+PRUNED_BELOW = 0.1
+"""The p-value of Wilcoxon's test below which a trial is worse than the best one, and not gone on with."""
+DRAWN_AT_RANDOM = 2
+"""Trials after the first ones that are drawn at random, before TPE has anything to go by."""
+
+
+@dataclass(frozen=True)
+class SharedStudy:
+    """The study of a folder, for one process, called `owner`."""
+
+    folder: Path
+    study: Study
+    owner: str
+
+    def ask(self, space: Mapping[str, Range]) -> Trial:
+        """Return the next trial: one that was enqueued, else one that TPE draws; it belongs to this process."""
+        with self.alone():
+            self.recover()
+            trial = self.study.ask({name: distribution_of(one) for name, one in space.items()})
+            trial.set_user_attr(OWNER, self.owner)
+        return trial
+
+    def recover(self) -> int:
+        """Begin the trials of dead processes again, with the runs that they had; return how many there were."""
+        left = [one for one in self.trials(TrialState.RUNNING) if not self._is_alive(one.user_attrs.get(OWNER))]
+        for one in left:
+            kept = {name: value for name, value in one.user_attrs.items() if name != OWNER}
+            self.study.tell(one.number, state=TrialState.FAIL)
+            self.study.enqueue_trial(one.params, user_attrs=kept)
+        return len(left)
+
+    def others_work(self) -> bool:
+        """Return whether another living process has a trial in work."""
+        owners = {one.user_attrs.get(OWNER) for one in self.trials(TrialState.RUNNING)}
+        return any(self._is_alive(owner) for owner in owners - {self.owner})
+
+    def _is_alive(self, owner: str | None) -> bool:
+        """Return whether a process lives, by its lock."""
+        if owner in (None, self.owner):
+            return owner is not None
+        try:
+            with locked(self.folder / PROCESSES / str(owner)):
+                return False
+        except BusyError:
+            return True
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Keep other processes from asking for trials meanwhile."""
+        with FileLock(self.folder / LOCK):
+            yield
+
+    def trials(self, *states: TrialState) -> list[FrozenTrial]:
+        """Return the trials in these states, in their order."""
+        return self.study.get_trials(deepcopy=False, states=states)
+
+    def tried(self) -> list[FrozenTrial]:
+        """Return the trials that ended with a run at least, in their order."""
+        return [one for one in self.trials(TrialState.COMPLETE, TrialState.PRUNED) if one.user_attrs.get(RUNS)]
+
+    def best(self) -> FrozenTrial | None:
+        """Return the trial with the best mean over all its runs, of equal ones the earliest; None before the first."""
+        sign = 1 if self.study.direction == optuna.study.StudyDirection.MAXIMIZE else -1
+        whole = self.trials(TrialState.COMPLETE)
+        return max(whole, key=lambda one: (sign * float(one.value or 0.0), -one.number), default=None)
+
+
+def runs_of(trial: FrozenTrial | Trial) -> list[Run]:
+    """Return the runs of a trial so far."""
+    return [Run.from_json(one) for one in trial.user_attrs.get(RUNS, ())]
+
+
+@contextmanager
+def opened(folder: Path, tunable: Tunable) -> Iterator[SharedStudy]:
+    """Yield the study of a folder for this process, made where there is none, its first trials enqueued."""
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    owner = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:6]}"
+    with FileLock(folder / LOCK):
+        study = _create(folder / DATABASE, tunable.sign, first=len(tunable.first))
+        if not study.get_trials(deepcopy=False):
+            enqueue(study, tunable.first, usual=tunable.usual)
+    with locked(folder / PROCESSES / owner), warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        yield SharedStudy(folder, study, owner)
+
+
+def enqueue(study: Study, first: Sequence[Mapping[str, Any]], *, usual: int) -> None:
+    """Have a new study begin with these parameters, of which so many are defaults."""
+    for number, params in enumerate(first):
+        study.enqueue_trial(dict(params), user_attrs={USUAL: number < usual})
+
+
+def _create(path: Path, sign: int, *, first: int) -> Study:
+    """Return the study in a database, a new one where it holds none."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        pruner = WilcoxonPruner(p_threshold=PRUNED_BELOW)
+    return optuna.create_study(
+        study_name=NAME,
+        storage=RDBStorage(f"sqlite:///{path}", engine_kwargs={"connect_args": {"timeout": LOCK_SECONDS}}),
+        sampler=TPESampler(n_startup_trials=first + DRAWN_AT_RANDOM),
+        pruner=pruner,
+        direction="maximize" if sign > 0 else "minimize",
+        load_if_exists=True,
+    )
