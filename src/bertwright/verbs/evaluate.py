@@ -53,7 +53,7 @@ def evaluate(
         minimal-pairs: how often is the good sentence of a pair more probable than the bad one? classify, regress, tag,
         answer, choose, rank, translate, embed: the figures of a fine-tuned model.
     model
-        Hugging Face BERT or ModernBERT folder.
+        Hugging Face folder of an encoder.
     data
         DATA folder prepared with the same tokenizer; for minimal-pairs a .jsonl or .json file of "good" and "bad";
         for tasks a labelled file; for translate SOURCE,TARGET files, a prefix or a table.

@@ -45,7 +45,7 @@ class FinetuneCall(TypedDict, total=False):
     """What a call of `finetune` names beside its settings."""
 
     model: Required[Path]
-    """Hugging Face BERT or ModernBERT folder to start from, pre-trained or already fine-tuned for something else."""
+    """Hugging Face folder of an encoder to start from, pre-trained or already fine-tuned for something else."""
     train: Required[Path]
     """Labelled examples: .tsv, .csv, .jsonl or .parquet; for tag also CoNLL, a word a line; for answer SQuAD .json, or
     a question a row; for translate two files with equal numbers of lines, SOURCE,TARGET, or PREFIX with --source and
