@@ -168,6 +168,7 @@ def test_flags_of_pretrain_are_settings_of_the_run() -> None:
         value = elsewhere.get(mark.setting) or setting(config, mark.setting)
         assert value == PRETRAIN.get(name), name
     assert config.objective.final_mask_rate is None
+    assert config.objective.mask_phases == ()
     assert (config.engine.checkpoint_steps, config.engine.checkpoint_minutes) == (500, 5.0)
     assert pretrain_settings({"save_every": "30s"}) == {"engine": {"checkpoint_minutes": 0.5}}
 

@@ -24,7 +24,8 @@ class EncoderConfig(Section):
     """What of the model a run may set; its size and the vocabulary give the rest."""
 
     architecture: str = "bert"
-    """bert (as published in 2018) or modern (ModernBERT: LayerNorm first, rotary positions, gated inner layer)."""
+    """bert (as published in 2018), modern (ModernBERT: LayerNorm first, rotary positions, gated inner layer), roberta,
+    xlm-roberta, camembert, electra, distilbert or deberta (version 3)."""
     layers: int | None = Field(default=None, ge=1)
     """Transformer blocks; those of the size where not given."""
     hidden_size: int | None = Field(default=None, ge=1)
