@@ -120,4 +120,6 @@ def test_the_head_is_an_option() -> None:
     without = build_objective(ObjectiveConfig(names=("span",)), vocab_size=VOCAB, mask_id=MASK)
     assert with_head.new_head(64, 32) is not None
     assert without.new_head(64, 32) is None
+    assert with_head.flops(lambda masked: masked, length=100, progress=0.0) == 30
+    assert without.flops(lambda masked: masked, length=100, progress=0.0) == 15
     assert without.corrupt(batch(), torch.Generator()).boundaries is None
