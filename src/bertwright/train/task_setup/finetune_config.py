@@ -24,7 +24,7 @@ from bertwright.model.lora import Matrix
 from bertwright.tasks.base import Task
 from bertwright.tasks.columns import ColumnsConfig
 from bertwright.tasks.embedding.task import EmbedConfig
-from bertwright.tasks.head import HeadConfig
+from bertwright.tasks.head import WINDOW_OVERLAP, HeadConfig
 from bertwright.tasks.question_answering.task import AnswerConfig
 from bertwright.tasks.translation.reader import SidesConfig
 from bertwright.train.config import TrackerName
@@ -185,6 +185,8 @@ class FinetuneConfig(Section):
                 "split.folds: folds are trained to the end of their schedule, so that nothing is chosen "
                 "by them; leave --patience and --eval-every out"
             )
+        if self.head.window_overlap != WINDOW_OVERLAP and not self.head.windows:
+            raise ConfigError("head.window_overlap: nothing is cut into windows; give --windows max, or leave it out")
         if self.head.windows and self.transfer.r_drop:
             raise ConfigError(
                 "transfer.r_drop: it compares rows, and windows are parts of a text; leave one of them out"
