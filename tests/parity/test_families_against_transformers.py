@@ -13,9 +13,11 @@ import torch
 import transformers
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
+from torch.nn import functional
 
 from bertwright.errors import ModelError
-from bertwright.hub.encoder_folder import read_model, save_model
+from bertwright.hub.encoder_folder import WORDS, read_model, save_model
+from bertwright.hub.mappings.known import mapping_of
 from bertwright.hub.task_folder import read_fine_tuned, save_fine_tuned
 from bertwright.model.bert_family import Electra
 from bertwright.model.encoder import Encoder, HeadType
@@ -155,6 +157,27 @@ def test_masked_words_there_and_back(name: str, tokenizer: Path, tmp_path: Path)
     weights, kept = (load_file(tmp_path / folder / "model.safetensors") for folder in ("theirs", "ours"))
     assert not [one for one in weights if not torch.equal(weights[one], kept[one])]
     assert all("pooler" in one or "seq_relationship" in one for one in kept.keys() - weights.keys())
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_gradients(name: str, tmp_path: Path) -> None:
+    """That of the loss over all tokens, in every weight that pre-training changes."""
+    family = FAMILIES[name]
+    theirs = family.model("ForMaskedLM")
+    theirs.save_pretrained(tmp_path)
+    ours, _ = read_model(tmp_path)
+    hidden, mask = hidden_of(ours, family)
+    labels = torch.where(mask, rows_of(family)[0].roll(1, 1), -100)
+    functional.cross_entropy(ours.mlm_logits(hidden)[mask], labels[mask]).backward()
+    theirs(**inputs_of(family), labels=labels).loss.backward()
+    mapping, found = mapping_of(ours.config), dict(ours.named_parameters())
+    compared = set()
+    for one, parameter in theirs.named_parameters():
+        names = (WORDS,) if one == mapping.decoder else mapping.to_local(one)  # tied, whichever comes first
+        assert furthest(torch.cat([found[local].grad for local in names]), parameter.grad) < TOLERANCE, one
+        compared |= {*names}
+    trained = {local for local, parameter in found.items() if parameter.requires_grad}
+    assert {local for local in trained - compared if not local.startswith(("pooler.", "nsp_head."))} == set()
 
 
 @pytest.mark.parametrize("name", FAMILIES)

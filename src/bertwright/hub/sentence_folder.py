@@ -1,7 +1,7 @@
 """Turns a sentence encoder into a sentence-transformers folder and back: the encoder, how it is pooled, its length.
 
 What is written loads in stock sentence-transformers, and its encoder in transformers' AutoModel. What is read may be
-such a folder, also with its encoder in 0_Transformer/, or any other BERT or ModernBERT folder, which has no pooling.
+such a folder, also with its encoder in 0_Transformer/, or any other folder of an encoder, which has no pooling.
 
     config.json  model.safetensors  tokenizer.json      the encoder, as BertModel or ModernBertModel
     modules.json                                        Transformer, Pooling, and Normalize where it is used

@@ -83,7 +83,7 @@ def open_embedder(
     from bertwright.model.sentence_encoder import POOLINGS, SentenceEncoder
 
     if not folder.is_dir():
-        raise ModelError(f"there is no model folder {folder}; give a Hugging Face BERT or ModernBERT folder")
+        raise ModelError(f"there is no model folder {folder}; give a Hugging Face folder of an encoder")
     if pooling is not None and pooling not in POOLINGS:
         raise UsageError(f"--pooling {pooling} is none of {', '.join(POOLINGS)}")
     encoder, reading = read_sentence_folder(folder)

@@ -130,6 +130,8 @@ class BertForPreTraining(Encoder):
         self.mlm_head = MaskedTokenHead(config)
         if self.has_nsp_head:
             self.nsp_head = NextSentenceHead(config)
+        else:  # kept for tasks about rows; pre-training has no use for it
+            self.pooler.requires_grad_(False)
         self._add_output_words()
         self._add_heads()
         if drawn:
@@ -159,9 +161,9 @@ class BertForPreTraining(Encoder):
         for head in ("mlm_head", "nsp_head", "rtd_head", "output_words"):
             if hasattr(self, head):
                 delattr(self, head)
-        if head_type is None and self.bare_has_pooler:
-            self.pooler.requires_grad_(False)
-        elif head_type not in SEQUENCE_HEADS:
+        if head_type in SEQUENCE_HEADS or (head_type is None and self.bare_has_pooler):
+            self.pooler.requires_grad_(head_type is not None)
+        else:
             del self.pooler
 
     def head_inputs(self, hidden: Tensor, head_type: HeadType) -> Tensor:

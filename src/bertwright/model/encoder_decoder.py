@@ -91,10 +91,11 @@ def start_from(decoder: Decoder, model: Encoder) -> None:
 
 
 def _start_embeddings(decoder: Embeddings, encoder: Embeddings) -> None:
-    """Copy words, positions from the first of a text on, and the first token type, or zeros where there is none."""
+    """Copy words, positions from the first of a text on where there are any, and token types, or zeros for them."""
     decoder.words.load_state_dict(encoder.words.state_dict())
     decoder.norm.load_state_dict(encoder.norm.state_dict())
-    decoder.positions.weight.copy_(encoder.positions.weight[encoder.first :][: decoder.positions.num_embeddings])
+    if hasattr(encoder, "positions"):
+        decoder.positions.weight.copy_(encoder.positions.weight[encoder.first :][: decoder.positions.num_embeddings])
     if not hasattr(encoder, "types"):
         decoder.types.weight.zero_()
     else:

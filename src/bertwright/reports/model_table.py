@@ -12,7 +12,8 @@ from safetensors import SafetensorError, safe_open
 
 from bertwright.errors import ModelError
 from bertwright.files import read_json
-from bertwright.hub.mappings.known import model_type_of
+from bertwright.hub.mappings.bert_names import BERT
+from bertwright.hub.mappings.known import MAPPINGS, model_type_of
 from bertwright.hub.sentence_layout import encoder_folder
 from bertwright.log import Facts, ResultTable
 from bertwright.result import Result
@@ -48,12 +49,14 @@ def show_model(model: Path) -> Result:
 def _facts(config: Mapping[str, Any], side: str) -> dict[str, str]:
     """Return the settings of a model, or of one side of an encoder-decoder, as they are shown."""
     called, labels = config.get("architectures") or model_type_of(config), config.get("id2label")
+    mapping = MAPPINGS.get(str(model_type_of(config)), BERT)
+    shape = {local: config.get(name) for name, local in mapping.fields.items()}
     names = {
         "architecture": ", ".join(map(str, called)) if isinstance(called, list) else called,
-        "layers": config.get("num_hidden_layers"),
-        "width": config.get("hidden_size"),
-        "heads": config.get("num_attention_heads"),
-        "inner width": config.get("intermediate_size"),
+        "layers": shape["layers"],
+        "width": shape["hidden_size"],
+        "heads": shape["heads"],
+        "inner width": shape["intermediate_size"],
         "vocabulary": config.get("vocab_size"),
         "positions": config.get("max_position_embeddings"),
         "labels": ", ".join(map(str, labels.values())) if isinstance(labels, dict) else "",
@@ -85,7 +88,8 @@ def part_of(name: str) -> str:
     side = "decoder" if words[0] == "decoder" and len(words) > 2 else "encoder"
     if found := BLOCK.search(name):
         return f"{side} layer {found[1]}"
-    inner = [word for word in words if word not in ("bert", "model", *(SIDES if len(words) > 2 else ()))]
+    prefixes = {mapping.prefix.removesuffix(".") for mapping in MAPPINGS.values()}
+    inner = [word for word in words if word not in {*prefixes, *(SIDES if len(words) > 2 else ())}]
     part = ".".join(inner[:2]) if inner[0] == "cls" else inner[0]
     return f"decoder {part}" if side == "decoder" else part
 

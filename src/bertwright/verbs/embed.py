@@ -71,7 +71,7 @@ def embed(
     Parameters
     ----------
     model
-        Hugging Face BERT or ModernBERT folder: pre-trained, fine-tuned, or of sentence-transformers. Or an ONNX
+        Hugging Face folder of an encoder: pre-trained, fine-tuned, or of sentence-transformers. Or an ONNX
         folder of `bertwright export`, which needs no torch; its layer, pooling and unit length are fixed.
     input
         .txt (a text a line), .tsv, .csv, .jsonl or .parquet, the first four also .gz or .zst; - for lines of stdin. In

@@ -33,7 +33,7 @@ def export(
     Parameters
     ----------
     model
-        Hugging Face BERT or ModernBERT folder: pre-trained, fine-tuned, or of sentence vectors.
+        Hugging Face folder of an encoder: pre-trained, fine-tuned, or of sentence vectors.
     out
         Folder to write: model.onnx, onnx.json (inputs, outputs, labels), tokenizer.json, config.json.
     to

@@ -250,9 +250,13 @@ class Distances:
         return graph("Add", graph("Add", scores, of_query), graph("Transpose", of_key, perm=[0, 1, 3, 2]))
 
     def _projected(self, name: str, linear: nn.Linear, heads: int, scale: float) -> str:
-        """Add the vectors of distances as queries or keys, [A, D, 2 K]: they are the same for every row."""
+        """Add the vectors of distances as queries or keys, [A, D, 2 K]: they are the same for every row.
+
+        As what a node gives, they are not taken for a weight that is rounded to 8 bits, of which each is a matrix.
+        """
         projected = linear(self.vectors).detach() * scale
-        return self.graph.weight(name, projected.view(len(projected), heads, -1).permute(1, 2, 0))
+        vectors = projected.view(len(projected), heads, -1).permute(1, 2, 0)
+        return self.graph("Identity", self.graph.weight(name, vectors))
 
 
 def _query_positions(graph: Graph, queries: QueriedTokens) -> tuple[str, str]:

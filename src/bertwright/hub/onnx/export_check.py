@@ -111,7 +111,8 @@ def _largest_difference(
     for group in (group for group in groups if len(group)):
         arrays = rows.arrays(group)
         outputs = [exported.logits(arrays), *exported.run(arrays)[1:]]
-        for expected, output in zip(reference(exportable.model, arrays), outputs, strict=True):
+        computed = reference(exportable.model, arrays, pairs=exportable.about.get("pairs", False))
+        for expected, output in zip(computed, outputs, strict=True):
             off, near = graph_difference(expected, output)
             if not near:
                 raise ModelError(

@@ -63,7 +63,9 @@ def write_model(
     return {"inputs": inputs, "outputs": {name: axes for name, (_, axes) in outputs.items()}}
 
 
-def reference(model: FineTuned | SentenceEncoder | Encoder, arrays: Mapping[str, np.ndarray]) -> list[np.ndarray]:
+def reference(
+    model: FineTuned | SentenceEncoder | Encoder, arrays: Mapping[str, np.ndarray], *, pairs: bool = True
+) -> list[np.ndarray]:
     """Return what torch computes for a batch of arrays, in float32: the outputs of the graph, in their order.
 
     The first is as `OnnxFolder.logits` gives it: at the positions `asked`, [B, 1, H] for vectors.
@@ -78,7 +80,7 @@ def reference(model: FineTuned | SentenceEncoder | Encoder, arrays: Mapping[str,
         assert batch.asked is not None
         at = torch.nn.functional.pad(batch.asked, (1, 0))
         hidden = model.encode(batch.input_ids, batch.token_type_ids, batch.attention_mask, at)
-        following = model.nsp_logits(hidden)
+        following = model.nsp_logits(hidden) if pairs else None
         return [model.mlm_logits(hidden[:, 1:]).numpy(), *([] if following is None else [following.numpy()])]
 
 

@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 
-from bertwright.model.bert import BertForPreTraining
+from bertwright.model.build import build_encoder
 from bertwright.model.config import BertConfig
+from bertwright.model.deberta import DebertaConfig
+from bertwright.model.encoder import Encoder
 from bertwright.model.layers.onednn_block import PackedBlock, can_pack, pack
 
 CPU = torch.device("cpu")
 pytestmark = pytest.mark.skipif(not can_pack(CPU, torch.float32), reason="this torch has no products of oneDNN")
 
 
-def model() -> BertForPreTraining:
+SHAPE: dict[str, Any] = {
+    "vocab_size": 97, "hidden_size": 32, "layers": 3, "heads": 4, "intermediate_size": 64, "max_positions": 40,
+}  # fmt: skip
+
+
+def model(shape: BertConfig | None = None) -> Encoder:
     torch.manual_seed(0)
-    shape = BertConfig(vocab_size=97, hidden_size=32, layers=3, heads=4, intermediate_size=64, max_positions=40)
-    drawn = BertForPreTraining(shape).eval()
+    drawn = build_encoder(shape or BertConfig(**SHAPE)).eval()
     with torch.no_grad():
         for parameter in drawn.parameters():
             parameter.add_(0.1 * torch.randn_like(parameter))
@@ -24,9 +32,18 @@ def model() -> BertForPreTraining:
 
 
 @pytest.mark.parametrize("at", [None, torch.tensor([[0, 4], [2, 2], [1, 3]])])
+@pytest.mark.parametrize(
+    "shape",
+    [
+        BertConfig(**SHAPE),
+        BertConfig(**SHAPE, hidden_act="gelu_new"),
+        BertConfig(**SHAPE, hidden_act="relu"),
+        DebertaConfig(**SHAPE, position_buckets=8),
+    ],
+)
 @torch.inference_mode()
-def test_the_same_states(at: torch.Tensor | None) -> None:
-    plain, packed = model(), model()
+def test_the_same_states(shape: BertConfig, at: torch.Tensor | None) -> None:
+    plain, packed = model(shape), model(shape)
     pack(packed)
     assert all(isinstance(block, PackedBlock) for block in packed.blocks)
     ids = torch.randint(5, 97, (3, 11))
