@@ -67,7 +67,7 @@ HUGGING_FACE: dict[str, tuple[str, ...]] = {
     "preprocessing_num_workers": ("workers",), "num_proc": ("workers",), "report_to": ("track",),
     "per_device_eval_batch_size": (), "eval_batch_size": (), "dataloader_num_workers": (), "do_train": (),
     "do_eval": (), "do_predict": (), "evaluation_strategy": ("eval_every",), "eval_strategy": ("eval_every",),
-    "save_strategy": ("save_every",), "gradient_checkpointing": (), "load_best_model_at_end": (),
+    "save_strategy": ("save_every",), "gradient_checkpointing": ("recompute",), "load_best_model_at_end": (),
 }  # fmt: skip
 """Flags of Hugging Face's scripts, and what we call each, the first that a verb has; () where a verb needs none."""
 SECTIONS = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,7 +13,8 @@ from torch import Tensor
 from bertwright.model.crf import Crf
 from bertwright.tasks.tagging.decode import decode_tags
 from bertwright.tasks.tagging.schemes import allowed_transitions
-from bertwright.tasks.tagging.task import crf_of
+from bertwright.tasks.tagging.task import Tag, crf_of
+from bertwright.types import LabelledBatch
 
 SCHEMES = {
     "iob": ["O", "B-X", "I-X", "B-Y", "I-Y"],
@@ -108,3 +110,41 @@ def test_nothing_unlawful_is_ever_said(scheme: str) -> None:
         crf_of(labels).decoder(), logits[: counts[0]], counts[:1], np.zeros(int(counts[0]), dtype=np.int64)
     )
     np.testing.assert_array_equal(one.tags, read.tags[: counts[0]])
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_words_of_a_path_are_counted_one_after_another(scheme: str) -> None:
+    """The probability of a tag after the one before it, from all paths that begin alike."""
+    labels = SCHEMES[scheme]
+    crf, (logits, tags, here) = random_crf(labels, 7), some_sentences(labels, 7)
+    nats = crf.nats_of_words(logits, tags, here).detach()
+    torch.testing.assert_close(nats.sum(1), crf.negative_log_likelihood(logits, tags, here).detach(), atol=1e-9, rtol=0)
+    assert not nats[~here].any()
+    for row, count in enumerate(COUNTS):
+        paths = [path for path in itertools.product(range(len(labels)), repeat=count) if lawful(labels, path)]
+        shares = torch.stack([score(crf, logits[row], path) for path in paths]).softmax(0).detach()
+        chosen = tuple(tags[row, :count].tolist())
+        for place in range(count):
+            alike = [share for path, share in zip(paths, shares, strict=True) if path[:place] == chosen[:place]]
+            going_on = [s for path, s in zip(paths, shares, strict=True) if path[: place + 1] == chosen[: place + 1]]
+            assert float(nats[row, place]) == pytest.approx(float(-(sum(going_on) / sum(alike)).log()), abs=1e-9)
+
+
+def test_a_crf_with_class_weights() -> None:
+    """Without transitions it is the weighted cross-entropy; with equal weights the mean negative log-likelihood."""
+    torch.manual_seed(0)
+    labels = ["DET", "NOUN", "VERB"]
+    tags = torch.tensor([[0, 2, 1, 1], [2, 0, -100, -100]])
+    logits = torch.randn(2, 4, 3)
+    ids = torch.ones(2, 4, dtype=torch.int64)
+    batch = LabelledBatch(ids, ids * 0, ids > 0, ids.cumsum(1) - 1, tags)
+    weights = np.array([0.2, 1.0, 5.0], dtype=np.float32)
+    plain = Tag(tuple(labels), weights=weights)
+    loss = replace(plain, crf=crf_of(labels)).loss(logits, batch)
+    torch.testing.assert_close(loss.total, plain.loss(logits, batch).total)
+    torch.testing.assert_close(loss.mass, plain.loss(logits, batch).mass)
+    crf = random_crf(labels, 1).float()
+    alike = replace(plain, weights=np.full(3, 0.7, dtype=np.float32), crf=crf).loss(logits, batch)
+    torch.testing.assert_close(alike.total, replace(plain, weights=None, crf=crf).loss(logits, batch).total)
+    heavier = replace(plain, crf=crf).loss(logits, batch)
+    assert not torch.isclose(heavier.total, alike.total)

@@ -22,7 +22,9 @@ from bertwright.inference.embedder import open_embedder
 from bertwright.model.build import build_encoder, named_size
 from bertwright.model.sentence_encoder import Pooling, SentenceEncoder
 from bertwright.reports.model_table import show_model
-from bertwright.tasks.embedding.reader import gathered
+from bertwright.tasks.embedding import mining
+from bertwright.tasks.embedding.mining import mine_negatives
+from bertwright.tasks.embedding.reader import Kind, gathered
 from bertwright.tasks.embedding.task import Embed, evaluate_vectors
 from bertwright.types import SentenceBatch
 from bertwright.verbs.calls.folder_kind import kind_of_folder
@@ -238,6 +240,74 @@ def test_the_losses_are_theirs(columns: int) -> None:
         theirs = losses.CosineSimilarityLoss(model)
         ours = Embed("scores", (), temperature=0.05, symmetric=False).loss(vectors, batch).total
         torch.testing.assert_close(ours, theirs.compute_loss_from_embeddings(parts, batch.scores))
+
+
+@pytest.mark.parametrize("kind", ["pairs", "scores"])
+def test_the_loss_of_first_units_is_their_matryoshka_loss(kind: Kind) -> None:
+    from sentence_transformers.sentence_transformer import losses
+
+    class Model(torch.nn.Module):
+        """Gives vectors as they come, of 16 units."""
+
+        def get_embedding_dimension(self) -> int:
+            return 16
+
+        def forward(self, features: dict[str, Tensor]) -> dict[str, Tensor]:
+            return {"sentence_embedding": features["vectors"]}
+
+    torch.manual_seed(1)
+    vectors, texts, model = torch.randn(12, 16), torch.arange(12).view(2, 6), Model()
+    batch = SentenceBatch(*(torch.zeros(1) for _ in range(3)), texts=texts, scores=torch.rand(6))
+    inner = losses.MultipleNegativesRankingLoss(model) if kind == "pairs" else losses.CosineSimilarityLoss(model)
+    theirs = losses.MatryoshkaLoss(model, inner, [16, 8, 4])
+    ours = Embed(kind, (), temperature=0.05, symmetric=False, dimensions=(8, 4)).loss(vectors, batch)
+    wanted = theirs([{"vectors": part} for part in vectors.chunk(2)], batch.scores)
+    torch.testing.assert_close(ours.total, wanted)
+    alone = Embed(kind, (), temperature=0.05, symmetric=False).loss(vectors, batch)
+    torch.testing.assert_close(ours.parts["embed"].sum, alone.parts["embed"].sum)
+
+
+@pytest.mark.parametrize("margin", [0.0, 0.1])
+def test_mined_negatives_are_theirs(margin: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same triples, several positives of one text and texts of both columns included."""
+    random = np.random.default_rng(2)
+    firsts, seconds = random.integers(0, 12, size=40), random.integers(6, 30, size=40)
+    pairs = np.unique(np.stack([firsts, seconds], axis=1), axis=0)
+    vectors = random.normal(size=(30, 6)).astype(np.float32)
+    vectors[pairs[:, 1]] += vectors[pairs[:, 0]]
+    places, negatives = mine_negatives(vectors, pairs, most=3, margin=margin)
+    ours = {(*pairs[place].tolist(), negative) for place, negative in zip(places, negatives.tolist(), strict=True)}
+    near = vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)
+    wanted = set()
+    for first, second in pairs.tolist():  # as `mine_hard_negatives` does with relative_margin, and wide ranges
+        own = pairs[pairs[:, 0] == first, 1]
+        cosines = {int(text): float(near[first] @ near[text]) for text in np.unique(pairs[:, 1])}
+        least = min(cosines[int(text)] for text in own)
+        free = [text for text in cosines if text not in own and cosines[text] <= least - margin * abs(least)]
+        wanted |= {(first, second, text) for text in sorted(free, key=lambda text: -cosines[text])[:3]}
+    assert ours == wanted
+    assert 0 < len(ours) < 3 * len(pairs)
+    monkeypatch.setattr(mining, "BLOCK", 50)  # few first texts at a time
+    again = mine_negatives(vectors, pairs, most=3, margin=margin)
+    np.testing.assert_array_equal(np.stack(again), np.stack([places, negatives]))
+    datasets = pytest.importorskip("datasets")
+    names = [str(number) for number in range(30)]
+
+    class Model:
+        """Gives the vectors of numbered texts."""
+
+        device, similarity = torch.device("cpu"), staticmethod(sentence_transformers.util.cos_sim)
+        similarity_pairwise = staticmethod(sentence_transformers.util.pairwise_cos_sim)
+
+        def encode(self, texts: list[str], **_: Any) -> np.ndarray:
+            return near[[int(text) for text in texts]]
+
+        encode_query = encode_document = encode
+
+    table = datasets.Dataset.from_dict({name: [names[i] for i in pairs[:, k]] for k, name in enumerate(("a", "p"))})
+    kept = {"num_negatives": 3, "relative_margin": margin, "verbose": False, "range_max": 24}
+    theirs = sentence_transformers.util.mine_hard_negatives(table, Model(), **kept)
+    assert {tuple(int(row[name]) for name in ("a", "p", "negative")) for row in theirs} == ours
 
 
 def test_the_figures_are_theirs(minilm: Path) -> None:

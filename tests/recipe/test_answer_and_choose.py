@@ -1,4 +1,4 @@
-"""Short real runs of two tasks, from file to folder to predict: spans that answer, and one of several choices."""
+"""Short real runs of three tasks, from file to folder to predict: spans that answer, one of several choices, ranks."""
 
 from __future__ import annotations
 
@@ -161,3 +161,36 @@ def test_the_right_choice_is_found(model: Path, tmp_path: Path, capsys: pytest.C
     capsys.readouterr()
     assert main(["predict", "--model", str(saved), *questions]) == 0
     assert questions[2] in capsys.readouterr().out
+
+
+def passages(path: Path, count: int) -> Path:
+    """Write queries for where somebody lives, each with a passage that says it, another of the name, two of things."""
+    random = np.random.default_rng(count)
+    with path.open("w", encoding="utf-8") as file:
+        for _ in range(count):
+            name = str(random.choice(NAMES))
+            texts = [f"{name} lives in {random.choice(PLACES)}.", f"{name} likes the {random.choice(THINGS)}."]
+            texts += [f"the {age} {random.choice(THINGS)}." for age in ("very old", "old")]
+            query = f"Where does {name} live? {' '.join(random.choice(WORDS, size=3))}"
+            for text, grade in zip(texts, (2, 1, 0, 0), strict=True):
+                file.write(json.dumps({"query": query, "passage": text, "relevance": grade}) + "\n")
+    return path
+
+
+@pytest.mark.parametrize("model", ["bert"], indirect=True)
+def test_passages_are_ranked(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    files = {split: passages(tmp_path / f"{split}.jsonl", n) for split, n in {"train": 300, "test": 40}.items()}
+    settings = {**QUICK, "schedule": {"epochs": 4}}
+    figures = finetune("rank", model, **files, out=tmp_path / "run", settings=settings)
+    assert figures["metric"] == "ndcg_at_10"
+    assert figures["test"]["ndcg_at_10"] > 0.9
+    saved = tmp_path / "run" / "model"
+    assert evaluate("rank", saved, files["test"]) == figures["test"]
+    assert "CrossEncoder" in (saved / "README.md").read_text(encoding="utf-8")
+    texts = ["the old boat.", "Anna likes the cat.", "Anna lives in Rome."]
+    capsys.readouterr()
+    assert main(["predict", "--model", str(saved), "Where does Anna live?", *texts]) == 0
+    shown = capsys.readouterr().out
+    assert shown.index(texts[2]) < min(shown.index(texts[0]), shown.index(texts[1]))
+    with pytest.raises(UsageError, match="passage"):
+        predict(saved, ["Where does Anna live?"])

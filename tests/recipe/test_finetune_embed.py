@@ -188,3 +188,25 @@ def test_at_the_terminal(bert: Path, tmp_path: Path, capsys: pytest.CaptureFixtu
     assert "cosine" in capsys.readouterr().out
     assert main(["evaluate", "embed", "--model", str(tmp_path / "run" / "model"), "--data", str(dev)]) == 0
     assert "accuracy" in capsys.readouterr().out
+
+
+def test_negatives_are_mined_and_first_units_trained(
+    bert: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    train, dev = pairs(tmp_path / "train.tsv", 60, 0), pairs(tmp_path / "dev.tsv", 20, 1)
+    settings = {**QUICK, "schedule": {"epochs": 1}}
+    call: dict[str, Any] = {"train": train, "dev": dev, "settings": settings}
+    figures = finetune("embed", bert, **call, out=tmp_path / "run", hard_negatives=2, matryoshka="8,16")
+    assert figures["dimensions"] == [16, 8]
+    assert {"mrr_at_10", "mrr_at_10_16_units", "mrr_at_10_8_units"} <= set(figures["dev"])
+    mined = re.search(r"(\d+) hard negatives mined for (\d+) pairs", capsys.readouterr().err)
+    assert mined is not None
+    assert int(mined[2]) <= 60 < int(mined[1]) <= 2 * int(mined[2])
+    with pytest.raises(ConfigError, match="32 units"):
+        finetune("embed", bert, **call, out=tmp_path / "no", matryoshka="32")
+    with pytest.raises(CorpusError, match="scores"):
+        finetune("embed", bert, scored(tmp_path / "s.tsv", 40, 0), dev, tmp_path / "no", hard_negatives=1)
+    with pytest.raises(UsageError, match="matryoshka"):
+        finetune("embed", bert, **call, out=tmp_path / "no", matryoshka="all")
+    with pytest.raises(UsageError, match="hard-negatives"):
+        finetune("classify", bert, **call, out=tmp_path / "no", hard_negatives=2)

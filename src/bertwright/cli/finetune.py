@@ -23,6 +23,8 @@ def finetune_command(
 
     For example:
         bertwright finetune classify --model runs/en/model --train train.tsv --dev dev.tsv --out runs/sentiment
+        bertwright finetune classify --model runs/en/model --train train.tsv --folds 5 --suspects --out runs/sentiment
+        bertwright finetune rank --model runs/en/model --train queries.tsv --out runs/rank
         bertwright finetune translate --model runs/both/model --train a.en,a.de --dev b.en,b.de --out runs/en-de
         bertwright finetune embed --model runs/en/model --train pairs.tsv --dev dev.tsv --out runs/sentences
 
@@ -33,8 +35,9 @@ def finetune_command(
     task
         classify: which class is a text, or a pair of texts, of? regress: what score does it have? tag: which words of
         a sentence are entities, of which type (or what is each word)? answer: where in a context does the answer to a
-        question stand? choose: which of several choices goes with a context? translate: what does it say in another
-        language? embed: which texts are alike? (vectors; from pairs, texts alone, or pairs with a score)
+        question stand? choose: which of several choices goes with a context? rank: how well does a passage answer a
+        query? translate: what does it say in another language? embed: which texts are alike? (vectors; from pairs,
+        texts alone, or pairs with a score)
     """
     settings = parse_overrides(overrides, verb="finetune")
     from bertwright.verbs.finetune import finetune

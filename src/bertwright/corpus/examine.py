@@ -134,7 +134,7 @@ def examine_data(data: Path, scratch: Path, wanted: Sequence[Overlap], *, most_b
         f"{counts['documents']:,} of {train.document_count:,} documents, "
         f"{_about(counts['documents'] / max(1, train.document_count))}; single sentences and unknown tokens: all",
         True, manifest["language"], profiler.found, {"all": train.token_count, "unknown": unknown},
-        trained_vocabulary=0 if vocabulary["kind"] == "given" else vocabulary["vocab_size"],
+        trained_vocabulary=0 if vocabulary["kind"] in ("given", "extended") else vocabulary["vocab_size"],
         held_out=None if copied is None else float(copied),
     )  # fmt: skip
 

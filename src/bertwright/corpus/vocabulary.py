@@ -38,8 +38,9 @@ from bertwright.tokenizer.train_vocabulary import (
     train_tokenizer,
     words_of,
 )
+from bertwright.tokenizer.vocabulary_map import OLD_VOCABULARY
 
-TOKENIZER_FILES = ("tokenizer_config.json", "special_tokens_map.json", "vocab.txt")
+TOKENIZER_FILES = ("tokenizer_config.json", "special_tokens_map.json", "vocab.txt", OLD_VOCABULARY)
 TRAINING_BYTES = 1 << 30
 """Text a vocabulary is trained on at most: the trainer holds a count of every different word in it."""
 SIZES = ((500_000_000, 8_192), (2_000_000_000, 16_384))

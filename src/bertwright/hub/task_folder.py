@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -58,19 +59,20 @@ def save_fine_tuned(
     problem: Problem,
     extra_config: Mapping[str, Any] | None = None,
     max_length: int | None = None,
+    divisors: np.ndarray | None = None,
     card: str | None = None,
 ) -> None:
     """Write `model` to the folder `out`, whole or not at all; `labels` name its outputs in config.json.
 
     `extra_config` are settings that the task keeps there too, and so is `max_length`, the longest row in tokens, where
-    that is not every position. `tokenizer` is a tokenizer.json or a folder that has one. Raises ModelError as
-    `save_model` does.
+    that is not every position. The head that is written gives logits divided by `divisors` [outputs]. `tokenizer` is
+    a tokenizer.json or a folder that has one. Raises ModelError as `save_model` does.
     """
     config = model.encoder.config
     mapping = mapping_of(config).with_head(model.head_type)
     head, weights = mapping.head_called[model.head_type], model.classifier.state_dict()
     tensors = hf_tensors(model.encoder, mapping)
-    tensors |= {f"{head}.{name}": weights[name].detach().cpu().contiguous() for name in HEAD}
+    tensors |= {f"{head}.{name}": scaled(weights[name], divisors) for name in HEAD}
     extra = dict(extra_config or {})
     if max_length not in (None, config.max_positions):
         extra[LENGTH] = max_length
@@ -81,6 +83,14 @@ def save_fine_tuned(
     if model.crf is not None:
         files[CRF] = {name: torch.from_numpy(array) for name, array in crf_arrays(model.crf.decoder()).items()}
     write_folder(out, config, load_tokenizer(tokenizer), tensors=files, settings=settings, card=card)
+
+
+def scaled(weights: Tensor, divisors: np.ndarray | None) -> Tensor:
+    """Return weights [outputs, ...] of a head, each output divided by its divisor, if there are some."""
+    values = weights.detach().cpu()
+    if divisors is None or (divisors == 1).all():
+        return values.contiguous()
+    return (values.double() / torch.from_numpy(divisors).view(-1, *[1] * (values.ndim - 1))).to(values.dtype)
 
 
 def head_config(

@@ -18,8 +18,8 @@ Predictions = list[dict[str, Any]]
 class Predictor(ABC):
     """A model ready to answer; `open_predictor` returns one for a folder of any kind.
 
-    head_type  what its head is about: "row", "token", "span" or "choice" of a task, "vector", "translation"; None
-               where it fills masks and says whether one text follows another
+    head_type  what its head is about: "row", "token", "span", "choice" or "ranking" of a task, "vector", "translation";
+               None where it fills masks and says whether one text follows another
     pairs      whether it has learned from pairs of texts; None where that is not known
     chunk      questions answered together: enough to find texts of similar length, few enough for any memory
 

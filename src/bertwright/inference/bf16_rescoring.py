@@ -42,9 +42,9 @@ def class_margin(logits: np.ndarray) -> np.ndarray:
     return margin
 
 
-def label_margin(logits: np.ndarray) -> np.ndarray:
-    """Return how far the logit nearest to zero, where a label is given or not, is from it: [Q] of [Q, K]."""
-    margin: np.ndarray = np.abs(logits).min(axis=-1)
+def label_margin(logits: np.ndarray, cuts: np.ndarray | float = 0.0) -> np.ndarray:
+    """Return how far the nearest logit is from its cut [K], where a label is given or not: [Q] of [Q, K]."""
+    margin: np.ndarray = np.abs(logits - cuts).min(axis=-1)
     return margin
 
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import replace
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from bertwright.config import compose
 from bertwright.device import pick_device
@@ -17,14 +20,15 @@ from bertwright.inference.embedder import open_embedder
 from bertwright.inference.predictors import task_of
 from bertwright.inference.scoring import score_rows
 from bertwright.inference.translation import TranslationPredictor, translation_loss
-from bertwright.log import Block, Facts, note
+from bertwright.log import Block, Facts, ResultTable, note
 from bertwright.result import Result
 from bertwright.tasks.base import Task
+from bertwright.tasks.bootstrap import Difference, paired_bootstrap
 from bertwright.tasks.classification.task import Classify, positive_of
 from bertwright.tasks.classification.whole_texts import WholeTexts
-from bertwright.tasks.columns import LABELS, SCORES, ColumnsConfig
+from bertwright.tasks.columns import ColumnsConfig
 from bertwright.tasks.embedding.reader import Sentences, read_sentences
-from bertwright.tasks.embedding.task import Embed, evaluate_vectors
+from bertwright.tasks.embedding.task import Embed, evaluate_vectors, resampled_vectors
 from bertwright.tasks.eval_result import EvalResult
 from bertwright.tasks.metrics import figure_names
 from bertwright.tasks.text_encoder import TextEncoder
@@ -35,22 +39,40 @@ from bertwright.tasks.unlabelled import no_labels, refuse_unlabelled
 from bertwright.tokenizer.load import load_tokenizer
 
 
+@dataclass(frozen=True)
+class Scored:
+    """What a model with a head gives for a labelled file: its task, examples and logits [Q, outputs], in float32."""
+
+    task: Task[Any]
+    examples: Any
+    logits: np.ndarray
+
+
 def evaluate_task(
-    name: str, folder: Path, file: Path, columns: Mapping[str, Any], *, positive: str | None = None
+    name: str,
+    folder: Path,
+    file: Path,
+    columns: Mapping[str, Any],
+    *,
+    positive: str | None = None,
+    against: Path | None = None,
 ) -> Result:
     """Return the figures of a model of the task called `name` on a labelled file, in float32, and the task's own table.
 
     `columns` are those of ColumnsConfig, for translate those of SidesConfig; `positive` is the class of two whose F1 is
-    reported. Raises UsageError where the model was trained for another task, ModelError where the folder has no
-    model of one, and InputError as `finetune` does.
+    reported; `against` is another model that it is compared with. Raises UsageError where a model was trained for
+    another task, ModelError where a folder has no model of one, and InputError as `finetune` does.
     """
+    if against is not None:
+        return compare_models(name, (folder, against), file, compose(ColumnsConfig, columns), positive=positive)
     words: dict[str, str] = {}
     if name == Translate.name:
         result, words = _evaluate_translation(folder, file, compose(SidesConfig, columns))
     elif name == Embed.name:
         result = _evaluate_vectors(folder, file, compose(ColumnsConfig, columns))
     else:
-        result, positive = _evaluate_head(name, folder, file, compose(ColumnsConfig, columns), positive=positive)
+        scored = score_file(name, folder, file, compose(ColumnsConfig, columns), positive=positive)
+        result, positive = scored.task.evaluate(scored.logits, scored.examples), scored.task.positive
     names = figure_names(result.figures, positive=positive)
     facts = {shown: f"{result.figures[key]:.4f}" for key, shown in names.items()} | words
     if result.warning:
@@ -61,10 +83,8 @@ def evaluate_task(
     return Result(result.figures, *blocks)
 
 
-def _evaluate_head(
-    name: str, folder: Path, file: Path, columns: ColumnsConfig, *, positive: str | None
-) -> tuple[EvalResult, str | None]:
-    """Return how good a model with a head is, and the class whose F1 is reported."""
+def score_file(name: str, folder: Path, file: Path, columns: ColumnsConfig, *, positive: str | None) -> Scored:
+    """Return what a model with a head of the task called `name` gives for a labelled file."""
     opened = read_fine_tuned(folder)
     task = task_of(opened)
     if task.name != name:
@@ -76,13 +96,61 @@ def _evaluate_head(
     encoder, device = TextEncoder(load_tokenizer(folder), max_length=opened.max_length), pick_device()
     encoded = task.encode(task.read(file), encoder)
     logits = score_rows(opened.model.to(device), encoded.rows, device=device)
-    return task.evaluate(logits, encoded.examples), task.positive
+    return Scored(task, encoded.examples, logits)
+
+
+def compare_models(
+    name: str, folders: tuple[Path, Path], file: Path, columns: ColumnsConfig, *, positive: str | None = None
+) -> Result:
+    """Return the figures of two models of one task on a file, and how sure their difference is, by a paired bootstrap.
+
+    Raises UsageError for a task that has no such figures, or models whose labels differ.
+    """
+    if name == Translate.name:
+        raise UsageError("--against compares models of tasks with a head, and of vectors; translate has none of them")
+    if name == Embed.name:
+        examples = read_pairs_of_texts(file, columns)
+        every = [_vectors(folder, examples) for folder in folders]
+        results = [evaluate_vectors(vectors, examples) for vectors in every]
+        sides = [resampled_vectors(vectors, examples) for vectors in every]
+        names = figure_names(results[0].figures)
+    else:
+        first = score_file(name, folders[0], file, columns, positive=positive)
+        second = score_file(name, folders[1], file, columns, positive=positive or first.task.positive)
+        if sorted(first.task.labels) != sorted(second.task.labels):
+            raise UsageError(
+                f"{folders[0]} and {folders[1]} have learned other labels; compare models of the same ones"
+            )
+        results = [one.task.evaluate(one.logits, one.examples) for one in (first, second)]
+        sides = [one.task.resampled(one.logits, one.examples) for one in (first, second)]
+        names = figure_names(results[0].figures, positive=first.task.positive)
+    return _compared(folders, file, results, paired_bootstrap(*sides), names)
+
+
+def _compared(
+    folders: tuple[Path, Path],
+    file: Path,
+    results: Sequence[EvalResult],
+    differences: Mapping[str, Difference],
+    names: Mapping[str, str],
+) -> Result:
+    ours, theirs = (one.figures for one in results)
+    rows = []
+    for key, shown in names.items():
+        found, cells = differences.get(key), [f"{ours[key]:.4f}", f"{theirs.get(key, math.nan):.4f}"]
+        if found is not None:
+            cells += [f"{found.value:+.4f}", f"{found.low:+.4f} to {found.high:+.4f}", f"{found.p:.4f}"]
+        rows.append([shown, *cells, *[""] * (5 - len(cells))])
+    header = ["figure", "model", "against", "difference", "95% interval", "p"]
+    title = f"{folders[0]} against {folders[1]} on {file}"
+    by_name = {key: asdict(one) for key, one in differences.items()}
+    return Result({**ours, "against": theirs, "differences": by_name}, ResultTable(title, header, rows))
 
 
 def refuse_without_labels(task: Task[Any], file: Path, columns: ColumnsConfig, *, model: Path) -> None:
     """Raise CorpusError where a file has no labels to compare predictions with, naming the way to predict it."""
     if isinstance(task, WholeTexts):
-        refuse_unlabelled(file, columns, targets=SCORES if task.problem == "regression" else LABELS, model=model)
+        refuse_unlabelled(file, columns, targets=task.target_names, model=model)
     elif task.with_columns(file, columns).unlabelled(file) is not None:
         raise CorpusError(no_labels(file, model))
 
@@ -95,10 +163,15 @@ def with_positive(task: Task[Any], name: str) -> Task[Any]:
 
 
 def _evaluate_vectors(folder: Path, file: Path, columns: ColumnsConfig) -> EvalResult:
+    examples = read_pairs_of_texts(file, columns)
+    return evaluate_vectors(_vectors(folder, examples), examples)
+
+
+def _vectors(folder: Path, examples: Sentences) -> np.ndarray:
+    """Return the vectors [U, H] of the texts of examples; raises ModelError where a folder has no model of any."""
     if not is_sentence_folder(folder):
         raise ModelError(f"{folder} is no model of sentence vectors; give what `bertwright finetune embed` wrote")
-    examples = read_pairs_of_texts(file, columns)
-    return evaluate_vectors(open_embedder(folder).vectors(examples.texts), examples)
+    return open_embedder(folder).vectors(examples.texts)
 
 
 def read_pairs_of_texts(file: Path, columns: ColumnsConfig) -> Sentences:

@@ -13,6 +13,7 @@ from bertwright.files import human_bytes
 from bertwright.hub.onnx.onnx_folder import OnnxFolder
 from bertwright.inference.batching import Forward, cpu_policy, in_batches, logits_of
 from bertwright.log import ResultTable
+from bertwright.tasks.classification.multi_label import MultiLabel
 from bertwright.tasks.embedding.metrics import cosines
 from bertwright.tasks.eval_result import EvalResult
 
@@ -48,7 +49,8 @@ def losses_of(before: OnnxFolder, after: OnnxFolder, rows: LabelledRows, evaluat
     if before.head_type == "vector":
         return found | {"mean_cosine": float(cosines(old, new).mean())}
     if before.head_type == "row" and before.problem == "multi_label_classification":
-        return found | {"agreement": float(((old > 0) == (new > 0)).all(-1).mean())}
+        cuts = MultiLabel.from_labels(before.labels, before.extra_config).cuts
+        return found | {"agreement": float(((old > cuts) == (new > cuts)).all(-1).mean())}
     if before.head_type == "token" or (before.head_type == "row" and before.problem != "regression"):
         return found | {"agreement": float((old.argmax(-1) == new.argmax(-1)).mean())}
     return found | {"largest_change": float(np.abs(old - new).max())}

@@ -22,6 +22,7 @@ from bertwright.inference.embedder import Embedder, exported_embedder, open_embe
 from bertwright.inference.pretrained_predictor import PretrainedPredictor
 from bertwright.tasks.base import Task
 from bertwright.tasks.by_name import TASK, task_of_head
+from bertwright.tasks.classification.multi_label import MultiLabel
 from bertwright.tasks.embedding.metrics import cosines
 from bertwright.tasks.text_encoder import TextEncoder
 from bertwright.tokenizer.load import load_tokenizer
@@ -40,11 +41,11 @@ def open_predictor(folder: Path, *, top_k: int = 5, precision: Precision = "auto
 
     A fine-tuned model does its task. Classify gives label, probability and probabilities (labels and probabilities,
     where a text may have several); regress a score; tag entities with type, text, the characters they stand at and
-    probability; answer the same of a span of the context; choose the most probable choice. Texts past the model's
-    positions are cut (split, for tag and answer), and a note says so. A model of sentence vectors gives the similarity
-    of pairs, an encoder-decoder translations, a pre-trained one `top_k` words for each [MASK] and whether texts follow
-    one another, one that finds replaced tokens the probability of each token. `precision` is that of tasks, see
-    `predict`.
+    probability; answer the same of a span of the context; choose the most probable choice; rank the passages of a
+    query, the best first. Texts past the model's positions are cut (split, for tag and answer), and a note says so. A
+    model of sentence vectors gives the similarity of pairs, an encoder-decoder translations, a pre-trained one `top_k`
+    words for each [MASK] and whether texts follow one another, one that finds replaced tokens the probability of each
+    token. `precision` is that of tasks, see `predict`.
 
     Raises ModelError where the folder is damaged or lacks weights, and UsageError where onnxruntime is not installed.
     """
@@ -151,7 +152,7 @@ class TaskPredictor(Predictor):
     def __init__(self, task: Task[Any], encoder: TextEncoder, score: Callable[[LabelledRows], np.ndarray]) -> None:
         """Take the task, what turns its texts into rows, and what gives the logits [Q, outputs] of rows."""
         self.task, self.encoder, self.score = task, encoder, score
-        self.head_type, self.pairs = task.head_type, task.pairs
+        self.head_type, self.pairs = task.asks or task.head_type, task.pairs
 
     def predict(self, questions: Sequence[tuple[str, ...]]) -> Predictions:
         """Return what the task predicts for each question, a text or several that belong together."""
@@ -197,8 +198,7 @@ def margin_of(folder: FineTunedFolder) -> Margin | None:
 
     if folder.model.head_type in ("choice", "span") or folder.model.crf is not None or TASK in folder.extra_config:
         return None
-    margins: dict[str, Margin] = {
-        "single_label_classification": class_margin,
-        "multi_label_classification": label_margin,
-    }
-    return margins.get(folder.problem)
+    if folder.problem == "multi_label_classification":
+        task = task_of(folder)
+        return partial(label_margin, cuts=task.cuts) if isinstance(task, MultiLabel) else None
+    return class_margin if folder.problem == "single_label_classification" else None

@@ -31,7 +31,7 @@ Question = str | tuple[str, ...]
 Located = tuple[str, tuple[str, ...]]
 """Where a question stands, such as "texts.txt, line 3", and its texts."""
 
-PAIR_NAMES = {"vector": TOGETHER, "span": QUESTIONS}
+PAIR_NAMES = {"vector": TOGETHER, "ranking": TOGETHER, "span": QUESTIONS}
 """Names of the columns of a pair, by what a head is about; elsewhere PAIRS."""
 WANTED = {
     "pairs": "this model has learned from pairs of texts; give `text TAB text`",
@@ -41,6 +41,15 @@ WANTED = {
     "vector": "this model says how alike two texts are; give `text TAB text`, or ask `bertwright embed` for vectors",
 }
 """What a model reads, by what its head is about, or by whether it has learned from pairs."""
+SEVERAL = {
+    "choice": (
+        2,
+        "choice",
+        "this model chooses between endings of a context; give `context TAB ending TAB ending ...`",
+    ),
+    "ranking": (1, "passage", "this model ranks passages for a query; give `query TAB passage TAB passage ...`"),
+}
+"""Of models whose questions are a text and several others: how few of those, what one is called, what to give."""
 
 
 class Identified(tuple[str, ...]):
@@ -142,21 +151,20 @@ def task_questions(
     CorpusError where a file cannot be read.
     """
     _check_pair(texts, pair=pair)
-    together = pair or head_type in ("span", "choice") or (pairs is True and len(texts) == 2)
+    together = pair or head_type in ("span", "choice", "ranking") or (pairs is True and len(texts) == 2)
     yield from [tuple(texts)] if together and texts else [(text,) for text in texts]
-    if head_type == "choice":
-        yield from _with_choices(located)
+    if head_type in SEVERAL:
+        yield from _with_others(located, *SEVERAL[head_type])
     else:
         yield from _of_one_kind(located, pairs=True if pair else pairs, head_type=head_type or "row")
 
 
-def _with_choices(located: Iterable[Located]) -> Iterator[tuple[str, ...]]:
+def _with_others(located: Iterable[Located], fewest: int, thing: str, wanted: str) -> Iterator[tuple[str, ...]]:
+    """Yield questions of a text and at least `fewest` others that are each a `thing`; `wanted` says what to give."""
     for where, texts in located:
-        if len(texts) < 3:
-            raise UsageError(
-                f"{where} has {['no text', 'no choices', 'one choice'][len(texts) if any(texts) else 0]}, and this "
-                "model chooses between endings of a context; give `context TAB ending TAB ending ...`"
-            )
+        if len(texts) <= fewest:
+            has = ["no text", f"no {thing}s", f"one {thing}"][len(texts) if any(texts) else 0]
+            raise UsageError(f"{where} has {has}, and {wanted}")
         yield texts
 
 

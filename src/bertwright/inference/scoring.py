@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from bertwright.data.labelled.rows_of_labels import LabelledRows
 from bertwright.errors import ModelError
@@ -61,9 +61,7 @@ def vector_policy(device: torch.device) -> BatchPolicy:
     return BatchPolicy(rows=VECTOR_ROWS, tokens=VECTOR_TOKENS[device.type])
 
 
-def task_forward(
-    model: FineTuned | SentenceEncoder, *, device: torch.device, cast: Cast = nullcontext
-) -> Forward[np.ndarray]:
+def task_forward(model: nn.Module, *, device: torch.device, cast: Cast = nullcontext) -> Forward[np.ndarray]:
     """Return what gives the logits [B, M, outputs] or vectors [B, H] of a batch; the model is in evaluation mode."""
 
     def forward(arrays: dict[str, np.ndarray]) -> np.ndarray:

@@ -47,13 +47,39 @@ class Crf(nn.Module):
         forbidden step (one that goes on in the middle of an entity, since it was split) is scored as if none were.
         """
         tags = torch.where(here, tags, 0)
-        takes_forbidden = self._path(torch.zeros_like(logits), tags, here, forbidden=True) < 0
-        first, following, last = self._steps((~takes_forbidden).float())
+        first, following, last = self._steps(self._keeps_to_scheme(tags, here))
         forward = first + logits[:, 0]
         for word in range(1, logits.shape[1]):
             on = torch.logsumexp(forward[:, :, None] + following, dim=1) + logits[:, word]
             forward = torch.where(here[:, word, None], on, forward)
         return torch.logsumexp(forward + last, dim=1) - self._path(logits, tags, here)
+
+    @torch._disable_dynamo  # type: ignore[attr-defined]
+    def nats_of_words(self, logits: Tensor, tags: Tensor, here: Tensor) -> Tensor:
+        """Return how improbable each tag is after the one before it: nats [B, M], 0 where no word is.
+
+        A chain is a Markov chain, also under its logits: the probability of a path is the product of these. So they add
+        up to `negative_log_likelihood`, and words can have weights of their own.
+        """
+        tags = torch.where(here, tags, 0)
+        first, following, last = self._steps(self._keeps_to_scheme(tags, here))
+        after = last.expand_as(logits[:, 0])  # what the words after this one add to each of its tags, summed over paths
+        sums = [after]
+        for word in range(logits.shape[1] - 1, 0, -1):
+            before = torch.logsumexp(following + (logits[:, word] + after)[:, None, :], dim=2)
+            after = torch.where(here[:, word, None], before, last)
+            sums.append(after)
+        ahead = torch.stack(sums[::-1], dim=1)
+        total = torch.logsumexp(first + logits[:, 0] + ahead[:, 0], dim=1, keepdim=True)
+        picked = (logits + ahead).gather(2, tags[:, :, None]).squeeze(2)
+        steps = torch.cat([self.first[tags[:, :1]], self.next[tags[:, :-1], tags[:, 1:]]], dim=1)
+        norms = torch.cat([total, ahead.gather(2, tags[:, :, None]).squeeze(2)[:, :-1]], dim=1)
+        return (norms - steps - picked) * here
+
+    def _keeps_to_scheme(self, tags: Tensor, here: Tensor) -> Tensor:
+        """Return 1.0 [B] for sentences whose tags take no forbidden step, else 0.0."""
+        nothing = torch.zeros((*tags.shape, len(self.first)), device=tags.device)
+        return (self._path(nothing, tags, here, forbidden=True) >= 0).float()
 
     def _steps(self, forbids: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return what steps add, [B, K], [B, K, K] and [B, K]: FORBIDDEN_SCORE too where `forbids` [B] is 1."""

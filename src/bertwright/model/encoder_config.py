@@ -46,6 +46,10 @@ class EncoderConfig(Section):
     neighbour_start: bool = False
     """Start word embeddings from which words stand near which in the corpus, instead of noise: seconds before the first
     step that save a short run most of its way."""
+    new_vectors: Literal["mean", "neighbours"] = "mean"
+    """What new tokens begin from where a run goes on from a model with another vocabulary (prepare --extend-vocab, or
+    --new-tokenizer): the mean of the old tokens of their text, or a weighted mean of kept words that are their
+    neighbours in the data, as in FOCUS."""
     global_every: int | None = Field(default=None, ge=1)
     """Every which block of modern attends to the whole row, the others to 128 tokens around; 1 (all) where not
     given."""
@@ -95,7 +99,7 @@ class EncoderConfig(Section):
         A `discriminator` has a head that finds replaced tokens, where the architecture knows such.
         """
         given = self.model_dump(
-            exclude={"architecture", "init", "sinusoidal_start", "neighbour_start"}, exclude_none=True
+            exclude={"architecture", "init", "sinusoidal_start", "neighbour_start", "new_vectors"}, exclude_none=True
         )
         if "next_sentence" in self._fields:
             given["next_sentence"] = next_sentence

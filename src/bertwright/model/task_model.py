@@ -54,12 +54,16 @@ class FineTuned(nn.Module):
 
         Where rows are averaged it computes all, and M is 1.
         """
+        logits: Tensor = self.classifier(self.dropout(self.features(batch)))
+        return logits
+
+    def features(self, batch: LabelledBatch) -> Tensor:
+        """Return what the head reads, [B, M, H], before dropout."""
         mask, at = batch.attention_mask, None if self.averages else batch.asked
         hidden = self.encoder.encode(batch.input_ids, batch.token_type_ids, mask, at)
         if self.averages:
             hidden = mean_of(hidden.float(), mask.unsqueeze(-1)).unsqueeze(1).to(hidden.dtype)
-        logits: Tensor = self.classifier(self.dropout(self.encoder.head_inputs(hidden, self.head_type)))
-        return logits
+        return self.encoder.head_inputs(hidden, self.head_type)
 
     @property
     def averages(self) -> bool:

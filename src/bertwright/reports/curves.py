@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+    from bertwright.tasks.classification.calibration import Calibration
+
 Lines = Sequence[Mapping[str, Any]]
 """Lines of metrics.jsonl."""
 Drawer = Callable[["Axes", Lines], None]
@@ -140,6 +142,21 @@ def task_metric(metric: str) -> Drawer:
     def drawer(axes: Axes, lines: Lines) -> None:
         axes.plot(*valid_curve(lines, metric), "o-", color=HELD_OUT, ms=3, label="dev")
         _name(axes, metric.replace("_", " "))
+
+    return drawer
+
+
+def reliability(calibration: Calibration) -> Drawer:
+    """Return what draws the accuracy of predictions by their confidence, before and after calibration."""
+
+    def drawer(axes: Axes, lines: Lines) -> None:
+        axes.plot((0, 1), (0, 1), color=REFERENCE, ls="--", lw=1, label="as sure as right")
+        both = {"as trained": (calibration.before, TRAINING), "calibrated": (calibration.after, HELD_OUT)}
+        for name, (one, color) in both.items():
+            label = f"{name}: ECE {one.error:.3f}"
+            axes.plot(one.confidences, one.accuracies, "o-", color=color, ms=3, label=label)
+        axes.set(xlabel="confidence on dev", ylabel="accuracy", ylim=(0, 1))
+        axes.legend(frameon=False)
 
     return drawer
 

@@ -43,9 +43,13 @@ def task_manifest(setup: TaskSetup, files: Mapping[str, Path], *, seeds: int) ->
 def task_result(
     setup: TaskSetup, files: Mapping[str, Path], best: TrainedRun, seed_results: list[dict[str, Any]]
 ) -> dict[str, Any]:
-    """Return the final figures of a run, as result.json holds them: those of the best seed, and of all of them."""
+    """Return the final figures of a run, as result.json holds them: those of the best seed, and of all of them.
+
+    Of a run with folds `seed_results` are those of the folds, and "dev" are the predictions of all folds together.
+    """
     progress, trained = best.progress, best.progress.seconds - best.progress.setup_seconds
-    splits, several = list(best.results), len(seed_results) > 1
+    splits, several, folds = list(best.results), len(seed_results) > 1, bool(setup.config.split.folds)
+    every = [split for split in splits if all(split in one for one in seed_results)]
     return {
         "task": setup.task.name,
         "model": str(setup.folder),
@@ -54,10 +58,10 @@ def task_result(
         **({} if (positive := setup.task.positive) is None else {"positive": positive}),
         "metric": setup.metric,
         **{split: best.results[split].figures for split in splits},
-        "mean": {split: summary([one[split] for one in seed_results], mean) for split in splits},
-        "spread": {split: summary([one[split] for one in seed_results], stdev) for split in splits if several},
+        "mean": {split: summary([one[split] for one in seed_results], mean) for split in every},
+        "spread": {split: summary([one[split] for one in seed_results], stdev) for split in every if several},
         "seed": best.seed,
-        "seeds": seed_results,
+        **({"folds": seed_results, "seeds": []} if folds else {"seeds": seed_results}),
         "best_step": best.best_step,
         "steps": progress.step,
         "epochs": round(progress.epochs, 4),
@@ -75,8 +79,19 @@ def task_result(
         "files": {name: path.name for name, path in files.items()},
         **held_out_of(setup, files),
         "strategies": strategies(setup.config),
-        **setup.extra_facts(),
+        **best.setup.extra_facts(),
+        **calibration_facts(best.results),
     }
+
+
+def calibration_facts(results: Mapping[str, EvalResult]) -> dict[str, Any]:
+    """Return the expected calibration error of each split before and after its logits were divided by a temperature."""
+    found = {split: one.calibration for split, one in results.items() if one.calibration is not None}
+    errors = {
+        split: {"ece_before": round(one.before.error, 6), "ece": round(one.after.error, 6)}
+        for split, one in found.items()
+    }
+    return {"calibration": errors} if errors else {}
 
 
 def held_out_of(setup: TaskSetup, files: Mapping[str, Path]) -> dict[str, Any]:
@@ -101,12 +116,14 @@ def figures_table(figures: Mapping[str, Any], splits: Sequence[str]) -> ResultTa
 
     A cell is empty on a split that has no such figure, as one whose questions all have answers has none of the others.
     """
-    spread, seeds = figures["spread"], f"{len(figures['seeds'])} seeds"
-    header = ["figure", *splits, *(f"{split}, {seeds}" for split in splits if spread)]
+    spread = figures["spread"]
+    runs = f"{len(figures['folds'])} folds" if "folds" in figures else f"{len(figures['seeds'])} seeds"
+    several = [split for split in splits if split in spread]
+    header = ["figure", *splits, *(f"{split}, {runs}" for split in several)]
     rows = []
     for name, shown in figure_names(figures[splits[0]], positive=figures.get("positive")).items():
         cells = [f"{figures[split][name]:.4f}" if name in figures[split] else "" for split in splits]
-        for split in splits if spread else ():
+        for split in several:
             mean, deviation = (figures[which][split].get(name) for which in ("mean", "spread"))
             cells.append("" if mean is None else f"{mean:.4f} ± {deviation:.4f}")
         rows.append([shown, *cells])
@@ -117,6 +134,8 @@ def score_table(figures: Mapping[str, Any]) -> ResultTable:
     """Say how long a run took; return a table of its figures on each split, with their spread over seeds."""
     speed = f"{figures['examples_per_second']:,.0f} examples/s"
     best = f"step {figures['best_step']:,} was best, evaluated below in float32"
+    if "folds" in figures:
+        best = f"dev below are {len(figures['folds'])} folds, each predicted by a model trained on the others"
     note(f"{figures['epochs']:g} epochs in {figures['seconds']:.0f} s, {speed}; {best}")
     return figures_table(figures, [split for split in ("dev", "test") if split in figures])
 

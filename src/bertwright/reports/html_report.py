@@ -60,7 +60,8 @@ def write_report(run: Path, *, peer: Path | None = None) -> Path:
 
 def write_task_report(run: Path, results: Mapping[str, EvalResult]) -> Path:
     """Write RUN/report.html of a fine-tuning run from what is there and the `results` splits; return its path."""
-    lines = read_metrics(run / "metrics.jsonl")
+    lines, calibration = read_metrics(run / "metrics.jsonl"), results["dev"].calibration
+    drawers = [curves.reliability(calibration)] if calibration is not None and calibration.temperature != 1 else []
     result, manifest = read_json(run / "result.json"), read_json(run / "manifest.json")
     return write_page(
         run,
@@ -68,7 +69,7 @@ def write_task_report(run: Path, results: Mapping[str, EvalResult]) -> Path:
         task=result["task"],
         facts=task_rows(result, manifest),
         figures=figures_table(result, list(results)),
-        curves=_picture([curves.task_loss, curves.task_metric(result["metric"])], lines),
+        curves=_picture([curves.task_loss, curves.task_metric(result["metric"]), *drawers], lines),
         warnings={split: one.warning for split, one in results.items() if one.warning},
         tables={split: one.table for split, one in results.items() if one.table is not None},
         errors={split: error_rows(one.mistakes) for split, one in results.items()},
@@ -140,13 +141,17 @@ def task_rows(result: Mapping[str, Any], manifest: Mapping[str, Any]) -> list[tu
     ]
     if "dev_fraction" in result:
         rows.append(("dev", f"{result['dev_fraction']:g} of the training file, held out by a hash of the texts"))
+    if "folds" in result:
+        rows.append(("dev", f"{len(result['folds'])} folds, each predicted by a model trained on the others"))
     for split, others in manifest.get("overlaps", {}).items():
         known = ", ".join(f"{count:,} of {counts[split]:,} also in {other}" for other, count in others.items())
         rows.append((f"overlap of {split}", known))
     return [
         *rows,
         ("trained", f"{result['epochs']:g} epochs, {result['steps']:,} steps, {result['seconds']:.0f} s"),
-        ("kept", f"seed {result['seed']}, step {result['best_step']:,}, best {result['metric']} on dev"),
+        ("kept", "the model of all examples, at its last step")
+        if "folds" in result
+        else ("kept", f"seed {result['seed']}, step {result['best_step']:,}, best {result['metric']} on dev"),
         ("speed", f"{result['examples_per_second']:,.0f} examples/s, {result['tokens_per_second']:,.0f} tokens/s"),
         ("machine", f"{machine['processor']}, {machine['threads']} threads, {manifest['precision']}"),
     ]

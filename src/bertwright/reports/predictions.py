@@ -78,6 +78,9 @@ def blocks_of(predictions: Sequence[Prediction]) -> list[Block]:
     if "entities" in first:
         rows = [row for one in predictions for row in _entity_rows(one)]
         return [ResultTable("predictions", ["text", "entity", "type", "characters", "probability"], rows)]
+    if "passages" in first:
+        rows = [row for one in predictions for row in _passage_rows(one)]
+        return [ResultTable("predictions", ["query", "passage", "score"], rows)]
     if "tags" in first:
         rows = [[word["word"], word["tag"], _percent(word)] for one in predictions for word in one["tags"]]
         return [ResultTable("predictions", ["word", "tag", "probability"], rows)]
@@ -140,6 +143,10 @@ def _entity_rows(prediction: Prediction) -> list[list[str]]:
         for one in prediction["entities"]
     ]
     return rows or [[_text(prediction), "none", "", "", ""]]
+
+
+def _passage_rows(prediction: Prediction) -> list[list[str]]:
+    return [[_short(prediction["query"]), _short(one["text"]), f"{one['score']:.3f}"] for one in prediction["passages"]]
 
 
 def _percent(prediction: Prediction) -> str:

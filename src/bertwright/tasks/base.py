@@ -19,6 +19,7 @@ import numpy as np
 
 from bertwright.config import Range, Section
 from bertwright.data.labelled.rows_of_labels import LabelledRows
+from bertwright.tasks.bootstrap import Resampled
 from bertwright.tasks.columns import ColumnsConfig
 from bertwright.tasks.eval_result import EvalResult
 from bertwright.tasks.examples import EncodedExamples, Examples
@@ -75,10 +76,6 @@ class FinetuneTask:
         """The class whose F1 is reported, where there are two; None elsewhere."""
         return None
 
-    def with_tuned_threshold(self, dev: EvalResult) -> Self:
-        """Return the task with the threshold that is best on dev; as it is where it has none, usually."""
-        return self
-
     def corrupt(self, batch: B, generator: torch.Generator, progress: float = 1.0) -> B:
         """Hide nothing: the text of a task is read as it is."""
         return batch
@@ -97,6 +94,8 @@ class Task(FinetuneTask, ABC, Generic[E]):
     """What Hugging Face calls the kind of its loss."""
     pairs: bool | None = None
     """Whether its examples are pairs of texts; None where that is not known, or they are neither."""
+    asks: ClassVar[str | None] = None
+    """How its questions are given to `predict`, where the head does not say it: see `inference/questions.py`."""
     options: ClassVar[type[Section]] = Section
     """What `options` of a run may hold for this task; usually nothing."""
     space: ClassVar[Mapping[str, Range]] = {}
@@ -152,8 +151,35 @@ class Task(FinetuneTask, ABC, Generic[E]):
         """Return how good logits [Q, outputs] are, in the order of the encoded examples, with the worst mistakes."""
 
     @abstractmethod
+    def resampled(self, logits: np.ndarray, examples: E) -> Resampled:
+        """Return the figures of logits [Q, outputs] on any choice of examples, by which models are compared."""
+
+    @abstractmethod
     def predictions(self, logits: np.ndarray, examples: E) -> list[dict[str, Any]]:
         """Return what the logits [Q, outputs] say of each encoded example, as `predict` shows it."""
+
+    def tuned(self, logits: np.ndarray, examples: E) -> Self:
+        """Return the task with what is best for logits [Q, outputs] of dev: thresholds, a temperature; or as it is."""
+        return self
+
+    def suspects(self, logits: np.ndarray, examples: E) -> list[tuple[int, dict[str, Any]]]:
+        """Return the examples whose label is doubtful, with their places, of out-of-fold logits; usually none are."""
+        return []
+
+    @property
+    def tuned_settings(self) -> dict[str, Any]:
+        """What `tuned` has set, as result.json shows it."""
+        return {}
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """Names of the head's outputs: the labels, usually."""
+        return self.labels
+
+    @property
+    def divisors(self) -> np.ndarray:
+        """What each output of the model that is written is divided by, float64."""
+        return np.ones(len(self.outputs))
 
     def new_crf(self) -> Crf | None:
         """Return what a new model has above its logits, where the task decides over whole rows; usually nothing."""

@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 from bertwright.errors import ModelError, UsageError
 from bertwright.tasks.base import Task
+from bertwright.tasks.classification.long_texts import KEPT, ClassifyLong
 from bertwright.tasks.classification.multi_label import MultiLabel
 from bertwright.tasks.classification.task import Classify
 from bertwright.tasks.head import HeadConfig
 from bertwright.tasks.multiple_choice.task import Choose
 from bertwright.tasks.question_answering.task import Answer
+from bertwright.tasks.ranking.task import Rank
 from bertwright.tasks.regression.task import Regress
 from bertwright.tasks.tagging.task import Tag
 
@@ -28,6 +30,7 @@ TASKS: dict[str, type[Task[Any]]] = {
     "tag": Tag,
     "answer": Answer,
     "choose": Choose,
+    "rank": Rank,
 }
 """Every task with a head, by the word that follows `bertwright finetune`."""
 WITHOUT_HEAD = ("translate", "embed")
@@ -50,7 +53,9 @@ def task_named(name: str, head: HeadConfig | None = None) -> type[Task[Any]]:
     if name not in TASKS:
         raise UsageError(f"there is no task {name!r}; the tasks are {', '.join(task_names())}")
     task = TASKS[name]
-    return MultiLabel if head is not None and head.multi_label and task is Classify else task
+    if head is None or task is not Classify:
+        return task
+    return MultiLabel if head.multi_label else ClassifyLong if head.windows else task
 
 
 def task_of_head(
@@ -62,6 +67,8 @@ def task_of_head(
     Raises ModelError where no task has such a head, or that name.
     """
     name = extra_config.get(TASK)
+    if KEPT in extra_config and name == Classify.name:
+        return ClassifyLong.from_labels(labels, extra_config)
     if name is None:
         return kind_of_head(head_type, problem).from_labels(labels, extra_config)
     if not isinstance(name, str) or name not in TASKS:

@@ -127,8 +127,12 @@ def refuse_empty(path: Path, name: str, cells: Sequence[str]) -> None:
         )
 
 
-def find_columns(table: Table, given: ColumnsConfig, *, targets: tuple[str, ...]) -> Columns:
-    """Return the columns given, or found by name, or by what they hold; `targets` are names of the label.
+def find_columns(
+    table: Table, given: ColumnsConfig, *, targets: tuple[str, ...], pairs: tuple[tuple[str, str], ...] = PAIRS
+) -> Columns:
+    """Return the columns given, or found by name, or by what they hold.
+
+    `targets` are names of the label, `pairs` those of two texts.
 
     Raises UsageError where a column given is not there or a text is to be two things, and CorpusError where nothing
     says which is which.
@@ -136,7 +140,7 @@ def find_columns(table: Table, given: ColumnsConfig, *, targets: tuple[str, ...]
     refuse_missing_columns(table.path, table.columns, given.names())
     lower = by_lower_name(table.columns)
     target = given.label or first_known(lower, targets)
-    texts = (given.text, given.pair) if given.text else texts_by_name(lower, target)
+    texts = (given.text, given.pair) if given.text else texts_by_name(lower, target, pairs)
     if given.pair:
         texts = (texts[0], given.pair)
     if texts[0] is None:
@@ -205,9 +209,11 @@ def _with_words(table: Table, marks: set[str]) -> list[str]:
     return [name for name, cells in unmarked if not cells or not all(map(is_number, cells))]
 
 
-def texts_by_name(lower: dict[str, str], target: str | None) -> tuple[str | None, str | None]:
+def texts_by_name(
+    lower: dict[str, str], target: str | None, pairs: tuple[tuple[str, str], ...] = PAIRS
+) -> tuple[str | None, str | None]:
     """Return the columns of a pair, or of a text and None, among lower-case names; None twice where none is known."""
-    for first, second in PAIRS:
+    for first, second in pairs:
         if first in lower and second in lower and target not in (lower[first], lower[second]):
             return lower[first], lower[second]
     return next((lower[name] for name in SINGLES if name in lower and lower[name] != target), None), None

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from bertwright.log import ResultTable
+
+if TYPE_CHECKING:
+    from bertwright.tasks.classification.calibration import Calibration
 
 SAME_PREDICTION = "the model predicts a single class; train it longer, on more examples or at another learning rate"
 SAME_LABEL = "the figures say little; give a file in which labels differ"
@@ -27,13 +31,15 @@ class Mistake:
 class EvalResult:
     """How good predictions are: figures by name, a table of its own where a task has one, and the worst mistakes.
 
-    The warning says why the figures are not what they seem, where all predictions are the same.
+    The warning says why the figures are not what they seem, where all predictions are the same; the calibration how far
+    the probabilities of classes are right, where there are some.
     """
 
     figures: dict[str, float]
     table: ResultTable | None = None
     mistakes: list[Mistake] = field(default_factory=list)
     warning: str = ""
+    calibration: Calibration | None = None
 
 
 def worst_first(errors: np.ndarray, most: int) -> list[int]:

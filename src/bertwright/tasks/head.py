@@ -18,11 +18,18 @@ if TYPE_CHECKING:
 Weights = Literal["balanced"] | Mapping[str, float]
 """A weight for each class by its name, or "balanced": the rarer a class, the more it counts."""
 
+WindowPooling = Literal["max", "mean", "attention"]
+"""How the scores of the windows of a long text become one."""
+WINDOWS: tuple[WindowPooling, ...] = ("max", "mean", "attention")
+WINDOW_OVERLAP = 64
+"""Tokens that two windows share, where nothing else is asked for."""
+
 USES = {
     "multi_label": "for classify: several labels a text",
-    "class_weights": "for classify, one label a text, and for tag without a CRF",
+    "class_weights": "for classify, one label a text, and for tag",
     "crf": "for tag",
     "positive": "for classify of two classes, one label a text",
+    "windows": "for classify, one label a text",
 }
 
 
@@ -35,6 +42,10 @@ class HeadConfig(Section):
     """classify, tag: how much examples of each class count in the loss, by name, 1 where not named; or "balanced"."""
     positive: str | None = None
     """classify of two classes: the one whose F1 is reported; the second where not given."""
+    windows: WindowPooling | None = None
+    """classify: texts longer than a row are cut into windows, whose scores become one by max, mean or attention."""
+    window_overlap: int = Field(default=WINDOW_OVERLAP, ge=0)
+    """Tokens that two windows share."""
     crf: bool = False
     """tag: a conditional random field over the tags of a sentence, so that they follow one another as they may."""
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-SMALLER_IS_BETTER = ("loss", "perplexity", "mean_squared_error")
+SMALLER_IS_BETTER = ("loss", "perplexity", "mean_squared_error", "ece")
 """Figures of which a smaller one is better; of all others a larger one is."""
 LARGEST_EXPONENT = 700.0
 """The exponential of more is past the largest float."""
@@ -54,7 +54,7 @@ def figure_names(figures: Mapping[str, float], *, positive: str | None = None) -
     >>> figure_names({"accuracy": 0.9, "f1": 0.8, "f1_macro": 0.7}, positive="spam")
     {'accuracy': 'accuracy', 'f1': 'F1 (positive: spam)', 'f1_macro': 'F1 macro'}
     """
-    names = {name: name.replace("_", " ") for name in figures}
+    names = {name: "calibration error" if name == "ece" else name.replace("_", " ") for name in figures}
     if "f1" in names and "f1_macro" in names:
         names |= {"f1": f"F1 (positive: {positive})", "f1_macro": "F1 macro"}
         if positive is None:
@@ -84,12 +84,41 @@ def classification_figures(
     }
 
 
+def counted_figures(
+    labels: np.ndarray, predictions: np.ndarray, *, classes: int, positive: int = 1
+) -> dict[str, float]:
+    """Return accuracy, f1, f1_macro and matthews as `classification_figures` does, by counting alone: many times over.
+
+    >>> counted_figures(np.array([0, 1, 1]), np.array([0, 1, 0]), classes=2)["f1"]
+    0.6666666666666666
+    """
+    right = np.bincount(labels[labels == predictions], minlength=classes)
+    there, given = (np.bincount(one, minlength=classes) for one in (labels, predictions))
+    f1 = 2 * right / np.maximum(there + given, 1)
+    count, macro = len(labels), float(f1.mean())
+    spread = (count**2 - float(given @ given)) * (count**2 - float(there @ there))
+    return {
+        "accuracy": float(right.sum() / count),
+        "f1": float(f1[positive]) if classes == 2 else macro,
+        "f1_macro": macro,
+        "matthews": float(right.sum() * count - there @ given) / math.sqrt(spread) if spread > 0 else 0.0,
+    }
+
+
 def sigmoid(logits: np.ndarray) -> np.ndarray:
     """Return the probability of each label by itself, of logits of any shape."""
     from scipy.special import expit
 
     probabilities: np.ndarray = expit(logits.astype(np.float64))
     return probabilities
+
+
+def logit(probabilities: np.ndarray) -> np.ndarray:
+    """Return the logits of probabilities, the inverse of `sigmoid`; infinite for 0 and 1."""
+    from scipy.special import logit as scipy_logit
+
+    logits: np.ndarray = scipy_logit(probabilities)
+    return logits
 
 
 def multi_label_figures(labels: np.ndarray, predictions: np.ndarray, logits: np.ndarray) -> dict[str, float]:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from bertwright.data.labelled.rows_of_labels import LabelledRows
+from bertwright.errors import ConfigError
 from bertwright.log import note
 from bertwright.tokenizer.bulk import BulkEncoder
 from bertwright.tokenizer.load import Tokenizer
@@ -61,6 +62,34 @@ class TextEncoder:
             num_targets=np.ones(len(first), dtype=np.int64),
             targets=targets,
             pad=self.tokenizer.special.pad,
+        )
+
+    def windows_of(self, texts: Sequence[str], *, overlap: int) -> LabelledRows:
+        """Return rows of windows of texts, one of [CLS] ... [SEP] or several, `together`; their targets are 0.
+
+        Two windows share at least `overlap` tokens; the last one of a text is as long as a row. Raises ConfigError
+        where a window is no longer than that.
+        """
+        ids, lengths = self.encode(texts)
+        room = self.max_length - 2
+        if overlap >= room:
+            raise ConfigError(f"head.window_overlap: windows of {room} tokens cannot share {overlap}; give fewer")
+        counts = 1 + np.maximum(0, -(-(lengths - room) // (room - overlap)))
+        owner = np.repeat(np.arange(len(texts)), counts)
+        number = np.arange(len(owner)) - np.repeat(np.cumsum(counts) - counts, counts)
+        begins = np.minimum(number * (room - overlap), np.maximum(0, lengths[owner] - room))
+        sizes = np.minimum(room, lengths[owner])
+        values = ids[ranges((np.cumsum(lengths) - lengths)[owner] + begins, sizes)]
+        framed, row_lengths, first_lengths, _ = self.frame(Ragged(values, sizes), None)
+        return LabelledRows(
+            ids=framed,
+            lengths=row_lengths,
+            first_lengths=first_lengths,
+            positions=np.zeros(len(owner), dtype=np.int64),
+            num_targets=np.ones(len(owner), dtype=np.int64),
+            targets=np.zeros(len(owner), dtype=np.int64),
+            pad=self.tokenizer.special.pad,
+            together=counts,
         )
 
     def word_rows(self, words: Sequence[str], counts: np.ndarray, targets: np.ndarray) -> LabelledRows:

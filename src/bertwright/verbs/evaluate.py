@@ -33,6 +33,7 @@ def evaluate(
     label_names: str | None = None,
     encoding: str | None = None,
     positive: str | None = None,
+    against: Path | str | None = None,
     source: str | None = None,
     target: str | None = None,
     columns: Mapping[str, Any] | None = None,
@@ -50,7 +51,7 @@ def evaluate(
         ModernBERT pre-trained with next sentences, mlm is a matter of RUN/model and nsp of RUN/model-nsp. sop: are two
         segments in the order of the text? Of models pre-trained with it, as nsp; ModernBERT's is RUN/model-sop.
         minimal-pairs: how often is the good sentence of a pair more probable than the bad one? classify, regress, tag,
-        answer, choose, translate, embed: the figures of a fine-tuned model.
+        answer, choose, rank, translate, embed: the figures of a fine-tuned model.
     model
         Hugging Face folder of an encoder.
     data
@@ -81,6 +82,8 @@ def evaluate(
         reported.
     positive
         For classify of two classes: the one whose F1 is reported; the second where not given, or as in fine-tuning.
+    against
+        For tasks: another model of it; differences of figures, their 95% interval and p by a paired bootstrap.
     source
         For translate: suffix of the source file (PREFIX.en: en), or column of the source text.
     target
@@ -116,11 +119,12 @@ def evaluate(
         "target": target,
     }
     columns = {**(columns or {}), **{name: value for name, value in named.items() if value is not None}}
-    _check(kind, model, columns, positive=positive)
+    _check(kind, model, columns, positive=positive, against=against)
     if kind not in KINDS:
         from bertwright.inference.evaluate_task import evaluate_task  # brings torch along
 
-        return evaluate_task(kind, model, data, columns, positive=positive)
+        other = None if against is None else Path(against)
+        return evaluate_task(kind, model, data, columns, positive=positive, against=other)
     from bertwright.verbs.calls.held_out_rows import evaluate_held_out, evaluate_pairs  # brings torch along
 
     if kind == "minimal-pairs":
@@ -136,7 +140,9 @@ def evaluate(
     )
 
 
-def _check(kind: str, model: Path, columns: Mapping[str, Any], *, positive: str | None) -> None:
+def _check(
+    kind: str, model: Path, columns: Mapping[str, Any], *, positive: str | None, against: Path | str | None
+) -> None:
     """Raise UsageError or ModelError for a call that cannot be done."""
     from bertwright.tasks.by_name import TASKS, task_names
     from bertwright.tasks.tagging.task import Tag
@@ -145,6 +151,8 @@ def _check(kind: str, model: Path, columns: Mapping[str, Any], *, positive: str 
         raise UsageError(f"nothing called {kind!r} can be evaluated; known: {', '.join((*KINDS, *task_names()))}")
     if not model.is_dir():
         raise ModelError(f"there is no model folder {model}; give the folder `pretrain` wrote as RUN/model")
+    if against is not None and kind in KINDS:
+        raise UsageError(f"--against compares models of a task; {kind} has no use for it, so leave it out")
     if positive is not None and kind not in TASKS:
         raise UsageError(f"--positive is for classify of two classes; {kind} has no use for it, so leave it out")
     if columns.get("label_names") and kind != Tag.name:

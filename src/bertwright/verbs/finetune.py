@@ -12,14 +12,11 @@ from bertwright.device import on_device
 from bertwright.errors import TrainingError, UsageError
 from bertwright.files import write_json
 from bertwright.flags import with_flags
-from bertwright.log import note
 from bertwright.model.random_state import kept_random_state
 from bertwright.nested import merge
 from bertwright.reports.finetune_result import task_manifest, task_result, with_tables
 from bertwright.reports.html_report import write_task_report
-from bertwright.reports.predictions import write_predictions
 from bertwright.result import Result
-from bertwright.tasks.examples import overlap_sentences, overlaps_of
 from bertwright.train.callbacks.track import require_tracker
 from bertwright.train.checkpoint.task_resume import (
     Finished,
@@ -29,13 +26,18 @@ from bertwright.train.checkpoint.task_resume import (
     resumed_settings,
     task_identity,
 )
-from bertwright.train.task_setup.base import TaskSetup
 from bertwright.train.task_setup.by_task import set_up
 from bertwright.train.task_setup.finetune_config import resolve_finetune
 from bertwright.train.task_setup.seeds import train_seeds
-from bertwright.verbs.calls.finetune_flags import FinetuneCall, FinetuneFlags, finetune_settings, recipe_settings
-from bertwright.verbs.calls.finetune_preview import preview_task
-from bertwright.verbs.calls.predict_stream import stream_predictions
+from bertwright.verbs.calls.finetune_flags import (
+    FinetuneCall,
+    FinetuneFlags,
+    finetune_settings,
+    fold_settings,
+    recipe_settings,
+    require_one_split,
+)
+from bertwright.verbs.calls.finetune_preview import cross_validate, predict_unlabelled, preview_task, warn_of_overlaps
 from bertwright.verbs.calls.run_folder import TASK_FILES, held, require_free
 
 
@@ -51,6 +53,8 @@ def finetune(
     test: Path | str | None = None,
     recipe: Path | str | None = None,
     num_seeds: int = 1,
+    folds: int | None = None,
+    suspects: bool = False,
     resume: bool = False,
     overwrite: bool = False,
     dry_run: bool = False,
@@ -70,7 +74,7 @@ def finetune(
     Parameters
     ----------
     task
-        classify, regress, tag, answer, choose, translate or embed.
+        classify, regress, tag, answer, choose, rank, translate or embed.
 
     Raises
     ------
@@ -79,13 +83,13 @@ def finetune(
         before anything is written; Interrupted on Ctrl-C, after a checkpoint is saved.
     """
     given = recipe_settings(None if recipe is None else Path(recipe), task, has_dev=dev is not None)
-    settings = merge(given, merge(finetune_settings(task, flags), settings or {}))
+    flag_settings = merge(finetune_settings(task, flags), fold_settings(folds, suspects=suspects))
+    settings = merge(given, merge(flag_settings, settings or {}))
     if out is None:
         raise UsageError("no folder was given for the run; name one with --out")
     if num_seeds < 1:
         raise UsageError(f"--num-seeds {num_seeds} trains nothing; give 1 or more")
-    if dev is not None and "split" in settings:
-        raise UsageError("--dev and --dev-fraction cannot both be given; leave one out")
+    require_one_split(dev, settings, seeds=num_seeds)
     if overwrite and resume:
         raise UsageError("--overwrite begins a new run and --resume goes on with an old one; give one of them")
     out, folder = Path(out), Path(model)
@@ -102,7 +106,7 @@ def finetune(
         if resume:
             require_same_run(out, identity)
             finished = read_finished(out, setup)
-        left = finished.left(range(setup.config.seed, setup.config.seed + num_seeds))
+        left = [] if config.split.folds else finished.left(range(setup.config.seed, setup.config.seed + num_seeds))
         first = setup.new_model(left[0]) if left else None
         if overwrite:
             needed = [folder, *setup.files_read(files).values()]
@@ -110,8 +114,11 @@ def finetune(
         write_toml(out / "config.toml", setup.config)
         manifest = {**task_manifest(setup, files, seeds=num_seeds), "overlaps": overlaps, "identity": identity}
         write_json(out / "manifest.json", manifest)
-        best = train_seeds(setup, out, num_seeds, first=first, finished=finished, identity=identity)
-        figures = task_result(setup, files, best, finished.seed_results)
+        if config.split.folds:
+            best, figures = cross_validate(setup, out, files, identity=identity)
+        else:
+            best = train_seeds(setup, out, num_seeds, first=first, finished=finished, identity=identity)
+            figures = task_result(setup, files, best, finished.seed_results)
         best.setup.save(best.model, out / "model", name=out.name, figures=figures)
         predict_unlabelled(setup, out, figures)
         write_json(out / "result.json", figures)
@@ -123,31 +130,3 @@ def finetune(
             error.result = result
             raise error
         return result
-
-
-def warn_of_overlaps(setup: TaskSetup) -> dict[str, dict[str, int]]:
-    """Note how many examples of dev and test are in train, or in one another, and return the counts."""
-    examples = {name: split.examples for name, split in setup.splits.items()}
-    overlaps = overlaps_of(examples)
-    for sentence in overlap_sentences(overlaps, {name: len(part) for name, part in examples.items()}):
-        note(f"warning: {sentence}")
-    return overlaps
-
-
-def predict_unlabelled(setup: TaskSetup, out: Path, figures: dict[str, Any]) -> None:
-    """Write what the model of a run predicts of files without labels, and name the files in its figures."""
-    for name, unlabelled in setup.unlabelled.items():
-        file = out / f"{name}-predictions.jsonl"
-        predictions, read = stream_predictions(
-            out / "model",
-            input=unlabelled.path,
-            text_column=unlabelled.text,
-            pair_column=unlabelled.pair,
-            encoding=setup.config.columns.encoding,
-        )
-        count = write_predictions(predictions, file, file=read)
-        figures[f"{name}_predictions"] = file.name
-        note(
-            f"{unlabelled.path} has no labels, so there are no figures of {name}: {count:,} predictions are in {file}; "
-            f"for other files: bertwright predict --model {out / 'model'} --input FILE --output predictions.jsonl"
-        )

@@ -41,7 +41,8 @@ def predict(
         Hugging Face folder of an encoder, or an ONNX folder of `bertwright export`, which needs no torch.
     texts
         Texts with [MASK] in place of the word to guess, or two texts without, which are a pair; for a fine-tuned model,
-        any texts: for answer a question and its context, for choose a context and its choices.
+        any texts: for answer a question and its context, for choose a context and its choices, for rank a query and
+        its passages.
     pair
         The two texts are one pair, even where they have [MASK]; models that have learned from pairs do not need it.
     input

@@ -63,7 +63,7 @@ def pretrain(
     data, folders = data_settings(data, mixture)
     given, more = more_of(flags)
     settings = merge(folders, merge(pretrain_settings(given), settings or {}))
-    out, start = Path(out), None if init_from is None else open_start(init_from)
+    out, start = Path(out), None if init_from is None else open_start(init_from, data)
     recipe = str(recipe or ("classic-fast" if start is None else "adapt"))
     restarted = launched_before(out)
     if overwrite and resume:

@@ -7,6 +7,10 @@ import pytest
 import torch
 from scipy import stats
 
+from bertwright.config import compose
+from bertwright.errors import ConfigError
+from bertwright.objectives.combine import build_objective
+from bertwright.objectives.config import ObjectiveConfig
 from bertwright.objectives.masking import masked_slots, select_tokens
 from bertwright.objectives.mlm import MaskedLanguageModel
 from bertwright.types import Batch, MaskedBatch
@@ -180,3 +184,19 @@ def test_the_rate_moves_along_the_run() -> None:
         assert example.masked_positions.shape == (4, slots) == (4, model.masked_slots(128, progress))
         assert (example.masked_weights.sum(1) >= slots - 1).all()  # slots are rounded up, what is asked is rounded
     assert MaskedLanguageModel(vocab_size=VOCAB, mask_id=MASK).rate_at(0.7) == 0.15
+
+
+def test_the_rate_changes_by_phase() -> None:
+    """30, 15, 5%: slots and masks of each phase up to its end, whatever the rates of the run without phases are."""
+    phases = ({"rate": 0.3, "share": 0.6}, {"rate": 0.15, "share": 0.3}, {"rate": 0.05, "share": 0.1})
+    config = compose(ObjectiveConfig, {"names": ("mlm",), "final_mask_rate": 0.4, "mask_phases": phases})
+    objective = build_objective(config, vocab_size=VOCAB, mask_id=MASK)
+    batch, generator = make_batch([(60, 65)] * 4, width=128), torch.Generator().manual_seed(9)
+    assert objective.has_dynamic_slots
+    for progress, slots in ((0.0, 39), (0.599, 39), (0.6, 20), (0.899, 20), (0.9, 7), (1.0, 7)):
+        example = objective.corrupt(batch, generator, progress)
+        assert example.masked_positions.shape == (4, slots) == (4, objective.masked_slots(128, progress))
+        assert (example.masked_weights.sum(1) >= slots - 1).all()
+    assert "5.0%" in objective.describe(0.95)
+    with pytest.raises(ConfigError, match="mask_phases"):
+        compose(ObjectiveConfig, {"mask_phases": phases[:2]})

@@ -20,9 +20,6 @@ class Thresholded:
 
     threshold: float | None = None
 
-    def with_tuned_threshold(self, dev: EvalResult) -> Thresholded:
-        return replace(self, threshold=dev.figures["found"])
-
 
 @dataclass(frozen=True)
 class Setup:
@@ -30,6 +27,10 @@ class Setup:
 
     task: Thresholded = field(default_factory=Thresholded)
     splits: dict[str, Any] = field(default_factory=lambda: dict.fromkeys(("train", "test", "dev"), SimpleNamespace()))
+
+    def tuned(self, model: nn.Module) -> tuple[Setup, EvalResult]:
+        dev = self.evaluate(model, "dev")
+        return replace(self, task=replace(self.task, threshold=dev.figures["found"])), dev
 
     def evaluate(self, model: nn.Module, split: str) -> EvalResult:
         return EvalResult({"found": 7.0} if split == "dev" else {"used": self.task.threshold or 0.0})

@@ -94,6 +94,38 @@ def gradients(
     return {n: float(v) for n, v in figures.items()}, [p.grad for p in model.parameters() if p.grad is not None]
 
 
+@pytest.mark.parametrize("name", ["classify", "tag", "answer", "embed"])
+@pytest.mark.parametrize("rows", [None, 3])
+def test_blocks_computed_again_have_the_same_gradient(name: str, rows: int | None) -> None:
+    """Dropout included, in a batch or in parts of it; what is kept in between is a fraction."""
+    model, task, batch = case(name)
+    expected, whole = gradients(model, task, batch, None)
+    kept = bytes_kept(model, batch)
+    model.encoder.recompute = True
+    figures, parts = gradients(model, task, batch, rows)
+    assert figures == pytest.approx(expected, rel=1e-5, abs=1e-6)
+    size = float(torch.stack([one.norm() for one in whole]).norm())
+    for one, other in zip(parts, whole, strict=True):
+        assert float((one - other).norm()) <= 1e-5 * size
+    assert bytes_kept(model, batch) < 0.4 * kept
+    assert model.eval()(batch).isfinite().all()
+
+
+def bytes_kept(model: torch.nn.Module, batch: TokenRows) -> int:
+    """Return the bytes of the tensors that a forward pass keeps for the backward pass, weights not counted."""
+    weights = {parameter.data_ptr() for parameter in model.parameters()}
+    kept: dict[int, int] = {}
+
+    def keep(tensor: torch.Tensor) -> torch.Tensor:
+        if tensor.data_ptr() not in weights:
+            kept[tensor.data_ptr()] = tensor.untyped_storage().nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        model.train()(batch)
+    return sum(kept.values())
+
+
 @pytest.mark.parametrize("name", ["classify", "weighted", "regress", "tag", "answer", "embed", "r-drop"])
 @pytest.mark.parametrize("rows", [1, 3])
 def test_parts_have_the_gradient_of_the_whole(name: str, rows: int) -> None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
@@ -11,18 +11,20 @@ import numpy as np
 
 from bertwright.corpus.readers.cells import as_label
 from bertwright.corpus.readers.table import Table, read_table
-from bertwright.errors import CorpusError
+from bertwright.errors import CorpusError, ModelError
 from bertwright.log import ResultTable
 from bertwright.tasks.base import TrainFile
+from bertwright.tasks.bootstrap import Resampled
+from bertwright.tasks.classification.calibration import best_thresholds
 from bertwright.tasks.classification.label_columns import LabelColumns, find_label_columns, note_labels, one_hot
 from bertwright.tasks.classification.labels import note_case
 from bertwright.tasks.classification.reader import Texts, looks_swapped, texts_of
 from bertwright.tasks.classification.task import FEWEST, MOST_LABELS, natural
-from bertwright.tasks.classification.whole_texts import WholeTexts
+from bertwright.tasks.classification.whole_texts import WholeTexts, known_pairs
 from bertwright.tasks.columns import KNOWN, ColumnsConfig
 from bertwright.tasks.eval_result import SAME_PREDICTION, EvalResult, Mistake, worst_first
 from bertwright.tasks.examples import split_dev
-from bertwright.tasks.metrics import figures_by_label, multi_label_figures, sigmoid
+from bertwright.tasks.metrics import figures_by_label, logit, multi_label_figures, sigmoid
 from bertwright.types import LabelledBatch, Loss, PartSums
 
 if TYPE_CHECKING:
@@ -32,6 +34,8 @@ if TYPE_CHECKING:
 
 FRACTIONS, COUNTS = ("precision", "recall", "f1"), ("labels", "predictions")
 """Columns of the table by label."""
+THRESHOLDS = "thresholds"
+"""Under this name a folder keeps the probability above which each label is given."""
 
 
 def open_labels(path: Path, given: ColumnsConfig, *, known: Sequence[str] = ()) -> tuple[Table, LabelColumns]:
@@ -45,7 +49,10 @@ def open_labels(path: Path, given: ColumnsConfig, *, known: Sequence[str] = ()) 
 
 @dataclass(frozen=True, eq=False)
 class MultiLabel(WholeTexts):
-    """Any number of labels a row: one sigmoid for each, and those above one half are given."""
+    """Any number of labels a row: one sigmoid for each, and those above a threshold are given.
+
+    thresholds  of each label [K], in the order of `labels`; one half where there are none
+    """
 
     name: ClassVar[str] = "classify"
     metric: ClassVar[str] = "f1_micro"
@@ -53,12 +60,13 @@ class MultiLabel(WholeTexts):
     problem: ClassVar[Problem] = "multi_label_classification"
     number_type: ClassVar[type[np.generic]] = np.float32
     may_lack_target: ClassVar[bool] = True
+    thresholds: np.ndarray | None = None
 
     @classmethod
     def from_train_file(cls, file: TrainFile) -> tuple[Self, dict[str, Texts]]:
         """Return the task of a training table: every label that occurs in it."""
         path = file.path
-        file.head.refuse("class_weights", "crf", "positive", task="classify with several labels a text")
+        file.head.refuse("class_weights", "crf", "positive", "windows", task="classify with several labels a text")
         table, found = open_labels(path, file.columns)
         first, second, written = texts_of(table, found, may_lack_target=True)
         of_rows = found.labels_of(table)
@@ -75,6 +83,39 @@ class MultiLabel(WholeTexts):
         note_case(path, labels)
         examples = Texts(path, first, second, one_hot(of_rows, labels, path=path))
         return cls(tuple(labels), found, second is not None), split_dev(examples, file.dev_fraction, labels=labels)
+
+    @classmethod
+    def from_labels(cls, labels: Sequence[str], extra_config: Mapping[str, Any] | None = None) -> Self:
+        """Return the task of a trained model; raises ModelError where a threshold that it keeps is none."""
+        kept = extra_config or {}
+        task, given = cls(tuple(labels), pairs=known_pairs(kept)), kept.get(THRESHOLDS)
+        return task if given is None else replace(task, thresholds=thresholds_of(given, labels))
+
+    @property
+    def extra_config(self) -> dict[str, Any]:
+        """What a folder keeps: whether texts stand in pairs, and the thresholds."""
+        return super().extra_config | self.tuned_settings
+
+    @property
+    def tuned_settings(self) -> dict[str, Any]:
+        """The threshold of each label by its name."""
+        if self.thresholds is None:
+            return {}
+        return {THRESHOLDS: dict(zip(self.labels, self.thresholds.tolist(), strict=True))}
+
+    def tuned(self, logits: np.ndarray, examples: Texts) -> Self:
+        """Return the task with the thresholds of the highest F1 on dev."""
+        return replace(self, thresholds=best_thresholds(sigmoid(logits), examples.targets > 0))
+
+    @property
+    def cuts(self) -> np.ndarray | float:
+        """The logits of the thresholds [K]; 0 where there are none."""
+        return 0.0 if self.thresholds is None else logit(self.thresholds)
+
+    def given(self, logits: np.ndarray) -> np.ndarray:
+        """Return which labels are given, bool [N, K]."""
+        chosen: np.ndarray = logits > self.cuts
+        return chosen
 
     def open(self, path: Path, columns: ColumnsConfig) -> tuple[Table, LabelColumns]:
         """Return a table and its label columns."""
@@ -97,7 +138,7 @@ class MultiLabel(WholeTexts):
 
     def evaluate(self, logits: np.ndarray, examples: Texts, *, mistakes: int = 0) -> EvalResult:
         """Return F1 over all labels and its mean over them, how often all are right, and figures by label."""
-        labels, predictions, probabilities = examples.targets > 0, logits > 0, sigmoid(logits)
+        labels, predictions, probabilities = examples.targets > 0, self.given(logits), sigmoid(logits)
         rows = [
             [label, *(f"{one[name]:.4f}" for name in FRACTIONS), *(f"{one[name]:,.0f}" for name in COUNTS)]
             for label, one in zip(self.labels, figures_by_label(labels, predictions), strict=True)
@@ -115,17 +156,46 @@ class MultiLabel(WholeTexts):
             else "",
         )
 
+    def resampled(self, logits: np.ndarray, examples: Texts) -> Resampled:
+        """Return what `evaluate` gives on any choice of texts."""
+        labels, predictions = examples.targets > 0, self.given(logits)
+        parts = [one.astype(np.float32) for one in (labels & predictions, labels, predictions)]
+        whole = (labels == predictions).all(-1)
+        nats = np.logaddexp(0.0, np.where(labels, -1.0, 1.0) * logits.astype(np.float64)).mean(-1)
+
+        def figures(places: np.ndarray) -> dict[str, float]:
+            times = np.bincount(places, minlength=len(labels)).astype(np.float32)
+            right, there, given = (times @ part for part in parts)
+            return {
+                "f1_micro": float(2 * right.sum() / max(1.0, float((there + given).sum()))),
+                "f1_macro": float((2 * right / np.maximum(there + given, 1)).mean()),
+                "subset_accuracy": float(whole[places].mean()),
+                "loss": float(nats[places].mean()),
+            }
+
+        return Resampled(len(labels), figures)
+
     def _names(self, chosen: np.ndarray) -> str:
         return ", ".join(self.labels[place] for place in np.flatnonzero(chosen)) or "nothing"
 
     def predictions(self, logits: np.ndarray, examples: Texts) -> list[dict[str, Any]]:
-        """Return the labels of each example whose probability is above one half, and the probability of every label."""
-        probabilities = sigmoid(logits)
+        """Return the labels of each example whose probability is above the threshold, and every label's probability."""
+        probabilities, given = sigmoid(logits), self.given(logits)
         return [
             {
                 **examples.fields(place),
-                "labels": [self.labels[label] for label in np.flatnonzero(logits[place] > 0)],
+                "labels": [self.labels[label] for label in np.flatnonzero(given[place])],
                 "probabilities": dict(zip(self.labels, probabilities[place].tolist(), strict=True)),
             }
             for place in range(len(examples))
         ]
+
+
+def thresholds_of(given: Any, labels: Sequence[str]) -> np.ndarray:
+    """Return the threshold of each label [K], from those that a folder keeps by name; raises ModelError."""
+    values = [given.get(label) for label in labels] if isinstance(given, dict) else []
+    if not values or not all(isinstance(value, int | float) and 0 <= value <= 1 for value in values):
+        raise ModelError(
+            f"{THRESHOLDS} in the config.json of this model should give each label a probability from 0 to 1; fix it"
+        )
+    return np.array(values, dtype=np.float64)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
@@ -15,7 +15,10 @@ from bertwright.corpus.readers.table import Table
 from bertwright.errors import ConfigError, CorpusError
 from bertwright.log import ResultTable
 from bertwright.tasks.base import TrainFile
+from bertwright.tasks.bootstrap import Resampled
+from bertwright.tasks.classification.calibration import calibration, fit_temperature
 from bertwright.tasks.classification.label_columns import refuse_flags
+from bertwright.tasks.classification.label_errors import doubtful_labels
 from bertwright.tasks.classification.labels import index_of, is_list, labels_in, note_case, note_combinations
 from bertwright.tasks.classification.reader import Texts, looks_swapped, open_texts, texts_of
 from bertwright.tasks.classification.whole_texts import WholeTexts, known_pairs
@@ -23,7 +26,7 @@ from bertwright.tasks.columns import LABELS, Columns, ColumnsConfig
 from bertwright.tasks.eval_result import EvalResult, Mistake, warning_of
 from bertwright.tasks.examples import split_dev
 from bertwright.tasks.head import class_loss, class_weights
-from bertwright.tasks.metrics import classification_figures, confusion, softmax
+from bertwright.tasks.metrics import classification_figures, confusion, counted_figures, log_probabilities, softmax
 from bertwright.types import LabelledBatch, Loss
 
 if TYPE_CHECKING:
@@ -42,15 +45,17 @@ class Classify(WholeTexts):
 
     weights          how much each class counts in the loss, float32 [K]; all alike where there are none
     chosen_positive  the class of two whose F1 is reported, where one was asked for
+    temperature      what logits are divided by; 1 for a model read from a folder, whose logits are so already
     """
 
     name: ClassVar[str] = "classify"
     metric: ClassVar[str] = "accuracy"
-    metrics: ClassVar[tuple[str, ...]] = ("accuracy", "f1", "f1_macro", "matthews", "loss")
+    metrics: ClassVar[tuple[str, ...]] = ("accuracy", "f1", "f1_macro", "matthews", "loss", "ece")
     number_type: ClassVar[type[np.generic]] = np.int64
     space: ClassVar[Mapping[str, Range]] = {"head.class_weights": OneOf((None, "balanced"))}
     weights: np.ndarray | None = None
     chosen_positive: str | None = None
+    temperature: float = 1.0
 
     @classmethod
     def from_train_file(cls, file: TrainFile) -> tuple[Self, dict[str, Texts]]:
@@ -107,8 +112,24 @@ class Classify(WholeTexts):
         """Return the mean cross-entropy, in nats, weighted where classes have weights."""
         return class_loss(scores, example.targets, name=self.name, weights=self.weights)
 
+    def tuned(self, logits: np.ndarray, examples: Texts) -> Self:
+        """Return the task with the temperature that is best on dev, where dev is large enough to say."""
+        return replace(self, temperature=fit_temperature(logits, examples.targets))
+
+    @property
+    def divisors(self) -> np.ndarray:
+        """The temperature, for each class."""
+        return np.full(len(self.labels), self.temperature)
+
+    @property
+    def tuned_settings(self) -> dict[str, Any]:
+        """The temperature, if there is one."""
+        return {} if self.temperature == 1.0 else {"temperature": round(self.temperature, 6)}
+
     def evaluate(self, logits: np.ndarray, examples: Texts, *, mistakes: int = 0) -> EvalResult:
         """Return accuracy, F1 and Matthews correlation, the confusion matrix, and the surest wrong predictions."""
+        sure = calibration(logits, examples.targets, temperature=self.temperature)
+        logits = logits / self.temperature
         labels, predictions, probabilities = examples.targets, logits.argmax(-1), softmax(logits)
         matrix = confusion(labels, predictions, classes=len(self.labels))
         rows = [
@@ -118,8 +139,9 @@ class Classify(WholeTexts):
         of_label = probabilities[wrong, labels[wrong]]
         worst = wrong[np.argsort(of_label, kind="stable")][:mistakes].tolist()
         positive = 1 if self.positive is None else self.labels.index(self.positive)
+        figures = classification_figures(labels, predictions, logits, classes=len(self.labels), positive=positive)
         return EvalResult(
-            figures=classification_figures(labels, predictions, logits, classes=len(self.labels), positive=positive),
+            figures={**figures, "ece": sure.after.error},
             table=ResultTable("label (rows) and prediction (columns)", ["", *self.labels], rows),
             mistakes=[
                 Mistake(
@@ -131,11 +153,42 @@ class Classify(WholeTexts):
                 for place in worst
             ],
             warning=warning_of(self.labels, labels, predictions),
+            calibration=sure,
         )
+
+    def resampled(self, logits: np.ndarray, examples: Texts) -> Resampled:
+        """Return what `evaluate` gives, but the calibration error, on any choice of texts."""
+        labels, predictions, classes = examples.targets, logits.argmax(-1), len(self.labels)
+        nats = -log_probabilities(logits / self.temperature)[np.arange(len(labels)), labels]
+        positive = 1 if self.positive is None else self.labels.index(self.positive)
+
+        def figures(places: np.ndarray) -> dict[str, float]:
+            found = counted_figures(labels[places], predictions[places], classes=classes, positive=positive)
+            return {**found, "loss": float(nats[places].mean())}
+
+        return Resampled(len(labels), figures)
+
+    def suspects(self, logits: np.ndarray, examples: Texts) -> list[tuple[int, dict[str, Any]]]:
+        """Return the examples whose label is doubtful, of out-of-fold logits: text, label, what is more probable."""
+        probabilities = softmax(logits / self.temperature)
+        best = probabilities.argmax(-1)
+        return [
+            (
+                place,
+                {
+                    **examples.fields(place),
+                    "label": self.labels[examples.targets[place]],
+                    "suggested": self.labels[best[place]],
+                    "probability_of_label": float(probabilities[place, examples.targets[place]]),
+                    "probability_of_suggested": float(probabilities[place, best[place]]),
+                },
+            )
+            for place in doubtful_labels(probabilities, examples.targets).tolist()
+        ]
 
     def predictions(self, logits: np.ndarray, examples: Texts) -> list[dict[str, Any]]:
         """Return the most probable label of each example, its probability, and the probability of every label."""
-        probabilities = softmax(logits)
+        probabilities = softmax(logits / self.temperature)
         best = probabilities.argmax(-1)
         return [
             {

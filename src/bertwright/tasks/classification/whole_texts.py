@@ -17,7 +17,7 @@ from bertwright.errors import UsageError
 from bertwright.tasks.base import Task
 from bertwright.tasks.classification.labels import index_of
 from bertwright.tasks.classification.reader import Texts, texts_of
-from bertwright.tasks.columns import KNOWN, Columns, ColumnsConfig
+from bertwright.tasks.columns import KNOWN, LABELS, Columns, ColumnsConfig
 from bertwright.tasks.examples import EncodedExamples
 from bertwright.tasks.text_encoder import TextEncoder
 from bertwright.tasks.unlabelled import UnlabelledFile, unlabelled_texts
@@ -43,6 +43,8 @@ class WholeTexts(Task[Texts]):
     """What targets are."""
     may_lack_target: ClassVar[bool] = False
     """Whether a row may be without a label."""
+    target_names: ClassVar[tuple[str, ...]] = LABELS
+    """Usual names of the column of targets."""
     labels: tuple[str, ...]
     columns: Columns | None = None
     pairs: bool | None = None

@@ -78,7 +78,7 @@ def rank_texts(vectors: np.ndarray, pairs: np.ndarray, others: np.ndarray) -> Ra
     return Ranks(queries, rank, right, best)
 
 
-def retrieval_figures(ranks: Ranks) -> dict[str, float]:
-    """Return mrr_at_10 (mean of 1 / place of the first right text, 0 past the tenth) and accuracy (it came first)."""
-    reciprocal = np.where(ranks.rank <= WITHIN, 1.0 / ranks.rank, 0.0)
-    return {"mrr_at_10": float(reciprocal.mean()), "accuracy": float((ranks.rank == 1).mean())}
+def retrieval_figures(rank: np.ndarray) -> dict[str, float]:
+    """Return mrr_at_10 (mean of 1 / rank, 0 past the tenth) and accuracy (it came first) of ranks [Q]."""
+    reciprocal = np.where(rank <= WITHIN, 1.0 / rank, 0.0)
+    return {"mrr_at_10": float(reciprocal.mean()), "accuracy": float((rank == 1).mean())}

@@ -29,6 +29,7 @@ from bertwright.data.labelled.sentence_rows import SentenceRows
 from bertwright.log import ResultTable
 from bertwright.model.sentence_encoder import Pooling
 from bertwright.tasks.base import FinetuneTask
+from bertwright.tasks.bootstrap import Resampled
 from bertwright.tasks.embedding.metrics import Ranks, cosines, rank_texts, retrieval_figures, score_figures
 from bertwright.tasks.embedding.reader import Kind, Sentences, scaled
 from bertwright.tasks.eval_result import EvalResult, Mistake, worst_first
@@ -54,6 +55,12 @@ class EmbedConfig(Section):
     """What cosines are divided by (a scale of 20)."""
     symmetric: bool = False
     """The second texts of pairs look for the first ones as well."""
+    dimensions: tuple[int, ...] = ()
+    """Numbers of units, such as 128 and 64: the first so many of a vector are trained to do as well as all of it."""
+    hard_negatives: int = Field(default=0, ge=0)
+    """pairs: so many texts near each first one, by the vectors of the model as it is, are mined as its negatives."""
+    margin: float = Field(default=0.05, ge=0, lt=1)
+    """Mined texts are this fraction farther from the first text, in cosine, than the text it is paired with."""
     negative_column: str | None = None
     """Column of a text that is unlike the first; found by its name (negative) where not given."""
 
@@ -62,8 +69,9 @@ class EmbedConfig(Section):
 class Embed(FinetuneTask):
     """The loss of the vectors of a batch, and the figures of models.
 
-    kind      what the training file holds
-    metrics   the figures of the dev file, which may hold something else
+    kind        what the training file holds
+    metrics     the figures of the dev file, which may hold something else
+    dimensions  numbers of units that have the loss too, fewer than all
     """
 
     name: ClassVar[str] = "embed"
@@ -73,6 +81,7 @@ class Embed(FinetuneTask):
     metrics: tuple[str, ...]
     temperature: float
     symmetric: bool
+    dimensions: tuple[int, ...] = ()
 
     @property
     def metric(self) -> str:
@@ -87,7 +96,17 @@ class Embed(FinetuneTask):
         return EncodedExamples(examples, SentenceRows(rows, members, scores))
 
     def loss(self, vectors: Tensor, batch: SentenceBatch) -> Loss:
-        """Return the loss of the vectors [K B, H] of a batch."""
+        """Return the loss of the vectors [K B, H] of a batch.
+
+        With `dimensions` it is the sum of those of all units and of each first so many (Kusupati et al., 2022,
+        "Matryoshka Representation Learning"); its part is that of all units.
+        """
+        whole = self._loss(vectors, batch)
+        others = [self._loss(vectors[:, :units], batch).total for units in self.dimensions]
+        return Loss(sum(others, start=whole.total), whole.parts)
+
+    def _loss(self, vectors: Tensor, batch: SentenceBatch) -> Loss:
+        """Return the loss of vectors [K B, H] that may be the first units of longer ones."""
         columns = functional.normalize(vectors.float(), dim=-1).view(*batch.texts.shape, -1)
         if self.kind != "scores":
             return contrast_loss(columns, batch.texts, temperature=self.temperature, symmetric=self.symmetric)
@@ -138,7 +157,7 @@ def evaluate_vectors(vectors: np.ndarray, examples: Sentences, *, mistakes: int 
         return _evaluate_scores(vectors, examples, examples.scores, mistakes=mistakes)
     ranks = rank_texts(vectors, examples.members[:, :2], examples.members[:, 2:].reshape(-1))
     return EvalResult(
-        figures=retrieval_figures(ranks),
+        figures=retrieval_figures(ranks.rank),
         table=_table_of_ranks(ranks),
         mistakes=[
             Mistake(
@@ -150,6 +169,15 @@ def evaluate_vectors(vectors: np.ndarray, examples: Sentences, *, mistakes: int 
             for place in worst_first(ranks.rank - 1, mistakes)
         ],
     )
+
+
+def resampled_vectors(vectors: np.ndarray, examples: Sentences) -> Resampled:
+    """Return what `evaluate_vectors` gives on any choice of scored pairs, or of texts that look for others."""
+    if examples.scores is None:
+        ranks = rank_texts(vectors, examples.members[:, :2], examples.members[:, 2:].reshape(-1))
+        return Resampled(len(ranks.rank), lambda places: retrieval_figures(ranks.rank[places]))
+    scores, similarity = examples.scores, cosines(vectors[examples.members[:, 0]], vectors[examples.members[:, 1]])
+    return Resampled(len(scores), lambda places: score_figures(scores[places], similarity[places]))
 
 
 def _table_of_ranks(ranks: Ranks) -> ResultTable:

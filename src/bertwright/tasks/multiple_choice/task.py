@@ -15,6 +15,7 @@ import numpy as np
 from bertwright.data.labelled.rows_of_labels import LabelledRows
 from bertwright.log import ResultTable, note
 from bertwright.tasks.base import Task, TrainFile
+from bertwright.tasks.bootstrap import Resampled, means
 from bertwright.tasks.columns import ColumnsConfig
 from bertwright.tasks.eval_result import EvalResult, Mistake
 from bertwright.tasks.examples import EncodedExamples, split_dev
@@ -47,7 +48,7 @@ class Choose(Task[Choices]):
     @classmethod
     def from_train_file(cls, file: TrainFile) -> tuple[Self, dict[str, Choices]]:
         """Return the task and the questions of a training table."""
-        file.head.refuse("multi_label", "class_weights", "crf", "positive", task=cls.name)
+        file.head.refuse("multi_label", "class_weights", "crf", "positive", "windows", task=cls.name)
         examples = read_choices(file.path, file.columns)
         fewest, most = int(examples.counts.min()), int(examples.counts.max())
         several = f"{most}" if fewest == most else f"{fewest} to {most}"
@@ -118,6 +119,12 @@ class Choose(Task[Choices]):
                 for place in worst
             ],
         )
+
+    def resampled(self, logits: np.ndarray, examples: Choices) -> Resampled:
+        """Return what `evaluate` gives on any choice of questions."""
+        chosen, probabilities, firsts = _chosen(logits, examples)
+        nats = -np.log(np.maximum(probabilities[firsts + examples.right], 1e-300))
+        return means({"accuracy": (chosen == examples.right).astype(np.float64), "loss": nats})
 
     def predictions(self, logits: np.ndarray, examples: Choices) -> list[dict[str, Any]]:
         """Return for each question the most probable choice, its place from 0, and the probability of every choice."""

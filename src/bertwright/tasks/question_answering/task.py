@@ -16,6 +16,7 @@ from bertwright.data.labelled.rows_of_labels import LabelledRows
 from bertwright.errors import UsageError
 from bertwright.log import ResultTable, note
 from bertwright.tasks.base import Task, TrainFile
+from bertwright.tasks.bootstrap import Resampled, means
 from bertwright.tasks.columns import ColumnsConfig
 from bertwright.tasks.eval_result import SAME_PREDICTION, EvalResult, Mistake, worst_first
 from bertwright.tasks.examples import EncodedExamples, split_dev
@@ -89,7 +90,7 @@ class Answer(Task[Questions]):
     @classmethod
     def from_train_file(cls, file: TrainFile) -> tuple[Self, dict[str, Questions]]:
         """Return the task and the questions of a training file."""
-        file.head.refuse("multi_label", "class_weights", "crf", "positive", task=cls.name)
+        file.head.refuse("multi_label", "class_weights", "crf", "positive", "windows", task=cls.name)
         if file.columns.names():
             raise UsageError("answer reads SQuAD json, which has no columns; leave out --text-column and the like")
         examples = read_squad(file.path, file.columns.encoding)
@@ -113,9 +114,9 @@ class Answer(Task[Questions]):
         """Return the task as it is but for the encoding: SQuAD json has no columns."""
         return replace(self, encoding=columns.encoding)
 
-    def with_tuned_threshold(self, dev: EvalResult) -> Self:
+    def tuned(self, logits: np.ndarray, examples: Questions) -> Self:
         """Return the task with the threshold that is best on dev, where questions without an answer are among it."""
-        best = dev.figures.get("no_answer_threshold")
+        best = self.evaluate(logits, examples).figures.get("no_answer_threshold")
         if best is None or self.settings.no_answer_threshold is not None:
             return self
         return replace(self, settings=self.settings.model_copy(update={"no_answer_threshold": best}))
@@ -164,19 +165,8 @@ class Answer(Task[Questions]):
         """
         spans = self._spans(logits, examples)
         best = spans.best(1)[0]
-        predictions = _texts(best, examples)
-        exact, f1 = score_answers(predictions, examples.answers)
-        figures: dict[str, float] = {}
+        predictions, exact, f1, figures = self._answers(spans, best, examples)
         answerable = np.array([bool(answers) for answers in examples.answers])
-        threshold = self.settings.no_answer_threshold
-        if not answerable.all():
-            found = best_threshold(f1, spans.null_scores - best.scores, answerable)
-            threshold = found.value if threshold is None else threshold
-            figures = {"best_f1": found.score, "no_answer_threshold": found.value}
-        if threshold is not None:
-            silent = spans.null_scores - best.scores > threshold
-            predictions = ["" if quiet else text for text, quiet in zip(predictions, silent.tolist(), strict=True)]
-            exact, f1 = (np.where(silent, ~answerable, scores).astype(np.float64) for scores in (exact, f1))
         figures = {"f1": float(f1.mean()), "exact": float(exact.mean()), **_parts(exact, f1, answerable), **figures}
         figures["loss"] = _loss(logits, examples)
         worst: list[Mistake] = []
@@ -187,6 +177,30 @@ class Answer(Task[Questions]):
             worst = _worst(predictions, sure, (1 - f1) * sure, examples, most=mistakes)
         warning = f"no question is answered: {SAME_PREDICTION}" if answerable.any() and not any(predictions) else ""
         return EvalResult(figures, _by_kind(exact, f1, answerable, examples), worst, warning)
+
+    def _answers(
+        self, spans: BestSpans, best: Spans, examples: Questions
+    ) -> tuple[list[str], np.ndarray, np.ndarray, dict[str, float]]:
+        """Return the answer to each question, its exact match and F1 [N], and what the best threshold would give."""
+        predictions, figures = _texts(best, examples), dict[str, float]()
+        exact, f1 = score_answers(predictions, examples.answers)
+        answerable = np.array([bool(answers) for answers in examples.answers])
+        threshold = self.settings.no_answer_threshold
+        if not answerable.all():
+            found = best_threshold(f1, spans.null_scores - best.scores, answerable)
+            threshold = found.value if threshold is None else threshold
+            figures = {"best_f1": found.score, "no_answer_threshold": found.value}
+        if threshold is not None:
+            silent = spans.null_scores - best.scores > threshold
+            predictions = ["" if quiet else text for text, quiet in zip(predictions, silent.tolist(), strict=True)]
+            exact, f1 = (np.where(silent, ~answerable, scores).astype(np.float64) for scores in (exact, f1))
+        return predictions, exact, f1, figures
+
+    def resampled(self, logits: np.ndarray, examples: Questions) -> Resampled:
+        """Return F1 and exact match on any choice of questions."""
+        spans = self._spans(logits, examples)
+        _, exact, f1, _ = self._answers(spans, spans.best(1)[0], examples)
+        return means({"f1": f1, "exact": exact})
 
     def _spans(self, logits: np.ndarray, examples: Questions) -> BestSpans:
         assert examples.windows is not None

@@ -12,6 +12,7 @@ import numpy as np
 from bertwright.corpus.readers.table import Table
 from bertwright.errors import CorpusError
 from bertwright.tasks.base import TrainFile
+from bertwright.tasks.bootstrap import Resampled
 from bertwright.tasks.classification.reader import Texts, numbers_of, open_texts, texts_of
 from bertwright.tasks.classification.whole_texts import WholeTexts
 from bertwright.tasks.columns import SCORES, Columns, ColumnsConfig
@@ -38,6 +39,7 @@ class Regress(WholeTexts):
     metrics: ClassVar[tuple[str, ...]] = ("pearson", "spearman", "correlation", "mean_squared_error")
     problem: ClassVar[Problem] = "regression"
     number_type: ClassVar[type[np.generic]] = np.float32
+    target_names: ClassVar[tuple[str, ...]] = SCORES
     known_cells: ClassVar[Collection[str]] = ("-1", "-1.0")
     """-1 is a score like any other."""
     middle: float = 0.0
@@ -45,7 +47,7 @@ class Regress(WholeTexts):
     @classmethod
     def from_train_file(cls, file: TrainFile) -> tuple[Self, dict[str, Texts]]:
         """Return the task of a training table."""
-        file.head.refuse("multi_label", "class_weights", "crf", "positive", task=cls.name)
+        file.head.refuse("multi_label", "class_weights", "crf", "positive", "windows", task=cls.name)
         table, found = open_texts(file.path, file.columns, targets=SCORES)
         first, second, written = texts_of(table, found)
         scores = numbers_of(file.path, written, column=found.target)
@@ -87,6 +89,11 @@ class Regress(WholeTexts):
                 for place in np.argsort(-errors, kind="stable")[:mistakes].tolist()
             ],
         )
+
+    def resampled(self, logits: np.ndarray, examples: Texts) -> Resampled:
+        """Return what `evaluate` gives on any choice of texts."""
+        scores, predictions = examples.targets, logits[:, 0]
+        return Resampled(len(scores), lambda places: regression_figures(scores[places], predictions[places]))
 
     def predictions(self, logits: np.ndarray, examples: Texts) -> list[dict[str, Any]]:
         """Return the score of each example."""

@@ -25,6 +25,21 @@ def is_entity(value: Any) -> bool:
     return isinstance(value, list | tuple) and len(value) == 3 and isinstance(value[2], str)
 
 
+def from_label_studio(row: dict[str, Any]) -> dict[str, Any]:
+    """Return a task as Label Studio exports it as a row of its text and entities; any other row as it is.
+
+    Of several annotations the first that was not cancelled counts.
+    """
+    data, annotations = row.get("data"), row.get("annotations")
+    if not isinstance(data, dict) or not isinstance(annotations, list):
+        return row
+    text = data.get("text", next((value for value in data.values() if isinstance(value, str)), None))
+    held = [one for one in annotations if isinstance(one, dict) and not one.get("was_cancelled")]
+    results = (held[0].get("result") or []) if held else []
+    values = [one.get("value") for one in results if isinstance(one, dict)]
+    return {"text": text, "entities": [value for value in values if is_entity(value)]}
+
+
 @dataclass
 class TextTagger:
     """Cuts texts into words and gives each its tag, and counts what of the entities that does not keep.

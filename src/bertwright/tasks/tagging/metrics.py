@@ -133,6 +133,18 @@ def letters_of(found: Entities, words: int, *, closes: bool) -> tuple[np.ndarray
     return letters, kinds
 
 
+def counts_by_sentence(
+    labels: Entities, predictions: Entities, counts: np.ndarray, *, types: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return how many entities each of N sentences of `counts` [N] words has, are predicted, and are both: [N] each."""
+    sides = (labels, predictions)
+    keys = [(found.first * (counts.sum() + 1) + found.last) * max(1, types) + found.kind for found in sides]
+    ends = np.cumsum(counts)
+    owners = [np.searchsorted(ends, found.first, side="right") for found in sides]
+    there, given = (np.bincount(owner, minlength=len(counts)) for owner in owners)
+    return there, given, np.bincount(owners[0][np.isin(keys[0], keys[1])], minlength=len(counts))
+
+
 def compare(labels: Entities, predictions: Entities, *, words: int, types: int) -> list[Found]:
     """Return how many entities were found: in all, and then of each type."""
     keys = [(found.first * (words + 1) + found.last) * max(1, types) + found.kind for found in (labels, predictions)]

@@ -27,6 +27,7 @@ from bertwright.errors import CorpusError, UsageError
 from bertwright.tasks.columns import SINGLES, ColumnsConfig
 from bertwright.tasks.examples import Examples
 from bertwright.tasks.tagging.conll import has_words_alone, is_conll, read_conll, stream_sentences
+from bertwright.tasks.tagging.entity_spans import from_label_studio
 from bertwright.tasks.tagging.pretokenize import PreTokenized, word_spans
 from bertwright.tasks.tagging.tag_columns import BEGINNINGS, TAGS, WORDS, TaggedWords
 from bertwright.tasks.tagging.tag_rows import Row, columns_of_rows, questions_of_rows, tagged_rows
@@ -149,7 +150,8 @@ class RowSource:
 
     def _pieces(self, columns: Collection[str] | None) -> Iterator[tuple[int, Iterable[dict[str, object]]]]:
         if self.form == "json":
-            yield from json_objects(self.path, self.options)
+            for position, objects in json_objects(self.path, self.options):
+                yield position, map(from_label_studio, objects)
             return
         head = read_head(self.path, self.options)
         if not head.num_columns:

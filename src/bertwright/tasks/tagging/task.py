@@ -16,13 +16,22 @@ from bertwright.errors import CorpusError, ModelError, UsageError
 from bertwright.log import ResultTable, note
 from bertwright.model.crf_decode import CRFDecoder
 from bertwright.tasks.base import Task, TrainFile
+from bertwright.tasks.bootstrap import Resampled
 from bertwright.tasks.columns import ColumnsConfig
 from bertwright.tasks.eval_result import SAME_PREDICTION, EvalResult, Mistake, warning_of, worst_first
 from bertwright.tasks.examples import EncodedExamples, split_dev
 from bertwright.tasks.head import class_loss, class_weights
 from bertwright.tasks.metrics import log_probabilities
 from bertwright.tasks.tagging.decode import DecodedTags, decode_tags
-from bertwright.tasks.tagging.metrics import Entities, TagSet, compare, entities_of, tag_set
+from bertwright.tasks.tagging.metrics import (
+    Entities,
+    Found,
+    TagSet,
+    compare,
+    counts_by_sentence,
+    entities_of,
+    tag_set,
+)
 from bertwright.tasks.tagging.reader import TaggedSentences, lacks_tags, read_tagged, sentences_of_questions
 from bertwright.tasks.tagging.schemes import Scheme, allowed_transitions, as_labels, detect_scheme, tag_labels
 from bertwright.tasks.text_encoder import TextEncoder
@@ -68,9 +77,7 @@ class Tag(Task[TaggedSentences]):
     def from_train_file(cls, file: TrainFile) -> tuple[Self, dict[str, TaggedSentences]]:
         """Return the task of a training file: its scheme and its types."""
         path, columns, head = file.path, file.columns, file.head
-        head.refuse("multi_label", "positive", task=cls.name)
-        if head.crf:
-            head.refuse("class_weights", task="tag with a CRF")
+        head.refuse("multi_label", "positive", "windows", task=cls.name)
         if columns.pair is not None:
             raise UsageError("--pair-column has no place in tagging; give a file of words and their tags")
         found = read_tagged(path, columns)
@@ -155,14 +162,23 @@ class Tag(Task[TaggedSentences]):
         return EncodedExamples(examples, encoder.word_rows(examples.words, examples.counts, examples.targets))
 
     def loss(self, scores: Tensor, example: LabelledBatch) -> Loss:
-        """Return the mean cross-entropy of the words, in nats; with a CRF, the negative log-likelihood a word."""
+        """Return the mean cross-entropy of the words, in nats; with a CRF, the negative log-likelihood a word.
+
+        With a CRF and weights, each word has that of its tag times how improbable it is after the one before.
+        """
         if self.crf is None:
             return class_loss(scores, example.targets, name=self.name, weights=self.weights)
         assert not isinstance(self.crf, CRFDecoder)
         has_word = example.targets != UNASKED
-        nats = self.crf.negative_log_likelihood(scores.float(), example.targets, has_word).sum()
         count = has_word.sum()
-        return Loss(nats / count, {self.name: PartSums(nats.detach(), count)}, count)
+        if self.weights is None:
+            nats = self.crf.negative_log_likelihood(scores.float(), example.targets, has_word).sum()
+            return Loss(nats / count, {self.name: PartSums(nats.detach(), count)}, count)
+        of_tag = scores.float().new_tensor(self.weights.tolist())
+        weights = has_word * of_tag[example.targets.clamp(min=0)]
+        nats = (self.crf.nats_of_words(scores.float(), example.targets, has_word) * weights).sum()
+        total = nats / weights.sum().clamp(min=1e-30)
+        return Loss(total, {self.name: PartSums(total.detach() * count, count)}, weights.sum())
 
     def decode(self, logits: np.ndarray, examples: TaggedSentences) -> DecodedTags:
         """Return the tags that logits [W, K] stand for, and how likely all tags, and those of the examples, are."""
@@ -196,6 +212,23 @@ class Tag(Task[TaggedSentences]):
         figures = {"f1": f1, "precision": precision, "recall": recall, "accuracy": accuracy, "loss": loss}
         of_labels = decoded.log_probabilities[np.arange(len(logits)), labels]
         return EvalResult(figures, table, self._worst(predictions, of_labels, examples, most=mistakes), warning)
+
+    def resampled(self, logits: np.ndarray, examples: TaggedSentences) -> Resampled:
+        """Return what `evaluate` gives, but the loss, on any choice of sentences."""
+        labels, predictions = examples.targets, self.decode(logits, examples).tags
+        begins = np.cumsum(examples.counts) - examples.counts
+        words = np.add.reduceat((labels == predictions).astype(np.int64), begins)
+        found = [entities_of(tags, examples.counts, self.tag_set) for tags in (labels, predictions)]
+        entities = counts_by_sentence(found[0], found[1], examples.counts, types=len(self.tag_set.types))
+
+        def figures(places: np.ndarray) -> dict[str, float]:
+            accuracy = float(words[places].sum() / examples.counts[places].sum())
+            whole = Found(*(int(count[places].sum()) for count in entities))
+            of_entities = {"f1": whole.f1, "precision": whole.precision, "recall": whole.recall}
+            plain = dict.fromkeys(of_entities, accuracy)
+            return {**(plain if self.scheme == "plain" else of_entities), "accuracy": accuracy}
+
+        return Resampled(len(examples), figures)
 
     def _worst(
         self, predictions: np.ndarray, of_labels: np.ndarray, examples: TaggedSentences, *, most: int

@@ -37,6 +37,19 @@ MAY_CHANGE: dict[str, Any] = {
     "engine": {"device"},
 }  # fmt: skip
 """Settings that may change while a run is interrupted; each seed has an identity of its own."""
+NEWER = (
+    ("engine", "accumulation"),
+    ("engine", "recompute"),
+    ("transfer", "few_shot"),
+    ("head", "windows"),
+    ("head", "window_overlap"),
+    ("split", "folds"),
+    ("embed", "dimensions"),
+    ("embed", "hard_negatives"),
+    ("embed", "margin"),
+    ("watch", "suspects"),
+)
+"""Settings that checkpoints of earlier versions do not name: where they are as usual, they say nothing."""
 
 
 @dataclass
@@ -94,8 +107,9 @@ def task_identity(setup: TaskSetup, files: Mapping[str, Path]) -> dict[str, Any]
         **({} if setup.config.options else {"options": True}),  # checkpoints of earlier versions do not name them
     }
     settings = setup.config.model_dump(mode="json", exclude=exclude)
-    if settings["engine"]["accumulation"] == 1:
-        del settings["engine"]["accumulation"]  # nor this one
+    for section, name in NEWER:
+        if section in settings and settings[section][name] == getattr(type(getattr(setup.config, section))(), name):
+            del settings[section][name]
     weights = sorted([setup.folder / "config.json", *setup.folder.glob("*.safetensors")])
     return {
         **{f"the {name} file": sha256_of(path) for name, path in setup.files_read(files).items()},

@@ -78,7 +78,10 @@ def build(
             "--objective.next-sentence false, or objectives about tokens as --objective.names"
         )
     if start is not None and fresh and group.is_main:
-        go_on_from(start, model, dataset, pairs=objective.rows != "single", examples=loader.first_examples)
+        go_on_from(
+            start, model, dataset, pairs=objective.rows != "single", examples=loader.first_examples,
+            neighbours=config.model.new_vectors == "neighbours",
+        )  # fmt: skip
     elif fresh and group.is_main:
         initialise(
             model, config.model, dataset.neighbour_counts, special=special,

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
+
 from bertwright.data.pretraining.dataset import Dataset
 from bertwright.errors import ConfigError, DataError, UsageError
 from bertwright.hub.encoder_folder import LoadReport, read_model
@@ -23,8 +25,10 @@ from bertwright.log import note
 from bertwright.model.build import architecture_of
 from bertwright.model.config import ModelConfig
 from bertwright.model.encoder import Encoder
+from bertwright.model.init.new_vocabulary import move_vocabulary
 from bertwright.model.init.token_head import start_token_head
 from bertwright.tokenizer.load import load_tokenizer
+from bertwright.tokenizer.vocabulary_map import VocabularyMap, digest_of, read_vocabulary_map
 from bertwright.train.setup.pretrain_config import PretrainConfig
 from bertwright.types import MaskedBatch
 
@@ -36,11 +40,15 @@ OFF: dict[str, Any] = {"init": "noise", "sinusoidal_start": False, "neighbour_st
 
 @dataclass(frozen=True)
 class Start:
-    """The model a run goes on from: its folder, the model itself, and what the folder lacked."""
+    """The model a run goes on from: its folder, the model itself, and what the folder lacked.
+
+    `vocabulary` says where the tokens of the data come from among the model's, where the data have another vocabulary.
+    """
 
     folder: Path
     model: Encoder
     report: LoadReport
+    vocabulary: VocabularyMap | None = None
 
     def settings(self, given: Mapping[str, Any]) -> dict[str, Any]:
         """Return the settings of a run that goes on from it, to be laid over its recipe and flags.
@@ -67,13 +75,18 @@ class Start:
             "model_type": mapping_of(shape).model_type,
             "sha256": weights_digest(encoder_folder(folder)),
             "shape": shape.model_dump(mode="json"),
+            "new_vocabulary": self.vocabulary is not None,
         }
         return {"size": size, "model": model, "start": start}
 
 
-def open_start(folder: Path | str) -> Start:
-    """Return the model in a folder; raises ModelError where it holds none."""
-    return Start(Path(folder), *read_model(Path(folder)))
+def open_start(folder: Path | str, data: Path) -> Start:
+    """Return the model in a folder, for the first DATA folder of a run; raises ModelError where it holds none."""
+    model, report = read_model(Path(folder))
+    vocabulary = read_vocabulary_map(data)
+    if vocabulary is not None and vocabulary.old_sha256 != digest_of(load_tokenizer(Path(folder))):
+        vocabulary = None  # made for another model
+    return Start(Path(folder), model, report, vocabulary)
 
 
 def size_of(shape: ModelConfig) -> str:
@@ -97,24 +110,49 @@ def require_start(dataset: Dataset, config: PretrainConfig, start: Start | None)
         if config.start is not None:
             raise UsageError("the run goes on from a model and has no checkpoint yet; give --init-from MODEL again")
         return
+    if start.vocabulary is not None:
+        return
     ours, theirs = dataset.tokenizer, load_tokenizer(start.folder)
     if ours.json_bytes != theirs.json_bytes and (ours.tokens, ours.special) != (theirs.tokens, theirs.special):
         raise DataError(
             f"{dataset.folders[0]} was prepared with another tokenizer than {start.folder}'s, whose vectors would "
-            f"stand for other tokens; prepare it with --tokenizer {start.folder}"
+            f"stand for other tokens; prepare it with --tokenizer {start.folder} (--extend-vocab N adds pieces of it)"
         )
 
 
+def _with_new_vocabulary(
+    state: Mapping[str, Tensor], vocabulary: VocabularyMap, dataset: Dataset, *, neighbours: bool
+) -> Mapping[str, Tensor]:
+    """Return the weights of a model with the rows of the data's vocabulary, and say how many tokens are new."""
+    fresh, every = int((vocabulary.kept < 0).sum()), len(vocabulary.kept)
+    means = "kept words that are their neighbours, or else of " if neighbours else ""
+    note(
+        f"another vocabulary: {every - fresh:,} of {every:,} tokens keep their vectors, {fresh:,} begin as means of "
+        f"{means}the old tokens of their text"
+    )
+    return move_vocabulary(state, vocabulary, counts=dataset.neighbour_counts() if neighbours else None)
+
+
 def go_on_from(
-    start: Start, model: Encoder, dataset: Dataset, *, pairs: bool, examples: Callable[[], Sequence[MaskedBatch]]
+    start: Start,
+    model: Encoder,
+    dataset: Dataset,
+    *,
+    pairs: bool,
+    examples: Callable[[], Sequence[MaskedBatch]],
+    neighbours: bool = False,
 ) -> None:
     """Give a model just drawn the weights of another, in place, and say in a line what that lacks.
 
+    Tokens that are new in the data's vocabulary begin from `neighbours` among the kept, or from their old pieces.
     Without a masked-token head it gets one near the identity, fitted to some masked rows of the data, `examples()`;
     heads for `pairs` of segments that are not there stay as drawn.
     """
     folder, report = start.folder, start.report
-    found = {name: tensor for name, tensor in start.model.state_dict().items() if name not in report.initialised}
+    state: Mapping[str, Tensor] = start.model.state_dict()
+    if start.vocabulary is not None:
+        state = _with_new_vocabulary(state, start.vocabulary, dataset, neighbours=neighbours)
+    found = {name: tensor for name, tensor in state.items() if name not in report.initialised}
     missing = model.load_state_dict(found, strict=False).missing_keys
     note(f"going on from {folder}: {mapping_of(model.config).model_type}, {size_of(model.config)}")
     if report.lacks("mlm_head"):

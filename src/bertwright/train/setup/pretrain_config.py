@@ -79,6 +79,8 @@ class StartConfig(Section):
     """Of its weights: of their file, or of several in their order."""
     shape: dict[str, Any]
     """Its shape: settings of the architecture."""
+    new_vocabulary: bool = False
+    """Whether the data have another vocabulary, which knows that of the model."""
 
 
 class PretrainConfig(Section):
@@ -113,7 +115,8 @@ class PretrainConfig(Section):
                 next_sentence=pairs,
                 discriminator=finds_replaced(self.objective),
             )
-        return self.model.shape_from(self.start.shape, next_sentence=pairs)
+        rows = {"vocab_size": vocab_size, "pad_token_id": pad_token_id} if self.start.new_vocabulary else {}
+        return self.model.shape_from(self.start.shape | rows, next_sentence=pairs)
 
     def folders(self, data: Path) -> list[Path]:
         """Return the DATA folders of a run: the one it was called with, and those mixed in."""

@@ -12,7 +12,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 import torch
@@ -43,6 +43,7 @@ from bertwright.train.schedule import Phase, ScheduleConfig
 from bertwright.train.state import Progress, TrainState
 from bertwright.train.step import Engine
 from bertwright.train.task_setup.finetune_config import FinetuneConfig
+from bertwright.train.task_setup.transfer import note_trained
 from bertwright.types import TokenRows
 
 WORTH_COMPILING = {"cpu": 2e13, "cuda": 2e15}
@@ -81,6 +82,10 @@ class TaskSetup(ABC):
         """Raise ConfigError where settings do not fit the task; note what is odd about the examples."""
         _ = self.metric
 
+    def ready(self) -> Self:
+        """Return the setup with what its model finds out about its examples before it is trained; usually nothing."""
+        return self
+
     @abstractmethod
     def new_model(self, seed: int) -> Any:
         """Return the pre-trained model with what the task adds to it drawn from `seed`; reads the weights."""
@@ -91,6 +96,10 @@ class TaskSetup(ABC):
 
         While `training`, figures alone, in the precision it trains in.
         """
+
+    def tuned(self, model: Any) -> tuple[Self, EvalResult]:
+        """Return the setup with what of its task is set on dev, thresholds and the like, and how good it is there."""
+        return self, self.evaluate(model, "dev")
 
     def dev_figures(self, model: Any) -> dict[str, float]:
         """Return the figures of a model on dev while it trains."""
@@ -122,7 +131,7 @@ class TaskSetup(ABC):
 
     def row_bytes(self, model: Any) -> Callable[[int], int]:
         """Return what gives the memory that a row of so many tokens takes until the backward pass."""
-        return partial(kept_bytes, self.encoder_config)
+        return partial(kept_bytes, self.encoder_config, recompute=self.config.engine.recompute)
 
     @abstractmethod
     def row_flops(self, rows: int, length: int) -> int:
@@ -176,6 +185,8 @@ class TaskSetup(ABC):
         objective, optimizer = self.objective(model), self.config.optimizer
         rates, dtype = self.rate_factors(model), product_dtype(self.precision)
         optimizers = build_optimizers(model, optimizer, dtype=dtype, rates=rates)
+        note_trained(model)
+        model.encoder.recompute = self.config.engine.recompute
         engine = Engine(device=self.device, seed=seed, clip_norm=optimizer.clip_norm, precision=self.precision)
         self._split_batches(engine, model, objective)
         if self._is_worth_compiling():

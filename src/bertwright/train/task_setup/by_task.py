@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from bertwright.device import pick_device, resolve_precision
 from bertwright.hub.encoder_folder import read_config
@@ -23,6 +23,9 @@ SETUPS: dict[str, tuple[type[TaskSetup], Callable[..., Any]]] = {
     "translate": (TranslationSetup, read_parallel_files),
 }
 """Tasks without a head: what their seeds have in common, and what reads their files."""
+
+S = TypeVar("S", bound=TaskSetup)
+"""A setup of any kind."""
 
 
 def set_up(config: FinetuneConfig, folder: Path, files: Mapping[str, Path]) -> TaskSetup:
@@ -48,10 +51,10 @@ def set_up(config: FinetuneConfig, folder: Path, files: Mapping[str, Path]) -> T
         precision=resolve_precision(config.precision, device),
     )
     setup.check()
-    return setup
+    return setup.ready()
 
 
-def with_examples(setup: TaskSetup, examples: Mapping[str, Any]) -> TaskSetup:
+def with_examples(setup: S, examples: Mapping[str, Any]) -> S:
     """Return a setup whose splits are these examples, encoded; those that it has by the same name are replaced."""
     _, prompt = type(setup).fitted(setup.config, setup.encoder_config, setup.folder)
     encoder = TextEncoder(setup.tokenizer, max_length=setup.config.batches.max_length, prompt=prompt)

@@ -57,6 +57,9 @@ class TransferConfig(Section):
     """Matrices of a block that have adapters: query, key, value, output, and inner for all of the inner layer."""
     r_drop: float = Field(default=0, ge=0)
     """Weight of the distance between two draws of dropout in the loss (Liang et al., 2021); 0 for one draw."""
+    few_shot: bool = False
+    """Whether the encoder first learns from pairs of the training texts, and the head is fitted to them at once
+    (Tunstall et al., 2022, "SetFit"); for tens of examples."""
     dropout: float | None = Field(default=None, ge=0, lt=1)
     """Dropout inside the encoder; as its config.json says where not given."""
     head_dropout: float = Field(default=0.1, ge=0, lt=1)
@@ -97,6 +100,8 @@ class WatchConfig(Section):
     """Write these lines as curves too: tensorboard, wandb or mlflow."""
     mistakes: int = Field(default=20, ge=0)
     """Worst errors shown in report.html."""
+    suspects: bool = False
+    """classify, with folds: write the examples whose label is doubtful to suspects.jsonl."""
     checkpoint_minutes: float = Field(default=5.0, gt=0)
     """Minutes between two checkpoints to resume from; they are deleted when the run is done."""
     checkpoint_steps: int | None = Field(default=None, ge=1)
@@ -119,6 +124,9 @@ class SplitConfig(Section):
 
     dev_fraction: float = Field(default=0.1, gt=0, lt=1)
     """Share of the training file that is held out, by a hash of the texts."""
+    folds: int | None = Field(default=None, ge=2)
+    """Parts of the training file, each predicted by a model trained on the others; the model that is written is trained
+    on all of it. Nothing else is held out then."""
 
 
 class SpanConfig(Section):
@@ -141,6 +149,8 @@ class FinetuneEngineConfig(Section):
     """auto (a GPU where there is one), cpu, cuda or cuda:N."""
     accumulation: int = Field(default=1, ge=1)
     """Parts that a step is computed in, one after another: less memory, and the same model but for rounding."""
+    recompute: bool = False
+    """Whether blocks are computed again in the backward pass: less memory, more time, and the same model."""
     compile: bool | None = None
     """Whether steps run compiled; where not given, if the run is long enough to win back the time that takes."""
 
@@ -169,7 +179,20 @@ class FinetuneConfig(Section):
 
     def check(self) -> None:
         """Raise ConfigError where settings do not fit the task."""
-        return
+        watch = self.watch
+        if self.split.folds and (watch.patience or watch.evaluate_every):
+            raise ConfigError(
+                "split.folds: folds are trained to the end of their schedule, so that nothing is chosen "
+                "by them; leave --patience and --eval-every out"
+            )
+        if self.head.windows and self.transfer.r_drop:
+            raise ConfigError(
+                "transfer.r_drop: it compares rows, and windows are parts of a text; leave one of them out"
+            )
+        if watch.suspects and (self.task != "classify" or self.head.multi_label):
+            raise ConfigError("watch.suspects: doubtful labels are found for classify, one label a text")
+        if watch.suspects and not self.split.folds:
+            raise ConfigError("watch.suspects: labels are compared with predictions of other folds; give --folds 5")
 
     def extra_config(self, task: type[Task[Any]]) -> dict[str, Any]:
         """Return the settings that are those of one task alone; none for most. Raises ConfigError."""
@@ -179,7 +202,7 @@ class FinetuneConfig(Section):
 
     def dev_fraction_for(self, files: Mapping[str, Any]) -> float | None:
         """Return the share of the training file that is held out; None where there is a dev file among `files`."""
-        return None if "dev" in files else self.split.dev_fraction
+        return None if "dev" in files or self.split.folds else self.split.dev_fraction
 
     def fitted(self, *, width: int, positions: int, faster: float = 1.0) -> Self:
         """Return the settings for a model of `width` units and so many positions.
@@ -199,7 +222,11 @@ class FinetuneConfig(Section):
     def refuse_unused(self, transfer: Collection[str]) -> None:
         """Raise ConfigError for settings that a task without a head has no use for; it knows those of `transfer`."""
         self.transfer.refuse_all_but(transfer, task=self.task)
-        self.head.refuse("multi_label", "class_weights", "crf", "positive", task=self.task)
+        if self.split.folds or self.watch.suspects:
+            raise ConfigError(
+                f"split.folds: folds are for tasks with a head; {self.task} has none, so leave --folds out"
+            )
+        self.head.refuse("multi_label", "class_weights", "crf", "positive", "windows", task=self.task)
         compose(Section, self.options)  # there are none
 
 
@@ -274,6 +301,8 @@ class TranslateConfig(FinetuneConfig):
     def check(self) -> None:
         """Raise ConfigError where something is asked for that other tasks alone know."""
         self.refuse_unused({"freeze", "dropout"})
+        if self.engine.recompute:
+            raise ConfigError("engine.recompute: a decoder is not computed again; give --accumulation for less memory")
         if self.engine.compile:
             raise ConfigError("engine.compile: steps of translate do not run compiled; leave it out")
         if self.columns.names():

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
+import numpy as np
 import torch
 
 from bertwright.hub.cards.model_cards import task_card
@@ -16,6 +17,7 @@ from bertwright.hub.task_folder import save_fine_tuned
 from bertwright.inference.scoring import score_rows
 from bertwright.log import note
 from bertwright.model.config import ModelConfig, training_flops
+from bertwright.model.crf import Crf
 from bertwright.model.encoder import SEQUENCE_HEADS
 from bertwright.model.task_model import FineTuned
 from bertwright.rng import key_of
@@ -25,6 +27,7 @@ from bertwright.tasks.eval_result import EvalResult
 from bertwright.tasks.metrics import figure_names
 from bertwright.train.callbacks.base import Callback
 from bertwright.train.task_setup.base import TaskSetup
+from bertwright.train.task_setup.few_shot import start_from_pairs
 from bertwright.train.task_setup.finetune_config import FinetuneConfig
 from bertwright.train.task_setup.r_drop import RDrop
 from bertwright.train.task_setup.transfer import check_transfer, learning_rates, treat, unfreezing
@@ -52,7 +55,7 @@ class HeadSetup(TaskSetup):
         model = FineTuned(
             encoder,
             head_type=self.task.head_type,
-            outputs=len(self.task.labels),
+            outputs=len(self.task.outputs),
             dropout=self.config.transfer.head_dropout,
             crf=self.task.new_crf(),
         )
@@ -61,7 +64,18 @@ class HeadSetup(TaskSetup):
         if drawn:
             note(f"{self.folder} has no weights for {', '.join(drawn)}: drawn at random, and trained with the head")
         treat(model, self.config.transfer)
-        return model.to(self.device)
+        model.to(self.device)
+        if self.config.transfer.few_shot:
+            start_from_pairs(
+                model,
+                self.splits["train"].rows,
+                rate=self.config.optimizer.learning_rate,
+                tokens=self.config.batches.tokens,
+                seed=seed,
+                device=self.device,
+                cast=self.cast,
+            )
+        return model
 
     def objective(self, model: FineTuned) -> Task[Any] | RDrop:
         """Return the task with the CRF of a model, if it has one; under R-Drop, twice."""
@@ -96,11 +110,29 @@ class HeadSetup(TaskSetup):
 
         Scores are always float32: between 2 and 4 bfloat16 knows steps of 0.016 alone, and what is equal has no order.
         """
-        chosen = self.splits[split]
         cast = self.cast if training and self.task.problem != "regression" else nullcontext
-        logits = score_rows(model, chosen.rows, device=self.device, cast=cast)
+        logits = score_rows(model, self.splits[split].rows, device=self.device, cast=cast)
         mistakes = 0 if training else self.config.watch.mistakes
-        return self.task.with_crf(model.crf).evaluate(logits, chosen.examples, mistakes=mistakes)
+        return self.task.with_crf(model.crf).evaluate(logits, self.splits[split].examples, mistakes=mistakes)
+
+    def tuned(self, model: FineTuned) -> tuple[Self, EvalResult]:
+        """Return the setup with its task tuned on dev, and how good it is there."""
+        return self.tuned_by(self.logits(model, "dev"), model.crf)
+
+    def tuned_by(self, logits: np.ndarray, crf: Crf | None = None) -> tuple[Self, EvalResult]:
+        """Return the same for logits [Q, outputs] of dev."""
+        dev = self.splits["dev"].examples
+        task = self.task.with_crf(crf).tuned(logits, dev)
+        result = task.evaluate(logits, dev, mistakes=self.config.watch.mistakes)
+        return replace(self, task=task.with_crf(None)), result
+
+    def logits(self, model: FineTuned, split: str) -> np.ndarray:
+        """Return the logits [Q, outputs] of a model for a split, in float32."""
+        return score_rows(model, self.splits[split].rows, device=self.device)
+
+    def extra_facts(self) -> dict[str, Any]:
+        """Return what was set on dev."""
+        return self.task.tuned_settings
 
     def save(self, model: FineTuned, out: Path, *, name: str, figures: Mapping[str, Any]) -> None:
         """Write the folder of the class Hugging Face has for such a head."""
@@ -108,9 +140,10 @@ class HeadSetup(TaskSetup):
             model,
             self.tokenizer.path.parent,
             out,
-            labels=self.task.labels,
+            labels=self.task.outputs,
             problem=self.task.problem,
             extra_config=config_to_keep(self.task),
             max_length=self.config.batches.max_length,
+            divisors=self.task.divisors,
             card=task_card(name, figures, names=figure_names(figures["dev"], positive=self.task.positive)),
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,7 @@ from bertwright.train.checkpoint.task_resume import (
 )
 from bertwright.train.interval import Interval
 from bertwright.train.loop import train
+from bertwright.train.state import Progress
 from bertwright.train.task_setup.base import TaskSetup
 from bertwright.train.task_setup.trained import TrainedRun, evaluate_trained
 
@@ -65,10 +67,29 @@ def train_seeds(
     return finished.best
 
 
+@dataclass(frozen=True)
+class SeedRun:
+    """What became of the training of a seed: its best step, how far it is, and why it ended early, if by an error."""
+
+    best_step: int
+    progress: Progress
+    diverged: DivergedError | None
+
+
 def train_seed(
     setup: TaskSetup, model: nn.Module, folder: Path, *, seed: int, peak: PeakCallback, identity: Mapping[str, Any]
 ) -> TrainedRun:
-    """Train one seed to the end of its schedule or of its patience, and evaluate it at its best evaluation.
+    """Train one seed to the end of its schedule or of its patience, and evaluate it at its best evaluation."""
+    run = run_seed(setup, model, folder, seed=seed, peak=peak, identity=identity)
+    return evaluate_trained(
+        setup, model, seed=seed, best_step=run.best_step, progress=run.progress, diverged=run.diverged
+    )
+
+
+def run_seed(
+    setup: TaskSetup, model: nn.Module, folder: Path, *, seed: int, peak: PeakCallback, identity: Mapping[str, Any]
+) -> SeedRun:
+    """Train one seed to the end of its schedule or of its patience; the model is left at its best evaluation.
 
     It starts where a checkpoint in `folder` says that it stands, if there is one.
     """
@@ -110,12 +131,14 @@ def train_seed(
             tracker.close()
     best.load_best()
     merge_adapters(model)
-    return evaluate_trained(setup, model, seed=seed, best_step=best.step, progress=progress, diverged=diverged)
+    return SeedRun(best.step, progress, diverged)
 
 
 def dev_evaluation(setup: TaskSetup, model: nn.Module) -> EvaluateCallback:
-    """Return the callback that evaluates the model on dev along the run."""
+    """Return the callback that evaluates the model on dev along the run: on a fold at its end, without dev never."""
     watch = setup.config.watch
     times = max(1, round(setup.config.schedule.epochs * watch.evaluations))
+    if setup.config.split.folds:
+        times = 1 if "dev" in setup.splits else 0
     every = None if watch.evaluate_every is None else Interval.parse(watch.evaluate_every)
     return EvaluateCallback(held_out=partial(setup.dev_figures, model), samples=list, times=times, every=every)

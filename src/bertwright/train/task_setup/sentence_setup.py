@@ -10,7 +10,9 @@ from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
+
+import numpy as np
 
 from bertwright.errors import ConfigError
 from bertwright.hub.cards.model_cards import sentence_card
@@ -27,8 +29,12 @@ from bertwright.model.config import ModelConfig, training_flops
 from bertwright.model.layers.dropout import Dropout
 from bertwright.model.sentence_encoder import SentenceEncoder
 from bertwright.model.task_model import freeze
+from bertwright.tasks.embedding.mining import mine_negatives
 from bertwright.tasks.embedding.task import Embed, evaluate_vectors
 from bertwright.tasks.eval_result import EvalResult
+from bertwright.tasks.examples import EncodedExamples
+from bertwright.train.callbacks.base import Callback
+from bertwright.train.callbacks.too_easy import TooEasyCallback
 from bertwright.train.task_setup.base import TaskSetup
 from bertwright.train.task_setup.finetune_config import EmbedTuneConfig
 from bertwright.train.task_setup.transfer import learning_rates, set_dropout
@@ -60,6 +66,37 @@ class SentenceSetup(TaskSetup):
         normalize = usual if embed.normalize is None else embed.normalize
         return replace(found, pooling=embed.pooling or found.pooling, normalize=normalize)
 
+    def check(self) -> None:
+        """Raise ConfigError where vectors have fewer units than are asked for, as well."""
+        super().check()
+        units, width = self.task.dimensions, self.encoder_config.hidden_size
+        if units and not 0 < min(units) <= max(units) < width:
+            raise ConfigError(f"embed.dimensions: vectors of {self.folder} have {width} units; give numbers below that")
+
+    def ready(self) -> Self:
+        """Return the setup with hard negatives in its training examples, where they are to be mined."""
+        train, embed = self.splits["train"], self.config.embed
+        if not embed.hard_negatives:
+            return self
+        model = self.new_model(self.config.seed)
+        vectors = row_vectors(model, train.rows.texts, device=self.device, cast=self.cast)
+        members = train.examples.members
+        places, negatives = mine_negatives(vectors, members, most=embed.hard_negatives, margin=embed.margin)
+        alone = len(members) - len(np.unique(places))
+        note(
+            f"{len(places):,} hard negatives mined for {len(members) - alone:,} pairs"
+            + (f"; {alone:,} pairs without one are left out (a smaller --embed.margin finds more)" if alone else "")
+        )
+        if not len(places):
+            raise ConfigError(f"embed.hard_negatives: {train.examples.path} has none; give more pairs, or leave it out")
+        triples = np.column_stack([members[places], negatives])
+        mined = EncodedExamples(replace(train.examples, members=triples), replace(train.rows, members=triples))
+        return replace(self, splits={**self.splits, "train": mined})
+
+    def callbacks(self, model: SentenceEncoder) -> list[Callback]:
+        """Return what warns of a loss that is too easy, of pairs."""
+        return [TooEasyCallback(self.examples_per_step)] if self.task.kind == "pairs" else []
+
     def new_model(self, seed: int) -> SentenceEncoder:
         """Return the encoder of the folder, frozen as the settings say; nothing of it is drawn from `seed`."""
         encoder, _ = read_sentence_folder(self.folder)
@@ -84,13 +121,18 @@ class SentenceSetup(TaskSetup):
 
     def extra_facts(self) -> dict[str, Any]:
         """Return what result.json holds for sentence vectors alone."""
-        return {"objective": self.task.kind, "pooling": self.pooling.pooling, "normalize": self.pooling.normalize}
+        found = {"objective": self.task.kind, "pooling": self.pooling.pooling, "normalize": self.pooling.normalize}
+        return {**found, "dimensions": list(self.task.dimensions)} if self.task.dimensions else found
 
     def evaluate(self, model: SentenceEncoder, split: str, *, training: bool = False) -> EvalResult:
         """Return the figures of a model on a split."""
         chosen, cast = self.splits[split], self.cast if training else nullcontext
         vectors = row_vectors(model, chosen.rows.texts, device=self.device, cast=cast)
-        return evaluate_vectors(vectors, chosen.examples, mistakes=0 if training else self.config.watch.mistakes)
+        result = evaluate_vectors(vectors, chosen.examples, mistakes=0 if training else self.config.watch.mistakes)
+        metric, figures = self.task.metric, dict(result.figures)
+        for units in () if training else self.task.dimensions:
+            figures[f"{metric}_{units}_units"] = evaluate_vectors(vectors[:, :units], chosen.examples).figures[metric]
+        return replace(result, figures=figures)
 
     def save(self, model: SentenceEncoder, out: Path, *, name: str, figures: Mapping[str, Any]) -> None:
         """Write a sentence-transformers folder."""

@@ -105,4 +105,8 @@ def read_sentence_files(
                 f"{part.path} holds {part.kind} but {other} {examples['dev'].kind}; give files of one kind"
             )
     figures = FIGURES[examples["dev"].kind]
-    return Embed(train.kind, figures, embed.temperature, embed.symmetric), examples, {}
+    if embed.hard_negatives and (train.kind != "pairs" or train.members.shape[1] > 2):
+        has = "negatives of its own" if train.kind == "pairs" else f"{train.kind}, not pairs"
+        raise CorpusError(f"{files['train']} holds {has}; mine hard negatives for pairs without them")
+    dimensions = tuple(sorted(set(embed.dimensions), reverse=True))
+    return Embed(train.kind, figures, embed.temperature, embed.symmetric, dimensions), examples, {}

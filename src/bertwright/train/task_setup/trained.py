@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from torch import nn
 
@@ -17,7 +17,7 @@ from bertwright.train.task_setup.base import TaskSetup
 class TrainedRun:
     """A model after training, at its best evaluation, and how good it is.
 
-    setup     with the threshold that is best on dev, where the task has one
+    setup     with what of its task is set on dev, such as thresholds
     results   by split: dev, and test where there is one
     diverged  why training ended after the best evaluation, where it did so by an error
     """
@@ -40,8 +40,7 @@ def evaluate_trained(
     progress: Progress,
     diverged: DivergedError | None = None,
 ) -> TrainedRun:
-    """Return a finished model evaluated on every split but train: on dev first, which sets the task's threshold."""
-    dev = setup.evaluate(model, "dev")
-    setup = replace(setup, task=setup.task.with_tuned_threshold(dev))
+    """Return a finished model evaluated on every split but train: on dev first, on which the task is tuned."""
+    setup, dev = setup.tuned(model)
     others = {split: setup.evaluate(model, split) for split in setup.splits if split not in ("train", "dev")}
     return TrainedRun(setup, seed, model.eval(), best_step, progress, {"dev": dev, **others}, diverged)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from torch import nn
@@ -23,9 +24,17 @@ CRF_RATE = 100.0
 sentences of CoNLL-2003, against 0.616 at 1 and at 10."""
 
 
+PARTS = {"classifier": "head", "crf": "CRF"}
+"""What parts of a model are called, where that is not the name they have in it."""
+
+
 def check_transfer(config: FinetuneConfig, *, layers: int, folder: Any) -> None:
     """Raise ConfigError where the strategies asked for do not fit the model, or one another."""
     transfer = config.transfer
+    if transfer.few_shot and (config.task != "classify" or config.head.multi_label or config.head.windows):
+        raise ConfigError("transfer.few_shot: it is for classify, one label a text, without windows; leave it out")
+    if transfer.few_shot and transfer.frozen(layers) >= layers:
+        raise ConfigError("transfer.few_shot: every block is frozen, so no vector can move; freeze fewer")
     able = [name for name, task in TASKS.items() if task.head_type in ABLE]
     if transfer.r_drop and config.task not in able:
         raise ConfigError(f"transfer.r_drop: {config.task} has no use for it; it is for {', '.join(able)}")
@@ -60,14 +69,47 @@ def treat(model: FineTuned, transfer: TransferConfig) -> None:
     set_dropout(model.encoder, dropout)
     if transfer.r_drop and not any(isinstance(module, Dropout) and module.rate for module in model.encoder.modules()):
         note("R-Drop compares two draws of dropout, and this encoder has none but before its head; give --dropout 0.1")
-    trained, every = trained_count(model), parameter_count(model)
-    if trained < every:
-        note(f"{trained:,} of {every:,} weights are trained ({trained / every:.2%})")
 
 
 def trained_count(model: nn.Module) -> int:
     """Return the number of weights of a model that are trained."""
     return sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
+
+
+def note_trained(model: nn.Module) -> None:
+    """Say before the first step how many weights of a model are trained, and which."""
+    trained, every = trained_count(model), parameter_count(model)
+    if trained == every:
+        note(f"all {every:,} weights are trained")
+    else:
+        note(f"{trained:,} of {every:,} weights are trained ({trained / every:.2%}): {', '.join(trained_parts(model))}")
+
+
+def trained_parts(model: nn.Module) -> list[str]:
+    """Return what parts of a model have weights that are trained, such as blocks 4 to 6, in order.
+
+    >>> trained_parts(nn.ModuleDict({"encoder": nn.ModuleDict({"blocks": nn.ModuleList([nn.Linear(1, 1)])})}))
+    ['block 1']
+    """
+    found: dict[str, list[int]] = {}
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            side, *inner = name.split(".")
+            of = "decoder " if side == "decoder" else ""
+            first = inner[0] if side in ("encoder", "decoder") else side
+            if first == "blocks":
+                kind = "adapters in block" if "parametrizations" in inner else "block"
+                found.setdefault(of + kind, []).append(int(inner[1]) + 1)
+            else:
+                found.setdefault(of + PARTS.get(first, first), [])
+    return [part + _range(numbers) for part, numbers in found.items()]
+
+
+def _range(numbers: Sequence[int]) -> str:
+    """Return the numbers of blocks as people write them: nothing, one of them, or from the first to the last."""
+    if not numbers:
+        return ""
+    return f" {numbers[0]}" if min(numbers) == max(numbers) else f"s {min(numbers)} to {max(numbers)}"
 
 
 def set_dropout(model: nn.Module, fraction: float | None) -> None:

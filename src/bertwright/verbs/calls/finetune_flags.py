@@ -12,6 +12,7 @@ from bertwright.nested import merge, nested, read_toml
 from bertwright.verbs.calls.pretrain_flags import save_every_settings
 
 OF_TRANSLATE = ("source", "target", "init_parts", "decoder_layers")
+OF_EMBED = ("hard_negatives", "matryoshka")
 RATES = "3e-5 x 768 / width; translate 1e-4 x (768 / width)^2"
 """Default learning rates: see `FinetuneConfig.fitted` and `TranslateConfig.fitted`."""
 
@@ -29,6 +30,15 @@ def weights_given(given: Any) -> Any:
     if not all(name and weight for name, _, weight in pairs):
         raise UsageError(f"--class-weights {given} is neither balanced nor NAME=WEIGHT,NAME=WEIGHT; fix it")
     return {name: weight for name, _, weight in pairs}
+
+
+def numbers_given(value: Any) -> Any:
+    """Return the numbers of a list such as "256,128"; raises UsageError where one is none."""
+    if not isinstance(value, str):
+        return value
+    if not all(one.strip().isdecimal() for one in value.split(",")):
+        raise UsageError(f"--matryoshka {value} should be numbers of units with commas between, such as 256,128,64")
+    return [int(one) for one in value.split(",")]
 
 
 class FinetuneCall(TypedDict, total=False):
@@ -52,6 +62,11 @@ class FinetuneCall(TypedDict, total=False):
     """Go on with an interrupted run in OUT, as if nothing had been: give the same words, and this."""
     num_seeds: Annotated[int, Sets(default="1")]
     """Train so many seeds; report mean and standard deviation, and keep the best on dev."""
+    folds: Annotated[int, Sets(default="none")]
+    """Cross-validation in place of --dev: so many parts, each predicted by a model trained on the others; mean and
+    deviation are reported, and the model that is written is trained on all of the training file."""
+    suspects: bool
+    """classify, with --folds: list the examples whose label the other folds doubt in OUT/suspects.jsonl."""
     overwrite: bool
     """Replace the run in OUT; it is deleted when the new one is about to begin."""
     dry_run: bool
@@ -80,6 +95,9 @@ class FinetuneFlags(TypedDict, total=False):
     """Decoupled weight decay; never on biases and LayerNorms."""
     accumulation: Annotated[int, Sets("engine.accumulation", "1")]
     """Micro-batches a step is computed in, one after another: less memory, the same model but for rounding."""
+    recompute: Annotated[bool, Sets("engine.recompute")]
+    """Compute blocks again in the backward pass instead of keeping what they computed: less memory for long rows and
+    large steps, about a third more time, the same model but for rounding."""
     precision: Annotated[str, Sets("precision", "auto")]
     """bf16, fp32, or auto: bf16 where the hardware multiplies it. A finished model is evaluated in fp32."""
     device: Annotated[str, Sets("engine.device", "auto")]
@@ -108,6 +126,8 @@ class FinetuneFlags(TypedDict, total=False):
     reported."""
     class_weights: Annotated[str, Sets("head.class_weights", read=weights_given)]
     """classify, tag: balanced (the rarer a class, the more it counts), or weights by name, such as good=1,bad=2.5."""
+    windows: Annotated[Literal["max", "mean", "attention"], Sets("head.windows", "none: long texts are cut")]
+    """classify: read all of a text longer than a row, in windows, whose scores become one in this way."""
     crf: Annotated[bool, Sets("head.crf")]
     """tag: put a conditional random field above the tags, so that they follow one another as their scheme allows."""
     positive: Annotated[str, Sets("head.positive", "the second in order")]
@@ -130,8 +150,15 @@ class FinetuneFlags(TypedDict, total=False):
     """Matrices of each block that have them, of query, key, value, output, inner."""
     r_drop: Annotated[float, Sets("transfer.r_drop", "0: off")]
     """Weight of R-Drop, such as 1: every batch is computed twice, and its two draws of dropout should agree."""
+    few_shot: Annotated[bool, Sets("transfer.few_shot")]
+    """classify, from tens of examples: first compare them with one another, so that each class has vectors of its own,
+    and fit the head to these, as SetFit does."""
     dropout: Annotated[float, Sets("transfer.dropout", "as config.json says")]
     """Dropout inside the encoder."""
+    hard_negatives: Annotated[int, Sets("embed.hard_negatives", "0: none")]
+    """embed, from pairs: mine so many texts near each first one, such as 3, that are not paired with it."""
+    matryoshka: Annotated[str, Sets("embed.dimensions", "none", numbers_given)]
+    """embed: train the first units of vectors to do as well as all of them, such as 256,128,64."""
     source: Annotated[str, Sets("translate.source")]
     """translate: suffix of the source files (PREFIX.en: en), or column of the source text in a table."""
     target: Annotated[str, Sets("translate.target")]
@@ -166,8 +193,27 @@ def finetune_settings(task: str, flags: Mapping[str, Any]) -> dict[str, Any]:
     odd = next((name for name in OF_TRANSLATE if name in given), None)
     if odd is not None and task != "translate":
         raise UsageError(f"{dashed(odd)} is for translate; {task} has no use for it, so leave it out")
+    odd = next((name for name in OF_EMBED if name in given), None)
+    if odd is not None and task != "embed":
+        raise UsageError(f"{dashed(odd)} is for embed; {task} has no use for it, so leave it out")
     settings = settings_of_flags(FinetuneFlags, given)
     if "encoding" in given:
         section = "translate" if task == "translate" else "columns"
         settings = merge(settings, nested(f"{section}.encoding", given["encoding"]))
     return merge(settings, save_every_settings("watch", given.get("save_every")))
+
+
+def fold_settings(folds: int | None, *, suspects: bool) -> dict[str, Any]:
+    """Return the settings that --folds and --suspects stand for, where they are given."""
+    split = {} if folds is None else {"split": {"folds": folds}}
+    return split | ({"watch": {"suspects": True}} if suspects else {})
+
+
+def require_one_split(dev: Path | str | None, settings: Mapping[str, Any], *, seeds: int) -> None:
+    """Raise UsageError where a call says in two ways what is evaluated on."""
+    split = settings.get("split", {})
+    if dev is not None and split:
+        flag = "--folds" if split.get("folds") else "--dev-fraction"
+        raise UsageError(f"--dev and {flag} cannot both be given; leave one out")
+    if split.get("folds") and (seeds > 1 or "dev_fraction" in split):
+        raise UsageError("--folds holds out every part in turn; give it without --num-seeds and --dev-fraction")

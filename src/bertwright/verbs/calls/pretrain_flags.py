@@ -50,7 +50,8 @@ class PretrainCall(TypedDict, total=False):
     recipes`."""
     init_from: Annotated[Path, Sets(default="a new model")]
     """Go on from this model instead of a new one: a Hugging Face folder, ours or another's. It decides architecture and
-    shape; the data must have been prepared with its tokenizer (prepare --tokenizer MODEL)."""
+    shape; the data must have been prepared with its tokenizer (prepare --tokenizer MODEL), also one with
+    pieces added, or another that knows it."""
     resume: bool
     """Go on with the run in OUT from its last checkpoint. With --steps +N (or --minutes, --tokens, --epochs) extend a
     finished run whose learning rate was held, as that of adapt is, from before its decay."""
@@ -72,6 +73,9 @@ class PretrainFlags(TypedDict, total=False):
     """Units of the hidden states; heads have 64 of them, and the inner layer grows in proportion."""
     heads: Annotated[int, Sets("model.heads", "width / 64")]
     """Attention heads of a block."""
+    new_vectors: Annotated[Literal["mean", "neighbours"], Sets("model.new_vectors", "mean")]
+    """With --init-from and data of another vocabulary (prepare --extend-vocab, --new-tokenizer): new tokens begin as
+    the mean of the old tokens of their text, or of kept words that are their neighbours in the data."""
     minutes: Annotated[str | float, Sets("schedule.minutes", read=amount_of)]
     """Train for this many minutes; the learning rate is annealed to zero at their end. Of this and the next three, +N
     with --resume makes a finished run so much longer."""

@@ -25,7 +25,7 @@ RUN_FILES = (
     "model-sop", "model-generator", "snapshots", "track.json", "tensorboard", "wandb", "mlruns",
 )  # fmt: skip
 """What the folder of a run holds."""
-TASK_FILES = (*RUN_FILES, "seeds", "*-predictions.jsonl")
+TASK_FILES = (*RUN_FILES, "seeds", "folds", "*-predictions.jsonl", "suspects.jsonl")
 """What that of a fine-tuning run holds."""
 LONG_CHECK = 5.0
 """Seconds of checking shards above which the run says how long it took."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from bertwright.data.labelled.dev_split import dev_rows
+from bertwright.data.labelled.dev_split import dev_rows, fold_numbers
 
 
 def keys_of(count: int, *, repeated: int = 1) -> list[str]:
@@ -69,3 +69,26 @@ def test_groups_of_all_sizes_and_few_rows() -> None:
     ):
         with pytest.raises(ValueError, match="group"):
             dev_rows(keys, classes, fraction=0.5)
+
+
+@pytest.mark.parametrize("folds", [2, 5, 10])
+def test_folds_hold_equal_shares_of_each_class(folds: int) -> None:
+    random = np.random.default_rng(folds)
+    classes = random.choice(3, p=[0.7, 0.25, 0.05], size=1000)
+    keys = keys_of(1000)
+    numbers = fold_numbers(keys, classes, folds=folds)
+    for one in range(3):
+        counts = np.bincount(numbers[classes == one], minlength=folds)
+        assert counts.max() - counts.min() <= 2
+    assert np.ptp(np.bincount(numbers, minlength=folds)) <= 1
+    order = random.permutation(1000)
+    assert (fold_numbers([keys[place] for place in order], classes[order], folds=folds) == numbers[order]).all()
+
+
+def test_rows_that_belong_together_are_in_one_fold() -> None:
+    keys = keys_of(300, repeated=3)
+    numbers = fold_numbers(keys, None, folds=5).reshape(-1, 3)
+    assert (numbers == numbers[:, :1]).all()
+    assert np.ptp(np.bincount(numbers[:, 0])) <= 1
+    with pytest.raises(ValueError, match="row"):
+        fold_numbers(["a", "b"], None, folds=3)

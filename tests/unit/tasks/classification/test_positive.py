@@ -35,7 +35,7 @@ def test_several_classes_have_one_row_of_f1() -> None:
     task = Classify.from_labels(["a", "b", "c"])
     figures = task.evaluate(np.eye(3), replace(task.from_questions([("x",)] * 3), targets=np.arange(3))).figures
     assert figures["f1"] == figures["f1_macro"]
-    assert list(figure_names(figures, positive=task.positive)) == ["accuracy", "f1_macro", "matthews", "loss"]
+    assert list(figure_names(figures, positive=task.positive)) == ["accuracy", "f1_macro", "matthews", "loss", "ece"]
 
 
 def test_a_positive_class_is_one_of_two(tmp_path: Path) -> None:

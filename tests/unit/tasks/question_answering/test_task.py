@@ -116,9 +116,9 @@ def test_dev_sets_the_threshold_and_others_keep_it(file: Path, encoder: TextEnco
     assert (evaluated.mistakes, evaluated.warning) == ([], "")
     silent = Answer.from_labels((), {"no_answer_threshold": -99.0}).evaluate(logits, examples)
     assert silent.warning.startswith("no question")
-    tuned = task.with_tuned_threshold(evaluated)
+    tuned = task.tuned(logits, examples)
     assert tuned.extra_config["no_answer_threshold"] == evaluated.figures["no_answer_threshold"]
-    assert tuned.with_tuned_threshold(evaluated) is tuned
+    assert tuned.tuned(logits, examples) is tuned
     assert Answer.from_labels((), tuned.extra_config).extra_config == tuned.extra_config
     logits[windows.begins[windows.question == 2]] -= 20
     worse = tuned.evaluate(logits, examples, mistakes=3)

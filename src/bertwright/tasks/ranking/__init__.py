@@ -1,0 +1,1 @@
+"""How well each passage answers a query: a cross-encoder."""

@@ -1,0 +1,86 @@
+"""A model goes on with another vocabulary, extended or new: kept vectors stay, and losses are compared by the byte."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from bertwright.corpus.cooccurrence import load_or_count
+from bertwright.corpus.shards import Shards
+from bertwright.errors import DataError
+from bertwright.hub.encoder_folder import load_model
+from bertwright.model.init.new_vocabulary import move_vocabulary
+from bertwright.tokenizer.vocabulary_map import read_vocabulary_map
+from bertwright.verbs.evaluate import evaluate
+from bertwright.verbs.prepare import prepare
+from bertwright.verbs.pretrain import pretrain
+
+SETTINGS: dict[str, Any] = {
+    "schedule": {"steps": 2, "phases": [{"length": 32, "rows": 8, "share": 1.0}]}, "objective": {"names": ["mlm"]},
+    "optimizer": {"learning_rate": 1e-12}, "engine": {"compile": False, "evaluation_rows": 32},
+}  # fmt: skip
+"""Two steps that change nothing to speak of."""
+
+
+def _texts(file: Path, nouns: list[str]) -> Path:
+    lines = [
+        f"The {nouns[k % len(nouns)]} of {k % 7} {nouns[(k * 3 + 1) % len(nouns)]}s stood near the {nouns[k % 3]}. "
+        f"Nobody had seen a {nouns[(k + 2) % len(nouns)]} before number {k}."
+        for k in range(60)
+    ]
+    file.write_text("\n".join(lines), encoding="utf-8")
+    return file
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("model")
+    texts = _texts(folder / "old.txt", ["bridge", "boat", "harbour", "river"])
+    prepare(texts, folder / "data", vocab_size=512, language="en", document_boundary="line", valid_fraction=0.2)
+    pretrain(folder / "data", folder / "run", size="tiny", settings=SETTINGS | {"optimizer": {}}, recipe="classic")
+    return folder / "run" / "model"
+
+
+@pytest.fixture(scope="module", params=["extended", "new"])
+def data(request: pytest.FixtureRequest, model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp(request.param)
+    texts = _texts(folder / "new.txt", ["bridge", "depolarisation", "repolarisation", "boat", "tokenization"])
+    how: dict[str, Any] = {"extend_vocab": 6} if request.param == "extended" else {"new_tokenizer": True}
+    prepare(
+        texts, folder / "data", tokenizer=model, language="en", document_boundary="line", valid_fraction=0.2,
+        vocab_size=None if request.param == "extended" else 576, **how,
+    )  # fmt: skip
+    return folder / "data"
+
+
+@pytest.mark.parametrize("vectors", ["mean", "neighbours"])
+def test_the_run_begins_from_moved_weights_and_is_read_back(
+    model: Path, data: Path, tmp_path: Path, vectors: Any
+) -> None:
+    figures = pretrain(data, tmp_path / "run", init_from=model, new_vectors=vectors, settings=SETTINGS)
+    mapping = read_vocabulary_map(data)
+    assert mapping is not None
+    train = Shards.open(data, "train")
+    counts = load_or_count(data, train, len(mapping.kept)) if vectors == "neighbours" else None
+    expected = move_vocabulary(load_model(model).state_dict(), mapping, counts=counts)
+    found = load_model(tmp_path / "run" / "model").state_dict()
+    for name in ("embeddings.words.weight", "mlm_head.bias", "embeddings.positions.weight"):
+        assert torch.allclose(found[name], expected[name], atol=1e-6), name
+    assert figures["valid"]["mlm_nats_per_byte"] > 0
+    again = evaluate("mlm", tmp_path / "run" / "model", data)
+    assert again["mlm_nats_per_byte"] == pytest.approx(figures["valid"]["mlm_nats_per_byte"], abs=2e-4)
+
+
+def test_a_run_with_another_vocabulary_goes_on(model: Path, data: Path, tmp_path: Path) -> None:
+    pretrain(data, tmp_path / "run", init_from=model, settings=SETTINGS)
+    (tmp_path / "run" / "result.json").unlink()
+    assert pretrain(data, tmp_path / "run", resume=True)["steps"] == 2
+
+
+def test_data_of_a_vocabulary_made_for_another_model_are_refused(data: Path, tmp_path: Path) -> None:
+    other = _texts(tmp_path / "other.txt", ["mountain", "valley", "forest"])
+    prepare(other, tmp_path / "other", vocab_size=512, language="en", document_boundary="line", valid_fraction=0.2)
+    pretrain(tmp_path / "other", tmp_path / "other-run", size="tiny", settings=SETTINGS, recipe="classic")
+    with pytest.raises(DataError, match="--tokenizer"):
+        pretrain(data, tmp_path / "run", init_from=tmp_path / "other-run" / "model", settings=SETTINGS)
