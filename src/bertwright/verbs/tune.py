@@ -14,8 +14,8 @@ from bertwright.model.random_state import kept_random_state
 from bertwright.nested import merge
 from bertwright.result import Result
 from bertwright.verbs.calls.finetune_flags import FinetuneFlags, recipe_settings
-from bertwright.verbs.study.study_call import study_call
-from bertwright.verbs.study.tune_flags import PRETRAIN, TuneCall, tune_settings
+from bertwright.verbs.calls.tuning.study_call import study_call
+from bertwright.verbs.calls.tuning.tune_flags import PRETRAIN, TuneCall, tune_settings
 
 
 @with_flags("tune", TuneCall, FinetuneFlags)
@@ -74,6 +74,6 @@ def tune(
         folds=folds, num_seeds=num_seeds, processes=processes, trials=trials,
         files={"train": train, "dev": dev, "test": test},
     )  # fmt: skip
-    from bertwright.verbs.study.study_run import run_study  # needs optuna
+    from bertwright.verbs.calls.tuning.study_run import run_study  # needs optuna
 
     return run_study(call, overwrite=overwrite, dry_run=dry_run, began=began)

@@ -24,7 +24,7 @@ from bertwright.model.lora import Matrix
 from bertwright.tasks.base import Task
 from bertwright.tasks.columns import ColumnsConfig
 from bertwright.tasks.embedding.task import EmbedConfig
-from bertwright.tasks.head import HeadConfig
+from bertwright.tasks.head import WINDOW_OVERLAP, HeadConfig
 from bertwright.tasks.question_answering.task import AnswerConfig
 from bertwright.tasks.translation.reader import SidesConfig
 from bertwright.train.config import TrackerName
@@ -185,6 +185,8 @@ class FinetuneConfig(Section):
                 "split.folds: folds are trained to the end of their schedule, so that nothing is chosen "
                 "by them; leave --patience and --eval-every out"
             )
+        if self.head.window_overlap != WINDOW_OVERLAP and not self.head.windows:
+            raise ConfigError("head.window_overlap: nothing is cut into windows; give --windows max, or leave it out")
         if self.head.windows and self.transfer.r_drop:
             raise ConfigError(
                 "transfer.r_drop: it compares rows, and windows are parts of a text; leave one of them out"
@@ -310,7 +312,7 @@ class TranslateConfig(FinetuneConfig):
 
 
 SPACE: dict[str, Range] = {
-    "optimizer.learning_rate": Between(0.5, 10.0, log=True, times="default"),
+    "optimizer.learning_rate": Between(0.5, 16.0, log=True, times="default"),
     "batches.rows": OneOf((0.5, 1.0, 2.0), times="default"),
     "schedule.epochs": Between(2, 12, log=True, whole=True),
     "transfer.layer_decay": Between(0.7, 1.0),
@@ -330,10 +332,10 @@ SPACES: dict[str, dict[str, Range]] = {
 }
 """What it searches for other tasks."""
 TRIED_FIRST: tuple[dict[str, Any], ...] = (
-    {"optimizer.learning_rate": 2.5, "schedule.epochs": 5},
-    {"optimizer.learning_rate": 5.0, "schedule.epochs": 5},
-    {"optimizer.learning_rate": 5.0, "schedule.epochs": 10, "transfer.layer_decay": 0.85},
-    {"optimizer.learning_rate": 2.5, "schedule.epochs": 10, "batches.rows": 0.5},
+    {"optimizer.learning_rate": 3.0, "schedule.epochs": 5},
+    {"optimizer.learning_rate": 6.0, "schedule.epochs": 5},
+    {"optimizer.learning_rate": 3.0, "schedule.epochs": 10, "batches.rows": 0.5},
+    {"optimizer.learning_rate": 6.0, "schedule.epochs": 10, "transfer.layer_decay": 0.85},
 )
 """What it tries after the defaults, from which these differ: small encoders often want more epochs at higher rates."""
 
