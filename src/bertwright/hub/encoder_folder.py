@@ -57,6 +57,11 @@ class LoadReport:
     initialised: tuple[str, ...]
     unused: Mapping[str, Tensor]
 
+    @property
+    def left_out(self) -> list[str]:
+        """The heads of `unused`, by the first part of their Hugging Face names."""
+        return sorted({name.split(".")[0] for name in self.unused if not name.endswith(HARMLESS)})
+
     def lacks(self, head: str) -> bool:
         """Say whether weights of a head, "mlm_head", "nsp_head" or "rtd_head", were not read."""
         return any(name.startswith(f"{head}.") for name in self.initialised)
@@ -137,6 +142,8 @@ def load_model(folder: Path) -> Encoder:
     256
     """
     model, report = read_model(folder)
+    if heads := report.left_out:
+        note(f"{folder} has heads that no pre-trained model has a place for, left out: {', '.join(heads)}")
     if report.initialised:
         heads = sorted({name.split(".")[0] for name in report.initialised})
         note(f"{folder} has no weights for {', '.join(heads)}: drawn at random, of no use until trained")

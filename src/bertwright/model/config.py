@@ -85,6 +85,11 @@ class ModelConfig(Section):
         return False
 
     @property
+    def distance_vectors(self) -> int:
+        """Vectors of distances that the attention of each block compares with queries and keys."""
+        return 0
+
+    @property
     def row_weights(self) -> int:
         """Weights outside the blocks that one token a row is multiplied by."""
         return 0
@@ -238,6 +243,7 @@ def training_flops(
         + 2 rows row_weights                                 pooler and next-sentence head, if any
         + 2 rows masked E (H + V)                            MLM transform and vocabulary, at masked positions alone
         + 2 T E H                                            embeddings of another width, E, made as wide as H
+        + ((2 layers - 1) T + A) 2 D H                       queries and keys with D vectors of distances, if any
 
     counting two operations for a multiply and add, matrix products only; the backward pass costs twice that. Padding
     counts as computed, since it is; recomputation would not count, since it is no use to anyone. Local attention, and
@@ -251,5 +257,6 @@ def training_flops(
     last = 4 * tokens * width**2 + 2 * scored * (config.block_weights - 2 * width**2) + 4 * scored * length * width
     narrow = width if outputs is not None else config.embedding_width
     vocabulary = 2 * rows * masked * narrow * (width + (config.vocab_size if outputs is None else outputs))
-    widened = 0 if config.embedding_width == width else 2 * tokens * config.embedding_width * width
-    return 3 * ((config.layers - 1) * block + last + 2 * rows * config.row_weights + vocabulary + widened)
+    others = 0 if config.embedding_width == width else 2 * tokens * config.embedding_width * width
+    others += ((2 * config.layers - 1) * tokens + scored) * 2 * config.distance_vectors * width
+    return 3 * ((config.layers - 1) * block + last + 2 * rows * config.row_weights + vocabulary + others)

@@ -53,7 +53,12 @@ class DebertaConfig(BertConfig):
     @property
     def embedding_rows(self) -> int:
         """Words, and distances of either sign."""
-        return self.vocab_size + 2 * self.position_buckets
+        return self.vocab_size + self.distance_vectors
+
+    @property
+    def distance_vectors(self) -> int:
+        """One for each bucket of either sign."""
+        return 2 * self.position_buckets
 
     @property
     def row_weights(self) -> int:
@@ -67,7 +72,7 @@ class DebertaEmbeddings(Embeddings):
     def __init__(self, config: BertConfig) -> None:
         super().__init__(config)
         assert isinstance(config, DebertaConfig)
-        self.distances = nn.Embedding(2 * config.position_buckets, config.hidden_size)
+        self.distances = nn.Embedding(config.distance_vectors, config.hidden_size)
         self.distance_norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
 
     def distance_vectors(self) -> Tensor:
