@@ -55,7 +55,7 @@ def shown_defaults(words: Sequence[str]) -> dict[str, str]:
         return _written(set_by(DistillCall) | set_by(DistillFlags))
     if verb == "tune":
         from bertwright.verbs.calls.finetune_flags import FinetuneFlags
-        from bertwright.verbs.study.tune_flags import SEARCHED, TuneCall
+        from bertwright.verbs.calls.tuning.tune_flags import SEARCHED, TuneCall
 
         return _written(set_by(TuneCall) | set_by(FinetuneFlags) | dict.fromkeys(SEARCHED, Sets(default="searched")))
     if verb == "bench":
