@@ -90,7 +90,10 @@ def test_a_student_of_a_quarter_answers_as_its_teacher_does(place: Path, tmp_pat
     )
     assert (tmp_path / "s" / "quality.png").read_bytes().startswith(b"\x89PNG")
     assert not (tmp_path / "s" / "teacher").exists()
-    line = json.loads((tmp_path / "s" / "metrics.jsonl").read_text().splitlines()[-1])
+    lines = [json.loads(line) for line in (tmp_path / "s" / "metrics.jsonl").read_text().splitlines()]
+    assert lines[0]["step"] == 0
+    assert lines[0]["valid"]["accuracy"] > 0.5  # projected, and not yet trained; a guess has a third
+    line = lines[-1]
     assert {"logits_loss", "hidden_loss", "relations_loss"} <= {*line}
     stock = transformers.AutoModelForSequenceClassification.from_pretrained(tmp_path / "s" / "model")
     assert (stock.config.hidden_size, stock.config.num_hidden_layers) == (16, 1)

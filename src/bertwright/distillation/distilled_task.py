@@ -190,6 +190,7 @@ class DistilledSetup(HeadSetup):
     def begin(self, model: Any, seed: int) -> tuple[TrainState, Any, Engine]:
         """Return the state of a run at its beginning, its objective, and how its steps are computed."""
         state, objective, engine = super().begin(model, seed)
+        state.callbacks_done = self.start.head is None  # one that answers before its first step is evaluated there
         if self.distill.weights.reads_states:
             if engine.micro_batches is not None and not objective.sums_over_rows:
                 raise ConfigError(

@@ -216,6 +216,7 @@ def set_up_pretraining(
         model,
         build_optimizers(model, config.optimizer, dtype=product_dtype(engine.precision)),
         Progress(drawn=[0] * len(config.schedule.phases)),
+        callbacks_done=False,
     )
     engine.forward_loss = loss = TracedPretraining(student, teacher, projections, objective, states, engine.cast)
     held_out = held_out_rows(dataset, config, hider)

@@ -130,7 +130,8 @@ def learning_rate(axes: Axes, lines: Lines) -> None:
 
 def task_loss(axes: Axes, lines: Lines) -> None:
     """Draw the loss of a fine-tuning run, and that on dev where it is known."""
-    axes.plot(minutes(lines), [line["loss"] for line in lines], color=TRAINING, lw=1, label="training")
+    made = of_steps(lines)
+    axes.plot(minutes(made), [line["loss"] for line in made], color=TRAINING, lw=1, label="training")
     if any("loss" in line.get("valid", {}) for line in lines):
         axes.plot(*valid_curve(lines, "loss"), "o-", color=HELD_OUT, ms=3, label="dev")
     _name(axes, "loss")

@@ -33,6 +33,7 @@ from bertwright.hub.weights import WEIGHTS
 from bertwright.log import Facts, Lines, note
 from bertwright.model.encoder import parameter_count
 from bertwright.nested import merge, read_toml
+from bertwright.reports.curves import of_steps
 from bertwright.reports.pretrain_result import run_manifest
 from bertwright.result import Result
 from bertwright.system import tune_malloc
@@ -166,7 +167,7 @@ def finish_run(
     """Write the student's folder and result.json; return the figures."""
     lines, progress, student = read_metrics(out / "metrics.jsonl"), run.state.progress, run.student.eval()
     valid: dict[str, float] = next((line["valid"] for line in reversed(lines) if line.get("valid")), {})
-    shape = student.config
+    shape, made = student.config, of_steps(lines)
     figures: dict[str, Any] = {
         "steps": progress.step,
         "tokens": progress.tokens,
@@ -175,8 +176,8 @@ def finish_run(
         "setup_seconds": round(progress.setup_seconds, 1),
         "loss": lines[-1]["loss"],
         "valid": valid,
-        "tokens_per_second": median(line["tokens_per_second"] for line in lines),
-        "mfu": median(line["mfu"] for line in lines),
+        "tokens_per_second": median(line["tokens_per_second"] for line in made),
+        "mfu": median(line["mfu"] for line in made),
         "parameters": parameter_count(student),
         "teacher": str(teacher),
         "student": {
