@@ -248,6 +248,7 @@ def test_calls_that_make_no_study_are_refused(folder: Path, tmp_path: Path) -> N
         {"minutes": 0.001}, {"minutes": -1}, {"folds": 5}, {"folds": 1, "dev": None}, {"num_seeds": 0},
         {"processes": 0}, {"trials": 0}, {"data": tmp_path}, {"train": None}, {"model": ()},
         {"model": [folder / "a", folder / "a"]}, {"task": "pretrain"}, {"task": "sing"}, {"crf": True},
+        {"size": "mini"},
     ]  # fmt: skip
     for given in wrong:
         with pytest.raises(UsageError):
@@ -280,7 +281,7 @@ def test_pretraining_is_tuned_on_short_runs(data: Path, tmp_path: Path, monkeypa
     monkeypatch.setattr(study_winner, "pretrain", made_up)
     monkeypatch.setattr(PretrainTrials, "step_seconds", lambda self, threads: 0.01)
     out = tmp_path / "study"
-    figures = tune("pretrain", data=data, out=out, minutes=20, trials=4, settings={"size": "tiny"})
+    figures = tune("pretrain", data=data, out=out, minutes=20, trials=4, size="tiny")
     assert figures["winner"]["dev"] == min(one["dev"] for one in figures["trials"])
     assert figures["winner"]["settings"]["optimizer.muon_learning_rate"] >= 0.02
     assert figures["defaults"]["trial"] == 0

@@ -37,7 +37,8 @@ from bertwright.train.callbacks.metrics_file import MetricsWindow
 from bertwright.train.loop import train
 from bertwright.train.task_setup.base import TaskSetup
 from bertwright.train.task_setup.by_task import set_up, with_config, with_examples
-from bertwright.train.task_setup.finetune_config import SPACE, SPACES, TRIED_FIRST, resolve_finetune
+from bertwright.train.task_setup.finetune_config import resolve_finetune
+from bertwright.train.task_setup.finetune_space import SPACE, SPACES, TRIED_FIRST
 
 PARTS, FEWEST = 8, 10
 """Parts that dev is cut into, by which trials are compared, and examples of a part at least."""

@@ -29,6 +29,7 @@ def tune(
     dev: Path | str | None = None,
     test: Path | str | None = None,
     data: Path | str | Sequence[Path | str] = (),
+    size: str | None = None,
     recipe: Path | str | None = None,
     minutes: float = 30.0,
     num_seeds: int | None = None,
@@ -65,7 +66,7 @@ def tune(
     began = time.perf_counter()
     if find_spec("optuna") is None:
         raise UsageError("tune needs a package; pip install 'bertwright[tune]'")
-    given = tune_settings(task, flags)
+    given = tune_settings(task, flags, size=size)
     if task != PRETRAIN:
         file = None if recipe is None else Path(recipe)
         given = merge(recipe_settings(file, task, has_dev=dev is not None), given)
