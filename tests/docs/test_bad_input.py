@@ -254,6 +254,13 @@ CASES = [
     Case("a teacher that was not fine-tuned", f"distill classify --teacher model {SPLITS} --out new"),
     Case("data of another tokenizer than the teacher's", "distill pretrain --teacher other --data data --out new"),
     Case("too many blocks of a student", "distill pretrain --teacher model --data data --layers 3 --out new"),
+    Case("a search without a model", f"tune classify {SPLITS} --out new"),
+    Case("a search in no time", f"tune classify --model model {SPLITS} --out new --minutes 0"),
+    Case(
+        "a study of another task",
+        f"tune classify --model model {SPLITS} --out study",
+        write("study/study.json", '{"identity": {"the task": "tag"}, "plan": {}}'),
+    ),
     Case("nothing to verify", "verify texts"),
     Case("a model changed since it was written", "verify model", lambda: flip("model/model.safetensors")),
     Case("nothing to examine", "doctor absent/"),

@@ -160,7 +160,13 @@ def test_both_models_of_a_run_are_trained_resumed_and_known_to_verbs(electra: Pa
     assert all(0 < chance < 1 for _, chance in answer["replaced"])
     assert "".join(token.removeprefix("##") for token, _ in answer["replaced"]).startswith("thecat")
     assert "replaced" in str(predict(electra / "model", ["The cat sees the dog."]))
-    assert predict(electra / "model-generator", ["The cat sees the [MASK]."])[0]["predictions"]
+    asked = ["The cat sees the [MASK]."]
+    (guess,) = predict(electra / "model-generator", asked)[0]["predictions"]
+    export(electra / "model-generator", tmp_path / "onnx")
+    (exported,) = predict(tmp_path / "onnx", asked)[0]["predictions"]
+    assert [word for word, _ in exported] == [word for word, _ in guess]
+    with pytest.raises(ModelError, match="model-generator"):
+        export(electra / "model", tmp_path / "onnx-of-model")
     assert {check.what for check in verify(electra)} >= {"model outputs", "model-generator outputs"}
     assert "ElectraForPreTraining" in str(show(electra / "model"))
     assert show(electra, batch=1, num_rows=1)["rows"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import subprocess
 import sys
@@ -20,12 +21,16 @@ from bertwright.hub.encoder_folder import save_model
 from bertwright.model.build import build_encoder, named_size
 from bertwright.result import Result
 from bertwright.search import time_plan
+from bertwright.search.shared_study import opened
 from bertwright.search.task_trials import TaskTrials
 from bertwright.tokenizer.load import load_tokenizer
 from bertwright.train.callbacks.base import Callback
+from bertwright.verbs.calls.tuning import pretrain_trials, study_winner
+from bertwright.verbs.calls.tuning.pretrain_trials import PretrainTrials
+from bertwright.verbs.calls.tuning.study_call import study_call
+from bertwright.verbs.calls.tuning.study_run import begin, tunable_of
+from bertwright.verbs.calls.tuning.study_worker import work
 from bertwright.verbs.finetune import finetune
-from bertwright.verbs.study import pretrain_trials, study_winner
-from bertwright.verbs.study.pretrain_trials import PretrainTrials
 from bertwright.verbs.tune import tune
 
 WORDS = ["the", "was", "film", "song", "meal", "walk", "fine", "great", "lovely", "poor", "dull", "awful"]
@@ -152,11 +157,51 @@ def test_a_run_of_a_trial_is_what_finetune_would_do(folder: Path, tmp_path: Path
     assert trials.run(trials.first[0], 1, Callback()).figure == run.figure
 
 
+def write_files(folder: Path, task: str) -> dict[str, Path]:
+    """Write train and dev files of a task."""
+    random, found = np.random.default_rng(1), {}
+    for split in ("train", "dev"):
+        texts = [" ".join(map(str, random.choice(WORDS, 5))) for _ in range(40)]
+        if task == "translate":
+            for side in ("en", "de"):
+                (folder / f"{split}.{side}").write_text("\n".join(texts) + "\n", encoding="utf-8")
+            found[split] = Path(f"{folder / split}.en,{folder / split}.de")
+            continue
+        found[split] = folder / f"{split}.{task}.{'conll' if task == 'tag' else 'tsv'}"
+        if task == "tag":
+            sentences = [
+                "\n".join(f"{word} {'B-X' if word in WORDS[6:] else 'O'}" for word in text.split()) for text in texts
+            ]
+            found[split].write_text("\n\n".join(sentences) + "\n", encoding="utf-8")
+        elif task == "regress":
+            rows = [f"{text}\t{sum(word in WORDS[6:9] for word in text.split())}" for text in texts]
+            found[split].write_text("\n".join(["text\tscore", *rows]) + "\n", encoding="utf-8")
+        else:
+            rows = [f"{text}\t{' '.join(reversed(text.split()))}" for text in texts]
+            found[split].write_text("\n".join(["text1\ttext2", *rows]) + "\n", encoding="utf-8")
+    return found
+
+
+@pytest.mark.parametrize("task", ["tag", "regress", "embed", "translate"])
+def test_every_kind_of_task_is_tuned(task: str, folder: Path, tmp_path: Path) -> None:
+    settings: dict[str, Any] = {"precision": "fp32", "translate": {"source": "en", "target": "de"}}
+    given = {name: value for name, value in settings.items() if name == "precision" or task == "translate"}
+    trials = TaskTrials(task, [folder / "a"], write_files(tmp_path, task), given, folds=0)
+    speed = trials.measure(each=1, alone=1)[str(folder / "a")]
+    assert min(speed.epoch, speed.evaluation, speed.latency) > 0
+    trials.limit_epochs({str(folder / "a"): 5})
+    params = dict(trials.first[1]) | ({"head.crf": True} if task == "tag" else {})
+    run = trials.run(params, 0, Callback())
+    assert len(run.parts) == 4
+    assert np.isfinite([run.figure, *run.parts]).all()
+    assert trials.run(trials.first[0], 0, Callback()).figure == trials.run(trials.first[0], 0, Callback()).figure
+
+
 def test_a_killed_study_goes_on(folder: Path, tmp_path: Path) -> None:
-    """kill -9 in a trial: it is begun again with the runs that it had, by two processes."""
+    """kill -9 in a trial: it is begun again with the runs that it had."""
     out = tmp_path / "study"
     words = ["tune", "classify", "--model", "a", "--train", "train.tsv", "--dev", "dev.tsv", "--out", str(out)]
-    words += ["--minutes", "10", "--trials", "3", "--num-seeds", "1", "--learning-rate", "5e-3", "--precision", "fp32"]
+    words += ["--minutes", "10", "--trials", "2", "--num-seeds", "1", "--learning-rate", "5e-3", "--precision", "fp32"]
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         process = subprocess.Popen(
@@ -169,11 +214,33 @@ def test_a_killed_study_goes_on(folder: Path, tmp_path: Path) -> None:
         process.kill()
         process.wait()
         process.stderr.close()
-        assert main([*words, "--processes", "2"]) == 0
+        assert main(words) == 0
     figures = json.loads((out / "result.json").read_text())
-    assert len(figures["trials"]) == 3
+    assert len(figures["trials"]) == 2
     assert all(len(one["runs"]) == figures["runs"] for one in figures["trials"] if one["whole"])
     assert figures["trials"][0]["defaults"]
+
+
+def test_a_helping_process_runs_trials_and_leaves_the_winner_to_others(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(time_plan, "RUNS_WORTH", ())  # a run a trial
+    out, files = tmp_path / "study", {name: folder / f"{name}.tsv" for name in ("train", "dev", "test")}
+    begun = study_call(
+        "classify", QUICK, out=out, model=folder / "a", data=(), recipe=None, minutes=10.0, num_seeds=None, folds=0,
+        processes=2, trials=2, files=files,
+    )  # fmt: skip
+    out.mkdir()
+    begin(begun, tunable_of(begun), spent=0.0)
+    monkeypatch.setattr(sys, "stdin", io.StringIO(begun.to_json() + "\n"))
+    assert work() == 0
+    with opened(out, tunable_of(begun)) as shared:
+        assert [one.number for one in shared.tried()] == [0, 1]
+        assert 0 < shared.study.user_attrs["seconds"] < 600
+    assert not (out / "winner").exists()
+    (out / "study.json").write_text('{"identity": {"the task": "tag"}, "plan": {}}', encoding="utf-8")
+    monkeypatch.setattr(sys, "stdin", io.StringIO(begun.to_json() + "\n"))
+    assert work() == 1
 
 
 def test_calls_that_make_no_study_are_refused(folder: Path, tmp_path: Path) -> None:
@@ -181,11 +248,12 @@ def test_calls_that_make_no_study_are_refused(folder: Path, tmp_path: Path) -> N
         {"minutes": 0.001}, {"minutes": -1}, {"folds": 5}, {"folds": 1, "dev": None}, {"num_seeds": 0},
         {"processes": 0}, {"trials": 0}, {"data": tmp_path}, {"train": None}, {"model": ()},
         {"model": [folder / "a", folder / "a"]}, {"task": "pretrain"}, {"task": "sing"}, {"crf": True},
+        {"size": "mini"},
     ]  # fmt: skip
     for given in wrong:
         with pytest.raises(UsageError):
             tune(**call(folder, out=tmp_path / "study", **given))
-        assert not (tmp_path / "study" / "study.db").exists(), given
+        assert not (tmp_path / "study").exists(), given
     (tmp_path / "taken").mkdir()
     (tmp_path / "taken" / "letter.txt").write_text("dear", encoding="utf-8")
     with pytest.raises(OutputExistsError):
@@ -213,7 +281,7 @@ def test_pretraining_is_tuned_on_short_runs(data: Path, tmp_path: Path, monkeypa
     monkeypatch.setattr(study_winner, "pretrain", made_up)
     monkeypatch.setattr(PretrainTrials, "step_seconds", lambda self, threads: 0.01)
     out = tmp_path / "study"
-    figures = tune("pretrain", data=data, out=out, minutes=20, trials=4, settings={"size": "tiny"})
+    figures = tune("pretrain", data=data, out=out, minutes=20, trials=4, size="tiny")
     assert figures["winner"]["dev"] == min(one["dev"] for one in figures["trials"])
     assert figures["winner"]["settings"]["optimizer.muon_learning_rate"] >= 0.02
     assert figures["defaults"]["trial"] == 0

@@ -49,9 +49,13 @@ def shown_defaults(words: Sequence[str]) -> dict[str, str]:
         from bertwright.verbs.calls.finetune_flags import FinetuneCall, FinetuneFlags
 
         return _written(set_by(FinetuneCall) | set_by(FinetuneFlags))
+    if verb == "distill":
+        from bertwright.verbs.calls.distilling.distill_flags import DistillCall, DistillFlags
+
+        return _written(set_by(DistillCall) | set_by(DistillFlags))
     if verb == "tune":
         from bertwright.verbs.calls.finetune_flags import FinetuneFlags
-        from bertwright.verbs.study.tune_flags import SEARCHED, TuneCall
+        from bertwright.verbs.calls.tuning.tune_flags import SEARCHED, TuneCall
 
         return _written(set_by(TuneCall) | set_by(FinetuneFlags) | dict.fromkeys(SEARCHED, Sets(default="searched")))
     if verb == "bench":

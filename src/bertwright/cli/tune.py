@@ -10,7 +10,7 @@ from bertwright.cli.command import prints
 from bertwright.cli.overrides import parse_overrides
 from bertwright.result import Result
 from bertwright.verbs.calls.finetune_flags import FinetuneFlags
-from bertwright.verbs.study.tune_flags import TuneCall
+from bertwright.verbs.calls.tuning.tune_flags import TuneCall
 
 
 @prints

@@ -23,6 +23,7 @@ from bertwright.distillation.task_objective import Student, TaskDistillation, Tr
 from bertwright.distillation.taught_rows import TaughtRows
 from bertwright.distillation.teachers import Teacher, ask, kept_answers
 from bertwright.distillation.traces import trace
+from bertwright.errors import ConfigError
 from bertwright.files import sha256_of
 from bertwright.hub.encoder_folder import read_model
 from bertwright.log import working
@@ -117,6 +118,7 @@ class DistilledSetup(HeadSetup):
             if self.student:
                 return Start(read_model(self.folder)[0])
             batches = self.start_rows()
+            self.teacher.to("cpu")
             with working("the student is made from the teacher"):
                 encoder = begin_student(
                     self.distill.student, self.encoder_config, self.taken, self.teacher.encoder, batches
@@ -189,6 +191,11 @@ class DistilledSetup(HeadSetup):
         """Return the state of a run at its beginning, its objective, and how its steps are computed."""
         state, objective, engine = super().begin(model, seed)
         if self.distill.weights.reads_states:
+            if engine.micro_batches is not None and not objective.sums_over_rows:
+                raise ConfigError(
+                    "distill.weights: steps of choose that are computed in parts learn answers alone; give a smaller "
+                    "--batch-size, or --hidden 0 --relations 0 --attention 0"
+                )
             teacher = self.teacher.encoder.to(self.device)
             engine.forward_loss = TracedLoss(model, teacher, objective, self.states, self.cast)
         return state, objective, engine
@@ -205,6 +212,7 @@ class DistilledSetup(HeadSetup):
         """Return what result.json holds of the distillation."""
         shape = self.encoder_config
         return {
+            **super().extra_facts(),
             "teachers": [str(teacher.folder) for teacher in self.teachers],
             "student": {
                 "layers": shape.layers, "width": shape.hidden_size, "heads": shape.heads, "blocks": list(self.taken)

@@ -138,19 +138,27 @@ def resolve_distillation(settings: Mapping[str, Any], teacher: Path, *, predicts
     return config
 
 
-def set_up_pretraining(
-    dataset: Dataset,
-    config: PretrainConfig,
-    settings: Mapping[str, Any],
-    *,
-    teacher_folder: Path,
-    student_folder: Path | None,
-    fresh: bool,
-) -> tuple[DistilledPretraining, DistillConfig]:
-    """Return a run at its beginning; not `fresh`, its weights are any: they will be loaded.
+@dataclass(frozen=True, eq=False)
+class Models:
+    """The models of a run, as they are found in their folders.
 
-    Raises ModelError, DataError or ConfigError with the reason where its parts do not fit.
+    shape, taken    of the student, and the teacher's block, from 1, that each of its blocks stands for
+    folder          the student's own; None where it is made from the teacher
+    predicts_words  whether the teacher does
     """
+
+    teacher: Encoder
+    shape: ModelConfig
+    taken: tuple[int, ...]
+    folder: Path | None
+    distill: DistillConfig
+    predicts_words: bool
+
+
+def open_models(
+    dataset: Dataset, settings: Mapping[str, Any], *, teacher_folder: Path, student_folder: Path | None
+) -> Models:
+    """Return the teacher, the shape of the student and what it learns; raises ModelError or ConfigError."""
     if not same_tokens(load_tokenizer(teacher_folder), dataset.tokenizer):
         raise ModelError(
             f"{dataset.folders[0]} was not prepared with the tokenizer of {teacher_folder}; prepare the text again "
@@ -166,15 +174,27 @@ def set_up_pretraining(
         shape = read_config(student_folder)
         taken = matched_layers(shape.layers, teacher.config.layers)
         if type(shape) is not type(teacher.config) or shape.vocab_size != teacher.config.vocab_size:
-            raise ModelError(f"{student_folder} is of another architecture or vocabulary than {teacher_folder}")
-    states = StateLosses.of(distill, shape, teacher.config, taken)
-    predicts = bool(distill.weights.logits or distill.weights.labels)
+            raise ModelError(
+                f"{student_folder} is of another architecture or vocabulary than {teacher_folder}; give a student of "
+                "the same, or --layers and --width"
+            )
+    return Models(teacher.eval().requires_grad_(False), shape, taken, student_folder, distill, predicts_words)
+
+
+def set_up_pretraining(
+    dataset: Dataset, config: PretrainConfig, models: Models, *, fresh: bool
+) -> DistilledPretraining:
+    """Return a run at its beginning; not `fresh`, its weights are any: they will be loaded.
+
+    Raises DataError or ConfigError with the reason where its parts do not fit.
+    """
+    teacher, shape, weights = models.teacher, models.shape, models.distill.weights
+    states = StateLosses.of(models.distill, shape, teacher.config, models.taken)
     masked = build_objective(
         config.objective, vocab_size=dataset.tokenizer.vocab_size, mask_id=dataset.tokenizer.special.mask
     )
-    objective = PretrainDistillation(
-        masked if predicts else None, distill.weights.logits, distill.weights.labels, distill.temperature
-    )
+    hider = masked if weights.logits or weights.labels else None
+    objective = PretrainDistillation(hider, weights.logits, weights.labels, models.distill.temperature)
     device = pick_device()
     engine = Engine(
         device=device,
@@ -184,26 +204,22 @@ def set_up_pretraining(
     )
     loader = DistillLoader(dataset, config, masked, (shape, teacher.config))
     torch.manual_seed(key_of("student", config.seed))
-    projections = new_projections(shape, teacher.config, distill.weights)
-    student = _student(distill, shape, taken, teacher, loader, projections, folder=student_folder, fresh=fresh)
-    if not predicts:
-        note("the teacher predicts no words, so the student has no head that does" if not predicts_words else
-             "no loss is about words, so the student has no head that predicts them")  # fmt: skip
+    projections = new_projections(shape, teacher.config, weights)
+    student = _student(models, loader, projections, fresh=fresh)
+    if hider is None:
+        why = "no loss is about words" if models.predicts_words else "the teacher predicts no words"
+        note(f"{why}, so the student has no head that predicts them")
         student.drop_heads()
-    for one in (student, projections, teacher):
-        one.to(device)
-    model = ModelWithAuxiliary(student, projections).train()
+    teacher.to(device)
+    model = ModelWithAuxiliary(student, projections).to(device).train()
     state = TrainState(
         model,
         build_optimizers(model, config.optimizer, dtype=product_dtype(engine.precision)),
         Progress(drawn=[0] * len(config.schedule.phases)),
     )
-    teacher.requires_grad_(False)
-    loss = TracedPretraining(student, teacher.eval(), projections, objective, states, engine.cast)
-    engine.forward_loss = loss
-    held_out = held_out_rows(dataset, config, masked if predicts else None)
-    run = DistilledPretraining(state, loader, objective, engine, loss, held_out, taken, predicts)
-    return run, distill
+    engine.forward_loss = loss = TracedPretraining(student, teacher, projections, objective, states, engine.cast)
+    held_out = held_out_rows(dataset, config, hider)
+    return DistilledPretraining(state, loader, objective, engine, loss, held_out, models.taken, hider is not None)
 
 
 def held_out_rows(
@@ -219,24 +235,21 @@ def held_out_rows(
     return tuple(fixed_examples(shards, dataset.tokenizer, objective, length=length, rows=rows))
 
 
-def _student(
-    distill: DistillConfig, shape: ModelConfig, taken: tuple[int, ...], teacher: Encoder, loader: PretrainLoader,
-    projections: nn.ModuleList, *, folder: Path | None, fresh: bool,
-) -> Encoder:  # fmt: skip
+def _student(models: Models, loader: PretrainLoader, projections: nn.ModuleList, *, fresh: bool) -> Encoder:
     """Return the student as it begins, and give `projections` what is known of them."""
-    if folder is not None:
-        return read_model(folder)[0]
-    rows: list[TokenRows] = []
-    if fresh and not is_copied(shape, teacher.config) and distill.student.start == "projected":
-        while sum(int(one.attention_mask.sum()) for one in rows) < TOKENS:
-            rows.append(loader.sources[0].draw(len(rows)))
-    start = distill.student if fresh else distill.student.model_copy(update={"start": "noise"})
-    if not rows:
-        return begin_student(start, shape, taken, teacher, rows)
-    with working("the student is made from the teacher"):
-        student = begin_student(start, shape, taken, teacher, rows)
-        with torch.no_grad():
-            _fit_projections(projections, student, teacher, taken, rows)
+    if models.folder is not None:
+        return read_model(models.folder)[0]
+    teacher, wanted, rows = models.teacher, models.distill.student, list[TokenRows]()
+    if not fresh:
+        wanted = wanted.model_copy(update={"start": "noise"})
+    if is_copied(models.shape, teacher.config) or wanted.start == "noise":
+        return begin_student(wanted, models.shape, models.taken, teacher, rows)
+    while sum(int(one.attention_mask.sum()) for one in rows) < TOKENS:
+        rows.append(loader.sources[0].draw(len(rows)))
+    with working("the student is made from the teacher"), torch.no_grad():
+        student = begin_student(wanted, models.shape, models.taken, teacher, rows)
+        if projections:
+            _fit_projections(projections, student, teacher, models.taken, rows)
     return student
 
 

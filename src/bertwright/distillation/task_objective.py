@@ -51,9 +51,13 @@ class TaskDistillation:
     """
 
     has_dynamic_slots: ClassVar[bool] = False
-    sums_over_rows: ClassVar[bool] = True
     task: Task[Any]
     config: DistillConfig
+
+    @property
+    def sums_over_rows(self) -> bool:
+        """Whether the loss of a batch can be had row by row: that of choices cannot."""
+        return self.task.sums_over_rows
 
     def corrupt(self, batch: TaughtBatch, generator: torch.Generator, progress: float = 1.0) -> TaughtBatch:
         """Hide nothing: the text of a task is read as it is."""

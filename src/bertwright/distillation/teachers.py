@@ -19,6 +19,7 @@ from bertwright.inference.predictors import task_of
 from bertwright.inference.scoring import CPU_TOKENS, Cast, task_forward
 from bertwright.log import count_progress, note
 from bertwright.tasks.base import Task
+from bertwright.tasks.classification.long_texts import ClassifyLong
 from bertwright.tasks.text_encoder import TextEncoder
 from bertwright.tokenizer.load import Tokenizer, load_tokenizer
 
@@ -53,7 +54,10 @@ def open_teacher(folder: Path, task: Task[Any], tokenizer: Tokenizer) -> Teacher
     opened = read_fine_tuned(folder)
     theirs = task_of(opened)
     if type(theirs) is not type(task):
-        raise ModelError(f"{folder} is a model for {theirs.name}, not for {task.name}; give a teacher of that task")
+        other = "with another kind of head" if theirs.name == task.name else f"for {theirs.name}"
+        raise ModelError(f"{folder} is a model {other}, not for {task.name} as asked; give a teacher of that task")
+    if isinstance(theirs, ClassifyLong):
+        raise ModelError(f"{folder} reads long texts in windows, which distill does not; give a teacher of single rows")
     if opened.model.crf is not None:
         raise ModelError(f"{folder} decides by a CRF, not by the logits of single words; give a teacher without one")
     missing = [label for label in task.labels if label not in opened.labels]

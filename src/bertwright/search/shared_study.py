@@ -26,11 +26,11 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 
 from bertwright.config import Range
 from bertwright.errors import BusyError
-from bertwright.files import locked
+from bertwright.files import LOCK, locked
 from bertwright.search.base import Run, Tunable
 from bertwright.search.space import distribution_of
 
-DATABASE, PROCESSES, LOCK = "study.db", "processes", ".study.lock"
+DATABASE, PROCESSES = "study.db", "processes"
 NAME = "tune"
 RUNS, USUAL, OWNER, WHY = "runs", "usual", "owner", "why"
 """Attributes of a trial: its runs, whether it is the defaults, its process, and why it ended early."""
@@ -38,8 +38,6 @@ LOCK_SECONDS = 60.0
 """Seconds that a process waits for another one that writes to the database."""
 PRUNED_BELOW = 0.1
 """The p-value of Wilcoxon's test below which a trial is worse than the best one, and not gone on with."""
-DRAWN_AT_RANDOM = 2
-"""Trials after the first ones that are drawn at random, before TPE has anything to go by."""
 
 
 @dataclass(frozen=True)
@@ -136,7 +134,7 @@ def _create(path: Path, sign: int, *, first: int) -> Study:
     return optuna.create_study(
         study_name=NAME,
         storage=RDBStorage(f"sqlite:///{path}", engine_kwargs={"connect_args": {"timeout": LOCK_SECONDS}}),
-        sampler=TPESampler(n_startup_trials=first + DRAWN_AT_RANDOM),
+        sampler=TPESampler(n_startup_trials=first),
         pruner=pruner,
         direction="maximize" if sign > 0 else "minimize",
         load_if_exists=True,

@@ -46,11 +46,19 @@ def value_of(one: Range, drawn: Any, *, default: Any, layers: int) -> Any:
 
 def usual_of(one: Range, default: Any) -> Any:
     """Return what would be drawn for the default of a setting, the nearest number of the range."""
-    drawn = 1.0 if one.times == "default" else 0.0 if one.times == "layers" else default
+    return nearest(one, 1.0 if one.times == "default" else 0.0 if one.times == "layers" else default)
+
+
+def nearest(one: Range, value: Any) -> Any:
+    """Return what of a range is nearest to a value; the first of single values where that is none of them.
+
+    >>> nearest(Between(2, 12, whole=True), 20.0)
+    12
+    """
     if isinstance(one, OneOf):
-        return drawn if drawn in one.values else one.values[0]
-    drawn = min(max(drawn, one.low), one.high)
-    return int(drawn) if one.whole else float(drawn)
+        return value if value in one.values else one.values[0]
+    value = min(max(value, one.low), one.high)
+    return int(value) if one.whole else float(value)
 
 
 def settings_of(

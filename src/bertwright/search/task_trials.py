@@ -17,6 +17,7 @@ import numpy as np
 import torch
 
 from bertwright.config import Between, OneOf
+from bertwright.errors import UsageError
 from bertwright.files import sha256_of
 from bertwright.log import silent
 from bertwright.model.encoder import parameter_count
@@ -24,7 +25,7 @@ from bertwright.model.lora import merge_adapters
 from bertwright.nested import merge
 from bertwright.rng import stream
 from bertwright.search.base import MODEL, Params, Run, Tunable
-from bertwright.search.space import settings_of, usual_of, without_fixed
+from bertwright.search.space import nearest, settings_of, usual_of, without_fixed
 from bertwright.search.trials import flat
 from bertwright.system import tune_malloc
 from bertwright.tasks.by_name import TASKS, task_named
@@ -36,15 +37,17 @@ from bertwright.train.callbacks.metrics_file import MetricsWindow
 from bertwright.train.loop import train
 from bertwright.train.task_setup.base import TaskSetup
 from bertwright.train.task_setup.by_task import set_up, with_config, with_examples
-from bertwright.train.task_setup.finetune_config import SPACE, SPACES, TRIED_FIRST, resolve_finetune
+from bertwright.train.task_setup.finetune_config import resolve_finetune
+from bertwright.train.task_setup.finetune_space import SPACE, SPACES, TRIED_FIRST
 
 PARTS, FEWEST = 8, 10
 """Parts that dev is cut into, by which trials are compared, and examples of a part at least."""
 UNCOMPILED = {"engine": {"compile": False}}
 """Runs are not compiled, where not asked for: each would spend half a minute on it."""
 EPOCHS, DROPOUT = "schedule.epochs", "transfer.dropout"
-STEPS, STEP_SECONDS, FORWARDS = 8, 3.0, 10
-"""Steps at least, and seconds at least, that a model's speed is measured over; forward passes for its latency."""
+STEPS, FEWEST_STEPS, STEP_SECONDS, FORWARDS = 10, 3, 3.0, 10
+"""Steps that a model's speed is measured over, or fewer once they took so many seconds; forward passes for its latency.
+"""
 FINISHING = 2.0
 """Evaluations on dev that a seed of the winner takes beside those of its epochs: in float32 at its end, and on test."""
 
@@ -91,6 +94,8 @@ class TaskTrials(Tunable):
         head = task_named(task, config.head).space if task in TASKS else {}
         several = {MODEL: OneOf(tuple(self.setups))} if len(self.setups) > 1 else {}
         self.space = without_fixed({**SPACES.get(task, SPACE), **head}, settings) | several
+        if not self.space:
+            raise UsageError("this call fixes every setting that tune searches; leave some out, or call finetune")
 
     def _encoded(self, setup: TaskSetup) -> tuple[TaskSetup, ...]:
         """Return the setups of a model, one for each fold: rows of train, of dev, and of the parts of dev."""
@@ -117,11 +122,7 @@ class TaskTrials(Tunable):
         every = [self._usual(name) | ({MODEL: name} if MODEL in self.space else {}) for name in self.setups]
         usual = self._usual(next(iter(self.setups)))
         for other in TRIED_FIRST:
-            known = {name: value for name, value in other.items() if name in usual}
-            if EPOCHS in known:
-                one = self.space[EPOCHS]
-                assert isinstance(one, Between)
-                known[EPOCHS] = int(min(known[EPOCHS], one.high))
+            known = {name: nearest(self.space[name], value) for name, value in other.items() if name in usual}
             if known and usual | known not in every:
                 every.append(usual | known)
         return every
@@ -208,7 +209,8 @@ def with_parts(setup: TaskSetup) -> TaskSetup:
     dev = setup.splits["dev"].examples
     count = max(1, min(PARTS, len(dev) // FEWEST))
     order = stream("parts of dev", 0, 0).permutation(len(dev))
-    return with_examples(setup, {f"dev.{part}": dev.take(np.sort(order[part::count])) for part in range(count)})
+    with silent(True):  # what there is to say of dev is said
+        return with_examples(setup, {f"dev.{part}": dev.take(np.sort(order[part::count])) for part in range(count)})
 
 
 def train_run(setup: TaskSetup, seed: int, callbacks: Sequence[Callback]) -> Any:
@@ -230,7 +232,7 @@ def train_run(setup: TaskSetup, seed: int, callbacks: Sequence[Callback]) -> Any
 
 def speed_of(setup: TaskSetup, *, each: int, alone: int) -> ModelSpeed:
     """Return what a model takes on this machine, on `each` threads of a process of the search and on all."""
-    began = time.perf_counter()
+    began, before = time.perf_counter(), torch.get_num_threads()
     with silent(True):
         model = setup.new_model(0)
         (state, objective, engine), loader = setup.begin(model, 0), setup.loader(0)
@@ -240,7 +242,7 @@ def speed_of(setup: TaskSetup, *, each: int, alone: int) -> ModelSpeed:
     for threads in dict.fromkeys((each, alone)):
         torch.set_num_threads(threads)
         times: list[float] = []
-        while len(times) < STEPS or sum(times[1:]) < STEP_SECONDS:
+        while len(times) < STEPS and not (len(times) > FEWEST_STEPS and sum(times) > STEP_SECONDS):
             began = time.perf_counter()
             work = loader.work(0, len(times) % max(1, setup.source(0).steps(epochs)))
             engine.step(state, objective, work, of=1, fraction=0.5, rate_factor=0.0)
@@ -251,6 +253,7 @@ def speed_of(setup: TaskSetup, *, each: int, alone: int) -> ModelSpeed:
     began = time.perf_counter()
     setup.evaluate(model, "dev", training=True)
     evaluation = time.perf_counter() - began
+    torch.set_num_threads(before)
     return ModelSpeed(seconds[each], seconds[alone], evaluation, start, latency, parameter_count(model))
 
 

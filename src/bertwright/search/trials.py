@@ -15,7 +15,7 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 
 from bertwright.errors import TrainingError
 from bertwright.log import note
-from bertwright.search.base import Run, Tunable
+from bertwright.search.base import MODEL, Run, Tunable
 from bertwright.search.clock import StudyClock
 from bertwright.search.search_console import SearchConsole
 from bertwright.search.shared_study import RUNS, USUAL, WHY, SharedStudy, runs_of
@@ -78,11 +78,13 @@ class Search:
         self.clock.keep()
 
     def _is_done(self) -> bool:
-        """Return whether there are enough trials, or no time for the shortest."""
-        tried = self.shared.tried()
-        if self.most is not None and len(tried) >= self.most:
+        """Return whether there are enough trials, no others to try, or no time for the shortest."""
+        count, first = len(self.shared.tried()), self.tunable.first
+        if (self.most is not None and count >= self.most) or (
+            self.tunable.space.keys() <= {MODEL} and count >= len(first)
+        ):
             return True
-        return self.shared.best() is not None and not self._fits(self.tunable.first[0])
+        return self.shared.best() is not None and not self._fits(first[0])
 
     def _fits(self, params: Mapping[str, Any]) -> bool:
         """Return whether there is time for a run of a trial, and for the seeds of the winner, whoever it is then."""

@@ -14,8 +14,8 @@ from bertwright.model.random_state import kept_random_state
 from bertwright.nested import merge
 from bertwright.result import Result
 from bertwright.verbs.calls.finetune_flags import FinetuneFlags, recipe_settings
-from bertwright.verbs.study.study_call import study_call
-from bertwright.verbs.study.tune_flags import PRETRAIN, TuneCall, tune_settings
+from bertwright.verbs.calls.tuning.study_call import study_call
+from bertwright.verbs.calls.tuning.tune_flags import PRETRAIN, TuneCall, tune_settings
 
 
 @with_flags("tune", TuneCall, FinetuneFlags)
@@ -29,6 +29,7 @@ def tune(
     dev: Path | str | None = None,
     test: Path | str | None = None,
     data: Path | str | Sequence[Path | str] = (),
+    size: str | None = None,
     recipe: Path | str | None = None,
     minutes: float = 30.0,
     num_seeds: int | None = None,
@@ -65,7 +66,7 @@ def tune(
     began = time.perf_counter()
     if find_spec("optuna") is None:
         raise UsageError("tune needs a package; pip install 'bertwright[tune]'")
-    given = tune_settings(task, flags)
+    given = tune_settings(task, flags, size=size)
     if task != PRETRAIN:
         file = None if recipe is None else Path(recipe)
         given = merge(recipe_settings(file, task, has_dev=dev is not None), given)
@@ -74,6 +75,6 @@ def tune(
         folds=folds, num_seeds=num_seeds, processes=processes, trials=trials,
         files={"train": train, "dev": dev, "test": test},
     )  # fmt: skip
-    from bertwright.verbs.study.study_run import run_study  # needs optuna
+    from bertwright.verbs.calls.tuning.study_run import run_study  # needs optuna
 
     return run_study(call, overwrite=overwrite, dry_run=dry_run, began=began)

@@ -14,7 +14,8 @@ from bertwright.search.space import distribution_of, settings_of, usual_of, with
 from bertwright.search.trials import flat
 from bertwright.tasks.by_name import TASKS, task_names
 from bertwright.train.setup import pretrain_config
-from bertwright.train.task_setup.finetune_config import SPACE, SPACES, TRIED_FIRST, resolve_finetune
+from bertwright.train.task_setup.finetune_config import resolve_finetune
+from bertwright.train.task_setup.finetune_space import SPACE, SPACES, TRIED_FIRST
 
 SPACES_OF = {name: {**SPACES.get(name, SPACE), **(TASKS[name].space if name in TASKS else {})} for name in task_names()}
 

@@ -16,7 +16,7 @@ def doubtful_labels(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray
     reaches; of several, for its most probable class. It is doubtful where that is not its label, nor the label its most
     probable class: the off-diagonal of the confident joint of Northcutt et al. (2021), as cleanlab filters by it.
 
-    >>> doubtful_labels(np.array([[0.9, 0.1], [0.2, 0.8], [0.3, 0.7], [0.8, 0.2]]), np.array([0, 1, 1, 1])).tolist()
+    >>> doubtful_labels(np.array([[0.8, 0.2], [0.2, 0.8], [0.3, 0.7], [0.9, 0.1]]), np.array([0, 1, 1, 1])).tolist()
     [3]
     """
     rows, classes = np.arange(len(labels)), probabilities.shape[1]

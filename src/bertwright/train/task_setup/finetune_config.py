@@ -17,14 +17,14 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field
 
-from bertwright.config import Between, OneOf, Range, Section, compose
+from bertwright.config import Section, compose
 from bertwright.device import DeviceName, Precision
 from bertwright.errors import ConfigError
 from bertwright.model.lora import Matrix
 from bertwright.tasks.base import Task
 from bertwright.tasks.columns import ColumnsConfig
 from bertwright.tasks.embedding.task import EmbedConfig
-from bertwright.tasks.head import HeadConfig
+from bertwright.tasks.head import WINDOW_OVERLAP, HeadConfig
 from bertwright.tasks.question_answering.task import AnswerConfig
 from bertwright.tasks.translation.reader import SidesConfig
 from bertwright.train.config import TrackerName
@@ -185,6 +185,8 @@ class FinetuneConfig(Section):
                 "split.folds: folds are trained to the end of their schedule, so that nothing is chosen "
                 "by them; leave --patience and --eval-every out"
             )
+        if self.head.window_overlap != WINDOW_OVERLAP and not self.head.windows:
+            raise ConfigError("head.window_overlap: nothing is cut into windows; give --windows max, or leave it out")
         if self.head.windows and self.transfer.r_drop:
             raise ConfigError(
                 "transfer.r_drop: it compares rows, and windows are parts of a text; leave one of them out"
@@ -308,34 +310,6 @@ class TranslateConfig(FinetuneConfig):
         if self.columns.names():
             raise ConfigError("columns: translate calls its two columns --source and --target")
 
-
-SPACE: dict[str, Range] = {
-    "optimizer.learning_rate": Between(0.5, 10.0, log=True, times="default"),
-    "batches.rows": OneOf((0.5, 1.0, 2.0), times="default"),
-    "schedule.epochs": Between(2, 12, log=True, whole=True),
-    "transfer.layer_decay": Between(0.7, 1.0),
-    "transfer.freeze": OneOf((0.0, 0.34), times="layers"),
-    "transfer.dropout": Between(0.0, 0.2),
-}
-"""What `bertwright tune` searches for tasks with a head, beside that head (`Task.space`)."""
-SPACES: dict[str, dict[str, Range]] = {
-    "embed": {**SPACE, "embed.temperature": Between(0.02, 0.1, log=True)},
-    "translate": {
-        "optimizer.learning_rate": Between(0.2, 5.0, log=True, times="default"),
-        "batches.rows": OneOf((0.5, 1.0, 2.0), times="default"),
-        "schedule.epochs": Between(5, 20, log=True, whole=True),
-        "transfer.dropout": Between(0.0, 0.3),
-        "translate.smoothing": OneOf((0.0, 0.1, 0.2)),
-    },
-}
-"""What it searches for other tasks."""
-TRIED_FIRST: tuple[dict[str, Any], ...] = (
-    {"optimizer.learning_rate": 2.5, "schedule.epochs": 5},
-    {"optimizer.learning_rate": 5.0, "schedule.epochs": 5},
-    {"optimizer.learning_rate": 5.0, "schedule.epochs": 10, "transfer.layer_decay": 0.85},
-    {"optimizer.learning_rate": 2.5, "schedule.epochs": 10, "batches.rows": 0.5},
-)
-"""What it tries after the defaults, from which these differ: small encoders often want more epochs at higher rates."""
 
 CONFIGS: dict[str, type[FinetuneConfig]] = {"embed": EmbedTuneConfig, "translate": TranslateConfig}
 """The settings of tasks that have others than those with a head."""

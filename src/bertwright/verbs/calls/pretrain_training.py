@@ -19,7 +19,7 @@ from bertwright.hub.nsp_folder import FOLDER, ORDER_FOLDER, has_own_folder, orde
 from bertwright.inference.samples import choose_samples, predict_samples
 from bertwright.log import Facts, note
 from bertwright.model.bert import BertForPreTraining, shrink_embeddings
-from bertwright.model.encoder import parameter_count
+from bertwright.model.encoder import Encoder, parameter_count
 from bertwright.model.encoder_config import DROPOUTS
 from bertwright.objectives.base import Objective
 from bertwright.objectives.combine import finds_replaced
@@ -186,6 +186,25 @@ def save_before_the_end(state: TrainState, saver: Saver, config: PretrainConfig)
     return f"the state before it is saved in {saver.wait()}"
 
 
+def save_models(
+    out: Path, model: Encoder, generator: Encoder | None, words: Path, figures: dict[str, Any], *, order: bool
+) -> None:
+    """Write the model folders of a run, with the tokenizer in `words`; `figures` learn what there is beside RUN/model.
+
+    `generator` is the one that was trained beside a model that finds replaced tokens; `order` says that the head for
+    pairs tells their order.
+    """
+    if has_own_folder(model):
+        folder = figures["next_sentence_model"] = ORDER_FOLDER if order else FOLDER
+        save_next_sentence(model, words, out / folder, order=order, card=next_sentence_card(out.name, figures))
+    if generator is not None:
+        figures["generator_model"] = GENERATOR
+        save_model(generator, words, out / GENERATOR, card=model_card(f"{out.name} (generator)", figures))
+    settings = order_settings() if order and not has_own_folder(model) else None
+    card = model_card if generator is None else discriminator_card
+    save_model(model, words, out / "model", settings=settings, card=card(out.name, figures))
+
+
 def finish(
     out: Path,
     dataset: Dataset,
@@ -221,16 +240,7 @@ def finish(
         figures["before_after"] = before_after(lines, dataset, beside, figures)
         # Dropout belongs to training: who fine-tunes the model has what its first authors gave it.
         model.config = model.config.model_copy(update={name: config.start.shape[name] for name in DROPOUTS})
-    words, order = tokenizer.path.parent, "sop" in config.objective.chosen
-    if has_own_folder(model):
-        folder = figures["next_sentence_model"] = ORDER_FOLDER if order else FOLDER
-        save_next_sentence(model, words, out / folder, order=order, card=next_sentence_card(out.name, figures))
-    if generator is not None:
-        figures["generator_model"] = GENERATOR
-        save_model(generator, words, out / GENERATOR, card=model_card(f"{out.name} (generator)", figures))
-    settings = order_settings() if order and not has_own_folder(model) else None
-    card = model_card if generator is None else discriminator_card
-    save_model(model, words, out / "model", settings=settings, card=card(out.name, figures))
+    save_models(out, model, generator, tokenizer.path.parent, figures, order="sop" in config.objective.chosen)
     write_json(out / "result.json", figures)
     write_report(out)
     tables = comparison_tables(figures["before_after"]) if "before_after" in figures else []

@@ -18,6 +18,7 @@ from bertwright.device import matmul_rate, on_device
 from bertwright.distillation.config import DistillConfig
 from bertwright.distillation.pretrain_setup import (
     DistilledPretraining,
+    open_models,
     pretraining_identity,
     resolve_pretraining,
     set_up_pretraining,
@@ -81,10 +82,9 @@ def distill_pretrain(data: Path, inputs: DistillInputs, call: RunCall, settings:
             require_free(out, needed, overwrite=call.overwrite, files=DISTILL_FILES)
         dataset = open_checked([data], (), ALONE)
         checkpoint = newest_whole(out) if call.resume else None
-        run, distill = set_up_pretraining(
-            dataset, config, of_distillation, teacher_folder=teacher, student_folder=inputs.student,
-            fresh=checkpoint is None and not call.dry_run,
-        )  # fmt: skip
+        models = open_models(dataset, of_distillation, teacher_folder=teacher, student_folder=inputs.student)
+        run = set_up_pretraining(dataset, config, models, fresh=checkpoint is None and not call.dry_run)
+        distill = models.distill
         if call.dry_run:
             return preview(run, config, distill, out)
         identity = run_identity(dataset, config, precision=run.engine.precision)

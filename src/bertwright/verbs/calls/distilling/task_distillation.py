@@ -35,7 +35,7 @@ from bertwright.train.checkpoint.task_resume import (
 from bertwright.train.task_setup.finetune_config import resolve_finetune
 from bertwright.train.task_setup.seeds import train_seeds
 from bertwright.verbs.calls.distilling.sides import Side, compare, kept_fraction, points, sides_table
-from bertwright.verbs.calls.finetune_preview import preview_task
+from bertwright.verbs.calls.finetune_preview import predict_unlabelled, preview_task, warn_of_overlaps
 from bertwright.verbs.calls.run_folder import TASK_FILES, held, require_free
 
 SETTINGS, ANSWERS, PICTURE, INT8 = "distill.toml", "teacher", "quality.png", "int8"
@@ -75,6 +75,7 @@ def distill_task(task: str, inputs: DistillInputs, call: RunCall, settings: Mapp
         setup = set_up_distilled(config, distill, inputs)
         if call.dry_run:
             return preview_task(setup, out, seeds=seeds)
+        overlaps = warn_of_overlaps(setup)
         identity = task_identity(setup, files) | setup.distillation_identity(inputs.texts)
         finished = Finished()
         if call.resume:
@@ -84,13 +85,15 @@ def distill_task(task: str, inputs: DistillInputs, call: RunCall, settings: Mapp
             require_free(out, needed, overwrite=True, clear=True, files=DISTILL_FILES)
         write_toml(out / "config.toml", setup.config)
         write_toml(out / SETTINGS, distill)
-        write_json(out / "manifest.json", {**task_manifest(setup, files, seeds=seeds), "identity": identity})
+        manifest = {**task_manifest(setup, files, seeds=seeds), "overlaps": overlaps, "identity": identity}
+        write_json(out / "manifest.json", manifest)
         setup = setup.with_answers(out / ANSWERS, identity)
         best = train_seeds(setup, out, seeds, first=None, finished=finished, identity=identity)
         best.model.projections = nn.ModuleList()  # they were for training alone
         figures = task_result(setup, files, best, finished.seed_results)
         figures |= {"examples_per_second": speed_of(figures, setup)}
         best.setup.save(best.model, out / "model", name=out.name, figures=figures)
+        predict_unlabelled(best.setup, out, figures)
         sides = compare(setup, best, out, int8=out / INT8 if call.int8 else None, dev=files.get("dev"))
         figures |= finish(out, setup, sides, figures)
         write_task_report(out, best.results)

@@ -8,15 +8,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from os import environ
 
-from bertwright.verbs.study.study_call import StudyCall
+from bertwright.verbs.calls.tuning.study_call import StudyCall
 
-CODE = "from bertwright.verbs.study.study_worker import work; raise SystemExit(work())"
+CODE = "from bertwright.verbs.calls.tuning.study_worker import work; raise SystemExit(work())"
 """What such a process runs: started afresh, it needs no main module of a caller."""
 
 
 @contextmanager
-def helpers(call: StudyCall) -> Iterator[list[subprocess.Popen[str]]]:
-    """Start the processes that search beside this one, and end them where the search ends by an error."""
+def helpers(call: StudyCall) -> Iterator[None]:
+    """Start the processes that search beside this one, and end them when it is done with them."""
     threads = {"OMP_NUM_THREADS": str(call.threads)}
     started: list[subprocess.Popen[str]] = []
     try:
@@ -32,9 +32,7 @@ def helpers(call: StudyCall) -> Iterator[list[subprocess.Popen[str]]]:
             assert one.stdin is not None
             one.stdin.write(call.to_json() + "\n")
             one.stdin.close()
-        yield started
-        for one in started:
-            one.wait()
+        yield
     finally:
         for one in started:
             if one.poll() is None:

@@ -20,10 +20,10 @@ from bertwright.search.outcome import by_model, study_figures
 from bertwright.search.shared_study import SharedStudy
 from bertwright.search.task_trials import UNCOMPILED, TaskTrials
 from bertwright.search.trials import Search
+from bertwright.verbs.calls.tuning.pretrain_trials import PretrainTrials
+from bertwright.verbs.calls.tuning.study_call import StudyCall
 from bertwright.verbs.finetune import finetune
 from bertwright.verbs.pretrain import pretrain
-from bertwright.verbs.study.pretrain_trials import PretrainTrials
-from bertwright.verbs.study.study_call import StudyCall
 
 WINNER, WINNER_LOCK, RECIPE = "winner", ".winner.lock", "recipe.toml"
 RETRAINED = "retrained"

@@ -10,7 +10,7 @@ from typing import Any
 
 from bertwright.errors import UsageError
 from bertwright.system import wanted_threads
-from bertwright.verbs.study.tune_flags import PRETRAIN
+from bertwright.verbs.calls.tuning.tune_flags import PRETRAIN
 
 
 @dataclass(frozen=True)
@@ -19,6 +19,7 @@ class StudyCall:
 
     settings  nested, what all trials share
     seeds     that the winner is trained with
+    threads   of each process of the search
     """
 
     task: str
@@ -33,6 +34,7 @@ class StudyCall:
     folds: int = 0
     processes: int = 1
     trials: int | None = None
+    threads: int = 1
 
     def to_json(self) -> str:
         """Return it as a line for another process."""
@@ -47,11 +49,6 @@ class StudyCall:
     def device(self) -> str:
         """The device that its settings ask for."""
         return str(self.settings.get("engine", {}).get("device", "auto"))
-
-    @property
-    def threads(self) -> int:
-        """Threads of each process of the search."""
-        return max(1, wanted_threads() // self.processes)
 
 
 def study_call(
@@ -91,4 +88,5 @@ def study_call(
     return StudyCall(
         task=task, out=str(out), models=tuple(models), files=named, data=tuple(folders), recipe=str(recipe or ""),
         settings=settings, minutes=minutes, seeds=seeds, folds=folds, processes=processes, trials=trials,
+        threads=max(1, wanted_threads() // processes),
     )  # fmt: skip

@@ -10,8 +10,8 @@ from bertwright.errors import BertwrightError
 from bertwright.log import note
 from bertwright.search.clock import StudyClock
 from bertwright.search.shared_study import opened
-from bertwright.verbs.study.study_call import StudyCall
-from bertwright.verbs.study.study_run import begin, search, tunable_of
+from bertwright.verbs.calls.tuning.study_call import StudyCall
+from bertwright.verbs.calls.tuning.study_run import begin, search, tunable_of
 
 
 def work() -> int:

@@ -4,36 +4,39 @@ from __future__ import annotations
 
 import json
 import time
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
+from filelock import FileLock
 
 from bertwright.config import OneOf, Range
 from bertwright.device import machine, on_device, pick_device
-from bertwright.errors import ModelError, TrainingError
-from bertwright.files import clear_output, locked, map_os_errors, read_json, refuse_existing, write_json
+from bertwright.errors import Interrupted, ModelError, TrainingError, UsageError
+from bertwright.files import LOCK, clear_output, locked, map_os_errors, read_json, refuse_existing, write_json
 from bertwright.log import Facts, note
 from bertwright.result import Result
 from bertwright.search.clock import StudyClock
 from bertwright.search.search_console import SearchConsole
-from bertwright.search.shared_study import DATABASE, LOCK, PROCESSES, SharedStudy, opened
+from bertwright.search.shared_study import DATABASE, PROCESSES, SharedStudy, opened
 from bertwright.search.task_trials import ModelSpeed, TaskTrials
 from bertwright.search.time_plan import plan_time
 from bertwright.search.trials import Search
+from bertwright.stopping import interrupted
 from bertwright.system import wanted_threads
 from bertwright.train.checkpoint.folder import first_difference
-from bertwright.verbs.study.pretrain_trials import RUNS, PretrainTrials
-from bertwright.verbs.study.study_call import StudyCall
-from bertwright.verbs.study.study_helpers import helpers
-from bertwright.verbs.study.study_winner import RECIPE, WINNER, WINNER_LOCK, finish
-from bertwright.verbs.study.tune_flags import PRETRAIN
+from bertwright.verbs.calls.tuning.pretrain_trials import RUNS, PretrainTrials
+from bertwright.verbs.calls.tuning.study_call import StudyCall
+from bertwright.verbs.calls.tuning.study_helpers import helpers
+from bertwright.verbs.calls.tuning.study_winner import RECIPE, WINNER, WINNER_LOCK, finish
+from bertwright.verbs.calls.tuning.tune_flags import PRETRAIN
 
 STUDY = "study.json"
 """What a study was begun with: what must stay the same, the speed of its models, and how its time is divided."""
 STUDY_FILES = (
-    STUDY, DATABASE, f"{DATABASE}-journal", PROCESSES, RUNS, WINNER, "result.json", "report.html", RECIPE, LOCK,
+    STUDY, DATABASE, f"{DATABASE}-journal", PROCESSES, RUNS, WINNER, "result.json", "report.html", RECIPE,
     WINNER_LOCK,
 )  # fmt: skip
 """What the folder of a study holds."""
@@ -53,20 +56,43 @@ def run_study(call: StudyCall, *, overwrite: bool, dry_run: bool, began: float) 
         if overwrite:
             clear_study(folder, call)
         folder.mkdir(parents=True, exist_ok=True)
-        with map_os_errors(folder):
-            runs = begin(call, tunable, spent=time.perf_counter() - began)
-            with opened(folder, tunable) as shared:
-                clock = StudyClock(shared.study, 60 * call.minutes, began=began)
-                with helpers(call):
-                    found = search(call, tunable, shared, clock, runs=runs)
-                while shared.others_work() and clock.left > 0:
-                    time.sleep(WAIT_SECONDS)
-                if shared.best() is None:
-                    raise TrainingError(
-                        f"no trial came to its end in {call.minutes:g} minutes; give more --minutes, and the study in "
-                        f"{folder} goes on"
-                    )
-                return finish(call, tunable, shared, clock, found)
+        try:
+            with map_os_errors(folder):
+                return search_and_finish(call, tunable, began=began)
+        except (KeyboardInterrupt, Interrupted) as stop:
+            message = f"stopped; the same command goes on with the study in {folder}"
+            raise type(stop)(message) if isinstance(stop, Interrupted) else interrupted(stop, message) from stop
+
+
+def search_and_finish(call: StudyCall, tunable: TaskTrials | PretrainTrials, *, began: float) -> Result:
+    """Search until the time is up, in as many processes as the call asks for; then have the winner trained."""
+    folder = Path(call.out)
+    is_new = not (folder / STUDY).is_file()
+    try:
+        runs = begin(call, tunable, spent=time.perf_counter() - began)
+    except UsageError:
+        remove_if_empty(folder)
+        raise
+    with opened(folder, tunable) as shared:
+        clock = StudyClock(shared.study, 60 * call.minutes, began=began if is_new else time.perf_counter())
+        with helpers(call):
+            found = search(call, tunable, shared, clock, runs=runs)
+            while shared.others_work() and clock.left > 0:
+                time.sleep(WAIT_SECONDS)
+        if shared.best() is None:
+            raise TrainingError(
+                f"no trial came to its end in {call.minutes:g} minutes; give more --minutes, and the study in {folder} "
+                "goes on"
+            )
+        return finish(call, tunable, shared, clock, found)
+
+
+def remove_if_empty(folder: Path) -> None:
+    """Delete a folder that holds a lock alone."""
+    if {one.name for one in folder.iterdir()} <= {LOCK}:
+        with suppress(OSError):
+            (folder / LOCK).unlink(missing_ok=True)
+            folder.rmdir()
 
 
 def tunable_of(call: StudyCall) -> TaskTrials | PretrainTrials:
@@ -101,9 +127,10 @@ def begin(call: StudyCall, tunable: TaskTrials | PretrainTrials, *, spent: float
     """
     file = Path(call.out) / STUDY
     identity = json.loads(json.dumps(tunable.identity(), default=str))
-    if not file.is_file():
-        plan = measured(call, tunable, spent=spent)
-        write_json(file, {"identity": identity, "plan": plan, "machine": machine(pick_device())})
+    with FileLock(file.with_name(LOCK)):
+        if not file.is_file():
+            plan = measured(call, tunable, spent=spent)
+            write_json(file, {"identity": identity, "plan": plan, "machine": machine(pick_device())})
     kept = read_json(file)
     other = first_difference(kept["identity"], identity) or first_difference(identity, kept["identity"])
     if other is not None:

@@ -35,6 +35,8 @@ class TuneCall(TypedDict, total=False):
     """Examples that are looked at once, at the end, with the winner."""
     data: list[Path]
     """pretrain: folder that `bertwright prepare` made. Given several times, rows of all are mixed."""
+    size: Annotated[str, Sets(default="searched")]
+    """pretrain: the size of all trials, such as mini."""
     recipe: Annotated[Path, Sets(default="none; pretrain classic-fast")]
     """TOML file of settings that all trials share; of pretrain also the name of a recipe."""
     minutes: Annotated[float, Sets(default="30")]
@@ -55,11 +57,13 @@ class TuneCall(TypedDict, total=False):
     """Write nothing: read and measure; show what is searched, and how the time is divided."""
 
 
-def tune_settings(task: str, flags: Mapping[str, Any]) -> dict[str, Any]:
+def tune_settings(task: str, flags: Mapping[str, Any], *, size: str | None = None) -> dict[str, Any]:
     """Return the settings that all trials share, of flags of FinetuneFlags; raises UsageError where one has no use."""
     if task != PRETRAIN:
+        if size is not None:
+            raise UsageError(f"--size is for pretrain; a model of {task} has the size of its folder, so leave it out")
         return finetune_settings(task, flags)
     odd = next((name for name, value in flags.items() if value is not None and name not in SHARED), None)
     if odd is not None:
         raise UsageError(f"{dashed(odd)} is for tasks; tune pretrain has no use for it, so leave it out")
-    return pretrain_settings(flags)
+    return pretrain_settings({**flags, "size": size})
