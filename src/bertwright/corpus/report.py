@@ -176,5 +176,5 @@ def _beside_facts(both: Mapping[str, Any] | None) -> dict[str, str]:
         "this vocabulary": f"{new['vocab_size']:,}: {cut.format(**new)}, {fewer:+.1%} tokens",
     }
     if general:
-        lines["other English text"] = f"{general['changed']:,} of {general['tokens']:,} tokens are cut otherwise"
+        lines["Python's reference"] = f"{general['changed']:,} of {general['tokens']:,} tokens are cut otherwise"
     return lines
