@@ -24,6 +24,7 @@ from bertwright.train.callbacks.save import CheckpointCallback
 from bertwright.verbs.evaluate import evaluate
 from bertwright.verbs.prepare import prepare
 from bertwright.verbs.pretrain import pretrain
+from bertwright.verbs.show import show
 from bertwright.verbs.verify import verify
 
 SMALL: dict[str, Any] = {
@@ -103,6 +104,8 @@ def test_a_run_begins_with_the_model_and_says_what_it_was(data: Path, start: Pat
         written = (adapted / name).read_text(encoding="utf-8")
         assert digest in written, name
         assert str(start) not in written, name
+    assert show(adapted)["result"]["start"]["sha256"] == digest
+    assert digest in json.dumps(show(adapted / "checkpoints" / "before-decay")["identity"])
     assert {"before-decay", "start"} <= {check.what.removeprefix("checkpoint ") for check in verify(adapted)}
 
 
@@ -140,6 +143,7 @@ def test_a_run_made_longer_equals_one_that_was_asked_for_the_longer_time(
             with pytest.raises(KeyboardInterrupt):
                 pretrain(data, run, resume=True, **words)
         assert read_toml(run / "config.toml")["schedule"]["steps"] == 16
+        assert read_toml(run / "config.toml")["schedule"]["warmup"] == 0.125
     with pytest.raises(UsageError, match="--resume"):
         pretrain(data, run, resume=True, steps="+8")
     pretrain(data, run, resume=True)
@@ -244,3 +248,16 @@ def test_probes_are_measured_at_each_evaluation(data: Path, tmp_path: Path, caps
         assert figures["probes"][name]["accuracy"] == measured[-1][name]
         assert figures["probes"][name]["chance"] == pytest.approx(chance, abs=0.1)
     assert measured[-1]["animals"] > 0.9
+
+
+def test_a_causal_detour_ends_in_masked_tokens_and_can_be_made_longer(data: Path, start: Path, tmp_path: Path) -> None:
+    """Next tokens while the rate is held, masked tokens while it falls, as the header of the recipe says."""
+    rows = {"length": 32, "rows": 8}
+    phases = [{**rows, "share": 0.75, "causal": True}, {**rows, "share": 0.25}]
+    settings = laid_over(SMALL, schedule={**SMALL["schedule"], "phases": phases})
+    pretrain(data, tmp_path / "run", init_from=start, settings=settings)
+    lines = metrics(tmp_path / "run")
+    assert ["causal_loss" in line for line in lines] == [False, *[True] * 6, False, False]
+    assert "mlm_loss" in lines[-1]
+    pretrain(data, tmp_path / "run", resume=True, steps="+8")
+    assert ["causal_loss" in line for line in metrics(tmp_path / "run")] == [False, *[True] * 12, *[False] * 4]

@@ -212,6 +212,7 @@ class DistilledSetup(HeadSetup):
         """Return what result.json holds of the distillation."""
         shape = self.encoder_config
         return {
+            **super().extra_facts(),
             "teachers": [str(teacher.folder) for teacher in self.teachers],
             "student": {
                 "layers": shape.layers, "width": shape.hidden_size, "heads": shape.heads, "blocks": list(self.taken)

@@ -90,14 +90,20 @@ def project_encoder(
     rows = RealRows(few_rows(batches))
     masks = [teacher.build_mask(batch.attention_mask, None) for batch in rows.batches]
     hidden = [teacher.embeddings(batch.input_ids, batch.token_type_ids) for batch in rows.batches]
-    first, layers = rows.tokens(hidden), []
+    first = rows.tokens(hidden)
+    spread, inputs = _spread(first), {}
     for number in range(1, teacher.config.layers + 1):
+        inputs[number] = hidden  # all else that a block computes is computed again: of many layers it is gigabytes
         layer, hidden = _layer(teacher.block(number - 1), hidden, masks, rows)
-        layers += [layer] if number in taken else []
-    directions = _directions([first, *(one for layer in layers for one in (layer.attended, layer.output))], student)
+        if number in taken:
+            spread += _spread(layer.attended) + _spread(layer.output)
+        else:
+            del inputs[number]
+    directions = _directions(spread, student.config.hidden_size)
     project_embeddings(teacher, student, directions, first, rows)
     states = [student.embeddings(batch.input_ids, batch.token_type_ids) for batch in rows.batches]
-    for place, (number, layer) in enumerate(zip(taken, layers, strict=True)):
+    for place, number in enumerate(taken):
+        layer, _ = _layer(teacher.block(number - 1), inputs.pop(number), masks, rows)
         states = _fit_block(teacher.block(number - 1), student.block(place), layer, states, masks, rows, directions)
     if hasattr(teacher, "pooler") and hasattr(student, "pooler"):
         _fit_pooler(teacher, student, hidden, states)
@@ -121,15 +127,16 @@ def _layer(block: Block, hidden: Sequence[Tensor], masks: Sequence[Mask], rows: 
     return Layer(*(rows.tokens(one) for one in parts)), parts[-1]
 
 
-def _directions(states: Sequence[Tensor], student: BertForPreTraining) -> Tensor:
-    """Return [H, W]: W directions, at right angles, in which the teacher's states of all layers vary most."""
-    width = student.config.hidden_size
-    total = torch.zeros(states[0].shape[1], states[0].shape[1], dtype=torch.float64)
-    for one in states:
-        centred = one - one.mean(0)
-        covariance = (centred.T @ centred).double()
-        total += covariance / covariance.trace()
-    largest = torch.linalg.eigh(total).eigenvectors[:, -width:]
+def _spread(states: Tensor) -> Tensor:
+    """Return how states [N, H] vary, as their covariance [H, H] in proportion to all of it, in float64."""
+    centred = states - states.mean(0)
+    covariance: Tensor = (centred.T @ centred).double()
+    return covariance / covariance.trace()
+
+
+def _directions(spread: Tensor, width: int) -> Tensor:
+    """Return [H, W]: W directions, at right angles, in which states vary most, turned at random."""
+    largest = torch.linalg.eigh(spread).eigenvectors[:, -width:]
     generator = torch.Generator().manual_seed(key_of("directions", width))
     turn, _ = torch.linalg.qr(torch.randn(width, width, generator=generator, dtype=torch.float64))
     directions: Tensor = (largest @ turn).float()

@@ -17,7 +17,7 @@ from bertwright.distillation.student import check_start, student_shape
 from bertwright.distillation.taught_rows import TaughtRows
 from bertwright.distillation.teachers import Teacher, open_teacher
 from bertwright.distillation.traces import matched_layers
-from bertwright.errors import CorpusError, ModelError, UsageError
+from bertwright.errors import ConfigError, CorpusError, ModelError, UsageError
 from bertwright.hub.encoder_folder import read_config
 from bertwright.hub.task_folder import read_fine_tuned
 from bertwright.inference.predictors import task_of
@@ -61,6 +61,7 @@ def set_up_distilled(config: FinetuneConfig, distill: DistillConfig, inputs: Dis
 
     Raises InputError where a file or model is unfit, and ConfigError where settings are.
     """
+    refuse_unused(config)
     shape, taken = shape_of_student(distill, inputs)
     tokenizer = load_tokenizer(inputs.folder)
     config, prompt = DistilledSetup.fitted(config, shape, inputs.folder)
@@ -98,6 +99,21 @@ def set_up_distilled(config: FinetuneConfig, distill: DistillConfig, inputs: Dis
     )
     setup.check()
     return setup
+
+
+def refuse_unused(config: FinetuneConfig) -> None:
+    """Raise ConfigError where settings ask for what a student does not learn by."""
+    head, transfer = config.head, config.transfer
+    asked = {
+        "head.crf": head.crf,
+        "head.windows": head.windows,
+        "transfer.r_drop": transfer.r_drop,
+        "transfer.few_shot": transfer.few_shot,
+        "split.folds": config.split.folds,
+    }
+    odd = next((name for name, value in asked.items() if value), None)
+    if odd is not None:
+        raise ConfigError(f"{odd}: a student learns a teacher's answers row by row, without it; leave it out")
 
 
 def shape_of_student(distill: DistillConfig, inputs: DistillInputs) -> tuple[ModelConfig, tuple[int, ...]]:

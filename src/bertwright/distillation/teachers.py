@@ -54,7 +54,8 @@ def open_teacher(folder: Path, task: Task[Any], tokenizer: Tokenizer) -> Teacher
     opened = read_fine_tuned(folder)
     theirs = task_of(opened)
     if type(theirs) is not type(task):
-        raise ModelError(f"{folder} is a model for {theirs.name}, not for {task.name}; give a teacher of that task")
+        other = "with another kind of head" if theirs.name == task.name else f"for {theirs.name}"
+        raise ModelError(f"{folder} is a model {other}, not for {task.name} as asked; give a teacher of that task")
     if isinstance(theirs, ClassifyLong):
         raise ModelError(f"{folder} reads long texts in windows, which distill does not; give a teacher of single rows")
     if opened.model.crf is not None:

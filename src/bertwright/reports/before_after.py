@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from bertwright.data.pretraining.dataset import Dataset, bytes_per_token
+from bertwright.data.pretraining.dataset import Dataset
 from bertwright.log import Block, ResultTable
 from bertwright.train.setup.evaluator import Beside, name_of_general
 
@@ -21,6 +21,8 @@ FIGURES = {
     "accuracy": ("accuracy", ".1%"),
 }
 """Figures of a text: what each is called, its key, and how it is written."""
+KEYS = {"nats_per_token": "mlm_loss", "nats_per_byte": "mlm_nats_per_byte", "accuracy": "mlm_accuracy"}
+"""The same by their names among held-out figures."""
 
 
 def before_after(
@@ -32,14 +34,12 @@ def before_after(
     domain, the others are general text.
     """
     first: Mapping[str, Any] = next((line for line in lines if line["step"] == 0 and "valid" in line), {})
-    folders = list(zip(dataset.names, dataset.manifests, strict=True))
-    if beside.general is not None:
-        folders.append((name_of_general(beside.general, dataset), beside.general.manifests[0]))
+    names = [*dataset.names, *([name_of_general(beside.general, dataset)] if beside.general is not None else [])]
     texts = {}
-    for place, (name, manifest) in enumerate(folders):
+    for place, name in enumerate(names):
         prefix = "" if place == 0 and len(dataset.names) == 1 else f"{name}/"
         found = {
-            when: _figures(valid, prefix, bytes_per_token(manifest))
+            when: _figures(valid, prefix)
             for when, valid in (("before", first.get("valid", {})), ("after", after["valid"]))
         }
         if all(found.values()):
@@ -51,13 +51,9 @@ def before_after(
     return {"texts": texts, "samples": samples}
 
 
-def _figures(valid: Mapping[str, float], prefix: str, size: float | None) -> dict[str, float]:
-    """Return the figures of a text, `size` bytes a token; none where it was not evaluated."""
-    loss = valid.get(f"{prefix}mlm_loss")
-    if loss is None:
-        return {}
-    a_byte = {} if size is None else {"nats_per_byte": round(loss / size, 6)}
-    return {"nats_per_token": loss, **a_byte, "accuracy": valid[f"{prefix}mlm_accuracy"]}
+def _figures(valid: Mapping[str, float], prefix: str) -> dict[str, float]:
+    """Return the figures of a text; none where it was not evaluated."""
+    return {ours: valid[name] for ours, key in KEYS.items() if (name := f"{prefix}{key}") in valid}
 
 
 def comparison_tables(figures: Mapping[str, Any]) -> list[Block]:

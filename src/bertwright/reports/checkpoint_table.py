@@ -52,4 +52,15 @@ def _facts(saved: Mapping[str, Any]) -> dict[str, str]:
     }
     if saved.get("held_out") is not None:
         facts["held-out loss"] = f"{saved['held_out']:.4f}"
+    if run.get("start"):
+        facts["went on from"] = went_on_from(run["start"])
     return facts | {name: str(run[name]) for name in OF_RUN if name in run}
+
+
+def went_on_from(start: Mapping[str, str]) -> str:
+    """Return in words which model a run went on from.
+
+    >>> went_on_from({"model_type": "bert", "sha256": "64feddf70ee5" + 52 * "0"})
+    'bert, SHA-256 64feddf70ee5'
+    """
+    return f"{start['model_type']}, SHA-256 {start['sha256'][:12]}"

@@ -10,6 +10,7 @@ from typing import Any
 from bertwright.data.pretraining.dataset import Dataset
 from bertwright.device import machine, versions
 from bertwright.model.encoder import Encoder, parameter_count
+from bertwright.reports.checkpoint_table import went_on_from
 from bertwright.reports.curves import BINARY
 from bertwright.tasks.metrics import with_perplexity
 from bertwright.train.auxiliary import encoder_of
@@ -111,7 +112,7 @@ def facts(figures: Mapping[str, Any]) -> dict[str, str]:
         from_first = f"{probe['first']:.1%} -> {probe['accuracy']:.1%}"
         shown[f"probe {name}"] = f"{from_first} ({probe['kind']}; chance: {probe['chance']:.1%})"
     if "start" in figures:
-        shown["went on from"] = f"{figures['start']['model_type']}, SHA-256 {figures['start']['sha256'][:12]}"
+        shown["went on from"] = went_on_from(figures["start"])
     shown["speed"] = f"{figures['tokens_per_second']:,.0f} tokens/s, MFU {figures['mfu']:.0%}"
     done = f"{figures['steps']:,} steps, {figures['tokens']:,} tokens ({figures['epochs']:.2f} epochs)"
     shown["trained"] = f"{done}, {seconds / 60:.1f} minutes"

@@ -73,6 +73,7 @@ def pretrain(
     resume = resume or (restarted and (out / "config.toml").is_file())
     settings = settings if start is None else merge(settings, start.settings(settings))
     config = resume_settings(out, settings) if resume else resolve(recipe, settings)
+    saved = resume_settings(out, {}) if resume else config
     if more is not None and not restarted:
         config = extended(out, config, more)
     require_tracker(config.engine.track)
@@ -84,7 +85,7 @@ def pretrain(
         if dry_run:
             return preview_run(data, out, config, group, start=start, resumes=resume)
         dataset = open_checked(config.folders(data), config.data.shares, group)
-        checkpoint = last_checkpoint(out, config.schedule, group) if resume else None
+        checkpoint = last_checkpoint(out, (config if more else saved).schedule, group) if resume else None
         fresh = checkpoint is None
         if fresh:
             require_start(dataset, config, start)

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 
 from bertwright.errors import ModelError
-from bertwright.files import read_json
+from bertwright.files import optional_object, read_json
 from bertwright.log import Block, Facts, ResultTable
+from bertwright.reports.checkpoint_table import went_on_from
 from bertwright.reports.finetune_result import score_table
 from bertwright.reports.pretrain_result import facts
 from bertwright.result import Result
@@ -64,6 +65,8 @@ def show_run(run: Path) -> Result:
         if (run / "result.json").is_file():
             result = dict(read_json(run / "result.json"))
             blocks.append(score_table(result) if task else Facts(str(run), facts(result)))
+        elif not task and (start := start_of(run)):
+            blocks.append(Facts(str(run), {"goes on from": went_on_from(start)}))
         columns, chosen = task_columns(lines) if task else pretraining_columns(lines), spread_lines(lines)
         rows = [metric_row(line, columns) for line in chosen]
     except (OSError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError) as error:
@@ -78,6 +81,14 @@ def pretraining_columns(lines: Sequence[Mapping[str, Any]]) -> Columns:
     """Return the columns of a pre-training run: the usual ones, and those of its objectives."""
     known = {name for line in lines for name in (*line, *(line.get("valid") or {}))}
     return {name: column for name, column in METRICS.items() if name not in SOMETIMES or column[0] in known}
+
+
+def start_of(run: Path) -> dict[str, str] | None:
+    """Return what the model was that a run of pre-training goes on from; None where it began with a new one."""
+    start: dict[str, str] | None = optional_object(
+        run / "manifest.json", error=ModelError, fix="copy the run again"
+    ).get("start")
+    return start
 
 
 def task_columns(lines: Sequence[Mapping[str, Any]]) -> Columns:

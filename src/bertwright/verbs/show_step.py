@@ -60,12 +60,12 @@ def show_step(
     batch, tokenizer, per_epoch, objective = _drawn(data, config, place)
     index = place.drawn % config.engine.accumulation
     generator = torch.Generator().manual_seed(key_of("mask", config.seed, number, index))
-    started = config.schedule.start_of(place.phase)
-    masked = objective.corrupt(batch, generator, started if place.progress is None else place.progress)
+    progress = config.schedule.start_of(place.phase) if place.progress is None else place.progress
+    masked = objective.corrupt(batch, generator, progress)
     if not place.exact:
         note("masks are drawn by the number of the step in the whole run, so these are of the same kind, but others")
     if place.progress is None and objective.has_dynamic_slots:
-        note("the mask rate changes along the run; it is shown as at its start")
+        note("the mask rate changes along the run; it is shown as where the phase begins")
     if objective.shared:
         note("the generator of the run writes over these masked tokens; what it writes depends on its weights")
     if objective.asks_model:
@@ -80,7 +80,7 @@ def show_step(
     )
     figures = {
         "kind": "batch", "batch": number, "data": data, "phase": place.phase + 1, "seed": config.seed,
-        "rows_per_epoch": per_epoch, "masking": objective.describe(place.progress or 0.0),
+        "rows_per_epoch": per_epoch, "masking": objective.describe(progress),
     }  # fmt: skip
     return rows_result(figures, title, batch, masked, tokenizer, most=rows, kind=objective.rows)
 

@@ -100,7 +100,7 @@ def test_the_loss_is_the_mean_over_masked_tokens_that_are_asked() -> None:
     generator = torch.Generator().manual_seed(3)
     logits = torch.randn((2, long.shape[1], VOCAB), generator=generator)
     objective = SpanMasking(VOCAB, MASK, boundary=True)
-    loss = objective.loss(Scores(logits, None, logits.flip(2)), rows)
+    loss = objective.loss(Scores(logits, None, boundary=logits.flip(2)), rows)
     logs = logits.flip(2).log_softmax(-1).gather(2, rows.masked_labels[:, :, None])[:, :PLACES, 0]
     part = loss.parts["boundary"]
     assert part.count == 2 * PLACES
@@ -110,7 +110,7 @@ def test_the_loss_is_the_mean_over_masked_tokens_that_are_asked() -> None:
     assert loss.total.item() == pytest.approx(plain.total.item() - float(logs.sum()) / long.numel(), rel=1e-5)
     total = 0.0
     for one in (slice(0, 1), slice(1, 2)):
-        total += objective.loss(Scores(logits[one], None, logits[one].flip(2)), rows.cut(one)).total.item()
+        total += objective.loss(Scores(logits[one], None, boundary=logits[one].flip(2)), rows.cut(one)).total.item()
     assert total == pytest.approx(loss.total.item(), rel=1e-5)
 
 
@@ -120,4 +120,6 @@ def test_the_head_is_an_option() -> None:
     without = build_objective(ObjectiveConfig(names=("span",)), vocab_size=VOCAB, mask_id=MASK)
     assert with_head.new_head(64, 32) is not None
     assert without.new_head(64, 32) is None
+    assert with_head.flops(lambda masked: masked, length=100, progress=0.0) == 30
+    assert without.flops(lambda masked: masked, length=100, progress=0.0) == 15
     assert without.corrupt(batch(), torch.Generator()).boundaries is None

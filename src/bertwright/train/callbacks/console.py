@@ -45,6 +45,7 @@ class ConsoleCallback(Callback):
         if valid := report.notes.get("valid"):
             names = {name: name for name in valid} if self.names is None else self.names(valid)
             shown = "  ".join(f"{name} {valid[key]:.3f}" for key, name in names.items())
+            shown += "".join(f"  {name} {value:.1%}" for name, value in report.notes.get("probes", {}).items())
             (self.bar.console.print if self.task is not None else note)(
                 f"held out at step {report.progress.step:,}: {shown}"
             )

@@ -13,6 +13,7 @@ import torch
 
 from bertwright.distillation.distilled_task import DistilledSetup
 from bertwright.distillation.teachers import Teacher, ask
+from bertwright.files import remove
 from bertwright.hub.onnx.onnx_folder import MODEL, OnnxFolder, open_onnx
 from bertwright.inference.batching import Forward, cpu_policy, logits_of
 from bertwright.inference.int8_cost import rows_a_second
@@ -70,7 +71,7 @@ def compare(
     sizes["student"], forwards["student"] = 4 * parameter_count(student), task_forward(student, device=CPU)
     if int8 is not None:
         opened = exported(setup, out / "model", int8, dev)
-        figures["int8"] = {split: of_export(setup, opened, split) for split in splits}
+        figures["int8"] = {split: of_export(best, opened, split) for split in splits}
         sizes["int8"], forwards["int8"] = (int8 / MODEL).stat().st_size, opened.logits
     speeds = rows_a_second(forwards, setup.splits["dev"].rows) | own
     return {name: Side(figures[name], sizes[name], speeds[name]) for name in figures}
@@ -88,16 +89,17 @@ def of_teacher(setup: DistilledSetup, teacher: Teacher, split: str) -> dict[str,
 
 def exported(setup: DistilledSetup, model: Path, out: Path, dev: Path | None) -> OnnxFolder:
     """Return the student exported to `out` in 8-bit integers, whose range is measured on dev, where it is a file."""
+    remove(out)  # that of a run which was stopped here
     columns = {name: value for name, value in setup.config.columns.model_dump().items() if isinstance(value, str)}
     export_onnx(model, out, quantize="int8", data=dev, columns=columns if dev is not None else {})
     return open_onnx(out)
 
 
-def of_export(setup: DistilledSetup, opened: OnnxFolder, split: str) -> dict[str, float]:
+def of_export(best: TrainedRun, opened: OnnxFolder, split: str) -> dict[str, float]:
     """Return the figures of an exported student on a split."""
-    chosen = setup.splits[split]
+    chosen = best.setup.splits[split]
     logits = logits_of(opened.logits, chosen.rows, policy=cpu_policy())
-    return dict(setup.task.evaluate(logits, chosen.examples).figures)
+    return dict(best.setup.task.evaluate(logits, chosen.examples).figures)
 
 
 def last_split(sides: Mapping[str, Side]) -> str:

@@ -35,9 +35,8 @@ from bertwright.train.checkpoint.task_resume import (
 from bertwright.train.task_setup.finetune_config import resolve_finetune
 from bertwright.train.task_setup.seeds import train_seeds
 from bertwright.verbs.calls.distilling.sides import Side, compare, kept_fraction, points, sides_table
-from bertwright.verbs.calls.finetune_preview import preview_task
+from bertwright.verbs.calls.finetune_preview import predict_unlabelled, preview_task, warn_of_overlaps
 from bertwright.verbs.calls.run_folder import TASK_FILES, held, require_free
-from bertwright.verbs.finetune import predict_unlabelled, warn_of_overlaps
 
 SETTINGS, ANSWERS, PICTURE, INT8 = "distill.toml", "teacher", "quality.png", "int8"
 DISTILL_FILES = (*TASK_FILES, SETTINGS, ANSWERS, PICTURE, INT8)
