@@ -37,7 +37,7 @@ def study_facts(figures: Figures, out: Path) -> dict[str, str]:
     facts = {
         "winner": f"trial {winner['trial']}: {winner['model']}",
         "its settings": which,
-        f"{metric} on dev, search": f"{winner['dev']:.4f} (mean of {runs_text(len(winner['runs']), figures)})",
+        f"{metric} on dev, search": f"{winner['dev']:.4f} ({runs_text(len(winner['runs']), figures)})",
     }
     if defaults is not None:
         facts["the defaults"] = f"{defaults['dev']:.4f} ({defaults['model']})"
@@ -45,7 +45,8 @@ def study_facts(figures: Figures, out: Path) -> dict[str, str]:
         if split in run:
             every = run.get(f"{split}_each", [])
             spread = f" ± {stdev(every):.4f}" if len(every) > 1 else ""
-            facts[f"{metric} on {split}, {run['seeds']} new seeds"] = f"{run[split]:.4f}{spread}"
+            seeds = "a new seed" if run["seeds"] == 1 else f"{run['seeds']} new seeds"
+            facts[f"{metric} on {split}, {seeds}"] = f"{run[split]:.4f}{spread}"
     whole = sum(1 for one in figures["trials"] if one["whole"])
     facts["trials"] = f"{len(figures['trials'])}, {whole} of them to the end, in {figures['seconds'] / 60:.1f} minutes"
     facts["recipe"] = str(out / figures["recipe"])
@@ -55,7 +56,7 @@ def study_facts(figures: Figures, out: Path) -> dict[str, str]:
 
 def runs_text(count: int, figures: Figures) -> str:
     """Return what a trial was measured over, in words."""
-    return f"{count} folds" if figures.get("folds") else "a seed" if count == 1 else f"{count} seeds"
+    return f"mean of {count} folds" if figures["folds"] else "one seed" if count == 1 else f"mean of {count} seeds"
 
 
 def settings_line(trial: Figures) -> str:
