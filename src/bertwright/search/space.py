@@ -31,6 +31,7 @@ def distribution_of(one: Range) -> BaseDistribution:
 def value_of(one: Range, drawn: Any, *, default: Any, layers: int) -> Any:
     """Return the value of a setting for what was drawn.
 
+    >>> from bertwright.config import Between
     >>> value_of(Between(0.5, 10.0, times="default"), 2.0, default=6e-5, layers=6)
     0.00012
     >>> value_of(OneOf((0.0, 0.34), times="layers"), 0.34, default=0, layers=6)
@@ -52,6 +53,7 @@ def usual_of(one: Range, default: Any) -> Any:
 def nearest(one: Range, value: Any) -> Any:
     """Return what of a range is nearest to a value; the first of single values where that is none of them.
 
+    >>> from bertwright.config import Between
     >>> nearest(Between(2, 12, whole=True), 20.0)
     12
     """
@@ -79,6 +81,7 @@ def settings_of(
 def without_fixed(space: Mapping[str, Range], settings: Mapping[str, Any]) -> dict[str, Range]:
     """Return a space without what the settings of a call fix; of the head all, where they fix something of it.
 
+    >>> from bertwright.config import Between
     >>> list(without_fixed({"schedule.epochs": Between(2, 12), "head.crf": OneOf((False, True))}, {"head": {"x": 1}}))
     ['schedule.epochs']
     """
