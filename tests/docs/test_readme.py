@@ -91,7 +91,7 @@ def test_settings_named_in_the_docs_exist() -> None:
 
 def test_flags_and_settings_named_in_the_docs_of_tasks_exist(capsys: pytest.CaptureFixture[str]) -> None:
     text = (ROOT / "docs/tasks.md").read_text(encoding="utf-8")
-    for verb in ("finetune", "predict", "export"):
+    for verb in ("finetune", "evaluate", "predict", "export"):
         assert main([verb, "--help"]) == 0
     output = capsys.readouterr().out
     for flag in re.findall(r"`(--[\w.-]+)`", text):

@@ -23,6 +23,7 @@ from bertwright.train.checkpoint.resume import resumed
 from bertwright.train.checkpoint.snapshot import copy_state
 from bertwright.train.ema import EMA, AverageConfig
 from bertwright.train.parallel.group import ALONE
+from bertwright.train.schedule import ScheduleConfig
 from bertwright.train.setup.pretrain_config import resolve
 from bertwright.train.state import Progress, TrainState
 from bertwright.verbs.show_run import show_run
@@ -151,7 +152,7 @@ def _shared_checkpoint(folder: Path) -> Path:
 
 def _go_on(folder: Path) -> None:
     """Go on from the checkpoint as if its checksums were right: they prove nothing about who wrote it."""
-    resumed(folder / "checkpoints" / "step-3", _state(), {"seed": 0}, group=ALONE)
+    resumed(folder / "checkpoints" / "step-3", _state(), {"seed": 0}, ScheduleConfig(steps=3), group=ALONE)
 
 
 def _read_checksums(folder: Path) -> None:

@@ -373,7 +373,7 @@ def test_evaluate_repeats_the_last_evaluation_of_the_run(data: Path, done: Path)
     again = evaluate("nsp", done / "model", data, length=32, num_rows=32)
     assert again == pytest.approx(figures["valid"], abs=2e-5, rel=2e-5)
     single = evaluate("mlm", done / "model", data, length=32, num_rows=32)
-    assert set(single) == {"mlm_loss", "mlm_perplexity", "mlm_accuracy"}
+    assert set(single) == {"mlm_loss", "mlm_perplexity", "mlm_accuracy", "mlm_nats_per_byte"}
     with pytest.raises(UsageError, match="mlm, nsp, sop, minimal-pairs"):
         evaluate("glue", done / "model", data)
     with pytest.raises(UsageError, match="512 positions"):

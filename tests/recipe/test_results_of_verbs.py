@@ -44,6 +44,8 @@ CALLS = {
     "pretrain": ["--data", "data", "--out", "NEW", "--size", "tiny", "--dry-run"],
     "evaluate": ["mlm", "--model", "run/model", "--data", "data", "--length", "32", "--num-rows", "32"],
     "finetune": ["classify", "--model", "run/model", "--train", "train.tsv", "--out", "NEW", "--dry-run"],
+    "tune": ["classify", "--model", "run/model", "--train", "train.tsv", "--minutes", "9", "--out", "NEW", "--dry-run"],
+    "distill": "classify --teacher task/model --train train.tsv --layers 1 --out NEW --dry-run".split(),
     "predict": ["--model", "task/model", "It rains.", "It does not."],
     "embed": ["--model", "run/model", "--input", "text.txt", "--out", "NEW.npy"],
     "export": ["--model", "task/model", "--out", "NEW"],

@@ -6,7 +6,6 @@ it. How well each of both suits the text is measured on a sample, and what becam
 
 from __future__ import annotations
 
-import importlib
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
@@ -162,8 +161,8 @@ def changed_tokens(old: Tokenizer, new: Tokenizer, texts: Sequence[str]) -> dict
 def general_texts() -> list[str]:
     """Return paragraphs of Python's language reference, of which the standard library has a copy."""
     try:
-        topics = importlib.import_module("pydoc_data.topics").topics
-    except (ImportError, AttributeError):
+        from pydoc_data.topics import topics
+    except ImportError:
         return []
     paragraphs = [part for text in topics.values() for part in str(text).split("\n\n") if part.strip()]
     return _bounded(paragraphs, GENERAL_BYTES)

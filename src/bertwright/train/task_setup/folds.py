@@ -114,7 +114,8 @@ def _fold(
 def _read_fold(folder: Path) -> FoldResult:
     """Return what a fold that is done has given; raises ModelError where its folder is damaged."""
     try:
-        return FoldResult(read_json(folder / "figures.json"), np.load(folder / "logits.npy"))
+        logits = np.lib.format.open_memmap(folder / "logits.npy", mode="r")
+        return FoldResult(read_json(folder / "figures.json"), logits)
     except (OSError, ValueError, EOFError) as error:
         raise ModelError(f"{folder} is damaged ({error}); delete it to train its fold again") from error
 
