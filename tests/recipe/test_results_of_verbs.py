@@ -38,14 +38,15 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+LABELLED = ["--train", "train.tsv"]
 CALLS = {
     "prepare": ["text.txt", "--out", "NEW", "--vocab-size", "512"],
     "doctor": ["text.txt"],
     "pretrain": ["--data", "data", "--out", "NEW", "--size", "tiny", "--dry-run"],
     "evaluate": ["mlm", "--model", "run/model", "--data", "data", "--length", "32", "--num-rows", "32"],
-    "finetune": ["classify", "--model", "run/model", "--train", "train.tsv", "--out", "NEW", "--dry-run"],
-    "tune": ["classify", "--model", "run/model", "--train", "train.tsv", "--minutes", "9", "--out", "NEW", "--dry-run"],
-    "distill": "classify --teacher task/model --train train.tsv --layers 1 --out NEW --dry-run".split(),
+    "finetune": ["classify", "--model", "run/model", *LABELLED, "--out", "NEW", "--dry-run"],
+    "tune": ["classify", "--model", "run/model", *LABELLED, "--minutes", "9", "--out", "NEW", "--dry-run"],
+    "distill": ["classify", "--teacher", "task/model", *LABELLED, "--layers", "1", "--out", "NEW", "--dry-run"],
     "predict": ["--model", "task/model", "It rains.", "It does not."],
     "embed": ["--model", "run/model", "--input", "text.txt", "--out", "NEW.npy"],
     "export": ["--model", "task/model", "--out", "NEW"],
