@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 
-from bertwright.corpus.shards import read_manifest
+from bertwright.corpus.manifest import read_manifest
 from bertwright.device import machine, pick_device
 from bertwright.hub.encoder_folder import read_config
 from bertwright.planning.law import Runs, fit_law, read_runs

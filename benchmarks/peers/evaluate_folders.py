@@ -28,7 +28,8 @@ from transformers import (
     PreTrainedModel,
 )
 
-from bertwright.corpus.shards import Shards, read_manifest
+from bertwright.corpus.manifest import read_manifest
+from bertwright.corpus.shards import Shards
 from bertwright.objectives.combine import build_objective
 from bertwright.objectives.config import ObjectiveConfig
 from bertwright.objectives.nsp import pair_figures, pair_sums

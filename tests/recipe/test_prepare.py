@@ -16,7 +16,8 @@ import pytest
 
 from bertwright.corpus import cooccurrence
 from bertwright.corpus.cooccurrence import NEIGHBOURS, load_or_count
-from bertwright.corpus.shards import Shards, bytes_per_token, read_manifest
+from bertwright.corpus.manifest import bytes_per_token, read_manifest
+from bertwright.corpus.shards import Shards
 from bertwright.corpus.vocabulary import vocabulary_size
 from bertwright.errors import CorpusError, DiskSpaceError, TokenizerError, UsageError
 from bertwright.rng import stream

@@ -22,11 +22,12 @@ import zstandard
 from safetensors.torch import save_file
 
 from bertwright.corpus.eval_texts import load_eval_texts
+from bertwright.corpus.manifest import read_manifest
 from bertwright.corpus.readers.documents import read_documents
 from bertwright.corpus.readers.formats import ReadOptions
 from bertwright.corpus.readers.layouts import detect_layout
 from bertwright.corpus.readers.table import read_table
-from bertwright.corpus.shards import DocumentBlock, Shard, Shards, read_manifest, write_shard
+from bertwright.corpus.shards import DocumentBlock, Shard, Shards, write_shard
 from bertwright.errors import BertwrightError, ConfigError, CorpusError, DataError, InputError, ModelError
 from bertwright.files import safe_join, write_json
 from bertwright.hub.encoder_folder import read_model, save_model

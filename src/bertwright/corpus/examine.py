@@ -14,13 +14,14 @@ import numpy as np
 import pyarrow as pa
 
 from bertwright.corpus.dedup.overlap import Overlap
+from bertwright.corpus.manifest import read_manifest
 from bertwright.corpus.profile import Profile, Profiler
 from bertwright.corpus.readers.documents import read_documents
 from bertwright.corpus.readers.formats import ReadOptions
 from bertwright.corpus.readers.inputs import find_texts
 from bertwright.corpus.readers.layouts import Layout, detect_layout
 from bertwright.corpus.readers.remote import TextFile
-from bertwright.corpus.shards import Shards, read_manifest
+from bertwright.corpus.shards import Shards
 from bertwright.corpus.survey import survey
 from bertwright.errors import CorpusError
 from bertwright.files import human_bytes

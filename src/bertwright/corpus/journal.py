@@ -15,7 +15,7 @@ from time import perf_counter
 from typing import Any
 
 from bertwright.corpus.filters.language import LanguageChoice
-from bertwright.corpus.shards import SPLITS
+from bertwright.corpus.manifest import SPLITS
 from bertwright.errors import DataError, OutputExistsError
 from bertwright.files import read_json, refuse_existing, remove, write_json
 from bertwright.log import note

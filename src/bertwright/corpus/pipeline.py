@@ -28,12 +28,13 @@ from bertwright.corpus.executors.processes import Workers, in_order, read_ahead
 from bertwright.corpus.executors.work import CleanTexts, EncodedTexts
 from bertwright.corpus.filters.counts import DropCounts
 from bertwright.corpus.journal import Journal, Position
+from bertwright.corpus.manifest import SPLITS
 from bertwright.corpus.readers.documents import read_documents
 from bertwright.corpus.readers.formats import ReadOptions
 from bertwright.corpus.readers.layouts import Layout
 from bertwright.corpus.readers.remote import TextFile
 from bertwright.corpus.readers.rows import TextBatch
-from bertwright.corpus.shards import SPLITS, DocumentBlock, join_blocks, write_shard
+from bertwright.corpus.shards import DocumentBlock, join_blocks, write_shard
 from bertwright.errors import CorpusError
 from bertwright.files import sha256_of
 

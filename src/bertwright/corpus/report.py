@@ -10,7 +10,7 @@ import numpy as np
 
 from bertwright.corpus.filters.text_filter import LINE_RULE
 from bertwright.corpus.journal import Journal
-from bertwright.corpus.shards import FORMAT_VERSION, SPLITS, fingerprint_of
+from bertwright.corpus.manifest import FORMAT_VERSION, SPLITS, fingerprint_of
 from bertwright.files import human_bytes
 from bertwright.log import note
 

@@ -20,11 +20,18 @@ from bertwright.types import Batch, Loss, LossParts, MaskedBatch, PartSums, Scor
 
 
 @dataclass(frozen=True)
-class NextSentencePrediction(NamedObjective):
-    """Whether the second segment of a row follows the first in the text, from the logits of the next-sentence head."""
+class PairObjective(NamedObjective):
+    """A question with two answers about the segments of a row, from the logits of the pair head; nothing is hidden."""
 
-    needs: ClassVar[Rows] = "pairs"
     hides: ClassVar[bool] = False
+    what: ClassVar[str]
+    """What it is called in messages."""
+    part: ClassVar[str]
+    """The name of its part of the loss."""
+    second: ClassVar[str]
+    """The name of its class 1."""
+    segments: ClassVar[str]
+    """The rows that it is given, in messages."""
 
     @classmethod
     def from_config(cls, config: ObjectiveConfig, vocabulary: Vocabulary, options: Any) -> Self:
@@ -43,15 +50,26 @@ class NextSentencePrediction(NamedObjective):
         Raises DataError where the rows are no pairs, and ModelError where the model has no head for them.
         """
         if example.next_label is None:
-            raise DataError("next sentence prediction was given rows of one segment; draw them with rows of pairs")
+            raise DataError(f"{self.what} was given rows of one segment; draw them with {self.segments}")
         if scores.nsp is None:
-            raise ModelError("next sentence prediction needs a model with a next-sentence head; train masking alone")
-        summed, parts = pair_sums(scores.nsp, example.next_label)
+            raise ModelError(f"{self.what} needs a model with a next-sentence head; train masking alone")
+        summed, parts = pair_sums(scores.nsp, example.next_label, part=self.part, second=self.second)
         return Loss(summed / example.divisors(example.masked_weights.sum())[1], parts)
 
     def figures(self, sums: Mapping[str, float]) -> dict[str, float]:
         """Return balanced accuracy and the share of the more frequent class (see `pair_figures`)."""
-        return pair_figures(sums) if sums.get("nsp_count") else {}
+        return pair_figures(sums, part=self.part, second=self.second) if sums.get(f"{self.part}_count") else {}
+
+
+@dataclass(frozen=True)
+class NextSentencePrediction(PairObjective):
+    """Whether the second segment of a row follows the first in the text."""
+
+    needs: ClassVar[Rows] = "pairs"
+    what: ClassVar[str] = "next sentence prediction"
+    part: ClassVar[str] = "nsp"
+    second: ClassVar[str] = "random"
+    segments: ClassVar[str] = "rows of pairs"
 
 
 def pair_sums(logits: Tensor, labels: Tensor, *, part: str = "nsp", second: str = "random") -> tuple[Tensor, LossParts]:

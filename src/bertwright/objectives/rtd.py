@@ -36,7 +36,7 @@ class RtdConfig(Section):
 
 @dataclass(frozen=True)
 class ReplacedTokenDetection(NamedObjective):
-    """Tokens are masked, the generator draws others for them, and the model is asked about every token of the row."""
+    """Tokens are masked, the generator draws others for them, and the model says of every token if it was replaced."""
 
     options: ClassVar[type[Section]] = RtdConfig
     finds_replaced: ClassVar[bool] = True
@@ -73,17 +73,17 @@ class ReplacedTokenDetection(NamedObjective):
         return encoder_of(width=self.width, discriminator=False)
 
     def auxiliary_batch(self, batch: Batch, generator: torch.Generator, progress: float) -> MaskedBatch:
-        """Return the batch with tokens masked: what the generator is asked."""
+        """Return the batch with tokens masked: what the generator scores."""
         return self.mlm.corrupt(batch, generator, progress)
 
     def corrupt(
         self, batch: Batch, generator: torch.Generator, progress: float = 1.0, first: FirstScores | None = None
     ) -> MaskedBatch:
-        """Return the batch with tokens the generator drew; where it was not asked, what it would be asked."""
+        """Return the batch with tokens the generator drew; where it scored nothing, what it would score."""
         if first is None:
             return self.mlm.corrupt(batch, generator, progress)
-        asked, scores = first
-        return written(asked, drawn(scores.mlm, generator))
+        masked, scores = first
+        return written(masked, drawn(scores.mlm, generator))
 
     def loss(self, scores: Scores, example: MaskedBatch, beside: Scores | None = None) -> Loss:
         """Return the mean loss of the generator, part "mlm", plus `weight` times that of all tokens, part "rtd" (nats).
@@ -121,12 +121,12 @@ def drawn(logits: Tensor, generator: torch.Generator) -> Tensor:
     return torch.searchsorted(sums, coins, right=True).squeeze(-1).clamp(max=logits.shape[-1] - 1)
 
 
-def written(asked: MaskedBatch, tokens: Tensor) -> MaskedBatch:
+def written(masked: MaskedBatch, tokens: Tensor) -> MaskedBatch:
     """Return a masked batch with `tokens` [B, M] in its used slots, and what was masked as what the generator reads."""
-    kept = asked.input_ids.gather(1, asked.masked_positions)  # unused slots point at [CLS]
-    tokens = torch.where(asked.masked_weights > 0, tokens, kept)
-    ids = asked.input_ids.scatter(1, asked.masked_positions, tokens)
-    return replace(asked, input_ids=ids, first_ids=asked.input_ids)
+    kept = masked.input_ids.gather(1, masked.masked_positions)  # unused slots point at [CLS]
+    tokens = torch.where(masked.masked_weights > 0, tokens, kept)
+    ids = masked.input_ids.scatter(1, masked.masked_positions, tokens)
+    return replace(masked, input_ids=ids, first_ids=masked.input_ids)
 
 
 def replaced(example: MaskedBatch) -> Tensor:

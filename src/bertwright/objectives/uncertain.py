@@ -28,7 +28,7 @@ AT_ONCE = 2**24
 class UncertainConfig(Section):
     """What `objective.options.uncertain` may hold."""
 
-    asked: float = Field(default=0.5, gt=0, le=1)
+    scored: float = Field(default=0.5, gt=0, le=1)
     """Fraction of a row's tokens whose entropy is computed, chosen uniformly; those to be masked are among them."""
     random_share: float = Field(default=0.2, ge=0, le=1)
     """Share of the draw that is uniform over these; the rest is in proportion to their entropies."""
@@ -40,19 +40,19 @@ class UncertainTokens(NamedObjective):
 
     options: ClassVar[type[Section]] = UncertainConfig
     mlm: MaskedLanguageModel
-    asked: float
+    scored: float
     random_share: float
 
     @classmethod
     def from_config(cls, config: ObjectiveConfig, vocabulary: Vocabulary, options: Any) -> Self:
-        """Return the objective; raises ConfigError where more tokens are masked than the model is asked about."""
+        """Return the objective; raises ConfigError where more tokens are masked than the model scores."""
         mlm = MaskedLanguageModel.from_config(config, vocabulary, None)
-        if options.asked < max(mlm.rate_at(0.0), mlm.rate_at(1.0)):
+        if options.scored < max(mlm.rate_at(0.0), mlm.rate_at(1.0)):
             raise ConfigError(
-                f"objective.options.uncertain.asked: {options.asked} of the tokens are fewer than are masked; give "
+                f"objective.options.uncertain.scored: {options.scored} of the tokens are fewer than are masked; give "
                 "more, or a smaller --mask-rate"
             )
-        return cls(mlm, options.asked, options.random_share)
+        return cls(mlm, options.scored, options.random_share)
 
     @property
     def asks_model(self) -> bool:
@@ -74,24 +74,24 @@ class UncertainTokens(NamedObjective):
 
     def flops(self, flops_of: FlopsOf, *, length: int, progress: float) -> int:
         """Return the operations of training on a batch, and of the forward pass before it: a third of a step's."""
-        asked = flops_of(masked=masked_slots(length, self.asked)) // 3
-        return flops_of(masked=self.masked_slots(length, progress)) + asked
+        scored = flops_of(masked=masked_slots(length, self.scored)) // 3
+        return flops_of(masked=self.masked_slots(length, progress)) + scored
 
     def auxiliary_batch(self, batch: Batch, generator: torch.Generator, progress: float) -> MaskedBatch:
-        """Return the batch as it is, with the tokens as slots whose entropy is asked for."""
+        """Return the batch as it is, with the tokens as slots whose entropy is computed."""
         whole = self.mlm.whole_word
-        positions, weights = select_tokens(batch, rate=self.asked, whole_word=whole, generator=generator)
+        positions, weights = select_tokens(batch, rate=self.scored, whole_word=whole, generator=generator)
         unhidden = replace(self.mlm, mask_share=0.0, random_share=0.0)
         return unhidden.hide(batch, positions, weights, generator)
 
     def corrupt(
         self, batch: Batch, generator: torch.Generator, progress: float = 1.0, first: FirstScores | None = None
     ) -> MaskedBatch:
-        """Return the batch with tokens hidden where the model is uncertain; anywhere where it was not asked."""
+        """Return the batch with tokens hidden where the model is uncertain; anywhere where it has scored nothing."""
         if first is None:
             return self.mlm.corrupt(batch, generator, progress)
-        asked, scores = first
-        shares = self.shares_of(batch, asked, entropies(scores.mlm))
+        scored, scores = first
+        shares = self.shares_of(batch, scored, entropies(scores.mlm))
         positions, weights = select_tokens(
             batch,
             rate=self.mlm.rate_at(progress),
@@ -101,12 +101,12 @@ class UncertainTokens(NamedObjective):
         )
         return self.mlm.hide(batch, positions, weights, generator)
 
-    def shares_of(self, batch: Batch, asked: MaskedBatch, uncertainty: Tensor) -> Tensor:
-        """Return [B, S]: the share of the draw that each token has, of entropies [B, M]; 0 where it was not asked."""
-        used = asked.masked_weights
+    def shares_of(self, batch: Batch, scored: MaskedBatch, uncertainty: Tensor) -> Tensor:
+        """Return [B, S]: the share of the draw that each token has, of entropies [B, M]; 0 where it was not scored."""
+        used = scored.masked_weights
         mean = (uncertainty * used).sum(1, keepdim=True) / used.sum(1, keepdim=True).clamp(min=1.0)
         mixed = (self.random_share * mean + (1 - self.random_share) * uncertainty).clamp(min=1e-6) * used
-        return mixed.new_zeros(batch.input_ids.shape).scatter_add_(1, asked.masked_positions, mixed)
+        return mixed.new_zeros(batch.input_ids.shape).scatter_add_(1, scored.masked_positions, mixed)
 
     def loss(self, scores: Scores, example: MaskedBatch, beside: Scores | None = None) -> Loss:
         """Return the mean loss of the masked tokens (nats), part "mlm"."""

@@ -80,16 +80,9 @@ def show(
     name, thing = str(thing), Path(thing)
     if batch is None and (recipe is not None or phase is not None):
         raise UsageError("--recipe and --phase say how a batch is seen; name one with --batch N")
-    if name == "recipes" and not thing.exists():
-        from bertwright.verbs.show_settings import show_recipes
-
-        return show_recipes()
-    if thing.suffix == ".toml" or (name in RECIPES and not thing.exists()):
-        from bertwright.verbs.show_settings import show_settings
-
-        return show_settings(name)
-    if not thing.exists() and (near := get_close_matches(name, RECIPES, n=1)):
-        raise InputError(f"{name} does not exist; did you mean the recipe {near[0]}?")
+    shown = _show_recipe(name)
+    if shown is not None:
+        return shown
     if batch is None:
         return _show_whole(thing, split=split, document=document)
     if recipe is not None or (thing / "config.toml").is_file():
@@ -109,6 +102,25 @@ def show(
         thing, batch, split=split, length=length, rows=num_rows, seed=seed or 0, whole_word=whole_word,
         next_sentence=next_sentence, pack=pack, masking=masking,
     )  # fmt: skip
+
+
+def _show_recipe(name: str) -> Result | None:
+    """Return the table of recipes, or the settings of one; None where `name` is neither.
+
+    Raises InputError for a name that is nearly that of a recipe, and nothing else.
+    """
+    thing = Path(name)
+    if name == "recipes" and not thing.exists():
+        from bertwright.verbs.show_settings import show_recipes
+
+        return show_recipes()
+    if thing.suffix == ".toml" or (name in RECIPES and not thing.exists()):
+        from bertwright.verbs.show_settings import show_settings
+
+        return show_settings(name)
+    if not thing.exists() and (near := get_close_matches(name, RECIPES, n=1)):
+        raise InputError(f"{name} does not exist; did you mean the recipe {near[0]}?")
+    return None
 
 
 def _show_whole(thing: Path, *, split: str, document: int | None) -> Result:

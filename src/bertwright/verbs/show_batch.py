@@ -7,7 +7,8 @@ from typing import Any
 
 import torch
 
-from bertwright.corpus.shards import Shards, read_manifest
+from bertwright.corpus.manifest import read_manifest
+from bertwright.corpus.shards import Shards
 from bertwright.data.pretraining.batches import BatchSource
 from bertwright.data.pretraining.dataset import open_dataset
 from bertwright.errors import UsageError

@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from bertwright.corpus.shards import Shard, Shards, read_manifest
+from bertwright.corpus.manifest import read_manifest
+from bertwright.corpus.shards import Shard, Shards
 from bertwright.errors import DataError, UsageError
 from bertwright.files import human_bytes
 from bertwright.log import Block, Lines, ResultTable

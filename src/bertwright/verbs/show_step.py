@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from bertwright.corpus.shards import read_manifest
+from bertwright.corpus.manifest import read_manifest
 from bertwright.data.pretraining.dataset import open_dataset
 from bertwright.errors import DataError, InputError, UsageError
 from bertwright.files import read_json

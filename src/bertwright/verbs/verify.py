@@ -74,7 +74,8 @@ def verify_data(data: Path) -> list[Check]:
     Counts that a run kept in an older folder are checked, too, by the checksum in their file.
     """
     from bertwright.corpus.cooccurrence import NEIGHBOURS, read_neighbours
-    from bertwright.corpus.shards import Shards, check_shards, check_tokenizer, read_manifest
+    from bertwright.corpus.manifest import check_tokenizer, read_manifest
+    from bertwright.corpus.shards import Shards, check_shards
 
     manifest = read_manifest(data)
     splits = manifest["splits"]

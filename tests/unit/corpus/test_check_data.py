@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from bertwright.corpus.shards import check_shards, read_manifest
+from bertwright.corpus.manifest import read_manifest
+from bertwright.corpus.shards import check_shards
 from bertwright.errors import DataError
 from bertwright.train.parallel.group import Group
 from bertwright.verbs.calls.run_folder import open_checked

@@ -76,8 +76,8 @@ def test_tokens_and_words_are_drawn_in_proportion(word: int) -> None:
     assert (np.abs(seen - expected)[known] < 5 * np.sqrt(spread[known])).all()
 
 
-def asked_and_scores(objective: PretrainingObjective, batch: Batch, sharp: torch.Tensor) -> tuple[MaskedBatch, Scores]:
-    """What the model is asked, and logits that are certain at the positions `sharp` [S] bool alone."""
+def scored_and_scores(objective: PretrainingObjective, batch: Batch, sharp: torch.Tensor) -> tuple[MaskedBatch, Scores]:
+    """What the model scores, and logits that are certain at the positions `sharp` [S] bool alone."""
     first = objective.auxiliary_batch(batch, torch.Generator().manual_seed(3), 0.0)
     assert first is not None
     certain = sharp[first.masked_positions]
@@ -86,11 +86,11 @@ def asked_and_scores(objective: PretrainingObjective, batch: Batch, sharp: torch
     return first, Scores(logits, None)
 
 
-def test_the_model_is_asked_about_text_as_it_is_and_masks_fall_where_it_is_uncertain() -> None:
+def test_the_model_scores_text_as_it_is_and_masks_fall_where_it_is_uncertain() -> None:
     batch = rows(400, tokens=40)
-    objective = built(options={"uncertain": {"random_share": 0.0, "asked": 1.0}})
+    objective = built(options={"uncertain": {"random_share": 0.0, "scored": 1.0}})
     sharp = torch.arange(42) < 28  # 27 tokens of text the model is sure of, and 13 that it is not
-    first, scores = asked_and_scores(objective, batch, sharp)
+    first, scores = scored_and_scores(objective, batch, sharp)
     assert torch.equal(first.input_ids, batch.input_ids)
     assert torch.equal(first.masked_weights.bool(), first.masked_positions > 0)
     example = objective.corrupt(batch, torch.Generator().manual_seed(4), 0.0, (first, scores))
@@ -105,30 +105,32 @@ def test_the_model_is_asked_about_text_as_it_is_and_masks_fall_where_it_is_uncer
 def test_a_share_stays_random() -> None:
     """One draw a row, 0.3 of it uniform over 40 tokens, of which 27 have no entropy."""
     batch = rows(4000, tokens=40)
-    objective = built(options={"uncertain": {"random_share": 0.3, "asked": 1.0}}, mask_rate=1 / 42)
+    objective = built(options={"uncertain": {"random_share": 0.3, "scored": 1.0}}, mask_rate=1 / 42)
     sharp = torch.arange(42) < 28
-    example = objective.corrupt(batch, torch.Generator().manual_seed(5), 0.0, asked_and_scores(objective, batch, sharp))
+    example = objective.corrupt(
+        batch, torch.Generator().manual_seed(5), 0.0, scored_and_scores(objective, batch, sharp)
+    )
     certain = int(sharp[example.masked_positions[example.masked_weights > 0]].sum())
     expected = 0.3 * 27 / 40
     assert abs(certain - 4000 * expected) < 5 * np.sqrt(4000 * expected * (1 - expected))
 
 
-def test_whole_words_stay_whole_and_only_asked_tokens_are_masked() -> None:
+def test_whole_words_stay_whole_and_only_scored_tokens_are_masked() -> None:
     batch = rows(300, tokens=40, word=4)
-    objective = built(whole_word=True, mask_rate=0.3, options={"uncertain": {"asked": 0.5}})
-    first, scores = asked_and_scores(objective, batch, torch.zeros(42, dtype=torch.bool))
+    objective = built(whole_word=True, mask_rate=0.3, options={"uncertain": {"scored": 0.5}})
+    first, scores = scored_and_scores(objective, batch, torch.zeros(42, dtype=torch.bool))
     example = objective.corrupt(batch, torch.Generator().manual_seed(6), 0.0, (first, scores))
-    asked, chosen = (
+    scored, chosen = (
         torch.zeros((300, 42)).scatter_add_(1, one.masked_positions, one.masked_weights)[:, 1:41].view(300, 10, 4)
         for one in (first, example)
     )
     assert ((chosen.sum(2) == 4) | (chosen.sum(2) == 0)).all()
-    assert (chosen <= asked).all()
+    assert (chosen <= scored).all()
     assert example.masked_positions.shape[1] == masked_slots(42, 0.3)
 
 
 def test_operations_count_the_pass_before() -> None:
-    objective = built(mask_rate=0.2, options={"uncertain": {"asked": 0.5}})
+    objective = built(mask_rate=0.2, options={"uncertain": {"scored": 0.5}})
     counted: list[int] = []
 
     def flops_of(*, masked: int) -> int:
@@ -147,6 +149,6 @@ def test_without_scores_and_on_held_out_text_masks_fall_anywhere() -> None:
     assert torch.equal(objective.corrupt(batch, torch.Generator().manual_seed(7), 0.0).input_ids, plain.input_ids)
 
 
-def test_more_masks_than_asked_tokens_are_refused() -> None:
-    with pytest.raises(ConfigError, match=r"objective\.options\.uncertain\.asked.*--mask-rate"):
-        built(mask_rate=0.3, final_mask_rate=0.15, options={"uncertain": {"asked": 0.2}})
+def test_more_masks_than_scored_tokens_are_refused() -> None:
+    with pytest.raises(ConfigError, match=r"objective\.options\.uncertain\.scored.*--mask-rate"):
+        built(mask_rate=0.3, final_mask_rate=0.15, options={"uncertain": {"scored": 0.2}})

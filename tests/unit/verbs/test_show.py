@@ -15,7 +15,8 @@ from safetensors.numpy import save_file
 from tokenizers import Tokenizer, models
 
 from bertwright.cli.main import main
-from bertwright.corpus.shards import DocumentBlock, Shards, read_manifest, write_shard
+from bertwright.corpus.manifest import read_manifest
+from bertwright.corpus.shards import DocumentBlock, Shards, write_shard
 from bertwright.data.pretraining.batches import BatchSource
 from bertwright.errors import DataError
 from bertwright.files import write_json

@@ -28,8 +28,9 @@ from bertwright.corpus.cooccurrence import (
     merge_neighbours,
     read_or_count_frequencies,
 )
+from bertwright.corpus.manifest import check_tokenizer, read_manifest
 from bertwright.corpus.report import entropy
-from bertwright.corpus.shards import Shards, check_tokenizer, read_manifest
+from bertwright.corpus.shards import Shards
 from bertwright.data.pretraining.similar_words import similar_words
 from bertwright.errors import DataError
 from bertwright.tokenizer.load import Tokenizer, load_tokenizer

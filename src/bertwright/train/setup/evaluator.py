@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from bertwright.corpus.shards import bytes_per_token
+from bertwright.corpus.manifest import bytes_per_token
 from bertwright.data.pretraining.dataset import Dataset, open_dataset
 from bertwright.errors import DataError
 from bertwright.inference.probes import Probe, open_probes

@@ -14,7 +14,8 @@ from typing import Any, Literal
 
 import numpy as np
 
-from bertwright.corpus.shards import Shards, bytes_per_token, read_manifest
+from bertwright.corpus.manifest import bytes_per_token, read_manifest
+from bertwright.corpus.shards import Shards
 from bertwright.data.pretraining.dataset import folder_names
 from bertwright.device import pick_device
 from bertwright.errors import BertwrightError, DataError, UsageError

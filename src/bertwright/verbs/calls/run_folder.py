@@ -9,7 +9,8 @@ from math import isfinite
 from pathlib import Path
 from typing import Any
 
-from bertwright.corpus.shards import check_shards, read_manifest
+from bertwright.corpus.manifest import read_manifest
+from bertwright.corpus.shards import check_shards
 from bertwright.data.pretraining.dataset import Dataset, open_dataset
 from bertwright.data.pretraining.mixture import SMALLEST_SHARE
 from bertwright.device import on_device

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 
 from bertwright.config import Range
-from bertwright.corpus.shards import read_manifest
+from bertwright.corpus.manifest import read_manifest
 from bertwright.data.pretraining.dataset import open_dataset
 from bertwright.errors import TrainingError, UsageError
 from bertwright.files import remove
