@@ -5,7 +5,7 @@
                     encoder frozen (Alain and Bengio, 2016, "Understanding Intermediate Layers Using Linear Classifier
                     Probes")
 
-Which of the two is told by what is in the file. A probe reads the same examples each time, and few enough to be cheap.
+What is in the file says which of the two it is. A probe reads the same examples each time, and few enough to be cheap.
 """
 
 from __future__ import annotations

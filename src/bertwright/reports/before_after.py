@@ -45,7 +45,7 @@ def before_after(
         if all(found.values()):
             texts[name] = {"role": "general" if place else "domain", **found}
     samples = [
-        {"text": old["text"], "truth": old["truth"], "before": old["predictions"], "after": new["predictions"]}
+        {"text": old["text"], "label": old["truth"], "before": old["predictions"], "after": new["predictions"]}
         for old, new in zip(first.get("samples", ()), after["samples"], strict=False)
     ]
     return {"texts": texts, "samples": samples}
@@ -66,7 +66,7 @@ def comparison_tables(figures: Mapping[str, Any]) -> list[Block]:
         if key in text["before"]
     ]  # fmt: skip
     samples = [
-        [f"{sample['text']} ({sample['truth']})", _guesses(sample["before"]), _guesses(sample["after"])]
+        [f"{sample['text']} ({sample['label']})", _guesses(sample["before"]), _guesses(sample["after"])]
         for sample in figures["samples"]
     ]
     tables: list[Block] = []

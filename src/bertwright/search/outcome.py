@@ -16,7 +16,7 @@ from bertwright.search.shared_study import USUAL, WHY, SharedStudy, runs_of
 from bertwright.search.trials import flat
 
 FEWEST = 5
-"""Trials below which nothing is said of what mattered."""
+"""Fewest trials of which importances are shown."""
 
 
 def study_figures(shared: SharedStudy, tunable: Tunable) -> dict[str, Any]:

@@ -100,7 +100,7 @@ def test_the_page_of_a_run_that_went_on_from_a_model(run: Path, monkeypatch: pyt
         "probes": {"blimp": {"kind": "9 minimal pairs", "chance": 0.5, "first": 0.5, "accuracy": 0.625}},
         "before_after": {
             "texts": {HOSTILE: {"role": "domain", "before": before, "after": before | after}},
-            "samples": [{"text": "a [MASK]", "truth": "cat", "before": [["dog", 0.25]], "after": [[HOSTILE, 0.5]]}],
+            "samples": [{"text": "a [MASK]", "label": "cat", "before": [["dog", 0.25]], "after": [[HOSTILE, 0.5]]}],
         },
     }  # fmt: skip
     manifest = {"unigram_entropy": 6.0, "precision": "fp32", "machine": MACHINE}

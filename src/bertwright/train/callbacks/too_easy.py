@@ -20,15 +20,15 @@ class TooEasyCallback(Callback):
     rows: int
     right: float = 0.0
     count: float = 0.0
-    said: bool = False
+    warned: bool = False
 
     def on_step(self, report: StepReport) -> None:
         """Count, and say so when it is time."""
         if FROM <= report.fraction <= UNTIL:
             self.right += report.sums.get("embed_correct", 0.0)
             self.count += report.sums.get("embed_count", 0.0)
-        elif report.fraction > UNTIL and not self.said:
-            self.said = True
+        elif report.fraction > UNTIL and not self.warned:
+            self.warned = True
             if self.count and self.right / self.count >= TOO_OFTEN:
                 note(
                     f"warning: {self.right / self.count:.1%} of texts find their pair among those of a step of "
