@@ -10,7 +10,7 @@ from bertwright.cli.command import prints
 from bertwright.cli.overrides import parse_overrides
 from bertwright.result import Result
 from bertwright.verbs.bench import Stage, bench
-from bertwright.verbs.calls.bench_flags import BenchFlags
+from bertwright.verbs.calls.measuring.bench_flags import BenchFlags
 
 
 @prints

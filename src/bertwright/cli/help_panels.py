@@ -59,7 +59,7 @@ def shown_defaults(words: Sequence[str]) -> dict[str, str]:
 
         return _written(set_by(TuneCall) | set_by(FinetuneFlags) | dict.fromkeys(SEARCHED, Sets(default="searched")))
     if verb == "bench":
-        from bertwright.verbs.calls.bench_flags import BenchFlags
+        from bertwright.verbs.calls.measuring.bench_flags import BenchFlags
 
         return _written(set_by(BenchFlags))
     if verb != "pretrain":

@@ -172,7 +172,7 @@ def read_config(folder: Path) -> ModelConfig:
 def _config_in(folder: Path) -> tuple[Path, HFMapping, ModelConfig]:
     """Return the folder of the encoder itself, the mapping of its names, and its settings."""
     if not folder.is_dir():
-        raise ModelError(f"{folder} is not a folder; give a Hugging Face BERT folder")
+        raise ModelError(f"{folder} is not a folder; give the Hugging Face folder of an encoder")
     folder = encoder_folder(folder)
     values = read_object(folder / "config.json")
     mapping, config = config_of(values, folder)

@@ -60,7 +60,9 @@ def read_object(file: Path) -> dict[str, Any]:
     except OSError as error:
         if file.name == "config.json" and (better := model_beside(file.parent)):
             raise ModelError(better) from error
-        raise ModelError(f"{file.parent} has no readable {file.name}; give a Hugging Face BERT folder") from error
+        raise ModelError(
+            f"{file.parent} has no readable {file.name}; give the Hugging Face folder of an encoder"
+        ) from error
     except ValueError as error:
         raise ModelError(f"{file} is not valid JSON ({error}); copy or download it again") from error
     if not isinstance(value, dict):
@@ -95,7 +97,7 @@ def _files(folder: Path) -> list[Path]:
             f"{folder} has its weights in {others[0]} alone; convert it to {WEIGHTS}, for example with transformers: "
             "AutoModel.from_pretrained(...).save_pretrained(...)"
         )
-    raise ModelError(f"{folder} has no {WEIGHTS} and no {PICKLED}; give a Hugging Face BERT folder")
+    raise ModelError(f"{folder} has no {WEIGHTS} and no {PICKLED}; give the Hugging Face folder of an encoder")
 
 
 def _named_in(index: Path, suffix: str) -> list[Path]:

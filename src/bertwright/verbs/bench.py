@@ -13,7 +13,7 @@ from bertwright.errors import UsageError
 from bertwright.flags import settings_of_flags, with_flags
 from bertwright.nested import merge
 from bertwright.result import Result
-from bertwright.verbs.calls.bench_flags import BenchFlags
+from bertwright.verbs.calls.measuring.bench_flags import BenchFlags
 
 Stage = Literal["step", "prepare", "pretrain", "finetune", "predict"]
 NEEDED: dict[str, dict[str, str]] = {
@@ -68,14 +68,14 @@ def bench(
     _refuse(what, words, given, settings=bool(settings))
     measured = {name: value for name, value in given.items() if name not in of_flags and name != "minutes"}
     if what == "prepare":
-        from bertwright.verbs.calls.bench_prepare import bench_prepare
+        from bertwright.verbs.calls.measuring.bench_prepare import bench_prepare
 
         return bench_prepare(words, **measured)
     if what == "predict":
-        from bertwright.verbs.calls.bench_predict import bench_predict
+        from bertwright.verbs.calls.measuring.bench_predict import bench_predict
 
         return bench_predict(**measured)
-    from bertwright.verbs.calls.bench_training import bench_finetune, bench_pretrain, bench_step
+    from bertwright.verbs.calls.measuring.bench_training import bench_finetune, bench_pretrain, bench_step
 
     merged = merge(dict(settings or {}), of_flags)
     if what == "finetune":

@@ -7,13 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
-from bertwright.errors import ModelError, UsageError
 from bertwright.flags import with_flags
 from bertwright.result import Result
-
-KINDS = ("mlm", "nsp", "sop", "minimal-pairs")
+from bertwright.verbs.calls.evaluate_call import KINDS, check_evaluate
 
 
 @with_flags("evaluate")
@@ -119,41 +117,17 @@ def evaluate(
         "target": target,
     }
     columns = {**(columns or {}), **{name: value for name, value in named.items() if value is not None}}
-    _check(kind, model, columns, positive=positive, against=against)
+    rows = {"split": None if split == "valid" else split, "length": length, "whole_word": whole_word}
+    check_evaluate(kind, model, columns, {**rows, "num_rows": num_rows}, positive=positive, against=against)
     if kind not in KINDS:
         from bertwright.inference.evaluate_task import evaluate_task  # brings torch along
 
         other = None if against is None else Path(against)
         return evaluate_task(kind, model, data, columns, positive=positive, against=other)
-    from bertwright.verbs.calls.held_out_rows import evaluate_held_out, evaluate_pairs  # brings torch along
+    from bertwright.verbs.calls.held_out_rows import Kind, evaluate_held_out, evaluate_pairs  # brings torch along
 
     if kind == "minimal-pairs":
         return evaluate_pairs(model, data, most=num_rows, encoding=columns.get("encoding"))
     return evaluate_held_out(
-        "nsp" if kind == "nsp" else "sop" if kind == "sop" else "mlm",
-        model,
-        data,
-        split=split,
-        length=length,
-        count=num_rows,
-        whole_word=whole_word,
+        cast(Kind, kind), model, data, split=split, length=length, count=num_rows, whole_word=whole_word
     )
-
-
-def _check(
-    kind: str, model: Path, columns: Mapping[str, Any], *, positive: str | None, against: Path | str | None
-) -> None:
-    """Raise UsageError or ModelError for a call that cannot be done."""
-    from bertwright.tasks.by_name import TASKS, task_names
-    from bertwright.tasks.tagging.task import Tag
-
-    if kind not in KINDS and kind not in task_names():
-        raise UsageError(f"nothing called {kind!r} can be evaluated; known: {', '.join((*KINDS, *task_names()))}")
-    if not model.is_dir():
-        raise ModelError(f"there is no model folder {model}; give the folder `pretrain` wrote as RUN/model")
-    if against is not None and kind in KINDS:
-        raise UsageError(f"--against compares models of a task; {kind} has no use for it, so leave it out")
-    if positive is not None and kind not in TASKS:
-        raise UsageError(f"--positive is for classify of two classes; {kind} has no use for it, so leave it out")
-    if columns.get("label_names") and kind != Tag.name:
-        raise UsageError(f"--label-names is for tag; {kind} has no use for it, so leave it out")

@@ -62,7 +62,7 @@ class FinetuneCall(TypedDict, total=False):
     """Go on with an interrupted run in OUT, as if nothing had been: give the same words, and this."""
     num_seeds: Annotated[int, Sets(default="1")]
     """Train so many seeds; report mean and standard deviation, and keep the best on dev."""
-    folds: Annotated[int, Sets(default="none")]
+    folds: Annotated[int, Sets("split.folds", "none")]
     """Cross-validation in place of --dev: so many parts, each predicted by a model trained on the others; mean and
     deviation are reported, and the model that is written is trained on all of the training file."""
     suspects: bool

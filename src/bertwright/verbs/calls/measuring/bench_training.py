@@ -31,8 +31,8 @@ from bertwright.train.state import TrainState
 from bertwright.train.step import Engine
 from bertwright.train.task_setup.by_task import set_up
 from bertwright.train.task_setup.finetune_config import resolve_finetune
-from bertwright.verbs.calls.bench_result import bench_result
 from bertwright.verbs.calls.held_out_rows import LENGTH
+from bertwright.verbs.calls.measuring.bench_result import bench_result
 from bertwright.verbs.evaluate import evaluate
 from bertwright.verbs.pretrain import pretrain
 

@@ -24,7 +24,7 @@ from bertwright.result import Result
 from bertwright.rng import stream
 from bertwright.tasks.columns import ColumnsConfig
 from bertwright.tokenizer.load import Tokenizer, load_tokenizer
-from bertwright.verbs.calls.bench_result import bench_result
+from bertwright.verbs.calls.measuring.bench_result import bench_result
 from bertwright.verbs.export import export
 
 

@@ -15,7 +15,7 @@ from bertwright.errors import CorpusError
 from bertwright.files import read_json
 from bertwright.result import Result
 from bertwright.system import peak_memory_of_children
-from bertwright.verbs.calls.bench_result import bench_result
+from bertwright.verbs.calls.measuring.bench_result import bench_result
 
 
 def bench_prepare(

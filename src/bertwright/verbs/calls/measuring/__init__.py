@@ -1,0 +1,1 @@
+"""What `bench` calls: its flags, and the measurements of each stage."""
