@@ -1,0 +1,1 @@
+"""What `show` shows: a file a kind of thing."""
