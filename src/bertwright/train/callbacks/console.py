@@ -50,6 +50,8 @@ class ConsoleCallback(Callback):
             (self.bar.console.print if self.task is not None else note)(
                 f"held out at step {report.progress.step:,}: {shown}"
             )
+        if "diagnosis" in report.notes:
+            (self.bar.console.print if self.task is not None else note)(str(report.notes["diagnosis"]))
 
     def close(self) -> None:
         """Take the bar off the terminal."""
