@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -88,7 +89,7 @@ def test_marks_that_one_step_passes_are_one_model_and_those_of_undone_steps_go(t
 def test_marks_double() -> None:
     marks = snapshot_marks(8)
     assert (marks[0], marks[1], marks[-1]) == (0.0, 1 / 128, 0.5)
-    assert all(later == 2 * earlier for earlier, later in zip(marks[1:], marks[2:], strict=False))
+    assert all(later == 2 * earlier for earlier, later in pairwise(marks[1:]))
 
 
 def test_less_than_one_is_refused(data: Path, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Turns a run into the models it was along the way: MODEL folders in RUN/snapshots, for looking at what is learned when.
+"""Turns a run into the models it was along the way: MODEL folders in RUN/snapshots, to see what is learned when.
 
 The first is written before the first step; each of the others at twice the progress of the one before, the last at half
 of the run, since most is learned early. The end of the run is RUN/model.
