@@ -1,1 +1,1 @@
-"""What `show` shows: a file a kind of thing."""
+"""What `show` shows, a kind of thing a file."""
