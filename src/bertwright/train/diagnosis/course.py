@@ -75,5 +75,5 @@ def trailing_mean(values: np.ndarray, steps: np.ndarray, span: int) -> np.ndarra
     ends = np.arange(1, len(values) + 1)
     begins = np.minimum(np.searchsorted(steps, steps - span, side="right"), np.maximum(ends - FEWEST, 0))
     sums = np.concatenate([[0.0], np.cumsum(values)])
-    with np.errstate(invalid="ignore"):
-        return (sums[ends] - sums[begins]) / (ends - begins)
+    means: np.ndarray = (sums[ends] - sums[begins]) / (ends - begins)
+    return means
