@@ -24,12 +24,12 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from bertwright.log import note
 from bertwright.server.batcher import Batcher
-from bertwright.server.call import Call, Limits, Reply
 from bertwright.server.documentation import docs_page, openapi
+from bertwright.server.endpoints.call import Call, Limits, Reply
+from bertwright.server.endpoints.routes import ENDPOINTS, Endpoint
 from bertwright.server.information import info_of
 from bertwright.server.prometheus import PARTS, Metrics
 from bertwright.server.refusal import Refusal
-from bertwright.server.routes import ENDPOINTS, Endpoint
 from bertwright.server.served_model import ServedModel
 from bertwright.server.warm_up import warm_up
 

@@ -9,9 +9,9 @@ import msgspec
 from jinja2 import Environment, PackageLoader, select_autoescape
 
 from bertwright import __version__
+from bertwright.server.endpoints.routes import ENDPOINTS, Endpoint
 from bertwright.server.messages import Info
 from bertwright.server.refusal import ErrorBody, OpenAIErrorBody
-from bertwright.server.routes import ENDPOINTS, Endpoint
 
 ERRORS = {
     "400": "The body is not JSON, or holds no text",

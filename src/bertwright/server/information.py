@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from bertwright import __version__
-from bertwright.server.call import Limits
+from bertwright.server.endpoints.call import Limits
 from bertwright.server.messages import Info, ModelInfo
 from bertwright.server.served_model import TEI_KINDS, ServedModel
 

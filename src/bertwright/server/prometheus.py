@@ -59,7 +59,7 @@ class Metrics:
             self.histograms[name].add(value)
 
     def answered(self, seconds: float, parts: Sequence[float], tokens: float) -> None:
-        """Add the times of a request answered in so many seconds, those of its PARTS, and the mean length of its texts."""
+        """Add the seconds that a request took, those of its PARTS, and the mean length of its texts."""
         with self._lock:
             self.histograms[DURATION].add(seconds)
             for part, value in zip(PARTS, parts, strict=True):

@@ -20,10 +20,11 @@ from bertwright.log import Facts, note
 from bertwright.result import Result
 from bertwright.server.app import Service, build_app
 from bertwright.server.batcher import Batcher, Observer
-from bertwright.server.call import Limits
 from bertwright.server.documentation import docs_page
+from bertwright.server.endpoints.call import Limits
+from bertwright.server.open_model import open_model
 from bertwright.server.prometheus import Metrics
-from bertwright.server.served_model import Precision, ServedModel, open_model
+from bertwright.server.served_model import Precision, ServedModel
 from bertwright.stopping import STOPPING, on_signals
 from bertwright.system import wanted_threads
 

@@ -13,7 +13,6 @@ from typing import Literal
 from bertwright.errors import UsageError
 from bertwright.flags import with_flags
 from bertwright.result import Result
-from bertwright.types import listed
 
 
 @with_flags("serve")
@@ -73,8 +72,9 @@ def serve(
     missing = [name for name in ("starlette", "uvicorn", "msgspec") if find_spec(name) is None]
     if missing:
         raise UsageError(f"this needs {' and '.join(missing)}: pip install 'bertwright[serve]'")
-    from bertwright.server.call import Limits
+    from bertwright.server.endpoints.call import Limits
     from bertwright.server.running import read_key, serve_models
+    from bertwright.types import listed
 
     limits = Limits(
         max_concurrent_requests, max_client_batch_size, max_body_bytes, seconds=timeout, truncate=auto_truncate

@@ -25,10 +25,10 @@ from bertwright.model.sentence_encoder import SentenceEncoder
 from bertwright.model.task_model import FineTuned
 from bertwright.server.app import Service, build_app
 from bertwright.server.batcher import Batcher
-from bertwright.server.call import Limits
+from bertwright.server.endpoints.call import Limits
+from bertwright.server.open_model import open_model
 from bertwright.server.prometheus import Metrics
 from bertwright.server.running import listening, server_of
-from bertwright.server.served_model import open_model
 from bertwright.tasks.by_name import config_to_keep
 from bertwright.tasks.multiple_choice.task import Choose
 from bertwright.tasks.question_answering.task import Answer

@@ -6,8 +6,20 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
-from bertwright.server.call import Call, Reply
-from bertwright.server.hub_root import root
+from bertwright.server.endpoints.call import Call, Reply
+from bertwright.server.endpoints.hub_root import root
+from bertwright.server.endpoints.task_endpoints import (
+    answer,
+    choose,
+    fill_mask,
+    next_sentence,
+    predict,
+    rerank,
+    tag,
+    translate,
+)
+from bertwright.server.endpoints.text_endpoints import decode, tokenize
+from bertwright.server.endpoints.vector_endpoints import embed, embed_all, openai_embeddings, similarity
 from bertwright.server.messages import (
     AnsweredQuestion,
     AnswerRequest,
@@ -34,18 +46,6 @@ from bertwright.server.messages import (
     Translated,
     TranslateRequest,
 )
-from bertwright.server.task_endpoints import (
-    answer,
-    choose,
-    fill_mask,
-    next_sentence,
-    predict,
-    rerank,
-    tag,
-    translate,
-)
-from bertwright.server.text_endpoints import decode, tokenize
-from bertwright.server.vector_endpoints import embed, embed_all, openai_embeddings, similarity
 
 
 @dataclass(frozen=True)

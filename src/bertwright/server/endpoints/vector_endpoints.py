@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from bertwright.server.batcher import Answered
-from bertwright.server.call import Call, Reply, checked_batch
+from bertwright.server.endpoints.call import Call, Reply, checked_batch
 from bertwright.server.lanes import EmbedText
 from bertwright.server.messages import (
     EmbedAllRequest,

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from bertwright.server.call import Call, Reply, checked_batch
+from bertwright.server.endpoints.call import Call, Reply, checked_batch
+from bertwright.server.endpoints.vector_endpoints import prompt_text
 from bertwright.server.messages import (
     DecodeRequest,
     Token,
@@ -15,7 +16,6 @@ from bertwright.server.messages import (
 )
 from bertwright.server.refusal import Refusal
 from bertwright.server.served_model import ServedModel
-from bertwright.server.vector_endpoints import prompt_text
 from bertwright.tokenizer.ragged import Ragged
 from bertwright.tokenizer.word_starts import word_rule
 

@@ -9,7 +9,7 @@ import msgspec
 import numpy as np
 
 from bertwright.server.batcher import Answered
-from bertwright.server.call import Call, Reply, checked_batch
+from bertwright.server.endpoints.call import Call, Reply, checked_batch
 from bertwright.server.lanes import Asked, Masked
 from bertwright.server.messages import (
     AnsweredQuestion,

@@ -10,7 +10,9 @@ import numpy as np
 from scipy.special import expit, softmax
 
 from bertwright.inference.text_rows import MASK
-from bertwright.server.call import Call, Reply
+from bertwright.server.endpoints.call import Call, Reply
+from bertwright.server.endpoints.task_endpoints import answer, choose, fill_mask, predict, rerank, tag, translate
+from bertwright.server.endpoints.vector_endpoints import embed, similarity
 from bertwright.server.messages import (
     ChooseRequest,
     EmbedRequest,
@@ -24,8 +26,6 @@ from bertwright.server.messages import (
     TranslateRequest,
 )
 from bertwright.server.refusal import Refusal
-from bertwright.server.task_endpoints import answer, choose, fill_mask, predict, rerank, tag, translate
-from bertwright.server.vector_endpoints import embed, similarity
 
 R = TypeVar("R", bound=msgspec.Struct)
 
