@@ -39,7 +39,7 @@ def occlusion(score: Score, ids: Tensor, words: Sequence[Sequence[int]], *, mask
     variants = ids.repeat(1 + len(words), 1)
     for number, places in enumerate(words, start=1):
         variants[number, list(places)] = mask
-    scores = torch.cat([score(some) for some in variants.split(TOGETHER)])
+    scores = torch.cat([score(some) for some in torch.split(variants, TOGETHER)])
     return float(scores[0]), scores[0] - scores[1:]
 
 
@@ -57,7 +57,7 @@ def integrated_gradients(
         start, end = embedding(baseline), embedding(ids)
     alphas, parts = (torch.from_numpy(values).to(start)[:, None, None] for values in ((nodes + 1) / 2, weights / 2))
     mean = torch.zeros_like(start)
-    for some, part in zip(alphas.split(TOGETHER), parts.split(TOGETHER), strict=True):
+    for some, part in zip(torch.split(alphas, TOGETHER), torch.split(parts, TOGETHER), strict=True):
         path = (start + some * (end - start)).requires_grad_()
         with torch.enable_grad(), _in_place_of(embedding, path):
             total = score(ids.expand(len(some), -1)).sum()

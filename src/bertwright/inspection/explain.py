@@ -22,8 +22,7 @@ from bertwright.hub.encoder_folder import LoadReport, finds_replaced
 from bertwright.hub.nsp_folder import is_next_sentence_folder, tells_order
 from bertwright.hub.onnx.onnx_folder import is_onnx_folder
 from bertwright.hub.sentence_layout import is_sentence_folder
-from bertwright.hub.task_folder import head_type_of, read_fine_tuned
-from bertwright.inference.base import Predictor
+from bertwright.hub.task_folder import FineTunedFolder, head_type_of, read_fine_tuned
 from bertwright.inference.predictors import read_pretrained, require_head, task_of
 from bertwright.inspection import targets
 from bertwright.inspection.attribution import integrated_gradients, occlusion
@@ -208,6 +207,10 @@ class TaskExplainer(Explainer):
         return [targets.answer_target(self.model, row, start, end=end, name=name)]
 
 
+EXPLAINED = (Classify, MultiLabel, Regress, Tag, Answer)
+"""The tasks whose predictions are explained."""
+
+
 def open_explainer(folder: Path) -> Explainer:
     """Return what explains the predictions of the model in a folder, on the fastest device.
 
@@ -216,14 +219,20 @@ def open_explainer(folder: Path) -> Explainer:
     refused = UsageError(f"--explain is for models {KINDS}, and {folder} is none; leave it out")
     if is_onnx_folder(folder) or is_encoder_decoder(folder) or is_sentence_folder(folder):
         raise refused
-    device = pick_device()
     if not folder.is_dir() or head_type_of(folder) is None or is_next_sentence_folder(folder):
         model, report = read_pretrained(folder)
         if finds_replaced(model, report):
             raise refused
-        return PretrainedExplainer(folder, model.to(device), load_tokenizer(folder), report)
-    opened = read_fine_tuned(folder)
-    task = task_of(opened)
-    if isinstance(task, ClassifyLong) or not isinstance(task, (Classify, MultiLabel, Regress, Tag, Answer)):
+        return PretrainedExplainer(folder, model.to(pick_device()), load_tokenizer(folder), report)
+    explainer = explainer_of(folder, read_fine_tuned(folder))
+    if explainer is None:
         raise refused
-    return TaskExplainer(folder, opened.model.to(device), task, load_tokenizer(folder), opened.max_length)
+    return explainer
+
+
+def explainer_of(folder: Path, opened: FineTunedFolder) -> Explainer | None:
+    """Return what explains the predictions of a fine-tuned model, on the fastest device; None where nothing does."""
+    task = task_of(opened)
+    if isinstance(task, ClassifyLong) or not isinstance(task, EXPLAINED):
+        return None
+    return TaskExplainer(folder, opened.model.to(pick_device()), task, load_tokenizer(folder), opened.max_length)

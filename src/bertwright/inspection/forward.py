@@ -89,8 +89,8 @@ def similarities(found: Look) -> Tensor:
 def by_distance(attention: Tensor, special: Tensor) -> Tensor:
     """Return [..., len(DISTANCES)]: how far heads look, from weights [..., S, S] and which of S tokens are special.
 
-    Each number is the share of attention that ordinary tokens pay to special ones, or to ordinary ones so many positions
-    after them (before, where negative), mean over the tokens; they add up to 1. NaN where all tokens are special.
+    Each number is the share of attention that ordinary tokens pay to special ones, or to ordinary ones so many
+    positions after them (before, where negative), mean over the tokens; they add up to 1. NaN where all are special.
     """
     length = len(special)
     steps = torch.arange(length) - torch.arange(length)[:, None]

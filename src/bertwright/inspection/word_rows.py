@@ -66,6 +66,12 @@ class WordRow:
             ids[list(self.words[number].tokens)] = self.mask
         return replace(self, ids=ids)
 
+    def filled(self, tokens: Sequence[int]) -> WordRow:
+        """Return the row with a token in the place of each [MASK]."""
+        ids = self.ids.clone()
+        ids[self.masks] = torch.tensor(list(tokens), dtype=torch.int64)
+        return replace(self, ids=ids)
+
     def surface(self, word: Word) -> str:
         """Return a word as it is written."""
         return self.texts[word.text][word.start : word.end]

@@ -39,7 +39,7 @@ def test_the_word_behind_each_mask_is_explained(pretrained: Path) -> None:
         check_sums(explanation, (text,))
         assert explanation["of"] == words[0][0]
         assert explanation["value"] == pytest.approx(odds(words[0][1]), abs=1e-3)
-        assert [one["word"] for one in explanation["words"]] == text[:-1].split() + ["."]
+        assert [one["word"] for one in explanation["words"]] == [*text[:-1].split(), "."]
         masks = [one for one in explanation["words"] if one["word"] == "[MASK]"]
         assert all(one["gradients"] == 0 and one["occlusion"] == 0 for one in masks)
         assert any(abs(one["occlusion"]) > 0.05 for one in explanation["words"])
