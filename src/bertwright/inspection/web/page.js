@@ -39,7 +39,7 @@ function table(header, rows, caption) {
     el("table", {}, el("caption", { class: "hide" }, caption),
       el("thead", {}, el("tr", {}, header.map(one => el("th", { scope: "col" }, one)))),
       el("tbody", {}, rows.map(row => el("tr", {}, row.map((cell, at) =>
-        at === 0 ? el("th", { scope: "row" }, cell) : el("td", { class: typeof cell === "string" && /^[\d.,+\u2212%-]+$/.test(cell) ? "number" : null }, cell)))))));
+        at === 0 ? el("th", { scope: "row" }, cell) : el("td", { class: typeof cell === "string" && /^[+\u2212]?\d[\d.,]*%?$/.test(cell) ? "number" : null }, cell)))))));
 }
 function bars(rows) {
   const largest = Math.max(1e-9, ...rows.map(row => Math.abs(row.size ?? row.value)));
