@@ -6,7 +6,7 @@ from functools import wraps
 from pathlib import Path
 from typing import Any
 
-from bertwright.cli.command import command_of
+from bertwright.cli.terminal.command import command_of
 from bertwright.result import ResultStream
 from bertwright.verbs.predict import predict
 
