@@ -8,9 +8,8 @@ from pathlib import Path
 from bertwright.errors import OutputExistsError, UsageError
 from bertwright.files import human_bytes, write_text
 from bertwright.flags import with_flags
-from bertwright.log import Facts
+from bertwright.log import Facts, count_progress
 from bertwright.result import Result
-from bertwright.types import listed
 
 
 @with_flags("inspect")
@@ -51,7 +50,7 @@ def inspect(
     """
     from bertwright.inspection.inspector import open_inspector
     from bertwright.inspection.page import page_content, page_html
-    from bertwright.log import count_progress
+    from bertwright.types import listed
 
     file = Path(out)
     if file.is_dir():
