@@ -265,6 +265,8 @@ CASES = [
     Case("a plan too short for a step", "plan --data data --size tiny --minutes 0.00001"),
     Case("a plan for a GPU that is not in the table", "plan --data data --hours 1 --gpu voodoo2"),
     Case("a file that is no plan", "pretrain --plan plan.toml --out new", write("plan.toml", 'extends = "classic"')),
+    Case("a model to serve that is absent", "serve --model absent"),
+    Case("a folder to inspect that is no model", "inspect texts --out page.html"),
     Case("nothing to verify", "verify texts"),
     Case("a model changed since it was written", "verify model", lambda: flip("model/model.safetensors")),
     Case("nothing to examine", "doctor absent/"),
