@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from bertwright.verbs.prepare import prepare as prepare
     from bertwright.verbs.pretrain import pretrain as pretrain
     from bertwright.verbs.quickstart import quickstart as quickstart
+    from bertwright.verbs.serve import serve as serve
     from bertwright.verbs.show import show as show
     from bertwright.verbs.tune import tune as tune
     from bertwright.verbs.verify import verify as verify

@@ -12,7 +12,7 @@ FOUNDATION = {
 }  # fmt: skip
 ROOMS = [
     {"tokenizer"}, {"corpus"}, {"model", "objectives"}, {"data"}, {"tasks"}, {"hub"}, {"inference"}, {"inspection"},
-    {"train"}, {"reports"}, {"search"}, {"distillation"}, {"planning"}, {"verbs"}, {"cli"},
+    {"train"}, {"reports"}, {"search"}, {"distillation"}, {"planning"}, {"server"}, {"verbs"}, {"cli"},
 ]  # fmt: skip
 """Rooms in the order of the walk; each imports the foundation and rooms before it, and itself."""
 FRONT_DOORS = {"__init__.py", "__main__.py"}

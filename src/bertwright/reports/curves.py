@@ -1,7 +1,8 @@
-"""Turns the lines of metrics.jsonl into the pictures of report.html: curves over minutes, side by side in one SVG."""
+"""Turns the lines of metrics.jsonl into the pictures of report.html: curves over minutes, an SVG each."""
 
 from __future__ import annotations
 
+import html
 import io
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -22,10 +23,16 @@ BINARY = {"nsp": "NSP", "sop": "SOP", "rtd": "replaced-token"}
 TRAINING, HELD_OUT, OTHER, REFERENCE = "#9bb8d9", "#1f4e8c", "#c0562b", "#999"
 """Colours: of the training loss, of held-out figures, of a second curve, of what needs no learning."""
 
+SMALL, WIDE = (5.4, 3.5), (11.0, 3.8)
+"""Sizes of a picture, in inches: text in the smaller one can be read on a screen of 400 pixels."""
+MOST_LINES = 400
+"""Lines of metrics.jsonl that a picture is drawn from."""
+
 
 def draw(drawers: Sequence[Drawer], lines: Lines) -> str:
-    """Return pictures side by side as the text of one <svg> element; each drawer fills one from the metrics lines."""
-    return draw_side_by_side([partial(_on_grid, drawer, lines) for drawer in drawers])
+    """Return a picture a drawer as the text of <svg> elements; each drawer fills one from the metrics lines."""
+    shown = thinned(lines)
+    return "".join(draw_picture(partial(_on_grid, drawer, shown)) for drawer in drawers)
 
 
 def _on_grid(drawer: Drawer, lines: Lines, axes: Axes) -> None:
@@ -33,17 +40,24 @@ def _on_grid(drawer: Drawer, lines: Lines, axes: Axes) -> None:
     axes.grid(alpha=0.3)
 
 
-def draw_side_by_side(drawers: Sequence[Callable[[Axes], None]]) -> str:
-    """Return pictures side by side as the text of one <svg> element; each drawer fills one."""
+def draw_picture(drawer: Callable[[Axes], None], *, size: tuple[float, float] = SMALL) -> str:
+    """Return what a drawer fills as the text of an <svg> element of a size in inches, named by its axes."""
     from matplotlib.figure import Figure  # a third of a second, which no run need wait for before its first step
 
-    figure = Figure(figsize=(11, 3.8), layout="constrained")
-    for axes, drawer in zip(figure.subplots(1, len(drawers), squeeze=False)[0], drawers, strict=True):
-        drawer(axes)
+    figure = Figure(figsize=size, layout="constrained")
+    axes = figure.subplots()
+    drawer(axes)
     buffer = io.StringIO()
     figure.savefig(buffer, format="svg")
     text = buffer.getvalue()
-    return text[text.index("<svg") :]
+    what = html.escape(" over ".join(filter(None, (axes.get_ylabel(), axes.get_xlabel()))))
+    return text[text.index("<svg") :].replace("<svg ", f'<svg role="img" aria-label="{what}" ', 1)
+
+
+def thinned(lines: Lines) -> Lines:
+    """Return about MOST_LINES of the lines, evenly spread, and all of evaluations: a picture shows no more."""
+    apart = -(-len(lines) // MOST_LINES)
+    return [line for place, line in enumerate(lines) if place % max(1, apart) == 0 or line.get("valid")]
 
 
 def minutes(lines: Lines) -> list[float]:
@@ -126,6 +140,13 @@ def learning_rate(axes: Axes, lines: Lines) -> None:
     lines = of_steps(lines)
     axes.plot(minutes(lines), [line["learning_rate"] for line in lines], color=HELD_OUT)
     axes.set(xlabel="minutes", ylabel="learning rate", ylim=(0, None))
+
+
+def gradient_norm(axes: Axes, lines: Lines) -> None:
+    """Draw the norm of the gradient before it is clipped, on a logarithmic axis."""
+    known = [line for line in lines if line.get("gradient_norm", 0) > 0]
+    axes.semilogy(minutes(known), [line["gradient_norm"] for line in known], color=HELD_OUT, lw=1)
+    axes.set(xlabel="minutes", ylabel="gradient norm")
 
 
 def task_loss(axes: Axes, lines: Lines) -> None:

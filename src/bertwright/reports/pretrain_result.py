@@ -23,8 +23,8 @@ from bertwright.train.step import Engine
 
 TIMED = ("seconds", "setup_seconds", "tokens_per_second", "mfu", "peak_flops", "checkpoints")
 """Figures of result.json about how long things took: they alone differ between runs of a seed, stopped or not."""
-TIMED_IN_LINES = ("seconds", "tokens_per_second", "mfu", "peak_flops")
-"""The same of a line of metrics.jsonl."""
+TIMED_IN_LINES = ("seconds", "tokens_per_second", "mfu", "peak_flops", "waiting", "memory", "device_memory")
+"""The same of a line of metrics.jsonl, and memory."""
 
 
 def run_manifest(dataset: Dataset, config: PretrainConfig, model: Encoder, engine: Engine) -> dict[str, Any]:
