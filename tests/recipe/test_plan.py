@@ -62,7 +62,7 @@ def test_a_shape_of_its_own_is_planned_for_and_warned_of(data: Path) -> None:
     shape = {"model": {"layers": 1, "hidden_size": 36, "heads": 3}}
     found = plan(minutes=1, data=data, settings=shape)
     assert len(found["options"]) == 1
-    assert any("36" in warning for warning in found["warnings"])
+    assert any("heads of 12 units" in warning for warning in found["warnings"])
 
 
 @pytest.mark.parametrize(

@@ -105,6 +105,7 @@ def option_of(
     length: int,
     masked: int,
     bytes_each: int,
+    device: str,
     gpus: int = 1,
     limit: float = math.inf,
 ) -> Option:
@@ -132,7 +133,7 @@ def option_of(
         loss=law.loss(body, max(fresh, 1.0)), interval=law.interval(body, max(fresh, 1.0)),
         known=law.known(body, fresh),
         memory=memory(accumulation), accumulation=accumulation,
-        warnings=tuple(shape_warnings(shape)),
+        warnings=tuple(shape_warnings(shape, device=device)),
     )  # fmt: skip
 
 

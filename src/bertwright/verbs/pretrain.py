@@ -105,7 +105,7 @@ def pretrain(
         good = resumed(checkpoint, state, identity, config.schedule, group=group) if checkpoint else None
         if group.is_main:
             begin_folder(out, dataset, config, state, engine, clear=anew and overwrite)
-        for warning in shape_warnings(loader.shape) if fresh and start is None else ():
+        for warning in shape_warnings(loader.shape, device=engine.device.type) if fresh and start is None else ():
             note(warning)
         if not resume and (off := switched_off(recipe, settings)):
             note(off)

@@ -21,7 +21,7 @@ STEP = StepTime(seconds=0.5, tokens=4000.0, flops=1e11, rows_per_epoch=64_000)
 def _option(shape: BertConfig = SHAPE, step: StepTime = STEP, seconds: float = 1200.0, **given: float) -> Option:
     return option_of(
         "mini", shape, step, law=law_of("en")[0], seconds=seconds, weights=5_529_090, rows=32, length=128, masked=38,
-        bytes_each=2, **given,
+        bytes_each=2, device="cpu", **given,
     )  # fmt: skip
 
 
@@ -73,12 +73,13 @@ def test_memory_grows_with_the_batch_and_micro_batches_make_a_step_fit() -> None
 
 def test_widths_and_heads_that_products_do_badly_with_are_named() -> None:
     odd = SHAPE.model_copy(update={"hidden_size": 250, "heads": 10, "intermediate_size": 1000})
-    width, inner, heads = shape_warnings(odd)
+    width, inner, heads = shape_warnings(odd, device="cuda")
     assert "250" in width
     assert "256" in width
     assert "1000" in inner
     assert "25 " in heads
-    assert shape_warnings(SHAPE) == []
+    assert shape_warnings(odd, device="cpu") == [heads.replace("multiple of 8", "multiple of 16").replace("24", "32")]
+    assert shape_warnings(SHAPE, device="cpu") == shape_warnings(SHAPE, device="cuda") == []
 
 
 def test_gpus_have_sources_and_an_unknown_one_is_refused_with_their_names() -> None:

@@ -164,8 +164,8 @@ def one_option(
     with torch.device("meta"):
         shape = config.shape(vocab_size=dataset.vocab_size, pad_token_id=dataset.tokenizer.special.pad)
         model = build_encoder(shape, drawn=False)
-    on_cpu = gpu is None and pick_device().type == "cpu"
-    compiles = on_cpu and config.engine.compile is not False
+    device = "cuda" if gpu is not None else pick_device().type
+    compiles = device == "cpu" and config.engine.compile is not False
     seconds = 60 * budget.minutes
     if compiles and step.flops / step.seconds * seconds > COMPILES_FROM:
         step = replace(step, seconds=step.seconds / COMPILED)
@@ -173,6 +173,7 @@ def one_option(
     option = option_of(
         name, shape, step, law=law, seconds=seconds, weights=parameter_count(model), rows=phase.rows,
         length=phase.length, masked=round(phase.length * config.objective.mask_rate),
-        bytes_each=2 if precision == "bf16" else 4, gpus=budget.gpus, limit=math.inf if gpu is None else gpu.memory,
+        bytes_each=2 if precision == "bf16" else 4, device=device, gpus=budget.gpus,
+        limit=math.inf if gpu is None else gpu.memory,
     )  # fmt: skip
     return option, disk_needed(model, config)
