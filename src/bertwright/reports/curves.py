@@ -169,11 +169,13 @@ def task_metric(metric: str) -> Drawer:
 
 
 def reliability(calibration: Calibration) -> Drawer:
-    """Return what draws the accuracy of predictions by their confidence, before and after calibration."""
+    """Return what draws accuracy by confidence, as trained and, where there was a temperature, calibrated."""
 
     def drawer(axes: Axes, lines: Lines) -> None:
         axes.plot((0, 1), (0, 1), color=REFERENCE, ls="--", lw=1, label="as sure as right")
-        both = {"as trained": (calibration.before, TRAINING), "calibrated": (calibration.after, HELD_OUT)}
+        both = {"as trained": (calibration.before, TRAINING)}
+        if calibration.temperature != 1:
+            both["calibrated"] = (calibration.after, HELD_OUT)
         for name, (one, color) in both.items():
             label = f"{name}: ECE {one.error:.3f}"
             axes.plot(one.confidences, one.accuracies, "o-", color=color, ms=3, label=label)

@@ -72,7 +72,7 @@ def so_far(lines: Lines) -> str:
 def write_task_report(run: Path, results: Mapping[str, EvalResult]) -> Path:
     """Write RUN/report.html of a fine-tuning run from what is there and the `results` splits; return its path."""
     lines, calibration = read_metrics(run / "metrics.jsonl"), results["dev"].calibration
-    drawers = [curves.reliability(calibration)] if calibration is not None and calibration.temperature != 1 else []
+    drawers = [curves.reliability(calibration)] if calibration is not None else []
     result, manifest = read_json(run / "result.json"), read_json(run / "manifest.json")
     return write_page(
         run,

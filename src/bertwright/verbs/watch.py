@@ -48,7 +48,7 @@ def watch(
             raise UsageError(f"{folder} is a {kind} folder; watch shows RUN folders of pretrain, finetune or distill")
     if out is not None:
         return write_once(folders, Path(out))
-    missing = [name for name in ("starlette", "uvicorn") if find_spec(name) is None]
+    missing = [name for name in ("starlette", "uvicorn", "msgspec") if find_spec(name) is None]
     if missing:
         raise UsageError(
             f"a live page needs {' and '.join(missing)}: pip install 'bertwright[serve]'; or give --out FILE.html to "
