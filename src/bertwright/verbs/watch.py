@@ -11,7 +11,6 @@ from bertwright.files import refuse_existing, write_text
 from bertwright.flags import with_flags
 from bertwright.log import Facts
 from bertwright.result import Result
-from bertwright.types import listed
 from bertwright.verbs.calls.folder_kind import kind_of_folder
 
 
@@ -40,7 +39,9 @@ def watch(
     InputError
         Where a folder is no run; UsageError where the address cannot be listened to, or the extra `serve` is missing.
     """
-    folders = [Path(one) for one in listed(run)]
+    from bertwright.types import listed  # which needs torch: --help does not wait for it
+
+    folders = [Path(one) for one in listed(run, what="runs")]
     if not folders:
         raise UsageError("watch needs a RUN folder, or several")
     for folder in folders:

@@ -50,7 +50,7 @@ def show_differences(first: Path, second: Path) -> Result:
     if course:
         blocks.append(ResultTable("held-out MLM loss along training", ["after tokens", *names, "difference"], course))
     blocks += [Lines([f"{name}: {check}"], wrap=True) for name, check in checks.items() if check is not None]
-    found = {"settings": as_json(settings), "figures": as_json(figures)}
+    found: dict[str, Any] = {"settings": as_json(settings), "figures": as_json(figures)}
     found["loss_check"] = {name: str(check) for name, check in checks.items() if check is not None}
     return Result({"kind": "runs", "runs": [str(first), str(second)], **found}, *blocks)
 
