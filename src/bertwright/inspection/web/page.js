@@ -8,7 +8,7 @@ const state = {
   language: (navigator.languages || [navigator.language]).find(l => /^(zh|en)/i.test(l)) || "en",
   model: 0, beside: content.models.length > 1 && !content.endpoint ? 1 : -1, text: 0, own: null,
   hidden: new Set(), step: -1, layer: -1, head: [0, 0], from: -1, dim: true, draw: 0, why: 0,
-  method: "gradients", compare: 1, threshold: 0,
+  method: "gradients", compare: 1, threshold: 0, key: "",
 };
 state.language = /^zh/i.test(state.language) ? "zh" : "en";
 
@@ -68,7 +68,7 @@ function layerOf(model) { return state.layer < 0 ? about(model).layers : clamp(s
 
 async function ask(body) {
   const answer = await fetch(content.endpoint, {
-    method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) });
+    method: "POST", headers: { "Content-Type": "application/json", ...(state.key ? { Authorization: "Bearer " + state.key } : {}) }, body: JSON.stringify(body) });
   const found = await answer.json();
   if (!answer.ok || found.error) throw new Error(String(found.error || answer.status));
   return found;
@@ -455,7 +455,8 @@ function textForm() {
     } catch (problem) { error.replaceChildren(el("p", { class: "error", role: "alert" }, problem.message)); }
   }
   const own = content.endpoint ? el("form", { onsubmit: event => { event.preventDefault(); submit(); } },
-    el("label", {}, say("own"), text), el("label", {}, say("second"), second), el("p", {}, el("button", { type: "submit" }, say("look"))))
+    el("label", {}, say("own"), text), el("label", {}, say("second"), second), el("div", { class: "row" }, el("button", { type: "submit" }, say("look")),
+      el("label", {}, say("key"), el("input", { type: "password", autocomplete: "off", value: state.key, oninput: event => { state.key = event.target.value; } }))))
     : el("p", { class: "quiet" }, say("offline"));
   return el("section", { id: "text", "aria-labelledby": "title-text" }, el("h2", { id: "title-text" }, say("text")), el("div", { class: "row" }, form), own, error);
 }
