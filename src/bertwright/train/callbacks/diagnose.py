@@ -26,7 +26,7 @@ class DiagnoseCallback(Callback):
 
     def on_begin(self, state: TrainState, fraction: float) -> None:
         """Read the lines that are there."""
-        self.lines = read_metrics(self.path)
+        self.lines = [*read_metrics(self.path)]
 
     def on_step(self, report: StepReport) -> None:
         """Take a new line, and look at all of them after an evaluation."""
