@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -149,6 +150,27 @@ def test_a_run_made_longer_equals_one_that_was_asked_for_the_longer_time(
     pretrain(data, run, resume=True)
     assert_equal_runs(tmp_path / "long", run)
     assert json.loads((run / "checkpoints" / "before-decay" / "position.json").read_text())["position"]["step"] == 12
+
+
+def test_a_longer_run_forgets_what_the_mean_of_the_shorter_remembered(data: Path, tmp_path: Path) -> None:
+    """The weights are the long run's, bit for bit; the mean differs by what is left of the mean before the decay."""
+    share, run, long = 0.2, tmp_path / "run", tmp_path / "long"
+    settings = laid_over(
+        SMALL, average={"name": "ema", "share": share}, engine={**SMALL["engine"], "checkpoint_steps": 6, "keep": 9}
+    )
+    pretrain(data, run, size="tiny", recipe="adapt", settings=settings)
+    short = load_file(run / "checkpoints" / "before-decay" / "average.safetensors")
+    pretrain(data, run, resume=True, steps="+8")
+    schedule = {**SMALL["schedule"], "steps": 16, "warmup": 0.125}
+    pretrain(data, long, size="tiny", recipe="adapt", settings=laid_over(settings, schedule=schedule))
+    before, *ends = (load_file(folder / "average.safetensors") for folder in (
+        long / "checkpoints" / "step-6", run / "checkpoints" / "step-16", long / "checkpoints" / "step-16"
+    ))  # fmt: skip
+    for name, tensor in load_file(long / "checkpoints" / "step-16" / "weights.safetensors").items():
+        assert torch.equal(tensor, load_file(run / "checkpoints" / "step-16" / "weights.safetensors")[name]), name
+        left = (short[name] - before[name]) * math.exp(-(1 - 6 / 16) / share)
+        torch.testing.assert_close(ends[0][name] - ends[1][name], left, rtol=0.02, atol=2e-7)
+    assert max(float((short[name] - before[name]).abs().max()) for name in short) > 1e-4
 
 
 def test_a_run_that_cannot_be_made_longer_is_refused(

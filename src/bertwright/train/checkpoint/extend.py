@@ -10,6 +10,7 @@ of the shorter one is done again, later. `pretrain --resume --steps +N`.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from bertwright.errors import ModelError, UsageError
 from bertwright.files import read_json
 from bertwright.log import note
 from bertwright.train.checkpoint.folder import BEFORE_DECAY, checkpoints, damaged, kept_before_decay
+from bertwright.train.checkpoint.snapshot import Snapshot
 from bertwright.train.interval import More
 from bertwright.train.schedule import ScheduleConfig
 from bertwright.train.setup.pretrain_config import PretrainConfig
@@ -85,3 +87,16 @@ def without_length(identity: Mapping[str, Any], schedule: ScheduleConfig) -> dic
     """Return the identity of a run without what an extension changes: how long it is, and the share of its warm-up."""
     kept = {name: value for name, value in identity["schedule"].items() if name not in (schedule.unit, "warmup")}
     return {**identity, "schedule": kept}
+
+
+def as_of(snapshot: Snapshot, schedule: ScheduleConfig) -> Snapshot:
+    """Return the state of a shorter run as one of `schedule`: its mean of the weights has come as far as the run there.
+
+    Raises one of MISFITS where it holds no position.
+    """
+    if "average" not in snapshot.facts:
+        return snapshot
+    progress = Progress()
+    progress.restore(snapshot.facts["position"])
+    average = {**snapshot.facts["average"], "progress": progress.fraction(schedule)}
+    return replace(snapshot, facts={**snapshot.facts, "average": average})
