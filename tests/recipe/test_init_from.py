@@ -152,25 +152,48 @@ def test_a_run_made_longer_equals_one_that_was_asked_for_the_longer_time(
     assert json.loads((run / "checkpoints" / "before-decay" / "position.json").read_text())["position"]["step"] == 12
 
 
-def test_a_longer_run_forgets_what_the_mean_of_the_shorter_remembered(data: Path, tmp_path: Path) -> None:
-    """The weights are the long run's, bit for bit; the mean differs by what is left of the mean before the decay."""
-    share, run, long = 0.2, tmp_path / "run", tmp_path / "long"
-    settings = laid_over(
-        SMALL, average={"name": "ema", "share": share}, engine={**SMALL["engine"], "checkpoint_steps": 6, "keep": 9}
-    )
-    pretrain(data, run, size="tiny", recipe="adapt", settings=settings)
-    short = load_file(run / "checkpoints" / "before-decay" / "average.safetensors")
-    pretrain(data, run, resume=True, steps="+8")
-    schedule = {**SMALL["schedule"], "steps": 16, "warmup": 0.125}
-    pretrain(data, long, size="tiny", recipe="adapt", settings=laid_over(settings, schedule=schedule))
-    before, *ends = (load_file(folder / "average.safetensors") for folder in (
-        long / "checkpoints" / "step-6", run / "checkpoints" / "step-16", long / "checkpoints" / "step-16"
-    ))  # fmt: skip
-    for name, tensor in load_file(long / "checkpoints" / "step-16" / "weights.safetensors").items():
-        assert torch.equal(tensor, load_file(run / "checkpoints" / "step-16" / "weights.safetensors")[name]), name
-        left = (short[name] - before[name]) * math.exp(-(1 - 6 / 16) / share)
-        torch.testing.assert_close(ends[0][name] - ends[1][name], left, rtol=0.02, atol=2e-7)
-    assert max(float((short[name] - before[name]).abs().max()) for name in short) > 1e-4
+def test_a_longer_run_has_the_phases_of_one_asked_for_at_once_and_forgets_the_mean_of_the_shorter(
+    data: Path, tmp_path: Path
+) -> None:
+    """Weights and figures are the long run's, bit for bit; the mean differs by what is left of that of before."""
+
+    def settings(steps: int, *, warmup: float, shares: list[float], mask_shares: list[float]) -> dict[str, Any]:
+        rows = ({"length": 16, "rows": 4, "causal": True}, {"length": 32, "rows": 4}, {"length": 16, "rows": 8})
+        phases = [{**one, "share": share} for one, share in zip(rows, shares, strict=True)]
+        rates = [{"rate": rate, "share": share} for rate, share in zip((0.4, 0.3), mask_shares, strict=True)]
+        return laid_over(
+            SMALL, schedule={**SMALL["schedule"], "steps": steps, "warmup": warmup, "phases": phases},
+            objective={"mask_phases": rates}, average={"name": "ema", "share": 0.2},
+            engine={**SMALL["engine"], "checkpoint_steps": 6, "keep": 9},
+        )  # fmt: skip
+
+    def saved(folder: str, tensors: str) -> dict[str, torch.Tensor]:
+        return load_file(tmp_path / folder.replace("/", "/checkpoints/") / f"{tensors}.safetensors")
+
+    short = settings(8, warmup=0.25, shares=[0.25, 0.625, 0.125], mask_shares=[0.5, 0.5])
+    pretrain(data, tmp_path / "run", size="tiny", recipe="adapt", settings=short)
+    mean = saved("run/before-decay", "average")
+    pretrain(data, tmp_path / "run", resume=True, steps="+8")
+    long = settings(16, warmup=0.125, shares=[0.125, 0.75, 0.125], mask_shares=[0.25, 0.75])
+    pretrain(data, tmp_path / "long", size="tiny", recipe="adapt", settings=long)
+    for name in ("schedule", "objective"):
+        assert read_toml(tmp_path / "run" / "config.toml")[name] == read_toml(tmp_path / "long" / "config.toml")[name]
+    ours, theirs = (
+        [
+            {name: {key: one for key, one in value.items() if "average" not in key} if name == "valid" else value
+             for name, value in line.items() if name != "samples"}
+            for line in metrics(tmp_path / run)
+        ]
+        for run in ("run", "long")
+    )  # fmt: skip
+    assert ours == theirs
+    end, of_long = saved("run/step-16", "weights"), saved("long/step-16", "weights")
+    assert all(torch.equal(end[name], of_long[name]) for name in of_long)
+    apart = {name: mean[name] - before for name, before in saved("long/step-6", "average").items()}
+    assert max(float(one.abs().max()) for one in apart.values()) > 1e-4
+    end, of_long = saved("run/step-16", "average"), saved("long/step-16", "average")
+    for name, one in apart.items():
+        torch.testing.assert_close(end[name] - of_long[name], one * math.exp(-(1 - 6 / 16) / 0.2), rtol=0.02, atol=2e-7)
 
 
 def test_a_run_that_cannot_be_made_longer_is_refused(
