@@ -120,6 +120,17 @@ def test_at_a_rate_of_nothing_the_model_stays_what_it_was(data: Path, start: Pat
     )  # dropout too: that was for training
 
 
+def test_a_model_with_rows_of_no_token_is_evaluated_on_the_masks_of_its_run(data: Path, tmp_path: Path) -> None:
+    """Random tokens, which some masked ones are replaced by, are those of the vocabulary."""
+    torch.manual_seed(7)
+    save_model(build_encoder(named_size("tiny", vocab_size=640)), data / "tokenizer", tmp_path / "padded")
+    settings = laid_over(SMALL, schedule={**SMALL["schedule"], "steps": 1})
+    figures = pretrain(data, tmp_path / "run", init_from=tmp_path / "padded", settings=settings)
+    assert evaluate("mlm", tmp_path / "run" / "model", data)["mlm_loss"] == pytest.approx(
+        figures["valid"]["mlm_loss"], abs=2e-6
+    )
+
+
 def test_a_resumed_run_equals_one_never_stopped_and_needs_the_model_no_more(
     adapted: Path, data: Path, tmp_path: Path
 ) -> None:
