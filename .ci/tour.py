@@ -86,10 +86,11 @@ def with_outputs(text: str, outputs: list[str]) -> str:
 
 @contextlib.contextmanager
 def workplace(quickstart: Path) -> Iterator[Path]:
-    """Make an empty folder, in which `quickstart` is that of a run, the current one; it is deleted in the end."""
+    """Make a folder with a link to a quickstart and one to docs the current one; it is deleted in the end."""
     before = Path.cwd()
     with tempfile.TemporaryDirectory() as folder:
-        (Path(folder) / "quickstart").symlink_to(quickstart.resolve(), target_is_directory=True)
+        for name, target in [("quickstart", quickstart), ("docs", DOCS)]:
+            (Path(folder) / name).symlink_to(target.resolve(), target_is_directory=True)
         os.chdir(folder)
         try:
             yield Path(folder)
