@@ -23,10 +23,12 @@ if TYPE_CHECKING:
     from bertwright.verbs.evaluate import evaluate as evaluate
     from bertwright.verbs.export import export as export
     from bertwright.verbs.finetune import finetune as finetune
+    from bertwright.verbs.inspect import inspect as inspect
     from bertwright.verbs.predict import predict as predict
     from bertwright.verbs.prepare import prepare as prepare
     from bertwright.verbs.pretrain import pretrain as pretrain
     from bertwright.verbs.quickstart import quickstart as quickstart
+    from bertwright.verbs.serve import serve as serve
     from bertwright.verbs.show import show as show
     from bertwright.verbs.tune import tune as tune
     from bertwright.verbs.verify import verify as verify

@@ -26,7 +26,7 @@ from bertwright.train.parallel.group import ALONE
 from bertwright.train.schedule import ScheduleConfig
 from bertwright.train.setup.pretrain_config import resolve
 from bertwright.train.state import Progress, TrainState
-from bertwright.verbs.show_run import show_run
+from bertwright.verbs.calls.showing.show_run import show_run
 
 RECIPE = b"""
 size = "tiny"

@@ -37,6 +37,7 @@ SHORT = {
     '"train", 3000': '"train", 64',
     '"valid", 300': '"valid", 40',
     "range(200)": "range(30)",
+    "in range(20):": "in range(1):",
     "draws = 4000": "draws = 400",
 }
 """What makes a chapter brief: fewer steps, rows and draws."""

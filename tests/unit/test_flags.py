@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 import bertwright
-from bertwright.cli.help_panels import DEFAULT_RECIPE, shown_defaults
 from bertwright.cli.main import VERBS, build_app, main
+from bertwright.cli.terminal.help_panels import DEFAULT_RECIPE, shown_defaults
 from bertwright.configs.names import RECIPES
 from bertwright.errors import ConfigError, UsageError
 from bertwright.flags import EARLIER, HUGGING_FACE, dashed, from_earlier, set_by

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bertwright.cli.command import command_of, prints
+from bertwright.cli.terminal.command import command_of, prints
 from bertwright.errors import BertwrightError
 from bertwright.log import Facts, Lines, Raw, ResultTable, Settings
 from bertwright.result import Result, ResultList, plain

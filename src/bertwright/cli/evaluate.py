@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bertwright.cli.command import command_of
+from bertwright.cli.terminal.command import command_of
 from bertwright.verbs.evaluate import evaluate
 
 EXAMPLE = """

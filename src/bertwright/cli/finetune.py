@@ -6,8 +6,8 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from bertwright.cli.command import prints
-from bertwright.cli.overrides import parse_overrides
+from bertwright.cli.terminal.command import prints
+from bertwright.cli.terminal.overrides import parse_overrides
 from bertwright.result import Result
 from bertwright.verbs.calls.finetune_flags import FinetuneCall, FinetuneFlags
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from cyclopts import App, CycloptsError, MissingArgumentError, UnknownOptionError
 
-from bertwright.cli.overrides import UnknownFlagError, answer
+from bertwright.cli.terminal.overrides import UnknownFlagError, answer
 from bertwright.errors import BertwrightError, UsageError, is_panic
 from bertwright.flags import from_earlier
 from bertwright.log import note
@@ -52,7 +52,7 @@ def _formatter(words: Sequence[str]) -> HelpFormatter | None:
     """Return what prints the help of a verb, where `words` ask for it."""
     if not {"--help", "-h"} & set(words) or words[0].startswith("-"):
         return None
-    from bertwright.cli.help_panels import DefaultsFormatter
+    from bertwright.cli.terminal.help_panels import DefaultsFormatter
 
     return DefaultsFormatter(words)
 

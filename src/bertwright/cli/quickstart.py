@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from bertwright.cli.command import prints
+from bertwright.cli.terminal.command import prints
 from bertwright.result import Result
 
 

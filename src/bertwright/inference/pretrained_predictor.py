@@ -114,8 +114,20 @@ class PretrainedPredictor(Predictor):
             for row, place in enumerate(places.tolist()):
                 for slot in range(int(rows.num_targets[place])):
                     found = zip(ids[row, slot].tolist(), probabilities[row, slot].tolist(), strict=True)
-                    guesses[place].append([(self._readable(token), probability) for token, probability in found])
+                    guesses[place].append(
+                        [(self.tokenizer.readable(token), probability) for token, probability in found]
+                    )
         return guesses
+
+    def mask_probabilities(self, texts: Sequence[str]) -> list[np.ndarray]:
+        """Return for each text the probability [M, V] float32 of every token at each of its M [MASK]s.
+
+        Raises UsageError and InputError as `fill_masks` does.
+        """
+        rows = text_rows([(text,) for text in texts], self.tokenizer, max_length=self.max_length, masked=True)
+        logits = logits_of(self.forward("masked-token"), rows, policy=self.policy or WORD_POLICY)
+        probabilities = _probabilities(logits)[:, : self.tokenizer.vocab_size]
+        return np.split(probabilities, np.cumsum(rows.num_targets)[:-1])
 
     def next_sentence(self, pairs: Sequence[Sequence[str]]) -> list[float]:
         """Return for each pair the probability that the second text continues the first, or that they are in order.
@@ -129,23 +141,23 @@ class PretrainedPredictor(Predictor):
         probabilities: list[float] = softmax(logits)[:, 0].tolist()
         return probabilities
 
-    def _readable(self, token: int) -> str:
-        """Return a token as a person reads it: WordPiece's ## kept, byte-level tokens decoded."""
-        name = self.tokenizer.tokens[token]
-        return name if name.startswith("##") else self.tokenizer.decode([token]).strip() or name
-
 
 def _likeliest(forward: Forward[np.ndarray], count: int, *, words: int) -> Forward[tuple[np.ndarray, np.ndarray]]:
     """Return what gives ids and probabilities [B, M, count], most probable first, of the first `words` tokens there
     are."""
 
     def best(arrays: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-        logits = forward(arrays)
-        powers = np.exp(logits - logits.max(axis=-1, keepdims=True))
-        probabilities = (powers / powers.sum(axis=-1, keepdims=True))[..., :words]  # rows past it are padding
+        probabilities = _probabilities(forward(arrays))[..., :words]  # rows past it are padding
         found = np.argpartition(probabilities, words - count, axis=-1)[..., words - count :]
         order = np.argsort(-np.take_along_axis(probabilities, found, -1), axis=-1, kind="stable")
         found = np.take_along_axis(found, order, -1)
         return found, np.take_along_axis(probabilities, found, -1)
 
     return best
+
+
+def _probabilities(logits: np.ndarray) -> np.ndarray:
+    """Return probabilities [..., V] of logits [..., V], in their own precision: those of a vocabulary are many."""
+    powers = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    shares: np.ndarray = powers / powers.sum(axis=-1, keepdims=True)
+    return shares

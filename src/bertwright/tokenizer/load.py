@@ -125,6 +125,11 @@ class Tokenizer:
         text: str = self.backend.decode(ids, skip_special_tokens=True)
         return text
 
+    def readable(self, token: int) -> str:
+        """Return a token as a person reads it: WordPiece's ## kept, byte-level tokens decoded."""
+        name = self.tokens[token]
+        return name if name.startswith("##") else self.decode([token]).strip() or name
+
 
 def load_tokenizer(path: Path) -> Tokenizer:
     """Read a tokenizer.json or a vocab.txt, or the one in a folder (a model folder, a DATA folder or its tokenizer/).

@@ -54,6 +54,9 @@ class EngineConfig(Section):
     probes: tuple[str, ...] = ()
     """Files that say at each evaluation what the model knows: minimal pairs (JSON lines of "good" and "bad"), or
     labelled texts, told apart by a logistic regression over the frozen encoder."""
+    snapshots: int | None = Field(default=None, ge=1, le=64)
+    """Models kept of the way, as MODEL folders in RUN/snapshots: before the first step, then each at twice the progress
+    of the one before, the last at half of the run."""
     checkpoint_minutes: float = Field(default=5.0, gt=0)
     """Minutes between two checkpoints; the first one comes after a minute at the latest."""
     checkpoint_steps: int | None = Field(default=None, ge=1)

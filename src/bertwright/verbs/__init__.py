@@ -12,7 +12,9 @@ VERBS = {
     "predict": "Predict masked words, next sentences, or what a model was fine-tuned for.",
     "embed": "Turn texts into vectors, of any layer and pooling.",
     "export": "Write a model in a form that other programs run: ONNX, also in 8-bit integers.",
+    "serve": "Answer over HTTP: the endpoints of Text Embeddings Inference and OpenAI's, and more.",
     "show": "Look inside data, a batch, a run or a model.",
+    "inspect": "Write a page that shows the inside of a model: masked words, attention, states, reasons.",
     "verify": "Check that data, a run or a model is whole, and that a model answers as it did.",
     "bench": "Measure how fast this machine does a stage.",
 }

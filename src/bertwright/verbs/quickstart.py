@@ -34,7 +34,7 @@ QUESTIONS = [
 ]
 
 RECIPE = "classic-fast"
-SETTINGS: dict[str, Any] = {"size": "tiny", "engine": {"evaluation_rows": 512}}
+SETTINGS: dict[str, Any] = {"size": "tiny", "engine": {"evaluation_rows": 512, "snapshots": 8}}
 """What makes sensible predictions in minutes: a small model sees the corpus often where a larger one sees it once."""
 
 

@@ -86,7 +86,7 @@ def show(
     if batch is None:
         return _show_whole(thing, split=split, document=document)
     if recipe is not None or (thing / "config.toml").is_file():
-        from bertwright.verbs.show_step import show_step
+        from bertwright.verbs.calls.showing.show_step import show_step
 
         if (length, split, whole_word, next_sentence, pack, masking) != (128, "train", False, True, False, "mlm"):
             raise UsageError(
@@ -96,7 +96,7 @@ def show(
         return show_step(
             thing, batch, recipe=None if recipe is None else str(recipe), phase=phase, rows=num_rows, seed=seed
         )
-    from bertwright.verbs.show_batch import show_batch
+    from bertwright.verbs.calls.showing.show_batch import show_batch
 
     return show_batch(
         thing, batch, split=split, length=length, rows=num_rows, seed=seed or 0, whole_word=whole_word,
@@ -111,11 +111,11 @@ def _show_recipe(name: str) -> Result | None:
     """
     thing = Path(name)
     if name == "recipes" and not thing.exists():
-        from bertwright.verbs.show_settings import show_recipes
+        from bertwright.verbs.calls.showing.show_settings import show_recipes
 
         return show_recipes()
     if thing.suffix == ".toml" or (name in RECIPES and not thing.exists()):
-        from bertwright.verbs.show_settings import show_settings
+        from bertwright.verbs.calls.showing.show_settings import show_settings
 
         return show_settings(name)
     if not thing.exists() and (near := get_close_matches(name, RECIPES, n=1)):
@@ -129,7 +129,7 @@ def _show_whole(thing: Path, *, split: str, document: int | None) -> Result:
     if document is not None and kind not in ("data", "shard"):
         raise UsageError(f"--document looks into a DATA folder or a shard, and {thing} is a {kind} folder")
     if kind == "run":
-        from bertwright.verbs.show_run import show_run
+        from bertwright.verbs.calls.showing.show_run import show_run
 
         return show_run(thing)
     if kind == "model":
@@ -140,6 +140,6 @@ def _show_whole(thing: Path, *, split: str, document: int | None) -> Result:
         from bertwright.reports.checkpoint_table import show_checkpoint
 
         return show_checkpoint(thing)
-    from bertwright.verbs.show_data import show_data, show_shard
+    from bertwright.verbs.calls.showing.show_data import show_data, show_shard
 
     return show_shard(thing, document=document) if kind == "shard" else show_data(thing, split, document=document)

@@ -28,7 +28,7 @@ from bertwright.rng import key_of
 from bertwright.tokenizer.load import load_tokenizer
 from bertwright.train.setup.pretrain_config import resolve
 from bertwright.types import Batch, MaskedBatch
-from bertwright.verbs.show_settings import settings_of, show_settings
+from bertwright.verbs.calls.showing.show_settings import settings_of, show_settings
 
 TOKENS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "the", "cat", "dog", "play", "##ing", "##s", "北", "京"]
 

@@ -109,6 +109,9 @@ class PretrainFlags(TypedDict, total=False):
     """Evaluate on held-out rows every so many steps (500) or minutes (2min; also s and h), and at the end."""
     save_every: int | str
     """Save a checkpoint every so many steps, on top of every 5 minutes, or, given a time such as 2min, that often."""
+    snapshots: Annotated[int, Sets("engine.snapshots", "none")]
+    """Keep so many models of the way in OUT/snapshots, to look at with inspect: before the first step, then each at
+    twice the progress of the one before, the last at half of the run."""
     probe: Annotated[list[Path], Sets("engine.probes", read=named_files)]
     """At each evaluation measure, too, what the model knows by this file: minimal pairs (JSON lines of "good" and
     "bad", such as BLiMP's), or labelled texts, which a logistic regression over the frozen encoder tells apart. Can be

@@ -23,13 +23,13 @@ from bertwright.train.setup.pretrain_config import PretrainConfig
 
 
 def disk_needed(model: Encoder, config: PretrainConfig, *, auxiliary: int = 0) -> int:
-    """Return about how many bytes a run writes: checkpoints (weights, two moments, average), its model, its metrics.
+    """Return about how many bytes a run writes: checkpoints (weights, two moments, average), its models, its metrics.
 
     A checkpoint also holds the state to go back to, unless none is kept, and `auxiliary` parameters of objectives.
     """
     weights, exported = 4 * (parameter_count(model) + auxiliary), 4 * parameter_count(model)
     copies = (3 if config.average.name == "none" else 4) * (2 if config.guard.attempts else 1)
-    models = 2 if has_own_folder(model) else 1
+    models = (2 if has_own_folder(model) else 1) + (config.engine.snapshots or 0)
     kept = config.engine.keep + 1 + (config.schedule.hold_ends is not None)
     return weights * copies * kept + exported * models + 20_000_000
 

@@ -16,11 +16,13 @@ from bertwright.files import require_space, write_json
 from bertwright.hub.cards.model_cards import discriminator_card, model_card, next_sentence_card
 from bertwright.hub.encoder_folder import GENERATOR, save_model
 from bertwright.hub.nsp_folder import FOLDER, ORDER_FOLDER, has_own_folder, order_settings, save_next_sentence
+from bertwright.hub.snapshots import SNAPSHOTS
 from bertwright.inference.samples import choose_samples, predict_samples
 from bertwright.log import Facts, note
 from bertwright.model.bert import BertForPreTraining, shrink_embeddings
 from bertwright.model.encoder import Encoder, parameter_count
 from bertwright.model.encoder_config import DROPOUTS
+from bertwright.model.random_state import kept_random_state
 from bertwright.objectives.base import Objective
 from bertwright.objectives.combine import finds_replaced
 from bertwright.reports.before_after import before_after, comparison_tables, probe_figures
@@ -31,14 +33,18 @@ from bertwright.system import tune_malloc
 from bertwright.train.auxiliary import encoder_of, generator_of
 from bertwright.train.callbacks.base import Callback
 from bertwright.train.callbacks.console import ConsoleCallback
+from bertwright.train.callbacks.diagnose import DiagnoseCallback
 from bertwright.train.callbacks.divergence import DivergenceCallback, EndIfDiverged
 from bertwright.train.callbacks.evaluation import EvaluateCallback
 from bertwright.train.callbacks.metrics_file import MetricsCallback, MetricsWindow, read_metrics
+from bertwright.train.callbacks.model_snapshots import SnapshotCallback
 from bertwright.train.callbacks.peak import PeakCallback
+from bertwright.train.callbacks.report_page import ReportCallback
 from bertwright.train.callbacks.track import tracking
 from bertwright.train.checkpoint.resume import saving, whole_model
 from bertwright.train.checkpoint.saver import Saver
 from bertwright.train.checkpoint.snapshot import Snapshot
+from bertwright.train.diagnosis.reference_runs import kind_of_run
 from bertwright.train.interval import Interval
 from bertwright.train.loop import train, weight_norm
 from bertwright.train.loss_guard import LossSpikeGuard
@@ -110,13 +116,16 @@ def train_watched(
     evaluate = evaluation(out, config, evaluator, work=loader.run_flops(peak=peak.flops, seconds=seconds))
     console = ConsoleCallback()
     trackers = tracking(config.engine.track if group.is_main else None, out, config.model_dump(mode="json"))
-    callbacks: list[Callback] = [window, compiling, evaluate, peak, divergence]
+    callbacks: list[Callback] = [window, compiling, *snapshots(out, dataset, config, state, engine), evaluate, peak]
+    callbacks.append(divergence)
     if group.is_main:
         lengths = [phase.length for phase in schedule.phases]
         metrics = MetricsCallback(
             out / "metrics.jsonl", window, config.engine.log_every, lengths, config.optimizer, peak
         )
-        callbacks += [metrics, console, *trackers]
+        kind = kind_of_run(config.model_dump(mode="json"), dataset.manifest)
+        diagnosis = DiagnoseCallback(metrics.path, kind, guard)
+        callbacks += [metrics, diagnosis, console, *trackers, ReportCallback(partial(write_report, out))]
     callbacks += [EndIfDiverged(), guard, checkpoint]
     start_clock(out, config, state, seconds=group.broadcast(time.perf_counter() - began))
     try:
@@ -157,6 +166,27 @@ def evaluation(out: Path, config: PretrainConfig, evaluator: Evaluator, *, work:
         held_out=evaluator.figures, samples=evaluator.samples, times=times, every=every,
         probed=evaluator.probed if evaluator.probes else None,
     )  # fmt: skip
+
+
+def snapshots(
+    out: Path, dataset: Dataset, config: PretrainConfig, state: TrainState, engine: Engine
+) -> list[SnapshotCallback]:
+    """Return what keeps the models of the way, where the settings ask for some."""
+    words, order = dataset.tokenizer.path.parent, "sop" in config.objective.chosen
+
+    @kept_random_state()
+    def save(folder: Path) -> None:
+        model = whole_model(state, sharded=engine.sharded)
+        if engine.group.is_main:
+            save_model(model, words, folder, settings=_settings_of(model, order=order))
+
+    count = config.engine.snapshots
+    return [SnapshotCallback(out / SNAPSHOTS, count, save, is_main=engine.group.is_main)] if count else []
+
+
+def _settings_of(model: Encoder, *, order: bool) -> dict[str, Any] | None:
+    """Return what config.json says of a next-sentence head in it that tells the order of texts, as `order` says."""
+    return order_settings() if order and not has_own_folder(model) else None
 
 
 def start_clock(out: Path, config: PretrainConfig, state: TrainState, *, seconds: float) -> None:
@@ -200,8 +230,8 @@ def save_models(
     if generator is not None:
         figures["generator_model"] = GENERATOR
         save_model(generator, words, out / GENERATOR, card=model_card(f"{out.name} (generator)", figures))
-    settings = order_settings() if order and not has_own_folder(model) else None
     card = model_card if generator is None else discriminator_card
+    settings = _settings_of(model, order=order)
     save_model(model, words, out / "model", settings=settings, card=card(out.name, figures))
 
 

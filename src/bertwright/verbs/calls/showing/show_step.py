@@ -24,7 +24,7 @@ from bertwright.train.setup.pretrain_config import PretrainConfig, resolve, resu
 from bertwright.train.setup.pretrain_loader import objective_of, phase_source
 from bertwright.types import Batch
 from bertwright.verbs.calls.folder_kind import kind_of_folder, task_of_run
-from bertwright.verbs.show_batch import rows_result
+from bertwright.verbs.calls.showing.show_batch import rows_result
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,1 @@
+"""What `show` shows, a kind of thing a file."""
