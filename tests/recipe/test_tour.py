@@ -140,15 +140,17 @@ CHECKS = {
 """What must be so after a chapter, beside its own assertions."""
 
 
-def test_no_picture_is_left_over() -> None:
+def test_every_shortening_is_of_a_chapter_and_no_picture_is_left_over() -> None:
     pages = "".join((ENGLISH / f"{name}.md").read_text(encoding="utf-8") for name in CHAPTERS)
-    assert {picture.name for picture in (ENGLISH / "pictures").iterdir()} == set(re.findall(r"pictures/([\w-]+\.png)", pages))
+    assert [long for long in SHORT if long not in pages] == []
+    shown = set(re.findall(r"pictures/([\w-]+\.png)", pages))
+    assert {picture.name for picture in (ENGLISH / "pictures").iterdir()} == shown
 
 
 def test_outputs_are_written_after_their_blocks() -> None:
-    page = "Text.\n\n```python\nprint(1 + 1)\n```\n\n```text\nold\n```\n\n```python\nx = 1\n```\n\n```text\ngone\n```\n\nEnd.\n"
+    block = "```python\n{}\n```\n\n"
+    two, nothing = block.format("print(1 + 1)"), block.format("x = 1")
+    page = f"Text.\n\n{two}```text\nold\n```\n\n{nothing}```text\ngone\n```\n\nEnd.\n"
     outputs, names = runner.run_chapter(page)
     assert names["x"] == 1
-    assert runner.with_outputs(page, outputs) == (
-        "Text.\n\n```python\nprint(1 + 1)\n```\n\n```text\n2\n```\n\n```python\nx = 1\n```\n\nEnd.\n"
-    )
+    assert runner.with_outputs(page, outputs) == f"Text.\n\n{two}```text\n2\n```\n\n{nothing}End.\n"
