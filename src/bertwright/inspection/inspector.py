@@ -101,6 +101,25 @@ class Inspector:
             vectors = [self._vector((one,)) for one in (text, *others)]
         return [round(float(vectors[0] @ vector), 4) for vector in vectors[1:]]
 
+    def attention(self, texts: Texts, layers: Sequence[int] | None = None) -> dict[str, Any]:
+        """Return the tokens and token types of a text or a pair, and the attention of some blocks, from 0, or of all.
+
+        "attention" is [layers, heads, S, S]. Raises InputError for a block there is none of, and as `read`.
+        """
+        count = self.model.encoder.config.layers
+        wanted = list(range(count)) if layers is None else list(layers)
+        if unknown := [layer for layer in wanted if not 0 <= layer < count]:
+            raise InputError(f"there is no layer {unknown[0]}; give some of 0 to {count - 1}")
+        with self._lock:
+            row = self._row(texts)
+            found = self._look(row)
+        return {
+            "tokens": [self.model.tokenizer.tokens[token] for token in row.ids.tolist()],
+            "token_type_ids": row.types.tolist(),
+            "layers": wanted,
+            "attention": [found.attention[layer][0].float().cpu().tolist() for layer in wanted],
+        }
+
     @cached_property
     def _reference(self) -> tuple[StatesMap, list[str]]:
         """The states of the words of its texts, and these words."""

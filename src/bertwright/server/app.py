@@ -27,6 +27,7 @@ from bertwright.server.batcher import Batcher
 from bertwright.server.documentation import docs_page, openapi
 from bertwright.server.endpoints.call import Call, Limits, Reply
 from bertwright.server.endpoints.routes import ENDPOINTS, Endpoint
+from bertwright.server.home_page import home_page
 from bertwright.server.information import info_of
 from bertwright.server.prometheus import PARTS, Metrics
 from bertwright.server.refusal import Refusal
@@ -53,7 +54,7 @@ class Service:
     models  by name, the first of them answers where none is named
     key     that requests must bring, if any
     hosts   names by which it may be called; None for any
-    page    the HTML of `GET /`
+    page    the HTML of `GET /`, made when it is first asked for
     """
 
     models: Mapping[str, ServedModel]
@@ -62,7 +63,7 @@ class Service:
     metrics: Metrics
     key: str | None = None
     hosts: frozenset[str] | None = None
-    page: str = ""
+    page: str | None = None
     is_warm: bool = False
     decoders: dict[str, msgspec.json.Decoder[Any]] = field(default_factory=dict)
 
@@ -86,7 +87,7 @@ class Service:
 def build_app(service: Service) -> ASGIApp:
     """Return the app of a service, which warms its models up when it starts, and answers what waits when it stops."""
     routes = [
-        Route("/", _page(service.page), methods=["GET"]),
+        Route("/", _home(service), methods=["GET"]),
         *(Route(path, _health(service), methods=["GET"]) for path in ("/health", "/ping")),
         Route("/info", _get(lambda: info_of(service.models, service.limits, service.batcher.budget)), methods=["GET"]),
         Route("/metrics", _metrics(service), methods=["GET"]),
@@ -296,6 +297,15 @@ def _get(make: Callable[[], Any]) -> Handler:
 def _page(html: str) -> Handler:
     async def handle(_: Request) -> Response:
         return Response(html, headers=SAFE, media_type="text/html")
+
+    return handle
+
+
+def _home(service: Service) -> Handler:
+    async def handle(_: Request) -> Response:
+        if service.page is None:
+            service.page = await asyncio.to_thread(home_page, service.models.values())
+        return Response(service.page, headers=SAFE, media_type="text/html")
 
     return handle
 

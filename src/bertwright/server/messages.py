@@ -314,6 +314,18 @@ class AttentionAnswer(Struct):
     attention: list[list[list[list[float]]]]
 
 
+class InspectRequest(Request, kw_only=True):
+    """A text, or with `second` a pair, whose inside is wanted; with `others`, how alike each of these is.
+
+    `seed` is that of the masks drawn.
+    """
+
+    text: str
+    second: str | None = None
+    others: list[str] | None = None
+    seed: Annotated[int, Meta(ge=0, lt=2**31)] = 0
+
+
 class ModelInfo(Struct):
     """A model as it is served, in the words of Text Embeddings Inference and, from `kind` on, in ours."""
 

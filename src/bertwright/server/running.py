@@ -20,7 +20,6 @@ from bertwright.log import Facts, note
 from bertwright.result import Result
 from bertwright.server.app import Service, build_app
 from bertwright.server.batcher import Batcher, Observer
-from bertwright.server.documentation import docs_page
 from bertwright.server.endpoints.call import Limits
 from bertwright.server.open_model import open_model
 from bertwright.server.prometheus import Metrics
@@ -73,7 +72,7 @@ def serve_models(
             observer=Observer(metrics.batch, metrics.dropped),
         )
         hosts = LOOPBACK | {host} if is_loopback(host) else None
-        service = Service(models, batcher, limits, metrics, key, hosts, page=docs_page())
+        service = Service(models, batcher, limits, metrics, key, hosts)
         _announce(found, service)
         began = time.perf_counter()
         server_of(build_app(service), seconds=limits.seconds).run(sockets=[found])

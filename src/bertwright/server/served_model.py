@@ -23,6 +23,7 @@ from bertwright.tokenizer.load import Tokenizer
 
 if TYPE_CHECKING:
     from bertwright.model.encoder import Encoder
+    from bertwright.server.inside import Inside
 
 Kind = Literal[
     "embedding", "pretrained", "classify", "regress", "rank", "tag", "answer", "choose", "translate", "replaced-tokens"
@@ -62,6 +63,8 @@ class ServedModel:
     pairs: bool = False
     """Whether it has learned from pairs of texts alone."""
     encoder: Encoder | None = None
+    inside: Inside | None = None
+    """What looks into it; None where nobody can, as into an exported model."""
 
     def lane(self, name: str) -> Lane:
         """Return the lane of an endpoint; raises Refusal where the model is of another kind."""
@@ -78,6 +81,7 @@ class ServedModel:
     def endpoints(self) -> list[str]:
         """The endpoints that it answers, beside those of the server itself."""
         more = [*(["similarity", "v1/embeddings"] if "embed" in self.lanes else []), "tokenize", "decode"]
+        more += ["attention", "inspect"] if self.inside is not None else []
         return [*self.lanes, *more]
 
 

@@ -4,6 +4,7 @@ VERBS = {
     "quickstart": "The whole walk on the documentation of your own Python, offline, in under five minutes.",
     "prepare": "Turn raw text into data: vocabulary, token ids, sentence and word boundaries.",
     "doctor": "Examine text or data before training: what will hurt, and the flag that fixes it.",
+    "plan": "Say what hours on a machine buy: size, steps, expected loss, memory and cost.",
     "pretrain": "Train a BERT on prepared data.",
     "evaluate": "Evaluate a trained model on held-out data.",
     "finetune": "Train a pre-trained model for a task, and evaluate it.",
