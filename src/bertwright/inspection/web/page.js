@@ -375,7 +375,7 @@ function taskSection() {
   const place = el("div");
   const hasSpans = shown().some(model => reading(model).prediction && ("entities" in reading(model).prediction || "answer" in reading(model).prediction));
   function draw() {
-    place.replaceChildren(columns(found => {
+    place.replaceChildren(columns((found, of) => {
       const one = found.prediction;
       if (!one) return el("p", {}, say("nothing"));
       if ("entities" in one) return marked(found.texts[0], one.entities.map(e => ({ ...e, label: e.type })).filter(e => e.probability >= state.threshold));
@@ -384,7 +384,8 @@ function taskSection() {
         const sure = one.answer && one.probability >= state.threshold;
         const spans = [...(one.answer ? [{ ...one, label: "", faint: !sure }] : []), ...one.others.map(o => ({ ...o, label: "", faint: true }))];
         return [el("p", {}, found.texts[0]), marked(found.texts[1], spans.filter(s => s.start < s.end)),
-          el("p", { class: "right" }, sure ? `${one.answer} (${percent(one.probability)})` : say("noanswer"))];
+          el("p", { class: "right" }, sure ? `${one.answer} (${percent(one.probability)})` : say("noanswer")),
+          of.threshold === null ? null : el("p", { class: "quiet" }, say("own.threshold", of.threshold.toFixed(2)))];
       }
       if ("probabilities" in one) return bars(Object.entries(one.probabilities).map(([name, value]) => ({ name, value,
         right: one.label === name || (one.labels || []).includes(name) })));
