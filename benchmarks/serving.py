@@ -62,7 +62,7 @@ def command(side: str, options: argparse.Namespace, port: int) -> list[str]:
         words += ["--auto-truncate", *(["--precision", "bf16"] if options.bf16 else []), *options.flags.split()]
         return words
     words = [options.peer_python, str(PEER), "--model", str(options.peer_model or options.model), "--port", str(port)]
-    return words + ["--one-at-a-time"] * (side == "fastapi-one-at-a-time") + ["--bf16"] * options.bf16
+    return words + ["--one-at-a-time"] * (side == "fastapi-one-at-a-time") + ["--bf16"] * options.peer_bf16
 
 
 @contextlib.contextmanager
@@ -115,8 +115,14 @@ async def client(
     streams[1].close()
 
 
-async def clients(port: int, count: int, seconds: float) -> Load:
-    """Load a server; return what all clients saw after the first tenth of the time, which warms it up."""
+def cpu_seconds(pid: int) -> float:
+    """Return the seconds of CPU that a process has used; other work on the machine does not count."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+async def clients(port: int, count: int, seconds: float, pid: int) -> tuple[Load, float]:
+    """Load a server; return what all clients saw after the first tenth of the time, and the CPU it used for that."""
     messages = []
     for text in texts():
         body = json.dumps({"inputs": text}).encode()
@@ -125,15 +131,15 @@ async def clients(port: int, count: int, seconds: float) -> Load:
     streams = await asyncio.open_connection("127.0.0.1", port)
     wanted = [json.loads((await request(streams, message))[1])[0][:CHECKED] for message in messages]
     for part in (seconds / 10, seconds):
-        load, end = Load(), time.perf_counter() + part
+        load, end, before = Load(), time.perf_counter() + part, cpu_seconds(pid)
         await asyncio.gather(*(client(number, port, messages, wanted, end, load) for number in range(count)))
-    return load
+    return load, cpu_seconds(pid) - before
 
 
 def measure(side: str, options: argparse.Namespace, port: int) -> dict[str, Any]:
     """Return the figures of a side in one turn."""
     with running(command(side, options, port), port) as pid:
-        load = asyncio.run(clients(port, options.clients, options.seconds))
+        load, used = asyncio.run(clients(port, options.clients, options.seconds, pid))
         memory = Path(f"/proc/{pid}/status")
         lines = memory.read_text().splitlines() if memory.exists() else []
     times = sorted(load.seconds)
@@ -141,6 +147,7 @@ def measure(side: str, options: argparse.Namespace, port: int) -> dict[str, Any]
         "side": side,
         "clients": options.clients,
         "requests_per_second": round(len(times) / options.seconds, 1),
+        "requests_per_cpu_second": round(len(times) / used, 1),
         "lost": load.lost,
         "wrong": load.wrong,
         "p50_ms": round(1000 * times[len(times) // 2], 1),
@@ -159,7 +166,8 @@ def main() -> None:
     parser.add_argument("--clients", type=int, default=64)
     parser.add_argument("--seconds", type=float, default=30)
     parser.add_argument("--turns", type=int, default=1)
-    parser.add_argument("--bf16", action="store_true")
+    parser.add_argument("--bf16", action="store_true", help="ours in bfloat16")
+    parser.add_argument("--peer-bf16", action="store_true")
     parser.add_argument("--flags", default="", help="more flags of bertwright serve, in one word")
     parser.add_argument("--port", type=int, default=8765)
     parser.add_argument("--out", type=Path)
