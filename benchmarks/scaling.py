@@ -1,8 +1,8 @@
 """Trains models of several sizes for several durations, and fits the law of loss by size and tokens to how they end.
 
-    python benchmarks/scaling.py run --data en=DATA zh=DATA-ZH --out results/scaling/runs.jsonl
+    python benchmarks/scaling.py run --data en=DATA zh=DATA-ZH --out src/bertwright/planning/runs.jsonl
     python benchmarks/scaling.py run --data en=DATA --sizes mini --minutes 60 --held-back --out FILE.jsonl
-    python benchmarks/scaling.py fit results/scaling/runs.jsonl
+    python benchmarks/scaling.py fit src/bertwright/planning/runs.jsonl
 
 `run`: a JSON line a run, as it ends, shortest first; runs that stand in the file are left out, so that the same command
 goes on where it stopped, and one that was stopped itself begins again. 3 sizes, 2, 5, 10 and 20 minutes, 2 languages:

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 TIMED: tuple[tuple[str, str], ...] = (
-    ("*metrics.jsonl", "seconds tokens_per_second mfu peak_flops"),
+    ("*metrics.jsonl", "seconds tokens_per_second mfu peak_flops waiting memory device_memory"),
     (
         "*result.json",
         "seconds setup_seconds tokens_per_second examples_per_second mfu peak_flops checkpoints.stalled_seconds",

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from bertwright.verbs.evaluate import evaluate as evaluate
     from bertwright.verbs.export import export as export
     from bertwright.verbs.finetune import finetune as finetune
+    from bertwright.verbs.inspect import inspect as inspect
+    from bertwright.verbs.plan import plan as plan
     from bertwright.verbs.predict import predict as predict
     from bertwright.verbs.prepare import prepare as prepare
     from bertwright.verbs.pretrain import pretrain as pretrain

@@ -243,6 +243,11 @@ def matmul_rate(
     return 2 * rows * inner * outer / min(each, *(seconds(count) / count for _ in range(rounds - 1)))
 
 
+def peak_device_memory() -> int | None:
+    """Return the most bytes that tensors of this process have held on the chosen GPU; None where that is a CPU."""
+    return torch.cuda.max_memory_allocated(pick_device()) if pick_device().type == "cuda" else None
+
+
 def machine(device: torch.device) -> dict[str, Any]:
     """Return device, threads, system and processor."""
     return {

@@ -43,13 +43,22 @@ def name_compiled_code_folder() -> None:
         os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", os.path.join(tempfile.gettempdir(), f"torchinductor_{number}"))
 
 
+def peak_memory() -> int | None:
+    """Return the most bytes of memory that this process has held, or None where the system does not say."""
+    return _peak_of("RUSAGE_SELF")
+
+
 def peak_memory_of_children() -> int | None:
     """Return the most bytes of memory that any ended child process has held, or None where the system does not say."""
+    return _peak_of("RUSAGE_CHILDREN")
+
+
+def _peak_of(who: str) -> int | None:
     try:
         import resource
     except ImportError:  # Windows
         return None
-    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
+    peak = resource.getrusage(getattr(resource, who)).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
 
 

@@ -14,7 +14,7 @@ from bertwright.train.setup.pretrain_config import resolve
 
 ROOT = Path(__file__).parents[2]
 PAGES = [*sorted((ROOT / "docs").glob("*.md")), ROOT / "README.md", ROOT / "README.zh.md"]
-BUDGETS = ("minutes", "steps", "tokens", "epochs", "resume")
+BUDGETS = ("minutes", "steps", "tokens", "epochs", "resume", "plan")
 
 
 def blocks_of(page: Path) -> list[str]:

@@ -19,6 +19,7 @@ from bertwright.errors import DataError, ModelError, UsageError
 from bertwright.hub.encoder_folder import load_model, save_model
 from bertwright.model.build import build_encoder, named_size
 from bertwright.nested import read_toml
+from bertwright.reports.pretrain_result import TIMED_IN_LINES
 from bertwright.train.callbacks.base import StepReport
 from bertwright.train.callbacks.save import CheckpointCallback
 from bertwright.verbs.evaluate import evaluate
@@ -42,9 +43,8 @@ def weights(run: Path) -> dict[str, torch.Tensor]:
 
 
 def metrics(run: Path) -> list[dict[str, Any]]:
-    timed = {"seconds", "tokens_per_second", "mfu", "peak_flops"}
     lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-    return [{name: value for name, value in line.items() if name not in timed} for line in lines]
+    return [{name: value for name, value in line.items() if name not in TIMED_IN_LINES} for line in lines]
 
 
 def assert_equal_runs(run: Path, other: Path) -> None:

@@ -26,6 +26,7 @@ from bertwright.errors import (
     UsageError,
 )
 from bertwright.hub.encoder_folder import load_model
+from bertwright.reports.pretrain_result import TIMED_IN_LINES
 from bertwright.verbs.evaluate import evaluate
 from bertwright.verbs.pretrain import pretrain
 
@@ -53,9 +54,8 @@ def weights(run: Path) -> dict[str, torch.Tensor]:
 
 
 def metrics(run: Path) -> list[dict[str, Any]]:
-    timed = {"seconds", "tokens_per_second", "mfu", "peak_flops"}
     lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-    return [{name: value for name, value in line.items() if name not in timed} for line in lines]
+    return [{name: value for name, value in line.items() if name not in TIMED_IN_LINES} for line in lines]
 
 
 @pytest.fixture(scope="module")

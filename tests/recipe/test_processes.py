@@ -17,12 +17,13 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from bertwright.reports.pretrain_result import TIMED_IN_LINES
 from bertwright.verbs.prepare import prepare
 from bertwright.verbs.pretrain import pretrain
 
 pytestmark = pytest.mark.slow
 
-TIMED = {"seconds", "tokens_per_second", "mfu", "peak_flops", "samples"}
+TIMED = {*TIMED_IN_LINES, "samples"}
 
 
 @pytest.fixture(scope="module")

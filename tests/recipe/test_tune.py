@@ -182,6 +182,18 @@ def write_files(folder: Path, task: str) -> dict[str, Path]:
     return found
 
 
+def test_the_passages_of_a_query_are_in_one_part(folder: Path, tmp_path: Path) -> None:
+    files = {}
+    for split in ("train", "dev"):
+        rows = [f"query {query} of {split}\tpassage {n}\t{int(n == 0)}" for query in range(40) for n in range(5)]
+        files[split] = tmp_path / f"{split}.tsv"
+        files[split].write_text("\n".join(["query\tpassage\tlabel", *rows]) + "\n", encoding="utf-8")
+    (setup,) = TaskTrials("rank", [folder / "a"], files, QUICK, folds=0).setups[str(folder / "a")]
+    parts = [set(one.examples.groups()) for name, one in setup.splits.items() if name.startswith("dev.")]
+    assert [len(part) for part in parts] == [10] * 4
+    assert sum(len(setup.splits[f"dev.{part}"].examples) for part in range(4)) == 200
+
+
 @pytest.mark.parametrize("task", ["tag", "regress", "embed", "translate"])
 def test_every_kind_of_task_is_tuned(task: str, folder: Path, tmp_path: Path) -> None:
     settings: dict[str, Any] = {"precision": "fp32", "translate": {"source": "en", "target": "de"}}

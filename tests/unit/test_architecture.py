@@ -11,8 +11,8 @@ FOUNDATION = {
     "device", "flags", "result",
 }  # fmt: skip
 ROOMS = [
-    {"tokenizer"}, {"corpus"}, {"model", "objectives"}, {"data"}, {"tasks"}, {"hub"}, {"inference"}, {"train"},
-    {"reports"}, {"search"}, {"distillation"}, {"planning"}, {"server"}, {"verbs"}, {"cli"},
+    {"tokenizer"}, {"corpus"}, {"model", "objectives"}, {"data"}, {"tasks"}, {"hub"}, {"inference"}, {"inspection"},
+    {"train"}, {"reports"}, {"search"}, {"distillation"}, {"planning"}, {"server"}, {"verbs"}, {"cli"},
 ]  # fmt: skip
 """Rooms in the order of the walk; each imports the foundation and rooms before it, and itself."""
 FRONT_DOORS = {"__init__.py", "__main__.py"}

@@ -14,6 +14,7 @@ EXAMPLE = """
 bertwright predict --model run/model "Return the [MASK] of the list."
 bertwright predict --model run/model "It was late." "She went home."    # of ModernBERT: --model run/model-nsp
 bertwright predict --model runs/sentiment/model --input reviews.txt --output answers.jsonl
+bertwright predict --model runs/sentiment/model --explain "A film to remember."
 bertwright predict --model runs/en-de/model --input news.en > news.de   # a translation a line
 """
 

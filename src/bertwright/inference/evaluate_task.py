@@ -17,6 +17,7 @@ from bertwright.hub.encoder_decoder_folder import is_encoder_decoder, read_encod
 from bertwright.hub.sentence_layout import is_sentence_folder
 from bertwright.hub.task_folder import read_fine_tuned
 from bertwright.inference.embedder import open_embedder
+from bertwright.inference.error_slices import compare_slices, slices_of
 from bertwright.inference.predictors import task_of
 from bertwright.inference.scoring import score_rows
 from bertwright.inference.translation import TranslationPredictor, translation_loss
@@ -36,7 +37,10 @@ from bertwright.tasks.translation.metrics import score_texts
 from bertwright.tasks.translation.reader import SidesConfig
 from bertwright.tasks.translation.task import Translate
 from bertwright.tasks.unlabelled import no_labels, refuse_unlabelled
-from bertwright.tokenizer.load import load_tokenizer
+from bertwright.tokenizer.load import Tokenizer, load_tokenizer
+
+WORST, LONGEST_TEXT = 20, 200
+"""Errors that are shown, and characters of each."""
 
 
 @dataclass(frozen=True)
@@ -56,12 +60,14 @@ def evaluate_task(
     *,
     positive: str | None = None,
     against: Path | None = None,
+    errors: bool = False,
 ) -> Result:
     """Return the figures of a model of the task called `name` on a labelled file, in float32, and the task's own table.
 
     `columns` are those of ColumnsConfig, for translate those of SidesConfig; `positive` is the class of two whose F1 is
-    reported; `against` is another model that it is compared with. Raises UsageError where a model was trained for
-    another task, ModelError where a folder has no model of one, and InputError as `finetune` does.
+    reported; `against` is another model that it is compared with; `errors` asks where predictions are wrong. Raises
+    UsageError where a model was trained for another task, ModelError where a folder has no model of one, and InputError
+    as `finetune` does.
     """
     if against is not None:
         return compare_models(name, (folder, against), file, compose(ColumnsConfig, columns), positive=positive)
@@ -72,7 +78,8 @@ def evaluate_task(
         result = _evaluate_vectors(folder, file, compose(ColumnsConfig, columns))
     else:
         scored = score_file(name, folder, file, compose(ColumnsConfig, columns), positive=positive)
-        result, positive = scored.task.evaluate(scored.logits, scored.examples), scored.task.positive
+        result = scored.task.evaluate(scored.logits, scored.examples, mistakes=WORST if errors else 0)
+        positive = scored.task.positive
     names = figure_names(result.figures, positive=positive)
     facts = {shown: f"{result.figures[key]:.4f}" for key, shown in names.items()} | words
     if result.warning:
@@ -80,7 +87,44 @@ def evaluate_task(
     blocks: list[Block] = [Facts(f"{folder} on {file}", facts)]
     if result.table is not None:
         blocks.append(result.table)
+    if errors:
+        found, more = _errors(scored, result, load_tokenizer(folder))
+        return Result(result.figures | found, *blocks, *more)
     return Result(result.figures, *blocks)
+
+
+def _errors(scored: Scored, result: EvalResult, tokenizer: Tokenizer) -> tuple[dict[str, Any], list[Block]]:
+    """Return where predictions are wrong: by slices, by how sure they are, and the worst of them."""
+    task = scored.task
+    metric = "mean_squared_error" if "mean_squared_error" in task.metrics else task.metric
+    slices = compare_slices(
+        task.resampled(scored.logits, scored.examples),
+        slices_of(scored.examples, tokenizer, task.labels),
+        metric=metric,
+    )
+    shown = metric.replace("_", " ")
+    rows = [
+        [
+            one["by"], one["slice"], f"{one['examples']:,}", f"{one[metric]:.4f}", f"{one['difference']:+.4f}",
+            f"{one['low']:+.4f} to {one['high']:+.4f}", f"{one['p']:.3f}", "worse" if one["worse"] else "",
+        ]
+        for one in slices
+    ]  # fmt: skip
+    header = ["by", "slice", "examples", shown, "against the rest", "95% interval", "p", ""]
+    figures: dict[str, Any] = {"slices": slices, "errors": [asdict(one) for one in result.mistakes]}
+    blocks: list[Block] = [ResultTable("slices of the file, each against the rest", header, rows)]
+    if result.calibration is not None:
+        bins = result.calibration.after
+        columns = zip(bins.confidences.tolist(), bins.accuracies.tolist(), bins.counts.tolist(), strict=True)
+        figures["reliability"] = [{"confidence": sure, "accuracy": right, "examples": n} for sure, right, n in columns]
+        cells = [
+            [f"{one['confidence']:.1%}", f"{one['accuracy']:.1%}", f"{one['examples']:,}"]
+            for one in figures["reliability"]
+        ]
+        blocks.append(ResultTable("how sure, and how often right", ["confidence", "accuracy", "examples"], cells))
+    worst = [[one.text[:LONGEST_TEXT], one.label, one.prediction] for one in result.mistakes]
+    blocks.append(ResultTable("the worst errors", ["text", "label", "prediction"], worst))
+    return figures, blocks
 
 
 def score_file(name: str, folder: Path, file: Path, columns: ColumnsConfig, *, positive: str | None) -> Scored:

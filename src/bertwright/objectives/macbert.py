@@ -60,6 +60,6 @@ class SimilarWords(NgramMasking):
         device, count = true.device, self.similar.shape[1]
         place = torch.randint(count, true.shape, generator=generator, device=device)
         random = torch.randint(self.vocab_size, true.shape, generator=generator, device=device)
-        near = self.similar[true, place]
+        near = self.similar.to(device)[true, place]
         near = random.where(near < 0, near)
         return ids.scatter(1, positions, near.where((hidden == self.mask_id) & (weights > 0), hidden))

@@ -62,6 +62,11 @@ class MaskedLanguageModel(NamedObjective):
         return self.rate if self.final_rate is None else self.rate + progress * (self.final_rate - self.rate)
 
     @property
+    def highest_rate(self) -> float:
+        """The largest fraction that is masked at any time of a run."""
+        return max((rate for _, rate in self.phases), default=max(self.rate, self.final_rate or 0.0))
+
+    @property
     def has_dynamic_slots(self) -> bool:
         """Whether M changes along a run."""
         return len({rate for _, rate in self.phases}) > 1 if self.phases else self.final_rate is not None

@@ -47,7 +47,7 @@ class UncertainTokens(NamedObjective):
     def from_config(cls, config: ObjectiveConfig, vocabulary: Vocabulary, options: Any) -> Self:
         """Return the objective; raises ConfigError where more tokens are masked than the model scores."""
         mlm = MaskedLanguageModel.from_config(config, vocabulary, None)
-        if options.scored < max(mlm.rate_at(0.0), mlm.rate_at(1.0)):
+        if options.scored < mlm.highest_rate:
             raise ConfigError(
                 f"objective.options.uncertain.scored: {options.scored} of the tokens are fewer than are masked; give "
                 "more, or a smaller --mask-rate"

@@ -1,7 +1,8 @@
-"""Turns the lines of metrics.jsonl into the pictures of report.html: curves over minutes, side by side in one SVG."""
+"""Turns the lines of metrics.jsonl into the pictures of report.html: curves over minutes, an SVG each."""
 
 from __future__ import annotations
 
+import html
 import io
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -22,10 +23,16 @@ BINARY = {"nsp": "NSP", "sop": "SOP", "rtd": "replaced-token"}
 TRAINING, HELD_OUT, OTHER, REFERENCE = "#9bb8d9", "#1f4e8c", "#c0562b", "#999"
 """Colours: of the training loss, of held-out figures, of a second curve, of what needs no learning."""
 
+SMALL, WIDE = (5.4, 3.5), (11.0, 3.8)
+"""Sizes of a picture, in inches: text in the smaller one can be read on a screen of 400 pixels."""
+MOST_LINES = 400
+"""Lines of metrics.jsonl that a picture is drawn from."""
+
 
 def draw(drawers: Sequence[Drawer], lines: Lines) -> str:
-    """Return pictures side by side as the text of one <svg> element; each drawer fills one from the metrics lines."""
-    return draw_side_by_side([partial(_on_grid, drawer, lines) for drawer in drawers])
+    """Return a picture a drawer as the text of <svg> elements; each drawer fills one from the metrics lines."""
+    shown = thinned(lines)
+    return "".join(draw_picture(partial(_on_grid, drawer, shown)) for drawer in drawers)
 
 
 def _on_grid(drawer: Drawer, lines: Lines, axes: Axes) -> None:
@@ -33,17 +40,24 @@ def _on_grid(drawer: Drawer, lines: Lines, axes: Axes) -> None:
     axes.grid(alpha=0.3)
 
 
-def draw_side_by_side(drawers: Sequence[Callable[[Axes], None]]) -> str:
-    """Return pictures side by side as the text of one <svg> element; each drawer fills one."""
+def draw_picture(drawer: Callable[[Axes], None], *, size: tuple[float, float] = SMALL) -> str:
+    """Return what a drawer fills as the text of an <svg> element of a size in inches, named by its axes."""
     from matplotlib.figure import Figure  # a third of a second, which no run need wait for before its first step
 
-    figure = Figure(figsize=(11, 3.8), layout="constrained")
-    for axes, drawer in zip(figure.subplots(1, len(drawers), squeeze=False)[0], drawers, strict=True):
-        drawer(axes)
+    figure = Figure(figsize=size, layout="constrained")
+    axes = figure.subplots()
+    drawer(axes)
     buffer = io.StringIO()
     figure.savefig(buffer, format="svg")
     text = buffer.getvalue()
-    return text[text.index("<svg") :]
+    what = html.escape(" over ".join(filter(None, (axes.get_ylabel(), axes.get_xlabel()))))
+    return text[text.index("<svg") :].replace("<svg ", f'<svg role="img" aria-label="{what}" ', 1)
+
+
+def thinned(lines: Lines) -> Lines:
+    """Return about MOST_LINES of the lines, evenly spread, and all of evaluations: a picture shows no more."""
+    apart = -(-len(lines) // MOST_LINES)
+    return [line for place, line in enumerate(lines) if place % max(1, apart) == 0 or line.get("valid")]
 
 
 def minutes(lines: Lines) -> list[float]:
@@ -128,6 +142,13 @@ def learning_rate(axes: Axes, lines: Lines) -> None:
     axes.set(xlabel="minutes", ylabel="learning rate", ylim=(0, None))
 
 
+def gradient_norm(axes: Axes, lines: Lines) -> None:
+    """Draw the norm of the gradient before it is clipped, on a logarithmic axis."""
+    known = [line for line in lines if line.get("gradient_norm", 0) > 0]
+    axes.semilogy(minutes(known), [line["gradient_norm"] for line in known], color=HELD_OUT, lw=1)
+    axes.set(xlabel="minutes", ylabel="gradient norm")
+
+
 def task_loss(axes: Axes, lines: Lines) -> None:
     """Draw the loss of a fine-tuning run, and that on dev where it is known."""
     made = of_steps(lines)
@@ -148,11 +169,13 @@ def task_metric(metric: str) -> Drawer:
 
 
 def reliability(calibration: Calibration) -> Drawer:
-    """Return what draws the accuracy of predictions by their confidence, before and after calibration."""
+    """Return what draws accuracy by confidence, as trained and, where there was a temperature, calibrated."""
 
     def drawer(axes: Axes, lines: Lines) -> None:
         axes.plot((0, 1), (0, 1), color=REFERENCE, ls="--", lw=1, label="as sure as right")
-        both = {"as trained": (calibration.before, TRAINING), "calibrated": (calibration.after, HELD_OUT)}
+        both = {"as trained": (calibration.before, TRAINING)}
+        if calibration.temperature != 1:
+            both["calibrated"] = (calibration.after, HELD_OUT)
         for name, (one, color) in both.items():
             label = f"{name}: ECE {one.error:.3f}"
             axes.plot(one.confidences, one.accuracies, "o-", color=color, ms=3, label=label)

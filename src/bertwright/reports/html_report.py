@@ -1,5 +1,7 @@
 """Turns a RUN folder into report.html, which opens offline: figures, curves, predictions along the way, worst errors.
 
+It is written at evaluations and at the end of a run.
+
 The pages are templates in templates/, in which every text is escaped, whatever a corpus or the name of a file holds.
 """
 
@@ -18,6 +20,7 @@ from bertwright.reports.finetune_result import figures_table
 from bertwright.tasks.eval_result import EvalResult, Mistake
 from bertwright.tasks.metrics import with_perplexity
 from bertwright.train.callbacks.metrics_file import read_metrics
+from bertwright.train.diagnosis.folder_check import diagnose_run
 
 LONGEST_TEXT = 600
 """Characters of an error shown."""
@@ -26,7 +29,7 @@ MOST_SAMPLES = 6
 
 
 def write_report(run: Path, *, peer: Path | None = None) -> Path:
-    """Write RUN/report.html of a pre-training run from what is there now (also if it was stopped); return its path.
+    """Write RUN/report.html of a pre-training run from what is there now (also while it trains); return its path.
 
     `peer` is a folder with the metrics.jsonl of another run, whose held-out loss is drawn on the same axis.
     """
@@ -34,12 +37,12 @@ def write_report(run: Path, *, peer: Path | None = None) -> Path:
     if not lines:
         return write_page(run, "pretraining.html", lines=lines)
     tables: list[Block] = []
-    if (run / "result.json").is_file():
-        result = read_json(run / "result.json")
+    result = read_json(run / "result.json") if (run / "result.json").is_file() else {}
+    if result.get("steps", -1) >= lines[-1]["step"]:  # one that is made longer has that of its first part still
         facts = result_rows(result, manifest)
         tables = comparison_tables(result["before_after"]) if "before_after" in result else []
     else:
-        facts = [("stopped at step", f"{lines[-1]['step']:,}")]
+        facts = [("so far", so_far(lines))]
     beside = (peer.name, read_metrics(peer / "metrics.jsonl")) if peer else None
     quality: list[Drawer] = [
         curves.pretraining_loss(manifest["unigram_entropy"], beside),
@@ -51,17 +54,25 @@ def write_report(run: Path, *, peer: Path | None = None) -> Path:
         "pretraining.html",
         lines=lines,
         facts=facts,
+        check=diagnose_run(run, lines),
         comparisons=tables,
         quality=_picture(quality, lines),
-        speed=_picture([curves.speed, curves.learning_rate], lines),
+        training=_picture([curves.gradient_norm, curves.learning_rate, curves.speed], lines),
         samples=sample_tables(lines),
     )
+
+
+def so_far(lines: Lines) -> str:
+    """Return how far a run is that is not done."""
+    last = lines[-1]
+    done = f", {last['fraction']:.0%} of the run" if "fraction" in last else ""
+    return f"step {last['step']:,}, {last['seconds'] / 60:.1f} minutes{done}"
 
 
 def write_task_report(run: Path, results: Mapping[str, EvalResult]) -> Path:
     """Write RUN/report.html of a fine-tuning run from what is there and the `results` splits; return its path."""
     lines, calibration = read_metrics(run / "metrics.jsonl"), results["dev"].calibration
-    drawers = [curves.reliability(calibration)] if calibration is not None and calibration.temperature != 1 else []
+    drawers = [curves.reliability(calibration)] if calibration is not None else []
     result, manifest = read_json(run / "result.json"), read_json(run / "manifest.json")
     return write_page(
         run,
@@ -69,7 +80,9 @@ def write_task_report(run: Path, results: Mapping[str, EvalResult]) -> Path:
         task=result["task"],
         facts=task_rows(result, manifest),
         figures=figures_table(result, list(results)),
-        curves=_picture([curves.task_loss, curves.task_metric(result["metric"]), *drawers], lines),
+        curves=_picture(
+            [curves.task_loss, curves.task_metric(result["metric"]), curves.gradient_norm, *drawers], lines
+        ),
         warnings={split: one.warning for split, one in results.items() if one.warning},
         tables={split: one.table for split, one in results.items() if one.table is not None},
         errors={split: error_rows(one.mistakes) for split, one in results.items()},

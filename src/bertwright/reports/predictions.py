@@ -23,6 +23,8 @@ PAIR_TITLES = {"next": "does the second text follow the first?", "in_order": "ar
 """What the head for pairs is asked, by the name its answer has in a prediction."""
 INPUTS = ("text", "first", "second", "question", "context")
 """What of a prediction is the question."""
+BAR = 12
+"""Characters of the longest bar of an explanation."""
 
 
 def write_predictions(chunks: Iterable[Predictions], output: Path, *, file: InputFile | None) -> int:
@@ -61,6 +63,8 @@ def blocks_of(predictions: Sequence[Prediction]) -> list[Block]:
     """Return what predictions of one model look like to people."""
     if not predictions:
         return []
+    if "explanations" in predictions[0]:
+        return [block for one in predictions for block in _explained_blocks(one)]
     first = predictions[0]
     if "translation" in first:
         return [Raw([one["translation"] for one in predictions])]
@@ -86,6 +90,30 @@ def blocks_of(predictions: Sequence[Prediction]) -> list[Block]:
         return [ResultTable("predictions", ["word", "tag", "probability"], rows)]
     rows_by_column = [_row(one) for one in predictions]
     return [ResultTable("predictions", list(rows_by_column[0]), [list(row.values()) for row in rows_by_column])]
+
+
+def _explained_blocks(prediction: Prediction) -> list[Block]:
+    """Return a prediction, and a table of what each word contributes to each part of it."""
+    rest = {name: value for name, value in prediction.items() if name != "explanations"}
+    return [*blocks_of([rest]), *(_explanation_table(one) for one in prediction["explanations"])]
+
+
+def _explanation_table(explanation: Prediction) -> ResultTable:
+    largest = max((abs(one["gradients"]) for one in explanation["words"]), default=0.0) or 1.0
+    rows = [
+        [
+            one["word"],
+            f"{one['gradients']:+.2f}",
+            ("+" if one["gradients"] > 0 else "-") * round(BAR * abs(one["gradients"]) / largest),
+            f"{one['occlusion']:+.2f}",
+        ]
+        for one in explanation["words"]
+    ]
+    title = (
+        f"why {_short(explanation['of'])}: {explanation['unit']} {explanation['value']:+.2f}, "
+        f"{explanation['masked']:+.2f} with all words masked"
+    )
+    return ResultTable(title, ["word", "gradients", "", "occlusion"], rows)
 
 
 def _row(prediction: Prediction) -> dict[str, str]:

@@ -16,6 +16,7 @@ from bertwright.tasks.metrics import with_perplexity
 from bertwright.train.auxiliary import encoder_of
 from bertwright.train.callbacks.metrics_file import read_metrics
 from bertwright.train.ema import AVERAGE
+from bertwright.train.held_out import loss_to_choose_by
 from bertwright.train.parallel.group import launch_name
 from bertwright.train.setup.pretrain_config import PretrainConfig
 from bertwright.train.state import TrainState
@@ -23,8 +24,8 @@ from bertwright.train.step import Engine
 
 TIMED = ("seconds", "setup_seconds", "tokens_per_second", "mfu", "peak_flops", "checkpoints")
 """Figures of result.json about how long things took: they alone differ between runs of a seed, stopped or not."""
-TIMED_IN_LINES = ("seconds", "tokens_per_second", "mfu", "peak_flops")
-"""The same of a line of metrics.jsonl."""
+TIMED_IN_LINES = ("seconds", "tokens_per_second", "mfu", "peak_flops", "waiting", "memory", "device_memory")
+"""The same of a line of metrics.jsonl, and memory."""
 
 
 def run_manifest(dataset: Dataset, config: PretrainConfig, model: Encoder, engine: Engine) -> dict[str, Any]:
@@ -54,7 +55,7 @@ def result(out: Path, dataset: Dataset, config: PretrainConfig, state: TrainStat
     evaluated: dict[str, float] = next((line["valid"] for line in reversed(lines) if line.get("valid")), {})
     raw = {name: value for name, value in evaluated.items() if not name.startswith(AVERAGE)}
     mean = {name.removeprefix(AVERAGE): value for name, value in evaluated.items() if name.startswith(AVERAGE)}
-    better = state.average is not None and (not mean or mean["mlm_loss"] < raw["mlm_loss"])
+    better = state.average is not None and (not mean or loss_to_choose_by(mean) < loss_to_choose_by(raw))
     return {
         "steps": progress.step,
         "tokens": progress.tokens,

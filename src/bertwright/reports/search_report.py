@@ -10,7 +10,7 @@ from typing import Any
 
 from bertwright.log import Block, Facts, ResultTable
 from bertwright.reports import search_pictures
-from bertwright.reports.curves import draw_side_by_side
+from bertwright.reports.curves import WIDE, draw_picture
 from bertwright.reports.html_report import write_page
 
 SHOWN = 5
@@ -105,8 +105,8 @@ def write_study_report(out: Path, figures: Figures) -> Path:
         settings="recipe.toml",
         task=figures["task"],
         facts=list(study_facts(figures, out).items()),
-        pictures=Markup(draw_side_by_side(drawers)),
-        parallel=Markup(draw_side_by_side([partial(search_pictures.parallel_coordinates, figures)])),
+        pictures=Markup("".join(map(draw_picture, drawers))),
+        parallel=Markup(draw_picture(partial(search_pictures.parallel_coordinates, figures), size=WIDE)),
         models=model_table(figures),
         trials=trial_table(figures),
     )

@@ -205,12 +205,16 @@ class TaskTrials(Tunable):
 
 
 def with_parts(setup: TaskSetup) -> TaskSetup:
-    """Return a setup with parts of dev beside it, drawn at random, the same each time."""
+    """Return a setup with parts of dev beside it, drawn at random, the same each time.
+
+    Examples that belong together, such as the passages of a query, are in one part.
+    """
     dev = setup.splits["dev"].examples
-    count = max(1, min(PARTS, len(dev) // FEWEST))
-    order = stream("parts of dev", 0, 0).permutation(len(dev))
+    groups = np.unique(dev.groups(), return_inverse=True)[1]
+    count = max(1, min(PARTS, int(groups.max() + 1) // FEWEST))
+    part_of = stream("parts of dev", 0, 0).permutation(int(groups.max()) + 1)[groups] % count
     with silent(True):  # what there is to say of dev is said
-        return with_examples(setup, {f"dev.{part}": dev.take(np.sort(order[part::count])) for part in range(count)})
+        return with_examples(setup, {f"dev.{part}": dev.take(np.flatnonzero(part_of == part)) for part in range(count)})
 
 
 def train_run(setup: TaskSetup, seed: int, callbacks: Sequence[Callback]) -> Any:

@@ -126,6 +126,15 @@ def with_nats_per_byte(figures: Mapping[str, float], bytes_per_token: float | No
     return {**figures, "mlm_nats_per_byte": round(figures["mlm_loss"] / bytes_per_token, 6)}
 
 
+def loss_to_choose_by(figures: Mapping[str, float]) -> float:
+    """Return the held-out loss of the model that a run is for: that of replaced tokens where it finds them, else MLM.
+
+    >>> loss_to_choose_by({"mlm_loss": 3.0, "mlm_accuracy": 0.4}), loss_to_choose_by({"mlm_loss": 3.0, "rtd_loss": 0.3})
+    (3.0, 0.3)
+    """
+    return figures["rtd_loss"] if "rtd_loss" in figures else figures["mlm_loss"]
+
+
 def mixed_figures(figures: Mapping[str, Mapping[str, float]], weights: Sequence[float]) -> dict[str, float]:
     """Return held-out figures of several folders as one mapping: of the mixture by their names, of each as NAME/figure.
 

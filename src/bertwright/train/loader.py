@@ -48,11 +48,16 @@ class Loader(ABC):
         ]
 
     def counts(self, work: Work, *, phase: int, fraction: float) -> dict[str, float]:
-        """Return the rows, tokens (padding not counted) and useful operations of what this process does of a step."""
+        """Return the rows, tokens and places for tokens, and useful operations of what this process does of a step.
+
+        Places that hold no token are padding.
+        """
         mine = [batch_slice.rows(len(batch.input_ids)) for batch_slice, batch in work]
+        masks = [batch.attention_mask[rows] for rows, (_, batch) in zip(mine, work, strict=True)]
         return {
             "rows": sum(rows.stop - rows.start for rows in mine),
-            "tokens": sum(int(batch.attention_mask[rows].sum()) for rows, (_, batch) in zip(mine, work, strict=True)),
+            "tokens": sum(int(mask.sum()) for mask in masks),
+            "places": sum(mask.numel() for mask in masks),
             "flops": sum(
                 self.flops(batch, phase=phase, fraction=fraction) * batch_slice.fraction for batch_slice, batch in work
             ),

@@ -54,6 +54,7 @@ def train(
     while (fraction := progress.fraction(schedule)) < 1:
         step_began, phase, reported = clock(), schedule.phase_at(fraction), False
         work = loader.work(phase, progress.drawn[phase])
+        waiting = clock() - step_began
         factor = rate_factor(fraction, schedule) * schedule.phases[phase].rate
         try:
             sums = engine.step(state, objective, work, of=loader.accumulation, fraction=fraction, rate_factor=factor)
@@ -66,7 +67,7 @@ def train(
             continue
         state.phase, state.rate_factor = phase, factor
         counts = count(state, loader, work, fraction=fraction, seconds=clock() - began)
-        sums |= {"steps": 1.0, **counts, "seconds": clock() - step_began}
+        sums |= {"steps": 1.0, **counts, "waiting": waiting, "seconds": clock() - step_began}
         fraction = progress.fraction(schedule)
         if state.average is not None:
             state.average.update(fraction)
@@ -88,7 +89,7 @@ def train(
 def count(state: TrainState, loader: Loader, work: Work, *, fraction: float, seconds: float) -> dict[str, float]:
     """Count a step that was made at a `fraction` of the run, and is done after so many seconds of training.
 
-    Returns its tokens and useful operations, summed over all processes.
+    Returns its tokens, places for them and useful operations, summed over all processes.
     """
     progress, phase, group = state.progress, state.phase, loader.group
     mine = loader.counts(work, phase=phase, fraction=fraction)
@@ -98,7 +99,7 @@ def count(state: TrainState, loader: Loader, work: Work, *, fraction: float, sec
     progress.drawn[phase] += loader.accumulation
     progress.epochs += done["rows"] / loader.rows_per_epoch(phase)
     progress.seconds = done["seconds"]
-    return {"tokens": done["tokens"], "flops": done["flops"]}
+    return {name: done[name] for name in ("tokens", "places", "flops")}
 
 
 def report(state: TrainState, loader: Loader, callbacks: Sequence[Callback], sums: dict[str, float]) -> bool:

@@ -32,6 +32,7 @@ def evaluate(
     encoding: str | None = None,
     positive: str | None = None,
     against: Path | str | None = None,
+    errors: bool = False,
     source: str | None = None,
     target: str | None = None,
     columns: Mapping[str, Any] | None = None,
@@ -82,6 +83,10 @@ def evaluate(
         For classify of two classes: the one whose F1 is reported; the second where not given, or as in fine-tuning.
     against
         For tasks: another model of it; differences of figures, their 95% interval and p by a paired bootstrap.
+    errors
+        For classify, regress, tag, answer and choose: show where the model is wrong: figures by length, label and share
+        of words that the vocabulary does not hold whole, each slice against the rest; how often it is right by how sure
+        it is; the worst errors.
     source
         For translate: suffix of the source file (PREFIX.en: en), or column of the source text.
     target
@@ -118,12 +123,14 @@ def evaluate(
     }
     columns = {**(columns or {}), **{name: value for name, value in named.items() if value is not None}}
     rows = {"split": None if split == "valid" else split, "length": length, "whole_word": whole_word}
-    check_evaluate(kind, model, columns, {**rows, "num_rows": num_rows}, positive=positive, against=against)
+    check_evaluate(
+        kind, model, columns, {**rows, "num_rows": num_rows}, positive=positive, against=against, errors=errors
+    )
     if kind not in KINDS:
         from bertwright.inference.evaluate_task import evaluate_task  # brings torch along
 
         other = None if against is None else Path(against)
-        return evaluate_task(kind, model, data, columns, positive=positive, against=other)
+        return evaluate_task(kind, model, data, columns, positive=positive, against=other, errors=errors)
     from bertwright.verbs.calls.held_out_rows import Kind, evaluate_held_out, evaluate_pairs  # brings torch along
 
     if kind == "minimal-pairs":

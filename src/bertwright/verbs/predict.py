@@ -27,6 +27,7 @@ def predict(
     encoding: str | None = None,
     top_k: int = 5,
     precision: Literal["auto", "bf16", "fp32"] = "auto",
+    explain: bool = False,
 ) -> ResultList[dict[str, Any]]:
     """Do with a model what its head is for: the word behind [MASK], whether one text follows another, or its task.
 
@@ -64,6 +65,10 @@ def predict(
     precision
         For fine-tuned models. fp32: float32 throughout. bf16: bfloat16 throughout. auto: the labels of float32, and
         probabilities within 0.02, most of them by bfloat16 where the processor has it.
+    explain
+        Show what each word contributes to a prediction, in log-odds (or in the unit of a score), compared with the same
+        text with all words masked: by integrated gradients, and by masking one word at a time. Of models that fill
+        masks, tell next sentences, classify, regress, tag or answer.
 
     Raises
     ------
@@ -85,7 +90,7 @@ def predict(
 
     chunks, file = stream_predictions(
         model, texts, pair=pair, input=input, text_column=text_column, pair_column=pair_column, encoding=encoding,
-        top_k=top_k, precision=precision,
+        top_k=top_k, precision=precision, explain=explain,
     )  # fmt: skip
     if output is not None:
         chunks, kept = tee(chunks)

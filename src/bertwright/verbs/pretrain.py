@@ -13,6 +13,7 @@ from bertwright.flags import with_flags
 from bertwright.log import note
 from bertwright.model.random_state import kept_random_state
 from bertwright.nested import merge
+from bertwright.planning.shapes import shape_warnings
 from bertwright.result import Result
 from bertwright.train.callbacks.track import require_tracker
 from bertwright.train.checkpoint.extend import extended
@@ -21,6 +22,7 @@ from bertwright.train.setup.assemble import build
 from bertwright.train.setup.evaluator import open_beside
 from bertwright.train.setup.init_from import open_start, require_start
 from bertwright.train.setup.pretrain_config import resolve, resume_settings, switched_off
+from bertwright.verbs.calls.plan_file import planned_run
 from bertwright.verbs.calls.pretrain_flags import PretrainCall, PretrainFlags, more_of, pretrain_settings
 from bertwright.verbs.calls.pretrain_preview import preview_run
 from bertwright.verbs.calls.pretrain_training import begin_folder, finish, train_watched
@@ -30,9 +32,10 @@ from bertwright.verbs.calls.run_folder import data_settings, open_checked, requi
 @with_flags("pretrain", PretrainCall, PretrainFlags)
 @kept_random_state()
 def pretrain(
-    data: Path | str | Sequence[Path | str],
-    out: Path | str,
+    data: Path | str | Sequence[Path | str] | None = None,
+    out: Path | str | None = None,
     *,
+    plan: Path | str | None = None,
     mixture: str | Sequence[float] | None = None,
     recipe: Path | str | None = None,
     init_from: Path | str | None = None,
@@ -60,9 +63,15 @@ def pretrain(
         saved.
     """
     began = time.perf_counter()
-    data, folders = data_settings(data, mixture)
     given, more = more_of(flags)
-    settings = merge(folders, merge(pretrain_settings(given), settings or {}))
+    settings = merge(pretrain_settings(given), settings or {})
+    if plan is not None:
+        recipe, settings, data, outlook = planned_run(Path(plan), data, settings, recipe=recipe, init_from=init_from)
+        note(outlook)
+    if data is None or out is None:
+        raise UsageError("name the data and the folder of the run: give --data and --out")
+    data, folders = data_settings(data, mixture)
+    settings = merge(folders, settings)
     out, start = Path(out), None if init_from is None else open_start(init_from, data)
     recipe = str(recipe or ("classic-fast" if start is None else "adapt"))
     restarted = launched_before(out)
@@ -96,6 +105,8 @@ def pretrain(
         good = resumed(checkpoint, state, identity, config.schedule, group=group) if checkpoint else None
         if group.is_main:
             begin_folder(out, dataset, config, state, engine, clear=anew and overwrite)
+        for warning in shape_warnings(loader.shape, device=engine.device.type) if fresh and start is None else ():
+            note(warning)
         if not resume and (off := switched_off(recipe, settings)):
             note(off)
         if resume and checkpoint is None:

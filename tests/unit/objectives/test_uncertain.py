@@ -152,3 +152,6 @@ def test_without_scores_and_on_held_out_text_masks_fall_anywhere() -> None:
 def test_more_masks_than_scored_tokens_are_refused() -> None:
     with pytest.raises(ConfigError, match=r"objective\.options\.uncertain\.scored.*--mask-rate"):
         built(mask_rate=0.3, final_mask_rate=0.15, options={"uncertain": {"scored": 0.2}})
+    phases = [{"rate": 0.15, "share": 0.4}, {"rate": 0.6, "share": 0.3}, {"rate": 0.05, "share": 0.3}]
+    with pytest.raises(ConfigError, match=r"objective\.options\.uncertain\.scored"):
+        built(mask_phases=phases, options={"uncertain": {"scored": 0.5}})

@@ -116,8 +116,8 @@ def test_the_page_of_a_run_that_went_on_from_a_model(run: Path, monkeypatch: pyt
 def test_the_page_of_a_run_that_was_stopped(run: Path) -> None:
     put(run, {"unigram_entropy": 6.0, "precision": "fp32", "machine": MACHINE}, None, [LINE] * 8)
     page = Page(write_report(run).read_text(encoding="utf-8"))
-    assert "stopped at step" in page.text
-    assert page.text.count("step 10") == 6, "about six evaluations are shown"
+    assert "step 10, 1.0 minutes" in page.text
+    assert page.text.count("step 10") == 1 + 6, "about six evaluations are shown"
     put(run, {}, None, [])
     assert "Settings" in Page(write_report(run).read_text(encoding="utf-8")).text
 

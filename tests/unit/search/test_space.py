@@ -16,6 +16,7 @@ from bertwright.tasks.by_name import TASKS, task_names
 from bertwright.train.setup import pretrain_config
 from bertwright.train.task_setup.finetune_config import resolve_finetune
 from bertwright.train.task_setup.finetune_space import SPACE, SPACES, TRIED_FIRST
+from bertwright.verbs.calls.tuning.pretrain_trials import PretrainTrials
 
 SPACES_OF = {name: {**SPACES.get(name, SPACE), **(TASKS[name].space if name in TASKS else {})} for name in task_names()}
 
@@ -73,3 +74,12 @@ def test_a_recipe_of_pretraining_takes_what_is_drawn(tmp_path: Path) -> None:
         drawn = pretrain_config.resolve("classic-fast", merge(settings, {"schedule": {"minutes": 1.0}}))
         assert {phase.rows for phase in drawn.schedule.phases} <= {16, 32, 64}
         assert drawn.size in ("tiny", "mini", "small")
+
+
+def test_a_mask_rate_that_is_drawn_holds_in_a_recipe_with_rates_by_phase(tmp_path: Path) -> None:
+    trials = PretrainTrials.__new__(PretrainTrials)
+    trials.space = pretrain_config.SPACE
+    trials.defaults = flat(pretrain_config.resolve("adapt", {"size": "mini"}).model_dump(mode="json"))
+    settings = trials.settings({"objective.mask_rate": 0.4})
+    objective = pretrain_config.resolve("adapt", merge(settings, {"size": "mini"})).objective
+    assert (objective.mask_rate, objective.final_mask_rate, objective.mask_phases) == (0.4, None, ())

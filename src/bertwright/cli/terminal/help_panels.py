@@ -58,6 +58,10 @@ def shown_defaults(words: Sequence[str]) -> dict[str, str]:
         from bertwright.verbs.calls.tuning.tune_flags import SEARCHED, TuneCall
 
         return _written(set_by(TuneCall) | set_by(FinetuneFlags) | dict.fromkeys(SEARCHED, Sets(default="searched")))
+    if verb == "plan":
+        from bertwright.verbs.calls.plan_flags import PlanCall
+
+        return _written(set_by(PlanCall))
     if verb == "bench":
         from bertwright.verbs.calls.measuring.bench_flags import BenchFlags
 

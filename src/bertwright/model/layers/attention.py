@@ -5,6 +5,8 @@ Positions come in as angles that queries and keys are rotated by, so that their 
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -21,7 +23,13 @@ CHUNK = 2**22
 
 
 class Attention(nn.Module):
-    """Self-attention with its output projection; the residual and the LayerNorm belong to the block."""
+    """Self-attention with its output projection; the residual and the LayerNorm belong to the block.
+
+    observe  gets the weights [B, A, M, S] of each call, for those who look at them; None as a rule, since that computes
+             them once more
+    """
+
+    observe: Callable[[Tensor], None] | None = None
 
     def __init__(self, config: ModelConfig, *, bias: bool) -> None:
         super().__init__()
@@ -84,6 +92,8 @@ class Attention(nn.Module):
         return self._by_bias(query, key, value, bias)
 
     def _by_bias(self, query: Tensor, key: Tensor, value: Tensor, bias: Tensor) -> Tensor:
+        if self.observe is not None:
+            self.observe(torch.softmax(query @ key.transpose(-1, -2) * query.shape[-1] ** -0.5 + bias, -1))
         return self._on_cuda(query, key, value, bias) if query.is_cuda else self._on_cpu(query, key, value, bias)
 
     def _output_projection(self, attended: Tensor) -> Tensor:

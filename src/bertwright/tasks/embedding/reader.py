@@ -74,6 +74,10 @@ class Sentences(Examples):
         """Return the texts of each example that belong together."""
         return [BETWEEN.join(self.texts[text] for text in row) for row in self.members[:, :2].tolist()]
 
+    def groups(self) -> list[str]:
+        """Return the first text of each example: pairs of one query stay on one side of a split."""
+        return [self.texts[text] for text in self.members[:, 0].tolist()]
+
     def take(self, places: np.ndarray) -> Self:
         """Return the examples at `places`, in that order, and their texts alone."""
         used, members = np.unique(self.members[places], return_inverse=True)

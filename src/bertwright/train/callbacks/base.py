@@ -21,8 +21,8 @@ class StepReport:
     phase        its phase, counted from 0
     rate_factor  its factor on the learning rate
     last         whether it was the last step of the run
-    sums         its loss parts, summed, and its steps (1), tokens, flops and seconds; empty where they are counted
-                 already: of a step that is reported again
+    sums         its loss parts, summed, and its steps (1), tokens, places for tokens, flops, seconds, and those of
+                 them spent waiting for data; empty where they are counted already: of a step that is reported again
     notes        what callbacks leave for those after them
     stop         set by a callback: the run ends when all are done with this step
     """

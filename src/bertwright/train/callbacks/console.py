@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from rich.progress import Progress, TaskID
 
@@ -17,7 +18,7 @@ PLAIN_EVERY = 30.0
 
 @dataclass
 class ConsoleCallback(Callback):
-    """Shows time left, loss, tokens/s and MFU, from the last line of metrics in the notes."""
+    """Shows time left, loss, tokens/s, MFU, padding and waiting, from the last line of metrics in the notes."""
 
     names: Callable[[Mapping[str, float]], Mapping[str, str]] | None = None
     """Which held-out figures are shown, and as what; all of them by their keys where not given."""
@@ -31,7 +32,7 @@ class ConsoleCallback(Callback):
         if (line := report.notes.get("line")) and "loss" in line:
             self.figures = (
                 f"step {line['step']:,}  loss {line['loss']:.3f}  "
-                f"{line['tokens_per_second']:,.0f} tokens/s  MFU {line['mfu']:.0%}"
+                f"{line['tokens_per_second']:,.0f} tokens/s  MFU {line['mfu']:.0%}{shares_shown(line)}"
             )
         compiling = f"  compiling for {report.notes['compiling']:.0f} s" if "compiling" in report.notes else ""
         if person_reads():
@@ -49,10 +50,22 @@ class ConsoleCallback(Callback):
             (self.bar.console.print if self.task is not None else note)(
                 f"held out at step {report.progress.step:,}: {shown}"
             )
+        if "diagnosis" in report.notes:
+            (self.bar.console.print if self.task is not None else note)(str(report.notes["diagnosis"]))
 
     def close(self) -> None:
         """Take the bar off the terminal."""
         self.bar.stop()
+
+
+def shares_shown(line: Mapping[str, Any]) -> str:
+    """Return the padding and the waiting for data of a line of metrics, as far as it knows them.
+
+    >>> shares_shown({"padding": 0.0471, "waiting": 0.0012})
+    '  padding 5%  waiting for data 0%'
+    """
+    known = {"padding": "padding", "waiting": "waiting for data"}
+    return "".join(f"  {name} {line[key]:.0%}" for key, name in known.items() if key in line)
 
 
 def minutes_left(report: StepReport) -> float:

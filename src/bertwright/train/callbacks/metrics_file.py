@@ -8,7 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
+from bertwright.device import peak_device_memory
 from bertwright.files import write_text
+from bertwright.system import peak_memory
 from bertwright.train.callbacks.base import Callback, StepReport
 from bertwright.train.callbacks.peak import PeakCallback
 from bertwright.train.optim.config import OptimizerConfig
@@ -26,7 +28,7 @@ class MetricsWindow(Callback):
     SAVED: ClassVar[Mapping[str, str]] = {"sums": "window"}
 
     sums: dict[str, float] = field(default_factory=dict)
-    """The loss parts, and the steps, tokens, flops and seconds they took."""
+    """The loss parts, and the steps, tokens, places, flops and seconds they took, and seconds of waiting."""
 
     def on_step(self, report: StepReport) -> None:
         """Add the figures of a step."""
@@ -45,8 +47,10 @@ class MetricsCallback(Callback):
 
     A line holds step, tokens, epochs, seconds, loss and its parts (means over the steps since the last line),
     learning_rate (and that of Muon, where it trains some matrices), tokens_per_second, mfu (useful floating-point
-    operations over the measured rate of matrix products, peak_flops), length, and, after an evaluation, valid and
-    samples. The line of an evaluation before the first step has no figures of steps.
+    operations over the measured rate of matrix products, peak_flops), length, padding (fraction of the places in rows
+    that hold no token), waiting (fraction of the time spent waiting for batches), memory and, on a GPU, device_memory
+    (the most bytes held so far), fraction (of the run that is done), and, after an evaluation, valid and samples. The
+    line of an evaluation before the first step has no figures of steps.
     """
 
     path: Path
@@ -95,6 +99,9 @@ class MetricsCallback(Callback):
             "mfu": round(sums["flops"] / sums["seconds"] / self.peak.flops, 4),
             "peak_flops": self.peak.flops,
             "length": self.lengths[report.phase],
+            **shares(sums),
+            **memory_held(),
+            "fraction": round(report.fraction, 6),
         }
 
     def _place(self, report: StepReport) -> dict[str, Any]:
@@ -123,6 +130,24 @@ def means(sums: Mapping[str, float]) -> dict[str, float]:
     steps = sums["steps"]
     figures = {"loss": sums["loss"] / steps, "gradient_norm": sums["gradient_norm"] / steps}
     return {name: round(value, 6) for name, value in figures.items()} | part_figures(sums)
+
+
+def shares(sums: Mapping[str, float]) -> dict[str, float]:
+    """Return the fractions of padding and of waiting of steps; none of those that a checkpoint of old summed up.
+
+    >>> shares({"tokens": 90.0, "places": 100.0, "seconds": 2.0, "waiting": 0.5})
+    {'padding': 0.1, 'waiting': 0.25}
+    """
+    if not sums.get("places"):
+        return {}
+    padding, waiting = 1 - sums["tokens"] / sums["places"], sums["waiting"] / sums["seconds"]
+    return {"padding": round(max(0.0, padding), 4), "waiting": round(waiting, 4)}
+
+
+def memory_held() -> dict[str, int]:
+    """Return the most bytes that this process has held so far, as far as the system says: memory, device_memory."""
+    held = {"memory": peak_memory(), "device_memory": peak_device_memory()}
+    return {name: count for name, count in held.items() if count is not None}
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:

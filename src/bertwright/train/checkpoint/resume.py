@@ -35,6 +35,7 @@ from bertwright.train.checkpoint.folder import (
 from bertwright.train.checkpoint.saver import Saver
 from bertwright.train.checkpoint.snapshot import MISFITS, Snapshot, restore
 from bertwright.train.ema import AVERAGE
+from bertwright.train.held_out import loss_to_choose_by
 from bertwright.train.loss_guard import LossSpikeGuard
 from bertwright.train.parallel.group import Group, full_tensor, launch_name
 from bertwright.train.schedule import ScheduleConfig
@@ -78,7 +79,11 @@ def saving(
 
 def lower_loss(valid: Mapping[str, float]) -> float:
     """Return the lower of the held-out losses of the weights and of their mean."""
-    return min(loss for name, loss in valid.items() if name in ("mlm_loss", f"{AVERAGE}mlm_loss"))
+    raw, mean = (
+        {name.removeprefix(AVERAGE): value for name, value in valid.items() if name.startswith(AVERAGE) is averaged}
+        for averaged in (False, True)
+    )
+    return min(loss_to_choose_by(figures) for figures in (raw, mean) if figures)
 
 
 def last_checkpoint(out: Path, schedule: ScheduleConfig, group: Group) -> Path | None:

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 
 from bertwright.corpus.readers.characters import replace_surrogates
 from bertwright.errors import UsageError
-from bertwright.inference.base import Predictions
+from bertwright.inference.base import Predictions, Predictor
 from bertwright.inference.predictors import open_predictor
-from bertwright.inference.questions import InputFile
+from bertwright.inference.questions import InputFile, Question
 from bertwright.inference.text_rows import MASK
 from bertwright.tasks.columns import ColumnsConfig
 from bertwright.types import listed
@@ -34,6 +34,7 @@ def stream_predictions(
     encoding: str | None = None,
     top_k: int = 5,
     precision: Precision = "auto",
+    explain: bool = False,
 ) -> tuple[Iterator[Predictions], InputFile | None]:
     """Return the predictions of `predict`, chunk after chunk, and the file they are about, which knows its progress."""
     columns = ColumnsConfig(text=text_column, pair=pair_column, encoding=encoding)
@@ -49,4 +50,16 @@ def stream_predictions(
     if first is None:
         example = "a TEXT" if predictor.head_type else f'a TEXT such as "Paris is the {MASK} of France."'
         raise UsageError(f"nothing to answer: give {example}, or --input FILE with one a line")
-    return predictor.stream(chain([first], questions)), file
+    every = chain([first], questions)
+    return (_explained(Path(model), predictor, every) if explain else predictor.stream(every)), file
+
+
+def _explained(model: Path, predictor: Predictor, questions: Iterator[Question]) -> Iterator[Predictions]:
+    """Yield predictions, each with its "explanations", a question at a time: an explanation takes many passes."""
+    from bertwright.inspection.explain import open_explainer
+
+    explainer = open_explainer(model)
+    for question in questions:
+        [prediction] = predictor.predict([question])
+        texts = (question,) if isinstance(question, str) else question
+        yield [{**prediction, "explanations": explainer.explain(texts, prediction)}]

@@ -36,7 +36,7 @@ def amount_of(value: Any) -> Any:
 class PretrainCall(TypedDict, total=False):
     """What a call of `pretrain` names beside its settings."""
 
-    data: Required[list[Path]]
+    data: Annotated[list[Path], Sets(default="that of --plan")]
     """Folder that `bertwright prepare` made. Given several times, rows of all are mixed; they must have been made with
     the same tokenizer (prepare --tokenizer)."""
     out: Required[Path]
@@ -44,6 +44,8 @@ class PretrainCall(TypedDict, total=False):
     --objective.next-sentence true also that head, in OUT/model-nsp."""
     mixture: Annotated[str, Sets(default="by their tokens")]
     """Fraction of the rows from each --data, in their order, such as 0.7,0.3."""
+    plan: Annotated[Path, Sets(default="none")]
+    """File of `bertwright plan --out`: it names data, recipe, size and minutes. Flags given beside it count."""
     recipe: Annotated[Path, Sets(default="classic-fast; adapt with --init-from")]
     """classic-fast (2018's model and objectives, started from the corpus), classic (as published), classic-muon, fast
     (ModernBERT, masked words alone), adapt (to go on from a model), or a TOML file of your own; see `bertwright show

@@ -33,15 +33,18 @@ from bertwright.system import tune_malloc
 from bertwright.train.auxiliary import encoder_of, generator_of
 from bertwright.train.callbacks.base import Callback
 from bertwright.train.callbacks.console import ConsoleCallback
+from bertwright.train.callbacks.diagnose import DiagnoseCallback
 from bertwright.train.callbacks.divergence import DivergenceCallback, EndIfDiverged
 from bertwright.train.callbacks.evaluation import EvaluateCallback
 from bertwright.train.callbacks.metrics_file import MetricsCallback, MetricsWindow, read_metrics
 from bertwright.train.callbacks.model_snapshots import SnapshotCallback
 from bertwright.train.callbacks.peak import PeakCallback
+from bertwright.train.callbacks.report_page import ReportCallback
 from bertwright.train.callbacks.track import tracking
 from bertwright.train.checkpoint.resume import saving, whole_model
 from bertwright.train.checkpoint.saver import Saver
 from bertwright.train.checkpoint.snapshot import Snapshot
+from bertwright.train.diagnosis.reference_runs import kind_of_run
 from bertwright.train.interval import Interval
 from bertwright.train.loop import train, weight_norm
 from bertwright.train.loss_guard import LossSpikeGuard
@@ -120,7 +123,9 @@ def train_watched(
         metrics = MetricsCallback(
             out / "metrics.jsonl", window, config.engine.log_every, lengths, config.optimizer, peak
         )
-        callbacks += [metrics, console, *trackers]
+        kind = kind_of_run(config.model_dump(mode="json"), dataset.manifest)
+        diagnosis = DiagnoseCallback(metrics.path, kind, guard)
+        callbacks += [metrics, diagnosis, console, *trackers, ReportCallback(partial(write_report, out))]
     callbacks += [EndIfDiverged(), guard, checkpoint]
     start_clock(out, config, state, seconds=group.broadcast(time.perf_counter() - began))
     try:

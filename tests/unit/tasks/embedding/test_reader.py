@@ -13,6 +13,7 @@ import pytest
 from bertwright.errors import CorpusError, UsageError
 from bertwright.tasks.columns import ColumnsConfig
 from bertwright.tasks.embedding.reader import Kind, Sentences, read_sentences, scaled
+from bertwright.tasks.examples import split_dev
 
 
 def read(
@@ -132,3 +133,14 @@ def test_calls_that_do_not_fit(tmp_path: Path) -> None:
         read(tmp_path / "a.tsv", "anchor\tpositive\nx\ty\n", kind="scores")
     with pytest.raises(UsageError, match="pairs"):
         read(tmp_path / "a.txt", "x\n", kind="pairs")
+
+
+def test_pairs_of_one_text_stay_on_one_side_of_a_split(tmp_path: Path) -> None:
+    file = tmp_path / "pairs.tsv"
+    rows = [f"query {query}\tanswer {query} {number}" for query in range(60) for number in range(5)]
+    file.write_text("\n".join(["text1\ttext2", *rows]) + "\n", encoding="utf-8")
+    splits = split_dev(read_sentences(file, ColumnsConfig(), kind="pairs"), 0.1)
+    queries = {name: set(examples.groups()) for name, examples in splits.items()}
+    assert len(queries["dev"]) >= 3
+    assert not queries["dev"] & queries["train"]
+    assert len(splits["dev"]) == 5 * len(queries["dev"])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,13 +15,16 @@ from bertwright.distillation.distilled_task import DistilledSetup
 from bertwright.distillation.teachers import Teacher, ask
 from bertwright.files import remove
 from bertwright.hub.onnx.onnx_folder import MODEL, OnnxFolder, open_onnx
+from bertwright.hub.task_folder import read_fine_tuned
 from bertwright.inference.batching import Forward, cpu_policy, logits_of
 from bertwright.inference.int8_cost import rows_a_second
+from bertwright.inference.predictors import task_of
 from bertwright.inference.scoring import task_forward
 from bertwright.log import ResultTable, note
 from bertwright.model.encoder import parameter_count
 from bertwright.model.task_model import FineTuned
 from bertwright.reports.quality_picture import Point
+from bertwright.tasks.base import Task
 from bertwright.tasks.metrics import sign_of
 from bertwright.tasks.text_encoder import TextEncoder
 from bertwright.train.task_setup.trained import TrainedRun
@@ -59,7 +62,7 @@ def compare(
     own: dict[str, float] = {}
     for name, teacher in zip(names, setup.teachers, strict=True):
         model = teacher.opened.model.to(CPU)
-        figures[name] = {split: of_teacher(setup, teacher, split) for split in splits}
+        figures[name] = of_teacher(setup, teacher, splits)
         sizes[name], forward = 4 * parameter_count(model), task_forward(model, device=CPU)
         if teacher.same_tokens:
             forwards[name] = forward
@@ -71,20 +74,25 @@ def compare(
     sizes["student"], forwards["student"] = 4 * parameter_count(student), task_forward(student, device=CPU)
     if int8 is not None:
         opened = exported(setup, out / "model", int8, dev)
-        figures["int8"] = {split: of_export(best, opened, split) for split in splits}
+        task = task_of(read_fine_tuned(out / "model"))  # its logits are divided by the temperature already
+        figures["int8"] = {split: of_export(best, task, opened, split) for split in splits}
         sizes["int8"], forwards["int8"] = (int8 / MODEL).stat().st_size, opened.logits
     speeds = rows_a_second(forwards, setup.splits["dev"].rows) | own
     return {name: Side(figures[name], sizes[name], speeds[name]) for name in figures}
 
 
-def of_teacher(setup: DistilledSetup, teacher: Teacher, split: str) -> dict[str, float]:
-    """Return the figures of a teacher on a split."""
-    chosen = setup.splits[split]
-    logits = ask(
-        teacher, setup.task, [chosen.examples], chosen.rows, max_length=setup.config.batches.max_length, device=CPU,
-        cast=nullcontext,
-    )  # fmt: skip
-    return dict(setup.task.evaluate(logits, chosen.examples).figures)
+def of_teacher(setup: DistilledSetup, teacher: Teacher, splits: Sequence[str]) -> dict[str, dict[str, float]]:
+    """Return the figures of a teacher on each split; thresholds and temperature are tuned on dev, as the student's."""
+    chosen = {split: setup.splits[split] for split in splits}
+    logits = {
+        split: ask(
+            teacher, setup.task, [one.examples], one.rows, max_length=setup.config.batches.max_length, device=CPU,
+            cast=nullcontext,
+        )
+        for split, one in chosen.items()
+    }  # fmt: skip
+    task = setup.task.tuned(logits["dev"], chosen["dev"].examples)
+    return {split: dict(task.evaluate(logits[split], one.examples).figures) for split, one in chosen.items()}
 
 
 def exported(setup: DistilledSetup, model: Path, out: Path, dev: Path | None) -> OnnxFolder:
@@ -95,11 +103,11 @@ def exported(setup: DistilledSetup, model: Path, out: Path, dev: Path | None) ->
     return open_onnx(out)
 
 
-def of_export(best: TrainedRun, opened: OnnxFolder, split: str) -> dict[str, float]:
-    """Return the figures of an exported student on a split."""
+def of_export(best: TrainedRun, task: Task[Any], opened: OnnxFolder, split: str) -> dict[str, float]:
+    """Return the figures of an exported student on a split, by the task of its folder."""
     chosen = best.setup.splits[split]
     logits = logits_of(opened.logits, chosen.rows, policy=cpu_policy())
-    return dict(best.setup.task.evaluate(logits, chosen.examples).figures)
+    return dict(task.evaluate(logits, chosen.examples).figures)
 
 
 def last_split(sides: Mapping[str, Side]) -> str:

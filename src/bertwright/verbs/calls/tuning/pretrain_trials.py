@@ -21,7 +21,7 @@ from bertwright.data.pretraining.dataset import open_dataset
 from bertwright.errors import TrainingError, UsageError
 from bertwright.files import remove
 from bertwright.log import silent
-from bertwright.nested import merge, nested
+from bertwright.nested import merge
 from bertwright.search.base import Params, Run, Tunable
 from bertwright.search.space import settings_of, usual_of, without_fixed
 from bertwright.search.trials import flat
@@ -80,7 +80,7 @@ class PretrainTrials(Tunable):
         """
         settings = settings_of(self.space, params, self.defaults, layers=0)
         if "objective" in settings:
-            settings = merge(nested("objective.final_mask_rate", None), settings)
+            settings = merge({"objective": {"final_mask_rate": None, "mask_phases": ()}}, settings)
         return settings
 
     def run_seconds(self, params: Params) -> float:
