@@ -91,7 +91,7 @@ def test_what_nobody_waits_for_is_not_computed() -> None:
 
     async def ask() -> None:
         busy = asyncio.create_task(batcher.submit(lane, [500]))
-        while not batcher.waiting == 0 or not lane.seen:
+        while batcher.waiting != 0 or not lane.seen:
             await asyncio.sleep(0.01)
         gone = asyncio.create_task(batcher.submit(lane, [1]))
         kept = asyncio.create_task(batcher.submit(lane, [2]))
