@@ -95,6 +95,12 @@ class Inspector:
             answer |= self._pretrained(row, found, seed=seed) if self.model.fills_masks else {}
             return answer | self._predicted(texts, row, answer)
 
+    def attention(self, texts: Texts) -> tuple[WordRow, Tensor]:
+        """Return the row of a text or a pair, and its attention weights [L, A, S, S]; raises InputError as `read`."""
+        with self._lock:
+            row = self._row(texts)
+            return row, torch.stack(self._look(row).attention)[:, 0].float().cpu()
+
     def alike(self, text: str, others: Sequence[str]) -> list[float]:
         """Return the cosine of the vector of a text and of each of others; raises InputError as `read` does."""
         with self._lock:

@@ -314,6 +314,15 @@ class AttentionAnswer(Struct):
     attention: list[list[list[list[float]]]]
 
 
+class InspectRequest(Request, kw_only=True):
+    """A text or a pair to be looked at by the page; `seed` is that of masks drawn, `others` texts to compare with."""
+
+    text: str
+    second: str | None = None
+    seed: Annotated[int, Meta(ge=0, lt=2**31)] = 0
+    others: list[str] | None = None
+
+
 class ModelInfo(Struct):
     """A model as it is served, in the words of Text Embeddings Inference and, from `kind` on, in ours."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -20,9 +20,6 @@ from bertwright.server.refusal import Refusal
 from bertwright.tasks.classification.long_texts import ClassifyLong
 from bertwright.tasks.text_encoder import TextEncoder
 from bertwright.tokenizer.load import Tokenizer
-
-if TYPE_CHECKING:
-    from bertwright.model.encoder import Encoder
 
 Kind = Literal[
     "embedding", "pretrained", "classify", "regress", "rank", "tag", "answer", "choose", "translate", "replaced-tokens"
@@ -42,7 +39,7 @@ class ServedModel:
     labels       names of its outputs, if any
     prompts      that its folder puts before texts; `prompt_is_pooled`, whether their tokens count in a vector
     always_unit  whether its vectors have unit length whatever is asked for, as those of an exported graph
-    encoder      the encoder itself, of torch, for whoever looks inside
+    has_inside   whether it is an encoder of torch, which can be looked into
     """
 
     name: str
@@ -61,7 +58,7 @@ class ServedModel:
     """What the probability of a pair is called: "next" or "in_order"."""
     pairs: bool = False
     """Whether it has learned from pairs of texts alone."""
-    encoder: Encoder | None = None
+    has_inside: bool = False
 
     def lane(self, name: str) -> Lane:
         """Return the lane of an endpoint; raises Refusal where the model is of another kind."""
@@ -77,7 +74,12 @@ class ServedModel:
     @property
     def endpoints(self) -> list[str]:
         """The endpoints that it answers, beside those of the server itself."""
-        more = [*(["similarity", "v1/embeddings"] if "embed" in self.lanes else []), "tokenize", "decode"]
+        more = [
+            *(["similarity", "v1/embeddings"] if "embed" in self.lanes else []),
+            "tokenize",
+            "decode",
+            *(["attention"] if self.has_inside else []),
+        ]
         return [*self.lanes, *more]
 
 
@@ -88,9 +90,9 @@ def served_predictor(
     dtype: str,
     device: str,
     more: Mapping[str, Lane] | None = None,
-    encoder: Encoder | None = None,
+    has_inside: bool = False,
 ) -> ServedModel:
-    """Return what is served of a predictor; `more` are lanes of its encoder, which goes along for who looks inside."""
+    """Return what is served of a predictor; `more` are lanes of its encoder."""
     if isinstance(predictor, TaskPredictor):
         kind, lanes = _task_lanes(predictor)
         tokenizer, labels = predictor.encoder.tokenizer, predictor.task.outputs
@@ -111,7 +113,7 @@ def served_predictor(
         labels=tuple(labels),
         pairs=predictor.pairs is True,
         about_pairs=about,
-        encoder=encoder,
+        has_inside=has_inside,
     )
 
 

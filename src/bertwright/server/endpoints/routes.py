@@ -8,6 +8,7 @@ from typing import Any
 
 from bertwright.server.endpoints.call import Call, Reply
 from bertwright.server.endpoints.hub_root import root
+from bertwright.server.endpoints.inside_endpoints import attention, inspect
 from bertwright.server.endpoints.task_endpoints import (
     answer,
     choose,
@@ -23,6 +24,8 @@ from bertwright.server.endpoints.vector_endpoints import embed, embed_all, opena
 from bertwright.server.messages import (
     AnsweredQuestion,
     AnswerRequest,
+    AttentionAnswer,
+    AttentionRequest,
     ChooseRequest,
     Chosen,
     DecodeRequest,
@@ -30,6 +33,7 @@ from bertwright.server.messages import (
     EmbedRequest,
     FillMaskRequest,
     Guess,
+    InspectRequest,
     NextSentence,
     NextSentenceRequest,
     OpenAIAnswer,
@@ -85,6 +89,8 @@ ENDPOINTS = (
     Endpoint("/answer", AnswerRequest, list[AnsweredQuestion], answer),
     Endpoint("/choose", ChooseRequest, list[Chosen], choose),
     Endpoint("/translate", TranslateRequest, list[Translated], translate),
+    Endpoint("/attention", AttentionRequest, AttentionAnswer, attention),
+    Endpoint("/inspect", InspectRequest, dict[str, Any], inspect),
     Endpoint("/tokenize", TokenizeRequest, list[list[Token]], tokenize),
     Endpoint("/decode", DecodeRequest, list[str], decode),
     Endpoint("/", dict[str, Any], Any, root),
