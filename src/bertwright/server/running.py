@@ -139,6 +139,7 @@ def listening(host: str, port: int) -> Iterator[socket.socket]:
         found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             found.bind((host, port))
+            found.listen(BACKLOG)
         except (OSError, OverflowError) as error:
             raise UsageError(f"--host {host} --port {port} cannot be listened to ({error}); give others") from error
         yield found
