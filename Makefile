@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PYTEST := $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
-.PHONY: quickstart test check coverage matrix docs release clean
+.PHONY: quickstart test check coverage matrix docs tour release clean
 quickstart: .venv/installed
 	$(BIN)/bertwright quickstart --out quickstart
 
@@ -26,6 +26,12 @@ docs: export NO_MKDOCS_2_WARNING := 1
 docs: .venv/installed-docs
 	$(BIN)/mkdocs build --strict --quiet
 	$(BIN)/mkdocs build --strict --quiet --config-file mkdocs.zh.yml
+
+tour: .venv/installed quickstart/run/model
+	$(BIN)/python .ci/tour.py quickstart
+
+quickstart/run/model:
+	$(MAKE) quickstart
 
 release:
 	PYTHON=$(PYTHON) .ci/release

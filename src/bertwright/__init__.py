@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from bertwright.verbs.show import show as show
     from bertwright.verbs.tune import tune as tune
     from bertwright.verbs.verify import verify as verify
+    from bertwright.verbs.watch import watch as watch
 
 __version__ = "0.1.0"
 

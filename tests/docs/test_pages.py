@@ -13,8 +13,15 @@ from bertwright.cli.main import main
 
 ROOT = Path(__file__).parents[2]
 DOCS, CHINESE = ROOT / "docs", ROOT / "docs" / "zh"
-NAMES = sorted(page.name for page in DOCS.glob("*.md"))
-PAGES = [*DOCS.glob("*.md"), *CHINESE.glob("*.md"), *ROOT.glob("*.md")]
+
+
+def pages_of(folder: Path) -> list[Path]:
+    """Return the pages of a language: those of the folder and of its tour."""
+    return [*folder.glob("*.md"), *folder.glob("tour/*.md")]
+
+
+NAMES = sorted(page.relative_to(DOCS).as_posix() for page in pages_of(DOCS))
+PAGES = [*pages_of(DOCS), *pages_of(CHINESE), *ROOT.glob("*.md")]
 FENCE = re.compile(r"^```\w*\n(.*?)^```", re.M | re.S)
 SYNOPSIS = re.compile(r"[\[|]|\.\.\.|\bTASK\b")
 """What stands in a line that shows a form of call, not a call."""
@@ -68,7 +75,7 @@ def dead_links(page: Path) -> list[str]:
 
 
 def test_both_languages_have_the_same_pages() -> None:
-    assert sorted(page.name for page in CHINESE.glob("*.md")) == NAMES
+    assert sorted(page.relative_to(CHINESE).as_posix() for page in pages_of(CHINESE)) == NAMES
     for config in ("mkdocs.yml", "mkdocs.zh.yml"):
         nav = (ROOT / config).read_text(encoding="utf-8").split("\nnav:\n")[1]
         assert sorted(re.findall(r": (\S+\.md)$", nav, re.M)) == NAMES, config

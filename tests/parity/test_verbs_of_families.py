@@ -14,14 +14,16 @@ import torch
 import transformers
 from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 
-from bertwright import embed, evaluate, export, finetune, predict, verify
+from bertwright import embed, evaluate, export, finetune, predict, prepare, verify
+from bertwright.data.pretraining.dataset import open_dataset
 from bertwright.errors import ModelError, TokenizerError
 from bertwright.hub.encoder_decoder_folder import read_encoder_decoder, save_encoder_decoder
-from bertwright.hub.encoder_folder import read_model
+from bertwright.hub.encoder_folder import read_model, save_model
 from bertwright.hub.sentence_folder import read_sentence_folder, save_sentence_model
 from bertwright.log import Facts
 from bertwright.model.build import architecture_of
 from bertwright.model.decoder import Decoder
+from bertwright.model.encoder import Encoder
 from bertwright.model.encoder_config import EncoderConfig
 from bertwright.model.encoder_decoder import EncoderDecoder, decoder_config, start_from
 from bertwright.model.generate import SearchRules
@@ -30,6 +32,10 @@ from bertwright.reports.model_table import show_model
 from bertwright.tasks.question_answering.windows import window_rows
 from bertwright.tasks.text_encoder import TextEncoder
 from bertwright.tokenizer.load import SPECIAL_NAMES, load_tokenizer
+from bertwright.tokenizer.vocabulary_map import map_of_new, write_vocabulary_map
+from bertwright.train.setup.assemble import build
+from bertwright.train.setup.init_from import open_start
+from bertwright.train.setup.pretrain_config import resolve
 
 TOLERANCE = 1e-5
 LONGEST = 48
@@ -278,6 +284,50 @@ def test_a_translator(family: tuple[str, Path], tmp_path: Path) -> None:
     memory = again.read(batch["input_ids"], torch.zeros_like(batch["input_ids"]), mask)
     logits = again.decoder.logits(again.decoder(started, memory))
     assert float((logits - expected).abs().max()) < TOLERANCE
+
+
+@pytest.fixture(scope="module")
+def other_words(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Prepared text with a tokenizer of its own."""
+    folder = tmp_path_factory.mktemp("other")
+    (folder / "texts.txt").write_text("\n".join(f"{text} {line}." for line in range(20) for text in CORPUS))
+    prepare(folder / "texts.txt", folder / "data", vocab_size=512, document_boundary="line", valid_fraction=0.2)
+    return folder / "data"
+
+
+@pytest.mark.parametrize("kind", ["ForMaskedLM", "ForPreTraining"])
+def test_another_vocabulary(family: tuple[str, Path], other_words: Path, tmp_path: Path, kind: str) -> None:
+    """A row of tokens in both has the hidden states it had, and those tokens have the logits."""
+    name, folder = family
+    if kind == "ForPreTraining":
+        if name != "electra":
+            pytest.skip("ELECTRA alone has a discriminator")
+        shutil.copytree(folder, tmp_path / "discriminator")
+        folder = tmp_path / "discriminator"
+        transformers.ElectraForPreTraining(transformers.AutoConfig.from_pretrained(folder)).save_pretrained(folder)
+    new = load_tokenizer(other_words)
+    mapping = map_of_new(load_tokenizer(folder), new)
+    write_vocabulary_map(other_words / "tokenizer", mapping, how="new", model="")
+    start = open_start(folder, other_words)
+    given = {"schedule": {"steps": 1, "phases": [{"length": 16, "rows": 4, "share": 1.0}]}}
+    config = resolve("adapt", given | start.settings(given))
+    state = build(open_dataset([other_words]), config, start=start)[0]
+    assert isinstance(state.model, Encoder)
+    save_model(state.model, other_words / "tokenizer", tmp_path / "made")
+    ids = np.flatnonzero(mapping.kept >= 0)
+    assert len(ids) > 20
+    rows = np.random.default_rng(0).choice(ids[ids != new.special.pad], (2, 16))
+    rows[1, 11:] = new.special.pad
+    mask = torch.from_numpy(rows != new.special.pad)
+    before, after = (
+        stock(made, f"AutoModel{kind}")(input_ids=torch.from_numpy(row), attention_mask=mask, output_hidden_states=True)
+        for made, row in ((folder, mapping.kept[rows]), (tmp_path / "made", rows))
+    )
+    for old, moved in zip(before.hidden_states, after.hidden_states, strict=True):
+        assert float((moved - old)[mask].detach().abs().max()) < TOLERANCE
+    if kind == "ForMaskedLM":
+        apart = (after.logits[..., ids] - before.logits[..., mapping.kept[ids]])[mask]
+        assert float(apart.detach().abs().max()) < TOLERANCE
 
 
 def test_what_is_shown(family: tuple[str, Path]) -> None:

@@ -105,12 +105,12 @@ def _errors(scored: Scored, result: EvalResult, tokenizer: Tokenizer) -> tuple[d
     shown = metric.replace("_", " ")
     rows = [
         [
-            one["by"], one["slice"], f"{one['examples']:,}", f"{one[metric]:.4f}", f"{one['difference']:+.4f}",
-            f"{one['low']:+.4f} to {one['high']:+.4f}", f"{one['p']:.3f}", "worse" if one["worse"] else "",
+            f"{one['by']}: {one['slice']}", f"{one['examples']:,}", f"{one[metric]:.3f}", f"{one['difference']:+.3f}",
+            f"{one['low']:+.3f} to {one['high']:+.3f}", f"{one['p']:.3f}", "worse" if one["worse"] else "",
         ]
         for one in slices
     ]  # fmt: skip
-    header = ["by", "slice", "examples", shown, "against the rest", "95% interval", "p", ""]
+    header = ["slice", "examples", shown, "against the rest", "95% interval", "p", ""]
     figures: dict[str, Any] = {"slices": slices, "errors": [asdict(one) for one in result.mistakes]}
     blocks: list[Block] = [ResultTable("slices of the file, each against the rest", header, rows)]
     if result.calibration is not None:

@@ -34,14 +34,16 @@ from bertwright.tasks.base import Task
 from bertwright.tasks.classification.long_texts import ClassifyLong
 from bertwright.tasks.classification.multi_label import MultiLabel
 from bertwright.tasks.classification.task import Classify
+from bertwright.tasks.multiple_choice.task import Choose
 from bertwright.tasks.question_answering.task import Answer
+from bertwright.tasks.ranking.task import Rank
 from bertwright.tasks.regression.task import Regress
 from bertwright.tasks.tagging.pretokenize import PreTokenized
 from bertwright.tasks.tagging.task import Tag
 from bertwright.tasks.text_encoder import TextEncoder
 from bertwright.tokenizer.load import Tokenizer, load_tokenizer
 
-KINDS = "that fill masks, tell next sentences, classify, regress, tag or answer, run by torch"
+KINDS = "run by torch that fill masks, tell next sentences, classify, regress, tag, answer, choose or rank"
 """Models whose predictions are explained."""
 
 
@@ -65,11 +67,11 @@ class Explainer(ABC):
             raise UsageError("--explain is for running texts, not for words that are cut already; leave it out")
         if not all(text.strip() for text in texts):
             return []
-        row = self.row(texts)
+        row = self.row(texts, prediction)
         return [explanation(self.embedding, row, target) for target in self.targets(row, prediction)]
 
-    def row(self, texts: Sequence[str]) -> WordRow:
-        """Return the row of a text or a pair."""
+    def row(self, texts: Sequence[str], prediction: dict[str, Any]) -> WordRow:
+        """Return the row that a prediction is about: that of a text or a pair."""
         return word_row(texts, self.tokenizer, max_length=self.max_length)
 
 
@@ -153,7 +155,7 @@ class TaskExplainer(Explainer):
         return self.model.encoder.word_embeddings
 
     def targets(self, row: WordRow, prediction: dict[str, Any]) -> list[Target]:
-        """Return the log-odds of labels and tags, a score, or how far an answer is above none."""
+        """Return the log-odds of labels, tags or a passage, a score, or how far an answer is above none."""
         if isinstance(self.task, MultiLabel):
             chosen = prediction["labels"] or [max(prediction["probabilities"], key=prediction["probabilities"].get)]
             places = [self.task.labels.index(label) for label in chosen]
@@ -163,6 +165,10 @@ class TaskExplainer(Explainer):
             ]
         if isinstance(self.task, Regress):
             return [targets.output_target(self.model, row, 0, name="score", unit="score")]
+        if isinstance(self.task, Choose):
+            return [targets.output_target(self.model, row, 0, name=prediction["choice"], unit="score")]
+        if isinstance(self.task, Rank):
+            return [targets.output_target(self.model, row, 0, name=row.texts[1], unit="log-odds")]
         if isinstance(self.task, Tag):
             return self._tags(row, prediction)
         if isinstance(self.task, Answer):
@@ -170,10 +176,18 @@ class TaskExplainer(Explainer):
         label = self.task.labels.index(prediction["label"])
         return [targets.label_target(self.model, row, label, name=prediction["label"])]
 
-    def row(self, texts: Sequence[str]) -> WordRow:
-        """Return the row of a text or a pair; that of a tagger is cut into words as the task does."""
+    def row(self, texts: Sequence[str], prediction: dict[str, Any]) -> WordRow:
+        """Return the row of a text or a pair, of a context and what was chosen, or of a query and its best passage.
+
+        That of a tagger is cut into words as the task does.
+        """
+        if isinstance(self.task, Choose):
+            contexts, choices, *_ = self.task.from_questions([tuple(texts)]).pairs()
+            texts = contexts[prediction["place"]], choices[prediction["place"]]
+        elif isinstance(self.task, Rank):
+            texts = texts[0], prediction["passages"][0]["text"]
         if not isinstance(self.task, Tag):
-            return super().row(texts)
+            return super().row(texts, prediction)
         examples = self.task.from_questions([tuple(texts)])
         rows = self.task.encode(examples, TextEncoder(self.tokenizer, max_length=self.max_length)).rows
         return tagged_row(rows, examples, self.tokenizer)
@@ -207,7 +221,7 @@ class TaskExplainer(Explainer):
         return [targets.answer_target(self.model, row, start, end=end, name=name)]
 
 
-EXPLAINED = (Classify, MultiLabel, Regress, Tag, Answer)
+EXPLAINED = (Classify, MultiLabel, Regress, Tag, Answer, Choose, Rank)
 """The tasks whose predictions are explained."""
 
 

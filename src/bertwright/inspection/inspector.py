@@ -93,17 +93,30 @@ class Inspector:
             answer |= self._pretrained(row, found, seed=seed) if self.model.fills_masks else {}
             return answer | self._predicted(texts, row, answer)
 
-    def attention(self, texts: Texts) -> tuple[WordRow, Tensor]:
-        """Return the row of a text or a pair, and its attention weights [L, A, S, S]; raises InputError as `read`."""
-        with self._lock:
-            row = self._row(texts)
-            return row, torch.stack(self._look(row).attention)[:, 0].float().cpu()
-
     def alike(self, text: str, others: Sequence[str]) -> list[float]:
         """Return the cosine of the vector of a text and of each of others; raises InputError as `read` does."""
         with self._lock:
             vectors = [self._vector((one,)) for one in (text, *others)]
         return [round(float(vectors[0] @ vector), 4) for vector in vectors[1:]]
+
+    def attention(self, texts: Texts, layers: Sequence[int] | None = None) -> dict[str, Any]:
+        """Return the tokens and token types of a text or a pair, and the attention of some blocks, from 0, or of all.
+
+        "attention" is [layers, heads, S, S]. Raises InputError for a block there is none of, and as `read`.
+        """
+        count = self.model.encoder.config.layers
+        wanted = list(range(count)) if layers is None else list(layers)
+        if unknown := [layer for layer in wanted if not 0 <= layer < count]:
+            raise InputError(f"there is no layer {unknown[0]}; give some of 0 to {count - 1}")
+        with self._lock:
+            row = self._row(texts)
+            found = self._look(row)
+        return {
+            "tokens": [self.model.tokenizer.tokens[token] for token in row.ids.tolist()],
+            "token_type_ids": row.types.tolist(),
+            "layers": wanted,
+            "attention": [found.attention[layer][0].float().cpu().tolist() for layer in wanted],
+        }
 
     @cached_property
     def _reference(self) -> tuple[StatesMap, list[str]]:

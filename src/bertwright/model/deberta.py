@@ -98,7 +98,7 @@ class DisentangledAttention(Attention):
 
     def __init__(self, config: BertConfig) -> None:
         super().__init__(config, bias=True)
-        self.distance_dropout = Dropout(config.dropout)
+        self.distance_dropout = Dropout(config.dropout, rows=False)
 
     def _attend(
         self, query: Tensor, key: Tensor, value: Tensor, mask: AttentionMask | LongRowMask, at: Tensor | None = None

@@ -28,8 +28,8 @@ from bertwright.server.batcher import Batcher
 from bertwright.server.documentation import docs_page, openapi
 from bertwright.server.endpoints.call import Call, Limits, Reply
 from bertwright.server.endpoints.routes import ENDPOINTS, Endpoint
+from bertwright.server.home_page import home_page
 from bertwright.server.information import info_of
-from bertwright.server.inside import Inside
 from bertwright.server.prometheus import PARTS, Metrics
 from bertwright.server.refusal import Refusal
 from bertwright.server.served_model import ServedModel
@@ -39,10 +39,13 @@ PUBLIC = ("/health", "/ping", "/metrics", "/docs", "/openapi.json", "/api-doc/op
 """What is answered without a key: nothing of it has seen a text."""
 HANGS_UP = 499
 """The status of a response that nobody reads any more."""
-SAFE = {"x-content-type-options": "nosniff", "referrer-policy": "no-referrer", "x-frame-options": "DENY"}
-"""Headers of pages."""
-DOCS_POLICY = "default-src 'none'; style-src 'unsafe-inline'"
-"""The Content-Security-Policy of /docs, which has no script."""
+SAFE = {
+    "x-content-type-options": "nosniff",
+    "referrer-policy": "no-referrer",
+    "content-security-policy": "default-src 'self'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; "
+    "img-src data:; frame-ancestors 'none'",
+}
+"""Headers of pages, which load nothing from elsewhere; that of `inspect` itself allows no script but its own."""
 
 
 @dataclass(eq=False)
@@ -50,18 +53,18 @@ class Service:
     """What a server holds while it runs.
 
     models  by name, the first of them answers where none is named
-    inside  what looks into them
     key     that requests must bring, if any
     hosts   names by which it may be called; None for any
+    page    the HTML of `GET /`, made when it is first asked for
     """
 
     models: Mapping[str, ServedModel]
     batcher: Batcher
     limits: Limits
     metrics: Metrics
-    inside: Inside
     key: str | None = None
     hosts: frozenset[str] | None = None
+    page: str | None = None
     is_warm: bool = False
     decoders: dict[str, msgspec.json.Decoder[Any]] = field(default_factory=dict)
 
@@ -85,7 +88,7 @@ class Service:
 def build_app(service: Service) -> ASGIApp:
     """Return the app of a service, which warms its models up when it starts, and answers what waits when it stops."""
     routes = [
-        Route("/", _front(service), methods=["GET"]),
+        Route("/", _home(service), methods=["GET"]),
         *(Route(path, _health(service), methods=["GET"]) for path in ("/health", "/ping")),
         Route("/info", _get(lambda: info_of(service.models, service.limits, service.batcher.budget)), methods=["GET"]),
         Route("/metrics", _metrics(service), methods=["GET"]),
@@ -183,7 +186,7 @@ def _post(service: Service, endpoint: Endpoint) -> Handler:
                 model = service.model_of(_model_name(request, named), by_path="model" in request.path_params)
                 task = asyncio.current_task()
                 watcher = asyncio.create_task(_cancel_when_gone(request.receive, task))
-                reply = await endpoint.answers(Call(model, service.batcher, service.limits, service.inside), asked)
+                reply = await endpoint.answers(Call(model, service.batcher, service.limits), asked)
             service.metrics.count("te_request_success", "method", method_of(asked))
             return _succeeded(service, reply, began)
         except (ClientDisconnect, asyncio.CancelledError):
@@ -304,20 +307,17 @@ def _get(make: Callable[[], Any]) -> Handler:
     return handle
 
 
-def _front(service: Service) -> Handler:
+async def _docs(_: Request) -> Response:
+    return Response(docs_page(), headers=SAFE, media_type="text/html")
+
+
+def _home(service: Service) -> Handler:
     async def handle(_: Request) -> Response:
-        page = await service.inside.page()
-        return _html(docs_page(), DOCS_POLICY) if page is None else _html(*page)
+        if service.page is None:
+            service.page = await asyncio.to_thread(home_page, service.models.values())
+        return Response(service.page, headers=SAFE, media_type="text/html")
 
     return handle
-
-
-async def _docs(_: Request) -> Response:
-    return _html(docs_page(), DOCS_POLICY)
-
-
-def _html(page: str, policy: str) -> Response:
-    return Response(page, headers=SAFE | {"content-security-policy": policy}, media_type="text/html")
 
 
 def _health(service: Service) -> Handler:

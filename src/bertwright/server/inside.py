@@ -1,71 +1,61 @@
-"""Opens models to be looked into when somebody first does, and has one question at a time answered about each.
+"""Opens the inside of a served model when it is first asked for, and lets one request at a time look into it.
 
-A model is opened a second time for this, in float32: what serves is laid out for speed.
+The model is read once more, as it was trained: the weights that answer are laid out for speed, and show no attention.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, TypeVar
 
-from bertwright.errors import InputError, ModelError
+from bertwright.errors import BertwrightError, InputError
+from bertwright.log import note
 from bertwright.server.refusal import Refusal
 
 if TYPE_CHECKING:
     from bertwright.inspection.inspector import Inspector
 
 T = TypeVar("T")
-MOST_WAITING = 16
-"""Questions that are answered or wait; any more are refused."""
-ENDPOINT = "inspect"
-"""Where the page asks, beside its own address."""
+MOST_WAITING = 8
+"""Requests that may wait to look into a model: each takes some hundred passes."""
 
 
 class Inside:
-    """The insides of served models, by their names."""
+    """The inside of the model of a folder."""
 
-    def __init__(self, folders: Mapping[str, Path]) -> None:
-        """Open nothing yet; `folders` are those of models that can be looked into."""
-        self.folders = folders
-        self._opened: dict[str, Inspector] = {}
-        self._opening = Lock()
-        self._waiting = 0
+    def __init__(self, folder: Path, name: str) -> None:
+        """Read nothing yet."""
+        self.folder, self.name = folder, name
+        self._lock, self._waiting = Lock(), 0
+        self._opened: Inspector | None = None
 
-    async def ask(self, name: str, question: Callable[[Inspector], T]) -> T:
-        """Return what a model's inspector says; raises Refusal where it has none, or does not take the text."""
-        if name not in self.folders:
-            raise Refusal(f"the model {name!r} cannot be looked into", "Backend", counted_as="model_type")
+    async def ask(self, work: Callable[[Inspector], T]) -> T:
+        """Return what `work` finds; raises Refusal where it refuses a text, or too many wait."""
         if self._waiting >= MOST_WAITING:
-            raise Refusal("others look inside, too; try again later", "Overloaded")
+            raise Refusal(f"{self._waiting} requests wait to look into {self.name!r}; try again later", "Overloaded")
         self._waiting += 1
         try:
-            return await asyncio.to_thread(lambda: question(self._inspector(name)))
-        except ModelError:
-            raise
-        except InputError as error:
-            raise Refusal(str(error)) from error
+            return await asyncio.to_thread(self._find, work)
         finally:
             self._waiting -= 1
 
-    async def page(self) -> tuple[str, str] | None:
-        """Return the page that looks into the models, and its Content-Security-Policy; None where none can be."""
-        if not self.folders:
-            return None
-        return await asyncio.to_thread(self._page)
+    def _find(self, work: Callable[[Inspector], T]) -> T:
+        try:
+            return work(self.inspector())
+        except InputError as error:
+            raise Refusal(str(error)) from error
+        except BertwrightError as error:  # names the folder, which is nobody's business
+            note(f"error: {error}")
+            raise Refusal(f"the model {self.name!r} cannot be looked into", "Backend") from error
 
-    def _page(self) -> tuple[str, str]:
-        from bertwright.inspection.page import page_content, page_html, page_policy
-
-        content = page_content([self._inspector(name) for name in self.folders], reads=False)
-        return page_html(content, endpoint=ENDPOINT), page_policy()
-
-    def _inspector(self, name: str) -> Inspector:
+    def inspector(self) -> Inspector:
+        """Return the inspector, which is opened at the first call."""
         from bertwright.inspection.inspector import open_inspector
 
-        with self._opening:
-            if name not in self._opened:
-                self._opened[name] = open_inspector(self.folders[name], name=name)
-            return self._opened[name]
+        with self._lock:
+            if self._opened is None:
+                self._opened = open_inspector(self.folder, name=self.name)
+            return self._opened

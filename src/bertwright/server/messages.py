@@ -315,12 +315,15 @@ class AttentionAnswer(Struct):
 
 
 class InspectRequest(Request, kw_only=True):
-    """A text or a pair to be looked at by the page; `seed` is that of masks drawn, `others` texts to compare with."""
+    """A text, or with `second` a pair, whose inside is wanted; with `others`, how alike each of these is.
+
+    `seed` is that of the masks drawn.
+    """
 
     text: str
     second: str | None = None
-    seed: Annotated[int, Meta(ge=0, lt=2**31)] = 0
     others: list[str] | None = None
+    seed: Annotated[int, Meta(ge=0, lt=2**31)] = 0
 
 
 class ModelInfo(Struct):

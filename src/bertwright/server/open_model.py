@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from bertwright.hub.sentence_layout import Prompts
 from bertwright.inference.batching import BatchPolicy, logits_of
 from bertwright.inference.predictors import TaskPredictor, open_predictor
 from bertwright.inference.pretrained_predictor import PretrainedPredictor
+from bertwright.server.inside import Inside
 from bertwright.server.lanes import EmbedLane
 from bertwright.server.served_model import Precision, ServedModel, served_predictor
 from bertwright.tasks.text_encoder import TextEncoder
@@ -25,7 +27,8 @@ def open_model(name: str, folder: Path, *, precision: Precision, budget: int) ->
         return _exported(name, open_onnx(folder), budget=budget)
     from bertwright.server.torch_models import open_torch_model
 
-    return open_torch_model(name, folder, precision=precision, budget=budget)
+    found = open_torch_model(name, folder, precision=precision, budget=budget)
+    return found if found.kind == "translate" else replace(found, inside=Inside(folder, name))
 
 
 def _exported(name: str, opened: OnnxFolder, *, budget: int) -> ServedModel:

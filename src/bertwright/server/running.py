@@ -22,7 +22,6 @@ from bertwright.server.app import PUBLIC, Service, build_app
 from bertwright.server.batcher import Batcher, Observer
 from bertwright.server.endpoints.call import Limits
 from bertwright.server.endpoints.routes import ENDPOINTS
-from bertwright.server.inside import Inside
 from bertwright.server.open_model import open_model
 from bertwright.server.prometheus import Metrics
 from bertwright.server.served_model import Precision, ServedModel
@@ -76,8 +75,7 @@ def serve_models(
             observer=Observer(metrics.batch, metrics.dropped),
         )
         hosts = LOOPBACK | {host} if is_loopback(host) else None
-        inside = Inside({name: folders[name] for name, model in models.items() if model.has_inside})
-        service = Service(models, batcher, limits, metrics, inside, key, hosts)
+        service = Service(models, batcher, limits, metrics, key, hosts)
         _announce(found, service)
         began = time.perf_counter()
         server_of(build_app(service), seconds=limits.seconds).run(sockets=[found])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -20,6 +20,9 @@ from bertwright.server.refusal import Refusal
 from bertwright.tasks.classification.long_texts import ClassifyLong
 from bertwright.tasks.text_encoder import TextEncoder
 from bertwright.tokenizer.load import Tokenizer
+
+if TYPE_CHECKING:
+    from bertwright.server.inside import Inside
 
 Kind = Literal[
     "embedding", "pretrained", "classify", "regress", "rank", "tag", "answer", "choose", "translate", "replaced-tokens"
@@ -39,7 +42,6 @@ class ServedModel:
     labels       names of its outputs, if any
     prompts      that its folder puts before texts; `prompt_is_pooled`, whether their tokens count in a vector
     always_unit  whether its vectors have unit length whatever is asked for, as those of an exported graph
-    has_inside   whether it is an encoder of torch, which can be looked into
     """
 
     name: str
@@ -58,7 +60,8 @@ class ServedModel:
     """What the probability of a pair is called: "next" or "in_order"."""
     pairs: bool = False
     """Whether it has learned from pairs of texts alone."""
-    has_inside: bool = False
+    inside: Inside | None = None
+    """What looks into it; None where nobody can, as into an exported model."""
 
     def lane(self, name: str) -> Lane:
         """Return the lane of an endpoint; raises Refusal where the model is of another kind."""
@@ -74,12 +77,8 @@ class ServedModel:
     @property
     def endpoints(self) -> list[str]:
         """The endpoints that it answers, beside those of the server itself."""
-        more = [
-            *(["similarity", "v1/embeddings"] if "embed" in self.lanes else []),
-            "tokenize",
-            "decode",
-            *(["attention"] if self.has_inside else []),
-        ]
+        more = [*(["similarity", "v1/embeddings"] if "embed" in self.lanes else []), "tokenize", "decode"]
+        more += ["attention", "inspect"] if self.inside is not None else []
         return [*self.lanes, *more]
 
 
@@ -90,7 +89,6 @@ def served_predictor(
     dtype: str,
     device: str,
     more: Mapping[str, Lane] | None = None,
-    has_inside: bool = False,
 ) -> ServedModel:
     """Return what is served of a predictor; `more` are lanes of its encoder."""
     if isinstance(predictor, TaskPredictor):
@@ -113,7 +111,6 @@ def served_predictor(
         labels=tuple(labels),
         pairs=predictor.pairs is True,
         about_pairs=about,
-        has_inside=has_inside,
     )
 
 

@@ -43,9 +43,9 @@ class EMA:
 
     @torch.no_grad()
     def update(self, progress: float) -> None:
-        """Take in the weights after a step that brought the run to `progress`."""
+        """Take in the weights after a step that brought the run to `progress`; one back leaves an exponential mean."""
         if self.config.name == "ema":
-            weight = 1 - math.exp(-(progress - self.progress) / self.config.share)
+            weight = 1 - math.exp(-max(0.0, progress - self.progress) / self.config.share)
         else:
             self.count = self.count + 1 if progress >= 1 - self.config.share else 0
             weight = 1 / max(1, self.count)

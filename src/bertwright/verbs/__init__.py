@@ -16,6 +16,7 @@ VERBS = {
     "serve": "Answer over HTTP: the endpoints of Text Embeddings Inference and OpenAI's, and more.",
     "show": "Look inside data, a batch, a run or a model.",
     "inspect": "Write a page that shows the inside of a model: masked words, attention, states, reasons.",
+    "watch": "Show runs while they train, as live curves on a page of this machine.",
     "verify": "Check that data, a run or a model is whole, and that a model answers as it did.",
     "bench": "Measure how fast this machine does a stage.",
 }

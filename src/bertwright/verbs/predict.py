@@ -68,7 +68,7 @@ def predict(
     explain
         Show what each word contributes to a prediction, in log-odds (or in the unit of a score), compared with the same
         text with all words masked: by integrated gradients, and by masking one word at a time. Of models that fill
-        masks, tell next sentences, classify, regress, tag or answer.
+        masks, tell next sentences, classify, regress, tag, answer, choose or rank.
 
     Raises
     ------

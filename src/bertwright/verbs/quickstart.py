@@ -99,6 +99,7 @@ def next_steps(out: Path) -> list[str]:
     return [
         f"model folder   {run / 'model'}   (loads in transformers: BertForPreTraining.from_pretrained)",
         f"report         {run / 'report.html'}   (curves and predictions; open it in a browser)",
+        f"look inside    {command} inspect {run} --out {out / 'inside.html'}",
         f'next           {command} predict --model {run / "model"} "Return the [MASK] of the list."',
         f"               {command} show {out / 'data'} --batch 0",
         f"               {command} prepare YOUR_TEXT --out data && {command} pretrain --data data --out run",

@@ -19,6 +19,7 @@ from bertwright.verbs.calls.folder_kind import kind_of_folder
 @with_flags("show")
 def show(
     thing: Path | str,
+    other: Path | str | None = None,
     *,
     split: str = "train",
     document: int | None = None,
@@ -38,8 +39,10 @@ def show(
     Parameters
     ----------
     thing
-        A DATA folder, a shard (.arrow), a RUN folder, a checkpoint of it, a MODEL folder, a recipe (its name, or a
-        .toml file), or the word recipes: a table of those that come along.
+        A DATA folder, a shard (.arrow), a RUN folder, a checkpoint of it, a study of tune, a MODEL folder, a recipe
+        (its name, or a .toml file), or the word recipes: a table of those that come along.
+    other
+        A second RUN folder: show what differs in settings and figures.
     split
         Of a DATA folder: train or valid.
     document
@@ -78,6 +81,12 @@ def show(
     412
     """
     name, thing = str(thing), Path(thing)
+    if other is not None:
+        if batch is not None or document is not None:
+            raise UsageError("--batch and --document look into one thing; leave the second one out")
+        from bertwright.verbs.calls.showing.show_differences import show_differences
+
+        return show_differences(thing, Path(other))
     if batch is None and (recipe is not None or phase is not None):
         raise UsageError("--recipe and --phase say how a batch is seen; name one with --batch N")
     shown = _show_recipe(name)
@@ -132,6 +141,10 @@ def _show_whole(thing: Path, *, split: str, document: int | None) -> Result:
         from bertwright.verbs.calls.showing.show_run import show_run
 
         return show_run(thing)
+    if kind == "study":
+        from bertwright.verbs.calls.showing.show_study import show_study
+
+        return show_study(thing)
     if kind == "model":
         from bertwright.reports.model_table import show_model
 

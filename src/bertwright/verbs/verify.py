@@ -1,4 +1,4 @@
-"""Turns a DATA, RUN or MODEL folder or a checkpoint into a table of what was checked: checksums, reloading, outputs.
+"""Turns a DATA, RUN or MODEL folder, a checkpoint or a study into a table of what was checked: checksums, outputs.
 
 What a check needs is imported by it: --help does not wait for arrays.
 """
@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from bertwright.errors import BertwrightError, ConfigError, DataError, InputError, ModelError
 from bertwright.files import human_bytes, read_json
@@ -37,8 +38,8 @@ def verify(thing: Path | str) -> ResultList[Check]:
     Parameters
     ----------
     thing
-        A DATA folder, a RUN folder (its checkpoints, metrics and model), a checkpoint, or a MODEL folder that
-        bertwright wrote.
+        A DATA folder, a RUN folder (its checkpoints, metrics and model), a checkpoint, a study of tune (its trials,
+        its result and its winner), or a MODEL folder that bertwright wrote.
 
     Raises
     ------
@@ -58,7 +59,7 @@ def verify(thing: Path | str) -> ResultList[Check]:
         )
     checks = KINDS[kind](thing)
     rows = [[check.what, check.found, check.status if check.wrong is None else "DAMAGED"] for check in checks]
-    title = f"{thing}, a {kind.upper() if kind != 'checkpoint' else kind} folder"
+    title = f"{thing}, a {kind if kind in ('checkpoint', 'study') else kind.upper()} folder"
     result = ResultList(checks, ResultTable(title, ["what", "checked", "is"], rows))
     note(f"checked in {time.perf_counter() - began:.1f} s")
     wrong = next((check.wrong for check in checks if check.wrong is not None), None)
@@ -157,6 +158,45 @@ def _lines_of(run: Path) -> str:
     return f"{len(steps):,} lines, steps in order"
 
 
+def verify_study(folder: Path) -> list[Check]:
+    """Read study.json, the database of trials and, where the study is done, its result, its recipe and its winner."""
+    checks = [
+        _checked("study.json", lambda: f"tune {_json_of(folder / 'study.json')['identity']['the task']}"),
+        _checked("study.db", lambda: _trials_of(folder / "study.db")),
+    ]
+    if (folder / "result.json").is_file():
+        checks.append(_checked("result.json", lambda: f"{len(_json_of(folder / 'result.json')['trials'])} trials"))
+        checks.append(_checked("recipe.toml", lambda: f"{len(read_toml(folder / 'recipe.toml'))} sections"))
+    if (folder / "winner" / "config.toml").is_file():
+        checks += [replace(check, what=f"winner: {check.what}") for check in verify_run(folder / "winner")]
+    return checks
+
+
+def _json_of(file: Path) -> dict[str, Any]:
+    """Return what a file of a study holds, or raise ModelError."""
+    try:
+        found = read_json(file)
+        return {"identity": dict(found["identity"])} if "identity" in found else {"trials": list(found["trials"])}
+    except (OSError, ValueError, LookupError, TypeError, RecursionError) as error:
+        raise ModelError(f"{file} is damaged ({error!r}); restore it from a copy") from error
+
+
+def _trials_of(file: Path) -> str:
+    """Say how many trials a database holds, or raise ModelError where SQLite finds it damaged."""
+    import sqlite3
+    from contextlib import closing
+
+    try:
+        with closing(sqlite3.connect(f"{file.resolve().as_uri()}?mode=ro", uri=True)) as database:
+            (state,) = database.execute("PRAGMA integrity_check").fetchone()
+            (count,) = database.execute("SELECT COUNT(*) FROM trials").fetchone()
+    except sqlite3.Error as error:
+        raise ModelError(f"{file} is damaged ({error}); restore it from a copy") from error
+    if state != "ok":
+        raise ModelError(f"{file} is damaged ({state}); restore it from a copy")
+    return f"{count:,} trials, integrity check of SQLite"
+
+
 def verify_checkpoint(folder: Path) -> list[Check]:
     """Compare the files of a checkpoint with their checksums, and read it."""
     from bertwright.train.checkpoint.folder import MANIFEST, read_checkpoint
@@ -236,6 +276,7 @@ def _checked(what: str, look: Callable[[], str]) -> Check:
 KINDS: dict[str, Callable[[Path], list[Check]]] = {
     "data": verify_data,
     "run": verify_run,
+    "study": verify_study,
     "checkpoint": verify_checkpoint,
     "model": verify_model,
 }

@@ -63,7 +63,7 @@ def missing_shard(folder: Path) -> None:
 
 
 DAMAGE: dict[str, tuple[Callable[[Path], object], str]] = {
-    "no config": (lambda f: (f / "config.json").unlink(), "has no readable config.json; give a Hugging Face BERT"),
+    "no config": (lambda f: (f / "config.json").unlink(), "has no readable config.json; give the Hugging Face folder"),
     "broken config": (lambda f: (f / "config.json").write_text("{"), "config.json is not valid JSON"),
     "list for a config": (lambda f: (f / "config.json").write_text("[]"), "should hold a JSON object"),
     "no weights": (lambda f: (f / "model.safetensors").unlink(), "has no model.safetensors"),

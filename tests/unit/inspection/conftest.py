@@ -13,6 +13,8 @@ from bertwright.hub.task_folder import save_fine_tuned
 from bertwright.model.build import build_encoder, named_size
 from bertwright.model.encoder import Encoder, HeadType
 from bertwright.model.task_model import FineTuned, Problem
+from bertwright.tasks.by_name import config_to_keep
+from bertwright.tasks.ranking.task import Rank
 
 WORDS = [
     "[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "the", "list", "is", "empty", "return", "true", "if", "a", "fine",
@@ -66,6 +68,7 @@ def fine_tuned(vocabulary: Path, tmp_path_factory: pytest.TempPathFactory) -> di
         "several": ("row", ("plot", "music", "cast"), "multi_label_classification"),
         "regress": ("row", ("score",), "regression"),
         "tag": ("token", ("O", "B-PER", "I-PER", "B-LOC", "I-LOC"), "single_label_classification"),
+        "rank": ("row", ("rank",), "regression"),
         "choose": ("choice", ("choice",), "single_label_classification"),
         "answer": ("span", ("start", "end"), "single_label_classification"),
     }
@@ -74,5 +77,6 @@ def fine_tuned(vocabulary: Path, tmp_path_factory: pytest.TempPathFactory) -> di
         model = FineTuned(small_encoder(), head_type=head_type, outputs=len(labels), dropout=0.0).eval()
         model.classifier.weight.data.mul_(20)
         folders[name] = tmp_path_factory.mktemp(name) / "model"
-        save_fine_tuned(model, vocabulary, folders[name], labels=labels, problem=problem)
+        own = config_to_keep(Rank.from_labels(["rank"], {"top_grade": 3})) if name == "rank" else None
+        save_fine_tuned(model, vocabulary, folders[name], labels=labels, problem=problem, extra_config=own)
     return folders

@@ -16,6 +16,7 @@ from bertwright.hub.task_folder import read_fine_tuned
 from bertwright.inspection.word_rows import word_row
 from bertwright.tokenizer.load import load_tokenizer
 from bertwright.types import LabelledBatch
+from bertwright.verbs.export import export
 from bertwright.verbs.predict import predict
 
 
@@ -105,14 +106,34 @@ def test_entities_and_answers_are_explained(fine_tuned: dict[str, Path]) -> None
     assert explanation["of"] == answered["answer"]
 
 
+def test_a_choice_and_a_passage_are_explained(fine_tuned: dict[str, Path]) -> None:
+    choices = ("is empty", "rains", "go home")
+    [chosen] = predict(fine_tuned["choose"], ["the film", *choices], explain=True)
+    [explanation] = chosen["explanations"]
+    assert explanation["of"] == chosen["choice"]
+    check_sums(explanation, ("the film", chosen["choice"]))
+    others = [
+        predict(fine_tuned["choose"], ["the film", one, one], explain=True)[0]["explanations"][0]["value"]
+        for one in choices
+    ]
+    wanted = torch.tensor(others).softmax(0).tolist()
+    assert wanted == pytest.approx(chosen["probabilities"], abs=1e-4)
+    [ranked] = predict(fine_tuned["rank"], ["who lives", "anna lives in graz", "it rains"], explain=True)
+    [explanation] = ranked["explanations"]
+    assert explanation["of"] == ranked["passages"][0]["text"]
+    assert explanation["value"] == pytest.approx(odds(ranked["passages"][0]["score"]), abs=1e-3)
+
+
 def test_an_empty_text_has_no_explanation_and_other_kinds_are_refused(
-    fine_tuned: dict[str, Path],
+    fine_tuned: dict[str, Path], tmp_path: Path
 ) -> None:
     assert predict(fine_tuned["classify"], [""], explain=True)[0]["explanations"] == []
     with pytest.raises(InputError, match="48"):
         predict(fine_tuned["classify"], ["film " * 60], explain=True)
+    pytest.importorskip("onnxruntime")
+    export(fine_tuned["classify"], tmp_path / "onnx", to="onnx")
     with pytest.raises(UsageError, match="--explain"):
-        predict(fine_tuned["choose"], ["a film", "is fine", "rains"], explain=True)
+        predict(tmp_path / "onnx", ["a film"], explain=True)
 
 
 def test_it_is_shown_as_a_table_and_as_json(fine_tuned: dict[str, Path], capsys: pytest.CaptureFixture[str]) -> None:

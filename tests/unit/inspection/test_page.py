@@ -151,6 +151,11 @@ def test_it_speaks_the_language_of_the_browser_and_is_for_everybody(
     assert tab.run("document.documentElement.lang") == language
     assert ("注意力" in tab.run(HEADINGS)) == (language != "en")
     assert tab.run("document.documentElement.scrollWidth") <= 400
+    check_accessible(tab)
+
+
+def check_accessible(tab: Browser) -> None:
+    """Controls have names, an id is one thing, text stands out; and axe finds nothing, where it is installed."""
     nameless = """[...document.querySelectorAll('button, select, input, textarea, [role=img]')].filter(one =>
         !(one.textContent.trim() || one.getAttribute('aria-label') || one.labels?.length)).length"""
     assert tab.run(nameless) == 0
@@ -204,6 +209,7 @@ def test_entities_answers_and_two_models_are_shown(fine_tuned: dict[str, Path], 
     inspect(fine_tuned["answer"], file, text=["Who lives in Graz?\tAnna lives in Graz."])
     tab.open(file.as_uri())
     assert tab.run("document.querySelectorAll('#task mark').length") >= 1
+    check_accessible(tab)
     inspect(fine_tuned["classify"], file, text=["A fine film."], against=fine_tuned["regress"])
     tab.open(file.as_uri())
     assert tab.run("document.querySelectorAll('#attention .columns > div').length") == 2
@@ -246,6 +252,7 @@ def test_with_a_server_it_asks_for_other_texts(run: Path, tab: Browser) -> None:
     try:
         tab.open(f"http://127.0.0.1:{server.server_port}/")
         tab.wait("document.querySelectorAll('#fill .bars').length === 1")
+        check_accessible(tab)
         two = "document.querySelectorAll('#fill .bars').length === 2"
         wrong = "document.querySelector('#text .error') !== null"
         for text, ready in (("Return the [MASK] if [MASK] rains.", two), ("", wrong)):

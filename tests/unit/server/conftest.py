@@ -26,7 +26,6 @@ from bertwright.model.task_model import FineTuned
 from bertwright.server.app import Service, build_app
 from bertwright.server.batcher import Batcher
 from bertwright.server.endpoints.call import Limits
-from bertwright.server.inside import Inside
 from bertwright.server.open_model import open_model
 from bertwright.server.prometheus import Metrics
 from bertwright.server.running import listening, server_of
@@ -137,7 +136,7 @@ def serve_folders() -> Iterator[Callable[..., Served]]:
         limits = limits or Limits()
         metrics = Metrics()
         batcher = Batcher(workers=2, budget=budget, most_jobs=limits.concurrent)
-        service = Service(models, batcher, limits, metrics, Inside(folders), key, hosts)
+        service = Service(models, batcher, limits, metrics, key, hosts)
         opened = listening("127.0.0.1", 0)
         sock = opened.__enter__()
         server = server_of(build_app(service), seconds=5)

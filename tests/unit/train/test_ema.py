@@ -37,6 +37,14 @@ def test_exponential_mean_forgets_by_progress(layer: nn.Linear) -> None:
     torch.testing.assert_close(average.weights["weight"], expected)
 
 
+def test_an_exponential_mean_takes_no_step_back(layer: nn.Linear) -> None:
+    average = EMA(layer, AverageConfig(name="ema", share=0.05))
+    walk(layer, average, [0.8])
+    before = average.weights["weight"].clone()
+    _, last = walk(layer, average, [0.4, 0.5])
+    torch.testing.assert_close(average.weights["weight"], before * math.exp(-2) + last * (1 - math.exp(-2)))
+
+
 def test_tail_mean_is_that_of_the_last_share(layer: nn.Linear) -> None:
     average = EMA(layer, AverageConfig(name="tail", share=0.5))
     seen = walk(layer, average, [0.2, 0.4, 0.5, 0.8, 1.0])

@@ -13,6 +13,7 @@ import torch
 from bertwright.errors import TrainingError
 from bertwright.model.bert import BertForPreTraining
 from bertwright.model.config import BertConfig
+from bertwright.model.deberta import Deberta, DebertaConfig
 from bertwright.model.encoder import kept_bytes
 from bertwright.model.layers.dropout import begin_at_row, follow_rows, keep_mask
 from bertwright.model.sentence_encoder import SentenceEncoder
@@ -31,6 +32,10 @@ from bertwright.types import UNASKED, LabelledBatch, PairBatch, SentenceBatch, T
 
 CPU, ROWS, LENGTH = torch.device("cpu"), 7, 12
 SHAPE = BertConfig(vocab_size=60, hidden_size=32, layers=2, heads=4, intermediate_size=64, max_positions=LENGTH)
+DISTANT = DebertaConfig(
+    **SHAPE.model_dump(exclude={"type_vocab_size"}) | {"position_buckets": 4, "initializer_range": 0.3}
+)
+"""Its blocks drop units of vectors that all rows share."""
 
 
 def rows_of(count: int) -> TokenRows:
@@ -46,7 +51,7 @@ def labelled(requested: torch.Tensor | None, targets: torch.Tensor) -> LabelledB
 def case(name: str) -> tuple[torch.nn.Module, Any, TokenRows]:
     """Return a model that drops units, a task and a batch."""
     torch.manual_seed(0)
-    encoder = BertForPreTraining(SHAPE)
+    encoder = Deberta(DISTANT) if name == "deberta" else BertForPreTraining(SHAPE)
     first, classes = torch.zeros(ROWS, 1, dtype=torch.long), torch.randint(0, 3, (ROWS, 1))
     if name == "embed":
         rows = rows_of(2 * ROWS)
@@ -126,10 +131,10 @@ def bytes_kept(model: torch.nn.Module, batch: TokenRows) -> int:
     return sum(kept.values())
 
 
-@pytest.mark.parametrize("name", ["classify", "weighted", "regress", "tag", "answer", "embed", "r-drop"])
+@pytest.mark.parametrize("name", ["classify", "weighted", "regress", "tag", "answer", "embed", "r-drop", "deberta"])
 @pytest.mark.parametrize("rows", [1, 3])
 def test_parts_have_the_gradient_of_the_whole(name: str, rows: int) -> None:
-    """Also where a part is asked nothing, where classes have weights, and where rows are compared with one another."""
+    """Also where a part is asked nothing, classes have weights, and rows are compared or have units in common."""
     model, task, batch = case(name)
     expected, whole = gradients(model, task, batch, None)
     figures, parts = gradients(model, task, batch, rows)

@@ -64,13 +64,14 @@ def command_of(
 ) -> Callable[..., None]:
     """Return the command of a Python function: its parameters are flags, with their defaults and their help.
 
-    words           the parameter that is given without a flag; as often as one likes where it takes several
+    words           the parameters that are given without a flag, by their names and blanks between; as often as one
+                    likes where it is one that takes several
     example         commands that the help shows, a line each
     leading_hyphen  parameters whose values may begin with a hyphen, such as - for stdin
     python_only     parameters that the command line does not have
     paths           parameters that are a path at the terminal, and needed there, whatever else Python takes
     """
-    hints = _hints_of_parameters(verb)
+    hints, names = _hints_of_parameters(verb), words.split()
     parameters: list[inspect.Parameter] = []
     for one in inspect.signature(verb).parameters.values():
         if one.name in python_only:
@@ -78,14 +79,16 @@ def command_of(
         hint = hints[one.name]
         if one.name in paths:
             one, hint = one.replace(default=inspect.Parameter.empty), Path
-        if one.name == words:
-            parameters.insert(0, _word(one, hint))
+        if one.name in names:
+            parameters.insert(names.index(one.name), _word(one, hint, first=one.name == names[0]))
         else:
             parameters.append(_flag(one, hint, hyphen=one.name in leading_hyphen))
 
     def call(*given: Any, **flags: Any) -> Shown | None:
-        if words:
-            flags[words] = given[0] if parameters[0].kind is inspect.Parameter.POSITIONAL_ONLY else list(given)
+        if words and parameters[0].kind is inspect.Parameter.VAR_POSITIONAL:
+            flags[words] = list(given)
+        else:
+            flags |= dict(zip(names, given, strict=False))
         return verb(**flags)
 
     call.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
@@ -104,12 +107,12 @@ def _hints_of_parameters(verb: Callable[..., Any]) -> dict[str, Any]:
     )
 
 
-def _word(parameter: inspect.Parameter, hint: Any) -> inspect.Parameter:
-    """Return what stands without a flag: one word, or any number of them."""
-    kind = inspect.Parameter.VAR_POSITIONAL if _takes_several(hint) else inspect.Parameter.POSITIONAL_ONLY
-    return parameter.replace(
-        kind=kind, annotation=str if _takes_several(hint) else _at_the_terminal(hint), default=inspect.Parameter.empty
-    )
+def _word(parameter: inspect.Parameter, hint: Any, *, first: bool) -> inspect.Parameter:
+    """Return what stands without a flag: one word, or any number of them; the `first` must be given."""
+    if _takes_several(hint):
+        return parameter.replace(kind=inspect.Parameter.VAR_POSITIONAL, annotation=str, default=inspect.Parameter.empty)
+    default = inspect.Parameter.empty if first else parameter.default
+    return parameter.replace(kind=inspect.Parameter.POSITIONAL_ONLY, annotation=_at_the_terminal(hint), default=default)
 
 
 def _flag(parameter: inspect.Parameter, hint: Any, *, hyphen: bool) -> inspect.Parameter:

@@ -8,7 +8,7 @@ const state = {
   language: (navigator.languages || [navigator.language]).find(l => /^(zh|en)/i.test(l)) || "en",
   model: 0, beside: content.models.length > 1 && !content.endpoint ? 1 : -1, text: 0, own: null,
   hidden: new Set(), step: -1, layer: -1, head: [0, 0], from: -1, dim: true, draw: 0, why: 0,
-  method: "gradients", compare: 1, threshold: 0,
+  method: "gradients", compare: 1, threshold: 0, key: "",
 };
 state.language = /^zh/i.test(state.language) ? "zh" : "en";
 
@@ -68,7 +68,7 @@ function layerOf(model) { return state.layer < 0 ? about(model).layers : clamp(s
 
 async function ask(body) {
   const answer = await fetch(content.endpoint, {
-    method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) });
+    method: "POST", headers: { "Content-Type": "application/json", ...(state.key ? { Authorization: "Bearer " + state.key } : {}) }, body: JSON.stringify(body) });
   const found = await answer.json();
   if (!answer.ok || found.error) throw new Error(String(found.error || answer.status));
   return found;
@@ -80,21 +80,22 @@ async function look(text, second) {
 }
 
 // --- sections: each is drawn into an element of its own -------------------------------------------------------------
-function columns(draw) {
-  const models = shown();
+function shownIn(name) { return shown().filter(model => SECTIONS[name][1](about(model), reading(model))); }
+function columns(draw, name) {
+  const models = name ? shownIn(name) : shown();
   return el("div", { class: "columns" }, models.map(model => el("div", {},
-    models.length > 1 ? el("h3", {}, about(model).name) : null, draw(reading(model), about(model), model))));
+    shown().length > 1 ? el("h3", {}, about(model).name) : null, draw(reading(model), about(model), model))));
 }
 function surface(found, word) { return found.texts[word[2]].slice(word[3], word[4]); }
 function maskedPlaces(found) {
   const places = new Set(found.masks);
-  for (const number of state.hidden) for (let at = found.words[number][0]; at < found.words[number][1]; at++) places.add(at);
+  for (const number of state.hidden) if (found.words[number]) for (let at = found.words[number][0]; at < found.words[number][1]; at++) places.add(at);
   return [...places].sort((a, b) => a - b);
 }
 function keyNow() { return [...state.hidden].sort((a, b) => a - b).join(","); }
 
 function fillSection() {
-  const first = reading(state.model);
+  const [main] = shownIn("fill"), first = reading(main);
   const chosen = el("ul", { class: "words" }, first.words.map((word, number) => {
     const own = first.masks.includes(word[0]);
     return el("li", {}, own ? el("span", { class: "chip gone" }, surface(first, word)) : el("button", {
@@ -104,7 +105,7 @@ function fillSection() {
         guess();
       } }, surface(first, word)));
   }));
-  const steps = about(state.model).steps;
+  const steps = about(main).steps;
   const place = el("div", { "aria-live": "polite" });
   const name = at => (at >= steps.length || at < 0 ? say("step.end") : say("step.n", count(steps[at])));
   const slider = steps.length ? el("div", { class: "row" }, el("label", {}, say("step"), el("input", {
@@ -120,23 +121,25 @@ function fillSection() {
     if (content.endpoint && key.includes(",") && !(key in first.guesses)) {
       place.replaceChildren(say("waiting"));
       try {
-        for (const model of shown()) reading(model).guesses[key] = (await ask(
-          { text: hiddenText(reading(model)), second: null, model: about(model).name, seed: 0 })).guesses[""];
+        for (const model of shownIn("fill")) {
+          const [text, second] = hiddenTexts(reading(model));
+          reading(model).guesses[key] = (await ask({ text, second: second ?? null, model: about(model).name, seed: 0 })).guesses[""];
+        }
       } catch (error) { return place.replaceChildren(el("p", { class: "error", role: "alert" }, error.message)); }
     }
-    place.replaceChildren(places.length ? columns((found, of, model) => guessBars(found, of, key, places)) : el("p", {}, say("nomask")));
+    place.replaceChildren(places.length ? columns((found, of) => guessBars(found, of, key, maskedPlaces(found)), "fill") : el("p", {}, say("nomask")));
   }
   guess();
   return [el("p", { class: "quiet" }, say("fill.help")), chosen, slider,
     steps.length ? el("p", { class: "quiet" }, say("step.help")) : null, place];
 }
-function hiddenText(found) {
-  let text = found.texts[0];
+function hiddenTexts(found) {
+  const texts = [...found.texts];
   for (const number of [...state.hidden].sort((a, b) => b - a)) {
-    const word = found.words[number];
-    text = text.slice(0, word[3]) + Array(word[1] - word[0]).fill("[MASK]").join(" ") + text.slice(word[4]);
+    const [begin, end, text, from, to] = found.words[number];
+    texts[text] = texts[text].slice(0, from) + Array(end - begin).fill("[MASK]").join(" ") + texts[text].slice(to);
   }
-  return text;
+  return texts;
 }
 function guessBars(found, of, key, places) {
   const step = state.step, at = step >= 0 && step < of.steps.length ? found.steps[step] : found.guesses;
@@ -165,7 +168,7 @@ function nextSection() {
   return [el("p", { class: "quiet" }, say("next.help")), columns((found, of) => found.next === undefined ? el("p", {}, say("needpair")) : [
     el("p", { class: "text" }, found.texts[0]), el("p", { class: "text" }, found.texts[1]),
     bars([{ name: of.tells_order ? say("of.in_order") : say("next.yes"), value: found.next },
-      ...(of.tells_order ? [] : [{ name: say("next.no"), value: 1 - found.next }])])])];
+      ...(of.tells_order ? [] : [{ name: say("next.no"), value: 1 - found.next }])])], "next")];
 }
 
 function startOf(found) { return new Set(found.words.map(word => word[0])); }
@@ -195,7 +198,7 @@ function pairSection() {
 
 function drawsSection() {
   const place = el("div", { "aria-live": "polite" });
-  const all = reading(state.model).draws.length;
+  const all = reading(shownIn("draws")[0]).draws.length;
   function draw() {
     place.replaceChildren(el("p", {}, say("draw.n", state.draw + 1, all)), columns(found => {
       const kinds = new Map(found.draws[state.draw].map(([at, kind, token]) => [at, [kind, token]]));
@@ -207,7 +210,7 @@ function drawsSection() {
         : chip(found, at, starts, undefined, "", token))),
         el("p", { class: "quiet" }, say("draw.sum", found.draws.length, sum, percent(sum / (found.draws.length * found.tokens.length)),
           percent(sums.mask / sum), percent(sums.random / sum), percent(sums.kept / sum)))];
-    }));
+    }, "draws"));
   }
   draw();
   return [el("p", { class: "quiet" }, say("draws.help")), el("button", { type: "button", onclick: () => {
@@ -217,7 +220,7 @@ function drawsSection() {
 function paint(canvas, size, value) {
   canvas.width = canvas.height = size;
   const pen = canvas.getContext("2d"), image = pen.createImageData(size, size), [r, g, b] = colour("--tint").split(" ").map(Number);
-  for (let at = 0; at < size * size; at++) image.data.set([r, g, b, Math.round(255 * value(Math.floor(at / size), at % size))], 4 * at);
+  for (let at = 0; at < size * size; at++) image.data.set([r, g, b, Math.round(255 * value(Math.floor(at / size), at % size) ** 0.7)], 4 * at);
   pen.putImageData(image, 0, 0);
 }
 function attentionSection() {
@@ -315,7 +318,7 @@ function layersSection() {
   return [el("p", { class: "quiet" }, say("layers.help")), columns(found => found.layers.length ? found.layers.map(one => [
     el("h3", {}, say("of", one.of)), table([say("layer"), say("p"), say("rank"), say("best")], one.p.map((p, layer) => [String(layer), percent(p),
       count(one.rank[layer]), one.words[layer].map(([word, value]) => `${word} ${percent(value)}`).join(", ")]), say("of", one.of))])
-    : el("p", {}, say("nomask")))];
+    : el("p", {}, say("nomask")), "layers")];
 }
 
 function similaritySection() {
@@ -346,10 +349,10 @@ function whySection() {
       const one = every[clamp(state.why, every.length - 1)];
       return [el("p", {}, say("why.sum", named(one), say("unit." + one.unit), signed(one.value), signed(one.masked))),
         bars(one.words.map(word => ({ name: word.word, value: word[state.method], size: word[state.method], shown: signed(word[state.method]) })))];
-    }));
+    }, "why"));
   }
   draw();
-  const every = reading(state.model).why || [];
+  const every = reading(shownIn("why")[0]).why || [];
   return [el("p", { class: "quiet" }, say("why.help")), el("div", { class: "row" },
     el("label", {}, say("method"), el("select", { onchange: event => { state.method = event.target.value; draw(); } },
       ["gradients", "occlusion"].map(name => el("option", { value: name, selected: name === state.method }, say(name))))),
@@ -372,7 +375,7 @@ function taskSection() {
   const place = el("div");
   const hasSpans = shown().some(model => reading(model).prediction && ("entities" in reading(model).prediction || "answer" in reading(model).prediction));
   function draw() {
-    place.replaceChildren(columns(found => {
+    place.replaceChildren(columns((found, of) => {
       const one = found.prediction;
       if (!one) return el("p", {}, say("nothing"));
       if ("entities" in one) return marked(found.texts[0], one.entities.map(e => ({ ...e, label: e.type })).filter(e => e.probability >= state.threshold));
@@ -381,12 +384,13 @@ function taskSection() {
         const sure = one.answer && one.probability >= state.threshold;
         const spans = [...(one.answer ? [{ ...one, label: "", faint: !sure }] : []), ...one.others.map(o => ({ ...o, label: "", faint: true }))];
         return [el("p", {}, found.texts[0]), marked(found.texts[1], spans.filter(s => s.start < s.end)),
-          el("p", { class: "right" }, sure ? `${one.answer} (${percent(one.probability)})` : say("noanswer"))];
+          el("p", { class: "right" }, sure ? `${one.answer} (${percent(one.probability)})` : say("noanswer")),
+          of.threshold === null ? null : el("p", { class: "quiet" }, say("own.threshold", of.threshold.toFixed(2)))];
       }
       if ("probabilities" in one) return bars(Object.entries(one.probabilities).map(([name, value]) => ({ name, value,
         right: one.label === name || (one.labels || []).includes(name) })));
       return table([say("task"), ""], Object.entries(one).filter(([, value]) => typeof value !== "object").map(([name, value]) => [name, String(value)]), say("task"));
-    }));
+    }, "task"));
   }
   draw();
   return [hasSpans ? el("div", { class: "row" }, el("label", {}, say("threshold"), el("input", { type: "range", min: 0, max: 100, value: 100 * state.threshold,
@@ -427,7 +431,7 @@ function section(name) {
   const title = name === "next" && about(state.model).tells_order ? say("order") : say(name);
   return el("section", { id: name, "aria-labelledby": `title-${name}` }, el("h2", { id: `title-${name}` }, title), SECTIONS[name][0]());
 }
-function fits(name) { return shown().every(model => SECTIONS[name][1](about(model), reading(model))); }
+function fits(name) { return shownIn(name).length > 0; }
 
 function textForm() {
   const model = content.models[state.model];
@@ -455,7 +459,8 @@ function textForm() {
     } catch (problem) { error.replaceChildren(el("p", { class: "error", role: "alert" }, problem.message)); }
   }
   const own = content.endpoint ? el("form", { onsubmit: event => { event.preventDefault(); submit(); } },
-    el("label", {}, say("own"), text), el("label", {}, say("second"), second), el("p", {}, el("button", { type: "submit" }, say("look"))))
+    el("label", {}, say("own"), text), el("label", {}, say("second"), second), el("div", { class: "row" }, el("button", { type: "submit" }, say("look")),
+      el("label", {}, say("key"), el("input", { type: "password", autocomplete: "off", value: state.key, oninput: event => { state.key = event.target.value; } }))))
     : el("p", { class: "quiet" }, say("offline"));
   return el("section", { id: "text", "aria-labelledby": "title-text" }, el("h2", { id: "title-text" }, say("text")), el("div", { class: "row" }, form), own, error);
 }

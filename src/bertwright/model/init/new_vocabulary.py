@@ -22,6 +22,8 @@ from bertwright.tokenizer.vocabulary_map import VocabularyMap
 
 VOCABULARY_ROWS = ("embeddings.words.weight", "mlm_head.bias", "output_words.weight")
 """Our names of weights with a row a token; the last is an output matrix that is not tied to the embeddings."""
+POSITIONS = "embeddings.positions.weight"
+"""Our name of the weights with a row a position."""
 WIDTH = 128
 """Numbers of the vectors by which neighbours are found."""
 BLOCK = 1024
@@ -46,6 +48,16 @@ def move_vocabulary(
         name: moved_rows(tensor, mapping, weights) if name in VOCABULARY_ROWS else tensor
         for name, tensor in state.items()
     }
+
+
+def move_positions(table: Tensor, drawn: Tensor) -> Tensor:
+    """Return position embeddings of the shape of `drawn` that end as those of an old vocabulary do, `table`.
+
+    Both end in the positions of a text, as many in both. Where these are counted from after the id of padding, there
+    are rows before them: those nearest to the text's move too, as many as both have, others stay as `drawn`.
+    """
+    kept = min(len(table), len(drawn))
+    return torch.cat([drawn.detach()[: len(drawn) - kept], table.detach()[len(table) - kept :].to(drawn)])
 
 
 def moved_rows(table: Tensor, mapping: VocabularyMap, weights: csr_array) -> Tensor:

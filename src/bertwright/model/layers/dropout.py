@@ -13,11 +13,14 @@ from torch import Tensor, nn
 
 
 class Dropout(nn.Module):
-    """While training, zeroes units with probability `rate` and scales the others: the mean stays (Srivastava 2014)."""
+    """While training, zeroes units with probability `rate` and scales the others: the mean stays (Srivastava 2014).
 
-    def __init__(self, rate: float) -> None:
+    Where it is given `rows` of a batch, these are the first dimension; where not, what it is given belongs to all rows.
+    """
+
+    def __init__(self, rate: float, *, rows: bool = True) -> None:
         super().__init__()
-        self.rate = rate
+        self.rate, self.rows = rate, rows
         self.first_row: int | Tensor = 0
 
     def forward(self, values: Tensor) -> Tensor:
@@ -35,11 +38,11 @@ class Dropout(nn.Module):
 def begin_at_row(model: nn.Module, row: int) -> None:
     """Let every Dropout of `model` drop what it would in rows from `row` on of a batch of more rows.
 
-    The first dimension of what they are given must be the rows. Processes that share a batch thus drop the units that
-    one process would. Where `follow_rows` was called, compiled code takes the row as it comes; else it is part of it.
+    Processes that share a batch thus drop the units that one process would; of what belongs to all rows each part drops
+    the same. Where `follow_rows` was called, compiled code takes the row as it comes; else it is part of it.
     """
     for module in model.modules():
-        if isinstance(module, Dropout):
+        if isinstance(module, Dropout) and module.rows:
             if isinstance(module.first_row, Tensor):
                 module.first_row.fill_(row)
             else:
@@ -49,7 +52,7 @@ def begin_at_row(model: nn.Module, row: int) -> None:
 def follow_rows(model: nn.Module) -> None:
     """Let `begin_at_row` be called with other rows again and again, without code being compiled for each."""
     for module in model.modules():
-        if isinstance(module, Dropout):
+        if isinstance(module, Dropout) and module.rows:
             module.first_row = torch.zeros((), dtype=torch.int32)
 
 

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from bertwright.server.batcher import Answered, Batcher
-from bertwright.server.inside import Inside
 from bertwright.server.refusal import Refusal
 from bertwright.server.served_model import ServedModel
 
@@ -34,12 +33,11 @@ class Limits:
 
 @dataclass(frozen=True)
 class Call:
-    """What an endpoint is called with: the model that is asked, what asks it, and what looks into it."""
+    """What an endpoint is called with: the model that is asked, and what asks it."""
 
     model: ServedModel
     batcher: Batcher
     limits: Limits
-    inside: Inside
 
     async def ask(self, lane: str, questions: Sequence[Any]) -> Answered:
         """Return the answers of the model to questions; raises Refusal where it is of another kind."""

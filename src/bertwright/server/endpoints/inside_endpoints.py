@@ -1,45 +1,39 @@
-"""Answers what looks inside a model: /attention, and /inspect, which the page asks."""
+"""Turns requests to look inside a model into answers: /attention, and /inspect, which the page at / asks."""
 
 from __future__ import annotations
 
-import numpy as np
-
 from bertwright.server.endpoints.call import Call, Reply, checked_batch
+from bertwright.server.inside import Inside
 from bertwright.server.messages import AttentionAnswer, AttentionRequest, InspectRequest
 from bertwright.server.refusal import Refusal
 
-MOST_NUMBERS = 1_000_000
-"""Numbers of an answer of /attention at most."""
-DIGITS = 6
-
 
 async def attention(call: Call, request: AttentionRequest) -> Reply:
-    """Return how much each token of a text or a pair attends to each other, in every head of the layers asked for."""
-    texts = [request.inputs] if isinstance(request.inputs, str) else request.inputs
+    """Return the tokens of a text or a pair, and how much each attends to each, by layer and head."""
+    texts = (request.inputs,) if isinstance(request.inputs, str) else tuple(request.inputs)
+    inside = inside_of(call)
     checked_batch(call, texts)
-    row, weights = await call.inside.ask(call.model.name, lambda inspector: inspector.attention(tuple(texts)))
-    layers, heads, length, _ = weights.shape
-    wanted = list(range(layers)) if request.layers is None else request.layers
-    if max(wanted) >= layers:
-        raise Refusal(f"`layers` goes up to {layers - 1}, not {max(wanted)}")
-    if (count := len(wanted) * heads * length**2) > MOST_NUMBERS:
-        raise Refusal(
-            f"the answer would hold {count:,} numbers, and may hold {MOST_NUMBERS:,}; shorten the text, or name fewer "
-            "`layers`"
-        )
-    names = call.model.tokenizer.tokens
-    found: list[list[list[list[float]]]] = np.round(weights[wanted].numpy().astype(np.float64), DIGITS).tolist()
-    tokens = [names[token] for token in row.ids.tolist()]
-    return Reply(AttentionAnswer(tokens, row.types.tolist(), wanted, found))
+    found = await inside.ask(lambda inspector: inspector.attention(texts, request.layers))
+    return Reply(AttentionAnswer(**found), characters=sum(map(len, texts)))
 
 
 async def inspect(call: Call, request: InspectRequest) -> Reply:
-    """Return all that the page shows of a text or a pair, or how alike `others` are to it."""
+    """Return all that the page shows of a text or a pair, or with `others` how alike each of these is."""
+    inside = inside_of(call)
     if request.others is not None:
-        others = checked_batch(call, request.others, name="others")
-        alike = await call.inside.ask(call.model.name, lambda inspector: inspector.alike(request.text, others))
-        return Reply({"alike": alike})
-    found = await call.inside.ask(
-        call.model.name, lambda inspector: inspector.read(request.text, request.second, seed=request.seed)
-    )
-    return Reply(found)
+        others = checked_batch(call, request.others, more=1, name="others")
+        alike = await inside.ask(lambda inspector: inspector.alike(request.text, others))
+        return Reply({"alike": alike}, characters=len(request.text) + sum(map(len, others)))
+    found = await inside.ask(lambda inspector: inspector.read(request.text, request.second, seed=request.seed))
+    return Reply(found, characters=len(request.text) + len(request.second or ""))
+
+
+def inside_of(call: Call) -> Inside:
+    """Return the inside of the model that is asked; raises Refusal where it cannot be looked into."""
+    if call.model.inside is None:
+        raise Refusal(
+            f"the model {call.model.name!r} is exported or a translator, and cannot be looked into",
+            "Backend",
+            counted_as="model_type",
+        )
+    return call.model.inside

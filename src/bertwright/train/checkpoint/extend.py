@@ -3,13 +3,16 @@
     warm-up | held ............ | decay |                      the run, and before-decay where the held rate ends
     warm-up | held ............ : ........... held | decay |   the longer run: the same up to there
 
-So the longer run is the one that was asked for at first with the longer time and a warm-up of as many steps. The decay
-of the shorter one is done again, later. `pretrain --resume --steps +N`.
+So the longer run is the one that was asked for at first with the longer time, and a warm-up and phases of as many
+steps: the phase in which the rate begins to fall, or which ends there, is the longer one. The decay of the shorter run
+is done again, later. `pretrain --resume --steps +N`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +21,7 @@ from bertwright.errors import ModelError, UsageError
 from bertwright.files import read_json
 from bertwright.log import note
 from bertwright.train.checkpoint.folder import BEFORE_DECAY, checkpoints, damaged, kept_before_decay
+from bertwright.train.checkpoint.snapshot import Snapshot
 from bertwright.train.interval import More
 from bertwright.train.schedule import ScheduleConfig
 from bertwright.train.setup.pretrain_config import PretrainConfig
@@ -27,7 +31,8 @@ from bertwright.train.state import Progress
 def extended(out: Path, config: PretrainConfig, more: More) -> PretrainConfig:
     """Return the settings of the run in `out`, which has `config`, made longer.
 
-    The warm-up and the length of all before the decay keep their size, so the decay has its share of the longer run.
+    The warm-up and the phases before that in which the rate begins to fall stay as long as they are; the decay, and the
+    phases in it, have their shares of the longer run.
     Raises UsageError or ModelError where the run is not one that can be extended.
     """
     schedule = config.schedule
@@ -39,35 +44,53 @@ def extended(out: Path, config: PretrainConfig, more: More) -> PretrainConfig:
             "a run can be extended whose rate is held at first: --recipe adapt, or --schedule.decay-share 0.2"
         )
     saved = checkpoints(out)
-    if not saved or _fraction(saved[-1], schedule) < 1:
+    if not saved or _progress(saved[-1]).fraction(schedule) < 1:
         raise UsageError(f"{more}: the run in {out} is not done; let it end with --resume alone, then extend it")
     if not kept_before_decay(out):
         raise ModelError(
             f"{more}: {out / 'checkpoints' / BEFORE_DECAY}, from which the run would go on, is not there; begin a "
             "longer run in another --out"
         )
-    longer = {
-        more.unit: schedule.amount + more.amount,
-        "warmup": schedule.warmup * schedule.amount / (schedule.amount + more.amount),
-    }
-    if more.unit == "steps":
-        longer["steps"] = round(longer["steps"])
+    longer = schedule.amount + more.amount
+    setup = _progress(out / "checkpoints" / BEFORE_DECAY).setup_seconds / 60 if more.unit == "minutes" else 0.0
+    before, now = schedule.amount - setup, longer - setup
     settings = config.model_dump(exclude_none=True)
-    settings["schedule"] = settings["schedule"] | longer
+    settings["schedule"] |= {more.unit: round(longer) if more.unit == "steps" else longer}
+    settings["schedule"]["warmup"] = schedule.warmup * before / now
+    for phases in (settings["schedule"]["phases"], settings["objective"]["mask_phases"]):
+        shares = lengthened([phase["share"] for phase in phases], hold_ends=schedule.hold_ends, kept=before / now)
+        for phase, share in zip(phases, shares, strict=True):
+            phase["share"] = share
     again = schedule.amount * (1 - schedule.hold_ends)
     note(
-        f"the run goes on to {longer[more.unit]:g} {more.unit} from before its decay: {more.amount:g} more, and "
+        f"the run goes on to {longer:g} {more.unit} from before its decay: {more.amount:g} more, and "
         f"{again:g} of the decay once more"
     )
     return compose(PretrainConfig, settings)
 
 
-def _fraction(checkpoint: Path, schedule: ScheduleConfig) -> float:
-    """Return how far along a run a checkpoint was made."""
+def lengthened(shares: Sequence[float], *, hold_ends: float, kept: float) -> list[float]:
+    """Return the shares of phases in a longer run, of which as many steps as before are `kept` times the share.
+
+    The phase in which the held rate begins to fall, at `hold_ends`, or which ends there, is the one that gets longer.
+    Those before it stay as long as they are, those after it have their shares of the longer run.
+
+    >>> lengthened([0.5, 0.3, 0.2], hold_ends=0.8, kept=0.5)
+    [0.25, 0.55, 0.2]
+    """
+    if not shares:
+        return []
+    held = next((place for place, end in enumerate(accumulate(shares)) if end > hold_ends - 1e-9), len(shares) - 1)
+    before, after = [share * kept for share in shares[:held]], shares[held + 1 :]
+    return [*before, 1.0 - sum(before) - sum(after), *after]
+
+
+def _progress(checkpoint: Path) -> Progress:
+    """Return how far a run had come when it made a checkpoint."""
     try:
         progress = Progress()
         progress.restore(read_json(checkpoint / "position.json")["position"])
-        return progress.fraction(schedule)
+        return progress
     except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
         raise damaged(checkpoint, error) from error
 
@@ -82,6 +105,27 @@ def is_of_shorter(checkpoint: Path, schedule: ScheduleConfig) -> bool:
 
 
 def without_length(identity: Mapping[str, Any], schedule: ScheduleConfig) -> dict[str, Any]:
-    """Return the identity of a run without what an extension changes: how long it is, and the share of its warm-up."""
+    """Return the identity of a run without what an extension changes: how long it is, and shares of it."""
     kept = {name: value for name, value in identity["schedule"].items() if name not in (schedule.unit, "warmup")}
-    return {**identity, "schedule": kept}
+    kept["phases"] = _without_shares(kept["phases"])
+    objective = dict(identity["objective"])
+    if "mask_phases" in objective:
+        objective["mask_phases"] = _without_shares(objective["mask_phases"])
+    return {**identity, "schedule": kept, "objective": objective}
+
+
+def _without_shares(phases: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    return [{name: value for name, value in phase.items() if name != "share"} for phase in phases]
+
+
+def as_of(snapshot: Snapshot, schedule: ScheduleConfig) -> Snapshot:
+    """Return the state of a shorter run as one of `schedule`: its mean of the weights has come as far as the run there.
+
+    Raises one of MISFITS where it holds no position.
+    """
+    if "average" not in snapshot.facts:
+        return snapshot
+    progress = Progress()
+    progress.restore(snapshot.facts["position"])
+    average = {**snapshot.facts["average"], "progress": progress.fraction(schedule)}
+    return replace(snapshot, facts={**snapshot.facts, "average": average})

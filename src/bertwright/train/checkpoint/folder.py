@@ -204,13 +204,17 @@ def compare_identity(folder: Path, then: Mapping[str, Any], now: Mapping[str, An
 
 
 def first_difference(then: Mapping[str, Any], now: Mapping[str, Any]) -> tuple[str, Any, Any] | None:
-    """Return name, old and new value of the first entry of `now` that `then` has otherwise, sections looked into.
+    """Return name, old and new value of the first entry of `now` that `then` has otherwise.
+
+    Sections are looked into, and as many sections in a list.
 
     >>> first_difference({"watch": {"patience": None}}, {"watch": {"patience": 3}})
     ('watch.patience', None, 3)
     """
     for name, value in now.items():
         before = then.get(name)
+        if isinstance(before, list) and isinstance(value, list) and len(before) == len(value):
+            before, value = _sections(before), _sections(value)
         if isinstance(before, Mapping) and isinstance(value, Mapping):
             inner = first_difference(before, value)
             if inner is not None:
@@ -218,6 +222,12 @@ def first_difference(then: Mapping[str, Any], now: Mapping[str, Any]) -> tuple[s
         elif before != value:
             return name, before, value
     return None
+
+
+def _sections(values: list[Any]) -> list[Any] | dict[str, Any]:
+    """Return a list of sections as sections by their place, and any other list as it is."""
+    are = bool(values) and all(isinstance(value, Mapping) for value in values)
+    return {str(place): value for place, value in enumerate(values)} if are else values
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> str:

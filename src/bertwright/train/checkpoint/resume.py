@@ -19,7 +19,7 @@ from bertwright.model.build import build_encoder
 from bertwright.model.encoder import Encoder
 from bertwright.train.auxiliary import encoder_of
 from bertwright.train.callbacks.save import CheckpointCallback
-from bertwright.train.checkpoint.extend import is_of_shorter, without_length
+from bertwright.train.checkpoint.extend import as_of, is_of_shorter, without_length
 from bertwright.train.checkpoint.folder import (
     BEFORE_DECAY,
     PREFIX,
@@ -105,6 +105,7 @@ def resumed(
 
     It may have been written by any number of processes. One from before the decay may be of a shorter `schedule`.
     """
+    of_shorter = checkpoint.name == BEFORE_DECAY and is_of_shorter(checkpoint, schedule)
     if checkpoint.name == BEFORE_DECAY:
         identity = without_length(identity, schedule)
     if group.size == 1 and not any(checkpoint.glob("shard-*")):
@@ -114,6 +115,8 @@ def resumed(
 
         saved, good = read_any(checkpoint, state, identity=identity, group=group)
     try:
+        if of_shorter:
+            saved, good = as_of(saved, schedule), None if good is None else as_of(good, schedule)
         for one in (good, saved) if good is not None else (saved,):  # the first to see that it could be gone back to
             restore(state, one)
     except MISFITS as error:

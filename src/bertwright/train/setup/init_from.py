@@ -25,7 +25,7 @@ from bertwright.log import note
 from bertwright.model.build import architecture_of
 from bertwright.model.config import ModelConfig
 from bertwright.model.encoder import Encoder
-from bertwright.model.init.new_vocabulary import move_vocabulary
+from bertwright.model.init.new_vocabulary import POSITIONS, move_positions, move_vocabulary
 from bertwright.model.init.token_head import start_token_head
 from bertwright.tokenizer.load import load_tokenizer
 from bertwright.tokenizer.vocabulary_map import VocabularyMap, digest_of, read_vocabulary_map
@@ -152,6 +152,8 @@ def go_on_from(
     state: Mapping[str, Tensor] = start.model.state_dict()
     if start.vocabulary is not None:
         state = _with_new_vocabulary(state, start.vocabulary, dataset, neighbours=neighbours)
+        if POSITIONS in state:
+            state = {**state, POSITIONS: move_positions(state[POSITIONS], model.state_dict()[POSITIONS])}
     found = {name: tensor for name, tensor in state.items() if name not in report.initialised}
     missing = model.load_state_dict(found, strict=False).missing_keys
     note(f"going on from {folder}: {mapping_of(model.config).model_type}, {size_of(model.config)}")

@@ -1,4 +1,4 @@
-"""Tells by its files what a folder is: DATA, a RUN and of which task, a checkpoint of one, or a MODEL."""
+"""Tells by its files what a folder is: DATA, a RUN and of which task, a checkpoint of one, a study, or a MODEL."""
 
 from __future__ import annotations
 
@@ -9,11 +9,13 @@ from bertwright.nested import read_toml
 
 
 def kind_of_folder(thing: Path) -> str:
-    """Return "data", "shard", "run", "checkpoint" or "model"; raises InputError where `thing` is none of them."""
+    """Return "data", "shard", "run", "study", "checkpoint" or "model"; raises InputError where it is none of them."""
     if thing.is_file() and thing.suffix == ".arrow":
         return "shard"
     if (thing / "config.toml").is_file():
         return "run"
+    if (thing / "study.json").is_file():
+        return "study"
     if (thing / "position.json").is_file():
         return "checkpoint"
     if (thing / "config.json").is_file() or (thing / "modules.json").is_file():
@@ -21,7 +23,7 @@ def kind_of_folder(thing: Path) -> str:
     if (thing / "manifest.json").is_file():
         return "data"
     what = "does not exist" if not thing.exists() else "holds nothing bertwright makes"
-    raise InputError(f"{thing} {what}; give a DATA folder, a shard (.arrow), a RUN folder or a MODEL folder")
+    raise InputError(f"{thing} {what}; give a DATA folder, a shard (.arrow), a RUN folder, a study or a MODEL folder")
 
 
 def task_of_run(run: Path) -> str | None:

@@ -102,7 +102,7 @@ def evaluate_held_out(
     if rows.length > network.config.max_positions:
         raise UsageError(f"--length {rows.length} is past the model's {network.config.max_positions} positions")
     config = ObjectiveConfig(names=("mlm",) if kind == "mlm" else ("mlm", kind), whole_word=rows.whole_word)
-    objective = build_objective(config, vocab_size=network.config.vocab_size, mask_id=tokenizer.special.mask)
+    objective = build_objective(config, vocab_size=tokenizer.vocab_size, mask_id=tokenizer.special.mask)
     examples = fixed_examples(Shards.open(data, split), tokenizer, objective, length=rows.length, rows=rows.count)
     found = held_out_figures(network, objective, examples, device=pick_device())
     figures = with_nats_per_byte(found, bytes_per_token(manifest, split))

@@ -7,7 +7,7 @@ from scipy.optimize import minimize
 
 from bertwright.corpus.cooccurrence import DISTANCES, DistanceCounts, NeighbourCounts
 from bertwright.model.init.neighbour_vectors import neighbour_vectors
-from bertwright.model.init.new_vocabulary import WIDTH, move_vocabulary, neighbour_weights, sparsemax
+from bertwright.model.init.new_vocabulary import WIDTH, move_positions, move_vocabulary, neighbour_weights, sparsemax
 from bertwright.rng import key_of, stream
 from bertwright.tokenizer.ragged import Ragged
 from bertwright.tokenizer.vocabulary_map import VocabularyMap
@@ -41,6 +41,15 @@ def _counts(words: np.ndarray) -> NeighbourCounts:
         starts = np.searchsorted(rows, np.arange(side + 1))
         distances[distance] = DistanceCounts(starts, columns.astype(np.uint16), table[rows, columns].astype(np.int32))
     return NeighbourCounts(words, np.ones(NEW, dtype=np.int64), distances)
+
+
+@pytest.mark.parametrize("before", [0, 2, 4])
+def test_positions_of_a_text_move_with_the_id_of_padding(before: int) -> None:
+    table, drawn = torch.randn(2 + 6, 3), torch.randn(before + 6, 3)
+    moved = move_positions(table, drawn)
+    assert torch.equal(moved[before:], table[2:])
+    assert torch.equal(moved[: max(0, before - 2)], drawn[: max(0, before - 2)])
+    assert before == 0 or torch.equal(moved[before - 1], table[1])
 
 
 def test_mean_of_old_pieces_and_kept_rows_as_they_were() -> None:

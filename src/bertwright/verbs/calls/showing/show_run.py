@@ -10,13 +10,14 @@ import numpy as np
 
 from bertwright.errors import ModelError
 from bertwright.files import optional_object, read_json
-from bertwright.log import Block, Facts, ResultTable
+from bertwright.log import Block, Facts, Lines, ResultTable
 from bertwright.reports.checkpoint_table import went_on_from
 from bertwright.reports.finetune_result import score_table
 from bertwright.reports.pretrain_result import facts
 from bertwright.result import Result
 from bertwright.tasks.metrics import with_perplexity
 from bertwright.train.callbacks.metrics_file import read_metrics
+from bertwright.train.diagnosis.folder_check import diagnose_run
 from bertwright.verbs.calls.folder_kind import task_of_run
 
 METRIC_LINES = 12
@@ -69,12 +70,17 @@ def show_run(run: Path) -> Result:
             blocks.append(Facts(str(run), {"goes on from": went_on_from(start)}))
         columns, chosen = task_columns(lines) if task else pretraining_columns(lines), spread_lines(lines)
         rows = [metric_row(line, columns) for line in chosen]
+        check = None if task else diagnose_run(run, lines)
     except (OSError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError) as error:
         raise ModelError(f"{run} is damaged ({error!r}); its config.toml says how to run it again") from error
     if not lines:
         raise ModelError(f"{run} has no metrics yet; look again once it has made some steps")
-    course = ResultTable(f"{run}, along training", ["step", *columns], rows)
-    return Result({"kind": "run", "task": task, "result": result, "metrics": chosen}, *blocks, course)
+    blocks.append(ResultTable(f"{run}, along training", ["step", *columns], rows))
+    figures = {"kind": "run", "task": task, "result": result, "metrics": chosen}
+    if check is not None:
+        figures["loss_check"] = {"state": check.state, "normal": check.normal, "text": str(check)}
+        blocks.append(Lines([str(check)], style="" if check.normal else "bold red", wrap=True))
+    return Result(figures, *blocks)
 
 
 def pretraining_columns(lines: Sequence[Mapping[str, Any]]) -> Columns:
