@@ -84,8 +84,6 @@ class Inspector:
         Raises InputError for an empty text, or one longer than is shown.
         """
         texts: Texts = (text,) if second is None else (text, second)
-        if not all(one.strip() for one in texts):
-            raise InputError("there is no text to look at; give some words")
         with self._lock:
             states, _ = self._reference
             row = self._row(texts)
@@ -130,7 +128,11 @@ class Inspector:
         return states, tokens
 
     def _row(self, texts: Texts) -> WordRow:
-        return word_row(texts, self.model.tokenizer, max_length=self.longest)
+        """Return the row of a text or a pair; raises InputError where a text is too long, or has no words."""
+        row = word_row(texts, self.model.tokenizer, max_length=self.longest)
+        if {word.text for word in row.words} != {*range(len(texts))}:
+            raise InputError("there is no text to look at; give some words")
+        return row
 
     def _rows(self, row: WordRow) -> TokenRows:
         ids = row.ids[None].to(self.model.device)
