@@ -146,8 +146,10 @@ def _pieces(text: str, tokenizer: Tokenizer) -> tuple[str, list[int], list[tuple
 
 def _words(ids: list[int], spans: list[tuple[int, int]], *, first: int, text: int, tokenizer: Tokenizer) -> list[Word]:
     """Return the words of a text whose first token stands at `first`; each [MASK] is one of its own."""
+    if not ids:
+        return []
     values = np.array(ids, dtype=np.int64)
-    starts = _rule(tokenizer).starts(Ragged(values, np.array([len(ids)]))) if ids else np.zeros(0, dtype=bool)
+    starts = _rule(tokenizer).starts(Ragged(values, np.array([len(ids)])))
     masked = values == tokenizer.special.mask
     starts = starts | masked | np.concatenate([[False], masked[:-1]])[: len(ids)]
     begins = np.flatnonzero(starts).tolist()

@@ -8,6 +8,7 @@ A client that hangs up ends its call, and what still waits of it is dropped.
 from __future__ import annotations
 
 import asyncio
+import base64
 import hmac
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
@@ -34,17 +35,17 @@ from bertwright.server.refusal import Refusal
 from bertwright.server.served_model import ServedModel
 from bertwright.server.warm_up import warm_up
 
-PUBLIC = ("/", "/health", "/ping", "/metrics", "/docs", "/openapi.json", "/api-doc/openapi.json")
+PUBLIC = ("/health", "/ping", "/metrics", "/docs", "/openapi.json", "/api-doc/openapi.json")
 """What is answered without a key: nothing of it has seen a text."""
 HANGS_UP = 499
 """The status of a response that nobody reads any more."""
 SAFE = {
     "x-content-type-options": "nosniff",
     "referrer-policy": "no-referrer",
-    "content-security-policy": "default-src 'self'; script-src 'self' 'unsafe-inline'; style-src 'self' "
-    "'unsafe-inline'; img-src 'self' data:; frame-ancestors 'none'",
+    "content-security-policy": "default-src 'self'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; "
+    "img-src data:; frame-ancestors 'none'",
 }
-"""Headers of pages: they load nothing from elsewhere."""
+"""Headers of pages, which load nothing from elsewhere; that of `inspect` itself allows no script but its own."""
 
 
 @dataclass(eq=False)
@@ -91,7 +92,7 @@ def build_app(service: Service) -> ASGIApp:
         *(Route(path, _health(service), methods=["GET"]) for path in ("/health", "/ping")),
         Route("/info", _get(lambda: info_of(service.models, service.limits, service.batcher.budget)), methods=["GET"]),
         Route("/metrics", _metrics(service), methods=["GET"]),
-        Route("/docs", _page(docs_page()), methods=["GET"]),
+        Route("/docs", _docs, methods=["GET"]),
         *(Route(path, _get(openapi), methods=["GET"]) for path in ("/openapi.json", "/api-doc/openapi.json")),
     ]
     for prefix in ("", "/{model}"):
@@ -132,7 +133,7 @@ class Guard:
     def __init__(self, app: ASGIApp, service: Service) -> None:
         """Take what is behind."""
         self.app, self.hosts = app, service.hosts
-        self.expected = None if service.key is None else f"Bearer {service.key}".encode()
+        self.key = None if service.key is None else service.key.encode()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer 403 or 401 where a request may not pass."""
@@ -146,13 +147,25 @@ class Guard:
         host = headers.get(b"host", b"").decode("latin-1").rpartition("]")[2].partition(":")[0].lower()
         if self.hosts is not None and host and host not in self.hosts:
             return Refusal(f"this server listens to this machine alone, not to the name {host[:100]!r}", status=403)
-        if self.expected is None or (scope["method"] in ("GET", "HEAD") and scope["path"] in PUBLIC):
+        if self.key is None or (scope["method"] in ("GET", "HEAD") and scope["path"] in PUBLIC):
             return None
-        if hmac.compare_digest(headers.get(b"authorization", b""), self.expected):
+        if hmac.compare_digest(key_of(headers.get(b"authorization", b"")), self.key):
             return None
         refusal = Refusal("the key is missing or wrong; send `Authorization: Bearer KEY`", status=401)
-        refusal.headers["www-authenticate"] = "Bearer"
+        is_page = scope["method"] == "GET" and scope["path"] == "/"
+        refusal.headers["www-authenticate"] = 'Basic realm="the key is the password"' if is_page else "Bearer"
         return refusal
+
+
+def key_of(authorization: bytes) -> bytes:
+    """Return the key of a header: `Bearer KEY`, or the password of `Basic ...`, which browsers ask people for."""
+    scheme, _, value = authorization.partition(b" ")
+    if scheme.lower() == b"basic":
+        try:
+            return base64.b64decode(value, validate=True).partition(b":")[2]
+        except ValueError:
+            return b""
+    return value if scheme.lower() == b"bearer" else b""
 
 
 Handler = Callable[[Request], Awaitable[Response]]
@@ -294,11 +307,8 @@ def _get(make: Callable[[], Any]) -> Handler:
     return handle
 
 
-def _page(html: str) -> Handler:
-    async def handle(_: Request) -> Response:
-        return Response(html, headers=SAFE, media_type="text/html")
-
-    return handle
+async def _docs(_: Request) -> Response:
+    return Response(docs_page(), headers=SAFE, media_type="text/html")
 
 
 def _home(service: Service) -> Handler:

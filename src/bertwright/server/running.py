@@ -18,9 +18,10 @@ from bertwright.errors import UsageError
 from bertwright.hub.onnx.onnx_folder import is_onnx_folder
 from bertwright.log import Facts, note
 from bertwright.result import Result
-from bertwright.server.app import Service, build_app
+from bertwright.server.app import PUBLIC, Service, build_app
 from bertwright.server.batcher import Batcher, Observer
 from bertwright.server.endpoints.call import Limits
+from bertwright.server.endpoints.routes import ENDPOINTS
 from bertwright.server.open_model import open_model
 from bertwright.server.prometheus import Metrics
 from bertwright.server.served_model import Precision, ServedModel
@@ -31,6 +32,8 @@ LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 KEY = "BERTWRIGHT_API_KEY"
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 """What a model may be called: one part of a path."""
+RESERVED = {path.split("/")[1] for path in (*PUBLIC, "/info", *(one.path for one in ENDPOINTS))}
+"""The first parts of paths, which no model may be called by."""
 CPU_TOKENS, GPU_TOKENS = 512, 16_384
 """Tokens of a batch: of one core, as in `cpu_policy`, and of a GPU, as TEI has it."""
 GPU_WORKERS = 2
@@ -97,6 +100,8 @@ def named_folders(named: Sequence[str]) -> dict[str, Path]:
             raise UsageError(
                 f"--model {one}: {name!r} cannot be a model's name; give NAME=DIR, of letters, digits, . _ -"
             )
+        if name in RESERVED:
+            raise UsageError(f"--model {one}: /{name} is an endpoint; give the model another name, NAME=DIR")
         if name in folders:
             raise UsageError(f"--model {one}: another model is called {name}, too; give NAME=DIR")
         folders[name] = folder
@@ -132,6 +137,7 @@ def listening(host: str, port: int) -> Iterator[socket.socket]:
         found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             found.bind((host, port))
+            found.listen(BACKLOG)
         except (OSError, OverflowError) as error:
             raise UsageError(f"--host {host} --port {port} cannot be listened to ({error}); give others") from error
         yield found

@@ -22,7 +22,6 @@ from bertwright.tasks.text_encoder import TextEncoder
 from bertwright.tokenizer.load import Tokenizer
 
 if TYPE_CHECKING:
-    from bertwright.model.encoder import Encoder
     from bertwright.server.inside import Inside
 
 Kind = Literal[
@@ -43,7 +42,6 @@ class ServedModel:
     labels       names of its outputs, if any
     prompts      that its folder puts before texts; `prompt_is_pooled`, whether their tokens count in a vector
     always_unit  whether its vectors have unit length whatever is asked for, as those of an exported graph
-    encoder      the encoder itself, of torch, for whoever looks inside
     """
 
     name: str
@@ -62,7 +60,6 @@ class ServedModel:
     """What the probability of a pair is called: "next" or "in_order"."""
     pairs: bool = False
     """Whether it has learned from pairs of texts alone."""
-    encoder: Encoder | None = None
     inside: Inside | None = None
     """What looks into it; None where nobody can, as into an exported model."""
 
@@ -92,9 +89,8 @@ def served_predictor(
     dtype: str,
     device: str,
     more: Mapping[str, Lane] | None = None,
-    encoder: Encoder | None = None,
 ) -> ServedModel:
-    """Return what is served of a predictor; `more` are lanes of its encoder, which goes along for who looks inside."""
+    """Return what is served of a predictor; `more` are lanes of its encoder."""
     if isinstance(predictor, TaskPredictor):
         kind, lanes = _task_lanes(predictor)
         tokenizer, labels = predictor.encoder.tokenizer, predictor.task.outputs
@@ -115,7 +111,6 @@ def served_predictor(
         labels=tuple(labels),
         pairs=predictor.pairs is True,
         about_pairs=about,
-        encoder=encoder,
     )
 
 

@@ -50,7 +50,6 @@ def open_torch_model(name: str, folder: Path, *, precision: Precision, budget: i
         TaskPredictor(task_of(opened), encoder, score),
         dtype=_dtype(precision),
         device=device.type,
-        encoder=opened.model.encoder,
     )
 
 
@@ -100,7 +99,6 @@ def _sentence_model(name: str, folder: Path, precision: Precision) -> ServedMode
         prompts=reading.prompts,
         prompt_is_pooled=not reading.skip,
         pooling=reading.pooling,
-        encoder=model,
     )
 
 
@@ -112,7 +110,13 @@ def _pretrained(name: str, folder: Path, precision: Precision, policy: BatchPoli
     device = pick_device().type
     if finds_replaced(encoder, report):
         return ServedModel(
-            name, "replaced-tokens", tokenizer, more, max_length, dtype=_dtype(precision), device=device, encoder=model
+            name,
+            "replaced-tokens",
+            tokenizer,
+            more,
+            max_length,
+            dtype=_dtype(precision),
+            device=device,
         )
 
     def forward(head: Head) -> Forward[np.ndarray]:
@@ -122,7 +126,7 @@ def _pretrained(name: str, folder: Path, precision: Precision, policy: BatchPoli
     predictor = PretrainedPredictor(
         tokenizer, forward, max_length=max_length, top_k=5, policy=policy, tells_order=tells_order(folder)
     )
-    return served_predictor(name, predictor, dtype=_dtype(precision), device=device, more=more, encoder=model)
+    return served_predictor(name, predictor, dtype=_dtype(precision), device=device, more=more)
 
 
 def vector_lanes(model: Encoder, tokenizer: Tokenizer, reading: SentenceSettings) -> Mapping[str, Lane]:

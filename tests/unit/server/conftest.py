@@ -69,9 +69,9 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         "classify": ("row", ("bad", "good", "odd"), "single_label_classification", {}),
         "regress": ("row", ("score",), "regression", {}),
         "rank": ("row", ("rank",), "regression", config_to_keep(Rank.from_labels(["rank"], {"top_grade": 3}))),
-        "tag": ("token", ("O", "B-PER", "I-PER"), "single_label_classification", {}),
-        "answer": ("span", Answer().labels, Answer().problem, {"max_answer": 7}),
-        "choose": ("choice", Choose().labels, Choose().problem, {}),
+        "tagger": ("token", ("O", "B-PER", "I-PER"), "single_label_classification", {}),
+        "reader": ("span", Answer().labels, Answer().problem, {"max_answer": 7}),
+        "chooser": ("choice", Choose().labels, Choose().problem, {}),
     }
     vectors = SentenceEncoder(random_encoder(), pooling="mean", normalize=True)
     save_sentence_model(vectors, tokenizer, home / "vectors", max_length=LENGTH)
@@ -136,7 +136,7 @@ def serve_folders() -> Iterator[Callable[..., Served]]:
         limits = limits or Limits()
         metrics = Metrics()
         batcher = Batcher(workers=2, budget=budget, most_jobs=limits.concurrent)
-        service = Service(models, batcher, limits, metrics, key, hosts, page="<!doctype html><title>page</title>")
+        service = Service(models, batcher, limits, metrics, key, hosts)
         opened = listening("127.0.0.1", 0)
         sock = opened.__enter__()
         server = server_of(build_app(service), seconds=5)

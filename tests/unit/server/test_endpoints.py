@@ -152,16 +152,16 @@ def rounded(value: Any) -> Any:
 
 def test_tags_answers_and_choices_are_those_of_predict(served: Any, folders: dict[str, Path]) -> None:
     long = ["the cat sat on a mat. " * 12]
-    found = served.post("/tag/tag", {"inputs": TEXTS + long})
-    assert rounded(found.json) == rounded(list(predict(folders["tag"], TEXTS + long, precision="fp32")))
+    found = served.post("/tagger/tag", {"inputs": TEXTS + long})
+    assert rounded(found.json) == rounded(list(predict(folders["tagger"], TEXTS + long, precision="fp32")))
     assert found.headers["x-split-inputs"] == "1"
     question = {"question": "who sat?", "context": "The cat sat on a mat. A dog ran far away."}
-    found = served.post("/answer/answer", {"inputs": question}).json
-    assert rounded(found) == rounded(list(predict(folders["answer"], [*question.values()], precision="fp32")))
+    found = served.post("/reader/answer", {"inputs": question}).json
+    assert rounded(found) == rounded(list(predict(folders["reader"], [*question.values()], precision="fp32")))
     choice = {"context": "the cat", "choices": ["sat on a mat", "ran", "far away"]}
-    found = served.post("/choose/choose", {"inputs": [choice]}).json
+    found = served.post("/chooser/choose", {"inputs": [choice]}).json
     asked = [choice["context"], *choice["choices"]]
-    assert rounded(found) == rounded(list(predict(folders["choose"], asked, precision="fp32")))
+    assert rounded(found) == rounded(list(predict(folders["chooser"], asked, precision="fp32")))
 
 
 def test_tokens_stand_where_their_characters_do(served: Any) -> None:

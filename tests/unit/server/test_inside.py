@@ -25,7 +25,7 @@ def test_inspect_gives_what_an_inspector_reads(served: Any, folders: dict[str, P
     assert 0 < pair["next"] < 1
     alike = served.post("/inspect", {"text": "the cat", "others": ["the cat", "a dog ran"]}).json["alike"]
     assert alike[0] > 0.999 > alike[1]
-    tagged = served.post("/tag/inspect", {"text": "the cat sat"}).json
+    tagged = served.post("/tagger/inspect", {"text": "the cat sat"}).json
     assert "entities" in tagged["prediction"]
 
 
@@ -69,7 +69,7 @@ def test_many_at_once_get_429_and_the_others_answers(served: Any) -> None:
 
 
 def test_the_page_is_at_the_root(serve_folders: Any, folders: dict[str, Path]) -> None:
-    server = serve_folders({"words": folders["words"], "tag": folders["tag"]})
+    server = serve_folders({"words": folders["words"], "tagger": folders["tagger"]})
     server.service.page = None
     page = server.get("/")
     assert page.status == 200

@@ -1,7 +1,8 @@
 """BERT's block for many answers on a CPU: its weights are laid out for oneDNN once, not again in every product.
 
 Biases, the GELU and the residual are added within the products, while their results are in cache. These products are
-the ones torch's compiler calls for a frozen model; calling them here takes no minute of compiling.
+the ones torch's compiler calls for a frozen model; calling them here takes no minute of compiling. Attention is torch's
+fused kernel.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 
 from bertwright.model.bert import Block
 from bertwright.model.layers.activations import ACTIVATIONS
+from bertwright.model.layers.attention import Attention
 from bertwright.model.layers.attention_mask import AttentionMask, LongRowMask
 from bertwright.model.layers.linear import Linear
 
@@ -60,13 +62,14 @@ class PackedBlock(nn.Module):
         self.inner = PackedLinear([block.inner])
         self.outer = PackedLinear([block.outer])
         self.then = ONEDNN_NAMES[block.activation]
+        self.attend = attention.attend_once if type(attention) is Attention else attention.attend
 
     def forward(self, hidden: Tensor, mask: AttentionMask | LongRowMask, at: Tensor | None = None) -> Tensor:
         """Return hidden states [B, S, H] from hidden states and the mask of their rows; [B, M, H] with `at`."""
         if at is not None:
             computed: Tensor = self.block(hidden, mask, at)
             return computed
-        found = self.block.attention.attend(self.query_key_value(hidden), mask)
+        found = self.attend(self.query_key_value(hidden), mask)
         attended = self.block.attention_norm(self.output.added_to(hidden, found))
         expanded = self.inner(attended, then=self.then)
         normalised: Tensor = self.block.norm(self.outer.added_to(attended, expanded))

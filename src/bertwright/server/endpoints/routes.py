@@ -89,9 +89,9 @@ ENDPOINTS = (
     Endpoint("/answer", AnswerRequest, list[AnsweredQuestion], answer),
     Endpoint("/choose", ChooseRequest, list[Chosen], choose),
     Endpoint("/translate", TranslateRequest, list[Translated], translate),
-    Endpoint("/tokenize", TokenizeRequest, list[list[Token]], tokenize),
-    Endpoint("/decode", DecodeRequest, list[str], decode),
     Endpoint("/attention", AttentionRequest, AttentionAnswer, attention),
     Endpoint("/inspect", InspectRequest, dict[str, Any], inspect),
+    Endpoint("/tokenize", TokenizeRequest, list[list[Token]], tokenize),
+    Endpoint("/decode", DecodeRequest, list[str], decode),
     Endpoint("/", dict[str, Any], Any, root),
 )
