@@ -108,8 +108,8 @@ RUNS = {
     "rate-far-too-high": SickRun("classic-muon", 200, {"learning_rate": 1.0}),
     "rate-too-small": SickRun("classic", 400, {"learning_rate": 1e-5}),
     "shuffled-labels": SickRun("classic-muon", 450, {}, shuffle_labels),
-    "shuffled-labels-fast": SickRun("fast", 400, {}, shuffle_labels),
-    "frozen": SickRun("classic-muon", 450, {}, freeze_blocks),
+    "shuffled-labels-fast": SickRun("fast", 300, {}, shuffle_labels),
+    "frozen": SickRun("classic", 950, {"learning_rate": 2e-3}, freeze_blocks),
     "no-step": SickRun("classic", 400, {}, forget_to_step),
     "random-pairs": SickRun("classic-fast", 620, {}, random_pairs),
 }

@@ -272,6 +272,8 @@ CASES = [
     Case("nothing to examine", "doctor absent/"),
     Case("a test file that is absent", "doctor texts --test absent.tsv"),
     Case("a sample of nothing", "doctor texts --sample-mb 0"),
+    Case("a folder to watch that is no run", "watch data"),
+    Case("two things to compare that are no runs", "show model data"),
 ]  # fmt: skip
 
 

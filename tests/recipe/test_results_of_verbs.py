@@ -50,6 +50,9 @@ CALLS = {
     "predict": ["--model", "task/model", "It rains.", "It does not."],
     "embed": ["--model", "run/model", "--input", "text.txt", "--out", "NEW.npy"],
     "export": ["--model", "task/model", "--out", "NEW"],
+    "plan": ["--hours", "1", "--gpu", "h100"],
+    "inspect": ["run/model", "--out", "NEW.html", "--text", "It rains."],
+    "watch": ["run", "--out", "NEW.html"],
     "show": ["data", "--batch", "0", "--length", "32"],
     "verify": ["run"],
     "bench": ["step", "--data", "data", "--size", "tiny", "--steps", "2", "--engine.compile", "false"],
@@ -72,7 +75,7 @@ def test_json_is_all_there_is_on_stdout(
 
 
 def test_every_verb_is_called() -> None:
-    assert {*CALLS, "quickstart"} == {*VERBS}
+    assert {*CALLS, "quickstart", "serve"} == {*VERBS}
 
 
 def test_python_returns_what_the_command_line_prints(

@@ -45,7 +45,7 @@ class DocumentEncoder:
         self._rule = word_rule(tokenizer)
         self._blank = language not in UNSPACED and wants_leading_blank(tokenizer)
         self._bulk = BulkEncoder(tokenizer)
-        sentences = choose_sentences(split_sentences(sample, language, newline=newline)[0])
+        sentences = choose_sentences(self.split(pa.array(sample, type=pa.string()))[0])
         self._bulk.prove(sentences)
         self.statement = self._bulk.statement
         self._by_words = False

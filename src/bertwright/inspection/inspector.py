@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 from collections.abc import Iterator, Sequence
 from functools import cached_property
+from itertools import islice
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -147,7 +148,8 @@ class Inspector:
     def _tokens(self, row: WordRow) -> dict[str, Any]:
         """Return the tokens of a row: their names, ids and types, the words they are pieces of, and what is unknown."""
         tokenizer, ids = self.model.tokenizer, row.ids.tolist()
-        cut = [cut_words([text])[0] if any(map(is_cjk, text)) else None for text in row.texts]
+        mask = tokenizer.tokens[tokenizer.special.mask]
+        cut = [_chinese_words(text, mask) if any(map(is_cjk, text)) else None for text in row.texts]
         return {
             "texts": list(row.texts),
             "tokens": [readable(tokenizer, token) for token in ids],
@@ -230,6 +232,15 @@ def open_inspector(folder: Path, *, name: str | None = None, texts: Sequence[Tex
     run = folder.resolve().parent
     snapshots = snapshots_in(run / SNAPSHOTS) if folder.name == "model" else {}
     return Inspector(open_inspected(folder, name=name), texts, snapshots=snapshots)
+
+
+def _chinese_words(text: str, mask: str) -> list[str]:
+    """Return the words of a text with Chinese in it; each `mask` is one."""
+    words, counts = cut_words(text.split(mask))
+    rest, found = iter(words), []
+    for number, count in enumerate(counts.tolist()):
+        found += [*([mask] if number else []), *islice(rest, count)]
+    return found
 
 
 def _packed(shares: Tensor) -> str:

@@ -20,6 +20,8 @@ from bertwright.files import read_json
 from bertwright.inspection.inspector import Inspector
 
 WEB = Path(__file__).parent / "web"
+SCRIPTS = ("base.js", "texts.js", "inside.js", "reasons.js", "page.js")
+"""Parts of the one script of the page, in order."""
 Done = Callable[[str], None]
 """Is called with each text that is done."""
 
@@ -68,8 +70,10 @@ def page_policy() -> str:
 @lru_cache(maxsize=1)
 def _files() -> tuple[str, str, str]:
     """Return template, style and script; the words of both languages stand in the script."""
-    template, style, script = ((WEB / f"page.{kind}").read_text(encoding="utf-8") for kind in ("html", "css", "js"))
-    return template, style, script.replace("/* words */ {}", _data(read_json(WEB / "words.json")))
+    template, style, *parts = ((WEB / name).read_text(encoding="utf-8") for name in ("page.html", "page.css", *SCRIPTS))
+    words = _data(read_json(WEB / "words.json"))
+    script = "".join(parts).replace("/* words */ {}", words)
+    return template, style, f'"use strict";\n(() => {{\n{script}}})();\n'
 
 
 def _data(value: Any) -> str:

@@ -1,5 +1,7 @@
 """Documents become blocks: boundaries right, empty sentences and documents left out, special tokens kept as text."""
 
+from pathlib import Path
+
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -56,3 +58,13 @@ def test_half_of_the_proof_is_beyond_ascii() -> None:
     assert sum(not s.isascii() for s in chosen) in range(4_000, 5_001)
     assert 7_500 <= len(chosen) <= 10_000
     assert choose_sentences(["a", "é"]) == ["é", "a"]
+
+
+def test_special_tokens_in_chinese_text_do_not_hinder_its_words(tmp_path: Path) -> None:
+    texts = ["他来到北京大学。 模型预测 [MASK] 的词。", "今天天气很好，我们去公园散步。"]
+    words = train_tokenizer(texts * 5, folder=tmp_path, vocab_size=512)
+    encoder = DocumentEncoder(words, language="zh", newline="paragraph", sample=texts)
+    assert encoder.word_statement == "words of rjieba"
+    block = encoder.encode(*encoder.split(pa.array(texts[:1])))
+    assert words.special.mask not in block.tokens
+    assert int(block.word_starts.sum()) == 12  # 他 来到 北京大学 。 | 模型 预测 [ MASK ] 的 词 。

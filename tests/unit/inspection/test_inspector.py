@@ -49,6 +49,7 @@ def test_words_pieces_unknown_and_chinese_are_told(inspector: Inspector) -> None
     assert reading["unknown"] == [5]
     assert reading["special"] == [1, 0, 0, 0, 0, 0, 0, 1]
     assert reading["cut"] == [["Films", "中国", "xyz", "."]]
+    assert inspector.read("中国[MASK]。[MASK] 中国")["cut"] == [["中国", "[MASK]", "。", "[MASK]", "中国"]]
     pair = inspector.read("The list.", "It rains.")
     assert pair["types"] == [0] * 5 + [1] * 4
     assert 0 < pair["next"] < 1

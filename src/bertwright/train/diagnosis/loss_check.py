@@ -167,8 +167,10 @@ def _overfits(case: Case) -> Diagnosis | None:
 
 def _at_entropy(case: Case) -> Diagnosis | None:
     """Say what is to be said of a run that does not use context yet: late, with small rates, or as ours at first."""
-    if case.level <= USES_CONTEXT or not case.peers or case.kind.start == "corpus":
+    if case.level <= USES_CONTEXT or not case.peers:
         return None
+    if case.kind.start == "corpus":
+        return _start_is_lost(case)
     above = case.level > 0.3
     passed = [run.at_entropy if above else run.uses_context for run in case.peers]
     moments = [moment for moment in passed if moment is not None]
@@ -185,6 +187,15 @@ def _at_entropy(case: Case) -> Diagnosis | None:
         return Diagnosis(late, f"{stands}; {ours}", advice[late])
     note = "it falls to the unigram entropy first" if above else "frequent words are learned, context is not yet"
     return Diagnosis("plateau", f"{stands}, as all models do at first ({note}); {ours}")
+
+
+def _start_is_lost(case: Case) -> Diagnosis | None:
+    """Say so where a run that starts from the corpus, which is below the unigram entropy at once, is not."""
+    if case.place < SETTLED:
+        return None
+    text = f"it stands at or above the unigram entropy ({case.now:.2f} nats; entropy {case.kind.entropy:.2f}) after"
+    ours = f"{case.step:,} steps, though it starts from the corpus; ours are below it from the first steps on"
+    return Diagnosis("stuck", f"{text} {ours}", f"{_lower(case.kind)}, and {_look_at_text()}")
 
 
 def _late(case: Case, moments: Sequence[Moment]) -> Literal["", "stuck", "small-rate", "large-rate"]:

@@ -189,5 +189,6 @@ def evaluate_pairs(model: Path, file: Path, *, most: int | None = None, encoding
     pairs = [every[place] for place in np.unique(places)]
     figures = minimal_pair_accuracy(network_with_head(model, "masked-token"), load_tokenizer(model), pairs)
     paradigms = len({pair.get("paradigm", "") for pair in pairs})
-    title = f"{model} on {file}: {len(pairs):,} of {len(every):,} pairs, {paradigms} paradigms (chance: 50%)"
+    kinds = f"{paradigms} paradigm{'s' * (paradigms > 1)}"
+    title = f"{model} on {file}: {len(pairs):,} of {len(every):,} pairs, {kinds} (chance: 50%)"
     return Result(figures, Facts(title, {name.replace("_", " "): f"{value:.1%}" for name, value in figures.items()}))

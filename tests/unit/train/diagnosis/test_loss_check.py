@@ -26,7 +26,7 @@ SICK = {
     "rate-far-too-high": {"diverged", "large-rate"},
     "rate-too-small": {"small-rate"},
     "shuffled-labels": {"stuck"},
-    "shuffled-labels-fast": {"collapsed"},
+    "shuffled-labels-fast": {"stuck"},
     "frozen": {"stuck"},
     "no-step": {"stuck"},
     "random-pairs": {"pairs"},

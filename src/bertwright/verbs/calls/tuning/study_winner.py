@@ -85,7 +85,7 @@ def retrain(
     same = kept.get("trial") == best.number
     each = found.kept_seconds() / call.seeds
     seeds = int(kept["seeds"]) if same else max(1, min(call.seeds, int(room / max(each, 1e-9))))
-    if same and (folder / "report.html").is_file():
+    if same and all((folder / name).is_file() for name in ("result.json", "report.html")):
         return summary(read_json(folder / "result.json"), seeds)
     if seeds < call.seeds:
         note(f"there is time for {seeds} of {call.seeds} seeds of the winner")
