@@ -8,8 +8,6 @@ A client that hangs up ends its call, and what still waits of it is dropped.
 from __future__ import annotations
 
 import asyncio
-import base64
-import hmac
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
@@ -21,13 +19,14 @@ from starlette.applications import Starlette
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Receive
 
 from bertwright.log import note
 from bertwright.server.batcher import Batcher
 from bertwright.server.documentation import docs_page, openapi
 from bertwright.server.endpoints.call import Call, Limits, Reply
 from bertwright.server.endpoints.routes import ENDPOINTS, Endpoint
+from bertwright.server.guard import Guard, error_response
 from bertwright.server.home_page import home_page
 from bertwright.server.information import info_of
 from bertwright.server.prometheus import PARTS, Metrics
@@ -35,8 +34,6 @@ from bertwright.server.refusal import Refusal
 from bertwright.server.served_model import ServedModel
 from bertwright.server.warm_up import warm_up
 
-PUBLIC = ("/health", "/ping", "/metrics", "/docs", "/openapi.json", "/api-doc/openapi.json")
-"""What is answered without a key: nothing of it has seen a text."""
 HANGS_UP = 499
 """The status of a response that nobody reads any more."""
 SAFE = {
@@ -105,7 +102,7 @@ def build_app(service: Service) -> ASGIApp:
         lifespan=lambda _: _running(service),
         exception_handlers={404: _no_route, 405: _no_route, Exception: _failed},
     )
-    return Guard(app, service)
+    return Guard(app, key=service.key, hosts=service.hosts)
 
 
 @asynccontextmanager
@@ -114,7 +111,11 @@ async def _running(service: Service) -> AsyncIterator[None]:
 
     async def warm() -> None:
         for model in service.models.values():
-            await asyncio.to_thread(warm_up, model)
+            try:
+                await asyncio.to_thread(warm_up, model)
+            except Exception as error:  # whatever it is, the server must say so rather than wait for ever
+                note(f"error: {model.name} cannot answer, so that /health stays 503: {type(error).__name__}: {error}")
+                return
         service.is_warm = True
         note(f"ready: {', '.join(f'{model.name} ({model.kind})' for model in service.models.values())}")
 
@@ -125,47 +126,6 @@ async def _running(service: Service) -> AsyncIterator[None]:
     finally:
         warming.cancel()
         await asyncio.to_thread(service.batcher.close)
-
-
-class Guard:
-    """Lets through what comes to a known host name, with the key where there is one."""
-
-    def __init__(self, app: ASGIApp, service: Service) -> None:
-        """Take what is behind."""
-        self.app, self.hosts = app, service.hosts
-        self.key = None if service.key is None else service.key.encode()
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer 403 or 401 where a request may not pass."""
-        if scope["type"] == "http" and (refusal := self._refusal(scope)) is not None:
-            await error_response(refusal)(scope, receive, send)
-        else:
-            await self.app(scope, receive, send)
-
-    def _refusal(self, scope: Scope) -> Refusal | None:
-        headers = dict(scope["headers"])
-        host = headers.get(b"host", b"").decode("latin-1").rpartition("]")[2].partition(":")[0].lower()
-        if self.hosts is not None and host and host not in self.hosts:
-            return Refusal(f"this server listens to this machine alone, not to the name {host[:100]!r}", status=403)
-        if self.key is None or (scope["method"] in ("GET", "HEAD") and scope["path"] in PUBLIC):
-            return None
-        if hmac.compare_digest(key_of(headers.get(b"authorization", b"")), self.key):
-            return None
-        refusal = Refusal("the key is missing or wrong; send `Authorization: Bearer KEY`", status=401)
-        is_page = scope["method"] == "GET" and scope["path"] == "/"
-        refusal.headers["www-authenticate"] = 'Basic realm="the key is the password"' if is_page else "Bearer"
-        return refusal
-
-
-def key_of(authorization: bytes) -> bytes:
-    """Return the key of a header: `Bearer KEY`, or the password of `Basic ...`, which browsers ask people for."""
-    scheme, _, value = authorization.partition(b" ")
-    if scheme.lower() == b"basic":
-        try:
-            return base64.b64decode(value, validate=True).partition(b":")[2]
-        except ValueError:
-            return b""
-    return value if scheme.lower() == b"bearer" else b""
 
 
 Handler = Callable[[Request], Awaitable[Response]]
@@ -290,14 +250,6 @@ def _succeeded(service: Service, reply: Reply, began: float) -> Response:
 
 def _milliseconds(seconds: float) -> str:
     return str(round(1000 * seconds))
-
-
-def error_response(refusal: Refusal, *, openai: bool = False) -> Response:
-    """Return the response of a refusal."""
-    body = refusal.openai_body() if openai else refusal.body()
-    return Response(
-        msgspec.json.encode(body), status_code=refusal.status, headers=refusal.headers, media_type="application/json"
-    )
 
 
 def _get(make: Callable[[], Any]) -> Handler:

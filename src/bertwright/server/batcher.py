@@ -17,7 +17,8 @@ from dataclasses import dataclass, field
 from itertools import groupby
 from typing import Any, Protocol
 
-from bertwright.server.refusal import Refusal
+from bertwright.log import silent
+from bertwright.server.refusal import Refusal, as_refusal
 
 BATCH_COST = 64
 """Tokens that a batch costs beside those in it: weights are read and layers are called however few there are."""
@@ -262,7 +263,8 @@ class Batcher:
         lane, began = batch[0].job.lane, time.perf_counter()
         answers: list[Any] = []
         try:
-            answers = lane.answer([one.row for one in batch])
+            with silent(True):  # of tasks' notes on single texts; headers say it
+                answers = lane.answer([one.row for one in batch])
         except Exception as error:
             if len(batch) == 1:
                 answers = [as_refusal(error)]
@@ -304,17 +306,11 @@ def chosen(alike: Sequence[Waiting], *, budget: int) -> list[Waiting]:
     return batch
 
 
-def as_refusal(error: Exception) -> Refusal:
-    """Return what a client is told of an error inside; its text may name paths of this machine, and stays here."""
-    if isinstance(error, Refusal):
-        return error
-    return Refusal(f"the model could not answer ({type(error).__name__})", "Backend", counted_as="inference")
-
-
 def _prepared(lane: Lane, questions: list[Any]) -> list[Prepared | Refusal]:
     """Return questions as a lane reads them; where it fails, each alone."""
     try:
-        return lane.prepare(questions)
+        with silent(True):
+            return lane.prepare(questions)
     except Exception as error:
         if len(questions) == 1:
             refusal = as_refusal(error)

@@ -10,7 +10,7 @@ from jinja2 import Environment, PackageLoader, select_autoescape
 
 from bertwright import __version__
 from bertwright.server.endpoints.routes import ENDPOINTS, Endpoint
-from bertwright.server.messages import Info
+from bertwright.server.information import Info
 from bertwright.server.refusal import ErrorBody, OpenAIErrorBody
 
 ERRORS = {

@@ -5,10 +5,39 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from msgspec import Struct
+
 from bertwright import __version__
 from bertwright.server.endpoints.call import Limits
-from bertwright.server.messages import Info, ModelInfo
 from bertwright.server.served_model import TEI_KINDS, ServedModel
+
+
+class ModelInfo(Struct):
+    """A model as it is served, in the words of Text Embeddings Inference and, from `kind` on, in ours."""
+
+    model_id: str
+    model_sha: str | None
+    model_dtype: str
+    served_model_name: str
+    model_type: dict[str, Any]
+    max_input_length: int
+    kind: str
+    endpoints: list[str]
+
+
+class Info(ModelInfo):
+    """The first model, the limits of the server, and all its models."""
+
+    max_concurrent_requests: int
+    max_batch_tokens: int
+    max_batch_requests: int | None
+    max_client_batch_size: int
+    auto_truncate: bool
+    tokenization_workers: int
+    version: str
+    sha: str | None
+    docker_label: str | None
+    models: list[ModelInfo]
 
 
 def info_of(models: Mapping[str, ServedModel], limits: Limits, budget: int) -> Info:

@@ -5,9 +5,8 @@ The fields are those of Text Embeddings Inference and of OpenAI's endpoint; wher
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-import msgspec
 from msgspec import Meta, Struct
 
 Direction = Literal["Left", "left", "Right", "right"]
@@ -326,34 +325,6 @@ class InspectRequest(Request, kw_only=True):
     seed: Annotated[int, Meta(ge=0, lt=2**31)] = 0
 
 
-class ModelInfo(Struct):
-    """A model as it is served, in the words of Text Embeddings Inference and, from `kind` on, in ours."""
-
-    model_id: str
-    model_sha: str | None
-    model_dtype: str
-    served_model_name: str
-    model_type: dict[str, Any]
-    max_input_length: int
-    kind: str
-    endpoints: list[str]
-
-
-class Info(ModelInfo):
-    """The first model, the limits of the server, and all its models."""
-
-    max_concurrent_requests: int
-    max_batch_tokens: int
-    max_batch_requests: int | None
-    max_client_batch_size: int
-    auto_truncate: bool
-    tokenization_workers: int
-    version: str
-    sha: str | None
-    docker_label: str | None
-    models: list[ModelInfo]
-
-
 class HubPredictRequest(PredictRequest, kw_only=True):
     """As InferenceClient.text_classification asks."""
 
@@ -373,8 +344,3 @@ class HubAnswerRequest(AnswerRequest, kw_only=True):
 
     top_k: Annotated[int, Meta(ge=1, le=1)] | None = None
     handle_impossible_answer: bool | None = None
-
-
-def encode(answer: Any) -> bytes:
-    """Return an answer as JSON."""
-    return msgspec.json.encode(answer)

@@ -6,6 +6,8 @@ from typing import Literal
 
 import msgspec
 
+from bertwright.log import note
+
 ErrorType = Literal["Unhealthy", "Backend", "Overloaded", "Validation", "Tokenizer", "Empty"]
 
 STATUS: dict[ErrorType, int] = {
@@ -57,3 +59,11 @@ class Refusal(Exception):
     def openai_body(self) -> OpenAIErrorBody:
         """Return the body of the response of OpenAI's endpoint."""
         return OpenAIErrorBody(str(self), self.status, self.error_type)
+
+
+def as_refusal(error: Exception) -> Refusal:
+    """Return what a client is told of an error inside; its text may name paths of this machine, and is printed here."""
+    if isinstance(error, Refusal):
+        return error
+    note(f"error: {type(error).__name__}: {error}")
+    return Refusal(f"the model could not answer ({type(error).__name__})", "Backend", counted_as="inference")

@@ -18,10 +18,11 @@ from bertwright.errors import UsageError
 from bertwright.hub.onnx.onnx_folder import is_onnx_folder
 from bertwright.log import Facts, note
 from bertwright.result import Result
-from bertwright.server.app import PUBLIC, Service, build_app
+from bertwright.server.app import Service, build_app
 from bertwright.server.batcher import Batcher, Observer
 from bertwright.server.endpoints.call import Limits
 from bertwright.server.endpoints.routes import ENDPOINTS
+from bertwright.server.guard import PUBLIC
 from bertwright.server.open_model import open_model
 from bertwright.server.prometheus import Metrics
 from bertwright.server.served_model import Precision, ServedModel

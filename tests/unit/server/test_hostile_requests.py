@@ -28,7 +28,7 @@ MODELS = {
 """Who is asked at each path; the model of vectors elsewhere."""
 PATHS = [one.path for one in ENDPOINTS]
 SEEN = {200, 400, 404, 413, 422, 424}
-QUICK = settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck), database=None)
+QUICK = settings(max_examples=6, deadline=None, suppress_health_check=list(HealthCheck), database=None)
 
 numbers = st.integers() | st.floats()
 texts = st.text(max_size=12) | st.sampled_from(["the cat", "the [MASK] sat", "\x00", "\ufeff", "𝕏", "a" * 400, "中文"])
