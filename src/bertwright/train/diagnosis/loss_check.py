@@ -32,7 +32,9 @@ PATIENCE = 2.5
 SMALL_RATES = 0.25
 """Its rates are too small where their sum is less than this part of that of ours ..."""
 LARGE_RATES = 10.0
-"""... and too large where it is so many times that, and it has learned less."""
+"""... and too large where it is so many times that, and it has learned less ..."""
+LARGE_PEAK = 3.0
+"""... with a peak so many times the highest of ours."""
 DIVERGED, COLLAPSED, OVERFIT = 1.0, 0.5, 0.05
 """Nats above its own best at which a run has diverged, has lost what it learned from context, or overfits."""
 BEHIND = 0.1
@@ -202,7 +204,8 @@ def _late(case: Case, moments: Sequence[Moment]) -> Literal["", "stuck", "small-
     """Return why a run has not passed what all of ours had passed at these moments; nothing where it has time yet."""
     steps, rates = max(one.step for one in moments), max(one.rates for one in moments)
     alike = case.kind.optimizer == case.peers[0].kind.optimizer
-    if case.place > steps and case.rates > LARGE_RATES * rates and alike:
+    larger = case.kind.learning_rate > LARGE_PEAK * max(run.kind.learning_rate for run in case.peers)
+    if case.place > steps and case.rates > LARGE_RATES * rates and larger and alike:
         return "large-rate"
     if case.place < PATIENCE * steps:
         return ""
