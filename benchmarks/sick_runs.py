@@ -26,7 +26,6 @@ from bertwright.files import read_json, write_json
 from bertwright.model.encoder import Encoder
 from bertwright.objectives.mlm import MaskedLanguageModel
 from bertwright.train.callbacks.metrics_file import read_metrics
-from bertwright.train.optim import adam, muon
 from bertwright.types import Batch, MaskedBatch
 from bertwright.verbs.pretrain import pretrain
 
@@ -83,12 +82,6 @@ def freeze_blocks() -> None:
     assemble.build_optimizers = frozen  # type: ignore[assignment]
 
 
-def forget_to_step() -> None:
-    """Have no optimizer change a weight."""
-    for kind in (adam.AdamW, muon.Muon):
-        kind.step = lambda self, closure=None: None  # type: ignore[assignment,misc]
-
-
 @dataclass(frozen=True)
 class SickRun:
     """A run, and what is done to it before it begins."""
@@ -110,7 +103,6 @@ RUNS = {
     "shuffled-labels": SickRun("classic-muon", 450, {}, shuffle_labels),
     "shuffled-labels-fast": SickRun("fast", 300, {}, shuffle_labels),
     "frozen": SickRun("classic", 950, {"learning_rate": 2e-3}, freeze_blocks),
-    "no-step": SickRun("classic", 400, {}, forget_to_step),
     "random-pairs": SickRun("classic-fast", 620, {}, random_pairs),
 }
 """The runs by name."""

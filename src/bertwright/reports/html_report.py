@@ -89,6 +89,25 @@ def write_task_report(run: Path, results: Mapping[str, EvalResult]) -> Path:
     )
 
 
+def write_task_progress(run: Path, folder: Path, *, task: str, metric: str) -> Path:
+    """Write RUN/report.html of a fine-tuning run that trains, with the curves of the seed in a folder."""
+    lines = read_metrics(folder / "metrics.jsonl")
+    known = [line["valid"] for line in lines if line.get("valid")]
+    rows = [(f"dev {name.replace('_', ' ')}", f"{value:.4f}") for name, value in (known[-1] if known else {}).items()]
+    return write_page(
+        run,
+        "finetuning.html",
+        so_far=True,
+        task=task,
+        facts=[("so far", so_far(lines)), *([("seed", folder.name)] if folder != run else []), *rows],
+        figures=None,
+        curves=_picture([curves.task_loss, curves.task_metric(metric), curves.gradient_norm], lines),
+        warnings={},
+        tables={},
+        errors={},
+    )
+
+
 def write_page(run: Path, template: str, *, settings: str = "config.toml", **values: Any) -> Path:
     """Fill a template with values, and the settings in a file of `run`; write RUN/report.html and return its path."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined  # here: a run need not wait for it

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any, Unpack
 
@@ -15,7 +16,7 @@ from bertwright.flags import with_flags
 from bertwright.model.random_state import kept_random_state
 from bertwright.nested import merge
 from bertwright.reports.finetune_result import task_manifest, task_result, with_tables
-from bertwright.reports.html_report import write_task_report
+from bertwright.reports.html_report import write_task_progress, write_task_report
 from bertwright.result import Result
 from bertwright.train.callbacks.track import require_tracker
 from bertwright.train.checkpoint.task_resume import (
@@ -117,7 +118,8 @@ def finetune(
         if config.split.folds:
             best, figures = cross_validate(setup, out, files, identity=identity)
         else:
-            best = train_seeds(setup, out, num_seeds, first=first, finished=finished, identity=identity)
+            page = partial(write_task_progress, out, task=task, metric=setup.metric)
+            best = train_seeds(setup, out, num_seeds, first=first, finished=finished, identity=identity, page=page)
             figures = task_result(setup, files, best, finished.seed_results)
         best.setup.save(best.model, out / "model", name=out.name, figures=figures)
         predict_unlabelled(setup, out, figures)

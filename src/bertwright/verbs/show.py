@@ -82,11 +82,7 @@ def show(
     """
     name, thing = str(thing), Path(thing)
     if other is not None:
-        if batch is not None or document is not None:
-            raise UsageError("--batch and --document look into one thing; leave the second one out")
-        from bertwright.verbs.calls.showing.show_differences import show_differences
-
-        return show_differences(thing, Path(other))
+        return _show_two(thing, Path(other), looks_into_one=batch is not None or document is not None)
     if batch is None and (recipe is not None or phase is not None):
         raise UsageError("--recipe and --phase say how a batch is seen; name one with --batch N")
     shown = _show_recipe(name)
@@ -111,6 +107,15 @@ def show(
         thing, batch, split=split, length=length, rows=num_rows, seed=seed or 0, whole_word=whole_word,
         next_sentence=next_sentence, pack=pack, masking=masking,
     )  # fmt: skip
+
+
+def _show_two(thing: Path, other: Path, *, looks_into_one: bool) -> Result:
+    """Return what differs between two runs; raises UsageError where flags `look into one` thing."""
+    if looks_into_one:
+        raise UsageError("--batch and --document look into one thing; leave the second one out")
+    from bertwright.verbs.calls.showing.show_differences import show_differences
+
+    return show_differences(thing, other)
 
 
 def _show_recipe(name: str) -> Result | None:

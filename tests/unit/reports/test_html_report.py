@@ -13,8 +13,9 @@ import pytest
 import bertwright
 from bertwright.log import ResultTable
 from bertwright.reports import curves
-from bertwright.reports.html_report import write_report, write_task_report
+from bertwright.reports.html_report import write_report, write_task_progress, write_task_report
 from bertwright.tasks.eval_result import EvalResult, Mistake
+from bertwright.train.checkpoint.task_resume import is_done
 
 HOSTILE = "<script>alert('x')</script>&amp;"
 LINE: dict[str, Any] = {
@@ -141,6 +142,18 @@ def test_the_page_of_a_fine_tuning_run(run: Path) -> None:
     assert "x" * 600 not in page.text
     for text in ("0.7000 ± 0.1000", "3 of 10 also in train", "0.1 of the training file", "best accuracy on dev"):
         assert text in page.text
+
+
+def test_the_page_of_a_fine_tuning_run_that_trains(run: Path) -> None:
+    """It is not taken for that of a run that is done: such a one goes on where it stands."""
+    put(run, {}, None, [LINE | {"fraction": 0.25}])
+    page = Page(write_task_progress(run, run, task="classify", metric="accuracy").read_text(encoding="utf-8"))
+    assert page.text.count(HOSTILE) == 1
+    for text in ("25% of the run", "dev accuracy", "0.8000"):
+        assert text in page.text
+    assert not is_done(run)
+    (run / "report.html").write_text("<!doctype html>")
+    assert is_done(run)
 
 
 def test_templates_are_shipped() -> None:

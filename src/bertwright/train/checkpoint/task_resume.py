@@ -78,6 +78,12 @@ class Finished:
             self.best = trained
 
 
+def is_done(run: Path) -> bool:
+    """Return whether a run came to its end: its page is there, and not that of a run that trains."""
+    page = run / "report.html"
+    return page.is_file() and 'name="progress"' not in page.read_text(encoding="utf-8", errors="replace")[:500]
+
+
 def resumed_settings(out: Path, task: str, settings: Mapping[str, Any], *, seeds: int) -> dict[str, Any]:
     """Return the settings in RUN/config.toml overridden by `settings`, but for the task.
 
@@ -86,7 +92,7 @@ def resumed_settings(out: Path, task: str, settings: Mapping[str, Any], *, seeds
     """
     if not (out / "config.toml").is_file():
         raise ModelError(f"there is no run to resume in {out} (no config.toml); start it without --resume")
-    if (out / "report.html").is_file():
+    if is_done(out):
         raise OutputExistsError(f"the run in {out} is done, so there is nothing to resume; give another --out")
     kept = read_toml(out / "config.toml")
     if kept.pop("task", task) != task:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -24,6 +24,7 @@ from bertwright.train.callbacks.divergence import DivergenceCallback, EndIfDiver
 from bertwright.train.callbacks.evaluation import EvaluateCallback
 from bertwright.train.callbacks.metrics_file import MetricsCallback, MetricsWindow
 from bertwright.train.callbacks.peak import PeakCallback
+from bertwright.train.callbacks.report_page import ReportCallback
 from bertwright.train.callbacks.track import tracking
 from bertwright.train.checkpoint.task_resume import (
     Finished,
@@ -38,13 +39,24 @@ from bertwright.train.state import Progress
 from bertwright.train.task_setup.base import TaskSetup
 from bertwright.train.task_setup.trained import TrainedRun, evaluate_trained
 
+Page = Callable[[Path], object]
+"""Writes the page of a run from what is in the folder of a seed."""
+
 
 def train_seeds(
-    setup: TaskSetup, out: Path, seeds: int, *, first: nn.Module | None, finished: Finished, identity: Mapping[str, Any]
+    setup: TaskSetup,
+    out: Path,
+    seeds: int,
+    *,
+    first: nn.Module | None,
+    finished: Finished,
+    identity: Mapping[str, Any],
+    page: Page | None = None,
 ) -> TrainedRun:
     """Train each seed that is not `finished`, and put it there; return the best one on dev.
 
-    `first` is the new model of the first of them. The metrics of the best become RUN/metrics.jsonl.
+    `first` is the new model of the first of them. The metrics of the best become RUN/metrics.jsonl. At evaluations
+    `page` writes the page of the run from the folder of a seed.
     """
     peak = PeakCallback(partial(setup.peak_flops, rounds=2), setup.peak_flops())
     metric = setup.metric
@@ -52,7 +64,7 @@ def train_seeds(
         folder = out if seeds == 1 else out / "seeds" / str(seed)
         folder.mkdir(parents=True, exist_ok=True)
         model, first = setup.new_model(seed) if first is None else first, None
-        trained = train_seed(setup, model, folder, seed=seed, peak=peak, identity=identity)
+        trained = train_seed(setup, model, folder, seed=seed, peak=peak, identity=identity, page=page)
         if seeds > 1 and trained.diverged is not None:
             done = f"; {len(finished.seeds)} seeds before it are kept for --resume" if finished.seeds else ""
             raise TrainingError(f"seed {seed}: {trained.diverged}{done}") from trained.diverged
@@ -77,17 +89,31 @@ class SeedRun:
 
 
 def train_seed(
-    setup: TaskSetup, model: nn.Module, folder: Path, *, seed: int, peak: PeakCallback, identity: Mapping[str, Any]
+    setup: TaskSetup,
+    model: nn.Module,
+    folder: Path,
+    *,
+    seed: int,
+    peak: PeakCallback,
+    identity: Mapping[str, Any],
+    page: Page | None = None,
 ) -> TrainedRun:
     """Train one seed to the end of its schedule or of its patience, and evaluate it at its best evaluation."""
-    run = run_seed(setup, model, folder, seed=seed, peak=peak, identity=identity)
+    run = run_seed(setup, model, folder, seed=seed, peak=peak, identity=identity, page=page)
     return evaluate_trained(
         setup, model, seed=seed, best_step=run.best_step, progress=run.progress, diverged=run.diverged
     )
 
 
 def run_seed(
-    setup: TaskSetup, model: nn.Module, folder: Path, *, seed: int, peak: PeakCallback, identity: Mapping[str, Any]
+    setup: TaskSetup,
+    model: nn.Module,
+    folder: Path,
+    *,
+    seed: int,
+    peak: PeakCallback,
+    identity: Mapping[str, Any],
+    page: Page | None = None,
 ) -> SeedRun:
     """Train one seed to the end of its schedule or of its patience; the model is left at its best evaluation.
 
@@ -110,7 +136,9 @@ def run_seed(
     checkpoint = task_checkpointing(setup, folder, state, identity=identity, seed=seed)
     trackers = tracking(watch.track, folder, setup.config.model_dump(mode="json"))
     callbacks: list[Callback] = [window, dev_evaluation(setup, model), peak, DivergenceCallback(model, window), best]
-    callbacks += [metrics, console, *trackers, EndIfDiverged(), *setup.callbacks(model), checkpoint, EarlyStop(best)]
+    callbacks += [metrics, console, *trackers]
+    callbacks += [] if page is None else [ReportCallback(partial(page, folder))]
+    callbacks += [EndIfDiverged(), *setup.callbacks(model), checkpoint, EarlyStop(best)]
     model.train()
     if not progress.step:
         progress.seconds = progress.setup_seconds = time.perf_counter() - began

@@ -28,7 +28,6 @@ SICK = {
     "shuffled-labels": {"stuck"},
     "shuffled-labels-fast": {"stuck"},
     "frozen": {"stuck"},
-    "no-step": {"stuck"},
     "random-pairs": {"pairs"},
 }
 """Runs of `benchmarks/sick_runs.py`, and what they must be taken for."""

@@ -20,6 +20,7 @@ from bertwright.search.outcome import by_model, study_figures
 from bertwright.search.shared_study import SharedStudy
 from bertwright.search.task_trials import UNCOMPILED, TaskTrials
 from bertwright.search.trials import Search
+from bertwright.train.checkpoint.task_resume import is_done
 from bertwright.verbs.calls.tuning.pretrain_trials import PretrainTrials
 from bertwright.verbs.calls.tuning.study_call import StudyCall
 from bertwright.verbs.finetune import finetune
@@ -85,7 +86,7 @@ def retrain(
     same = kept.get("trial") == best.number
     each = found.kept_seconds() / call.seeds
     seeds = int(kept["seeds"]) if same else max(1, min(call.seeds, int(room / max(each, 1e-9))))
-    if same and all((folder / name).is_file() for name in ("result.json", "report.html")):
+    if same and is_done(folder) and (folder / "result.json").is_file():
         return summary(read_json(folder / "result.json"), seeds)
     if seeds < call.seeds:
         note(f"there is time for {seeds} of {call.seeds} seeds of the winner")
