@@ -112,7 +112,7 @@ def test_the_kernel_for_causal_rows_agrees_with_the_bias() -> None:
     assert mask.bias.shape == (1, 1, LENGTH, LENGTH)
     with torch.inference_mode():
         torch.testing.assert_close(
-            layer._on_cuda(query, key, value, None), layer._on_cpu(query, key, value, mask.bias), atol=1e-5, rtol=0
+            layer._by_kernel(query, key, value, None), layer._on_cpu(query, key, value, mask.bias), atol=1e-5, rtol=0
         )
     for other in (
         build_mask(batch_of().attention_mask),

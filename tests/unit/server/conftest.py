@@ -7,6 +7,7 @@ import json
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -123,6 +124,7 @@ class Served:
 def serve_folders() -> Iterator[Callable[..., Served]]:
     """Return what serves folders with limits, a key and host names, until the session ends."""
     running: list[tuple[Any, threading.Thread]] = []
+    sockets = ExitStack()
 
     def start(
         folders: dict[str, Path],
@@ -137,8 +139,7 @@ def serve_folders() -> Iterator[Callable[..., Served]]:
         metrics = Metrics()
         batcher = Batcher(workers=2, budget=budget, most_jobs=limits.concurrent)
         service = Service(models, batcher, limits, metrics, key, hosts)
-        opened = listening("127.0.0.1", 0)
-        sock = opened.__enter__()
+        sock = sockets.enter_context(listening("127.0.0.1", 0))
         server = server_of(build_app(service), seconds=5)
         thread = threading.Thread(target=server.run, kwargs={"sockets": [sock]}, daemon=True)
         thread.start()
@@ -152,6 +153,7 @@ def serve_folders() -> Iterator[Callable[..., Served]]:
     for server, thread in running:
         server.should_exit = True
         thread.join(20)
+    sockets.close()
 
 
 @pytest.fixture(scope="session")
