@@ -88,6 +88,9 @@ def test_a_file_that_is_no_plan_and_a_recipe_beside_one_are_refused(data: Path, 
     file.write_text('extends = "classic"\n')
     with pytest.raises(InputError, match="no plan"):
         pretrain(data, tmp_path / "run", plan=file)
+    file.write_text('extends = "classic"\n[schedule]\nminutes = 1\n[plan]\ndata = "x"\n')
+    with pytest.raises(InputError, match="no plan"):
+        pretrain(data, tmp_path / "run", plan=file)
     with pytest.raises(UsageError, match="--recipe"):
         pretrain(data, tmp_path / "run", plan=file, recipe="fast")
     with pytest.raises(UsageError, match="--data"):

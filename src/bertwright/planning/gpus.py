@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from bertwright.errors import UsageError
 
@@ -18,11 +19,13 @@ class Gpu:
     flops   operations a second of dense matrix products, in bfloat16 where it has that, else in float32
     memory  bytes
     source  where these figures stand
+    precision  that of the figure
     """
 
     flops: float
     memory: float
     source: str
+    precision: Literal["bf16", "fp32"] = "bf16"
 
     def rate(self, width: int) -> float:
         """Return the useful operations a second that training a model of a width is taken to reach."""
@@ -30,8 +33,8 @@ class Gpu:
 
 
 GPUS: dict[str, Gpu] = {
-    "t4": Gpu(8.1e12, 16e9, "NVIDIA T4 data sheet: 8.1 TFLOPS in float32; it has no bfloat16"),
-    "v100": Gpu(15.7e12, 32e9, "NVIDIA V100 data sheet, SXM2: 15.7 TFLOPS in float32; it has no bfloat16"),
+    "t4": Gpu(8.1e12, 16e9, "NVIDIA T4 data sheet: 8.1 TFLOPS in float32; it has no bfloat16", "fp32"),
+    "v100": Gpu(15.7e12, 32e9, "NVIDIA V100 data sheet, SXM2: 15.7 TFLOPS in float32; it has no bfloat16", "fp32"),
     "rtx3090": Gpu(71e12, 24e9, "NVIDIA Ampere GA102 whitepaper, table 9: bfloat16 tensor, dense"),
     "rtx4090": Gpu(165.2e12, 24e9, "NVIDIA Ada GPU architecture whitepaper, table 2: bfloat16 tensor, dense"),
     "a10": Gpu(125e12, 24e9, "NVIDIA A10 data sheet: bfloat16 tensor, dense"),

@@ -14,15 +14,14 @@ from bertwright.planning.shapes import shape_warnings
 from bertwright.train.setup.step_time import StepTime
 
 RUNS = Path(__file__).with_name("runs.jsonl")
-"""Our own finished runs, made by benchmarks/scaling.py: 2 CPU cores, recipe classic-fast, vocabularies of 8,192."""
+"""Our own finished runs, made by benchmarks/scaling.py on CPU cores with AVX512-bf16: recipe classic-fast, vocabularies of
+8,192."""
 FITTED = ("en", "zh")
 """Languages of those runs."""
 USEFUL = 0.9
 """Fraction of a run's minutes in which it trains; the rest is evaluation and checkpoints (0.89 of 20 minutes)."""
 COMPILED = 1.15
 """How much faster compiled steps of a CPU are, where a run is long enough to compile: 10 to 20% less time."""
-COMPILES_FROM = 4e13
-"""Operations of a run from which it compiles, as train/setup/compiling.py has it for CPUs."""
 REPEATS_WORTH = 15.4
 """Passes after the first whose worth has fallen to 1/e (Muennighoff et al., 2023, "Scaling Data-Constrained Language
 Models", equation 5: R*_D). Measured on models that predict next tokens; masks are drawn anew in each pass, so masked
@@ -41,7 +40,7 @@ class Option:
     passes    over the training split
     fresh     tokens it is worth, repeated passes counted for less
     interval  of the held-out loss, with probability 0.9
-    accumulation  micro-batches of a step, so that it fits the memory of a GPU
+    accumulation  micro-batches of a step, all GPUs together, so that it fits the memory of each
     memory    bytes that training takes on the machine, or on each GPU, about
     known     whether the law was fitted on runs of such sizes and tokens
     """
@@ -111,28 +110,28 @@ def option_of(
 ) -> Option:
     """Return what a run of so many seconds would be, at a step of `rows` rows; `weights` are all of the model's.
 
-    The rows are divided among GPUs, and into micro-batches until they fit `limit` bytes or are one row each.
+    The rows are divided among GPUs, and those of each into micro-batches until they fit `limit` bytes or are one row.
     """
     steps = int(seconds * USEFUL / step.seconds)
     tokens, per_pass = steps * step.tokens, step.tokens / rows * step.rows_per_epoch
     body = shape.layers * shape.block_weights
     fresh = fresh_tokens(tokens, per_pass)
 
-    def memory(micro_batches: int) -> int:
-        at_once = math.ceil(rows / gpus / micro_batches)
+    def memory(parts: int) -> int:
+        at_once = math.ceil(rows / gpus / parts)
         return step_memory(
             shape, weights=weights, rows=at_once, length=length, masked=masked, bytes_each=bytes_each
         )  # fmt: skip
 
-    accumulation = 1
-    while memory(accumulation) > limit and 2 * accumulation * gpus <= rows:
-        accumulation *= 2
+    parts = 1
+    while memory(parts) > limit and 2 * parts * gpus <= rows:
+        parts *= 2
     return Option(
         size=size, body=body, parameters=weights, rows=rows, length=length, seconds=step.seconds, steps=steps,
         tokens=tokens, tokens_per_second=step.tokens / step.seconds, passes=tokens / per_pass, fresh=fresh,
         loss=law.loss(body, max(fresh, 1.0)), interval=law.interval(body, max(fresh, 1.0)),
         known=law.known(body, fresh),
-        memory=memory(accumulation), accumulation=accumulation,
+        memory=memory(parts), accumulation=1 if parts == 1 else parts * gpus,
         warnings=tuple(shape_warnings(shape, device=device)),
     )  # fmt: skip
 

@@ -13,6 +13,7 @@ from bertwright.corpus.shards import Shards
 from bertwright.files import refuse_existing
 from bertwright.hub.encoder_folder import load_model
 from bertwright.inference.pretrained_predictor import fill_mask
+from bertwright.inspection.example_texts import QUESTIONS
 from bertwright.log import Block, Lines, ResultTable, note
 from bertwright.reports.quickstart_result import learned_rows, machine_sentence, outlook
 from bertwright.result import Result
@@ -24,14 +25,6 @@ from bertwright.verbs.pretrain import pretrain
 
 VOCAB_SIZE = 4096
 """Small, because the corpus is: every word piece should be seen often in minutes of training."""
-
-QUESTIONS = [
-    "Return True if the [MASK] is empty.",
-    "Return a [MASK] of the object.",
-    "The file does not [MASK].",
-    "The default [MASK] is None.",
-    "Compute the [MASK] of the tensor.",
-]
 
 RECIPE = "classic-fast"
 SETTINGS: dict[str, Any] = {"size": "tiny", "engine": {"evaluation_rows": 512, "snapshots": 8}}

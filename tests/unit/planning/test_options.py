@@ -69,6 +69,8 @@ def test_memory_grows_with_the_batch_and_micro_batches_make_a_step_fit() -> None
     assert limited.accumulation == 4
     assert limited.memory == memory(8)
     assert _option(gpus=4).memory == memory(8)
+    split = _option(gpus=4, limit=float(memory(4)))  # each of four works on two micro-batches of eight
+    assert (split.accumulation, split.memory) == (8, memory(4))
 
 
 def test_widths_and_heads_that_products_do_badly_with_are_named() -> None:
@@ -86,5 +88,6 @@ def test_gpus_have_sources_and_an_unknown_one_is_refused_with_their_names() -> N
     assert all(gpu.flops > 1e12 and gpu.memory >= 16e9 and len(gpu.source) > 20 for gpu in GPUS.values())
     assert gpu_named("H100").rate(768) == pytest.approx(0.45 * 989.4e12)
     assert gpu_named("h100").rate(256) == pytest.approx(0.15 * 989.4e12)
+    assert {name for name, gpu in GPUS.items() if gpu.precision == "fp32"} == {"t4", "v100"}
     with pytest.raises(UsageError, match="rtx4090"):
         gpu_named("voodoo2")

@@ -13,7 +13,7 @@ from bertwright.errors import InputError, UsageError
 from bertwright.files import write_text
 from bertwright.nested import merge, read_toml
 from bertwright.planning.options import Option
-from bertwright.train.schedule import Phase
+from bertwright.train.schedule import UNITS, Phase
 from bertwright.verbs.calls.plan_flags import Budget
 
 
@@ -44,7 +44,8 @@ def read_plan(file: Path) -> tuple[str, dict[str, Any], dict[str, Any]]:
         raise InputError(f"there is no plan {file}; {how}")
     settings = read_toml(file)
     plan, recipe = settings.pop("plan", None), settings.pop("extends", None)
-    if not isinstance(plan, dict) or not isinstance(recipe, str):
+    whole = isinstance(plan, dict) and {"loss", "interval", "machine"} <= plan.keys() and "schedule" in settings
+    if not whole or not isinstance(recipe, str):
         raise InputError(f"{file} is no plan; {how}")
     return recipe, settings, plan
 
@@ -66,8 +67,7 @@ def planned_run(
         name = "--recipe" if recipe is not None else "--init-from"
         raise UsageError(f"{name} and --plan exclude each other: the plan names its recipe, and begins a new model")
     recipe, planned, plan = read_plan(file)
-    lengths = {name for name in ("minutes", "steps", "tokens", "epochs") if name in settings.get("schedule", {})}
-    if lengths:
+    if any(unit in settings.get("schedule", {}) for unit in UNITS):
         planned = {**planned, "schedule": {name: one for name, one in planned["schedule"].items() if name != "minutes"}}
     low, high = plan["interval"]
     outlook = f"the plan expects a held-out loss of {plan['loss']:.2f} ({low:.2f} to {high:.2f}) on {plan['machine']}"

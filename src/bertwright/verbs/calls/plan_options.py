@@ -23,7 +23,6 @@ from bertwright.planning.gpus import FULL_WIDTH, SHARE, Gpu
 from bertwright.planning.law import Law
 from bertwright.planning.options import (
     COMPILED,
-    COMPILES_FROM,
     USEFUL,
     Option,
     batch_for,
@@ -31,6 +30,7 @@ from bertwright.planning.options import (
     option_of,
 )
 from bertwright.train.schedule import Phase
+from bertwright.train.setup.compiling import WORTH
 from bertwright.train.setup.pretrain_config import PretrainConfig, resolve
 from bertwright.train.setup.pretrain_loader import PretrainLoader, objective_of
 from bertwright.train.setup.step_time import StepTime, counted, time_steps
@@ -167,9 +167,9 @@ def one_option(
     device = "cuda" if gpu is not None else pick_device().type
     compiles = device == "cpu" and config.engine.compile is not False
     seconds = 60 * budget.minutes
-    if compiles and step.flops / step.seconds * seconds > COMPILES_FROM:
+    if compiles and step.flops / step.seconds * seconds > WORTH["cpu"]:
         step = replace(step, seconds=step.seconds / COMPILED)
-    precision = resolve_precision(config.engine.precision, pick_device()) if gpu is None else "bf16"
+    precision = resolve_precision(config.engine.precision, pick_device()) if gpu is None else gpu.precision
     option = option_of(
         name, shape, step, law=law, seconds=seconds, weights=parameter_count(model), rows=phase.rows,
         length=phase.length, masked=round(phase.length * config.objective.mask_rate),
