@@ -14,8 +14,8 @@ from bertwright.planning.shapes import shape_warnings
 from bertwright.train.setup.step_time import StepTime
 
 RUNS = Path(__file__).with_name("runs.jsonl")
-"""Our own finished runs, made by benchmarks/scaling.py on CPU cores with AVX512-bf16: recipe classic-fast, vocabularies of
-8,192."""
+"""Our own finished runs, made by benchmarks/scaling.py on CPU cores with AVX512-bf16: recipe classic-fast, vocabularies
+of 8,192."""
 FITTED = ("en", "zh")
 """Languages of those runs."""
 USEFUL = 0.9
