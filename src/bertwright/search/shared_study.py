@@ -36,8 +36,12 @@ RUNS, USUAL, OWNER, WHY = "runs", "usual", "owner", "why"
 """Attributes of a trial: its runs, whether it is the defaults, its process, and why it ended early."""
 LOCK_SECONDS = 60.0
 """Seconds that a process waits for another one that writes to the database."""
-PRUNED_BELOW = 0.1
-"""The p-value of Wilcoxon's test below which a trial is worse than the best one, and not gone on with."""
+PRUNED_BELOW = 0.05
+"""The p-value of Wilcoxon's test below which a trial is worse than the best one, and not gone on with.
+
+The parts of one run share its seed, so the test is too sure of itself: on drawn trials of 277 examples, a trial equal
+to the best one is ended after one run in 7% of cases (at 0.1 in 14%), one that is two points worse in 17%.
+"""
 
 
 @dataclass(frozen=True)
