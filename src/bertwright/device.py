@@ -23,7 +23,7 @@ import torch._functorch.config
 from pydantic import AfterValidator
 from torch import nn
 
-from bertwright.errors import ConfigError
+from bertwright.errors import ConfigError, is_out_of_memory
 
 Precision = Literal["auto", "bf16", "fp32"]
 _CHOSEN: ContextVar[torch.device | None] = ContextVar("_CHOSEN", default=None)
@@ -107,6 +107,8 @@ def try_compiled(
 ) -> tuple[F, str | None]:
     """Return `function` compiled, if `attempt(compiled)` runs; else the function itself and the reason in one line.
 
+    Memory that runs out in the attempt is no failure of the compiler, and is raised.
+
     Random numbers come from torch's own kernels, compiled or not: the compiler would draw the seeds of a dropout mask
     again for every vector of it, and other ones than the uncompiled model draws. Where the model `drops` units, the
     backward pass makes everything cheap again instead of reading it back: storing dropout masks as bytes is slow
@@ -127,6 +129,8 @@ def try_compiled(
                 attempt(compiled)
             return compiled, None
         except Exception as error:
+            if is_out_of_memory(error):
+                raise
             torch.compiler.reset()
             torn = remove_torn(error) - removed  # one that fails again, made anew, is not torn
             if not torn:
@@ -189,6 +193,8 @@ def gradients_added_in_order() -> Iterator[None]:
 def try_compiled_blocks(blocks: Iterable[nn.Module], attempt: Callable[[], None], *, drops: bool) -> str | None:
     """Compile the blocks of a model in place for rows of any number and length, if `attempt()` runs; else say why not.
 
+    Memory that runs out in the attempt is raised.
+
     All blocks share one graph (the last, which computes fewer positions, has one of its own), so that this takes a
     third of the time of compiling the model whole and leaves the same speed where every batch has another length.
     """
@@ -199,6 +205,8 @@ def try_compiled_blocks(blocks: Iterable[nn.Module], attempt: Callable[[], None]
         with torch._functorch.config.patch(aggressive_recomputation=drops):
             attempt()
     except Exception as error:
+        if is_out_of_memory(error):
+            raise
         torch.compiler.reset()
         for block in blocks:
             block._compiled_call_impl = None

@@ -14,6 +14,7 @@
     ├── ReadOnlyError          1   the place to write to cannot be written
     ├── WorkerError            1   a process that works for this one died
     ├── TrainingError          1   training cannot go on
+    │   ├── OutOfMemoryError       a step takes more memory than there is
     │   └── DivergedError          its weights or its loss have grown beyond all bounds
     │       └── NotFiniteError         a loss, a gradient or a weight is no number
     ├── WorkerLostError        1   another process of the run is gone
@@ -95,6 +96,10 @@ class TrainingError(BertwrightError):
     """The loss is no longer a number, or climbs and climbs, or there was no time for a single step."""
 
 
+class OutOfMemoryError(TrainingError):
+    """A step takes more memory than there is; the message says how many rows at a time would fit."""
+
+
 class DivergedError(TrainingError):
     """The weights or the loss have grown beyond all bounds; `happened` says so without advice."""
 
@@ -122,6 +127,21 @@ class Terminated(Interrupted):
     """Stopped by SIGTERM, or by SIGHUP (a closed terminal, a dropped connection); what was done is saved."""
 
     exit_code = 143
+
+
+OUT_OF_MEMORY = ("can't allocate memory", "not enough memory", "out of memory", "CUBLAS_STATUS_ALLOC_FAILED")
+"""Words of torch's errors where the CPU's or the GPU's memory is used up; by these, since torch may not be loaded."""
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Return whether an error says that memory is used up: torch's, also as its compiler passes it on, or Python's.
+
+    >>> is_out_of_memory(RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB"))
+    True
+    """
+    if isinstance(error, RuntimeError):
+        return any(words in str(error) for words in OUT_OF_MEMORY)
+    return isinstance(error, MemoryError)
 
 
 def is_panic(error: BaseException) -> bool:

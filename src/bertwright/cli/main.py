@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from cyclopts import App, CycloptsError, MissingArgumentError, UnknownOptionError
 
 from bertwright.cli.terminal.overrides import UnknownFlagError, answer
-from bertwright.errors import BertwrightError, UsageError, is_panic
+from bertwright.errors import BertwrightError, UsageError, is_out_of_memory, is_panic
 from bertwright.flags import from_earlier
 from bertwright.log import note
 from bertwright.stopping import interrupted, signals_raise
@@ -57,10 +57,6 @@ def _formatter(words: Sequence[str]) -> HelpFormatter | None:
     return DefaultsFormatter(words)
 
 
-OUT_OF_MEMORY = ("can't allocate memory", "not enough memory", "out of memory")
-"""Words of torch's errors where the CPU's or the GPU's memory is used up; by these, since torch may not be loaded."""
-
-
 def main(tokens: Sequence[str] | None = None) -> int:
     """Run one command; return 0 (done), 1 (it failed), 2 (invalid command line), 130 or 143 (stopped by a signal).
 
@@ -89,7 +85,7 @@ def main(tokens: Sequence[str] | None = None) -> int:
     except (OSError, MemoryError) as error:
         code, message = 1, f"{type(error).__name__}: {error}"
     except RuntimeError as error:
-        if not any(words in str(error) for words in OUT_OF_MEMORY):
+        if not is_out_of_memory(error):
             raise
         code, message = 1, "there is not enough memory for this; give shorter rows, fewer at a time, or a smaller model"
     except BaseException as error:

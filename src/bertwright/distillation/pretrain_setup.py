@@ -117,6 +117,8 @@ def resolve_pretraining(settings: Mapping[str, Any]) -> PretrainConfig:
         raise ConfigError("engine.compile: a teacher beside the student is not compiled; leave it out")
     if config.engine.accumulation > 1:
         raise ConfigError("engine.accumulation: a distilled step is computed at once; give a smaller --batch-size")
+    if config.engine.parts != 1:
+        raise ConfigError("engine.parts: a distilled step is computed at once; give a smaller --batch-size")
     if config.average.name != "none" or config.data.pack or config.objective.chosen != ("mlm",):
         raise ConfigError("distill pretrain knows no average.name, data.pack and objectives but mlm; leave them out")
     return config

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -32,6 +32,10 @@ class EngineConfig(Section):
     and long runs."""
     accumulation: int = Field(default=1, ge=1)
     """Micro-batches a step; each phase's rows must divide by it. Several processes share them out."""
+    parts: Annotated[int, Field(ge=1)] | Literal["auto"] = 1
+    """Parts that a micro-batch is computed in, one after another: less memory, the same batch, masks and loss but for
+    rounding (on a GPU each part has a dropout of its own). auto: as few as fit into memory, found by trial on a GPU and
+    computed on a CPU; the run leaves their number in config.toml."""
     parallel: Literal["ddp", "fsdp"] = "ddp"
     """Of several processes (torchrun): ddp, each holds all weights, or fsdp, each holds a share of them."""
     timeout: float = Field(default=600.0, gt=0)

@@ -22,7 +22,10 @@ class Loader(ABC):
     schedule       how long the run is, and its phases
     accumulation   micro-batches a step
     group          the processes that share them
+    parts          parts that each process computes its rows of a micro-batch in, one after another
     """
+
+    parts = 1
 
     def __init__(self, schedule: ScheduleConfig, *, accumulation: int = 1, group: Group = ALONE) -> None:
         """Load batches for one process of `group`."""
@@ -42,10 +45,11 @@ class Loader(ABC):
 
     def work(self, phase: int, first: int) -> Work:
         """Return what this process does of the step whose micro-batches begin at number `first` of a phase."""
-        return [
-            (batch_slice, self.draw(phase, first + batch_slice.index))
-            for batch_slice in self.group.slices(self.accumulation)
-        ]
+        found: list[tuple[BatchSlice, TokenRows]] = []
+        for batch_slice in self.group.slices(self.accumulation):
+            batch = self.draw(phase, first + batch_slice.index)
+            found += [(part, batch) for part in batch_slice.parts(self.parts)]
+        return found
 
     def counts(self, work: Work, *, phase: int, fraction: float) -> dict[str, float]:
         """Return the rows, tokens and places for tokens, and useful operations of what this process does of a step.

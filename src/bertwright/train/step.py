@@ -130,9 +130,13 @@ class Engine:
 
         Of several micro-batches, the losses of each are divided by the counts of all of them, which differ a little.
         """
-        found = []
+        found: list[Any] = []
+        example, index = None, -1
         for batch_slice, batch in work:
-            example = self.example(objective, batch, step=step, index=batch_slice.index, fraction=fraction)
+            if batch_slice.index != index:  # parts of a micro-batch have its masks
+                index = batch_slice.index
+                example = self.example(objective, batch, step=step, index=index, fraction=fraction)
+            assert example is not None
             found.append(example if batch_slice.whole else example.cut(batch_slice.rows(len(example.input_ids))))
         if of > 1:
             counts = self.group.all_reduce(torch.stack([example.counts() for example in found]).sum(0)) / of

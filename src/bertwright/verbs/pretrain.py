@@ -22,6 +22,7 @@ from bertwright.train.setup.assemble import build
 from bertwright.train.setup.evaluator import open_beside
 from bertwright.train.setup.init_from import open_start, require_start
 from bertwright.train.setup.pretrain_config import resolve, resume_settings, switched_off
+from bertwright.train.setup.step_parts import settle_parts
 from bertwright.verbs.calls.plan_file import planned_run
 from bertwright.verbs.calls.pretrain_flags import PretrainCall, PretrainFlags, more_of, pretrain_settings
 from bertwright.verbs.calls.pretrain_preview import preview_run
@@ -103,6 +104,7 @@ def pretrain(
         identity = run_identity(dataset, config, precision=engine.precision)
         require_same(identity, group)
         good = resumed(checkpoint, state, identity, config.schedule, group=group) if checkpoint else None
+        config = settle_parts(config, state, loader, objective, engine)
         if group.is_main:
             begin_folder(out, dataset, config, state, engine, clear=anew and overwrite)
         for warning in shape_warnings(loader.shape, device=engine.device.type) if fresh and start is None else ():

@@ -57,6 +57,20 @@ class BatchSlice:
         """Whether it is all of it."""
         return self.stop - self.start == self.of
 
+    def parts(self, count: int) -> list[BatchSlice]:
+        """Return it cut into `count` parts of the same size.
+
+        >>> BatchSlice(0, 1, 2, of=2).parts(2)
+        [BatchSlice(index=0, start=2, stop=3, of=4), BatchSlice(index=0, start=3, stop=4, of=4)]
+        """
+        if count == 1:
+            return [self]
+        each, first = self.stop - self.start, self.start * count
+        return [
+            BatchSlice(self.index, first + part * each, first + (part + 1) * each, self.of * count)
+            for part in range(count)
+        ]
+
     def rows(self, count: int) -> slice:
         """Return which of the `count` rows of the micro-batch are meant."""
         return slice(count * self.start // self.of, count * self.stop // self.of)

@@ -32,6 +32,7 @@ from bertwright.train.parallel.group import ALONE, Group
 from bertwright.train.setup.init_from import Start, go_on_from
 from bertwright.train.setup.pretrain_config import PretrainConfig
 from bertwright.train.setup.pretrain_loader import PretrainLoader, objective_of
+from bertwright.train.setup.step_parts import compute_in_parts
 from bertwright.train.state import Progress, TrainState
 from bertwright.train.step import Engine, ForwardLoss, forward_loss_of
 
@@ -92,6 +93,7 @@ def build(
     trained: nn.Module = model if auxiliary is None else ModelWithAuxiliary(model, auxiliary)
     trained = trained if head is None else ModelWithHead(model, head)
     group.same_weights(trained)
+    compute_in_parts(1 if config.engine.parts == "auto" else config.engine.parts, trained, loader, engine)
     muon = muon_of(trained, config, group)
     state = TrainState(
         trained,
@@ -114,6 +116,13 @@ def require_rows(config: PretrainConfig, group: Group) -> None:
         raise ConfigError(
             f"schedule.phases: micro-batches of {fewest} rows cannot be shared out among {size} processes; start fewer "
             "processes, or give a phase more rows"
+        )
+    parts = 1 if config.engine.parts == "auto" else config.engine.parts
+    pieces = parts if count % size == 0 else parts * size
+    if parts > 1 and fewest < pieces:
+        raise ConfigError(
+            f"engine.parts: micro-batches of {fewest} rows cannot be cut into {pieces} parts; give fewer parts, or a "
+            "larger --batch-size"
         )
     if config.engine.parallel == "fsdp" and count % size and size % count:
         raise ConfigError(

@@ -124,6 +124,7 @@ def _mark(config: PretrainConfig, loader: PretrainLoader, engine: Engine) -> Pat
         "phases": [
             (phase.length, phase.rows // config.engine.accumulation, phase.causal) for phase in config.schedule.phases
         ],
+        "parts": config.engine.parts,
         "packed": config.data.pack,
         "autotune": config.engine.autotune,
     }

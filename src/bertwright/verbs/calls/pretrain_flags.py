@@ -13,6 +13,7 @@ from bertwright.nested import merge, nested
 from bertwright.train.interval import Interval, More
 
 DURATIONS = ("minutes", "steps", "tokens", "epochs")
+AUTO = "auto"
 
 
 def named_files(files: Path | str | Sequence[Path | str]) -> list[str]:
@@ -87,8 +88,9 @@ class PretrainFlags(TypedDict, total=False):
     """Train on this many tokens."""
     epochs: Annotated[str | float, Sets("schedule.epochs", read=amount_of)]
     """Train for this many passes over the data."""
-    batch_size: Annotated[int, Sets("schedule.rows")]
-    """Rows a step, all micro-batches together; for recipes whose phases have the same number."""
+    batch_size: Annotated[int | str, Sets("schedule.rows", read=amount_of)]
+    """Rows a step, all micro-batches together; for recipes whose phases have the same number. auto: those of the
+    recipe, computed in as few parts as fit into memory (--engine.parts)."""
     seq_length: Annotated[int, Sets("schedule.length")]
     """Tokens a row, special ones included; for recipes whose phases have the same number."""
     learning_rate: Annotated[float, Sets("optimizer.learning_rate")]
@@ -132,11 +134,16 @@ def pretrain_settings(flags: Mapping[str, Any]) -> dict[str, Any]:
 
     >>> pretrain_settings({"size": "tiny", "batch_size": 16, "save_every": "2min"})
     {'size': 'tiny', 'schedule': {'rows': 16}, 'engine': {'checkpoint_minutes': 2.0}}
+    >>> pretrain_settings({"batch_size": "auto"})
+    {'engine': {'parts': 'auto'}}
     """
     given = [name for name in DURATIONS if flags.get(name) is not None]
     if len(given) > 1:
         raise UsageError(f"give one of --minutes, --steps, --tokens and --epochs, not {len(given)} of them")
-    settings = settings_of_flags(PretrainFlags, flags)
+    rows = flags.get("batch_size")
+    settings = settings_of_flags(PretrainFlags, {**flags, "batch_size": None if rows == AUTO else rows})
+    if rows == AUTO:
+        settings = merge(settings, nested("engine.parts", AUTO))
     if flags.get("mask_rate") is not None:
         settings = merge({"objective": {"final_mask_rate": None, "mask_phases": ()}}, settings)
     return merge(settings, save_every_settings("engine", flags.get("save_every")))

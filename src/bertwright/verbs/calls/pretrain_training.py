@@ -11,7 +11,7 @@ from typing import Any
 
 from bertwright.config import write_toml
 from bertwright.data.pretraining.dataset import Dataset
-from bertwright.errors import Interrupted, TrainingError
+from bertwright.errors import Interrupted, OutOfMemoryError, TrainingError
 from bertwright.files import require_space, write_json
 from bertwright.hub.cards.model_cards import discriminator_card, model_card, next_sentence_card
 from bertwright.hub.encoder_folder import GENERATOR, save_model
@@ -53,6 +53,7 @@ from bertwright.train.setup.compiling import CompileCallback, plan_of
 from bertwright.train.setup.evaluator import Beside, Evaluator
 from bertwright.train.setup.pretrain_config import PretrainConfig, keep_found
 from bertwright.train.setup.pretrain_loader import PretrainLoader
+from bertwright.train.setup.step_parts import memory_explained
 from bertwright.train.state import TrainState
 from bertwright.train.step import Engine
 from bertwright.verbs.calls.pretrain_preview import disk_needed
@@ -108,7 +109,8 @@ def train_watched(
         dataset.folders[0], out, config, state, loader, objective, engine,
         plan=plan_of(config, loader, engine, step=state.progress.step), until=checkpoint.until_stopped,
     )  # fmt: skip
-    compiling.begin()
+    with memory_explained(state, loader, objective, engine):
+        compiling.begin()
     measure = partial(group_peak, loader, engine)
     peak = PeakCallback(measure, measure())
     evaluator = Evaluator(dataset, config, state, engine, beside=beside, until=checkpoint.until_stopped)
@@ -129,10 +131,16 @@ def train_watched(
     callbacks += [EndIfDiverged(), guard, checkpoint]
     start_clock(out, config, state, seconds=group.broadcast(time.perf_counter() - began))
     try:
-        with tune_malloc(), checkpoint.listening_for_signals():
+        with (
+            tune_malloc(),
+            checkpoint.listening_for_signals(),
+            memory_explained(state, loader, objective, engine),
+        ):
             compiling.start()
             train(state, loader, objective, callbacks, engine=engine, guard=guard)
             checkpoint.saver.wait()
+    except OutOfMemoryError:
+        raise  # nothing is saved: the state has no room for a copy, and part of it may be gone
     except TrainingError as error:
         raise TrainingError(f"{error}; {save_before_the_end(state, checkpoint.saver, config)}") from error
     except Interrupted:
