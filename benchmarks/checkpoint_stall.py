@@ -19,7 +19,7 @@ import tempfile
 import time
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Any, Literal
 
 from bertwright.device import machine, pick_device, versions
 from bertwright.files import human_bytes, write_json
@@ -29,7 +29,17 @@ from bertwright.train.callbacks.save import CheckpointCallback
 from bertwright.verbs.pretrain import pretrain
 
 
-def measure_stall(data: Path, run: Path, *, size: str, minutes: float, every: float) -> dict[str, Any]:
+def measure_stall(
+    data: Path,
+    run: Path,
+    *,
+    size: str,
+    minutes: float,
+    every: float,
+    recipe: str | None = None,
+    rows: int = 16,
+    compiled: bool | Literal["auto"] = "auto",
+) -> dict[str, Any]:
     """Train for some minutes with a checkpoint every few; return how long steps waited, and how long they took."""
     times: dict[bool, list[float]] = {True: [], False: []}
     usual, last = CheckpointCallback.on_step, [0.0]
@@ -44,10 +54,10 @@ def measure_stall(data: Path, run: Path, *, size: str, minutes: float, every: fl
     CheckpointCallback.on_step = on_step  # type: ignore[method-assign]
     settings = {
         "size": size,
-        "schedule": {"minutes": minutes, "phases": [{"length": 128, "rows": 16, "share": 1.0}]},
-        "engine": {"checkpoint_minutes": every, "evaluations": 1, "evaluation_rows": 64},
+        "schedule": {"minutes": minutes, "phases": [{"length": 128, "rows": rows, "share": 1.0}]},
+        "engine": {"compile": compiled, "checkpoint_minutes": every, "evaluations": 1, "evaluation_rows": 64},
     }
-    figures = pretrain(data, run, settings=settings)
+    figures = pretrain(data, run, recipe=recipe, settings=settings)
     newest = max((run / "checkpoints").glob("step-*"), key=lambda path: path.stat().st_mtime)
     size_on_disk = sum(path.stat().st_size for path in newest.rglob("*") if path.is_file())
     return {

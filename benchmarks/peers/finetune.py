@@ -4,10 +4,10 @@
     python benchmarks/peers/finetune.py tag --model DIR --train F --dev F --steps 40          # speed alone
 
 Its own tokenizer, collator (rows padded to the longest of their batch), fused AdamW, 10% warm-up, linear fall,
-batches grouped by length, bf16 autocast where the hardware multiplies it; --plain leaves those two at its defaults:
-float32, and rows at random. Files are read and figures computed by bertwright, so that both sides are evaluated alike;
-each figure of ours is tested against scikit-learn, scipy or seqeval. The best epoch on dev is kept, by the task's
-figure. Prints JSON; examples a second are of the training steps alone, first ones left out.
+batches grouped by length, bf16 autocast where the hardware multiplies it, float16 on GPUs without; --plain leaves those
+two at its defaults: float32, and rows at random. Files are read and figures computed by bertwright, so that both sides
+are evaluated alike; each figure of ours is tested against scikit-learn, scipy or seqeval. The best epoch on dev is
+kept, by the task's figure. Prints JSON; examples a second are of the training steps alone, first ones left out.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from gate import Gate
 from transformers import (
     AutoModelForSequenceClassification,
     AutoModelForTokenClassification,
@@ -49,17 +50,20 @@ SKIPPED = 10
 class Clock(TrainerCallback):  # type: ignore[misc]
     """Adds up the seconds of steps, evaluations between them not counted."""
 
-    def __init__(self) -> None:
+    def __init__(self, gate: Gate | None = None) -> None:
         self.seconds: list[float] = []
-        self.began = 0.0
+        self.began, self.gate = 0.0, gate
 
     def on_step_begin(self, *_: Any, **__: Any) -> None:
         """Start the clock."""
         self.began = time.perf_counter()
 
-    def on_step_end(self, *_: Any, **__: Any) -> None:
-        """Stop it."""
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Stop it; where there is a gate, wait there."""
         self.seconds.append(time.perf_counter() - self.began)
+        if self.gate is not None:
+            rows = args.per_device_train_batch_size
+            control.should_training_stop = not self.gate.step(examples=rows)
 
 
 def encode(task: Task[Any], examples: Any, words: PreTrainedTokenizerBase, longest: int) -> list[dict[str, Any]]:
@@ -118,24 +122,26 @@ def run(options: argparse.Namespace, seed: int) -> dict[str, Any]:
     ours = resolve_finetune(options.task, {})
     rate = options.learning_rate or PUBLISHED_RATE * PUBLISHED_WIDTH / model.config.hidden_size
     pads = DataCollatorForTokenClassification(words) if task.head_type == "token" else DataCollatorWithPadding(words)
-    clock, device = Clock(), pick_device()
+    clock = Clock(None if options.turn_steps is None else Gate(SKIPPED, options.turn_steps))
+    device = pick_device()
 
     def figures(predicted: Any, of: Any) -> dict[str, float]:
         return task.evaluate(flat_logits(predicted.predictions, predicted.label_ids, task), of).figures
 
     with tempfile.TemporaryDirectory() as scratch:
-        keeps = options.steps is None
+        keeps = options.steps is None and options.turn_steps is None
         arguments = TrainingArguments(
             output_dir=scratch,
             per_device_train_batch_size=options.rows,
             per_device_eval_batch_size=64,
             num_train_epochs=options.epochs,
-            max_steps=-1 if keeps else options.steps + SKIPPED,
+            max_steps=-1 if keeps else (options.steps or 1_000_000) + SKIPPED,
             learning_rate=rate,
             warmup_steps=ours.schedule.warmup,
             weight_decay=ours.optimizer.weight_decay,
             optim="adamw_torch_fused",
             bf16=not options.plain and has_bfloat16(device),
+            fp16=not options.plain and device.type == "cuda" and not has_bfloat16(device),
             torch_compile=options.compile,
             train_sampling_strategy="random" if options.plain else "group_by_length",
             eval_strategy="epoch" if keeps else "no",
@@ -189,6 +195,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--seed", type=int, default=0, help="the first of them")
     parser.add_argument("--steps", type=int, help="measure the speed of so many steps, and judge nothing")
+    parser.add_argument("--turn-steps", type=int, help="steps of a turn with another, see gate.py")
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
     seeds = [run(options, seed) for seed in range(options.seed, options.seed + options.seeds)]

@@ -12,11 +12,14 @@ from __future__ import annotations
 import argparse
 import json
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 import transformers
+
+from bertwright.device import pick_device
 
 BATCHES = (1, 2, 4, 8, 16, 32, 64)
 TYPES = {"bf16": torch.bfloat16, "fp32": torch.float32}
@@ -30,6 +33,18 @@ def speed_of(ask: Any, texts: list[str], *, batch: int) -> tuple[float, list[str
     return len(texts) / (time.perf_counter() - began), [answer["label"] for answer in answers]
 
 
+def open_pipelines(model: str, types: Sequence[str]) -> dict[str, Any]:
+    """Return the model's pipeline in each of these types, warm."""
+    transformers.logging.set_verbosity_error()
+    opened = {
+        name: transformers.pipeline("text-classification", model=model, dtype=TYPES[name], device=pick_device())
+        for name in types
+    }
+    for ask in opened.values():
+        ask(["a text"] * 64, batch_size=8)
+    return opened
+
+
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -38,15 +53,8 @@ def main() -> None:
     parser.add_argument("--batch", type=int)
     parser.add_argument("--dtype", choices=TYPES)
     options = parser.parse_args()
-    transformers.logging.set_verbosity_error()
     texts = [line for line in options.input.read_text(encoding="utf-8").split("\n") if line.strip()]
-    pipelines = {
-        name: transformers.pipeline("text-classification", model=options.model, dtype=kind, device="cpu")
-        for name, kind in TYPES.items()
-        if options.dtype in (None, name)
-    }
-    for ask in pipelines.values():
-        ask(texts[:64], batch_size=8)
+    pipelines = open_pipelines(options.model, [name for name in TYPES if options.dtype in (None, name)])
     sizes = BATCHES if options.batch is None else (options.batch,)
     swept = {}
     if len(pipelines) * len(sizes) > 1:

@@ -2,13 +2,14 @@
 
     python benchmarks/peers/trainer.py --data DATA --architecture modernbert --size mini --minutes 30 --out peer
     python benchmarks/peers/trainer.py --data DATA --architecture bert --size mini --steps 30        # speed alone
+    python benchmarks/peers/trainer.py --data DATA --turn-steps 20            # in turns with another, see gate.py
 
-bf16 where the hardware multiplies it, rows packed full as its own example does (documents joined with their special
-tokens, cut every 128 tokens, no padding), fused AdamW, its own collator for the masks, linear decay. With --minutes the
-time of a step is measured first, on a quiet machine, and the run is of the steps that fit: every step then counts as
-what was measured, so that whatever else the machine does later is not held against the peer, nor are compilation and
-judging. Prints JSON; --out also keeps the model and metrics.jsonl (held-out loss along the way), which `curves.py`
-draws beside ours.
+bf16 where the hardware multiplies it, float16 on GPUs that have no bf16, rows packed full as its own example does
+(documents joined with their special tokens, cut every 128 tokens, no padding), fused AdamW, its own collator for the
+masks, linear decay. With --minutes the time of a step is measured first, on a quiet machine, and the run is of the
+steps that fit: every step then counts as what was measured, so that whatever else the machine does later is not held
+against the peer, nor are compilation and judging. Prints JSON; --out also keeps the model and metrics.jsonl (held-out
+loss along the way), which `curves.py` draws beside ours.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from typing import Any
 import numpy as np
 import torch
 from evaluate_folders import evaluate, evaluation_rows
+from gate import Gate
 from transformers import (
     BertConfig,
     BertForMaskedLM,
@@ -95,6 +97,18 @@ def build_model(architecture: str, size: str, tokenizer: Tokenizer) -> PreTraine
     return ModernBertForMaskedLM(config)
 
 
+class Turns(TrainerCallback):  # type: ignore[misc]
+    """Has the training stop and wait after its warm-up and after every turn."""
+
+    def __init__(self, gate: Gate, tokens: int) -> None:
+        """Count so many tokens a step."""
+        self.gate, self.tokens = gate, tokens
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Count the step."""
+        control.should_training_stop = not self.gate.step(tokens=self.tokens)
+
+
 class Clock(TrainerCallback):  # type: ignore[misc]
     """Notes when each step ended and, where a step's seconds are known, evaluates the model now and then."""
 
@@ -119,7 +133,9 @@ class Clock(TrainerCallback):  # type: ignore[misc]
         return float(statistics.median(np.diff(self.marks[SKIPPED - 1 :])))
 
 
-def train(options: argparse.Namespace, rows: Rows, *, steps: int, step_seconds: float | None) -> tuple[Trainer, Clock]:
+def train(
+    options: argparse.Namespace, rows: Rows, *, steps: int, step_seconds: float | None, turns: Turns | None = None
+) -> tuple[Trainer, Clock]:
     """Train a fresh model for so many steps; evaluate it along the way where the seconds of a step are given."""
     examples: list[MaskedBatch] = []
     if step_seconds is not None:
@@ -139,6 +155,8 @@ def train(options: argparse.Namespace, rows: Rows, *, steps: int, step_seconds: 
             per_device_train_batch_size=options.rows,
             max_steps=steps,
             bf16=has_bfloat16(device),
+            fp16=device.type == "cuda" and not has_bfloat16(device),
+            dataloader_num_workers=options.workers,
             learning_rate=options.learning_rate,
             warmup_steps=max(1, steps // 20),
             weight_decay=0.01,
@@ -156,7 +174,7 @@ def train(options: argparse.Namespace, rows: Rows, *, steps: int, step_seconds: 
             model=model,
             args=arguments,
             train_dataset=rows,
-            callbacks=[clock],
+            callbacks=[clock] if turns is None else [turns],
             data_collator=DataCollatorForLanguageModeling(words, mlm_probability=options.mask_rate),
         )
         trainer.train()
@@ -174,16 +192,22 @@ def main() -> None:
     parser.add_argument("--learning-rate", type=float, default=1e-3)
     parser.add_argument("--mask-rate", type=float, default=0.15)
     parser.add_argument("--compile", action="store_true")
+    parser.add_argument("--workers", type=int, default=0, help="processes that make batches ahead")
     parser.add_argument("--seed", type=int, default=0)
     duration = parser.add_mutually_exclusive_group(required=True)
     duration.add_argument("--steps", type=int)
     duration.add_argument("--minutes", type=float)
+    duration.add_argument("--turn-steps", type=int, help="steps of a turn")
     parser.add_argument("--tokens-per-second", type=float, help="measured before; else --minutes measures it first")
     parser.add_argument("--evaluations", type=int, default=10)
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
     rows = Rows(options.data, load_tokenizer(options.data / "tokenizer"), options.length)
     step_tokens, speed = options.rows * options.length, options.tokens_per_second
+    if options.turn_steps:
+        turns = Turns(Gate(SKIPPED, options.turn_steps), step_tokens)
+        train(options, rows, steps=1_000_000, step_seconds=None, turns=turns)
+        return
     if options.minutes and speed is None:
         _, probe = train(options, rows, steps=SKIPPED + PROBED, step_seconds=None)
         speed = step_tokens / probe.median_step()

@@ -17,10 +17,11 @@ import torch
 import transformers
 
 from bertwright.cli.main import main
-from bertwright.errors import ConfigError, CorpusError, OutputExistsError, UsageError
+from bertwright.errors import ConfigError, CorpusError, OutOfMemoryError, OutputExistsError, UsageError
 from bertwright.hub.encoder_folder import save_model
 from bertwright.model.build import build_encoder, named_size
 from bertwright.tokenizer.load import load_tokenizer
+from bertwright.train.step import Engine
 from bertwright.verbs.evaluate import evaluate
 from bertwright.verbs.finetune import finetune
 from bertwright.verbs.predict import predict
@@ -340,3 +341,18 @@ def test_at_the_terminal(
     assert main(["predict", "--model", str(tmp_path / "run" / "model")]) == 2
     assert main(["finetune", "--help"]) == 0
     assert "bertwright finetune classify --model" in capsys.readouterr().out
+
+
+def test_memory_that_runs_out_is_told_with_what_takes_less(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def backward(*_: Any, **__: Any) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+
+    monkeypatch.setattr(Engine, "backward", backward)
+    files = classes(tmp_path, 32)
+    with pytest.raises(OutOfMemoryError, match=r"16 examples.*--batch-size auto"):
+        finetune("classify", model, files["train"], files["dev"], tmp_path / "run", settings=QUICK)
+    parts = {**QUICK, "engine": {"accumulation": 3}}
+    with pytest.raises(OutOfMemoryError, match="--accumulation 6"):
+        finetune("classify", model, files["train"], files["dev"], tmp_path / "parts", settings=parts)

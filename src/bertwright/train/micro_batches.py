@@ -36,6 +36,8 @@ GROUPS = (
     ),
 )
 """The limit of a container, what is used of it, and the part of that which is files: they can be read again."""
+USABLE = 0.9
+"""Fraction of the memory of a GPU that tensors find room in."""
 STATE = 4
 """Gradients, two moments and the best weights so far: numbers for each weight that is trained."""
 
@@ -125,6 +127,17 @@ def room_for(model: nn.Module, row_bytes: Callable[[int], int], *, longest: int,
         )
     most = SHORT_ROOM * room if machine is None else max(row_bytes(longest), machine // 2 - state)
     return lambda length: min(most, room * SHORT_ROOM if length <= SHORT else room)
+
+
+def room_on_gpu(model: nn.Module, device: torch.device) -> Callable[[int], int]:
+    """Return the bytes that rows may take on a GPU while a model is trained: what its weights and their state leave.
+
+    What rows take is counted in float32 and uncompiled, so that there is room to spare. What is free at the moment
+    changes nothing.
+    """
+    state = sum(4 * (1 + STATE * parameter.requires_grad) * parameter.numel() for parameter in model.parameters())
+    room = max(1, round(USABLE * torch.cuda.get_device_properties(device).total_memory) - state)
+    return lambda length: room
 
 
 def endless_room(length: int) -> int:

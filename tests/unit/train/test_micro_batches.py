@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -24,7 +25,7 @@ from bertwright.tasks.question_answering.task import Answer
 from bertwright.tasks.regression.task import Regress
 from bertwright.tasks.tagging.task import Tag
 from bertwright.train import micro_batches
-from bertwright.train.micro_batches import MicroBatches, free_memory, machine_memory, room_for
+from bertwright.train.micro_batches import MicroBatches, free_memory, machine_memory, room_for, room_on_gpu
 from bertwright.train.parallel.group import BatchSlice
 from bertwright.train.step import Engine
 from bertwright.train.task_setup.r_drop import RDrop
@@ -200,3 +201,13 @@ def test_free_memory_is_that_of_the_container_where_it_has_less(tmp_path: Path) 
     assert machine_memory(meminfo, ((limit, used, "inactive_file"),)) == 3_000_000
     limit.write_text("max\n")
     assert free_memory(meminfo, ((limit, used, "inactive_file"),)) == 4_096_000
+
+
+def test_a_gpu_has_room_for_what_its_weights_leave(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = BertForPreTraining(SHAPE)
+    weights = sum(4 * parameter.numel() for parameter in model.parameters())
+    card = SimpleNamespace(total_memory=10 * weights)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: card)
+    assert room_on_gpu(model, CPU)(LENGTH) == 9 * weights - 5 * weights
+    model.requires_grad_(False)
+    assert room_on_gpu(model, CPU)(LENGTH) == 9 * weights - weights

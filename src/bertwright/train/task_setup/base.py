@@ -36,7 +36,7 @@ from bertwright.tasks.unlabelled import UnlabelledFile
 from bertwright.tokenizer.load import Tokenizer
 from bertwright.train.callbacks.base import Callback
 from bertwright.train.loader import TaskLoader
-from bertwright.train.micro_batches import MicroBatches, endless_room, room_for
+from bertwright.train.micro_batches import MicroBatches, endless_room, room_for, room_on_gpu
 from bertwright.train.optim.optimizers import build_optimizers
 from bertwright.train.parallel.group import BatchSlice
 from bertwright.train.schedule import Phase, ScheduleConfig
@@ -194,16 +194,19 @@ class TaskSetup(ABC):
         return TrainState(model, optimizers, Progress(drawn=[0])), objective, engine
 
     def _split_batches(self, engine: Engine, model: nn.Module, objective: Any) -> None:
-        """Split batches as the settings say, and, on a CPU, those that keep more in memory than there is room for.
+        """Split batches as the settings say, and, on a CPU or by auto, those that keep more than there is room for.
 
         Raises TrainingError where one row does not fit.
         """
-        batches, fewest = self.config.batches, self.config.engine.accumulation
+        batches, accumulation = self.config.batches, self.config.engine.accumulation
+        fewest = 1 if accumulation == "auto" else accumulation
         lengths, each = self.splits["train"].rows.row_lengths, self.rows_per_example
         row_bytes = self.row_bytes(model)
         room: Callable[[int], int] = endless_room
         if self.device.type == "cpu":
             room = room_for(model, row_bytes, longest=int(lengths.max()), what=f"training {self.folder}")
+        elif accumulation == "auto":
+            room = room_on_gpu(model, self.device)
         if fewest > 1 or any(
             min(batches.rows * each, max(each, batches.tokens // length)) * row_bytes(length) > room(length)
             for length in np.unique(lengths).tolist()

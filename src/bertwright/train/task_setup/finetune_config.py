@@ -147,8 +147,9 @@ class FinetuneEngineConfig(Section):
 
     device: DeviceName = "auto"
     """auto (a GPU where there is one), cpu, cuda or cuda:N."""
-    accumulation: int = Field(default=1, ge=1)
-    """Parts that a step is computed in, one after another: less memory, and the same model but for rounding."""
+    accumulation: Annotated[int, Field(ge=1)] | Literal["auto"] = 1
+    """Parts that a step is computed in, one after another: less memory, and the same model but for rounding. auto: as
+    few as fit into memory, by the lengths of a batch, as on a CPU in any case."""
     recompute: bool = False
     """Whether blocks are computed again in the backward pass: less memory, more time, and the same model."""
     compile: bool | None = None

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import Any
 
 from torch import nn
 
-from bertwright.errors import DivergedError, TrainingError
+from bertwright.errors import DivergedError, OutOfMemoryError, TrainingError, is_out_of_memory
 from bertwright.log import note
 from bertwright.model.lora import merge_adapters
 from bertwright.system import tune_malloc
@@ -117,8 +118,39 @@ def run_seed(
 ) -> SeedRun:
     """Train one seed to the end of its schedule or of its patience; the model is left at its best evaluation.
 
-    It starts where a checkpoint in `folder` says that it stands, if there is one.
+    It starts where a checkpoint in `folder` says that it stands, if there is one. Raises OutOfMemoryError where a step
+    does not fit into memory.
     """
+    with task_memory_explained(setup):
+        return _run_seed(setup, model, folder, seed=seed, peak=peak, identity=identity, page=page)
+
+
+@contextmanager
+def task_memory_explained(setup: TaskSetup) -> Iterator[None]:
+    """Turn memory that runs out inside into an OutOfMemoryError that says what takes less of it."""
+    try:
+        yield
+    except Exception as error:
+        if isinstance(error, OutOfMemoryError) or not is_out_of_memory(error):
+            raise
+        rows, parts = setup.splits["train"].rows, setup.config.engine.accumulation
+        more = "--batch-size auto" if parts == 1 else f"--accumulation {8 if parts == 'auto' else 2 * parts}"
+        raise OutOfMemoryError(
+            f"out of memory: steps of up to {setup.examples_per_step} examples of up to {rows.longest} tokens do not "
+            f"fit; give {more}, which computes the same steps in more parts, or --recompute, or a smaller --seq-length"
+        ) from error
+
+
+def _run_seed(
+    setup: TaskSetup,
+    model: nn.Module,
+    folder: Path,
+    *,
+    seed: int,
+    peak: PeakCallback,
+    identity: Mapping[str, Any],
+    page: Page | None,
+) -> SeedRun:
     began = time.perf_counter()
     (state, objective, engine), loader = setup.begin(model, seed), setup.loader(seed)
     watch, progress, window = setup.config.watch, state.progress, MetricsWindow()

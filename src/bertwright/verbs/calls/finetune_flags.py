@@ -83,8 +83,9 @@ class FinetuneFlags(TypedDict, total=False):
     """The first seed."""
     epochs: Annotated[float, Sets("schedule.epochs", "3; translate 10")]
     """Passes over the training file."""
-    batch_size: Annotated[int, Sets("batches.rows", "32; translate and embed 64")]
-    """Examples a step; fewer where they have more than --batches.tokens together."""
+    batch_size: Annotated[int | str, Sets("batches.rows", "32; translate and embed 64")]
+    """Examples a step; fewer where they have more than --batches.tokens together. auto: as many as usual, computed in
+    as few micro-batches as fit into memory (--accumulation auto)."""
     seq_length: Annotated[int, Sets("batches.max_length", "512; translate 256 on either side")]
     """Longest row in tokens, and never more than the model reads."""
     learning_rate: Annotated[float, Sets("optimizer.learning_rate", RATES)]
@@ -93,7 +94,7 @@ class FinetuneFlags(TypedDict, total=False):
     """Fraction of the run in which the learning rate rises."""
     weight_decay: Annotated[float, Sets("optimizer.weight_decay", "0.01")]
     """Decoupled weight decay; never on biases and LayerNorms."""
-    accumulation: Annotated[int, Sets("engine.accumulation", "1")]
+    accumulation: Annotated[int | str, Sets("engine.accumulation", "1")]
     """Micro-batches a step is computed in, one after another: less memory, the same model but for rounding."""
     recompute: Annotated[bool, Sets("engine.recompute")]
     """Compute blocks again in the backward pass instead of keeping what they computed: less memory for long rows and
@@ -188,6 +189,8 @@ def finetune_settings(task: str, flags: Mapping[str, Any]) -> dict[str, Any]:
 
     >>> finetune_settings("tag", {"crf": True, "batch_size": 16, "label_names": "O,B-PER"})
     {'head': {'crf': True}, 'batches': {'rows': 16}, 'columns': {'label_names': ['O', 'B-PER']}}
+    >>> finetune_settings("classify", {"batch_size": "auto"})
+    {'engine': {'accumulation': 'auto'}}
     """
     given = {name: value for name, value in flags.items() if value is not None}
     odd = next((name for name in OF_TRANSLATE if name in given), None)
@@ -196,6 +199,8 @@ def finetune_settings(task: str, flags: Mapping[str, Any]) -> dict[str, Any]:
     odd = next((name for name in OF_EMBED if name in given), None)
     if odd is not None and task != "embed":
         raise UsageError(f"{dashed(odd)} is for embed; {task} has no use for it, so leave it out")
+    if given.get("batch_size") == "auto":
+        given = {"accumulation": "auto"} | {name: value for name, value in given.items() if name != "batch_size"}
     settings = settings_of_flags(FinetuneFlags, given)
     if "encoding" in given:
         section = "translate" if task == "translate" else "columns"
