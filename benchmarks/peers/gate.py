@@ -1,8 +1,8 @@
 """Lets sides of a benchmark take turns: each stops after its warm-up and after every turn, and waits for the word.
 
 A side is a process. It prints a line of JSON when it is warm ("ready": seconds since STARTED, of its environment) and
-one a turn ("seconds" and what was done in them), and reads a line before each turn. So the sides start and compile side by side,
-and nothing is measured while another side works.
+one a turn ("seconds" and what was done in them), and reads a line before each turn. So the sides start and compile side
+by side, and nothing is measured while another side works.
 """
 
 from __future__ import annotations
