@@ -118,7 +118,7 @@ def predict(part: Part) -> None:
     from bertwright.inference.predictors import open_predictor
 
     texts = (part.folder / "texts.txt").read_text(encoding="utf-8").splitlines()
-    predictor = open_predictor(part.folder / "task")
+    predictor = open_predictor(part.folder / "task" / "model")
     predictor.predict([(text,) for text in texts[:64]])
     speeds: dict[str, list[float]] = {"ours": []}
     ask = None if missing_peer() else best_pipeline(part, texts)
@@ -143,7 +143,7 @@ def best_pipeline(part: Part, texts: list[str]) -> Any:
     """Return what asks the pipeline, at the type and batch size that are fastest on some of the texts."""
     import pipeline
 
-    opened = pipeline.open_pipelines(str(part.folder / "task"), list(pipeline.TYPES))
+    opened = pipeline.open_pipelines(str(part.folder / "task" / "model"), list(pipeline.TYPES))
     some = texts[:: max(1, len(texts) // (50 if part.toy else 500))]
     sizes = (8, 32) if part.toy else (32, 128, 512)
     swept = {
