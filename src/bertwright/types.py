@@ -16,6 +16,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
+from types import NoneType
 from typing import TYPE_CHECKING, Any, Self
 
 from bertwright.errors import UsageError
@@ -40,13 +41,30 @@ def listed(given: str | Path | Iterable[str | Path], *, what: str = "texts") -> 
     return [str(one) for one in several]
 
 
+@dataclass(frozen=True)
+class RowLayout:
+    """What is known of the rows of a batch where it is made, so that nobody has to ask a GPU for it.
+
+    full       whether every row is one document, or a pair, without padding
+    sequences  of packed rows, at least as many as there are runs of tokens of one document, or of the padding of a row;
+               0 where nobody has counted
+    """
+
+    full: bool = False
+    sequences: int = 0
+
+
+UNKNOWN_ROWS = RowLayout()
+"""Rows of which nothing is known beforehand."""
+
+
 class _OnDevice:
     """A frozen dataclass of tensors that can be moved as one."""
 
     def tensors(self) -> dict[str, Any]:
         """Return the tensors it holds, by their names."""
         held = {field.name: getattr(self, field.name) for field in fields(self)}  # type: ignore[arg-type]
-        return {name: value for name, value in held.items() if value is not None and not isinstance(value, bool)}
+        return {name: value for name, value in held.items() if not isinstance(value, (NoneType, bool, RowLayout))}
 
     def to(self, device: torch.device) -> Self:
         """Return the same parcel with every tensor on `device`."""
@@ -91,12 +109,14 @@ class Batch(TokenRows):
     next_label      [B] int64     0: B continues A; 1: B comes from another document. None for single segments
     documents       [B, S] int64  k for the k-th document of a packed row, from 1, 0 for padding; tokens see their own
                                   document alone. None where a row is one document, or a pair
+    layout          what is known of the rows without looking at tensors
     """
 
     maskable: Tensor
     word_starts: Tensor
     next_label: Tensor | None = None
     documents: Tensor | None = None
+    layout: RowLayout = UNKNOWN_ROWS
 
 
 @dataclass(frozen=True)
@@ -116,6 +136,7 @@ class MaskedBatch(TokenRows):
                       the last is the next token: M is S - 1
     boundaries        [B, 2, K] int64 positions before and after each of K runs of masked tokens, which a head of an
                                    objective reads, 0 where a row has fewer; or None
+    layout            that of the batch
     """
 
     masked_positions: Tensor
@@ -127,6 +148,7 @@ class MaskedBatch(TokenRows):
     first_ids: Tensor | None = None
     boundaries: Tensor | None = None
     causal: bool = False
+    layout: RowLayout = UNKNOWN_ROWS
 
     @property
     def dynamic_slots(self) -> tuple[Tensor, ...]:

@@ -18,6 +18,7 @@ from bertwright.model.layers.attention import Attention, gather_positions
 from bertwright.model.layers.attention_mask import AttentionMask, LongRowMask
 from bertwright.model.layers.dropout import Dropout
 from bertwright.model.layers.linear import Linear
+from bertwright.types import UNKNOWN_ROWS, RowLayout
 
 SMALL_RMS = 0.05
 """Root mean square of word embeddings that `shrink_embeddings` aims at."""
@@ -147,10 +148,15 @@ class BertForPreTraining(Encoder):
         return block
 
     def block_inputs(
-        self, attention_mask: Tensor, documents: Tensor | None, *, causal: bool = False
+        self,
+        attention_mask: Tensor,
+        documents: Tensor | None,
+        *,
+        causal: bool = False,
+        layout: RowLayout = UNKNOWN_ROWS,
     ) -> list[tuple[Any, ...]]:
         """Return the mask of rows [B, S], the same for each block."""
-        return [(self.build_mask(attention_mask, documents, causal=causal),)] * len(self.blocks)
+        return [(self.build_mask(attention_mask, documents, causal=causal, layout=layout),)] * len(self.blocks)
 
     def nsp_logits(self, hidden: Tensor) -> Tensor | None:
         """Return logits [B, 2] (B continues A, B comes from elsewhere) from hidden states, [CLS] first, or None."""

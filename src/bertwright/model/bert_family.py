@@ -129,7 +129,7 @@ class Electra(BertForPreTraining):
         if not self.config.discriminator:
             return super().forward(batch, head)
         rows = batch.input_ids, batch.token_type_ids, batch.attention_mask
-        hidden = self.encode(*rows, documents=batch.documents)
+        hidden = self.encode(*rows, documents=batch.documents, layout=batch.layout)
         return Scores(mlm=hidden[:, :0], nsp=None, replaced=self.rtd_logits(hidden))
 
     def rtd_logits(self, hidden: Tensor) -> Tensor:

@@ -18,6 +18,7 @@ from bertwright.model.config import Activation, BertConfig, ModelConfig
 from bertwright.model.layers.attention import Attention, gather_positions
 from bertwright.model.layers.attention_mask import AttentionMask, LongRowMask, build_mask
 from bertwright.model.layers.dropout import Dropout
+from bertwright.types import UNKNOWN_ROWS, RowLayout
 
 SCORES = 3
 """Products that a score is the sum of."""
@@ -140,6 +141,7 @@ class Deberta(BertForPreTraining):
     block_type: ClassVar[type[Block]] = DebertaBlock
     has_nsp_head = False
     bare_has_pooler: ClassVar[bool] = False
+    adds_to_scores: ClassVar[bool] = True
 
     def __init__(self, config: DebertaConfig, *, drawn: bool = True) -> None:
         """Draw the weights from torch's default generator; not `drawn`, for those who load others, they are any."""
@@ -148,9 +150,17 @@ class Deberta(BertForPreTraining):
         self.register_buffer("buckets", table, persistent=False)
 
     def block_inputs(
-        self, attention_mask: Tensor, documents: Tensor | None, *, causal: bool = False
+        self,
+        attention_mask: Tensor,
+        documents: Tensor | None,
+        *,
+        causal: bool = False,
+        layout: RowLayout = UNKNOWN_ROWS,
     ) -> list[tuple[Any, ...]]:
-        """Return the mask of rows [B, S] with their distances, the same for each block."""
+        """Return the mask of rows [B, S] with their distances, the same for each block.
+
+        Distances are added to the scores of all pairs, which no kernel without a mask takes.
+        """
         positions = torch.arange(attention_mask.shape[1], device=attention_mask.device)
         distances = positions[:, None] - positions + self.config.max_positions - 1
         buckets = self.get_buffer("buckets")[distances]

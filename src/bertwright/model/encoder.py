@@ -15,8 +15,10 @@ from torch.utils.checkpoint import checkpoint
 
 from bertwright.model.config import ModelConfig
 from bertwright.model.heads import MaskedTokenHead
-from bertwright.model.layers.attention_mask import AttentionMask, LongRowMask, build_mask
-from bertwright.types import MaskedBatch, Scores
+from bertwright.model.layers.attention_kernel import AttentionCall, capability_of, has_varlen, kernel_for, rows_of
+from bertwright.model.layers.attention_mask import AttentionMask, LongRowMask, build_mask, kernel_mask
+from bertwright.model.layers.on_gpu import on_gpu
+from bertwright.types import UNKNOWN_ROWS, MaskedBatch, RowLayout, Scores
 
 HeadType = Literal["row", "choice", "token", "span"]
 """What the head of a task scores: a whole row, or one among several rows; tokens of a row, or a span of them."""
@@ -46,6 +48,8 @@ class Encoder(nn.Module, ABC):
     """Whether blocks keep their input alone until the backward pass, and are computed again there."""
     has_nsp_head: bool = False
     """Whether there is a next-sentence head; it reads the first token of a row."""
+    adds_to_scores: ClassVar[bool] = False
+    """Whether its attention adds to the scores of each pair of tokens more than a mask."""
     output_words: nn.Embedding
     """The matrix that words are scored with, where it is not that of their embeddings (`tie_word_embeddings`)."""
     embeddings: nn.Module
@@ -55,9 +59,19 @@ class Encoder(nn.Module, ABC):
 
     @abstractmethod
     def block_inputs(
-        self, attention_mask: Tensor, documents: Tensor | None, *, causal: bool = False
+        self,
+        attention_mask: Tensor,
+        documents: Tensor | None,
+        *,
+        causal: bool = False,
+        layout: RowLayout = UNKNOWN_ROWS,
     ) -> list[tuple[Any, ...]]:
         """Return what each block reads of rows [B, S] beside hidden states: their mask, and rotary angles if any."""
+
+    @property
+    def windows(self) -> tuple[int | None, ...]:
+        """What tokens attend to in one block or another: so many around them, or None for all."""
+        return (None,)
 
     @property
     def word_embeddings(self) -> nn.Embedding:
@@ -75,14 +89,15 @@ class Encoder(nn.Module, ABC):
         documents: Tensor | None = None,
         *,
         causal: bool = False,
+        layout: RowLayout = UNKNOWN_ROWS,
     ) -> Tensor:
         """Return the last hidden states [B, S, H] of ids [B, S], token types [B, S] and a mask [B, S] bool.
 
         With `at` [B, M], those at these positions alone, [B, M, H]: the last block computes no others. With `documents`
         [B, S] (see `Batch`) they are what each document of a packed row would have alone in a row. Where `causal`, each
-        token attends to itself and those before it alone.
+        token attends to itself and those before it alone. `layout` is what is known of the rows beforehand.
         """
-        inputs = self.block_inputs(attention_mask, documents, causal=causal)
+        inputs = self.block_inputs(attention_mask, documents, causal=causal, layout=layout)
         hidden: Tensor = self.embeddings(input_ids, token_type_ids, documents)
         for block, others in zip(self.blocks[:-1], inputs[:-1], strict=True):
             hidden = self._through(block, hidden, *others)
@@ -152,15 +167,14 @@ class Encoder(nn.Module, ABC):
         the last are scored, and [CLS], which sees itself alone, is asked nothing about the row. With a `head` of the
         objective, the vocabulary is scored too by the vectors it makes of the hidden states at `batch.boundaries`.
         """
-        read = batch.masked_positions
+        read, rows = batch.masked_positions, (batch.input_ids, batch.token_type_ids, batch.attention_mask)
         if batch.causal:
-            rows = batch.input_ids, batch.token_type_ids, batch.attention_mask
-            hidden = self.encode(*rows, documents=batch.documents, causal=True)
+            hidden = self.encode(*rows, documents=batch.documents, causal=True, layout=batch.layout)
             return Scores(mlm=self.mlm_logits(hidden[:, : read.shape[1]]), nsp=None)
         if head is not None and batch.boundaries is not None:
             read = torch.cat([read, batch.boundaries.flatten(1)], 1)
         at = functional.pad(read, (1, 0)) if self.has_nsp_head else read
-        hidden = self.encode(batch.input_ids, batch.token_type_ids, batch.attention_mask, at, documents=batch.documents)
+        hidden = self.encode(*rows, at, documents=batch.documents, layout=batch.layout)
         first = at.shape[1] - read.shape[1]
         end = first + batch.masked_positions.shape[1]
         vectors = None if head is None else head(hidden[:, end:], batch)
@@ -171,17 +185,53 @@ class Encoder(nn.Module, ABC):
         )
 
     def build_mask(
-        self, attention_mask: Tensor, documents: Tensor | None, *, window: int | None = None, causal: bool = False
+        self,
+        attention_mask: Tensor,
+        documents: Tensor | None,
+        *,
+        window: int | None = None,
+        causal: bool = False,
+        layout: RowLayout = UNKNOWN_ROWS,
     ) -> AttentionMask | LongRowMask:
-        """Return the mask of rows [B, S]; one of blocks in compiled code on CUDA, where no probability is dropped.
-
-        Uncompiled, a mask of blocks would be computed as a bias is, only slower.
-        """
-        if attention_mask.shape[1] > LONG and not attention_mask.is_cuda and not torch.compiler.is_compiling():
+        """Return the mask of rows [B, S]: of numbers for all pairs of tokens only where no kernel does without."""
+        call = self.attention_call(attention_mask, documents, window=window, causal=causal, layout=layout)
+        kernel = kernel_for(call, varlen=has_varlen())
+        if kernel == "cpu" and call.length > LONG and not call.compiled:
             return LongRowMask(attention_mask, documents, window, causal)
-        drops = self.training and self.config.attention_dropout > 0
-        blocks = attention_mask.is_cuda and torch.compiler.is_compiling() and not drops
-        return build_mask(attention_mask, documents, window=window, blocks=blocks, causal=causal)
+        if kernel in ("cpu", "mask"):
+            return build_mask(attention_mask, documents, window=window, causal=causal)
+        return kernel_mask(kernel, attention_mask, documents, layout, window=window, causal=causal)
+
+    def attention_call(
+        self,
+        attention_mask: Tensor,
+        documents: Tensor | None,
+        *,
+        window: int | None = None,
+        causal: bool = False,
+        layout: RowLayout = UNKNOWN_ROWS,
+    ) -> AttentionCall:
+        """Return what is known of the attention of rows [B, S] before it is computed."""
+        gpu = on_gpu(attention_mask)
+        layout = layout if gpu else UNKNOWN_ROWS  # code for a CPU is the same whatever it says
+        dtype = self.word_embeddings.weight.dtype
+        if torch.is_autocast_enabled(attention_mask.device.type):
+            dtype = torch.get_autocast_dtype(attention_mask.device.type)
+        first = getattr(self.blocks[0], "attention", None)
+        return AttentionCall(
+            device="cuda" if gpu else "cpu",
+            capability=capability_of(attention_mask.device.index or 0) if gpu else (0, 0),
+            dtype=dtype,
+            width=self.config.hidden_size // self.config.heads,
+            rows=rows_of(documents, layout),
+            length=attention_mask.shape[1],
+            window=window,
+            causal=causal,
+            dropout=self.config.attention_dropout if self.training else 0.0,
+            compiled=torch.compiler.is_compiling(),
+            scores=self.adds_to_scores or getattr(first, "observe", None) is not None,
+            counted=layout.sequences > 0,
+        )
 
 
 def parameter_count(model: nn.Module) -> int:

@@ -22,6 +22,8 @@ from bertwright.model.layers.attention import Attention, gather_positions, rotar
 from bertwright.model.layers.attention_mask import AttentionMask, LongRowMask
 from bertwright.model.layers.dropout import Dropout
 from bertwright.model.layers.linear import Linear, linear
+from bertwright.model.layers.on_gpu import on_gpu
+from bertwright.types import UNKNOWN_ROWS, RowLayout
 
 
 class ModernEmbeddings(nn.Module):
@@ -53,10 +55,18 @@ class GatedInner(nn.Module):
 
     def forward(self, hidden: Tensor) -> Tensor:
         """Return [B, S, H] from [B, S, H]."""
-        # One product of twice the width is faster than two, and Muon still finds the two matrices of the paper.
-        inner, gate = linear(hidden, torch.cat([self.inner.weight, self.gate.weight]), None).chunk(2, dim=-1)
+        inner, gate = self._expand(hidden)
         projected: Tensor = self.outer(self.dropout(functional.gelu(inner) * gate))
         return projected
+
+    def _expand(self, hidden: Tensor) -> tuple[Tensor, ...]:
+        """Return both projections; on a CPU one product of twice the width is faster than two.
+
+        The parameters stay apart: Muon still finds the two matrices of the paper.
+        """
+        if on_gpu(hidden):
+            return self.inner(hidden), self.gate(hidden)
+        return linear(hidden, torch.cat([self.inner.weight, self.gate.weight]), None).chunk(2, dim=-1)
 
 
 class ModernBlock(nn.Module):
@@ -113,17 +123,28 @@ class ModernForMaskedLM(Encoder):
                 draw_weights(self.nsp_head, std=config.initializer_range)
 
     def block_inputs(
-        self, attention_mask: Tensor, documents: Tensor | None, *, causal: bool = False
+        self,
+        attention_mask: Tensor,
+        documents: Tensor | None,
+        *,
+        causal: bool = False,
+        layout: RowLayout = UNKNOWN_ROWS,
     ) -> list[tuple[Any, ...]]:
         """Return for each block the mask of rows [B, S] and its rotary angles: of whole rows, or of a window."""
         length = attention_mask.shape[1]
         # Copied, the angles look alike to the compiler in rows of every length, the longest too.
         angles = {kind: torch.cat([self.get_buffer(f"{kind}_rotation")[:, :length]]) for kind in ("global", "local")}
-        whole = local = (self.build_mask(attention_mask, documents, causal=causal), angles["global"])
+        rows: dict[str, Any] = {"causal": causal, "layout": layout}
+        whole = local = (self.build_mask(attention_mask, documents, **rows), angles["global"])
         if self.config.global_every > 1:
-            window = self.build_mask(attention_mask, documents, window=self.config.local_window, causal=causal)
+            window = self.build_mask(attention_mask, documents, window=self.config.local_window, **rows)
             local = (window, angles["local"])
         return [whole if self.config.is_global(index) else local for index in range(self.config.layers)]
+
+    @property
+    def windows(self) -> tuple[int | None, ...]:
+        """All tokens, and in local blocks those around."""
+        return (None, self.config.local_window) if self.config.global_every > 1 else (None,)
 
     def nsp_logits(self, hidden: Tensor) -> Tensor | None:
         """Return logits [B, 2] (B continues A, B comes from elsewhere) from hidden states, [CLS] first, or None."""

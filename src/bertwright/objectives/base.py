@@ -190,4 +190,5 @@ def unhidden(batch: Batch) -> MaskedBatch:
         masked_weights=none.float(),
         next_label=batch.next_label,
         documents=batch.documents,
+        layout=batch.layout,
     )

@@ -112,5 +112,6 @@ def next_tokens(batch: Batch) -> MaskedBatch:
         masked_weights=weights,
         next_label=batch.next_label,
         documents=batch.documents,
+        layout=batch.layout,
         causal=True,
     )

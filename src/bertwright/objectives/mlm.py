@@ -113,6 +113,7 @@ class MaskedLanguageModel(NamedObjective):
             masked_weights=weights,
             next_label=batch.next_label,
             documents=batch.documents,
+            layout=batch.layout,
         )
 
     def hidden_ids(

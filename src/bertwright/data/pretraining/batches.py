@@ -18,6 +18,7 @@ the text at 128 and 1.3 times at 512.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from functools import lru_cache, partial
 from typing import Protocol
@@ -32,7 +33,7 @@ from bertwright.data.pretraining.planned_rows import PlannedRows, join_rows
 from bertwright.data.pretraining.sentence_windows import BLOCK_TOKENS, STRETCH_TOKENS, WINDOW_TOKENS, Blocks, Text
 from bertwright.errors import DataError
 from bertwright.rng import stream
-from bertwright.types import Batch
+from bertwright.types import Batch, RowLayout
 
 Planner = Callable[[Text, int, np.random.Generator], PlannedRows]
 
@@ -55,10 +56,22 @@ class SpecialTokens(Protocol):
         """Ends each segment."""
 
 
+def room_for_runs(count: int, *, expected: float) -> int:
+    """Return a number of runs of tokens, `count` or more, that is the same for nearly all batches of a source.
+
+    Half more than its batches have on average: the shape of what a GPU computes with would else change all the time.
+    """
+    room = 8 * math.ceil(1.5 * expected / 8)
+    while room < count:
+        room *= 2
+    return room
+
+
 class BatchSource:
     """Batches of `rows` rows of `length` tokens from one split, for any number of epochs.
 
     rows_per_epoch  rows in which the split passes by once; the same for every epoch and seed
+    runs_per_row    documents of a packed row and its padding, where it has some, on average
     """
 
     def __init__(
@@ -94,6 +107,7 @@ class BatchSource:
         self._plan_text: Planner = of_pairs if pairs else partial(plan_packed if pack else plan_singles, fill=fill)
         self._blocks = Blocks(shards, block_tokens=block_tokens, stretch_tokens=stretch_tokens)
         self.window_count = max(1, min(len(self._blocks), round(shards.token_count / window_tokens)))
+        self.runs_per_row = 1.0
         self.rows_per_epoch = self._measure(window_tokens // 4)
         self._layout = lru_cache(maxsize=2)(self._make_layout)
         self._plan = lru_cache(maxsize=2)(self._make_plan)
@@ -143,7 +157,16 @@ class BatchSource:
             word_starts=torch.from_numpy(words.reshape(count, length)),
             next_label=torch.from_numpy(rows.labels.astype(np.int64)) if self.pairs else None,
             documents=torch.from_numpy(segment) if self.pack else None,
+            layout=self._layout_of(attention, count=len(sizes)),
         )
+
+    def _layout_of(self, attention: np.ndarray, *, count: int) -> RowLayout:
+        """Return what is known of rows with tokens where `attention` [B, S] says so, of `count` segments in all."""
+        rows, full = len(attention), bool(attention.all())
+        if not self.pack:
+            return RowLayout(full=full)
+        runs = count + int((~attention[:, -1]).sum())
+        return RowLayout(full and count == rows, room_for_runs(runs, expected=rows * self.runs_per_row))
 
     def _opens(self, rows: PlannedRows) -> np.ndarray:
         """Return [N] bool: which segments begin with [CLS], the first of a row and, but for pairs, every one."""
@@ -197,4 +220,5 @@ class BatchSource:
         rng = stream("measure", self.shards.fingerprint, self.length)
         rows = self._plan_text(blocks.window(sample), self.length, rng)
         scale = total / int(blocks.token_counts[sample].sum())
+        self.runs_per_row = len(rows.starts) / len(rows) + 1
         return max(1, round(len(rows) * scale))

@@ -9,7 +9,7 @@ how many of a source's rows came before, follow by arithmetic: batch t is a pure
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import fields
+from dataclasses import replace
 from fractions import Fraction
 from functools import lru_cache
 from typing import Any
@@ -17,9 +17,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from bertwright.data.pretraining.batches import BatchSource
+from bertwright.data.pretraining.batches import BatchSource, room_for_runs
 from bertwright.rng import stream
-from bertwright.types import Batch
+from bertwright.types import Batch, RowLayout
 
 CYCLE = 4096
 """Rows drawn in one permutation."""
@@ -64,10 +64,17 @@ class MixtureSource:
         ]
         places = torch.from_numpy(np.argsort(np.argsort(owners, kind="stable"), kind="stable"))
         joined: dict[str, Any] = {}
-        for field in fields(Batch):
-            parts = [getattr(batch, field.name) for batch in batches]
-            joined[field.name] = None if parts[0] is None else torch.cat(parts)[places]
-        return Batch(**joined)
+        for name in batches[0].tensors():
+            joined[name] = torch.cat([getattr(batch, name) for batch in batches])[places]
+        return replace(batches[0], **joined, layout=self._layout_of(batches))
+
+    def _layout_of(self, batches: Sequence[Batch]) -> RowLayout:
+        """Return what is known of the rows of several sources together."""
+        full = all(batch.layout.full for batch in batches)
+        if batches[0].documents is None:
+            return RowLayout(full)
+        expected = self.rows * max(source.runs_per_row for source in self.sources)
+        return RowLayout(full, room_for_runs(sum(batch.layout.sequences for batch in batches), expected=2 * expected))
 
     def _before(self, row: int) -> np.ndarray:
         """Return how many of the first `row` rows, whole cycles, are each source's, int64 [K]."""

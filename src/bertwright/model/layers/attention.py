@@ -14,12 +14,16 @@ from torch.nn.attention.flex_attention import BlockMask, flex_attention
 from torch.utils.checkpoint import checkpoint
 
 from bertwright.model.config import ModelConfig
-from bertwright.model.layers.attention_mask import AttentionMask, LongRowMask
+from bertwright.model.layers.attention_kernel import attend_varlen, reach_of
+from bertwright.model.layers.attention_mask import AttentionMask, KernelMask, LongRowMask
 from bertwright.model.layers.dropout import Dropout
 from bertwright.model.layers.linear import Linear, linear
+from bertwright.model.layers.on_gpu import on_gpu
 
 CHUNK = 2**22
 """Scores of a long row that are computed together: 16 MB of float32, of all heads."""
+LEAST_HALF = -60000.0
+"""Stands for MASK_VALUE in float16, which ends at 65,504."""
 
 
 class Attention(nn.Module):
@@ -81,7 +85,7 @@ class Attention(nn.Module):
         It never writes scores to memory: of rows of 256 tokens in float32, 12 heads of 32, it takes 3.9 ms instead of
         16.1 on one core, of 113 tokens 2.0 instead of 4.1.
         """
-        if isinstance(mask, LongRowMask) or mask.blocks is not None:
+        if isinstance(mask, LongRowMask):
             return self.attend(fused, mask)
         query, key, value = self._split_heads(fused, 3)
         return self._by_kernel(query, key, value, mask.bias).transpose(1, 2).flatten(2)
@@ -90,22 +94,33 @@ class Attention(nn.Module):
         self, query: Tensor, key: Tensor, value: Tensor, mask: AttentionMask | LongRowMask, at: Tensor | None = None
     ) -> Tensor:
         """Return [B, A, M, H/A], what each head found, by the way that suits rows and device."""
+        if isinstance(mask, KernelMask):
+            return self._on_gpu(query, key, value, mask, at)
         if isinstance(mask, LongRowMask):
             found: Tensor = self._in_chunks(query, key, value, mask, at)
             return found
-        if at is None and mask.blocks is not None:
-            return self._by_blocks(query, key, value, mask.blocks)
         bias = mask.bias
-        if at is None and mask.is_causal and query.is_cuda:
-            return self._by_kernel(query, key, value, None)
         if at is not None and bias.shape[2] > 1:
             bias = gather_positions(bias[:, 0].expand(len(at), -1, -1), at)[:, None]
         return self._by_bias(query, key, value, bias)
 
+    def _on_gpu(self, query: Tensor, key: Tensor, value: Tensor, mask: KernelMask, at: Tensor | None) -> Tensor:
+        """Attend by the kernel that was chosen; the few queries `at` positions by a mask of them, if they need any."""
+        if at is not None:
+            return self._by_kernel(query, key, value, mask.bias_of(at))
+        if mask.sequences is not None:
+            queries, keys, values = (heads.transpose(1, 2).flatten(0, 1) for heads in (query, key, value))
+            length, reach = query.shape[2], reach_of(mask.window, causal=mask.causal)
+            found = attend_varlen(queries, keys, values, mask.sequences, longest=length, reach=reach)
+            return found.view(-1, length, *found.shape[1:]).transpose(1, 2)
+        if mask.blocks is not None:
+            return self._by_blocks(query, key, value, mask.blocks)
+        return self._by_kernel(query, key, value, None, causal=mask.causal)
+
     def _by_bias(self, query: Tensor, key: Tensor, value: Tensor, bias: Tensor) -> Tensor:
         if self.observe is not None:
             self.observe(torch.softmax(query @ key.transpose(-1, -2) * query.shape[-1] ** -0.5 + bias, -1))
-        return self._by_kernel(query, key, value, bias) if query.is_cuda else self._on_cpu(query, key, value, bias)
+        return self._by_kernel(query, key, value, bias) if on_gpu(query) else self._on_cpu(query, key, value, bias)
 
     def _output_projection(self, attended: Tensor) -> Tensor:
         """Return [B, M, H] from what each head found, [B, A, M, H/A]."""
@@ -122,10 +137,12 @@ class Attention(nn.Module):
         return query, key, value
 
     def fused_projection(self, hidden: Tensor, layers: list[Linear]) -> tuple[Tensor, ...]:
-        """Return [B, A, S, H/A] for each layer, by one matrix product over their weights side by side.
+        """Return [B, A, S, H/A] for each layer, on a CPU by one matrix product over their weights side by side.
 
         The parameters stay apart, so that an optimiser that works on matrices sees the matrices of the paper.
         """
+        if on_gpu(hidden):
+            return tuple(self._split_heads(layer(hidden), 1)[0] for layer in layers)
         # Joining the weights copies 3 H^2 numbers; one product of [B S, H] by [H, 3 H] instead of three saves more: the
         # hidden states are read from memory once.
         weight = torch.cat([layer.weight for layer in layers])
@@ -204,16 +221,20 @@ class Attention(nn.Module):
         weights.sub_(weights.amax(-1, keepdim=True)).exp_()
         return self._weighted_mean(weights, value)
 
-    def _by_kernel(self, query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None) -> Tensor:
-        """Compute by torch's own kernel for the device; without a bias tokens attend to those before them."""
+    def _by_kernel(
+        self, query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None, *, causal: bool = False
+    ) -> Tensor:
+        """Compute by torch's own kernel for the device."""
         rate = self.dropout.rate if self.training else 0.0
-        added = None if bias is None else bias.to(query.dtype)
+        if bias is not None:
+            # What float16 cannot hold would be minus infinity, and a query that sees nothing no number.
+            bias = (bias.clamp(min=LEAST_HALF) if query.dtype == torch.float16 else bias).to(query.dtype)
         return functional.scaled_dot_product_attention(
-            query, key, value, attn_mask=added, dropout_p=rate, is_causal=bias is None
+            query, key, value, attn_mask=bias, dropout_p=rate, is_causal=causal
         )
 
     def _by_blocks(self, query: Tensor, key: Tensor, value: Tensor, blocks: BlockMask) -> Tensor:
-        """Skips blocks of tokens that attend to nothing of each other; has no dropout (see `Encoder.build_mask`)."""
+        """Skips blocks of tokens that attend to nothing of each other; has no dropout (see `kernel_for`)."""
         attended = flex_attention(query, key, value, block_mask=blocks)
         assert isinstance(attended, Tensor)
         return attended

@@ -1,9 +1,9 @@
 """Turns the tokens and documents of rows into a mask: which tokens of its row each token may attend to.
 
 Those of the same document, in a local block near ones alone, and in a causal batch those before it alone. The mask is
-made once a forward pass, as numbers added to the scores, and for packed rows in a compiled CUDA model also as a mask of
-blocks, from which the compiler makes a kernel that never reads numbers for every pair of tokens. For long rows on a CPU
-these numbers, 268 MB for a row of 8,192 tokens, are made for some queries at a time (`LongRowMask`).
+made once a forward pass, as numbers added to the scores. For long rows on a CPU these numbers, 268 MB for a row of
+8,192 tokens, are made for some queries at a time (`LongRowMask`). Kernels of a GPU read no numbers for pairs of tokens,
+but where each document begins, or which blocks of pairs see nothing of each other (`KernelMask`).
 """
 
 from __future__ import annotations
@@ -13,7 +13,11 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 from torch.nn.attention.flex_attention import BlockMask, create_block_mask
+
+from bertwright.model.layers.attention_kernel import Kernel
+from bertwright.types import UNKNOWN_ROWS, RowLayout
 
 Rule = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
 
@@ -26,14 +30,10 @@ all are masked, stays finite, which minus infinity would not."""
 class AttentionMask:
     """What each token of a batch attends to.
 
-    bias       [B or 1, 1, 1 or S, S] float32: 0 where a token may be attended to, MASK_VALUE where not
-    blocks     the same for `flex_attention`, or None where `bias` is to be used
-    is_causal  whether it says no more than that tokens attend to those before them: kernels for that need no `bias`
+    bias  [B or 1, 1, 1 or S, S] float32: 0 where a token may be attended to, MASK_VALUE where not
     """
 
     bias: Tensor
-    blocks: BlockMask | None = None
-    is_causal: bool = False
 
 
 @dataclass(frozen=True)
@@ -63,25 +63,78 @@ class LongRowMask:
         return attention_bias(*rows, window=self.window, queries=queries, keys=keys, causal=self.causal)
 
 
-def build_mask(
+@dataclass(frozen=True)
+class KernelMask(LongRowMask):
+    """What each token of a batch attends to, for a kernel that reads no numbers for pairs of tokens.
+
+    kernel     "no mask", "varlen" or "flex"
+    layout     what is known of the rows
+    sequences  [N + 1] int32: where among all tokens of the batch, row after row, each run of tokens begins that see one
+               another, those of a document or of the padding of a row; the last entry is B S. For "varlen"
+    blocks     which blocks of pairs are skipped, for "flex"
+    """
+
+    kernel: Kernel = "no mask"
+    layout: RowLayout = UNKNOWN_ROWS
+    sequences: Tensor | None = None
+    blocks: BlockMask | None = None
+
+    def bias_of(self, at: Tensor | None) -> Tensor | None:
+        """Return what is added to the scores of queries at positions [B, M], or at all; None where that is nothing."""
+        if self.layout.full and self.window is None and not self.causal:
+            return None
+        rows = None if self.layout.full else self.documents
+        return attention_bias(self.attention_mask, rows, window=self.window, queries=at, causal=self.causal)
+
+
+def kernel_mask(
+    kernel: Kernel,
     attention_mask: Tensor,
-    documents: Tensor | None = None,
+    documents: Tensor | None,
+    layout: RowLayout,
     *,
     window: int | None = None,
-    blocks: bool = False,
     causal: bool = False,
+) -> KernelMask:
+    """Return the mask of rows [B, S] for a kernel (see `kernel_for`)."""
+    sequences = blocks = None
+    if kernel == "varlen":
+        sequences = sequence_starts(attention_mask, documents, layout)
+    elif kernel == "flex":
+        assert documents is not None
+        rows, length = documents.shape
+        rule = mask_mod(documents, window, causal=causal)
+        blocks = create_block_mask(rule, rows, None, length, length, device=documents.device)
+    return KernelMask(attention_mask, documents, window, causal, kernel, layout, sequences, blocks)
+
+
+def sequence_starts(attention_mask: Tensor, documents: Tensor | None, layout: RowLayout) -> Tensor:
+    """Return `KernelMask.sequences` of rows [B, S], by operations whose shapes do not depend on numbers.
+
+    N is B for full rows, 2 B for padded ones, each of which ends in padding, if perhaps none, and `layout.sequences`
+    for packed ones, the last of them empty.
+    """
+    rows, length = attention_mask.shape
+    ends = torch.arange(0, rows * length + 1, length, dtype=torch.int32, device=attention_mask.device)
+    if layout.full:
+        return ends
+    if documents is None:
+        paddings = ends[:-1] + attention_mask.sum(1, dtype=torch.int32)
+        return torch.cat([torch.stack([ends[:-1], paddings], 1).flatten(), ends[-1:]])
+    opens = functional.pad(documents[:, 1:] != documents[:, :-1], (1, 0), value=True)
+    number = opens.flatten().cumsum(0)  # of the run that each token is in, from 1
+    wanted = torch.arange(1, layout.sequences + 2, device=documents.device)
+    return torch.searchsorted(number, wanted, out_int32=True)
+
+
+def build_mask(
+    attention_mask: Tensor, documents: Tensor | None = None, *, window: int | None = None, causal: bool = False
 ) -> AttentionMask:
     """Return the mask of rows [B, S] (see `Batch`); with `window`, of tokens at most window // 2 away alone.
 
-    A `causal` one is of tokens before the query alone. With `blocks`, and where rows are packed, it has a mask of
-    blocks too.
+    A `causal` one is of tokens before the query alone.
     """
-    bias = attention_bias(attention_mask, documents, window=window, causal=causal)
-    if documents is None or not blocks:
-        return AttentionMask(bias, is_causal=causal and documents is None and window is None)
-    rows, length = documents.shape
-    rule = mask_mod(documents, window, causal=causal)
-    return AttentionMask(bias, create_block_mask(rule, rows, None, length, length, device=documents.device))
+    return AttentionMask(attention_bias(attention_mask, documents, window=window, causal=causal))
 
 
 def attention_bias(

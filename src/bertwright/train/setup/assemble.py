@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
+from typing import Any
 
 import torch
 from torch import nn
@@ -35,6 +37,10 @@ from bertwright.train.setup.pretrain_loader import PretrainLoader, objective_of
 from bertwright.train.setup.step_parts import compute_in_parts
 from bertwright.train.state import Progress, TrainState
 from bertwright.train.step import Engine, ForwardLoss, forward_loss_of
+from bertwright.types import UNKNOWN_ROWS, Loss, RowLayout
+
+FIRST_BATCHES = 4
+"""Batches of a phase that say whether its rows are full."""
 
 
 def build(
@@ -164,7 +170,22 @@ def compiled_loss(
     )
     if reason:
         note(f"running uncompiled, slower: the compiler did not work here ({reason})")
-    return None if reason else loss
+    return None if reason else steady(loss, loader, engine)
+
+
+def steady(forward_loss: ForwardLoss, loader: PretrainLoader, engine: Engine) -> ForwardLoss:
+    """Return a compiled function that is not compiled again for a batch whose rows happen to be full.
+
+    On a GPU rows count as full where those of the first batches of a phase all are.
+    """
+    gpu, phases = engine.device.type == "cuda", range(len(loader.schedule.phases))
+    full = gpu and any(all(loader.draw(phase, t).layout.full for t in range(FIRST_BATCHES)) for phase in phases)
+
+    def of_steady_rows(example: Any) -> Loss:
+        layout = RowLayout(full and example.layout.full, example.layout.sequences) if gpu else UNKNOWN_ROWS
+        return forward_loss(replace(example, layout=layout))
+
+    return of_steady_rows
 
 
 def _run_each_phase(

@@ -19,9 +19,11 @@ from pathlib import Path
 
 from bertwright.log import note, working
 from bertwright.objectives.base import Objective
+from bertwright.train.auxiliary import encoder_of
 from bertwright.train.callbacks.base import Callback, StepReport
 from bertwright.train.setup.assemble import compiled_loss, join_processes
 from bertwright.train.setup.compile_ahead import BackgroundCompiler, is_kept, mark_kept
+from bertwright.train.setup.kernels_in_use import attention_in_use
 from bertwright.train.setup.pretrain_config import PretrainConfig, keep_found
 from bertwright.train.setup.pretrain_loader import PretrainLoader
 from bertwright.train.state import TrainState
@@ -120,6 +122,9 @@ class CompileCallback(Callback):
         """Compile where the plan wants it by now, and have the engine compute the gradients of all processes."""
         note(self.plan.why)
         start, loss = self.plan.start, None
+        if self.engine.device.type == "cuda":
+            encoder = encoder_of(self.train_state.model)
+            note(f"attention: {attention_in_use(encoder, self.loader, self.engine, compiled=start is not None)}")
         if start is None or start > self.train_state.progress.step:
             self.engine.fewer_threads_before = start or 0
             self.done = start is None and not self.plan.by_speed

@@ -76,3 +76,24 @@ def test_pairs_keep_their_labels(make_shards: Callable[..., Shards], special: An
     assert batch.next_label is not None
     for ids, label in zip(batch.input_ids.tolist(), batch.next_label.tolist(), strict=True):
         assert known[tuple(ids)] == label
+
+
+def test_how_many_documents_mixed_rows_hold_is_known_beforehand(
+    make_shards: Callable[..., Shards], special: Any, documents: list[list[int]]
+) -> None:
+    """For packed sources at least as many as there are; the same number for every batch."""
+    packed = [
+        BatchSource(
+            make_shards(part, fingerprint=f"corpus {n}"),
+            special=special, length=64, rows=16, pairs=False, seed=3, pack=True,
+        )
+        for n, part in enumerate((documents[:200], documents[200:]))
+    ]  # fmt: skip
+    mixture, found = MixtureSource(packed, [2, 1], rows=16, seed=0), set()
+    for t in range(20):
+        batch = mixture.draw(t)
+        assert batch.documents is not None
+        here = torch.nn.functional.pad(batch.documents, (1, 0), value=-1)
+        assert batch.layout.sequences >= int((here[:, 1:] != here[:, :-1]).sum())
+        found.add(batch.layout.sequences)
+    assert len(found) == 1

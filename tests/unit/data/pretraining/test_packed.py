@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -184,3 +185,30 @@ def test_masks_hide_text_alone_and_words_of_one_document(make_shards: MakeShards
         assert not (chosen & ~batch.maskable).any()
         counts = torch.zeros((16, 23)).scatter_add_(1, batch.documents, chosen.float())[:, 1:]
         assert not whole_word or set(counts.unique().tolist()) == {0.0, 4.0}
+
+
+@pytest.mark.parametrize("kind", ["short", "middling", "articles"])
+def test_how_many_documents_rows_hold_is_known_beforehand(make_shards: MakeShards, special: Any, kind: str) -> None:
+    """At least as many as there are, and the same number for 20 batches out of 20: of 16 rows at a time, and of 3."""
+    shards = make_shards(drawn_from(kind))
+    for rows in (16, 3):
+        source = BatchSource(shards, special=special, length=128, rows=rows, pairs=False, seed=1, fill=True, pack=True)
+        found = set()
+        for t in range(20):
+            batch = source.draw(t)
+            assert batch.documents is not None
+            documents = torch.nn.functional.pad(batch.documents, (1, 0), value=-1)
+            assert batch.layout.sequences >= int((documents[:, 1:] != documents[:, :-1]).sum())
+            assert batch.layout.full == bool((batch.documents == 1).all())
+            found.add(batch.layout.sequences)
+        assert len(found) <= (1 if rows == 16 else 2)
+
+
+def test_rows_are_full_where_none_has_padding(make_shards: MakeShards, special: Any) -> None:
+    """Documents of 14 tokens fill rows of 16; of 13, none."""
+    for size, full in ((14, True), (13, False)):
+        shards = make_shards([[size]] * 50)
+        for pack in (False, True):
+            source = BatchSource(shards, special=special, length=16, rows=4, pairs=False, seed=1, pack=pack)
+            assert source.draw(0).layout.full == full
+            assert bool(source.draw(0).attention_mask.all()) == full

@@ -12,8 +12,8 @@ from bertwright.model.bert import positions_in
 from bertwright.model.build import build_encoder, named_size
 from bertwright.model.encoder import Encoder
 from bertwright.model.layers.attention import Attention
-from bertwright.model.layers.attention_mask import build_mask, mask_mod
-from bertwright.types import MaskedBatch
+from bertwright.model.layers.attention_mask import build_mask, kernel_mask, mask_mod
+from bertwright.types import MaskedBatch, RowLayout
 
 SIZES = [[5, 3, 6], [9, 7], [16], [2, 2, 2, 2]]
 LENGTH = 16
@@ -109,9 +109,9 @@ def test_attention_by_blocks_is_that_by_bias(window: int | None) -> None:
     layer = Attention(named_size("tiny", vocab_size=131), bias=True).eval()
     torch.manual_seed(2)
     query, key, value = torch.randn((3, len(SIZES), layer.heads, LENGTH, 64))
-    seen = build_mask(documents > 0, documents, window=window, blocks=True)
+    seen = kernel_mask("flex", documents > 0, documents, RowLayout(), window=window)
     assert seen.blocks is not None
     with torch.inference_mode():
-        by_blocks = layer._by_blocks(query, key, value, seen.blocks)
-        by_bias = layer._on_cpu(query, key, value, seen.bias)
+        by_blocks = layer._attend(query, key, value, seen)
+        by_bias = layer._on_cpu(query, key, value, build_mask(documents > 0, documents, window=window).bias)
     torch.testing.assert_close(by_blocks, by_bias, atol=1e-5, rtol=0)

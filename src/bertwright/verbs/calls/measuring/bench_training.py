@@ -25,6 +25,7 @@ from bertwright.train.auxiliary import encoder_of
 from bertwright.train.callbacks.base import Callback, StepReport
 from bertwright.train.loop import train as train_steps
 from bertwright.train.setup.assemble import build, compiled_loss, peak_flops
+from bertwright.train.setup.kernels_in_use import attention_in_use
 from bertwright.train.setup.pretrain_config import resolve
 from bertwright.train.setup.pretrain_loader import PretrainLoader
 from bertwright.train.state import TrainState
@@ -67,6 +68,7 @@ def bench_step(
     if compiles:
         engine.forward_loss = compiled_loss(state, loader, objective, engine, autotune=timed.engine.autotune)
     compiling = time.perf_counter() - began
+    attention = attention_in_use(encoder_of(state.model), loader, engine, compiled=compiles)
     peak = peak_flops(loader, engine)
     marks = Marks()
     train_steps(state, loader, objective, [marks], engine=engine)
@@ -78,12 +80,14 @@ def bench_step(
         "tokens_per_second": round(speed, 1),
         "mfu": round(work / peak, 4),
         "peak_flops": peak,
+        "attention": attention,
         "compile_seconds": round(compiling, 1),
         "milliseconds": {name: round(1000 * value, 2) for name, value in seconds.items()},
     }
     shown = {
         "speed": f"{speed:,.0f} tokens/s",
         "MFU": f"{figures['mfu']:.0%} of {peak / 1e9:,.0f} GFLOP/s",
+        "attention": attention,
         "compilation": f"{compiling:.0f} s" if compiles else "none: engine.compile is false",
         **{f"a step: {name}": f"{1000 * value:.1f} ms" for name, value in seconds.items()},
     }
