@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PYTEST := $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
-.PHONY: quickstart test check coverage matrix docs tour release clean
+.PHONY: quickstart test check coverage matrix docs tour gpu release clean
 quickstart: .venv/installed
 	$(BIN)/bertwright quickstart --out quickstart
 
@@ -30,6 +30,10 @@ docs: .venv/installed-docs
 tour: .venv/installed quickstart/run/model
 	$(BIN)/python .ci/tour.py quickstart
 
+gpu: .venv/installed
+	$(BIN)/pip install --quiet -c constraints.txt transformers accelerate
+	$(BIN)/python benchmarks/gpu.py --out gpu-results
+
 quickstart/run/model:
 	$(MAKE) quickstart
 
@@ -46,4 +50,4 @@ release:
 	touch $@
 
 clean:
-	rm -rf .venv .venv-* build dist site quickstart
+	rm -rf .venv .venv-* build dist site quickstart gpu-results

@@ -243,6 +243,7 @@ def work_inside(stage: Stage, out: Path, *, toy: bool) -> None:
     """Do the work of a part, in its own process."""
     from gpu_parts.part import Part
 
+    sys.path.append(str(Path(__file__).parent / "peers"))
     module, _, function = stage.work.partition(":")
     part = Part(out / "work", toy, out / "parts" / f"{stage.name}.json")
     getattr(import_module(f"gpu_parts.{module}"), function)(part, **stage.arguments)

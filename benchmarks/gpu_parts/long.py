@@ -49,8 +49,9 @@ def adapt(part: Part) -> None:
     line = json.loads(out.read_text(encoding="utf-8").splitlines()[-1])
     part.tell(line=line)
     _summary(part, f"adapt, {part.size('base')}, {line['minutes']} minutes", line)
-    change = line.get("before_after", {})
-    part.tell(before_after=change)
+    for name, text in line["before_after"]["texts"].items():
+        before, after = (text[when]["nats_per_token"] for when in ("before", "after"))
+        part.cell(f"held-out loss on {name}, {text['role']}", after, unit="nats", also=f"before: {before}")
 
 
 def _summary(part: Part, what: str, figures: dict[str, Any]) -> None:

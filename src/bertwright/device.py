@@ -236,12 +236,16 @@ def matmul_rate(
     left = torch.randn(rows, inner, device=device).to(dtype)
     right = torch.randn(outer, inner, device=device).to(dtype)
 
+    def wait() -> None:
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+
     def seconds(count: int) -> float:
+        wait()  # for what was ordered before, such as a step
         began = time.perf_counter()
         for _ in range(count):
             torch.nn.functional.linear(left, right)
-        if device.type == "cuda":
-            torch.cuda.synchronize()
+        wait()
         return time.perf_counter() - began
 
     count, each = 1, seconds(1)  # the first product also pays for what is made once
