@@ -29,8 +29,14 @@ from typing import Any
 
 SLACK = 3
 """Times as long as on a card that a part may take at toy size, on a CPU that may have other work."""
-USUAL = {"HF_HUB_OFFLINE": "1", "GOMP_SPINCOUNT": "20000", "TOKENIZERS_PARALLELISM": "false"}
-"""What parts find in their environment: no network, and threads that sleep soon where they wait for others."""
+USUAL = {
+    "HF_HUB_OFFLINE": "1",
+    "CUDA_VISIBLE_DEVICES": "0",
+    "GOMP_SPINCOUNT": "20000",
+    "TOKENIZERS_PARALLELISM": "false",
+}
+"""What parts find in their environment, where it is not set: no network, one card (the Trainer would take all), and
+threads that sleep soon where they wait for others."""
 
 
 @dataclass(frozen=True)
@@ -61,12 +67,12 @@ STAGES = (
     Stage("reads", "same:reads", limit=100, together=True),
     Stage("base-128", "speed:step", {"size": "base", "lengths": [128]}, least=60, limit=160),
     Stage("base-512", "speed:step", {"size": "base", "lengths": [512]}, least=60, limit=160),
-    Stage("memory", "room:memory", limit=60),
+    Stage("memory", "room:memory", limit=90),
     Stage("finetune", "speed:finetune", least=30, limit=90),
     Stage("predict", "speed:predict", limit=60),
     Stage("checkpoint", "saving:stall", least=35, limit=70),
     Stage("mini", "speed:step", {"size": "mini", "lengths": [128, 512]}, least=50, limit=120),
-    Stage("packed", "speed:packed", least=45, limit=90),
+    Stage("packed", "speed:packed", least=45, limit=120),
 )
 """The parts of the nine minutes, the most important first."""
 MODERN = {"size": "base", "lengths": [128, 512], "recipe": "fast", "architecture": "modernbert"}
@@ -90,9 +96,10 @@ class Outcome:
 class Running:
     """A part at work, in a process group of its own."""
 
-    def __init__(self, stage: Stage, out: Path, *, toy: bool) -> None:
-        self.stage, self.log = stage, out / "parts" / f"{stage.name}.log"
-        inside = [__file__, "--inside", stage.name, "--out", str(out), *(["--toy"] if toy else [])]
+    def __init__(self, stage: Stage, out: Path, *, limit: float, toy: bool) -> None:
+        self.stage, self.log, self.limit = stage, out / "parts" / f"{stage.name}.log", limit
+        inside = [__file__, "--inside", stage.name, "--out", str(out), "--minutes", str(limit / 60)]
+        inside += ["--toy"] if toy else []
         (out / "parts" / f"{stage.name}.json").unlink(missing_ok=True)
         environment = {**USUAL, "TORCHINDUCTOR_CACHE_DIR": str(out / "work" / "compiled"), **os.environ}
         with self.log.open("wb") as log:
@@ -106,13 +113,13 @@ class Running:
             )
         self.began = time.monotonic()
 
-    def outcome(self, limit: float) -> Outcome:
-        """Wait for its end, `limit` seconds from its start at most, and return what became of it."""
+    def outcome(self) -> Outcome:
+        """Wait for its end, no longer than its limit from its start, and return what became of it."""
         try:
-            code = self.process.wait(max(0.0, self.began + limit - time.monotonic()))
+            code = self.process.wait(max(0.0, self.began + self.limit - time.monotonic()))
         except subprocess.TimeoutExpired:
             self.end()
-            return Outcome("out of time", f"ended after {limit:.0f} s", round(time.monotonic() - self.began, 1))
+            return Outcome("out of time", f"ended after {self.limit:.0f} s", round(time.monotonic() - self.began, 1))
         self.end()
         seconds = round(time.monotonic() - self.began, 1)
         return Outcome("failed", last_line(self.log), seconds) if code else Outcome("done", seconds=seconds)
@@ -151,11 +158,11 @@ def run_stages(
                 outcomes[stage.name] = Outcome("left out", f"{seconds:.0f} s were left, and it needs {stage.least:.0f}")
             else:
                 print(f"{stage.name} ...", file=sys.stderr, flush=True)
-                running.append(Running(stage, out, toy=toy))
+                limit = min(stage.limit * (SLACK if toy else 1), seconds)
+                running.append(Running(stage, out, limit=limit, toy=toy))
         try:
             for one in running:
-                limit = one.stage.limit * (SLACK if toy else 1)
-                outcomes[one.stage.name] = one.outcome(min(limit, ends - one.began))
+                outcomes[one.stage.name] = one.outcome()
         finally:
             for one in running:
                 one.end()
@@ -239,13 +246,14 @@ def shown(value: Any) -> str:
     return str(value)
 
 
-def work_inside(stage: Stage, out: Path, *, toy: bool) -> None:
-    """Do the work of a part, in its own process."""
+def work_inside(stage: Stage, out: Path, *, minutes: float, toy: bool) -> None:
+    """Do the work of a part, in its own process, which will be ended after so many minutes."""
+    ends = time.monotonic() + 60 * minutes
     from gpu_parts.part import Part
 
     sys.path.append(str(Path(__file__).parent / "peers"))
     module, _, function = stage.work.partition(":")
-    part = Part(out / "work", toy, out / "parts" / f"{stage.name}.json")
+    part = Part(out / "work", toy, out / "parts" / f"{stage.name}.json", ends)
     getattr(import_module(f"gpu_parts.{module}"), function)(part, **stage.arguments)
 
 
@@ -271,7 +279,8 @@ def main() -> int:
     given = parser.parse_args()
     out = given.out.resolve()
     if given.inside:
-        work_inside(next(one for one in (*STAGES, *LONGER) if one.name == given.inside), out, toy=given.toy)
+        stage = next(one for one in (*STAGES, *LONGER) if one.name == given.inside)
+        work_inside(stage, out, minutes=given.minutes, toy=given.toy)
         return 0
     for folder in ("parts", "work"):
         (out / folder).mkdir(parents=True, exist_ok=True)

@@ -6,6 +6,8 @@ import os
 import platform
 import re
 import subprocess
+import time
+from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import PackageNotFoundError, version
 from itertools import pairwise
 from pathlib import Path
@@ -34,13 +36,14 @@ def card(part: Part) -> None:
         device=device.type,
         name=name,
         precision=precision,
-        nvidia_smi=nvidia_smi(),
         maker_flops=about.flops if about and about.precision == precision else None,
         maker_source=about.source if about else None,
     )
     side = 8192 if device.type == "cuda" else 512
-    rate = matmul_rate(side, side, side, precision=precision, device=device)
-    part.tell(measured_flops=rate)
+    with ThreadPoolExecutor(1) as beside:
+        busy = beside.submit(nvidia_smi)
+        rate = matmul_rate(side, side, side, precision=precision, device=device, rounds=20)
+        part.tell(measured_flops=rate, nvidia_smi=busy.result())
     maker = part.details["maker_flops"]
     said = f"{rate / maker:.0%} of the data sheet" if maker else "this device is in no table of ours"
     part.cell(f"{precision} products, {side} wide", round(rate / 1e12, 3), unit="TFLOP/s", also=said)
@@ -67,7 +70,10 @@ def installed(package: str) -> str | None:
 
 
 def nvidia_smi() -> dict[str, str] | None:
-    """Return driver, clocks and power of the first card as nvidia-smi says them; None without it."""
+    """Return driver, clocks and power of the first card as nvidia-smi says them in a second; None without it."""
+    if not torch.cuda.is_available():
+        return None
+    time.sleep(1)  # so that the card is at work
     words = ["nvidia-smi", f"--query-gpu={ASKED}", "--format=csv,noheader", "--id=0"]
     try:
         said = subprocess.run(words, capture_output=True, text=True, timeout=20, check=True).stdout

@@ -7,6 +7,7 @@ words, so that there is something to learn; the label of an example is the half 
 from __future__ import annotations
 
 import json
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -31,7 +32,8 @@ class Language:
         self.random = np.random.default_rng(seed)
         drawn = np.random.default_rng(0)  # the words are those of any seed
         counts = drawn.integers(1, 5, size=2 * words)
-        texts = ("".join(drawn.choice(SYLLABLES, size=count)) for count in counts)
+        picked = iter(np.array(SYLLABLES)[drawn.integers(len(SYLLABLES), size=counts.sum())].tolist())
+        texts = ("".join(islice(picked, count)) for count in counts.tolist())
         self.words = np.array(list(dict.fromkeys(texts))[:words])
         weights = 1 / np.arange(1, len(self.words) + 1)
         self.ends = np.cumsum(weights / weights.sum())

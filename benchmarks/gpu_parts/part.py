@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
@@ -21,11 +22,13 @@ class Part:
     folder  the folder of the benchmark, with the data in `folder / "data"`
     toy     whether everything is small: a rehearsal on a CPU
     out     JSON file of the part
+    ends    when it must have ended, by time.monotonic()
     """
 
     folder: Path
     toy: bool
     out: Path
+    ends: float
     cells: list[dict[str, Any]] = field(default_factory=list)
     details: dict[str, Any] = field(default_factory=dict)
 
@@ -47,6 +50,11 @@ class Part:
         beside = self.out.with_suffix(".part")
         beside.write_text(json.dumps({"cells": self.cells, **self.details}, indent=1) + "\n", encoding="utf-8")
         os.replace(beside, self.out)
+
+    @property
+    def seconds_left(self) -> float:
+        """The seconds it has, but for some in which to write down what it found."""
+        return self.ends - time.monotonic() - 3
 
     @property
     def data(self) -> Path:

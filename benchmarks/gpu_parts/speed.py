@@ -26,8 +26,8 @@ LIKE_THE_PEER: dict[str, Any] = {"objective": {"next_sentence": False}, "data": 
 
 
 def steps_of(part: Part, size: str) -> int:
-    """Return the steps of a turn."""
-    return 3 if part.toy else 60 if size == "mini" else 20
+    """Return the steps of a turn, by the memory of the card, which grows with its speed."""
+    return 3 if part.toy else (200 if size == "mini" else 40) * part.rows(128) // 256
 
 
 def our_step(part: Part, size: str, length: int, rows: int, *, recipe: str, settings: dict[str, Any]) -> list[Any]:
@@ -54,7 +54,7 @@ def step(part: Part, size: str, lengths: Sequence[int], *, recipe: str = "classi
         commands[f"ours {length}"] = our_step(part, size, length, rows, recipe=recipe, settings=settings)
         if not missing_peer():
             commands[f"peer {length}"] = their_step(part, size, length, rows, architecture=architecture)
-    sides = take_turns(commands, 2 if part.toy else TURNS)
+    sides = take_turns(commands, 2 if part.toy else TURNS, seconds=part.seconds_left)
     part.tell(sides={name: side.figures() for name, side in sides.items()})
     for length in map(part.length, lengths):
         ours, peer = sides[f"ours {length}"], sides.get(f"peer {length}")
@@ -89,7 +89,7 @@ def packed(part: Part) -> None:
     for name, pack in (("packed", True), ("padded", False)):
         settings = {"data": {"fill_rows": False, "pack": pack}}
         sides[name] = our_step(part, "mini", length, rows, recipe="fast", settings=settings)
-    taken = take_turns(sides, 2 if part.toy else TURNS)
+    taken = take_turns(sides, 2 if part.toy else TURNS, seconds=part.seconds_left)
     part.tell(sides={name: side.figures() for name, side in taken.items()})
     what = f"fast {part.size('mini')}, {rows} rows of {length}: packed, padded beside it"
     beside(part, what, taken["packed"], taken["padded"], name="tokens", unit="real tokens/s")
@@ -103,7 +103,7 @@ def finetune(part: Part) -> None:
     commands = {"ours": [OURS, "finetune", *words, "--warm", 3 if part.toy else 10, *turn]}
     if not missing_peer():
         commands["peer"] = [FINETUNE, "classify", *words, "--dev", part.folder / "few.tsv", *turn]
-    sides = take_turns(commands, 2 if part.toy else TURNS)
+    sides = take_turns(commands, 2 if part.toy else TURNS, seconds=part.seconds_left)
     part.tell(sides={name: side.figures() for name, side in sides.items()})
     examples = sum(1 for _ in train.open(encoding="utf-8")) - 1
     for one in sides["ours"].turns:

@@ -156,6 +156,7 @@ def train(
             max_steps=steps,
             bf16=has_bfloat16(device),
             fp16=device.type == "cuda" and not has_bfloat16(device),
+            tf32=True if device.type == "cuda" and has_bfloat16(device) else None,
             dataloader_num_workers=options.workers,
             learning_rate=options.learning_rate,
             warmup_steps=max(1, steps // 20),

@@ -115,3 +115,34 @@ def test_cards_are_found_in_the_table(gpu: ModuleType) -> None:
         "NVIDIA L4": "l4", "NVIDIA L40": "", "Quadro P400": "",
     }  # fmt: skip
     assert {name: known_as(name) for name in names} == names
+
+
+SIDE = """
+import json, sys, time
+print("not of the protocol")
+print(json.dumps({"ready": 0.5}), flush=True)
+done = 0
+while sys.stdin.readline().strip() == "go":
+    done += 1
+    print(json.dumps({"seconds": 2.0, "tokens": 100.0 * done, "memory": 7}), flush=True)
+"""
+
+
+def test_sides_take_turns_and_one_that_fails_or_hangs_is_out(gpu: ModuleType) -> None:
+    from turns import take_turns
+
+    codes = {
+        "works": SIDE,
+        "fails": "raise ValueError('no such model')",
+        "stops": SIDE.replace("done += 1", "done += 1; assert done < 2, 'worn out'"),
+        "hangs": "import time; time.sleep(60)",
+    }
+    sides = take_turns({name: ["-c", code] for name, code in codes.items()}, 3, seconds=8.0)
+    assert [turn["tokens"] for turn in sides["works"].turns] == [100.0, 200.0, 300.0]
+    assert (sides["works"].rate("tokens"), sides["works"].memory, sides["works"].ready) == (100.0, 7, 0.5)
+    assert len(sides["stops"].turns) == 1
+    assert "worn out" in str(sides["stops"].failure)
+    assert "no such model" in str(sides["fails"].failure)
+    assert sides["hangs"].failure is not None
+    assert sides["fails"].rate("tokens") is None
+    assert all(side.process.poll() is not None for side in sides.values())
