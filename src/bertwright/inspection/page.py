@@ -40,8 +40,10 @@ def page_content(inspectors: Sequence[Inspector], *, reads: bool = True, done: D
     return {"models": models}
 
 
-def page_html(content: Mapping[str, Any], *, endpoint: str | None = None) -> str:
+def page_html(content: Mapping[str, Any], *, endpoint: str | None = None, runs: str | None = None) -> str:
     """Return the page of a content; where there is an `endpoint`, it asks there for what is not in it.
+
+    `runs` is the address of a page of runs, which it links to.
 
     It posts {"text", "second", "model", "seed"} and expects what `Inspector.read` returns, or with "others", a list of
     texts, {"alike": what `Inspector.alike` returns}; or {"error": a sentence}.
@@ -52,7 +54,7 @@ def page_html(content: Mapping[str, Any], *, endpoint: str | None = None) -> str
         "policy": page_policy(),
         "title": escape(f"bertwright: {names}"),
         "style": style,
-        "content": _data({**content, "endpoint": endpoint}),
+        "content": _data({**content, "endpoint": endpoint, "runs": runs}),
         "script": script,
     }
     return re.sub(r"\{\{ (\w+) \}\}", lambda found: values[found[1]], template)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -52,6 +52,7 @@ class Service:
     models  by name, the first of them answers where none is named
     key     that requests must bring, if any
     hosts   names by which it may be called; None for any
+    pages   routes of what else it shows: runs
     page    the HTML of `GET /`, made when it is first asked for
     """
 
@@ -61,6 +62,7 @@ class Service:
     metrics: Metrics
     key: str | None = None
     hosts: frozenset[str] | None = None
+    pages: Sequence[Route] = ()
     page: str | None = None
     is_warm: bool = False
     decoders: dict[str, msgspec.json.Decoder[Any]] = field(default_factory=dict)
@@ -90,6 +92,7 @@ def build_app(service: Service) -> ASGIApp:
         Route("/info", _get(lambda: info_of(service.models, service.limits, service.batcher.budget)), methods=["GET"]),
         Route("/metrics", _metrics(service), methods=["GET"]),
         Route("/docs", _docs, methods=["GET"]),
+        *service.pages,
         *(Route(path, _get(openapi), methods=["GET"]) for path in ("/openapi.json", "/api-doc/openapi.json")),
     ]
     for prefix in ("", "/{model}"):
@@ -266,7 +269,7 @@ async def _docs(_: Request) -> Response:
 def _home(service: Service) -> Handler:
     async def handle(_: Request) -> Response:
         if service.page is None:
-            service.page = await asyncio.to_thread(home_page, service.models.values())
+            service.page = await asyncio.to_thread(home_page, service.models.values(), shows_runs=bool(service.pages))
         return Response(service.page, headers=SAFE, media_type="text/html")
 
     return handle

@@ -85,10 +85,10 @@ def _error(meaning: str, schema: Any) -> dict[str, Any]:
 
 
 @cache
-def docs_page() -> str:
-    """Return the page of /docs."""
+def docs_page(*, shows_runs: bool = False) -> str:
+    """Return the page of /docs, with a link to that of runs where it is shown at `/`."""
     pages = Environment(loader=PackageLoader("bertwright.server"), autoescape=select_autoescape())
-    return pages.get_template("docs.html").render(document=openapi(), json=_pretty)
+    return pages.get_template("docs.html").render(document=openapi(), json=_pretty, shows_runs=shows_runs)
 
 
 def _pretty(value: Any) -> str:

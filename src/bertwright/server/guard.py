@@ -40,7 +40,7 @@ class Guard:
         if hmac.compare_digest(key_of(headers.get(b"authorization", b"")), self.key):
             return None
         refusal = Refusal("the key is missing or wrong; send `Authorization: Bearer KEY`", status=401)
-        is_page = scope["method"] == "GET" and scope["path"] == "/"
+        is_page = scope["method"] == "GET" and scope["path"].endswith("/")
         refusal.headers["www-authenticate"] = 'Basic realm="the key is the password"' if is_page else "Bearer"
         return refusal
 

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import uvicorn
+from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from bertwright.errors import UsageError
@@ -23,6 +24,7 @@ from bertwright.server.batcher import Batcher, Observer
 from bertwright.server.endpoints.call import Limits
 from bertwright.server.endpoints.routes import ENDPOINTS
 from bertwright.server.guard import PUBLIC
+from bertwright.server.home_page import RUNS
 from bertwright.server.open_model import open_model
 from bertwright.server.prometheus import Metrics
 from bertwright.server.served_model import Precision, ServedModel
@@ -54,8 +56,11 @@ def serve_models(
     precision: Precision,
     key: str | None,
     tokens: int | None,
+    pages: Sequence[Route] = (),
 ) -> Result:
     """Serve the models of folders, DIR or NAME=DIR, until a signal; return how many requests were answered and refused.
+
+    `pages` are what else is shown, at RUNS.
 
     Raises UsageError where the address cannot be listened to or two models have one name, and ModelError for a folder
     that is unfit.
@@ -76,7 +81,7 @@ def serve_models(
             observer=Observer(metrics.batch, metrics.dropped),
         )
         hosts = LOOPBACK | {host} if is_loopback(host) else None
-        service = Service(models, batcher, limits, metrics, key, hosts)
+        service = Service(models, batcher, limits, metrics, key, hosts, pages)
         _announce(found, service)
         began = time.perf_counter()
         server_of(build_app(service), seconds=limits.seconds).run(sockets=[found])
@@ -197,7 +202,10 @@ def _single_threaded(models: Iterable[ServedModel]) -> Callable[[], None]:
 def _announce(sock: socket.socket, service: Service) -> None:
     """Say where the server listens, and who may ask."""
     host, port = sock.getsockname()[:2]
-    note(f"listening at http://{f'[{host}]' if ':' in host else host}:{port}")
+    address = f"http://{f'[{host}]' if ':' in host else host}:{port}"
+    note(f"listening at {address}")
+    if service.pages:
+        note(f"runs at {address}{RUNS}")
     if service.hosts is None and service.key is None:
         note(
             "warning: whoever reaches this address may ask, without a key; give --api-key-file, "

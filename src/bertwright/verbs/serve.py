@@ -8,17 +8,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from bertwright.errors import UsageError
 from bertwright.flags import with_flags
 from bertwright.result import Result
+
+if TYPE_CHECKING:
+    from starlette.routing import Route
 
 
 @with_flags("serve")
 def serve(
     model: Sequence[str],
     *,
+    watch: Sequence[Path | str] | None = None,
     host: str = "127.0.0.1",
     port: int = 8080,
     precision: Literal["fp32", "bf16"] = "fp32",
@@ -40,6 +44,8 @@ def serve(
     model
         Hugging Face folder, or an ONNX folder of `bertwright export`; or NAME=DIR. Several may be given: a request
         names one in its field `model` or its path, /NAME/..., and otherwise asks the first.
+    watch
+        RUN folders to show at /runs/, also while they train, as `bertwright watch` does.
     host
         Address to listen at; 0.0.0.0 for every one of this machine. By default only this machine can ask.
     port
@@ -65,7 +71,8 @@ def serve(
     Raises
     ------
     UsageError
-        Where the address cannot be listened to, two models have one name, or the extra `serve` is not installed.
+        Where the address cannot be listened to, two models have one name, a folder to watch is no run, or the extra
+        `serve` is not installed.
     ModelError
         Where a folder is damaged or lacks weights.
     """
@@ -73,13 +80,28 @@ def serve(
     if missing:
         raise UsageError(f"this needs {' and '.join(missing)}: pip install 'bertwright[serve]'")
     from bertwright.server.endpoints.call import Limits
+    from bertwright.server.home_page import RUNS
     from bertwright.server.running import read_key, serve_models
     from bertwright.types import listed
+    from bertwright.verbs.calls.folder_kind import run_folders
 
     limits = Limits(
         max_concurrent_requests, max_client_batch_size, max_body_bytes, seconds=timeout, truncate=auto_truncate
     )
     key = read_key(None if api_key_file is None else Path(api_key_file))
+    runs = run_folders(listed(watch or [], what="runs"))
+    pages: list[Route] = []
+    if runs:
+        from bertwright.reports.watching.watch_routes import watch_routes
+
+        pages = watch_routes(runs, at=RUNS, home="../")
     return serve_models(
-        listed(model), limits, host=host, port=port, precision=precision, key=key, tokens=max_batch_tokens
+        listed(model),
+        limits,
+        host=host,
+        port=port,
+        precision=precision,
+        key=key,
+        tokens=max_batch_tokens,
+        pages=pages,
     )

@@ -11,7 +11,7 @@ from bertwright.files import refuse_existing, write_text
 from bertwright.flags import with_flags
 from bertwright.log import Facts
 from bertwright.result import Result
-from bertwright.verbs.calls.folder_kind import kind_of_folder
+from bertwright.verbs.calls.folder_kind import run_folders
 
 
 @with_flags("watch")
@@ -41,12 +41,9 @@ def watch(
     """
     from bertwright.types import listed  # which needs torch: --help does not wait for it
 
-    folders = [Path(one) for one in listed(run, what="runs")]
+    folders = run_folders(listed(run, what="runs"))
     if not folders:
         raise UsageError("watch needs a RUN folder, or several")
-    for folder in folders:
-        if (kind := kind_of_folder(folder)) != "run":
-            raise UsageError(f"{folder} is a {kind} folder; watch shows RUN folders of pretrain, finetune or distill")
     if out is not None:
         return write_once(folders, Path(out))
     missing = [name for name in ("starlette", "uvicorn", "msgspec") if find_spec(name) is None]

@@ -6,7 +6,7 @@ import http.client
 import json
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,6 +16,8 @@ import tokenizers
 import torch
 
 pytest.importorskip("uvicorn", reason="the extra serve is not installed")
+
+from starlette.routing import Route
 
 from bertwright.hub.encoder_folder import save_model
 from bertwright.hub.sentence_folder import save_sentence_model
@@ -133,12 +135,13 @@ def serve_folders() -> Iterator[Callable[..., Served]]:
         key: str | None = None,
         hosts: frozenset[str] | None = None,
         budget: int = 256,
+        pages: Sequence[Route] = (),
     ) -> Served:
         models = {name: open_model(name, folder, precision="fp32", budget=budget) for name, folder in folders.items()}
         limits = limits or Limits()
         metrics = Metrics()
         batcher = Batcher(workers=2, budget=budget, most_jobs=limits.concurrent)
-        service = Service(models, batcher, limits, metrics, key, hosts)
+        service = Service(models, batcher, limits, metrics, key, hosts, pages)
         sock = sockets.enter_context(listening("127.0.0.1", 0))
         server = server_of(build_app(service), seconds=5)
         thread = threading.Thread(target=server.run, kwargs={"sockets": [sock]}, daemon=True)

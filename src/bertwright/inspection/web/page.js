@@ -63,8 +63,8 @@ function page() {
   const kept = ready ? Object.keys(SECTIONS).filter(fits) : [];
   document.body.replaceChildren(
     el("a", { class: "skip", href: "#text" }, say("skip")),
-    el("header", {}, el("h1", {}, say("title", names)), el("button", { type: "button", id: "language", lang: state.language === "zh" ? "en" : "zh-CN",
-      onclick: () => { state.language = state.language === "zh" ? "en" : "zh"; page(); document.getElementById("language").focus(); } }, say("language"))),
+    el("header", {}, el("h1", {}, say("title", names)), el("div", { class: "row" }, content.runs ? el("a", { href: content.runs }, say("runs")) : null, el("button", { type: "button", id: "language", lang: state.language === "zh" ? "en" : "zh-CN",
+      onclick: () => { state.language = state.language === "zh" ? "en" : "zh"; page(); document.getElementById("language").focus(); } }, say("language")))),
     el("nav", { "aria-label": say("sections") }, el("ul", {}, kept.map(name => el("li", {}, el("a", { href: "#" + name }, say(name)))))),
     el("main", {}, shown().map(model => { const of = about(model); return el("p", { class: "quiet" },
       `${shown().length > 1 ? of.name + ": " : ""}${say("about", of.layers, of.heads, count(of.width), count(of.parameters), count(of.vocabulary))}`); }),

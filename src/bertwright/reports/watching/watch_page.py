@@ -34,16 +34,16 @@ def figures_json(runs: Sequence[RunCurves]) -> str:
     return json.dumps({"panels": panels, "runs": [run.figures() for run in runs]}, ensure_ascii=False, allow_nan=False)
 
 
-def live_page() -> str:
-    """Return the page that asks for runs.json again and again."""
-    return _filled(live=True, script="", style="", figures="", policy="")
+def live_page(home: str | None = None) -> str:
+    """Return the page that asks for runs.json again and again; `home` is the address of what it belongs to."""
+    return _filled(live=True, home=home, script="", style="", figures="", policy="")
 
 
 def offline_page(runs: Sequence[RunCurves]) -> str:
     """Return a page that holds the figures, and loads nothing."""
     policy = f"default-src 'none'; script-src {_digest(script())}; style-src {_digest(style())}"
     figures = figures_json(runs).replace("<", "\\u003c")
-    return _filled(live=False, script=script(), style=style(), figures=figures, policy=policy)
+    return _filled(live=False, home=None, script=script(), style=style(), figures=figures, policy=policy)
 
 
 def _filled(**values: Any) -> str:

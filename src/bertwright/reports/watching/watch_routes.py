@@ -24,12 +24,15 @@ HEADERS = {
 """Headers of every answer: the page loads nothing from elsewhere."""
 
 
-def watch_routes(folders: Sequence[Path], at: str = "/") -> list[Route]:
-    """Return the routes of a page of these runs at a path that ends with a slash; they only answer GET."""
+def watch_routes(folders: Sequence[Path], at: str = "/", *, home: str | None = None) -> list[Route]:
+    """Return the routes of a page of these runs at a path that ends with a slash; they only answer GET.
+
+    `home` is the address of the page it belongs to, if any, which it links to.
+    """
     runs, lock = named_runs(folders), threading.Lock()
 
     def page(request: Request) -> Response:
-        return Response(live_page(), media_type="text/html", headers=HEADERS)
+        return Response(live_page(home), media_type="text/html", headers=HEADERS)
 
     def code(request: Request) -> Response:
         return Response(script(), media_type="text/javascript", headers=HEADERS)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
-from bertwright.errors import InputError
+from bertwright.errors import InputError, UsageError
 from bertwright.nested import read_toml
 
 
@@ -24,6 +25,15 @@ def kind_of_folder(thing: Path) -> str:
         return "data"
     what = "does not exist" if not thing.exists() else "holds nothing bertwright makes"
     raise InputError(f"{thing} {what}; give a DATA folder, a shard (.arrow), a RUN folder, a study or a MODEL folder")
+
+
+def run_folders(given: Sequence[Path | str]) -> list[Path]:
+    """Return the folders to watch; raises UsageError or InputError where one is no RUN folder."""
+    folders = [Path(one) for one in given]
+    for folder in folders:
+        if (kind := kind_of_folder(folder)) != "run":
+            raise UsageError(f"{folder} is a {kind} folder; watch shows RUN folders of pretrain, finetune or distill")
+    return folders
 
 
 def task_of_run(run: Path) -> str | None:
