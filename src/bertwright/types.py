@@ -209,6 +209,39 @@ class SentenceBatch(TokenRows):
         return TokenRows(self.input_ids[rows], self.token_type_ids[rows], self.attention_mask[rows])
 
 
+@dataclass(frozen=True)
+class Places:
+    """Which places of B rows of W a batch is about. The host knows them: to ask the device for them is to wait for it.
+
+    flat    [R] int64  these places, row after row, counted over all B W
+    counts  how many of them are in each row
+    width   W
+    """
+
+    flat: Tensor
+    counts: tuple[int, ...]
+    width: int
+
+    @classmethod
+    def of(cls, here: Tensor) -> Self:
+        """Return the places that a mask [B, W] bool in the host's memory marks."""
+        return cls(here.flatten().nonzero().flatten(), tuple(here.sum(1).tolist()), here.shape[1])
+
+    def to(self, device: torch.device, *, non_blocking: bool = False) -> Self:
+        """Return the same with `flat` on a device."""
+        return replace(self, flat=self.flat.to(device, non_blocking=non_blocking))
+
+    def pin_memory(self) -> Self:
+        """Return the same with `flat` in pinned memory."""
+        return replace(self, flat=self.flat.pin_memory())
+
+    def __getitem__(self, rows: slice) -> Self:
+        """Return the places of some of the rows, counted over these."""
+        first, stop, _ = rows.indices(len(self.counts))
+        begin, end = sum(self.counts[:first]), sum(self.counts[:stop])
+        return replace(self, flat=self.flat[begin:end] - first * self.width, counts=self.counts[first:stop])
+
+
 UNASKED = -100
 """The target of a slot of a LabelledBatch or PairBatch that nothing is asked in."""
 
@@ -219,10 +252,12 @@ class PairBatch(TokenRows):
 
     decoder_ids  [B, T] int64  [CLS] and the target text, then padding: what the decoder reads
     labels       [B, T] int64  the target text and [SEP], then UNASKED: what it is to write after each
+    real         which of the B rows of T labels are not UNASKED
     """
 
     decoder_ids: Tensor
     labels: Tensor
+    real: Places
 
     @property
     def longest(self) -> int:

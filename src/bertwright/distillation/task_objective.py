@@ -69,10 +69,9 @@ class TaskDistillation:
         summed, count = answers_of(self.task).loss(scores, example, self.config.temperature)
         total, parts = weights.logits * summed / count, LossParts({"logits": PartSums(summed.detach(), count)})
         known = example.labelled
-        if weights.labels and bool(known.any()):
-            rows: Any = known.nonzero().flatten()
-            labels = self.task.loss(scores[rows], example.cut(rows))  # type: ignore[arg-type]
-            total = total + weights.labels * labels.total * known.float().mean()
+        if weights.labels and any(known.counts):
+            labels = self.task.loss(scores[known.flat], example.known())
+            total = total + weights.labels * labels.total * (sum(known.counts) / len(known.counts))
             parts |= labels.parts
         return Loss(total, parts, count)
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from bertwright.data.labelled.rows_of_labels import LabelledRows, padded
 from bertwright.tokenizer.ragged import ranges
-from bertwright.types import LabelledBatch
+from bertwright.types import LabelledBatch, Places
 
 
 @dataclass(frozen=True)
@@ -19,11 +19,22 @@ class TaughtBatch(LabelledBatch):
     """Rows of a task with what the teachers answer.
 
     taught    [B, M, K] float32  logits of the teachers where something is asked; 0 elsewhere
-    labelled  [B] bool           whether the targets of a row are known
+    labelled  of the B rows, those whose targets are known
     """
 
     taught: Tensor
-    labelled: Tensor
+    labelled: Places
+
+    def known(self) -> LabelledBatch:
+        """Return the rows whose targets are known, with these."""
+        rows, asked = self.labelled.flat, self.asked
+        return LabelledBatch(
+            input_ids=self.input_ids[rows],
+            token_type_ids=self.token_type_ids[rows],
+            attention_mask=self.attention_mask[rows],
+            asked=None if asked is None else asked[rows],
+            targets=self.targets[rows],
+        )
 
 
 @dataclass(frozen=True)
@@ -62,7 +73,8 @@ class TaughtRows(LabelledRows):
         import torch
 
         tensors = {name: torch.from_numpy(array) for name, array in self.arrays(places).items()}
-        return TaughtBatch(asked=tensors.pop("asked", None), **tensors)
+        labelled = Places.of(tensors.pop("labelled")[:, None])
+        return TaughtBatch(asked=tensors.pop("asked", None), labelled=labelled, **tensors)
 
 
 def _joined(values: Sequence[Any]) -> Any:

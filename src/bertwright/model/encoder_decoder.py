@@ -14,7 +14,7 @@ from bertwright.model.config import BertConfig, ModelConfig
 from bertwright.model.decoder import Decoder, EncoderStates
 from bertwright.model.encoder import Encoder
 from bertwright.model.modernbert import ModernForMaskedLM
-from bertwright.types import UNASKED, PairBatch
+from bertwright.types import PairBatch
 
 MOST_POSITIONS = 512
 """Position embeddings of a decoder whose encoder has none: as BERT."""
@@ -45,7 +45,7 @@ class EncoderDecoder(nn.Module):
         """
         memory = self.read(batch.input_ids, batch.token_type_ids, batch.attention_mask)
         hidden = self.decoder(batch.decoder_ids, memory)
-        return self.decoder.logits(hidden[batch.labels != UNASKED])
+        return self.decoder.logits(hidden.flatten(0, 1)[batch.real.flat])
 
 
 def decoder_config(encoder: ModelConfig, *, layers: int | None = None) -> BertConfig:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -13,6 +14,7 @@ from bertwright.errors import ConfigError
 from bertwright.types import UNASKED, Loss, PartSums
 
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor
 
 Weights = Literal["balanced"] | Mapping[str, float]
@@ -83,6 +85,19 @@ def class_weights(wanted: Weights, targets: np.ndarray, labels: Sequence[str]) -
     return weights
 
 
+def weights_on(device: torch.device, weights: np.ndarray) -> Tensor:
+    """Return weights [K] as a tensor on a device, where they are kept: to send them at each step would be to wait."""
+    return _sent(weights.astype(np.float32).tobytes(), device)
+
+
+@lru_cache(maxsize=16)
+def _sent(weights: bytes, device: torch.device) -> Tensor:
+    import torch
+
+    with torch.inference_mode(False):
+        return torch.frombuffer(bytearray(weights), dtype=torch.float32).to(device)
+
+
 def class_loss(scores: Tensor, targets: Tensor, *, name: str, weights: np.ndarray | None = None) -> Loss:
     """Return the mean cross-entropy (nats) of logits [B, M, K] where there are `targets` [B, M], and its part `name`.
 
@@ -97,7 +112,7 @@ def class_loss(scores: Tensor, targets: Tensor, *, name: str, weights: np.ndarra
     if weights is None:
         total, mass = functional.cross_entropy(logits, flat, ignore_index=UNASKED), count
     else:
-        of_class = torch.from_numpy(weights).to(logits.device)
+        of_class = weights_on(logits.device, weights)
         mass = (of_class[flat.clamp(min=0)] * mask).sum()
         summed = functional.cross_entropy(logits, flat, weight=of_class, ignore_index=UNASKED, reduction="sum")
         total = summed / mass.clamp(min=torch.finfo(mass.dtype).tiny)

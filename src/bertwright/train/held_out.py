@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from bertwright.corpus.shards import Shards
 from bertwright.data.pretraining.batches import BatchSource
@@ -79,9 +79,10 @@ def held_out_figures(
     """Return mean losses (nats) and accuracies over all examples, e.g. mlm_loss, mlm_accuracy, nsp_loss, nsp_accuracy.
 
     Of masked tokens also mlm_perplexity, and what `objective.figures` adds. Means are over all targets of all examples
-    together, not over batches. The model is left in the mode it was in. The processes of `group` share the examples and
-    have the same figures; each makes as many forward passes, since sharded weights are gathered in each, but a surplus
-    one counts nothing. `loss_of(model, example)` returns the loss where it takes more than the scores of the model.
+    together, not over batches, and read once, at the end. The model is left in the mode it was in. The processes of
+    `group` share the examples and have the same figures; each makes as many forward passes, since sharded weights are
+    gathered in each, but a surplus one counts nothing. `loss_of(model, example)` returns the loss where it takes more
+    than the scores of the model.
     """
 
     def of_scores(model: nn.Module, example: MaskedBatch) -> Loss:
@@ -89,14 +90,16 @@ def held_out_figures(
             scores = model(example)
         return objective.loss(scores, example)
 
-    totals: dict[str, float] = {}
+    sums: dict[str, Tensor] = {}
     training = model.training
     model.eval()
     with torch.inference_mode():
         for example, counts in _shared(examples, group):
             loss = (loss_of or of_scores)(model, example.to(device))
             for name, value in flat_sums(loss.parts).items():
-                totals[name] = totals.get(name, 0.0) + counts * float(value)
+                more = counts * value.double()
+                sums[name] = sums[name] + more if name in sums else more
+        totals = dict(zip(sums, torch.stack(list(sums.values())).tolist() if sums else [], strict=True))
     model.train(training)
     totals = dict(group.total(totals))
     return with_perplexity(part_figures(totals)) | objective.figures(totals)

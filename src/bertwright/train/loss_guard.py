@@ -100,6 +100,7 @@ class LossSpikeGuard(Callback):
         ruined = self.divergence.reason(weight_norm(self.train_state.model), [], step=report.progress.step)
         if ruined:
             self._go_back(ruined)
+            report.changed = True
             return
         self.attempts = 0
         with self.train_state.stalling():

@@ -9,7 +9,7 @@ Size under Memory Limited Setup"). Dropout is that of the whole batch.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from bertwright.errors import TrainingError
 from bertwright.files import human_bytes
-from bertwright.types import Loss, LossParts
+from bertwright.types import Loss, LossParts, PartSums
 
 ROOM = 2**29
 """Bytes that what a model computes from some rows may take until the backward pass; more for large models:"""
@@ -79,18 +79,21 @@ class MicroBatches:
     def _each_by_itself(
         self, example: Any, slices: list[slice], forward_loss: Callable[[Any], Any], begin: Callable[[int], None]
     ) -> Loss:
-        total, mass, parts = torch.zeros(()), torch.zeros(()), LossParts()
+        totals, masses, parts = list[Tensor](), list[Tensor](), LossParts()
         for rows in slices:
             begin(rows.start)
             loss = forward_loss(example.cut(rows))
             weight = loss.mass.detach().float()
-            if float(weight) > 0:  # a mean over nothing is no number
-                torch.autograd.backward(loss.total * weight)
-                total, mass = total + loss.total.detach() * weight, mass + weight
-                parts = {name: sums.plus(parts.get(name)) for name, sums in loss.parts.items()}
+            torch.autograd.backward(loss.total * weight)
+            totals.append(
+                torch.where(weight > 0, loss.total.detach() * weight, 0.0)
+            )  # a mean over nothing is no number
+            masses.append(weight)
+            parts = {name: _of_some(sums, weight).plus(parts.get(name)) for name, sums in loss.parts.items()}
         gradients = [parameter.grad for parameter in self.model.parameters() if parameter.grad is not None]
-        torch._foreach_div_(gradients, float(mass))
-        return Loss(total / mass, parts)
+        mass = sum(masses[1:], masses[0])
+        torch._foreach_div_(gradients, mass)
+        return Loss(sum(totals[1:], totals[0]) / mass, parts)
 
     def _scored_twice(self, example: Any, slices: list[slice], begin: Callable[[int], None]) -> Loss:
         with torch.no_grad(), torch.compiler.set_stance("force_eager"):
@@ -108,6 +111,11 @@ class MicroBatches:
         with self.cast():
             scores: Tensor = self.model(example.cut(rows))
         return scores
+
+
+def _of_some(sums: PartSums, weight: Tensor) -> PartSums:
+    """Return the sums of some rows, none where their loss is a mean over nothing, of no `weight`."""
+    return sums if sums.sum is None else replace(sums, sum=torch.where(weight > 0, sums.sum, 0.0))
 
 
 def room_for(model: nn.Module, row_bytes: Callable[[int], int], *, longest: int, what: str) -> Callable[[int], int]:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any, Literal
 
 import torch
@@ -15,6 +16,7 @@ from bertwright.device import autocast
 from bertwright.errors import NotFiniteError
 from bertwright.objectives.base import Objective
 from bertwright.rng import key_of
+from bertwright.train.host_copies import Arrival, host_copy
 from bertwright.train.loader import Work
 from bertwright.train.micro_batches import MicroBatches
 from bertwright.train.optim.optimizers import set_rates
@@ -24,6 +26,37 @@ from bertwright.types import Loss, TokenRows, flat_sums
 
 ForwardLoss = Callable[[Any], Loss]
 """Runs model and loss on what an objective has hidden."""
+NORM = "gradient_norm"
+"""The name of the norm of the gradient, before it is clipped, among the figures of a step."""
+
+
+class Gradient:
+    """What there is to know of a step whose gradients lie with the parameters; the host's copy of it comes later."""
+
+    def __init__(self, step: int, fraction: float, names: Sequence[str], values: Tensor) -> None:
+        """Order a copy of the figures `values` [N], summed over all processes, of step number `step`."""
+        self.step, self.fraction, self.names = step, fraction, names
+        self._values, self._copy = values, host_copy(values)
+        self._arrival = Arrival.mark(values.device)
+
+    def found_inf(self) -> Tensor:
+        """Return a scalar on the device: 1 where the loss or the norm of the gradient is not finite, else 0."""
+        decisive = self._values[self.names.index("loss")] + self._values[self.names.index(NORM)]
+        return (~decisive.isfinite()).float()
+
+    @cached_property
+    def figures(self) -> dict[str, float]:
+        """The sums of the loss parts and the norm of the gradient; waits until they are there."""
+        self._arrival.wait()
+        return dict(zip(self.names, self._copy.tolist(), strict=True))
+
+    @cached_property
+    def error(self) -> NotFiniteError | None:
+        """What is wrong with the step: its loss or its gradient is not finite; waits until that is known."""
+        loss, norm = self.figures["loss"], self.figures[NORM]
+        if math.isfinite(loss) and math.isfinite(norm):
+            return None
+        return NotFiniteError(f"at step {self.step} the loss is {loss} and the gradient norm {norm}")
 
 
 @dataclass
@@ -54,12 +87,22 @@ class Engine:
     compiled_loss: ForwardLoss | None = None
     """The same compiled, for steps from `compiled_from` on; None where it is not (yet) compiled."""
     compiled_from: int = 0
+    ahead: bool | None = None
+    """Whether the engine runs ahead of the figures; None: on a GPU, which would stand idle while they are read."""
     fewer_threads_before: int = 0
     """Steps before this one run on one thread fewer: they leave a core to a compiler in another process."""
 
     def cast(self) -> AbstractContextManager[Any]:
         """Return the context forward passes run in."""
         return autocast(self.precision, self.device)
+
+    def runs_ahead(self, optimizers: Sequence[torch.optim.Optimizer]) -> bool:
+        """Say whether a step begins before the figures of the one before it are read: nothing waits for the device.
+
+        For that the optimizers must leave out a step that is not to be made by themselves, on the device.
+        """
+        wanted = self.device.type == "cuda" if self.ahead is None else self.ahead
+        return wanted and all(leaves_out_steps(optimizer) for optimizer in optimizers)
 
     def step(
         self, state: TrainState, objective: Objective, work: Work, *, of: int, fraction: float, rate_factor: float
@@ -69,24 +112,43 @@ class Engine:
         `work` is what this process does of the micro-batches of the step, `of` of them in all. Raises NotFiniteError,
         with the parameters as they were, where the loss or the gradient is not finite.
         """
+        gradient = self.gradient(state, objective, work, of=of, fraction=fraction)
+        self.update(state, gradient, rate_factor=rate_factor)
+        if gradient.error is not None:
+            raise gradient.error
+        return gradient.figures
+
+    def gradient(self, state: TrainState, objective: Objective, work: Work, *, of: int, fraction: float) -> Gradient:
+        """Compute the clipped gradients of the next step, which stay with the parameters, and order its figures."""
         step = state.progress.step
-        with one_thread_fewer() if step < self.fewer_threads_before else nullcontext():
+        with self._threads(step):
             totals = self.backward(state.model, objective, work, step=step, of=of, fraction=fraction)
             norm = full_tensor(nn.utils.clip_grad_norm_(state.model.parameters(), self.clip_norm or math.inf))
             mine = torch.stack([*totals.values(), norm / self.group.size]).float()
-            figures = dict(zip([*totals, "gradient_norm"], self.group.all_reduce(mine).tolist(), strict=True))
-            finite = math.isfinite(figures["loss"]) and math.isfinite(figures["gradient_norm"])
-            if finite:
-                set_rates(state.optimizers, factor=rate_factor, progress=fraction)
+            return Gradient(step, fraction, (*totals, NORM), self.group.all_reduce(mine))
+
+    def update(self, state: TrainState, gradient: Gradient, *, rate_factor: float) -> None:
+        """Move the parameters by their gradients, which are dropped, unless the loss or the gradient is not finite.
+
+        Where the engine runs ahead, that is decided on the device: optimizers are given a flag, their `found_inf`.
+        """
+        with self._threads(gradient.step):
+            ahead = self.runs_ahead(state.optimizers)
+            if ahead or gradient.error is None:
+                found_inf = gradient.found_inf() if ahead else None
+                set_rates(state.optimizers, factor=rate_factor, progress=gradient.fraction)
                 for optimizer in state.optimizers:
+                    optimizer.found_inf = found_inf  # type: ignore[attr-defined]
                     optimizer.step()
-            for optimizer in state.optimizers:
-                optimizer.zero_grad(set_to_none=True)
-        if not finite:
-            raise NotFiniteError(
-                f"at step {step} the loss is {figures['loss']} and the gradient norm {figures['gradient_norm']}"
-            )
-        return figures
+            self.drop(state)
+
+    def drop(self, state: TrainState) -> None:
+        """Drop the gradients of a step."""
+        for optimizer in state.optimizers:
+            optimizer.zero_grad(set_to_none=True)
+
+    def _threads(self, step: int) -> AbstractContextManager[None]:
+        return one_thread_fewer() if step < self.fewer_threads_before else nullcontext()
 
     def backward(
         self, model: nn.Module, objective: Objective, work: Work, *, step: int, of: int, fraction: float
@@ -140,7 +202,7 @@ class Engine:
             found.append(example if batch_slice.whole else example.cut(batch_slice.rows(len(example.input_ids))))
         if of > 1:
             counts = self.group.all_reduce(torch.stack([example.counts() for example in found]).sum(0)) / of
-            found = [replace(example, normalizer=counts.to(self.device, torch.float32)) for example in found]
+            found = [replace(example, normalizer=counts.float()) for example in found]
         return found
 
     def example(self, objective: Objective, batch: TokenRows, *, step: int, index: int, fraction: float) -> Any:
@@ -162,6 +224,11 @@ class Engine:
         torch.manual_seed(key_of("dropout", self.seed, step, batch_slice.index))
         if self.begin_at_row is not None:
             self.begin_at_row(model, row)
+
+
+def leaves_out_steps(optimizer: torch.optim.Optimizer) -> bool:
+    """Say whether a step of an optimizer changes nothing where its `found_inf`, a tensor on the device, is 1."""
+    return hasattr(optimizer, "found_inf") or getattr(optimizer, "_step_supports_amp_scaling", False)
 
 
 @contextmanager

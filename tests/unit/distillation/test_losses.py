@@ -22,7 +22,7 @@ from bertwright.distillation.losses import (
 )
 from bertwright.distillation.taught_rows import TaughtBatch
 from bertwright.tasks.multiple_choice.task import FIRST
-from bertwright.types import UNASKED
+from bertwright.types import UNASKED, Places
 
 T = 3.0
 
@@ -36,7 +36,7 @@ def batch(targets: Tensor, taught: Tensor, mask: Tensor | None = None) -> Taught
     """Return a batch with the logits of a teacher."""
     ids = torch.zeros(len(targets), 2 if mask is None else mask.shape[1], dtype=torch.int64)
     mask = torch.ones_like(ids, dtype=torch.bool) if mask is None else mask
-    return TaughtBatch(ids, ids, mask, None, targets, taught, torch.ones(len(targets), dtype=torch.bool))
+    return TaughtBatch(ids, ids, mask, None, targets, taught, Places.of(torch.ones(len(targets), 1, dtype=torch.bool)))
 
 
 def test_divergence_of_classes_is_that_of_torch_times_the_square_of_the_temperature() -> None:

@@ -11,7 +11,7 @@ from bertwright.config import compose
 from bertwright.errors import ConfigError
 from bertwright.objectives.combine import build_objective
 from bertwright.objectives.config import ObjectiveConfig
-from bertwright.objectives.masking import masked_slots, select_tokens
+from bertwright.objectives.masking import _fill_in_order, masked_slots, most_rounds, select_tokens
 from bertwright.objectives.mlm import MaskedLanguageModel
 from bertwright.types import Batch, MaskedBatch
 
@@ -110,6 +110,34 @@ def test_words_of_mixed_lengths_fill_the_budget_as_one_at_a_time() -> None:
             if len(expected) + len(words[number]) <= 18:
                 expected += words[number]
         assert sorted(expected) == chosen[row][weights[row] > 0].tolist()
+
+
+def one_at_a_time(sizes: list[int], budget: int) -> list[bool]:
+    taken = []
+    for size in sizes:
+        taken.append(0 < size <= budget)
+        budget -= size * taken[-1]
+    return taken
+
+
+@pytest.mark.parametrize("length", [16, 128, 512])
+def test_so_many_rounds_are_enough_for_any_row(length: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on a GPU, of which nobody asks whether it is done; the last rows need every one of the rounds."""
+    rounds = most_rounds(length)
+    generator = torch.Generator().manual_seed(5)
+    rows = [torch.randint(0, 1 + int(top), (length,), generator=generator).tolist() for top in (2, 4, 9, 30)]
+    rows = [[size if sum(row[: place + 1]) <= length else 0 for place, size in enumerate(row)] for row in rows]
+    falling = [size for misfit in range(rounds - 1, 0, -1) for size in (1, misfit)]  # one token, and one too many
+    assert sum(falling) <= length
+    rows.append(falling + [0] * (length - len(falling)))
+    budgets = [length // 5] * 4 + [rounds - 1]
+    expected = [one_at_a_time(row, budget) for row, budget in zip(rows, budgets, strict=True)]
+    sizes, budget = torch.tensor(rows), torch.tensor(budgets)
+    assert _fill_in_order(sizes, budget).tolist() == expected
+    monkeypatch.setattr("bertwright.objectives.masking._is_done", lambda open_: False)
+    assert _fill_in_order(sizes, budget).tolist() == expected
+    monkeypatch.setattr("bertwright.objectives.masking.most_rounds", lambda length: rounds - 2)
+    assert _fill_in_order(sizes, budget).tolist() != expected
 
 
 def test_a_word_longer_than_the_budget_still_gives_one_mask_a_row() -> None:

@@ -29,7 +29,7 @@ from bertwright.train.micro_batches import MicroBatches, free_memory, machine_me
 from bertwright.train.parallel.group import BatchSlice
 from bertwright.train.step import Engine
 from bertwright.train.task_setup.r_drop import RDrop
-from bertwright.types import UNASKED, LabelledBatch, PairBatch, SentenceBatch, TokenRows
+from bertwright.types import UNASKED, LabelledBatch, PairBatch, Places, SentenceBatch, TokenRows
 
 CPU, ROWS, LENGTH = torch.device("cpu"), 7, 12
 SHAPE = BertConfig(vocab_size=60, hidden_size=32, layers=2, heads=4, intermediate_size=64, max_positions=LENGTH)
@@ -171,7 +171,7 @@ def test_a_row_of_translation_is_as_long_as_its_longer_side() -> None:
     model, task, batch = case("classify")
     parts = MicroBatches(model, task, torch.enable_grad, lambda length: length, lambda length: 4 * LENGTH)
     ids, targets = batch.input_ids, torch.ones(ROWS, 4 * LENGTH, dtype=torch.int64)
-    pair = PairBatch(ids, ids, ids > 0, decoder_ids=targets, labels=targets)
+    pair = PairBatch(ids, ids, ids > 0, decoder_ids=targets, labels=targets, real=Places.of(targets != UNASKED))
     assert len(parts.slices(pair)) == ROWS > len(parts.slices(batch))
 
 

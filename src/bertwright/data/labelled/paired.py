@@ -10,7 +10,7 @@ import torch
 
 from bertwright.data.labelled.rows_of_labels import EncodedRows, padded
 from bertwright.tokenizer.ragged import ranges
-from bertwright.types import UNASKED, PairBatch
+from bertwright.types import UNASKED, PairBatch, Places
 
 
 @dataclass(frozen=True)
@@ -79,4 +79,5 @@ class PairedRows(EncodedRows[PairBatch]):
             attention_mask=torch.from_numpy(here),
             decoder_ids=torch.from_numpy(padded(self.target_ids[given].astype(np.int64), there, fill=self.pad)),
             labels=torch.from_numpy(padded(self.target_ids[given + 1].astype(np.int64), there, fill=UNASKED)),
+            real=Places.of(torch.from_numpy(there)),
         )

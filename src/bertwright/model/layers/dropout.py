@@ -61,9 +61,10 @@ def begin_at_row(model: nn.Module, row: int) -> None:
 
 def follow_rows(model: nn.Module) -> None:
     """Let `begin_at_row` be called with other rows again and again, without code being compiled for each."""
+    device = next(model.parameters()).device
     for module in model.modules():
         if isinstance(module, Dropout) and module.rows:
-            module.first_row = torch.zeros((), dtype=torch.int32)
+            module.first_row = torch.zeros((), dtype=torch.int32, device=device)
 
 
 def keep_mask(shape: torch.Size, rate: float, *, device: torch.device, first_row: int | Tensor = 0) -> Tensor:

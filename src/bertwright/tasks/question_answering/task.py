@@ -154,7 +154,7 @@ class Answer(Task[Questions]):
         logits = scores.float().masked_fill(~example.attention_mask.unsqueeze(-1), -1e9)
         total = functional.cross_entropy(logits, example.targets)
         correct = (logits.argmax(1) == example.targets).all(-1).sum()
-        count = correct.new_tensor(len(example.targets))
+        count = correct.new_full((), len(example.targets))
         return Loss(total, {self.name: PartSums(total.detach() * count, count, correct)}, mass=count)
 
     def evaluate(self, logits: np.ndarray, examples: Questions, *, mistakes: int = 0) -> EvalResult:

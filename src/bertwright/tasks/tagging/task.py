@@ -20,7 +20,7 @@ from bertwright.tasks.bootstrap import Resampled
 from bertwright.tasks.columns import ColumnsConfig
 from bertwright.tasks.eval_result import SAME_PREDICTION, EvalResult, Mistake, warning_of, worst_first
 from bertwright.tasks.examples import EncodedExamples, split_dev
-from bertwright.tasks.head import class_loss, class_weights
+from bertwright.tasks.head import class_loss, class_weights, weights_on
 from bertwright.tasks.metrics import log_probabilities
 from bertwright.tasks.tagging.decode import DecodedTags, decode_tags
 from bertwright.tasks.tagging.metrics import (
@@ -174,7 +174,7 @@ class Tag(Task[TaggedSentences]):
         if self.weights is None:
             nats = self.crf.negative_log_likelihood(scores.float(), example.targets, has_word).sum()
             return Loss(nats / count, {self.name: PartSums(nats.detach(), count)}, count)
-        of_tag = scores.float().new_tensor(self.weights.tolist())
+        of_tag = weights_on(scores.device, self.weights)
         weights = has_word * of_tag[example.targets.clamp(min=0)]
         nats = (self.crf.nats_of_words(scores.float(), example.targets, has_word) * weights).sum()
         total = nats / weights.sum().clamp(min=1e-30)

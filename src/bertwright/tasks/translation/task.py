@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from bertwright.data.labelled.paired import PairedRows
@@ -26,7 +25,7 @@ from bertwright.tasks.text_encoder import TextEncoder
 from bertwright.tasks.translation.metrics import by_length, chrf_of_each, score_texts
 from bertwright.tasks.translation.reader import Parallel, SidesConfig, read_parallel
 from bertwright.tokenizer.load import Tokenizer
-from bertwright.types import UNASKED, Loss, PairBatch, PartSums
+from bertwright.types import Loss, PairBatch, PartSums
 
 FULL_SCORE = 100.0
 
@@ -73,11 +72,11 @@ class Translate(FinetuneTask):
 
     def loss(self, scores: Tensor, example: PairBatch) -> Loss:
         """Return the smoothed cross-entropy of logits [R, V] of the R real tokens of the targets; its part is plain."""
-        logits, labels = scores.float(), example.labels[example.labels != UNASKED]
+        logits, labels = scores.float(), example.labels.flatten()[example.real.flat]
         logs = logits.log_softmax(-1)
         nats, spread = -logs.gather(1, labels[:, None])[:, 0], -logs.mean(-1)
         total = ((1 - self.smoothing) * nats + self.smoothing * spread).mean()
-        count = torch.tensor(float(len(labels)), device=logits.device)
+        count = logits.new_full((), len(labels))
         return Loss(total, {self.name: PartSums(nats.detach().sum(), count)}, count)
 
     def texts(self, written: Sequence[list[int]]) -> list[str]:

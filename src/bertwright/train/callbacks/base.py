@@ -24,6 +24,7 @@ class StepReport:
     sums         its loss parts, summed, and its steps (1), tokens, places for tokens, flops, seconds, and those of
                  them spent waiting for data; empty where they are counted already: of a step that is reported again
     notes        what callbacks leave for those after them
+    changed      set by a callback that changed what the next step is computed from: the weights, or which are trained
     stop         set by a callback: the run ends when all are done with this step
     """
 
@@ -34,6 +35,7 @@ class StepReport:
     last: bool
     sums: dict[str, float] = field(default_factory=dict)
     notes: dict[str, Any] = field(default_factory=dict)
+    changed: bool = False
     stop: bool = False
 
 

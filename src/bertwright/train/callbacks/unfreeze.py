@@ -20,6 +20,8 @@ class UnfreezeCallback(Callback):
 
     groups: Sequence[Sequence[nn.Parameter]]
     share: float
+    due: int = 0
+    """Groups that are trained now."""
 
     def on_begin(self, state: TrainState, fraction: float) -> None:
         """Unfreeze what is due before the first step."""
@@ -27,11 +29,13 @@ class UnfreezeCallback(Callback):
 
     def on_step(self, report: StepReport) -> None:
         """Unfreeze what is due before the next step."""
-        self.thaw(report.fraction)
+        report.changed |= self.thaw(report.fraction)
 
-    def thaw(self, fraction: float) -> None:
-        """Train the groups that are due at a `fraction` of the run, and no others of them."""
+    def thaw(self, fraction: float) -> bool:
+        """Train the groups due at a `fraction` of the run, and no others; return whether that changes anything."""
         due = min(len(self.groups), int(fraction / self.share * len(self.groups) + 1e-9))
+        before, self.due = self.due, due
         for place, group in enumerate(self.groups):
             for parameter in group:
                 parameter.requires_grad_(place < due)
+        return due != before

@@ -6,7 +6,7 @@ AdamW is torch's; the other two go other lengths in the direction that the momen
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Any
 
@@ -17,7 +17,13 @@ from bertwright.train.optim.config import OptimizerConfig, decay_groups, trained
 
 
 class AdamMoments(torch.optim.Optimizer):
-    """Keeps Adam's moments; how far to go in their direction is for each optimizer to say in `update`."""
+    """Keeps Adam's moments; how far to go in their direction is for each optimizer to say in `update`.
+
+    Nothing of it is read by the host: the count of steps of a parameter, too, lies beside it.
+    """
+
+    found_inf: Tensor | None = None
+    """A scalar on the device, as torch's own optimizers have it: where it is 1, a step changes nothing."""
 
     def __init__(
         self,
@@ -34,47 +40,56 @@ class AdamMoments(torch.optim.Optimizer):
     def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
         """Update every parameter that has a gradient; `closure` is not used."""
         for group in self.param_groups:
-            by_count: dict[int, list[Tensor]] = {}
-            for parameter in group["params"]:
-                if parameter.grad is not None:
-                    by_count.setdefault(self._count(parameter), []).append(parameter)
-            for count, parameters in by_count.items():
-                self.update(parameters, group, count=count)
+            if parameters := [parameter for parameter in group["params"] if parameter.grad is not None]:
+                self.update(parameters, group)
 
     @abstractmethod
-    def update(self, parameters: list[Tensor], group: dict[str, Any], *, count: int) -> None:
-        """Move parameters of a group, all of which have a gradient and make their step number `count`, from 1.
+    def update(self, parameters: list[Tensor], group: dict[str, Any]) -> None:
+        """Move parameters of a group, all of which have a gradient."""
 
-        Parameters that were frozen at first have made fewer steps than others of their group.
-        """
+    def directions(self, parameters: list[Tensor], group: dict[str, Any]) -> tuple[list[Tensor], list[Tensor]]:
+        """Move Adam's moments along; return m / (sqrt(v) + eps) and v of each parameter, both moments bias-corrected.
 
-    def directions(self, parameters: list[Tensor], group: dict[str, Any], *, count: int) -> list[Tensor]:
-        """Move Adam's moments along and return m / (sqrt(v) + eps) of each parameter, both moments bias-corrected.
-
-        Keeps "step", "exp_avg" and "exp_avg_sq" in the optimizer's state, as torch's AdamW does.
+        Keeps "step", "exp_avg" and "exp_avg_sq" in the optimizer's state, as torch's AdamW does. A parameter counts its
+        own steps: one that was frozen at first has made fewer than others of its group.
         """
         beta1, beta2 = group["betas"]
-        states = [self.state[parameter] for parameter in parameters]
+        states = [self._state_of(parameter) for parameter in parameters]
         gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
         means, squares = [state["exp_avg"] for state in states], [state["exp_avg_sq"] for state in states]
-        torch._foreach_lerp_(means, gradients, 1 - beta1)
-        torch._foreach_mul_(squares, beta2)
+        torch._foreach_lerp_(means, chosen(gradients, means, self.found_inf), 1 - beta1)
+        gradients = chosen(gradients, 0.0, self.found_inf)
+        torch._foreach_mul_(squares, beta2 if self.found_inf is None else torch.where(self.found_inf > 0, 1.0, beta2))
         torch._foreach_addcmul_(squares, gradients, gradients, value=1 - beta2)
-        roots = torch._foreach_sqrt(torch._foreach_div(squares, 1 - beta2**count))
-        torch._foreach_add_(roots, group["eps"])
-        return list(torch._foreach_div(torch._foreach_div(means, 1 - beta1**count), roots))
+        counts = self._counted([state["step"] for state in states])
+        seconds = list(torch._foreach_div(squares, list((1 - beta2**counts).unbind())))
+        roots = torch._foreach_add(torch._foreach_sqrt(seconds), group["eps"])
+        ratios = torch._foreach_div(torch._foreach_div(means, list((1 - beta1**counts).unbind())), roots)
+        return chosen(ratios, 0.0, self.found_inf), seconds
 
-    def _count(self, parameter: Tensor) -> int:
-        """Count a step of a parameter, whose moments begin with its first one; return its number, from 1."""
-        state = self.state[parameter]
+    def _state_of(self, parameter: Tensor) -> dict[str, Tensor]:
+        state: dict[str, Tensor] = self.state[parameter]
         if not state:
-            state["step"] = torch.zeros(())
-            state["exp_avg"] = torch.zeros_like(parameter)
-            state["exp_avg_sq"] = torch.zeros_like(parameter)
-        elif state["step"].is_cuda:  # as a checkpoint leaves it: each look at it would wait for the GPU
-            state["step"] = state["step"].cpu()
-        state["step"] += 1
-        return int(state["step"])
+            state["step"] = torch.zeros((), device=parameter.device)
+            state["exp_avg"], state["exp_avg_sq"] = torch.zeros_like(parameter), torch.zeros_like(parameter)
+        return state
+
+    def _counted(self, steps: list[Tensor]) -> Tensor:
+        """Count a step of each parameter; return their numbers [N], from 1, in float64: so precise 1 - beta must be."""
+        torch._foreach_add_(steps, 1)
+        if self.found_inf is not None:
+            torch._foreach_sub_(steps, [self.found_inf] * len(steps))
+        return torch.stack(steps).double()
+
+
+def chosen(values: Sequence[Tensor], others: Sequence[Tensor] | float, found_inf: Tensor | None) -> list[Tensor]:
+    """Return `values`, but `others` where `found_inf` says that a step is to change nothing; no host reads it."""
+    if found_inf is None:
+        return list(values)
+    skipped = found_inf > 0
+    if isinstance(others, float):
+        return [torch.where(skipped, others, value) for value in values]
+    return [torch.where(skipped, other, value) for other, value in zip(others, values, strict=True)]
 
 
 class Lamb(AdamMoments):
@@ -85,17 +100,20 @@ class Lamb(AdamMoments):
     and of the ratio.
     """
 
-    def update(self, parameters: list[Tensor], group: dict[str, Any], *, count: int) -> None:
-        """Move parameters of a group that make their step number `count`."""
-        directions = self.directions(parameters, group, count=count)
+    def update(self, parameters: list[Tensor], group: dict[str, Any]) -> None:
+        """Move parameters of a group."""
+        directions, _ = self.directions(parameters, group)
         if group["weight_decay"]:
             torch._foreach_add_(directions, parameters, alpha=group["weight_decay"])
-        lengths = torch._foreach_norm(parameters)
-        steps = torch._foreach_norm(directions)
-        # Of a matrix of zeros, or one whose direction is zero, the ratio says nothing.
+            directions = chosen(directions, 0.0, self.found_inf)
+        lengths, steps = torch._foreach_norm(parameters), torch._foreach_norm(directions)
         for parameter, direction, length, step in zip(parameters, directions, lengths, steps, strict=True):
-            trusted = parameter.ndim > 1 and bool(length > 0) and bool(step > 0)
-            parameter.add_(direction, alpha=-group["lr"] * (float(length / step) if trusted else 1.0))
+            if parameter.ndim > 1:
+                # Of a matrix of zeros, or one whose direction is zero, the ratio says nothing.
+                ratio = torch.where((length > 0) & (step > 0), length / step, 1.0)
+                parameter.addcmul_(direction, ratio, value=-group["lr"])
+            else:
+                parameter.add_(direction, alpha=-group["lr"])
 
 
 class StableAdamW(AdamMoments):
@@ -106,17 +124,16 @@ class StableAdamW(AdamMoments):
     AdaFactor, which can take the place of clipping the norm of the gradient (clip_norm = 0).
     """
 
-    def update(self, parameters: list[Tensor], group: dict[str, Any], *, count: int) -> None:
-        """Move parameters of a group that make their step number `count`."""
-        directions = self.directions(parameters, group, count=count)
+    def update(self, parameters: list[Tensor], group: dict[str, Any]) -> None:
+        """Move parameters of a group."""
+        directions, seconds = self.directions(parameters, group)
         floor = group["eps"] ** 2
-        for parameter, direction in zip(parameters, directions, strict=True):
+        for parameter, direction, second in zip(parameters, directions, seconds, strict=True):
             assert parameter.grad is not None
-            second = (self.state[parameter]["exp_avg_sq"] / (1 - group["betas"][1] ** count)).clamp_(min=floor)
-            lag = float((parameter.grad.square() / second).mean().sqrt())
-            rate = group["lr"] / max(1.0, lag)
+            lag = (parameter.grad.square() / second.clamp_(min=floor)).mean().sqrt()
+            (rate,) = chosen([group["lr"] / lag.clamp(min=1.0)], 0.0, self.found_inf)
             parameter.mul_(1 - rate * group["weight_decay"])
-            parameter.add_(direction, alpha=-rate)
+            parameter.addcmul_(direction, rate, value=-1.0)
 
 
 AdamW = partial(torch.optim.AdamW, fused=True)

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from bertwright.errors import ConfigError
-from bertwright.train.optim.adam import adam_over
+from bertwright.train.optim.adam import adam_over, chosen
 from bertwright.train.optim.config import OptimizerConfig, trained
 
 HIDDEN = {"blocks", "pooler", "mlm_head", "nsp_head"}
@@ -33,6 +33,9 @@ class Muon(torch.optim.Optimizer):
 
     Each matrix gets the learning rate times sqrt(max(1, rows / columns)). `dtype` is what the products run in.
     """
+
+    found_inf: Tensor | None = None
+    """A scalar on the device, as torch's own optimizers have it: where it is 1, a step changes nothing."""
 
     def __init__(
         self,
@@ -76,6 +79,7 @@ class Muon(torch.optim.Optimizer):
             if "momentum_buffer" not in self.state[parameter]:
                 self.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
         buffers = [self.state[parameter]["momentum_buffer"] for parameter in parameters]
+        gradients = chosen(gradients, buffers, self.found_inf)
         torch._foreach_lerp_(buffers, gradients, 1 - momentum)
         return list(torch._foreach_lerp(gradients, buffers, momentum))
 
@@ -84,7 +88,9 @@ class Muon(torch.optim.Optimizer):
     ) -> None:
         """Move matrices, or rows of matrices, of `shape` by their update, at the rate and decay of their group."""
         rows, columns = shape
-        torch._foreach_mul_(parameters, 1 - group["lr"] * group["weight_decay"])
+        kept = 1 - group["lr"] * group["weight_decay"]
+        torch._foreach_mul_(parameters, kept if self.found_inf is None else torch.where(self.found_inf > 0, 1.0, kept))
+        update = chosen(update, 0.0, self.found_inf)
         torch._foreach_add_(parameters, update, alpha=-group["lr"] * math.sqrt(max(1, rows / columns)))
 
 

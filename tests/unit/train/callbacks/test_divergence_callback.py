@@ -21,7 +21,7 @@ from bertwright.train.loop import train, weight_norm
 from bertwright.train.loss_guard import GuardConfig, LossSpikeGuard
 from bertwright.train.schedule import Phase, ScheduleConfig
 from bertwright.train.state import Progress, TrainState
-from bertwright.train.step import Engine
+from bertwright.train.step import NORM, Engine, Gradient
 from bertwright.types import TokenRows
 
 
@@ -32,14 +32,16 @@ class Steps(Engine):
         super().__init__(torch.device("cpu"), seed=0, clip_norm=0.0)
         self.ruins, self.made = ruins, 0
 
+    def gradient(self, state: TrainState, *given: Any, fraction: float, **named: Any) -> Gradient:
+        finite = all(bool(p.isfinite().all()) for p in state.model.parameters())
+        return Gradient(state.progress.step, fraction, ("loss", NORM), torch.tensor([2.0 if finite else math.nan, 1.0]))
+
     @torch.no_grad()
-    def step(self, state: TrainState, *given: Any, **named: Any) -> dict[str, float]:
-        if not all(p.isfinite().all() for p in state.model.parameters()):
-            raise NotFiniteError(f"at step {state.progress.step} the loss is nan")
-        self.made += 1
-        for parameter in state.model.parameters():
-            parameter.add_(math.nan if self.ruins(self.made) else 1.0)
-        return {"loss": 2.0, "gradient_norm": 1.0}
+    def update(self, state: TrainState, gradient: Gradient, **named: Any) -> None:
+        if gradient.error is None:
+            self.made += 1
+            for parameter in state.model.parameters():
+                parameter.add_(math.nan if self.ruins(self.made) else 1.0)
 
 
 class OneRow:
