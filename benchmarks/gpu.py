@@ -33,7 +33,6 @@ USUAL = {
     "HF_HUB_OFFLINE": "1",
     "CUDA_VISIBLE_DEVICES": "0",
     "GOMP_SPINCOUNT": "20000",
-    "TOKENIZERS_PARALLELISM": "false",
 }
 """What parts find in their environment, where it is not set: no network, one card (the Trainer would take all), and
 threads that sleep soon where they wait for others."""

@@ -89,6 +89,7 @@ def _started(command: Sequence[Any]) -> Side:
             **os.environ,
             "PYTHONPATH": os.pathsep.join(paths),
             "HF_HUB_OFFLINE": "1",
+            "TOKENIZERS_PARALLELISM": "false",  # the Trainer's workers are forks
             "STARTED": str(time.time()),
         },
     )
