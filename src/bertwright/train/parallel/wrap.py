@@ -22,6 +22,8 @@ from bertwright.types import Loss
 
 Parallel = Literal["ddp", "fsdp"]
 ForwardLoss = Callable[[Any], Loss]
+BUCKETS = 16
+"""Messages that the gradients of a small model are sent in, about."""
 
 
 class _Replica(nn.Module):
@@ -41,12 +43,27 @@ def replicated(
 ) -> tuple[ForwardLoss, Callable[[], AbstractContextManager[Any]]]:
     """Return `forward_loss` whose backward pass means gradients over the processes, and a context in which it does not.
 
-    `all_used` says that every weight gets a gradient in every step; where not, DDP looks for those that do not.
+    Gradients are sent in buckets, each as soon as it is full, while those of earlier blocks are computed. `all_used`
+    says that every weight gets a gradient in every step; where not, DDP looks for those that do not: which these are
+    changes with the phases of a run, so that it cannot be told once for all.
     """
     ddp = DistributedDataParallel(
-        _Replica(model, forward_loss), find_unused_parameters=not all_used, gradient_as_bucket_view=True
+        _Replica(model, forward_loss),
+        find_unused_parameters=not all_used,
+        gradient_as_bucket_view=True,
+        bucket_cap_mb=bucket_megabytes(model),
     )
     return ddp, ddp.no_sync
+
+
+def bucket_megabytes(model: nn.Module) -> float:
+    """Return how many megabytes of gradients are sent together: of a small model fewer, or all would leave at the end.
+
+    Each message has a start to pay for (10 microseconds and more), so that buckets have 1 MB at least; 25, which is
+    torch's own size, at most.
+    """
+    size = sum(parameter.numel() * parameter.element_size() for parameter in model.parameters())
+    return min(25.0, max(1.0, size / 2**20 / BUCKETS))
 
 
 def shard(model: nn.Module) -> None:
