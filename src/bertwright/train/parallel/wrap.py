@@ -10,11 +10,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from itertools import pairwise
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
-from torch.distributed.fsdp import FSDPModule, fully_shard
+from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
 from torch.distributed.tensor import DTensor
 from torch.nn.parallel import DistributedDataParallel
 
@@ -66,13 +67,21 @@ def bucket_megabytes(model: nn.Module) -> float:
     return min(25.0, max(1.0, size / 2**20 / BUCKETS))
 
 
-def shard(model: nn.Module) -> None:
-    """Cut the weights of `model` up among the processes, in place: each block on its own, then what is left."""
+def shard(model: nn.Module, *, dtype: torch.dtype = torch.float32) -> None:
+    """Cut the weights of `model` up among the processes, in place: each block on its own, then what is left.
+
+    They are gathered as `dtype`, and the gradients of what was gathered summed in float32, which both weights and
+    moments are kept in. While a block is worked on, the weights of the next are gathered, on the way there and back.
+    """
+    # Inputs stay as they are: rotary angles would lose in bfloat16 what tells far positions apart.
+    policy = MixedPrecisionPolicy(dtype, torch.float32, cast_forward_inputs=False)
     for blocks in [module for module in model.modules() if isinstance(module, nn.ModuleList)]:
-        for block in blocks:
-            fully_shard(block)
+        sharded = [fully_shard(block, mp_policy=policy) for block in blocks]
+        for block, following in pairwise(sharded):
+            block.set_modules_to_forward_prefetch([following])
+            following.set_modules_to_backward_prefetch([block])
     # Without this the weights outside blocks would stay whole after a forward pass without a backward one.
-    fully_shard(model, reshard_after_forward=True)
+    fully_shard(model, reshard_after_forward=True, mp_policy=policy)
 
 
 @contextmanager

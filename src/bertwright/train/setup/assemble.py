@@ -110,10 +110,11 @@ def build(
     trained = trained if head is None else ModelWithHead(model, head)
     group.same_weights(trained)
     compute_in_parts(1 if config.engine.parts == "auto" else config.engine.parts, trained, loader, engine)
-    muon = muon_of(trained, config, group)
+    dtype = product_dtype(engine.precision)
+    muon = muon_of(trained, config, group, dtype=dtype)
     state = TrainState(
         trained,
-        build_optimizers(trained, config.optimizer, dtype=product_dtype(engine.precision), muon=muon),
+        build_optimizers(trained, config.optimizer, dtype=dtype, muon=muon),
         Progress(drawn=[0] * len(config.schedule.phases)),
         average=None if config.average.name == "none" else EMA(trained, config.average),
         callbacks_done=start is None or not fresh,
@@ -147,8 +148,11 @@ def require_rows(config: PretrainConfig, group: Group) -> None:
         )
 
 
-def muon_of(model: nn.Module, config: PretrainConfig, group: Group) -> MakeMuon:
-    """Return what makes Muon for the processes of `group`; cuts the weights up among them first, if they are to be."""
+def muon_of(model: nn.Module, config: PretrainConfig, group: Group, *, dtype: torch.dtype) -> MakeMuon:
+    """Return what makes Muon for the processes of `group`; cuts the weights up among them first, if they are to be.
+
+    `dtype` is what matrix products run in, and what weights that are cut up are gathered as.
+    """
     if group.size == 1:
         return Muon
     # Imported here: sharded tensors take a second, which a run of one process need not wait for.
@@ -158,7 +162,7 @@ def muon_of(model: nn.Module, config: PretrainConfig, group: Group) -> MakeMuon:
     if config.engine.parallel == "ddp":
         return partial(SharedMuon, group=group)
     for module in modules_of(model):
-        shard(module)
+        shard(module, dtype=dtype)
     return partial(ShardedMuon, group=group)
 
 
