@@ -112,9 +112,16 @@ def build(
     compute_in_parts(1 if config.engine.parts == "auto" else config.engine.parts, trained, loader, engine)
     dtype = product_dtype(engine.precision)
     muon = muon_of(trained, config, group, dtype=dtype)
+    optimizers = build_optimizers(trained, config.optimizer, dtype=dtype, muon=muon)
+    if group.size > 1 and config.engine.parallel == "zero1":
+        from bertwright.train.optim.shared_moments import share_moments
+
+        for optimizer in optimizers:
+            if not isinstance(optimizer, Muon):  # which shares its matrices out by itself
+                share_moments(optimizer, group)
     state = TrainState(
         trained,
-        build_optimizers(trained, config.optimizer, dtype=dtype, muon=muon),
+        optimizers,
         Progress(drawn=[0] * len(config.schedule.phases)),
         average=None if config.average.name == "none" else EMA(trained, config.average),
         callbacks_done=start is None or not fresh,
@@ -159,7 +166,7 @@ def muon_of(model: nn.Module, config: PretrainConfig, group: Group, *, dtype: to
     from bertwright.train.optim.muon_distributed import ShardedMuon, SharedMuon
     from bertwright.train.parallel.wrap import shard
 
-    if config.engine.parallel == "ddp":
+    if config.engine.parallel != "fsdp":
         return partial(SharedMuon, group=group)
     for module in modules_of(model):
         shard(module, dtype=dtype)
