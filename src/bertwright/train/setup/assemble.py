@@ -110,18 +110,9 @@ def build(
     trained = trained if head is None else ModelWithHead(model, head)
     group.same_weights(trained)
     compute_in_parts(1 if config.engine.parts == "auto" else config.engine.parts, trained, loader, engine)
-    dtype = product_dtype(engine.precision)
-    muon = muon_of(trained, config, group, dtype=dtype)
-    optimizers = build_optimizers(trained, config.optimizer, dtype=dtype, muon=muon)
-    if group.size > 1 and config.engine.parallel == "zero1":
-        from bertwright.train.optim.shared_moments import share_moments
-
-        for optimizer in optimizers:
-            if not isinstance(optimizer, Muon):  # which shares its matrices out by itself
-                share_moments(optimizer, group)
     state = TrainState(
         trained,
-        optimizers,
+        optimizers_of(trained, config, group, dtype=product_dtype(engine.precision)),
         Progress(drawn=[0] * len(config.schedule.phases)),
         average=None if config.average.name == "none" else EMA(trained, config.average),
         callbacks_done=start is None or not fresh,
@@ -153,6 +144,21 @@ def require_rows(config: PretrainConfig, group: Group) -> None:
             f"engine.parallel fsdp: {size} processes must have as many pieces of a step each, and it has {count} "
             f"micro-batches; give --accumulation 1, or a number that divides {size} or that {size} divides"
         )
+
+
+def optimizers_of(
+    model: nn.Module, config: PretrainConfig, group: Group, *, dtype: torch.dtype
+) -> list[torch.optim.Optimizer]:
+    """Return the optimizers of a run, which share their moments out among the processes of `group` as settings say."""
+    muon = muon_of(model, config, group, dtype=dtype)
+    optimizers = build_optimizers(model, config.optimizer, dtype=dtype, muon=muon)
+    if group.size > 1 and config.engine.parallel == "zero1":
+        from bertwright.train.optim.shared_moments import share_moments
+
+        for optimizer in optimizers:
+            if not isinstance(optimizer, Muon):  # which shares its matrices out by itself
+                share_moments(optimizer, group)
+    return optimizers
 
 
 def muon_of(model: nn.Module, config: PretrainConfig, group: Group, *, dtype: torch.dtype) -> MakeMuon:
