@@ -124,20 +124,8 @@ def try_compiled(
             return graph(*arguments, **named)
 
     compiled = cast(F, compiled_in_order)
-    removed: set[Path] = set()
-    while True:
-        try:
-            with torch._functorch.config.patch(aggressive_recomputation=drops):
-                attempt(compiled)
-            return compiled, None
-        except Exception as error:
-            if is_out_of_memory(error):
-                raise
-            torch.compiler.reset()
-            torn = remove_torn(error) - removed  # one that fails again, made anew, is not torn
-            if not torn:
-                return function, _in_one_line(error)
-            removed |= torn
+    reason = why_not(lambda: attempt(compiled), drops=drops)
+    return (function, reason) if reason else (compiled, None)
 
 
 def _options() -> dict[str, Any]:
@@ -211,15 +199,20 @@ def why_not(attempt: Callable[[], None], *, drops: bool) -> str | None:
 
     Memory that runs out in the attempt is raised.
     """
-    try:
-        with torch._functorch.config.patch(aggressive_recomputation=drops):
-            attempt()
-    except Exception as error:
-        if is_out_of_memory(error):
-            raise
-        torch.compiler.reset()
-        return _in_one_line(error)
-    return None
+    removed: set[Path] = set()
+    while True:
+        try:
+            with torch._functorch.config.patch(aggressive_recomputation=drops):
+                attempt()
+            return None
+        except Exception as error:
+            if is_out_of_memory(error):
+                raise
+            torch.compiler.reset()
+            torn = remove_torn(error) - removed  # one that fails again, made anew, is not torn
+            if not torn:
+                return _in_one_line(error)
+            removed |= torn
 
 
 def try_compiled_blocks(blocks: Iterable[nn.Module], attempt: Callable[[], None], *, drops: bool) -> str | None:
