@@ -32,6 +32,8 @@ AUTOCAST = ("torch.amp.autocast_mode._enter_autocast", "torch.amp.autocast_mode.
 compiler does not know that, and would trace the step again in every process, which is most of the time it takes."""
 _TABLE = RLock()
 """Held while the compiler's table is another one."""
+MOST_SHAPES = 64
+"""Kinds of input that one function is compiled for: the blocks of a model are one function, and differ."""
 ROUND_SECONDS = 0.1
 """Seconds that products are timed over together."""
 F = TypeVar("F", bound=Callable[..., Any])
@@ -122,20 +124,8 @@ def try_compiled(
             return graph(*arguments, **named)
 
     compiled = cast(F, compiled_in_order)
-    removed: set[Path] = set()
-    while True:
-        try:
-            with torch._functorch.config.patch(aggressive_recomputation=drops):
-                attempt(compiled)
-            return compiled, None
-        except Exception as error:
-            if is_out_of_memory(error):
-                raise
-            torch.compiler.reset()
-            torn = remove_torn(error) - removed  # one that fails again, made anew, is not torn
-            if not torn:
-                return function, _in_one_line(error)
-            removed |= torn
+    reason = why_not(lambda: attempt(compiled), drops=drops)
+    return (function, reason) if reason else (compiled, None)
 
 
 def _options() -> dict[str, Any]:
@@ -190,6 +180,41 @@ def gradients_added_in_order() -> Iterator[None]:
                 table[operator.default] = usual
 
 
+def compiled_where_trained(function: F, *, dynamic: bool | None = False) -> F:
+    """Return `function` compiled where gradients are wanted, and as it is elsewhere: evaluation needs no other code."""
+    compiled = torch.compile(function, dynamic=dynamic, options=_options())
+
+    @wraps(function)
+    def chosen(*arguments: Any, **named: Any) -> Any:
+        if not torch.is_grad_enabled():
+            return function(*arguments, **named)
+        with gradients_added_in_order(), torch._dynamo.config.patch(recompile_limit=MOST_SHAPES):
+            return compiled(*arguments, **named)
+
+    return cast(F, chosen)
+
+
+def why_not(attempt: Callable[[], None], *, drops: bool) -> str | None:
+    """Return None where `attempt()` runs compiled code that was not run before; else the reason in one line.
+
+    Memory that runs out in the attempt is raised.
+    """
+    removed: set[Path] = set()
+    while True:
+        try:
+            with torch._functorch.config.patch(aggressive_recomputation=drops):
+                attempt()
+            return None
+        except Exception as error:
+            if is_out_of_memory(error):
+                raise
+            torch.compiler.reset()
+            torn = remove_torn(error) - removed  # one that fails again, made anew, is not torn
+            if not torn:
+                return _in_one_line(error)
+            removed |= torn
+
+
 def try_compiled_blocks(blocks: Iterable[nn.Module], attempt: Callable[[], None], *, drops: bool) -> str | None:
     """Compile the blocks of a model in place for rows of any number and length, if `attempt()` runs; else say why not.
 
@@ -201,17 +226,10 @@ def try_compiled_blocks(blocks: Iterable[nn.Module], attempt: Callable[[], None]
     blocks = list(blocks)
     for block in blocks:
         block.compile(dynamic=True, options=_options())
-    try:
-        with torch._functorch.config.patch(aggressive_recomputation=drops):
-            attempt()
-    except Exception as error:
-        if is_out_of_memory(error):
-            raise
-        torch.compiler.reset()
-        for block in blocks:
-            block._compiled_call_impl = None
-        return _in_one_line(error)
-    return None
+    reason = why_not(attempt, drops=drops)
+    for block in blocks if reason else []:
+        block._compiled_call_impl = None
+    return reason
 
 
 def _in_one_line(error: Exception) -> str:

@@ -161,12 +161,16 @@ def test_a_killed_worker_is_started_again_and_the_run_goes_on_from_its_checkpoin
 
 
 @pytest.mark.parametrize(
-    ("architecture", "names", "causal"), [("electra", ["rtd"], False), ("bert", ["uncertain", "nsp"], True)]
+    ("architecture", "names", "causal", "parallel"),
+    [("electra", ["rtd"], False, "ddp"), ("bert", ["uncertain", "nsp"], True, "zero1")],
 )
 def test_two_processes_draw_by_the_weights_what_one_draws(
-    architecture: str, names: list[str], causal: bool, data: Path, tmp_path: Path
+    architecture: str, names: list[str], causal: bool, parallel: str, data: Path, tmp_path: Path
 ) -> None:
-    """What a generator writes and the masks of an uncertain model are those of the whole batch, in each process."""
+    """What a generator writes and the masks of an uncertain model are those of the whole batch, in each process.
+
+    With zero1, each goes on with its share of the moments of one, and one with those of both.
+    """
     phases = [{"length": 32, "rows": 8, "share": 0.5, "causal": causal}, {"length": 32, "rows": 8, "share": 0.5}]
     settings = {
         **SETTINGS,
@@ -176,7 +180,10 @@ def test_two_processes_draw_by_the_weights_what_one_draws(
     }
     pretrain(data, tmp_path / "one", recipe="classic", settings=settings)
     two = cut_back(tmp_path / "one", tmp_path / "two", step=3)
-    process = torchrun("pretrain", "--data", str(data), "--out", str(two), "--resume")
+    process = torchrun("pretrain", "--data", str(data), "--out", str(two), "--resume", "--engine.parallel", parallel)
     _, output = process.communicate(timeout=300)
     assert process.returncode == 0, output
     same(two, tmp_path / "one")
+    again = cut_back(two, tmp_path / "again", step=9)
+    pretrain(data, again, resume=True)
+    same(again, tmp_path / "one")

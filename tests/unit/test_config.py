@@ -17,7 +17,7 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"model": {"dropout": 3}}, r"model\.dropout must be below 1 \(given: 3\)"),
     ({"engine": {"keep": 1.5}}, r"engine\.keep must be a whole number \(given: 1\.5\)"),
     ({"engine": {"compile": "maybe"}}, r"engine\.compile must be true or false or 'auto' \(given: 'maybe'\)"),
-    ({"engine": {"parallel": "tp"}}, r"engine\.parallel must be 'ddp' or 'fsdp' \(given: 'tp'\)"),
+    ({"engine": {"parallel": "tp"}}, r"engine\.parallel must be 'ddp', 'zero1' or 'fsdp' \(given: 'tp'\)"),
     ({"schedule": {"steps": 2, "phases": "long"}}, r"schedule\.phases must be a list \(given: 'long'\)"),
     (
         {"schedule": {"steps": 2, "phases": [{"length": 9}]}},

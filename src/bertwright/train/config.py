@@ -36,8 +36,9 @@ class EngineConfig(Section):
     """Parts that a micro-batch is computed in, one after another: less memory, the same batch, masks and loss but for
     rounding (on a GPU each part has a dropout of its own). auto: as few as fit into memory, found by trial on a GPU and
     computed on a CPU; the run leaves their number in config.toml."""
-    parallel: Literal["ddp", "fsdp"] = "ddp"
-    """Of several processes (torchrun): ddp, each holds all weights, or fsdp, each holds a share of them."""
+    parallel: Literal["ddp", "zero1", "fsdp"] = "ddp"
+    """Of several processes (torchrun): ddp, each holds all weights; zero1, that too, but a share of the optimizer's
+    moments; or fsdp, each holds a share of all."""
     timeout: float = Field(default=600.0, gt=0)
     """Seconds without an answer after which another process is taken for lost, and the run ends or is restarted."""
     log_every: int = Field(default=10, ge=1)

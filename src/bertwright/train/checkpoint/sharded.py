@@ -32,7 +32,6 @@ from bertwright.errors import BertwrightError
 from bertwright.files import flush, read_json, written_aside
 from bertwright.train.checkpoint.folder import GOOD, MANIFEST, PREFIX, compare_identity, damaged, read_checkpoint
 from bertwright.train.checkpoint.snapshot import Snapshot
-from bertwright.train.optim.muon import Muon
 from bertwright.train.parallel.group import Group
 from bertwright.train.parallel.wrap import put
 from bertwright.train.state import TrainState
@@ -192,7 +191,8 @@ def _targets(sizes: Mapping[str, torch.Size], train_state: TrainState) -> dict[s
         moment, name = name.split("/", 1) if file == "optimizer" else ("", name)
         parameter = parameters[name]
         owner = owners.get(id(parameter))
-        if moment and isinstance(owner, Muon) and not owner.keeps(parameter):
+        keeps = getattr(owner, "keeps", None)  # of optimizers whose moments are shared out among processes
+        if moment and keeps is not None and not keeps(parameter):
             continue
         targets[key] = torch.zeros(1) if moment == "step" else torch.zeros_like(parameter)
         if size.numel() != targets[key].numel():

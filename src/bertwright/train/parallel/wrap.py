@@ -10,11 +10,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from itertools import pairwise
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
-from torch.distributed.fsdp import FSDPModule, fully_shard
+from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
 from torch.distributed.tensor import DTensor
 from torch.nn.parallel import DistributedDataParallel
 
@@ -22,6 +23,8 @@ from bertwright.types import Loss
 
 Parallel = Literal["ddp", "fsdp"]
 ForwardLoss = Callable[[Any], Loss]
+BUCKETS = 16
+"""Messages that the gradients of a small model are sent in, about."""
 
 
 class _Replica(nn.Module):
@@ -41,21 +44,44 @@ def replicated(
 ) -> tuple[ForwardLoss, Callable[[], AbstractContextManager[Any]]]:
     """Return `forward_loss` whose backward pass means gradients over the processes, and a context in which it does not.
 
-    `all_used` says that every weight gets a gradient in every step; where not, DDP looks for those that do not.
+    Gradients are sent in buckets, each as soon as it is full, while those of earlier blocks are computed. `all_used`
+    says that every weight gets a gradient in every step; where not, DDP looks for those that do not: which these are
+    changes with the phases of a run, so that it cannot be told once for all.
     """
     ddp = DistributedDataParallel(
-        _Replica(model, forward_loss), find_unused_parameters=not all_used, gradient_as_bucket_view=True
+        _Replica(model, forward_loss),
+        find_unused_parameters=not all_used,
+        gradient_as_bucket_view=True,
+        bucket_cap_mb=bucket_megabytes(model),
     )
     return ddp, ddp.no_sync
 
 
-def shard(model: nn.Module) -> None:
-    """Cut the weights of `model` up among the processes, in place: each block on its own, then what is left."""
+def bucket_megabytes(model: nn.Module) -> float:
+    """Return how many megabytes of gradients are sent together: of a small model fewer, or all would leave at the end.
+
+    Each message has a start to pay for (10 microseconds and more), so that buckets have 1 MB at least; 25, which is
+    torch's own size, at most.
+    """
+    size = sum(parameter.numel() * parameter.element_size() for parameter in model.parameters())
+    return min(25.0, max(1.0, size / 2**20 / BUCKETS))
+
+
+def shard(model: nn.Module, *, dtype: torch.dtype = torch.float32) -> None:
+    """Cut the weights of `model` up among the processes, in place: each block on its own, then what is left.
+
+    They are gathered as `dtype`, and the gradients of what was gathered summed in float32, which both weights and
+    moments are kept in. While a block is worked on, the weights of the next are gathered, on the way there and back.
+    """
+    # Inputs stay as they are: rotary angles would lose in bfloat16 what tells far positions apart.
+    policy = MixedPrecisionPolicy(dtype, torch.float32, cast_forward_inputs=False)
     for blocks in [module for module in model.modules() if isinstance(module, nn.ModuleList)]:
-        for block in blocks:
-            fully_shard(block)
+        sharded = [fully_shard(block, mp_policy=policy) for block in blocks]
+        for block, following in pairwise(sharded):
+            block.set_modules_to_forward_prefetch([following])
+            following.set_modules_to_backward_prefetch([block])
     # Without this the weights outside blocks would stay whole after a forward pass without a backward one.
-    fully_shard(model, reshard_after_forward=True)
+    fully_shard(model, reshard_after_forward=True, mp_policy=policy)
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -10,11 +11,20 @@ import torch
 from torch import nn
 
 from bertwright.data.pretraining.dataset import Dataset
-from bertwright.device import matmul_rate, pick_device, product_dtype, resolve_precision, try_compiled
+from bertwright.device import (
+    compiled_where_trained,
+    matmul_rate,
+    pick_device,
+    product_dtype,
+    resolve_precision,
+    try_compiled,
+    why_not,
+)
 from bertwright.errors import ConfigError
 from bertwright.hub.mappings.known import mapping_of
 from bertwright.log import note
 from bertwright.model.build import build_encoder
+from bertwright.model.encoder import Encoder
 from bertwright.model.init.begin import initialise
 from bertwright.model.layers.dropout import begin_at_row
 from bertwright.objectives.base import Objective
@@ -100,10 +110,9 @@ def build(
     trained = trained if head is None else ModelWithHead(model, head)
     group.same_weights(trained)
     compute_in_parts(1 if config.engine.parts == "auto" else config.engine.parts, trained, loader, engine)
-    muon = muon_of(trained, config, group)
     state = TrainState(
         trained,
-        build_optimizers(trained, config.optimizer, dtype=product_dtype(engine.precision), muon=muon),
+        optimizers_of(trained, config, group, dtype=product_dtype(engine.precision)),
         Progress(drawn=[0] * len(config.schedule.phases)),
         average=None if config.average.name == "none" else EMA(trained, config.average),
         callbacks_done=start is None or not fresh,
@@ -137,18 +146,36 @@ def require_rows(config: PretrainConfig, group: Group) -> None:
         )
 
 
-def muon_of(model: nn.Module, config: PretrainConfig, group: Group) -> MakeMuon:
-    """Return what makes Muon for the processes of `group`; cuts the weights up among them first, if they are to be."""
+def optimizers_of(
+    model: nn.Module, config: PretrainConfig, group: Group, *, dtype: torch.dtype
+) -> list[torch.optim.Optimizer]:
+    """Return the optimizers of a run, which share their moments out among the processes of `group` as settings say."""
+    muon = muon_of(model, config, group, dtype=dtype)
+    optimizers = build_optimizers(model, config.optimizer, dtype=dtype, muon=muon)
+    if group.size > 1 and config.engine.parallel == "zero1":
+        from bertwright.train.optim.shared_moments import share_moments
+
+        for optimizer in optimizers:
+            if not isinstance(optimizer, Muon):  # which shares its matrices out by itself
+                share_moments(optimizer, group)
+    return optimizers
+
+
+def muon_of(model: nn.Module, config: PretrainConfig, group: Group, *, dtype: torch.dtype) -> MakeMuon:
+    """Return what makes Muon for the processes of `group`; cuts the weights up among them first, if they are to be.
+
+    `dtype` is what matrix products run in, and what weights that are cut up are gathered as.
+    """
     if group.size == 1:
         return Muon
     # Imported here: sharded tensors take a second, which a run of one process need not wait for.
     from bertwright.train.optim.muon_distributed import ShardedMuon, SharedMuon
     from bertwright.train.parallel.wrap import shard
 
-    if config.engine.parallel == "ddp":
+    if config.engine.parallel != "fsdp":
         return partial(SharedMuon, group=group)
     for module in modules_of(model):
-        shard(module)
+        shard(module, dtype=dtype)
     return partial(ShardedMuon, group=group)
 
 
@@ -186,6 +213,48 @@ def steady(forward_loss: ForwardLoss, loader: PretrainLoader, engine: Engine) ->
         return forward_loss(replace(example, layout=layout))
 
     return of_steady_rows
+
+
+def compiled_parts(
+    state: TrainState, loader: PretrainLoader, objective: Objective, engine: Engine
+) -> ForwardLoss | None:
+    """Return model and loss with each block, the head and the loss compiled for itself; None where that does not work.
+
+    Of several processes: the backward pass of a whole compiled model hands over all gradients at its end, that of a
+    block those of the block, which are sent while others are computed; and sharded weights are gathered by block.
+    """
+    moving = objective.has_dynamic_slots
+    parts = [
+        (owner, name)
+        for encoder in state.model.modules()
+        if isinstance(encoder, Encoder)
+        for owner, name in [
+            (encoder, "block_inputs"),
+            *((part, "forward") for part in (*encoder.blocks, encoder.mlm_head)),
+        ]
+    ]
+    for owner, name in parts:
+        setattr(owner, name, compiled_where_trained(getattr(owner, name), dynamic=None if moving else False))
+    loss_of: Callable[[Any, Any], Loss] = objective.loss
+    if not isinstance(objective, ObjectiveWithAuxiliary):  # which runs a model there, that has parts of its own
+        loss_of = compiled_where_trained(loss_of, dynamic=moving)
+
+    def loss(example: Any) -> Loss:
+        with engine.cast():
+            scores = state.model(example)
+        return loss_of(scores, example)
+
+    shape = loader.shape
+    reason = why_not(
+        lambda: _run_each_phase(loss, state.model, loader, objective, engine),
+        drops=shape.dropout > 0 or shape.attention_dropout > 0,
+    )
+    if engine.group.any(reason is not None):  # all go the same way, or their last bits would differ
+        for owner, name in parts:
+            delattr(owner, name)
+        note(f"running uncompiled, slower: the compiler did not work in each process ({reason or 'but in this one'})")
+        return None
+    return steady(loss, loader, engine)
 
 
 def _run_each_phase(

@@ -21,7 +21,7 @@ from bertwright.log import note, working
 from bertwright.objectives.base import Objective
 from bertwright.train.auxiliary import encoder_of
 from bertwright.train.callbacks.base import Callback, StepReport
-from bertwright.train.setup.assemble import compiled_loss, join_processes
+from bertwright.train.setup.assemble import compiled_loss, compiled_parts, join_processes
 from bertwright.train.setup.compile_ahead import BackgroundCompiler, is_kept, mark_kept
 from bertwright.train.setup.kernels_in_use import attention_in_use
 from bertwright.train.setup.pretrain_config import PretrainConfig, keep_found
@@ -58,8 +58,6 @@ class CompilePlan:
 def plan_of(config: PretrainConfig, loader: PretrainLoader, engine: Engine, *, step: int) -> CompilePlan:
     """Return the plan of a run that begins, or goes on, at `step`."""
     settings, schedule, device = config.engine, config.schedule, engine.device.type
-    if engine.sharded:
-        return CompilePlan(None, "steps run uncompiled: sharded weights are not compiled")
     if settings.compile is False:
         return CompilePlan(None, "steps run uncompiled, as engine.compile says")
     if settings.compile is True:
@@ -134,7 +132,7 @@ class CompileCallback(Callback):
         else:
             self.done = True
             with working("compiling the step"):
-                loss = self._compiled()
+                loss = compiled_parts(self.train_state, self.loader, self.objective, self.engine)
         join_processes(self.train_state, self.objective, self.engine, self.config, loss)
 
     def start(self) -> None:
