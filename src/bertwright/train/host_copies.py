@@ -14,8 +14,11 @@ from torch import Tensor
 
 
 def host_copy(tensor: Tensor) -> Tensor:
-    """Return a copy in the host's memory; of a tensor on a GPU it is there when an `Arrival` marked later is."""
-    if tensor.device.type == "cpu":
+    """Return a copy in the host's memory; of a tensor on a GPU it is there when an `Arrival` marked later is.
+
+    A tensor of which this process holds a share stays where it is: it can be written and put back as such alone.
+    """
+    if tensor.device.type == "cpu" or hasattr(tensor, "full_tensor"):
         return tensor.detach().clone()
     return torch.empty_like(tensor, device="cpu", pin_memory=True).copy_(tensor.detach(), non_blocking=True)
 

@@ -39,7 +39,7 @@ class GuardConfig(Section):
 
     every: int = Field(default=50, ge=1)
     """Steps between two states kept in memory to go back to; each replaces the one before. It takes as much memory as
-    weights and moments."""
+    weights and moments, of a run on a GPU that of the host."""
     rise: float = Field(default=1.0, gt=0)
     """How far a loss stands above the running mean to be far above it, in nats."""
     steps: int = Field(default=10, ge=1)

@@ -9,14 +9,22 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional
 
+from bertwright.train import step
+from bertwright.train.callbacks import best
 from bertwright.train.callbacks.base import Callback, StepReport
 from bertwright.train.callbacks.divergence import DivergenceCallback
 from bertwright.train.callbacks.metrics_file import MetricsWindow
+from bertwright.train.callbacks.save import CheckpointCallback
 from bertwright.train.callbacks.unfreeze import UnfreezeCallback
+from bertwright.train.checkpoint import snapshot
+from bertwright.train.checkpoint.folder import Retention
+from bertwright.train.checkpoint.saver import Saver
 from bertwright.train.ema import EMA, AverageConfig
+from bertwright.train.host_copies import Arrival
 from bertwright.train.loader import TaskLoader
 from bertwright.train.loop import train
 from bertwright.train.loss_guard import GuardConfig, LossSpikeGuard
@@ -92,7 +100,7 @@ class Told(Callback):
         self.lines.append(json.dumps([figures, position, report.last, norms]))
 
 
-def trained(optimizer: str, *, ahead: bool, bad: tuple[int, ...], overflow: bool, stop: int | None = None) -> Any:
+def trained(optimizer: str, *, ahead: bool, bad: tuple[int, ...], overflow: bool, out: Path | None = None) -> Any:
     """Return what a run told, and all that it holds at its end."""
     model = Net()
     # "muon" trains blocks from the start, so that those are not what is unfrozen
@@ -109,8 +117,14 @@ def trained(optimizer: str, *, ahead: bool, bad: tuple[int, ...], overflow: bool
     guard = LossSpikeGuard(settings, state, schedule, DivergenceCallback(model, MetricsWindow()))
     told = Told(model)
     callbacks: list[Callback] = [told, guard, thaw]
+    saver = None if out is None else Saver(out, state, identity={}, retention=Retention(9), guard=guard)
+    if saver is not None:
+        callbacks.append(CheckpointCallback(saver, minutes=1e9, steps=9, at_end=False))
     engine = Engine(CPU, seed=3, clip_norm=1.0, ahead=ahead)
     train(state, loader, Next(overflow=overflow), callbacks, engine=engine, guard=guard)
+    if saver is not None:
+        saver.wait()
+        saver.close()
     held = {name: tensor.detach() for name, tensor in model.named_parameters()}
     assert state.average is not None
     held |= {f"average/{name}": tensor for name, tensor in state.average.weights.items()}
@@ -148,7 +162,7 @@ def test_an_optimizer_that_leaves_out_no_steps_is_waited_for() -> None:
     assert Engine(torch.device("cuda"), seed=1, clip_norm=0.0).runs_ahead(known)
 
 
-def test_a_callback_that_ends_the_run_ends_it_after_its_step(tmp_path: Path) -> None:
+def test_a_callback_that_ends_the_run_ends_it_after_its_step() -> None:
     model = Net()
     state = TrainState(model, build_optimizers(model, OptimizerConfig()), Progress(drawn=[0]))
     schedule = ScheduleConfig(steps=STEPS, phases=(Phase(length=8, rows=3, share=1.0),))
@@ -162,3 +176,44 @@ def test_a_callback_that_ends_the_run_ends_it_after_its_step(tmp_path: Path) -> 
     train(state, loader, Next(overflow=False), [Stop()], engine=engine)
     assert state.progress.step == 5
     assert all(parameter.grad is None for parameter in model.parameters())
+
+
+def copies_come_late(patch: pytest.MonkeyPatch) -> None:
+    """Have copies be garbage until somebody waits for them, as those from a GPU are."""
+    ordered: list[tuple[Tensor, Tensor]] = []
+
+    class Event:
+        def synchronize(self) -> None:
+            for target, source in ordered:
+                target.copy_(source)
+            ordered.clear()
+
+    @torch.no_grad()
+    def order(tensor: Tensor) -> Tensor:
+        target = torch.full_like(tensor, -7)
+        ordered.append((target, tensor.detach().clone()))
+        return target
+
+    patch.setattr(Arrival, "mark", lambda device: Arrival(Event()))  # type: ignore[arg-type]
+    for user in (step, snapshot, best):
+        patch.setattr(user, "host_copy", order)
+
+
+def test_whoever_reads_a_copy_has_waited_for_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Figures, the state that a run goes back to, checkpoints that are written beside the run, and the best weights."""
+    expected = trained("muon", ahead=False, bad=(5, 6, 7), overflow=False, out=tmp_path / "expected")
+    copies_come_late(monkeypatch)
+    assert trained("muon", ahead=True, bad=(5, 6, 7), overflow=False, out=tmp_path / "late") == expected
+    for name in ("weights", "optimizer", "average", "good/weights"):
+        first, second = (
+            load_file(tmp_path / run / "checkpoints" / "step-9" / f"{name}.safetensors") for run in ("expected", "late")
+        )
+        assert first.keys() == second.keys()
+        assert all(torch.equal(first[key], second[key]) for key in first)
+    model = Net()
+    callback, weights = best.BestCallback(model, "f1"), model.head.weight.detach().clone()
+    notes = {"valid": {"f1": 0.5}}
+    callback.on_step(StepReport(Progress(step=1), 0.5, 0, 1.0, last=False, notes=notes))
+    nn.init.zeros_(model.head.weight)
+    callback.load_best()
+    assert torch.equal(model.head.weight, weights)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from bertwright.errors import DivergedError
 from bertwright.log import note
 from bertwright.train.callbacks.base import Callback, StepReport
+from bertwright.train.host_copies import Arrival, host_copy
 
 
 @dataclass
@@ -32,6 +33,7 @@ class BestCallback(Callback):
     step: int = 0
     waited: int = 0
     weights: dict[str, Tensor] = field(default_factory=dict)
+    """Those, in the memory of the host."""
 
     def __post_init__(self) -> None:
         """Remember what is trained: gradual unfreezing may hold some of it back for a while."""
@@ -49,7 +51,8 @@ class BestCallback(Callback):
         if self._rank(valid) > before:  # never so where a figure is not a number
             self.figures, self.step, self.waited = valid, report.progress.step, 0
             parameters = dict(self.model.named_parameters())
-            self.weights = {name: parameters[name].detach().clone() for name in self._trained}
+            self.weights = {name: host_copy(parameters[name]) for name in self._trained}
+            Arrival.mark(parameters[self._trained[0]].device).wait()
         else:
             self.waited += 1
 

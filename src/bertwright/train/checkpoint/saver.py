@@ -92,6 +92,8 @@ class Saver(Saved):
     ) -> Path:
         for path in self.beside:
             flush(path)
+        for state in (snapshot, good) if good is not None else (snapshot,):
+            state.arrival.wait()
         with ready:
             folder = self.write(self.run, snapshot, identity=self.identity, good=good, held_out=held_out, name=name)
         if self.is_main and name is None:
@@ -100,9 +102,9 @@ class Saver(Saved):
 
 
 def _copied(device: torch.device) -> AbstractContextManager[Any]:
-    """Return the context in which a copy that was just ordered can be read by another thread.
+    """Return the context in which another thread reads what sharded weights leave on a GPU.
 
-    On a GPU that is a stream of its own, which begins when the copy is there and lets training go on beside it.
+    That is a stream of its own, which begins when the copy is there and lets training go on beside it.
     """
     if device.type != "cuda":
         return nullcontext()

@@ -5,12 +5,13 @@ The copy is what a checkpoint is written from while training goes on, and what a
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from bertwright.train.host_copies import Arrival, host_copy
 from bertwright.train.state import TrainState, fits
 
 MISFITS = (KeyError, TypeError, ValueError, AttributeError, RuntimeError)
@@ -23,10 +24,12 @@ class Snapshot:
 
     tensors  by file (weights, optimizer, and, where the run keeps such, average and best) and name
     facts    what else there is, as JSON has it: the position, how far the average and the best have come
+    arrival  when the tensors are there: nobody reads them before
     """
 
     tensors: dict[str, dict[str, Tensor]]
     facts: dict[str, Any]
+    arrival: Arrival = field(default_factory=Arrival)
 
     @property
     def step(self) -> int:
@@ -40,7 +43,11 @@ class Snapshot:
 
 
 def copy_state(train_state: TrainState) -> Snapshot:
-    """Return a copy of a state, its tensors beside the originals: on a GPU the step waits for no transfer."""
+    """Return a copy of a state in the memory of the host, so that weights and moments lie on a GPU once.
+
+    Nobody waits for it: the GPU sends it before it goes on with the next step. Of sharded weights each process keeps
+    its share on its GPU.
+    """
     tensors: dict[str, dict[str, Tensor]] = {
         "weights": {name: parameter.detach() for name, parameter in train_state.model.named_parameters()},
         "optimizer": optimizer_tensors(train_state.model, train_state.optimizers),
@@ -52,17 +59,16 @@ def copy_state(train_state: TrainState) -> Snapshot:
     if (best := train_state.best) is not None:
         tensors["best"] = best.weights
         facts["best"] = {"figures": best.figures, "step": best.step, "waited": best.waited}
-    copies = {file: {name: t.detach().clone() for name, t in held.items()} for file, held in tensors.items()}
-    return Snapshot(copies, facts)
+    copies = {file: {name: host_copy(t) for name, t in held.items()} for file, held in tensors.items()}
+    return Snapshot(copies, facts, Arrival.mark(next(train_state.model.parameters()).device))
 
 
 @torch.no_grad()
 def restore(train_state: TrainState, snapshot: Snapshot) -> None:
     """Copy a snapshot back into a state; it stays apart. Raises one of MISFITS where they do not fit."""
-    weights, places = snapshot.tensors["weights"], {}
+    snapshot.arrival.wait()
     for name, parameter in train_state.model.named_parameters():
-        parameter.copy_(weights[name])
-        places[name] = parameter.device
+        parameter.copy_(snapshot.tensors["weights"][name])
     restore_optimizers(train_state.model, train_state.optimizers, snapshot.tensors["optimizer"])
     if (average := train_state.average) is not None:
         for name, mean in average.weights.items():
@@ -72,7 +78,7 @@ def restore(train_state: TrainState, snapshot: Snapshot) -> None:
             raise TypeError("the average has come no known way")
         average.progress, average.count = facts["progress"], facts["count"]
     if (best := train_state.best) is not None:
-        best.weights = {name: kept.to(places[name], copy=True) for name, kept in snapshot.tensors["best"].items()}
+        best.weights = {name: kept.clone() for name, kept in snapshot.tensors["best"].items()}
         facts = snapshot.facts["best"]
         if not all(fits(facts[name], kind) for name, kind in (("figures", dict), ("step", int), ("waited", int))):
             raise TypeError("the best evaluation has no known figures")
@@ -102,5 +108,5 @@ def restore_optimizers(model: nn.Module, optimizers: list[torch.optim.Optimizer]
         parameter = parameters[name]
         if value.numel() != 1 and value.shape != parameter.shape:
             raise ValueError(f"{key} is of shape {tuple(value.shape)}, not {tuple(parameter.shape)}")
-        # AdamW's step counter lives on the CPU unless fused on CUDA; moments live beside their parameter.
+        # All of it lies beside the parameter, the count of its steps too: else each step would wait for that.
         owners[id(parameter)].state[parameter][moment] = value.to(parameter.device, copy=True)
