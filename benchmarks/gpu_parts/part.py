@@ -13,6 +13,8 @@ from typing import Any
 import torch
 
 GIGABYTE = 1e9
+TOKENS = {70: 32_768, 30: 16_384, 20: 8_192, -1: 4_096}
+"""Tokens of a step on cards of more than so many gigabytes."""
 
 
 @dataclass
@@ -70,11 +72,11 @@ class Part:
         return tokens // 4 if self.toy else tokens
 
     def rows(self, length: int) -> int:
-        """Return the rows of a step, by the memory of the card: those of both sides."""
+        """Return the rows of a step, by the memory of the card, which holds both sides at once."""
         if self.toy:
             return max(2, 512 // length)
         memory = torch.cuda.get_device_properties(0).total_memory / GIGABYTE if torch.cuda.is_available() else 0
-        return (32768 if memory > 70 else 16384 if memory > 30 else 8192) // length
+        return next(tokens for least, tokens in TOKENS.items() if memory > least) // length
 
     @property
     def card(self) -> dict[str, Any]:
