@@ -57,7 +57,7 @@ class Language:
         with file.open("w", encoding="utf-8") as lines:
             while written < characters:
                 topic = int(self.random.integers(len(self.topics)))
-                text = self.text(topic, 20 + int(self.random.lognormal(4.0, 0.9)))
+                text = self.text(topic, 20 + int(self.random.lognormal(5.2, 0.9)))
                 lines.write(json.dumps({"text": text}) + "\n")
                 written += len(text)
 

@@ -21,8 +21,10 @@ OURS, TRAINER, FINETUNE = (
     HERE.parent / "peers" / "finetune.py",
 )
 TURNS = 3
-LIKE_THE_PEER: dict[str, Any] = {"objective": {"next_sentence": False}, "data": {"fill_rows": True}}
-"""Rows full of text, masked words alone, 15% of them, dropout 0.1: what the Trainer does."""
+FULL_ROWS: dict[str, Any] = {"data": {"fill_rows": True, "pack": True}}
+"""Rows full of text, as the Trainer's are; but a token attends to its own document alone."""
+LIKE_THE_PEER = merge(FULL_ROWS, {"objective": {"next_sentence": False}})
+"""Of recipe classic: masked words alone, 15% of them, dropout 0.1, as the Trainer does."""
 
 
 def steps_of(part: Part, size: str) -> int:
@@ -47,7 +49,7 @@ def their_step(part: Part, size: str, length: int, rows: int, *, architecture: s
 
 def step(part: Part, size: str, lengths: Sequence[int], *, recipe: str = "classic", architecture: str = "bert") -> None:
     """Measure steps of a size at some lengths beside the Trainer's on the same rows, all sides in turn."""
-    settings = LIKE_THE_PEER if recipe == "classic" else {}
+    settings = LIKE_THE_PEER if recipe == "classic" else FULL_ROWS
     commands: dict[str, list[Any]] = {}
     for length in map(part.length, lengths):
         rows = part.rows(length)
