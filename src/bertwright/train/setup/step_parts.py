@@ -28,9 +28,9 @@ from bertwright.train.setup.pretrain_loader import PretrainLoader
 from bertwright.train.state import TrainState
 from bertwright.train.step import Engine
 
-KEPT = 36
-"""Bytes a weight that a run keeps on a GPU beside a step: itself, two moments, and copies of these three, to go back to
-and to write checkpoints from."""
+KEPT = 12
+"""Bytes a weight that a run keeps on a GPU beside a step: itself and two moments. What it goes back to and writes
+checkpoints from lies in the memory of the host."""
 TOO_LARGE = "not even the smallest part of a step fits into memory; give a smaller --seq-length or a smaller model"
 SPARE = 0.05
 """Fraction of the memory that is left free: tensors do not lie without gaps."""
