@@ -285,8 +285,7 @@ def main() -> int:
         (out / folder).mkdir(parents=True, exist_ok=True)
     stages, began = chosen(given.part, out), time.monotonic()
     minutes = given.minutes or (sum(stage.limit for stage in stages) / 20 if given.part else 9)
-    outcomes = run_stages(stages[:1], out, minutes=minutes, toy=given.toy, told=lambda _: None)
-    toy = given.toy or part_file(out, "card").get("device") != "cuda"
+    outcomes, toy = dict[str, Outcome](), given.toy
 
     def told(more: dict[str, Outcome]) -> None:
         outcomes.update(more)
@@ -294,6 +293,8 @@ def main() -> int:
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
+        run_stages(stages[:1], out, minutes=minutes, toy=toy, told=told)
+        toy = toy or part_file(out, "card").get("device") != "cuda"
         run_stages(stages[1:], out, minutes=minutes - (time.monotonic() - began) / 60, toy=toy, told=told)
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)
