@@ -23,8 +23,8 @@ OURS, TRAINER, FINETUNE = (
 TURNS = 3
 FULL_ROWS: dict[str, Any] = {"data": {"fill_rows": True, "pack": True}}
 """Rows full of text, as the Trainer's are; but a token attends to its own document alone."""
-LIKE_THE_PEER = merge(FULL_ROWS, {"objective": {"next_sentence": False}})
-"""Of recipe classic: masked words alone, 15% of them, dropout 0.1, as the Trainer does."""
+LIKE_THE_PEER = merge(FULL_ROWS, {"objective": {"next_sentence": False}, "model": {"attention_dropout": 0.0}})
+"""Of recipe classic: masked words alone, 15% of them, dropout 0.1 but for attention, as the Trainer has it here."""
 
 
 def steps_of(part: Part, size: str) -> int:
@@ -44,7 +44,7 @@ def their_step(part: Part, size: str, length: int, rows: int, *, architecture: s
     """Return the command of the Trainer: bf16, fused AdamW, compiled, batches made ahead in two processes."""
     words = [TRAINER, "--data", part.data, "--size", part.size(size), "--length", length, "--rows", rows]
     words += ["--architecture", architecture, "--turn-steps", steps_of(part, size)]
-    return [*words, *([] if part.toy else ["--compile", "--workers", 2])]
+    return [*words, "--attention-dropout", 0, *([] if part.toy else ["--compile", "--workers", 2])]
 
 
 def step(part: Part, size: str, lengths: Sequence[int], *, recipe: str = "classic", architecture: str = "bert") -> None:

@@ -77,7 +77,7 @@ class Rows(torch.utils.data.Dataset[dict[str, torch.Tensor]]):
         return {"input_ids": self.rows[index].long()}
 
 
-def build_model(architecture: str, size: str, tokenizer: Tokenizer) -> PreTrainedModel:
+def build_model(architecture: str, size: str, tokenizer: Tokenizer, *, attention_dropout: float) -> PreTrainedModel:
     """Return a fresh model of one of our sizes, as its own config class draws it; ModernBERT all-global at 128."""
     sizes = ARCHITECTURES["bert" if architecture == "bert" else "modern"].config_type.sizes
     layers, hidden, heads, inner = sizes[size]
@@ -90,7 +90,7 @@ def build_model(architecture: str, size: str, tokenizer: Tokenizer) -> PreTraine
         "pad_token_id": tokenizer.special.pad,
     }
     if architecture == "bert":
-        return BertForMaskedLM(BertConfig(**shape))
+        return BertForMaskedLM(BertConfig(**shape, attention_probs_dropout_prob=attention_dropout))
     ends = {"cls_token_id": tokenizer.special.cls, "sep_token_id": tokenizer.special.sep}
     ends |= {"bos_token_id": tokenizer.special.cls, "eos_token_id": tokenizer.special.sep}
     config = ModernBertConfig(**shape, **ends, global_attn_every_n_layers=1, max_position_embeddings=512)
@@ -143,7 +143,8 @@ def train(
     torch.manual_seed(options.seed)
     device = pick_device()
     tokenizer = load_tokenizer(options.data / "tokenizer")
-    model = build_model(options.architecture, options.size, tokenizer)
+    dropout = options.attention_dropout
+    model = build_model(options.architecture, options.size, tokenizer, attention_dropout=dropout)
     names = {
         f"{name}_token": tokenizer.tokens[getattr(tokenizer.special, name)]
         for name in ("pad", "unk", "cls", "sep", "mask")
@@ -192,6 +193,7 @@ def main() -> None:
     parser.add_argument("--length", type=int, default=128)
     parser.add_argument("--learning-rate", type=float, default=1e-3)
     parser.add_argument("--mask-rate", type=float, default=0.15)
+    parser.add_argument("--attention-dropout", type=float, default=0.1, help="of BERT; ModernBERT has none")
     parser.add_argument("--compile", action="store_true")
     parser.add_argument("--workers", type=int, default=0, help="processes that make batches ahead")
     parser.add_argument("--seed", type=int, default=0)
