@@ -19,6 +19,11 @@ from bertwright.device import matmul_rate, pick_device, processor_name, resolve_
 from bertwright.planning.gpus import GPUS
 
 ASKED = "name,driver_version,memory.total,clocks.sm,clocks.max.sm,clocks.mem,power.limit,power.draw,temperature.gpu"
+FLOAT16 = {
+    "t4": (65e12, "NVIDIA T4 data sheet: 65 TFLOPS in mixed precision, float16 and float32"),
+    "v100": (125e12, "NVIDIA V100 data sheet, SXM2: 125 TFLOPS of its tensor cores in float16"),
+}
+"""Cards that multiply float16 and have no bfloat16."""
 PACKAGES = ("bertwright", "torch", "triton", "transformers", "accelerate", "tokenizers", "numpy")
 
 
@@ -27,7 +32,7 @@ def card(part: Part) -> None:
     device = pick_device()
     precision = resolve_precision("auto", device)
     name = processor_name(device)
-    about = GPUS.get(known_as(name))
+    maker, source = peak_of(known_as(name), precision)
     part.tell(
         versions={package: installed(package) for package in PACKAGES} | {"python": platform.python_version()},
         cuda=torch.version.cuda,
@@ -36,17 +41,24 @@ def card(part: Part) -> None:
         device=device.type,
         name=name,
         precision=precision,
-        maker_flops=about.flops if about and about.precision == precision else None,
-        maker_source=about.source if about else None,
+        maker_flops=maker,
+        maker_source=source,
     )
     side = 8192 if device.type == "cuda" else 512
     with ThreadPoolExecutor(1) as beside:
         busy = beside.submit(nvidia_smi)
         rate = matmul_rate(side, side, side, precision=precision, device=device, rounds=20)
         part.tell(measured_flops=rate, nvidia_smi=busy.result())
-    maker = part.details["maker_flops"]
     said = f"{rate / maker:.0%} of the data sheet" if maker else "this device is in no table of ours"
     part.cell(f"{precision} products, {side} wide", round(rate / 1e12, 3), unit="TFLOP/s", also=said)
+
+
+def peak_of(known: str, precision: str) -> tuple[float | None, str | None]:
+    """Return the operations a second of dense products that a maker says of a card, and where; None where unknown."""
+    if precision == "fp16" and known in FLOAT16:
+        return FLOAT16[known]
+    about = GPUS.get(known)
+    return (about.flops, about.source) if about and about.precision == precision else (None, None)
 
 
 def known_as(name: str) -> str:

@@ -16,7 +16,7 @@ from gpu_parts.part import Part
 from safetensors.torch import load_file
 
 from bertwright.data.pretraining.dataset import Dataset, open_dataset
-from bertwright.device import has_bfloat16, on_device, pick_device
+from bertwright.device import on_device, pick_device, resolve_precision
 from bertwright.nested import merge
 from bertwright.rng import key_of
 from bertwright.train.callbacks.base import StepReport
@@ -28,7 +28,7 @@ from bertwright.verbs.calls.measuring import bench_training
 from bertwright.verbs.pretrain import pretrain
 
 STEPS = 50
-CLOSE = {"fp32": 0.01, "bf16": 0.05}
+CLOSE = {"fp32": 0.01, "bf16": 0.05, "fp16": 0.05}
 """Nats that the loss of a step may differ from that of the CPU in float32."""
 
 
@@ -40,17 +40,16 @@ def parity(part: Part) -> None:
         "model": {"dropout": 0.0, "attention_dropout": 0.0},
         "schedule": {"steps": STEPS, "phases": [{"length": length, "rows": rows, "share": 1.0}]},
     }
-    kinds = [("cpu", "fp32"), (pick_device().type, "fp32"), (pick_device().type, "bf16")]
-    if not has_bfloat16(pick_device()):
-        kinds.pop()
+    device, best = pick_device(), resolve_precision("auto", pick_device())
+    kinds = [("cpu", "fp32"), (device.type, "fp32"), *([(device.type, best)] if best != "fp32" else [])]
     for recipe in ("classic", "fast"):
         settings = over if recipe == "classic" else merge(over, {"model": {"init": "noise"}})
         runs = [losses(part, recipe, merge(settings, {"engine": {"precision": kind}}), on) for on, kind in kinds]
         part.tell(**{f"{recipe}_losses": {"/".join(kind): run for kind, run in zip(kinds, runs, strict=True)}})
-        for (device, precision), run in list(zip(kinds, runs, strict=True))[1:]:
+        for (on, precision), run in list(zip(kinds, runs, strict=True))[1:]:
             apart = max(abs(one - other) for one, other in zip(run, runs[0], strict=True))
             part.cell(
-                f"{recipe}, {STEPS} steps, {device} in {precision} against the CPU in fp32", round(apart, 6),
+                f"{recipe}, {STEPS} steps, {on} in {precision} against the CPU in fp32", round(apart, 6),
                 unit="nats at most", also=f"loss {runs[0][0]:.3f} to {runs[0][-1]:.3f}, and {run[-1]:.3f}",
                 good=apart <= CLOSE[precision],
             )  # fmt: skip

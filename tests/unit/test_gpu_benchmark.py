@@ -107,7 +107,7 @@ def test_every_part_has_its_function(gpu: ModuleType) -> None:
 
 
 def test_cards_are_found_in_the_table(gpu: ModuleType) -> None:
-    from gpu_parts.card import known_as
+    from gpu_parts.card import known_as, peak_of
 
     names = {
         "NVIDIA H200": "h200", "NVIDIA A100-SXM4-40GB": "a100-40gb", "NVIDIA A100-SXM4-80GB": "a100", "Tesla T4": "t4",
@@ -115,6 +115,10 @@ def test_cards_are_found_in_the_table(gpu: ModuleType) -> None:
         "NVIDIA L4": "l4", "NVIDIA L40": "", "Quadro P400": "",
     }  # fmt: skip
     assert {name: known_as(name) for name in names} == names
+    peaks = [
+        peak_of(*card)[0] for card in (("h200", "bf16"), ("t4", "fp16"), ("t4", "fp32"), ("h200", "fp32"), ("", ""))
+    ]
+    assert peaks == [989.4e12, 65e12, 8.1e12, None, None]
 
 
 SIDE = """
