@@ -266,6 +266,20 @@ class PairBatch(TokenRows):
 
 
 @dataclass(frozen=True)
+class UnscoredWords(_OnDevice):
+    """What logits of the vocabulary are products of, where computing them is left to the loss.
+
+    vectors  [B, M, E]  of the masked positions, in the type of the product
+    words    [V, E]     of the vocabulary
+    bias     [V]
+    """
+
+    vectors: Tensor
+    words: Tensor
+    bias: Tensor
+
+
+@dataclass(frozen=True)
 class Scores(_OnDevice):
     """What the model answers.
 
@@ -274,12 +288,19 @@ class Scores(_OnDevice):
     replaced [B, S] logits, above 0 where a token was more likely replaced than not, of a model that finds those: then
                     there are none of the vocabulary, and M is 0. None from other models
     boundary  [B, M, V]  logits of the vocabulary there, by a head of the objective that reads `boundaries`; or None
+    unscored  what `mlm` would be computed from, where that is left to the loss: V of `mlm` is 0 then. None as a rule
     """
 
     mlm: Tensor
     nsp: Tensor | None
     replaced: Tensor | None = None
     boundary: Tensor | None = None
+    unscored: UnscoredWords | None = None
+
+    @property
+    def of_words(self) -> Tensor | UnscoredWords:
+        """The logits of the vocabulary, or what they are left to be computed from."""
+        return self.mlm if self.unscored is None else self.unscored
 
 
 @dataclass(frozen=True)

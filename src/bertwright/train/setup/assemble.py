@@ -28,6 +28,7 @@ from bertwright.model.encoder import Encoder
 from bertwright.model.init.begin import initialise
 from bertwright.model.layers.dropout import begin_at_row
 from bertwright.objectives.base import Objective
+from bertwright.objectives.word_loss import leaves_scores
 from bertwright.rng import key_of
 from bertwright.train.auxiliary import (
     ModelWithAuxiliary,
@@ -108,6 +109,10 @@ def build(
     head = head_of(objective, shape, seed=config.seed, device=device)
     trained: nn.Module = model if auxiliary is None else ModelWithAuxiliary(model, auxiliary)
     trained = trained if head is None else ModelWithHead(model, head)
+    if not engine.sharded:
+        for one in (model, auxiliary):
+            if one is not None:
+                one.leaves_scores = leaves_scores(device, slots=_most_slots(loader), vocab_size=dataset.vocab_size)
     group.same_weights(trained)
     compute_in_parts(1 if config.engine.parts == "auto" else config.engine.parts, trained, loader, engine)
     state = TrainState(
@@ -121,6 +126,15 @@ def build(
     if scorer is None:
         return state, loader, objective, engine
     return state, loader, ObjectiveWithAuxiliary(objective, scorer, engine.cast), engine
+
+
+def _most_slots(loader: PretrainLoader) -> int:
+    """Return the most slots that a process scores at once, in any phase of a run."""
+    rows = [-(-phase.rows // max(loader.accumulation, loader.group.size)) for phase in loader.schedule.phases]
+    return max(
+        count * loader.objective.masked_slots(phase.length, loader.schedule.start_of(number))
+        for number, (count, phase) in enumerate(zip(rows, loader.schedule.phases, strict=True))
+    )
 
 
 def require_rows(config: PretrainConfig, group: Group) -> None:
