@@ -49,7 +49,7 @@ class Encoder(nn.Module, ABC):
     has_nsp_head: bool = False
     """Whether there is a next-sentence head; it reads the first token of a row."""
     leaves_scores: bool = False
-    """Whether, while training, scoring the vocabulary is left to the loss (see `objectives/word_loss.py`)."""
+    """Whether uncompiled training leaves scoring the vocabulary to the loss (see `objectives/word_loss.py`)."""
     adds_to_scores: ClassVar[bool] = False
     """Whether its attention adds to the scores of each pair of tokens more than a mask."""
     output_words: nn.Embedding
@@ -188,7 +188,8 @@ class Encoder(nn.Module, ABC):
 
     def _scores(self, hidden: Tensor, *, nsp: Tensor | None = None, boundary: Tensor | None = None) -> Scores:
         """Return the scores of the vocabulary from hidden states [B, M, H], beside the others."""
-        if not (self.leaves_scores and self.training and torch.is_grad_enabled()):
+        trains = self.training and torch.is_grad_enabled() and not torch.compiler.is_compiling()
+        if not (self.leaves_scores and trains):
             return Scores(self.mlm_logits(hidden), nsp, boundary=boundary)
         vectors = self.mlm_head.transform(hidden)
         unscored = UnscoredWords(vectors.to(compute_dtype(hidden)), self.output_matrix, self.mlm_head.bias)

@@ -2,7 +2,8 @@
 
 Scores, and the gradients of the loss, are computed for some rows at a time, in the forward pass, so that no more than
 the scores of those rows are ever in memory (as in Hsu et al. 2024, "Liger Kernel: Efficient Triton Kernels for LLM
-Training", section 3.2). It takes the three products that the usual way takes.
+Training", section 3.2). It takes the three products that the usual way takes. Compiled code has no use for it: there
+the usual way keeps scores in bfloat16 alone.
 """
 
 from __future__ import annotations
@@ -66,15 +67,15 @@ class _WordLoss(torch.autograd.Function):
         for rows, truth, share in zip(*parts, strict=True):
             flat, asked, weight = rows.flatten(0, 1), truth.flatten(), share.flatten()
             scores = functional.linear(flat, matrix, bias.to(matrix.dtype)).float()
-            totals = scores.logsumexp(-1)
-            losses = totals - scores.gather(1, asked[:, None])[:, 0]
-            summed, correct = summed + (losses * weight).sum(), correct + (top1_accuracy(scores, asked) * weight).sum()
-            probabilities = torch.exp(scores - totals[:, None])
-            is_label = torch.arange(scores.shape[1], device=scores.device) == asked[:, None]
-            gradient = ((probabilities - is_label.float()) * weight[:, None]).to(matrix.dtype)
+            totals, of_label = scores.logsumexp(-1, keepdim=True), scores.gather(1, asked[:, None])
+            summed = summed + ((totals - of_label)[:, 0] * weight).sum()
+            correct = correct + (top1_accuracy(scores, asked) * weight).sum()
+            # The gradient by the scores, in their place: probabilities, less 1 for the label.
+            scores.sub_(totals).exp_().scatter_add_(1, asked[:, None], torch.full_like(of_label, -1.0))
+            gradient = scores.mul_(weight[:, None]).to(matrix.dtype)
             to_vectors.append((gradient @ matrix).view(rows.shape))
-            to_words = to_words + gradient.T @ flat
-            to_bias = to_bias + gradient.sum(0, dtype=to_bias.dtype)
+            to_words += gradient.T @ flat
+            to_bias += gradient.sum(0, dtype=to_bias.dtype)
         ctx.save_for_backward(torch.cat(to_vectors), to_words, to_bias)
         ctx.mark_non_differentiable(correct)
         return summed, correct
