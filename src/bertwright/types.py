@@ -19,6 +19,7 @@ from pathlib import Path
 from types import NoneType
 from typing import TYPE_CHECKING, Any, Self
 
+from bertwright.batch_layout import UNKNOWN_ROWS, Places, RowLayout
 from bertwright.errors import UsageError
 
 if TYPE_CHECKING:
@@ -39,23 +40,6 @@ def listed(given: str | Path | Iterable[str | Path], *, what: str = "texts") -> 
     if odd is not None or None in several:
         raise UsageError(f"{what} must be strings; {str(odd)[:50]!r} is of type {type(odd).__name__}")
     return [str(one) for one in several]
-
-
-@dataclass(frozen=True)
-class RowLayout:
-    """What is known of the rows of a batch where it is made, so that nobody has to ask a GPU for it.
-
-    full       whether every row is one document, or a pair, without padding
-    sequences  of packed rows, at least as many as there are runs of tokens of one document, or of the padding of a row;
-               0 where nobody has counted
-    """
-
-    full: bool = False
-    sequences: int = 0
-
-
-UNKNOWN_ROWS = RowLayout()
-"""Rows of which nothing is known beforehand."""
 
 
 class _OnDevice:
@@ -207,39 +191,6 @@ class SentenceBatch(TokenRows):
     def cut(self, rows: slice) -> TokenRows:
         """Return some of the rows alone: examples stand across them."""
         return TokenRows(self.input_ids[rows], self.token_type_ids[rows], self.attention_mask[rows])
-
-
-@dataclass(frozen=True)
-class Places:
-    """Which places of B rows of W a batch is about. The host knows them: to ask the device for them is to wait for it.
-
-    flat    [R] int64  these places, row after row, counted over all B W
-    counts  how many of them are in each row
-    width   W
-    """
-
-    flat: Tensor
-    counts: tuple[int, ...]
-    width: int
-
-    @classmethod
-    def of(cls, here: Tensor) -> Self:
-        """Return the places that a mask [B, W] bool in the host's memory marks."""
-        return cls(here.flatten().nonzero().flatten(), tuple(here.sum(1).tolist()), here.shape[1])
-
-    def to(self, device: torch.device, *, non_blocking: bool = False) -> Self:
-        """Return the same with `flat` on a device."""
-        return replace(self, flat=self.flat.to(device, non_blocking=non_blocking))
-
-    def pin_memory(self) -> Self:
-        """Return the same with `flat` in pinned memory."""
-        return replace(self, flat=self.flat.pin_memory())
-
-    def __getitem__(self, rows: slice) -> Self:
-        """Return the places of some of the rows, counted over these."""
-        first, stop, _ = rows.indices(len(self.counts))
-        begin, end = sum(self.counts[:first]), sum(self.counts[:stop])
-        return replace(self, flat=self.flat[begin:end] - first * self.width, counts=self.counts[first:stop])
 
 
 UNASKED = -100

@@ -13,12 +13,13 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
+from bertwright.batch_layout import UNKNOWN_ROWS, RowLayout
 from bertwright.model.config import ModelConfig
 from bertwright.model.heads import MaskedTokenHead
 from bertwright.model.layers.attention_kernel import AttentionCall, capability_of, has_varlen, kernel_for, rows_of
 from bertwright.model.layers.attention_mask import AttentionMask, LongRowMask, build_mask, kernel_mask
 from bertwright.model.layers.on_gpu import on_gpu
-from bertwright.types import UNKNOWN_ROWS, MaskedBatch, RowLayout, Scores, UnscoredWords
+from bertwright.types import MaskedBatch, Scores, UnscoredWords
 
 HeadType = Literal["row", "choice", "token", "span"]
 """What the head of a task scores: a whole row, or one among several rows; tokens of a row, or a span of them."""

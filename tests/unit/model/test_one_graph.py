@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch._subclasses import FakeTensorMode
 
+from bertwright.batch_layout import RowLayout
 from bertwright.configs.names import RECIPES
 from bertwright.model.build import build_encoder
 from bertwright.model.layers import attention_kernel
@@ -17,7 +18,7 @@ from bertwright.train.schedule import Phase
 from bertwright.train.setup.pretrain_config import PretrainConfig, resolve
 from bertwright.train.setup.pretrain_loader import objective_of
 from bertwright.train.step import forward_loss_of
-from bertwright.types import MaskedBatch, RowLayout
+from bertwright.types import MaskedBatch
 
 VOCAB = 30522
 RUN: dict[str, Any] = {"size": "small", "model": {"layers": 2}}

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from bertwright.batch_layout import UNKNOWN_ROWS, RowLayout
 from bertwright.data.pretraining.dataset import Dataset
 from bertwright.device import (
     compiled_where_trained,
@@ -49,7 +50,7 @@ from bertwright.train.setup.pretrain_loader import PretrainLoader, objective_of
 from bertwright.train.setup.step_parts import compute_in_parts
 from bertwright.train.state import Progress, TrainState
 from bertwright.train.step import Engine, ForwardLoss, forward_loss_of
-from bertwright.types import UNKNOWN_ROWS, Loss, RowLayout
+from bertwright.types import Loss
 
 UNCOMPILED = "running uncompiled, slower: the compiler did not work here"
 FIRST_BATCHES = 4
