@@ -230,10 +230,11 @@ def graphed_step(loader: PretrainLoader, objective: Objective, engine: Engine) -
     """Return what decides whether the step of a run is replayed as a CUDA graph."""
     schedule = loader.schedule
     flops = max(loader.step_flops(phase, schedule.start_of(phase)) for phase in range(len(schedule.phases)))
+    pieces = loader.accumulation * loader.parts
     return GraphedStep(
         engine.device.type,
-        flops / loader.accumulation / loader.shape.layers,
-        accumulation=loader.accumulation,
+        flops / pieces / loader.shape.layers,
+        accumulation=pieces,
         processes=engine.group.size,
         dynamic=objective.has_dynamic_slots,
         auxiliary=isinstance(objective, ObjectiveWithAuxiliary),

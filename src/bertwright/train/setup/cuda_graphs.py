@@ -18,8 +18,8 @@ class GraphedStep:
     """What decides it.
 
     device          "cpu" or "cuda"
-    flops_by_block  operations of the largest micro-batch, forward and backward, divided by the blocks of the model
-    accumulation    micro-batches of a step that one process does
+    flops_by_block  operations of the largest micro-batch, or part of it, divided by the blocks of the model
+    accumulation    micro-batches, or parts of them, that a step is made of
     processes       processes of the run
     dynamic         whether the number of masked slots changes along the run
     auxiliary       whether the objective has an auxiliary module, or asks the model, beside the step
