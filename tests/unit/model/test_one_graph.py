@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from torch._dynamo.testing import CompileCounter
 from torch._subclasses import FakeTensorMode
 
 from bertwright.batch_layout import RowLayout
@@ -101,3 +102,38 @@ def test_a_step_on_a_gpu_is_one_graph(name: str, on_gpu_paths: Callable[[], None
     used = {str(node.target) for node in found[0].graph.nodes if node.op == "call_function"}
     assert any(attends in one for one in used)
     assert ("_varlen_attn" in attends) == any("_varlen_attn" in one for one in used)
+
+
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf:UserWarning")
+@pytest.mark.parametrize("dynamic", [False, True])
+def test_blocks_read_masks_that_were_made_before(
+    dynamic: bool, on_gpu_paths: Callable[[], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where all parts of a model are compiled, as for several processes, or blocks alone, for rows of any length."""
+    on_gpu_paths()
+    monkeypatch.setattr(attention_kernel, "_varlen_attn", stand_in)
+    over = {"data": {"pack": True}, "model": {"layers": 4, "hidden_size": 64, "global_every": 2}}
+    config = resolve("fast", {**over, "size": "tiny"})
+    objective = objective_of(config, vocab_size=VOCAB, mask_id=4)
+    torch._dynamo.reset()
+    counter, counts = CompileCounter(), []
+    model = build_encoder(config.shape(vocab_size=64, pad_token_id=0), drawn=False).train()
+    parts: list[tuple[Any, str]] = [(block, "forward") for block in model.blocks]
+    for owner, name in parts if dynamic else [(model, "block_inputs"), *parts]:
+        compiled = torch.compile(getattr(owner, name), backend=counter, fullgraph=True, dynamic=dynamic)
+        monkeypatch.setattr(owner, name, compiled)
+    for length in (36, 28, 44) if dynamic else (36, 36):
+        phase = Phase(length=length, rows=6, share=1.0)
+        with torch.autocast("cpu", torch.bfloat16):
+            model(batch_of(config, phase, objective, 0.0)).mlm.sum().backward()
+        counts.append(counter.frame_count)
+    assert counts[0] > 0
+    assert counts == counts[:1] * len(counts)
+
+
+def stand_in(
+    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, *others: Any, window_size: tuple[int, int]
+) -> torch.Tensor:
+    """Take the place of `varlen_attn` where there are numbers: the compiler reads it, and the answer matters not."""
+    starts, _, longest, _ = others
+    return query * longest + key + value + starts.sum()
