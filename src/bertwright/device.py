@@ -34,6 +34,8 @@ _TABLE = RLock()
 """Held while the compiler's table is another one."""
 MOST_SHAPES = 64
 """Kinds of input that one function is compiled for: the blocks of a model are one function, and differ."""
+GRAPH_CALLS = 3
+"""Calls after which all of a CUDA graph has been tried: one warms up, one records, one replays."""
 ROUND_SECONDS = 0.1
 """Seconds that products are timed over together."""
 F = TypeVar("F", bound=Callable[..., Any])
@@ -104,27 +106,54 @@ def autocast(precision: Literal["bf16", "fp32"], device: torch.device) -> Abstra
     return torch.autocast(device.type, torch.bfloat16) if precision == "bf16" else nullcontext()
 
 
+@contextmanager
+def float32_products(wanted: Precision, device: torch.device) -> Iterator[None]:
+    """Let products that stay float32 on a GPU run in TF32 inside: ten bits of each factor, several times as fast.
+
+    Where float32 is `wanted` by name, products are those of float32; so they are on a CPU.
+    """
+    matmul = torch.backends.cuda.matmul
+    if device.type != "cuda" or wanted == "fp32":
+        yield
+        return
+    # By the older of two settings: the compiler of some versions fails where the newer one was used.
+    before, matmul.allow_tf32 = matmul.allow_tf32, True
+    try:
+        yield
+    finally:
+        matmul.allow_tf32 = before
+
+
 def try_compiled(
-    function: F, attempt: Callable[[F], None], *, drops: bool, autotune: bool = False
+    function: F, attempt: Callable[[F], None], *, drops: bool, autotune: bool = False, graphs: bool = False
 ) -> tuple[F, str | None]:
     """Return `function` compiled, if `attempt(compiled)` runs; else the function itself and the reason in one line.
 
+    With `graphs`, a GPU replays all kernels of a pass as one CUDA graph; what it fills is overwritten by the next call.
     Memory that runs out in the attempt is no failure of the compiler, and is raised.
 
-    Random numbers come from torch's own kernels, compiled or not: the compiler would draw the seeds of a dropout mask
-    again for every vector of it, and other ones than the uncompiled model draws. Where the model `drops` units, the
-    backward pass makes everything cheap again instead of reading it back: storing dropout masks as bytes is slow
-    (classic, size mini, 32 rows of 128: forward 115 ms instead of 167, backward 225 instead of 222).
+    On a CPU random numbers come from torch's own kernels, compiled or not: the compiler would draw the seeds of a
+    dropout mask again for every vector of it, and other ones than the uncompiled model draws. Where the model `drops`
+    units, the backward pass makes everything cheap again instead of reading it back: storing dropout masks as bytes is
+    slow (classic, size mini, 32 rows of 128: forward 115 ms instead of 167, backward 225 instead of 222).
     """
-    graph = torch.compile(function, dynamic=False, options=_options() | {"max_autotune": autotune})
+    options = _options() | {"max_autotune": autotune} | ({"triton.cudagraphs": True} if graphs else {})
+    graph = torch.compile(function, dynamic=False, options=options)
 
     @wraps(function)
     def compiled_in_order(*arguments: Any, **named: Any) -> Any:
+        if graphs:
+            torch.compiler.cudagraph_mark_step_begin()  # type: ignore[no-untyped-call]
         with gradients_added_in_order():
             return graph(*arguments, **named)
 
     compiled = cast(F, compiled_in_order)
-    reason = why_not(lambda: attempt(compiled), drops=drops)
+
+    def attempts() -> None:
+        for _ in range(GRAPH_CALLS if graphs else 1):
+            attempt(compiled)
+
+    reason = why_not(attempts, drops=drops)
     return (function, reason) if reason else (compiled, None)
 
 
@@ -136,7 +165,18 @@ def _options() -> dict[str, Any]:
     every other 8, and the other way round it writes past the end (as where several machines share a home directory).
     """
     kept_under = f"{torch.__version__}, in order, {kind_of_cpu()}"
-    return {"fallback_random": True, "unsafe_marked_cacheable_functions": dict.fromkeys(AUTOCAST, kept_under)}
+    return {
+        "fallback_random": own_random_numbers(),
+        "unsafe_marked_cacheable_functions": dict.fromkeys(AUTOCAST, kept_under),
+    }
+
+
+def own_random_numbers() -> bool:
+    """Return whether units are dropped by the hash of `model/layers/dropout.py`, as on a CPU, not by torch's dropout.
+
+    The compiler draws the numbers of the latter within the kernels that use them, unless it is told not to.
+    """
+    return pick_device().type == "cpu"
 
 
 def kind_of_cpu() -> str:
@@ -202,7 +242,7 @@ def why_not(attempt: Callable[[], None], *, drops: bool) -> str | None:
     removed: set[Path] = set()
     while True:
         try:
-            with torch._functorch.config.patch(aggressive_recomputation=drops):
+            with torch._functorch.config.patch(aggressive_recomputation=drops and own_random_numbers()):
                 attempt()
             return None
         except Exception as error:

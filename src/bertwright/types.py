@@ -19,6 +19,7 @@ from pathlib import Path
 from types import NoneType
 from typing import TYPE_CHECKING, Any, Self
 
+from bertwright.batch_layout import UNKNOWN_ROWS, Places, RowLayout
 from bertwright.errors import UsageError
 
 if TYPE_CHECKING:
@@ -39,23 +40,6 @@ def listed(given: str | Path | Iterable[str | Path], *, what: str = "texts") -> 
     if odd is not None or None in several:
         raise UsageError(f"{what} must be strings; {str(odd)[:50]!r} is of type {type(odd).__name__}")
     return [str(one) for one in several]
-
-
-@dataclass(frozen=True)
-class RowLayout:
-    """What is known of the rows of a batch where it is made, so that nobody has to ask a GPU for it.
-
-    full       whether every row is one document, or a pair, without padding
-    sequences  of packed rows, at least as many as there are runs of tokens of one document, or of the padding of a row;
-               0 where nobody has counted
-    """
-
-    full: bool = False
-    sequences: int = 0
-
-
-UNKNOWN_ROWS = RowLayout()
-"""Rows of which nothing is known beforehand."""
 
 
 class _OnDevice:
@@ -209,39 +193,6 @@ class SentenceBatch(TokenRows):
         return TokenRows(self.input_ids[rows], self.token_type_ids[rows], self.attention_mask[rows])
 
 
-@dataclass(frozen=True)
-class Places:
-    """Which places of B rows of W a batch is about. The host knows them: to ask the device for them is to wait for it.
-
-    flat    [R] int64  these places, row after row, counted over all B W
-    counts  how many of them are in each row
-    width   W
-    """
-
-    flat: Tensor
-    counts: tuple[int, ...]
-    width: int
-
-    @classmethod
-    def of(cls, here: Tensor) -> Self:
-        """Return the places that a mask [B, W] bool in the host's memory marks."""
-        return cls(here.flatten().nonzero().flatten(), tuple(here.sum(1).tolist()), here.shape[1])
-
-    def to(self, device: torch.device, *, non_blocking: bool = False) -> Self:
-        """Return the same with `flat` on a device."""
-        return replace(self, flat=self.flat.to(device, non_blocking=non_blocking))
-
-    def pin_memory(self) -> Self:
-        """Return the same with `flat` in pinned memory."""
-        return replace(self, flat=self.flat.pin_memory())
-
-    def __getitem__(self, rows: slice) -> Self:
-        """Return the places of some of the rows, counted over these."""
-        first, stop, _ = rows.indices(len(self.counts))
-        begin, end = sum(self.counts[:first]), sum(self.counts[:stop])
-        return replace(self, flat=self.flat[begin:end] - first * self.width, counts=self.counts[first:stop])
-
-
 UNASKED = -100
 """The target of a slot of a LabelledBatch or PairBatch that nothing is asked in."""
 
@@ -266,6 +217,20 @@ class PairBatch(TokenRows):
 
 
 @dataclass(frozen=True)
+class UnscoredWords(_OnDevice):
+    """What logits of the vocabulary are products of, where computing them is left to the loss.
+
+    vectors  [B, M, E]  of the masked positions, in the type of the product
+    words    [V, E]     of the vocabulary
+    bias     [V]
+    """
+
+    vectors: Tensor
+    words: Tensor
+    bias: Tensor
+
+
+@dataclass(frozen=True)
 class Scores(_OnDevice):
     """What the model answers.
 
@@ -274,12 +239,19 @@ class Scores(_OnDevice):
     replaced [B, S] logits, above 0 where a token was more likely replaced than not, of a model that finds those: then
                     there are none of the vocabulary, and M is 0. None from other models
     boundary  [B, M, V]  logits of the vocabulary there, by a head of the objective that reads `boundaries`; or None
+    unscored  what `mlm` would be computed from, where that is left to the loss: V of `mlm` is 0 then. None as a rule
     """
 
     mlm: Tensor
     nsp: Tensor | None
     replaced: Tensor | None = None
     boundary: Tensor | None = None
+    unscored: UnscoredWords | None = None
+
+    @property
+    def of_words(self) -> Tensor | UnscoredWords:
+        """The logits of the vocabulary, or what they are left to be computed from."""
+        return self.mlm if self.unscored is None else self.unscored
 
 
 @dataclass(frozen=True)

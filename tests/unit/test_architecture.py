@@ -8,7 +8,7 @@ from pathlib import PurePosixPath
 
 FOUNDATION = {
     "types", "nested", "config", "configs", "errors", "files", "checksums", "rng", "log", "stopping", "system",
-    "device", "flags", "result",
+    "device", "flags", "result", "batch_layout",
 }  # fmt: skip
 ROOMS = [
     {"tokenizer"}, {"corpus"}, {"model", "objectives"}, {"data"}, {"tasks"}, {"hub"}, {"inference"}, {"inspection"},

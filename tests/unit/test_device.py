@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch._dynamo.testing import CompileCounterWithBackend
 from torch._inductor.decomposition import decompositions
 
-from bertwright.device import on_device, pick_device, try_compiled, try_compiled_blocks
+from bertwright.device import float32_products, on_device, pick_device, try_compiled, try_compiled_blocks
 from bertwright.errors import ConfigError
 from bertwright.model.bert import Block
 from bertwright.model.build import build_encoder, named_size
@@ -220,3 +220,15 @@ def test_a_device_that_is_chosen_is_used_by_all_within() -> None:
     assert pick_device() == usual
     with pytest.raises(ConfigError, match=f"--device cuda:{torch.cuda.device_count() + 7}"):
         on_device(f"cuda:{torch.cuda.device_count() + 7}").__enter__()
+
+
+def test_products_left_in_float32_run_in_tf32_on_a_gpu_alone_and_not_where_float32_is_wanted() -> None:
+    gpu, matmul = torch.device("cuda"), torch.backends.cuda.matmul
+    before = matmul.allow_tf32
+    for wanted, device, expected in (
+        ("auto", gpu, True), ("bf16", gpu, True), ("fp32", gpu, before), ("auto", torch.device("cpu"), before)
+    ):  # fmt: skip
+        with float32_products(wanted, device):
+            assert matmul.allow_tf32 == expected
+            torch.get_float32_matmul_precision()  # the compiler asks for it
+        assert matmul.allow_tf32 == before

@@ -9,9 +9,10 @@ from typing import Any, Self
 import numpy as np
 from torch import Tensor
 
+from bertwright.batch_layout import Places
 from bertwright.data.labelled.rows_of_labels import LabelledRows, padded
 from bertwright.tokenizer.ragged import ranges
-from bertwright.types import LabelledBatch, Places
+from bertwright.types import LabelledBatch
 
 
 @dataclass(frozen=True)

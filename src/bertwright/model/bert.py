@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from bertwright.batch_layout import UNKNOWN_ROWS, RowLayout
 from bertwright.model.config import BertConfig, ModelConfig
 from bertwright.model.encoder import SEQUENCE_HEADS, Encoder, HeadType
 from bertwright.model.heads import MaskedTokenHead, NextSentenceHead, Pooler
@@ -18,7 +19,6 @@ from bertwright.model.layers.attention import Attention, gather_positions
 from bertwright.model.layers.attention_mask import AttentionMask, LongRowMask
 from bertwright.model.layers.dropout import Dropout
 from bertwright.model.layers.linear import Linear
-from bertwright.types import UNKNOWN_ROWS, RowLayout
 
 SMALL_RMS = 0.05
 """Root mean square of word embeddings that `shrink_embeddings` aims at."""

@@ -13,12 +13,12 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
+from bertwright.batch_layout import UNKNOWN_ROWS, RowLayout
 from bertwright.model.bert import BertForPreTraining, Block, Embeddings
 from bertwright.model.config import Activation, BertConfig, ModelConfig
 from bertwright.model.layers.attention import Attention, gather_positions
 from bertwright.model.layers.attention_mask import AttentionMask, LongRowMask, build_mask
 from bertwright.model.layers.dropout import Dropout
-from bertwright.types import UNKNOWN_ROWS, RowLayout
 
 SCORES = 3
 """Products that a score is the sum of."""

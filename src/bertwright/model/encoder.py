@@ -13,12 +13,13 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
+from bertwright.batch_layout import UNKNOWN_ROWS, RowLayout
 from bertwright.model.config import ModelConfig
 from bertwright.model.heads import MaskedTokenHead
 from bertwright.model.layers.attention_kernel import AttentionCall, capability_of, has_varlen, kernel_for, rows_of
 from bertwright.model.layers.attention_mask import AttentionMask, LongRowMask, build_mask, kernel_mask
 from bertwright.model.layers.on_gpu import on_gpu
-from bertwright.types import UNKNOWN_ROWS, MaskedBatch, RowLayout, Scores
+from bertwright.types import MaskedBatch, Scores, UnscoredWords
 
 HeadType = Literal["row", "choice", "token", "span"]
 """What the head of a task scores: a whole row, or one among several rows; tokens of a row, or a span of them."""
@@ -48,6 +49,8 @@ class Encoder(nn.Module, ABC):
     """Whether blocks keep their input alone until the backward pass, and are computed again there."""
     has_nsp_head: bool = False
     """Whether there is a next-sentence head; it reads the first token of a row."""
+    leaves_scores: bool = False
+    """Whether uncompiled training leaves scoring the vocabulary to the loss (see `objectives/word_loss.py`)."""
     adds_to_scores: ClassVar[bool] = False
     """Whether its attention adds to the scores of each pair of tokens more than a mask."""
     output_words: nn.Embedding
@@ -170,7 +173,7 @@ class Encoder(nn.Module, ABC):
         read, rows = batch.masked_positions, (batch.input_ids, batch.token_type_ids, batch.attention_mask)
         if batch.causal:
             hidden = self.encode(*rows, documents=batch.documents, causal=True, layout=batch.layout)
-            return Scores(mlm=self.mlm_logits(hidden[:, : read.shape[1]]), nsp=None)
+            return self._scores(hidden[:, : read.shape[1]])
         if head is not None and batch.boundaries is not None:
             read = torch.cat([read, batch.boundaries.flatten(1)], 1)
         at = functional.pad(read, (1, 0)) if self.has_nsp_head else read
@@ -178,11 +181,20 @@ class Encoder(nn.Module, ABC):
         first = at.shape[1] - read.shape[1]
         end = first + batch.masked_positions.shape[1]
         vectors = None if head is None else head(hidden[:, end:], batch)
-        return Scores(
-            mlm=self.mlm_logits(hidden[:, first:end]),
+        return self._scores(
+            hidden[:, first:end],
             nsp=self.nsp_logits(hidden),
             boundary=None if vectors is None else self.mlm_head.score(vectors, self.output_matrix),
         )
+
+    def _scores(self, hidden: Tensor, *, nsp: Tensor | None = None, boundary: Tensor | None = None) -> Scores:
+        """Return the scores of the vocabulary from hidden states [B, M, H], beside the others."""
+        trains = self.training and torch.is_grad_enabled() and not torch.compiler.is_compiling()
+        if not (self.leaves_scores and trains):
+            return Scores(self.mlm_logits(hidden), nsp, boundary=boundary)
+        vectors = self.mlm_head.transform(hidden)
+        unscored = UnscoredWords(vectors.to(compute_dtype(hidden)), self.output_matrix, self.mlm_head.bias)
+        return Scores(vectors[..., :0], nsp, boundary=boundary, unscored=unscored)
 
     def build_mask(
         self,
@@ -214,14 +226,11 @@ class Encoder(nn.Module, ABC):
         """Return what is known of the attention of rows [B, S] before it is computed."""
         gpu = on_gpu(attention_mask)
         layout = layout if gpu else UNKNOWN_ROWS  # code for a CPU is the same whatever it says
-        dtype = self.word_embeddings.weight.dtype
-        if torch.is_autocast_enabled(attention_mask.device.type):
-            dtype = torch.get_autocast_dtype(attention_mask.device.type)
         first = getattr(self.blocks[0], "attention", None)
         return AttentionCall(
             device="cuda" if gpu else "cpu",
             capability=capability_of(attention_mask.device.index or 0) if gpu else (0, 0),
-            dtype=dtype,
+            dtype=compute_dtype(self.word_embeddings.weight),
             width=self.config.hidden_size // self.config.heads,
             rows=rows_of(documents, layout),
             length=attention_mask.shape[1],
@@ -232,6 +241,12 @@ class Encoder(nn.Module, ABC):
             scores=self.adds_to_scores or getattr(first, "observe", None) is not None,
             counted=layout.sequences > 0,
         )
+
+
+def compute_dtype(values: Tensor) -> torch.dtype:
+    """Return the type that products of float `values` have here: that of autocast, where it is on."""
+    kind = values.device.type
+    return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else values.dtype
 
 
 def parameter_count(model: nn.Module) -> int:

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from bertwright.batch_layout import UNKNOWN_ROWS, RowLayout
 from bertwright.model.config import ModelConfig, ModernConfig
 from bertwright.model.encoder import Encoder, HeadType
 from bertwright.model.heads import MaskedTokenHead, ModernNextSentenceHead
@@ -23,7 +24,6 @@ from bertwright.model.layers.attention_mask import AttentionMask, LongRowMask
 from bertwright.model.layers.dropout import Dropout
 from bertwright.model.layers.linear import Linear, linear
 from bertwright.model.layers.on_gpu import on_gpu
-from bertwright.types import UNKNOWN_ROWS, RowLayout
 
 
 class ModernEmbeddings(nn.Module):

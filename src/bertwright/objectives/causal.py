@@ -83,7 +83,7 @@ class CausalPhases(PretrainingObjective):
     def loss(self, scores: Scores, example: MaskedBatch, beside: Scores | None = None) -> Loss:
         """Return the mean loss of next tokens (nats), part "causal", or that of `masked`."""
         if example.causal:
-            return token_loss(scores.mlm, example, part="causal")
+            return token_loss(scores.of_words, example, part="causal")
         return self.masked.loss(scores, example, beside)
 
     def figures(self, sums: Mapping[str, float]) -> dict[str, float]:

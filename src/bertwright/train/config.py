@@ -18,7 +18,8 @@ class EngineConfig(Section):
     """How a run is carried out and watched."""
 
     precision: Precision = "auto"
-    """auto (bf16 where the hardware multiplies it), bf16 or fp32."""
+    """auto (bf16 where the hardware multiplies it), bf16 or fp32. On a GPU, products that stay float32 run in TF32, but
+    where fp32 is given."""
     device: DeviceName = "auto"
     """auto (a GPU where there is one), cpu, cuda or cuda:N."""
     compile: bool | Literal["auto"] = "auto"

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Unpack
 
+from bertwright.device import float32_products
 from bertwright.errors import UsageError
 from bertwright.files import read_json
 from bertwright.flags import with_flags
@@ -113,10 +114,11 @@ def pretrain(
             note(off)
         if resume and checkpoint is None:
             note(f"{out} holds no checkpoint yet: its run starts again from the beginning")
-        peak = train_watched(
-            out, dataset, config, state, loader, objective, engine, beside=beside, identity=identity, good=good,
-            began=began,
-        )  # fmt: skip
+        with float32_products(config.engine.precision, engine.device):
+            peak = train_watched(
+                out, dataset, config, state, loader, objective, engine, beside=beside, identity=identity, good=good,
+                began=began,
+            )  # fmt: skip
         figures = finish(out, dataset, config, state, engine, beside=beside, peak=peak)
         group.wait()
         return figures or Result(read_json(out / "result.json"))

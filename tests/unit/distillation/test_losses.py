@@ -12,6 +12,7 @@ from scipy.special import log_softmax, softmax
 from torch import Tensor
 from torch.nn import functional
 
+from bertwright.batch_layout import Places
 from bertwright.distillation.answers import BY_HEAD, BY_PROBLEM, choice_loss, mean_classes, mean_groups, span_loss
 from bertwright.distillation.losses import (
     attention_error,
@@ -22,7 +23,7 @@ from bertwright.distillation.losses import (
 )
 from bertwright.distillation.taught_rows import TaughtBatch
 from bertwright.tasks.multiple_choice.task import FIRST
-from bertwright.types import UNASKED, Places
+from bertwright.types import UNASKED
 
 T = 3.0
 

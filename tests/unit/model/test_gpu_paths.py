@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch._dynamo.testing import CompileCounter
 
+from bertwright.batch_layout import RowLayout
 from bertwright.model import encoder
 from bertwright.model.build import build_encoder, named_size
 from bertwright.model.encoder import Encoder
@@ -17,7 +18,7 @@ from bertwright.model.layers import attention
 from bertwright.model.layers.attention_kernel import Kernel
 from bertwright.model.layers.attention_mask import MASK_VALUE
 from bertwright.objectives.causal import next_tokens
-from bertwright.types import Batch, MaskedBatch, RowLayout
+from bertwright.types import Batch, MaskedBatch
 
 VOCAB, LENGTH, MASKED = 131, 24, 5
 TINY: dict[str, Any] = {"hidden_size": 32, "heads": 2, "intermediate_size": 64, "layers": 3}

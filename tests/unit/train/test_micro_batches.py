@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 
+from bertwright.batch_layout import Places
 from bertwright.errors import TrainingError
 from bertwright.model.bert import BertForPreTraining
 from bertwright.model.config import BertConfig
@@ -29,7 +30,7 @@ from bertwright.train.micro_batches import MicroBatches, free_memory, machine_me
 from bertwright.train.parallel.group import BatchSlice
 from bertwright.train.step import Engine
 from bertwright.train.task_setup.r_drop import RDrop
-from bertwright.types import UNASKED, LabelledBatch, PairBatch, Places, SentenceBatch, TokenRows
+from bertwright.types import UNASKED, LabelledBatch, PairBatch, SentenceBatch, TokenRows
 
 CPU, ROWS, LENGTH = torch.device("cpu"), 7, 12
 SHAPE = BertConfig(vocab_size=60, hidden_size=32, layers=2, heads=4, intermediate_size=64, max_positions=LENGTH)

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from bertwright.batch_layout import Places
 from bertwright.configs.names import RECIPES
 from bertwright.distillation.config import DistillConfig
 from bertwright.distillation.task_objective import TaskDistillation
@@ -44,7 +45,7 @@ from bertwright.train.setup.pretrain_loader import objective_of
 from bertwright.train.state import Progress, TrainState
 from bertwright.train.step import Engine, Gradient
 from bertwright.train.task_setup.r_drop import RDrop
-from bertwright.types import UNASKED, Batch, LabelledBatch, PairBatch, Places, SentenceBatch, TokenRows
+from bertwright.types import UNASKED, Batch, LabelledBatch, PairBatch, SentenceBatch, TokenRows
 
 CPU = torch.device("cpu")
 VOCABULARY, ROWS, LENGTH = 100, 4, 24

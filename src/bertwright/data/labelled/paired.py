@@ -8,9 +8,10 @@ from functools import cached_property
 import numpy as np
 import torch
 
+from bertwright.batch_layout import Places
 from bertwright.data.labelled.rows_of_labels import EncodedRows, padded
 from bertwright.tokenizer.ragged import ranges
-from bertwright.types import UNASKED, PairBatch, Places
+from bertwright.types import UNASKED, PairBatch
 
 
 @dataclass(frozen=True)

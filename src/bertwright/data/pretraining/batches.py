@@ -26,6 +26,7 @@ from typing import Protocol
 import numpy as np
 import torch
 
+from bertwright.batch_layout import RowLayout
 from bertwright.corpus.shards import Shards
 from bertwright.data.pretraining.packed import plan_packed, plan_singles
 from bertwright.data.pretraining.pairs import plan_ordered_pairs, plan_pairs, why_no_pairs
@@ -33,7 +34,7 @@ from bertwright.data.pretraining.planned_rows import PlannedRows, join_rows
 from bertwright.data.pretraining.sentence_windows import BLOCK_TOKENS, STRETCH_TOKENS, WINDOW_TOKENS, Blocks, Text
 from bertwright.errors import DataError
 from bertwright.rng import stream
-from bertwright.types import Batch, RowLayout
+from bertwright.types import Batch
 
 Planner = Callable[[Text, int, np.random.Generator], PlannedRows]
 

@@ -17,9 +17,10 @@ from typing import Any
 import numpy as np
 import torch
 
+from bertwright.batch_layout import RowLayout
 from bertwright.data.pretraining.batches import BatchSource, room_for_runs
 from bertwright.rng import stream
-from bertwright.types import Batch, RowLayout
+from bertwright.types import Batch
 
 CYCLE = 4096
 """Rows drawn in one permutation."""

@@ -12,7 +12,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from bertwright.types import RowLayout
+from bertwright.batch_layout import RowLayout
 
 Kernel = Literal["cpu", "no mask", "varlen", "flex", "mask"]
 Rows = Literal["full", "padded", "packed"]

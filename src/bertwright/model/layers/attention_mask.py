@@ -16,8 +16,8 @@ from torch import Tensor
 from torch.nn import functional
 from torch.nn.attention.flex_attention import BlockMask, create_block_mask
 
+from bertwright.batch_layout import UNKNOWN_ROWS, RowLayout
 from bertwright.model.layers.attention_kernel import Kernel
-from bertwright.types import UNKNOWN_ROWS, RowLayout
 
 Rule = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
 

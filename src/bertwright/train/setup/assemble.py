@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from bertwright.batch_layout import UNKNOWN_ROWS, RowLayout
 from bertwright.data.pretraining.dataset import Dataset
 from bertwright.device import (
     compiled_where_trained,
@@ -28,6 +29,7 @@ from bertwright.model.encoder import Encoder
 from bertwright.model.init.begin import initialise
 from bertwright.model.layers.dropout import begin_at_row
 from bertwright.objectives.base import Objective
+from bertwright.objectives.word_loss import leaves_scores
 from bertwright.rng import key_of
 from bertwright.train.auxiliary import (
     ModelWithAuxiliary,
@@ -41,14 +43,16 @@ from bertwright.train.ema import EMA
 from bertwright.train.optim.muon import MakeMuon, Muon
 from bertwright.train.optim.optimizers import build_optimizers
 from bertwright.train.parallel.group import ALONE, Group
+from bertwright.train.setup.cuda_graphs import GraphedStep, why_no_graph
 from bertwright.train.setup.init_from import Start, go_on_from
 from bertwright.train.setup.pretrain_config import PretrainConfig
 from bertwright.train.setup.pretrain_loader import PretrainLoader, objective_of
 from bertwright.train.setup.step_parts import compute_in_parts
 from bertwright.train.state import Progress, TrainState
 from bertwright.train.step import Engine, ForwardLoss, forward_loss_of
-from bertwright.types import UNKNOWN_ROWS, Loss, RowLayout
+from bertwright.types import Loss
 
+UNCOMPILED = "running uncompiled, slower: the compiler did not work here"
 FIRST_BATCHES = 4
 """Batches of a phase that say whether its rows are full."""
 
@@ -108,6 +112,10 @@ def build(
     head = head_of(objective, shape, seed=config.seed, device=device)
     trained: nn.Module = model if auxiliary is None else ModelWithAuxiliary(model, auxiliary)
     trained = trained if head is None else ModelWithHead(model, head)
+    if group.size == 1:
+        for one in (model, auxiliary):
+            if one is not None:
+                one.leaves_scores = leaves_scores(device, slots=_most_slots(loader), vocab_size=dataset.vocab_size)
     group.same_weights(trained)
     compute_in_parts(1 if config.engine.parts == "auto" else config.engine.parts, trained, loader, engine)
     state = TrainState(
@@ -121,6 +129,16 @@ def build(
     if scorer is None:
         return state, loader, objective, engine
     return state, loader, ObjectiveWithAuxiliary(objective, scorer, engine.cast), engine
+
+
+def _most_slots(loader: PretrainLoader) -> int:
+    """Return the most slots of a micro-batch that are scored, in any phase of a run."""
+    return max(
+        phase.rows
+        // loader.accumulation
+        * loader.objective.masked_slots(phase.length, loader.schedule.start_of(number))
+        for number, phase in enumerate(loader.schedule.phases)
+    )
 
 
 def require_rows(config: PretrainConfig, group: Group) -> None:
@@ -188,16 +206,39 @@ def compiled_loss(
     state: TrainState, loader: PretrainLoader, objective: Objective, engine: Engine, *, autotune: bool = False
 ) -> ForwardLoss | None:
     """Return model and loss compiled for the shapes of every phase; None where that does not work, with a note."""
-    shape = loader.shape
-    loss, reason = try_compiled(
-        forward_loss_of(state.model, objective, engine.cast),
-        lambda compiled: _run_each_phase(compiled, state.model, loader, objective, engine),
-        drops=shape.dropout > 0 or shape.attention_dropout > 0,
-        autotune=autotune,
+    shape, no_graph = loader.shape, why_no_graph(graphed_step(loader, objective, engine))
+    for graphs in (True, False) if no_graph is None else (False,):
+        try:
+            loss, reason = try_compiled(
+                forward_loss_of(state.model, objective, engine.cast),
+                lambda compiled: _run_each_phase(compiled, state.model, loader, objective, engine),
+                drops=shape.dropout > 0 or shape.attention_dropout > 0,
+                autotune=autotune,
+                graphs=graphs,
+            )
+        except (RuntimeError, MemoryError):  # as it is raised where memory runs out
+            if not graphs:
+                raise
+            reason = "they take more memory than there is"
+        if reason is None:
+            return steady(loss, loader, engine)
+        note(f"no CUDA graphs: {reason}" if graphs else f"{UNCOMPILED} ({reason})")
+    return None
+
+
+def graphed_step(loader: PretrainLoader, objective: Objective, engine: Engine) -> GraphedStep:
+    """Return what decides whether the step of a run is replayed as a CUDA graph."""
+    schedule = loader.schedule
+    flops = max(loader.step_flops(phase, schedule.start_of(phase)) for phase in range(len(schedule.phases)))
+    pieces = loader.accumulation * loader.parts
+    return GraphedStep(
+        engine.device.type,
+        flops / pieces / loader.shape.layers,
+        accumulation=pieces,
+        processes=engine.group.size,
+        dynamic=objective.has_dynamic_slots,
+        auxiliary=isinstance(objective, ObjectiveWithAuxiliary),
     )
-    if reason:
-        note(f"running uncompiled, slower: the compiler did not work here ({reason})")
-    return None if reason else steady(loss, loader, engine)
 
 
 def steady(forward_loss: ForwardLoss, loader: PretrainLoader, engine: Engine) -> ForwardLoss:
@@ -270,7 +311,7 @@ def _run_each_phase(
             forward_loss(example).total.backward()  # type: ignore[no-untyped-call]
             if batch_slice.whole:
                 break
-    model.zero_grad(set_to_none=True)
+        model.zero_grad(set_to_none=True)
 
 
 def join_processes(

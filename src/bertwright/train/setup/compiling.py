@@ -23,7 +23,7 @@ from bertwright.train.auxiliary import encoder_of
 from bertwright.train.callbacks.base import Callback, StepReport
 from bertwright.train.setup.assemble import compiled_loss, compiled_parts, join_processes
 from bertwright.train.setup.compile_ahead import BackgroundCompiler, is_kept, mark_kept
-from bertwright.train.setup.kernels_in_use import attention_in_use
+from bertwright.train.setup.kernels_in_use import gpu_facts
 from bertwright.train.setup.pretrain_config import PretrainConfig, keep_found
 from bertwright.train.setup.pretrain_loader import PretrainLoader
 from bertwright.train.state import TrainState
@@ -121,8 +121,8 @@ class CompileCallback(Callback):
         note(self.plan.why)
         start, loss = self.plan.start, None
         if self.engine.device.type == "cuda":
-            encoder = encoder_of(self.train_state.model)
-            note(f"attention: {attention_in_use(encoder, self.loader, self.engine, compiled=start is not None)}")
+            model = encoder_of(self.train_state.model)
+            note(gpu_facts(model, self.loader, self.objective, self.engine, compiled=start is not None))
         if start is None or start > self.train_state.progress.step:
             self.engine.fewer_threads_before = start or 0
             self.done = start is None and not self.plan.by_speed

@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch._subclasses import FakeTensorMode
 
+from bertwright.batch_layout import RowLayout
 from bertwright.model.layers.attention_kernel import (
     AttentionCall,
     Kernel,
@@ -19,7 +20,6 @@ from bertwright.model.layers.attention_kernel import (
     reach_of,
 )
 from bertwright.model.layers.attention_mask import sequence_starts
-from bertwright.types import RowLayout
 
 CALL = AttentionCall("cuda", (9, 0), torch.bfloat16, width=64, rows="padded", length=512)
 PACKED = {"rows": "packed", "counted": True}

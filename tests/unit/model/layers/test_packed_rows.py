@@ -8,12 +8,13 @@ import pytest
 import torch
 from torch.nn.attention.flex_attention import create_mask
 
+from bertwright.batch_layout import RowLayout
 from bertwright.model.bert import positions_in
 from bertwright.model.build import build_encoder, named_size
 from bertwright.model.encoder import Encoder
 from bertwright.model.layers.attention import Attention
 from bertwright.model.layers.attention_mask import build_mask, kernel_mask, mask_mod
-from bertwright.types import MaskedBatch, RowLayout
+from bertwright.types import MaskedBatch
 
 SIZES = [[5, 3, 6], [9, 7], [16], [2, 2, 2, 2]]
 LENGTH = 16

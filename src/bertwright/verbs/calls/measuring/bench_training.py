@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from bertwright.data.pretraining.dataset import open_dataset
-from bertwright.device import pick_device
+from bertwright.device import float32_products, pick_device
 from bertwright.errors import UsageError
 from bertwright.log import note
 from bertwright.model.encoder import parameter_count
@@ -64,16 +64,17 @@ def bench_step(
     state, loader, objective, engine = build(dataset, timed, fresh=False)
     compiles = bool(timed.engine.compile)
     note(f"{timed.size}, {first.rows} rows of {first.length}, {engine.precision}{'; compiling' * compiles}")
-    began = time.perf_counter()
-    if compiles:
-        engine.forward_loss = compiled_loss(state, loader, objective, engine, autotune=timed.engine.autotune)
-    compiling = time.perf_counter() - began
-    attention = attention_in_use(encoder_of(state.model), loader, engine, compiled=compiles)
-    peak = peak_flops(loader, engine)
-    marks = Marks()
-    train_steps(state, loader, objective, [marks], engine=engine)
-    (speed, work), seconds = marks.speed(), _time_by_part(state, loader, objective, engine)
-    peak = max(peak, peak_flops(loader, engine))
+    with float32_products(timed.engine.precision, engine.device):
+        began = time.perf_counter()
+        if compiles:
+            engine.forward_loss = compiled_loss(state, loader, objective, engine, autotune=timed.engine.autotune)
+        compiling = time.perf_counter() - began
+        attention = attention_in_use(encoder_of(state.model), loader, engine, compiled=compiles)
+        peak = peak_flops(loader, engine)
+        marks = Marks()
+        train_steps(state, loader, objective, [marks], engine=engine)
+        (speed, work), seconds = marks.speed(), _time_by_part(state, loader, objective, engine)
+        peak = max(peak, peak_flops(loader, engine))
     figures = {
         "what": f"{recipe}, {timed.model.architecture} {timed.size}, {first.rows} rows of {first.length}",
         "parameters": parameter_count(encoder_of(state.model)),
