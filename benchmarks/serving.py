@@ -6,7 +6,8 @@
 
 Clients on the same machine each send a text of mixed length, wait for its vector, and send the next; a line of JSON is
 printed for each side and turn. Every answer is checked: status 200, and the first numbers are those of that text. The
-sides take turns, each in a process of its own; ratios are of medians, to the faster of the two peers.
+sides take turns, each in a process of its own; ratios are of medians, to the faster of the two peers. Turns that --out
+holds already, of the same call, are kept: what was interrupted goes on, and more --turns are added.
 """
 
 from __future__ import annotations
@@ -33,6 +34,8 @@ PEER = Path(__file__).parent / "peers" / "fastapi_vectors.py"
 SIDES = ("ours", "fastapi-threads", "fastapi-one-at-a-time")
 TEXTS, FEWEST, MOST = 256, 3, 160
 """How many texts there are, and how many words they have, by a law that makes short ones as common as on the web."""
+STARTING = 15.0
+"""Seconds that a server takes to start and to stop, for the time left."""
 CHECKED = 3
 """Numbers of a vector that are compared."""
 
@@ -156,6 +159,46 @@ def measure(side: str, options: argparse.Namespace, port: int) -> dict[str, Any]
     }
 
 
+def same_call(options: argparse.Namespace) -> dict[str, Any]:
+    """Return what two calls must have in common for their turns to stand in one report."""
+    names = ("model", "peer_model", "clients", "seconds", "bf16", "peer_bf16", "flags")
+    call = {name: getattr(options, name) for name in names}
+    return {name: str(value) if isinstance(value, Path) else value for name, value in call.items()}
+
+
+def kept_turns(options: argparse.Namespace) -> list[dict[str, Any]]:
+    """Return the turns of the same call that --out holds; ends with a sentence where they are of another call."""
+    if options.out is None or not options.out.exists():
+        return []
+    report = json.loads(options.out.read_text(encoding="utf-8"))
+    if report.get("call") != same_call(options):
+        raise SystemExit(f"{options.out} holds turns of another call; give another --out")
+    return list(report["turns"])
+
+
+def write_report(lines: list[dict[str, Any]], options: argparse.Namespace) -> dict[str, Any]:
+    """Return the report of the turns so far, and write it to --out."""
+    speeds = {
+        side: median(one["requests_per_second"] for one in lines if one["side"] == side)
+        for side in SIDES
+        if any(one["side"] == side for one in lines)
+    }
+    peers = [speed for side, speed in speeds.items() if side != "ours"]
+    report = {
+        "call": same_call(options),
+        "cores": len(os.sched_getaffinity(0)),
+        "precision": "bf16" if options.bf16 else "fp32",
+        "requests_per_second": speeds,
+        "times_the_faster_peer": round(speeds["ours"] / max(peers), 2) if peers and "ours" in speeds else None,
+        "turns": lines,
+    }
+    if options.out:
+        aside = options.out.with_suffix(".new")
+        aside.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+        aside.replace(options.out)
+    return report
+
+
 def main() -> None:
     """Measure the sides in turn, and print and write the figures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -172,26 +215,21 @@ def main() -> None:
     parser.add_argument("--port", type=int, default=8765)
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
-    lines = []
-    for turn in range(options.turns):
-        for place, side in enumerate(options.sides):
-            figures = measure(side, options, options.port + turn * len(SIDES) + place)
-            print(json.dumps(figures), flush=True)
-            lines.append(figures)
-    speeds = {
-        side: median(one["requests_per_second"] for one in lines if one["side"] == side) for side in options.sides
-    }
-    peers = [speed for side, speed in speeds.items() if side != "ours"]
-    report = {
-        "cores": len(os.sched_getaffinity(0)),
-        "precision": "bf16" if options.bf16 else "fp32",
-        "requests_per_second": speeds,
-        "times_the_faster_peer": round(speeds["ours"] / max(peers), 2) if peers and "ours" in speeds else None,
-        "turns": lines,
-    }
-    print(json.dumps(report))
-    if options.out:
-        options.out.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+    lines = kept_turns(options)
+    missing = [
+        side
+        for turn in range(options.turns)
+        for side in options.sides
+        if sum(one["side"] == side for one in lines) <= turn
+    ]
+    for place, side in enumerate(missing):
+        minutes = (len(missing) - place) * (1.1 * options.seconds + STARTING) / 60
+        print(f"{place + 1} of {len(missing)}: {side}, {minutes:.1f} minutes left", file=sys.stderr, flush=True)
+        figures = measure(side, options, options.port + place)
+        print(json.dumps(figures), flush=True)
+        lines.append(figures)
+        write_report(lines, options)
+    print(json.dumps(write_report(lines, options)))
 
 
 if __name__ == "__main__":

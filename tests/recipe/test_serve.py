@@ -124,7 +124,7 @@ def test_what_cannot_be_served_is_said_at_once(folder: Path, tmp_path: Path) -> 
         serve(str(tmp_path / "none"), port=0)
     with pytest.raises(UsageError, match="tiny"):
         serve([str(folder), f"tiny={folder}"], port=0)
-    with pytest.raises(UsageError, match="tiny.*RUN"):
+    with pytest.raises(UsageError, match=r"tiny.*RUN"):
         serve(str(folder), watch=[folder], port=0)
     with pytest.raises(UsageError, match="--host"):
         serve(str(folder), host="192.0.2.1", port=0)
