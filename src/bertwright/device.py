@@ -26,6 +26,14 @@ from torch import nn
 from bertwright.errors import ConfigError, is_out_of_memory
 
 Precision = Literal["auto", "bf16", "fp32"]
+"""What a model is asked in."""
+TrainingPrecision = Literal["auto", "bf16", "fp16", "fp32"]
+"""What a model is trained in."""
+Arithmetic = Literal["bf16", "fp16", "fp32"]
+"""What matrix products run in."""
+DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
+TENSOR_CORES = (7, 0)
+"""The compute capability from which GPUs multiply float16 many times faster than float32."""
 _CHOSEN: ContextVar[torch.device | None] = ContextVar("_CHOSEN", default=None)
 AUTOCAST = ("torch.amp.autocast_mode._enter_autocast", "torch.amp.autocast_mode._exit_autocast")
 """What autocast leaves in a graph, its arguments with it, so that a graph can be kept by its text as any other; the
@@ -89,21 +97,23 @@ def has_bfloat16(device: torch.device) -> bool:
     return bool(instructions and torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
-def resolve_precision(wanted: Precision, device: torch.device) -> Literal["bf16", "fp32"]:
-    """Return the precision to use on `device`."""
-    if wanted == "auto":
-        return "bf16" if has_bfloat16(device) else "fp32"
-    return wanted
+def resolve_precision(wanted: TrainingPrecision, device: torch.device) -> Arithmetic:
+    """Return the precision to train in on `device`."""
+    if wanted != "auto":
+        return wanted
+    if has_bfloat16(device):
+        return "bf16"
+    return "fp16" if device.type == "cuda" and torch.cuda.get_device_capability(device) >= TENSOR_CORES else "fp32"
 
 
-def product_dtype(precision: Literal["bf16", "fp32"]) -> torch.dtype:
+def product_dtype(precision: Arithmetic) -> torch.dtype:
     """Return the type that matrix products take in a precision."""
-    return torch.bfloat16 if precision == "bf16" else torch.float32
+    return DTYPES[precision]
 
 
-def autocast(precision: Literal["bf16", "fp32"], device: torch.device) -> AbstractContextManager[Any]:
+def autocast(precision: Arithmetic, device: torch.device) -> AbstractContextManager[Any]:
     """Return the context in which forward passes run."""
-    return torch.autocast(device.type, torch.bfloat16) if precision == "bf16" else nullcontext()
+    return nullcontext() if precision == "fp32" else torch.autocast(device.type, DTYPES[precision])
 
 
 @contextmanager
@@ -281,7 +291,7 @@ def matmul_rate(
     inner: int,
     outer: int,
     *,
-    precision: Literal["bf16", "fp32"],
+    precision: Arithmetic,
     device: torch.device,
     rounds: int = 6,
 ) -> float:

@@ -218,9 +218,9 @@ def advice(verb: str, name: str, known: Collection[str], *, spelled: Callable[[s
 
 
 MEANINGS = {
-    "fp16": ", with bf16, fp32 or auto",
-    "bf16": ", with bf16, fp32 or auto",
-    "mixed_precision": ", with bf16, fp32 or auto",
+    "fp16": ", with bf16, fp16, fp32 or auto",
+    "bf16": ", with bf16, fp16, fp32 or auto",
+    "mixed_precision": ", with bf16, fp16, fp32 or auto",
     "no_cuda": ", with cpu",
     "use_cpu": ", with cpu",
     "warmup_steps": ", a fraction of the run such as 0.05",

@@ -27,6 +27,7 @@ from bertwright.errors import (
 )
 from bertwright.hub.encoder_folder import load_model
 from bertwright.reports.pretrain_result import TIMED_IN_LINES
+from bertwright.train.state import LossScale
 from bertwright.verbs.evaluate import evaluate
 from bertwright.verbs.pretrain import pretrain
 
@@ -145,6 +146,29 @@ def test_a_resumed_run_equals_one_never_stopped(
     assert {n: v for n, v in whole.items() if n in ("steps", "tokens", "loss", "valid")} == {
         n: v for n, v in resumed.items() if n in ("steps", "tokens", "loss", "valid")
     }
+
+
+def test_a_run_in_float16_whose_steps_are_made_again_goes_on_as_it_was(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The loss scale is far too large at first, so that it falls along the run, and rises again."""
+    monkeypatch.setattr(LossScale.__init__, "__defaults__", (2.0**32, 0, 0))
+    monkeypatch.setattr("bertwright.train.state.SCALE_LASTS", 3)
+    settings = laid_over(SMALL, engine={"precision": "fp16", "checkpoint_steps": 7})
+    whole = pretrain(data, tmp_path / "whole", recipe="fast", settings=settings)
+    assert whole["overflows"] > 3
+    later = shutil.ignore_patterns("step-12", "model", "result.json", "report.html", ".lock")
+    shutil.copytree(tmp_path / "whole", tmp_path / "stopped", ignore=later)
+    monkeypatch.undo()
+    monkeypatch.setattr("bertwright.train.state.SCALE_LASTS", 3)
+    resumed = pretrain(data, tmp_path / "stopped", recipe="fast", settings=settings, resume=True)
+    assert resumed["overflows"] == whole["overflows"]
+    assert metrics(tmp_path / "whole") == metrics(tmp_path / "stopped")
+    assert all(
+        torch.equal(tensor, weights(tmp_path / "stopped")[name]) for name, tensor in weights(tmp_path / "whole").items()
+    )
+    full = pretrain(data, tmp_path / "full", recipe="fast", settings=laid_over(settings, engine={"precision": "fp32"}))
+    assert whole["valid"]["mlm_loss"] == pytest.approx(full["valid"]["mlm_loss"], rel=5e-3)
 
 
 @pytest.mark.parametrize("architecture", ["bert", "modern"])

@@ -70,6 +70,7 @@ def result(out: Path, dataset: Dataset, config: PretrainConfig, state: TrainStat
         "mfu": mfu,
         "peak_flops": peak,
         "skipped": position["skipped"],
+        **({"overflows": position["overflows"]} if position["overflows"] else {}),
         "checkpoints": {"written": position["saved"], "stalled_seconds": round(state.stalled, 3)},
         "parameters": parameter_count(encoder_of(state.model)),
         "size": config.size,
@@ -119,6 +120,8 @@ def facts(figures: Mapping[str, Any]) -> dict[str, str]:
     shown["trained"] = f"{done}, {seconds / 60:.1f} minutes"
     if figures.get("skipped"):
         shown["left out"] = f"{figures['skipped']:,} steps whose loss burst"
+    if figures.get("overflows"):
+        shown["made again"] = f"{figures['overflows']:,} steps, with a smaller loss scale for fp16"
     if "checkpoints" in figures:
         written, waited = figures["checkpoints"]["written"], figures["checkpoints"]["stalled_seconds"]
         share = waited / max(seconds, 1e-9)

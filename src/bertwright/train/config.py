@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from bertwright.config import Section
-from bertwright.device import DeviceName, Precision
+from bertwright.device import DeviceName, TrainingPrecision
 from bertwright.train.interval import Every
 
 TrackerName = Literal["tensorboard", "wandb", "mlflow"]
@@ -17,9 +17,9 @@ TrackerName = Literal["tensorboard", "wandb", "mlflow"]
 class EngineConfig(Section):
     """How a run is carried out and watched."""
 
-    precision: Precision = "auto"
-    """auto (bf16 where the hardware multiplies it), bf16 or fp32. On a GPU, products that stay float32 run in TF32, but
-    where fp32 is given."""
+    precision: TrainingPrecision = "auto"
+    """auto (bf16 where the hardware multiplies it, fp16 on GPUs that multiply that alone), bf16, fp16 or fp32. On a GPU,
+    products that stay float32 run in TF32, but where fp32 is given."""
     device: DeviceName = "auto"
     """auto (a GPU where there is one), cpu, cuda or cuda:N."""
     compile: bool | Literal["auto"] = "auto"

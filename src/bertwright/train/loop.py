@@ -27,6 +27,10 @@ if TYPE_CHECKING:
     from bertwright.train.loss_guard import LossSpikeGuard
 
 
+TAKEN_BACK = ("step", "tokens", "epochs", "phase", "rate_factor", "loss_scale", "scale_steps")
+"""Figures of the position that are as before where a step fails; its batches are behind, and so is its time."""
+
+
 def train(
     state: TrainState,
     loader: Loader,
@@ -131,8 +135,9 @@ class Steps:
         """Move the parameters, and count the step."""
         state = self.state
         self.engine.update(state, begun.gradient, rate_factor=begun.rate_factor)
-        position = state.progress.state() | state.state()
-        before = {name: position[name] for name in ("step", "tokens", "epochs", "phase", "rate_factor")}
+        position = state.progress.state() | state.state() | state.scale.state()
+        before = {name: position[name] for name in TAKEN_BACK}
+        state.scale.count()
         state.phase, state.rate_factor = begun.phase, begun.rate_factor
         counts = count(state, self.loader, begun.work, fraction=begun.fraction, seconds=self.clock() - self.began)
         return MadeStep(begun, counts, before)
@@ -141,9 +146,12 @@ class Steps:
         """Read the figures of a step, and have guard and callbacks see it; return None where it is undone."""
         state, begun, self.reported = self.state, made.begun, False
         if begun.gradient.error is not None:
-            state.restore(made.before)
-            state.progress.restore(made.before)
+            for part in (state, state.progress, state.scale):
+                part.restore(made.before)
             state.progress.seconds = self.engine.group.broadcast(self.clock() - self.began)
+            if self.engine.lowers_scale(state, begun.gradient):
+                state.progress.drawn[begun.phase] -= self.loader.accumulation
+                return None
             self._guard_or(begun.gradient.error).failed(begun.gradient.error)
             return None
         took = {"waiting": begun.waiting, "seconds": self.clock() - max(begun.at, self.settled_at)}

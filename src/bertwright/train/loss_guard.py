@@ -30,7 +30,7 @@ SETTLED = 50
 """Steps of a phase before its losses count: a run begins with the loss of a guess, a phase with longer rows."""
 MEMORY = 100
 """Steps that the running mean of the loss remembers."""
-STAYS = ("seconds", "setup_seconds", "drawn", "skipped", "stalled", "saved", "first_norm")
+STAYS = ("seconds", "setup_seconds", "drawn", "skipped", "stalled", "saved", "first_norm", "loss_scale", "overflows")
 """Figures of a position that do not go back with the weights: time has passed, and batches are behind."""
 
 

@@ -66,28 +66,38 @@ class MicroBatches:
         return [slice(rows * part // parts, rows * (part + 1) // parts) for part in range(parts)]
 
     def backward(
-        self, example: Any, slices: list[slice], forward_loss: Callable[[Any], Any], begin: Callable[[int], None]
+        self,
+        example: Any,
+        slices: list[slice],
+        forward_loss: Callable[[Any], Any],
+        begin: Callable[[int], None],
+        *,
+        scale: float = 1.0,
     ) -> Loss:
-        """Add the gradient of the loss of a batch to the parameters, which have none; return the loss.
+        """Add the gradient of `scale` times the loss of a batch to the parameters, which have none; return the loss.
 
         `begin(row)` sets the random state for rows from there on.
         """
         if self.objective.sums_over_rows:
-            return self._each_by_itself(example, slices, forward_loss, begin)
-        return self._scored_twice(example, slices, begin)
+            return self._each_by_itself(example, slices, forward_loss, begin, scale)
+        return self._scored_twice(example, slices, begin, scale)
 
     def _each_by_itself(
-        self, example: Any, slices: list[slice], forward_loss: Callable[[Any], Any], begin: Callable[[int], None]
+        self,
+        example: Any,
+        slices: list[slice],
+        forward_loss: Callable[[Any], Any],
+        begin: Callable[[int], None],
+        scale: float,
     ) -> Loss:
         totals, masses, parts = list[Tensor](), list[Tensor](), LossParts()
         for rows in slices:
             begin(rows.start)
             loss = forward_loss(example.cut(rows))
             weight = loss.mass.detach().float()
-            torch.autograd.backward(loss.total * weight)
-            totals.append(
-                torch.where(weight > 0, loss.total.detach() * weight, 0.0)
-            )  # a mean over nothing is no number
+            torch.autograd.backward(loss.total * (weight * scale))
+            # A mean over nothing is no number.
+            totals.append(torch.where(weight > 0, loss.total.detach() * weight, 0.0))
             masses.append(weight)
             parts = {name: _of_some(sums, weight).plus(parts.get(name)) for name, sums in loss.parts.items()}
         gradients = [parameter.grad for parameter in self.model.parameters() if parameter.grad is not None]
@@ -95,11 +105,11 @@ class MicroBatches:
         torch._foreach_div_(gradients, mass)
         return Loss(sum(totals[1:], totals[0]) / mass, parts)
 
-    def _scored_twice(self, example: Any, slices: list[slice], begin: Callable[[int], None]) -> Loss:
+    def _scored_twice(self, example: Any, slices: list[slice], begin: Callable[[int], None], scale: float) -> Loss:
         with torch.no_grad(), torch.compiler.set_stance("force_eager"):
             scores = torch.cat([self._scores(example, rows, begin) for rows in slices]).float().requires_grad_()
         loss: Loss = self.objective.loss(scores, example)
-        torch.autograd.backward(loss.total)
+        torch.autograd.backward(loss.total * scale)
         assert scores.grad is not None
         for rows in slices:
             found = self._scores(example, rows, begin)

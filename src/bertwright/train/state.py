@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -27,9 +28,13 @@ POSITION: dict[str, Any] = {
     "phase": 0, "rate_factor": 0.0, "heard": True,
     "skipped": 0, "failed": 0, "judged_phase": 0, "judged": 0, "mean_loss": 0.0, "above": 0, "attempts": 0,
     "stalled": 0.0, "saved": 0, "first_loss": 0.0, "first_norm": 0.0,
+    "loss_scale": 65536.0, "scale_steps": 0, "overflows": 0,
 }  # fmt: skip
 """Every figure of "position" in position.json, as it is when a run begins: of the progress, the window of metrics, the
-last step, the guard, checkpoints and divergence."""
+last step, the guard, checkpoints, divergence and the loss scale."""
+FIRST_SCALE, LEAST_SCALE = POSITION["loss_scale"], 1.0
+SCALE_LASTS = 2000
+"""Steps after which the loss scale is doubled."""
 
 
 class Saved:
@@ -80,6 +85,48 @@ class Progress(Saved):
 
 
 @dataclass
+class LossScale(Saved):
+    """What a loss is multiplied by in float16, below whose smallest numbers gradients would lie.
+
+    A power of two, so that it changes no bit of what fits. Halved where gradients do not fit any more, and doubled
+    after SCALE_LASTS steps in which they did (Micikevicius et al., 2018, "Mixed Precision Training", section 3.2).
+    """
+
+    SAVED: ClassVar[Mapping[str, str]] = {"value": "loss_scale", "steps": "scale_steps", "overflows": "overflows"}
+
+    value: float = FIRST_SCALE
+    steps: int = 0
+    """Steps since it changed."""
+    overflows: int = 0
+    """Times it was halved."""
+
+    @property
+    def can_fall(self) -> bool:
+        """Whether it is not at its least."""
+        return self.value > LEAST_SCALE
+
+    def restore(self, position: Mapping[str, Any]) -> None:
+        """Take it over from a position; raises TypeError where nothing can be multiplied by what stands there."""
+        super().restore(position)
+        if not 0 < self.value < math.inf:
+            raise TypeError(f"a loss scale cannot be {self.value}")
+
+    def fall(self) -> None:
+        """Halve it."""
+        self.value, self.steps, self.overflows = self.value / 2, 0, self.overflows + 1
+
+    def count(self) -> None:
+        """Count a step whose gradients fitted; double it where it is time."""
+        self.steps += 1
+        if self.steps == SCALE_LASTS:
+            self.value, self.steps = self.value * 2, 0
+
+    def __str__(self) -> str:
+        """Return it as a whole number."""
+        return f"{self.value:,.0f}"
+
+
+@dataclass
 class TrainState(Saved):
     """What of a run changes: all that a checkpoint holds."""
 
@@ -92,6 +139,8 @@ class TrainState(Saved):
     optimizers: list[torch.optim.Optimizer]
     progress: Progress
     average: EMA | None = None
+    scale: LossScale = field(default_factory=LossScale)
+    """Of the loss, where a run computes in float16."""
     best: BestCallback | None = None
     """What keeps the weights of the best evaluation, where a run does so."""
     stalled: float = 0.0
@@ -116,7 +165,7 @@ class TrainState(Saved):
     def position(self) -> dict[str, Any]:
         """Return a copy of every figure but tensors, as "position" in position.json has them."""
         position = deepcopy(self._read)
-        for part in (self, self.progress, *self.callbacks):
+        for part in (self, self.progress, self.scale, *self.callbacks):
             position |= part.state()
         return position
 
@@ -124,7 +173,7 @@ class TrainState(Saved):
         """Take over the figures of a position; raises TypeError where it holds what no position does."""
         check_position(position)
         self._read = {**self._read, **deepcopy(dict(position))}
-        for part in (self, self.progress, *self.callbacks):
+        for part in (self, self.progress, self.scale, *self.callbacks):
             part.restore(position)
 
     @contextmanager

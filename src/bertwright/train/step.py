@@ -7,13 +7,14 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from bertwright.device import autocast
+from bertwright.device import Arithmetic, autocast
 from bertwright.errors import NotFiniteError
+from bertwright.log import note
 from bertwright.objectives.base import Objective
 from bertwright.rng import key_of
 from bertwright.train.host_copies import Arrival, host_copy
@@ -71,7 +72,7 @@ class Engine:
     """Of the run: masks and dropout are drawn from it."""
     clip_norm: float
     """Largest norm of a gradient; 0 for any."""
-    precision: Literal["bf16", "fp32"] = "fp32"
+    precision: Arithmetic = "fp32"
     group: Group = ALONE
     """The processes that share the rows of a step; `forward_loss` means their gradients, but for what is ..."""
     no_sync: Callable[[], AbstractContextManager[Any]] = nullcontext
@@ -112,17 +113,23 @@ class Engine:
         `work` is what this process does of the micro-batches of the step, `of` of them in all. Raises NotFiniteError,
         with the parameters as they were, where the loss or the gradient is not finite.
         """
-        gradient = self.gradient(state, objective, work, of=of, fraction=fraction)
-        self.update(state, gradient, rate_factor=rate_factor)
-        if gradient.error is not None:
-            raise gradient.error
-        return gradient.figures
+        while True:
+            gradient = self.gradient(state, objective, work, of=of, fraction=fraction)
+            self.update(state, gradient, rate_factor=rate_factor)
+            if gradient.error is None:
+                return gradient.figures
+            if not self.lowers_scale(state, gradient):
+                raise gradient.error
 
     def gradient(self, state: TrainState, objective: Objective, work: Work, *, of: int, fraction: float) -> Gradient:
         """Compute the clipped gradients of the next step, which stay with the parameters, and order its figures."""
         step = state.progress.step
         with self._threads(step):
-            totals = self.backward(state.model, objective, work, step=step, of=of, fraction=fraction)
+            scale = state.scale.value if self.precision == "fp16" else 1.0
+            totals = self.backward(state.model, objective, work, step=step, of=of, fraction=fraction, scale=scale)
+            if scale != 1.0:
+                gradients = [parameter.grad for parameter in state.model.parameters() if parameter.grad is not None]
+                torch._foreach_mul_(gradients, 1 / scale)
             norm = full_tensor(nn.utils.clip_grad_norm_(state.model.parameters(), self.clip_norm or math.inf))
             mine = torch.stack([*totals.values(), norm / self.group.size]).float()
             return Gradient(step, fraction, (*totals, NORM), self.group.all_reduce(mine))
@@ -142,6 +149,17 @@ class Engine:
                     optimizer.step()
             self.drop(state)
 
+    def lowers_scale(self, state: TrainState, gradient: Gradient) -> bool:
+        """Say whether a step that failed is to be made again with a smaller loss scale, and lower it.
+
+        So it is where its loss is finite, but its gradients, scaled, do not fit into float16.
+        """
+        if self.precision != "fp16" or not math.isfinite(gradient.figures["loss"]) or not state.scale.can_fall:
+            return False
+        state.scale.fall()
+        note(f"at step {gradient.step} gradients do not fit into fp16: once more with a loss scale of {state.scale}")
+        return True
+
     def drop(self, state: TrainState) -> None:
         """Drop the gradients of a step."""
         for optimizer in state.optimizers:
@@ -151,25 +169,39 @@ class Engine:
         return one_thread_fewer() if step < self.fewer_threads_before else nullcontext()
 
     def backward(
-        self, model: nn.Module, objective: Objective, work: Work, *, step: int, of: int, fraction: float
+        self,
+        model: nn.Module,
+        objective: Objective,
+        work: Work,
+        *,
+        step: int,
+        of: int,
+        fraction: float,
+        scale: float = 1.0,
     ) -> dict[str, Tensor]:
-        """Add up the gradients of a step; return the sums of the loss parts of this process."""
+        """Add up the gradients of `scale` times the loss of a step; return the sums of its parts of this process."""
         totals: dict[str, Tensor] = {}
         forward_loss = self.forward_loss_at(step, model, objective)
         examples = self.examples(objective, work, step=step, of=of, fraction=fraction)
         for done, ((batch_slice, batch), example) in enumerate(zip(work, examples, strict=True), 1):
             self.begin_dropout(model, step, batch_slice, row=batch_slice.rows(len(batch.input_ids)).start)
             with self.no_sync() if done < len(work) else nullcontext():
-                loss = self._split(model, step, batch_slice, example, forward_loss)
+                loss = self._split(model, step, batch_slice, example, forward_loss, scale)
                 if loss is None:
                     loss = forward_loss(example)
-                    torch.autograd.backward(loss.total / (of / self.group.size))
+                    torch.autograd.backward(loss.total / (of / self.group.size / scale))
             for name, value in {"loss": loss.total.detach() / of, **flat_sums(loss.parts)}.items():
                 totals[name] = totals[name] + value if name in totals else value
         return totals
 
     def _split(
-        self, model: nn.Module, step: int, batch_slice: BatchSlice, example: Any, forward_loss: ForwardLoss
+        self,
+        model: nn.Module,
+        step: int,
+        batch_slice: BatchSlice,
+        example: Any,
+        forward_loss: ForwardLoss,
+        scale: float,
     ) -> Loss | None:
         """Do the work of a batch some rows at a time, where it must be split; return None where it need not."""
         slices = self.micro_batches.slices(example) if self.micro_batches is not None else []
@@ -179,7 +211,7 @@ class Engine:
         def begin(row: int) -> None:
             self.begin_dropout(model, step, batch_slice, row=row)
 
-        return self.micro_batches.backward(example, slices, forward_loss, begin)
+        return self.micro_batches.backward(example, slices, forward_loss, begin, scale=scale)
 
     def forward_loss_at(self, step: int, model: nn.Module, objective: Objective) -> ForwardLoss:
         """Return what runs model and loss at `step`: by its number alone, so that a step done again is the same."""

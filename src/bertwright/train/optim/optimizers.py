@@ -32,12 +32,14 @@ def build_optimizers(
 ) -> list[torch.optim.Optimizer]:
     """Return the optimizers that together hold every trained parameter of `model` once; ConfigError on a wrong name.
 
-    `dtype` is what Muon's products run in, and `muon` makes it (for several processes see muon_distributed.py). `rates`
-    are factors on the learning rate by name of parameter, 1 for those it does not name. Every group keeps its peaks:
-    "peak_lr", "peak_decay", "final_decay".
+    `dtype` is what Muon's products run in, float32 where it is float16, and `muon` makes it (for several processes see
+    muon_distributed.py). `rates` are factors on the learning rate by name of parameter, 1 for those it does not name.
+    Every group keeps its peaks: "peak_lr", "peak_decay", "final_decay".
     """
     if config.name not in OPTIMIZERS:
         raise ConfigError(f"optimizer.name: no optimizer is called {config.name!r}; known: {', '.join(OPTIMIZERS)}")
+    if dtype == torch.float16:  # momenta lie below its smallest numbers
+        dtype = torch.float32
     optimizers = OPTIMIZERS[config.name](model, config, partial(muon, dtype=dtype))
     for optimizer in optimizers:
         if rates:

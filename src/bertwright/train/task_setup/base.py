@@ -12,7 +12,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
@@ -20,6 +20,7 @@ from torch import nn
 
 from bertwright.data.labelled.rows_of_labels import LabelledSource
 from bertwright.device import (
+    Arithmetic,
     autocast,
     matmul_rate,
     product_dtype,
@@ -71,7 +72,7 @@ class TaskSetup(ABC):
     splits: Mapping[str, EncodedExamples[Any, Any]]
     unlabelled: Mapping[str, UnlabelledFile]
     device: torch.device
-    precision: Literal["bf16", "fp32"]
+    precision: Arithmetic
 
     @classmethod
     @abstractmethod

@@ -18,7 +18,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field
 
 from bertwright.config import Section, compose
-from bertwright.device import DeviceName, Precision
+from bertwright.device import DeviceName, TrainingPrecision
 from bertwright.errors import ConfigError
 from bertwright.model.lora import Matrix
 from bertwright.tasks.base import Task
@@ -163,8 +163,9 @@ class FinetuneConfig(Section):
     """The task, as `bertwright finetune` calls it."""
     seed: int = Field(default=0, ge=0)
     """Seed of the head, the order of the examples and dropout; further seeds count up from it."""
-    precision: Precision = "auto"
-    """auto (bf16 where the hardware multiplies it), bf16 or fp32; a finished model is always evaluated in fp32."""
+    precision: TrainingPrecision = "auto"
+    """auto (bf16 where the hardware multiplies it, fp16 on GPUs that multiply that alone), bf16, fp16 or fp32; a
+    finished model is always evaluated in fp32."""
     columns: ColumnsConfig = ColumnsConfig()
     head: HeadConfig = HeadConfig()
     split: SplitConfig = SplitConfig()

@@ -173,7 +173,7 @@ def one_option(
     option = option_of(
         name, shape, step, law=law, seconds=seconds, weights=parameter_count(model), rows=phase.rows,
         length=phase.length, masked=round(phase.length * config.objective.mask_rate),
-        bytes_each=2 if precision == "bf16" else 4, device=device, gpus=budget.gpus,
+        bytes_each=4 if precision == "fp32" else 2, device=device, gpus=budget.gpus,
         limit=math.inf if gpu is None else gpu.memory,
     )  # fmt: skip
     return option, disk_needed(model, config)
