@@ -12,6 +12,9 @@ import torch
 from safetensors.torch import load_file
 
 from bertwright.device import on_device
+from bertwright.errors import OutOfMemoryError
+from bertwright.nested import merge, read_toml
+from bertwright.train.setup import step_parts
 from bertwright.verbs.evaluate import evaluate
 from bertwright.verbs.pretrain import pretrain
 
@@ -46,3 +49,26 @@ def test_a_resumed_run_comes_close_to_one_never_stopped(data: Path, tmp_path: Pa
     whole, stopped = (load_file(tmp_path / name / "model" / "model.safetensors") for name in ("whole", "stopped"))
     for name, tensor in whole.items():
         torch.testing.assert_close(stopped[name], tensor, rtol=1e-3, atol=1e-3, msg=name)
+
+
+def test_a_step_too_large_is_refused_and_auto_computes_it_in_parts(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With 60% of the memory that a step takes: named, and then trained to the same losses."""
+    monkeypatch.setattr(step_parts, "SPARE", 0.0)
+    phases = {"phases": [{"length": 32, "rows": 1024, "share": 1.0}], "steps": 8}
+    settings = merge(SMALL, {"schedule": phases, "model": {"dropout": 0.0, "attention_dropout": 0.0}})
+    with on_device("cuda"):
+        torch.cuda.reset_peak_memory_stats()
+        whole = pretrain(data, tmp_path / "whole", recipe="classic", settings=settings)
+        used, total = torch.cuda.max_memory_allocated(), torch.cuda.get_device_properties(0).total_memory
+        torch.cuda.empty_cache()
+        torch.cuda.set_per_process_memory_fraction(0.6 * used / total)
+        try:
+            with pytest.raises(OutOfMemoryError, match=r"1024 rows of 32.*--batch-size auto"):
+                pretrain(data, tmp_path / "refused", recipe="classic", settings=settings)
+            parts = pretrain(data, tmp_path / "auto", recipe="classic", batch_size="auto", settings=settings)
+        finally:
+            torch.cuda.set_per_process_memory_fraction(1.0)
+    assert read_toml(tmp_path / "auto" / "config.toml")["engine"]["parts"] > 1
+    assert parts["valid"]["mlm_loss"] == pytest.approx(whole["valid"]["mlm_loss"], abs=1e-3)

@@ -39,6 +39,7 @@ from bertwright.train.task_setup.base import TaskSetup
 from bertwright.train.task_setup.by_task import set_up, with_config, with_examples
 from bertwright.train.task_setup.finetune_config import resolve_finetune
 from bertwright.train.task_setup.finetune_space import SPACE, SPACES, TRIED_FIRST
+from bertwright.train.task_setup.seeds import task_memory_explained
 
 PARTS, FEWEST = 8, 10
 """Parts that dev is cut into, by which trials are compared, and examples of a part at least."""
@@ -220,16 +221,17 @@ def with_parts(setup: TaskSetup) -> TaskSetup:
 def train_run(setup: TaskSetup, seed: int, callbacks: Sequence[Callback]) -> Any:
     """Return a model trained to the end of its schedule; nothing is written, and nothing evaluated on the way.
 
-    Raises TrainingError where it diverges.
+    Raises TrainingError where it diverges or does not fit into memory.
     """
-    with silent(True):
-        model = setup.new_model(seed)
-        (state, objective, engine), loader = setup.begin(model, seed), setup.loader(seed)
-    window = MetricsWindow()
-    every = [window, DivergenceCallback(model, window), EndIfDiverged(), *setup.callbacks(model), *callbacks]
-    model.train()
-    with tune_malloc():
-        train(state, loader, objective, every, engine=engine)
+    with task_memory_explained(setup):
+        with silent(True):
+            model = setup.new_model(seed)
+            (state, objective, engine), loader = setup.begin(model, seed), setup.loader(seed)
+        window = MetricsWindow()
+        every = [window, DivergenceCallback(model, window), EndIfDiverged(), *setup.callbacks(model), *callbacks]
+        model.train()
+        with tune_malloc():
+            train(state, loader, objective, every, engine=engine)
     merge_adapters(model)
     return model
 
