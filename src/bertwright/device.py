@@ -117,7 +117,7 @@ def autocast(precision: Arithmetic, device: torch.device) -> AbstractContextMana
 
 
 @contextmanager
-def float32_products(wanted: Precision, device: torch.device) -> Iterator[None]:
+def float32_products(wanted: TrainingPrecision, device: torch.device) -> Iterator[None]:
     """Let products that stay float32 on a GPU run in TF32 inside: ten bits of each factor, several times as fast.
 
     Where float32 is `wanted` by name, products are those of float32; so they are on a CPU.

@@ -18,8 +18,8 @@ class EngineConfig(Section):
     """How a run is carried out and watched."""
 
     precision: TrainingPrecision = "auto"
-    """auto (bf16 where the hardware multiplies it, fp16 on GPUs that multiply that alone), bf16, fp16 or fp32. On a GPU,
-    products that stay float32 run in TF32, but where fp32 is given."""
+    """auto (bf16 where the hardware multiplies it, fp16 on GPUs that multiply that alone), bf16, fp16 or fp32. On a
+    GPU, products that stay float32 run in TF32, but where fp32 is given."""
     device: DeviceName = "auto"
     """auto (a GPU where there is one), cpu, cuda or cuda:N."""
     compile: bool | Literal["auto"] = "auto"
