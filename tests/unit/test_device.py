@@ -232,3 +232,26 @@ def test_products_left_in_float32_run_in_tf32_on_a_gpu_alone_and_not_where_float
             assert matmul.allow_tf32 == expected
             torch.get_float32_matmul_precision()  # the compiler asks for it
         assert matmul.allow_tf32 == before
+
+
+@pytest.mark.parametrize("graphs", [True, False])
+def test_a_cuda_graph_is_tried_until_it_is_replayed(graphs: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first call warms up, the second records, the third replays; what fails there is told as any failure."""
+    given: list[dict[str, object]] = []
+
+    def compiler(function: Callable[..., Tensor], **how: object) -> Callable[..., Tensor]:
+        given.append(how)
+        return function
+
+    monkeypatch.setattr(torch, "compile", compiler)
+    calls: list[int] = []
+
+    def attempt(compiled: Callable[[Tensor], Tensor]) -> None:
+        calls.append(1)
+        compiled(torch.ones(2))
+        if len(calls) == 3:
+            raise RuntimeError("overwritten by a subsequent run")
+
+    reason = try_compiled(torch.sin, attempt, drops=False, graphs=graphs)[1]
+    assert (reason is not None) == graphs
+    assert ("triton.cudagraphs" in given[0]["options"]) == graphs  # type: ignore[operator]

@@ -16,7 +16,7 @@ from torch.utils.checkpoint import checkpoint
 from bertwright.batch_layout import UNKNOWN_ROWS, RowLayout
 from bertwright.model.config import ModelConfig
 from bertwright.model.heads import MaskedTokenHead
-from bertwright.model.layers.attention_kernel import AttentionCall, capability_of, has_varlen, kernel_for, rows_of
+from bertwright.model.layers.attention_kernel import AttentionCall, capability_of, kernel_for, rows_of
 from bertwright.model.layers.attention_mask import AttentionMask, LongRowMask, build_mask, kernel_mask
 from bertwright.model.layers.on_gpu import on_gpu
 from bertwright.types import MaskedBatch, Scores, UnscoredWords
@@ -207,7 +207,7 @@ class Encoder(nn.Module, ABC):
     ) -> AttentionMask | LongRowMask:
         """Return the mask of rows [B, S]: of numbers for all pairs of tokens only where no kernel does without."""
         call = self.attention_call(attention_mask, documents, window=window, causal=causal, layout=layout)
-        kernel = kernel_for(call, varlen=has_varlen())
+        kernel = kernel_for(call)
         if kernel == "cpu" and call.length > LONG and not call.compiled:
             return LongRowMask(attention_mask, documents, window, causal)
         if kernel in ("cpu", "mask"):

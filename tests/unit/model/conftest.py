@@ -7,6 +7,7 @@ from collections.abc import Callable
 import pytest
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from bertwright.model import encoder, modernbert
 from bertwright.model.layers import attention, attention_kernel, dropout, linear
@@ -22,6 +23,7 @@ def reference_varlen(
     max_k: int,
     *,
     window_size: tuple[int, int] = (-1, -1),
+    rate: float = 0.0,
 ) -> Tensor:
     """Compute as `torch.nn.attention.varlen.varlen_attn` says it does, one sequence after another."""
     assert cu_seq_q.dtype == cu_seq_k.dtype == torch.int32
@@ -39,8 +41,18 @@ def reference_varlen(
         distance = torch.arange(k_stop - k_start) - torch.arange(q_stop - q_start)[:, None]
         hidden = (distance < -left) & (left >= 0) | (distance > right) & (right >= 0)
         weights = scores.masked_fill(hidden, -torch.inf).softmax(-1)
+        weights = functional.dropout(weights, rate)
         found[q_start:q_stop] = torch.einsum("aqk,kad->qad", weights, value[k_start:k_stop])
     return found
+
+
+def reference_flash(
+    query: Tensor, key: Tensor, value: Tensor, sequences: Tensor, longest: int, reach: tuple[int, int], dropout: float
+) -> Tensor:
+    """Compute as `flash_forward` does."""
+    return reference_varlen(
+        query, key, value, sequences, sequences, longest, longest, window_size=reach, rate=dropout
+    )  # fmt: skip
 
 
 @pytest.fixture
@@ -53,5 +65,6 @@ def on_gpu_paths(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
         monkeypatch.setattr(encoder, "capability_of", lambda index: (8, 0))
         monkeypatch.setattr(attention_kernel, "FLASH_TYPES", (torch.float64, *attention_kernel.FLASH_TYPES))
         monkeypatch.setattr(attention_kernel, "_varlen_attn", reference_varlen)
+        monkeypatch.setattr(attention_kernel, "flash_forward", reference_flash)
 
     return turn_on

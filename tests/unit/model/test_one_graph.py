@@ -81,7 +81,7 @@ def test_a_step_is_one_graph(recipe: str) -> None:
 
 
 OTHERS: dict[str, tuple[dict[str, Any], str]] = {
-    "classic": ({}, "scaled_dot_product_attention"),
+    "classic": ({}, "_flash_attention_forward"),
     "without dropout": ({"model": PLAIN}, "_varlen_attn"),
     "packed": ({"data": {"pack": True}, **MODERN}, "_varlen_attn"),
     "local": ({**MODERN, "model": {**MODERN["model"], "global_every": 2}}, "_varlen_attn"),
@@ -94,9 +94,10 @@ OTHERS: dict[str, tuple[dict[str, Any], str]] = {
 @pytest.mark.parametrize("name", OTHERS)
 def test_a_step_on_a_gpu_is_one_graph(name: str, on_gpu_paths: Callable[[], None], monkeypatch: Any) -> None:
     """With the real operator of torch, of which a machine without a GPU knows the shapes alone."""
-    real, (settings, attends) = attention_kernel._varlen_attn, OTHERS[name]
+    real, (settings, attends) = (attention_kernel._varlen_attn, attention_kernel.flash_forward), OTHERS[name]
     on_gpu_paths()
-    monkeypatch.setattr(attention_kernel, "_varlen_attn", real)
+    monkeypatch.setattr(attention_kernel, "_varlen_attn", real[0])
+    monkeypatch.setattr(attention_kernel, "flash_forward", real[1])
     found, phases = graphs_of(resolve("classic", merge(settings, RUN)))
     assert len(found) == phases
     used = {str(node.target) for node in found[0].graph.nodes if node.op == "call_function"}

@@ -111,7 +111,10 @@ class Attention(nn.Module):
         if mask.sequences is not None:
             queries, keys, values = (heads.transpose(1, 2).flatten(0, 1) for heads in (query, key, value))
             length, reach = query.shape[2], reach_of(mask.window, causal=mask.causal)
-            found = attend_varlen(queries, keys, values, mask.sequences, longest=length, reach=reach)
+            rate = self.dropout.rate if self.training else 0.0
+            found = attend_varlen(
+                queries, keys, values, mask.sequences, longest=length, reach=reach, dropout=rate
+            )  # fmt: skip
             return found.view(-1, length, *found.shape[1:]).transpose(1, 2)
         if mask.blocks is not None:
             return self._by_blocks(query, key, value, mask.blocks)

@@ -20,7 +20,7 @@ Rows = Literal["full", "padded", "packed"]
 NAMES: dict[Kernel, str] = {
     "cpu": "products and exponentials, for CPUs",
     "no mask": "scaled_dot_product_attention without a mask",
-    "varlen": "varlen_attn (FlashAttention over the tokens of each document)",
+    "varlen": "FlashAttention over the tokens of each document (varlen)",
     "flex": "flex_attention (blocks of pairs that see nothing of each other are skipped)",
     "mask": "scaled_dot_product_attention with a mask of all pairs",
 }
@@ -29,7 +29,8 @@ FLASH_TYPES = (torch.bfloat16, torch.float16)
 FLASH_CAPABILITY = (8, 0)
 """GPUs from which on FlashAttention runs: Ampere."""
 FLASH_WIDTH = 256
-"""Units of the widest head that FlashAttention takes."""
+"""Units of the widest head that FlashAttention takes; with dropout, some GPUs stop earlier:"""
+FLASH_DROPPING_WIDTH = 128
 
 
 @dataclass(frozen=True)
@@ -64,8 +65,8 @@ class AttentionCall:
     counted: bool = False
 
 
-def kernel_for(call: AttentionCall, *, varlen: bool = True) -> Kernel:
-    """Return the kernel of a call; `varlen` says whether this torch has `varlen_attn` with windows.
+def kernel_for(call: AttentionCall) -> Kernel:
+    """Return the kernel of a call.
 
     >>> call = AttentionCall("cuda", (9, 0), torch.bfloat16, width=64, rows="padded", length=512)
     >>> kernel_for(call)
@@ -79,17 +80,16 @@ def kernel_for(call: AttentionCall, *, varlen: bool = True) -> Kernel:
     # Padding ends a row, so that no token of causal rows sees any.
     if not window and (call.rows == "full" or (call.causal and call.rows == "padded")):
         return "no mask"
-    if call.dropout > 0:  # neither of the next two drops weights
-        return "mask"
-    if varlen and has_flash(call) and call.width % 8 == 0 and (call.rows != "packed" or call.counted):
+    if has_flash(call) and call.width % 8 == 0 and (call.rows != "packed" or call.counted):
         return "varlen"
-    # Uncompiled, flex_attention computes all pairs, as a mask does, only slower.
-    return "flex" if call.compiled and call.rows == "packed" else "mask"
+    # flex_attention drops no weights, and uncompiled it computes all pairs, as a mask does, only slower.
+    return "flex" if call.compiled and call.rows == "packed" and call.dropout == 0 else "mask"
 
 
 def has_flash(call: AttentionCall) -> bool:
-    """Return whether FlashAttention takes numbers of this type on this GPU."""
-    return call.dtype in FLASH_TYPES and call.capability >= FLASH_CAPABILITY and call.width <= FLASH_WIDTH
+    """Return whether FlashAttention takes numbers of this type on this GPU, and drops weights if it is asked to."""
+    widest = FLASH_DROPPING_WIDTH if call.dropout > 0 else FLASH_WIDTH
+    return call.dtype in FLASH_TYPES and call.capability >= FLASH_CAPABILITY and call.width <= widest
 
 
 def kernel_name(kernel: Kernel, call: AttentionCall) -> str:
@@ -106,12 +106,6 @@ def rows_of(documents: Tensor | None, layout: RowLayout) -> Rows:
 
 
 @torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
-def has_varlen() -> bool:
-    """Return whether this torch has `varlen_attn`, with windows, which it had not from the first."""
-    return _varlen_attn is not None
-
-
-@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
 def capability_of(index: int) -> tuple[int, int]:
     """Return the capability of GPU `index`; (0, 0) where there is none, as when shapes alone are computed."""
     return torch.cuda.get_device_capability(index) if torch.cuda.is_available() else (0, 0)
@@ -124,14 +118,33 @@ def reach_of(window: int | None, *, causal: bool) -> tuple[int, int]:
 
 
 def attend_varlen(
-    query: Tensor, key: Tensor, value: Tensor, sequences: Tensor, *, longest: int, reach: tuple[int, int]
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    sequences: Tensor,
+    *,
+    longest: int,
+    reach: tuple[int, int],
+    dropout: float = 0.0,
 ) -> Tensor:
     """Return [T, A, H/A]: each token of [T, A, H/A] attends to those of its sequence that are within `reach`.
 
     Sequence i lies between `sequences` [N + 1] int32 i and i + 1, and has `longest` tokens at most; some may be empty.
     """
-    assert _varlen_attn is not None
+    if dropout > 0 or _varlen_attn is None:
+        return flash_forward(query, key, value, sequences, longest, reach, dropout)
     found: Tensor = _varlen_attn(query, key, value, sequences, sequences, longest, longest, window_size=reach)
+    return found
+
+
+def flash_forward(
+    query: Tensor, key: Tensor, value: Tensor, sequences: Tensor, longest: int, reach: tuple[int, int], dropout: float
+) -> Tensor:
+    """Call what is behind `varlen_attn`, which knows no dropout, and in older versions of torch no windows."""
+    found: Tensor = torch.ops.aten._flash_attention_forward(
+        query, key, value, sequences, sequences, longest, longest, dropout, reach == (-1, 0), False,
+        window_size_left=reach[0], window_size_right=reach[1],
+    )[0]  # fmt: skip
     return found
 
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 import torch
 
 from bertwright.model.encoder import Encoder
-from bertwright.model.layers.attention_kernel import has_varlen, kernel_for, kernel_name
+from bertwright.model.layers.attention_kernel import kernel_for, kernel_name
 from bertwright.objectives.base import Objective
 from bertwright.train.setup.assemble import graphed_step
 from bertwright.train.setup.cuda_graphs import why_no_graph
@@ -28,7 +28,7 @@ def attention_in_use(model: Encoder, loader: PretrainLoader, engine: Engine, *, 
                     window=window, causal=phase.causal, layout=batch.layout,
                 )  # fmt: skip
             call = replace(call, compiled=compiled)
-            found[kernel_name(kernel_for(call, varlen=has_varlen()), call)] = None
+            found[kernel_name(kernel_for(call), call)] = None
     return ", ".join(found)
 
 

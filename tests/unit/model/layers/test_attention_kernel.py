@@ -10,11 +10,11 @@ import torch
 from torch._subclasses import FakeTensorMode
 
 from bertwright.batch_layout import RowLayout
+from bertwright.model.layers import attention_kernel
 from bertwright.model.layers.attention_kernel import (
     AttentionCall,
     Kernel,
     attend_varlen,
-    has_varlen,
     kernel_for,
     kernel_name,
     reach_of,
@@ -32,12 +32,14 @@ CASES: list[tuple[dict[str, Any], Kernel]] = [
     ({"rows": "full", "scores": True}, "mask"),
     ({"rows": "full", "window": 128}, "varlen"),
     ({"rows": "full", "window": 128, "length": 64}, "no mask"),  # a window as wide as the row hides nothing
-    ({"rows": "full", "window": 128, "dropout": 0.1}, "mask"),
+    ({"rows": "full", "window": 128, "dropout": 0.1}, "varlen"),
     ({"causal": True}, "no mask"),
     ({"causal": True, "dropout": 0.1}, "no mask"),
     ({"causal": True, "window": 128}, "varlen"),
     ({"causal": True, **PACKED}, "varlen"),
-    ({"dropout": 0.1}, "mask"),
+    ({"dropout": 0.1}, "varlen"),
+    ({"dropout": 0.1, "width": 192}, "mask"),
+    ({"dropout": 0.1, "dtype": torch.float32}, "mask"),
     ({"dtype": torch.float16, "capability": (8, 0)}, "varlen"),
     ({"dtype": torch.float16, "capability": (7, 5)}, "mask"),
     ({"dtype": torch.float32}, "mask"),
@@ -48,18 +50,14 @@ CASES: list[tuple[dict[str, Any], Kernel]] = [
     ({"rows": "packed", "compiled": True}, "flex"),
     ({**PACKED, "dtype": torch.float32, "compiled": True}, "flex"),
     ({**PACKED, "dtype": torch.float32}, "mask"),
-    ({**PACKED, "dropout": 0.1, "compiled": True}, "mask"),
+    ({**PACKED, "dropout": 0.1, "compiled": True}, "varlen"),
+    ({"rows": "packed", "dropout": 0.1, "compiled": True}, "mask"),
 ]
 
 
 @pytest.mark.parametrize(("over", "kernel"), CASES)
 def test_the_kernel_follows_from_what_is_known(over: dict[str, Any], kernel: Kernel) -> None:
     assert kernel_for(replace(CALL, **over)) == kernel
-
-
-@pytest.mark.parametrize(("over", "kernel"), [({}, "mask"), (PACKED, "mask"), ({**PACKED, "compiled": True}, "flex")])
-def test_a_torch_without_varlen_has_other_kernels(over: dict[str, Any], kernel: Kernel) -> None:
-    assert kernel_for(replace(CALL, **over), varlen=False) == kernel
 
 
 def test_the_name_says_where_flash_attention_runs() -> None:
@@ -83,15 +81,20 @@ def test_where_sequences_begin() -> None:
     assert full.dtype == torch.int32
 
 
-@pytest.mark.skipif(not has_varlen(), reason="this torch has none")
+@pytest.mark.parametrize("way", ["varlen_attn", "with dropout", "of an older torch"])
 @pytest.mark.parametrize("causal", [False, True])
 @pytest.mark.parametrize("window", [None, 8])
-def test_the_real_operator_takes_what_it_is_given(window: int | None, causal: bool) -> None:
+def test_the_real_operator_takes_what_it_is_given(
+    window: int | None, causal: bool, way: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Of tensors without numbers, as the compiler traces them: the shapes and types of answer and gradients."""
+    if way == "of an older torch":
+        monkeypatch.setattr(attention_kernel, "_varlen_attn", None)
     with FakeTensorMode():
         heads = [torch.empty(48, 2, 16, dtype=torch.bfloat16, requires_grad=True) for _ in range(3)]
         starts = torch.empty(9, dtype=torch.int32)
-        found = attend_varlen(*heads, starts, longest=24, reach=reach_of(window, causal=causal))
+        reach, dropout = reach_of(window, causal=causal), 0.1 if way == "with dropout" else 0.0
+        found = attend_varlen(*heads, starts, longest=24, reach=reach, dropout=dropout)
         found.float().sum().backward()
     assert (found.shape, found.dtype) == ((48, 2, 16), torch.bfloat16)
     assert all(one.grad is not None and one.grad.shape == one.shape for one in heads)
