@@ -72,6 +72,11 @@ class DistilledSetup(HeadSetup):
     student: bool
     texts: Any | None
 
+    @property
+    def constant_loss(self) -> None:
+        """Nothing: what a student loses is counted from its teachers' answers."""
+        return
+
     def check(self) -> None:
         """Raise ConfigError where losses do not fit the models."""
         super().check()

@@ -34,6 +34,7 @@ def task_manifest(setup: TaskSetup, files: Mapping[str, Path], *, seeds: int) ->
         "examples": {name: len(split.examples) for name, split in setup.splits.items()},
         **held_out_of(setup, files),
         "labels": list(setup.task.labels),
+        "constant_loss": setup.constant_loss,
         "precision": setup.precision,
         "machine": machine(setup.device),
         "versions": versions(),

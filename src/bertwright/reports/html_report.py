@@ -78,6 +78,7 @@ def write_task_report(run: Path, results: Mapping[str, EvalResult]) -> Path:
         run,
         "finetuning.html",
         task=result["task"],
+        check=diagnose_run(run, lines),
         facts=task_rows(result, manifest),
         figures=figures_table(result, list(results)),
         curves=_picture(
@@ -99,6 +100,7 @@ def write_task_progress(run: Path, folder: Path, *, task: str, metric: str) -> P
         "finetuning.html",
         so_far=True,
         task=task,
+        check=diagnose_run(run, lines),
         facts=[("so far", so_far(lines)), *([("seed", folder.name)] if folder != run else []), *rows],
         figures=None,
         curves=_picture([curves.task_loss, curves.task_metric(metric), curves.gradient_norm], lines),

@@ -76,6 +76,10 @@ class FinetuneTask:
         """The class whose F1 is reported, where there are two; None elsewhere."""
         return None
 
+    def constant_loss(self, examples: Any) -> float | None:
+        """Return the loss of the best answer that is the same for all examples, in nats; None where it is not known."""
+        return None
+
     def corrupt(self, batch: B, generator: torch.Generator, progress: float = 1.0) -> B:
         """Hide nothing: the text of a task is read as it is."""
         return batch

@@ -112,6 +112,14 @@ class Classify(WholeTexts):
         """Return the mean cross-entropy, in nats, weighted where classes have weights."""
         return class_loss(scores, example.targets, name=self.name, weights=self.weights)
 
+    def constant_loss(self, examples: Texts) -> float | None:
+        """Return the entropy of the classes; None where they have weights."""
+        if self.weights is not None:
+            return None
+        counts = np.bincount(examples.targets, minlength=len(self.labels))
+        shares = counts[counts > 0] / counts.sum()
+        return float(-(shares * np.log(shares)).sum())
+
     def tuned(self, logits: np.ndarray, examples: Texts) -> Self:
         """Return the task with the temperature that is best on dev, where dev is large enough to say."""
         return replace(self, temperature=fit_temperature(logits, examples.targets))

@@ -85,6 +85,10 @@ class Choose(Task[Choices]):
         targets[firsts + np.maximum(examples.right, 0)] += RIGHT
         return EncodedExamples(examples, replace(encoder.rows(*examples.pairs(), targets), together=examples.counts))
 
+    def constant_loss(self, examples: Choices) -> float | None:
+        """Return the mean logarithm of the number of choices."""
+        return float(np.log(examples.counts).mean())
+
     def loss(self, scores: Tensor, example: LabelledBatch) -> Loss:
         """Return the mean cross-entropy of questions, in nats, from logits [B, 1, 1] of all their choices."""
         logits, targets = scores.float().flatten(), example.targets.flatten()

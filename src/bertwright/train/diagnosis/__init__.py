@@ -1,1 +1,1 @@
-"""Answers whether the loss of a pre-training run is normal, from its curve and those of our own runs."""
+"""Answers whether the loss of a run is normal, from its curve and, of pre-training, those of our own runs."""

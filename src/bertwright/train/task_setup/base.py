@@ -114,6 +114,12 @@ class TaskSetup(ABC):
         """Return what gives the loss of a batch."""
         return self.task
 
+    @property
+    def constant_loss(self) -> float | None:
+        """The loss of the best constant answer on train, in nats, where it is known."""
+        found: float | None = self.task.constant_loss(self.splits["train"].examples)
+        return found
+
     def rate_factors(self, model: Any) -> dict[str, float] | None:
         """Return the factor on the learning rate of each parameter; None where all are 1."""
         return None

@@ -21,6 +21,7 @@ from bertwright.tasks.metrics import figure_names, sign_of
 from bertwright.train.callbacks.base import Callback
 from bertwright.train.callbacks.best import BestCallback, EarlyStop
 from bertwright.train.callbacks.console import ConsoleCallback
+from bertwright.train.callbacks.diagnose import DiagnoseCallback
 from bertwright.train.callbacks.divergence import DivergenceCallback, EndIfDiverged
 from bertwright.train.callbacks.evaluation import EvaluateCallback
 from bertwright.train.callbacks.metrics_file import MetricsCallback, MetricsWindow
@@ -34,6 +35,7 @@ from bertwright.train.checkpoint.task_resume import (
     restore_seed,
     task_checkpointing,
 )
+from bertwright.train.diagnosis.task_check import diagnose_task
 from bertwright.train.interval import Interval
 from bertwright.train.loop import train
 from bertwright.train.state import Progress
@@ -168,7 +170,8 @@ def _run_seed(
     checkpoint = task_checkpointing(setup, folder, state, identity=identity, seed=seed)
     trackers = tracking(watch.track, folder, setup.config.model_dump(mode="json"))
     callbacks: list[Callback] = [window, dev_evaluation(setup, model), peak, DivergenceCallback(model, window), best]
-    callbacks += [metrics, console, *trackers]
+    diagnose = DiagnoseCallback(metrics.path, partial(diagnose_task, constant=setup.constant_loss), says_normal=False)
+    callbacks += [metrics, diagnose, console, *trackers]
     callbacks += [] if page is None else [ReportCallback(partial(page, folder))]
     callbacks += [EndIfDiverged(), *setup.callbacks(model), checkpoint, EarlyStop(best)]
     model.train()

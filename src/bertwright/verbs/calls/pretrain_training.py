@@ -44,7 +44,9 @@ from bertwright.train.callbacks.track import tracking
 from bertwright.train.checkpoint.resume import saving, whole_model
 from bertwright.train.checkpoint.saver import Saver
 from bertwright.train.checkpoint.snapshot import Snapshot
-from bertwright.train.diagnosis.reference_runs import kind_of_run
+from bertwright.train.diagnosis.course import Lines
+from bertwright.train.diagnosis.loss_check import Diagnosis, diagnose
+from bertwright.train.diagnosis.reference_runs import RunKind, kind_of_run
 from bertwright.train.interval import Interval
 from bertwright.train.loop import train, weight_norm
 from bertwright.train.loss_guard import LossSpikeGuard
@@ -126,8 +128,11 @@ def train_watched(
             out / "metrics.jsonl", window, config.engine.log_every, lengths, config.optimizer, peak
         )
         kind = kind_of_run(config.model_dump(mode="json"), dataset.manifest)
-        diagnosis = DiagnoseCallback(metrics.path, kind, guard)
-        callbacks += [metrics, diagnosis, console, *trackers, ReportCallback(partial(write_report, out))]
+        callbacks.append(metrics)
+        if kind is not None:
+            check = partial(diagnose_with, kind, guard)
+            callbacks.append(DiagnoseCallback(metrics.path, check))
+        callbacks += [console, *trackers, ReportCallback(partial(write_report, out))]
     callbacks += [EndIfDiverged(), guard, checkpoint]
     start_clock(out, config, state, seconds=group.broadcast(time.perf_counter() - began))
     try:
@@ -155,6 +160,11 @@ def train_watched(
         for tracker in trackers:
             tracker.close()
     return peak.flops
+
+
+def diagnose_with(kind: RunKind, guard: LossSpikeGuard, lines: Lines) -> Diagnosis:
+    """Return what the loss of a run of a kind looks like, given what its guard has left out."""
+    return diagnose(lines, kind, skipped=guard.skipped)
 
 
 def group_peak(loader: PretrainLoader, engine: Engine) -> float:

@@ -40,6 +40,7 @@ from bertwright.system import tune_malloc
 from bertwright.tokenizer.load import load_tokenizer
 from bertwright.train.callbacks.base import Callback
 from bertwright.train.callbacks.console import ConsoleCallback
+from bertwright.train.callbacks.diagnose import DiagnoseCallback
 from bertwright.train.callbacks.divergence import DivergenceCallback, EndIfDiverged
 from bertwright.train.callbacks.evaluation import EvaluateCallback
 from bertwright.train.callbacks.metrics_file import MetricsCallback, MetricsWindow, read_metrics
@@ -50,6 +51,7 @@ from bertwright.train.checkpoint.folder import Retention, damaged, newest_whole,
 from bertwright.train.checkpoint.resume import run_identity
 from bertwright.train.checkpoint.saver import Saver
 from bertwright.train.checkpoint.snapshot import MISFITS, restore
+from bertwright.train.diagnosis.task_check import diagnose_task
 from bertwright.train.interval import Interval
 from bertwright.train.loop import train
 from bertwright.train.parallel.group import ALONE, launch_name
@@ -144,7 +146,8 @@ def train_run(
     )  # fmt: skip
     evaluate = EvaluateCallback(held_out=run.evaluate, samples=list, times=times, every=every)
     callbacks: list[Callback] = [window, evaluate, peak, DivergenceCallback(state.model, window)]
-    callbacks += [metrics, console, *trackers, EndIfDiverged(), checkpoint]
+    diagnose = DiagnoseCallback(metrics.path, diagnose_task, says_normal=False)
+    callbacks += [metrics, diagnose, console, *trackers, EndIfDiverged(), checkpoint]
     if not state.progress.step:
         state.progress.seconds = state.progress.setup_seconds = time.perf_counter() - began
         if state.progress.fraction(schedule) >= 1:

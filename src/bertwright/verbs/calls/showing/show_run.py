@@ -70,7 +70,7 @@ def show_run(run: Path) -> Result:
             blocks.append(Facts(str(run), {"goes on from": went_on_from(start)}))
         columns, chosen = task_columns(lines) if task else pretraining_columns(lines), spread_lines(lines)
         rows = [metric_row(line, columns) for line in chosen]
-        check = None if task else diagnose_run(run, lines)
+        check = diagnose_run(run, lines)
     except (OSError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError) as error:
         raise ModelError(f"{run} is damaged ({error!r}); its config.toml says how to run it again") from error
     if not lines:
