@@ -165,7 +165,8 @@ class FinetuneConfig(Section):
     """Seed of the head, the order of the examples and dropout; further seeds count up from it."""
     precision: TrainingPrecision = "auto"
     """auto (bf16 where the hardware multiplies it, fp16 on GPUs that multiply that alone), bf16, fp16 or fp32; a
-    finished model is always evaluated in fp32."""
+    finished model is always evaluated in fp32. On a GPU, products that stay float32 meanwhile run in TF32, but where
+    fp32 is given."""
     columns: ColumnsConfig = ColumnsConfig()
     head: HeadConfig = HeadConfig()
     split: SplitConfig = SplitConfig()

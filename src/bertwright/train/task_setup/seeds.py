@@ -13,6 +13,7 @@ from typing import Any
 
 from torch import nn
 
+from bertwright.device import float32_products
 from bertwright.errors import DivergedError, OutOfMemoryError, TrainingError, is_out_of_memory
 from bertwright.log import note
 from bertwright.model.lora import merge_adapters
@@ -123,7 +124,7 @@ def run_seed(
     It starts where a checkpoint in `folder` says that it stands, if there is one. Raises OutOfMemoryError where a step
     does not fit into memory.
     """
-    with task_memory_explained(setup):
+    with task_memory_explained(setup), float32_products(setup.config.precision, setup.device):
         return _run_seed(setup, model, folder, seed=seed, peak=peak, identity=identity, page=page)
 
 
