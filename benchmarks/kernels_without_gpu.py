@@ -8,7 +8,8 @@ those of an A100 (sm_80) or H100 (sm_90). torch.compile then traces, splits and 
 would there, and triton turns each kernel, in the first of the configurations that would be timed, into PTX and a cubin.
 
 What it shows: the step is traced whole and every kernel is built. What it does not: that any of them runs, is right, or
-fits beside others on a GPU; kernels of cuBLAS and FlashAttention are not Triton's and are not built here.
+fits beside others on a GPU. Kernels of cuBLAS and FlashAttention are not Triton's and are not built here, and which of
+them scaled_dot_product_attention takes, torch for CPUs does not know: it is split into products here.
 """
 
 from __future__ import annotations
