@@ -14,7 +14,14 @@ from torch import Tensor, nn
 from torch._dynamo.testing import CompileCounterWithBackend
 from torch._inductor.decomposition import decompositions
 
-from bertwright.device import float32_products, on_device, pick_device, try_compiled, try_compiled_blocks
+from bertwright.device import (
+    compiled_where_trained,
+    float32_products,
+    on_device,
+    pick_device,
+    try_compiled,
+    try_compiled_blocks,
+)
 from bertwright.errors import ConfigError
 from bertwright.model.bert import Block
 from bertwright.model.build import build_encoder, named_size
@@ -255,3 +262,23 @@ def test_a_cuda_graph_is_tried_until_it_is_replayed(graphs: bool, monkeypatch: p
     reason = try_compiled(torch.sin, attempt, drops=False, graphs=graphs)[1]
     assert (reason is not None) == graphs
     assert ("triton.cudagraphs" in given[0]["options"]) == graphs  # type: ignore[operator]
+
+
+def test_code_is_compiled_where_gradients_are_wanted_alone() -> None:
+    called = 0
+
+    def function(values: Tensor) -> Tensor:
+        if not torch.compiler.is_compiling():
+            nonlocal called
+            called += 1
+        return (values * values).sum()
+
+    chosen = compiled_where_trained(function)
+    values = torch.arange(3.0, requires_grad=True)
+    chosen(values).backward()
+    assert called == 0
+    assert values.grad is not None
+    assert values.grad.tolist() == [0.0, 2.0, 4.0]
+    with torch.no_grad():
+        assert chosen(values).item() == 5.0
+    assert called == 1

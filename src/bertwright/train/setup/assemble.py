@@ -261,8 +261,8 @@ def compiled_parts(
 ) -> ForwardLoss | None:
     """Return model and loss with each block, the head and the loss compiled for itself; None where that does not work.
 
-    Of several processes: the backward pass of a whole compiled model hands over all gradients at its end, that of a
-    block those of the block, which are sent while others are computed; and sharded weights are gathered by block.
+    For several processes: the gradients of a block are sent while those of others are computed, and sharded weights
+    gathered by block. A model compiled whole is compiled again inside DDP, and cut where buckets end, not blocks.
     """
     moving = objective.has_dynamic_slots
     parts = [
