@@ -163,7 +163,7 @@ def same_call(options: argparse.Namespace) -> dict[str, Any]:
     """Return what two calls must have in common for their turns to stand in one report."""
     names = ("model", "peer_model", "clients", "seconds", "bf16", "peer_bf16", "flags")
     call = {name: getattr(options, name) for name in names}
-    return {name: str(value) if isinstance(value, Path) else value for name, value in call.items()}
+    return {name: "/".join(one.resolve().parts[-2:]) if isinstance(one, Path) else one for name, one in call.items()}
 
 
 def kept_turns(options: argparse.Namespace) -> list[dict[str, Any]]:

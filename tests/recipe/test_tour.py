@@ -62,7 +62,7 @@ def small_quickstart(tmp_path_factory: pytest.TempPathFactory) -> Path:
     docs = write_python_docs(folder, packages=())
     prepare([docs], folder / "data", vocab_size=2048, language="en", valid_fraction=0.2)
     schedule = {"steps": 12, "phases": [{"length": 64, "rows": 32, "share": 1.0}]}
-    engine = {"compile": False, "precision": "fp32", "evaluations": 1, "evaluation_rows": 8}
+    engine = {"compile": False, "precision": "fp32", "evaluations": 1, "evaluation_rows": 8, "snapshots": 3}
     pretrain(folder / "data", folder / "run", size="tiny", settings={"schedule": schedule, "engine": engine})
     return folder
 

@@ -99,7 +99,7 @@ def _errors(scored: Scored, result: EvalResult, tokenizer: Tokenizer) -> tuple[d
     metric = "mean_squared_error" if "mean_squared_error" in task.metrics else task.metric
     slices = compare_slices(
         task.resampled(scored.logits, scored.examples),
-        slices_of(scored.examples, tokenizer, task.labels),
+        slices_of(task.counted(scored.examples), tokenizer, task.labels),
         metric=metric,
     )
     shown = metric.replace("_", " ")

@@ -158,6 +158,10 @@ class Task(FinetuneTask, ABC, Generic[E]):
     def resampled(self, logits: np.ndarray, examples: E) -> Resampled:
         """Return the figures of logits [Q, outputs] on any choice of examples, by which models are compared."""
 
+    def counted(self, examples: E) -> Examples:
+        """Return what `resampled` counts the figures over, in its order: the examples, as a rule."""
+        return examples
+
     @abstractmethod
     def predictions(self, logits: np.ndarray, examples: E) -> list[dict[str, Any]]:
         """Return what the logits [Q, outputs] say of each encoded example, as `predict` shows it."""

@@ -84,9 +84,9 @@ def evaluate(
     against
         For tasks: another model of it; differences of figures, their 95% interval and p by a paired bootstrap.
     errors
-        For classify, regress, tag, answer and choose: show where the model is wrong: figures by length, label and share
-        of words that the vocabulary does not hold whole, each slice against the rest; how often it is right by how sure
-        it is; the worst errors.
+        For classify, regress, rank (its queries), tag, answer and choose: show where the model is wrong: figures by
+        length, label and share of words that the vocabulary does not hold whole, each slice against the rest; how often
+        it is right by how sure it is; the worst errors.
     source
         For translate: suffix of the source file (PREFIX.en: en), or column of the source text.
     target

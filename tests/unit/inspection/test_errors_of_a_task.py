@@ -33,6 +33,24 @@ def test_where_a_classifier_is_wrong(fine_tuned: dict[str, Path], tmp_path: Path
     assert "worst" in shown
 
 
+def test_slices_of_a_ranking_are_of_its_queries(fine_tuned: dict[str, Path], tmp_path: Path) -> None:
+    """A query without a relevant passage counts nowhere."""
+    words = ["a fine film", "the list is empty", "it rains"]
+    rows = [
+        f"it rains{' films' * (8 * (query % 2))} {query}\t{word}\t{int(query % 3 == place and query > 0)}"
+        for query in range(81)
+        for place, word in enumerate(words)
+    ]
+    file = tmp_path / "test.tsv"
+    file.write_text("query\tpassage\trelevance\n" + "\n".join(rows))
+    found = evaluate("rank", fine_tuned["rank"], file, errors=True)
+    by_length = [one for one in found["slices"] if one["by"] == "length"]
+    assert sum(one["examples"] for one in by_length) == 80
+    mean = sum(one["examples"] * one["ndcg_at_10"] for one in by_length) / 80
+    assert mean == pytest.approx(found["ndcg_at_10"])
+    assert found["errors"]
+
+
 def test_other_kinds_have_no_slices(
     fine_tuned: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -142,6 +142,16 @@ class Rank(WholeTexts):
         ranks = rank_passages(logits[:, 0].astype(np.float64), examples.targets, examples.query_numbers())
         return means({"ndcg_at_10": ranks.ndcg, "mrr_at_10": ranks.reciprocal})
 
+    def counted(self, examples: Texts) -> Texts:
+        """Return the queries that are counted, without their passages."""
+        assert isinstance(examples, Passages)
+        numbers = examples.query_numbers()
+        ranks = rank_passages(np.zeros(len(numbers)), examples.targets, numbers)
+        _, places = np.unique(numbers, return_index=True)
+        firsts = places[ranks.queries]
+        queries = [examples.first[place] for place in firsts.tolist()]
+        return Texts(examples.path, queries, None, examples.targets[firsts])
+
     def predictions(self, logits: np.ndarray, examples: Texts) -> list[dict[str, Any]]:
         """Return for each query its passages, the best first, each with its place among those given and its score."""
         assert isinstance(examples, Passages)

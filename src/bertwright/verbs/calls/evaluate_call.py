@@ -28,7 +28,6 @@ def check_evaluate(
     `rows` are the flags about rows of a DATA folder, by name, None where not given.
     """
     from bertwright.tasks.by_name import TASKS, task_names
-    from bertwright.tasks.ranking.task import Rank
     from bertwright.tasks.tagging.task import Tag
 
     if kind not in KINDS and kind not in task_names():
@@ -37,10 +36,10 @@ def check_evaluate(
         raise ModelError(f"there is no model folder {model}; give the folder `pretrain` wrote as RUN/model")
     if against is not None and kind in KINDS:
         raise UsageError(f"--against compares models of a task; {kind} has no use for it, so leave it out")
-    if errors and (kind not in TASKS or kind == Rank.name or against is not None):
+    if errors and (kind not in TASKS or against is not None):
         beside = "together with --against" if against is not None else f"of {kind}"
         raise UsageError(
-            f"--errors shows slices of classify, regress, tag, answer and choose, not {beside}; leave it out"
+            f"--errors shows slices of classify, regress, rank, tag, answer and choose, not {beside}; leave it out"
         )
     if positive is not None and kind not in TASKS:
         raise UsageError(f"--positive is for classify of two classes; {kind} has no use for it, so leave it out")
