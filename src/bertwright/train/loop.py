@@ -63,7 +63,12 @@ def train(
     made: MadeStep | None = None
     while made is not None or progress.fraction(schedule) < 1:
         may_begin = progress.fraction(schedule) < 1 and (made is None or engine.runs_ahead(state.optimizers))
-        begun = steps.begin() if may_begin else None
+        try:
+            begun = steps.begin() if may_begin else None
+        except Exception:
+            if made is not None:  # the step before stands, or falls, by itself
+                steps.settle(made)
+            raise
         if made is not None:
             reported, made = steps.settle(made), None
             if begun is not None and (reported is None or reported.changed or reported.stop):

@@ -178,6 +178,31 @@ def test_a_callback_that_ends_the_run_ends_it_after_its_step() -> None:
     assert all(parameter.grad is None for parameter in model.parameters())
 
 
+@pytest.mark.parametrize("ahead", [False, True])
+@pytest.mark.parametrize("bad", [(), (4,)], ids=["made", "failed"])
+def test_a_step_that_cannot_be_begun_leaves_the_one_before_settled(ahead: bool, bad: tuple[int, ...]) -> None:
+    """As where its memory runs out: the state that is saved then is that of the last step that stands."""
+    model = Net()
+    state = TrainState(model, build_optimizers(model, OptimizerConfig()), Progress(drawn=[0]))
+    schedule = ScheduleConfig(steps=STEPS, phases=(Phase(length=8, rows=3, share=1.0),))
+
+    class Ends(Drawn):
+        def draw(self, t: int) -> TokenRows:
+            if t == 5:
+                raise MemoryError
+            return super().draw(t)
+
+    loader = TaskLoader(Ends(bad), schedule, rows_per_epoch=30, flops=lambda batch: 1)  # type: ignore[arg-type]
+    settings = GuardConfig(every=4, failures=3)
+    guard = LossSpikeGuard(settings, state, schedule, DivergenceCallback(model, MetricsWindow()))
+    told = Told(model)
+    engine = Engine(CPU, seed=3, clip_norm=1.0, ahead=ahead)
+    with pytest.raises(MemoryError):
+        train(state, loader, Next(overflow=False), [told, guard], engine=engine, guard=guard)
+    assert len(told.lines) == state.progress.step == 5 - len(bad)
+    assert (state.progress.drawn, guard.skipped) == ([5], len(bad))
+
+
 def copies_come_late(patch: pytest.MonkeyPatch) -> None:
     """Have copies be garbage until somebody waits for them, as those from a GPU are."""
     ordered: list[tuple[Tensor, Tensor]] = []
