@@ -19,11 +19,6 @@ from bertwright.device import matmul_rate, pick_device, processor_name, resolve_
 from bertwright.planning.gpus import GPUS
 
 ASKED = "name,driver_version,memory.total,clocks.sm,clocks.max.sm,clocks.mem,power.limit,power.draw,temperature.gpu"
-FLOAT16 = {
-    "t4": (65e12, "NVIDIA T4 data sheet: 65 TFLOPS in mixed precision, float16 and float32"),
-    "v100": (125e12, "NVIDIA V100 data sheet, SXM2: 125 TFLOPS of its tensor cores in float16"),
-}
-"""Cards that multiply float16 and have no bfloat16."""
 PACKAGES = ("bertwright", "torch", "triton", "transformers", "accelerate", "tokenizers", "numpy")
 
 
@@ -55,8 +50,6 @@ def card(part: Part) -> None:
 
 def peak_of(known: str, precision: str) -> tuple[float | None, str | None]:
     """Return the operations a second of dense products that a maker says of a card, and where; None where unknown."""
-    if precision == "fp16" and known in FLOAT16:
-        return FLOAT16[known]
     about = GPUS.get(known)
     return (about.flops, about.source) if about and about.precision == precision else (None, None)
 

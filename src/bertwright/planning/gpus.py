@@ -16,7 +16,7 @@ assumption, as none of these was at hand."""
 class Gpu:
     """A GPU.
 
-    flops   operations a second of dense matrix products, in bfloat16 where it has that, else in float32
+    flops   operations a second of dense matrix products, in bfloat16 where it has that, else in float16
     memory  bytes
     source  where these figures stand
     precision  that of the figure
@@ -25,7 +25,7 @@ class Gpu:
     flops: float
     memory: float
     source: str
-    precision: Literal["bf16", "fp32"] = "bf16"
+    precision: Literal["bf16", "fp16"] = "bf16"
 
     def rate(self, width: int) -> float:
         """Return the useful operations a second that training a model of a width is taken to reach."""
@@ -33,8 +33,8 @@ class Gpu:
 
 
 GPUS: dict[str, Gpu] = {
-    "t4": Gpu(8.1e12, 16e9, "NVIDIA T4 data sheet: 8.1 TFLOPS in float32; it has no bfloat16", "fp32"),
-    "v100": Gpu(15.7e12, 32e9, "NVIDIA V100 data sheet, SXM2: 15.7 TFLOPS in float32; it has no bfloat16", "fp32"),
+    "t4": Gpu(65e12, 16e9, "NVIDIA T4 data sheet: 65 TFLOPS in float16; it has no bfloat16", "fp16"),
+    "v100": Gpu(125e12, 32e9, "NVIDIA V100 data sheet, SXM2: 125 TFLOPS in float16; it has no bfloat16", "fp16"),
     "rtx3090": Gpu(71e12, 24e9, "NVIDIA Ampere GA102 whitepaper, table 9: bfloat16 tensor, dense"),
     "rtx4090": Gpu(165.2e12, 24e9, "NVIDIA Ada GPU architecture whitepaper, table 2: bfloat16 tensor, dense"),
     "a10": Gpu(125e12, 24e9, "NVIDIA A10 data sheet: bfloat16 tensor, dense"),

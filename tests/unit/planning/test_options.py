@@ -88,6 +88,6 @@ def test_gpus_have_sources_and_an_unknown_one_is_refused_with_their_names() -> N
     assert all(gpu.flops > 1e12 and gpu.memory >= 16e9 and len(gpu.source) > 20 for gpu in GPUS.values())
     assert gpu_named("H100").rate(768) == pytest.approx(0.45 * 989.4e12)
     assert gpu_named("h100").rate(256) == pytest.approx(0.15 * 989.4e12)
-    assert {name for name, gpu in GPUS.items() if gpu.precision == "fp32"} == {"t4", "v100"}
+    assert {name for name, gpu in GPUS.items() if gpu.precision == "fp16"} == {"t4", "v100"}
     with pytest.raises(UsageError, match="rtx4090"):
         gpu_named("voodoo2")
