@@ -63,7 +63,7 @@ def test_an_example_says_how_long_it_trains(words: list[str]) -> None:
 def test_examples_of_every_kind_are_found() -> None:
     assert len(EXAMPLES) >= 11
     with_size = [words for _, words in EXAMPLES if "base" in " ".join(words)]
-    assert len(with_size) == 4, "by hand, Slurm, Kubernetes, Ray"
+    assert len(with_size) == 5, "by hand, Slurm, Kubernetes, Ray, a GPU with too little memory"
     in_yaml = 'x: ["-m", "bertwright", pretrain,\n    "--data=d",\n    "--out=r"]\n'
     assert examples_in(in_yaml) == [["--data=d", "--out=r"]]
     assert examples_in('f"-m bertwright pretrain --data d "\n    "--out r --steps 6"\n)')[0][-1] == "6"
