@@ -256,14 +256,17 @@ def work_inside(stage: Stage, out: Path, *, minutes: float, toy: bool) -> None:
     getattr(import_module(f"gpu_parts.{module}"), function)(part, **stage.arguments)
 
 
-def chosen(names: Sequence[str], out: Path) -> list[Stage]:
-    """Return the parts to run: all of the nine minutes, or those named, with the data where there are none."""
+def chosen(names: Sequence[str]) -> list[Stage]:
+    """Return the parts to run: all of the nine minutes, or those named, with the card and the data before them."""
     stages = {stage.name: stage for stage in (*STAGES, *LONGER)}
     if not names:
         return list(STAGES)
-    made = part_file(out, "data") and (out / "work" / "task" / "model" / "config.json").is_file()
-    needed = ["card", *([] if made else ["data"]), *names]
-    return [stages[name] for name in dict.fromkeys(needed)]
+    return [stages[name] for name in dict.fromkeys(["card", "data", *names])]
+
+
+def has_data(out: Path, *, toy: bool) -> bool:
+    """Say whether an earlier call has left data of this size, whole."""
+    return part_file(out, "data").get("toy") == toy and (out / "work" / "task" / "model" / "config.json").is_file()
 
 
 def main() -> int:
@@ -283,7 +286,7 @@ def main() -> int:
         return 0
     for folder in ("parts", "work"):
         (out / folder).mkdir(parents=True, exist_ok=True)
-    stages, began = chosen(given.part, out), time.monotonic()
+    stages, began = chosen(given.part), time.monotonic()
     minutes = given.minutes or (sum(stage.limit for stage in stages) / 20 if given.part else 9)
     outcomes, toy = dict[str, Outcome](), given.toy
 
@@ -295,6 +298,8 @@ def main() -> int:
     try:
         run_stages(stages[:1], out, minutes=minutes, toy=toy, told=told)
         toy = toy or part_file(out, "card").get("device") != "cuda"
+        if given.part and "data" not in given.part and has_data(out, toy=toy):
+            stages = [stage for stage in stages if stage.name != "data"]
         run_stages(stages[1:], out, minutes=minutes - (time.monotonic() - began) / 60, toy=toy, told=told)
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)

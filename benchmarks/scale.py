@@ -175,6 +175,8 @@ def state(model: Model, gpus: int, way: str) -> float:
     """Return bytes a GPU: weights and gradients, Muon's momentum (always shared out), two moments of what is left."""
     weights, momentum, moments = 8 * model.parameters, 4 * model.hidden, 8 * (model.parameters - model.hidden)
     shared = {"ddp": momentum, "zero1": momentum + moments, "fsdp": weights + momentum + moments}[way]
+    if way == "fsdp" and ROWS / gpus > AT_A_TIME:  # gradients are whole until those of the last rows are sent
+        shared -= 4 * model.parameters
     return weights + momentum + moments - shared + shared / gpus
 
 

@@ -7,6 +7,7 @@ words, so that there is something to learn; the label of an example is the half 
 from __future__ import annotations
 
 import json
+import shutil
 from itertools import islice
 from pathlib import Path
 
@@ -79,11 +80,13 @@ def data(part: Part) -> None:
     language.labelled(folder / "few.tsv", 64 if part.toy else 512)
     texts = [language.text(topic % TOPICS, 5 + topic % 60) for topic in range(200 if part.toy else 4000)]
     (folder / "texts.txt").write_text("\n".join(texts) + "\n", encoding="utf-8")
+    shutil.rmtree(folder / "domain", ignore_errors=True)  # of an earlier call, by its tokenizer
     prepare(
-        [folder / "text.jsonl"], part.data, vocab_size=1000 if part.toy else 30_522, language="en", valid_fraction=0.02
-    )
+        [folder / "text.jsonl"], part.data, vocab_size=1000 if part.toy else 30_522, language="en", valid_fraction=0.02,
+        overwrite=part.data.exists(),
+    )  # fmt: skip
     tokenizer = load_tokenizer(part.data)
-    part.tell(vocabulary=tokenizer.vocab_size, text_bytes=(folder / "text.jsonl").stat().st_size)
+    part.tell(toy=part.toy, vocabulary=tokenizer.vocab_size, text_bytes=(folder / "text.jsonl").stat().st_size)
     torch.manual_seed(0)
     shape = named_size(part.size("base"), vocab_size=tokenizer.vocab_size, pad_token_id=tokenizer.special.pad)
     save_model(build_encoder(shape), part.data / "tokenizer", folder / "model")

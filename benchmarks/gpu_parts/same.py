@@ -161,7 +161,7 @@ def reads(part: Part) -> None:
             if on_card:
                 torch.cuda.set_sync_debug_mode("default")
         for one in said:
-            if "synchroniz" in str(one.message):
+            if "called a synchronizing" in str(one.message):
                 places[f"{Path(one.filename).name}:{one.lineno}"] += 1
         part.tell(**{f"{recipe}_places": dict(places)})
         named = ", ".join(f"{place} {count / counted:g}" for place, count in places.most_common(4))

@@ -159,6 +159,8 @@ def train(
             fp16=device.type == "cuda" and not has_bfloat16(device),
             tf32=True if device.type == "cuda" and has_bfloat16(device) else None,
             dataloader_num_workers=options.workers,
+            dataloader_persistent_workers=options.workers > 0,
+            dataloader_drop_last=True,
             learning_rate=options.learning_rate,
             warmup_steps=max(1, steps // 20),
             weight_decay=0.01,

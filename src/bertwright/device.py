@@ -256,7 +256,9 @@ def why_not(attempt: Callable[[], None], *, drops: bool) -> str | None:
                 attempt()
             return None
         except Exception as error:
-            if is_out_of_memory(error):
+            if is_out_of_memory(error) and "C++ compile error" not in str(
+                error
+            ):  # the run's memory, not the compiler's
                 raise
             torch.compiler.reset()
             torn = remove_torn(error) - removed  # one that fails again, made anew, is not torn

@@ -110,3 +110,24 @@ def test_other_errors_stay_what_they_are() -> None:
 
     with pytest.raises(RuntimeError, match="shapes"):
         fewest_parts(attempt, 1, 8)
+
+
+def test_parts_are_marked_for_the_compiler_where_the_mask_rate_moves(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Unmarked, each number of slots would be compiled for itself, until the compiler gives up."""
+    usual, marks = Engine.forward_loss_at, list[bool]()
+
+    def watched(self: Engine, *given: Any) -> Any:
+        loss = usual(self, *given)
+
+        def seen(example: Any) -> Any:
+            marks.extend(1 in getattr(slots, "_dynamo_dynamic_indices", ()) for slots in example.dynamic_slots)
+            return loss(example)
+
+        return seen
+
+    monkeypatch.setattr(Engine, "forward_loss_at", watched)
+    pretrain(data, tmp_path / "run", recipe="fast", settings=merge(SMALL, {"engine": {"parts": 2}}))
+    assert marks
+    assert all(marks)

@@ -67,7 +67,10 @@ class TaskDistillation:
         """Return the loss of logits [B, M, K], a mean over what the batch asks."""
         weights = self.config.weights
         summed, count = answers_of(self.task).loss(scores, example, self.config.temperature)
-        total, parts = weights.logits * summed / count, LossParts({"logits": PartSums(summed.detach(), count)})
+        total, parts = (
+            weights.logits * summed / count.clamp(min=1),
+            LossParts({"logits": PartSums(summed.detach(), count)}),
+        )
         known = example.labelled
         if weights.labels and any(known.counts):
             labels = self.task.loss(scores[known.flat], example.known())

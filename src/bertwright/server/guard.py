@@ -9,6 +9,7 @@ import msgspec
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from bertwright.server.home_page import RUNS
 from bertwright.server.refusal import Refusal
 
 PUBLIC = ("/health", "/ping", "/metrics", "/docs", "/openapi.json", "/api-doc/openapi.json")
@@ -40,7 +41,7 @@ class Guard:
         if hmac.compare_digest(key_of(headers.get(b"authorization", b"")), self.key):
             return None
         refusal = Refusal("the key is missing or wrong; send `Authorization: Bearer KEY`", status=401)
-        is_page = scope["method"] == "GET" and scope["path"].endswith("/")
+        is_page = scope["method"] == "GET" and (scope["path"].endswith("/") or scope["path"] == RUNS.rstrip("/"))
         refusal.headers["www-authenticate"] = 'Basic realm="the key is the password"' if is_page else "Bearer"
         return refusal
 

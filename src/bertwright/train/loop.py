@@ -142,7 +142,8 @@ class Steps:
         self.engine.update(state, begun.gradient, rate_factor=begun.rate_factor)
         position = state.progress.state() | state.state() | state.scale.state()
         before = {name: position[name] for name in TAKEN_BACK}
-        state.scale.count()
+        if self.engine.precision == "fp16":
+            state.scale.count()
         state.phase, state.rate_factor = begun.phase, begun.rate_factor
         counts = count(state, self.loader, begun.work, fraction=begun.fraction, seconds=self.clock() - self.began)
         return MadeStep(begun, counts, before)

@@ -231,31 +231,32 @@ class Engine:
                 index = batch_slice.index
                 example = self.example(objective, batch, step=step, index=index, fraction=fraction)
             assert example is not None
-            found.append(example if batch_slice.whole else example.cut(batch_slice.rows(len(example.input_ids))))
+            part = example if batch_slice.whole else example.cut(batch_slice.rows(len(example.input_ids)))
+            found.append(marked(part) if objective.has_dynamic_slots else part)
         if of > 1:
             counts = self.group.all_reduce(torch.stack([example.counts() for example in found]).sum(0)) / of
             found = [replace(example, normalizer=counts.float()) for example in found]
         return found
 
     def example(self, objective: Objective, batch: TokenRows, *, step: int, index: int, fraction: float) -> Any:
-        """Return micro-batch `index` of `step` corrupted.
-
-        Where the number of slots changes along the run, they are marked for the compiler: one graph serves all.
-        """
+        """Return micro-batch `index` of `step` corrupted."""
         generator = torch.Generator(self.device).manual_seed(key_of("mask", self.seed, step, index))
-        example = objective.corrupt(batch.to(self.device), generator, fraction)
-        if objective.has_dynamic_slots:
-            for slots in example.dynamic_slots:
-                torch._dynamo.mark_dynamic(slots, 1)
-            if example.boundaries is not None:
-                torch._dynamo.mark_dynamic(example.boundaries, 2)
-        return example
+        return objective.corrupt(batch.to(self.device), generator, fraction)
 
     def begin_dropout(self, model: nn.Module, step: int, batch_slice: BatchSlice, *, row: int) -> None:
         """Set torch's random state for a slice of a micro-batch, and the row of it at which dropout begins."""
         torch.manual_seed(key_of("dropout", self.seed, step, batch_slice.index))
         if self.begin_at_row is not None:
             self.begin_at_row(model, row)
+
+
+def marked(example: Any) -> Any:
+    """Return an example whose slots change in number along the run, marked for the compiler: one graph serves all."""
+    for slots in example.dynamic_slots:
+        torch._dynamo.mark_dynamic(slots, 1)
+    if example.boundaries is not None:
+        torch._dynamo.mark_dynamic(example.boundaries, 2)
+    return example
 
 
 def leaves_out_steps(optimizer: torch.optim.Optimizer) -> bool:

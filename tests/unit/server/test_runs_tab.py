@@ -38,7 +38,9 @@ def test_runs_are_shown_with_the_key_alone(with_runs: Any, run: Path) -> None:
     """A browser asks people for the key at each page; models answer as ever."""
     assert with_runs.get(RUNS).headers["www-authenticate"].startswith("Basic")
     assert with_runs.get(f"{RUNS}runs.json").headers["www-authenticate"] == "Bearer"
+    assert with_runs.get(RUNS.rstrip("/")).headers["www-authenticate"].startswith("Basic")
     key = {"authorization": "Basic " + base64.b64encode(b":secret").decode()}
+    assert with_runs.get(RUNS.rstrip("/"), **key).headers["location"] == "runs/"
     page = with_runs.get(RUNS, **key)
     assert page.status == 200
     assert 'href="../"' in page.json

@@ -161,6 +161,13 @@ def test_the_scale_grows_again_and_is_saved(monkeypatch: pytest.MonkeyPatch) -> 
             other.restore_position({"loss_scale": odd})
 
 
+def test_the_scale_stands_still_in_other_precisions(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bertwright.train.state.SCALE_LASTS", 3)
+    state = state_of(value=256.0)
+    trained(state, precision="fp32")
+    assert (state.scale.value, state.scale.steps) == (256.0, 0)
+
+
 def test_ahead_or_not_is_the_same_while_the_scale_grows_and_falls(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("bertwright.train.state.SCALE_LASTS", 2)
     states = {ahead: state_of(value=2.0**24) for ahead in (False, True)}

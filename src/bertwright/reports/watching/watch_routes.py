@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
 from bertwright.reports.watching.run_curves import named_runs
@@ -25,7 +25,9 @@ HEADERS = {
 
 
 def watch_routes(folders: Sequence[Path], at: str = "/", *, home: str | None = None) -> list[Route]:
-    """Return the routes of a page of these runs at a path that ends with a slash; they only answer GET.
+    """Return the routes of a page of these runs at a path that ends with a slash, or is asked for without it.
+
+    They only answer GET.
 
     `home` is the address of the page it belongs to, if any, which it links to.
     """
@@ -50,4 +52,12 @@ def watch_routes(folders: Sequence[Path], at: str = "/", *, home: str | None = N
         return Response(content, media_type="application/json", headers={**HEADERS, "etag": tag})
 
     answers = {"": page, "watch.js": code, "watch.css": sheet, "runs.json": figures}
-    return [Route(f"{at}{name}", answer, methods=["GET"]) for name, answer in answers.items()]
+    routes = [Route(f"{at}{name}", answer, methods=["GET"]) for name, answer in answers.items()]
+    bare = at.rstrip("/")
+    if bare:
+
+        def with_slash(request: Request) -> Response:
+            return RedirectResponse(bare.rpartition("/")[2] + "/")
+
+        routes.append(Route(bare, with_slash, methods=["GET"]))
+    return routes

@@ -173,7 +173,7 @@ class Tag(Task[TaggedSentences]):
         count = has_word.sum()
         if self.weights is None:
             nats = self.crf.negative_log_likelihood(scores.float(), example.targets, has_word).sum()
-            return Loss(nats / count, {self.name: PartSums(nats.detach(), count)}, count)
+            return Loss(nats / count.clamp(min=1), {self.name: PartSums(nats.detach(), count)}, count)
         of_tag = weights_on(scores.device, self.weights)
         weights = has_word * of_tag[example.targets.clamp(min=0)]
         nats = (self.crf.nats_of_words(scores.float(), example.targets, has_word) * weights).sum()

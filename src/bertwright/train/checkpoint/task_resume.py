@@ -34,7 +34,7 @@ from bertwright.train.task_setup.trained import TrainedRun, evaluate_trained
 
 MAY_CHANGE: dict[str, Any] = {
     "watch": {"log_every", "mistakes", "track", "checkpoint_minutes", "checkpoint_steps"}, "seed": True,
-    "engine": {"device"},
+    "engine": {"device", "accumulation", "recompute"},
 }  # fmt: skip
 """Settings that may change while a run is interrupted; each seed has an identity of its own."""
 NEWER = (

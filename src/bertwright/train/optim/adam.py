@@ -63,8 +63,10 @@ class AdamMoments(torch.optim.Optimizer):
         torch._foreach_addcmul_(squares, gradients, gradients, value=1 - beta2)
         counts = self._counted([state["step"] for state in states])
         seconds = list(torch._foreach_div(squares, list((1 - beta2**counts).unbind())))
-        roots = torch._foreach_add(torch._foreach_sqrt(seconds), group["eps"])
-        ratios = torch._foreach_div(torch._foreach_div(means, list((1 - beta1**counts).unbind())), roots)
+        roots = torch._foreach_sqrt(seconds)
+        torch._foreach_add_(roots, group["eps"])
+        ratios = list(torch._foreach_div(means, list((1 - beta1**counts).unbind())))
+        torch._foreach_div_(ratios, roots)
         return chosen(ratios, 0.0, self.found_inf), seconds
 
     def _state_of(self, parameter: Tensor) -> dict[str, Tensor]:

@@ -47,7 +47,7 @@ from bertwright.train.setup.cuda_graphs import GraphedStep, why_no_graph
 from bertwright.train.setup.init_from import Start, go_on_from
 from bertwright.train.setup.pretrain_config import PretrainConfig
 from bertwright.train.setup.pretrain_loader import PretrainLoader, objective_of
-from bertwright.train.setup.step_parts import compute_in_parts
+from bertwright.train.setup.step_parts import compute_in_parts, ends_of
 from bertwright.train.state import Progress, TrainState
 from bertwright.train.step import Engine, ForwardLoss, forward_loss_of
 from bertwright.types import Loss
@@ -134,10 +134,9 @@ def build(
 def _most_slots(loader: PretrainLoader) -> int:
     """Return the most slots of a micro-batch that are scored, in any phase of a run."""
     return max(
-        phase.rows
-        // loader.accumulation
-        * loader.objective.masked_slots(phase.length, loader.schedule.start_of(number))
+        phase.rows // loader.accumulation * loader.objective.masked_slots(phase.length, fraction)
         for number, phase in enumerate(loader.schedule.phases)
+        for fraction in ends_of(loader, number)
     )
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import gc
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import partial
 from traceback import clear_frames
 
 import torch
@@ -22,15 +21,16 @@ from bertwright.log import note
 from bertwright.model.encoder import kept_bytes
 from bertwright.model.layers.dropout import begin_at_row, follow_rows
 from bertwright.objectives.base import Objective
-from bertwright.train.micro_batches import room_for
+from bertwright.train.micro_batches import STATE, machine_memory
 from bertwright.train.setup.pretrain_config import PretrainConfig
 from bertwright.train.setup.pretrain_loader import PretrainLoader
 from bertwright.train.state import TrainState
 from bertwright.train.step import Engine
 
-KEPT = 12
-"""Bytes a weight that a run keeps on a GPU beside a step: itself and two moments. What it goes back to and writes
-checkpoints from lies in the memory of the host."""
+KEPT, MORE = 12, 4
+"""Bytes a weight that a run keeps on a GPU beside a step: itself and two moments; and as many as MORE for a mean of the
+weights, and for the buckets that several processes send gradients in. What it goes back to and writes checkpoints from
+lies in the memory of the host."""
 TOO_LARGE = "not even the smallest part of a step fits into memory; give a smaller --seq-length or a smaller model"
 SPARE = 0.05
 """Fraction of the memory that is left free: tensors do not lie without gaps."""
@@ -38,10 +38,13 @@ SPARE = 0.05
 
 def compute_in_parts(parts: int, model: nn.Module, loader: PretrainLoader, engine: Engine) -> None:
     """Have every micro-batch of a run computed in so many parts."""
-    loader.parts = parts
+    before, loader.parts = loader.parts, parts
     if parts > 1:
         engine.begin_at_row = begin_at_row
         follow_rows(model)
+    elif before > 1:  # after a trial
+        begin_at_row(model, 0)
+        engine.begin_at_row = begin_at_row if engine.group.size > 1 else None
 
 
 def settle_parts(
@@ -74,7 +77,7 @@ def fitting_parts(
 ) -> int:
     """Return in how few parts, from `least` on, a step of every phase fits; raises OutOfMemoryError where none does."""
     most = min(phase.rows for phase in loader.schedule.phases) // loader.accumulation
-    most //= max(1, engine.group.size // loader.accumulation)
+    most //= engine.group.size if loader.accumulation % engine.group.size else 1
     if least > most:
         raise OutOfMemoryError(TOO_LARGE)
     if engine.device.type != "cuda":
@@ -90,6 +93,7 @@ def fitting_parts(
         return fewest_parts(attempt, least, most, any_of=engine.group.any)
     finally:
         compute_in_parts(usual, state.model, loader, engine)
+        torch.cuda.reset_peak_memory_stats(engine.device)  # trials are no part of what the run takes
 
 
 def fewest_parts(
@@ -132,36 +136,41 @@ def reserve(state: TrainState, engine: Engine) -> torch.Tensor:
     """Return a tensor as large as what the run will keep on the GPU beside what it keeps already."""
     weights = sum(parameter.numel() for parameter in state.model.parameters())
     total = torch.cuda.get_device_properties(engine.device).total_memory
-    more = max(0, KEPT * weights - torch.cuda.memory_allocated(engine.device))
+    kept = KEPT + MORE * (state.average is not None) + MORE * (engine.group.size > 1)
+    more = max(0, kept * weights - torch.cuda.memory_allocated(engine.device))
     return torch.empty(more + round(SPARE * total), dtype=torch.uint8, device=engine.device)
 
 
 def try_parts(state: TrainState, loader: PretrainLoader, objective: Objective, engine: Engine, parts: int) -> None:
-    """Compute the gradients of the first parts of a step of each phase, and drop them."""
+    """Compute the gradients of the first parts of a step of each phase, as it begins and ends, and drop them."""
     compute_in_parts(parts, state.model, loader, engine)
     state.model.train()
     try:
         for phase in range(len(loader.schedule.phases)):
-            work, start = (
-                loader.work(phase, 0)[:2],
-                loader.schedule.start_of(phase),
-            )  # the second has gradients beside it
-            engine.backward(state.model, objective, work, step=0, of=1, fraction=start)
+            work = loader.work(phase, 0)[:2]  # the second has gradients beside it
+            for fraction in ends_of(loader, phase):
+                engine.backward(state.model, objective, work, step=0, of=1, fraction=fraction)
         if engine.device.type == "cuda":
             torch.cuda.synchronize(engine.device)
     finally:
         state.model.zero_grad(set_to_none=True)
 
 
+def ends_of(loader: PretrainLoader, phase: int) -> set[float]:
+    """Return the progress at the beginning and at the end of a phase, where the most or fewest tokens are masked."""
+    starts = [loader.schedule.start_of(number) for number in range(len(loader.schedule.phases))]
+    return {starts[phase], [*starts, 1.0][phase + 1]}
+
+
 def parts_by_room(state: TrainState, loader: PretrainLoader) -> int:
-    """Return in how many parts what steps keep fits into half of this machine's memory, as fine-tuning has it."""
-    shape, phases = loader.shape, loader.schedule.phases
-    longest = max(phase.length for phase in phases)
-    row_bytes = partial(kept_bytes, shape)
-    room = room_for(state.model, row_bytes, longest=longest, what="training")
+    """Return in how many parts what steps keep fits into half of this machine's memory beside weights and moments."""
+    weights, machine = sum(4 * parameter.numel() for parameter in state.model.parameters()), machine_memory()
+    if machine is None:
+        return 1
+    room = max(1, machine // 2 - (1 + STATE) * weights)
     return max(
-        -(-(phase.rows // loader.accumulation) * row_bytes(phase.length) // max(room(phase.length), 1))
-        for phase in phases
+        -(-(phase.rows // loader.accumulation) * kept_bytes(loader.shape, phase.length) // room)
+        for phase in loader.schedule.phases
     )
 
 
@@ -174,7 +183,10 @@ def memory_explained(state: TrainState, loader: PretrainLoader, objective: Objec
     except Exception as error:
         if not is_out_of_memory(error):
             raise
-        clear_frames(error.__traceback__)  # they hold the tensors of the step
+        held: BaseException | None = error
+        while held is not None:  # they hold the tensors of the step, and of one that could not be begun before
+            clear_frames(held.__traceback__)
+            held = held.__context__
         reason = (str(error).strip().splitlines() or [""])[0]
     raise OutOfMemoryError(_explanation(state, loader, objective, engine)) from MemoryError(reason)
 

@@ -137,10 +137,11 @@ def task_memory_explained(setup: TaskSetup) -> Iterator[None]:
         if isinstance(error, OutOfMemoryError) or not is_out_of_memory(error):
             raise
         rows, parts = setup.splits["train"].rows, setup.config.engine.accumulation
-        more = "--batch-size auto" if parts == 1 else f"--accumulation {8 if parts == 'auto' else 2 * parts}"
+        more = f"--engine.accumulation {'auto' if parts == 1 else 8 if parts == 'auto' else 2 * parts}"
         raise OutOfMemoryError(
             f"out of memory: steps of up to {setup.examples_per_step} examples of up to {rows.longest} tokens do not "
-            f"fit; give {more}, which computes the same steps in more parts, or --recompute, or a smaller --seq-length"
+            f"fit; give {more}, which computes the same steps in more parts, or --engine.recompute true, or a smaller "
+            "--seq-length"
         ) from error
 
 

@@ -106,7 +106,7 @@ class DistillFlags(TypedDict, total=False):
     weight_decay: Annotated[float, Sets(default="0.01")]
     """Decoupled weight decay."""
     precision: Annotated[str, Sets(default="auto")]
-    """bf16, fp32, or auto: bf16 where the hardware multiplies it."""
+    """bf16, fp16, fp32, or auto: bf16 where the hardware multiplies it, fp16 on GPUs that multiply that alone."""
     device: Annotated[str, Sets(default="auto")]
     """cpu, cuda, cuda:N, or auto: a GPU where there is one."""
     eval_every: int | str
