@@ -38,8 +38,6 @@ MAY_CHANGE: dict[str, Any] = {
 }  # fmt: skip
 """Settings that may change while a run is interrupted; each seed has an identity of its own."""
 NEWER = (
-    ("engine", "accumulation"),
-    ("engine", "recompute"),
     ("transfer", "few_shot"),
     ("head", "windows"),
     ("head", "window_overlap"),
