@@ -351,8 +351,8 @@ def test_memory_that_runs_out_is_told_with_what_takes_less(
 
     monkeypatch.setattr(Engine, "backward", backward)
     files = classes(tmp_path, 32)
-    with pytest.raises(OutOfMemoryError, match=r"16 examples.*--engine.accumulation auto"):
+    with pytest.raises(OutOfMemoryError, match=r"16 examples.*--engine\.accumulation auto"):
         finetune("classify", model, files["train"], files["dev"], tmp_path / "run", settings=QUICK)
     parts = {**QUICK, "engine": {"accumulation": 3}}
-    with pytest.raises(OutOfMemoryError, match="--engine.accumulation 6"):
+    with pytest.raises(OutOfMemoryError, match=r"--engine\.accumulation 6"):
         finetune("classify", model, files["train"], files["dev"], tmp_path / "parts", settings=parts)
