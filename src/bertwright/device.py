@@ -247,7 +247,7 @@ def compiled_where_trained(function: F, *, dynamic: bool | None = False) -> F:
 def why_not(attempt: Callable[[], None], *, drops: bool) -> str | None:
     """Return None where `attempt()` runs compiled code that was not run before; else the reason in one line.
 
-    Memory that runs out in the attempt is raised.
+    Memory that runs out in the attempt is raised, unless a C++ compiler beside it had too little.
     """
     removed: set[Path] = set()
     while True:
@@ -256,9 +256,7 @@ def why_not(attempt: Callable[[], None], *, drops: bool) -> str | None:
                 attempt()
             return None
         except Exception as error:
-            if is_out_of_memory(error) and "C++ compile error" not in str(
-                error
-            ):  # the run's memory, not the compiler's
+            if is_out_of_memory(error) and "C++ compile error" not in str(error):
                 raise
             torch.compiler.reset()
             torn = remove_torn(error) - removed  # one that fails again, made anew, is not torn

@@ -6,8 +6,9 @@ A pure function of what is known before any number is read, so that it can be te
 from __future__ import annotations
 
 import inspect
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -148,7 +149,7 @@ def flash_forward(
     return found
 
 
-def _find_varlen():  # type: ignore[no-untyped-def]
+def _find_varlen() -> Callable[..., Any] | None:
     try:
         from torch.nn.attention.varlen import varlen_attn
     except ImportError:
@@ -156,4 +157,4 @@ def _find_varlen():  # type: ignore[no-untyped-def]
     return varlen_attn if "window_size" in inspect.signature(varlen_attn).parameters else None
 
 
-_varlen_attn = _find_varlen()  # type: ignore[no-untyped-call]
+_varlen_attn = _find_varlen()
