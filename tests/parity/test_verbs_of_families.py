@@ -20,6 +20,7 @@ from bertwright.errors import ModelError, TokenizerError
 from bertwright.hub.encoder_decoder_folder import read_encoder_decoder, save_encoder_decoder
 from bertwright.hub.encoder_folder import read_model, save_model
 from bertwright.hub.sentence_folder import read_sentence_folder, save_sentence_model
+from bertwright.inference.minimal_pairs import log_unreplaced
 from bertwright.log import Facts
 from bertwright.model.build import architecture_of
 from bertwright.model.decoder import Decoder
@@ -353,8 +354,30 @@ def test_what_a_discriminator_does(family: tuple[str, Path], tmp_path: Path) -> 
     with torch.inference_mode():
         expected = theirs.electra(**batch).last_hidden_state.mean(1)
     np.testing.assert_allclose(embed(tmp_path, TEXTS[:1]), expected.numpy(), atol=TOLERANCE)
+    sums = []
+    for text in TEXTS:
+        with torch.inference_mode():
+            logits = theirs(**words(text, return_tensors="pt")).logits[0, 1:-1]
+        sums.append(float(torch.log(1 - logits.sigmoid()).sum()))
+    ours = log_unreplaced(read_model(tmp_path)[0].eval(), load_tokenizer(tmp_path), TEXTS)
+    np.testing.assert_allclose(ours, sums, atol=TOLERANCE)
+    best, worst = TEXTS[int(np.argmax(sums))], TEXTS[int(np.argmin(sums))]
+    (tmp_path / "pairs.jsonl").write_text(json.dumps({"good": best, "bad": worst}) + "\n")
+    assert evaluate("minimal-pairs", tmp_path, tmp_path / "pairs.jsonl")["accuracy"] == 1
+    with pytest.raises(ModelError, match="masked-token"):
+        evaluate("minimal-pairs", _without_head(tmp_path), tmp_path / "pairs.jsonl")
     with pytest.raises(ModelError, match="masked-token"):
         export(tmp_path, tmp_path / "onnx")
+
+
+def _without_head(folder: Path) -> Path:
+    """Write a discriminator again without the head that finds replaced tokens."""
+    bare = folder / "bare"
+    transformers.ElectraModel.from_pretrained(folder).save_pretrained(bare)
+    config = json.loads((bare / "config.json").read_text()) | {"architectures": ["ElectraForPreTraining"]}
+    (bare / "config.json").write_text(json.dumps(config))
+    transformers.AutoTokenizer.from_pretrained(folder).save_pretrained(bare)
+    return bare
 
 
 def test_what_is_refused(family: tuple[str, Path]) -> None:

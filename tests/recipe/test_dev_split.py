@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 import tokenizers
 import torch
+from safetensors.torch import load_file
 
 from bertwright.cli.main import main
 from bertwright.errors import CorpusError, ModelError, UsageError
@@ -125,6 +127,20 @@ def test_a_run_is_gone_on_with_by_the_same_rows_alone(model: Path, tmp_path: Pat
     both = files | {"dev": files["train"]}
     with pytest.raises(ModelError, match="dev file"):
         require_same_run(tmp_path, task_identity(set_up(resolve_finetune("classify", {}), model, both), both))
+
+
+def test_a_run_is_gone_on_with_by_the_same_pickled_weights_alone(model: Path, tmp_path: Path) -> None:
+    folder, files = tmp_path / "model", {"train": classes(tmp_path)}
+    shutil.copytree(model, folder)
+    weights = load_file(folder / "model.safetensors")
+    (folder / "model.safetensors").unlink()
+    torch.save(weights, folder / "pytorch_model.bin")
+    write_json(
+        tmp_path / "manifest.json", {"identity": task_identity(built("classify", folder, files["train"]), files)}
+    )
+    torch.save({name: value + 1 for name, value in weights.items()}, folder / "pytorch_model.bin")
+    with pytest.raises(ModelError, match="the model"):
+        require_same_run(tmp_path, task_identity(built("classify", folder, files["train"]), files))
 
 
 def test_a_whole_run_without_dev_and_with_a_test_file_without_labels(

@@ -237,6 +237,12 @@ def test_a_pretrained_student_is_resumed_bit_for_bit_and_starts_a_task(
     assert student["dev"]["accuracy"] > 0.7
 
 
+def test_a_step_in_parts_is_for_tasks(place: Path, text: Path, tmp_path: Path) -> None:
+    assert run(place, tmp_path / "auto", batch_size="auto")["dev"]["accuracy"] > 0.7
+    with pytest.raises(ConfigError, match="a smaller --batch-size"):
+        pretrained(place, text, tmp_path / "s", batch_size="auto")
+
+
 def test_a_teacher_without_words_gives_a_bare_encoder(place: Path, text: Path, tmp_path: Path) -> None:
     bare = transformers.BertModel.from_pretrained(place / "base" / "model")
     bare.save_pretrained(tmp_path / "bare")

@@ -2,6 +2,8 @@
 
 A sentence is as likely as its words are, each guessed from all the others: the pseudo-log-likelihood of Salazar et al.
 (2020), "Masked Language Model Scoring", by which BLiMP (Warstadt et al., 2020) is scored for masked language models.
+A model that finds replaced tokens guesses no words: to it a sentence is as likely as that none of its tokens was
+replaced, one pass a sentence (compare Clark et al., 2020, "Pre-Training Transformers as Energy-Based Cloze Models").
 """
 
 from __future__ import annotations
@@ -13,11 +15,13 @@ from statistics import mean
 
 import numpy as np
 import torch
+from torch.nn.functional import logsigmoid
 
 from bertwright.corpus.readers.json_rows import json_objects
 from bertwright.corpus.readers.rows import TableOptions
 from bertwright.errors import CorpusError, InputError
 from bertwright.inference.scoring import encoder_logits
+from bertwright.model.bert_family import Electra
 from bertwright.model.encoder import Encoder
 from bertwright.tokenizer.load import Tokenizer
 
@@ -51,9 +55,12 @@ def read_minimal_pairs(file: Path, encoding: str | None = None) -> list[dict[str
 def minimal_pair_accuracy(model: Encoder, tokenizer: Tokenizer, pairs: Sequence[Mapping[str, str]]) -> dict[str, float]:
     """Return how often the good sentence of a pair is the more probable one: the mean over paradigms, and by field.
 
-    A tie counts as wrong. The model must be in evaluation mode. Raises as `pseudo_log_likelihoods` does.
+    A tie counts as wrong. The model must be in evaluation mode. Raises InputError where a text is longer than the model
+    reads or has no token.
     """
-    sums = pseudo_log_likelihoods(model, tokenizer, [pair[side] for pair in pairs for side in ("good", "bad")])
+    finds_replaced = isinstance(model, Electra) and model.config.discriminator
+    sums_of = log_unreplaced if finds_replaced else pseudo_log_likelihoods
+    sums = sums_of(model, tokenizer, [pair[side] for pair in pairs for side in ("good", "bad")])
     by_paradigm, by_field = defaultdict(list), defaultdict(list)
     for pair, correct in zip(pairs, (sums[::2] > sums[1::2]).tolist(), strict=True):
         by_paradigm[pair.get("paradigm", "")].append(correct)
@@ -69,14 +76,8 @@ def pseudo_log_likelihoods(model: Encoder, tokenizer: Tokenizer, texts: Sequence
     The model must be in evaluation mode. A text is encoded as [CLS] text [SEP]; texts of a length share batches, so
     that nothing is padded. Raises InputError where a text is longer than the model reads or has no token.
     """
-    encoded = [tokenizer.encode(text) for text in texts]
-    for text, ids in zip(texts, encoded, strict=True):
-        if not 0 < len(ids) <= model.config.max_positions - 2:
-            raise InputError(
-                f'"{text[:40]}" has {len(ids)} tokens; the model reads 1 to {model.config.max_positions - 2}'
-            )
     sums = np.zeros(len(texts))
-    for places, sentences in _batches(encoded, tokenizer):
+    for places, sentences in _batches(model, tokenizer, texts, each=True):
         count, length = sentences.shape
         rows = sentences.repeat(length - 2, axis=0)
         positions = np.tile(np.arange(1, length - 1), count)
@@ -94,13 +95,40 @@ def pseudo_log_likelihoods(model: Encoder, tokenizer: Tokenizer, texts: Sequence
     return sums
 
 
-def _batches(encoded: Sequence[Sequence[int]], tokenizer: Tokenizer) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Yield (places [B], ids [B, S]) of sentences of one length, few enough for a batch once each is masked."""
+@torch.inference_mode()
+def log_unreplaced(model: Encoder, tokenizer: Tokenizer, texts: Sequence[str]) -> np.ndarray:
+    """Return for each of N texts the log-probability (nats) of a discriminator that no token of it was replaced, [N].
+
+    That is the sum over its tokens. For the rest see `pseudo_log_likelihoods`.
+    """
+    assert isinstance(model, Electra)
+    device = next(model.parameters()).device
+    sums = np.zeros(len(texts))
+    for places, sentences in _batches(model, tokenizer, texts, each=False):
+        ids = torch.from_numpy(sentences).to(device)
+        hidden = model.encode(ids, torch.zeros_like(ids), torch.ones_like(ids, dtype=torch.bool))
+        sums[places] = logsigmoid(-model.rtd_logits(hidden)[:, 1:-1].float()).sum(1).cpu().numpy()
+    return sums
+
+
+def _batches(
+    model: Encoder, tokenizer: Tokenizer, texts: Sequence[str], *, each: bool
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Yield (places [B], ids [B, S]) of texts of one length, few enough for a batch, with `each` once each is masked.
+
+    Raises InputError where a text is longer than the model reads or has no token.
+    """
+    encoded = [tokenizer.encode(text) for text in texts]
+    for text, ids in zip(texts, encoded, strict=True):
+        if not 0 < len(ids) <= model.config.max_positions - 2:
+            raise InputError(
+                f'"{text[:40]}" has {len(ids)} tokens; the model reads 1 to {model.config.max_positions - 2}'
+            )
     lengths = np.array([len(ids) for ids in encoded])
     special = tokenizer.special
     for length in np.unique(lengths).tolist():
         places = np.flatnonzero(lengths == length)
-        size = max(1, TOKENS // ((length + 2) * length))
+        size = max(1, TOKENS // ((length + 2) * (length if each else 1)))
         for start in range(0, len(places), size):
             chosen = places[start : start + size]
             rows = [[special.cls, *encoded[place], special.sep] for place in chosen.tolist()]

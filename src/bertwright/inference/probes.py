@@ -17,7 +17,6 @@ from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
 
 import numpy as np
 import torch
@@ -59,9 +58,6 @@ class Probe(ABC):
     tokens  that the encoder reads each time
     """
 
-    reads_words: ClassVar[bool] = False
-    """Whether it asks for the probabilities of words, which a model that finds replaced tokens does not have."""
-
     name: str
     chance: float
     tokens: int
@@ -79,8 +75,6 @@ class Probe(ABC):
 @dataclass(frozen=True)
 class MinimalPairProbe(Probe):
     """How often the good sentence of a pair is more probable than the bad one: the mean over paradigms."""
-
-    reads_words: ClassVar[bool] = True
 
     pairs: Sequence[dict[str, str]]
     tokenizer: Tokenizer

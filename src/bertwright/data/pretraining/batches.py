@@ -39,6 +39,7 @@ from bertwright.types import Batch
 Planner = Callable[[Text, int, np.random.Generator], PlannedRows]
 
 SHORTEST_ROW = 8
+NO_PAIRS_HERE = "a part of the data has no two sentences in a row to make pairs of; train without pairs"
 
 
 class SpecialTokens(Protocol):
@@ -200,9 +201,7 @@ class BatchSource:
         while len(rows) < wanted:
             more = self._plan_text(text, self.length, rng)
             if not len(more):
-                raise DataError(
-                    "a part of the data has no two sentences in a row to make pairs of; train without pairs"
-                )
+                raise DataError(NO_PAIRS_HERE)
             rows = join_rows([rows, more.take(rng.permutation(len(more))[: wanted - len(rows)])])
         return rows.take(rng.permutation(len(rows))[:wanted])
 
@@ -221,5 +220,7 @@ class BatchSource:
         rng = stream("measure", self.shards.fingerprint, self.length)
         rows = self._plan_text(blocks.window(sample), self.length, rng)
         scale = total / int(blocks.token_counts[sample].sum())
+        if not len(rows):
+            raise DataError(NO_PAIRS_HERE)
         self.runs_per_row = len(rows.starts) / len(rows) + 1
         return max(1, round(len(rows) * scale))

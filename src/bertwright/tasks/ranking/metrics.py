@@ -12,12 +12,12 @@ WITHIN = 10
 
 @dataclass(frozen=True)
 class QueryRanks:
-    """How each of Q queries was answered that has a relevant passage and another one to tell it from.
+    """How each of Q queries was answered that has a relevant passage and another, less relevant one to tell it from.
 
     queries  [Q] int64    their numbers
     rank     [Q] int64    place of the first relevant passage, from 1; behind every irrelevant one of the same score
     ndcg     [Q] float64  normalised discounted cumulative gain of the first ten, its gains the grades themselves
-    left_out int          queries without a relevant passage, or with a single passage
+    left_out int          queries whose passages all have one grade: no order of them is better than another
     """
 
     queries: np.ndarray
@@ -48,7 +48,7 @@ def rank_passages(scores: np.ndarray, grades: np.ndarray, queries: np.ndarray) -
     numbers, begins, counts = np.unique(queries[order], return_index=True, return_counts=True)
     scores, grades = scores[order].astype(np.float64), grades[order].astype(np.float64)
     relevant = grades > 0
-    usable = (np.maximum.reduceat(grades, begins) > 0) & (counts > 1)
+    usable = np.maximum.reduceat(grades, begins) > np.minimum.reduceat(grades, begins)
     best = np.maximum.reduceat(np.where(relevant, scores, -np.inf), begins)
     ahead = ~relevant & (scores >= np.repeat(best, counts))
     rank = 1 + np.add.reduceat(ahead.astype(np.int64), begins)

@@ -175,7 +175,7 @@ def _by_place(ranks: QueryRanks) -> ResultTable:
         count = int(((ranks.rank >= begin) & (ranks.rank <= end)).sum())
         rows.append([name, f"{count:,}", f"{count / total:.1%}"])
         begin = end + 1
-    rows.append(["not counted: nothing relevant, or one passage", f"{ranks.left_out:,}", ""])
+    rows.append(["not counted: all passages of one grade", f"{ranks.left_out:,}", ""])
     return ResultTable("place of the first relevant passage", ["place", "queries", "fraction"], rows)
 
 

@@ -114,7 +114,9 @@ def task_identity(setup: TaskSetup, files: Mapping[str, Path]) -> dict[str, Any]
     for section, name in NEWER:
         if section in settings and settings[section][name] == getattr(type(getattr(setup.config, section))(), name):
             del settings[section][name]
-    weights = sorted([setup.folder / "config.json", *setup.folder.glob("*.safetensors")])
+    weights = sorted(
+        [setup.folder / "config.json", *setup.folder.glob("*.safetensors"), *setup.folder.glob("pytorch_model*.bin")]
+    )
     return {
         **{f"the {name} file": sha256_of(path) for name, path in setup.files_read(files).items()},
         **({} if "dev" in files else {"the dev file": "a share of the train file"}),

@@ -132,15 +132,12 @@ class Evaluator:
             return predict_samples(self.masked_model, self.dataset.tokenizer, self.sentences)
 
     def probed(self) -> dict[str, float]:
-        """Return the accuracy of each probe, by its name; of words, that of the generator where there is one."""
-        figures = {}
-        for probe in self.probes:
-            model = self.masked_model if probe.reads_words else self.model
-            training = model.training
-            model.eval()
-            with self._whole(), torch.compiler.set_stance("force_eager"):
-                figures[probe.name] = round(probe.measure(model, cast=self.engine.cast), 6)
-            model.train(training)
+        """Return the accuracy of each probe, by its name."""
+        training = self.model.training
+        self.model.eval()
+        with self._whole(), torch.compiler.set_stance("force_eager"):
+            figures = {probe.name: round(probe.measure(self.model, cast=self.engine.cast), 6) for probe in self.probes}
+        self.model.train(training)
         return figures
 
     def _whole(self) -> AbstractContextManager[None]:

@@ -20,7 +20,7 @@ from bertwright.data.pretraining.dataset import folder_names
 from bertwright.device import pick_device
 from bertwright.errors import BertwrightError, DataError, UsageError
 from bertwright.files import read_json
-from bertwright.hub.encoder_folder import GENERATOR
+from bertwright.hub.encoder_folder import GENERATOR, finds_replaced
 from bertwright.hub.nsp_folder import FOLDER, ORDER_FOLDER, is_next_sentence_folder, require_question
 from bertwright.inference.minimal_pairs import minimal_pair_accuracy, read_minimal_pairs
 from bertwright.inference.predictors import read_pretrained, require_head
@@ -121,10 +121,14 @@ def evaluate_held_out(
     return Result(figures, Facts(f"{model} on {data} ({split}, {taken:,} rows of {rows.length})", {**shown, **entropy}))
 
 
-def network_with_head(folder: Path, head: Head) -> Encoder:
-    """Return the model of a folder on the fastest device; raises ModelError where it has no such head."""
+def network_with_head(folder: Path, head: Head, *, or_discriminator: bool = False) -> Encoder:
+    """Return the model of a folder on the fastest device.
+
+    Raises ModelError where it has no such head, and does not find replaced tokens where it may do that instead.
+    """
     network, report = read_pretrained(folder)
-    require_head(network, head, folder=folder, report=report)
+    if not (or_discriminator and finds_replaced(network, report)):
+        require_head(network, head, folder=folder, report=report)
     return network.to(pick_device())
 
 
@@ -187,7 +191,8 @@ def evaluate_pairs(model: Path, file: Path, *, most: int | None = None, encoding
     every = read_minimal_pairs(file, encoding)
     places = np.linspace(0, len(every) - 1, ROWS if most is None else most).round().astype(int)
     pairs = [every[place] for place in np.unique(places)]
-    figures = minimal_pair_accuracy(network_with_head(model, "masked-token"), load_tokenizer(model), pairs)
+    network = network_with_head(model, "masked-token", or_discriminator=True)
+    figures = minimal_pair_accuracy(network, load_tokenizer(model), pairs)
     paradigms = len({pair.get("paradigm", "") for pair in pairs})
     kinds = f"{paradigms} paradigm{'s' * (paradigms > 1)}"
     title = f"{model} on {file}: {len(pairs):,} of {len(every):,} pairs, {kinds} (chance: 50%)"

@@ -167,6 +167,11 @@ def test_windows_stay_under_their_cap_and_rows_are_foretold(
         ([[5, 6, 7]], {}, r"document.*--document-boundary blank.*--objective.next_sentence false"),
         ([[5], [6], [7]], {}, r"random.*--objective.next_sentence false"),
         ([[5, 6], [7]], {"length": 6}, "no room"),
+        (
+            [*[[20]] * 100, [5, 6]],
+            {"ordered": True, "block_tokens": 100, "window_tokens": 200},
+            "two sentences in a row",
+        ),
     ],
 )
 def test_poor_corpora_are_refused_at_once(

@@ -64,6 +64,14 @@ def test_figures_are_means_over_queries_that_can_be_answered() -> None:
     assert figures["ndcg_at_10"] == pytest.approx((1 / np.log2(4) + 1 / np.log2(3)) / 2)
 
 
+def test_queries_whose_passages_are_all_alike_say_nothing() -> None:
+    queries = np.array([0, 0, 1, 1, 2, 2, 3])
+    grades = np.array([1, 1, 0, 0, 2, 1, 1], dtype=np.float32)
+    ranks = rank_passages(np.array([0.2, 0.1, 0.2, 0.1, 0.1, 0.2, 0.9]), grades, queries)
+    assert (ranks.queries.tolist(), ranks.left_out) == ([2], 3)
+    assert 0.6 < ranks.ndcg[0] < 0.9
+
+
 def test_equal_scores_help_nobody() -> None:
     ranks = rank_passages(np.zeros(4), np.array([1.0, 0.0, 0.0, 0.0]), np.zeros(4, dtype=np.int64))
     assert ranks.rank.tolist() == [4]

@@ -95,8 +95,8 @@ class DistillFlags(TypedDict, total=False):
     """pretrain: train for this many optimizer steps."""
     tokens: float
     """pretrain: train on this many tokens."""
-    batch_size: Annotated[int, Sets(default="32")]
-    """Rows a step."""
+    batch_size: Annotated[int | str, Sets(default="32")]
+    """Rows a step. auto, for tasks: as many, computed in as few parts as fit into memory."""
     seq_length: Annotated[int, Sets(default="512 for tasks, 128 for pretrain")]
     """Longest row in tokens."""
     learning_rate: float
