@@ -99,15 +99,18 @@ def pseudo_log_likelihoods(model: Encoder, tokenizer: Tokenizer, texts: Sequence
 def log_unreplaced(model: Encoder, tokenizer: Tokenizer, texts: Sequence[str]) -> np.ndarray:
     """Return for each of N texts the log-probability (nats) of a discriminator that no token of it was replaced, [N].
 
-    That is the sum over its tokens. For the rest see `pseudo_log_likelihoods`.
+    That is the sum over its tokens, in the precision of the weights: in bf16 the logits of a young model are equal, and
+    a tie is wrong. For the rest see `pseudo_log_likelihoods`.
     """
     assert isinstance(model, Electra)
     device = next(model.parameters()).device
     sums = np.zeros(len(texts))
     for places, sentences in _batches(model, tokenizer, texts, each=False):
         ids = torch.from_numpy(sentences).to(device)
-        hidden = model.encode(ids, torch.zeros_like(ids), torch.ones_like(ids, dtype=torch.bool))
-        sums[places] = logsigmoid(-model.rtd_logits(hidden)[:, 1:-1].float()).sum(1).cpu().numpy()
+        with torch.autocast(device.type, enabled=False):
+            hidden = model.encode(ids, torch.zeros_like(ids), torch.ones_like(ids, dtype=torch.bool))
+            logits = model.rtd_logits(hidden)[:, 1:-1].float()
+        sums[places] = logsigmoid(-logits).sum(1).cpu().numpy()
     return sums
 
 

@@ -1,4 +1,4 @@
-"""Of a model that finds replaced tokens, words are asked of the generator, and chosen weights are the best at that."""
+"""Of a run with a generator beside its model, probes are asked of the model, and chosen weights are its best."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from torch import nn
 
-from bertwright.inference.probes import MinimalPairProbe, Probe
+from bertwright.inference.probes import Probe
 from bertwright.train.checkpoint.resume import lower_loss
 from bertwright.train.setup.evaluator import Evaluator
 
@@ -20,28 +20,23 @@ class _Asked(Probe):
         return float(model.number)
 
 
-class _OfWords(_Asked):
-    reads_words = True
-
-
 def _model(number: int) -> nn.Module:
     model = nn.Identity()
     model.number = number  # type: ignore[assignment]
     return model
 
 
-def test_words_are_asked_of_the_generator_and_states_of_the_model() -> None:
+def test_probes_are_asked_of_the_model_that_is_exported_in_evaluation_mode() -> None:
     evaluator = Evaluator.__new__(Evaluator)
     evaluator.model, evaluator.masked_model = _model(1), _model(2)  # type: ignore[assignment]
-    evaluator.probes = [_Asked("states", 0.5, 1), _OfWords("words", 0.5, 1)]
+    evaluator.probes = [_Asked("one", 0.5, 1), _Asked("other", 0.5, 1)]
 
     class Engine:
         sharded, cast = False, None
 
     evaluator.engine = Engine()  # type: ignore[assignment]
-    assert evaluator.probed() == {"states": 1.0, "words": 2.0}
+    assert evaluator.probed() == {"one": 1.0, "other": 1.0}
     assert evaluator.model.training
-    assert MinimalPairProbe.reads_words
 
 
 @pytest.mark.parametrize(
