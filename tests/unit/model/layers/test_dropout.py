@@ -6,7 +6,7 @@ import pytest
 import torch
 from scipy.stats import binom, chi2
 
-from bertwright.model.layers.dropout import Dropout, keep_mask
+from bertwright.model.layers.dropout import BLOCK, Dropout, keep_mask
 
 CPU = torch.device("cpu")
 
@@ -77,3 +77,34 @@ def test_nothing_is_dropped_when_judging() -> None:
     values = torch.randn(8, 8)
     assert Dropout(0.5).eval()(values) is values
     assert Dropout(0.0)(values) is values
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32, torch.float64])
+@pytest.mark.parametrize("shape", [(7,), (3, 5), (2, BLOCK // 2), (3, BLOCK // 2 + 1), (5, 3, BLOCK // 4), (0, 3)])
+@pytest.mark.parametrize("first_row", [0, 3, torch.tensor(3, dtype=torch.int32)], ids=["first", "later", "followed"])
+def test_blocks_drop_what_the_mask_says(
+    dtype: torch.dtype, shape: tuple[int, ...], first_row: int | torch.Tensor
+) -> None:
+    """Code that is not compiled gives every bit of what compiled code computes, forward and backward."""
+    values = torch.randn(shape).to(dtype).requires_grad_()
+    dropout = Dropout(0.3)
+    dropout.first_row = first_row
+    torch.manual_seed(5)
+    dropped = dropout(values)
+    gradient = torch.randn(shape).to(dtype)
+    dropped.backward(gradient)
+    torch.manual_seed(5)
+    kept = keep_mask(values.shape, 0.3, device=CPU, first_row=first_row)
+    assert torch.equal(dropped, torch.where(kept, values * (1 / 0.7), 0.0))
+    assert torch.equal(values.grad, torch.where(kept, gradient * (1 / 0.7), 0.0))
+
+
+def test_blocks_of_values_in_another_order() -> None:
+    """The place of a unit is that in its tensor, not in memory; what is dropped is zero, though it was no number."""
+    values = torch.full((4, 6), float("inf")).T
+    torch.manual_seed(6)
+    dropped = Dropout(0.5)(values)
+    torch.manual_seed(6)
+    kept = keep_mask(values.shape, 0.5, device=CPU)
+    assert torch.equal(dropped, torch.where(kept, values, 0.0))
+    assert bool((values == float("inf")).all())  # and what was given is as it was
