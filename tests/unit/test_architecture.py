@@ -8,7 +8,7 @@ from pathlib import PurePosixPath
 
 FOUNDATION = {
     "types", "nested", "config", "configs", "errors", "files", "checksums", "rng", "log", "stopping", "system",
-    "device", "flags", "result", "batch_layout",
+    "device", "compiler", "flags", "result", "batch_layout",
 }  # fmt: skip
 ROOMS = [
     {"tokenizer"}, {"corpus"}, {"model", "objectives"}, {"data"}, {"tasks"}, {"hub"}, {"inference"}, {"inspection"},
@@ -16,7 +16,7 @@ ROOMS = [
 ]  # fmt: skip
 """Rooms in the order of the walk; each imports the foundation and rooms before it, and itself."""
 FRONT_DOORS = {"__init__.py", "__main__.py"}
-WITHOUT_TORCH = {"tokenizer", "corpus"} | FOUNDATION - {"device"}
+WITHOUT_TORCH = {"tokenizer", "corpus"} | FOUNDATION - {"device", "compiler"}
 APART = {"model": {"objectives"}, "objectives": {"model"}}
 """Rooms of one rank that do not know each other."""
 MOST_FILES = 20

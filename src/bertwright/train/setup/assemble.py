@@ -11,16 +11,9 @@ import torch
 from torch import nn
 
 from bertwright.batch_layout import UNKNOWN_ROWS, RowLayout
+from bertwright.compiler import compiled_where_trained, run_alike, try_compiled, why_not
 from bertwright.data.pretraining.dataset import Dataset
-from bertwright.device import (
-    compiled_where_trained,
-    matmul_rate,
-    pick_device,
-    product_dtype,
-    resolve_precision,
-    try_compiled,
-    why_not,
-)
+from bertwright.device import matmul_rate, pick_device, product_dtype, resolve_precision
 from bertwright.errors import ConfigError
 from bertwright.hub.mappings.known import mapping_of
 from bertwright.log import note
@@ -205,12 +198,13 @@ def compiled_loss(
     state: TrainState, loader: PretrainLoader, objective: Objective, engine: Engine, *, autotune: bool = False
 ) -> ForwardLoss | None:
     """Return model and loss compiled for the shapes of every phase; None where that does not work, with a note."""
-    shape, no_graph = loader.shape, why_no_graph(graphed_step(loader, objective, engine))
+    plain, shape = forward_loss_of(state.model, objective, engine.cast), loader.shape
+    no_graph = why_no_graph(graphed_step(loader, objective, engine))
     for graphs in (True, False) if no_graph is None else (False,):
         try:
             loss, reason = try_compiled(
-                forward_loss_of(state.model, objective, engine.cast),
-                lambda compiled: _run_each_phase(compiled, state.model, loader, objective, engine),
+                plain,
+                lambda compiled: _run_each_phase(compiled, plain, state.model, loader, objective, engine),
                 drops=shape.dropout > 0 or shape.attention_dropout > 0,
                 autotune=autotune,
                 graphs=graphs,
@@ -286,7 +280,7 @@ def compiled_parts(
 
     shape = loader.shape
     reason = why_not(
-        lambda: _run_each_phase(loss, state.model, loader, objective, engine),
+        lambda: _run_each_phase(loss, None, state.model, loader, objective, engine),
         drops=shape.dropout > 0 or shape.attention_dropout > 0,
     )
     if engine.group.any(reason is not None):  # all go the same way, or their last bits would differ
@@ -298,19 +292,30 @@ def compiled_parts(
 
 
 def _run_each_phase(
-    forward_loss: ForwardLoss, model: nn.Module, loader: PretrainLoader, objective: Objective, engine: Engine
+    compiled: ForwardLoss,
+    plain: ForwardLoss | None,
+    model: nn.Module,
+    loader: PretrainLoader,
+    objective: Objective,
+    engine: Engine,
 ) -> None:
-    """Run forward and backward once for each shape of each phase, changing nothing but gradients, which are dropped."""
+    """Run forward and backward for each shape of each phase, and compare with uncompiled code, where it is given.
+
+    Changes nothing but gradients, which are dropped.
+    """
     for phase in range(len(loader.schedule.phases)):
         work = loader.work(phase, 0)
         start = loader.schedule.start_of(phase)
         examples = engine.examples(objective, work, step=0, of=loader.accumulation, fraction=start)
-        for (batch_slice, batch), example in zip(work, examples, strict=True):
-            engine.begin_dropout(model, 0, batch_slice, row=batch_slice.rows(len(batch.input_ids)).start)
-            forward_loss(example).total.backward()  # type: ignore[no-untyped-call]
-            if batch_slice.whole:
-                break
-        model.zero_grad(set_to_none=True)
+
+        def run(forward_loss: ForwardLoss, work: Any = work, examples: Any = examples) -> None:
+            for (batch_slice, batch), example in zip(work, examples, strict=True):
+                engine.begin_dropout(model, 0, batch_slice, row=batch_slice.rows(len(batch.input_ids)).start)
+                forward_loss(example).total.backward()  # type: ignore[no-untyped-call]
+                if batch_slice.whole:
+                    break
+
+        run_alike(partial(run, compiled), None if plain is None else partial(run, plain), model)
 
 
 def join_processes(

@@ -22,8 +22,9 @@ from typing import IO, Any
 
 import torch
 
+from bertwright.compiler import kind_of_cpu
 from bertwright.data.pretraining.dataset import open_dataset
-from bertwright.device import kind_of_cpu, versions
+from bertwright.device import versions
 from bertwright.errors import BertwrightError
 from bertwright.train.setup.assemble import build, compiled_loss
 from bertwright.train.setup.pretrain_config import PretrainConfig

@@ -18,14 +18,9 @@ import numpy as np
 import torch
 from torch import nn
 
+from bertwright.compiler import try_compiled_blocks
 from bertwright.data.labelled.rows_of_labels import LabelledSource
-from bertwright.device import (
-    Arithmetic,
-    autocast,
-    matmul_rate,
-    product_dtype,
-    try_compiled_blocks,
-)
+from bertwright.device import Arithmetic, autocast, matmul_rate, product_dtype
 from bertwright.errors import ConfigError
 from bertwright.log import note
 from bertwright.model.config import ModelConfig
