@@ -67,8 +67,9 @@ def words_of(files: dict[str, Path]) -> list[Any]:
     return [word for split, file in files.items() for word in (f"--{split}", file)]
 
 
-def measure(part: str, name: str, task: Searched, arguments: argparse.Namespace) -> dict[str, Any]:
-    """Return the figures of a part of a task: "tune", "defaults" or "winner"."""
+def measure(part: str, name: str, arguments: argparse.Namespace, found: str) -> dict[str, Any]:
+    """Return the figures of a part of a task: "tune", "defaults" or "winner", which goes by the recipe `found`."""
+    task = TASKS[name]
     folder, model = arguments.out / name, arguments.zh_model if task.chinese else arguments.model
     files = files_of(arguments.tasks / name, task, folder / "files")
     bertwright = [sys.executable, "-m", "bertwright"]
@@ -78,8 +79,13 @@ def measure(part: str, name: str, task: Searched, arguments: argparse.Namespace)
         words += ["--minutes", arguments.minutes, "--num-seeds", 1, "--processes", arguments.processes]
         study = json.loads(run([*bertwright, *words, "--metric", task.metric]))
         kept = ("winner", "defaults", "seconds", "seconds_of_search", "runs", "importance")
-        return {one: study[one] for one in kept} | {"trials": len(study["trials"])}
-    recipe = ["--recipe", folder / "study" / "recipe.toml"] if part == "winner" else ["--metric", task.metric]
+        text = (folder / "study" / "recipe.toml").read_text(encoding="utf-8")
+        return {one: study[one] for one in kept} | {"trials": len(study["trials"]), "recipe": text}
+    recipe = ["--metric", task.metric]
+    if part == "winner":
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "recipe.toml").write_text(found, encoding="utf-8")
+        recipe = ["--recipe", folder / "recipe.toml"]
     words = ["finetune", task.kind, "--model", model, *words_of(files), "--out", folder / part, "--json", "--overwrite"]
     figures = json.loads(run([*bertwright, *words, "--num-seeds", SEEDS, "--seed", FIRST_SEED, *recipe]))
     return {split: [one[split][task.metric] for one in figures["seeds"]] for split in ("dev", "test")}
@@ -126,7 +132,8 @@ def main() -> None:
     for name in arguments.only:
         for part in ("tune", "defaults", "winner"):
             if (name, part) not in parts:
-                line = {"task": name, "part": part, **measure(part, name, TASKS[name], arguments)}
+                recipe = parts[name, "tune"]["recipe"] if part == "winner" else ""
+                line = {"task": name, "part": part, **measure(part, name, arguments, recipe)}
                 parts[name, part] = line
                 with file.open("a", encoding="utf-8") as end:
                     end.write(json.dumps(line) + "\n")
