@@ -151,10 +151,7 @@ def test_a_resumed_run_equals_one_never_stopped(
 def test_a_run_in_float16_whose_steps_are_made_again_goes_on_as_it_was(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The loss scale is far too large at first, so that it falls along the run, and rises again.
-
-    What is trained is what it is with a scale that always fits (measured apart: 2e-5 and 4e-4, on one thread and two).
-    """
+    """The loss scale is far too large at first, so that it falls along the run, and rises again."""
     monkeypatch.setattr(LossScale.__init__, "__defaults__", (2.0**32, 0, 0))
     monkeypatch.setattr("bertwright.train.state.SCALE_LASTS", 3)
     settings = laid_over(SMALL, engine={"precision": "fp16", "checkpoint_steps": 7})
@@ -170,11 +167,20 @@ def test_a_run_in_float16_whose_steps_are_made_again_goes_on_as_it_was(
     assert all(
         torch.equal(tensor, weights(tmp_path / "stopped")[name]) for name, tensor in weights(tmp_path / "whole").items()
     )
-    monkeypatch.undo()
-    monkeypatch.setattr(LossScale.__init__, "__defaults__", (2.0**13, 0, 0))
-    fitting = pretrain(data, tmp_path / "fitting", recipe="fast", settings=settings)
-    assert "overflows" not in fitting
-    assert whole["valid"]["mlm_loss"] == pytest.approx(fitting["valid"]["mlm_loss"], rel=5e-3)
+
+
+def test_steps_that_are_made_again_in_float16_train_what_a_scale_that_fits_trains(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By a recipe whose small steps do not make much of rounding, as those of `fast` do: 2% in 12 steps."""
+    found = {}
+    for scale in (2.0**32, 2.0**13):
+        monkeypatch.setattr(LossScale.__init__, "__defaults__", (scale, 0, 0))
+        settings = laid_over(SMALL, engine={"precision": "fp16"})
+        found[scale] = pretrain(data, tmp_path / f"{scale:g}", recipe="classic", settings=settings)
+    assert [one.get("overflows", 0) > 3 for one in found.values()] == [True, False]
+    again, fitting = (one["valid"]["mlm_loss"] for one in found.values())
+    assert again == pytest.approx(fitting, rel=1e-3)
 
 
 @pytest.mark.parametrize("architecture", ["bert", "modern"])
