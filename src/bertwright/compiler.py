@@ -229,7 +229,7 @@ def check_alike(found: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> 
     Where these are not finite themselves there is nothing to compare.
     """
     nothing = torch.zeros(())
-    apart = (found.get(name, nothing) - expected.get(name, nothing) for name in found.keys() | expected.keys())
+    apart = (found.get(name, nothing) - expected.get(name, nothing) for name in dict.fromkeys([*expected, *found]))
     norm, distance = norm_of(expected.values()), norm_of(apart)
     if math.isfinite(norm) and not distance <= ALIKE * norm:
         raise OtherGradientsError(f"its gradients are {distance:.3g} away from uncompiled code's, of norm {norm:.3g}")
