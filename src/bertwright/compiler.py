@@ -36,7 +36,7 @@ what an objective draws by its own scores, stays well below, and code that is wr
 ARCHITECTURE = "native -fno-tree-slp-vectorize"
 """What C++ is compiled for on x86. GCC 12.2, the compiler of Debian 12, joins single moves of the 32 x 32 transposition
 of bfloat16 into vectors (at -O3, by the generic cost model, so on Intel's processors with AVX512) and reads the stack
-where nothing was written: gradients of rotated keys were garbage."""
+where nothing was written: gradients of rotated keys were wrong."""
 F = TypeVar("F", bound=Callable[..., Any])
 
 
