@@ -3,18 +3,20 @@
     python benchmarks/tune.py --model MINILM --zh-model MODEL --tasks ../shared/data/tasks --out studies
 
 Each task is searched once for --minutes, in --processes processes; then `finetune` trains the defaults and the recipe
-that was found with the same five seeds, and both are evaluated on test. ChnSentiCorp has no test file: a fifth of its
-training file, by a hash of the texts, is held out as one. Each part is a line of OUT/parts.jsonl as soon as it is done,
-and a measurement that was stopped goes on from there. Prints for each task the means, the standard error of the
-winner's, and whether the winner is better by more than that.
+that was found with the same five seeds, --processes runs at a time, and evaluates each on test. ChnSentiCorp has no
+test file: a fifth of its training file, by a hash of the texts, is held out as one. A search, and each run, is a line
+of OUT/parts.jsonl as soon as it is done, and a measurement that was stopped goes on from there. Prints for each task
+the means, the standard error of the winner's, and whether the winner is better by more than that.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import statistics
 import sys
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -43,8 +45,9 @@ TASKS = {
 }
 HELD_OUT = 5
 """One row in so many is held out where there is no test file."""
-SEEDS, FIRST_SEED = 5, 100
+SEEDS = range(100, 105)
 """Seeds of each side; the search has used none of them."""
+SIDES, SPLITS = ("defaults", "winner"), ("train", "dev", "test")
 
 
 def files_of(folder: Path, task: Searched, out: Path) -> dict[str, Path]:
@@ -62,42 +65,75 @@ def files_of(folder: Path, task: Searched, out: Path) -> dict[str, Path]:
     return files
 
 
-def words_of(files: dict[str, Path]) -> list[Any]:
-    """Return the flags that name files."""
-    return [word for split, file in files.items() for word in (f"--{split}", file)]
+class Measurement:
+    """What was measured so far, by task and part: "search", or a side and a seed, such as "winner 100"."""
 
+    def __init__(self, arguments: argparse.Namespace) -> None:
+        """Read the lines of an earlier call."""
+        self.arguments = arguments
+        arguments.out.mkdir(parents=True, exist_ok=True)
+        self.file = arguments.out / "parts.jsonl"
+        lines = self.file.read_text(encoding="utf-8").splitlines() if self.file.exists() else []
+        self.parts = {(line["task"], line["part"]): line for line in map(json.loads, lines)}
 
-def measure(part: str, name: str, arguments: argparse.Namespace, found: str) -> dict[str, Any]:
-    """Return the figures of a part of a task: "tune", "defaults" or "winner", which goes by the recipe `found`."""
-    task = TASKS[name]
-    folder, model = arguments.out / name, arguments.zh_model if task.chinese else arguments.model
-    files = files_of(arguments.tasks / name, task, folder / "files")
-    bertwright = [sys.executable, "-m", "bertwright"]
-    if part == "tune":
-        seen = {split: file for split, file in files.items() if split != "test"}
-        words = ["tune", task.kind, "--model", model, *words_of(seen), "--out", folder / "study", "--json"]
-        words += ["--minutes", arguments.minutes, "--num-seeds", 1, "--processes", arguments.processes]
-        study = json.loads(run([*bertwright, *words, "--metric", task.metric]))
-        kept = ("winner", "defaults", "seconds", "seconds_of_search", "runs", "importance")
-        text = (folder / "study" / "recipe.toml").read_text(encoding="utf-8")
-        return {one: study[one] for one in kept} | {"trials": len(study["trials"]), "recipe": text}
-    recipe = ["--metric", task.metric]
-    if part == "winner":
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / "recipe.toml").write_text(found, encoding="utf-8")
-        recipe = ["--recipe", folder / "recipe.toml"]
-    words = ["finetune", task.kind, "--model", model, *words_of(files), "--out", folder / part, "--json", "--overwrite"]
-    figures = json.loads(run([*bertwright, *words, "--num-seeds", SEEDS, "--seed", FIRST_SEED, *recipe]))
-    return {split: [one[split][task.metric] for one in figures["seeds"]] for split in ("dev", "test")}
+    def keep(self, name: str, part: str, figures: dict[str, Any]) -> None:
+        """Write a line."""
+        line = {"task": name, "part": part, **figures}
+        self.parts[name, part] = line
+        with self.file.open("a", encoding="utf-8") as end:
+            end.write(json.dumps(line) + "\n")
+        print(json.dumps(line), flush=True)
+
+    def measure(self, name: str) -> None:
+        """Search a task, then train both sides, each seed in a process of its own."""
+        if (name, "search") not in self.parts:
+            self.keep(name, "search", self.search(name))
+        recipe = self.arguments.out / name / "recipe.toml"
+        recipe.parent.mkdir(parents=True, exist_ok=True)
+        recipe.write_text(self.parts[name, "search"]["recipe"], encoding="utf-8")
+        todo = [(seed, side) for seed in SEEDS for side in SIDES if (name, f"{side} {seed}") not in self.parts]
+        with ThreadPoolExecutor(self.arguments.processes) as pool:
+            runs = {pool.submit(self.trained, name, side, seed): f"{side} {seed}" for seed, side in todo}
+            for one in as_completed(runs):
+                self.keep(name, runs[one], one.result())
+
+    def words(self, name: str, verb: str, *splits: str) -> list[Any]:
+        """Return the words of a call for a task; it reads these files."""
+        task, folder = TASKS[name], self.arguments.out / name
+        files = files_of(self.arguments.tasks / name, task, folder / "files")
+        model = self.arguments.zh_model if task.chinese else self.arguments.model
+        words = [sys.executable, "-m", "bertwright", verb, task.kind, "--model", model, "--json"]
+        return [*words, "--metric", task.metric, *(word for one in splits for word in (f"--{one}", files[one]))]
+
+    def search(self, name: str) -> dict[str, Any]:
+        """Return what a search found, and the text of the recipe that it wrote."""
+        out = self.arguments.out / name / "study"
+        words = [*self.words(name, "tune", "train", "dev"), "--out", out, "--num-seeds", 1]
+        words += ["--minutes", self.arguments.minutes, "--processes", self.arguments.processes]
+        study = json.loads(run(words))
+        kept = {one: study[one] for one in ("winner", "defaults", "seconds", "seconds_of_search", "runs", "importance")}
+        text = (out / "recipe.toml").read_text(encoding="utf-8")
+        return {**kept, "trials": len(study["trials"]), "recipe": text}
+
+    def trained(self, name: str, side: str, seed: int) -> dict[str, Any]:
+        """Return the figures of one run of a side."""
+        folder = self.arguments.out / name
+        words = [*self.words(name, "finetune", *SPLITS), "--out", folder / f"{side}-{seed}", "--overwrite"]
+        words += ["--seed", seed, "--engine.compile", "false"]
+        if side == "winner":
+            words += ["--recipe", folder / "recipe.toml"]
+        figures = json.loads(run(words, threads=max(1, (os.cpu_count() or 1) // self.arguments.processes)))
+        return {split: figures[split][TASKS[name].metric] for split in SPLITS[1:]}
 
 
 def summary(parts: dict[tuple[str, str], dict[str, Any]]) -> list[dict[str, Any]]:
     """Return a line for each task that is measured to the end."""
     lines = []
     for name in TASKS:
-        if not {(name, "defaults"), (name, "winner")} <= parts.keys():
+        runs = {side: [parts.get((name, f"{side} {seed}")) for seed in SEEDS] for side in SIDES}
+        if None in runs["defaults"] + runs["winner"]:
             continue
-        defaults, winner = (parts[name, part]["test"] for part in ("defaults", "winner"))
+        defaults, winner = ([one["test"] for one in runs[side] if one] for side in SIDES)
         error = statistics.stdev(winner) / len(winner) ** 0.5
         gain = statistics.mean(winner) - statistics.mean(defaults)
         lines.append(
@@ -108,7 +144,7 @@ def summary(parts: dict[tuple[str, str], dict[str, Any]]) -> list[dict[str, Any]
                 "standard_error": round(error, 4),
                 "gain": round(gain, 4),
                 "better": gain > error,
-                "settings": parts[name, "tune"]["winner"]["settings"],
+                "settings": parts[name, "search"]["winner"]["settings"],
             }
         )
     return lines
@@ -125,20 +161,10 @@ def main() -> None:
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--only", nargs="*", choices=list(TASKS), default=list(TASKS))
     arguments = parser.parse_args()
-    arguments.out.mkdir(parents=True, exist_ok=True)
-    file = arguments.out / "parts.jsonl"
-    lines = file.read_text(encoding="utf-8").splitlines() if file.exists() else []
-    parts = {(line["task"], line["part"]): line for line in map(json.loads, lines)}
+    measurement = Measurement(arguments)
     for name in arguments.only:
-        for part in ("tune", "defaults", "winner"):
-            if (name, part) not in parts:
-                recipe = parts[name, "tune"]["recipe"] if part == "winner" else ""
-                line = {"task": name, "part": part, **measure(part, name, arguments, recipe)}
-                parts[name, part] = line
-                with file.open("a", encoding="utf-8") as end:
-                    end.write(json.dumps(line) + "\n")
-                print(json.dumps(line), flush=True)
-    for line in summary(parts):
+        measurement.measure(name)
+    for line in summary(measurement.parts):
         print(json.dumps(line))
 
 

@@ -48,7 +48,8 @@ class Tunable(ABC):
 
     metric   the figure that is tuned; `sign` is 1 where a larger one is better, else -1
     space    what each setting may be, by its dotted name
-    first    what is tried first: the defaults of each model, then what often does well
+    first    what is tried first: the defaults of each model, then what often does well; of these, one that lies further
+             from the defaults than another that did worse than them is left out
     usual    how many of these are defaults
     """
 

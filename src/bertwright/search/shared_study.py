@@ -116,7 +116,7 @@ def opened(folder: Path, tunable: Tunable) -> Iterator[SharedStudy]:
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     owner = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:6]}"
     with FileLock(folder / LOCK):
-        study = _create(folder / DATABASE, tunable.sign, first=len(tunable.first))
+        study = _create(folder / DATABASE, tunable.sign, startup=tunable.usual + 1)
         if not study.get_trials(deepcopy=False):
             enqueue(study, tunable.first, usual=tunable.usual)
     with locked(folder / PROCESSES / owner), warnings.catch_warnings():
@@ -130,15 +130,15 @@ def enqueue(study: Study, first: Sequence[Mapping[str, Any]], *, usual: int) -> 
         study.enqueue_trial(dict(params), user_attrs={USUAL: number < usual})
 
 
-def _create(path: Path, sign: int, *, first: int) -> Study:
-    """Return the study in a database, a new one where it holds none."""
+def _create(path: Path, sign: int, *, startup: int) -> Study:
+    """Return the study in a database, a new one where it holds none; TPE draws at random before so many trials."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         pruner = WilcoxonPruner(p_threshold=PRUNED_BELOW)
     return optuna.create_study(
         study_name=NAME,
         storage=RDBStorage(f"sqlite:///{path}", engine_kwargs={"connect_args": {"timeout": LOCK_SECONDS}}),
-        sampler=TPESampler(n_startup_trials=first),
+        sampler=TPESampler(n_startup_trials=startup),
         pruner=pruner,
         direction="maximize" if sign > 0 else "minimize",
         load_if_exists=True,

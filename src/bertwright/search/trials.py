@@ -70,7 +70,9 @@ class Search:
         misses = 0
         while misses < MISSES and not self._is_done():
             trial = self.shared.ask(self.tunable.space)
-            if trial.user_attrs.get(USUAL) or self._fits(trial.params):
+            if self._goes_on_from_worse(trial):
+                self.shared.study.tell(trial, state=TrialState.FAIL)
+            elif trial.user_attrs.get(USUAL) or self._fits(trial.params):
                 misses = 0 if self.run_trial(trial) else misses + 1
             else:
                 self.shared.study.tell(trial, state=TrialState.FAIL)
@@ -85,6 +87,28 @@ class Search:
         ):
             return True
         return self.shared.best() is not None and not self._fits(first[0])
+
+    def _goes_on_from_worse(self, trial: Trial) -> bool:
+        """Return whether a trial chosen beforehand goes on where another has done worse than the defaults.
+
+        So the rates that small encoders often want cost one trial where a model does not want them.
+        """
+        if trial.user_attrs.get(USUAL) is not False or runs_of(trial):
+            return False
+        states = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING)
+        known = [one for one in self.shared.trials(*states) if runs_of(one)]
+        model = self.tunable.model(trial.params)
+        usual = [one for one in known if one.user_attrs.get(USUAL) and self.tunable.model(one.params) == model]
+        return any(
+            lies_between(one.params, start.params, trial.params) and self._is_worse(runs_of(one), runs_of(start))
+            for start in usual
+            for one in known
+        )
+
+    def _is_worse(self, runs: list[Run], than: list[Run]) -> bool:
+        """Return whether runs are worse in the mean than the same runs of another trial."""
+        pairs = zip(runs, than, strict=False)
+        return mean(self.tunable.sign * (one.figure - other.figure) for one, other in pairs) < 0
 
     def _fits(self, params: Mapping[str, Any]) -> bool:
         """Return whether there is time for a run of a trial, and for the seeds of the winner, whoever it is then."""
@@ -160,6 +184,22 @@ def report(trial: Trial, run: Run, number: int) -> None:
     """Give optuna the figures of a run on the parts of dev: the pairs that trials are compared by."""
     for place, part in enumerate(run.parts):
         trial.report(part, number * len(run.parts) + place)
+
+
+def lies_between(params: Mapping[str, Any], start: Mapping[str, Any], end: Mapping[str, Any]) -> bool:
+    """Return whether each parameter lies between those of two other trials, or is one of the two.
+
+    >>> lies_between({"rate": 3.0, "rows": 1}, {"rate": 1.0, "rows": 1}, {"rate": 6.0, "rows": 0.5})
+    True
+    >>> lies_between({"rate": 0.5, "rows": 1}, {"rate": 1.0, "rows": 1}, {"rate": 6.0, "rows": 0.5})
+    False
+    """
+
+    def between(one: Any, low: Any, high: Any) -> bool:
+        ordered = all(isinstance(each, int | float) for each in (one, low, high))
+        return min(low, high) <= one <= max(low, high) if ordered else one in (low, high)
+
+    return all(name in end and between(one, start[name], end[name]) for name, one in params.items() if name in start)
 
 
 def described(tunable: Tunable, trial: FrozenTrial | Trial) -> str:

@@ -72,6 +72,15 @@ def search_of(shared: SharedStudy, hill: Hill, **given: Any) -> Search:
     return Search(shared, hill, clock, SearchConsole(), runs=given.pop("runs", 3), seeds=1, **given)
 
 
+@pytest.mark.parametrize(("top", "tried"), [(0.2, [0.2, 0.4, 0.1]), (0.7, [0.2, 0.4, 0.6])])
+def test_what_goes_on_from_worse_than_the_defaults_is_left_out(tmp_path: Path, top: float, tried: list[float]) -> None:
+    hill = Hill(lambda params, number: -abs(params["x"] - top) - 0.01 * number)
+    hill.first = [{"x": x, "kind": "a"} for x in (0.2, 0.4, 0.6, 0.1)]
+    with opened(tmp_path, hill) as shared:
+        search_of(shared, hill, most=3).go()
+    assert [x for x, number in hill.done if number == 0] == tried
+
+
 def test_the_defaults_are_first_and_the_best_whole_trial_wins(tmp_path: Path) -> None:
     hill = Hill()
     with opened(tmp_path, hill) as shared:
