@@ -31,8 +31,12 @@ SPACES: dict[str, dict[str, Range]] = {
 """What it searches for other tasks."""
 TRIED_FIRST: tuple[dict[str, Any], ...] = (
     {"optimizer.learning_rate": 3.0, "schedule.epochs": 5},
+    {"schedule.epochs": 6, "batches.rows": 0.5},
     {"optimizer.learning_rate": 6.0, "schedule.epochs": 5},
     {"optimizer.learning_rate": 3.0, "schedule.epochs": 10, "batches.rows": 0.5},
     {"optimizer.learning_rate": 6.0, "schedule.epochs": 10, "transfer.layer_decay": 0.85},
 )
-"""What it tries after the defaults, from which these differ: small encoders often want more epochs at higher rates."""
+"""What it tries after the defaults, from which these differ: small encoders often want more epochs at higher rates.
+
+The first two go one way each; the others go on from these, and are left out where that did not help.
+"""
