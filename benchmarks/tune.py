@@ -69,12 +69,16 @@ class Measurement:
     """What was measured so far, by task and part: "search", or a side and a seed, such as "winner 100"."""
 
     def __init__(self, arguments: argparse.Namespace) -> None:
-        """Read the lines of an earlier call."""
+        """Read the lines of an earlier call, and cut the files that are to be cut before any process reads them."""
         self.arguments = arguments
         arguments.out.mkdir(parents=True, exist_ok=True)
         self.file = arguments.out / "parts.jsonl"
         lines = self.file.read_text(encoding="utf-8").splitlines() if self.file.exists() else []
         self.parts = {(line["task"], line["part"]): line for line in map(json.loads, lines)}
+        self.files = {
+            name: files_of(arguments.tasks / name, TASKS[name], arguments.out / name / "files")
+            for name in arguments.only
+        }
 
     def keep(self, name: str, part: str, figures: dict[str, Any]) -> None:
         """Write a line."""
@@ -99,8 +103,7 @@ class Measurement:
 
     def words(self, name: str, verb: str, *splits: str) -> list[Any]:
         """Return the words of a call for a task; it reads these files."""
-        task, folder = TASKS[name], self.arguments.out / name
-        files = files_of(self.arguments.tasks / name, task, folder / "files")
+        task, files = TASKS[name], self.files[name]
         model = self.arguments.zh_model if task.chinese else self.arguments.model
         words = [sys.executable, "-m", "bertwright", verb, task.kind, "--model", model, "--json"]
         return [*words, "--metric", task.metric, *(word for one in splits for word in (f"--{one}", files[one]))]

@@ -199,7 +199,7 @@ def lies_between(params: Mapping[str, Any], start: Mapping[str, Any], end: Mappi
         ordered = all(isinstance(each, int | float) for each in (one, low, high))
         return min(low, high) <= one <= max(low, high) if ordered else one in (low, high)
 
-    return all(name in end and between(one, start[name], end[name]) for name, one in params.items() if name in start)
+    return all(between(one, start[name], end[name]) for name, one in params.items())
 
 
 def described(tunable: Tunable, trial: FrozenTrial | Trial) -> str:
