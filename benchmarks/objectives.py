@@ -2,12 +2,13 @@
 
     python benchmarks/objectives.py --data data --out objectives.jsonl --runs runs --pairs blimp.jsonl.zst --minutes 5
     python benchmarks/objectives.py --data data --out objectives.jsonl --runs runs --pairs blimp.jsonl.zst \
-        --minutes 20 --seeds 3 --only "masks and NSP" span --tasks ../shared/data/tasks --task sst2 conll2003
+        --minutes 20 --seeds 0 1 2 --compile --only "masks and NSP" span --tasks tasks --task sst2 conll2003
 
-Every run is a `pretrain` of its own, uncompiled, so that none reads code that another has compiled. Held-out text is
-masked alike for all: 15%, 80/10/10, single tokens, and whole words. One JSON line a run, written when it is evaluated;
-runs that stand in the file are left out, and those that are trained (in RUNS) are only evaluated, so that the same
-command goes on where it stopped. Prints a table: means over seeds and, of several, their standard deviations. What an
+Every run is a `pretrain` of its own, uncompiled, so that none reads code that another has compiled; or, with --compile,
+compiled after 20 steps of the same that are thrown away, so that every one reads its code. Held-out text is masked
+alike for all: 15%, 80/10/10, single tokens, and whole words. One JSON line a run, written when it is evaluated; runs
+that stand in the file are left out, and those that are trained (in RUNS) are only evaluated, so that the same command
+goes on where it stopped. Prints a table: means over seeds and, of several, their standard deviations. What an
 objective cannot be asked (a discriminator scores no words) is null, with the reason.
 """
 
@@ -19,6 +20,7 @@ import shutil
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -74,11 +76,16 @@ def trained(options: argparse.Namespace, name: str, seed: int) -> tuple[Path, di
     """Return the folder of a run and its result; trains it where that is not done."""
     budget = ("--steps", options.steps) if options.steps else ("--minutes", options.minutes)
     words = [options.data.name, options.recipe, options.size, f"{budget[1]:g}", budget[0][2:], f"seed {seed}", name]
+    words += ["compiled"] if options.compile else []
     run = options.runs / " ".join(words).translate(str.maketrans(" ", "-", ",%"))
     if not (run / "result.json").exists():
         shutil.rmtree(run, ignore_errors=True)
-        size = ("--recipe", options.recipe, "--size", options.size, "--seed", seed, "--engine.compile", "false")
-        call("pretrain", "--data", options.data, "--out", run, *budget, *size, *VARIANTS[name])
+        given = ["--data", options.data, "--recipe", options.recipe, "--size", options.size, "--seed", seed]
+        given += ["--engine.compile", str(options.compile).lower(), *VARIANTS[name]]
+        if options.compile:
+            with tempfile.TemporaryDirectory() as folder:
+                call("pretrain", *given, "--steps", 20, "--out", Path(folder) / "run")
+        call("pretrain", *given, *budget, "--out", run)
     result: dict[str, Any] = json.loads((run / "result.json").read_text(encoding="utf-8"))
     return run, result
 
@@ -157,7 +164,8 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", choices=list(VARIANTS), default=list(VARIANTS))
     parser.add_argument("--minutes", type=float, default=5)
     parser.add_argument("--steps", type=int, help="steps in place of minutes, to try it out")
-    parser.add_argument("--seeds", type=int, default=1, help="0 prints the table of what is there")
+    parser.add_argument("--seeds", type=int, nargs="*", default=[0], help="none prints the table of what is there")
+    parser.add_argument("--compile", action="store_true", help="compiled steps, of code that is there before")
     parser.add_argument("--recipe", default="classic-fast")
     parser.add_argument("--size", default="mini")
     parser.add_argument("--pairs", type=Path, help="file of minimal pairs, such as BLiMP")
@@ -168,10 +176,10 @@ def main() -> None:
     options = parser.parse_args()
     what = {
         "data": options.data.name, "recipe": options.recipe, "size": options.size, "minutes": options.minutes,
-        "most_steps": options.steps, "tasks": options.task,
+        "most_steps": options.steps, "tasks": options.task, "compiled": options.compile,
     }  # fmt: skip
     failed: list[str] = []
-    for seed in range(options.seeds):
+    for seed in options.seeds:
         for name in options.only:
             key = {**what, "objective": name, "seed": seed}
             if any(key.items() <= line.items() for line in lines_of(options.out)):
