@@ -51,7 +51,8 @@ VARIANTS: dict[str, tuple[str, ...]] = {
 KINDS = {"sst2": ("classify", "tsv", "accuracy"), "chnsenticorp": ("classify", "tsv", "accuracy"),
          "conll2003": ("tag", "conll", "f1"), "msra_ner": ("tag", "conll", "f1")}  # fmt: skip
 """Of each task: the kind of `finetune`, the suffix of its files, and its figure."""
-HELD_OUT = {"single": (), "whole_words": ("--whole-word",)}
+HELD_OUT = {"single": ("--no-whole-word",), "whole_words": ("--whole-word",)}
+"""Flags of `evaluate mlm`, which masks as the run did where none is given."""
 
 
 def call(*words: Any) -> dict[str, Any]:

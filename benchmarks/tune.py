@@ -88,18 +88,25 @@ class Measurement:
             end.write(json.dumps(line) + "\n")
         print(json.dumps(line), flush=True)
 
-    def measure(self, name: str) -> None:
-        """Search a task, then train both sides, each seed in a process of its own."""
+    def measure(self, name: str) -> bool:
+        """Search a task, then train both sides, each seed in a process of its own; return whether all ended well."""
         if (name, "search") not in self.parts:
             self.keep(name, "search", self.search(name))
         recipe = self.arguments.out / name / "recipe.toml"
         recipe.parent.mkdir(parents=True, exist_ok=True)
         recipe.write_text(self.parts[name, "search"]["recipe"], encoding="utf-8")
         todo = [(seed, side) for seed in SEEDS for side in SIDES if (name, f"{side} {seed}") not in self.parts]
+        failed = 0
         with ThreadPoolExecutor(self.arguments.processes) as pool:
             runs = {pool.submit(self.trained, name, side, seed): f"{side} {seed}" for seed, side in todo}
             for one in as_completed(runs):
-                self.keep(name, runs[one], one.result())
+                error = one.exception()
+                if error is None:
+                    self.keep(name, runs[one], one.result())
+                else:  # the others are worth keeping
+                    failed += 1
+                    print(f"{name}, {runs[one]}: {error}", file=sys.stderr, flush=True)
+        return not failed
 
     def words(self, name: str, verb: str, *splits: str) -> list[Any]:
         """Return the words of a call for a task; it reads these files."""
@@ -165,10 +172,10 @@ def main() -> None:
     parser.add_argument("--only", nargs="*", choices=list(TASKS), default=list(TASKS))
     arguments = parser.parse_args()
     measurement = Measurement(arguments)
-    for name in arguments.only:
-        measurement.measure(name)
+    well = [measurement.measure(name) for name in arguments.only]
     for line in summary(measurement.parts):
         print(json.dumps(line))
+    sys.exit(0 if all(well) else 1)
 
 
 if __name__ == "__main__":

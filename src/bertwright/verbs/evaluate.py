@@ -64,7 +64,8 @@ def evaluate(
         Rows to evaluate on, at most one pass over the split; on the data of the run that trained the model as in the
         run, elsewhere 4,096; for minimal-pairs, pairs, evenly spread over the file.
     whole_word
-        Mask whole words instead of single tokens; on the data of the run that trained the model as in the run.
+        Mask whole words instead of single tokens; where not given, as in the run that trained the model on this data
+        (--no-whole-word: single tokens there too).
     text_column
         For tasks: column of the text, or of the first text of a pair; found by its name where not given.
     pair_column
