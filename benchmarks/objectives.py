@@ -5,7 +5,7 @@
         --minutes 20 --seeds 0 1 2 --compile --only "masks and NSP" span --tasks tasks --task sst2 conll2003
 
 Every run is a `pretrain` of its own, uncompiled, so that none reads code that another has compiled; or, with --compile,
-compiled after 20 steps of the same that are thrown away, so that every one reads its code. Held-out text is masked
+compiled, after 20 steps that are thrown away and whose compiled code the timed run reads. Held-out text is masked
 alike for all: 15%, 80/10/10, single tokens, and whole words. One JSON line a run, written when it is evaluated; runs
 that stand in the file are left out, and those that are trained (in RUNS) are only evaluated, so that the same command
 goes on where it stopped. Prints a table: means over seeds and, of several, their standard deviations. What an
@@ -166,7 +166,7 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=5)
     parser.add_argument("--steps", type=int, help="steps in place of minutes, to try it out")
     parser.add_argument("--seeds", type=int, nargs="*", default=[0], help="none prints the table of what is there")
-    parser.add_argument("--compile", action="store_true", help="compiled steps, of code that is there before")
+    parser.add_argument("--compile", action="store_true", help="compiled steps, compiled before the timed run")
     parser.add_argument("--recipe", default="classic-fast")
     parser.add_argument("--size", default="mini")
     parser.add_argument("--pairs", type=Path, help="file of minimal pairs, such as BLiMP")
