@@ -63,6 +63,7 @@ def test_a_model_is_measured_alike_whatever_it_was_trained_on(
     figures = pretrain(data, tmp_path / "run", settings={**SMALL, "objective": objective})
     again = evaluate(kind, tmp_path / "run" / "model", data)
     assert "same rows and masks" in capsys.readouterr().err
+    assert again.pop("rows")["masked"] == ("whole words" if whole_word else "single tokens")
     assert again.pop("mlm_perplexity") == pytest.approx(math.exp(again["mlm_loss"]))
     assert again == pytest.approx(
         {name: v for name, v in figures["valid"].items() if "perplexity" not in name}, abs=2e-5
@@ -89,11 +90,13 @@ def test_stock_transformers_gives_the_same_figures(data: Path, run: Path, stock:
             if name.startswith("nsp_")
         },
     }
+    assert expected[()]["rows"] == {"split": "valid", "number": 64, "length": 32, "masked": "whole words"}
+    assert expected["--single-tokens",]["rows"]["masked"] == "single tokens"
     for flags, figures in expected.items():
         found = stock(*options, *flags)[str(model)]
         assert found.pop("parameters") > 100_000
-        figures.pop("mlm_perplexity", None)
-        figures.pop("mlm_nats_per_byte", None)
+        for ours_alone in ("mlm_perplexity", "mlm_nats_per_byte", "rows"):
+            figures.pop(ours_alone, None)
         assert found == pytest.approx(figures, abs=1e-4), flags
 
 

@@ -102,6 +102,7 @@ def test_each_folder_says_where_the_other_head_is(run: Path, data: Path) -> None
 def test_evaluate_repeats_the_last_evaluation_of_the_run(run: Path, data: Path) -> None:
     ended = json.loads((run / "result.json").read_text())["valid"]
     again = evaluate("nsp", run / "model-nsp", data, length=32, num_rows=32)
+    assert again.pop("rows")["number"] == 32
     assert again == pytest.approx({name: ended[name] for name in again}, abs=2e-5)
     assert {"nsp_loss", "nsp_accuracy"} <= again.keys()
     assert not any(name.startswith("mlm") for name in again)

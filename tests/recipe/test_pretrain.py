@@ -263,6 +263,7 @@ def test_the_better_of_mean_and_last_weights_is_exported(data: Path, tmp_path: P
     assert figures["weights"] == "average"
     assert figures["valid"]["mlm_loss"] == evaluated["average_mlm_loss"] < evaluated["mlm_loss"]
     again = evaluate("nsp", tmp_path / "run" / "model", data, length=32, num_rows=32)
+    assert again.pop("rows")["length"] == 32
     assert again == pytest.approx(figures["valid"], abs=2e-5)
 
 
@@ -407,9 +408,10 @@ def test_evaluate_repeats_the_last_evaluation_of_the_run(data: Path, done: Path)
     with."""
     figures = json.loads((done / "result.json").read_text())
     again = evaluate("nsp", done / "model", data, length=32, num_rows=32)
+    assert again.pop("rows")["length"] == 32
     assert again == pytest.approx(figures["valid"], abs=2e-5, rel=2e-5)
     single = evaluate("mlm", done / "model", data, length=32, num_rows=32)
-    assert set(single) == {"mlm_loss", "mlm_perplexity", "mlm_accuracy", "mlm_nats_per_byte"}
+    assert set(single) == {"mlm_loss", "mlm_perplexity", "mlm_accuracy", "mlm_nats_per_byte", "rows"}
     with pytest.raises(UsageError, match="mlm, nsp, sop, minimal-pairs"):
         evaluate("glue", done / "model", data)
     with pytest.raises(UsageError, match="512 positions"):

@@ -58,8 +58,12 @@ class HeldOutRows:
     def __str__(self) -> str:
         """Return them in words."""
         pairs = {"mlm": "single segments", "nsp": "sentence pairs", "sop": "pairs in order or swapped"}[self.kind]
-        masks = "whole words" if self.whole_word else "single tokens"
-        return f"up to {self.count:,} rows of {self.length} tokens, {pairs}, {masks} masked"
+        return f"up to {self.count:,} rows of {self.length} tokens, {pairs}, {self.masks} masked"
+
+    @property
+    def masks(self) -> str:
+        """What is masked, in words."""
+        return "whole words" if self.whole_word else "single tokens"
 
 
 @dataclass(frozen=True)
@@ -84,7 +88,8 @@ def evaluate_held_out(
 ) -> Result:
     """Return the figures of a model on rows of a split, as `evaluate` does for "mlm", "nsp" and "sop".
 
-    What is not given is as in the run that trained the model on this data, else as for any model.
+    What is not given is as in the run that trained the model on this data, else as for any model. Which rows they are,
+    and what is masked in them, is "rows".
     """
     manifest = read_manifest(data)
     run = find_run(model, str(manifest["fingerprint"])) if split == "valid" else None
@@ -118,7 +123,9 @@ def evaluate_held_out(
         compare_with_run(rows, run, figures)
     shown = {name.replace("_", " "): f"{value:.4f}" for name, value in figures.items()}
     entropy = {"unigram entropy of the training corpus": f"{manifest['unigram_entropy']:.4f}"}
-    return Result(figures, Facts(f"{model} on {data} ({split}, {taken:,} rows of {rows.length})", {**shown, **entropy}))
+    on = {"split": split, "number": taken, "length": rows.length, "masked": rows.masks}
+    title = f"{model} on {data} ({split}, {taken:,} rows of {rows.length}, {rows.masks} masked)"
+    return Result({**figures, "rows": on}, Facts(title, {**shown, **entropy}))
 
 
 def network_with_head(folder: Path, head: Head, *, or_discriminator: bool = False) -> Encoder:
