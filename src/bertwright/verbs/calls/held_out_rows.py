@@ -123,9 +123,9 @@ def evaluate_held_out(
         compare_with_run(rows, run, figures)
     shown = {name.replace("_", " "): f"{value:.4f}" for name, value in figures.items()}
     entropy = {"unigram entropy of the training corpus": f"{manifest['unigram_entropy']:.4f}"}
-    on = {"split": split, "number": taken, "length": rows.length, "masked": rows.masks}
+    which = {"split": split, "number": taken, "length": rows.length, "masked": rows.masks}
     title = f"{model} on {data} ({split}, {taken:,} rows of {rows.length}, {rows.masks} masked)"
-    return Result({**figures, "rows": on}, Facts(title, {**shown, **entropy}))
+    return Result({**figures, "rows": which}, Facts(title, {**shown, **entropy}))
 
 
 def network_with_head(folder: Path, head: Head, *, or_discriminator: bool = False) -> Encoder:
