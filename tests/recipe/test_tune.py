@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tomllib
 from pathlib import Path
+from statistics import mean
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,7 @@ from bertwright.hub.encoder_folder import save_model
 from bertwright.model.build import build_encoder, named_size
 from bertwright.result import Result
 from bertwright.search import time_plan
+from bertwright.search.finals import FINALISTS, ROUNDS
 from bertwright.search.shared_study import opened
 from bertwright.search.task_trials import TaskTrials
 from bertwright.tokenizer.load import load_tokenizer
@@ -88,8 +90,12 @@ def test_a_study_finds_a_winner_goes_on_and_refuses_others(
     trials, winner = figures["trials"], figures["winner"]
     assert [one["model"] for one in trials[:2]] == [str(one) for one in models]
     assert [one["defaults"] for one in trials] == [True, True, False, False]
-    assert winner["dev"] == max(one["dev"] for one in trials if one["whole"])
-    assert winner["dev"] >= figures["defaults"]["dev"]
+    finalists = [one for one in trials if one["further"]]
+    assert sorted(one["dev"] for one in finalists)[-1] == max(one["dev"] for one in trials if one["whole"])
+    assert any(one["defaults"] for one in finalists)
+    assert [len(one["further"]) for one in finalists] == [ROUNDS] * FINALISTS
+    assert mean(winner["further"]) == max(mean(one["further"]) for one in finalists)
+    assert "run again to choose" in str(figures)
     assert all(one["settings"].get("schedule.epochs", 3) <= 12 for one in trials)
     assert figures["retrained"]["seeds"] == 2
     assert len(figures["retrained"]["test_each"]) == 2
@@ -299,7 +305,7 @@ def test_pretraining_is_tuned_on_short_runs(data: Path, tmp_path: Path, monkeypa
     assert figures["defaults"]["trial"] == 0
     assert len({one["schedule"]["minutes"] for one in calls}) == 1
     assert 1 < calls[0]["schedule"]["minutes"] < 20 / 15
-    assert [one["seed"] for one in calls] == [0, 0, 0, 0, 1]
+    assert [one["seed"] for one in calls] == [0] * 4 + [1] * 3 + [2] * 3 + [3] * 3 + [4]  # trials, finals, winner
     recipe = tomllib.loads((out / "recipe.toml").read_text())
     assert recipe["extends"] == "classic-fast"
     assert recipe["optimizer"] == {

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
-from statistics import stdev
+from statistics import mean, stdev
 from typing import Any
 
 from bertwright.log import Block, Facts, ResultTable
@@ -41,6 +41,10 @@ def study_facts(figures: Figures, out: Path) -> dict[str, str]:
     }
     if defaults is not None:
         facts["the defaults"] = f"{defaults['dev']:.4f} ({defaults['model']})"
+    finalists = [one for one in figures["trials"] if one["further"]]
+    if len(finalists) > 1:
+        shown = [f"trial {one['trial']} {further_text(one)}" for one in finalists]
+        facts["run again to choose"] = ", ".join(shown)
     for split in ("dev", "test"):
         if split in run:
             every = run.get(f"{split}_each", [])
@@ -52,6 +56,12 @@ def study_facts(figures: Figures, out: Path) -> dict[str, str]:
     facts["recipe"] = str(out / figures["recipe"])
     facts["model"] = str(out / "winner" / "model")
     return facts
+
+
+def further_text(trial: Figures) -> str:
+    """Return the mean of the runs that a trial has in the finals, and how many they are; nothing where it has none."""
+    count = len(trial["further"])
+    return f"{mean(trial['further']):.4f} ({count} {'run' if count == 1 else 'runs'})" if count else ""
 
 
 def runs_text(count: int, figures: Figures) -> str:
@@ -69,13 +79,16 @@ def settings_line(trial: Figures) -> str:
 def trial_table(figures: Figures, most: int | None = None) -> ResultTable:
     """Return the trials, the best first, those that were not stopped before the others."""
     ranked = sorted(figures["trials"], key=lambda one: (not one["whole"], -figures["sign"] * one["dev"]))
+    again = any(one["further"] for one in ranked)
     several = len({one["model"] for one in ranked}) > 1
     rows = []
     for one in ranked[:most]:
         name = f"{one['trial']}{' (defaults)' if one['defaults'] else ''}"
         shown = [f"{one['dev']:.4f}", str(len(one["runs"])), f"{one['seconds']:.0f}"]
+        shown += [further_text(one)] if again else []
         rows.append([name, *shown, *([one["model"]] if several else []), settings_line(one)])
-    header = ["trial", figures["metric"], "runs", "seconds", *(["model"] if several else []), "settings"]
+    beside = [*(["run again"] if again else []), *(["model"] if several else [])]
+    header = ["trial", figures["metric"], "runs", "seconds", *beside, "settings"]
     return ResultTable("the best trials" if most else "trials", header, rows)
 
 

@@ -14,6 +14,10 @@ KEPT_EVERY = 5.0
 """Seconds between two times that they are written down: so much of a killed process is not counted."""
 
 
+class OutOfTimeError(Exception):
+    """The time of the search is up, in the middle of a run."""
+
+
 @dataclass
 class StudyClock:
     """The seconds of a study: those it had when this process came to it, and those since then.

@@ -12,6 +12,7 @@ from optuna.importance import FanovaImportanceEvaluator, get_param_importances
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from bertwright.search.base import Tunable
+from bertwright.search.finals import winner
 from bertwright.search.shared_study import USUAL, WHY, SharedStudy, runs_of
 from bertwright.search.trials import flat
 
@@ -21,10 +22,10 @@ FEWEST = 5
 
 def study_figures(shared: SharedStudy, tunable: Tunable) -> dict[str, Any]:
     """Return what a study has found so far, as result.json holds it; there is a winner."""
-    best = shared.best()
+    best = winner(shared)
     assert best is not None
     tried = shared.tried()
-    trials = [trial_figures(one, tunable) for one in tried]
+    trials = [trial_figures(one, tunable) | {"further": further_figures(shared, one)} for one in tried]
     by_number = {one["trial"]: one for one in trials}
     usual = [one for one in trials if one["defaults"] and one["whole"]]
     defaults = max(usual, key=lambda one: tunable.sign * one["dev"], default=None)
@@ -36,6 +37,20 @@ def study_figures(shared: SharedStudy, tunable: Tunable) -> dict[str, Any]:
         "trials": trials,
         "importance": importance(tried, tunable),
     }
+
+
+def further_figures(shared: SharedStudy, trial: FrozenTrial) -> list[float]:
+    """Return the figures on dev of the runs that a trial has in the finals."""
+    return [run.figure for run in shared.further_runs(trial.number)]
+
+
+def judged_by(trial: Mapping[str, Any]) -> float:
+    """Return the figure of a trial that a winner is chosen by: the mean of its runs in the finals, if it has any.
+
+    >>> judged_by({"dev": 0.9, "further": [0.7, 0.8]}), judged_by({"dev": 0.9, "further": []})
+    (0.75, 0.9)
+    """
+    return float(mean(trial["further"] or [trial["dev"]]))
 
 
 def trial_figures(trial: FrozenTrial, tunable: Tunable) -> dict[str, Any]:

@@ -32,8 +32,11 @@ from bertwright.search.space import distribution_of
 
 DATABASE, PROCESSES = "study.db", "processes"
 NAME = "tune"
-RUNS, USUAL, OWNER, WHY = "runs", "usual", "owner", "why"
-"""Attributes of a trial: its runs, whether it is the defaults, its process, and why it ended early."""
+RUNS, USUAL, OWNER, WHY, RUN = "runs", "usual", "owner", "why", "run"
+"""Attributes of a trial: its runs, whether it is the defaults, its process, and why it ended early; of a run of the
+finals: its process, why it failed, and what it found."""
+FURTHER = "further"
+"""The first word of the attributes of the study that hold the runs of the finals, by trial and number."""
 LOCK_SECONDS = 60.0
 """Seconds that a process waits for another one that writes to the database."""
 PRUNED_BELOW = 0.05
@@ -72,6 +75,7 @@ class SharedStudy:
     def others_work(self) -> bool:
         """Return whether another living process has a trial in work."""
         owners = {one.user_attrs.get(OWNER) for one in self.trials(TrialState.RUNNING)}
+        owners |= {one[OWNER] for one in self._further().values() if RUN not in one and WHY not in one}
         return any(self._is_alive(owner) for owner in owners - {self.owner})
 
     def _is_alive(self, owner: str | None) -> bool:
@@ -98,11 +102,56 @@ class SharedStudy:
         """Return the trials that ended with a run at least, in their order."""
         return [one for one in self.trials(TrialState.COMPLETE, TrialState.PRUNED) if one.user_attrs.get(RUNS)]
 
-    def best(self) -> FrozenTrial | None:
-        """Return the trial with the best mean over all its runs, of equal ones the earliest; None before the first."""
-        sign = 1 if self.study.direction == optuna.study.StudyDirection.MAXIMIZE else -1
+    @property
+    def sign(self) -> int:
+        """1 where a larger figure is better, else -1."""
+        return 1 if self.study.direction == optuna.study.StudyDirection.MAXIMIZE else -1
+
+    def ranked(self) -> list[FrozenTrial]:
+        """Return the trials that have all their runs, the best mean first, of equal ones the earliest."""
         whole = self.trials(TrialState.COMPLETE)
-        return max(whole, key=lambda one: (sign * float(one.value or 0.0), -one.number), default=None)
+        return sorted(whole, key=lambda one: (-self.sign * float(one.value or 0.0), one.number))
+
+    def best(self) -> FrozenTrial | None:
+        """Return the best trial of the search; None before the first."""
+        return next(iter(self.ranked()), None)
+
+    def further_runs(self, trial: int) -> list[Run]:
+        """Return the runs of the finals that a trial, by its number, has so far."""
+        return [Run.from_json(one[RUN]) for (of, _), one in self._further().items() if of == trial and RUN in one]
+
+    def failed(self) -> set[int]:
+        """Return the numbers of the trials that had a run in the finals which did not end."""
+        return {of for (of, _), one in self._further().items() if WHY in one}
+
+    def taken(self, trial: FrozenTrial) -> set[int]:
+        """Return the numbers of the runs of the finals that a trial has, or that a living process has in work."""
+        every = {number: one for (of, number), one in self._further().items() if of == trial.number}
+        return {number for number, one in every.items() if RUN in one or self._is_alive(one[OWNER])}
+
+    def claim(self, trial: FrozenTrial, number: int) -> None:
+        """Say that this process does a run of the finals."""
+        self._write_further(trial, number, {OWNER: self.owner})
+
+    def keep_further(self, trial: FrozenTrial, number: int, run: Run) -> None:
+        """Write down what a run of the finals found."""
+        self._write_further(trial, number, {OWNER: self.owner, RUN: run.as_json()})
+
+    def give_up(self, trial: FrozenTrial, number: int, *, why: str = "") -> None:
+        """Say that this process no longer does a run of the finals, and `why` it failed, if it did."""
+        self._write_further(trial, number, {OWNER: self.owner, WHY: why} if why else None)
+
+    def _write_further(self, trial: FrozenTrial, number: int, value: dict[str, Any] | None) -> None:
+        self.study.set_user_attr(f"{FURTHER} {trial.number} {number}", value)
+
+    def _further(self) -> dict[tuple[int, int], dict[str, Any]]:
+        """Return what is known of runs of the finals, by trial and number."""
+        found = {}
+        for name, value in self.study.user_attrs.items():
+            word, *numbers = name.split()
+            if word == FURTHER and value is not None:
+                found[int(numbers[0]), int(numbers[1])] = value
+        return dict(sorted(found.items()))
 
 
 def runs_of(trial: FrozenTrial | Trial) -> list[Run]:

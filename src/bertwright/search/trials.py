@@ -1,7 +1,7 @@
 """Runs trials until the time is up: asks for settings, trains them run by run, stops those that are clearly worse.
 
-The time of the winner's seeds is kept back all along: a trial begins only where it and the seeds of whoever is best
-afterwards still fit.
+The time of the finals, and of the winner's seeds, is kept back all along: a trial begins only where it and the seeds of
+whoever is best afterwards still fit.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 from bertwright.errors import TrainingError
 from bertwright.log import note
 from bertwright.search.base import MODEL, Run, Tunable
-from bertwright.search.clock import StudyClock
+from bertwright.search.clock import OutOfTimeError, StudyClock
+from bertwright.search.finals import ROUNDS, Finals, winner
 from bertwright.search.search_console import SearchConsole
 from bertwright.search.shared_study import RUNS, USUAL, WHY, SharedStudy, runs_of
 from bertwright.train.callbacks.base import Callback, StepReport
@@ -25,10 +26,6 @@ MISSES = 10
 """Trials in a row that would take too long, or have no run that ends, after which the search ends."""
 MARGIN = 1.1
 """Factor on the seconds that something will take, since it may take longer."""
-
-
-class OutOfTimeError(Exception):
-    """The time of the search is up, in the middle of a run."""
 
 
 @dataclass
@@ -52,9 +49,10 @@ class Watch(Callback):
 class Search:
     """The search of one process.
 
-    runs   of a trial that is not stopped before
-    seeds  that the winner will be trained with
-    most   trials at most; None for as many as there is time for
+    runs       of a trial that is not stopped before
+    seeds      that the winner will be trained with
+    most       trials at most; None for as many as there is time for
+    processes  that search
     """
 
     shared: SharedStudy
@@ -64,9 +62,10 @@ class Search:
     runs: int
     seeds: int
     most: int | None = None
+    processes: int = 1
 
     def go(self) -> None:
-        """Run trials until there is no time for another."""
+        """Run trials until there is no time for another, then the finals."""
         misses = 0
         while misses < MISSES and not self._is_done():
             trial = self.shared.ask(self.tunable.space)
@@ -77,7 +76,13 @@ class Search:
             else:
                 self.shared.study.tell(trial, state=TrialState.FAIL)
                 misses += 1
+        Finals(self).go()
         self.clock.keep()
+
+    @property
+    def first_new_seed(self) -> int:
+        """The number of the first run that the search does not use: trials have the first ones, finalists the next."""
+        return self.runs + ROUNDS
 
     def _is_done(self) -> bool:
         """Return whether there are enough trials, no others to try, or no time for the shortest."""
@@ -111,8 +116,8 @@ class Search:
         return mean(self.tunable.sign * (one.figure - other.figure) for one, other in pairs) < 0
 
     def _fits(self, params: Mapping[str, Any]) -> bool:
-        """Return whether there is time for a run of a trial, and for the seeds of the winner, whoever it is then."""
-        return self.clock.left > self.run_seconds(params) + self.kept_seconds(params)
+        """Return whether there is time for a run of a trial, the finals, and the seeds of the winner, whoever it is."""
+        return self.clock.left > self.run_seconds(params) + Finals(self).seconds() + self.kept_seconds(params)
 
     def run_seconds(self, params: Mapping[str, Any]) -> float:
         """Return about how many seconds a run takes, by how long others of the same model took."""
@@ -120,8 +125,8 @@ class Search:
 
     def kept_seconds(self, params: Mapping[str, Any] | None = None) -> float:
         """Return the seconds that are kept back for the winner, be it the best one so far or a trial of `params`."""
-        best = self.shared.best()
-        candidates = [one for one in (None if best is None else best.params, params) if one is not None]
+        leading = [one.params for one in (self.shared.best(), winner(self.shared)) if one is not None]
+        candidates = leading if params is None else [*leading, params]
         each = (self._pace(one) * self.tunable.retraining_seconds(one) for one in candidates)
         return MARGIN * self.seeds * max(each, default=0.0)
 
@@ -168,7 +173,11 @@ class Search:
     def _run(self, trial: Trial, number: int) -> Run:
         what = f"trial {trial.number}, run {number + 1} of {self.runs}"
         kept = 0.0 if self.shared.best() is None else self.kept_seconds()
-        return self.tunable.run(trial.params, number, Watch(self.clock, self.console, kept, what))
+        return self.run_watched(trial.params, number, what, kept=kept)
+
+    def run_watched(self, params: Mapping[str, Any], number: int, what: str, *, kept: float) -> Run:
+        """Train run `number` of a trial; raises OutOfTimeError where no more than `kept` seconds are left."""
+        return self.tunable.run(params, number, Watch(self.clock, self.console, kept, what))
 
     def _say(self, trial: Trial, runs: list[Run]) -> None:
         best = self.shared.best()

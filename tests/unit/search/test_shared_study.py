@@ -16,12 +16,13 @@ from optuna.trial import TrialState, create_trial
 from bertwright.config import Between, OneOf, Range
 from bertwright.errors import TrainingError
 from bertwright.search.base import Params, Run, Tunable
-from bertwright.search.clock import StudyClock
+from bertwright.search.clock import OutOfTimeError, StudyClock
+from bertwright.search.finals import FINALISTS, ROUNDS, winner
 from bertwright.search.outcome import importance, study_figures
 from bertwright.search.search_console import SearchConsole
 from bertwright.search.shared_study import RUNS, WHY, SharedStudy, opened, runs_of
 from bertwright.search.space import distribution_of
-from bertwright.search.trials import OutOfTimeError, Search
+from bertwright.search.trials import Search
 from bertwright.train.callbacks.base import Callback
 
 
@@ -111,14 +112,86 @@ def test_trials_worse_on_all_pairs_are_stopped_after_a_run_and_close_ones_are_no
 
 
 def test_time_is_kept_back_for_the_winner(tmp_path: Path) -> None:
-    """Of 10 s, runs of 1 s and a seed of 2 s, each with a margin of a tenth: no run begins with 3.3 s left or less."""
+    """Of 10 s, runs of 1 s and a seed of 2 s, each with a margin of a tenth: no run begins with 3.3 s left or less.
+
+    A third of what is left beside the seed is for the finals, 2.6 s: no trial begins with 5.9 s left or less.
+    """
     hill = Hill()
     with opened(tmp_path, hill) as shared:
         found = search_of(shared, hill, limit=10.0, runs=1)
         found.go()
-        assert len(shared.tried()) == 7
+        assert len(shared.tried()) == 5
+        assert [number for _, number in hill.done[5:]] == [1, 1]
         assert found.clock.left == 3.0
         assert found.kept_seconds() == pytest.approx(2.2)
+
+
+def test_where_there_is_no_time_for_two_more_runs_the_search_alone_chooses(tmp_path: Path) -> None:
+    hill = Hill()
+    with opened(tmp_path, hill) as shared:
+        search_of(shared, hill, limit=8.0, runs=1).go()
+        assert len(shared.tried()) == 5
+        assert {number for _, number in hill.done} == {0}
+        chosen, best = winner(shared), shared.best()
+    assert chosen is not None
+    assert best is not None
+    assert chosen.number == best.number
+
+
+def test_finalists_have_new_seeds_and_lucky_trials_lose(tmp_path: Path) -> None:
+    """A seed made a trial look better than the defaults: its further runs say what it is, and the defaults win."""
+    hill = Hill(lambda params, number: 0.5 + (params["x"] == 0.5) * (0.3 if number == 0 else -0.1))
+    with opened(tmp_path, hill) as shared:
+        found = search_of(shared, hill, limit=1000.0, runs=1, most=4)
+        found.go()
+        figures = study_figures(shared, hill)
+        chosen, best = winner(shared), shared.best()
+    assert best is not None
+    assert chosen is not None
+    assert best.params["x"] == 0.5
+    assert chosen.params["x"] == 0.2
+    assert figures["winner"]["defaults"]
+    assert figures["winner"]["further"] == [0.5] * ROUNDS
+    again = [(x, number) for x, number in hill.done if number > 0]
+    assert len(again) == FINALISTS * ROUNDS
+    assert sorted({number for _, number in again}) == [1, 2, 3]
+    assert {0.2, 0.5} < {x for x, _ in again}
+    assert found.first_new_seed == 4
+
+
+def test_a_finalist_that_fails_makes_room_for_the_next(tmp_path: Path) -> None:
+    def figure(params: Params, number: int) -> float:
+        if params["x"] == 0.5 and number == 2:
+            raise TrainingError("the run diverged")
+        return 1 - abs(params["x"] - 0.5)
+
+    hill = Hill(figure)
+    with opened(tmp_path, hill) as shared:
+        search_of(shared, hill, runs=1, most=6).go()
+        figures = study_figures(shared, hill)
+        assert shared.failed() == {1}
+    assert [len(one["further"]) for one in figures["trials"] if one["drawn"]["x"] == 0.5] == [1]
+    assert figures["winner"]["drawn"]["x"] != 0.5
+    assert sorted(len(one["further"]) for one in figures["trials"])[-FINALISTS:] == [ROUNDS] * FINALISTS
+
+
+def test_a_run_of_the_finals_that_a_killed_process_had_is_done_by_the_next(tmp_path: Path) -> None:
+    hill = Hill()
+    with opened(tmp_path, hill) as shared:
+        search_of(shared, hill, limit=9.9, runs=1).go()
+        trial = shared.ranked()[0]
+        shared.claim(trial, 2)
+        assert shared.taken(trial) == {0, 2}
+    with opened(tmp_path, hill) as later:
+        assert later.taken(trial) == {0}
+        assert not later.others_work()
+        later.claim(trial, 1)
+        with opened(tmp_path, hill) as other:
+            assert other.others_work()
+            assert other.taken(trial) == {0, 1}
+        later.keep_further(trial, 1, Run(0.5, (0.5,), 1.0))
+        assert not other.others_work()
+        assert [run.figure for run in later.further_runs(trial.number)][1] == 0.5
 
 
 def test_a_run_that_fails_or_has_no_time_ends_its_trial_alone(tmp_path: Path) -> None:
@@ -172,7 +245,7 @@ with opened(Path({str(tmp_path)!r}), hill) as shared:
         assert len(first) == 1
         assert first[0].state == TrialState.COMPLETE
         assert len(first[0].user_attrs[RUNS]) == 3
-        assert [number for x, number in hill.done if x == 0.2] == [1, 2]
+        assert [number for x, number in hill.done if x == 0.2][:2] == [1, 2]
         assert shared.study.trials[0].state == TrialState.FAIL
         assert first[0].user_attrs["usual"]
     process.stdin.close()

@@ -154,7 +154,9 @@ def search(
     """Run the trials of this process until the time is up, on its part of the cores; return the search."""
     console, before = SearchConsole(), torch.get_num_threads()
     torch.set_num_threads(call.threads)
-    found = Search(shared, tunable, clock, console, runs=runs, seeds=call.seeds, most=call.trials)
+    found = Search(
+        shared, tunable, clock, console, runs=runs, seeds=call.seeds, most=call.trials, processes=call.processes
+    )
     try:
         found.go()
     finally:

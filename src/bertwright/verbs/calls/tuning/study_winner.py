@@ -16,7 +16,8 @@ from bertwright.nested import merge
 from bertwright.reports.search_report import study_tables, write_study_report
 from bertwright.result import Result
 from bertwright.search.clock import StudyClock
-from bertwright.search.outcome import by_model, study_figures
+from bertwright.search.finals import winner
+from bertwright.search.outcome import by_model, judged_by, study_figures
 from bertwright.search.shared_study import SharedStudy
 from bertwright.search.task_trials import UNCOMPILED, TaskTrials
 from bertwright.search.trials import Search
@@ -46,7 +47,7 @@ def finish(
     searched = clock.spent
     with FileLock(out / WINNER_LOCK):
         figures = {"task": call.task, **study_figures(shared, tunable)}
-        best = shared.best()
+        best = winner(shared)
         assert best is not None
         settings = merge(call.settings, tunable.settings(best.params))
         write_text(out / RECIPE, recipe_text(call, figures, settings))
@@ -80,7 +81,7 @@ def retrain(
 
     Fewer seeds than asked for where the `room`, in seconds, is too small for all; a run of an earlier process goes on.
     """
-    best, folder = shared.best(), Path(call.out) / WINNER
+    best, folder = winner(shared), Path(call.out) / WINNER
     assert best is not None
     kept = shared.study.user_attrs.get(RETRAINED, {})
     same = kept.get("trial") == best.number
@@ -94,8 +95,8 @@ def retrain(
     shared.study.set_user_attr(RETRAINED, {"trial": best.number, "seeds": seeds})
     note(f"training the winner, trial {best.number}, with {seeds} new {'seed' if seeds == 1 else 'seeds'}")
     if isinstance(tunable, PretrainTrials):
-        return pretrain_winner(tunable, folder, tunable.settings(best.params), first=found.runs, seeds=seeds)
-    first = int(settings.get("seed", 0)) + found.runs
+        return pretrain_winner(tunable, folder, tunable.settings(best.params), first=found.first_new_seed, seeds=seeds)
+    first = int(settings.get("seed", 0)) + found.first_new_seed
     figures = finetune(
         call.task,
         tunable.model(best.params),
@@ -149,16 +150,16 @@ def model_figures(tunable: TaskTrials | PretrainTrials, figures: Mapping[str, An
 
 def recipe_text(call: StudyCall, figures: Mapping[str, Any], settings: Mapping[str, Any]) -> str:
     """Return the recipe of the winner as TOML, with the command that uses it."""
-    winner, metric = figures["winner"], figures["metric"]
-    beside = "" if figures["defaults"] is None else f", the defaults {figures['defaults']['dev']:.4f}"
-    head = [f"# Found by bertwright tune {call.task}: {metric} on dev {winner['dev']:.4f}{beside}."]
+    chosen, metric = figures["winner"], figures["metric"]
+    beside = "" if figures["defaults"] is None else f", the defaults {judged_by(figures['defaults']):.4f}"
+    head = [f"# Found by bertwright tune {call.task}: {metric} on dev {judged_by(chosen):.4f}{beside}."]
     if call.task == "pretrain":
         words = ["bertwright", "pretrain", "--data", *call.data, "--recipe", RECIPE, "--out", "run"]
         base = call.recipe or "classic-fast"
         extends = str(Path(base).resolve()) if base.endswith(".toml") else base
         content: dict[str, Any] = {"extends": extends, **settings}
     else:
-        words = ["bertwright", "finetune", call.task, "--model", winner["model"], "--train", call.files["train"]]
+        words = ["bertwright", "finetune", call.task, "--model", chosen["model"], "--train", call.files["train"]]
         words += ["--recipe", RECIPE, "--out", "run"]
         content = {"task": call.task, **settings}
     return "\n".join([*head, f"# {shlex.join(words)}", tomli_w.dumps(without_none(content))])
