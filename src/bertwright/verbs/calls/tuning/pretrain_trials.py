@@ -33,7 +33,7 @@ from bertwright.verbs.pretrain import pretrain
 
 DEFAULT_RECIPE = "classic-fast"
 TRIALS = 14
-"""Trials that there should be time for."""
+"""Runs of trials and of the finals that there should be time for."""
 LEAST_SECONDS, LEAST_STEPS = 30.0, 100
 """What a run must have time for."""
 BESIDE = 10.0

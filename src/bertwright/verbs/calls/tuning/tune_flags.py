@@ -40,8 +40,8 @@ class TuneCall(TypedDict, total=False):
     recipe: Annotated[Path, Sets(default="none; pretrain classic-fast")]
     """TOML file of settings that all trials share; of pretrain also the name of a recipe."""
     minutes: Annotated[float, Sets(default="30")]
-    """Time of the study, for everything: reading, measuring, trials, and the seeds of the winner. Where a study is
-    done, more minutes than before go on with it."""
+    """Time of the study, for everything: reading, measuring, trials, running the best of them again, and the seeds of
+    the winner. Where a study is done, more minutes than before go on with it."""
     num_seeds: Annotated[int, Sets(default="3; pretrain 1")]
     """Seeds that the winner is trained with at the end; none of them was in the search."""
     folds: Annotated[int, Sets(default="none")]
