@@ -16,6 +16,8 @@ from bertwright.train.callbacks.base import Callback
 
 MODEL = "model"
 """The name of the model among the parameters of a trial, where there are several to choose from."""
+ROWS = "batches.rows"
+"""The name of the batch size of a task among them."""
 Params = Mapping[str, Any]
 """What a trial has drawn from the space, by the dotted names of settings."""
 

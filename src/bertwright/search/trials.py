@@ -15,7 +15,7 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 
 from bertwright.errors import TrainingError
 from bertwright.log import note
-from bertwright.search.base import MODEL, Run, Tunable
+from bertwright.search.base import MODEL, ROWS, Run, Tunable
 from bertwright.search.clock import OutOfTimeError, StudyClock
 from bertwright.search.finals import ROUNDS, Finals, winner
 from bertwright.search.search_console import SearchConsole
@@ -131,12 +131,17 @@ class Search:
         return MARGIN * self.seeds * max(each, default=0.0)
 
     def _pace(self, params: Mapping[str, Any]) -> float:
-        """Return how much longer runs of a model take than was thought: the median of those that are done."""
-        model, found = self.tunable.model(params), []
+        """Return how much longer runs of a model take than was thought: the median of those that are done.
+
+        Of runs with the same batch size, where there are any: the fewer rows a step has, the longer an epoch takes.
+        """
+        model, found, alike = self.tunable.model(params), [], []
         for one in self.shared.tried():
             if self.tunable.model(one.params) == model:
-                found += [run.seconds / self.tunable.run_seconds(one.params) for run in runs_of(one)]
-        return max(0.5, median(found)) if found else 1.0
+                ratios = [run.seconds / self.tunable.run_seconds(one.params) for run in runs_of(one)]
+                found += ratios
+                alike += ratios if one.params.get(ROWS) == params.get(ROWS) else []
+        return max(0.5, median(alike or found)) if found else 1.0
 
     def run_trial(self, trial: Trial) -> bool:
         """Train a trial run by run, and write down after each what it found; return whether it has a run."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -15,7 +15,7 @@ from optuna.trial import TrialState, create_trial
 
 from bertwright.config import Between, OneOf, Range
 from bertwright.errors import TrainingError
-from bertwright.search.base import Params, Run, Tunable
+from bertwright.search.base import ROWS, Params, Run, Tunable
 from bertwright.search.clock import OutOfTimeError, StudyClock
 from bertwright.search.finals import FINALISTS, ROUNDS, winner
 from bertwright.search.outcome import importance, study_figures
@@ -124,6 +124,23 @@ def test_time_is_kept_back_for_the_winner(tmp_path: Path) -> None:
         assert [number for _, number in hill.done[5:]] == [1, 1]
         assert found.clock.left == 3.0
         assert found.kept_seconds() == pytest.approx(2.2)
+
+
+def test_how_long_a_run_takes_is_known_by_those_with_the_same_batch_size(tmp_path: Path) -> None:
+    """Runs with half the batch take twice as long, which the estimate of a run does not know."""
+    hill = Hill()
+    hill.space = {"x": Between(0.0, 1.0), ROWS: OneOf((0.5, 1.0))}
+    hill.first = [{"x": 0.2, ROWS: 1.0}, {"x": 0.3, ROWS: 0.5}, {"x": 0.4, ROWS: 1.0}]
+    done = hill.run
+    hill.run = lambda params, number, watch: replace(done(params, number, watch), seconds=1 / params[ROWS])  # type: ignore[method-assign]
+    with opened(tmp_path, hill) as shared:
+        found = search_of(shared, hill, runs=1, most=1)
+        found.go()
+        assert found.run_seconds({"x": 0.1, ROWS: 0.5}) == pytest.approx(1.1)
+        later = search_of(shared, hill, runs=1, most=3)
+        later.go()
+    assert found.run_seconds({"x": 0.1, ROWS: 0.5}) == pytest.approx(2.2)
+    assert found.run_seconds({"x": 0.1, ROWS: 1.0}) == pytest.approx(1.1)
 
 
 def test_where_there_is_no_time_for_two_more_runs_the_search_alone_chooses(tmp_path: Path) -> None:
