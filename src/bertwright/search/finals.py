@@ -80,10 +80,11 @@ class Finals:
         """Return the next run, a finalist and a number from 0, which is this process's from now on; None at the end."""
         shared = self.search.shared
         with shared.alone():
-            taken = {one.number: shared.taken(one) for one in self.finalists()}
+            finalists = self.finalists()
+            taken = {one.number: shared.taken(one) for one in finalists}
             if not taken:
                 return None
-            trial = min(self.finalists(), key=lambda one: len(taken[one.number]))
+            trial = min(finalists, key=lambda one: len(taken[one.number]))
             number = next(number for number in range(ROUNDS + 1) if number not in taken[trial.number])
             if number >= ROUNDS or self.search.clock.left <= self.search.run_seconds(trial.params) + self._kept():
                 return None

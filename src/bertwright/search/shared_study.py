@@ -73,7 +73,7 @@ class SharedStudy:
         return len(left)
 
     def others_work(self) -> bool:
-        """Return whether another living process has a trial in work."""
+        """Return whether another living process has a trial, or a run of the finals, in work."""
         owners = {one.user_attrs.get(OWNER) for one in self.trials(TrialState.RUNNING)}
         owners |= {one[OWNER] for one in self._further().values() if RUN not in one and WHY not in one}
         return any(self._is_alive(owner) for owner in owners - {self.owner})
