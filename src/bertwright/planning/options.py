@@ -30,6 +30,12 @@ USUAL_TOKENS, BATCH_POWER = 12e6, 0.4
 """Tokens of a run that the recipe's batch was chosen for (20 minutes on 2 cores), and the power of tokens that the best
 batch grows with: about 0.4, whatever the size (Bergsma et al., 2025, "Power Lines", arXiv:2505.13738, section 3)."""
 
+A_WEIGHT = (100, 2000)
+"""Tokens a weight at which the compute of a masked model is best spent: 10 to 100 times those of causal ones, 10 to 20
+(Dervishi et al., 2025, "OptiBERT", EMNLP). Our law has runs with less than a hundred and says nothing of the end."""
+SAME = 5e-3
+"""Fraction of a loss that seeds alone move it by: sizes so near to the best one are as good."""
+
 
 @dataclass(frozen=True)
 class Option:
@@ -137,5 +143,11 @@ def option_of(
 
 
 def best(options: Sequence[Option]) -> Option:
-    """Return the option whose expected loss is lowest."""
-    return min(options, key=lambda option: option.loss)
+    """Return the smallest option whose expected loss is as good as the lowest.
+
+    A size that would see more tokens a weight than published laws have a use for is left to a larger one.
+    """
+    useful = [option for option in options if option.fresh <= A_WEIGHT[1] * option.body]
+    useful = useful or [max(options, key=lambda option: option.body)]
+    lowest = min(option.loss for option in useful)
+    return min((one for one in useful if one.loss <= lowest * (1 + SAME)), key=lambda option: option.body)

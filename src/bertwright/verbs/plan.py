@@ -9,13 +9,14 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from bertwright.corpus.vocabulary import vocabulary_size
 from bertwright.errors import UsageError
 from bertwright.files import human_bytes
 from bertwright.flags import with_flags
 from bertwright.log import Facts, Lines, ResultTable
 from bertwright.model.random_state import kept_random_state
 from bertwright.planning.gpus import gpu_named
-from bertwright.planning.options import Option, best
+from bertwright.planning.options import A_WEIGHT, Option, best
 from bertwright.result import Result
 from bertwright.verbs.calls.plan_file import write_plan
 from bertwright.verbs.calls.plan_flags import RECIPE, Budget, PlanCall, budget_of
@@ -24,6 +25,8 @@ from bertwright.verbs.prepare import prepare
 
 VOCAB_SIZE = 8192
 """Vocabulary of a plan without data: that of the runs behind the law."""
+BYTES_A_TOKEN = 4.3
+"""Of English text and that vocabulary: 111 MB are 26 million tokens."""
 FEW_PASSES = 4
 """Passes over the data up to which each is worth nearly as much as fresh text (Muennighoff et al., 2023)."""
 
@@ -93,8 +96,8 @@ def shown(
     rows = [
         [
             f"{option.size}{' *' * (option is chosen)}", f"{option.tokens_per_second:,.0f}", f"{option.steps:,}",
-            human_tokens(option.tokens), "-" if data is None else f"{option.passes:.2f}",
-            f"{expected(option)}{'' if option.known else ' ?'}", human_bytes(option.memory),
+            human_tokens(option.tokens), "-" if data is None else f"{option.passes:,.2f}",
+            expected(option), human_bytes(option.memory),
         ]
         for option in planned.options
     ]  # fmt: skip
@@ -103,8 +106,11 @@ def shown(
         "batch": f"{chosen.rows} rows of {chosen.length} tokens"
         + (f", in {chosen.accumulation} micro-batches" if chosen.accumulation > 1 else ""),
         "run": f"{chosen.steps:,} steps of {chosen.seconds:.3g} s, {human_tokens(chosen.tokens)} tokens",
-        "tokens a weight": f"{chosen.tokens / chosen.body:,.1f} (of the {chosen.body:,} outside the vocabulary)",
-        "held-out loss": f"{expected(chosen)} nats a token, 9 times in 10",
+        "tokens a weight": f"{chosen.tokens / chosen.body:,.1f} (of the {chosen.body:,} outside the vocabulary; "
+        f"published for masked models: {A_WEIGHT[0]:,} to {A_WEIGHT[1]:,})",
+        "held-out loss": f"{expected(chosen)} nats a token, 9 times in 10"
+        if chosen.known
+        else f"about {chosen.loss:.2f} nats a token: a guess",
         "memory": f"about {human_bytes(chosen.memory)}{' a GPU' if budget.gpu else ''}",
         "disk": f"about {human_bytes(planned.disk[chosen.size])}",
         **({} if budget.cost is None else {"cost": f"{budget.cost:,.2f}"}),
@@ -123,15 +129,19 @@ def human_tokens(count: float) -> str:
 
 
 def expected(option: Option) -> str:
-    """Return the loss to expect and its interval."""
-    return f"{option.loss:.2f} ({option.interval[0]:.2f} to {option.interval[1]:.2f})"
+    """Return the loss to expect and its interval, or that it is a guess."""
+    low, high = option.interval
+    return f"{option.loss:.2f} ({low:.2f} to {high:.2f})" if option.known else f"{option.loss:.2f} ?"
 
 
 def remarks(chosen: Option, planned: Planned, budget: Budget, data: Path | str | None, file: Path | None) -> list[str]:
     """Return what to know about a plan, a sentence a line, and the command that runs it."""
     lines = [f"warning: {warning}" for warning in chosen.warnings]
     if not all(option.known for option in planned.options):
-        lines.append("?  outside the sizes and tokens that the law was fitted on: a guess")
+        lines.append(
+            f"?  a guess: the runs behind the law have {human_tokens(planned.most_tokens)} tokens at most, and "
+            f"{planned.most_weights:,.0f} weights outside the vocabulary"
+        )
     if not planned.same_language:
         lines.append(f"no runs in {planned.language} stand behind the law; the loss is that of English")
     if planned.vocab_size != VOCAB_SIZE:
@@ -143,9 +153,12 @@ def remarks(chosen: Option, planned: Planned, budget: Budget, data: Path | str |
     if data is None:
         text = chosen.tokens / FEW_PASSES
         lines.append(f"text: {human_tokens(text)} tokens or more, so that the run passes over it 4 times at most")
+        suited = vocabulary_size(None, round(text * BYTES_A_TOKEN))
+        if suited != planned.vocab_size:
+            lines.append(f"vocabulary: prepare makes one of {suited:,} from so much text; nats a token differ with it")
     elif chosen.passes > FEW_PASSES:
         lines.append(
-            f"{chosen.passes:.1f} passes over the data are worth {human_tokens(chosen.fresh)} tokens of fresh text"
+            f"{chosen.passes:,.1f} passes over the data are worth {human_tokens(chosen.fresh)} tokens of fresh text"
             ": more text would help more than more time"
         )
     if planned.source:

@@ -10,7 +10,7 @@ from bertwright.model.config import BertConfig
 from bertwright.planning.gpus import GPUS, gpu_named
 from bertwright.planning.law import fit_law, read_runs
 from bertwright.planning.memory import step_memory
-from bertwright.planning.options import FITTED, RUNS, Option, fresh_tokens, law_of, option_of
+from bertwright.planning.options import A_WEIGHT, FITTED, RUNS, Option, best, fresh_tokens, law_of, option_of
 from bertwright.planning.shapes import shape_warnings
 from bertwright.train.setup.step_time import StepTime
 
@@ -56,6 +56,24 @@ def test_repeated_text_is_worth_less_than_fresh_text_and_more_than_none() -> Non
     assert fresh_tokens(5e6, 1e6) < 5e6
     assert fresh_tokens(5e6, 1e6) > 0.85 * 5e6  # four repeats are worth nearly as much, as published
     assert fresh_tokens(math.inf, 1e6) < 17e6
+
+
+def test_of_sizes_that_are_as_good_the_smallest_is_best() -> None:
+    small, large = (
+        replace(_option(), size=name, body=body) for name, body in (("small", 10_000_000), ("large", 10**9))
+    )
+    assert best([replace(small, loss=2.503), replace(large, loss=2.5)]).size == "small"
+    assert best([replace(small, loss=2.6), replace(large, loss=2.5)]).size == "large"
+
+
+def test_a_size_with_more_tokens_a_weight_than_there_is_use_for_is_left_to_a_larger_one() -> None:
+    tokens = A_WEIGHT[1] * 10_000_000 + 1.0
+    small, large = (
+        replace(_option(), size=name, body=body, fresh=tokens, loss=loss)
+        for name, body, loss in (("small", 10_000_000, 2.0), ("large", 10**8, 2.1))
+    )  # fmt: skip
+    assert best([small, large]).size == "large"
+    assert best([small]).size == "small"
 
 
 def test_memory_grows_with_the_batch_and_micro_batches_make_a_step_fit() -> None:

@@ -51,6 +51,8 @@ class Planned:
     disk           bytes that a run writes, by size
     phases         of the schedule, by size
     same_language  whether the law was fitted on runs of this language
+    most_tokens    of a run behind the law
+    most_weights   outside the vocabulary, of a run behind the law
     source         where the speed of a GPU comes from; empty where it was measured
     """
 
@@ -60,6 +62,8 @@ class Planned:
     recipe: str
     language: str
     same_language: bool
+    most_tokens: float
+    most_weights: float
     vocab_size: int
     source: str
 
@@ -99,7 +103,10 @@ def plan_options(
         f"width {FULL_WIDTH} on, in proportion below, and by several GPUs together"
     )  # fmt: skip
     phases = {name: config.schedule.phases for name, (config, _) in steps.items()}
-    return Planned(possible, disk, phases, recipe, language, same_language, dataset.vocab_size, source)
+    most_tokens, most_weights = float(law.runs.tokens.max()), float(law.runs.sizes.max())
+    return Planned(
+        possible, disk, phases, recipe, language, same_language, most_tokens, most_weights, dataset.vocab_size, source
+    )  # fmt: skip
 
 
 def sizes_of(recipe: str, settings: Mapping[str, Any], size: str | None) -> list[str]:
