@@ -136,6 +136,13 @@ def dataset(name: str) -> Callable[[], None]:
     return apply
 
 
+def sentencepiece_alone() -> None:
+    """Leave a model without a tokenizer but sentencepiece's."""
+    for name in ("tokenizer.json", "vocab.txt"):
+        Path(f"model/{name}").unlink()
+    Path("model/sentencepiece.bpe.model").write_bytes(b"pieces")
+
+
 DEEP = '{"text":' + "[" * 50_000 + "\n"
 SENTENCE = "A sentence. " * 50
 PREDICT = 'predict --model model "A [MASK]."'
@@ -143,6 +150,7 @@ PREPARE, PRETRAIN = "prepare {} --out new", "pretrain --data data --out new --si
 FINETUNE = "finetune classify --model model --train {} --dev good.tsv --out new"
 BOMB = '<!DOCTYPE m [<!ENTITY a "aaaa">]><mediawiki><page><ns>0</ns><text>&a;</text></page></mediawiki>'
 
+SHORT = "--data data --out new --steps 2 --seq-length 64"
 SPLITS = "--train good.tsv --dev good.tsv"
 CASES = [
     Case("a verb that does not exist", "prepear texts --out new"),
@@ -203,6 +211,12 @@ CASES = [
     Case("a folder mixed with itself", PRETRAIN + " --data data"),
     Case("a run to resume that is none", PRETRAIN + " --resume"),
     Case("a run folder that is taken", "pretrain --data data --out texts --size tiny --steps 2"),
+    Case("data of another tokenizer than that of a model to go on from", f"pretrain --init-from other {SHORT}"),
+    Case("another size than that of a model to go on from", f"pretrain --init-from model --size small {SHORT}"),
+    Case("no model to go on from", f"pretrain --init-from texts {SHORT}"),
+    Case("a model to go on from whose tokenizer is sentencepiece's alone", f"pretrain --init-from model {SHORT}",
+         sentencepiece_alone),
+    Case("vectors of new tokens for a new model", f"pretrain --new-vectors neighbours --size tiny {SHORT}"),
     Case("a task that does not exist", "finetune guess --model model --train good.tsv --dev good.tsv --out new"),
     Case("a training file that is absent", FINETUNE.format("absent.tsv")),
     Case("a training file of one column", FINETUNE.format("a.tsv"), write("a.tsv", "text\nA cat.\n")),

@@ -31,8 +31,8 @@ def distill_command(
     Parameters
     ----------
     task
-        pretrain: a student of general use, from a pre-trained teacher and prepared text. classify, regress, tag, answer
-        or choose: a student of a task, from teachers fine-tuned for it.
+        pretrain: a student of general use, from a pre-trained teacher and prepared text. classify, regress, tag,
+        answer, choose or rank: a student of a task, from teachers fine-tuned for it.
     """
     settings = parse_overrides(overrides, verb="distill")
     from bertwright.verbs.distill import distill

@@ -33,7 +33,8 @@ def tune_command(
     Parameters
     ----------
     task
-        classify, regress, tag, answer, choose, translate, embed (see finetune), or pretrain: settings of short runs.
+        classify, regress, tag, answer, choose, rank, translate, embed (see finetune), or pretrain: settings of short
+        runs.
     """
     settings = parse_overrides(overrides, verb="tune")
     from bertwright.verbs.tune import tune

@@ -52,7 +52,7 @@ def distill(
     Parameters
     ----------
     task
-        pretrain, or a task with logits: classify, regress, tag, answer, choose.
+        pretrain, or a task with logits: classify, regress, tag, answer, choose, rank; not translate or embed.
 
     Raises
     ------

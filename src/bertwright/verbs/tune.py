@@ -54,7 +54,7 @@ def tune(
     Parameters
     ----------
     task
-        classify, regress, tag, answer, choose, translate, embed, or pretrain.
+        classify, regress, tag, answer, choose, rank, translate, embed, or pretrain.
 
     Raises
     ------

@@ -212,14 +212,14 @@ def _with_one_phase(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 def _require_replaced(config: PretrainConfig) -> None:
     """Raise ConfigError where a model that finds replaced tokens cannot be trained with these settings."""
+    if config.start is not None:
+        raise ConfigError(
+            "objective.names: rtd trains two models and MODEL holds one; leave out --init-from, or go on with mlm"
+        )
     if "discriminator" not in ARCHITECTURES[config.model.architecture].config_type.model_fields:
         raise ConfigError(
             f"objective.names: transformers has no class for a {config.model.architecture} that finds replaced tokens; "
             "give --model.architecture electra (and --model.init noise, where the recipe has another)"
-        )
-    if config.start is not None:
-        raise ConfigError(
-            "objective.names: rtd trains two models and MODEL holds one; leave out --init-from, or go on with mlm"
         )
     if any(phase.causal for phase in config.schedule.phases):
         raise ConfigError(
@@ -252,6 +252,11 @@ def _checked(base: Mapping[str, Any], settings: Mapping[str, Any]) -> PretrainCo
     sizes = ARCHITECTURES[config.model.architecture].config_type.sizes
     if config.start is None and config.size not in sizes:
         raise ConfigError(f"size: no size is called {config.size!r}; known: {', '.join(sizes)}")
+    if config.start is None and config.model.new_vectors != "mean":
+        raise ConfigError(
+            f"model.new_vectors {config.model.new_vectors}: a new model has no old vectors to begin with; give "
+            "--init-from MODEL too, or leave it out"
+        )
     config.shape(vocab_size=1, pad_token_id=0)
     if finds_replaced(config.objective):
         _require_replaced(config)

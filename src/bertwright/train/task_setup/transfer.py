@@ -31,8 +31,11 @@ PARTS = {"classifier": "head", "crf": "CRF"}
 def check_transfer(config: FinetuneConfig, *, layers: int, folder: Any) -> None:
     """Raise ConfigError where the strategies asked for do not fit the model, or one another."""
     transfer = config.transfer
-    if transfer.few_shot and (config.task != "classify" or config.head.multi_label or config.head.windows):
-        raise ConfigError("transfer.few_shot: it is for classify, one label a text, without windows; leave it out")
+    if transfer.few_shot and config.task != "classify":
+        raise ConfigError(f"transfer.few_shot: it is for classify, not for {config.task}; leave it out")
+    if transfer.few_shot and (config.head.multi_label or config.head.windows):
+        other = "head.multi_label" if config.head.multi_label else "head.windows"
+        raise ConfigError(f"transfer.few_shot: it is for one label a text, without windows; leave it or {other} out")
     if transfer.few_shot and transfer.frozen(layers) >= layers:
         raise ConfigError("transfer.few_shot: every block is frozen, so no vector can move; freeze fewer")
     able = [name for name, task in TASKS.items() if task.head_type in ABLE]

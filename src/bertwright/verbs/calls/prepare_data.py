@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict, replace
 from pathlib import Path
 from time import perf_counter
@@ -23,7 +24,7 @@ from bertwright.corpus.vocabulary import (
     refuse_unknown_text,
     vocabulary_size,
 )
-from bertwright.errors import CorpusError, UsageError
+from bertwright.errors import CorpusError, OutputExistsError, TokenizerError, UsageError
 from bertwright.files import clear_output, locked
 from bertwright.log import Facts
 from bertwright.result import Result
@@ -54,7 +55,13 @@ def prepare_data(
             if overwrite:
                 clear_output(out, ours=DATA_FILES, needed=options.files([*named, *named_valid]))
             journal = open_journal(out, {"inputs": named, "valid": named_valid, **asdict(options)})
-            report = _prepare(named, named_valid, out, options, journal, started, workers, engine)
+            try:
+                report = _prepare(named, named_valid, out, options, journal, started, workers, engine)
+            except TokenizerError:  # other settings are asked for, which what is there would stand in the way of
+                if not journal.tokenizer:
+                    with suppress(OutputExistsError):
+                        clear_output(out, ours=DATA_FILES, needed=())
+                raise
     except KeyboardInterrupt as stop:
         raise interrupted(stop, f"stopped; the same command goes on from the last whole shard in {out}") from None
     note_unknown(report)

@@ -132,12 +132,12 @@ def begin(call: StudyCall, tunable: TaskTrials | PretrainTrials, *, spent: float
             plan = measured(call, tunable, spent=spent)
             write_json(file, {"identity": identity, "plan": plan, "machine": machine(pick_device())})
     kept = read_json(file)
-    other = first_difference(kept["identity"], identity) or first_difference(identity, kept["identity"])
-    if other is not None:
-        name = other[0]
+    changed, gone = first_difference(kept["identity"], identity), first_difference(identity, kept["identity"])
+    if changed is not None or gone is not None:
+        name, was, now = changed or (gone[0], gone[2], gone[1])  # type: ignore[index]
         raise ModelError(
-            f"the study in {call.out} was begun with another value of {name}; give the same to go on with it, or "
-            "another --out"
+            f"the study in {call.out} was begun with another value of {name} ({was!r:.60}, now {now!r:.60}); give the "
+            "same to go on with it, or another --out"
         )
     plan = kept["plan"]
     if isinstance(tunable, PretrainTrials):
