@@ -64,6 +64,7 @@ def go_on(given: argparse.Namespace, name: str, folder: Path) -> dict[str, Any]:
     return {
         "steps": figures["steps"], "vocab_size": report["vocab_size"], "bytes_per_token": report["bytes_per_token"],
         "parameters": figures["parameters"], "begins": {"step": first["step"], **first["valid"]},
+        "own_vocabulary": first.get("own_vocabulary"),
         "ends": figures["valid"], "seconds": figures["seconds"], "tokens": figures["tokens"],
     }  # fmt: skip
 

@@ -8,10 +8,15 @@ import torch
 
 from bertwright.corpus.cooccurrence import load_or_count
 from bertwright.corpus.shards import Shards
-from bertwright.errors import DataError
+from bertwright.data.pretraining.dataset import open_dataset
+from bertwright.errors import DataError, TokenizerError
 from bertwright.hub.encoder_folder import load_model
 from bertwright.model.init.new_vocabulary import move_vocabulary
+from bertwright.tokenizer.load import load_tokenizer
 from bertwright.tokenizer.vocabulary_map import read_vocabulary_map
+from bertwright.train.callbacks.metrics_file import read_metrics
+from bertwright.train.held_out import fixed_batches
+from bertwright.train.setup.own_vocabulary import rows_of, texts_of
 from bertwright.verbs.evaluate import evaluate
 from bertwright.verbs.prepare import prepare
 from bertwright.verbs.pretrain import pretrain
@@ -84,3 +89,43 @@ def test_data_of_a_vocabulary_made_for_another_model_are_refused(data: Path, tmp
     pretrain(tmp_path / "other", tmp_path / "other-run", size="tiny", settings=SETTINGS, recipe="classic")
     with pytest.raises(DataError, match="--tokenizer"):
         pretrain(data, tmp_path / "run", init_from=tmp_path / "other-run" / "model", settings=SETTINGS)
+
+
+def test_the_model_with_its_own_vocabulary_stands_beside_the_first_evaluation(
+    model: Path, data: Path, tmp_path: Path
+) -> None:
+    figures = pretrain(data, tmp_path / "run", init_from=model, settings=SETTINGS)
+    own = read_metrics(tmp_path / "run" / "metrics.jsonl")[0]["own_vocabulary"]
+    (text,) = figures["before_after"]["texts"].values()
+    assert text["own"]["nats_per_byte"] == own["mlm_nats_per_byte"]
+    assert "its own vocabulary" in str(figures)
+    ours, theirs = load_tokenizer(data), load_tokenizer(model)
+    words = [text for batch in fixed_batches(Shards.open(data, "valid"), ours, length=32, rows=32)
+             for text in texts_of(batch, ours)]  # fmt: skip
+    tokens = sum(len(theirs.encode(text)) for text in words)
+    bytes_a_token = sum(len(text.encode()) for text in words) / tokens
+    assert own["mlm_loss"] / own["mlm_nats_per_byte"] == pytest.approx(bytes_a_token, rel=1e-4)
+
+
+def test_rows_encoded_anew_by_the_same_tokenizer_are_the_rows(data: Path) -> None:
+    dataset = open_dataset([data])
+    tokenizer = dataset.tokenizer
+    for batch in fixed_batches(Shards.open(data, "valid"), tokenizer, length=32, rows=32):
+        texts = texts_of(batch, tokenizer)
+        again, text_bytes = rows_of(texts, tokenizer, longest=32)
+        assert text_bytes == sum(len(text.encode()) for text in texts)
+        for name in ("input_ids", "attention_mask", "maskable", "word_starts"):
+            wanted, found = getattr(batch, name), getattr(again, name)
+            assert torch.equal(found, wanted[:, : found.shape[1]]), name
+            assert not batch.attention_mask[:, found.shape[1] :].any()
+        cut, fewer = rows_of(texts, tokenizer, longest=8)
+        assert cut.input_ids.shape[1] == 8
+        assert 0 < fewer < text_bytes
+
+
+def test_a_text_without_a_piece_worth_adding_leaves_no_folder(model: Path, tmp_path: Path) -> None:
+    (tmp_path / "one.txt").write_text("The bridge stood near the boat.\n\nNobody had seen a river before.\n")
+    how: dict[str, Any] = {"tokenizer": model, "language": "en", "document_boundary": "blank", "valid_fraction": 0}
+    with pytest.raises(TokenizerError, match="no piece"):
+        prepare(tmp_path / "one.txt", tmp_path / "data", extend_vocab=9, **how)
+    assert prepare(tmp_path / "one.txt", tmp_path / "data", **how)["tokens"]["train"] > 0

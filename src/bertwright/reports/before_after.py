@@ -31,7 +31,8 @@ def before_after(
     """Return what result.json holds as "before_after": figures of each text, and predictions, before and after the run.
 
     `lines` are those of metrics.jsonl, `after` the figures of result.json. Of several DATA folders the first is the
-    domain, the others are general text.
+    domain, the others are general text. "own" are figures of the model before the run with its own vocabulary, where
+    the data have another.
     """
     first: Mapping[str, Any] = next((line for line in lines if line["step"] == 0 and "valid" in line), {})
     names = [*dataset.names, *([name_of_general(beside.general, dataset)] if beside.general is not None else [])]
@@ -42,8 +43,9 @@ def before_after(
             when: _figures(valid, prefix)
             for when, valid in (("before", first.get("valid", {})), ("after", after["valid"]))
         }
+        own = {} if place else _figures(first.get("own_vocabulary", {}), "")
         if all(found.values()):
-            texts[name] = {"role": "general" if place else "domain", **found}
+            texts[name] = {"role": "general" if place else "domain", **({"own": own} if own else {}), **found}
     samples = [
         {"text": old["text"], "label": old["truth"], "before": old["predictions"], "after": new["predictions"]}
         for old, new in zip(first.get("samples", ()), after["samples"], strict=False)
@@ -58,8 +60,11 @@ def _figures(valid: Mapping[str, float], prefix: str) -> dict[str, float]:
 
 def comparison_tables(figures: Mapping[str, Any]) -> list[Block]:
     """Return the tables that people read of what `before_after` returns; none where nothing was evaluated."""
+    own = any("own" in text for text in figures["texts"].values())
+    columns = {**({"own": "before, its own vocabulary"} if own else {}), "before": "before", "after": "after"}
     rows = [
-        [f"{name} ({text['role']}), {called}", *(format(text[when][key], form) for when in ("before", "after")),
+        [f"{name} ({text['role']}), {called}",
+         *(format(text[when][key], form) if when in text else "" for when in columns),
          format(text["after"][key] - text["before"][key], f"+{form}")]
         for name, text in figures["texts"].items()
         for called, (key, form) in FIGURES.items()
@@ -71,7 +76,7 @@ def comparison_tables(figures: Mapping[str, Any]) -> list[Block]:
     ]
     tables: list[Block] = []
     if rows:
-        tables.append(ResultTable("held-out text, before and after", ["text", "before", "after", "change"], rows))
+        tables.append(ResultTable("held-out text, before and after", ["text", *columns.values(), "change"], rows))
     if samples:
         tables.append(ResultTable("predictions for [MASK]", ["sentence (the word)", "before", "after"], samples))
     return tables

@@ -18,7 +18,7 @@ from bertwright.rng import key_of
 from bertwright.tasks.metrics import with_perplexity
 from bertwright.tokenizer.load import Tokenizer
 from bertwright.train.parallel.group import ALONE, Group
-from bertwright.types import Loss, MaskedBatch, flat_sums, part_figures
+from bertwright.types import Batch, Loss, MaskedBatch, flat_sums, part_figures
 
 MASK_SEED = EVALUATION_SEED = 2018
 """Held-out masks and rows never depend on the seed of a run, so that runs can be compared."""
@@ -50,19 +50,29 @@ def fixed_examples(
 
     `objective` is one of `for_evaluation`, so that the masks do not depend on the settings of a run.
     """
+    pairs, ordered = objective.rows != "single", objective.rows == "ordered_pairs"
+    return masked_batches(
+        objective, fixed_batches(shards, tokenizer, length=length, rows=rows, pairs=pairs, ordered=ordered)
+    )
+
+
+def fixed_batches(
+    shards: Shards, tokenizer: Tokenizer, *, length: int, rows: int, pairs: bool = False, ordered: bool = False
+) -> list[Batch]:
+    """Return up to `rows` rows of a split (at most one pass) in batches of 32, before anything is hidden."""
     shards.check(tokenizer.vocab_size)
     source = BatchSource(
-        shards,
-        special=tokenizer.special,
-        length=length,
-        rows=EVALUATION_ROWS,
-        pairs=objective.rows != "single",
-        ordered=objective.rows == "ordered_pairs",
+        shards, special=tokenizer.special, length=length, rows=EVALUATION_ROWS, pairs=pairs, ordered=ordered,
         seed=EVALUATION_SEED,
-    )
+    )  # fmt: skip
+    return [source.draw(t) for t in range(max(1, min(rows, source.rows_per_epoch) // EVALUATION_ROWS))]
+
+
+def masked_batches(objective: PretrainingObjective, batches: Iterable[Batch]) -> list[MaskedBatch]:
+    """Return batches with tokens hidden: always the same ones."""
     return [
-        objective.corrupt(source.draw(t), torch.Generator().manual_seed(key_of("held-out mask", MASK_SEED, t)))
-        for t in range(max(1, min(rows, source.rows_per_epoch) // EVALUATION_ROWS))
+        objective.corrupt(batch, torch.Generator().manual_seed(key_of("held-out mask", MASK_SEED, t)))
+        for t, batch in enumerate(batches)
     ]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Unpack
 
@@ -22,6 +23,7 @@ from bertwright.train.checkpoint.resume import last_checkpoint, launched_before,
 from bertwright.train.setup.assemble import build
 from bertwright.train.setup.evaluator import open_beside
 from bertwright.train.setup.init_from import open_start, require_start
+from bertwright.train.setup.own_vocabulary import own_vocabulary_figures
 from bertwright.train.setup.pretrain_config import resolve, resume_settings, switched_off
 from bertwright.train.setup.step_parts import settle_parts
 from bertwright.verbs.calls.plan_file import planned_run
@@ -102,6 +104,8 @@ def pretrain(
             require_start(dataset, config, start)
         beside = open_beside(config, dataset)
         state, loader, objective, engine = build(dataset, config, start=start, fresh=fresh, group=group)
+        if fresh and start is not None and group.is_main:
+            beside = replace(beside, own=own_vocabulary_figures(start, dataset, config, engine))
         identity = run_identity(dataset, config, precision=engine.precision)
         require_same(identity, group)
         good = resumed(checkpoint, state, identity, config.schedule, group=group) if checkpoint else None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,7 +18,7 @@ class EvaluateCallback(Callback):
     Where `every` is given, it evaluates after each such interval of training instead, and at the end.
 
     `held_out()` returns figures such as {"mlm_loss": 6.1}; `samples()` returns predictions for fixed masked sentences;
-    `probed()`, where given, the accuracies of probes by their names.
+    `probed()`, where given, the accuracies of probes by their names. `own` stands beside those before the first step.
     """
 
     held_out: Callable[[], dict[str, float]]
@@ -26,6 +26,7 @@ class EvaluateCallback(Callback):
     times: int
     every: Interval | None = None
     probed: Callable[[], dict[str, float]] | None = None
+    own: Mapping[str, float] = field(default_factory=dict)
     done: int = field(default=0)
     """Marks passed."""
 
@@ -48,3 +49,5 @@ class EvaluateCallback(Callback):
             report.notes["samples"] = self.samples()
             if self.probed is not None:
                 report.notes["probes"] = self.probed()
+            if self.own and report.progress.step == 0:
+                report.notes["own_vocabulary"] = dict(self.own)

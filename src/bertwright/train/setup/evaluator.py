@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -36,10 +36,14 @@ MOST = 20
 
 @dataclass(frozen=True)
 class Beside:
-    """What a run is measured by beside the held-out rows of its data: general text, and probes."""
+    """What a run is measured by beside the held-out rows of its data: general text, and probes.
+
+    `own` are figures of the model it goes on from, with the vocabulary of that: see `own_vocabulary_figures`.
+    """
 
     general: Dataset | None = None
     probes: Sequence[Probe] = ()
+    own: Mapping[str, float] = field(default_factory=dict)
 
 
 def open_beside(config: PretrainConfig, dataset: Dataset) -> Beside:

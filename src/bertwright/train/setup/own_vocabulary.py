@@ -1,0 +1,89 @@
+"""Turns the held-out text of a run with another vocabulary into the loss that its first model has with its own tokens.
+
+What the change of vocabulary cost, before any training made up for it, is the difference in nats a byte between this
+and the first evaluation of the run, which is of the same model with its vectors moved to the new tokens.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from bertwright.data.pretraining.dataset import Dataset
+from bertwright.log import note
+from bertwright.objectives.combine import build_objective
+from bertwright.objectives.config import ObjectiveConfig
+from bertwright.tokenizer.load import Tokenizer, load_tokenizer
+from bertwright.train.held_out import fixed_batches, held_out_figures, masked_batches, with_nats_per_byte
+from bertwright.train.setup.init_from import Start
+from bertwright.train.setup.pretrain_config import PretrainConfig
+from bertwright.train.step import Engine
+from bertwright.types import Batch
+
+
+def own_vocabulary_figures(
+    start: Start, dataset: Dataset, config: PretrainConfig, engine: Engine
+) -> dict[str, float]:  # fmt: skip
+    """Return mlm_loss, mlm_accuracy and mlm_nats_per_byte of a model with its own tokens, on text of the first folder.
+
+    The text is that of rows which `evaluate mlm` takes, in the model's own tokens; what is longer than it reads is cut.
+    Empty where the data have the model's vocabulary or no held-out split, where it has no masked-token head, and where
+    whole Chinese words are masked, which its tokens say nothing of.
+    """
+    shards, whole_word = dataset.valid[0], config.objective.whole_word
+    unknown_words = whole_word and dataset.manifest.get("language") == "zh"
+    if start.vocabulary is None or shards is None or start.report.lacks("mlm_head") or unknown_words:
+        return {}
+    own = load_tokenizer(start.folder)
+    objective = build_objective(
+        ObjectiveConfig(names=("mlm",), whole_word=whole_word), vocab_size=own.vocab_size, mask_id=own.special.mask
+    )
+    batches = fixed_batches(
+        shards, dataset.tokenizer, length=config.schedule.phases[0].length, rows=config.engine.evaluation_rows
+    )
+    texts = [text for batch in batches for text in texts_of(batch, dataset.tokenizer)]
+    size, longest = len(batches[0].input_ids), start.model.config.max_positions
+    encoded = [rows_of(texts[first : first + size], own, longest=longest) for first in range(0, len(texts), size)]
+    tokens = sum(int(batch.maskable.sum()) for batch, _ in encoded)
+    examples = masked_batches(objective, [batch for batch, _ in encoded])
+    model = start.model.to(engine.device)
+    found = held_out_figures(model, objective, examples, device=engine.device, cast=engine.cast)
+    model.cpu()
+    figures = with_nats_per_byte(found, sum(count for _, count in encoded) / tokens)
+    note(
+        f"{start.folder} with its own vocabulary on this text: {figures['mlm_loss']:.4f} nats a token, "
+        f"{figures['mlm_nats_per_byte']:.4f} a byte"
+    )
+    return figures
+
+
+def texts_of(batch: Batch, tokenizer: Tokenizer) -> list[str]:
+    """Return the text of each row."""
+    return [
+        tokenizer.decode(ids[words].tolist())
+        for ids, words in zip(batch.input_ids, batch.maskable, strict=True)
+    ]  # fmt: skip
+
+
+def rows_of(texts: list[str], tokenizer: Tokenizer, *, longest: int) -> tuple[Batch, int]:
+    """Return texts as rows of at most `longest` tokens, and the bytes of text that are in them."""
+    special, encodings = tokenizer.special, tokenizer.backend.encode_batch(texts, add_special_tokens=False)
+    lengths = [min(len(one.ids), longest - 2) for one in encodings]
+    shape = (len(texts), max(lengths) + 2)
+    ids, maskable, starts = np.full(shape, special.pad), np.zeros(shape, dtype=bool), np.zeros(shape, dtype=bool)
+    text_bytes = 0
+    for row, (text, encoding, length) in enumerate(zip(texts, encodings, lengths, strict=True)):
+        words = np.array([-1 if word is None else word for word in encoding.word_ids[:length]], dtype=np.int64)
+        ids[row, : length + 2] = [special.cls, *encoding.ids[:length], special.sep]
+        maskable[row, 1 : length + 1] = True
+        starts[row, 1 : length + 1] = np.diff(words, prepend=-2) != 0
+        text_bytes += len(text[: encoding.offsets[length - 1][1]].encode()) if length else 0
+    attention = np.arange(shape[1]) < np.array(lengths)[:, None] + 2
+    batch = Batch(
+        input_ids=torch.from_numpy(ids),
+        token_type_ids=torch.zeros(shape, dtype=torch.int64),
+        attention_mask=torch.from_numpy(attention),
+        maskable=torch.from_numpy(maskable),
+        word_starts=torch.from_numpy(starts),
+    )
+    return batch, text_bytes
