@@ -26,6 +26,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from bertwright.hub.encoder_folder import GENERATOR
+
 PHASES = "[{length = 128, rows = 32, share = 0.25, causal = true}, {length = 128, rows = 32, share = 0.75}]"
 MASK_PHASES = "[{rate = 0.3, share = 0.6}, {rate = 0.15, share = 0.3}, {rate = 0.05, share = 0.1}]"
 ELECTRA = (
@@ -110,7 +112,8 @@ def finetuned(options: argparse.Namespace, run: Path, task: str, seed: int) -> f
 def evaluated(options: argparse.Namespace, run: Path, seed: int) -> dict[str, Any]:
     """Return the figures of a model: held-out text masked in two ways, minimal pairs, tasks."""
     model = run / "model"
-    rows = ("--model", model, "--data", options.data, "--length", 128, "--num-rows", 1024)
+    asked_words = run / GENERATOR if (run / GENERATOR).is_dir() else model  # of ELECTRA, the generator knows words
+    rows = ("--model", asked_words, "--data", options.data, "--length", 128, "--num-rows", 1024)
     figures: dict[str, Any] = {what: asked("evaluate", "mlm", *rows, *flags) for what, flags in HELD_OUT.items()}
     if options.pairs is not None:
         pairs = ("--model", model, "--data", options.pairs, "--num-rows", options.num_pairs)
