@@ -32,7 +32,7 @@ batch grows with: about 0.4, whatever the size (Bergsma et al., 2025, "Power Lin
 
 A_WEIGHT = (100, 2000)
 """Tokens a weight at which the compute of a masked model is best spent: 10 to 100 times those of causal ones, 10 to 20
-(Dervishi et al., 2025, "OptiBERT", EMNLP). Our law has runs with less than a hundred and says nothing of the end."""
+(Dervishi et al., 2025, "OptiBERT", EMNLP). Our law has one run with more than a hundred, of `tiny`."""
 SAME = 5e-3
 """Fraction of a loss that seeds alone move it by: sizes so near to the best one are as good."""
 
