@@ -9,6 +9,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
+from bertwright.corpus.manifest import bytes_per_token
 from bertwright.data.pretraining.dataset import Dataset
 from bertwright.log import note
 from bertwright.objectives.combine import build_objective
@@ -26,9 +27,11 @@ def own_vocabulary_figures(
 ) -> dict[str, float]:  # fmt: skip
     """Return mlm_loss, mlm_accuracy and mlm_nats_per_byte of a model with its own tokens, on text of the first folder.
 
-    The text is that of rows which `evaluate mlm` takes, in the model's own tokens; what is longer than it reads is cut.
-    Empty where the data have the model's vocabulary or no held-out split, where it has no masked-token head, and where
-    whole Chinese words are masked, which its tokens say nothing of.
+    The text is that of rows which `evaluate mlm` takes, in the model's own tokens, and as many of these at most: it may
+    know no positions beyond. A byte is counted as in the figures of the run: the tokens of these rows with both
+    vocabularies say how many of the one stand for one of the other. Empty where the data have the model's vocabulary or
+    no held-out split, where it has no masked-token head, and where whole Chinese words are masked, which its tokens say
+    nothing of.
     """
     shards, whole_word = dataset.valid[0], config.objective.whole_word
     unknown_words = whole_word and dataset.manifest.get("language") == "zh"
@@ -38,22 +41,20 @@ def own_vocabulary_figures(
     objective = build_objective(
         ObjectiveConfig(names=("mlm",), whole_word=whole_word), vocab_size=own.vocab_size, mask_id=own.special.mask
     )
-    batches = fixed_batches(
-        shards, dataset.tokenizer, length=config.schedule.phases[0].length, rows=config.engine.evaluation_rows
-    )
+    length = config.schedule.phases[0].length
+    batches = fixed_batches(shards, dataset.tokenizer, length=length, rows=config.engine.evaluation_rows)
     texts = [text for batch in batches for text in texts_of(batch, dataset.tokenizer)]
-    size, longest = len(batches[0].input_ids), start.model.config.max_positions
+    size, longest = len(batches[0].input_ids), min(length, start.model.config.max_positions)
     encoded = [rows_of(texts[first : first + size], own, longest=longest) for first in range(0, len(texts), size)]
-    tokens = sum(int(batch.maskable.sum()) for batch, _ in encoded)
+    of_run, of_own = sum(int(batch.maskable.sum()) for batch in batches), sum(count for _, count in encoded)
+    size_of_run = bytes_per_token(dataset.manifests[0], "valid")
     examples = masked_batches(objective, [batch for batch, _ in encoded])
     model = start.model.to(engine.device)
     found = held_out_figures(model, objective, examples, device=engine.device, cast=engine.cast)
     model.cpu()
-    figures = with_nats_per_byte(found, sum(count for _, count in encoded) / tokens)
-    note(
-        f"{start.folder} with its own vocabulary on this text: {figures['mlm_loss']:.4f} nats a token, "
-        f"{figures['mlm_nats_per_byte']:.4f} a byte"
-    )
+    figures = with_nats_per_byte(found, None if size_of_run is None else size_of_run * of_run / of_own)
+    shown = ", ".join(f"{name} {value:.4f}" for name, value in figures.items())
+    note(f"{start.folder} with its own vocabulary on this text: {shown}")
     return figures
 
 
@@ -66,18 +67,16 @@ def texts_of(batch: Batch, tokenizer: Tokenizer) -> list[str]:
 
 
 def rows_of(texts: list[str], tokenizer: Tokenizer, *, longest: int) -> tuple[Batch, int]:
-    """Return texts as rows of at most `longest` tokens, and the bytes of text that are in them."""
+    """Return texts as rows of at most `longest` tokens, and how many tokens the texts have, those cut off included."""
     special, encodings = tokenizer.special, tokenizer.backend.encode_batch(texts, add_special_tokens=False)
     lengths = [min(len(one.ids), longest - 2) for one in encodings]
     shape = (len(texts), max(lengths) + 2)
     ids, maskable, starts = np.full(shape, special.pad), np.zeros(shape, dtype=bool), np.zeros(shape, dtype=bool)
-    text_bytes = 0
-    for row, (text, encoding, length) in enumerate(zip(texts, encodings, lengths, strict=True)):
+    for row, (encoding, length) in enumerate(zip(encodings, lengths, strict=True)):
         words = np.array([-1 if word is None else word for word in encoding.word_ids[:length]], dtype=np.int64)
         ids[row, : length + 2] = [special.cls, *encoding.ids[:length], special.sep]
         maskable[row, 1 : length + 1] = True
         starts[row, 1 : length + 1] = np.diff(words, prepend=-2) != 0
-        text_bytes += len(text[: encoding.offsets[length - 1][1]].encode()) if length else 0
     attention = np.arange(shape[1]) < np.array(lengths)[:, None] + 2
     batch = Batch(
         input_ids=torch.from_numpy(ids),
@@ -86,4 +85,4 @@ def rows_of(texts: list[str], tokenizer: Tokenizer, *, longest: int) -> tuple[Ba
         maskable=torch.from_numpy(maskable),
         word_starts=torch.from_numpy(starts),
     )
-    return batch, text_bytes
+    return batch, sum(len(one.ids) for one in encodings)
