@@ -34,7 +34,7 @@ from transformers import (
 from bertwright.device import has_bfloat16, pick_device
 from bertwright.tasks.question_answering.metrics import best_threshold, score_answers
 from bertwright.tasks.question_answering.reader import Questions, read_squad
-from bertwright.train.task_setup.finetune_config import PUBLISHED_RATE, PUBLISHED_WIDTH, resolve_finetune
+from bertwright.train.task_setup.finetune_config import resolve_finetune
 
 CANDIDATES = 20
 """Best starts, and best ends, of a window that are looked at together."""
@@ -119,13 +119,14 @@ def run(options: argparse.Namespace, seed: int) -> dict[str, Any]:
     def figures(predicted: Any) -> dict[str, float]:
         return read_out(*predicted.predictions[:2], dev_windows, dev)
 
+    width, layers = model.config.hidden_size, model.config.num_hidden_layers
     with tempfile.TemporaryDirectory() as scratch:
         arguments = TrainingArguments(
             output_dir=scratch,
             per_device_train_batch_size=options.rows,
             per_device_eval_batch_size=64,
             num_train_epochs=options.epochs,
-            learning_rate=options.learning_rate or PUBLISHED_RATE * PUBLISHED_WIDTH / model.config.hidden_size,
+            learning_rate=options.learning_rate or ours.transfer.usual_rate(width=width, layers=layers),
             warmup_steps=ours.schedule.warmup,
             weight_decay=ours.optimizer.weight_decay,
             optim="adamw_torch_fused",

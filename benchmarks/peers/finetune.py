@@ -40,7 +40,7 @@ from bertwright.device import has_bfloat16, pick_device
 from bertwright.tasks.base import Task, TrainFile
 from bertwright.tasks.by_name import task_named
 from bertwright.tasks.columns import ColumnsConfig
-from bertwright.train.task_setup.finetune_config import PUBLISHED_RATE, PUBLISHED_WIDTH, resolve_finetune
+from bertwright.train.task_setup.finetune_config import resolve_finetune
 from bertwright.types import UNASKED
 
 SKIPPED = 10
@@ -120,7 +120,8 @@ def run(options: argparse.Namespace, seed: int) -> dict[str, Any]:
     splits = {name: getattr(options, name) for name in ("dev", "test") if getattr(options, name)}
     read = {name: task.read(path) for name, path in splits.items()}
     ours = resolve_finetune(options.task, {})
-    rate = options.learning_rate or PUBLISHED_RATE * PUBLISHED_WIDTH / model.config.hidden_size
+    width, layers = model.config.hidden_size, model.config.num_hidden_layers
+    rate = options.learning_rate or ours.transfer.usual_rate(width=width, layers=layers)
     pads = DataCollatorForTokenClassification(words) if task.head_type == "token" else DataCollatorWithPadding(words)
     clock = Clock(None if options.turn_steps is None else Gate(SKIPPED, options.turn_steps))
     device = pick_device()

@@ -9,6 +9,7 @@ import optuna
 import pytest
 
 from bertwright.config import Between, OneOf, Range
+from bertwright.model.config import BertConfig
 from bertwright.nested import merge
 from bertwright.search.space import distribution_of, settings_of, usual_of, without_fixed
 from bertwright.search.trials import flat
@@ -20,9 +21,11 @@ from bertwright.verbs.calls.tuning.pretrain_trials import PretrainTrials
 
 SPACES_OF = {name: {**SPACES.get(name, SPACE), **(TASKS[name].space if name in TASKS else {})} for name in task_names()}
 
+SHAPE = BertConfig(vocab_size=512, layers=6, hidden_size=384, heads=12, intermediate_size=1536)
+
 
 def defaults_of(task: str) -> dict[str, Any]:
-    config = resolve_finetune(task, {}).fitted(width=384, positions=512)
+    config = resolve_finetune(task, {}).fitted(SHAPE, positions=512)
     return flat(config.model_dump(mode="json")) | {"transfer.dropout": 0.1}
 
 

@@ -2,7 +2,9 @@
 
 AdamW, 10% warm-up and a linear fall to zero, dropout 0.1, 3 epochs of batches of 32: Devlin et al. (2018, appendix
 A.3). Their learning rates, 2e-5 to 5e-5, are those of 768 and 1,024 units; smaller models want larger ones (Turc et
-al., 2019, use 3e-5 to 3e-4 for 128 to 512 units), so the default is 3e-5 x 768 / width.
+al., 2019, use 3e-5 to 3e-4 for 128 to 512 units), so the default is 3e-5 x (768 / width)^2, measured at 128, 256 and
+384 units (results/README.md). Larger models, few new weights (adapters, the head alone) and few examples go by 768 /
+width itself.
 
 Of translation: label smoothing 0.1 and beam search with 4 texts are those of Vaswani et al. (2017, sections 5.4 and
 6.1). The learning rate is that of the best of three short runs on Multi30k at 128 units (150 steps of random weights:
@@ -20,6 +22,7 @@ from pydantic import Field
 from bertwright.config import Section, compose
 from bertwright.device import DeviceName, TrainingPrecision
 from bertwright.errors import ConfigError
+from bertwright.model.config import ModelConfig
 from bertwright.model.lora import Matrix
 from bertwright.tasks.base import Task
 from bertwright.tasks.columns import ColumnsConfig
@@ -35,7 +38,8 @@ PUBLISHED_RATE, PUBLISHED_WIDTH = 3e-5, 768
 TRANSLATION_RATE = 1e-4
 """The learning rate of translation at that width; others get it by the square of the width: 9e-4 at 256."""
 LORA_RATE, HEAD_RATE = 10.0, 30.0
-"""Factors on that rate where adapters (Hu et al., 2021, table 9: 2e-4 to 5e-4), or the head alone, are trained."""
+"""Factors on 3e-5 x 768 / width where adapters (Hu et al., 2021, table 9: 2e-4 to 5e-4), or the head alone, are
+trained."""
 
 
 class TransferConfig(Section):
@@ -77,9 +81,15 @@ class TransferConfig(Section):
         """Return how many of `layers` blocks are frozen."""
         return layers if self.freeze == "all" else self.freeze
 
-    def faster(self, layers: int) -> float:
-        """Return the factor on the default learning rate: few new weights want a larger one than many known ones."""
-        return HEAD_RATE if self.frozen(layers) == layers else LORA_RATE if self.lora_rank else 1.0
+    def usual_rate(self, *, width: int, layers: int) -> float:
+        """Return the default learning rate for a model of `layers` blocks of `width` units.
+
+        Few new weights want a larger one than many known ones, and few examples a smaller one than many.
+        """
+        narrow = PUBLISHED_WIDTH / width
+        everything = 1.0 if self.few_shot else max(1.0, narrow)
+        faster = HEAD_RATE if self.frozen(layers) == layers else LORA_RATE if self.lora_rank else everything
+        return PUBLISHED_RATE * narrow * faster
 
 
 class WatchConfig(Section):
@@ -209,20 +219,20 @@ class FinetuneConfig(Section):
         """Return the share of the training file that is held out; None where there is a dev file among `files`."""
         return None if "dev" in files or self.split.folds else self.split.dev_fraction
 
-    def fitted(self, *, width: int, positions: int, faster: float = 1.0) -> Self:
-        """Return the settings for a model of `width` units and so many positions.
+    def fitted(self, shape: ModelConfig, *, positions: int) -> Self:
+        """Return the settings for a model of a shape that reads so many positions.
 
-        The learning rate is the published one for that width, so many times `faster`, where none was given.
+        The learning rate is the usual one for that shape where none was given.
         """
         optimizer = self.optimizer
         if "learning_rate" not in optimizer.model_fields_set:
-            optimizer = optimizer.model_copy(update={"learning_rate": self.usual_rate(width) * faster})
+            optimizer = optimizer.model_copy(update={"learning_rate": self.usual_rate(shape)})
         batches = self.batches.model_copy(update={"max_length": min(self.batches.max_length, positions)})
         return self.model_copy(update={"optimizer": optimizer, "batches": batches})
 
-    def usual_rate(self, width: int) -> float:
-        """Return the published learning rate for so many units."""
-        return PUBLISHED_RATE * PUBLISHED_WIDTH / width
+    def usual_rate(self, shape: ModelConfig) -> float:
+        """Return the default learning rate for a model of a shape."""
+        return self.transfer.usual_rate(width=shape.hidden_size, layers=shape.layers)
 
     def refuse_unused(self, transfer: Collection[str]) -> None:
         """Raise ConfigError for settings that a task without a head has no use for; it knows those of `transfer`."""
@@ -299,9 +309,9 @@ class TranslateConfig(FinetuneConfig):
     schedule: PairSpanConfig = PairSpanConfig()
     translate: WritingConfig = WritingConfig()
 
-    def usual_rate(self, width: int) -> float:
-        """Return the learning rate of translation for so many units."""
-        return TRANSLATION_RATE * (PUBLISHED_WIDTH / width) ** 2
+    def usual_rate(self, shape: ModelConfig) -> float:
+        """Return the learning rate of translation for a model of a shape."""
+        return TRANSLATION_RATE * (PUBLISHED_WIDTH / shape.hidden_size) ** 2
 
     def check(self) -> None:
         """Raise ConfigError where something is asked for that other tasks alone know."""

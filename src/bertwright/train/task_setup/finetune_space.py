@@ -10,7 +10,7 @@ from typing import Any
 from bertwright.config import Between, OneOf, Range
 
 SPACE: dict[str, Range] = {
-    "optimizer.learning_rate": Between(0.5, 16.0, log=True, times="default"),
+    "optimizer.learning_rate": Between(0.25, 8.0, log=True, times="default"),
     "batches.rows": OneOf((0.5, 1.0, 2.0), times="default"),
     "schedule.epochs": Between(2, 12, log=True, whole=True),
     "transfer.layer_decay": Between(0.7, 1.0),
@@ -30,11 +30,11 @@ SPACES: dict[str, dict[str, Range]] = {
 }
 """What it searches for other tasks."""
 TRIED_FIRST: tuple[dict[str, Any], ...] = (
-    {"optimizer.learning_rate": 3.0, "schedule.epochs": 5},
+    {"optimizer.learning_rate": 2.0, "schedule.epochs": 5},
     {"schedule.epochs": 6, "batches.rows": 0.5},
-    {"optimizer.learning_rate": 6.0, "schedule.epochs": 5},
-    {"optimizer.learning_rate": 3.0, "schedule.epochs": 10, "batches.rows": 0.5},
-    {"optimizer.learning_rate": 6.0, "schedule.epochs": 10, "transfer.layer_decay": 0.85},
+    {"optimizer.learning_rate": 4.0, "schedule.epochs": 5},
+    {"optimizer.learning_rate": 2.0, "schedule.epochs": 10, "batches.rows": 0.5},
+    {"optimizer.learning_rate": 4.0, "schedule.epochs": 10, "transfer.layer_decay": 0.85},
 )
 """What it tries after the defaults, from which these differ: small encoders often want more epochs at higher rates.
 

@@ -43,10 +43,8 @@ class HeadSetup(TaskSetup):
     def fitted(cls, config: FinetuneConfig, encoder_config: ModelConfig, folder: Path) -> tuple[FinetuneConfig, str]:
         """Return the settings fitted to a model."""
         task_named(config.task)
-        layers, transfer = encoder_config.layers, config.transfer
-        check_transfer(config, layers=layers, folder=folder)
-        width, positions = encoder_config.hidden_size, encoder_config.max_positions
-        return config.fitted(width=width, positions=positions, faster=transfer.faster(layers)), ""
+        check_transfer(config, layers=encoder_config.layers, folder=folder)
+        return config.fitted(encoder_config, positions=encoder_config.max_positions), ""
 
     def new_model(self, seed: int) -> FineTuned:
         """Return the pre-trained encoder with a new head drawn from `seed`, frozen and adapted as the settings say."""

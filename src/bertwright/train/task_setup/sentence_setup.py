@@ -56,7 +56,7 @@ class SentenceSetup(TaskSetup):
         layers, found = encoder_config.layers, read_sentence_settings(folder, encoder_config.max_positions)
         if config.transfer.frozen(layers) >= layers:
             raise ConfigError(f"transfer.freeze: {folder} has {layers} blocks, of which one must learn; freeze fewer")
-        return config.fitted(width=encoder_config.hidden_size, positions=found.max_length), found.prompts.text
+        return config.fitted(encoder_config, positions=found.max_length), found.prompts.text
 
     @cached_property
     def pooling(self) -> SentenceSettings:

@@ -60,7 +60,7 @@ class TranslationSetup(TaskSetup):
         if config.transfer.frozen(layers) > layers:
             raise ConfigError(f"transfer.freeze: {folder} has {layers} blocks, not {config.transfer.freeze} to freeze")
         positions = min(encoder_config.max_positions, decoder_config(encoder_config).max_positions)
-        return config.fitted(width=encoder_config.hidden_size, positions=positions), ""
+        return config.fitted(encoder_config, positions=positions), ""
 
     def check(self) -> None:
         """Note what the vocabulary does to the target language."""

@@ -13,8 +13,8 @@ from bertwright.verbs.calls.pretrain_flags import save_every_settings
 
 OF_TRANSLATE = ("source", "target", "init_parts", "decoder_layers")
 OF_EMBED = ("hard_negatives", "matryoshka")
-RATES = "3e-5 x 768 / width; translate 1e-4 x (768 / width)^2"
-"""Default learning rates: see `FinetuneConfig.fitted` and `TranslateConfig.fitted`."""
+RATES = "3e-5 x (768 / width)^2; translate 1e-4 x (768 / width)^2"
+"""Default learning rates, of models of up to 768 units: see `usual_rate` in finetune_config.py."""
 
 
 def listed(value: Any) -> Any:
