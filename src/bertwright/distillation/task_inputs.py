@@ -15,7 +15,7 @@ from bertwright.distillation.config import DistillConfig
 from bertwright.distillation.distilled_task import DistilledSetup
 from bertwright.distillation.student import check_start, student_shape
 from bertwright.distillation.taught_rows import TaughtRows
-from bertwright.distillation.teachers import Teacher, open_teacher
+from bertwright.distillation.teachers import Teacher, teacher_of
 from bertwright.distillation.traces import matched_layers
 from bertwright.errors import ConfigError, CorpusError, ModelError, UsageError
 from bertwright.hub.encoder_folder import read_config
@@ -65,8 +65,11 @@ def set_up_distilled(config: FinetuneConfig, distill: DistillConfig, inputs: Dis
     shape, taken = shape_of_student(distill, inputs)
     tokenizer = load_tokenizer(inputs.folder)
     config, prompt = DistilledSetup.fitted(config, shape, inputs.folder)
+    opened = [read_fine_tuned(folder) for folder in inputs.teachers]
     task, examples, unlabelled = read_examples(config, inputs)
-    teachers = tuple(open_teacher(folder, task, tokenizer) for folder in inputs.teachers)
+    teachers = tuple(
+        teacher_of(folder, one, task, tokenizer) for folder, one in zip(inputs.teachers, opened, strict=True)
+    )  # fmt: skip
     require_same_tokens(distill, task, teachers)
     if inputs.student is None:
         check_start(distill.student, shape, teachers[0].opened.model.encoder)

@@ -13,7 +13,7 @@ import torch
 from bertwright.data.labelled.rows_of_labels import LabelledRows
 from bertwright.errors import ModelError
 from bertwright.files import human_bytes, read_json, write_json, written_aside
-from bertwright.hub.task_folder import FineTunedFolder, read_fine_tuned
+from bertwright.hub.task_folder import FineTunedFolder
 from bertwright.inference.batching import BatchPolicy, logits_of
 from bertwright.inference.predictors import task_of
 from bertwright.inference.scoring import CPU_TOKENS, Cast, task_forward
@@ -49,9 +49,11 @@ class Teacher:
         return self.opened.max_length
 
 
-def open_teacher(folder: Path, task: Task[Any], tokenizer: Tokenizer) -> Teacher:
-    """Return a teacher of `task` for a student that reads by `tokenizer`; raises ModelError where it is none."""
-    opened = read_fine_tuned(folder)
+def teacher_of(folder: Path, opened: FineTunedFolder, task: Task[Any], tokenizer: Tokenizer) -> Teacher:
+    """Return the model of a folder as a teacher of `task`, for a student that reads by `tokenizer`.
+
+    Raises ModelError where it is none.
+    """
     theirs = task_of(opened)
     if type(theirs) is not type(task):
         other = "with another kind of head" if theirs.name == task.name else f"for {theirs.name}"
