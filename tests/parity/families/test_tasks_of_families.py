@@ -159,15 +159,24 @@ def quick() -> Iterator[None]:
         yield
 
 
-def tuned(task: str, folder: Path, lines: list[str], name: str, out: Path, **settings: Any) -> tuple[Path, Path]:
-    """Fine-tune a folder for two steps or so, and return the file and the model that came out."""
+@dataclass(frozen=True)
+class Tuned:
+    """A labelled file, the model that came out of it, and the figures of its run on it: before it was written."""
+
+    file: Path
+    made: Path
+    dev: dict[str, float]
+
+
+def tuned(task: str, folder: Path, lines: list[str], name: str, out: Path, **settings: Any) -> Tuned:
+    """Fine-tune a folder for two steps or so."""
     file = out / name
     file.write_text("\n".join(lines) + "\n")
-    finetune(task, folder, file, dev=file, out=out / "run", settings=SETTINGS | settings)
+    figures = finetune(task, folder, file, dev=file, out=out / "run", settings=SETTINGS | settings)
     made = out / "run" / "model"
     verify(made)
     assert not torch.equal(word_vectors(made), word_vectors(folder))
-    return file, made
+    return Tuned(file, made, figures["dev"])
 
 
 def theirs_of(folder: Path, kind: str) -> tuple[Any, Any]:
@@ -189,15 +198,17 @@ def word_vectors(folder: Path) -> torch.Tensor:
 def test_a_task_with_a_head(any_family: tuple[str, Path], task: str, tmp_path: Path) -> None:
     _, folder = any_family
     given = TASKS[task]
-    file, made = tuned(task, folder, given.lines, given.file, tmp_path)
+    run = tuned(task, folder, given.lines, given.file, tmp_path)
+    made = run.made
     model, words = theirs_of(made, f"AutoModel{given.kind}")
     assert type(model).__name__ == json.loads((made / "config.json").read_text())["architectures"][0]
     with torch.inference_mode():
         expected, loss = given.ask(model, words)
-    ours = score_file(task, made, file, ColumnsConfig(), positive=None).logits
+    ours = score_file(task, made, run.file, ColumnsConfig(), positive=None).logits
     np.testing.assert_allclose(ours, expected, atol=TOLERANCE)
     assert np.ptp(expected, axis=0).min() > 100 * TOLERANCE
-    assert evaluate(task, made, file)[given.loss] == pytest.approx(loss, abs=TOLERANCE)
+    for figures in (run.dev, evaluate(task, made, run.file)):
+        assert figures[given.loss] == pytest.approx(loss, abs=TOLERANCE)
     PREDICTED[task](made, expected, words)
     if task == "classify":
         export(made, tmp_path / "onnx")
@@ -262,7 +273,8 @@ PREDICTED: dict[str, Callable[[Path, np.ndarray, Any], None]] = {
 
 def test_sentence_vectors(any_family: tuple[str, Path], tmp_path: Path) -> None:
     _, folder = any_family
-    file, made = tuned("embed", folder, table(("sentence1", "sentence2", "score"), SCORES), "rows.tsv", tmp_path)
+    run = tuned("embed", folder, table(("sentence1", "sentence2", "score"), SCORES), "rows.tsv", tmp_path)
+    made, pearson = run.made, run.dev["pearson"]
     model, words = theirs_of(made, "AutoModel")
     batch = words([*FIRSTS, *SECONDS], padding=True, return_tensors="pt")
     with torch.inference_mode():
@@ -273,7 +285,8 @@ def test_sentence_vectors(any_family: tuple[str, Path], tmp_path: Path) -> None:
     similarity = (expected[: len(FIRSTS)] * expected[len(FIRSTS) :]).sum(-1)
     (answer,) = predict(made, (FIRSTS[0], SECONDS[0]), pair=True)
     assert answer["similarity"] == pytest.approx(float(similarity[0]), abs=TOLERANCE)
-    assert evaluate("embed", made, file)["pearson"] == pytest.approx(np.corrcoef(similarity, SCORES)[0, 1], abs=1e-4)
+    assert pearson == pytest.approx(np.corrcoef(similarity, SCORES)[0, 1], abs=1e-4)
+    assert evaluate("embed", made, run.file)["pearson"] == pytest.approx(pearson, abs=TOLERANCE)
     export(made, tmp_path / "onnx")
     np.testing.assert_allclose(embed(tmp_path / "onnx", [*FIRSTS, *SECONDS]), expected, atol=TOLERANCE)
 
@@ -283,7 +296,8 @@ def test_a_translator(any_family: tuple[str, Path], tmp_path: Path) -> None:
     lines = ["source\ttarget", *map("\t".join, zip(FIRSTS, SECONDS, strict=True))]
     narrow = name.startswith("electra")  # embeddings that a decoder has no place for
     start = "encoder" if narrow else "both"
-    file, made = tuned("translate", folder, lines, "rows.tsv", tmp_path, translate={"start": start, "beams": 2})
+    run = tuned("translate", folder, lines, "rows.tsv", tmp_path, translate={"start": start, "beams": 2})
+    made = run.made
     model, words = theirs_of(made, "EncoderDecoderModel")
     rules = read_encoder_decoder(made).rules
     ids, losses = [], []
@@ -293,9 +307,10 @@ def test_a_translator(any_family: tuple[str, Path], tmp_path: Path) -> None:
             logits = model(input_ids=row, decoder_input_ids=target[:, :-1]).logits[0]
             losses += torch.nn.functional.cross_entropy(logits, target[0, 1:], reduction="none").tolist()
             ids.append(model.generate(row)[0, 1:].tolist())
-    assert evaluate("translate", made, file)["loss"] == pytest.approx(np.mean(losses), abs=TOLERANCE)
+    for figures in (run.dev, evaluate("translate", made, run.file)):
+        assert figures["loss"] == pytest.approx(np.mean(losses), abs=TOLERANCE)
     texts = [words.decode([i for i in text if i != rules.end], skip_special_tokens=True).strip() for text in ids]
     assert [answer["translation"] for answer in predict(made, FIRSTS)] == texts
     if narrow:
         with pytest.raises(ModelError, match="Electra"):
-            finetune("translate", folder, file, dev=file, out=tmp_path / "both", settings=SETTINGS)
+            finetune("translate", folder, run.file, dev=run.file, out=tmp_path / "both", settings=SETTINGS)
