@@ -174,7 +174,7 @@ def main() -> None:
     parser.add_argument("--train", type=Path, required=True)
     parser.add_argument("--dev", type=Path, required=True)
     parser.add_argument("--epochs", type=float, default=3.0)
-    parser.add_argument("--learning-rate", type=float, help="3e-5 x 768 / width where not given, as ours")
+    parser.add_argument("--learning-rate", type=float, help="3e-5 x (768 / width)^2 where not given, as ours")
     parser.add_argument("--rows", type=int, default=32)
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--seed", type=int, default=0, help="the first of them")

@@ -189,7 +189,7 @@ def main() -> None:
     parser.add_argument("--dev", type=Path, required=True)
     parser.add_argument("--test", type=Path)
     parser.add_argument("--epochs", type=float, default=3.0)
-    parser.add_argument("--learning-rate", type=float, help="3e-5 x 768 / width where not given, as ours")
+    parser.add_argument("--learning-rate", type=float, help="3e-5 x (768 / width)^2 where not given, as ours")
     parser.add_argument("--rows", type=int, default=32)
     parser.add_argument("--plain", action="store_true", help="float32, rows at random")
     parser.add_argument("--compile", action="store_true")

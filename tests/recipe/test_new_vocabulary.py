@@ -17,7 +17,7 @@ from bertwright.tokenizer.load import load_tokenizer
 from bertwright.tokenizer.vocabulary_map import read_vocabulary_map
 from bertwright.train.callbacks.metrics_file import read_metrics
 from bertwright.train.held_out import fixed_batches
-from bertwright.train.setup.own_vocabulary import rows_of, texts_of
+from bertwright.train.setup.own_vocabulary import PROBE, kept, rows_of, texts_of
 from bertwright.verbs.evaluate import evaluate
 from bertwright.verbs.prepare import prepare
 from bertwright.verbs.pretrain import pretrain
@@ -35,7 +35,7 @@ def _texts(file: Path, nouns: list[str]) -> Path:
         f"Nobody had seen a {nouns[(k + 2) % len(nouns)]} before number {k}."
         for k in range(60)
     ]
-    file.write_text("\n".join(lines), encoding="utf-8")
+    file.write_text("\n".join([*lines, *(f"{PROBE} Line {k}." for k in range(20))]), encoding="utf-8")
     return file
 
 
@@ -107,6 +107,20 @@ def test_the_model_with_its_own_vocabulary_stands_beside_the_first_evaluation(
     size = bytes_per_token(read_manifest(data), "valid")
     assert size is not None
     assert own["mlm_loss"] / own["mlm_nats_per_byte"] == pytest.approx(size * of_run / of_own, rel=1e-4)
+
+
+def test_a_vocabulary_that_drops_case_or_spaces_is_not_compared_with_one_that_has_them(tmp_path: Path) -> None:
+    texts = _texts(tmp_path / "texts.txt", ["bridge", "boat", "harbour"])
+    how: dict[str, Any] = {"language": "en", "document_boundary": "line", "valid_fraction": 0.2, "vocab_size": 576}
+    read = {}
+    for name, more in {"lower": {}, "cased": {"cased": True}, "unigram": {"kind": "unigram", "cased": True}}.items():
+        prepare(texts, tmp_path / name, **how, **more)
+        read[name] = load_tokenizer(tmp_path / name)
+    told = {(new, old): kept(read[new], read[old]) for new in read for old in read}
+    assert {pair for pair, same in told.items() if same} == {
+        ("lower", "lower"), ("cased", "lower"), ("cased", "cased"),
+        ("unigram", "lower"), ("unigram", "cased"), ("unigram", "unigram"),
+    }  # fmt: skip
 
 
 def test_rows_encoded_anew_by_the_same_tokenizer_are_the_rows(data: Path) -> None:

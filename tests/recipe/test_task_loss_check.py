@@ -114,3 +114,9 @@ def test_nothing_is_said_of_the_first_half() -> None:
     lines = lines_of(*[0.7] * 20)
     assert [diagnose_task(lines[:count], 0.69).normal for count in (6, 9, 10, 20)] == [True, True, False, False]
     assert "raise --learning-rate" in str(diagnose_task(lines_of(*[0.7] * 8, rate=1e-6), 0.69))
+
+
+def test_a_rate_is_large_beside_the_usual_one_of_the_model() -> None:
+    lines = lines_of(*[0.7] * 8, rate=2.7e-4)
+    assert "lower --learning-rate" in str(diagnose_task(lines, 0.69))
+    assert "lower --learning-rate" not in str(diagnose_task(lines, 0.69, usual_rate=2.7e-4))

@@ -30,11 +30,11 @@ USUAL_TOKENS, BATCH_POWER = 12e6, 0.4
 """Tokens of a run that the recipe's batch was chosen for (20 minutes on 2 cores), and the power of tokens that the best
 batch grows with: about 0.4, whatever the size (Bergsma et al., 2025, "Power Lines", arXiv:2505.13738, section 3)."""
 
-A_WEIGHT = (100, 2000)
+TOKENS_A_WEIGHT = (100, 2000)
 """Tokens a weight at which the compute of a masked model is best spent: 10 to 100 times those of causal ones, 10 to 20
 (Dervishi et al., 2025, "OptiBERT", EMNLP). Our law has one run with more than a hundred, of `tiny`."""
 SAME = 5e-3
-"""Fraction of a loss that seeds alone move it by: sizes so near to the best one are as good."""
+"""Fraction of the lowest loss within which sizes are as good: twice what three seeds of one run differed by."""
 
 
 @dataclass(frozen=True)
@@ -136,7 +136,7 @@ def option_of(
         size=size, body=body, parameters=weights, rows=rows, length=length, seconds=step.seconds, steps=steps,
         tokens=tokens, tokens_per_second=step.tokens / step.seconds, passes=tokens / per_pass, fresh=fresh,
         loss=law.loss(body, max(fresh, 1.0)), interval=law.interval(body, max(fresh, 1.0)),
-        known=law.known(body, fresh),
+        known=law.known(body, fresh) and law.known(body, tokens),
         memory=memory(parts), accumulation=1 if parts == 1 else parts * gpus,
         warnings=tuple(shape_warnings(shape, device=device)),
     )  # fmt: skip
@@ -147,7 +147,7 @@ def best(options: Sequence[Option]) -> Option:
 
     A size that would see more tokens a weight than published laws have a use for is left to a larger one.
     """
-    useful = [option for option in options if option.fresh <= A_WEIGHT[1] * option.body]
+    useful = [option for option in options if option.fresh <= TOKENS_A_WEIGHT[1] * option.body]
     useful = useful or [max(options, key=lambda option: option.body)]
     lowest = min(option.loss for option in useful)
     return min((one for one in useful if one.loss <= lowest * (1 + SAME)), key=lambda option: option.body)

@@ -35,6 +35,7 @@ def task_manifest(setup: TaskSetup, files: Mapping[str, Path], *, seeds: int) ->
         **held_out_of(setup, files),
         "labels": list(setup.task.labels),
         "constant_loss": setup.constant_loss,
+        "usual_rate": setup.config.usual_rate(setup.encoder_config),
         "precision": setup.precision,
         "machine": machine(setup.device),
         "versions": versions(),

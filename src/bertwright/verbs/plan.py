@@ -16,7 +16,7 @@ from bertwright.flags import with_flags
 from bertwright.log import Facts, Lines, ResultTable
 from bertwright.model.random_state import kept_random_state
 from bertwright.planning.gpus import gpu_named
-from bertwright.planning.options import A_WEIGHT, Option, best
+from bertwright.planning.options import TOKENS_A_WEIGHT, Option, best
 from bertwright.result import Result
 from bertwright.verbs.calls.plan_file import write_plan
 from bertwright.verbs.calls.plan_flags import RECIPE, Budget, PlanCall, budget_of
@@ -107,7 +107,7 @@ def shown(
         + (f", in {chosen.accumulation} micro-batches" if chosen.accumulation > 1 else ""),
         "run": f"{chosen.steps:,} steps of {chosen.seconds:.3g} s, {human_tokens(chosen.tokens)} tokens",
         "tokens a weight": f"{chosen.tokens / chosen.body:,.1f} (of the {chosen.body:,} outside the vocabulary; "
-        f"published for masked models: {A_WEIGHT[0]:,} to {A_WEIGHT[1]:,})",
+        f"published for masked models: {TOKENS_A_WEIGHT[0]:,} to {TOKENS_A_WEIGHT[1]:,})",
         "held-out loss": f"{expected(chosen)} nats a token, 9 times in 10"
         if chosen.known
         else f"about {chosen.loss:.2f} nats a token: a guess",
@@ -139,8 +139,8 @@ def remarks(chosen: Option, planned: Planned, budget: Budget, data: Path | str |
     lines = [f"warning: {warning}" for warning in chosen.warnings]
     if not all(option.known for option in planned.options):
         lines.append(
-            f"?  a guess: the runs behind the law have {human_tokens(planned.most_tokens)} tokens at most, and "
-            f"{planned.most_weights:,.0f} weights outside the vocabulary"
+            f"?  a guess: the runs behind the law have {' to '.join(map(human_tokens, planned.known_tokens))} tokens, "
+            f"and {planned.known_weights[0]:,.0f} to {planned.known_weights[1]:,.0f} weights outside the vocabulary"
         )
     if not planned.same_language:
         lines.append(f"no runs in {planned.language} stand behind the law; the loss is that of English")

@@ -104,7 +104,7 @@ def pretrain(
             require_start(dataset, config, start)
         beside = open_beside(config, dataset)
         state, loader, objective, engine = build(dataset, config, start=start, fresh=fresh, group=group)
-        if fresh and start is not None and group.is_main:
+        if fresh and start is not None:
             beside = replace(beside, own=own_vocabulary_figures(start, dataset, config, engine))
         identity = run_identity(dataset, config, precision=engine.precision)
         require_same(identity, group)

@@ -10,7 +10,7 @@ from bertwright.model.config import BertConfig
 from bertwright.planning.gpus import GPUS, gpu_named
 from bertwright.planning.law import fit_law, read_runs
 from bertwright.planning.memory import step_memory
-from bertwright.planning.options import A_WEIGHT, FITTED, RUNS, Option, best, fresh_tokens, law_of, option_of
+from bertwright.planning.options import FITTED, RUNS, TOKENS_A_WEIGHT, Option, best, fresh_tokens, law_of, option_of
 from bertwright.planning.shapes import shape_warnings
 from bertwright.train.setup.step_time import StepTime
 
@@ -67,7 +67,7 @@ def test_of_sizes_that_are_as_good_the_smallest_is_best() -> None:
 
 
 def test_a_size_with_more_tokens_a_weight_than_there_is_use_for_is_left_to_a_larger_one() -> None:
-    tokens = A_WEIGHT[1] * 10_000_000 + 1.0
+    tokens = TOKENS_A_WEIGHT[1] * 10_000_000 + 1.0
     small, large = (
         replace(_option(), size=name, body=body, fresh=tokens, loss=loss)
         for name, body, loss in (("small", 10_000_000, 2.0), ("large", 10**8, 2.1))

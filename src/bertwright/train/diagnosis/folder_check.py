@@ -9,7 +9,7 @@ from bertwright.nested import read_toml
 from bertwright.train.diagnosis.course import Lines
 from bertwright.train.diagnosis.loss_check import Diagnosis, diagnose
 from bertwright.train.diagnosis.reference_runs import kind_of_run
-from bertwright.train.diagnosis.task_check import diagnose_task
+from bertwright.train.diagnosis.task_check import PUBLISHED_RATE, diagnose_task
 
 
 def diagnose_run(run: Path, lines: Lines) -> Diagnosis | None:
@@ -21,7 +21,7 @@ def diagnose_run(run: Path, lines: Lines) -> Diagnosis | None:
         return None
     manifest = read_json(run / "manifest.json")
     if "constant_loss" in manifest:
-        return diagnose_task(lines, manifest["constant_loss"])
+        return diagnose_task(lines, manifest["constant_loss"], usual_rate=manifest.get("usual_rate", PUBLISHED_RATE))
     if not any("mlm_loss" in line for line in lines):
         return None
     kind = kind_of_run(read_toml(run / "config.toml"), manifest)

@@ -21,14 +21,17 @@ CONSTANT, LEARNED = 0.97, 0.85
 """Multiples of the loss of a constant answer above which it is taken for one, and below which it was none."""
 RISEN = 1.5
 """A run has diverged whose loss is so many times that of its first lines, and twice the least."""
-LARGE_RATE, SMALL_RATE = 1e-4, 5e-6
-"""Learning rates outside of which models of BERT's size are seldom fine-tuned."""
+LARGE_RATE, SMALL_RATE = 3.3, 1 / 6
+"""Multiples of the usual learning rate outside of which models are seldom fine-tuned."""
+PUBLISHED_RATE = 3e-5
+"""That rate of BERT's base model, where no other is known (Devlin et al., 2018, appendix A.3)."""
 
 
-def diagnose_task(lines: Lines, constant: float | None = None) -> Diagnosis:
+def diagnose_task(lines: Lines, constant: float | None = None, *, usual_rate: float = PUBLISHED_RATE) -> Diagnosis:
     """Return what the loss of a run looks like after these lines of its metrics.jsonl.
 
-    `constant` is the loss of the best constant answer, in nats, where it is known.
+    `constant` is the loss of the best constant answer, in nats, where it is known; `usual_rate` the learning rate that
+    a model of this shape has by default.
 
     >>> falls = [{"step": n, "loss": 1 / n, "fraction": n / 9, "learning_rate": 1e-5} for n in range(1, 10)]
     >>> str(diagnose_task(falls, constant=0.69))
@@ -52,7 +55,7 @@ def diagnose_task(lines: Lines, constant: float | None = None) -> Diagnosis:
         return Diagnosis("collapsed", text, _lower(known))
     if constant and now > CONSTANT * constant and float(known[-1].get("fraction", 0.0)) >= HALF:
         text = f"it is {now:.2f} after {step:,} steps, no better than a constant answer ({constant:.2f})"
-        return Diagnosis("stuck", text, _advice(known))
+        return Diagnosis("stuck", text, _advice(known, usual_rate))
     guess = "" if constant is None else f" (a constant answer: {constant:.2f})"
     return Diagnosis("expected", f"it {_moved(first, now)} in {step:,} steps{guess}")
 
@@ -69,12 +72,12 @@ def _lower(known: Lines) -> str:
     return f"lower --learning-rate ({_peak(known):.2g}) to a third, or lengthen --warmup"
 
 
-def _advice(known: Lines) -> str:
+def _advice(known: Lines, usual_rate: float) -> str:
     """Return what to do about a constant answer: the rate first, where it is unusual, then the labels."""
     labels = "look whether labels fit the texts (--text-column, --label-column)"
     peak = _peak(known)
-    if peak > LARGE_RATE:
+    if peak > LARGE_RATE * usual_rate:
         return f"{_lower(known)}; if that changes nothing, {labels}"
-    if peak < SMALL_RATE:
+    if peak < SMALL_RATE * usual_rate:
         return f"raise --learning-rate ({peak:.2g}); if that changes nothing, {labels}"
     return f"{labels}; give more --epochs, or another --seed where examples are few"

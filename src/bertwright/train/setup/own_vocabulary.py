@@ -21,6 +21,9 @@ from bertwright.train.setup.pretrain_config import PretrainConfig
 from bertwright.train.step import Engine
 from bertwright.types import Batch
 
+PROBE = "She didn't print(a.b) to Mr. Smith, but the rest (a third) was left to him."
+"""A text with what vocabularies treat in different ways: capitals, and signs with and without spaces beside them."""
+
 
 def own_vocabulary_figures(
     start: Start, dataset: Dataset, config: PretrainConfig, engine: Engine
@@ -30,14 +33,18 @@ def own_vocabulary_figures(
     The text is that of rows which `evaluate mlm` takes, in the model's own tokens, and as many of these at most: it may
     know no positions beyond. A byte is counted as in the figures of the run: the tokens of these rows with both
     vocabularies say how many of the one stand for one of the other. Empty where the data have the model's vocabulary or
-    no held-out split, where it has no masked-token head, and where whole Chinese words are masked, which its tokens say
-    nothing of.
+    no held-out split, where it has no masked-token head, where whole Chinese words are masked, which its tokens say
+    nothing of, and where the new vocabulary does not keep what the old one reads. The processes of a run share
+    the rows.
     """
     shards, whole_word = dataset.valid[0], config.objective.whole_word
     unknown_words = whole_word and dataset.manifest.get("language") == "zh"
     if start.vocabulary is None or shards is None or start.report.lacks("mlm_head") or unknown_words:
         return {}
     own = load_tokenizer(start.folder)
+    if not kept(dataset.tokenizer, own):
+        note(f"{start.folder} is not evaluated with its own vocabulary: the new one does not keep case or spaces")
+        return {}
     objective = build_objective(
         ObjectiveConfig(names=("mlm",), whole_word=whole_word), vocab_size=own.vocab_size, mask_id=own.special.mask
     )
@@ -49,13 +56,22 @@ def own_vocabulary_figures(
     of_run, of_own = sum(int(batch.maskable.sum()) for batch in batches), sum(count for _, count in encoded)
     size_of_run = bytes_per_token(dataset.manifests[0], "valid")
     examples = masked_batches(objective, [batch for batch, _ in encoded])
-    model = start.model.to(engine.device)
-    found = held_out_figures(model, objective, examples, device=engine.device, cast=engine.cast)
-    model.cpu()
+    try:
+        found = held_out_figures(
+            start.model.to(engine.device), objective, examples, device=engine.device, cast=engine.cast,
+            group=engine.group,
+        )  # fmt: skip
+    finally:
+        start.model.cpu()
     figures = with_nats_per_byte(found, None if size_of_run is None else size_of_run * of_run / of_own)
     shown = ", ".join(f"{name} {value:.4f}" for name, value in figures.items())
     note(f"{start.folder} with its own vocabulary on this text: {shown}")
     return figures
+
+
+def kept(tokenizer: Tokenizer, own: Tokenizer) -> bool:
+    """Say whether a text that a tokenizer gives back has the tokens of another that the text itself has."""
+    return own.encode(tokenizer.decode(tokenizer.encode(PROBE))) == own.encode(PROBE)
 
 
 def texts_of(batch: Batch, tokenizer: Tokenizer) -> list[str]:

@@ -172,7 +172,9 @@ def _run_seed(
     checkpoint = task_checkpointing(setup, folder, state, identity=identity, seed=seed)
     trackers = tracking(watch.track, folder, setup.config.model_dump(mode="json"))
     callbacks: list[Callback] = [window, dev_evaluation(setup, model), peak, DivergenceCallback(model, window), best]
-    diagnose = DiagnoseCallback(metrics.path, partial(diagnose_task, constant=setup.constant_loss), says_normal=False)
+    usual = setup.config.usual_rate(setup.encoder_config)
+    check = partial(diagnose_task, constant=setup.constant_loss, usual_rate=usual)
+    diagnose = DiagnoseCallback(metrics.path, check, says_normal=False)
     callbacks += [metrics, diagnose, console, *trackers]
     callbacks += [] if page is None else [ReportCallback(partial(page, folder))]
     callbacks += [EndIfDiverged(), *setup.callbacks(model), checkpoint, EarlyStop(best)]

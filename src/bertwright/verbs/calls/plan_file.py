@@ -70,6 +70,6 @@ def planned_run(
     if any(unit in settings.get("schedule", {}) for unit in UNITS):
         planned = {**planned, "schedule": {name: one for name, one in planned["schedule"].items() if name != "minutes"}}
     low, high = plan["interval"]
-    surely = f"({low:.2f} to {high:.2f})" if plan.get("known") else "(a guess)"
-    outlook = f"the plan expects a held-out loss of {plan['loss']:.2f} {surely} on {plan['machine']}"
+    interval = f"({low:.2f} to {high:.2f})" if plan.get("known") else "(a guess)"
+    outlook = f"the plan expects a held-out loss of {plan['loss']:.2f} {interval} on {plan['machine']}"
     return recipe, merge(planned, settings), data or plan.get("data"), outlook

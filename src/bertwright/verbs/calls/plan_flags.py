@@ -27,7 +27,7 @@ class PlanCall(TypedDict, total=False):
     and steps are measured on the documentation of this Python."""
     recipe: Annotated[Path, Sets(default=RECIPE)]
     """Recipe of the run, by name or a TOML file. What loss to expect is known of classic-fast alone."""
-    size: Annotated[str, Sets(default="the one with the lowest expected loss")]
+    size: Annotated[str, Sets(default="the smallest whose expected loss is as good as the lowest")]
     """Plan for this size: tiny, mini, small, medium, base, large."""
     gpu: Annotated[str, Sets(default="this machine, measured for 30 seconds")]
     """Plan for a GPU of a table instead: t4, v100, rtx3090, rtx4090, a10, l4, l40s, a100-40gb, a100, h100-pcie, h100,

@@ -51,8 +51,8 @@ class Planned:
     disk           bytes that a run writes, by size
     phases         of the schedule, by size
     same_language  whether the law was fitted on runs of this language
-    most_tokens    of a run behind the law
-    most_weights   outside the vocabulary, of a run behind the law
+    known_tokens   the fewest and the most that a run behind the law has
+    known_weights  the same, of weights outside the vocabulary
     source         where the speed of a GPU comes from; empty where it was measured
     """
 
@@ -62,8 +62,8 @@ class Planned:
     recipe: str
     language: str
     same_language: bool
-    most_tokens: float
-    most_weights: float
+    known_tokens: tuple[float, float]
+    known_weights: tuple[float, float]
     vocab_size: int
     source: str
 
@@ -103,9 +103,9 @@ def plan_options(
         f"width {FULL_WIDTH} on, in proportion below, and by several GPUs together"
     )  # fmt: skip
     phases = {name: config.schedule.phases for name, (config, _) in steps.items()}
-    most_tokens, most_weights = float(law.runs.tokens.max()), float(law.runs.sizes.max())
+    known_tokens, known_weights = ((float(one.min()), float(one.max())) for one in (law.runs.tokens, law.runs.sizes))
     return Planned(
-        possible, disk, phases, recipe, language, same_language, most_tokens, most_weights, dataset.vocab_size, source
+        possible, disk, phases, recipe, language, same_language, known_tokens, known_weights, dataset.vocab_size, source
     )  # fmt: skip
 
 

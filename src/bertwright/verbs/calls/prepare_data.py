@@ -60,7 +60,7 @@ def prepare_data(
             except TokenizerError:  # other settings are asked for, which what is there would stand in the way of
                 if not journal.tokenizer:
                     with suppress(OutputExistsError):
-                        clear_output(out, ours=DATA_FILES, needed=())
+                        clear_output(out, ours=DATA_FILES, needed=options.files([*named, *named_valid]))
                 raise
     except KeyboardInterrupt as stop:
         raise interrupted(stop, f"stopped; the same command goes on from the last whole shard in {out}") from None
