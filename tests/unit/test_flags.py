@@ -157,7 +157,7 @@ PRETRAIN: dict[str, Any] = {
     "batch_size": 16, "seq_length": 64, "learning_rate": 2e-3, "muon_learning_rate": 0.03, "warmup": 0.2,
     "weight_decay": 0.3, "precision": "fp32", "device": "cpu", "accumulation": 4, "eval_every": "90s", "mask_rate": 0.4,
     "layers": 3, "heads": 4, "width": 256, "seed": 5, "size": "tiny", "steps": 7,
-    "probe": ("pairs.jsonl",), "general": "general", "new_vectors": "neighbours",
+    "probe": ("pairs.jsonl",), "general": "general", "new_vectors": "mean",
 }  # fmt: skip
 
 
@@ -171,6 +171,8 @@ def test_flags_of_pretrain_are_settings_of_the_run() -> None:
     assert config.objective.mask_phases == ()
     assert (config.engine.checkpoint_steps, config.engine.checkpoint_minutes) == (500, 5.0)
     assert pretrain_settings({"save_every": "30s"}) == {"engine": {"checkpoint_minutes": 0.5}}
+    with pytest.raises(ConfigError, match="init-from"):
+        resolve("classic-fast", pretrain_settings({"new_vectors": "neighbours"}))
 
 
 def test_flags_of_finetune_are_settings_of_the_run() -> None:
