@@ -19,7 +19,7 @@ from bertwright.distillation.teachers import Teacher, teacher_of
 from bertwright.distillation.traces import matched_layers
 from bertwright.errors import ConfigError, CorpusError, ModelError, UsageError
 from bertwright.hub.encoder_folder import read_config
-from bertwright.hub.task_folder import read_fine_tuned
+from bertwright.hub.task_folder import FineTunedFolder, read_fine_tuned
 from bertwright.inference.predictors import task_of
 from bertwright.inference.questions import InputFile, task_questions
 from bertwright.log import note
@@ -66,7 +66,7 @@ def set_up_distilled(config: FinetuneConfig, distill: DistillConfig, inputs: Dis
     tokenizer = load_tokenizer(inputs.folder)
     config, prompt = DistilledSetup.fitted(config, shape, inputs.folder)
     opened = [read_fine_tuned(folder) for folder in inputs.teachers]
-    task, examples, unlabelled = read_examples(config, inputs)
+    task, examples, unlabelled = read_examples(config, inputs, opened[0])
     teachers = tuple(
         teacher_of(folder, one, task, tokenizer) for folder, one in zip(inputs.teachers, opened, strict=True)
     )  # fmt: skip
@@ -137,11 +137,11 @@ def shape_of_student(distill: DistillConfig, inputs: DistillInputs) -> tuple[Mod
 
 
 def read_examples(
-    config: FinetuneConfig, inputs: DistillInputs
+    config: FinetuneConfig, inputs: DistillInputs, teacher: FineTunedFolder
 ) -> tuple[Task[Any], dict[str, Any], dict[str, UnlabelledFile]]:
     """Return the task, the examples of each split, and a test file without labels.
 
-    Without a training file the labels are those of the first teacher. Raises InputError with the reason.
+    Without a training file the labels are those of the first `teacher`. Raises InputError with the reason.
     """
     files = inputs.files
     if "train" in files:
@@ -150,8 +150,7 @@ def read_examples(
         raise UsageError("there is nothing to learn from; give --train FILE, --text FILE, or both")
     if "dev" not in files:
         raise UsageError("without --train nothing can be held out to choose a checkpoint by; give --dev FILE")
-    opened = read_fine_tuned(inputs.teachers[0])
-    task = task_of(opened).with_columns(files["dev"], config.columns)
+    task = task_of(teacher).with_columns(files["dev"], config.columns)
     if task.name != config.task:
         raise ModelError(f"{inputs.teachers[0]} is a model for {task.name}, not for {config.task}")
     return task, {name: task.read(path) for name, path in files.items()}, {}

@@ -9,7 +9,8 @@ from bertwright.nested import read_toml
 from bertwright.train.diagnosis.course import Lines
 from bertwright.train.diagnosis.loss_check import Diagnosis, diagnose
 from bertwright.train.diagnosis.reference_runs import kind_of_run
-from bertwright.train.diagnosis.task_check import PUBLISHED_RATE, diagnose_task
+from bertwright.train.diagnosis.task_check import diagnose_task
+from bertwright.train.task_setup.finetune_config import PUBLISHED_RATE
 
 
 def diagnose_run(run: Path, lines: Lines) -> Diagnosis | None:

@@ -12,6 +12,7 @@ import numpy as np
 
 from bertwright.train.diagnosis.course import Lines
 from bertwright.train.diagnosis.loss_check import Diagnosis
+from bertwright.train.task_setup.finetune_config import PUBLISHED_RATE
 
 MEAN_OF = 3
 """Lines that a loss is a mean over."""
@@ -23,8 +24,6 @@ RISEN = 1.5
 """A run has diverged whose loss is so many times that of its first lines, and twice the least."""
 LARGE_RATE, SMALL_RATE = 3.3, 1 / 6
 """Multiples of the usual learning rate outside of which models are seldom fine-tuned."""
-PUBLISHED_RATE = 3e-5
-"""That rate of BERT's base model, where no other is known (Devlin et al., 2018, appendix A.3)."""
 
 
 def diagnose_task(lines: Lines, constant: float | None = None, *, usual_rate: float = PUBLISHED_RATE) -> Diagnosis:

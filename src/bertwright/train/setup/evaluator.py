@@ -77,7 +77,8 @@ class Evaluator:
     ) -> None:
         """Draw the rows; `until(examples)` yields the examples, or ends an evaluation by an exception."""
         tokenizer, self.length = dataset.tokenizer, config.schedule.phases[0].length
-        general, self.probes = (beside.general, beside.probes) if beside is not None else (None, ())
+        beside = beside or Beside()
+        general, self.probes, self.own = beside.general, beside.probes, beside.own
         self.dataset, self.state, self.engine, self.until = dataset, state, engine, until
         self.model = self.masked_model = encoder_of(state.model)
         self.objective = build_objective(

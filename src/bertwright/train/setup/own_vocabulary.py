@@ -25,9 +25,7 @@ PROBE = "She didn't print(a.b) to Mr. Smith, but the rest (a third) was left to 
 """A text with what vocabularies treat in different ways: capitals, and signs with and without spaces beside them."""
 
 
-def own_vocabulary_figures(
-    start: Start, dataset: Dataset, config: PretrainConfig, engine: Engine
-) -> dict[str, float]:  # fmt: skip
+def own_vocabulary_figures(start: Start, dataset: Dataset, config: PretrainConfig, engine: Engine) -> dict[str, float]:
     """Return mlm_loss, mlm_accuracy and mlm_nats_per_byte of a model with its own tokens, on text of the first folder.
 
     The text is that of rows which `evaluate mlm` takes, in the model's own tokens, and as many of these at most: it may
@@ -76,10 +74,7 @@ def kept(tokenizer: Tokenizer, own: Tokenizer) -> bool:
 
 def texts_of(batch: Batch, tokenizer: Tokenizer) -> list[str]:
     """Return the text of each row."""
-    return [
-        tokenizer.decode(ids[words].tolist())
-        for ids, words in zip(batch.input_ids, batch.maskable, strict=True)
-    ]  # fmt: skip
+    return [tokenizer.decode(ids[words].tolist()) for ids, words in zip(batch.input_ids, batch.maskable, strict=True)]
 
 
 def rows_of(texts: list[str], tokenizer: Tokenizer, *, longest: int) -> tuple[Batch, int]:

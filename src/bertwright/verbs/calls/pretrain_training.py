@@ -117,8 +117,7 @@ def train_watched(
     peak = PeakCallback(measure, measure())
     evaluator = Evaluator(dataset, config, state, engine, beside=beside, until=checkpoint.until_stopped)
     seconds = group.broadcast(60 * (schedule.minutes or 0) - (time.perf_counter() - began))
-    work = loader.run_flops(peak=peak.flops, seconds=seconds)
-    evaluate = evaluation(out, config, evaluator, work=work, own=beside.own)
+    evaluate = evaluation(out, config, evaluator, work=loader.run_flops(peak=peak.flops, seconds=seconds))
     console = ConsoleCallback()
     trackers = tracking(config.engine.track if group.is_main else None, out, config.model_dump(mode="json"))
     callbacks: list[Callback] = [window, compiling, *snapshots(out, dataset, config, state, engine), evaluate, peak]
@@ -173,13 +172,8 @@ def group_peak(loader: PretrainLoader, engine: Engine) -> float:
     return engine.group.total({"peak": peak_flops(loader, engine, rounds=2)})["peak"]
 
 
-def evaluation(
-    out: Path, config: PretrainConfig, evaluator: Evaluator, *, work: float, own: Mapping[str, float]
-) -> EvaluateCallback:
-    """Return the callback that evaluates along a run of so many operations; where how often is found, it is kept.
-
-    `own` are figures of the model it goes on from, with its own vocabulary.
-    """
+def evaluation(out: Path, config: PretrainConfig, evaluator: Evaluator, *, work: float) -> EvaluateCallback:
+    """Return the callback that evaluates along a run of so many operations; where how often is found, it is kept."""
     settings, group = config.engine, evaluator.engine.group
     times = settings.evaluations or evaluator.times(work)
     every = None if settings.evaluate_every is None else Interval.parse(settings.evaluate_every)
@@ -188,7 +182,7 @@ def evaluation(
         keep_found(out, evaluations=times)  # later starts go by the same number
     return EvaluateCallback(
         held_out=evaluator.figures, samples=evaluator.samples, times=times, every=every,
-        probed=evaluator.probed if evaluator.probes else None, own=own,
+        probed=evaluator.probed if evaluator.probes else None, own=evaluator.own,
     )  # fmt: skip
 
 

@@ -132,9 +132,11 @@ def begin(call: StudyCall, tunable: TaskTrials | PretrainTrials, *, spent: float
             plan = measured(call, tunable, spent=spent)
             write_json(file, {"identity": identity, "plan": plan, "machine": machine(pick_device())})
     kept = read_json(file)
-    changed, gone = first_difference(kept["identity"], identity), first_difference(identity, kept["identity"])
-    if changed is not None or gone is not None:
-        name, was, now = changed or (gone[0], gone[2], gone[1])  # type: ignore[index]
+    other = first_difference(kept["identity"], identity)
+    if other is None and (gone := first_difference(identity, kept["identity"])):
+        other = gone[0], gone[2], gone[1]
+    if other is not None:
+        name, was, now = other
         raise ModelError(
             f"the study in {call.out} was begun with another value of {name} ({was!r:.60}, now {now!r:.60}); give the "
             "same to go on with it, or another --out"
